@@ -1,0 +1,158 @@
+//! The kinds of identifier: their wire names, what they are worth, and where they come from.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+/// A kind of identifier. The wire name is the variant in `snake_case`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdentifierKind {
+    /// SHA-256 of the device's public key (`SubjectPublicKeyInfo`), hexadecimal.
+    DeviceKey,
+    /// Serial number of the system (SMBIOS type 1) or of the whole board (device tree, VPD).
+    SerialNumber,
+    /// Dell service tag: 7 characters, 5 on old machines.
+    ServiceTag,
+    /// Serial number of the base board (SMBIOS type 2).
+    BoardSerial,
+    /// Serial number of the chassis (SMBIOS type 3).
+    ChassisSerial,
+    /// Permanent, globally administered MAC address of a physical interface.
+    MacAddress,
+    /// SMBIOS system UUID.
+    SystemUuid,
+    /// Who made the device.
+    Manufacturer,
+    /// What the maker calls it.
+    Model,
+    /// The maker's stock keeping unit.
+    Sku,
+}
+
+/// What a set of identifiers is worth, strongest first. A stronger set wins over a weaker one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rank {
+    /// A key that the factory registered, or a TPM.
+    Key,
+    /// An identifier that the maker certifies.
+    CertifiedDeviceId,
+    /// A serial number together with manufacturer and model.
+    Serial,
+    /// IMEI or MEID of a modem.
+    Modem,
+    /// A permanent MAC address.
+    MacAddress,
+    /// An SMBIOS UUID.
+    Uuid,
+}
+
+/// Where an identifier was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// SMBIOS tables or `/sys/class/dmi/id`.
+    Smbios,
+    /// `/proc/device-tree`.
+    DeviceTree,
+    /// ChromeOS vital product data below `/sys/firmware/vpd`.
+    Vpd,
+    /// The network interfaces, over netlink.
+    Network,
+    /// The key that the device holds.
+    Key,
+    /// It follows from other identifiers.
+    Derived,
+}
+
+impl IdentifierKind {
+    /// Every kind, strongest first.
+    pub const ALL: [Self; 10] = [
+        Self::DeviceKey,
+        Self::SerialNumber,
+        Self::ServiceTag,
+        Self::BoardSerial,
+        Self::ChassisSerial,
+        Self::MacAddress,
+        Self::SystemUuid,
+        Self::Manufacturer,
+        Self::Model,
+        Self::Sku,
+    ];
+
+    /// What this kind is worth by itself; `None` if many devices share a value.
+    #[must_use]
+    pub const fn rank(self) -> Option<Rank> {
+        match self {
+            Self::DeviceKey => Some(Rank::Key),
+            Self::SerialNumber | Self::ServiceTag | Self::BoardSerial | Self::ChassisSerial => {
+                Some(Rank::Serial)
+            }
+            Self::MacAddress => Some(Rank::MacAddress),
+            Self::SystemUuid => Some(Rank::Uuid),
+            Self::Manufacturer | Self::Model | Self::Sku => None,
+        }
+    }
+
+    /// Whether this kind is unique only within one maker's model, so that a claim must name both.
+    #[must_use]
+    pub const fn needs_maker_and_model(self) -> bool {
+        matches!(
+            self,
+            Self::SerialNumber | Self::BoardSerial | Self::ChassisSerial
+        )
+    }
+
+    /// The wire name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DeviceKey => "device_key",
+            Self::SerialNumber => "serial_number",
+            Self::ServiceTag => "service_tag",
+            Self::BoardSerial => "board_serial",
+            Self::ChassisSerial => "chassis_serial",
+            Self::MacAddress => "mac_address",
+            Self::SystemUuid => "system_uuid",
+            Self::Manufacturer => "manufacturer",
+            Self::Model => "model",
+            Self::Sku => "sku",
+        }
+    }
+}
+
+impl fmt::Display for IdentifierKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// No kind of identifier has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown kind of identifier {0:?}")]
+pub struct UnknownKind(pub String);
+
+impl FromStr for IdentifierKind {
+    type Err = UnknownKind;
+
+    fn from_str(text: &str) -> Result<Self, UnknownKind> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == text)
+            .ok_or_else(|| UnknownKind(text.chars().take(64).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_reads_and_writes_the_same_name() {
+        for kind in IdentifierKind::ALL {
+            assert_eq!(kind.name().parse(), Ok(kind));
+            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
+        }
+        assert!("serial".parse::<IdentifierKind>().is_err());
+    }
+}

@@ -1,0 +1,207 @@
+//! What is to be installed on one device: its DPC, its policy, and for how long that holds.
+//!
+//! A payload arrives as `Signed<Payload>`, becomes `Verified<Payload>` by its signature, and
+//! [`AcceptedPayload`] by [`judge`]: only that can be installed. Unknown fields and unknown
+//! policy items refuse the whole payload, because "exactly or not at all" leaves no third way.
+
+mod judge;
+mod names;
+mod policy;
+
+pub use judge::{AcceptedPayload, Expectation, MAX_FUTURE_MS, PayloadRejected, judge};
+pub use names::{
+    CertificateName, DpcName, FileMode, Hostname, InvalidName, PackageName, SysctlKey, SysctlValue,
+    TimeZone, UnitName, UserName, VersionText,
+};
+pub use policy::{
+    FileContent, InvalidPolicy, MAX_POLICY_ITEMS, PolicyItem, ResourceKey, check_policy,
+};
+
+use crate::{
+    bytes::Nonce,
+    digest::Sha256,
+    ids::{ConfigurationId, DeviceId, Generation},
+    path::SafePath,
+    timestamp::Timestamp,
+    trust::Signable,
+};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// The largest payload document; artifacts are not in it.
+pub const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
+/// The largest artifact that a payload may name.
+pub const MAX_ARTIFACT_BYTES: u64 = 16 * 1024 * 1024 * 1024;
+/// The largest `extras` document handed to a DPC, serialised.
+pub const MAX_EXTRAS_BYTES: usize = 64 * 1024;
+/// The longest that a health check may take, in seconds.
+pub const MAX_HEALTH_TIMEOUT_S: u32 = 3600;
+
+/// Everything that one device is to become, and the handshake that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Payload {
+    /// The device that may install it.
+    pub device: DeviceId,
+    /// The enrollment that it belongs to.
+    pub generation: Generation,
+    /// The nonce of the request that it answers: `hello` or `check-in`.
+    pub nonce: Nonce,
+    /// When the configuration last changed, in ms since the epoch; a device never goes back.
+    pub version: u64,
+    /// When it was signed.
+    pub issued_at: Timestamp,
+    /// From when on it may no longer be installed.
+    pub expires_at: Timestamp,
+    /// Where it came from, for people.
+    pub configuration: ConfigurationRef,
+    /// The device policy controller, if the configuration names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dpc: Option<Dpc>,
+    /// What the device itself is to be like.
+    #[serde(default)]
+    pub policy: Vec<PolicyItem>,
+    /// How first set-up behaves until this is installed.
+    #[serde(default)]
+    pub setup: Setup,
+}
+
+impl Signable for Payload {
+    const PAYLOAD_TYPE: &'static str = "application/vnd.unbox.payload.v1+json";
+    const MAX_BYTES: usize = MAX_PAYLOAD_BYTES;
+}
+
+/// The configuration that a payload was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigurationRef {
+    /// Its id.
+    pub id: ConfigurationId,
+    /// What the customer calls it.
+    pub name: String,
+}
+
+/// The device policy controller: the program that manages the device from then on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dpc {
+    /// Its name; for a Debian package, the package's.
+    pub name: DpcName,
+    /// Its version, for people and for the report.
+    pub version: VersionText,
+    /// How it is packed.
+    pub kind: DpcKind,
+    /// The bytes.
+    pub artifact: Artifact,
+    /// The systemd unit to enable and start, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitName>,
+    /// Handed to it at its first start, as it is: a JSON object.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub extras: serde_json::Map<String, serde_json::Value>,
+    /// How to tell that it works.
+    #[serde(default)]
+    pub health: HealthCheck,
+}
+
+/// How a DPC is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DpcKind {
+    /// A tar archive, plain or gzip, unpacked below `/opt/unbox/dpc/<name>/<digest>`.
+    Tar,
+    /// A Debian binary package, installed by `dpkg`.
+    Deb,
+    /// A systemd system extension image.
+    Sysext,
+}
+
+/// Bytes that are fetched, streamed and checked, by their digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Artifact {
+    /// SHA-256 of the whole.
+    pub sha256: Sha256,
+    /// Size in bytes.
+    pub size: u64,
+    /// Where to fetch it; the server's own `/artifacts/sha256/<hex>` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<Url>,
+}
+
+/// How to tell that an installed DPC works. Until it says yes, nothing is final.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum HealthCheck {
+    /// It is installed; nothing more is asked.
+    #[default]
+    None,
+    /// Its unit becomes active within the time limit, and then stays so.
+    UnitActive {
+        /// How long the unit must stay active, in seconds.
+        #[serde(default)]
+        stable_for_s: u32,
+        /// The time limit for all of it, in seconds.
+        timeout_s: u32,
+    },
+    /// A program of the DPC ends with exit code 0 within the time limit. Run again until then.
+    Command {
+        /// The program.
+        program: SafePath,
+        /// Its arguments.
+        #[serde(default)]
+        arguments: Vec<String>,
+        /// The time limit for all of it, in seconds.
+        timeout_s: u32,
+    },
+}
+
+/// How first set-up behaves until the payload is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setup {
+    /// How long the login prompt may be held back, in seconds; 0 does not hold it.
+    #[serde(default)]
+    pub hold_for_s: u32,
+    /// What happens when there is no network.
+    #[serde(default)]
+    pub without_network: WithoutNetwork,
+}
+
+/// What a device does that finds no network at set-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WithoutNetwork {
+    /// Set-up goes on; enrollment follows when there is a network.
+    #[default]
+    Continue,
+    /// Set-up is held as long as it may be.
+    Hold,
+}
+
+impl HealthCheck {
+    /// The time limit in seconds; `None` if there is nothing to wait for.
+    #[must_use]
+    pub const fn timeout_s(&self) -> Option<u32> {
+        match self {
+            Self::None => None,
+            Self::UnitActive { timeout_s, .. } | Self::Command { timeout_s, .. } => {
+                Some(*timeout_s)
+            }
+        }
+    }
+}
+
+impl Payload {
+    /// Every artifact that must be there before the installation starts, without duplicates.
+    #[must_use]
+    pub fn artifacts(&self) -> Vec<&Artifact> {
+        let of_dpc = self.dpc.iter().map(|dpc| &dpc.artifact);
+        let mut all: Vec<&Artifact> = of_dpc
+            .chain(self.policy.iter().filter_map(PolicyItem::artifact))
+            .collect();
+        all.sort_by_key(|artifact| artifact.sha256);
+        all.dedup_by_key(|artifact| artifact.sha256);
+        all
+    }
+}

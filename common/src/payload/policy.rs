@@ -1,0 +1,299 @@
+//! Policy: typed items, and no free scripts. What needs code belongs in the DPC.
+//!
+//! To add an item: a variant here with its [`ResourceKey`], its names in `names.rs`, the
+//! changes that it plans in the agent's `install/plan.rs`, and a row in both test tables.
+
+use super::{
+    Artifact, CertificateName, FileMode, Hostname, PackageName, SysctlKey, SysctlValue, TimeZone,
+    UnitName, UserName, VersionText,
+};
+use crate::{bytes::Bytes, path::SafePath};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, fmt};
+
+/// The most items of one payload.
+pub const MAX_POLICY_ITEMS: usize = 1024;
+
+/// One thing that the device is to be like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum PolicyItem {
+    /// A regular file.
+    File {
+        /// Where.
+        path: SafePath,
+        /// What is in it.
+        content: FileContent,
+        /// Permission bits; `"0644"` if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mode: Option<FileMode>,
+        /// Owner; `root` if absent. The user must exist.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<UserName>,
+        /// Group; `root` if absent. The group must exist.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<UserName>,
+    },
+    /// The state of a systemd unit that is there already.
+    Unit {
+        /// Which.
+        name: UnitName,
+        /// Started at boot or not; left as it is if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        enabled: Option<bool>,
+        /// Running now or not; left as it is if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        active: Option<bool>,
+        /// Impossible to start.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        masked: bool,
+    },
+    /// A kernel parameter, now and after every boot.
+    Sysctl {
+        /// Which.
+        key: SysctlKey,
+        /// Its value.
+        value: SysctlValue,
+    },
+    /// The host name.
+    Hostname {
+        /// The name.
+        name: Hostname,
+    },
+    /// The time zone.
+    TimeZone {
+        /// The zone.
+        zone: TimeZone,
+    },
+    /// A certificate authority that the whole system trusts.
+    CaCertificate {
+        /// The file's name below `/usr/local/share/ca-certificates`.
+        name: CertificateName,
+        /// One PEM certificate.
+        pem: String,
+    },
+    /// The SSH keys that may log in as a user: exactly these.
+    AuthorizedKeys {
+        /// The user, who must exist.
+        user: UserName,
+        /// Lines of an `authorized_keys` file (sshd(8)).
+        keys: Vec<String>,
+    },
+    /// A network profile. Understood, but not installed by this version: the payload is refused.
+    NetworkProfile {
+        /// What to call it.
+        name: CertificateName,
+    },
+    /// A Debian package in exactly one version, from an artifact.
+    Package {
+        /// Which.
+        name: PackageName,
+        /// In which version.
+        version: VersionText,
+        /// The `.deb`.
+        artifact: Artifact,
+    },
+}
+
+/// What is in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum FileContent {
+    /// This text.
+    Text(String),
+    /// These bytes.
+    Base64(Bytes),
+    /// The bytes of an artifact.
+    Artifact(Artifact),
+}
+
+/// What an item is about. Two items about the same thing contradict each other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ResourceKey(String);
+
+impl fmt::Display for ResourceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a policy cannot be installed, whatever the device.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPolicy {
+    /// More items than a payload may hold.
+    #[error("expected at most {MAX_POLICY_ITEMS} policy items, found {0}")]
+    TooMany(usize),
+    /// Two items about the same thing.
+    #[error("two policy items about {0}")]
+    Contradiction(ResourceKey),
+    /// A key or certificate that cannot be one line or one PEM block.
+    #[error("{item} holds {problem}")]
+    Malformed {
+        /// The item.
+        item: ResourceKey,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// This version cannot install it.
+    #[error("{0} cannot be installed by this version of the agent")]
+    Unsupported(ResourceKey),
+}
+
+impl PolicyItem {
+    /// What this item is about.
+    #[must_use]
+    pub fn key(&self) -> ResourceKey {
+        ResourceKey(match self {
+            Self::File { path, .. } => format!("file {path}"),
+            Self::Unit { name, .. } => format!("unit {name}"),
+            Self::Sysctl { key, .. } => format!("sysctl {key}"),
+            Self::Hostname { .. } => "hostname".to_owned(),
+            Self::TimeZone { .. } => "time zone".to_owned(),
+            Self::CaCertificate { name, .. } => format!("CA certificate {name}"),
+            Self::AuthorizedKeys { user, .. } => format!("authorised keys of {user}"),
+            Self::NetworkProfile { name } => format!("network profile {name}"),
+            Self::Package { name, .. } => format!("package {name}"),
+        })
+    }
+
+    /// The artifact that it needs, if any.
+    #[must_use]
+    pub const fn artifact(&self) -> Option<&Artifact> {
+        match self {
+            Self::Package { artifact, .. }
+            | Self::File {
+                content: FileContent::Artifact(artifact),
+                ..
+            } => Some(artifact),
+            _ => None,
+        }
+    }
+
+    fn check(&self) -> Result<(), InvalidPolicy> {
+        let malformed = |problem| {
+            Err(InvalidPolicy::Malformed {
+                item: self.key(),
+                problem,
+            })
+        };
+        match self {
+            Self::NetworkProfile { .. } => Err(InvalidPolicy::Unsupported(self.key())),
+            Self::AuthorizedKeys { keys, .. } => {
+                let one_line =
+                    |key: &String| !key.trim().is_empty() && !key.contains(['\n', '\r', '\0']);
+                if keys.iter().all(one_line) {
+                    Ok(())
+                } else {
+                    malformed("a key that is not one line")
+                }
+            }
+            Self::CaCertificate { pem, .. } => {
+                let blocks = pem.matches("-----BEGIN CERTIFICATE-----").count();
+                if blocks == 1
+                    && pem.contains("-----END CERTIFICATE-----")
+                    && !pem.contains("PRIVATE KEY")
+                {
+                    Ok(())
+                } else {
+                    malformed("something other than one PEM certificate")
+                }
+            }
+            Self::Unit {
+                enabled,
+                active,
+                masked: true,
+                ..
+            } if *enabled == Some(true) || *active == Some(true) => {
+                malformed("a masked unit that is to be enabled or active")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Checks what the types cannot: the number of items, contradictions, and their texts.
+///
+/// # Errors
+/// [`InvalidPolicy`] for the first item that is wrong.
+pub fn check_policy(policy: &[PolicyItem]) -> Result<(), InvalidPolicy> {
+    if policy.len() > MAX_POLICY_ITEMS {
+        return Err(InvalidPolicy::TooMany(policy.len()));
+    }
+    let mut seen = BTreeSet::new();
+    for item in policy {
+        item.check()?;
+        let key = item.key();
+        if !seen.insert(key.clone()) {
+            return Err(InvalidPolicy::Contradiction(key));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn items(json: &str) -> Vec<PolicyItem> {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn every_item_reads_and_writes_the_same() {
+        let json = r#"[
+            {"type":"file","path":"/etc/motd","content":{"text":"hello\n"},"mode":"0640"},
+            {"type":"file","path":"/etc/raw","content":{"base64":"AAEC"}},
+            {"type":"unit","name":"ssh.service","enabled":true,"active":true},
+            {"type":"sysctl","key":"net.ipv4.ip_forward","value":"1"},
+            {"type":"hostname","name":"kiosk-1"},
+            {"type":"time_zone","zone":"Europe/Zurich"},
+            {"type":"authorized_keys","user":"root","keys":["ssh-ed25519 AAAA admin@acme"]}
+        ]"#;
+        let policy = items(json);
+        check_policy(&policy).unwrap();
+        assert_eq!(items(&serde_json::to_string(&policy).unwrap()), policy);
+    }
+
+    #[test]
+    fn unknown_items_and_fields_are_refused() {
+        for bad in [
+            r#"[{"type":"script","run":"rm -rf /"}]"#,
+            r#"[{"type":"hostname","name":"a","also":1}]"#,
+            r#"[{"type":"file","path":"/../etc/x","content":{"text":""}}]"#,
+            r#"[{"type":"file","path":"/etc/x","content":{"text":"","base64":""}}]"#,
+        ] {
+            assert!(
+                serde_json::from_str::<Vec<PolicyItem>>(bad).is_err(),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn contradictions_and_broken_texts_are_named() {
+        for (json, message) in [
+            (
+                r#"[{"type":"hostname","name":"a"},{"type":"hostname","name":"b"}]"#,
+                "two policy items about hostname",
+            ),
+            (
+                r#"[{"type":"authorized_keys","user":"root","keys":["a\nb"]}]"#,
+                "authorised keys of root holds a key that is not one line",
+            ),
+            (
+                r#"[{"type":"ca_certificate","name":"x","pem":"no"}]"#,
+                "CA certificate x holds something other than one PEM certificate",
+            ),
+            (
+                r#"[{"type":"unit","name":"a.service","masked":true,"active":true}]"#,
+                "unit a.service holds a masked unit that is to be enabled or active",
+            ),
+            (
+                r#"[{"type":"network_profile","name":"wifi"}]"#,
+                "network profile wifi cannot be installed by this version of the agent",
+            ),
+        ] {
+            assert_eq!(check_policy(&items(json)).unwrap_err().to_string(), message);
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Version 1 of the device protocol: JSON over HTTPS below `/device/v1`.
+//!
+//! Unknown fields are passed over on both sides, so that either can be newer; what is signed
+//! is stricter (see [`crate::payload`]).
+
+use crate::{
+    bytes::{Bytes, Nonce},
+    identity::RawIdentifier,
+    ids::{ConfigurationId, DeviceId, Generation},
+    payload::{Payload, VersionText},
+    protocol::progress::Progress,
+    secret::Secret,
+    timestamp::Timestamp,
+    trust::{DeviceKeySignature, DevicePublicKey, Signed, SigningRoot},
+};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The number that `hello` carries.
+pub const PROTOCOL_VERSION: u32 = 1;
+/// Path of `hello`.
+pub const HELLO_PATH: &str = "/device/v1/hello";
+/// Path of `prove`.
+pub const PROVE_PATH: &str = "/device/v1/prove";
+/// Path of `report`, over mutual TLS.
+pub const REPORT_PATH: &str = "/device/v1/report";
+/// Path of `check-in`, over mutual TLS.
+pub const CHECK_IN_PATH: &str = "/device/v1/check-in";
+/// Where artifacts lie, by their SHA-256.
+pub const ARTIFACT_PATH: &str = "/artifacts/sha256";
+
+/// What a device can show beside its identifiers, and what a claim asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProofKind {
+    /// The identifiers alone; the first key to enroll is bound.
+    Identifiers,
+    /// A pre-provisioning token.
+    Token,
+    /// Possession of the key that the factory registered.
+    RegisteredKey,
+    /// A TPM: endorsement certificate, credential activation, quote.
+    Tpm,
+}
+
+impl ProofKind {
+    /// Every kind, in rising strength.
+    pub const ALL: [Self; 4] = [
+        Self::Identifiers,
+        Self::Token,
+        Self::RegisteredKey,
+        Self::Tpm,
+    ];
+
+    /// The wire name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Identifiers => "identifiers",
+            Self::Token => "token",
+            Self::RegisteredKey => "registered_key",
+            Self::Tpm => "tpm",
+        }
+    }
+}
+
+impl fmt::Display for ProofKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// First message of a device: what it is, which key it holds, what it can prove.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL_VERSION`].
+    pub protocol: u32,
+    /// Version of the agent, for the audit trail.
+    pub agent_version: String,
+    /// The identifiers, as read.
+    pub identity: Vec<RawIdentifier>,
+    /// The public half of the device's key.
+    pub device_key: DevicePublicKey,
+    /// What it can prove.
+    pub proofs: Vec<ProofKind>,
+    /// The device's nonce; the payload will repeat it.
+    pub nonce: Nonce,
+    /// Version of the signing root that the device trusts.
+    pub root_version: u64,
+}
+
+/// Answer to [`Hello`]: what the server asks for. The server remembers nothing of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// Opaque: the server's own notes, sealed.
+    pub ticket: Bytes,
+    /// The server's nonce.
+    pub nonce: Nonce,
+    /// The proof that the claim asks for.
+    pub proof: ProofKind,
+}
+
+/// Second message of a device: the proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prove {
+    /// The ticket of the challenge, as it came.
+    pub ticket: Bytes,
+    /// The device key's signature over the [transcript](super::transcript).
+    pub signature: DeviceKeySignature,
+    /// The pre-provisioning token, if the challenge asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+    /// A one-time ticket that allows a new key after an authorised factory reset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset_ticket: Option<Secret>,
+}
+
+/// Answer to [`Prove`]: the device is enrolled, and this is what it becomes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The device's id from now on.
+    pub device_id: DeviceId,
+    /// Which enrollment this is.
+    pub generation: Generation,
+    /// The client certificate for the device's key first, then its issuer; DER.
+    pub certificate_chain: Vec<Bytes>,
+    /// Whose device this is, for whoever stands in front of it.
+    pub owner: Owner,
+    /// What to install.
+    pub payload: Signed<Payload>,
+    /// Signing roots that the device does not have yet, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roots: Vec<Signed<SigningRoot>>,
+    /// The server's clock.
+    pub server_time: Timestamp,
+    /// When to check in for the first time after set-up, in seconds.
+    pub check_in_after_s: u32,
+}
+
+/// Whose device this is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The company.
+    pub company: String,
+    /// Whom to write to.
+    pub contact_email: String,
+    /// Whom to call.
+    pub contact_phone: String,
+    /// A greeting, or what to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Progress and outcome, over mutual TLS. Sending it twice changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The enrollment that it is about.
+    pub generation: Generation,
+    /// What happened, oldest first.
+    pub entries: Vec<ReportEntry>,
+    /// How it ended, once it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportEntry {
+    /// Counts up within a generation, from 1; what the server has seen it does not take again.
+    pub sequence: u64,
+    /// When, by the device's clock.
+    pub at: Timestamp,
+    /// What, in the words of RFC 8572.
+    pub progress: Progress,
+    /// More about it, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// How an installation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Installed, healthy, final.
+    Managed {
+        /// The payload's version.
+        version: u64,
+    },
+    /// Undone: the device is exactly as it was.
+    RolledBack {
+        /// The payload's version.
+        version: u64,
+        /// Short name of the reason.
+        kind: String,
+        /// The reason, for people.
+        detail: String,
+    },
+    /// Not even begun.
+    Rejected {
+        /// Short name of the reason.
+        kind: String,
+        /// The reason, for people.
+        detail: String,
+    },
+}
+
+/// Answer to [`Report`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    /// The highest sequence that is safely stored.
+    pub sequence: u64,
+    /// The server's clock.
+    pub server_time: Timestamp,
+}
+
+/// A managed device asks whether there is news, over mutual TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckIn {
+    /// The enrollment.
+    pub generation: Generation,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// What is installed; nothing if the last installation was rolled back to nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installed: Option<Installed>,
+    /// Version of a payload that failed here, so that the server does not send it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_version: Option<u64>,
+    /// Whether the DPC passes its health check now.
+    pub healthy: bool,
+    /// The device's nonce; a newer payload will repeat it.
+    pub nonce: Nonce,
+    /// Version of the signing root that the device trusts.
+    pub root_version: u64,
+    /// The device asks for a new certificate for the same key.
+    #[serde(default)]
+    pub renew_certificate: bool,
+}
+
+/// What a device runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// The configuration.
+    pub configuration: ConfigurationId,
+    /// The payload's version.
+    pub version: u64,
+    /// The DPC's name and version, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dpc: Option<InstalledDpc>,
+}
+
+/// The DPC that a device runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstalledDpc {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: VersionText,
+}
+
+/// Answer to [`CheckIn`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct News {
+    /// When to check in again, in seconds.
+    pub check_in_after_s: u32,
+    /// The server's clock.
+    pub server_time: Timestamp,
+    /// What to do, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<Command>,
+    /// A payload that is newer than what is installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Signed<Payload>>,
+    /// Signing roots that the device does not have yet, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roots: Vec<Signed<SigningRoot>>,
+    /// The new certificate, if one was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificate_chain: Vec<Bytes>,
+    /// Whose device this is.
+    pub owner: Owner,
+}
+
+/// What an administrator asks of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Enroll again, from the first message on; the generation rises.
+    ReEnroll,
+    /// Something that a newer server asks for; an older agent passes it over.
+    #[serde(other)]
+    Unknown,
+}

@@ -1,0 +1,149 @@
+//! The signing root: which keys may sign payloads, and which keys may change that.
+//!
+//! A device's image carries one. A newer one is believed only if the keys of the one before
+//! it, and its own, have signed it, one version at a time (as in TUF 1.0, section 5.3).
+
+use super::{KeySet, Signable, Signed, Verified, VerifyError};
+use serde::{Deserialize, Serialize};
+
+/// The document that anchors trust in payloads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SigningRoot {
+    /// 1 for the first, then one more at each change.
+    pub version: u64,
+    /// Keys that sign payloads.
+    pub payload_keys: KeySet,
+    /// Keys that sign the next root. Kept offline.
+    pub root_keys: KeySet,
+}
+
+impl Signable for SigningRoot {
+    const PAYLOAD_TYPE: &'static str = "application/vnd.unbox.signing-root.v1+json";
+    const MAX_BYTES: usize = 16 * 1024;
+}
+
+/// Why a signing root was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RootRejected {
+    /// The keys of the present root did not sign it.
+    #[error("the present root's keys did not sign the new root")]
+    NotByPresentRoot(#[source] VerifyError),
+    /// Its own keys did not sign it.
+    #[error("the new root's own keys did not sign it")]
+    NotByItself(#[source] VerifyError),
+    /// It does not follow the present one.
+    #[error("expected root version {expected}, found {found}")]
+    WrongVersion {
+        /// The present version plus one.
+        expected: u64,
+        /// The version in the document.
+        found: u64,
+    },
+}
+
+impl SigningRoot {
+    /// Reads the first root, out of a place that is trusted by itself: the device's image.
+    ///
+    /// # Errors
+    /// [`RootRejected::NotByItself`] if it is not signed by its own root keys: such a file is
+    /// damaged, whoever put it there.
+    pub fn from_image(signed: &Signed<Self>) -> Result<Verified<Self>, RootRejected> {
+        // The keys that check the document are inside it: peek at them, then verify for real.
+        let peeked: Self =
+            serde_json::from_slice(signed.envelope().payload.as_ref()).map_err(|error| {
+                RootRejected::NotByItself(VerifyError::Unreadable(error.to_string()))
+            })?;
+        signed
+            .verify(&peeked.root_keys)
+            .map_err(RootRejected::NotByItself)
+    }
+}
+
+impl Verified<SigningRoot> {
+    /// Accepts the root that follows this one.
+    ///
+    /// # Errors
+    /// [`RootRejected`]; this root stays in force.
+    pub fn successor(&self, next: &Signed<SigningRoot>) -> Result<Self, RootRejected> {
+        let verified = next
+            .verify(&self.root_keys)
+            .map_err(RootRejected::NotByPresentRoot)?;
+        let expected = self.version.saturating_add(1);
+        if verified.version != expected {
+            return Err(RootRejected::WrongVersion {
+                expected,
+                found: verified.version,
+            });
+        }
+        next.verify(&verified.root_keys)
+            .map_err(RootRejected::NotByItself)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::{SigningKey, sign};
+
+    fn key(byte: u8) -> SigningKey {
+        SigningKey::from_seed(&[byte; 32])
+    }
+
+    fn root(version: u64, payload: &SigningKey, root: &SigningKey) -> SigningRoot {
+        SigningRoot {
+            version,
+            payload_keys: KeySet::new(1, [payload.public()]).unwrap(),
+            root_keys: KeySet::new(1, [root.public()]).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_root_is_followed_one_version_at_a_time() {
+        let (payload, newer, old, new) = (key(1), key(2), key(3), key(4));
+        let first =
+            SigningRoot::from_image(&sign(&root(1, &payload, &old), &[&old]).unwrap()).unwrap();
+
+        let second = sign(&root(2, &newer, &new), &[&old, &new]).unwrap();
+        assert_eq!(first.successor(&second).unwrap().version, 2);
+
+        let skipped = sign(&root(3, &newer, &new), &[&old, &new]).unwrap();
+        assert_eq!(
+            first.successor(&skipped),
+            Err(RootRejected::WrongVersion {
+                expected: 2,
+                found: 3
+            })
+        );
+        let replayed = sign(&root(1, &payload, &old), &[&old]).unwrap();
+        assert_eq!(
+            first.successor(&replayed),
+            Err(RootRejected::WrongVersion {
+                expected: 2,
+                found: 1
+            })
+        );
+    }
+
+    #[test]
+    fn a_root_needs_the_old_keys_and_its_own() {
+        let (payload, old, new) = (key(1), key(3), key(4));
+        let first =
+            SigningRoot::from_image(&sign(&root(1, &payload, &old), &[&old]).unwrap()).unwrap();
+        let by_itself = sign(&root(2, &payload, &new), &[&new]).unwrap();
+        assert!(matches!(
+            first.successor(&by_itself),
+            Err(RootRejected::NotByPresentRoot(_))
+        ));
+        let by_old_alone = sign(&root(2, &payload, &new), &[&old]).unwrap();
+        assert!(matches!(
+            first.successor(&by_old_alone),
+            Err(RootRejected::NotByItself(_))
+        ));
+        let damaged = sign(&root(1, &payload, &old), &[&new]).unwrap();
+        assert!(matches!(
+            SigningRoot::from_image(&damaged),
+            Err(RootRejected::NotByItself(_))
+        ));
+    }
+}
