@@ -1,0 +1,246 @@
+//! Dependencies point one way: a forbidden `use` edge fails here, with file and line.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Below this folder, no path may start with one of these.
+struct Forbidden {
+    folder: &'static str,
+    edges: &'static [&'static str],
+    reason: &'static str,
+}
+
+const FORBIDDEN: &[Forbidden] = &[
+    Forbidden {
+        folder: "common/src",
+        edges: &[
+            "tokio",
+            "std::fs",
+            "std::net",
+            "std::process",
+            "std::env",
+            "std::time::SystemTime",
+            "std::time::Instant",
+            "unbox_agent",
+            "unbox_server",
+            "sqlx",
+            "reqwest",
+            "axum",
+        ],
+        reason: "common is pure: no I/O, no clock, and it knows neither side",
+    },
+    Forbidden {
+        folder: "agent/src",
+        edges: &["unbox_server", "unbox_tests", "sqlx", "axum"],
+        reason: "only tests see both sides",
+    },
+    Forbidden {
+        folder: "server/src",
+        edges: &["unbox_agent", "unbox_tests", "reqwest"],
+        reason: "only tests see both sides",
+    },
+    Forbidden {
+        folder: "server/src/domain",
+        edges: &[
+            "crate::store",
+            "crate::service",
+            "crate::route",
+            "crate::keys",
+            "crate::config",
+            "crate::clock",
+            "crate::entropy",
+            "sqlx",
+            "axum",
+            "tokio",
+            "std::fs",
+            "std::net",
+        ],
+        reason: "domain imports nothing but common",
+    },
+    Forbidden {
+        folder: "server/src/store",
+        edges: &["crate::service", "crate::route", "axum"],
+        reason: "route -> service -> store, never back",
+    },
+    Forbidden {
+        folder: "server/src/service",
+        edges: &["crate::route", "axum", "sqlx"],
+        reason: "route -> service -> store, never back, and no SQL in services",
+    },
+    Forbidden {
+        folder: "server/src/route",
+        edges: &["crate::store", "sqlx"],
+        reason: "a route calls a service, not the store",
+    },
+    Forbidden {
+        folder: "agent/src/install",
+        edges: &[
+            "crate::handshake",
+            "crate::report",
+            "crate::identity",
+            "reqwest",
+            "tokio",
+            "rustls",
+        ],
+        reason: "the installer is root and has no network",
+    },
+    Forbidden {
+        folder: "agent/src/identity",
+        edges: &[
+            "crate::handshake",
+            "crate::payload",
+            "crate::install",
+            "crate::report",
+            "reqwest",
+        ],
+        reason: "a stage knows only what lies before it",
+    },
+    Forbidden {
+        folder: "agent/src/handshake",
+        edges: &["crate::install", "crate::report"],
+        reason: "a stage knows only what lies before it",
+    },
+    Forbidden {
+        folder: "agent/src/payload",
+        edges: &["crate::install", "crate::report"],
+        reason: "a stage knows only what lies before it",
+    },
+];
+
+#[test]
+fn no_file_imports_what_its_folder_must_not_know() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut found = Vec::new();
+    for rule in FORBIDDEN {
+        let files = rust_files(&root.join(rule.folder));
+        assert!(
+            !files.is_empty(),
+            "{} holds no Rust file: is the rule still about a real folder?",
+            rule.folder
+        );
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            for (number, path) in imports(&text) {
+                if let Some(edge) = rule.edges.iter().find(|edge| is_below(&path, edge)) {
+                    let file = file.strip_prefix(root).unwrap().display();
+                    found.push(format!("{file}:{number}: {path} ({edge}): {}", rule.reason));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "forbidden edges:\n{}", found.join("\n"));
+}
+
+#[test]
+fn the_scanner_sees_grouped_and_inline_paths() {
+    let text =
+        "use std::{fs, path::{Path, PathBuf}};\n// use std::net;\nlet x = tokio::spawn(y);\n";
+    let paths: Vec<String> = imports(text).into_iter().map(|(_, path)| path).collect();
+    assert_eq!(
+        paths,
+        [
+            "std::fs",
+            "std::path::Path",
+            "std::path::PathBuf",
+            "tokio::spawn"
+        ]
+    );
+    assert!(
+        is_below("std::fs", "std::fs")
+            && is_below("std::fs::File", "std::fs")
+            && !is_below("std::fsx", "std::fs")
+    );
+}
+
+fn is_below(path: &str, edge: &str) -> bool {
+    path.strip_prefix(edge)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    entries
+        .map(|entry| entry.unwrap().path())
+        .flat_map(|path| {
+            if path.is_dir() {
+                rust_files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .filter(|path| path.extension().is_some_and(|ending| ending == "rs"))
+        .collect()
+}
+
+/// Every path that a file names, with its line: `use` trees flattened, and `a::b` in code.
+/// What stands below `#[cfg(test)]` may know more, and is left out.
+fn imports(text: &str) -> Vec<(usize, String)> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let mut found = Vec::new();
+    let mut tree: Option<(usize, String)> = None;
+    for (index, line) in code.lines().enumerate() {
+        let line = line.split("//").next().unwrap_or_default().trim();
+        let started = line
+            .strip_prefix("pub use ")
+            .or_else(|| line.strip_prefix("use "));
+        match (&mut tree, started) {
+            (None, Some(rest)) => tree = Some((index + 1, rest.to_owned())),
+            (None, None) => found.extend(inline_paths(line).map(|path| (index + 1, path))),
+            (Some((_, so_far)), _) => so_far.push_str(line),
+        }
+        if let Some((number, whole)) = tree.take_if(|(_, whole)| whole.ends_with(';')) {
+            found.extend(
+                flatten("", whole.trim_end_matches(';'))
+                    .into_iter()
+                    .map(|path| (number, path)),
+            );
+        }
+    }
+    found
+}
+
+fn inline_paths(line: &str) -> impl Iterator<Item = String> {
+    line.split(|char: char| !(char.is_alphanumeric() || char == '_' || char == ':'))
+        .filter(|word| word.contains("::"))
+        .map(|word| word.trim_matches(':').to_owned())
+}
+
+/// `a::{b, c::{d, e}}` as `a::b`, `a::c::d`, `a::c::e`.
+fn flatten(prefix: &str, tree: &str) -> Vec<String> {
+    let tree = tree.trim();
+    let Some(open) = tree.find('{') else {
+        let path = tree.split(" as ").next().unwrap_or_default().trim();
+        return if path.is_empty() {
+            Vec::new()
+        } else {
+            vec![format!("{prefix}{path}")]
+        };
+    };
+    let prefix = format!("{prefix}{}", tree.get(..open).unwrap_or_default().trim());
+    let inside = tree
+        .get(open + 1..tree.rfind('}').unwrap_or(tree.len()))
+        .unwrap_or_default();
+    let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
+    for (at, char) in inside.char_indices() {
+        match char {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(inside.get(start..at).unwrap_or_default());
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(inside.get(start..).unwrap_or_default());
+    parts
+        .into_iter()
+        .flat_map(|part| flatten(&prefix, part))
+        .collect()
+}
