@@ -17,8 +17,8 @@ use unbox_common::{
     payload::{ConfigurationRef, Payload, Setup},
     protocol::{
         latest::{
-            Acknowledged, Challenge, CheckIn, Command, Grant, Hello, Installed, News, Outcome,
-            Owner, PROTOCOL_VERSION, ProofKind, Prove, Report, ReportEntry,
+            Acknowledged, Challenge, CheckIn, Command, Grant, Hello, Installed, News, Outcome, Owner,
+            PROTOCOL_VERSION, ProofKind, Prove, Report, ReportEntry,
         },
         problem::Problem,
         progress::Progress,
@@ -36,21 +36,14 @@ const SERVER_NONCE: Nonce = FixedBytes([0x22; 32]);
 const CHECK_IN_NONCE: Nonce = FixedBytes([0x33; 32]);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "ECDSA needs randomness; nothing else here does"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "ECDSA needs randomness; nothing else here does")]
     let random = SystemRandom::new();
-    let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+    let document =
+        EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).map_err(|_| "no key")?;
+    let device_key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random)
         .map_err(|_| "no key")?;
-    let device_key =
-        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random)
-            .map_err(|_| "no key")?;
     let public = DevicePublicKey::from_point(device_key.public_key().as_ref())?;
-    let (payload_key, root_key) = (
-        SigningKey::from_seed(&[1; 32]),
-        SigningKey::from_seed(&[2; 32]),
-    );
+    let (payload_key, root_key) = (SigningKey::from_seed(&[1; 32]), SigningKey::from_seed(&[2; 32]));
 
     let root = SigningRoot {
         version: 1,
@@ -66,18 +59,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         proof: ProofKind::Token,
     };
     write("challenge", &challenge)?;
-    let signed = transcript(
-        Sha256::of(&hello),
-        challenge.ticket.as_ref(),
-        &SERVER_NONCE,
-        challenge.proof,
-    );
-    let signature = <[u8; 64]>::try_from(
-        device_key
-            .sign(&random, &signed)
-            .map_err(|_| "no signature")?
-            .as_ref(),
-    )?;
+    let signed = transcript(Sha256::of(&hello), challenge.ticket.as_ref(), &SERVER_NONCE, challenge.proof);
+    let signature =
+        <[u8; 64]>::try_from(device_key.sign(&random, &signed).map_err(|_| "no signature")?.as_ref())?;
     write(
         "prove",
         &Prove {
@@ -92,10 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         &Grant {
             device_id: DeviceId::new(4_211)?,
             generation: Generation(1),
-            certificate_chain: vec![
-                Bytes(b"DER certificate".to_vec()),
-                Bytes(b"DER issuer".to_vec()),
-            ],
+            certificate_chain: vec![Bytes(b"DER certificate".to_vec()), Bytes(b"DER issuer".to_vec())],
             owner: owner(),
             payload: sign(&payload(NOW.0, DEVICE_NONCE)?, &[&payload_key])?,
             roots: Vec::new(),
@@ -117,20 +98,11 @@ fn write_life(payload_key: &SigningKey) -> Result<(), Box<dyn Error>> {
         "report",
         &Report {
             generation: Generation(1),
-            entries: vec![
-                entry(1, Progress::BootstrapInitiated),
-                entry(2, Progress::BootstrapComplete),
-            ],
+            entries: vec![entry(1, Progress::BootstrapInitiated), entry(2, Progress::BootstrapComplete)],
             outcome: Some(Outcome::Managed { version: NOW.0 }),
         },
     )?;
-    write(
-        "acknowledged",
-        &Acknowledged {
-            sequence: 2,
-            server_time: NOW,
-        },
-    )?;
+    write("acknowledged", &Acknowledged { sequence: 2, server_time: NOW })?;
     write(
         "check-in",
         &CheckIn {
@@ -160,27 +132,18 @@ fn write_life(payload_key: &SigningKey) -> Result<(), Box<dyn Error>> {
             owner: owner(),
         },
     )?;
-    let busy = Problem::new(RefusalKind::Busy)
-        .detail("The database is not reachable.")
-        .retry_after_s(7);
+    let busy = Problem::new(RefusalKind::Busy).detail("The database is not reachable.").retry_after_s(7);
     write("problem", &busy).map(drop)
 }
 
 fn hello(device_key: DevicePublicKey) -> Hello {
-    let one = |kind, value: &str| RawIdentifier {
-        kind,
-        value: value.to_owned(),
-        source: Source::Smbios,
-    };
+    let one = |kind, value: &str| RawIdentifier { kind, value: value.to_owned(), source: Source::Smbios };
     Hello {
         protocol: PROTOCOL_VERSION,
         agent_version: "0.1.0".to_owned(),
         identity: vec![
             one(IdentifierKind::SerialNumber, "PF0ABCDE"),
-            one(
-                IdentifierKind::SystemUuid,
-                "4c4c4544-0058-4b10-8039-b7c04f513133",
-            ),
+            one(IdentifierKind::SystemUuid, "4c4c4544-0058-4b10-8039-b7c04f513133"),
             one(IdentifierKind::Manufacturer, "LENOVO"),
             one(IdentifierKind::Model, "20QES0XX00"),
         ],
@@ -208,10 +171,7 @@ fn payload(version: u64, nonce: Nonce) -> Result<Payload, Box<dyn Error>> {
         version,
         issued_at: NOW,
         expires_at: Timestamp(NOW.0 + 7 * 24 * 3600 * 1000),
-        configuration: ConfigurationRef {
-            id: ConfigurationId::new(17)?,
-            name: "Kiosk".to_owned(),
-        },
+        configuration: ConfigurationRef { id: ConfigurationId::new(17)?, name: "Kiosk".to_owned() },
         dpc: Some(serde_json::from_str(
             r#"{
                 "name": "acme-dpc", "version": "1.4.0", "kind": "tar",
@@ -235,13 +195,8 @@ fn payload(version: u64, nonce: Nonce) -> Result<Payload, Box<dyn Error>> {
 /// Writes one golden file and returns the bytes of the message: the file without its last newline.
 fn write(name: &str, message: &impl Serialize) -> Result<Vec<u8>, Box<dyn Error>> {
     let body = serde_json::to_string_pretty(message)?;
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden/v1")
-        .join(format!("{name}.json"));
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a developer's tool; git keeps the file before it"
-    )]
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1").join(format!("{name}.json"));
+    #[expect(clippy::disallowed_methods, reason = "a developer's tool; git keeps the file before it")]
     std::fs::write(path, format!("{body}\n"))?;
     Ok(body.into_bytes())
 }

@@ -85,9 +85,7 @@ impl<const N: usize> Serialize for FixedBytes<N> {
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        from_base64(&text)
-            .map(Self)
-            .map_err(serde::de::Error::custom)
+        from_base64(&text).map(Self).map_err(serde::de::Error::custom)
     }
 }
 
@@ -108,10 +106,7 @@ mod tests {
     #[test]
     fn wrong_length_and_wrong_alphabet_are_refused() {
         let short = serde_json::from_str::<FixedBytes<4>>("\"AAAA\"").unwrap_err();
-        assert!(
-            short.to_string().contains("expected 4 bytes, found 3"),
-            "{short}"
-        );
+        assert!(short.to_string().contains("expected 4 bytes, found 3"), "{short}");
         for bad in ["\"A\"", "\"AAA\"", "\"AA-_\"", "\"AAAA \"", "5"] {
             assert!(serde_json::from_str::<Bytes>(bad).is_err(), "{bad}");
         }

@@ -89,9 +89,7 @@ impl Serialize for Sha256 {
 
 impl<'de> Deserialize<'de> for Sha256 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -109,13 +107,7 @@ mod tests {
 
     #[test]
     fn other_spellings_are_refused() {
-        for bad in [
-            "",
-            "e3",
-            &EMPTY.to_uppercase(),
-            &EMPTY.replace('e', "g"),
-            &format!("{EMPTY}00"),
-        ] {
+        for bad in ["", "e3", &EMPTY.to_uppercase(), &EMPTY.replace('e', "g"), &format!("{EMPTY}00")] {
             assert_eq!(bad.parse::<Sha256>(), Err(NotADigest), "{bad}");
         }
     }

@@ -53,21 +53,14 @@ impl IdentifierSet {
                 return Err(InvalidSet::Contradiction(a.kind()));
             }
         }
-        let rank = members
-            .iter()
-            .filter_map(|one| one.kind().rank())
-            .min()
-            .ok_or(InvalidSet::NothingIdentifying)?;
+        let rank =
+            members.iter().filter_map(|one| one.kind().rank()).min().ok_or(InvalidSet::NothingIdentifying)?;
         let holds = |kind| members.iter().any(|one: &Identifier| one.kind() == kind);
         let named = holds(IdentifierKind::Manufacturer) && holds(IdentifierKind::Model);
         // A set that a stronger member already pins down needs no name beside its serial.
-        let pinned = members
-            .iter()
-            .any(|one| one.kind().rank() == Some(rank) && !one.kind().needs_maker_and_model());
-        match members
-            .iter()
-            .find(|one| one.kind().needs_maker_and_model())
-        {
+        let pinned =
+            members.iter().any(|one| one.kind().rank() == Some(rank) && !one.kind().needs_maker_and_model());
+        match members.iter().find(|one| one.kind().needs_maker_and_model()) {
             Some(serial) if !named && !pinned => Err(InvalidSet::NeedsMakerAndModel(serial.kind())),
             _ => Ok(Self { members, rank }),
         }
@@ -88,9 +81,7 @@ impl IdentifierSet {
     /// The identifier to look this set up by: the strongest, which few devices share.
     #[must_use]
     pub fn lookup_key(&self) -> Option<&Identifier> {
-        self.members
-            .iter()
-            .find(|one| one.kind().rank() == Some(self.rank))
+        self.members.iter().find(|one| one.kind().rank() == Some(self.rank))
     }
 
     fn matches(&self, identity: &HardwareIdentity) -> bool {
@@ -100,11 +91,7 @@ impl IdentifierSet {
 
 /// The identifiers of a device by which a store looks up claims that might match it.
 pub fn lookup_keys(identity: &HardwareIdentity) -> impl Iterator<Item = &Identifier> {
-    identity
-        .observed()
-        .iter()
-        .map(|one| &one.identifier)
-        .filter(|one| one.kind().rank().is_some())
+    identity.observed().iter().map(|one| &one.identifier).filter(|one| one.kind().rank().is_some())
 }
 
 /// A claim as matching sees it.
@@ -151,17 +138,9 @@ pub enum Match {
 /// rank are one: the oldest (lowest id) stands for them.
 #[must_use]
 pub fn match_claims(identity: &HardwareIdentity, claims: &[RegisteredClaim]) -> Match {
-    let mut whole: Vec<Reason> = claims
-        .iter()
-        .filter_map(|claim| best_match(identity, claim))
-        .collect();
+    let mut whole: Vec<Reason> = claims.iter().filter_map(|claim| best_match(identity, claim)).collect();
     let Some(strongest) = whole.iter().map(|reason| reason.rank).min() else {
-        return Match::None {
-            near: claims
-                .iter()
-                .filter_map(|claim| near_match(identity, claim))
-                .collect(),
-        };
+        return Match::None { near: claims.iter().filter_map(|claim| near_match(identity, claim)).collect() };
     };
     whole.retain(|reason| reason.rank == strongest);
     whole.sort_by_key(|reason| reason.claim);
@@ -173,38 +152,21 @@ pub fn match_claims(identity: &HardwareIdentity, claims: &[RegisteredClaim]) -> 
 }
 
 fn best_match(identity: &HardwareIdentity, claim: &RegisteredClaim) -> Option<Reason> {
-    let best = claim
-        .sets
-        .iter()
-        .filter(|set| set.matches(identity))
-        .min_by_key(|set| set.rank())?;
+    let best = claim.sets.iter().filter(|set| set.matches(identity)).min_by_key(|set| set.rank())?;
     Some(reason(claim, best.rank(), best.members().iter()))
 }
 
 fn near_match(identity: &HardwareIdentity, claim: &RegisteredClaim) -> Option<Reason> {
     claim.sets.iter().find_map(|set| {
-        let shared: Vec<_> = set
-            .members()
-            .iter()
-            .filter(|one| identity.shows(one))
-            .collect();
+        let shared: Vec<_> = set.members().iter().filter(|one| identity.shows(one)).collect();
         let rank = shared.iter().filter_map(|one| one.kind().rank()).min()?;
         Some(reason(claim, rank, shared.into_iter()))
     })
 }
 
-fn reason<'a>(
-    claim: &RegisteredClaim,
-    rank: Rank,
-    members: impl Iterator<Item = &'a Identifier>,
-) -> Reason {
+fn reason<'a>(claim: &RegisteredClaim, rank: Rank, members: impl Iterator<Item = &'a Identifier>) -> Reason {
     let identifiers = members.map(ToString::to_string).collect();
-    Reason {
-        claim: claim.claim,
-        owner: claim.owner,
-        rank,
-        identifiers,
-    }
+    Reason { claim: claim.claim, owner: claim.owner, rank, identifiers }
 }
 
 /// One part of a device that is not what it was.
@@ -226,11 +188,8 @@ pub struct HardwareChange {
 }
 
 /// The kinds that travel with a board. A network card alone may come and go.
-const BOARD_KINDS: [IdentifierKind; 3] = [
-    IdentifierKind::SerialNumber,
-    IdentifierKind::BoardSerial,
-    IdentifierKind::SystemUuid,
-];
+const BOARD_KINDS: [IdentifierKind; 3] =
+    [IdentifierKind::SerialNumber, IdentifierKind::BoardSerial, IdentifierKind::SystemUuid];
 
 /// Compares a device that matched at `rank` with what it showed when it last enrolled.
 ///
@@ -244,10 +203,7 @@ pub fn hardware_change(
     rank: Rank,
 ) -> Option<HardwareChange> {
     let values = |identity: &HardwareIdentity, kind| -> Vec<String> {
-        identity
-            .of_kind(kind)
-            .map(|one| one.value().to_owned())
-            .collect()
+        identity.of_kind(kind).map(|one| one.value().to_owned()).collect()
     };
     let weaker = |kind: &IdentifierKind| {
         kind.rank().is_some_and(|own| own > rank)
@@ -279,10 +235,8 @@ mod tests {
     }
 
     fn identity(of: &[(IdentifierKind, &str)]) -> HardwareIdentity {
-        let observed = of.iter().map(|(kind, value)| Observed {
-            identifier: id(*kind, value),
-            source: Source::Smbios,
-        });
+        let observed =
+            of.iter().map(|(kind, value)| Observed { identifier: id(*kind, value), source: Source::Smbios });
         HardwareIdentity::new(observed).unwrap()
     }
 
@@ -291,11 +245,7 @@ mod tests {
     }
 
     fn claim(number: i64, owner: i64, sets: Vec<IdentifierSet>) -> RegisteredClaim {
-        RegisteredClaim {
-            claim: ClaimId::new(number).unwrap(),
-            owner: CompanyId::new(owner).unwrap(),
-            sets,
-        }
+        RegisteredClaim { claim: ClaimId::new(number).unwrap(), owner: CompanyId::new(owner).unwrap(), sets }
     }
 
     const LAPTOP: &[(IdentifierKind, &str)] = &[
@@ -313,28 +263,13 @@ mod tests {
         let right = claim(
             1,
             7,
-            vec![set(&[
-                (SerialNumber, "PF0ABCDE"),
-                (Manufacturer, "Lenovo"),
-                (Model, "20qes0xx00"),
-            ])],
+            vec![set(&[(SerialNumber, "PF0ABCDE"), (Manufacturer, "Lenovo"), (Model, "20qes0xx00")])],
         );
-        let wrong = claim(
-            2,
-            8,
-            vec![set(&[
-                (SerialNumber, "PF0ABCDE"),
-                (Manufacturer, "Acme"),
-                (Model, "Gateway"),
-            ])],
-        );
-        let Match::Claim(reason) = match_claims(&laptop, &[wrong.clone(), right]) else {
-            panic!("no match")
-        };
+        let wrong =
+            claim(2, 8, vec![set(&[(SerialNumber, "PF0ABCDE"), (Manufacturer, "Acme"), (Model, "Gateway")])]);
+        let Match::Claim(reason) = match_claims(&laptop, &[wrong.clone(), right]) else { panic!("no match") };
         assert_eq!((reason.claim.get(), reason.rank), (1, Rank::Serial));
-        let Match::None { near } = match_claims(&laptop, &[wrong]) else {
-            panic!("matched")
-        };
+        let Match::None { near } = match_claims(&laptop, &[wrong]) else { panic!("matched") };
         assert_eq!(near[0].identifiers, ["serial_number PF0ABCDE"]);
     }
 
@@ -342,10 +277,7 @@ mod tests {
     fn a_bare_serial_is_not_an_identity() {
         let bare = IdentifierSet::new([id(SerialNumber, "PF0ABCDE")]);
         assert_eq!(bare, Err(InvalidSet::NeedsMakerAndModel(SerialNumber)));
-        assert_eq!(
-            IdentifierSet::new([id(Model, "X")]),
-            Err(InvalidSet::NothingIdentifying)
-        );
+        assert_eq!(IdentifierSet::new([id(Model, "X")]), Err(InvalidSet::NothingIdentifying));
         assert_eq!(
             IdentifierSet::new([
                 id(SystemUuid, LAPTOP[4].1),
@@ -353,10 +285,7 @@ mod tests {
             ]),
             Err(InvalidSet::Contradiction(SystemUuid))
         );
-        assert_eq!(
-            set(&[(IdentifierKind::ServiceTag, "7XK9Q13")]).rank(),
-            Rank::Serial
-        );
+        assert_eq!(set(&[(IdentifierKind::ServiceTag, "7XK9Q13")]).rank(), Rank::Serial);
     }
 
     #[test]
@@ -365,33 +294,20 @@ mod tests {
         let by_mac = claim(1, 7, vec![set(&[(MacAddress, "00:16:3e:00:00:01")])]);
         let by_serial = claim(2, 8, vec![set(&LAPTOP[..3])]);
         let also_by_serial = claim(3, 9, vec![set(&LAPTOP[..3])]);
-        let Match::Claim(reason) = match_claims(&laptop, &[by_mac.clone(), by_serial.clone()])
-        else {
+        let Match::Claim(reason) = match_claims(&laptop, &[by_mac.clone(), by_serial.clone()]) else {
             panic!()
         };
         assert_eq!(reason.claim.get(), 2);
-        let Match::Ambiguous(reasons) = match_claims(&laptop, &[by_mac, by_serial, also_by_serial])
-        else {
+        let Match::Ambiguous(reasons) = match_claims(&laptop, &[by_mac, by_serial, also_by_serial]) else {
             panic!()
         };
-        assert_eq!(
-            reasons
-                .iter()
-                .map(|reason| reason.claim.get())
-                .collect::<Vec<_>>(),
-            [2, 3]
-        );
+        assert_eq!(reasons.iter().map(|reason| reason.claim.get()).collect::<Vec<_>>(), [2, 3]);
     }
 
     #[test]
     fn several_claims_of_one_owner_are_one() {
-        let (early, late) = (
-            claim(4, 7, vec![set(&LAPTOP[..3])]),
-            claim(5, 7, vec![set(&LAPTOP[..3])]),
-        );
-        let Match::Claim(reason) = match_claims(&identity(LAPTOP), &[late, early]) else {
-            panic!()
-        };
+        let (early, late) = (claim(4, 7, vec![set(&LAPTOP[..3])]), claim(5, 7, vec![set(&LAPTOP[..3])]));
+        let Match::Claim(reason) = match_claims(&identity(LAPTOP), &[late, early]) else { panic!() };
         assert_eq!(reason.claim.get(), 4);
     }
 
@@ -400,14 +316,8 @@ mod tests {
         let was = identity(LAPTOP);
         let mut docked = LAPTOP.to_vec();
         docked.push((MacAddress, "00:16:3e:00:00:99"));
-        assert_eq!(
-            hardware_change(&identity(&docked), &was, Rank::Serial),
-            None
-        );
-        assert_eq!(
-            hardware_change(&was, &identity(&docked), Rank::Serial),
-            None
-        );
+        assert_eq!(hardware_change(&identity(&docked), &was, Rank::Serial), None);
+        assert_eq!(hardware_change(&was, &identity(&docked), Rank::Serial), None);
 
         let repaired = identity(&[
             LAPTOP[0],

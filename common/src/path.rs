@@ -10,16 +10,8 @@ use std::{
 pub const MAX_PATH_BYTES: usize = 1024;
 
 /// Trees that no payload writes into: kernel interfaces, and Unbox's own trust and state.
-const FORBIDDEN: &[&str] = &[
-    "/dev",
-    "/etc/unbox",
-    "/proc",
-    "/run",
-    "/sys",
-    "/usr/lib/unbox",
-    "/usr/share/unbox",
-    "/var/lib/unbox",
-];
+const FORBIDDEN: &[&str] =
+    &["/dev", "/etc/unbox", "/proc", "/run", "/sys", "/usr/lib/unbox", "/usr/share/unbox", "/var/lib/unbox"];
 
 /// An absolute path on the device: no `..`, no empty part, below none of the forbidden trees.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,14 +50,9 @@ fn check_parts(path: &str, parts: &str) -> Result<(), UnsafePath> {
     if path.len() > MAX_PATH_BYTES {
         return Err(UnsafePath::TooLong);
     }
-    let bad = |part: &str| {
-        part.is_empty() || part == "." || part == ".." || part.chars().any(char::is_control)
-    };
-    if parts.split('/').any(bad) {
-        Err(UnsafePath::BadPart(shown(path)))
-    } else {
-        Ok(())
-    }
+    let bad =
+        |part: &str| part.is_empty() || part == "." || part == ".." || part.chars().any(char::is_control);
+    if parts.split('/').any(bad) { Err(UnsafePath::BadPart(shown(path))) } else { Ok(()) }
 }
 
 fn shown(path: &str) -> String {
@@ -83,16 +70,10 @@ impl SafePath {
         };
         check_parts(path, parts)?;
         let inside = |tree: &&&str| {
-            path == **tree
-                || path
-                    .strip_prefix(**tree)
-                    .is_some_and(|rest| rest.starts_with('/'))
+            path == **tree || path.strip_prefix(**tree).is_some_and(|rest| rest.starts_with('/'))
         };
         match FORBIDDEN.iter().find(inside) {
-            Some(tree) => Err(UnsafePath::Forbidden {
-                path: shown(path),
-                tree,
-            }),
+            Some(tree) => Err(UnsafePath::Forbidden { path: shown(path), tree }),
             None => Ok(Self(path.to_owned())),
         }
     }
@@ -111,14 +92,8 @@ impl SafePath {
 
     /// The path's parents, outermost first, without `/` itself.
     pub fn parents(&self) -> impl Iterator<Item = Self> {
-        let ends: Vec<usize> = self
-            .0
-            .match_indices('/')
-            .map(|(at, _)| at)
-            .filter(|at| *at > 0)
-            .collect();
-        ends.into_iter()
-            .filter_map(|end| self.0.get(..end).map(|parent| Self(parent.to_owned())))
+        let ends: Vec<usize> = self.0.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0).collect();
+        ends.into_iter().filter_map(|end| self.0.get(..end).map(|parent| Self(parent.to_owned())))
     }
 }
 
@@ -131,10 +106,7 @@ impl RelativePath {
         if path.starts_with('/') {
             return Err(UnsafePath::NotRelative(shown(path)));
         }
-        let path = path
-            .strip_prefix("./")
-            .unwrap_or(path)
-            .trim_end_matches('/');
+        let path = path.strip_prefix("./").unwrap_or(path).trim_end_matches('/');
         check_parts(path, path)?;
         Ok(Self(path.to_owned()))
     }
@@ -210,31 +182,17 @@ mod tests {
 
     #[test]
     fn ordinary_paths_pass() {
-        for good in [
-            "/etc/motd",
-            "/etc/unboxed",
-            "/var/lib/unbox-dpc/x",
-            "/runner",
-            "/a.b/..c",
-        ] {
+        for good in ["/etc/motd", "/etc/unboxed", "/var/lib/unbox-dpc/x", "/runner", "/a.b/..c"] {
             assert_eq!(SafePath::parse(good).unwrap().as_str(), good);
         }
-        assert_eq!(
-            RelativePath::parse("./bin/dpc").unwrap().as_str(),
-            "bin/dpc"
-        );
+        assert_eq!(RelativePath::parse("./bin/dpc").unwrap().as_str(), "bin/dpc");
         assert_eq!(RelativePath::parse("lib/").unwrap().as_str(), "lib");
         assert_eq!(
-            SafePath::parse("/etc/motd")
-                .unwrap()
-                .below(Path::new("/tmp/r")),
+            SafePath::parse("/etc/motd").unwrap().below(Path::new("/tmp/r")),
             Path::new("/tmp/r/etc/motd")
         );
-        let parents: Vec<_> = SafePath::parse("/a/b/c")
-            .unwrap()
-            .parents()
-            .map(|path| path.to_string())
-            .collect();
+        let parents: Vec<_> =
+            SafePath::parse("/a/b/c").unwrap().parents().map(|path| path.to_string()).collect();
         assert_eq!(parents, ["/a", "/a/b"]);
     }
 }

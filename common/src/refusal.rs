@@ -101,9 +101,7 @@ impl RefusalKind {
             | Self::HardwareChanged
             | Self::Disabled
             | Self::TermsNotAccepted => Disposition::WaitForAdministrator,
-            Self::InvalidIdentifier | Self::Deprovisioned | Self::UnsupportedProtocol => {
-                Disposition::Fatal
-            }
+            Self::InvalidIdentifier | Self::Deprovisioned | Self::UnsupportedProtocol => Disposition::Fatal,
         }
     }
 
@@ -170,9 +168,7 @@ impl RefusalKind {
                 "This agent and the server do not speak the same protocol. Update the image."
             }
             Self::ClockSkew => "The clock of this device or of the server is wrong.",
-            Self::TooManyRequests => {
-                "The server asks to slow down. The device tries again by itself."
-            }
+            Self::TooManyRequests => "The server asks to slow down. The device tries again by itself.",
             Self::Busy => "The server is busy. The device tries again by itself.",
         }
     }

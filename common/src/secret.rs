@@ -27,8 +27,7 @@ impl Secret {
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         // Digests first: the comparison then tells nothing about lengths or common prefixes.
-        crate::digest::Sha256::of(self.0.as_bytes())
-            == crate::digest::Sha256::of(other.0.as_bytes())
+        crate::digest::Sha256::of(self.0.as_bytes()) == crate::digest::Sha256::of(other.0.as_bytes())
     }
 }
 
@@ -59,10 +58,7 @@ mod tests {
     #[test]
     fn a_secret_cannot_be_printed() {
         let secret = Secret::new("hunter2".to_owned());
-        assert_eq!(
-            format!("{secret:?} {:?}", Some(&secret)),
-            "[redacted] Some([redacted])"
-        );
+        assert_eq!(format!("{secret:?} {:?}", Some(&secret)), "[redacted] Some([redacted])");
         assert_eq!(secret, Secret::new("hunter2".to_owned()));
         assert_ne!(secret, Secret::new("hunter3".to_owned()));
     }

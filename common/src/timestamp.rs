@@ -5,9 +5,7 @@ use std::{fmt, time::Duration};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Milliseconds since 1970-01-01T00:00:00Z; RFC 3339 when a person reads it.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
 
@@ -27,19 +25,13 @@ impl Timestamp {
     /// This point plus `span`; the last representable point if that is too late.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 
     /// This point minus `span`; the epoch if that is too early.
     #[must_use]
     pub fn before(self, span: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 
     /// How long after `earlier` this is; zero if it is not after it.
@@ -52,9 +44,7 @@ impl Timestamp {
     #[must_use]
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let parsed = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-        u64::try_from(parsed.unix_timestamp_nanos() / 1_000_000)
-            .ok()
-            .map(Self)
+        u64::try_from(parsed.unix_timestamp_nanos() / 1_000_000).ok().map(Self)
     }
 }
 
@@ -80,10 +70,7 @@ mod tests {
         assert_eq!(moment.to_string(), "2026-11-05T00:00:00.25Z");
         assert_eq!(Timestamp::parse_rfc3339(&moment.to_string()), Some(moment));
         assert_eq!(Timestamp::parse_rfc3339("1960-01-01T00:00:00Z"), None);
-        assert_eq!(
-            Timestamp(u64::MAX).to_string(),
-            format!("{} ms after 1970", u64::MAX)
-        );
+        assert_eq!(Timestamp(u64::MAX).to_string(), format!("{} ms after 1970", u64::MAX));
     }
 
     #[test]

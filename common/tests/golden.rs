@@ -19,38 +19,22 @@ use unbox_common::{
     trust::{Signed, SigningKey, SigningRoot, sign},
 };
 
-const MESSAGES: [&str; 10] = [
-    "root",
-    "hello",
-    "challenge",
-    "prove",
-    "grant",
-    "report",
-    "acknowledged",
-    "check-in",
-    "news",
-    "problem",
-];
+const MESSAGES: [&str; 10] =
+    ["root", "hello", "challenge", "prove", "grant", "report", "acknowledged", "check-in", "news", "problem"];
 
 fn here(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
 fn body(name: &str) -> String {
-    here(&format!("tests/golden/v1/{name}.json"))
-        .trim_end()
-        .to_owned()
+    here(&format!("tests/golden/v1/{name}.json")).trim_end().to_owned()
 }
 
 /// Reads a golden message, and checks that writing it again gives the same bytes.
 fn golden<T: Serialize + DeserializeOwned>(name: &str) -> T {
     let body = body(name);
     let message: T = serde_json::from_str(&body).unwrap();
-    assert_eq!(
-        serde_json::to_string_pretty(&message).unwrap(),
-        body,
-        "{name}"
-    );
+    assert_eq!(serde_json::to_string_pretty(&message).unwrap(), body, "{name}");
     message
 }
 
@@ -72,14 +56,8 @@ fn every_message_reads_and_writes_the_same_bytes() {
 fn the_document_shows_the_golden_messages() {
     let document = here("PROTOCOL.md");
     for name in MESSAGES {
-        let shown = format!(
-            "<!-- golden: v1/{name}.json -->\n```json\n{}\n```",
-            body(name)
-        );
-        assert!(
-            document.contains(&shown),
-            "PROTOCOL.md does not show tests/golden/v1/{name}.json as it is"
-        );
+        let shown = format!("<!-- golden: v1/{name}.json -->\n```json\n{}\n```", body(name));
+        assert!(document.contains(&shown), "PROTOCOL.md does not show tests/golden/v1/{name}.json as it is");
     }
 }
 
@@ -88,11 +66,8 @@ fn the_document_lists_every_refusal_with_its_status_and_disposition() {
     let document = here("PROTOCOL.md");
     for kind in unbox_common::refusal::RefusalKind::ALL {
         let disposition = serde_json::to_value(kind.disposition()).unwrap();
-        let row = format!(
-            "| `{kind}` | {} | {} |",
-            kind.status(),
-            disposition.as_str().unwrap().replace('_', " ")
-        );
+        let row =
+            format!("| `{kind}` | {} | {} |", kind.status(), disposition.as_str().unwrap().replace('_', " "));
         assert!(document.contains(&row), "PROTOCOL.md lacks the row {row}");
     }
 }
@@ -104,18 +79,10 @@ fn the_worked_example_replays() {
     HardwareIdentity::from_raw(&hello.identity).unwrap();
 
     let hello_digest = Sha256::of(body("hello").as_bytes());
-    let signed = transcript(
-        hello_digest,
-        challenge.ticket.as_ref(),
-        &challenge.nonce,
-        challenge.proof,
-    );
+    let signed = transcript(hello_digest, challenge.ticket.as_ref(), &challenge.nonce, challenge.proof);
     assert!(hello.device_key.verifies(&signed, &prove.signature));
     let document = here("PROTOCOL.md");
-    assert!(
-        document.contains(&hello_digest.to_string()),
-        "the digest of the hello is not in PROTOCOL.md"
-    );
+    assert!(document.contains(&hello_digest.to_string()), "the digest of the hello is not in PROTOCOL.md");
     assert!(
         document.contains(&Sha256::of(&signed).to_string()),
         "the digest of the transcript is not in PROTOCOL.md"
@@ -125,10 +92,7 @@ fn the_worked_example_replays() {
     let root = SigningRoot::from_image(&golden("root")).unwrap();
     let payload = grant.payload.verify(&root.payload_keys).unwrap();
     // Ed25519 is deterministic: signing again gives the envelope of the example.
-    assert_eq!(
-        sign(&*payload, &[&SigningKey::from_seed(&[1; 32])]).unwrap(),
-        grant.payload
-    );
+    assert_eq!(sign(&*payload, &[&SigningKey::from_seed(&[1; 32])]).unwrap(), grant.payload);
     let expectation = Expectation {
         device: DeviceId::new(4_211).unwrap(),
         generation: Generation(1),
@@ -166,8 +130,5 @@ fn another_handshake_needs_another_signature() {
         challenge.proof,
     );
     assert!(!hello.device_key.verifies(&other, &prove.signature));
-    assert_eq!(
-        golden::<Acknowledged>("acknowledged").server_time,
-        Timestamp(1_795_219_200_000)
-    );
+    assert_eq!(golden::<Acknowledged>("acknowledged").server_time, Timestamp(1_795_219_200_000));
 }

@@ -78,25 +78,12 @@ const FORBIDDEN: &[Forbidden] = &[
     },
     Forbidden {
         folder: "agent/src/install",
-        edges: &[
-            "crate::handshake",
-            "crate::report",
-            "crate::identity",
-            "reqwest",
-            "tokio",
-            "rustls",
-        ],
+        edges: &["crate::handshake", "crate::report", "crate::identity", "reqwest", "tokio", "rustls"],
         reason: "the installer is root and has no network",
     },
     Forbidden {
         folder: "agent/src/identity",
-        edges: &[
-            "crate::handshake",
-            "crate::payload",
-            "crate::install",
-            "crate::report",
-            "reqwest",
-        ],
+        edges: &["crate::handshake", "crate::payload", "crate::install", "crate::report", "reqwest"],
         reason: "a stage knows only what lies before it",
     },
     Forbidden {
@@ -137,18 +124,9 @@ fn no_file_imports_what_its_folder_must_not_know() {
 
 #[test]
 fn the_scanner_sees_grouped_and_inline_paths() {
-    let text =
-        "use std::{fs, path::{Path, PathBuf}};\n// use std::net;\nlet x = tokio::spawn(y);\n";
+    let text = "use std::{fs, path::{Path, PathBuf}};\n// use std::net;\nlet x = tokio::spawn(y);\n";
     let paths: Vec<String> = imports(text).into_iter().map(|(_, path)| path).collect();
-    assert_eq!(
-        paths,
-        [
-            "std::fs",
-            "std::path::Path",
-            "std::path::PathBuf",
-            "tokio::spawn"
-        ]
-    );
+    assert_eq!(paths, ["std::fs", "std::path::Path", "std::path::PathBuf", "tokio::spawn"]);
     assert!(
         is_below("std::fs", "std::fs")
             && is_below("std::fs::File", "std::fs")
@@ -157,8 +135,7 @@ fn the_scanner_sees_grouped_and_inline_paths() {
 }
 
 fn is_below(path: &str, edge: &str) -> bool {
-    path.strip_prefix(edge)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    path.strip_prefix(edge).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
@@ -167,13 +144,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     };
     entries
         .map(|entry| entry.unwrap().path())
-        .flat_map(|path| {
-            if path.is_dir() {
-                rust_files(&path)
-            } else {
-                vec![path]
-            }
-        })
+        .flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] })
         .filter(|path| path.extension().is_some_and(|ending| ending == "rs"))
         .collect()
 }
@@ -186,20 +157,14 @@ fn imports(text: &str) -> Vec<(usize, String)> {
     let mut tree: Option<(usize, String)> = None;
     for (index, line) in code.lines().enumerate() {
         let line = line.split("//").next().unwrap_or_default().trim();
-        let started = line
-            .strip_prefix("pub use ")
-            .or_else(|| line.strip_prefix("use "));
+        let started = line.strip_prefix("pub use ").or_else(|| line.strip_prefix("use "));
         match (&mut tree, started) {
             (None, Some(rest)) => tree = Some((index + 1, rest.to_owned())),
             (None, None) => found.extend(inline_paths(line).map(|path| (index + 1, path))),
             (Some((_, so_far)), _) => so_far.push_str(line),
         }
         if let Some((number, whole)) = tree.take_if(|(_, whole)| whole.ends_with(';')) {
-            found.extend(
-                flatten("", whole.trim_end_matches(';'))
-                    .into_iter()
-                    .map(|path| (number, path)),
-            );
+            found.extend(flatten("", whole.trim_end_matches(';')).into_iter().map(|path| (number, path)));
         }
     }
     found
@@ -216,16 +181,10 @@ fn flatten(prefix: &str, tree: &str) -> Vec<String> {
     let tree = tree.trim();
     let Some(open) = tree.find('{') else {
         let path = tree.split(" as ").next().unwrap_or_default().trim();
-        return if path.is_empty() {
-            Vec::new()
-        } else {
-            vec![format!("{prefix}{path}")]
-        };
+        return if path.is_empty() { Vec::new() } else { vec![format!("{prefix}{path}")] };
     };
     let prefix = format!("{prefix}{}", tree.get(..open).unwrap_or_default().trim());
-    let inside = tree
-        .get(open + 1..tree.rfind('}').unwrap_or(tree.len()))
-        .unwrap_or_default();
+    let inside = tree.get(open + 1..tree.rfind('}').unwrap_or(tree.len())).unwrap_or_default();
     let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
     for (at, char) in inside.char_indices() {
         match char {
@@ -239,8 +198,5 @@ fn flatten(prefix: &str, tree: &str) -> Vec<String> {
         }
     }
     parts.push(inside.get(start..).unwrap_or_default());
-    parts
-        .into_iter()
-        .flat_map(|part| flatten(&prefix, part))
-        .collect()
+    parts.into_iter().flat_map(|part| flatten(&prefix, part)).collect()
 }

@@ -6,9 +6,9 @@ use super::{IdentifierKind, Rule};
 pub(super) fn normalise(kind: IdentifierKind, value: &str) -> Result<String, Rule> {
     match kind {
         // Labels and bar codes carry capitals whatever the firmware says.
-        IdentifierKind::SerialNumber
-        | IdentifierKind::BoardSerial
-        | IdentifierKind::ChassisSerial => Ok(value.to_ascii_uppercase()),
+        IdentifierKind::SerialNumber | IdentifierKind::BoardSerial | IdentifierKind::ChassisSerial => {
+            Ok(value.to_ascii_uppercase())
+        }
         IdentifierKind::ServiceTag => service_tag(value),
         IdentifierKind::MacAddress => mac_address(value),
         IdentifierKind::SystemUuid => uuid(value),
@@ -25,30 +25,17 @@ fn service_tag(value: &str) -> Result<String, Rule> {
     if alphanumeric && matches!(value.len(), 5 | 7) {
         Ok(value.to_ascii_uppercase())
     } else {
-        Err(Rule::Format {
-            expected: "a service tag of 7 (or 5) letters and digits",
-        })
+        Err(Rule::Format { expected: "a service tag of 7 (or 5) letters and digits" })
     }
 }
 
 /// Twelve hexadecimal digits, pairs apart by `:` or `-` or not at all (IEEE 802-2014, 8.2).
 fn mac_address(value: &str) -> Result<String, Rule> {
-    const EXPECTED: Rule = Rule::Format {
-        expected: "a MAC address of 12 hexadecimal digits",
-    };
-    let separated = value.len() == 17
-        && value
-            .bytes()
-            .skip(2)
-            .step_by(3)
-            .all(|byte| byte == b':' || byte == b'-');
+    const EXPECTED: Rule = Rule::Format { expected: "a MAC address of 12 hexadecimal digits" };
+    let separated =
+        value.len() == 17 && value.bytes().skip(2).step_by(3).all(|byte| byte == b':' || byte == b'-');
     let digits: String = if separated {
-        value
-            .chars()
-            .enumerate()
-            .filter(|(at, _)| at % 3 != 2)
-            .map(|(_, char)| char)
-            .collect()
+        value.chars().enumerate().filter(|(at, _)| at % 3 != 2).map(|(_, char)| char).collect()
     } else {
         value.to_owned()
     };
@@ -68,34 +55,23 @@ fn mac_address(value: &str) -> Result<String, Rule> {
 
 /// 32 hexadecimal digits, with or without the dashes of RFC 9562, section 4.
 fn uuid(value: &str) -> Result<String, Rule> {
-    const EXPECTED: Rule = Rule::Format {
-        expected: "a UUID such as 4c4c4544-0058-4b10-8039-b7c04f513133",
-    };
-    let dashed = value.len() == 36
-        && [8, 13, 18, 23]
-            .iter()
-            .all(|at| value.as_bytes().get(*at) == Some(&b'-'));
-    let digits = if dashed {
-        value.replace('-', "")
-    } else {
-        value.to_owned()
-    };
+    const EXPECTED: Rule = Rule::Format { expected: "a UUID such as 4c4c4544-0058-4b10-8039-b7c04f513133" };
+    let dashed =
+        value.len() == 36 && [8, 13, 18, 23].iter().all(|at| value.as_bytes().get(*at) == Some(&b'-'));
+    let digits = if dashed { value.replace('-', "") } else { value.to_owned() };
     let mut octets = [0u8; 16];
     hex::decode_to_slice(&digits, &mut octets).map_err(|_| EXPECTED)?;
     let digits = hex::encode(octets);
-    let groups = [0..8, 8..12, 12..16, 16..20, 20..32]
-        .map(|range| digits.get(range).unwrap_or_default().to_owned());
+    let groups =
+        [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| digits.get(range).unwrap_or_default().to_owned());
     Ok(groups.join("-"))
 }
 
 fn device_key(value: &str) -> Result<String, Rule> {
-    let digest: crate::digest::Sha256 =
-        value
-            .to_ascii_lowercase()
-            .parse()
-            .map_err(|_| Rule::Format {
-                expected: "the SHA-256 of a public key, 64 hexadecimal digits",
-            })?;
+    let digest: crate::digest::Sha256 = value
+        .to_ascii_lowercase()
+        .parse()
+        .map_err(|_| Rule::Format { expected: "the SHA-256 of a public key, 64 hexadecimal digits" })?;
     Ok(digest.to_string())
 }
 
@@ -138,23 +114,15 @@ const SAME_MAKER: &[(&str, &str)] = &[
 /// A maker's name as it is compared: lower case, without punctuation and legal form.
 #[must_use]
 pub fn fold_manufacturer(name: &str) -> String {
-    let words = name
-        .to_ascii_lowercase()
-        .replace(['.', '(', ')'], "")
-        .replace([',', '-', '_'], " ");
-    let mut kept: Vec<&str> = words
-        .split_ascii_whitespace()
-        .filter(|word| !LEGAL_FORMS.contains(word))
-        .collect();
+    let words = name.to_ascii_lowercase().replace(['.', '(', ')'], "").replace([',', '-', '_'], " ");
+    let mut kept: Vec<&str> =
+        words.split_ascii_whitespace().filter(|word| !LEGAL_FORMS.contains(word)).collect();
     if kept.is_empty() {
         // A maker whose whole name is such words, like "Technology Group", keeps them.
         kept = words.split_ascii_whitespace().collect();
     }
     let folded = kept.join(" ");
-    SAME_MAKER
-        .iter()
-        .find(|(alias, _)| *alias == folded)
-        .map_or(folded, |(_, name)| (*name).to_owned())
+    SAME_MAKER.iter().find(|(alias, _)| *alias == folded).map_or(folded, |(_, name)| (*name).to_owned())
 }
 
 /// A model or SKU as it is compared: lower case, single spaces.
@@ -170,9 +138,7 @@ mod tests {
 
     #[test]
     fn each_kind_has_one_form() {
-        use IdentifierKind::{
-            DeviceKey, MacAddress, Manufacturer, SerialNumber, ServiceTag, SystemUuid,
-        };
+        use IdentifierKind::{DeviceKey, MacAddress, Manufacturer, SerialNumber, ServiceTag, SystemUuid};
         let digest = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855";
         for (kind, raw, expected) in [
             (SerialNumber, " pf0abcde\0", Ok("PF0ABCDE")),
@@ -194,48 +160,25 @@ mod tests {
                 "52:54:00:ab:cd:01",
                 Err("is a locally administered address, which software can choose"),
             ),
-            (
-                MacAddress,
-                "01:00:5e:00:00:01",
-                Err("is a multicast address, which no interface owns"),
-            ),
-            (
-                MacAddress,
-                "00:00:00:00:00:00",
-                Err("is a placeholder that the maker never replaced"),
-            ),
+            (MacAddress, "01:00:5e:00:00:01", Err("is a multicast address, which no interface owns")),
+            (MacAddress, "00:00:00:00:00:00", Err("is a placeholder that the maker never replaced")),
             (
                 MacAddress,
                 "00:16:3e:ab:cd",
                 Err("is not in its form: expected a MAC address of 12 hexadecimal digits"),
             ),
-            (
-                SystemUuid,
-                "4C4C4544-0058-4B10-8039-B7C04F513133",
-                Ok("4c4c4544-0058-4b10-8039-b7c04f513133"),
-            ),
-            (
-                SystemUuid,
-                "4C4C454400584B108039B7C04F513133",
-                Ok("4c4c4544-0058-4b10-8039-b7c04f513133"),
-            ),
+            (SystemUuid, "4C4C4544-0058-4B10-8039-B7C04F513133", Ok("4c4c4544-0058-4b10-8039-b7c04f513133")),
+            (SystemUuid, "4C4C454400584B108039B7C04F513133", Ok("4c4c4544-0058-4b10-8039-b7c04f513133")),
             (
                 SystemUuid,
                 "03000200040005000006000700080009",
                 Err("is a placeholder that the maker never replaced"),
             ),
             (Manufacturer, "Dell  Inc. ", Ok("Dell Inc.")),
-            (
-                DeviceKey,
-                digest,
-                Ok("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
-            ),
+            (DeviceKey, digest, Ok("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")),
         ] {
             let found = Identifier::parse(kind, raw).map_err(|invalid| invalid.rule.to_string());
-            let found = found
-                .as_ref()
-                .map(Identifier::value)
-                .map_err(String::as_str);
+            let found = found.as_ref().map(Identifier::value).map_err(String::as_str);
             assert_eq!(found, expected, "{kind} {raw:?}");
         }
     }

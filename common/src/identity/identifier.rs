@@ -60,13 +60,11 @@ impl Identifier {
     /// # Errors
     /// [`InvalidIdentifier`] with the rule that the value broke.
     pub fn parse(kind: IdentifierKind, raw: &str) -> Result<Self, InvalidIdentifier> {
-        Self::check(kind, raw)
-            .map(|value| Self { kind, value })
-            .map_err(|rule| InvalidIdentifier {
-                kind,
-                value: raw.chars().take(64).collect(),
-                rule,
-            })
+        Self::check(kind, raw).map(|value| Self { kind, value }).map_err(|rule| InvalidIdentifier {
+            kind,
+            value: raw.chars().take(64).collect(),
+            rule,
+        })
     }
 
     fn check(kind: IdentifierKind, raw: &str) -> Result<String, Rule> {
@@ -77,10 +75,7 @@ impl Identifier {
         if value.len() > MAX_IDENTIFIER_BYTES {
             return Err(Rule::TooLong);
         }
-        if !value
-            .bytes()
-            .all(|byte| byte == b' ' || byte.is_ascii_graphic())
-        {
+        if !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
             return Err(Rule::NotPrintable);
         }
         if is_placeholder(kind, &value.to_ascii_lowercase()) {
@@ -88,11 +83,7 @@ impl Identifier {
         }
         let value = formats::normalise(kind, value)?;
         // Once more in its canonical form: a UUID without dashes is still a placeholder.
-        if is_placeholder(kind, &value.to_ascii_lowercase()) {
-            Err(Rule::Placeholder)
-        } else {
-            Ok(value)
-        }
+        if is_placeholder(kind, &value.to_ascii_lowercase()) { Err(Rule::Placeholder) } else { Ok(value) }
     }
 
     /// The kind.
@@ -114,8 +105,7 @@ impl Identifier {
         self.kind == other.kind
             && match self.kind {
                 IdentifierKind::Manufacturer => {
-                    formats::fold_manufacturer(&self.value)
-                        == formats::fold_manufacturer(&other.value)
+                    formats::fold_manufacturer(&self.value) == formats::fold_manufacturer(&other.value)
                 }
                 IdentifierKind::Model | IdentifierKind::Sku => {
                     formats::fold_name(&self.value) == formats::fold_name(&other.value)
@@ -144,8 +134,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_kind_value_and_rule() {
-        let refused =
-            Identifier::parse(IdentifierKind::SerialNumber, " System Serial Number ").unwrap_err();
+        let refused = Identifier::parse(IdentifierKind::SerialNumber, " System Serial Number ").unwrap_err();
         assert_eq!(
             refused.to_string(),
             "serial_number \" System Serial Number \" is a placeholder that the maker never replaced"
@@ -157,9 +146,7 @@ mod tests {
             ("ABCDÉF", Rule::NotPrintable),
         ] {
             assert_eq!(
-                Identifier::parse(IdentifierKind::SerialNumber, raw)
-                    .unwrap_err()
-                    .rule,
+                Identifier::parse(IdentifierKind::SerialNumber, raw).unwrap_err().rule,
                 rule,
                 "{raw:?}"
             );

@@ -97,10 +97,7 @@ impl IdentifierKind {
     /// Whether this kind is unique only within one maker's model, so that a claim must name both.
     #[must_use]
     pub const fn needs_maker_and_model(self) -> bool {
-        matches!(
-            self,
-            Self::SerialNumber | Self::BoardSerial | Self::ChassisSerial
-        )
+        matches!(self, Self::SerialNumber | Self::BoardSerial | Self::ChassisSerial)
     }
 
     /// The wire name.

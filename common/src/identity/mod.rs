@@ -83,10 +83,7 @@ impl HardwareIdentity {
         // The same value from two sources is one identifier: the first source names it.
         let mut observed: Vec<Observed> = set.into_iter().collect();
         observed.dedup_by(|later, first| later.identifier == first.identifier);
-        if observed
-            .iter()
-            .all(|one| one.identifier.kind().rank().is_none())
-        {
+        if observed.iter().all(|one| one.identifier.kind().rank().is_none()) {
             return Err(IdentityError::NothingIdentifying);
         }
         Ok(Self { observed })
@@ -105,10 +102,7 @@ impl HardwareIdentity {
             .iter()
             .map(|one| {
                 let identifier = Identifier::parse(one.kind, &one.value)?;
-                Ok(Observed {
-                    identifier,
-                    source: one.source,
-                })
+                Ok(Observed { identifier, source: one.source })
             })
             .collect::<Result<Vec<_>, InvalidIdentifier>>()?;
         Self::new(observed)
@@ -135,17 +129,13 @@ impl HardwareIdentity {
 
     /// All identifiers of one kind.
     pub fn of_kind(&self, kind: IdentifierKind) -> impl Iterator<Item = &Identifier> {
-        self.observed
-            .iter()
-            .map(|one| &one.identifier)
-            .filter(move |one| one.kind() == kind)
+        self.observed.iter().map(|one| &one.identifier).filter(move |one| one.kind() == kind)
     }
 
     /// Whether this identity shows exactly this identifier.
     #[must_use]
     pub fn shows(&self, identifier: &Identifier) -> bool {
-        self.of_kind(identifier.kind())
-            .any(|one| one.same_as(identifier))
+        self.of_kind(identifier.kind()).any(|one| one.same_as(identifier))
     }
 
     /// The identity plus one more identifier, such as the key that a handshake proves.
@@ -153,32 +143,20 @@ impl HardwareIdentity {
     /// # Errors
     /// [`IdentityError::TooMany`].
     pub fn with(&self, identifier: Identifier, source: Source) -> Result<Self, IdentityError> {
-        Self::new(
-            self.observed
-                .iter()
-                .cloned()
-                .chain([Observed { identifier, source }]),
-        )
+        Self::new(self.observed.iter().cloned().chain([Observed { identifier, source }]))
     }
 }
 
 /// Dell prints the system serial number on its label and calls it the service tag.
 fn derived_service_tag(set: &BTreeSet<Observed>) -> Option<Observed> {
-    let of = |kind| {
-        set.iter()
-            .map(|one| &one.identifier)
-            .find(|one| one.kind() == kind)
-    };
+    let of = |kind| set.iter().map(|one| &one.identifier).find(|one| one.kind() == kind);
     let maker = of(IdentifierKind::Manufacturer)?;
     if fold_manufacturer(maker.value()) != "dell" {
         return None;
     }
     let serial = of(IdentifierKind::SerialNumber)?;
     let identifier = Identifier::parse(IdentifierKind::ServiceTag, serial.value()).ok()?;
-    Some(Observed {
-        identifier,
-        source: Source::Derived,
-    })
+    Some(Observed { identifier, source: Source::Derived })
 }
 
 #[cfg(test)]
@@ -186,11 +164,7 @@ mod tests {
     use super::*;
 
     fn raw(kind: IdentifierKind, value: &str) -> RawIdentifier {
-        RawIdentifier {
-            kind,
-            value: value.to_owned(),
-            source: Source::Smbios,
-        }
+        RawIdentifier { kind, value: value.to_owned(), source: Source::Smbios }
     }
 
     #[test]
@@ -201,10 +175,7 @@ mod tests {
             raw(IdentifierKind::SerialNumber, " 7xk9q13 "),
         ])
         .unwrap();
-        let tags: Vec<_> = dell
-            .of_kind(IdentifierKind::ServiceTag)
-            .map(Identifier::value)
-            .collect();
+        let tags: Vec<_> = dell.of_kind(IdentifierKind::ServiceTag).map(Identifier::value).collect();
         assert_eq!(tags, ["7XK9Q13"]);
         assert_eq!(HardwareIdentity::from_raw(&dell.to_raw()).unwrap(), dell);
     }
@@ -216,10 +187,7 @@ mod tests {
             raw(IdentifierKind::Model, "Gateway 3"),
         ]);
         assert_eq!(nothing, Err(IdentityError::NothingIdentifying));
-        assert_eq!(
-            HardwareIdentity::from_raw(&[]),
-            Err(IdentityError::NothingIdentifying)
-        );
+        assert_eq!(HardwareIdentity::from_raw(&[]), Err(IdentityError::NothingIdentifying));
     }
 
     #[test]
@@ -228,20 +196,13 @@ mod tests {
             raw(IdentifierKind::MacAddress, "00:16:3e:00:00:01"),
             raw(IdentifierKind::SerialNumber, "To Be Filled By O.E.M."),
         ]);
-        assert!(
-            matches!(refused, Err(IdentityError::Invalid(_))),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(IdentityError::Invalid(_))), "{refused:?}");
     }
 
     #[test]
     fn a_flood_of_identifiers_is_refused() {
-        let flood: Vec<_> = (0..=MAX_IDENTIFIERS)
-            .map(|n| raw(IdentifierKind::BoardSerial, &format!("BOARD{n}")))
-            .collect();
-        assert_eq!(
-            HardwareIdentity::from_raw(&flood),
-            Err(IdentityError::TooMany(65))
-        );
+        let flood: Vec<_> =
+            (0..=MAX_IDENTIFIERS).map(|n| raw(IdentifierKind::BoardSerial, &format!("BOARD{n}"))).collect();
+        assert_eq!(HardwareIdentity::from_raw(&flood), Err(IdentityError::TooMany(65)));
     }
 }

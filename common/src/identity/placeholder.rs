@@ -83,9 +83,7 @@ pub(super) fn is_placeholder(kind: IdentifierKind, folded: &str) -> bool {
         IdentifierKind::SerialNumber
         | IdentifierKind::ServiceTag
         | IdentifierKind::BoardSerial
-        | IdentifierKind::ChassisSerial => {
-            SERIALS.contains(&folded) || one_character_repeated(folded)
-        }
+        | IdentifierKind::ChassisSerial => SERIALS.contains(&folded) || one_character_repeated(folded),
         IdentifierKind::Manufacturer | IdentifierKind::Model | IdentifierKind::Sku => {
             NAMES.contains(&folded) || folded.starts_with("to be filled")
         }

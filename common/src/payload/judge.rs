@@ -1,8 +1,7 @@
 //! Whether a payload with a good signature is the one that this device may install now.
 
 use super::{
-    DpcKind, InvalidPolicy, MAX_ARTIFACT_BYTES, MAX_EXTRAS_BYTES, MAX_HEALTH_TIMEOUT_S, Payload,
-    check_policy,
+    DpcKind, InvalidPolicy, MAX_ARTIFACT_BYTES, MAX_EXTRAS_BYTES, MAX_HEALTH_TIMEOUT_S, Payload, check_policy,
 };
 use crate::{
     bytes::Nonce,
@@ -128,28 +127,13 @@ impl PayloadRejected {
 ///
 /// # Errors
 /// [`PayloadRejected`] with the first thing that is wrong.
-pub fn judge(
-    payload: Verified<Payload>,
-    expected: &Expectation,
-) -> Result<AcceptedPayload, PayloadRejected> {
-    let Expectation {
-        device,
-        generation,
-        nonce,
-        installed_version,
-        now,
-    } = *expected;
+pub fn judge(payload: Verified<Payload>, expected: &Expectation) -> Result<AcceptedPayload, PayloadRejected> {
+    let Expectation { device, generation, nonce, installed_version, now } = *expected;
     if payload.device != device {
-        return Err(PayloadRejected::WrongDevice {
-            expected: device,
-            found: payload.device,
-        });
+        return Err(PayloadRejected::WrongDevice { expected: device, found: payload.device });
     }
     if payload.generation != generation {
-        return Err(PayloadRejected::WrongGeneration {
-            expected: generation,
-            found: payload.generation,
-        });
+        return Err(PayloadRejected::WrongGeneration { expected: generation, found: payload.generation });
     }
     if nonce.is_some_and(|nonce| payload.nonce != nonce) {
         return Err(PayloadRejected::WrongNonce);
@@ -157,33 +141,20 @@ pub fn judge(
     if let Some(installed) = installed_version
         && payload.version < installed
     {
-        return Err(PayloadRejected::Older {
-            installed,
-            found: payload.version,
-        });
+        return Err(PayloadRejected::Older { installed, found: payload.version });
     }
     if payload.expires_at <= now {
-        return Err(PayloadRejected::Expired {
-            expired: payload.expires_at,
-            now,
-        });
+        return Err(PayloadRejected::Expired { expired: payload.expires_at, now });
     }
     if payload.issued_at.0 > now.0.saturating_add(MAX_FUTURE_MS) {
-        return Err(PayloadRejected::FromTheFuture {
-            issued: payload.issued_at,
-            now,
-        });
+        return Err(PayloadRejected::FromTheFuture { issued: payload.issued_at, now });
     }
     check_contents(&payload)?;
     Ok(AcceptedPayload(payload.into_inner()))
 }
 
 fn check_contents(payload: &Payload) -> Result<(), PayloadRejected> {
-    if payload
-        .artifacts()
-        .iter()
-        .any(|artifact| artifact.size > MAX_ARTIFACT_BYTES)
-    {
+    if payload.artifacts().iter().any(|artifact| artifact.size > MAX_ARTIFACT_BYTES) {
         return Err(PayloadRejected::TooLarge { what: "artifact" });
     }
     if let Some(dpc) = &payload.dpc {
@@ -195,9 +166,7 @@ fn check_contents(payload: &Payload) -> Result<(), PayloadRejected> {
             return Err(PayloadRejected::TooLarge { what: "DPC extras" });
         }
         if dpc.health.timeout_s() > Some(MAX_HEALTH_TIMEOUT_S) {
-            return Err(PayloadRejected::TooLarge {
-                what: "health check time limit",
-            });
+            return Err(PayloadRejected::TooLarge { what: "health check time limit" });
         }
     }
     check_policy(&payload.policy).map_err(PayloadRejected::Policy)
@@ -243,18 +212,12 @@ mod tests {
 
     fn verified(payload: &Payload) -> Verified<Payload> {
         let key = SigningKey::from_seed(&[1; 32]);
-        sign(payload, &[&key])
-            .unwrap()
-            .verify(&KeySet::new(1, [key.public()]).unwrap())
-            .unwrap()
+        sign(payload, &[&key]).unwrap().verify(&KeySet::new(1, [key.public()]).unwrap()).unwrap()
     }
 
     #[test]
     fn the_right_payload_is_accepted() {
-        assert_eq!(
-            *judge(verified(&payload()), &expectation()).unwrap(),
-            payload()
-        );
+        assert_eq!(*judge(verified(&payload()), &expectation()).unwrap(), payload());
     }
 
     #[test]
@@ -262,31 +225,14 @@ mod tests {
         let changed = |change: fn(&mut Payload)| {
             let mut payload = payload();
             change(&mut payload);
-            judge(verified(&payload), &expectation())
-                .unwrap_err()
-                .kind()
+            judge(verified(&payload), &expectation()).unwrap_err().kind()
         };
-        assert_eq!(
-            changed(|p| p.device = DeviceId::new(8).unwrap()),
-            "payload_wrong_device"
-        );
-        assert_eq!(
-            changed(|p| p.generation = Generation(1)),
-            "payload_wrong_generation"
-        );
-        assert_eq!(
-            changed(|p| p.nonce = FixedBytes([8; 32])),
-            "payload_wrong_nonce"
-        );
+        assert_eq!(changed(|p| p.device = DeviceId::new(8).unwrap()), "payload_wrong_device");
+        assert_eq!(changed(|p| p.generation = Generation(1)), "payload_wrong_generation");
+        assert_eq!(changed(|p| p.nonce = FixedBytes([8; 32])), "payload_wrong_nonce");
         assert_eq!(changed(|p| p.version = 49), "payload_older");
-        assert_eq!(
-            changed(|p| p.expires_at = Timestamp(1500)),
-            "payload_expired"
-        );
-        assert_eq!(
-            changed(|p| p.issued_at = Timestamp(1501 + MAX_FUTURE_MS)),
-            "payload_from_the_future"
-        );
+        assert_eq!(changed(|p| p.expires_at = Timestamp(1500)), "payload_expired");
+        assert_eq!(changed(|p| p.issued_at = Timestamp(1501 + MAX_FUTURE_MS)), "payload_from_the_future");
         let sysext = r#"{"name":"dpc","version":"1","kind":"sysext","artifact":{"sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":0}}"#;
         let mut unsupported = payload();
         unsupported.dpc = Some(serde_json::from_str(sysext).unwrap());
@@ -296,11 +242,6 @@ mod tests {
         let dpc = unsupported.dpc.as_mut().unwrap();
         dpc.kind = DpcKind::Tar;
         dpc.health = serde_json::from_str(slow).unwrap();
-        assert_eq!(
-            judge(verified(&unsupported), &expectation())
-                .unwrap_err()
-                .kind(),
-            "payload_too_large"
-        );
+        assert_eq!(judge(verified(&unsupported), &expectation()).unwrap_err().kind(), "payload_too_large");
     }
 }

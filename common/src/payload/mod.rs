@@ -10,12 +10,10 @@ mod policy;
 
 pub use judge::{AcceptedPayload, Expectation, MAX_FUTURE_MS, PayloadRejected, judge};
 pub use names::{
-    CertificateName, DpcName, FileMode, Hostname, InvalidName, PackageName, SysctlKey, SysctlValue,
-    TimeZone, UnitName, UserName, VersionText,
+    CertificateName, DpcName, FileMode, Hostname, InvalidName, PackageName, SysctlKey, SysctlValue, TimeZone,
+    UnitName, UserName, VersionText,
 };
-pub use policy::{
-    FileContent, InvalidPolicy, MAX_POLICY_ITEMS, PolicyItem, ResourceKey, check_policy,
-};
+pub use policy::{FileContent, InvalidPolicy, MAX_POLICY_ITEMS, PolicyItem, ResourceKey, check_policy};
 
 use crate::{
     bytes::Nonce,
@@ -185,9 +183,7 @@ impl HealthCheck {
     pub const fn timeout_s(&self) -> Option<u32> {
         match self {
             Self::None => None,
-            Self::UnitActive { timeout_s, .. } | Self::Command { timeout_s, .. } => {
-                Some(*timeout_s)
-            }
+            Self::UnitActive { timeout_s, .. } | Self::Command { timeout_s, .. } => Some(*timeout_s),
         }
     }
 }
@@ -197,9 +193,8 @@ impl Payload {
     #[must_use]
     pub fn artifacts(&self) -> Vec<&Artifact> {
         let of_dpc = self.dpc.iter().map(|dpc| &dpc.artifact);
-        let mut all: Vec<&Artifact> = of_dpc
-            .chain(self.policy.iter().filter_map(PolicyItem::artifact))
-            .collect();
+        let mut all: Vec<&Artifact> =
+            of_dpc.chain(self.policy.iter().filter_map(PolicyItem::artifact)).collect();
         all.sort_by_key(|artifact| artifact.sha256);
         all.dedup_by_key(|artifact| artifact.sha256);
         all

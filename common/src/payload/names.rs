@@ -70,18 +70,11 @@ macro_rules! name {
 /// letters, digits and `extra`.
 fn made_of(text: &str, max: usize, extra: &str) -> bool {
     text.len() <= max
-        && text
-            .bytes()
-            .next()
-            .is_some_and(|first| first.is_ascii_alphanumeric())
-        && text
-            .chars()
-            .all(|char| char.is_ascii_alphanumeric() || extra.contains(char))
+        && text.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
+        && text.chars().all(|char| char.is_ascii_alphanumeric() || extra.contains(char))
 }
 
-const UNIT_SUFFIXES: [&str; 6] = [
-    ".service", ".socket", ".timer", ".path", ".target", ".mount",
-];
+const UNIT_SUFFIXES: [&str; 6] = [".service", ".socket", ".timer", ".path", ".target", ".mount"];
 
 name!(
     /// A DPC's name: also the name of a directory, and of a Debian package.
@@ -155,9 +148,7 @@ name!(
 );
 
 fn is_package_name(text: &str) -> bool {
-    text.len() >= 2
-        && made_of(text, 64, "+-.")
-        && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+    text.len() >= 2 && made_of(text, 64, "+-.") && !text.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 /// Permission bits of a file, octal in text: `"0644"`. No set-id, no sticky bit.
@@ -177,13 +168,10 @@ impl FromStr for FileMode {
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let octal = text.strip_prefix('0').filter(|rest| rest.len() == 3);
-        octal
-            .and_then(|digits| u32::from_str_radix(digits, 8).ok())
-            .map(Self)
-            .ok_or_else(|| InvalidName {
-                value: text.chars().take(64).collect(),
-                expected: "a file mode of four octal digits from 0000 to 0777",
-            })
+        octal.and_then(|digits| u32::from_str_radix(digits, 8).ok()).map(Self).ok_or_else(|| InvalidName {
+            value: text.chars().take(64).collect(),
+            expected: "a file mode of four octal digits from 0000 to 0777",
+        })
     }
 }
 
@@ -207,9 +195,7 @@ impl Serialize for FileMode {
 
 impl<'de> Deserialize<'de> for FileMode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -222,16 +208,9 @@ mod tests {
         for bad in ["", "a", "A-b", "../x", "a/b", "-rf", "x y", "a\n"] {
             assert!(bad.parse::<DpcName>().is_err(), "{bad:?}");
         }
-        for bad in [
-            "",
-            "x",
-            ".service",
-            "a/b.service",
-            "--now.service",
-            "getty@.service",
-            "x.swap",
-            "a b.service",
-        ] {
+        for bad in
+            ["", "x", ".service", "a/b.service", "--now.service", "getty@.service", "x.swap", "a b.service"]
+        {
             assert!(bad.parse::<UnitName>().is_err(), "{bad:?}");
         }
         for bad in ["", "kernel", "net..x", "-w.x", "net.ipv4/../x", "net.*.x"] {
@@ -243,13 +222,7 @@ mod tests {
         for bad in ["", "-a", "a-", "a..b", "a_b", ".a", &"a".repeat(65)] {
             assert!(bad.parse::<Hostname>().is_err(), "{bad:?}");
         }
-        for bad in [
-            "",
-            "../etc/passwd",
-            "/etc/localtime",
-            "Europe//Zurich",
-            "Europe/",
-        ] {
+        for bad in ["", "../etc/passwd", "/etc/localtime", "Europe//Zurich", "Europe/"] {
             assert!(bad.parse::<TimeZone>().is_err(), "{bad:?}");
         }
         for bad in ["", "Root", "0x", "-x", "a:b", "a b"] {
@@ -263,12 +236,7 @@ mod tests {
     #[test]
     fn ordinary_names_pass() {
         assert!("acme-dpc".parse::<DpcName>().is_ok());
-        for good in [
-            "dpc.service",
-            "getty@tty1.service",
-            "a-b_c.timer",
-            "systemd-networkd.socket",
-        ] {
+        for good in ["dpc.service", "getty@tty1.service", "a-b_c.timer", "systemd-networkd.socket"] {
             assert!(good.parse::<UnitName>().is_ok(), "{good}");
         }
         assert!("net.ipv4.ip_forward".parse::<SysctlKey>().is_ok());

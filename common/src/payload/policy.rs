@@ -4,8 +4,8 @@
 //! changes that it plans in the agent's `install/plan.rs`, and a row in both test tables.
 
 use super::{
-    Artifact, CertificateName, FileMode, Hostname, PackageName, SysctlKey, SysctlValue, TimeZone,
-    UnitName, UserName, VersionText,
+    Artifact, CertificateName, FileMode, Hostname, PackageName, SysctlKey, SysctlValue, TimeZone, UnitName,
+    UserName, VersionText,
 };
 use crate::{bytes::Bytes, path::SafePath};
 use serde::{Deserialize, Serialize};
@@ -160,50 +160,32 @@ impl PolicyItem {
     #[must_use]
     pub const fn artifact(&self) -> Option<&Artifact> {
         match self {
-            Self::Package { artifact, .. }
-            | Self::File {
-                content: FileContent::Artifact(artifact),
-                ..
-            } => Some(artifact),
+            Self::Package { artifact, .. } | Self::File { content: FileContent::Artifact(artifact), .. } => {
+                Some(artifact)
+            }
             _ => None,
         }
     }
 
     fn check(&self) -> Result<(), InvalidPolicy> {
-        let malformed = |problem| {
-            Err(InvalidPolicy::Malformed {
-                item: self.key(),
-                problem,
-            })
-        };
+        let malformed = |problem| Err(InvalidPolicy::Malformed { item: self.key(), problem });
         match self {
             Self::NetworkProfile { .. } => Err(InvalidPolicy::Unsupported(self.key())),
             Self::AuthorizedKeys { keys, .. } => {
-                let one_line =
-                    |key: &String| !key.trim().is_empty() && !key.contains(['\n', '\r', '\0']);
-                if keys.iter().all(one_line) {
-                    Ok(())
-                } else {
-                    malformed("a key that is not one line")
-                }
+                let one_line = |key: &String| !key.trim().is_empty() && !key.contains(['\n', '\r', '\0']);
+                if keys.iter().all(one_line) { Ok(()) } else { malformed("a key that is not one line") }
             }
             Self::CaCertificate { pem, .. } => {
                 let blocks = pem.matches("-----BEGIN CERTIFICATE-----").count();
-                if blocks == 1
-                    && pem.contains("-----END CERTIFICATE-----")
-                    && !pem.contains("PRIVATE KEY")
-                {
+                if blocks == 1 && pem.contains("-----END CERTIFICATE-----") && !pem.contains("PRIVATE KEY") {
                     Ok(())
                 } else {
                     malformed("something other than one PEM certificate")
                 }
             }
-            Self::Unit {
-                enabled,
-                active,
-                masked: true,
-                ..
-            } if *enabled == Some(true) || *active == Some(true) => {
+            Self::Unit { enabled, active, masked: true, .. }
+                if *enabled == Some(true) || *active == Some(true) =>
+            {
                 malformed("a masked unit that is to be enabled or active")
             }
             _ => Ok(()),
@@ -262,10 +244,7 @@ mod tests {
             r#"[{"type":"file","path":"/../etc/x","content":{"text":""}}]"#,
             r#"[{"type":"file","path":"/etc/x","content":{"text":"","base64":""}}]"#,
         ] {
-            assert!(
-                serde_json::from_str::<Vec<PolicyItem>>(bad).is_err(),
-                "{bad}"
-            );
+            assert!(serde_json::from_str::<Vec<PolicyItem>>(bad).is_err(), "{bad}");
         }
     }
 

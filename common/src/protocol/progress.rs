@@ -5,10 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How far a device has come. The wire names are those of RFC 8572.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(
-    missing_docs,
-    reason = "RFC 8572 defines each; a second definition here could only differ"
-)]
+#[expect(missing_docs, reason = "RFC 8572 defines each; a second definition here could only differ")]
 pub enum Progress {
     BootstrapInitiated,
     ParsingInitiated,

@@ -14,14 +14,7 @@ const DOMAIN: &[u8] = b"unbox handshake v1\0";
 #[must_use]
 pub fn transcript(hello: Sha256, ticket: &[u8], server_nonce: &Nonce, proof: ProofKind) -> Vec<u8> {
     let proof = Sha256::of(proof.name().as_bytes());
-    [
-        DOMAIN,
-        &hello.0,
-        &Sha256::of(ticket).0,
-        server_nonce.as_ref(),
-        &proof.0,
-    ]
-    .concat()
+    [DOMAIN, &hello.0, &Sha256::of(ticket).0, server_nonce.as_ref(), &proof.0].concat()
 }
 
 #[cfg(test)]
@@ -32,31 +25,11 @@ mod tests {
     #[test]
     fn every_part_changes_the_transcript() {
         let hello = Sha256::of(b"hello");
-        let base = transcript(
-            hello,
-            b"ticket",
-            &FixedBytes([1; 32]),
-            ProofKind::Identifiers,
-        );
+        let base = transcript(hello, b"ticket", &FixedBytes([1; 32]), ProofKind::Identifiers);
         for other in [
-            transcript(
-                Sha256::of(b"hullo"),
-                b"ticket",
-                &FixedBytes([1; 32]),
-                ProofKind::Identifiers,
-            ),
-            transcript(
-                hello,
-                b"tickets",
-                &FixedBytes([1; 32]),
-                ProofKind::Identifiers,
-            ),
-            transcript(
-                hello,
-                b"ticket",
-                &FixedBytes([2; 32]),
-                ProofKind::Identifiers,
-            ),
+            transcript(Sha256::of(b"hullo"), b"ticket", &FixedBytes([1; 32]), ProofKind::Identifiers),
+            transcript(hello, b"tickets", &FixedBytes([1; 32]), ProofKind::Identifiers),
+            transcript(hello, b"ticket", &FixedBytes([2; 32]), ProofKind::Identifiers),
             transcript(hello, b"ticket", &FixedBytes([1; 32]), ProofKind::Token),
         ] {
             assert_ne!(base, other);

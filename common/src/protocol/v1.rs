@@ -45,12 +45,7 @@ pub enum ProofKind {
 
 impl ProofKind {
     /// Every kind, in rising strength.
-    pub const ALL: [Self; 4] = [
-        Self::Identifiers,
-        Self::Token,
-        Self::RegisteredKey,
-        Self::Tpm,
-    ];
+    pub const ALL: [Self; 4] = [Self::Identifiers, Self::Token, Self::RegisteredKey, Self::Tpm];
 
     /// The wire name.
     #[must_use]

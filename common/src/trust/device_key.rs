@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// `SubjectPublicKeyInfo` of a P-256 key up to the point (RFC 5480, section 2.1).
 const SPKI_PREFIX: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
-    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
+    0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
 /// A signature by a device key: `r` and `s`, 32 bytes each (IEEE P1363).
@@ -51,9 +51,7 @@ impl DevicePublicKey {
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &DeviceKeySignature) -> bool {
         let point = self.spki().get(SPKI_PREFIX.len()..).unwrap_or_default();
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
-            .verify(message, signature.as_ref())
-            .is_ok()
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature.as_ref()).is_ok()
     }
 }
 
@@ -84,16 +82,11 @@ mod tests {
 
     #[test]
     fn only_the_holder_of_the_key_can_sign() {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a test needs two different keys, whichever they are"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "a test needs two different keys, whichever they are")]
         let random = SystemRandom::new();
         let pair = || {
-            let pkcs8 =
-                EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random)
-                .unwrap()
+            let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).unwrap()
         };
         let (own, other) = (pair(), pair());
         let key = DevicePublicKey::from_point(own.public_key().as_ref()).unwrap();

@@ -86,11 +86,7 @@ pub enum VerifyError {
 
 /// The bytes that are signed (DSSE 1.0.2, "PAE").
 fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let head = format!(
-        "DSSEv1 {} {payload_type} {} ",
-        payload_type.len(),
-        payload.len()
-    );
+    let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
     [head.as_bytes(), payload].concat()
 }
 
@@ -98,18 +94,12 @@ fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 ///
 /// # Errors
 /// `serde_json`'s error if the document cannot be serialised.
-pub fn sign<T: Signable>(
-    document: &T,
-    keys: &[&SigningKey],
-) -> Result<Signed<T>, serde_json::Error> {
+pub fn sign<T: Signable>(document: &T, keys: &[&SigningKey]) -> Result<Signed<T>, serde_json::Error> {
     let payload = serde_json::to_vec(document)?;
     let message = pre_authentication_encoding(T::PAYLOAD_TYPE, &payload);
     let signatures = keys
         .iter()
-        .map(|key| Signature {
-            keyid: key.public().id(),
-            sig: Bytes(key.sign(&message)),
-        })
+        .map(|key| Signature { keyid: key.public().id(), sig: Bytes(key.sign(&message)) })
         .collect();
     Ok(Signed::new(Envelope {
         payload: Bytes(payload),
@@ -122,10 +112,7 @@ impl<T: Signable> Signed<T> {
     /// Takes an envelope that claims to hold a `T`.
     #[must_use]
     pub const fn new(envelope: Envelope) -> Self {
-        Self {
-            envelope,
-            document: PhantomData,
-        }
+        Self { envelope, document: PhantomData }
     }
 
     /// The envelope, to be passed on or stored.
@@ -142,17 +129,10 @@ impl<T: Signable> Signed<T> {
     /// # Errors
     /// [`VerifyError`]; nothing of the document is parsed before the signatures are counted.
     pub fn verify(&self, trusted: &KeySet) -> Result<Verified<T>, VerifyError> {
-        let Envelope {
-            payload,
-            payload_type,
-            signatures,
-        } = &self.envelope;
+        let Envelope { payload, payload_type, signatures } = &self.envelope;
         if payload_type != T::PAYLOAD_TYPE {
             let found = payload_type.chars().take(64).collect();
-            return Err(VerifyError::WrongType {
-                expected: T::PAYLOAD_TYPE,
-                found,
-            });
+            return Err(VerifyError::WrongType { expected: T::PAYLOAD_TYPE, found });
         }
         if payload.0.len() > T::MAX_BYTES {
             return Err(VerifyError::TooLarge(T::MAX_BYTES));
@@ -162,23 +142,17 @@ impl<T: Signable> Signed<T> {
         }
         let message = pre_authentication_encoding(payload_type, &payload.0);
         let valid = |one: &&Signature| {
-            trusted
-                .key(&one.keyid)
-                .is_some_and(|key| key.verifies(&message, one.sig.as_ref()))
+            trusted.key(&one.keyid).is_some_and(|key| key.verifies(&message, one.sig.as_ref()))
         };
-        let signers: BTreeSet<KeyId> = signatures
-            .iter()
-            .filter(valid)
-            .map(|one| one.keyid)
-            .collect();
+        let signers: BTreeSet<KeyId> = signatures.iter().filter(valid).map(|one| one.keyid).collect();
         if signers.len() < trusted.threshold() {
             return Err(VerifyError::TooFewSignatures {
                 valid: signers.len(),
                 threshold: trusted.threshold(),
             });
         }
-        let document = serde_json::from_slice(&payload.0)
-            .map_err(|error| VerifyError::Unreadable(error.to_string()))?;
+        let document =
+            serde_json::from_slice(&payload.0).map_err(|error| VerifyError::Unreadable(error.to_string()))?;
         Ok(Verified { document, signers })
     }
 }
@@ -225,52 +199,25 @@ mod tests {
     }
 
     fn note(text: &str) -> Note {
-        Note {
-            text: text.to_owned(),
-        }
+        Note { text: text.to_owned() }
     }
 
     #[test]
     fn the_encoding_is_the_published_example() {
         let encoded = pre_authentication_encoding("http://example.com/HelloWorld", b"hello world");
-        assert_eq!(
-            encoded,
-            b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
-        );
+        assert_eq!(encoded, b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
     }
 
     #[test]
     fn enough_different_keys_must_have_signed() {
         let (a, b, stranger) = (key(1), key(2), key(3));
         let both = KeySet::new(2, [a.public(), b.public()]).unwrap();
-        let read = |keys: &[&SigningKey]| {
-            sign(&note("x"), keys)
-                .unwrap()
-                .verify(&both)
-                .map(Verified::into_inner)
-        };
+        let read =
+            |keys: &[&SigningKey]| sign(&note("x"), keys).unwrap().verify(&both).map(Verified::into_inner);
         assert_eq!(read(&[&a, &b]), Ok(note("x")));
-        assert_eq!(
-            read(&[&a, &a]),
-            Err(VerifyError::TooFewSignatures {
-                valid: 1,
-                threshold: 2
-            })
-        );
-        assert_eq!(
-            read(&[&a, &stranger]),
-            Err(VerifyError::TooFewSignatures {
-                valid: 1,
-                threshold: 2
-            })
-        );
-        assert_eq!(
-            read(&[]),
-            Err(VerifyError::TooFewSignatures {
-                valid: 0,
-                threshold: 2
-            })
-        );
+        assert_eq!(read(&[&a, &a]), Err(VerifyError::TooFewSignatures { valid: 1, threshold: 2 }));
+        assert_eq!(read(&[&a, &stranger]), Err(VerifyError::TooFewSignatures { valid: 1, threshold: 2 }));
+        assert_eq!(read(&[]), Err(VerifyError::TooFewSignatures { valid: 0, threshold: 2 }));
         assert_eq!(read(&[&stranger, &b, &a]), Ok(note("x")));
     }
 
@@ -280,13 +227,7 @@ mod tests {
         let set = KeySet::new(1, [trusted.public()]).unwrap();
         let mut signed = sign(&note("x"), &[&stranger]).unwrap();
         signed.envelope.signatures[0].keyid = trusted.public().id();
-        assert_eq!(
-            signed.verify(&set),
-            Err(VerifyError::TooFewSignatures {
-                valid: 0,
-                threshold: 1
-            })
-        );
+        assert_eq!(signed.verify(&set), Err(VerifyError::TooFewSignatures { valid: 0, threshold: 1 }));
     }
 
     #[test]
@@ -297,17 +238,11 @@ mod tests {
 
         let mut tampered = good.clone();
         tampered.envelope.payload.0[10] ^= 1;
-        assert!(matches!(
-            tampered.verify(&set),
-            Err(VerifyError::TooFewSignatures { .. })
-        ));
+        assert!(matches!(tampered.verify(&set), Err(VerifyError::TooFewSignatures { .. })));
 
         let mut retyped = good;
         retyped.envelope.payload_type = "application/json".to_owned();
-        assert!(matches!(
-            retyped.verify(&set),
-            Err(VerifyError::WrongType { .. })
-        ));
+        assert!(matches!(retyped.verify(&set), Err(VerifyError::WrongType { .. })));
 
         let large = sign(&note(&"x".repeat(64)), &[&a]).unwrap();
         assert_eq!(large.verify(&set), Err(VerifyError::TooLarge(64)));

@@ -7,9 +7,8 @@ use std::{collections::BTreeMap, fmt};
 use zeroize::Zeroizing;
 
 /// PKCS#8 around an Ed25519 private key, up to its 32 bytes (RFC 8410, section 7).
-const PKCS8_PREFIX: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
+const PKCS8_PREFIX: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
 /// The most keys that one set may hold.
 const MAX_KEYS: usize = 16;
@@ -32,9 +31,7 @@ impl PublicKey {
     /// Whether `signature` is this key's signature over `message`.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ED25519, self.0)
-            .verify(message, signature)
-            .is_ok()
+        UnparsedPublicKey::new(&ED25519, self.0).verify(message, signature).is_ok()
     }
 }
 
@@ -77,19 +74,12 @@ impl KeySet {
     ///
     /// # Errors
     /// [`InvalidKeySet`] if no signature, or more than there are keys, would be needed.
-    pub fn new(
-        threshold: usize,
-        keys: impl IntoIterator<Item = PublicKey>,
-    ) -> Result<Self, InvalidKeySet> {
-        let keys: BTreeMap<KeyId, PublicKey> =
-            keys.into_iter().map(|key| (key.id(), key)).collect();
+    pub fn new(threshold: usize, keys: impl IntoIterator<Item = PublicKey>) -> Result<Self, InvalidKeySet> {
+        let keys: BTreeMap<KeyId, PublicKey> = keys.into_iter().map(|key| (key.id(), key)).collect();
         match threshold {
             _ if keys.len() > MAX_KEYS => Err(InvalidKeySet::TooManyKeys),
             0 => Err(InvalidKeySet::NoThreshold),
-            _ if threshold > keys.len() => Err(InvalidKeySet::TooFewKeys {
-                threshold,
-                keys: keys.len(),
-            }),
+            _ if threshold > keys.len() => Err(InvalidKeySet::TooFewKeys { threshold, keys: keys.len() }),
             _ => Ok(Self { threshold, keys }),
         }
     }
@@ -122,10 +112,7 @@ impl TryFrom<WireKeySet> for KeySet {
 
 impl From<KeySet> for WireKeySet {
     fn from(set: KeySet) -> Self {
-        Self {
-            threshold: set.threshold,
-            keys: set.keys.into_values().collect(),
-        }
+        Self { threshold: set.threshold, keys: set.keys.into_values().collect() }
     }
 }
 
@@ -148,10 +135,7 @@ impl SigningKey {
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         let document = [&PKCS8_PREFIX[..], seed].concat();
-        #[expect(
-            clippy::expect_used,
-            reason = "RFC 8032: any 32 bytes are a private key"
-        )]
+        #[expect(clippy::expect_used, reason = "RFC 8032: any 32 bytes are a private key")]
         Self::from_pkcs8(&document).expect("a PKCS#8 document around 32 bytes")
     }
 
@@ -161,10 +145,7 @@ impl SigningKey {
     /// [`NotASigningKey`] for anything else.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, NotASigningKey> {
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(|_| NotASigningKey)?;
-        Ok(Self {
-            pair,
-            pkcs8: Zeroizing::new(der.to_vec()),
-        })
+        Ok(Self { pair, pkcs8: Zeroizing::new(der.to_vec()) })
     }
 
     /// The key in PKCS#8 DER, to be stored where only its owner reads.
@@ -204,13 +185,7 @@ mod tests {
     fn a_key_set_must_be_possible_and_not_trivial() {
         let key = SigningKey::from_seed(&[1; 32]).public();
         assert_eq!(KeySet::new(0, [key]), Err(InvalidKeySet::NoThreshold));
-        assert_eq!(
-            KeySet::new(2, [key, key]),
-            Err(InvalidKeySet::TooFewKeys {
-                threshold: 2,
-                keys: 1
-            })
-        );
+        assert_eq!(KeySet::new(2, [key, key]), Err(InvalidKeySet::TooFewKeys { threshold: 2, keys: 1 }));
         let set = KeySet::new(1, [key]).unwrap();
         let json = serde_json::to_string(&set).unwrap();
         assert_eq!(serde_json::from_str::<KeySet>(&json).unwrap(), set);
@@ -220,10 +195,7 @@ mod tests {
     #[test]
     fn a_signing_key_never_prints_itself() {
         let key = SigningKey::from_seed(&[1; 32]);
-        assert_eq!(
-            format!("{key:?}"),
-            format!("SigningKey({})", key.public().id())
-        );
+        assert_eq!(format!("{key:?}"), format!("SigningKey({})", key.public().id()));
         assert!(key.public().verifies(b"x", &key.sign(b"x")));
         assert!(!key.public().verifies(b"y", &key.sign(b"x")));
     }

@@ -50,13 +50,9 @@ impl SigningRoot {
     /// damaged, whoever put it there.
     pub fn from_image(signed: &Signed<Self>) -> Result<Verified<Self>, RootRejected> {
         // The keys that check the document are inside it: peek at them, then verify for real.
-        let peeked: Self =
-            serde_json::from_slice(signed.envelope().payload.as_ref()).map_err(|error| {
-                RootRejected::NotByItself(VerifyError::Unreadable(error.to_string()))
-            })?;
-        signed
-            .verify(&peeked.root_keys)
-            .map_err(RootRejected::NotByItself)
+        let peeked: Self = serde_json::from_slice(signed.envelope().payload.as_ref())
+            .map_err(|error| RootRejected::NotByItself(VerifyError::Unreadable(error.to_string())))?;
+        signed.verify(&peeked.root_keys).map_err(RootRejected::NotByItself)
     }
 }
 
@@ -66,18 +62,12 @@ impl Verified<SigningRoot> {
     /// # Errors
     /// [`RootRejected`]; this root stays in force.
     pub fn successor(&self, next: &Signed<SigningRoot>) -> Result<Self, RootRejected> {
-        let verified = next
-            .verify(&self.root_keys)
-            .map_err(RootRejected::NotByPresentRoot)?;
+        let verified = next.verify(&self.root_keys).map_err(RootRejected::NotByPresentRoot)?;
         let expected = self.version.saturating_add(1);
         if verified.version != expected {
-            return Err(RootRejected::WrongVersion {
-                expected,
-                found: verified.version,
-            });
+            return Err(RootRejected::WrongVersion { expected, found: verified.version });
         }
-        next.verify(&verified.root_keys)
-            .map_err(RootRejected::NotByItself)
+        next.verify(&verified.root_keys).map_err(RootRejected::NotByItself)
     }
 }
 
@@ -101,49 +91,26 @@ mod tests {
     #[test]
     fn a_root_is_followed_one_version_at_a_time() {
         let (payload, newer, old, new) = (key(1), key(2), key(3), key(4));
-        let first =
-            SigningRoot::from_image(&sign(&root(1, &payload, &old), &[&old]).unwrap()).unwrap();
+        let first = SigningRoot::from_image(&sign(&root(1, &payload, &old), &[&old]).unwrap()).unwrap();
 
         let second = sign(&root(2, &newer, &new), &[&old, &new]).unwrap();
         assert_eq!(first.successor(&second).unwrap().version, 2);
 
         let skipped = sign(&root(3, &newer, &new), &[&old, &new]).unwrap();
-        assert_eq!(
-            first.successor(&skipped),
-            Err(RootRejected::WrongVersion {
-                expected: 2,
-                found: 3
-            })
-        );
+        assert_eq!(first.successor(&skipped), Err(RootRejected::WrongVersion { expected: 2, found: 3 }));
         let replayed = sign(&root(1, &payload, &old), &[&old]).unwrap();
-        assert_eq!(
-            first.successor(&replayed),
-            Err(RootRejected::WrongVersion {
-                expected: 2,
-                found: 1
-            })
-        );
+        assert_eq!(first.successor(&replayed), Err(RootRejected::WrongVersion { expected: 2, found: 1 }));
     }
 
     #[test]
     fn a_root_needs_the_old_keys_and_its_own() {
         let (payload, old, new) = (key(1), key(3), key(4));
-        let first =
-            SigningRoot::from_image(&sign(&root(1, &payload, &old), &[&old]).unwrap()).unwrap();
+        let first = SigningRoot::from_image(&sign(&root(1, &payload, &old), &[&old]).unwrap()).unwrap();
         let by_itself = sign(&root(2, &payload, &new), &[&new]).unwrap();
-        assert!(matches!(
-            first.successor(&by_itself),
-            Err(RootRejected::NotByPresentRoot(_))
-        ));
+        assert!(matches!(first.successor(&by_itself), Err(RootRejected::NotByPresentRoot(_))));
         let by_old_alone = sign(&root(2, &payload, &new), &[&old]).unwrap();
-        assert!(matches!(
-            first.successor(&by_old_alone),
-            Err(RootRejected::NotByItself(_))
-        ));
+        assert!(matches!(first.successor(&by_old_alone), Err(RootRejected::NotByItself(_))));
         let damaged = sign(&root(1, &payload, &old), &[&new]).unwrap();
-        assert!(matches!(
-            SigningRoot::from_image(&damaged),
-            Err(RootRejected::NotByItself(_))
-        ));
+        assert!(matches!(SigningRoot::from_image(&damaged), Err(RootRejected::NotByItself(_))));
     }
 }

@@ -1,0 +1,267 @@
+//! One simulated device: the real messages, the real checks, its own key.
+
+use super::http::{Answer, Connection, tls};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use ring::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
+use rustls::{
+    ClientConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use unbox_common::{
+    bytes::{FixedBytes, Nonce},
+    digest::Sha256,
+    identity::{IdentifierKind, RawIdentifier, Source},
+    payload::{Expectation, judge},
+    protocol::{
+        latest::{
+            Acknowledged, CHECK_IN_PATH, Challenge, CheckIn, Grant, HELLO_PATH, Hello, News, Outcome,
+            PROTOCOL_VERSION, PROVE_PATH, ProofKind, Prove, REPORT_PATH, Report, ReportEntry,
+        },
+        problem::Problem,
+        progress::Progress,
+        transcript::transcript,
+    },
+    secret::Secret,
+    timestamp::Timestamp,
+    trust::{DevicePublicKey, Signed, SigningRoot, Verified},
+};
+
+/// What every device of a fleet has in its image.
+#[derive(Debug, Clone)]
+pub struct FleetImage {
+    /// Where the server listens.
+    pub address: SocketAddr,
+    /// The name in its certificate.
+    pub name: String,
+    anchors: PathBuf,
+    tls: Arc<ClientConfig>,
+    root: Verified<SigningRoot>,
+}
+
+/// One device that is switched on.
+#[derive(Debug)]
+pub struct SimulatedDevice {
+    identity: Vec<RawIdentifier>,
+    token: Option<Secret>,
+    pkcs8: Vec<u8>,
+    key: EcdsaKeyPair,
+    random: SystemRandom,
+}
+
+/// A grant whose payload was verified and judged, as a real device does.
+#[derive(Debug)]
+pub struct Granted {
+    /// The grant.
+    pub grant: Grant,
+    /// The version of its payload.
+    pub version: u64,
+}
+
+/// How one enrollment went.
+#[derive(Debug)]
+pub struct Enrolled {
+    /// The grant, verified.
+    pub grant: Grant,
+    /// Times that the server asked to come back later, and the device did.
+    pub told_to_wait: u32,
+}
+
+impl FleetImage {
+    /// Reads the trust bundle that a server made for images.
+    ///
+    /// # Errors
+    /// If the bundle is not there or does not verify.
+    pub fn from_bundle(address: SocketAddr, name: &str, bundle: &Path) -> Result<Self> {
+        let anchors = bundle.join("anchors.pem");
+        let root = std::fs::read(bundle.join("root.json")).context("read root.json")?;
+        let root: Signed<SigningRoot> = serde_json::from_slice(&root).context("parse root.json")?;
+        let root = SigningRoot::from_image(&root).context("verify root.json")?;
+        Ok(Self { address, name: name.to_owned(), tls: tls(&anchors, None)?, anchors, root })
+    }
+}
+
+impl SimulatedDevice {
+    /// A device with a serial number, and a key of its own.
+    ///
+    /// # Errors
+    /// If no key can be made.
+    pub fn new(serial: &str, manufacturer: &str, model: &str) -> Result<Self> {
+        #[expect(clippy::disallowed_methods, reason = "the fleet's one source of randomness: its keys")]
+        let random = SystemRandom::new();
+        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let document =
+            EcdsaKeyPair::generate_pkcs8(algorithm, &random).map_err(|_| anyhow!("make a device key"))?;
+        let key = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random)
+            .map_err(|_| anyhow!("read the device key"))?;
+        let one = |kind, value: &str| RawIdentifier { kind, value: value.to_owned(), source: Source::Smbios };
+        let identity = vec![
+            one(IdentifierKind::SerialNumber, serial),
+            one(IdentifierKind::Manufacturer, manufacturer),
+            one(IdentifierKind::Model, model),
+        ];
+        Ok(Self { identity, token: None, pkcs8: document.as_ref().to_vec(), key, random })
+    }
+
+    /// Gives the device a pre-provisioning token.
+    #[must_use]
+    pub fn with_token(mut self, token: Secret) -> Self {
+        self.token = Some(token);
+        self
+    }
+
+    /// Goes from power-on to managed: hello, prove, checks, report. A server that asks for time
+    /// is given it; any other refusal ends it.
+    ///
+    /// # Errors
+    /// The refusal, or what the server did wrong.
+    pub async fn enroll(&self, image: &FleetImage) -> Result<Enrolled> {
+        let mut told_to_wait = 0;
+        let Granted { grant, version } = loop {
+            match self.handshake(image).await? {
+                Ok(granted) => break granted,
+                Err(answer) => wait_as_told(&answer, &mut told_to_wait).await?,
+            }
+        };
+        let report = Report {
+            generation: grant.generation,
+            entries: vec![ReportEntry {
+                sequence: 1,
+                at: grant.server_time,
+                progress: Progress::BootstrapComplete,
+                detail: None,
+            }],
+            outcome: Some(Outcome::Managed { version }),
+        };
+        while let Err(answer) = self.managed::<Acknowledged>(image, &grant, REPORT_PATH, &report).await? {
+            wait_as_told(&answer, &mut told_to_wait).await?;
+        }
+        Ok(Enrolled { grant, told_to_wait })
+    }
+
+    /// The two round trips; the inner error is the server's refusal.
+    ///
+    /// # Errors
+    /// What broke the exchange.
+    pub async fn handshake(&self, image: &FleetImage) -> Result<Result<Granted, Answer>> {
+        let mut connection = Connection::open(image.address, &image.name, Arc::clone(&image.tls)).await?;
+        let nonce = self.nonce()?;
+        let hello = serde_json::to_vec(&self.hello(image, nonce)?).context("write the hello")?;
+        let digest = Sha256::of(&hello);
+        let challenge: Challenge = match accepted(connection.post(HELLO_PATH, hello).await?)? {
+            Ok(challenge) => challenge,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let prove = serde_json::to_vec(&self.prove(digest, challenge)?).context("write the proof")?;
+        match accepted(connection.post(PROVE_PATH, prove).await?)? {
+            Ok(grant) => check(image, grant, nonce).map(Ok),
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+
+    /// One check-in; the inner error is the server's refusal.
+    ///
+    /// # Errors
+    /// What broke the exchange.
+    pub async fn check_in(&self, image: &FleetImage, grant: &Grant) -> Result<Result<News, Answer>> {
+        let check_in = CheckIn {
+            generation: grant.generation,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            installed: None,
+            failed_version: None,
+            healthy: true,
+            nonce: self.nonce()?,
+            root_version: image.root.version,
+            renew_certificate: false,
+        };
+        self.managed(image, grant, CHECK_IN_PATH, &check_in).await
+    }
+
+    /// Posts something over mutual TLS with the certificate of a grant.
+    async fn managed<T: DeserializeOwned>(
+        &self,
+        image: &FleetImage,
+        grant: &Grant,
+        path: &str,
+        message: &impl Serialize,
+    ) -> Result<Result<T, Answer>> {
+        let chain = grant.certificate_chain.iter().map(|der| CertificateDer::from(der.0.clone())).collect();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pkcs8.clone()));
+        let config = tls(&image.anchors, Some((chain, key)))?;
+        let mut connection = Connection::open(image.address, &image.name, config).await?;
+        accepted(connection.post(path, serde_json::to_vec(message).context("write the message")?).await?)
+    }
+
+    fn prove(&self, hello: Sha256, challenge: Challenge) -> Result<Prove> {
+        let Challenge { ticket, nonce, proof } = challenge;
+        let message = transcript(hello, ticket.as_ref(), &nonce, proof);
+        let signature = self.key.sign(&self.random, &message).map_err(|_| anyhow!("sign the transcript"))?;
+        let signature = <[u8; 64]>::try_from(signature.as_ref()).context("a P-256 signature has 64 bytes")?;
+        let token = self.token.clone().filter(|_| proof == ProofKind::Token);
+        Ok(Prove { ticket, signature: FixedBytes(signature), token, reset_ticket: None })
+    }
+
+    fn hello(&self, image: &FleetImage, nonce: Nonce) -> Result<Hello> {
+        let mut proofs = vec![ProofKind::Identifiers, ProofKind::RegisteredKey];
+        proofs.extend(self.token.as_ref().map(|_| ProofKind::Token));
+        Ok(Hello {
+            protocol: PROTOCOL_VERSION,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            identity: self.identity.clone(),
+            device_key: DevicePublicKey::from_point(self.key.public_key().as_ref())?,
+            proofs,
+            nonce,
+            root_version: image.root.version,
+        })
+    }
+
+    fn nonce(&self) -> Result<Nonce> {
+        let mut nonce = [0; 32];
+        ring::rand::SecureRandom::fill(&self.random, &mut nonce).map_err(|_| anyhow!("make a nonce"))?;
+        Ok(FixedBytes(nonce))
+    }
+}
+
+/// The checks of a real device.
+fn check(image: &FleetImage, grant: Grant, nonce: Nonce) -> Result<Granted> {
+    let payload = grant.payload.verify(&image.root.payload_keys).context("verify the payload")?;
+    let version = payload.version;
+    let expectation = Expectation {
+        device: grant.device_id,
+        generation: grant.generation,
+        nonce: Some(nonce),
+        installed_version: None,
+        now: Timestamp(grant.server_time.0),
+    };
+    judge(payload, &expectation).context("judge the payload")?;
+    ensure!(!grant.certificate_chain.is_empty(), "the grant brings no certificate");
+    Ok(Granted { grant, version })
+}
+
+fn accepted<T: DeserializeOwned>(answer: Answer) -> Result<Result<T, Answer>> {
+    if answer.status == 200 {
+        serde_json::from_slice(&answer.body).map(Ok).context("parse the answer")
+    } else {
+        Ok(Err(answer))
+    }
+}
+
+async fn wait_as_told(answer: &Answer, told_to_wait: &mut u32) -> Result<()> {
+    let problem: Problem = serde_json::from_slice(&answer.body)
+        .with_context(|| format!("the server answered {} without a problem document", answer.status))?;
+    let Some(seconds) = answer.retry_after_s.filter(|_| matches!(answer.status, 429 | 503)) else {
+        bail!("refused: {} ({})", problem.kind, problem.detail.unwrap_or_default());
+    };
+    *told_to_wait += 1;
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    Ok(())
+}
