@@ -1,0 +1,175 @@
+//! The one place that writes files: whole, durable, with the permissions they need, or not at all.
+
+use std::{
+    fs::{DirBuilder, File, Permissions},
+    io::{self, Read},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+use tempfile::NamedTempFile;
+
+/// Permissions of a file that only its owner reads.
+pub const PRIVATE_FILE: u32 = 0o600;
+/// Permissions of a file that everybody may read.
+pub const PUBLIC_FILE: u32 = 0o644;
+/// Permissions of a directory that only its owner enters.
+pub const PRIVATE_DIRECTORY: u32 = 0o700;
+/// Permissions of a directory that everybody may look into.
+pub const PUBLIC_DIRECTORY: u32 = 0o755;
+
+/// A file that could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// Somebody wrote it before; it is never replaced.
+    #[error("{0} exists already, and is left as it is")]
+    Exists(PathBuf),
+    /// It could not be written, or not durably.
+    #[error("{} could not be written", path.display())]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// It could not be read.
+    #[error("{} could not be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// It is larger than any file of its kind.
+    #[error("{} is larger than {limit} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The largest size, in bytes.
+        limit: u64,
+    },
+}
+
+/// Writes a file that must not exist yet.
+///
+/// # Errors
+/// [`FilesError::Exists`] if it does; then nothing has changed.
+pub fn write_new(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError> {
+    staged(path, &mut &*contents, mode)?
+        .persist_noclobber(path)
+        .map_err(|error| match error.error.kind() {
+            io::ErrorKind::AlreadyExists => FilesError::Exists(path.to_owned()),
+            _ => write_error(path)(error.error),
+        })?;
+    sync_directory(path)
+}
+
+/// Writes a file, in place of the one that may be there: readers see the old one or the new one.
+pub fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError> {
+    staged(path, &mut &*contents, mode)?
+        .persist(path)
+        .map_err(|error| write_error(path)(error.error))?;
+    sync_directory(path)
+}
+
+/// Makes a directory and its missing parents. One that exists keeps its permissions.
+pub fn make_directory(path: &Path, mode: u32) -> Result<(), FilesError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(write_error(path))
+}
+
+/// Reads a whole file of at most `limit` bytes; `None` if there is none.
+pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
+    let failed = |source| FilesError::Read { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut contents = Vec::new();
+    let read = file.take(limit.saturating_add(1)).read_to_end(&mut contents).map_err(failed)?;
+    if u64::try_from(read).is_ok_and(|read| read <= limit) {
+        Ok(Some(contents))
+    } else {
+        Err(FilesError::TooLarge { path: path.to_owned(), limit })
+    }
+}
+
+/// The contents on disk beside `path`, under a name that no reader looks for.
+fn staged(path: &Path, contents: &mut impl Read, mode: u32) -> Result<NamedTempFile, FilesError> {
+    let directory = directory_of(path);
+    let stage = || {
+        let mut file = tempfile::Builder::new()
+            .prefix(".new-")
+            .permissions(Permissions::from_mode(mode))
+            .tempfile_in(directory)?;
+        io::copy(contents, file.as_file_mut())?;
+        // The umask may have taken bits away that a public file needs.
+        file.as_file().set_permissions(Permissions::from_mode(mode))?;
+        file.as_file().sync_all()?;
+        Ok(file)
+    };
+    stage().map_err(write_error(path))
+}
+
+fn sync_directory(path: &Path) -> Result<(), FilesError> {
+    File::open(directory_of(path))
+        .and_then(|directory| directory.sync_all())
+        .map_err(write_error(path))
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn write_error(path: &Path) -> impl FnOnce(io::Error) -> FilesError + use<> {
+    let path = path.to_owned();
+    |source| FilesError::Write { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_new_file_is_whole_private_and_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        write_new(&path, b"first", PRIVATE_FILE).unwrap();
+        assert!(matches!(write_new(&path, b"second", PRIVATE_FILE), Err(FilesError::Exists(_))));
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no staged file stays behind");
+    }
+
+    #[test]
+    fn a_replaced_file_has_the_permissions_that_were_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trust");
+        replace(&path, b"first", PRIVATE_FILE).unwrap();
+        replace(&path, b"second", PUBLIC_FILE).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"second".to_vec(), 0o644));
+    }
+
+    #[test]
+    fn reading_stops_at_the_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        assert_eq!(read(&path, 4).unwrap(), None);
+        replace(&path, b"1234", PUBLIC_FILE).unwrap();
+        assert_eq!(read(&path, 4).unwrap().unwrap(), b"1234");
+        assert!(matches!(read(&path, 3), Err(FilesError::TooLarge { limit: 3, .. })));
+    }
+}
