@@ -41,6 +41,12 @@ impl DevicePublicKey {
         self.0.as_ref()
     }
 
+    /// The uncompressed point, 65 bytes, as certificates and signature checks want it.
+    #[must_use]
+    pub fn point(&self) -> &[u8] {
+        self.spki().get(SPKI_PREFIX.len()..).unwrap_or_default()
+    }
+
     /// The name under which claims and devices know this key: SHA-256 of the SPKI.
     #[must_use]
     pub fn digest(&self) -> Sha256 {
