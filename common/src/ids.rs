@@ -85,6 +85,10 @@ id!(
     /// A customer's configuration: DPC, policy and contact.
     ConfigurationId
 );
+id!(
+    /// A pre-provisioning token: its name, not its secret.
+    TokenId
+);
 
 /// How often a device has been enrolled; the first enrollment is 1, and it never falls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
