@@ -153,7 +153,12 @@ pub fn judge(payload: Verified<Payload>, expected: &Expectation) -> Result<Accep
     Ok(AcceptedPayload(payload.into_inner()))
 }
 
-fn check_contents(payload: &Payload) -> Result<(), PayloadRejected> {
+/// Whether any device could install this, whoever it is for: what the server asks before it
+/// accepts a configuration.
+///
+/// # Errors
+/// [`PayloadRejected`] with the first part that is too large, unsupported or contradictory.
+pub fn check_contents(payload: &Payload) -> Result<(), PayloadRejected> {
     if payload.artifacts().iter().any(|artifact| artifact.size > MAX_ARTIFACT_BYTES) {
         return Err(PayloadRejected::TooLarge { what: "artifact" });
     }

@@ -8,7 +8,7 @@ mod judge;
 mod names;
 mod policy;
 
-pub use judge::{AcceptedPayload, Expectation, MAX_FUTURE_MS, PayloadRejected, judge};
+pub use judge::{AcceptedPayload, Expectation, MAX_FUTURE_MS, PayloadRejected, check_contents, judge};
 pub use names::{
     CertificateName, DpcName, FileMode, Hostname, InvalidName, PackageName, SysctlKey, SysctlValue, TimeZone,
     UnitName, UserName, VersionText,
