@@ -56,30 +56,32 @@ pub enum FilesError {
 /// # Errors
 /// [`FilesError::Exists`] if it does; then nothing has changed.
 pub fn write_new(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError> {
-    staged(path, &mut &*contents, mode)?
-        .persist_noclobber(path)
-        .map_err(|error| match error.error.kind() {
+    staged(path, &mut &*contents, mode)?.persist_noclobber(path).map_err(|error| {
+        match error.error.kind() {
             io::ErrorKind::AlreadyExists => FilesError::Exists(path.to_owned()),
             _ => write_error(path)(error.error),
-        })?;
+        }
+    })?;
     sync_directory(path)
 }
 
 /// Writes a file, in place of the one that may be there: readers see the old one or the new one.
 pub fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError> {
-    staged(path, &mut &*contents, mode)?
-        .persist(path)
-        .map_err(|error| write_error(path)(error.error))?;
+    staged(path, &mut &*contents, mode)?.persist(path).map_err(|error| write_error(path)(error.error))?;
     sync_directory(path)
+}
+
+/// Removes a file, durably; one that is not there is no error.
+pub fn remove(path: &Path) -> Result<(), FilesError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(write_error(path)(error)),
+        _ => sync_directory(path),
+    }
 }
 
 /// Makes a directory and its missing parents. One that exists keeps its permissions.
 pub fn make_directory(path: &Path, mode: u32) -> Result<(), FilesError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
-        .map_err(write_error(path))
+    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(write_error(path))
 }
 
 /// Reads a whole file of at most `limit` bytes; `None` if there is none.
@@ -102,7 +104,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
 /// The contents on disk beside `path`, under a name that no reader looks for.
 fn staged(path: &Path, contents: &mut impl Read, mode: u32) -> Result<NamedTempFile, FilesError> {
     let directory = directory_of(path);
-    let stage = || {
+    let mut stage = || {
         let mut file = tempfile::Builder::new()
             .prefix(".new-")
             .permissions(Permissions::from_mode(mode))
@@ -117,9 +119,7 @@ fn staged(path: &Path, contents: &mut impl Read, mode: u32) -> Result<NamedTempF
 }
 
 fn sync_directory(path: &Path) -> Result<(), FilesError> {
-    File::open(directory_of(path))
-        .and_then(|directory| directory.sync_all())
-        .map_err(write_error(path))
+    File::open(directory_of(path)).and_then(|directory| directory.sync_all()).map_err(write_error(path))
 }
 
 fn directory_of(path: &Path) -> &Path {

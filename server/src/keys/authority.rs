@@ -1,0 +1,189 @@
+//! Certificate authorities: one for the server's TLS certificate, one for devices' certificates.
+//!
+//! Pure: what is random, and what time it is, come in as arguments.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
+    SignatureAlgorithm,
+};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, pem::PemObject as _};
+use std::time::Duration;
+use time::OffsetDateTime;
+use unbox_common::{
+    ids::{DeviceId, Generation},
+    timestamp::Timestamp,
+    trust::DevicePublicKey,
+};
+use zeroize::Zeroizing;
+
+/// How far back a certificate's time begins, so that a device whose clock runs behind takes it.
+pub const BACKDATED: Duration = Duration::from_hours(48);
+/// How long an authority lasts: longer than the devices whose images trust it.
+pub const AUTHORITY_LIFETIME: Duration = Duration::from_hours(20 * 365 * 24);
+/// How long a server certificate lasts: the most that browsers and auditors accept.
+pub const SERVER_LIFETIME: Duration = Duration::from_hours(397 * 24);
+/// Random bytes of a serial number; RFC 5280, section 4.1.2.2, allows 20.
+const SERIAL_BYTES: usize = 16;
+
+/// The random part of a certificate's serial number.
+pub(super) type Serial = [u8; SERIAL_BYTES];
+
+/// Why a certificate or its authority could not be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// A name that no certificate can carry.
+    #[error("{0:?} is neither a DNS name nor an IP address")]
+    InvalidName(String),
+    /// A server certificate must carry a name.
+    #[error("expected at least one name for the server's certificate")]
+    NoName,
+    /// The time is outside of what a certificate can say.
+    #[error("{0} is no time that a certificate can carry")]
+    Time(Timestamp),
+    /// The PEM text does not hold a private key and a certificate.
+    #[error("expected a PKCS#8 private key and a certificate in PEM")]
+    NotAnAuthority,
+    /// The certificate library refused.
+    #[error("the certificate could not be made")]
+    Certificate(#[source] rcgen::Error),
+}
+
+/// A key that may sign certificates, parsed once.
+pub(super) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
+}
+
+/// A private key and its certificate, as one PEM text: they are replaced together or not at all.
+pub(super) type KeyAndCertificate = Zeroizing<String>;
+
+impl Authority {
+    /// Makes a new authority.
+    pub(super) fn generate(
+        name: &str,
+        now: Timestamp,
+        serial: &Serial,
+    ) -> Result<KeyAndCertificate, AuthorityError> {
+        let mut params = template(name, now, AUTHORITY_LIFETIME, serial)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().map_err(AuthorityError::Certificate)?;
+        let certificate = params.self_signed(&key).map_err(AuthorityError::Certificate)?;
+        Ok(joined(&key, &certificate.pem()))
+    }
+
+    /// Reads an authority from its PEM text.
+    pub(super) fn from_pem(pem: &[u8]) -> Result<Self, AuthorityError> {
+        let key = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(|_| AuthorityError::NotAnAuthority)?;
+        let certificate = CertificateDer::from_pem_slice(pem).map_err(|_| AuthorityError::NotAnAuthority)?;
+        let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256)
+            .map_err(AuthorityError::Certificate)?;
+        let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(AuthorityError::Certificate)?;
+        Ok(Self { issuer, certificate })
+    }
+
+    /// The authority's own certificate.
+    pub(super) const fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// A new key and certificate for the server itself.
+    pub(super) fn issue_server(
+        &self,
+        names: &[String],
+        now: Timestamp,
+        serial: &Serial,
+    ) -> Result<KeyAndCertificate, AuthorityError> {
+        let first = names.first().ok_or(AuthorityError::NoName)?;
+        let mut params = template(first, now, SERVER_LIFETIME, serial)?;
+        params.subject_alt_names = subject_names(names)?;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate().map_err(AuthorityError::Certificate)?;
+        let certificate = params.signed_by(&key, &self.issuer).map_err(AuthorityError::Certificate)?;
+        Ok(joined(&key, &certificate.pem()))
+    }
+
+    /// A certificate for a device's key: one device, one generation, client authentication only.
+    pub(super) fn issue_device(
+        &self,
+        key: &DevicePublicKey,
+        subject: (DeviceId, Generation),
+        (now, lifetime): (Timestamp, Duration),
+        serial: &Serial,
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
+        let (device, generation) = subject;
+        let mut params = template(&device.to_string(), now, lifetime, serial)?;
+        let name = super::device_certificate::subject_uri(device, generation);
+        params.subject_alt_names = vec![SanType::URI(name.try_into().map_err(AuthorityError::Certificate)?)];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.signed_by(&Subject(key), &self.issuer).map(Into::into).map_err(AuthorityError::Certificate)
+    }
+}
+
+/// A device's key as the certificate library wants it.
+struct Subject<'a>(&'a DevicePublicKey);
+
+impl PublicKeyData for Subject<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.point()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_ECDSA_P256_SHA256
+    }
+}
+
+fn template(
+    name: &str,
+    now: Timestamp,
+    lifetime: Duration,
+    serial: &Serial,
+) -> Result<CertificateParams, AuthorityError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = date(now.before(BACKDATED))?;
+    params.not_after = date(now.after(lifetime))?;
+    params.use_authority_key_identifier_extension = true;
+    // Positive (first bit 0) and without leading zeros (second bit 1), so that it is always 16 bytes.
+    let mut serial = *serial;
+    let [first, ..] = &mut serial;
+    *first = (*first & 0x7f) | 0x40;
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    Ok(params)
+}
+
+fn date(at: Timestamp) -> Result<OffsetDateTime, AuthorityError> {
+    i64::try_from(at.as_secs())
+        .ok()
+        .and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok())
+        .ok_or(AuthorityError::Time(at))
+}
+
+/// Whether a server certificate can carry these names; asked before anything is written.
+pub(super) fn check_names(names: &[String]) -> Result<(), AuthorityError> {
+    match subject_names(names)?.len() {
+        0 => Err(AuthorityError::NoName),
+        _ => Ok(()),
+    }
+}
+
+fn subject_names(names: &[String]) -> Result<Vec<SanType>, AuthorityError> {
+    names.iter().map(|name| subject_name(name)).collect()
+}
+
+fn subject_name(name: &str) -> Result<SanType, AuthorityError> {
+    let invalid = || AuthorityError::InvalidName(name.chars().take(128).collect());
+    match ServerName::try_from(name).map_err(|_| invalid())? {
+        ServerName::IpAddress(address) => Ok(SanType::IpAddress(address.into())),
+        _ => Ok(SanType::DnsName(name.try_into().map_err(AuthorityError::Certificate)?)),
+    }
+}
+
+fn joined(key: &KeyPair, certificate: &str) -> KeyAndCertificate {
+    let key = Zeroizing::new(key.serialize_pem());
+    Zeroizing::new(format!("{}{certificate}", *key))
+}

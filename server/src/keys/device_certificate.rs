@@ -1,0 +1,86 @@
+//! What a verified client certificate says: which device, in which generation.
+
+use unbox_common::{
+    ids::{DeviceId, Generation},
+    timestamp::Timestamp,
+};
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+/// A device as its certificate names it. TLS has checked the certificate; whether the generation
+/// is still the present one is for the service to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceCertificate {
+    /// The device.
+    pub device: DeviceId,
+    /// The enrollment in which it got the certificate.
+    pub generation: Generation,
+    /// When the certificate ends.
+    pub not_after: Timestamp,
+}
+
+/// A certificate of the device authority that names no device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected a certificate with one name of the form urn:unbox:device:<id>:generation:<n>")]
+pub struct NotADeviceCertificate;
+
+/// The name that stands in a device's certificate.
+pub(super) fn subject_uri(device: DeviceId, generation: Generation) -> String {
+    format!("urn:unbox:device:{device}:generation:{generation}")
+}
+
+impl DeviceCertificate {
+    /// Reads a certificate that TLS has verified already.
+    ///
+    /// # Errors
+    /// [`NotADeviceCertificate`] unless it carries exactly one name, in the form that
+    /// [`super::Keyring::issue_certificate`] writes.
+    pub fn parse(der: &[u8]) -> Result<Self, NotADeviceCertificate> {
+        let (_, certificate) = X509Certificate::from_der(der).map_err(|_| NotADeviceCertificate)?;
+        let names = certificate
+            .subject_alternative_name()
+            .map_err(|_| NotADeviceCertificate)?
+            .ok_or(NotADeviceCertificate)?;
+        let [GeneralName::URI(name)] = names.value.general_names.as_slice() else {
+            return Err(NotADeviceCertificate);
+        };
+        let (device, generation) = parse_uri(name).ok_or(NotADeviceCertificate)?;
+        let not_after =
+            u64::try_from(certificate.validity().not_after.timestamp()).map_err(|_| NotADeviceCertificate)?;
+        Ok(Self { device, generation, not_after: Timestamp::from_secs(not_after) })
+    }
+}
+
+fn parse_uri(name: &str) -> Option<(DeviceId, Generation)> {
+    let (device, generation) = name.strip_prefix("urn:unbox:device:")?.split_once(":generation:")?;
+    let (device, generation) = (device.parse().ok()?, Generation(generation.parse().ok()?));
+    // One spelling only: no leading zeros or signs.
+    (subject_uri(device, generation) == name).then_some((device, generation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_written_form_names_a_device() {
+        let device = DeviceId::new(4211).unwrap();
+        let name = subject_uri(device, Generation(3));
+        assert_eq!(name, "urn:unbox:device:4211:generation:3");
+        assert_eq!(parse_uri(&name), Some((device, Generation(3))));
+        for bad in [
+            "",
+            "urn:unbox:device:4211",
+            "urn:unbox:device:0:generation:1",
+            "urn:unbox:device:-1:generation:1",
+            "urn:unbox:device:04211:generation:3",
+            "urn:unbox:device:4211:generation:+3",
+            "urn:unbox:device:4211:generation:03",
+            "urn:unbox:device:4211:generation:3 ",
+            "urn:unbox:device:4211:generation:",
+            "urn:unbox:device:4211:generation:18446744073709551616",
+        ] {
+            assert_eq!(parse_uri(bad), None, "{bad}");
+        }
+        assert_eq!(DeviceCertificate::parse(b"nothing"), Err(NotADeviceCertificate));
+    }
+}

@@ -1,0 +1,95 @@
+//! Makes every key of a new server, and what devices' images need to trust it.
+
+use super::{
+    Authority, KeyError, Layout, RootChain,
+    authority::check_names,
+    io::{authority_error, load_authority, make_signing_key, make_ticket_key, random, required, write_root},
+};
+use crate::{
+    entropy::Entropy,
+    files::{self, PRIVATE_DIRECTORY, PRIVATE_FILE, PUBLIC_DIRECTORY, PUBLIC_FILE},
+};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use std::path::Path;
+use unbox_common::timestamp::Timestamp;
+
+/// What a new server is to be called.
+#[derive(Debug, Clone)]
+pub struct Founding {
+    /// DNS names and IP addresses under which devices reach it; the first is the main one.
+    pub names: Vec<String>,
+    /// Its address in devices' settings, such as `https://enroll.example.com:8443`.
+    pub url: String,
+}
+
+/// Makes all keys and the trust bundle below `layout`.
+///
+/// # Errors
+/// [`KeyError::Occupied`] if anything that would be written is there already: keys are never
+/// replaced. A failure half-way leaves files that the next try will name.
+pub fn initialise(
+    layout: &Layout,
+    founding: &Founding,
+    now: Timestamp,
+    entropy: &dyn Entropy,
+) -> Result<(), KeyError> {
+    for path in [layout.keys(), layout.roots(), layout.trust()] {
+        if path.symlink_metadata().is_ok() {
+            return Err(KeyError::Occupied(path));
+        }
+    }
+    check_names(&founding.names).map_err(authority_error(&layout.server_certificate()))?;
+    files::make_directory(layout.dir(), PRIVATE_DIRECTORY)?;
+    files::make_directory(&layout.keys(), PRIVATE_DIRECTORY)?;
+    for path in [layout.roots(), layout.trust()] {
+        files::make_directory(&path, PUBLIC_DIRECTORY)?;
+    }
+    make_authority(&layout.tls_ca(), "Unbox TLS CA", now, entropy)?;
+    make_authority(&layout.device_ca(), "Unbox Device CA", now, entropy)?;
+    make_server_certificate(layout, &founding.names, now, entropy)?;
+    make_ticket_key(&layout.ticket_key(), entropy)?;
+
+    let payload_key = make_signing_key(&layout.payload_key(1), entropy)?;
+    let root_key = make_signing_key(&layout.root_key(1), entropy)?;
+    let chain = RootChain::first(&payload_key.public(), &root_key)
+        .map_err(|source| KeyError::Roots { path: layout.roots(), source })?;
+    write_root(layout, &chain)?;
+    write_trust(layout, founding)
+}
+
+/// Replaces the server's own TLS key and certificate; the authority stays, so devices notice
+/// nothing.
+pub(super) fn make_server_certificate(
+    layout: &Layout,
+    names: &[String],
+    now: Timestamp,
+    entropy: &dyn Entropy,
+) -> Result<(), KeyError> {
+    let path = layout.server_certificate();
+    let pem = load_authority(&layout.tls_ca())?
+        .issue_server(names, now, &random(entropy)?)
+        .map_err(authority_error(&path))?;
+    Ok(files::replace(&path, pem.as_bytes(), PRIVATE_FILE)?)
+}
+
+/// The same name twice would make two authorities look alike, so each carries a random number.
+fn make_authority(path: &Path, name: &str, now: Timestamp, entropy: &dyn Entropy) -> Result<(), KeyError> {
+    let number = u32::from_be_bytes(random(entropy)?);
+    let pem = Authority::generate(&format!("{name} {number:08x}"), now, &random(entropy)?)
+        .map_err(authority_error(path))?;
+    Ok(files::write_new(path, pem.as_bytes(), PRIVATE_FILE)?)
+}
+
+fn write_trust(layout: &Layout, founding: &Founding) -> Result<(), KeyError> {
+    let path = layout.tls_ca();
+    let anchor = CertificateDer::from_pem_slice(&required(&path)?)
+        .map_err(|_| KeyError::Malformed { path, expected: "a certificate in PEM" })?;
+    let anchor = pem::encode(&pem::Pem::new("CERTIFICATE", anchor.as_ref()));
+    files::write_new(&layout.trusted_anchors(), anchor.as_bytes(), PUBLIC_FILE)?;
+    let settings = format!(
+        "# /etc/unbox/agent.toml of the image; anchors.pem and root.json go to /etc/unbox/trust/.\n\
+         server = \"{}\"\n",
+        founding.url
+    );
+    Ok(files::write_new(&layout.agent_settings(), settings.as_bytes(), PUBLIC_FILE)?)
+}

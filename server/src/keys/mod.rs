@@ -1,0 +1,459 @@
+//! Keys: who signs payloads, who issues certificates, and what devices trust.
+//!
+//! `init` makes everything below one directory ([`Layout`]); a [`Keyring`] is what `serve` reads
+//! of it, once, at start. It never reads the key that signs roots, nor that of the TLS
+//! authority: both can be taken off the machine, and only [`rotate`] asks for them.
+//!
+//! Certificates are made in `authority.rs`, the chain of signing roots in `root_chain.rs`,
+//! tickets in `ticket.rs`; all three are pure. `io.rs` reads and writes the files.
+
+mod authority;
+mod device_certificate;
+mod init;
+mod io;
+mod layout;
+mod root_chain;
+pub mod rotate;
+mod survey;
+mod ticket;
+
+pub use authority::{AUTHORITY_LIFETIME, AuthorityError, BACKDATED, SERVER_LIFETIME};
+pub use device_certificate::{DeviceCertificate, NotADeviceCertificate};
+pub use init::{Founding, initialise};
+pub use io::{Identity, server_identity};
+pub use layout::Layout;
+pub use root_chain::{Change, RootChainError};
+pub use survey::{CertificateSummary, KeySummary, TrustedKey, certificate, survey};
+
+use crate::{
+    entropy::{Entropy, EntropyError},
+    files::FilesError,
+};
+use arc_swap::ArcSwap;
+use authority::Authority;
+use root_chain::RootChain;
+use rustls::pki_types::CertificateDer;
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use ticket::TicketKey;
+use unbox_common::{
+    bytes::Bytes,
+    ids::{DeviceId, Generation},
+    payload::Payload,
+    timestamp::Timestamp,
+    trust::{DevicePublicKey, Signed, SigningKey, SigningRoot, sign},
+};
+
+/// How long a device's certificate lasts unless the settings say otherwise.
+pub const DEVICE_LIFETIME: Duration = Duration::from_hours(365 * 24);
+
+/// Why a key could not be made, read or used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// `init` finds something where it would write.
+    #[error(
+        "{} exists already, so nothing was written: choose another directory, or move it away if \
+         an earlier init was interrupted",
+        _0.display()
+    )]
+    Occupied(PathBuf),
+    /// A file that must be there is not.
+    #[error("{} is missing: run `unbox-server init` first, or restore it from a backup", _0.display())]
+    Missing(PathBuf),
+    /// A private file that others may read.
+    #[error("{} can be read by others (mode {mode:04o}): chmod 0600 it and rotate the key", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// A file does not hold what its name says.
+    #[error("{} does not hold {expected}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        expected: &'static str,
+    },
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// The kernel gave no randomness.
+    #[error(transparent)]
+    Entropy(EntropyError),
+    /// A certificate could not be made or read.
+    #[error("the certificate in {} cannot be used", path.display())]
+    Authority {
+        /// The authority's file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: AuthorityError,
+    },
+    /// A device's certificate could not be issued.
+    #[error("the device's certificate could not be issued")]
+    Issue(#[source] AuthorityError),
+    /// The roots do not follow one another.
+    #[error("the signing roots in {} are not a chain that a device can follow", path.display())]
+    Roots {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: RootChainError,
+    },
+    /// No private key is there for what the newest root trusts.
+    #[error("no private key in {} signs for the newest root: restore payload-N.pem from a backup", _0.display())]
+    NoPayloadKey(PathBuf),
+    /// No private key that the newest root trusts for the next one.
+    #[error("the key that signs roots is not in {}: hand it in with --root-key FILE", _0.display())]
+    NoRootKey(PathBuf),
+    /// There is only one payload key.
+    #[error(
+        "the newest root trusts one payload key only, so there is none to retire: run `key rotate` first"
+    )]
+    NothingToRetire,
+    /// The payload could not be serialised.
+    #[error("the payload could not be signed")]
+    Sign(#[source] serde_json::Error),
+    /// More notes than a ticket can carry.
+    #[error("a ticket of {0} bytes is larger than the protocol allows")]
+    TicketTooLarge(usize),
+}
+
+/// The keys that a running server uses. They are read once, and again when it is told to.
+pub struct Keyring {
+    layout: Layout,
+    device_lifetime: Duration,
+    entropy: Arc<dyn Entropy>,
+    loaded: ArcSwap<Loaded>,
+}
+
+struct Loaded {
+    device_ca: Authority,
+    payload_key: SigningKey,
+    roots: RootChain,
+    ticket: TicketKey,
+}
+
+impl Keyring {
+    /// Reads the keys below a directory that [`initialise`] has made.
+    ///
+    /// # Errors
+    /// [`KeyError`] naming the file that is missing, exposed, malformed or not of this chain.
+    pub fn load(
+        layout: Layout,
+        device_lifetime: Duration,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, KeyError> {
+        let loaded = ArcSwap::from_pointee(io::load(&layout)?);
+        Ok(Self { layout, device_lifetime, entropy, loaded })
+    }
+
+    /// Reads the keys again. If that fails, those in use stay.
+    pub fn reload(&self) -> Result<(), KeyError> {
+        self.loaded.store(io::load(&self.layout)?.into());
+        Ok(())
+    }
+
+    /// The certificate that a device authenticates with, and the authority's after it; DER.
+    pub fn issue_certificate(
+        &self,
+        key: &DevicePublicKey,
+        device: DeviceId,
+        generation: Generation,
+        now: Timestamp,
+    ) -> Result<Vec<Bytes>, KeyError> {
+        let loaded = self.loaded.load();
+        let certificate = loaded
+            .device_ca
+            .issue_device(
+                key,
+                (device, generation),
+                (now, self.device_lifetime),
+                &io::random(&*self.entropy)?,
+            )
+            .map_err(KeyError::Issue)?;
+        let chain = [&certificate, loaded.device_ca.certificate()];
+        Ok(chain.map(|der| Bytes(der.to_vec())).into())
+    }
+
+    /// Signs a payload with the newest payload key.
+    pub fn sign_payload(&self, payload: &Payload) -> Result<Signed<Payload>, KeyError> {
+        sign(payload, &[&self.loaded.load().payload_key]).map_err(KeyError::Sign)
+    }
+
+    /// Seals the server's own notes, so that a device can carry them and not read or change them.
+    pub fn seal_ticket(&self, plain: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let salt = io::random(&*self.entropy)?;
+        let sealed = self.loaded.load().ticket.seal(plain, &salt);
+        sealed.ok_or(KeyError::TicketTooLarge(plain.len()))
+    }
+
+    /// Opens what [`Self::seal_ticket`] sealed; `None` for anything else.
+    #[must_use]
+    pub fn open_ticket(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        self.loaded.load().ticket.open(sealed)
+    }
+
+    /// The signing roots that a device with `version` still has to follow, oldest first; as many
+    /// as one answer may carry.
+    #[must_use]
+    pub fn roots_after(&self, version: u64) -> Vec<Signed<SigningRoot>> {
+        self.loaded.load().roots.after(version)
+    }
+
+    /// The authority that devices' certificates are checked against.
+    #[must_use]
+    pub fn device_authority(&self) -> CertificateDer<'static> {
+        self.loaded.load().device_ca.certificate().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::{SeededEntropy, SystemEntropy};
+    use rcgen::KeyPair;
+    use rustls::{
+        RootCertStore,
+        pki_types::UnixTime,
+        server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    };
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+    use tempfile::TempDir;
+    use unbox_common::bytes::FixedBytes;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn founded() -> (TempDir, Layout) {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path().join("server"));
+        initialise(&layout, &founding(), NOW, &SystemEntropy::new()).unwrap();
+        (dir, layout)
+    }
+
+    fn founding() -> Founding {
+        Founding {
+            names: vec!["enroll.example.com".to_owned(), "192.0.2.7".to_owned(), "2001:db8::7".to_owned()],
+            url: "https://enroll.example.com:8443".to_owned(),
+        }
+    }
+
+    fn keyring(layout: &Layout) -> Keyring {
+        Keyring::load(layout.clone(), DEVICE_LIFETIME, Arc::new(SeededEntropy::new(1))).unwrap()
+    }
+
+    fn device_key() -> DevicePublicKey {
+        DevicePublicKey::from_point(KeyPair::generate().unwrap().public_key_raw()).unwrap()
+    }
+
+    fn tree(layout: &Layout) -> Vec<(PathBuf, u32, Vec<u8>)> {
+        let mut files = Vec::new();
+        for dir in [layout.dir().to_owned(), layout.keys(), layout.roots(), layout.trust()] {
+            for entry in fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                let mode = path.metadata().unwrap().permissions().mode() & 0o777;
+                files.push((path.clone(), mode, fs::read(&path).unwrap_or_default()));
+            }
+        }
+        files.sort();
+        files
+    }
+
+    fn verifier(layout: &Layout) -> Arc<dyn ClientCertVerifier> {
+        let mut roots = RootCertStore::empty();
+        roots.add(keyring(layout).device_authority()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap()
+    }
+
+    #[test]
+    fn everything_private_is_private() {
+        let (_dir, layout) = founded();
+        assert_eq!(layout.keys().metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        for (path, mode, contents) in tree(&layout) {
+            let private =
+                String::from_utf8_lossy(&contents).contains("PRIVATE") || path == layout.ticket_key();
+            assert_eq!(private, path.parent() == Some(&layout.keys()), "{}", path.display());
+            if path.is_file() {
+                assert_eq!(mode, if private { 0o600 } else { 0o644 }, "{}", path.display());
+            }
+        }
+    }
+
+    #[test]
+    fn a_second_init_is_refused_and_changes_nothing() {
+        let (_dir, layout) = founded();
+        let before = tree(&layout);
+        let again = initialise(&layout, &founding(), NOW, &SystemEntropy::new());
+        assert!(matches!(again, Err(KeyError::Occupied(path)) if path == layout.keys()));
+        assert_eq!(tree(&layout), before);
+    }
+
+    #[test]
+    fn a_bad_name_is_refused() {
+        for bad in ["", "*.example.com", "a b", "https://x", "x/y", "exämple.com"] {
+            let dir = tempfile::tempdir().unwrap();
+            let founding = Founding { names: vec![bad.to_owned()], url: String::new() };
+            let refused = initialise(&Layout::new(dir.path()), &founding, NOW, &SystemEntropy::new());
+            let invalid =
+                matches!(refused, Err(KeyError::Authority { source: AuthorityError::InvalidName(_), .. }));
+            assert!(invalid, "{bad:?}");
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        let (_dir, layout) = founded();
+        for path in [layout.device_ca(), layout.payload_key(1), layout.ticket_key()] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+            let refused = io::load(&layout).err();
+            assert!(matches!(refused, Some(KeyError::Exposed { mode: 0o640, .. })), "{refused:?}");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+        }
+        assert!(io::load(&layout).is_ok());
+    }
+
+    #[test]
+    fn a_device_certificate_verifies_against_its_authority_and_no_other() {
+        let (_dir, layout) = founded();
+        let (_other_dir, other) = founded();
+        let device = DeviceId::new(4211).unwrap();
+        let key = device_key();
+        let chain = keyring(&layout).issue_certificate(&key, device, Generation(3), NOW).unwrap();
+        let [leaf, authority] = chain.as_slice() else { panic!("expected leaf and authority") };
+        let leaf = CertificateDer::from(leaf.0.clone());
+        let authority = [CertificateDer::from(authority.0.clone())];
+        let at = |now: Timestamp| UnixTime::since_unix_epoch(Duration::from_millis(now.0));
+        let own = verifier(&layout);
+        for (now, valid) in [
+            (NOW.before(BACKDATED), true),
+            (NOW.before(BACKDATED + Duration::from_secs(1)), false),
+            (NOW.after(DEVICE_LIFETIME), true),
+            (NOW.after(DEVICE_LIFETIME + Duration::from_secs(1)), false),
+        ] {
+            assert_eq!(own.verify_client_cert(&leaf, &authority, at(now)).is_ok(), valid, "{now}");
+        }
+        assert!(verifier(&other).verify_client_cert(&leaf, &authority, at(NOW)).is_err());
+        assert_eq!(
+            DeviceCertificate::parse(&leaf),
+            Ok(DeviceCertificate {
+                device,
+                generation: Generation(3),
+                not_after: NOW.after(DEVICE_LIFETIME)
+            })
+        );
+        assert!(leaf.windows(65).any(|window| window == key.point()));
+    }
+
+    #[test]
+    fn the_authority_itself_is_no_device_and_the_server_no_client() {
+        let (_dir, layout) = founded();
+        let authority = keyring(&layout).device_authority();
+        assert_eq!(DeviceCertificate::parse(&authority), Err(NotADeviceCertificate));
+        let server = server_identity(&layout.server_certificate(), &layout.server_certificate()).unwrap();
+        assert_eq!(DeviceCertificate::parse(&server.chain[0]), Err(NotADeviceCertificate));
+    }
+
+    #[test]
+    fn a_rotated_key_is_followed_and_a_retired_one_is_gone() {
+        use unbox_common::payload::{ConfigurationRef, Setup};
+        let (_dir, layout) = founded();
+        let keyring = keyring(&layout);
+        let image: Signed<SigningRoot> =
+            serde_json::from_slice(&fs::read(layout.trusted_root()).unwrap()).unwrap();
+        let image = SigningRoot::from_image(&image).unwrap();
+        let payload = Payload {
+            device: DeviceId::new(7).unwrap(),
+            generation: Generation(1),
+            nonce: FixedBytes([0; 32]),
+            version: 1,
+            issued_at: NOW,
+            expires_at: NOW,
+            configuration: ConfigurationRef {
+                id: unbox_common::ids::ConfigurationId::new(1).unwrap(),
+                name: "kiosk".to_owned(),
+            },
+            dpc: None,
+            policy: Vec::new(),
+            setup: Setup::default(),
+        };
+        let before = keyring.sign_payload(&payload).unwrap();
+        assert!(before.verify(&image.payload_keys).is_ok());
+
+        let rotated = rotate::rotate_payload_key(&layout, None, &SystemEntropy::new()).unwrap();
+        keyring.reload().unwrap();
+        let after = keyring.sign_payload(&payload).unwrap();
+        assert!(after.verify(&image.payload_keys).is_err(), "the image's root does not know the new key");
+        let followed = image.successor(&keyring.roots_after(1)[0]).unwrap();
+        let signers = after.verify(&followed.payload_keys).unwrap();
+        assert_eq!(signers.signers().iter().collect::<Vec<_>>(), [&rotated.key]);
+        assert!(before.verify(&followed.payload_keys).is_ok(), "payloads under way are still believed");
+
+        let retired = rotate::retire_payload_keys(&layout, None).unwrap();
+        assert_eq!((retired.version, retired.key), (3, rotated.key));
+        keyring.reload().unwrap();
+        let followed = followed.successor(&keyring.roots_after(2)[0]).unwrap();
+        assert!(before.verify(&followed.payload_keys).is_err());
+        assert!(!layout.payload_key(1).exists() && layout.payload_key(2).exists());
+        let again = rotate::retire_payload_keys(&layout, None);
+        assert!(matches!(again, Err(KeyError::NothingToRetire)));
+    }
+
+    #[test]
+    fn the_root_key_can_be_kept_elsewhere() {
+        let (dir, layout) = founded();
+        let offline = dir.path().join("root-1.pem");
+        fs::copy(layout.root_key(1), &offline).unwrap();
+        fs::remove_file(layout.root_key(1)).unwrap();
+        fs::remove_file(layout.tls_ca()).unwrap();
+        assert!(io::load(&layout).is_ok(), "serving needs neither");
+
+        let entropy = SystemEntropy::new();
+        let before = tree(&layout);
+        let refused = rotate::rotate_payload_key(&layout, None, &entropy);
+        assert!(matches!(refused, Err(KeyError::NoRootKey(_))), "{refused:?}");
+        let stranger = rotate::rotate_payload_key(&layout, Some(&layout.payload_key(1)), &entropy);
+        assert!(matches!(stranger, Err(KeyError::NoRootKey(_))), "{stranger:?}");
+        assert_eq!(tree(&layout), before);
+
+        let new = dir.path().join("root-new.pem");
+        let moved = rotate::rotate_root_key(&layout, Some(&offline), Some(&new), &entropy).unwrap();
+        assert_eq!((moved.version, &moved.path), (2, &new));
+        let by_old = rotate::rotate_payload_key(&layout, Some(&offline), &entropy);
+        assert!(matches!(by_old, Err(KeyError::NoRootKey(_))), "{by_old:?}");
+        assert_eq!(rotate::rotate_payload_key(&layout, Some(&new), &entropy).unwrap().version, 3);
+        let summary = survey(&layout).unwrap();
+        assert_eq!((summary.root_version, summary.payload_keys.len()), (3, 2));
+        assert_eq!(summary.root_keys[0].path, None);
+    }
+
+    #[test]
+    fn a_reload_that_fails_keeps_the_keys_in_use() {
+        let (_dir, layout) = founded();
+        let keyring = keyring(&layout);
+        let ticket = keyring.seal_ticket(b"notes").unwrap();
+        fs::remove_file(layout.ticket_key()).unwrap();
+        assert!(matches!(keyring.reload(), Err(KeyError::Missing(_))));
+        assert_eq!(keyring.open_ticket(&ticket).unwrap(), b"notes");
+        assert_eq!(keyring.open_ticket(b"none of ours"), None);
+    }
+
+    #[test]
+    fn the_server_certificate_carries_every_name_and_can_be_renewed() {
+        let (_dir, layout) = founded();
+        let before = certificate(layout.server_certificate()).unwrap();
+        assert_eq!(before.names, ["enroll.example.com", "192.0.2.7", "2001:db8::7"]);
+        assert_eq!(before.not_after, NOW.after(SERVER_LIFETIME));
+        let later = NOW.after(Duration::from_hours(24 * 300));
+        rotate::renew_server(&layout, &["localhost".to_owned()], later, &SystemEntropy::new()).unwrap();
+        let after = certificate(layout.server_certificate()).unwrap();
+        assert_eq!(
+            (after.names, after.not_after),
+            (vec!["localhost".to_owned()], later.after(SERVER_LIFETIME))
+        );
+        assert_eq!(layout.server_certificate().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

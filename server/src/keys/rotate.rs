@@ -1,0 +1,131 @@
+//! Changes keys while devices are in the field: each change is a signing root that they follow.
+
+use super::{
+    Change, KeyError, Layout, RootChain, SigningKey,
+    init::make_server_certificate,
+    io::{load_roots, load_signing_key, make_signing_key, payload_keys, root_keys, write_root},
+};
+use crate::{entropy::Entropy, files};
+use std::path::{Path, PathBuf};
+use unbox_common::{timestamp::Timestamp, trust::KeyId};
+
+/// A rotation that was done.
+#[derive(Debug, Clone)]
+pub struct Rotated {
+    /// The version of the new signing root.
+    pub version: u64,
+    /// The key that is new, or that remains.
+    pub key: KeyId,
+    /// Where its private half lies.
+    pub path: PathBuf,
+}
+
+/// Makes a new payload key. The running server signs with it as soon as it reads its keys again;
+/// the old one is still believed, until [`retire_payload_keys`].
+///
+/// `root_key` is the file of the key that signs roots, if it is not in the server's directory.
+pub fn rotate_payload_key(
+    layout: &Layout,
+    root_key: Option<&Path>,
+    entropy: &dyn Entropy,
+) -> Result<Rotated, KeyError> {
+    let chain = load_roots(layout)?;
+    let signer = root_signer(layout, &chain, root_key)?;
+    let path = layout.payload_key(next_version(&chain));
+    // After an interrupted rotation the key is there, and no root knows it: it is used now.
+    let key = found_or_made(&path, entropy)?;
+    extend(layout, &chain, Change::AddPayloadKey(key.public()), &[&signer]).map(|version| Rotated {
+        version,
+        key: key.public().id(),
+        path,
+    })
+}
+
+/// Lets only the newest payload key be believed, and removes the private halves of the others.
+pub fn retire_payload_keys(layout: &Layout, root_key: Option<&Path>) -> Result<Rotated, KeyError> {
+    let chain = load_roots(layout)?;
+    let trusted = &chain.latest().payload_keys;
+    if trusted.keys().count() < 2 {
+        return Err(KeyError::NothingToRetire);
+    }
+    let signer = root_signer(layout, &chain, root_key)?;
+    let mut present = payload_keys(layout)?;
+    present.retain(|(_, key)| trusted.key(&key.public().id()).is_some());
+    let (path, key) = present.pop().ok_or_else(|| KeyError::NoPayloadKey(layout.keys()))?;
+    let change = Change::RetireOtherPayloadKeys(key.public());
+    let version = extend(layout, &chain, change, &[&signer])?;
+    for (old, _) in present {
+        files::remove(&old)?;
+    }
+    Ok(Rotated { version, key: key.public().id(), path })
+}
+
+/// Makes a new root key. The old one signs the change, as does the new one, and is then of no
+/// more use; it is left where it is, for whoever took it offline to destroy.
+///
+/// `new_key` is where the new private key goes: into the server's directory if `None`.
+pub fn rotate_root_key(
+    layout: &Layout,
+    root_key: Option<&Path>,
+    new_key: Option<&Path>,
+    entropy: &dyn Entropy,
+) -> Result<Rotated, KeyError> {
+    let chain = load_roots(layout)?;
+    let signer = root_signer(layout, &chain, root_key)?;
+    let path = match new_key {
+        Some(path) => path.to_owned(),
+        None => layout.root_key(next_version(&chain)),
+    };
+    let key = found_or_made(&path, entropy)?;
+    extend(layout, &chain, Change::ReplaceRootKeys(key.public()), &[&signer, &key]).map(|version| Rotated {
+        version,
+        key: key.public().id(),
+        path,
+    })
+}
+
+/// Gives the server a new TLS key and certificate by the same authority.
+pub fn renew_server(
+    layout: &Layout,
+    names: &[String],
+    now: Timestamp,
+    entropy: &dyn Entropy,
+) -> Result<(), KeyError> {
+    make_server_certificate(layout, names, now, entropy)
+}
+
+fn extend(
+    layout: &Layout,
+    chain: &RootChain,
+    change: Change,
+    signers: &[&SigningKey],
+) -> Result<u64, KeyError> {
+    let next =
+        chain.extended(change, signers).map_err(|source| KeyError::Roots { path: layout.roots(), source })?;
+    write_root(layout, &next)?;
+    Ok(next.latest().version)
+}
+
+fn root_signer(layout: &Layout, chain: &RootChain, given: Option<&Path>) -> Result<SigningKey, KeyError> {
+    let candidates = match given {
+        Some(path) => vec![(path.to_owned(), load_signing_key(path)?)],
+        None => root_keys(layout)?,
+    };
+    let trusted = &chain.latest().root_keys;
+    candidates
+        .into_iter()
+        .map(|(_, key)| key)
+        .find(|key| trusted.key(&key.public().id()).is_some())
+        .ok_or_else(|| KeyError::NoRootKey(given.map_or_else(|| layout.keys(), Path::to_owned)))
+}
+
+fn found_or_made(path: &Path, entropy: &dyn Entropy) -> Result<SigningKey, KeyError> {
+    match load_signing_key(path) {
+        Err(KeyError::Missing(_)) => make_signing_key(path, entropy),
+        found => found,
+    }
+}
+
+fn next_version(chain: &RootChain) -> u64 {
+    chain.latest().version.saturating_add(1)
+}
