@@ -1,4 +1,15 @@
 //! Harness of Unbox's tests, benchmark and demo: the only place that sees both sides.
 
+pub mod bench;
+pub mod binaries;
+pub mod chaos;
 pub mod clock;
+pub mod dist;
+pub mod dpc;
+pub mod files;
 pub mod fleet;
+pub mod host;
+pub mod process;
+pub mod seed;
+pub mod vm;
+pub mod world;

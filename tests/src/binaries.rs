@@ -1,0 +1,73 @@
+//! Where the programs under test are: built beside the harness, or built now.
+
+use crate::process::{command, run};
+use anyhow::{Context as _, Result};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+/// The workspace's root.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."))
+}
+
+/// The agent.
+///
+/// # Errors
+/// If it cannot be built.
+pub fn agent() -> Result<PathBuf> {
+    built("unbox-agent")
+}
+
+/// The server.
+///
+/// # Errors
+/// If it cannot be built.
+pub fn server() -> Result<PathBuf> {
+    built("unbox-server")
+}
+
+/// The small DPC of the demo and the tests.
+///
+/// # Errors
+/// If it cannot be built.
+pub fn demo_dpc() -> Result<PathBuf> {
+    built("demo-dpc")
+}
+
+/// Builds all programs once for each process, in the profile that the harness itself has.
+fn built(name: &str) -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let folder = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    let folder = folder.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
+    Ok(folder.join(name))
+}
+
+fn build() -> Result<PathBuf> {
+    let own = env::current_exe().context("find the harness itself")?;
+    // target/<profile>/demo, or target/<profile>/deps/e2e-0123456789abcdef
+    let folder =
+        own.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).context("find the profile")?;
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let target = folder.parent().context("find the target directory")?;
+    let mut build = command(
+        cargo,
+        &[
+            "build",
+            "--quiet",
+            "--package=unbox-agent",
+            "--package=unbox-server",
+            "--package=unbox-tests",
+            "--bins",
+        ],
+    );
+    if folder.ends_with("release") {
+        build.arg("--release");
+    }
+    build.current_dir(workspace()).env("CARGO_TARGET_DIR", target);
+    run(build)?.success().context("build the programs under test")?;
+    Ok(folder.to_owned())
+}
