@@ -1,1 +1,13 @@
-//! placeholder
+//! The Unbox enrollment server: devices ask over HTTPS, administrators over a command line.
+//!
+//! The way of a request is `route -> service -> domain`, and `service -> store` for what must
+//! last. Beside that way stand the [`keys`] that sign and issue, and [`files`], the one place
+//! that writes any.
+
+pub mod clock;
+pub mod domain;
+pub mod entropy;
+pub mod files;
+pub mod keys;
+pub mod service;
+pub mod store;

@@ -1,0 +1,78 @@
+//! Who asks for something, and which tenant's things they may see.
+
+use std::fmt;
+use unbox_common::ids::{CompanyId, DeviceId};
+
+/// Whose things a request may touch. The store adds it to every query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The operator of this server: everything.
+    Operator,
+    /// One customer's things.
+    Customer(CompanyId),
+}
+
+impl Scope {
+    /// The one customer, or `None` for everything.
+    #[must_use]
+    pub const fn customer(self) -> Option<CompanyId> {
+        match self {
+            Self::Operator => None,
+            Self::Customer(customer) => Some(customer),
+        }
+    }
+
+    /// Whether things of `customer` are within.
+    #[must_use]
+    pub fn covers(self, customer: CompanyId) -> bool {
+        self.customer().is_none_or(|own| own == customer)
+    }
+}
+
+/// Whoever acts: their name for the audit trail, and their scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    name: String,
+    scope: Scope,
+}
+
+impl Actor {
+    /// The operator, under the name that the audit trail shows.
+    #[must_use]
+    pub fn operator(name: &str) -> Self {
+        Self {
+            name: name.chars().filter(|char| !char.is_control()).take(64).collect(),
+            scope: Scope::Operator,
+        }
+    }
+
+    /// Somebody who acts for one customer.
+    #[must_use]
+    pub fn of_customer(name: &str, customer: CompanyId) -> Self {
+        Self { scope: Scope::Customer(customer), ..Self::operator(name) }
+    }
+
+    /// A device that acts for itself.
+    #[must_use]
+    pub fn device(device: DeviceId, customer: CompanyId) -> Self {
+        Self { name: format!("device {device}"), scope: Scope::Customer(customer) }
+    }
+
+    /// The name that the audit trail shows.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What they may see.
+    #[must_use]
+    pub const fn scope(&self) -> Scope {
+        self.scope
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}

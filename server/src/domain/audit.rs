@@ -1,0 +1,228 @@
+//! The audit trail: who did what to which thing, and when.
+
+use super::words::words;
+use serde::Serialize;
+use serde_json::Value;
+use std::{fmt, str::FromStr};
+use unbox_common::{
+    digest::Sha256,
+    ids::{ClaimId, CompanyId, ConfigurationId, DeviceId, TokenId},
+    timestamp::Timestamp,
+};
+
+words! {
+    /// What was done.
+    pub enum Action {
+        /// A company was created.
+        CompanyCreated = "company_created",
+        /// A company got another name.
+        CompanyRenamed = "company_renamed",
+        /// A customer got another default configuration, or none.
+        DefaultConfigurationSet = "default_configuration_set",
+        /// A configuration was created.
+        ConfigurationCreated = "configuration_created",
+        /// A configuration was changed.
+        ConfigurationUpdated = "configuration_updated",
+        /// A configuration was deleted.
+        ConfigurationDeleted = "configuration_deleted",
+        /// An artifact was registered.
+        ArtifactRegistered = "artifact_registered",
+        /// An artifact was deleted.
+        ArtifactDeleted = "artifact_deleted",
+        /// A token was created.
+        TokenCreated = "token_created",
+        /// A token was revoked.
+        TokenRevoked = "token_revoked",
+        /// A device was claimed.
+        Claimed = "claimed",
+        /// Devices were claimed from a file; one entry for each batch of rows.
+        ClaimsImported = "claims_imported",
+        /// A claim was ended.
+        Unclaimed = "unclaimed",
+        /// A claim got another configuration, or none.
+        ClaimConfigurationSet = "claim_configuration_set",
+        /// A claim asks for another proof.
+        ClaimProofSet = "claim_proof_set",
+        /// A device was granted an enrollment.
+        Granted = "granted",
+        /// A device was refused.
+        Refused = "refused",
+        /// A device asked with a key or hardware that an administrator has to approve.
+        ApprovalRequested = "approval_requested",
+        /// An administrator approved such a request.
+        RequestApproved = "request_approved",
+        /// An administrator refused such a request.
+        RequestRefused = "request_refused",
+        /// A device reported.
+        Reported = "reported",
+        /// A device was disabled.
+        DeviceDisabled = "device_disabled",
+        /// A device was enabled again.
+        DeviceEnabled = "device_enabled",
+        /// A device was released for good.
+        DeviceDeprovisioned = "device_deprovisioned",
+        /// A device is to enroll again.
+        ReEnrollmentRequested = "re_enrollment_requested",
+        /// A reset ticket was minted.
+        ResetTicketMinted = "reset_ticket_minted",
+        /// A certificate was renewed.
+        CertificateRenewed = "certificate_renewed",
+    }
+}
+
+/// What it was done to: a kind and an id, `device 42` in text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// Nothing that this server knows.
+    Unknown,
+    /// A company.
+    Company(CompanyId),
+    /// A configuration.
+    Configuration(ConfigurationId),
+    /// An artifact.
+    Artifact(Sha256),
+    /// A token.
+    Token(TokenId),
+    /// A claim.
+    Claim(ClaimId),
+    /// A device.
+    Device(DeviceId),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("unknown"),
+            Self::Company(id) => write!(f, "company {id}"),
+            Self::Configuration(id) => write!(f, "configuration {id}"),
+            Self::Artifact(sha256) => write!(f, "artifact {sha256}"),
+            Self::Token(id) => write!(f, "token {id}"),
+            Self::Claim(id) => write!(f, "claim {id}"),
+            Self::Device(id) => write!(f, "device {id}"),
+        }
+    }
+}
+
+/// The text names no kind of subject, or not its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected `unknown`, or company, configuration, artifact, token, claim or device and an id")]
+pub struct NotASubject;
+
+impl FromStr for Subject {
+    type Err = NotASubject;
+
+    fn from_str(text: &str) -> Result<Self, NotASubject> {
+        fn id<T: FromStr>(text: &str) -> Result<T, NotASubject> {
+            text.parse().map_err(|_| NotASubject)
+        }
+        match text.split_once(' ') {
+            None if text == "unknown" => Ok(Self::Unknown),
+            Some(("company", rest)) => id(rest).map(Self::Company),
+            Some(("configuration", rest)) => id(rest).map(Self::Configuration),
+            Some(("artifact", rest)) => id(rest).map(Self::Artifact),
+            Some(("token", rest)) => id(rest).map(Self::Token),
+            Some(("claim", rest)) => id(rest).map(Self::Claim),
+            Some(("device", rest)) => id(rest).map(Self::Device),
+            _ => Err(NotASubject),
+        }
+    }
+}
+
+impl Serialize for Subject {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Something that happened, before it has its id.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// Who did it.
+    pub actor: String,
+    /// What was done.
+    pub action: Action,
+    /// To what.
+    pub subject: Subject,
+    /// Whose thing it is.
+    pub customer: Option<CompanyId>,
+    /// More about it: a JSON object without secrets.
+    pub detail: Value,
+}
+
+/// An entry of the audit trail.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Entry {
+    /// Its id; entries are ordered by it.
+    pub id: i64,
+    /// When it happened, the first time if it stands for several.
+    pub at: Timestamp,
+    /// Who did it.
+    pub actor: String,
+    /// What was done.
+    pub action: Action,
+    /// To what.
+    pub subject: Subject,
+    /// Whose thing it is.
+    pub customer: Option<CompanyId>,
+    /// More about it; of the last time if it stands for several.
+    pub detail: Value,
+    /// How often it happened: refusals of one kind are counted, an hour to an entry.
+    pub count: u64,
+    /// When it happened last.
+    pub last_at: Timestamp,
+}
+
+/// How long refusals of one kind and subject share an entry, in ms.
+const REFUSAL_SLOT_MS: u64 = 3600 * 1000;
+
+impl Event {
+    /// The entry that this event is counted in, if it is one of a kind that anybody on the
+    /// network can cause. Such events must not fill the disk: there is one entry for each
+    /// refusal kind, subject and hour, whoever asks and however often.
+    #[must_use]
+    pub fn fold(&self) -> Option<String> {
+        let kind = self.detail.get("kind").and_then(Value::as_str).unwrap_or_default();
+        matches!(self.action, Action::Refused | Action::ApprovalRequested)
+            .then(|| format!("{} {kind} {} {}", self.action, self.subject, self.at.0 / REFUSAL_SLOT_MS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_subject_reads_and_writes_the_same() {
+        for subject in [
+            Subject::Unknown,
+            Subject::Device(DeviceId::new(7).unwrap()),
+            Subject::Artifact(Sha256::of(b"x")),
+            Subject::Claim(ClaimId::new(9).unwrap()),
+        ] {
+            assert_eq!(subject.to_string().parse(), Ok(subject));
+        }
+        for bad in ["", "device", "device 0", "thing 5", "claim 1 2"] {
+            assert_eq!(bad.parse::<Subject>(), Err(NotASubject), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_what_strangers_cause_is_folded() {
+        let event = |action, at| Event {
+            at: Timestamp(at),
+            actor: "device".to_owned(),
+            action,
+            subject: Subject::Unknown,
+            customer: None,
+            detail: json!({"kind": "not_claimed"}),
+        };
+        assert_eq!(event(Action::Granted, 0).fold(), None);
+        let first = event(Action::Refused, 0).fold();
+        assert!(first.is_some());
+        assert_eq!(first, event(Action::Refused, REFUSAL_SLOT_MS - 1).fold());
+        assert_ne!(first, event(Action::Refused, REFUSAL_SLOT_MS).fold());
+    }
+}

@@ -1,0 +1,228 @@
+//! Claims: which device belongs to which customer, and what it has to prove.
+
+use super::name::Name;
+use std::collections::BTreeSet;
+use unbox_common::{
+    digest::Sha256,
+    identity::{Identifier, IdentifierKind},
+    ids::{ClaimId, CompanyId, ConfigurationId},
+    matching::{IdentifierSet, RegisteredClaim},
+    protocol::latest::ProofKind,
+    timestamp::Timestamp,
+};
+
+/// The most identifier sets of one claim.
+pub const MAX_SETS: usize = 8;
+
+/// A claim: a registration of one device for one customer. It outlives the device's disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Its id.
+    pub id: ClaimId,
+    /// Who owns the device.
+    pub customer: CompanyId,
+    /// Who registered it, if that was a reseller.
+    pub reseller: Option<CompanyId>,
+    /// Its own configuration; the customer's default if there is none.
+    pub configuration: Option<ConfigurationId>,
+    /// When that was last set.
+    pub configured_at: Timestamp,
+    /// What the device has to prove.
+    pub proof: ProofKind,
+    /// Until when the first key that shows the identifiers is bound without asking anybody.
+    pub activation_ends_at: Timestamp,
+    /// What the device has to show: any one of these sets, whole.
+    pub sets: ClaimSets,
+    /// The order that it came with.
+    pub order: Option<Name>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// Who registered it.
+    pub created_by: String,
+    /// When it ended; it matches nothing from then on.
+    pub released_at: Option<Timestamp>,
+}
+
+impl Claim {
+    /// The claim as matching sees it.
+    #[must_use]
+    pub fn registered(&self) -> RegisteredClaim {
+        RegisteredClaim { claim: self.id, owner: self.customer, sets: self.sets.usable().to_vec() }
+    }
+}
+
+/// The identifier sets of a claim, as they are stored: a JSON array of sets, each an array of
+/// `[kind, value]`.
+///
+/// Rules may become stricter after a claim was stored. A set that they now refuse is kept, named
+/// as unusable, and matches nothing, which is what no device can show anyway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimSets {
+    usable: Vec<IdentifierSet>,
+    unusable: Vec<UnusableSet>,
+}
+
+/// A stored set that matches no device under the present rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnusableSet {
+    members: Vec<(String, String)>,
+    reason: String,
+}
+
+impl UnusableSet {
+    /// Which rule it breaks.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+impl ClaimSets {
+    /// Sets that were checked just now.
+    #[must_use]
+    pub const fn new(usable: Vec<IdentifierSet>) -> Self {
+        Self { usable, unusable: Vec::new() }
+    }
+
+    /// The sets that a device can match.
+    #[must_use]
+    pub fn usable(&self) -> &[IdentifierSet] {
+        &self.usable
+    }
+
+    /// The sets that no device can match, with the reason.
+    #[must_use]
+    pub fn unusable(&self) -> &[UnusableSet] {
+        &self.unusable
+    }
+
+    /// The digests of the device keys that the factory registered.
+    pub fn registered_keys(&self) -> impl Iterator<Item = Sha256> {
+        self.usable
+            .iter()
+            .flat_map(IdentifierSet::members)
+            .filter(|one| one.kind() == IdentifierKind::DeviceKey)
+            .filter_map(|one| one.value().parse().ok())
+    }
+
+    /// The texts by which a store finds these sets: the strongest identifier of each.
+    #[must_use]
+    pub fn lookup_keys(&self) -> BTreeSet<String> {
+        self.usable.iter().filter_map(IdentifierSet::lookup_key).map(lookup_text).collect()
+    }
+
+    /// The stored form.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let usable = self.usable.iter().map(|set| {
+            let member = |one: &Identifier| (one.kind().name().to_owned(), one.value().to_owned());
+            set.members().iter().map(member).collect::<Vec<_>>()
+        });
+        let unusable = self.unusable.iter().map(|set| set.members.clone());
+        let all: Vec<_> = usable.chain(unusable).collect();
+        serde_json::json!(all).to_string()
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// `serde_json`'s error if the text has another form.
+    pub fn from_text(text: &str) -> Result<Self, serde_json::Error> {
+        let stored: Vec<Vec<(String, String)>> = serde_json::from_str(text)?;
+        let mut sets = Self::new(Vec::with_capacity(stored.len()));
+        for members in stored {
+            match read_set(&members) {
+                Ok(set) => sets.usable.push(set),
+                Err(reason) => sets.unusable.push(UnusableSet { members, reason }),
+            }
+        }
+        Ok(sets)
+    }
+}
+
+fn read_set(members: &[(String, String)]) -> Result<IdentifierSet, String> {
+    let identifiers = members
+        .iter()
+        .map(|(kind, value)| {
+            let kind: IdentifierKind = kind.parse().map_err(|error| format!("{error}"))?;
+            Identifier::parse(kind, value).map_err(|error| error.to_string())
+        })
+        .collect::<Result<Vec<_>, String>>()?;
+    IdentifierSet::new(identifiers).map_err(|error| error.to_string())
+}
+
+/// The text by which a store finds what this identifier is part of.
+#[must_use]
+pub fn lookup_text(identifier: &Identifier) -> String {
+    identifier.to_string()
+}
+
+/// Whether one device could match both sets, given that they are found by the same identifier.
+///
+/// Makers number their models alike, so the same serial number under another model is another
+/// device; a set that only says more or less about the same serial number is not.
+#[must_use]
+pub fn overlap(one: &IdentifierSet, other: &IdentifierSet) -> bool {
+    let contradicts = |a: &Identifier| {
+        a.kind() != IdentifierKind::MacAddress
+            && other.members().iter().any(|b| a.kind() == b.kind() && !a.same_as(b))
+    };
+    one.lookup_key() == other.lookup_key() && !one.members().iter().any(contradicts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use IdentifierKind::{BoardSerial, DeviceKey, MacAddress, Manufacturer, Model, SerialNumber, ServiceTag};
+
+    fn set(of: &[(IdentifierKind, &str)]) -> IdentifierSet {
+        IdentifierSet::new(of.iter().map(|(kind, value)| Identifier::parse(*kind, value).unwrap())).unwrap()
+    }
+
+    const SERIAL: &[(IdentifierKind, &str)] =
+        &[(SerialNumber, "PF0ABCDE"), (Manufacturer, "LENOVO"), (Model, "20QES0XX00")];
+
+    #[test]
+    fn sets_survive_storage_and_name_what_rules_now_refuse() {
+        let sets = ClaimSets::new(vec![set(SERIAL), set(&[(MacAddress, "00:16:3e:00:00:01")])]);
+        assert_eq!(ClaimSets::from_text(&sets.to_text()).unwrap(), sets);
+        assert_eq!(
+            sets.lookup_keys().into_iter().collect::<Vec<_>>(),
+            ["mac_address 00:16:3e:00:00:01", "serial_number PF0ABCDE"]
+        );
+
+        let stored = r#"[[["serial_number","N/A"],["manufacturer","Acme"],["model","G3"]],[["mac_address","00:16:3e:00:00:01"]]]"#;
+        let now = ClaimSets::from_text(stored).unwrap();
+        assert_eq!(now.usable().len(), 1);
+        assert_eq!(
+            now.unusable()[0].reason(),
+            "serial_number \"N/A\" is a placeholder that the maker never replaced"
+        );
+        assert_eq!(ClaimSets::from_text(&now.to_text()).unwrap(), now, "nothing is lost");
+        assert!(ClaimSets::from_text("{}").is_err());
+    }
+
+    #[test]
+    fn registered_keys_are_found_in_every_set() {
+        let digest = Sha256::of(b"key");
+        let sets = ClaimSets::new(vec![set(SERIAL), set(&[(DeviceKey, &digest.to_string())])]);
+        assert_eq!(sets.registered_keys().collect::<Vec<_>>(), [digest]);
+    }
+
+    #[test]
+    fn sets_overlap_if_one_device_could_match_both() {
+        let more = [SERIAL, &[(BoardSerial, "L1HF123")]].concat();
+        let other_model = [(SerialNumber, "PF0ABCDE"), (Manufacturer, "LENOVO"), (Model, "Other")];
+        let folded = [(SerialNumber, "pf0abcde"), (Manufacturer, "Lenovo"), (Model, "20qes0xx00")];
+        for (other, expected) in [
+            (&SERIAL.to_vec(), true),
+            (&folded.to_vec(), true),
+            (&more, true),
+            (&other_model.to_vec(), false),
+            (&vec![(ServiceTag, "7XK9Q13")], false),
+        ] {
+            assert_eq!(overlap(&set(SERIAL), &set(other)), expected, "{other:?}");
+            assert_eq!(overlap(&set(other), &set(SERIAL)), expected, "{other:?}");
+        }
+    }
+}

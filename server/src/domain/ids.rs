@@ -1,0 +1,102 @@
+//! New ids: positive, ordered by time, and without a word to the database.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use unbox_common::{
+    ids::{ClaimId, CompanyId, ConfigurationId, DeviceId, TokenId},
+    timestamp::Timestamp,
+};
+
+/// The bits below the milliseconds: about a million ids in each, before they run ahead.
+const COUNTER_BITS: u32 = 20;
+const COUNTER_MASK: i64 = (1 << COUNTER_BITS) - 1;
+
+/// The one source of ids of this process: milliseconds, then a counter that starts at random.
+///
+/// Two servers on one database draw the same id only if their counters meet in the same
+/// millisecond; the store then runs that write again.
+#[derive(Debug)]
+pub struct IdSource(AtomicI64);
+
+impl IdSource {
+    /// A source whose counter starts at `seed`.
+    #[must_use]
+    pub fn new(seed: u32) -> Self {
+        Self(AtomicI64::new(i64::from(seed) & COUNTER_MASK))
+    }
+
+    /// The next id: larger than every one before it, also when the clock ran backwards.
+    pub fn next(&self, now: Timestamp) -> i64 {
+        self.block(now, 1)
+    }
+
+    /// The first of `count` ids that follow each other.
+    pub fn block(&self, now: Timestamp, count: u32) -> i64 {
+        // 43 bits of milliseconds last until the year 2248; later, only the counter counts on.
+        let millis = i64::try_from(now.0).unwrap_or(i64::MAX).min(i64::MAX >> COUNTER_BITS);
+        let first = |last: i64| {
+            let follows = last.saturating_add(1);
+            follows.max((millis << COUNTER_BITS) | (follows & COUNTER_MASK))
+        };
+        let last_of = |last| first(last).saturating_add(i64::from(count.saturating_sub(1)));
+        let update = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(last_of(last)));
+        let (Ok(last) | Err(last)) = update;
+        first(last)
+    }
+}
+
+macro_rules! of_kind {
+    ($($(#[$doc:meta])* $method:ident -> $id:ident;)+) => {
+        impl IdSource {
+            $(
+                $(#[$doc])*
+                pub fn $method(&self, now: Timestamp) -> $id {
+                    #[expect(clippy::expect_used, reason = "`next` starts above zero and only grows")]
+                    $id::new(self.next(now)).expect("a positive id")
+                }
+            )+
+        }
+    };
+}
+
+of_kind! {
+    /// A new company's id.
+    company -> CompanyId;
+    /// A new configuration's id.
+    configuration -> ConfigurationId;
+    /// A new claim's id.
+    claim -> ClaimId;
+    /// A new device's id.
+    device -> DeviceId;
+    /// A new token's id.
+    token -> TokenId;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_rise_whatever_the_clock_does() {
+        let ids = IdSource::new(u32::MAX);
+        let mut last = 0;
+        for now in [0, 1_795_219_200_000, 1_795_219_200_000, 5, 1_795_219_200_001, u64::MAX, u64::MAX] {
+            let id = ids.next(Timestamp(now));
+            assert!(id > last, "{id} at {now}");
+            last = id;
+        }
+    }
+
+    #[test]
+    fn an_id_tells_its_millisecond() {
+        let ids = IdSource::new(7);
+        assert_eq!(ids.next(Timestamp(1_795_219_200_000)) >> COUNTER_BITS, 1_795_219_200_000);
+    }
+
+    #[test]
+    fn blocks_do_not_overlap() {
+        let ids = IdSource::new(COUNTER_MASK as u32 - 1);
+        let (first, second) = (ids.block(Timestamp(9), 500), ids.block(Timestamp(9), 500));
+        assert!(second >= first + 500);
+        assert!(ids.next(Timestamp(9)) >= second + 500);
+    }
+}

@@ -1,0 +1,18 @@
+//! What the server knows and decides, without I/O: entities, their states, and the rules.
+//!
+//! Nothing here reads a clock, a database or a socket: services hand in what the rules need.
+//! The heart is [`admission`]: who gets in, who waits, who is refused, and why.
+
+mod words;
+
+pub mod actor;
+pub mod admission;
+pub mod artifact;
+pub mod audit;
+pub mod claim;
+pub mod company;
+pub mod configuration;
+pub mod device;
+pub mod ids;
+pub mod name;
+pub mod token;

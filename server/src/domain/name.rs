@@ -1,0 +1,99 @@
+//! What people call things: one line of text that can be shown anywhere.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{fmt, str::FromStr};
+
+/// The longest name, in characters.
+pub const MAX_NAME_CHARS: usize = 128;
+
+/// The name of a company, configuration, token or artifact: trimmed, one line, never empty.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(String);
+
+/// The text cannot be a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected one line of 1 to {MAX_NAME_CHARS} characters")]
+pub struct InvalidName;
+
+/// The text is none of the words that stand for something here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is not one of: {known}")]
+pub struct UnknownWord {
+    /// The text, cut to 64 characters.
+    pub found: String,
+    /// The words, apart by commas.
+    pub known: String,
+}
+
+impl UnknownWord {
+    /// Names what was found and what could have been.
+    pub fn new(found: &str, known: impl Iterator<Item = &'static str>) -> Self {
+        Self { found: found.chars().take(64).collect(), known: known.collect::<Vec<_>>().join(", ") }
+    }
+}
+
+impl Name {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether `text` is one line (or several, if `lines`) of at most `max` characters that any
+/// terminal and page can show.
+#[must_use]
+pub fn is_plain_text(text: &str, max: usize, lines: bool) -> bool {
+    text.chars().count() <= max && text.chars().all(|char| !char.is_control() || (lines && char == '\n'))
+}
+
+impl FromStr for Name {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let text = text.trim();
+        if text.is_empty() || !is_plain_text(text, MAX_NAME_CHARS, false) {
+            return Err(InvalidName);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_trimmed_line() {
+        assert_eq!(" Acme AG ".parse::<Name>().unwrap().as_str(), "Acme AG");
+        let long = "x".repeat(MAX_NAME_CHARS + 1);
+        for bad in ["", "  ", "a\nb", "a\u{1b}[31m", long.as_str()] {
+            assert_eq!(bad.parse::<Name>(), Err(InvalidName), "{bad:?}");
+        }
+        assert!("\u{e9}".repeat(MAX_NAME_CHARS).parse::<Name>().is_ok());
+    }
+}

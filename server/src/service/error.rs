@@ -1,0 +1,98 @@
+//! How a service says no: a refusal for a device, a reason for an administrator, or a failure.
+
+use super::signer::SignerError;
+use crate::{domain::device::IllegalTransition, entropy::EntropyError, files::FilesError, store::StoreError};
+use unbox_common::{protocol::problem::Problem, refusal::RefusalKind};
+
+/// Why a service did not do what it was asked. Routes map it to HTTP in one place.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// A device is refused; nothing but this document is told.
+    #[error("refused: {}", .0.kind)]
+    Refused(Box<Problem>),
+    /// The thing does not exist, or not within the actor's scope: no difference is made.
+    #[error("There is no {what} {name}. List what there is, and name one of those.")]
+    NotFound {
+        /// What kind of thing.
+        what: &'static str,
+        /// What it was called.
+        name: String,
+    },
+    /// A value cannot be used.
+    #[error("{field}: {rule}")]
+    Invalid {
+        /// Which field.
+        field: &'static str,
+        /// The rule that it broke.
+        rule: String,
+    },
+    /// It contradicts what is there.
+    #[error("{0}")]
+    Conflict(String),
+    /// The database cannot take this now; asking again helps.
+    #[error("The database is busy. Try again in a moment.")]
+    Busy,
+    /// The database failed. The cause is for the log.
+    #[error("the database failed")]
+    Storage(#[source] StoreError),
+    /// A key of the server failed. The cause is for the log.
+    #[error("a key of this server failed")]
+    Signer(#[source] SignerError),
+    /// There was no randomness. The cause is for the log.
+    #[error("no random bytes")]
+    Entropy(#[from] EntropyError),
+    /// A file could not be read or written. The cause is for the log.
+    #[error("a file of this server failed")]
+    Files(#[source] FilesError),
+}
+
+impl ServiceError {
+    /// A refusal with nothing added to its kind.
+    #[must_use]
+    pub fn refused(kind: RefusalKind) -> Self {
+        Problem::new(kind).into()
+    }
+
+    /// A value cannot be used, and why.
+    pub fn invalid(field: &'static str, rule: impl ToString) -> Self {
+        Self::Invalid { field, rule: rule.to_string() }
+    }
+
+    /// A thing is not there.
+    pub fn not_found(what: &'static str, name: impl ToString) -> Self {
+        Self::NotFound { what, name: name.to_string() }
+    }
+}
+
+impl From<Problem> for ServiceError {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(Box::new(problem))
+    }
+}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy => Self::Busy,
+            other => Self::Storage(other),
+        }
+    }
+}
+
+impl From<SignerError> for ServiceError {
+    fn from(error: SignerError) -> Self {
+        Self::Signer(error)
+    }
+}
+
+impl From<FilesError> for ServiceError {
+    fn from(error: FilesError) -> Self {
+        Self::Files(error)
+    }
+}
+
+impl From<IllegalTransition> for ServiceError {
+    fn from(error: IllegalTransition) -> Self {
+        Self::Conflict(format!("{error}. Look at its state, and choose another action."))
+    }
+}

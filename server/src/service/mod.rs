@@ -1,0 +1,140 @@
+//! Services: what the server does for devices and administrators, whoever calls.
+//!
+//! Routes and the command line call these methods and nothing below them. A method takes parsed
+//! values (or, where exact bytes count, the bytes), decides with [`crate::domain`], keeps what
+//! must last with [`crate::store`], and answers only when that is on disk.
+//!
+//! * devices: [`Services::hello`], [`Services::prove`] (`enroll.rs`), [`Services::report`],
+//!   [`Services::check_in`] (`managed.rs`);
+//! * administrators: one file for each kind of thing, each method with an
+//!   [`Actor`](crate::domain::actor::Actor) that the audit trail names and whose scope the store
+//!   applies.
+//!
+//! To add an operation: its method in the file of its thing, its statements in the store's file
+//! of the same name, its [`Action`](crate::domain::audit::Action), a test for each refusal.
+
+mod artifacts;
+mod audit;
+mod claims;
+mod companies;
+mod configurations;
+mod devices;
+mod doctor;
+mod enroll;
+mod error;
+mod import;
+mod managed;
+mod signer;
+mod ticket;
+mod tokens;
+
+pub use artifacts::ArtifactUpload;
+pub use claims::{ClaimView, NewClaim};
+pub use configurations::ConfigurationChange;
+pub use devices::DeviceView;
+pub use doctor::{Finding, Severity};
+pub use enroll::HelloRequest;
+pub use error::ServiceError;
+pub use import::{ImportDefaults, ImportSummary, KNOWN_COLUMNS, RowOutcome, RowResult};
+pub use managed::DeviceIdentityCert;
+pub use signer::{Signer, SignerError};
+pub use tokens::NewToken;
+
+use crate::{
+    clock::Clock,
+    domain::ids::IdSource,
+    entropy::{Entropy, EntropyError},
+    store::Store,
+};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use unbox_common::timestamp::Timestamp;
+
+/// What an operator can choose about the services.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where artifacts lie, each under its digest.
+    pub artifact_directory: PathBuf,
+    /// How long a challenge can be answered.
+    pub ticket_lifetime: Duration,
+    /// How long a payload can be installed.
+    pub payload_lifetime: Duration,
+    /// How long after registration the first key is bound without asking anybody.
+    pub activation_window: Duration,
+    /// How long a reset ticket can be used.
+    pub reset_ticket_lifetime: Duration,
+    /// How often managed devices ask for news, in seconds.
+    pub check_in_interval_s: u32,
+    /// When a device may ask again that an administrator has to let in, in seconds.
+    pub retry_waiting_s: u32,
+    /// When a device may ask again that came at a busy moment, in seconds.
+    pub retry_busy_s: u32,
+}
+
+impl Settings {
+    /// The defaults, with artifacts in this directory.
+    #[must_use]
+    pub fn new(artifact_directory: PathBuf) -> Self {
+        Self {
+            artifact_directory,
+            ticket_lifetime: Duration::from_mins(2),
+            payload_lifetime: Duration::from_hours(7 * 24),
+            activation_window: Duration::from_hours(90 * 24),
+            reset_ticket_lifetime: Duration::from_hours(7 * 24),
+            check_in_interval_s: 3600,
+            retry_waiting_s: 60,
+            retry_busy_s: 5,
+        }
+    }
+}
+
+/// All services. Cheap to clone; every clone is the same server.
+#[derive(Clone)]
+pub struct Services(Arc<Parts>);
+
+struct Parts {
+    store: Store,
+    signer: Arc<dyn Signer>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    ids: Arc<IdSource>,
+    settings: Settings,
+}
+
+impl Services {
+    /// Wires the services.
+    ///
+    /// # Errors
+    /// [`EntropyError`] if there is no randomness to start with.
+    pub fn new(
+        store: Store,
+        signer: Arc<dyn Signer>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        settings: Settings,
+    ) -> Result<Self, EntropyError> {
+        let mut seed = [0; 4];
+        entropy.fill(&mut seed)?;
+        let ids = Arc::new(IdSource::new(u32::from_ne_bytes(seed)));
+        Ok(Self(Arc::new(Parts { store, signer, clock, entropy, ids, settings })))
+    }
+
+    /// What the operator chose.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Whether the database answers, for the readiness probe.
+    pub async fn ready(&self) -> Result<(), ServiceError> {
+        Ok(self.0.store.ping().await?)
+    }
+
+    /// Waits until everything that was accepted is on disk, and takes nothing more.
+    pub async fn close(&self) {
+        self.0.store.close().await;
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+}

@@ -1,0 +1,39 @@
+//! What services need of the server's keys, and no more.
+
+use std::error::Error;
+use unbox_common::{
+    bytes::Bytes,
+    ids::{DeviceId, Generation},
+    payload::Payload,
+    timestamp::Timestamp,
+    trust::{DevicePublicKey, Signed, SigningRoot},
+};
+
+/// A key could not do its work.
+#[derive(Debug, thiserror::Error)]
+#[error("a key of this server could not do its work")]
+pub struct SignerError(#[source] pub Box<dyn Error + Send + Sync>);
+
+/// The keys of the server, at work.
+pub trait Signer: Send + Sync {
+    /// A client certificate for a device's key, DER, the device's own first.
+    fn issue_certificate(
+        &self,
+        key: &DevicePublicKey,
+        device: DeviceId,
+        generation: Generation,
+        now: Timestamp,
+    ) -> Result<Vec<Bytes>, SignerError>;
+
+    /// A payload in its signed envelope.
+    fn sign_payload(&self, payload: &Payload) -> Result<Signed<Payload>, SignerError>;
+
+    /// Notes that only this server reads again.
+    fn seal_ticket(&self, plain: &[u8]) -> Result<Vec<u8>, SignerError>;
+
+    /// The notes, if this server sealed them and nobody changed them since.
+    fn open_ticket(&self, sealed: &[u8]) -> Option<Vec<u8>>;
+
+    /// The signing roots after `version`, oldest first, at most as many as one answer carries.
+    fn roots_after(&self, version: u64) -> Vec<Signed<SigningRoot>>;
+}

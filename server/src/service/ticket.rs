@@ -1,0 +1,1 @@
+//! The sealed ticket: everything that the server must remember between hello and prove.
