@@ -1,0 +1,339 @@
+//! One name in one open directory: everything that changes it, durably and in one step.
+
+use super::FilesError;
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat, renameat},
+    sys::stat::{FileStat, Mode, SFlag, fchmod, fstatat, mkdirat},
+    unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, symlinkat, unlinkat},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use unbox_common::digest::Sha256;
+
+/// Who owns a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// What a file or directory has beside its name and contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attributes {
+    /// Permission bits, at most `0o7777`.
+    pub mode: u32,
+    /// Its owner; whoever runs the agent if absent.
+    pub owner: Option<Owner>,
+}
+
+/// What is under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Nothing.
+    Absent,
+    /// A regular file of this size in bytes.
+    File(Attributes, u64),
+    /// A directory.
+    Directory(Attributes),
+    /// A symbolic link.
+    Symlink,
+    /// A device, a FIFO or a socket.
+    Special,
+}
+
+/// A change on disk, of those after which a power cut must find the old state or the new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// A new file, under a name that nobody looks for.
+    Create,
+    /// Its contents and attributes reach the disk.
+    Sync,
+    /// It gets its name.
+    Rename,
+    /// A new symbolic link.
+    Symlink,
+    /// A new directory.
+    MakeDirectory,
+    /// New permissions or owner.
+    Attributes,
+    /// A name goes away.
+    Remove,
+    /// Bytes at the end of a file.
+    Append,
+    /// The names in a directory reach the disk.
+    SyncDirectory,
+}
+
+/// Asked before every [`Operation`]: tests cut the power or fill the disk there.
+pub trait Faults: Send + Sync {
+    /// Says whether the operation takes place.
+    ///
+    /// # Errors
+    /// What the operation fails with.
+    fn before(&self, operation: Operation) -> io::Result<()>;
+}
+
+/// Every operation takes place.
+#[derive(Debug, Clone, Copy)]
+pub struct NoFaults;
+
+impl Faults for NoFaults {
+    fn before(&self, _operation: Operation) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A name in a directory that is held open: no later change of a path leads it elsewhere.
+pub struct Entry {
+    directory: Arc<OwnedFd>,
+    name: OsString,
+    path: PathBuf,
+    faults: Arc<dyn Faults>,
+}
+
+impl Attributes {
+    /// These permissions, owned by whoever runs the agent.
+    #[must_use]
+    pub const fn of_mode(mode: u32) -> Self {
+        Self { mode, owner: None }
+    }
+}
+
+impl Entry {
+    /// The entry of a plain path; links on the way are followed, one in the last place is not.
+    pub fn of(path: &Path) -> Result<Self, FilesError> {
+        let parent = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let name = path
+            .file_name()
+            .ok_or_else(|| FilesError::Blocked { path: path.to_owned(), why: "it does not end in a name" })?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = openat(AT_FDCWD, parent, flags, Mode::empty())
+            .map_err(|errno| FilesError::Read { path: parent.to_owned(), source: errno.into() })?;
+        Ok(Self::new(Arc::new(directory), name.to_owned(), path.to_owned(), Arc::new(NoFaults)))
+    }
+
+    pub(super) const fn new(
+        directory: Arc<OwnedFd>,
+        name: OsString,
+        path: PathBuf,
+        faults: Arc<dyn Faults>,
+    ) -> Self {
+        Self { directory, name, path, faults }
+    }
+
+    /// Where it is, for messages.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is there now.
+    pub fn status(&self) -> Result<Status, FilesError> {
+        match self.stat(&self.name) {
+            Ok(stat) => Ok(status_of(&stat)),
+            Err(Errno::ENOENT) => Ok(Status::Absent),
+            Err(errno) => Err(self.unreadable(errno.into())),
+        }
+    }
+
+    /// Where the symbolic link points to.
+    pub fn link_target(&self) -> Result<OsString, FilesError> {
+        readlinkat(&*self.directory, self.name.as_os_str()).map_err(|errno| self.unreadable(errno.into()))
+    }
+
+    /// Opens the regular file for reading; `None` if nothing is there.
+    pub fn open(&self) -> Result<Option<File>, FilesError> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        match openat(&*self.directory, self.name.as_os_str(), flags, Mode::empty()) {
+            Ok(fd) => {
+                let file = File::from(fd);
+                match file.metadata() {
+                    Ok(metadata) if metadata.is_file() => Ok(Some(file)),
+                    Ok(_) => Err(self.blocked("it is not a regular file")),
+                    Err(source) => Err(self.unreadable(source)),
+                }
+            }
+            Err(Errno::ENOENT) => Ok(None),
+            Err(Errno::ELOOP) => Err(self.blocked("it is a symbolic link")),
+            Err(errno) => Err(self.unreadable(errno.into())),
+        }
+    }
+
+    /// Reads the whole file of at most `limit` bytes; `None` if nothing is there.
+    pub fn read(&self, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
+        self.open()?.map(|file| super::read_all(file, &self.path, limit)).transpose()
+    }
+
+    /// Writes the file in one step, in place of the file or link that may be there.
+    ///
+    /// `fill` writes the contents; if it fails, nothing has changed.
+    pub fn write(
+        &self,
+        attributes: Attributes,
+        fill: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<(), FilesError> {
+        self.clear()?;
+        let staged = self.staged_name();
+        let write = || {
+            self.faults.before(Operation::Create)?;
+            let flags =
+                OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let private = Mode::S_IRUSR | Mode::S_IWUSR;
+            let mut file = File::from(openat(&*self.directory, staged.as_os_str(), flags, private)?);
+            fill(&mut file)?;
+            set_attributes(&file, attributes)?;
+            self.faults.before(Operation::Sync)?;
+            file.sync_all()
+        };
+        self.published(write(), &staged)
+    }
+
+    /// Makes a symbolic link in one step, in place of the file or link that may be there.
+    pub fn symlink(&self, target: &OsStr) -> Result<(), FilesError> {
+        self.clear()?;
+        let staged = self.staged_name();
+        let link = || {
+            self.faults.before(Operation::Symlink)?;
+            symlinkat(target, &*self.directory, staged.as_os_str()).map_err(io::Error::from)
+        };
+        self.published(link(), &staged)
+    }
+
+    /// Gives the file `from` of the same directory this name.
+    pub(super) fn take(&self, from: &OsStr) -> Result<(), FilesError> {
+        self.rename_from(from).map_err(|source| self.unwritable(source))
+    }
+
+    /// Makes the directory, or gives the one that is there these attributes.
+    pub fn make_directory(&self, attributes: Attributes) -> Result<(), FilesError> {
+        let make = || {
+            self.faults.before(Operation::MakeDirectory)?;
+            match mkdirat(&*self.directory, self.name.as_os_str(), Mode::S_IRWXU) {
+                Ok(()) | Err(Errno::EEXIST) => (),
+                Err(errno) => return Err(errno.into()),
+            }
+            self.faults.before(Operation::Attributes)?;
+            let made = self.open_directory()?;
+            set_attributes(&made, attributes)?;
+            fsync(&made)?;
+            self.sync_directory()
+        };
+        make().map_err(|source| self.unwritable(source))
+    }
+
+    /// Removes what is there, durably: a file, a link or an empty directory.
+    ///
+    /// A directory that somebody else put something into stays, and that is fine.
+    pub fn remove(&self) -> Result<(), FilesError> {
+        self.clear()?;
+        let flag = match self.status()? {
+            Status::Absent => return Ok(()),
+            Status::Directory(_) => UnlinkatFlags::RemoveDir,
+            Status::File(..) | Status::Symlink | Status::Special => UnlinkatFlags::NoRemoveDir,
+        };
+        let remove = || {
+            self.faults.before(Operation::Remove)?;
+            match unlinkat(&*self.directory, self.name.as_os_str(), flag) {
+                Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY) => self.sync_directory(),
+                Err(errno) => Err(errno.into()),
+            }
+        };
+        remove().map_err(|source| self.unwritable(source))
+    }
+
+    /// Removes what an interrupted write left beside this name.
+    pub fn clear(&self) -> Result<(), FilesError> {
+        let staged = self.staged_name();
+        if self.stat(&staged).is_err() {
+            return Ok(());
+        }
+        let remove = || {
+            self.faults.before(Operation::Remove)?;
+            unlinkat(&*self.directory, staged.as_os_str(), UnlinkatFlags::NoRemoveDir)?;
+            self.sync_directory()
+        };
+        remove().map_err(|source| self.unwritable(source))
+    }
+
+    /// Renames what was staged, or removes it where staging failed.
+    fn published(&self, staging: io::Result<()>, staged: &OsStr) -> Result<(), FilesError> {
+        let published = staging.and_then(|()| self.rename_from(staged));
+        published.map_err(|source| {
+            if self.faults.before(Operation::Remove).is_ok() {
+                // The first failure is the one to tell; what is left here, the next write clears.
+                let _ = unlinkat(&*self.directory, staged, UnlinkatFlags::NoRemoveDir);
+            }
+            self.unwritable(source)
+        })
+    }
+
+    fn rename_from(&self, from: &OsStr) -> io::Result<()> {
+        self.faults.before(Operation::Rename)?;
+        renameat(&*self.directory, from, &*self.directory, self.name.as_os_str())?;
+        self.sync_directory()
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.faults.before(Operation::SyncDirectory)?;
+        fsync(&*self.directory).map_err(io::Error::from)
+    }
+
+    fn open_directory(&self) -> io::Result<OwnedFd> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&*self.directory, self.name.as_os_str(), flags, Mode::empty()).map_err(io::Error::from)
+    }
+
+    fn stat(&self, name: &OsStr) -> nix::Result<FileStat> {
+        fstatat(&*self.directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+    }
+
+    /// Always the same for one name, so that whoever comes next finds and removes it.
+    fn staged_name(&self) -> OsString {
+        let digest = Sha256::of(self.name.as_encoded_bytes()).to_string();
+        OsString::from(format!(".unbox-{}", digest.get(..16).unwrap_or_default()))
+    }
+
+    fn blocked(&self, why: &'static str) -> FilesError {
+        FilesError::Blocked { path: self.path.clone(), why }
+    }
+
+    fn unreadable(&self, source: io::Error) -> FilesError {
+        FilesError::Read { path: self.path.clone(), source }
+    }
+
+    fn unwritable(&self, source: io::Error) -> FilesError {
+        FilesError::Write { path: self.path.clone(), source }
+    }
+}
+
+fn status_of(stat: &FileStat) -> Status {
+    let attributes =
+        Attributes { mode: stat.st_mode & 0o7777, owner: Some(Owner { uid: stat.st_uid, gid: stat.st_gid }) };
+    match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFREG => Status::File(attributes, u64::try_from(stat.st_size).unwrap_or(0)),
+        SFlag::S_IFDIR => Status::Directory(attributes),
+        SFlag::S_IFLNK => Status::Symlink,
+        _ => Status::Special,
+    }
+}
+
+/// Owner first: changing it clears set-id bits that the mode may ask for.
+fn set_attributes(file: &impl std::os::fd::AsFd, attributes: Attributes) -> io::Result<()> {
+    if let Some(Owner { uid, gid }) = attributes.owner {
+        fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    }
+    fchmod(file, Mode::from_bits_truncate(attributes.mode)).map_err(io::Error::from)
+}

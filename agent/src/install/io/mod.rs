@@ -1,0 +1,112 @@
+//! What the stage needs of a device beside its files: packages, units, kernel and time.
+
+use super::{Change, Resource, State};
+use crate::{
+    files::{FilesError, Root},
+    programs::ProgramError,
+};
+use std::{io, path::Path, time::Duration};
+use unbox_common::{path::SafePath, payload::UnitName};
+
+/// A device as the install stage sees it.
+pub trait System {
+    /// Its file system.
+    fn root(&self) -> &Root;
+
+    /// Whether such a resource can be changed here. What cannot is told, and left out.
+    fn covers(&self, resource: &Resource) -> bool;
+
+    /// The present state of anything but files and trees.
+    fn look(&self, resource: &Resource) -> Result<State, SystemError>;
+
+    /// Brings anything but files and trees into a state; fine if it is in it already.
+    /// `deb` is where the package lies that is to be installed.
+    fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError>;
+
+    /// Has something read its files again.
+    fn reload(&mut self, what: Reload) -> Result<(), SystemError>;
+
+    /// How a unit is doing.
+    fn unit(&mut self, unit: &UnitName) -> Result<UnitReport, SystemError>;
+
+    /// Runs a DPC's own health check: `None` if it is content, else its complaint.
+    fn check(
+        &mut self,
+        program: &SafePath,
+        arguments: &[String],
+        limit: Duration,
+    ) -> Result<Option<String>, SystemError>;
+}
+
+/// What reads files only when it is told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reload {
+    /// systemd and its unit files.
+    Units,
+    /// The system's certificate store.
+    CaCertificates,
+}
+
+/// How a unit is doing, as systemd tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitReport {
+    /// Whether it runs.
+    pub phase: UnitPhase,
+    /// How often it was started anew by itself.
+    pub restarts: u32,
+    /// The same as long as it is the same run.
+    pub invocation: String,
+}
+
+/// systemd's `ActiveState`, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnitPhase {
+    /// It runs.
+    Active,
+    /// It is about to run, or about to stop.
+    Changing,
+    /// It does not run, and nothing went wrong.
+    Inactive,
+    /// It does not run, because something went wrong.
+    Failed,
+}
+
+/// The device did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum SystemError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// A program failed.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// The kernel refused a value.
+    #[error("the kernel did not take {what}")]
+    Kernel {
+        /// What.
+        what: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Another program is at work on the packages.
+    #[error("another program is installing packages at the moment")]
+    PackagesBusy,
+    /// It was done, but is not so.
+    #[error("it was to be {wanted}, but is {found}")]
+    NoEffect {
+        /// What was wanted.
+        wanted: State,
+        /// What is there.
+        found: State,
+    },
+    /// This device has no means for it.
+    #[error("{what} is not possible here: {why}")]
+    Unsupported {
+        /// What.
+        what: String,
+        /// Why.
+        why: String,
+    },
+}

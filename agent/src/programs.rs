@@ -1,0 +1,351 @@
+//! The one place that runs other programs: no shell, a clean environment, bounded time and output.
+
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{Signal, killpg},
+        wait::{Id, WaitPidFlag, waitid},
+    },
+    unistd::Pid,
+};
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::{self, Read},
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
+
+/// Where programs are looked for.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+/// How much of each output stream is kept: its end, in bytes.
+const MAX_OUTPUT_BYTES: usize = 64 * 1024;
+/// How long a program that was told to end may take before it is killed.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long output is waited for after the program has ended: a daemon may hold it open.
+const OUTPUT_GRACE: Duration = Duration::from_millis(500);
+
+/// A program with its arguments, not started yet.
+#[derive(Debug)]
+pub struct Program {
+    command: Command,
+    name: String,
+}
+
+/// A program that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// The end of its standard output.
+    pub stdout: Vec<u8>,
+    /// The end of its standard error.
+    pub stderr: Vec<u8>,
+}
+
+/// A program that runs in the background, with all that it starts. Ends when dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    name: String,
+}
+
+/// A program that could not be run, or did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// It is not there, or cannot be executed.
+    #[error("{program} could not be started")]
+    Start {
+        /// The program.
+        program: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Whether it ended could not be found out.
+    #[error("{program} could not be waited for")]
+    Wait {
+        /// The program.
+        program: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// It took too long, and was ended.
+    #[error("{program} took longer than {} s and was stopped", limit.as_secs_f32())]
+    TooSlow {
+        /// The program.
+        program: String,
+        /// The time limit.
+        limit: Duration,
+    },
+    /// It ended with a failure.
+    #[error("{program} failed ({status}): {complaint}")]
+    Failed {
+        /// The program.
+        program: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of what it wrote on standard error, on one line.
+        complaint: String,
+    },
+}
+
+impl Program {
+    /// A program by its name in the system's directories, or by its full path.
+    #[must_use]
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        let program = program.as_ref();
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that runs programs")]
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", PATH)
+            .env("LC_ALL", "C.UTF-8")
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .process_group(0);
+        Self { command, name: program.to_string_lossy().into_owned() }
+    }
+
+    /// Adds an argument. Everybody on the device can read it: never a secret.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// Sets a variable of its environment, which is otherwise empty but for the search path.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.command.env(name, value.into());
+        self
+    }
+
+    /// Runs it to its end. When `limit` is over, it and all that it started are ended.
+    ///
+    /// # Errors
+    /// [`ProgramError`]; a program that ends with a failure is none here.
+    pub fn run(mut self, limit: Duration) -> Result<Finished, ProgramError> {
+        let program = self.name;
+        let start = |source| ProgramError::Start { program: program.clone(), source };
+        let wait = |source| ProgramError::Wait { program: program.clone(), source };
+        let command = self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(start)?;
+        let stdout = collect(child.stdout.take());
+        let stderr = collect(child.stderr.take());
+        let in_time = wait_until_exit(&child, limit);
+        if !matches!(in_time, Ok(true)) {
+            end(&child);
+        }
+        let status = child.wait().map_err(wait)?;
+        if !in_time.map_err(wait)? {
+            return Err(ProgramError::TooSlow { program, limit });
+        }
+        let kept = |output: Receiver<Vec<u8>>| output.recv_timeout(OUTPUT_GRACE).unwrap_or_default();
+        Ok(Finished { status, stdout: kept(stdout), stderr: kept(stderr) })
+    }
+
+    /// Runs it to its end, which must be a good one.
+    ///
+    /// # Errors
+    /// [`ProgramError`].
+    pub fn succeed(self, limit: Duration) -> Result<Finished, ProgramError> {
+        let program = self.name.clone();
+        let finished = self.run(limit)?;
+        if finished.status.success() {
+            return Ok(finished);
+        }
+        let complaint = finished.complaint();
+        Err(ProgramError::Failed { program, status: finished.status, complaint })
+    }
+
+    /// Starts it in the background; what it writes goes to `output`.
+    ///
+    /// # Errors
+    /// [`ProgramError::Start`].
+    pub fn start(mut self, output: &File) -> Result<Running, ProgramError> {
+        let mut start = || {
+            let command = &mut self.command;
+            command.stdout(output.try_clone()?).stderr(output.try_clone()?).spawn()
+        };
+        match start() {
+            Ok(child) => Ok(Running { child, name: self.name }),
+            Err(source) => Err(ProgramError::Start { program: self.name, source }),
+        }
+    }
+}
+
+impl Finished {
+    /// The end of what it wrote on standard error, on one line, for an error message.
+    #[must_use]
+    pub fn complaint(&self) -> String {
+        const MAX_CHARS: usize = 400;
+        let text = String::from_utf8_lossy(&self.stderr);
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let line = lines.join("; ").replace(char::is_control, " ");
+        let skip = line.chars().count().saturating_sub(MAX_CHARS);
+        line.chars().skip(skip).collect()
+    }
+}
+
+impl Running {
+    /// How it ended; `None` while it runs.
+    ///
+    /// # Errors
+    /// [`ProgramError::Wait`].
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, ProgramError> {
+        self.child.try_wait().map_err(|source| ProgramError::Wait { program: self.name.clone(), source })
+    }
+
+    /// Ends it and all that it started.
+    pub fn stop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            end(&self.child);
+            // It was killed: there is nothing to learn from how it ended.
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Waits for the end without reaping, so that the process id stays the child's until `wait`.
+fn wait_until_exit(child: &Child, limit: Duration) -> io::Result<bool> {
+    let pid = pid_of(child);
+    let (ended, end) = mpsc::sync_channel(1);
+    thread::Builder::new().name("wait".to_owned()).spawn(move || {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        let waited = loop {
+            match waitid(Id::Pid(pid), flags) {
+                Err(Errno::EINTR) => (),
+                waited => break waited,
+            }
+        };
+        // Nobody listens any more once the limit is over.
+        let _ = ended.send(waited.map(drop));
+    })?;
+    match end.recv_timeout(limit) {
+        Ok(waited) => waited.map(|()| true).map_err(io::Error::from),
+        Err(RecvTimeoutError::Timeout) => Ok(false),
+        Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the waiting thread ended")),
+    }
+}
+
+/// Ends a process group: politely first, then for certain.
+fn end(child: &Child) {
+    let group = pid_of(child);
+    // A group that is gone already is what is wanted.
+    let _ = killpg(group, Signal::SIGTERM);
+    if !matches!(wait_until_exit(child, GRACE), Ok(true)) {
+        let _ = killpg(group, Signal::SIGKILL);
+    }
+}
+
+fn pid_of(child: &Child) -> Pid {
+    // Linux process ids are at most 2^22 (proc(5), "pid_max").
+    Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX))
+}
+
+/// Reads a stream to its end on its own thread, keeping the last part.
+fn collect(stream: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+    let (full, output) = mpsc::sync_channel(1);
+    if let Some(mut stream) = stream {
+        thread::spawn(move || {
+            let mut kept = Vec::new();
+            let mut chunk = vec![0; 8 * 1024];
+            loop {
+                let read = match stream.read(&mut chunk) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Ok(0) | Err(_) => break,
+                    Ok(read) => read,
+                };
+                kept.extend_from_slice(chunk.get(..read).unwrap_or_default());
+                let over = kept.len().saturating_sub(MAX_OUTPUT_BYTES);
+                kept.drain(..over);
+            }
+            // Nobody listens any more if the program left somebody behind who holds the stream.
+            let _ = full.send(kept);
+        });
+    }
+    output
+}
+
+/// The exit code of a program that was ended by a signal is told as a shell would: 128 + signal.
+#[must_use]
+pub fn code_of(status: ExitStatus) -> i32 {
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    fn shell(script: &str) -> Program {
+        Program::new("sh").arg("-c").arg(script)
+    }
+
+    #[test]
+    fn output_and_failure_are_told_apart() {
+        let finished = shell("echo out; echo err >&2; exit 3").run(LONG).unwrap();
+        assert_eq!(finished.stdout, b"out\n");
+        assert_eq!(code_of(finished.status), 3);
+        let failed = shell("printf 'first\\n\\n\\033[1msecond' >&2; exit 3").succeed(LONG).unwrap_err();
+        assert_eq!(failed.to_string(), "sh failed (exit status: 3): first;  [1msecond");
+        let missing = Program::new("/nowhere/program").run(LONG);
+        assert!(matches!(missing, Err(ProgramError::Start { .. })));
+    }
+
+    #[test]
+    fn the_environment_is_clean() {
+        let finished = Program::new("env").env("ONLY", "this").run(LONG).unwrap();
+        let mut lines: Vec<_> = std::str::from_utf8(&finished.stdout).unwrap().lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["LC_ALL=C.UTF-8", "ONLY=this", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
+    }
+
+    #[test]
+    fn a_slow_program_is_ended_with_all_that_it_started() {
+        let limit = Duration::from_millis(100);
+        let slow = shell("sleep 1000 & sleep 1000").run(limit);
+        assert!(matches!(slow, Err(ProgramError::TooSlow { .. })));
+    }
+
+    #[test]
+    fn endless_output_is_cut_to_its_end() {
+        let finished = shell("head -c 1000000 /dev/zero; echo end").run(LONG).unwrap();
+        assert_eq!(finished.stdout.len(), MAX_OUTPUT_BYTES);
+        assert!(finished.stdout.ends_with(b"end\n"));
+    }
+
+    #[test]
+    fn somebody_who_holds_the_output_open_does_not_hold_the_agent() {
+        let finished = shell("sleep 5 & exit 0").run(LONG).unwrap();
+        assert!(finished.status.success());
+    }
+
+    #[test]
+    fn a_program_in_the_background_ends_when_dropped() {
+        let output = tempfile::tempfile().unwrap();
+        let mut running = Program::new("sleep").arg("1000").start(&output).unwrap();
+        assert_eq!(running.ended().unwrap(), None);
+        running.stop();
+        assert!(running.ended().unwrap().is_some());
+    }
+}
