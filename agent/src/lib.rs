@@ -1,1 +1,22 @@
-//! placeholder
+//! The device side of Unbox: from power-on to managed, and then out of the way.
+//!
+//! A folder is a stage, and each hands the next one type that only it can make:
+//!
+//! ```text
+//! boot -> identity -> handshake -> payload -> install -> report
+//! BootContext -> HardwareIdentity -> Grant -> AcceptedPayload -> StagedInstall -> Outcome
+//! ```
+//!
+//! Each stage is its contract (`mod.rs`), pure files, and one `io.rs`. What they share lies
+//! beside them: the ledger, the clock, randomness, files, programs, and the console.
+
+pub mod boot;
+pub mod clock;
+pub mod entropy;
+pub mod files;
+pub mod handover;
+pub mod identity;
+pub mod install;
+pub mod ledger;
+pub mod programs;
+pub mod retry;

@@ -1,0 +1,182 @@
+//! Reads what `boot` needs: configuration, credentials, trust and the ledger's time.
+
+use super::{
+    BootContext, Fragment, Inputs, InvalidSettings, Layout, Origin, Settings, StartingPoint, Trust,
+    command_line,
+};
+use crate::{
+    files::{self, FilesError},
+    ledger::{self, io::LedgerError},
+};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use std::path::{Path, PathBuf};
+use unbox_common::{
+    protocol::limits::MAX_TOKEN_BYTES,
+    secret::Secret,
+    trust::{RootRejected, Signed, SigningRoot},
+};
+
+const MAX_CONFIG_BYTES: u64 = 64 * 1024;
+/// A token and the end of its line.
+const MAX_TOKEN_FILE_BYTES: u64 = MAX_TOKEN_BYTES as u64 + 2;
+const MAX_COMMAND_LINE_BYTES: u64 = 64 * 1024;
+const MAX_ANCHORS_BYTES: u64 = 1024 * 1024;
+const MAX_ROOT_BYTES: u64 = 64 * 1024;
+/// Every root that a device ever took; one is below 1 KiB.
+const MAX_STORED_ROOTS_BYTES: u64 = 1024 * 1024;
+
+/// Why the device cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// A file is there and cannot be read.
+    #[error(transparent)]
+    Read(#[from] FilesError),
+    /// A configuration file is not valid.
+    #[error("{path} is not a valid configuration")]
+    Config {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A value in it cannot be used.
+    #[error(transparent)]
+    Settings(#[from] InvalidSettings),
+    /// The file that should hold the token is not there.
+    #[error("the token file {0} does not exist")]
+    NoTokenFile(PathBuf),
+    /// No source names a server.
+    #[error(
+        "no server is configured: set `server` in /etc/unbox/agent.toml, or unbox.server= on the kernel command line"
+    )]
+    NoServer,
+    /// No anchors anywhere.
+    #[error(
+        "no trust anchors: put anchors.pem and root.json of the server into /etc/unbox/trust or /usr/lib/unbox/trust"
+    )]
+    NoTrust,
+    /// A trust file does not hold what it should.
+    #[error("{path} does not hold {expected}")]
+    TrustUnreadable {
+        /// Which.
+        path: PathBuf,
+        /// What it should hold.
+        expected: &'static str,
+    },
+    /// The image's signing root is damaged.
+    #[error("{path} is not a signing root")]
+    RootRejected {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: RootRejected,
+    },
+    /// The ledger was written by a newer agent, or cannot be read at all.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Reads everything that `boot` hands on.
+///
+/// # Errors
+/// [`BootError`]. A damaged ledger is none: its time is then the floor's.
+pub fn start(from: &StartingPoint) -> Result<BootContext, BootError> {
+    let layout = Layout::new(&from.root);
+    let settings = settings(from, &layout)?;
+    let trust = trust(&layout)?;
+    let verified_time = ledger::io::verified_time(&layout)?;
+    Ok(BootContext { layout, settings, trust, verified_time })
+}
+
+fn settings(from: &StartingPoint, layout: &Layout) -> Result<Settings, BootError> {
+    let local = from.config.clone().unwrap_or_else(|| layout.local_config());
+    let mut fragments = Vec::new();
+    if let Some(folder) = &from.credentials {
+        fragments.push((credentials(folder)?, Origin::Credential));
+    }
+    if let Some(line) = files::read(&layout.below("/proc/cmdline"), MAX_COMMAND_LINE_BYTES)? {
+        let line = String::from_utf8_lossy(&line);
+        fragments.push((command_line::fragment(&line), Origin::KernelCommandLine));
+    }
+    for path in [local, layout.image_config()] {
+        if let Some(fragment) = configuration(&path)? {
+            fragments.push((fragment, Origin::File(path)));
+        }
+    }
+    let inputs = Inputs::merge(fragments);
+    let token = inputs.token_file().map(|path| token_file(layout, path)).transpose()?;
+    Ok(Settings::parse(inputs, token)?)
+}
+
+fn credentials(folder: &Path) -> Result<Fragment, BootError> {
+    let text = |name| -> Result<Option<String>, BootError> {
+        let bytes = files::read(&folder.join(name), MAX_CONFIG_BYTES)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    };
+    Ok(Fragment {
+        server: text("unbox.server")?,
+        token: text("unbox.token")?.map(Secret::new),
+        ..Fragment::default()
+    })
+}
+
+fn configuration(path: &Path) -> Result<Option<Fragment>, BootError> {
+    let Some(bytes) = files::read(path, MAX_CONFIG_BYTES)? else {
+        return Ok(None);
+    };
+    let fragment = toml::from_slice(&bytes)
+        .map_err(|source| BootError::Config { path: path.to_owned(), source: Box::new(source) })?;
+    Ok(Some(fragment))
+}
+
+fn token_file(layout: &Layout, path: &Path) -> Result<Secret, BootError> {
+    let path = layout.below(&path.to_string_lossy());
+    let bytes =
+        files::read(&path, MAX_TOKEN_FILE_BYTES)?.ok_or_else(|| BootError::NoTokenFile(path.clone()))?;
+    Ok(Secret::new(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Reads anchors and signing root, and follows the newer roots that the installer kept.
+///
+/// # Errors
+/// [`BootError`] if there are none, or if they are damaged.
+pub fn trust(layout: &Layout) -> Result<Trust, BootError> {
+    for folder in layout.trust() {
+        let path = folder.join("anchors.pem");
+        if let Some(pem) = files::read(&path, MAX_ANCHORS_BYTES)? {
+            let trust = Trust {
+                anchors: anchors(&path, &pem)?,
+                root: image_root(&folder.join("root.json"))?,
+                folder,
+            };
+            return Ok(trust.advanced(&stored_roots(layout)?).0);
+        }
+    }
+    Err(BootError::NoTrust)
+}
+
+fn anchors(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BootError> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match read {
+        Ok(anchors) if !anchors.is_empty() => Ok(anchors),
+        _ => Err(BootError::TrustUnreadable { path: path.to_owned(), expected: "certificates in PEM" }),
+    }
+}
+
+fn image_root(path: &Path) -> Result<unbox_common::trust::Verified<SigningRoot>, BootError> {
+    let unreadable =
+        || BootError::TrustUnreadable { path: path.to_owned(), expected: "a signed root in JSON" };
+    let bytes = files::read(path, MAX_ROOT_BYTES)?.ok_or_else(unreadable)?;
+    let signed: Signed<SigningRoot> = serde_json::from_slice(&bytes).map_err(|_| unreadable())?;
+    SigningRoot::from_image(&signed)
+        .map_err(|source| BootError::RootRejected { path: path.to_owned(), source })
+}
+
+/// The roots that the installer kept, oldest first. A damaged file holds none: the image's root
+/// is in force again, and the server sends the others once more.
+pub(crate) fn stored_roots(layout: &Layout) -> Result<Vec<Signed<SigningRoot>>, BootError> {
+    let bytes = files::read(&layout.signing_roots(), MAX_STORED_ROOTS_BYTES)?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+}

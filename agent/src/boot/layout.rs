@@ -1,0 +1,162 @@
+//! Where everything lies on a device, below any root directory.
+
+use std::path::{Path, PathBuf};
+use unbox_common::digest::Sha256;
+
+/// The paths of one device. With a root other than `/`, a captured machine or a sandbox is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The layout below `root`.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The root directory itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether this is the running system, and not a directory that looks like one.
+    #[must_use]
+    pub fn is_running_system(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
+    /// An absolute path, below the root.
+    #[must_use]
+    pub fn below(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// What the administrator of this device configured.
+    #[must_use]
+    pub fn local_config(&self) -> PathBuf {
+        self.below("/etc/unbox/agent.toml")
+    }
+
+    /// What the image brought.
+    #[must_use]
+    pub fn image_config(&self) -> PathBuf {
+        self.below("/usr/lib/unbox/agent.toml")
+    }
+
+    /// Where TLS anchors and signing root may lie, the first that holds anchors counting.
+    #[must_use]
+    pub fn trust(&self) -> [PathBuf; 2] {
+        [self.below("/etc/unbox/trust"), self.below("/usr/lib/unbox/trust")]
+    }
+
+    /// The durable state of the privileged side.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.below("/var/lib/unbox")
+    }
+
+    /// The ledger. Written by the privileged side only.
+    #[must_use]
+    pub fn ledger(&self) -> PathBuf {
+        self.state().join("ledger.json")
+    }
+
+    /// What anti-rollback needs, once more: it outlives a damaged ledger.
+    #[must_use]
+    pub fn floor(&self) -> PathBuf {
+        self.state().join("floor.json")
+    }
+
+    /// Signing roots that are newer than the image's.
+    #[must_use]
+    pub fn signing_roots(&self) -> PathBuf {
+        self.state().join("signing-roots.json")
+    }
+
+    /// How the last installation ended, for the report.
+    #[must_use]
+    pub fn outcome(&self) -> PathBuf {
+        self.state().join("outcome.json")
+    }
+
+    /// There if the device is enrolled: what systemd's conditions look at.
+    #[must_use]
+    pub fn enrolled_marker(&self) -> PathBuf {
+        self.state().join("enrolled")
+    }
+
+    /// What the network side owns. The privileged side believes nothing in it.
+    #[must_use]
+    pub fn exchange(&self) -> PathBuf {
+        self.state().join("exchange")
+    }
+
+    /// The device's private key.
+    #[must_use]
+    pub fn device_key(&self) -> PathBuf {
+        self.exchange().join("device.key")
+    }
+
+    /// A grant whose artifacts are not all there yet.
+    #[must_use]
+    pub fn pending_grant(&self) -> PathBuf {
+        self.exchange().join("grant.pending.json")
+    }
+
+    /// A grant with everything that it needs: what the installer waits for.
+    #[must_use]
+    pub fn grant(&self) -> PathBuf {
+        self.exchange().join("grant.json")
+    }
+
+    /// The enrollment that the network side speaks for: certificate chain, owner, next check-in.
+    #[must_use]
+    pub fn enrollment(&self) -> PathBuf {
+        self.exchange().join("enrollment.json")
+    }
+
+    /// Progress and outcome that the server has not acknowledged.
+    #[must_use]
+    pub fn queue(&self) -> PathBuf {
+        self.exchange().join("queue.json")
+    }
+
+    /// A one-time ticket that allows a new key.
+    #[must_use]
+    pub fn reset_ticket(&self) -> PathBuf {
+        self.exchange().join("reset-ticket")
+    }
+
+    /// Where artifacts are fetched to.
+    #[must_use]
+    pub fn artifacts(&self) -> PathBuf {
+        self.exchange().join("artifacts/sha256")
+    }
+
+    /// One complete artifact.
+    #[must_use]
+    pub fn artifact(&self, digest: Sha256) -> PathBuf {
+        self.artifacts().join(digest.to_string())
+    }
+
+    /// What is volatile: gone after a reboot.
+    #[must_use]
+    pub fn runtime(&self) -> PathBuf {
+        self.below("/run/unbox")
+    }
+
+    /// The identity that the privileged side read.
+    #[must_use]
+    pub fn identity(&self) -> PathBuf {
+        self.runtime().join("identity.json")
+    }
+
+    /// What the console says, for programs.
+    #[must_use]
+    pub fn status(&self) -> PathBuf {
+        self.runtime().join("status.json")
+    }
+}

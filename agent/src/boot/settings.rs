@@ -1,0 +1,269 @@
+//! Settings in three steps: fragments (all optional) become inputs (merged, with their origin)
+//! become settings (domain types).
+
+use serde::Deserialize;
+use std::{fmt, path::PathBuf};
+use unbox_common::{protocol::limits::MAX_TOKEN_BYTES, secret::Secret};
+use url::Url;
+
+/// What one source says; everything may be absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fragment {
+    /// The server's address.
+    pub server: Option<String>,
+    /// The pre-provisioning token itself; never in a configuration file.
+    #[serde(skip)]
+    pub token: Option<Secret>,
+    /// A file that holds the pre-provisioning token.
+    pub token_file: Option<PathBuf>,
+    /// An HTTP proxy, by its URL.
+    pub proxy: Option<String>,
+}
+
+/// Where a value came from, in the words of the console.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// systemd credentials: SMBIOS strings, `fw_cfg`, or whatever the unit loads.
+    Credential,
+    /// The kernel command line.
+    KernelCommandLine,
+    /// A configuration file.
+    File(PathBuf),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Credential => f.write_str("the firmware's credential"),
+            Self::KernelCommandLine => f.write_str("the kernel command line"),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// All fragments merged: the first source that says something wins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inputs {
+    server: Option<(String, Origin)>,
+    token: Option<Secret>,
+    token_file: Option<PathBuf>,
+    proxy: Option<(String, Origin)>,
+}
+
+impl Inputs {
+    /// Merges fragments, the strongest source first.
+    #[must_use]
+    pub fn merge(fragments: impl IntoIterator<Item = (Fragment, Origin)>) -> Self {
+        let mut merged = Self::default();
+        for (fragment, origin) in fragments {
+            let named = |text: Option<String>| text.map(|text| (text, origin.clone()));
+            merged.server = merged.server.or_else(|| named(fragment.server));
+            merged.proxy = merged.proxy.or_else(|| named(fragment.proxy));
+            // A token and a file that holds one are two ways to say the same.
+            if merged.token.is_none() && merged.token_file.is_none() {
+                merged.token = fragment.token;
+                merged.token_file = fragment.token_file;
+            }
+        }
+        merged
+    }
+
+    /// The file to read the token from, if no source gave the token itself.
+    #[must_use]
+    pub fn token_file(&self) -> Option<&PathBuf> {
+        match self.token {
+            Some(_) => None,
+            None => self.token_file.as_ref(),
+        }
+    }
+}
+
+/// What the agent runs with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The server, if any source names one.
+    pub server: Option<Server>,
+    /// The pre-provisioning token, if there is one.
+    pub token: Option<Secret>,
+    /// The proxy to reach the server through.
+    pub proxy: Option<Url>,
+}
+
+/// The server's address: `https`, a host, perhaps a port, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    url: Url,
+    /// Who says so.
+    pub origin: Origin,
+}
+
+/// Why a value cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSettings {
+    /// The server's address is none.
+    #[error(
+        "the server address {value:?} in {origin} cannot be used: expected a form like https://enroll.example.com"
+    )]
+    Server {
+        /// What was found, cut to 128 characters.
+        value: String,
+        /// Where.
+        origin: Origin,
+    },
+    /// The proxy's address is none.
+    #[error(
+        "the proxy address in {origin} cannot be used: expected a form like http://proxy.example.com:3128"
+    )]
+    Proxy {
+        /// Where.
+        origin: Origin,
+    },
+    /// The token cannot be one.
+    #[error(
+        "the pre-provisioning token cannot be used: expected one line of 1 to {MAX_TOKEN_BYTES} printable characters"
+    )]
+    Token,
+}
+
+impl Settings {
+    /// Turns inputs into domain types. `token_file` is what the named file holds, if it was read.
+    ///
+    /// # Errors
+    /// [`InvalidSettings`] naming the value and where it came from.
+    pub fn parse(inputs: Inputs, token_file: Option<Secret>) -> Result<Self, InvalidSettings> {
+        let Inputs { server, token, proxy, .. } = inputs;
+        Ok(Self {
+            server: server.map(|(value, origin)| Server::parse(&value, origin)).transpose()?,
+            token: token
+                .or(token_file)
+                .map(|token| parse_token(&token).ok_or(InvalidSettings::Token))
+                .transpose()?,
+            proxy: proxy
+                .map(|(value, origin)| parse_proxy(&value).ok_or(InvalidSettings::Proxy { origin }))
+                .transpose()?,
+        })
+    }
+}
+
+impl Server {
+    /// Reads a server's address.
+    ///
+    /// # Errors
+    /// [`InvalidSettings::Server`] for anything that is not `https://host[:port]`.
+    pub fn parse(value: &str, origin: Origin) -> Result<Self, InvalidSettings> {
+        let plain = |url: &Url| {
+            url.scheme() == "https"
+                && url.has_host()
+                && url.username().is_empty()
+                && url.password().is_none()
+                && url.path() == "/"
+                && url.query().is_none()
+                && url.fragment().is_none()
+        };
+        match Url::parse(value.trim()) {
+            Ok(url) if plain(&url) => Ok(Self { url, origin }),
+            _ => Err(InvalidSettings::Server { value: value.chars().take(128).collect(), origin }),
+        }
+    }
+
+    /// The address of one of the server's paths, such as `/device/v1/hello`.
+    #[must_use]
+    pub fn at(&self, path: &str) -> Url {
+        let mut url = self.url.clone();
+        url.set_path(path);
+        url
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.url.as_str().trim_end_matches('/'))
+    }
+}
+
+/// A token is one line; the line's end is not part of it.
+pub(crate) fn parse_token(token: &Secret) -> Option<Secret> {
+    let line = token.expose().trim();
+    let fits = (1..=MAX_TOKEN_BYTES).contains(&line.len());
+    (fits && line.bytes().all(|byte| byte.is_ascii_graphic())).then(|| Secret::new(line.to_owned()))
+}
+
+fn parse_proxy(value: &str) -> Option<Url> {
+    let url = Url::parse(value.trim()).ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str) -> Origin {
+        Origin::File(name.into())
+    }
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text.to_owned())
+    }
+
+    #[test]
+    fn the_strongest_source_wins_value_by_value() {
+        let credential = Fragment { server: Some("https://first.example".to_owned()), ..Fragment::default() };
+        let local = Fragment {
+            server: Some("https://second.example".to_owned()),
+            token_file: Some("/etc/unbox/token".into()),
+            ..Fragment::default()
+        };
+        let image = Fragment {
+            token: Some(secret("weaker")),
+            proxy: Some("http://proxy:3128".to_owned()),
+            ..Fragment::default()
+        };
+        let inputs = Inputs::merge([
+            (credential, Origin::Credential),
+            (local, file("/etc/unbox/agent.toml")),
+            (image, file("/usr/lib/unbox/agent.toml")),
+        ]);
+        assert_eq!(inputs.token_file(), Some(&"/etc/unbox/token".into()));
+        let settings = Settings::parse(inputs, Some(secret("stronger\n"))).unwrap();
+        let server = settings.server.unwrap();
+        assert_eq!(server.to_string(), "https://first.example");
+        assert_eq!(server.origin, Origin::Credential);
+        assert_eq!(server.at("/device/v1/hello").as_str(), "https://first.example/device/v1/hello");
+        assert_eq!(settings.token, Some(secret("stronger")));
+        assert_eq!(settings.proxy.unwrap().as_str(), "http://proxy:3128/");
+    }
+
+    #[test]
+    fn only_an_https_origin_is_a_server() {
+        for bad in [
+            "",
+            "enroll.example.com",
+            "http://enroll.example.com",
+            "https://",
+            "https://user:secret@enroll.example.com",
+            "https://enroll.example.com/path",
+            "https://enroll.example.com/?x=1",
+            "file:///etc/passwd",
+        ] {
+            assert!(Server::parse(bad, Origin::KernelCommandLine).is_err(), "{bad:?}");
+        }
+        for good in ["https://enroll.example.com", "https://[::1]:8443", " https://192.0.2.7:9000/\n"] {
+            assert!(Server::parse(good, Origin::KernelCommandLine).is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_one_printable_line() {
+        assert_eq!(parse_token(&secret(" ppt_1 \n")), Some(secret("ppt_1")));
+        for bad in ["", "\n", "a b", "a\nb", "\u{7}", &"x".repeat(MAX_TOKEN_BYTES + 1)] {
+            assert_eq!(parse_token(&secret(bad)), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_word_in_a_file_is_refused() {
+        assert!(toml::from_str::<Fragment>("sever = \"https://x.example\"").is_err());
+        assert!(toml::from_str::<Fragment>("token = \"ppt\"").is_err());
+    }
+}

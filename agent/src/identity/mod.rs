@@ -1,0 +1,253 @@
+//! Stage 2, `identity`: what this device is.
+//!
+//! In: any root directory, so that a captured machine is a fixture. Out: a [`Survey`]: the
+//! identifiers that passed the rules (a `HardwareIdentity`, if one of them identifies), and,
+//! just as visible, every value that was refused and every source that could not be read.
+//!
+//! To add a source: a pure file that turns what it holds into [`Candidate`]s, a place in
+//! `io.rs` that reads it, and a fixture directory with its row in `tests/identity_fixtures.rs`.
+
+mod device_tree;
+pub mod io;
+mod network;
+mod show;
+mod smbios;
+mod vpd;
+
+pub use show::{registration_row, shown};
+
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt};
+use unbox_common::identity::{
+    HardwareIdentity, Identifier, IdentifierKind, IdentityError, InvalidIdentifier, MAX_IDENTIFIERS,
+    Observed, RawIdentifier, Rule, Source,
+};
+
+/// The largest survey that is read back, in bytes.
+pub const MAX_SURVEY_BYTES: u64 = 256 * 1024;
+
+/// A value as a source holds it: not yet held against any rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// What it would be.
+    pub kind: IdentifierKind,
+    /// The value as it was read.
+    pub value: String,
+    /// The kind of source.
+    pub source: Source,
+    /// The file or interface itself.
+    pub from: String,
+}
+
+/// A value that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The value.
+    pub candidate: Candidate,
+    /// Why.
+    pub because: RefusedBecause,
+}
+
+/// Why a value was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RefusedBecause {
+    /// It broke a rule of its kind.
+    Rule(Rule),
+    /// The driver invented the address: it is another one after the next boot.
+    RandomAddress,
+    /// The interface can be unplugged, and then identifies another device.
+    Removable,
+    /// A stronger source says something else.
+    Contradicted,
+    /// A device shows at most [`MAX_IDENTIFIERS`].
+    TooMany,
+}
+
+/// A source that is there and could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// The file.
+    pub from: String,
+    /// Why, in the operating system's words.
+    pub reason: String,
+}
+
+/// Everything that one look at the hardware brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// What passed the rules, and the file or interface that it came from.
+    pub accepted: Vec<(Observed, String)>,
+    /// What did not.
+    pub refused: Vec<Refused>,
+    /// What could not be read.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl Survey {
+    /// Holds candidates against the rules; the order is that of their sources, strongest first.
+    #[must_use]
+    pub fn of(candidates: Vec<Candidate>, mut refused: Vec<Refused>, unreadable: Vec<Unreadable>) -> Self {
+        let mut accepted: Vec<(Observed, String)> = Vec::new();
+        for candidate in candidates {
+            match candidate.parse() {
+                Err(InvalidIdentifier { rule, .. }) => {
+                    refused.push(Refused { candidate, because: RefusedBecause::Rule(rule) })
+                }
+                Ok(identifier) if accepted.iter().any(|(one, _)| one.identifier == identifier) => {}
+                Ok(identifier) => {
+                    let because = if contradicts(&accepted, &identifier) {
+                        Some(RefusedBecause::Contradicted)
+                    } else if accepted.len() >= MAX_IDENTIFIERS {
+                        Some(RefusedBecause::TooMany)
+                    } else {
+                        None
+                    };
+                    match because {
+                        Some(because) => refused.push(Refused { candidate, because }),
+                        None => {
+                            let source = candidate.source;
+                            accepted.push((Observed { identifier, source }, candidate.from));
+                        }
+                    }
+                }
+            }
+        }
+        accepted.sort();
+        Self { accepted, refused, unreadable }
+    }
+
+    /// The identity, if what was read identifies a device.
+    ///
+    /// # Errors
+    /// [`IdentityError::NothingIdentifying`].
+    pub fn identity(&self) -> Result<HardwareIdentity, IdentityError> {
+        HardwareIdentity::new(self.accepted.iter().map(|(observed, _)| observed.clone()))
+    }
+}
+
+/// Whether a device would have two of something of which a device has one.
+fn contradicts(accepted: &[(Observed, String)], identifier: &Identifier) -> bool {
+    use IdentifierKind::{BoardSerial, ChassisSerial, SerialNumber, ServiceTag, Sku, SystemUuid};
+    let single = matches!(
+        identifier.kind(),
+        SerialNumber | ServiceTag | BoardSerial | ChassisSerial | SystemUuid | Sku
+    );
+    single && accepted.iter().any(|(one, _)| one.identifier.kind() == identifier.kind())
+}
+
+impl Candidate {
+    fn parse(&self) -> Result<Identifier, InvalidIdentifier> {
+        Identifier::parse(self.kind, &self.value)
+    }
+}
+
+impl fmt::Display for RefusedBecause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(rule) => rule.fmt(f),
+            Self::RandomAddress => f.write_str("is an address that the driver made up at boot"),
+            Self::Removable => f.write_str("belongs to an interface that can be unplugged"),
+            Self::Contradicted => f.write_str("differs from what a stronger source says"),
+            Self::TooMany => write!(f, "is one more than the {MAX_IDENTIFIERS} that a device shows"),
+        }
+    }
+}
+
+/// A survey as it lies in `/run/unbox/identity.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SurveyFile {
+    /// What passed the rules; it is held against them again when it is read.
+    pub identity: Vec<RawIdentifier>,
+    /// What did not, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
+    /// What could not be read, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unreadable: BTreeMap<String, String>,
+}
+
+impl From<&Survey> for SurveyFile {
+    fn from(survey: &Survey) -> Self {
+        // The whole identity, so that what follows from others is in it; nothing if it is none.
+        let identity = survey.identity().map(|identity| identity.to_raw());
+        Self {
+            identity: identity.unwrap_or_default(),
+            refused: survey.refused.iter().map(ToString::to_string).collect(),
+            unreadable: survey.unreadable.iter().map(|one| (one.from.clone(), one.reason.clone())).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Candidate { kind, value, from, .. } = &self.candidate;
+        let value: String = value.chars().take(64).collect();
+        write!(f, "{kind} {value:?} from {from} {}", self.because)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(kind: IdentifierKind, value: &str, source: Source) -> Candidate {
+        Candidate { kind, value: value.to_owned(), source, from: format!("{source:?}") }
+    }
+
+    #[test]
+    fn what_is_refused_is_listed_with_its_rule() {
+        let survey = Survey::of(
+            vec![
+                candidate(IdentifierKind::SerialNumber, "Default string", Source::Smbios),
+                candidate(IdentifierKind::MacAddress, "00:16:3e:00:00:01", Source::Network),
+            ],
+            Vec::new(),
+            Vec::new(),
+        );
+        assert_eq!(
+            survey.refused[0].to_string(),
+            "serial_number \"Default string\" from Smbios is a placeholder that the maker never replaced"
+        );
+        assert_eq!(survey.identity().unwrap().observed().len(), 1);
+    }
+
+    #[test]
+    fn the_stronger_source_wins_and_the_other_is_shown() {
+        let survey = Survey::of(
+            vec![
+                candidate(IdentifierKind::SerialNumber, "AAA111", Source::Smbios),
+                candidate(IdentifierKind::SerialNumber, "aaa111", Source::Vpd),
+                candidate(IdentifierKind::SerialNumber, "BBB222", Source::DeviceTree),
+                candidate(IdentifierKind::Model, "One", Source::Smbios),
+                candidate(IdentifierKind::Model, "Two", Source::Smbios),
+            ],
+            Vec::new(),
+            Vec::new(),
+        );
+        assert_eq!(survey.accepted.len(), 3);
+        assert_eq!(survey.refused.len(), 1);
+        assert_eq!(survey.refused[0].because, RefusedBecause::Contradicted);
+    }
+
+    #[test]
+    fn a_server_with_very_many_interfaces_still_has_an_identity() {
+        let mut candidates: Vec<_> = (0..200)
+            .map(|n| {
+                candidate(IdentifierKind::MacAddress, &format!("00:16:3e:00:00:{n:02x}"), Source::Network)
+            })
+            .collect();
+        candidates.insert(0, candidate(IdentifierKind::SerialNumber, "AAA111", Source::Smbios));
+        let survey = Survey::of(candidates, Vec::new(), Vec::new());
+        let identity = survey.identity().unwrap();
+        assert_eq!(identity.observed().len(), MAX_IDENTIFIERS);
+        assert_eq!(identity.of_kind(IdentifierKind::SerialNumber).count(), 1);
+        assert_eq!(survey.refused.len(), 201 - MAX_IDENTIFIERS);
+    }
+
+    #[test]
+    fn nothing_is_no_identity_and_says_so() {
+        let survey = Survey::default();
+        assert_eq!(survey.identity(), Err(IdentityError::NothingIdentifying));
+        assert_eq!(SurveyFile::from(&survey).identity, []);
+    }
+}

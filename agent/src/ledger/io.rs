@@ -1,0 +1,199 @@
+//! Reads and writes `ledger.json`, and beside it the floor that outlives a damaged one.
+//!
+//! Only the privileged side writes. The floor is written *before* the ledger: after a power cut
+//! between the two, the floor is the higher one, and the stricter counts.
+
+use super::{Floor, Ledger, LedgerUnreadable, MAX_LEDGER_BYTES, floor::MAX_FLOOR_BYTES};
+use crate::{
+    boot::Layout,
+    files::{self, FilesError},
+    handover::{self, HandoverError},
+};
+use std::path::PathBuf;
+use unbox_common::timestamp::Timestamp;
+
+/// A ledger that could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// It could not be read.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// It could not be written.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+    /// It was read, and is none.
+    #[error("{} cannot be used", path.display())]
+    Unreadable {
+        /// Where it lies.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: LedgerUnreadable,
+    },
+}
+
+/// A ledger as the privileged side found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// The ledger to go on from.
+    pub ledger: Ledger,
+    /// Where the damaged one was moved to, if it was damaged.
+    pub damaged: Option<PathBuf>,
+}
+
+/// Reads the ledger, for whoever only looks. One that is not there is a new device's.
+///
+/// # Errors
+/// [`LedgerError`]; a damaged ledger is one, and is left where it is.
+pub fn read(layout: &Layout) -> Result<Ledger, LedgerError> {
+    let path = layout.ledger();
+    let Some(bytes) = files::read(&path, MAX_LEDGER_BYTES)? else {
+        return Ok(Ledger::new().above(floor(layout)?));
+    };
+    match Ledger::parse(&bytes) {
+        Ok(ledger) => Ok(ledger.above(floor(layout)?)),
+        Err(source) => Err(LedgerError::Unreadable { path, source }),
+    }
+}
+
+/// Reads the ledger, for the privileged side: a damaged one is moved aside, and a new one is
+/// begun above the floor that was kept.
+///
+/// # Errors
+/// [`LedgerError`]; also for a ledger that a newer agent wrote, which is left alone.
+pub fn open(layout: &Layout) -> Result<Opened, LedgerError> {
+    match read(layout) {
+        Ok(ledger) => Ok(Opened { ledger, damaged: None }),
+        Err(LedgerError::Unreadable { path, source: LedgerUnreadable::Damaged(_) }) => {
+            let aside = path.with_extension("json.damaged");
+            let bytes = files::read(&path, MAX_LEDGER_BYTES)?.unwrap_or_default();
+            files::replace(&aside, &bytes, files::PRIVATE_FILE)?;
+            let ledger = Ledger::after_damage(floor(layout)?);
+            write(layout, &ledger)?;
+            Ok(Opened { ledger, damaged: Some(aside) })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes the ledger, and its floor first.
+///
+/// # Errors
+/// [`LedgerError`]; the old ledger is then still there.
+pub fn write(layout: &Layout, ledger: &Ledger) -> Result<(), LedgerError> {
+    files::make_directory(&layout.state(), files::PUBLIC_DIRECTORY)?;
+    if let Some(floor) = &ledger.floor {
+        handover::write(&layout.floor(), floor)?;
+    }
+    handover::write(&layout.ledger(), ledger)?;
+    Ok(())
+}
+
+/// The latest time that something verified told; a damaged ledger still has its floor's.
+///
+/// # Errors
+/// [`LedgerError`] if the files cannot be read at all.
+pub fn verified_time(layout: &Layout) -> Result<Option<Timestamp>, LedgerError> {
+    match read(layout) {
+        Ok(ledger) => Ok(ledger.verified_time),
+        Err(LedgerError::Unreadable { .. }) => Ok(floor(layout)?.map(|floor| floor.verified_time)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The floor that was kept beside the ledger. A damaged one holds nothing.
+fn floor(layout: &Layout) -> Result<Option<Floor>, FilesError> {
+    let bytes = files::read(&layout.floor(), MAX_FLOOR_BYTES)?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+impl Ledger {
+    /// This ledger, not below a floor that was written before it.
+    fn above(mut self, kept: Option<Floor>) -> Self {
+        self.floor = match (self.floor, kept) {
+            (Some(own), Some(kept)) if own.device == kept.device => {
+                let raised = Floor::raised(Some(own), kept.device, kept.generation, kept.verified_time);
+                Some(kept.payload_version.map_or(raised, |version| raised.with_payload(version)))
+            }
+            (own, kept) => kept.or(own),
+        };
+        let told = self.floor.map(|floor| floor.verified_time);
+        self.verified_time = self.verified_time.max(told);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Cause, Phase};
+    use unbox_common::ids::{DeviceId, Generation};
+
+    const MANAGED: &str = include_str!("../../tests/fixtures/ledger/v1-managed.json");
+
+    fn device() -> (tempfile::TempDir, Layout, Ledger) {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        let ledger = Ledger::parse(MANAGED.as_bytes()).unwrap();
+        write(&layout, &ledger).unwrap();
+        (root, layout, ledger)
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let (_root, layout, ledger) = device();
+        assert_eq!(read(&layout).unwrap(), ledger);
+        assert_eq!(open(&layout).unwrap().damaged, None);
+    }
+
+    #[test]
+    fn a_damaged_ledger_is_moved_aside_and_its_floor_kept() {
+        let (_root, layout, ledger) = device();
+        for damage in [&MANAGED.as_bytes()[..200], b"", &[0; 300]] {
+            files::replace(&layout.ledger(), damage, 0o640).unwrap();
+            assert!(matches!(read(&layout), Err(LedgerError::Unreadable { .. })));
+            assert_eq!(verified_time(&layout).unwrap(), ledger.verified_time);
+            let opened = open(&layout).unwrap();
+            let cause = Cause::LedgerDamaged;
+            assert_eq!(opened.ledger.phase, Phase::Unenrolled { cause });
+            assert_eq!(opened.ledger.floor, ledger.floor);
+            let aside = files::read(&opened.damaged.unwrap(), 1 << 20).unwrap().unwrap();
+            assert_eq!(aside, damage);
+            // No loop: the next start finds a whole ledger.
+            assert_eq!(open(&layout).unwrap().damaged, None);
+        }
+    }
+
+    #[test]
+    fn a_newer_agents_ledger_is_left_alone() {
+        let (_root, layout, _) = device();
+        let newer = br#"{"version": 9}"#;
+        files::replace(&layout.ledger(), newer, 0o640).unwrap();
+        assert!(open(&layout).is_err());
+        assert_eq!(files::read(&layout.ledger(), 99).unwrap().unwrap(), newer);
+    }
+
+    #[test]
+    fn the_stricter_of_ledger_and_floor_counts() {
+        let (_root, layout, ledger) = device();
+        let floor = ledger.floor.unwrap();
+        let higher = Floor { generation: Generation(floor.generation.0 + 1), ..floor };
+        handover::write(&layout.floor(), &higher).unwrap();
+        assert_eq!(read(&layout).unwrap().floor, Some(higher));
+        let lower =
+            Floor { generation: Generation(0), payload_version: None, verified_time: Timestamp(0), ..floor };
+        handover::write(&layout.floor(), &lower).unwrap();
+        assert_eq!(read(&layout).unwrap().floor, Some(floor));
+        let other = Floor { device: DeviceId::new(9).unwrap(), ..floor };
+        handover::write(&layout.floor(), &other).unwrap();
+        assert_eq!(read(&layout).unwrap().floor, Some(other));
+    }
+
+    #[test]
+    fn a_new_device_has_a_new_ledger() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        assert_eq!(read(&layout).unwrap(), Ledger::new());
+        assert_eq!(verified_time(&layout).unwrap(), None);
+    }
+}

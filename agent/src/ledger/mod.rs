@@ -1,0 +1,284 @@
+//! What the privileged side remembers: how far this device has come, across power cuts.
+//!
+//! `ledger.json` is versioned and written whole or not at all, by the privileged side only;
+//! the network side reads it. Everything here is pure; `io.rs` reads and writes the files.
+//!
+//! ```text
+//!              Accepted             Committed
+//! unenrolled ------------> installing ------> managed
+//!     ^                    |  ^   ^              |
+//!     |          RolledBack|  |   +--------------+ Accepted (newer payload, or enrolled again)
+//!     |                    v  | Accepted
+//!     |                rolled_back
+//!     |
+//!     +--- ResetDone --- resetting <--- ResetBegun (from every phase)
+//! ```
+//!
+//! The *floor* is what anti-rollback needs. It survives every transition, and a second file
+//! keeps it should the ledger be damaged.
+
+mod floor;
+pub mod io;
+mod transition;
+
+pub use floor::Floor;
+pub use transition::{Event, IllegalTransition};
+
+use serde::{Deserialize, Serialize};
+use unbox_common::{
+    ids::{DeviceId, Generation},
+    protocol::latest::{Installed, Owner},
+    timestamp::Timestamp,
+};
+
+/// The largest ledger that is read, in bytes.
+pub const MAX_LEDGER_BYTES: u64 = 64 * 1024;
+
+/// The version of the form that this agent writes.
+const VERSION: u32 = 1;
+
+/// How far this device has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    version: u32,
+    /// The durable phase.
+    pub phase: Phase,
+    /// What this device must never fall below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<Floor>,
+    /// The latest time that something verified told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_time: Option<Timestamp>,
+}
+
+/// The durable phases. What happens inside one is simply started again after a power cut.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum Phase {
+    /// Nobody's device yet, or not any more.
+    Unenrolled {
+        /// How it came to that.
+        cause: Cause,
+    },
+    /// An installation has begun and is not over.
+    Installing {
+        /// The enrollment that it belongs to.
+        enrollment: Enrollment,
+        /// The payload's version.
+        version: u64,
+        /// What is in force until it is over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        installed: Option<Installed>,
+    },
+    /// The payload is installed and was healthy.
+    Managed {
+        /// The enrollment.
+        enrollment: Enrollment,
+        /// What is installed.
+        installed: Installed,
+    },
+    /// The last installation was undone; the device is exactly as it was before it.
+    RolledBack {
+        /// The enrollment.
+        enrollment: Enrollment,
+        /// What is in force.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        installed: Option<Installed>,
+        /// What failed.
+        failed: Failed,
+    },
+    /// A reset has begun: what is installed is being taken away.
+    Resetting,
+}
+
+/// Why a device is not enrolled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// It never was.
+    New,
+    /// It was reset.
+    Reset,
+    /// Its ledger was damaged; it enrolls again, above the floor that it kept.
+    LedgerDamaged,
+}
+
+/// Which enrollment this device is in, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enrollment {
+    /// The device's id.
+    pub device: DeviceId,
+    /// Which enrollment.
+    pub generation: Generation,
+    /// Whose device it is.
+    pub owner: Owner,
+}
+
+/// An installation that did not come through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// The payload's version.
+    pub version: u64,
+    /// Short name of the reason.
+    pub kind: String,
+    /// The reason, for people.
+    pub detail: String,
+}
+
+impl Ledger {
+    /// The ledger of a device that has none yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self::unenrolled(Cause::New, None)
+    }
+
+    /// The ledger after a damaged one: above the floor that was kept, if any was.
+    #[must_use]
+    pub const fn after_damage(floor: Option<Floor>) -> Self {
+        Self::unenrolled(Cause::LedgerDamaged, floor)
+    }
+
+    const fn unenrolled(cause: Cause, floor: Option<Floor>) -> Self {
+        let verified_time = match &floor {
+            Some(floor) => Some(floor.verified_time),
+            None => None,
+        };
+        Self { version: VERSION, phase: Phase::Unenrolled { cause }, floor, verified_time }
+    }
+
+    /// The enrollment, if there is one.
+    #[must_use]
+    pub const fn enrollment(&self) -> Option<&Enrollment> {
+        match &self.phase {
+            Phase::Unenrolled { .. } | Phase::Resetting => None,
+            Phase::Installing { enrollment, .. }
+            | Phase::Managed { enrollment, .. }
+            | Phase::RolledBack { enrollment, .. } => Some(enrollment),
+        }
+    }
+
+    /// What is in force.
+    #[must_use]
+    pub const fn installed(&self) -> Option<&Installed> {
+        match &self.phase {
+            Phase::Unenrolled { .. } | Phase::Resetting => None,
+            Phase::Managed { installed, .. } => Some(installed),
+            Phase::Installing { installed, .. } | Phase::RolledBack { installed, .. } => installed.as_ref(),
+        }
+    }
+
+    /// The payload version that failed, if the last installation did.
+    #[must_use]
+    pub const fn failed(&self) -> Option<&Failed> {
+        match &self.phase {
+            Phase::RolledBack { failed, .. } => Some(failed),
+            _ => None,
+        }
+    }
+
+    /// Whether this very payload has been dealt with: it is in force, or it failed here.
+    #[must_use]
+    pub fn has_settled(&self, generation: Generation, version: u64) -> bool {
+        self.enrollment().is_some_and(|own| own.generation == generation)
+            && match &self.phase {
+                Phase::Managed { installed, .. } => installed.version == version,
+                Phase::RolledBack { failed, .. } => failed.version == version,
+                _ => false,
+            }
+    }
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Why the bytes of a ledger are none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerUnreadable {
+    /// Half-written, overwritten, or somebody else's.
+    #[error("the ledger is damaged: {0}")]
+    Damaged(String),
+    /// Written by a newer agent.
+    #[error("the ledger has version {0}, this agent reads up to version {VERSION}")]
+    Newer(u32),
+}
+
+impl Ledger {
+    /// Reads a ledger of any version up to this one.
+    ///
+    /// # Errors
+    /// [`LedgerUnreadable`]; a newer one is not damaged, and is left alone.
+    pub fn parse(bytes: &[u8]) -> Result<Self, LedgerUnreadable> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let damaged = |error: serde_json::Error| {
+            // Where, not what: the content may be anything.
+            LedgerUnreadable::Damaged(format!("line {}, column {}", error.line(), error.column()))
+        };
+        let Versioned { version } = serde_json::from_slice(bytes).map_err(damaged)?;
+        if version > VERSION {
+            return Err(LedgerUnreadable::Newer(version));
+        }
+        serde_json::from_slice(bytes).map_err(damaged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every phase as version 1 wrote it.
+    const GOLDEN: &[(&str, &str)] = &[
+        ("unenrolled", include_str!("../../tests/fixtures/ledger/v1-unenrolled.json")),
+        ("installing", include_str!("../../tests/fixtures/ledger/v1-installing.json")),
+        ("managed", include_str!("../../tests/fixtures/ledger/v1-managed.json")),
+        ("rolled_back", include_str!("../../tests/fixtures/ledger/v1-rolled-back.json")),
+        ("resetting", include_str!("../../tests/fixtures/ledger/v1-resetting.json")),
+    ];
+
+    #[test]
+    fn an_old_ledger_parses_for_ever() {
+        for (name, json) in GOLDEN {
+            let ledger = Ledger::parse(json.as_bytes()).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(ledger.phase.name(), *name);
+            let again = serde_json::to_string_pretty(&ledger).unwrap();
+            assert_eq!(&format!("{again}\n"), json, "{name}: what is written changed");
+        }
+    }
+
+    #[test]
+    fn a_half_written_ledger_is_damaged_at_every_length() {
+        for (name, json) in GOLDEN {
+            let json = json.trim_end();
+            for end in 0..json.len() {
+                let cut = Ledger::parse(&json.as_bytes()[..end]);
+                assert!(matches!(cut, Err(LedgerUnreadable::Damaged(_))), "{name} cut at {end}: {cut:?}");
+            }
+        }
+        let zeros = Ledger::parse(&[0; 512]);
+        assert!(matches!(zeros, Err(LedgerUnreadable::Damaged(_))), "{zeros:?}");
+    }
+
+    #[test]
+    fn a_newer_ledger_is_not_called_damaged() {
+        let newer = Ledger::parse(br#"{"version": 2, "phase": "elsewhere"}"#);
+        assert_eq!(newer, Err(LedgerUnreadable::Newer(2)));
+    }
+
+    #[test]
+    fn only_the_same_payload_of_the_same_enrollment_has_been_settled() {
+        let managed = Ledger::parse(GOLDEN[2].1.as_bytes()).unwrap();
+        let installed = managed.installed().unwrap().version;
+        assert!(managed.has_settled(Generation(1), installed));
+        assert!(!managed.has_settled(Generation(1), installed + 1));
+        assert!(!managed.has_settled(Generation(2), installed));
+        let rolled_back = Ledger::parse(GOLDEN[3].1.as_bytes()).unwrap();
+        let failed = rolled_back.failed().unwrap().version;
+        assert!(rolled_back.has_settled(Generation(1), failed));
+        assert!(!rolled_back.has_settled(Generation(1), rolled_back.installed().unwrap().version));
+    }
+}

@@ -1,0 +1,216 @@
+//! Which phase follows which: every change of the ledger is one event, and an event that does
+//! not fit is an error, never a guess.
+
+use super::{Cause, Enrollment, Failed, Floor, Ledger, Phase};
+use unbox_common::{protocol::latest::Installed, timestamp::Timestamp};
+
+/// What happens to a device's ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A payload was verified and judged: its installation begins.
+    Accepted {
+        /// The enrollment that it belongs to.
+        enrollment: Enrollment,
+        /// Its version.
+        version: u64,
+        /// When it was signed: a time that has certainly passed.
+        issued_at: Timestamp,
+    },
+    /// The installation is healthy and final.
+    Committed {
+        /// What is in force now.
+        installed: Installed,
+    },
+    /// The installation was undone.
+    RolledBack {
+        /// Short name of the reason.
+        kind: String,
+        /// The reason, for people.
+        detail: String,
+    },
+    /// Everything that was installed is about to be taken away.
+    ResetBegun,
+    /// Everything that was installed is gone.
+    ResetDone,
+}
+
+/// An event that cannot happen in this phase.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a ledger in phase {from} cannot take {attempted}")]
+pub struct IllegalTransition {
+    /// The phase.
+    pub from: &'static str,
+    /// The event.
+    pub attempted: &'static str,
+}
+
+impl Ledger {
+    /// The ledger after `event`.
+    ///
+    /// # Errors
+    /// [`IllegalTransition`] if the event does not fit the phase.
+    pub fn handle(self, event: Event) -> Result<Self, IllegalTransition> {
+        let illegal = IllegalTransition { from: self.phase.name(), attempted: event.name() };
+        let before = self.installed().cloned();
+        let (phase, floor) = match (self.phase, event) {
+            (
+                Phase::Unenrolled { .. }
+                | Phase::Installing { .. }
+                | Phase::Managed { .. }
+                | Phase::RolledBack { .. },
+                Event::Accepted { enrollment, version, issued_at },
+            ) => {
+                let floor = Floor::raised(self.floor, enrollment.device, enrollment.generation, issued_at);
+                let phase = Phase::Installing { enrollment, version, installed: before };
+                (phase, Some(floor))
+            }
+            (Phase::Installing { enrollment, .. }, Event::Committed { installed }) => {
+                let floor = self.floor.map(|floor| floor.with_payload(installed.version));
+                let phase = Phase::Managed { enrollment, installed };
+                (phase, floor)
+            }
+            (Phase::Installing { enrollment, version, installed }, Event::RolledBack { kind, detail }) => {
+                let failed = Failed { version, kind, detail };
+                let phase = Phase::RolledBack { enrollment, installed, failed };
+                (phase, self.floor)
+            }
+            (_, Event::ResetBegun) => (Phase::Resetting, self.floor),
+            (Phase::Resetting, Event::ResetDone) => {
+                let cause = Cause::Reset;
+                (Phase::Unenrolled { cause }, self.floor)
+            }
+            _ => return Err(illegal),
+        };
+        Ok(Self {
+            version: super::VERSION,
+            phase,
+            floor,
+            verified_time: floor.map(|floor| floor.verified_time).max(self.verified_time),
+        })
+    }
+}
+
+impl Event {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Accepted { .. } => "accepted",
+            Self::Committed { .. } => "committed",
+            Self::RolledBack { .. } => "rolled_back",
+            Self::ResetBegun => "reset_begun",
+            Self::ResetDone => "reset_done",
+        }
+    }
+}
+
+impl Phase {
+    /// The name of the phase, as it is stored and shown.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Unenrolled { .. } => "unenrolled",
+            Self::Installing { .. } => "installing",
+            Self::Managed { .. } => "managed",
+            Self::RolledBack { .. } => "rolled_back",
+            Self::Resetting => "resetting",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unbox_common::{
+        ids::{ConfigurationId, DeviceId, Generation},
+        protocol::latest::Owner,
+    };
+
+    fn accepted(generation: u64, version: u64) -> Event {
+        Event::Accepted {
+            enrollment: Enrollment {
+                device: DeviceId::new(7).unwrap(),
+                generation: Generation(generation),
+                owner: Owner {
+                    company: "Acme AG".to_owned(),
+                    contact_email: String::new(),
+                    contact_phone: String::new(),
+                    message: None,
+                },
+            },
+            version,
+            issued_at: Timestamp(1000 + version),
+        }
+    }
+
+    fn installed(version: u64) -> Installed {
+        Installed { configuration: ConfigurationId::new(1).unwrap(), version, dpc: None }
+    }
+
+    fn committed(version: u64) -> Event {
+        Event::Committed { installed: installed(version) }
+    }
+
+    fn rolled_back() -> Event {
+        Event::RolledBack { kind: "unhealthy".to_owned(), detail: "it did not start".to_owned() }
+    }
+
+    fn after(events: impl IntoIterator<Item = Event>) -> Result<Ledger, IllegalTransition> {
+        events.into_iter().try_fold(Ledger::new(), Ledger::handle)
+    }
+
+    #[test]
+    fn every_pair_of_phase_and_event_is_decided() {
+        let phases = [
+            after([]),
+            after([accepted(1, 50)]),
+            after([accepted(1, 50), committed(50)]),
+            after([accepted(1, 50), rolled_back()]),
+            after([Event::ResetBegun]),
+        ]
+        .map(Result::unwrap);
+        let events = [accepted(1, 60), committed(60), rolled_back(), Event::ResetBegun, Event::ResetDone];
+        // The same table as the diagram at the top of this folder.
+        let expected = [
+            ["installing", "-", "-", "resetting", "-"],
+            ["installing", "managed", "rolled_back", "resetting", "-"],
+            ["installing", "-", "-", "resetting", "-"],
+            ["installing", "-", "-", "resetting", "-"],
+            ["-", "-", "-", "resetting", "unenrolled"],
+        ];
+        for (ledger, row) in phases.iter().zip(expected) {
+            for (event, to) in events.iter().zip(row) {
+                let found = ledger.clone().handle(event.clone());
+                let found = found.as_ref().map_or_else(
+                    |illegal| {
+                        assert_eq!((illegal.from, illegal.attempted), (ledger.phase.name(), event.name()));
+                        "-"
+                    },
+                    |ledger| ledger.phase.name(),
+                );
+                assert_eq!(found, to, "{} + {}", ledger.phase.name(), event.name());
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_in_force_stays_in_force_until_the_next_is_committed() {
+        let ledger = after([accepted(1, 50), committed(50), accepted(1, 60)]).unwrap();
+        assert_eq!(ledger.installed(), Some(&installed(50)));
+        let undone = ledger.clone().handle(rolled_back()).unwrap();
+        assert_eq!(undone.installed(), Some(&installed(50)));
+        assert_eq!(undone.failed().map(|failed| failed.version), Some(60));
+        assert_eq!(undone.floor.unwrap().payload_version, Some(50));
+        let done = ledger.handle(committed(60)).unwrap();
+        assert_eq!(done.installed(), Some(&installed(60)));
+        assert_eq!(done.floor.unwrap().payload_version, Some(60));
+    }
+
+    #[test]
+    fn a_reset_forgets_everything_but_the_floor() {
+        let ledger = after([accepted(3, 50), committed(50), Event::ResetBegun, Event::ResetDone]).unwrap();
+        assert_eq!(ledger.enrollment(), None);
+        assert_eq!(ledger.installed(), None);
+        let floor = ledger.floor.unwrap();
+        assert_eq!((floor.generation, floor.payload_version), (Generation(3), Some(50)));
+        assert_eq!(ledger.verified_time, Some(Timestamp(1050)));
+    }
+}
