@@ -1,0 +1,230 @@
+//! A virtual machine out of its box: switched on and off, talked to, unplugged, cut off and reset.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::disk::Disk;
+use super::image::cache_directory;
+use super::machine::{Machine, Wiring};
+use super::qmp;
+use super::shell::{Line, Output, Shell};
+use crate::host::{self, Deadline, tail};
+use crate::process::Running;
+
+/// How long a command may take unless the test says otherwise: far longer than any does.
+const COMMAND_LIMIT: Duration = Duration::from_secs(90);
+
+/// How much of the console an error quotes.
+const QUOTED_BYTES: usize = 2500;
+
+/// A machine that has been started at least once.
+#[derive(Debug)]
+pub struct Vm {
+    machine: Machine,
+    disk: Disk,
+    /// Logs and disk, kept until the next run of the same test.
+    directory: PathBuf,
+    /// Holds the directory against another machine of the same name.
+    _lock: File,
+    /// Sockets, whose paths have to be short.
+    sockets: TempDir,
+    power: Option<Power>,
+    boots: u32,
+}
+
+/// One boot: from power on to power off.
+#[derive(Debug)]
+struct Power {
+    qemu: Running,
+    shell: Shell,
+}
+
+impl Vm {
+    pub(super) fn new(machine: Machine) -> Result<Self> {
+        let directory = run_directory(&machine.name);
+        fs::create_dir_all(&directory)?;
+        let lock = host::try_lock(&directory.with_extension("lock"))?.with_context(|| {
+            format!("there is another machine `{}` in this test: use .named()", machine.name)
+        })?;
+        host::remove(&directory)?;
+        fs::create_dir_all(&directory)?;
+        let disk = Disk::new(&machine.image, &machine.files, &directory)
+            .context("cannot make the machine's disk")?;
+        let sockets = tempfile::Builder::new().prefix("unbox-vm-").tempdir()?;
+        let mut vm = Self { machine, disk, directory, _lock: lock, sockets, power: None, boots: 0 };
+        vm.start_again()?;
+        Ok(vm)
+    }
+
+    /// Switches the machine on again, with what is on its disk.
+    pub fn start_again(&mut self) -> Result<()> {
+        if self.power.is_some() {
+            bail!("the machine is on already");
+        }
+        self.boots += 1;
+        let socket = |kind: &str| self.sockets.path().join(format!("{kind}-{}", self.boots));
+        let (shell, qmp) = (socket("shell"), socket("qmp"));
+        let line = Line::listen(&shell)?;
+        let wiring =
+            Wiring { disk: self.disk.path(), console: &self.log("console"), shell: &shell, qmp: &qmp };
+        let mut qemu = host::spawn_tied(&self.machine.command_line(&wiring), &self.log("qemu"))?;
+        match line.connected() {
+            Ok(shell) => self.power = Some(Power { qemu, shell }),
+            Err(error) => {
+                qemu.kill();
+                return Err(error.context(qemu.output()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the guest's shell answers; services may still be starting.
+    pub fn wait_ready(&mut self, limit: Duration) -> Result<()> {
+        let ready = self.power()?.shell.wait_ready(limit);
+        ready.map_err(|error| self.explain(error))
+    }
+
+    /// Runs a command in the guest, as root in a subshell of bash.
+    pub fn shell(&mut self, command: &str) -> Result<Output> {
+        self.shell_within(command, COMMAND_LIMIT)
+    }
+
+    /// Runs a command in the guest that may take this long.
+    pub fn shell_within(&mut self, command: &str, limit: Duration) -> Result<Output> {
+        let output = self.power()?.shell.run(command, limit);
+        output.map_err(|error| self.explain(error))
+    }
+
+    /// Runs a command in the guest that has to succeed, and returns what it printed.
+    pub fn succeed(&mut self, command: &str) -> Result<String> {
+        let output = self.shell(command)?;
+        if output.success() {
+            return Ok(output.text);
+        }
+        Err(self.explain(anyhow!("`{command}` exited with {}:\n{}", output.status, output.text)))
+    }
+
+    /// Runs a command again and again until it succeeds, and returns what it printed then.
+    pub fn wait_until(&mut self, command: &str, limit: Duration) -> Result<String> {
+        let deadline = Deadline::after(limit);
+        loop {
+            let output = self.shell(command)?;
+            if output.success() {
+                return Ok(output.text);
+            }
+            if !deadline.rest() {
+                let last = format!(
+                    "`{command}` did not succeed within {limit:?}; at last it said:\n{}",
+                    output.text
+                );
+                return Err(self.explain(anyhow!(last)));
+            }
+        }
+    }
+
+    /// Waits until the console has shown a text in this boot.
+    pub fn wait_console(&mut self, text: &str, limit: Duration) -> Result<()> {
+        let deadline = Deadline::after(limit);
+        while !self.console()?.contains(text) {
+            if !deadline.rest() {
+                return Err(self.explain(anyhow!("the console did not say {text:?} within {limit:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the console has shown since the machine was last switched on.
+    pub fn console(&self) -> Result<String> {
+        let path = self.log("console");
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(String::from_utf8_lossy(&bytes).replace('\r', ""))
+    }
+
+    /// Cuts the power, this instant. What was not yet on the disk is lost.
+    pub fn cut_power(&mut self) {
+        if let Some(mut power) = self.power.take() {
+            power.qemu.kill();
+        }
+    }
+
+    /// Waits until the guest has switched the machine off, or restarted it, by itself.
+    pub fn wait_off(&mut self, limit: Duration) -> Result<()> {
+        let deadline = Deadline::after(limit);
+        while self.power()?.qemu.is_running() {
+            if !deadline.rest() {
+                return Err(self.explain(anyhow!("the machine is still on after {limit:?}")));
+            }
+        }
+        self.power = None;
+        Ok(())
+    }
+
+    /// Cuts the power and gives the machine the disk that it left the factory with; it stays off.
+    pub fn factory_reset(&mut self) -> Result<()> {
+        self.cut_power();
+        self.disk.reset()
+    }
+
+    /// Changes the clock that the firmware shows from the next boot on.
+    pub fn set_rtc(&mut self, time: &str) {
+        self.machine = self.machine.clone().rtc(time);
+    }
+
+    /// Pulls the network cable, or plugs it in.
+    pub fn link(&mut self, up: bool) -> Result<()> {
+        self.qmp("set_link", &json!({ "name": "nic", "up": up })).map(drop)
+    }
+
+    /// Presses the power button, and leaves the rest to the guest.
+    pub fn press_power_button(&mut self) -> Result<()> {
+        self.qmp("system_powerdown", &json!({})).map(drop)
+    }
+
+    /// Gives QEMU a command of its control protocol.
+    pub fn qmp(&mut self, command: &str, arguments: &serde_json::Value) -> Result<serde_json::Value> {
+        self.power()?;
+        qmp::execute(&self.sockets.path().join(format!("qmp-{}", self.boots)), command, arguments)
+    }
+
+    fn power(&mut self) -> Result<&mut Power> {
+        self.power.as_mut().context("the machine is off")
+    }
+
+    fn log(&self, kind: &str) -> PathBuf {
+        self.directory.join(format!("{kind}-{}.log", self.boots))
+    }
+
+    /// Adds what the console showed last to an error.
+    fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        let console = self.console().unwrap_or_default();
+        error.context(format!(
+            "machine `{}`, boot {}, logs in {}; its console said at last:\n{}\n",
+            self.machine.name,
+            self.boots,
+            self.directory.display(),
+            tail(console.as_bytes(), QUOTED_BYTES)
+        ))
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        self.cut_power();
+        // A failed test leaves its disk for whoever looks into it; the next run clears it away.
+        if !thread::panicking() {
+            let _ = self.disk.discard();
+        }
+    }
+}
+
+/// Where the machine of this name in the current test keeps its logs and disk.
+fn run_directory(name: &str) -> PathBuf {
+    let test = thread::current().name().unwrap_or("main").replace("::", "-");
+    cache_directory().join("run").join(test).join(Path::new(name))
+}

@@ -1,0 +1,3 @@
+//! Scenarios on whole virtual machines: act, cut the power, observe. One file each.
+
+mod smoke;
