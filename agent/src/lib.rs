@@ -13,10 +13,15 @@
 pub mod boot;
 pub mod clock;
 pub mod entropy;
+pub mod failure;
 pub mod files;
 pub mod handover;
+pub mod handshake;
 pub mod identity;
 pub mod install;
 pub mod ledger;
 pub mod programs;
 pub mod retry;
+
+#[cfg(test)]
+mod test_server;

@@ -17,6 +17,8 @@ mod trust;
 pub use io::BootError;
 pub use layout::Layout;
 pub use settings::{Fragment, Inputs, InvalidSettings, Origin, Server, Settings};
+
+pub(crate) use settings::parse_token;
 pub use trust::Trust;
 
 #[cfg(test)]

@@ -32,6 +32,30 @@ pub enum LedgerError {
     },
 }
 
+impl LedgerError {
+    /// The short name that reports and the console carry.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreadable { source: LedgerUnreadable::Damaged(_), .. } => "ledger_damaged",
+            Self::Unreadable { source: LedgerUnreadable::Newer(_), .. } => "ledger_newer",
+            Self::Files(_) | Self::Handover(_) => "storage_failed",
+        }
+    }
+
+    /// Whether a newer agent wrote it: this one must leave it alone.
+    #[must_use]
+    pub const fn is_newer(&self) -> bool {
+        matches!(self, Self::Unreadable { source: LedgerUnreadable::Newer(_), .. })
+    }
+
+    /// Whether it is damaged: the privileged side begins a new one.
+    #[must_use]
+    pub const fn is_damaged(&self) -> bool {
+        matches!(self, Self::Unreadable { source: LedgerUnreadable::Damaged(_), .. })
+    }
+}
+
 /// A ledger as the privileged side found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {

@@ -1,0 +1,413 @@
+//! Why something did not work, and whose fault that is: the one error type of the way from
+//! power-on to managed.
+//!
+//! Each failure answers [`Failure::kind`], from a closed set of short names, and
+//! [`Failure::disposition`]; the retry policy and the exit code read nothing else.
+
+use crate::{
+    boot::BootError,
+    entropy::NoEntropy,
+    files::FilesError,
+    handover::HandoverError,
+    handshake::KeyError,
+    identity::io::SurveyError,
+    install::InstallError,
+    ledger::{IllegalTransition, io::LedgerError},
+};
+use std::{io, time::Duration};
+use unbox_common::{
+    digest::Sha256,
+    payload::PayloadRejected,
+    protocol::problem::Problem,
+    refusal::{Disposition, RefusalKind},
+    trust::VerifyError,
+};
+
+/// Something that did not work, by whose fault it is.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The way to the server does not work.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The server answered, but not as the protocol says.
+    #[error(transparent)]
+    Misbehaved(#[from] Misbehaviour),
+    /// The server said no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// What is to be installed cannot be believed, or is not for this device now.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// Something on this device is missing, full or broken.
+    #[error(transparent)]
+    Device(#[from] DeviceFault),
+}
+
+/// The way to the server does not work.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// No connection: no network, no such name, nobody there.
+    #[error("the server could not be reached")]
+    Unreachable(#[source] reqwest::Error),
+    /// Too slow, or silent.
+    #[error("the server did not answer in time")]
+    TimedOut(#[source] reqwest::Error),
+    /// The connection ended in the middle.
+    #[error("the connection to the server was cut")]
+    Cut(#[source] reqwest::Error),
+    /// Its certificate does not lead to an anchor of this image, or names another server.
+    #[error("the server's certificate is not one that this device trusts")]
+    Untrusted(#[source] rustls::Error),
+    /// Its certificate is outside its time: one of the two clocks is wrong.
+    #[error("the server's certificate is not valid at this device's time")]
+    OutsideItsTime(#[source] rustls::Error),
+    /// It does not speak TLS 1.3, or not properly.
+    #[error("no TLS 1.3 connection with the server was possible")]
+    Tls(#[source] rustls::Error),
+}
+
+/// The server answered, but not as the protocol says.
+#[derive(Debug, thiserror::Error)]
+pub enum Misbehaviour {
+    /// It sent the device elsewhere.
+    #[error("the server redirects to another place (status {0}), which this device does not follow")]
+    Redirected(u16),
+    /// A status that the protocol does not know here.
+    #[error("the server answered with status {status}")]
+    UnexpectedStatus {
+        /// The status.
+        status: u16,
+        /// Its `Retry-After`.
+        retry_after: Option<Duration>,
+    },
+    /// Another kind of content than the protocol has.
+    #[error("the server's answer is not {expected}")]
+    WrongContentType {
+        /// The media type that belongs there.
+        expected: &'static str,
+    },
+    /// More bytes than the answer may have.
+    #[error("the server's answer is larger than {limit} bytes")]
+    TooLarge {
+        /// The cap, in bytes.
+        limit: usize,
+    },
+    /// The answer cannot be read.
+    #[error("the server's {what} cannot be read")]
+    Unreadable {
+        /// Which message.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It asks for a proof that the device did not offer.
+    #[error("the server asks for the proof {0}, which this device did not offer")]
+    ProofNotOffered(&'static str),
+    /// The certificate that it issued is not for this device's key.
+    #[error("the server issued a certificate that is not for this device's key")]
+    WrongCertificate,
+    /// It answered a request for a part with another part.
+    #[error("the server sent another part of an artifact than the one that was asked for")]
+    WrongRange,
+}
+
+/// The server's no, with everything that it said.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the server refused: {}", problem.kind)]
+pub struct Refusal {
+    /// The problem document.
+    pub problem: Problem,
+    /// Not before this.
+    pub retry_after: Option<Duration>,
+}
+
+/// What is to be installed is not what this device may install.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    /// The signatures are not those of the keys that this device trusts.
+    #[error("the payload is not signed by keys that this device trusts")]
+    Untrusted(#[source] VerifyError),
+    /// It is not for this device, or not now.
+    #[error("the payload was rejected")]
+    Judged(#[source] PayloadRejected),
+    /// Its URL is none that this device fetches from.
+    #[error("artifact {0} is to be fetched from an address that is not https")]
+    ArtifactAddress(Sha256),
+    /// Its server does not have it.
+    #[error("artifact {0} is not where it should be")]
+    ArtifactMissing(Sha256),
+    /// It is longer or shorter than the payload says.
+    #[error("artifact {digest} is not {size} bytes long")]
+    ArtifactSize {
+        /// Which.
+        digest: Sha256,
+        /// What the payload says.
+        size: u64,
+    },
+    /// Its bytes are others than the payload says.
+    #[error("artifact {expected} has another digest: {found}")]
+    ArtifactDigest {
+        /// What the payload says.
+        expected: Sha256,
+        /// What was fetched.
+        found: Sha256,
+    },
+}
+
+/// Something on this device is missing, full or broken.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceFault {
+    /// Configuration or trust.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// The identity could not be read or handed over.
+    #[error(transparent)]
+    Survey(#[from] SurveyError),
+    /// The device's key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The TLS configuration could not be built from the image's anchors.
+    #[error("the image's trust anchors cannot be used")]
+    Anchors(#[source] rustls::Error),
+    /// The HTTP client could not be built.
+    #[error("no connection could be prepared")]
+    Client(#[source] reqwest::Error),
+    /// No randomness.
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
+    /// No room for what is to be fetched.
+    #[error("the disk is full: {needed} bytes are needed, {free} are free")]
+    DiskFull {
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that are there.
+        free: u64,
+    },
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// A file could not be handed to the other side.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+    /// An artifact could not be written.
+    #[error("an artifact could not be stored")]
+    Artifact(#[source] io::Error),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The ledger does not allow what was about to happen.
+    #[error(transparent)]
+    Transition(#[from] IllegalTransition),
+    /// The installation was not even begun.
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    /// A file of the network side is damaged; it is made anew.
+    #[error("{what} is damaged")]
+    Damaged {
+        /// Which file, in words.
+        what: &'static str,
+    },
+}
+
+impl Failure {
+    /// The short name, from a closed set; for a refusal, the server's.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Transport(error) => error.kind(),
+            Self::Misbehaved(error) => error.kind(),
+            Self::Refused(refusal) => refusal.problem.kind.name(),
+            Self::Rejected(error) => error.kind(),
+            Self::Device(error) => error.kind(),
+        }
+    }
+
+    /// What the device does next.
+    #[must_use]
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Transport(_) | Self::Misbehaved(_) => Disposition::Retry,
+            Self::Refused(refusal) => refusal.problem.kind.disposition(),
+            // The server has to offer something else, and somebody has to see to that.
+            Self::Rejected(_) => Disposition::WaitForAdministrator,
+            Self::Device(error) => error.disposition(),
+        }
+    }
+
+    /// How long the server asks to wait.
+    #[must_use]
+    pub const fn hint(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(refusal) => refusal.retry_after,
+            Self::Misbehaved(Misbehaviour::UnexpectedStatus { retry_after, .. }) => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// What whoever stands in front of the device can do about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Transport(error) => error.advice(),
+            Self::Misbehaved(_) => {
+                "The server, or something between it and this device, does not work as it should. The device tries \
+                 again by itself; if this stays, tell your IT department."
+            }
+            Self::Refused(refusal) => refusal.problem.kind.advice(),
+            Self::Rejected(_) => {
+                "What the server offers cannot be installed on this device. An administrator has to look at the \
+                 configuration."
+            }
+            Self::Device(error) => error.advice(),
+        }
+    }
+}
+
+impl TransportError {
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::TimedOut(_) => "timed_out",
+            Self::Cut(_) => "connection_cut",
+            Self::Untrusted(_) => "server_untrusted",
+            Self::OutsideItsTime(_) => RefusalKind::ClockSkew.name(),
+            Self::Tls(_) => "tls_failed",
+        }
+    }
+
+    const fn advice(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) | Self::TimedOut(_) | Self::Cut(_) => {
+                "Check that this device is connected to a network that reaches the server. It tries again by itself."
+            }
+            Self::Untrusted(_) => {
+                "Another server answers in the place of the right one, or this image is for another server. Try \
+                 another network, or tell your IT department."
+            }
+            Self::OutsideItsTime(_) => RefusalKind::ClockSkew.advice(),
+            Self::Tls(_) => {
+                "Something between this device and the server changes or blocks the connection. Try another network."
+            }
+        }
+    }
+}
+
+impl Misbehaviour {
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Redirected(_) => "redirected",
+            Self::UnexpectedStatus { .. } => "unexpected_status",
+            Self::WrongContentType { .. } => "wrong_content_type",
+            Self::TooLarge { .. } => "answer_too_large",
+            Self::Unreadable { .. } => "answer_unreadable",
+            Self::ProofNotOffered(_) => "proof_not_offered",
+            Self::WrongCertificate => "wrong_certificate",
+            Self::WrongRange => "wrong_range",
+        }
+    }
+}
+
+impl Rejection {
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Untrusted(_) => "payload_untrusted",
+            Self::Judged(rejected) => rejected.kind(),
+            Self::ArtifactAddress(_) => "artifact_address",
+            Self::ArtifactMissing(_) => "artifact_missing",
+            Self::ArtifactSize { .. } => "artifact_size",
+            Self::ArtifactDigest { .. } => "artifact_digest",
+        }
+    }
+}
+
+impl DeviceFault {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Boot(BootError::NoServer) => "no_server",
+            Self::Boot(BootError::NoTrust) | Self::Anchors(_) => "no_trust",
+            Self::Boot(BootError::Ledger(error)) | Self::Ledger(error) => error.kind(),
+            Self::Boot(_) => "configuration",
+            Self::Survey(SurveyError::Identity(_)) => "no_identity",
+            Self::Key(_) => "key_unusable",
+            Self::Entropy(_) => "no_entropy",
+            Self::DiskFull { .. } => "disk_full",
+            Self::Install(error) => error.kind(),
+            Self::Transition(_) => "ledger_transition",
+            Self::Damaged { .. } => "state_damaged",
+            Self::Survey(_) | Self::Client(_) => "device_state",
+            Self::Files(error) => storage_kind(error.io()),
+            Self::Handover(HandoverError::Files(error)) => storage_kind(error.io()),
+            Self::Handover(HandoverError::Group(_)) => "device_state",
+            Self::Artifact(error) => storage_kind(Some(error)),
+        }
+    }
+
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Boot(_) | Self::Anchors(_) | Self::Key(_) | Self::Survey(SurveyError::Identity(_)) => {
+                Disposition::Fatal
+            }
+            Self::Ledger(error) if error.is_newer() => Disposition::Fatal,
+            Self::Install(error) => error.disposition(),
+            Self::DiskFull { .. }
+            | Self::Files(_)
+            | Self::Handover(_)
+            | Self::Artifact(_)
+            | Self::Ledger(_) => Disposition::WaitForAdministrator,
+            Self::Survey(_)
+            | Self::Client(_)
+            | Self::Entropy(_)
+            | Self::Transition(_)
+            | Self::Damaged { .. } => Disposition::Retry,
+        }
+    }
+
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::Survey(SurveyError::Identity(_)) => RefusalKind::InvalidIdentifier.advice(),
+            _ if self.kind() == "disk_full" => {
+                "The disk of this device is full. Free some space; it tries again by itself."
+            }
+            Self::Boot(_) | Self::Anchors(_) | Self::Key(_) => {
+                "The image of this device is not set up for enrollment. Tell your IT department what is written here."
+            }
+            _ => "This device could not keep its state. Tell your IT department what is written here.",
+        }
+    }
+}
+
+/// A full disk is its own state; every other trouble with storage is one.
+fn storage_kind(error: Option<&io::Error>) -> &'static str {
+    match error.map(io::Error::kind) {
+        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => "disk_full",
+        _ => "storage_failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_trouble() {
+        let artifact = |kind: io::ErrorKind| Failure::from(DeviceFault::Artifact(kind.into()));
+        assert_eq!(artifact(io::ErrorKind::StorageFull).kind(), "disk_full");
+        assert_eq!(artifact(io::ErrorKind::ReadOnlyFilesystem).kind(), "storage_failed");
+        assert!(artifact(io::ErrorKind::StorageFull).advice().contains("full"));
+    }
+
+    #[test]
+    fn a_refusal_speaks_with_the_servers_words() {
+        for kind in RefusalKind::ALL {
+            let refused = Failure::from(Refusal {
+                problem: Problem::new(kind),
+                retry_after: Some(Duration::from_secs(7)),
+            });
+            assert_eq!(refused.kind(), kind.name());
+            assert_eq!(refused.disposition(), kind.disposition());
+            assert_eq!(refused.advice(), kind.advice());
+            assert_eq!(refused.hint(), Some(Duration::from_secs(7)));
+        }
+    }
+}

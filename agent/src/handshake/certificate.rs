@@ -1,0 +1,141 @@
+//! The client certificate that a server issued for this device's key.
+
+use rustls::pki_types::CertificateDer;
+use unbox_common::{bytes::Bytes, timestamp::Timestamp, trust::DevicePublicKey};
+use x509_parser::parse_x509_certificate;
+
+/// The most certificates of one chain: device, issuer, and an intermediate or two.
+const MAX_CHAIN: usize = 4;
+
+/// A chain whose first certificate is for this device's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateChain {
+    chain: Vec<Bytes>,
+    not_before: Timestamp,
+    not_after: Timestamp,
+}
+
+/// Why a chain is not one for this device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidCertificate {
+    /// Nothing, or more than anybody needs.
+    #[error("expected 1 to {MAX_CHAIN} certificates, found {0}")]
+    Length(usize),
+    /// Not a certificate.
+    #[error("expected a certificate in DER")]
+    Unreadable,
+    /// For another key.
+    #[error("the certificate is for another key")]
+    OtherKey,
+}
+
+impl CertificateChain {
+    /// Checks a chain against the device's key.
+    ///
+    /// # Errors
+    /// [`InvalidCertificate`].
+    pub fn parse(chain: &[Bytes], key: &DevicePublicKey) -> Result<Self, InvalidCertificate> {
+        let device = match chain {
+            [device, ..] if chain.len() <= MAX_CHAIN => device,
+            _ => return Err(InvalidCertificate::Length(chain.len())),
+        };
+        let (rest, certificate) =
+            parse_x509_certificate(device.as_ref()).map_err(|_| InvalidCertificate::Unreadable)?;
+        if !rest.is_empty() {
+            return Err(InvalidCertificate::Unreadable);
+        }
+        if certificate.public_key().raw != key.spki() {
+            return Err(InvalidCertificate::OtherKey);
+        }
+        let at = |time: x509_parser::time::ASN1Time| {
+            Timestamp::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
+        };
+        let validity = certificate.validity();
+        Ok(Self {
+            chain: chain.to_vec(),
+            not_before: at(validity.not_before),
+            not_after: at(validity.not_after),
+        })
+    }
+
+    /// The chain as it is stored.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[Bytes] {
+        &self.chain
+    }
+
+    /// Until when it is good.
+    #[must_use]
+    pub const fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// Whether it is still good.
+    #[must_use]
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        now < self.not_after
+    }
+
+    /// Whether less than a third of its life is left.
+    #[must_use]
+    pub fn wants_renewal(&self, now: Timestamp) -> bool {
+        let life = self.not_after.since(self.not_before);
+        self.not_after.since(now) < life / 3
+    }
+
+    pub(super) fn for_tls(&self) -> Vec<CertificateDer<'static>> {
+        self.chain.iter().map(|certificate| CertificateDer::from(certificate.0.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::{entropy::Entropy, handshake::DeviceKey};
+    use std::time::Duration;
+
+    /// A self-signed certificate for a device's key, good between the two times.
+    pub(crate) fn certificate(key: &DeviceKey, from: Timestamp, until: Timestamp) -> Bytes {
+        let pair = rcgen::KeyPair::from_pem(key.to_pem().expose()).unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        let time = |at: Timestamp| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(at.as_secs());
+        (params.not_before, params.not_after) = (time(from), time(until));
+        Bytes(params.self_signed(&pair).unwrap().der().to_vec())
+    }
+
+    const FROM: Timestamp = Timestamp::from_secs(1_795_000_000);
+
+    #[test]
+    fn a_chain_is_for_this_device_or_none() {
+        let entropy = Entropy::system();
+        let (own, other) = (DeviceKey::generate(&entropy).unwrap(), DeviceKey::generate(&entropy).unwrap());
+        let until = FROM.after(Duration::from_hours(24 * 90));
+        let certificate = certificate(&own, FROM, until);
+        let chain = [certificate.clone()];
+        let parsed = CertificateChain::parse(&chain, own.public()).unwrap();
+        assert_eq!(parsed.not_after(), until);
+        assert_eq!(CertificateChain::parse(&chain, other.public()), Err(InvalidCertificate::OtherKey));
+        assert_eq!(CertificateChain::parse(&[], own.public()), Err(InvalidCertificate::Length(0)));
+        let many = vec![certificate.clone(); 5];
+        assert_eq!(CertificateChain::parse(&many, own.public()), Err(InvalidCertificate::Length(5)));
+        let mut longer = certificate;
+        longer.0.push(0);
+        for bad in [Bytes::default(), Bytes(vec![0x30, 3]), longer] {
+            assert_eq!(CertificateChain::parse(&[bad], own.public()), Err(InvalidCertificate::Unreadable));
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_renewed_in_the_last_third_of_its_life() {
+        let day = Duration::from_hours(24);
+        let key = DeviceKey::generate(&Entropy::system()).unwrap();
+        let chain = [certificate(&key, FROM, FROM.after(90 * day))];
+        let chain = CertificateChain::parse(&chain, key.public()).unwrap();
+        for (days, renews, valid) in
+            [(0, false, true), (59, false, true), (61, true, true), (90, true, false)]
+        {
+            let now = FROM.after(days * day);
+            assert_eq!((chain.wants_renewal(now), chain.is_valid(now)), (renews, valid), "day {days}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The exchange itself, without any I/O: which message follows which, and what it must hold.
+
+use super::{AGENT_VERSION, CertificateChain};
+use crate::failure::Misbehaviour;
+use serde::de::DeserializeOwned;
+use unbox_common::{
+    bytes::{Bytes, Nonce},
+    digest::Sha256,
+    identity::HardwareIdentity,
+    protocol::{
+        latest::{self as wire, Challenge, Grant, Hello, PROTOCOL_VERSION, ProofKind},
+        limits::MAX_TICKET_BYTES,
+        transcript::transcript,
+    },
+    secret::Secret,
+    trust::{DeviceKeySignature, DevicePublicKey},
+};
+
+/// Everything that an exchange starts from.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// What the device is.
+    pub identity: HardwareIdentity,
+    /// The public half of its key.
+    pub key: DevicePublicKey,
+    /// A nonce that was never used before.
+    pub nonce: Nonce,
+    /// The version of the signing root that it trusts.
+    pub root_version: u64,
+    /// Its pre-provisioning token, if it has one.
+    pub token: Option<Secret>,
+    /// Its reset ticket, if it has one.
+    pub reset_ticket: Option<Secret>,
+}
+
+/// `hello` is on its way.
+#[derive(Debug)]
+pub struct AwaitChallenge {
+    start: Start,
+    hello: Sha256,
+    proofs: Vec<ProofKind>,
+}
+
+/// The server wants a proof: a signature over [`Prove::transcript`].
+#[derive(Debug)]
+pub struct Prove {
+    start: Start,
+    ticket: Bytes,
+    token: Option<Secret>,
+    transcript: Vec<u8>,
+}
+
+/// `prove` is on its way.
+#[derive(Debug)]
+pub struct AwaitGrant {
+    key: DevicePublicKey,
+    nonce: Nonce,
+}
+
+/// The server took this device in. Only [`AwaitGrant::handle`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    grant: Grant,
+    certificate: CertificateChain,
+    nonce: Nonce,
+}
+
+impl Start {
+    /// The first message.
+    ///
+    /// # Errors
+    /// `serde_json`'s, which a message without maps and floats never gives.
+    pub fn hello(self) -> Result<(Vec<u8>, AwaitChallenge), serde_json::Error> {
+        // A factory may have registered this very key: only the server knows.
+        let mut proofs = vec![ProofKind::Identifiers, ProofKind::RegisteredKey];
+        if self.token.is_some() {
+            proofs.push(ProofKind::Token);
+        }
+        let hello = serde_json::to_vec(&Hello {
+            protocol: PROTOCOL_VERSION,
+            agent_version: AGENT_VERSION.to_owned(),
+            identity: self.identity.to_raw(),
+            device_key: self.key.clone(),
+            proofs: proofs.clone(),
+            nonce: self.nonce,
+            root_version: self.root_version,
+        })?;
+        let next = AwaitChallenge { start: self, hello: Sha256::of(&hello), proofs };
+        Ok((hello, next))
+    }
+}
+
+impl AwaitChallenge {
+    /// Takes the server's challenge.
+    ///
+    /// # Errors
+    /// [`Misbehaviour`] if it cannot be read, or asks for what was not offered.
+    pub fn handle(self, answer: &[u8]) -> Result<Prove, Misbehaviour> {
+        let challenge: Challenge = read("challenge", answer)?;
+        if challenge.ticket.0.len() > MAX_TICKET_BYTES {
+            return Err(Misbehaviour::TooLarge { limit: MAX_TICKET_BYTES });
+        }
+        if !self.proofs.contains(&challenge.proof) {
+            return Err(Misbehaviour::ProofNotOffered(challenge.proof.name()));
+        }
+        let transcript = transcript(self.hello, challenge.ticket.as_ref(), &challenge.nonce, challenge.proof);
+        // A token is shown to nobody who does not ask for it.
+        let token = self.start.token.clone().filter(|_| challenge.proof == ProofKind::Token);
+        Ok(Prove { start: self.start, ticket: challenge.ticket, token, transcript })
+    }
+}
+
+impl Prove {
+    /// What the device's key has to sign.
+    #[must_use]
+    pub fn transcript(&self) -> &[u8] {
+        &self.transcript
+    }
+
+    /// The second message.
+    ///
+    /// # Errors
+    /// `serde_json`'s, which a message without maps and floats never gives.
+    pub fn signed(self, signature: DeviceKeySignature) -> Result<(Vec<u8>, AwaitGrant), serde_json::Error> {
+        let prove = serde_json::to_vec(&wire::Prove {
+            ticket: self.ticket,
+            signature,
+            token: self.token,
+            reset_ticket: self.start.reset_ticket,
+        })?;
+        let next = AwaitGrant { key: self.start.key, nonce: self.start.nonce };
+        Ok((prove, next))
+    }
+}
+
+impl AwaitGrant {
+    /// Takes the server's grant. The payload in it is not believed yet.
+    ///
+    /// # Errors
+    /// [`Misbehaviour`] if it cannot be read, or its certificate is not for this device's key.
+    pub fn handle(self, answer: &[u8]) -> Result<Granted, Misbehaviour> {
+        let grant: Grant = read("grant", answer)?;
+        let certificate = CertificateChain::parse(&grant.certificate_chain, &self.key)
+            .map_err(|_| Misbehaviour::WrongCertificate)?;
+        Ok(Granted { grant, certificate, nonce: self.nonce })
+    }
+}
+
+impl Granted {
+    /// The grant as it came.
+    #[must_use]
+    pub const fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// The certificate for this device's key.
+    #[must_use]
+    pub const fn certificate(&self) -> &CertificateChain {
+        &self.certificate
+    }
+
+    /// The nonce that the payload has to repeat.
+    #[must_use]
+    pub const fn nonce(&self) -> Nonce {
+        self.nonce
+    }
+}
+
+/// Reads a message.
+pub(crate) fn read<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Misbehaviour> {
+    serde_json::from_slice(bytes).map_err(|source| Misbehaviour::Unreadable { what, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        entropy::Entropy,
+        handshake::{DeviceKey, certificate::tests::certificate},
+    };
+    use serde_json::{Value, json};
+    use unbox_common::{bytes::FixedBytes, identity::RawIdentifier, timestamp::Timestamp};
+
+    fn start(token: Option<&str>) -> (DeviceKey, Start) {
+        let key = DeviceKey::generate(&Entropy::system()).unwrap();
+        let serial = r#"[{"kind":"service_tag","value":"7XK9Q13","source":"smbios"}]"#;
+        let raw: Vec<RawIdentifier> = serde_json::from_str(serial).unwrap();
+        let start = Start {
+            identity: HardwareIdentity::from_raw(&raw).unwrap(),
+            key: key.public().clone(),
+            nonce: FixedBytes([1; 32]),
+            root_version: 3,
+            token: token.map(|token| Secret::new(token.to_owned())),
+            reset_ticket: None,
+        };
+        (key, start)
+    }
+
+    fn challenge(proof: &str) -> Vec<u8> {
+        let nonce = FixedBytes([2; 32]);
+        json!({"ticket": Bytes(b"ticket".to_vec()), "nonce": nonce, "proof": proof}).to_string().into_bytes()
+    }
+
+    fn golden_grant() -> Value {
+        let golden = include_str!("../../../common/tests/golden/v1/grant.json");
+        serde_json::from_str(golden).unwrap()
+    }
+
+    fn proved(token: Option<&str>, proof: &str) -> (DeviceKey, Value, AwaitGrant) {
+        let (key, start) = start(token);
+        let (hello, next) = start.hello().unwrap();
+        let prove = next.handle(&challenge(proof)).unwrap();
+        let signature = key.sign(prove.transcript(), &Entropy::system()).unwrap();
+        let expected = transcript(
+            Sha256::of(&hello),
+            b"ticket",
+            &FixedBytes([2; 32]),
+            ProofKind::ALL.into_iter().find(|kind| kind.name() == proof).unwrap(),
+        );
+        assert!(key.public().verifies(&expected, &signature));
+        let (message, next) = prove.signed(signature).unwrap();
+        (key, serde_json::from_slice(&message).unwrap(), next)
+    }
+
+    #[test]
+    fn two_messages_lead_to_a_grant() {
+        let (key, _, next) = proved(None, "identifiers");
+        let mut grant = golden_grant();
+        let (from, until) = (Timestamp::from_secs(1_795_000_000), Timestamp::from_secs(1_800_000_000));
+        grant["certificate_chain"] = json!([certificate(&key, from, until)]);
+        let granted = next.handle(grant.to_string().as_bytes()).unwrap();
+        assert_eq!(granted.grant().device_id.get(), 4211);
+        assert_eq!(granted.nonce(), FixedBytes([1; 32]));
+        assert_eq!(granted.certificate().not_after(), until);
+    }
+
+    #[test]
+    fn a_token_is_shown_only_to_who_asks_for_it() {
+        assert!(proved(Some("ppt_1"), "identifiers").1.get("token").is_none());
+        assert_eq!(proved(Some("ppt_1"), "token").1["token"], "ppt_1");
+        let (_, start) = start(Some("ppt_1"));
+        let (hello, _) = start.hello().unwrap();
+        assert!(!String::from_utf8(hello).unwrap().contains("ppt_1"));
+    }
+
+    #[test]
+    fn a_proof_that_was_not_offered_is_not_given() {
+        for proof in ["token", "tpm"] {
+            let (_, next) = start(None).1.hello().unwrap();
+            let refused = next.handle(&challenge(proof)).unwrap_err();
+            assert!(matches!(refused, Misbehaviour::ProofNotOffered(_)), "{refused}");
+        }
+    }
+
+    #[test]
+    fn answers_that_are_no_answers_are_refused() {
+        let oversized = Bytes(vec![0; MAX_TICKET_BYTES + 1]);
+        let oversized = json!({"ticket": oversized, "nonce": FixedBytes([2; 32]), "proof": "identifiers"});
+        for garbage in ["", "{}", "[]", "nonsense", &oversized.to_string()] {
+            let (_, next) = start(None).1.hello().unwrap();
+            assert!(next.handle(garbage.as_bytes()).is_err(), "{garbage:.40}");
+            let (_, _, next) = proved(None, "identifiers");
+            assert!(next.handle(garbage.as_bytes()).is_err(), "{garbage:.40}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_for_another_key_is_refused() {
+        let (_, _, next) = proved(None, "identifiers");
+        let refused = next.handle(golden_grant().to_string().as_bytes()).unwrap_err();
+        assert!(matches!(refused, Misbehaviour::WrongCertificate), "{refused}");
+    }
+}

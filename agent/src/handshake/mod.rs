@@ -1,0 +1,23 @@
+//! Stage 3, `handshake`: proving to the server which device this is.
+//!
+//! In: `BootContext` and `HardwareIdentity`. Out: [`Granted`], which only the last state makes.
+//! The states consume themselves, so that no message can be sent twice or out of order:
+//!
+//! ```text
+//! Start --hello--> AwaitChallenge --challenge--> Prove --prove--> AwaitGrant --grant--> Granted
+//! ```
+//!
+//! Nothing of it is kept: after a power cut, the exchange starts again with a new nonce. Two
+//! round trips on one connection; `io.rs` holds the one HTTP client and the device's key file.
+
+mod certificate;
+mod exchange;
+pub mod io;
+mod key;
+
+pub use certificate::{CertificateChain, InvalidCertificate};
+pub use exchange::{AwaitChallenge, AwaitGrant, Granted, Prove, Start};
+pub use key::{DeviceKey, KeyError};
+
+/// What the agent calls itself, in messages and in `User-Agent`.
+pub const AGENT_VERSION: &str = env!("CARGO_PKG_VERSION");
