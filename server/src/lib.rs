@@ -5,9 +5,13 @@
 //! that writes any.
 
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod entropy;
 pub mod files;
 pub mod keys;
+pub mod log;
+pub mod route;
+pub mod serve;
 pub mod service;
 pub mod store;

@@ -28,6 +28,7 @@ pub use survey::{CertificateSummary, KeySummary, TrustedKey, certificate, survey
 use crate::{
     entropy::{Entropy, EntropyError},
     files::FilesError,
+    service::{Signer, SignerError},
 };
 use arc_swap::ArcSwap;
 use authority::Authority;
@@ -156,57 +157,54 @@ impl Keyring {
         Ok(())
     }
 
-    /// The certificate that a device authenticates with, and the authority's after it; DER.
-    pub fn issue_certificate(
+    /// The authority that devices' certificates are checked against.
+    #[must_use]
+    pub fn device_authority(&self) -> CertificateDer<'static> {
+        self.loaded.load().device_ca.certificate().clone()
+    }
+}
+
+impl Signer for Keyring {
+    fn issue_certificate(
         &self,
         key: &DevicePublicKey,
         device: DeviceId,
         generation: Generation,
         now: Timestamp,
-    ) -> Result<Vec<Bytes>, KeyError> {
+    ) -> Result<Vec<Bytes>, SignerError> {
         let loaded = self.loaded.load();
+        let serial = io::random(&*self.entropy)?;
+        let time = (now, self.device_lifetime);
         let certificate = loaded
             .device_ca
-            .issue_device(
-                key,
-                (device, generation),
-                (now, self.device_lifetime),
-                &io::random(&*self.entropy)?,
-            )
+            .issue_device(key, (device, generation), time, &serial)
             .map_err(KeyError::Issue)?;
         let chain = [&certificate, loaded.device_ca.certificate()];
         Ok(chain.map(|der| Bytes(der.to_vec())).into())
     }
 
-    /// Signs a payload with the newest payload key.
-    pub fn sign_payload(&self, payload: &Payload) -> Result<Signed<Payload>, KeyError> {
-        sign(payload, &[&self.loaded.load().payload_key]).map_err(KeyError::Sign)
+    fn sign_payload(&self, payload: &Payload) -> Result<Signed<Payload>, SignerError> {
+        Ok(sign(payload, &[&self.loaded.load().payload_key]).map_err(KeyError::Sign)?)
     }
 
-    /// Seals the server's own notes, so that a device can carry them and not read or change them.
-    pub fn seal_ticket(&self, plain: &[u8]) -> Result<Vec<u8>, KeyError> {
+    fn seal_ticket(&self, plain: &[u8]) -> Result<Vec<u8>, SignerError> {
         let salt = io::random(&*self.entropy)?;
         let sealed = self.loaded.load().ticket.seal(plain, &salt);
-        sealed.ok_or(KeyError::TicketTooLarge(plain.len()))
+        Ok(sealed.ok_or(KeyError::TicketTooLarge(plain.len()))?)
     }
 
-    /// Opens what [`Self::seal_ticket`] sealed; `None` for anything else.
-    #[must_use]
-    pub fn open_ticket(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+    fn open_ticket(&self, sealed: &[u8]) -> Option<Vec<u8>> {
         self.loaded.load().ticket.open(sealed)
     }
 
-    /// The signing roots that a device with `version` still has to follow, oldest first; as many
-    /// as one answer may carry.
-    #[must_use]
-    pub fn roots_after(&self, version: u64) -> Vec<Signed<SigningRoot>> {
+    fn roots_after(&self, version: u64) -> Vec<Signed<SigningRoot>> {
         self.loaded.load().roots.after(version)
     }
+}
 
-    /// The authority that devices' certificates are checked against.
-    #[must_use]
-    pub fn device_authority(&self) -> CertificateDer<'static> {
-        self.loaded.load().device_ca.certificate().clone()
+impl From<KeyError> for SignerError {
+    fn from(error: KeyError) -> Self {
+        Self(Box::new(error))
     }
 }
 

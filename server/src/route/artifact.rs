@@ -1,0 +1,76 @@
+//! `GET /artifacts/sha256/<hex>`: bytes that any cache may keep for ever, in ranges.
+
+use super::{App, problem::plain_problem};
+use axum::{
+    body::Body,
+    extract::{Path, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use std::sync::Arc;
+use tower_http::services::ServeFile;
+use unbox_common::digest::Sha256;
+
+/// What is under a digest never changes.
+const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+
+/// `GET` and `HEAD`.
+pub(super) async fn artifact(
+    State(app): State<Arc<App>>,
+    Path(digest): Path<String>,
+    mut request: Request,
+) -> Response {
+    let Some((digest, etag)) = digest.parse::<Sha256>().ok().and_then(|digest| {
+        let etag = HeaderValue::try_from(format!("\"{digest}\"")).ok()?;
+        Some((digest, etag))
+    }) else {
+        return plain_problem(StatusCode::NOT_FOUND, "An artifact is named by 64 hexadecimal digits.");
+    };
+    let cached = names(request.headers(), &header::IF_NONE_MATCH, &etag);
+    only_by_digest(request.headers_mut(), &etag);
+    let mut file = ServeFile::new(app.services.artifact_path(digest)).ignore_multi_range_requests(true);
+    let served = match file.try_call(request).await {
+        Ok(served) => served.map(Body::new),
+        Err(error) => {
+            tracing::error!(%error, %digest, "an artifact could not be read");
+            return plain_problem(StatusCode::SERVICE_UNAVAILABLE, "The artifact cannot be read now.");
+        }
+    };
+    match served.status() {
+        StatusCode::NOT_FOUND => plain_problem(StatusCode::NOT_FOUND, "There is no such artifact."),
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT if cached => {
+            named(StatusCode::NOT_MODIFIED.into_response(), etag)
+        }
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT => named(served, etag),
+        _ => served,
+    }
+}
+
+/// The digest is the one validator: dates of files mean nothing, and a range continues only a
+/// download of the same digest.
+fn only_by_digest(headers: &mut HeaderMap, etag: &HeaderValue) {
+    if headers.contains_key(header::IF_RANGE) && !names(headers, &header::IF_RANGE, etag) {
+        headers.remove(header::RANGE);
+    }
+    for dated in [
+        header::IF_RANGE,
+        header::IF_NONE_MATCH,
+        header::IF_MATCH,
+        header::IF_MODIFIED_SINCE,
+        header::IF_UNMODIFIED_SINCE,
+    ] {
+        headers.remove(dated);
+    }
+}
+
+fn names(headers: &HeaderMap, header: &header::HeaderName, etag: &HeaderValue) -> bool {
+    headers.get(header).is_some_and(|value| value == etag)
+}
+
+fn named(mut response: Response, etag: HeaderValue) -> Response {
+    let headers = response.headers_mut();
+    headers.remove(header::LAST_MODIFIED);
+    headers.insert(header::ETAG, etag);
+    headers.insert(header::CACHE_CONTROL, FOR_EVER);
+    response
+}

@@ -1,0 +1,55 @@
+//! Reads the body of a device's message: of the right type, no larger than it may be, in time.
+
+use super::{App, problem::RouteError};
+use axum::{
+    body::Bytes,
+    extract::Request,
+    http::{HeaderMap, StatusCode, header},
+};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::time::timeout;
+
+/// Reads a whole JSON body of at most `limit` bytes.
+pub(super) async fn read(app: &App, request: Request, limit: usize) -> Result<Bytes, RouteError> {
+    let (head, body) = request.into_parts();
+    if !is_json(&head.headers) {
+        return Err(RouteError::Message(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "The message must be of type application/json.".to_owned(),
+        ));
+    }
+    let too_large = || {
+        RouteError::Message(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("This message may have at most {limit} bytes."),
+        )
+    };
+    if announced(&head.headers).is_some_and(|length| length > limit as u64) {
+        return Err(too_large());
+    }
+    let read = timeout(app.request_timeout, Limited::new(body, limit).collect()).await;
+    match read {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(RouteError::Message(
+            StatusCode::BAD_REQUEST,
+            "The message ended before its announced length.".to_owned(),
+        )),
+        Err(_) => Err(RouteError::Message(
+            StatusCode::REQUEST_TIMEOUT,
+            "The message took too long to arrive.".to_owned(),
+        )),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let essence = |value: &str| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| essence(value) == "application/json")
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,114 @@
+//! The four messages of devices. Who asks is checked before what they ask is read.
+
+use super::{
+    App, Peer, address_key, body,
+    problem::{RouteError, answer},
+    record::Subject,
+};
+use crate::service::{DeviceIdentityCert, HelloRequest, ServiceError};
+use axum::{
+    Extension,
+    extract::{Request, State},
+    response::Response,
+};
+use serde::de::DeserializeOwned;
+use std::{future::Future, sync::Arc};
+use tokio::time::timeout;
+use unbox_common::{
+    ids::Generation,
+    protocol::{
+        latest::{Acknowledged, Challenge, Grant, News},
+        limits::{MAX_CHECK_IN_BYTES, MAX_HELLO_BYTES, MAX_PROVE_BYTES, MAX_REPORT_BYTES},
+    },
+};
+
+/// `POST /device/v1/hello`
+pub(super) async fn hello(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response {
+    answer(&app, challenge(&app, &peer, request).await)
+}
+
+async fn challenge(app: &App, peer: &Peer, request: Request) -> Result<Challenge, RouteError> {
+    app.by_address.check(address_key(peer)).map_err(RouteError::TooMany)?;
+    let body = body::read(app, request, MAX_HELLO_BYTES).await?;
+    let hello = HelloRequest::read(&body)?;
+    app.by_series.check(hello.limit_key()).map_err(RouteError::TooMany)?;
+    admitted(app, app.services.challenge(hello)).await
+}
+
+/// `POST /device/v1/prove`
+pub(super) async fn prove(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response {
+    let granted = grant(&app, &peer, request).await;
+    let subject = granted.as_ref().ok().map(|grant| (grant.device_id, grant.generation));
+    let mut response = answer(&app, granted);
+    if let Some((device, generation)) = subject {
+        app.metrics.enrolled(generation == Generation::default().next());
+        response.extensions_mut().insert(Subject { device, generation });
+    }
+    response
+}
+
+async fn grant(app: &App, peer: &Peer, request: Request) -> Result<Grant, RouteError> {
+    app.by_address.check(address_key(peer)).map_err(RouteError::TooMany)?;
+    let body = body::read(app, request, MAX_PROVE_BYTES).await?;
+    admitted(app, app.services.prove(&body)).await
+}
+
+/// `POST /device/v1/report`
+pub(super) async fn report(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response {
+    answer(&app, acknowledge(&app, &peer, request).await)
+}
+
+async fn acknowledge(app: &App, peer: &Peer, request: Request) -> Result<Acknowledged, RouteError> {
+    let who = enrolled(peer)?;
+    let report = message(app, request, MAX_REPORT_BYTES).await?;
+    admitted(app, app.services.report(who, report)).await
+}
+
+/// `POST /device/v1/check-in`
+pub(super) async fn check_in(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response {
+    answer(&app, news(&app, &peer, request).await)
+}
+
+async fn news(app: &App, peer: &Peer, request: Request) -> Result<News, RouteError> {
+    let who = enrolled(peer)?;
+    let check_in = message(app, request, MAX_CHECK_IN_BYTES).await?;
+    admitted(app, app.services.check_in(who, check_in)).await
+}
+
+/// Whoever the client certificate names.
+fn enrolled(peer: &Peer) -> Result<DeviceIdentityCert, RouteError> {
+    let certificate = peer.device.ok_or(RouteError::NoCertificate)?;
+    Ok(DeviceIdentityCert { device: certificate.device, generation: certificate.generation })
+}
+
+async fn message<T: DeserializeOwned>(app: &App, request: Request, limit: usize) -> Result<T, RouteError> {
+    let body = body::read(app, request, limit).await?;
+    serde_json::from_slice(&body).map_err(|error| RouteError::malformed(&error))
+}
+
+/// Runs a service if there is room for it. Only a message that has arrived whole takes a place,
+/// so that slow senders cannot keep others out.
+async fn admitted<T>(
+    app: &App,
+    service: impl Future<Output = Result<T, ServiceError>>,
+) -> Result<T, RouteError> {
+    let _place = app.requests.try_acquire().map_err(|_| RouteError::Busy)?;
+    let answered = timeout(app.request_timeout, service).await.map_err(|_| RouteError::Busy)?;
+    Ok(answered?)
+}

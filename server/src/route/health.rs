@@ -1,0 +1,46 @@
+//! Whether the server lives, whether it can work, and what it counts.
+
+use super::{App, Peer, problem::plain_problem};
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+use tokio::time::timeout;
+
+/// How long the database may take to answer.
+const READY_TIMEOUT: Duration = Duration::from_secs(2);
+/// The text format that Prometheus reads, version 1.0.
+const METRICS_TYPE: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+/// `GET /healthz`: the process answers.
+pub(super) async fn alive() -> Response {
+    Json(json!({ "status": "ok" })).into_response()
+}
+
+/// `GET /readyz`: the database answers, too.
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
+    match timeout(READY_TIMEOUT, app.services.ready()).await {
+        Ok(Ok(())) => Json(json!({ "status": "ok" })).into_response(),
+        _ => plain_problem(StatusCode::SERVICE_UNAVAILABLE, "The database does not answer."),
+    }
+}
+
+/// `GET /metrics`: for this machine, and on the plain addresses; nobody else is told how many
+/// devices a company has.
+pub(super) async fn metrics(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>) -> Response {
+    if !(peer.plain || peer.address.ip().to_canonical().is_loopback()) {
+        return plain_problem(StatusCode::NOT_FOUND, "There is nothing at this path.");
+    }
+    match app.metrics.encoded() {
+        Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics could not be written");
+            plain_problem(StatusCode::INTERNAL_SERVER_ERROR, "The metrics could not be written.")
+        }
+    }
+}

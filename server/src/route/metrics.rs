@@ -1,0 +1,170 @@
+//! What the server counts, as Prometheus reads it.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+        info::Info,
+    },
+    registry::{Registry, Unit},
+};
+use std::{fmt, time::Duration};
+use unbox_common::refusal::RefusalKind;
+
+/// Counters, and the registry that shows them.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabel, Histogram>,
+    enrollments: Family<EnrollmentLabel, Counter>,
+    refusals: Family<RefusalLabel, Counter>,
+    connections: Gauge,
+    handshake_failures: Counter,
+    connections_refused: Counter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabel {
+    route: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EnrollmentLabel {
+    generation: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabel {
+    kind: &'static str,
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("unbox"),
+            requests: Family::default(),
+            // From 250 microseconds to about 8 seconds.
+            durations: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
+            }),
+            enrollments: Family::default(),
+            refusals: Family::default(),
+            connections: Gauge::default(),
+            handshake_failures: Counter::default(),
+            connections_refused: Counter::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        let registry = &mut self.registry;
+        registry.register("build", "This server", build);
+        registry.register("requests", "Requests by route and status", self.requests.clone());
+        registry.register_with_unit(
+            "request_duration",
+            "Time from the head of a request to the head of its answer",
+            Unit::Seconds,
+            self.durations.clone(),
+        );
+        registry.register("enrollments", "Grants, first and later generations", self.enrollments.clone());
+        registry.register("refusals", "Refusals by kind", self.refusals.clone());
+        registry.register("connections", "Open connections", self.connections.clone());
+        registry.register(
+            "tls_handshake_failures",
+            "Connections that ended before TLS was set up",
+            self.handshake_failures.clone(),
+        );
+        registry.register(
+            "connections_refused",
+            "Connections closed because there were too many",
+            self.connections_refused.clone(),
+        );
+    }
+
+    /// Everything in text.
+    pub(super) fn encoded(&self) -> Result<String, fmt::Error> {
+        let mut buffer = String::new();
+        text::encode(&mut buffer, &self.registry)?;
+        Ok(buffer)
+    }
+
+    pub(super) fn request(&self, route: &str, status: u16, took: Duration) {
+        let route = route.to_owned();
+        self.durations.get_or_create(&RouteLabel { route: route.clone() }).observe(took.as_secs_f64());
+        self.requests.get_or_create(&RequestLabels { route, status }).inc();
+    }
+
+    pub(super) fn refused(&self, kind: RefusalKind) {
+        self.refusals.get_or_create(&RefusalLabel { kind: kind.name() }).inc();
+    }
+
+    pub(super) fn enrolled(&self, first: bool) {
+        let generation = if first { "first" } else { "later" };
+        self.enrollments.get_or_create(&EnrollmentLabel { generation }).inc();
+    }
+
+    /// A connection was opened; it counts until the guard is dropped.
+    #[must_use]
+    pub fn connection(&self) -> OpenConnection {
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
+    }
+
+    /// A connection ended before TLS was set up.
+    pub fn handshake_failed(&self) {
+        self.handshake_failures.inc();
+    }
+
+    /// A connection was closed because there were too many.
+    pub fn connection_refused(&self) {
+        self.connections_refused.inc();
+    }
+}
+
+/// One open connection.
+#[derive(Debug)]
+pub struct OpenConnection(Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_shown() {
+        let metrics = Metrics::new();
+        metrics.request("/device/v1/hello", 404, Duration::from_millis(3));
+        metrics.refused(RefusalKind::NotClaimed);
+        metrics.enrolled(true);
+        let open = metrics.connection();
+        let text = metrics.encoded().unwrap();
+        for line in [
+            "unbox_requests_total{route=\"/device/v1/hello\",status=\"404\"} 1",
+            "unbox_request_duration_seconds_count{route=\"/device/v1/hello\"} 1",
+            "unbox_refusals_total{kind=\"not_claimed\"} 1",
+            "unbox_enrollments_total{generation=\"first\"} 1",
+            "unbox_connections 1",
+            "unbox_build_info{version=\"",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+        drop(open);
+        assert!(metrics.encoded().unwrap().contains("unbox_connections 0"));
+    }
+}

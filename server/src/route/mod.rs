@@ -1,0 +1,122 @@
+//! HTTP: from a request to a service and back. Nothing is decided here but who may ask, how
+//! much, and how an answer looks.
+//!
+//! * [`device_router`] is what devices reach over TLS; [`plain_router`] the part of it that needs
+//!   no secrecy (health, metrics, artifacts), for a load balancer or a scraper.
+//! * A request passes `record.rs` (one log line, metrics), then its handler: `device.rs`,
+//!   `artifact.rs`, `health.rs`. What goes wrong is a [`problem::RouteError`], and becomes an
+//!   answer in `problem.rs` and nowhere else.
+//!
+//! To add a message of devices: its path and type in `unbox_common::protocol`, its handler in
+//! `device.rs`, its service method, and a test for each refusal below `tests/device/`.
+
+mod artifact;
+mod body;
+mod device;
+mod health;
+mod limits;
+mod metrics;
+mod peer;
+mod problem;
+mod record;
+
+pub use limits::AddressKey;
+pub use metrics::{Metrics, OpenConnection};
+pub use peer::Peer;
+
+use crate::{config::Limits, entropy::Entropy, service::Services};
+use axum::{
+    Router,
+    middleware::from_fn_with_state,
+    routing::{get, post},
+};
+use limits::Limiter;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
+use unbox_common::protocol::latest::{ARTIFACT_PATH, CHECK_IN_PATH, HELLO_PATH, PROVE_PATH, REPORT_PATH};
+
+/// What every handler shares.
+pub struct App {
+    services: Services,
+    entropy: Arc<dyn Entropy>,
+    metrics: Metrics,
+    requests: Semaphore,
+    request_timeout: Duration,
+    by_address: Limiter,
+    by_series: Limiter,
+}
+
+impl App {
+    /// Wires the routes to the services.
+    #[must_use]
+    pub fn new(services: Services, entropy: Arc<dyn Entropy>, limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            services,
+            entropy,
+            metrics: Metrics::new(),
+            requests: Semaphore::new(limits.requests),
+            request_timeout: limits.request_timeout,
+            by_address: Limiter::new(limits.address),
+            by_series: Limiter::new(limits.series),
+        })
+    }
+
+    /// Counters of this server.
+    #[must_use]
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Forgets clients that have not been near their limit for a while; called now and then.
+    pub fn sweep(&self) {
+        self.by_address.sweep();
+        self.by_series.sweep();
+    }
+
+    /// A number of seconds from `from` to `to`, different for every caller, so that those who
+    /// are sent away together do not come back together.
+    fn jittered_seconds(&self, from: u32, to: u32) -> u32 {
+        let mut bytes = [0; 4];
+        // Without randomness everybody gets the longest pause: that is safe, too.
+        match self.entropy.fill(&mut bytes) {
+            Ok(()) => from + u32::from_ne_bytes(bytes) % (to - from + 1),
+            Err(_) => to,
+        }
+    }
+}
+
+/// What devices reach, over TLS.
+pub fn device_router(app: Arc<App>) -> Router {
+    let messages = Router::new()
+        .route(HELLO_PATH, post(device::hello))
+        .route(PROVE_PATH, post(device::prove))
+        .route(REPORT_PATH, post(device::report))
+        .route(CHECK_IN_PATH, post(device::check_in));
+    finished(messages.merge(public()), app)
+}
+
+/// What needs no secrecy and asks for no certificate.
+pub fn plain_router(app: Arc<App>) -> Router {
+    finished(public(), app)
+}
+
+fn public() -> Router<Arc<App>> {
+    Router::new()
+        .route(&format!("{ARTIFACT_PATH}/{{digest}}"), get(artifact::artifact))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+}
+
+fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
+    router
+        .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .layer(from_fn_with_state(app.clone(), record::record))
+        .with_state(app)
+}
+
+/// The key by which requests of one address are counted.
+fn address_key(peer: &Peer) -> AddressKey {
+    AddressKey::of(peer.address.ip())
+}

@@ -1,0 +1,221 @@
+//! The running server: listens, shows its certificate, and stops without losing a request.
+//!
+//! `tls.rs` says who may connect, `accept.rs` what becomes of a connection, `connections.rs` how
+//! many there may be, `signals.rs` how the process is told to stop; this file puts them together.
+
+mod accept;
+mod connections;
+mod signals;
+mod tls;
+
+pub use signals::run;
+pub use tls::TlsError;
+
+use crate::{
+    clock::Clock,
+    config::Settings,
+    entropy::{Entropy, EntropyError},
+    keys::{KeyError, Keyring},
+    route::{self, App},
+    service::Services,
+    store::{Store, StoreError},
+};
+use accept::Doorway;
+use axum::Router;
+use axum_server::{Handle, tls_rustls::RustlsConfig};
+use connections::Connections;
+use hyper_util::rt::TokioTimer;
+use serde::Serialize;
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{net::TcpSocket, task::JoinSet, time::interval};
+
+/// Connections that wait to be accepted; a warehouse that is switched on sends them all at once.
+const BACKLOG: u32 = 4096;
+/// Bytes of a request's head, and of a chunk of an answer, that one connection may hold.
+const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
+/// How often clients that ask no more are forgotten.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A key is missing or cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// TLS could not be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The database could not be opened.
+    #[error("the database could not be opened: check `database` in server.toml")]
+    Database(#[source] StoreError),
+    /// There was no randomness.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// An address could not be listened on.
+    #[error("{address} cannot be listened on: choose another in `listen`, or stop what uses it")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A listener stopped by itself.
+    #[error("a listener stopped")]
+    Stopped(#[source] io::Error),
+    /// The signal handlers could not be installed.
+    #[error("signals cannot be received")]
+    Signals(#[source] io::Error),
+    /// The file for whoever waits could not be written.
+    #[error(transparent)]
+    ReadyFile(#[from] crate::files::FilesError),
+}
+
+/// Where a running server can be reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Addresses {
+    /// With TLS, for devices.
+    pub tls: Vec<SocketAddr>,
+    /// Without, for health, metrics and artifacts.
+    pub plain: Vec<SocketAddr>,
+}
+
+/// A server that runs.
+pub struct Server {
+    addresses: Addresses,
+    services: Services,
+    keyring: Arc<Keyring>,
+    settings: Settings,
+    tls: RustlsConfig,
+    handle: Handle<SocketAddr>,
+    listeners: JoinSet<io::Result<()>>,
+    sweeper: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    /// Opens everything and listens.
+    ///
+    /// # Errors
+    /// [`ServeError`]; nothing listens then.
+    pub async fn start(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, ServeError> {
+        let lifetime = settings.device_certificate_lifetime;
+        let keyring = Arc::new(Keyring::load(settings.layout.clone(), lifetime, entropy.clone())?);
+        let tls = RustlsConfig::from_config(tls::server_config(&settings, &keyring)?);
+        let store = Store::open(settings.database.expose()).await.map_err(ServeError::Database)?;
+        let chosen = settings.services.clone();
+        let services = Services::new(store, keyring.clone(), clock, entropy.clone(), chosen)?;
+        let app = App::new(services.clone(), entropy, &settings.limits);
+
+        let mut server = Self {
+            addresses: Addresses { tls: Vec::new(), plain: Vec::new() },
+            services,
+            keyring,
+            tls: tls.clone(),
+            handle: Handle::new(),
+            listeners: JoinSet::new(),
+            sweeper: tokio::spawn(sweep(app.clone())),
+            settings,
+        };
+        let connections = Arc::new(Connections::new(&server.settings.limits));
+        let doorway = Doorway::new(connections, app.clone(), &server.settings.limits);
+        for address in server.settings.listen.clone() {
+            let door = doorway.with_tls(tls.clone());
+            let bound = server.listen(address, door, route::device_router(app.clone()))?;
+            server.addresses.tls.push(bound);
+        }
+        for address in server.settings.listen_plain.clone() {
+            let door = doorway.clone();
+            let bound = server.listen(address, door, route::plain_router(app.clone()))?;
+            server.addresses.plain.push(bound);
+        }
+        Ok(server)
+    }
+
+    fn listen<A: accept::Door>(
+        &mut self,
+        address: SocketAddr,
+        door: A,
+        router: Router,
+    ) -> Result<SocketAddr, ServeError> {
+        let failed = |source| ServeError::Listen { address, source };
+        let listener = bind(address).map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        let mut server = axum_server::from_tcp(listener)
+            .map_err(failed)?
+            .http1_only()
+            .acceptor(door)
+            .handle(self.handle.clone());
+        server
+            .http_builder()
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.settings.limits.header_timeout)
+            .max_buf_size(CONNECTION_BUFFER_BYTES);
+        self.listeners.spawn(server.serve(router.into_make_service()));
+        Ok(bound)
+    }
+
+    /// Where it listens: with port 0 in the settings, the ports that it got.
+    #[must_use]
+    pub const fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The services behind the routes.
+    #[must_use]
+    pub const fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Reads keys and certificates again; new connections use them.
+    ///
+    /// # Errors
+    /// [`ServeError`]; what is in use stays in use.
+    pub fn reload(&self) -> Result<(), ServeError> {
+        self.keyring.reload()?;
+        self.tls.reload_from_config(tls::server_config(&self.settings, &self.keyring)?);
+        Ok(())
+    }
+
+    /// Waits until a listener stops by itself, which none should.
+    async fn failed(&mut self) -> ServeError {
+        match self.listeners.join_next().await {
+            Some(Ok(Err(error))) => ServeError::Stopped(error),
+            _ => ServeError::Stopped(io::Error::other("it ended without an error")),
+        }
+    }
+
+    /// Accepts nothing more, lets requests finish for as long as the settings say, and closes the
+    /// database when everything is on disk.
+    pub async fn stop(mut self) {
+        self.sweeper.abort();
+        self.handle.graceful_shutdown(Some(self.settings.limits.shutdown_timeout));
+        while self.listeners.join_next().await.is_some() {}
+        self.services.close().await;
+    }
+
+    /// A handle that ends [`Self::stop`] at once.
+    fn handle(&self) -> Handle<SocketAddr> {
+        self.handle.clone()
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restarted server must get its port back while old connections fade away.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+async fn sweep(app: Arc<App>) {
+    let mut every = interval(SWEEP_EVERY);
+    loop {
+        every.tick().await;
+        app.sweep();
+    }
+}

@@ -1,0 +1,127 @@
+//! The process around a server: when it is ready, when it stops, and who is told.
+
+use super::{Addresses, ServeError, Server};
+use crate::files::{self, PUBLIC_FILE};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use sd_notify::NotifyState;
+use serde::Serialize;
+use std::path::Path;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What the ready file says.
+#[derive(Serialize)]
+struct Ready<'a> {
+    pid: u32,
+    #[serde(flatten)]
+    addresses: &'a Addresses,
+}
+
+/// The signals that are listened to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+enum Wish {
+    Stop,
+    Reload,
+}
+
+impl Signals {
+    fn install() -> Result<Self, ServeError> {
+        let on = |kind| signal(kind).map_err(ServeError::Signals);
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+            hang_up: on(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.terminate.recv() => Wish::Stop,
+            _ = self.interrupt.recv() => Wish::Stop,
+            _ = self.hang_up.recv() => Wish::Reload,
+        }
+    }
+}
+
+/// Runs a server that has started until SIGTERM or SIGINT, and reads its keys again at SIGHUP.
+/// A second SIGTERM or SIGINT does not wait for requests.
+///
+/// # Errors
+/// [`ServeError`] if a listener fails, or if nobody could be told that the server is ready.
+pub async fn run(
+    mut server: Server,
+    ready_file: Option<&Path>,
+    announce: impl FnOnce(&Addresses),
+) -> Result<(), ServeError> {
+    let mut signals = Signals::install()?;
+    raise_file_limit();
+    announce(server.addresses());
+    if let Some(path) = ready_file {
+        let ready = Ready { pid: std::process::id(), addresses: server.addresses() };
+        files::replace(path, serde_json::json!(ready).to_string().as_bytes(), PUBLIC_FILE)?;
+    }
+    let status = format!("Serving on {}", listed(server.addresses()));
+    notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    let ended = loop {
+        tokio::select! {
+            error = server.failed() => break Err(error),
+            wish = signals.next() => match wish {
+                Wish::Stop => break Ok(()),
+                Wish::Reload => reload(&server, &status),
+            },
+        }
+    };
+    notify(&[NotifyState::Stopping, NotifyState::Status("Finishing requests")]);
+    tracing::info!("stopping: requests under way are finished");
+    let impatient = server.handle();
+    let mut stopping = std::pin::pin!(server.stop());
+    loop {
+        tokio::select! {
+            () = &mut stopping => break,
+            wish = signals.next() => if matches!(wish, Wish::Stop) { impatient.shutdown() },
+        }
+    }
+    if let Some(path) = ready_file {
+        files::remove(path)?;
+    }
+    ended
+}
+
+fn reload(server: &Server, status: &str) {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        notify(&[NotifyState::Reloading, now]);
+    }
+    match server.reload() {
+        Ok(()) => tracing::info!("keys and certificates were read again"),
+        Err(error) => tracing::error!(
+            error = crate::log::chain(&error),
+            "keys and certificates could not be read again; those in use stay"
+        ),
+    }
+    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// Tells systemd, if it listens (`sd_notify(3)`).
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+/// Every connection is a file; most systems start processes with room for 1,024.
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+}
+
+fn listed(addresses: &Addresses) -> String {
+    let all = addresses.tls.iter().chain(&addresses.plain);
+    all.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

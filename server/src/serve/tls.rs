@@ -1,0 +1,62 @@
+//! TLS 1.3 and nothing older; a client certificate is taken if it is from the device authority.
+
+use crate::{
+    config::Settings,
+    keys::{self, KeyError, Keyring},
+};
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::ring,
+    server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier},
+    version::TLS13,
+};
+use std::sync::Arc;
+
+/// Why TLS could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The server's certificate or key is missing or malformed.
+    #[error(transparent)]
+    Identity(#[from] KeyError),
+    /// The server's key does not belong to its certificate.
+    #[error("the server's certificate cannot be used: run `unbox-server key renew-server`")]
+    Certificate(#[source] rustls::Error),
+    /// The device authority's certificate cannot be trusted.
+    #[error("the device authority's certificate cannot be used")]
+    DeviceAuthority(#[source] rustls::Error),
+    /// No verifier for devices' certificates.
+    #[error("the device authority's certificate cannot verify others")]
+    Verifier(#[source] VerifierBuilderError),
+    /// The cryptography that this was built with has no TLS 1.3.
+    #[error("TLS 1.3 is not available")]
+    Version(#[source] rustls::Error),
+}
+
+/// What the server says in a TLS handshake.
+///
+/// No session is resumed: a device connects anew once it has a certificate, and then once an
+/// hour, so there is nothing to gain; and a session that outlives a certificate is one thing less
+/// to think about.
+///
+/// # Errors
+/// [`TlsError`] naming what cannot be used.
+pub(super) fn server_config(settings: &Settings, keyring: &Keyring) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let mut authorities = RootCertStore::empty();
+    authorities.add(keyring.device_authority()).map_err(TlsError::DeviceAuthority)?;
+    let devices = WebPkiClientVerifier::builder_with_provider(authorities.into(), provider.clone())
+        .allow_unauthenticated()
+        .build()
+        .map_err(TlsError::Verifier)?;
+    let own = keys::server_identity(&settings.certificate, &settings.certificate_key)?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(TlsError::Version)?
+        .with_client_cert_verifier(devices)
+        .with_single_cert(own.chain, own.key)
+        .map_err(TlsError::Certificate)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config.into())
+}
