@@ -1,12 +1,89 @@
-//! What we ship, made from this workspace: Debian packages and the static tarball, in `target/dist/`.
+//! What we ship, made from this workspace into `target/dist/`: two Debian packages and a static tarball.
+//!
+//! The same sources and the same date give the same bytes: contents are listed and sorted here, their times are
+//! [`Release::epoch`], and the programs name no directory of the machine that built them.
+
+mod binary;
+mod deb;
+mod tarball;
+mod tree;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
-use crate::host;
+use crate::binaries::workspace;
+use crate::host::{self, Program};
 
-/// Where the agent's Debian package is, or will be once `cargo dist` has run.
-pub fn agent_package() -> Result<PathBuf> {
-    Ok(host::target_directory().join("dist/unbox-agent.deb"))
+/// The workspace's version, which every product carries.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The kind of machine that we build for, as Rust names it: this one.
+const MACHINE: &str = std::env::consts::ARCH;
+
+/// Something that is shipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Product {
+    /// The agent's Debian package.
+    Deb,
+    /// The server's Debian package.
+    Server,
+    /// The agent for any Linux, as a tarball without shared libraries.
+    Static,
+}
+
+/// What is made at one time from one state of the workspace.
+#[derive(Debug, Clone, Copy)]
+pub struct Release {
+    /// The date that everything in it carries, in seconds since 1970.
+    epoch: u64,
+}
+
+impl Release {
+    /// The release that this workspace holds, dated by `SOURCE_DATE_EPOCH` or by its last commit.
+    pub fn of_workspace() -> Result<Self> {
+        let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
+            Ok(epoch) => epoch,
+            Err(_) => Program::new("git")
+                .args(["-c", "safe.directory=*", "log", "-1", "--format=%ct"])
+                .current_dir(workspace())
+                .read()
+                .context("set SOURCE_DATE_EPOCH where there is no git history")?,
+        };
+        let epoch = epoch.trim().parse().context("SOURCE_DATE_EPOCH is not a number of seconds")?;
+        Ok(Self { epoch })
+    }
+
+    /// Makes one product, and returns where it is.
+    pub fn make(self, product: Product) -> Result<PathBuf> {
+        match product {
+            Product::Deb => deb::agent(self),
+            Product::Server => deb::server(self),
+            Product::Static => tarball::agent(self),
+        }
+        .with_context(|| format!("cannot make {}", file_name(product)))
+    }
+}
+
+/// Where a product is, or will be once it was made.
+#[must_use]
+pub fn path(product: Product) -> PathBuf {
+    host::target_directory().join("dist").join(file_name(product))
+}
+
+fn file_name(product: Product) -> String {
+    match product {
+        Product::Deb => format!("unbox-agent_{VERSION}_{}.deb", debian_architecture()),
+        Product::Server => format!("unbox-server_{VERSION}_{}.deb", debian_architecture()),
+        Product::Static => format!("unbox-agent-{VERSION}-{MACHINE}-static.tar.gz"),
+    }
+}
+
+/// The machine as Debian names it.
+fn debian_architecture() -> &'static str {
+    match MACHINE {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }

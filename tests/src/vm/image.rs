@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use ring::digest::{Context as Digest, SHA256};
 
 use super::rootfs::Rootfs;
+use crate::dist::{self, Product};
 use crate::host::{self, Program};
 
 /// The address at which a guest reaches what [`Machine::guest_forward`](super::Machine::guest_forward) forwards.
@@ -98,7 +99,7 @@ impl Image {
 
     /// The guest with `unbox-agent` installed from the package that `cargo dist` built.
     pub fn agent() -> Result<Self> {
-        let package = crate::dist::agent_package()?;
+        let package = dist::path(Product::Deb);
         ensure!(package.exists(), "{} is not there: run `cargo dist --only deb` first", package.display());
         Self::with_packages("agent", &[&package])
     }

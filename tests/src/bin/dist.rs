@@ -1,0 +1,29 @@
+//! `cargo dist`: makes what is shipped, into `target/dist/`, and says how large it is.
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum as _};
+use unbox_tests::dist::{Product, Release};
+
+/// Makes the Debian packages of agent and server, and the agent's static tarball, in target/dist/.
+///
+/// The same sources give the same bytes. Their date is `SOURCE_DATE_EPOCH`, or that of the last commit.
+#[derive(Debug, Parser)]
+#[command(name = "cargo dist")]
+struct Arguments {
+    /// Make these only; may be given more than once.
+    #[arg(long, value_enum)]
+    only: Vec<Product>,
+}
+
+#[expect(clippy::print_stdout, reason = "a program for people")]
+fn main() -> Result<()> {
+    let Arguments { only } = Arguments::parse();
+    let products = if only.is_empty() { Product::value_variants() } else { &only };
+    let release = Release::of_workspace()?;
+    for product in products {
+        let path = release.make(*product)?;
+        let bytes = path.metadata()?.len();
+        println!("{:>8} KiB  {}", bytes.div_ceil(1024), path.display());
+    }
+    Ok(())
+}
