@@ -1,118 +1,242 @@
 //! The store: everything that must last, in SQLite or PostgreSQL.
+//!
+//! A [`Reader`] reads; a [`Tx`] reads and writes inside a write transaction, which only
+//! [`Store::write`] opens (`writer.rs`). Each kind of thing has a file with the typed methods of
+//! both. SQL is one text for both databases: `$1` placeholders, BIGINT, TEXT, and nothing that
+//! one of them lacks; the few differences are in `dialect.rs`. Values become types in `row.rs`.
+//!
+//! To add a table: a migration, listed in `dialect.rs`; a file here; rows in the battery
+//! (`server/tests/store`), which runs on both databases.
 
-use crate::domain::device::StateName;
-use std::path::Path;
-use unbox_common::{
-    ids::{CompanyId, ConfigurationId, DeviceId, Generation},
-    protocol::{latest::ProofKind, progress::Progress},
-    timestamp::Timestamp,
+mod artifacts;
+mod audit;
+mod claims;
+mod companies;
+mod configurations;
+mod devices;
+mod dialect;
+mod enrollment;
+mod error;
+mod page;
+mod reports;
+mod requests;
+mod row;
+mod sql;
+mod tokens;
+mod writer;
+
+pub use audit::AuditFilter;
+pub use claims::{ClaimCandidate, ClaimFilter, KeyHolder, MAX_CANDIDATES};
+pub use configurations::Use;
+pub use devices::DeviceFilter;
+pub use enrollment::{EnrollmentFacts, ManagedFacts, ShownSecrets, TokenFacts};
+pub use error::{JobError, StoreError};
+pub use page::{MAX_ROWS, Page, PageRequest};
+pub use reports::{REPORTS_KEPT, StoredReport};
+pub use tokens::ResetTicket;
+pub use writer::Tx;
+
+use crate::files::{self, FilesError, PRIVATE_FILE};
+use dialect::{Dialect, newest_version};
+use error::failed;
+use futures_util::{FutureExt as _, future::BoxFuture};
+use sqlx::{
+    Any, AnyConnection, AnyPool, ConnectOptions as _, Executor as _, Row as _, Transaction,
+    any::{AnyConnectOptions, AnyPoolOptions},
+    migrate::MigrateError,
+    pool::PoolConnection,
+    sqlite::SqliteConnectOptions,
 };
+use std::{path::Path, str::FromStr as _, sync::Arc, time::Duration};
+use writer::Writer;
 
-/// Why the store did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// More writes wait than the queue takes.
-    #[error("more writes wait than the database takes")]
-    Busy,
+/// Connections that read at the same time. SQLite reads from memory: more than cores gain nothing.
+const SQLITE_READERS: u32 = 4;
+const POSTGRES_CONNECTIONS: u32 = 16;
+/// How long a request waits for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection that nobody uses stays open.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The database, open. Cheap to clone; every clone is the same database.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    dialect: Dialect,
+    readers: AnyPool,
+    writer: Writer,
 }
-
-/// How many rows to list, and where to go on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PageRequest {
-    /// At most so many; 100 if absent, never more than 1,000.
-    pub size: Option<u32>,
-    /// Where the page before ended: its `next`.
-    pub after: Option<String>,
-}
-
-/// A part of a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page<T> {
-    /// The rows.
-    pub items: Vec<T>,
-    /// Where the next page starts; `None` if this was the last.
-    pub next: Option<String>,
-}
-
-/// Which claims to list; `None` means any.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ClaimFilter {
-    /// Of this customer.
-    pub customer: Option<CompanyId>,
-    /// With this configuration of their own.
-    pub configuration: Option<ConfigurationId>,
-    /// That ask for this proof.
-    pub proof: Option<ProofKind>,
-    /// Found by this identifier, as `serial_number PF0ABCDE`.
-    pub identifier: Option<String>,
-    /// Ended claims too.
-    pub released: bool,
-}
-
-/// Which devices to list; `None` means any.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DeviceFilter {
-    /// Of this customer.
-    pub customer: Option<CompanyId>,
-    /// In this state.
-    pub state: Option<StateName>,
-}
-
-/// Which entries of the audit trail to list; `None` means any.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AuditFilter {
-    /// Of this customer.
-    pub customer: Option<CompanyId>,
-    /// About this thing.
-    pub subject: Option<crate::domain::audit::Subject>,
-    /// Of this kind.
-    pub action: Option<crate::domain::audit::Action>,
-    /// Not before this time.
-    pub since: Option<Timestamp>,
-}
-
-/// One entry of a device's report, as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredReport {
-    /// The device.
-    pub device: DeviceId,
-    /// Its generation.
-    pub generation: Generation,
-    /// Its place within the generation.
-    pub sequence: u64,
-    /// When, by the device's clock.
-    pub at: Timestamp,
-    /// What happened.
-    pub progress: Progress,
-    /// More about it.
-    pub detail: Option<String>,
-    /// When it was received.
-    pub received_at: Timestamp,
-}
-
-/// The database, open. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Store;
 
 impl Store {
-    /// Opens a database by its URL (`sqlite:<path>` or `postgres://...`) and brings its schema up
-    /// to date.
+    /// Opens a database by its URL, `sqlite:<path>` or `postgres://...`, and brings its schema up
+    /// to date. An SQLite file that is not there yet is made, readable for its owner only.
+    ///
+    /// # Errors
+    /// [`StoreError::TooNew`] if a newer server has changed the schema, and whatever else keeps
+    /// the database from being opened.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let _ = url;
-        Err(StoreError::Busy)
+        sqlx::any::install_default_drivers();
+        let dialect = Dialect::of(url)?;
+        if dialect == Dialect::Sqlite {
+            make_private(url)?;
+        }
+        let writers = match dialect {
+            Dialect::Sqlite => 1,
+            Dialect::Postgres => POSTGRES_CONNECTIONS,
+        };
+        let writing = pool(url, dialect, writers, dialect.setup().as_slice()).await?;
+        migrate(&writing, dialect).await?;
+        let (setup, readers) = match dialect {
+            Dialect::Sqlite => (dialect.setup(), SQLITE_READERS),
+            Dialect::Postgres => (None, POSTGRES_CONNECTIONS),
+        };
+        let statements: Vec<_> = setup.into_iter().chain([dialect.setup_reader()]).collect();
+        let readers = pool(url, dialect, readers, &statements).await?;
+        let writer = Writer::start(writing, dialect);
+        Ok(Self(Arc::new(Inner { dialect, readers, writer })))
     }
 
     /// The URL of an SQLite database in this file.
     #[must_use]
     pub fn sqlite_url(path: &Path) -> String {
-        format!("sqlite://{}", path.display())
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let escaped = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        format!("sqlite://{escaped}")
+    }
+
+    /// A connection that reads.
+    pub async fn reader(&self) -> Result<Reader, StoreError> {
+        let connection = self.0.readers.acquire().await.map_err(failed("connect to the database"))?;
+        Ok(Reader { held: Held::Pooled(connection), dialect: self.0.dialect })
+    }
+
+    /// Runs `job` in a write transaction, and returns when it is on disk.
+    ///
+    /// The job may run more than once, each time from the start and as if it had never run: it
+    /// must read what it decides by inside. If it returns an error, nothing of it is kept.
+    ///
+    /// # Errors
+    /// Those of the job; [`StoreError::Busy`] if more jobs wait than the queue takes.
+    pub async fn write<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: JobError,
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    {
+        self.0.writer.run(job).await
+    }
+
+    /// Runs `job` in a write transaction some time soon, or not at all if the database is busy:
+    /// for what is worth keeping, but not worth waiting for.
+    pub fn write_soon<F>(&self, job: F)
+    where
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<(), StoreError>> + Send + 'static,
+    {
+        self.0.writer.run_soon(job);
     }
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        Err(StoreError::Busy)
+        let mut reader = self.reader().await?;
+        reader.connection().execute("SELECT 1").await.map_err(failed("ask the database"))?;
+        Ok(())
     }
 
-    /// Waits until everything that was accepted is on disk, and takes nothing more.
-    pub async fn close(&self) {}
+    /// The schema's version.
+    pub async fn schema_version(&self) -> Result<i64, StoreError> {
+        let mut reader = self.reader().await?;
+        let row = sqlx::query("SELECT MAX(version) FROM _sqlx_migrations")
+            .fetch_one(reader.connection())
+            .await
+            .map_err(failed("read the schema's version"))?;
+        row.try_get(0).map_err(failed("read the schema's version"))
+    }
+
+    /// What the database itself finds wrong with its files. Reads all of them.
+    pub async fn integrity(&self) -> Result<Vec<String>, StoreError> {
+        let Some(check) = self.0.dialect.integrity_check() else {
+            return Ok(Vec::new());
+        };
+        let mut reader = self.reader().await?;
+        let rows = sqlx::query(check)
+            .fetch_all(reader.connection())
+            .await
+            .map_err(failed("check the database's integrity"))?;
+        let texts = rows.iter().filter_map(|row| row.try_get::<String, _>(0).ok());
+        Ok(texts.filter(|text| text != "ok").collect())
+    }
+
+    /// Waits until every accepted job is on disk, takes no more, and closes the database.
+    pub async fn close(&self) {
+        self.0.writer.close().await;
+        self.0.readers.close().await;
+    }
+}
+
+/// A connection that reads.
+pub struct Reader {
+    held: Held,
+    dialect: Dialect,
+}
+
+enum Held {
+    Pooled(PoolConnection<Any>),
+    InTransaction(Transaction<'static, Any>),
+}
+
+impl Reader {
+    fn connection(&mut self) -> &mut AnyConnection {
+        match &mut self.held {
+            Held::Pooled(connection) => connection,
+            Held::InTransaction(transaction) => transaction,
+        }
+    }
+}
+
+fn make_private(url: &str) -> Result<(), StoreError> {
+    let options = SqliteConnectOptions::from_str(url).map_err(StoreError::Open)?;
+    match files::write_new(options.get_filename(), &[], PRIVATE_FILE) {
+        Ok(()) | Err(FilesError::Exists(_)) => Ok(()),
+        Err(error) => Err(StoreError::Open(sqlx::Error::Configuration(error.into()))),
+    }
+}
+
+async fn pool(
+    url: &str,
+    dialect: Dialect,
+    connections: u32,
+    setup: &[&'static str],
+) -> Result<AnyPool, StoreError> {
+    let options = AnyConnectOptions::from_str(url).map_err(StoreError::Open)?.disable_statement_logging();
+    let setup: Arc<[&'static str]> = setup.into();
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout((connections > 1).then_some(IDLE_TIMEOUT))
+        .max_lifetime(None)
+        // A file does not go away; a server may, and is asked before each use.
+        .test_before_acquire(dialect == Dialect::Postgres)
+        .after_connect(move |connection, _| {
+            let setup = Arc::clone(&setup);
+            async move {
+                for statement in setup.iter() {
+                    connection.execute(*statement).await?;
+                }
+                Ok(())
+            }
+            .boxed()
+        })
+        .connect_with(options)
+        .await
+        .map_err(StoreError::Open)
+}
+
+async fn migrate(pool: &AnyPool, dialect: Dialect) -> Result<(), StoreError> {
+    dialect.migrator().run(pool).await.map_err(|error| match error {
+        MigrateError::VersionMissing(found) if found > newest_version() => {
+            StoreError::TooNew { found, known: newest_version() }
+        }
+        other => StoreError::Migrate(other),
+    })
 }

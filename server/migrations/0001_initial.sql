@@ -1,0 +1,153 @@
+-- The first schema. One text for SQLite and PostgreSQL: ids and times (epoch ms) are BIGINT,
+-- digests, keys and documents are TEXT, flags are BIGINT. What differs is in store/dialect.rs:
+-- on SQLite an id is the row's own number, and a table whose key is the whole point needs no other.
+
+CREATE TABLE companies (
+    id BIGINT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    default_configuration_id BIGINT,
+    default_set_at BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    UNIQUE (kind, name)
+);
+
+CREATE TABLE configurations (
+    id BIGINT PRIMARY KEY,
+    customer_id BIGINT NOT NULL REFERENCES companies (id),
+    name TEXT NOT NULL,
+    document TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    UNIQUE (customer_id, name)
+);
+
+CREATE TABLE artifacts (
+    sha256 TEXT NOT NULL PRIMARY KEY,
+    size BIGINT NOT NULL,
+    name TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+-- What a configuration needs on this server; keeps an artifact from being deleted under it.
+CREATE TABLE configuration_artifacts (
+    sha256 TEXT NOT NULL REFERENCES artifacts (sha256),
+    configuration_id BIGINT NOT NULL REFERENCES configurations (id) ON DELETE CASCADE,
+    PRIMARY KEY (sha256, configuration_id)
+) /* WITHOUT ROWID */;
+CREATE INDEX configuration_artifacts_by_configuration ON configuration_artifacts (configuration_id);
+
+-- A token is stored as its digest: whoever reads this table cannot enroll anything.
+CREATE TABLE tokens (
+    id BIGINT PRIMARY KEY,
+    customer_id BIGINT NOT NULL REFERENCES companies (id),
+    configuration_id BIGINT REFERENCES configurations (id),
+    digest TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT,
+    revoked_at BIGINT
+);
+CREATE INDEX tokens_by_customer ON tokens (customer_id, id);
+CREATE INDEX tokens_by_configuration ON tokens (configuration_id);
+
+CREATE TABLE claims (
+    id BIGINT PRIMARY KEY,
+    customer_id BIGINT NOT NULL REFERENCES companies (id),
+    reseller_id BIGINT REFERENCES companies (id),
+    configuration_id BIGINT REFERENCES configurations (id),
+    configured_at BIGINT NOT NULL,
+    proof TEXT NOT NULL,
+    activation_ends_at BIGINT NOT NULL,
+    -- JSON: sets of [kind, value].
+    identifiers TEXT NOT NULL,
+    order_name TEXT,
+    created_at BIGINT NOT NULL,
+    created_by TEXT NOT NULL,
+    released_at BIGINT
+);
+CREATE INDEX claims_by_customer ON claims (customer_id, id);
+CREATE INDEX claims_by_configuration ON claims (configuration_id) WHERE configuration_id IS NOT NULL;
+
+-- `kind value` of the strongest identifier of each set of each claim that is in force.
+CREATE TABLE claim_keys (
+    lookup TEXT NOT NULL,
+    claim_id BIGINT NOT NULL REFERENCES claims (id),
+    PRIMARY KEY (lookup, claim_id)
+) /* WITHOUT ROWID */;
+
+CREATE TABLE devices (
+    id BIGINT PRIMARY KEY,
+    claim_id BIGINT NOT NULL UNIQUE REFERENCES claims (id),
+    customer_id BIGINT NOT NULL REFERENCES companies (id),
+    state TEXT NOT NULL,
+    -- JSON: the state with what belongs to it.
+    state_detail TEXT NOT NULL,
+    latest_generation BIGINT,
+    latest_key TEXT,
+    latest_ticket TEXT,
+    active_generation BIGINT,
+    active_key TEXT,
+    -- JSON: the identifiers as they were when it was granted last.
+    identity TEXT,
+    re_enroll_requested_at BIGINT,
+    created_at BIGINT NOT NULL,
+    last_seen_at BIGINT,
+    agent_version TEXT,
+    healthy BIGINT,
+    installed TEXT,
+    failed_version BIGINT,
+    outcome TEXT
+);
+CREATE INDEX devices_by_customer ON devices (customer_id, id);
+CREATE INDEX devices_by_state ON devices (state, id);
+
+CREATE TABLE approval_requests (
+    device_id BIGINT NOT NULL REFERENCES devices (id),
+    key_digest TEXT NOT NULL,
+    customer_id BIGINT NOT NULL REFERENCES companies (id),
+    identity TEXT NOT NULL,
+    replaced TEXT NOT NULL,
+    first_at BIGINT NOT NULL,
+    last_at BIGINT NOT NULL,
+    times BIGINT NOT NULL,
+    approved_at BIGINT,
+    PRIMARY KEY (device_id, key_digest)
+) /* WITHOUT ROWID */;
+
+CREATE TABLE reset_tickets (
+    digest TEXT NOT NULL PRIMARY KEY,
+    device_id BIGINT NOT NULL REFERENCES devices (id),
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    used_at BIGINT
+);
+CREATE INDEX reset_tickets_by_device ON reset_tickets (device_id);
+
+CREATE TABLE reports (
+    device_id BIGINT NOT NULL REFERENCES devices (id),
+    generation BIGINT NOT NULL,
+    sequence BIGINT NOT NULL,
+    happened_at BIGINT NOT NULL,
+    progress TEXT NOT NULL,
+    detail TEXT,
+    received_at BIGINT NOT NULL,
+    PRIMARY KEY (device_id, generation, sequence)
+) /* WITHOUT ROWID */;
+
+-- `fold` names what is counted in one row instead of being stored once each.
+CREATE TABLE audit (
+    id BIGINT PRIMARY KEY,
+    happened_at BIGINT NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    customer_id BIGINT,
+    detail TEXT NOT NULL,
+    fold TEXT,
+    times BIGINT NOT NULL,
+    last_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX audit_by_fold ON audit (fold) WHERE fold IS NOT NULL;
+CREATE INDEX audit_by_subject ON audit (subject, id);
+CREATE INDEX audit_by_customer ON audit (customer_id, id) WHERE customer_id IS NOT NULL;

@@ -1,0 +1,319 @@
+//! Claims, and the keys by which they are found.
+
+use super::{
+    Page, PageRequest, Reader, StoreError, Tx,
+    error::{failed, one_row},
+    row::{Fields, millis},
+    sql::Sql,
+};
+use crate::domain::{
+    actor::Scope,
+    claim::{Claim, ClaimSets},
+    device::DeviceState,
+};
+use sqlx::any::AnyRow;
+use std::collections::BTreeSet;
+use unbox_common::{
+    ids::{ClaimId, CompanyId, ConfigurationId, DeviceId},
+    protocol::latest::ProofKind,
+    timestamp::Timestamp,
+};
+
+/// The most claims that one look-up returns; a device that more might match is ambiguous.
+pub const MAX_CANDIDATES: usize = 64;
+/// One more, to know that there are more.
+const CANDIDATE_ROWS: i64 = 65;
+/// Identifiers are looked up in lists of these lengths, so that a handful of prepared statements
+/// serves every device.
+const LOOKUP_LENGTHS: [usize; 4] = [8, 16, 32, 72];
+/// Rows of one INSERT: ten values each, and PostgreSQL takes 65,535 values.
+const INSERT_ROWS: usize = 500;
+
+/// The columns of a claim, in any statement whose table of claims is called `c`.
+macro_rules! claim_columns {
+    () => {
+        "c.id AS claim_id, c.customer_id AS claim_customer_id, c.reseller_id, c.configuration_id,
+         c.configured_at, c.proof, c.activation_ends_at, c.identifiers, c.order_name,
+         c.created_at AS claim_created_at, c.created_by, c.released_at"
+    };
+}
+pub(super) use claim_columns;
+
+/// Which claims to list; `None` means any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClaimFilter {
+    /// Of this customer.
+    pub customer: Option<CompanyId>,
+    /// With this configuration of their own.
+    pub configuration: Option<ConfigurationId>,
+    /// That ask for this proof.
+    pub proof: Option<ProofKind>,
+    /// Found by this identifier, as `serial_number PF0ABCDE`.
+    pub identifier: Option<String>,
+    /// Ended claims too.
+    pub released: bool,
+}
+
+/// A claim that a device might match, and what is known beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimCandidate {
+    /// The claim.
+    pub claim: Claim,
+    /// Whether its customer has a default configuration.
+    pub default_configuration: bool,
+    /// The state of its device, if that was seen.
+    pub device_state: Option<DeviceState>,
+}
+
+/// A claim that is found by a certain key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyHolder {
+    /// The key.
+    pub key: String,
+    /// The claim.
+    pub claim: ClaimId,
+    /// Its customer.
+    pub customer: CompanyId,
+    /// All its sets.
+    pub sets: ClaimSets,
+}
+
+/// A claim out of a row with [`claim_columns`].
+pub(super) fn claim(row: &AnyRow) -> Result<Claim, StoreError> {
+    let fields = Fields::of(row, "claims", "claim_id");
+    let identifiers: &str = fields.read("identifiers")?;
+    let proof: &str = fields.read("proof")?;
+    Ok(Claim {
+        id: fields.id("claim_id", ClaimId::new)?,
+        customer: fields.id("claim_customer_id", CompanyId::new)?,
+        reseller: fields.id_opt("reseller_id", CompanyId::new)?,
+        configuration: fields.id_opt("configuration_id", ConfigurationId::new)?,
+        configured_at: fields.time("configured_at")?,
+        proof: proof_named(proof).ok_or_else(|| fields.wrong("proof", format!("{proof:?} is no proof")))?,
+        activation_ends_at: fields.time("activation_ends_at")?,
+        sets: ClaimSets::from_text(identifiers).map_err(|error| fields.wrong("identifiers", error))?,
+        order: fields.parse_opt("order_name")?,
+        created_at: fields.time("claim_created_at")?,
+        created_by: fields.read("created_by")?,
+        released_at: fields.time_opt("released_at")?,
+    })
+}
+
+fn proof_named(name: &str) -> Option<ProofKind> {
+    ProofKind::ALL.into_iter().find(|kind| kind.name() == name)
+}
+
+impl Reader {
+    /// The claims in force that are found by any of these keys, with what a hello needs to know.
+    /// At most [`MAX_CANDIDATES`] and one.
+    pub async fn claims_found_by(&mut self, keys: &[String]) -> Result<Vec<ClaimCandidate>, StoreError> {
+        let Some(last) = keys.last() else {
+            return Ok(Vec::new());
+        };
+        let length = LOOKUP_LENGTHS.into_iter().find(|length| *length >= keys.len()).unwrap_or(keys.len());
+        let padded = keys.iter().chain(std::iter::repeat(last)).take(length).cloned();
+        let mut sql = Sql::new(concat!(
+            "SELECT ",
+            claim_columns!(),
+            ", o.default_configuration_id, d.state_detail FROM claims AS c
+             JOIN companies AS o ON o.id = c.customer_id
+             LEFT JOIN devices AS d ON d.claim_id = c.id
+             WHERE c.released_at IS NULL AND c.id IN (SELECT claim_id FROM claim_keys WHERE lookup IN "
+        ));
+        sql.list(padded).push(") LIMIT ").bind(CANDIDATE_ROWS);
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("look up claims"))?;
+        let candidate = |row| {
+            let fields = Fields::of(row, "devices", "claim_id");
+            Ok(ClaimCandidate {
+                claim: claim(row)?,
+                default_configuration: fields
+                    .id_opt("default_configuration_id", ConfigurationId::new)?
+                    .is_some(),
+                device_state: fields.json_opt("state_detail")?,
+            })
+        };
+        rows.iter().map(candidate).collect()
+    }
+
+    /// Who holds any of these keys, of whatever owner: so that nothing is claimed twice.
+    pub async fn key_holders(&mut self, keys: &[String]) -> Result<Vec<KeyHolder>, StoreError> {
+        let mut holders = Vec::new();
+        for part in keys.chunks(INSERT_ROWS) {
+            let mut sql = Sql::new(
+                "SELECT k.lookup, c.id, c.customer_id, c.identifiers FROM claim_keys AS k
+                 JOIN claims AS c ON c.id = k.claim_id WHERE k.lookup IN ",
+            );
+            sql.list(part.iter().cloned()).push(" ORDER BY c.id");
+            let rows = sql
+                .query()
+                .fetch_all(self.connection())
+                .await
+                .map_err(failed("see who holds identifiers"))?;
+            for row in &rows {
+                let fields = Fields::of(row, "claims", "id");
+                holders.push(KeyHolder {
+                    key: fields.read("lookup")?,
+                    claim: fields.id("id", ClaimId::new)?,
+                    customer: fields.id("customer_id", CompanyId::new)?,
+                    sets: ClaimSets::from_text(fields.read("identifiers")?)
+                        .map_err(|error| fields.wrong("identifiers", error))?,
+                });
+            }
+        }
+        Ok(holders)
+    }
+
+    /// A claim, in force or ended, if it is within the scope.
+    pub async fn claim(&mut self, scope: Scope, id: ClaimId) -> Result<Option<Claim>, StoreError> {
+        let mut sql = Sql::new(concat!("SELECT ", claim_columns!(), " FROM claims AS c WHERE c.id = "));
+        sql.bind(id.get()).scope("c.customer_id =", scope);
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a claim"))?;
+        row.as_ref().map(claim).transpose()
+    }
+
+    /// Claims, oldest first.
+    pub async fn claims(
+        &mut self,
+        scope: Scope,
+        filter: &ClaimFilter,
+        page: &PageRequest,
+    ) -> Result<Page<Claim>, StoreError> {
+        let mut sql = Sql::new(concat!("SELECT ", claim_columns!(), " FROM claims AS c WHERE 1 = 1"));
+        sql.filter("c.customer_id =", filter.customer.map(CompanyId::get))
+            .filter("c.configuration_id =", filter.configuration.map(ConfigurationId::get))
+            .filter("c.proof =", filter.proof.map(ProofKind::name))
+            .filter("c.id >", page.key::<i64>()?)
+            .scope("c.customer_id =", scope);
+        if let Some(identifier) = &filter.identifier {
+            sql.push(" AND c.id IN (SELECT claim_id FROM claim_keys WHERE lookup = ")
+                .bind(identifier.clone())
+                .push(")");
+        }
+        if !filter.released {
+            sql.push(" AND c.released_at IS NULL");
+        }
+        sql.push(" ORDER BY c.id LIMIT ").bind(page.limit());
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list claims"))?;
+        let claims = rows.iter().map(claim).collect::<Result<_, _>>()?;
+        Ok(page.page(claims, |one: &Claim| one.id))
+    }
+}
+
+impl Tx {
+    /// Waits for, and then keeps away, everybody else who decides about this claim or its device.
+    ///
+    /// A statement of its own: after a wait, PostgreSQL shows the locked row as it is now, but
+    /// rows that are joined to it as they were before.
+    pub async fn lock_claim(&mut self, id: ClaimId) -> Result<(), StoreError> {
+        if self.dialect.locks_rows() {
+            sqlx::query("SELECT id FROM claims WHERE id = $1 FOR NO KEY UPDATE")
+                .bind(id.get())
+                .fetch_optional(self.connection())
+                .await
+                .map_err(failed("lock a claim"))?;
+        }
+        Ok(())
+    }
+
+    /// The same for the claim of a device.
+    pub async fn lock_device(&mut self, id: DeviceId) -> Result<(), StoreError> {
+        if self.dialect.locks_rows() {
+            sqlx::query(
+                "SELECT id FROM claims WHERE id = (SELECT claim_id FROM devices WHERE id = $1) FOR NO KEY UPDATE",
+            )
+            .bind(id.get())
+            .fetch_optional(self.connection())
+            .await
+            .map_err(failed("lock a device"))?;
+        }
+        Ok(())
+    }
+
+    /// Adds claims, and the keys by which they are found.
+    pub async fn insert_claims(&mut self, claims: &[Claim]) -> Result<(), StoreError> {
+        for part in claims.chunks(INSERT_ROWS) {
+            let mut sql = Sql::new(
+                "INSERT INTO claims (id, customer_id, reseller_id, configuration_id, configured_at, proof,
+                                     activation_ends_at, identifiers, order_name, created_at, created_by) VALUES ",
+            );
+            sql.rows(part, |row, claim| {
+                row.bind(claim.id.get())
+                    .bind(claim.customer.get())
+                    .bind(claim.reseller.map(CompanyId::get))
+                    .bind(claim.configuration.map(ConfigurationId::get))
+                    .bind(millis(claim.configured_at))
+                    .bind(claim.proof.name())
+                    .bind(millis(claim.activation_ends_at))
+                    .bind(claim.sets.to_text())
+                    .bind(claim.order.as_ref().map(ToString::to_string))
+                    .bind(millis(claim.created_at))
+                    .bind(claim.created_by.clone());
+            });
+            sql.query().execute(self.connection()).await.map_err(failed("add claims"))?;
+        }
+        let keys: Vec<(String, ClaimId)> = claims
+            .iter()
+            .flat_map(|claim| claim.sets.lookup_keys().into_iter().map(|key| (key, claim.id)))
+            .collect();
+        for part in keys.chunks(INSERT_ROWS) {
+            let mut sql = Sql::new("INSERT INTO claim_keys (lookup, claim_id) VALUES ");
+            sql.rows(part, |row, (key, claim)| {
+                row.bind(key.clone()).bind(claim.get());
+            });
+            sql.query().execute(self.connection()).await.map_err(failed("add the keys of claims"))?;
+        }
+        Ok(())
+    }
+
+    /// Ends a claim: it matches nothing from now on.
+    pub async fn release_claim(&mut self, claim: &Claim, now: Timestamp) -> Result<(), StoreError> {
+        const OPERATION: &str = "end a claim";
+        let done = sqlx::query("UPDATE claims SET released_at = $2 WHERE id = $1 AND released_at IS NULL")
+            .bind(claim.id.get())
+            .bind(millis(now))
+            .execute(self.connection())
+            .await
+            .map_err(failed(OPERATION))?;
+        one_row(OPERATION, done.rows_affected())?;
+        let keys: BTreeSet<String> = claim.sets.lookup_keys();
+        for key in keys {
+            // A key whose set became unusable since then is not here; a released claim is not found
+            // by it either.
+            sqlx::query("DELETE FROM claim_keys WHERE lookup = $1 AND claim_id = $2")
+                .bind(key)
+                .bind(claim.id.get())
+                .execute(self.connection())
+                .await
+                .map_err(failed(OPERATION))?;
+        }
+        Ok(())
+    }
+
+    /// Sets a claim's own configuration.
+    pub async fn set_claim_configuration(
+        &mut self,
+        id: ClaimId,
+        configuration: Option<ConfigurationId>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let done = sqlx::query("UPDATE claims SET configuration_id = $2, configured_at = $3 WHERE id = $1")
+            .bind(id.get())
+            .bind(configuration.map(ConfigurationId::get))
+            .bind(millis(now))
+            .execute(self.connection())
+            .await
+            .map_err(failed("set a claim's configuration"))?;
+        one_row("set a claim's configuration", done.rows_affected())
+    }
+
+    /// Sets what a claim's device has to prove.
+    pub async fn set_claim_proof(&mut self, id: ClaimId, proof: ProofKind) -> Result<(), StoreError> {
+        let done = sqlx::query("UPDATE claims SET proof = $2 WHERE id = $1")
+            .bind(id.get())
+            .bind(proof.name())
+            .execute(self.connection())
+            .await
+            .map_err(failed("set a claim's proof"))?;
+        one_row("set a claim's proof", done.rows_affected())
+    }
+}

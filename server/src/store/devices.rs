@@ -1,0 +1,193 @@
+//! Devices.
+
+use super::{
+    Page, PageRequest, Reader, StoreError, Tx,
+    error::{failed, one_row},
+    row::{Fields, document, millis, number},
+    sql::Sql,
+};
+use crate::domain::{
+    actor::Scope,
+    device::{Device, DeviceState, Enrollment, LastSaid, StateName},
+};
+use sqlx::any::AnyRow;
+use unbox_common::{
+    bytes::{Bytes, from_base64, to_base64},
+    identity::{HardwareIdentity, Identifier, RawIdentifier},
+    ids::{ClaimId, CompanyId, DeviceId, Generation},
+    trust::DevicePublicKey,
+};
+
+/// The columns of a device, in any statement whose table of devices is called `d`.
+macro_rules! device_columns {
+    () => {
+        "d.id AS device_id, d.claim_id AS device_claim_id, d.customer_id AS device_customer_id, d.state,
+         d.state_detail, d.latest_generation, d.latest_key, d.latest_ticket, d.active_generation,
+         d.active_key, d.identity, d.re_enroll_requested_at, d.created_at AS device_created_at,
+         d.last_seen_at, d.agent_version, d.healthy, d.installed, d.failed_version, d.outcome"
+    };
+}
+pub(super) use device_columns;
+
+/// Which devices to list; `None` means any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeviceFilter {
+    /// Of this customer.
+    pub customer: Option<CompanyId>,
+    /// In this state.
+    pub state: Option<StateName>,
+}
+
+/// A device out of a row with [`device_columns`].
+pub(super) fn device(row: &AnyRow) -> Result<Device, StoreError> {
+    let fields = Fields::of(row, "devices", "device_id");
+    let state: DeviceState = fields.json("state_detail")?;
+    if fields.parse::<StateName>("state")? != state.name() {
+        return Err(fields.wrong("state", "differs from state_detail"));
+    }
+    let latest = enrollment(&fields, "latest_generation", "latest_key")?;
+    let active = match (&latest, fields.count_opt("active_generation")?) {
+        // Nearly always the same enrollment: its key need not be read twice.
+        (Some(latest), Some(active)) if latest.generation.0 == active => Some(latest.clone()),
+        _ => enrollment(&fields, "active_generation", "active_key")?,
+    };
+    Ok(Device {
+        id: fields.id("device_id", DeviceId::new)?,
+        claim: fields.id("device_claim_id", ClaimId::new)?,
+        customer: fields.id("device_customer_id", CompanyId::new)?,
+        state,
+        active,
+        latest,
+        latest_ticket: fields.parse_opt("latest_ticket")?,
+        identity: identity(&fields, "identity")?,
+        re_enroll_requested_at: fields.time_opt("re_enroll_requested_at")?,
+        created_at: fields.time("device_created_at")?,
+        last_said: LastSaid {
+            at: fields.time_opt("last_seen_at")?,
+            agent_version: fields.read("agent_version")?,
+            healthy: fields.read::<Option<i64>>("healthy")?.map(|flag| flag != 0),
+            installed: fields.json_opt("installed")?,
+            failed_version: fields.count_opt("failed_version")?,
+            outcome: fields.json_opt("outcome")?,
+        },
+    })
+}
+
+fn enrollment(
+    fields: &Fields<'_>,
+    generation: &'static str,
+    key: &'static str,
+) -> Result<Option<Enrollment>, StoreError> {
+    let Some(number) = fields.count_opt(generation)? else {
+        return Ok(None);
+    };
+    let spki = from_base64(fields.read(key)?).map_err(|error| fields.wrong(key, error))?;
+    let public = DevicePublicKey::try_from(Bytes(spki)).map_err(|error| fields.wrong(key, error))?;
+    Ok(Some(Enrollment { generation: Generation(number), key: public }))
+}
+
+/// What a device showed. Identifiers that the present rules refuse are left out: they are no
+/// longer identifiers, and so cannot have changed.
+pub(super) fn identity(
+    fields: &Fields<'_>,
+    column: &'static str,
+) -> Result<Option<HardwareIdentity>, StoreError> {
+    let Some(raw) = fields.json_opt::<Vec<RawIdentifier>>(column)? else {
+        return Ok(None);
+    };
+    let accepted: Vec<RawIdentifier> =
+        raw.into_iter().filter(|one| Identifier::parse(one.kind, &one.value).is_ok()).collect();
+    Ok(HardwareIdentity::from_raw(&accepted).ok())
+}
+
+impl Reader {
+    /// A device, if it is within the scope.
+    pub async fn device(&mut self, scope: Scope, id: DeviceId) -> Result<Option<Device>, StoreError> {
+        let mut sql = Sql::new(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE d.id = "));
+        sql.bind(id.get()).scope("d.customer_id =", scope);
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a device"))?;
+        row.as_ref().map(device).transpose()
+    }
+
+    /// The device of a claim, if it was ever seen.
+    pub async fn device_of_claim(&mut self, claim: ClaimId) -> Result<Option<Device>, StoreError> {
+        let mut sql =
+            Sql::new(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE d.claim_id = "));
+        sql.bind(claim.get());
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a device"))?;
+        row.as_ref().map(device).transpose()
+    }
+
+    /// Devices, oldest first.
+    pub async fn devices(
+        &mut self,
+        scope: Scope,
+        filter: &DeviceFilter,
+        page: &PageRequest,
+    ) -> Result<Page<Device>, StoreError> {
+        let mut sql = Sql::new(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE 1 = 1"));
+        sql.filter("d.customer_id =", filter.customer.map(CompanyId::get))
+            .filter("d.state =", filter.state.map(StateName::name))
+            .filter("d.id >", page.key::<i64>()?)
+            .scope("d.customer_id =", scope)
+            .push(" ORDER BY d.id LIMIT ")
+            .bind(page.limit());
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list devices"))?;
+        let devices = rows.iter().map(device).collect::<Result<_, _>>()?;
+        Ok(page.page(devices, |one: &Device| one.id))
+    }
+}
+
+impl Tx {
+    /// A device that nobody else may change until this transaction ends.
+    pub async fn device_for_update(
+        &mut self,
+        scope: Scope,
+        id: DeviceId,
+    ) -> Result<Option<Device>, StoreError> {
+        self.lock_device(id).await?;
+        self.device(scope, id).await
+    }
+
+    /// Adds a device, or changes everything about it that ever changes.
+    pub async fn save_device(&mut self, device: &Device) -> Result<(), StoreError> {
+        let said = &device.last_said;
+        let done = sqlx::query(
+            "INSERT INTO devices (id, claim_id, customer_id, state, state_detail, latest_generation, latest_key,
+                 latest_ticket, active_generation, active_key, identity, re_enroll_requested_at, created_at,
+                 last_seen_at, agent_version, healthy, installed, failed_version, outcome)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+             ON CONFLICT (id) DO UPDATE SET state = excluded.state, state_detail = excluded.state_detail,
+                 latest_generation = excluded.latest_generation, latest_key = excluded.latest_key,
+                 latest_ticket = excluded.latest_ticket, active_generation = excluded.active_generation,
+                 active_key = excluded.active_key, identity = excluded.identity,
+                 re_enroll_requested_at = excluded.re_enroll_requested_at,
+                 last_seen_at = excluded.last_seen_at, agent_version = excluded.agent_version,
+                 healthy = excluded.healthy, installed = excluded.installed,
+                 failed_version = excluded.failed_version, outcome = excluded.outcome",
+        )
+        .bind(device.id.get())
+        .bind(device.claim.get())
+        .bind(device.customer.get())
+        .bind(device.state.name().name())
+        .bind(document(&device.state))
+        .bind(device.latest.as_ref().map(|one| number(one.generation.0)))
+        .bind(device.latest.as_ref().map(|one| to_base64(one.key.spki())))
+        .bind(device.latest_ticket.map(|digest| digest.to_string()))
+        .bind(device.active.as_ref().map(|one| number(one.generation.0)))
+        .bind(device.active.as_ref().map(|one| to_base64(one.key.spki())))
+        .bind(device.identity.as_ref().map(|identity| document(&identity.to_raw())))
+        .bind(device.re_enroll_requested_at.map(millis))
+        .bind(millis(device.created_at))
+        .bind(said.at.map(millis))
+        .bind(said.agent_version.as_deref())
+        .bind(said.healthy.map(i64::from))
+        .bind(said.installed.as_ref().map(document))
+        .bind(said.failed_version.map(number))
+        .bind(said.outcome.as_ref().map(document))
+        .execute(self.connection())
+        .await
+        .map_err(failed("save a device"))?;
+        one_row("save a device", done.rows_affected())
+    }
+}

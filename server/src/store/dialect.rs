@@ -1,0 +1,134 @@
+//! The few places where SQLite and PostgreSQL differ.
+
+use super::StoreError;
+use sqlx::{
+    AssertSqlSafe, SqlSafeStr as _,
+    migrate::{Migration, MigrationType, Migrator},
+};
+
+/// Every migration: its version, its name, its text.
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "initial", include_str!("../../migrations/0001_initial.sql"))];
+
+/// What a connection of SQLite is told first. WAL lets readers read while one writes; FULL makes
+/// a commit survive a power cut.
+const SQLITE_SETUP: &str = "PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = FULL;
+    PRAGMA busy_timeout = 10000;
+    PRAGMA foreign_keys = ON;
+    PRAGMA temp_store = MEMORY;
+    PRAGMA journal_size_limit = 67108864;";
+
+/// The database behind the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+impl Dialect {
+    pub(super) fn of(url: &str) -> Result<Self, StoreError> {
+        if url.starts_with("sqlite:") {
+            Ok(Self::Sqlite)
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            Ok(Self::Postgres)
+        } else {
+            Err(StoreError::UnknownDatabase)
+        }
+    }
+
+    /// How a write transaction starts. SQLite takes the write lock at once: a transaction that
+    /// reads first and writes later fails as soon as another one wrote in between.
+    pub(super) const fn begin(self) -> &'static str {
+        match self {
+            Self::Sqlite => "BEGIN IMMEDIATE",
+            Self::Postgres => "BEGIN",
+        }
+    }
+
+    /// What a connection is told first.
+    pub(super) const fn setup(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => Some(SQLITE_SETUP),
+            Self::Postgres => None,
+        }
+    }
+
+    /// What a connection is told that only reads.
+    pub(super) const fn setup_reader(self) -> &'static str {
+        match self {
+            Self::Sqlite => "PRAGMA query_only = ON",
+            Self::Postgres => "SET default_transaction_read_only = on",
+        }
+    }
+
+    /// What the writing connection is told before it closes.
+    pub(super) const fn tidy_up(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => Some("PRAGMA wal_checkpoint(TRUNCATE)"),
+            Self::Postgres => None,
+        }
+    }
+
+    /// Whether a transaction has to lock the rows that it decides by. On SQLite there is only ever
+    /// one that writes.
+    pub(super) const fn locks_rows(self) -> bool {
+        matches!(self, Self::Postgres)
+    }
+
+    /// What checks the whole database, one row of text for each thing that is wrong.
+    pub(super) const fn integrity_check(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => Some("PRAGMA quick_check"),
+            Self::Postgres => None,
+        }
+    }
+
+    /// The schema in this dialect.
+    pub(super) fn migrator(self) -> Migrator {
+        let migrations = MIGRATIONS.map(|(version, name, text)| {
+            let sql = AssertSqlSafe(self.ddl(text)).into_sql_str();
+            Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+        });
+        Migrator::with_migrations(migrations.into())
+    }
+
+    fn ddl(self, text: &str) -> String {
+        match self {
+            Self::Sqlite => text
+                .replace("BIGINT PRIMARY KEY", "INTEGER PRIMARY KEY")
+                .replace("/* WITHOUT ROWID */", "WITHOUT ROWID"),
+            Self::Postgres => text.to_owned(),
+        }
+    }
+}
+
+/// The newest schema version that this program knows.
+pub(super) fn newest_version() -> i64 {
+    MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_two_databases_are_spoken() {
+        assert_eq!(Dialect::of("sqlite:///var/lib/unbox/unbox.db").unwrap(), Dialect::Sqlite);
+        assert_eq!(Dialect::of("postgres://unbox@localhost/unbox").unwrap(), Dialect::Postgres);
+        for other in ["", "mysql://x", "unbox.db", "SQLITE:x"] {
+            assert!(matches!(Dialect::of(other), Err(StoreError::UnknownDatabase)), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_schema_differs_only_where_it_must() {
+        let (_, _, text) = MIGRATIONS[0];
+        let sqlite = Dialect::Sqlite.ddl(text);
+        assert_eq!(Dialect::Postgres.ddl(text), text);
+        assert_eq!(sqlite.lines().count(), text.lines().count());
+        for banned in ["BOOLEAN", "TIMESTAMP", "JSONB", "NUMERIC", "UUID", "SERIAL", "BYTEA", "BLOB"] {
+            assert!(!text.contains(banned), "{banned}: one of the two cannot read it through `Any`");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Reports of devices.
+
+use super::{
+    Reader, StoreError, Tx,
+    error::failed,
+    row::{Fields, millis, number},
+    sql::Sql,
+};
+use sqlx::any::AnyRow;
+use unbox_common::{
+    ids::{DeviceId, Generation},
+    protocol::{latest::ReportEntry, progress::Progress},
+    timestamp::Timestamp,
+};
+
+/// Entries that are kept of one generation: a device that reports for years must not fill the
+/// disk, and nobody reads more.
+pub const REPORTS_KEPT: u64 = 512;
+
+/// One entry of a device's report, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredReport {
+    /// The device.
+    pub device: DeviceId,
+    /// Its generation.
+    pub generation: Generation,
+    /// What it said.
+    pub entry: ReportEntry,
+    /// When it was received.
+    pub received_at: Timestamp,
+}
+
+fn report(row: &AnyRow) -> Result<StoredReport, StoreError> {
+    let fields = Fields::of(row, "reports", "sequence");
+    let progress: &str = fields.read("progress")?;
+    Ok(StoredReport {
+        device: fields.id("device_id", DeviceId::new)?,
+        generation: Generation(fields.count("generation")?),
+        entry: ReportEntry {
+            sequence: fields.count("sequence")?,
+            at: fields.time("happened_at")?,
+            progress: from_word(progress).map_err(|error| fields.wrong("progress", error))?,
+            detail: fields.read("detail")?,
+        },
+        received_at: fields.time("received_at")?,
+    })
+}
+
+/// The wire name of a progress type, which is also how it is stored.
+fn to_word(progress: Progress) -> String {
+    match serde_json::to_value(progress) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+fn from_word(word: &str) -> Result<Progress, serde_json::Error> {
+    serde_json::from_value(serde_json::Value::String(word.to_owned()))
+}
+
+impl Reader {
+    /// The newest entries of a device, newest first.
+    pub async fn reports(&mut self, device: DeviceId, limit: u32) -> Result<Vec<StoredReport>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT device_id, generation, sequence, happened_at, progress, detail, received_at FROM reports
+             WHERE device_id = $1 ORDER BY generation DESC, sequence DESC LIMIT $2",
+        )
+        .bind(device.get())
+        .bind(i64::from(limit))
+        .fetch_all(self.connection())
+        .await
+        .map_err(failed("list reports"))?;
+        rows.iter().map(report).collect()
+    }
+}
+
+impl Tx {
+    /// Adds entries of one generation, and forgets its oldest ones beyond [`REPORTS_KEPT`].
+    pub async fn insert_reports(
+        &mut self,
+        device: DeviceId,
+        generation: Generation,
+        entries: &[ReportEntry],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(newest) = entries.iter().map(|entry| entry.sequence).max() else {
+            return Ok(());
+        };
+        let mut sql = Sql::new(
+            "INSERT INTO reports (device_id, generation, sequence, happened_at, progress, detail, received_at) VALUES ",
+        );
+        sql.rows(entries, |row, entry| {
+            row.bind(device.get())
+                .bind(number(generation.0))
+                .bind(number(entry.sequence))
+                .bind(millis(entry.at))
+                .bind(to_word(entry.progress))
+                .bind(entry.detail.clone())
+                .bind(millis(now));
+        });
+        sql.push(" ON CONFLICT (device_id, generation, sequence) DO NOTHING");
+        sql.query().execute(self.connection()).await.map_err(failed("add reports"))?;
+        if newest > REPORTS_KEPT {
+            sqlx::query("DELETE FROM reports WHERE device_id = $1 AND generation = $2 AND sequence <= $3")
+                .bind(device.get())
+                .bind(number(generation.0))
+                .bind(number(newest - REPORTS_KEPT))
+                .execute(self.connection())
+                .await
+                .map_err(failed("forget old reports"))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_stored_by_its_wire_name() {
+        assert_eq!(to_word(Progress::BootImageInstalledRebooting), "boot-image-installed-rebooting");
+        assert_eq!(from_word("bootstrap-complete").unwrap(), Progress::BootstrapComplete);
+        assert!(from_word("BootstrapComplete").is_err());
+    }
+}

@@ -1,0 +1,157 @@
+//! Keys and hardware that wait for an administrator.
+
+use super::{
+    Reader, StoreError, Tx,
+    devices::identity,
+    error::{failed, one_row},
+    row::{Fields, document, millis},
+    sql::Sql,
+};
+use crate::domain::{actor::Scope, device::ApprovalRequest};
+use sqlx::any::AnyRow;
+use unbox_common::{
+    digest::Sha256,
+    ids::{CompanyId, DeviceId},
+    timestamp::Timestamp,
+};
+
+/// Requests of one device that are kept, the latest ones: who shows a device's identifiers with
+/// ever new keys must not fill the disk.
+const REQUESTS_KEPT: i64 = 8;
+
+/// The columns of a request, in any statement whose table of requests is called `a`.
+macro_rules! request_columns {
+    () => {
+        "a.device_id AS request_device_id, a.key_digest, a.customer_id AS request_customer_id,
+         a.identity AS request_identity, a.replaced, a.first_at, a.last_at AS request_last_at,
+         a.times AS request_times, a.approved_at"
+    };
+}
+pub(super) use request_columns;
+
+/// A request out of a row with [`request_columns`].
+pub(super) fn request(row: &AnyRow) -> Result<ApprovalRequest, StoreError> {
+    let fields = Fields::of(row, "approval_requests", "request_device_id");
+    Ok(ApprovalRequest {
+        device: fields.id("request_device_id", DeviceId::new)?,
+        customer: fields.id("request_customer_id", CompanyId::new)?,
+        key: fields.parse("key_digest")?,
+        identity: identity(&fields, "request_identity")?
+            .ok_or_else(|| fields.wrong("request_identity", "holds no identity"))?,
+        replaced: fields.json("replaced")?,
+        first_at: fields.time("first_at")?,
+        last_at: fields.time("request_last_at")?,
+        count: fields.count("request_times")?,
+        approved_at: fields.time_opt("approved_at")?,
+    })
+}
+
+impl Reader {
+    /// The requests of one device, or all that are not approved yet, the oldest first.
+    pub async fn requests(
+        &mut self,
+        scope: Scope,
+        device: Option<DeviceId>,
+        limit: u32,
+    ) -> Result<Vec<ApprovalRequest>, StoreError> {
+        let mut sql =
+            Sql::new(concat!("SELECT ", request_columns!(), " FROM approval_requests AS a WHERE 1 = 1"));
+        sql.filter("a.device_id =", device.map(DeviceId::get)).scope("a.customer_id =", scope);
+        if device.is_none() {
+            sql.push(" AND a.approved_at IS NULL");
+        }
+        sql.push(" ORDER BY a.first_at, a.device_id, a.key_digest LIMIT ").bind(i64::from(limit));
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list requests"))?;
+        rows.iter().map(request).collect()
+    }
+
+    /// One request of a device.
+    pub async fn request(
+        &mut self,
+        device: DeviceId,
+        key: Sha256,
+    ) -> Result<Option<ApprovalRequest>, StoreError> {
+        let mut sql =
+            Sql::new(concat!("SELECT ", request_columns!(), " FROM approval_requests AS a WHERE 1 = 1"));
+        sql.filter("a.device_id =", Some(device.get())).filter("a.key_digest =", Some(key.to_string()));
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a request"))?;
+        row.as_ref().map(request).transpose()
+    }
+}
+
+impl Tx {
+    /// Notes what somebody asked for. Asked again, it is counted; and it is no longer approved,
+    /// because what was approved did not suffice.
+    pub async fn note_request(&mut self, asked: &ApprovalRequest) -> Result<(), StoreError> {
+        const OPERATION: &str = "note a request";
+        sqlx::query(
+            "INSERT INTO approval_requests (device_id, key_digest, customer_id, identity, replaced, first_at,
+                 last_at, times, approved_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $6, 1, NULL)
+             ON CONFLICT (device_id, key_digest) DO UPDATE SET identity = excluded.identity,
+                 replaced = excluded.replaced, last_at = excluded.last_at,
+                 times = approval_requests.times + 1, approved_at = NULL",
+        )
+        .bind(asked.device.get())
+        .bind(asked.key.to_string())
+        .bind(asked.customer.get())
+        .bind(document(&asked.identity.to_raw()))
+        .bind(document(&asked.replaced))
+        .bind(millis(asked.last_at))
+        .execute(self.connection())
+        .await
+        .map_err(failed(OPERATION))?;
+        sqlx::query(
+            "DELETE FROM approval_requests WHERE device_id = $1 AND approved_at IS NULL AND key_digest NOT IN
+                 (SELECT key_digest FROM approval_requests WHERE device_id = $1 AND approved_at IS NULL
+                  ORDER BY last_at DESC, key_digest LIMIT $2)",
+        )
+        .bind(asked.device.get())
+        .bind(REQUESTS_KEPT)
+        .execute(self.connection())
+        .await
+        .map_err(failed(OPERATION))?;
+        Ok(())
+    }
+
+    /// Approves a request.
+    pub async fn approve_request(
+        &mut self,
+        device: DeviceId,
+        key: Sha256,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let done = sqlx::query(
+            "UPDATE approval_requests SET approved_at = $3 WHERE device_id = $1 AND key_digest = $2",
+        )
+        .bind(device.get())
+        .bind(key.to_string())
+        .bind(millis(now))
+        .execute(self.connection())
+        .await
+        .map_err(failed("approve a request"))?;
+        one_row("approve a request", done.rows_affected())
+    }
+
+    /// Forgets one request of a device.
+    pub async fn delete_request(&mut self, device: DeviceId, key: Sha256) -> Result<(), StoreError> {
+        let done = sqlx::query("DELETE FROM approval_requests WHERE device_id = $1 AND key_digest = $2")
+            .bind(device.get())
+            .bind(key.to_string())
+            .execute(self.connection())
+            .await
+            .map_err(failed("forget a request"))?;
+        one_row("forget a request", done.rows_affected())
+    }
+
+    /// Forgets one request if there is one: its key is the device's own now.
+    pub async fn settle_request(&mut self, device: DeviceId, key: Sha256) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM approval_requests WHERE device_id = $1 AND key_digest = $2")
+            .bind(device.get())
+            .bind(key.to_string())
+            .execute(self.connection())
+            .await
+            .map_err(failed("settle a request"))?;
+        Ok(())
+    }
+}

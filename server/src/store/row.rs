@@ -1,0 +1,124 @@
+//! Rows become types here, and a value that does not fit names its table, row and column.
+
+use super::StoreError;
+use serde::de::DeserializeOwned;
+use sqlx::{Any, Decode, Row as _, Type, any::AnyRow};
+use std::{fmt::Display, str::FromStr};
+use unbox_common::{ids::NotAnId, timestamp::Timestamp};
+
+/// The columns of one row that come from one table.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'r> {
+    row: &'r AnyRow,
+    table: &'static str,
+    key: &'static str,
+}
+
+impl<'r> Fields<'r> {
+    /// The columns of `table`, whose rows are named by the column `key`.
+    pub(super) const fn of(row: &'r AnyRow, table: &'static str, key: &'static str) -> Self {
+        Self { row, table, key }
+    }
+
+    /// A value as the database has it.
+    pub(super) fn read<T>(&self, column: &'static str) -> Result<T, StoreError>
+    where
+        T: Decode<'r, Any> + Type<Any>,
+    {
+        self.row.try_get(column).map_err(|error| self.wrong(column, error))
+    }
+
+    /// A text that is one of our types.
+    pub(super) fn parse<T: FromStr<Err: Display>>(&self, column: &'static str) -> Result<T, StoreError> {
+        self.read::<&str>(column)?.parse().map_err(|error| self.wrong(column, error))
+    }
+
+    /// The same, or NULL.
+    pub(super) fn parse_opt<T: FromStr<Err: Display>>(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<T>, StoreError> {
+        let text: Option<&str> = self.read(column)?;
+        text.map(str::parse).transpose().map_err(|error| self.wrong(column, error))
+    }
+
+    /// A text that is a JSON document.
+    pub(super) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, StoreError> {
+        serde_json::from_str(self.read(column)?).map_err(|error| self.wrong(column, error))
+    }
+
+    /// The same, or NULL.
+    pub(super) fn json_opt<T: DeserializeOwned>(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<T>, StoreError> {
+        let text: Option<&str> = self.read(column)?;
+        text.map(serde_json::from_str).transpose().map_err(|error| self.wrong(column, error))
+    }
+
+    /// An id.
+    pub(super) fn id<T>(
+        &self,
+        column: &'static str,
+        new: fn(i64) -> Result<T, NotAnId>,
+    ) -> Result<T, StoreError> {
+        new(self.read(column)?).map_err(|error| self.wrong(column, error))
+    }
+
+    /// An id, or NULL.
+    pub(super) fn id_opt<T>(
+        &self,
+        column: &'static str,
+        new: fn(i64) -> Result<T, NotAnId>,
+    ) -> Result<Option<T>, StoreError> {
+        let id: Option<i64> = self.read(column)?;
+        id.map(new).transpose().map_err(|error| self.wrong(column, error))
+    }
+
+    /// A number that is never negative.
+    pub(super) fn count(&self, column: &'static str) -> Result<u64, StoreError> {
+        u64::try_from(self.read::<i64>(column)?).map_err(|error| self.wrong(column, error))
+    }
+
+    /// The same, or NULL.
+    pub(super) fn count_opt(&self, column: &'static str) -> Result<Option<u64>, StoreError> {
+        let number: Option<i64> = self.read(column)?;
+        number.map(u64::try_from).transpose().map_err(|error| self.wrong(column, error))
+    }
+
+    /// A time.
+    pub(super) fn time(&self, column: &'static str) -> Result<Timestamp, StoreError> {
+        self.count(column).map(Timestamp)
+    }
+
+    /// A time, or NULL.
+    pub(super) fn time_opt(&self, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.count_opt(column)?.map(Timestamp))
+    }
+
+    /// The error of a value that does not fit.
+    pub(super) fn wrong(&self, column: &'static str, problem: impl Display) -> StoreError {
+        let row = match (self.row.try_get::<i64, _>(self.key), self.row.try_get::<String, _>(self.key)) {
+            (Ok(id), _) => id.to_string(),
+            (_, Ok(text)) => text,
+            _ => "of unknown key".to_owned(),
+        };
+        StoreError::Row { table: self.table, row, column, problem: problem.to_string() }
+    }
+}
+
+/// A number as the database takes it; what is larger than any of ours becomes the largest.
+pub(super) fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// A time as the database takes it.
+pub(super) fn millis(time: Timestamp) -> i64 {
+    number(time.0)
+}
+
+/// A document as the database takes it.
+pub(super) fn document(value: &impl serde::Serialize) -> String {
+    // Our own types hold no map with other than text keys, which is all that could fail.
+    serde_json::to_string(value).unwrap_or_default()
+}

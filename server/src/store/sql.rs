@@ -1,0 +1,130 @@
+//! Statements whose text depends on what is asked for: text is ours, values are bound.
+
+use crate::domain::actor::Scope;
+use sqlx::{Any, Arguments as _, AssertSqlSafe, Encode, Type, any::AnyArguments, query::Query};
+
+/// A statement that grows.
+pub(super) struct Sql {
+    text: String,
+    arguments: AnyArguments,
+    bound: usize,
+}
+
+impl Sql {
+    pub(super) fn new(text: &'static str) -> Self {
+        Self { text: text.to_owned(), arguments: AnyArguments::default(), bound: 0 }
+    }
+
+    /// Adds text of ours.
+    pub(super) fn push(&mut self, text: &'static str) -> &mut Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// Adds a value: its place in the text, and the value beside it.
+    pub(super) fn bind<T: Encode<'static, Any> + Type<Any>>(&mut self, value: T) -> &mut Self {
+        // Encoding for `Any` only moves the value; an error would show as a missing argument.
+        let _ = self.arguments.add(value);
+        self.bound += 1;
+        self.text.push('$');
+        self.text.push_str(&self.bound.to_string());
+        self
+    }
+
+    /// Adds a condition, if there is something to compare with.
+    pub(super) fn filter<T: Encode<'static, Any> + Type<Any>>(
+        &mut self,
+        condition: &'static str,
+        value: Option<T>,
+    ) -> &mut Self {
+        if let Some(value) = value {
+            self.push(" AND ").push(condition).push(" ").bind(value);
+        }
+        self
+    }
+
+    /// Limits the statement to one tenant's rows, by the column that names the customer.
+    pub(super) fn scope(&mut self, condition: &'static str, scope: Scope) -> &mut Self {
+        self.filter(condition, scope.customer().map(unbox_common::ids::CompanyId::get))
+    }
+
+    /// Adds `($1, $2), ($3, $4), ...`.
+    pub(super) fn rows<T>(
+        &mut self,
+        rows: impl IntoIterator<Item = T>,
+        columns: impl Fn(&mut Values<'_>, T),
+    ) -> &mut Self {
+        for (index, row) in rows.into_iter().enumerate() {
+            self.text.push_str(if index == 0 { "(" } else { ", (" });
+            columns(&mut Values { sql: self, first: true }, row);
+            self.text.push(')');
+        }
+        self
+    }
+
+    /// Adds `($1, $2, ...)`.
+    pub(super) fn list<T: Encode<'static, Any> + Type<Any>>(
+        &mut self,
+        values: impl IntoIterator<Item = T>,
+    ) -> &mut Self {
+        self.rows([values.into_iter()], |to, values| {
+            for value in values {
+                to.bind(value);
+            }
+        })
+    }
+
+    /// The statement, ready to run.
+    pub(super) fn query(self) -> Query<'static, Any, AnyArguments> {
+        // Every piece of the text is a literal of this crate; values are arguments.
+        sqlx::query_with(AssertSqlSafe(self.text), self.arguments)
+    }
+}
+
+/// The values of one row.
+pub(super) struct Values<'s> {
+    sql: &'s mut Sql,
+    first: bool,
+}
+
+impl Values<'_> {
+    pub(super) fn bind<T: Encode<'static, Any> + Type<Any>>(&mut self, value: T) -> &mut Self {
+        if !std::mem::take(&mut self.first) {
+            self.sql.push(", ");
+        }
+        self.sql.bind(value);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unbox_common::ids::CompanyId;
+
+    #[test]
+    fn values_are_numbered_and_never_part_of_the_text() {
+        let mut sql = Sql::new("SELECT id FROM t WHERE id > ");
+        sql.bind(5_i64)
+            .filter("name =", Some("x'; DROP TABLE t; --".to_owned()))
+            .filter("kind =", None::<String>)
+            .scope("customer_id =", Scope::Customer(CompanyId::new(9).unwrap()))
+            .scope("customer_id =", Scope::Operator)
+            .push(" AND id IN ")
+            .list([1_i64, 2]);
+        assert_eq!(
+            sql.text,
+            "SELECT id FROM t WHERE id > $1 AND name = $2 AND customer_id = $3 AND id IN ($4, $5)"
+        );
+        assert_eq!(sql.arguments.len(), 5);
+    }
+
+    #[test]
+    fn rows_are_written_one_after_another() {
+        let mut sql = Sql::new("INSERT INTO t (a, b) VALUES ");
+        sql.rows([(1_i64, "x"), (2, "y")], |to, (a, b)| {
+            to.bind(a).bind(b);
+        });
+        assert_eq!(sql.text, "INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4)");
+    }
+}

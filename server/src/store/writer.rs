@@ -1,0 +1,311 @@
+//! The one place that opens a write transaction.
+//!
+//! SQLite has one writer at a time, and a durable commit costs a flush of the disk. So one task
+//! owns the one connection that writes, takes jobs from a queue, and commits as many as have
+//! gathered in one transaction; each caller is answered after that commit. When a job fails, the
+//! whole transaction is undone and its jobs are run again one by one, each in its own: nobody is
+//! harmed by a neighbour. On PostgreSQL, which groups commits itself, each job is a transaction
+//! of its own, and is run again when the database found it in conflict with another.
+
+use super::{Held, JobError, Reader, StoreError, dialect::Dialect, error::failed};
+use futures_util::future::BoxFuture;
+use sqlx::{AnyPool, Executor as _};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+/// Jobs that may wait; more are told that the database is busy.
+const QUEUE_JOBS: usize = 1024;
+/// Jobs in one transaction: enough to make the flush cheap, few enough to answer soon.
+const MAX_GROUP: usize = 256;
+/// How often a job is run again that PostgreSQL found in conflict.
+const MAX_ATTEMPTS: u32 = 6;
+/// The first pause between two attempts; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+/// Jobs that nobody waits for, at most so many at a time.
+const MAX_UNAWAITED: usize = 64;
+
+/// A write transaction. It reads, too: everything that a [`Reader`] does.
+pub struct Tx(Reader);
+
+impl Deref for Tx {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.0
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Reader {
+        &mut self.0
+    }
+}
+
+impl Tx {
+    async fn begin(pool: &AnyPool, dialect: Dialect) -> Result<Self, StoreError> {
+        let transaction = pool.begin_with(dialect.begin()).await.map_err(failed("begin a transaction"))?;
+        Ok(Self(Reader { held: Held::InTransaction(transaction), dialect }))
+    }
+
+    async fn commit(self) -> Result<(), StoreError> {
+        match self.0.held {
+            Held::InTransaction(transaction) => transaction.commit().await.map_err(failed("commit")),
+            Held::Pooled(_) => Ok(()),
+        }
+    }
+
+    /// Undoes everything. A connection that cannot even do that is closed, which does it too.
+    async fn undo(self) {
+        if let Held::InTransaction(transaction) = self.0.held
+            && let Err(error) = transaction.rollback().await
+        {
+            tracing::warn!(%error, "a transaction could not be rolled back");
+        }
+    }
+}
+
+pub(super) enum Writer {
+    /// SQLite: jobs go to the task that owns the connection.
+    Grouped(mpsc::Sender<Message>),
+    /// PostgreSQL: jobs take a connection each.
+    Direct { pool: AnyPool, dialect: Dialect, unawaited: Arc<Semaphore> },
+}
+
+impl Writer {
+    pub(super) fn start(pool: AnyPool, dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Sqlite => {
+                let (jobs, queue) = mpsc::channel(QUEUE_JOBS);
+                tokio::spawn(Group { pool, dialect, queue }.serve());
+                Self::Grouped(jobs)
+            }
+            Dialect::Postgres => {
+                Self::Direct { pool, dialect, unawaited: Arc::new(Semaphore::new(MAX_UNAWAITED)) }
+            }
+        }
+    }
+
+    pub(super) async fn run<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: JobError,
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        match self {
+            Self::Grouped(jobs) => {
+                let job = Box::new(Typed { work, outcome: None, reply });
+                jobs.try_send(Message::Job(job)).map_err(|error| match error {
+                    mpsc::error::TrySendError::Full(_) => StoreError::Busy,
+                    mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
+                })?;
+                answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+            }
+            Self::Direct { pool, dialect, .. } => run_direct(pool, *dialect, work).await,
+        }
+    }
+
+    pub(super) fn run_soon<F>(&self, work: F)
+    where
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<(), StoreError>> + Send + 'static,
+    {
+        match self {
+            Self::Grouped(jobs) => {
+                // Those who wait for an answer come first: half of the queue is theirs alone.
+                if jobs.capacity() > QUEUE_JOBS / 2 {
+                    let (reply, _) = oneshot::channel();
+                    let _ = jobs.try_send(Message::Job(Box::new(Typed { work, outcome: None, reply })));
+                }
+            }
+            Self::Direct { pool, dialect, unawaited } => {
+                if let Ok(permit) = Arc::clone(unawaited).try_acquire_owned() {
+                    let (pool, dialect) = (pool.clone(), *dialect);
+                    tokio::spawn(async move {
+                        if let Err(error) = run_direct(&pool, dialect, work).await {
+                            tracing::warn!(%error, "a write that nobody waited for failed");
+                        }
+                        drop(permit);
+                    });
+                }
+            }
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Grouped(jobs) => {
+                let (done, closed) = oneshot::channel();
+                if jobs.send(Message::Close(done)).await.is_ok() {
+                    let _ = closed.await;
+                }
+            }
+            Self::Direct { pool, .. } => pool.close().await,
+        }
+    }
+}
+
+async fn run_direct<T, E, F>(pool: &AnyPool, dialect: Dialect, work: F) -> Result<T, E>
+where
+    E: JobError,
+    F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>>,
+{
+    let mut pause = FIRST_PAUSE;
+    for attempt in 1.. {
+        let mut tx = Tx::begin(pool, dialect).await?;
+        let error = match work(&mut tx).await {
+            Ok(value) => match tx.commit().await {
+                Ok(()) => return Ok(value),
+                Err(error) => E::from(error),
+            },
+            Err(error) => {
+                tx.undo().await;
+                error
+            }
+        };
+        if attempt >= MAX_ATTEMPTS || !error.store_error().is_some_and(StoreError::is_conflict) {
+            return Err(error);
+        }
+        tokio::time::sleep(pause).await;
+        pause = pause.saturating_mul(2);
+    }
+    Err(StoreError::Busy.into())
+}
+
+/// A job with its types, as its caller knows it.
+struct Typed<T, E, F> {
+    work: F,
+    outcome: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
+}
+
+/// A job as the queue knows it.
+trait Job: Send {
+    /// Runs it in `tx`, keeps its outcome, and says whether that is a good one.
+    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, bool>;
+
+    /// Gives the caller the outcome, or the error that undid it.
+    fn answer(self: Box<Self>, undone: Option<StoreError>);
+}
+
+pub(super) enum Message {
+    Job(Box<dyn Job>),
+    Close(oneshot::Sender<()>),
+}
+
+impl<T, E, F> Job for Typed<T, E, F>
+where
+    T: Send + 'static,
+    E: JobError,
+    F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+{
+    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, bool> {
+        let running = (self.work)(tx);
+        Box::pin(async move {
+            let outcome = running.await;
+            let good = outcome.is_ok();
+            self.outcome = Some(outcome);
+            good
+        })
+    }
+
+    fn answer(self: Box<Self>, undone: Option<StoreError>) {
+        let outcome = match (undone, self.outcome) {
+            (Some(error), _) => Err(error.into()),
+            (None, Some(outcome)) => outcome,
+            (None, None) => Err(StoreError::Closed.into()),
+        };
+        // A caller who went away does not need to know.
+        let _ = self.reply.send(outcome);
+    }
+}
+
+/// What became of a group of jobs.
+#[derive(Clone, Copy)]
+enum Together {
+    /// All are on disk.
+    Committed,
+    /// None has left a trace: each is run again, alone, and gets an outcome of its own.
+    Undone,
+    /// Another process kept the lock for too long: trying each alone would only take as long again.
+    Busy,
+}
+
+/// The task that owns the connection of SQLite that writes.
+struct Group {
+    pool: AnyPool,
+    dialect: Dialect,
+    queue: mpsc::Receiver<Message>,
+}
+
+impl Group {
+    async fn serve(mut self) {
+        let mut closing = Vec::new();
+        while let Some(first) = self.queue.recv().await {
+            let mut jobs = Vec::new();
+            let mut next = Some(first);
+            while let Some(message) = next {
+                match message {
+                    Message::Job(job) => jobs.push(job),
+                    Message::Close(done) => {
+                        self.queue.close();
+                        closing.push(done);
+                    }
+                }
+                next = if jobs.len() < MAX_GROUP { self.queue.try_recv().ok() } else { None };
+            }
+            self.commit(jobs).await;
+        }
+        if let Some(statement) = self.dialect.tidy_up()
+            && let Err(error) = self.pool.execute(statement).await
+        {
+            tracing::warn!(%error, "the database could not be tidied up; it is at the next start");
+        }
+        self.pool.close().await;
+        for done in closing {
+            let _ = done.send(());
+        }
+    }
+
+    async fn commit(&self, mut jobs: Vec<Box<dyn Job>>) {
+        let together = if jobs.len() > 1 { self.run_together(&mut jobs).await } else { Together::Undone };
+        for job in jobs {
+            match together {
+                Together::Committed => job.answer(None),
+                Together::Busy => job.answer(Some(StoreError::Busy)),
+                Together::Undone => self.run_alone(job).await,
+            }
+        }
+    }
+
+    async fn run_together(&self, jobs: &mut [Box<dyn Job>]) -> Together {
+        let mut tx = match Tx::begin(&self.pool, self.dialect).await {
+            Ok(tx) => tx,
+            Err(StoreError::Busy) => return Together::Busy,
+            Err(_) => return Together::Undone,
+        };
+        for job in jobs {
+            if !job.run(&mut tx).await {
+                tx.undo().await;
+                return Together::Undone;
+            }
+        }
+        if tx.commit().await.is_ok() { Together::Committed } else { Together::Undone }
+    }
+
+    async fn run_alone(&self, mut job: Box<dyn Job>) {
+        let mut tx = match Tx::begin(&self.pool, self.dialect).await {
+            Ok(tx) => tx,
+            Err(error) => return job.answer(Some(error)),
+        };
+        if job.run(&mut tx).await {
+            job.answer(tx.commit().await.err());
+        } else {
+            tx.undo().await;
+            job.answer(None);
+        }
+    }
+}
