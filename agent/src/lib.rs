@@ -20,6 +20,7 @@ pub mod handshake;
 pub mod identity;
 pub mod install;
 pub mod ledger;
+pub mod payload;
 pub mod programs;
 pub mod retry;
 

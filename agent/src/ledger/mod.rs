@@ -27,6 +27,7 @@ pub use transition::{Event, IllegalTransition};
 use serde::{Deserialize, Serialize};
 use unbox_common::{
     ids::{DeviceId, Generation},
+    payload::Expectation,
     protocol::latest::{Installed, Owner},
     timestamp::Timestamp,
 };
@@ -174,6 +175,16 @@ impl Ledger {
             Phase::RolledBack { failed, .. } => Some(failed),
             _ => None,
         }
+    }
+
+    /// What a payload for `device` and `generation` is held against.
+    ///
+    /// An enrolled device stays the device that it is; only one that is not enrolled takes the
+    /// id that the server gives it.
+    #[must_use]
+    pub fn expectation(&self, device: DeviceId, generation: Generation, now: Timestamp) -> Expectation {
+        let device = self.enrollment().map_or(device, |own| own.device);
+        Floor::expectation(self.floor.as_ref(), device, generation, now)
     }
 
     /// Whether this very payload has been dealt with: it is in force, or it failed here.

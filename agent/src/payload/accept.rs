@@ -1,0 +1,202 @@
+//! Whether a grant holds a payload that this device may install now.
+
+use crate::{boot::Trust, failure::Rejection, ledger::Ledger};
+use unbox_common::{
+    bytes::Nonce,
+    payload::{AcceptedPayload, judge},
+    protocol::latest::Grant,
+    timestamp::Timestamp,
+    trust::{Signed, SigningRoot},
+};
+
+/// A payload that may be installed, and the roots that led to the keys that signed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The payload.
+    pub payload: AcceptedPayload,
+    /// Signing roots that this device did not have yet, oldest first: to be kept.
+    pub new_roots: Vec<Signed<SigningRoot>>,
+}
+
+/// Verifies a grant's payload and judges it by this device's ledger.
+///
+/// `nonce` is that of the request that the grant answers; `None` on the privileged side, which
+/// did not make it.
+///
+/// # Errors
+/// [`Rejection`] with the first thing that is wrong.
+pub fn accept(
+    grant: &Grant,
+    trust: &Trust,
+    ledger: &Ledger,
+    nonce: Option<Nonce>,
+    now: Timestamp,
+) -> Result<Accepted, Rejection> {
+    let (trust, new_roots) = trust.clone().advanced(&grant.roots);
+    let verified = grant.payload.verify(&trust.root.payload_keys).map_err(Rejection::Untrusted)?;
+    let mut expected = ledger.expectation(grant.device_id, grant.generation, now);
+    expected.nonce = nonce;
+    let payload = judge(verified, &expected).map_err(Rejection::Judged)?;
+    Ok(Accepted { payload, new_roots })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::boot::trust_fixtures::{payload_key, signed_root, trust};
+    use crate::ledger::{Enrollment, Event};
+    use unbox_common::{
+        bytes::FixedBytes,
+        ids::{ConfigurationId, DeviceId, Generation},
+        payload::{Artifact, ConfigurationRef, Payload, Setup},
+        protocol::latest::{Installed, Owner},
+        trust::sign,
+    };
+
+    pub(crate) const NONCE: Nonce = FixedBytes([9; 32]);
+    const NOW: Timestamp = Timestamp(1500);
+
+    pub(crate) fn owner() -> Owner {
+        Owner {
+            company: "Acme AG".to_owned(),
+            contact_email: "it@acme.example".to_owned(),
+            contact_phone: "+41 44 000 00 00".to_owned(),
+            message: None,
+        }
+    }
+
+    pub(crate) fn payload(version: u64, artifacts: &[Artifact]) -> Payload {
+        let policy = artifacts.iter().enumerate().map(|(at, artifact)| {
+            serde_json::from_value(serde_json::json!({
+                "type": "file",
+                "path": format!("/opt/file-{at}"),
+                "content": {"artifact": artifact},
+            }))
+            .unwrap()
+        });
+        Payload {
+            device: DeviceId::new(7).unwrap(),
+            generation: Generation(2),
+            nonce: NONCE,
+            version,
+            issued_at: Timestamp(1000),
+            expires_at: Timestamp(u64::MAX),
+            configuration: ConfigurationRef {
+                id: ConfigurationId::new(1).unwrap(),
+                name: "kiosk".to_owned(),
+            },
+            dpc: None,
+            policy: policy.collect(),
+            setup: Setup::default(),
+        }
+    }
+
+    /// A grant of this payload, signed with the payload key of root `signer`.
+    pub(crate) fn grant(payload: &Payload, signer: u8) -> Grant {
+        Grant {
+            device_id: payload.device,
+            generation: payload.generation,
+            certificate_chain: Vec::new(),
+            owner: owner(),
+            payload: sign(payload, &[&payload_key(signer)]).unwrap(),
+            roots: Vec::new(),
+            server_time: Timestamp(1400),
+            check_in_after_s: 60,
+        }
+    }
+
+    fn managed(version: u64) -> Ledger {
+        let enrollment =
+            Enrollment { device: DeviceId::new(7).unwrap(), generation: Generation(2), owner: owner() };
+        let installed = Installed { configuration: ConfigurationId::new(1).unwrap(), version, dpc: None };
+        Ledger::new()
+            .handle(Event::Accepted { enrollment, version, issued_at: Timestamp(900) })
+            .unwrap()
+            .handle(Event::Committed { installed })
+            .unwrap()
+    }
+
+    fn kind(grant: &Grant, ledger: &Ledger) -> &'static str {
+        let rejected = accept(grant, &trust(), ledger, Some(NONCE), NOW).unwrap_err();
+        crate::failure::Failure::from(rejected).kind()
+    }
+
+    #[test]
+    fn a_good_grant_is_accepted_on_both_sides() {
+        let grant = grant(&payload(50, &[]), 1);
+        for (ledger, nonce) in [(Ledger::new(), Some(NONCE)), (managed(50), None)] {
+            let accepted = accept(&grant, &trust(), &ledger, nonce, NOW).unwrap();
+            assert_eq!(accepted.payload.version, 50);
+            assert_eq!(accepted.new_roots, []);
+        }
+    }
+
+    #[test]
+    fn a_payload_by_a_stranger_or_changed_on_the_way_is_untrusted() {
+        let good = grant(&payload(50, &[]), 1);
+        assert_eq!(kind(&grant(&payload(50, &[]), 66), &Ledger::new()), "payload_untrusted");
+        let mut tampered = serde_json::to_value(&good).unwrap();
+        let document = tampered["payload"]["payload"].as_str().unwrap().replacen('e', "f", 1);
+        tampered["payload"]["payload"] = document.into();
+        let tampered = serde_json::from_value(tampered).unwrap();
+        assert_eq!(kind(&tampered, &Ledger::new()), "payload_untrusted");
+    }
+
+    #[test]
+    fn a_payload_for_another_device_or_enrollment_is_rejected() {
+        let mut other = payload(50, &[]);
+        other.device = DeviceId::new(8).unwrap();
+        assert_eq!(kind(&grant(&other, 1), &managed(50)), "payload_wrong_device");
+        let mut mixed = grant(&payload(50, &[]), 1);
+        mixed.device_id = DeviceId::new(8).unwrap();
+        assert_eq!(kind(&mixed, &Ledger::new()), "payload_wrong_device");
+
+        let mut earlier = payload(60, &[]);
+        earlier.generation = Generation(1);
+        assert_eq!(kind(&grant(&earlier, 1), &managed(50)), "payload_wrong_generation");
+        let mut replayed = payload(50, &[]);
+        replayed.nonce = FixedBytes([8; 32]);
+        assert_eq!(kind(&grant(&replayed, 1), &Ledger::new()), "payload_wrong_nonce");
+    }
+
+    #[test]
+    fn what_was_reached_is_never_gone_below_not_even_after_a_reset() {
+        assert_eq!(kind(&grant(&payload(49, &[]), 1), &managed(50)), "payload_older");
+        let reset = managed(50).handle(Event::ResetBegun).unwrap().handle(Event::ResetDone).unwrap();
+        assert_eq!(kind(&grant(&payload(49, &[]), 1), &reset), "payload_older");
+        let mut earlier = payload(60, &[]);
+        earlier.generation = Generation(1);
+        assert_eq!(kind(&grant(&earlier, 1), &reset), "payload_wrong_generation");
+        let damaged = Ledger::after_damage(managed(50).floor);
+        assert_eq!(kind(&grant(&payload(49, &[]), 1), &damaged), "payload_older");
+    }
+
+    #[test]
+    fn another_owners_server_starts_from_its_own_numbers_only_after_a_reset() {
+        let mut other = payload(10, &[]);
+        (other.device, other.generation) = (DeviceId::new(8).unwrap(), Generation(1));
+        let reset = managed(50).handle(Event::ResetBegun).unwrap().handle(Event::ResetDone).unwrap();
+        assert!(accept(&grant(&other, 1), &trust(), &reset, None, NOW).is_ok());
+        assert_eq!(kind(&grant(&other, 1), &managed(50)), "payload_wrong_device");
+    }
+
+    #[test]
+    fn an_expired_payload_is_rejected() {
+        let mut expired = payload(50, &[]);
+        expired.expires_at = NOW;
+        assert_eq!(kind(&grant(&expired, 1), &Ledger::new()), "payload_expired");
+    }
+
+    #[test]
+    fn a_grant_may_bring_the_root_that_its_signature_needs() {
+        let mut rotated = grant(&payload(50, &[]), 2);
+        assert_eq!(kind(&rotated, &Ledger::new()), "payload_untrusted");
+        rotated.roots = vec![signed_root(2)];
+        let accepted = accept(&rotated, &trust(), &Ledger::new(), Some(NONCE), NOW).unwrap();
+        assert_eq!(accepted.new_roots, [signed_root(2)]);
+        // The old key is worth nothing any more.
+        let mut by_old_key = grant(&payload(50, &[]), 1);
+        by_old_key.roots = vec![signed_root(2)];
+        assert_eq!(kind(&by_old_key, &Ledger::new()), "payload_untrusted");
+    }
+}

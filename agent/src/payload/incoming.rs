@@ -1,0 +1,142 @@
+//! An artifact while it arrives: where it goes on, and whether it is what was announced.
+
+use crate::failure::{Misbehaviour, Rejection};
+use unbox_common::{
+    digest::{Hasher, Sha256},
+    payload::Artifact,
+};
+
+/// The bytes of one artifact so far, held against its size and, in the end, its digest.
+#[derive(Clone)]
+pub(super) struct Incoming {
+    digest: Sha256,
+    size: u64,
+    received: u64,
+    hasher: Hasher,
+}
+
+impl Incoming {
+    /// Nothing has arrived yet.
+    pub(super) fn new(artifact: &Artifact) -> Self {
+        Self { digest: artifact.sha256, size: artifact.size, received: 0, hasher: Hasher::new() }
+    }
+
+    /// How many bytes have arrived.
+    pub(super) const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Whether all of it is there.
+    pub(super) const fn is_complete(&self) -> bool {
+        self.received == self.size
+    }
+
+    /// Nothing has arrived after all.
+    pub(super) fn forget(&mut self) {
+        self.received = 0;
+        self.hasher = Hasher::new();
+    }
+
+    /// Takes the next bytes; one byte too many is refused before it is stored.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), Rejection> {
+        let received = self.received.saturating_add(bytes.len() as u64);
+        if received > self.size {
+            return Err(self.wrong_size());
+        }
+        self.hasher.update(bytes);
+        self.received = received;
+        Ok(())
+    }
+
+    /// Checks the whole.
+    pub(super) fn finish(self) -> Result<(), Rejection> {
+        if !self.is_complete() {
+            return Err(self.wrong_size());
+        }
+        let found = self.hasher.finish();
+        if found == self.digest {
+            Ok(())
+        } else {
+            Err(Rejection::ArtifactDigest { expected: self.digest, found })
+        }
+    }
+
+    /// Checks what an answer announces before its first byte is read. `from` is where it was
+    /// asked to start; returns where it does: there, or at the beginning.
+    pub(super) fn starts_at(&self, from: u64, answer: Announced<'_>) -> Result<u64, AnswerError> {
+        let start = match answer {
+            Announced { is_part: false, .. } => 0,
+            Announced { content_range: Some(range), .. }
+                if range == format!("bytes {from}-{}/{}", self.size.saturating_sub(1), self.size) =>
+            {
+                from
+            }
+            _ => return Err(AnswerError::Misbehaved(Misbehaviour::WrongRange)),
+        };
+        match answer.length {
+            Some(length) if length != self.size - start => Err(AnswerError::Rejected(self.wrong_size())),
+            _ => Ok(start),
+        }
+    }
+
+    const fn wrong_size(&self) -> Rejection {
+        Rejection::ArtifactSize { digest: self.digest, size: self.size }
+    }
+}
+
+/// What the head of an answer says about its body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Announced<'a> {
+    /// Status 206.
+    pub(super) is_part: bool,
+    /// `Content-Range`.
+    pub(super) content_range: Option<&'a str>,
+    /// `Content-Length`.
+    pub(super) length: Option<u64>,
+}
+
+/// An answer that is not worth reading.
+#[derive(Debug)]
+pub(super) enum AnswerError {
+    Misbehaved(Misbehaviour),
+    Rejected(Rejection),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn artifact(bytes: &[u8]) -> Artifact {
+        Artifact { sha256: Sha256::of(bytes), size: bytes.len() as u64, url: None }
+    }
+
+    #[test]
+    fn only_the_announced_bytes_are_the_artifact() {
+        let take = |chunks: &[&[u8]]| {
+            let mut incoming = Incoming::new(&artifact(b"0123456789"));
+            chunks.iter().try_for_each(|chunk| incoming.take(chunk))?;
+            incoming.finish()
+        };
+        assert!(take(&[b"01234", b"", b"56789"]).is_ok());
+        assert!(matches!(take(&[b"01234"]), Err(Rejection::ArtifactSize { .. })));
+        assert!(matches!(take(&[b"01234", b"567890"]), Err(Rejection::ArtifactSize { .. })));
+        assert!(matches!(take(&[b"01234", b"56780"]), Err(Rejection::ArtifactDigest { .. })));
+    }
+
+    #[test]
+    fn an_answer_says_where_it_starts() {
+        let incoming = Incoming::new(&artifact(b"0123456789"));
+        let at = |from, is_part, content_range, length| {
+            let answer = Announced { is_part, content_range, length };
+            incoming.starts_at(from, answer).ok()
+        };
+        assert_eq!(at(4, true, Some("bytes 4-9/10"), Some(6)), Some(4));
+        assert_eq!(at(4, false, None, Some(10)), Some(0), "the server sends it whole");
+        assert_eq!(at(0, false, None, None), Some(0));
+        assert_eq!(at(4, true, Some("bytes 3-9/10"), Some(7)), None);
+        assert_eq!(at(4, true, Some("bytes 4-9/*"), Some(6)), None);
+        assert_eq!(at(4, true, None, Some(6)), None);
+        assert_eq!(at(4, true, Some("bytes 4-9/10"), Some(7)), None);
+        assert_eq!(at(0, false, None, Some(11)), None);
+    }
+}

@@ -1,0 +1,507 @@
+//! Fetches artifacts: streamed to disk in constant memory, checked while they stream, resumed
+//! where they were cut.
+//!
+//! The socket and the disk do not wait for each other: one task reads and decrypts, a thread
+//! hashes and writes, and a few buffers travel between them.
+
+use super::incoming::{Announced, AnswerError, Incoming};
+use crate::{
+    boot::{Layout, Server},
+    failure::{DeviceFault, Failure, Misbehaviour, Rejection},
+    files::{self, FilesError},
+    handshake::io::{Client, transport},
+};
+use reqwest::{
+    Response, StatusCode,
+    header::{CONTENT_RANGE, HeaderValue},
+};
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+use tokio::{sync::mpsc, task};
+use unbox_common::{
+    payload::{Artifact, Payload},
+    protocol::latest::ARTIFACT_PATH,
+};
+use url::Url;
+
+/// The size of one buffer on its way from the socket to the disk, in bytes.
+const BUFFER_BYTES: usize = 256 * 1024;
+/// How many buffers may be on that way at once: 2 MiB, whatever the artifact's size.
+const BUFFERS: usize = 6;
+/// What stays free on the disk, in bytes, for the device itself.
+const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Fetches every artifact of a payload that is not there yet, and tells `progress` how many
+/// bytes of how many are.
+///
+/// # Errors
+/// [`Failure`]; what has arrived stays, and the next try goes on from there.
+pub async fn fetch_all(
+    layout: &Layout,
+    server: &Server,
+    client: &Client,
+    payload: &Payload,
+    progress: &mut (dyn FnMut(u64, u64) + Send),
+) -> Result<(), Failure> {
+    let folder = layout.artifacts();
+    files::make_directory(&folder, files::PRIVATE_DIRECTORY).map_err(DeviceFault::from)?;
+    let artifacts = payload.artifacts();
+    let total: u64 = artifacts.iter().map(|artifact| artifact.size).sum();
+    expect_room(&folder, &artifacts)?;
+    let mut done = 0;
+    for artifact in artifacts {
+        let url = address(server, artifact)?;
+        let mut so_far = |received| progress(done + received, total);
+        fetch(&folder, client, url, artifact, &mut so_far).await?;
+        done += artifact.size;
+    }
+    Ok(())
+}
+
+/// Removes artifacts that none of these payloads names.
+///
+/// # Errors
+/// [`FilesError`]; nothing else depends on it.
+pub fn clean(layout: &Layout, keep: &[&Payload]) -> Result<(), FilesError> {
+    let folder = layout.artifacts();
+    let named: BTreeSet<String> = keep
+        .iter()
+        .flat_map(|payload| payload.artifacts())
+        .map(|artifact| artifact.sha256.to_string())
+        .collect();
+    let Ok(entries) = fs::read_dir(&folder) else {
+        return Ok(());
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let digest = name.strip_suffix(PART).unwrap_or(&name);
+        if !named.contains(digest) {
+            files::remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The ending of an artifact that is not complete.
+const PART: &str = ".part";
+
+fn part(folder: &Path, artifact: &Artifact) -> PathBuf {
+    folder.join(format!("{}{PART}", artifact.sha256))
+}
+
+fn address(server: &Server, artifact: &Artifact) -> Result<Url, Rejection> {
+    match &artifact.url {
+        None => Ok(server.at(&format!("{ARTIFACT_PATH}/{}", artifact.sha256))),
+        Some(url) if url.scheme() == "https" => Ok(url.clone()),
+        Some(_) => Err(Rejection::ArtifactAddress(artifact.sha256)),
+    }
+}
+
+/// Says no before the first byte is fetched, if there is no room for the last one.
+fn expect_room(folder: &Path, artifacts: &[&Artifact]) -> Result<(), DeviceFault> {
+    let missing = artifacts.iter().map(|artifact| {
+        let length = |path: PathBuf| path.metadata().map_or(0, |metadata| metadata.len());
+        let there = length(folder.join(artifact.sha256.to_string()));
+        let there = there.max(length(part(folder, artifact)));
+        artifact.size.saturating_sub(there)
+    });
+    let missing: u64 = missing.sum();
+    if missing == 0 {
+        return Ok(());
+    }
+    let needed = missing.saturating_add(RESERVE_BYTES);
+    let disk = nix::sys::statvfs::statvfs(folder).map_err(|errno| DeviceFault::Artifact(errno.into()))?;
+    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+    if free < needed {
+        return Err(DeviceFault::DiskFull { needed, free });
+    }
+    Ok(())
+}
+
+/// Fetches one artifact, unless it is there.
+async fn fetch(
+    folder: &Path,
+    client: &Client,
+    url: Url,
+    artifact: &Artifact,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<(), Failure> {
+    let (whole, part) = (folder.join(artifact.sha256.to_string()), part(folder, artifact));
+    if is_there(&whole, artifact).await? {
+        return Ok(());
+    }
+    let growing = Growing::open(&part, artifact).await?;
+    let resumed = growing.incoming.received() > 0;
+    let tried = grow(client, &url, artifact, growing, progress).await;
+    let tried = match tried {
+        // What was kept from an earlier try was not what it should be: once more, from nothing.
+        Err(Failure::Rejected(Rejection::ArtifactDigest { .. })) if resumed => {
+            files::remove(&part).map_err(DeviceFault::from)?;
+            let growing = Growing::open(&part, artifact).await?;
+            grow(client, &url, artifact, growing, progress).await
+        }
+        tried => tried,
+    };
+    if let Err(Failure::Rejected(_)) = tried {
+        files::remove(&part).map_err(DeviceFault::from)?;
+    }
+    tried?;
+    let publish = move || files::publish(&part, &whole);
+    Ok(blocking(publish).await?.map_err(DeviceFault::from)?)
+}
+
+/// Whether a complete file is the artifact. One that is not is removed: the disk lost some of it.
+async fn is_there(path: &Path, artifact: &Artifact) -> Result<bool, DeviceFault> {
+    if !path.exists() {
+        return Ok(false);
+    }
+    let growing = Growing::open(path, artifact).await?;
+    if growing.incoming.finish().is_ok() {
+        return Ok(true);
+    }
+    files::remove(path)?;
+    Ok(false)
+}
+
+/// A file that grows, and what is known about the bytes in it.
+struct Growing {
+    file: File,
+    incoming: Incoming,
+}
+
+impl Growing {
+    /// Opens the file and hashes what is in it; a file that is longer than the artifact is
+    /// begun anew.
+    async fn open(path: &Path, artifact: &Artifact) -> Result<Self, DeviceFault> {
+        let (path, artifact) = (path.to_owned(), artifact.clone());
+        blocking(move || -> Result<Self, DeviceFault> {
+            let (file, length) = files::open_growing(&path, files::PRIVATE_FILE)?;
+            let mut growing = Self { file, incoming: Incoming::new(&artifact) };
+            if length > artifact.size {
+                growing.begin_anew().map_err(DeviceFault::Artifact)?;
+            } else if length > 0 {
+                growing.hash(&path, length).map_err(DeviceFault::Artifact)?;
+            }
+            Ok(growing)
+        })
+        .await?
+    }
+
+    /// Hashes what was there, up to `length`.
+    fn hash(&mut self, path: &Path, length: u64) -> io::Result<()> {
+        let mut reader = File::open(path)?.take(length);
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            let read = reader.read(&mut buffer)?;
+            let bytes = buffer.get(..read).unwrap_or_default();
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            // The length was checked: it is not more than the artifact has.
+            self.incoming.take(bytes).map_err(io::Error::other)?;
+        }
+    }
+
+    /// Takes and stores the next bytes.
+    fn store(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.incoming.take(bytes)?;
+        self.file.write_all(bytes).map_err(|error| DeviceFault::Artifact(error).into())
+    }
+
+    /// Forgets what is there.
+    fn begin_anew(&mut self) -> io::Result<()> {
+        self.incoming.forget();
+        self.file.set_len(0)
+    }
+}
+
+/// Reads the missing bytes off the network while a thread hashes and stores them.
+async fn grow(
+    client: &Client,
+    url: &Url,
+    artifact: &Artifact,
+    mut growing: Growing,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<(), Failure> {
+    if growing.incoming.is_complete() {
+        return Ok(growing.incoming.finish()?);
+    }
+    let from = growing.incoming.received();
+    let response = match client.fetch(url.clone(), from, artifact.size - from).await {
+        Err(error) if status_of(&error) == Some(StatusCode::NOT_FOUND.as_u16()) => {
+            return Err(Rejection::ArtifactMissing(artifact.sha256).into());
+        }
+        Err(error) if status_of(&error) == Some(StatusCode::RANGE_NOT_SATISFIABLE.as_u16()) => {
+            return Err(Misbehaviour::WrongRange.into());
+        }
+        answered => answered?,
+    };
+    let start = start_of(&response, &growing.incoming, from)?;
+    if start == 0 && from > 0 {
+        growing.begin_anew().map_err(DeviceFault::Artifact)?;
+    }
+    let (buffers, mut arriving) = mpsc::channel::<Vec<u8>>(BUFFERS);
+    let stored = task::spawn_blocking(move || -> Result<Growing, Failure> {
+        while let Some(buffer) = arriving.blocking_recv() {
+            growing.store(&buffer)?;
+        }
+        Ok(growing)
+    });
+    let received = receive(response, &buffers, start, progress).await;
+    drop(buffers);
+    // What could not be stored explains why nothing more was received.
+    let growing = stored.await.map_err(|_| worker_failed())??;
+    received?;
+    Ok(growing.incoming.finish()?)
+}
+
+/// Passes the body on in buffers, as long as somebody takes them.
+async fn receive(
+    mut response: Response,
+    buffers: &mpsc::Sender<Vec<u8>>,
+    start: u64,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<(), Failure> {
+    let mut received = start;
+    let mut buffer = Vec::with_capacity(BUFFER_BYTES);
+    let ended = loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => buffer.extend_from_slice(&chunk),
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(transport(error)),
+        }
+        if buffer.len() >= BUFFER_BYTES / 2 {
+            received += buffer.len() as u64;
+            let full = std::mem::replace(&mut buffer, Vec::with_capacity(BUFFER_BYTES));
+            if buffers.send(full).await.is_err() {
+                return Ok(());
+            }
+            progress(received);
+        }
+    };
+    // Also of a connection that was cut, every byte counts.
+    if !buffer.is_empty() {
+        let _ = buffers.send(buffer).await;
+    }
+    Ok(ended?)
+}
+
+fn start_of(response: &Response, incoming: &Incoming, from: u64) -> Result<u64, Failure> {
+    let content_range = response.headers().get(CONTENT_RANGE);
+    let answer = Announced {
+        is_part: response.status() == StatusCode::PARTIAL_CONTENT,
+        content_range: content_range.map(HeaderValue::to_str).and_then(Result::ok),
+        length: response.content_length(),
+    };
+    incoming.starts_at(from, answer).map_err(|error| match error {
+        AnswerError::Misbehaved(error) => error.into(),
+        AnswerError::Rejected(error) => error.into(),
+    })
+}
+
+const fn status_of(error: &Failure) -> Option<u16> {
+    match error {
+        Failure::Misbehaved(Misbehaviour::UnexpectedStatus { status, .. }) => Some(*status),
+        Failure::Refused(refusal) => Some(refusal.problem.status),
+        _ => None,
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, DeviceFault> {
+    task::spawn_blocking(work).await.map_err(|_| worker_failed())
+}
+
+fn worker_failed() -> DeviceFault {
+    DeviceFault::Artifact(io::Error::other("the thread that stores artifacts ended"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        payload::accept::tests::payload,
+        test_server::{NOW, Reply, Request, TestServer, Then},
+    };
+    use unbox_common::digest::Sha256;
+
+    /// Three quarters of a megabyte, none of it like another part.
+    fn bytes() -> Vec<u8> {
+        (0u32..200_000).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
+    }
+
+    fn artifact_of(bytes: &[u8]) -> Artifact {
+        Artifact { sha256: Sha256::of(bytes), size: bytes.len() as u64, url: None }
+    }
+
+    /// Answers like an honest server: the whole, or the part that was asked for.
+    fn honest(request: &Request, bytes: &[u8]) -> Reply {
+        let from = request
+            .header("range")
+            .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+        match from {
+            None => Reply::with("200 OK", &[], bytes),
+            Some(from) => {
+                let range = format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len());
+                Reply::with("206 Partial Content", &[("content-range", &range)], &bytes[from..])
+            }
+        }
+    }
+
+    struct Device {
+        _root: tempfile::TempDir,
+        layout: Layout,
+        server: TestServer,
+    }
+
+    impl Device {
+        fn at(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+            let root = tempfile::tempdir().unwrap();
+            Self { layout: Layout::new(root.path()), server: TestServer::start(answer), _root: root }
+        }
+
+        async fn fetch(&self, artifact: &Artifact) -> Result<(), Failure> {
+            let context = self.server.context(self.layout.clone());
+            let client = TestServer::client(&context, NOW);
+            let payload = payload(1, std::slice::from_ref(artifact));
+            let server = context.server().unwrap();
+            fetch_all(&self.layout, server, &client, &payload, &mut |_, _| {}).await
+        }
+
+        fn stored(&self, artifact: &Artifact) -> Option<Vec<u8>> {
+            files::read(&self.layout.artifact(artifact.sha256), 1 << 24).unwrap()
+        }
+
+        fn ranges(&self) -> Vec<Option<String>> {
+            let range = |request: Request| request.header("range").map(str::to_owned);
+            self.server.requests().into_iter().map(range).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_artifact_is_fetched_once_and_kept() {
+        let (whole, artifact) = (bytes(), artifact_of(&bytes()));
+        let device = Device::at(move |request| honest(request, &whole));
+        device.fetch(&artifact).await.unwrap();
+        assert_eq!(device.stored(&artifact), Some(bytes()));
+        device.fetch(&artifact).await.unwrap();
+        let requests = device.server.requests();
+        assert_eq!(requests.len(), 1);
+        let path = format!("GET /artifacts/sha256/{} HTTP/1.1", artifact.sha256);
+        assert_eq!(requests[0].line, path);
+    }
+
+    #[tokio::test]
+    async fn a_cut_fetch_goes_on_where_it_was() {
+        let (whole, artifact) = (bytes(), artifact_of(&bytes()));
+        let cut_at = 500_000;
+        let device = Device::at(move |request| match request.header("range") {
+            None => {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", whole.len());
+                let cut = [head.as_bytes(), &whole[..cut_at]].concat();
+                Reply::raw(cut).then(Then::Cut)
+            }
+            Some(_) => honest(request, &whole),
+        });
+        let cut = device.fetch(&artifact).await.unwrap_err();
+        assert_eq!(cut.kind(), "connection_cut");
+        assert_eq!(device.stored(&artifact), None);
+        device.fetch(&artifact).await.unwrap();
+        assert_eq!(device.stored(&artifact), Some(bytes()));
+        assert_eq!(device.ranges(), [None, Some(format!("bytes={cut_at}-"))]);
+    }
+
+    #[tokio::test]
+    async fn a_server_without_ranges_sends_it_whole() {
+        let (whole, artifact) = (bytes(), artifact_of(&bytes()));
+        let device = Device::at(move |_| Reply::with("200 OK", &[], &whole));
+        files::make_directory(&device.layout.artifacts(), 0o700).unwrap();
+        files::replace(&part(&device.layout.artifacts(), &artifact), &bytes()[..999], 0o600).unwrap();
+        device.fetch(&artifact).await.unwrap();
+        assert_eq!(device.stored(&artifact), Some(bytes()));
+    }
+
+    #[tokio::test]
+    async fn a_damaged_beginning_is_fetched_again() {
+        let artifact = artifact_of(&bytes());
+        for kept in [vec![0; 4096], vec![0; bytes().len()], vec![0; bytes().len() + 1]] {
+            let whole = bytes();
+            let device = Device::at(move |request| honest(request, &whole));
+            files::make_directory(&device.layout.artifacts(), 0o700).unwrap();
+            files::replace(&part(&device.layout.artifacts(), &artifact), &kept, 0o600).unwrap();
+            device.fetch(&artifact).await.unwrap();
+            assert_eq!(device.stored(&artifact), Some(bytes()));
+        }
+        let whole = bytes();
+        let device = Device::at(move |request| honest(request, &whole));
+        files::make_directory(&device.layout.artifacts(), 0o700).unwrap();
+        files::replace(&device.layout.artifact(artifact.sha256), b"half", 0o600).unwrap();
+        device.fetch(&artifact).await.unwrap();
+        assert_eq!(device.stored(&artifact), Some(bytes()));
+    }
+
+    #[tokio::test]
+    async fn bytes_that_were_not_announced_are_refused_and_not_kept() {
+        let artifact = artifact_of(&bytes());
+        let mut other = bytes();
+        other[7] ^= 1;
+        let longer = [bytes(), vec![1]].concat();
+        let endless = b"HTTP/1.1 200 OK\r\n\r\nx".to_vec();
+        for (reply, expected) in [
+            (Reply::with("200 OK", &[], &other), "artifact_digest"),
+            (Reply::with("200 OK", &[], &longer), "artifact_size"),
+            (Reply::with("200 OK", &[], &bytes()[1..]), "artifact_size"),
+            (Reply::raw(endless).then(Then::Endless), "artifact_size"),
+            (Reply::with("404 Not Found", &[], b""), "artifact_missing"),
+            (
+                Reply::with("206 Partial Content", &[("content-range", "bytes 5-9/10")], b"56789"),
+                "wrong_range",
+            ),
+            (Reply::with("302 Found", &[("location", "http://elsewhere.example/")], b""), "redirected"),
+        ] {
+            let device = Device::at(move |_| reply.clone());
+            let refused = device.fetch(&artifact).await.unwrap_err();
+            assert_eq!(refused.kind(), expected);
+            assert_eq!(device.stored(&artifact), None);
+            let left = part(&device.layout.artifacts(), &artifact).metadata().map_or(0, |left| left.len());
+            assert_eq!(left, 0, "{expected}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_found_before_the_first_byte() {
+        let device = Device::at(|_| Reply::with("200 OK", &[], b""));
+        let huge = Artifact { size: u64::MAX / 2, ..artifact_of(b"") };
+        let full = device.fetch(&huge).await.unwrap_err();
+        assert_eq!(full.kind(), "disk_full");
+        assert!(device.server.requests().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_not_https_is_refused() {
+        let device = Device::at(|_| Reply::with("200 OK", &[], b""));
+        let plain = Artifact { url: Some("http://cdn.example/x".parse().unwrap()), ..artifact_of(b"x") };
+        assert_eq!(device.fetch(&plain).await.unwrap_err().kind(), "artifact_address");
+    }
+
+    #[test]
+    fn what_no_payload_names_is_cleaned_away() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        clean(&layout, &[]).unwrap();
+        files::make_directory(&layout.artifacts(), 0o700).unwrap();
+        let (kept, old) = (artifact_of(b"kept"), artifact_of(b"old"));
+        for artifact in [&kept, &old] {
+            files::replace(&layout.artifact(artifact.sha256), b"", 0o600).unwrap();
+            files::replace(&part(&layout.artifacts(), artifact), b"", 0o600).unwrap();
+        }
+        clean(&layout, &[&payload(1, std::slice::from_ref(&kept))]).unwrap();
+        let mut left: Vec<_> =
+            layout.artifacts().read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+        left.sort();
+        assert_eq!(left, [layout.artifact(kept.sha256), part(&layout.artifacts(), &kept)]);
+    }
+}

@@ -1,0 +1,12 @@
+//! Stage 4, `payload`: believing what is to be installed, and fetching it.
+//!
+//! In: a grant. Out: an `AcceptedPayload`, signed by keys that this device trusts and judged to
+//! be for this device, this enrollment and this time, with every artifact on disk. Both sides
+//! of the device accept by the same function: the network side before it fetches, and the
+//! privileged side once more before it installs, because it believes nothing in the exchange.
+
+mod accept;
+mod incoming;
+pub mod io;
+
+pub use accept::{Accepted, accept};
