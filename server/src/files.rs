@@ -79,6 +79,23 @@ pub fn remove(path: &Path) -> Result<(), FilesError> {
     }
 }
 
+/// Streams contents into a directory, under the name that they have once all of them were read.
+///
+/// A file of that name is replaced: who names files by their contents only ever replaces like by
+/// like.
+pub fn stream_into<R: Read>(
+    directory: &Path,
+    contents: &mut R,
+    mode: u32,
+    name: impl FnOnce(&R) -> String,
+) -> Result<PathBuf, FilesError> {
+    let file = staged(&directory.join("contents"), contents, mode)?;
+    let path = directory.join(name(contents));
+    file.persist(&path).map_err(|error| write_error(&path)(error.error))?;
+    sync_directory(&path)?;
+    Ok(path)
+}
+
 /// Makes a directory and its missing parents. One that exists keeps its permissions.
 pub fn make_directory(path: &Path, mode: u32) -> Result<(), FilesError> {
     DirBuilder::new().recursive(true).mode(mode).create(path).map_err(write_error(path))
