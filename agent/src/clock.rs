@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use unbox_common::timestamp::Timestamp;
 
@@ -25,6 +25,26 @@ pub fn system() -> Timestamp {
     // A clock before 1970 reads as 1970: both are before the build date, and said so.
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp(0).after(since)
+}
+
+/// Measures how long something takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts measuring.
+    #[must_use]
+    pub fn start() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+        let now = Instant::now();
+        Self(now)
+    }
+
+    /// How long it has been.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
 }
 
 /// When this agent was built: no device that runs it can be earlier.

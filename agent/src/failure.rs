@@ -107,6 +107,9 @@ pub enum Misbehaviour {
     /// The certificate that it issued is not for this device's key.
     #[error("the server issued a certificate that is not for this device's key")]
     WrongCertificate,
+    /// It does not say that it stored what it was sent.
+    #[error("the server did not acknowledge the report")]
+    NotAcknowledged,
     /// It answered a request for a part with another part.
     #[error("the server sent another part of an artifact than the one that was asked for")]
     WrongRange,
@@ -303,6 +306,7 @@ impl Misbehaviour {
             Self::Unreadable { .. } => "answer_unreadable",
             Self::ProofNotOffered(_) => "proof_not_offered",
             Self::WrongCertificate => "wrong_certificate",
+            Self::NotAcknowledged => "not_acknowledged",
             Self::WrongRange => "wrong_range",
         }
     }

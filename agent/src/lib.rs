@@ -12,6 +12,7 @@
 
 pub mod boot;
 pub mod clock;
+pub mod console;
 pub mod entropy;
 pub mod failure;
 pub mod files;
@@ -22,6 +23,7 @@ pub mod install;
 pub mod ledger;
 pub mod payload;
 pub mod programs;
+pub mod report;
 pub mod retry;
 
 #[cfg(test)]

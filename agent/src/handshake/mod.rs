@@ -19,5 +19,10 @@ pub use certificate::{CertificateChain, InvalidCertificate};
 pub use exchange::{AwaitChallenge, AwaitGrant, Granted, Prove, Start};
 pub use key::{DeviceKey, KeyError};
 
+pub(crate) use exchange::read;
+
+#[cfg(test)]
+pub(crate) use certificate::tests::certificate as certificate_of;
+
 /// What the agent calls itself, in messages and in `User-Agent`.
 pub const AGENT_VERSION: &str = env!("CARGO_PKG_VERSION");

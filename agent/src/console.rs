@@ -1,0 +1,480 @@
+//! What whoever stands in front of the device reads: what is happening, whose device this is,
+//! and what to do when it stops.
+//!
+//! The same words go to standard output (the units lead it to journal and console), to
+//! `systemctl status`, and to a file for programs. Whatever a server says passes [`plain`]: no
+//! control character reaches a terminal.
+
+use crate::{
+    clock::{ClockSkew, Stopwatch},
+    failure::Failure,
+    files,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    time::Duration,
+};
+use unbox_common::{
+    identity::{HardwareIdentity, IdentifierKind},
+    ids::{DeviceId, Generation},
+    protocol::latest::Owner,
+    timestamp::Timestamp,
+};
+
+/// The longest text of a server's that is shown, in bytes.
+const MAX_SHOWN_BYTES: usize = 512;
+
+/// What is happening.
+#[derive(Debug, Clone, Copy)]
+pub enum Situation<'a> {
+    /// The clock cannot be right.
+    ClockSkewed(ClockSkew),
+    /// The first message is on its way.
+    Contacting {
+        /// The server.
+        server: &'a str,
+    },
+    /// The server took this device in.
+    Granted {
+        /// Whose device it is.
+        owner: &'a Owner,
+    },
+    /// Artifacts arrive.
+    Fetching {
+        /// Bytes that are there.
+        received: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// Everything is there; the privileged side goes on.
+    Fetched,
+    /// A payload is being installed.
+    Installing {
+        /// The configuration's name.
+        configuration: &'a str,
+    },
+    /// The device is managed.
+    Managed {
+        /// The device.
+        device: DeviceId,
+        /// The enrollment.
+        generation: Generation,
+        /// Whose device it is.
+        owner: &'a Owner,
+    },
+    /// The installation was undone.
+    RolledBack {
+        /// Short name of the reason.
+        kind: &'a str,
+        /// The reason.
+        detail: &'a str,
+    },
+    /// The ledger was damaged.
+    LedgerDamaged,
+    /// Something did not work, and will be tried again.
+    Waiting {
+        /// What.
+        failure: &'a Failure,
+        /// For how long.
+        pause: Duration,
+        /// What to read out on the telephone.
+        identity: Option<&'a HardwareIdentity>,
+    },
+    /// Something did not work, and trying again cannot help.
+    Stopped {
+        /// What.
+        failure: &'a Failure,
+        /// What to read out on the telephone.
+        identity: Option<&'a HardwareIdentity>,
+    },
+    /// There is nothing to do.
+    AtRest {
+        /// Why.
+        why: &'a str,
+    },
+}
+
+/// A situation in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Short name of the state.
+    pub state: &'static str,
+    /// Short name of the failure, if it is one.
+    pub kind: Option<String>,
+    /// One line.
+    pub headline: String,
+    /// What else there is to know.
+    pub more: Vec<String>,
+}
+
+impl Situation<'_> {
+    /// The situation in words; nothing in it can move a cursor.
+    #[must_use]
+    pub fn message(&self) -> Message {
+        let said = |state, headline: String| Message { state, kind: None, headline, more: Vec::new() };
+        match *self {
+            Self::ClockSkewed(skew) => Message {
+                kind: Some("clock_skew".to_owned()),
+                ..said("clock_skew", skew.to_string())
+            },
+            Self::Contacting { server } => {
+                said("contacting", format!("Contacting {}.", shown(server)))
+            }
+            Self::Granted { owner } => Message {
+                more: contact(owner),
+                ..said("granted", format!("This device belongs to {}.", shown(&owner.company)))
+            },
+            Self::Fetching { received, total } => said(
+                "fetching",
+                format!("Fetching: {} of {} MiB.", received >> 20, (total >> 20).max(1)),
+            ),
+            Self::Fetched => said("fetched", "Everything is here. The installation follows.".to_owned()),
+            Self::Installing { configuration } => {
+                said("installing", format!("Installing {}.", shown(configuration)))
+            }
+            Self::Managed {
+                device,
+                generation,
+                owner,
+            } => Message {
+                more: contact(owner),
+                ..said(
+                    "managed",
+                    format!("This device is managed by {} (device {device}, generation {generation}).", shown(&owner.company)),
+                )
+            },
+            Self::RolledBack { kind, detail } => Message {
+                kind: Some(shown(kind)),
+                more: vec![format!("Reason: {}", shown(detail))],
+                ..said(
+                    "rolled_back",
+                    "The installation did not succeed; the device is as it was. Its administrator has been told.".to_owned(),
+                )
+            },
+            Self::LedgerDamaged => Message {
+                kind: Some("ledger_damaged".to_owned()),
+                ..said(
+                    "ledger_damaged",
+                    "This device's own records were damaged and have been put aside. It enrolls again.".to_owned(),
+                )
+            },
+            Self::Waiting {
+                failure,
+                pause,
+                identity,
+            } => {
+                let mut message = failed("waiting", failure, identity);
+                message.more.push(format!("Next try in {} s.", pause.as_secs().max(1)));
+                message
+            }
+            Self::Stopped { failure, identity } => failed("stopped", failure, identity),
+            Self::AtRest { why } => said("at_rest", shown(why)),
+        }
+    }
+}
+
+fn failed(state: &'static str, failure: &Failure, identity: Option<&HardwareIdentity>) -> Message {
+    let mut more = vec![shown(&chain(failure))];
+    if let Failure::Refused(refusal) = failure {
+        let own = [&refusal.problem.detail, &refusal.problem.message];
+        more.extend(own.into_iter().flatten().map(|text| shown(text)));
+    }
+    more.extend(identity.and_then(to_read_out));
+    more.push(format!("Code: {}", failure.kind()));
+    Message { state, kind: Some(failure.kind().to_owned()), headline: failure.advice().to_owned(), more }
+}
+
+/// An error with its causes, on one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+/// The identifiers that an administrator asks for on the telephone.
+fn to_read_out(identity: &HardwareIdentity) -> Option<String> {
+    let identifying: Vec<String> = identity
+        .observed()
+        .iter()
+        .map(|one| &one.identifier)
+        .filter(|one| one.kind().rank().is_some() || one.kind() == IdentifierKind::Model)
+        .take(4)
+        .map(ToString::to_string)
+        .collect();
+    (!identifying.is_empty()).then(|| format!("This device: {}", identifying.join(", ")))
+}
+
+fn contact(owner: &Owner) -> Vec<String> {
+    let reach: Vec<String> = [&owner.contact_email, &owner.contact_phone]
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .map(|text| shown(text))
+        .collect();
+    let mut lines = Vec::new();
+    if !reach.is_empty() {
+        lines.push(format!("Contact: {}", reach.join(", ")));
+    }
+    lines.extend(owner.message.as_ref().map(|message| shown(message)));
+    lines
+}
+
+fn shown(text: &str) -> String {
+    plain(text, MAX_SHOWN_BYTES)
+}
+
+/// Text that a terminal shows as it is: no control characters, no characters that reorder or
+/// hide others, single spaces, at most `limit` bytes.
+#[must_use]
+pub fn plain(text: &str, limit: usize) -> String {
+    let invisible = |char: char| {
+        char.is_control()
+            || matches!(char, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    };
+    let spaced = text.replace(invisible, " ");
+    let mut shown = String::new();
+    for word in spaced.split_whitespace() {
+        let gap = usize::from(!shown.is_empty());
+        let room = limit.saturating_sub(shown.len() + gap);
+        let end = word.floor_char_boundary(room);
+        if end == 0 {
+            break;
+        }
+        shown.push_str(if gap == 1 { " " } else { "" });
+        shown.push_str(word.get(..end).unwrap_or_default());
+        if end < word.len() {
+            break;
+        }
+    }
+    shown
+}
+
+/// How long one stage of this process took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageTime {
+    /// The stage.
+    pub stage: String,
+    /// Milliseconds from the start of the process to its end.
+    pub done_after_ms: u64,
+}
+
+/// The file for programs: the last situation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusFile {
+    /// Short name of the state.
+    pub state: String,
+    /// Short name of the failure, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// One line.
+    pub headline: String,
+    /// What else there is to know.
+    pub more: Vec<String>,
+    /// When it was said.
+    pub at: Timestamp,
+    /// The stages that this process has done.
+    pub stages: Vec<StageTime>,
+}
+
+/// Says to everybody who listens what is happening.
+pub struct Console {
+    out: Box<dyn Write + Send>,
+    status_file: PathBuf,
+    stopwatch: Stopwatch,
+    stages: Vec<StageTime>,
+    last: Option<Message>,
+}
+
+impl Console {
+    /// A console that writes to `out` and to a status file.
+    #[must_use]
+    pub fn new(out: Box<dyn Write + Send>, status_file: PathBuf, stopwatch: Stopwatch) -> Self {
+        Self { out, status_file, stopwatch, stages: Vec::new(), last: None }
+    }
+
+    /// Notes that a stage is done.
+    pub fn done(&mut self, stage: &str) {
+        let elapsed = self.stopwatch.elapsed().as_millis();
+        self.stages.push(StageTime {
+            stage: stage.to_owned(),
+            done_after_ms: u64::try_from(elapsed).unwrap_or(u64::MAX),
+        });
+    }
+
+    /// Says what is happening, unless it has just said the same.
+    pub fn say(&mut self, situation: Situation<'_>) {
+        let message = situation.message();
+        if self.last.as_ref() == Some(&message) {
+            return;
+        }
+        let again =
+            self.last.as_ref().is_some_and(|last| (last.state, &last.kind) == (message.state, &message.kind));
+        // Nobody may be listening: a device enrolls also without a console.
+        let _ = self.print(&message, again);
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&message.headline)]);
+        self.store(&message);
+        self.last = Some(message);
+    }
+
+    /// Says to systemd that the process does its work now.
+    pub fn ready(&self) {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+
+    fn print(&mut self, message: &Message, again: bool) -> io::Result<()> {
+        if !again || message.more.is_empty() {
+            writeln!(self.out, "unbox: {}", message.headline)?;
+        }
+        // What was explained once is not explained at every try.
+        let skip = if again { message.more.len().saturating_sub(1) } else { 0 };
+        for line in message.more.iter().skip(skip) {
+            writeln!(self.out, "unbox:   {line}")?;
+        }
+        self.out.flush()
+    }
+
+    fn store(&self, message: &Message) {
+        let status = StatusFile {
+            state: message.state.to_owned(),
+            kind: message.kind.clone(),
+            headline: message.headline.clone(),
+            more: message.more.clone(),
+            at: crate::clock::system(),
+            stages: self.stages.clone(),
+        };
+        // Not on the way of anything: where it cannot be written, the console has said it.
+        if let Ok(mut json) = serde_json::to_vec_pretty(&status) {
+            json.push(b'\n');
+            let stored = files::replace(&self.status_file, &json, files::PUBLIC_FILE);
+            if let Err(error) = stored {
+                tracing::debug!(error = %chain(&error), "the status file was not written");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::failure::Refusal;
+    use std::sync::{Arc, Mutex};
+    use unbox_common::{identity::RawIdentifier, protocol::problem::Problem, refusal::RefusalKind};
+
+    /// A console whose words can be read back.
+    #[derive(Clone, Default)]
+    pub(crate) struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Paper {
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn owner() -> Owner {
+        Owner {
+            company: "Acme\u{1b}]0;owned\u{7} AG".to_owned(),
+            contact_email: "it@acme.example".to_owned(),
+            contact_phone: String::new(),
+            message: Some("Welcome.\r\n\u{202e}Sign in.".to_owned()),
+        }
+    }
+
+    #[test]
+    fn no_server_text_can_move_a_cursor_or_hide_a_word() {
+        for (text, expected) in [
+            ("plain", "plain"),
+            ("a\u{1b}[2J\u{1b}[31mb", "a [2J [31mb"),
+            ("a\r\nb\tc\0d\u{9b}e", "a b c d e"),
+            ("user\u{202e}txt.exe", "user txt.exe"),
+            ("zero\u{200b}width \u{feff}", "zero width"),
+            ("Zürich 東京 🙂", "Zürich 東京 🙂"),
+            ("  ", ""),
+        ] {
+            assert_eq!(plain(text, 100), expected);
+        }
+        assert_eq!(plain("one two three", 7), "one two");
+        assert_eq!(plain("äää", 3), "ä");
+        assert_eq!(plain("aaaa bbbb", 6), "aaaa b");
+    }
+
+    #[test]
+    fn the_owner_is_shown_and_nothing_of_it_is_obeyed() {
+        let message = Situation::Granted { owner: &owner() }.message();
+        assert_eq!(message.headline, "This device belongs to Acme ]0;owned AG.");
+        assert_eq!(message.more, ["Contact: it@acme.example", "Welcome. Sign in."]);
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do_and_what_to_read_out() {
+        let raw = r#"[{"kind":"serial_number","value":"AB12","source":"smbios"},
+            {"kind":"model","value":"Gateway 3","source":"smbios"}]"#;
+        let raw: Vec<RawIdentifier> = serde_json::from_str(raw).unwrap();
+        let identity = HardwareIdentity::from_raw(&raw).unwrap();
+        let problem = Problem::new(RefusalKind::Disabled).message(Some("Lost? Call +41.\u{7}".to_owned()));
+        let failure = Failure::from(Refusal { problem, retry_after: None });
+        let situation = Situation::Waiting {
+            failure: &failure,
+            pause: Duration::from_secs(90),
+            identity: Some(&identity),
+        };
+        let message = situation.message();
+        assert_eq!(message.headline, "The owner has disabled this device.");
+        assert_eq!(
+            message.more,
+            [
+                "the server refused: disabled",
+                "Lost? Call +41.",
+                "This device: serial_number AB12, model Gateway 3",
+                "Code: disabled",
+                "Next try in 90 s.",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_explained_is_not_explained_at_every_try() {
+        let folder = tempfile::tempdir().unwrap();
+        let (paper, path) = (Paper::default(), folder.path().join("status.json"));
+        let mut console = Console::new(Box::new(paper.clone()), path.clone(), Stopwatch::start());
+        let problem = Problem::new(RefusalKind::Busy);
+        let failure = Failure::from(Refusal { problem, retry_after: None });
+        for seconds in [3, 5] {
+            let pause = Duration::from_secs(seconds);
+            console.say(Situation::Waiting { failure: &failure, pause, identity: None });
+        }
+        console.done("handshake");
+        console.say(Situation::Fetched);
+        console.say(Situation::Fetched);
+        assert_eq!(
+            paper.text(),
+            "unbox: The server is busy. The device tries again by itself.\n\
+             unbox:   the server refused: busy\n\
+             unbox:   Code: busy\n\
+             unbox:   Next try in 3 s.\n\
+             unbox:   Next try in 5 s.\n\
+             unbox: Everything is here. The installation follows.\n"
+        );
+        let status = files::read(&path, 4096).unwrap().unwrap();
+        let status: StatusFile = serde_json::from_slice(&status).unwrap();
+        assert_eq!((status.state.as_str(), status.stages.len()), ("fetched", 1));
+    }
+}

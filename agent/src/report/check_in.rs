@@ -1,0 +1,133 @@
+//! What a check-in says, and what its answer means.
+
+use super::Enrolled;
+use crate::{
+    handshake::{AGENT_VERSION, CertificateChain},
+    ledger::Ledger,
+};
+use unbox_common::{
+    bytes::Nonce,
+    protocol::latest::{CheckIn, Command, Grant, News},
+    timestamp::Timestamp,
+};
+
+/// How the device stands when it checks in.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing<'a> {
+    /// The enrollment that it speaks for.
+    pub enrolled: &'a Enrolled,
+    /// Its certificate.
+    pub certificate: &'a CertificateChain,
+    /// What is in force, and what failed.
+    pub ledger: &'a Ledger,
+    /// Whether its DPC is well.
+    pub healthy: bool,
+    /// Version of the signing root that it trusts.
+    pub root_version: u64,
+}
+
+/// The message.
+#[must_use]
+pub fn check_in(standing: &Standing<'_>, nonce: Nonce, now: Timestamp) -> CheckIn {
+    CheckIn {
+        generation: standing.enrolled.generation,
+        agent_version: AGENT_VERSION.to_owned(),
+        installed: standing.ledger.installed().cloned(),
+        failed_version: standing.ledger.failed().map(|failed| failed.version),
+        healthy: standing.healthy,
+        nonce,
+        root_version: standing.root_version,
+        renew_certificate: standing.certificate.wants_renewal(now),
+    }
+}
+
+/// What the device does with the news, beside remembering who owns it and when to ask again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WhatNext {
+    /// Nothing until the next check-in.
+    Rest,
+    /// Enroll again, from the first message on.
+    EnrollAgain,
+    /// Verify and install this: the enrollment as it is, with a newer payload.
+    Install(Box<Grant>),
+}
+
+/// Reads the news. A request to enroll again comes first: it brings its own payload.
+#[must_use]
+pub fn what_next(news: &News, enrolled: &Enrolled) -> WhatNext {
+    if news.commands.contains(&Command::ReEnroll) {
+        return WhatNext::EnrollAgain;
+    }
+    match &news.payload {
+        None => WhatNext::Rest,
+        Some(payload) => WhatNext::Install(Box::new(Grant {
+            device_id: enrolled.device_id,
+            generation: enrolled.generation,
+            certificate_chain: enrolled.certificate_chain.clone(),
+            owner: news.owner.clone(),
+            payload: payload.clone(),
+            roots: news.roots.clone(),
+            server_time: news.server_time,
+            check_in_after_s: news.check_in_after_s,
+        })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        entropy::Entropy,
+        handshake::{DeviceKey, certificate_of},
+    };
+    use std::time::Duration;
+    use unbox_common::bytes::FixedBytes;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_795_219_200);
+
+    fn enrolled() -> Enrolled {
+        let grant = include_str!("../../../common/tests/golden/v1/grant.json");
+        Enrolled::by(&serde_json::from_str(grant).unwrap(), NOW)
+    }
+
+    fn news() -> News {
+        serde_json::from_str(include_str!("../../../common/tests/golden/v1/news.json")).unwrap()
+    }
+
+    #[test]
+    fn enrolling_again_comes_before_a_payload() {
+        let mut news = news();
+        assert_eq!(what_next(&news, &enrolled()), WhatNext::EnrollAgain);
+        news.commands = vec![Command::Unknown];
+        let WhatNext::Install(grant) = what_next(&news, &enrolled()) else {
+            panic!("there is a payload");
+        };
+        assert_eq!((grant.device_id, grant.generation), (enrolled().device_id, enrolled().generation));
+        assert_eq!(Some(grant.payload), news.payload);
+        news.payload = None;
+        assert_eq!(what_next(&news, &enrolled()), WhatNext::Rest);
+    }
+
+    #[test]
+    fn a_check_in_says_what_failed_and_asks_for_a_certificate_in_time() {
+        let ledger = include_bytes!("../../tests/fixtures/ledger/v1-rolled-back.json");
+        let ledger = Ledger::parse(ledger).unwrap();
+        let key = DeviceKey::generate(&Entropy::system()).unwrap();
+        let day = Duration::from_hours(24);
+        let chain = [certificate_of(&key, NOW, NOW.after(90 * day))];
+        let certificate = CertificateChain::parse(&chain, key.public()).unwrap();
+        let standing = Standing {
+            enrolled: &enrolled(),
+            certificate: &certificate,
+            ledger: &ledger,
+            healthy: true,
+            root_version: 2,
+        };
+        let nonce = FixedBytes([5; 32]);
+        let message = check_in(&standing, nonce, NOW);
+        assert_eq!(message.failed_version, Some(1_795_219_200_001));
+        assert_eq!(message.installed.unwrap().version, 1_795_219_200_000);
+        assert!(!message.renew_certificate);
+        assert!(check_in(&standing, nonce, NOW.after(70 * day)).renew_certificate);
+    }
+}

@@ -1,0 +1,213 @@
+//! The files of the report stage, and its two messages.
+
+use super::{
+    Enrolled, OutcomeFile, Queue, Standing, check_in, enrolled::MAX_ENROLLED_BYTES,
+    outcome::MAX_OUTCOME_BYTES, queue::MAX_QUEUE_BYTES,
+};
+use crate::{
+    boot::{Layout, Server},
+    failure::{DeviceFault, Failure, Misbehaviour},
+    files::{self, FilesError},
+    handshake::io::Client,
+    programs::{Program, code_of},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{path::Path, time::Duration};
+use unbox_common::{
+    bytes::Nonce,
+    ids::Generation,
+    payload::UnitName,
+    protocol::{
+        latest::{Acknowledged, CHECK_IN_PATH, News, REPORT_PATH},
+        limits::{MAX_CHECK_IN_BYTES, MAX_GRANT_BYTES},
+    },
+    timestamp::Timestamp,
+};
+
+/// How long the service manager may take to say how a unit is.
+const UNIT_STATE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Exit codes of `systemctl is-active` that say no (systemctl(1), "exit status"): not active,
+/// and no such unit. Every other failure says nothing about the unit.
+const UNIT_IS_DOWN: [i32; 2] = [3, 4];
+
+/// Reads the enrollment that this side speaks for. A damaged one is as good as none: the device
+/// enrolls again, with the same key.
+///
+/// # Errors
+/// [`FilesError`].
+pub fn enrolled(layout: &Layout) -> Result<Option<Enrolled>, FilesError> {
+    load(&layout.enrollment(), MAX_ENROLLED_BYTES)
+}
+
+/// Stores the enrollment that this side speaks for.
+///
+/// # Errors
+/// [`FilesError`].
+pub fn store_enrolled(layout: &Layout, enrolled: &Enrolled) -> Result<(), FilesError> {
+    store(&layout.enrollment(), enrolled)
+}
+
+/// Reads the queue of a generation, with the last installation's outcome in it. A damaged one is
+/// begun anew, above what the server has seen.
+///
+/// # Errors
+/// [`FilesError`].
+pub fn queue(layout: &Layout, generation: Generation) -> Result<Queue, FilesError> {
+    let queue: Option<Queue> = load(&layout.queue(), MAX_QUEUE_BYTES)?;
+    let mut queue = queue.map_or_else(|| Queue::new(generation), |queue| queue.of(generation));
+    let outcome: Option<OutcomeFile> = load(&layout.outcome(), MAX_OUTCOME_BYTES)?;
+    if outcome.is_some_and(|outcome| queue.take(&outcome)) {
+        store_queue(layout, &queue)?;
+    }
+    Ok(queue)
+}
+
+/// Stores the queue.
+///
+/// # Errors
+/// [`FilesError`].
+pub fn store_queue(layout: &Layout, queue: &Queue) -> Result<(), FilesError> {
+    store(&layout.queue(), queue)
+}
+
+fn load<T: DeserializeOwned>(path: &Path, limit: u64) -> Result<Option<T>, FilesError> {
+    let bytes = files::read(path, limit)?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+fn store(path: &Path, document: &impl Serialize) -> Result<(), FilesError> {
+    let write = |source| FilesError::Write { path: path.to_owned(), source };
+    let json = serde_json::to_vec(document).map_err(|error| write(error.into()))?;
+    files::replace(path, &json, files::PRIVATE_FILE)
+}
+
+/// Sends everything that waits, and forgets what the server has stored.
+///
+/// # Errors
+/// [`Failure`]; what was not acknowledged still waits.
+pub async fn deliver(
+    layout: &Layout,
+    server: &Server,
+    client: &Client,
+    queue: &mut Queue,
+) -> Result<(), Failure> {
+    while let Some(report) = queue.next() {
+        let message = serde_json::to_vec(&report).map_err(unsendable)?;
+        let answer = client.post(server.at(REPORT_PATH), message, MAX_CHECK_IN_BYTES).await?;
+        let answer: Acknowledged = crate::handshake::read("acknowledgement", &answer)?;
+        queue.acknowledge(&report, &answer);
+        if queue.next().as_ref() == Some(&report) {
+            return Err(Misbehaviour::NotAcknowledged.into());
+        }
+        store_queue(layout, queue).map_err(DeviceFault::from)?;
+    }
+    Ok(())
+}
+
+/// Checks in.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn ask(
+    server: &Server,
+    client: &Client,
+    standing: &Standing<'_>,
+    nonce: Nonce,
+    now: Timestamp,
+) -> Result<News, Failure> {
+    let message = serde_json::to_vec(&check_in(standing, nonce, now)).map_err(unsendable)?;
+    let answer = client.post(server.at(CHECK_IN_PATH), message, MAX_GRANT_BYTES).await?;
+    Ok(crate::handshake::read("news", &answer)?)
+}
+
+fn unsendable(source: serde_json::Error) -> Misbehaviour {
+    Misbehaviour::Unreadable { what: "own message", source }
+}
+
+/// Whether the unit of what is installed is active now. `true` where nobody can say: in a
+/// sandbox, and without a unit.
+#[must_use]
+pub fn unit_is_well(layout: &Layout, unit: Option<&UnitName>) -> bool {
+    let Some(unit) = unit.filter(|_| layout.is_running_system()) else {
+        return true;
+    };
+    let asked =
+        Program::new("systemctl").args(["is-active", "--quiet", "--", unit.as_str()]).run(UNIT_STATE_LIMIT);
+    asked.map_or(true, |finished| !UNIT_IS_DOWN.contains(&code_of(finished.status)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        report::Noted,
+        test_server::{NOW, Reply, TestServer},
+    };
+    use serde_json::json;
+    use unbox_common::{
+        digest::Sha256,
+        protocol::{
+            latest::{Outcome, Report},
+            progress::Progress,
+        },
+    };
+
+    fn layout() -> (tempfile::TempDir, Layout) {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        files::make_directory(&layout.exchange(), 0o700).unwrap();
+        (root, layout)
+    }
+
+    fn outcome() -> OutcomeFile {
+        let entries = vec![Noted { at: NOW, progress: Progress::BootstrapComplete, detail: None }];
+        OutcomeFile::new(Generation(1), Sha256::of(b"grant"), entries, Outcome::Managed { version: 50 })
+    }
+
+    #[test]
+    fn damaged_files_of_this_side_are_begun_anew() {
+        let (_root, layout) = layout();
+        for damage in [&b""[..], b"{", &[0; 64]] {
+            files::replace(&layout.queue(), damage, 0o600).unwrap();
+            files::replace(&layout.enrollment(), damage, 0o600).unwrap();
+            files::replace(&layout.outcome(), damage, 0o640).unwrap();
+            assert_eq!(queue(&layout, Generation(3)).unwrap(), Queue::new(Generation(3)));
+            assert_eq!(enrolled(&layout).unwrap(), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_server_acknowledged_is_not_sent_again() {
+        let (_root, layout) = layout();
+        store(&layout.outcome(), &outcome()).unwrap();
+        let server = TestServer::start(|request| {
+            let report: Report = serde_json::from_slice(&request.body).unwrap();
+            let sequence = report.entries.last().unwrap().sequence;
+            Reply::json(&json!({"sequence": sequence, "server_time": 5}))
+        });
+        let context = server.context(layout.clone());
+        let client = TestServer::client(&context, NOW);
+        for _ in 0..2 {
+            let mut queue = queue(&layout, Generation(1)).unwrap();
+            deliver(&layout, context.server().unwrap(), &client, &mut queue).await.unwrap();
+        }
+        let [request] = <[_; 1]>::try_from(server.requests()).unwrap();
+        let report: Report = serde_json::from_slice(&request.body).unwrap();
+        assert_eq!(report.outcome, Some(Outcome::Managed { version: 50 }));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_acknowledges_nothing_is_not_asked_for_ever() {
+        let (_root, layout) = layout();
+        store(&layout.outcome(), &outcome()).unwrap();
+        let server = TestServer::start(|_| Reply::json(&json!({"sequence": 0, "server_time": 5})));
+        let context = server.context(layout.clone());
+        let client = TestServer::client(&context, NOW);
+        let mut queue = queue(&layout, Generation(1)).unwrap();
+        let failed = deliver(&layout, context.server().unwrap(), &client, &mut queue).await.unwrap_err();
+        assert_eq!(failed.kind(), "not_acknowledged");
+        assert_eq!(server.requests().len(), 1);
+        assert!(queue.next().is_some());
+    }
+}
