@@ -2,7 +2,7 @@
 
 use std::{
     fs::{DirBuilder, File, Permissions},
-    io::{self, Read},
+    io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -51,24 +51,80 @@ pub enum FilesError {
     },
 }
 
+/// A file that is being written, under a name that no reader looks for. Dropped, it is gone.
+#[derive(Debug)]
+pub struct Staged {
+    file: NamedTempFile,
+    path: PathBuf,
+    mode: u32,
+}
+
+impl Staged {
+    /// An empty file that is to be `path`.
+    pub fn new(path: &Path, mode: u32) -> Result<Self, FilesError> {
+        let file = tempfile::Builder::new()
+            .prefix(".new-")
+            .permissions(Permissions::from_mode(mode))
+            .tempfile_in(directory_of(path))
+            .map_err(write_error(path))?;
+        Ok(Self { file, path: path.to_owned(), mode })
+    }
+
+    /// Puts the file in its place, in place of the one that may be there: readers see the old one
+    /// or the new one.
+    pub fn replace(self) -> Result<(), FilesError> {
+        let path = self.path.clone();
+        self.finished()?.persist(&path).map_err(|error| write_error(&path)(error.error))?;
+        sync_directory(&path)
+    }
+
+    /// Puts the file in its place, where nothing may be yet.
+    pub fn create(self) -> Result<(), FilesError> {
+        let path = self.path.clone();
+        self.finished()?.persist_noclobber(&path).map_err(|error| match error.error.kind() {
+            io::ErrorKind::AlreadyExists => FilesError::Exists(path.clone()),
+            _ => write_error(&path)(error.error),
+        })?;
+        sync_directory(&path)
+    }
+
+    fn with(mut self, contents: &mut impl Read) -> Result<Self, FilesError> {
+        io::copy(contents, &mut self.file).map_err(write_error(&self.path))?;
+        Ok(self)
+    }
+
+    /// The file with its contents on disk.
+    fn finished(self) -> Result<NamedTempFile, FilesError> {
+        let file = self.file.as_file();
+        // The umask may have taken bits away that a public file needs.
+        file.set_permissions(Permissions::from_mode(self.mode))
+            .and_then(|()| file.sync_all())
+            .map_err(write_error(&self.path))?;
+        Ok(self.file)
+    }
+}
+
+impl Write for Staged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// Writes a file that must not exist yet.
 ///
 /// # Errors
 /// [`FilesError::Exists`] if it does; then nothing has changed.
 pub fn write_new(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError> {
-    staged(path, &mut &*contents, mode)?.persist_noclobber(path).map_err(|error| {
-        match error.error.kind() {
-            io::ErrorKind::AlreadyExists => FilesError::Exists(path.to_owned()),
-            _ => write_error(path)(error.error),
-        }
-    })?;
-    sync_directory(path)
+    Staged::new(path, mode)?.with(&mut &*contents)?.create()
 }
 
-/// Writes a file, in place of the one that may be there: readers see the old one or the new one.
+/// Writes a file, in place of the one that may be there.
 pub fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError> {
-    staged(path, &mut &*contents, mode)?.persist(path).map_err(|error| write_error(path)(error.error))?;
-    sync_directory(path)
+    Staged::new(path, mode)?.with(&mut &*contents)?.replace()
 }
 
 /// Removes a file, durably; one that is not there is no error.
@@ -89,10 +145,10 @@ pub fn stream_into<R: Read>(
     mode: u32,
     name: impl FnOnce(&R) -> String,
 ) -> Result<PathBuf, FilesError> {
-    let file = staged(&directory.join("contents"), contents, mode)?;
-    let path = directory.join(name(contents));
-    file.persist(&path).map_err(|error| write_error(&path)(error.error))?;
-    sync_directory(&path)?;
+    let mut staged = Staged::new(&directory.join("contents"), mode)?.with(contents)?;
+    staged.path = directory.join(name(contents));
+    let path = staged.path.clone();
+    staged.replace()?;
     Ok(path)
 }
 
@@ -116,23 +172,6 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
     } else {
         Err(FilesError::TooLarge { path: path.to_owned(), limit })
     }
-}
-
-/// The contents on disk beside `path`, under a name that no reader looks for.
-fn staged(path: &Path, contents: &mut impl Read, mode: u32) -> Result<NamedTempFile, FilesError> {
-    let directory = directory_of(path);
-    let mut stage = || {
-        let mut file = tempfile::Builder::new()
-            .prefix(".new-")
-            .permissions(Permissions::from_mode(mode))
-            .tempfile_in(directory)?;
-        io::copy(contents, file.as_file_mut())?;
-        // The umask may have taken bits away that a public file needs.
-        file.as_file().set_permissions(Permissions::from_mode(mode))?;
-        file.as_file().sync_all()?;
-        Ok(file)
-    };
-    stage().map_err(write_error(path))
 }
 
 fn sync_directory(path: &Path) -> Result<(), FilesError> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use unbox_common::{timestamp::Timestamp, trust::KeyId};
 
 /// A rotation that was done.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Rotated {
     /// The version of the new signing root.
     pub version: u64,

@@ -1,0 +1,218 @@
+//! The command line: what can be asked of a server on its own machine.
+//!
+//! Each file below `cli/` is one kind of thing with its commands; `context.rs` opens what they
+//! need, `output.rs` is how they answer: a table for people, one JSON document a line with
+//! `--json`. To add a command: a variant in the enum of its thing, its service method, its place
+//! in the test of the help text.
+
+mod artifact;
+mod audit;
+mod claim;
+mod company;
+mod configuration;
+mod context;
+mod device;
+mod doctor;
+mod import;
+mod init;
+mod key;
+mod output;
+mod serve;
+mod token;
+mod view;
+
+use crate::domain::company::CompanyKind;
+use anyhow::Context as _;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use context::Opened;
+use output::Output;
+use std::{path::PathBuf, process::ExitCode};
+use unbox_common::secret::Secret;
+
+/// The Unbox enrollment server, and the tools to look after it.
+#[derive(Debug, Parser)]
+#[command(name = "unbox-server", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = "\
+Exit codes: 0 done; 1 failed; 2 the command line is wrong; 3 done, but some rows failed or \
+something was found.
+
+From nothing to a claimed device:
+  unbox-server init --name enroll.example.com
+  unbox-server customer create \"Acme AG\"
+  unbox-server configuration create --customer \"Acme AG\" --name kiosk --file kiosk.json --default
+  unbox-server claim add --customer \"Acme AG\" --serial PF0ABCDE --manufacturer LENOVO --model 20QES0XX00
+  unbox-server serve")]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+struct Global {
+    /// The server's directory: settings, keys, database, artifacts.
+    #[arg(long, global = true, env = "UNBOX_DIR", default_value = "/var/lib/unbox-server")]
+    dir: PathBuf,
+    /// Answer with JSON, one document a line.
+    #[arg(long, global = true)]
+    json: bool,
+    /// The database, in place of what the settings say. It may hold a password, so rather set
+    /// the variable than type it.
+    #[arg(long, global = true, env = "UNBOX_DATABASE", hide_env_values = true, value_parser = secret)]
+    database: Option<Secret>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a new server: keys, settings, database, and what images need to trust it.
+    Init(init::Init),
+    /// Serve devices until SIGTERM.
+    Serve(serve::Serve),
+    /// Bring the database's schema up to date.
+    Migrate,
+    /// Claim devices from a CSV file.
+    Import(import::Import),
+    /// Customers, who own devices.
+    #[command(subcommand)]
+    Customer(company::Company),
+    /// Resellers, who register devices for customers.
+    #[command(subcommand)]
+    Reseller(company::Company),
+    /// Configurations: what a customer's devices become.
+    #[command(subcommand)]
+    Configuration(configuration::Configuration),
+    /// Artifacts: what devices download.
+    #[command(subcommand)]
+    Artifact(artifact::Artifact),
+    /// Pre-provisioning tokens.
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Claims: which device belongs to whom.
+    #[command(subcommand)]
+    Claim(claim::Claim),
+    /// Devices that were seen.
+    #[command(subcommand)]
+    Device(device::Device),
+    /// Show who did what, and when.
+    Audit(audit::Audit),
+    /// The server's keys and certificates.
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Look for what will go wrong.
+    Doctor,
+    /// Print completions for a shell.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It is done.
+    Done,
+    /// It failed; the error was told.
+    Failed,
+    /// It is done, but some rows failed, or something was found.
+    Findings,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::SUCCESS,
+            Exit::Failed => Self::FAILURE,
+            Exit::Findings => Self::from(3),
+        }
+    }
+}
+
+impl Cli {
+    /// Does what the command line says.
+    ///
+    /// # Errors
+    /// The first thing that failed, with its causes.
+    pub fn run(self) -> anyhow::Result<Exit> {
+        let mut output = Output::new(self.global.json);
+        match self.command {
+            Command::Completion { shell } => {
+                clap_complete::generate(shell, &mut Self::command(), "unbox-server", &mut output);
+                Ok(Exit::Done)
+            }
+            Command::Key(command) => command.run(&self.global, &mut output),
+            Command::Serve(command) => runtime(&mut tokio::runtime::Builder::new_multi_thread())?
+                .block_on(command.run(&self.global, output)),
+            // One command does one thing: a second thread would only cost time to start.
+            command => runtime(&mut tokio::runtime::Builder::new_current_thread())?
+                .block_on(command.run_with_database(&self.global, &mut output)),
+        }
+    }
+}
+
+impl Command {
+    async fn run_with_database(self, global: &Global, output: &mut Output) -> anyhow::Result<Exit> {
+        let opened = match self {
+            Self::Init(command) => return command.run(global, output).await,
+            Self::Doctor => return doctor::run(global, output).await,
+            _ => Opened::open(global).await?,
+        };
+        let exit = self.run_opened(&opened, output).await;
+        opened.services.close().await;
+        exit
+    }
+
+    async fn run_opened(self, opened: &Opened, output: &mut Output) -> anyhow::Result<Exit> {
+        match self {
+            Self::Migrate => {
+                output.say("The database's schema is up to date.")?;
+                Ok(Exit::Done)
+            }
+            Self::Import(command) => command.run(opened, output).await,
+            Self::Customer(command) => command.run(CompanyKind::Customer, opened, output).await,
+            Self::Reseller(command) => command.run(CompanyKind::Reseller, opened, output).await,
+            Self::Configuration(command) => command.run(opened, output).await,
+            Self::Artifact(command) => command.run(opened, output).await,
+            Self::Token(command) => command.run(opened, output).await,
+            Self::Claim(command) => command.run(opened, output).await,
+            Self::Device(command) => command.run(opened, output).await,
+            Self::Audit(command) => command.run(opened, output).await,
+            Self::Init(_) | Self::Serve(_) | Self::Key(_) | Self::Doctor | Self::Completion { .. } => {
+                Ok(Exit::Done)
+            }
+        }
+    }
+}
+
+fn runtime(builder: &mut tokio::runtime::Builder) -> anyhow::Result<tokio::runtime::Runtime> {
+    builder.enable_all().build().context("the program could not start its threads")
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "clap wants a parser that may fail")]
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_option_has_a_help_text() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

@@ -1,0 +1,252 @@
+//! `device`: devices that were seen, and what an administrator does about them.
+
+use super::{
+    Exit,
+    context::{Opened, list},
+    output::{Output, or_dash, sheet},
+    view::View,
+};
+use crate::{
+    domain::{audit::Subject, device::StateName},
+    service::DeviceView,
+    store::{AuditFilter, DeviceFilter},
+};
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::path::PathBuf;
+use unbox_common::{
+    digest::Sha256,
+    ids::{ClaimId, DeviceId},
+};
+
+/// What can be done with devices.
+#[derive(Debug, Subcommand)]
+pub(super) enum Device {
+    /// List devices.
+    List {
+        /// Of this customer only.
+        #[arg(long)]
+        customer: Option<String>,
+        /// In this state only: claimed, enrolling, managed, `pending_approval`, `hardware_changed`,
+        /// disabled or deprovisioned.
+        #[arg(long)]
+        state: Option<StateName>,
+        /// At most so many.
+        #[arg(long)]
+        limit: Option<u64>,
+    },
+    /// Show one with its requests and reports.
+    Show {
+        /// Its id.
+        device: DeviceId,
+    },
+    /// Show everything that happened to one, newest first.
+    History {
+        /// Its id.
+        device: DeviceId,
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
+    },
+    /// List keys and changed hardware that wait for approval.
+    Requests,
+    /// Approve a key, and the hardware that it was shown with.
+    Approve(Request),
+    /// Refuse a key, and the hardware that it was shown with.
+    Refuse(Request),
+    /// Disable a device: whatever it asks, it is told the message.
+    Disable {
+        #[command(flatten)]
+        which: Which,
+        /// What whoever holds it reads.
+        #[arg(long)]
+        message: Option<String>,
+    },
+    /// Enable a device again, as it was before.
+    Enable {
+        /// Its id.
+        device: DeviceId,
+    },
+    /// Release a device for good.
+    Deprovision(Which),
+    /// Ask a device to enroll again; it is told when it checks in.
+    ReEnroll {
+        /// Its id.
+        device: DeviceId,
+    },
+    /// Print a ticket, this once, that lets a device enroll with a new key after a factory reset.
+    Ticket {
+        #[command(flatten)]
+        which: Which,
+        /// Write it to a new file that only you can read, and not to the screen.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+/// A device, or the device of a claim, which may never have been seen.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Which {
+    /// Its id.
+    device: Option<DeviceId>,
+    /// Or its claim's id, also before it was ever seen.
+    #[arg(long)]
+    claim: Option<ClaimId>,
+}
+
+/// A key that waits for approval.
+#[derive(Debug, Args)]
+pub(super) struct Request {
+    /// The device's id.
+    device: DeviceId,
+    /// The key's SHA-256, if several wait.
+    #[arg(long)]
+    key: Option<Sha256>,
+}
+
+impl Device {
+    pub(super) async fn run(self, opened: &Opened, output: &mut Output) -> anyhow::Result<Exit> {
+        let Opened { services, by } = opened;
+        let changed = match self {
+            Self::List { customer, state, limit } => {
+                let customer = opened.customer_id(customer.as_deref()).await?;
+                let filter = DeviceFilter { customer, state };
+                list(output, limit, View, |request| services.list_devices(by, filter.clone(), request))
+                    .await?;
+                return Ok(Exit::Done);
+            }
+            Self::Show { device } => {
+                show(services.device(by, device).await?, output)?;
+                return Ok(Exit::Done);
+            }
+            Self::History { device, limit } => {
+                let filter =
+                    AuditFilter { subjects: vec![Subject::Device(device)], ..AuditFilter::default() };
+                let page = |request| services.list_audit(by, filter.clone(), request);
+                list(output, Some(limit), |entry| entry, page).await?;
+                return Ok(Exit::Done);
+            }
+            Self::Requests => {
+                let requests: Vec<_> = services.list_requests(by).await?.into_iter().map(View).collect();
+                output.rows(&requests, true)?;
+                return Ok(Exit::Done);
+            }
+            Self::Approve(request) => {
+                let key = request.key(opened).await?;
+                services.approve_request(by, request.device, key).await?;
+                output.say(&format!("Approved. Device {} is let in when it asks again.", request.device))?;
+                return Ok(Exit::Done);
+            }
+            Self::Refuse(request) => {
+                let key = request.key(opened).await?;
+                services.refuse_request(by, request.device, key).await?;
+                output.say(&format!("Refused. Device {} stays as it was.", request.device))?;
+                return Ok(Exit::Done);
+            }
+            Self::Ticket { which, output: file } => {
+                if let Some(path) = file.as_deref().filter(|path| path.symlink_metadata().is_ok()) {
+                    return Err(crate::files::FilesError::Exists(path.to_owned()).into());
+                }
+                let device = which.find(opened).await?;
+                let (secret, expires_at) = services.mint_reset_ticket(by, device).await?;
+                let minted = json!({ "device": device, "expires_at": expires_at });
+                output.secret(&minted, ("reset ticket", &secret), file.as_deref())?;
+                return Ok(Exit::Done);
+            }
+            Self::Disable { which, message } => {
+                services.disable_device(by, which.find(opened).await?, message).await?
+            }
+            Self::Enable { device } => services.enable_device(by, device).await?,
+            Self::Deprovision(which) => services.deprovision_device(by, which.find(opened).await?).await?,
+            Self::ReEnroll { device } => {
+                let asked = services.request_re_enrollment(by, device).await?;
+                output
+                    .show(&View(asked), &format!("Device {device} enrolls again after its next check-in."))?;
+                return Ok(Exit::Done);
+            }
+        };
+        let said = format!("Device {} is {} now.", changed.id, changed.state.name());
+        output.show(&View(changed), &said)?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Which {
+    async fn find(&self, opened: &Opened) -> anyhow::Result<DeviceId> {
+        match (self.device, self.claim) {
+            (Some(device), _) => Ok(device),
+            (None, Some(claim)) => Ok(opened.services.device_of_claim(&opened.by, claim).await?.id),
+            (None, None) => bail!("say which device: its id, or --claim"),
+        }
+    }
+}
+
+impl Request {
+    /// The key that was named, or the only one that waits.
+    async fn key(&self, opened: &Opened) -> anyhow::Result<Sha256> {
+        if let Some(key) = self.key {
+            return Ok(key);
+        }
+        let waiting = opened.services.device(&opened.by, self.device).await?.requests;
+        let mut keys =
+            waiting.iter().filter(|request| request.approved_at.is_none()).map(|request| request.key);
+        match (keys.next(), keys.next()) {
+            (Some(key), None) => Ok(key),
+            (None, _) => {
+                bail!("nothing of device {} waits for approval: look with `device requests`", self.device)
+            }
+            _ => bail!("several keys of device {} wait: choose one with --key", self.device),
+        }
+    }
+}
+
+fn show(view: DeviceView, output: &mut Output) -> anyhow::Result<()> {
+    let DeviceView { device, requests, reports, history } = view;
+    let requests: Vec<_> = requests.into_iter().map(View).collect();
+    let reports: Vec<_> = reports.into_iter().map(View).collect();
+    if output.is_json() {
+        let whole =
+            json!({ "device": View(device), "requests": requests, "reports": reports, "history": history });
+        return output.show(&whole, "");
+    }
+    let said = &device.last_said;
+    let installed = said.installed.as_ref().map(|installed| {
+        let dpc = installed.dpc.as_ref().map(|dpc| format!(", {} {}", dpc.name, dpc.version));
+        format!(
+            "configuration {}, version {}{}",
+            installed.configuration,
+            installed.version,
+            dpc.unwrap_or_default()
+        )
+    });
+    let identifiers = device.identity.as_ref().map(|identity| {
+        identity.observed().iter().map(|one| one.identifier.to_string()).collect::<Vec<_>>().join(", ")
+    });
+    let text = sheet(&[
+        ("device", device.id.to_string()),
+        ("claim", device.claim.to_string()),
+        ("customer", device.customer.to_string()),
+        ("state", device.state.name().to_string()),
+        ("generation", device.generation().to_string()),
+        ("identifiers", or_dash(identifiers)),
+        ("key", or_dash(device.latest.as_ref().map(|one| one.key.digest()))),
+        ("installed", or_dash(installed)),
+        ("healthy", or_dash(said.healthy)),
+        ("agent", or_dash(said.agent_version.as_ref())),
+        ("last seen", or_dash(said.at)),
+        ("re-enrollment asked", or_dash(device.re_enroll_requested_at)),
+    ]);
+    output.show(&(), &text)?;
+    if !requests.is_empty() {
+        output.say("\nWaiting for approval:")?;
+        output.rows(&requests, true)?;
+    }
+    if !reports.is_empty() {
+        output.say("\nReports:")?;
+        output.rows(&reports, true)?;
+    }
+    output.say("\nHistory:")?;
+    output.rows(&history, true)
+}

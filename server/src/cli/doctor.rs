@@ -1,0 +1,193 @@
+//! `doctor`: what will go wrong, before a device finds out.
+
+use super::{
+    Exit, Global,
+    context::Opened,
+    output::{Output, Row},
+};
+use crate::{
+    clock::{Clock as _, SystemClock},
+    config::{Fragment, Settings},
+    keys::{self, CertificateSummary, KeySummary},
+    log,
+    service::{Finding, Severity},
+};
+use nix::sys::statvfs::statvfs;
+use serde::{Serialize, Serializer};
+use std::{path::Path, time::Duration};
+use unbox_common::timestamp::Timestamp;
+
+/// A certificate that ends sooner than this is told about.
+const EXPIRY_NOTICE: Duration = Duration::from_hours(30 * 24);
+/// Less free space than this is told about, in bytes.
+const LEAST_FREE_BYTES: u64 = 1024 * 1024 * 1024;
+/// The day this was written: a clock before it is wrong.
+const WRITTEN: Timestamp = Timestamp::from_secs(1_790_000_000);
+
+/// Runs every check that can be run: keys first, then settings, disk, and what is stored.
+pub(super) async fn run(global: &Global, output: &mut Output) -> anyhow::Result<Exit> {
+    let mut findings = Vec::new();
+    let now = SystemClock.now();
+    if now < WRITTEN {
+        findings.push(error(
+            "clock",
+            "",
+            format!("it shows {now}: set it, or devices refuse every certificate"),
+        ));
+    }
+    match keys::survey(&global.layout()) {
+        Ok(summary) => findings.extend(of_keys(&summary, now)),
+        Err(broken) => findings.push(error("keys", "", log::chain(&broken))),
+    }
+    match global.settings(Fragment::default()) {
+        Ok(settings) => {
+            findings.extend(of_disk(&settings));
+            findings.extend(of_names(&settings));
+            findings.extend(of_database(&settings).await);
+        }
+        Err(broken) => findings.push(error("settings", "", format!("{broken:#}"))),
+    }
+    let worst = findings.iter().map(|finding| finding.severity).max();
+    if findings.is_empty() {
+        output.say("Nothing was found.")?;
+    } else {
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        output.rows(&findings.into_iter().map(Found).collect::<Vec<_>>(), true)?;
+    }
+    // Notes are worth reading, and nothing that a script should stop at.
+    Ok(if worst > Some(Severity::Note) { Exit::Findings } else { Exit::Done })
+}
+
+fn of_keys(summary: &KeySummary, now: Timestamp) -> Vec<Finding> {
+    let mut findings: Vec<Finding> =
+        summary.certificates.iter().filter_map(|certificate| of_expiry(certificate, now)).collect();
+    if summary.root_keys.iter().any(|key| key.path.is_some()) {
+        findings.push(Finding {
+            severity: Severity::Note,
+            check: "root key",
+            subject: String::new(),
+            advice: "the key that signs changes of keys is on this machine: keep it offline, and hand it in \
+                     with --root-key when you rotate"
+                .to_owned(),
+        });
+    }
+    if summary.payload_keys.len() > 1 {
+        findings.push(Finding {
+            severity: Severity::Note,
+            check: "payload keys",
+            subject: String::new(),
+            advice: format!(
+                "{} payload keys are believed: run `unbox-server key retire` when every device has checked in",
+                summary.payload_keys.len()
+            ),
+        });
+    }
+    findings
+}
+
+fn of_expiry(certificate: &CertificateSummary, now: Timestamp) -> Option<Finding> {
+    let (subject, end) = (certificate.subject.clone(), certificate.not_after);
+    let renew = "run `unbox-server key renew-server`, or renew the authority's images in time";
+    if end <= now {
+        Some(error("certificate", &subject, format!("it ended at {end}: {renew}")))
+    } else if end.before(EXPIRY_NOTICE) <= now {
+        Some(warning("certificate", &subject, format!("it ends at {end}: {renew}")))
+    } else {
+        None
+    }
+}
+
+/// Names that devices use must stand in the certificate.
+fn of_names(settings: &Settings) -> Vec<Finding> {
+    let shown = match keys::certificate(settings.certificate.clone()) {
+        Ok(certificate) => certificate.names,
+        Err(broken) => return vec![error("certificate", "server", log::chain(&broken))],
+    };
+    let missing = settings.names.iter().filter(|name| !shown.contains(name));
+    missing
+        .map(|name| {
+            warning(
+                "certificate",
+                name,
+                "the server's certificate does not carry this name: run `unbox-server key renew-server`"
+                    .to_owned(),
+            )
+        })
+        .collect()
+}
+
+fn of_disk(settings: &Settings) -> Vec<Finding> {
+    let check = |path: &Path| {
+        let subject = path.display().to_string();
+        match statvfs(path) {
+            Ok(disk) => {
+                let free = u128::from(disk.blocks_available()) * u128::from(disk.fragment_size());
+                (free < u128::from(LEAST_FREE_BYTES)).then(|| {
+                    let free = free / (1024 * 1024);
+                    warning("disk", &subject, format!("{free} MiB are free: make room before writes fail"))
+                })
+            }
+            Err(cause) => {
+                Some(error("disk", &subject, format!("it cannot be looked at ({cause}): create it")))
+            }
+        }
+    };
+    let places = [settings.layout.dir(), &settings.services.artifact_directory];
+    places.into_iter().filter_map(check).collect()
+}
+
+async fn of_database(settings: &Settings) -> Vec<Finding> {
+    let opened = match Opened::open_with(settings).await {
+        Ok(opened) => opened,
+        Err(broken) => return vec![error("database", "", format!("{broken:#}"))],
+    };
+    let found = opened.services.doctor(&opened.by).await;
+    opened.services.close().await;
+    found.unwrap_or_else(|broken| vec![error("database", "", log::chain(&broken))])
+}
+
+fn error(check: &'static str, subject: &str, advice: String) -> Finding {
+    Finding { severity: Severity::Error, check, subject: subject.to_owned(), advice }
+}
+
+fn warning(check: &'static str, subject: &str, advice: String) -> Finding {
+    Finding { severity: Severity::Warning, ..error(check, subject, advice) }
+}
+
+/// A finding as it is listed.
+struct Found(Finding);
+
+const fn severity_name(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Note => "note",
+        Severity::Warning => "warning",
+        Severity::Error => "error",
+    }
+}
+
+impl Row for Found {
+    const HEADS: &'static [&'static str] = &["severity", "check", "about", "advice"];
+
+    fn cells(&self) -> Vec<String> {
+        let Self(finding) = self;
+        vec![
+            severity_name(finding.severity).to_owned(),
+            finding.check.to_owned(),
+            finding.subject.clone(),
+            finding.advice.clone(),
+        ]
+    }
+}
+
+impl Serialize for Found {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(finding) = self;
+        serde_json::json!({
+            "severity": severity_name(finding.severity),
+            "check": finding.check,
+            "about": finding.subject,
+            "advice": finding.advice,
+        })
+        .serialize(serializer)
+    }
+}

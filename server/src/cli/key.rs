@@ -1,0 +1,156 @@
+//! `key`: the server's keys and certificates. Private keys are never shown.
+
+use super::{
+    Exit, Global,
+    output::{Output, Row},
+};
+use crate::{
+    clock::{Clock as _, SystemClock},
+    config::Fragment,
+    entropy::SystemEntropy,
+    keys::{self, rotate},
+};
+use clap::Subcommand;
+use serde::Serialize;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// What can be done with keys.
+#[derive(Debug, Subcommand)]
+pub(super) enum Key {
+    /// List keys and certificates, and when they end.
+    List,
+    /// Make a new key that signs payloads; or, with --root, one that signs changes of keys.
+    #[command(after_help = "\
+Devices follow by themselves: each change is a signing root that they get with their next answer.
+A running server signs with the new key after SIGHUP.
+
+Example, with the root key offline:
+  unbox-server key rotate --root-key /media/safe/root-1.pem")]
+    Rotate {
+        /// Replace the key that signs changes of keys.
+        #[arg(long)]
+        root: bool,
+        /// The present root key, if it is not in the server's directory.
+        #[arg(long, value_name = "FILE")]
+        root_key: Option<PathBuf>,
+        /// Where the new root key goes, if not into the server's directory.
+        #[arg(long, value_name = "FILE", requires = "root")]
+        new_root_key: Option<PathBuf>,
+    },
+    /// Believe only the newest payload key, and remove the old ones.
+    Retire {
+        /// The present root key, if it is not in the server's directory.
+        #[arg(long, value_name = "FILE")]
+        root_key: Option<PathBuf>,
+    },
+    /// Give the server a new TLS key and certificate; devices notice nothing.
+    RenewServer {
+        /// Names of the server, in place of the settings.
+        #[arg(long = "name", value_name = "HOST")]
+        names: Vec<String>,
+    },
+}
+
+/// One line of the list.
+#[derive(Serialize)]
+struct Line {
+    what: String,
+    name: String,
+    until: String,
+    place: String,
+}
+
+impl Row for Line {
+    const HEADS: &'static [&'static str] = &["what", "name", "until", "where"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.what.clone(), self.name.clone(), self.until.clone(), self.place.clone()]
+    }
+}
+
+const RELOAD: &str = "A running server uses it after SIGHUP or a restart.";
+
+impl Key {
+    pub(super) fn run(self, global: &Global, output: &mut Output) -> anyhow::Result<Exit> {
+        let layout = global.layout();
+        let entropy = SystemEntropy::new();
+        match self {
+            Self::List => {
+                let summary = keys::survey(&layout)?;
+                if output.is_json() {
+                    output.show(&summary, "")?;
+                } else {
+                    output.rows(&lines(&summary), true)?;
+                }
+            }
+            Self::Rotate { root: false, root_key, .. } => {
+                let rotated = rotate::rotate_payload_key(&layout, root_key.as_deref(), &entropy)?;
+                output.show(
+                    &rotated,
+                    &format!(
+                        "Payload key {} is new, in root version {}. {RELOAD}\n\
+                     Next: when every device has checked in, unbox-server key retire.",
+                        rotated.key, rotated.version
+                    ),
+                )?;
+            }
+            Self::Rotate { root: true, root_key, new_root_key } => {
+                let rotated =
+                    rotate::rotate_root_key(&layout, root_key.as_deref(), new_root_key.as_deref(), &entropy)?;
+                output.show(
+                    &rotated,
+                    &format!(
+                        "Root key {} is new, in root version {}, and lies in {}. {RELOAD}\n\
+                     Next: take it offline, and destroy the old one.",
+                        rotated.key,
+                        rotated.version,
+                        rotated.path.display()
+                    ),
+                )?;
+            }
+            Self::Retire { root_key } => {
+                let retired = rotate::retire_payload_keys(&layout, root_key.as_deref())?;
+                output.show(
+                    &retired,
+                    &format!(
+                        "Only payload key {} is believed, from root version {} on. {RELOAD}",
+                        retired.key, retired.version
+                    ),
+                )?;
+            }
+            Self::RenewServer { names } => {
+                let names =
+                    if names.is_empty() { global.settings(Fragment::default())?.names } else { names };
+                rotate::renew_server(&layout, &names, SystemClock.now(), &entropy)?;
+                let renewed = keys::certificate(layout.server_certificate())?;
+                output.show(
+                    &json!(renewed),
+                    &format!("The server's certificate is good until {}. {RELOAD}", renewed.not_after),
+                )?;
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn lines(summary: &keys::KeySummary) -> Vec<Line> {
+    let place = |path: Option<&PathBuf>| {
+        path.map_or_else(|| "not on this machine".to_owned(), |path| path.display().to_string())
+    };
+    let trusted = |what: &str, key: &keys::TrustedKey| Line {
+        what: what.to_owned(),
+        name: key.id.to_string(),
+        until: "-".to_owned(),
+        place: place(key.path.as_ref()),
+    };
+    let payload = summary.payload_keys.iter().map(|key| trusted("payload key", key));
+    let root = summary.root_keys.iter().map(|key| trusted("root key", key));
+    let certificates = summary.certificates.iter().map(|certificate| Line {
+        what: "certificate".to_owned(),
+        name: certificate.subject.clone(),
+        until: certificate.not_after.to_string(),
+        place: place(Some(&certificate.path)),
+    });
+    payload.chain(root).chain(certificates).collect()
+}

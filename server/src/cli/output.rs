@@ -1,0 +1,151 @@
+//! How commands answer: tables for people, one JSON document a line for programs.
+
+use anyhow::Context as _;
+use serde::Serialize;
+use std::{
+    io::{self, IsTerminal as _, Write},
+    path::Path,
+};
+use unbox_common::secret::Secret;
+
+/// Standard output, and in which form to write to it.
+pub(super) struct Output {
+    json: bool,
+    to: io::Stdout,
+}
+
+/// Something that can be listed.
+pub(super) trait Row: Serialize {
+    /// The heads of the columns.
+    const HEADS: &'static [&'static str];
+
+    /// The cells, as many as there are heads.
+    fn cells(&self) -> Vec<String>;
+}
+
+impl Output {
+    pub(super) fn new(json: bool) -> Self {
+        Self { json, to: io::stdout() }
+    }
+
+    /// Whether the answer is for a program.
+    pub(super) const fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// A sentence for people; a program reads the exit code.
+    pub(super) fn say(&mut self, text: &str) -> anyhow::Result<()> {
+        if self.json { Ok(()) } else { Ok(writeln!(self.to, "{text}")?) }
+    }
+
+    /// One thing: for people by `text`, for programs whole.
+    pub(super) fn show(&mut self, thing: &impl Serialize, text: &str) -> anyhow::Result<()> {
+        if self.json { self.json_line(thing) } else { Ok(writeln!(self.to, "{text}")?) }
+    }
+
+    /// A part of a list; `first` shows the heads.
+    pub(super) fn rows<R: Row>(&mut self, rows: &[R], first: bool) -> anyhow::Result<()> {
+        if self.json {
+            return rows.iter().try_for_each(|row| self.json_line(row));
+        }
+        let cells: Vec<Vec<String>> = rows.iter().map(Row::cells).collect();
+        if first && cells.is_empty() {
+            return Ok(writeln!(self.to, "There is nothing yet.")?);
+        }
+        Ok(self.to.write_all(table(R::HEADS, &cells, first).as_bytes())?)
+    }
+
+    /// A secret that nobody will see again: to a new private file, or to standard output.
+    pub(super) fn secret(
+        &mut self,
+        thing: &impl Serialize,
+        (name, secret): (&str, &Secret),
+        file: Option<&Path>,
+    ) -> anyhow::Result<()> {
+        if let Some(path) = file {
+            let text = format!("{}\n", secret.expose());
+            crate::files::write_new(path, text.as_bytes(), crate::files::PRIVATE_FILE)?;
+            return self.show(thing, &format!("The {name} was written to {}.", path.display()));
+        }
+        if self.json {
+            let mut document = serde_json::to_value(thing).context("the answer could not be written")?;
+            if let Some(fields) = document.as_object_mut() {
+                fields.insert("secret".to_owned(), secret.expose().into());
+            }
+            return self.json_line(&document);
+        }
+        if self.to.is_terminal() {
+            writeln!(self.to, "This {name} is shown once. Keep it where only its users read it:")?;
+        }
+        Ok(writeln!(self.to, "{}", secret.expose())?)
+    }
+
+    fn json_line(&mut self, thing: &impl Serialize) -> anyhow::Result<()> {
+        let line = serde_json::to_string(thing).context("the answer could not be written")?;
+        Ok(writeln!(self.to, "{line}")?)
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.to.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Columns side by side. What a device or a customer wrote cannot steer the terminal.
+fn table(heads: &[&str], rows: &[Vec<String>], with_heads: bool) -> String {
+    let heads: Vec<String> = heads.iter().map(|head| head.to_uppercase()).collect();
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
+    let widths: Vec<usize> = (0..heads.len())
+        .map(|column| {
+            let cells = rows.iter().chain([&heads]).filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+        })
+        .collect();
+    let mut text = String::new();
+    for row in with_heads.then_some(&heads).into_iter().chain(&rows) {
+        let padded: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(padded.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Lines of `name: value`, one below the other.
+pub(super) fn sheet(lines: &[(&str, String)]) -> String {
+    let width = lines.iter().map(|(name, _)| name.chars().count() + 1).max().unwrap_or_default();
+    let line = |(name, value): &(&str, String)| format!("{:width$} {}", format!("{name}:"), printable(value));
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// `text` without anything that a terminal would act on.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+}
+
+/// A value, or a dash.
+pub(super) fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_nothing_steers_the_terminal() {
+        let rows =
+            [vec!["1".to_owned(), "Acme\u{1b}[2J".to_owned()], vec!["12345".to_owned(), String::new()]];
+        assert_eq!(table(&["id", "name"], &rows, true), "ID     NAME\n1      Acme\u{fffd}[2J\n12345\n");
+        assert_eq!(
+            sheet(&[("id", "1".to_owned()), ("state", "x\ny".to_owned())]),
+            "id:    1\nstate: x\u{fffd}y"
+        );
+    }
+}

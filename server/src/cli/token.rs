@@ -1,0 +1,82 @@
+//! `token`: pre-provisioning tokens.
+
+use super::{
+    Exit,
+    context::{Opened, list},
+    output::Output,
+};
+use crate::{
+    clock::{Clock as _, SystemClock},
+    service::NewToken,
+};
+use clap::Subcommand;
+use std::{path::PathBuf, time::Duration};
+use unbox_common::ids::TokenId;
+
+/// What can be done with tokens.
+#[derive(Debug, Subcommand)]
+pub(super) enum Token {
+    /// Create one; prints it, this once.
+    #[command(
+        after_help = "Example:\n  unbox-server token create --customer Acme --name image-2026 --expires-in-days 365 --output token"
+    )]
+    Create {
+        /// Whose devices it enrolls: a customer's id or exact name.
+        #[arg(long)]
+        customer: String,
+        /// What it is called.
+        #[arg(long)]
+        name: String,
+        /// What devices get whose claim names no configuration: an id or exact name.
+        #[arg(long)]
+        configuration: Option<String>,
+        /// For how many days it is good; for ever if absent.
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=3650))]
+        expires_in_days: Option<u64>,
+        /// Write it to a new file that only you can read, and not to the screen.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// List them; the tokens themselves are not shown.
+    List {
+        /// Of this customer only.
+        #[arg(long)]
+        customer: Option<String>,
+    },
+    /// Revoke one: it enrolls nothing from now on.
+    Revoke {
+        /// Its id.
+        token: TokenId,
+    },
+}
+
+impl Token {
+    pub(super) async fn run(self, opened: &Opened, output: &mut Output) -> anyhow::Result<Exit> {
+        let Opened { services, by } = opened;
+        match self {
+            Self::Create { customer, name, configuration, expires_in_days, output: file } => {
+                if let Some(path) = file.as_deref().filter(|path| path.symlink_metadata().is_ok()) {
+                    // Said before the token exists: it could not be shown again.
+                    return Err(crate::files::FilesError::Exists(path.to_owned()).into());
+                }
+                let customer = opened.customer(&customer).await?.id;
+                let configuration = opened.configuration_id(configuration.as_deref(), Some(customer)).await?;
+                let expires_at =
+                    expires_in_days.map(|days| SystemClock.now().after(Duration::from_hours(24 * days)));
+                let new = NewToken { customer, name, configuration, expires_at };
+                let (token, secret) = services.create_token(by, new).await?;
+                output.secret(&token, ("token", &secret), file.as_deref())?;
+            }
+            Self::List { customer } => {
+                let customer = opened.customer_id(customer.as_deref()).await?;
+                list(output, None, |token| token, |request| services.list_tokens(by, customer, request))
+                    .await?;
+            }
+            Self::Revoke { token } => {
+                let revoked = services.revoke_token(by, token).await?;
+                output.show(&revoked, &format!("Revoked token {} ({}).", revoked.id, revoked.name))?;
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
