@@ -6,9 +6,11 @@
 
 mod entry;
 mod root;
+mod tree;
 
 pub use entry::{Attributes, Entry, Faults, NoFaults, Operation, Owner, Status};
 pub use root::Root;
+pub use tree::{NewTree, clear as clear_tree, remove as remove_tree};
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},

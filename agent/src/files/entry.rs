@@ -3,7 +3,7 @@
 use super::FilesError;
 use nix::{
     errno::Errno,
-    fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat, renameat},
+    fcntl::{AT_FDCWD, AtFlags, OFlag, openat, posix_fallocate, readlinkat, renameat},
     sys::stat::{FileStat, Mode, SFlag, fchmod, fstatat, mkdirat},
     unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, symlinkat, unlinkat},
 };
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     ffi::{OsStr, OsString},
     fs::File,
-    io,
+    io::{self, Write as _},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
@@ -179,26 +179,62 @@ impl Entry {
 
     /// Writes the file in one step, in place of the file or link that may be there.
     ///
-    /// `fill` writes the contents; if it fails, nothing has changed.
+    /// `contents` writes them; if it fails, nothing has changed.
     pub fn write(
         &self,
         attributes: Attributes,
-        fill: impl FnOnce(&mut File) -> io::Result<()>,
+        contents: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<(), FilesError> {
         self.clear()?;
-        let staged = self.staged_name();
+        let new_name = self.staged_name();
         let write = || {
             self.faults.before(Operation::Create)?;
             let flags =
                 OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let private = Mode::S_IRUSR | Mode::S_IWUSR;
-            let mut file = File::from(openat(&*self.directory, staged.as_os_str(), flags, private)?);
-            fill(&mut file)?;
+            let owner_only = Mode::S_IRUSR | Mode::S_IWUSR;
+            let mut file = File::from(openat(&*self.directory, new_name.as_os_str(), flags, owner_only)?);
+            contents(&mut file)?;
             set_attributes(&file, attributes)?;
             self.faults.before(Operation::Sync)?;
             file.sync_all()
         };
-        self.published(write(), &staged)
+        self.published(write(), &new_name)
+    }
+
+    /// Adds bytes to the end of the file, durably. If that fails, the file is as long as before.
+    pub fn append(&self, bytes: &[u8]) -> Result<(), FilesError> {
+        let append = || {
+            self.faults.before(Operation::Append)?;
+            let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let mut file = File::from(openat(&*self.directory, self.name.as_os_str(), flags, Mode::empty())?);
+            let length = file.metadata()?.len();
+            let appended = file.write_all(bytes).and_then(|()| file.sync_data());
+            if appended.is_err() {
+                file.set_len(length)?;
+            }
+            appended
+        };
+        append().map_err(|source| self.unwritable(source))
+    }
+
+    /// Cuts the file off behind `length` bytes, durably.
+    pub fn cut(&self, length: u64) -> Result<(), FilesError> {
+        let cut = || {
+            self.faults.before(Operation::Append)?;
+            let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let file = File::from(openat(&*self.directory, self.name.as_os_str(), flags, Mode::empty())?);
+            file.set_len(length)?;
+            file.sync_data()
+        };
+        cut().map_err(|source| self.unwritable(source))
+    }
+
+    /// Makes a file that holds nothing but room on the disk.
+    pub fn set_aside(&self, bytes: u64) -> Result<(), FilesError> {
+        self.write(Attributes::of_mode(super::PRIVATE_FILE), |file| {
+            let bytes = i64::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
+            posix_fallocate(&*file, 0, bytes.max(1)).map_err(io::Error::from)
+        })
     }
 
     /// Makes a symbolic link in one step, in place of the file or link that may be there.
@@ -280,13 +316,28 @@ impl Entry {
         })
     }
 
-    fn rename_from(&self, from: &OsStr) -> io::Result<()> {
+    /// Gives what is there the name under which it is cleared: out of sight in one step.
+    pub(super) fn hide(&self) -> io::Result<()> {
+        self.faults.before(Operation::Rename)?;
+        renameat(&*self.directory, self.name.as_os_str(), &*self.directory, self.staged_name().as_os_str())?;
+        self.sync_directory()
+    }
+
+    pub(super) fn before(&self, operation: Operation) -> io::Result<()> {
+        self.faults.before(operation)
+    }
+
+    pub(super) fn directory(&self) -> &OwnedFd {
+        &self.directory
+    }
+
+    pub(super) fn rename_from(&self, from: &OsStr) -> io::Result<()> {
         self.faults.before(Operation::Rename)?;
         renameat(&*self.directory, from, &*self.directory, self.name.as_os_str())?;
         self.sync_directory()
     }
 
-    fn sync_directory(&self) -> io::Result<()> {
+    pub(super) fn sync_directory(&self) -> io::Result<()> {
         self.faults.before(Operation::SyncDirectory)?;
         fsync(&*self.directory).map_err(io::Error::from)
     }
@@ -301,7 +352,7 @@ impl Entry {
     }
 
     /// Always the same for one name, so that whoever comes next finds and removes it.
-    fn staged_name(&self) -> OsString {
+    pub(super) fn staged_name(&self) -> OsString {
         let digest = Sha256::of(self.name.as_encoded_bytes()).to_string();
         OsString::from(format!(".unbox-{}", digest.get(..16).unwrap_or_default()))
     }
@@ -314,7 +365,7 @@ impl Entry {
         FilesError::Read { path: self.path.clone(), source }
     }
 
-    fn unwritable(&self, source: io::Error) -> FilesError {
+    pub(super) fn unwritable(&self, source: io::Error) -> FilesError {
         FilesError::Write { path: self.path.clone(), source }
     }
 }
@@ -331,7 +382,7 @@ fn status_of(stat: &FileStat) -> Status {
 }
 
 /// Owner first: changing it clears set-id bits that the mode may ask for.
-fn set_attributes(file: &impl std::os::fd::AsFd, attributes: Attributes) -> io::Result<()> {
+pub(super) fn set_attributes(file: &impl std::os::fd::AsFd, attributes: Attributes) -> io::Result<()> {
     if let Some(Owner { uid, gid }) = attributes.owner {
         fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
     }

@@ -16,7 +16,7 @@ use std::{
 };
 use unbox_common::path::SafePath;
 
-/// The most symbolic links on one way (path_resolution(7) has the same limit).
+/// The most symbolic links on one way (`path_resolution(7)` has the same limit).
 const MAX_LINKS: u32 = 40;
 
 const DIRECTORY: OFlag =
@@ -271,7 +271,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         symlink("b", root.path().join("a")).unwrap();
         symlink("a", root.path().join("b")).unwrap();
-        fs::write(root.path().join("file"), "").unwrap();
+        crate::files::replace(&root.path().join("file"), b"", 0o644).unwrap();
         symlink("missing/../etc", root.path().join("odd")).unwrap();
         for path in ["/a/x", "/file/x", "/odd/x"] {
             let refused = resolve(root.path(), path);

@@ -5,22 +5,46 @@
 //! healthy, or everything is as it was. A power cut at any instant changes nothing about that:
 //! [`Installer::resume`] at the next start brings it to one of the two.
 
+mod accounts;
 mod error;
 mod health;
 mod io;
+mod journal;
+mod plan;
+mod record;
 mod resource;
+mod target;
+mod transaction;
 
 pub use error::{Fault, InstallError};
 pub use health::{Clock, Health};
-pub use io::{Reload, System, SystemError, UnitPhase, UnitReport};
+pub use io::{ArchiveError, ArtifactError, PackageFile, Reload, System, SystemError, UnitPhase, UnitReport};
+pub use plan::PlanError;
+pub use record::UnusableDocument;
 pub use resource::{Change, Resource, State, States};
+pub use target::TargetError;
 
+use crate::files::Root;
+use io::{
+    contents::Contents,
+    room::Needs,
+    store::{Store, installed as installed_record},
+    survey::{self, Survey},
+};
+use journal::{Head, Journal};
+use plan::Plan;
+use record::Record;
 use std::path::{Path, PathBuf};
+use target::Target;
+use transaction::Transaction;
 use unbox_common::{
     payload::AcceptedPayload,
     protocol::{latest, progress::Progress},
     refusal::Disposition,
 };
+
+/// What the journal needs on a full disk, in bytes.
+const ROOM_FOR_JOURNAL_BYTES: u64 = 256 * 1024;
 
 /// What the stage works with. One at a time: a lock file in the state directory sees to that.
 pub struct Installer<'a> {
@@ -52,8 +76,8 @@ pub enum InstallOutcome {
     },
     /// Everything is as it was.
     RolledBack {
-        /// The version of the payload that did not come to be.
-        version: u64,
+        /// The version of the payload that did not come to be; `None` if it was a reset.
+        version: Option<u64>,
         /// Why.
         failure: Failure,
     },
@@ -84,41 +108,172 @@ impl Installer<'_> {
         payload: &AcceptedPayload,
         artifacts: &ArtifactDir,
     ) -> Result<InstallOutcome, InstallError> {
-        let _ = (payload, artifacts);
-        Err(InstallError::Busy)
+        let store = self.open_store()?;
+        let record = store.record()?;
+        let contents = store.contents(Some(artifacts))?;
+        let head = self.prepare(&store, &contents, payload, record.as_ref());
+        self.begin(&store, contents, record.as_ref(), head)
+    }
+
+    /// Restores everything that was ever managed to what it was before the first payload.
+    ///
+    /// # Errors
+    /// As for [`Self::install`].
+    pub fn uninstall(&mut self) -> Result<InstallOutcome, InstallError> {
+        let store = self.open_store()?;
+        let record = store.record()?;
+        let contents = store.contents(None)?;
+        let head = self.prepare_removal(&store, &contents, record.as_ref());
+        self.begin(&store, contents, record.as_ref(), head)
     }
 
     /// Brings an installation that was cut off to its end; `None` if there is none. Called at
     /// every start, before anything else.
+    ///
+    /// # Errors
+    /// [`InstallError::Unfinished`] if it could not be brought to its end now either.
     pub fn resume(&mut self, artifacts: &ArtifactDir) -> Result<Option<InstallOutcome>, InstallError> {
-        let _ = artifacts;
-        Err(InstallError::Busy)
+        let store = Store::open(self.system.root(), self.state_dir)?;
+        let contents = store.contents(Some(artifacts))?;
+        if let Some(journal) = store.journal()? {
+            return self.transaction(&store, contents, journal).resume().map(Some);
+        }
+        // What was prepared, but not begun.
+        tidy(&store, &contents, store.record()?.as_ref())?;
+        Ok(None)
     }
 
-    /// Restores everything that was ever managed to what it was before the first payload.
-    pub fn uninstall(&mut self) -> Result<InstallOutcome, InstallError> {
-        Err(InstallError::Busy)
-    }
-
-    /// What is managed, but no longer as the payload says: resource, wanted and found.
+    /// What is managed, but no longer as the payload says: found before, wanted after.
     pub fn drift(&self) -> Result<Vec<Change>, InstallError> {
-        Err(InstallError::Busy)
+        let Some(record) = installed_record(self.state_dir)? else {
+            return Ok(Vec::new());
+        };
+        let mut drift = Vec::new();
+        for (resource, after) in record.target {
+            let before = survey::look(self.system, &resource)?;
+            if !after.matches(&before) {
+                drift.push(Change { resource, before, after });
+            }
+        }
+        Ok(drift)
     }
 
     /// Runs the health check of what is installed once, without waiting for it to become good.
     pub fn health_now(&mut self) -> Result<Health, InstallError> {
-        Err(InstallError::Busy)
+        match installed_record(self.state_dir)? {
+            Some(record) => health::now(self.system, record.unit.as_ref(), &record.health),
+            None => Ok(Health::Healthy),
+        }
+    }
+
+    fn open_store(&self) -> Result<Store, InstallError> {
+        let store = Store::open(self.system.root(), self.state_dir)?;
+        if store.journal()?.is_some() {
+            return Err(InstallError::Unfinished(None));
+        }
+        Ok(store)
+    }
+
+    /// Everything that can be found out, checked and kept before the first change.
+    fn prepare(
+        &mut self,
+        store: &Store,
+        contents: &Contents,
+        payload: &AcceptedPayload,
+        record: Option<&Record>,
+    ) -> Result<Head, InstallError> {
+        let system = &*self.system;
+        let blobs = store.blobs_on(system.root());
+        let Survey { target, tree_bytes, package_bytes } =
+            survey::survey(system, contents, &blobs, payload, record, self.progress)?;
+        let observed = survey::observe(system, &target, record)?;
+        let states = plan::settle(&target, &observed, record).map_err(InstallError::Target)?;
+        let (plan, baseline) = plan::plan(&observed, record, &states).map_err(InstallError::Plan)?;
+        Needs::of(&plan, system.root().path(), store.path(), tree_bytes, package_bytes).check()?;
+        keep_what_is_there(system.root(), contents, store, &plan, &baseline)?;
+        let record = Record::new(payload, target.extras, states, baseline);
+        Ok(Head::new(plan, Some(record)))
+    }
+
+    fn prepare_removal(
+        &mut self,
+        store: &Store,
+        contents: &Contents,
+        record: Option<&Record>,
+    ) -> Result<Head, InstallError> {
+        let system = &*self.system;
+        let observed = survey::observe(system, &Target::default(), record)?;
+        let (plan, baseline) = plan::plan(&observed, record, &States::new()).map_err(InstallError::Plan)?;
+        Needs::of(&plan, system.root().path(), store.path(), 0, 0).check()?;
+        keep_what_is_there(system.root(), contents, store, &plan, &baseline)?;
+        Ok(Head::new(plan, None))
+    }
+
+    /// Writes the journal, from which moment on there is a way forward and a way back.
+    fn begin(
+        &mut self,
+        store: &Store,
+        contents: Contents,
+        record: Option<&Record>,
+        head: Result<Head, InstallError>,
+    ) -> Result<InstallOutcome, InstallError> {
+        let begun = head.and_then(|head| store.begin(&head).map(|()| head));
+        match begun {
+            Ok(head) => self.transaction(store, contents, Journal::begin(head)).run(),
+            Err(error) => {
+                // Nothing has begun; what was kept for it is only in the way. If it cannot be
+                // removed now, the next start does it.
+                let _ = store.end().and_then(|()| tidy(store, &contents, record));
+                Err(error)
+            }
+        }
+    }
+
+    fn transaction<'t>(
+        &'t mut self,
+        store: &'t Store,
+        contents: Contents,
+        journal: Journal,
+    ) -> Transaction<'t> {
+        Transaction { system: self.system, clock: self.clock, hears: self.progress, store, contents, journal }
     }
 }
 
-/// What is installed on the device now; `None` before the first payload and after a reset.
-pub fn installed(state_dir: &Path) -> Result<Option<latest::Installed>, InstallError> {
-    let _ = state_dir;
-    Err(InstallError::Busy)
+/// Copies every file that is about to change, and sets room aside to put it back.
+fn keep_what_is_there(
+    root: &Root,
+    contents: &Contents,
+    store: &Store,
+    plan: &Plan,
+    baseline: &States,
+) -> Result<(), InstallError> {
+    let changing = plan.changes().map(|change| (&change.resource, &change.before));
+    for (resource, state) in changing.chain(baseline) {
+        if let (Resource::Path(path), State::File { .. }) = (resource, state) {
+            io::paths::keep(root, path, state, contents).map_err(InstallError::Keep)?;
+        }
+    }
+    store.set_aside(io::room::kept_bytes(plan).saturating_add(ROOM_FOR_JOURNAL_BYTES))
+}
+
+fn tidy(store: &Store, contents: &Contents, record: Option<&Record>) -> Result<(), InstallError> {
+    let needed = record.map(Record::blobs).unwrap_or_default();
+    contents.keep_only(&needed).map_err(InstallError::Store)?;
+    store.release()
 }
 
 /// The device at a root: `/` is this machine itself, anything else a sandbox.
 pub fn open_system(root: &Path) -> Result<Box<dyn System>, InstallError> {
-    let _ = root;
-    Err(InstallError::Busy)
+    let opened = Root::open(root).map_err(InstallError::Path)?;
+    let is_live = root.canonicalize().is_ok_and(|path| path == Path::new("/"));
+    Ok(if is_live {
+        Box::new(io::live::Live::new(opened))
+    } else {
+        Box::new(io::sandbox::Sandbox::new(opened))
+    })
+}
+
+/// What is installed on the device now; `None` before the first payload and after a reset.
+pub fn installed(state_dir: &Path) -> Result<Option<latest::Installed>, InstallError> {
+    Ok(installed_record(state_dir)?.map(|record| record.installed()))
 }

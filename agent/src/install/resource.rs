@@ -82,6 +82,9 @@ pub enum State {
         /// The `.deb` that it came from, if that is kept. The package system does not know it.
         deb: Option<Sha256>,
     },
+    /// A package is neither installed nor gone; what the package system calls it. Found, never
+    /// wanted.
+    Partial(String),
     /// A kernel parameter or the host name has this value.
     Value(String),
     /// How a unit is set.
@@ -153,6 +156,8 @@ impl State {
         match (self, found) {
             (Self::Installed { version, .. }, Self::Installed { version: other, .. }) => version == other,
             (Self::Active { .. }, Self::Active { .. }) => true,
+            // The kernel sets lists apart by tabs, people by blanks.
+            (Self::Value(value), Self::Value(other)) => value.split_whitespace().eq(other.split_whitespace()),
             _ => self == found,
         }
     }
@@ -217,6 +222,7 @@ impl fmt::Display for State {
             Self::Directory { mode, owner } => write!(f, "directory {mode:04o} {}:{}", owner.uid, owner.gid),
             Self::Unpacked => f.write_str("unpacked"),
             Self::Installed { version, .. } => write!(f, "version {version}"),
+            Self::Partial(status) => f.write_str(status),
             Self::Value(value) => write!(f, "{value:?}"),
             Self::Setting { enabled, masked } => {
                 let enabled = if *enabled { "enabled" } else { "disabled" };
@@ -226,6 +232,11 @@ impl fmt::Display for State {
             Self::Active { .. } => f.write_str("active"),
         }
     }
+}
+
+/// Whether a path is a tree's top, or inside it.
+pub(crate) fn within(path: &SafePath, tree: &str) -> bool {
+    path.as_str().strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// [`States`] as JSON: a list, because a resource is no text that could be a key.

@@ -1,5 +1,20 @@
 //! What the stage needs of a device beside its files: packages, units, kernel and time.
 
+pub(super) mod archive;
+pub(super) mod contents;
+mod dpkg;
+pub(super) mod live;
+pub(super) mod paths;
+pub(super) mod room;
+pub(super) mod sandbox;
+pub(super) mod store;
+pub(super) mod survey;
+mod systemctl;
+mod unit_file;
+
+pub use archive::ArchiveError;
+pub use contents::ArtifactError;
+
 use super::{Change, Resource, State};
 use crate::{
     files::{FilesError, Root},
@@ -23,6 +38,12 @@ pub trait System {
     /// `deb` is where the package lies that is to be installed.
     fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError>;
 
+    /// What is in a package file.
+    fn describe(&self, deb: &Path) -> Result<PackageFile, SystemError>;
+
+    /// Whether anything here reads such files.
+    fn covers_reload(&self, what: Reload) -> bool;
+
     /// Has something read its files again.
     fn reload(&mut self, what: Reload) -> Result<(), SystemError>;
 
@@ -30,12 +51,7 @@ pub trait System {
     fn unit(&mut self, unit: &UnitName) -> Result<UnitReport, SystemError>;
 
     /// Runs a DPC's own health check: `None` if it is content, else its complaint.
-    fn check(
-        &mut self,
-        program: &SafePath,
-        arguments: &[String],
-        limit: Duration,
-    ) -> Result<Option<String>, SystemError>;
+    fn check(&mut self, program: &SafePath, arguments: &[String], limit: Duration) -> Option<String>;
 }
 
 /// What reads files only when it is told to.
@@ -46,6 +62,17 @@ pub enum Reload {
     Units,
     /// The system's certificate store.
     CaCertificates,
+}
+
+/// What the control file of a package says (deb-control(5)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageFile {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Roughly what it takes on disk, in bytes.
+    pub installed_bytes: u64,
 }
 
 /// How a unit is doing, as systemd tells it.
@@ -72,6 +99,30 @@ pub enum UnitPhase {
     Failed,
 }
 
+impl Reload {
+    /// What it is, for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Units => "systemd's view of its unit files",
+            Self::CaCertificates => "the system's certificate store",
+        }
+    }
+}
+
+impl UnitPhase {
+    /// What it is, for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Changing => "starting or stopping",
+            Self::Inactive => "not running",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// The device did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum SystemError {
@@ -81,6 +132,9 @@ pub enum SystemError {
     /// A program failed.
     #[error(transparent)]
     Program(#[from] ProgramError),
+    /// An archive was not unpacked.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The kernel refused a value.
     #[error("the kernel did not take {what}")]
     Kernel {
@@ -97,9 +151,9 @@ pub enum SystemError {
     #[error("it was to be {wanted}, but is {found}")]
     NoEffect {
         /// What was wanted.
-        wanted: State,
+        wanted: String,
         /// What is there.
-        found: State,
+        found: String,
     },
     /// This device has no means for it.
     #[error("{what} is not possible here: {why}")]

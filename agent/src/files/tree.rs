@@ -1,0 +1,187 @@
+//! A whole directory that appears at once: written under another name, made durable, renamed.
+
+use super::{Attributes, Entry, FilesError, Operation, Owner, Status, entry::set_attributes};
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, openat},
+    sys::stat::{Mode, mkdirat},
+    unistd::{symlinkat, syncfs},
+};
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::fd::OwnedFd,
+};
+use unbox_common::path::RelativePath;
+
+const DIRECTORY: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+const NEW_FILE: OFlag = OFlag::O_WRONLY
+    .union(OFlag::O_CREAT)
+    .union(OFlag::O_EXCL)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+
+/// A tree that nobody sees yet. Dropped without [`publish`](Self::publish), it is cleared by
+/// whoever next writes or removes the same tree.
+pub struct NewTree<'a> {
+    entry: &'a Entry,
+    top: OwnedFd,
+    owner: Option<Owner>,
+}
+
+impl<'a> NewTree<'a> {
+    /// Starts a tree that will be at `entry`. What an interrupted attempt left is cleared first.
+    pub fn begin(entry: &'a Entry, owner: Option<Owner>) -> Result<Self, FilesError> {
+        clear(entry)?;
+        let begin = || {
+            entry.before(Operation::MakeDirectory)?;
+            let staged = entry.staged_name();
+            mkdirat(entry.directory(), staged.as_os_str(), Mode::S_IRWXU)?;
+            openat(entry.directory(), staged.as_os_str(), DIRECTORY, Mode::empty()).map_err(io::Error::from)
+        };
+        let top = begin().map_err(|source| entry.unwritable(source))?;
+        Ok(Self { entry, top, owner })
+    }
+
+    /// A directory; its parents come with it.
+    pub fn directory(&self, path: &RelativePath, mode: u32) -> io::Result<()> {
+        self.entry.before(Operation::MakeDirectory)?;
+        let directory = self.enter(path.as_str().split('/'))?;
+        set_attributes(&directory, self.attributes(mode))
+    }
+
+    /// A regular file that must not be there yet.
+    pub fn file(&self, path: &RelativePath, mode: u32, contents: &mut impl Read) -> io::Result<()> {
+        self.entry.before(Operation::Create)?;
+        let (parent, name) = self.parent(path)?;
+        let private = Mode::S_IRUSR | Mode::S_IWUSR;
+        let mut file = File::from(openat(&parent, name, NEW_FILE, private)?);
+        io::copy(contents, &mut file)?;
+        set_attributes(&file, self.attributes(mode))
+    }
+
+    /// A symbolic link that must not be there yet.
+    pub fn symlink(&self, path: &RelativePath, target: &str) -> io::Result<()> {
+        self.entry.before(Operation::Symlink)?;
+        let (parent, name) = self.parent(path)?;
+        symlinkat(target, &parent, name).map_err(io::Error::from)
+    }
+
+    /// Makes all of it durable, and gives it its name.
+    pub fn publish(self) -> Result<(), FilesError> {
+        let publish = || {
+            set_attributes(&self.top, self.attributes(super::PUBLIC_DIRECTORY))?;
+            self.entry.before(Operation::Sync)?;
+            syncfs(&self.top)?;
+            self.entry.rename_from(&self.entry.staged_name())
+        };
+        publish().map_err(|source| self.entry.unwritable(source))
+    }
+
+    fn parent<'p>(&self, path: &'p RelativePath) -> io::Result<(OwnedFd, &'p str)> {
+        match path.as_str().rsplit_once('/') {
+            Some((parents, name)) => Ok((self.enter(parents.split('/'))?, name)),
+            None => Ok((self.top.try_clone()?, path.as_str())),
+        }
+    }
+
+    /// Opens a directory, making what is missing. A link on the way is refused by the kernel.
+    fn enter<'p>(&self, parts: impl Iterator<Item = &'p str>) -> io::Result<OwnedFd> {
+        let mut here = self.top.try_clone()?;
+        for part in parts {
+            match mkdirat(&here, part, Mode::from_bits_truncate(super::PUBLIC_DIRECTORY)) {
+                Ok(()) => here = openat(&here, part, DIRECTORY, Mode::empty())?,
+                Err(Errno::EEXIST) => {
+                    here = openat(&here, part, DIRECTORY, Mode::empty())?;
+                    continue;
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+            set_attributes(&here, self.attributes(super::PUBLIC_DIRECTORY))?;
+        }
+        Ok(here)
+    }
+
+    const fn attributes(&self, mode: u32) -> Attributes {
+        Attributes { mode, owner: self.owner }
+    }
+}
+
+/// Removes a tree: in one step out of sight, then for good.
+pub fn remove(entry: &Entry) -> Result<(), FilesError> {
+    clear(entry)?;
+    if matches!(entry.status()?, Status::Directory(_)) {
+        entry.hide().map_err(|source| entry.unwritable(source))?;
+        clear(entry)?;
+    }
+    Ok(())
+}
+
+/// Removes what an interrupted [`NewTree`] or [`remove`] left.
+pub fn clear(entry: &Entry) -> Result<(), FilesError> {
+    let remove = || {
+        let staged = entry.path().with_file_name(entry.staged_name());
+        if staged.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        entry.before(Operation::Remove)?;
+        std::fs::remove_dir_all(&staged)?;
+        entry.sync_directory()
+    };
+    remove().map_err(|source| entry.unwritable(source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn path(path: &str) -> RelativePath {
+        RelativePath::parse(path).unwrap()
+    }
+
+    fn names(directory: &Path) -> usize {
+        directory.read_dir().unwrap().count()
+    }
+
+    #[test]
+    fn a_tree_appears_whole_and_goes_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let entry = Entry::of(&directory.path().join("tree")).unwrap();
+        let tree = NewTree::begin(&entry, None).unwrap();
+        tree.file(&path("bin/dpc"), 0o755, &mut &b"#!"[..]).unwrap();
+        tree.directory(&path("bin"), 0o750).unwrap();
+        tree.symlink(&path("dpc"), "bin/dpc").unwrap();
+        assert!(!directory.path().join("tree").exists());
+        tree.publish().unwrap();
+        assert_eq!(std::fs::read(directory.path().join("tree/dpc")).unwrap(), b"#!");
+        assert_eq!(names(directory.path()), 1);
+        remove(&entry).unwrap();
+        assert_eq!(names(directory.path()), 0);
+    }
+
+    #[test]
+    fn an_abandoned_tree_is_cleared_by_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let entry = Entry::of(&directory.path().join("tree")).unwrap();
+        let first = NewTree::begin(&entry, None).unwrap();
+        first.file(&path("old"), 0o644, &mut &b""[..]).unwrap();
+        drop(first);
+        NewTree::begin(&entry, None).unwrap().publish().unwrap();
+        assert_eq!(names(&directory.path().join("tree")), 0);
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link_or_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let entry = Entry::of(&directory.path().join("tree")).unwrap();
+        let tree = NewTree::begin(&entry, None).unwrap();
+        tree.symlink(&path("link"), "/etc").unwrap();
+        assert!(tree.file(&path("link/passwd"), 0o644, &mut &b""[..]).is_err());
+        assert!(tree.file(&path("link"), 0o644, &mut &b""[..]).is_err());
+        tree.file(&path("a"), 0o644, &mut &b""[..]).unwrap();
+        assert!(tree.file(&path("a"), 0o644, &mut &b""[..]).is_err());
+        assert!(tree.file(&path("a/b"), 0o644, &mut &b""[..]).is_err());
+    }
+}

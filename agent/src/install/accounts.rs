@@ -1,0 +1,96 @@
+//! Users and groups of the device that is installed, as its own `/etc/passwd` and `/etc/group` say.
+
+use crate::files::Owner;
+use std::collections::BTreeMap;
+use unbox_common::payload::UserName;
+
+/// The users and groups of one root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Accounts {
+    users: BTreeMap<String, User>,
+    groups: BTreeMap<String, u32>,
+    /// Whoever owns everything where the agent may not give files away: a sandbox without root.
+    everything: Option<Owner>,
+}
+
+/// One line of passwd(5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) owner: Owner,
+    pub(crate) home: String,
+}
+
+impl Accounts {
+    /// Reads the two files. Lines that are not of their form are passed over, as libc does.
+    pub(crate) fn parse(passwd: &str, group: &str, everything: Option<Owner>) -> Self {
+        let users = passwd.lines().filter_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            let uid = fields.nth(1)?.parse().ok()?;
+            let gid = fields.next()?.parse().ok()?;
+            let home = fields.nth(1)?.to_owned();
+            let owner = everything.unwrap_or(Owner { uid, gid });
+            Some((name.to_owned(), User { owner, home }))
+        });
+        let groups = group.lines().filter_map(|line| {
+            let mut fields = line.split(':');
+            Some((fields.next()?.to_owned(), fields.nth(1)?.parse().ok()?))
+        });
+        Self { users: first_of_each(users), groups: first_of_each(groups), everything }
+    }
+
+    pub(crate) fn user(&self, name: &UserName) -> Option<&User> {
+        self.users.get(name.as_str())
+    }
+
+    /// The number of a group.
+    pub(crate) fn group(&self, name: &UserName) -> Option<u32> {
+        let gid = self.groups.get(name.as_str()).copied()?;
+        Some(self.everything.map_or(gid, |owner| owner.gid))
+    }
+
+    /// Who owns what nobody else was named for.
+    pub(crate) fn root(&self) -> Owner {
+        self.everything.unwrap_or(Owner { uid: 0, gid: 0 })
+    }
+}
+
+/// The first of two equal names counts (getpwnam(3)).
+fn first_of_each<T>(entries: impl Iterator<Item = (String, T)>) -> BTreeMap<String, T> {
+    let mut first = BTreeMap::new();
+    for (name, value) in entries {
+        first.entry(name).or_insert(value);
+    }
+    first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nbroken:x:5\n\nada:x:1000:1001::/home/ada:/bin/sh\n\
+                          ada:x:0:0::/root:/bin/sh\n";
+    const GROUP: &str = "root:x:0:\nadm:x:4:ada\n";
+
+    fn name(name: &str) -> UserName {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn users_and_groups_are_those_of_the_root() {
+        let accounts = Accounts::parse(PASSWD, GROUP, None);
+        let ada = accounts.user(&name("ada")).unwrap();
+        assert_eq!(*ada, User { owner: Owner { uid: 1000, gid: 1001 }, home: "/home/ada".to_owned() });
+        assert_eq!(accounts.group(&name("adm")), Some(4));
+        assert_eq!(accounts.user(&name("broken")), None);
+        assert_eq!(accounts.group(&name("ada")), None);
+    }
+
+    #[test]
+    fn without_root_everything_belongs_to_whoever_runs_the_agent() {
+        let me = Owner { uid: 7, gid: 8 };
+        let accounts = Accounts::parse(PASSWD, GROUP, Some(me));
+        assert_eq!(accounts.user(&name("ada")).unwrap().owner, me);
+        assert_eq!((accounts.group(&name("adm")), accounts.root()), (Some(8), me));
+    }
+}

@@ -1,0 +1,332 @@
+//! Tar archives of DPCs: read with suspicion, once to know what is in them and once to unpack.
+//!
+//! A tree holds regular files, directories and symbolic links that stay inside it, and nothing
+//! else. Everything belongs to root, and nobody else can write to it, whatever the archive says.
+
+use crate::files::NewTree;
+use flate2::bufread::MultiGzDecoder;
+use std::{
+    io::{self, BufRead, BufReader, Read},
+    path::Path,
+};
+use tar::{Archive, Entry, EntryType, PaxExtensions};
+use unbox_common::path::{RelativePath, UnsafePath};
+
+/// The largest unit file, and the largest header that extends another, in bytes.
+const MAX_TEXT_BYTES: u64 = 64 * 1024;
+/// First bytes of a gzip stream (RFC 1952, section 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// How much an archive may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Files, directories and links.
+    pub(crate) entries: u64,
+    /// Bytes of all files together.
+    pub(crate) bytes: u64,
+}
+
+/// More than any DPC needs; what the device has room for is checked as well.
+pub(crate) const LIMITS: Limits = Limits { entries: 200_000, bytes: 16 * 1024 * 1024 * 1024 };
+
+/// What is in an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Inspected {
+    /// Files, directories and links.
+    pub(crate) entries: u64,
+    /// Bytes of all files together.
+    pub(crate) bytes: u64,
+    /// The unit file, if the archive holds the one that was looked for.
+    pub(crate) unit: Option<Vec<u8>>,
+}
+
+/// An archive that is not unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// It ends too early, or is no tar archive.
+    #[error("the archive cannot be read")]
+    Unreadable(#[source] io::Error),
+    /// A name leads out of the tree.
+    #[error("an entry of the archive has a name that leads elsewhere")]
+    Name(#[source] UnsafePath),
+    /// A name is not UTF-8.
+    #[error("an entry of the archive has a name that is not UTF-8")]
+    NotText,
+    /// A link leads out of the tree.
+    #[error("link {path} in the archive points out of the tree")]
+    Link {
+        /// The link.
+        path: RelativePath,
+    },
+    /// Something else than files, directories and symbolic links.
+    #[error("{path} in the archive is {what}, which a DPC must not hold")]
+    Forbidden {
+        /// The entry.
+        path: RelativePath,
+        /// What it is.
+        what: &'static str,
+    },
+    /// It holds more than an archive may.
+    #[error("the archive holds more than {limit} {what}")]
+    TooLarge {
+        /// Entries or bytes.
+        what: &'static str,
+        /// How many may be in it.
+        limit: u64,
+    },
+    /// A file could not be written.
+    #[error("{path} could not be unpacked")]
+    Write {
+        /// The entry.
+        path: RelativePath,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Where entries go. The paths are safe, the modes are plain, the links stay inside.
+trait Sink {
+    fn directory(&mut self, path: &RelativePath, mode: u32) -> io::Result<()>;
+    fn file(&mut self, path: &RelativePath, mode: u32, contents: &mut dyn Read) -> io::Result<()>;
+    fn symlink(&mut self, path: &RelativePath, target: &str) -> io::Result<()>;
+}
+
+/// Reads an archive to its end without unpacking it.
+///
+/// `unit` is the file name of the unit to look for, at the top or in `lib/systemd/system`.
+pub(crate) fn inspect(
+    stream: impl Read,
+    limits: Limits,
+    unit: Option<&str>,
+) -> Result<Inspected, ArchiveError> {
+    let mut found = UnitFinder { unit, text: None };
+    let (entries, bytes) = walk(stream, limits, &mut found)?;
+    Ok(Inspected { entries, bytes, unit: found.text })
+}
+
+/// Unpacks an archive, reading it to its end.
+pub(crate) fn unpack(stream: impl Read, limits: Limits, tree: &NewTree<'_>) -> Result<(), ArchiveError> {
+    let mut sink = Unpacking(tree);
+    walk(stream, limits, &mut sink).map(drop)
+}
+
+fn walk(stream: impl Read, limits: Limits, sink: &mut dyn Sink) -> Result<(u64, u64), ArchiveError> {
+    let mut stream = BufReader::with_capacity(128 * 1024, stream);
+    let head = stream.fill_buf().map_err(ArchiveError::Unreadable)?;
+    if head.starts_with(&GZIP) {
+        let mut gzip = MultiGzDecoder::new(stream);
+        let counted = walk_tar(&mut gzip, limits, sink)?;
+        let mut rest = gzip.into_inner();
+        to_the_end(&mut rest)?;
+        Ok(counted)
+    } else {
+        walk_tar(&mut stream, limits, sink)
+    }
+}
+
+fn walk_tar(stream: &mut impl Read, limits: Limits, sink: &mut dyn Sink) -> Result<(u64, u64), ArchiveError> {
+    let mut archive = Archive::new(&mut *stream);
+    let (mut entries, mut bytes) = (0, 0);
+    let mut extended = Extended::default();
+    // Raw, because the crate would read headers of any length into memory.
+    for entry in archive.entries().map_err(ArchiveError::Unreadable)?.raw(true) {
+        let mut entry = entry.map_err(ArchiveError::Unreadable)?;
+        entries += 1;
+        bytes += entry.size();
+        if entries > limits.entries {
+            return Err(ArchiveError::TooLarge { what: "entries", limit: limits.entries });
+        }
+        if bytes > limits.bytes {
+            return Err(ArchiveError::TooLarge { what: "bytes", limit: limits.bytes });
+        }
+        if extended.take(&mut entry)? {
+            continue;
+        }
+        pass_on(&mut entry, std::mem::take(&mut extended), sink)?;
+    }
+    // The digest is known only at the end of the stream, behind the padding.
+    to_the_end(stream)?;
+    Ok((entries, bytes))
+}
+
+fn to_the_end(stream: &mut impl Read) -> Result<(), ArchiveError> {
+    io::copy(stream, &mut io::sink()).map(drop).map_err(ArchiveError::Unreadable)
+}
+
+fn pass_on(
+    entry: &mut Entry<'_, impl Read>,
+    extended: Extended,
+    sink: &mut dyn Sink,
+) -> Result<(), ArchiveError> {
+    let name = text(extended.path.unwrap_or_else(|| entry.path_bytes().into_owned()))?;
+    if matches!(name.as_str(), "." | "./") {
+        return Ok(());
+    }
+    let path = RelativePath::parse(&name).map_err(ArchiveError::Name)?;
+    let mode = entry.header().mode().map_err(ArchiveError::Unreadable)?;
+    let forbidden = |what| Err(ArchiveError::Forbidden { path: path.clone(), what });
+    if mode & 0o7000 != 0 {
+        return forbidden("set-id or sticky");
+    }
+    let failed = |source| ArchiveError::Write { path: path.clone(), source };
+    match entry.header().entry_type() {
+        EntryType::Directory => sink.directory(&path, mode & 0o755 | 0o700).map_err(failed),
+        EntryType::Regular if name.ends_with('/') => forbidden("a file with the name of a directory"),
+        EntryType::Regular => {
+            let expected = entry.size();
+            let mut contents = Counted { inner: entry, read: 0 };
+            sink.file(&path, mode & 0o755, &mut contents).map_err(failed)?;
+            to_the_end(&mut contents)?;
+            if contents.read == expected {
+                Ok(())
+            } else {
+                Err(ArchiveError::Unreadable(io::ErrorKind::UnexpectedEof.into()))
+            }
+        }
+        EntryType::Symlink => {
+            let link = entry.link_name_bytes().unwrap_or_default().into_owned();
+            let target = text(extended.link.unwrap_or(link))?;
+            if !stays_inside(&path, &target) {
+                return Err(ArchiveError::Link { path });
+            }
+            sink.symlink(&path, &target).map_err(failed)
+        }
+        EntryType::Link => forbidden("a hard link"),
+        EntryType::Char | EntryType::Block => forbidden("a device"),
+        EntryType::Fifo => forbidden("a FIFO"),
+        EntryType::GNUSparse => forbidden("a sparse file"),
+        _ => forbidden("of an unknown type"),
+    }
+}
+
+/// Whether a link at `path` points into the tree: upwards only at its beginning, and not above
+/// the top. `..` behind a name could climb out of another link, so it is not allowed there.
+fn stays_inside(path: &RelativePath, target: &str) -> bool {
+    let depth = path.as_str().split('/').count() - 1;
+    let mut parts = target.split('/').filter(|part| !matches!(*part, "" | ".")).peekable();
+    let mut up = 0;
+    while parts.next_if_eq(&"..").is_some() {
+        up += 1;
+    }
+    !target.is_empty()
+        && !target.starts_with('/')
+        && !target.chars().any(char::is_control)
+        && up <= depth
+        && parts.all(|part| part != "..")
+}
+
+fn text(bytes: Vec<u8>) -> Result<String, ArchiveError> {
+    String::from_utf8(bytes).map_err(|_| ArchiveError::NotText)
+}
+
+/// Long names that came in headers of their own, for the entry that follows them.
+#[derive(Default)]
+struct Extended {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+}
+
+impl Extended {
+    /// Takes an entry that only extends the next one; `false` if it is an entry of its own.
+    fn take(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<bool, ArchiveError> {
+        let kind = entry.header().entry_type();
+        let extends = kind.is_gnu_longname() || kind.is_gnu_longlink();
+        if !extends && !kind.is_pax_local_extensions() && !kind.is_pax_global_extensions() {
+            return Ok(false);
+        }
+        if entry.size() > MAX_TEXT_BYTES {
+            return Err(ArchiveError::TooLarge { what: "bytes in a header", limit: MAX_TEXT_BYTES });
+        }
+        let mut header = Vec::new();
+        entry.read_to_end(&mut header).map_err(ArchiveError::Unreadable)?;
+        if kind.is_gnu_longname() || kind.is_gnu_longlink() {
+            // GNU tar closes the name with a NUL.
+            let name = header.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
+            if kind.is_gnu_longname() {
+                self.path = Some(name);
+            } else {
+                self.link = Some(name);
+            }
+            return Ok(true);
+        }
+        for extension in PaxExtensions::new(&header) {
+            let extension = extension.map_err(ArchiveError::Unreadable)?;
+            let value = extension.value_bytes().to_vec();
+            match extension.key_bytes() {
+                b"path" if kind.is_pax_local_extensions() => self.path = Some(value),
+                b"linkpath" if kind.is_pax_local_extensions() => self.link = Some(value),
+                // These change where the next entry ends or what it holds.
+                key if matches!(key, b"path" | b"linkpath" | b"size") || key.starts_with(b"GNU.sparse") => {
+                    let odd =
+                        io::Error::new(io::ErrorKind::InvalidData, "an extension that is not supported");
+                    return Err(ArchiveError::Unreadable(odd));
+                }
+                // Times, owners and comments: nothing that a tree keeps.
+                _ => (),
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Counts what passes: an archive that is cut off inside a file must not look complete.
+struct Counted<R> {
+    inner: R,
+    read: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.read += read as u64;
+        Ok(read)
+    }
+}
+
+struct Unpacking<'a>(&'a NewTree<'a>);
+
+impl Sink for Unpacking<'_> {
+    fn directory(&mut self, path: &RelativePath, mode: u32) -> io::Result<()> {
+        self.0.directory(path, mode)
+    }
+
+    fn file(&mut self, path: &RelativePath, mode: u32, mut contents: &mut dyn Read) -> io::Result<()> {
+        self.0.file(path, mode, &mut contents)
+    }
+
+    fn symlink(&mut self, path: &RelativePath, target: &str) -> io::Result<()> {
+        self.0.symlink(path, target)
+    }
+}
+
+/// Unpacks nothing, but keeps the unit file.
+struct UnitFinder<'a> {
+    unit: Option<&'a str>,
+    text: Option<Vec<u8>>,
+}
+
+impl Sink for UnitFinder<'_> {
+    fn directory(&mut self, _path: &RelativePath, _mode: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn file(&mut self, path: &RelativePath, _mode: u32, contents: &mut dyn Read) -> io::Result<()> {
+        let path = Path::new(path.as_str());
+        let places = [Path::new(""), Path::new("lib/systemd/system"), Path::new("usr/lib/systemd/system")];
+        let wanted = |unit: &str| places.iter().any(|place| path == place.join(unit));
+        if self.unit.is_some_and(wanted) && self.text.is_none() {
+            let mut text = Vec::new();
+            contents.take(MAX_TEXT_BYTES + 1).read_to_end(&mut text)?;
+            if text.len() as u64 > MAX_TEXT_BYTES {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the unit file is too large"));
+            }
+            self.text = Some(text);
+        }
+        Ok(())
+    }
+
+    fn symlink(&mut self, _path: &RelativePath, _target: &str) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,185 @@
+//! Files, links, directories and trees: how they are looked at, and how they change.
+
+use super::{SystemError, archive, contents::Contents};
+use crate::{
+    files::{self, Attributes, FilesError, NewTree, Owner, Root, Status},
+    install::{Resource, State, resource::DPC_DIRECTORY},
+};
+use std::io;
+use unbox_common::{
+    digest::{Hasher, Sha256},
+    path::SafePath,
+    payload::DpcName,
+};
+
+/// What is at a path.
+pub(crate) fn look(root: &Root, path: &SafePath) -> Result<State, FilesError> {
+    let Some(entry) = root.entry(path)? else {
+        return Ok(State::Absent);
+    };
+    let blocked = |why| FilesError::Blocked { path: entry.path().to_owned(), why };
+    match entry.status()? {
+        Status::Absent => Ok(State::Absent),
+        Status::File(Attributes { mode, owner }, _) => {
+            let owner = owner.ok_or_else(|| blocked("its owner is not known"))?;
+            let Some(mut file) = entry.open()? else { return Ok(State::Absent) };
+            let mut hashing = Hashing { hasher: Hasher::new(), size: 0 };
+            io::copy(&mut file, &mut hashing)
+                .map_err(|source| FilesError::Read { path: entry.path().to_owned(), source })?;
+            let Hashing { hasher, size } = hashing;
+            Ok(State::File { digest: hasher.finish(), size, mode, owner })
+        }
+        Status::Directory(Attributes { mode, owner }) => {
+            let owner = owner.ok_or_else(|| blocked("its owner is not known"))?;
+            Ok(State::Directory { mode, owner })
+        }
+        Status::Symlink => {
+            let target = entry.link_target()?.into_string();
+            let target = target.map_err(|_| blocked("it is a link whose target is not UTF-8"))?;
+            Ok(State::Symlink { target })
+        }
+        Status::Special => Err(blocked("it is a device, a FIFO or a socket")),
+    }
+}
+
+/// Brings a path into a state, in one step.
+pub(crate) fn change(
+    root: &Root,
+    path: &SafePath,
+    after: &State,
+    contents: &Contents,
+) -> Result<(), SystemError> {
+    let Some(entry) = root.entry(path)? else {
+        let why = "the directory that it should be in is missing";
+        return match after {
+            State::Absent => Ok(()),
+            _ => Err(FilesError::Blocked { path: path.below(root.path()), why }.into()),
+        };
+    };
+    match after {
+        State::Absent => entry.remove()?,
+        State::File { digest, size, mode, owner } => {
+            entry.write(Attributes { mode: *mode, owner: Some(*owner) }, |file| {
+                io::copy(&mut contents.open(*digest, *size)?, file).map(drop)
+            })?;
+        }
+        State::Symlink { target } => entry.symlink(target.as_ref())?,
+        State::Directory { mode, owner } => {
+            entry.make_directory(Attributes { mode: *mode, owner: Some(*owner) })?;
+        }
+        other => return Err(mismatch(&Resource::Path(path.clone()), other)),
+    }
+    Ok(())
+}
+
+/// Removes what an interrupted step left beside a path.
+pub(crate) fn clear(root: &Root, resource: &Resource) -> Result<(), FilesError> {
+    match resource {
+        Resource::Path(path) => match root.entry(path)? {
+            Some(entry) => entry.clear(),
+            None => Ok(()),
+        },
+        Resource::Tree { dpc, digest } => match root.entry(&tree_path(root, dpc, *digest)?)? {
+            Some(entry) => files::clear_tree(&entry),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Keeps a copy of the file that is about to change.
+pub(crate) fn keep(
+    root: &Root,
+    path: &SafePath,
+    found: &State,
+    contents: &Contents,
+) -> Result<(), FilesError> {
+    let State::File { digest, size, .. } = found else { return Ok(()) };
+    if contents.has(*digest)? {
+        return Ok(());
+    }
+    let file = match root.entry(path)? {
+        Some(entry) => entry.open()?,
+        None => None,
+    };
+    let gone = || FilesError::Blocked {
+        path: path.below(root.path()),
+        why: "it went away while the installation was being prepared",
+    };
+    contents.keep_from(file.ok_or_else(gone)?, *digest, *size)
+}
+
+/// Where a tree is. `/opt` may be a link that the image made.
+pub(crate) fn tree_path(root: &Root, dpc: &DpcName, digest: Sha256) -> Result<SafePath, FilesError> {
+    let path = format!("{DPC_DIRECTORY}/{dpc}/{digest}");
+    let path = SafePath::parse(&path)
+        .map_err(|source| FilesError::Forbidden { path: root.path().join(&path), source })?;
+    root.resolve(&path)
+}
+
+/// Whether a tree is there. It appears and goes whole, so its name is enough.
+pub(crate) fn look_tree(root: &Root, dpc: &DpcName, digest: Sha256) -> Result<State, FilesError> {
+    let status = match root.entry(&tree_path(root, dpc, digest)?)? {
+        Some(entry) => entry.status()?,
+        None => Status::Absent,
+    };
+    Ok(if matches!(status, Status::Directory(_)) { State::Unpacked } else { State::Absent })
+}
+
+/// Unpacks or removes a tree.
+pub(crate) fn change_tree(
+    root: &Root,
+    dpc: &DpcName,
+    digest: Sha256,
+    after: &State,
+    contents: &Contents,
+) -> Result<(), SystemError> {
+    let path = tree_path(root, dpc, digest)?;
+    let Some(entry) = root.entry(&path)? else {
+        return change(root, &path, after, contents);
+    };
+    match after {
+        State::Absent => files::remove_tree(&entry)?,
+        State::Unpacked => {
+            let archive = contents
+                .open_any(digest)
+                .map_err(|source| FilesError::Read { path: entry.path().to_owned(), source })?;
+            let tree = NewTree::begin(&entry, tree_owner())?;
+            archive::unpack(archive, archive::LIMITS, &tree)?;
+            tree.publish()?;
+        }
+        other => return Err(mismatch(&Resource::Tree { dpc: dpc.clone(), digest }, other)),
+    }
+    Ok(())
+}
+
+/// Trees belong to root; a sandbox without root has only one owner to give.
+fn tree_owner() -> Option<Owner> {
+    nix::unistd::geteuid().is_root().then_some(Owner { uid: 0, gid: 0 })
+}
+
+/// A state that such a resource cannot have: the journal was not written by this agent.
+pub(crate) fn mismatch(resource: &Resource, state: &State) -> SystemError {
+    SystemError::Unsupported {
+        what: format!("{resource} as {state}"),
+        why: "a thing of this kind has no such state".to_owned(),
+    }
+}
+
+/// Digest and size of what is written into it.
+struct Hashing {
+    hasher: Hasher,
+    size: u64,
+}
+
+impl io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! Whether there is room for an installation, and for its way back, before it begins.
+
+use crate::install::{
+    Change, InstallError, Resource, State,
+    plan::Plan,
+    resource::{DPC_DIRECTORY, Phase},
+};
+use nix::sys::statvfs::statvfs;
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+/// What has to stay free on every file system that is written to, in bytes.
+const MARGIN_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Room that is needed, by place.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Needs(Vec<(PathBuf, u64)>);
+
+impl Needs {
+    /// What a plan writes, with copies of what it replaces.
+    pub(crate) fn of(plan: &Plan, root: &Path, store: &Path, tree_bytes: u64, package_bytes: u64) -> Self {
+        let mut needs = Self(vec![(store.to_owned(), kept_bytes(plan).saturating_mul(2))]);
+        for change in plan.changes() {
+            match (&change.resource, &change.after) {
+                (Resource::Path(path), State::File { size, .. }) => {
+                    needs.0.push((path.below(root), *size));
+                }
+                _ if change.phase() == Phase::Unpack => {
+                    needs.0.push((root.join(DPC_DIRECTORY.trim_start_matches('/')), tree_bytes));
+                }
+                _ => (),
+            }
+        }
+        if plan.changes().any(|change| change.phase() == Phase::Package) {
+            needs.0.push((root.join("usr"), package_bytes));
+        }
+        needs
+    }
+
+    /// Checks that there is as much, and something left.
+    pub(crate) fn check(&self) -> Result<(), InstallError> {
+        let mut by_device: BTreeMap<u64, (PathBuf, u64)> = BTreeMap::new();
+        for (path, bytes) in &self.0 {
+            let (existing, device) = nearest(path).map_err(InstallError::Room)?;
+            let (_, sum) = by_device.entry(device).or_insert((existing, MARGIN_BYTES));
+            *sum = sum.saturating_add(*bytes);
+        }
+        for (path, needed) in by_device.into_values() {
+            let stat = statvfs(&path).map_err(|errno| InstallError::Room(errno.into()))?;
+            let free = stat.blocks_available().saturating_mul(stat.fragment_size());
+            if free < needed {
+                return Err(InstallError::NoRoom { path, needed, free });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of every file that a plan replaces or removes.
+pub(crate) fn kept_bytes(plan: &Plan) -> u64 {
+    let size = |change: &Change| match change.before {
+        State::File { size, .. } => size,
+        _ => 0,
+    };
+    plan.changes().map(size).fold(0, u64::saturating_add)
+}
+
+/// The nearest directory that exists, and its file system.
+fn nearest(path: &Path) -> io::Result<(PathBuf, u64)> {
+    for existing in path.ancestors() {
+        match fs::symlink_metadata(existing) {
+            Ok(metadata) if metadata.is_dir() => return Ok((existing.to_owned(), metadata.dev())),
+            Ok(_) => (),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_the_numbers() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("not/there/yet");
+        Needs(vec![(path.clone(), 0)]).check().unwrap();
+        let refused = Needs(vec![(path, u64::MAX / 2)]).check().unwrap_err();
+        assert!(matches!(refused, InstallError::NoRoom { .. }), "{refused}");
+    }
+}

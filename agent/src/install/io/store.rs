@@ -1,0 +1,135 @@
+//! The stage's own directory: its lock, its record, its journal, its blobs, and room to go back.
+
+use super::contents::Contents;
+use crate::{
+    files::{self, FilesError, Root},
+    install::{
+        ArtifactDir, InstallError,
+        journal::{Entry, Head, Journal, MAX_JOURNAL_BYTES, line},
+        record::Record,
+    },
+};
+use std::{
+    fs::{File, TryLockError},
+    path::{Path, PathBuf},
+};
+
+const DIRECTORY: &str = "install";
+const BLOBS: &str = "blobs";
+const RECORD: &str = "installed.json";
+const JOURNAL: &str = "journal.jsonl";
+const RESERVE: &str = "reserve";
+const LOCK: &str = "lock";
+/// The largest record that is read, in bytes.
+const MAX_RECORD_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The stage's directory, held by this process alone.
+pub(crate) struct Store {
+    root: Root,
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the directory, making it if needed, and locks it.
+    pub(crate) fn open(device: &Root, state_dir: &Path) -> Result<Self, InstallError> {
+        let directory = state_dir.join(DIRECTORY);
+        files::make_directory(&directory.join(BLOBS), files::PRIVATE_DIRECTORY)
+            .map_err(InstallError::Store)?;
+        let root = device.beside(&directory).map_err(InstallError::Store)?;
+        let (lock, _) =
+            files::open_growing(&directory.join(LOCK), files::PRIVATE_FILE).map_err(InstallError::Store)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { root, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(InstallError::Busy),
+            Err(TryLockError::Error(source)) => {
+                Err(InstallError::Store(FilesError::Write { path: directory.join(LOCK), source }))
+            }
+        }
+    }
+
+    /// Where the blobs are, as the device itself names the place.
+    pub(crate) fn blobs_on(&self, device: &Root) -> PathBuf {
+        let blobs = self.root.path().join(BLOBS);
+        match blobs.strip_prefix(device.path()) {
+            Ok(below) => Path::new("/").join(below),
+            Err(_) => blobs,
+        }
+    }
+
+    pub(crate) fn contents(&self, artifacts: Option<&ArtifactDir>) -> Result<Contents, InstallError> {
+        let blobs = self.root.beside(&self.root.path().join(BLOBS)).map_err(InstallError::Store)?;
+        Ok(Contents::new(blobs, artifacts.cloned()))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.root.path()
+    }
+
+    pub(crate) fn record(&self) -> Result<Option<Record>, InstallError> {
+        let document = self.root.name(RECORD).read(MAX_RECORD_BYTES).map_err(InstallError::Store)?;
+        document.map(|document| Record::parse(&document).map_err(InstallError::Record)).transpose()
+    }
+
+    /// Makes this what is installed; `None` if nothing is.
+    pub(crate) fn set_record(&self, record: Option<&Record>) -> Result<(), InstallError> {
+        let entry = self.root.name(RECORD);
+        let Some(record) = record else {
+            return entry.remove().map_err(InstallError::Store);
+        };
+        let document = line(record).map_err(InstallError::Serialise)?;
+        entry
+            .write(files::Attributes::of_mode(files::PRIVATE_FILE), |file| {
+                std::io::Write::write_all(file, &document)
+            })
+            .map_err(InstallError::Store)
+    }
+
+    /// The journal of a transaction that has not ended; what is torn of it is cut off.
+    pub(crate) fn journal(&self) -> Result<Option<Journal>, InstallError> {
+        let entry = self.root.name(JOURNAL);
+        let Some(bytes) = entry.read(MAX_JOURNAL_BYTES).map_err(InstallError::Store)? else {
+            return Ok(None);
+        };
+        let journal = Journal::parse(&bytes).map_err(InstallError::Journal)?;
+        if journal.durable_bytes < bytes.len() {
+            entry.cut(journal.durable_bytes as u64).map_err(InstallError::Store)?;
+        }
+        Ok(Some(journal))
+    }
+
+    pub(crate) fn begin(&self, head: &Head) -> Result<(), InstallError> {
+        let head = line(head).map_err(InstallError::Serialise)?;
+        self.root
+            .name(JOURNAL)
+            .write(files::Attributes::of_mode(files::PRIVATE_FILE), |file| {
+                std::io::Write::write_all(file, &head)
+            })
+            .map_err(InstallError::Store)
+    }
+
+    pub(crate) fn append(&self, entry: &Entry) -> Result<(), InstallError> {
+        let entry = line(entry).map_err(InstallError::Serialise)?;
+        self.root.name(JOURNAL).append(&entry).map_err(InstallError::Store)
+    }
+
+    pub(crate) fn end(&self) -> Result<(), InstallError> {
+        self.root.name(JOURNAL).remove().map_err(InstallError::Store)
+    }
+
+    /// Sets room aside that the way back will need on a disk that is full by then.
+    pub(crate) fn set_aside(&self, bytes: u64) -> Result<(), InstallError> {
+        self.root.name(RESERVE).set_aside(bytes).map_err(InstallError::Store)
+    }
+
+    /// Gives that room back.
+    pub(crate) fn release(&self) -> Result<(), InstallError> {
+        self.root.name(RESERVE).remove().map_err(InstallError::Store)
+    }
+}
+
+/// Reads the record without locking anything.
+pub(crate) fn installed(state_dir: &Path) -> Result<Option<Record>, InstallError> {
+    let path = state_dir.join(DIRECTORY).join(RECORD);
+    let document = files::read(&path, MAX_RECORD_BYTES).map_err(InstallError::Store)?;
+    document.map(|document| Record::parse(&document).map_err(InstallError::Record)).transpose()
+}

@@ -1,0 +1,265 @@
+//! Looks at the device and the artifacts before anything changes: what a payload means here.
+
+use super::{System, SystemError, archive, contents::Contents, paths};
+use crate::{
+    files::{FilesError, Owner, Root},
+    install::{
+        InstallError, Resource, State, States,
+        accounts::Accounts,
+        record::Record,
+        target::{Means, Target, TargetError, check_nesting, put, target},
+    },
+};
+use std::{io, path::Path};
+use unbox_common::{
+    path::SafePath,
+    payload::{DpcKind, Payload, PolicyItem, UnitName},
+    protocol::progress::Progress,
+};
+
+/// The largest `/etc/passwd` or `/etc/group` that is read, in bytes.
+const MAX_ACCOUNTS_BYTES: u64 = 16 * 1024 * 1024;
+/// Permissions of a directory that has to be made for something in it.
+const MADE_DIRECTORY_MODE: u32 = 0o755;
+/// What one file of a tree takes on disk beside its bytes.
+const ENTRY_BYTES: u64 = 4096;
+
+/// What a payload means on this device.
+pub(crate) struct Survey {
+    /// What it asks for, at its real places.
+    pub(crate) target: Target,
+    /// Room that the DPC's tree takes, in bytes.
+    pub(crate) tree_bytes: u64,
+    /// Room that packages take, in bytes.
+    pub(crate) package_bytes: u64,
+}
+
+/// Hears how far it is.
+pub(crate) type Hears<'a> = &'a mut dyn FnMut(Progress, Option<String>);
+
+/// Looks at everything that a payload touches. Only blobs are written.
+pub(crate) fn survey(
+    system: &dyn System,
+    contents: &Contents,
+    blobs: &Path,
+    payload: &Payload,
+    installed: Option<&Record>,
+    hears: Hears<'_>,
+) -> Result<Survey, InstallError> {
+    let root = system.root();
+    let accounts = accounts(root)?;
+    let (unit_file, tree_bytes) = inspect_dpc(contents, payload)?;
+    let package_bytes = check_packages(system, contents, payload)?;
+    let means =
+        Means { accounts: &accounts, unit_file: unit_file.as_deref(), blobs: &blobs.to_string_lossy() };
+    let mut target = target(payload, &means).map_err(InstallError::Target)?;
+    leave_out_what_is_not_covered(system, &mut target, hears);
+    check_device(system, payload, &accounts)?;
+    target.states = at_real_places(root, &target.states)?;
+    add_parents(root, &mut target.states, installed, accounts.root())?;
+    check_nesting(&target.states).map_err(InstallError::Target)?;
+    for text in target.texts.values() {
+        contents.keep(text).map_err(InstallError::Store)?;
+    }
+    Ok(Survey { target, tree_bytes, package_bytes })
+}
+
+/// The present state of everything that is or will be managed.
+pub(crate) fn observe(
+    system: &dyn System,
+    target: &Target,
+    installed: Option<&Record>,
+) -> Result<States, InstallError> {
+    let settings = target.settings.keys().cloned().map(Resource::UnitSetting);
+    let managed = installed.iter().flat_map(|record| record.baseline.keys().cloned());
+    let mut observed = States::new();
+    let mut pending: Vec<Resource> = target.states.keys().cloned().chain(settings).chain(managed).collect();
+    while let Some(resource) = pending.pop() {
+        if observed.contains_key(&resource) {
+            continue;
+        }
+        if let Resource::UnitSetting(unit) = &resource {
+            // Whether it runs follows from its setting at the next boot.
+            pending.push(Resource::UnitActivity(unit.clone()));
+        }
+        let state = look(system, &resource)?;
+        observed.insert(resource, state);
+    }
+    Ok(observed)
+}
+
+/// The present state of one resource.
+pub(crate) fn look(system: &dyn System, resource: &Resource) -> Result<State, InstallError> {
+    let root = system.root();
+    let state = match resource {
+        Resource::Path(path) => paths::look(root, path).map_err(SystemError::from),
+        Resource::Tree { dpc, digest } => paths::look_tree(root, dpc, *digest).map_err(SystemError::from),
+        other => system.look(other),
+    };
+    state.map_err(|source| InstallError::Look { resource: resource.clone(), source })
+}
+
+fn accounts(root: &Root) -> Result<Accounts, InstallError> {
+    let read = |path: &str| -> Result<String, FilesError> {
+        let safe =
+            SafePath::parse(path).map_err(|source| FilesError::Forbidden { path: path.into(), source })?;
+        let bytes = match root.entry(&root.resolve(&safe)?)? {
+            Some(entry) => entry.read(MAX_ACCOUNTS_BYTES)?.unwrap_or_default(),
+            None => Vec::new(),
+        };
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let me = nix::unistd::geteuid();
+    let only_me = Owner { uid: me.as_raw(), gid: nix::unistd::getegid().as_raw() };
+    let passwd = read("/etc/passwd").map_err(InstallError::Path)?;
+    let group = read("/etc/group").map_err(InstallError::Path)?;
+    Ok(Accounts::parse(&passwd, &group, (!me.is_root()).then_some(only_me)))
+}
+
+/// Reads the DPC's archive to its end: the unit file in it, and the room that it takes.
+fn inspect_dpc(contents: &Contents, payload: &Payload) -> Result<(Option<Vec<u8>>, u64), InstallError> {
+    let Some(dpc) = payload.dpc.as_ref().filter(|dpc| dpc.kind == DpcKind::Tar) else {
+        return Ok((None, 0));
+    };
+    let (digest, size) = (dpc.artifact.sha256, dpc.artifact.size);
+    let mut stream = contents.open(digest, size).map_err(InstallError::Artifact)?;
+    let unit = dpc.unit.as_ref().map(UnitName::as_str);
+    let inspected = archive::inspect(&mut stream, archive::LIMITS, unit);
+    // What is not the artifact at all says nothing about the payload.
+    io::copy(&mut stream, &mut io::sink()).map_err(InstallError::Artifact)?;
+    let inspected = inspected.map_err(InstallError::Archive)?;
+    let bytes = inspected.bytes.saturating_add(inspected.entries.saturating_mul(ENTRY_BYTES));
+    Ok((inspected.unit, bytes))
+}
+
+/// Keeps every package out of reach of the user who fetched it, and checks that it is the one
+/// that the payload names.
+fn check_packages(system: &dyn System, contents: &Contents, payload: &Payload) -> Result<u64, InstallError> {
+    let dpc = payload.dpc.iter().filter(|dpc| dpc.kind == DpcKind::Deb);
+    let dpc = dpc.map(|dpc| (dpc.name.as_str(), &dpc.version, &dpc.artifact));
+    let items = payload.policy.iter().filter_map(|item| match item {
+        PolicyItem::Package { name, version, artifact } => Some((name.as_str(), version, artifact)),
+        _ => None,
+    });
+    let mut bytes: u64 = 0;
+    for (name, version, artifact) in dpc.chain(items) {
+        contents.keep_artifact(artifact.sha256, artifact.size).map_err(InstallError::Keep)?;
+        let file = system.describe(&contents.blob_path(artifact.sha256)).map_err(InstallError::Package)?;
+        if file.name != name || file.version != version.as_str() {
+            return Err(InstallError::Target(TargetError::WrongPackage {
+                expected: format!("{name} {version}"),
+                found: format!("{} {}", file.name, file.version),
+            }));
+        }
+        bytes = bytes.saturating_add(file.installed_bytes);
+    }
+    Ok(bytes)
+}
+
+fn leave_out_what_is_not_covered(system: &dyn System, target: &mut Target, hears: Hears<'_>) {
+    let mut left_out = Vec::new();
+    target.states.retain(|resource, _| {
+        let covered = system.covers(resource);
+        if !covered {
+            left_out.push(resource.to_string());
+        }
+        covered
+    });
+    target.settings.retain(|unit, _| {
+        let resource = Resource::UnitSetting(unit.clone());
+        let covered = system.covers(&resource);
+        if !covered {
+            left_out.push(resource.to_string());
+        }
+        covered
+    });
+    if !left_out.is_empty() {
+        let detail = format!("not changed in a sandbox: {}", left_out.join(", "));
+        hears(Progress::ConfigWarning, Some(detail));
+    }
+}
+
+/// What only the device knows: its time zones, its home directories, its kernel's parameters.
+fn check_device(system: &dyn System, payload: &Payload, accounts: &Accounts) -> Result<(), InstallError> {
+    let root = system.root();
+    for item in &payload.policy {
+        match item {
+            PolicyItem::TimeZone { zone } => {
+                let file = format!("/usr/share/zoneinfo/{zone}");
+                if !matches!(at(root, &file)?, State::File { .. } | State::Symlink { .. }) {
+                    return Err(InstallError::Target(TargetError::NoTimeZone(zone.to_string())));
+                }
+            }
+            PolicyItem::AuthorizedKeys { user, .. } => {
+                let home = accounts.user(user).map_or("", |account| account.home.as_str());
+                if !matches!(at(root, home)?, State::Directory { .. } | State::Symlink { .. }) {
+                    return Err(InstallError::Target(TargetError::NoHome(user.clone())));
+                }
+            }
+            PolicyItem::Sysctl { key, .. } => {
+                let resource = Resource::Sysctl(key.clone());
+                if system.covers(&resource) && look(system, &resource)? == State::Absent {
+                    return Err(InstallError::Target(TargetError::NoSysctl(key.clone())));
+                }
+            }
+            _ => (),
+        }
+    }
+    Ok(())
+}
+
+fn at(root: &Root, path: &str) -> Result<State, InstallError> {
+    let path = SafePath::parse(path).map_err(|error| InstallError::Target(error.into()))?;
+    let resolved = root.resolve(&path).map_err(InstallError::Path)?;
+    paths::look(root, &resolved).map_err(InstallError::Path)
+}
+
+/// The same states, with every path where links on the way lead to.
+fn at_real_places(root: &Root, states: &States) -> Result<States, InstallError> {
+    let mut real = States::new();
+    for (resource, state) in states {
+        let resource = match resource {
+            Resource::Path(path) => Resource::Path(root.resolve(path).map_err(InstallError::Path)?),
+            other => other.clone(),
+        };
+        // A place with two names is one place.
+        if real.contains_key(&resource) {
+            return Err(InstallError::Target(TargetError::Contradiction(resource)));
+        }
+        real.insert(resource, state.clone());
+    }
+    Ok(real)
+}
+
+/// Adds the directories that are missing, and those that an earlier payload had made.
+fn add_parents(
+    root: &Root,
+    states: &mut States,
+    installed: Option<&Record>,
+    owner: Owner,
+) -> Result<(), InstallError> {
+    let mut inner = Vec::new();
+    for resource in states.keys() {
+        match resource {
+            Resource::Path(path) => inner.push(path.clone()),
+            Resource::Tree { dpc, digest } => {
+                inner.push(paths::tree_path(root, dpc, *digest).map_err(InstallError::Path)?);
+            }
+            _ => (),
+        }
+    }
+    for parent in inner.iter().flat_map(SafePath::parents) {
+        let resource = Resource::Path(parent);
+        let Resource::Path(parent) = &resource else { continue };
+        if states.contains_key(&resource) {
+            continue;
+        }
+        let made_before = installed.and_then(|record| record.baseline.get(&resource));
+        let missing = paths::look(root, parent).map_err(InstallError::Path)? == State::Absent;
+        if missing || made_before == Some(&State::Absent) {
+            let state = State::Directory { mode: MADE_DIRECTORY_MODE, owner };
+            put(states, resource, state).map_err(InstallError::Target)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! The journal of a transaction: what a power cut leaves behind to find the way from.
+//!
+//! One JSON document a line. The first is the [`Plan`] with every state before and after; it is
+//! written in one step, so a journal is there in full or not at all. The others are appended and
+//! made durable before what they announce. Only the last one can be torn, and then what it
+//! announces has not begun.
+//!
+//! ```text
+//! plan -> begin 1 -> begin 2 -> ... -> committed            (forward, then final)
+//!              \-> back(failure)                            (taken back)
+//! ```
+
+use super::{
+    Failure,
+    plan::Plan,
+    record::{Record, UnusableDocument, check_format},
+};
+use serde::{Deserialize, Serialize};
+
+/// The version of the journal that this agent writes.
+const FORMAT: u32 = 1;
+
+/// The largest journal that is read, in bytes.
+pub(crate) const MAX_JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The first line: everything that is needed to go on, or back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Head {
+    format: u32,
+    /// What is done.
+    pub(crate) plan: Plan,
+    /// What is installed once it is done; nothing if everything is taken away.
+    pub(crate) record: Option<Record>,
+}
+
+/// Every other line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Entry {
+    /// The first `n` steps may have begun.
+    Begin(usize),
+    /// The agent was started in the middle.
+    Resumed,
+    /// It failed, and is taken back.
+    Back(Failure),
+    /// It is healthy and final.
+    Committed,
+}
+
+/// Where a transaction stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// On its way to the new state.
+    Forward,
+    /// On its way back, because of this.
+    Back(Failure),
+    /// The new state is final; what is left is tidying up.
+    Committed,
+}
+
+/// A journal as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Journal {
+    pub(crate) head: Head,
+    pub(crate) direction: Direction,
+    /// How many steps may have begun.
+    pub(crate) reached: usize,
+    /// How often the agent was started in the middle.
+    pub(crate) resumed: usize,
+    /// How long the part is that was durable, in bytes; what follows is torn.
+    pub(crate) durable_bytes: usize,
+}
+
+impl Head {
+    pub(crate) const fn new(plan: Plan, record: Option<Record>) -> Self {
+        Self { format: FORMAT, plan, record }
+    }
+}
+
+impl Journal {
+    /// The journal of a transaction that begins.
+    pub(crate) const fn begin(head: Head) -> Self {
+        Self { head, direction: Direction::Forward, reached: 0, resumed: 0, durable_bytes: 0 }
+    }
+
+    /// Reads a journal.
+    pub(crate) fn parse(journal: &[u8]) -> Result<Self, UnusableDocument> {
+        let mut lines = journal.split_inclusive(|byte| *byte == b'\n');
+        let head = lines.next().filter(|line| line.ends_with(b"\n"));
+        let head = head.ok_or(UnusableDocument::Incomplete)?;
+        check_format(head)?;
+        let mut read = Self::begin(serde_json::from_slice(head).map_err(UnusableDocument::Unreadable)?);
+        read.durable_bytes = head.len();
+        // Without its end, a line was not durable: what it announces has not begun.
+        for line in lines.take_while(|line| line.ends_with(b"\n")) {
+            read.take(&serde_json::from_slice(line).map_err(UnusableDocument::Unreadable)?);
+            read.durable_bytes += line.len();
+        }
+        Ok(read)
+    }
+
+    /// What an entry says about where the transaction stands.
+    pub(crate) fn take(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Begin(step) => self.reached = self.reached.max(*step),
+            Entry::Resumed => self.resumed += 1,
+            Entry::Back(failure) => self.direction = Direction::Back(failure.clone()),
+            Entry::Committed => self.direction = Direction::Committed,
+        }
+    }
+}
+
+/// A line of the journal, with its end.
+pub(crate) fn line(document: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
+    let mut line = serde_json::to_vec(document)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unbox_common::refusal::Disposition;
+
+    fn written(entries: &[Entry]) -> Vec<u8> {
+        let plan = Plan { steps: Vec::new(), cleanup: Vec::new(), guards: super::super::States::new() };
+        let mut journal = line(&Head::new(plan, None)).unwrap();
+        for entry in entries {
+            journal.extend(line(entry).unwrap());
+        }
+        journal
+    }
+
+    fn failure() -> Failure {
+        Failure {
+            kind: "unhealthy".to_owned(),
+            detail: "it is not well".to_owned(),
+            disposition: Disposition::WaitForAdministrator,
+        }
+    }
+
+    #[test]
+    fn the_lines_say_where_it_stands() {
+        let entries = [Entry::Begin(1), Entry::Resumed, Entry::Begin(4), Entry::Begin(2)];
+        let read = Journal::parse(&written(&entries)).unwrap();
+        assert_eq!((read.reached, read.resumed, read.direction), (4, 1, Direction::Forward));
+        let back = Journal::parse(&written(&[Entry::Begin(1), Entry::Back(failure())])).unwrap();
+        assert_eq!(back.direction, Direction::Back(failure()));
+        let final_ = Journal::parse(&written(&[Entry::Committed])).unwrap();
+        assert_eq!(final_.direction, Direction::Committed);
+    }
+
+    #[test]
+    fn a_torn_last_line_has_not_been_said() {
+        let whole = written(&[Entry::Begin(1), Entry::Back(failure())]);
+        let before = written(&[Entry::Begin(1)]);
+        for end in before.len()..whole.len() {
+            let read = Journal::parse(&whole[..end]).unwrap();
+            assert_eq!((read.reached, read.direction), (1, Direction::Forward), "{end}");
+            assert_eq!(read.durable_bytes, before.len());
+        }
+    }
+
+    #[test]
+    fn anything_else_that_is_broken_is_named() {
+        let good = written(&[Entry::Begin(1)]);
+        let head = good.iter().position(|byte| *byte == b'\n').unwrap();
+        for end in 0..=head {
+            assert!(Journal::parse(&good[..end]).is_err(), "{end}");
+        }
+        let mut broken = written(&[]);
+        broken.extend(b"{\"begin\":\n{\"begin\":2}\n");
+        assert!(matches!(Journal::parse(&broken), Err(UnusableDocument::Unreadable(_))));
+        let newer = String::from_utf8(good).unwrap().replace("\"format\":1", "\"format\":2");
+        assert!(matches!(Journal::parse(newer.as_bytes()), Err(UnusableDocument::TooNew(2))));
+    }
+}

@@ -1,0 +1,245 @@
+//! What has to change: `observed x installed x target -> Plan`. Pure.
+//!
+//! A resource that the new payload names goes to the state that the payload says. One that only
+//! the old payload named goes back to its baseline: what it was before any payload. Whatever is
+//! as it should be already is not touched.
+
+use super::{
+    Change, Resource, State, States,
+    io::Reload,
+    record::Record,
+    resource::{Phase, states_as_list, within},
+    target::{Setting, Target, put},
+};
+use serde::{Deserialize, Serialize};
+
+/// Everything that an installation does, in order, and all that is needed to take it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    /// What is done, and taken back if it fails.
+    pub(crate) steps: Vec<Step>,
+    /// What is done after everything else is final: removing what nothing needs any more.
+    pub(crate) cleanup: Vec<Change>,
+    /// What a reboot in the middle may have changed on the side: units as they ran before.
+    #[serde(with = "states_as_list")]
+    pub(crate) guards: States,
+}
+
+/// One step. Every step can be repeated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Step {
+    /// A resource changes.
+    Change(Change),
+    /// Something reads its files again.
+    Reload(Reload),
+}
+
+/// A plan that could not be taken back, and is therefore not begun.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A package whose present version could not be put back.
+    #[error("{} ({}) could not be put back, because this device does not have the package file", .0.resource, .0.before)]
+    NoWayBack(Box<Change>),
+    /// A directory is where a file should be, or the other way round.
+    #[error("{} is a {} on this device, and is to be a {}", .0.resource, .0.before, .0.after)]
+    InTheWay(Box<Change>),
+}
+
+/// Plans the way from what is there to what the target says. Gives the new baseline with it.
+pub(crate) fn plan(
+    observed: &States,
+    installed: Option<&Record>,
+    target: &States,
+) -> Result<(Plan, States), PlanError> {
+    let none = States::new();
+    let (known, old_baseline) = installed.map_or((&none, &none), |record| (&record.target, &record.baseline));
+    let mut baseline = States::new();
+    let mut changes = Vec::new();
+    for (resource, after) in target {
+        let before = present(resource, observed, [known, target]);
+        let pristine = old_baseline.get(resource).unwrap_or(&before).clone();
+        baseline.insert(resource.clone(), pristine);
+        changes.extend(change(resource, before, after)?);
+    }
+    let mut cleanup: Vec<Change> = Vec::new();
+    for (resource, pristine) in old_baseline {
+        if target.contains_key(resource) {
+            continue;
+        }
+        let before = present(resource, observed, [known, old_baseline]);
+        match change(resource, before, pristine) {
+            Ok(change) => changes.extend(change),
+            // Nobody wants it any more, so there is no need for a way back: it goes when all is
+            // final, or stays as somebody else left it.
+            Err(PlanError::NoWayBack(change)) => {
+                cleanup.extend(is_reachable(&change.after).then_some(*change));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let is_removal = |change: &mut Change| change.phase() >= Phase::RemoveTree;
+    cleanup.extend(changes.extract_if(.., is_removal));
+    in_order(&mut cleanup);
+    let guards = guards(&changes, observed);
+    Ok((Plan { steps: steps(changes), cleanup, guards }, baseline))
+}
+
+/// Unit settings with what the payload leaves open: that stays as it was before any payload.
+pub(crate) fn settle(
+    target: &Target,
+    observed: &States,
+    installed: Option<&Record>,
+) -> Result<States, super::TargetError> {
+    let mut states = target.states.clone();
+    for (unit, Setting { enabled, masked }) in &target.settings {
+        let resource = Resource::UnitSetting(unit.clone());
+        let pristine = installed.and_then(|record| record.baseline.get(&resource));
+        let before = match pristine.or_else(|| observed.get(&resource)) {
+            Some(State::Setting { enabled, masked }) => (*enabled, *masked),
+            _ => (false, false),
+        };
+        let state =
+            State::Setting { enabled: enabled.unwrap_or(before.0), masked: masked.unwrap_or(before.1) };
+        put(&mut states, resource, state)?;
+    }
+    Ok(states)
+}
+
+impl Plan {
+    /// Every change that is made before all is final.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Change(change) => Some(change),
+            Step::Reload(_) => None,
+        })
+    }
+
+    /// The way back, after the first `reached` steps were begun.
+    ///
+    /// What is on disk is taken back as far as it was touched. What a reboot changes is put back
+    /// in any case: the boot may have done what the steps had not come to yet.
+    pub(crate) fn way_back(&self, reached: usize) -> Vec<Step> {
+        let mut changes: Vec<Change> = Vec::new();
+        for (position, step) in self.steps.iter().enumerate() {
+            if let Step::Change(change) = step
+                && (position < reached || change.resource.is_volatile())
+            {
+                changes.push(change.undone());
+            }
+        }
+        for (resource, state) in &self.guards {
+            changes.push(Change { resource: resource.clone(), before: state.clone(), after: state.clone() });
+        }
+        steps(changes)
+    }
+}
+
+/// The state of a resource, with what the device itself cannot tell.
+fn present(resource: &Resource, observed: &States, known: [&States; 2]) -> State {
+    let found = observed.get(resource).unwrap_or(&State::Absent);
+    let mut known = known.into_iter().map(|states| states.get(resource).filter(|state| state.matches(found)));
+    let told = match found {
+        // The same version from elsewhere is the same package.
+        State::Installed { .. } => known.find_map(|state| state),
+        // Only what the agent started itself was started from what it says.
+        State::Active { .. } => known.next().flatten(),
+        _ => None,
+    };
+    told.unwrap_or(found).clone()
+}
+
+/// The change that a resource needs; `None` if it is as it should be.
+fn change(resource: &Resource, before: State, after: &State) -> Result<Option<Change>, PlanError> {
+    let is_same = match after {
+        State::Active { .. } => before == *after,
+        State::Installed { .. } => is_same_package(&before, after),
+        _ => after.matches(&before),
+    };
+    if is_same {
+        return Ok(None);
+    }
+    let change = Change { resource: resource.clone(), before, after: after.clone() };
+    match (&change.before, after) {
+        (before, after) if !is_reachable(before) || !is_reachable(after) => {
+            Err(PlanError::NoWayBack(Box::new(change)))
+        }
+        (State::Directory { .. }, State::File { .. } | State::Symlink { .. })
+        | (State::File { .. } | State::Symlink { .. }, State::Directory { .. }) => {
+            Err(PlanError::InTheWay(Box::new(change)))
+        }
+        _ => Ok(Some(change)),
+    }
+}
+
+/// Whether the agent could bring something into this state: not without the package's file.
+const fn is_reachable(state: &State) -> bool {
+    !matches!(state, State::Installed { deb: None, .. } | State::Partial(_))
+}
+
+/// Whether two packages are the same version, and not known to come from different files.
+fn is_same_package(one: &State, other: &State) -> bool {
+    match (one, other) {
+        (State::Installed { deb: Some(one), .. }, State::Installed { deb: Some(other), .. })
+            if one != other =>
+        {
+            false
+        }
+        (State::Installed { .. }, State::Installed { .. }) => one.matches(other),
+        _ => false,
+    }
+}
+
+/// Units whose setting changes, though not by themselves whether they run.
+fn guards(changes: &[Change], observed: &States) -> States {
+    let settings = changes.iter().filter_map(|change| match &change.resource {
+        Resource::UnitSetting(unit) => Some(Resource::UnitActivity(unit.clone())),
+        _ => None,
+    });
+    let unchanged = settings.filter(|resource| !changes.iter().any(|change| change.resource == *resource));
+    unchanged.filter_map(|resource| observed.get(&resource).cloned().map(|state| (resource, state))).collect()
+}
+
+fn steps(mut changes: Vec<Change>) -> Vec<Step> {
+    in_order(&mut changes);
+    let mut reloads: Vec<Reload> = changes.iter().filter_map(read_by).collect();
+    reloads.sort_unstable();
+    reloads.dedup();
+    let read_at = changes.partition_point(|change| change.phase() < Phase::Reload);
+    let later = changes.split_off(read_at);
+    let first = changes.into_iter().map(Step::Change);
+    first.chain(reloads.into_iter().map(Step::Reload)).chain(later.into_iter().map(Step::Change)).collect()
+}
+
+fn in_order(changes: &mut [Change]) {
+    changes.sort_by(|one, other| {
+        let phase = one.phase();
+        phase.cmp(&other.phase()).then_with(|| match phase {
+            // Paths sort outermost first.
+            Phase::RemoveDirectory => other.resource.cmp(&one.resource),
+            _ => one.resource.cmp(&other.resource),
+        })
+    });
+}
+
+/// Who has to be told of a change.
+fn read_by(change: &Change) -> Option<Reload> {
+    const UNITS: [&str; 4] = [
+        "/etc/systemd/system",
+        "/usr/lib/systemd/system",
+        "/lib/systemd/system",
+        "/usr/local/lib/systemd/system",
+    ];
+    match &change.resource {
+        Resource::Package(_) => Some(Reload::Units),
+        Resource::Path(path) if UNITS.iter().any(|tree| within(path, tree)) => Some(Reload::Units),
+        Resource::Path(path) if within(path, "/usr/local/share/ca-certificates") => {
+            Some(Reload::CaCertificates)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

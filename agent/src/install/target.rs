@@ -1,0 +1,350 @@
+//! What a payload asks for, as states of resources. Pure: the device is looked at elsewhere.
+
+use super::{
+    Resource, State, States,
+    accounts::Accounts,
+    resource::{DPC_DIRECTORY, within},
+};
+use crate::files::Owner;
+use std::{collections::BTreeMap, fmt::Write as _};
+use unbox_common::{
+    digest::{Hasher, Sha256},
+    path::{SafePath, UnsafePath},
+    payload::{
+        Dpc, DpcKind, FileContent, HealthCheck, InvalidName, Payload, PolicyItem, SysctlKey, SysctlValue,
+        UnitName, UserName,
+    },
+};
+
+const SYSCTL_FILE: &str = "/etc/sysctl.d/60-unbox.conf";
+const CA_DIRECTORY: &str = "/usr/local/share/ca-certificates";
+const UNIT_DIRECTORY: &str = "/etc/systemd/system";
+/// Name of the credential that holds a DPC's extras (systemd.exec(5), `LoadCredential=`).
+pub(crate) const EXTRAS_CREDENTIAL: &str = "unbox.extras";
+
+/// What the device is to be like.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Target {
+    /// Every resource that the payload names. Paths are as they are written.
+    pub(crate) states: States,
+    /// Unit settings; what an item leaves open stays as it was.
+    pub(crate) settings: BTreeMap<UnitName, Setting>,
+    /// The contents of files that are not artifacts, by digest.
+    pub(crate) texts: BTreeMap<Sha256, Vec<u8>>,
+    /// The DPC's extras, one of the texts.
+    pub(crate) extras: Option<Sha256>,
+}
+
+/// What a payload asks of a unit at the next boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) enabled: Option<bool>,
+    pub(crate) masked: Option<bool>,
+}
+
+/// What has to be known about the device to say what a payload asks for.
+pub(crate) struct Means<'a> {
+    /// Its users and groups.
+    pub(crate) accounts: &'a Accounts,
+    /// The unit file in the DPC's archive.
+    pub(crate) unit_file: Option<&'a [u8]>,
+    /// Where blobs lie, as the device itself names the place.
+    pub(crate) blobs: &'a str,
+}
+
+/// A payload that does not make sense on this device.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// Two items about one thing, perhaps by different names.
+    #[error("two parts of the payload are about {0}")]
+    Contradiction(Resource),
+    /// A file would be where another needs a directory.
+    #[error("the payload has {outer} as a file, and {inner} inside it")]
+    Nested {
+        /// The file.
+        outer: SafePath,
+        /// What is inside it.
+        inner: SafePath,
+    },
+    /// A file inside the tree of a DPC.
+    #[error("{0} is inside {DPC_DIRECTORY}, which holds DPCs and nothing else")]
+    Reserved(SafePath),
+    /// A user who is not on the device.
+    #[error("there is no user {0} on this device")]
+    NoUser(UserName),
+    /// A group that is not on the device.
+    #[error("there is no group {0} on this device")]
+    NoGroup(UserName),
+    /// A user without a home directory.
+    #[error("user {0} has no home directory on this device")]
+    NoHome(UserName),
+    /// A time zone that is not on the device.
+    #[error("time zone {0} is not installed on this device")]
+    NoTimeZone(String),
+    /// A kernel parameter that this kernel does not have.
+    #[error("this kernel has no parameter {0}")]
+    NoSysctl(SysctlKey),
+    /// An archive without the unit that is to be started.
+    #[error("the DPC's archive holds no {0}, neither at the top nor in lib/systemd/system")]
+    NoUnitFile(UnitName),
+    /// Extras that nothing could read.
+    #[error("the payload has extras for the DPC, but names no service that could read them")]
+    ExtrasWithoutService,
+    /// A health check of a unit that is not named.
+    #[error("the payload asks whether the DPC's unit is active, but names no unit")]
+    HealthWithoutUnit,
+    /// A package that is not what the payload says.
+    #[error("the package file is {found}, the payload says {expected}")]
+    WrongPackage {
+        /// Name and version that the payload says.
+        expected: String,
+        /// Name and version in the file.
+        found: String,
+    },
+    /// A name that leads nowhere good.
+    #[error("the payload makes a path that cannot be used")]
+    Path(#[from] UnsafePath),
+    /// A name in one place that is none in another.
+    #[error("the payload makes a name that cannot be used")]
+    Name(#[from] InvalidName),
+    /// Something that this version does not install.
+    #[error("{0} cannot be installed by this version of the agent")]
+    Unsupported(String),
+}
+
+/// Says what a payload asks for.
+pub(crate) fn target(payload: &Payload, means: &Means<'_>) -> Result<Target, TargetError> {
+    let mut building = Building { payload, means, target: Target::default(), sysctls: BTreeMap::new() };
+    for item in &payload.policy {
+        building.item(item)?;
+    }
+    building.sysctl_file()?;
+    if let Some(dpc) = &payload.dpc {
+        building.dpc(dpc)?;
+    }
+    Ok(building.target)
+}
+
+struct Building<'a> {
+    payload: &'a Payload,
+    means: &'a Means<'a>,
+    target: Target,
+    sysctls: BTreeMap<&'a SysctlKey, &'a SysctlValue>,
+}
+
+impl<'a> Building<'a> {
+    fn item(&mut self, item: &'a PolicyItem) -> Result<(), TargetError> {
+        match item {
+            PolicyItem::File { path, content, mode, owner, group } => {
+                if within(path, DPC_DIRECTORY) {
+                    return Err(TargetError::Reserved(path.clone()));
+                }
+                let (digest, size) = match content {
+                    FileContent::Text(text) => self.text(text.as_bytes()),
+                    FileContent::Base64(bytes) => self.text(bytes.as_ref()),
+                    FileContent::Artifact(artifact) => (artifact.sha256, artifact.size),
+                };
+                let mode = mode.map_or(0o644, unbox_common::payload::FileMode::bits);
+                let owner = self.owner(owner.as_ref(), group.as_ref())?;
+                self.put(Resource::Path(path.clone()), State::File { digest, size, mode, owner })
+            }
+            PolicyItem::Unit { name, enabled, active, masked } => {
+                let starts = *enabled == Some(true) || *active == Some(true);
+                // A masked unit cannot start: who wants it to, wants the mask to go.
+                let masked = if *masked { Some(true) } else { starts.then_some(false) };
+                self.setting(name, Setting { enabled: *enabled, masked })?;
+                let activity = match active {
+                    Some(true) => State::Active { of: self.unit_item(name) },
+                    Some(false) => State::Inactive,
+                    None => return Ok(()),
+                };
+                self.put(Resource::UnitActivity(name.clone()), activity)
+            }
+            PolicyItem::Sysctl { key, value } => {
+                self.sysctls.insert(key, value);
+                self.put(Resource::Sysctl(key.clone()), State::Value(value.to_string()))
+            }
+            PolicyItem::Hostname { name } => {
+                self.file("/etc/hostname", format!("{name}\n").as_bytes(), 0o644)?;
+                self.put(Resource::RunningHostname, State::Value(name.to_string()))
+            }
+            PolicyItem::TimeZone { zone } => {
+                let target = format!("../usr/share/zoneinfo/{zone}");
+                self.put(Resource::Path(SafePath::parse("/etc/localtime")?), State::Symlink { target })?;
+                self.file("/etc/timezone", format!("{zone}\n").as_bytes(), 0o644)
+            }
+            PolicyItem::CaCertificate { name, pem } => {
+                self.file(&format!("{CA_DIRECTORY}/unbox-{name}.crt"), pem.as_bytes(), 0o644)
+            }
+            PolicyItem::AuthorizedKeys { user, keys } => self.authorized_keys(user, keys),
+            PolicyItem::Package { name, version, artifact } => {
+                let deb = Some(artifact.sha256);
+                let state = State::Installed { version: version.clone(), deb };
+                self.put(Resource::Package(name.clone()), state)
+            }
+            PolicyItem::NetworkProfile { .. } => Err(TargetError::Unsupported(item.key().to_string())),
+        }
+    }
+
+    /// The digest of a unit file that the payload itself brings: with a new one, the unit starts anew.
+    fn unit_item(&self, unit: &UnitName) -> Option<Sha256> {
+        let wanted = SafePath::parse(&format!("{UNIT_DIRECTORY}/{unit}")).ok()?;
+        self.payload.policy.iter().find_map(|item| match item {
+            PolicyItem::File { path, content, .. } if *path == wanted => Some(match content {
+                FileContent::Text(text) => Sha256::of(text.as_bytes()),
+                FileContent::Base64(bytes) => Sha256::of(bytes.as_ref()),
+                FileContent::Artifact(artifact) => artifact.sha256,
+            }),
+            _ => None,
+        })
+    }
+
+    fn authorized_keys(&mut self, user: &UserName, keys: &[String]) -> Result<(), TargetError> {
+        let account = self.means.accounts.user(user);
+        let account = account.ok_or_else(|| TargetError::NoUser(user.clone()))?;
+        let directory = SafePath::parse(&format!("{}/.ssh", account.home))
+            .map_err(|_| TargetError::NoHome(user.clone()))?;
+        let file = SafePath::parse(&format!("{directory}/authorized_keys"))?;
+        let owner = account.owner;
+        let text: String = keys.iter().flat_map(|key| [key.trim(), "\n"]).collect();
+        let (digest, size) = self.text(text.as_bytes());
+        self.put(Resource::Path(directory), State::Directory { mode: 0o700, owner })?;
+        self.put(Resource::Path(file), State::File { digest, size, mode: 0o600, owner })
+    }
+
+    fn sysctl_file(&mut self) -> Result<(), TargetError> {
+        if self.sysctls.is_empty() {
+            return Ok(());
+        }
+        let mut text = "# Set by the owner of this device; the next payload replaces this file.\n".to_owned();
+        for (key, value) in &self.sysctls {
+            // Writing into a String does not fail.
+            let _ = writeln!(text, "{key} = {value}");
+        }
+        self.file(SYSCTL_FILE, text.as_bytes(), 0o644)
+    }
+
+    fn dpc(&mut self, dpc: &Dpc) -> Result<(), TargetError> {
+        let mut origin = Hasher::new();
+        origin.update(&dpc.artifact.sha256.0);
+        match dpc.kind {
+            DpcKind::Tar => {
+                let digest = dpc.artifact.sha256;
+                self.put(Resource::Tree { dpc: dpc.name.clone(), digest }, State::Unpacked)?;
+                let current = SafePath::parse(&format!("{DPC_DIRECTORY}/{}/current", dpc.name))?;
+                self.put(Resource::Path(current), State::Symlink { target: digest.to_string() })?;
+                if let Some(unit) = &dpc.unit {
+                    let text = self.means.unit_file;
+                    let text = text.ok_or_else(|| TargetError::NoUnitFile(unit.clone()))?;
+                    self.file(&format!("{UNIT_DIRECTORY}/{unit}"), text, 0o644)?;
+                }
+            }
+            DpcKind::Deb => {
+                let state = State::Installed { version: dpc.version.clone(), deb: Some(dpc.artifact.sha256) };
+                self.put(Resource::Package(dpc.name.as_str().parse()?), state)?;
+            }
+            DpcKind::Sysext => return Err(TargetError::Unsupported("a DPC of kind sysext".to_owned())),
+        }
+        if !dpc.extras.is_empty() {
+            let service = dpc.unit.as_ref().and_then(service_of);
+            let service = service.ok_or(TargetError::ExtrasWithoutService)?;
+            let extras = serde_json::Value::Object(dpc.extras.clone()).to_string();
+            let (digest, _) = self.text(extras.as_bytes());
+            self.target.extras = Some(digest);
+            let drop_in =
+                format!("[Service]\nLoadCredential={EXTRAS_CREDENTIAL}:{}/{digest}\n", self.means.blobs);
+            self.file(&format!("{UNIT_DIRECTORY}/{service}.d/50-unbox.conf"), drop_in.as_bytes(), 0o644)?;
+            origin.update(drop_in.as_bytes());
+        }
+        match (&dpc.unit, &dpc.health) {
+            (Some(unit), _) => {
+                self.setting(unit, Setting { enabled: Some(true), masked: Some(false) })?;
+                let of = Some(origin.finish());
+                self.put(Resource::UnitActivity(unit.clone()), State::Active { of })
+            }
+            (None, HealthCheck::UnitActive { .. }) => Err(TargetError::HealthWithoutUnit),
+            (None, _) => Ok(()),
+        }
+    }
+
+    fn file(&mut self, path: &str, bytes: &[u8], mode: u32) -> Result<(), TargetError> {
+        let (digest, size) = self.text(bytes);
+        let owner = self.means.accounts.root();
+        self.put(Resource::Path(SafePath::parse(path)?), State::File { digest, size, mode, owner })
+    }
+
+    fn text(&mut self, bytes: &[u8]) -> (Sha256, u64) {
+        let digest = Sha256::of(bytes);
+        self.target.texts.entry(digest).or_insert_with(|| bytes.to_vec());
+        (digest, bytes.len() as u64)
+    }
+
+    fn owner(&self, user: Option<&UserName>, group: Option<&UserName>) -> Result<Owner, TargetError> {
+        let accounts = self.means.accounts;
+        let root = accounts.root();
+        let uid = match user {
+            Some(name) => {
+                let user = accounts.user(name);
+                user.ok_or_else(|| TargetError::NoUser(name.clone()))?.owner.uid
+            }
+            None => root.uid,
+        };
+        let gid = match group {
+            Some(name) => accounts.group(name).ok_or_else(|| TargetError::NoGroup(name.clone()))?,
+            None => root.gid,
+        };
+        Ok(Owner { uid, gid })
+    }
+
+    fn setting(&mut self, unit: &UnitName, setting: Setting) -> Result<(), TargetError> {
+        if setting == (Setting { enabled: None, masked: None }) {
+            return Ok(());
+        }
+        match self.target.settings.insert(unit.clone(), setting) {
+            Some(other) if other != setting => {
+                Err(TargetError::Contradiction(Resource::UnitSetting(unit.clone())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn put(&mut self, resource: Resource, state: State) -> Result<(), TargetError> {
+        put(&mut self.target.states, resource, state)
+    }
+}
+
+/// Adds a resource, which must not be there in another state.
+pub(crate) fn put(states: &mut States, resource: Resource, state: State) -> Result<(), TargetError> {
+    match states.get(&resource) {
+        Some(other) if *other != state => Err(TargetError::Contradiction(resource)),
+        Some(_) => Ok(()),
+        None => {
+            states.insert(resource, state);
+            Ok(())
+        }
+    }
+}
+
+/// Refuses a path inside another that is not a directory.
+pub(crate) fn check_nesting(states: &States) -> Result<(), TargetError> {
+    for resource in states.keys() {
+        let Resource::Path(inner) = resource else { continue };
+        for outer in inner.parents() {
+            match states.get(&Resource::Path(outer.clone())) {
+                None | Some(State::Directory { .. }) => (),
+                Some(_) => return Err(TargetError::Nested { outer, inner: inner.clone() }),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The service that a unit starts, which is the one that can read credentials.
+fn service_of(unit: &UnitName) -> Option<String> {
+    let (stem, kind) = unit.as_str().rsplit_once('.')?;
+    matches!(kind, "service" | "socket" | "timer" | "path").then(|| format!("{stem}.service"))
+}
+
+#[cfg(test)]
+#[path = "target_tests.rs"]
+mod tests;

@@ -1,0 +1,236 @@
+//! The transaction: journal, steps, health check, commit; or the way back to what was there.
+//!
+//! ```text
+//!             begin                     every step, healthy
+//!   (nothing) -----> Forward ------------------------------> Committed --> record, tidy up, end
+//!                       |                                        ^
+//!                       | a step fails, unhealthy,               | power cut: again
+//!                       | interrupted too often                  '--------
+//!                       v
+//!                      Back --> every change swapped, tidy up, end
+//!                       ^
+//!                       | power cut, or a step back fails: again at the next start
+//!                       '--------
+//! ```
+//!
+//! After a power cut, Forward begins again at the first step. That is safe, because a step whose
+//! resource is as it should be does nothing, and needed, because a reboot undoes what only the
+//! running kernel knew.
+
+use super::{
+    Change, Clock, Failure, InstallError, InstallOutcome, Resource, State, System, SystemError, health,
+    io::{
+        contents::Contents,
+        paths,
+        store::Store,
+        survey::{self, Hears},
+    },
+    journal::{Direction, Entry, Journal},
+    plan::Step,
+};
+use unbox_common::{payload::HealthCheck, protocol::progress::Progress};
+
+/// How often a transaction goes on after an interruption before it is taken back: a DPC that
+/// brings the whole device down must not do so for ever.
+const MAX_RESUMES: usize = 5;
+
+/// A transaction whose journal is on disk.
+pub(super) struct Transaction<'a> {
+    pub(super) system: &'a mut dyn System,
+    pub(super) clock: &'a mut dyn Clock,
+    pub(super) hears: Hears<'a>,
+    pub(super) store: &'a Store,
+    pub(super) contents: Contents,
+    pub(super) journal: Journal,
+}
+
+impl Transaction<'_> {
+    /// Goes on after the agent was started in the middle.
+    pub(super) fn resume(mut self) -> Result<InstallOutcome, InstallError> {
+        if self.journal.direction == Direction::Forward {
+            let resumed = self.journal.resumed;
+            if resumed >= MAX_RESUMES {
+                self.turn_back(&InstallError::Interrupted(resumed))?;
+            } else if let Err(error) = self.log(&Entry::Resumed) {
+                self.turn_back(&error)?;
+            }
+        }
+        self.run()
+    }
+
+    /// Brings it to its end.
+    pub(super) fn run(mut self) -> Result<InstallOutcome, InstallError> {
+        if self.journal.direction == Direction::Forward
+            && let Err(error) = self.forward().and_then(|()| self.log(&Entry::Committed))
+        {
+            self.turn_back(&error)?;
+        }
+        let ended = match self.journal.direction.clone() {
+            Direction::Committed => self.finish(),
+            Direction::Back(failure) => self.back(failure),
+            Direction::Forward => Err(InstallError::Unfinished(None)),
+        };
+        ended.map_err(|error| match error {
+            InstallError::Unfinished(_) => error,
+            error => InstallError::Unfinished(Some(Box::new(error))),
+        })
+    }
+
+    fn forward(&mut self) -> Result<(), InstallError> {
+        let steps = self.journal.head.plan.steps.clone();
+        (self.hears)(Progress::ConfigInitiated, Some(format!("{} steps", steps.len())));
+        for (position, step) in steps.iter().enumerate() {
+            self.clear(step)?;
+            if self.is_done(step)? {
+                continue;
+            }
+            let reached = position + 1;
+            if reached > self.journal.reached {
+                self.log(&Entry::Begin(reached))?;
+            }
+            self.take(step)?;
+        }
+        (self.hears)(Progress::ConfigComplete, None);
+        let record = self.journal.head.record.as_ref();
+        let (unit, check) = match record {
+            Some(record) => (record.unit.clone(), record.health.clone()),
+            None => (None, HealthCheck::None),
+        };
+        if check != HealthCheck::None {
+            (self.hears)(Progress::PostScriptInitiated, Some("health check".to_owned()));
+            health::wait(self.system, self.clock, unit.as_ref(), &check)?;
+            (self.hears)(Progress::PostScriptComplete, None);
+        }
+        Ok(())
+    }
+
+    /// The new state is final. All of this can be repeated.
+    fn finish(&mut self) -> Result<InstallOutcome, InstallError> {
+        let head = self.journal.head.clone();
+        self.store.set_record(head.record.as_ref())?;
+        for change in head.plan.cleanup {
+            let step = Step::Change(change);
+            if let Err(error) = self.clear(&step).and_then(|()| self.take(&step)) {
+                // Nothing needs it any more: it may stay without doing harm.
+                (self.hears)(Progress::ConfigWarning, Some(error.failure().detail));
+            }
+        }
+        self.tidy()?;
+        Ok(head
+            .record
+            .map_or(InstallOutcome::Removed, |record| InstallOutcome::Managed { version: record.version }))
+    }
+
+    /// Takes everything back. What fails does not keep the rest from going back.
+    fn back(&mut self, failure: Failure) -> Result<InstallOutcome, InstallError> {
+        (self.hears)(Progress::ConfigError, Some(failure.detail.clone()));
+        self.store.release()?;
+        let mut first_error = None;
+        for step in self.journal.head.plan.way_back(self.journal.reached) {
+            let Err(error) = self.step_back(&step) else { continue };
+            if matches!(&step, Step::Change(change) if change.resource.is_volatile()) {
+                // A unit that does not start any more must not hold up what is on disk.
+                (self.hears)(Progress::ConfigWarning, Some(error.failure().detail));
+            } else {
+                first_error.get_or_insert(error);
+            }
+        }
+        if let Some(error) = first_error {
+            return Err(error);
+        }
+        self.tidy()?;
+        let version = self.journal.head.record.as_ref().map(|record| record.version);
+        Ok(InstallOutcome::RolledBack { version, failure })
+    }
+
+    fn step_back(&mut self, step: &Step) -> Result<(), InstallError> {
+        self.clear(step)?;
+        if self.is_done(step)? { Ok(()) } else { self.take(step) }
+    }
+
+    /// Leaves nothing but what the installed payload needs, and then no journal.
+    fn tidy(&mut self) -> Result<(), InstallError> {
+        let needed = self.store.record()?.map(|record| record.blobs()).unwrap_or_default();
+        self.contents.keep_only(&needed).map_err(InstallError::Store)?;
+        self.store.release()?;
+        self.store.end()
+    }
+
+    fn turn_back(&mut self, error: &InstallError) -> Result<(), InstallError> {
+        // On a full disk, even the line that says so needs room.
+        let logged = self.store.release().and_then(|()| self.log(&Entry::Back(error.failure())));
+        logged.map_err(|error| InstallError::Unfinished(Some(Box::new(error))))
+    }
+
+    fn log(&mut self, entry: &Entry) -> Result<(), InstallError> {
+        self.store.append(entry)?;
+        self.journal.take(entry);
+        Ok(())
+    }
+
+    /// Removes what an interruption left beside a step's resource.
+    fn clear(&self, step: &Step) -> Result<(), InstallError> {
+        let Step::Change(change) = step else { return Ok(()) };
+        paths::clear(self.system.root(), &change.resource)
+            .map_err(|source| failed(&change.resource, source.into()))
+    }
+
+    /// Whether a step has nothing to do.
+    fn is_done(&self, step: &Step) -> Result<bool, InstallError> {
+        match step {
+            Step::Reload(what) => Ok(!self.system.covers_reload(*what)),
+            // Whether it was started from what is there now, systemd does not know.
+            Step::Change(Change { after: State::Active { of: Some(_) }, .. }) => Ok(false),
+            Step::Change(Change { resource, after, .. }) => {
+                Ok(after.matches(&survey::look(self.system, resource)?))
+            }
+        }
+    }
+
+    fn take(&mut self, step: &Step) -> Result<(), InstallError> {
+        match step {
+            Step::Reload(what) => self
+                .system
+                .reload(*what)
+                .map_err(|source| InstallError::Step { step: what.name().to_owned(), source }),
+            Step::Change(change) => {
+                self.change(change).map_err(|source| failed(&change.resource, source))?;
+                self.check(change)
+            }
+        }
+    }
+
+    fn change(&mut self, change: &Change) -> Result<(), SystemError> {
+        let Change { resource, after, .. } = change;
+        match resource {
+            Resource::Path(path) => paths::change(self.system.root(), path, after, &self.contents),
+            Resource::Tree { dpc, digest } => {
+                paths::change_tree(self.system.root(), dpc, *digest, after, &self.contents)
+            }
+            _ => {
+                let deb = match after {
+                    State::Installed { deb, .. } => deb.map(|deb| self.contents.blob_path(deb)),
+                    _ => None,
+                };
+                self.system.change(change, deb.as_deref())
+            }
+        }
+    }
+
+    /// Programs say that they did something; whether it is so is looked at.
+    fn check(&self, change: &Change) -> Result<(), InstallError> {
+        let Change { resource, after, .. } = change;
+        if !matches!(resource, Resource::Package(_) | Resource::UnitSetting(_)) {
+            return Ok(());
+        }
+        let found = survey::look(self.system, resource)?;
+        if after.matches(&found) {
+            return Ok(());
+        }
+        Err(failed(resource, SystemError::NoEffect { wanted: after.to_string(), found: found.to_string() }))
+    }
+}
+
+fn failed(resource: &Resource, source: SystemError) -> InstallError {
+    InstallError::Step { step: resource.to_string(), source }
+}
