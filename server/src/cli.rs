@@ -1,7 +1,7 @@
 //! The command line: what can be asked of a server on its own machine.
 //!
 //! Each file below `cli/` is one kind of thing with its commands; `context.rs` opens what they
-//! need, `output.rs` is how they answer: a table for people, one JSON document a line with
+//! need, `output.rs` is how they answer: a table for people, one JSON document with
 //! `--json`. To add a command: a variant in the enum of its thing, its service method, its place
 //! in the test of the help text.
 
@@ -39,7 +39,7 @@ something was found.
 From nothing to a claimed device:
   unbox-server init --name enroll.example.com
   unbox-server customer create \"Acme AG\"
-  unbox-server configuration create --customer \"Acme AG\" --name kiosk --file kiosk.json --default
+  unbox-server configuration create kiosk --customer \"Acme AG\" --file kiosk.json --default
   unbox-server claim add --customer \"Acme AG\" --serial PF0ABCDE --manufacturer LENOVO --model 20QES0XX00
   unbox-server serve")]
 pub struct Cli {
@@ -55,7 +55,7 @@ struct Global {
     /// The server's directory: settings, keys, database, artifacts.
     #[arg(long, global = true, env = "UNBOX_DIR", default_value = "/var/lib/unbox-server")]
     dir: PathBuf,
-    /// Answer with JSON, one document a line.
+    /// Answer with one JSON document.
     #[arg(long, global = true)]
     json: bool,
     /// The database, in place of what the settings say. It may hold a password, so rather set

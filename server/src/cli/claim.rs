@@ -220,7 +220,7 @@ fn show(view: ClaimView, output: &mut Output) -> anyhow::Result<()> {
     ]);
     output.show(&(), &text)?;
     output.say("")?;
-    output.rows(&history, true)
+    output.rows(&history)
 }
 
 impl Add {

@@ -21,12 +21,11 @@ pub(super) enum Configuration {
     /// Create one from a JSON document; prints its id.
     #[command(after_help = DOCUMENT_HELP)]
     Create {
+        /// What it is called.
+        name: String,
         /// Whose it is: a customer's id or exact name.
         #[arg(long)]
         customer: String,
-        /// What it is called.
-        #[arg(long)]
-        name: String,
         /// The document; - reads standard input.
         #[arg(long)]
         file: PathBuf,

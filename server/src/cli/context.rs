@@ -120,17 +120,15 @@ where
 {
     let mut left = limit.unwrap_or(u64::MAX);
     let mut request = PageRequest::default();
-    let mut first = true;
+    let mut listing = output.list();
     loop {
         request.size = Some(u32::try_from(left).unwrap_or(PAGE_ROWS).min(PAGE_ROWS));
         let found = page(request.clone()).await?;
         left = left.saturating_sub(found.items.len() as u64);
-        let rows: Vec<R> = found.items.into_iter().map(&row).collect();
-        output.rows(&rows, first)?;
-        first = false;
+        listing.rows(&found.items.into_iter().map(&row).collect::<Vec<R>>())?;
         match found.next {
             Some(next) if left > 0 => request.after = Some(next),
-            _ => return Ok(()),
+            _ => return listing.end(),
         }
     }
 }

@@ -130,7 +130,7 @@ impl Device {
             }
             Self::Requests => {
                 let requests: Vec<_> = services.list_requests(by).await?.into_iter().map(View).collect();
-                output.rows(&requests, true)?;
+                output.rows(&requests)?;
                 return Ok(Exit::Done);
             }
             Self::Approve(request) => {
@@ -241,12 +241,12 @@ fn show(view: DeviceView, output: &mut Output) -> anyhow::Result<()> {
     output.show(&(), &text)?;
     if !requests.is_empty() {
         output.say("\nWaiting for approval:")?;
-        output.rows(&requests, true)?;
+        output.rows(&requests)?;
     }
     if !reports.is_empty() {
         output.say("\nReports:")?;
-        output.rows(&reports, true)?;
+        output.rows(&reports)?;
     }
     output.say("\nHistory:")?;
-    output.rows(&history, true)
+    output.rows(&history)
 }

@@ -48,11 +48,11 @@ pub(super) async fn run(global: &Global, output: &mut Output) -> anyhow::Result<
         Err(broken) => findings.push(error("settings", "", format!("{broken:#}"))),
     }
     let worst = findings.iter().map(|finding| finding.severity).max();
-    if findings.is_empty() {
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    if findings.is_empty() && !output.is_json() {
         output.say("Nothing was found.")?;
     } else {
-        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-        output.rows(&findings.into_iter().map(Found).collect::<Vec<_>>(), true)?;
+        output.rows(&findings.into_iter().map(Found).collect::<Vec<_>>())?;
     }
     // Notes are worth reading, and nothing that a script should stop at.
     Ok(if worst > Some(Severity::Note) { Exit::Findings } else { Exit::Done })
@@ -166,6 +166,7 @@ const fn severity_name(severity: Severity) -> &'static str {
 }
 
 impl Row for Found {
+    const LIST: &'static str = "findings";
     const HEADS: &'static [&'static str] = &["severity", "check", "about", "advice"];
 
     fn cells(&self) -> Vec<String> {

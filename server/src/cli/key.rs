@@ -62,6 +62,7 @@ struct Line {
 }
 
 impl Row for Line {
+    const LIST: &'static str = "keys";
     const HEADS: &'static [&'static str] = &["what", "name", "until", "where"];
 
     fn cells(&self) -> Vec<String> {
@@ -81,7 +82,7 @@ impl Key {
                 if output.is_json() {
                     output.show(&summary, "")?;
                 } else {
-                    output.rows(&lines(&summary), true)?;
+                    output.rows(&lines(&summary))?;
                 }
             }
             Self::Rotate { root: false, root_key, .. } => {

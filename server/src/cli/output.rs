@@ -1,4 +1,4 @@
-//! How commands answer: tables for people, one JSON document a line for programs.
+//! How commands answer: tables for people, one JSON document for programs.
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -16,11 +16,47 @@ pub(super) struct Output {
 
 /// Something that can be listed.
 pub(super) trait Row: Serialize {
+    /// What the list is called in JSON.
+    const LIST: &'static str;
     /// The heads of the columns.
     const HEADS: &'static [&'static str];
 
     /// The cells, as many as there are heads.
     fn cells(&self) -> Vec<String>;
+}
+
+/// A list that is being shown, part by part.
+pub(super) struct Listing<'a> {
+    output: &'a mut Output,
+    empty: bool,
+}
+
+impl Listing<'_> {
+    /// The next part. Columns line up within a part.
+    pub(super) fn rows<R: Row>(&mut self, rows: &[R]) -> anyhow::Result<()> {
+        let first = std::mem::take(&mut self.empty);
+        if !self.output.json {
+            let cells: Vec<Vec<String>> = rows.iter().map(Row::cells).collect();
+            let text = match cells.as_slice() {
+                [] if first => "There is nothing yet.\n".to_owned(),
+                cells => table(R::HEADS, cells, first),
+            };
+            return Ok(self.output.to.write_all(text.as_bytes())?);
+        }
+        if first {
+            write!(self.output.to, "{{\"{}\":[", R::LIST)?;
+        }
+        for (number, row) in rows.iter().enumerate() {
+            let comma = if first && number == 0 { "" } else { "," };
+            write!(self.output.to, "{comma}\n{}", json(row)?)?;
+        }
+        Ok(())
+    }
+
+    /// The end; after at least one part, even if it was empty.
+    pub(super) fn end(self) -> anyhow::Result<()> {
+        if self.output.json { Ok(writeln!(self.output.to, "]}}")?) } else { Ok(()) }
+    }
 }
 
 impl Output {
@@ -33,26 +69,26 @@ impl Output {
         self.json
     }
 
-    /// A sentence for people; a program reads the exit code.
+    /// What was done, where there is nothing to show for it.
     pub(super) fn say(&mut self, text: &str) -> anyhow::Result<()> {
-        if self.json { Ok(()) } else { Ok(writeln!(self.to, "{text}")?) }
+        self.show(&serde_json::json!({ "message": text }), text)
     }
 
     /// One thing: for people by `text`, for programs whole.
     pub(super) fn show(&mut self, thing: &impl Serialize, text: &str) -> anyhow::Result<()> {
-        if self.json { self.json_line(thing) } else { Ok(writeln!(self.to, "{text}")?) }
+        if self.json { Ok(writeln!(self.to, "{}", json(thing)?)?) } else { Ok(writeln!(self.to, "{text}")?) }
     }
 
-    /// A part of a list; `first` shows the heads.
-    pub(super) fn rows<R: Row>(&mut self, rows: &[R], first: bool) -> anyhow::Result<()> {
-        if self.json {
-            return rows.iter().try_for_each(|row| self.json_line(row));
-        }
-        let cells: Vec<Vec<String>> = rows.iter().map(Row::cells).collect();
-        if first && cells.is_empty() {
-            return Ok(writeln!(self.to, "There is nothing yet.")?);
-        }
-        Ok(self.to.write_all(table(R::HEADS, &cells, first).as_bytes())?)
+    /// The start of a list.
+    pub(super) const fn list(&mut self) -> Listing<'_> {
+        Listing { output: self, empty: true }
+    }
+
+    /// A whole list.
+    pub(super) fn rows<R: Row>(&mut self, rows: &[R]) -> anyhow::Result<()> {
+        let mut list = self.list();
+        list.rows(rows)?;
+        list.end()
     }
 
     /// A secret that nobody will see again: to a new private file, or to standard output.
@@ -70,19 +106,14 @@ impl Output {
         if self.json {
             let mut document = serde_json::to_value(thing).context("the answer could not be written")?;
             if let Some(fields) = document.as_object_mut() {
-                fields.insert("secret".to_owned(), secret.expose().into());
+                fields.insert(name.replace(' ', "_"), secret.expose().into());
             }
-            return self.json_line(&document);
+            return self.show(&document, "");
         }
         if self.to.is_terminal() {
             writeln!(self.to, "This {name} is shown once. Keep it where only its users read it:")?;
         }
         Ok(writeln!(self.to, "{}", secret.expose())?)
-    }
-
-    fn json_line(&mut self, thing: &impl Serialize) -> anyhow::Result<()> {
-        let line = serde_json::to_string(thing).context("the answer could not be written")?;
-        Ok(writeln!(self.to, "{line}")?)
     }
 }
 
@@ -94,6 +125,10 @@ impl Write for Output {
     fn flush(&mut self) -> io::Result<()> {
         self.to.flush()
     }
+}
+
+fn json(thing: &impl Serialize) -> anyhow::Result<String> {
+    serde_json::to_string(thing).context("the answer could not be written")
 }
 
 /// Columns side by side. What a device or a customer wrote cannot steer the terminal.

@@ -49,9 +49,10 @@ impl Serve {
             .context("the log filter cannot be read: expected a form like `warn,request=info`")?;
         let server = Server::start(settings, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await?;
         let announce = |addresses: &Addresses| {
-            let urls = addresses.tls.iter().map(|address| format!("https://{address}"));
-            let urls: Vec<_> =
-                urls.chain(addresses.plain.iter().map(|address| format!("http://{address}"))).collect();
+            let urls = addresses.addresses.iter().map(|address| format!("https://{address}"));
+            let urls: Vec<_> = urls
+                .chain(addresses.plain_addresses.iter().map(|address| format!("http://{address}")))
+                .collect();
             // Who started it without a terminal need not read this.
             let _ = output.show(addresses, &format!("Listening on {}", urls.join(", ")));
         };

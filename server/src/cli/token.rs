@@ -18,15 +18,15 @@ use unbox_common::ids::TokenId;
 pub(super) enum Token {
     /// Create one; prints it, this once.
     #[command(
-        after_help = "Example:\n  unbox-server token create --customer Acme --name image-2026 --expires-in-days 365 --output token"
+        after_help = "Example:\n  unbox-server token create image-2026 --customer Acme --expires-in-days 365 --output token"
     )]
     Create {
+        /// What it is called.
+        #[arg(default_value = "pre-provisioning")]
+        name: String,
         /// Whose devices it enrolls: a customer's id or exact name.
         #[arg(long)]
         customer: String,
-        /// What it is called.
-        #[arg(long)]
-        name: String,
         /// What devices get whose claim names no configuration: an id or exact name.
         #[arg(long)]
         configuration: Option<String>,

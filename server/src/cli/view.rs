@@ -21,6 +21,7 @@ use unbox_common::matching::IdentifierSet;
 pub(super) struct View<T>(pub(super) T);
 
 impl Row for Company {
+    const LIST: &'static str = "companies";
     const HEADS: &'static [&'static str] = &["id", "name", "default configuration", "since"];
 
     fn cells(&self) -> Vec<String> {
@@ -34,6 +35,7 @@ impl Row for Company {
 }
 
 impl Row for Configuration {
+    const LIST: &'static str = "configurations";
     const HEADS: &'static [&'static str] = &["id", "customer", "name", "dpc", "policy items", "changed"];
 
     fn cells(&self) -> Vec<String> {
@@ -50,6 +52,7 @@ impl Row for Configuration {
 }
 
 impl Row for Artifact {
+    const LIST: &'static str = "artifacts";
     const HEADS: &'static [&'static str] = &["sha256", "bytes", "name", "since"];
 
     fn cells(&self) -> Vec<String> {
@@ -63,6 +66,7 @@ impl Row for Artifact {
 }
 
 impl Row for Token {
+    const LIST: &'static str = "tokens";
     const HEADS: &'static [&'static str] = &["id", "customer", "name", "configuration", "expires", "revoked"];
 
     fn cells(&self) -> Vec<String> {
@@ -78,6 +82,7 @@ impl Row for Token {
 }
 
 impl Row for Entry {
+    const LIST: &'static str = "entries";
     const HEADS: &'static [&'static str] = &["when", "who", "what", "to what", "times", "more"];
 
     fn cells(&self) -> Vec<String> {
@@ -94,6 +99,7 @@ impl Row for Entry {
 }
 
 impl Row for View<Claim> {
+    const LIST: &'static str = "claims";
     const HEADS: &'static [&'static str] = &["id", "customer", "proof", "configuration", "identifiers"];
 
     fn cells(&self) -> Vec<String> {
@@ -109,6 +115,7 @@ impl Row for View<Claim> {
 }
 
 impl Row for View<Device> {
+    const LIST: &'static str = "devices";
     const HEADS: &'static [&'static str] = &["id", "claim", "customer", "state", "generation", "last seen"];
 
     fn cells(&self) -> Vec<String> {
@@ -125,6 +132,7 @@ impl Row for View<Device> {
 }
 
 impl Row for View<ApprovalRequest> {
+    const LIST: &'static str = "requests";
     const HEADS: &'static [&'static str] = &["device", "key", "replaced parts", "times", "last", "approved"];
 
     fn cells(&self) -> Vec<String> {
@@ -142,6 +150,7 @@ impl Row for View<ApprovalRequest> {
 }
 
 impl Row for View<StoredReport> {
+    const LIST: &'static str = "reports";
     const HEADS: &'static [&'static str] = &["received", "generation", "number", "progress", "detail"];
 
     fn cells(&self) -> Vec<String> {

@@ -35,10 +35,7 @@ pub(super) async fn read(app: &App, request: Request, limit: usize) -> Result<By
             StatusCode::BAD_REQUEST,
             "The message ended before its announced length.".to_owned(),
         )),
-        Err(_) => Err(RouteError::Message(
-            StatusCode::REQUEST_TIMEOUT,
-            "The message took too long to arrive.".to_owned(),
-        )),
+        Err(_) => Err(RouteError::Slow),
     }
 }
 

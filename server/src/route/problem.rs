@@ -32,6 +32,8 @@ pub(super) enum RouteError {
     Service(ServiceError),
     /// The message is none: its form, size or type is wrong.
     Message(StatusCode, String),
+    /// The message took longer to arrive than it may.
+    Slow,
     /// A message that only an enrolled device may send.
     NoCertificate,
     /// More than this address, or this series of identifiers, may ask.
@@ -76,6 +78,11 @@ impl RouteError {
                 busy()
             }
             Self::Message(status, detail) => with_status(status, detail),
+            // A slow network is no reason to give up: the same message may arrive the next time.
+            Self::Slow => Problem {
+                status: StatusCode::REQUEST_TIMEOUT.as_u16(),
+                ..busy().detail("The message took too long to arrive.")
+            },
             Self::NoCertificate => Problem::new(RefusalKind::ProofRequired)
                 .detail("Only an enrolled device may send this, with its client certificate. Enroll again."),
             Self::TooMany(wait) => {

@@ -75,9 +75,9 @@ pub enum ServeError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Addresses {
     /// With TLS, for devices.
-    pub tls: Vec<SocketAddr>,
+    pub addresses: Vec<SocketAddr>,
     /// Without, for health, metrics and artifacts.
-    pub plain: Vec<SocketAddr>,
+    pub plain_addresses: Vec<SocketAddr>,
 }
 
 /// A server that runs.
@@ -111,7 +111,7 @@ impl Server {
         let app = App::new(services.clone(), entropy, &settings.limits);
 
         let mut server = Self {
-            addresses: Addresses { tls: Vec::new(), plain: Vec::new() },
+            addresses: Addresses { addresses: Vec::new(), plain_addresses: Vec::new() },
             services,
             keyring,
             tls: tls.clone(),
@@ -125,12 +125,12 @@ impl Server {
         for address in server.settings.listen.clone() {
             let door = doorway.with_tls(tls.clone());
             let bound = server.listen(address, door, route::device_router(app.clone()))?;
-            server.addresses.tls.push(bound);
+            server.addresses.addresses.push(bound);
         }
         for address in server.settings.listen_plain.clone() {
             let door = doorway.clone();
             let bound = server.listen(address, door, route::plain_router(app.clone()))?;
-            server.addresses.plain.push(bound);
+            server.addresses.plain_addresses.push(bound);
         }
         Ok(server)
     }

@@ -60,6 +60,7 @@ pub async fn run(
     let mut signals = Signals::install()?;
     raise_file_limit();
     announce(server.addresses());
+    tracing::info!(addresses = listed(server.addresses()), "devices can connect");
     if let Some(path) = ready_file {
         let ready = Ready { pid: std::process::id(), addresses: server.addresses() };
         files::replace(path, serde_json::json!(ready).to_string().as_bytes(), PUBLIC_FILE)?;
@@ -117,11 +118,11 @@ fn raise_file_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
-        tracing::warn!(%error, "the limit of open files could not be raised");
+        tracing::info!(%error, "the limit of open files stays as it is");
     }
 }
 
 fn listed(addresses: &Addresses) -> String {
-    let all = addresses.tls.iter().chain(&addresses.plain);
+    let all = addresses.addresses.iter().chain(&addresses.plain_addresses);
     all.map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
