@@ -155,11 +155,15 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    const fn new(kind: RefusalKind) -> Self {
+    /// A refusal that its kind explains.
+    #[must_use]
+    pub const fn of(kind: RefusalKind) -> Self {
         Self { kind, message: None, detail: None }
     }
 
-    const fn because(kind: RefusalKind, detail: &'static str) -> Self {
+    /// A refusal that says what happened.
+    #[must_use]
+    pub const fn said(kind: RefusalKind, detail: &'static str) -> Self {
         Self { kind, message: None, detail: Some(detail) }
     }
 }
@@ -174,7 +178,7 @@ const NOT_OFFERED: &str = "The owner of this device asks for a proof that it doe
 /// Decides about a device that proved possession of its key.
 #[must_use]
 pub fn decide(asked: &Admission<'_>) -> Decision {
-    if let Some(refusal) = asked.device.and_then(state_refusal) {
+    if let Some(refusal) = asked.device.and_then(|device| state_refusal(&device.state)) {
         return Decision::Refuse(refusal);
     }
     if let Some(generation) = asked.device.and_then(|device| repeated(device, asked)) {
@@ -186,7 +190,7 @@ pub fn decide(asked: &Admission<'_>) -> Decision {
     };
     // Only after the proof: an expired token is told as such, not as a missing configuration.
     if !asked.configured {
-        return Decision::Refuse(Refusal::new(RefusalKind::NotClaimed));
+        return Decision::Refuse(Refusal::of(RefusalKind::NotClaimed));
     }
     let why = if asked.device.is_some_and(|device| device.knows_key(asked.key)) {
         Some(Why::KnownKey)
@@ -209,25 +213,25 @@ pub fn decide(asked: &Admission<'_>) -> Decision {
 #[must_use]
 pub fn refuse_early(
     claim: &Claim,
-    device: Option<&Device>,
+    state: Option<&DeviceState>,
     configured: bool,
     offered: &[ProofKind],
 ) -> Option<Refusal> {
-    if let Some(refusal) = device.and_then(state_refusal) {
+    if let Some(refusal) = state.and_then(state_refusal) {
         return Some(refusal);
     }
     if !configured && claim.proof != ProofKind::Token {
-        return Some(Refusal::new(RefusalKind::NotClaimed));
+        return Some(Refusal::of(RefusalKind::NotClaimed));
     }
     match claim.proof {
-        ProofKind::Tpm => Some(Refusal::because(RefusalKind::ProofRequired, NO_TPM_YET)),
-        proof if !offered.contains(&proof) => Some(Refusal::because(RefusalKind::ProofRequired, NOT_OFFERED)),
+        ProofKind::Tpm => Some(Refusal::said(RefusalKind::ProofRequired, NO_TPM_YET)),
+        proof if !offered.contains(&proof) => Some(Refusal::said(RefusalKind::ProofRequired, NOT_OFFERED)),
         _ => None,
     }
 }
 
-fn state_refusal(device: &Device) -> Option<Refusal> {
-    let (kind, message) = device.state.refusal()?;
+fn state_refusal(state: &DeviceState) -> Option<Refusal> {
+    let (kind, message) = state.refusal()?;
     Some(Refusal { kind, message: message.map(str::to_owned), detail: None })
 }
 
@@ -246,22 +250,22 @@ fn prove(asked: &Admission<'_>) -> Result<Option<Why>, Refusal> {
         ProofKind::Token => match asked.evidence.token {
             TokenEvidence::Known(TokenStanding::Valid) => Ok(Some(Why::Token)),
             TokenEvidence::Known(TokenStanding::Expired) => {
-                Err(Refusal::because(RefusalKind::RevokedToken, TOKEN_EXPIRED))
+                Err(Refusal::said(RefusalKind::RevokedToken, TOKEN_EXPIRED))
             }
             TokenEvidence::Known(TokenStanding::Revoked) => {
-                Err(Refusal::because(RefusalKind::RevokedToken, TOKEN_REVOKED))
+                Err(Refusal::said(RefusalKind::RevokedToken, TOKEN_REVOKED))
             }
-            TokenEvidence::Unknown => Err(Refusal::new(RefusalKind::InvalidToken)),
-            TokenEvidence::None => Err(Refusal::because(RefusalKind::ProofRequired, NO_TOKEN)),
+            TokenEvidence::Unknown => Err(Refusal::of(RefusalKind::InvalidToken)),
+            TokenEvidence::None => Err(Refusal::said(RefusalKind::ProofRequired, NO_TOKEN)),
         },
         ProofKind::RegisteredKey => {
             if asked.claim.sets.registered_keys().any(|key| key == asked.key) {
                 Ok(Some(Why::RegisteredKey))
             } else {
-                Err(Refusal::because(RefusalKind::ProofRequired, NOT_THE_REGISTERED_KEY))
+                Err(Refusal::said(RefusalKind::ProofRequired, NOT_THE_REGISTERED_KEY))
             }
         }
-        ProofKind::Tpm => Err(Refusal::because(RefusalKind::ProofRequired, NO_TPM_YET)),
+        ProofKind::Tpm => Err(Refusal::said(RefusalKind::ProofRequired, NO_TPM_YET)),
     }
 }
 

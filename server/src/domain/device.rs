@@ -143,6 +143,10 @@ impl DeviceState {
                 Ok(Self::Managed { generation, since: now })
             }
             Self::Managed { generation: own, .. } if own == generation => Ok(self),
+            // What the device was doing when the change was seen goes on.
+            Self::HardwareChanged { since, was } => {
+                Ok(Self::HardwareChanged { since, was: Box::new(was.completed(generation, now)?) })
+            }
             _ => self.illegal("managed by this generation"),
         }
     }
@@ -304,6 +308,18 @@ impl Device {
         [&self.latest, &self.active].into_iter().flatten().any(|one| one.key.digest() == key)
     }
 
+    /// An administrator asks it to enroll again.
+    ///
+    /// # Errors
+    /// [`IllegalTransition`] if it never enrolled, or may not.
+    pub fn ask_to_enroll_again(&mut self, now: Timestamp) -> Result<(), IllegalTransition> {
+        if self.latest.is_none() || self.state.refusal().is_some() {
+            return self.state.illegal("asked to enroll again");
+        }
+        self.re_enroll_requested_at = Some(now);
+        Ok(())
+    }
+
     /// The latest enrollment becomes the active one; what was asked for before is settled.
     ///
     /// # Errors
@@ -393,7 +409,7 @@ claimed: granted -> enrolling, completed -> no, held -> pending_approval, hardwa
 enrolling: granted -> enrolling, completed -> managed, held -> no, hardware_changed -> hardware_changed, disabled -> disabled, enabled -> no, deprovisioned -> deprovisioned
 managed: granted -> enrolling, completed -> managed, held -> no, hardware_changed -> hardware_changed, disabled -> disabled, enabled -> no, deprovisioned -> deprovisioned
 pending_approval: granted -> enrolling, completed -> no, held -> pending_approval, hardware_changed -> no, disabled -> disabled, enabled -> no, deprovisioned -> deprovisioned
-hardware_changed: granted -> enrolling, completed -> no, held -> no, hardware_changed -> hardware_changed, disabled -> disabled, enabled -> no, deprovisioned -> deprovisioned
+hardware_changed: granted -> enrolling, completed -> hardware_changed, held -> no, hardware_changed -> hardware_changed, disabled -> disabled, enabled -> no, deprovisioned -> deprovisioned
 disabled: granted -> no, completed -> no, held -> no, hardware_changed -> no, disabled -> disabled, enabled -> managed, deprovisioned -> deprovisioned
 deprovisioned: granted -> no, completed -> no, held -> no, hardware_changed -> no, disabled -> no, enabled -> no, deprovisioned -> no
 "

@@ -1,10 +1,18 @@
 //! Claims: which device belongs to which customer.
 
-use super::{ServiceError, Services};
+use super::{ServiceError, Services, companies::customer, configurations::check_configuration};
 use crate::{
-    domain::{actor::Actor, audit::Entry, claim::Claim, device::Device},
-    store::{ClaimFilter, Page, PageRequest},
+    domain::{
+        actor::{Actor, Scope},
+        audit::{Action, Entry, Subject},
+        claim::{Claim, ClaimSets, MAX_SETS, overlap},
+        company::CompanyKind,
+        device::Device,
+        name::Name,
+    },
+    store::{AuditFilter, ClaimFilter, KeyHolder, Page, PageRequest, Tx},
 };
+use serde_json::json;
 use unbox_common::{
     ids::{ClaimId, CompanyId, ConfigurationId},
     matching::IdentifierSet,
@@ -41,8 +49,57 @@ pub struct ClaimView {
 
 impl Services {
     /// Claims one device.
+    ///
+    /// # Errors
+    /// [`ServiceError::Conflict`] if the same customer has claimed it, or another one, who is not
+    /// named.
     pub async fn create_claim(&self, by: &Actor, new: NewClaim) -> Result<Claim, ServiceError> {
-        Err(ServiceError::Busy)
+        check_sets(&new)?;
+        let order: Option<Name> = new
+            .order
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(|error| ServiceError::invalid("order", error))?;
+        let now = self.now();
+        let claim = Claim {
+            id: self.0.ids.claim(now),
+            customer: new.customer,
+            reseller: new.reseller,
+            configuration: new.configuration,
+            configured_at: now,
+            proof: new.proof,
+            activation_ends_at: now.after(self.settings().activation_window),
+            sets: ClaimSets::new(new.sets),
+            order,
+            created_at: now,
+            created_by: by.name().to_owned(),
+            released_at: None,
+        };
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by, claim) = (services.clone(), by.clone(), claim.clone());
+                Box::pin(async move {
+                    check_parties(tx, &by, &claim).await?;
+                    let keys: Vec<String> = claim.sets.lookup_keys().into_iter().collect();
+                    for set in claim.sets.usable() {
+                        match holder(set, &tx.key_holders(&keys).await?) {
+                            Some(held) if held.customer == claim.customer => {
+                                return Err(ServiceError::Conflict(format!("Claim {} has this device already.", held.claim)));
+                            }
+                            Some(_) => return Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
+                            None => {}
+                        }
+                    }
+                    tx.insert_claims(std::slice::from_ref(&claim)).await?;
+                    let detail = json!({"proof": claim.proof, "configuration": claim.configuration, "order": claim.order});
+                    services.note(tx, &by, Action::Claimed, Subject::Claim(claim.id), Some(claim.customer), detail).await?;
+                    Ok(claim)
+                })
+            })
+            .await
     }
 
     /// Lists claims, oldest first.
@@ -52,17 +109,45 @@ impl Services {
         filter: ClaimFilter,
         page: PageRequest,
     ) -> Result<Page<Claim>, ServiceError> {
-        Err(ServiceError::Busy)
+        Ok(self.0.store.reader().await?.claims(by.scope(), &filter, &page).await?)
     }
 
     /// Shows a claim, its device and their history.
     pub async fn claim(&self, by: &Actor, id: ClaimId) -> Result<ClaimView, ServiceError> {
-        Err(ServiceError::Busy)
+        let mut reader = self.0.store.reader().await?;
+        let claim =
+            reader.claim(by.scope(), id).await?.ok_or_else(|| ServiceError::not_found("claim", id))?;
+        let device = reader.device_of_claim(id).await?;
+        let subjects =
+            [Subject::Claim(id)].into_iter().chain(device.as_ref().map(|one| Subject::Device(one.id)));
+        let filter = AuditFilter { subjects: subjects.collect(), ..AuditFilter::default() };
+        let history = reader.audit(by.scope(), &filter, &PageRequest::default()).await?.items;
+        Ok(ClaimView { claim, device, history })
     }
 
     /// Ends a claim. Its device, if there is one, is deprovisioned.
     pub async fn unclaim(&self, by: &Actor, id: ClaimId) -> Result<(), ServiceError> {
-        Err(ServiceError::Busy)
+        let now = self.now();
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                Box::pin(async move {
+                    let claim = in_force(tx, &by, id).await?;
+                    tx.release_claim(&claim, now).await?;
+                    if let Some(mut device) = tx.device_of_claim(id).await?
+                        && let Ok(state) = device.state.clone().deprovisioned(now)
+                    {
+                        device.state = state;
+                        tx.save_device(&device).await?;
+                    }
+                    services
+                        .note(tx, &by, Action::Unclaimed, Subject::Claim(id), Some(claim.customer), json!({}))
+                        .await
+                })
+            })
+            .await
     }
 
     /// Sets a claim's own configuration; `None` falls back to the customer's default.
@@ -72,7 +157,31 @@ impl Services {
         id: ClaimId,
         configuration: Option<ConfigurationId>,
     ) -> Result<Claim, ServiceError> {
-        Err(ServiceError::Busy)
+        let now = self.now();
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                Box::pin(async move {
+                    let claim = in_force(tx, &by, id).await?;
+                    check_configuration(tx, claim.customer, configuration).await?;
+                    tx.set_claim_configuration(id, configuration, now).await?;
+                    let detail = json!({"was": claim.configuration, "configuration": configuration});
+                    services
+                        .note(
+                            tx,
+                            &by,
+                            Action::ClaimConfigurationSet,
+                            Subject::Claim(id),
+                            Some(claim.customer),
+                            detail,
+                        )
+                        .await?;
+                    Ok(Claim { configuration, configured_at: now, ..claim })
+                })
+            })
+            .await
     }
 
     /// Sets what a claim's device has to prove from now on.
@@ -82,6 +191,72 @@ impl Services {
         id: ClaimId,
         proof: ProofKind,
     ) -> Result<Claim, ServiceError> {
-        Err(ServiceError::Busy)
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                Box::pin(async move {
+                    let claim = in_force(tx, &by, id).await?;
+                    if proof == ProofKind::RegisteredKey && claim.sets.registered_keys().next().is_none() {
+                        return Err(ServiceError::invalid("proof", NO_REGISTERED_KEY));
+                    }
+                    tx.set_claim_proof(id, proof).await?;
+                    let detail = json!({"was": claim.proof, "proof": proof});
+                    services
+                        .note(
+                            tx,
+                            &by,
+                            Action::ClaimProofSet,
+                            Subject::Claim(id),
+                            Some(claim.customer),
+                            detail,
+                        )
+                        .await?;
+                    Ok(Claim { proof, ..claim })
+                })
+            })
+            .await
     }
+}
+
+const OTHER_OWNER: &str =
+    "Another customer has claimed this device. Its present owner has to end that claim first.";
+/// Why a claim cannot ask for a registered key.
+pub(super) const NO_REGISTERED_KEY: &str = "registered_key needs a device_key among the claim's identifiers";
+
+fn check_sets(new: &NewClaim) -> Result<(), ServiceError> {
+    if new.sets.is_empty() || new.sets.len() > MAX_SETS {
+        return Err(ServiceError::invalid("sets", format!("expected 1 to {MAX_SETS} identifier sets")));
+    }
+    let keys = ClaimSets::new(new.sets.clone());
+    if new.proof == ProofKind::RegisteredKey && keys.registered_keys().next().is_none() {
+        return Err(ServiceError::invalid("proof", NO_REGISTERED_KEY));
+    }
+    Ok(())
+}
+
+/// Customer, reseller and configuration must be there, and belong together.
+async fn check_parties(tx: &mut Tx, by: &Actor, claim: &Claim) -> Result<(), ServiceError> {
+    customer(tx, by, claim.customer).await?;
+    check_configuration(tx, claim.customer, claim.configuration).await?;
+    if let Some(id) = claim.reseller {
+        let found = tx.company(Scope::Operator, id).await?;
+        if found.is_none_or(|company| company.kind != CompanyKind::Reseller) {
+            return Err(ServiceError::not_found("reseller", id));
+        }
+    }
+    Ok(())
+}
+
+/// A claim that is in force; nobody else decides about it until the transaction ends.
+async fn in_force(tx: &mut Tx, by: &Actor, id: ClaimId) -> Result<Claim, ServiceError> {
+    tx.lock_claim(id).await?;
+    let found = tx.claim(by.scope(), id).await?.filter(|claim| claim.released_at.is_none());
+    found.ok_or_else(|| ServiceError::not_found("claim", id))
+}
+
+/// Who holds the device of this set already.
+pub(super) fn holder<'h>(set: &IdentifierSet, holders: &'h [KeyHolder]) -> Option<&'h KeyHolder> {
+    holders.iter().find(|held| held.sets.usable().iter().any(|other| overlap(set, other)))
 }

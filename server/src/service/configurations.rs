@@ -1,11 +1,23 @@
 //! Configurations of customers.
 
-use super::{ServiceError, Services};
-use crate::{
-    domain::{actor::Actor, configuration::Configuration},
-    store::{Page, PageRequest},
+use super::{
+    ServiceError, Services,
+    companies::{customer as customer_of, name_taken, shown},
 };
-use unbox_common::ids::{CompanyId, ConfigurationId};
+use crate::{
+    domain::{
+        actor::{Actor, Scope},
+        audit::{Action, Subject},
+        configuration::{Assignment, Configuration, Document},
+        name::Name,
+    },
+    store::{Page, PageRequest, Tx, Use},
+};
+use serde_json::json;
+use unbox_common::{
+    ids::{CompanyId, ConfigurationId},
+    timestamp::Timestamp,
+};
 
 /// What is to change about a configuration; `None` leaves it as it is.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +37,42 @@ impl Services {
         name: &str,
         document: &str,
     ) -> Result<Configuration, ServiceError> {
-        Err(ServiceError::Busy)
+        let (name, document) = (parse_name(name)?, parse_document(document)?);
+        let now = self.now();
+        let configuration = Configuration {
+            id: self.0.ids.configuration(now),
+            customer,
+            name,
+            document,
+            created_at: now,
+            updated_at: now,
+        };
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by, new) = (services.clone(), by.clone(), configuration.clone());
+                Box::pin(async move {
+                    customer_of(tx, &by, customer).await?;
+                    check_artifacts(tx, &new.document).await?;
+                    if !tx.insert_configuration(&new).await? {
+                        return Err(name_taken("configuration", &new.name));
+                    }
+                    let detail = json!({"name": new.name});
+                    services
+                        .note(
+                            tx,
+                            &by,
+                            Action::ConfigurationCreated,
+                            Subject::Configuration(new.id),
+                            Some(customer),
+                            detail,
+                        )
+                        .await?;
+                    Ok(new)
+                })
+            })
+            .await
     }
 
     /// Lists configurations, of one customer or of all, oldest first.
@@ -35,7 +82,7 @@ impl Services {
         customer: Option<CompanyId>,
         page: PageRequest,
     ) -> Result<Page<Configuration>, ServiceError> {
-        Err(ServiceError::Busy)
+        Ok(self.0.store.reader().await?.configurations(by.scope(), customer, &page).await?)
     }
 
     /// Finds a configuration by its id.
@@ -44,17 +91,30 @@ impl Services {
         by: &Actor,
         id: ConfigurationId,
     ) -> Result<Configuration, ServiceError> {
-        Err(ServiceError::Busy)
+        let found = self.0.store.reader().await?.configuration(by.scope(), id).await?;
+        found.ok_or_else(|| ServiceError::not_found("configuration", id))
     }
 
-    /// Finds a customer's configuration as people name it: by its id or by its exact name.
+    /// Finds a customer's configuration as people name it: by its exact name, or by its id.
     pub async fn find_configuration(
         &self,
         by: &Actor,
         customer: CompanyId,
         id_or_name: &str,
     ) -> Result<Configuration, ServiceError> {
-        Err(ServiceError::Busy)
+        let missing = || ServiceError::not_found("configuration", shown(id_or_name));
+        if !by.scope().covers(customer) {
+            return Err(missing());
+        }
+        let mut reader = self.0.store.reader().await?;
+        if let Some(named) = reader.configuration_named(customer, id_or_name.trim()).await? {
+            return Ok(named);
+        }
+        let found = match id_or_name.trim().parse() {
+            Ok(id) => reader.configuration(Scope::Customer(customer), id).await?,
+            Err(_) => None,
+        };
+        found.ok_or_else(missing)
     }
 
     /// Changes name, document or both. Devices get the new document when they check in.
@@ -64,12 +124,70 @@ impl Services {
         id: ConfigurationId,
         change: ConfigurationChange,
     ) -> Result<Configuration, ServiceError> {
-        Err(ServiceError::Busy)
+        let name = change.name.as_deref().map(parse_name).transpose()?;
+        let document = change.document.as_deref().map(parse_document).transpose()?;
+        let now = self.now();
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by, name, document) =
+                    (services.clone(), by.clone(), name.clone(), document.clone());
+                Box::pin(async move {
+                    let was = found(tx, &by, id).await?;
+                    let mut new = was.clone();
+                    new.name = name.unwrap_or(new.name);
+                    new.document = document.unwrap_or(new.document);
+                    // Devices never go back in time, even if this clock did.
+                    new.updated_at = now.max(Timestamp(was.updated_at.0.saturating_add(1)));
+                    check_artifacts(tx, &new.document).await?;
+                    if !tx.update_configuration(&new).await? {
+                        return Err(name_taken("configuration", &new.name));
+                    }
+                    let detail = json!({"name": new.name, "document_changed": new.document != was.document});
+                    services
+                        .note(
+                            tx,
+                            &by,
+                            Action::ConfigurationUpdated,
+                            Subject::Configuration(id),
+                            Some(new.customer),
+                            detail,
+                        )
+                        .await?;
+                    Ok(new)
+                })
+            })
+            .await
     }
 
     /// Deletes a configuration that no claim, token or default uses.
     pub async fn delete_configuration(&self, by: &Actor, id: ConfigurationId) -> Result<(), ServiceError> {
-        Err(ServiceError::Busy)
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                Box::pin(async move {
+                    let was = found(tx, &by, id).await?;
+                    if let Some(used) = tx.configuration_use(id).await? {
+                        return Err(in_use(used));
+                    }
+                    tx.delete_configuration(id).await?;
+                    let detail = json!({"name": was.name});
+                    services
+                        .note(
+                            tx,
+                            &by,
+                            Action::ConfigurationDeleted,
+                            Subject::Configuration(id),
+                            Some(was.customer),
+                            detail,
+                        )
+                        .await
+                })
+            })
+            .await
     }
 
     /// Sets what a customer's claims get that name no configuration of their own.
@@ -79,6 +197,94 @@ impl Services {
         customer: CompanyId,
         configuration: Option<ConfigurationId>,
     ) -> Result<(), ServiceError> {
-        Err(ServiceError::Busy)
+        let now = self.now();
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                Box::pin(async move {
+                    customer_of(tx, &by, customer).await?;
+                    check_configuration(tx, customer, configuration).await?;
+                    tx.set_default_configuration(customer, configuration, now).await?;
+                    let detail = json!({"configuration": configuration});
+                    services
+                        .note(
+                            tx,
+                            &by,
+                            Action::DefaultConfigurationSet,
+                            Subject::Company(customer),
+                            Some(customer),
+                            detail,
+                        )
+                        .await
+                })
+            })
+            .await
     }
+
+    /// The configuration that a device was given, and since when.
+    pub(super) async fn assignment(
+        &self,
+        id: ConfigurationId,
+        assigned_at: Timestamp,
+    ) -> Result<Option<Assignment>, ServiceError> {
+        let found = self.0.store.reader().await?.configuration(Scope::Operator, id).await?;
+        Ok(found.map(|configuration| Assignment { configuration, assigned_at }))
+    }
+}
+
+fn parse_name(name: &str) -> Result<Name, ServiceError> {
+    name.parse().map_err(|error| ServiceError::invalid("name", error))
+}
+
+fn parse_document(document: &str) -> Result<Document, ServiceError> {
+    Document::parse(document).map_err(|error| ServiceError::invalid("document", error))
+}
+
+async fn found(tx: &mut Tx, by: &Actor, id: ConfigurationId) -> Result<Configuration, ServiceError> {
+    tx.configuration(by.scope(), id).await?.ok_or_else(|| ServiceError::not_found("configuration", id))
+}
+
+/// A configuration that a customer's things may name: their own.
+pub(super) async fn check_configuration(
+    tx: &mut Tx,
+    customer: CompanyId,
+    id: Option<ConfigurationId>,
+) -> Result<(), ServiceError> {
+    let Some(id) = id else {
+        return Ok(());
+    };
+    match tx.configuration(Scope::Customer(customer), id).await? {
+        Some(_) => Ok(()),
+        None => Err(ServiceError::not_found("configuration", id)),
+    }
+}
+
+/// Artifacts without a place of their own must be here, in the size that the document says.
+async fn check_artifacts(tx: &mut Tx, document: &Document) -> Result<(), ServiceError> {
+    for needed in document.own_artifacts() {
+        let rule = match tx.artifact(needed.sha256).await? {
+            Some(here) if here.size == needed.size => continue,
+            Some(here) => format!(
+                "names artifact {} with {} bytes, and it has {}",
+                needed.sha256, needed.size, here.size
+            ),
+            None => format!(
+                "names artifact {}, which is not on this server: add it first, or say its url",
+                needed.sha256
+            ),
+        };
+        return Err(ServiceError::invalid("document", rule));
+    }
+    Ok(())
+}
+
+fn in_use(by: Use) -> ServiceError {
+    let what = match by {
+        Use::Claim => "a claim uses it. Give its claims another configuration first",
+        Use::Token => "a token uses it. Revoke its tokens first",
+        Use::Default => "it is its customer's default. Set another default first",
+    };
+    ServiceError::Conflict(format!("The configuration cannot be deleted, because {what}."))
 }

@@ -4,17 +4,27 @@ use super::{ServiceError, Services};
 use crate::{
     domain::{
         actor::Actor,
-        audit::Entry,
+        audit::{Action, Entry, Subject},
+        configuration::MAX_MESSAGE_CHARS,
         device::{ApprovalRequest, Device},
+        name::is_plain_text,
+        token::RESET_TICKET_PREFIX,
     },
-    store::{DeviceFilter, Page, PageRequest, StoredReport},
+    entropy,
+    store::{AuditFilter, DeviceFilter, Page, PageRequest, ResetTicket, StoredReport, Tx},
 };
+use serde_json::{Value, json};
 use unbox_common::{
     digest::Sha256,
     ids::{ClaimId, DeviceId},
     secret::Secret,
     timestamp::Timestamp,
 };
+
+/// Requests that one list holds.
+const MAX_REQUESTS: u32 = 1000;
+/// Reports that a device is shown with.
+const SHOWN_REPORTS: u32 = 64;
 
 /// A device with everything that belongs to it.
 #[derive(Debug, Clone)]
@@ -37,33 +47,94 @@ impl Services {
         filter: DeviceFilter,
         page: PageRequest,
     ) -> Result<Page<Device>, ServiceError> {
-        Err(ServiceError::Busy)
+        Ok(self.0.store.reader().await?.devices(by.scope(), &filter, &page).await?)
     }
 
     /// Shows a device, its requests, reports and history.
     pub async fn device(&self, by: &Actor, id: DeviceId) -> Result<DeviceView, ServiceError> {
-        Err(ServiceError::Busy)
+        let mut reader = self.0.store.reader().await?;
+        let device =
+            reader.device(by.scope(), id).await?.ok_or_else(|| ServiceError::not_found("device", id))?;
+        let requests = reader.requests(by.scope(), Some(id), MAX_REQUESTS).await?;
+        let reports = reader.reports(id, SHOWN_REPORTS).await?;
+        let filter = AuditFilter { subjects: vec![Subject::Device(id)], ..AuditFilter::default() };
+        let history = reader.audit(by.scope(), &filter, &PageRequest::default()).await?.items;
+        Ok(DeviceView { device, requests, reports, history })
     }
 
     /// The device of a claim, made known first if it never asked for anything: so that a device
     /// can be disabled, or given a reset ticket, before it is seen.
     pub async fn device_of_claim(&self, by: &Actor, claim: ClaimId) -> Result<Device, ServiceError> {
-        Err(ServiceError::Busy)
+        let now = self.now();
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                Box::pin(async move {
+                    tx.lock_claim(claim).await?;
+                    let claim = tx
+                        .claim(by.scope(), claim)
+                        .await?
+                        .ok_or_else(|| ServiceError::not_found("claim", claim))?;
+                    if let Some(device) = tx.device_of_claim(claim.id).await? {
+                        return Ok(device);
+                    }
+                    if claim.released_at.is_some() {
+                        return Err(ServiceError::not_found("claim", claim.id));
+                    }
+                    let device = Device::new(services.0.ids.device(now), claim.id, claim.customer, now);
+                    tx.save_device(&device).await?;
+                    Ok(device)
+                })
+            })
+            .await
     }
 
-    /// Lists what waits for approval, oldest device first; at most 1,000.
+    /// Lists what waits for approval, the oldest first; at most 1,000.
     pub async fn list_requests(&self, by: &Actor) -> Result<Vec<ApprovalRequest>, ServiceError> {
-        Err(ServiceError::Busy)
+        Ok(self.0.store.reader().await?.requests(by.scope(), None, MAX_REQUESTS).await?)
     }
 
     /// Approves exactly this key, and the hardware that it was shown with.
     pub async fn approve_request(&self, by: &Actor, id: DeviceId, key: Sha256) -> Result<(), ServiceError> {
-        Err(ServiceError::Busy)
+        let now = self.now();
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                Box::pin(async move {
+                    let device = found(tx, &by, id).await?;
+                    let request = requested(tx, id, key).await?;
+                    tx.approve_request(id, key, now).await?;
+                    let detail = json!({"key": key, "replaced": request.replaced});
+                    services.note_device(tx, &by, Action::RequestApproved, &device, detail).await
+                })
+            })
+            .await
     }
 
     /// Refuses this key, and the hardware that it was shown with.
     pub async fn refuse_request(&self, by: &Actor, id: DeviceId, key: Sha256) -> Result<(), ServiceError> {
-        Err(ServiceError::Busy)
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                Box::pin(async move {
+                    let mut device = found(tx, &by, id).await?;
+                    let request = requested(tx, id, key).await?;
+                    tx.delete_request(id, key).await?;
+                    if tx.requests(by.scope(), Some(id), 1).await?.is_empty() {
+                        device.state = device.state.refused();
+                        tx.save_device(&device).await?;
+                    }
+                    let detail = json!({"key": key, "replaced": request.replaced});
+                    services.note_device(tx, &by, Action::RequestRefused, &device, detail).await
+                })
+            })
+            .await
     }
 
     /// Disables a device: whatever it asks, it is told this message.
@@ -73,31 +144,127 @@ impl Services {
         id: DeviceId,
         message: Option<String>,
     ) -> Result<Device, ServiceError> {
-        Err(ServiceError::Busy)
+        if message.as_deref().is_some_and(|text| !is_plain_text(text, MAX_MESSAGE_CHARS, true)) {
+            return Err(ServiceError::invalid(
+                "message",
+                format!("expected plain text of at most {MAX_MESSAGE_CHARS} characters"),
+            ));
+        }
+        let now = self.now();
+        let detail = json!({"message": message});
+        self.change_device(by, id, Action::DeviceDisabled, detail, move |device| {
+            device.state = device.state.clone().disabled(message.clone(), now)?;
+            Ok(())
+        })
+        .await
     }
 
     /// Enables a device again, as it was before.
     pub async fn enable_device(&self, by: &Actor, id: DeviceId) -> Result<Device, ServiceError> {
-        Err(ServiceError::Busy)
+        self.change_device(by, id, Action::DeviceEnabled, json!({}), |device| {
+            device.state = device.state.clone().enabled()?;
+            Ok(())
+        })
+        .await
     }
 
     /// Releases a device for good.
     pub async fn deprovision_device(&self, by: &Actor, id: DeviceId) -> Result<Device, ServiceError> {
-        Err(ServiceError::Busy)
+        let now = self.now();
+        self.change_device(by, id, Action::DeviceDeprovisioned, json!({}), move |device| {
+            device.state = device.state.clone().deprovisioned(now)?;
+            Ok(())
+        })
+        .await
     }
 
-    /// Asks a device to enroll again; it is told when it checks in.
+    /// Asks a device to enroll again; it is told when it checks in, until it has.
     pub async fn request_re_enrollment(&self, by: &Actor, id: DeviceId) -> Result<Device, ServiceError> {
-        Err(ServiceError::Busy)
+        let now = self.now();
+        self.change_device(by, id, Action::ReEnrollmentRequested, json!({}), move |device| {
+            device.ask_to_enroll_again(now)
+        })
+        .await
     }
 
     /// Mints a one-time ticket that lets this device enroll with a new key after an authorised
-    /// factory reset. The secret is returned here and never again.
+    /// factory reset. Its older ones are worthless from now on. The secret is returned here and
+    /// never again.
     pub async fn mint_reset_ticket(
         &self,
         by: &Actor,
         id: DeviceId,
     ) -> Result<(Secret, Timestamp), ServiceError> {
-        Err(ServiceError::Busy)
+        let secret = entropy::token_text(&*self.0.entropy, RESET_TICKET_PREFIX)?;
+        let now = self.now();
+        let expires_at = now.after(self.settings().reset_ticket_lifetime);
+        let ticket = ResetTicket {
+            digest: Sha256::of(secret.expose().as_bytes()),
+            device: id,
+            created_at: now,
+            expires_at,
+        };
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                Box::pin(async move {
+                    let device = found(tx, &by, id).await?;
+                    tx.insert_reset_ticket(ticket).await?;
+                    let detail = json!({"expires_at": expires_at});
+                    services.note_device(tx, &by, Action::ResetTicketMinted, &device, detail).await
+                })
+            })
+            .await?;
+        Ok((secret, expires_at))
     }
+
+    async fn change_device(
+        &self,
+        by: &Actor,
+        id: DeviceId,
+        action: Action,
+        detail: Value,
+        change: impl Fn(&mut Device) -> Result<(), crate::domain::device::IllegalTransition>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<Device, ServiceError> {
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by, change, detail) =
+                    (services.clone(), by.clone(), change.clone(), detail.clone());
+                Box::pin(async move {
+                    let mut device = found(tx, &by, id).await?;
+                    change(&mut device)?;
+                    tx.save_device(&device).await?;
+                    services.note_device(tx, &by, action, &device, detail).await?;
+                    Ok(device)
+                })
+            })
+            .await
+    }
+
+    async fn note_device(
+        &self,
+        tx: &mut Tx,
+        by: &Actor,
+        action: Action,
+        device: &Device,
+        detail: Value,
+    ) -> Result<(), ServiceError> {
+        self.note(tx, by, action, Subject::Device(device.id), Some(device.customer), detail).await
+    }
+}
+
+async fn found(tx: &mut Tx, by: &Actor, id: DeviceId) -> Result<Device, ServiceError> {
+    tx.device_for_update(by.scope(), id).await?.ok_or_else(|| ServiceError::not_found("device", id))
+}
+
+async fn requested(tx: &mut Tx, id: DeviceId, key: Sha256) -> Result<ApprovalRequest, ServiceError> {
+    tx.request(id, key).await?.ok_or_else(|| ServiceError::not_found("request with key", key))
 }

@@ -1,7 +1,17 @@
 //! Checks of what is stored: what will go wrong, before a device finds out.
 
 use super::{ServiceError, Services};
-use crate::domain::actor::Actor;
+use crate::{
+    domain::{
+        actor::Actor, actor::Scope, claim::Claim, company::CompanyKind, name::Name, token::TokenStanding,
+    },
+    store::{ClaimFilter, MAX_ROWS, Page, PageRequest, Reader},
+};
+use std::{collections::HashMap, fs};
+use unbox_common::{ids::CompanyId, protocol::latest::ProofKind};
+
+/// Findings of one check that are told one by one; the rest is counted.
+const MAX_FINDINGS: usize = 100;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,8 +38,184 @@ pub struct Finding {
 }
 
 impl Services {
-    /// Runs every check. At most 100 findings of each, then how many more there are.
+    /// Runs every check, the worst findings first. At most 100 findings of each check, then how
+    /// many more there are. Reads all claims.
     pub async fn doctor(&self, by: &Actor) -> Result<Vec<Finding>, ServiceError> {
-        Err(ServiceError::Busy)
+        let mut found = Findings::default();
+        let mut reader = self.0.store.reader().await?;
+        check_claims(&mut reader, by.scope(), &mut found).await?;
+        self.check_tokens(&mut reader, by.scope(), &mut found).await?;
+        if by.scope() == Scope::Operator {
+            self.check_artifacts(&mut reader, &mut found).await?;
+            drop(reader);
+            for problem in self.0.store.integrity().await? {
+                let advice = format!("The database file is damaged: {problem}. Restore it from a backup.");
+                found.add(Severity::Error, "database_integrity", String::new(), advice);
+            }
+        }
+        Ok(found.sorted())
+    }
+
+    /// The schema's version, for whoever compares servers.
+    pub async fn schema_version(&self) -> Result<i64, ServiceError> {
+        Ok(self.0.store.schema_version().await?)
+    }
+
+    async fn check_tokens(
+        &self,
+        reader: &mut Reader,
+        scope: Scope,
+        found: &mut Findings,
+    ) -> Result<(), ServiceError> {
+        let now = self.now();
+        let mut after = None;
+        loop {
+            let Page { items, next } = reader.tokens(scope, None, &whole_page(after)).await?;
+            for token in items.iter().filter(|token| token.standing(now) == TokenStanding::Expired) {
+                let advice = format!(
+                    "Token {:?} has expired: devices that show it are refused. Revoke it, or put a new one \
+                     into the image.",
+                    token.name
+                );
+                found.add(Severity::Note, "expired_token", format!("token {}", token.id), advice);
+            }
+            if next.is_none() {
+                return Ok(());
+            }
+            after = next;
+        }
+    }
+
+    async fn check_artifacts(&self, reader: &mut Reader, found: &mut Findings) -> Result<(), ServiceError> {
+        let mut after = None;
+        loop {
+            let Page { items, next } = reader.artifacts(&whole_page(after)).await?;
+            for artifact in items {
+                let path = self.artifact_path(artifact.sha256);
+                let problem = match fs::metadata(&path) {
+                    Ok(here) if here.len() == artifact.size => continue,
+                    Ok(here) => format!("has {} bytes instead of {}", here.len(), artifact.size),
+                    Err(error) => format!("cannot be read ({error})"),
+                };
+                let advice = format!(
+                    "{} of artifact {:?} {problem}: devices cannot install it. Add the artifact again.",
+                    path.display(),
+                    artifact.name
+                );
+                found.add(
+                    Severity::Error,
+                    "missing_artifact",
+                    format!("artifact {}", artifact.sha256),
+                    advice,
+                );
+            }
+            if next.is_none() {
+                return Ok(());
+            }
+            after = next;
+        }
+    }
+}
+
+async fn check_claims(reader: &mut Reader, scope: Scope, found: &mut Findings) -> Result<(), ServiceError> {
+    let customers = customers(reader, scope).await?;
+    let mut after = None;
+    loop {
+        let page = whole_page(after);
+        let Page { items, next } = reader.claims(scope, &ClaimFilter::default(), &page).await?;
+        for claim in &items {
+            check_claim(claim, &customers, found);
+        }
+        if next.is_none() {
+            return Ok(());
+        }
+        after = next;
+    }
+}
+
+/// The customers' names, and whether each has a default configuration.
+async fn customers(
+    reader: &mut Reader,
+    scope: Scope,
+) -> Result<HashMap<CompanyId, (Name, bool)>, ServiceError> {
+    let mut customers = HashMap::new();
+    let mut after = None;
+    loop {
+        let kind = Some(CompanyKind::Customer);
+        let Page { items, next } = reader.companies(scope, kind, &whole_page(after)).await?;
+        customers
+            .extend(items.into_iter().map(|one| (one.id, (one.name, one.default_configuration.is_some()))));
+        if next.is_none() {
+            return Ok(customers);
+        }
+        after = next;
+    }
+}
+
+fn check_claim(claim: &Claim, customers: &HashMap<CompanyId, (Name, bool)>, found: &mut Findings) {
+    let subject = || format!("claim {}", claim.id);
+    for set in claim.sets.unusable() {
+        let advice = format!(
+            "It registers something that no device can show: {}. End the claim and import it with the right value.",
+            set.reason()
+        );
+        found.add(Severity::Warning, "claim_never_matches", subject(), advice);
+    }
+    match claim.proof {
+        ProofKind::Tpm => {
+            let advice = "It asks for a TPM proof, which this version of the server cannot check. Set another \
+                          proof for it.";
+            found.add(Severity::Warning, "claim_never_matches", subject(), advice.to_owned());
+        }
+        ProofKind::RegisteredKey if claim.sets.registered_keys().next().is_none() => {
+            let advice = "It asks for a registered key and registers none. Set another proof, or import it with \
+                          its device_key.";
+            found.add(Severity::Warning, "claim_never_matches", subject(), advice.to_owned());
+        }
+        _ => {}
+    }
+    if let (None, Some((customer, false))) = (claim.configuration, customers.get(&claim.customer))
+        && claim.proof != ProofKind::Token
+    {
+        let advice = format!(
+            "It gives its device no configuration, so the device is told that it is not registered. Give it one, \
+             or set a default for {customer:?}."
+        );
+        found.add(Severity::Warning, "claim_without_configuration", subject(), advice);
+    }
+}
+
+fn whole_page(after: Option<String>) -> PageRequest {
+    PageRequest { size: Some(MAX_ROWS), after }
+}
+
+/// What was found so far, and how much of each check was left out.
+#[derive(Default)]
+struct Findings {
+    told: Vec<Finding>,
+    counts: HashMap<&'static str, usize>,
+}
+
+impl Findings {
+    fn add(&mut self, severity: Severity, check: &'static str, subject: String, advice: String) {
+        let count = self.counts.entry(check).or_default();
+        *count += 1;
+        if *count <= MAX_FINDINGS {
+            self.told.push(Finding { severity, check, subject, advice });
+        }
+    }
+
+    fn sorted(mut self) -> Vec<Finding> {
+        for (check, count) in self.counts {
+            if let Some(more) = count.checked_sub(MAX_FINDINGS).filter(|more| *more > 0)
+                && let Some(severity) =
+                    self.told.iter().find(|one| one.check == check).map(|one| one.severity)
+            {
+                let advice = format!("There are {more} more of these.");
+                self.told.push(Finding { severity, check, subject: String::new(), advice });
+            }
+        }
+        self.told.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.check.cmp(b.check)));
+        self.told
     }
 }

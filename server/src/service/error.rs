@@ -1,7 +1,12 @@
 //! How a service says no: a refusal for a device, a reason for an administrator, or a failure.
 
 use super::signer::SignerError;
-use crate::{domain::device::IllegalTransition, entropy::EntropyError, files::FilesError, store::StoreError};
+use crate::{
+    domain::device::IllegalTransition,
+    entropy::EntropyError,
+    files::FilesError,
+    store::{JobError, StoreError},
+};
 use unbox_common::{protocol::problem::Problem, refusal::RefusalKind};
 
 /// Why a service did not do what it was asked. Routes map it to HTTP in one place.
@@ -26,6 +31,9 @@ pub enum ServiceError {
         /// The rule that it broke.
         rule: String,
     },
+    /// Only the operator of this server may do this.
+    #[error("Only the operator of this server may do this.")]
+    OperatorOnly,
     /// It contradicts what is there.
     #[error("{0}")]
     Conflict(String),
@@ -53,6 +61,11 @@ impl ServiceError {
         Problem::new(kind).into()
     }
 
+    /// A refusal, and what happened.
+    pub fn refused_because(kind: RefusalKind, detail: impl Into<String>) -> Self {
+        Problem::new(kind).detail(detail).into()
+    }
+
     /// A value cannot be used, and why.
     pub fn invalid(field: &'static str, rule: impl ToString) -> Self {
         Self::Invalid { field, rule: rule.to_string() }
@@ -74,7 +87,17 @@ impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Busy => Self::Busy,
+            StoreError::Cursor => Self::invalid("after", StoreError::Cursor),
             other => Self::Storage(other),
+        }
+    }
+}
+
+impl JobError for ServiceError {
+    fn store_error(&self) -> Option<&StoreError> {
+        match self {
+            Self::Storage(error) => Some(error),
+            _ => None,
         }
     }
 }

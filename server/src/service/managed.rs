@@ -1,10 +1,40 @@
 //! Reports and check-ins of enrolled devices, over mutual TLS.
 
-use super::{ServiceError, Services};
-use unbox_common::{
-    ids::{DeviceId, Generation},
-    protocol::latest::{Acknowledged, CheckIn, News, Report},
+use super::{
+    ServiceError, Services,
+    enroll::{check_agent_version, device_event, refusal_event},
 };
+use crate::{
+    domain::{
+        admission::Refusal,
+        audit::{Action, Subject},
+        configuration::Recipient,
+        device::{Device, Enrollment},
+        name::Name,
+    },
+    store::{ManagedFacts, Tx},
+};
+use serde_json::json;
+use std::sync::Arc;
+use unbox_common::{
+    ids::{ConfigurationId, DeviceId, Generation},
+    payload::Payload,
+    protocol::{
+        latest::{Acknowledged, CheckIn, Command, News, Outcome, Owner, Report, ReportEntry},
+        limits::{MAX_DETAIL_BYTES, MAX_REPORT_ENTRIES},
+    },
+    refusal::RefusalKind,
+    timestamp::Timestamp,
+};
+
+/// The longest short name of a reason, in bytes.
+const MAX_KIND_BYTES: usize = 64;
+
+const OTHER_GENERATION: &str = "The message is about another generation than the certificate.";
+const TOO_MANY_ENTRIES: &str = "The report holds more entries than one report may.";
+const NO_SEQUENCE: &str = "Entries are numbered from 1.";
+const SUPERSEDED: &str =
+    "This certificate is of an enrollment that is over: the device has enrolled again since. Enroll again.";
 
 /// Who speaks, by the client certificate of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,16 +47,257 @@ pub struct DeviceIdentityCert {
 
 impl Services {
     /// Takes a device's progress and outcome. Sending it twice changes nothing.
+    ///
+    /// # Errors
+    /// A refusal, if the device or this generation of it may not report.
     pub async fn report(
         &self,
         who: DeviceIdentityCert,
         report: Report,
     ) -> Result<Acknowledged, ServiceError> {
-        Err(ServiceError::Busy)
+        if report.generation != who.generation {
+            return Err(self.refuse(Refusal::said(RefusalKind::UnsupportedProtocol, OTHER_GENERATION)));
+        }
+        if report.entries.len() > MAX_REPORT_ENTRIES {
+            return Err(self.refuse(Refusal::said(RefusalKind::UnsupportedProtocol, TOO_MANY_ENTRIES)));
+        }
+        if report.entries.iter().any(|entry| entry.sequence == 0) {
+            return Err(self.refuse(Refusal::said(RefusalKind::UnsupportedProtocol, NO_SEQUENCE)));
+        }
+        let now = self.now();
+        let report = Arc::new(plain(report));
+        let services = self.clone();
+        let sequence = self
+            .0
+            .store
+            .write(move |tx| {
+                let (services, report) = (services.clone(), Arc::clone(&report));
+                Box::pin(async move { services.take_report(tx, who, &report, now).await })
+            })
+            .await?
+            .map_err(|refusal| self.refuse(refusal))?;
+        Ok(Acknowledged { sequence, server_time: now })
+    }
+
+    async fn take_report(
+        &self,
+        tx: &mut Tx,
+        who: DeviceIdentityCert,
+        report: &Report,
+        now: Timestamp,
+    ) -> Result<Result<u64, Refusal>, ServiceError> {
+        let mut facts = match self.facts(tx, who, now).await? {
+            Ok(facts) => facts,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let fresh: Vec<ReportEntry> =
+            report.entries.iter().filter(|entry| entry.sequence > facts.sequence).cloned().collect();
+        let before = facts.device.clone();
+        if let Some(outcome) = &report.outcome {
+            take_outcome(&mut facts.device, who.generation, outcome, now);
+        }
+        if fresh.is_empty() && facts.device == before {
+            return Ok(Ok(facts.sequence));
+        }
+        facts.device.last_said.at = Some(now);
+        tx.insert_reports(who.device, who.generation, &fresh, now).await?;
+        tx.save_device(&facts.device).await?;
+        if let Some(active) = facts.device.active.as_ref().filter(|_| facts.device.active != before.active) {
+            tx.settle_request(who.device, active.key.digest()).await?;
+        }
+        let detail = json!({
+            "generation": who.generation,
+            "progress": fresh.last().map(|entry| entry.progress),
+            "outcome": report.outcome,
+        });
+        let event = device_event(now, Action::Reported, who.device, &facts.device, detail);
+        tx.append(self.0.ids.next(now), &event).await?;
+        let highest = fresh.iter().map(|entry| entry.sequence).max().unwrap_or_default();
+        Ok(Ok(highest.max(facts.sequence)))
     }
 
     /// Tells a managed device what is new.
+    ///
+    /// # Errors
+    /// A refusal, if the device or this generation of it may not ask.
     pub async fn check_in(&self, who: DeviceIdentityCert, check_in: CheckIn) -> Result<News, ServiceError> {
-        Err(ServiceError::Busy)
+        if check_in.generation != who.generation {
+            return Err(self.refuse(Refusal::said(RefusalKind::UnsupportedProtocol, OTHER_GENERATION)));
+        }
+        check_agent_version(&check_in.agent_version)?;
+        let now = self.now();
+        let check_in = Arc::new(check_in);
+        let (services, said) = (self.clone(), Arc::clone(&check_in));
+        let facts = self
+            .0
+            .store
+            .write(move |tx| {
+                let (services, said) = (services.clone(), Arc::clone(&said));
+                Box::pin(async move { services.take_check_in(tx, who, &said, now).await })
+            })
+            .await?
+            .map_err(|refusal| self.refuse(refusal))?;
+        self.news(who, &check_in, &facts, now).await
+    }
+
+    async fn take_check_in(
+        &self,
+        tx: &mut Tx,
+        who: DeviceIdentityCert,
+        said: &CheckIn,
+        now: Timestamp,
+    ) -> Result<Result<Box<ManagedFacts>, Refusal>, ServiceError> {
+        let mut facts = match self.facts(tx, who, now).await? {
+            Ok(facts) => facts,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let last = &mut facts.device.last_said;
+        last.at = Some(now);
+        last.agent_version = Some(said.agent_version.clone());
+        last.healthy = Some(said.healthy);
+        last.installed.clone_from(&said.installed);
+        last.failed_version = said.failed_version;
+        tx.save_device(&facts.device).await?;
+        if said.renew_certificate {
+            let detail = json!({"generation": who.generation});
+            let event = device_event(now, Action::CertificateRenewed, who.device, &facts.device, detail);
+            tx.append(self.0.ids.next(now), &event).await?;
+        }
+        Ok(Ok(Box::new(facts)))
+    }
+
+    async fn news(
+        &self,
+        who: DeviceIdentityCert,
+        said: &CheckIn,
+        facts: &ManagedFacts,
+        now: Timestamp,
+    ) -> Result<News, ServiceError> {
+        let signer = &self.0.signer;
+        let mut news = News {
+            check_in_after_s: self.settings().check_in_interval_s,
+            server_time: now,
+            commands: Vec::new(),
+            payload: None,
+            roots: signer.roots_after(said.root_version),
+            certificate_chain: Vec::new(),
+            owner: nobody(&facts.customer_name),
+        };
+        if let Some(Enrollment { key, generation }) = facts.device.enrollment(who.generation)
+            && said.renew_certificate
+        {
+            news.certificate_chain = signer.issue_certificate(key, who.device, *generation, now)?;
+        }
+        if facts.device.re_enroll_requested_at.is_some() {
+            news.commands.push(Command::ReEnroll);
+        }
+        let Some((configuration, assigned_at)) = configuration_of(facts) else {
+            return Ok(news);
+        };
+        let Some(assignment) = self.assignment(configuration, assigned_at).await? else {
+            return Ok(news);
+        };
+        news.owner = assignment.configuration.document.contact.owner(&facts.customer_name);
+        // A device that is about to enroll again gets its payload with the new grant.
+        if news.commands.is_empty() && is_news(said, assignment.version()) {
+            let to = Recipient { device: who.device, generation: who.generation, nonce: said.nonce };
+            let payload: Payload = assignment.payload(to, now, self.settings().payload_lifetime);
+            news.payload = Some(signer.sign_payload(&payload)?);
+        }
+        Ok(news)
+    }
+
+    /// What a request of this device is answered by, or why it is refused.
+    async fn facts(
+        &self,
+        tx: &mut Tx,
+        who: DeviceIdentityCert,
+        now: Timestamp,
+    ) -> Result<Result<ManagedFacts, Refusal>, ServiceError> {
+        // A device that this database does not know enrolled with another one, or with a later
+        // state of this one: it can only enroll again.
+        let Some(facts) = tx.managed_facts(who.device, who.generation).await? else {
+            return Ok(Err(Refusal::said(RefusalKind::ProofRequired, SUPERSEDED)));
+        };
+        let refusal = match facts.device.state.refusal() {
+            Some((kind, message)) => Refusal { kind, message: message.map(str::to_owned), detail: None },
+            None if facts.device.enrollment(who.generation).is_some() => return Ok(Ok(facts)),
+            None => Refusal::said(RefusalKind::ProofRequired, SUPERSEDED),
+        };
+        let detail = json!({"generation": who.generation});
+        let event =
+            refusal_event(now, Subject::Device(who.device), Some(facts.device.customer), &refusal, detail);
+        tx.append(self.0.ids.next(now), &event).await?;
+        Ok(Err(refusal))
+    }
+}
+
+/// Takes an outcome into the device: when the latest generation is managed, it is the active one.
+fn take_outcome(device: &mut Device, generation: Generation, outcome: &Outcome, now: Timestamp) {
+    device.last_said.outcome = Some(outcome.clone());
+    if matches!(outcome, Outcome::Managed { .. }) && device.generation() == generation {
+        // In every other state the outcome is kept, and the state is what it was.
+        let _ = device.complete(generation, now);
+    }
+}
+
+/// Whether a payload of this version is worth sending.
+fn is_news(said: &CheckIn, version: u64) -> bool {
+    let newer = said.installed.as_ref().is_none_or(|installed| installed.version < version);
+    newer && said.failed_version != Some(version)
+}
+
+/// The claim's own configuration, or the customer's default.
+fn configuration_of(facts: &ManagedFacts) -> Option<(ConfigurationId, Timestamp)> {
+    let claim = &facts.claim;
+    match (claim.configuration, facts.default_configuration) {
+        (Some(id), _) => Some((id, claim.configured_at)),
+        (None, Some((id, set_at))) => Some((id, set_at.max(claim.configured_at))),
+        (None, None) => None,
+    }
+}
+
+/// The owner of a device whose configuration was taken away: the customer, and no contact.
+fn nobody(customer: &Name) -> Owner {
+    Owner {
+        company: customer.to_string(),
+        contact_email: String::new(),
+        contact_phone: String::new(),
+        message: None,
+    }
+}
+
+/// The report with texts that can be stored and shown anywhere: cut to their length, and without
+/// control characters.
+fn plain(mut report: Report) -> Report {
+    for entry in &mut report.entries {
+        entry.detail = entry.detail.take().map(|text| plain_text(&text, MAX_DETAIL_BYTES));
+    }
+    if let Some(Outcome::RolledBack { kind, detail, .. } | Outcome::Rejected { kind, detail }) =
+        &mut report.outcome
+    {
+        *kind = plain_text(kind, MAX_KIND_BYTES);
+        *detail = plain_text(detail, MAX_DETAIL_BYTES);
+    }
+    report
+}
+
+fn plain_text(text: &str, max_bytes: usize) -> String {
+    let mut plain: String =
+        text.chars().map(|char| if char.is_control() { ' ' } else { char }).take(max_bytes).collect();
+    while plain.len() > max_bytes {
+        plain.pop();
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_devices_are_cut_and_cleaned() {
+        assert_eq!(plain_text("a\0b\u{1b}[31m\n", 64), "a b [31m ");
+        assert_eq!(plain_text(&"\u{e9}".repeat(40), 33), "\u{e9}".repeat(16));
     }
 }

@@ -42,12 +42,12 @@ pub use tokens::NewToken;
 
 use crate::{
     clock::Clock,
-    domain::ids::IdSource,
+    domain::{admission::Refusal, ids::IdSource},
     entropy::{Entropy, EntropyError},
     store::Store,
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
-use unbox_common::timestamp::Timestamp;
+use unbox_common::{protocol::problem::Problem, refusal::Disposition, timestamp::Timestamp};
 
 /// What an operator can choose about the services.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Settings {
             activation_window: Duration::from_hours(90 * 24),
             reset_ticket_lifetime: Duration::from_hours(7 * 24),
             check_in_interval_s: 3600,
-            retry_waiting_s: 60,
+            retry_waiting_s: 30,
             retry_busy_s: 5,
         }
     }
@@ -136,5 +136,17 @@ impl Services {
 
     fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    /// The refusal as it travels, with the time after which asking again makes sense.
+    fn refuse(&self, refusal: Refusal) -> ServiceError {
+        let mut problem = Problem::new(refusal.kind).message(refusal.message);
+        problem.detail = refusal.detail.map(str::to_owned);
+        problem.retry_after_s = match refusal.kind.disposition() {
+            Disposition::Retry => Some(self.settings().retry_busy_s),
+            Disposition::WaitForAdministrator => Some(self.settings().retry_waiting_s),
+            Disposition::Fatal => None,
+        };
+        problem.into()
     }
 }

@@ -1,1 +1,108 @@
 //! The sealed ticket: everything that the server must remember between hello and prove.
+//!
+//! The server stores nothing for a device that has proved nothing. Its notes travel with the
+//! device, sealed; the first byte says which form they have, so that a server that was updated in
+//! between reads or refuses them, and never misreads.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use unbox_common::{
+    bytes::Nonce,
+    digest::Sha256,
+    identity::{HardwareIdentity, IdentifierKind, Rank, RawIdentifier, Source},
+    ids::ClaimId,
+    protocol::latest::ProofKind,
+    timestamp::Timestamp,
+    trust::DevicePublicKey,
+};
+
+/// The form of the notes.
+const FORM: u8 = 1;
+/// How far ahead another server's clock may be.
+const SKEW: Duration = Duration::from_secs(30);
+
+/// What the server remembers of a hello.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Notes {
+    /// Digest of the hello's exact bytes.
+    pub(super) hello: Sha256,
+    /// What the device showed, as `(kind, value, source)`.
+    identity: Vec<(IdentifierKind, String, Source)>,
+    /// The key that it says it holds.
+    pub(super) key: DevicePublicKey,
+    /// Its nonce.
+    pub(super) device_nonce: Nonce,
+    /// Ours.
+    pub(super) server_nonce: Nonce,
+    /// The proof that was asked for.
+    pub(super) proof: ProofKind,
+    /// The claim that matched.
+    pub(super) claim: ClaimId,
+    /// What the match is worth.
+    pub(super) rank: Rank,
+    /// The signing root that the device has.
+    pub(super) root_version: u64,
+    /// Its agent.
+    pub(super) agent_version: String,
+    /// When the challenge was given.
+    issued_at: Timestamp,
+}
+
+/// What of the notes does not come from the hello itself.
+pub(super) struct Challenged {
+    pub(super) server_nonce: Nonce,
+    pub(super) proof: ProofKind,
+    pub(super) claim: ClaimId,
+    pub(super) rank: Rank,
+    pub(super) now: Timestamp,
+}
+
+impl Notes {
+    pub(super) fn new(hello: &super::HelloRequest, given: &Challenged) -> Self {
+        let identity = hello.identity.to_raw();
+        Self {
+            hello: hello.digest,
+            identity: identity.into_iter().map(|one| (one.kind, one.value, one.source)).collect(),
+            key: hello.message.device_key.clone(),
+            device_nonce: hello.message.nonce,
+            server_nonce: given.server_nonce,
+            proof: given.proof,
+            claim: given.claim,
+            rank: given.rank,
+            root_version: hello.message.root_version,
+            agent_version: hello.message.agent_version.clone(),
+            issued_at: given.now,
+        }
+    }
+
+    /// The plain text that is sealed.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![FORM];
+        // Writing our own type into memory cannot fail; a cut text would not be read again.
+        let _ = serde_json::to_writer(&mut bytes, self);
+        bytes
+    }
+
+    /// Reads what was sealed.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [FORM, json @ ..] => serde_json::from_slice(json).ok(),
+            _ => None,
+        }
+    }
+
+    /// What the device showed. `None` if the rules have changed since.
+    pub(super) fn identity(&self) -> Option<HardwareIdentity> {
+        let raw: Vec<RawIdentifier> = self
+            .identity
+            .iter()
+            .map(|(kind, value, source)| RawIdentifier { kind: *kind, value: value.clone(), source: *source })
+            .collect();
+        HardwareIdentity::from_raw(&raw).ok()
+    }
+
+    /// Whether the challenge can still be answered.
+    pub(super) fn is_in_time(&self, now: Timestamp, lifetime: Duration) -> bool {
+        now < self.issued_at.after(lifetime) && self.issued_at <= now.after(SKEW)
+    }
+}

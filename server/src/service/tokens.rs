@@ -1,11 +1,19 @@
 //! Pre-provisioning tokens.
 
-use super::{ServiceError, Services};
+use super::{ServiceError, Services, companies::customer, configurations::check_configuration};
 use crate::{
-    domain::{actor::Actor, token::Token},
+    domain::{
+        actor::Actor,
+        audit::{Action, Subject},
+        name::Name,
+        token::{TOKEN_PREFIX, Token},
+    },
+    entropy,
     store::{Page, PageRequest},
 };
+use serde_json::json;
 use unbox_common::{
+    digest::Sha256,
     ids::{CompanyId, ConfigurationId, TokenId},
     secret::Secret,
     timestamp::Timestamp,
@@ -27,7 +35,39 @@ pub struct NewToken {
 impl Services {
     /// Creates a token. The secret is returned here and never again.
     pub async fn create_token(&self, by: &Actor, new: NewToken) -> Result<(Token, Secret), ServiceError> {
-        Err(ServiceError::Busy)
+        let name: Name = new.name.parse().map_err(|error| ServiceError::invalid("name", error))?;
+        let now = self.now();
+        if new.expires_at.is_some_and(|end| end <= now) {
+            return Err(ServiceError::invalid("expires_at", "expected a time to come"));
+        }
+        let secret = entropy::token_text(&*self.0.entropy, TOKEN_PREFIX)?;
+        let digest = Sha256::of(secret.expose().as_bytes());
+        let token = Token {
+            id: self.0.ids.token(now),
+            customer: new.customer,
+            name,
+            configuration: new.configuration,
+            created_at: now,
+            expires_at: new.expires_at,
+            revoked_at: None,
+        };
+        let (services, by) = (self.clone(), by.clone());
+        let token = self
+            .0
+            .store
+            .write(move |tx| {
+                let (services, by, token) = (services.clone(), by.clone(), token.clone());
+                Box::pin(async move {
+                    customer(tx, &by, token.customer).await?;
+                    check_configuration(tx, token.customer, token.configuration).await?;
+                    tx.insert_token(&token, digest).await?;
+                    let detail = json!({"name": token.name, "configuration": token.configuration, "expires_at": token.expires_at});
+                    services.note(tx, &by, Action::TokenCreated, Subject::Token(token.id), Some(token.customer), detail).await?;
+                    Ok::<_, ServiceError>(token)
+                })
+            })
+            .await?;
+        Ok((token, secret))
     }
 
     /// Lists tokens, of one customer or of all, oldest first.
@@ -37,11 +77,33 @@ impl Services {
         customer: Option<CompanyId>,
         page: PageRequest,
     ) -> Result<Page<Token>, ServiceError> {
-        Err(ServiceError::Busy)
+        Ok(self.0.store.reader().await?.tokens(by.scope(), customer, &page).await?)
     }
 
-    /// Revokes a token; it enrolls nothing from now on.
+    /// Revokes a token; it enrolls nothing from now on. Once more changes nothing.
     pub async fn revoke_token(&self, by: &Actor, id: TokenId) -> Result<Token, ServiceError> {
-        Err(ServiceError::Busy)
+        let now = self.now();
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                Box::pin(async move {
+                    let token = tx
+                        .token(by.scope(), id)
+                        .await?
+                        .ok_or_else(|| ServiceError::not_found("token", id))?;
+                    if token.revoked_at.is_some() {
+                        return Ok(token);
+                    }
+                    tx.revoke_token(id, now).await?;
+                    let detail = json!({"name": token.name});
+                    services
+                        .note(tx, &by, Action::TokenRevoked, Subject::Token(id), Some(token.customer), detail)
+                        .await?;
+                    Ok(Token { revoked_at: Some(now), ..token })
+                })
+            })
+            .await
     }
 }

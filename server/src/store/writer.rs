@@ -183,7 +183,7 @@ struct Typed<T, E, F> {
 }
 
 /// A job as the queue knows it.
-trait Job: Send {
+pub(super) trait Job: Send {
     /// Runs it in `tx`, keeps its outcome, and says whether that is a good one.
     fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, bool>;
 
