@@ -205,6 +205,21 @@ pub enum DeviceFault {
     /// The installation was not even begun.
     #[error(transparent)]
     Install(#[from] InstallError),
+    /// Another process of the agent is at work on this device.
+    #[error("another process of the agent is at work on this device")]
+    Busy,
+    /// An installation was undone for a reason that passes.
+    #[error("the installation was undone, and is tried again")]
+    RolledBack,
+    /// What was installed could not be taken away.
+    #[error("what was installed could not be taken away: {detail}")]
+    ResetFailed {
+        /// Why.
+        detail: String,
+    },
+    /// The file that should hold a reset ticket does not.
+    #[error("the ticket file does not hold a reset ticket: one line of printable characters")]
+    NoTicket,
     /// A file of the network side is damaged; it is made anew.
     #[error("{what} is damaged")]
     Damaged {
@@ -339,6 +354,10 @@ impl DeviceFault {
             Self::Install(error) => error.kind(),
             Self::Transition(_) => "ledger_transition",
             Self::Damaged { .. } => "state_damaged",
+            Self::Busy => "busy_here",
+            Self::RolledBack => "rolled_back",
+            Self::ResetFailed { .. } => "reset_failed",
+            Self::NoTicket => "no_ticket",
             Self::Survey(_) | Self::Client(_) => "device_state",
             Self::Files(error) => storage_kind(error.io()),
             Self::Handover(HandoverError::Files(error)) => storage_kind(error.io()),
@@ -352,6 +371,7 @@ impl DeviceFault {
             Self::Boot(_) | Self::Anchors(_) | Self::Key(_) | Self::Survey(SurveyError::Identity(_)) => {
                 Disposition::Fatal
             }
+            Self::NoTicket => Disposition::Fatal,
             Self::Ledger(error) if error.is_newer() => Disposition::Fatal,
             Self::Install(error) => error.disposition(),
             Self::DiskFull { .. }
@@ -363,6 +383,9 @@ impl DeviceFault {
             | Self::Client(_)
             | Self::Entropy(_)
             | Self::Transition(_)
+            | Self::Busy
+            | Self::RolledBack
+            | Self::ResetFailed { .. }
             | Self::Damaged { .. } => Disposition::Retry,
         }
     }

@@ -11,6 +11,7 @@
 //! beside them: the ledger, the clock, randomness, files, programs, and the console.
 
 pub mod boot;
+pub mod cli;
 pub mod clock;
 pub mod console;
 pub mod entropy;

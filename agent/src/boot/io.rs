@@ -138,7 +138,7 @@ fn token_file(layout: &Layout, path: &Path) -> Result<Secret, BootError> {
     Ok(Secret::new(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// Reads anchors and signing root, and follows the newer roots that the installer kept.
+/// Reads anchors and signing root, and follows the newer roots that were kept.
 ///
 /// # Errors
 /// [`BootError`] if there are none, or if they are damaged.
@@ -149,9 +149,10 @@ pub fn trust(layout: &Layout) -> Result<Trust, BootError> {
             let trust = Trust {
                 anchors: anchors(&path, &pem)?,
                 root: image_root(&folder.join("root.json"))?,
+                chain: Vec::new(),
                 folder,
             };
-            return Ok(trust.advanced(&stored_roots(layout)?).0);
+            return follow(layout, trust);
         }
     }
     Err(BootError::NoTrust)
@@ -174,9 +175,15 @@ fn image_root(path: &Path) -> Result<unbox_common::trust::Verified<SigningRoot>,
         .map_err(|source| BootError::RootRejected { path: path.to_owned(), source })
 }
 
-/// The roots that the installer kept, oldest first. A damaged file holds none: the image's root
-/// is in force again, and the server sends the others once more.
-pub(crate) fn stored_roots(layout: &Layout) -> Result<Vec<Signed<SigningRoot>>, BootError> {
-    let bytes = files::read(&layout.signing_roots(), MAX_STORED_ROOTS_BYTES)?;
-    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+/// Follows the newer roots that either side kept. Who kept them does not matter: each is signed
+/// by the one before it. A damaged file holds none: an older root is in force again, and the
+/// server sends the others once more.
+fn follow(layout: &Layout, mut trust: Trust) -> Result<Trust, BootError> {
+    for path in [layout.signing_roots(), layout.fetched_roots()] {
+        let bytes = files::read(&path, MAX_STORED_ROOTS_BYTES)?;
+        let kept: Option<Vec<Signed<SigningRoot>>> =
+            bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        trust = trust.advanced(&kept.unwrap_or_default());
+    }
+    Ok(trust)
 }

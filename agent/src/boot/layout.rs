@@ -76,6 +76,18 @@ impl Layout {
         self.state().join("signing-roots.json")
     }
 
+    /// Signing roots that the network side has heard of; the privileged side keeps its own.
+    #[must_use]
+    pub fn fetched_roots(&self) -> PathBuf {
+        self.exchange().join("signing-roots.json")
+    }
+
+    /// Held by the one process of the network side that is at work.
+    #[must_use]
+    pub fn exchange_lock(&self) -> PathBuf {
+        self.exchange().join("lock")
+    }
+
     /// How the last installation ended, for the report.
     #[must_use]
     pub fn outcome(&self) -> PathBuf {
@@ -154,9 +166,15 @@ impl Layout {
         self.runtime().join("identity.json")
     }
 
-    /// What the console says, for programs.
+    /// What the privileged side last said on the console, for programs.
     #[must_use]
     pub fn status(&self) -> PathBuf {
         self.runtime().join("status.json")
+    }
+
+    /// What the network side last said: it writes nowhere but into the exchange.
+    #[must_use]
+    pub fn network_status(&self) -> PathBuf {
+        self.exchange().join("status.json")
     }
 }

@@ -12,25 +12,25 @@ pub struct Trust {
     pub anchors: Vec<CertificateDer<'static>>,
     /// The signing root in force.
     pub root: Verified<SigningRoot>,
+    /// The roots that led from the image's to the one in force, oldest first.
+    pub chain: Vec<Signed<SigningRoot>>,
     /// The folder that they came from.
     pub folder: PathBuf,
 }
 
 impl Trust {
-    /// This trust after the roots of `chain` that follow from it, oldest first.
+    /// This trust after the roots of `next` that follow from it, oldest first.
     ///
     /// A root that does not follow is passed over: what it would have allowed stays refused.
-    /// Returns also the roots that were taken, to be kept.
     #[must_use]
-    pub fn advanced(mut self, chain: &[Signed<SigningRoot>]) -> (Self, Vec<Signed<SigningRoot>>) {
-        let mut taken = Vec::new();
-        for next in chain {
+    pub fn advanced(mut self, next: &[Signed<SigningRoot>]) -> Self {
+        for next in next {
             if let Ok(successor) = self.root.successor(next) {
                 self.root = successor;
-                taken.push(next.clone());
+                self.chain.push(next.clone());
             }
         }
-        (self, taken)
+        self
     }
 }
 
@@ -61,6 +61,7 @@ pub(crate) mod tests {
         Trust {
             anchors: Vec::new(),
             root: SigningRoot::from_image(&signed_root(1)).unwrap(),
+            chain: Vec::new(),
             folder: PathBuf::new(),
         }
     }
@@ -68,20 +69,20 @@ pub(crate) mod tests {
     #[test]
     fn roots_are_followed_step_by_step() {
         let chain = [signed_root(2), signed_root(3)];
-        let (after, taken) = trust().advanced(&chain);
-        assert_eq!((after.root.version, taken.len()), (3, 2));
+        let after = trust().advanced(&chain);
+        assert_eq!((after.root.version, after.chain.as_slice()), (3, &chain[..]));
     }
 
     #[test]
     fn a_newer_image_takes_only_what_is_newer_than_itself() {
         let newer_image = Trust { root: SigningRoot::from_image(&signed_root(2)).unwrap(), ..trust() };
-        let (after, taken) = newer_image.advanced(&[signed_root(2), signed_root(3)]);
-        assert_eq!((after.root.version, taken), (3, vec![signed_root(3)]));
+        let after = newer_image.advanced(&[signed_root(2), signed_root(3)]);
+        assert_eq!((after.root.version, after.chain), (3, vec![signed_root(3)]));
     }
 
     #[test]
     fn a_root_that_skips_a_version_is_passed_over() {
-        let (after, taken) = trust().advanced(&[signed_root(3)]);
-        assert_eq!((after.root.version, taken.len()), (1, 0));
+        let after = trust().advanced(&[signed_root(3)]);
+        assert_eq!((after.root.version, after.chain.len()), (1, 0));
     }
 }

@@ -26,9 +26,11 @@ pub use transition::{Event, IllegalTransition};
 
 use serde::{Deserialize, Serialize};
 use unbox_common::{
+    digest::Sha256,
     ids::{DeviceId, Generation},
     payload::Expectation,
     protocol::latest::{Installed, Owner},
+    refusal::Disposition,
     timestamp::Timestamp,
 };
 
@@ -67,6 +69,8 @@ pub enum Phase {
         enrollment: Enrollment,
         /// The payload's version.
         version: u64,
+        /// Digest of the grant that brought it.
+        grant: Sha256,
         /// What is in force until it is over.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         installed: Option<Installed>,
@@ -124,6 +128,8 @@ pub struct Failed {
     pub kind: String,
     /// The reason, for people.
     pub detail: String,
+    /// Whether trying the same payload again can help.
+    pub disposition: Disposition,
 }
 
 impl Ledger {
@@ -187,13 +193,16 @@ impl Ledger {
         Floor::expectation(self.floor.as_ref(), device, generation, now)
     }
 
-    /// Whether this very payload has been dealt with: it is in force, or it failed here.
+    /// Whether this very payload has been dealt with: it is in force, or it failed here and
+    /// would fail again.
     #[must_use]
     pub fn has_settled(&self, generation: Generation, version: u64) -> bool {
         self.enrollment().is_some_and(|own| own.generation == generation)
             && match &self.phase {
                 Phase::Managed { installed, .. } => installed.version == version,
-                Phase::RolledBack { failed, .. } => failed.version == version,
+                Phase::RolledBack { failed, .. } => {
+                    failed.version == version && failed.disposition != Disposition::Retry
+                }
                 _ => false,
             }
     }

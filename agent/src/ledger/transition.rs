@@ -2,7 +2,7 @@
 //! not fit is an error, never a guess.
 
 use super::{Cause, Enrollment, Failed, Floor, Ledger, Phase};
-use unbox_common::{protocol::latest::Installed, timestamp::Timestamp};
+use unbox_common::{digest::Sha256, protocol::latest::Installed, refusal::Disposition, timestamp::Timestamp};
 
 /// What happens to a device's ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Event {
         enrollment: Enrollment,
         /// Its version.
         version: u64,
+        /// Digest of the grant that brought it.
+        grant: Sha256,
         /// When it was signed: a time that has certainly passed.
         issued_at: Timestamp,
     },
@@ -27,6 +29,8 @@ pub enum Event {
         kind: String,
         /// The reason, for people.
         detail: String,
+        /// Whether trying the same payload again can help.
+        disposition: Disposition,
     },
     /// Everything that was installed is about to be taken away.
     ResetBegun,
@@ -58,10 +62,10 @@ impl Ledger {
                 | Phase::Installing { .. }
                 | Phase::Managed { .. }
                 | Phase::RolledBack { .. },
-                Event::Accepted { enrollment, version, issued_at },
+                Event::Accepted { enrollment, version, grant, issued_at },
             ) => {
                 let floor = Floor::raised(self.floor, enrollment.device, enrollment.generation, issued_at);
-                let phase = Phase::Installing { enrollment, version, installed: before };
+                let phase = Phase::Installing { enrollment, version, grant, installed: before };
                 (phase, Some(floor))
             }
             (Phase::Installing { enrollment, .. }, Event::Committed { installed }) => {
@@ -69,8 +73,11 @@ impl Ledger {
                 let phase = Phase::Managed { enrollment, installed };
                 (phase, floor)
             }
-            (Phase::Installing { enrollment, version, installed }, Event::RolledBack { kind, detail }) => {
-                let failed = Failed { version, kind, detail };
+            (
+                Phase::Installing { enrollment, version, installed, .. },
+                Event::RolledBack { kind, detail, disposition },
+            ) => {
+                let failed = Failed { version, kind, detail, disposition };
                 let phase = Phase::RolledBack { enrollment, installed, failed };
                 (phase, self.floor)
             }
@@ -137,6 +144,7 @@ mod tests {
                 },
             },
             version,
+            grant: Sha256::of(b"grant"),
             issued_at: Timestamp(1000 + version),
         }
     }
@@ -150,7 +158,11 @@ mod tests {
     }
 
     fn rolled_back() -> Event {
-        Event::RolledBack { kind: "unhealthy".to_owned(), detail: "it did not start".to_owned() }
+        Event::RolledBack {
+            kind: "unhealthy".to_owned(),
+            detail: "it did not start".to_owned(),
+            disposition: Disposition::WaitForAdministrator,
+        }
     }
 
     fn after(events: impl IntoIterator<Item = Event>) -> Result<Ledger, IllegalTransition> {

@@ -6,20 +6,11 @@ use unbox_common::{
     payload::{AcceptedPayload, judge},
     protocol::latest::Grant,
     timestamp::Timestamp,
-    trust::{Signed, SigningRoot},
 };
-
-/// A payload that may be installed, and the roots that led to the keys that signed it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Accepted {
-    /// The payload.
-    pub payload: AcceptedPayload,
-    /// Signing roots that this device did not have yet, oldest first: to be kept.
-    pub new_roots: Vec<Signed<SigningRoot>>,
-}
 
 /// Verifies a grant's payload and judges it by this device's ledger.
 ///
+/// `trust` has followed the roots that came with the grant ([`Trust::advanced`]).
 /// `nonce` is that of the request that the grant answers; `None` on the privileged side, which
 /// did not make it.
 ///
@@ -31,13 +22,11 @@ pub fn accept(
     ledger: &Ledger,
     nonce: Option<Nonce>,
     now: Timestamp,
-) -> Result<Accepted, Rejection> {
-    let (trust, new_roots) = trust.clone().advanced(&grant.roots);
+) -> Result<AcceptedPayload, Rejection> {
     let verified = grant.payload.verify(&trust.root.payload_keys).map_err(Rejection::Untrusted)?;
     let mut expected = ledger.expectation(grant.device_id, grant.generation, now);
     expected.nonce = nonce;
-    let payload = judge(verified, &expected).map_err(Rejection::Judged)?;
-    Ok(Accepted { payload, new_roots })
+    judge(verified, &expected).map_err(Rejection::Judged)
 }
 
 #[cfg(test)]
@@ -110,14 +99,19 @@ pub(crate) mod tests {
             Enrollment { device: DeviceId::new(7).unwrap(), generation: Generation(2), owner: owner() };
         let installed = Installed { configuration: ConfigurationId::new(1).unwrap(), version, dpc: None };
         Ledger::new()
-            .handle(Event::Accepted { enrollment, version, issued_at: Timestamp(900) })
+            .handle(Event::Accepted {
+                enrollment,
+                version,
+                grant: unbox_common::digest::Sha256::of(b"grant"),
+                issued_at: Timestamp(900),
+            })
             .unwrap()
             .handle(Event::Committed { installed })
             .unwrap()
     }
 
     fn kind(grant: &Grant, ledger: &Ledger) -> &'static str {
-        let rejected = accept(grant, &trust(), ledger, Some(NONCE), NOW).unwrap_err();
+        let rejected = accept(grant, &trust().advanced(&grant.roots), ledger, Some(NONCE), NOW).unwrap_err();
         crate::failure::Failure::from(rejected).kind()
     }
 
@@ -126,8 +120,7 @@ pub(crate) mod tests {
         let grant = grant(&payload(50, &[]), 1);
         for (ledger, nonce) in [(Ledger::new(), Some(NONCE)), (managed(50), None)] {
             let accepted = accept(&grant, &trust(), &ledger, nonce, NOW).unwrap();
-            assert_eq!(accepted.payload.version, 50);
-            assert_eq!(accepted.new_roots, []);
+            assert_eq!(accepted.version, 50);
         }
     }
 
@@ -192,8 +185,8 @@ pub(crate) mod tests {
         let mut rotated = grant(&payload(50, &[]), 2);
         assert_eq!(kind(&rotated, &Ledger::new()), "payload_untrusted");
         rotated.roots = vec![signed_root(2)];
-        let accepted = accept(&rotated, &trust(), &Ledger::new(), Some(NONCE), NOW).unwrap();
-        assert_eq!(accepted.new_roots, [signed_root(2)]);
+        let trust = trust().advanced(&rotated.roots);
+        assert!(accept(&rotated, &trust, &Ledger::new(), Some(NONCE), NOW).is_ok());
         // The old key is worth nothing any more.
         let mut by_old_key = grant(&payload(50, &[]), 1);
         by_old_key.roots = vec![signed_root(2)];

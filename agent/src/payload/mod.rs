@@ -9,4 +9,4 @@ mod accept;
 mod incoming;
 pub mod io;
 
-pub use accept::{Accepted, accept};
+pub use accept::accept;

@@ -56,11 +56,18 @@ pub fn store_enrolled(layout: &Layout, enrolled: &Enrolled) -> Result<(), FilesE
 pub fn queue(layout: &Layout, generation: Generation) -> Result<Queue, FilesError> {
     let queue: Option<Queue> = load(&layout.queue(), MAX_QUEUE_BYTES)?;
     let mut queue = queue.map_or_else(|| Queue::new(generation), |queue| queue.of(generation));
-    let outcome: Option<OutcomeFile> = load(&layout.outcome(), MAX_OUTCOME_BYTES)?;
-    if outcome.is_some_and(|outcome| queue.take(&outcome)) {
+    if outcome(layout)?.is_some_and(|outcome| queue.take(&outcome)) {
         store_queue(layout, &queue)?;
     }
     Ok(queue)
+}
+
+/// Reads how the last installation ended. A damaged file says nothing.
+///
+/// # Errors
+/// [`FilesError`].
+pub fn outcome(layout: &Layout) -> Result<Option<OutcomeFile>, FilesError> {
+    load(&layout.outcome(), MAX_OUTCOME_BYTES)
 }
 
 /// Stores the queue.

@@ -46,4 +46,10 @@ impl OutcomeFile {
         entries.drain(..entries.len().saturating_sub(MAX_ENTRIES));
         Self { generation, grant, entries, outcome }
     }
+
+    /// What tells this outcome from every other, also of the same grant.
+    #[must_use]
+    pub fn digest(&self) -> Sha256 {
+        Sha256::of(&serde_json::to_vec(self).unwrap_or_default())
+    }
 }

@@ -29,7 +29,7 @@ pub struct Queue {
     entries: Vec<ReportEntry>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
-    /// The grant whose outcome was taken in already.
+    /// The outcome that was taken in already, by its digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     taken: Option<Sha256>,
 }
@@ -64,14 +64,15 @@ impl Queue {
     /// Takes in how an installation ended, once. Says whether it did: the outcome of another
     /// generation, or one that was taken already, is none of this queue's.
     pub fn take(&mut self, file: &OutcomeFile) -> bool {
-        if file.generation != self.generation || self.taken == Some(file.grant) {
+        let digest = file.digest();
+        if file.generation != self.generation || self.taken == Some(digest) {
             return false;
         }
         for noted in &file.entries {
             self.note(noted.clone());
         }
         self.conclude(file.outcome.clone());
-        self.taken = Some(file.grant);
+        self.taken = Some(digest);
         true
     }
 

@@ -1,0 +1,146 @@
+//! The network side of a device that is enrolled: report, check in when it is due, and do what
+//! the news ask for.
+
+use super::{
+    enroll::{afresh, valid_enrollment},
+    session::Session,
+    take_in::{follow_roots, go_on, readable_ledger, take_in},
+};
+use crate::{
+    boot::BootContext,
+    failure::{DeviceFault, Failure, Misbehaviour},
+    files,
+    handshake::{
+        self, CertificateChain, DeviceKey,
+        io::{Client, ClientSettings},
+    },
+    ledger::Ledger,
+    report::{self, Enrolled, Standing, WhatNext, what_next},
+};
+use std::time::Duration;
+use unbox_common::{
+    identity::HardwareIdentity,
+    payload::UnitName,
+    protocol::{
+        latest::{Grant, News},
+        limits::MAX_GRANT_BYTES,
+    },
+};
+
+/// How a round ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// This device has no enrollment.
+    NotEnrolled,
+    /// Everything is said; the next check-in is due after this.
+    Rest(Duration),
+    /// There is a new grant for the installer.
+    Granted,
+}
+
+/// One round. `identity` is asked for only if the device has to enroll again.
+pub(super) async fn round(
+    session: &mut Session,
+    identity: impl AsyncFnOnce(&Session) -> Result<HardwareIdentity, Failure>,
+) -> Result<Kept, Failure> {
+    let context = session.context()?;
+    let layout = &context.layout;
+    let Some(known) = report::io::enrolled(layout).map_err(DeviceFault::from)? else {
+        return Ok(Kept::NotEnrolled);
+    };
+    let key = handshake::io::device_key(layout, &session.entropy).map_err(DeviceFault::from)?;
+    // What was fetched when the power was cut comes first: the news would only bring it again.
+    if go_on(session, &context, &key).await?.is_some() {
+        return Ok(Kept::Granted);
+    }
+    let damaged = matches!(crate::ledger::io::read(layout), Err(error) if error.is_damaged());
+    let enrolled = match valid_enrollment(session, &context)? {
+        Some(enrolled) if !damaged => enrolled,
+        // The certificate has run out while the device was off, or its records are damaged: the
+        // key is known, and enrolls again.
+        _ => {
+            let identity = identity(session).await?;
+            afresh(session, &context, &identity, &key).await?;
+            return Ok(Kept::Granted);
+        }
+    };
+    debug_assert_eq!(known, enrolled);
+    let certificate = CertificateChain::parse(&enrolled.certificate_chain, key.public())
+        .map_err(|_| Misbehaviour::WrongCertificate)?;
+    let now = Session::now(&context);
+    let mut queue = report::io::queue(layout, enrolled.generation).map_err(DeviceFault::from)?;
+    let pause = enrolled.until_check_in(now, enrolled.jitter());
+    if queue.next().is_none() && !pause.is_zero() {
+        return Ok(Kept::Rest(pause));
+    }
+    let client = Client::new(&ClientSettings {
+        certificate: Some((&certificate, &key)),
+        ..ClientSettings::of(&context)
+    })?;
+    let server = context.server().map_err(DeviceFault::from)?;
+    report::io::deliver(layout, server, &client, &mut queue).await?;
+    if !pause.is_zero() {
+        return Ok(Kept::Rest(pause));
+    }
+    let ledger = readable_ledger(&context)?;
+    let standing = Standing {
+        enrolled: &enrolled,
+        certificate: &certificate,
+        ledger: &ledger,
+        healthy: is_healthy(&context, &ledger)?,
+        root_version: context.trust.root.version,
+    };
+    let nonce = session.entropy.nonce().map_err(DeviceFault::from)?;
+    let news = report::io::ask(server, &client, &standing, nonce, now).await?;
+    let enrolled = remember(&context, enrolled, &news, &key)?;
+    let context = follow_roots(&context, &news.roots)?;
+    match what_next(&news, &enrolled) {
+        WhatNext::Rest => Ok(Kept::Rest(enrolled.until_check_in(now, enrolled.jitter()))),
+        WhatNext::Install(grant) => {
+            take_in(session, &context, &key, &grant, nonce).await?;
+            Ok(Kept::Granted)
+        }
+        WhatNext::EnrollAgain => {
+            let identity = identity(session).await?;
+            afresh(session, &context, &identity, &key).await?;
+            Ok(Kept::Granted)
+        }
+    }
+}
+
+/// Remembers what the news say about the enrollment itself, the new certificate first of all.
+fn remember(
+    context: &BootContext,
+    enrolled: Enrolled,
+    news: &News,
+    key: &DeviceKey,
+) -> Result<Enrolled, Failure> {
+    let mut enrolled = Enrolled {
+        owner: news.owner.clone(),
+        heard_at: Session::now(context),
+        check_in_after_s: news.check_in_after_s,
+        ..enrolled
+    };
+    if !news.certificate_chain.is_empty() {
+        CertificateChain::parse(&news.certificate_chain, key.public())
+            .map_err(|_| Misbehaviour::WrongCertificate)?;
+        enrolled.certificate_chain.clone_from(&news.certificate_chain);
+    }
+    report::io::store_enrolled(&context.layout, &enrolled).map_err(DeviceFault::from)?;
+    Ok(enrolled)
+}
+
+/// Whether what is installed is well, as far as the network side can see: its unit is active.
+fn is_healthy(context: &BootContext, ledger: &Ledger) -> Result<bool, Failure> {
+    let Some(installed) = ledger.installed() else {
+        return Ok(true);
+    };
+    let limit = MAX_GRANT_BYTES as u64 * 2;
+    let grant = files::read(&context.layout.grant(), limit).map_err(DeviceFault::from)?;
+    let unit: Option<UnitName> = grant
+        .and_then(|bytes| serde_json::from_slice::<Grant>(&bytes).ok())
+        .and_then(|grant| grant.payload.verify(&context.trust.root.payload_keys).ok())
+        .filter(|payload| payload.version == installed.version)
+        .and_then(|payload| payload.dpc.as_ref().and_then(|dpc| dpc.unit.clone()));
+    Ok(report::io::unit_is_well(&context.layout, unit.as_ref()))
+}

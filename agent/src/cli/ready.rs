@@ -1,0 +1,71 @@
+//! A device that says READY to systemd before the first unit is started.
+//!
+//! At boot, everything waits for the installer until nothing on the disk is half done, and the
+//! units that it starts wait with the rest. So it has to be said before the first of them.
+
+use crate::{
+    files::Root,
+    install::{Change, PackageFile, Reload, Resource, State, System, SystemError, UnitReport},
+};
+use std::{path::Path, time::Duration};
+use unbox_common::{path::SafePath, payload::UnitName};
+
+/// The device itself, and what to do before its first unit is started.
+pub(super) struct SaysReady {
+    device: Box<dyn System>,
+    ready: Option<fn()>,
+}
+
+impl SaysReady {
+    pub(super) fn new(device: Box<dyn System>, ready: fn()) -> Self {
+        Self { device, ready: Some(ready) }
+    }
+
+    fn say(&mut self) {
+        if let Some(ready) = self.ready.take() {
+            ready();
+        }
+    }
+}
+
+impl System for SaysReady {
+    fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError> {
+        if matches!(change.resource, Resource::UnitActivity(_)) {
+            self.say();
+        }
+        self.device.change(change, deb)
+    }
+
+    fn check(&mut self, program: &SafePath, arguments: &[String], limit: Duration) -> Option<String> {
+        self.say();
+        self.device.check(program, arguments, limit)
+    }
+
+    fn root(&self) -> &Root {
+        self.device.root()
+    }
+
+    fn covers(&self, resource: &Resource) -> bool {
+        self.device.covers(resource)
+    }
+
+    fn look(&self, resource: &Resource) -> Result<State, SystemError> {
+        self.device.look(resource)
+    }
+
+    fn describe(&self, deb: &Path) -> Result<PackageFile, SystemError> {
+        self.device.describe(deb)
+    }
+
+    fn covers_reload(&self, what: Reload) -> bool {
+        self.device.covers_reload(what)
+    }
+
+    fn reload(&mut self, what: Reload) -> Result<(), SystemError> {
+        self.device.reload(what)
+    }
+
+    fn unit(&mut self, unit: &UnitName) -> Result<UnitReport, SystemError> {
+        self.device.unit(unit)
+    }
+}

@@ -1,0 +1,92 @@
+//! What every command works with, and how it waits before it tries again.
+
+use super::exit::Exit;
+use crate::{
+    boot::{self, BootContext, Layout, StartingPoint},
+    clock,
+    console::{Console, Situation},
+    entropy::Entropy,
+    failure::{DeviceFault, Failure},
+    files, retry,
+};
+use std::{fs::File, time::Duration};
+use unbox_common::identity::HardwareIdentity;
+
+/// One process of the agent at work.
+pub(super) struct Session {
+    pub(super) from: StartingPoint,
+    pub(super) layout: Layout,
+    pub(super) console: Console,
+    pub(super) entropy: Entropy,
+    /// How many tries may still fail; `None` for as many as it takes.
+    attempts_left: Option<u32>,
+    failures: u32,
+}
+
+impl Session {
+    pub(super) fn new(from: StartingPoint, console: Console, attempts: Option<u32>) -> Self {
+        Self {
+            layout: Layout::new(&from.root),
+            from,
+            console,
+            entropy: Entropy::system(),
+            attempts_left: attempts,
+            failures: 0,
+        }
+    }
+
+    /// Reads what this device was told. At every try anew: an administrator may have put it
+    /// right in between, and a newer signing root may have come.
+    pub(super) fn context(&mut self) -> Result<BootContext, Failure> {
+        let context = boot::io::start(&self.from).map_err(DeviceFault::from)?;
+        if let Some(skew) = context.time().skew {
+            self.console.say(Situation::ClockSkewed(skew));
+        }
+        Ok(context)
+    }
+
+    /// Takes a failed try: waits until the next one, or gives up and says how the process ends.
+    pub(super) async fn again(
+        &mut self,
+        failure: &Failure,
+        identity: Option<&HardwareIdentity>,
+    ) -> Result<(), Exit> {
+        self.failures = self.failures.saturating_add(1);
+        self.attempts_left = self.attempts_left.map(|left| left.saturating_sub(1));
+        let random = self.entropy.number().unwrap_or(u64::MAX);
+        let pause = retry::pause(failure.disposition(), self.failures, random, failure.hint());
+        match pause {
+            Some(pause) if self.attempts_left != Some(0) => {
+                self.console.say(Situation::Waiting { failure, pause, identity });
+                tokio::time::sleep(pause).await;
+                Ok(())
+            }
+            _ => {
+                self.console.say(Situation::Stopped { failure, identity });
+                Err(Exit::of(failure))
+            }
+        }
+    }
+
+    /// A try went well: the next failure is the first again.
+    pub(super) const fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Makes sure that no other process of the network side is at work. Held until dropped.
+    pub(super) fn lock_exchange(&self) -> Result<Option<File>, DeviceFault> {
+        files::make_directory(&self.layout.exchange(), files::PRIVATE_DIRECTORY)?;
+        let (file, _) = files::open_growing(&self.layout.exchange_lock(), files::PRIVATE_FILE)?;
+        Ok(file.try_lock().is_ok().then_some(file))
+    }
+
+    /// Waits, doing nothing.
+    pub(super) async fn rest(&self, pause: Duration) {
+        tokio::time::sleep(pause).await;
+    }
+
+    /// The time that reports carry.
+    pub(super) fn now(context: &BootContext) -> unbox_common::timestamp::Timestamp {
+        context.time().now.max(clock::built())
+    }
+}

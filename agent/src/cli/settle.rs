@@ -1,0 +1,312 @@
+//! The privileged side: a grant becomes what the device is, or is refused, and the ledger says so.
+//!
+//! It believes nothing in the exchange: signature, device, generation, version and expiry are
+//! judged here once more, by its own ledger and the image's anchors.
+//!
+//! After every way to end, what is written is, in this order: the outcome for the report, the
+//! ledger, the marker. A power cut between two of them only has the last steps done again.
+
+use super::session::Session;
+use crate::{
+    boot::{self, Layout, Trust},
+    clock::{self, Stopwatch, TrustedTime},
+    console::{Console, Situation, chain},
+    failure::{DeviceFault, Failure},
+    files, handover,
+    install::{self, ArtifactDir, InstallError, InstallOutcome, Installer, System},
+    ledger::{self, Enrollment, Event, Ledger, Phase},
+    payload::accept,
+    report::{self, Noted, OutcomeFile},
+};
+use std::time::Duration;
+use unbox_common::{
+    digest::Sha256,
+    ids::Generation,
+    payload::AcceptedPayload,
+    protocol::{
+        latest::{Grant, Outcome},
+        limits::MAX_GRANT_BYTES,
+        progress::Progress,
+    },
+};
+
+/// How a look at the exchange ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// There is no grant, or it was dealt with before.
+    Nothing,
+    /// It is installed and healthy.
+    Managed,
+    /// It was undone, or refused before it began.
+    NotManaged,
+}
+
+/// The privileged side at work.
+pub(super) struct Settling<'a> {
+    layout: Layout,
+    console: &'a mut Console,
+    system: Box<dyn System>,
+    ledger: Ledger,
+    entries: Vec<Noted>,
+}
+
+impl<'a> Settling<'a> {
+    /// Opens the ledger, and brings to its end what a power cut left behind.
+    pub(super) fn begin(session: &'a mut Session, ready: fn()) -> Result<Self, Failure> {
+        let layout = session.layout.clone();
+        files::make_directory(&layout.state(), files::PUBLIC_DIRECTORY).map_err(DeviceFault::from)?;
+        let opened = ledger::io::open(&layout).map_err(DeviceFault::from)?;
+        if let Some(aside) = &opened.damaged {
+            tracing::error!(moved_to = %aside.display(), "the ledger was damaged");
+            session.console.say(Situation::LedgerDamaged);
+        }
+        let system = install::open_system(layout.root()).map_err(DeviceFault::from)?;
+        let system: Box<dyn System> = Box::new(super::ready::SaysReady::new(system, ready));
+        let mut settling = Self {
+            layout,
+            console: &mut session.console,
+            system,
+            ledger: opened.ledger,
+            entries: Vec::new(),
+        };
+        settling.resume()?;
+        Ok(settling)
+    }
+
+    /// How far this device has come.
+    pub(super) const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Looks at the grant in the exchange, and deals with it.
+    pub(super) fn look(&mut self) -> Result<Settled, Failure> {
+        let limit = MAX_GRANT_BYTES as u64 * 2;
+        let Some(bytes) = files::read(&self.layout.grant(), limit).map_err(DeviceFault::from)? else {
+            return Ok(Settled::Nothing);
+        };
+        let digest = Sha256::of(&bytes);
+        let Ok(grant) = serde_json::from_slice::<Grant>(&bytes) else {
+            return Err(DeviceFault::Damaged { what: "the grant in the exchange" }.into());
+        };
+        let outcome = report::io::outcome(&self.layout).map_err(DeviceFault::from)?;
+        if outcome.is_some_and(|outcome| outcome.grant == digest && is_final(&outcome.outcome, &self.ledger))
+        {
+            return Ok(Settled::Nothing);
+        }
+        let trust = self.keep_roots(&grant)?;
+        let time = TrustedTime::weigh(clock::system(), clock::built(), self.ledger.verified_time);
+        match accept(&grant, &trust, &self.ledger, None, time.now) {
+            Ok(payload) if self.ledger.has_settled(grant.generation, payload.version) => Ok(Settled::Nothing),
+            Ok(payload) => self.install(&grant, digest, &payload),
+            Err(rejection) => {
+                let rejection = Failure::from(rejection);
+                self.reject(grant.generation, digest, &rejection)?;
+                Err(rejection)
+            }
+        }
+    }
+
+    /// Takes everything away that was installed, and forgets the enrollment; the floor stays.
+    pub(super) fn reset(&mut self) -> Result<(), Failure> {
+        files::remove(&self.layout.enrolled_marker()).map_err(DeviceFault::from)?;
+        self.write(Event::ResetBegun)?;
+        self.finish_reset()
+    }
+
+    fn finish_reset(&mut self) -> Result<(), Failure> {
+        let outcome = self.installer(|installer| installer.uninstall())?;
+        if let InstallOutcome::RolledBack { failure, .. } = outcome {
+            return Err(DeviceFault::ResetFailed { detail: failure.detail }.into());
+        }
+        files::remove(&self.layout.outcome()).map_err(DeviceFault::from)?;
+        self.write(Event::ResetDone)
+    }
+
+    /// Brings to its end what was interrupted, and repairs what the last steps had not come to.
+    fn resume(&mut self) -> Result<(), Failure> {
+        let artifacts = ArtifactDir(self.layout.artifacts());
+        let resumed = self.installer(|installer| installer.resume(&artifacts))?;
+        match (resumed, self.ledger.phase.clone()) {
+            (Some(outcome), Phase::Installing { enrollment, version, grant, .. }) => {
+                self.conclude(&enrollment, version, grant, outcome)?;
+            }
+            (None, Phase::Installing { enrollment, version, grant, .. }) => {
+                // It came to its end before the ledger could say so, or it never began. In the
+                // second case the grant is dealt with again.
+                let state = self.layout.state();
+                let installed = install::installed(&state).map_err(DeviceFault::from)?;
+                if installed.is_some_and(|installed| installed.version == version) {
+                    let outcome = InstallOutcome::Managed { version };
+                    self.conclude(&enrollment, version, grant, outcome)?;
+                }
+            }
+            (_, Phase::Resetting) => self.finish_reset()?,
+            _ => {}
+        }
+        self.mark()
+    }
+
+    fn install(
+        &mut self,
+        grant: &Grant,
+        digest: Sha256,
+        payload: &AcceptedPayload,
+    ) -> Result<Settled, Failure> {
+        let enrollment =
+            Enrollment { device: grant.device_id, generation: grant.generation, owner: grant.owner.clone() };
+        let before = self.ledger.clone();
+        self.write(Event::Accepted {
+            enrollment: enrollment.clone(),
+            version: payload.version,
+            grant: digest,
+            issued_at: payload.issued_at,
+        })?;
+        self.console.say(Situation::Installing { configuration: &payload.configuration.name });
+        let artifacts = ArtifactDir(self.layout.artifacts());
+        match self.installer(|installer| installer.install(payload, &artifacts)) {
+            Ok(outcome) => self.conclude(&enrollment, payload.version, digest, outcome),
+            Err(Failure::Device(DeviceFault::Install(error)))
+                if !matches!(error, InstallError::Unfinished(_)) =>
+            {
+                // Not even begun: the ledger is as if nothing had been.
+                self.ledger = before;
+                ledger::io::write(&self.layout, &self.ledger).map_err(DeviceFault::from)?;
+                let failure = Failure::from(DeviceFault::Install(error));
+                self.reject(grant.generation, digest, &failure)?;
+                Err(failure)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn conclude(
+        &mut self,
+        enrollment: &Enrollment,
+        version: u64,
+        grant: Sha256,
+        outcome: InstallOutcome,
+    ) -> Result<Settled, Failure> {
+        match outcome {
+            InstallOutcome::Managed { version } => {
+                let state = self.layout.state();
+                let installed = install::installed(&state).map_err(DeviceFault::from)?;
+                let installed =
+                    installed.ok_or(DeviceFault::Damaged { what: "the record of what is installed" })?;
+                self.note(Progress::BootstrapComplete, None);
+                self.tell(enrollment.generation, grant, Outcome::Managed { version })?;
+                self.write(Event::Committed { installed })?;
+                self.mark()?;
+                self.console.done("install");
+                self.console.say(Situation::Managed {
+                    device: enrollment.device,
+                    generation: enrollment.generation,
+                    owner: &enrollment.owner,
+                });
+                Ok(Settled::Managed)
+            }
+            InstallOutcome::RolledBack { failure, .. } => {
+                let install::Failure { kind, detail, disposition } = failure;
+                self.note(Progress::BootstrapError, Some(detail.clone()));
+                let outcome = Outcome::RolledBack { version, kind: kind.clone(), detail: detail.clone() };
+                self.tell(enrollment.generation, grant, outcome)?;
+                self.console.say(Situation::RolledBack { kind: &kind, detail: &detail });
+                self.write(Event::RolledBack { kind, detail, disposition })?;
+                Ok(Settled::NotManaged)
+            }
+            // A reset that was cut off, and is at its end now.
+            InstallOutcome::Removed => {
+                self.write(Event::ResetBegun)?;
+                self.finish_reset()?;
+                Ok(Settled::Nothing)
+            }
+        }
+    }
+
+    fn reject(&mut self, generation: Generation, grant: Sha256, failure: &Failure) -> Result<(), Failure> {
+        let detail = chain(failure);
+        self.note(Progress::ConfigError, Some(detail.clone()));
+        self.tell(generation, grant, Outcome::Rejected { kind: failure.kind().to_owned(), detail })
+    }
+
+    /// Keeps the signing roots that led to the one in force: also the network side's, which are
+    /// signed like all others.
+    fn keep_roots(&self, grant: &Grant) -> Result<Trust, Failure> {
+        let trust = boot::io::trust(&self.layout).map_err(DeviceFault::from)?.advanced(&grant.roots);
+        if !trust.chain.is_empty() {
+            handover::write(&self.layout.signing_roots(), &trust.chain).map_err(DeviceFault::from)?;
+        }
+        Ok(trust)
+    }
+
+    /// The marker says what the ledger says.
+    fn mark(&self) -> Result<(), Failure> {
+        let path = self.layout.enrolled_marker();
+        let marked = match (self.ledger.enrollment(), self.ledger.installed()) {
+            (Some(own), Some(_)) => {
+                let text = format!("device {}, generation {}\n", own.device, own.generation);
+                files::replace(&path, text.as_bytes(), files::PUBLIC_FILE)
+            }
+            _ => files::remove(&path),
+        };
+        Ok(marked.map_err(DeviceFault::from)?)
+    }
+
+    fn tell(&mut self, generation: Generation, grant: Sha256, outcome: Outcome) -> Result<(), Failure> {
+        let entries = std::mem::take(&mut self.entries);
+        let file = OutcomeFile::new(generation, grant, entries, outcome);
+        Ok(handover::write(&self.layout.outcome(), &file).map_err(DeviceFault::from)?)
+    }
+
+    fn write(&mut self, event: Event) -> Result<(), Failure> {
+        let next = self.ledger.clone().handle(event).map_err(DeviceFault::from)?;
+        ledger::io::write(&self.layout, &next).map_err(DeviceFault::from)?;
+        self.ledger = next;
+        Ok(())
+    }
+
+    fn note(&mut self, progress: Progress, detail: Option<String>) {
+        self.entries.push(Noted { at: clock::system().max(clock::built()), progress, detail });
+    }
+
+    fn installer<T>(
+        &mut self,
+        work: impl FnOnce(&mut Installer<'_>) -> Result<T, InstallError>,
+    ) -> Result<T, Failure> {
+        let entries = &mut self.entries;
+        let mut progress = |progress, detail| {
+            entries.push(Noted { at: clock::system().max(clock::built()), progress, detail });
+        };
+        let mut waits = Waits(Stopwatch::start());
+        let mut installer = Installer {
+            system: self.system.as_mut(),
+            state_dir: &self.layout.state(),
+            clock: &mut waits,
+            progress: &mut progress,
+        };
+        Ok(work(&mut installer).map_err(DeviceFault::from)?)
+    }
+}
+
+/// Whether this is the last word about a grant: a rejection is, and what the ledger has settled.
+/// An installation that was undone for a reason that passes is tried again.
+fn is_final(outcome: &Outcome, ledger: &Ledger) -> bool {
+    match outcome {
+        Outcome::Rejected { .. } => true,
+        Outcome::Managed { version } | Outcome::RolledBack { version, .. } => {
+            ledger.enrollment().is_some_and(|own| ledger.has_settled(own.generation, *version))
+        }
+    }
+}
+
+/// Real time, for the health check.
+struct Waits(Stopwatch);
+
+impl install::Clock for Waits {
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn sleep(&mut self, span: Duration) {
+        std::thread::sleep(span);
+    }
+}

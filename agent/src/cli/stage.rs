@@ -1,0 +1,106 @@
+//! The four stages as units run them, each with no more rights than it needs.
+
+use super::{
+    enroll,
+    exit::Exit,
+    keep::{self, Kept},
+    session::Session,
+    settle::{Settled, Settling},
+};
+use crate::{
+    console::Situation,
+    failure::{DeviceFault, Failure},
+    identity,
+};
+use unbox_common::{identity::HardwareIdentity, refusal::Disposition};
+
+/// `stage identity`: as root, without a network.
+pub(super) async fn identity(session: &mut Session) -> Result<Exit, Exit> {
+    let survey = identity::io::survey(&session.layout).await;
+    let handed_over = identity::io::hand_over(&session.layout, &survey)
+        .and_then(|()| survey.identity().map_err(identity::io::SurveyError::from));
+    match handed_over {
+        Ok(_) => Ok(Exit::Done),
+        Err(error) => stopped(session, &DeviceFault::from(error).into()),
+    }
+}
+
+/// `stage handshake`: with the network, without root. Ends when there is a grant.
+pub(super) async fn handshake(session: &mut Session) -> Result<Exit, Exit> {
+    session.console.ready();
+    let _lock = match session.lock_exchange() {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return at_rest(session, "Another process of the agent is at work."),
+        Err(fault) => return stopped(session, &fault.into()),
+    };
+    match enroll::is_settled(session) {
+        Ok(true) => return at_rest(session, "This device is enrolled, or about to be."),
+        Ok(false) => {}
+        Err(failure) => return stopped(session, &failure),
+    }
+    let identity = match take_over(session) {
+        Ok(identity) => identity,
+        Err(failure) => return stopped(session, &failure),
+    };
+    enroll::until_granted(session, &identity).await?;
+    Ok(Exit::Done)
+}
+
+/// `stage install`: as root, without a network. Ends when the grant is dealt with.
+pub(super) async fn install(session: &mut Session) -> Result<Exit, Exit> {
+    loop {
+        let settled = Settling::begin(session, ready).and_then(|mut settling| {
+            // Whatever a power cut left behind is at its end: nothing on the disk is half done.
+            ready();
+            let settled = settling.look()?;
+            Ok((settled, settling.ledger().failed().map(|failed| failed.disposition)))
+        });
+        match settled {
+            // A newer grant may have come in the meantime, and nobody else is told of it.
+            Ok((Settled::Managed, _)) => session.succeeded(),
+            Ok((Settled::Nothing, _)) => return Ok(Exit::Done),
+            Ok((Settled::NotManaged, Some(Disposition::Retry))) => {
+                session.again(&DeviceFault::RolledBack.into(), None).await?;
+            }
+            Ok((Settled::NotManaged, _)) => return Ok(Exit::Administrator),
+            Err(failure) if failure.disposition() == Disposition::Retry => {
+                session.again(&failure, None).await?;
+            }
+            Err(failure) => return stopped(session, &failure),
+        }
+    }
+}
+
+/// `stage report`: with the network, without root. One round.
+pub(super) async fn report(session: &mut Session) -> Result<Exit, Exit> {
+    let _lock = match session.lock_exchange() {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return at_rest(session, "Another process of the agent is at work."),
+        Err(fault) => return stopped(session, &fault.into()),
+    };
+    match keep::round(session, async |session| take_over(session)).await {
+        Ok(Kept::NotEnrolled) => at_rest(session, "This device is not enrolled yet."),
+        Ok(Kept::Rest(_) | Kept::Granted) => Ok(Exit::Done),
+        Err(failure) => stopped(session, &failure),
+    }
+}
+
+fn take_over(session: &Session) -> Result<HardwareIdentity, Failure> {
+    Ok(identity::io::take_over(&session.layout).map_err(DeviceFault::from)?)
+}
+
+fn at_rest(session: &mut Session, why: &str) -> Result<Exit, Exit> {
+    session.console.say(Situation::AtRest { why });
+    Ok(Exit::Done)
+}
+
+pub(super) fn stopped(session: &mut Session, failure: &Failure) -> Result<Exit, Exit> {
+    session.console.say(Situation::Stopped { failure, identity: None });
+    Err(Exit::of(failure))
+}
+
+/// Tells systemd that the boot need not wait any more.
+fn ready() {
+    // Without systemd, nobody waits.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}

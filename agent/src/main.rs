@@ -1,0 +1,25 @@
+//! The agent's one binary: reads the command line, says how it ended.
+
+use clap::Parser as _;
+use std::{io, process::ExitCode};
+use tracing_subscriber::EnvFilter;
+use unbox_agent::{
+    cli::{self, Args, Exit},
+    clock::Stopwatch,
+    console::chain,
+};
+
+fn main() -> ExitCode {
+    let stopwatch = Stopwatch::start();
+    let args = Args::parse();
+    // What people read goes to standard output; this is for whoever looks for a cause.
+    let filter = EnvFilter::try_from_env("UNBOX_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    match cli::run(args, stopwatch) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            tracing::error!("{}", chain(error.as_ref()));
+            Exit::TryAgain.into()
+        }
+    }
+}

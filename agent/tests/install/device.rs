@@ -1,0 +1,387 @@
+//! A device whose files are real and whose rest is a model: packages, units, kernel. It can lose
+//! power, and what it does when it boots follows from what is on its disk, as on a real one.
+
+use crate::{
+    faults::FailAt,
+    payloads::{Artifacts, snapshot},
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tempfile::TempDir;
+use unbox_agent::{
+    files::{Operation, Root},
+    install::{
+        Change, Clock, InstallError, InstallOutcome, Installer, PackageFile, Reload, Resource, State, System,
+        SystemError, UnitPhase, UnitReport,
+    },
+};
+use unbox_common::{
+    path::SafePath,
+    payload::{AcceptedPayload, UnitName},
+};
+
+/// A device that is switched on or off.
+pub struct Device {
+    home: TempDir,
+    pub artifacts: Artifacts,
+    durable: Durable,
+    volatile: Volatile,
+    /// Whether the DPC's own health check is content.
+    pub healthy: bool,
+}
+
+/// What lies on the disk beside files.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Durable {
+    packages: BTreeMap<String, String>,
+    /// Enabled, masked.
+    settings: BTreeMap<String, (bool, bool)>,
+}
+
+/// What a reboot forgets.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Volatile {
+    sysctls: BTreeMap<String, String>,
+    hostname: String,
+    /// Running units, and a picture of the files that each was started from.
+    running: BTreeMap<String, Vec<String>>,
+    /// The certificates that the system trusts.
+    trusted: Vec<String>,
+    /// The unit files that systemd knows.
+    known_units: Vec<String>,
+}
+
+/// Everything that there is to see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    files: Vec<String>,
+    durable: Durable,
+    volatile: Volatile,
+}
+
+const KERNEL: [(&str, &str); 2] = [("net.ipv4.ip_forward", "0"), ("vm.swappiness", "60")];
+
+impl Device {
+    /// A device as it leaves the factory: a few files, one unit that runs, one that is masked.
+    pub fn new() -> Self {
+        let shared_memory = Path::new("/dev/shm");
+        let home = if shared_memory.is_dir() {
+            tempfile::tempdir_in(shared_memory).unwrap()
+        } else {
+            tempfile::tempdir().unwrap()
+        };
+        let artifacts = Artifacts::new(home.path().join("artifacts"));
+        let mut device = Self {
+            home,
+            artifacts,
+            durable: Durable::default(),
+            volatile: Volatile::default(),
+            healthy: true,
+        };
+        device.write("etc/passwd", "root:x:0:0::/root:/bin/sh\nada:x:0:0::/home/ada:/bin/sh\n");
+        device.write("etc/group", "root:x:0:\n");
+        device.write("etc/hostname", "factory\n");
+        device.write("usr/share/zoneinfo/Europe/Zurich", "TZif");
+        device.write("usr/lib/systemd/system/old.service", "[Service]\nExecStart=/bin/old\n");
+        for directory in ["home/ada", "root", "opt", "var/lib/unbox", "etc/systemd/system", "usr/bin"] {
+            fs::create_dir_all(device.root().join(directory)).unwrap();
+        }
+        device.durable.settings.insert("old.service".to_owned(), (true, false));
+        device.durable.settings.insert("held.service".to_owned(), (true, true));
+        device.reboot();
+        device
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.home.path().join("root")
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        self.root().join("var/lib/unbox")
+    }
+
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.root().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub fn install(&mut self, payload: &AcceptedPayload, faults: &Arc<FailAt>) -> Result<InstallOutcome, InstallError> {
+        let artifacts = self.artifacts.dir();
+        self.with(faults, |installer| installer.install(payload, &artifacts))
+    }
+
+    pub fn resume(&mut self, faults: &Arc<FailAt>) -> Result<Option<InstallOutcome>, InstallError> {
+        let artifacts = self.artifacts.dir();
+        self.with(faults, |installer| installer.resume(&artifacts))
+    }
+
+    pub fn uninstall(&mut self, faults: &Arc<FailAt>) -> Result<InstallOutcome, InstallError> {
+        self.with(faults, |installer| installer.uninstall())
+    }
+
+    pub fn drift(&mut self) -> Vec<Change> {
+        self.with(&FailAt::never(), |installer| installer.drift()).unwrap()
+    }
+
+    fn with<T>(
+        &mut self,
+        faults: &Arc<FailAt>,
+        act: impl FnOnce(&mut Installer<'_>) -> T,
+    ) -> T {
+        let state_dir = self.state_dir();
+        let root = Root::open(&self.root()).unwrap().with_faults(Arc::<FailAt>::clone(faults));
+        let mut model = Model { device: self, root };
+        let mut clock = FakeClock::default();
+        act(&mut Installer {
+            system: &mut model,
+            state_dir: &state_dir,
+            clock: &mut clock,
+            progress: &mut |_, _| (),
+        })
+    }
+
+    /// Power off and on again.
+    pub fn reboot(&mut self) {
+        self.volatile = self.after_boot();
+    }
+
+    fn after_boot(&self) -> Volatile {
+        let mut sysctls: BTreeMap<String, String> =
+            KERNEL.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let settings = fs::read_to_string(self.root().join("etc/sysctl.d/60-unbox.conf")).unwrap_or_default();
+        for line in settings.lines().filter(|line| !line.starts_with('#')) {
+            let (key, value) = line.split_once(" = ").unwrap();
+            sysctls.insert(key.to_owned(), value.to_owned());
+        }
+        let hostname = fs::read_to_string(self.root().join("etc/hostname")).unwrap_or_default();
+        let enabled = self.durable.settings.iter().filter(|(_, setting)| **setting == (true, false));
+        let running = enabled.map(|(unit, _)| (unit.clone(), self.files_of(unit))).collect();
+        Volatile {
+            sysctls,
+            hostname: hostname.trim().to_owned(),
+            running,
+            trusted: self.certificates(),
+            known_units: self.unit_files(),
+        }
+    }
+
+    pub fn picture(&self) -> Picture {
+        Picture {
+            files: snapshot(&self.root()),
+            durable: self.durable.clone(),
+            volatile: self.volatile.clone(),
+        }
+    }
+
+    /// Whether the device looks like this, or would if it had just booted.
+    pub fn looks_like(&self, picture: &Picture) -> bool {
+        let now = self.picture();
+        now == *picture
+            || (now.files == picture.files
+                && now.durable == picture.durable
+                && now.volatile == self.after_boot())
+    }
+
+    /// What nobody but the agent sees, and what must not grow for ever.
+    pub fn kept(&self) -> Vec<String> {
+        let install = self.state_dir().join("install");
+        let names = |directory: PathBuf| fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut kept: Vec<String> = names(install.clone())
+            .chain(names(install.join("blobs")))
+            .map(|name| name.into_string().unwrap())
+            .collect();
+        kept.sort();
+        kept
+    }
+
+    /// A picture of the files that a unit is started from.
+    fn files_of(&self, unit: &str) -> Vec<String> {
+        let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+        let etc = self.root().join("etc/systemd/system");
+        let mut files = vec![read(&etc.join(unit)), read(&etc.join(format!("{unit}.d/50-unbox.conf")))];
+        if unit == "acme.service" {
+            files.push(read(&self.root().join("opt/unbox/dpc/acme/current/bin/dpc")));
+        }
+        files
+    }
+
+    fn certificates(&self) -> Vec<String> {
+        let directory = fs::read_dir(self.root().join("usr/local/share/ca-certificates"));
+        let mut certificates: Vec<String> = directory
+            .into_iter()
+            .flatten()
+            .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+            .collect();
+        certificates.sort();
+        certificates
+    }
+
+    fn unit_files(&self) -> Vec<String> {
+        let mut files = snapshot(&self.root().join("etc/systemd/system"));
+        files.retain(|line| line.contains(" file "));
+        files
+    }
+}
+
+/// The device as the stage sees it while it is on.
+struct Model<'a> {
+    device: &'a mut Device,
+    root: Root,
+}
+
+impl Model<'_> {
+    /// The power can go before and after anything that lasts.
+    fn cut(&self) -> Result<(), SystemError> {
+        self.root.before(Operation::Attributes).map_err(|source| SystemError::Kernel {
+            what: "anything".to_owned(),
+            source,
+        })
+    }
+
+    fn set_package(&mut self, name: &str, version: Option<&str>) -> Result<(), SystemError> {
+        self.cut()?;
+        let packages = &mut self.device.durable.packages;
+        packages.insert(name.to_owned(), "half".to_owned());
+        self.cut()?;
+        let program = self.device.root().join("usr/bin").join(name);
+        if let Some(version) = version {
+            fs::create_dir_all(program.parent().unwrap()).unwrap();
+            fs::write(program, version).unwrap();
+        } else {
+            let _ = fs::remove_file(program);
+        }
+        self.cut()?;
+        let packages = &mut self.device.durable.packages;
+        match version {
+            Some(version) => packages.insert(name.to_owned(), version.to_owned()),
+            None => packages.remove(name),
+        };
+        self.cut()
+    }
+}
+
+impl System for Model<'_> {
+    fn root(&self) -> &Root {
+        &self.root
+    }
+
+    fn covers(&self, _resource: &Resource) -> bool {
+        true
+    }
+
+    fn look(&self, resource: &Resource) -> Result<State, SystemError> {
+        let device = &*self.device;
+        Ok(match resource {
+            Resource::Package(name) => match device.durable.packages.get(name.as_str()).map(String::as_str) {
+                None => State::Absent,
+                Some("half") => State::Partial("half installed".to_owned()),
+                Some(version) => State::Installed { version: version.parse().unwrap(), deb: None },
+            },
+            Resource::Sysctl(key) => match device.volatile.sysctls.get(key.as_str()) {
+                None => State::Absent,
+                Some(value) => State::Value(value.clone()),
+            },
+            Resource::RunningHostname => State::Value(device.volatile.hostname.clone()),
+            Resource::UnitSetting(unit) => {
+                let setting = device.durable.settings.get(unit.as_str());
+                let (enabled, masked) = setting.copied().unwrap_or_default();
+                State::Setting { enabled, masked }
+            }
+            Resource::UnitActivity(unit) => match device.volatile.running.get(unit.as_str()) {
+                Some(_) => State::Active { of: None },
+                None => State::Inactive,
+            },
+            Resource::Path(_) | Resource::Tree { .. } => unreachable!("the stage looks at files itself"),
+        })
+    }
+
+    fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError> {
+        match (&change.resource, &change.after) {
+            (Resource::Package(name), State::Installed { version, .. }) => {
+                let held = fs::read_to_string(deb.unwrap()).unwrap();
+                assert_eq!(held, format!("{name} {version}"), "the kept package is another one");
+                return self.set_package(name.as_str(), Some(version.as_str()));
+            }
+            (Resource::Package(name), State::Absent) => return self.set_package(name.as_str(), None),
+            _ => self.cut()?,
+        }
+        let files = match &change.resource {
+            Resource::UnitActivity(unit) => self.device.files_of(unit.as_str()),
+            _ => Vec::new(),
+        };
+        let Device { durable, volatile, .. } = &mut *self.device;
+        match (&change.resource, &change.after) {
+            (Resource::Sysctl(key), State::Value(value)) => {
+                volatile.sysctls.insert(key.to_string(), value.clone());
+            }
+            (Resource::RunningHostname, State::Value(name)) => volatile.hostname.clone_from(name),
+            (Resource::UnitSetting(unit), State::Setting { enabled: false, masked: false }) => {
+                durable.settings.remove(unit.as_str());
+            }
+            (Resource::UnitSetting(unit), State::Setting { enabled, masked }) => {
+                durable.settings.insert(unit.to_string(), (*enabled, *masked));
+            }
+            (Resource::UnitActivity(unit), State::Active { .. }) => {
+                let masked = durable.settings.get(unit.as_str()).is_some_and(|(_, masked)| *masked);
+                assert!(!masked, "a masked unit is started");
+                volatile.running.insert(unit.to_string(), files);
+            }
+            (Resource::UnitActivity(unit), State::Inactive) => drop(volatile.running.remove(unit.as_str())),
+            (resource, after) => panic!("{resource} as {after}"),
+        }
+        self.cut()
+    }
+
+    fn describe(&self, deb: &Path) -> Result<PackageFile, SystemError> {
+        let text = fs::read_to_string(deb).unwrap();
+        let (name, version) = text.split_once(' ').unwrap_or_default();
+        Ok(PackageFile { name: name.to_owned(), version: version.to_owned(), installed_bytes: 1 })
+    }
+
+    fn covers_reload(&self, _what: Reload) -> bool {
+        true
+    }
+
+    fn reload(&mut self, what: Reload) -> Result<(), SystemError> {
+        self.cut()?;
+        match what {
+            Reload::Units => self.device.volatile.known_units = self.device.unit_files(),
+            Reload::CaCertificates => self.device.volatile.trusted = self.device.certificates(),
+        }
+        Ok(())
+    }
+
+    fn unit(&mut self, unit: &UnitName) -> Result<UnitReport, SystemError> {
+        let runs = self.device.volatile.running.contains_key(unit.as_str());
+        let phase = match (runs, self.device.healthy) {
+            (true, true) => UnitPhase::Active,
+            (true, false) => UnitPhase::Failed,
+            (false, _) => UnitPhase::Inactive,
+        };
+        Ok(UnitReport { phase, restarts: 0, invocation: String::new() })
+    }
+
+    fn check(&mut self, _program: &SafePath, _arguments: &[String], _limit: Duration) -> Option<String> {
+        (!self.device.healthy).then(|| "not today".to_owned())
+    }
+}
+
+/// Time that passes only while somebody waits.
+#[derive(Debug, Default)]
+struct FakeClock(Duration);
+
+impl Clock for FakeClock {
+    fn monotonic(&self) -> Duration {
+        self.0
+    }
+
+    fn sleep(&mut self, span: Duration) {
+        self.0 += span;
+    }
+}
