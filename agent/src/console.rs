@@ -262,8 +262,8 @@ pub fn plain(text: &str, limit: usize) -> String {
 pub struct StageTime {
     /// The stage.
     pub stage: String,
-    /// Milliseconds from the start of the process to its end.
-    pub done_after_ms: u64,
+    /// Microseconds from the start of the process to its end.
+    pub done_after_us: u64,
 }
 
 /// The file for programs: the last situation.
@@ -302,10 +302,10 @@ impl Console {
 
     /// Notes that a stage is done.
     pub fn done(&mut self, stage: &str) {
-        let elapsed = self.stopwatch.elapsed().as_millis();
+        let elapsed = self.stopwatch.elapsed().as_micros();
         self.stages.push(StageTime {
             stage: stage.to_owned(),
-            done_after_ms: u64::try_from(elapsed).unwrap_or(u64::MAX),
+            done_after_us: u64::try_from(elapsed).unwrap_or(u64::MAX),
         });
     }
 
