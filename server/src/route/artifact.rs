@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use std::sync::Arc;
+use std::{io, sync::Arc};
 use tower_http::services::ServeFile;
 use unbox_common::digest::Sha256;
 
@@ -31,13 +31,15 @@ pub(super) async fn artifact(
     let mut file = ServeFile::new(app.services.artifact_path(digest)).ignore_multi_range_requests(true);
     let served = match file.try_call(request).await {
         Ok(served) => served.map(Body::new),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return plain_problem(StatusCode::NOT_FOUND, "There is no such artifact.");
+        }
         Err(error) => {
             tracing::error!(%error, %digest, "an artifact could not be read");
             return plain_problem(StatusCode::SERVICE_UNAVAILABLE, "The artifact cannot be read now.");
         }
     };
     match served.status() {
-        StatusCode::NOT_FOUND => plain_problem(StatusCode::NOT_FOUND, "There is no such artifact."),
         StatusCode::OK | StatusCode::PARTIAL_CONTENT if cached => {
             named(StatusCode::NOT_MODIFIED.into_response(), etag)
         }

@@ -22,9 +22,6 @@ const BUSY_PAUSE_S: (u32, u32) = (2, 15);
 /// How much longer than necessary those wait who asked too often, in seconds: a thousand devices
 /// that are sent away together come back over this time.
 const LIMIT_SPREAD_S: u32 = 60;
-/// The longest text of a parser that is passed on, in characters.
-const MAX_DETAIL_CHARS: usize = 256;
-
 /// Why a request was not done.
 #[derive(Debug)]
 pub(super) enum RouteError {
@@ -49,10 +46,11 @@ impl From<ServiceError> for RouteError {
 }
 
 impl RouteError {
-    /// A message that cannot be read, and why.
+    /// A message that cannot be read, and where. The parser's own words might repeat a secret.
     pub(super) fn malformed(error: &serde_json::Error) -> Self {
-        let reason: String = error.to_string().chars().take(MAX_DETAIL_CHARS).collect();
-        Self::Message(StatusCode::BAD_REQUEST, format!("The message cannot be read: {reason}."))
+        let (line, column) = (error.line(), error.column());
+        let detail = format!("The message cannot be read at line {line}, column {column}.");
+        Self::Message(StatusCode::BAD_REQUEST, detail)
     }
 
     fn into_problem(self, app: &App) -> Problem {

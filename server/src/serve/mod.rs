@@ -146,9 +146,10 @@ impl Server {
         let bound = listener.local_addr().map_err(failed)?;
         let mut server = axum_server::from_tcp(listener)
             .map_err(failed)?
-            .http1_only()
             .acceptor(door)
-            .handle(self.handle.clone());
+            .handle(self.handle.clone())
+            // Last, because a new acceptor forgets it; without it, a silent client is waited for.
+            .http1_only();
         server
             .http_builder()
             .http1()

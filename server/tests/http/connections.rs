@@ -1,0 +1,83 @@
+//! Connections below HTTP: how many, how slow, and what happens to them when the server stops.
+
+use crate::support::{TestDevice, TestServer};
+use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
+use unbox_common::protocol::latest::HELLO_PATH;
+use unbox_server::keys::{self, rotate};
+
+/// Ample time on a busy machine for what the server does after one second.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_client_that_never_finishes_its_request_is_sent_away() {
+    let server = TestServer::with("[limits]\nheader_timeout_s = 1\nrequest_timeout_s = 1").await;
+    let mut silent = server.connect().await;
+    let mut slow_head = server.connect().await;
+    slow_head.write_all(b"POST /device/v1/hello HTTP/1.1\r\nhost: localhost\r\n").await.unwrap();
+    let mut slow_body = server.connect().await;
+    let head = "POST /device/v1/hello HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                content-length: 500\r\n\r\n{";
+    slow_body.write_all(head.as_bytes()).await.unwrap();
+    for (name, stream, expected) in
+        [("silent", &mut silent, ""), ("head", &mut slow_head, ""), ("body", &mut slow_body, "HTTP/1.1 408")]
+    {
+        let mut answer = Vec::new();
+        // Whether the close is clean or not, the connection must end.
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect(name);
+        assert!(String::from_utf8_lossy(&answer).starts_with(expected), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn one_address_may_hold_so_many_connections() {
+    let server = TestServer::with("[limits]\nconnections_per_address = 2").await;
+    let first = server.connect().await;
+    let _second = server.connect().await;
+    assert!(server.try_connect().await.is_err(), "the third is closed at once");
+    drop(first);
+    timeout(PATIENCE, async { while server.try_connect().await.is_err() {} }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_answered_before_the_server_stops() {
+    let server = TestServer::start().await;
+    let body = serde_json::to_vec(&TestDevice::new("PF0ABCDE").hello()).unwrap();
+    let mut stream = server.connect().await;
+    let head = format!(
+        "POST {HELLO_PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut go_on = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+    stream.read_exact(&mut go_on).await.unwrap();
+    let address = server.address();
+    let stopping = tokio::spawn(server.stop());
+    timeout(PATIENCE, async { while tokio::net::TcpStream::connect(address).await.is_ok() {} })
+        .await
+        .unwrap();
+    stream.write_all(&body).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    timeout(PATIENCE, stopping).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_after_a_reload() {
+    let server = TestServer::start().await;
+    let before = server.shown_certificate().await;
+    assert_eq!(server.shown_certificate().await, before);
+    let names = ["localhost".to_owned()];
+    let entropy = unbox_server::entropy::SystemEntropy::new();
+    rotate::renew_server(server.layout(), &names, server.now(), &entropy).unwrap();
+    server.reload().unwrap();
+    let after = server.shown_certificate().await;
+    assert_ne!(after, before);
+    let path = server.layout().server_certificate();
+    assert_eq!(keys::server_identity(&path, &path).unwrap().chain[0].as_ref(), after);
+}
