@@ -7,7 +7,7 @@
 
 use crate::{
     clock::{ClockSkew, Stopwatch},
-    failure::Failure,
+    failure::{self, Failure},
     files,
 };
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,13 @@ pub enum Situation<'a> {
     },
     /// The installation was undone.
     RolledBack {
+        /// Short name of the reason.
+        kind: &'a str,
+        /// The reason.
+        detail: &'a str,
+    },
+    /// The payload was refused before anything was changed.
+    Rejected {
         /// Short name of the reason.
         kind: &'a str,
         /// The reason.
@@ -152,6 +159,11 @@ impl Situation<'_> {
                     "rolled_back",
                     "The installation did not succeed; the device is as it was. Its administrator has been told.".to_owned(),
                 )
+            },
+            Self::Rejected { kind, detail } => Message {
+                kind: Some(shown(kind)),
+                more: vec![format!("Reason: {}", shown(detail)), format!("Code: {}", shown(kind))],
+                ..said("rejected", failure::UNINSTALLABLE.to_owned())
             },
             Self::LedgerDamaged => Message {
                 kind: Some("ledger_damaged".to_owned()),

@@ -11,7 +11,7 @@ use crate::{
     handover::HandoverError,
     handshake::KeyError,
     identity::io::SurveyError,
-    install::InstallError,
+    install::{Fault, InstallError},
     ledger::{IllegalTransition, io::LedgerError},
 };
 use std::{io, time::Duration};
@@ -273,14 +273,15 @@ impl Failure {
                  again by itself; if this stays, tell your IT department."
             }
             Self::Refused(refusal) => refusal.problem.kind.advice(),
-            Self::Rejected(_) => {
-                "What the server offers cannot be installed on this device. An administrator has to look at the \
-                 configuration."
-            }
+            Self::Rejected(_) => UNINSTALLABLE,
             Self::Device(error) => error.advice(),
         }
     }
 }
+
+/// What to do about a payload that this device will not install.
+pub(crate) const UNINSTALLABLE: &str = "What the server offers cannot be installed on this device. An administrator has to look \
+    at the configuration.";
 
 impl TransportError {
     const fn kind(&self) -> &'static str {
@@ -393,7 +394,8 @@ impl DeviceFault {
     fn advice(&self) -> &'static str {
         match self {
             Self::Survey(SurveyError::Identity(_)) => RefusalKind::InvalidIdentifier.advice(),
-            _ if self.kind() == "disk_full" => {
+            Self::Install(error) if error.fault() == Fault::Payload => UNINSTALLABLE,
+            _ if matches!(self.kind(), "disk_full" | "no_space") => {
                 "The disk of this device is full. Free some space; it tries again by itself."
             }
             Self::Boot(_) | Self::Anchors(_) | Self::Key(_) => {

@@ -3,20 +3,19 @@
 use super::{
     exit::Exit,
     session::Session,
-    take_in::{go_on, readable_ledger, take_in},
+    take_in::{go_on, take_in},
 };
 use crate::{
     boot::BootContext,
     console::Situation,
     failure::{DeviceFault, Failure},
-    files,
     handshake::{
         self, CertificateChain, DeviceKey,
         io::{Client, ClientSettings},
     },
-    report::{self, Enrolled, OutcomeFile},
+    report::{self, Enrolled},
 };
-use unbox_common::{digest::Sha256, identity::HardwareIdentity, protocol::limits::MAX_GRANT_BYTES};
+use unbox_common::identity::HardwareIdentity;
 
 /// Tries until there is a grant, or until trying again cannot help.
 pub(super) async fn until_granted(session: &mut Session, identity: &HardwareIdentity) -> Result<(), Exit> {
@@ -56,24 +55,13 @@ pub(super) async fn afresh(
     take_in(session, context, key, granted.grant(), granted.nonce()).await
 }
 
-/// Whether this device has a valid enrollment already, or a grant that waits for the installer:
-/// then there is nothing to enroll.
+/// Whether this device has a valid enrollment and its grant: then there is nothing to enroll.
+/// What the installer refused of it is the check-in's to replace.
 pub(super) fn is_settled(session: &mut Session) -> Result<bool, Failure> {
     let context = session.context()?;
-    let ledger = readable_ledger(&context)?;
-    if let Some(own) = ledger.enrollment() {
-        let enrolled = valid_enrollment(session, &context)?;
-        return Ok(enrolled.is_some_and(|enrolled| enrolled.generation == own.generation));
-    }
     let layout = &context.layout;
-    let grant = files::read(&layout.grant(), MAX_GRANT_BYTES as u64 * 2).map_err(DeviceFault::from)?;
-    let Some(grant) = grant else {
-        return Ok(false);
-    };
-    // A grant that the installer has refused is waited for by nobody.
-    let outcome = report::io::outcome(layout).map_err(DeviceFault::from)?;
-    let grant = Sha256::of(&grant);
-    Ok(!outcome.is_some_and(|outcome: OutcomeFile| outcome.grant == grant))
+    let is_handed_over = layout.grant().exists() && !layout.pending_grant().exists();
+    Ok(is_handed_over && valid_enrollment(session, &context)?.is_some())
 }
 
 /// The enrollment that the network side speaks for, if its certificate is this key's and good.

@@ -27,6 +27,15 @@ use unbox_common::{
     },
 };
 
+/// When a round checks in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// When the server said so.
+    Due,
+    /// In this round: somebody may have switched the device off and on to see it succeed.
+    AtOnce,
+}
+
 /// How a round ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kept {
@@ -41,6 +50,7 @@ pub(super) enum Kept {
 /// One round. `identity` is asked for only if the device has to enroll again.
 pub(super) async fn round(
     session: &mut Session,
+    when: When,
     identity: impl AsyncFnOnce(&Session) -> Result<HardwareIdentity, Failure>,
 ) -> Result<Kept, Failure> {
     let context = session.context()?;
@@ -69,7 +79,12 @@ pub(super) async fn round(
         .map_err(|_| Misbehaviour::WrongCertificate)?;
     let now = Session::now(&context);
     let mut queue = report::io::queue(layout, enrolled.generation).map_err(DeviceFault::from)?;
-    let pause = enrolled.until_check_in(now, enrolled.jitter());
+    let ledger = readable_ledger(&context)?;
+    let is_managed = ledger.installed().is_some();
+    let pause = match when {
+        When::AtOnce => Duration::ZERO,
+        When::Due => enrolled.until_check_in(now, enrolled.jitter(), is_managed),
+    };
     if queue.next().is_none() && !pause.is_zero() {
         return Ok(Kept::Rest(pause));
     }
@@ -82,7 +97,6 @@ pub(super) async fn round(
     if !pause.is_zero() {
         return Ok(Kept::Rest(pause));
     }
-    let ledger = readable_ledger(&context)?;
     let standing = Standing {
         enrolled: &enrolled,
         certificate: &certificate,
@@ -95,7 +109,7 @@ pub(super) async fn round(
     let enrolled = remember(&context, enrolled, &news, &key)?;
     let context = follow_roots(&context, &news.roots)?;
     match what_next(&news, &enrolled) {
-        WhatNext::Rest => Ok(Kept::Rest(enrolled.until_check_in(now, enrolled.jitter()))),
+        WhatNext::Rest => Ok(Kept::Rest(enrolled.until_check_in(now, enrolled.jitter(), is_managed))),
         WhatNext::Install(grant) => {
             take_in(session, &context, &key, &grant, nonce).await?;
             Ok(Kept::Granted)

@@ -3,17 +3,20 @@
 use super::{
     enroll,
     exit::Exit,
-    keep::{self, Kept},
+    keep::{self, Kept, When},
     session::Session,
     settle::{Settled, Settling},
     stage::stopped,
 };
 use crate::{
+    console::Situation,
     failure::{DeviceFault, Failure},
     identity,
+    ledger::{Ledger, Phase},
+    report::{self, OutcomeFile},
 };
 use std::time::Duration;
-use unbox_common::{identity::HardwareIdentity, refusal::Disposition};
+use unbox_common::{identity::HardwareIdentity, protocol::latest::Outcome, refusal::Disposition};
 
 /// How long a device that only waits for its next check-in may sleep at once: a clock that is
 /// set in the meantime is noticed.
@@ -32,11 +35,13 @@ pub(super) async fn run(session: &mut Session, once: bool) -> Result<Exit, Exit>
         Err(failure) => return stopped(session, &failure),
     };
     session.console.done("identity");
+    let mut when = When::AtOnce;
     loop {
-        match turn(session, &identity).await {
+        match turn(session, &identity, when).await {
             Ok(Turn::Again) => {}
             Ok(Turn::Rest { exit, .. }) if once => return Ok(exit),
             Ok(Turn::Rest { pause, .. }) => {
+                when = When::Due;
                 session.succeeded();
                 session.rest(pause.min(LONGEST_REST)).await;
             }
@@ -52,37 +57,60 @@ enum Turn {
     Rest { pause: Duration, exit: Exit },
 }
 
-/// One turn: install what was granted, or enroll, or report.
-async fn turn(session: &mut Session, identity: &HardwareIdentity) -> Result<Turn, Failure> {
-    let (settled, ledger) = {
+/// One turn: install what was granted, or enroll, and report.
+async fn turn(session: &mut Session, identity: &HardwareIdentity, when: When) -> Result<Turn, Failure> {
+    let (looked, ledger) = {
         let mut settling = Settling::begin(session, || {})?;
         (settling.look(), settling.ledger().clone())
     };
-    let passing = ledger.failed().is_some_and(|failed| failed.disposition == Disposition::Retry);
-    match settled {
-        Ok(Settled::NotManaged) if passing => return Err(DeviceFault::RolledBack.into()),
-        Ok(_) => {}
-        // The server is told what was rejected, and may have something else.
-        Err(Failure::Rejected(_)) => {}
-        Err(failure) => return Err(failure),
-    }
     if !enroll::is_settled(session)? {
+        looked?;
         enroll::once(session, identity).await?;
         return Ok(Turn::Again);
     }
-    let exit = if ledger.installed().is_some() && ledger.failed().is_none() {
-        Exit::Done
-    } else {
-        Exit::Administrator
+    // How it ended is told in any case; the server may have something else.
+    let is_managed = ledger.installed().is_some() && ledger.failed().is_none();
+    let when = if is_managed { When::Due } else { when };
+    let kept = keep::round(session, when, async |_| Ok(identity.clone())).await?;
+    let passing = ledger.failed().is_some_and(|failed| failed.disposition == Disposition::Retry);
+    let exit = match looked {
+        Ok(Settled::NotManaged) if passing => return Err(DeviceFault::RolledBack.into()),
+        Err(failure) if failure.disposition() == Disposition::Retry => return Err(failure),
+        Err(failure) => Exit::of(&failure),
+        Ok(_) if is_managed => Exit::Done,
+        Ok(_) => Exit::Administrator,
     };
-    match keep::round(session, async |_| Ok(identity.clone())).await? {
+    match kept {
         Kept::Granted => Ok(Turn::Again),
         Kept::Rest(pause) => {
             session.console.done("report");
+            say_how_it_is(session, &ledger)?;
             Ok(Turn::Rest { pause, exit })
         }
         Kept::NotEnrolled => Ok(Turn::Rest { pause: LONGEST_REST, exit: Exit::Administrator }),
     }
+}
+
+/// Leaves the last word about this device on the console.
+fn say_how_it_is(session: &mut Session, ledger: &Ledger) -> Result<(), Failure> {
+    match (&ledger.phase, report::io::outcome(&session.layout).map_err(DeviceFault::from)?) {
+        (Phase::Managed { enrollment, .. }, _) => session.console.say(Situation::Managed {
+            device: enrollment.device,
+            generation: enrollment.generation,
+            owner: &enrollment.owner,
+        }),
+        (_, Some(OutcomeFile { outcome, .. })) => match &outcome {
+            Outcome::Managed { .. } => {}
+            Outcome::RolledBack { kind, detail, .. } => {
+                session.console.say(Situation::RolledBack { kind, detail });
+            }
+            Outcome::Rejected { kind, detail } => {
+                session.console.say(Situation::Rejected { kind, detail });
+            }
+        },
+        _ => {}
+    }
+    Ok(())
 }
 
 async fn survey(session: &Session) -> Result<HardwareIdentity, Failure> {

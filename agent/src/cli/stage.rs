@@ -3,7 +3,7 @@
 use super::{
     enroll,
     exit::Exit,
-    keep::{self, Kept},
+    keep::{self, Kept, When},
     session::Session,
     settle::{Settled, Settling},
 };
@@ -78,7 +78,7 @@ pub(super) async fn report(session: &mut Session) -> Result<Exit, Exit> {
         Ok(None) => return at_rest(session, "Another process of the agent is at work."),
         Err(fault) => return stopped(session, &fault.into()),
     };
-    match keep::round(session, async |session| take_over(session)).await {
+    match keep::round(session, When::Due, async |session| take_over(session)).await {
         Ok(Kept::NotEnrolled) => at_rest(session, "This device is not enrolled yet."),
         Ok(Kept::Rest(_) | Kept::Granted) => Ok(Exit::Done),
         Err(failure) => stopped(session, &failure),

@@ -7,7 +7,7 @@ use super::session::Session;
 use crate::{
     boot::BootContext,
     console::{Situation, chain},
-    failure::{DeviceFault, Failure, Rejection},
+    failure::{DeviceFault, Failure},
     files::{self, FilesError},
     handshake::{
         CertificateChain, DeviceKey,
@@ -193,12 +193,4 @@ async fn tell_rejection(
         tracing::warn!(error = %chain(&error), "the rejection could not be reported yet");
     }
     Ok(())
-}
-
-/// Whether a rejection is one of these: for callers that treat it in their own way.
-pub(super) const fn is_rejection(failure: &Failure) -> Option<&Rejection> {
-    match failure {
-        Failure::Rejected(rejection) => Some(rejection),
-        _ => None,
-    }
 }

@@ -16,6 +16,8 @@ pub(super) const MAX_ENROLLED_BYTES: u64 = 256 * 1024;
 const SHORTEST_CHECK_IN: Duration = Duration::from_secs(10);
 /// The longest.
 const LONGEST_CHECK_IN: Duration = Duration::from_hours(7 * 24);
+/// The longest for a device on which nothing is in force: it waits for an administrator.
+const LONGEST_UNMANAGED: Duration = Duration::from_mins(15);
 /// How far a clock may have been set back before a check-in is due all the same.
 const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
 
@@ -55,9 +57,9 @@ impl Enrolled {
     /// `jitter` is a number of this device's own: devices that enrolled in the same second do
     /// not ask in the same second for ever. It adds up to a tenth.
     #[must_use]
-    pub fn until_check_in(&self, now: Timestamp, jitter: u8) -> Duration {
-        let after =
-            Duration::from_secs(self.check_in_after_s.into()).clamp(SHORTEST_CHECK_IN, LONGEST_CHECK_IN);
+    pub fn until_check_in(&self, now: Timestamp, jitter: u8, is_managed: bool) -> Duration {
+        let longest = if is_managed { LONGEST_CHECK_IN } else { LONGEST_UNMANAGED };
+        let after = Duration::from_secs(self.check_in_after_s.into()).clamp(SHORTEST_CHECK_IN, longest);
         let due = self.heard_at.after(after + after / 10 * u32::from(jitter) / 256);
         if now.after(CLOCK_TOLERANCE) < self.heard_at {
             return Duration::ZERO;
@@ -96,7 +98,9 @@ mod tests {
             (3600, heard.before(minutes(10)), 0, Duration::ZERO),
         ] {
             enrolled.check_in_after_s = after_s;
-            assert_eq!(enrolled.until_check_in(now, jitter), expected, "{after_s} s, {now}, {jitter}");
+            assert_eq!(enrolled.until_check_in(now, jitter, true), expected, "{after_s} s, {now}, {jitter}");
         }
+        enrolled.check_in_after_s = 24 * 3600;
+        assert_eq!(enrolled.until_check_in(heard, 0, false), LONGEST_UNMANAGED);
     }
 }

@@ -9,7 +9,7 @@ use unbox_common::{
 };
 
 /// The largest outcome file that is read, in bytes.
-pub const MAX_OUTCOME_BYTES: u64 = 512 * 1024;
+pub(super) const MAX_OUTCOME_BYTES: u64 = 512 * 1024;
 
 /// The most progress entries that one installation notes.
 const MAX_ENTRIES: usize = 256;
