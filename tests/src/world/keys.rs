@@ -11,7 +11,7 @@ use unbox_common::{
     ids::{DeviceId, Generation},
     payload::Payload,
     timestamp::Timestamp,
-    trust::{DevicePublicKey, KeySet, Signable, Signed, SigningKey, SigningRoot, sign},
+    trust::{DevicePublicKey, Envelope, KeySet, Signable, Signature, Signed, SigningKey, SigningRoot, sign},
 };
 
 /// The name in the server's certificate.
@@ -83,6 +83,19 @@ impl Keys {
     /// If it cannot be serialised.
     pub fn sign_as_stranger(&self, payload: &Payload) -> Result<Signed<Payload>> {
         sign(payload, &[&self.strangers_key]).context("sign the payload")
+    }
+
+    /// Signs this text as if it were a document: with the stolen key, but without the types.
+    #[must_use]
+    pub fn sign_text<T: Signable>(&self, text: &str) -> Envelope {
+        let kind = T::PAYLOAD_TYPE;
+        let message = format!("DSSEv1 {} {kind} {} {text}", kind.len(), text.len());
+        let sig = Bytes(self.payload_key.sign(message.as_bytes()));
+        Envelope {
+            payload: Bytes(text.as_bytes().to_vec()),
+            payload_type: kind.to_owned(),
+            signatures: vec![Signature { keyid: self.payload_key.public().id(), sig }],
+        }
     }
 
     /// The server's certificate chain and key, PEM, valid for [`SERVER_NAME`] and 127.0.0.1.

@@ -38,6 +38,8 @@ pub struct World {
     pub keys: Keys,
     /// The payload that a grant carries; nonce and generation are filled in.
     pub payload: Payload,
+    /// When managed devices come back, in seconds.
+    pub check_in_after_s: u32,
     artifacts: BTreeMap<Sha256, Vec<u8>>,
     seen: Mutex<Seen>,
 }
@@ -69,7 +71,13 @@ impl World {
             policy: Vec::new(),
             setup: Setup::default(),
         };
-        Ok(Self { keys: Keys::new(now)?, payload, artifacts: BTreeMap::new(), seen: Mutex::default() })
+        Ok(Self {
+            keys: Keys::new(now)?,
+            payload,
+            check_in_after_s: 3600,
+            artifacts: BTreeMap::new(),
+            seen: Mutex::default(),
+        })
     }
 
     /// Puts bytes where artifacts are served from.
@@ -124,7 +132,7 @@ impl World {
             payload: self.keys.sign(&payload)?,
             roots: Vec::new(),
             server_time: self.payload.issued_at,
-            check_in_after_s: 3600,
+            check_in_after_s: self.check_in_after_s,
         })
     }
 
@@ -184,7 +192,7 @@ impl World {
             })
         });
         Ok(News {
-            check_in_after_s: 3600,
+            check_in_after_s: self.check_in_after_s,
             server_time: self.payload.issued_at,
             commands: Vec::new(),
             payload: payload.transpose()?,

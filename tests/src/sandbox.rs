@@ -1,0 +1,193 @@
+//! A device without a machine: a root directory with firmware, trust and configuration in it.
+//!
+//! The real agent runs in it with `--root`. What it installs is real; what a sandbox cannot have
+//! (a kernel of its own, systemd) the agent says itself.
+
+use crate::{
+    binaries, files,
+    process::{Ended, command, run},
+};
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+use unbox_agent::console::StatusFile;
+
+/// What the firmware of a sandbox shows.
+#[derive(Debug, Clone)]
+pub struct Firmware {
+    /// SMBIOS system manufacturer.
+    pub manufacturer: String,
+    /// SMBIOS product name.
+    pub model: String,
+    /// SMBIOS system serial number.
+    pub serial: String,
+}
+
+impl Firmware {
+    /// A maker, a model and a serial number.
+    #[must_use]
+    pub fn new(manufacturer: &str, model: &str, serial: &str) -> Self {
+        Self { manufacturer: manufacturer.to_owned(), model: model.to_owned(), serial: serial.to_owned() }
+    }
+}
+
+/// One sandbox.
+#[derive(Debug)]
+pub struct Sandbox {
+    root: PathBuf,
+}
+
+impl Sandbox {
+    /// Makes a device out of an empty directory: as it leaves the factory.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn unpack(root: &Path, firmware: &Firmware, server_url: &str, bundle: &Path) -> Result<Self> {
+        let sandbox = Self { root: root.to_owned() };
+        let dmi = "/sys/class/dmi/id";
+        sandbox.write(&format!("{dmi}/sys_vendor"), &format!("{}\n", firmware.manufacturer))?;
+        sandbox.write(&format!("{dmi}/product_name"), &format!("{}\n", firmware.model))?;
+        sandbox.write(&format!("{dmi}/product_serial"), &format!("{}\n", firmware.serial))?;
+        sandbox.write("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\n")?;
+        sandbox.write("/etc/group", "root:x:0:\n")?;
+        sandbox.write("/etc/hostname", "factory\n")?;
+        sandbox.write("/etc/unbox/agent.toml", &format!("server = \"{server_url}\"\n"))?;
+        for name in ["anchors.pem", "root.json"] {
+            let bytes =
+                std::fs::read(bundle.join(name)).with_context(|| format!("read {name} of the bundle"))?;
+            files::write(&sandbox.path(&format!("/etc/unbox/trust/{name}")), &bytes)?;
+        }
+        Ok(sandbox)
+    }
+
+    /// The sandbox's root directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A path of the device, as this machine sees it.
+    #[must_use]
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// Writes a text file of the device.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, path: &str, text: &str) -> Result<()> {
+        files::write(&self.path(path), text.as_bytes())
+    }
+
+    /// Reads a text file of the device.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn read(&self, path: &str) -> Result<String> {
+        std::fs::read_to_string(self.path(path)).with_context(|| format!("read {path} of the sandbox"))
+    }
+
+    /// Wipes what a factory reset wipes: everything but the firmware and the image.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn wipe(&self) -> Result<()> {
+        for path in ["/var/lib/unbox", "/run/unbox", "/opt/unbox"] {
+            let path = self.path(path);
+            if path.exists() {
+                std::fs::remove_dir_all(&path).with_context(|| format!("wipe {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The agent, ready to be started in this sandbox.
+    ///
+    /// # Errors
+    /// If it cannot be built.
+    pub fn agent(&self, arguments: &[&str]) -> Result<Command> {
+        let mut agent = command(binaries::agent()?, &["--root"]);
+        agent.arg(&self.root).args(arguments);
+        Ok(agent)
+    }
+
+    /// Runs the agent to its end.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn run_agent(&self, arguments: &[&str]) -> Result<Ended> {
+        run(self.agent(arguments)?)
+    }
+
+    /// What `status --json` says.
+    ///
+    /// # Errors
+    /// If it is not JSON.
+    pub fn status(&self) -> Result<Value> {
+        let ended = self.run_agent(&["status", "--json"])?;
+        serde_json::from_str(&ended.stdout).with_context(|| format!("parse the status: {ended:?}"))
+    }
+
+    /// What the agent said last, as a program reads it; nothing before its first word.
+    ///
+    /// # Errors
+    /// If the file is not what the agent writes.
+    pub fn said(&self) -> Result<Option<StatusFile>> {
+        match std::fs::read(self.path("/run/unbox/status.json")) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).context("parse the status file"),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The short name of the failure that the agent said last.
+    ///
+    /// # Errors
+    /// If the status file is not what the agent writes.
+    pub fn failure(&self) -> Result<Option<String>> {
+        Ok(self.said()?.and_then(|said| said.kind))
+    }
+
+    /// The version of the payload that is in force, as the ledger keeps it.
+    ///
+    /// # Errors
+    /// If the ledger is not JSON.
+    pub fn installed_version(&self) -> Result<Option<u64>> {
+        let Ok(bytes) = std::fs::read(self.path("/var/lib/unbox/ledger.json")) else { return Ok(None) };
+        let ledger: Value = serde_json::from_slice(&bytes).context("parse the ledger")?;
+        Ok(ledger["phase"]["installed"]["version"].as_u64())
+    }
+
+    /// Every file below the root with its content, but for Unbox's own state: to compare states.
+    ///
+    /// # Errors
+    /// If something cannot be read.
+    pub fn snapshot(&self) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
+                let entry = entry.context("list the sandbox")?;
+                let (path, kind) = (entry.path(), entry.file_type().context("look at a file")?);
+                let shown = path.strip_prefix(&self.root).unwrap_or(&path).to_owned();
+                if ["var/lib/unbox", "run", "sys"].iter().any(|own| shown.starts_with(own)) {
+                    continue;
+                }
+                if kind.is_dir() {
+                    found.push((shown, b"directory".to_vec()));
+                    folders.push(path);
+                } else if kind.is_symlink() {
+                    let target = std::fs::read_link(&path).context("read a link")?;
+                    found.push((shown, target.into_os_string().into_encoded_bytes()));
+                } else {
+                    found.push((shown, std::fs::read(&path).context("read a file")?));
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}

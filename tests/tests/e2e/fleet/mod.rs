@@ -1,0 +1,4 @@
+//! Many devices at once.
+
+mod power_on;
+mod server_killed;
