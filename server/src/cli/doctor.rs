@@ -35,15 +35,20 @@ pub(super) async fn run(global: &Global, output: &mut Output) -> anyhow::Result<
             format!("it shows {now}: set it, or devices refuse every certificate"),
         ));
     }
-    match keys::survey(&global.layout()) {
-        Ok(summary) => findings.extend(of_keys(&summary, now)),
-        Err(broken) => findings.push(error("keys", "", log::chain(&broken))),
+    let faults = keys::faults(&global.layout());
+    let usable = faults.is_empty();
+    findings.extend(faults.iter().map(|fault| error("keys", "", log::chain(fault))));
+    if let Ok(summary) = keys::survey(&global.layout()) {
+        findings.extend(of_keys(&summary, now));
     }
     match global.settings(Fragment::default()) {
         Ok(settings) => {
             findings.extend(of_disk(&settings));
             findings.extend(of_names(&settings));
-            findings.extend(of_database(&settings).await);
+            // Without its keys the server does not run, and there is nobody to ask.
+            if usable {
+                findings.extend(of_database(&settings).await);
+            }
         }
         Err(broken) => findings.push(error("settings", "", format!("{broken:#}"))),
     }

@@ -121,7 +121,7 @@ pub(super) fn load_roots(layout: &Layout) -> Result<RootChain, KeyError> {
     RootChain::accept(roots).map_err(|source| KeyError::Roots { path: layout.roots(), source })
 }
 
-fn load_ticket_key(path: &Path) -> Result<TicketKey, KeyError> {
+pub(super) fn load_ticket_key(path: &Path) -> Result<TicketKey, KeyError> {
     let malformed = || KeyError::Malformed { path: path.to_owned(), expected: "32 bytes in base64" };
     let text = private(path)?;
     let secret = std::str::from_utf8(&text)

@@ -23,7 +23,7 @@ pub use init::{Founding, initialise};
 pub use io::{Identity, server_identity};
 pub use layout::Layout;
 pub use root_chain::{Change, RootChainError};
-pub use survey::{CertificateSummary, KeySummary, TrustedKey, certificate, survey};
+pub use survey::{CertificateSummary, KeySummary, TrustedKey, certificate, faults, survey};
 
 use crate::{
     entropy::{Entropy, EntropyError},
@@ -75,6 +75,14 @@ pub enum KeyError {
         path: PathBuf,
         /// What it should hold.
         expected: &'static str,
+    },
+    /// What images get is not the newest root.
+    #[error("{} is not the newest root: copy {} over it, and into new images", trusted.display(), newest.display())]
+    Outdated {
+        /// The root for images.
+        trusted: PathBuf,
+        /// The newest one.
+        newest: PathBuf,
     },
     /// A file could not be read or written.
     #[error(transparent)]

@@ -1,8 +1,10 @@
 //! What keys and certificates there are, for whoever looks after them; nothing private.
 
 use super::{
-    KeyError, Layout,
-    io::{load_roots, payload_keys, required, root_keys},
+    KeyError, Layout, RootChain,
+    io::{
+        load_authority, load_roots, load_ticket_key, payload_keys, required, root_keys, server_identity,
+    },
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde::Serialize;
@@ -67,6 +69,36 @@ pub fn survey(layout: &Layout) -> Result<KeySummary, KeyError> {
         root_keys: trusted(&root.root_keys, &root_keys(layout)?),
         certificates,
     })
+}
+
+/// Everything that is wrong with the files of a server: each is looked at by itself.
+#[must_use]
+pub fn faults(layout: &Layout) -> Vec<KeyError> {
+    let own = layout.server_certificate();
+    let roots = load_roots(layout);
+    let trusted = roots.as_ref().map_or(Ok(()), |chain| newest_is_trusted(layout, chain));
+    [
+        roots.map(drop),
+        payload_keys(layout).map(drop),
+        root_keys(layout).map(drop),
+        load_authority(&layout.device_ca()).map(drop),
+        load_ticket_key(&layout.ticket_key()).map(drop),
+        server_identity(&own, &own).map(drop),
+        trusted,
+    ]
+    .into_iter()
+    .filter_map(Result::err)
+    .collect()
+}
+
+/// New images must get the newest root: an interrupted rotation may have left an older one.
+fn newest_is_trusted(layout: &Layout, chain: &RootChain) -> Result<(), KeyError> {
+    let (trusted, newest) = (layout.trusted_root(), layout.root(chain.latest().version));
+    if required(&trusted)? == required(&newest)? {
+        Ok(())
+    } else {
+        Err(KeyError::Outdated { trusted, newest })
+    }
 }
 
 /// The certificate in a PEM file.

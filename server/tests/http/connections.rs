@@ -1,13 +1,20 @@
 //! Connections below HTTP: how many, how slow, and what happens to them when the server stops.
 
-use crate::support::{TestDevice, TestServer};
+use crate::support::{TestDevice, TestServer, problem, retry_after};
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::timeout,
 };
-use unbox_common::protocol::latest::HELLO_PATH;
-use unbox_server::keys::{self, rotate};
+use unbox_common::{
+    protocol::latest::{HELLO_PATH, PROVE_PATH},
+    refusal::RefusalKind,
+};
+use unbox_server::{
+    keys::{self, rotate},
+    store::Store,
+};
 
 /// Ample time on a busy machine for what the server does after one second.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,6 +47,53 @@ async fn one_address_may_hold_so_many_connections() {
     assert!(server.try_connect().await.is_err(), "the third is closed at once");
     drop(first);
     timeout(PATIENCE, async { while server.try_connect().await.is_err() {} }).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_older_tls_is_refused() {
+    let server = TestServer::start().await;
+    // A ClientHello as TLS 1.2 has it (RFC 5246, section 7.4.1.2): no supported_versions.
+    let extensions = [0, 13, 0, 4, 0, 2, 4, 3, 0, 10, 0, 4, 0, 2, 0, 23];
+    let rest = [&[0, 0, 2, 0xc0, 0x2b, 1, 0, 0, 16][..], &extensions].concat();
+    let hello = [&[3, 3][..], &[7; 32], &rest].concat();
+    let length = u8::try_from(hello.len()).unwrap();
+    let record = [&[22, 3, 1, 0, length + 4, 1, 0, 0, length][..], &hello].concat();
+    let mut stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    stream.write_all(&record).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
+    assert_eq!(answer, [21, 3, 3, 0, 2, 2, 70], "a fatal alert: protocol_version");
+}
+
+#[tokio::test]
+async fn more_than_the_server_takes_on_are_told_to_come_back_and_nothing_is_lost() {
+    let server = TestServer::with("[limits]\nrequests = 1").await;
+    let device = TestDevice::new("PF0ABCDE");
+    server.claim(&device).await;
+    let (hello, challenge) = server.challenge(&device).await;
+    let prove = device.prove(&hello, &challenge);
+    // Somebody else writes, so that the proof has to wait in the one place there is.
+    let url = Store::sqlite_url(&server.layout().database());
+    let mut other = SqliteConnection::connect(&url).await.unwrap();
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    let client = server.stranger();
+    let waiting = server.post(&client, PROVE_PATH, &prove);
+    let others = async {
+        let hello = TestDevice::new("PF0ZZZZZ").hello();
+        loop {
+            let answer = server.post(&server.stranger(), HELLO_PATH, &hello).await;
+            if answer.status().as_u16() == 503 {
+                other.execute("COMMIT").await.unwrap();
+                return answer;
+            }
+        }
+    };
+    let (granted, busy) = timeout(PATIENCE, async { tokio::join!(waiting, others) }).await.unwrap();
+    assert_eq!(granted.status().as_u16(), 200);
+    let header = retry_after(&busy);
+    let problem = problem(busy).await;
+    assert_eq!((problem.kind, problem.retry_after_s), (RefusalKind::Busy, Some(header)));
+    assert!((2..=15).contains(&header), "{header}");
 }
 
 #[tokio::test]

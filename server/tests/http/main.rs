@@ -5,4 +5,5 @@ mod artifacts;
 mod connections;
 mod device;
 mod health;
+mod log;
 mod support;

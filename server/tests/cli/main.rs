@@ -1,0 +1,372 @@
+//! The program itself: exit codes, what it prints, and what it leaves behind.
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread::sleep,
+    time::Duration,
+};
+use tempfile::TempDir;
+
+const DOCUMENT: &str =
+    r#"{"contact": {"contact_email": "it@acme.example", "contact_phone": "+41 44 000 00 00"}}"#;
+
+/// A server's directory, and the program that looks after it.
+struct Admin {
+    dir: TempDir,
+}
+
+impl Admin {
+    fn empty() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn founded() -> Self {
+        let admin = Self::empty();
+        admin.json(&["init", "--name", "localhost"]);
+        admin
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("server").join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        #[expect(clippy::disallowed_methods, reason = "the one place of these tests that runs the program")]
+        let mut command = Command::new(env!("CARGO_BIN_EXE_unbox-server"));
+        command.env_clear().arg("--dir").arg(self.path("")).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// The one JSON document that a command prints.
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(&[arguments, &["--json"]].concat());
+        assert_eq!(code(&output), 0, "{arguments:?}: {}", error(&output));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{arguments:?}: {}", text(&output)))
+    }
+
+    /// What a command complains about that is not to change anything.
+    fn refused(&self, arguments: &[&str], exit: i32) -> String {
+        let before = self.everything();
+        let output = self.run(arguments);
+        assert_eq!(code(&output), exit, "{arguments:?}: {}{}", text(&output), error(&output));
+        assert_eq!(self.everything(), before, "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}: {}", text(&output));
+        error(&output)
+    }
+
+    /// Everything that a refused command must leave as it is.
+    fn everything(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files = Vec::new();
+        let mut folders = vec![self.path("")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !name.starts_with("unbox.db") {
+                    files.push((path.clone(), fs::read(path).unwrap()));
+                }
+            }
+        }
+        files.sort();
+        if self.path("unbox.db").exists() {
+            files.push((PathBuf::from("audit"), self.run(&["audit", "--json"]).stdout));
+        }
+        files
+    }
+
+    /// Runs `serve` on a free port until it is told to stop.
+    fn serve(&self) -> Serving {
+        let ready = self.path("ready.json");
+        let log = fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
+        let child = self
+            .command(&["serve", "--listen", "127.0.0.1:0", "--ready-file", ready.to_str().unwrap()])
+            .stderr(log)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut serving = Serving { child, ready: Value::Null };
+        for _ in 0..600 {
+            if let Ok(json) = fs::read(&ready) {
+                serving.ready = serde_json::from_slice(&json).unwrap();
+                return serving;
+            }
+            assert!(serving.child.try_wait().unwrap().is_none(), "the server ended");
+            sleep(Duration::from_millis(50));
+        }
+        panic!("the server is not ready");
+    }
+}
+
+struct Serving {
+    child: Child,
+    ready: Value,
+}
+
+impl Serving {
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    fn stop(mut self) -> Option<i32> {
+        self.signal(Signal::SIGTERM);
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn error(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn init_makes_a_server_once() {
+    let admin = Admin::empty();
+    let made = admin.json(&["init", "--name", "enroll.example.com", "--name", "192.0.2.7"]);
+    assert_eq!(made["url"], "https://enroll.example.com:8443");
+    assert_eq!(mode(&admin.path("")), 0o700);
+    assert_eq!(mode(&admin.path("server.toml")), 0o600);
+    let agent = fs::read_to_string(admin.path("trust/agent.toml")).unwrap();
+    assert!(agent.contains("server = \"https://enroll.example.com:8443\""), "{agent}");
+    let again = admin.refused(&["init", "--name", "other.example.com"], 1);
+    assert!(again.contains("exists already"), "{again}");
+}
+
+#[test]
+fn a_bad_name_leaves_nothing_behind() {
+    let admin = Admin::empty();
+    for name in ["*.example.com", "a b", "https://x.example"] {
+        admin.refused(&["init", "--name", name], 1);
+        assert!(!admin.path("").exists(), "{name}");
+    }
+}
+
+#[test]
+fn every_error_says_what_to_do_next() {
+    let admin = Admin::founded();
+    for (arguments, exit, expected) in [
+        (vec!["customer", "show", "Nobody"], 1, "List what there is"),
+        (vec!["claim", "add", "--customer", "Nobody", "--service-tag", "7XK9Q13"], 1, "List what there is"),
+        (vec!["configuration", "show", "kiosk"], 1, "--customer"),
+        (vec!["key", "retire"], 1, "key rotate"),
+        (vec!["import", "/no/such/file.csv"], 1, "could not be opened"),
+        (vec!["artifact", "add", "/no/such/file"], 1, "could not be opened"),
+        (vec!["claim", "list", "--proof", "hope"], 2, "identifiers, token, registered_key or tpm"),
+        (vec!["device", "disable"], 2, "--claim"),
+        (vec!["audit", "--since", "yesterday"], 2, "2026-11-21T00:00:00Z"),
+        (vec!["nonsense"], 2, "Usage"),
+    ] {
+        let told = admin.refused(&arguments, exit);
+        assert!(told.contains(expected), "{arguments:?}: {told}");
+    }
+    let elsewhere = Admin::empty();
+    let told = elsewhere.refused(&["customer", "list"], 1);
+    assert!(told.contains("unbox-server init"), "{told}");
+}
+
+#[test]
+fn a_mistake_in_the_settings_is_told_with_its_line() {
+    let admin = Admin::founded();
+    let path = admin.path("server.toml");
+    let settings = fs::read_to_string(&path).unwrap();
+    let changed = settings.replace("[limits]", "[limits]\nconections = 5");
+    fs::File::options()
+        .write(true)
+        .truncate(true)
+        .open(&path)
+        .unwrap()
+        .write_all(changed.as_bytes())
+        .unwrap();
+    let told = admin.refused(&["customer", "list"], 1);
+    let line = changed.lines().position(|line| line.starts_with("conections")).unwrap() + 1;
+    assert!(told.contains(&format!("line {line}")) && told.contains("connections_per_address"), "{told}");
+}
+
+#[test]
+fn from_nothing_to_a_claimed_device() {
+    let admin = Admin::founded();
+    let document = admin.dir.path().join("kiosk.json");
+    fs::File::create_new(&document).unwrap().write_all(DOCUMENT.as_bytes()).unwrap();
+    let document = document.to_str().unwrap();
+    let customer = admin.json(&["customer", "create", "Acme AG"]);
+    let configuration = admin.json(&[
+        "configuration",
+        "create",
+        "kiosk",
+        "--customer",
+        "Acme AG",
+        "--file",
+        document,
+        "--default",
+    ]);
+    let claim = admin.json(&[
+        "claim",
+        "add",
+        "--customer",
+        "Acme AG",
+        "--serial",
+        "PF0ABCDE",
+        "--manufacturer",
+        "LENOVO",
+        "--model",
+        "20QES0XX00",
+    ]);
+    assert_eq!(claim["customer"], customer["id"]);
+    assert_eq!(claim["proof"], "identifiers");
+    let customers = admin.json(&["customer", "list"]);
+    assert_eq!(customers["companies"][0]["default_configuration"], configuration["id"]);
+    let claims = admin.json(&["claim", "list", "--identifier", "serial_number PF0ABCDE"]);
+    assert_eq!(claims["claims"].as_array().map(Vec::len), Some(1));
+    assert_eq!(admin.json(&["device", "list"])["devices"], serde_json::json!([]));
+}
+
+#[test]
+fn an_import_tells_what_became_of_each_row() {
+    let admin = Admin::founded();
+    admin.json(&["customer", "create", "Acme AG"]);
+    let (csv, results) = (admin.dir.path().join("claims.csv"), admin.dir.path().join("results.csv"));
+    let rows = "serial_number,manufacturer,model\nPF0AAAA1,LENOVO,20QES0XX00\nN/A,LENOVO,20QES0XX00\n";
+    fs::File::create_new(&csv).unwrap().write_all(rows.as_bytes()).unwrap();
+    let arguments = [
+        "import",
+        csv.to_str().unwrap(),
+        "--customer",
+        "Acme AG",
+        "--results",
+        results.to_str().unwrap(),
+        "--json",
+    ];
+    let output = admin.run(&arguments);
+    assert_eq!(code(&output), 3, "{}", error(&output));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&summary["rows"], &summary["imported"], &summary["invalid"]),
+        (&2.into(), &1.into(), &1.into())
+    );
+    let told = fs::read_to_string(&results).unwrap();
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(lines.len(), 3, "{told}");
+    assert!(lines[1].starts_with("2,imported,"), "{told}");
+    assert!(lines[2].starts_with("3,invalid,,1,serial_number,"), "{told}");
+    assert_eq!(mode(&results), 0o600);
+    // The same file again changes nothing, and says so.
+    let output = admin.run(&arguments);
+    let again: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&again["imported"], &again["already_claimed"]), (&0.into(), &1.into()));
+}
+
+#[test]
+fn a_token_is_shown_once_or_kept_in_a_private_file() {
+    let admin = Admin::founded();
+    admin.json(&["customer", "create", "Acme AG"]);
+    let created = admin.json(&["token", "create", "--customer", "Acme AG"]);
+    let secret = created["token"].as_str().unwrap();
+    assert!(secret.starts_with("ppt_"), "{created}");
+    let file = admin.dir.path().join("token");
+    let create = ["token", "create", "second", "--customer", "Acme AG", "--output", file.to_str().unwrap()];
+    let output = admin.run(&create);
+    assert_eq!(code(&output), 0, "{}", error(&output));
+    let kept = fs::read_to_string(&file).unwrap();
+    assert!(kept.starts_with("ppt_") && !text(&output).contains("ppt_"), "{}", text(&output));
+    assert_eq!(mode(&file), 0o600);
+    let told = admin.refused(&create, 1);
+    assert!(told.contains("exists already"), "{told}");
+    let shown =
+        [admin.run(&["token", "list", "--json"]), admin.run(&["audit", "--json"])].map(|one| text(&one));
+    assert!(!shown.concat().contains("ppt_"), "{shown:?}");
+}
+
+#[test]
+fn doctor_finds_what_will_go_wrong() {
+    let admin = Admin::founded();
+    let output = admin.run(&["doctor", "--json"]);
+    assert_eq!(code(&output), 0, "{}{}", text(&output), error(&output));
+    fs::set_permissions(admin.path("keys/device-ca.pem"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::File::options().append(true).open(admin.path("roots/1.json")).unwrap().write_all(b"}").unwrap();
+    let output = admin.run(&["doctor"]);
+    assert_eq!(code(&output), 3);
+    let told = text(&output);
+    assert!(told.contains("chmod 0600") && told.contains("roots/1.json"), "{told}");
+}
+
+#[test]
+fn keys_are_rotated_and_never_printed() {
+    let admin = Admin::founded();
+    let rotated = admin.json(&["key", "rotate"]);
+    let keys = admin.json(&["key", "list"]);
+    assert_eq!((&keys["root_version"], keys["payload_keys"].as_array().map(Vec::len)), (&2.into(), Some(2)));
+    assert_eq!(admin.json(&["key", "retire"])["key"], rotated["key"]);
+    let offline = admin.dir.path().join("root-1.pem");
+    fs::hard_link(admin.path("keys/root-1.pem"), &offline).unwrap();
+    fs::remove_file(admin.path("keys/root-1.pem")).unwrap();
+    let told = admin.refused(&["key", "rotate"], 1);
+    assert!(told.contains("--root-key"), "{told}");
+    let rotated = admin.run(&["key", "rotate", "--root-key", offline.to_str().unwrap()]);
+    assert_eq!(code(&rotated), 0, "{}", error(&rotated));
+    let shown = text(&admin.run(&["key", "list"])) + &text(&rotated);
+    assert!(!shown.contains("PRIVATE"), "{shown}");
+    admin.json(&["key", "renew-server", "--name", "new.example.com"]);
+    assert_eq!(
+        admin.json(&["key", "list"])["certificates"][0]["names"],
+        serde_json::json!(["new.example.com"])
+    );
+}
+
+#[test]
+fn the_program_serves_until_it_is_told_to_stop() {
+    let admin = Admin::founded();
+    let serving = admin.serve();
+    assert_eq!(serving.ready["pid"], serving.child.id());
+    assert!(serving.ready["addresses"][0].as_str().unwrap().starts_with("127.0.0.1:"));
+    // Administration goes on while it serves.
+    admin.json(&["customer", "create", "Acme AG"]);
+    admin.json(&["key", "rotate"]);
+    serving.signal(Signal::SIGHUP);
+    let address = serving.ready["addresses"][0].as_str().unwrap().to_owned();
+    let second = admin.run(&["serve", "--listen", &address]);
+    assert_eq!(code(&second), 1);
+    assert!(error(&second).contains("cannot be listened on"), "{}", error(&second));
+    assert_eq!(serving.stop(), Some(0));
+    assert!(!admin.path("ready.json").exists());
+    let log = fs::read_to_string(admin.dir.path().join("log")).unwrap();
+    assert!(log.contains("devices can connect") && log.contains("were read again"), "{log}");
+}
+
+#[test]
+fn completions_are_printed_without_a_server() {
+    let output = Admin::empty().run(&["completion", "bash"]);
+    assert_eq!(code(&output), 0);
+    assert!(text(&output).contains("renew-server"));
+}
