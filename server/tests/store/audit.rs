@@ -1,0 +1,88 @@
+//! The audit trail.
+
+use crate::support::TestDatabase;
+use serde_json::json;
+use unbox_common::{
+    ids::{CompanyId, DeviceId},
+    timestamp::Timestamp,
+};
+use unbox_server::{
+    domain::{
+        actor::Scope,
+        audit::{Action, Event, Subject},
+    },
+    store::{AuditFilter, PageRequest, StoreError, Tx},
+};
+
+fn event(action: Action, subject: Subject, at: u64) -> Event {
+    Event {
+        at: Timestamp(at),
+        actor: "somebody".to_owned(),
+        action,
+        subject,
+        customer: Some(CompanyId::new(1).unwrap()),
+        detail: json!({"kind": "not_claimed", "at": at}),
+    }
+}
+
+async fn append(db: &TestDatabase, events: Vec<(i64, Event)>) {
+    db.store
+        .write(move |tx: &mut Tx| {
+            let events = events.clone();
+            Box::pin(async move {
+                for (id, event) in &events {
+                    tx.append(*id, event).await?;
+                }
+                Ok::<_, StoreError>(())
+            })
+        })
+        .await
+        .unwrap();
+}
+
+async fn refusals_are_counted_and_not_stored_one_by_one(db: TestDatabase) {
+    let refused = |at| event(Action::Refused, Subject::Unknown, at);
+    append(&db, (1..=50_i64).map(|id| (id, refused(u64::try_from(id).unwrap()))).collect()).await;
+    append(&db, vec![(60, refused(4_000_000)), (61, event(Action::Granted, Subject::Unknown, 7))]).await;
+    let mut reader = db.store.reader().await.unwrap();
+    let all =
+        reader.audit(Scope::Operator, &AuditFilter::default(), &PageRequest::default()).await.unwrap().items;
+    let seen: Vec<(i64, u64)> = all.iter().map(|one| (one.id, one.count)).collect();
+    assert_eq!(seen, [(61, 1), (60, 1), (1, 50)], "newest first, one row for each hour");
+    assert_eq!((all[2].at, all[2].last_at), (Timestamp(1), Timestamp(50)));
+    assert_eq!(all[2].detail, json!({"kind": "not_claimed", "at": 50}));
+}
+
+async fn entries_are_filtered_scoped_and_paged(db: TestDatabase) {
+    let device = Subject::Device(DeviceId::new(9).unwrap());
+    let foreign = Event { customer: Some(CompanyId::new(2).unwrap()), ..event(Action::Reported, device, 4) };
+    append(
+        &db,
+        vec![
+            (1, event(Action::Granted, device, 1)),
+            (2, event(Action::Reported, device, 2)),
+            (3, event(Action::Reported, Subject::Unknown, 3)),
+            (4, foreign),
+        ],
+    )
+    .await;
+    let mut reader = db.store.reader().await.unwrap();
+    let any = AuditFilter::default();
+    let first = Scope::Customer(CompanyId::new(1).unwrap());
+    for (scope, filter, expected) in [
+        (Scope::Operator, any.clone(), vec![4, 3, 2, 1]),
+        (first, any.clone(), vec![3, 2, 1]),
+        (first, AuditFilter { subjects: vec![device], ..any.clone() }, vec![2, 1]),
+        (Scope::Operator, AuditFilter { action: Some(Action::Granted), ..any.clone() }, vec![1]),
+        (Scope::Operator, AuditFilter { since: Some(Timestamp(3)), ..any.clone() }, vec![4, 3]),
+        (first, AuditFilter { customer: Some(CompanyId::new(2).unwrap()), ..any.clone() }, vec![]),
+    ] {
+        let found = reader.audit(scope, &filter, &PageRequest::default()).await.unwrap().items;
+        assert_eq!(found.iter().map(|one| one.id).collect::<Vec<_>>(), expected, "{scope:?} {filter:?}");
+    }
+    let page = reader.audit(first, &any, &PageRequest { size: Some(2), after: None }).await.unwrap();
+    let rest = reader.audit(first, &any, &PageRequest::following(page.next)).await.unwrap();
+    assert_eq!(rest.items.iter().map(|one| one.id).collect::<Vec<_>>(), [1]);
+}
+
+battery!(refusals_are_counted_and_not_stored_one_by_one, entries_are_filtered_scoped_and_paged);

@@ -1,0 +1,158 @@
+//! Claims, and how they are found.
+
+use super::companies::add_company;
+use crate::support::{TestDatabase, serial_set};
+use unbox_common::{
+    ids::{ClaimId, CompanyId},
+    protocol::latest::ProofKind,
+    timestamp::Timestamp,
+};
+use unbox_server::{
+    domain::{
+        actor::Scope,
+        claim::{Claim, ClaimSets},
+        company::CompanyKind,
+    },
+    store::{ClaimFilter, MAX_CANDIDATES, PageRequest, StoreError, Tx},
+};
+
+const NOW: Timestamp = Timestamp(1000);
+
+/// A claim of customer 1 on the Lenovo of this serial number.
+pub(super) fn claim(id: i64, serial: &str) -> Claim {
+    Claim {
+        id: ClaimId::new(id).unwrap(),
+        customer: CompanyId::new(1).unwrap(),
+        reseller: None,
+        configuration: None,
+        configured_at: NOW,
+        proof: ProofKind::Identifiers,
+        activation_ends_at: Timestamp(9000),
+        sets: ClaimSets::new(vec![serial_set(serial)]),
+        order: Some("PO 1".parse().unwrap()),
+        created_at: NOW,
+        created_by: "test".to_owned(),
+        released_at: None,
+    }
+}
+
+pub(super) async fn add_claims(db: &TestDatabase, claims: Vec<Claim>) {
+    db.store
+        .write(move |tx: &mut Tx| {
+            let claims = claims.clone();
+            Box::pin(async move { tx.insert_claims(&claims).await })
+        })
+        .await
+        .unwrap();
+}
+
+fn key(serial: &str) -> String {
+    format!("serial_number {serial}")
+}
+
+async fn a_claim_is_found_by_its_strongest_identifier(db: TestDatabase) {
+    add_company(&db, 1, CompanyKind::Customer, "Acme").await;
+    add_claims(&db, vec![claim(5, "PF0ABCDE"), claim(6, "PF0ABCDF")]).await;
+    let mut reader = db.store.reader().await.unwrap();
+    for (keys, expected) in [
+        (vec![key("PF0ABCDE")], vec![5]),
+        (vec![key("PF0ABCDE"), key("PF0ABCDF"), "mac_address 00:16:3e:00:00:01".to_owned()], vec![5, 6]),
+        (
+            (0..40).map(|n| format!("mac_address 00:16:3e:00:00:{n:02x}")).chain([key("PF0ABCDF")]).collect(),
+            vec![6],
+        ),
+        (vec!["manufacturer Lenovo".to_owned()], vec![]),
+        (vec![], vec![]),
+    ] {
+        let mut found: Vec<i64> =
+            reader.claims_found_by(&keys).await.unwrap().iter().map(|one| one.claim.id.get()).collect();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{keys:?}");
+    }
+    let stored = reader.claim(Scope::Operator, ClaimId::new(5).unwrap()).await.unwrap().unwrap();
+    assert_eq!(stored, claim(5, "PF0ABCDE"));
+}
+
+async fn an_ended_claim_is_found_by_nothing_and_still_shown(db: TestDatabase) {
+    add_company(&db, 1, CompanyKind::Customer, "Acme").await;
+    add_claims(&db, vec![claim(5, "PF0ABCDE")]).await;
+    let release = || {
+        db.store.write(move |tx: &mut Tx| {
+            Box::pin(async move { tx.release_claim(&claim(5, "PF0ABCDE"), Timestamp(2000)).await })
+        })
+    };
+    release().await.unwrap();
+    let mut reader = db.store.reader().await.unwrap();
+    assert!(reader.claims_found_by(&[key("PF0ABCDE")]).await.unwrap().is_empty());
+    assert!(reader.key_holders(&[key("PF0ABCDE")]).await.unwrap().is_empty());
+    let page = PageRequest::default();
+    assert!(reader.claims(Scope::Operator, &ClaimFilter::default(), &page).await.unwrap().items.is_empty());
+    let all = ClaimFilter { released: true, ..ClaimFilter::default() };
+    let shown = reader.claims(Scope::Operator, &all, &page).await.unwrap().items;
+    assert_eq!(shown[0].released_at, Some(Timestamp(2000)));
+    drop(reader);
+    assert!(matches!(release().await, Err(StoreError::Touched { .. })), "a claim ends once");
+}
+
+async fn a_look_up_stops_at_its_cap(db: TestDatabase) {
+    add_company(&db, 1, CompanyKind::Customer, "Acme").await;
+    let many = i64::try_from(MAX_CANDIDATES).unwrap() + 10;
+    add_claims(&db, (1..=many).map(|id| claim(id, "PF0ABCDE")).collect()).await;
+    let found = db.store.reader().await.unwrap().claims_found_by(&[key("PF0ABCDE")]).await.unwrap();
+    assert_eq!(found.len(), MAX_CANDIDATES + 1);
+}
+
+async fn lists_are_filtered_and_scoped(db: TestDatabase) {
+    add_company(&db, 1, CompanyKind::Customer, "Acme").await;
+    add_company(&db, 2, CompanyKind::Customer, "Bolt").await;
+    let bolts =
+        Claim { customer: CompanyId::new(2).unwrap(), proof: ProofKind::Token, ..claim(6, "PF0ABCDF") };
+    add_claims(&db, vec![claim(5, "PF0ABCDE"), bolts]).await;
+    let mut reader = db.store.reader().await.unwrap();
+    let all = ClaimFilter::default();
+    for (scope, filter, expected) in [
+        (Scope::Operator, all.clone(), vec![5, 6]),
+        (Scope::Customer(CompanyId::new(2).unwrap()), all.clone(), vec![6]),
+        (Scope::Operator, ClaimFilter { proof: Some(ProofKind::Token), ..all.clone() }, vec![6]),
+        (Scope::Operator, ClaimFilter { identifier: Some(key("PF0ABCDE")), ..all.clone() }, vec![5]),
+        (
+            Scope::Customer(CompanyId::new(2).unwrap()),
+            ClaimFilter { customer: Some(CompanyId::new(1).unwrap()), ..all.clone() },
+            vec![],
+        ),
+    ] {
+        let found = reader.claims(scope, &filter, &PageRequest::default()).await.unwrap().items;
+        let ids: Vec<i64> = found.iter().map(|one| one.id.get()).collect();
+        assert_eq!(ids, expected, "{scope:?} {filter:?}");
+    }
+}
+
+async fn a_row_that_does_not_fit_is_named(db: TestDatabase) {
+    add_company(&db, 1, CompanyKind::Customer, "Acme").await;
+    add_claims(&db, vec![claim(5, "PF0ABCDE")]).await;
+    for (statement, column) in [
+        ("UPDATE claims SET proof = 'password'", "proof"),
+        ("UPDATE claims SET proof = 'token', identifiers = '{}'", "identifiers"),
+        ("UPDATE claims SET identifiers = '[]', configured_at = -1", "configured_at"),
+    ] {
+        db.tamper(statement).await;
+        let error = db
+            .store
+            .reader()
+            .await
+            .unwrap()
+            .claim(Scope::Operator, ClaimId::new(5).unwrap())
+            .await
+            .unwrap_err();
+        let expected = format!("table claims, row 5, column {column}: ");
+        assert!(error.to_string().starts_with(&expected), "{error}");
+    }
+}
+
+battery!(
+    a_claim_is_found_by_its_strongest_identifier,
+    an_ended_claim_is_found_by_nothing_and_still_shown,
+    a_look_up_stops_at_its_cap,
+    lists_are_filtered_and_scoped,
+    a_row_that_does_not_fit_is_named,
+);

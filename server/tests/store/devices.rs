@@ -1,0 +1,253 @@
+//! Devices, their requests, reset tickets and reports.
+
+use super::claims::{add_claims, claim};
+use super::companies::add_company;
+use crate::support::{TestDatabase, TestDevice, report};
+use unbox_common::{
+    digest::Sha256,
+    identity::HardwareIdentity,
+    ids::{ClaimId, CompanyId, DeviceId, Generation},
+    protocol::latest::{Installed, Outcome},
+    timestamp::Timestamp,
+};
+use unbox_server::{
+    domain::{
+        actor::Scope,
+        company::CompanyKind,
+        device::{ApprovalRequest, Device, DeviceState, Enrollment, LastSaid},
+    },
+    store::{DeviceFilter, PageRequest, REPORTS_KEPT, ResetTicket, ShownSecrets, StoreError, Tx},
+};
+
+const NOW: Timestamp = Timestamp(1000);
+const SERIAL: &str = "PF0ABCDE";
+
+fn id() -> DeviceId {
+    DeviceId::new(7).unwrap()
+}
+
+async fn save(db: &TestDatabase, device: Device) {
+    db.store
+        .write(move |tx: &mut Tx| {
+            let device = device.clone();
+            Box::pin(async move { tx.save_device(&device).await })
+        })
+        .await
+        .unwrap();
+}
+
+/// A device of claim 5 that enrolled twice.
+async fn enrolled(db: &TestDatabase) -> Device {
+    add_company(db, 1, CompanyKind::Customer, "Acme").await;
+    add_claims(db, vec![claim(5, SERIAL)]).await;
+    let shown = TestDevice::new(SERIAL);
+    let device = Device {
+        state: DeviceState::Enrolling { generation: Generation(2), since: NOW },
+        active: Some(Enrollment { generation: Generation(1), key: shown.key() }),
+        latest: Some(Enrollment { generation: Generation(2), key: shown.wiped().key() }),
+        latest_ticket: Some(Sha256::of(b"ticket")),
+        identity: Some(HardwareIdentity::from_raw(&shown.hello().identity).unwrap()),
+        re_enroll_requested_at: Some(Timestamp(900)),
+        last_said: LastSaid {
+            at: Some(NOW),
+            agent_version: Some("0.1.0".to_owned()),
+            healthy: Some(false),
+            installed: Some(Installed { configuration: "3".parse().unwrap(), version: 42, dpc: None }),
+            failed_version: Some(43),
+            outcome: Some(Outcome::Managed { version: 42 }),
+        },
+        ..Device::new(id(), ClaimId::new(5).unwrap(), CompanyId::new(1).unwrap(), NOW)
+    };
+    save(db, device.clone()).await;
+    device
+}
+
+async fn a_device_comes_back_as_it_was_saved(db: TestDatabase) {
+    let mut device = enrolled(&db).await;
+    let read = || async { db.store.reader().await.unwrap().device(Scope::Operator, id()).await.unwrap() };
+    assert_eq!(read().await.as_ref(), Some(&device));
+    device.complete(Generation(2), NOW).unwrap();
+    device.last_said = LastSaid::default();
+    device.state = device.state.disabled(Some("lost, call us".to_owned()), NOW).unwrap();
+    save(&db, device.clone()).await;
+    assert_eq!(read().await, Some(device.clone()));
+
+    let mut reader = db.store.reader().await.unwrap();
+    assert_eq!(reader.device_of_claim(device.claim).await.unwrap(), Some(device.clone()));
+    let stranger = Scope::Customer(CompanyId::new(2).unwrap());
+    assert_eq!(reader.device(stranger, id()).await.unwrap(), None);
+    for (filter, expected) in [
+        (DeviceFilter { state: Some(device.state.name()), customer: None }, 1),
+        (DeviceFilter { state: Some(DeviceState::Claimed.name()), customer: None }, 0),
+    ] {
+        let found = reader.devices(Scope::Operator, &filter, &PageRequest::default()).await.unwrap();
+        assert_eq!(found.items.len(), expected, "{filter:?}");
+    }
+}
+
+async fn a_damaged_device_names_its_column(db: TestDatabase) {
+    enrolled(&db).await;
+    for (statement, column) in [
+        ("UPDATE devices SET latest_key = 'AAAA'", "latest_key"),
+        ("UPDATE devices SET state_detail = '{}'", "state_detail"),
+        ("UPDATE devices SET state_detail = '{\"state\":\"claimed\"}'", "state"),
+    ] {
+        db.tamper(statement).await;
+        let error = db.store.reader().await.unwrap().device(Scope::Operator, id()).await.unwrap_err();
+        assert!(
+            error.to_string().starts_with(&format!("table devices, row 7, column {column}: ")),
+            "{error}"
+        );
+    }
+}
+
+fn request(key: &[u8], at: u64) -> ApprovalRequest {
+    ApprovalRequest {
+        device: id(),
+        customer: CompanyId::new(1).unwrap(),
+        key: Sha256::of(key),
+        identity: HardwareIdentity::from_raw(&TestDevice::new(SERIAL).hello().identity).unwrap(),
+        replaced: Vec::new(),
+        first_at: Timestamp(at),
+        last_at: Timestamp(at),
+        count: 1,
+        approved_at: None,
+    }
+}
+
+async fn note(db: &TestDatabase, asked: ApprovalRequest) {
+    db.store
+        .write(move |tx: &mut Tx| {
+            let asked = asked.clone();
+            Box::pin(async move { tx.note_request(&asked).await })
+        })
+        .await
+        .unwrap();
+}
+
+async fn requests_of_a_device_are_counted_and_capped(db: TestDatabase) {
+    enrolled(&db).await;
+    note(&db, request(b"mine", 1)).await;
+    note(&db, request(b"mine", 100)).await;
+    let read = || async {
+        db.store.reader().await.unwrap().requests(Scope::Operator, Some(id()), 1000).await.unwrap()
+    };
+    let expected = ApprovalRequest { last_at: Timestamp(100), count: 2, ..request(b"mine", 1) };
+    assert_eq!(read().await, [expected]);
+    for key in 0..20_u8 {
+        note(&db, request(&[key], 200 + u64::from(key))).await;
+    }
+    let kept = read().await;
+    assert_eq!(kept.len(), 8, "who invents keys cannot fill the disk");
+    assert!(kept.iter().all(|one| one.last_at >= Timestamp(212)));
+}
+
+async fn an_approval_ends_when_it_did_not_suffice(db: TestDatabase) {
+    enrolled(&db).await;
+    let key = Sha256::of(b"mine");
+    note(&db, request(b"mine", 1)).await;
+    db.store
+        .write(move |tx: &mut Tx| Box::pin(async move { tx.approve_request(id(), key, Timestamp(5)).await }))
+        .await
+        .unwrap();
+    let read = || async { db.store.reader().await.unwrap().request(id(), key).await.unwrap().unwrap() };
+    assert_eq!(read().await.approved_at, Some(Timestamp(5)));
+    assert!(db.store.reader().await.unwrap().requests(Scope::Operator, None, 10).await.unwrap().is_empty());
+    note(&db, request(b"mine", 9)).await;
+    assert_eq!(read().await.approved_at, None);
+}
+
+async fn a_reset_ticket_is_good_once_and_only_the_newest(db: TestDatabase) {
+    enrolled(&db).await;
+    let mint = |text: &'static [u8], at: u64| {
+        let (digest, created_at) = (Sha256::of(text), Timestamp(at));
+        let new = ResetTicket { digest, device: id(), created_at, expires_at: Timestamp(at + 100) };
+        db.store.write(move |tx: &mut Tx| Box::pin(async move { tx.insert_reset_ticket(new).await }))
+    };
+    let good = |text: &'static [u8], at: u64| {
+        let shown = ShownSecrets { key: Sha256::of(b"k"), token: None, reset_ticket: Some(Sha256::of(text)) };
+        let claim = ClaimId::new(5).unwrap();
+        let facts = db.store.write(move |tx: &mut Tx| {
+            Box::pin(async move { tx.enrollment_facts(claim, shown, Timestamp(at)).await })
+        });
+        async { facts.await.unwrap().unwrap().reset_ticket }
+    };
+    mint(b"first", 1000).await.unwrap();
+    assert!(good(b"first", 1050).await);
+    assert!(!good(b"first", 1100).await, "it has expired");
+    assert!(!good(b"made up", 1050).await);
+    mint(b"second", 1010).await.unwrap();
+    assert!(!good(b"first", 1050).await, "a newer one was minted");
+    let take = || {
+        db.store.write(move |tx: &mut Tx| {
+            Box::pin(async move { tx.use_reset_ticket(Sha256::of(b"second"), Timestamp(1060)).await })
+        })
+    };
+    take().await.unwrap();
+    assert!(!good(b"second", 1070).await);
+    assert!(matches!(take().await, Err(StoreError::Touched { .. })));
+}
+
+async fn reports_are_kept_once_and_not_for_ever(db: TestDatabase) {
+    enrolled(&db).await;
+    let add = |sequences: Vec<u64>| {
+        db.store.write(move |tx: &mut Tx| {
+            let entries = report(Generation(1), &sequences, None).entries;
+            Box::pin(async move { tx.insert_reports(id(), Generation(1), &entries, NOW).await })
+        })
+    };
+    add(vec![1, 2]).await.unwrap();
+    add(vec![2, 3, 3]).await.unwrap();
+    let stored = db.store.reader().await.unwrap().reports(id(), 100).await.unwrap();
+    assert_eq!(stored.iter().map(|one| one.entry.sequence).collect::<Vec<_>>(), [3, 2, 1]);
+    assert_eq!(stored[2].entry, report(Generation(1), &[1], None).entries[0]);
+    add(vec![REPORTS_KEPT + 2]).await.unwrap();
+    let stored = db.store.reader().await.unwrap().reports(id(), 100).await.unwrap();
+    assert_eq!(stored.iter().map(|one| one.entry.sequence).collect::<Vec<_>>(), [REPORTS_KEPT + 2, 3]);
+}
+
+async fn facts_are_complete_in_one_look(db: TestDatabase) {
+    let device = enrolled(&db).await;
+    let shown = ShownSecrets { key: Sha256::of(b"mine"), token: None, reset_ticket: None };
+    note(&db, request(b"mine", 1)).await;
+    let facts = db
+        .store
+        .write(move |tx: &mut Tx| {
+            Box::pin(async move { tx.enrollment_facts(ClaimId::new(5).unwrap(), shown, NOW).await })
+        })
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(facts.claim, claim(5, SERIAL));
+    assert_eq!(facts.device, Some(device.clone()));
+    assert_eq!(facts.request, Some(request(b"mine", 1)));
+    assert_eq!(
+        (facts.customer_name.as_str(), facts.default_configuration, facts.token),
+        ("Acme", None, None)
+    );
+    let managed = db
+        .store
+        .write(move |tx: &mut Tx| Box::pin(async move { tx.managed_facts(id(), Generation(1)).await }))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((managed.device, managed.sequence), (device, 0));
+    let none = db
+        .store
+        .write(move |tx: &mut Tx| {
+            Box::pin(async move { tx.managed_facts(DeviceId::new(8).unwrap(), Generation(1)).await })
+        })
+        .await
+        .unwrap();
+    assert_eq!(none, None);
+}
+
+battery!(
+    a_device_comes_back_as_it_was_saved,
+    a_damaged_device_names_its_column,
+    requests_of_a_device_are_counted_and_capped,
+    an_approval_ends_when_it_did_not_suffice,
+    a_reset_ticket_is_good_once_and_only_the_newest,
+    reports_are_kept_once_and_not_for_ever,
+    facts_are_complete_in_one_look,
+);

@@ -1,0 +1,8 @@
+//! The battery of the store.
+
+mod audit;
+mod claims;
+mod companies;
+mod devices;
+mod opening;
+mod writer;

@@ -1,0 +1,189 @@
+//! Write transactions: together where that is cheaper, and never at a neighbour's expense.
+
+use super::companies::add_company;
+use crate::support::TestDatabase;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{sync::Notify, task::JoinSet};
+use unbox_common::{ids::CompanyId, timestamp::Timestamp};
+use unbox_server::{
+    domain::{
+        actor::Scope,
+        company::{Company, CompanyKind},
+    },
+    store::{PageRequest, Store, StoreError, Tx},
+};
+
+fn company(id: i64, name: String) -> Company {
+    Company {
+        id: CompanyId::new(id).unwrap(),
+        kind: CompanyKind::Customer,
+        name: name.parse().unwrap(),
+        default_configuration: None,
+        created_at: Timestamp(1),
+    }
+}
+
+async fn a_failing_job_harms_no_neighbour(db: TestDatabase) {
+    let mut jobs = JoinSet::new();
+    for id in 1..=200_i64 {
+        let store = db.store.clone();
+        jobs.spawn(async move {
+            let outcome = store
+                .write(move |tx: &mut Tx| {
+                    Box::pin(async move {
+                        tx.insert_company(&company(id, format!("Customer {id}"))).await?;
+                        if id % 10 == 0 { Err(StoreError::Cursor) } else { Ok(id) }
+                    })
+                })
+                .await;
+            (id, outcome)
+        });
+    }
+    for (id, outcome) in jobs.join_all().await {
+        match outcome {
+            Ok(written) => assert_eq!((written, id % 10 == 0), (id, false)),
+            Err(error) => assert!(id % 10 == 0 && matches!(error, StoreError::Cursor), "{id}: {error}"),
+        }
+    }
+    let all = PageRequest { size: Some(1000), after: None };
+    let kept = db.store.reader().await.unwrap().companies(Scope::Operator, None, &all).await.unwrap().items;
+    assert_eq!(kept.len(), 180);
+    assert!(kept.iter().all(|one| one.id.get() % 10 != 0), "a job that failed left something");
+}
+
+async fn what_a_job_reads_it_may_decide_by(db: TestDatabase) {
+    add_company(&db, 1, CompanyKind::Customer, "0").await;
+    let id = CompanyId::new(1).unwrap();
+    let mut jobs = JoinSet::new();
+    for _ in 0..100 {
+        let store = db.store.clone();
+        jobs.spawn(async move {
+            store
+                .write(move |tx: &mut Tx| {
+                    Box::pin(async move {
+                        // A lock as every service takes it: here the claims that a claim's row stands for.
+                        let was = tx.company(Scope::Operator, id).await?.unwrap();
+                        let next = was.name.as_str().parse::<u32>().unwrap() + 1;
+                        tx.rename_company(&was, &next.to_string().parse().unwrap()).await?;
+                        Ok::<_, StoreError>(())
+                    })
+                })
+                .await
+        });
+    }
+    jobs.join_all().await.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
+    let name = db.store.reader().await.unwrap().company(Scope::Operator, id).await.unwrap().unwrap().name;
+    assert_eq!(name.as_str(), "100");
+}
+
+async fn a_closed_store_has_written_everything_and_takes_no_more(db: TestDatabase) {
+    let mut jobs = JoinSet::new();
+    for id in 1..=50_i64 {
+        let store = db.store.clone();
+        jobs.spawn(async move {
+            store
+                .write(move |tx: &mut Tx| {
+                    Box::pin(async move { tx.insert_company(&company(id, format!("Customer {id}"))).await })
+                })
+                .await
+        });
+    }
+    tokio::task::yield_now().await;
+    db.store.close().await;
+    let acknowledged = jobs.join_all().await.iter().filter(|outcome| matches!(outcome, Ok(true))).count();
+    let again = Store::open(&db.url).await.unwrap();
+    let all = PageRequest { size: Some(1000), after: None };
+    let kept = again.reader().await.unwrap().companies(Scope::Operator, None, &all).await.unwrap().items;
+    assert!(kept.len() >= acknowledged, "{} kept, {acknowledged} acknowledged", kept.len());
+    let late = db.store.write(|tx: &mut Tx| {
+        Box::pin(async move { tx.insert_company(&company(99, "Late".to_owned())).await })
+    });
+    assert!(late.await.is_err());
+}
+
+battery!(a_failing_job_harms_no_neighbour, a_closed_store_has_written_everything_and_takes_no_more);
+
+/// PostgreSQL lets two transactions read the same row: services lock the claim first, see
+/// `service/concurrency.rs`.
+#[tokio::test]
+async fn on_sqlite_every_job_sees_what_the_one_before_it_wrote() {
+    what_a_job_reads_it_may_decide_by(TestDatabase::sqlite().await).await;
+}
+
+#[tokio::test]
+async fn jobs_share_a_transaction_and_a_failure_is_run_again_alone() {
+    let db = TestDatabase::sqlite().await;
+    let (gate, runs) = (Arc::new(Notify::new()), Arc::new(AtomicU32::new(0)));
+    let (store, open) = (db.store.clone(), Arc::clone(&gate));
+    let blocker = tokio::spawn(async move {
+        store
+            .write(move |_: &mut Tx| {
+                let open = Arc::clone(&open);
+                Box::pin(async move {
+                    open.notified().await;
+                    Ok::<_, StoreError>(())
+                })
+            })
+            .await
+    });
+    tokio::task::yield_now().await;
+    let mut jobs = JoinSet::new();
+    for fails in [false, true, false] {
+        let (store, runs) = (db.store.clone(), Arc::clone(&runs));
+        jobs.spawn(async move {
+            store
+                .write(move |_: &mut Tx| {
+                    let runs = Arc::clone(&runs);
+                    Box::pin(async move {
+                        runs.fetch_add(1, Ordering::SeqCst);
+                        if fails { Err(StoreError::Cursor) } else { Ok(()) }
+                    })
+                })
+                .await
+        });
+        tokio::task::yield_now().await;
+    }
+    gate.notify_one();
+    blocker.await.unwrap().unwrap();
+    let failures = jobs.join_all().await.into_iter().filter(Result::is_err).count();
+    assert_eq!(failures, 1);
+    assert_eq!(runs.load(Ordering::SeqCst), 5, "two together until the second failed, then each alone");
+}
+
+#[tokio::test]
+async fn a_full_queue_is_told_at_once() {
+    let db = TestDatabase::sqlite().await;
+    let gate = Arc::new(Notify::new());
+    let (store, open) = (db.store.clone(), Arc::clone(&gate));
+    let blocker = tokio::spawn(async move {
+        store
+            .write(move |_: &mut Tx| {
+                let open = Arc::clone(&open);
+                Box::pin(async move {
+                    open.notified().await;
+                    Ok::<_, StoreError>(())
+                })
+            })
+            .await
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut jobs = JoinSet::new();
+    for _ in 0..1100 {
+        let store = db.store.clone();
+        jobs.spawn(
+            async move { store.write(|_: &mut Tx| Box::pin(async { Ok::<_, StoreError>(()) })).await },
+        );
+    }
+    tokio::task::yield_now().await;
+    gate.notify_one();
+    blocker.await.unwrap().unwrap();
+    let outcomes = jobs.join_all().await;
+    let busy = outcomes.iter().filter(|outcome| matches!(outcome, Err(StoreError::Busy))).count();
+    assert_eq!((busy, outcomes.iter().filter(|outcome| outcome.is_ok()).count()), (1100 - 1024, 1024));
+}

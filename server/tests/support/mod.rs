@@ -1,0 +1,13 @@
+//! What the tests of the store and of the services share.
+
+#[macro_use]
+mod database;
+mod device;
+mod postgres;
+mod signer;
+mod world;
+
+pub use database::TestDatabase;
+pub use device::{TestDevice, certificate, check_in, report};
+pub use signer::TestSigner;
+pub use world::{MINIMAL_DOCUMENT, START, World, refusal, serial_set};

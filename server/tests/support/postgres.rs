@@ -1,0 +1,144 @@
+//! A private PostgreSQL for one test program: its own cluster, reached through a socket in its
+//! own directory, never as root, gone when the program ends, however it ends.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{ChildStdin, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+/// Who owns the cluster, because `initdb` refuses root.
+const USER: &str = "postgres";
+const BINARIES: &str = "/usr/lib/postgresql";
+
+/// Starts the server, waits until the other end of its standard input is closed (by the end of
+/// the test program), stops the server, and removes everything. `$1` is the directory, the rest
+/// is how to run a program as the cluster's user.
+const KEEPER: &str = r#"
+directory=$1; binaries=$2; shift 2
+"$@" "$binaries/postgres" -D "$directory/data" -k "$directory" -c listen_addresses= -c fsync=off \
+    -c full_page_writes=off -c synchronous_commit=off -c max_connections=400 -c shared_buffers=32MB \
+    >"$directory/log" 2>&1 </dev/null &
+server=$!
+read -r _
+kill -INT "$server"; wait "$server"; rm -rf "$directory"
+"#;
+
+/// The cluster of this test program.
+pub struct Cluster {
+    directory: PathBuf,
+    databases: AtomicU32,
+    /// Closed by the kernel when this program ends.
+    _lifeline: ChildStdin,
+}
+
+impl Cluster {
+    /// The cluster, started by whoever asks first.
+    pub fn shared() -> &'static Self {
+        static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+        CLUSTER.get_or_init(Self::start)
+    }
+
+    fn start() -> Self {
+        let binaries = newest_binaries();
+        let directory = std::env::temp_dir().join(format!("unbox-postgres-{}", std::process::id()));
+        let data = directory.join("data");
+        fs::create_dir_all(&directory).unwrap();
+        let as_user = as_user(&directory);
+        let made = run(&as_user, &binaries.join("initdb"))
+            .args(["-U", "unbox", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-N", "-D"])
+            .arg(&data)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let mut keeper = command("/bin/sh")
+            .args(["-c", KEEPER, "keeper"])
+            .arg(&directory)
+            .arg(&binaries)
+            .args(&as_user)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lifeline = keeper.stdin.take().unwrap();
+        let cluster = Self { directory, databases: AtomicU32::new(0), _lifeline: lifeline };
+        cluster.wait_until_up(&binaries);
+        cluster
+    }
+
+    /// The URL of a new, empty database.
+    pub async fn database(&self) -> String {
+        use sqlx::{Connection as _, Executor as _};
+        let number = self.databases.fetch_add(1, Ordering::SeqCst);
+        sqlx::any::install_default_drivers();
+        let mut connection = sqlx::AnyConnection::connect(&self.url("postgres")).await.unwrap();
+        let statement = format!("CREATE DATABASE test{number}");
+        connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+        self.url(&format!("test{number}"))
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("postgres://unbox@localhost/{database}?host={}", self.directory.display())
+    }
+
+    fn wait_until_up(&self, binaries: &Path) {
+        for _ in 0..500 {
+            let ready = command(binaries.join("pg_isready"))
+                .args(["-q", "-U", "unbox", "-d", "postgres", "-h"])
+                .arg(&self.directory)
+                .status()
+                .unwrap();
+            if ready.success() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+        panic!("PostgreSQL did not start: {log}");
+    }
+}
+
+fn newest_binaries() -> PathBuf {
+    let mut versions: Vec<PathBuf> = fs::read_dir(BINARIES)
+        .map(|entries| entries.flatten().map(|entry| entry.path().join("bin")).collect())
+        .unwrap_or_default();
+    versions.retain(|path| path.join("initdb").exists());
+    versions.sort();
+    versions.pop().unwrap_or_else(|| panic!("no PostgreSQL below {BINARIES}: apt-get install postgresql"))
+}
+
+/// How to run a program as the owner of the cluster; gives `directory` to that user, too.
+fn as_user(directory: &Path) -> Vec<String> {
+    let id = command("id").arg("-u").output().unwrap();
+    if id.stdout != b"0\n" {
+        return Vec::new();
+    }
+    let given = command("chown").arg(USER).arg(directory).status().unwrap();
+    assert!(given.success(), "no user {USER}: apt-get install postgresql");
+    ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups", "--"].map(str::to_owned).to_vec()
+}
+
+fn run(as_user: &[String], program: &Path) -> Command {
+    match as_user {
+        [] => command(program),
+        [first, rest @ ..] => {
+            let mut run = command(first);
+            run.args(rest).arg(program);
+            run
+        }
+    }
+}
+
+fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    #[expect(clippy::disallowed_methods, reason = "the one place of these tests that runs programs")]
+    let mut command = Command::new(program);
+    // A directory that the cluster's user may enter, whatever the test program's is.
+    command.current_dir("/").env("LC_ALL", "C");
+    command
+}

@@ -1,0 +1,120 @@
+//! A server with one customer and one configuration, and the shortest ways to what tests need.
+
+use super::{TestDatabase, TestSigner};
+use std::{io::Cursor, sync::Arc};
+use unbox_common::{
+    identity::{Identifier, IdentifierKind},
+    ids::{CompanyId, ConfigurationId},
+    matching::IdentifierSet,
+    protocol::{latest::ProofKind, problem::Problem},
+    refusal::RefusalKind,
+    timestamp::Timestamp,
+};
+use unbox_server::{
+    clock::FakeClock,
+    domain::{actor::Actor, claim::Claim, company::CompanyKind},
+    entropy::SeededEntropy,
+    service::{ImportDefaults, ImportSummary, NewClaim, RowResult, ServiceError, Services, Settings},
+};
+
+/// The smallest configuration.
+pub const MINIMAL_DOCUMENT: &str =
+    r#"{"contact":{"contact_email":"it@acme.example","contact_phone":"+41 44 000 00 00"}}"#;
+
+/// When every test begins.
+pub const START: Timestamp = Timestamp(1_795_219_200_000);
+
+/// A server with one customer.
+pub struct World {
+    pub db: TestDatabase,
+    pub services: Services,
+    pub clock: Arc<FakeClock>,
+    pub signer: Arc<TestSigner>,
+    pub by: Actor,
+    pub customer: CompanyId,
+    pub configuration: ConfigurationId,
+}
+
+impl World {
+    /// Acme, whose claims get the configuration Kiosk unless they say otherwise.
+    pub async fn new(db: TestDatabase) -> Self {
+        let clock = Arc::new(FakeClock::at(START));
+        let signer = Arc::new(TestSigner::new(1));
+        let settings = Settings::new(db.directory.path().join("artifacts"));
+        let entropy = Arc::new(SeededEntropy::new(1));
+        let services =
+            Services::new(db.store.clone(), signer.clone(), clock.clone(), entropy, settings).unwrap();
+        let by = Actor::operator("test");
+        let customer = services.create_company(&by, CompanyKind::Customer, "Acme").await.unwrap().id;
+        let configuration =
+            services.create_configuration(&by, customer, "Kiosk", MINIMAL_DOCUMENT).await.unwrap().id;
+        services.set_default_configuration(&by, customer, Some(configuration)).await.unwrap();
+        Self { db, services, clock, signer, by, customer, configuration }
+    }
+
+    /// Another server of the same database.
+    pub fn another_server(&self, seed: u64) -> Services {
+        let settings = self.services.settings().clone();
+        let (signer, clock) = (self.signer.clone(), self.clock.clone());
+        Services::new(self.db.store.clone(), signer, clock, Arc::new(SeededEntropy::new(seed)), settings)
+            .unwrap()
+    }
+
+    pub async fn other_customer(&self, name: &str) -> CompanyId {
+        self.services.create_company(&self.by, CompanyKind::Customer, name).await.unwrap().id
+    }
+
+    /// A claim for Acme on the Lenovo of this serial number.
+    pub async fn claim(&self, serial: &str, proof: ProofKind) -> Claim {
+        self.claim_for(self.customer, serial, proof).await.unwrap()
+    }
+
+    pub async fn claim_for(
+        &self,
+        customer: CompanyId,
+        serial: &str,
+        proof: ProofKind,
+    ) -> Result<Claim, ServiceError> {
+        self.services.create_claim(&self.by, self.new_claim(customer, serial, proof)).await
+    }
+
+    pub fn new_claim(&self, customer: CompanyId, serial: &str, proof: ProofKind) -> NewClaim {
+        NewClaim {
+            customer,
+            reseller: None,
+            configuration: None,
+            proof,
+            sets: vec![serial_set(serial)],
+            order: None,
+        }
+    }
+
+    /// Imports a file for Acme.
+    pub async fn import(&self, file: &str) -> (Result<ImportSummary, ServiceError>, Vec<RowResult>) {
+        let mut results = Vec::new();
+        let defaults = ImportDefaults { customer: Some(self.customer), ..ImportDefaults::default() };
+        let csv = Cursor::new(file.to_owned().into_bytes());
+        let summary = self.services.import_claims(&self.by, defaults, csv, |row| results.push(row)).await;
+        (summary, results)
+    }
+}
+
+/// The set that claims the Lenovo of this serial number.
+pub fn serial_set(serial: &str) -> IdentifierSet {
+    let members = [
+        (IdentifierKind::SerialNumber, serial),
+        (IdentifierKind::Manufacturer, "Lenovo"),
+        (IdentifierKind::Model, "20QES0XX00"),
+    ];
+    IdentifierSet::new(members.map(|(kind, value)| Identifier::parse(kind, value).unwrap())).unwrap()
+}
+
+/// The document of a refusal; anything else fails the test.
+#[track_caller]
+pub fn refusal<T>(result: Result<T, ServiceError>, kind: RefusalKind) -> Problem {
+    match result {
+        Err(ServiceError::Refused(problem)) if problem.kind == kind => *problem,
+        Err(other) => panic!("expected {kind}, found {other:?}"),
+        Ok(_) => panic!("expected {kind}, found success"),
+    }
+}
