@@ -128,7 +128,7 @@ async fn a_renewed_certificate_is_shown_after_a_reload() {
     assert_eq!(server.shown_certificate().await, before);
     let names = ["localhost".to_owned()];
     let entropy = unbox_server::entropy::SystemEntropy::new();
-    rotate::renew_server(server.layout(), &names, server.now(), &entropy).unwrap();
+    rotate::renew_server(server.layout(), &names, TestServer::now(), &entropy).unwrap();
     server.reload().unwrap();
     let after = server.shown_certificate().await;
     assert_ne!(after, before);

@@ -102,7 +102,7 @@ impl TestServer {
         &self.layout
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
+    pub(crate) fn now() -> Timestamp {
         SystemClock.now()
     }
 
