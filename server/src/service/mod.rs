@@ -124,6 +124,12 @@ impl Services {
         &self.0.settings
     }
 
+    /// Writes that wait for the database, for the metrics.
+    #[must_use]
+    pub fn waiting_writes(&self) -> usize {
+        self.0.store.waiting_writes()
+    }
+
     /// Whether the database answers, for the readiness probe.
     pub async fn ready(&self) -> Result<(), ServiceError> {
         Ok(self.0.store.ping().await?)

@@ -136,6 +136,12 @@ impl Store {
         self.0.writer.run_soon(job);
     }
 
+    /// Writes that wait for their turn.
+    #[must_use]
+    pub fn waiting_writes(&self) -> usize {
+        self.0.writer.waiting()
+    }
+
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let mut reader = self.reader().await?;

@@ -135,6 +135,14 @@ impl Writer {
         }
     }
 
+    /// Jobs that wait for their turn.
+    pub(super) fn waiting(&self) -> usize {
+        match self {
+            Self::Grouped(jobs) => jobs.max_capacity() - jobs.capacity(),
+            Self::Direct { unawaited, .. } => MAX_UNAWAITED - unawaited.available_permits(),
+        }
+    }
+
     pub(super) async fn close(&self) {
         match self {
             Self::Grouped(jobs) => {
