@@ -442,7 +442,7 @@ pub(crate) mod tests {
         let raw: Vec<RawIdentifier> = serde_json::from_str(raw).unwrap();
         let identity = HardwareIdentity::from_raw(&raw).unwrap();
         let problem = Problem::new(RefusalKind::Disabled).message(Some("Lost? Call +41.\u{7}".to_owned()));
-        let failure = Failure::from(Refusal { problem, retry_after: None });
+        let failure = Failure::from(Refusal { problem: problem.into(), retry_after: None });
         let situation = Situation::Waiting {
             failure: &failure,
             pause: Duration::from_secs(90),
@@ -468,7 +468,7 @@ pub(crate) mod tests {
         let (paper, path) = (Paper::default(), folder.path().join("status.json"));
         let mut console = Console::new(Box::new(paper.clone()), path.clone(), Stopwatch::start());
         let problem = Problem::new(RefusalKind::Busy);
-        let failure = Failure::from(Refusal { problem, retry_after: None });
+        let failure = Failure::from(Refusal { problem: problem.into(), retry_after: None });
         for seconds in [3, 5] {
             let pause = Duration::from_secs(seconds);
             console.say(Situation::Waiting { failure: &failure, pause, identity: None });

@@ -120,7 +120,7 @@ pub enum Misbehaviour {
 #[error("the server refused: {}", problem.kind)]
 pub struct Refusal {
     /// The problem document.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
     /// Not before this.
     pub retry_after: Option<Duration>,
 }
@@ -227,6 +227,29 @@ pub enum DeviceFault {
         what: &'static str,
     },
 }
+
+/// What goes wrong on the device itself is a failure of the whole way.
+macro_rules! device_fault {
+    ($($error:ty),* $(,)?) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::Device(error.into())
+            }
+        }
+    )*};
+}
+
+device_fault!(
+    BootError,
+    FilesError,
+    HandoverError,
+    IllegalTransition,
+    InstallError,
+    KeyError,
+    LedgerError,
+    NoEntropy,
+    SurveyError,
+);
 
 impl Failure {
     /// The short name, from a closed set; for a refusal, the server's.
@@ -359,10 +382,10 @@ impl DeviceFault {
             Self::RolledBack => "rolled_back",
             Self::ResetFailed { .. } => "reset_failed",
             Self::NoTicket => "no_ticket",
-            Self::Survey(_) | Self::Client(_) => "device_state",
-            Self::Files(error) => storage_kind(error.io()),
-            Self::Handover(HandoverError::Files(error)) => storage_kind(error.io()),
-            Self::Handover(HandoverError::Group(_)) => "device_state",
+            Self::Files(error) | Self::Handover(HandoverError::Files(error)) => storage_kind(error.io()),
+            Self::Survey(_)
+            | Self::Client(_)
+            | Self::Handover(HandoverError::Group(_) | HandoverError::Document(_)) => "device_state",
             Self::Artifact(error) => storage_kind(Some(error)),
         }
     }
@@ -430,7 +453,7 @@ mod tests {
     fn a_refusal_speaks_with_the_servers_words() {
         for kind in RefusalKind::ALL {
             let refused = Failure::from(Refusal {
-                problem: Problem::new(kind),
+                problem: Box::new(Problem::new(kind)),
                 retry_after: Some(Duration::from_secs(7)),
             });
             assert_eq!(refused.kind(), kind.name());

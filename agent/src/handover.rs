@@ -18,6 +18,9 @@ pub enum HandoverError {
     /// It could not be written.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// The document could not be put into words.
+    #[error("a document could not be written as JSON")]
+    Document(#[source] serde_json::Error),
     /// The group of the network side could not be looked up.
     #[error("the group {GROUP} could not be looked up")]
     Group(#[source] nix::Error),
@@ -31,10 +34,9 @@ pub enum HandoverError {
 /// [`HandoverError`]; the old document is then still there.
 pub fn write(path: &Path, document: &impl Serialize) -> Result<(), HandoverError> {
     let attributes = Attributes { mode: MODE, owner: owner()? };
-    Entry::of(path)?.write(attributes, |file| {
-        serde_json::to_writer_pretty(&mut *file, document)?;
-        file.write_all(b"\n")
-    })?;
+    let mut json = serde_json::to_vec_pretty(document).map_err(HandoverError::Document)?;
+    json.push(b'\n');
+    Entry::of(path)?.write(attributes, |file| file.write_all(&json))?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     boot::BootContext,
     console::Situation,
-    failure::{DeviceFault, Failure},
+    failure::Failure,
     handshake::{
         self, CertificateChain, DeviceKey,
         io::{Client, ClientSettings},
@@ -33,7 +33,7 @@ pub(super) async fn until_granted(session: &mut Session, identity: &HardwareIden
 /// Tries once.
 pub(super) async fn once(session: &mut Session, identity: &HardwareIdentity) -> Result<(), Failure> {
     let context = session.context()?;
-    let key = handshake::io::device_key(&context.layout, &session.entropy).map_err(DeviceFault::from)?;
+    let key = handshake::io::device_key(&context.layout, &session.entropy)?;
     match go_on(session, &context, &key).await? {
         Some(()) => Ok(()),
         None => afresh(session, &context, identity, &key).await,
@@ -47,7 +47,7 @@ pub(super) async fn afresh(
     identity: &HardwareIdentity,
     key: &DeviceKey,
 ) -> Result<(), Failure> {
-    let server = context.server().map_err(DeviceFault::from)?;
+    let server = context.server()?;
     let client = Client::new(&ClientSettings::of(context))?;
     session.console.say(Situation::Contacting { server: &server.to_string() });
     let granted = handshake::io::enroll(context, &client, identity.clone(), key, &session.entropy).await?;
@@ -70,10 +70,10 @@ pub(super) fn valid_enrollment(
     context: &BootContext,
 ) -> Result<Option<Enrolled>, Failure> {
     let layout = &context.layout;
-    let Some(enrolled) = report::io::enrolled(layout).map_err(DeviceFault::from)? else {
+    let Some(enrolled) = report::io::enrolled(layout)? else {
         return Ok(None);
     };
-    let key = handshake::io::device_key(layout, &session.entropy).map_err(DeviceFault::from)?;
+    let key = handshake::io::device_key(layout, &session.entropy)?;
     let certificate = CertificateChain::parse(&enrolled.certificate_chain, key.public());
     let valid = certificate.is_ok_and(|chain| chain.is_valid(context.time().now));
     Ok(valid.then_some(enrolled))

@@ -64,8 +64,9 @@ mod tests {
 
     #[test]
     fn the_exit_code_says_who_has_to_do_something() {
-        let refused =
-            |kind| Exit::of(&Failure::from(Refusal { problem: Problem::new(kind), retry_after: None }));
+        let refused = |kind| {
+            Exit::of(&Failure::from(Refusal { problem: Problem::new(kind).into(), retry_after: None }))
+        };
         assert_eq!(refused(RefusalKind::Busy), Exit::TryAgain);
         assert_eq!(refused(RefusalKind::NotClaimed), Exit::Administrator);
         assert_eq!(refused(RefusalKind::Deprovisioned), Exit::Fatal);

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     boot::BootContext,
-    failure::{DeviceFault, Failure, Misbehaviour},
+    failure::{Failure, Misbehaviour},
     files,
     handshake::{
         self, CertificateChain, DeviceKey,
@@ -55,10 +55,10 @@ pub(super) async fn round(
 ) -> Result<Kept, Failure> {
     let context = session.context()?;
     let layout = &context.layout;
-    let Some(known) = report::io::enrolled(layout).map_err(DeviceFault::from)? else {
+    if report::io::enrolled(layout)?.is_none() {
         return Ok(Kept::NotEnrolled);
-    };
-    let key = handshake::io::device_key(layout, &session.entropy).map_err(DeviceFault::from)?;
+    }
+    let key = handshake::io::device_key(layout, &session.entropy)?;
     // What was fetched when the power was cut comes first: the news would only bring it again.
     if go_on(session, &context, &key).await?.is_some() {
         return Ok(Kept::Granted);
@@ -74,11 +74,10 @@ pub(super) async fn round(
             return Ok(Kept::Granted);
         }
     };
-    debug_assert_eq!(known, enrolled);
     let certificate = CertificateChain::parse(&enrolled.certificate_chain, key.public())
         .map_err(|_| Misbehaviour::WrongCertificate)?;
     let now = Session::now(&context);
-    let mut queue = report::io::queue(layout, enrolled.generation).map_err(DeviceFault::from)?;
+    let mut queue = report::io::queue(layout, enrolled.generation)?;
     let ledger = readable_ledger(&context)?;
     let is_managed = ledger.installed().is_some();
     let pause = match when {
@@ -92,7 +91,7 @@ pub(super) async fn round(
         certificate: Some((&certificate, &key)),
         ..ClientSettings::of(&context)
     })?;
-    let server = context.server().map_err(DeviceFault::from)?;
+    let server = context.server()?;
     report::io::deliver(layout, server, &client, &mut queue).await?;
     if !pause.is_zero() {
         return Ok(Kept::Rest(pause));
@@ -104,7 +103,7 @@ pub(super) async fn round(
         healthy: is_healthy(&context, &ledger)?,
         root_version: context.trust.root.version,
     };
-    let nonce = session.entropy.nonce().map_err(DeviceFault::from)?;
+    let nonce = session.entropy.nonce()?;
     let news = report::io::ask(server, &client, &standing, nonce, now).await?;
     let enrolled = remember(&context, enrolled, &news, &key)?;
     let context = follow_roots(&context, &news.roots)?;
@@ -140,7 +139,7 @@ fn remember(
             .map_err(|_| Misbehaviour::WrongCertificate)?;
         enrolled.certificate_chain.clone_from(&news.certificate_chain);
     }
-    report::io::store_enrolled(&context.layout, &enrolled).map_err(DeviceFault::from)?;
+    report::io::store_enrolled(&context.layout, &enrolled)?;
     Ok(enrolled)
 }
 
@@ -150,7 +149,7 @@ fn is_healthy(context: &BootContext, ledger: &Ledger) -> Result<bool, Failure> {
         return Ok(true);
     };
     let limit = MAX_GRANT_BYTES as u64 * 2;
-    let grant = files::read(&context.layout.grant(), limit).map_err(DeviceFault::from)?;
+    let grant = files::read(&context.layout.grant(), limit)?;
     let unit: Option<UnitName> = grant
         .and_then(|bytes| serde_json::from_slice::<Grant>(&bytes).ok())
         .and_then(|grant| grant.payload.verify(&context.trust.root.payload_keys).ok())

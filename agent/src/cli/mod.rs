@@ -100,13 +100,14 @@ pub fn run(args: Args, stopwatch: Stopwatch) -> anyhow::Result<Exit> {
         credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
     };
     let layout = Layout::new(&from.root);
-    let (attempts, status_file) = match &args.command {
-        Command::Run { attempts, .. } => (*attempts, layout.status()),
-        Command::Stage { name: Stage::Handshake | Stage::Report, attempts } => {
-            (*attempts, layout.network_status())
-        }
-        Command::Stage { attempts, .. } => (*attempts, layout.status()),
-        _ => (None, layout.status()),
+    let (attempts, stage) = match &args.command {
+        Command::Run { attempts, .. } => (*attempts, None),
+        Command::Stage { name, attempts } => (*attempts, Some(*name)),
+        _ => (None, None),
+    };
+    let status_file = match stage {
+        Some(Stage::Handshake | Stage::Report) => layout.network_status(),
+        _ => layout.status(),
     };
     let console = Console::new(Box::new(io::stdout()), status_file, stopwatch);
     let mut session = Session::new(from, console, attempts);

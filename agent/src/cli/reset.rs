@@ -33,10 +33,10 @@ fn validated(session: &mut Session, ticket_file: Option<&Path>) -> Result<Option
     }
     let Some(path) = ticket_file else {
         // Without a ticket, the key is what the server knows this device by.
-        handshake::io::device_key(&context.layout, &session.entropy).map_err(DeviceFault::from)?;
+        handshake::io::device_key(&context.layout, &session.entropy)?;
         return Ok(None);
     };
-    let bytes = files::read(path, MAX_TOKEN_BYTES as u64 + 2).map_err(DeviceFault::from)?;
+    let bytes = files::read(path, MAX_TOKEN_BYTES as u64 + 2)?;
     let ticket = bytes
         .map(|bytes| Secret::new(String::from_utf8_lossy(&bytes).into_owned()))
         .and_then(|text| parse_token(&text))
@@ -58,14 +58,14 @@ fn forget(session: &mut Session, ticket: Option<&Secret>) -> Result<(), Failure>
         gone.push(layout.device_key());
         remove(&gone)?;
         let stored = files::replace(&layout.reset_ticket(), ticket.expose().as_bytes(), files::PRIVATE_FILE);
-        return Ok(stored.map_err(DeviceFault::from)?);
+        return Ok(stored?);
     }
     remove(&gone)
 }
 
 fn remove(paths: &[std::path::PathBuf]) -> Result<(), Failure> {
     for path in paths {
-        files::remove(path).map_err(DeviceFault::from)?;
+        files::remove(path)?;
     }
     Ok(())
 }

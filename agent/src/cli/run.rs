@@ -93,7 +93,7 @@ async fn turn(session: &mut Session, identity: &HardwareIdentity, when: When) ->
 
 /// Leaves the last word about this device on the console.
 fn say_how_it_is(session: &mut Session, ledger: &Ledger) -> Result<(), Failure> {
-    match (&ledger.phase, report::io::outcome(&session.layout).map_err(DeviceFault::from)?) {
+    match (&ledger.phase, report::io::outcome(&session.layout)?) {
         (Phase::Managed { enrollment, .. }, _) => session.console.say(Situation::Managed {
             device: enrollment.device,
             generation: enrollment.generation,
@@ -117,5 +117,5 @@ async fn survey(session: &Session) -> Result<HardwareIdentity, Failure> {
     let survey = identity::io::survey(&session.layout).await;
     let handed_over = identity::io::hand_over(&session.layout, &survey)
         .and_then(|()| survey.identity().map_err(identity::io::SurveyError::from));
-    Ok(handed_over.map_err(DeviceFault::from)?)
+    Ok(handed_over?)
 }

@@ -7,7 +7,9 @@ use crate::{
     console::{Console, Situation},
     entropy::Entropy,
     failure::{DeviceFault, Failure},
-    files, retry,
+    files,
+    handshake::io::make_exchange,
+    retry,
 };
 use std::{fs::File, time::Duration};
 use unbox_common::identity::HardwareIdentity;
@@ -38,7 +40,7 @@ impl Session {
     /// Reads what this device was told. At every try anew: an administrator may have put it
     /// right in between, and a newer signing root may have come.
     pub(super) fn context(&mut self) -> Result<BootContext, Failure> {
-        let context = boot::io::start(&self.from).map_err(DeviceFault::from)?;
+        let context = boot::io::start(&self.from)?;
         if let Some(skew) = context.time().skew {
             self.console.say(Situation::ClockSkewed(skew));
         }
@@ -75,7 +77,7 @@ impl Session {
 
     /// Makes sure that no other process of the network side is at work. Held until dropped.
     pub(super) fn lock_exchange(&self) -> Result<Option<File>, DeviceFault> {
-        files::make_directory(&self.layout.exchange(), files::PRIVATE_DIRECTORY)?;
+        make_exchange(&self.layout)?;
         let (file, _) = files::open_growing(&self.layout.exchange_lock(), files::PRIVATE_FILE)?;
         Ok(file.try_lock().is_ok().then_some(file))
     }

@@ -54,13 +54,13 @@ impl<'a> Settling<'a> {
     /// Opens the ledger, and brings to its end what a power cut left behind.
     pub(super) fn begin(session: &'a mut Session, ready: fn()) -> Result<Self, Failure> {
         let layout = session.layout.clone();
-        files::make_directory(&layout.state(), files::PUBLIC_DIRECTORY).map_err(DeviceFault::from)?;
-        let opened = ledger::io::open(&layout).map_err(DeviceFault::from)?;
+        files::make_directory(&layout.state(), files::PUBLIC_DIRECTORY)?;
+        let opened = ledger::io::open(&layout)?;
         if let Some(aside) = &opened.damaged {
             tracing::error!(moved_to = %aside.display(), "the ledger was damaged");
             session.console.say(Situation::LedgerDamaged);
         }
-        let system = install::open_system(layout.root()).map_err(DeviceFault::from)?;
+        let system = install::open_system(layout.root())?;
         let system: Box<dyn System> = Box::new(super::ready::SaysReady::new(system, ready));
         let mut settling = Self {
             layout,
@@ -81,14 +81,14 @@ impl<'a> Settling<'a> {
     /// Looks at the grant in the exchange, and deals with it.
     pub(super) fn look(&mut self) -> Result<Settled, Failure> {
         let limit = MAX_GRANT_BYTES as u64 * 2;
-        let Some(bytes) = files::read(&self.layout.grant(), limit).map_err(DeviceFault::from)? else {
+        let Some(bytes) = files::read(&self.layout.grant(), limit)? else {
             return Ok(Settled::Nothing);
         };
         let digest = Sha256::of(&bytes);
         let Ok(grant) = serde_json::from_slice::<Grant>(&bytes) else {
             return Err(DeviceFault::Damaged { what: "the grant in the exchange" }.into());
         };
-        let outcome = report::io::outcome(&self.layout).map_err(DeviceFault::from)?;
+        let outcome = report::io::outcome(&self.layout)?;
         if outcome.is_some_and(|outcome| outcome.grant == digest && is_final(&outcome.outcome, &self.ledger))
         {
             return Ok(Settled::Nothing);
@@ -108,17 +108,21 @@ impl<'a> Settling<'a> {
 
     /// Takes everything away that was installed, and forgets the enrollment; the floor stays.
     pub(super) fn reset(&mut self) -> Result<(), Failure> {
-        files::remove(&self.layout.enrolled_marker()).map_err(DeviceFault::from)?;
+        files::remove(&self.layout.enrolled_marker())?;
         self.write(Event::ResetBegun)?;
         self.finish_reset()
     }
 
     fn finish_reset(&mut self) -> Result<(), Failure> {
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method's own lifetime is not general enough"
+        )]
         let outcome = self.installer(|installer| installer.uninstall())?;
         if let InstallOutcome::RolledBack { failure, .. } = outcome {
             return Err(DeviceFault::ResetFailed { detail: failure.detail }.into());
         }
-        files::remove(&self.layout.outcome()).map_err(DeviceFault::from)?;
+        files::remove(&self.layout.outcome())?;
         self.write(Event::ResetDone)
     }
 
@@ -134,7 +138,7 @@ impl<'a> Settling<'a> {
                 // It came to its end before the ledger could say so, or it never began. In the
                 // second case the grant is dealt with again.
                 let state = self.layout.state();
-                let installed = install::installed(&state).map_err(DeviceFault::from)?;
+                let installed = install::installed(&state)?;
                 if installed.is_some_and(|installed| installed.version == version) {
                     let outcome = InstallOutcome::Managed { version };
                     self.conclude(&enrollment, version, grant, outcome)?;
@@ -170,7 +174,7 @@ impl<'a> Settling<'a> {
             {
                 // Not even begun: the ledger is as if nothing had been.
                 self.ledger = before;
-                ledger::io::write(&self.layout, &self.ledger).map_err(DeviceFault::from)?;
+                ledger::io::write(&self.layout, &self.ledger)?;
                 let failure = Failure::from(DeviceFault::Install(error));
                 self.reject(grant.generation, digest, &failure)?;
                 Err(failure)
@@ -189,7 +193,7 @@ impl<'a> Settling<'a> {
         match outcome {
             InstallOutcome::Managed { version } => {
                 let state = self.layout.state();
-                let installed = install::installed(&state).map_err(DeviceFault::from)?;
+                let installed = install::installed(&state)?;
                 let installed =
                     installed.ok_or(DeviceFault::Damaged { what: "the record of what is installed" })?;
                 self.note(Progress::BootstrapComplete, None);
@@ -231,9 +235,9 @@ impl<'a> Settling<'a> {
     /// Keeps the signing roots that led to the one in force: also the network side's, which are
     /// signed like all others.
     fn keep_roots(&self, grant: &Grant) -> Result<Trust, Failure> {
-        let trust = boot::io::trust(&self.layout).map_err(DeviceFault::from)?.advanced(&grant.roots);
+        let trust = boot::io::trust(&self.layout)?.advanced(&grant.roots);
         if !trust.chain.is_empty() {
-            handover::write(&self.layout.signing_roots(), &trust.chain).map_err(DeviceFault::from)?;
+            handover::write(&self.layout.signing_roots(), &trust.chain)?;
         }
         Ok(trust)
     }
@@ -248,18 +252,18 @@ impl<'a> Settling<'a> {
             }
             _ => files::remove(&path),
         };
-        Ok(marked.map_err(DeviceFault::from)?)
+        Ok(marked?)
     }
 
     fn tell(&mut self, generation: Generation, grant: Sha256, outcome: Outcome) -> Result<(), Failure> {
         let entries = std::mem::take(&mut self.entries);
         let file = OutcomeFile::new(generation, grant, entries, outcome);
-        Ok(handover::write(&self.layout.outcome(), &file).map_err(DeviceFault::from)?)
+        Ok(handover::write(&self.layout.outcome(), &file)?)
     }
 
     fn write(&mut self, event: Event) -> Result<(), Failure> {
-        let next = self.ledger.clone().handle(event).map_err(DeviceFault::from)?;
-        ledger::io::write(&self.layout, &next).map_err(DeviceFault::from)?;
+        let next = self.ledger.clone().handle(event)?;
+        ledger::io::write(&self.layout, &next)?;
         self.ledger = next;
         Ok(())
     }
@@ -283,7 +287,7 @@ impl<'a> Settling<'a> {
             clock: &mut waits,
             progress: &mut progress,
         };
-        Ok(work(&mut installer).map_err(DeviceFault::from)?)
+        Ok(work(&mut installer)?)
     }
 }
 

@@ -30,11 +30,11 @@ pub(super) async fn handshake(session: &mut Session) -> Result<Exit, Exit> {
     session.console.ready();
     let _lock = match session.lock_exchange() {
         Ok(Some(lock)) => lock,
-        Ok(None) => return at_rest(session, "Another process of the agent is at work."),
+        Ok(None) => return Ok(at_rest(session, "Another process of the agent is at work.")),
         Err(fault) => return stopped(session, &fault.into()),
     };
     match enroll::is_settled(session) {
-        Ok(true) => return at_rest(session, "This device is enrolled, or about to be."),
+        Ok(true) => return Ok(at_rest(session, "This device is enrolled, or about to be.")),
         Ok(false) => {}
         Err(failure) => return stopped(session, &failure),
     }
@@ -75,23 +75,23 @@ pub(super) async fn install(session: &mut Session) -> Result<Exit, Exit> {
 pub(super) async fn report(session: &mut Session) -> Result<Exit, Exit> {
     let _lock = match session.lock_exchange() {
         Ok(Some(lock)) => lock,
-        Ok(None) => return at_rest(session, "Another process of the agent is at work."),
+        Ok(None) => return Ok(at_rest(session, "Another process of the agent is at work.")),
         Err(fault) => return stopped(session, &fault.into()),
     };
     match keep::round(session, When::Due, async |session| take_over(session)).await {
-        Ok(Kept::NotEnrolled) => at_rest(session, "This device is not enrolled yet."),
+        Ok(Kept::NotEnrolled) => Ok(at_rest(session, "This device is not enrolled yet.")),
         Ok(Kept::Rest(_) | Kept::Granted) => Ok(Exit::Done),
         Err(failure) => stopped(session, &failure),
     }
 }
 
 fn take_over(session: &Session) -> Result<HardwareIdentity, Failure> {
-    Ok(identity::io::take_over(&session.layout).map_err(DeviceFault::from)?)
+    Ok(identity::io::take_over(&session.layout)?)
 }
 
-fn at_rest(session: &mut Session, why: &str) -> Result<Exit, Exit> {
+fn at_rest(session: &mut Session, why: &str) -> Exit {
     session.console.say(Situation::AtRest { why });
-    Ok(Exit::Done)
+    Exit::Done
 }
 
 pub(super) fn stopped(session: &mut Session, failure: &Failure) -> Result<Exit, Exit> {

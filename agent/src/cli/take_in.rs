@@ -17,6 +17,7 @@ use crate::{
     payload::{self, accept},
     report::{self, Enrolled, Noted},
 };
+use std::path::Path;
 use unbox_common::{
     bytes::Nonce,
     payload::AcceptedPayload,
@@ -41,11 +42,11 @@ pub(super) async fn take_in(
     let now = Session::now(context);
     let context = follow_roots(context, &grant.roots)?;
     let enrolled = Enrolled::by(grant, now);
-    report::io::store_enrolled(layout, &enrolled).map_err(DeviceFault::from)?;
+    report::io::store_enrolled(layout, &enrolled)?;
     let ledger = readable_ledger(&context)?;
     match accept(grant, &context.trust, &ledger, Some(nonce), now) {
         Ok(payload) => {
-            store_grant(layout.pending_grant(), grant)?;
+            store_grant(&layout.pending_grant(), grant)?;
             note(&context, &enrolled, now, Progress::ParsingComplete)?;
             fetch(session, &context, grant, &payload).await
         }
@@ -66,7 +67,7 @@ pub(super) async fn go_on(
 ) -> Result<Option<()>, Failure> {
     let path = context.layout.pending_grant();
     let limit = MAX_GRANT_BYTES as u64 * 2;
-    let Some(bytes) = files::read(&path, limit).map_err(DeviceFault::from)? else {
+    let Some(bytes) = files::read(&path, limit)? else {
         return Ok(None);
     };
     let now = Session::now(context);
@@ -76,13 +77,11 @@ pub(super) async fn go_on(
         let payload = accept(&grant, &context.trust, &ledger, None, now).ok()?;
         certificate.is_valid(now).then_some((grant, payload))
     });
-    match good {
-        Some((grant, payload)) => fetch(session, context, &grant, &payload).await.map(Some),
-        None => {
-            files::remove(&path).map_err(DeviceFault::from)?;
-            Ok(None)
-        }
+    if let Some((grant, payload)) = good {
+        return fetch(session, context, &grant, &payload).await.map(Some);
     }
+    files::remove(&path)?;
+    Ok(None)
 }
 
 /// Fetches what the payload needs, and hands the grant to the installer.
@@ -94,7 +93,7 @@ async fn fetch(
 ) -> Result<(), Failure> {
     session.console.say(Situation::Granted { owner: &grant.owner });
     let layout = &context.layout;
-    let server = context.server().map_err(DeviceFault::from)?;
+    let server = context.server()?;
     let client = Client::new(&ClientSettings::of(context))?;
     let console = &mut session.console;
     let mut told = 0;
@@ -107,9 +106,9 @@ async fn fetch(
         }
     };
     payload::io::fetch_all(layout, server, &client, payload, &mut progress).await?;
-    store_grant(layout.grant(), grant)?;
-    files::remove(&layout.pending_grant()).map_err(DeviceFault::from)?;
-    files::remove(&layout.reset_ticket()).map_err(DeviceFault::from)?;
+    store_grant(&layout.grant(), grant)?;
+    files::remove(&layout.pending_grant())?;
+    files::remove(&layout.reset_ticket())?;
     // What is in the way takes room, and does no harm: the next time is as good.
     let _ = payload::io::clean(layout, &[payload]);
     session.console.done("payload");
@@ -117,11 +116,11 @@ async fn fetch(
     Ok(())
 }
 
-fn store_grant(path: std::path::PathBuf, grant: &Grant) -> Result<(), Failure> {
+fn store_grant(path: &Path, grant: &Grant) -> Result<(), Failure> {
     let json = serde_json::to_vec(grant)
-        .map_err(|error| FilesError::Write { path: path.clone(), source: error.into() });
-    let stored = json.and_then(|json| files::replace(&path, &json, files::PRIVATE_FILE));
-    Ok(stored.map_err(DeviceFault::from)?)
+        .map_err(|error| FilesError::Write { path: path.to_owned(), source: error.into() });
+    let stored = json.and_then(|json| files::replace(path, &json, files::PRIVATE_FILE));
+    Ok(stored?)
 }
 
 /// Follows the roots that came with an answer, and keeps those that are new.
@@ -137,7 +136,7 @@ pub(super) fn follow_roots(
         let json = serde_json::to_vec(&context.trust.chain)
             .map_err(|error| FilesError::Write { path: path.clone(), source: error.into() });
         let stored = json.and_then(|json| files::replace(&path, &json, files::PRIVATE_FILE));
-        stored.map_err(DeviceFault::from)?;
+        stored?;
     }
     Ok(context)
 }
@@ -158,11 +157,11 @@ fn note(
     progress: Progress,
 ) -> Result<(), Failure> {
     let layout = &context.layout;
-    let mut queue = report::io::queue(layout, enrolled.generation).map_err(DeviceFault::from)?;
+    let mut queue = report::io::queue(layout, enrolled.generation)?;
     for progress in [Progress::BootstrapInitiated, progress] {
         queue.note(Noted { at, progress, detail: None });
     }
-    Ok(report::io::store_queue(layout, &queue).map_err(DeviceFault::from)?)
+    Ok(report::io::store_queue(layout, &queue)?)
 }
 
 /// Tells the server that what it offers is not believed here.
@@ -173,13 +172,13 @@ async fn tell_rejection(
     rejection: &Failure,
 ) -> Result<(), Failure> {
     let layout = &context.layout;
-    let mut queue = report::io::queue(layout, enrolled.generation).map_err(DeviceFault::from)?;
+    let mut queue = report::io::queue(layout, enrolled.generation)?;
     let detail = chain(rejection);
     let at = Session::now(context);
     let progress = Progress::ParsingError;
     queue.note(Noted { at, progress, detail: Some(detail.clone()) });
     queue.conclude(Outcome::Rejected { kind: rejection.kind().to_owned(), detail });
-    report::io::store_queue(layout, &queue).map_err(DeviceFault::from)?;
+    report::io::store_queue(layout, &queue)?;
     let Ok(certificate) = CertificateChain::parse(&enrolled.certificate_chain, key.public()) else {
         return Ok(());
     };
@@ -187,7 +186,7 @@ async fn tell_rejection(
         certificate: Some((&certificate, key)),
         ..ClientSettings::of(context)
     })?;
-    let server = context.server().map_err(DeviceFault::from)?;
+    let server = context.server()?;
     // If it cannot be told now, it waits in the queue; the rejection is what counts here.
     if let Err(error) = report::io::deliver(layout, server, &client, &mut queue).await {
         tracing::warn!(error = %chain(&error), "the rejection could not be reported yet");

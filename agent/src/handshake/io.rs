@@ -31,7 +31,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two reads.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// For one message and its answer.
-const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
+const MESSAGE_TIMEOUT: Duration = Duration::from_mins(1);
 /// The slowest fetch that is put up with, in bytes per second; a slower one is cut and resumed.
 const SLOWEST_FETCH: u64 = 16 * 1024;
 
@@ -204,7 +204,7 @@ async fn accepted(response: Response) -> Result<Response, Failure> {
         return Err(nothing_to_read.into());
     };
     let told = problem.retry_after_s.map(|seconds| Duration::from_secs(seconds.into()));
-    Err(Refusal { problem, retry_after: told.max(header) }.into())
+    Err(Refusal { problem: Box::new(problem), retry_after: told.max(header) }.into())
 }
 
 fn unexpected(response: &Response) -> Misbehaviour {
@@ -280,13 +280,22 @@ fn tls_cause(error: &reqwest::Error) -> Option<rustls::Error> {
     None
 }
 
+/// Makes the exchange, where nobody has made it yet. What leads to it is for everybody to pass.
+///
+/// # Errors
+/// [`FilesError`](files::FilesError).
+pub fn make_exchange(layout: &Layout) -> Result<(), files::FilesError> {
+    files::make_directory(&layout.state(), files::PUBLIC_DIRECTORY)?;
+    files::make_directory(&layout.exchange(), files::PRIVATE_DIRECTORY)
+}
+
 /// Reads the device's key, or makes it: a key that the factory put there is used as it is.
 ///
 /// # Errors
 /// [`KeyError`].
 pub fn device_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyError> {
     let path = layout.device_key();
-    files::make_directory(&layout.exchange(), files::PRIVATE_DIRECTORY)?;
+    make_exchange(layout)?;
     let Some(pem) = files::read(&path, MAX_KEY_BYTES)? else {
         let key = DeviceKey::generate(entropy)?;
         let pem = key.to_pem();
@@ -313,11 +322,11 @@ pub async fn enroll(
     key: &DeviceKey,
     entropy: &Entropy,
 ) -> Result<Granted, Failure> {
-    let server = context.server().map_err(DeviceFault::from)?;
+    let server = context.server()?;
     let start = Start {
         identity,
         key: key.public().clone(),
-        nonce: entropy.nonce().map_err(DeviceFault::from)?,
+        nonce: entropy.nonce()?,
         root_version: context.trust.root.version,
         token: context.settings.token.clone(),
         reset_ticket: reset_ticket(&context.layout)?,
@@ -326,7 +335,7 @@ pub async fn enroll(
     let (hello, next) = start.hello().map_err(unsendable)?;
     let challenge = client.post(server.at(HELLO_PATH), hello, MAX_CHALLENGE_BYTES).await?;
     let prove = next.handle(&challenge)?;
-    let signature = key.sign(prove.transcript(), entropy).map_err(DeviceFault::from)?;
+    let signature = key.sign(prove.transcript(), entropy)?;
     let (prove, next) = prove.signed(signature).map_err(unsendable)?;
     let grant = client.post(server.at(PROVE_PATH), prove, MAX_GRANT_BYTES).await?;
     Ok(next.handle(&grant)?)

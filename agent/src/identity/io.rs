@@ -2,7 +2,7 @@
 
 use super::{
     Candidate, MAX_SURVEY_BYTES, Survey, SurveyFile, Unreadable, device_tree,
-    network::{self, Interface},
+    network::{self, Behind, Interface},
     smbios, vpd,
 };
 use crate::{
@@ -172,12 +172,15 @@ impl Reader<'_> {
     fn hardware(&mut self, name: &str) -> Interface {
         let device = self.root.join("sys/class/net").join(name).join("device");
         let assigned = self.text(&format!("/sys/class/net/{name}/addr_assign_type"));
+        let behind = match device.canonicalize() {
+            Err(_) => Behind::Software,
+            Ok(device) if is_removable(&device) => Behind::Removable,
+            Ok(_) => Behind::Hardware,
+        };
         Interface {
             name: name.to_owned(),
             permanent: None,
-            is_virtual: false,
-            has_device: device.exists(),
-            is_removable: is_removable(&device),
+            behind,
             is_random: assigned.as_deref() == Some(ADDRESS_RANDOM),
         }
     }
@@ -211,9 +214,6 @@ impl Reader<'_> {
 
 /// A dock's or an adapter's interface: some device on the way up says that it can be unplugged.
 fn is_removable(device: &Path) -> bool {
-    let Ok(device) = device.canonicalize() else {
-        return false;
-    };
     device.ancestors().any(|folder| {
         files::read(&folder.join("removable"), 64)
             .is_ok_and(|text| text.is_some_and(|text| text.starts_with(b"removable")))
@@ -246,7 +246,10 @@ fn of_link(reader: &mut Reader<'_>, link: &LinkMessage) -> Option<Interface> {
             _ => {}
         }
     }
-    (!interface.name.is_empty()).then_some(Interface { permanent, is_virtual, ..interface })
+    if is_virtual {
+        interface.behind = Behind::Software;
+    }
+    (!interface.name.is_empty()).then_some(Interface { permanent, ..interface })
 }
 
 fn mac_address(bytes: &[u8]) -> Option<String> {

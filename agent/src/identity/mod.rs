@@ -89,28 +89,18 @@ impl Survey {
     pub fn of(candidates: Vec<Candidate>, mut refused: Vec<Refused>, unreadable: Vec<Unreadable>) -> Self {
         let mut accepted: Vec<(Observed, String)> = Vec::new();
         for candidate in candidates {
-            match candidate.parse() {
-                Err(InvalidIdentifier { rule, .. }) => {
-                    refused.push(Refused { candidate, because: RefusedBecause::Rule(rule) })
-                }
-                Ok(identifier) if accepted.iter().any(|(one, _)| one.identifier == identifier) => {}
+            let because = match candidate.parse() {
+                Err(InvalidIdentifier { rule, .. }) => RefusedBecause::Rule(rule),
+                Ok(identifier) if accepted.iter().any(|(one, _)| one.identifier == identifier) => continue,
+                Ok(identifier) if contradicts(&accepted, &identifier) => RefusedBecause::Contradicted,
+                Ok(_) if accepted.len() >= MAX_IDENTIFIERS => RefusedBecause::TooMany,
                 Ok(identifier) => {
-                    let because = if contradicts(&accepted, &identifier) {
-                        Some(RefusedBecause::Contradicted)
-                    } else if accepted.len() >= MAX_IDENTIFIERS {
-                        Some(RefusedBecause::TooMany)
-                    } else {
-                        None
-                    };
-                    match because {
-                        Some(because) => refused.push(Refused { candidate, because }),
-                        None => {
-                            let source = candidate.source;
-                            accepted.push((Observed { identifier, source }, candidate.from));
-                        }
-                    }
+                    let source = candidate.source;
+                    accepted.push((Observed { identifier, source }, candidate.from));
+                    continue;
                 }
-            }
+            };
+            refused.push(Refused { candidate, because });
         }
         accepted.sort();
         Self { accepted, refused, unreadable }

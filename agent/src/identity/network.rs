@@ -10,36 +10,37 @@ pub(super) struct Interface {
     pub(super) name: String,
     /// Its permanent address; the address that is set may be a bond's.
     pub(super) permanent: Option<String>,
-    /// Made by software: a bridge, a bond, a VLAN (`IFLA_INFO_KIND` is there).
-    pub(super) is_virtual: bool,
-    /// There is hardware behind it.
-    pub(super) has_device: bool,
-    /// That hardware can be unplugged: a dock or an adapter.
-    pub(super) is_removable: bool,
+    /// What is behind it.
+    pub(super) behind: Behind,
     /// The driver invented the address (`NET_ADDR_RANDOM`).
     pub(super) is_random: bool,
 }
 
-/// Sorts interfaces into identifiers and refused ones; virtual ones are neither.
+/// What is behind an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Behind {
+    /// Only software: a bridge, a bond, a VLAN, a tunnel.
+    #[default]
+    Software,
+    /// Hardware that stays with the device.
+    Hardware,
+    /// Hardware that can be unplugged: a dock or an adapter.
+    Removable,
+}
+
+/// Sorts interfaces into identifiers and refused ones; those of software are neither.
 pub(super) fn sorted(interfaces: Vec<Interface>) -> (Vec<Candidate>, Vec<Refused>) {
     let (mut candidates, mut refused) = (Vec::new(), Vec::new());
-    let physical = |one: &Interface| !one.is_virtual && one.has_device;
-    for interface in interfaces.into_iter().filter(physical) {
-        let Some(value) = interface.permanent else {
+    for Interface { name, permanent, behind, is_random } in interfaces {
+        let Some(value) = permanent.filter(|_| behind != Behind::Software) else {
             continue;
         };
-        let candidate = Candidate {
-            kind: IdentifierKind::MacAddress,
-            value,
-            source: Source::Network,
-            from: interface.name,
-        };
-        let because = if interface.is_random {
-            Some(RefusedBecause::RandomAddress)
-        } else if interface.is_removable {
-            Some(RefusedBecause::Removable)
-        } else {
-            None
+        let candidate =
+            Candidate { kind: IdentifierKind::MacAddress, value, source: Source::Network, from: name };
+        let because = match behind {
+            _ if is_random => Some(RefusedBecause::RandomAddress),
+            Behind::Removable => Some(RefusedBecause::Removable),
+            _ => None,
         };
         match because {
             Some(because) => refused.push(Refused { candidate, because }),
@@ -58,15 +59,14 @@ mod tests {
         let physical = |name: &str| Interface {
             name: name.to_owned(),
             permanent: Some("00:16:3e:00:00:01".to_owned()),
-            has_device: true,
+            behind: Behind::Hardware,
             ..Interface::default()
         };
         let interfaces = vec![
             physical("eth0"),
-            Interface { is_virtual: true, ..physical("bond0") },
-            Interface { has_device: false, ..physical("tap0") },
+            Interface { behind: Behind::Software, ..physical("bond0") },
             Interface { is_random: true, ..physical("eth1") },
-            Interface { is_removable: true, ..physical("dock0") },
+            Interface { behind: Behind::Removable, ..physical("dock0") },
             Interface { permanent: None, ..physical("can0") },
         ];
         let (candidates, refused) = sorted(interfaces);

@@ -136,10 +136,10 @@ impl Structure<'_> {
     fn uuid_at(&self, offset: usize, version: Version) -> Option<String> {
         let mut uuid: [u8; 16] = self.formatted.get(offset..offset + 16)?.try_into().ok()?;
         if version >= Version(2, 6) {
-            let [a, b, c, d, e, f, g, h, rest @ ..] = uuid;
-            let swapped = [d, c, b, a, f, e, h, g];
-            let mut both = swapped.into_iter().chain(rest);
-            uuid = std::array::from_fn(|_| both.next().unwrap_or_default());
+            let (fields, _) = uuid.split_at_mut(8);
+            let (first, others) = fields.split_at_mut(4);
+            first.reverse();
+            others.chunks_mut(2).for_each(<[u8]>::reverse);
         }
         let digits = uuid.map(|byte| format!("{byte:02x}")).concat();
         Some(digits)

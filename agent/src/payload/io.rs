@@ -48,7 +48,7 @@ pub async fn fetch_all(
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<(), Failure> {
     let folder = layout.artifacts();
-    files::make_directory(&folder, files::PRIVATE_DIRECTORY).map_err(DeviceFault::from)?;
+    files::make_directory(&folder, files::PRIVATE_DIRECTORY)?;
     let artifacts = payload.artifacts();
     let total: u64 = artifacts.iter().map(|artifact| artifact.size).sum();
     expect_room(&folder, &artifacts)?;
@@ -140,18 +140,18 @@ async fn fetch(
     let tried = match tried {
         // What was kept from an earlier try was not what it should be: once more, from nothing.
         Err(Failure::Rejected(Rejection::ArtifactDigest { .. })) if resumed => {
-            files::remove(&part).map_err(DeviceFault::from)?;
+            files::remove(&part)?;
             let growing = Growing::open(&part, artifact).await?;
             grow(client, &url, artifact, growing, progress).await
         }
         tried => tried,
     };
     if let Err(Failure::Rejected(_)) = tried {
-        files::remove(&part).map_err(DeviceFault::from)?;
+        files::remove(&part)?;
     }
     tried?;
     let publish = move || files::publish(&part, &whole);
-    Ok(blocking(publish).await?.map_err(DeviceFault::from)?)
+    Ok(blocking(publish).await??)
 }
 
 /// Whether a complete file is the artifact. One that is not is removed: the disk lost some of it.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     boot::{Layout, Server},
-    failure::{DeviceFault, Failure, Misbehaviour},
+    failure::{Failure, Misbehaviour},
     files::{self, FilesError},
     handshake::io::Client,
     programs::{Program, code_of},
@@ -107,7 +107,7 @@ pub async fn deliver(
         if queue.next().as_ref() == Some(&report) {
             return Err(Misbehaviour::NotAcknowledged.into());
         }
-        store_queue(layout, queue).map_err(DeviceFault::from)?;
+        store_queue(layout, queue)?;
     }
     Ok(())
 }
