@@ -3,7 +3,7 @@
 
 use crate::{
     files::{self, FilesError},
-    keys::Layout,
+    keys::{DEVICE_LIFETIME, Layout},
     service,
 };
 use serde::Deserialize;
@@ -31,6 +31,8 @@ pub struct Fragment {
     pub listen: Option<Vec<SocketAddr>>,
     /// Addresses to listen on without TLS: health, metrics and artifacts only.
     pub listen_plain: Option<Vec<SocketAddr>>,
+    /// Whether a balancer tells for whom it connects.
+    pub proxy_protocol: Option<bool>,
     /// The database's URL.
     pub database: Option<Secret>,
     /// Where artifacts lie.
@@ -120,6 +122,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Addresses for health, metrics and artifacts, without TLS.
     pub listen_plain: Vec<SocketAddr>,
+    /// Whether connections of devices start with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// The database's URL; it may hold a password.
     pub database: Secret,
     /// The server's TLS certificate chain.
@@ -221,6 +225,7 @@ impl Fragment {
             names: self.names.or(below.names),
             listen: self.listen.or(below.listen),
             listen_plain: self.listen_plain.or(below.listen_plain),
+            proxy_protocol: self.proxy_protocol.or(below.proxy_protocol),
             database: self.database.or(below.database),
             artifacts: self.artifacts.or(below.artifacts),
             log: LogFragment {
@@ -256,26 +261,57 @@ impl Settings {
         };
         let artifacts = merged.artifacts.map_or_else(|| layout.artifacts(), below);
         let devices = merged.devices;
-        let days = |field, value, default| number(field, value, default, 1..=3650).map(|days| DAY * days);
+        let default = service::Settings::new(artifacts);
         Ok(Self {
             names,
             listen,
             listen_plain: merged.listen_plain.unwrap_or_default(),
+            proxy_protocol: merged.proxy_protocol.unwrap_or_default(),
             database: merged
                 .database
                 .unwrap_or_else(|| Secret::new(crate::store::Store::sqlite_url(&layout.database()))),
             certificate,
             certificate_key,
-            device_certificate_lifetime: days("devices.certificate_days", devices.certificate_days, 365)?,
+            device_certificate_lifetime: days(
+                "devices.certificate_days",
+                devices.certificate_days,
+                DEVICE_LIFETIME,
+            )?,
             services: service::Settings {
-                artifact_directory: artifacts,
-                ticket_lifetime: seconds("devices.challenge_s", devices.challenge_s, 120, 5..=3600)?,
-                payload_lifetime: days("devices.payload_days", devices.payload_days, 7)?,
-                activation_window: days("devices.activation_days", devices.activation_days, 90)?,
-                reset_ticket_lifetime: days("devices.reset_ticket_days", devices.reset_ticket_days, 7)?,
-                check_in_interval_s: number("devices.check_in_s", devices.check_in_s, 3600, 1..=604_800)?,
-                retry_waiting_s: number("devices.retry_waiting_s", devices.retry_waiting_s, 60, 1..=86_400)?,
-                ..service::Settings::new(layout.artifacts())
+                ticket_lifetime: span(
+                    "devices.challenge_s",
+                    devices.challenge_s,
+                    default.ticket_lifetime,
+                    5..=3600,
+                )?,
+                payload_lifetime: days(
+                    "devices.payload_days",
+                    devices.payload_days,
+                    default.payload_lifetime,
+                )?,
+                activation_window: days(
+                    "devices.activation_days",
+                    devices.activation_days,
+                    default.activation_window,
+                )?,
+                reset_ticket_lifetime: days(
+                    "devices.reset_ticket_days",
+                    devices.reset_ticket_days,
+                    default.reset_ticket_lifetime,
+                )?,
+                check_in_interval_s: number(
+                    "devices.check_in_s",
+                    devices.check_in_s,
+                    default.check_in_interval_s,
+                    1..=604_800,
+                )?,
+                retry_waiting_s: number(
+                    "devices.retry_waiting_s",
+                    devices.retry_waiting_s,
+                    default.retry_waiting_s,
+                    1..=86_400,
+                )?,
+                ..default
             },
             limits: Limits::parse(&merged.limits)?,
             log_format: merged.log.format.unwrap_or_default(),
@@ -292,7 +328,7 @@ impl Limits {
                 .map(|count| usize::try_from(count).unwrap_or(usize::MAX))
         };
         let rate = |field, value, default| number(field, value, default, 0..=1_000_000);
-        let time = |field, value, default| seconds(field, value, default, 1..=600);
+        let time = |field, value, secs| span(field, value, Duration::from_secs(secs), 1..=600);
         Ok(Self {
             connections: count("limits.connections", from.connections, 8192)?,
             connections_per_address: count(
@@ -327,13 +363,19 @@ fn number(
     if allowed.contains(&given) { u32::try_from(given).map_err(|_| outside()) } else { Err(outside()) }
 }
 
-fn seconds(
+fn span(
     field: &'static str,
     given: Option<u64>,
-    default: u32,
+    default: Duration,
     allowed: RangeInclusive<u64>,
 ) -> Result<Duration, ConfigError> {
-    number(field, given, default, allowed).map(|secs| Duration::from_secs(secs.into()))
+    let Some(given) = given else { return Ok(default) };
+    number(field, Some(given), 0, allowed).map(|secs| Duration::from_secs(secs.into()))
+}
+
+fn days(field: &'static str, given: Option<u64>, default: Duration) -> Result<Duration, ConfigError> {
+    let Some(given) = given else { return Ok(default) };
+    number(field, Some(given), 0, 1..=3650).map(|days| DAY * days)
 }
 
 fn value(field: &'static str, expected: impl Into<String>) -> ConfigError {
@@ -369,6 +411,10 @@ listen = [{listen}]
 # Device messages are never taken here.
 #listen_plain = []
 
+# A balancer in front of this server passes TLS through, and says with the PROXY protocol (1 or 2)
+# for whom. Only if nobody else can reach `listen`: whoever connects says who they are.
+#proxy_protocol = false
+
 # The database: a file in this directory, or PostgreSQL.
 {database}
 
@@ -400,7 +446,7 @@ listen = [{listen}]
 # How long a reset ticket can be used.
 #reset_ticket_days = 7
 # When a device asks again that waits for an administrator.
-#retry_waiting_s = 60
+#retry_waiting_s = 30
 
 [limits]
 # Open connections in all, and from one address (IPv6: one /64).

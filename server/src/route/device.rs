@@ -109,6 +109,7 @@ async fn admitted<T>(
     service: impl Future<Output = Result<T, ServiceError>>,
 ) -> Result<T, RouteError> {
     let _place = app.requests.try_acquire().map_err(|_| RouteError::Busy)?;
+    let _counted = app.metrics.in_progress();
     let answered = timeout(app.request_timeout, service).await.map_err(|_| RouteError::Busy)?;
     Ok(answered?)
 }

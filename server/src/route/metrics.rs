@@ -22,6 +22,8 @@ pub struct Metrics {
     enrollments: Family<EnrollmentLabel, Counter>,
     refusals: Family<RefusalLabel, Counter>,
     connections: Gauge,
+    in_progress: Gauge,
+    waiting_writes: Gauge,
     handshake_failures: Counter,
     connections_refused: Counter,
 }
@@ -59,6 +61,8 @@ impl Metrics {
             enrollments: Family::default(),
             refusals: Family::default(),
             connections: Gauge::default(),
+            in_progress: Gauge::default(),
+            waiting_writes: Gauge::default(),
             handshake_failures: Counter::default(),
             connections_refused: Counter::default(),
         };
@@ -81,6 +85,12 @@ impl Metrics {
         registry.register("refusals", "Refusals by kind", self.refusals.clone());
         registry.register("connections", "Open connections", self.connections.clone());
         registry.register(
+            "messages_in_progress",
+            "Messages of devices that are worked on",
+            self.in_progress.clone(),
+        );
+        registry.register("waiting_writes", "Writes that wait for the database", self.waiting_writes.clone());
+        registry.register(
             "tls_handshake_failures",
             "Connections that ended before TLS was set up",
             self.handshake_failures.clone(),
@@ -92,8 +102,9 @@ impl Metrics {
         );
     }
 
-    /// Everything in text.
-    pub(super) fn encoded(&self) -> Result<String, fmt::Error> {
+    /// Everything in text, with so many writes waiting now.
+    pub(super) fn encoded(&self, waiting_writes: usize) -> Result<String, fmt::Error> {
+        self.waiting_writes.set(i64::try_from(waiting_writes).unwrap_or(i64::MAX));
         let mut buffer = String::new();
         text::encode(&mut buffer, &self.registry)?;
         Ok(buffer)
@@ -116,9 +127,14 @@ impl Metrics {
 
     /// A connection was opened; it counts until the guard is dropped.
     #[must_use]
-    pub fn connection(&self) -> OpenConnection {
-        self.connections.inc();
-        OpenConnection(self.connections.clone())
+    pub fn connection(&self) -> Counted {
+        Counted::new(&self.connections)
+    }
+
+    /// A message is worked on; it counts until the guard is dropped.
+    #[must_use]
+    pub(super) fn in_progress(&self) -> Counted {
+        Counted::new(&self.in_progress)
     }
 
     /// A connection ended before TLS was set up.
@@ -132,11 +148,18 @@ impl Metrics {
     }
 }
 
-/// One open connection.
+/// One of those that a gauge counts.
 #[derive(Debug)]
-pub struct OpenConnection(Gauge);
+pub struct Counted(Gauge);
 
-impl Drop for OpenConnection {
+impl Counted {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -153,18 +176,19 @@ mod tests {
         metrics.refused(RefusalKind::NotClaimed);
         metrics.enrolled(true);
         let open = metrics.connection();
-        let text = metrics.encoded().unwrap();
+        let text = metrics.encoded(3).unwrap();
         for line in [
             "unbox_requests_total{route=\"/device/v1/hello\",status=\"404\"} 1",
             "unbox_request_duration_seconds_count{route=\"/device/v1/hello\"} 1",
             "unbox_refusals_total{kind=\"not_claimed\"} 1",
             "unbox_enrollments_total{generation=\"first\"} 1",
             "unbox_connections 1",
+            "unbox_waiting_writes 3",
             "unbox_build_info{version=\"",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }
         drop(open);
-        assert!(metrics.encoded().unwrap().contains("unbox_connections 0"));
+        assert!(metrics.encoded(3).unwrap().contains("unbox_connections 0"));
     }
 }

@@ -21,7 +21,7 @@ mod problem;
 mod record;
 
 pub use limits::AddressKey;
-pub use metrics::{Metrics, OpenConnection};
+pub use metrics::{Counted, Metrics};
 pub use peer::Peer;
 
 use crate::{config::Limits, entropy::Entropy, service::Services};

@@ -1,22 +1,29 @@
 //! What becomes of a connection: a place, TLS, and whom its certificate names.
 
-use super::connections::{Connections, Place};
+use super::{
+    connections::{Connections, Place},
+    proxied::client_address,
+};
 use crate::{
     config::Limits,
     keys::DeviceCertificate,
-    route::{App, OpenConnection, Peer},
+    route::{App, Counted, Peer},
 };
 use axum::{Extension, Router, middleware::AddExtension};
 use axum_server::{
     accept::Accept,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
-use futures_util::{FutureExt as _, future::BoxFuture};
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, ready},
+};
 use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    time::timeout,
 };
 use tokio_rustls::server::TlsStream;
 use tower::Layer as _;
@@ -27,7 +34,7 @@ type Answering = AddExtension<AddExtension<Router, Peer>, Held>;
 /// What is given back when a connection ends.
 #[derive(Clone)]
 pub(super) struct Held {
-    _held: Arc<(Place, OpenConnection)>,
+    _held: Arc<(Place, Counted)>,
 }
 
 /// What the accept loop needs of a door.
@@ -62,6 +69,7 @@ pub(super) struct Doorway {
 pub(super) struct TlsDoor {
     doorway: Doorway,
     tls: RustlsAcceptor,
+    proxied: bool,
 }
 
 impl Doorway {
@@ -74,24 +82,31 @@ impl Doorway {
         }
     }
 
-    pub(super) fn with_tls(&self, config: RustlsConfig) -> TlsDoor {
+    /// The door for devices; `proxied` if a balancer in front of it tells for whom it connects.
+    pub(super) fn with_tls(&self, config: RustlsConfig, proxied: bool) -> TlsDoor {
         let tls = RustlsAcceptor::new(config).handshake_timeout(self.handshake_timeout);
-        TlsDoor { doorway: self.clone(), tls }
+        TlsDoor { doorway: self.clone(), tls, proxied }
     }
 
     /// Lets a connection in, if there is a place for it.
-    fn enter(&self, stream: &TcpStream) -> io::Result<(Peer, Held)> {
-        let address = stream.peer_addr()?;
-        let Some(place) = self.connections.admit(address.ip()) else {
-            self.app.metrics().connection_refused();
-            return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "too many connections"));
-        };
+    fn enter(&self, stream: &TcpStream) -> io::Result<Place> {
+        let place = self.connections.admit().ok_or_else(|| self.refused())?;
         stream.set_nodelay(true)?;
         // A client that stops reading its answer is given up after this time (tcp(7)).
         let stall = u32::try_from(self.stall_timeout.as_millis()).unwrap_or(u32::MAX);
         setsockopt(stream, TcpUserTimeout, &stall)?;
-        let held = Held { _held: Arc::new((place, self.app.metrics().connection())) };
-        Ok((Peer { address, device: None, plain: true }, held))
+        Ok(place)
+    }
+
+    /// Counts a connection for the address that it comes from.
+    fn of(&self, place: Place, address: SocketAddr) -> io::Result<Held> {
+        let place = place.of(address.ip()).ok_or_else(|| self.refused())?;
+        Ok(Held { _held: Arc::new((place, self.app.metrics().connection())) })
+    }
+
+    fn refused(&self) -> io::Error {
+        self.app.metrics().connection_refused();
+        io::Error::new(io::ErrorKind::ConnectionRefused, "too many connections")
     }
 }
 
@@ -101,12 +116,13 @@ impl Accept<TcpStream, Router> for Doorway {
     type Future = BoxFuture<'static, io::Result<(TcpStream, Answering)>>;
 
     fn accept(&self, stream: TcpStream, router: Router) -> Self::Future {
-        let entered = self.enter(&stream);
-        async move {
-            let (peer, held) = entered?;
-            Ok((stream, answering(router, peer, held)))
-        }
-        .boxed()
+        let entered = || {
+            let place = self.enter(&stream)?;
+            let address = stream.peer_addr()?;
+            Ok((Peer { address, device: None, plain: true }, self.of(place, address)?))
+        };
+        let entered: io::Result<_> = entered();
+        ready(entered.map(|(peer, held)| (stream, answering(router, peer, held)))).boxed()
     }
 }
 
@@ -117,17 +133,34 @@ impl Accept<TcpStream, Router> for TlsDoor {
 
     fn accept(&self, stream: TcpStream, router: Router) -> Self::Future {
         let entered = self.doorway.enter(&stream);
-        let (tls, app) = (self.tls.clone(), self.doorway.app.clone());
+        let door = self.clone();
         async move {
-            let (peer, held) = entered?;
-            let (stream, router) = tls.accept(stream, router).await.inspect_err(|error| {
-                app.metrics().handshake_failed();
-                tracing::debug!(peer = %peer.address.ip(), %error, "no TLS connection");
-            })?;
-            let device = named_device(&stream)?;
-            Ok((stream, answering(router, Peer { device, plain: false, ..peer }, held)))
+            let accepted = door.handshake(stream, router, entered?).await;
+            accepted.inspect_err(|error| {
+                door.doorway.app.metrics().handshake_failed();
+                tracing::debug!(%error, "no TLS connection");
+            })
         }
         .boxed()
+    }
+}
+
+impl TlsDoor {
+    async fn handshake(
+        &self,
+        mut stream: TcpStream,
+        router: Router,
+        place: Place,
+    ) -> io::Result<(TlsStream<TcpStream>, Answering)> {
+        let mut address = stream.peer_addr()?;
+        if self.proxied {
+            let told = timeout(self.doorway.handshake_timeout, client_address(&mut stream)).await??;
+            address = told.unwrap_or(address);
+        }
+        let held = self.doorway.of(place, address)?;
+        let (stream, router) = self.tls.accept(stream, router).await?;
+        let device = named_device(&stream)?;
+        Ok((stream, answering(router, Peer { address, device, plain: false }, held)))
     }
 }
 

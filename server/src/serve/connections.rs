@@ -23,7 +23,7 @@ struct Open {
 /// The place of one connection; free again when it is dropped.
 pub(super) struct Place {
     connections: Arc<Connections>,
-    address: AddressKey,
+    address: Option<AddressKey>,
 }
 
 impl Connections {
@@ -35,18 +35,31 @@ impl Connections {
         }
     }
 
-    /// A place for a connection from `address`; `None` if all of them, or all of its own, are taken.
-    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let address = AddressKey::of(address);
+    /// A place for one more connection; `None` if all are taken.
+    pub(super) fn admit(self: &Arc<Self>) -> Option<Place> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = open.by_address.get(&address).copied().unwrap_or_default();
-        if open.total >= self.most || own >= self.most_per_address {
+        if open.total >= self.most {
             return None;
         }
         open.total += 1;
-        open.by_address.insert(address, own + 1);
         drop(open);
-        Some(Place { connections: self.clone(), address })
+        Some(Place { connections: self.clone(), address: None })
+    }
+}
+
+impl Place {
+    /// The same place, now that it is known for whom; `None` if that address has all of its own.
+    pub(super) fn of(mut self, address: IpAddr) -> Option<Self> {
+        let address = AddressKey::of(address);
+        let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = open.by_address.entry(address).or_default();
+        let room = *own < self.connections.most_per_address;
+        if room {
+            *own += 1;
+        }
+        drop(open);
+        self.address = room.then_some(address);
+        room.then_some(self)
     }
 }
 
@@ -54,9 +67,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.total = open.total.saturating_sub(1);
-        match open.by_address.get_mut(&self.address) {
+        let Some(address) = self.address else { return };
+        match open.by_address.get_mut(&address) {
             Some(own) if *own > 1 => *own -= 1,
-            _ => drop(open.by_address.remove(&self.address)),
+            _ => drop(open.by_address.remove(&address)),
         }
     }
 }
@@ -68,7 +82,7 @@ mod tests {
     #[test]
     fn places_are_counted_in_all_and_by_address_and_given_back() {
         let connections = Arc::new(Connections { most: 3, most_per_address: 2, open: Mutex::default() });
-        let admit = |text: &str| connections.admit(text.parse().unwrap());
+        let admit = |text: &str| connections.admit()?.of(text.parse().unwrap());
         let (first, second) = (admit("192.0.2.1").unwrap(), admit("192.0.2.1").unwrap());
         assert!(admit("192.0.2.1").is_none(), "one address has its share");
         let other = admit("192.0.2.2").unwrap();

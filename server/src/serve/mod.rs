@@ -5,6 +5,7 @@
 
 mod accept;
 mod connections;
+mod proxied;
 mod signals;
 mod tls;
 
@@ -123,7 +124,7 @@ impl Server {
         let connections = Arc::new(Connections::new(&server.settings.limits));
         let doorway = Doorway::new(connections, app.clone(), &server.settings.limits);
         for address in server.settings.listen.clone() {
-            let door = doorway.with_tls(tls.clone());
+            let door = doorway.with_tls(tls.clone(), server.settings.proxy_protocol);
             let bound = server.listen(address, door, route::device_router(app.clone()))?;
             server.addresses.addresses.push(bound);
         }

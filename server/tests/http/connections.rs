@@ -40,6 +40,37 @@ async fn a_client_that_never_finishes_its_request_is_sent_away() {
 }
 
 #[tokio::test]
+async fn a_client_that_stops_reading_is_given_up() {
+    let server = TestServer::with("[limits]\nrequest_timeout_s = 1").await;
+    let digest = server.artifact(Box::leak(vec![7; 32 * 1024 * 1024].into_boxed_slice())).await;
+    let mut stream = server.connect().await;
+    let request = format!("GET /artifacts/sha256/{digest} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let client = server.stranger();
+    let open = || async {
+        let metrics = client.get(server.at("/metrics")).send().await.unwrap().text().await.unwrap();
+        metrics.lines().any(|line| line == "unbox_connections 2")
+    };
+    assert!(open().await, "the one that does not read, and the one that asks");
+    timeout(PATIENCE, async { while open().await {} }).await.unwrap();
+}
+
+#[tokio::test]
+async fn behind_a_balancer_the_client_counts_and_not_the_balancer() {
+    let server = TestServer::with("proxy_protocol = true\n[limits]\nconnections_per_address = 1").await;
+    let header = |address: &str| format!("PROXY TCP4 {address} 198.51.100.1 12345 8443\r\n").into_bytes();
+    let mut first = server.connect_after(&header("192.0.2.1")).await.unwrap();
+    let _second = server.connect_after(&header("192.0.2.2")).await.unwrap();
+    assert!(server.connect_after(&header("192.0.2.1")).await.is_err(), "it has one already");
+    assert!(server.try_connect().await.is_err(), "nobody comes without the balancer");
+    // What only this machine may see, a client behind the balancer may not.
+    first.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    first.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+}
+
+#[tokio::test]
 async fn one_address_may_hold_so_many_connections() {
     let server = TestServer::with("[limits]\nconnections_per_address = 2").await;
     let first = server.connect().await;

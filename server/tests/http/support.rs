@@ -15,7 +15,7 @@ use rustls::{
 use serde::Serialize;
 use std::{collections::BTreeMap, fs, io, net::SocketAddr, sync::Arc};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use unbox_common::{
     bytes::{FixedBytes, Nonce},
@@ -166,7 +166,13 @@ impl TestServer {
     }
 
     pub(crate) async fn try_connect(&self) -> io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(self.address()).await?;
+        self.connect_after(b"").await
+    }
+
+    /// A TLS connection behind what a balancer sends first.
+    pub(crate) async fn connect_after(&self, header: &[u8]) -> io::Result<TlsStream<TcpStream>> {
+        let mut stream = TcpStream::connect(self.address()).await?;
+        stream.write_all(header).await?;
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(self.tls(None))).connect(name, stream).await
     }
