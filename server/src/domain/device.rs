@@ -389,7 +389,7 @@ mod tests {
             ("enabled", DeviceState::enabled),
             ("deprovisioned", |state| state.deprovisioned(NOW)),
         ];
-        let table: String = all()
+        let table: Vec<String> = all()
             .into_iter()
             .map(|from| {
                 let to = steps.map(|(step, take)| match take(from.clone()) {
@@ -403,7 +403,7 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            table,
+            table.concat(),
             "\
 claimed: granted -> enrolling, completed -> no, held -> pending_approval, hardware_changed -> no, disabled -> disabled, enabled -> no, deprovisioned -> deprovisioned
 enrolling: granted -> enrolling, completed -> managed, held -> no, hardware_changed -> hardware_changed, disabled -> disabled, enabled -> no, deprovisioned -> deprovisioned

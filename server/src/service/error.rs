@@ -7,6 +7,7 @@ use crate::{
     files::FilesError,
     store::{JobError, StoreError},
 };
+use std::fmt;
 use unbox_common::{protocol::problem::Problem, refusal::RefusalKind};
 
 /// Why a service did not do what it was asked. Routes map it to HTTP in one place.
@@ -67,12 +68,12 @@ impl ServiceError {
     }
 
     /// A value cannot be used, and why.
-    pub fn invalid(field: &'static str, rule: impl ToString) -> Self {
+    pub fn invalid(field: &'static str, rule: impl fmt::Display) -> Self {
         Self::Invalid { field, rule: rule.to_string() }
     }
 
     /// A thing is not there.
-    pub fn not_found(what: &'static str, name: impl ToString) -> Self {
+    pub fn not_found(what: &'static str, name: impl fmt::Display) -> Self {
         Self::NotFound { what, name: name.to_string() }
     }
 }

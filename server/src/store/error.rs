@@ -91,7 +91,7 @@ pub(super) fn one_row(operation: &'static str, touched: u64) -> Result<(), Store
 }
 
 fn code(error: &sqlx::Error) -> Option<String> {
-    error.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned)
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(std::borrow::Cow::into_owned)
 }
 
 /// SQLite: another process held the lock for longer than we wait (`SQLITE_BUSY` and kin).

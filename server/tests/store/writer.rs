@@ -19,7 +19,7 @@ use unbox_server::{
     store::{PageRequest, Store, StoreError, Tx},
 };
 
-fn company(id: i64, name: String) -> Company {
+fn company(id: i64, name: &str) -> Company {
     Company {
         id: CompanyId::new(id).unwrap(),
         kind: CompanyKind::Customer,
@@ -37,7 +37,7 @@ async fn a_failing_job_harms_no_neighbour(db: TestDatabase) {
             let outcome = store
                 .write(move |tx: &mut Tx| {
                     Box::pin(async move {
-                        tx.insert_company(&company(id, format!("Customer {id}"))).await?;
+                        tx.insert_company(&company(id, &format!("Customer {id}"))).await?;
                         if id % 10 == 0 { Err(StoreError::Cursor) } else { Ok(id) }
                     })
                 })
@@ -89,7 +89,7 @@ async fn a_closed_store_has_written_everything_and_takes_no_more(db: TestDatabas
         jobs.spawn(async move {
             store
                 .write(move |tx: &mut Tx| {
-                    Box::pin(async move { tx.insert_company(&company(id, format!("Customer {id}"))).await })
+                    Box::pin(async move { tx.insert_company(&company(id, &format!("Customer {id}"))).await })
                 })
                 .await
         });
@@ -101,9 +101,8 @@ async fn a_closed_store_has_written_everything_and_takes_no_more(db: TestDatabas
     let all = PageRequest { size: Some(1000), after: None };
     let kept = again.reader().await.unwrap().companies(Scope::Operator, None, &all).await.unwrap().items;
     assert!(kept.len() >= acknowledged, "{} kept, {acknowledged} acknowledged", kept.len());
-    let late = db.store.write(|tx: &mut Tx| {
-        Box::pin(async move { tx.insert_company(&company(99, "Late".to_owned())).await })
-    });
+    let late =
+        db.store.write(|tx: &mut Tx| Box::pin(async move { tx.insert_company(&company(99, "Late")).await }));
     assert!(late.await.is_err());
 }
 

@@ -43,10 +43,6 @@ impl TestDatabase {
         Self { store: Store::open(&url).await.unwrap(), url, directory }
     }
 
-    pub fn is_sqlite(&self) -> bool {
-        self.url.starts_with("sqlite:")
-    }
-
     /// A connection beside the store, for what the store itself never does.
     pub async fn connection(&self) -> AnyConnection {
         AnyConnection::connect(&self.url).await.unwrap()

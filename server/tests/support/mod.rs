@@ -10,4 +10,4 @@ mod world;
 pub use database::TestDatabase;
 pub use device::{TestDevice, certificate, check_in, report};
 pub use signer::TestSigner;
-pub use world::{MINIMAL_DOCUMENT, START, World, refusal, serial_set};
+pub use world::{MINIMAL_DOCUMENT, START, World, new_claim, refusal, serial_set};

@@ -56,6 +56,7 @@ impl Cluster {
             .output()
             .unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        #[expect(clippy::zombie_processes, reason = "it outlives this program, to tidy up after it")]
         let mut keeper = command("/bin/sh")
             .args(["-c", KEEPER, "keeper"])
             .arg(&directory)

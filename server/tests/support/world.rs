@@ -75,18 +75,7 @@ impl World {
         serial: &str,
         proof: ProofKind,
     ) -> Result<Claim, ServiceError> {
-        self.services.create_claim(&self.by, self.new_claim(customer, serial, proof)).await
-    }
-
-    pub fn new_claim(&self, customer: CompanyId, serial: &str, proof: ProofKind) -> NewClaim {
-        NewClaim {
-            customer,
-            reseller: None,
-            configuration: None,
-            proof,
-            sets: vec![serial_set(serial)],
-            order: None,
-        }
+        self.services.create_claim(&self.by, new_claim(customer, serial, proof)).await
     }
 
     /// Imports a file for Acme.
@@ -96,6 +85,18 @@ impl World {
         let csv = Cursor::new(file.to_owned().into_bytes());
         let summary = self.services.import_claims(&self.by, defaults, csv, |row| results.push(row)).await;
         (summary, results)
+    }
+}
+
+/// A claim on the Lenovo of this serial number.
+pub fn new_claim(customer: CompanyId, serial: &str, proof: ProofKind) -> NewClaim {
+    NewClaim {
+        customer,
+        reseller: None,
+        configuration: None,
+        proof,
+        sets: vec![serial_set(serial)],
+        order: None,
     }
 }
 

@@ -328,16 +328,14 @@ impl<'s> Parties<'s> {
             (None, Some(id)) => Some((None, id.to_string())),
             (None, None) => None,
         };
-        let configuration = match named {
-            Some((column, name)) => match self.configuration(customer, &name).await? {
-                Some(id) => Some(id),
-                None => {
-                    let rule = format!("{} is no configuration of this customer", shown(&name));
-                    return Ok(Err(invalid(column, "configuration", &rule)));
-                }
-            },
-            None => None,
-        };
+        let mut configuration = None;
+        if let Some((column, name)) = named {
+            configuration = self.configuration(customer, &name).await?;
+            if configuration.is_none() {
+                let rule = format!("{} is no configuration of this customer", shown(&name));
+                return Ok(Err(invalid(column, "configuration", &rule)));
+            }
+        }
         let window = self.services.settings().activation_window;
         Ok(Ok(Claim {
             id: PLACEHOLDER,

@@ -9,7 +9,7 @@ use crate::domain::{
 };
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder, StringRecord, Terminator};
 use std::{
-    io::{self, Read},
+    io::{self, Chain, Read},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -78,7 +78,7 @@ impl Column {
 
 /// The rows of a file, in constant memory.
 pub(super) struct Rows<R> {
-    csv: Reader<Capped<R>>,
+    csv: Reader<Capped<Chain<R, &'static [u8]>>>,
     since_row: Arc<AtomicUsize>,
     columns: Vec<Column>,
     record: ByteRecord,
@@ -88,11 +88,13 @@ impl<R: Read> Rows<R> {
     /// Reads the header.
     pub(super) fn open(file: R) -> Result<Self, UnusableFile> {
         let since_row = Arc::new(AtomicUsize::new(0));
-        let capped = Capped { inner: file, since_row: Arc::clone(&since_row) };
+        // Every line ends in a newline, the last one too; a carriage return before it is white
+        // space at the end of a cell. So lines can be counted.
+        let capped = Capped { inner: file.chain(b"\n".as_slice()), since_row: Arc::clone(&since_row) };
         let csv = ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
-            .terminator(Terminator::CRLF)
+            .terminator(Terminator::Any(b'\n'))
             .buffer_capacity(BUFFER_BYTES)
             .from_reader(capped);
         let mut rows = Self { csv, since_row, columns: Vec::new(), record: ByteRecord::new() };
@@ -118,11 +120,20 @@ impl<R: Read> Rows<R> {
 
     /// The next row that is not empty; `None` at the end.
     pub(super) fn next_row(&mut self) -> Result<Option<ReadRow>, UnusableFile> {
-        if !self.advance()? {
-            return Ok(None);
+        while self.advance()? {
+            let blank = self.record.iter().all(|cell| cell.trim_ascii().is_empty());
+            if !(blank && self.record.len() == 1) {
+                return Ok(Some((self.line(), self.read())));
+            }
         }
-        let line = self.record.position().map_or(0, csv::Position::line);
-        Ok(Some((line, self.read())))
+        Ok(None)
+    }
+
+    /// The line that the row starts on: the reader stands behind the row's last newline.
+    fn line(&self) -> u64 {
+        let newlines = self.record.iter().flatten().filter(|byte| **byte == b'\n').count();
+        let behind = self.csv.position().line();
+        behind.saturating_sub(u64::try_from(newlines).unwrap_or(u64::MAX)).saturating_sub(1)
     }
 
     fn advance(&mut self) -> Result<bool, UnusableFile> {
@@ -221,15 +232,18 @@ mod tests {
     fn a_file_as_spreadsheets_write_it_is_read() {
         let file = "\u{feff}Serial_Number,MANUFACTURER,model,proof,order\r\n\
                     pf0abcde,Lenovo,20QES0XX00,TOKEN,\"PO 1, part 2\"\r\n\
-                    \r\n\
-                    PF0ABCDF,Lenovo,20QES0XX00,,\r\n";
+                    \r\n\n\
+                    PF0ABCDF,Lenovo,20QES0XX00,,\"two\nlines\"\n\
+                    PF0ABCDG,Lenovo,20QES0XX00,,\"three\"";
         let rows = read(file).unwrap();
-        assert_eq!(rows.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 4]);
+        assert_eq!(rows.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 5, 7]);
         let first = rows[0].1.as_ref().unwrap();
         assert_eq!(first.set.members()[0].value(), "PF0ABCDE");
         assert_eq!(first.proof, Some(ProofKind::Token));
         assert_eq!(first.order.as_ref().unwrap().as_str(), "PO 1, part 2");
-        assert_eq!(rows[1].1.as_ref().unwrap().proof, None);
+        assert!(rows[1].1.is_err(), "an order is one line");
+        let last = rows[2].1.as_ref().unwrap();
+        assert_eq!((last.proof, last.order.as_ref().unwrap().as_str()), (None, "three"));
     }
 
     #[test]

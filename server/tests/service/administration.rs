@@ -1,0 +1,263 @@
+//! What administrators do, what it refuses, and whose things they see.
+
+use crate::support::{MINIMAL_DOCUMENT, START, TestDatabase, TestDevice, World, new_claim, serial_set};
+use std::{io::Cursor, time::Duration};
+use unbox_common::{digest::Sha256, protocol::latest::ProofKind};
+use unbox_server::{
+    domain::{
+        actor::Actor,
+        audit::{Action, Subject},
+        company::CompanyKind,
+    },
+    service::{ArtifactUpload, ConfigurationChange, NewClaim, NewToken, ServiceError},
+    store::{AuditFilter, ClaimFilter, DeviceFilter, PageRequest},
+};
+
+#[track_caller]
+fn conflict<T>(result: Result<T, ServiceError>, says: &str) {
+    match result {
+        Err(ServiceError::Conflict(text)) => assert!(text.contains(says), "{text}"),
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("no conflict"),
+    }
+}
+
+#[track_caller]
+fn not_found<T>(result: Result<T, ServiceError>) {
+    assert!(matches!(result.err().unwrap(), ServiceError::NotFound { .. }));
+}
+
+#[track_caller]
+fn invalid<T>(result: Result<T, ServiceError>, field: &str, says: &str) {
+    match result {
+        Err(ServiceError::Invalid { field: found, rule }) => {
+            assert_eq!(found, field);
+            assert!(rule.contains(says), "{rule}");
+        }
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("it was accepted"),
+    }
+}
+
+async fn companies_are_found_by_name_or_id(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    for name in ["Acme", " Acme ", &world.customer.to_string()] {
+        assert_eq!(services.find_company(by, CompanyKind::Customer, name).await.unwrap().id, world.customer);
+    }
+    not_found(services.find_company(by, CompanyKind::Reseller, "Acme").await);
+    not_found(services.find_company(by, CompanyKind::Reseller, &world.customer.to_string()).await);
+    conflict(services.create_company(by, CompanyKind::Customer, "Acme").await, "already");
+    invalid(services.create_company(by, CompanyKind::Customer, "a\nb").await, "name", "one line");
+    services.rename_company(by, world.customer, "Acme AG").await.unwrap();
+    assert_eq!(services.company(by, world.customer).await.unwrap().name.as_str(), "Acme AG");
+}
+
+async fn a_configuration_in_use_stays(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    let new = services.create_configuration(by, world.customer, "Office", MINIMAL_DOCUMENT).await.unwrap();
+    conflict(services.delete_configuration(by, world.configuration).await, "customer's default");
+    let claim = world.claim("PF0ABCDE", ProofKind::Identifiers).await;
+    services.set_claim_configuration(by, claim.id, Some(new.id)).await.unwrap();
+    conflict(services.delete_configuration(by, new.id).await, "a claim uses it");
+    services.set_claim_configuration(by, claim.id, None).await.unwrap();
+    let token = NewToken {
+        customer: world.customer,
+        name: "T".to_owned(),
+        configuration: Some(new.id),
+        expires_at: None,
+    };
+    let (token, _) = services.create_token(by, token).await.unwrap();
+    conflict(services.delete_configuration(by, new.id).await, "a token uses it");
+    services.revoke_token(by, token.id).await.unwrap();
+    services.delete_configuration(by, new.id).await.unwrap();
+    not_found(services.configuration(by, new.id).await);
+}
+
+async fn a_configuration_that_no_device_could_install_is_refused(db: TestDatabase) {
+    let world = World::new(db).await;
+    let before = world.db.snapshot().await;
+    let create = async |document: &str| {
+        world.services.create_configuration(&world.by, world.customer, "Office", document).await
+    };
+    invalid(create("{}").await, "document", "missing field `contact`");
+    let digest = Sha256::of(b"the dpc");
+    let with_dpc = MINIMAL_DOCUMENT.replacen(
+        '{',
+        &format!(
+            r#"{{"dpc":{{"name":"dpc","version":"1","kind":"tar","artifact":{{"sha256":"{digest}","size":7}}}},"#
+        ),
+        1,
+    );
+    invalid(create(&with_dpc).await, "document", "is not on this server");
+    assert_eq!(world.db.snapshot().await, before);
+    let upload =
+        |bytes: &'static [u8]| ArtifactUpload { name: "dpc.tar".to_owned(), bytes: Cursor::new(bytes) };
+    let artifact = world.services.add_artifact(&world.by, upload(b"the dpc")).await.unwrap();
+    assert_eq!((artifact.sha256, artifact.size), (digest, 7));
+    assert_eq!(std::fs::read(world.services.artifact_path(digest)).unwrap(), b"the dpc");
+    assert_eq!(world.services.add_artifact(&world.by, upload(b"the dpc")).await.unwrap(), artifact);
+    invalid(
+        create(&with_dpc.replace("\"size\":7", "\"size\":8")).await,
+        "document",
+        "with 8 bytes, and it has 7",
+    );
+    let made = create(&with_dpc).await.unwrap();
+    conflict(world.services.delete_artifact(&world.by, digest).await, "1 configurations use it");
+    let without = ConfigurationChange { name: None, document: Some(MINIMAL_DOCUMENT.to_owned()) };
+    world.services.update_configuration(&world.by, made.id, without).await.unwrap();
+    world.services.delete_artifact(&world.by, digest).await.unwrap();
+    assert!(!world.services.artifact_path(digest).exists());
+}
+
+async fn a_device_is_claimed_once(db: TestDatabase) {
+    let world = World::new(db).await;
+    let bolt = world.other_customer("Bolt").await;
+    let first = world.claim("PF0ABCDE", ProofKind::Identifiers).await;
+    assert_eq!(first.activation_ends_at, START.after(Duration::from_hours(90 * 24)));
+    conflict(world.claim_for(world.customer, "pf0abcde", ProofKind::Token).await, &first.id.to_string());
+    let foreign = world.claim_for(bolt, "PF0ABCDE", ProofKind::Identifiers).await;
+    conflict(foreign, "Another customer");
+    world.services.unclaim(&world.by, first.id).await.unwrap();
+    not_found(world.services.unclaim(&world.by, first.id).await);
+    world.claim_for(bolt, "PF0ABCDE", ProofKind::Identifiers).await.unwrap();
+}
+
+async fn a_claim_needs_what_it_names(db: TestDatabase) {
+    let world = World::new(db).await;
+    let bolt = world.other_customer("Bolt").await;
+    let before = world.db.snapshot().await;
+    let new = || new_claim(world.customer, "PF0ABCDE", ProofKind::Identifiers);
+    let create = async |new: NewClaim| world.services.create_claim(&world.by, new).await;
+    invalid(create(NewClaim { sets: Vec::new(), ..new() }).await, "sets", "1 to 8");
+    invalid(create(NewClaim { proof: ProofKind::RegisteredKey, ..new() }).await, "proof", "device_key");
+    invalid(create(NewClaim { order: Some("a\nb".to_owned()), ..new() }).await, "order", "one line");
+    not_found(create(NewClaim { reseller: Some(bolt), ..new() }).await);
+    not_found(create(NewClaim { customer: "1".parse().unwrap(), ..new() }).await);
+    not_found(create(NewClaim { configuration: Some(world.configuration), customer: bolt, ..new() }).await);
+    assert_eq!(world.db.snapshot().await, before);
+}
+
+async fn a_tenant_neither_sees_nor_changes_what_is_not_its_own(db: TestDatabase) {
+    let world = World::new(db).await;
+    let services = &world.services;
+    let bolt = world.other_customer("Bolt").await;
+    let stranger = Actor::of_customer("bolt's admin", bolt);
+    let claim = world.claim("PF0ABCDE", ProofKind::Identifiers).await;
+    let device = TestDevice::new("PF0ABCDE").enroll(services).await.unwrap().device_id;
+    let token =
+        NewToken { customer: world.customer, name: "T".to_owned(), configuration: None, expires_at: None };
+    let (token, _) = services.create_token(&world.by, token).await.unwrap();
+    let before = world.db.snapshot().await;
+
+    not_found(services.company(&stranger, world.customer).await);
+    not_found(services.find_company(&stranger, CompanyKind::Customer, "Acme").await);
+    not_found(services.rename_company(&stranger, world.customer, "Bolt 2").await);
+    assert!(matches!(
+        services.create_company(&stranger, CompanyKind::Customer, "Cog").await,
+        Err(ServiceError::OperatorOnly)
+    ));
+    not_found(services.configuration(&stranger, world.configuration).await);
+    not_found(services.find_configuration(&stranger, world.customer, "Kiosk").await);
+    not_found(services.create_configuration(&stranger, world.customer, "X", MINIMAL_DOCUMENT).await);
+    not_found(
+        services.update_configuration(&stranger, world.configuration, ConfigurationChange::default()).await,
+    );
+    not_found(services.delete_configuration(&stranger, world.configuration).await);
+    not_found(services.set_default_configuration(&stranger, bolt, Some(world.configuration)).await);
+    not_found(services.set_default_configuration(&stranger, world.customer, None).await);
+    not_found(services.revoke_token(&stranger, token.id).await);
+    not_found(services.claim(&stranger, claim.id).await);
+    not_found(services.unclaim(&stranger, claim.id).await);
+    not_found(services.set_claim_proof(&stranger, claim.id, ProofKind::Identifiers).await);
+    not_found(services.set_claim_configuration(&stranger, claim.id, None).await);
+    not_found(services.device_of_claim(&stranger, claim.id).await);
+    not_found(services.device(&stranger, device).await);
+    not_found(services.disable_device(&stranger, device, None).await);
+    not_found(services.deprovision_device(&stranger, device).await);
+    not_found(services.request_re_enrollment(&stranger, device).await);
+    not_found(services.mint_reset_ticket(&stranger, device).await);
+    not_found(services.approve_request(&stranger, device, Sha256::of(b"k")).await);
+    let new = NewClaim {
+        sets: vec![serial_set("OTHER123")],
+        ..new_claim(world.customer, "OTHER123", ProofKind::Token)
+    };
+    not_found(services.create_claim(&stranger, new).await);
+    assert_eq!(world.db.snapshot().await, before);
+
+    let page = PageRequest::default;
+    assert!(services.list_claims(&stranger, ClaimFilter::default(), page()).await.unwrap().items.is_empty());
+    assert!(
+        services.list_devices(&stranger, DeviceFilter::default(), page()).await.unwrap().items.is_empty()
+    );
+    assert!(services.list_tokens(&stranger, None, page()).await.unwrap().items.is_empty());
+    assert!(services.list_configurations(&stranger, None, page()).await.unwrap().items.is_empty());
+    let audit = services.list_audit(&stranger, AuditFilter::default(), page()).await.unwrap().items;
+    assert!(audit.iter().all(|entry| entry.customer == Some(bolt)));
+    assert_eq!(services.list_companies(&stranger, None, page()).await.unwrap().items[0].id, bolt);
+}
+
+async fn everything_that_administrators_do_is_audited(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    let claim = world.claim("PF0ABCDE", ProofKind::Identifiers).await;
+    services.set_claim_proof(by, claim.id, ProofKind::Token).await.unwrap();
+    services.set_claim_configuration(by, claim.id, Some(world.configuration)).await.unwrap();
+    let device = services.device_of_claim(by, claim.id).await.unwrap().id;
+    services.disable_device(by, device, Some("Lost".to_owned())).await.unwrap();
+    services.enable_device(by, device).await.unwrap();
+    services.mint_reset_ticket(by, device).await.unwrap();
+    services.deprovision_device(by, device).await.unwrap();
+    services.unclaim(by, claim.id).await.unwrap();
+    let history = services.claim(by, claim.id).await.unwrap().history;
+    let actions: Vec<Action> = history.iter().rev().map(|entry| entry.action).collect();
+    assert_eq!(
+        actions,
+        [
+            Action::Claimed,
+            Action::ClaimProofSet,
+            Action::ClaimConfigurationSet,
+            Action::DeviceDisabled,
+            Action::DeviceEnabled,
+            Action::ResetTicketMinted,
+            Action::DeviceDeprovisioned,
+            Action::Unclaimed,
+        ]
+    );
+    assert!(history.iter().all(|entry| entry.actor == "test" && entry.customer == Some(world.customer)));
+    let company = AuditFilter { subjects: vec![Subject::Company(world.customer)], ..AuditFilter::default() };
+    let about = services.list_audit(by, company, PageRequest::default()).await.unwrap().items;
+    let actions: Vec<Action> = about.iter().rev().map(|entry| entry.action).collect();
+    assert_eq!(actions, [Action::CompanyCreated, Action::DefaultConfigurationSet]);
+}
+
+async fn a_step_that_a_state_does_not_allow_is_a_conflict(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    let claim = world.claim("PF0ABCDE", ProofKind::Identifiers).await;
+    let device = services.device_of_claim(by, claim.id).await.unwrap().id;
+    conflict(services.enable_device(by, device).await, "claimed cannot be enabled");
+    conflict(services.request_re_enrollment(by, device).await, "claimed cannot be asked to enroll again");
+    services.deprovision_device(by, device).await.unwrap();
+    conflict(services.disable_device(by, device, None).await, "deprovisioned cannot be disabled");
+    invalid(services.disable_device(by, device, Some("\u{1b}[2J".to_owned())).await, "message", "plain text");
+}
+
+async fn a_page_that_was_made_up_is_invalid(db: TestDatabase) {
+    let world = World::new(db).await;
+    let page = PageRequest::following(Some("x' OR 1=1".to_owned()));
+    invalid(world.services.list_claims(&world.by, ClaimFilter::default(), page).await, "after", "`next`");
+}
+
+battery!(
+    companies_are_found_by_name_or_id,
+    a_configuration_in_use_stays,
+    a_configuration_that_no_device_could_install_is_refused,
+    a_device_is_claimed_once,
+    a_claim_needs_what_it_names,
+    a_tenant_neither_sees_nor_changes_what_is_not_its_own,
+    everything_that_administrators_do_is_audited,
+    a_step_that_a_state_does_not_allow_is_a_conflict,
+    a_page_that_was_made_up_is_invalid,
+);

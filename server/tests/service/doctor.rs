@@ -1,0 +1,70 @@
+//! The doctor: what will go wrong, before a device finds out.
+
+use crate::support::{TestDatabase, World};
+use std::{fmt::Write as _, io::Cursor, time::Duration};
+use unbox_common::protocol::latest::ProofKind;
+use unbox_server::service::{ArtifactUpload, NewToken, Severity};
+
+async fn a_healthy_server_has_no_findings(db: TestDatabase) {
+    let world = World::new(db).await;
+    world.claim("PF0ABCDE", ProofKind::Identifiers).await;
+    assert_eq!(world.services.doctor(&world.by).await.unwrap(), []);
+    assert_eq!(world.services.schema_version().await.unwrap(), 1);
+}
+
+async fn what_will_go_wrong_is_told_with_what_to_do(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    let tpm = world.claim("PF0ABCDE", ProofKind::Tpm).await;
+    let bolt = world.other_customer("Bolt").await;
+    let bare = world.claim_for(bolt, "PF0ABCDF", ProofKind::Identifiers).await.unwrap();
+    let expires_at =
+        Some(world.services.settings().ticket_lifetime).map(|span| crate::support::START.after(span));
+    let new =
+        NewToken { customer: world.customer, name: "Image".to_owned(), configuration: None, expires_at };
+    let (token, _) = services.create_token(by, new).await.unwrap();
+    let upload = ArtifactUpload { name: "dpc.tar".to_owned(), bytes: Cursor::new(b"dpc") };
+    let artifact = services.add_artifact(by, upload).await.unwrap();
+    std::fs::remove_file(services.artifact_path(artifact.sha256)).unwrap();
+    world.clock.advance(Duration::from_hours(1));
+    let found = services.doctor(by).await.unwrap();
+    let seen: Vec<_> = found.iter().map(|one| (one.severity, one.check, one.subject.as_str())).collect();
+    assert_eq!(
+        seen,
+        [
+            (Severity::Error, "missing_artifact", format!("artifact {}", artifact.sha256).as_str()),
+            (Severity::Warning, "claim_never_matches", format!("claim {}", tpm.id).as_str()),
+            (Severity::Warning, "claim_without_configuration", format!("claim {}", bare.id).as_str()),
+            (Severity::Note, "expired_token", format!("token {}", token.id).as_str()),
+        ]
+    );
+    assert!(found.iter().all(|one| one.advice.ends_with('.')));
+}
+
+async fn a_claim_that_the_rules_now_refuse_is_found(db: TestDatabase) {
+    let world = World::new(db).await;
+    world.claim("PF0ABCDE", ProofKind::Identifiers).await;
+    world.db.tamper("UPDATE claims SET identifiers = '[[[\"serial_number\",\"None\"]]]'").await;
+    let found = world.services.doctor(&world.by).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert!(found[0].advice.contains("placeholder"), "{}", found[0].advice);
+}
+
+async fn many_findings_are_counted(db: TestDatabase) {
+    let world = World::new(db).await;
+    let mut file = "mac_address,proof\n".to_owned();
+    for number in 0..130 {
+        writeln!(file, "00163e{number:06x},tpm").unwrap();
+    }
+    world.import(&file).await.0.unwrap();
+    let found = world.services.doctor(&world.by).await.unwrap();
+    assert_eq!(found.len(), 101);
+    assert_eq!(found.last().unwrap().advice, "There are 30 more of these.");
+}
+
+battery!(
+    a_healthy_server_has_no_findings,
+    what_will_go_wrong_is_told_with_what_to_do,
+    a_claim_that_the_rules_now_refuse_is_found,
+    many_findings_are_counted,
+);

@@ -1,0 +1,172 @@
+//! Claims from a CSV file.
+
+use crate::support::{TestDatabase, TestDevice, World};
+use std::{
+    fmt::Write as _,
+    io::{Cursor, Read},
+};
+use unbox_common::protocol::latest::ProofKind;
+use unbox_server::{
+    domain::audit::Action,
+    service::{ImportDefaults, ImportSummary, RowOutcome, RowResult, ServiceError},
+    store::{AuditFilter, ClaimFilter, PageRequest},
+};
+
+const HEADER: &str = "serial_number,manufacturer,model,customer,configuration,proof,order\n";
+
+fn invalid(row: &RowResult) -> (u64, Option<usize>, &str, &str) {
+    match &row.outcome {
+        RowOutcome::Invalid { column, field, rule } => (row.line, *column, field, rule),
+        other => panic!("line {}: {other:?}", row.line),
+    }
+}
+
+async fn each_row_has_its_result_and_good_ones_are_claims(db: TestDatabase) {
+    let world = World::new(db).await;
+    world.other_customer("Bolt").await;
+    let office = world.services.create_configuration(
+        &world.by,
+        world.customer,
+        "Office",
+        crate::support::MINIMAL_DOCUMENT,
+    );
+    let office = office.await.unwrap().id;
+    let file = format!(
+        "{HEADER}\
+         SN000001,Lenovo,20QES0XX00,,,,PO 1\n\
+         Default string,Lenovo,20QES0XX00,,,,\n\
+         SN000002,Lenovo,20QES0XX00,Acme,Office,token,\n\
+         SN000003,Lenovo,20QES0XX00,Nobody,,,\n\
+         SN000004,Lenovo,20QES0XX00,Bolt,Office,,\n\
+         SN000005,Lenovo,20QES0XX00,,,registered_key,\n\
+         SN000006,Lenovo,20QES0XX00,Bolt,,,\n\
+         SN000001,LENOVO,20qes0xx00,,,,\n\
+         SN000006,Lenovo,20QES0XX00,,,,\n\
+         SN000001,Lenovo,Another Model,,,,\n"
+    );
+    let (summary, rows) = world.import(&file).await;
+    let expected = ImportSummary { rows: 10, imported: 4, already_claimed: 1, conflicts: 1, invalid: 4 };
+    assert_eq!(summary.unwrap(), expected);
+    assert_eq!(rows.iter().map(|row| row.line).collect::<Vec<_>>(), (2..=11).collect::<Vec<_>>());
+    let RowOutcome::Imported(first) = rows[0].outcome else { panic!() };
+    let RowOutcome::Imported(second) = rows[2].outcome else { panic!() };
+    assert_eq!(invalid(&rows[1]).1, Some(1));
+    assert_eq!(invalid(&rows[3]), (5, Some(4), "customer", "\"Nobody\" is no customer"));
+    assert_eq!(
+        invalid(&rows[4]),
+        (6, Some(5), "configuration", "\"Office\" is no configuration of this customer")
+    );
+    assert_eq!(invalid(&rows[5]).2, "proof");
+    assert_eq!(rows[7].outcome, RowOutcome::AlreadyClaimed(first));
+    assert_eq!(rows[8].outcome, RowOutcome::Conflict);
+    assert!(matches!(rows[9].outcome, RowOutcome::Imported(_)), "the same number of another model");
+
+    let claim = world.services.claim(&world.by, first).await.unwrap().claim;
+    assert_eq!((claim.order.unwrap().as_str(), claim.proof), ("PO 1", ProofKind::Identifiers));
+    assert_eq!(claim.created_by, "test");
+    let claim = world.services.claim(&world.by, second).await.unwrap().claim;
+    assert_eq!((claim.configuration, claim.proof), (Some(office), ProofKind::Token));
+    TestDevice::new("SN000001").enroll(&world.services).await.unwrap();
+}
+
+async fn a_file_imported_again_changes_nothing(db: TestDatabase) {
+    let world = World::new(db).await;
+    let file = format!("{HEADER}SN000001,Lenovo,20QES0XX00,,,,\nSN000002,Lenovo,20QES0XX00,,,,\n");
+    world.import(&file).await.0.unwrap();
+    let before = world.db.snapshot().await;
+    let (summary, _) = world.import(&file).await;
+    assert_eq!(summary.unwrap().already_claimed, 2);
+    assert_eq!(world.db.snapshot().await, before);
+    let filter = AuditFilter { action: Some(Action::ClaimsImported), ..AuditFilter::default() };
+    let audit = world.services.list_audit(&world.by, filter, PageRequest::default()).await.unwrap().items;
+    assert_eq!((audit.len(), &audit[0].detail["claims"]), (1, &serde_json::json!(2)));
+}
+
+async fn a_claim_of_another_customer_is_not_told_apart(db: TestDatabase) {
+    let world = World::new(db).await;
+    let bolt = world.other_customer("Bolt").await;
+    world.claim_for(bolt, "SN000001", ProofKind::Identifiers).await.unwrap();
+    let before = world.db.snapshot().await;
+    let (_, rows) = world.import(&format!("{HEADER}SN000001,Lenovo,20QES0XX00,,,,\n")).await;
+    assert_eq!(rows, [RowResult { line: 2, outcome: RowOutcome::Conflict }]);
+    assert_eq!(world.db.snapshot().await, before);
+}
+
+async fn a_file_that_is_none_is_refused_as_a_whole(db: TestDatabase) {
+    let world = World::new(db).await;
+    let before = world.db.snapshot().await;
+    for (file, says) in [
+        ("", "expected a first line"),
+        ("serial;maker\n", "\"serial;maker\" is not known; known are: serial_number, manufacturer"),
+    ] {
+        match world.import(file).await {
+            (Err(ServiceError::Invalid { field: "file", rule }), rows) => {
+                assert!(rule.contains(says), "{rule}");
+                assert!(rows.is_empty());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(world.db.snapshot().await, before);
+}
+
+async fn what_was_read_before_a_file_broke_is_kept_and_told(db: TestDatabase) {
+    let world = World::new(db).await;
+    let mut file = format!("{HEADER}SN000001,Lenovo,20QES0XX00,,,,\n\"SN000002,Lenovo\n");
+    file.push_str(&"x".repeat(1_000_000));
+    let (summary, rows) = world.import(&file).await;
+    assert!(matches!(summary, Err(ServiceError::Invalid { field: "file", .. })), "{summary:?}");
+    assert!(matches!(rows[..], [RowResult { line: 2, outcome: RowOutcome::Imported(_) }]));
+}
+
+async fn a_file_that_nobody_may_own_is_refused_before_it_is_read(db: TestDatabase) {
+    struct Unread;
+    impl Read for Unread {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            panic!("it was read")
+        }
+    }
+    let world = World::new(db).await;
+    let defaults = ImportDefaults { customer: Some("1".parse().unwrap()), ..ImportDefaults::default() };
+    let refused = world.services.import_claims(&world.by, defaults, Unread, |_| panic!("a row")).await;
+    assert!(matches!(refused, Err(ServiceError::NotFound { what: "customer", .. })));
+    let without = world.services.import_claims(
+        &world.by,
+        ImportDefaults::default(),
+        Cursor::new(format!("{HEADER}SN000001,Lenovo,20QES0XX00,,,,\n")),
+        |row| assert_eq!(invalid(&row).3, "is not said, and no default was given"),
+    );
+    assert_eq!(without.await.unwrap().invalid, 1);
+}
+
+async fn more_rows_than_a_batch_are_all_there(db: TestDatabase) {
+    let world = World::new(db).await;
+    let mut file = "mac_address\n".to_owned();
+    for number in 0..4500_u32 {
+        writeln!(file, "00163e{number:06x}").unwrap();
+    }
+    let (summary, rows) = world.import(&file).await;
+    assert_eq!((summary.unwrap().imported, rows.len()), (4500, 4500));
+    assert!(rows.windows(2).all(|pair| pair[0].line < pair[1].line));
+    let (mut found, mut after) = (0, None);
+    loop {
+        let page = PageRequest { size: Some(1000), after };
+        let part = world.services.list_claims(&world.by, ClaimFilter::default(), page).await.unwrap();
+        found += part.items.len();
+        after = part.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, 4500);
+}
+
+battery!(
+    each_row_has_its_result_and_good_ones_are_claims,
+    a_file_imported_again_changes_nothing,
+    a_claim_of_another_customer_is_not_told_apart,
+    a_file_that_is_none_is_refused_as_a_whole,
+    what_was_read_before_a_file_broke_is_kept_and_told,
+    a_file_that_nobody_may_own_is_refused_before_it_is_read,
+    more_rows_than_a_batch_are_all_there,
+);

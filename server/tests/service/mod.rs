@@ -1,0 +1,10 @@
+//! What the services promise to devices and administrators.
+
+mod administration;
+mod approval;
+mod concurrency;
+mod doctor;
+mod enrollment;
+mod import;
+mod managed;
+mod refusals;
