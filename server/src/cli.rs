@@ -27,6 +27,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use context::Opened;
 use output::Output;
 use std::{path::PathBuf, process::ExitCode};
+use tokio::runtime::{Builder, Runtime};
 use unbox_common::secret::Secret;
 
 /// The Unbox enrollment server, and the tools to look after it.
@@ -70,6 +71,23 @@ enum Command {
     Init(init::Init),
     /// Serve devices until SIGTERM.
     Serve(serve::Serve),
+    #[command(flatten)]
+    Administration(Administration),
+    /// The server's keys and certificates.
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Look for what will go wrong.
+    Doctor,
+    /// Print completions for a shell.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What needs the database.
+#[derive(Debug, Subcommand)]
+enum Administration {
     /// Bring the database's schema up to date.
     Migrate,
     /// Claim devices from a CSV file.
@@ -97,16 +115,6 @@ enum Command {
     Device(device::Device),
     /// Show who did what, and when.
     Audit(audit::Audit),
-    /// The server's keys and certificates.
-    #[command(subcommand)]
-    Key(key::Key),
-    /// Look for what will go wrong.
-    Doctor,
-    /// Print completions for a shell.
-    Completion {
-        /// The shell.
-        shell: clap_complete::Shell,
-    },
 }
 
 /// How a command ended.
@@ -136,36 +144,36 @@ impl Cli {
     /// # Errors
     /// The first thing that failed, with its causes.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let mut output = Output::new(self.global.json);
-        match self.command {
+        let Self { global, command } = self;
+        let mut output = Output::new(global.json);
+        match command {
             Command::Completion { shell } => {
-                clap_complete::generate(shell, &mut Self::command(), "unbox-server", &mut output);
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Self::command(), "unbox-server", &mut script);
+                output.script(&script)?;
                 Ok(Exit::Done)
             }
-            Command::Key(command) => command.run(&self.global, &mut output),
-            Command::Serve(command) => runtime(&mut tokio::runtime::Builder::new_multi_thread())?
-                .block_on(command.run(&self.global, output)),
+            Command::Key(command) => command.run(&global, &mut output),
+            Command::Serve(command) => {
+                runtime(&mut Builder::new_multi_thread())?.block_on(command.run(&global, output))
+            }
             // One command does one thing: a second thread would only cost time to start.
-            command => runtime(&mut tokio::runtime::Builder::new_current_thread())?
-                .block_on(command.run_with_database(&self.global, &mut output)),
+            Command::Init(command) => one_thread()?.block_on(command.run(&global, &mut output)),
+            Command::Doctor => one_thread()?.block_on(doctor::run(&global, &mut output)),
+            Command::Administration(command) => one_thread()?.block_on(async {
+                let opened = Opened::open(&global).await?;
+                let exit = command.run(&opened, &mut output).await;
+                opened.services.close().await;
+                exit
+            }),
         }
     }
 }
 
-impl Command {
-    async fn run_with_database(self, global: &Global, output: &mut Output) -> anyhow::Result<Exit> {
-        let opened = match self {
-            Self::Init(command) => return command.run(global, output).await,
-            Self::Doctor => return doctor::run(global, output).await,
-            _ => Opened::open(global).await?,
-        };
-        let exit = self.run_opened(&opened, output).await;
-        opened.services.close().await;
-        exit
-    }
-
-    async fn run_opened(self, opened: &Opened, output: &mut Output) -> anyhow::Result<Exit> {
+impl Administration {
+    async fn run(self, opened: &Opened, output: &mut Output) -> anyhow::Result<Exit> {
         match self {
+            // Opening the database was all there is to do.
             Self::Migrate => {
                 output.say("The database's schema is up to date.")?;
                 Ok(Exit::Done)
@@ -179,14 +187,15 @@ impl Command {
             Self::Claim(command) => command.run(opened, output).await,
             Self::Device(command) => command.run(opened, output).await,
             Self::Audit(command) => command.run(opened, output).await,
-            Self::Init(_) | Self::Serve(_) | Self::Key(_) | Self::Doctor | Self::Completion { .. } => {
-                Ok(Exit::Done)
-            }
         }
     }
 }
 
-fn runtime(builder: &mut tokio::runtime::Builder) -> anyhow::Result<tokio::runtime::Runtime> {
+fn one_thread() -> anyhow::Result<Runtime> {
+    runtime(&mut Builder::new_current_thread())
+}
+
+fn runtime(builder: &mut Builder) -> anyhow::Result<Runtime> {
     builder.enable_all().build().context("the program could not start its threads")
 }
 

@@ -43,14 +43,15 @@ impl Listing<'_> {
             };
             return Ok(self.output.to.write_all(text.as_bytes())?);
         }
+        let mut text = String::new();
         if first {
-            write!(self.output.to, "{{\"{}\":[", R::LIST)?;
+            text = format!("{{\"{}\":[", R::LIST);
         }
         for (number, row) in rows.iter().enumerate() {
-            let comma = if first && number == 0 { "" } else { "," };
-            write!(self.output.to, "{comma}\n{}", json(row)?)?;
+            text.push_str(if first && number == 0 { "\n" } else { ",\n" });
+            text.push_str(&json(row)?);
         }
-        Ok(())
+        Ok(self.output.to.write_all(text.as_bytes())?)
     }
 
     /// The end; after at least one part, even if it was empty.
@@ -77,6 +78,11 @@ impl Output {
     /// One thing: for people by `text`, for programs whole.
     pub(super) fn show(&mut self, thing: &impl Serialize, text: &str) -> anyhow::Result<()> {
         if self.json { Ok(writeln!(self.to, "{}", json(thing)?)?) } else { Ok(writeln!(self.to, "{text}")?) }
+    }
+
+    /// Text for a shell, as it is.
+    pub(super) fn script(&mut self, text: &[u8]) -> anyhow::Result<()> {
+        Ok(self.to.write_all(text)?)
     }
 
     /// The start of a list.
@@ -114,16 +120,6 @@ impl Output {
             writeln!(self.to, "This {name} is shown once. Keep it where only its users read it:")?;
         }
         Ok(writeln!(self.to, "{}", secret.expose())?)
-    }
-}
-
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.to.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.to.flush()
     }
 }
 

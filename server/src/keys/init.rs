@@ -38,7 +38,7 @@ pub fn initialise(
             return Err(KeyError::Occupied(path));
         }
     }
-    check_names(&founding.names).map_err(authority_error(&layout.server_certificate()))?;
+    check_names(&founding.names).map_err(KeyError::Names)?;
     files::make_directory(layout.dir(), PRIVATE_DIRECTORY)?;
     files::make_directory(&layout.keys(), PRIVATE_DIRECTORY)?;
     for path in [layout.roots(), layout.trust()] {
@@ -65,6 +65,7 @@ pub(super) fn make_server_certificate(
     now: Timestamp,
     entropy: &dyn Entropy,
 ) -> Result<(), KeyError> {
+    check_names(names).map_err(KeyError::Names)?;
     let path = layout.server_certificate();
     let pem = load_authority(&layout.tls_ca())?
         .issue_server(names, now, &random(entropy)?)

@@ -171,13 +171,23 @@ pub(super) fn required(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
 /// A file that must be there, and that nobody else may read.
 fn private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let contents = required(path)?;
+    hidden(path, "0600")?;
+    Ok(contents)
+}
+
+/// A directory that nobody else may look into.
+pub(super) fn private_directory(path: &Path) -> Result<(), KeyError> {
+    hidden(path, "0700")
+}
+
+fn hidden(path: &Path, expected: &'static str) -> Result<(), KeyError> {
     let mode = fs::metadata(path)
         .map_err(|source| FilesError::Read { path: path.to_owned(), source })?
         .permissions()
         .mode();
     if mode & OTHERS == 0 {
-        Ok(contents)
+        Ok(())
     } else {
-        Err(KeyError::Exposed { path: path.to_owned(), mode: mode & 0o7777 })
+        Err(KeyError::Exposed { path: path.to_owned(), mode: mode & 0o7777, expected })
     }
 }

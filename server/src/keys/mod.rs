@@ -61,12 +61,14 @@ pub enum KeyError {
     #[error("{} is missing: run `unbox-server init` first, or restore it from a backup", _0.display())]
     Missing(PathBuf),
     /// A private file that others may read.
-    #[error("{} can be read by others (mode {mode:04o}): chmod 0600 it and rotate the key", path.display())]
+    #[error("{0} can be read by others (mode {mode:04o}): run `chmod {expected} {0}`, and rotate the key", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
         /// Its permissions.
         mode: u32,
+        /// What they should be.
+        expected: &'static str,
     },
     /// A file does not hold what its name says.
     #[error("{} does not hold {expected}", path.display())]
@@ -90,6 +92,9 @@ pub enum KeyError {
     /// The kernel gave no randomness.
     #[error(transparent)]
     Entropy(EntropyError),
+    /// The server cannot be called that.
+    #[error("these names cannot stand in the server's certificate")]
+    Names(#[source] AuthorityError),
     /// A certificate could not be made or read.
     #[error("the certificate in {} cannot be used", path.display())]
     Authority {
@@ -303,8 +308,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let founding = Founding { names: vec![bad.to_owned()], url: String::new() };
             let refused = initialise(&Layout::new(dir.path()), &founding, NOW, &SystemEntropy::new());
-            let invalid =
-                matches!(refused, Err(KeyError::Authority { source: AuthorityError::InvalidName(_), .. }));
+            let invalid = matches!(refused, Err(KeyError::Names(AuthorityError::InvalidName(_))));
             assert!(invalid, "{bad:?}");
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{bad:?}");
         }

@@ -3,7 +3,8 @@
 use super::{
     KeyError, Layout, RootChain,
     io::{
-        load_authority, load_roots, load_ticket_key, payload_keys, required, root_keys, server_identity,
+        load_authority, load_roots, load_ticket_key, payload_keys, private_directory, required, root_keys,
+        server_identity,
     },
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
@@ -78,6 +79,7 @@ pub fn faults(layout: &Layout) -> Vec<KeyError> {
     let roots = load_roots(layout);
     let trusted = roots.as_ref().map_or(Ok(()), |chain| newest_is_trusted(layout, chain));
     [
+        private_directory(&layout.keys()),
         roots.map(drop),
         payload_keys(layout).map(drop),
         root_keys(layout).map(drop),

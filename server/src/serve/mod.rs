@@ -28,7 +28,11 @@ use connections::Connections;
 use hyper_util::rt::TokioTimer;
 use serde::Serialize;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpSocket, task::JoinSet, time::interval};
+use tokio::{
+    net::TcpSocket,
+    task::{AbortHandle, JoinSet},
+    time::interval,
+};
 
 /// Connections that wait to be accepted; a warehouse that is switched on sends them all at once.
 const BACKLOG: u32 = 4096;
@@ -90,7 +94,7 @@ pub struct Server {
     tls: RustlsConfig,
     handle: Handle<SocketAddr>,
     listeners: JoinSet<io::Result<()>>,
-    sweeper: tokio::task::JoinHandle<()>,
+    sweeper: AbortHandle,
 }
 
 impl Server {
@@ -111,14 +115,16 @@ impl Server {
         let services = Services::new(store, keyring.clone(), clock, entropy.clone(), chosen)?;
         let app = App::new(services.clone(), entropy, &settings.limits);
 
+        let mut listeners = JoinSet::new();
+        let sweeper = listeners.spawn(sweep(app.clone()));
         let mut server = Self {
             addresses: Addresses { addresses: Vec::new(), plain_addresses: Vec::new() },
             services,
             keyring,
             tls: tls.clone(),
             handle: Handle::new(),
-            listeners: JoinSet::new(),
-            sweeper: tokio::spawn(sweep(app.clone())),
+            listeners,
+            sweeper,
             settings,
         };
         let connections = Arc::new(Connections::new(&server.settings.limits));
@@ -214,7 +220,7 @@ fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-async fn sweep(app: Arc<App>) {
+async fn sweep(app: Arc<App>) -> io::Result<()> {
     let mut every = interval(SWEEP_EVERY);
     loop {
         every.tick().await;

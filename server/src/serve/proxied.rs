@@ -1,4 +1,4 @@
-//! The PROXY protocol (HAProxy, versions 1 and 2): a balancer in front of TLS tells for whom it
+//! The PROXY protocol, versions 1 and 2: a balancer in front of TLS tells for whom it
 //! connects, so that limits and log know the client and not the balancer.
 
 use ppp::{HeaderResult, v1, v2};

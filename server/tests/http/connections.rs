@@ -46,13 +46,9 @@ async fn a_client_that_stops_reading_is_given_up() {
     let mut stream = server.connect().await;
     let request = format!("GET /artifacts/sha256/{digest} HTTP/1.1\r\nhost: localhost\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
-    let client = server.stranger();
-    let open = || async {
-        let metrics = client.get(server.at("/metrics")).send().await.unwrap().text().await.unwrap();
-        metrics.lines().any(|line| line == "unbox_connections 2")
-    };
-    assert!(open().await, "the one that does not read, and the one that asks");
-    timeout(PATIENCE, async { while open().await {} }).await.unwrap();
+    // The client that asks for the metrics is the second.
+    assert!(server.counts("unbox_connections 2").await);
+    timeout(PATIENCE, async { while !server.counts("unbox_connections 1").await {} }).await.unwrap();
 }
 
 #[tokio::test]
@@ -110,17 +106,13 @@ async fn more_than_the_server_takes_on_are_told_to_come_back_and_nothing_is_lost
     let client = server.stranger();
     let waiting = server.post(&client, PROVE_PATH, &prove);
     let others = async {
-        let hello = TestDevice::new("PF0ZZZZZ").hello();
-        loop {
-            let answer = server.post(&server.stranger(), HELLO_PATH, &hello).await;
-            if answer.status().as_u16() == 503 {
-                other.execute("COMMIT").await.unwrap();
-                return answer;
-            }
-        }
+        while !server.counts("unbox_messages_in_progress 1").await {}
+        let busy = server.post(&server.stranger(), HELLO_PATH, &TestDevice::new("PF0ZZZZZ").hello()).await;
+        other.execute("COMMIT").await.unwrap();
+        busy
     };
     let (granted, busy) = timeout(PATIENCE, async { tokio::join!(waiting, others) }).await.unwrap();
-    assert_eq!(granted.status().as_u16(), 200);
+    assert_eq!((granted.status().as_u16(), busy.status().as_u16()), (200, 503));
     let header = retry_after(&busy);
     let problem = problem(busy).await;
     assert_eq!((problem.kind, problem.retry_after_s), (RefusalKind::Busy, Some(header)));

@@ -160,6 +160,12 @@ impl TestServer {
         }
     }
 
+    /// Whether this line is in the metrics.
+    pub(crate) async fn counts(&self, line: &str) -> bool {
+        let metrics = self.stranger().get(self.at("/metrics")).send().await.unwrap().text().await.unwrap();
+        metrics.lines().any(|one| one == line)
+    }
+
     /// A TLS connection, for requests that no client library would send.
     pub(crate) async fn connect(&self) -> TlsStream<TcpStream> {
         self.try_connect().await.unwrap()
