@@ -297,3 +297,316 @@ fn unapproved_parts(asked: &Admission<'_>) -> Vec<ReplacedPart> {
         _ => change.replaced,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{claim::ClaimSets, device::Enrollment};
+    use unbox_common::{
+        identity::{Identifier, IdentifierKind, Observed, Source},
+        ids::{ClaimId, CompanyId, DeviceId},
+        matching::IdentifierSet,
+        trust::DevicePublicKey,
+    };
+
+    const NOW: Timestamp = Timestamp(1000);
+    const BOARD: &str = "BOARD1";
+
+    fn key(byte: u8) -> DevicePublicKey {
+        DevicePublicKey::from_point(&[&[4][..], &[byte; 64]].concat()).unwrap()
+    }
+
+    fn parse(kind: IdentifierKind, value: &str) -> Identifier {
+        Identifier::parse(kind, value).unwrap()
+    }
+
+    fn identity(board: &str) -> HardwareIdentity {
+        let shown = [
+            (IdentifierKind::SerialNumber, "S1"),
+            (IdentifierKind::Manufacturer, "Acme"),
+            (IdentifierKind::Model, "G3"),
+            (IdentifierKind::BoardSerial, board),
+        ];
+        HardwareIdentity::new(
+            shown.map(|(kind, value)| Observed { identifier: parse(kind, value), source: Source::Smbios }),
+        )
+        .unwrap()
+    }
+
+    /// A claim whose window is open until 2000, and which registers key 1.
+    fn claim(proof: ProofKind) -> Claim {
+        let members = [
+            parse(IdentifierKind::SerialNumber, "S1"),
+            parse(IdentifierKind::Manufacturer, "Acme"),
+            parse(IdentifierKind::Model, "G3"),
+            parse(IdentifierKind::DeviceKey, &key(1).digest().to_string()),
+        ];
+        Claim {
+            id: ClaimId::new(1).unwrap(),
+            customer: CompanyId::new(1).unwrap(),
+            reseller: None,
+            configuration: None,
+            configured_at: NOW,
+            proof,
+            activation_ends_at: Timestamp(2000),
+            sets: ClaimSets::new(vec![IdentifierSet::new(members).unwrap()]),
+            order: None,
+            created_at: NOW,
+            created_by: "test".to_owned(),
+            released_at: None,
+        }
+    }
+
+    fn unseen() -> Device {
+        Device::new(DeviceId::new(1).unwrap(), ClaimId::new(1).unwrap(), CompanyId::new(1).unwrap(), NOW)
+    }
+
+    /// A device that is managed as generation 3 with key 1, and enrolling as generation 4 with key 2.
+    fn known() -> Device {
+        Device {
+            state: DeviceState::Enrolling { generation: Generation(4), since: NOW },
+            active: Some(Enrollment { generation: Generation(3), key: key(1) }),
+            latest: Some(Enrollment { generation: Generation(4), key: key(2) }),
+            latest_ticket: Some(Sha256::of(b"ticket 4")),
+            identity: Some(identity(BOARD)),
+            ..unseen()
+        }
+    }
+
+    fn request(key: &DevicePublicKey, board: &str, approved_at: Option<Timestamp>) -> ApprovalRequest {
+        ApprovalRequest {
+            device: DeviceId::new(1).unwrap(),
+            customer: CompanyId::new(1).unwrap(),
+            key: key.digest(),
+            identity: identity(board),
+            replaced: Vec::new(),
+            first_at: NOW,
+            last_at: NOW,
+            count: 1,
+            approved_at,
+        }
+    }
+
+    /// What is asked in one row of a table.
+    struct Asked {
+        proof: ProofKind,
+        device: Option<Device>,
+        key: u8,
+        board: &'static str,
+        ticket: &'static [u8],
+        now: Timestamp,
+        configured: bool,
+        token: TokenEvidence,
+        reset_ticket: bool,
+        request: Option<ApprovalRequest>,
+    }
+
+    impl Asked {
+        fn new(proof: ProofKind, device: Option<Device>, key: u8) -> Self {
+            Self {
+                proof,
+                device,
+                key,
+                board: BOARD,
+                ticket: b"ticket",
+                now: NOW,
+                configured: true,
+                token: TokenEvidence::None,
+                reset_ticket: false,
+                request: None,
+            }
+        }
+
+        fn decide(&self) -> Decision {
+            decide(&Admission {
+                now: self.now,
+                claim: &claim(self.proof),
+                rank: Rank::Serial,
+                device: self.device.as_ref(),
+                key: key(self.key).digest(),
+                identity: &identity(self.board),
+                ticket: Sha256::of(self.ticket),
+                configured: self.configured,
+                evidence: Evidence {
+                    token: self.token,
+                    reset_ticket: self.reset_ticket,
+                    request: self.request.as_ref(),
+                },
+            })
+        }
+
+        fn outcome(&self) -> String {
+            match self.decide() {
+                Decision::Admit { generation, why } => format!("admit {generation} {why}"),
+                Decision::Pend(pending) => format!("pend {}", pending.kind()),
+                Decision::Refuse(refusal) => format!("refuse {}", refusal.kind),
+            }
+        }
+    }
+
+    use ProofKind::{Identifiers, RegisteredKey, Token, Tpm};
+    const VALID: TokenEvidence = TokenEvidence::Known(TokenStanding::Valid);
+
+    #[test]
+    fn the_first_key_is_bound_inside_the_window_only() {
+        for (now, device, expected) in [
+            (0, None, "admit 1 first_key"),
+            (1999, None, "admit 1 first_key"),
+            (1999, Some(unseen()), "admit 1 first_key"),
+            (2000, None, "pend pending_approval"),
+            (9999, Some(unseen()), "pend pending_approval"),
+        ] {
+            let asked = Asked { now: Timestamp(now), ..Asked::new(Identifiers, device, 9) };
+            assert_eq!(asked.outcome(), expected, "{now}");
+        }
+    }
+
+    #[test]
+    fn what_lets_a_key_in_depends_on_the_policy() {
+        for (proof, key, evidence, expected) in [
+            (Identifiers, 1, "", "admit 5 known_key"),
+            (Identifiers, 2, "", "admit 5 known_key"),
+            (Identifiers, 9, "", "pend pending_approval"),
+            (Identifiers, 9, "token", "pend pending_approval"),
+            (Identifiers, 9, "reset", "admit 5 reset_ticket"),
+            (Identifiers, 9, "approved", "admit 5 approved"),
+            (Identifiers, 9, "asked", "pend pending_approval"),
+            (Identifiers, 9, "approved other", "pend pending_approval"),
+            (Token, 1, "", "refuse proof_required"),
+            (Token, 1, "token", "admit 5 known_key"),
+            (Token, 9, "token", "admit 5 token"),
+            (Token, 9, "unknown token", "refuse invalid_token"),
+            (Token, 9, "expired token", "refuse revoked_token"),
+            (Token, 1, "revoked token", "refuse revoked_token"),
+            (Token, 9, "reset", "refuse proof_required"),
+            (Token, 9, "approved", "refuse proof_required"),
+            (RegisteredKey, 1, "", "admit 5 known_key"),
+            (RegisteredKey, 2, "", "refuse proof_required"),
+            (RegisteredKey, 9, "approved", "refuse proof_required"),
+            (RegisteredKey, 9, "token", "refuse proof_required"),
+            (Tpm, 1, "token", "refuse proof_required"),
+        ] {
+            let mut asked = Asked::new(proof, Some(known()), key);
+            match evidence {
+                "token" => asked.token = VALID,
+                "unknown token" => asked.token = TokenEvidence::Unknown,
+                "expired token" => asked.token = TokenEvidence::Known(TokenStanding::Expired),
+                "revoked token" => asked.token = TokenEvidence::Known(TokenStanding::Revoked),
+                "reset" => asked.reset_ticket = true,
+                "approved" => asked.request = Some(request(&self::key(9), BOARD, Some(NOW))),
+                "asked" => asked.request = Some(request(&self::key(9), BOARD, None)),
+                "approved other" => asked.request = Some(request(&self::key(8), BOARD, Some(NOW))),
+                _ => {}
+            }
+            assert_eq!(asked.outcome(), expected, "{proof} key {key} {evidence}");
+        }
+    }
+
+    #[test]
+    fn a_device_that_was_never_seen_proves_as_much() {
+        for (proof, key, token, expected) in [
+            (Token, 9, VALID, "admit 1 token"),
+            (Token, 9, TokenEvidence::None, "refuse proof_required"),
+            (RegisteredKey, 1, TokenEvidence::None, "admit 1 registered_key"),
+            (RegisteredKey, 9, TokenEvidence::None, "refuse proof_required"),
+        ] {
+            let late = Timestamp(1_000_000);
+            let asked = Asked { token, now: late, ..Asked::new(proof, None, key) };
+            assert_eq!(asked.outcome(), expected, "{proof}");
+        }
+    }
+
+    #[test]
+    fn changed_hardware_waits_whatever_was_proven() {
+        let changed =
+            |proof, key| Asked { board: "BOARD2", token: VALID, ..Asked::new(proof, Some(known()), key) };
+        for proof in [Identifiers, Token] {
+            for key in [1, 9] {
+                assert_eq!(changed(proof, key).outcome(), "pend hardware_changed", "{proof} {key}");
+            }
+        }
+        let approve = |board, key: u8| Some(request(&self::key(key), board, Some(NOW)));
+        for (key, request, expected) in [
+            (1, approve("BOARD2", 1), "admit 5 known_key"),
+            (9, approve("BOARD2", 9), "admit 5 approved"),
+            (1, approve("BOARD3", 1), "pend hardware_changed"),
+            (9, approve(BOARD, 9), "pend hardware_changed"),
+            (1, approve("BOARD2", 9), "pend hardware_changed"),
+        ] {
+            let asked = Asked { request, ..changed(Identifiers, key) };
+            assert_eq!(asked.outcome(), expected, "key {key}");
+        }
+    }
+
+    #[test]
+    fn only_the_devices_own_key_changes_its_state() {
+        let states = |device: Device, key, board| {
+            let asked =
+                Asked { board, now: Timestamp(5000), ..Asked::new(Identifiers, Some(device.clone()), key) };
+            match asked.decide() {
+                Decision::Pend(pending) => pending.state_after(&device, NOW).name(),
+                other => panic!("{other:?}"),
+            }
+        };
+        use crate::domain::device::StateName;
+        assert_eq!(states(known(), 9, BOARD), StateName::Enrolling);
+        assert_eq!(states(known(), 9, "BOARD2"), StateName::Enrolling);
+        assert_eq!(states(known(), 1, "BOARD2"), StateName::HardwareChanged);
+        assert_eq!(states(unseen(), 9, BOARD), StateName::PendingApproval);
+    }
+
+    #[test]
+    fn the_same_handshake_is_granted_once() {
+        let same = |key| Asked { ticket: b"ticket 4", ..Asked::new(Identifiers, Some(known()), key) };
+        assert_eq!(same(2).outcome(), "admit 4 repeated");
+        assert_eq!(same(1).outcome(), "admit 5 known_key", "another key that borrows the ticket");
+        // What was granted is given again even if a token ran out in between.
+        let asked = Asked { proof: Token, token: TokenEvidence::Known(TokenStanding::Expired), ..same(2) };
+        assert_eq!(asked.outcome(), "admit 4 repeated");
+    }
+
+    #[test]
+    fn a_state_that_refuses_comes_before_every_proof() {
+        let disabled = known().state.disabled(Some("Lost".to_owned()), NOW).unwrap();
+        let deprovisioned = DeviceState::Deprovisioned { since: NOW };
+        for (state, expected) in [(disabled, "refuse disabled"), (deprovisioned, "refuse deprovisioned")] {
+            let device = Device { state, ..known() };
+            let asked = Asked {
+                ticket: b"ticket 4",
+                reset_ticket: true,
+                token: VALID,
+                request: Some(request(&key(2), BOARD, Some(NOW))),
+                ..Asked::new(Token, Some(device), 2)
+            };
+            assert_eq!(asked.outcome(), expected);
+        }
+    }
+
+    #[test]
+    fn a_claim_that_gives_nothing_is_as_good_as_none() {
+        for (proof, token) in [(Identifiers, TokenEvidence::None), (Token, VALID)] {
+            let asked = Asked { configured: false, token, ..Asked::new(proof, None, 9) };
+            assert_eq!(asked.outcome(), "refuse not_claimed");
+        }
+        let no_token = Asked { configured: false, ..Asked::new(Token, None, 9) };
+        assert_eq!(no_token.outcome(), "refuse proof_required");
+    }
+
+    #[test]
+    fn hello_is_refused_only_for_what_no_proof_changes() {
+        let all = ProofKind::ALL;
+        let disabled = DeviceState::Claimed.disabled(None, NOW).unwrap();
+        for (proof, state, configured, offered, expected) in [
+            (Identifiers, None, true, &all[..], None),
+            (Identifiers, Some(&disabled), true, &all[..], Some(RefusalKind::Disabled)),
+            (Identifiers, None, false, &all[..], Some(RefusalKind::NotClaimed)),
+            (Token, None, false, &all[..], None),
+            (Token, None, true, &[Identifiers][..], Some(RefusalKind::ProofRequired)),
+            (RegisteredKey, None, true, &[][..], Some(RefusalKind::ProofRequired)),
+            (Tpm, None, true, &all[..], Some(RefusalKind::ProofRequired)),
+        ] {
+            let refusal = refuse_early(&claim(proof), state, configured, offered);
+            assert_eq!(refusal.map(|one| one.kind), expected, "{proof} {offered:?}");
+        }
+    }
+}
