@@ -14,6 +14,7 @@ use std::{
     process::Command,
 };
 use unbox_agent::console::StatusFile;
+use unbox_common::digest::Sha256;
 
 /// What the firmware of a sandbox shows.
 #[derive(Debug, Clone)]
@@ -161,11 +162,12 @@ impl Sandbox {
         Ok(ledger["phase"]["installed"]["version"].as_u64())
     }
 
-    /// Every file below the root with its content, but for Unbox's own state: to compare states.
+    /// Every file below the root with the digest of its content, but for Unbox's own state: to
+    /// compare what the device is before and after.
     ///
     /// # Errors
     /// If something cannot be read.
-    pub fn snapshot(&self) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+    pub fn snapshot(&self) -> Result<Vec<(PathBuf, String)>> {
         let mut found = Vec::new();
         let mut folders = vec![self.root.clone()];
         while let Some(folder) = folders.pop() {
@@ -177,13 +179,17 @@ impl Sandbox {
                     continue;
                 }
                 if kind.is_dir() {
-                    found.push((shown, b"directory".to_vec()));
+                    // The way to Unbox's own state is Unbox's own.
+                    if !["var", "var/lib"].iter().any(|way| shown == Path::new(way)) {
+                        found.push((shown, "directory".to_owned()));
+                    }
                     folders.push(path);
                 } else if kind.is_symlink() {
                     let target = std::fs::read_link(&path).context("read a link")?;
-                    found.push((shown, target.into_os_string().into_encoded_bytes()));
+                    found.push((shown, format!("link to {}", target.display())));
                 } else {
-                    found.push((shown, std::fs::read(&path).context("read a file")?));
+                    let content = std::fs::read(&path).context("read a file")?;
+                    found.push((shown, Sha256::of(&content).to_string()));
                 }
             }
         }

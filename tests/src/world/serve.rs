@@ -172,12 +172,13 @@ impl Served {
         let tls = RustlsConfig::from_config(Arc::new(tls(keys)?));
         let (handle, reply) = (Handle::new(), Arc::new(reply));
         let app = Router::new().fallback(move |request: HttpRequest| answer(request, Arc::clone(&reply)));
-        let server = axum_server::from_tcp_rustls(listener, tls)
-            .context("start the server")?
-            .handle(handle.clone())
-            .serve(app.into_make_service());
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
+        let server = {
+            let _inside = runtime.enter();
+            axum_server::from_tcp_rustls(listener, tls).context("start the server")?
+        };
+        let server = server.handle(handle.clone()).serve(app.into_make_service());
         let thread = std::thread::spawn(move || {
             // It ends when the handle says so; a test that still needs it sees its connection fail.
             let _ = runtime.block_on(server);
