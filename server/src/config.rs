@@ -16,7 +16,7 @@ use std::{
 use unbox_common::secret::Secret;
 
 /// Where devices connect unless the settings say otherwise.
-pub const DEFAULT_LISTEN: &str = "[::]:8443";
+pub const DEFAULT_LISTEN: &str = "[::]:443";
 /// The largest settings file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 const DAY: Duration = Duration::from_hours(24);
@@ -251,7 +251,7 @@ impl Settings {
         };
         let names = merged.names.unwrap_or_default();
         if listen.is_empty() {
-            return Err(value("listen", "at least one address such as \"[::]:8443\""));
+            return Err(value("listen", "at least one address such as \"[::]:443\""));
         }
         let below = |path: PathBuf| layout.dir().join(path);
         let (certificate, certificate_key) = match (merged.tls.certificate, merged.tls.key) {

@@ -3,6 +3,7 @@
 use super::{App, Peer};
 use axum::{
     extract::{MatchedPath, Request, State},
+    http::header,
     middleware::Next,
     response::Response,
 };
@@ -53,11 +54,18 @@ pub(super) async fn record(State(app): State<Arc<App>>, request: Request, next: 
         route,
         status,
         duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        bytes = response.body().size_hint().exact(),
+        bytes = bytes(&response),
         peer = peer.map(|peer| tracing::field::display(peer.address.ip().to_canonical())),
         device = subject.map(|subject| subject.device.get()),
         generation = subject.map(|subject| subject.generation.0),
         refusal = refusal.map(RefusalKind::name),
     );
     response
+}
+
+/// The size of the answer's body, if it is known: a file is streamed, and its length announced.
+fn bytes(response: &Response) -> Option<u64> {
+    let announced = response.headers().get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
+    announced.or_else(|| response.body().size_hint().exact())
 }

@@ -57,7 +57,10 @@ pub enum ServeError {
     #[error(transparent)]
     Entropy(#[from] EntropyError),
     /// An address could not be listened on.
-    #[error("{address} cannot be listened on: choose another in `listen`, or stop what uses it")]
+    #[error(
+        "{address} cannot be listened on: choose another in `listen`, stop what uses it, or give the \
+         program CAP_NET_BIND_SERVICE for a port below 1024"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,

@@ -156,11 +156,11 @@ fn mode(path: &Path) -> u32 {
 fn init_makes_a_server_once() {
     let admin = Admin::empty();
     let made = admin.json(&["init", "--name", "enroll.example.com", "--name", "192.0.2.7"]);
-    assert_eq!(made["url"], "https://enroll.example.com:8443");
+    assert_eq!(made["url"], "https://enroll.example.com");
     assert_eq!(mode(&admin.path("")), 0o700);
     assert_eq!(mode(&admin.path("server.toml")), 0o600);
     let agent = fs::read_to_string(admin.path("trust/agent.toml")).unwrap();
-    assert!(agent.contains("server = \"https://enroll.example.com:8443\""), "{agent}");
+    assert!(agent.contains("server = \"https://enroll.example.com\""), "{agent}");
     let again = admin.refused(&["init", "--name", "other.example.com"], 1);
     assert!(again.contains("exists already"), "{again}");
 }
