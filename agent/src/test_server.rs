@@ -21,7 +21,7 @@ use std::{
 };
 use unbox_common::{protocol::problem::Problem, timestamp::Timestamp};
 
-/// When the server's certificate is valid: two years from here.
+/// From when on the server's certificate is valid, for sixty years.
 pub(crate) const CERTIFIED_FROM: Timestamp = Timestamp::from_secs(1_790_000_000);
 /// A time at which it is.
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -124,17 +124,27 @@ impl TestServer {
 
     /// What a device at `layout` knows that belongs to this server.
     pub(crate) fn context(&self, layout: Layout) -> BootContext {
-        let url = format!("https://localhost:{}", self.port);
         BootContext {
             layout,
             settings: Settings {
-                server: Some(Server::parse(&url, Origin::KernelCommandLine).unwrap()),
+                server: Some(Server::parse(&self.url(), Origin::KernelCommandLine).unwrap()),
                 token: None,
                 proxy: None,
             },
             trust: Trust { anchors: vec![self.anchor.clone()], ..trust_fixtures::trust() },
             verified_time: None,
         }
+    }
+
+    /// Its address.
+    pub(crate) fn url(&self) -> String {
+        format!("https://localhost:{}", self.port)
+    }
+
+    /// Its certificate, as an image carries it.
+    pub(crate) fn anchor_pem(&self) -> String {
+        let base64 = unbox_common::bytes::to_base64(&self.anchor);
+        format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
     }
 
     /// A client of this device at this time, which does not wait long.
@@ -165,7 +175,7 @@ fn certified() -> (Arc<ServerConfig>, CertificateDer<'static>) {
     let pair = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let from = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(CERTIFIED_FROM.as_secs());
-    (params.not_before, params.not_after) = (from, from + Duration::from_hours(2 * 365 * 24));
+    (params.not_before, params.not_after) = (from, from + Duration::from_hours(60 * 365 * 24));
     let certificate = params.self_signed(&pair).unwrap().der().clone();
     let key = PrivateKeyDer::try_from(pair.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -11,6 +11,8 @@ mod settle;
 mod show;
 mod stage;
 mod take_in;
+#[cfg(test)]
+mod tests;
 
 pub use exit::Exit;
 

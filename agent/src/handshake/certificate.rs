@@ -97,10 +97,23 @@ pub(crate) mod tests {
     /// A self-signed certificate for a device's key, good between the two times.
     pub(crate) fn certificate(key: &DeviceKey, from: Timestamp, until: Timestamp) -> Bytes {
         let pair = rcgen::KeyPair::from_pem(key.to_pem().expose()).unwrap();
+        Bytes(lasting(from, until).self_signed(&pair).unwrap().der().to_vec())
+    }
+
+    /// A certificate for a public key alone, as a server issues it, by an issuer of the moment.
+    pub(crate) fn certificate_of_spki(key: &DevicePublicKey, from: Timestamp, until: Timestamp) -> Bytes {
+        let subject = rcgen::SubjectPublicKeyInfo::from_der(key.spki()).unwrap();
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let issuer = rcgen::Issuer::new(rcgen::CertificateParams::new(Vec::new()).unwrap(), pair);
+        let params = lasting(from, until);
+        Bytes(params.signed_by(&subject, &issuer).unwrap().der().to_vec())
+    }
+
+    fn lasting(from: Timestamp, until: Timestamp) -> rcgen::CertificateParams {
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         let time = |at: Timestamp| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(at.as_secs());
         (params.not_before, params.not_after) = (time(from), time(until));
-        Bytes(params.self_signed(&pair).unwrap().der().to_vec())
+        params
     }
 
     const FROM: Timestamp = Timestamp::from_secs(1_795_000_000);

@@ -22,7 +22,7 @@ pub use key::{DeviceKey, KeyError};
 pub(crate) use exchange::read;
 
 #[cfg(test)]
-pub(crate) use certificate::tests::certificate as certificate_of;
+pub(crate) use certificate::tests::{certificate as certificate_of, certificate_of_spki};
 
 /// What the agent calls itself, in messages and in `User-Agent`.
 pub const AGENT_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -10,3 +10,6 @@ mod incoming;
 pub mod io;
 
 pub use accept::accept;
+
+#[cfg(test)]
+pub(crate) use accept::tests as fixtures;

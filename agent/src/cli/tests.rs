@@ -1,0 +1,553 @@
+//! The commands against a small honest server that can be told to be otherwise: what ends up on
+//! the device, what the server hears, and what does not change when something is refused.
+
+use super::{exit::Exit, reset, run, session::Session, stage};
+use crate::{
+    boot::{Layout, StartingPoint, trust_fixtures::signed_root},
+    clock::{self, Stopwatch},
+    console::{Console, tests::Paper},
+    files,
+    handshake::certificate_of_spki,
+    ledger::{self, Phase},
+    payload::fixtures,
+    report::OutcomeFile,
+    test_server::{Reply, Request, TestServer},
+};
+use serde_json::{Value, json};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+use unbox_common::{
+    bytes::{Bytes, FixedBytes, Nonce},
+    digest::Sha256,
+    ids::{DeviceId, Generation},
+    payload::{Artifact, Payload},
+    protocol::{
+        latest::{CheckIn, Hello, Outcome, Report},
+        problem::Problem,
+    },
+    refusal::RefusalKind,
+};
+
+const ARTIFACT: &[u8] = b"the bytes of an artifact";
+
+/// What the server does, and what it heard.
+struct Scene {
+    /// Version of the payload that it offers.
+    version: u64,
+    /// The root whose payload key signs.
+    signer: u8,
+    /// Roots that it sends along.
+    roots: u8,
+    /// The device that the payload is for.
+    device: i64,
+    /// Whether artifacts can be fetched.
+    has_artifacts: bool,
+    /// How long certificates live.
+    certified_for: Duration,
+    /// What every message is answered with instead.
+    refusal: Option<Problem>,
+    /// What the next check-in brings.
+    commands: Vec<&'static str>,
+    sends_payload: bool,
+    generation: u64,
+    hello: Option<Hello>,
+    hellos: Vec<Hello>,
+    proofs: Vec<Value>,
+    reports: Vec<Report>,
+    check_ins: Vec<CheckIn>,
+}
+
+impl Default for Scene {
+    fn default() -> Self {
+        Self {
+            version: 50,
+            signer: 1,
+            roots: 1,
+            device: 7,
+            has_artifacts: true,
+            certified_for: Duration::from_hours(24 * 90),
+            refusal: None,
+            commands: Vec::new(),
+            sends_payload: false,
+            generation: 0,
+            hello: None,
+            hellos: Vec::new(),
+            proofs: Vec::new(),
+            reports: Vec::new(),
+            check_ins: Vec::new(),
+        }
+    }
+}
+
+impl Scene {
+    fn answer(&mut self, request: &Request) -> Reply {
+        if let Some(problem) = &self.refusal {
+            return Reply::problem(problem);
+        }
+        match request.line.split(' ').nth(1).unwrap() {
+            "/device/v1/hello" => {
+                let hello: Hello = serde_json::from_slice(&request.body).unwrap();
+                let proof = if hello.proofs.len() > 2 { "token" } else { "identifiers" };
+                self.hello = Some(hello.clone());
+                self.hellos.push(hello);
+                let ticket = Bytes(b"ticket".to_vec());
+                Reply::json(&json!({"ticket": ticket, "nonce": FixedBytes([2; 32]), "proof": proof}))
+            }
+            "/device/v1/prove" => {
+                self.proofs.push(serde_json::from_slice(&request.body).unwrap());
+                self.generation += 1;
+                let hello = self.hello.clone().unwrap();
+                Reply::json(&self.grant(hello.nonce))
+            }
+            "/device/v1/report" => {
+                let report: Report = serde_json::from_slice(&request.body).unwrap();
+                let sequence = report.entries.last().map_or(0, |entry| entry.sequence);
+                self.reports.push(report);
+                Reply::json(&json!({"sequence": sequence, "server_time": clock::system()}))
+            }
+            "/device/v1/check-in" => {
+                let check_in: CheckIn = serde_json::from_slice(&request.body).unwrap();
+                let mut news = self.grant(check_in.nonce);
+                let renews = check_in.renew_certificate;
+                self.check_ins.push(check_in);
+                if !self.sends_payload {
+                    news["payload"] = Value::Null;
+                }
+                if !renews {
+                    news["certificate_chain"] = json!([]);
+                }
+                news["commands"] = json!(std::mem::take(&mut self.commands));
+                Reply::json(&news)
+            }
+            _ if self.has_artifacts => Reply::with("200 OK", &[], ARTIFACT),
+            _ => Reply::with("503 Busy", &[("retry-after", "1")], b""),
+        }
+    }
+
+    fn grant(&self, nonce: Nonce) -> Value {
+        let key = &self.hello.as_ref().unwrap().device_key;
+        let now = clock::system().max(clock::built());
+        let certificate =
+            certificate_of_spki(key, now.before(Duration::from_hours(1)), now.after(self.certified_for));
+        let mut grant = fixtures::grant(&self.payload(nonce), self.signer);
+        grant.roots = (2..=self.roots).map(signed_root).collect();
+        grant.certificate_chain = vec![certificate];
+        serde_json::to_value(grant).unwrap()
+    }
+
+    fn payload(&self, nonce: Nonce) -> Payload {
+        let artifact = Artifact { sha256: Sha256::of(ARTIFACT), size: ARTIFACT.len() as u64, url: None };
+        Payload {
+            device: DeviceId::new(self.device).unwrap(),
+            generation: Generation(self.generation),
+            nonce,
+            ..fixtures::payload(self.version, &[artifact])
+        }
+    }
+}
+
+/// A device in a sandbox, and its server.
+struct World {
+    _folder: tempfile::TempDir,
+    root: PathBuf,
+    layout: Layout,
+    scene: Arc<Mutex<Scene>>,
+    paper: Paper,
+}
+
+impl World {
+    fn new() -> Self {
+        let scene = Arc::new(Mutex::new(Scene::default()));
+        let answering = Arc::clone(&scene);
+        let server = TestServer::start(move |request| answering.lock().unwrap().answer(request));
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_owned();
+        let put = |path: &str, bytes: &[u8]| {
+            let path = root.join(path);
+            files::make_directory(path.parent().unwrap(), 0o755).unwrap();
+            files::replace(&path, bytes, 0o644).unwrap();
+        };
+        put("etc/unbox/trust/anchors.pem", server.anchor_pem().as_bytes());
+        put("etc/unbox/trust/root.json", &serde_json::to_vec(&signed_root(1)).unwrap());
+        put("etc/unbox/agent.toml", format!("server = \"{}\"\n", server.url()).as_bytes());
+        put("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n");
+        put("etc/group", b"root:x:0:\n");
+        for (field, value) in
+            [("sys_vendor", "Acme"), ("product_name", "Gateway 3"), ("product_serial", "AB12CD34")]
+        {
+            put(&format!("sys/class/dmi/id/{field}"), value.as_bytes());
+        }
+        put("opt/keep", b"");
+        Self { layout: Layout::new(&root), _folder: folder, root, scene, paper: Paper::default() }
+    }
+
+    fn scene(&self) -> MutexGuard<'_, Scene> {
+        self.scene.lock().unwrap()
+    }
+
+    fn session(&self) -> Session {
+        let from = StartingPoint { root: self.root.clone(), config: None, credentials: None };
+        let out = Box::new(self.paper.clone());
+        Session::new(from, Console::new(out, self.layout.status(), Stopwatch::start()), Some(1))
+    }
+
+    async fn run(&self) -> Exit {
+        run::run(&mut self.session(), true).await.unwrap_or_else(|exit| exit)
+    }
+
+    async fn stage(&self, name: &str) -> Exit {
+        let session = &mut self.session();
+        let ended = match name {
+            "identity" => stage::identity(session).await,
+            "handshake" => stage::handshake(session).await,
+            "install" => stage::install(session).await,
+            _ => stage::report(session).await,
+        };
+        ended.unwrap_or_else(|exit| exit)
+    }
+
+    fn reset(&self, ticket: Option<&str>) -> Exit {
+        let file = ticket.map(|ticket| {
+            let file = self.root.join("ticket");
+            files::replace(&file, ticket.as_bytes(), 0o600).unwrap();
+            file
+        });
+        reset::reset(&mut self.session(), file.as_deref()).unwrap_or_else(|exit| exit)
+    }
+
+    /// Makes the next round check in, however far its time is.
+    fn make_due(&self) {
+        let path = self.layout.enrollment();
+        let mut enrolled: Value =
+            serde_json::from_slice(&files::read(&path, 1 << 20).unwrap().unwrap()).unwrap();
+        enrolled["heard_at"] = json!(0);
+        files::replace(&path, enrolled.to_string().as_bytes(), 0o600).unwrap();
+    }
+
+    fn phase(&self) -> &'static str {
+        ledger::io::read(&self.layout).unwrap().phase.name()
+    }
+
+    fn ledger_bytes(&self) -> Option<Vec<u8>> {
+        files::read(&self.layout.ledger(), 1 << 20).unwrap()
+    }
+
+    fn installed_version(&self) -> Option<u64> {
+        ledger::io::read(&self.layout).unwrap().installed().map(|installed| installed.version)
+    }
+
+    fn artifact_is_installed(&self) -> bool {
+        files::read(&self.root.join("opt/file-0"), 1 << 10).unwrap().as_deref() == Some(ARTIFACT)
+    }
+
+    fn last_outcome(&self) -> Option<Outcome> {
+        self.scene().reports.iter().rev().find_map(|report| report.outcome.clone())
+    }
+
+    fn rejection(&self) -> Option<String> {
+        match self.last_outcome()? {
+            Outcome::Rejected { kind, .. } => Some(kind),
+            _ => None,
+        }
+    }
+}
+
+#[tokio::test]
+async fn from_power_on_to_managed_and_nothing_happens_twice() {
+    let world = World::new();
+    assert_eq!(world.run().await, Exit::Done);
+    assert!(world.artifact_is_installed());
+    assert_eq!(world.phase(), "managed");
+    assert!(world.layout.enrolled_marker().exists());
+    assert_eq!(world.last_outcome(), Some(Outcome::Managed { version: 50 }));
+    let (ledger, reports) = (world.ledger_bytes(), world.scene().reports.len());
+    assert_eq!(world.run().await, Exit::Done);
+    assert_eq!(world.ledger_bytes(), ledger);
+    let scene = world.scene();
+    assert_eq!((scene.hellos.len(), scene.reports.len()), (1, reports));
+    assert!(world.paper.text().contains("This device is managed by Acme AG"));
+}
+
+#[tokio::test]
+async fn four_stages_hand_over_by_files() {
+    let world = World::new();
+    assert_eq!(world.stage("report").await, Exit::Done, "nothing to report yet");
+    assert_eq!(world.stage("handshake").await, Exit::TryAgain, "no identity yet");
+    assert_eq!(world.stage("identity").await, Exit::Done);
+    assert_eq!(world.stage("install").await, Exit::Done, "no grant yet");
+    assert_eq!(world.stage("handshake").await, Exit::Done);
+    assert_eq!(world.phase(), "unenrolled");
+    assert!(world.layout.grant().exists() && !world.layout.pending_grant().exists());
+    assert_eq!(world.stage("handshake").await, Exit::Done);
+    assert_eq!(world.scene().hellos.len(), 1, "one grant is enough");
+    assert_eq!(world.stage("install").await, Exit::Done);
+    assert_eq!(world.phase(), "managed");
+    assert_eq!(world.stage("report").await, Exit::Done);
+    assert_eq!(world.last_outcome(), Some(Outcome::Managed { version: 50 }));
+}
+
+#[tokio::test]
+async fn a_payload_that_is_not_believed_is_reported_and_changes_nothing() {
+    let world = World::new();
+    world.scene().signer = 66;
+    assert_eq!(world.run().await, Exit::Administrator);
+    assert_eq!(world.rejection().as_deref(), Some("payload_untrusted"));
+    assert!(!world.layout.grant().exists() && !world.layout.pending_grant().exists());
+    assert_eq!((world.installed_version(), world.phase()), (None, "unenrolled"));
+    assert!(!world.layout.enrolled_marker().exists() && !world.artifact_is_installed());
+}
+
+#[tokio::test]
+async fn the_privileged_side_believes_nothing_in_the_exchange() {
+    let world = World::new();
+    assert_eq!(world.run().await, Exit::Done);
+    let (ledger, generation) = (world.ledger_bytes(), world.scene().generation);
+    let forge = |change: &dyn Fn(&mut Scene)| {
+        let hello = world.scene().hello.clone();
+        let mut scene = Scene { generation, hello, ..Scene::default() };
+        change(&mut scene);
+        scene.grant(FixedBytes([3; 32])).to_string().into_bytes()
+    };
+    for (grant, expected) in [
+        (forge(&|scene| (scene.version, scene.signer) = (60, 66)), "payload_untrusted"),
+        (forge(&|scene| (scene.version, scene.device) = (60, 8)), "payload_wrong_device"),
+        (forge(&|scene| scene.version = 49), "payload_older"),
+        (forge(&|scene| (scene.version, scene.generation) = (60, 0)), "payload_wrong_generation"),
+    ] {
+        files::replace(&world.layout.grant(), &grant, 0o600).unwrap();
+        assert_eq!(world.stage("install").await, Exit::Administrator, "{expected}");
+        let outcome = files::read(&world.layout.outcome(), 1 << 20).unwrap().unwrap();
+        let outcome: OutcomeFile = serde_json::from_slice(&outcome).unwrap();
+        assert!(matches!(outcome.outcome, Outcome::Rejected { kind, .. } if kind == expected));
+        assert_eq!(world.ledger_bytes(), ledger, "{expected}");
+        assert_eq!(world.stage("install").await, Exit::Done, "refused once is enough");
+    }
+    for garbage in [&b"{"[..], b"", b"[]"] {
+        files::replace(&world.layout.grant(), garbage, 0o600).unwrap();
+        assert_eq!(world.stage("install").await, Exit::TryAgain);
+        assert_eq!(world.ledger_bytes(), ledger);
+    }
+    std::fs::remove_file(world.layout.grant()).unwrap();
+    std::os::unix::fs::symlink("/etc/shadow", world.layout.grant()).unwrap();
+    assert_eq!(world.stage("install").await, Exit::Administrator, "a link is not followed");
+    assert!(!world.paper.text().contains("root:"));
+}
+
+#[tokio::test]
+async fn a_grant_outlives_a_power_cut_while_artifacts_are_fetched() {
+    let world = World::new();
+    world.scene().has_artifacts = false;
+    assert_eq!(world.run().await, Exit::TryAgain);
+    assert!(world.layout.pending_grant().exists() && !world.layout.grant().exists());
+    world.scene().has_artifacts = true;
+    assert_eq!(world.run().await, Exit::Done);
+    let scene = world.scene();
+    assert_eq!((scene.hellos.len(), scene.generation), (1, 1));
+}
+
+#[tokio::test]
+async fn a_half_written_ledger_is_put_aside_and_the_device_comes_back() {
+    let world = World::new();
+    assert_eq!(world.run().await, Exit::Done);
+    let whole = world.ledger_bytes().unwrap();
+    files::replace(&world.layout.ledger(), &whole[..whole.len() / 2], 0o640).unwrap();
+    assert_eq!(world.stage("identity").await, Exit::Done);
+    assert_eq!(world.stage("report").await, Exit::Done);
+    assert_eq!(world.scene().hellos.len(), 2, "it enrolls again");
+    assert_eq!(world.stage("install").await, Exit::Done);
+    assert_eq!(world.phase(), "managed");
+    assert!(world.layout.ledger().with_extension("json.damaged").exists());
+    assert!(world.paper.text().contains("records were damaged"));
+    let floor = ledger::io::read(&world.layout).unwrap().floor.unwrap();
+    assert_eq!((floor.generation, floor.payload_version), (Generation(2), Some(50)));
+
+    // Not below the floor, although the ledger that knew it was lost.
+    files::replace(&world.layout.ledger(), b"", 0o640).unwrap();
+    world.scene().version = 49;
+    let older = world.scene().grant(FixedBytes([3; 32])).to_string();
+    files::replace(&world.layout.grant(), older.as_bytes(), 0o600).unwrap();
+    assert_eq!(world.stage("install").await, Exit::Administrator);
+    assert_eq!(world.stage("report").await, Exit::Done);
+    assert_eq!(world.rejection().as_deref(), Some("payload_older"));
+}
+
+#[tokio::test]
+async fn a_damaged_ledger_alone_costs_no_enrollment() {
+    let world = World::new();
+    assert_eq!(world.run().await, Exit::Done);
+    files::replace(&world.layout.ledger(), b"", 0o640).unwrap();
+    assert_eq!(world.run().await, Exit::Done, "the grant is still good");
+    assert_eq!((world.phase(), world.installed_version()), ("managed", Some(50)));
+    assert_eq!(world.scene().hellos.len(), 1);
+}
+
+#[tokio::test]
+async fn a_reset_takes_everything_away_and_keeps_the_floor() {
+    let world = World::new();
+    assert_eq!(world.run().await, Exit::Done);
+    let key = files::read(&world.layout.device_key(), 1 << 10).unwrap();
+    assert_eq!(world.reset(None), Exit::Done);
+    assert!(!world.artifact_is_installed() && !world.layout.enrolled_marker().exists());
+    for gone in
+        [world.layout.grant(), world.layout.enrollment(), world.layout.queue(), world.layout.outcome()]
+    {
+        assert!(!gone.exists(), "{}", gone.display());
+    }
+    assert_eq!(files::read(&world.layout.device_key(), 1 << 10).unwrap(), key);
+    assert_eq!(world.phase(), "unenrolled");
+    assert_eq!(world.run().await, Exit::Done);
+    assert_eq!((world.scene().generation, world.phase()), (2, "managed"));
+
+    assert_eq!(world.reset(Some("rst_0123456789\n")), Exit::Done);
+    assert!(!world.layout.device_key().exists());
+    assert_eq!(world.run().await, Exit::Done);
+    let scene = world.scene();
+    assert_eq!(scene.proofs.last().unwrap()["reset_ticket"], "rst_0123456789");
+    assert_ne!(scene.hellos[2].device_key, scene.hellos[1].device_key);
+    assert!(!world.layout.reset_ticket().exists(), "a ticket is good for once");
+}
+
+#[tokio::test]
+async fn a_reset_that_could_not_come_back_takes_nothing_away() {
+    let world = World::new();
+    assert_eq!(world.run().await, Exit::Done);
+    let ledger = world.ledger_bytes();
+    let config = world.layout.local_config();
+    let settings = files::read(&config, 1 << 10).unwrap().unwrap();
+    files::replace(&config, b"", 0o644).unwrap();
+    assert_eq!(world.reset(None), Exit::Fatal);
+    files::replace(&config, &settings, 0o644).unwrap();
+    assert_eq!(world.reset(Some("two words")), Exit::Fatal);
+    assert_eq!(world.ledger_bytes(), ledger);
+    assert!(world.artifact_is_installed() && world.layout.enrollment().exists());
+}
+
+#[tokio::test]
+async fn a_check_in_brings_a_newer_payload_and_never_an_older_one() {
+    let world = World::new();
+    assert_eq!(world.run().await, Exit::Done);
+    world.scene().version = 60;
+    world.scene().sends_payload = true;
+    world.make_due();
+    assert_eq!(world.run().await, Exit::Done);
+    assert_eq!(world.installed_version(), Some(60));
+    assert_eq!(world.scene().check_ins[0].installed.as_ref().unwrap().version, 50);
+
+    let ledger = world.ledger_bytes();
+    world.scene().version = 55;
+    world.make_due();
+    assert_eq!(world.run().await, Exit::Administrator);
+    assert_eq!(world.rejection().as_deref(), Some("payload_older"));
+    assert_eq!(world.ledger_bytes(), ledger);
+}
+
+#[tokio::test]
+async fn a_request_to_enroll_again_is_followed() {
+    let world = World::new();
+    assert_eq!(world.run().await, Exit::Done);
+    world.scene().commands = vec!["dance", "re_enroll"];
+    world.make_due();
+    assert_eq!(world.run().await, Exit::Done);
+    assert_eq!((world.scene().hellos.len(), world.phase()), (2, "managed"));
+    let ledger = ledger::io::read(&world.layout).unwrap();
+    assert!(
+        matches!(ledger.phase, Phase::Managed { enrollment, .. } if enrollment.generation == Generation(2))
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_and_one_that_ran_out_enrolls_again() {
+    let world = World::new();
+    world.scene().certified_for = Duration::from_mins(20);
+    assert_eq!(world.run().await, Exit::Done);
+    world.scene().certified_for = Duration::from_hours(24 * 90);
+    world.make_due();
+    assert_eq!(world.run().await, Exit::Done);
+    assert!(world.scene().check_ins[0].renew_certificate);
+    world.make_due();
+    assert_eq!(world.run().await, Exit::Done);
+    assert!(!world.scene().check_ins[1].renew_certificate);
+    assert_eq!(world.scene().hellos.len(), 1);
+
+    let path = world.layout.enrollment();
+    let mut enrolled: Value = serde_json::from_slice(&files::read(&path, 1 << 20).unwrap().unwrap()).unwrap();
+    let key = world.scene().hellos[0].device_key.clone();
+    let long_ago = clock::built().before(Duration::from_hours(48));
+    let expired = certificate_of_spki(&key, long_ago, long_ago.after(Duration::from_hours(24)));
+    enrolled["certificate_chain"] = json!([expired]);
+    files::replace(&path, enrolled.to_string().as_bytes(), 0o600).unwrap();
+    assert_eq!(world.run().await, Exit::Done);
+    assert_eq!((world.scene().hellos.len(), world.phase()), (2, "managed"));
+}
+
+#[tokio::test]
+async fn a_rotated_root_is_followed_and_kept_by_the_privileged_side() {
+    let world = World::new();
+    world.scene().signer = 3;
+    world.scene().roots = 3;
+    assert_eq!(world.run().await, Exit::Done);
+    assert!(world.layout.signing_roots().exists());
+    files::remove(&world.layout.fetched_roots()).unwrap();
+    world.make_due();
+    assert_eq!(world.run().await, Exit::Done);
+    assert_eq!(world.scene().check_ins[0].root_version, 3);
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_on_the_console_and_leaves_only_the_key() {
+    let world = World::new();
+    for kind in RefusalKind::ALL {
+        let message = Some(format!("About {kind}.\u{1b}[2J"));
+        world.scene().refusal = Some(Problem::new(kind).message(message));
+        let exit = world.run().await;
+        assert!(matches!(exit, Exit::TryAgain | Exit::Administrator | Exit::Fatal), "{kind}");
+        let shown = world.paper.text();
+        assert!(shown.contains(kind.advice()), "{kind}: {shown}");
+        assert!(shown.contains(&format!("About {kind}. [2J")) && !shown.contains('\u{1b}'), "{kind}");
+        assert!(shown.contains("serial_number AB12CD34"), "{kind}");
+        assert_eq!((world.phase(), world.layout.enrollment().exists()), ("unenrolled", false), "{kind}");
+    }
+    world.scene().refusal = None;
+    assert_eq!(world.run().await, Exit::Done, "claimed later");
+}
+
+#[tokio::test]
+async fn a_token_is_given_and_shown_to_nobody_else() {
+    let world = World::new();
+    let config = world.layout.local_config();
+    let mut settings = files::read(&config, 1 << 10).unwrap().unwrap();
+    settings.extend(b"token_file = \"/etc/unbox/token\"\n");
+    files::replace(&config, &settings, 0o644).unwrap();
+    files::replace(&world.root.join("etc/unbox/token"), b"ppt_hidden_123\n", 0o600).unwrap();
+    assert_eq!(world.run().await, Exit::Done);
+    assert_eq!(world.scene().proofs[0]["token"], "ppt_hidden_123");
+    let mut folders = vec![world.layout.state(), world.layout.runtime()];
+    while let Some(folder) = folders.pop() {
+        for entry in folder.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+                assert!(!text.contains("ppt_hidden"), "{}", path.display());
+            }
+        }
+    }
+    assert!(!world.paper.text().contains("ppt_hidden"));
+}
+
+#[tokio::test]
+async fn two_processes_do_not_work_on_one_exchange() {
+    let world = World::new();
+    assert_eq!(world.stage("identity").await, Exit::Done);
+    let held = world.session().lock_exchange().unwrap().unwrap();
+    assert_eq!(world.stage("handshake").await, Exit::Done);
+    assert_eq!(world.run().await, Exit::TryAgain);
+    assert!(world.scene().hellos.is_empty());
+    drop(held);
+    assert_eq!(world.stage("handshake").await, Exit::Done);
+    assert_eq!(world.scene().hellos.len(), 1);
+}
