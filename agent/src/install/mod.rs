@@ -31,7 +31,7 @@ use io::{
     store::{Store, installed as installed_record},
     survey::{self, Survey},
 };
-use journal::{Head, Journal};
+use journal::{Head, Journal, line};
 use plan::Plan;
 use record::Record;
 use std::path::{Path, PathBuf};
@@ -43,8 +43,8 @@ use unbox_common::{
     refusal::Disposition,
 };
 
-/// What the journal needs on a full disk, in bytes.
-const ROOM_FOR_JOURNAL_BYTES: u64 = 256 * 1024;
+/// What the last lines of a journal need on a full disk, in bytes.
+const ROOM_FOR_LINES_BYTES: u64 = 64 * 1024;
 
 /// What the stage works with. One at a time: a lock file in the state directory sees to that.
 pub struct Installer<'a> {
@@ -190,7 +190,7 @@ impl Installer<'_> {
         let states = plan::settle(&target, &observed, record).map_err(InstallError::Target)?;
         let (plan, baseline) = plan::plan(&observed, record, &states).map_err(InstallError::Plan)?;
         Needs::of(&plan, system.root().path(), store.path(), tree_bytes, package_bytes).check()?;
-        keep_what_is_there(system.root(), contents, store, &plan, &baseline)?;
+        keep_what_is_there(system.root(), contents, &plan, &baseline)?;
         let record = Record::new(payload, target.extras, states, baseline);
         Ok(Head::new(plan, Some(record)))
     }
@@ -205,7 +205,7 @@ impl Installer<'_> {
         let observed = survey::observe(system, &Target::default(), record)?;
         let (plan, baseline) = plan::plan(&observed, record, &States::new()).map_err(InstallError::Plan)?;
         Needs::of(&plan, system.root().path(), store.path(), 0, 0).check()?;
-        keep_what_is_there(system.root(), contents, store, &plan, &baseline)?;
+        keep_what_is_there(system.root(), contents, &plan, &baseline)?;
         Ok(Head::new(plan, None))
     }
 
@@ -217,7 +217,15 @@ impl Installer<'_> {
         record: Option<&Record>,
         head: Result<Head, InstallError>,
     ) -> Result<InstallOutcome, InstallError> {
-        let begun = head.and_then(|head| store.begin(&head).map(|()| head));
+        let begun = head.and_then(|head| {
+            let written = line(&head).map_err(InstallError::Serialise)?;
+            // Either way needs room even if somebody fills the disk meanwhile: the files that are
+            // put back, or the record, which is a part of the journal.
+            let room = io::room::kept_bytes(&head.plan).saturating_add(written.len() as u64);
+            store.set_aside(room.saturating_add(ROOM_FOR_LINES_BYTES))?;
+            store.begin(&written)?;
+            Ok(head)
+        });
         match begun {
             Ok(head) => self.transaction(store, contents, Journal::begin(head)).run(),
             Err(error) => {
@@ -239,11 +247,10 @@ impl Installer<'_> {
     }
 }
 
-/// Copies every file that is about to change, and sets room aside to put it back.
+/// Copies every file that is about to change.
 fn keep_what_is_there(
     root: &Root,
     contents: &Contents,
-    store: &Store,
     plan: &Plan,
     baseline: &States,
 ) -> Result<(), InstallError> {
@@ -253,7 +260,7 @@ fn keep_what_is_there(
             io::paths::keep(root, path, state, contents).map_err(InstallError::Keep)?;
         }
     }
-    store.set_aside(io::room::kept_bytes(plan).saturating_add(ROOM_FOR_JOURNAL_BYTES))
+    Ok(())
 }
 
 fn tidy(store: &Store, contents: &Contents, record: Option<&Record>) -> Result<(), InstallError> {

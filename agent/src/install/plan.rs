@@ -12,6 +12,7 @@ use super::{
     target::{Setting, Target, put},
 };
 use serde::{Deserialize, Serialize};
+use unbox_common::payload::UnitName;
 
 /// Everything that an installation does, in order, and all that is needed to take it back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,13 +63,23 @@ pub(crate) fn plan(
         baseline.insert(resource.clone(), pristine);
         changes.extend(change(resource, before, after)?);
     }
+    for unit in target.keys().filter_map(set_unit) {
+        // How a unit is set decides whether it runs after a boot, so that is kept as well.
+        let activity = Resource::UnitActivity(unit.clone());
+        if !target.contains_key(&activity) {
+            let pristine = old_baseline.get(&activity).or_else(|| observed.get(&activity));
+            baseline.extend(pristine.map(|pristine| (activity.clone(), pristine.clone())));
+        }
+    }
     let mut cleanup: Vec<Change> = Vec::new();
     for (resource, pristine) in old_baseline {
-        if target.contains_key(resource) {
+        if baseline.contains_key(resource) {
             continue;
         }
         let before = present(resource, observed, [known, old_baseline]);
         match change(resource, before, pristine) {
+            // A unit that does not start any more must not keep a payload from going.
+            Ok(Some(change)) if change.phase() == Phase::Start => cleanup.push(change),
             Ok(change) => changes.extend(change),
             // Nobody wants it any more, so there is no need for a way back: it goes when all is
             // final, or stays as somebody else left it.
@@ -156,10 +167,11 @@ fn change(resource: &Resource, before: State, after: &State) -> Result<Option<Ch
         State::Installed { .. } => is_same_package(&before, after),
         _ => after.matches(&before),
     };
-    if is_same {
-        return Ok(None);
-    }
     let change = Change { resource: resource.clone(), before, after: after.clone() };
+    if is_same {
+        // What a reboot in the middle may change takes its turn even if it is right now.
+        return Ok(resource.is_volatile().then_some(change));
+    }
     match (&change.before, after) {
         (before, after) if !is_reachable(before) || !is_reachable(after) => {
             Err(PlanError::NoWayBack(Box::new(change)))
@@ -190,12 +202,17 @@ fn is_same_package(one: &State, other: &State) -> bool {
     }
 }
 
+const fn set_unit(resource: &Resource) -> Option<&UnitName> {
+    match resource {
+        Resource::UnitSetting(unit) => Some(unit),
+        _ => None,
+    }
+}
+
 /// Units whose setting changes, though not by themselves whether they run.
 fn guards(changes: &[Change], observed: &States) -> States {
-    let settings = changes.iter().filter_map(|change| match &change.resource {
-        Resource::UnitSetting(unit) => Some(Resource::UnitActivity(unit.clone())),
-        _ => None,
-    });
+    let settings = changes.iter().filter_map(|change| set_unit(&change.resource));
+    let settings = settings.cloned().map(Resource::UnitActivity);
     let unchanged = settings.filter(|resource| !changes.iter().any(|change| change.resource == *resource));
     unchanged.filter_map(|resource| observed.get(&resource).cloned().map(|state| (resource, state))).collect()
 }

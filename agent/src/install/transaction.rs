@@ -107,10 +107,11 @@ impl Transaction<'_> {
     /// The new state is final. All of this can be repeated.
     fn finish(&mut self) -> Result<InstallOutcome, InstallError> {
         let head = self.journal.head.clone();
+        self.store.release()?;
         self.store.set_record(head.record.as_ref())?;
         for change in head.plan.cleanup {
             let step = Step::Change(change);
-            if let Err(error) = self.clear(&step).and_then(|()| self.take(&step)) {
+            if let Err(error) = self.bring_about(&step) {
                 // Nothing needs it any more: it may stay without doing harm.
                 (self.hears)(Progress::ConfigWarning, Some(error.failure().detail));
             }
@@ -127,7 +128,7 @@ impl Transaction<'_> {
         self.store.release()?;
         let mut first_error = None;
         for step in self.journal.head.plan.way_back(self.journal.reached) {
-            let Err(error) = self.step_back(&step) else { continue };
+            let Err(error) = self.bring_about(&step) else { continue };
             if matches!(&step, Step::Change(change) if change.resource.is_volatile()) {
                 // A unit that does not start any more must not hold up what is on disk.
                 (self.hears)(Progress::ConfigWarning, Some(error.failure().detail));
@@ -143,7 +144,8 @@ impl Transaction<'_> {
         Ok(InstallOutcome::RolledBack { version, failure })
     }
 
-    fn step_back(&mut self, step: &Step) -> Result<(), InstallError> {
+    /// Takes a step if there is anything to do.
+    fn bring_about(&mut self, step: &Step) -> Result<(), InstallError> {
         self.clear(step)?;
         if self.is_done(step)? { Ok(()) } else { self.take(step) }
     }
@@ -180,7 +182,11 @@ impl Transaction<'_> {
         match step {
             Step::Reload(what) => Ok(!self.system.covers_reload(*what)),
             // Whether it was started from what is there now, systemd does not know.
-            Step::Change(Change { after: State::Active { of: Some(_) }, .. }) => Ok(false),
+            Step::Change(Change { before, after: after @ State::Active { of: Some(_) }, .. })
+                if before != after =>
+            {
+                Ok(false)
+            }
             Step::Change(Change { resource, after, .. }) => {
                 Ok(after.matches(&survey::look(self.system, resource)?))
             }

@@ -111,7 +111,11 @@ impl Device {
         fs::write(path, text).unwrap();
     }
 
-    pub fn install(&mut self, payload: &AcceptedPayload, faults: &Arc<FailAt>) -> Result<InstallOutcome, InstallError> {
+    pub fn install(
+        &mut self,
+        payload: &AcceptedPayload,
+        faults: &Arc<FailAt>,
+    ) -> Result<InstallOutcome, InstallError> {
         let artifacts = self.artifacts.dir();
         self.with(faults, |installer| installer.install(payload, &artifacts))
     }
@@ -129,11 +133,7 @@ impl Device {
         self.with(&FailAt::never(), |installer| installer.drift()).unwrap()
     }
 
-    fn with<T>(
-        &mut self,
-        faults: &Arc<FailAt>,
-        act: impl FnOnce(&mut Installer<'_>) -> T,
-    ) -> T {
+    fn with<T>(&mut self, faults: &Arc<FailAt>, act: impl FnOnce(&mut Installer<'_>) -> T) -> T {
         let state_dir = self.state_dir();
         let root = Root::open(&self.root()).unwrap().with_faults(Arc::<FailAt>::clone(faults));
         let mut model = Model { device: self, root };
@@ -144,6 +144,18 @@ impl Device {
             clock: &mut clock,
             progress: &mut |_, _| (),
         })
+    }
+
+    /// A device that is the same in every way.
+    pub fn fork(&self) -> Self {
+        let mut other = Self::new();
+        fs::remove_dir_all(other.root()).unwrap();
+        copy(&self.root(), &other.root());
+        copy(&self.artifacts.directory, &other.artifacts.directory);
+        other.durable = self.durable.clone();
+        other.volatile = self.volatile.clone();
+        other.healthy = self.healthy;
+        other
     }
 
     /// Power off and on again.
@@ -179,19 +191,31 @@ impl Device {
         }
     }
 
-    /// Whether the device looks like this, or would if it had just booted.
+    /// Whether the device looks like this, or as this would look after a boot: what a payload
+    /// leaves open about a unit, a boot decides.
     pub fn looks_like(&self, picture: &Picture) -> bool {
         let now = self.picture();
-        now == *picture
-            || (now.files == picture.files
-                && now.durable == picture.durable
-                && now.volatile == self.after_boot())
+        let booted = self.after_boot();
+        let Volatile { sysctls, hostname, running, trusted, known_units } = &now.volatile;
+        let units = running.keys().chain(picture.volatile.running.keys()).chain(booted.running.keys());
+        let runs_as_it_should = |unit: &String| {
+            let run = running.get(unit);
+            run == picture.volatile.running.get(unit) || run == booted.running.get(unit)
+        };
+        now.files == picture.files
+            && now.durable == picture.durable
+            && *sysctls == picture.volatile.sysctls
+            && *hostname == picture.volatile.hostname
+            && *trusted == picture.volatile.trusted
+            && *known_units == picture.volatile.known_units
+            && units.into_iter().all(runs_as_it_should)
     }
 
     /// What nobody but the agent sees, and what must not grow for ever.
     pub fn kept(&self) -> Vec<String> {
         let install = self.state_dir().join("install");
-        let names = |directory: PathBuf| fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+        let names =
+            |directory: PathBuf| fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
         let mut kept: Vec<String> = names(install.clone())
             .chain(names(install.join("blobs")))
             .map(|name| name.into_string().unwrap())
@@ -229,6 +253,25 @@ impl Device {
     }
 }
 
+/// Copies a tree with its links and permissions.
+fn copy(from: &Path, to: &Path) {
+    let metadata = from.symlink_metadata().unwrap();
+    if metadata.is_symlink() {
+        std::os::unix::fs::symlink(from.read_link().unwrap(), to).unwrap();
+    } else if metadata.is_dir() {
+        if !to.exists() {
+            fs::create_dir(to).unwrap();
+        }
+        for entry in fs::read_dir(from).unwrap() {
+            let name = entry.unwrap().file_name();
+            copy(&from.join(&name), &to.join(name));
+        }
+        fs::set_permissions(to, metadata.permissions()).unwrap();
+    } else {
+        fs::copy(from, to).unwrap();
+    }
+}
+
 /// The device as the stage sees it while it is on.
 struct Model<'a> {
     device: &'a mut Device,
@@ -238,10 +281,9 @@ struct Model<'a> {
 impl Model<'_> {
     /// The power can go before and after anything that lasts.
     fn cut(&self) -> Result<(), SystemError> {
-        self.root.before(Operation::Attributes).map_err(|source| SystemError::Kernel {
-            what: "anything".to_owned(),
-            source,
-        })
+        self.root
+            .before(Operation::Attributes)
+            .map_err(|source| SystemError::Kernel { what: "anything".to_owned(), source })
     }
 
     fn set_package(&mut self, name: &str, version: Option<&str>) -> Result<(), SystemError> {
@@ -329,7 +371,10 @@ impl System for Model<'_> {
             }
             (Resource::UnitActivity(unit), State::Active { .. }) => {
                 let masked = durable.settings.get(unit.as_str()).is_some_and(|(_, masked)| *masked);
-                assert!(!masked, "a masked unit is started");
+                if masked {
+                    let (what, why) = (format!("starting {unit}"), "it is masked".to_owned());
+                    return Err(SystemError::Unsupported { what, why });
+                }
                 volatile.running.insert(unit.to_string(), files);
             }
             (Resource::UnitActivity(unit), State::Inactive) => drop(volatile.running.remove(unit.as_str())),

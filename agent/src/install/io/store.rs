@@ -5,7 +5,7 @@ use crate::{
     files::{self, FilesError, Root},
     install::{
         ArtifactDir, InstallError,
-        journal::{Entry, Head, Journal, MAX_JOURNAL_BYTES, line},
+        journal::{Entry, Journal, MAX_JOURNAL_BYTES, line},
         record::Record,
     },
 };
@@ -97,12 +97,12 @@ impl Store {
         Ok(Some(journal))
     }
 
-    pub(crate) fn begin(&self, head: &Head) -> Result<(), InstallError> {
-        let head = line(head).map_err(InstallError::Serialise)?;
+    /// Writes the first line of a journal.
+    pub(crate) fn begin(&self, head: &[u8]) -> Result<(), InstallError> {
         self.root
             .name(JOURNAL)
             .write(files::Attributes::of_mode(files::PRIVATE_FILE), |file| {
-                std::io::Write::write_all(file, &head)
+                std::io::Write::write_all(file, head)
             })
             .map_err(InstallError::Store)
     }
