@@ -16,7 +16,7 @@ const MAX_STATUS_BYTES: u64 = 64 * 1024;
 pub(super) async fn identity(session: &Session, json: bool) -> io::Result<Exit> {
     let survey = identity::io::survey(&session.layout).await;
     if json {
-        print_json(&identity::SurveyFile::from(&survey))?;
+        print_json(&identity::Shown::from(&survey))?;
     } else {
         io::stdout().write_all(identity::shown(&survey).as_bytes())?;
     }

@@ -14,7 +14,7 @@ mod show;
 mod smbios;
 mod vpd;
 
-pub use show::{registration_row, shown};
+pub use show::{Shown, ShownIdentifier, ShownRefusal, registration_row, shown};
 
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};

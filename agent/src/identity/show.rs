@@ -1,26 +1,119 @@
-//! A survey as people read it: what was found, what was refused and why, and the row to register.
+//! A survey as people and factory stations read it: what was found, what was refused and why,
+//! and the row to register.
 
-use super::Survey;
-use std::fmt::Write as _;
+use super::{Refused, Survey, Unreadable};
+use serde::Serialize;
+use std::{collections::BTreeMap, fmt::Write as _};
 use unbox_common::{
-    identity::{HardwareIdentity, Identifier, IdentifierKind, Rank},
+    identity::{HardwareIdentity, Identifier, IdentifierKind, Observed, Rank, Source},
     matching::IdentifierSet,
 };
+
+/// A survey for programs.
+#[derive(Debug, Serialize)]
+pub struct Shown {
+    /// Every identifier, ordered by kind.
+    pub identifiers: Vec<ShownIdentifier>,
+    /// Every value that was not taken.
+    pub refused: Vec<ShownRefusal>,
+    /// Every source that could not be read.
+    pub unreadable: Vec<Unreadable>,
+    /// What to register at the reseller, column by column; absent if this device cannot be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub register: Option<BTreeMap<IdentifierKind, String>>,
+    /// Why it cannot be registered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// One identifier of a survey.
+#[derive(Debug, Serialize)]
+pub struct ShownIdentifier {
+    /// Its kind.
+    pub kind: IdentifierKind,
+    /// Its value.
+    pub value: String,
+    /// The kind of source.
+    pub source: Source,
+    /// What it is worth by itself; absent for a maker, a model or a SKU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<Rank>,
+    /// The file or interface that it was read from; absent if it follows from others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+/// One value that was not taken.
+#[derive(Debug, Serialize)]
+pub struct ShownRefusal {
+    /// What it would have been.
+    pub kind: IdentifierKind,
+    /// The value, cut to 64 characters.
+    pub value: String,
+    /// The file or interface.
+    pub from: String,
+    /// The rule that it broke, in words.
+    pub because: String,
+}
+
+impl From<&Survey> for Shown {
+    fn from(survey: &Survey) -> Self {
+        let identity = survey.identity();
+        let derived = identity.iter().flat_map(HardwareIdentity::observed);
+        let derived = derived.filter(|one| one.source == Source::Derived).map(|one| (one, None));
+        let read = survey.accepted.iter().map(|(one, from)| (one, Some(from.clone())));
+        let mut all: Vec<_> = read.chain(derived).collect();
+        all.sort();
+        let register = identity.as_ref().ok().and_then(registration);
+        Self {
+            identifiers: all.into_iter().map(|(one, from)| ShownIdentifier::of(one, from)).collect(),
+            refused: survey.refused.iter().map(ShownRefusal::of).collect(),
+            unreadable: survey.unreadable.clone(),
+            register: register
+                .map(|set| set.iter().map(|one| (one.kind(), one.value().to_owned())).collect()),
+            problem: identity.err().map(|error| error.to_string()),
+        }
+    }
+}
+
+impl ShownIdentifier {
+    fn of(observed: &Observed, from: Option<String>) -> Self {
+        let kind = observed.identifier.kind();
+        Self {
+            kind,
+            value: observed.identifier.value().to_owned(),
+            source: observed.source,
+            rank: kind.rank(),
+            from,
+        }
+    }
+}
+
+impl ShownRefusal {
+    fn of(refused: &Refused) -> Self {
+        Self {
+            kind: refused.candidate.kind,
+            value: refused.candidate.value.chars().take(64).collect(),
+            from: refused.candidate.from.clone(),
+            because: refused.because.to_string(),
+        }
+    }
+}
 
 /// The survey as text, ending with what to register, or with why this device cannot be.
 #[must_use]
 pub fn shown(survey: &Survey) -> String {
     let mut text = String::new();
-    for (observed, from) in &survey.accepted {
-        let identifier = &observed.identifier;
-        let rank = identifier.kind().rank().map_or("name", rank_name);
-        line(&mut text, identifier.kind().name(), identifier.value(), rank, from);
+    for one in Shown::from(survey).identifiers {
+        let rank = one.rank.map_or("name", rank_name);
+        let from = one.from.as_deref().unwrap_or("(follows from the others)");
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{:<15} {:<38} {rank:<12} {from}", one.kind.name(), one.value);
     }
     if !survey.refused.is_empty() {
         text.push_str("\nNot used:\n");
     }
     for refused in &survey.refused {
-        // Writing to a String cannot fail.
         let _ = writeln!(text, "  {refused}");
     }
     if !survey.unreadable.is_empty() {
@@ -29,26 +122,19 @@ pub fn shown(survey: &Survey) -> String {
     for unreadable in &survey.unreadable {
         let _ = writeln!(text, "  {}: {}", unreadable.from, unreadable.reason);
     }
-    match survey.identity() {
-        Ok(identity) => {
-            text.push_str("\nRegister this at the reseller:\n");
-            let _ = match registration_row(&identity) {
-                Some((header, row)) => writeln!(text, "  {header}\n  {row}"),
-                None => {
-                    writeln!(text, "  (nothing: the serial number needs manufacturer and model beside it)")
-                }
-            };
-        }
-        Err(error) => {
-            let _ = writeln!(text, "\nThis device cannot be registered: {error}.");
-        }
-    }
+    let _ = match survey.identity() {
+        Ok(identity) => match registration_row(&identity) {
+            Some((header, row)) => {
+                writeln!(text, "\nRegister this at the reseller:\n  {header}\n  {row}")
+            }
+            None => writeln!(
+                text,
+                "\nThis device cannot be registered: a serial number needs manufacturer and model beside it."
+            ),
+        },
+        Err(error) => writeln!(text, "\nThis device cannot be registered: {error}."),
+    };
     text
-}
-
-fn line(text: &mut String, kind: &str, value: &str, rank: &str, from: &str) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "{kind:<15} {value:<38} {rank:<12} {from}");
 }
 
 const fn rank_name(rank: Rank) -> &'static str {
@@ -62,11 +148,21 @@ const fn rank_name(rank: Rank) -> &'static str {
     }
 }
 
-/// Header and row of a claims file for this device: its strongest set of identifiers.
+/// Header and row of a claims file for this device.
 ///
 /// `None` if its only identifier is a serial number without maker and model.
 #[must_use]
 pub fn registration_row(identity: &HardwareIdentity) -> Option<(String, String)> {
+    let set = registration(identity)?;
+    let joined = |cells: Vec<String>| cells.join(",");
+    Some((
+        joined(set.iter().map(|one| one.kind().name().to_owned()).collect()),
+        joined(set.iter().map(|one| cell(one.value())).collect()),
+    ))
+}
+
+/// The strongest set of identifiers that a claim can register for this device.
+fn registration(identity: &HardwareIdentity) -> Option<Vec<&Identifier>> {
     let first = |kind| identity.of_kind(kind).next();
     let named = first(IdentifierKind::Manufacturer).zip(first(IdentifierKind::Model));
     let strongest = [
@@ -87,11 +183,7 @@ pub fn registration_row(identity: &HardwareIdentity) -> Option<(String, String)>
         set.extend([maker, model]);
     }
     IdentifierSet::new(set.iter().copied().cloned()).ok()?;
-    let joined = |cells: Vec<String>| cells.join(",");
-    Some((
-        joined(set.iter().map(|one| one.kind().name().to_owned()).collect()),
-        joined(set.iter().map(|one| cell(one.value())).collect()),
-    ))
+    Some(set)
 }
 
 /// One cell of a CSV file (RFC 4180, section 2).
@@ -102,10 +194,9 @@ fn cell(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use unbox_common::identity::Source;
 
     fn identity(identifiers: &[(IdentifierKind, &str)]) -> HardwareIdentity {
-        let observed = identifiers.iter().map(|(kind, value)| unbox_common::identity::Observed {
+        let observed = identifiers.iter().map(|(kind, value)| Observed {
             identifier: Identifier::parse(*kind, value).unwrap(),
             source: Source::Smbios,
         });
