@@ -32,7 +32,7 @@ use unbox_common::secret::Secret;
 
 /// The Unbox enrollment server, and the tools to look after it.
 #[derive(Debug, Parser)]
-#[command(name = "unbox-server", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(name = "unbox-server", version, disable_help_subcommand = true)]
 #[command(after_help = "\
 Exit codes: 0 done; 1 failed; 2 the command line is wrong; 3 done, but some rows failed or \
 something was found.
@@ -52,6 +52,7 @@ pub struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "For every command")]
 struct Global {
     /// The server's directory: settings, keys, database, artifacts.
     #[arg(long, global = true, env = "UNBOX_DIR", default_value = "/var/lib/unbox-server")]
