@@ -90,8 +90,8 @@ impl Systemctl {
     }
 
     fn program(&self) -> Program {
-        let program = Program::new("systemctl").args(["--no-ask-password", "--no-pager", "--quiet"]);
-        // `is-enabled` and `show` say what they are asked for even when they are to be quiet.
+        // Not `--quiet`: `is-enabled` would not even say what it is asked for.
+        let program = Program::new("systemctl").args(["--no-ask-password", "--no-pager"]);
         if self.is_live {
             return program;
         }
