@@ -55,6 +55,7 @@ impl Sandbox {
         sandbox.write("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\n")?;
         sandbox.write("/etc/group", "root:x:0:\n")?;
         sandbox.write("/etc/hostname", "factory\n")?;
+        sandbox.write("/root/.profile", "")?;
         sandbox.write("/etc/unbox/agent.toml", &format!("server = \"{server_url}\"\n"))?;
         for name in ["anchors.pem", "root.json"] {
             let bytes =
