@@ -3,18 +3,21 @@
 use super::{
     Exit,
     context::{Opened, list},
-    output::{Output, or_dash, sheet},
+    output::{self, Output, or_dash, sheet},
     view::View,
 };
 use crate::{
-    domain::{audit::Subject, device::StateName},
+    domain::{
+        audit::Subject,
+        device::{self, StateName},
+    },
     service::DeviceView,
     store::{AuditFilter, DeviceFilter},
 };
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use unbox_common::{
     digest::Sha256,
     ids::{ClaimId, DeviceId},
@@ -109,68 +112,72 @@ pub(super) struct Request {
 impl Device {
     pub(super) async fn run(self, opened: &Opened, output: &mut Output) -> anyhow::Result<Exit> {
         let Opened { services, by } = opened;
-        let changed = match self {
+        match self {
             Self::List { customer, state, limit } => {
                 let customer = opened.customer_id(customer.as_deref()).await?;
                 let filter = DeviceFilter { customer, state };
                 list(output, limit, View, |request| services.list_devices(by, filter.clone(), request))
                     .await?;
-                return Ok(Exit::Done);
             }
-            Self::Show { device } => {
-                show(services.device(by, device).await?, output)?;
-                return Ok(Exit::Done);
-            }
+            Self::Show { device } => show(services.device(by, device).await?, output)?,
             Self::History { device, limit } => {
                 let filter =
                     AuditFilter { subjects: vec![Subject::Device(device)], ..AuditFilter::default() };
                 let page = |request| services.list_audit(by, filter.clone(), request);
                 list(output, Some(limit), |entry| entry, page).await?;
-                return Ok(Exit::Done);
             }
             Self::Requests => {
                 let requests: Vec<_> = services.list_requests(by).await?.into_iter().map(View).collect();
                 output.rows(&requests)?;
-                return Ok(Exit::Done);
             }
             Self::Approve(request) => {
                 let key = request.key(opened).await?;
                 services.approve_request(by, request.device, key).await?;
                 output.say(&format!("Approved. Device {} is let in when it asks again.", request.device))?;
-                return Ok(Exit::Done);
             }
             Self::Refuse(request) => {
                 let key = request.key(opened).await?;
                 services.refuse_request(by, request.device, key).await?;
                 output.say(&format!("Refused. Device {} stays as it was.", request.device))?;
-                return Ok(Exit::Done);
             }
             Self::Ticket { which, output: file } => {
-                if let Some(path) = file.as_deref().filter(|path| path.symlink_metadata().is_ok()) {
-                    return Err(crate::files::FilesError::Exists(path.to_owned()).into());
-                }
-                let device = which.find(opened).await?;
-                let (secret, expires_at) = services.mint_reset_ticket(by, device).await?;
-                let minted = json!({ "device": device, "expires_at": expires_at });
-                output.secret(&minted, ("reset ticket", &secret), file.as_deref())?;
-                return Ok(Exit::Done);
+                ticket(opened, output, &which, file.as_deref()).await?;
             }
-            Self::Disable { which, message } => {
-                services.disable_device(by, which.find(opened).await?, message).await?
-            }
-            Self::Enable { device } => services.enable_device(by, device).await?,
-            Self::Deprovision(which) => services.deprovision_device(by, which.find(opened).await?).await?,
             Self::ReEnroll { device } => {
                 let asked = services.request_re_enrollment(by, device).await?;
-                output
-                    .show(&View(asked), &format!("Device {device} enrolls again after its next check-in."))?;
-                return Ok(Exit::Done);
+                let said = format!("Device {device} enrolls again after its next check-in.");
+                output.show(&View(asked), &said)?;
             }
-        };
-        let said = format!("Device {} is {} now.", changed.id, changed.state.name());
-        output.show(&View(changed), &said)?;
+            Self::Disable { which, message } => {
+                let device = which.find(opened).await?;
+                changed(services.disable_device(by, device, message).await?, output)?;
+            }
+            Self::Enable { device } => changed(services.enable_device(by, device).await?, output)?,
+            Self::Deprovision(which) => {
+                let device = which.find(opened).await?;
+                changed(services.deprovision_device(by, device).await?, output)?;
+            }
+        }
         Ok(Exit::Done)
     }
+}
+
+fn changed(device: device::Device, output: &mut Output) -> anyhow::Result<()> {
+    let said = format!("Device {} is {} now.", device.id, device.state.name());
+    output.show(&View(device), &said)
+}
+
+async fn ticket(
+    opened: &Opened,
+    output: &mut Output,
+    which: &Which,
+    file: Option<&Path>,
+) -> anyhow::Result<()> {
+    output::must_be_new(file)?;
+    let device = which.find(opened).await?;
+    let (secret, expires_at) = opened.services.mint_reset_ticket(&opened.by, device).await?;
+    let minted = json!({ "device": device, "expires_at": expires_at });
+    output.secret(&minted, ("reset ticket", &secret), file)
 }
 
 impl Which {

@@ -1,5 +1,6 @@
 //! How commands answer: tables for people, one JSON document for programs.
 
+use crate::files::{self, FilesError, PRIVATE_FILE};
 use anyhow::Context as _;
 use serde::Serialize;
 use std::{
@@ -106,7 +107,7 @@ impl Output {
     ) -> anyhow::Result<()> {
         if let Some(path) = file {
             let text = format!("{}\n", secret.expose());
-            crate::files::write_new(path, text.as_bytes(), crate::files::PRIVATE_FILE)?;
+            files::write_new(path, text.as_bytes(), PRIVATE_FILE)?;
             return self.show(thing, &format!("The {name} was written to {}.", path.display()));
         }
         if self.json {
@@ -120,6 +121,15 @@ impl Output {
             writeln!(self.to, "This {name} is shown once. Keep it where only its users read it:")?;
         }
         Ok(writeln!(self.to, "{}", secret.expose())?)
+    }
+}
+
+/// Refuses a file for a secret that is there already; asked before the secret is made, because it
+/// could not be shown again.
+pub(super) fn must_be_new(file: Option<&Path>) -> Result<(), FilesError> {
+    match file.filter(|path| path.symlink_metadata().is_ok()) {
+        Some(path) => Err(FilesError::Exists(path.to_owned())),
+        None => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Exit,
     context::{Opened, list},
-    output::Output,
+    output::{self, Output},
 };
 use crate::{
     clock::{Clock as _, SystemClock},
@@ -55,10 +55,7 @@ impl Token {
         let Opened { services, by } = opened;
         match self {
             Self::Create { customer, name, configuration, expires_in_days, output: file } => {
-                if let Some(path) = file.as_deref().filter(|path| path.symlink_metadata().is_ok()) {
-                    // Said before the token exists: it could not be shown again.
-                    return Err(crate::files::FilesError::Exists(path.to_owned()).into());
-                }
+                output::must_be_new(file.as_deref())?;
                 let customer = opened.customer(&customer).await?.id;
                 let configuration = opened.configuration_id(configuration.as_deref(), Some(customer)).await?;
                 let expires_at =
