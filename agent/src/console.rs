@@ -312,13 +312,16 @@ impl Console {
         Self { out, status_file, stopwatch, stages: Vec::new(), last: None }
     }
 
-    /// Notes that a stage is done.
+    /// Notes that a stage is done; of one that is done again, the latest time counts.
     pub fn done(&mut self, stage: &str) {
         let elapsed = self.stopwatch.elapsed().as_micros();
-        self.stages.push(StageTime {
-            stage: stage.to_owned(),
-            done_after_us: u64::try_from(elapsed).unwrap_or(u64::MAX),
-        });
+        let done_after_us = u64::try_from(elapsed).unwrap_or(u64::MAX);
+        self.stages.retain(|one| one.stage != stage);
+        self.stages.push(StageTime { stage: stage.to_owned(), done_after_us });
+        if let Some(last) = self.last.take() {
+            self.store(&last);
+            self.last = Some(last);
+        }
     }
 
     /// Says what is happening, unless it has just said the same.
@@ -332,7 +335,10 @@ impl Console {
         // Nobody may be listening: a device enrolls also without a console.
         let _ = self.print(&message, again);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&message.headline)]);
-        self.store(&message);
+        // What passes in a moment is not worth a write that reaches the disk.
+        if !matches!(situation, Situation::Contacting { .. } | Situation::Fetching { .. }) {
+            self.store(&message);
+        }
         self.last = Some(message);
     }
 

@@ -14,17 +14,19 @@ use crate::{
         self, CertificateChain, DeviceKey,
         io::{Client, ClientSettings},
     },
-    ledger::Ledger,
+    ledger::{self, Ledger},
     report::{self, Enrolled, Standing, WhatNext, what_next},
 };
 use std::time::Duration;
 use unbox_common::{
+    bytes::Nonce,
     identity::HardwareIdentity,
     payload::UnitName,
     protocol::{
         latest::{Grant, News},
         limits::MAX_GRANT_BYTES,
     },
+    refusal::RefusalKind,
 };
 
 /// When a round checks in.
@@ -54,71 +56,103 @@ pub(super) async fn round(
     identity: impl AsyncFnOnce(&Session) -> Result<HardwareIdentity, Failure>,
 ) -> Result<Kept, Failure> {
     let context = session.context()?;
-    let layout = &context.layout;
-    if report::io::enrolled(layout)?.is_none() {
+    if report::io::enrolled(&context.layout)?.is_none() {
         return Ok(Kept::NotEnrolled);
     }
-    let key = handshake::io::device_key(layout, &session.entropy)?;
-    // What was fetched when the power was cut comes first: the news would only bring it again.
+    let key = handshake::io::device_key(&context.layout, &session.entropy)?;
+    // What was being fetched when the power was cut comes first: the news would only bring it again.
     if go_on(session, &context, &key).await?.is_some() {
         return Ok(Kept::Granted);
     }
-    let damaged = matches!(crate::ledger::io::read(layout), Err(error) if error.is_damaged());
-    let enrolled = match valid_enrollment(session, &context)? {
-        Some(enrolled) if !damaged => enrolled,
-        // The certificate has run out while the device was off, or its records are damaged: the
-        // key is known, and enrolls again.
-        _ => {
+    let told = match usable_enrollment(session, &context)? {
+        Some(enrolled) => converse(session, &context, &key, enrolled, when).await,
+        None => Ok(Told::EnrollAgain),
+    };
+    match told {
+        Ok(Told::Rest(pause)) => Ok(Kept::Rest(pause)),
+        Ok(Told::Install(grant, nonce)) => {
+            take_in(session, &context, &key, &grant, nonce).await?;
+            Ok(Kept::Granted)
+        }
+        Err(failure) if !is_over(&failure) => Err(failure),
+        Ok(Told::EnrollAgain) | Err(_) => {
             let identity = identity(session).await?;
             afresh(session, &context, &identity, &key).await?;
-            return Ok(Kept::Granted);
+            Ok(Kept::Granted)
         }
-    };
-    let certificate = CertificateChain::parse(&enrolled.certificate_chain, key.public())
-        .map_err(|_| Misbehaviour::WrongCertificate)?;
-    let now = Session::now(&context);
-    let mut queue = report::io::queue(layout, enrolled.generation)?;
-    let ledger = readable_ledger(&context)?;
+    }
+}
+
+/// What the server told a device that reported and checked in.
+enum Told {
+    /// Nothing new; the next check-in is due after this.
+    Rest(Duration),
+    /// A newer payload, in answer to this nonce.
+    Install(Box<Grant>, Nonce),
+    /// The device is to enroll again.
+    EnrollAgain,
+}
+
+/// Whether the server says that this enrollment is over: a newer one took its place, as on a disk
+/// that was put back from a copy. The key is known, and may enroll again.
+fn is_over(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused(refusal) if refusal.problem.kind == RefusalKind::ProofRequired)
+}
+
+/// The enrollment, unless its certificate has run out while the device was off, or the device's
+/// own records are damaged.
+fn usable_enrollment(session: &Session, context: &BootContext) -> Result<Option<Enrolled>, Failure> {
+    match ledger::io::read(&context.layout) {
+        Err(error) if error.is_damaged() => Ok(None),
+        _ => valid_enrollment(session, context),
+    }
+}
+
+/// Reports what waits, and checks in when it is time.
+async fn converse(
+    session: &Session,
+    context: &BootContext,
+    key: &DeviceKey,
+    enrolled: Enrolled,
+    when: When,
+) -> Result<Told, Failure> {
+    let layout = &context.layout;
+    let now = Session::now(context);
+    let ledger = readable_ledger(context)?;
     let is_managed = ledger.installed().is_some();
+    let mut queue = report::io::queue(layout, enrolled.generation)?;
     let pause = match when {
         When::AtOnce => Duration::ZERO,
         When::Due => enrolled.until_check_in(now, enrolled.jitter(), is_managed),
     };
     if queue.next().is_none() && !pause.is_zero() {
-        return Ok(Kept::Rest(pause));
+        return Ok(Told::Rest(pause));
     }
-    let client = Client::new(&ClientSettings {
-        certificate: Some((&certificate, &key)),
-        ..ClientSettings::of(&context)
-    })?;
+    let certificate = CertificateChain::parse(&enrolled.certificate_chain, key.public())
+        .map_err(|_| Misbehaviour::WrongCertificate)?;
+    let settings = ClientSettings { certificate: Some((&certificate, key)), ..ClientSettings::of(context) };
+    let client = Client::new(&settings)?;
     let server = context.server()?;
     report::io::deliver(layout, server, &client, &mut queue).await?;
     if !pause.is_zero() {
-        return Ok(Kept::Rest(pause));
+        return Ok(Told::Rest(pause));
     }
     let standing = Standing {
         enrolled: &enrolled,
         certificate: &certificate,
         ledger: &ledger,
-        healthy: is_healthy(&context, &ledger)?,
+        healthy: is_healthy(context, &ledger)?,
         root_version: context.trust.root.version,
     };
     let nonce = session.entropy.nonce()?;
     let news = report::io::ask(server, &client, &standing, nonce, now).await?;
-    let enrolled = remember(&context, enrolled, &news, &key)?;
-    let context = follow_roots(&context, &news.roots)?;
-    match what_next(&news, &enrolled) {
-        WhatNext::Rest => Ok(Kept::Rest(enrolled.until_check_in(now, enrolled.jitter(), is_managed))),
-        WhatNext::Install(grant) => {
-            take_in(session, &context, &key, &grant, nonce).await?;
-            Ok(Kept::Granted)
-        }
-        WhatNext::EnrollAgain => {
-            let identity = identity(session).await?;
-            afresh(session, &context, &identity, &key).await?;
-            Ok(Kept::Granted)
-        }
-    }
+    let enrolled = remember(context, enrolled, &news, key)?;
+    follow_roots(context, &news.roots)?;
+    Ok(match what_next(&news, &enrolled) {
+        WhatNext::Rest => Told::Rest(enrolled.until_check_in(now, enrolled.jitter(), is_managed)),
+        WhatNext::Install(grant) => Told::Install(grant, nonce),
+        WhatNext::EnrollAgain => Told::EnrollAgain,
+    })
 }
 
 /// Remembers what the news say about the enrollment itself, the new certificate first of all.

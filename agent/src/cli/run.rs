@@ -25,6 +25,7 @@ const LONGEST_REST: Duration = Duration::from_mins(10);
 /// From power-on to managed; then reports and checks in, unless it is to be done `once`.
 pub(super) async fn run(session: &mut Session, once: bool) -> Result<Exit, Exit> {
     session.console.ready();
+    session.console.done("boot");
     let _lock = match session.lock_exchange() {
         Ok(Some(lock)) => lock,
         Ok(None) => return stopped(session, &DeviceFault::Busy.into()),

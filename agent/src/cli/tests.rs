@@ -52,6 +52,8 @@ struct Scene {
     /// What the next check-in brings.
     commands: Vec<&'static str>,
     sends_payload: bool,
+    /// Whether the device's certificate is of an enrollment that is over.
+    is_over: bool,
     generation: u64,
     hello: Option<Hello>,
     hellos: Vec<Hello>,
@@ -72,6 +74,7 @@ impl Default for Scene {
             refusal: None,
             commands: Vec::new(),
             sends_payload: false,
+            is_over: false,
             generation: 0,
             hello: None,
             hellos: Vec::new(),
@@ -99,8 +102,12 @@ impl Scene {
             "/device/v1/prove" => {
                 self.proofs.push(serde_json::from_slice(&request.body).unwrap());
                 self.generation += 1;
+                self.is_over = false;
                 let hello = self.hello.clone().unwrap();
                 Reply::json(&self.grant(hello.nonce))
+            }
+            "/device/v1/report" | "/device/v1/check-in" if self.is_over => {
+                Reply::problem(&Problem::new(RefusalKind::ProofRequired))
             }
             "/device/v1/report" => {
                 let report: Report = serde_json::from_slice(&request.body).unwrap();
@@ -479,6 +486,16 @@ async fn a_certificate_is_renewed_and_one_that_ran_out_enrolls_again() {
     let expired = certificate_of_spki(&key, long_ago, long_ago.after(Duration::from_hours(24)));
     enrolled["certificate_chain"] = json!([expired]);
     files::replace(&path, enrolled.to_string().as_bytes(), 0o600).unwrap();
+    assert_eq!(world.run().await, Exit::Done);
+    assert_eq!((world.scene().hellos.len(), world.phase()), (2, "managed"));
+}
+
+#[tokio::test]
+async fn a_disk_put_back_from_a_copy_enrolls_again() {
+    let world = World::new();
+    assert_eq!(world.run().await, Exit::Done);
+    world.make_due();
+    world.scene().is_over = true;
     assert_eq!(world.run().await, Exit::Done);
     assert_eq!((world.scene().hellos.len(), world.phase()), (2, "managed"));
 }
