@@ -131,6 +131,9 @@ pub enum Rejection {
     /// The signatures are not those of the keys that this device trusts.
     #[error("the payload is not signed by keys that this device trusts")]
     Untrusted(#[source] VerifyError),
+    /// The right keys signed it, but this version of the agent cannot read all of it.
+    #[error("the payload asks for something that this version of the agent does not know")]
+    Unreadable(#[source] VerifyError),
     /// It is not for this device, or not now.
     #[error("the payload was rejected")]
     Judged(#[source] PayloadRejected),
@@ -355,6 +358,7 @@ impl Rejection {
     const fn kind(&self) -> &'static str {
         match self {
             Self::Untrusted(_) => "payload_untrusted",
+            Self::Unreadable(_) => "payload_unreadable",
             Self::Judged(rejected) => rejected.kind(),
             Self::ArtifactAddress(_) => "artifact_address",
             Self::ArtifactMissing(_) => "artifact_missing",
@@ -447,6 +451,30 @@ mod tests {
         assert_eq!(artifact(io::ErrorKind::StorageFull).kind(), "disk_full");
         assert_eq!(artifact(io::ErrorKind::ReadOnlyFilesystem).kind(), "storage_failed");
         assert!(artifact(io::ErrorKind::StorageFull).advice().contains("full"));
+    }
+
+    #[test]
+    fn the_readme_lists_every_kind_and_no_other() {
+        let readme = include_str!("../README.md");
+        let table = readme.split("## Failures").nth(1).unwrap().split("Retries are").next().unwrap();
+        let words = |text: &str, quote: char| -> std::collections::BTreeSet<String> {
+            let is_kind =
+                |word: &str| word.contains('_') && word.bytes().all(|b| b == b'_' || b.is_ascii_lowercase());
+            let quoted = text.split(quote).skip(1).step_by(2);
+            quoted
+                .chain(["unreachable", "redirected", "configuration"])
+                .filter(|word| is_kind(word))
+                .map(str::to_owned)
+                .collect()
+        };
+        let code = include_str!("failure.rs").split("#[cfg(test)]").next().unwrap();
+        let ledger = include_str!("ledger/io.rs").split("#[cfg(test)]").next().unwrap();
+        let mut kinds = words(code, '"');
+        kinds.extend(words(ledger, '"').into_iter().filter(|word| word.starts_with("ledger_")));
+        // Said by the installer for the same thing, and only compared with here.
+        kinds.remove("no_space");
+        kinds.insert("clock_skew".to_owned());
+        assert_eq!(words(table, '`'), kinds);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use unbox_common::{
     payload::{AcceptedPayload, judge},
     protocol::latest::Grant,
     timestamp::Timestamp,
+    trust::VerifyError,
 };
 
 /// Verifies a grant's payload and judges it by this device's ledger.
@@ -23,7 +24,10 @@ pub fn accept(
     nonce: Option<Nonce>,
     now: Timestamp,
 ) -> Result<AcceptedPayload, Rejection> {
-    let verified = grant.payload.verify(&trust.root.payload_keys).map_err(Rejection::Untrusted)?;
+    let verified = grant.payload.verify(&trust.root.payload_keys).map_err(|error| match error {
+        VerifyError::Unreadable(_) => Rejection::Unreadable(error),
+        _ => Rejection::Untrusted(error),
+    })?;
     let mut expected = ledger.expectation(grant.device_id, grant.generation, now);
     expected.nonce = nonce;
     judge(verified, &expected).map_err(Rejection::Judged)
