@@ -387,9 +387,7 @@ impl DeviceFault {
             Self::ResetFailed { .. } => "reset_failed",
             Self::NoTicket => "no_ticket",
             Self::Files(error) | Self::Handover(HandoverError::Files(error)) => storage_kind(error.io()),
-            Self::Survey(_)
-            | Self::Client(_)
-            | Self::Handover(HandoverError::Group(_) | HandoverError::Document(_)) => "device_state",
+            Self::Survey(_) | Self::Client(_) | Self::Handover(HandoverError::Document(_)) => "device_state",
             Self::Artifact(error) => storage_kind(Some(error)),
         }
     }

@@ -1,8 +1,10 @@
 //! Files by which one side tells the other something: written by the privileged side, read by
 //! the network side, and by nobody else.
 
-use crate::files::{Attributes, Entry, FilesError, Owner};
-use nix::unistd::Group;
+use crate::{
+    boot::Layout,
+    files::{self, Attributes, Entry, FilesError, Owner},
+};
 use serde::Serialize;
 use std::{io::Write as _, path::Path};
 
@@ -11,6 +13,9 @@ const MODE: u32 = 0o640;
 
 /// The group of the network side.
 const GROUP: &str = "unbox";
+
+/// The largest `/etc/group` that is read, in bytes.
+const MAX_GROUPS_BYTES: u64 = 1024 * 1024;
 
 /// A file that could not be handed over.
 #[derive(Debug, thiserror::Error)]
@@ -21,9 +26,6 @@ pub enum HandoverError {
     /// The document could not be put into words.
     #[error("a document could not be written as JSON")]
     Document(#[source] serde_json::Error),
-    /// The group of the network side could not be looked up.
-    #[error("the group {GROUP} could not be looked up")]
-    Group(#[source] nix::Error),
 }
 
 /// Writes a document in one step, `0640 root:unbox`.
@@ -32,20 +34,31 @@ pub enum HandoverError {
 ///
 /// # Errors
 /// [`HandoverError`]; the old document is then still there.
-pub fn write(path: &Path, document: &impl Serialize) -> Result<(), HandoverError> {
-    let attributes = Attributes { mode: MODE, owner: owner()? };
+pub fn write(layout: &Layout, path: &Path, document: &impl Serialize) -> Result<(), HandoverError> {
+    let attributes = Attributes { mode: MODE, owner: owner(layout)? };
     let mut json = serde_json::to_vec_pretty(document).map_err(HandoverError::Document)?;
     json.push(b'\n');
     Entry::of(path)?.write(attributes, |file| file.write_all(&json))?;
     Ok(())
 }
 
-fn owner() -> Result<Option<Owner>, HandoverError> {
+fn owner(layout: &Layout) -> Result<Option<Owner>, FilesError> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(None);
     }
-    let group = Group::from_name(GROUP).map_err(HandoverError::Group)?;
-    Ok(group.map(|group| Owner { uid: 0, gid: group.gid.as_raw() }))
+    // Read here and not by libc: a static build must not load name service modules.
+    let groups = files::read(&layout.below("/etc/group"), MAX_GROUPS_BYTES)?.unwrap_or_default();
+    let gid = group_id(&String::from_utf8_lossy(&groups));
+    Ok(gid.map(|gid| Owner { uid: 0, gid }))
+}
+
+/// The number of the network side's group (group(5)).
+fn group_id(groups: &str) -> Option<u32> {
+    groups.lines().find_map(|line| {
+        let (name, rest) = line.split_once(':')?;
+        let gid = rest.split(':').nth(1)?;
+        (name == GROUP).then_some(gid)?.parse().ok()
+    })
 }
 
 #[cfg(test)]
@@ -57,8 +70,20 @@ mod tests {
     fn the_world_reads_nothing_that_is_handed_over() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("identity.json");
-        write(&path, &["x"]).unwrap();
+        write(&Layout::new(folder.path()), &path, &["x"]).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o640);
-        assert_eq!(crate::files::read(&path, 99).unwrap().unwrap(), b"[\n  \"x\"\n]\n");
+        assert_eq!(files::read(&path, 99).unwrap().unwrap(), b"[\n  \"x\"\n]\n");
+    }
+
+    #[test]
+    fn the_group_is_the_roots_own() {
+        for (groups, expected) in [
+            ("root:x:0:\nunbox:x:998:\n", Some(998)),
+            ("unboxed:x:5:\n#unbox:x:6:\n", None),
+            ("unbox:x\n", None),
+            ("", None),
+        ] {
+            assert_eq!(group_id(groups), expected, "{groups:?}");
+        }
     }
 }

@@ -3,8 +3,6 @@
 //! A fixture is a directory below `fixtures/machines` that looks like the root of that machine.
 //! Serial numbers are in the makers' published forms, and belong to no machine.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use std::path::Path;
 use unbox_agent::{
     boot::Layout,

@@ -237,7 +237,7 @@ impl<'a> Settling<'a> {
     fn keep_roots(&self, grant: &Grant) -> Result<Trust, Failure> {
         let trust = boot::io::trust(&self.layout)?.advanced(&grant.roots);
         if !trust.chain.is_empty() {
-            handover::write(&self.layout.signing_roots(), &trust.chain)?;
+            handover::write(&self.layout, &self.layout.signing_roots(), &trust.chain)?;
         }
         Ok(trust)
     }
@@ -258,7 +258,7 @@ impl<'a> Settling<'a> {
     fn tell(&mut self, generation: Generation, grant: Sha256, outcome: Outcome) -> Result<(), Failure> {
         let entries = std::mem::take(&mut self.entries);
         let file = OutcomeFile::new(generation, grant, entries, outcome);
-        Ok(handover::write(&self.layout.outcome(), &file)?)
+        Ok(handover::write(&self.layout, &self.layout.outcome(), &file)?)
     }
 
     fn write(&mut self, event: Event) -> Result<(), Failure> {

@@ -79,7 +79,7 @@ pub async fn survey(layout: &Layout) -> Survey {
 /// [`SurveyError`].
 pub fn hand_over(layout: &Layout, survey: &Survey) -> Result<(), SurveyError> {
     files::make_directory(&layout.runtime(), files::PUBLIC_DIRECTORY)?;
-    handover::write(&layout.identity(), &SurveyFile::from(survey)).map_err(SurveyError::Write)
+    handover::write(layout, &layout.identity(), &SurveyFile::from(survey)).map_err(SurveyError::Write)
 }
 
 /// Takes the identity that was handed over, and holds it against the rules again.

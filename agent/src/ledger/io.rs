@@ -107,9 +107,9 @@ pub fn open(layout: &Layout) -> Result<Opened, LedgerError> {
 pub fn write(layout: &Layout, ledger: &Ledger) -> Result<(), LedgerError> {
     files::make_directory(&layout.state(), files::PUBLIC_DIRECTORY)?;
     if let Some(floor) = &ledger.floor {
-        handover::write(&layout.floor(), floor)?;
+        handover::write(layout, &layout.floor(), floor)?;
     }
-    handover::write(&layout.ledger(), ledger)?;
+    handover::write(layout, &layout.ledger(), ledger)?;
     Ok(())
 }
 
@@ -202,14 +202,14 @@ mod tests {
         let (_root, layout, ledger) = device();
         let floor = ledger.floor.unwrap();
         let higher = Floor { generation: Generation(floor.generation.0 + 1), ..floor };
-        handover::write(&layout.floor(), &higher).unwrap();
+        handover::write(&layout, &layout.floor(), &higher).unwrap();
         assert_eq!(read(&layout).unwrap().floor, Some(higher));
         let lower =
             Floor { generation: Generation(0), payload_version: None, verified_time: Timestamp(0), ..floor };
-        handover::write(&layout.floor(), &lower).unwrap();
+        handover::write(&layout, &layout.floor(), &lower).unwrap();
         assert_eq!(read(&layout).unwrap().floor, Some(floor));
         let other = Floor { device: DeviceId::new(9).unwrap(), ..floor };
-        handover::write(&layout.floor(), &other).unwrap();
+        handover::write(&layout, &layout.floor(), &other).unwrap();
         assert_eq!(read(&layout).unwrap().floor, Some(other));
     }
 
