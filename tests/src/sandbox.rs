@@ -160,7 +160,7 @@ impl Sandbox {
     pub fn installed_version(&self) -> Result<Option<u64>> {
         let Ok(bytes) = std::fs::read(self.path("/var/lib/unbox/ledger.json")) else { return Ok(None) };
         let ledger: Value = serde_json::from_slice(&bytes).context("parse the ledger")?;
-        Ok(ledger["phase"]["installed"]["version"].as_u64())
+        Ok(ledger.pointer("/phase/installed/version").and_then(Value::as_u64))
     }
 
     /// Every file below the root with the digest of its content, but for Unbox's own state: to

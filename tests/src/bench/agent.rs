@@ -41,7 +41,7 @@ pub fn measure(folder: &Path, count: usize) -> Result<AgentFigures> {
     let scene = Scene::set(folder)?;
     scene.configure(None, &json!([{"type": "file", "path": "/etc/motd", "content": {"text": "hello"}}]))?;
     let mut csv = String::from("serial_number,manufacturer,model\n");
-    (0..count).for_each(|n| csv.push_str(&format!("AG-{n},Acme,Gateway 3\n")));
+    (0..count).for_each(|n| csv.extend(["AG-", &n.to_string(), ",Acme,Gateway 3\n"]));
     scene.claim(&csv, &[])?;
     let (mut start_to_grant, mut idle_kib) = (Vec::new(), 0);
     for n in 0..count {
@@ -49,7 +49,7 @@ pub fn measure(folder: &Path, count: usize) -> Result<AgentFigures> {
         let root = folder.join(format!("device-{n}"));
         let device = Sandbox::unpack(&root, &firmware, &scene.server.url(), &scene.server.bundle())?;
         let mut agent = Running::start(device.agent(&["run"])?, &folder.join("agent.log"))?;
-        wait_for(LIMIT, "the device to be managed", || Ok(device.installed_version()?))
+        wait_for(LIMIT, "the device to be managed", || device.installed_version())
             .with_context(|| agent.output())?;
         let stages = wait_for(LIMIT, "the agent's own times", || {
             Ok(device

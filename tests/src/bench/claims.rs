@@ -17,7 +17,7 @@ const FEW: usize = 10_000;
 /// Handshakes of each look-up.
 const HANDSHAKES: usize = 200;
 /// The longest that the import may take.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_mins(10);
 
 /// What claims cost.
 #[derive(Debug)]

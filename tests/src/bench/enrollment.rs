@@ -64,7 +64,7 @@ pub async fn measure(folder: &Path, devices: usize, at_once: usize) -> Result<En
         per_second: f64::from(count) / outcome.elapsed.as_secs_f64(),
         p50: outcome.percentile(50),
         p99: outcome.percentile(99),
-        server_cpu: (after.cpu - before.cpu) / count,
+        server_cpu: after.cpu.saturating_sub(before.cpu) / count,
         idle_kib,
         peak_kib: after.peak_kib,
     })

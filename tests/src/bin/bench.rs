@@ -93,7 +93,8 @@ fn agent_table(out: &mut String, folder: &Path, agents: usize) -> Result<()> {
     writeln!(out, "\n| the real agent | |\n|---|---|")?;
     writeln!(out, "| process start to grant, p50 of {agents} | {} |", millis(found.median()))?;
     writeln!(out, "| memory of a managed agent that waits | {} |", mib(found.idle_kib))?;
-    writeln!(out, "| binary, stripped | {:.1} MB |", found.binary_bytes as f64 / 1e6)?;
+    let tenths = found.binary_bytes / 100_000;
+    writeln!(out, "| binary, stripped | {}.{} MB |", tenths / 10, tenths % 10)?;
     for mebibytes in [1, 64] {
         let found = payload::measure(&folder.join(format!("payload-{mebibytes}")), mebibytes)?;
         let ratio = found.floor.as_secs_f64() / found.agent.as_secs_f64();
@@ -115,10 +116,10 @@ fn agent_table(out: &mut String, folder: &Path, agents: usize) -> Result<()> {
 
 fn claims_table(out: &mut String, found: &claims::ClaimsFigures) -> Result<()> {
     writeln!(out, "\n| claims | |\n|---|---|")?;
-    let rate = found.claims as f64 / found.import.as_secs_f64();
+    let rate = found.claims as u128 * 1000 / found.import.as_millis().max(1);
     writeln!(
         out,
-        "| import of {} claims from CSV | {:.1} s ({rate:.0}/s) |",
+        "| import of {} claims from CSV | {:.1} s ({rate}/s) |",
         found.claims,
         found.import.as_secs_f64()
     )?;
@@ -137,5 +138,5 @@ fn millis(time: Duration) -> String {
 }
 
 fn mib(kib: u64) -> String {
-    format!("{:.1} MiB", kib as f64 / 1024.0)
+    format!("{}.{} MiB", kib / 1024, kib % 1024 * 10 / 1024)
 }

@@ -88,8 +88,8 @@ fn play(folder: &Path) -> Result<String> {
     scene.server.stop()?;
     Ok(format!(
         "\nmanaged: device {}, generation {}, {} ms from start to grant, {} ms in all",
-        shown["id"].as_str().unwrap_or_default(),
-        shown["generation"],
+        text_of(&shown, "id"),
+        text_of(&shown, "generation"),
         to_grant.as_millis(),
         in_all.as_millis()
     ))
@@ -106,7 +106,7 @@ fn policy() -> Value {
 
 fn claims() -> String {
     let mut csv = String::from("serial_number,manufacturer,model\n");
-    (1..=100).for_each(|n| csv.extend([&format!("AC-{n:04}"), ",Acme,Gateway 3\n"]));
+    (1..=100).for_each(|n| csv.extend([format!("AC-{n:04}").as_str(), ",Acme,Gateway 3\n"]));
     csv
 }
 
@@ -128,12 +128,17 @@ fn show_stages(said: &StatusFile) -> Result<Duration> {
 fn show_device(scene: &Scene, device: &Sandbox) -> Result<Value> {
     let devices = scene.devices()?;
     let shown = devices.first().cloned().context("the server knows no device")?;
-    let id = shown["id"].as_str().context("a device id")?;
+    let id = text_of(&shown, "id");
     say("\nThe device, as the server now sees it (unbox-server device show):\n")?;
-    say(&indented(&scene.server.admin(&["device", "show", id])?))?;
+    say(&indented(&scene.server.admin(&["device", "show", &id])?))?;
     let motd = device.read("/etc/motd")?;
     say(&format!("The device's /etc/motd: {}", motd.trim_end()))?;
     Ok(shown)
+}
+
+/// A field as a person reads it.
+fn text_of(shown: &Value, field: &str) -> String {
+    shown.get(field).map_or_else(String::new, |value| value.to_string().trim_matches('"').to_owned())
 }
 
 fn show_places(folder: &Path, bundle: &Path, device: &Sandbox) -> Result<()> {

@@ -1,0 +1,63 @@
+//! What every scenario shares: a server on the host, and a machine from the factory that belongs to it.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use std::{fs, path::Path, time::Duration};
+use unbox_tests::{
+    scene::Scene,
+    vm::{Image, Machine, SERVER_NAME, Smbios, Vm},
+};
+
+/// Ample time from power-on to managed on a busy machine without hardware virtualisation.
+pub(super) const ENROLLED: Duration = Duration::from_secs(240);
+
+/// Serial number of the device in every scenario.
+pub(super) const SERIAL: &str = "AC-7001";
+
+/// The claims file of every scenario.
+pub(super) const CLAIMS: &str = "serial_number,manufacturer,model\nAC-7001,Acme,Gateway 3\n";
+
+/// A server with a DPC and every kind of policy item, and the claim of [`SERIAL`].
+pub(super) fn scene(folder: &Path) -> Result<Scene> {
+    let scene = Scene::set(folder)?;
+    scene.configure(Some(&scene.demo_dpc("1.0.0", 0)?), &policy("first"))?;
+    scene.claim(CLAIMS, &[])?;
+    Ok(scene)
+}
+
+/// A policy with one item of each kind that needs nothing but the base image.
+pub(super) fn policy(text: &str) -> Value {
+    json!([
+        {"type": "file", "path": "/etc/kiosk/kiosk.conf", "content": {"text": text}, "mode": "0640"},
+        {"type": "sysctl", "key": "net.ipv4.ip_forward", "value": "1"},
+        {"type": "hostname", "name": "kiosk-7001"},
+        {"type": "time_zone", "zone": "Europe/Zurich"},
+        {"type": "authorized_keys", "user": "root", "keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE admin@acme"]},
+        {"type": "unit", "name": "systemd-timesyncd.service", "masked": true},
+    ])
+}
+
+/// The device of every scenario, as the factory ships it for this server.
+pub(super) fn machine(scene: &Scene) -> Result<Machine> {
+    let bundle = scene.server.bundle();
+    let port = scene.server.address.port();
+    Ok(Machine::new(&Image::agent()?)
+        .smbios(Smbios::labelled("Acme", "Gateway 3", SERIAL))
+        .guest_forward(443, scene.server.address)
+        .file("/etc/unbox/agent.toml", format!("server = \"https://{SERVER_NAME}\"\n"), 0o644)
+        .file("/etc/unbox/trust/anchors.pem", fs::read(bundle.join("anchors.pem"))?, 0o644)
+        .file("/etc/unbox/trust/root.json", fs::read(bundle.join("root.json"))?, 0o644)
+        .named(&format!("device-{port}")))
+}
+
+/// Waits until the device says that it is managed.
+pub(super) fn wait_managed(vm: &mut Vm) -> Result<()> {
+    vm.wait_until("unbox-agent status --json | grep -q '\"phase\": *\"managed\"'", ENROLLED).map(drop)
+}
+
+/// The server's view of the one device.
+pub(super) fn device(scene: &Scene) -> Result<Value> {
+    let mut devices = scene.devices()?;
+    anyhow::ensure!(devices.len() == 1, "expected one device, found {}", devices.len());
+    Ok(devices.remove(0))
+}
