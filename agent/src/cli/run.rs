@@ -11,7 +11,7 @@ use super::{
 use crate::{
     console::Situation,
     failure::{DeviceFault, Failure},
-    identity,
+    files, identity,
     ledger::{Ledger, Phase},
     report::{self, OutcomeFile},
 };
@@ -114,9 +114,9 @@ fn say_how_it_is(session: &mut Session, ledger: &Ledger) -> Result<(), Failure> 
     Ok(())
 }
 
+/// Reads the identity. There is nobody to hand it to: it stays in this process.
 async fn survey(session: &Session) -> Result<HardwareIdentity, Failure> {
+    files::make_directory(&session.layout.runtime(), files::PUBLIC_DIRECTORY)?;
     let survey = identity::io::survey(&session.layout).await;
-    let handed_over = identity::io::hand_over(&session.layout, &survey)
-        .and_then(|()| survey.identity().map_err(identity::io::SurveyError::from));
-    Ok(handed_over?)
+    Ok(survey.identity().map_err(identity::io::SurveyError::from)?)
 }
