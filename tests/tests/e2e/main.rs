@@ -1,6 +1,5 @@
 //! End to end: the real server and the real agent, or a server that a test holds in its hand.
 
-#![expect(clippy::indexing_slicing, reason = "JSON of our own programs; a missing field fails the test")]
 #![expect(clippy::panic_in_result_fn, reason = "a test asserts, and passes errors on with `?`")]
 
 mod fleet;

@@ -9,7 +9,7 @@ use unbox_tests::{
 };
 
 /// Ample time from power-on to managed on a busy machine without hardware virtualisation.
-pub(super) const ENROLLED: Duration = Duration::from_secs(240);
+pub(super) const ENROLLED: Duration = Duration::from_mins(4);
 
 /// Serial number of the device in every scenario.
 pub(super) const SERIAL: &str = "AC-7001";

@@ -9,7 +9,7 @@ use unbox_tests::world::Reply;
 fn artifact_larger_than_declared_is_rejected() -> Result<()> {
     let mut world = world()?;
     let artifact = world.add_artifact(vec![7; 64 * 1024]);
-    world.payload.policy = vec![super::file_from(artifact)?];
+    world.payload.policy = vec![super::file_from(&artifact)?];
     is_refused("artifact_size", world, |world, request| {
         if request.path.starts_with(ARTIFACT_PATH) {
             Reply::Endless(vec![7; 64 * 1024])

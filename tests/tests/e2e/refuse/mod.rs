@@ -29,7 +29,7 @@ use unbox_tests::{
 };
 
 /// Ample time for one exchange on a busy machine.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// A world that is to be attacked.
 fn world() -> Result<World> {
@@ -90,7 +90,7 @@ fn with_payload(change: impl Fn(&mut Payload)) -> impl Fn(&World, &Request) -> R
 }
 
 /// A policy item that needs this artifact.
-fn file_from(artifact: Artifact) -> Result<PolicyItem> {
+fn file_from(artifact: &Artifact) -> Result<PolicyItem> {
     Ok(serde_json::from_value(serde_json::json!({
         "type": "file", "path": "/etc/from-artifact", "content": {"artifact": artifact},
     }))?)
