@@ -8,7 +8,7 @@ use super::{
     Change, Resource, State, States,
     io::Reload,
     record::Record,
-    resource::{Phase, states_as_list, within},
+    resource::{Phase, within},
     target::{Setting, Target, put},
 };
 use serde::{Deserialize, Serialize};
@@ -21,9 +21,8 @@ pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
     /// What is done after everything else is final: removing what nothing needs any more.
     pub(crate) cleanup: Vec<Change>,
-    /// What a reboot in the middle may have changed on the side: units as they ran before.
-    #[serde(with = "states_as_list")]
-    pub(crate) guards: States,
+    /// Units that cannot be started any more, but have to run again if it is taken back.
+    pub(crate) guards: Vec<Change>,
 }
 
 /// One step. Every step can be repeated.
@@ -92,7 +91,9 @@ pub(crate) fn plan(
     let is_removal = |change: &mut Change| change.phase() >= Phase::RemoveTree;
     cleanup.extend(changes.extract_if(.., is_removal));
     in_order(&mut cleanup);
-    let guards = guards(&changes, observed);
+    let (guards, held): (Vec<_>, Vec<_>) =
+        left_open(&changes, observed).into_iter().partition(|change| is_masked_by(&changes, &change.resource));
+    changes.extend(held);
     Ok((Plan { steps: steps(changes), cleanup, guards }, baseline))
 }
 
@@ -139,9 +140,8 @@ impl Plan {
                 changes.push(change.undone());
             }
         }
-        for (resource, state) in &self.guards {
-            changes.push(Change { resource: resource.clone(), before: state.clone(), after: state.clone() });
-        }
+        let only_seen = self.guards.iter().chain(&self.cleanup).filter(|change| change.resource.is_volatile());
+        changes.extend(only_seen.map(Change::undone));
         steps(changes)
     }
 }
@@ -209,12 +209,28 @@ const fn set_unit(resource: &Resource) -> Option<&UnitName> {
     }
 }
 
-/// Units whose setting changes, though not by themselves whether they run.
-fn guards(changes: &[Change], observed: &States) -> States {
+/// Units whose setting changes, though not by themselves whether they run: that stays as it is,
+/// whatever a boot in the middle makes of it.
+fn left_open(changes: &[Change], observed: &States) -> Vec<Change> {
     let settings = changes.iter().filter_map(|change| set_unit(&change.resource));
-    let settings = settings.cloned().map(Resource::UnitActivity);
-    let unchanged = settings.filter(|resource| !changes.iter().any(|change| change.resource == *resource));
-    unchanged.filter_map(|resource| observed.get(&resource).cloned().map(|state| (resource, state))).collect()
+    let activities = settings.cloned().map(Resource::UnitActivity);
+    let left_open = activities.filter(|activity| !changes.iter().any(|change| change.resource == *activity));
+    left_open
+        .filter_map(|resource| {
+            let state = observed.get(&resource)?.clone();
+            Some(Change { resource, before: state.clone(), after: state })
+        })
+        .collect()
+}
+
+/// Whether a unit can only be stopped once these changes are made.
+fn is_masked_by(changes: &[Change], activity: &Resource) -> bool {
+    changes.iter().any(|change| {
+        let (Resource::UnitSetting(unit), Resource::UnitActivity(other)) = (&change.resource, activity) else {
+            return false;
+        };
+        unit == other && matches!(change.after, State::Setting { masked: true, .. })
+    })
 }
 
 fn steps(mut changes: Vec<Change>) -> Vec<Step> {
