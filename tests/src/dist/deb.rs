@@ -57,6 +57,7 @@ pub(super) fn server(release: Release) -> Result<PathBuf> {
     let mut tree = Tree::default();
     tree.copy_all("lib/systemd/system", "systemd/server", &[".service"])?;
     tree.copy("usr/lib/sysusers.d/unbox-server.conf", "systemd/server/sysusers.conf")?;
+    tree.copy("usr/lib/tmpfiles.d/unbox-server.conf", "systemd/server/tmpfiles.conf")?;
     tree.copy("usr/share/man/man8/unbox-server.8", "systemd/server/unbox-server.8")?;
     SERVER.make(release, tree)
 }
