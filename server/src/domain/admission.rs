@@ -301,7 +301,10 @@ fn unapproved_parts(asked: &Admission<'_>) -> Vec<ReplacedPart> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{claim::ClaimSets, device::Enrollment};
+    use crate::domain::{
+        claim::ClaimSets,
+        device::{Enrollment, StateName},
+    };
     use unbox_common::{
         identity::{Identifier, IdentifierKind, Observed, Source},
         ids::{ClaimId, CompanyId, DeviceId},
@@ -548,7 +551,6 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        use crate::domain::device::StateName;
         assert_eq!(states(known(), 9, BOARD), StateName::Enrolling);
         assert_eq!(states(known(), 9, "BOARD2"), StateName::Enrolling);
         assert_eq!(states(known(), 1, "BOARD2"), StateName::HardwareChanged);

@@ -114,13 +114,17 @@ impl ClaimSets {
     /// The stored form.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let usable = self.usable.iter().map(|set| {
-            let member = |one: &Identifier| (one.kind().name().to_owned(), one.value().to_owned());
-            set.members().iter().map(member).collect::<Vec<_>>()
-        });
-        let unusable = self.unusable.iter().map(|set| set.members.clone());
+        let usable = self
+            .usable
+            .iter()
+            .map(|set| set.members().iter().map(|one| (one.kind().name(), one.value())).collect::<Vec<_>>());
+        let unusable = self
+            .unusable
+            .iter()
+            .map(|set| set.members.iter().map(|(kind, value)| (kind.as_str(), value.as_str())).collect());
         let all: Vec<_> = usable.chain(unusable).collect();
-        serde_json::json!(all).to_string()
+        // Pairs of texts in lists: nothing that could fail to be JSON.
+        serde_json::to_string(&all).unwrap_or_default()
     }
 
     /// Reads the stored form.

@@ -2,7 +2,7 @@
 
 use super::name::{Name, is_plain_text};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use unbox_common::{
     bytes::{FixedBytes, Nonce},
     ids::{CompanyId, ConfigurationId, DeviceId, Generation},
@@ -201,13 +201,24 @@ pub struct Recipient {
     pub nonce: Nonce,
 }
 
+/// Which configuration a device is given, without what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assigned {
+    /// The configuration.
+    pub configuration: ConfigurationId,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When the device was given this configuration rather than another: when its claim was set,
+    /// or its customer's default, whichever is later.
+    pub assigned_at: Timestamp,
+}
+
 /// What a device is to become: a configuration, and since when it is this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
     /// The configuration.
-    pub configuration: Configuration,
-    /// When the device was given this configuration rather than another: when its claim was set,
-    /// or its customer's default, whichever is later.
+    pub configuration: Arc<Configuration>,
+    /// When the device was given this configuration rather than another.
     pub assigned_at: Timestamp,
 }
 
@@ -222,7 +233,7 @@ impl Assignment {
     /// The payload for one enrollment, good for `lifetime` from `now` on.
     #[must_use]
     pub fn payload(&self, to: Recipient, now: Timestamp, lifetime: Duration) -> Payload {
-        let Configuration { id, name, document, .. } = &self.configuration;
+        let Configuration { id, name, document, .. } = &*self.configuration;
         Payload {
             device: to.device,
             generation: to.generation,
@@ -296,14 +307,14 @@ mod tests {
     #[test]
     fn the_version_rises_also_when_an_older_configuration_is_assigned() {
         let assignment = |updated, assigned| Assignment {
-            configuration: Configuration {
+            configuration: Arc::new(Configuration {
                 id: ConfigurationId::new(1).unwrap(),
                 customer: CompanyId::new(1).unwrap(),
                 name: "Kiosk".parse().unwrap(),
                 document: Document::parse(MINIMAL).unwrap(),
                 created_at: Timestamp(1),
                 updated_at: Timestamp(updated),
-            },
+            }),
             assigned_at: Timestamp(assigned),
         };
         assert_eq!(assignment(50, 40).version(), 50);

@@ -8,12 +8,16 @@ use crate::{
     domain::{
         actor::{Actor, Scope},
         audit::{Action, Subject},
-        configuration::{Assignment, Configuration, Document},
+        configuration::{Assigned, Assignment, Configuration, Document},
         name::Name,
     },
     store::{Page, PageRequest, Tx, Use},
 };
 use serde_json::json;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 use unbox_common::{
     ids::{CompanyId, ConfigurationId},
     timestamp::Timestamp,
@@ -223,14 +227,42 @@ impl Services {
             .await
     }
 
-    /// The configuration that a device was given, and since when.
-    pub(super) async fn assignment(
-        &self,
-        id: ConfigurationId,
-        assigned_at: Timestamp,
-    ) -> Result<Option<Assignment>, ServiceError> {
-        let found = self.0.store.reader().await?.configuration(Scope::Operator, id).await?;
-        Ok(found.map(|configuration| Assignment { configuration, assigned_at }))
+    /// What a device was given. Read from the database only if it changed since it was last read:
+    /// thousands of devices get the same one.
+    pub(super) async fn assignment(&self, given: Assigned) -> Result<Option<Assignment>, ServiceError> {
+        let assigned_at = given.assigned_at;
+        if let Some(configuration) = self.0.recent.configuration(given) {
+            return Ok(Some(Assignment { configuration, assigned_at }));
+        }
+        let mut reader = self.0.store.reader().await?;
+        let Some(read) = reader.configuration(Scope::Operator, given.configuration).await? else {
+            return Ok(None);
+        };
+        let configuration = Arc::new(read);
+        self.0.recent.remember(&configuration);
+        Ok(Some(Assignment { configuration, assigned_at }))
+    }
+}
+
+/// Configurations that were read lately.
+#[derive(Default)]
+pub(super) struct Recent(Mutex<HashMap<ConfigurationId, Arc<Configuration>>>);
+
+impl Recent {
+    /// How many are kept; most servers have fewer in use.
+    const KEPT: usize = 64;
+
+    fn configuration(&self, given: Assigned) -> Option<Arc<Configuration>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&given.configuration).filter(|one| one.updated_at == given.updated_at).cloned()
+    }
+
+    fn remember(&self, configuration: &Arc<Configuration>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= Self::KEPT {
+            known.clear();
+        }
+        known.insert(configuration.id, Arc::clone(configuration));
     }
 }
 

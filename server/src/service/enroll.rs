@@ -16,7 +16,7 @@ use crate::{
         },
         audit::{Action, Event, Subject},
         claim::lookup_text,
-        configuration::Recipient,
+        configuration::{Assigned, Recipient},
         device::{ApprovalRequest, Device, Enrollment},
         name::Name,
         token::{TokenStanding, secret_digest, standing},
@@ -29,7 +29,7 @@ use std::sync::Arc;
 use unbox_common::{
     digest::Sha256,
     identity::{HardwareIdentity, Identifier, IdentifierKind, RawIdentifier, Source},
-    ids::{CompanyId, ConfigurationId, DeviceId, Generation},
+    ids::{CompanyId, DeviceId, Generation},
     matching::{Match, Reason, lookup_keys, match_claims},
     protocol::{
         latest::{Challenge, Grant, Hello, PROTOCOL_VERSION, ProofKind, Prove},
@@ -284,7 +284,7 @@ impl Services {
             return Ok(Outcome::Refused(Refusal::of(RefusalKind::NotClaimed)));
         };
         let token = facts.token.filter(|one| attempt.standing(one) == TokenStanding::Valid);
-        let configuration = configuration_of(&facts, token.as_ref());
+        let given = given(&facts, token.as_ref());
         let decision = decide(&Admission {
             now: attempt.now,
             claim: &facts.claim,
@@ -293,16 +293,16 @@ impl Services {
             key: attempt.shown.key,
             identity: &attempt.identity,
             ticket: attempt.ticket,
-            configured: configuration.is_some(),
+            configured: given.is_some(),
             evidence: Evidence {
                 token: attempt.token_evidence(&facts),
                 reset_ticket: facts.reset_ticket,
                 request: facts.request.as_ref(),
             },
         });
-        match (decision, configuration) {
-            (Decision::Admit { generation, why }, Some(configuration)) => {
-                let granted = Granted::new(&facts, generation, configuration);
+        match (decision, given) {
+            (Decision::Admit { generation, why }, Some(given)) => {
+                let granted = Granted::new(&facts, generation, given);
                 self.admit(tx, attempt, facts, granted, why).await
             }
             (Decision::Admit { .. }, None) => Ok(Outcome::Refused(Refusal::of(RefusalKind::NotClaimed))),
@@ -344,8 +344,8 @@ impl Services {
             tx.use_reset_ticket(digest, now).await?;
         }
         if granted.by_token {
-            tx.set_claim_configuration(claim.id, Some(granted.configuration), now).await?;
-            granted.assigned_at = now;
+            tx.set_claim_configuration(claim.id, Some(granted.assigned.configuration), now).await?;
+            granted.assigned.assigned_at = now;
         }
         let detail = json!({
             "generation": granted.generation,
@@ -405,9 +405,9 @@ impl Services {
         let Some(device) = granted.device else {
             return Err(ServiceError::Busy);
         };
-        let Granted { generation, configuration, assigned_at, .. } = *granted;
+        let Granted { generation, assigned, .. } = *granted;
         // Deleted since the commit: the device asks again and finds out what it is now.
-        let assignment = self.assignment(configuration, assigned_at).await?.ok_or(ServiceError::Busy)?;
+        let assignment = self.assignment(assigned).await?.ok_or(ServiceError::Busy)?;
         let to = Recipient { device, generation, nonce: attempt.notes.device_nonce };
         let now = attempt.now;
         let payload = assignment.payload(to, now, self.settings().payload_lifetime);
@@ -489,45 +489,42 @@ struct Granted {
     device: Option<DeviceId>,
     generation: Generation,
     customer_name: Name,
-    configuration: ConfigurationId,
-    assigned_at: Timestamp,
+    assigned: Assigned,
     /// The token brought the configuration, and the claim keeps it.
     by_token: bool,
 }
 
 impl Granted {
-    fn new(facts: &EnrollmentFacts, generation: Generation, configuration: Configured) -> Self {
+    fn new(facts: &EnrollmentFacts, generation: Generation, given: Given) -> Self {
         Self {
             device: facts.device.as_ref().map(|device| device.id),
             generation,
             customer_name: facts.customer_name.clone(),
-            configuration: configuration.id,
-            assigned_at: configuration.assigned_at,
-            by_token: configuration.by_token,
+            assigned: given.assigned,
+            by_token: given.by_token,
         }
     }
 }
 
-/// Which configuration a device gets, and why.
+/// Which configuration a device gets, and whether its token brought it.
 #[derive(Clone, Copy)]
-struct Configured {
-    id: ConfigurationId,
-    assigned_at: Timestamp,
+struct Given {
+    assigned: Assigned,
     by_token: bool,
 }
 
 /// The claim's own configuration, or the token's, or the customer's default.
-fn configuration_of(facts: &EnrollmentFacts, token: Option<&TokenFacts>) -> Option<Configured> {
+fn given(facts: &EnrollmentFacts, token: Option<&TokenFacts>) -> Option<Given> {
     let claim = &facts.claim;
-    if let Some(id) = claim.configuration {
-        return Some(Configured { id, assigned_at: claim.configured_at, by_token: false });
+    let asked_for_token = claim.configuration.is_none() && claim.proof == ProofKind::Token;
+    let brought = token.filter(|_| asked_for_token).and_then(|token| token.configuration);
+    match brought {
+        Some((configuration, updated_at)) => {
+            let assigned = Assigned { configuration, updated_at, assigned_at: claim.configured_at };
+            Some(Given { assigned, by_token: true })
+        }
+        None => facts.assigned.map(|assigned| Given { assigned, by_token: false }),
     }
-    let asked_for = claim.proof == ProofKind::Token;
-    if let Some(id) = token.filter(|_| asked_for).and_then(|token| token.configuration) {
-        return Some(Configured { id, assigned_at: claim.configured_at, by_token: true });
-    }
-    let (id, set_at) = facts.default_configuration?;
-    Some(Configured { id, assigned_at: set_at.max(claim.configured_at), by_token: false })
 }
 
 fn subject_of(facts: &EnrollmentFacts) -> Subject {

@@ -17,7 +17,7 @@ use crate::{
 use serde_json::json;
 use std::sync::Arc;
 use unbox_common::{
-    ids::{ConfigurationId, DeviceId, Generation},
+    ids::{DeviceId, Generation},
     payload::Payload,
     protocol::{
         latest::{Acknowledged, CheckIn, Command, News, Outcome, Owner, Report, ReportEntry},
@@ -191,10 +191,10 @@ impl Services {
         if facts.device.re_enroll_requested_at.is_some() {
             news.commands.push(Command::ReEnroll);
         }
-        let Some((configuration, assigned_at)) = configuration_of(facts) else {
+        let Some(assigned) = facts.assigned else {
             return Ok(news);
         };
-        let Some(assignment) = self.assignment(configuration, assigned_at).await? else {
+        let Some(assignment) = self.assignment(assigned).await? else {
             return Ok(news);
         };
         news.owner = assignment.configuration.document.contact.owner(&facts.customer_name);
@@ -245,16 +245,6 @@ fn take_outcome(device: &mut Device, generation: Generation, outcome: &Outcome, 
 fn is_news(said: &CheckIn, version: u64) -> bool {
     let newer = said.installed.as_ref().is_none_or(|installed| installed.version < version);
     newer && said.failed_version != Some(version)
-}
-
-/// The claim's own configuration, or the customer's default.
-fn configuration_of(facts: &ManagedFacts) -> Option<(ConfigurationId, Timestamp)> {
-    let claim = &facts.claim;
-    match (claim.configuration, facts.default_configuration) {
-        (Some(id), _) => Some((id, claim.configured_at)),
-        (None, Some((id, set_at))) => Some((id, set_at.max(claim.configured_at))),
-        (None, None) => None,
-    }
 }
 
 /// The owner of a device whose configuration was taken away: the customer, and no contact.

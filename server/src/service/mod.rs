@@ -98,6 +98,7 @@ struct Parts {
     entropy: Arc<dyn Entropy>,
     ids: Arc<IdSource>,
     settings: Settings,
+    recent: configurations::Recent,
 }
 
 impl Services {
@@ -114,8 +115,9 @@ impl Services {
     ) -> Result<Self, EntropyError> {
         let mut seed = [0; 4];
         entropy.fill(&mut seed)?;
+        let recent = configurations::Recent::default();
         let ids = Arc::new(IdSource::new(u32::from_ne_bytes(seed)));
-        Ok(Self(Arc::new(Parts { store, signer, clock, entropy, ids, settings })))
+        Ok(Self(Arc::new(Parts { store, signer, clock, entropy, ids, settings, recent })))
     }
 
     /// What the operator chose.

@@ -4,7 +4,6 @@ use super::{
     Page, PageRequest, Reader, StoreError, Tx,
     error::{failed, one_row},
     row::{Fields, millis, number},
-    sql::Sql,
 };
 use crate::domain::artifact::Artifact;
 use sqlx::{Row as _, any::AnyRow};
@@ -25,7 +24,7 @@ fn artifact(row: &AnyRow) -> Result<Artifact, StoreError> {
 impl Reader {
     /// An artifact by its digest.
     pub async fn artifact(&mut self, sha256: Sha256) -> Result<Option<Artifact>, StoreError> {
-        let mut sql = Sql::new(SELECT);
+        let mut sql = self.sql(SELECT);
         sql.filter("sha256 =", Some(sha256.to_string()));
         let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find an artifact"))?;
         row.as_ref().map(artifact).transpose()
@@ -34,7 +33,7 @@ impl Reader {
     /// Artifacts, ordered by digest.
     pub async fn artifacts(&mut self, page: &PageRequest) -> Result<Page<Artifact>, StoreError> {
         let after: Option<Sha256> = page.key()?;
-        let mut sql = Sql::new(SELECT);
+        let mut sql = self.sql(SELECT);
         sql.filter("sha256 >", after.map(|digest| digest.to_string()))
             .push(" ORDER BY sha256 LIMIT ")
             .bind(page.limit());

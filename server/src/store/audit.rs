@@ -4,7 +4,6 @@ use super::{
     Page, PageRequest, Reader, StoreError, Tx,
     error::failed,
     row::{Fields, millis},
-    sql::Sql,
 };
 use crate::domain::{
     actor::Scope,
@@ -51,7 +50,7 @@ impl Reader {
         filter: &AuditFilter,
         page: &PageRequest,
     ) -> Result<Page<Entry>, StoreError> {
-        let mut sql = Sql::new(SELECT);
+        let mut sql = self.sql(SELECT);
         sql.filter("customer_id =", filter.customer.map(CompanyId::get))
             .filter("action =", filter.action.map(Action::name))
             .filter("last_at >=", filter.since.map(millis))

@@ -4,7 +4,6 @@ use super::{
     Page, PageRequest, Reader, StoreError, Tx,
     error::{failed, one_row},
     row::{Fields, millis},
-    sql::Sql,
 };
 use crate::domain::{
     actor::Scope,
@@ -112,7 +111,7 @@ impl Reader {
         };
         let length = LOOKUP_LENGTHS.into_iter().find(|length| *length >= keys.len()).unwrap_or(keys.len());
         let padded = keys.iter().chain(std::iter::repeat(last)).take(length).cloned();
-        let mut sql = Sql::new(concat!(
+        let mut sql = self.sql(concat!(
             "SELECT ",
             claim_columns!(),
             ", o.default_configuration_id, d.state_detail FROM claims AS c
@@ -139,7 +138,7 @@ impl Reader {
     pub async fn key_holders(&mut self, keys: &[String]) -> Result<Vec<KeyHolder>, StoreError> {
         let mut holders = Vec::new();
         for part in keys.chunks(INSERT_ROWS) {
-            let mut sql = Sql::new(
+            let mut sql = self.sql(
                 "SELECT k.lookup, c.id, c.customer_id, c.identifiers FROM claim_keys AS k
                  JOIN claims AS c ON c.id = k.claim_id WHERE k.lookup IN ",
             );
@@ -165,7 +164,7 @@ impl Reader {
 
     /// A claim, in force or ended, if it is within the scope.
     pub async fn claim(&mut self, scope: Scope, id: ClaimId) -> Result<Option<Claim>, StoreError> {
-        let mut sql = Sql::new(concat!("SELECT ", claim_columns!(), " FROM claims AS c WHERE c.id = "));
+        let mut sql = self.sql(concat!("SELECT ", claim_columns!(), " FROM claims AS c WHERE c.id = "));
         sql.bind(id.get()).scope("c.customer_id =", scope);
         let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a claim"))?;
         row.as_ref().map(claim).transpose()
@@ -178,7 +177,7 @@ impl Reader {
         filter: &ClaimFilter,
         page: &PageRequest,
     ) -> Result<Page<Claim>, StoreError> {
-        let mut sql = Sql::new(concat!("SELECT ", claim_columns!(), " FROM claims AS c WHERE 1 = 1"));
+        let mut sql = self.sql(concat!("SELECT ", claim_columns!(), " FROM claims AS c WHERE 1 = 1"));
         sql.filter("c.customer_id =", filter.customer.map(CompanyId::get))
             .filter("c.configuration_id =", filter.configuration.map(ConfigurationId::get))
             .filter("c.proof =", filter.proof.map(ProofKind::name))
@@ -232,7 +231,7 @@ impl Tx {
     /// Adds claims, and the keys by which they are found.
     pub async fn insert_claims(&mut self, claims: &[Claim]) -> Result<(), StoreError> {
         for part in claims.chunks(INSERT_ROWS) {
-            let mut sql = Sql::new(
+            let mut sql = self.sql(
                 "INSERT INTO claims (id, customer_id, reseller_id, configuration_id, configured_at, proof,
                                      activation_ends_at, identifiers, order_name, created_at, created_by) VALUES ",
             );
@@ -256,7 +255,7 @@ impl Tx {
             .flat_map(|claim| claim.sets.lookup_keys().into_iter().map(|key| (key, claim.id)))
             .collect();
         for part in keys.chunks(INSERT_ROWS) {
-            let mut sql = Sql::new("INSERT INTO claim_keys (lookup, claim_id) VALUES ");
+            let mut sql = self.sql("INSERT INTO claim_keys (lookup, claim_id) VALUES ");
             sql.rows(part, |row, (key, claim)| {
                 row.bind(key.clone()).bind(claim.get());
             });

@@ -4,7 +4,6 @@ use super::{
     Page, PageRequest, Reader, StoreError, Tx,
     error::{failed, one_row},
     row::{Fields, millis},
-    sql::Sql,
 };
 use crate::domain::{
     actor::Scope,
@@ -33,7 +32,7 @@ fn company(row: &AnyRow) -> Result<Company, StoreError> {
 impl Reader {
     /// A company, if it is within the scope.
     pub async fn company(&mut self, scope: Scope, id: CompanyId) -> Result<Option<Company>, StoreError> {
-        let mut sql = Sql::new(SELECT);
+        let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).scope("id =", scope);
         let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a company"))?;
         row.as_ref().map(company).transpose()
@@ -46,7 +45,7 @@ impl Reader {
         kind: CompanyKind,
         name: &str,
     ) -> Result<Option<Company>, StoreError> {
-        let mut sql = Sql::new(SELECT);
+        let mut sql = self.sql(SELECT);
         sql.filter("kind =", Some(kind.name())).filter("name =", Some(name.to_owned())).scope("id =", scope);
         let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a company"))?;
         row.as_ref().map(company).transpose()
@@ -59,7 +58,7 @@ impl Reader {
         kind: Option<CompanyKind>,
         page: &PageRequest,
     ) -> Result<Page<Company>, StoreError> {
-        let mut sql = Sql::new(SELECT);
+        let mut sql = self.sql(SELECT);
         sql.filter("kind =", kind.map(CompanyKind::name))
             .filter("id >", page.key::<i64>()?)
             .scope("id =", scope)

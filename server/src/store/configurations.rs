@@ -4,7 +4,6 @@ use super::{
     Page, PageRequest, Reader, StoreError, Tx,
     error::{failed, one_row},
     row::{Fields, document, millis},
-    sql::Sql,
 };
 use crate::domain::{actor::Scope, configuration::Configuration};
 use sqlx::{Row as _, any::AnyRow};
@@ -46,7 +45,7 @@ impl Reader {
         scope: Scope,
         id: ConfigurationId,
     ) -> Result<Option<Configuration>, StoreError> {
-        let mut sql = Sql::new(SELECT);
+        let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).scope("customer_id =", scope);
         let row =
             sql.query().fetch_optional(self.connection()).await.map_err(failed("find a configuration"))?;
@@ -59,7 +58,7 @@ impl Reader {
         customer: CompanyId,
         name: &str,
     ) -> Result<Option<Configuration>, StoreError> {
-        let mut sql = Sql::new(SELECT);
+        let mut sql = self.sql(SELECT);
         sql.filter("customer_id =", Some(customer.get())).filter("name =", Some(name.to_owned()));
         let row =
             sql.query().fetch_optional(self.connection()).await.map_err(failed("find a configuration"))?;
@@ -73,7 +72,7 @@ impl Reader {
         customer: Option<CompanyId>,
         page: &PageRequest,
     ) -> Result<Page<Configuration>, StoreError> {
-        let mut sql = Sql::new(SELECT);
+        let mut sql = self.sql(SELECT);
         sql.filter("customer_id =", customer.map(CompanyId::get))
             .filter("id >", page.key::<i64>()?)
             .scope("customer_id =", scope)
@@ -182,7 +181,7 @@ impl Tx {
         if artifacts.is_empty() {
             return Ok(());
         }
-        let mut sql = Sql::new("INSERT INTO configuration_artifacts (sha256, configuration_id) VALUES ");
+        let mut sql = self.sql("INSERT INTO configuration_artifacts (sha256, configuration_id) VALUES ");
         sql.rows(artifacts, |row, sha256| {
             row.bind(sha256.to_string()).bind(to.id.get());
         });

@@ -4,7 +4,6 @@ use super::{
     Page, PageRequest, Reader, StoreError, Tx,
     error::{failed, one_row},
     row::{Fields, document, millis, number},
-    sql::Sql,
 };
 use crate::domain::{
     actor::Scope,
@@ -103,7 +102,7 @@ pub(super) fn identity(
 impl Reader {
     /// A device, if it is within the scope.
     pub async fn device(&mut self, scope: Scope, id: DeviceId) -> Result<Option<Device>, StoreError> {
-        let mut sql = Sql::new(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE d.id = "));
+        let mut sql = self.sql(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE d.id = "));
         sql.bind(id.get()).scope("d.customer_id =", scope);
         let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a device"))?;
         row.as_ref().map(device).transpose()
@@ -112,7 +111,7 @@ impl Reader {
     /// The device of a claim, if it was ever seen.
     pub async fn device_of_claim(&mut self, claim: ClaimId) -> Result<Option<Device>, StoreError> {
         let mut sql =
-            Sql::new(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE d.claim_id = "));
+            self.sql(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE d.claim_id = "));
         sql.bind(claim.get());
         let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a device"))?;
         row.as_ref().map(device).transpose()
@@ -125,7 +124,7 @@ impl Reader {
         filter: &DeviceFilter,
         page: &PageRequest,
     ) -> Result<Page<Device>, StoreError> {
-        let mut sql = Sql::new(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE 1 = 1"));
+        let mut sql = self.sql(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE 1 = 1"));
         sql.filter("d.customer_id =", filter.customer.map(CompanyId::get))
             .filter("d.state =", filter.state.map(StateName::name))
             .filter("d.id >", page.key::<i64>()?)

@@ -70,6 +70,20 @@ impl Dialect {
         }
     }
 
+    /// Writes the place of the `number`th value of a statement whose values are bound in order.
+    ///
+    /// SQLite looks for the name of every numbered parameter in a list of all of them, which is
+    /// quadratic: 30 us for each row of a bulk INSERT. A nameless one costs nothing.
+    pub(super) fn placeholder(self, number: usize, to: &mut String) {
+        match self {
+            Self::Sqlite => to.push('?'),
+            Self::Postgres => {
+                to.push('$');
+                to.push_str(&number.to_string());
+            }
+        }
+    }
+
     /// Whether a transaction has to lock the rows that it decides by. On SQLite there is only ever
     /// one that writes.
     pub(super) const fn locks_rows(self) -> bool {

@@ -7,10 +7,10 @@ use super::{
     error::failed,
     requests::{request, request_columns},
     row::{Fields, millis, number},
-    sql::Sql,
 };
 use crate::domain::{
     claim::Claim,
+    configuration::Assigned,
     device::{ApprovalRequest, Device},
     name::Name,
 };
@@ -39,8 +39,8 @@ pub struct EnrollmentFacts {
     pub claim: Claim,
     /// Its customer's name.
     pub customer_name: Name,
-    /// What its customer's claims get that name no configuration of their own, and since when.
-    pub default_configuration: Option<(ConfigurationId, Timestamp)>,
+    /// The claim's own configuration, or its customer's default.
+    pub assigned: Option<Assigned>,
     /// Its device, if that was seen.
     pub device: Option<Device>,
     /// What was asked with this key before.
@@ -56,8 +56,8 @@ pub struct EnrollmentFacts {
 pub struct TokenFacts {
     /// The token.
     pub id: TokenId,
-    /// What it gives devices whose claim names no configuration.
-    pub configuration: Option<ConfigurationId>,
+    /// What it gives devices whose claim names no configuration, and when that last changed.
+    pub configuration: Option<(ConfigurationId, Timestamp)>,
     /// From when on it is worthless.
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
@@ -69,20 +69,40 @@ pub struct TokenFacts {
 pub struct ManagedFacts {
     /// The device.
     pub device: Device,
-    /// Its claim, in force or ended.
-    pub claim: Claim,
     /// Its customer's name.
     pub customer_name: Name,
-    /// What its customer's claims get that name no configuration of their own, and since when.
-    pub default_configuration: Option<(ConfigurationId, Timestamp)>,
+    /// The claim's own configuration, or its customer's default.
+    pub assigned: Option<Assigned>,
     /// The highest sequence that is stored of this generation.
     pub sequence: u64,
 }
 
-fn default_configuration(row: &AnyRow) -> Result<Option<(ConfigurationId, Timestamp)>, StoreError> {
-    let fields = Fields::of(row, "companies", "claim_customer_id");
-    let set_at = fields.time("default_set_at")?;
-    Ok(fields.id_opt("default_configuration_id", ConfigurationId::new)?.map(|id| (id, set_at)))
+/// What a claim assigns: its own configuration, or its customer's default.
+macro_rules! assigned_columns {
+    () => {
+        "o.name AS customer_name, o.default_set_at, k.id AS assigned_configuration_id,
+         k.updated_at AS configuration_updated_at"
+    };
+}
+
+/// The tables of [`assigned_columns`], beside the claims `c`.
+macro_rules! assigned_tables {
+    () => {
+        " JOIN companies AS o ON o.id = c.customer_id
+          LEFT JOIN configurations AS k ON k.id = COALESCE(c.configuration_id, o.default_configuration_id)"
+    };
+}
+
+fn assigned(row: &AnyRow, claim: &Claim) -> Result<Option<Assigned>, StoreError> {
+    let fields = Fields::of(row, "configurations", "assigned_configuration_id");
+    let Some(configuration) = fields.id_opt("assigned_configuration_id", ConfigurationId::new)? else {
+        return Ok(None);
+    };
+    let assigned_at = match claim.configuration {
+        Some(_) => claim.configured_at,
+        None => claim.configured_at.max(fields.time("default_set_at")?),
+    };
+    Ok(Some(Assigned { configuration, updated_at: fields.time("configuration_updated_at")?, assigned_at }))
 }
 
 fn customer_name(row: &AnyRow) -> Result<Name, StoreError> {
@@ -102,9 +122,13 @@ fn joined<T>(
 
 fn token(row: &AnyRow) -> Result<TokenFacts, StoreError> {
     let fields = Fields::of(row, "tokens", "token_id");
+    let configuration = match fields.id_opt("token_configuration_id", ConfigurationId::new)? {
+        Some(id) => Some((id, fields.time("token_configuration_updated_at")?)),
+        None => None,
+    };
     Ok(TokenFacts {
         id: fields.id("token_id", TokenId::new)?,
-        configuration: fields.id_opt("token_configuration_id", ConfigurationId::new)?,
+        configuration,
         expires_at: fields.time_opt("token_expires_at")?,
         revoked_at: fields.time_opt("token_revoked_at")?,
     })
@@ -120,18 +144,22 @@ impl Tx {
         now: Timestamp,
     ) -> Result<Option<EnrollmentFacts>, StoreError> {
         self.lock_claim(id).await?;
-        let mut sql = Sql::new(concat!(
+        let mut sql = self.sql(concat!(
             "SELECT ",
             claim_columns!(),
             ", ",
             device_columns!(),
             ", ",
             request_columns!(),
-            ", o.name AS customer_name, o.default_configuration_id, o.default_set_at,
-               r.device_id AS reset_device_id, t.id AS token_id, t.configuration_id AS token_configuration_id,
-               t.expires_at AS token_expires_at, t.revoked_at AS token_revoked_at
-             FROM claims AS c JOIN companies AS o ON o.id = c.customer_id
-             LEFT JOIN devices AS d ON d.claim_id = c.id
+            ", ",
+            assigned_columns!(),
+            ", r.device_id AS reset_device_id, t.id AS token_id, t.expires_at AS token_expires_at,
+               t.revoked_at AS token_revoked_at, t.configuration_id AS token_configuration_id,
+               (SELECT updated_at FROM configurations WHERE id = t.configuration_id)
+                   AS token_configuration_updated_at
+             FROM claims AS c",
+            assigned_tables!(),
+            " LEFT JOIN devices AS d ON d.claim_id = c.id
              LEFT JOIN approval_requests AS a ON a.device_id = d.id AND a.key_digest = "
         ));
         sql.bind(shown.key.to_string())
@@ -151,10 +179,11 @@ impl Tx {
         let Some(row) = &row else {
             return Ok(None);
         };
+        let claim = claim(row)?;
         Ok(Some(EnrollmentFacts {
-            claim: claim(row)?,
             customer_name: customer_name(row)?,
-            default_configuration: default_configuration(row)?,
+            assigned: assigned(row, &claim)?,
+            claim,
             device: joined(row, "devices", "device_id", device)?,
             request: joined(row, "approval_requests", "request_device_id", request)?,
             reset_ticket: joined(row, "reset_tickets", "reset_device_id", |_| Ok(()))?.is_some(),
@@ -170,19 +199,21 @@ impl Tx {
         generation: Generation,
     ) -> Result<Option<ManagedFacts>, StoreError> {
         self.lock_device(id).await?;
-        let mut sql = Sql::new(concat!(
+        let mut sql = self.sql(concat!(
             "SELECT ",
             claim_columns!(),
             ", ",
             device_columns!(),
-            ", o.name AS customer_name, o.default_configuration_id, o.default_set_at,
-               (SELECT MAX(r.sequence) FROM reports AS r WHERE r.device_id = d.id AND r.generation = "
+            ", ",
+            assigned_columns!(),
+            ", (SELECT MAX(r.sequence) FROM reports AS r WHERE r.device_id = d.id AND r.generation = "
         ));
         sql.bind(number(generation.0))
-            .push(
-                ") AS sequence FROM devices AS d JOIN claims AS c ON c.id = d.claim_id
-                 JOIN companies AS o ON o.id = d.customer_id WHERE d.id = ",
-            )
+            .push(concat!(
+                ") AS sequence FROM devices AS d JOIN claims AS c ON c.id = d.claim_id",
+                assigned_tables!(),
+                " WHERE d.id = "
+            ))
             .bind(id.get());
         let row = sql
             .query()
@@ -194,9 +225,8 @@ impl Tx {
         };
         Ok(Some(ManagedFacts {
             device: device(row)?,
-            claim: claim(row)?,
             customer_name: customer_name(row)?,
-            default_configuration: default_configuration(row)?,
+            assigned: assigned(row, &claim(row)?)?,
             sequence: Fields::of(row, "reports", "device_id").count_opt("sequence")?.unwrap_or_default(),
         }))
     }

@@ -40,6 +40,7 @@ use crate::files::{self, FilesError, PRIVATE_FILE};
 use dialect::{Dialect, newest_version};
 use error::failed;
 use futures_util::{FutureExt as _, future::BoxFuture};
+use sql::Sql;
 use sqlx::{
     Any, AnyConnection, AnyPool, ConnectOptions as _, Executor as _, Row as _, Transaction,
     any::{AnyConnectOptions, AnyPoolOptions},
@@ -192,6 +193,11 @@ enum Held {
 }
 
 impl Reader {
+    /// A statement whose text depends on what is asked for.
+    fn sql(&self, text: &'static str) -> Sql {
+        Sql::new(self.dialect, text)
+    }
+
     fn connection(&mut self) -> &mut AnyConnection {
         match &mut self.held {
             Held::Pooled(connection) => connection,

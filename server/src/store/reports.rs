@@ -4,7 +4,6 @@ use super::{
     Reader, StoreError, Tx,
     error::failed,
     row::{Fields, millis, number},
-    sql::Sql,
 };
 use sqlx::any::AnyRow;
 use unbox_common::{
@@ -86,7 +85,7 @@ impl Tx {
         let Some(newest) = entries.iter().map(|entry| entry.sequence).max() else {
             return Ok(());
         };
-        let mut sql = Sql::new(
+        let mut sql = self.sql(
             "INSERT INTO reports (device_id, generation, sequence, happened_at, progress, detail, received_at) VALUES ",
         );
         sql.rows(entries, |row, entry| {

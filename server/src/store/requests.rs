@@ -5,7 +5,6 @@ use super::{
     devices::identity,
     error::{failed, one_row},
     row::{Fields, document, millis},
-    sql::Sql,
 };
 use crate::domain::{actor::Scope, device::ApprovalRequest};
 use sqlx::any::AnyRow;
@@ -55,7 +54,7 @@ impl Reader {
         limit: u32,
     ) -> Result<Vec<ApprovalRequest>, StoreError> {
         let mut sql =
-            Sql::new(concat!("SELECT ", request_columns!(), " FROM approval_requests AS a WHERE 1 = 1"));
+            self.sql(concat!("SELECT ", request_columns!(), " FROM approval_requests AS a WHERE 1 = 1"));
         sql.filter("a.device_id =", device.map(DeviceId::get)).scope("a.customer_id =", scope);
         if device.is_none() {
             sql.push(" AND a.approved_at IS NULL");
@@ -72,7 +71,7 @@ impl Reader {
         key: Sha256,
     ) -> Result<Option<ApprovalRequest>, StoreError> {
         let mut sql =
-            Sql::new(concat!("SELECT ", request_columns!(), " FROM approval_requests AS a WHERE 1 = 1"));
+            self.sql(concat!("SELECT ", request_columns!(), " FROM approval_requests AS a WHERE 1 = 1"));
         sql.filter("a.device_id =", Some(device.get())).filter("a.key_digest =", Some(key.to_string()));
         let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a request"))?;
         row.as_ref().map(request).transpose()

@@ -1,18 +1,20 @@
 //! Statements whose text depends on what is asked for: text is ours, values are bound.
 
+use super::dialect::Dialect;
 use crate::domain::actor::Scope;
 use sqlx::{Any, Arguments as _, AssertSqlSafe, Encode, Type, any::AnyArguments, query::Query};
 
 /// A statement that grows.
 pub(super) struct Sql {
+    dialect: Dialect,
     text: String,
     arguments: AnyArguments,
     bound: usize,
 }
 
 impl Sql {
-    pub(super) fn new(text: &'static str) -> Self {
-        Self { text: text.to_owned(), arguments: AnyArguments::default(), bound: 0 }
+    pub(super) fn new(dialect: Dialect, text: &'static str) -> Self {
+        Self { dialect, text: text.to_owned(), arguments: AnyArguments::default(), bound: 0 }
     }
 
     /// Adds text of ours.
@@ -26,8 +28,7 @@ impl Sql {
         // Encoding for `Any` only moves the value; an error would show as a missing argument.
         let _ = self.arguments.add(value);
         self.bound += 1;
-        self.text.push('$');
-        self.text.push_str(&self.bound.to_string());
+        self.dialect.placeholder(self.bound, &mut self.text);
         self
     }
 
@@ -104,7 +105,7 @@ mod tests {
 
     #[test]
     fn values_are_numbered_and_never_part_of_the_text() {
-        let mut sql = Sql::new("SELECT id FROM t WHERE id > ");
+        let mut sql = Sql::new(Dialect::Postgres, "SELECT id FROM t WHERE id > ");
         sql.bind(5_i64)
             .filter("name =", Some("x'; DROP TABLE t; --".to_owned()))
             .filter("kind =", None::<String>)
@@ -120,8 +121,15 @@ mod tests {
     }
 
     #[test]
+    fn sqlite_takes_values_by_their_place() {
+        let mut sql = Sql::new(Dialect::Sqlite, "SELECT id FROM t WHERE id IN ");
+        sql.list([1_i64, 2]).filter("name =", Some("x"));
+        assert_eq!(sql.text, "SELECT id FROM t WHERE id IN (?, ?) AND name = ?");
+    }
+
+    #[test]
     fn rows_are_written_one_after_another() {
-        let mut sql = Sql::new("INSERT INTO t (a, b) VALUES ");
+        let mut sql = Sql::new(Dialect::Postgres, "INSERT INTO t (a, b) VALUES ");
         sql.rows([(1_i64, "x"), (2, "y")], |to, (a, b)| {
             to.bind(a).bind(b);
         });

@@ -4,7 +4,6 @@ use super::{
     Page, PageRequest, Reader, StoreError, Tx,
     error::{failed, one_row},
     row::{Fields, millis},
-    sql::Sql,
 };
 use crate::domain::{actor::Scope, token::Token};
 use sqlx::any::AnyRow;
@@ -45,7 +44,7 @@ fn token(row: &AnyRow) -> Result<Token, StoreError> {
 impl Reader {
     /// A token, if it is within the scope.
     pub async fn token(&mut self, scope: Scope, id: TokenId) -> Result<Option<Token>, StoreError> {
-        let mut sql = Sql::new(SELECT);
+        let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).scope("customer_id =", scope);
         let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a token"))?;
         row.as_ref().map(token).transpose()
@@ -58,7 +57,7 @@ impl Reader {
         customer: Option<CompanyId>,
         page: &PageRequest,
     ) -> Result<Page<Token>, StoreError> {
-        let mut sql = Sql::new(SELECT);
+        let mut sql = self.sql(SELECT);
         sql.filter("customer_id =", customer.map(CompanyId::get))
             .filter("id >", page.key::<i64>()?)
             .scope("customer_id =", scope)

@@ -221,10 +221,7 @@ async fn facts_are_complete_in_one_look(db: TestDatabase) {
     assert_eq!(facts.claim, claim(5, SERIAL));
     assert_eq!(facts.device, Some(device.clone()));
     assert_eq!(facts.request, Some(request(b"mine", 1)));
-    assert_eq!(
-        (facts.customer_name.as_str(), facts.default_configuration, facts.token),
-        ("Acme", None, None)
-    );
+    assert_eq!((facts.customer_name.as_str(), facts.assigned, facts.token), ("Acme", None, None));
     let managed = db
         .store
         .write(move |tx: &mut Tx| Box::pin(async move { tx.managed_facts(id(), Generation(1)).await }))

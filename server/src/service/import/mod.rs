@@ -14,7 +14,7 @@ use crate::{
     domain::{
         actor::Actor,
         audit::{Action, Subject},
-        claim::{Claim, ClaimSets},
+        claim::{Claim, ClaimSets, lookup_text},
         company::CompanyKind,
     },
     store::{KeyHolder, Tx},
@@ -29,6 +29,7 @@ use std::{
 use tokio::sync::mpsc;
 use unbox_common::{
     ids::{ClaimId, CompanyId, ConfigurationId},
+    matching::IdentifierSet,
     protocol::latest::ProofKind,
     timestamp::Timestamp,
 };
@@ -216,7 +217,7 @@ impl Services {
         by: &Actor,
         claims: &[(u64, Claim)],
     ) -> Result<Vec<(u64, RowOutcome)>, ServiceError> {
-        let keys: Vec<String> = claims.iter().flat_map(|(_, claim)| claim.sets.lookup_keys()).collect();
+        let keys: Vec<String> = claims.iter().filter_map(|(_, claim)| key_of(claim)).collect();
         let mut held: HashMap<String, Vec<KeyHolder>> = HashMap::new();
         for holder in tx.key_holders(&keys).await? {
             held.entry(holder.key.clone()).or_default().push(holder);
@@ -224,18 +225,19 @@ impl Services {
         let first_id = self.0.ids.block(self.now(), u32::try_from(claims.len()).unwrap_or(u32::MAX));
         let mut results = Vec::with_capacity(claims.len());
         let mut fresh: BTreeMap<CompanyId, Vec<Claim>> = BTreeMap::new();
-        for ((line, claim), id) in claims.iter().zip(first_id..) {
+        for (((line, claim), id), key) in claims.iter().zip(first_id..).zip(keys) {
             let id = ClaimId::new(id).map_err(|error| ServiceError::invalid("id", error))?;
-            let outcome = match present_holder(claim, &held) {
-                Some(holder) if holder.customer == claim.customer => RowOutcome::AlreadyClaimed(holder.claim),
+            let holders = held.entry(key.clone()).or_default();
+            let present = claim.sets.usable().iter().find_map(|set| holder(set, holders));
+            let outcome = match present {
+                Some(present) if present.customer == claim.customer => {
+                    RowOutcome::AlreadyClaimed(present.claim)
+                }
                 Some(_) => RowOutcome::Conflict,
                 None => {
-                    for key in claim.sets.lookup_keys() {
-                        let (customer, sets) = (claim.customer, claim.sets.clone());
-                        let holder = KeyHolder { key: key.clone(), claim: id, customer, sets };
-                        held.entry(key).or_default().push(holder);
-                    }
-                    fresh.entry(claim.customer).or_default().push(Claim { id, ..claim.clone() });
+                    let (customer, sets) = (claim.customer, claim.sets.clone());
+                    holders.push(KeyHolder { key, claim: id, customer, sets });
+                    fresh.entry(customer).or_default().push(Claim { id, ..claim.clone() });
                     RowOutcome::Imported(id)
                 }
             };
@@ -255,11 +257,9 @@ impl Services {
     }
 }
 
-fn present_holder<'h>(claim: &Claim, held: &'h HashMap<String, Vec<KeyHolder>>) -> Option<&'h KeyHolder> {
-    claim.sets.usable().iter().find_map(|set| {
-        let key = set.lookup_key().map(crate::domain::claim::lookup_text)?;
-        holder(set, held.get(&key)?)
-    })
+/// The identifier by which the claim of a row is found: a row is one set, and so has one.
+fn key_of(claim: &Claim) -> Option<String> {
+    claim.sets.usable().first().and_then(IdentifierSet::lookup_key).map(lookup_text)
 }
 
 /// Reads the whole file, batch by batch, until nobody takes them any more.
@@ -267,19 +267,22 @@ fn read_batches(csv: impl Read, to: &mpsc::Sender<Vec<ReadRow>>) -> Result<(), U
     let mut rows = Rows::open(csv)?;
     let mut batch = Vec::with_capacity(BATCH_ROWS);
     loop {
-        let next = rows.next_row();
-        let ended = !matches!(next, Ok(Some(_)));
-        if let Ok(Some(row)) = next.as_ref() {
-            batch.push(row.clone());
-        }
-        if (ended || batch.len() == BATCH_ROWS) && !batch.is_empty() {
+        let end = match rows.next_row() {
+            Ok(Some(row)) => {
+                batch.push(row);
+                None
+            }
+            Ok(None) => Some(Ok(())),
+            Err(error) => Some(Err(error)),
+        };
+        if batch.len() == BATCH_ROWS || (end.is_some() && !batch.is_empty()) {
             let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH_ROWS));
             if to.blocking_send(full).is_err() {
                 return Ok(());
             }
         }
-        if ended {
-            return next.map(|_| ());
+        if let Some(end) = end {
+            return end;
         }
     }
 }
