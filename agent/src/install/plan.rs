@@ -91,8 +91,9 @@ pub(crate) fn plan(
     let is_removal = |change: &mut Change| change.phase() >= Phase::RemoveTree;
     cleanup.extend(changes.extract_if(.., is_removal));
     in_order(&mut cleanup);
-    let (guards, held): (Vec<_>, Vec<_>) =
-        left_open(&changes, observed).into_iter().partition(|change| is_masked_by(&changes, &change.resource));
+    let (guards, held): (Vec<_>, Vec<_>) = left_open(&changes, observed)
+        .into_iter()
+        .partition(|change| is_masked_by(&changes, &change.resource));
     changes.extend(held);
     Ok((Plan { steps: steps(changes), cleanup, guards }, baseline))
 }
@@ -140,7 +141,8 @@ impl Plan {
                 changes.push(change.undone());
             }
         }
-        let only_seen = self.guards.iter().chain(&self.cleanup).filter(|change| change.resource.is_volatile());
+        let only_seen =
+            self.guards.iter().chain(&self.cleanup).filter(|change| change.resource.is_volatile());
         changes.extend(only_seen.map(Change::undone));
         steps(changes)
     }
@@ -226,7 +228,8 @@ fn left_open(changes: &[Change], observed: &States) -> Vec<Change> {
 /// Whether a unit can only be stopped once these changes are made.
 fn is_masked_by(changes: &[Change], activity: &Resource) -> bool {
     changes.iter().any(|change| {
-        let (Resource::UnitSetting(unit), Resource::UnitActivity(other)) = (&change.resource, activity) else {
+        let (Resource::UnitSetting(unit), Resource::UnitActivity(other)) = (&change.resource, activity)
+        else {
             return false;
         };
         unit == other && matches!(change.after, State::Setting { masked: true, .. })

@@ -14,7 +14,7 @@ const UNIT: &str =
     "[Service]\nExecStart=/opt/unbox/dpc/acme/current/bin/dpc\n[Install]\nWantedBy=multi-user.target\n";
 const CA: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
 
-fn dpc(device: &Device, release: &str, extras: Value) -> Value {
+fn dpc(device: &Device, release: &str, extras: &Value) -> Value {
     let program = format!("dpc {release}");
     let archive = tar(&[
         file("./bin/dpc", 0o755, program.as_bytes()),
@@ -30,44 +30,39 @@ fn dpc(device: &Device, release: &str, extras: Value) -> Value {
 /// A payload with every kind of item.
 fn first(device: &Device) -> AcceptedPayload {
     let package = device.artifacts.add(b"tool 1.0");
-    accept(
-        10,
-        dpc(device, "1", json!({ "token": "s3cret" })),
-        json!([
-            { "type": "file", "path": "/etc/motd", "content": { "text": "hello\n" } },
-            { "type": "file", "path": "/etc/passwd", "content": { "text": "root:x:0:0::/root:/bin/sh\nada:x:0:0::/home/ada:/bin/sh\n" }, "mode": "0600" },
-            { "type": "file", "path": "/srv/new/deep/file", "content": { "base64": "AAEC" }, "mode": "0640" },
-            { "type": "unit", "name": "old.service", "enabled": false, "active": false },
-            { "type": "unit", "name": "held.service", "active": true },
-            { "type": "unit", "name": "quiet.service", "masked": true },
-            { "type": "sysctl", "key": "net.ipv4.ip_forward", "value": "1" },
-            { "type": "sysctl", "key": "vm.swappiness", "value": "10" },
-            { "type": "hostname", "name": "kiosk-1" },
-            { "type": "time_zone", "zone": "Europe/Zurich" },
-            { "type": "ca_certificate", "name": "acme", "pem": CA },
-            { "type": "authorized_keys", "user": "ada", "keys": ["ssh-ed25519 AAAA ada"] },
-            { "type": "package", "name": "tool", "version": "1.0", "artifact": package },
-        ]),
-    )
+    let passwd = "root:x:0:0::/root:/bin/sh\nada:x:0:0::/home/ada:/bin/sh\n";
+    let policy = json!([
+        { "type": "file", "path": "/etc/motd", "content": { "text": "hello\n" } },
+        { "type": "file", "path": "/etc/passwd", "content": { "text": passwd }, "mode": "0600" },
+        { "type": "file", "path": "/srv/new/deep/file", "content": { "base64": "AAEC" }, "mode": "0640" },
+        { "type": "unit", "name": "old.service", "enabled": false, "active": false },
+        { "type": "unit", "name": "held.service", "active": true },
+        { "type": "unit", "name": "quiet.service", "masked": true },
+        { "type": "sysctl", "key": "net.ipv4.ip_forward", "value": "1" },
+        { "type": "sysctl", "key": "vm.swappiness", "value": "10" },
+        { "type": "hostname", "name": "kiosk-1" },
+        { "type": "time_zone", "zone": "Europe/Zurich" },
+        { "type": "ca_certificate", "name": "acme", "pem": CA },
+        { "type": "authorized_keys", "user": "ada", "keys": ["ssh-ed25519 AAAA ada"] },
+        { "type": "package", "name": "tool", "version": "1.0", "artifact": package },
+    ]);
+    accept(10, &dpc(device, "1", &json!({ "token": "s3cret" })), &policy)
 }
 
 /// Another one, in which some things are new, some are changed, some are gone.
 fn second(device: &Device) -> AcceptedPayload {
     let package = device.artifacts.add(b"tool 2.0");
     let large = device.artifacts.add(&[b'z'; 5000]);
-    accept(
-        20,
-        dpc(device, "2", json!({ "token": "other" })),
-        json!([
-            { "type": "file", "path": "/etc/motd", "content": { "text": "hello again\n" }, "mode": "0600" },
-            { "type": "file", "path": "/srv/new/other", "content": { "artifact": large } },
-            { "type": "unit", "name": "held.service", "enabled": true, "active": true },
-            { "type": "unit", "name": "quiet.service", "enabled": true },
-            { "type": "sysctl", "key": "vm.swappiness", "value": "20" },
-            { "type": "hostname", "name": "kiosk-2" },
-            { "type": "package", "name": "tool", "version": "2.0", "artifact": package },
-        ]),
-    )
+    let policy = json!([
+        { "type": "file", "path": "/etc/motd", "content": { "text": "hello again\n" }, "mode": "0600" },
+        { "type": "file", "path": "/srv/new/other", "content": { "artifact": large } },
+        { "type": "unit", "name": "held.service", "enabled": true, "active": true },
+        { "type": "unit", "name": "quiet.service", "enabled": true },
+        { "type": "sysctl", "key": "vm.swappiness", "value": "20" },
+        { "type": "hostname", "name": "kiosk-2" },
+        { "type": "package", "name": "tool", "version": "2.0", "artifact": package },
+    ]);
+    accept(20, &dpc(device, "2", &json!({ "token": "other" })), &policy)
 }
 
 /// What is done to a device, from a state that is reached without failures.

@@ -26,13 +26,13 @@ use unbox_common::{
 };
 
 /// A device that is switched on or off.
-pub struct Device {
+pub(crate) struct Device {
     home: TempDir,
-    pub artifacts: Artifacts,
+    pub(crate) artifacts: Artifacts,
     durable: Durable,
     volatile: Volatile,
     /// Whether the DPC's own health check is content.
-    pub healthy: bool,
+    pub(crate) healthy: bool,
 }
 
 /// What lies on the disk beside files.
@@ -58,7 +58,7 @@ struct Volatile {
 
 /// Everything that there is to see.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
+pub(crate) struct Picture {
     files: Vec<String>,
     durable: Durable,
     volatile: Volatile,
@@ -68,7 +68,7 @@ const KERNEL: [(&str, &str); 2] = [("net.ipv4.ip_forward", "0"), ("vm.swappiness
 
 impl Device {
     /// A device as it leaves the factory: a few files, one unit that runs, one that is masked.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let shared_memory = Path::new("/dev/shm");
         let home = if shared_memory.is_dir() {
             tempfile::tempdir_in(shared_memory).unwrap()
@@ -97,21 +97,21 @@ impl Device {
         device
     }
 
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.home.path().join("root")
     }
 
-    pub fn state_dir(&self) -> PathBuf {
+    pub(crate) fn state_dir(&self) -> PathBuf {
         self.root().join("var/lib/unbox")
     }
 
-    pub fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.root().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    pub fn install(
+    pub(crate) fn install(
         &mut self,
         payload: &AcceptedPayload,
         faults: &Arc<FailAt>,
@@ -120,16 +120,20 @@ impl Device {
         self.with(faults, |installer| installer.install(payload, &artifacts))
     }
 
-    pub fn resume(&mut self, faults: &Arc<FailAt>) -> Result<Option<InstallOutcome>, InstallError> {
+    pub(crate) fn resume(&mut self, faults: &Arc<FailAt>) -> Result<Option<InstallOutcome>, InstallError> {
         let artifacts = self.artifacts.dir();
         self.with(faults, |installer| installer.resume(&artifacts))
     }
 
-    pub fn uninstall(&mut self, faults: &Arc<FailAt>) -> Result<InstallOutcome, InstallError> {
+    pub(crate) fn uninstall(&mut self, faults: &Arc<FailAt>) -> Result<InstallOutcome, InstallError> {
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method's own lifetime is not general enough"
+        )]
         self.with(faults, |installer| installer.uninstall())
     }
 
-    pub fn drift(&mut self) -> Vec<Change> {
+    pub(crate) fn drift(&mut self) -> Vec<Change> {
         self.with(&FailAt::never(), |installer| installer.drift()).unwrap()
     }
 
@@ -146,8 +150,13 @@ impl Device {
         })
     }
 
+    /// Somebody else installs a package.
+    pub(crate) fn has_package(&mut self, name: &str, version: &str) {
+        self.durable.packages.insert(name.to_owned(), version.to_owned());
+    }
+
     /// A device that is the same in every way.
-    pub fn fork(&self) -> Self {
+    pub(crate) fn fork(&self) -> Self {
         let mut other = Self::new();
         fs::remove_dir_all(other.root()).unwrap();
         copy(&self.root(), &other.root());
@@ -159,7 +168,7 @@ impl Device {
     }
 
     /// Power off and on again.
-    pub fn reboot(&mut self) {
+    pub(crate) fn reboot(&mut self) {
         self.volatile = self.after_boot();
     }
 
@@ -183,7 +192,7 @@ impl Device {
         }
     }
 
-    pub fn picture(&self) -> Picture {
+    pub(crate) fn picture(&self) -> Picture {
         Picture {
             files: snapshot(&self.root()),
             durable: self.durable.clone(),
@@ -193,7 +202,7 @@ impl Device {
 
     /// Whether the device looks like this, or as this would look after a boot: what a payload
     /// leaves open about a unit, a boot decides.
-    pub fn looks_like(&self, picture: &Picture) -> bool {
+    pub(crate) fn looks_like(&self, picture: &Picture) -> bool {
         let now = self.picture();
         let booted = self.after_boot();
         let Volatile { sysctls, hostname, running, trusted, known_units } = &now.volatile;
@@ -212,7 +221,7 @@ impl Device {
     }
 
     /// What nobody but the agent sees, and what must not grow for ever.
-    pub fn kept(&self) -> Vec<String> {
+    pub(crate) fn kept(&self) -> Vec<String> {
         let install = self.state_dir().join("install");
         let names =
             |directory: PathBuf| fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());

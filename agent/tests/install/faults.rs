@@ -12,7 +12,7 @@ use unbox_agent::files::{Faults, Operation};
 
 /// What happens at the chosen operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// Nothing, ever: counts the operations.
     None,
     /// The power goes: nothing happens from then on.
@@ -25,7 +25,7 @@ pub enum Failure {
 
 /// Fails at one operation, counted from the first.
 #[derive(Debug)]
-pub struct FailAt {
+pub(crate) struct FailAt {
     failure: Failure,
     at: usize,
     count: AtomicUsize,
@@ -33,20 +33,20 @@ pub struct FailAt {
 }
 
 impl FailAt {
-    pub fn new(failure: Failure, at: usize) -> Arc<Self> {
+    pub(crate) fn new(failure: Failure, at: usize) -> Arc<Self> {
         Arc::new(Self { failure, at, count: AtomicUsize::new(0), freed: AtomicBool::new(false) })
     }
 
-    pub fn never() -> Arc<Self> {
+    pub(crate) fn never() -> Arc<Self> {
         Self::new(Failure::None, 0)
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::SeqCst)
     }
 
     /// Whether the failure has struck.
-    pub fn struck(&self) -> bool {
+    pub(crate) fn struck(&self) -> bool {
         self.failure != Failure::None && self.count() > self.at
     }
 }

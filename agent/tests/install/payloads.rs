@@ -17,29 +17,29 @@ use unbox_common::{
 };
 
 /// Artifacts as the payload stage leaves them.
-pub struct Artifacts {
-    pub directory: PathBuf,
+pub(crate) struct Artifacts {
+    pub(crate) directory: PathBuf,
 }
 
 impl Artifacts {
-    pub fn new(directory: PathBuf) -> Self {
+    pub(crate) fn new(directory: PathBuf) -> Self {
         std::fs::create_dir_all(&directory).unwrap();
         Self { directory }
     }
 
     /// Adds an artifact, and describes it as a payload does.
-    pub fn add(&self, bytes: &[u8]) -> Value {
+    pub(crate) fn add(&self, bytes: &[u8]) -> Value {
         let digest = Sha256::of(bytes);
         std::fs::write(self.directory.join(digest.to_string()), bytes).unwrap();
         json!({ "sha256": digest, "size": bytes.len() })
     }
 
-    pub fn dir(&self) -> ArtifactDir {
+    pub(crate) fn dir(&self) -> ArtifactDir {
         ArtifactDir(self.directory.clone())
     }
 
     /// Replaces an artifact's bytes by others of the same length.
-    pub fn corrupt(&self, artifact: &Value) {
+    pub(crate) fn corrupt(&self, artifact: &Value) {
         let path = self.directory.join(artifact["sha256"].as_str().unwrap());
         let length = std::fs::metadata(&path).unwrap().len();
         std::fs::write(path, vec![b'x'; usize::try_from(length).unwrap()]).unwrap();
@@ -47,7 +47,7 @@ impl Artifacts {
 }
 
 /// A payload with this DPC and this policy, accepted as the payload stage does.
-pub fn accept(version: u64, dpc: Value, policy: Value) -> AcceptedPayload {
+pub(crate) fn accept(version: u64, dpc: &Value, policy: &Value) -> AcceptedPayload {
     let payload = json!({
         "device": "7", "generation": 1, "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
         "version": version, "issued_at": 1000, "expires_at": 9000,
@@ -69,24 +69,24 @@ pub fn accept(version: u64, dpc: Value, policy: Value) -> AcceptedPayload {
 }
 
 /// One entry of a tar archive, as hostile as it has to be.
-pub struct Entry<'a> {
-    pub kind: EntryType,
-    pub name: &'a str,
-    pub link: &'a str,
-    pub mode: u32,
-    pub bytes: &'a [u8],
+pub(crate) struct Entry<'a> {
+    pub(crate) kind: EntryType,
+    pub(crate) name: &'a str,
+    pub(crate) link: &'a str,
+    pub(crate) mode: u32,
+    pub(crate) bytes: &'a [u8],
 }
 
-pub const fn file<'a>(name: &'a str, mode: u32, bytes: &'a [u8]) -> Entry<'a> {
+pub(crate) const fn file<'a>(name: &'a str, mode: u32, bytes: &'a [u8]) -> Entry<'a> {
     Entry { kind: EntryType::Regular, name, link: "", mode, bytes }
 }
 
-pub const fn link<'a>(kind: EntryType, name: &'a str, link: &'a str) -> Entry<'a> {
+pub(crate) const fn link<'a>(kind: EntryType, name: &'a str, link: &'a str) -> Entry<'a> {
     Entry { kind, name, link, mode: 0o777, bytes: b"" }
 }
 
 /// A tar archive whose names are written as they are: the crate would refuse to write some.
-pub fn tar(entries: &[Entry<'_>]) -> Vec<u8> {
+pub(crate) fn tar(entries: &[Entry<'_>]) -> Vec<u8> {
     let mut tar = Builder::new(Vec::new());
     for entry in entries {
         let mut header = Header::new_gnu();
@@ -102,14 +102,14 @@ pub fn tar(entries: &[Entry<'_>]) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     gzip.write_all(bytes).unwrap();
     gzip.finish().unwrap()
 }
 
 /// Everything below a directory, but what the agent keeps for itself: what a person would see.
-pub fn snapshot(root: &Path) -> Vec<String> {
+pub(crate) fn snapshot(root: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     let mut pending = vec![root.to_owned()];
     while let Some(directory) = pending.pop() {
@@ -137,6 +137,8 @@ fn describe(path: &Path) -> String {
         format!("-> {}", path.read_link().unwrap().display())
     } else if metadata.is_dir() {
         format!("directory {mode:o} {uid}:{gid}")
+    } else if !metadata.is_file() {
+        "neither".to_owned()
     } else {
         let bytes = std::fs::read(path).unwrap();
         format!("file {mode:o} {uid}:{gid} {} {}", bytes.len(), Sha256::of(&bytes))

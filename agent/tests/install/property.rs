@@ -188,7 +188,7 @@ fn payload(device: &Device, wanted: &Wanted) -> AcceptedPayload {
         }));
     }
     let dpc = wanted.dpc.map_or(Value::Null, |(release, extras)| dpc(device, release, extras));
-    accept(1, dpc, Value::Array(policy))
+    accept(1, &dpc, &Value::Array(policy))
 }
 
 /// Does something to a device; `true` if it came to an end, whichever that is.

@@ -75,15 +75,18 @@ impl Contents {
     }
 
     fn find(&self, digest: Sha256) -> io::Result<File> {
-        let blob = self.blob(digest).open().map_err(io::Error::other)?;
-        let file = match (blob, &self.artifacts) {
-            (Some(blob), _) => Some(blob),
-            (None, Some(ArtifactDir(directory))) => Entry::of(&directory.join(digest.to_string()))
-                .and_then(|entry| entry.open())
-                .map_err(io::Error::other)?,
-            (None, None) => None,
-        };
-        file.ok_or_else(|| ArtifactError::Missing(digest).into())
+        if let Some(blob) = self.blob(digest).open().map_err(io::Error::other)? {
+            return Ok(blob);
+        }
+        let missing = ArtifactError::Missing(digest).into();
+        let Some(ArtifactDir(directory)) = &self.artifacts else { return Err(missing) };
+        match Entry::of(&directory.join(digest.to_string())).and_then(|entry| entry.open()) {
+            Ok(found) => found.ok_or(missing),
+            // A link or a FIFO in its place.
+            Err(FilesError::Blocked { .. }) => Err(ArtifactError::Changed(digest).into()),
+            Err(FilesError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Err(missing),
+            Err(error) => Err(io::Error::other(error)),
+        }
     }
 
     /// Whether a blob is there already.

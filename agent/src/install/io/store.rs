@@ -26,7 +26,15 @@ const MAX_RECORD_BYTES: u64 = 64 * 1024 * 1024;
 /// The stage's directory, held by this process alone.
 pub(crate) struct Store {
     root: Root,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // Closing the file would leave the lock to a child that is about to be started. If it
+        // cannot be given back, it ends with the process.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Store {
@@ -39,7 +47,7 @@ impl Store {
         let (lock, _) =
             files::open_growing(&directory.join(LOCK), files::PRIVATE_FILE).map_err(InstallError::Store)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { root, _lock: lock }),
+            Ok(()) => Ok(Self { root, lock }),
             Err(TryLockError::WouldBlock) => Err(InstallError::Busy),
             Err(TryLockError::Error(source)) => {
                 Err(InstallError::Store(FilesError::Write { path: directory.join(LOCK), source }))
