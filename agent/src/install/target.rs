@@ -347,4 +347,4 @@ fn service_of(unit: &UnitName) -> Option<String> {
 
 #[cfg(test)]
 #[path = "target_tests.rs"]
-mod tests;
+pub(in crate::install) mod tests;

@@ -330,3 +330,125 @@ impl Sink for UnitFinder<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tar::{Builder, Header};
+
+    const SMALL: Limits = Limits { entries: 4, bytes: 1000 };
+
+    fn with(build: impl FnOnce(&mut Builder<Vec<u8>>)) -> Vec<u8> {
+        let mut tar = Builder::new(Vec::new());
+        build(&mut tar);
+        tar.into_inner().unwrap()
+    }
+
+    fn add(tar: &mut Builder<Vec<u8>>, kind: EntryType, name: &str, bytes: &[u8]) {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(0o644);
+        header.set_size(bytes.len() as u64);
+        tar.append_data(&mut header, name, bytes).unwrap();
+    }
+
+    #[test]
+    fn a_bomb_stops_at_its_limit() {
+        let many = with(|tar| (0..5).for_each(|n| add(tar, EntryType::Regular, &n.to_string(), b"")));
+        let refused = inspect(&many[..], SMALL, None).unwrap_err();
+        assert_eq!(refused.to_string(), "the archive holds more than 4 entries");
+        let large = with(|tar| add(tar, EntryType::Regular, "zeros", &[0; 1001]));
+        let refused = inspect(&large[..], SMALL, None).unwrap_err();
+        assert_eq!(refused.to_string(), "the archive holds more than 1000 bytes");
+        // A size that nothing could hold, with nothing behind it.
+        let mut header = Header::new_gnu();
+        header.set_path("x").unwrap();
+        header.set_size(u64::MAX / 2);
+        header.set_cksum();
+        assert!(inspect(&header.as_bytes()[..], SMALL, None).is_err());
+    }
+
+    #[test]
+    fn a_header_that_only_names_is_bounded_as_well() {
+        for kind in
+            [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader, EntryType::XGlobalHeader]
+        {
+            let name = vec![b'a'; usize::try_from(MAX_TEXT_BYTES).unwrap() + 1];
+            let archive = with(|tar| add(tar, kind, "long", &name));
+            let refused = inspect(&archive[..], LIMITS, None).unwrap_err();
+            assert!(matches!(refused, ArchiveError::TooLarge { what: "bytes in a header", .. }), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn long_names_of_both_kinds_are_read() {
+        let long = format!("{}/acme.service", vec!["directory"; 20].join("/"));
+        let gnu = with(|tar| add(tar, EntryType::Regular, &long, b"unit"));
+        assert_eq!(inspect(&gnu[..], LIMITS, None).unwrap().entries, 2);
+        let pax = with(|tar| {
+            tar.append_pax_extensions([("path", &b"lib/systemd/system/acme.service"[..]), ("mtime", b"1.5")])
+                .unwrap();
+            add(tar, EntryType::Regular, "short", b"unit");
+        });
+        let inspected = inspect(&pax[..], LIMITS, Some("acme.service")).unwrap();
+        assert_eq!(inspected.unit.as_deref(), Some(&b"unit"[..]));
+        let escape = with(|tar| {
+            tar.append_pax_extensions([("path", &b"../../etc/passwd"[..])]).unwrap();
+            add(tar, EntryType::Regular, "short", b"x");
+        });
+        assert!(matches!(inspect(&escape[..], LIMITS, None), Err(ArchiveError::Name(_))));
+    }
+
+    #[test]
+    fn extensions_that_change_what_follows_are_refused() {
+        for (key, value) in [("size", "0"), ("GNU.sparse.major", "1")] {
+            let archive = with(|tar| {
+                tar.append_pax_extensions([(key, value.as_bytes())]).unwrap();
+                add(tar, EntryType::Regular, "short", b"x");
+            });
+            assert!(matches!(inspect(&archive[..], LIMITS, None), Err(ArchiveError::Unreadable(_))), "{key}");
+        }
+        let sparse = with(|tar| add(tar, EntryType::GNUSparse, "holes", b""));
+        assert!(matches!(inspect(&sparse[..], LIMITS, None), Err(ArchiveError::Forbidden { .. })));
+    }
+
+    #[test]
+    fn what_is_unpacked_belongs_to_nobody_else() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let archive = with(|tar| {
+            let mut header = Header::new_gnu();
+            header.set_mode(0o777);
+            header.set_uid(1234);
+            header.set_size(1);
+            tar.append_data(&mut header, "./bin/dpc", &b"x"[..]).unwrap();
+        });
+        let directory = tempfile::tempdir().unwrap();
+        let entry = crate::files::Entry::of(&directory.path().join("tree")).unwrap();
+        let tree = NewTree::begin(&entry, None).unwrap();
+        unpack(&archive[..], LIMITS, &tree).unwrap();
+        tree.publish().unwrap();
+        let program = directory.path().join("tree/bin/dpc").metadata().unwrap();
+        assert_eq!(program.permissions().mode() & 0o7777, 0o755);
+        assert_ne!(std::os::unix::fs::MetadataExt::uid(&program), 1234);
+    }
+
+    #[test]
+    fn links_stay_inside_by_their_words_alone() {
+        let path = |path: &str| RelativePath::parse(path).unwrap();
+        for (link, target, inside) in [
+            ("a", "b", true),
+            ("a", "./b//c", true),
+            ("x/a", "../b", true),
+            ("x/y/a", "../../b", true),
+            ("a", ".", true),
+            ("a", "..", false),
+            ("x/a", "../../b", false),
+            ("a", "b/../c", false),
+            ("a", "/b", false),
+            ("a", "", false),
+            ("a", "b\nc", false),
+        ] {
+            assert_eq!(stays_inside(&path(link), target), inside, "{link} -> {target:?}");
+        }
+    }
+}
