@@ -272,7 +272,8 @@ impl Entry {
 
     /// Removes what is there, durably: a file, a link or an empty directory.
     ///
-    /// A directory that somebody else put something into stays, and that is fine.
+    /// A directory that somebody else put something into, or mounted something on, stays, and
+    /// that is fine.
     pub fn remove(&self) -> Result<(), FilesError> {
         self.clear()?;
         let flag = match self.status()? {
@@ -283,7 +284,7 @@ impl Entry {
         let remove = || {
             self.faults.before(Operation::Remove)?;
             match unlinkat(&*self.directory, self.name.as_os_str(), flag) {
-                Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY) => self.sync_directory(),
+                Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EBUSY) => self.sync_directory(),
                 Err(errno) => Err(errno.into()),
             }
         };

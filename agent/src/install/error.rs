@@ -217,7 +217,7 @@ impl Reason {
             | TargetError::NoSysctl(_) => Self::DeviceLacks,
             TargetError::WrongPackage { .. } => Self::PackageRefused,
             TargetError::NoUnitFile(_) => Self::ArchiveRefused,
-            TargetError::Reserved(_) | TargetError::Path(_) => Self::PathRefused,
+            TargetError::Reserved { .. } | TargetError::Path(_) => Self::PathRefused,
             TargetError::Unsupported(_) => Self::Unsupported,
             TargetError::Contradiction(_)
             | TargetError::Nested { .. }
@@ -257,6 +257,15 @@ impl InstallError {
             cause = error.source();
         }
         Failure { kind: self.kind().to_owned(), detail, disposition: self.disposition() }
+    }
+
+    /// Whether somebody else put something in the way since a path was managed.
+    pub(super) fn is_in_the_way(&self) -> bool {
+        matches!(
+            self,
+            Self::Look { source: SystemError::Files(FilesError::Blocked { .. }), .. }
+                | Self::Step { source: SystemError::Files(FilesError::Blocked { .. }), .. }
+        )
     }
 
     fn reason(&self) -> Reason {

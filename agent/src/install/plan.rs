@@ -72,7 +72,7 @@ pub(crate) fn plan(
     }
     let mut cleanup: Vec<Change> = Vec::new();
     for (resource, pristine) in old_baseline {
-        if baseline.contains_key(resource) {
+        if baseline.contains_key(resource) || !observed.contains_key(resource) {
             continue;
         }
         let before = present(resource, observed, [known, old_baseline]);

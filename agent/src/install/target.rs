@@ -1,10 +1,6 @@
 //! What a payload asks for, as states of resources. Pure: the device is looked at elsewhere.
 
-use super::{
-    Resource, State, States,
-    accounts::Accounts,
-    resource::{DPC_DIRECTORY, within},
-};
+use super::{Resource, State, States, accounts::Accounts, resource::DPC_DIRECTORY};
 use crate::files::Owner;
 use std::{collections::BTreeMap, fmt::Write as _};
 use unbox_common::{
@@ -66,9 +62,14 @@ pub enum TargetError {
         /// What is inside it.
         inner: SafePath,
     },
-    /// A file inside the tree of a DPC.
-    #[error("{0} is inside {DPC_DIRECTORY}, which holds DPCs and nothing else")]
-    Reserved(SafePath),
+    /// A file inside the tree of a DPC, or a unit of the agent.
+    #[error("{what} belongs to {holder}")]
+    Reserved {
+        /// The file or unit.
+        what: String,
+        /// Whose it is.
+        holder: &'static str,
+    },
     /// A user who is not on the device.
     #[error("there is no user {0} on this device")]
     NoUser(UserName),
@@ -136,8 +137,8 @@ impl<'a> Building<'a> {
     fn item(&mut self, item: &'a PolicyItem) -> Result<(), TargetError> {
         match item {
             PolicyItem::File { path, content, mode, owner, group } => {
-                if within(path, DPC_DIRECTORY) {
-                    return Err(TargetError::Reserved(path.clone()));
+                if let Some(holder) = holder_of(path.as_str()) {
+                    return Err(TargetError::Reserved { what: path.to_string(), holder });
                 }
                 let (digest, size) = match content {
                     FileContent::Text(text) => self.text(text.as_bytes()),
@@ -300,6 +301,9 @@ impl<'a> Building<'a> {
         if setting == (Setting { enabled: None, masked: None }) {
             return Ok(());
         }
+        if let Some(holder) = holder_of(&format!("{UNIT_DIRECTORY}/{unit}")) {
+            return Err(TargetError::Reserved { what: unit.to_string(), holder });
+        }
         match self.target.settings.insert(unit.clone(), setting) {
             Some(other) if other != setting => {
                 Err(TargetError::Contradiction(Resource::UnitSetting(unit.clone())))
@@ -337,6 +341,16 @@ pub(crate) fn check_nesting(states: &States) -> Result<(), TargetError> {
         }
     }
     Ok(())
+}
+
+/// Who has a place for itself. Were a payload to stop the agent, nobody would bring it to an end.
+fn holder_of(path: &str) -> Option<&'static str> {
+    let below = |tree| path.strip_prefix(tree)?.strip_prefix('/');
+    if below(DPC_DIRECTORY).is_some() {
+        return Some("the DPC's own files");
+    }
+    let is_own = |unit: &str| unit.starts_with("unbox-") || unit.starts_with("unbox.");
+    below(UNIT_DIRECTORY).is_some_and(is_own).then_some("the agent")
 }
 
 /// The service that a unit starts, which is the one that can read credentials.

@@ -129,8 +129,10 @@ impl Transaction<'_> {
         let mut first_error = None;
         for step in self.journal.head.plan.way_back(self.journal.reached) {
             let Err(error) = self.bring_about(&step) else { continue };
-            if matches!(&step, Step::Change(change) if change.resource.is_volatile()) {
-                // A unit that does not start any more must not hold up what is on disk.
+            if error.is_in_the_way() || matches!(&step, Step::Change(change) if change.resource.is_volatile())
+            {
+                // A unit that does not start any more must not hold up what is on disk, and no
+                // user with a link in the right place the whole device.
                 (self.hears)(Progress::ConfigWarning, Some(error.failure().detail));
             } else {
                 first_error.get_or_insert(error);

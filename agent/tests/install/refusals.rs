@@ -238,6 +238,26 @@ fn paths_that_lead_where_nothing_may_be_are_refused() {
 }
 
 #[test]
+fn what_a_user_puts_in_the_way_does_not_hold_up_a_reset() {
+    let mut device = Device::new();
+    let factory = device.picture();
+    let policy = json!([
+        { "type": "authorized_keys", "user": "ada", "keys": ["ssh-a"] },
+        { "type": "hostname", "name": "kiosk" },
+    ]);
+    let payload = accept(1, &Value::Null, &policy);
+    let _ = device.install(&payload, &FailAt::never()).unwrap();
+    let ssh = device.root().join("home/ada/.ssh");
+    fs::remove_dir_all(&ssh).unwrap();
+    symlink("/root", &ssh).unwrap();
+    let again = device.install(&payload, &FailAt::never()).unwrap_err();
+    assert_eq!(again.kind(), "path_refused");
+    assert_eq!(device.uninstall(&FailAt::never()).unwrap(), InstallOutcome::Removed);
+    assert_eq!(device.picture(), factory);
+    assert_eq!(fs::read_dir(device.root().join("root")).unwrap().count(), 0);
+}
+
+#[test]
 fn a_payload_that_contradicts_itself_is_refused() {
     let mut device = Device::new();
     symlink("usr/lib", device.root().join("lib")).unwrap();

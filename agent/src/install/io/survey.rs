@@ -64,7 +64,8 @@ pub(crate) fn survey(
     Ok(Survey { target, tree_bytes, package_bytes })
 }
 
-/// The present state of everything that is or will be managed.
+/// The present state of everything that is or will be managed. What was managed, and cannot be
+/// reached any more, is left out.
 pub(crate) fn observe(
     system: &dyn System,
     target: &Target,
@@ -82,8 +83,12 @@ pub(crate) fn observe(
             // Whether it runs follows from its setting at the next boot.
             pending.push(Resource::UnitActivity(unit.clone()));
         }
-        let state = look(system, &resource)?;
-        observed.insert(resource, state);
+        match look(system, &resource) {
+            Ok(state) => drop(observed.insert(resource, state)),
+            // Nobody asks for it any more, and somebody else has put something in its place.
+            Err(error) if error.is_in_the_way() && !target.states.contains_key(&resource) => (),
+            Err(error) => return Err(error),
+        }
     }
     Ok(observed)
 }
