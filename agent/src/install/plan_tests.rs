@@ -192,7 +192,7 @@ fn every_item_comes_changes_and_goes_as_if_it_had_never_been() {
             json!({ "type": "time_zone", "zone": "Etc/UTC" }),
             json!({ "type": "time_zone", "zone": "Etc/GMT" }),
             vec![(path("/etc/timezone"), file("Etc/GMT\n", 0o644))],
-            vec!["/etc/localtime -> link to ../usr/share/zoneinfo/Etc/UTC", "/etc/timezone -> file of 8"],
+            vec!["/etc/localtime -> link to /usr/share/zoneinfo/Etc/UTC", "/etc/timezone -> file of 8"],
         ),
         (
             pem("one"),

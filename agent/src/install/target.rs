@@ -170,7 +170,7 @@ impl<'a> Building<'a> {
                 self.put(Resource::RunningHostname, State::Value(name.to_string()))
             }
             PolicyItem::TimeZone { zone } => {
-                let target = format!("../usr/share/zoneinfo/{zone}");
+                let target = format!("/usr/share/zoneinfo/{zone}");
                 self.put(Resource::Path(SafePath::parse("/etc/localtime")?), State::Symlink { target })?;
                 self.file("/etc/timezone", format!("{zone}\n").as_bytes(), 0o644)
             }

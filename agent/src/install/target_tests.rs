@@ -68,7 +68,7 @@ fn every_policy_item_asks_for_its_states() {
         (
             json!({ "type": "time_zone", "zone": "Etc/UTC" }),
             vec![
-                "/etc/localtime: link to ../usr/share/zoneinfo/Etc/UTC".to_owned(),
+                "/etc/localtime: link to /usr/share/zoneinfo/Etc/UTC".to_owned(),
                 format!("/etc/timezone: file 0644 0:0 8 bytes {}", Sha256::of(b"Etc/UTC\n")),
             ],
         ),

@@ -3,6 +3,7 @@
 use super::{
     PackageFile, Reload, System, SystemError, UnitPhase, UnitReport,
     dpkg::{self, Dpkg},
+    kernel::{self, Kernel},
     paths::mismatch,
     systemctl::Systemctl,
 };
@@ -11,16 +12,8 @@ use crate::{
     install::{Change, Resource, State},
     programs::{Program, code_of},
 };
-use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-    time::Duration,
-};
-use unbox_common::{
-    path::SafePath,
-    payload::{SysctlKey, UnitName},
-};
+use std::{path::Path, time::Duration};
+use unbox_common::{path::SafePath, payload::UnitName};
 
 /// How long reading every certificate may take.
 const CA_LIMIT: Duration = Duration::from_mins(5);
@@ -30,11 +23,12 @@ pub(crate) struct Live {
     root: Root,
     dpkg: Dpkg,
     systemctl: Systemctl,
+    kernel: Kernel,
 }
 
 impl Live {
     pub(crate) fn new(root: Root) -> Self {
-        Self { root, dpkg: Dpkg::live(), systemctl: Systemctl::live() }
+        Self { root, dpkg: Dpkg::live(), systemctl: Systemctl::live(), kernel: Kernel::new() }
     }
 }
 
@@ -50,13 +44,9 @@ impl System for Live {
     fn look(&self, resource: &Resource) -> Result<State, SystemError> {
         match resource {
             Resource::Package(name) => self.dpkg.look(name),
-            Resource::Sysctl(key) => sysctl(key),
+            Resource::Sysctl(key) => Ok(self.kernel.read(key.as_str())?.map_or(State::Absent, State::Value)),
             Resource::RunningHostname => {
-                let name = nix::unistd::gethostname().map_err(|errno| SystemError::Kernel {
-                    what: "a question for the host name".to_owned(),
-                    source: errno.into(),
-                })?;
-                Ok(State::Value(name.to_string_lossy().into_owned()))
+                Ok(self.kernel.read(kernel::HOSTNAME)?.map_or(State::Absent, State::Value))
             }
             Resource::UnitSetting(unit) => self.systemctl.setting(unit),
             Resource::UnitActivity(unit) => Ok(match self.systemctl.report(unit)?.phase {
@@ -70,16 +60,9 @@ impl System for Live {
     fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError> {
         match (&change.resource, &change.after) {
             (Resource::Package(name), after) => self.dpkg.change(name, after, deb),
-            (Resource::Sysctl(key), State::Value(value)) => set_sysctl(key, value),
-            (Resource::RunningHostname, State::Value(name)) => {
-                nix::unistd::sethostname(name).map_err(|errno| SystemError::Kernel {
-                    what: format!("the host name {name:?}"),
-                    source: errno.into(),
-                })
-            }
-            (Resource::UnitSetting(unit), State::Setting { enabled, masked }) => {
-                self.systemctl.set(unit, *enabled, *masked)
-            }
+            (Resource::Sysctl(key), State::Value(value)) => self.kernel.write(key.as_str(), value),
+            (Resource::RunningHostname, State::Value(name)) => self.kernel.write(kernel::HOSTNAME, name),
+            (Resource::UnitSetting(unit), after) => self.systemctl.set(unit, &change.before, after),
             (Resource::UnitActivity(unit), State::Active { .. }) => self.systemctl.restart(unit),
             (Resource::UnitActivity(unit), State::Inactive) => self.systemctl.stop(unit),
             (resource, after) => Err(mismatch(resource, after)),
@@ -122,37 +105,9 @@ pub(super) fn run_check(program: Program, limit: Duration) -> Option<String> {
     }
 }
 
-fn sysctl(key: &SysctlKey) -> Result<State, SystemError> {
-    match fs::read_to_string(sysctl_path(key)) {
-        Ok(value) => Ok(State::Value(value.trim_end().to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(State::Absent),
-        Err(source) => Err(SystemError::Kernel { what: format!("a question for {key}"), source }),
-    }
-}
-
-fn set_sysctl(key: &SysctlKey, value: &str) -> Result<(), SystemError> {
-    // The kernel takes a value in one write (proc_sys(5)).
-    let written = OpenOptions::new()
-        .write(true)
-        .open(sysctl_path(key))
-        .and_then(|mut file| file.write_all(format!("{value}\n").as_bytes()));
-    written.map_err(|source| SystemError::Kernel { what: format!("{key} = {value}"), source })
-}
-
-fn sysctl_path(key: &SysctlKey) -> PathBuf {
-    Path::new("/proc/sys").join(key.as_str().replace('.', "/"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_kernel_parameter_is_read_by_its_dotted_name() {
-        let look = |key: &str| sysctl(&key.parse().unwrap()).unwrap();
-        assert!(matches!(look("kernel.ostype"), State::Value(value) if value == "Linux"));
-        assert_eq!(look("kernel.no_such_parameter"), State::Absent);
-    }
 
     #[test]
     fn a_health_check_that_cannot_run_complains() {

@@ -3,6 +3,7 @@
 pub(super) mod archive;
 pub(super) mod contents;
 mod dpkg;
+mod kernel;
 pub(super) mod live;
 pub(super) mod paths;
 pub(super) mod room;

@@ -164,9 +164,7 @@ impl System for Sandbox {
     fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError> {
         match (&change.resource, &change.after) {
             (Resource::Package(name), after) => self.dpkg.change(name, after, deb),
-            (Resource::UnitSetting(unit), State::Setting { enabled, masked }) => {
-                self.systemctl.set(unit, *enabled, *masked)
-            }
+            (Resource::UnitSetting(unit), after) => self.systemctl.set(unit, &change.before, after),
             (Resource::UnitActivity(unit), State::Active { .. }) => self.start(unit),
             (Resource::UnitActivity(unit), State::Inactive) => {
                 self.running.remove(unit);

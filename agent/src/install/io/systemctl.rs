@@ -1,7 +1,10 @@
 //! systemd's units, through `systemctl`: what they do at the next boot, and what they do now.
 
-use super::{SystemError, UnitPhase, UnitReport};
-use crate::{install::State, programs::Program};
+use super::{SystemError, UnitPhase, UnitReport, paths::mismatch};
+use crate::{
+    install::{Resource, State},
+    programs::Program,
+};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -41,19 +44,23 @@ impl Systemctl {
     }
 
     /// Changes what a unit does at the next boot.
-    pub(super) fn set(&self, unit: &UnitName, enabled: bool, masked: bool) -> Result<(), SystemError> {
-        let State::Setting { enabled: was_enabled, masked: was_masked } = self.setting(unit)? else {
-            return Ok(());
+    pub(super) fn set(&self, unit: &UnitName, before: &State, after: &State) -> Result<(), SystemError> {
+        let (State::Setting { enabled: was_enabled, masked: was_masked }, State::Setting { enabled, masked }) =
+            (before, after)
+        else {
+            return Err(mismatch(&Resource::UnitSetting(unit.clone()), after));
         };
         let change = |verb: &str| self.program().args([verb, "--", unit.as_str()]).succeed(CHANGE_LIMIT);
         // A masked unit can be neither enabled nor disabled.
-        if was_masked && (!masked || enabled != was_enabled) {
+        if *was_masked && (!masked || enabled != was_enabled) {
             change("unmask")?;
         }
         if enabled != was_enabled {
-            change(if enabled { "enable" } else { "disable" })?;
+            // What is only about the next boot, systemd need not know now.
+            let verb = if *enabled { "enable" } else { "disable" };
+            self.program().args([verb, "--no-reload", "--", unit.as_str()]).succeed(CHANGE_LIMIT)?;
         }
-        if masked {
+        if *masked {
             change("mask")?;
         }
         Ok(())
