@@ -14,7 +14,7 @@ use crate::{
     install::{Fault, InstallError},
     ledger::{IllegalTransition, io::LedgerError},
 };
-use std::{io, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 use unbox_common::{
     digest::Sha256,
     payload::PayloadRejected,
@@ -137,6 +137,9 @@ pub enum Rejection {
     /// It is not for this device, or not now.
     #[error("the payload was rejected")]
     Judged(#[source] PayloadRejected),
+    /// The server has nothing else to offer than what was rejected.
+    #[error("the server has no payload that this device can install")]
+    Nothing,
     /// Its URL is none that this device fetches from.
     #[error("artifact {0} is to be fetched from an address that is not https")]
     ArtifactAddress(Sha256),
@@ -211,6 +214,9 @@ pub enum DeviceFault {
     /// Another process of the agent is at work on this device.
     #[error("another process of the agent is at work on this device")]
     Busy,
+    /// The exchange belongs to another user: what is written there would be closed to that one.
+    #[error("{} belongs to another user: start the unit, or run this as that user", .0.display())]
+    NotOwner(PathBuf),
     /// An installation was undone for a reason that passes.
     #[error("the installation was undone, and is tried again")]
     RolledBack,
@@ -360,6 +366,7 @@ impl Rejection {
             Self::Untrusted(_) => "payload_untrusted",
             Self::Unreadable(_) => "payload_unreadable",
             Self::Judged(rejected) => rejected.kind(),
+            Self::Nothing => "payload_none",
             Self::ArtifactAddress(_) => "artifact_address",
             Self::ArtifactMissing(_) => "artifact_missing",
             Self::ArtifactSize { .. } => "artifact_size",
@@ -383,6 +390,7 @@ impl DeviceFault {
             Self::Transition(_) => "ledger_transition",
             Self::Damaged { .. } => "state_damaged",
             Self::Busy => "busy_here",
+            Self::NotOwner(_) => "not_owner",
             Self::RolledBack => "rolled_back",
             Self::ResetFailed { .. } => "reset_failed",
             Self::NoTicket => "no_ticket",
@@ -397,22 +405,22 @@ impl DeviceFault {
             Self::Boot(_) | Self::Anchors(_) | Self::Key(_) | Self::Survey(SurveyError::Identity(_)) => {
                 Disposition::Fatal
             }
-            Self::NoTicket => Disposition::Fatal,
+            Self::NoTicket | Self::NotOwner(_) => Disposition::Fatal,
             Self::Ledger(error) if error.is_newer() => Disposition::Fatal,
             Self::Install(error) => error.disposition(),
             Self::DiskFull { .. }
             | Self::Files(_)
             | Self::Handover(_)
             | Self::Artifact(_)
-            | Self::Ledger(_) => Disposition::WaitForAdministrator,
+            | Self::Ledger(_)
+            | Self::Damaged { .. } => Disposition::WaitForAdministrator,
             Self::Survey(_)
             | Self::Client(_)
             | Self::Entropy(_)
             | Self::Transition(_)
             | Self::Busy
             | Self::RolledBack
-            | Self::ResetFailed { .. }
-            | Self::Damaged { .. } => Disposition::Retry,
+            | Self::ResetFailed { .. } => Disposition::Retry,
         }
     }
 

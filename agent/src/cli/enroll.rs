@@ -1,10 +1,6 @@
-//! The network side from nothing to a grant with everything that it needs.
+//! The network side of a device that is not enrolled: from the first message to a grant.
 
-use super::{
-    exit::Exit,
-    session::Session,
-    take_in::{go_on, take_in},
-};
+use super::{session::Session, take_in::take_in};
 use crate::{
     boot::BootContext,
     console::Situation,
@@ -13,32 +9,10 @@ use crate::{
         self, CertificateChain, DeviceKey,
         io::{Client, ClientSettings},
     },
+    payload,
     report::{self, Enrolled},
 };
 use unbox_common::identity::HardwareIdentity;
-
-/// Tries until there is a grant, or until trying again cannot help.
-pub(super) async fn until_granted(session: &mut Session, identity: &HardwareIdentity) -> Result<(), Exit> {
-    loop {
-        match once(session, identity).await {
-            Ok(()) => {
-                session.succeeded();
-                return Ok(());
-            }
-            Err(failure) => session.again(&failure, Some(identity)).await?,
-        }
-    }
-}
-
-/// Tries once.
-pub(super) async fn once(session: &mut Session, identity: &HardwareIdentity) -> Result<(), Failure> {
-    let context = session.context()?;
-    let key = handshake::io::device_key(&context.layout, &session.entropy)?;
-    match go_on(session, &context, &key).await? {
-        Some(()) => Ok(()),
-        None => afresh(session, &context, identity, &key).await,
-    }
-}
 
 /// Enrolls from the first message on.
 pub(super) async fn afresh(
@@ -55,12 +29,13 @@ pub(super) async fn afresh(
     take_in(session, context, key, granted.grant(), granted.nonce()).await
 }
 
-/// Whether this device has a valid enrollment and its grant: then there is nothing to enroll.
-/// What the installer refused of it is the check-in's to replace.
+/// Whether this device has a valid enrollment, and the installer its grant: then there is nothing
+/// to enroll. What the installer refused of it is the check-in's to replace.
 pub(super) fn is_settled(session: &mut Session) -> Result<bool, Failure> {
     let context = session.context()?;
     let layout = &context.layout;
-    let is_handed_over = layout.grant().exists() && !layout.pending_grant().exists();
+    let is_handed_over = payload::io::read_grant(&layout.grant()).is_ok_and(|grant| grant.is_some())
+        && !layout.pending_grant().exists();
     Ok(is_handed_over && valid_enrollment(session, &context)?.is_some())
 }
 

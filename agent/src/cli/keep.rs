@@ -3,18 +3,19 @@
 
 use super::{
     enroll::{afresh, valid_enrollment},
+    exit::Exit,
     session::Session,
-    take_in::{follow_roots, go_on, readable_ledger, take_in},
+    take_in::{follow_roots, go_on, mend, readable_ledger, take_in},
 };
 use crate::{
     boot::BootContext,
-    failure::{Failure, Misbehaviour},
-    files,
+    failure::{Failure, Misbehaviour, Rejection},
     handshake::{
         self, CertificateChain, DeviceKey,
         io::{Client, ClientSettings},
     },
     ledger::{self, Ledger},
+    payload,
     report::{self, Enrolled, Standing, WhatNext, what_next},
 };
 use std::time::Duration;
@@ -22,10 +23,7 @@ use unbox_common::{
     bytes::Nonce,
     identity::HardwareIdentity,
     payload::UnitName,
-    protocol::{
-        latest::{Grant, News},
-        limits::MAX_GRANT_BYTES,
-    },
+    protocol::latest::{Grant, News},
     refusal::RefusalKind,
 };
 
@@ -49,6 +47,32 @@ pub(super) enum Kept {
     Granted,
 }
 
+/// Tries until there is a grant with everything that it needs, or until trying again cannot help.
+pub(super) async fn until_granted(session: &mut Session, identity: &HardwareIdentity) -> Result<(), Exit> {
+    loop {
+        match once(session, identity).await {
+            Ok(()) => {
+                session.succeeded();
+                return Ok(());
+            }
+            Err(failure) => session.again(&failure, Some(identity)).await?,
+        }
+    }
+}
+
+/// Tries once. A device that is enrolled, but could install nothing yet, asks for something else.
+pub(super) async fn once(session: &mut Session, identity: &HardwareIdentity) -> Result<(), Failure> {
+    match round(session, When::AtOnce, async |_| Ok(identity.clone())).await? {
+        Kept::Granted => Ok(()),
+        Kept::Rest(_) => Err(Rejection::Nothing.into()),
+        Kept::NotEnrolled => {
+            let context = session.context()?;
+            let key = handshake::io::device_key(&context.layout, &session.entropy)?;
+            afresh(session, &context, identity, &key).await
+        }
+    }
+}
+
 /// One round. `identity` is asked for only if the device has to enroll again.
 pub(super) async fn round(
     session: &mut Session,
@@ -56,20 +80,23 @@ pub(super) async fn round(
     identity: impl AsyncFnOnce(&Session) -> Result<HardwareIdentity, Failure>,
 ) -> Result<Kept, Failure> {
     let context = session.context()?;
-    if report::io::enrolled(&context.layout)?.is_none() {
-        return Ok(Kept::NotEnrolled);
-    }
     let key = handshake::io::device_key(&context.layout, &session.entropy)?;
-    // What was being fetched when the power was cut comes first: the news would only bring it again.
-    if go_on(session, &context, &key).await?.is_some() {
-        return Ok(Kept::Granted);
+    // What was being fetched when the power was cut comes first. If it cannot be had, the news may
+    // bring something else.
+    let unfinished = match go_on(session, &context, &key).await {
+        Ok(Some(())) => return Ok(Kept::Granted),
+        Ok(None) => mend(&context).await.err(),
+        Err(failure) => Some(failure),
+    };
+    if report::io::enrolled(&context.layout)?.is_none() {
+        return unfinished.map_or(Ok(Kept::NotEnrolled), Err);
     }
     let told = match usable_enrollment(session, &context)? {
         Some(enrolled) => converse(session, &context, &key, enrolled, when).await,
         None => Ok(Told::EnrollAgain),
     };
     match told {
-        Ok(Told::Rest(pause)) => Ok(Kept::Rest(pause)),
+        Ok(Told::Rest(pause)) => unfinished.map_or(Ok(Kept::Rest(pause)), Err),
         Ok(Told::Install(grant, nonce)) => {
             take_in(session, &context, &key, &grant, nonce).await?;
             Ok(Kept::Granted)
@@ -141,7 +168,7 @@ async fn converse(
         enrolled: &enrolled,
         certificate: &certificate,
         ledger: &ledger,
-        healthy: is_healthy(context, &ledger)?,
+        healthy: is_healthy(context, &ledger),
         root_version: context.trust.root.version,
     };
     let nonce = session.entropy.nonce()?;
@@ -178,16 +205,14 @@ fn remember(
 }
 
 /// Whether what is installed is well, as far as the network side can see: its unit is active.
-fn is_healthy(context: &BootContext, ledger: &Ledger) -> Result<bool, Failure> {
+fn is_healthy(context: &BootContext, ledger: &Ledger) -> bool {
     let Some(installed) = ledger.installed() else {
-        return Ok(true);
+        return true;
     };
-    let limit = MAX_GRANT_BYTES as u64 * 2;
-    let grant = files::read(&context.layout.grant(), limit)?;
-    let unit: Option<UnitName> = grant
-        .and_then(|bytes| serde_json::from_slice::<Grant>(&bytes).ok())
-        .and_then(|grant| grant.payload.verify(&context.trust.root.payload_keys).ok())
+    let stored = payload::io::read_grant(&context.layout.grant()).ok().flatten();
+    let unit: Option<UnitName> = stored
+        .and_then(|stored| stored.grant.payload.verify(&context.trust.root.payload_keys).ok())
         .filter(|payload| payload.version == installed.version)
         .and_then(|payload| payload.dpc.as_ref().and_then(|dpc| dpc.unit.clone()));
-    Ok(report::io::unit_is_well(&context.layout, unit.as_ref()))
+    report::io::unit_is_well(&context.layout, unit.as_ref())
 }

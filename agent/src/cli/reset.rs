@@ -2,12 +2,13 @@
 
 use super::{exit::Exit, session::Session, settle::Settling, stage::stopped};
 use crate::{
-    boot::{BootError, parse_token},
+    boot::{BootError, Layout, parse_token},
     console::Situation,
     failure::{DeviceFault, Failure},
-    files, handshake,
+    files::{self, Attributes, Entry, FilesError, Owner},
+    handshake::{self, io::make_exchange},
 };
-use std::path::Path;
+use std::{fs::File, io::Write as _, os::unix::fs::MetadataExt as _, path::Path};
 use unbox_common::{protocol::limits::MAX_TOKEN_BYTES, secret::Secret};
 
 /// Checks that the device can enroll again, then takes away what was installed and forgets the
@@ -33,7 +34,9 @@ fn validated(session: &mut Session, ticket_file: Option<&Path>) -> Result<Option
     }
     let Some(path) = ticket_file else {
         // Without a ticket, the key is what the server knows this device by.
-        handshake::io::device_key(&context.layout, &session.entropy)?;
+        if context.layout.device_key().exists() {
+            handshake::io::device_key(&context.layout, &session.entropy)?;
+        }
         return Ok(None);
     };
     let bytes = files::read(path, MAX_TOKEN_BYTES as u64 + 2)?;
@@ -44,28 +47,42 @@ fn validated(session: &mut Session, ticket_file: Option<&Path>) -> Result<Option
     Ok(Some(ticket))
 }
 
+/// First what the next handshake needs, then everything else: a power cut in between leaves a
+/// device that is managed, or one whose reset goes on.
 fn forget(session: &mut Session, ticket: Option<&Secret>) -> Result<(), Failure> {
     let layout = session.layout.clone();
-    Settling::begin(session, || {})?.reset()?;
-    let mut gone = vec![
-        layout.grant(),
-        layout.pending_grant(),
-        layout.enrollment(),
-        layout.queue(),
-        layout.reset_ticket(),
-    ];
+    let _lock = nobody_is_at_work(&layout)?;
     if let Some(ticket) = ticket {
-        gone.push(layout.device_key());
-        remove(&gone)?;
-        let stored = files::replace(&layout.reset_ticket(), ticket.expose().as_bytes(), files::PRIVATE_FILE);
-        return Ok(stored?);
+        keep_ticket(&layout, ticket)?;
     }
-    remove(&gone)
+    Settling::begin(session, || {})?.reset()?;
+    if ticket.is_some() {
+        files::remove(&layout.device_key())?;
+    }
+    Ok(())
 }
 
-fn remove(paths: &[std::path::PathBuf]) -> Result<(), Failure> {
-    for path in paths {
-        files::remove(path)?;
+/// The lock of the exchange, if anybody ever made one. Its owner may be another user.
+fn nobody_is_at_work(layout: &Layout) -> Result<Option<File>, Failure> {
+    if !layout.exchange().is_dir() {
+        return Ok(None);
     }
+    let lock = Entry::of(&layout.exchange_lock())?.open()?;
+    match lock.map(|file| file.try_lock().map(|()| file)) {
+        None => Ok(None),
+        Some(Ok(file)) => Ok(Some(file)),
+        Some(Err(_)) => Err(DeviceFault::Busy.into()),
+    }
+}
+
+/// Keeps the ticket where the network side finds it, as its own.
+fn keep_ticket(layout: &Layout, ticket: &Secret) -> Result<(), Failure> {
+    make_exchange(layout)?;
+    let exchange = layout.exchange();
+    let owner = exchange.metadata().map_err(|source| FilesError::Read { path: exchange, source })?;
+    let owner = Some(Owner { uid: owner.uid(), gid: owner.gid() });
+    let attributes = Attributes { mode: files::PRIVATE_FILE, owner };
+    Entry::of(&layout.reset_ticket())?
+        .write(attributes, |file| file.write_all(ticket.expose().as_bytes()))?;
     Ok(())
 }

@@ -66,7 +66,7 @@ async fn turn(session: &mut Session, identity: &HardwareIdentity, when: When) ->
     };
     if !enroll::is_settled(session)? {
         looked?;
-        enroll::once(session, identity).await?;
+        keep::once(session, identity).await?;
         return Ok(Turn::Again);
     }
     // How it ended is told in any case; the server may have something else.

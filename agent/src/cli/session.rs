@@ -7,11 +7,11 @@ use crate::{
     console::{Console, Situation},
     entropy::Entropy,
     failure::{DeviceFault, Failure},
-    files,
+    files::{self, FilesError},
     handshake::io::make_exchange,
     retry,
 };
-use std::{fs::File, time::Duration};
+use std::{fs::File, os::unix::fs::MetadataExt as _, time::Duration};
 use unbox_common::identity::HardwareIdentity;
 
 /// One process of the agent at work.
@@ -75,9 +75,16 @@ impl Session {
         self.failures = 0;
     }
 
-    /// Makes sure that no other process of the network side is at work. Held until dropped.
+    /// Makes sure that no other process of the network side is at work, and that what is written
+    /// into the exchange belongs to its owner. Held until dropped.
     pub(super) fn lock_exchange(&self) -> Result<Option<File>, DeviceFault> {
         make_exchange(&self.layout)?;
+        let exchange = self.layout.exchange();
+        let owner =
+            exchange.metadata().map_err(|source| FilesError::Read { path: exchange.clone(), source })?;
+        if owner.uid() != nix::unistd::geteuid().as_raw() {
+            return Err(DeviceFault::NotOwner(exchange));
+        }
         let (file, _) = files::open_growing(&self.layout.exchange_lock(), files::PRIVATE_FILE)?;
         Ok(file.try_lock().is_ok().then_some(file))
     }

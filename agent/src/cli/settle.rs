@@ -15,7 +15,7 @@ use crate::{
     files, handover,
     install::{self, ArtifactDir, InstallError, InstallOutcome, Installer, System},
     ledger::{self, Enrollment, Event, Ledger, Phase},
-    payload::accept,
+    payload::{self, accept, io::StoredGrant},
     report::{self, Noted, OutcomeFile},
 };
 use std::time::Duration;
@@ -25,9 +25,9 @@ use unbox_common::{
     payload::AcceptedPayload,
     protocol::{
         latest::{Grant, Outcome},
-        limits::MAX_GRANT_BYTES,
         progress::Progress,
     },
+    refusal::Disposition,
 };
 
 /// How a look at the exchange ended.
@@ -80,17 +80,11 @@ impl<'a> Settling<'a> {
 
     /// Looks at the grant in the exchange, and deals with it.
     pub(super) fn look(&mut self) -> Result<Settled, Failure> {
-        let limit = MAX_GRANT_BYTES as u64 * 2;
-        let Some(bytes) = files::read(&self.layout.grant(), limit)? else {
+        let Some(StoredGrant { grant, digest }) = payload::io::read_grant(&self.layout.grant())? else {
             return Ok(Settled::Nothing);
         };
-        let digest = Sha256::of(&bytes);
-        let Ok(grant) = serde_json::from_slice::<Grant>(&bytes) else {
-            return Err(DeviceFault::Damaged { what: "the grant in the exchange" }.into());
-        };
-        let outcome = report::io::outcome(&self.layout)?;
-        if outcome.is_some_and(|outcome| outcome.grant == digest && is_final(&outcome.outcome, &self.ledger))
-        {
+        let last = report::io::outcome(&self.layout)?;
+        if last.is_some_and(|last| last.grant == digest && is_final(&last, &self.ledger)) {
             return Ok(Settled::Nothing);
         }
         let trust = self.keep_roots(&grant)?;
@@ -122,7 +116,14 @@ impl<'a> Settling<'a> {
         if let InstallOutcome::RolledBack { failure, .. } = outcome {
             return Err(DeviceFault::ResetFailed { detail: failure.detail }.into());
         }
-        files::remove(&self.layout.outcome())?;
+        let layout = &self.layout;
+        let forgotten = [layout.grant(), layout.pending_grant(), layout.enrollment(), layout.queue()];
+        for path in forgotten.into_iter().chain([layout.outcome()]) {
+            // Where nothing ever was, there is no folder either.
+            if path.exists() {
+                files::remove(&path)?;
+            }
+        }
         self.write(Event::ResetDone)
     }
 
@@ -158,6 +159,8 @@ impl<'a> Settling<'a> {
     ) -> Result<Settled, Failure> {
         let enrollment =
             Enrollment { device: grant.device_id, generation: grant.generation, owner: grant.owner.clone() };
+        self.note(Progress::BootstrapInitiated, None);
+        self.note(Progress::ParsingComplete, Some(payload.configuration.name.clone()));
         let before = self.ledger.clone();
         self.write(Event::Accepted {
             enrollment: enrollment.clone(),
@@ -197,7 +200,7 @@ impl<'a> Settling<'a> {
                 let installed =
                     installed.ok_or(DeviceFault::Damaged { what: "the record of what is installed" })?;
                 self.note(Progress::BootstrapComplete, None);
-                self.tell(enrollment.generation, grant, Outcome::Managed { version })?;
+                self.tell(enrollment.generation, grant, Outcome::Managed { version }, false)?;
                 self.write(Event::Committed { installed })?;
                 self.mark()?;
                 self.console.done("install");
@@ -212,7 +215,7 @@ impl<'a> Settling<'a> {
                 let install::Failure { kind, detail, disposition } = failure;
                 self.note(Progress::BootstrapError, Some(detail.clone()));
                 let outcome = Outcome::RolledBack { version, kind: kind.clone(), detail: detail.clone() };
-                self.tell(enrollment.generation, grant, outcome)?;
+                self.tell(enrollment.generation, grant, outcome, disposition == Disposition::Retry)?;
                 self.console.say(Situation::RolledBack { kind: &kind, detail: &detail });
                 self.write(Event::RolledBack { kind, detail, disposition })?;
                 Ok(Settled::NotManaged)
@@ -227,9 +230,19 @@ impl<'a> Settling<'a> {
     }
 
     fn reject(&mut self, generation: Generation, grant: Sha256, failure: &Failure) -> Result<(), Failure> {
+        let kind = failure.kind();
+        // Said once is enough, however often it is tried.
+        let said = report::io::outcome(&self.layout)?.is_some_and(|said| {
+            said.grant == grant
+                && matches!(&said.outcome, Outcome::Rejected { kind: before, .. } if before == kind)
+        });
+        if said {
+            return Ok(());
+        }
         let detail = chain(failure);
         self.note(Progress::ConfigError, Some(detail.clone()));
-        self.tell(generation, grant, Outcome::Rejected { kind: failure.kind().to_owned(), detail })
+        let outcome = Outcome::Rejected { kind: kind.to_owned(), detail };
+        self.tell(generation, grant, outcome, failure.disposition() == Disposition::Retry)
     }
 
     /// Keeps the signing roots that led to the one in force: also the network side's, which are
@@ -255,9 +268,15 @@ impl<'a> Settling<'a> {
         Ok(marked?)
     }
 
-    fn tell(&mut self, generation: Generation, grant: Sha256, outcome: Outcome) -> Result<(), Failure> {
+    fn tell(
+        &mut self,
+        generation: Generation,
+        grant: Sha256,
+        outcome: Outcome,
+        tries_again: bool,
+    ) -> Result<(), Failure> {
         let entries = std::mem::take(&mut self.entries);
-        let file = OutcomeFile::new(generation, grant, entries, outcome);
+        let file = OutcomeFile::new(generation, grant, entries, outcome, tries_again);
         Ok(handover::write(&self.layout, &self.layout.outcome(), &file)?)
     }
 
@@ -291,13 +310,13 @@ impl<'a> Settling<'a> {
     }
 }
 
-/// Whether this is the last word about a grant: a rejection is, and what the ledger has settled.
-/// An installation that was undone for a reason that passes is tried again.
-fn is_final(outcome: &Outcome, ledger: &Ledger) -> bool {
-    match outcome {
-        Outcome::Rejected { .. } => true,
+/// Whether this is the last word about its grant. What the ledger does not know of is not: its
+/// records may have been damaged since.
+fn is_final(last: &OutcomeFile, ledger: &Ledger) -> bool {
+    match &last.outcome {
+        Outcome::Rejected { .. } => !last.tries_again,
         Outcome::Managed { version } | Outcome::RolledBack { version, .. } => {
-            ledger.enrollment().is_some_and(|own| ledger.has_settled(own.generation, *version))
+            ledger.has_settled(last.generation, *version)
         }
     }
 }

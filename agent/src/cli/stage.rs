@@ -42,7 +42,7 @@ pub(super) async fn handshake(session: &mut Session) -> Result<Exit, Exit> {
         Ok(identity) => identity,
         Err(failure) => return stopped(session, &failure),
     };
-    enroll::until_granted(session, &identity).await?;
+    keep::until_granted(session, &identity).await?;
     Ok(Exit::Done)
 }
 

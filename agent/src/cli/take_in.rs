@@ -6,7 +6,7 @@
 use super::session::Session;
 use crate::{
     boot::BootContext,
-    console::{Situation, chain},
+    console::{Console, Situation, chain},
     failure::{DeviceFault, Failure},
     files::{self, FilesError},
     handshake::{
@@ -17,16 +17,13 @@ use crate::{
     payload::{self, accept},
     report::{self, Enrolled, Noted},
 };
-use std::path::Path;
 use unbox_common::{
     bytes::Nonce,
-    payload::AcceptedPayload,
+    payload::{AcceptedPayload, Payload},
     protocol::{
         latest::{Grant, Outcome},
-        limits::MAX_GRANT_BYTES,
         progress::Progress,
     },
-    timestamp::Timestamp,
     trust::{Signed, SigningRoot},
 };
 
@@ -38,23 +35,14 @@ pub(super) async fn take_in(
     grant: &Grant,
     nonce: Nonce,
 ) -> Result<(), Failure> {
-    let layout = &context.layout;
-    let now = Session::now(context);
     let context = follow_roots(context, &grant.roots)?;
-    let enrolled = Enrolled::by(grant, now);
-    report::io::store_enrolled(layout, &enrolled)?;
     let ledger = readable_ledger(&context)?;
-    match accept(grant, &context.trust, &ledger, Some(nonce), now) {
+    match accept(grant, &context.trust, &ledger, Some(nonce), Session::now(&context)) {
         Ok(payload) => {
-            store_grant(&layout.pending_grant(), grant)?;
-            note(&context, &enrolled, now, Progress::ParsingComplete)?;
-            fetch(session, &context, grant, &payload).await
+            payload::io::store_grant(&context.layout.pending_grant(), grant)?;
+            finish(session, &context, key, grant, &payload).await
         }
-        Err(rejection) => {
-            let rejection = Failure::from(rejection);
-            tell_rejection(&context, &enrolled, key, &rejection).await?;
-            Err(rejection)
-        }
+        Err(rejection) => Err(rejected(&context, key, grant, rejection.into()).await?),
     }
 }
 
@@ -66,61 +54,108 @@ pub(super) async fn go_on(
     key: &DeviceKey,
 ) -> Result<Option<()>, Failure> {
     let path = context.layout.pending_grant();
-    let limit = MAX_GRANT_BYTES as u64 * 2;
-    let Some(bytes) = files::read(&path, limit)? else {
-        return Ok(None);
+    let kept = match payload::io::read_grant(&path) {
+        Ok(None) => return Ok(None),
+        Ok(Some(kept)) => still_good(context, key, kept.grant)?,
+        Err(DeviceFault::Damaged { .. }) => None,
+        Err(fault) => return Err(fault.into()),
     };
-    let now = Session::now(context);
-    let good = serde_json::from_slice::<Grant>(&bytes).ok().and_then(|grant| {
-        let certificate = CertificateChain::parse(&grant.certificate_chain, key.public()).ok()?;
-        let ledger = readable_ledger(context).ok()?;
-        let payload = accept(&grant, &context.trust, &ledger, None, now).ok()?;
-        certificate.is_valid(now).then_some((grant, payload))
-    });
-    if let Some((grant, payload)) = good {
-        return fetch(session, context, &grant, &payload).await.map(Some);
+    if let Some((grant, payload)) = kept {
+        return finish(session, context, key, &grant, &payload).await.map(Some);
     }
     files::remove(&path)?;
     Ok(None)
 }
 
+fn still_good(
+    context: &BootContext,
+    key: &DeviceKey,
+    grant: Grant,
+) -> Result<Option<(Grant, AcceptedPayload)>, Failure> {
+    let now = Session::now(context);
+    let certificate = CertificateChain::parse(&grant.certificate_chain, key.public());
+    if !certificate.is_ok_and(|certificate| certificate.is_valid(now)) {
+        return Ok(None);
+    }
+    let payload = accept(&grant, &context.trust, &readable_ledger(context)?, None, now).ok();
+    Ok(payload.map(|payload| (grant, payload)))
+}
+
 /// Fetches what the payload needs, and hands the grant to the installer.
-async fn fetch(
+async fn finish(
     session: &mut Session,
     context: &BootContext,
+    key: &DeviceKey,
     grant: &Grant,
     payload: &AcceptedPayload,
 ) -> Result<(), Failure> {
-    session.console.say(Situation::Granted { owner: &grant.owner });
     let layout = &context.layout;
-    let server = context.server()?;
-    let client = Client::new(&ClientSettings::of(context))?;
-    let console = &mut session.console;
-    let mut told = 0;
-    let mut progress = |received: u64, total: u64| {
-        // A tenth at a time: a console is no progress bar.
-        let tenths = received.saturating_mul(10) / total.max(1);
-        if tenths > told {
-            told = tenths;
-            console.say(Situation::Fetching { received, total });
+    let (pending, handed_over) = (layout.pending_grant(), layout.grant());
+    report::io::store_enrolled(layout, &Enrolled::by(grant, Session::now(context)))?;
+    session.console.say(Situation::Granted { owner: &grant.owner });
+    match fetch(context, payload, Some(&mut session.console)).await {
+        Err(failure @ Failure::Rejected(_)) => {
+            files::remove(&pending)?;
+            return Err(rejected(context, key, grant, failure).await?);
         }
-    };
-    payload::io::fetch_all(layout, server, &client, payload, &mut progress).await?;
-    store_grant(&layout.grant(), grant)?;
-    files::remove(&layout.pending_grant())?;
+        fetched => fetched?,
+    }
+    // The installer may still be at the grant before this one.
+    let before = payload::io::read_grant(&handed_over).ok().flatten();
+    let before = before.and_then(|before| {
+        serde_json::from_slice::<Payload>(before.grant.payload.envelope().payload.as_ref()).ok()
+    });
+    files::publish(&pending, &handed_over)?;
     files::remove(&layout.reset_ticket())?;
+    let keep: Vec<&Payload> = before.iter().chain([&**payload]).collect();
     // What is in the way takes room, and does no harm: the next time is as good.
-    let _ = payload::io::clean(layout, &[payload]);
+    let _ = payload::io::clean(layout, &keep);
     session.console.done("payload");
     session.console.say(Situation::Fetched);
     Ok(())
 }
 
-fn store_grant(path: &Path, grant: &Grant) -> Result<(), Failure> {
-    let json = serde_json::to_vec(grant)
-        .map_err(|error| FilesError::Write { path: path.to_owned(), source: error.into() });
-    let stored = json.and_then(|json| files::replace(path, &json, files::PRIVATE_FILE));
-    Ok(stored?)
+async fn fetch(
+    context: &BootContext,
+    payload: &AcceptedPayload,
+    mut console: Option<&mut Console>,
+) -> Result<(), Failure> {
+    let server = context.server()?;
+    let client = Client::new(&ClientSettings::of(context))?;
+    let mut told = 0;
+    let mut progress = |received: u64, total: u64| {
+        // A tenth at a time: a console is no progress bar.
+        let tenths = received.saturating_mul(10) / total.max(1);
+        if tenths > told
+            && let Some(console) = &mut console
+        {
+            told = tenths;
+            console.say(Situation::Fetching { received, total });
+        }
+    };
+    payload::io::fetch_all(&context.layout, server, &client, payload, &mut progress).await
+}
+
+/// Fetches again what the installer found missing or damaged on the disk.
+pub(super) async fn mend(context: &BootContext) -> Result<(), Failure> {
+    let Some(last) = report::io::outcome(&context.layout)? else {
+        return Ok(());
+    };
+    let is_broken = match &last.outcome {
+        Outcome::Rejected { kind, .. } | Outcome::RolledBack { kind, .. } => {
+            last.tries_again && ["artifact_missing", "artifact_changed"].contains(&kind.as_str())
+        }
+        Outcome::Managed { .. } => false,
+    };
+    let stored = payload::io::read_grant(&context.layout.grant()).ok().flatten();
+    let Some(stored) = stored.filter(|stored| is_broken && stored.digest == last.grant) else {
+        return Ok(());
+    };
+    let (ledger, now) = (readable_ledger(context)?, Session::now(context));
+    match accept(&stored.grant, &context.trust, &ledger, None, now) {
+        Ok(payload) => fetch(context, &payload, None).await,
+        Err(_) => Ok(()),
+    }
 }
 
 /// Follows the roots that came with an answer, and keeps those that are new.
@@ -150,46 +185,30 @@ pub(super) fn readable_ledger(context: &BootContext) -> Result<Ledger, Failure> 
     }
 }
 
-fn note(
+/// Tells the server that what it offers is rejected here, and hands the rejection back.
+async fn rejected(
     context: &BootContext,
-    enrolled: &Enrolled,
-    at: Timestamp,
-    progress: Progress,
-) -> Result<(), Failure> {
-    let layout = &context.layout;
-    let mut queue = report::io::queue(layout, enrolled.generation)?;
-    for progress in [Progress::BootstrapInitiated, progress] {
-        queue.note(Noted { at, progress, detail: None });
-    }
-    Ok(report::io::store_queue(layout, &queue)?)
-}
-
-/// Tells the server that what it offers is not believed here.
-async fn tell_rejection(
-    context: &BootContext,
-    enrolled: &Enrolled,
     key: &DeviceKey,
-    rejection: &Failure,
-) -> Result<(), Failure> {
+    grant: &Grant,
+    rejection: Failure,
+) -> Result<Failure, Failure> {
     let layout = &context.layout;
-    let mut queue = report::io::queue(layout, enrolled.generation)?;
-    let detail = chain(rejection);
     let at = Session::now(context);
-    let progress = Progress::ParsingError;
-    queue.note(Noted { at, progress, detail: Some(detail.clone()) });
+    let enrolled = Enrolled::by(grant, at);
+    report::io::store_enrolled(layout, &enrolled)?;
+    let mut queue = report::io::queue(layout, enrolled.generation)?;
+    let detail = chain(&rejection);
+    queue.note(Noted { at, progress: Progress::ParsingError, detail: Some(detail.clone()) });
     queue.conclude(Outcome::Rejected { kind: rejection.kind().to_owned(), detail });
     report::io::store_queue(layout, &queue)?;
     let Ok(certificate) = CertificateChain::parse(&enrolled.certificate_chain, key.public()) else {
-        return Ok(());
+        return Ok(rejection);
     };
-    let client = Client::new(&ClientSettings {
-        certificate: Some((&certificate, key)),
-        ..ClientSettings::of(context)
-    })?;
-    let server = context.server()?;
+    let settings = ClientSettings { certificate: Some((&certificate, key)), ..ClientSettings::of(context) };
+    let client = Client::new(&settings)?;
     // If it cannot be told now, it waits in the queue; the rejection is what counts here.
-    if let Err(error) = report::io::deliver(layout, server, &client, &mut queue).await {
+    if let Err(error) = report::io::deliver(layout, context.server()?, &client, &mut queue).await {
         tracing::warn!(error = %chain(&error), "the rejection could not be reported yet");
     }
-    Ok(())
+    Ok(rejection)
 }

@@ -334,7 +334,7 @@ async fn the_privileged_side_believes_nothing_in_the_exchange() {
     }
     for garbage in [&b"{"[..], b"", b"[]"] {
         files::replace(&world.layout.grant(), garbage, 0o600).unwrap();
-        assert_eq!(world.stage("install").await, Exit::TryAgain);
+        assert_eq!(world.stage("install").await, Exit::Administrator);
         assert_eq!(world.ledger_bytes(), ledger);
     }
     std::fs::remove_file(world.layout.grant()).unwrap();
@@ -567,4 +567,81 @@ async fn two_processes_do_not_work_on_one_exchange() {
     drop(held);
     assert_eq!(world.stage("handshake").await, Exit::Done);
     assert_eq!(world.scene().hellos.len(), 1);
+}
+
+#[tokio::test]
+async fn an_artifact_that_cannot_be_had_does_not_keep_the_news_away() {
+    let world = World::new();
+    assert_eq!(world.run().await, Exit::Done);
+    world.scene().version = 60;
+    world.scene().sends_payload = true;
+    world.scene().has_artifacts = false;
+    files::remove(&world.layout.artifact(Sha256::of(ARTIFACT))).unwrap();
+    world.make_due();
+    assert_eq!(world.run().await, Exit::TryAgain);
+    assert!(world.layout.pending_grant().exists());
+    world.scene().sends_payload = false;
+    world.make_due();
+    assert_eq!(world.run().await, Exit::TryAgain, "it is still missing");
+    assert_eq!(world.scene().check_ins.len(), 2, "and yet it checked in");
+    world.scene().has_artifacts = true;
+    assert_eq!(world.run().await, Exit::Done);
+    assert_eq!((world.installed_version(), world.scene().hellos.len()), (Some(60), 1));
+}
+
+#[tokio::test]
+async fn an_artifact_that_the_disk_lost_is_fetched_again() {
+    let world = World::new();
+    assert_eq!(world.stage("identity").await, Exit::Done);
+    assert_eq!(world.stage("handshake").await, Exit::Done);
+    files::replace(&world.layout.artifact(Sha256::of(ARTIFACT)), b"the bytes of an ARTIFACT", 0o600).unwrap();
+    assert_eq!(world.stage("install").await, Exit::TryAgain);
+    assert_eq!((world.phase(), world.artifact_is_installed()), ("rolled_back", false));
+    assert_eq!(world.stage("report").await, Exit::Done);
+    assert_eq!(world.stage("install").await, Exit::Done);
+    assert!(world.artifact_is_installed());
+    assert_eq!(world.scene().hellos.len(), 1);
+}
+
+#[tokio::test]
+async fn a_device_that_could_install_nothing_asks_for_something_else() {
+    let world = World::new();
+    assert_eq!(world.stage("identity").await, Exit::Done);
+    world.scene().signer = 66;
+    for _ in 0..3 {
+        assert_eq!(world.stage("handshake").await, Exit::Administrator);
+    }
+    let generation = world.scene().generation;
+    assert_eq!(generation, 1, "by its certificate, and not by enrolling again and again");
+    world.scene().signer = 1;
+    world.scene().sends_payload = true;
+    assert_eq!(world.stage("handshake").await, Exit::Done);
+    assert_eq!(world.stage("install").await, Exit::Done);
+    assert!(world.artifact_is_installed());
+}
+
+#[tokio::test]
+async fn a_reset_that_was_cut_off_goes_on() {
+    let world = World::new();
+    assert_eq!(world.run().await, Exit::Done);
+    let ledger = ledger::io::read(&world.layout).unwrap().handle(ledger::Event::ResetBegun).unwrap();
+    ledger::io::write(&world.layout, &ledger).unwrap();
+    assert_eq!(world.stage("install").await, Exit::Done);
+    assert_eq!(world.phase(), "unenrolled");
+    assert!(!world.artifact_is_installed() && !world.layout.grant().exists());
+    assert!(!world.layout.enrolled_marker().exists());
+    assert_eq!(world.run().await, Exit::Done);
+    assert_eq!(world.scene().generation, 2);
+}
+
+#[tokio::test]
+async fn a_reset_waits_for_whoever_is_at_work() {
+    let world = World::new();
+    assert_eq!(world.run().await, Exit::Done);
+    let ledger = world.ledger_bytes();
+    let held = world.session().lock_exchange().unwrap().unwrap();
+    assert_eq!(world.reset(None), Exit::TryAgain);
+    assert_eq!(world.ledger_bytes(), ledger);
+    drop(held);
+    assert_eq!(world.reset(None), Exit::Done);
 }

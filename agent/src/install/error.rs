@@ -290,3 +290,78 @@ impl InstallError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Reason; 22] = [
+        Reason::Busy,
+        Reason::Unfinished,
+        Reason::StateUnusable,
+        Reason::ArtifactMissing,
+        Reason::ArtifactChanged,
+        Reason::ArchiveRefused,
+        Reason::PackageRefused,
+        Reason::PayloadContradictory,
+        Reason::DeviceLacks,
+        Reason::NoWayBack,
+        Reason::PathRefused,
+        Reason::NoSpace,
+        Reason::ReadOnly,
+        Reason::NotPermitted,
+        Reason::FileFailed,
+        Reason::ProgramFailed,
+        Reason::KernelRefused,
+        Reason::PackagesBusy,
+        Reason::NoEffect,
+        Reason::Unsupported,
+        Reason::Unhealthy,
+        Reason::Interrupted,
+    ];
+
+    #[test]
+    fn the_table_in_the_readme_is_this_one() {
+        let readme = include_str!("../../README.md");
+        let (_, table) = readme.split_once("| kinds of `InstallError` |").unwrap();
+        let rows: Vec<&str> = table.lines().take_while(|line| !line.is_empty()).skip(2).collect();
+        for reason in ALL {
+            let (kind, fault, disposition) = reason.row();
+            let fault = if fault == Fault::Payload { "payload" } else { "device" };
+            let disposition = match disposition {
+                Disposition::Retry => "retry",
+                Disposition::WaitForAdministrator => "wait for administrator",
+                Disposition::Fatal => "fatal",
+            };
+            let row = rows.iter().find(|row| row.contains(&format!("`{kind}`")));
+            let row = row.unwrap_or_else(|| panic!("{kind} is not in the table"));
+            assert!(row.ends_with(&format!("| {fault} | {disposition} |")), "{kind}: {row}");
+        }
+        let listed = rows.iter().map(|row| row.matches('`').count() / 2).sum::<usize>();
+        assert_eq!(listed, ALL.len());
+    }
+
+    #[test]
+    fn what_the_operating_system_says_decides_the_kind() {
+        let failed = |kind: io::ErrorKind| {
+            InstallError::Store(FilesError::Write { path: PathBuf::from("/x"), source: kind.into() }).kind()
+        };
+        assert_eq!(failed(io::ErrorKind::StorageFull), "no_space");
+        assert_eq!(failed(io::ErrorKind::QuotaExceeded), "no_space");
+        assert_eq!(failed(io::ErrorKind::ReadOnlyFilesystem), "read_only");
+        assert_eq!(failed(io::ErrorKind::PermissionDenied), "not_permitted");
+        assert_eq!(failed(io::ErrorKind::Other), "file_failed");
+    }
+
+    #[test]
+    fn a_failure_tells_every_cause_once() {
+        let error = InstallError::Step {
+            step: "/etc/motd".to_owned(),
+            source: FilesError::Write { path: PathBuf::from("/etc/motd"), source: io::Error::other("why") }
+                .into(),
+        };
+        let Failure { kind, detail, disposition } = error.failure();
+        assert_eq!((kind.as_str(), disposition), ("file_failed", Disposition::Retry));
+        assert_eq!(detail, "/etc/motd could not be changed: /etc/motd could not be written: why");
+    }
+}

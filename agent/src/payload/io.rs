@@ -23,8 +23,12 @@ use std::{
 };
 use tokio::{sync::mpsc, task};
 use unbox_common::{
+    digest::Sha256,
     payload::{Artifact, Payload},
-    protocol::latest::ARTIFACT_PATH,
+    protocol::{
+        latest::{ARTIFACT_PATH, Grant},
+        limits::MAX_GRANT_BYTES,
+    },
 };
 use url::Url;
 
@@ -32,6 +36,8 @@ use url::Url;
 const BUFFER_BYTES: usize = 256 * 1024;
 /// How many buffers may be on that way at once: 2 MiB, whatever the artifact's size.
 const BUFFERS: usize = 6;
+/// The largest grant that is read back, in bytes.
+const MAX_STORED_GRANT_BYTES: u64 = 2 * MAX_GRANT_BYTES as u64;
 /// What stays free on the disk, in bytes, for the device itself.
 const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -60,6 +66,39 @@ pub async fn fetch_all(
         done += artifact.size;
     }
     Ok(())
+}
+
+/// A grant as it lies on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredGrant {
+    /// The grant. Nothing in it is believed.
+    pub grant: Grant,
+    /// Digest of the file.
+    pub digest: Sha256,
+}
+
+/// Reads a grant; `None` if there is none.
+///
+/// # Errors
+/// [`DeviceFault::Damaged`] if the file is none.
+pub fn read_grant(path: &Path) -> Result<Option<StoredGrant>, DeviceFault> {
+    let Some(bytes) = files::read(path, MAX_STORED_GRANT_BYTES)? else {
+        return Ok(None);
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(grant) => Ok(Some(StoredGrant { grant, digest: Sha256::of(&bytes) })),
+        Err(_) => Err(DeviceFault::Damaged { what: "the grant in the exchange" }),
+    }
+}
+
+/// Stores a grant.
+///
+/// # Errors
+/// [`FilesError`].
+pub fn store_grant(path: &Path, grant: &Grant) -> Result<(), FilesError> {
+    let json = serde_json::to_vec(grant)
+        .map_err(|error| FilesError::Write { path: path.to_owned(), source: error.into() })?;
+    files::replace(path, &json, files::PRIVATE_FILE)
 }
 
 /// Removes artifacts that none of these payloads names.
@@ -326,7 +365,6 @@ mod tests {
         payload::accept::tests::payload,
         test_server::{NOW, Reply, Request, TestServer, Then},
     };
-    use unbox_common::digest::Sha256;
 
     /// Three quarters of a megabyte, none of it like another part.
     fn bytes() -> Vec<u8> {

@@ -169,7 +169,13 @@ mod tests {
 
     fn outcome() -> OutcomeFile {
         let entries = vec![Noted { at: NOW, progress: Progress::BootstrapComplete, detail: None }];
-        OutcomeFile::new(Generation(1), Sha256::of(b"grant"), entries, Outcome::Managed { version: 50 })
+        OutcomeFile::new(
+            Generation(1),
+            Sha256::of(b"grant"),
+            entries,
+            Outcome::Managed { version: 50 },
+            false,
+        )
     }
 
     #[test]

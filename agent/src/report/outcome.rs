@@ -37,14 +37,23 @@ pub struct OutcomeFile {
     pub entries: Vec<Noted>,
     /// How it ended.
     pub outcome: Outcome,
+    /// Whether the privileged side tries the same grant again, because the reason may pass.
+    #[serde(default)]
+    pub tries_again: bool,
 }
 
 impl OutcomeFile {
     /// The last word about a grant; of very many entries, the last ones.
     #[must_use]
-    pub fn new(generation: Generation, grant: Sha256, mut entries: Vec<Noted>, outcome: Outcome) -> Self {
+    pub fn new(
+        generation: Generation,
+        grant: Sha256,
+        mut entries: Vec<Noted>,
+        outcome: Outcome,
+        tries_again: bool,
+    ) -> Self {
         entries.drain(..entries.len().saturating_sub(MAX_ENTRIES));
-        Self { generation, grant, entries, outcome }
+        Self { generation, grant, entries, outcome, tries_again }
     }
 
     /// What tells this outcome from every other, also of the same grant.

@@ -149,7 +149,7 @@ mod tests {
 
     fn outcome_file(grant: &[u8]) -> OutcomeFile {
         let outcome = Outcome::Managed { version: 50 };
-        OutcomeFile::new(Generation(1), Sha256::of(grant), vec![noted("a"), noted("b")], outcome)
+        OutcomeFile::new(Generation(1), Sha256::of(grant), vec![noted("a"), noted("b")], outcome, false)
     }
 
     fn answer(sequence: u64) -> Acknowledged {
