@@ -168,24 +168,29 @@ pub struct Entry {
     pub customer: Option<CompanyId>,
     /// More about it; of the last time if it stands for several.
     pub detail: Value,
-    /// How often it happened: refusals of one kind are counted, an hour to an entry.
+    /// How often it happened: what can happen without end is counted, an hour to an entry.
     pub count: u64,
     /// When it happened last.
     pub last_at: Timestamp,
 }
 
-/// How long refusals of one kind and subject share an entry, in ms.
-const REFUSAL_SLOT_MS: u64 = 3600 * 1000;
+/// How long events of one kind and subject share an entry, in ms.
+const SLOT_MS: u64 = 3600 * 1000;
 
 impl Event {
-    /// The entry that this event is counted in, if it is one of a kind that anybody on the
-    /// network can cause. Such events must not fill the disk: there is one entry for each
-    /// refusal kind, subject and hour, whoever asks and however often.
+    /// The entry that this event is counted in, if it is one of a kind that a stranger, or a
+    /// device gone wrong, can cause as often as it likes. Such events must not fill the disk:
+    /// there is one entry for each action, kind, generation, subject and hour.
     #[must_use]
     pub fn fold(&self) -> Option<String> {
+        let folds = matches!(
+            self.action,
+            Action::Refused | Action::ApprovalRequested | Action::Reported | Action::CertificateRenewed
+        );
         let kind = self.detail.get("kind").and_then(Value::as_str).unwrap_or_default();
-        matches!(self.action, Action::Refused | Action::ApprovalRequested)
-            .then(|| format!("{} {kind} {} {}", self.action, self.subject, self.at.0 / REFUSAL_SLOT_MS))
+        let generation = self.detail.get("generation").and_then(Value::as_u64).unwrap_or_default();
+        let slot = self.at.0 / SLOT_MS;
+        folds.then(|| format!("{} {kind} {generation} {} {slot}", self.action, self.subject))
     }
 }
 
@@ -210,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_strangers_cause_is_folded() {
+    fn only_what_can_happen_without_end_is_folded() {
         let event = |action, at| Event {
             at: Timestamp(at),
             actor: "device".to_owned(),
@@ -222,7 +227,7 @@ mod tests {
         assert_eq!(event(Action::Granted, 0).fold(), None);
         let first = event(Action::Refused, 0).fold();
         assert!(first.is_some());
-        assert_eq!(first, event(Action::Refused, REFUSAL_SLOT_MS - 1).fold());
-        assert_ne!(first, event(Action::Refused, REFUSAL_SLOT_MS).fold());
+        assert_eq!(first, event(Action::Refused, SLOT_MS - 1).fold());
+        assert_ne!(first, event(Action::Refused, SLOT_MS).fold());
     }
 }

@@ -5,7 +5,7 @@ use super::{
     problem::{RouteError, answer},
     record::Subject,
 };
-use crate::service::{DeviceIdentityCert, HelloRequest, ServiceError};
+use crate::service::{DeviceIdentityCert, ServiceError};
 use axum::{
     Extension,
     extract::{Request, State},
@@ -34,7 +34,7 @@ pub(super) async fn hello(
 async fn challenge(app: &App, peer: &Peer, request: Request) -> Result<Challenge, RouteError> {
     app.by_address.check(address_key(peer)).map_err(RouteError::TooMany)?;
     let body = body::read(app, request, MAX_HELLO_BYTES).await?;
-    let hello = HelloRequest::read(&body)?;
+    let hello = app.services.read_hello(&body)?;
     app.by_series.check(hello.limit_key()).map_err(RouteError::TooMany)?;
     admitted(app, app.services.challenge(hello)).await
 }

@@ -1,15 +1,24 @@
-//! The audit trail: how it is written by administrators' actions, and how they read it.
+//! The audit trail: how what administrators and devices do gets into it, and how it is read.
 
 use super::{ServiceError, Services};
 use crate::{
     domain::{
         actor::Actor,
+        admission::Refusal,
         audit::{Action, Entry, Event, Subject},
+        device::Device,
     },
     store::{AuditFilter, Page, PageRequest, Tx},
 };
-use serde_json::Value;
-use unbox_common::ids::CompanyId;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use unbox_common::{
+    ids::{CompanyId, DeviceId},
+    timestamp::Timestamp,
+};
+
+/// Who acts when a device asks that has not proved which one it is.
+const A_DEVICE: &str = "device";
 
 impl Services {
     /// Lists the audit trail, newest first.
@@ -35,5 +44,59 @@ impl Services {
         let at = self.now();
         let event = Event { at, actor: by.name().to_owned(), action, subject, customer, detail };
         Ok(tx.append(self.0.ids.next(at), &event).await?)
+    }
+
+    /// Counts a refusal in the audit trail, soon. Nobody waits for it, and under load it is the
+    /// first thing to be left out: whoever knocks must not be able to make others wait.
+    pub(super) fn note_refusal(
+        &self,
+        now: Timestamp,
+        subject: Subject,
+        customer: Option<CompanyId>,
+        refusal: &Refusal,
+        detail: Value,
+    ) {
+        let event = Arc::new(refusal_event(now, subject, customer, refusal, detail));
+        let ids = Arc::clone(&self.0.ids);
+        self.0.store.write_soon(move |tx| {
+            let (event, id) = (Arc::clone(&event), ids.next(now));
+            Box::pin(async move { tx.append(id, &event).await })
+        });
+    }
+}
+
+/// The event of a refusal.
+pub(super) fn refusal_event(
+    at: Timestamp,
+    subject: Subject,
+    customer: Option<CompanyId>,
+    refusal: &Refusal,
+    detail: Value,
+) -> Event {
+    let mut detail = detail;
+    if let Value::Object(fields) = &mut detail {
+        fields.insert("kind".to_owned(), json!(refusal.kind));
+        if let Some(said) = refusal.detail {
+            fields.insert("detail".to_owned(), json!(said));
+        }
+    }
+    Event { at, actor: A_DEVICE.to_owned(), action: Action::Refused, subject, customer, detail }
+}
+
+/// The event of something that a device did.
+pub(super) fn device_event(
+    at: Timestamp,
+    action: Action,
+    id: DeviceId,
+    device: &Device,
+    detail: Value,
+) -> Event {
+    Event {
+        at,
+        actor: format!("{A_DEVICE} {id}"),
+        action,
+        subject: Subject::Device(id),
+        customer: Some(device.customer),
+        detail,
     }
 }

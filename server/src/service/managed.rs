@@ -2,7 +2,8 @@
 
 use super::{
     ServiceError, Services,
-    enroll::{check_agent_version, device_event, refusal_event},
+    audit::{device_event, refusal_event},
+    handshake::check_agent_version,
 };
 use crate::{
     domain::{
@@ -32,7 +33,7 @@ const MAX_KIND_BYTES: usize = 64;
 
 const OTHER_GENERATION: &str = "The message is about another generation than the certificate.";
 const TOO_MANY_ENTRIES: &str = "The report holds more entries than one report may.";
-const NO_SEQUENCE: &str = "Entries are numbered from 1.";
+const NO_SEQUENCE: &str = "Entries are numbered from 1, one by one.";
 const SUPERSEDED: &str =
     "This certificate is of an enrollment that is over: the device has enrolled again since. Enroll again.";
 
@@ -61,7 +62,9 @@ impl Services {
         if report.entries.len() > MAX_REPORT_ENTRIES {
             return Err(self.refuse(Refusal::said(RefusalKind::UnsupportedProtocol, TOO_MANY_ENTRIES)));
         }
-        if report.entries.iter().any(|entry| entry.sequence == 0) {
+        // What a database cannot count it could not tell from what it has seen.
+        let countable = |sequence: u64| sequence > 0 && i64::try_from(sequence).is_ok();
+        if !report.entries.iter().all(|entry| countable(entry.sequence)) {
             return Err(self.refuse(Refusal::said(RefusalKind::UnsupportedProtocol, NO_SEQUENCE)));
         }
         let now = self.now();
@@ -106,6 +109,7 @@ impl Services {
             tx.settle_request(who.device, active.key.digest()).await?;
         }
         let detail = json!({
+            "kind": report.outcome.as_ref().map_or("progress", outcome_word),
             "generation": who.generation,
             "progress": fresh.last().map(|entry| entry.progress),
             "outcome": report.outcome,
@@ -238,6 +242,15 @@ fn take_outcome(device: &mut Device, generation: Generation, outcome: &Outcome, 
     if matches!(outcome, Outcome::Managed { .. }) && device.generation() == generation {
         // In every other state the outcome is kept, and the state is what it was.
         let _ = device.complete(generation, now);
+    }
+}
+
+/// How an outcome is counted.
+fn outcome_word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Managed { .. } => "managed",
+        Outcome::RolledBack { .. } => "rolled_back",
+        Outcome::Rejected { .. } => "rejected",
     }
 }
 

@@ -4,7 +4,7 @@
 //! values (or, where exact bytes count, the bytes), decides with [`crate::domain`], keeps what
 //! must last with [`crate::store`], and answers only when that is on disk.
 //!
-//! * devices: [`Services::hello`], [`Services::prove`] (`enroll.rs`), [`Services::report`],
+//! * devices: [`Services::hello`], [`Services::prove`] (`handshake/`), [`Services::report`],
 //!   [`Services::check_in`] (`managed.rs`);
 //! * administrators: one file for each kind of thing, each method with an
 //!   [`Actor`](crate::domain::actor::Actor) that the audit trail names and whose scope the store
@@ -20,12 +20,11 @@ mod companies;
 mod configurations;
 mod devices;
 mod doctor;
-mod enroll;
 mod error;
+mod handshake;
 mod import;
 mod managed;
 mod signer;
-mod ticket;
 mod tokens;
 
 pub use artifacts::ArtifactUpload;
@@ -33,8 +32,8 @@ pub use claims::{ClaimView, NewClaim};
 pub use configurations::ConfigurationChange;
 pub use devices::DeviceView;
 pub use doctor::{Finding, Severity};
-pub use enroll::HelloRequest;
 pub use error::ServiceError;
+pub use handshake::HelloRequest;
 pub use import::{ImportDefaults, ImportSummary, KNOWN_COLUMNS, RowOutcome, RowResult};
 pub use managed::DeviceIdentityCert;
 pub use signer::{Signer, SignerError};

@@ -4,6 +4,7 @@ use super::{
     Page, PageRequest, Reader, StoreError, Tx,
     error::{failed, one_row},
     row::{Fields, millis},
+    sql::is_usual,
 };
 use crate::domain::{
     actor::Scope,
@@ -143,8 +144,10 @@ impl Reader {
                  JOIN claims AS c ON c.id = k.claim_id WHERE k.lookup IN ",
             );
             sql.list(part.iter().cloned()).push(" ORDER BY c.id");
+            let usual = is_usual(part.len(), INSERT_ROWS);
             let rows = sql
                 .query()
+                .persistent(usual)
                 .fetch_all(self.connection())
                 .await
                 .map_err(failed("see who holds identifiers"))?;
@@ -248,7 +251,8 @@ impl Tx {
                     .bind(millis(claim.created_at))
                     .bind(claim.created_by.clone());
             });
-            sql.query().execute(self.connection()).await.map_err(failed("add claims"))?;
+            let usual = is_usual(part.len(), INSERT_ROWS);
+            sql.query().persistent(usual).execute(self.connection()).await.map_err(failed("add claims"))?;
         }
         let keys: Vec<(String, ClaimId)> = claims
             .iter()
@@ -259,7 +263,12 @@ impl Tx {
             sql.rows(part, |row, (key, claim)| {
                 row.bind(key.clone()).bind(claim.get());
             });
-            sql.query().execute(self.connection()).await.map_err(failed("add the keys of claims"))?;
+            let usual = is_usual(part.len(), INSERT_ROWS);
+            sql.query()
+                .persistent(usual)
+                .execute(self.connection())
+                .await
+                .map_err(failed("add the keys of claims"))?;
         }
         Ok(())
     }

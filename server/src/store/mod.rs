@@ -82,18 +82,13 @@ impl Store {
         if dialect == Dialect::Sqlite {
             make_private(url)?;
         }
-        let writers = match dialect {
-            Dialect::Sqlite => 1,
-            Dialect::Postgres => POSTGRES_CONNECTIONS,
+        let (writers, readers) = match dialect {
+            Dialect::Sqlite => (1, SQLITE_READERS),
+            Dialect::Postgres => (POSTGRES_CONNECTIONS, POSTGRES_CONNECTIONS),
         };
-        let writing = pool(url, dialect, writers, dialect.setup().as_slice()).await?;
+        let writing = pool(url, dialect, writers, dialect.writer_setup()).await?;
         migrate(&writing, dialect).await?;
-        let (setup, readers) = match dialect {
-            Dialect::Sqlite => (dialect.setup(), SQLITE_READERS),
-            Dialect::Postgres => (None, POSTGRES_CONNECTIONS),
-        };
-        let statements: Vec<_> = setup.into_iter().chain([dialect.setup_reader()]).collect();
-        let readers = pool(url, dialect, readers, &statements).await?;
+        let readers = pool(url, dialect, readers, dialect.reader_setup()).await?;
         let writer = Writer::start(writing, dialect);
         Ok(Self(Arc::new(Inner { dialect, readers, writer })))
     }
@@ -218,10 +213,9 @@ async fn pool(
     url: &str,
     dialect: Dialect,
     connections: u32,
-    setup: &[&'static str],
+    setup: &'static [&'static str],
 ) -> Result<AnyPool, StoreError> {
     let options = AnyConnectOptions::from_str(url).map_err(StoreError::Open)?.disable_statement_logging();
-    let setup: Arc<[&'static str]> = setup.into();
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -230,9 +224,8 @@ async fn pool(
         // A file does not go away; a server may, and is asked before each use.
         .test_before_acquire(dialect == Dialect::Postgres)
         .after_connect(move |connection, _| {
-            let setup = Arc::clone(&setup);
             async move {
-                for statement in setup.iter() {
+                for statement in setup {
                     connection.execute(*statement).await?;
                 }
                 Ok(())

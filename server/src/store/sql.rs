@@ -75,11 +75,17 @@ impl Sql {
         })
     }
 
-    /// The statement, ready to run.
+    /// The statement, ready to run. Its text is prepared once, and kept.
     pub(super) fn query(self) -> Query<'static, Any, AnyArguments> {
         // Every piece of the text is a literal of this crate; values are arguments.
         sqlx::query_with(AssertSqlSafe(self.text), self.arguments)
     }
+}
+
+/// Whether a statement over so many rows is worth keeping prepared: one row, or a full part of
+/// many. The rest of a file has any length, and each would stay in memory.
+pub(super) fn is_usual(rows: usize, full: usize) -> bool {
+    rows == 1 || rows == full
 }
 
 /// The values of one row.

@@ -60,6 +60,19 @@ async fn a_report_sent_twice_changes_nothing(db: TestDatabase) {
     assert_eq!(history.iter().filter(|one| one.action == Action::Reported).count(), 2);
 }
 
+async fn a_device_that_reports_without_end_fills_no_disk(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (_, grant) = granted(&world).await;
+    for sequence in 1..=30 {
+        let said = report(Generation(1), &[sequence], None);
+        world.services.report(certificate(&grant), said).await.unwrap();
+    }
+    let history = world.services.device(&world.by, grant.device_id).await.unwrap().history;
+    let reported: Vec<u64> =
+        history.iter().filter(|one| one.action == Action::Reported).map(|one| one.count).collect();
+    assert_eq!(reported, [30]);
+}
+
 async fn managed_completes_the_generation(db: TestDatabase) {
     let world = World::new(db).await;
     let (_, grant) = granted(&world).await;
@@ -125,6 +138,8 @@ async fn messages_that_are_not_of_this_certificate_are_refused(db: TestDatabase)
     refusal(many, RefusalKind::UnsupportedProtocol);
     let zero = world.services.report(who, report(Generation(1), &[0], None)).await;
     refusal(zero, RefusalKind::UnsupportedProtocol);
+    let endless = world.services.report(who, report(Generation(1), &[u64::MAX], None)).await;
+    refusal(endless, RefusalKind::UnsupportedProtocol);
     let mut odd = check_in(Generation(1), None);
     odd.agent_version.push('\0');
     refusal(world.services.check_in(who, odd).await, RefusalKind::UnsupportedProtocol);
@@ -249,6 +264,7 @@ async fn a_device_without_configuration_is_left_in_peace(db: TestDatabase) {
 
 battery!(
     a_report_sent_twice_changes_nothing,
+    a_device_that_reports_without_end_fills_no_disk,
     managed_completes_the_generation,
     generations_end_when_a_newer_one_is_complete,
     messages_that_are_not_of_this_certificate_are_refused,

@@ -55,13 +55,14 @@ async fn refusals_are_counted_and_not_stored_one_by_one(db: TestDatabase) {
 
 async fn entries_are_filtered_scoped_and_paged(db: TestDatabase) {
     let device = Subject::Device(DeviceId::new(9).unwrap());
-    let foreign = Event { customer: Some(CompanyId::new(2).unwrap()), ..event(Action::Reported, device, 4) };
+    let foreign =
+        Event { customer: Some(CompanyId::new(2).unwrap()), ..event(Action::DeviceDisabled, device, 4) };
     append(
         &db,
         vec![
             (1, event(Action::Granted, device, 1)),
-            (2, event(Action::Reported, device, 2)),
-            (3, event(Action::Reported, Subject::Unknown, 3)),
+            (2, event(Action::DeviceDisabled, device, 2)),
+            (3, event(Action::DeviceDisabled, Subject::Unknown, 3)),
             (4, foreign),
         ],
     )

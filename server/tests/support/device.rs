@@ -134,7 +134,7 @@ pub fn certificate(grant: &Grant) -> DeviceIdentityCert {
 pub fn report(generation: Generation, sequences: &[u64], outcome: Option<Outcome>) -> Report {
     let entry = |sequence: &u64| ReportEntry {
         sequence: *sequence,
-        at: Timestamp(1000 + sequence),
+        at: Timestamp(sequence.saturating_add(1000)),
         progress: Progress::Informational,
         detail: Some(format!("entry {sequence}")),
     };

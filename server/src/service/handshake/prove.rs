@@ -1,223 +1,43 @@
-//! The handshake: hello and prove.
+//! `prove`: checks the device's signature, then decides and writes in one transaction.
 //!
-//! `hello` finds the claim and refuses what no proof could change; it stores nothing. `prove`
-//! checks the device's signature, then decides and writes in one transaction, and only signs and
-//! issues when that is on disk: if the server dies in between, the device proves again with the
-//! same ticket and gets the same generation.
+//! Certificate and payload are only made when that is on disk: if the server dies in between, the
+//! device proves again with the same ticket and gets the same generation.
 
 use super::{
-    ServiceError, Services,
-    ticket::{Challenged, Notes},
+    super::{
+        ServiceError, Services,
+        audit::{device_event, refusal_event},
+    },
+    read_message,
+    ticket::Notes,
 };
 use crate::{
     domain::{
-        admission::{
-            Admission, Decision, Evidence, Pending, Refusal, TokenEvidence, Why, decide, refuse_early,
-        },
-        audit::{Action, Event, Subject},
-        claim::lookup_text,
+        admission::{Admission, Decision, Evidence, Pending, Refusal, TokenEvidence, Why, decide},
+        audit::{Action, Subject},
         configuration::{Assigned, Recipient},
         device::{ApprovalRequest, Device, Enrollment},
         name::Name,
         token::{TokenStanding, secret_digest, standing},
     },
-    entropy,
-    store::{EnrollmentFacts, MAX_CANDIDATES, ShownSecrets, TokenFacts, Tx},
+    store::{EnrollmentFacts, ShownSecrets, TokenFacts, Tx},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
 use unbox_common::{
     digest::Sha256,
-    identity::{HardwareIdentity, Identifier, IdentifierKind, RawIdentifier, Source},
-    ids::{CompanyId, DeviceId, Generation},
-    matching::{Match, Reason, lookup_keys, match_claims},
+    identity::HardwareIdentity,
+    ids::{DeviceId, Generation},
     protocol::{
-        latest::{Challenge, Grant, Hello, PROTOCOL_VERSION, ProofKind, Prove},
-        limits::{MAX_AGENT_VERSION_BYTES, MAX_HELLO_BYTES, MAX_PROVE_BYTES, MAX_TICKET_BYTES},
+        latest::{Grant, ProofKind, Prove},
+        limits::MAX_PROVE_BYTES,
         transcript::transcript,
     },
     refusal::RefusalKind,
     timestamp::Timestamp,
 };
 
-/// Who acts when a device asks that the server does not know yet.
-const A_DEVICE: &str = "device";
-
-/// A hello whose form and identifiers are in order.
-#[derive(Debug, Clone)]
-pub struct HelloRequest {
-    pub(super) message: Hello,
-    pub(super) digest: Sha256,
-    pub(super) identity: HardwareIdentity,
-}
-
-impl HelloRequest {
-    /// Reads the exact bytes of a hello.
-    ///
-    /// # Errors
-    /// A refusal of kind `unsupported_protocol` or `invalid_identifier`.
-    pub fn read(body: &[u8]) -> Result<Self, ServiceError> {
-        let message: Hello = read_message(body, MAX_HELLO_BYTES)?;
-        if message.protocol != PROTOCOL_VERSION {
-            let detail = format!("This server speaks version {PROTOCOL_VERSION} of the protocol.");
-            return Err(ServiceError::refused_because(RefusalKind::UnsupportedProtocol, detail));
-        }
-        check_agent_version(&message.agent_version)?;
-        let identity = identity_of(&message)
-            .map_err(|problem| ServiceError::refused_because(RefusalKind::InvalidIdentifier, problem))?;
-        Ok(Self { digest: Sha256::of(body), identity, message })
-    }
-
-    /// What hellos are counted by against enumeration: the strongest identifier without its last
-    /// three characters, so that a series of serial numbers shares it. The key is left out,
-    /// because anybody can make new ones.
-    #[must_use]
-    pub fn limit_key(&self) -> String {
-        let strongest = lookup_keys(&self.identity).find(|one| one.kind() != IdentifierKind::DeviceKey);
-        let Some(identifier) = strongest else {
-            return String::new();
-        };
-        let mut text = lookup_text(identifier);
-        text.truncate(text.len().saturating_sub(3));
-        text
-    }
-}
-
-/// Parses a message of at most `limit` bytes.
-pub(super) fn read_message<T: serde::de::DeserializeOwned>(
-    body: &[u8],
-    limit: usize,
-) -> Result<T, ServiceError> {
-    let unsupported =
-        |detail: String| Err(ServiceError::refused_because(RefusalKind::UnsupportedProtocol, detail));
-    if body.len() > limit {
-        return unsupported(format!("The message is larger than {limit} bytes."));
-    }
-    // The parser's message may repeat a part of the input, and a token is a part of it.
-    serde_json::from_slice(body).or_else(|error| {
-        unsupported(format!(
-            "The message cannot be read at line {}, column {}.",
-            error.line(),
-            error.column()
-        ))
-    })
-}
-
-/// An agent's version is kept and shown: one short printable word or two.
-pub(super) fn check_agent_version(version: &str) -> Result<(), ServiceError> {
-    let printable = version.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-    if printable && version.len() <= MAX_AGENT_VERSION_BYTES {
-        Ok(())
-    } else {
-        let detail =
-            format!("The agent's version is not {MAX_AGENT_VERSION_BYTES} printable characters or less.");
-        Err(ServiceError::refused_because(RefusalKind::UnsupportedProtocol, detail))
-    }
-}
-
-/// The identifiers of a hello, and the key that the handshake will prove. A key in the list itself
-/// is a statement without proof, and must be that key.
-fn identity_of(hello: &Hello) -> Result<HardwareIdentity, String> {
-    let own = Identifier::parse(IdentifierKind::DeviceKey, &hello.device_key.digest().to_string())
-        .map_err(|error| error.to_string())?;
-    let is_key = |one: &&RawIdentifier| one.kind == IdentifierKind::DeviceKey;
-    if hello.identity.iter().filter(is_key).any(|one| one.value != own.value()) {
-        return Err("device_key is not the key of this handshake".to_owned());
-    }
-    let rest: Vec<RawIdentifier> = hello.identity.iter().filter(|one| !is_key(one)).cloned().collect();
-    HardwareIdentity::from_raw(&rest)
-        .and_then(|identity| identity.with(own, Source::Key))
-        .map_err(|error| error.to_string())
-}
-
 impl Services {
-    /// Answers a hello: [`Services::read_hello`], then [`Services::challenge`].
-    pub async fn hello(&self, body: &[u8]) -> Result<Challenge, ServiceError> {
-        self.challenge(self.read_hello(body)?).await
-    }
-
-    /// Reads a hello, and counts it if it is refused.
-    ///
-    /// # Errors
-    /// Those of [`HelloRequest::read`].
-    pub fn read_hello(&self, body: &[u8]) -> Result<HelloRequest, ServiceError> {
-        HelloRequest::read(body).inspect_err(|error| {
-            if let ServiceError::Refused(problem) = error {
-                let refusal = Refusal::of(problem.kind);
-                self.note_refusal(
-                    self.now(),
-                    Subject::Unknown,
-                    None,
-                    &refusal,
-                    json!({"detail": problem.detail}),
-                );
-            }
-        })
-    }
-
-    /// Challenges the device that said hello, or refuses what no proof could change. Nothing is
-    /// stored but the count of refusals.
-    ///
-    /// # Errors
-    /// A refusal. An unknown device and one whose claim gives it nothing get the same bytes.
-    pub async fn challenge(&self, hello: HelloRequest) -> Result<Challenge, ServiceError> {
-        let now = self.now();
-        let keys: Vec<String> = lookup_keys(&hello.identity).map(lookup_text).collect();
-        let candidates = self.0.store.reader().await?.claims_found_by(&keys).await?;
-        if candidates.len() > MAX_CANDIDATES {
-            self.note_refusal(
-                now,
-                Subject::Unknown,
-                None,
-                &Refusal::of(RefusalKind::AmbiguousIdentity),
-                json!({}),
-            );
-            return Err(self.refuse(Refusal::of(RefusalKind::AmbiguousIdentity)));
-        }
-        let registered: Vec<_> = candidates.iter().map(|one| one.claim.registered()).collect();
-        let reason = match match_claims(&hello.identity, &registered) {
-            Match::Claim(reason) => reason,
-            Match::Ambiguous(reasons) => {
-                return Err(self.refuse_matched(now, RefusalKind::AmbiguousIdentity, &reasons));
-            }
-            Match::None { near } if near.is_empty() => {
-                self.note_refusal(
-                    now,
-                    Subject::Unknown,
-                    None,
-                    &Refusal::of(RefusalKind::NotClaimed),
-                    json!({}),
-                );
-                return Err(self.refuse(Refusal::of(RefusalKind::NotClaimed)));
-            }
-            Match::None { near } => return Err(self.refuse_matched(now, RefusalKind::NotClaimed, &near)),
-        };
-        let Some(found) = candidates.iter().find(|one| one.claim.id == reason.claim) else {
-            return Err(self.refuse(Refusal::of(RefusalKind::NotClaimed)));
-        };
-        let configured = found.default_configuration || found.claim.configuration.is_some();
-        let offered = &hello.message.proofs;
-        if let Some(refusal) = refuse_early(&found.claim, found.device_state.as_ref(), configured, offered) {
-            let (subject, customer) = (Subject::Claim(found.claim.id), Some(found.claim.customer));
-            self.note_refusal(now, subject, customer, &refusal, json!({"configured": configured}));
-            return Err(self.refuse(refusal));
-        }
-        let server_nonce = entropy::nonce(&*self.0.entropy)?;
-        let given = Challenged {
-            server_nonce,
-            proof: found.claim.proof,
-            claim: reason.claim,
-            rank: reason.rank,
-            now,
-        };
-        let ticket = self.0.signer.seal_ticket(&Notes::new(&hello, &given).to_bytes())?;
-        if ticket.len() > MAX_TICKET_BYTES {
-            let detail = "The identifiers are too long to be taken together.";
-            return Err(ServiceError::refused_because(RefusalKind::InvalidIdentifier, detail));
-        }
-        Ok(Challenge { ticket: ticket.into(), nonce: server_nonce, proof: given.proof })
-    }
-
     /// Takes the proof, and enrolls the device.
     ///
     /// The same proof again, while its ticket is good, gives the same generation: the answer may
@@ -423,35 +243,6 @@ impl Services {
             check_in_after_s: self.settings().check_in_interval_s,
         })
     }
-
-    /// Refuses a device that claims matched, wholly or in part, and tells their owners which
-    /// identifiers did.
-    fn refuse_matched(&self, now: Timestamp, kind: RefusalKind, reasons: &[Reason]) -> ServiceError {
-        let refusal = Refusal::of(kind);
-        for reason in reasons {
-            let detail = json!({"rank": reason.rank, "identifiers": reason.identifiers});
-            self.note_refusal(now, Subject::Claim(reason.claim), Some(reason.owner), &refusal, detail);
-        }
-        self.refuse(refusal)
-    }
-
-    /// Counts a refusal in the audit trail, soon. Nobody waits for it, and under load it is the
-    /// first thing to be left out: whoever knocks must not be able to make others wait.
-    fn note_refusal(
-        &self,
-        now: Timestamp,
-        subject: Subject,
-        customer: Option<CompanyId>,
-        refusal: &Refusal,
-        detail: Value,
-    ) {
-        let event = Arc::new(refusal_event(now, subject, customer, refusal, detail));
-        let ids = Arc::clone(&self.0.ids);
-        self.0.store.write_soon(move |tx| {
-            let (event, id) = (Arc::clone(&event), ids.next(now));
-            Box::pin(async move { tx.append(id, &event).await })
-        });
-    }
 }
 
 /// A proof whose signature is right.
@@ -529,40 +320,4 @@ fn given(facts: &EnrollmentFacts, token: Option<&TokenFacts>) -> Option<Given> {
 
 fn subject_of(facts: &EnrollmentFacts) -> Subject {
     facts.device.as_ref().map_or(Subject::Claim(facts.claim.id), |device| Subject::Device(device.id))
-}
-
-/// The event of a refusal.
-pub(super) fn refusal_event(
-    at: Timestamp,
-    subject: Subject,
-    customer: Option<CompanyId>,
-    refusal: &Refusal,
-    detail: Value,
-) -> Event {
-    let mut detail = detail;
-    if let Value::Object(fields) = &mut detail {
-        fields.insert("kind".to_owned(), json!(refusal.kind));
-        if let Some(said) = refusal.detail {
-            fields.insert("detail".to_owned(), json!(said));
-        }
-    }
-    Event { at, actor: A_DEVICE.to_owned(), action: Action::Refused, subject, customer, detail }
-}
-
-/// The event of something that a device did.
-pub(super) fn device_event(
-    at: Timestamp,
-    action: Action,
-    id: DeviceId,
-    device: &Device,
-    detail: Value,
-) -> Event {
-    Event {
-        at,
-        actor: format!("{A_DEVICE} {id}"),
-        action,
-        subject: Subject::Device(id),
-        customer: Some(device.customer),
-        detail,
-    }
 }

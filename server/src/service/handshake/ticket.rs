@@ -4,6 +4,7 @@
 //! device, sealed; the first byte says which form they have, so that a server that was updated in
 //! between reads or refuses them, and never misreads.
 
+use super::HelloRequest;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use unbox_common::{
@@ -58,7 +59,7 @@ pub(super) struct Challenged {
 }
 
 impl Notes {
-    pub(super) fn new(hello: &super::HelloRequest, given: &Challenged) -> Self {
+    pub(super) fn new(hello: &HelloRequest, given: &Challenged) -> Self {
         let identity = hello.identity.to_raw();
         Self {
             hello: hello.digest,
