@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use ring::digest::{Context as Digest, SHA256};
 
 use super::rootfs::Rootfs;
@@ -99,9 +99,12 @@ impl Image {
 
     /// The guest with `unbox-agent` installed from the package that `cargo dist` built.
     pub fn agent() -> Result<Self> {
-        let package = dist::path(Product::Deb);
-        ensure!(package.exists(), "{} is not there: run `cargo dist --only deb` first", package.display());
-        Self::with_packages("agent", &[&package])
+        Self::with_packages("agent", &[&dist::path(Product::Deb)])
+    }
+
+    /// The guest with `unbox-server` installed from the package that `cargo dist` built.
+    pub fn server() -> Result<Self> {
+        Self::with_packages("server", &[&dist::path(Product::Server)])
     }
 
     /// The guest with these Debian packages installed. Images of the same `name` replace each other in the cache.
@@ -112,7 +115,10 @@ impl Image {
         recipe.extend(GUEST_FILES.iter().map(|file| format!("{file:?}").into_bytes()));
         recipe.push(format!("{MODULES:?} {ENABLED:?} {MASKED:?} {SIZE}").into_bytes());
         for package in packages {
-            recipe.push(fs::read(package).with_context(|| format!("cannot read {}", package.display()))?);
+            let bytes = fs::read(package);
+            recipe.push(
+                bytes.with_context(|| format!("{} is not there: run `cargo dist`", package.display()))?,
+            );
         }
         let disk = cache_directory().join(format!("{name}-{}.raw", content_key(recipe)));
         if !disk.exists() {

@@ -153,6 +153,13 @@ impl Vm {
         }
     }
 
+    /// Cuts the power after this long: for a moment that a seed chose. Where it is to be a certain step,
+    /// let the step say something on the console, [`wait_console`](Self::wait_console), and cut then.
+    pub fn cut_power_after(&mut self, delay: Duration) {
+        thread::sleep(delay);
+        self.cut_power();
+    }
+
     /// Waits until the guest has switched the machine off, or restarted it, by itself.
     pub fn wait_off(&mut self, limit: Duration) -> Result<()> {
         let deadline = Deadline::after(limit);

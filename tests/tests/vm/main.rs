@@ -2,6 +2,7 @@
 
 mod package;
 mod sandbox;
+mod server;
 mod smoke;
 mod stand_in;
 mod units;
