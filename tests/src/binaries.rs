@@ -1,6 +1,6 @@
 //! Where the programs under test are: built beside the harness, or built now.
 
-use crate::process::{command, run};
+use crate::process::{command, forget_cargo, run};
 use anyhow::{Context as _, Result};
 use std::{
     env,
@@ -67,12 +67,7 @@ fn build() -> Result<PathBuf> {
     if folder.ends_with("release") {
         build.arg("--release");
     }
-    // What cargo tells a test about itself would make build scripts run again, and all that follows.
-    for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with("CARGO_") && name != "CARGO_HOME" {
-            build.env_remove(name);
-        }
-    }
+    forget_cargo(&mut build);
     build.current_dir(workspace()).env("CARGO_TARGET_DIR", target);
     run(build)?.success().context("build the programs under test")?;
     Ok(folder.to_owned())

@@ -25,6 +25,7 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 pub struct Program {
     argv: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    is_cargo: bool,
     directory: Option<PathBuf>,
     limit: Duration,
 }
@@ -35,9 +36,17 @@ impl Program {
         Self {
             argv: vec![name.as_ref().to_owned()],
             env: Vec::new(),
+            is_cargo: false,
             directory: None,
             limit: Duration::from_mins(10),
         }
+    }
+
+    /// The cargo that runs us, or the one on the `PATH`, free of what it told us about ourselves.
+    #[must_use]
+    pub fn cargo() -> Self {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        Self { is_cargo: true, ..Self::new(cargo) }
     }
 
     /// The same as [`Program::new`], run by root: through `sudo -n` unless we are root.
@@ -113,6 +122,9 @@ impl Program {
         // The tools of file systems live in sbin, which is not on everyone's PATH.
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"));
+        if self.is_cargo {
+            process::forget_cargo(&mut command);
+        }
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(directory) = &self.directory {
             command.current_dir(directory);

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod binaries;
 pub mod chaos;
 pub mod clock;
+pub mod copied;
 pub mod dist;
 pub mod dpc;
 pub mod files;

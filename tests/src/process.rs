@@ -6,6 +6,7 @@ use nix::{
     unistd::Pid,
 };
 use std::{
+    env,
     ffi::OsStr,
     fs::File,
     path::{Path, PathBuf},
@@ -38,6 +39,18 @@ pub fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).env_remove("RUST_LOG");
     command
+}
+
+/// Takes away what cargo tells a test about itself. It would make the build scripts of an inner cargo run
+/// again, and rebuild all that follows from them.
+pub fn forget_cargo(command: &mut Command) {
+    const ABOUT_US: [&str; 5] =
+        ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
+    for (name, _) in env::vars_os() {
+        if ABOUT_US.iter().any(|start| name.to_string_lossy().starts_with(start)) {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// Runs a program to its end.

@@ -21,9 +21,8 @@ pub(super) enum Linkage {
 /// Builds the program `package` in release mode, and returns where it is.
 pub(super) fn build(release: Release, package: &str, linkage: Linkage) -> Result<PathBuf> {
     let target = format!("{MACHINE}-unknown-linux-gnu");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // A target of its own even on the same machine, so that its flags do not reach build scripts.
-    let mut build = Program::new(cargo)
+    let mut build = Program::cargo()
         .args(["build", "--release", "--locked", "--package", package, "--bin", package, "--target", &target])
         .current_dir(workspace())
         .env("SOURCE_DATE_EPOCH", release.epoch.to_string())

@@ -88,6 +88,18 @@ impl FleetImage {
         let root = SigningRoot::from_image(&root).context("verify root.json")?;
         Ok(Self { address, name: name.to_owned(), tls: tls(&anchors, None)?, anchors, root })
     }
+
+    /// How a device with this certificate connects.
+    ///
+    /// # Errors
+    /// If the certificate does not fit the key.
+    pub fn tls_as(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Arc<ClientConfig>> {
+        tls(&self.anchors, Some((chain, key)))
+    }
 }
 
 impl SimulatedDevice {
@@ -196,7 +208,7 @@ impl SimulatedDevice {
     ) -> Result<Result<T, Answer>> {
         let chain = grant.certificate_chain.iter().map(|der| CertificateDer::from(der.0.clone())).collect();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pkcs8.clone()));
-        let config = tls(&image.anchors, Some((chain, key)))?;
+        let config = image.tls_as(chain, key)?;
         let mut connection = Connection::open(image.address, &image.name, config).await?;
         accepted(connection.post(path, serde_json::to_vec(message).context("write the message")?).await?)
     }

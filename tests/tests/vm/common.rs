@@ -1,11 +1,12 @@
 //! What every scenario shares: a server on the host, and a machine from the factory that belongs to it.
 
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 use std::{fs, path::Path, time::Duration};
 use unbox_tests::{
+    host::Deadline,
     scene::Scene,
-    vm::{Image, Machine, SERVER_NAME, Smbios, Vm},
+    vm::{Image, Machine, SERVER_NAME, SOON, Smbios, Vm},
 };
 
 /// Ample time from power-on to managed on a busy machine without hardware virtualisation.
@@ -58,6 +59,46 @@ pub(super) fn wait_managed(vm: &mut Vm) -> Result<()> {
 /// The server's view of the one device.
 pub(super) fn device(scene: &Scene) -> Result<Value> {
     let mut devices = scene.devices()?;
-    anyhow::ensure!(devices.len() == 1, "expected one device, found {}", devices.len());
+    ensure!(devices.len() == 1, "expected one device, found {}", devices.len());
     Ok(devices.remove(0))
+}
+
+/// Waits until the server's view of the one device is as `expected`.
+pub(super) fn wait_device(scene: &Scene, expected: impl Fn(&Value) -> bool) -> Result<Value> {
+    let deadline = Deadline::after(SOON);
+    loop {
+        let device = device(scene)?;
+        if expected(&device) {
+            return Ok(device);
+        }
+        if !deadline.rest() {
+            bail!("the server's view of the device did not become what was expected: {device:#}");
+        }
+    }
+}
+
+/// Whether the server shows this generation as managed.
+pub(super) fn is_managed(device: &Value, generation: u64) -> bool {
+    device["state"] == "managed" && device["generation"] == generation
+}
+
+/// Every file, link and directory that an installation may touch, with owner, mode and content. While it is
+/// being listed no installation can begin, and one that a power cut interrupted has been brought to its end.
+/// The list stays in the guest as `/var/tmp/<name>`; what is returned is its digest.
+pub(super) fn manifest(vm: &mut Vm, name: &str) -> Result<String> {
+    vm.wait_until(
+        &format!(
+            "umask 077; mkdir -p /var/lib/unbox/install; cd /; \
+             flock var/lib/unbox/install/lock bash -c 'test ! -e var/lib/unbox/install/journal.jsonl && \
+             {{ find etc opt root home srv usr/local -xdev -printf \"%p %y %m %u %g %l\\n\" && \
+             find etc opt root home srv usr/local -xdev -type f -exec sha256sum {{}} +; }} \
+             | LC_ALL=C sort > var/tmp/{name}' && sha256sum < var/tmp/{name}"
+        ),
+        ENROLLED,
+    )
+}
+
+/// How one manifest differs from another.
+pub(super) fn difference(vm: &mut Vm, one: &str, other: &str) -> Result<String> {
+    Ok(vm.shell(&format!("diff /var/tmp/{one} /var/tmp/{other}"))?.text)
 }

@@ -1,8 +1,17 @@
 //! Scenarios on whole virtual machines: act, cut the power, observe. One file each.
 
+mod claimed_later;
+mod common;
+mod factory_reset;
+mod first_boot;
+mod no_network;
 mod package;
+mod power_cut;
+mod reboot;
 mod sandbox;
 mod server;
 mod smoke;
 mod stand_in;
+mod strangers_certificate;
+mod unhealthy_dpc;
 mod units;
