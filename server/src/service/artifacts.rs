@@ -55,9 +55,14 @@ impl Services {
                         return Ok(registered);
                     }
                     let detail = json!({"name": artifact.name, "size": size});
-                    services
-                        .note(tx, &by, Action::ArtifactRegistered, Subject::Artifact(sha256), None, detail)
-                        .await?;
+                    services.note(
+                        tx,
+                        &by,
+                        Action::ArtifactRegistered,
+                        Subject::Artifact(sha256),
+                        None,
+                        detail,
+                    );
                     Ok(artifact)
                 })
             })
@@ -92,7 +97,8 @@ impl Services {
                     }
                     tx.delete_artifact(sha256).await?;
                     let detail = json!({"name": was.name});
-                    services.note(tx, &by, Action::ArtifactDeleted, Subject::Artifact(sha256), None, detail).await
+                    services.note(tx, &by, Action::ArtifactDeleted, Subject::Artifact(sha256), None, detail);
+ Ok(())
                 })
             })
             .await?;

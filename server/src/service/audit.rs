@@ -11,7 +11,7 @@ use crate::{
     store::{AuditFilter, Page, PageRequest, Tx},
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 use unbox_common::{
     ids::{CompanyId, DeviceId},
     timestamp::Timestamp,
@@ -32,7 +32,7 @@ impl Services {
     }
 
     /// Adds what an administrator did, in the transaction that did it.
-    pub(super) async fn note(
+    pub(super) fn note(
         &self,
         tx: &mut Tx,
         by: &Actor,
@@ -40,10 +40,10 @@ impl Services {
         subject: Subject,
         customer: Option<CompanyId>,
         detail: Value,
-    ) -> Result<(), ServiceError> {
+    ) {
         let at = self.now();
         let event = Event { at, actor: by.name().to_owned(), action, subject, customer, detail };
-        Ok(tx.append(self.0.ids.next(at), &event).await?)
+        tx.append(self.0.ids.next(at), event);
     }
 
     /// Counts a refusal in the audit trail, soon. Nobody waits for it, and under load it is the
@@ -56,11 +56,11 @@ impl Services {
         refusal: &Refusal,
         detail: Value,
     ) {
-        let event = Arc::new(refusal_event(now, subject, customer, refusal, detail));
+        let event = refusal_event(now, subject, customer, refusal, detail);
         let ids = Arc::clone(&self.0.ids);
         self.0.store.write_soon(move |tx| {
-            let (event, id) = (Arc::clone(&event), ids.next(now));
-            Box::pin(async move { tx.append(id, &event).await })
+            tx.append(ids.next(now), event.clone());
+            Box::pin(ready(Ok(())))
         });
     }
 }

@@ -95,7 +95,7 @@ impl Services {
                     }
                     tx.insert_claims(std::slice::from_ref(&claim)).await?;
                     let detail = json!({"proof": claim.proof, "configuration": claim.configuration, "order": claim.order});
-                    services.note(tx, &by, Action::Claimed, Subject::Claim(claim.id), Some(claim.customer), detail).await?;
+                    services.note(tx, &by, Action::Claimed, Subject::Claim(claim.id), Some(claim.customer), detail);
                     Ok(claim)
                 })
             })
@@ -142,9 +142,15 @@ impl Services {
                         device.state = state;
                         tx.save_device(&device).await?;
                     }
-                    services
-                        .note(tx, &by, Action::Unclaimed, Subject::Claim(id), Some(claim.customer), json!({}))
-                        .await
+                    services.note(
+                        tx,
+                        &by,
+                        Action::Unclaimed,
+                        Subject::Claim(id),
+                        Some(claim.customer),
+                        json!({}),
+                    );
+                    Ok(())
                 })
             })
             .await
@@ -168,16 +174,14 @@ impl Services {
                     check_configuration(tx, claim.customer, configuration).await?;
                     tx.set_claim_configuration(id, configuration, now).await?;
                     let detail = json!({"was": claim.configuration, "configuration": configuration});
-                    services
-                        .note(
-                            tx,
-                            &by,
-                            Action::ClaimConfigurationSet,
-                            Subject::Claim(id),
-                            Some(claim.customer),
-                            detail,
-                        )
-                        .await?;
+                    services.note(
+                        tx,
+                        &by,
+                        Action::ClaimConfigurationSet,
+                        Subject::Claim(id),
+                        Some(claim.customer),
+                        detail,
+                    );
                     Ok(Claim { configuration, configured_at: now, ..claim })
                 })
             })
@@ -203,16 +207,14 @@ impl Services {
                     }
                     tx.set_claim_proof(id, proof).await?;
                     let detail = json!({"was": claim.proof, "proof": proof});
-                    services
-                        .note(
-                            tx,
-                            &by,
-                            Action::ClaimProofSet,
-                            Subject::Claim(id),
-                            Some(claim.customer),
-                            detail,
-                        )
-                        .await?;
+                    services.note(
+                        tx,
+                        &by,
+                        Action::ClaimProofSet,
+                        Subject::Claim(id),
+                        Some(claim.customer),
+                        detail,
+                    );
                     Ok(Claim { proof, ..claim })
                 })
             })

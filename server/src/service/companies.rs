@@ -38,16 +38,14 @@ impl Services {
                         return Err(name_taken(kind.name(), &company.name));
                     }
                     let detail = json!({"kind": kind, "name": company.name});
-                    services
-                        .note(
-                            tx,
-                            &by,
-                            Action::CompanyCreated,
-                            Subject::Company(company.id),
-                            Some(company.id),
-                            detail,
-                        )
-                        .await?;
+                    services.note(
+                        tx,
+                        &by,
+                        Action::CompanyCreated,
+                        Subject::Company(company.id),
+                        Some(company.id),
+                        detail,
+                    );
                     Ok(company)
                 })
             })
@@ -110,9 +108,7 @@ impl Services {
                         return Err(name_taken(company.kind.name(), &name));
                     }
                     let detail = json!({"was": company.name, "name": name});
-                    services
-                        .note(tx, &by, Action::CompanyRenamed, Subject::Company(id), Some(id), detail)
-                        .await?;
+                    services.note(tx, &by, Action::CompanyRenamed, Subject::Company(id), Some(id), detail);
                     Ok(Company { name, ..company })
                 })
             })

@@ -63,16 +63,14 @@ impl Services {
                         return Err(name_taken("configuration", &new.name));
                     }
                     let detail = json!({"name": new.name});
-                    services
-                        .note(
-                            tx,
-                            &by,
-                            Action::ConfigurationCreated,
-                            Subject::Configuration(new.id),
-                            Some(customer),
-                            detail,
-                        )
-                        .await?;
+                    services.note(
+                        tx,
+                        &by,
+                        Action::ConfigurationCreated,
+                        Subject::Configuration(new.id),
+                        Some(customer),
+                        detail,
+                    );
                     Ok(new)
                 })
             })
@@ -149,16 +147,14 @@ impl Services {
                         return Err(name_taken("configuration", &new.name));
                     }
                     let detail = json!({"name": new.name, "document_changed": new.document != was.document});
-                    services
-                        .note(
-                            tx,
-                            &by,
-                            Action::ConfigurationUpdated,
-                            Subject::Configuration(id),
-                            Some(new.customer),
-                            detail,
-                        )
-                        .await?;
+                    services.note(
+                        tx,
+                        &by,
+                        Action::ConfigurationUpdated,
+                        Subject::Configuration(id),
+                        Some(new.customer),
+                        detail,
+                    );
                     Ok(new)
                 })
             })
@@ -179,16 +175,15 @@ impl Services {
                     }
                     tx.delete_configuration(id).await?;
                     let detail = json!({"name": was.name});
-                    services
-                        .note(
-                            tx,
-                            &by,
-                            Action::ConfigurationDeleted,
-                            Subject::Configuration(id),
-                            Some(was.customer),
-                            detail,
-                        )
-                        .await
+                    services.note(
+                        tx,
+                        &by,
+                        Action::ConfigurationDeleted,
+                        Subject::Configuration(id),
+                        Some(was.customer),
+                        detail,
+                    );
+                    Ok(())
                 })
             })
             .await
@@ -212,16 +207,15 @@ impl Services {
                     check_configuration(tx, customer, configuration).await?;
                     tx.set_default_configuration(customer, configuration, now).await?;
                     let detail = json!({"configuration": configuration});
-                    services
-                        .note(
-                            tx,
-                            &by,
-                            Action::DefaultConfigurationSet,
-                            Subject::Company(customer),
-                            Some(customer),
-                            detail,
-                        )
-                        .await
+                    services.note(
+                        tx,
+                        &by,
+                        Action::DefaultConfigurationSet,
+                        Subject::Company(customer),
+                        Some(customer),
+                        detail,
+                    );
+                    Ok(())
                 })
             })
             .await

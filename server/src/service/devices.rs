@@ -109,7 +109,8 @@ impl Services {
                     let request = requested(tx, id, key).await?;
                     tx.approve_request(id, key, now).await?;
                     let detail = json!({"key": key, "replaced": request.replaced});
-                    services.note_device(tx, &by, Action::RequestApproved, &device, detail).await
+                    services.note_device(tx, &by, Action::RequestApproved, &device, detail);
+                    Ok(())
                 })
             })
             .await
@@ -131,7 +132,8 @@ impl Services {
                         tx.save_device(&device).await?;
                     }
                     let detail = json!({"key": key, "replaced": request.replaced});
-                    services.note_device(tx, &by, Action::RequestRefused, &device, detail).await
+                    services.note_device(tx, &by, Action::RequestRefused, &device, detail);
+                    Ok(())
                 })
             })
             .await
@@ -213,7 +215,8 @@ impl Services {
                     let device = found(tx, &by, id).await?;
                     tx.insert_reset_ticket(ticket).await?;
                     let detail = json!({"expires_at": expires_at});
-                    services.note_device(tx, &by, Action::ResetTicketMinted, &device, detail).await
+                    services.note_device(tx, &by, Action::ResetTicketMinted, &device, detail);
+                    Ok::<_, ServiceError>(())
                 })
             })
             .await?;
@@ -242,22 +245,15 @@ impl Services {
                     let mut device = found(tx, &by, id).await?;
                     change(&mut device)?;
                     tx.save_device(&device).await?;
-                    services.note_device(tx, &by, action, &device, detail).await?;
+                    services.note_device(tx, &by, action, &device, detail);
                     Ok(device)
                 })
             })
             .await
     }
 
-    async fn note_device(
-        &self,
-        tx: &mut Tx,
-        by: &Actor,
-        action: Action,
-        device: &Device,
-        detail: Value,
-    ) -> Result<(), ServiceError> {
-        self.note(tx, by, action, Subject::Device(device.id), Some(device.customer), detail).await
+    fn note_device(&self, tx: &mut Tx, by: &Actor, action: Action, device: &Device, detail: Value) {
+        self.note(tx, by, action, Subject::Device(device.id), Some(device.customer), detail);
     }
 }
 

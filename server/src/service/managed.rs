@@ -105,7 +105,8 @@ impl Services {
         facts.device.last_said.at = Some(now);
         tx.insert_reports(who.device, who.generation, &fresh, now).await?;
         tx.save_device(&facts.device).await?;
-        if let Some(active) = facts.device.active.as_ref().filter(|_| facts.device.active != before.active) {
+        let active = facts.device.active.as_ref().filter(|_| facts.device.active != before.active);
+        if let Some(active) = active.filter(|_| facts.requests) {
             tx.settle_request(who.device, active.key.digest()).await?;
         }
         let detail = json!({
@@ -115,7 +116,7 @@ impl Services {
             "outcome": report.outcome,
         });
         let event = device_event(now, Action::Reported, who.device, &facts.device, detail);
-        tx.append(self.0.ids.next(now), &event).await?;
+        tx.append(self.0.ids.next(now), event);
         let highest = fresh.iter().map(|entry| entry.sequence).max().unwrap_or_default();
         Ok(Ok(highest.max(facts.sequence)))
     }
@@ -165,7 +166,7 @@ impl Services {
         if said.renew_certificate {
             let detail = json!({"generation": who.generation});
             let event = device_event(now, Action::CertificateRenewed, who.device, &facts.device, detail);
-            tx.append(self.0.ids.next(now), &event).await?;
+            tx.append(self.0.ids.next(now), event);
         }
         Ok(Ok(Box::new(facts)))
     }
@@ -231,7 +232,7 @@ impl Services {
         let detail = json!({"generation": who.generation});
         let event =
             refusal_event(now, Subject::Device(who.device), Some(facts.device.customer), &refusal, detail);
-        tx.append(self.0.ids.next(now), &event).await?;
+        tx.append(self.0.ids.next(now), event);
         Ok(Err(refusal))
     }
 }

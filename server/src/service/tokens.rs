@@ -62,7 +62,7 @@ impl Services {
                     check_configuration(tx, token.customer, token.configuration).await?;
                     tx.insert_token(&token, digest).await?;
                     let detail = json!({"name": token.name, "configuration": token.configuration, "expires_at": token.expires_at});
-                    services.note(tx, &by, Action::TokenCreated, Subject::Token(token.id), Some(token.customer), detail).await?;
+                    services.note(tx, &by, Action::TokenCreated, Subject::Token(token.id), Some(token.customer), detail);
                     Ok::<_, ServiceError>(token)
                 })
             })
@@ -98,9 +98,14 @@ impl Services {
                     }
                     tx.revoke_token(id, now).await?;
                     let detail = json!({"name": token.name});
-                    services
-                        .note(tx, &by, Action::TokenRevoked, Subject::Token(id), Some(token.customer), detail)
-                        .await?;
+                    services.note(
+                        tx,
+                        &by,
+                        Action::TokenRevoked,
+                        Subject::Token(id),
+                        Some(token.customer),
+                        detail,
+                    );
                     Ok(Token { revoked_at: Some(now), ..token })
                 })
             })

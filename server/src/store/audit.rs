@@ -10,9 +10,13 @@ use crate::domain::{
     audit::{Action, Entry, Event, Subject},
 };
 use sqlx::any::AnyRow;
+use std::collections::BTreeSet;
 use unbox_common::{ids::CompanyId, timestamp::Timestamp};
 
 const SELECT: &str = "SELECT id, happened_at, actor, action, subject, customer_id, detail, times, last_at FROM audit WHERE 1 = 1";
+
+/// Rows of one INSERT.
+const STATEMENT_ROWS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
 /// Which entries of the audit trail to list; `None` means any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,25 +71,49 @@ impl Reader {
 }
 
 impl Tx {
-    /// Adds an event. One that is counted with others raises their number instead.
-    pub async fn append(&mut self, id: i64, event: &Event) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO audit (id, happened_at, actor, action, subject, customer_id, detail, fold, times, last_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $2)
-             ON CONFLICT (fold) WHERE fold IS NOT NULL
-             DO UPDATE SET times = audit.times + 1, last_at = excluded.last_at, detail = excluded.detail",
-        )
-        .bind(id)
-        .bind(millis(event.at))
-        .bind(event.actor.as_str())
-        .bind(event.action.name())
-        .bind(event.subject.to_string())
-        .bind(event.customer.map(CompanyId::get))
-        .bind(event.detail.to_string())
-        .bind(event.fold())
-        .execute(self.connection())
-        .await
-        .map_err(failed("add to the audit trail"))?;
+    /// Adds an event when the transaction is committed. One that is counted with others raises
+    /// their number instead.
+    pub fn append(&mut self, id: i64, event: Event) {
+        self.events.push((id, event));
+    }
+
+    /// Writes what was appended: the events of all jobs of a group, a few statements for all.
+    pub(super) async fn write_events(&mut self) -> Result<(), StoreError> {
+        let events: Vec<_> = self.events.drain(..).map(|(id, event)| (id, event.fold(), event)).collect();
+        let mut rest = events.as_slice();
+        while !rest.is_empty() {
+            let together = rest.get(..rows_together(rest)).unwrap_or(rest);
+            rest = rest.get(together.len()..).unwrap_or_default();
+            let mut sql = self.sql(
+                "INSERT INTO audit (id, happened_at, actor, action, subject, customer_id, detail, fold, times, last_at) VALUES ",
+            );
+            sql.rows(together, |row, (id, fold, event)| {
+                row.bind(*id)
+                    .bind(millis(event.at))
+                    .bind(event.actor.clone())
+                    .bind(event.action.name())
+                    .bind(event.subject.to_string())
+                    .bind(event.customer.map(CompanyId::get))
+                    .bind(event.detail.to_string())
+                    .bind(fold.clone())
+                    .bind(1_i64)
+                    .bind(millis(event.at));
+            });
+            sql.push(
+                " ON CONFLICT (fold) WHERE fold IS NOT NULL
+                 DO UPDATE SET times = audit.times + 1, last_at = excluded.last_at, detail = excluded.detail",
+            );
+            sql.query().execute(self.connection()).await.map_err(failed("add to the audit trail"))?;
+        }
         Ok(())
     }
+}
+
+/// How many of these rows go into the next statement: a number from a short list, so that a handful
+/// of prepared statements serves every group, and none that would count twice in the same row
+/// (PostgreSQL: "cannot affect row a second time").
+fn rows_together(rows: &[(i64, Option<String>, Event)]) -> usize {
+    let mut folds = BTreeSet::new();
+    let distinct = rows.iter().take_while(|(_, fold, _)| fold.is_none() || folds.insert(fold)).count();
+    STATEMENT_ROWS.into_iter().find(|rows| *rows <= distinct).unwrap_or(1)
 }

@@ -75,6 +75,8 @@ pub struct ManagedFacts {
     pub assigned: Option<Assigned>,
     /// The highest sequence that is stored of this generation.
     pub sequence: u64,
+    /// Whether keys of it wait for an administrator, or were let in by one.
+    pub requests: bool,
 }
 
 /// What a claim assigns: its own configuration, or its customer's default.
@@ -210,7 +212,8 @@ impl Tx {
         ));
         sql.bind(number(generation.0))
             .push(concat!(
-                ") AS sequence FROM devices AS d JOIN claims AS c ON c.id = d.claim_id",
+                ") AS sequence, (SELECT COUNT(*) FROM approval_requests AS a WHERE a.device_id = d.id) AS requests
+                 FROM devices AS d JOIN claims AS c ON c.id = d.claim_id",
                 assigned_tables!(),
                 " WHERE d.id = "
             ))
@@ -223,11 +226,13 @@ impl Tx {
         let Some(row) = &row else {
             return Ok(None);
         };
+        let fields = Fields::of(row, "reports", "device_id");
         Ok(Some(ManagedFacts {
             device: device(row)?,
             customer_name: customer_name(row)?,
             assigned: assigned(row, &claim(row)?)?,
-            sequence: Fields::of(row, "reports", "device_id").count_opt("sequence")?.unwrap_or_default(),
+            sequence: fields.count_opt("sequence")?.unwrap_or_default(),
+            requests: fields.count("requests")? > 0,
         }))
     }
 }

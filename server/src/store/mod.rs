@@ -89,7 +89,7 @@ impl Store {
         let writing = pool(url, dialect, writers, dialect.writer_setup()).await?;
         migrate(&writing, dialect).await?;
         let readers = pool(url, dialect, readers, dialect.reader_setup()).await?;
-        let writer = Writer::start(writing, dialect);
+        let writer = Writer::start(writing, dialect)?;
         Ok(Self(Arc::new(Inner { dialect, readers, writer })))
     }
 

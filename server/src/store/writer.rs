@@ -1,6 +1,6 @@
 //! The one place that opens a write transaction.
 //!
-//! SQLite has one writer at a time, and a durable commit costs a flush of the disk. So one task
+//! SQLite has one writer at a time, and a durable commit costs a flush of the disk. So one thread
 //! owns the one connection that writes, takes jobs from a queue, and commits as many as have
 //! gathered in one transaction; each caller is answered after that commit. When a job fails, the
 //! whole transaction is undone and its jobs are run again one by one, each in its own: nobody is
@@ -8,14 +8,19 @@
 //! of its own, and is run again when the database found it in conflict with another.
 
 use super::{Held, JobError, Reader, StoreError, dialect::Dialect, error::failed};
+use crate::domain::audit::Event;
 use futures_util::future::BoxFuture;
 use sqlx::{AnyPool, Executor as _};
 use std::{
     ops::{Deref, DerefMut},
     sync::Arc,
+    thread,
     time::Duration,
 };
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, mpsc, oneshot},
+};
 
 /// Jobs that may wait; more are told that the database is busy.
 const QUEUE_JOBS: usize = 1024;
@@ -29,30 +34,36 @@ const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const MAX_UNAWAITED: usize = 64;
 
 /// A write transaction. It reads, too: everything that a [`Reader`] does.
-pub struct Tx(Reader);
+pub struct Tx {
+    reader: Reader,
+    /// Events for the audit trail, with their ids: written together, just before the commit.
+    pub(super) events: Vec<(i64, Event)>,
+}
 
 impl Deref for Tx {
     type Target = Reader;
 
     fn deref(&self) -> &Reader {
-        &self.0
+        &self.reader
     }
 }
 
 impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut Reader {
-        &mut self.0
+        &mut self.reader
     }
 }
 
 impl Tx {
     async fn begin(pool: &AnyPool, dialect: Dialect) -> Result<Self, StoreError> {
         let transaction = pool.begin_with(dialect.begin()).await.map_err(failed("begin a transaction"))?;
-        Ok(Self(Reader { held: Held::InTransaction(transaction), dialect }))
+        let reader = Reader { held: Held::InTransaction(transaction), dialect };
+        Ok(Self { reader, events: Vec::new() })
     }
 
-    async fn commit(self) -> Result<(), StoreError> {
-        match self.0.held {
+    async fn commit(mut self) -> Result<(), StoreError> {
+        self.write_events().await?;
+        match self.reader.held {
             Held::InTransaction(transaction) => transaction.commit().await.map_err(failed("commit")),
             Held::Pooled(_) => Ok(()),
         }
@@ -60,7 +71,7 @@ impl Tx {
 
     /// Undoes everything. A connection that cannot even do that is closed, which does it too.
     async fn undo(self) {
-        if let Held::InTransaction(transaction) = self.0.held
+        if let Held::InTransaction(transaction) = self.reader.held
             && let Err(error) = transaction.rollback().await
         {
             tracing::warn!(%error, "a transaction could not be rolled back");
@@ -69,22 +80,30 @@ impl Tx {
 }
 
 pub(super) enum Writer {
-    /// SQLite: jobs go to the task that owns the connection.
+    /// SQLite: jobs go to the thread that owns the connection.
     Grouped(mpsc::Sender<Message>),
     /// PostgreSQL: jobs take a connection each.
     Direct { pool: AnyPool, dialect: Dialect, unawaited: Arc<Semaphore> },
 }
 
 impl Writer {
-    pub(super) fn start(pool: AnyPool, dialect: Dialect) -> Self {
+    pub(super) fn start(pool: AnyPool, dialect: Dialect) -> Result<Self, StoreError> {
         match dialect {
             Dialect::Sqlite => {
                 let (jobs, queue) = mpsc::channel(QUEUE_JOBS);
-                tokio::spawn(Group { pool, dialect, queue }.serve());
-                Self::Grouped(jobs)
+                let (group, runtime) = (Group { pool, dialect, queue }, Handle::current());
+                // Each statement goes to SQLite's own thread and back. A thread that waits for
+                // nothing else is woken for half of what it costs to wake the runtime's threads,
+                // which answer devices meanwhile.
+                thread::Builder::new()
+                    .name("store-writer".to_owned())
+                    .spawn(move || runtime.block_on(group.serve()))
+                    .map_err(|error| StoreError::Open(error.into()))?;
+                Ok(Self::Grouped(jobs))
             }
             Dialect::Postgres => {
-                Self::Direct { pool, dialect, unawaited: Arc::new(Semaphore::new(MAX_UNAWAITED)) }
+                let unawaited = Arc::new(Semaphore::new(MAX_UNAWAITED));
+                Ok(Self::Direct { pool, dialect, unawaited })
             }
         }
     }
@@ -242,7 +261,7 @@ enum Together {
     Busy,
 }
 
-/// The task that owns the connection of SQLite that writes.
+/// What the thread does that owns the connection of SQLite that writes.
 struct Group {
     pool: AnyPool,
     dialect: Dialect,
@@ -266,6 +285,10 @@ impl Group {
                 next = if jobs.len() < MAX_GROUP { self.queue.try_recv().ok() } else { None };
             }
             self.commit(jobs).await;
+        }
+        if closing.is_empty() {
+            // Nobody asked to close: the process ends, and its runtime may be gone already.
+            return;
         }
         if let Some(statement) = self.dialect.tidy_up()
             && let Err(error) = self.pool.execute(statement).await

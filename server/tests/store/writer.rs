@@ -2,14 +2,14 @@
 
 use super::companies::add_company;
 use crate::support::TestDatabase;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
 };
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::Notify,
+    task::{JoinHandle, JoinSet},
+};
 use unbox_common::{ids::CompanyId, timestamp::Timestamp};
 use unbox_server::{
     domain::{
@@ -115,23 +115,31 @@ async fn on_sqlite_every_job_sees_what_the_one_before_it_wrote() {
     what_a_job_reads_it_may_decide_by(TestDatabase::sqlite().await).await;
 }
 
-#[tokio::test]
-async fn jobs_share_a_transaction_and_a_failure_is_run_again_alone() {
-    let db = TestDatabase::sqlite().await;
-    let (gate, runs) = (Arc::new(Notify::new()), Arc::new(AtomicU32::new(0)));
-    let (store, open) = (db.store.clone(), Arc::clone(&gate));
+/// A job that runs, and keeps the writer until the gate is opened.
+async fn blocked(store: &Store) -> (Arc<Notify>, JoinHandle<Result<(), StoreError>>) {
+    let (gate, runs) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (store, open, running) = (store.clone(), Arc::clone(&gate), Arc::clone(&runs));
     let blocker = tokio::spawn(async move {
         store
             .write(move |_: &mut Tx| {
-                let open = Arc::clone(&open);
+                let (open, running) = (Arc::clone(&open), Arc::clone(&running));
                 Box::pin(async move {
+                    running.notify_one();
                     open.notified().await;
-                    Ok::<_, StoreError>(())
+                    Ok(())
                 })
             })
             .await
     });
-    tokio::task::yield_now().await;
+    runs.notified().await;
+    (gate, blocker)
+}
+
+#[tokio::test]
+async fn jobs_share_a_transaction_and_a_failure_is_run_again_alone() {
+    let db = TestDatabase::sqlite().await;
+    let runs = Arc::new(AtomicU32::new(0));
+    let (gate, blocker) = blocked(&db.store).await;
     let mut jobs = JoinSet::new();
     for fails in [false, true, false] {
         let (store, runs) = (db.store.clone(), Arc::clone(&runs));
@@ -158,20 +166,7 @@ async fn jobs_share_a_transaction_and_a_failure_is_run_again_alone() {
 #[tokio::test]
 async fn a_full_queue_is_told_at_once() {
     let db = TestDatabase::sqlite().await;
-    let gate = Arc::new(Notify::new());
-    let (store, open) = (db.store.clone(), Arc::clone(&gate));
-    let blocker = tokio::spawn(async move {
-        store
-            .write(move |_: &mut Tx| {
-                let open = Arc::clone(&open);
-                Box::pin(async move {
-                    open.notified().await;
-                    Ok::<_, StoreError>(())
-                })
-            })
-            .await
-    });
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let (gate, blocker) = blocked(&db.store).await;
     let mut jobs = JoinSet::new();
     for _ in 0..1100 {
         let store = db.store.clone();

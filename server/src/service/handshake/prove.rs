@@ -131,7 +131,7 @@ impl Services {
                 let subject = subject_of(&facts);
                 let event =
                     refusal_event(attempt.now, subject, Some(facts.claim.customer), &refusal, json!({}));
-                tx.append(self.0.ids.next(attempt.now), &event).await?;
+                tx.append(self.0.ids.next(attempt.now), event);
                 Ok(Outcome::Refused(refusal))
             }
         }
@@ -177,7 +177,7 @@ impl Services {
             "agent_version": attempt.notes.agent_version,
         });
         let event = device_event(now, Action::Granted, device.id, &device, detail);
-        tx.append(self.0.ids.next(now), &event).await?;
+        tx.append(self.0.ids.next(now), event);
         Ok(Outcome::Granted(Box::new(granted)))
     }
 
@@ -216,7 +216,7 @@ impl Services {
             "replaced": pending.replaced,
         });
         let event = device_event(now, Action::ApprovalRequested, device.id, &device, detail);
-        tx.append(self.0.ids.next(now), &event).await?;
+        tx.append(self.0.ids.next(now), event);
         Ok(Outcome::Refused(Refusal::of(pending.kind())))
     }
 

@@ -251,7 +251,7 @@ impl Services {
                 "last": claims.last().map(|claim| claim.id),
             });
             let subject = Subject::Company(customer);
-            self.note(tx, by, Action::ClaimsImported, subject, Some(customer), detail).await?;
+            self.note(tx, by, Action::ClaimsImported, subject, Some(customer), detail);
         }
         Ok(results)
     }
