@@ -1,6 +1,6 @@
 //! One simulated device: the real messages, the real checks, its own key.
 
-use super::http::{Answer, Connection, tls};
+use super::http::{Anchors, Answer, Connection};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use ring::{
     rand::SystemRandom,
@@ -11,12 +11,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use unbox_common::{
     bytes::{FixedBytes, Nonce},
     digest::Sha256,
@@ -43,7 +38,7 @@ pub struct FleetImage {
     pub address: SocketAddr,
     /// The name in its certificate.
     pub name: String,
-    anchors: PathBuf,
+    anchors: Anchors,
     tls: Arc<ClientConfig>,
     root: Verified<SigningRoot>,
 }
@@ -82,11 +77,11 @@ impl FleetImage {
     /// # Errors
     /// If the bundle is not there or does not verify.
     pub fn from_bundle(address: SocketAddr, name: &str, bundle: &Path) -> Result<Self> {
-        let anchors = bundle.join("anchors.pem");
+        let anchors = Anchors::read(&bundle.join("anchors.pem"))?;
         let root = std::fs::read(bundle.join("root.json")).context("read root.json")?;
         let root: Signed<SigningRoot> = serde_json::from_slice(&root).context("parse root.json")?;
         let root = SigningRoot::from_image(&root).context("verify root.json")?;
-        Ok(Self { address, name: name.to_owned(), tls: tls(&anchors, None)?, anchors, root })
+        Ok(Self { address, name: name.to_owned(), tls: anchors.tls(None)?, anchors, root })
     }
 
     /// How a device with this certificate connects.
@@ -98,7 +93,7 @@ impl FleetImage {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Result<Arc<ClientConfig>> {
-        tls(&self.anchors, Some((chain, key)))
+        self.anchors.tls(Some((chain, key)))
     }
 }
 

@@ -11,6 +11,8 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, RootCertStore,
+    client::Resumption,
+    crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
     version::TLS13,
 };
@@ -41,30 +43,48 @@ pub struct Connection {
     host: String,
 }
 
-/// A client configuration that trusts the anchors in a PEM file and nothing else.
-///
-/// # Errors
-/// If the file holds no certificate, or the client certificate does not fit its key.
-pub fn tls(
-    anchors: &Path,
-    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
-) -> Result<Arc<ClientConfig>> {
-    let mut roots = RootCertStore::empty();
-    for anchor in CertificateDer::pem_file_iter(anchors).context("read the anchors")? {
-        roots.add(anchor.context("parse the anchors")?).context("trust an anchor")?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13])
-        .context("ask for TLS 1.3")?
-        .with_root_certificates(roots);
-    let config = match identity {
-        Some((chain, key)) => {
-            builder.with_client_auth_cert(chain, key).context("use a client certificate")?
+/// Whom the devices of a fleet trust: read once, because a fleet connects thousands of times.
+#[derive(Debug, Clone)]
+pub struct Anchors {
+    roots: Arc<RootCertStore>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Anchors {
+    /// Trusts the certificates in a PEM file and nothing else.
+    ///
+    /// # Errors
+    /// If the file holds no certificate.
+    pub fn read(file: &Path) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        for anchor in CertificateDer::pem_file_iter(file).context("read the anchors")? {
+            roots.add(anchor.context("parse the anchors")?).context("trust an anchor")?;
         }
-        None => builder.with_no_client_auth(),
-    };
-    Ok(Arc::new(config))
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        Ok(Self { roots: Arc::new(roots), provider })
+    }
+
+    /// How somebody connects, with a certificate or without. No session is kept.
+    ///
+    /// # Errors
+    /// If the certificate does not fit its key.
+    pub fn tls(
+        &self,
+        identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    ) -> Result<Arc<ClientConfig>> {
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&TLS13])
+            .context("ask for TLS 1.3")?
+            .with_root_certificates(Arc::clone(&self.roots));
+        let mut config = match identity {
+            Some((chain, key)) => {
+                builder.with_client_auth_cert(chain, key).context("use a client certificate")?
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.resumption = Resumption::disabled();
+        Ok(Arc::new(config))
+    }
 }
 
 impl Connection {

@@ -4,7 +4,7 @@ mod device;
 mod http;
 
 pub use device::{Enrolled, FleetImage, Granted, SimulatedDevice};
-pub use http::{Answer, Connection, tls};
+pub use http::{Anchors, Answer, Connection};
 
 use anyhow::Result;
 use std::{
