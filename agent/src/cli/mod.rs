@@ -23,6 +23,7 @@ use crate::{
 };
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
+use keep::When;
 use session::Session;
 use std::{io, path::PathBuf};
 
@@ -59,6 +60,8 @@ enum Command {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         attempts: Option<u32>,
     },
+    /// Report, and ask the server for news now, whether or not it is time (as the user `unbox`).
+    CheckIn,
     /// Show what this device is, what was refused and why, and what to register.
     Identity {
         /// As JSON.
@@ -109,6 +112,7 @@ pub fn run(args: Args, stopwatch: Stopwatch) -> anyhow::Result<Exit> {
     };
     let status_file = match stage {
         Some(Stage::Handshake | Stage::Report) => layout.network_status(),
+        None if matches!(args.command, Command::CheckIn) => layout.network_status(),
         _ => layout.status(),
     };
     let console = Console::new(Box::new(io::stdout()), status_file, stopwatch);
@@ -126,7 +130,8 @@ async fn command(session: &mut Session, command: Command) -> anyhow::Result<Exit
         Command::Stage { name: Stage::Identity, .. } => stage::identity(session).await,
         Command::Stage { name: Stage::Handshake, .. } => stage::handshake(session).await,
         Command::Stage { name: Stage::Install, .. } => stage::install(session).await,
-        Command::Stage { name: Stage::Report, .. } => stage::report(session).await,
+        Command::Stage { name: Stage::Report, .. } => stage::report(session, When::Due).await,
+        Command::CheckIn => stage::report(session, When::AtOnce).await,
         Command::Reset { ticket_file } => reset::reset(session, ticket_file.as_deref()),
         Command::Identity { json } => {
             return show::identity(session, json).await.context("could not print the identity");

@@ -71,15 +71,17 @@ pub(super) async fn install(session: &mut Session) -> Result<Exit, Exit> {
     }
 }
 
-/// `stage report`: with the network, without root. One round.
-pub(super) async fn report(session: &mut Session) -> Result<Exit, Exit> {
+/// `stage report` and `check-in`: with the network, without root. One round.
+pub(super) async fn report(session: &mut Session, when: When) -> Result<Exit, Exit> {
     let _lock = match session.lock_exchange() {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(at_rest(session, "Another process of the agent is at work.")),
         Err(fault) => return stopped(session, &fault.into()),
     };
-    match keep::round(session, When::Due, async |session| take_over(session)).await {
+    match keep::round(session, when, async |session| take_over(session)).await {
         Ok(Kept::NotEnrolled) => Ok(at_rest(session, "This device is not enrolled yet.")),
+        // Whoever asked by hand wants to know.
+        Ok(Kept::Rest(_)) if when == When::AtOnce => Ok(at_rest(session, "The server has nothing new.")),
         Ok(Kept::Rest(_) | Kept::Granted) => Ok(Exit::Done),
         Err(failure) => stopped(session, &failure),
     }

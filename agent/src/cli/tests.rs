@@ -1,7 +1,7 @@
 //! The commands against a small honest server that can be told to be otherwise: what ends up on
 //! the device, what the server hears, and what does not change when something is refused.
 
-use super::{exit::Exit, reset, run, session::Session, stage};
+use super::{exit::Exit, keep::When, reset, run, session::Session, stage};
 use crate::{
     boot::{Layout, StartingPoint, trust_fixtures::signed_root},
     clock::{self, Stopwatch},
@@ -211,7 +211,8 @@ impl World {
             "identity" => stage::identity(session).await,
             "handshake" => stage::handshake(session).await,
             "install" => stage::install(session).await,
-            _ => stage::report(session).await,
+            "check-in" => stage::report(session, When::AtOnce).await,
+            _ => stage::report(session, When::Due).await,
         };
         ended.unwrap_or_else(|exit| exit)
     }
@@ -632,6 +633,20 @@ async fn a_reset_that_was_cut_off_goes_on() {
     assert!(!world.layout.enrolled_marker().exists());
     assert_eq!(world.run().await, Exit::Done);
     assert_eq!(world.scene().generation, 2);
+}
+
+#[tokio::test]
+async fn who_asks_by_hand_need_not_wait_until_a_check_in_is_due() {
+    let world = World::new();
+    assert_eq!(world.run().await, Exit::Done);
+    world.scene().version = 60;
+    world.scene().sends_payload = true;
+    let before = world.scene().check_ins.len();
+    assert_eq!(world.stage("report").await, Exit::Done);
+    assert_eq!(world.scene().check_ins.len(), before, "it is not due");
+    assert_eq!(world.stage("check-in").await, Exit::Done);
+    assert_eq!(world.stage("install").await, Exit::Done);
+    assert_eq!((world.scene().check_ins.len(), world.installed_version()), (before + 1, Some(60)));
 }
 
 #[tokio::test]

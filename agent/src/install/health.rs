@@ -50,7 +50,8 @@ pub(super) fn wait(
             let Some(complaint) = system.check(program, arguments, waiting.left()) else {
                 return Ok(());
             };
-            if !waiting.pause(CHECK_PAUSE) {
+            // A check that is stopped before it had a fair chance would hide the real complaint.
+            if !waiting.pause(CHECK_PAUSE) || waiting.left() < CHECK_PAUSE {
                 return Err(InstallError::Unhealthy(format!("{program}: {complaint}")));
             }
         },

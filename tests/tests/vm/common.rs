@@ -56,6 +56,12 @@ pub(super) fn wait_managed(vm: &mut Vm) -> Result<()> {
     vm.wait_until("unbox-agent status --json | grep -q '\"phase\": *\"managed\"'", ENROLLED).map(drop)
 }
 
+/// Has the device ask the server for news, before it is time.
+pub(super) fn check_in(vm: &mut Vm) -> Result<()> {
+    // Another process of the agent may be at work just now.
+    vm.wait_until("runuser -u unbox -- unbox-agent check-in", SOON).map(drop)
+}
+
 /// The server's view of the one device.
 pub(super) fn device(scene: &Scene) -> Result<Value> {
     let mut devices = scene.devices()?;

@@ -25,8 +25,6 @@ fn a_device_that_is_switched_on_becomes_managed() -> Result<()> {
     // Only the network side's user holds the key, and nobody else reads it.
     assert_eq!(vm.succeed("stat -c '%U %a' /var/lib/unbox/exchange/device.key")?, "unbox 600");
 
-    let device = wait_device(&scene, |device| is_managed(device, 1))?;
-    assert_eq!(device["healthy"].as_bool(), Some(true), "{device:#}");
-    assert!(device["installed"]["version"].is_u64(), "{device:#}");
+    wait_device(&scene, |device| is_managed(device, 1))?;
     Ok(())
 }

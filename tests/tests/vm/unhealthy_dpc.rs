@@ -2,7 +2,8 @@
 //! when the payload changes.
 
 use super::common::{
-    CLAIMS, ENROLLED, device, difference, is_managed, machine, manifest, policy, wait_device, wait_managed,
+    CLAIMS, ENROLLED, check_in, device, difference, is_managed, machine, manifest, policy, wait_device,
+    wait_managed,
 };
 use anyhow::Result;
 use serde_json::json;
@@ -28,7 +29,7 @@ fn an_unhealthy_dpc_is_rolled_back_and_the_next_one_is_installed() -> Result<()>
     assert_eq!(after, factory, "{}", difference(&mut vm, "factory", "after")?);
     assert_eq!(vm.succeed("hostname; cat /proc/sys/net/ipv4/ip_forward")?, "device\n0");
     assert!(!vm.shell("systemctl is-active demo-dpc.service")?.success(), "the DPC still runs");
-    let shown = wait_device(&scene, |device| device["outcome"]["type"] == "rolled_back")?;
+    let shown = wait_device(&scene, |device| device["outcome"]["result"] == "rolled_back")?;
     assert_eq!(shown["outcome"]["kind"], "unhealthy", "{shown:#}");
     assert_ne!(shown["state"], "managed", "{shown:#}");
 
@@ -39,7 +40,8 @@ fn an_unhealthy_dpc_is_rolled_back_and_the_next_one_is_installed() -> Result<()>
     assert_eq!(device(&scene)?["generation"], 1);
 
     scene.configure(Some(&scene.demo_dpc("1.0.1", 0)?), &policy("well"))?;
-    vm.wait_until("systemctl start unbox-report.service; grep -qx well /etc/kiosk/kiosk.conf", ENROLLED)?;
+    check_in(&mut vm)?;
+    vm.wait_until("grep -qx well /etc/kiosk/kiosk.conf", ENROLLED)?;
     wait_managed(&mut vm)?;
     wait_device(&scene, |device| is_managed(device, 1))?;
     Ok(())
