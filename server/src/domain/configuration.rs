@@ -10,7 +10,7 @@ use unbox_common::{
         Artifact, ConfigurationRef, Dpc, MAX_PAYLOAD_BYTES, Payload, PayloadRejected, PolicyItem, Setup,
         check_contents,
     },
-    protocol::latest::Owner,
+    protocol::latest::{Installed, InstalledDpc, Owner},
     timestamp::Timestamp,
 };
 
@@ -228,6 +228,18 @@ impl Assignment {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.configuration.updated_at.max(self.assigned_at).0
+    }
+
+    /// What a device runs that has installed it.
+    #[must_use]
+    pub fn installed(&self) -> Installed {
+        let Configuration { id, document, .. } = &*self.configuration;
+        let dpc = document.dpc.as_ref();
+        Installed {
+            configuration: *id,
+            version: self.version(),
+            dpc: dpc.map(|dpc| InstalledDpc { name: dpc.name.to_string(), version: dpc.version.clone() }),
+        }
     }
 
     /// The payload for one enrollment, good for `lifetime` from `now` on.

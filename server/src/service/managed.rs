@@ -98,6 +98,7 @@ impl Services {
         let before = facts.device.clone();
         if let Some(outcome) = &report.outcome {
             take_outcome(&mut facts.device, who.generation, outcome, now);
+            self.take_installed(&mut facts, who.generation, outcome).await?;
         }
         if fresh.is_empty() && facts.device == before {
             return Ok(Ok(facts.sequence));
@@ -119,6 +120,28 @@ impl Services {
         tx.append(self.0.ids.next(now), event);
         let highest = fresh.iter().map(|entry| entry.sequence).max().unwrap_or_default();
         Ok(Ok(highest.max(facts.sequence)))
+    }
+
+    /// Notes what a device runs that has just become managed: what it was given, unless that has
+    /// changed since. From the first check-in on, it says so in its own words.
+    async fn take_installed(
+        &self,
+        facts: &mut ManagedFacts,
+        generation: Generation,
+        outcome: &Outcome,
+    ) -> Result<(), ServiceError> {
+        let Outcome::Managed { version } = *outcome else { return Ok(()) };
+        let known = facts.device.last_said.installed.as_ref().map(|one| one.version);
+        if known == Some(version) || facts.device.generation() != generation {
+            return Ok(());
+        }
+        let assignment = match facts.assigned {
+            Some(assigned) => self.assignment(assigned).await?,
+            None => None,
+        };
+        facts.device.last_said.installed =
+            assignment.filter(|one| one.version() == version).map(|one| one.installed());
+        Ok(())
     }
 
     /// Tells a managed device what is new.

@@ -96,6 +96,19 @@ async fn managed_completes_the_generation(db: TestDatabase) {
     assert_eq!(device.active, device.latest);
 }
 
+async fn what_a_device_runs_is_known_as_soon_as_it_is_managed(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (device, grant) = granted(&world).await;
+    world.services.report(certificate(&grant), report(Generation(1), &[1], DONE)).await.unwrap();
+    let known = stored(&world, grant.device_id).await.last_said.installed;
+    assert_eq!(known, Some(installed(&world, START.0)));
+    // A version that the server does not give is one that it knows nothing about.
+    let again = device.enroll(&world.services).await.unwrap();
+    let other = Some(Outcome::Managed { version: START.0 + 1 });
+    world.services.report(certificate(&again), report(Generation(2), &[1], other)).await.unwrap();
+    assert_eq!(stored(&world, grant.device_id).await.last_said.installed, None);
+}
+
 async fn generations_end_when_a_newer_one_is_complete(db: TestDatabase) {
     let world = World::new(db).await;
     let (device, first) = granted(&world).await;
@@ -266,6 +279,7 @@ battery!(
     a_report_sent_twice_changes_nothing,
     a_device_that_reports_without_end_fills_no_disk,
     managed_completes_the_generation,
+    what_a_device_runs_is_known_as_soon_as_it_is_managed,
     generations_end_when_a_newer_one_is_complete,
     messages_that_are_not_of_this_certificate_are_refused,
     a_device_that_may_not_speak_is_told_so,
