@@ -1,6 +1,9 @@
-//! The harness's stopwatch: what is timed here is shown, and never decides whether a test passes.
+//! The harness's stopwatch and calendar: what is timed here is shown, and never decides whether a test
+//! passes.
 
-use std::time::{Duration, Instant};
+use anyhow::{Context as _, Result};
+use std::time::{Duration, Instant, SystemTime};
+use time::{OffsetDateTime, format_description::well_known::Iso8601};
 
 /// Runs from when it was started.
 #[derive(Debug, Clone, Copy)]
@@ -20,4 +23,14 @@ impl Stopwatch {
         #[expect(clippy::disallowed_methods, reason = "the harness's one reading of the clock")]
         Instant::now().duration_since(self.0)
     }
+}
+
+/// Today's date (UTC), as `2026-11-21`.
+///
+/// # Errors
+/// If the year cannot be written.
+pub fn today() -> Result<String> {
+    #[expect(clippy::disallowed_methods, reason = "the harness's one reading of the calendar")]
+    let now = OffsetDateTime::from(SystemTime::now());
+    now.date().format(&Iso8601::DATE).context("write the date")
 }

@@ -1,68 +1,83 @@
 //! The real agent, started again and again on devices that are new.
 
-use super::usage::Usage;
+use super::{
+    Size, median,
+    report::{Row, Unit},
+    usage::Usage,
+};
 use crate::{
-    binaries,
-    process::{Running, wait_for},
+    clock::Stopwatch,
+    process::{Running, command, run, wait_for},
     sandbox::{Firmware, Sandbox},
     scene::Scene,
 };
 use anyhow::{Context as _, Result};
 use serde_json::json;
 use std::{path::Path, time::Duration};
+use unbox_agent::console::StatusFile;
 
 /// The longest that one enrollment may take.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_mins(1);
 
-/// What the agent costs.
-#[derive(Debug)]
-pub struct AgentFigures {
-    /// From the start of the process to the grant, as the agent itself says; sorted.
-    pub start_to_grant: Vec<Duration>,
-    /// Memory of an agent that is managed and waits, in KiB.
-    pub idle_kib: u64,
-    /// Size of the binary, in bytes.
-    pub binary_bytes: u64,
-}
-
-impl AgentFigures {
-    /// Half of the starts were faster.
-    #[must_use]
-    pub fn median(&self) -> Duration {
-        self.start_to_grant.get(self.start_to_grant.len() / 2).copied().unwrap_or_default()
-    }
-}
-
-/// Switches `count` devices on, one after the other.
+/// Switches devices on, one after the other.
 ///
 /// # Errors
 /// If one does not become managed.
-pub fn measure(folder: &Path, count: usize) -> Result<AgentFigures> {
+pub(super) fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
     let scene = Scene::set(folder)?;
     scene.configure(None, &json!([{"type": "file", "path": "/etc/motd", "content": {"text": "hello"}}]))?;
     let mut csv = String::from("serial_number,manufacturer,model\n");
-    (0..count).for_each(|n| csv.extend(["AG-", &n.to_string(), ",Acme,Gateway 3\n"]));
+    (0..size.agents).for_each(|n| csv.extend(["AG-", &n.to_string(), ",Acme,Gateway 3\n"]));
     scene.claim(&csv, &[])?;
-    let (mut start_to_grant, mut idle_kib) = (Vec::new(), 0);
-    for n in 0..count {
+    let (mut to_grant, mut to_managed, mut idle) = (Vec::new(), Vec::new(), 0.0);
+    for n in 0..size.agents {
         let firmware = Firmware::new("Acme", "Gateway 3", &format!("AG-{n}"));
         let root = folder.join(format!("device-{n}"));
         let device = Sandbox::unpack(&root, &firmware, &scene.server.url(), &scene.server.bundle())?;
-        let mut agent = Running::start(device.agent(&["run"])?, &folder.join("agent.log"))?;
-        wait_for(LIMIT, "the device to be managed", || device.installed_version())
-            .with_context(|| agent.output())?;
-        let stages = wait_for(LIMIT, "the agent's own times", || {
-            Ok(device
-                .said()?
-                .map(|said| said.stages)
-                .filter(|stages| stages.iter().any(|one| one.stage == "report")))
-        })?;
-        let granted = stages.iter().find(|one| one.stage == "handshake").context("the handshake's time")?;
-        start_to_grant.push(Duration::from_micros(granted.done_after_us));
-        idle_kib = Usage::of(agent.id())?.resident_kib;
+        let mut start = command(&size.agent, &["--root"]);
+        start.arg(device.root()).arg("run");
+        let mut agent = Running::start(start, &folder.join("agent.log"))?;
+        let said = wait_for(LIMIT, "the device to be managed", || {
+            Ok(device.said()?.filter(|said| after(said, "report").is_ok()))
+        })
+        .with_context(|| agent.output())?;
+        to_grant.push(after(&said, "handshake")?);
+        to_managed.push(after(&said, "install")?);
+        idle = Usage::of(agent.id())?.resident_mib();
         agent.kill();
     }
-    start_to_grant.sort_unstable();
-    let binary_bytes = std::fs::metadata(binaries::agent()?).context("look at the agent")?.len();
-    Ok(AgentFigures { start_to_grant, idle_kib, binary_bytes })
+    let started = bare_start(size)?;
+    let bytes = std::fs::metadata(&size.agent).context("look at the agent")?.len();
+    let millis = |time: Duration| time.as_secs_f64() * 1e3;
+    Ok(vec![
+        Row::new(
+            format!("Agent's start to the grant, median of {}", size.agents),
+            millis(median(to_grant)),
+            Unit::Millis,
+        )
+        .at_most(10.0)
+        .beside(format!(
+            "managed after {:.1} ms; a start that only prints the version takes {:.1} ms from outside",
+            millis(median(to_managed)),
+            millis(started)
+        )),
+        Row::new("Memory of a managed agent that waits", idle, Unit::Mebibytes).at_most(12.0),
+        Row::new("Agent's binary, as it is shipped", super::megabytes(bytes), Unit::Megabytes).at_most(8.0),
+    ])
+}
+
+/// When the agent had done a stage, by its own stopwatch.
+pub(super) fn after(said: &StatusFile, stage: &str) -> Result<Duration> {
+    let done = said.stages.iter().find(|one| one.stage == stage);
+    let done = done.with_context(|| format!("the agent has not done `{stage}`: {}", said.headline))?;
+    Ok(Duration::from_micros(done.done_after_us))
+}
+
+fn bare_start(size: &Size) -> Result<Duration> {
+    let each = (0..size.agents).map(|_| {
+        let started = Stopwatch::start();
+        run(command(&size.agent, &["--version"]))?.success()?;
+        Ok(started.elapsed())
+    });
+    Ok(median(each.collect::<Result<_>>()?))
 }

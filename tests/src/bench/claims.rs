@@ -1,9 +1,13 @@
 //! A million claims: how fast they are imported, and what a device then waits for.
 
-use super::usage::Usage;
+use super::{
+    Size, median,
+    report::{Row, Unit, grouped},
+    usage::Usage,
+};
 use crate::{
     clock::Stopwatch,
-    fleet::{Fleet, FleetImage, SimulatedDevice},
+    fleet::{Connection, Fleet, FleetImage, SimulatedDevice},
     process::wait_for,
     scene::Scene,
     server,
@@ -12,35 +16,14 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use std::{path::Path, time::Duration};
 
-/// Claims of the smaller look-up.
-const FEW: usize = 10_000;
-/// Handshakes of each look-up.
-const HANDSHAKES: usize = 200;
 /// The longest that the import may take.
-const LIMIT: Duration = Duration::from_mins(10);
+const LIMIT: Duration = Duration::from_mins(30);
 
-/// What claims cost.
-#[derive(Debug)]
-pub struct ClaimsFigures {
-    /// Claims of the import.
-    pub claims: usize,
-    /// From start to end of the command.
-    pub import: Duration,
-    /// Its most memory, in KiB.
-    pub import_peak_kib: u64,
-    /// Claims of the smaller look-up.
-    pub few: usize,
-    /// One whole handshake among few claims.
-    pub hello_among_few: Duration,
-    /// One whole handshake among all.
-    pub hello_among_many: Duration,
-}
-
-/// Imports a few claims, then `claims` more, and shakes hands among both.
+/// Imports a few claims, then many more, and says hello among both.
 ///
 /// # Errors
 /// If a claim is not imported or a device is refused.
-pub async fn measure(folder: &Path, claims: usize) -> Result<ClaimsFigures> {
+pub(super) async fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
     let scene = Scene::set_with(folder, &[("address_burst", "0"), ("series_burst", "0")])?;
     scene.configure(None, &json!([]))?;
     let image = FleetImage::from_bundle(scene.server.address, server::NAME, &scene.server.bundle())?;
@@ -51,34 +34,62 @@ pub async fn measure(folder: &Path, claims: usize) -> Result<ClaimsFigures> {
         manufacturer: "Acme".to_owned(),
         model: "Gateway 3".to_owned(),
     };
-    let (few, many) = (fleet("F", FEW), fleet("M", claims));
+    let (few, many) = (fleet("F", size.few_claims), fleet("M", size.claims));
     scene.claim(&few.claims_csv(), &[])?;
-    let hello_among_few = handshakes(&image, &few).await?;
+    let among_few = hellos(&image, &few, size).await?;
 
     let started = Stopwatch::start();
     let mut import = scene.start_claim(&many.claims_csv())?;
-    let (mut import_peak_kib, process) = (0, import.id());
+    let (mut peak, process) = (0.0_f64, import.id());
     let took = wait_for(LIMIT, "the import to end", || {
-        import_peak_kib = Usage::of(process).map_or(0, |usage| usage.peak_kib).max(import_peak_kib);
+        peak = Usage::of(process).map_or(0.0, |usage| usage.peak_mib()).max(peak);
         Ok((!import.is_running()).then(|| started.elapsed()))
     })?;
-    let hello_among_many = handshakes(&image, &many).await.with_context(|| import.output())?;
-    Ok(ClaimsFigures { claims, import: took, import_peak_kib, few: FEW, hello_among_few, hello_among_many })
+    let among_many = hellos(&image, &many, size).await.with_context(|| import.output())?;
+
+    let count = |claims: usize| grouped(f64::from(u32::try_from(claims).unwrap_or(u32::MAX)));
+    let rate = f64::from(u32::try_from(size.claims)?) / took.as_secs_f64();
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    Ok(vec![
+        Row::new(format!("Import of {} claims from CSV", count(size.claims)), took.as_secs_f64(), Unit::Secs)
+            .at_most(15.0)
+            .beside(format!("{} per second, with at most {peak:.0} MiB of memory", grouped(rate))),
+        Row::new(
+            format!("Hello among {} claims, median", count(size.few_claims + size.claims)),
+            micros(among_many),
+            Unit::Micros,
+        )
+        .at_most((micros(among_few) * 1.25).round())
+        .beside(format!(
+            "{} us among {} claims: flat is within a quarter",
+            micros(among_few).round(),
+            count(size.few_claims)
+        )),
+    ])
 }
 
-/// The median of whole handshakes, one after the other, spread over the fleet.
-async fn handshakes(image: &FleetImage, fleet: &Fleet) -> Result<Duration> {
+/// The median of hellos, one after the other on one connection, spread over the fleet.
+async fn hellos(image: &FleetImage, fleet: &Fleet, size: &Size) -> Result<Duration> {
     let mut times = Vec::new();
-    for n in 0..HANDSHAKES {
-        let serial = fleet.serial(n * (fleet.devices / HANDSHAKES).max(1) % fleet.devices);
+    let mut connection = image.connect().await?;
+    for n in 0..size.samples {
+        let serial = fleet.serial(n * (fleet.devices / size.samples).max(1) % fleet.devices);
         let device = SimulatedDevice::new(&serial, &fleet.manufacturer, &fleet.model)?;
-        let started = Stopwatch::start();
-        let granted = device.handshake(image).await?;
-        times.push(started.elapsed());
-        granted.map_err(|answer| {
-            anyhow::anyhow!("{serial} was refused: {}", String::from_utf8_lossy(&answer.body))
-        })?;
+        times.push(
+            hello(&device, image, &mut connection).await.with_context(|| format!("{serial} says hello"))?,
+        );
     }
-    times.sort_unstable();
-    times.get(times.len() / 2).copied().context("a handshake")
+    Ok(median(times))
+}
+
+async fn hello(
+    device: &SimulatedDevice,
+    image: &FleetImage,
+    connection: &mut Connection,
+) -> Result<Duration> {
+    let started = Stopwatch::start();
+    let challenged = device.hello(image, connection).await?;
+    let took = started.elapsed();
+    challenged.map_err(|answer| anyhow::anyhow!("refused: {}", String::from_utf8_lossy(&answer.body)))?;
+    Ok(took)
 }

@@ -1,6 +1,12 @@
 //! A fleet that powers on: enrollments per second, latencies, and what one costs the server.
 
-use super::usage::Usage;
+use super::{
+    Size,
+    floor::{Floor, durable_write},
+    median, median_of,
+    report::{Row, Unit, grouped},
+    usage::Usage,
+};
 use crate::{
     fleet::{Fleet, FleetImage},
     scene::Scene,
@@ -10,62 +16,108 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use std::{path::Path, time::Duration};
 
-/// What a fleet's power-on cost.
-#[derive(Debug)]
-pub struct EnrollmentFigures {
-    /// Devices that enrolled.
-    pub devices: usize,
-    /// Devices in the middle of something at the same time.
-    pub at_once: usize,
-    /// Enrollments per second, load generator on the same machine.
-    pub per_second: f64,
-    /// Half of the enrollments were faster.
-    pub p50: Duration,
-    /// One in a hundred was slower.
-    pub p99: Duration,
-    /// CPU of the server for each enrollment: two TLS handshakes, hello, prove, report.
-    pub server_cpu: Duration,
-    /// Memory of the server before the first device, in KiB.
-    pub idle_kib: u64,
-    /// The most memory of the server, in KiB.
-    pub peak_kib: u64,
+/// One power-on, with the floor of the same moment.
+struct Round {
+    floor: Floor,
+    /// Enrollments per second.
+    rate: f64,
+    p50: Duration,
+    p99: Duration,
+    /// The server's CPU for one enrollment.
+    server_cpu: Duration,
 }
 
-/// Switches `devices` on, and a few before them that warm the server up.
+/// Switches a fleet on, again and again, beside the floor.
 ///
 /// # Errors
 /// If a device does not enroll.
-pub async fn measure(folder: &Path, devices: usize, at_once: usize) -> Result<EnrollmentFigures> {
+pub(super) async fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
     let scene = Scene::set_with(folder, &[("address_burst", "0"), ("series_burst", "0")])?;
     scene.configure(None, &json!([{"type": "file", "path": "/etc/motd", "content": {"text": "hello"}}]))?;
-    let fleet = |prefix: &str, devices| Fleet {
-        devices,
-        at_once,
-        prefix: prefix.to_owned(),
-        manufacturer: "Acme".to_owned(),
-        model: "Gateway 3".to_owned(),
-    };
-    let (warm_up, measured) = (fleet("W", 200.min(devices)), fleet("B", devices));
-    scene.claim(&warm_up.claims_csv(), &[])?;
-    scene.claim(&measured.claims_csv(), &[])?;
     let image = FleetImage::from_bundle(scene.server.address, server::NAME, &scene.server.bundle())?;
-    let idle_kib = Usage::of(scene.server.id())?.resident_kib;
-    warm_up.power_on(&image).await?;
+    let process = scene.server.id();
+    let idle = Usage::of(process)?.resident_mib();
+    // The first round warms everything up, and does not count.
+    let mut rounds = Vec::new();
+    for number in 0..=size.rounds {
+        let devices = if number == 0 { size.devices.min(200) } else { size.devices };
+        let (manufacturer, model) = ("Acme".to_owned(), "Gateway 3".to_owned());
+        let fleet =
+            Fleet { devices, at_once: size.at_once, prefix: format!("B{number}-"), manufacturer, model };
+        scene.claim(&fleet.claims_csv(), &[])?;
+        rounds.push(round(&fleet, &image, process, size).await?);
+    }
+    let peak = Usage::of(process)?.peak_mib();
+    let durable = durable_write(folder, size.samples)?;
+    Ok(rows(rounds.get(1..).unwrap_or_default(), size, durable, (idle, peak)))
+}
 
-    let before = Usage::of(scene.server.id())?;
-    let outcome = measured.power_on(&image).await?;
-    let after = Usage::of(scene.server.id())?;
+async fn round(fleet: &Fleet, image: &FleetImage, process: u32, size: &Size) -> Result<Round> {
+    let floor = Floor::measure(size.samples)?;
+    let before = Usage::of(process)?;
+    let outcome = fleet.power_on(image).await?;
+    let after = Usage::of(process)?;
     ensure!(outcome.failures.is_empty(), "devices failed: {:?}", outcome.failures.first());
-    ensure!(outcome.devices.len() == devices, "{} of {devices} devices enrolled", outcome.devices.len());
+    let (enrolled, devices) = (outcome.devices.len(), fleet.devices);
+    ensure!(enrolled == devices, "{enrolled} of {devices} devices enrolled");
     let count = u32::try_from(devices)?;
-    Ok(EnrollmentFigures {
-        devices,
-        at_once,
-        per_second: f64::from(count) / outcome.elapsed.as_secs_f64(),
+    Ok(Round {
+        floor,
+        rate: f64::from(count) / outcome.elapsed.as_secs_f64(),
         p50: outcome.percentile(50),
         p99: outcome.percentile(99),
         server_cpu: after.cpu.saturating_sub(before.cpu) / count,
-        idle_kib,
-        peak_kib: after.peak_kib,
     })
+}
+
+fn rows(rounds: &[Round], size: &Size, durable: Duration, (idle, peak): (f64, f64)) -> Vec<Row> {
+    let millis = |time: Duration| time.as_secs_f64() * 1e3;
+    let each = |figure: fn(&Round) -> f64| median_of(rounds.iter().map(figure).collect());
+    let time = |figure: fn(&Round) -> Duration| median(rounds.iter().map(figure).collect());
+    let unavoidable = time(|round| round.floor.of_server());
+    let ratio = each(|round| round.server_cpu.as_secs_f64() / round.floor.of_server().as_secs_f64());
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let most = time(|round| round.floor.of_server() + round.floor.of_device());
+    let most = f64::from(u32::try_from(cores).unwrap_or(1)) / most.as_secs_f64();
+    let parts = format!(
+        "{ratio:.1} times the floor of {} ms: TLS {} us, mutual TLS {} us, P-256 verify {} us and sign {} us, Ed25519 sign {} us",
+        (millis(unavoidable) * 100.0).round() / 100.0,
+        time(|round| round.floor.tls.server).as_micros(),
+        time(|round| round.floor.mutual_tls.server).as_micros(),
+        time(|round| round.floor.p256_verify).as_micros(),
+        time(|round| round.floor.p256_sign).as_micros(),
+        time(|round| round.floor.ed25519_sign).as_micros(),
+    );
+    let appends = 1.0 / durable.as_secs_f64();
+    let together = format!(
+        "{} if server and load generator did nothing but that cryptography on {cores} cores; {} durable appends per second, one by one",
+        grouped(most),
+        grouped(appends)
+    );
+    let at_once = size.at_once;
+    vec![
+        Row::new(
+            "Server CPU for one enrollment: 2 connections, hello, prove, report",
+            millis(time(|round| round.server_cpu)),
+            Unit::Millis,
+        )
+        .at_most(0.6)
+        .beside(parts),
+        Row::new(
+            format!("Enrollments, {at_once} devices at a time, load generator on the same cores"),
+            each(|round| round.rate),
+            Unit::PerSecond,
+        )
+        .at_least(1500.0)
+        .beside(together),
+        Row::new(
+            format!("Latency of an enrollment among {at_once}, median"),
+            millis(time(|round| round.p50)),
+            Unit::Millis,
+        )
+        .beside(format!("99 of 100 within {:.0} ms", millis(time(|round| round.p99)))),
+        Row::new("Memory of an idle server", idle, Unit::Mebibytes)
+            .at_most(32.0)
+            .beside(format!("{peak:.1} MiB at most, under load")),
+    ]
 }

@@ -1,5 +1,6 @@
 //! The floor: what the unavoidable parts of an enrollment cost on this machine, in this run.
 
+use super::shake::Shake;
 use crate::clock::Stopwatch;
 use anyhow::{Context as _, Result, anyhow};
 use ring::{
@@ -9,35 +10,41 @@ use ring::{
         UnparsedPublicKey,
     },
 };
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
-    version::TLS13,
-};
-use std::{fs::OpenOptions, io::Write as _, path::Path, sync::Arc, time::Duration};
+use std::{fs::OpenOptions, io::Write as _, path::Path, time::Duration};
 use unbox_common::trust::SigningKey;
 
-/// The unavoidable costs of one enrollment on the server, each the mean of many.
+/// CPU that an enrollment cannot do without, each figure the median of many.
 #[derive(Debug, Clone, Copy)]
 pub struct Floor {
-    /// Server side of one TLS 1.3 handshake with a P-256 certificate.
-    pub tls_handshake: Duration,
+    /// TLS 1.3, P-256 certificates, no resumption: the server's half and the client's.
+    pub tls: Halves,
+    /// The same with a client certificate, which the server verifies.
+    pub mutual_tls: Halves,
     /// One P-256 signature checked: the transcript.
     pub p256_verify: Duration,
-    /// One P-256 signature made: the certificate.
+    /// One P-256 signature made: the certificate; or, on the device, the transcript.
     pub p256_sign: Duration,
     /// One Ed25519 signature made: the payload.
     pub ed25519_sign: Duration,
-    /// One small append and `fdatasync` to the disk that the database is on; wall clock.
-    pub durable_write: Duration,
+    /// The same, checked by the device.
+    pub ed25519_verify: Duration,
+}
+
+/// What each side of a handshake spends.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Halves {
+    /// The server.
+    pub server: Duration,
+    /// The client.
+    pub client: Duration,
 }
 
 impl Floor {
-    /// Measures all of it; about a second.
+    /// Measures all of it, everything `times` times: 500 take about a second.
     ///
     /// # Errors
-    /// If a key cannot be made or the disk cannot be written.
-    pub fn measure(directory: &Path) -> Result<Self> {
+    /// If a key cannot be made.
+    pub fn measure(times: usize) -> Result<Self> {
         #[expect(clippy::disallowed_methods, reason = "the floor's one source of randomness")]
         let random = SystemRandom::new();
         let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
@@ -48,98 +55,55 @@ impl Floor {
         let signature = p256.sign(&random, &message).map_err(|_| anyhow!("sign"))?;
         let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, p256.public_key().as_ref());
         let ed25519 = SigningKey::from_seed(&[3; 32]);
+        let by_ed25519 = ed25519.sign(&message);
+        let ed25519_public = ed25519.public();
         Ok(Self {
-            tls_handshake: tls_handshake()?,
-            p256_verify: mean(2000, || public.verify(&message, signature.as_ref()).is_ok()),
-            p256_sign: mean(2000, || p256.sign(&random, &message).is_ok()),
-            ed25519_sign: mean(2000, || !ed25519.sign(&message).is_empty()),
-            durable_write: durable_write(directory)?,
+            tls: Shake::new(false)?.halves(times)?,
+            mutual_tls: Shake::new(true)?.halves(times)?,
+            p256_verify: median(times, || public.verify(&message, signature.as_ref()).is_ok()),
+            p256_sign: median(times, || p256.sign(&random, &message).is_ok()),
+            ed25519_sign: median(times, || !ed25519.sign(&message).is_empty()),
+            ed25519_verify: median(times, || ed25519_public.verifies(&message, &by_ed25519)),
         })
     }
 
-    /// CPU that one enrollment cannot do without: two handshakes (one mutual), two P-256
-    /// checks (transcript, client's `CertificateVerify`), a certificate, a payload.
+    /// The server's: a handshake for hello and prove, one with the new certificate for the report,
+    /// the transcript, the certificate, the payload.
     #[must_use]
-    pub fn enrollment_cpu(&self) -> Duration {
-        self.tls_handshake * 2 + self.p256_verify * 2 + self.p256_sign + self.ed25519_sign
+    pub fn of_server(&self) -> Duration {
+        self.tls.server + self.mutual_tls.server + self.p256_verify + self.p256_sign + self.ed25519_sign
+    }
+
+    /// The device's: the other halves of the handshakes, the transcript, the payload's signature.
+    #[must_use]
+    pub fn of_device(&self) -> Duration {
+        self.tls.client + self.mutual_tls.client + self.p256_sign + self.ed25519_verify
     }
 }
 
-fn mean(times: u32, mut work: impl FnMut() -> bool) -> Duration {
-    let started = Stopwatch::start();
-    for _ in 0..times {
+fn median(times: usize, mut work: impl FnMut() -> bool) -> Duration {
+    let each = (0..times.max(1)).map(|_| {
+        let started = Stopwatch::start();
         std::hint::black_box(work());
-    }
-    started.elapsed() / times
+        started.elapsed()
+    });
+    super::median(each.collect())
 }
 
-/// Shakes hands in memory and times the server's half alone.
-fn tls_handshake() -> Result<Duration> {
-    let (client, server) = tls_configs()?;
-    let name = ServerName::try_from("floor.example").context("parse the name")?;
-    let (times, mut spent) = (500, Duration::ZERO);
-    for _ in 0..times {
-        let mut client =
-            ClientConnection::new(Arc::clone(&client), name.clone()).context("start a client")?;
-        let mut server = ServerConnection::new(Arc::clone(&server)).context("start a server")?;
-        while client.is_handshaking() || server.is_handshaking() {
-            let mut to_server = Vec::new();
-            while client.wants_write() {
-                client.write_tls(&mut to_server).context("client writes")?;
-            }
-            let started = Stopwatch::start();
-            let mut unread = to_server.as_slice();
-            while !unread.is_empty() {
-                server.read_tls(&mut unread).context("server reads")?;
-                server.process_new_packets().context("server handles")?;
-            }
-            let mut to_client = Vec::new();
-            while server.wants_write() {
-                server.write_tls(&mut to_client).context("server writes")?;
-            }
-            spent += started.elapsed();
-            let mut unread = to_client.as_slice();
-            while !unread.is_empty() {
-                client.read_tls(&mut unread).context("client reads")?;
-                client.process_new_packets().context("client handles")?;
-            }
-        }
-    }
-    Ok(spent / times)
-}
-
-fn tls_configs() -> Result<(Arc<ClientConfig>, Arc<ServerConfig>)> {
-    let made =
-        rcgen::generate_simple_self_signed(["floor.example".to_owned()]).context("make a certificate")?;
-    let certificate = CertificateDer::from(made.cert.der().to_vec());
-    let key =
-        PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(|error| anyhow!("{error}"))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone()).context("trust the certificate")?;
-    let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&TLS13])
-        .context("ask for TLS 1.3")?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let server = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13])
-        .context("ask for TLS 1.3")?
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .context("use the certificate")?;
-    Ok((Arc::new(client), Arc::new(server)))
-}
-
-fn durable_write(directory: &Path) -> Result<Duration> {
+/// One small append and `fdatasync`, to the disk that the database is on; wall clock.
+///
+/// # Errors
+/// If the disk cannot be written.
+pub fn durable_write(directory: &Path, times: usize) -> Result<Duration> {
     let path = directory.join("floor.bin");
     let mut file = OpenOptions::new().create(true).append(true).open(&path).context("open a file")?;
-    let (times, started) = (200, Stopwatch::start());
+    let mut each = Vec::with_capacity(times);
     for _ in 0..times {
+        let started = Stopwatch::start();
         file.write_all(&[7; 512]).context("write")?;
         file.sync_data().context("flush to the disk")?;
+        each.push(started.elapsed());
     }
-    let each = started.elapsed() / times;
     std::fs::remove_file(&path).context("remove the file")?;
-    Ok(each)
+    Ok(super::median(each))
 }

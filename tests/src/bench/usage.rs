@@ -9,9 +9,9 @@ pub struct Usage {
     /// User and system time of all its threads.
     pub cpu: Duration,
     /// Resident memory now, in KiB.
-    pub resident_kib: u64,
+    pub resident_kib: u32,
     /// The most resident memory so far, in KiB.
-    pub peak_kib: u64,
+    pub peak_kib: u32,
 }
 
 impl Usage {
@@ -20,7 +20,8 @@ impl Usage {
     /// # Errors
     /// If there is no such process.
     pub fn of(process: u32) -> Result<Self> {
-        // schedstat counts nanoseconds, where stat counts ticks of 10 ms.
+        // schedstat counts nanoseconds, where stat counts ticks of 10 ms. It forgets threads that
+        // have ended, of which the server has none while it is measured.
         let mut cpu = Duration::ZERO;
         for task in fs::read_dir(format!("/proc/{process}/task")).context("list the threads")? {
             let path = task.context("list the threads")?.path().join("schedstat");
@@ -34,5 +35,17 @@ impl Usage {
             line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
         };
         Ok(Self { cpu, resident_kib: field("VmRSS:"), peak_kib: field("VmHWM:") })
+    }
+
+    /// Resident memory now, in MiB.
+    #[must_use]
+    pub fn resident_mib(&self) -> f64 {
+        f64::from(self.resident_kib) / 1024.0
+    }
+
+    /// The most resident memory so far, in MiB.
+    #[must_use]
+    pub fn peak_mib(&self) -> f64 {
+        f64::from(self.peak_kib) / 1024.0
     }
 }

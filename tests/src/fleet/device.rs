@@ -53,6 +53,17 @@ pub struct SimulatedDevice {
     random: SystemRandom,
 }
 
+/// A hello that was answered.
+#[derive(Debug)]
+pub struct Challenged {
+    /// Digest of the hello.
+    hello: Sha256,
+    /// The device's nonce.
+    nonce: Nonce,
+    /// The answer.
+    challenge: Challenge,
+}
+
 /// A grant whose payload was verified and judged, as a real device does.
 #[derive(Debug)]
 pub struct Granted {
@@ -82,6 +93,14 @@ impl FleetImage {
         let root: Signed<SigningRoot> = serde_json::from_slice(&root).context("parse root.json")?;
         let root = SigningRoot::from_image(&root).context("verify root.json")?;
         Ok(Self { address, name: name.to_owned(), tls: anchors.tls(None)?, anchors, root })
+    }
+
+    /// Connects as a device that has no certificate yet.
+    ///
+    /// # Errors
+    /// If the server cannot be reached, or is not the one that the anchors vouch for.
+    pub async fn connect(&self) -> Result<Connection> {
+        Connection::open(self.address, &self.name, Arc::clone(&self.tls)).await
     }
 
     /// How a device with this certificate connects.
@@ -160,19 +179,32 @@ impl SimulatedDevice {
     /// # Errors
     /// What broke the exchange.
     pub async fn handshake(&self, image: &FleetImage) -> Result<Result<Granted, Answer>> {
-        let mut connection = Connection::open(image.address, &image.name, Arc::clone(&image.tls)).await?;
-        let nonce = self.nonce()?;
-        let hello = serde_json::to_vec(&self.hello(image, nonce)?).context("write the hello")?;
-        let digest = Sha256::of(&hello);
-        let challenge: Challenge = match accepted(connection.post(HELLO_PATH, hello).await?)? {
-            Ok(challenge) => challenge,
+        let mut connection = image.connect().await?;
+        let Challenged { hello, nonce, challenge } = match self.hello(image, &mut connection).await? {
+            Ok(challenged) => challenged,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let prove = serde_json::to_vec(&self.prove(digest, challenge)?).context("write the proof")?;
+        let prove = serde_json::to_vec(&self.prove(hello, challenge)?).context("write the proof")?;
         match accepted(connection.post(PROVE_PATH, prove).await?)? {
             Ok(grant) => check(image, grant, nonce).map(Ok),
             Err(refusal) => Ok(Err(refusal)),
         }
+    }
+
+    /// The first round trip; the inner error is the server's refusal.
+    ///
+    /// # Errors
+    /// What broke the exchange.
+    pub async fn hello(
+        &self,
+        image: &FleetImage,
+        connection: &mut Connection,
+    ) -> Result<Result<Challenged, Answer>> {
+        let nonce = self.nonce()?;
+        let message = serde_json::to_vec(&self.hello_message(image, nonce)?).context("write the hello")?;
+        let hello = Sha256::of(&message);
+        let answered = accepted(connection.post(HELLO_PATH, message).await?)?;
+        Ok(answered.map(|challenge| Challenged { hello, nonce, challenge }))
     }
 
     /// One check-in; the inner error is the server's refusal.
@@ -217,7 +249,7 @@ impl SimulatedDevice {
         Ok(Prove { ticket, signature: FixedBytes(signature), token, reset_ticket: None })
     }
 
-    fn hello(&self, image: &FleetImage, nonce: Nonce) -> Result<Hello> {
+    fn hello_message(&self, image: &FleetImage, nonce: Nonce) -> Result<Hello> {
         let mut proofs = vec![ProofKind::Identifiers, ProofKind::RegisteredKey];
         proofs.extend(self.token.as_ref().map(|_| ProofKind::Token));
         Ok(Hello {

@@ -3,7 +3,7 @@
 mod device;
 mod http;
 
-pub use device::{Enrolled, FleetImage, Granted, SimulatedDevice};
+pub use device::{Challenged, Enrolled, FleetImage, Granted, SimulatedDevice};
 pub use http::{Anchors, Answer, Connection};
 
 use anyhow::Result;

@@ -1,0 +1,216 @@
+//! What was measured, as a table for people and as JSON for programs.
+
+use serde::Serialize;
+use std::fmt;
+
+/// Everything that one run measured.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Where and when, in one sentence.
+    pub circumstances: String,
+    /// The figures.
+    pub rows: Vec<Row>,
+}
+
+/// One figure.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// What was measured.
+    pub what: String,
+    /// How much of it.
+    #[serde(flatten)]
+    pub measured: Quantity,
+    /// What it is to be.
+    pub target: Option<Target>,
+    /// The floor or the peer of the same run, in words.
+    pub beside: String,
+}
+
+/// A number and its unit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Quantity {
+    /// The number.
+    pub value: f64,
+    /// The unit.
+    pub unit: Unit,
+}
+
+/// The units of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Unit {
+    /// Microseconds.
+    #[serde(rename = "us")]
+    Micros,
+    /// Milliseconds.
+    #[serde(rename = "ms")]
+    Millis,
+    /// Seconds.
+    #[serde(rename = "s")]
+    Secs,
+    /// So many each second.
+    #[serde(rename = "/s")]
+    PerSecond,
+    /// Mebibytes.
+    #[serde(rename = "MiB")]
+    Mebibytes,
+    /// Megabytes.
+    #[serde(rename = "MB")]
+    Megabytes,
+    /// A share of something.
+    #[serde(rename = "of the floor")]
+    OfTheFloor,
+}
+
+/// What a figure is to be, in its own unit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// No more than this.
+    AtMost(f64),
+    /// No less than this.
+    AtLeast(f64),
+}
+
+impl Row {
+    /// A figure without a target.
+    pub(super) fn new(what: impl Into<String>, value: f64, unit: Unit) -> Self {
+        Self { what: what.into(), measured: Quantity { value, unit }, target: None, beside: String::new() }
+    }
+
+    pub(super) fn at_most(mut self, limit: f64) -> Self {
+        self.target = Some(Target::AtMost(limit));
+        self
+    }
+
+    pub(super) fn at_least(mut self, limit: f64) -> Self {
+        self.target = Some(Target::AtLeast(limit));
+        self
+    }
+
+    pub(super) fn beside(mut self, floor: impl Into<String>) -> Self {
+        self.beside = floor.into();
+        self
+    }
+
+    /// Whether it is what it is to be; `None` if nothing was asked.
+    #[must_use]
+    pub fn reached(&self) -> Option<bool> {
+        self.target.map(|target| match target {
+            Target::AtMost(limit) => self.measured.value <= limit,
+            Target::AtLeast(limit) => self.measured.value >= limit,
+        })
+    }
+
+    fn asked(&self) -> String {
+        let unit = self.measured.unit;
+        let sign = match self.target {
+            None => return String::new(),
+            Some(Target::AtMost(_)) => "at most",
+            Some(Target::AtLeast(_)) => "at least",
+        };
+        let (Some(Target::AtMost(limit) | Target::AtLeast(limit)), Some(reached)) =
+            (self.target, self.reached())
+        else {
+            return String::new();
+        };
+        let verdict = if reached { "" } else { ": **missed**" };
+        format!("{sign} {}{verdict}", Quantity { value: limit, unit })
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.value;
+        match self.unit {
+            Unit::Micros => write!(f, "{value:.0} us"),
+            Unit::Millis => write!(f, "{} ms", significant(value)),
+            Unit::Secs => write!(f, "{} s", significant(value)),
+            Unit::PerSecond => write!(f, "{} per second", grouped(value)),
+            Unit::Mebibytes => write!(f, "{} MiB", significant(value)),
+            Unit::Megabytes => write!(f, "{} MB", significant(value)),
+            Unit::OfTheFloor => write!(f, "{value:.2} of the floor"),
+        }
+    }
+}
+
+/// With two places where that says something.
+fn significant(value: f64) -> String {
+    let places = match value {
+        value if value.fract() == 0.0 => 0,
+        value if value < 1.0 => 2,
+        value if value < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.places$}")
+}
+
+/// With a comma between thousands.
+pub(super) fn grouped(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+impl fmt::Display for Report {
+    /// The report in Markdown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n", self.circumstances)?;
+        writeln!(f, "| what | measured | target | floor or peer, same run |\n|---|---|---|---|")?;
+        for row in &self.rows {
+            writeln!(f, "| {} | {} | {} | {} |", row.what, row.measured, row.asked(), row.beside)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missed_target_is_said() {
+        let cpu = Row::new("CPU", 0.62, Unit::Millis).at_most(0.6).beside("floor 0.3 ms");
+        let rate = Row::new("Rate", 1712.0, Unit::PerSecond).at_least(1500.0);
+        let report = Report { circumstances: "Here and now.".to_owned(), rows: vec![cpu, rate] };
+        assert_eq!(
+            report.to_string(),
+            "Here and now.\n
+| what | measured | target | floor or peer, same run |
+|---|---|---|---|
+| CPU | 0.62 ms | at most 0.60 ms: **missed** | floor 0.3 ms |
+| Rate | 1,712 per second | at least 1,500 per second |  |
+"
+        );
+    }
+
+    #[test]
+    fn numbers_are_as_exact_as_they_are_worth() {
+        for (value, unit, shown) in [
+            (0.0551, Unit::Millis, "0.06 ms"),
+            (12.34, Unit::Mebibytes, "12.3 MiB"),
+            (24.0, Unit::Mebibytes, "24 MiB"),
+            (1_234_567.0, Unit::PerSecond, "1,234,567 per second"),
+            (999.6, Unit::PerSecond, "1,000 per second"),
+            (0.805, Unit::OfTheFloor, "0.81 of the floor"),
+        ] {
+            assert_eq!(Quantity { value, unit }.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn programs_read_the_same_figures() {
+        let row = Row::new("CPU", 0.5, Unit::Millis).at_most(0.6);
+        assert_eq!(
+            serde_json::to_value(&row).unwrap(),
+            serde_json::json!({
+                "what": "CPU", "value": 0.5, "unit": "ms", "target": {"at_most": 0.6}, "beside": ""
+            })
+        );
+    }
+}
