@@ -3,18 +3,24 @@
 //! The real agent runs in it with `--root`. What it installs is real; what a sandbox cannot have
 //! (a kernel of its own, systemd) the agent says itself.
 
+mod preload;
+
 use crate::{
     binaries, files,
-    process::{Ended, command, run},
+    process::{Ended, Running, command, run},
 };
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 use unbox_agent::console::StatusFile;
 use unbox_common::digest::Sha256;
+
+/// Ample time from power-on to managed on a busy machine.
+const MANAGED_LIMIT: Duration = Duration::from_mins(2);
 
 /// What the firmware of a sandbox shows.
 #[derive(Debug, Clone)]
@@ -117,6 +123,41 @@ impl Sandbox {
         Ok(agent)
     }
 
+    /// The agent in a sandbox whose clock is `offset_s` seconds from this machine's.
+    ///
+    /// # Errors
+    /// If the agent, or what moves its clock, cannot be built.
+    pub fn agent_with_clock(&self, offset_s: i64, arguments: &[&str]) -> Result<Command> {
+        preload::with_clock(self.agent(arguments)?, offset_s)
+    }
+
+    /// The agent in a sandbox whose power is cut just before its `at`th change of a file or folder.
+    ///
+    /// # Errors
+    /// If the agent, or what cuts its power, cannot be built.
+    pub fn agent_with_cut(&self, at: u64, arguments: &[&str]) -> Result<Command> {
+        preload::with_cut(self.agent(arguments)?, at)
+    }
+
+    /// The agent, adding one byte to the file `count` for each change that it makes to files and folders.
+    ///
+    /// # Errors
+    /// If the agent, or what counts, cannot be built.
+    pub fn agent_counted(&self, count: &Path, arguments: &[&str]) -> Result<Command> {
+        preload::with_count(self.agent(arguments)?, count)
+    }
+
+    /// Switches the device on and waits until it is managed; what the agent said.
+    ///
+    /// # Errors
+    /// If it ended otherwise, with what it said.
+    pub fn power_on(&self, log: &Path) -> Result<String> {
+        let mut agent = Running::start(self.agent(&["run", "--once"])?, log)?;
+        let status = agent.wait(MANAGED_LIMIT)?;
+        ensure!(status.success(), "the agent ended with {status}: {}", agent.output());
+        Ok(agent.output())
+    }
+
     /// Runs the agent to its end.
     ///
     /// # Errors
@@ -142,6 +183,19 @@ impl Sandbox {
         match std::fs::read(self.path("/run/unbox/status.json")) {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).context("parse the status file"),
             Err(_) => Ok(None),
+        }
+    }
+
+    /// Removes what the agent said last, so that what it says next can be waited for.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn forget_what_was_said(&self) -> Result<()> {
+        match std::fs::remove_file(self.path("/run/unbox/status.json")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).context("remove the status file")
+            }
+            _ => Ok(()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What most tests and the demo start from: a server with a reseller, a customer and a DPC.
 
 use crate::{binaries, dpc, files, process::Running, server::TestServer};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use std::{
     fs::File,
@@ -163,5 +163,23 @@ impl Scene {
     pub fn devices(&self) -> Result<Vec<Value>> {
         let listed = self.server.admin_json(&["device", "list"])?;
         listed.get("devices").and_then(Value::as_array).cloned().context("devices in what was printed")
+    }
+    /// The one device that the server knows.
+    ///
+    /// # Errors
+    /// If it knows none, or more than one.
+    pub fn device(&self) -> Result<Value> {
+        let mut devices = self.devices()?;
+        ensure!(devices.len() == 1, "expected one device: {devices:#?}");
+        devices.pop().context("one device")
+    }
+
+    /// What the audit trail holds of one kind, such as `granted`, newest first.
+    ///
+    /// # Errors
+    /// What the server complained about.
+    pub fn audit(&self, action: &str) -> Result<Vec<Value>> {
+        let listed = self.server.admin_json(&["audit", "--action", action, "--limit", "1000"])?;
+        listed.get("entries").and_then(Value::as_array).cloned().context("entries in what was printed")
     }
 }

@@ -29,4 +29,8 @@ impl Seed {
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) % bound.max(1)
     }
+    /// So many bytes, each as likely as any other.
+    pub fn bytes(&mut self, length: u64) -> Vec<u8> {
+        (0..length).map(|_| u8::try_from(self.below(256)).unwrap_or_default()).collect()
+    }
 }

@@ -3,9 +3,11 @@
 //! [`World::honest`] gives the reply that a good server would; a test changes it into an attack.
 //! What the agent then does is what counts.
 
+mod bare;
 mod keys;
 mod serve;
 
+pub use bare::Bare;
 pub use keys::{Keys, SERVER_NAME};
 pub use serve::{Reply, Request, Served};
 
@@ -48,6 +50,8 @@ pub struct World {
 #[derive(Debug, Default)]
 struct Seen {
     hello: Option<Hello>,
+    hellos: u64,
+    strays: u64,
     reports: Vec<Report>,
     check_ins: Vec<CheckIn>,
     grants: u64,
@@ -136,6 +140,18 @@ impl World {
         })
     }
 
+    /// How often the device has said hello.
+    #[must_use]
+    pub fn hellos(&self) -> u64 {
+        self.seen.lock().map(|seen| seen.hellos).unwrap_or_default()
+    }
+
+    /// How many requests were for something that a good server does not have.
+    #[must_use]
+    pub fn strays(&self) -> u64 {
+        self.seen.lock().map(|seen| seen.strays).unwrap_or_default()
+    }
+
     /// Every report that has arrived.
     #[must_use]
     pub fn reports(&self) -> Vec<Report> {
@@ -205,11 +221,15 @@ impl World {
     fn remember(&self, request: &Request) {
         let Ok(mut seen) = self.seen.lock() else { return };
         match request.path.as_str() {
-            HELLO_PATH => seen.hello = serde_json::from_slice(&request.body).ok(),
+            HELLO_PATH => {
+                seen.hello = serde_json::from_slice(&request.body).ok();
+                seen.hellos += 1;
+            }
             PROVE_PATH => seen.grants += 1,
             REPORT_PATH => seen.reports.extend(serde_json::from_slice(&request.body).ok()),
             CHECK_IN_PATH => seen.check_ins.extend(serde_json::from_slice(&request.body).ok()),
-            _ => {}
+            path if path.starts_with(ARTIFACT_PATH) => {}
+            _ => seen.strays += 1,
         }
     }
 }

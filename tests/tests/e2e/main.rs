@@ -3,4 +3,6 @@
 #![expect(clippy::panic_in_result_fn, reason = "a test asserts, and passes errors on with `?`")]
 
 mod fleet;
+mod hostile;
+mod life;
 mod refuse;

@@ -1,0 +1,31 @@
+//! What answers at the server's address does not speak TLS.
+
+use super::Ordeal;
+use anyhow::Result;
+use std::io::Write as _;
+use unbox_tests::{
+    seed::Seed,
+    world::{Bare, World},
+};
+
+#[test]
+fn what_is_not_tls_is_named() -> Result<()> {
+    let mut seed = Seed::from_environment(12);
+    let plain = Bare::start(|mut stream| {
+        // It may have gone already.
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        Some(stream)
+    })?;
+    let garbage = Bare::start(move |mut stream| {
+        // A first byte that no TLS record has.
+        let _ = stream.write_all(&[&[0xff][..], &seed.bytes(4000)].concat());
+        Some(stream)
+    })?;
+    for listener in [plain, garbage] {
+        let url = format!("https://localhost:{}", listener.address.port());
+        let mut ordeal = Ordeal::begin_elsewhere(Some(url), World::honest)?;
+        ordeal.is_named("tls_failed")?;
+        ordeal.ends_well()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! The life of a device, with the real server and the real agent: one chapter each.
+
+mod claimed_later;
+mod factory_reset;
+mod first_boot;
+mod newer_payload;
+mod renewed_certificate;
+mod switched_on_again;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use std::{path::Path, time::Duration};
+use unbox_tests::{
+    sandbox::{Firmware, Sandbox},
+    scene::Scene,
+};
+
+/// Ample time for what a device or a server does within seconds.
+const LIMIT: Duration = Duration::from_mins(2);
+
+/// The claim of the one device.
+const CLAIMS: &str = "serial_number,manufacturer,model\nAC-0007,Acme,Gateway 3\n";
+
+/// The device in the claims, as the factory ships it for this server.
+fn device(scene: &Scene, folder: &Path) -> Result<Sandbox> {
+    let firmware = Firmware::new("Acme", "Gateway 3", "AC-0007");
+    Sandbox::unpack(folder, &firmware, &scene.server.url(), &scene.server.bundle())
+}
+
+/// A policy of one file, and of what a sandbox can have beside it.
+fn policy(motd: &str) -> Value {
+    json!([
+        {"type": "file", "path": "/etc/motd", "content": {"text": motd}},
+        {"type": "hostname", "name": "kiosk-0007"},
+        {"type": "authorized_keys", "user": "root", "keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE admin@acme"]},
+    ])
+}
