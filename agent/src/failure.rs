@@ -383,8 +383,8 @@ impl DeviceFault {
             Self::Boot(BootError::Ledger(error)) | Self::Ledger(error) => error.kind(),
             Self::Boot(_) => "configuration",
             Self::Survey(SurveyError::Identity(_)) => "no_identity",
-            Self::Key(_) => "key_unusable",
-            Self::Entropy(_) => "no_entropy",
+            Self::Key(KeyError::NotAKey(_) | KeyError::Exposed(_)) => "key_unusable",
+            Self::Entropy(_) | Self::Key(KeyError::Generate(_) | KeyError::Sign(_)) => "no_entropy",
             Self::DiskFull { .. } => "disk_full",
             Self::Install(error) => error.kind(),
             Self::Transition(_) => "ledger_transition",
@@ -394,7 +394,9 @@ impl DeviceFault {
             Self::RolledBack => "rolled_back",
             Self::ResetFailed { .. } => "reset_failed",
             Self::NoTicket => "no_ticket",
-            Self::Files(error) | Self::Handover(HandoverError::Files(error)) => storage_kind(error.io()),
+            Self::Files(error)
+            | Self::Key(KeyError::Files(error))
+            | Self::Handover(HandoverError::Files(error)) => storage_kind(error.io()),
             Self::Survey(_) | Self::Client(_) | Self::Handover(HandoverError::Document(_)) => "device_state",
             Self::Artifact(error) => storage_kind(Some(error)),
         }
@@ -402,14 +404,17 @@ impl DeviceFault {
 
     fn disposition(&self) -> Disposition {
         match self {
-            Self::Boot(_) | Self::Anchors(_) | Self::Key(_) | Self::Survey(SurveyError::Identity(_)) => {
-                Disposition::Fatal
-            }
-            Self::NoTicket | Self::NotOwner(_) => Disposition::Fatal,
+            Self::Boot(_)
+            | Self::Anchors(_)
+            | Self::Key(KeyError::NotAKey(_) | KeyError::Exposed(_))
+            | Self::Survey(SurveyError::Identity(_))
+            | Self::NoTicket
+            | Self::NotOwner(_) => Disposition::Fatal,
             Self::Ledger(error) if error.is_newer() => Disposition::Fatal,
             Self::Install(error) => error.disposition(),
             Self::DiskFull { .. }
             | Self::Files(_)
+            | Self::Key(KeyError::Files(_))
             | Self::Handover(_)
             | Self::Artifact(_)
             | Self::Ledger(_)
@@ -417,6 +422,7 @@ impl DeviceFault {
             Self::Survey(_)
             | Self::Client(_)
             | Self::Entropy(_)
+            | Self::Key(KeyError::Generate(_) | KeyError::Sign(_))
             | Self::Transition(_)
             | Self::Busy
             | Self::RolledBack
@@ -431,7 +437,7 @@ impl DeviceFault {
             _ if matches!(self.kind(), "disk_full" | "no_space") => {
                 "The disk of this device is full. Free some space; it tries again by itself."
             }
-            Self::Boot(_) | Self::Anchors(_) | Self::Key(_) => {
+            Self::Boot(_) | Self::Anchors(_) | Self::Key(KeyError::NotAKey(_) | KeyError::Exposed(_)) => {
                 "The image of this device is not set up for enrollment. Tell your IT department what is written here."
             }
             _ => "This device could not keep its state. Tell your IT department what is written here.",
@@ -458,6 +464,27 @@ mod tests {
         assert_eq!(artifact(io::ErrorKind::StorageFull).kind(), "disk_full");
         assert_eq!(artifact(io::ErrorKind::ReadOnlyFilesystem).kind(), "storage_failed");
         assert!(artifact(io::ErrorKind::StorageFull).advice().contains("full"));
+    }
+
+    #[test]
+    fn a_key_that_the_disk_has_no_room_for_is_no_unusable_key() {
+        let unwritten = |kind: io::ErrorKind| {
+            let path = PathBuf::from("device.key");
+            Failure::from(KeyError::from(FilesError::Write { path, source: kind.into() }))
+        };
+        for (failure, kind, disposition) in [
+            (unwritten(io::ErrorKind::StorageFull), "disk_full", Disposition::WaitForAdministrator),
+            (
+                unwritten(io::ErrorKind::ReadOnlyFilesystem),
+                "storage_failed",
+                Disposition::WaitForAdministrator,
+            ),
+            (KeyError::Generate(NoEntropy).into(), "no_entropy", Disposition::Retry),
+            (KeyError::NotAKey("device.key".into()).into(), "key_unusable", Disposition::Fatal),
+        ] {
+            assert_eq!((failure.kind(), failure.disposition()), (kind, disposition));
+        }
+        assert!(unwritten(io::ErrorKind::StorageFull).advice().contains("full"));
     }
 
     /// The kinds between quotes; those of one word look like any word, and are left out.
