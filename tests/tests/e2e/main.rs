@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic_in_result_fn, reason = "a test asserts, and passes errors on with `?`")]
 
+mod faults;
 mod fleet;
 mod hostile;
 mod life;
