@@ -133,10 +133,7 @@ impl Situation<'_> {
                 more: contact(owner),
                 ..said("granted", format!("This device belongs to {}.", shown(&owner.company)))
             },
-            Self::Fetching { received, total } => said(
-                "fetching",
-                format!("Fetching: {} of {} MiB.", received >> 20, (total >> 20).max(1)),
-            ),
+            Self::Fetching { received, total } => said("fetching", fetching(received, total)),
             Self::Fetched => said("fetched", "Everything is here. The installation follows.".to_owned()),
             Self::Installing { configuration } => {
                 said("installing", format!("Installing {}.", shown(configuration)))
@@ -222,6 +219,14 @@ fn to_read_out(identity: &HardwareIdentity) -> Option<String> {
         .map(ToString::to_string)
         .collect();
     (!identifying.is_empty()).then(|| format!("This device: {}", identifying.join(", ")))
+}
+
+/// How much has arrived, in steps that do not fill a console: a message is printed when it changes.
+fn fetching(received: u64, total: u64) -> String {
+    const LARGE_BYTES: u64 = 64 << 20;
+    let step = if total < LARGE_BYTES { 25 } else { 10 };
+    let percent = received.saturating_mul(100) / total.max(1) / step * step;
+    format!("Fetching: {percent} % of {} MiB.", (total >> 20).max(1))
 }
 
 fn contact(owner: &Owner) -> Vec<String> {
@@ -383,7 +388,10 @@ impl Console {
 pub(crate) mod tests {
     use super::*;
     use crate::failure::Refusal;
-    use std::sync::{Arc, Mutex};
+    use std::{
+        collections::BTreeSet,
+        sync::{Arc, Mutex},
+    };
     use unbox_common::{identity::RawIdentifier, protocol::problem::Problem, refusal::RefusalKind};
 
     /// A console whose words can be read back.
@@ -466,6 +474,17 @@ pub(crate) mod tests {
                 "Next try in 90 s.",
             ]
         );
+    }
+
+    #[test]
+    fn a_download_of_any_size_fills_no_console() {
+        for (total, lines) in [(4_u64 << 20, 5), (64 << 20, 11), (64 << 30, 11)] {
+            let said: BTreeSet<String> =
+                (0..=1000).map(|part| fetching(total * part / 1000, total)).collect();
+            assert_eq!(said.len(), lines, "{said:?}");
+        }
+        assert_eq!(fetching(4 << 20, 4 << 20), "Fetching: 100 % of 4 MiB.");
+        assert_eq!(fetching(0, 0), "Fetching: 0 % of 1 MiB.");
     }
 
     #[test]

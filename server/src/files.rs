@@ -1,9 +1,12 @@
 //! The one place that writes files: whole, durable, with the permissions they need, or not at all.
+//!
+//! What root writes belongs to whoever owns the directory: an administrator's command leaves
+//! nothing behind that the server, which is not root, could not read.
 
 use std::{
     fs::{DirBuilder, File, Permissions},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown, fchown},
     path::{Path, PathBuf},
 };
 use tempfile::NamedTempFile;
@@ -98,6 +101,10 @@ impl Staged {
         let file = self.file.as_file();
         // The umask may have taken bits away that a public file needs.
         file.set_permissions(Permissions::from_mode(self.mode))
+            .and_then(|()| match owner_to_be(&self.path)? {
+                Some((user, group)) => fchown(file, Some(user), Some(group)),
+                None => Ok(()),
+            })
             .and_then(|()| file.sync_all())
             .map_err(write_error(&self.path))?;
         Ok(self.file)
@@ -154,7 +161,27 @@ pub fn stream_into<R: Read>(
 
 /// Makes a directory and its missing parents. One that exists keeps its permissions.
 pub fn make_directory(path: &Path, mode: u32) -> Result<(), FilesError> {
-    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(write_error(path))
+    let missing = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+    let missing: Vec<&Path> = missing.collect();
+    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(write_error(path))?;
+    missing.into_iter().rev().try_for_each(|made| give_to_owner(made).map_err(write_error(made)))
+}
+
+/// Gives what root has made to whoever owns the directory that it lies in.
+fn give_to_owner(path: &Path) -> io::Result<()> {
+    match owner_to_be(path)? {
+        Some((user, group)) => chown(path, Some(user), Some(group)),
+        None => Ok(()),
+    }
+}
+
+/// Who is to own what root writes at this path; `None` if it is whoever writes.
+fn owner_to_be(path: &Path) -> io::Result<Option<(u32, u32)>> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(None);
+    }
+    let directory = directory_of(path).metadata()?;
+    Ok(Some((directory.uid(), directory.gid())))
 }
 
 /// Reads a whole file of at most `limit` bytes; `None` if there is none.

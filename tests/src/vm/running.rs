@@ -130,13 +130,21 @@ impl Vm {
 
     /// Waits until the console has shown a text in this boot.
     pub fn wait_console(&mut self, text: &str, limit: Duration) -> Result<()> {
+        self.wait_console_for(&[text], limit).map(drop)
+    }
+
+    /// Waits until the console has shown one of these texts in this boot, and returns it.
+    pub fn wait_console_for<'a>(&mut self, texts: &[&'a str], limit: Duration) -> Result<&'a str> {
         let deadline = Deadline::after(limit);
-        while !self.console()?.contains(text) {
+        loop {
+            let console = self.console()?;
+            if let Some(text) = texts.iter().find(|text| console.contains(**text)) {
+                return Ok(text);
+            }
             if !deadline.rest() {
-                return Err(self.explain(anyhow!("the console did not say {text:?} within {limit:?}")));
+                return Err(self.explain(anyhow!("the console did not say {texts:?} within {limit:?}")));
             }
         }
-        Ok(())
     }
 
     /// What the console has shown since the machine was last switched on.

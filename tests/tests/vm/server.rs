@@ -15,10 +15,12 @@ fn an_installed_server_serves_once_it_has_a_name() -> Result<()> {
     );
     vm.succeed("systemd-analyze security --threshold=20 unbox-server.service")?;
 
-    vm.succeed(&format!(
-        "runuser -u unbox-server -- unbox-server init --name {SERVER_NAME} --listen 0.0.0.0:443"
-    ))?;
+    vm.succeed(&format!("unbox-server init --name {SERVER_NAME} --listen 0.0.0.0:443"))?;
+    // Root made it, and yet it is the server's.
+    assert_eq!(vm.succeed("find /var/lib/unbox-server ! -user unbox-server")?, "");
     vm.succeed("systemctl enable --now unbox-server")?;
+    vm.succeed("unbox-server customer create Acme && unbox-server key rotate && unbox-server doctor")?;
+    assert_eq!(vm.succeed("find /var/lib/unbox-server ! -user unbox-server")?, "");
     vm.succeed("exec 3<>/dev/tcp/127.0.0.1/443")?;
     vm.succeed("systemctl reload unbox-server && systemctl is-active unbox-server")?;
     assert_eq!(vm.succeed("stat -c '%a %U' /var/lib/unbox-server")?, "700 unbox-server");
