@@ -5,6 +5,8 @@
 
 mod preload;
 
+pub use preload::Trouble;
+
 use crate::{
     binaries, files,
     process::{Ended, Running, command, run},
@@ -123,28 +125,12 @@ impl Sandbox {
         Ok(agent)
     }
 
-    /// The agent in a sandbox whose clock is `offset_s` seconds from this machine's.
+    /// The agent in a sandbox whose clock is wrong, or whose power is cut.
     ///
     /// # Errors
-    /// If the agent, or what moves its clock, cannot be built.
-    pub fn agent_with_clock(&self, offset_s: i64, arguments: &[&str]) -> Result<Command> {
-        preload::with_clock(self.agent(arguments)?, offset_s)
-    }
-
-    /// The agent in a sandbox whose power is cut just before its `at`th change of a file or folder.
-    ///
-    /// # Errors
-    /// If the agent, or what cuts its power, cannot be built.
-    pub fn agent_with_cut(&self, at: u64, arguments: &[&str]) -> Result<Command> {
-        preload::with_cut(self.agent(arguments)?, at)
-    }
-
-    /// The agent, adding one byte to the file `count` for each change that it makes to files and folders.
-    ///
-    /// # Errors
-    /// If the agent, or what counts, cannot be built.
-    pub fn agent_counted(&self, count: &Path, arguments: &[&str]) -> Result<Command> {
-        preload::with_count(self.agent(arguments)?, count)
+    /// If the agent, or what troubles it, cannot be built.
+    pub fn agent_in(&self, trouble: &Trouble<'_>, arguments: &[&str]) -> Result<Command> {
+        trouble.befall(self.agent(arguments)?)
     }
 
     /// Switches the device on and waits until it is managed; what the agent said.

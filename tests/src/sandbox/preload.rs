@@ -11,41 +11,38 @@ use std::{
 
 const SOURCE: &str = "src/sandbox/preload.c";
 
-/// Moves the wall clock of a program by so many seconds.
-///
-/// # Errors
-/// If there is no C compiler.
-pub(super) fn with_clock(program: Command, offset_s: i64) -> Result<Command> {
-    let mut program = preloaded(program)?;
-    program.env("UNBOX_CLOCK_OFFSET_S", offset_s.to_string());
-    Ok(program)
+/// What a sandbox is to suffer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Trouble<'a> {
+    /// How far its clock is from this machine's, in seconds.
+    pub clock_offset_s: i64,
+    /// Its power is cut just before its so many-th change of a file or folder; 0 for never.
+    pub cut_before_change: u64,
+    /// A file that gets one byte for each such change.
+    pub count_changes_in: Option<&'a Path>,
 }
 
-/// Kills a program just before its `at`th change of a file or folder.
-///
-/// # Errors
-/// If there is no C compiler.
-pub(super) fn with_cut(program: Command, at: u64) -> Result<Command> {
-    let mut program = preloaded(program)?;
-    program.env("UNBOX_CUT_AT", at.to_string());
-    Ok(program)
+impl Trouble<'_> {
+    /// Lets a program suffer it.
+    ///
+    /// # Errors
+    /// If there is no C compiler.
+    pub(super) fn befall(&self, mut program: Command) -> Result<Command> {
+        program.env("LD_PRELOAD", library()?);
+        program.env("UNBOX_CLOCK_OFFSET_S", self.clock_offset_s.to_string());
+        program.env("UNBOX_CUT_AT", self.cut_before_change.to_string());
+        if let Some(file) = self.count_changes_in {
+            program.env("UNBOX_CUT_COUNT", file);
+        }
+        Ok(program)
+    }
 }
 
-/// Lets a program add one byte to the file `count` for each change that it makes to files and folders.
-///
-/// # Errors
-/// If there is no C compiler.
-pub(super) fn with_count(program: Command, count: &Path) -> Result<Command> {
-    let mut program = preloaded(program)?;
-    program.env("UNBOX_CUT_COUNT", count);
-    Ok(program)
-}
-
-fn preloaded(mut program: Command) -> Result<Command> {
+/// What is preloaded; built once for each process.
+fn library() -> Result<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let library = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
-    program.env("LD_PRELOAD", library.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?);
-    Ok(program)
+    library.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
 }
 
 fn build() -> Result<PathBuf> {

@@ -4,6 +4,7 @@ use super::{device, fails, scene};
 use anyhow::{Context as _, Result};
 use unbox_common::timestamp::Timestamp;
 use unbox_server::clock::{Clock as _, SystemClock};
+use unbox_tests::sandbox::Trouble;
 
 const WRONG: [&str; 2] = ["2001-01-01T00:00:00Z", "2040-01-01T00:00:00Z"];
 
@@ -14,7 +15,7 @@ fn a_new_device_with_a_wrong_clock_says_so_and_enrolls_once_it_is_set() -> Resul
         let scene = scene(folder.path())?;
         let device = device(&scene, &folder.path().join("device"))?;
         let before = device.snapshot()?;
-        let agent = device.agent_with_clock(until(wrong)?, &["run", "--once", "--attempts", "1"])?;
+        let agent = device.agent_in(&in_the(wrong)?, &["run", "--once", "--attempts", "1"])?;
         let (code, said) = fails(agent, &folder.path().join("wrong.log"))?;
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("The clock of this device says 20"), "{said}");
@@ -40,7 +41,7 @@ fn a_managed_device_with_a_wrong_clock_stays_managed() -> Result<()> {
     device.power_on(&folder.path().join("first.log"))?;
     let (before, ledger) = (device.snapshot()?, device.read("/var/lib/unbox/ledger.json")?);
     for wrong in WRONG {
-        let agent = device.agent_with_clock(until(wrong)?, &["run", "--once", "--attempts", "1"])?;
+        let agent = device.agent_in(&in_the(wrong)?, &["run", "--once", "--attempts", "1"])?;
         let (code, said) = fails(agent, &folder.path().join(format!("{wrong}.log")))?;
         assert_eq!(code, Some(0), "{said}");
         assert!(said.contains("This device is managed by Acme AG"), "{said}");
@@ -54,8 +55,9 @@ fn a_managed_device_with_a_wrong_clock_stays_managed() -> Result<()> {
     Ok(())
 }
 
-/// How many seconds it is until then; negative if it has passed.
-fn until(then: &str) -> Result<i64> {
-    let then = Timestamp::parse_rfc3339(then).context("a time")?;
-    Ok(i64::try_from(then.as_secs())? - i64::try_from(SystemClock.now().as_secs())?)
+/// A clock that shows this time.
+fn in_the(wrong: &str) -> Result<Trouble<'static>> {
+    let shown = Timestamp::parse_rfc3339(wrong).context("a time")?;
+    let clock_offset_s = i64::try_from(shown.as_secs())? - i64::try_from(SystemClock.now().as_secs())?;
+    Ok(Trouble { clock_offset_s, ..Trouble::default() })
 }

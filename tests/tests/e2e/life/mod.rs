@@ -2,6 +2,7 @@
 
 mod claimed_later;
 mod factory_reset;
+mod factory_reset_without_ticket;
 mod first_boot;
 mod newer_payload;
 mod renewed_certificate;

@@ -5,7 +5,12 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use unbox_tests::{
-    copied::CopiedIdentity, fleet::FleetImage, process::Running, sandbox::Sandbox, scene::Scene, server,
+    copied::CopiedIdentity,
+    fleet::FleetImage,
+    process::Running,
+    sandbox::{Sandbox, Trouble},
+    scene::Scene,
+    server,
 };
 
 /// So much later, less than a third of a day is left.
@@ -22,7 +27,8 @@ fn a_certificate_is_renewed_before_it_runs_out_and_the_enrollment_stays() -> Res
     let (first, key, snapshot) = (certificate(&device)?, own_key(&device)?, device.snapshot()?);
 
     let log = folder.path().join("later.log");
-    let mut agent = Running::start(device.agent_with_clock(LATER_S, &["run", "--once"])?, &log)?;
+    let later = Trouble { clock_offset_s: LATER_S, ..Trouble::default() };
+    let mut agent = Running::start(device.agent_in(&later, &["run", "--once"])?, &log)?;
     assert!(agent.wait(LIMIT)?.success(), "{}", agent.output());
     let second = certificate(&device)?;
     assert_ne!(second, first, "{}", agent.output());

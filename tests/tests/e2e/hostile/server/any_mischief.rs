@@ -1,6 +1,6 @@
 //! Whatever a server does, in whatever order: eight devices, each with a server of its own.
 
-use super::{LIMIT, MESSAGES, Ordeal};
+use super::{BEFORE_INSTALLATION, LIMIT, Ordeal};
 use anyhow::Result;
 use std::{
     sync::{
@@ -31,15 +31,14 @@ fn a_device_gets_over_any_mischief_and_is_managed_in_the_end() -> Result<()> {
 }
 
 fn suffer(mut seed: Seed) -> Result<()> {
-    let at = usize::try_from(seed.below(MESSAGES.len() as u64))?;
+    let at = usize::try_from(seed.below(BEFORE_INSTALLATION as u64))?;
     let bad = Arc::new(AtomicU64::new(0));
     let (so_far, seed) = (Arc::clone(&bad), Mutex::new(seed));
-    let mut ordeal = Ordeal::begin(move |world, request| {
+    let mut ordeal = Ordeal::begin_at(at, None, move |world, request| {
         let mischief = seed.lock().map(|mut seed| mischief(&mut seed, world, request));
         so_far.fetch_add(1, Ordering::Relaxed);
         mischief.unwrap_or(Reply::Broken(Vec::new()))
     })?;
-    ordeal.at.store(at, Ordering::Relaxed);
     wait_for(LIMIT, "some bad answers", || {
         ordeal.is_bounded()?;
         Ok((bad.load(Ordering::Relaxed) >= BAD_ANSWERS).then_some(()))

@@ -3,6 +3,7 @@
 //!
 //! To add one: a file here that says what each message is answered with, and its `mod` line.
 
+mod after_the_installation;
 mod any_mischief;
 mod connection_cut;
 mod endless_answer;
@@ -24,7 +25,7 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use unbox_common::protocol::latest::{HELLO_PATH, PROVE_PATH};
+use unbox_common::protocol::latest::{HELLO_PATH, PROVE_PATH, REPORT_PATH};
 use unbox_server::clock::{Clock as _, SystemClock};
 use unbox_tests::{
     bench::usage::Usage,
@@ -41,8 +42,10 @@ const LIMIT: Duration = Duration::from_mins(4);
 /// takes some 25 MiB for itself.
 const MAX_PEAK_KIB: u32 = 64 * 1024;
 
-/// The messages before anything is granted, in their order.
-const MESSAGES: [&str; 2] = [HELLO_PATH, PROVE_PATH];
+/// The messages that may be answered badly, in their order.
+const MESSAGES: [&str; 3] = [HELLO_PATH, PROVE_PATH, REPORT_PATH];
+/// How many of them come before anything is installed.
+const BEFORE_INSTALLATION: usize = 2;
 
 /// A device that is switched on where the server misbehaves.
 struct Ordeal {
@@ -60,11 +63,17 @@ struct Ordeal {
 impl Ordeal {
     /// Switches a device on. The message whose turn it is gets the reply of `misbehave`.
     fn begin(misbehave: impl Fn(&World, &Request) -> Reply + Send + Sync + 'static) -> Result<Self> {
-        Self::begin_elsewhere(None, misbehave)
+        Self::begin_at(0, None, misbehave)
     }
 
     /// The same, but the device is first sent to another address.
-    fn begin_elsewhere(
+    fn begin_elsewhere(url: String) -> Result<Self> {
+        Self::begin_at(MESSAGES.len(), Some(url), World::honest)
+    }
+
+    /// The same, from this message on, and perhaps at another address.
+    fn begin_at(
+        turn: usize,
         url: Option<String>,
         misbehave: impl Fn(&World, &Request) -> Reply + Send + Sync + 'static,
     ) -> Result<Self> {
@@ -73,7 +82,7 @@ impl Ordeal {
             "type": "file", "path": "/etc/motd", "content": {"text": "honest\n"},
         }))?];
         let world = Arc::new(world);
-        let at = Arc::new(AtomicUsize::new(0));
+        let at = Arc::new(AtomicUsize::new(turn));
         let turn = Arc::clone(&at);
         let served = world.serve(move |world, request| {
             let bad = MESSAGES.get(turn.load(Ordering::Relaxed)).is_some_and(|path| *path == request.path);
@@ -94,7 +103,7 @@ impl Ordeal {
 
     /// Misbehaves at each message in turn, and waits each time until the device says that it is `kind`.
     fn is_named_at_each_message(&mut self, kind: &str) -> Result<()> {
-        for turn in 0..MESSAGES.len() {
+        for turn in 0..BEFORE_INSTALLATION {
             self.at.store(turn, Ordering::Relaxed);
             self.device.forget_what_was_said()?;
             self.is_named(kind)?;

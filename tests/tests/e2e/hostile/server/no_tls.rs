@@ -3,10 +3,7 @@
 use super::Ordeal;
 use anyhow::Result;
 use std::io::Write as _;
-use unbox_tests::{
-    seed::Seed,
-    world::{Bare, World},
-};
+use unbox_tests::{seed::Seed, world::Bare};
 
 #[test]
 fn what_is_not_tls_is_named() -> Result<()> {
@@ -23,7 +20,7 @@ fn what_is_not_tls_is_named() -> Result<()> {
     })?;
     for listener in [plain, garbage] {
         let url = format!("https://localhost:{}", listener.address.port());
-        let mut ordeal = Ordeal::begin_elsewhere(Some(url), World::honest)?;
+        let mut ordeal = Ordeal::begin_elsewhere(url)?;
         ordeal.is_named("tls_failed")?;
         ordeal.ends_well()?;
     }

@@ -3,7 +3,7 @@
 use super::Ordeal;
 use anyhow::Result;
 use std::{thread, time::Duration};
-use unbox_tests::world::{Bare, Reply, World};
+use unbox_tests::world::{Bare, Reply};
 
 /// Three devices at once, because each of them has to wait.
 #[test]
@@ -13,7 +13,7 @@ fn silence_and_a_slow_drip_are_given_up_and_named() -> Result<()> {
     let ordeals = [
         Ordeal::begin(|_, _| Reply::Silence(Duration::from_hours(1)))?,
         Ordeal::begin(|_, _| Reply::Drip(vec![b' '; 100_000]))?,
-        Ordeal::begin_elsewhere(Some(url), World::honest)?,
+        Ordeal::begin_elsewhere(url)?,
     ];
     let waiting = ordeals.map(|mut ordeal| {
         thread::spawn(move || {
