@@ -507,6 +507,34 @@ mod tests {
     }
 
     #[test]
+    fn the_table_in_the_readme_is_this_one() {
+        let readme = include_str!("../README.md");
+        let (_, table) = readme.split_once("| setting | default |").unwrap();
+        let rows: Vec<&str> = table.lines().take_while(|line| !line.is_empty()).skip(2).collect();
+        let (mut section, mut settings) = (String::new(), 0);
+        for line in file().lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                section = format!("{name}.");
+            }
+            let setting = line.strip_prefix('#').unwrap_or(line).split_once(" = ");
+            let Some((name, value)) = setting.filter(|(name, _)| !name.contains(' ')) else { continue };
+            let name = format!("`{section}{name}`");
+            let row = rows.iter().find(|row| row.contains(&name));
+            let row = row.unwrap_or_else(|| panic!("{name} is not in the table"));
+            let mut cells = row.split('|').skip(1);
+            let place = cells.next().unwrap().split(", ").position(|one| one.trim() == name).unwrap();
+            let default = cells.next().unwrap().split(", ").nth(place).unwrap_or_default();
+            if value.parse::<u64>().is_ok() {
+                assert_eq!(default.trim(), value, "{name}");
+            }
+            settings += 1;
+        }
+        let listed: usize =
+            rows.iter().map(|row| row.split('|').nth(1).unwrap().matches('`').count() / 2).sum();
+        assert_eq!(listed, settings);
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_its_line_and_the_known_ones() {
         let refused = parse("names = []\n\ndatabse = \"postgres://u:hunter2@db\"\n").unwrap_err();
         let ConfigError::Syntax { line, message, .. } = &refused else { panic!("{refused}") };

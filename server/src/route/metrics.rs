@@ -190,5 +190,25 @@ mod tests {
         }
         drop(open);
         assert!(metrics.encoded(3).unwrap().contains("unbox_connections 0"));
+
+        let readme = include_str!("../../README.md");
+        let (_, table) = readme.split_once("| metric | labels |").unwrap();
+        let mut listed: Vec<&str> = table
+            .lines()
+            .take_while(|line| !line.is_empty())
+            .skip(2)
+            .filter_map(|row| row.split('`').nth(1))
+            .collect();
+        let counted = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        let mut shown: Vec<String> = counted
+            .map(|(name, kind)| match kind {
+                "counter" => format!("{name}_total"),
+                "info" => format!("{name}_info"),
+                _ => name.to_owned(),
+            })
+            .collect();
+        listed.sort_unstable();
+        shown.sort();
+        assert_eq!(listed, shown, "the table in the README is this one");
     }
 }

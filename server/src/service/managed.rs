@@ -73,7 +73,7 @@ impl Services {
         let sequence = self
             .0
             .store
-            .write(move |tx| {
+            .write_together(move |tx| {
                 let (services, report) = (services.clone(), Arc::clone(&report));
                 Box::pin(async move { services.take_report(tx, who, &report, now).await })
             })
@@ -105,7 +105,7 @@ impl Services {
         }
         facts.device.last_said.at = Some(now);
         tx.insert_reports(who.device, who.generation, &fresh, now).await?;
-        tx.save_device(&facts.device).await?;
+        tx.save_device_together(facts.device.clone());
         let active = facts.device.active.as_ref().filter(|_| facts.device.active != before.active);
         if let Some(active) = active.filter(|_| facts.requests) {
             tx.settle_request(who.device, active.key.digest()).await?;
@@ -159,7 +159,7 @@ impl Services {
         let facts = self
             .0
             .store
-            .write(move |tx| {
+            .write_together(move |tx| {
                 let (services, said) = (services.clone(), Arc::clone(&said));
                 Box::pin(async move { services.take_check_in(tx, who, &said, now).await })
             })
@@ -185,7 +185,7 @@ impl Services {
         last.healthy = Some(said.healthy);
         last.installed.clone_from(&said.installed);
         last.failed_version = said.failed_version;
-        tx.save_device(&facts.device).await?;
+        tx.save_device_together(facts.device.clone());
         if said.renew_certificate {
             let detail = json!({"generation": who.generation});
             let event = device_event(now, Action::CertificateRenewed, who.device, &facts.device, detail);

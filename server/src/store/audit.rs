@@ -4,6 +4,7 @@ use super::{
     Page, PageRequest, Reader, StoreError, Tx,
     error::failed,
     row::{Fields, millis},
+    together::rows_of,
 };
 use crate::domain::{
     actor::Scope,
@@ -14,9 +15,6 @@ use std::collections::BTreeSet;
 use unbox_common::{ids::CompanyId, timestamp::Timestamp};
 
 const SELECT: &str = "SELECT id, happened_at, actor, action, subject, customer_id, detail, times, last_at FROM audit WHERE 1 = 1";
-
-/// Rows of one INSERT.
-const STATEMENT_ROWS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
 /// Which entries of the audit trail to list; `None` means any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,12 +72,12 @@ impl Tx {
     /// Adds an event when the transaction is committed. One that is counted with others raises
     /// their number instead.
     pub fn append(&mut self, id: i64, event: Event) {
-        self.events.push((id, event));
+        self.together.events.push((id, event));
     }
 
-    /// Writes what was appended: the events of all jobs of a group, a few statements for all.
-    pub(super) async fn write_events(&mut self) -> Result<(), StoreError> {
-        let events: Vec<_> = self.events.drain(..).map(|(id, event)| (id, event.fold(), event)).collect();
+    /// Writes what was appended.
+    pub(super) async fn write_events(&mut self, events: Vec<(i64, Event)>) -> Result<(), StoreError> {
+        let events: Vec<_> = events.into_iter().map(|(id, event)| (id, event.fold(), event)).collect();
         let mut rest = events.as_slice();
         while !rest.is_empty() {
             let together = rest.get(..rows_together(rest)).unwrap_or(rest);
@@ -109,11 +107,9 @@ impl Tx {
     }
 }
 
-/// How many of these rows go into the next statement: a number from a short list, so that a handful
-/// of prepared statements serves every group, and none that would count twice in the same row
+/// How many of these rows go into the next statement: none that would count twice in the same row
 /// (PostgreSQL: "cannot affect row a second time").
 fn rows_together(rows: &[(i64, Option<String>, Event)]) -> usize {
     let mut folds = BTreeSet::new();
-    let distinct = rows.iter().take_while(|(_, fold, _)| fold.is_none() || folds.insert(fold)).count();
-    STATEMENT_ROWS.into_iter().find(|rows| *rows <= distinct).unwrap_or(1)
+    rows_of(rows.iter().take_while(|(_, fold, _)| fold.is_none() || folds.insert(fold)).count())
 }

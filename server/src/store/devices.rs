@@ -2,7 +2,7 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::{failed, one_row},
+    error::{every_row, failed},
     row::{Fields, document, millis, number},
 };
 use crate::domain::{
@@ -16,6 +16,9 @@ use unbox_common::{
     ids::{ClaimId, CompanyId, DeviceId, Generation},
     trust::DevicePublicKey,
 };
+
+/// What fails if a device cannot be saved.
+const SAVE: &str = "save a device";
 
 /// The columns of a device, in any statement whose table of devices is called `d`.
 macro_rules! device_columns {
@@ -150,13 +153,40 @@ impl Tx {
 
     /// Adds a device, or changes everything about it that ever changes.
     pub async fn save_device(&mut self, device: &Device) -> Result<(), StoreError> {
-        let said = &device.last_said;
-        let done = sqlx::query(
+        self.write_devices(std::slice::from_ref(device)).await
+    }
+
+    /// The same for several, each of them once.
+    pub(super) async fn write_devices(&mut self, devices: &[Device]) -> Result<(), StoreError> {
+        let mut sql = self.sql(
             "INSERT INTO devices (id, claim_id, customer_id, state, state_detail, latest_generation, latest_key,
                  latest_ticket, active_generation, active_key, identity, re_enroll_requested_at, created_at,
-                 last_seen_at, agent_version, healthy, installed, failed_version, outcome)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
-             ON CONFLICT (id) DO UPDATE SET state = excluded.state, state_detail = excluded.state_detail,
+                 last_seen_at, agent_version, healthy, installed, failed_version, outcome) VALUES ",
+        );
+        sql.rows(devices, |row, device| {
+            let said = &device.last_said;
+            row.bind(device.id.get())
+                .bind(device.claim.get())
+                .bind(device.customer.get())
+                .bind(device.state.name().name())
+                .bind(document(&device.state))
+                .bind(device.latest.as_ref().map(|one| number(one.generation.0)))
+                .bind(device.latest.as_ref().map(|one| to_base64(one.key.spki())))
+                .bind(device.latest_ticket.map(|digest| digest.to_string()))
+                .bind(device.active.as_ref().map(|one| number(one.generation.0)))
+                .bind(device.active.as_ref().map(|one| to_base64(one.key.spki())))
+                .bind(device.identity.as_ref().map(|identity| document(&identity.to_raw())))
+                .bind(device.re_enroll_requested_at.map(millis))
+                .bind(millis(device.created_at))
+                .bind(said.at.map(millis))
+                .bind(said.agent_version.clone())
+                .bind(said.healthy.map(i64::from))
+                .bind(said.installed.as_ref().map(document))
+                .bind(said.failed_version.map(number))
+                .bind(said.outcome.as_ref().map(document));
+        });
+        sql.push(
+            " ON CONFLICT (id) DO UPDATE SET state = excluded.state, state_detail = excluded.state_detail,
                  latest_generation = excluded.latest_generation, latest_key = excluded.latest_key,
                  latest_ticket = excluded.latest_ticket, active_generation = excluded.active_generation,
                  active_key = excluded.active_key, identity = excluded.identity,
@@ -164,29 +194,8 @@ impl Tx {
                  last_seen_at = excluded.last_seen_at, agent_version = excluded.agent_version,
                  healthy = excluded.healthy, installed = excluded.installed,
                  failed_version = excluded.failed_version, outcome = excluded.outcome",
-        )
-        .bind(device.id.get())
-        .bind(device.claim.get())
-        .bind(device.customer.get())
-        .bind(device.state.name().name())
-        .bind(document(&device.state))
-        .bind(device.latest.as_ref().map(|one| number(one.generation.0)))
-        .bind(device.latest.as_ref().map(|one| to_base64(one.key.spki())))
-        .bind(device.latest_ticket.map(|digest| digest.to_string()))
-        .bind(device.active.as_ref().map(|one| number(one.generation.0)))
-        .bind(device.active.as_ref().map(|one| to_base64(one.key.spki())))
-        .bind(device.identity.as_ref().map(|identity| document(&identity.to_raw())))
-        .bind(device.re_enroll_requested_at.map(millis))
-        .bind(millis(device.created_at))
-        .bind(said.at.map(millis))
-        .bind(said.agent_version.as_deref())
-        .bind(said.healthy.map(i64::from))
-        .bind(said.installed.as_ref().map(document))
-        .bind(said.failed_version.map(number))
-        .bind(said.outcome.as_ref().map(document))
-        .execute(self.connection())
-        .await
-        .map_err(failed("save a device"))?;
-        one_row("save a device", done.rows_affected())
+        );
+        let done = sql.query().execute(self.connection()).await.map_err(failed(SAVE))?;
+        every_row(SAVE, devices.len(), done.rows_affected())
     }
 }

@@ -145,6 +145,7 @@ impl Tx {
         shown: ShownSecrets,
         now: Timestamp,
     ) -> Result<Option<EnrollmentFacts>, StoreError> {
+        self.write_before_reading(None, Some(id)).await?;
         self.lock_claim(id).await?;
         let mut sql = self.sql(concat!(
             "SELECT ",
@@ -200,6 +201,7 @@ impl Tx {
         id: DeviceId,
         generation: Generation,
     ) -> Result<Option<ManagedFacts>, StoreError> {
+        self.write_before_reading(Some(id), None).await?;
         self.lock_device(id).await?;
         let mut sql = self.sql(concat!(
             "SELECT ",

@@ -87,7 +87,13 @@ pub(super) fn failed(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreEr
 
 /// An UPDATE or DELETE that was for exactly one row.
 pub(super) fn one_row(operation: &'static str, touched: u64) -> Result<(), StoreError> {
-    if touched == 1 { Ok(()) } else { Err(StoreError::Touched { operation, expected: 1, touched }) }
+    every_row(operation, 1, touched)
+}
+
+/// A statement that was for exactly so many rows.
+pub(super) fn every_row(operation: &'static str, rows: usize, touched: u64) -> Result<(), StoreError> {
+    let expected = u64::try_from(rows).unwrap_or(u64::MAX);
+    if touched == expected { Ok(()) } else { Err(StoreError::Touched { operation, expected, touched }) }
 }
 
 fn code(error: &sqlx::Error) -> Option<String> {

@@ -22,6 +22,7 @@ mod reports;
 mod requests;
 mod row;
 mod sql;
+mod together;
 mod tokens;
 mod writer;
 
@@ -49,7 +50,7 @@ use sqlx::{
     sqlite::SqliteConnectOptions,
 };
 use std::{path::Path, str::FromStr as _, sync::Arc, time::Duration};
-use writer::Writer;
+use writer::{Reads, Writer};
 
 /// Connections that read at the same time. SQLite reads from memory: more than cores gain nothing.
 const SQLITE_READERS: u32 = 4;
@@ -120,11 +121,26 @@ impl Store {
         E: JobError,
         F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
     {
-        self.0.writer.run(job).await
+        self.0.writer.run(job, Reads::Anything).await
     }
 
-    /// Runs `job` in a write transaction some time soon, or not at all if the database is busy:
-    /// for what is worth keeping, but not worth waiting for.
+    /// The same for a job of which there are thousands at once, and which reads nothing but
+    /// [`Tx::enrollment_facts`] or [`Tx::managed_facts`]: what it writes at the commit is written
+    /// together with what others do.
+    ///
+    /// # Errors
+    /// Those of [`Self::write`].
+    pub async fn write_together<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: JobError,
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    {
+        self.0.writer.run(job, Reads::ItsOwnDevice).await
+    }
+
+    /// Runs `job`, which reads nothing, in a write transaction some time soon, or not at all if the
+    /// database is busy: for what is worth keeping, but not worth waiting for.
     pub fn write_soon<F>(&self, job: F)
     where
         F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<(), StoreError>> + Send + 'static,

@@ -4,6 +4,7 @@ use super::{
     Reader, StoreError, Tx,
     error::failed,
     row::{Fields, millis, number},
+    together::NewReport,
 };
 use sqlx::any::AnyRow;
 use unbox_common::{
@@ -74,7 +75,8 @@ impl Reader {
 }
 
 impl Tx {
-    /// Adds entries of one generation, and forgets its oldest ones beyond [`REPORTS_KEPT`].
+    /// Adds entries of one generation when the transaction is committed; if its oldest ones are
+    /// beyond [`REPORTS_KEPT`] then, they are forgotten.
     pub async fn insert_reports(
         &mut self,
         device: DeviceId,
@@ -85,21 +87,11 @@ impl Tx {
         let Some(newest) = entries.iter().map(|entry| entry.sequence).max() else {
             return Ok(());
         };
-        let mut sql = self.sql(
-            "INSERT INTO reports (device_id, generation, sequence, happened_at, progress, detail, received_at) VALUES ",
-        );
-        sql.rows(entries, |row, entry| {
-            row.bind(device.get())
-                .bind(number(generation.0))
-                .bind(number(entry.sequence))
-                .bind(millis(entry.at))
-                .bind(to_word(entry.progress))
-                .bind(entry.detail.clone())
-                .bind(millis(now));
-        });
-        sql.push(" ON CONFLICT (device_id, generation, sequence) DO NOTHING");
-        sql.query().execute(self.connection()).await.map_err(failed("add reports"))?;
+        let new =
+            |entry: &ReportEntry| NewReport { device, generation, entry: entry.clone(), received_at: now };
+        self.together.reports.extend(entries.iter().map(new));
         if newest > REPORTS_KEPT {
+            self.write_together().await?;
             sqlx::query("DELETE FROM reports WHERE device_id = $1 AND generation = $2 AND sequence <= $3")
                 .bind(device.get())
                 .bind(number(generation.0))
@@ -108,6 +100,25 @@ impl Tx {
                 .await
                 .map_err(failed("forget old reports"))?;
         }
+        Ok(())
+    }
+
+    /// Writes entries that are new.
+    pub(super) async fn write_reports(&mut self, reports: &[NewReport]) -> Result<(), StoreError> {
+        let mut sql = self.sql(
+            "INSERT INTO reports (device_id, generation, sequence, happened_at, progress, detail, received_at) VALUES ",
+        );
+        sql.rows(reports, |row, new| {
+            row.bind(new.device.get())
+                .bind(number(new.generation.0))
+                .bind(number(new.entry.sequence))
+                .bind(millis(new.entry.at))
+                .bind(to_word(new.entry.progress))
+                .bind(new.entry.detail.clone())
+                .bind(millis(new.received_at));
+        });
+        sql.push(" ON CONFLICT (device_id, generation, sequence) DO NOTHING");
+        sql.query().execute(self.connection()).await.map_err(failed("add reports"))?;
         Ok(())
     }
 }

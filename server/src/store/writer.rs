@@ -7,8 +7,7 @@
 //! harmed by a neighbour. On PostgreSQL, which groups commits itself, each job is a transaction
 //! of its own, and is run again when the database found it in conflict with another.
 
-use super::{Held, JobError, Reader, StoreError, dialect::Dialect, error::failed};
-use crate::domain::audit::Event;
+use super::{Held, JobError, Reader, StoreError, dialect::Dialect, error::failed, together::Together};
 use futures_util::future::BoxFuture;
 use sqlx::{AnyPool, Executor as _};
 use std::{
@@ -36,8 +35,8 @@ const MAX_UNAWAITED: usize = 64;
 /// A write transaction. It reads, too: everything that a [`Reader`] does.
 pub struct Tx {
     reader: Reader,
-    /// Events for the audit trail, with their ids: written together, just before the commit.
-    pub(super) events: Vec<(i64, Event)>,
+    /// What is written just before the commit.
+    pub(super) together: Together,
 }
 
 impl Deref for Tx {
@@ -58,11 +57,11 @@ impl Tx {
     async fn begin(pool: &AnyPool, dialect: Dialect) -> Result<Self, StoreError> {
         let transaction = pool.begin_with(dialect.begin()).await.map_err(failed("begin a transaction"))?;
         let reader = Reader { held: Held::InTransaction(transaction), dialect };
-        Ok(Self { reader, events: Vec::new() })
+        Ok(Self { reader, together: Together::default() })
     }
 
     async fn commit(mut self) -> Result<(), StoreError> {
-        self.write_events().await?;
+        self.write_together().await?;
         match self.reader.held {
             Held::InTransaction(transaction) => transaction.commit().await.map_err(failed("commit")),
             Held::Pooled(_) => Ok(()),
@@ -77,6 +76,15 @@ impl Tx {
             tracing::warn!(%error, "a transaction could not be rolled back");
         }
     }
+}
+
+/// What a job reads of what others in its group wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// Anything: all of it is written before the job runs.
+    Anything,
+    /// The facts of its own device, which see to it themselves.
+    ItsOwnDevice,
 }
 
 pub(super) enum Writer {
@@ -108,7 +116,7 @@ impl Writer {
         }
     }
 
-    pub(super) async fn run<T, E, F>(&self, work: F) -> Result<T, E>
+    pub(super) async fn run<T, E, F>(&self, work: F, reads: Reads) -> Result<T, E>
     where
         T: Send + 'static,
         E: JobError,
@@ -117,7 +125,7 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         match self {
             Self::Grouped(jobs) => {
-                let job = Box::new(Typed { work, outcome: None, reply });
+                let job = Box::new(Typed { work, reads, outcome: None, reply });
                 jobs.try_send(Message::Job(job)).map_err(|error| match error {
                     mpsc::error::TrySendError::Full(_) => StoreError::Busy,
                     mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
@@ -137,7 +145,8 @@ impl Writer {
                 // Those who wait for an answer come first: half of the queue is theirs alone.
                 if jobs.capacity() > QUEUE_JOBS / 2 {
                     let (reply, _) = oneshot::channel();
-                    let _ = jobs.try_send(Message::Job(Box::new(Typed { work, outcome: None, reply })));
+                    let job = Box::new(Typed { work, reads: Reads::ItsOwnDevice, outcome: None, reply });
+                    let _ = jobs.try_send(Message::Job(job));
                 }
             }
             Self::Direct { pool, dialect, unawaited } => {
@@ -205,12 +214,16 @@ where
 /// A job with its types, as its caller knows it.
 struct Typed<T, E, F> {
     work: F,
+    reads: Reads,
     outcome: Option<Result<T, E>>,
     reply: oneshot::Sender<Result<T, E>>,
 }
 
 /// A job as the queue knows it.
 pub(super) trait Job: Send {
+    /// What it reads.
+    fn reads(&self) -> Reads;
+
     /// Runs it in `tx`, keeps its outcome, and says whether that is a good one.
     fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, bool>;
 
@@ -229,6 +242,10 @@ where
     E: JobError,
     F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
 {
+    fn reads(&self) -> Reads {
+        self.reads
+    }
+
     fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, bool> {
         let running = (self.work)(tx);
         Box::pin(async move {
@@ -252,7 +269,7 @@ where
 
 /// What became of a group of jobs.
 #[derive(Clone, Copy)]
-enum Together {
+enum Fate {
     /// All are on disk.
     Committed,
     /// None has left a trace: each is run again, alone, and gets an outcome of its own.
@@ -302,29 +319,30 @@ impl Group {
     }
 
     async fn commit(&self, mut jobs: Vec<Box<dyn Job>>) {
-        let together = if jobs.len() > 1 { self.run_together(&mut jobs).await } else { Together::Undone };
+        let together = if jobs.len() > 1 { self.run_together(&mut jobs).await } else { Fate::Undone };
         for job in jobs {
             match together {
-                Together::Committed => job.answer(None),
-                Together::Busy => job.answer(Some(StoreError::Busy)),
-                Together::Undone => self.run_alone(job).await,
+                Fate::Committed => job.answer(None),
+                Fate::Busy => job.answer(Some(StoreError::Busy)),
+                Fate::Undone => self.run_alone(job).await,
             }
         }
     }
 
-    async fn run_together(&self, jobs: &mut [Box<dyn Job>]) -> Together {
+    async fn run_together(&self, jobs: &mut [Box<dyn Job>]) -> Fate {
         let mut tx = match Tx::begin(&self.pool, self.dialect).await {
             Ok(tx) => tx,
-            Err(StoreError::Busy) => return Together::Busy,
-            Err(_) => return Together::Undone,
+            Err(StoreError::Busy) => return Fate::Busy,
+            Err(_) => return Fate::Undone,
         };
         for job in jobs {
-            if !job.run(&mut tx).await {
+            let ready = job.reads() == Reads::ItsOwnDevice || tx.write_together().await.is_ok();
+            if !(ready && job.run(&mut tx).await) {
                 tx.undo().await;
-                return Together::Undone;
+                return Fate::Undone;
             }
         }
-        if tx.commit().await.is_ok() { Together::Committed } else { Together::Undone }
+        if tx.commit().await.is_ok() { Fate::Committed } else { Fate::Undone }
     }
 
     async fn run_alone(&self, mut job: Box<dyn Job>) {

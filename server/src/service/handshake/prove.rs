@@ -54,7 +54,7 @@ impl Services {
         let outcome = self
             .0
             .store
-            .write(move |tx| {
+            .write_together(move |tx| {
                 let (services, attempt) = (services.clone(), Arc::clone(&job));
                 Box::pin(async move { services.enroll(tx, &attempt).await })
             })
@@ -158,7 +158,7 @@ impl Services {
         device.identity = Some(attempt.identity.clone());
         device.last_said.at = Some(now);
         device.last_said.agent_version = Some(attempt.notes.agent_version.clone());
-        tx.save_device(&device).await?;
+        tx.save_device_together(device.clone());
         granted.device = Some(device.id);
         if let (Why::ResetTicket, Some(digest)) = (why, attempt.shown.reset_ticket) {
             tx.use_reset_ticket(digest, now).await?;

@@ -1,0 +1,99 @@
+//! What the jobs of a group write together, just before they commit: a few statements for all of
+//! them, where each would take three of its own.
+//!
+//! A job that reads what another may have left here has it written first: [`Tx::enrollment_facts`]
+//! and [`Tx::managed_facts`] look for their own device, and before every job that reads anything
+//! else the writer calls [`Tx::write_together`].
+
+use super::{StoreError, Tx};
+use crate::domain::{audit::Event, device::Device};
+use unbox_common::{
+    ids::{ClaimId, DeviceId, Generation},
+    protocol::latest::ReportEntry,
+    timestamp::Timestamp,
+};
+
+/// Rows of one INSERT: numbers from a short list, so that a handful of prepared statements serves
+/// groups of every size.
+const STATEMENT_ROWS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
+
+/// Rows that are still to be written.
+#[derive(Default)]
+pub(super) struct Together {
+    /// Devices, each once.
+    pub(super) devices: Vec<Device>,
+    /// Entries of reports.
+    pub(super) reports: Vec<NewReport>,
+    /// Events for the audit trail, with their ids.
+    pub(super) events: Vec<(i64, Event)>,
+}
+
+/// An entry of a report that is to be stored.
+pub(super) struct NewReport {
+    pub(super) device: DeviceId,
+    pub(super) generation: Generation,
+    pub(super) entry: ReportEntry,
+    pub(super) received_at: Timestamp,
+}
+
+impl Tx {
+    /// Adds a device, or changes everything about it that ever changes, when the transaction is
+    /// committed.
+    pub fn save_device_together(&mut self, device: Device) {
+        self.together.devices.retain(|one| one.id != device.id);
+        self.together.devices.push(device);
+    }
+
+    /// Writes everything that waits. Devices first, because reports belong to them.
+    pub(super) async fn write_together(&mut self) -> Result<(), StoreError> {
+        let Together { devices, reports, events } = std::mem::take(&mut self.together);
+        for part in parts(&devices) {
+            self.write_devices(part).await?;
+        }
+        for part in parts(&reports) {
+            self.write_reports(part).await?;
+        }
+        self.write_events(events).await
+    }
+
+    /// Writes what waits if some of it is about this device, or the device of this claim.
+    pub(super) async fn write_before_reading(
+        &mut self,
+        device: Option<DeviceId>,
+        claim: Option<ClaimId>,
+    ) -> Result<(), StoreError> {
+        let Together { devices, reports, .. } = &self.together;
+        let saved = devices.iter().any(|one| Some(one.id) == device || Some(one.claim) == claim);
+        let reported = reports.iter().any(|one| Some(one.device) == device);
+        if saved || reported { self.write_together().await } else { Ok(()) }
+    }
+}
+
+/// How many of so many rows go into the next statement.
+pub(super) fn rows_of(remaining: usize) -> usize {
+    STATEMENT_ROWS.into_iter().find(|rows| *rows <= remaining).unwrap_or(remaining)
+}
+
+fn parts<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let (part, behind) = rest.split_at_checked(rows_of(rest.len()))?;
+        rest = behind;
+        (!part.is_empty()).then_some(part)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_written_once_and_in_order() {
+        for count in [0, 1, 2, 3, 63, 64, 65, 300] {
+            let rows: Vec<usize> = (0..count).collect();
+            let written: Vec<usize> = parts(&rows).flatten().copied().collect();
+            assert_eq!(written, rows);
+            assert!(parts(&rows).all(|part| STATEMENT_ROWS.contains(&part.len())), "{count}");
+        }
+    }
+}
