@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
-use std::{fs, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use unbox_tests::{
     host::Deadline,
     scene::Scene,
@@ -88,23 +88,20 @@ pub(super) fn is_managed(device: &Value, generation: u64) -> bool {
     device["state"] == "managed" && device["generation"] == generation
 }
 
-/// Every file, link and directory that an installation may touch, with owner, mode and content. While it is
-/// being listed no installation can begin, and one that a power cut interrupted has been brought to its end.
-/// The list stays in the guest as `/var/tmp/<name>`; what is returned is its digest.
-pub(super) fn manifest(vm: &mut Vm, name: &str) -> Result<String> {
-    vm.wait_until(
-        &format!(
-            "umask 077; mkdir -p /var/lib/unbox/install; cd /; \
-             flock var/lib/unbox/install/lock bash -c 'test ! -e var/lib/unbox/install/journal.jsonl && \
-             {{ find etc opt root home srv usr/local -xdev -printf \"%p %y %m %u %g %l\\n\" && \
-             find etc opt root home srv usr/local -xdev -type f -exec sha256sum {{}} +; }} \
-             | LC_ALL=C sort > var/tmp/{name}' && sha256sum < var/tmp/{name}"
-        ),
-        ENROLLED,
-    )
+/// Every file, link and directory that an installation may touch, with owner, mode and content: one line each.
+/// While they are being listed no installation can begin, and one that a power cut interrupted has been brought to
+/// its end. The machine's id is another one on every disk.
+pub(super) fn manifest(vm: &mut Vm) -> Result<BTreeSet<String>> {
+    const LIST: &str = "umask 077; mkdir -p /var/lib/unbox/install; cd /; \
+        flock var/lib/unbox/install/lock bash -c 'test ! -e var/lib/unbox/install/journal.jsonl && { \
+        find etc opt root home srv usr/local -xdev ! -name machine-id -printf \"%p %y %m %u %g %l\\n\"; \
+        find etc opt root home srv usr/local -xdev ! -name machine-id -type f -exec sha256sum {} +; }'";
+    Ok(vm.wait_until(LIST, ENROLLED)?.lines().map(str::to_owned).collect())
 }
 
 /// How one manifest differs from another.
-pub(super) fn difference(vm: &mut Vm, one: &str, other: &str) -> Result<String> {
-    Ok(vm.shell(&format!("diff /var/tmp/{one} /var/tmp/{other}"))?.text)
+pub(super) fn difference(one: &BTreeSet<String>, other: &BTreeSet<String>) -> String {
+    let gone = one.difference(other).map(|line| format!("- {line}"));
+    let new = other.difference(one).map(|line| format!("+ {line}"));
+    gone.chain(new).collect::<Vec<_>>().join("\n")
 }

@@ -26,7 +26,7 @@ fn a_device_that_loses_power_while_it_enrolls_becomes_managed() -> Result<()> {
     let mut seed = Seed::from_environment(1);
     let mut vm = machine(&scene)?.credential("unbox.token", &scene.token()?).start()?;
     vm.wait_ready(BOOT)?;
-    let factory = manifest(&mut vm, "factory")?;
+    let factory = manifest(&mut vm)?;
     vm.succeed("sync")?;
     scene.claim(CLAIMS, &["--proof", "token"])?;
 
@@ -42,13 +42,13 @@ fn a_device_that_loses_power_while_it_enrolls_becomes_managed() -> Result<()> {
         let first = usize::from(seed.below(3) != 0);
         let moment = vm.wait_console_for(&moments[first..], ENROLLED)?;
         cut_after_a_while(&mut vm, &mut seed, cut, moment)?;
-        found.push(manifest(&mut vm, &format!("cut-{cut}"))?);
+        found.push(manifest(&mut vm)?);
     }
     wait_managed(&mut vm)?;
-    let managed = manifest(&mut vm, "managed")?;
+    let managed = manifest(&mut vm)?;
     for (cut, found) in found.iter().enumerate() {
         if *found != factory && *found != managed {
-            let difference = difference(&mut vm, "managed", &format!("cut-{cut}"))?;
+            let difference = difference(&managed, found);
             panic!("after cut {cut} the device was between the old state and the new:\n{difference}");
         }
     }
@@ -65,7 +65,7 @@ fn a_managed_device_that_loses_power_while_it_updates_has_the_old_state_or_the_n
     let mut vm = machine(&scene)?.start()?;
     vm.wait_ready(BOOT)?;
     wait_managed(&mut vm)?;
-    let mut old = manifest(&mut vm, "managed-0")?;
+    let mut old = manifest(&mut vm)?;
     for cut in 0..CUTS {
         // The padding makes each archive another one.
         let dpc = scene.demo_dpc(&format!("1.1.{cut}"), (1 << 20) + cut)?;
@@ -75,13 +75,13 @@ fn a_managed_device_that_loses_power_while_it_updates_has_the_old_state_or_the_n
         check_in(&mut vm)?;
         vm.wait_until(&format!("test $({installations}) -gt {before}"), ENROLLED)?;
         cut_after_a_while(&mut vm, &mut seed, cut, "Installing")?;
-        let found = manifest(&mut vm, "found")?;
+        let found = manifest(&mut vm)?;
 
         vm.wait_until(&format!("grep -qx 'round {cut}' /etc/kiosk/kiosk.conf"), ENROLLED)?;
         wait_managed(&mut vm)?;
-        let new = manifest(&mut vm, &format!("managed-{}", cut + 1))?;
+        let new = manifest(&mut vm)?;
         if found != old && found != new {
-            let difference = difference(&mut vm, &format!("managed-{}", cut + 1), "found")?;
+            let difference = difference(&new, &found);
             panic!("after cut {cut} the device was between the old state and the new:\n{difference}");
         }
         old = new;
