@@ -57,7 +57,7 @@ impl Mounted {
     /// A file system in memory that holds so much, such as `12m`.
     fn small(at: &Path, size: &str) -> Result<Self> {
         std::fs::create_dir_all(at).with_context(|| format!("make {}", at.display()))?;
-        let options = format!("size={size},mode=0755");
+        let options = format!("size={size},mode=0777");
         Program::as_root("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).run()?;
         Ok(Self(at.to_owned()))
     }
