@@ -18,6 +18,7 @@ mod dialect;
 mod enrollment;
 mod error;
 mod page;
+mod readers;
 mod reports;
 mod requests;
 mod row;
@@ -41,12 +42,12 @@ use crate::files::{self, FilesError, PRIVATE_FILE};
 use dialect::{Dialect, newest_version};
 use error::failed;
 use futures_util::{FutureExt as _, future::BoxFuture};
+use readers::{Lent, Readers};
 use sql::Sql;
 use sqlx::{
     Any, AnyConnection, AnyPool, ConnectOptions as _, Executor as _, Row as _, Transaction,
     any::{AnyConnectOptions, AnyPoolOptions},
     migrate::MigrateError,
-    pool::PoolConnection,
     sqlite::SqliteConnectOptions,
 };
 use std::{path::Path, str::FromStr as _, sync::Arc, time::Duration};
@@ -66,7 +67,7 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     dialect: Dialect,
-    readers: AnyPool,
+    readers: Readers,
     writer: Writer,
 }
 
@@ -89,7 +90,8 @@ impl Store {
         };
         let writing = pool(url, dialect, writers, dialect.writer_setup()).await?;
         migrate(&writing, dialect).await?;
-        let readers = pool(url, dialect, readers, dialect.reader_setup()).await?;
+        let reading = pool(url, dialect, readers, dialect.reader_setup()).await?;
+        let readers = Readers::new(reading, dialect, readers as usize, ACQUIRE_TIMEOUT);
         let writer = Writer::start(writing, dialect)?;
         Ok(Self(Arc::new(Inner { dialect, readers, writer })))
     }
@@ -104,8 +106,7 @@ impl Store {
 
     /// A connection that reads.
     pub async fn reader(&self) -> Result<Reader, StoreError> {
-        let connection = self.0.readers.acquire().await.map_err(failed("connect to the database"))?;
-        Ok(Reader { held: Held::Pooled(connection), dialect: self.0.dialect })
+        Ok(Reader { held: Held::Lent(self.0.readers.take().await?), dialect: self.0.dialect })
     }
 
     /// Runs `job` in a write transaction, and returns when it is on disk.
@@ -199,7 +200,7 @@ pub struct Reader {
 }
 
 enum Held {
-    Pooled(PoolConnection<Any>),
+    Lent(Lent),
     InTransaction(Transaction<'static, Any>),
 }
 
@@ -211,7 +212,7 @@ impl Reader {
 
     fn connection(&mut self) -> &mut AnyConnection {
         match &mut self.held {
-            Held::Pooled(connection) => connection,
+            Held::Lent(connection) => connection,
             Held::InTransaction(transaction) => transaction,
         }
     }

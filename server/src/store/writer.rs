@@ -64,7 +64,7 @@ impl Tx {
         self.write_together().await?;
         match self.reader.held {
             Held::InTransaction(transaction) => transaction.commit().await.map_err(failed("commit")),
-            Held::Pooled(_) => Ok(()),
+            Held::Lent(_) => Ok(()),
         }
     }
 
