@@ -62,7 +62,8 @@ pub(super) fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
             millis(started)
         )),
         Row::new("Memory of a managed agent that waits", idle, Unit::Mebibytes).at_most(12.0),
-        Row::new("Agent's binary, as it is shipped", super::megabytes(bytes), Unit::Megabytes).at_most(8.0),
+        Row::new("Agent's binary, in the profile for devices", super::megabytes(bytes), Unit::Megabytes)
+            .at_most(8.0),
     ])
 }
 

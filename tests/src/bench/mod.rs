@@ -68,7 +68,7 @@ pub enum Part {
 }
 
 impl Size {
-    /// What the README shows: some minutes. The agent is built as it is shipped.
+    /// What the README shows: some minutes. The agent is built in the profile for devices.
     ///
     /// # Errors
     /// If the agent cannot be built.
@@ -82,7 +82,7 @@ impl Size {
             few_claims: 10_000,
             agents: 25,
             payloads: vec![1, 64],
-            agent: shipped_agent()?,
+            agent: device_agent()?,
             how: "release build".to_owned(),
             parts: Part::value_variants().to_vec(),
         })
@@ -144,8 +144,8 @@ pub fn run(size: &Size, folder: &Path, say: &mut dyn FnMut(&str)) -> Result<Repo
     Ok(Report { circumstances, rows })
 }
 
-/// Builds the agent in the profile in which it is shipped.
-fn shipped_agent() -> Result<PathBuf> {
+/// Builds the agent in the profile for devices: small, and gone at once if it panics.
+fn device_agent() -> Result<PathBuf> {
     let folder = binaries::agent()?;
     let target = folder.ancestors().nth(2).context("find the target directory")?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -154,7 +154,7 @@ fn shipped_agent() -> Result<PathBuf> {
         &["build", "--quiet", "--profile=device", "--package=unbox-agent", "--bin=unbox-agent"],
     );
     build.current_dir(binaries::workspace()).env("CARGO_TARGET_DIR", target);
-    run_program(build)?.success().context("build the agent as it is shipped")?;
+    run_program(build)?.success().context("build the agent for devices")?;
     Ok(target.join("device").join("unbox-agent"))
 }
 
