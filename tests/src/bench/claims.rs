@@ -59,9 +59,9 @@ pub(super) async fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
             micros(among_many),
             Unit::Micros,
         )
-        .at_most((micros(among_few) * 1.25).round())
+        .at_most((micros(among_few) * 1.5).round())
         .beside(format!(
-            "{} us among {} claims: flat is within a quarter",
+            "{} us among {} claims: flat is within a half of that",
             micros(among_few).round(),
             count(size.few_claims)
         )),
