@@ -1,4 +1,4 @@
-//! Builds the programs that are shipped, and finds out which libraries they need.
+//! Builds the programs that are shipped, each in its profile, and finds out which libraries they need.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,12 +18,24 @@ pub(super) enum Linkage {
     Static,
 }
 
-/// Builds the program `package` in release mode, and returns where it is.
+/// Builds the program `package` as it is shipped, and returns where it is.
 pub(super) fn build(release: Release, package: &str, linkage: Linkage) -> Result<PathBuf> {
     let target = format!("{MACHINE}-unknown-linux-gnu");
+    let profile = if package == "unbox-agent" { "device" } else { "release" };
     // A target of its own even on the same machine, so that its flags do not reach build scripts.
     let mut build = Program::cargo()
-        .args(["build", "--release", "--locked", "--package", package, "--bin", package, "--target", &target])
+        .args([
+            "build",
+            "--profile",
+            profile,
+            "--locked",
+            "--package",
+            package,
+            "--bin",
+            package,
+            "--target",
+            &target,
+        ])
         .current_dir(workspace())
         .env("SOURCE_DATE_EPOCH", release.epoch.to_string())
         .env("CARGO_TARGET_DIR", host::target_directory())
@@ -34,7 +46,7 @@ pub(super) fn build(release: Release, package: &str, linkage: Linkage) -> Result
         flags.push("-Ctarget-feature=+crt-static".to_owned());
     }
     build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).show()?;
-    Ok(host::target_directory().join(target).join("release").join(package))
+    Ok(host::target_directory().join(target).join(profile).join(package))
 }
 
 /// Panics name source files: without the directories of whoever built them.
