@@ -437,6 +437,9 @@ impl DeviceFault {
             _ if matches!(self.kind(), "disk_full" | "no_space") => {
                 "The disk of this device is full. Free some space; it tries again by itself."
             }
+            Self::Busy | Self::Install(InstallError::Busy) => {
+                "Another process of the agent is at work on this device. Wait until it is done."
+            }
             Self::Boot(_) | Self::Anchors(_) | Self::Key(KeyError::NotAKey(_) | KeyError::Exposed(_)) => {
                 "The image of this device is not set up for enrollment. Tell your IT department what is written here."
             }
@@ -464,6 +467,15 @@ mod tests {
         assert_eq!(artifact(io::ErrorKind::StorageFull).kind(), "disk_full");
         assert_eq!(artifact(io::ErrorKind::ReadOnlyFilesystem).kind(), "storage_failed");
         assert!(artifact(io::ErrorKind::StorageFull).advice().contains("full"));
+    }
+
+    #[test]
+    fn nobody_is_called_because_two_processes_meet() {
+        for failure in [DeviceFault::Busy, DeviceFault::Install(InstallError::Busy)] {
+            let failure = Failure::from(failure);
+            assert_eq!(failure.disposition(), Disposition::Retry);
+            assert!(failure.advice().contains("Wait until it is done"));
+        }
     }
 
     #[test]

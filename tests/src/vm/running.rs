@@ -1,5 +1,6 @@
 //! A virtual machine out of its box: switched on and off, talked to, unplugged, cut off and reset.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -36,6 +37,8 @@ pub struct Vm {
     sockets: TempDir,
     power: Option<Power>,
     boots: u32,
+    /// Whether an error came from this machine: then its disk stays for whoever looks into it.
+    failed: Cell<bool>,
 }
 
 /// One boot: from power on to power off.
@@ -57,7 +60,16 @@ impl Vm {
         let disk = Disk::new(&machine.image, &machine.files, &directory)
             .context("cannot make the machine's disk")?;
         let sockets = tempfile::Builder::new().prefix("unbox-vm-").tempdir()?;
-        let mut vm = Self { machine, disk, directory, _lock: lock, sockets, power: None, boots: 0 };
+        let mut vm = Self {
+            machine,
+            disk,
+            directory,
+            _lock: lock,
+            sockets,
+            power: None,
+            boots: 0,
+            failed: Cell::new(false),
+        };
         vm.start_again()?;
         Ok(vm)
     }
@@ -217,6 +229,7 @@ impl Vm {
 
     /// Adds what the console showed last to an error.
     fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        self.failed.set(true);
         let console = self.console().unwrap_or_default();
         error.context(format!(
             "machine `{}`, boot {}, logs in {}; its console said at last:\n{}\n",
@@ -231,8 +244,8 @@ impl Vm {
 impl Drop for Vm {
     fn drop(&mut self) {
         self.cut_power();
-        // A failed test leaves its disk for whoever looks into it; the next run clears it away.
-        if !thread::panicking() {
+        // The next run clears away what a failed one leaves.
+        if !thread::panicking() && !self.failed.get() {
             let _ = self.disk.discard();
         }
     }
