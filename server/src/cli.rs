@@ -99,6 +99,12 @@ enum Administration {
     /// Resellers, who register devices for customers.
     #[command(subcommand)]
     Reseller(company::Company),
+    /// Vendors, who do the same under a reseller.
+    #[command(subcommand)]
+    Vendor(company::Company),
+    /// EMMs, who keep configurations and devices of customers.
+    #[command(subcommand)]
+    Emm(company::Company),
     /// Configurations: what a customer's devices become.
     #[command(subcommand)]
     Configuration(configuration::Configuration),
@@ -182,6 +188,8 @@ impl Administration {
             Self::Import(command) => command.run(opened, output).await,
             Self::Customer(command) => command.run(CompanyKind::Customer, opened, output).await,
             Self::Reseller(command) => command.run(CompanyKind::Reseller, opened, output).await,
+            Self::Vendor(command) => command.run(CompanyKind::Vendor, opened, output).await,
+            Self::Emm(command) => command.run(CompanyKind::Emm, opened, output).await,
             Self::Configuration(command) => command.run(opened, output).await,
             Self::Artifact(command) => command.run(opened, output).await,
             Self::Token(command) => command.run(opened, output).await,

@@ -15,6 +15,7 @@
 
 mod artifacts;
 mod audit;
+mod claiming;
 mod claims;
 mod companies;
 mod configurations;
@@ -24,11 +25,13 @@ mod error;
 mod handshake;
 mod import;
 mod managed;
+mod reselling;
 mod signer;
 mod tokens;
 
 pub use artifacts::ArtifactUpload;
 pub use claims::{ClaimView, NewClaim};
+pub use companies::NewCompany;
 pub use configurations::ConfigurationChange;
 pub use devices::DeviceView;
 pub use doctor::{Finding, Severity};
@@ -36,6 +39,7 @@ pub use error::ServiceError;
 pub use handshake::HelloRequest;
 pub use import::{ImportDefaults, ImportSummary, KNOWN_COLUMNS, RowOutcome, RowResult};
 pub use managed::DeviceIdentityCert;
+pub use reselling::{ClaimTarget, ResellerClaims};
 pub use signer::{Signer, SignerError};
 pub use tokens::NewToken;
 

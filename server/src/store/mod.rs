@@ -21,6 +21,7 @@ mod page;
 mod readers;
 mod reports;
 mod requests;
+mod reselling;
 mod row;
 mod sql;
 mod together;
@@ -29,12 +30,14 @@ mod writer;
 
 pub use audit::AuditFilter;
 pub use claims::{ClaimCandidate, ClaimFilter, KeyHolder, MAX_CANDIDATES};
+pub use companies::CompanyFilter;
 pub use configurations::Use;
 pub use devices::DeviceFilter;
 pub use enrollment::{EnrollmentFacts, ManagedFacts, ShownSecrets, TokenFacts};
 pub use error::{JobError, StoreError};
 pub use page::{MAX_ROWS, Page, PageRequest};
 pub use reports::{REPORTS_KEPT, StoredReport};
+pub use reselling::ResellerCursor;
 pub use tokens::ResetTicket;
 pub use writer::Tx;
 

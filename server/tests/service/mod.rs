@@ -8,3 +8,4 @@ mod enrollment;
 mod import;
 mod managed;
 mod refusals;
+mod reselling;
