@@ -86,6 +86,10 @@ id!(
     ConfigurationId
 );
 id!(
+    /// A long-running operation over many devices.
+    OperationId
+);
+id!(
     /// A pre-provisioning token: its name, not its secret.
     TokenId
 );

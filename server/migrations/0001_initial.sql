@@ -115,6 +115,31 @@ CREATE TABLE claim_counts (
     PRIMARY KEY (reseller_id, customer_id)
 ) /* WITHOUT ROWID */;
 
+-- What is done with many devices, a part at a time.
+CREATE TABLE operations (
+    id BIGINT PRIMARY KEY,
+    company_id BIGINT NOT NULL REFERENCES companies (id),
+    kind TEXT NOT NULL,
+    created_by TEXT NOT NULL,
+    items BIGINT NOT NULL,
+    done BIGINT NOT NULL,
+    succeeded BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    done_at BIGINT
+);
+CREATE INDEX operations_by_company ON operations (company_id, id);
+CREATE INDEX operations_to_do ON operations (id) WHERE done_at IS NULL;
+
+-- `work` is emptied when it is done; what was asked and what became of it stay.
+CREATE TABLE operation_items (
+    operation_id BIGINT NOT NULL REFERENCES operations (id),
+    position BIGINT NOT NULL,
+    echo TEXT NOT NULL,
+    work TEXT NOT NULL,
+    result TEXT,
+    PRIMARY KEY (operation_id, position)
+) /* WITHOUT ROWID */;
+
 CREATE TABLE devices (
     id BIGINT PRIMARY KEY,
     claim_id BIGINT NOT NULL UNIQUE REFERENCES claims (id),

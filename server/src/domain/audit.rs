@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::{fmt, str::FromStr};
 use unbox_common::{
     digest::Sha256,
-    ids::{ClaimId, CompanyId, ConfigurationId, DeviceId, TokenId},
+    ids::{ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId},
     timestamp::Timestamp,
 };
 
@@ -53,6 +53,8 @@ words! {
         MetadataSet = "metadata_set",
         /// A claim asks for another proof.
         ClaimProofSet = "claim_proof_set",
+        /// Something was asked to be done with many devices.
+        OperationStarted = "operation_started",
         /// A device was granted an enrollment.
         Granted = "granted",
         /// A device was refused.
@@ -95,6 +97,8 @@ pub enum Subject {
     Token(TokenId),
     /// A claim.
     Claim(ClaimId),
+    /// An operation.
+    Operation(OperationId),
     /// A device.
     Device(DeviceId),
 }
@@ -108,6 +112,7 @@ impl fmt::Display for Subject {
             Self::Artifact(sha256) => write!(f, "artifact {sha256}"),
             Self::Token(id) => write!(f, "token {id}"),
             Self::Claim(id) => write!(f, "claim {id}"),
+            Self::Operation(id) => write!(f, "operation {id}"),
             Self::Device(id) => write!(f, "device {id}"),
         }
     }
@@ -115,7 +120,9 @@ impl fmt::Display for Subject {
 
 /// The text names no kind of subject, or not its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected `unknown`, or company, configuration, artifact, token, claim or device and an id")]
+#[error(
+    "expected `unknown`, or company, configuration, artifact, token, claim, operation or device and an id"
+)]
 pub struct NotASubject;
 
 impl FromStr for Subject {
@@ -132,6 +139,7 @@ impl FromStr for Subject {
             Some(("artifact", rest)) => id(rest).map(Self::Artifact),
             Some(("token", rest)) => id(rest).map(Self::Token),
             Some(("claim", rest)) => id(rest).map(Self::Claim),
+            Some(("operation", rest)) => id(rest).map(Self::Operation),
             Some(("device", rest)) => id(rest).map(Self::Device),
             _ => Err(NotASubject),
         }

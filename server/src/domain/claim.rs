@@ -1,7 +1,7 @@
 //! Claims: which device belongs to which customer, and what it has to prove.
 
 use super::name::{Name, is_plain_text};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use unbox_common::{
     digest::Sha256,
@@ -62,6 +62,27 @@ impl Claim {
     pub fn vacation_at(&self, now: Timestamp) -> Option<Vacation> {
         self.vacation.filter(|vacation| now < vacation.ends_at)
     }
+}
+
+/// Which claim is meant: by its id, or by what identifies its device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClaimTarget {
+    /// Its id.
+    Id(ClaimId),
+    /// Identifiers that are all registered in it.
+    #[serde(serialize_with = "write_identifiers", deserialize_with = "read_identifiers")]
+    Identifiers(Vec<Identifier>),
+}
+
+fn write_identifiers<S: Serializer>(identifiers: &[Identifier], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(identifiers.iter().map(|one| (one.kind(), one.value())))
+}
+
+fn read_identifiers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Identifier>, D::Error> {
+    let stored: Vec<(IdentifierKind, String)> = Vec::deserialize(deserializer)?;
+    let parse = |(kind, value): &(IdentifierKind, String)| Identifier::parse(*kind, value);
+    stored.iter().map(parse).collect::<Result<_, _>>().map_err(serde::de::Error::custom)
 }
 
 /// A claim that is released for a time: no device enrolls by it, and it comes back by itself.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use unbox_common::{
-    ids::{ClaimId, CompanyId, ConfigurationId, DeviceId, TokenId},
+    ids::{ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId},
     timestamp::Timestamp,
 };
 
@@ -69,6 +69,8 @@ of_kind! {
     claim -> ClaimId;
     /// A new device's id.
     device -> DeviceId;
+    /// A new operation's id.
+    operation -> OperationId;
     /// A new token's id.
     token -> TokenId;
 }

@@ -15,4 +15,5 @@ pub mod configuration;
 pub mod device;
 pub mod ids;
 pub mod name;
+pub mod operation;
 pub mod token;

@@ -97,7 +97,7 @@ pub struct Server {
     tls: RustlsConfig,
     handle: Handle<SocketAddr>,
     listeners: JoinSet<io::Result<()>>,
-    sweeper: AbortHandle,
+    background: [AbortHandle; 2],
 }
 
 impl Server {
@@ -120,6 +120,7 @@ impl Server {
 
         let mut listeners = JoinSet::new();
         let sweeper = listeners.spawn(sweep(app.clone()));
+        let worker = listeners.spawn(work(services.clone()));
         let mut server = Self {
             addresses: Addresses { addresses: Vec::new(), plain_addresses: Vec::new() },
             services,
@@ -127,7 +128,7 @@ impl Server {
             tls: tls.clone(),
             handle: Handle::new(),
             listeners,
-            sweeper,
+            background: [sweeper, worker],
             settings,
         };
         let connections = Arc::new(Connections::new(&server.settings.limits));
@@ -203,7 +204,7 @@ impl Server {
     /// Accepts nothing more, lets requests finish for as long as the settings say, and closes the
     /// database when everything is on disk.
     pub async fn stop(mut self) {
-        self.sweeper.abort();
+        self.background.iter().for_each(AbortHandle::abort);
         self.handle.graceful_shutdown(Some(self.settings.limits.shutdown_timeout));
         while self.listeners.join_next().await.is_some() {}
         self.services.close().await;
@@ -221,6 +222,11 @@ fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()
+}
+
+async fn work(services: Services) -> io::Result<()> {
+    services.work_on_operations().await;
+    Ok(())
 }
 
 async fn sweep(app: Arc<App>) -> io::Result<()> {

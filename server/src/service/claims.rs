@@ -150,33 +150,28 @@ impl Services {
 
     /// Ends a claim. Its device, if there is one, is deprovisioned.
     pub async fn unclaim(&self, by: &Actor, id: ClaimId) -> Result<(), ServiceError> {
-        let now = self.now();
         let (services, by) = (self.clone(), by.clone());
         self.0
             .store
             .write(move |tx| {
                 let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let claim = in_force(tx, &by, id).await?;
-                    tx.release_claim(&claim, now).await?;
-                    if let Some(mut device) = tx.device_of_claim(id).await?
-                        && let Ok(state) = device.state.clone().deprovisioned(now)
-                    {
-                        device.state = state;
-                        tx.save_device(&device).await?;
-                    }
-                    services.note(
-                        tx,
-                        &by,
-                        Action::Unclaimed,
-                        Subject::Claim(id),
-                        Some(claim.customer),
-                        json!({}),
-                    );
-                    Ok(())
-                })
+                Box::pin(async move { services.end_claim(tx, &by, id).await })
             })
             .await
+    }
+
+    pub(super) async fn end_claim(&self, tx: &mut Tx, by: &Actor, id: ClaimId) -> Result<(), ServiceError> {
+        let now = self.now();
+        let claim = in_force(tx, by, id).await?;
+        tx.release_claim(&claim, now).await?;
+        if let Some(mut device) = tx.device_of_claim(id).await?
+            && let Ok(state) = device.state.clone().deprovisioned(now)
+        {
+            device.state = state;
+            tx.save_device(&device).await?;
+        }
+        self.note(tx, by, Action::Unclaimed, Subject::Claim(id), Some(claim.customer), json!({}));
+        Ok(())
     }
 
     /// Sets a claim's own configuration; `None` falls back to the customer's default.

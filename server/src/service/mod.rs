@@ -25,6 +25,7 @@ mod error;
 mod handshake;
 mod import;
 mod managed;
+mod operations;
 mod reselling;
 mod signer;
 mod tokens;
@@ -39,7 +40,7 @@ pub use error::ServiceError;
 pub use handshake::HelloRequest;
 pub use import::{ImportDefaults, ImportSummary, KNOWN_COLUMNS, RowOutcome, RowResult};
 pub use managed::DeviceIdentityCert;
-pub use reselling::{ClaimTarget, ResellerClaims};
+pub use reselling::ResellerClaims;
 pub use signer::{Signer, SignerError};
 pub use tokens::NewToken;
 
@@ -102,6 +103,8 @@ struct Parts {
     ids: Arc<IdSource>,
     settings: Settings,
     recent: configurations::Recent,
+    /// Wakes whoever works on operations.
+    operation_waits: tokio::sync::Notify,
 }
 
 impl Services {
@@ -119,8 +122,9 @@ impl Services {
         let mut seed = [0; 4];
         entropy.fill(&mut seed)?;
         let recent = configurations::Recent::default();
+        let operation_waits = tokio::sync::Notify::new();
         let ids = Arc::new(IdSource::new(u32::from_ne_bytes(seed)));
-        Ok(Self(Arc::new(Parts { store, signer, clock, entropy, ids, settings, recent })))
+        Ok(Self(Arc::new(Parts { store, signer, clock, entropy, ids, settings, recent, operation_waits })))
     }
 
     /// What the operator chose.

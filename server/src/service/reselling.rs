@@ -9,7 +9,7 @@ use crate::{
     domain::{
         actor::{Actor, Scope},
         audit::{Action, Subject},
-        claim::{Claim, Metadata, Vacation, lookup_text},
+        claim::{Claim, ClaimTarget, Metadata, Vacation, lookup_text},
     },
     store::{ClaimFilter, MAX_ROWS, PageRequest, Reader, ResellerCursor, Tx},
 };
@@ -23,15 +23,6 @@ use unbox_common::{
 
 /// The longest temporary release.
 const MAX_VACATION_MS: u64 = 5 * 366 * 24 * 3600 * 1000;
-
-/// Which claim is meant: by its id, or by what identifies its device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ClaimTarget {
-    /// Its id.
-    Id(ClaimId),
-    /// Identifiers that are all registered in it.
-    Identifiers(Vec<Identifier>),
-}
 
 /// A part of a reseller's claims.
 #[derive(Debug, Clone)]
@@ -138,22 +129,29 @@ impl Services {
 
     /// The one claim that is meant.
     pub async fn claim_meant(&self, by: &Actor, target: &ClaimTarget) -> Result<ClaimId, ServiceError> {
-        match target {
-            ClaimTarget::Id(id) => Ok(*id),
-            ClaimTarget::Identifiers(identifiers) => {
-                let found = self.claims_identified(by, identifiers).await?;
-                match found.as_slice() {
-                    [one] => Ok(one.id),
-                    [] => Err(ServiceError::not_found("device", "with these identifiers")),
-                    _ => Err(ServiceError::Conflict(SEVERAL.to_owned())),
-                }
-            }
-        }
+        meant(&mut self.0.store.reader().await?, by, target).await
     }
 
     /// Releases a claim until `ends_at`, or ends that.
     pub async fn set_vacation(
         &self,
+        by: &Actor,
+        id: ClaimId,
+        ends_at: Option<Timestamp>,
+    ) -> Result<Claim, ServiceError> {
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                Box::pin(async move { services.release_until(tx, &by, id, ends_at).await })
+            })
+            .await
+    }
+
+    pub(super) async fn release_until(
+        &self,
+        tx: &mut Tx,
         by: &Actor,
         id: ClaimId,
         ends_at: Option<Timestamp>,
@@ -166,18 +164,9 @@ impl Services {
             }
             ends_at => ends_at.map(|ends_at| Vacation { started_at: now, ends_at }),
         };
-        let (services, by) = (self.clone(), by.clone());
-        self.0
-            .store
-            .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let claim = in_force(tx, &by, id).await?;
-                    services.write_vacation(tx, &by, &claim, vacation).await?;
-                    Ok(Claim { vacation, ..claim })
-                })
-            })
-            .await
+        let claim = in_force(tx, by, id).await?;
+        self.write_vacation(tx, by, &claim, vacation).await?;
+        Ok(Claim { vacation, ..claim })
     }
 
     /// Adds to, replaces and deletes (by an empty value) what is written beside a claim.
@@ -192,14 +181,22 @@ impl Services {
             .store
             .write(move |tx| {
                 let (services, by, changes) = (services.clone(), by.clone(), changes.clone());
-                Box::pin(async move {
-                    let claim = in_force(tx, &by, id).await?;
-                    let metadata = updated(&claim.metadata, &changes)?;
-                    services.write_metadata(tx, &by, &claim, &metadata).await?;
-                    Ok(Claim { metadata, ..claim })
-                })
+                Box::pin(async move { services.change_metadata(tx, &by, id, &changes).await })
             })
             .await
+    }
+
+    pub(super) async fn change_metadata(
+        &self,
+        tx: &mut Tx,
+        by: &Actor,
+        id: ClaimId,
+        changes: &BTreeMap<String, String>,
+    ) -> Result<Claim, ServiceError> {
+        let claim = in_force(tx, by, id).await?;
+        let metadata = updated(&claim.metadata, changes)?;
+        self.write_metadata(tx, by, &claim, &metadata).await?;
+        Ok(Claim { metadata, ..claim })
     }
 
     async fn write_vacation(
@@ -231,12 +228,30 @@ impl Services {
     }
 }
 
-const OTHER_RESELLER: &str = "Somebody else has registered this device for the same customer.";
+/// Why a device cannot be claimed that the same customer has from somebody else.
+pub(super) const OTHER_RESELLER: &str = "Somebody else has registered this device for the same customer.";
 const SEVERAL: &str =
     "More than one device has these identifiers. Name it by its device id, or give more of them.";
 
 fn updated(metadata: &Metadata, changes: &BTreeMap<String, String>) -> Result<Metadata, ServiceError> {
     metadata.updated(changes).map_err(|error| ServiceError::invalid("device_metadata", error))
+}
+
+/// The one claim that is meant.
+pub(super) async fn meant(
+    reader: &mut Reader,
+    by: &Actor,
+    target: &ClaimTarget,
+) -> Result<ClaimId, ServiceError> {
+    let identifiers = match target {
+        ClaimTarget::Id(id) => return Ok(*id),
+        ClaimTarget::Identifiers(identifiers) => identifiers,
+    };
+    match identified(reader, by, identifiers).await?.as_slice() {
+        [one] => Ok(one.id),
+        [] => Err(ServiceError::not_found("device", "with these identifiers")),
+        _ => Err(ServiceError::Conflict(SEVERAL.to_owned())),
+    }
 }
 
 /// Claims in force that register all these identifiers.

@@ -67,6 +67,15 @@ impl Sql {
         }
     }
 
+    /// The same for a table of which only resellers see rows, their own.
+    pub(super) fn scope_to_resellers(&mut self, reseller: &'static str, scope: Scope) -> &mut Self {
+        match scope {
+            Scope::Operator => self,
+            Scope::Reseller(id) => self.filter(reseller, Some(id.get())),
+            Scope::Customer(_) => self.push(" AND 1 = 0"),
+        }
+    }
+
     /// Adds `($1, $2), ($3, $4), ...`.
     pub(super) fn rows<T>(
         &mut self,

@@ -7,5 +7,6 @@ mod doctor;
 mod enrollment;
 mod import;
 mod managed;
+mod operations;
 mod refusals;
 mod reselling;

@@ -12,10 +12,10 @@ use unbox_common::{
 use unbox_server::{
     domain::{
         actor::Actor,
-        claim::Metadata,
+        claim::{ClaimTarget, Metadata},
         company::{CompanyKind, Terms},
     },
-    service::{ClaimTarget, NewClaim, NewCompany, ServiceError},
+    service::{NewClaim, NewCompany, ServiceError},
     store::{CompanyFilter, PageRequest},
 };
 

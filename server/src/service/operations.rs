@@ -1,0 +1,331 @@
+//! Long-running operations: taken in at once, done a part at a time, and gone on with after a restart.
+//!
+//! A part is one transaction: what it does to claims and what became of each item are on disk
+//! together, or not at all. So nothing is done twice, however often the server dies. On PostgreSQL
+//! several servers share the work, and a lock on the operation's row keeps them apart.
+
+use super::{
+    ServiceError, Services,
+    claiming::Taken,
+    claims::{NewClaim, OTHER_OWNER, check_parties},
+    reselling::{OTHER_RESELLER, meant},
+};
+use crate::{
+    domain::{
+        actor::{Actor, Scope},
+        audit::{Action, Subject},
+        claim::Claim,
+        operation::{Item, ItemResult, ItemStatus, MAX_ITEMS, Operation, OperationKind, Work},
+    },
+    store::{DoneItem, Page, PageRequest, Tx},
+};
+use serde_json::json;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use unbox_common::{
+    ids::{ClaimId, CompanyId, ConfigurationId, OperationId},
+    protocol::latest::ProofKind,
+};
+
+/// Items of one transaction: devices that enroll at the same time wait for no longer than it takes.
+const PART_ITEMS: u32 = 500;
+/// How long the worker sleeps if nobody wakes it: another server may have died.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+impl Services {
+    /// Takes in an operation of a reseller; it is done by [`Self::work_on_operations`].
+    ///
+    /// # Errors
+    /// [`ServiceError::Invalid`] for none or too many items.
+    pub async fn start_operation(
+        &self,
+        by: &Actor,
+        kind: OperationKind,
+        items: Vec<Item>,
+    ) -> Result<Operation, ServiceError> {
+        let Scope::Reseller(company) = by.scope() else {
+            return Err(ServiceError::OperatorOnly);
+        };
+        let count = u32::try_from(items.len()).ok().filter(|_| (1..=MAX_ITEMS).contains(&items.len()));
+        let Some(count) = count else {
+            return Err(ServiceError::invalid("items", format!("expected 1 to {MAX_ITEMS} devices")));
+        };
+        let now = self.now();
+        let operation = Operation {
+            id: self.0.ids.operation(now),
+            company,
+            kind,
+            created_by: by.name().to_owned(),
+            items: count,
+            done: 0,
+            succeeded: 0,
+            created_at: now,
+            done_at: None,
+        };
+        let (services, by, items) = (self.clone(), by.clone(), Arc::new(items));
+        let started = self
+            .0
+            .store
+            .write(move |tx| {
+                let (services, by, items) = (services.clone(), by.clone(), Arc::clone(&items));
+                let operation = operation.clone();
+                Box::pin(async move {
+                    tx.insert_operation(&operation, &items).await?;
+                    let detail = json!({"kind": operation.kind, "devices": operation.items});
+                    let subject = Subject::Operation(operation.id);
+                    services.note(tx, &by, Action::OperationStarted, subject, Some(company), detail);
+                    Ok::<_, ServiceError>(operation)
+                })
+            })
+            .await?;
+        self.0.operation_waits.notify_one();
+        Ok(started)
+    }
+
+    /// Shows how far an operation has come.
+    pub async fn operation(&self, by: &Actor, id: OperationId) -> Result<Operation, ServiceError> {
+        let found = self.0.store.reader().await?.operation(by.scope(), id).await?;
+        found.ok_or_else(|| ServiceError::not_found("operation", id))
+    }
+
+    /// Lists operations, oldest first.
+    pub async fn list_operations(
+        &self,
+        by: &Actor,
+        page: PageRequest,
+    ) -> Result<Page<Operation>, ServiceError> {
+        Ok(self.0.store.reader().await?.operations(by.scope(), &page).await?)
+    }
+
+    /// A part of what became of an operation's devices, in the order of the request.
+    pub async fn operation_results(
+        &self,
+        by: &Actor,
+        id: OperationId,
+        from: u32,
+        limit: u32,
+    ) -> Result<Vec<DoneItem>, ServiceError> {
+        let mut reader = self.0.store.reader().await?;
+        if reader.operation(by.scope(), id).await?.is_none() {
+            return Err(ServiceError::not_found("operation", id));
+        }
+        Ok(reader.operation_items(id, from, limit).await?)
+    }
+
+    /// Does what operations ask for, for as long as the server runs.
+    pub async fn work_on_operations(&self) {
+        loop {
+            match self.work_once().await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let woken = self.0.operation_waits.notified();
+                    let _ = tokio::time::timeout(LOOK_AGAIN_AFTER, woken).await;
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "an operation could not be gone on with"
+                    );
+                    tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+                }
+            }
+        }
+    }
+
+    /// Does one part of every operation that waits, so that a short one does not wait for a long
+    /// one; `false` if there was nothing to do.
+    pub async fn work_once(&self) -> Result<bool, ServiceError> {
+        let waiting = self.0.store.reader().await?.unfinished_operations().await?;
+        let mut worked = false;
+        for id in waiting {
+            let services = self.clone();
+            let part = self.0.store.write(move |tx| {
+                let services = services.clone();
+                Box::pin(async move { services.work_on_part(tx, id).await })
+            });
+            match part.await {
+                Ok(done) => worked |= done,
+                // Not the other operations' fault; this one is tried again later.
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(operation = %id, error, "an operation could not be gone on with");
+                }
+            }
+        }
+        Ok(worked)
+    }
+
+    async fn work_on_part(&self, tx: &mut Tx, id: OperationId) -> Result<bool, ServiceError> {
+        let Some(operation) = tx.operation_to_do(id).await? else {
+            return Ok(false);
+        };
+        let work = tx.operation_work(&operation, PART_ITEMS).await?;
+        let by = Actor::of_reseller(&operation.created_by, operation.company);
+        let results = match operation.kind {
+            OperationKind::Claim => self.claim_part(tx, &by, &operation, work).await?,
+            OperationKind::Unclaim | OperationKind::UpdateMetadata => {
+                let mut results = Vec::with_capacity(work.len());
+                for one in work {
+                    results.push(self.work_on(tx, &by, one).await?);
+                }
+                results
+            }
+        };
+        tx.save_results(&operation, &results, self.now()).await?;
+        Ok(true)
+    }
+
+    /// Claims the devices of one part together.
+    async fn claim_part(
+        &self,
+        tx: &mut Tx,
+        by: &Actor,
+        operation: &Operation,
+        work: Vec<Work>,
+    ) -> Result<Vec<ItemResult>, ServiceError> {
+        let mut parties = Parties::default();
+        let mut results: Vec<Option<ItemResult>> = Vec::with_capacity(work.len());
+        let mut claims: Vec<(usize, Claim)> = Vec::new();
+        for (position, one) in work.into_iter().enumerate() {
+            match self.prepare(tx, by, operation, one, &mut parties).await? {
+                Ok(claim) => {
+                    claims.push((position, claim));
+                    results.push(None);
+                }
+                Err(refused) => results.push(Some(refused)),
+            }
+        }
+        let asked: Vec<Claim> = claims.iter().map(|(_, claim)| claim.clone()).collect();
+        let taken = self.take_claims(tx, &asked).await?;
+        let mut fresh: Vec<ClaimId> = Vec::new();
+        for ((position, claim), became) in claims.into_iter().zip(taken) {
+            let result = match became {
+                Taken::New(id) => {
+                    fresh.push(id);
+                    ItemResult::success(id)
+                }
+                Taken::Already { claim: id, reseller } if reseller == claim.reseller => {
+                    as_result(self.register_again(tx, by, id, claim).await.map(|claim| claim.id))?
+                }
+                Taken::Already { .. } => not_yours(OTHER_RESELLER),
+                Taken::OtherOwner => not_yours(OTHER_OWNER),
+            };
+            if let Some(slot) = results.get_mut(position) {
+                *slot = Some(result);
+            }
+        }
+        if !fresh.is_empty() {
+            let detail = json!({"claims": fresh.len(), "first": fresh.first(), "last": fresh.last()});
+            let subject = Subject::Operation(operation.id);
+            self.note(tx, by, Action::ClaimsImported, subject, Some(operation.company), detail);
+        }
+        Ok(results.into_iter().flatten().collect())
+    }
+
+    /// The claim that an item asks for, or why it cannot be.
+    async fn prepare(
+        &self,
+        tx: &mut Tx,
+        by: &Actor,
+        operation: &Operation,
+        work: Work,
+        parties: &mut Parties,
+    ) -> Result<Result<Claim, ItemResult>, ServiceError> {
+        let (customer, configuration, sets, metadata, protected) = match work {
+            Work::Claim { customer, configuration, sets, metadata, protected } => {
+                (customer, configuration, sets, metadata, protected)
+            }
+            Work::Refused(result) => return Ok(Err(result)),
+            Work::Unclaim { .. } | Work::UpdateMetadata { .. } => {
+                return Ok(Err(ItemResult::failure(
+                    ItemStatus::OtherError,
+                    "INVALID_OPERATION",
+                    "It is no claim.",
+                )));
+            }
+        };
+        let new = NewClaim {
+            customer,
+            reseller: Some(operation.company),
+            configuration,
+            proof: ProofKind::Identifiers,
+            sets: sets.usable().to_vec(),
+            order: None,
+            metadata,
+            protected,
+        };
+        let claim = match self.new_claim(by, new) {
+            Ok(claim) => claim,
+            Err(error) => return Ok(Err(refusal(error)?)),
+        };
+        let known = parties.0.get(&(customer, configuration, protected)).cloned();
+        let checked = match known {
+            Some(checked) => checked,
+            None => {
+                let checked = match check_parties(tx, by, &claim).await {
+                    Ok(()) => None,
+                    Err(error) => Some(refusal(error)?),
+                };
+                parties.0.insert((customer, configuration, protected), checked.clone());
+                checked
+            }
+        };
+        Ok(checked.map_or(Ok(claim), Err))
+    }
+
+    /// Does one item that is not a claim.
+    async fn work_on(&self, tx: &mut Tx, by: &Actor, work: Work) -> Result<ItemResult, ServiceError> {
+        let (Work::Unclaim { target, .. } | Work::UpdateMetadata { target, .. }) = &work else {
+            return Ok(match work {
+                Work::Refused(result) => result,
+                _ => ItemResult::failure(ItemStatus::OtherError, "INVALID_OPERATION", "It is a claim."),
+            });
+        };
+        let id = match meant(tx, by, target).await {
+            Ok(id) => id,
+            Err(error) => return refusal(error),
+        };
+        as_result(match work {
+            Work::Unclaim { until: Some(until), .. } => {
+                self.release_until(tx, by, id, Some(until)).await.map(|_| id)
+            }
+            Work::UpdateMetadata { changes, .. } => {
+                self.change_metadata(tx, by, id, &changes).await.map(|_| id)
+            }
+            _ => self.end_claim(tx, by, id).await.map(|()| id),
+        })
+    }
+}
+
+/// What was found out about customers and configurations, each once in a part.
+#[derive(Default)]
+struct Parties(HashMap<(CompanyId, Option<ConfigurationId>, bool), Option<ItemResult>>);
+
+fn not_yours(message: &str) -> ItemResult {
+    ItemResult::failure(ItemStatus::SectionNotYours, "DEVICE_ALREADY_EXISTS", message)
+}
+
+fn as_result(outcome: Result<ClaimId, ServiceError>) -> Result<ItemResult, ServiceError> {
+    outcome.map(ItemResult::success).or_else(refusal)
+}
+
+/// An error that concerns one item only; every other undoes the whole part, which is tried again.
+/// Whatever an item is refused for is found out before it writes.
+fn refusal(error: ServiceError) -> Result<ItemResult, ServiceError> {
+    let (status, name) = match &error {
+        ServiceError::NotFound { what: "device" | "claim", .. } => {
+            (ItemStatus::InvalidDeviceIdentifier, "INVALID_DEVICE_ID")
+        }
+        ServiceError::NotFound { what: "customer", .. } => {
+            (ItemStatus::PermissionDenied, "INVALID_CUSTOMER_ID")
+        }
+        ServiceError::NotFound { .. } => (ItemStatus::OtherError, "INVALID_PARAMETER"),
+        ServiceError::Invalid { field: "device_identifier" | "sets", .. } => {
+            (ItemStatus::InvalidDeviceIdentifier, "INVALID_IDENTIFIER_SET")
+        }
+        ServiceError::Invalid { .. } => (ItemStatus::OtherError, "INVALID_PARAMETER"),
+        ServiceError::Conflict(_) => (ItemStatus::OtherError, "INVALID_OPERATION"),
+        ServiceError::OperatorOnly => (ItemStatus::PermissionDenied, "AUTHORIZATION_FAIL"),
+        _ => return Err(error),
+    };
+    Ok(ItemResult::failure(status, name, error.to_string()))
+}

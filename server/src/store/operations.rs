@@ -1,0 +1,201 @@
+//! Long-running operations and their items.
+
+use super::{
+    Page, PageRequest, Reader, StoreError, Tx,
+    error::{failed, one_row},
+    row::{Fields, document, millis},
+    sql::is_usual,
+};
+use crate::domain::{
+    actor::Scope,
+    operation::{Item, ItemResult, Operation, Work},
+};
+use sqlx::any::AnyRow;
+use unbox_common::{
+    ids::{CompanyId, OperationId},
+    timestamp::Timestamp,
+};
+
+/// Rows of one INSERT or UPDATE.
+const ROWS: usize = 500;
+
+const SELECT: &str = "SELECT id, company_id, kind, created_by, items, done, succeeded, created_at, done_at
+    FROM operations WHERE 1 = 1";
+
+fn operation(row: &AnyRow) -> Result<Operation, StoreError> {
+    let fields = Fields::of(row, "operations", "id");
+    let small = |column| u32::try_from(fields.count(column)?).map_err(|error| fields.wrong(column, error));
+    Ok(Operation {
+        id: fields.id("id", OperationId::new)?,
+        company: fields.id("company_id", CompanyId::new)?,
+        kind: fields.parse("kind")?,
+        created_by: fields.read("created_by")?,
+        items: small("items")?,
+        done: small("done")?,
+        succeeded: small("succeeded")?,
+        created_at: fields.time("created_at")?,
+        done_at: fields.time_opt("done_at")?,
+    })
+}
+
+/// An item that was dealt with: what was asked, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoneItem {
+    /// The request's own JSON.
+    pub echo: String,
+    /// What became of it; `None` if it waits.
+    pub result: Option<ItemResult>,
+}
+
+impl Reader {
+    /// An operation, if it is within the scope: a reseller's own.
+    pub async fn operation(
+        &mut self,
+        scope: Scope,
+        id: OperationId,
+    ) -> Result<Option<Operation>, StoreError> {
+        let mut sql = self.sql(SELECT);
+        sql.filter("id =", Some(id.get())).scope_to_resellers("company_id =", scope);
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find an operation"))?;
+        row.as_ref().map(operation).transpose()
+    }
+
+    /// Operations, oldest first.
+    pub async fn operations(
+        &mut self,
+        scope: Scope,
+        page: &PageRequest,
+    ) -> Result<Page<Operation>, StoreError> {
+        let mut sql = self.sql(SELECT);
+        sql.filter("id >", page.key::<i64>()?)
+            .scope_to_resellers("company_id =", scope)
+            .push(" ORDER BY id LIMIT ")
+            .bind(page.limit());
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list operations"))?;
+        let operations = rows.iter().map(operation).collect::<Result<_, _>>()?;
+        Ok(page.page(operations, |one: &Operation| one.id))
+    }
+
+    /// Those that are not done, oldest first.
+    pub async fn unfinished_operations(&mut self) -> Result<Vec<OperationId>, StoreError> {
+        let rows = sqlx::query("SELECT id FROM operations WHERE done_at IS NULL ORDER BY id LIMIT 100")
+            .fetch_all(self.connection())
+            .await
+            .map_err(failed("look for operations to go on with"))?;
+        rows.iter().map(|row| Fields::of(row, "operations", "id").id("id", OperationId::new)).collect()
+    }
+
+    /// A part of an operation's items, in the order of the request.
+    pub async fn operation_items(
+        &mut self,
+        id: OperationId,
+        from: u32,
+        limit: u32,
+    ) -> Result<Vec<DoneItem>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT position, echo, result FROM operation_items WHERE operation_id = $1 AND position >= $2
+             ORDER BY position LIMIT $3",
+        )
+        .bind(id.get())
+        .bind(i64::from(from))
+        .bind(i64::from(limit))
+        .fetch_all(self.connection())
+        .await
+        .map_err(failed("list an operation's items"))?;
+        let item = |row| {
+            let fields = Fields::of(row, "operation_items", "position");
+            Ok(DoneItem { echo: fields.read("echo")?, result: fields.json_opt("result")? })
+        };
+        rows.iter().map(item).collect()
+    }
+}
+
+impl Tx {
+    /// Adds an operation with everything that it is to do.
+    pub async fn insert_operation(&mut self, new: &Operation, items: &[Item]) -> Result<(), StoreError> {
+        const OPERATION: &str = "add an operation";
+        sqlx::query(
+            "INSERT INTO operations (id, company_id, kind, created_by, items, done, succeeded, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(new.id.get())
+        .bind(new.company.get())
+        .bind(new.kind.name())
+        .bind(new.created_by.clone())
+        .bind(i64::from(new.items))
+        .bind(i64::from(new.done))
+        .bind(i64::from(new.succeeded))
+        .bind(millis(new.created_at))
+        .execute(self.connection())
+        .await
+        .map_err(failed(OPERATION))?;
+        for (part, first) in items.chunks(ROWS).zip((0_i64..).step_by(ROWS)) {
+            let mut sql =
+                self.sql("INSERT INTO operation_items (operation_id, position, echo, work) VALUES ");
+            sql.rows(part.iter().zip(first..), |row, (item, position)| {
+                row.bind(new.id.get()).bind(position).bind(item.echo.clone()).bind(document(&item.work));
+            });
+            let usual = is_usual(part.len(), ROWS);
+            sql.query().persistent(usual).execute(self.connection()).await.map_err(failed(OPERATION))?;
+        }
+        Ok(())
+    }
+
+    /// An operation that is to be gone on with, unless it is done or another server is at it. Nobody
+    /// else gets it until the transaction ends.
+    pub async fn operation_to_do(&mut self, id: OperationId) -> Result<Option<Operation>, StoreError> {
+        let lock = if self.dialect.locks_rows() { " FOR UPDATE SKIP LOCKED" } else { "" };
+        let mut sql = self.sql(SELECT);
+        sql.filter("id =", Some(id.get())).push(" AND done_at IS NULL").push(lock);
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find an operation"))?;
+        row.as_ref().map(operation).transpose()
+    }
+
+    /// What is to be done next of an operation.
+    pub async fn operation_work(&mut self, of: &Operation, limit: u32) -> Result<Vec<Work>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT position, work FROM operation_items WHERE operation_id = $1 AND position >= $2
+             ORDER BY position LIMIT $3",
+        )
+        .bind(of.id.get())
+        .bind(i64::from(of.done))
+        .bind(i64::from(limit))
+        .fetch_all(self.connection())
+        .await
+        .map_err(failed("read what an operation is to do"))?;
+        rows.iter().map(|row| Fields::of(row, "operation_items", "position").json("work")).collect()
+    }
+
+    /// Keeps what became of the next items, and how far the operation has come.
+    pub async fn save_results(
+        &mut self,
+        of: &Operation,
+        results: &[ItemResult],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const OPERATION: &str = "keep what became of an operation's items";
+        for (part, first) in results.chunks(ROWS).zip((i64::from(of.done)..).step_by(ROWS)) {
+            let mut sql =
+                self.sql("INSERT INTO operation_items (operation_id, position, echo, work, result) VALUES ");
+            sql.rows(part.iter().zip(first..), |row, (result, position)| {
+                row.bind(of.id.get()).bind(position).bind("").bind("").bind(document(result));
+            });
+            sql.push(" ON CONFLICT (operation_id, position) DO UPDATE SET work = excluded.work, result = excluded.result");
+            let usual = is_usual(part.len(), ROWS);
+            sql.query().persistent(usual).execute(self.connection()).await.map_err(failed(OPERATION))?;
+        }
+        let succeeded = results.iter().filter(|result| result.device.is_some()).count();
+        let done = sqlx::query(
+            "UPDATE operations SET done = done + $2, succeeded = succeeded + $3,
+                 done_at = CASE WHEN done + $2 >= items THEN $4 ELSE NULL END WHERE id = $1",
+        )
+        .bind(of.id.get())
+        .bind(i64::try_from(results.len()).unwrap_or(i64::MAX))
+        .bind(i64::try_from(succeeded).unwrap_or(i64::MAX))
+        .bind(millis(now))
+        .execute(self.connection())
+        .await
+        .map_err(failed(OPERATION))?;
+        one_row(OPERATION, done.rows_affected())
+    }
+}

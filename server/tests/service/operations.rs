@@ -1,0 +1,181 @@
+//! Long-running operations: every device once, in order, whoever dies meanwhile.
+
+use crate::support::{START, TestDatabase, World, new_claim, serial_set};
+use std::{collections::BTreeMap, time::Duration};
+use unbox_common::{
+    identity::{Identifier, IdentifierKind},
+    ids::CompanyId,
+    protocol::latest::ProofKind,
+};
+use unbox_server::{
+    domain::{
+        actor::{Actor, Scope},
+        claim::{ClaimSets, ClaimTarget, Metadata},
+        company::CompanyKind,
+        operation::{Item, ItemResult, ItemStatus, MAX_ITEMS, OperationKind, Work},
+    },
+    service::{NewCompany, ServiceError},
+    store::{DoneItem, PageRequest},
+};
+
+async fn reseller(world: &World, name: &str) -> Actor {
+    let new = NewCompany::named(CompanyKind::Reseller, name);
+    let id = world.services.create_company(&world.by, new).await.unwrap().id;
+    world.services.set_works_for(&world.by, id, world.customer, true).await.unwrap();
+    Actor::of_reseller(name, id)
+}
+
+fn claim_item(customer: CompanyId, serial: &str) -> Item {
+    let sets = ClaimSets::new(vec![serial_set(serial)]);
+    let work =
+        Work::Claim { customer, configuration: None, sets, metadata: Metadata::default(), protected: false };
+    Item { echo: format!("{{\"echo\":\"{serial}\"}}"), work }
+}
+
+fn by_serial(serial: &str) -> ClaimTarget {
+    ClaimTarget::Identifiers(vec![Identifier::parse(IdentifierKind::SerialNumber, serial).unwrap()])
+}
+
+async fn results(world: &World, by: &Actor, id: unbox_common::ids::OperationId) -> Vec<DoneItem> {
+    world.services.operation_results(by, id, 0, u32::MAX).await.unwrap()
+}
+
+async fn every_device_has_its_result_in_the_order_of_the_request(db: TestDatabase) {
+    let world = World::new(db).await;
+    let boxes = reseller(&world, "Boxes").await;
+    let bolt = world.other_customer("Bolt").await;
+    world.services.create_claim(&world.by, new_claim(bolt, "TAKEN001", ProofKind::Token)).await.unwrap();
+    let refused = ItemResult::failure(ItemStatus::InvalidSectionType, "INVALID_SECTION_TYPE", "Not here.");
+    let mut items: Vec<Item> =
+        (0..1200).map(|n| claim_item(world.customer, &format!("SERIAL{n:05}"))).collect();
+    items[3] = claim_item(world.customer, "TAKEN001");
+    items[700] = claim_item(bolt, "OTHER123");
+    items[900] = Item { echo: "{}".to_owned(), work: Work::Refused(refused.clone()) };
+    items[1100] = items[0].clone();
+    let started = world.services.start_operation(&boxes, OperationKind::Claim, items).await.unwrap();
+    assert_eq!((started.done, started.done_at), (0, None));
+    assert!(world.services.work_once().await.unwrap());
+    let half = world.services.operation(&boxes, started.id).await.unwrap();
+    assert_eq!((half.done, half.done_at), (500, None));
+    while world.services.work_once().await.unwrap() {}
+    let done = world.services.operation(&boxes, started.id).await.unwrap();
+    assert_eq!((done.done, done.succeeded), (1200, 1197));
+    assert!(done.done_at.is_some());
+
+    let results = results(&world, &boxes, started.id).await;
+    assert_eq!(results.len(), 1200);
+    let status = |at: usize| results[at].result.as_ref().unwrap().status;
+    for (at, expected) in [
+        (0, ItemStatus::Success),
+        (3, ItemStatus::SectionNotYours),
+        (700, ItemStatus::PermissionDenied),
+        (900, ItemStatus::InvalidSectionType),
+        (1100, ItemStatus::Success),
+    ] {
+        assert_eq!(status(at), expected, "{at}");
+    }
+    assert_eq!(results[1100].result, results[0].result, "the same device, the same claim");
+    assert_eq!(results[7].echo, "{\"echo\":\"SERIAL00007\"}");
+    assert_eq!(world.services.claims_of_reseller(&boxes, &[], None, 1).await.unwrap().total, 1196);
+}
+
+async fn what_a_server_left_is_gone_on_with_by_others_and_nothing_is_done_twice(db: TestDatabase) {
+    let world = World::new(db).await;
+    let boxes = reseller(&world, "Boxes").await;
+    let items = (0..2600).map(|n| claim_item(world.customer, &format!("SERIAL{n:05}"))).collect();
+    let started = world.services.start_operation(&boxes, OperationKind::Claim, items).await.unwrap();
+    assert!(world.services.work_once().await.unwrap());
+    let (one, other) = (world.another_server(2), world.another_server(3));
+    let work = async |services: unbox_server::service::Services| {
+        while services.work_once().await.unwrap()
+            || services.operation(&boxes, started.id).await.unwrap().done_at.is_none()
+        {}
+    };
+    tokio::join!(work(one), work(other));
+    let done = world.services.operation(&boxes, started.id).await.unwrap();
+    assert_eq!((done.done, done.succeeded), (2600, 2600));
+    let devices: std::collections::BTreeSet<_> = results(&world, &boxes, started.id)
+        .await
+        .into_iter()
+        .map(|item| item.result.unwrap().device.unwrap())
+        .collect();
+    assert_eq!(devices.len(), 2600);
+    assert_eq!(world.services.claims_of_reseller(&boxes, &[], None, 1).await.unwrap().total, 2600);
+}
+
+async fn claims_are_ended_released_and_written_beside(db: TestDatabase) {
+    let world = World::new(db).await;
+    let boxes = reseller(&world, "Boxes").await;
+    let items = (0..3).map(|n| claim_item(world.customer, &format!("SERIAL{n:05}"))).collect();
+    world.services.start_operation(&boxes, OperationKind::Claim, items).await.unwrap();
+    while world.services.work_once().await.unwrap() {}
+    let changes = BTreeMap::from([("ordernumber".to_owned(), "A1".to_owned())]);
+    let item = |work| Item { echo: "{}".to_owned(), work };
+    let target = by_serial("SERIAL00000");
+    let wrong = BTreeMap::from([("bad key".to_owned(), "A1".to_owned())]);
+    let updates = vec![
+        item(Work::UpdateMetadata { target: target.clone(), changes }),
+        item(Work::UpdateMetadata { target: target.clone(), changes: wrong }),
+        item(Work::UpdateMetadata { target: by_serial("NOBODYS1"), changes: BTreeMap::new() }),
+    ];
+    let update =
+        world.services.start_operation(&boxes, OperationKind::UpdateMetadata, updates).await.unwrap();
+    let until = Some(START.after(Duration::from_hours(24)));
+    let unclaims = vec![
+        item(Work::Unclaim { target: by_serial("SERIAL00001"), until: None }),
+        item(Work::Unclaim { target: by_serial("SERIAL00001"), until: None }),
+        item(Work::Unclaim { target: by_serial("SERIAL00002"), until }),
+    ];
+    let unclaim = world.services.start_operation(&boxes, OperationKind::Unclaim, unclaims).await.unwrap();
+    while world.services.work_once().await.unwrap() {}
+    let statuses = async |id| -> Vec<ItemStatus> {
+        results(&world, &boxes, id).await.into_iter().map(|item| item.result.unwrap().status).collect()
+    };
+    let (ok, unknown) = (ItemStatus::Success, ItemStatus::InvalidDeviceIdentifier);
+    assert_eq!(statuses(update.id).await, [ok, ItemStatus::OtherError, unknown]);
+    assert_eq!(statuses(unclaim.id).await, [ok, unknown, ok]);
+    let left = world.services.claims_of_reseller(&boxes, &[], None, 10).await.unwrap();
+    assert_eq!(left.total, 2);
+    assert_eq!(left.claims[0].metadata.entries()["ordernumber"], "A1");
+    assert!(left.claims[1].vacation.is_some());
+}
+
+async fn an_operation_is_its_own_resellers_and_of_a_size_that_is_said(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (boxes, crates) = (reseller(&world, "Boxes").await, reseller(&world, "Crates").await);
+    let one = || vec![claim_item(world.customer, "PF0ABCDE")];
+    let started = world.services.start_operation(&boxes, OperationKind::Claim, one()).await.unwrap();
+    let before = world.db.snapshot().await;
+    let customer = Actor::of_customer("acme's admin", world.customer);
+    for stranger in [&crates, &customer] {
+        let found = world.services.operation(stranger, started.id).await;
+        assert!(matches!(found, Err(ServiceError::NotFound { .. })), "{found:?}");
+        let found = world.services.operation_results(stranger, started.id, 0, 10).await;
+        assert!(matches!(found, Err(ServiceError::NotFound { .. })), "{found:?}");
+        let listed = world.services.list_operations(stranger, PageRequest::default()).await.unwrap();
+        assert!(listed.items.is_empty());
+    }
+    let refused = world.services.start_operation(&customer, OperationKind::Claim, one()).await;
+    assert!(matches!(refused, Err(ServiceError::OperatorOnly)));
+    let too_many = vec![claim_item(world.customer, "PF0ABCDE"); MAX_ITEMS + 1];
+    for items in [Vec::new(), too_many] {
+        let refused = world.services.start_operation(&boxes, OperationKind::Claim, items).await;
+        assert!(matches!(refused, Err(ServiceError::Invalid { field: "items", .. })));
+    }
+    assert_eq!(world.db.snapshot().await, before);
+    assert_eq!(world.services.operation(&world.by, started.id).await.unwrap().company, own(&boxes));
+}
+
+fn own(by: &Actor) -> CompanyId {
+    match by.scope() {
+        Scope::Reseller(id) => id,
+        other => panic!("{other:?} is no reseller"),
+    }
+}
+
+battery!(
+    every_device_has_its_result_in_the_order_of_the_request,
+    what_a_server_left_is_gone_on_with_by_others_and_nothing_is_done_twice,
+    claims_are_ended_released_and_written_beside,
+    an_operation_is_its_own_resellers_and_of_a_size_that_is_said,
+);
