@@ -93,6 +93,10 @@ id!(
     /// A pre-provisioning token: its name, not its secret.
     TokenId
 );
+id!(
+    /// A long-running operation.
+    OperationId
+);
 
 /// How often a device has been enrolled; the first enrollment is 1, and it never falls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]

@@ -6,10 +6,12 @@
 //! * A request passes `record.rs` (one log line, metrics), then its handler: `device.rs`,
 //!   `artifact.rs`, `health.rs`. What goes wrong is a [`problem::RouteError`], and becomes an
 //!   answer in `problem.rs` and nowhere else.
+//! * [`api`] is the management API; its errors have a form of their own, in `api/wire/status.rs`.
 //!
 //! To add a message of devices: its path and type in `unbox_common::protocol`, its handler in
 //! `device.rs`, its service method, and a test for each refusal below `tests/device/`.
 
+pub mod api;
 mod artifact;
 mod body;
 mod device;

@@ -67,7 +67,7 @@ impl RouteError {
             Self::Service(error @ ServiceError::Invalid { .. }) => {
                 with_status(StatusCode::BAD_REQUEST, error.to_string())
             }
-            Self::Service(error @ ServiceError::Conflict(_)) => {
+            Self::Service(error @ (ServiceError::AlreadyExists(_) | ServiceError::Conflict(_))) => {
                 with_status(StatusCode::CONFLICT, error.to_string())
             }
             // Whatever failed in here, the device can only come back; the log has the cause.

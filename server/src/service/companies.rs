@@ -278,7 +278,7 @@ pub(super) async fn customer_seen(tx: &mut Tx, by: &Actor, id: CompanyId) -> Res
 
 /// The name is in use.
 pub(super) fn name_taken(what: &'static str, name: &Name) -> ServiceError {
-    ServiceError::Conflict(format!("There is a {what} named {name:?} already. Choose another name."))
+    ServiceError::AlreadyExists(format!("There is a {what} named {name:?} already. Choose another name."))
 }
 
 /// A name as an error may repeat it.

@@ -35,6 +35,9 @@ pub enum ServiceError {
     /// Only the operator of this server may do this.
     #[error("Only the operator of this server may do this.")]
     OperatorOnly,
+    /// There is one of that name already.
+    #[error("{0}")]
+    AlreadyExists(String),
     /// It contradicts what is there.
     #[error("{0}")]
     Conflict(String),

@@ -1,0 +1,138 @@
+//! Devices: what is known about them, and how they are found.
+
+use super::common::{DeviceIdentifier, DeviceMetadata, SectionType};
+use crate::route::api::wire::{enums::wire_enum, message::message};
+use unbox_common::{
+    ids::{CompanyId, DeviceId},
+    timestamp::Timestamp,
+};
+
+wire_enum! {
+    /// A service that a device is claimed for besides enrollment.
+    pub enum AdditionalService {
+        /// None.
+        Unspecified = 0 "ADDITIONAL_SERVICE_UNSPECIFIED",
+        /// Device protection.
+        DeviceProtection = 1 "DEVICE_PROTECTION",
+    }
+}
+
+wire_enum! {
+    /// Whether a device is locked to a network.
+    pub enum SimLockState {
+        /// Nothing is known.
+        Unspecified = 0 "SIM_LOCK_STATE_UNSPECIFIED",
+        /// It is not.
+        Unlocked = 1 "UNLOCKED",
+        /// By whoever asks.
+        LockedToPartner = 2 "LOCKED_TO_PARTNER",
+        /// By somebody else.
+        LockedToOtherPartner = 3 "LOCKED_TO_OTHER_PARTNER",
+    }
+}
+
+message! {
+    /// A device that was claimed.
+    pub struct Device {
+        /// Its name: `customers/{customer}/devices/{device}`, or `partners/{partner}/devices/{device}`.
+        name: String = "name", OUTPUT;
+        /// Its id.
+        device_id: Option<DeviceId> = "deviceId", OUTPUT;
+        /// What its maker calls it.
+        device_identifier: Option<DeviceIdentifier> = "deviceIdentifier";
+        /// Its configuration: `customers/{customer}/configurations/{configuration}`.
+        configuration: String = "configuration";
+        /// Who has claimed it, and what for.
+        claims: Vec<DeviceClaim> = "claims", OUTPUT;
+        /// What the reseller notes about it.
+        device_metadata: Option<DeviceMetadata> = "deviceMetadata";
+    }
+}
+
+message! {
+    /// A claim on a device.
+    pub struct DeviceClaim {
+        /// The customer that owns it.
+        owner_company_id: Option<CompanyId> = "ownerCompanyId";
+        /// The reseller that claimed it.
+        reseller_id: Option<CompanyId> = "resellerId";
+        /// What for.
+        section_type: SectionType = "sectionType", OUTPUT;
+        /// An additional service.
+        additional_service: AdditionalService = "additionalService";
+        /// The Google Workspace account that owns it.
+        google_workspace_customer_id: String = "googleWorkspaceCustomerId";
+        /// Since when it is released for a time; present only then.
+        vacation_mode_start_time: Option<Timestamp> = "vacationModeStartTime";
+        /// Until when it is released for a time; present only then.
+        vacation_mode_expire_time: Option<Timestamp> = "vacationModeExpireTime";
+    }
+}
+
+message! {
+    /// Finds devices by what their maker calls them.
+    pub struct FindDevicesByDeviceIdentifierRequest {
+        /// The identifiers to look for.
+        device_identifier: DeviceIdentifier = "deviceIdentifier", REQUIRED;
+        /// How many to answer with, from 1 to 100.
+        limit: i64 = "limit", REQUIRED;
+        /// The nextPageToken of the page before.
+        page_token: String = "pageToken";
+    }
+}
+
+message! {
+    /// Devices that were found by their identifiers.
+    pub struct FindDevicesByDeviceIdentifierResponse {
+        /// The devices.
+        devices: Vec<Device> = "devices";
+        /// Where the next page starts; absent on the last one.
+        next_page_token: String = "nextPageToken";
+        /// How many there are in all.
+        total_size: i32 = "totalSize";
+    }
+}
+
+message! {
+    /// Finds devices by their owners.
+    pub struct FindDevicesByOwnerRequest {
+        /// The customers.
+        customer_id: Vec<CompanyId> = "customerId";
+        /// The Google Workspace accounts.
+        google_workspace_customer_id: Vec<String> = "googleWorkspaceCustomerId";
+        /// What they were claimed for.
+        section_type: SectionType = "sectionType", REQUIRED;
+        /// How many to answer with, from 1 to 100.
+        limit: i64 = "limit", REQUIRED;
+        /// The nextPageToken of the page before.
+        page_token: String = "pageToken";
+    }
+}
+
+message! {
+    /// Devices that were found by their owners.
+    pub struct FindDevicesByOwnerResponse {
+        /// The devices.
+        devices: Vec<Device> = "devices";
+        /// Where the next page starts; absent on the last one.
+        next_page_token: String = "nextPageToken";
+        /// How many there are in all.
+        total_size: i32 = "totalSize";
+    }
+}
+
+message! {
+    /// Asks whether a device is locked to a network.
+    pub struct GetDeviceSimLockStateRequest {
+        /// Which device.
+        device_identifier: DeviceIdentifier = "deviceIdentifier", REQUIRED;
+    }
+}
+
+message! {
+    /// Whether a device is locked to a network.
+    pub struct GetDeviceSimLockStateResponse {
+        /// Whether, and to whom.
+        sim_lock_state: SimLockState = "simLockState";
+    }
+}

@@ -1,0 +1,15 @@
+//! Device policy controllers that a configuration can name.
+
+use crate::route::api::wire::message::message;
+
+message! {
+    /// A device policy controller.
+    pub struct Dpc {
+        /// Its name: `customers/{customer}/dpcs/{dpc}`. The last part is the same for every customer.
+        name: String = "name", OUTPUT;
+        /// What people call it.
+        dpc_name: String = "dpcName", OUTPUT;
+        /// What its package is called.
+        package_name: String = "packageName", OUTPUT;
+    }
+}

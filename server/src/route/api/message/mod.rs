@@ -1,0 +1,64 @@
+//! Requests and answers of the management API: the schemas of the Android Device Provisioning
+//! Partner API, field by field, and what Unbox adds to them.
+//!
+//! Each is a table for [`wire::message`](super::wire::message). Fields that are Unbox's own are
+//! optional and say so; clients of that API never see a difference.
+//!
+//! To add a message: its table in the file of its family, its name in [`schemas`], and a row in the
+//! golden file below `server/tests/golden_api`.
+
+pub mod claim;
+pub mod common;
+pub mod company;
+pub mod configuration;
+pub mod customer;
+pub mod device;
+pub mod dpc;
+pub mod operation;
+
+use super::wire::form::{Form, Schemas};
+
+/// The schema of every message and enum, by its name.
+#[must_use]
+pub fn schemas() -> Schemas {
+    macro_rules! all {
+        ($($message:ty),+ $(,)?) => {{
+            let mut schemas = Schemas::new();
+            $(<$message as Form>::referenced(&mut schemas);)+
+            schemas
+        }};
+    }
+    let mut schemas = all![
+        claim::ClaimDeviceRequest,
+        claim::ClaimDeviceResponse,
+        claim::ClaimDevicesRequest,
+        claim::UnclaimDeviceRequest,
+        claim::UnclaimDevicesRequest,
+        claim::UpdateDeviceMetadataInBatchRequest,
+        claim::UpdateDeviceMetadataRequest,
+        common::Empty,
+        company::CreateCustomerRequest,
+        company::ListCustomersResponse,
+        company::ListVendorCustomersResponse,
+        company::ListVendorsResponse,
+        customer::CustomerApplyConfigurationRequest,
+        customer::CustomerListConfigurationsResponse,
+        customer::CustomerListCustomersResponse,
+        customer::CustomerListDevicesResponse,
+        customer::CustomerListDpcsResponse,
+        customer::CustomerRemoveConfigurationRequest,
+        customer::CustomerUnclaimDeviceRequest,
+        device::FindDevicesByDeviceIdentifierRequest,
+        device::FindDevicesByDeviceIdentifierResponse,
+        device::FindDevicesByOwnerRequest,
+        device::FindDevicesByOwnerResponse,
+        device::GetDeviceSimLockStateRequest,
+        device::GetDeviceSimLockStateResponse,
+        operation::DevicesLongRunningOperationMetadata,
+        operation::DevicesLongRunningOperationResponse,
+        operation::Operation,
+    ];
+    schemas.sort_by(|(one, _), (other, _)| one.cmp(other));
+    schemas.dedup_by(|(later, _), (first, _)| later == first);
+    schemas
+}

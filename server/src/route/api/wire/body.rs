@@ -1,0 +1,313 @@
+//! Decodes the message of a request: JSON of a known form, or a [`Status`] that says where it is
+//! not. What was sent is never repeated, because it may hold a token.
+
+use super::{
+    field_mask::FieldMask,
+    form::Read,
+    message::Message,
+    status::{Code, FieldViolation, Status},
+};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+/// Decodes a message of at most `limit` bytes, and holds it against its table. Nothing at all is
+/// `{}`. The depth of JSON is limited by its parser, to 128.
+///
+/// # Errors
+/// [`Code::InvalidArgument`] with every field that is missing, or the first that cannot be read.
+pub fn decode<T: Message>(body: &[u8], limit: usize) -> Result<T, Status> {
+    let mut message: T = read(body, limit)?;
+    message.check().map_err(Status::invalid)?;
+    Ok(message)
+}
+
+/// Decodes the message of a PATCH: of what it lacks, only the fields of its mask are missed.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_patch<T: Message>(body: &[u8], limit: usize, mask: &FieldMask) -> Result<T, Status> {
+    let mut message: T = read(body, limit)?;
+    let mut violations = message.check().err().unwrap_or_default();
+    violations.retain(|one| one.field.split(['.', '[']).next().is_some_and(|field| mask.contains(field)));
+    if violations.is_empty() { Ok(message) } else { Err(Status::invalid(violations)) }
+}
+
+fn read<T: Message>(body: &[u8], limit: usize) -> Result<T, Status> {
+    if body.len() > limit {
+        let message = format!("Request payload size exceeds the limit: {limit} bytes.");
+        return Err(Status::new(Code::InvalidArgument, message).answered_as(413));
+    }
+    let text = std::str::from_utf8(body)
+        .map_err(|_| Status::new(Code::InvalidArgument, "The request's body is not UTF-8."))?;
+    if text.trim_ascii().is_empty() {
+        return Ok(T::default());
+    }
+    from_json(text).map(|Read(message)| message)
+}
+
+/// Reads JSON, a second time if it is wrong: only then it matters where.
+fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, Status> {
+    serde_json::from_str(text).map_err(|plain| {
+        let mut json = serde_json::Deserializer::from_str(text);
+        match serde_path_to_error::deserialize::<_, T>(&mut json) {
+            Err(error) => refused(&error.path().to_string(), error.inner()),
+            // The value itself is good, so it is what follows it that is not.
+            Ok(_) => refused(".", &plain),
+        }
+    })
+}
+
+fn refused(path: &str, error: &serde_json::Error) -> Status {
+    let (line, column) = (error.line(), error.column());
+    let text = error.to_string();
+    let place = format!(" at line {line} column {column}");
+    let text = text.strip_suffix(&place).unwrap_or(&text);
+    if error.classify() != Category::Data {
+        let message = format!("Invalid JSON payload received. Cannot parse it{place}: {text}.");
+        return Status::new(Code::InvalidArgument, message);
+    }
+    let path = if path == "." { "" } else { path };
+    if let Some(name) = between(text, "unknown field `", "`") {
+        let (outer, name) = (parent(path, name), shown(name));
+        let at = if outer.is_empty() { String::new() } else { format!(" at '{outer}'") };
+        let rule = format!("Invalid JSON payload received. Unknown name \"{name}\"{at}: Cannot find field.");
+        let violation = FieldViolation::new(outer, rule.clone());
+        return Status::new(Code::InvalidArgument, rule)
+            .with(super::status::Detail::BadRequest { field_violations: vec![violation] });
+    }
+    Status::invalid_field(path, rule(text))
+}
+
+/// The rule in serde's words, without what was found instead.
+fn rule(text: &str) -> String {
+    if text.starts_with("invalid ")
+        && let Some((_, expected)) = text.rsplit_once(", expected ")
+    {
+        return format!("Expected {expected}.");
+    }
+    if text.starts_with("duplicate field") {
+        return "The field is given twice.".to_owned();
+    }
+    text.to_owned()
+}
+
+/// The path of the object that an unknown field is in.
+fn parent<'a>(path: &'a str, name: &str) -> &'a str {
+    path.strip_suffix(name).map_or(path, |outer| outer.strip_suffix('.').unwrap_or(outer))
+}
+
+fn shown(name: &str) -> String {
+    name.chars().filter(|char| !char.is_control()).take(64).collect()
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    text.strip_prefix(before)?.rsplit_once(after).map(|(inside, _)| inside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::message;
+    use super::*;
+    use std::collections::BTreeMap;
+    use unbox_common::{payload::PolicyItem, secret::Secret};
+
+    message! {
+        /// Inside of the other.
+        struct Inner {
+            /// A number.
+            whole_number: i64 = "wholeNumber", REQUIRED;
+            /// A map.
+            entries: BTreeMap<String, String> = "entries";
+        }
+    }
+
+    message! {
+        /// For these tests.
+        struct Outer {
+            /// A text.
+            name: String = "name", REQUIRED;
+            /// Lists.
+            inner_items: Vec<Inner> = "innerItems";
+            /// One.
+            one_inner: Option<Inner> = "oneInner";
+            /// The server's.
+            server_side: String = "serverSide", OUTPUT;
+            /// The client's.
+            pass_word: Secret = "passWord", INPUT;
+            /// Judged one by one.
+            each: Vec<Inner> = "each", ITEMWISE;
+            /// Policy.
+            policy: Vec<PolicyItem> = "policy";
+        }
+    }
+
+    fn decoded(json: &str) -> Result<Outer, (String, String)> {
+        decode::<Outer>(json.as_bytes(), 4096).map_err(|status| {
+            let field = match status.details() {
+                [super::super::status::Detail::BadRequest { field_violations }] => {
+                    field_violations.iter().map(|one| one.field.as_str()).collect::<Vec<_>>().join(" ")
+                }
+                _ => "-".to_owned(),
+            };
+            (field, status.message().to_owned())
+        })
+    }
+
+    #[test]
+    fn both_names_of_a_field_are_read_and_maps_keep_their_keys() {
+        let camel = decoded(
+            r#"{"name":"a","innerItems":[{"wholeNumber":"7","entries":{"order_number":"1","orderNumber":"2"}}]}"#,
+        )
+        .unwrap();
+        let snake = decoded(
+            r#"{"name":"a","inner_items":[{"whole_number":7,"entries":{"order_number":"1","orderNumber":"2"}}]}"#,
+        )
+        .unwrap();
+        assert_eq!(camel, snake);
+        assert_eq!(
+            serde_json::to_string(&camel).unwrap(),
+            r#"{"name":"a","innerItems":[{"wholeNumber":"7","entries":{"orderNumber":"2","order_number":"1"}}]}"#
+        );
+    }
+
+    #[test]
+    fn null_is_absence_and_roles_hold() {
+        let read = decoded(
+            r#"{"name":"a","innerItems":null,"oneInner":null,"serverSide":"mine","passWord":"hunter2"}"#,
+        )
+        .unwrap();
+        assert_eq!((read.server_side.as_str(), read.pass_word.expose()), ("", "hunter2"));
+        assert_eq!(serde_json::to_string(&read).unwrap(), r#"{"name":"a"}"#);
+    }
+
+    #[test]
+    fn whatever_is_missing_is_named_and_items_are_left_to_their_judge() {
+        for (json, fields) in [
+            ("", "name"),
+            (" \r\n", "name"),
+            ("{}", "name"),
+            (r#"{"name":null}"#, "name"),
+            (r#"{"name":""}"#, "name"),
+            (
+                r#"{"innerItems":[{"wholeNumber":1},{}],"oneInner":{}}"#,
+                "name innerItems[1].wholeNumber oneInner.wholeNumber",
+            ),
+        ] {
+            assert_eq!(decoded(json).unwrap_err().0, fields, "{json}");
+        }
+        let each = decoded(r#"{"name":"a","each":[{},{"wholeNumber":1}]}"#).unwrap().each;
+        assert_eq!(each.into_iter().map(|mut one| one.check().is_ok()).collect::<Vec<_>>(), [false, true]);
+    }
+
+    #[test]
+    fn a_patch_needs_only_what_its_mask_names() {
+        let patch = |json: &str, mask: &str| {
+            let mask = FieldMask::parse::<Outer>(mask).unwrap();
+            decode_patch::<Outer>(json.as_bytes(), 99, &mask).map_err(|status| status.message().to_owned())
+        };
+        assert!(patch(r#"{"oneInner":{"wholeNumber":1}}"#, "oneInner").is_ok());
+        assert_eq!(patch("{}", "name,oneInner"), Err("name: A value is required.".to_owned()));
+        assert_eq!(
+            patch(r#"{"oneInner":{}}"#, "oneInner"),
+            Err("oneInner.wholeNumber: A value is required.".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_its_path() {
+        for (json, field, message) in [
+            (r#"{"nme":1}"#, "", "Invalid JSON payload received. Unknown name \"nme\": Cannot find field."),
+            (
+                r#"{"oneInner":{"x y":1}}"#,
+                "oneInner",
+                "Invalid JSON payload received. Unknown name \"x y\" at 'oneInner': Cannot find field.",
+            ),
+            (
+                r#"{"inner_items":[{},{"x":1}]}"#,
+                "inner_items[1]",
+                "Invalid JSON payload received. Unknown name \"x\" at 'inner_items[1]': Cannot find field.",
+            ),
+            (r#"{"name":5}"#, "name", "name: Expected a string."),
+            (
+                r#"{"innerItems":[{"wholeNumber":1.5}]}"#,
+                "innerItems[0].wholeNumber",
+                "innerItems[0].wholeNumber: Expected an integer or its decimal text.",
+            ),
+            (
+                r#"{"innerItems":[{"wholeNumber":"x"}]}"#,
+                "innerItems[0].wholeNumber",
+                "innerItems[0].wholeNumber: Expected a 64-bit integer in decimal digits.",
+            ),
+            (r#"{"innerItems":{}}"#, "innerItems", "innerItems: Expected a sequence."),
+            (r#"{"innerItems":[null]}"#, "innerItems[0]", "innerItems[0]: Expected an object."),
+            (r#"{"oneInner":[1,{}]}"#, "oneInner", "oneInner: Expected an object."),
+            (
+                r#"{"oneInner":{"entries":{"a":null}}}"#,
+                "oneInner.entries.a",
+                "oneInner.entries.a: Expected a string.",
+            ),
+            (r#"{"name":"a","name":"b"}"#, "name", "name: The field is given twice."),
+            (
+                r#"{"innerItems":[],"inner_items":[]}"#,
+                "inner_items",
+                "inner_items: The field is given twice.",
+            ),
+            (r#"["a"]"#, "", "Expected an object."),
+            ("5", "", "Expected an object."),
+            ("null", "", "Expected an object."),
+            (
+                r#"{"policy":[{"type":"hostname","name":"a b"}]}"#,
+                "policy[0]",
+                "policy[0]: \"a b\" is not a host name: at most 64 of letters, digits and `-`, in labels apart by dots",
+            ),
+        ] {
+            assert_eq!(decoded(json), Err((field.to_owned(), message.to_owned())), "{json}");
+        }
+    }
+
+    #[test]
+    fn broken_json_is_refused_with_its_place() {
+        let deep = format!("{{\"name\":{}", "[".repeat(2000));
+        for (json, message) in [
+            (
+                "{",
+                "Invalid JSON payload received. Cannot parse it at line 1 column 1: EOF while parsing an object.",
+            ),
+            (
+                "{\"name\":\"a\"} x",
+                "Invalid JSON payload received. Cannot parse it at line 1 column 14: trailing characters.",
+            ),
+            (
+                "{\"name\":\"a\",}",
+                "Invalid JSON payload received. Cannot parse it at line 1 column 13: trailing comma.",
+            ),
+        ] {
+            assert_eq!(decoded(json).unwrap_err().1, message);
+        }
+        assert!(decoded(&deep).is_err());
+        assert!(decoded(&format!("{{\"policy\":[{}", "{\"a\":".repeat(700))).is_err());
+        assert_eq!(
+            decode::<Outer>(b"{\"name\":\"\xff\"}", 99).unwrap_err().message(),
+            "The request's body is not UTF-8."
+        );
+    }
+
+    #[test]
+    fn a_body_over_the_limit_is_not_looked_at() {
+        let refused = decode::<Outer>(b"{\"name\":\"a\"}", 11).unwrap_err();
+        assert_eq!((refused.http(), refused.code()), (413, Code::InvalidArgument));
+        assert!(decode::<Outer>(b"{\"name\":\"a\"}", 12).is_ok());
+    }
+
+    #[test]
+    fn a_refusal_repeats_no_token() {
+        for json in [
+            r#"{"name":{"a":"hunter2"}}"#,
+            r#"{"oneInner":"hunter2"}"#,
+            r#"{"innerItems":[{"wholeNumber":"hunter2"}]}"#,
+        ] {
+            let (_, message) = decoded(json).unwrap_err();
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+    }
+}

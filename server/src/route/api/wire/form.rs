@@ -1,0 +1,312 @@
+//! How Rust types look in `ProtoJSON`: what a single value may be, and how a message holds it.
+//!
+//! A [`Form`] is one value; a [`Field`] is what a message has of it: one with a default, perhaps
+//! one, a list or a map. `null` and absence are the same, and neither is ever written.
+
+use super::status::FieldViolation;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap as _};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use unbox_common::{payload::PolicyItem, secret::Secret};
+use utoipa::openapi::{
+    RefOr, Schema,
+    schema::{Array, KnownFormat, Object, ObjectBuilder, SchemaFormat, SchemaType, Type},
+};
+
+/// Schemas of the document by their names, as utoipa collects them.
+pub type Schemas = Vec<(String, RefOr<Schema>)>;
+
+/// One value in `ProtoJSON`.
+pub trait Form: Sized {
+    /// Reads the value; `null` is none.
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+
+    /// Writes the value.
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
+
+    /// How the `OpenAPI` document describes it.
+    fn schema() -> RefOr<Schema>;
+
+    /// Adds the schemas that [`Form::schema`] only refers to.
+    fn referenced(_schemas: &mut Schemas) {}
+
+    /// Forgets what a client cannot set, and notes what is missing; only messages have either.
+    fn received(&mut self, _violations: &mut Vec<FieldViolation>) {}
+}
+
+/// What a message holds under one name.
+pub trait Field: Default {
+    /// Reads the value; `null` is absence.
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+
+    /// Writes the value.
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
+
+    /// Whether there is nothing to write.
+    fn is_absent(&self) -> bool;
+
+    /// How the `OpenAPI` document describes it.
+    fn schema() -> RefOr<Schema>;
+
+    /// Adds the schemas that [`Field::schema`] only refers to.
+    fn referenced(schemas: &mut Schemas);
+
+    /// Forgets what a client cannot set, and notes what is missing.
+    fn received(&mut self, violations: &mut Vec<FieldViolation>);
+}
+
+impl<T: Form + Default + PartialEq> Field for T {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <Option<T> as Field>::read(deserializer).map(Option::unwrap_or_default)
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Form::write(self, serializer)
+    }
+
+    fn is_absent(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn schema() -> RefOr<Schema> {
+        <T as Form>::schema()
+    }
+
+    fn referenced(schemas: &mut Schemas) {
+        <T as Form>::referenced(schemas);
+    }
+
+    fn received(&mut self, violations: &mut Vec<FieldViolation>) {
+        Form::received(self, violations);
+    }
+}
+
+impl<T: Form> Field for Option<T> {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::<Read<T>>::deserialize(deserializer).map(|read| read.map(|Read(value)| value))
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Some(value) => value.write(serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    fn is_absent(&self) -> bool {
+        self.is_none()
+    }
+
+    fn schema() -> RefOr<Schema> {
+        T::schema()
+    }
+
+    fn referenced(schemas: &mut Schemas) {
+        T::referenced(schemas);
+    }
+
+    fn received(&mut self, violations: &mut Vec<FieldViolation>) {
+        if let Some(value) = self {
+            value.received(violations);
+        }
+    }
+}
+
+impl<T: Form> Field for Vec<T> {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = Option::<Vec<Read<T>>>::deserialize(deserializer)?;
+        Ok(read.unwrap_or_default().into_iter().map(|Read(value)| value).collect())
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(Written))
+    }
+
+    fn is_absent(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn schema() -> RefOr<Schema> {
+        Array::new(T::schema()).into()
+    }
+
+    fn referenced(schemas: &mut Schemas) {
+        T::referenced(schemas);
+    }
+
+    fn received(&mut self, violations: &mut Vec<FieldViolation>) {
+        for (at, value) in self.iter_mut().enumerate() {
+            let known = violations.len();
+            value.received(violations);
+            for violation in violations.iter_mut().skip(known) {
+                violation.nest(&format!("[{at}]"));
+            }
+        }
+    }
+}
+
+/// A map of texts. Its keys are the client's own and are left as they are.
+impl Field for BTreeMap<String, String> {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(Option::unwrap_or_default)
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.len()))?;
+        for (key, value) in self {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+
+    fn is_absent(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().additional_properties(Some(<String as Form>::schema())).into()
+    }
+
+    fn referenced(_schemas: &mut Schemas) {}
+
+    fn received(&mut self, _violations: &mut Vec<FieldViolation>) {}
+}
+
+/// A [`Form`] for serde to read.
+pub struct Read<T>(pub T);
+
+impl<'de, T: Form> Deserialize<'de> for Read<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::read(deserializer).map(Self)
+    }
+}
+
+/// A [`Form`] for serde to write.
+pub struct Written<'a, T>(pub &'a T);
+
+impl<T: Form> Serialize for Written<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.write(serializer)
+    }
+}
+
+/// A [`Field`] for serde to read.
+pub struct ReadField<T>(pub T);
+
+impl<'de, T: Field> Deserialize<'de> for ReadField<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::read(deserializer).map(Self)
+    }
+}
+
+/// A [`Field`] for serde to write.
+pub struct WrittenField<'a, T>(pub &'a T);
+
+impl<T: Field> Serialize for WrittenField<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.write(serializer)
+    }
+}
+
+impl Form for String {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
+
+    fn schema() -> RefOr<Schema> {
+        Object::with_type(SchemaType::Type(Type::String)).into()
+    }
+}
+
+/// A secret travels as itself; an empty one is none.
+impl Form for Secret {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
+
+    fn schema() -> RefOr<Schema> {
+        string("password").into()
+    }
+}
+
+impl Form for bool {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
+
+    fn schema() -> RefOr<Schema> {
+        Object::with_type(SchemaType::Type(Type::Boolean)).into()
+    }
+}
+
+/// A number or its decimal text; written as a number.
+impl Form for i32 {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wide = <i64 as Form>::read(deserializer)?;
+        Self::try_from(wide).map_err(|_| D::Error::custom("Expected a 32-bit integer."))
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
+
+    fn schema() -> RefOr<Schema> {
+        let format = SchemaFormat::KnownFormat(KnownFormat::Int32);
+        ObjectBuilder::new().schema_type(SchemaType::Type(Type::Integer)).format(Some(format)).into()
+    }
+}
+
+/// Any JSON object, such as a detail of an error.
+impl Form for Map<String, Value> {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
+
+    fn schema() -> RefOr<Schema> {
+        Object::new().into()
+    }
+}
+
+/// An item of a payload's policy, in the form that `unbox_common::payload` documents.
+impl Form for PolicyItem {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
+
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .property("type", <String as Form>::schema())
+            .required("type")
+            .description(Some("One policy item, by its type: see the payload document."))
+            .into()
+    }
+}
+
+/// The schema of a text in some format.
+#[must_use]
+pub fn string(format: &str) -> Object {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::Type(Type::String))
+        .format(Some(SchemaFormat::Custom(format.to_owned())))
+        .build()
+}

@@ -1,0 +1,310 @@
+//! Messages: JSON objects with a fixed set of fields, declared like a table.
+//!
+//! Each row of [`message!`] is a field: its Rust name (which is also its `snake_case` name on the
+//! wire), its type, its JSON name, and its roles as the API's description gives them. From the
+//! table follow the decoder, the encoder, the check of what a client sent, and the schema.
+
+use super::{
+    form::{Field, Form, Schemas, WrittenField},
+    status::FieldViolation,
+};
+use serde::{
+    de::{DeserializeSeed, Deserializer, Error, Visitor},
+    ser::SerializeMap,
+};
+use std::fmt;
+use utoipa::openapi::{
+    RefOr, Schema,
+    schema::{AdditionalProperties, Object},
+};
+
+/// What a field is besides its type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Role(u8);
+
+impl Role {
+    /// Nothing more.
+    pub const PLAIN: Self = Self(0);
+    /// A request without it is refused.
+    pub const REQUIRED: Self = Self(1);
+    /// The server alone sets it: what a client sends is passed over.
+    pub const OUTPUT: Self = Self(2);
+    /// A client sets it and never reads it.
+    pub const INPUT: Self = Self(4);
+    /// Its items are judged one by one, so that a bad one does not refuse the others.
+    pub const ITEMWISE: Self = Self(8);
+
+    /// Both roles.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether `other` is among them.
+    #[must_use]
+    pub const fn is(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// One row of a message's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldName {
+    /// The name of the protocol buffer, in `snake_case`.
+    pub proto: &'static str,
+    /// The JSON name, in `lowerCamelCase`.
+    pub json: &'static str,
+    /// Its roles.
+    pub role: Role,
+}
+
+/// A JSON object with a fixed set of fields.
+pub trait Message: Form + Default {
+    /// Its name in the schema.
+    const NAME: &'static str;
+    /// Its fields.
+    const FIELDS: &'static [FieldName];
+
+    /// Holds a received message against its table: forgets what a client cannot set.
+    ///
+    /// # Errors
+    /// What is missing, field by field.
+    fn check(&mut self) -> Result<(), Vec<FieldViolation>> {
+        let mut violations = Vec::new();
+        self.received(&mut violations);
+        if violations.is_empty() { Ok(()) } else { Err(violations) }
+    }
+}
+
+/// Declares a message: see the head of this file.
+macro_rules! message {
+    (
+        $(#[doc = $about:literal])*
+        $vis:vis struct $name:ident {
+            $($(#[doc = $doc:literal])* $field:ident: $ty:ty = $json:literal $(, $role:ident)*;)*
+        }
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Clone, PartialEq, Default)]
+        $vis struct $name {
+            $($(#[doc = $doc])* $vis $field: $ty,)*
+        }
+
+        impl $crate::route::api::wire::message::Message for $name {
+            const NAME: &'static str = stringify!($name);
+            const FIELDS: &'static [$crate::route::api::wire::message::FieldName] = &[
+                $($crate::route::api::wire::message::FieldName {
+                    proto: stringify!($field),
+                    json: $json,
+                    role: $crate::route::api::wire::message::Role::PLAIN
+                        $(.and($crate::route::api::wire::message::Role::$role))*,
+                },)*
+            ];
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                #[expect(clippy::allow_attributes, reason = "a message without fields leaves `map` as it is")]
+                #[allow(unused_mut)]
+                let mut map = serializer.serialize_map(None)?;
+                $(
+                    let role = $crate::route::api::wire::message::Role::PLAIN
+                        $(.and($crate::route::api::wire::message::Role::$role))*;
+                    $crate::route::api::wire::message::write_field(&mut map, $json, role, &self.$field)?;
+                )*
+                serde::ser::SerializeMap::end(map)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Fields;
+
+                impl<'de> serde::de::Visitor<'de> for Fields {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("an object")
+                    }
+
+                    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<$name, A::Error> {
+                        use $crate::route::api::wire::message::{KnownField, Message as _};
+                        $(let mut $field: Option<$ty> = None;)*
+                        while let Some(name) = map.next_key_seed(KnownField($name::FIELDS))? {
+                            match name {
+                                $($json => {
+                                    if $field.is_some() {
+                                        return Err(serde::de::Error::duplicate_field($json));
+                                    }
+                                    let $crate::route::api::wire::form::ReadField(value) = map.next_value()?;
+                                    $field = Some(value);
+                                })*
+                                other => return Err(serde::de::Error::unknown_field(other, &[])),
+                            }
+                        }
+                        Ok($name { $($field: $field.unwrap_or_default(),)* })
+                    }
+                }
+
+                deserializer.deserialize_map(Fields)
+            }
+        }
+
+        impl $crate::route::api::wire::form::Form for $name {
+            fn read<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                serde::Deserialize::deserialize(deserializer)
+            }
+
+            fn write<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serde::Serialize::serialize(self, serializer)
+            }
+
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                utoipa::openapi::Ref::from_schema_name(stringify!($name)).into()
+            }
+
+            fn referenced(schemas: &mut $crate::route::api::wire::form::Schemas) {
+                if schemas.iter().any(|(name, _)| name == stringify!($name)) {
+                    return;
+                }
+                #[expect(clippy::allow_attributes, reason = "a message without fields leaves `object` as it is")]
+                #[allow(unused_mut)]
+                let mut object = $crate::route::api::wire::message::object(concat!($($about),*));
+                $($crate::route::api::wire::message::describe(
+                    &mut object,
+                    $json,
+                    $crate::route::api::wire::message::Role::PLAIN
+                        $(.and($crate::route::api::wire::message::Role::$role))*,
+                    <$ty as $crate::route::api::wire::form::Field>::schema(),
+                    concat!($($doc),*),
+                );)*
+                schemas.push((stringify!($name).to_owned(), object.into()));
+                $(<$ty as $crate::route::api::wire::form::Field>::referenced(schemas);)*
+            }
+
+            fn received(&mut self, violations: &mut Vec<$crate::route::api::wire::status::FieldViolation>) {
+                $($crate::route::api::wire::message::received(
+                    &mut self.$field,
+                    $json,
+                    $crate::route::api::wire::message::Role::PLAIN
+                        $(.and($crate::route::api::wire::message::Role::$role))*,
+                    violations,
+                );)*
+                let _ = violations;
+            }
+        }
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                $crate::route::api::wire::message::own_schema::<Self>()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {
+            fn name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn schemas(schemas: &mut $crate::route::api::wire::form::Schemas) {
+                $(<$ty as $crate::route::api::wire::form::Field>::referenced(schemas);)*
+                let _ = schemas;
+            }
+        }
+    };
+}
+
+pub(in crate::route::api) use message;
+
+/// Reads a key of an object: the JSON name of the field that it names.
+pub struct KnownField(pub &'static [FieldName]);
+
+impl<'de> DeserializeSeed<'de> for KnownField {
+    type Value = &'static str;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<&'static str, D::Error> {
+        deserializer.deserialize_identifier(self)
+    }
+}
+
+impl Visitor<'_> for KnownField {
+    type Value = &'static str;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field's name")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<&'static str, E> {
+        let known = self.0.iter().find(|field| field.json == name || field.proto == name);
+        known.map(|field| field.json).ok_or_else(|| E::unknown_field(name, &[]))
+    }
+}
+
+/// Writes one field, if there is anything that a client may read.
+///
+/// # Errors
+/// The serializer's own.
+pub fn write_field<T: Field, M: SerializeMap>(
+    map: &mut M,
+    name: &'static str,
+    role: Role,
+    field: &T,
+) -> Result<(), M::Error> {
+    if role.is(Role::INPUT) || field.is_absent() {
+        return Ok(());
+    }
+    map.serialize_entry(name, &WrittenField(field))
+}
+
+/// Holds one received field against its role.
+pub fn received<T: Field>(field: &mut T, name: &str, role: Role, violations: &mut Vec<FieldViolation>) {
+    if role.is(Role::OUTPUT) {
+        *field = T::default();
+    } else if field.is_absent() {
+        if role.is(Role::REQUIRED) {
+            violations.push(FieldViolation::new(name, "A value is required."));
+        }
+    } else if !role.is(Role::ITEMWISE) {
+        let known = violations.len();
+        field.received(violations);
+        for violation in violations.iter_mut().skip(known) {
+            violation.nest(name);
+        }
+    }
+}
+
+/// The schema of a message without its fields.
+#[must_use]
+pub fn object(about: &str) -> Object {
+    let mut object = Object::new();
+    object.description = Some(about.trim().to_owned());
+    object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    object
+}
+
+/// Adds a field to the schema of its message.
+pub fn describe(object: &mut Object, name: &str, role: Role, mut schema: RefOr<Schema>, about: &str) {
+    let about = about.trim().to_owned();
+    match &mut schema {
+        RefOr::T(Schema::Object(value)) => {
+            value.description = Some(about);
+            value.read_only = role.is(Role::OUTPUT).then_some(true);
+            value.write_only = role.is(Role::INPUT).then_some(true);
+        }
+        RefOr::T(Schema::Array(list)) => list.description = Some(about),
+        RefOr::Ref(to) => to.description = about,
+        RefOr::T(_) => {}
+    }
+    if role.is(Role::REQUIRED) {
+        object.required.push(name.to_owned());
+    }
+    object.properties.insert(name.to_owned(), schema);
+}
+
+/// The schema of a message itself.
+#[must_use]
+pub fn own_schema<T: Message>() -> RefOr<Schema> {
+    let mut schemas = Schemas::new();
+    T::referenced(&mut schemas);
+    let own = schemas.into_iter().find(|(name, _)| name == T::NAME).map(|(_, schema)| schema);
+    own.unwrap_or_else(|| Object::new().into())
+}

@@ -1,0 +1,25 @@
+//! The forms of a JSON API in Google's style: pure functions between bytes and types.
+//!
+//! The way of a request: [`name::normalised_path`] makes its path plain, [`query`] takes its
+//! parameters apart, [`body`] decodes its message, [`page_token`] and [`field_mask`] what those
+//! carry. The way back: [`answer`] writes a message, with [`partial`] leaving out what nobody asked
+//! for, or a [`status`]. [`batch`] does both for many requests at once. Whatever cannot be read is
+//! a [`status::Status`] that names the field and the rule.
+//!
+//! To add a type that a field of a message can hold: its [`form::Form`], in a file of its own.
+
+pub mod answer;
+pub mod batch;
+pub mod body;
+pub mod duration;
+pub mod enums;
+pub mod field_mask;
+pub mod form;
+pub mod int64;
+pub mod message;
+pub mod name;
+pub mod page_token;
+pub mod partial;
+pub mod query;
+pub mod status;
+pub mod timestamp;

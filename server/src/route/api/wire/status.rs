@@ -1,0 +1,525 @@
+//! `google.rpc.Status`: how this API says no. What went wrong in a service becomes one here, and
+//! nowhere else.
+
+use super::{duration, enums::wire_enum, form::Form as _};
+use crate::{log::chain, service::ServiceError};
+use serde::{Serialize, Serializer};
+use std::{collections::BTreeMap, time::Duration};
+use unbox_common::refusal::RefusalKind;
+
+/// The service whose reasons [`Reason`] lists, as [`Detail::ErrorInfo`] names it.
+pub const DOMAIN: &str = "androiddeviceprovisioning.googleapis.com";
+/// When to ask again if the server was busy.
+const BUSY_PAUSE: Duration = Duration::from_secs(2);
+
+/// The codes of an error (`google.rpc.Code`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(
+    missing_docs,
+    reason = "google/rpc/code.proto defines each; a second definition here could only differ"
+)]
+pub enum Code {
+    Cancelled,
+    Unknown,
+    InvalidArgument,
+    DeadlineExceeded,
+    NotFound,
+    AlreadyExists,
+    PermissionDenied,
+    ResourceExhausted,
+    FailedPrecondition,
+    Aborted,
+    OutOfRange,
+    Unimplemented,
+    Internal,
+    Unavailable,
+    DataLoss,
+    Unauthenticated,
+}
+
+impl Code {
+    /// Number, name and HTTP status, as `google/rpc/code.proto` gives them.
+    const fn row(self) -> (i32, &'static str, u16) {
+        match self {
+            Self::Cancelled => (1, "CANCELLED", 499),
+            Self::Unknown => (2, "UNKNOWN", 500),
+            Self::InvalidArgument => (3, "INVALID_ARGUMENT", 400),
+            Self::DeadlineExceeded => (4, "DEADLINE_EXCEEDED", 504),
+            Self::NotFound => (5, "NOT_FOUND", 404),
+            Self::AlreadyExists => (6, "ALREADY_EXISTS", 409),
+            Self::PermissionDenied => (7, "PERMISSION_DENIED", 403),
+            Self::ResourceExhausted => (8, "RESOURCE_EXHAUSTED", 429),
+            Self::FailedPrecondition => (9, "FAILED_PRECONDITION", 400),
+            Self::Aborted => (10, "ABORTED", 409),
+            Self::OutOfRange => (11, "OUT_OF_RANGE", 400),
+            Self::Unimplemented => (12, "UNIMPLEMENTED", 501),
+            Self::Internal => (13, "INTERNAL", 500),
+            Self::Unavailable => (14, "UNAVAILABLE", 503),
+            Self::DataLoss => (15, "DATA_LOSS", 500),
+            Self::Unauthenticated => (16, "UNAUTHENTICATED", 401),
+        }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn number(self) -> i32 {
+        self.row().0
+    }
+
+    /// The name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub const fn http(self) -> u16 {
+        self.row().2
+    }
+}
+
+wire_enum! {
+    /// Why, in words that clients of this API compare (`CustomErrorCode`).
+    pub enum Reason {
+        /// Nothing is wrong.
+        NoError = 0 "NO_ERROR",
+        /// Something else.
+        UnknownError = 1 "UNKNOWN_ERROR",
+        /// The page token is not one of this list.
+        InvalidPageToken = 2 "INVALID_PAGE_TOKEN",
+        /// No such customer, or not one of this reseller's.
+        InvalidCustomerId = 3 "INVALID_CUSTOMER_ID",
+        /// No such operation.
+        InvalidOperationId = 4 "INVALID_OPERATION_ID",
+        /// No such reseller.
+        InvalidResellerId = 5 "INVALID_RESELLER_ID",
+        /// The identifiers cannot tell one device from all others.
+        InvalidIdentifierSet = 6 "INVALID_IDENTIFIER_SET",
+        /// No such device.
+        InvalidDeviceId = 7 "INVALID_DEVICE_ID",
+        /// Whoever asks may not do this.
+        AuthorizationFail = 8 "AUTHORIZATION_FAIL",
+        /// No IMEI.
+        InvalidImei = 9 "INVALID_IMEI",
+        /// No MEID.
+        InvalidMeid = 10 "INVALID_MEID",
+        /// No serial number.
+        InvalidSerial = 11 "INVALID_SERIAL",
+        /// No maker.
+        InvalidManufacturer = 12 "INVALID_MANUFACTURER",
+        /// Another field cannot be used.
+        InvalidParameter = 13 "INVALID_PARAMETER",
+        /// The server failed.
+        InternalError = 14 "INTERNAL_ERROR",
+        /// Not a section that a device can be claimed for.
+        InvalidSectionType = 15 "INVALID_SECTION_TYPE",
+        /// No model.
+        InvalidModel = 16 "INVALID_MODEL",
+        /// The operation cannot be done as things are.
+        InvalidOperation = 17 "INVALID_OPERATION",
+        /// The device is registered already.
+        DeviceAlreadyExists = 18 "DEVICE_ALREADY_EXISTS",
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.write(serializer)
+    }
+}
+
+/// One field that cannot be used, and the rule that it broke.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldViolation {
+    /// Its path, such as `claims[3].deviceIdentifier.imei`.
+    pub field: String,
+    /// The rule, as a sentence.
+    pub description: String,
+}
+
+impl FieldViolation {
+    /// A field, and the rule that it broke.
+    pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self { field: field.into(), description: description.into() }
+    }
+
+    /// Puts what the field is in before its path.
+    pub fn nest(&mut self, outer: &str) {
+        let dot = if self.field.is_empty() || self.field.starts_with('[') { "" } else { "." };
+        self.field = format!("{outer}{dot}{}", self.field);
+    }
+}
+
+/// One quota that is used up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct QuotaViolation {
+    /// Whose quota, such as `user:42`.
+    pub subject: String,
+    /// Which quota, as a sentence.
+    pub description: String,
+}
+
+/// More about an error, for programs (`google/rpc/error_details.proto`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "@type")]
+pub enum Detail {
+    /// Fields that cannot be used.
+    #[serde(rename = "type.googleapis.com/google.rpc.BadRequest", rename_all = "camelCase")]
+    BadRequest {
+        /// Each of them.
+        field_violations: Vec<FieldViolation>,
+    },
+    /// Why, in a word.
+    #[serde(rename = "type.googleapis.com/google.rpc.ErrorInfo")]
+    ErrorInfo {
+        /// The word.
+        reason: Reason,
+        /// Whose word it is: [`DOMAIN`].
+        domain: &'static str,
+        /// What else is known, such as the device's name.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        metadata: BTreeMap<String, String>,
+    },
+    /// Quotas that are used up.
+    #[serde(rename = "type.googleapis.com/google.rpc.QuotaFailure")]
+    QuotaFailure {
+        /// Each of them.
+        violations: Vec<QuotaViolation>,
+    },
+    /// When to ask again.
+    #[serde(rename = "type.googleapis.com/google.rpc.RetryInfo", rename_all = "camelCase")]
+    RetryInfo {
+        /// After how long.
+        #[serde(serialize_with = "in_seconds")]
+        retry_delay: Duration,
+    },
+    /// The customer has not accepted the terms of service, or only older ones. Only clients that
+    /// understand [`FormatVersion::V2`] get it.
+    #[serde(
+        rename = "type.googleapis.com/google.android.device.provisioning.v1.TosError",
+        rename_all = "camelCase"
+    )]
+    TosError {
+        /// Whether the latest terms are accepted.
+        latest_tos_accepted: bool,
+    },
+}
+
+fn in_seconds<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&duration::format(*span))
+}
+
+/// The form of errors that a client asks for: by `X-GOOG-API-FORMAT-VERSION` or `$.xgafv`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FormatVersion {
+    /// As ever.
+    #[default]
+    V1,
+    /// With the details of the terms of service.
+    V2,
+}
+
+impl FormatVersion {
+    /// The header that carries it.
+    pub const HEADER: &'static str = "x-goog-api-format-version";
+
+    /// Reads a version. `None` if there is no such.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "1" => Some(Self::V1),
+            "2" => Some(Self::V2),
+            _ => None,
+        }
+    }
+}
+
+/// Why a request was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    code: Code,
+    http: u16,
+    message: String,
+    details: Vec<Detail>,
+}
+
+impl Status {
+    /// A code, and what happened and what to do, for people.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, http: code.http(), message: message.into(), details: Vec::new() }
+    }
+
+    /// Fields that cannot be used.
+    #[must_use]
+    pub fn invalid(violations: Vec<FieldViolation>) -> Self {
+        let named = violations.iter().take(3).map(|one| format!("{}: {}", one.field, one.description));
+        let mut message = named.collect::<Vec<_>>().join(" ");
+        if violations.len() > 3 {
+            message.push_str(" See the details for the other fields.");
+        }
+        Self::new(Code::InvalidArgument, message).with(Detail::BadRequest { field_violations: violations })
+    }
+
+    /// One field that cannot be used, and the rule that it broke.
+    pub fn invalid_field(field: impl Into<String>, rule: impl Into<String>) -> Self {
+        Self::invalid(vec![FieldViolation::new(field, rule)])
+    }
+
+    /// The customer has to accept the terms of service first.
+    #[must_use]
+    pub fn terms_not_accepted() -> Self {
+        Self::new(
+            Code::PermissionDenied,
+            "The customer has not accepted the latest terms of service. An owner has to accept them first.",
+        )
+        .with(Detail::TosError { latest_tos_accepted: false })
+    }
+
+    /// A quota is used up until `retry`.
+    pub fn quota_exceeded(
+        subject: impl Into<String>,
+        description: impl Into<String>,
+        retry: Duration,
+    ) -> Self {
+        let (subject, description) = (subject.into(), description.into());
+        Self::new(Code::ResourceExhausted, format!("{description} Ask again later."))
+            .with(Detail::QuotaFailure { violations: vec![QuotaViolation { subject, description }] })
+            .with(Detail::RetryInfo { retry_delay: retry })
+    }
+
+    /// The server cannot take this now.
+    #[must_use]
+    pub fn busy() -> Self {
+        Self::new(Code::Unavailable, "The server is busy. Try again in a moment.")
+            .with(Detail::RetryInfo { retry_delay: BUSY_PAUSE })
+    }
+
+    /// The server failed; the cause is in its log and is nobody else's business.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self::new(Code::Internal, "The server failed. Try again; if it fails again, ask its operator.")
+    }
+
+    /// Adds a detail.
+    #[must_use]
+    pub fn with(mut self, detail: Detail) -> Self {
+        self.details.push(detail);
+        self
+    }
+
+    /// Adds why, in a word, and what belongs to it.
+    #[must_use]
+    pub fn because<K: Into<String>, V: Into<String>>(
+        self,
+        reason: Reason,
+        metadata: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let metadata = metadata.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        self.with(Detail::ErrorInfo { reason, domain: DOMAIN, metadata })
+    }
+
+    /// Another HTTP status than the code's, where HTTP has its own word: 405, 413 or 415.
+    #[must_use]
+    pub const fn answered_as(mut self, http: u16) -> Self {
+        self.http = http;
+        self
+    }
+
+    /// The code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The HTTP status of the answer.
+    #[must_use]
+    pub const fn http(&self) -> u16 {
+        self.http
+    }
+
+    /// What happened and what to do, for people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// More about it, for programs.
+    #[must_use]
+    pub fn details(&self) -> &[Detail] {
+        &self.details
+    }
+
+    /// When to ask again: the header `Retry-After`.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.details.iter().find_map(|detail| match detail {
+            Detail::RetryInfo { retry_delay } => Some(*retry_delay),
+            _ => None,
+        })
+    }
+
+    /// The body of the answer.
+    #[must_use]
+    pub fn document(&self, format: FormatVersion) -> ErrorDocument<'_> {
+        let shown =
+            |detail: &&Detail| format == FormatVersion::V2 || !matches!(detail, Detail::TosError { .. });
+        let details = self.details.iter().filter(shown).collect();
+        ErrorDocument {
+            error: ErrorBody { code: self.http, message: &self.message, status: self.code.name(), details },
+        }
+    }
+}
+
+/// The body of an answer that says no.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ErrorDocument<'a> {
+    error: ErrorBody<'a>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct ErrorBody<'a> {
+    code: u16,
+    message: &'a str,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    details: Vec<&'a Detail>,
+}
+
+impl From<ServiceError> for Status {
+    fn from(error: ServiceError) -> Self {
+        match &error {
+            ServiceError::NotFound { .. } => Self::new(Code::NotFound, error.to_string()),
+            ServiceError::Invalid { field, rule } => Self::invalid_field(*field, rule),
+            ServiceError::OperatorOnly => Self::new(Code::PermissionDenied, error.to_string()),
+            ServiceError::AlreadyExists(_) => Self::new(Code::AlreadyExists, error.to_string()),
+            ServiceError::Conflict(_) => Self::new(Code::FailedPrecondition, error.to_string()),
+            ServiceError::Busy => Self::busy(),
+            ServiceError::Refused(problem) if problem.kind == RefusalKind::TermsNotAccepted => {
+                Self::terms_not_accepted()
+            }
+            ServiceError::Refused(problem) => {
+                let detail = problem.detail.as_deref().unwrap_or(&problem.title);
+                Self::new(Code::FailedPrecondition, detail)
+            }
+            ServiceError::Storage(_)
+            | ServiceError::Signer(_)
+            | ServiceError::Entropy(_)
+            | ServiceError::Files(_) => {
+                tracing::error!(error = chain(&error), "a request failed in the server");
+                Self::internal()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreError;
+    use serde_json::{Value, json};
+
+    fn shown(status: &Status, format: FormatVersion) -> Value {
+        serde_json::to_value(status.document(format)).unwrap()
+    }
+
+    #[test]
+    fn the_answer_names_the_field_and_the_rule() {
+        let status = Status::invalid_field("customer.companyName", "A value is required.")
+            .because(Reason::InvalidParameter, [("line", "7")]);
+        assert_eq!(
+            shown(&status, FormatVersion::V1),
+            json!({"error": {
+                "code": 400,
+                "message": "customer.companyName: A value is required.",
+                "status": "INVALID_ARGUMENT",
+                "details": [
+                    {
+                        "@type": "type.googleapis.com/google.rpc.BadRequest",
+                        "fieldViolations":
+                            [{"field": "customer.companyName", "description": "A value is required."}],
+                    },
+                    {
+                        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                        "reason": "INVALID_PARAMETER",
+                        "domain": DOMAIN,
+                        "metadata": {"line": "7"},
+                    },
+                ],
+            }})
+        );
+    }
+
+    #[test]
+    fn the_terms_are_a_detail_only_for_those_who_understand_it() {
+        let status = Status::terms_not_accepted();
+        let (old, new) = (shown(&status, FormatVersion::V1), shown(&status, FormatVersion::V2));
+        assert_eq!((status.http(), &old["error"]["status"]), (403, &json!("PERMISSION_DENIED")));
+        assert_eq!(old["error"].get("details"), None);
+        assert_eq!(
+            new["error"]["details"],
+            json!([{
+                "@type": "type.googleapis.com/google.android.device.provisioning.v1.TosError",
+                "latestTosAccepted": false,
+            }])
+        );
+    }
+
+    #[test]
+    fn a_used_up_quota_says_whose_and_when_to_come_back() {
+        let status =
+            Status::quota_exceeded("user:7", "At most 1000 requests in 100 s.", Duration::from_secs(9));
+        assert_eq!((status.http(), status.retry_after()), (429, Some(Duration::from_secs(9))));
+        assert_eq!(
+            shown(&status, FormatVersion::V1)["error"]["details"],
+            json!([
+                {
+                    "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+                    "violations": [{"subject": "user:7", "description": "At most 1000 requests in 100 s."}],
+                },
+                {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "9s"},
+            ])
+        );
+    }
+
+    #[test]
+    fn every_error_of_a_service_has_its_code() {
+        let conflict = || "It is in use.".to_owned();
+        for (error, http, code) in [
+            (ServiceError::not_found("device", 7), 404, Code::NotFound),
+            (ServiceError::invalid("name", "is empty"), 400, Code::InvalidArgument),
+            (ServiceError::OperatorOnly, 403, Code::PermissionDenied),
+            (ServiceError::AlreadyExists(conflict()), 409, Code::AlreadyExists),
+            (ServiceError::Conflict(conflict()), 400, Code::FailedPrecondition),
+            (ServiceError::Busy, 503, Code::Unavailable),
+            (ServiceError::refused(RefusalKind::TermsNotAccepted), 403, Code::PermissionDenied),
+            (ServiceError::refused(RefusalKind::NoLicence), 400, Code::FailedPrecondition),
+            (ServiceError::Storage(StoreError::Closed), 500, Code::Internal),
+        ] {
+            let status = Status::from(error);
+            assert_eq!((status.http(), status.code()), (http, code), "{status:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_inside_tells_nothing_about_the_inside() {
+        let status = Status::from(ServiceError::Storage(StoreError::Row {
+            table: "claims",
+            row: "7".to_owned(),
+            column: "owner",
+            problem: "secret".to_owned(),
+        }));
+        assert!(!shown(&status, FormatVersion::V2).to_string().contains("claims"));
+    }
+
+    #[test]
+    fn many_violations_do_not_fill_the_message() {
+        let many = (0..50).map(|n| FieldViolation::new(format!("f{n}"), "A value is required.")).collect();
+        let status = Status::invalid(many);
+        assert!(status.message().len() < 200, "{}", status.message());
+        let mut nested = FieldViolation::new("[3]", "x");
+        nested.nest("claims");
+        nested.nest("request");
+        assert_eq!(nested.field, "request.claims[3]");
+    }
+}
