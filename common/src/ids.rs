@@ -86,10 +86,6 @@ id!(
     ConfigurationId
 );
 id!(
-    /// A long-running operation over many devices.
-    OperationId
-);
-id!(
     /// A pre-provisioning token: its name, not its secret.
     TokenId
 );

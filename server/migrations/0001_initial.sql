@@ -44,6 +44,18 @@ CREATE TABLE artifacts (
     created_at BIGINT NOT NULL
 );
 
+-- What customers choose from when they configure over the network.
+CREATE TABLE dpcs (
+    name TEXT NOT NULL PRIMARY KEY,
+    title TEXT NOT NULL,
+    document TEXT NOT NULL,
+    -- The artifact, if it has to be on this server.
+    sha256 TEXT REFERENCES artifacts (sha256),
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX dpcs_by_artifact ON dpcs (sha256) WHERE sha256 IS NOT NULL;
+
 -- What a configuration needs on this server; keeps an artifact from being deleted under it.
 CREATE TABLE configuration_artifacts (
     sha256 TEXT NOT NULL REFERENCES artifacts (sha256),

@@ -13,6 +13,7 @@ mod configuration;
 mod context;
 mod device;
 mod doctor;
+mod dpc;
 mod import;
 mod init;
 mod key;
@@ -111,6 +112,9 @@ enum Administration {
     /// Artifacts: what devices download.
     #[command(subcommand)]
     Artifact(artifact::Artifact),
+    /// The catalogue of DPCs that customers choose from over the network.
+    #[command(subcommand)]
+    Dpc(dpc::Dpc),
     /// Pre-provisioning tokens.
     #[command(subcommand)]
     Token(token::Token),
@@ -192,6 +196,7 @@ impl Administration {
             Self::Emm(command) => command.run(CompanyKind::Emm, opened, output).await,
             Self::Configuration(command) => command.run(opened, output).await,
             Self::Artifact(command) => command.run(opened, output).await,
+            Self::Dpc(command) => command.run(opened, output).await,
             Self::Token(command) => command.run(opened, output).await,
             Self::Claim(command) => command.run(opened, output).await,
             Self::Device(command) => command.run(opened, output).await,

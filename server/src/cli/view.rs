@@ -9,6 +9,7 @@ use crate::{
         company::Company,
         configuration::Configuration,
         device::{ApprovalRequest, Device},
+        dpc::CatalogueDpc,
         token::Token,
     },
     store::StoredReport,
@@ -46,6 +47,20 @@ impl Row for Configuration {
             self.name.to_string(),
             or_dash(dpc),
             self.document.policy.len().to_string(),
+            self.updated_at.to_string(),
+        ]
+    }
+}
+
+impl Row for CatalogueDpc {
+    const LIST: &'static str = "dpcs";
+    const HEADS: &'static [&'static str] = &["name", "version", "title", "changed"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.dpc.name.to_string(),
+            self.dpc.version.to_string(),
+            self.title.to_string(),
             self.updated_at.to_string(),
         ]
     }

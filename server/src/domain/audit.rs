@@ -35,6 +35,10 @@ words! {
         ArtifactRegistered = "artifact_registered",
         /// An artifact was deleted.
         ArtifactDeleted = "artifact_deleted",
+        /// A DPC was added to the catalogue, or changed.
+        DpcSaved = "dpc_saved",
+        /// A DPC was taken out of the catalogue.
+        DpcDeleted = "dpc_deleted",
         /// A token was created.
         TokenCreated = "token_created",
         /// A token was revoked.

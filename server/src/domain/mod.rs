@@ -13,6 +13,7 @@ pub mod claim;
 pub mod company;
 pub mod configuration;
 pub mod device;
+pub mod dpc;
 pub mod ids;
 pub mod name;
 pub mod operation;

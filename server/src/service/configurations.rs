@@ -20,6 +20,7 @@ use std::{
 };
 use unbox_common::{
     ids::{CompanyId, ConfigurationId},
+    payload::Artifact,
     timestamp::Timestamp,
 };
 
@@ -290,20 +291,31 @@ pub(super) async fn check_configuration(
 /// Artifacts without a place of their own must be here, in the size that the document says.
 async fn check_artifacts(tx: &mut Tx, document: &Document) -> Result<(), ServiceError> {
     for needed in document.own_artifacts() {
-        let rule = match tx.artifact(needed.sha256).await? {
-            Some(here) if here.size == needed.size => continue,
-            Some(here) => format!(
-                "names artifact {} with {} bytes, and it has {}",
-                needed.sha256, needed.size, here.size
-            ),
-            None => format!(
-                "names artifact {}, which is not on this server: add it first, or say its url",
-                needed.sha256
-            ),
-        };
-        return Err(ServiceError::invalid("document", rule));
+        check_artifact(tx, "document", &needed).await?;
     }
     Ok(())
+}
+
+/// The same for one of them, which `field` names.
+pub(super) async fn check_artifact(
+    tx: &mut Tx,
+    field: &'static str,
+    needed: &Artifact,
+) -> Result<(), ServiceError> {
+    if needed.url.is_some() {
+        return Ok(());
+    }
+    let rule = match tx.artifact(needed.sha256).await? {
+        Some(here) if here.size == needed.size => return Ok(()),
+        Some(here) => {
+            format!("names artifact {} with {} bytes, and it has {}", needed.sha256, needed.size, here.size)
+        }
+        None => format!(
+            "names artifact {}, which is not on this server: add it first, or say its url",
+            needed.sha256
+        ),
+    };
+    Err(ServiceError::invalid(field, rule))
 }
 
 fn in_use(by: Use) -> ServiceError {

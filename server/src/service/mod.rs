@@ -21,6 +21,7 @@ mod companies;
 mod configurations;
 mod devices;
 mod doctor;
+mod dpcs;
 mod error;
 mod handshake;
 mod import;

@@ -42,13 +42,16 @@ impl Reader {
         Ok(page.page(artifacts, |one: &Artifact| one.sha256))
     }
 
-    /// How many configurations need an artifact.
+    /// How many configurations and DPCs of the catalogue need an artifact.
     pub async fn artifact_uses(&mut self, sha256: Sha256) -> Result<u64, StoreError> {
-        let row = sqlx::query("SELECT COUNT(*) AS uses FROM configuration_artifacts WHERE sha256 = $1")
-            .bind(sha256.to_string())
-            .fetch_one(self.connection())
-            .await
-            .map_err(failed("see what uses an artifact"))?;
+        let row = sqlx::query(
+            "SELECT (SELECT COUNT(*) FROM configuration_artifacts WHERE sha256 = $1)
+                  + (SELECT COUNT(*) FROM dpcs WHERE sha256 = $1) AS uses",
+        )
+        .bind(sha256.to_string())
+        .fetch_one(self.connection())
+        .await
+        .map_err(failed("see what uses an artifact"))?;
         let uses: i64 = row.try_get("uses").map_err(failed("see what uses an artifact"))?;
         Ok(u64::try_from(uses).unwrap_or_default())
     }

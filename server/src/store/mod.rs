@@ -15,6 +15,7 @@ mod companies;
 mod configurations;
 mod devices;
 mod dialect;
+mod dpcs;
 mod enrollment;
 mod error;
 mod operations;

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::route::api::wire::{message::message, status::Status};
 use unbox_common::{
-    ids::{CompanyId, ConfigurationId, DeviceId},
+    ids::{ClaimId, CompanyId, ConfigurationId},
     secret::Secret,
     timestamp::Timestamp,
 };
@@ -83,7 +83,7 @@ message! {
     /// The device that was claimed.
     pub struct ClaimDeviceResponse {
         /// Its id.
-        device_id: Option<DeviceId> = "deviceId";
+        device_id: Option<ClaimId> = "deviceId";
         /// Its name: `partners/{partner}/devices/{device}`.
         device_name: String = "deviceName";
     }
@@ -101,7 +101,7 @@ message! {
     /// One release of a batch: for good, or for a time.
     pub struct PartnerUnclaim {
         /// The device's id; or its identifier.
-        device_id: Option<DeviceId> = "deviceId";
+        device_id: Option<ClaimId> = "deviceId";
         /// The device's identifier; or its id.
         device_identifier: Option<DeviceIdentifier> = "deviceIdentifier";
         /// What it was claimed for.
@@ -117,7 +117,7 @@ message! {
     /// Releases one device: for good, or for a time.
     pub struct UnclaimDeviceRequest {
         /// The device's id; or its identifier.
-        device_id: Option<DeviceId> = "deviceId";
+        device_id: Option<ClaimId> = "deviceId";
         /// The device's identifier; or its id.
         device_identifier: Option<DeviceIdentifier> = "deviceIdentifier";
         /// What it was claimed for.
@@ -154,7 +154,7 @@ message! {
     /// One note of a batch.
     pub struct UpdateMetadataArguments {
         /// The device's id; or its identifier.
-        device_id: Option<DeviceId> = "deviceId";
+        device_id: Option<ClaimId> = "deviceId";
         /// The device's identifier; or its id.
         device_identifier: Option<DeviceIdentifier> = "deviceIdentifier";
         /// What to note.

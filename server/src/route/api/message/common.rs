@@ -2,7 +2,7 @@
 
 use crate::route::api::wire::{enums::wire_enum, message::message, status::FieldViolation};
 use std::collections::BTreeMap;
-use unbox_common::ids::DeviceId;
+use unbox_common::ids::ClaimId;
 
 wire_enum! {
     /// What a device is claimed for.
@@ -79,7 +79,7 @@ message! {
     /// One device: by its id, or by its identifier.
     pub struct DeviceReference {
         /// The id.
-        device_id: Option<DeviceId> = "deviceId";
+        device_id: Option<ClaimId> = "deviceId";
         /// The identifier.
         device_identifier: Option<DeviceIdentifier> = "deviceIdentifier";
     }
@@ -94,7 +94,7 @@ message! {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Target<'a> {
     /// The one of this id.
-    Id(DeviceId),
+    Id(ClaimId),
     /// The one with these identifiers.
     Identifier(&'a DeviceIdentifier),
 }
@@ -104,10 +104,7 @@ impl<'a> Target<'a> {
     ///
     /// # Errors
     /// Neither is there, or both: they might mean two devices.
-    pub fn of(
-        id: Option<DeviceId>,
-        identifier: Option<&'a DeviceIdentifier>,
-    ) -> Result<Self, FieldViolation> {
+    pub fn of(id: Option<ClaimId>, identifier: Option<&'a DeviceIdentifier>) -> Result<Self, FieldViolation> {
         match (id, identifier) {
             (Some(id), None) => Ok(Self::Id(id)),
             (None, Some(identifier)) => Ok(Self::Identifier(identifier)),
@@ -148,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_device_is_named_in_exactly_one_way() {
-        let id = DeviceId::new(7).unwrap();
+        let id = ClaimId::new(7).unwrap();
         let identifier =
             DeviceIdentifier { imei: "123456789012347".to_owned(), ..DeviceIdentifier::default() };
         assert_eq!(Target::of(Some(id), None), Ok(Target::Id(id)));

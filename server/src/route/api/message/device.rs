@@ -3,7 +3,7 @@
 use super::common::{DeviceIdentifier, DeviceMetadata, SectionType};
 use crate::route::api::wire::{enums::wire_enum, message::message};
 use unbox_common::{
-    ids::{CompanyId, DeviceId},
+    ids::{ClaimId, CompanyId},
     timestamp::Timestamp,
 };
 
@@ -37,7 +37,7 @@ message! {
         /// Its name: `customers/{customer}/devices/{device}`, or `partners/{partner}/devices/{device}`.
         name: String = "name", OUTPUT;
         /// Its id.
-        device_id: Option<DeviceId> = "deviceId", OUTPUT;
+        device_id: Option<ClaimId> = "deviceId", OUTPUT;
         /// What its maker calls it.
         device_identifier: Option<DeviceIdentifier> = "deviceIdentifier";
         /// Its configuration: `customers/{customer}/configurations/{configuration}`.

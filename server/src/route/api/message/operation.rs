@@ -9,7 +9,7 @@ use crate::route::api::wire::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
-use unbox_common::ids::DeviceId;
+use unbox_common::ids::ClaimId;
 use utoipa::openapi::{RefOr, Schema, schema::ObjectBuilder};
 
 wire_enum! {
@@ -136,7 +136,7 @@ message! {
     /// What became of one device of a batch.
     pub struct PerDeviceStatusInBatch {
         /// The device, if it was done.
-        device_id: Option<DeviceId> = "deviceId";
+        device_id: Option<ClaimId> = "deviceId";
         /// In a word.
         status: SingleDeviceStatus = "status";
         /// Why it failed, in a word that programs compare.

@@ -7,7 +7,7 @@ use super::{
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 use std::{borrow::Cow, fmt, str::FromStr};
-use unbox_common::ids::{CompanyId, ConfigurationId, DeviceId, OperationId};
+use unbox_common::ids::{ClaimId, CompanyId, ConfigurationId, OperationId};
 use utoipa::openapi::{RefOr, Schema};
 
 /// The longest path of a request, in bytes.
@@ -118,7 +118,7 @@ name!(
 name!(
     /// A device, as its customer sees it.
     CustomerDeviceName, "customers/{customer}/devices/{device}",
-    "customers" customer: CompanyId, "devices" device: DeviceId
+    "customers" customer: CompanyId, "devices" device: ClaimId
 );
 name!(
     /// A DPC that a customer can choose.
@@ -136,7 +136,7 @@ name!(
 name!(
     /// A device, as its reseller sees it.
     PartnerDeviceName, "partners/{partner}/devices/{device}",
-    "partners" partner: CompanyId, "devices" device: DeviceId
+    "partners" partner: CompanyId, "devices" device: ClaimId
 );
 name!(
     /// A vendor: a reseller's reseller.

@@ -1,0 +1,72 @@
+//! The catalogue of DPCs: what customers choose from when they configure over the network.
+
+use super::name::Name;
+use serde::Serialize;
+use unbox_common::{
+    payload::{Dpc, DpcKind},
+    timestamp::Timestamp,
+};
+
+/// The largest description of a DPC, in bytes.
+pub const MAX_DPC_BYTES: usize = 64 * 1024;
+
+/// A DPC of the catalogue. Its extras are the customer's, and so not here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CatalogueDpc {
+    /// What people call it.
+    pub title: Name,
+    /// What is installed.
+    pub dpc: Dpc,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A DPC that cannot be in the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDpc {
+    /// Larger than any description.
+    #[error("is larger than {MAX_DPC_BYTES} bytes")]
+    TooLarge,
+    /// Not JSON of the right form; the message of the parser names line, column and field.
+    #[error("is not a DPC: {0}")]
+    Unreadable(String),
+    /// Extras belong to configurations.
+    #[error("holds extras, which belong to the configurations that use it")]
+    Extras,
+    /// No device of this version installs it.
+    #[error("is of kind sysext, which no device installs yet")]
+    Unsupported,
+}
+
+/// Reads the description of a DPC: the part `dpc` of a configuration's document, without extras.
+///
+/// # Errors
+/// [`InvalidDpc`] with the first thing that is wrong.
+pub fn parse(text: &str) -> Result<Dpc, InvalidDpc> {
+    if text.len() > MAX_DPC_BYTES {
+        return Err(InvalidDpc::TooLarge);
+    }
+    let dpc: Dpc = serde_json::from_str(text).map_err(|error| InvalidDpc::Unreadable(error.to_string()))?;
+    if !dpc.extras.is_empty() {
+        return Err(InvalidDpc::Extras);
+    }
+    if dpc.kind == DpcKind::Sysext { Err(InvalidDpc::Unsupported) } else { Ok(dpc) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DPC: &str = r#"{"name":"acme-dpc","version":"1","kind":"tar","artifact":{"sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":1}}"#;
+
+    #[test]
+    fn a_dpc_of_the_catalogue_is_the_part_of_a_document_that_all_customers_share() {
+        assert_eq!(parse(DPC).unwrap().name.to_string(), "acme-dpc");
+        assert_eq!(parse(&DPC.replacen('{', r#"{"extras":{"site":"x"},"#, 1)), Err(InvalidDpc::Extras));
+        assert_eq!(parse(&DPC.replace("tar", "sysext")), Err(InvalidDpc::Unsupported));
+        assert_eq!(parse(&" ".repeat(MAX_DPC_BYTES + 1)), Err(InvalidDpc::TooLarge));
+        assert!(matches!(parse("{}"), Err(InvalidDpc::Unreadable(_))));
+    }
+}

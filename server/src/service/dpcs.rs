@@ -1,0 +1,89 @@
+//! The catalogue of DPCs: the operator keeps it, everybody reads it.
+
+use super::{ServiceError, Services, configurations::check_artifact};
+use crate::{
+    domain::{
+        actor::{Actor, Scope},
+        audit::{Action, Subject},
+        dpc::{self, CatalogueDpc},
+        name::Name,
+    },
+    store::{Page, PageRequest},
+};
+use serde_json::json;
+use unbox_common::payload::DpcName;
+
+impl Services {
+    /// Adds a DPC from its JSON description, or replaces the one of its name. Configurations keep
+    /// what they were made from.
+    pub async fn save_dpc(
+        &self,
+        by: &Actor,
+        title: Option<&str>,
+        description: &str,
+    ) -> Result<CatalogueDpc, ServiceError> {
+        operator_only(by)?;
+        let dpc = dpc::parse(description).map_err(|error| ServiceError::invalid("dpc", error))?;
+        let title: Option<Name> =
+            title.map(str::parse).transpose().map_err(|error| ServiceError::invalid("title", error))?;
+        let now = self.now();
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by, dpc, title) = (services.clone(), by.clone(), dpc.clone(), title.clone());
+                Box::pin(async move {
+                    check_artifact(tx, "dpc", &dpc.artifact).await?;
+                    let was = tx.dpc(&dpc.name).await?;
+                    let name = || dpc.name.to_string().parse::<Name>();
+                    let title = match title.or_else(|| was.as_ref().map(|was| was.title.clone())) {
+                        Some(title) => title,
+                        None => name().map_err(|error| ServiceError::invalid("title", error))?,
+                    };
+                    let created_at = was.map_or(now, |was| was.created_at);
+                    let new = CatalogueDpc { title, dpc, created_at, updated_at: now };
+                    tx.save_dpc(&new).await?;
+                    let detail = json!({"name": new.dpc.name, "version": new.dpc.version});
+                    services.note(tx, &by, Action::DpcSaved, Subject::Unknown, None, detail);
+                    Ok(new)
+                })
+            })
+            .await
+    }
+
+    /// Lists the catalogue, by name.
+    pub async fn list_dpcs(&self, page: PageRequest) -> Result<Page<CatalogueDpc>, ServiceError> {
+        Ok(self.0.store.reader().await?.dpcs(&page).await?)
+    }
+
+    /// Finds a DPC by its name.
+    pub async fn dpc(&self, name: &str) -> Result<CatalogueDpc, ServiceError> {
+        let missing = || ServiceError::not_found("DPC", super::companies::shown(name));
+        let name: DpcName = name.parse().map_err(|_| missing())?;
+        self.0.store.reader().await?.dpc(&name).await?.ok_or_else(missing)
+    }
+
+    /// Takes a DPC out of the catalogue. Configurations that were made from it keep it.
+    pub async fn delete_dpc(&self, by: &Actor, name: &str) -> Result<(), ServiceError> {
+        operator_only(by)?;
+        let found = self.dpc(name).await?;
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by, name) = (services.clone(), by.clone(), found.dpc.name.clone());
+                Box::pin(async move {
+                    if !tx.delete_dpc(&name).await? {
+                        return Err(ServiceError::not_found("DPC", name));
+                    }
+                    services.note(tx, &by, Action::DpcDeleted, Subject::Unknown, None, json!({"name": name}));
+                    Ok(())
+                })
+            })
+            .await
+    }
+}
+
+fn operator_only(by: &Actor) -> Result<(), ServiceError> {
+    if by.scope() == Scope::Operator { Ok(()) } else { Err(ServiceError::OperatorOnly) }
+}

@@ -1,0 +1,74 @@
+//! The catalogue of DPCs.
+
+use super::{
+    Page, PageRequest, Reader, StoreError, Tx,
+    error::failed,
+    row::{Fields, document, millis},
+};
+use crate::domain::dpc::CatalogueDpc;
+use sqlx::any::AnyRow;
+use unbox_common::payload::DpcName;
+
+const SELECT: &str = "SELECT name, title, document, created_at, updated_at FROM dpcs WHERE 1 = 1";
+
+fn dpc(row: &AnyRow) -> Result<CatalogueDpc, StoreError> {
+    let fields = Fields::of(row, "dpcs", "name");
+    Ok(CatalogueDpc {
+        title: fields.parse("title")?,
+        dpc: fields.json("document")?,
+        created_at: fields.time("created_at")?,
+        updated_at: fields.time("updated_at")?,
+    })
+}
+
+impl Reader {
+    /// A DPC by its name.
+    pub async fn dpc(&mut self, name: &DpcName) -> Result<Option<CatalogueDpc>, StoreError> {
+        let mut sql = self.sql(SELECT);
+        sql.filter("name =", Some(name.to_string()));
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a DPC"))?;
+        row.as_ref().map(dpc).transpose()
+    }
+
+    /// DPCs, by name.
+    pub async fn dpcs(&mut self, page: &PageRequest) -> Result<Page<CatalogueDpc>, StoreError> {
+        let mut sql = self.sql(SELECT);
+        sql.filter("name >", page.after.clone()).push(" ORDER BY name LIMIT ").bind(page.limit());
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list DPCs"))?;
+        let dpcs = rows.iter().map(dpc).collect::<Result<_, _>>()?;
+        Ok(page.page(dpcs, |one: &CatalogueDpc| one.dpc.name.to_string()))
+    }
+}
+
+impl Tx {
+    /// Adds a DPC, or replaces the one of its name.
+    pub async fn save_dpc(&mut self, new: &CatalogueDpc) -> Result<(), StoreError> {
+        let own = new.dpc.artifact.url.is_none().then(|| new.dpc.artifact.sha256.to_string());
+        sqlx::query(
+            "INSERT INTO dpcs (name, title, document, sha256, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (name) DO UPDATE SET title = excluded.title, document = excluded.document,
+                 sha256 = excluded.sha256, updated_at = excluded.updated_at",
+        )
+        .bind(new.dpc.name.to_string())
+        .bind(new.title.as_str())
+        .bind(document(&new.dpc))
+        .bind(own)
+        .bind(millis(new.created_at))
+        .bind(millis(new.updated_at))
+        .execute(self.connection())
+        .await
+        .map_err(failed("save a DPC"))?;
+        Ok(())
+    }
+
+    /// Takes a DPC out of the catalogue; `false` if it was not there.
+    pub async fn delete_dpc(&mut self, name: &DpcName) -> Result<bool, StoreError> {
+        let done = sqlx::query("DELETE FROM dpcs WHERE name = $1")
+            .bind(name.to_string())
+            .execute(self.connection())
+            .await
+            .map_err(failed("delete a DPC"))?;
+        Ok(done.rows_affected() == 1)
+    }
+}
