@@ -89,6 +89,14 @@ id!(
     /// A pre-provisioning token: its name, not its secret.
     TokenId
 );
+id!(
+    /// An account: a person or a program that may ask the server for something.
+    AccountId
+);
+id!(
+    /// An API key: its name, not its secret.
+    ApiKeyId
+);
 
 /// How often a device has been enrolled; the first enrollment is 1, and it never falls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]

@@ -263,7 +263,7 @@ impl Settings {
         let devices = merged.devices;
         let default = service::Settings::new(artifacts);
         Ok(Self {
-            names,
+            names: names.clone(),
             listen,
             listen_plain: merged.listen_plain.unwrap_or_default(),
             proxy_protocol: merged.proxy_protocol.unwrap_or_default(),
@@ -278,6 +278,7 @@ impl Settings {
                 DEVICE_LIFETIME,
             )?,
             services: service::Settings {
+                names,
                 ticket_lifetime: span(
                     "devices.challenge_s",
                     devices.challenge_s,

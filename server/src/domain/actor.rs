@@ -1,5 +1,6 @@
 //! Who asks for something, and which tenant's things they may see.
 
+use super::account::Role;
 use std::fmt;
 use unbox_common::ids::{CompanyId, DeviceId};
 
@@ -22,6 +23,16 @@ impl Scope {
         }
     }
 
+    /// The company that somebody belongs to, of whichever kind; `None` for the operator. Accounts and
+    /// what they sign in with are seen by their own company alone.
+    #[must_use]
+    pub const fn company(self) -> Option<CompanyId> {
+        match self {
+            Self::Operator => None,
+            Self::Customer(company) => Some(company),
+        }
+    }
+
     /// Whether things of `customer` are within.
     #[must_use]
     pub fn covers(self, customer: CompanyId) -> bool {
@@ -29,11 +40,12 @@ impl Scope {
     }
 }
 
-/// Whoever acts: their name for the audit trail, and their scope.
+/// Whoever acts: their name for the audit trail, their scope, and what they may do within it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
     name: String,
     scope: Scope,
+    role: Role,
 }
 
 impl Actor {
@@ -43,6 +55,7 @@ impl Actor {
         Self {
             name: name.chars().filter(|char| !char.is_control()).take(64).collect(),
             scope: Scope::Operator,
+            role: Role::Owner,
         }
     }
 
@@ -55,7 +68,17 @@ impl Actor {
     /// A device that acts for itself.
     #[must_use]
     pub fn device(device: DeviceId, customer: CompanyId) -> Self {
-        Self { name: format!("device {device}"), scope: Scope::Customer(customer) }
+        Self {
+            scope: Scope::Customer(customer),
+            role: Role::Viewer,
+            ..Self::operator(&format!("device {device}"))
+        }
+    }
+
+    /// The same, with this role in place of an owner's.
+    #[must_use]
+    pub fn with_role(self, role: Role) -> Self {
+        Self { role, ..self }
     }
 
     /// The name that the audit trail shows.
@@ -68,6 +91,12 @@ impl Actor {
     #[must_use]
     pub const fn scope(&self) -> Scope {
         self.scope
+    }
+
+    /// What they may do there.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
     }
 }
 

@@ -13,6 +13,10 @@ words! {
         Customer = "customer",
         /// It sells them, and registers them for customers.
         Reseller = "reseller",
+        /// It does the same under a reseller, which sees its customers.
+        Vendor = "vendor",
+        /// It keeps configurations and devices of the customers that asked it to.
+        Emm = "emm",
     }
 }
 

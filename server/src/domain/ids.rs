@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use unbox_common::{
-    ids::{ClaimId, CompanyId, ConfigurationId, DeviceId, TokenId},
+    ids::{AccountId, ApiKeyId, ClaimId, CompanyId, ConfigurationId, DeviceId, TokenId},
     timestamp::Timestamp,
 };
 
@@ -71,6 +71,10 @@ of_kind! {
     device -> DeviceId;
     /// A new token's id.
     token -> TokenId;
+    /// A new account's id.
+    account -> AccountId;
+    /// A new API key's id.
+    api_key -> ApiKeyId;
 }
 
 #[cfg(test)]
