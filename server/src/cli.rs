@@ -5,6 +5,7 @@
 //! `--json`. To add a command: a variant in the enum of its thing, its service method, its place
 //! in the test of the help text.
 
+mod account;
 mod artifact;
 mod audit;
 mod claim;
@@ -99,6 +100,12 @@ enum Administration {
     /// Resellers, who register devices for customers.
     #[command(subcommand)]
     Reseller(company::Company),
+    /// EMMs, who keep configurations and devices for customers.
+    #[command(subcommand)]
+    Emm(company::Company),
+    /// Accounts: who may use the API for a company, and what they sign in with.
+    #[command(subcommand)]
+    Account(account::Account),
     /// Configurations: what a customer's devices become.
     #[command(subcommand)]
     Configuration(configuration::Configuration),
@@ -182,6 +189,8 @@ impl Administration {
             Self::Import(command) => command.run(opened, output).await,
             Self::Customer(command) => command.run(CompanyKind::Customer, opened, output).await,
             Self::Reseller(command) => command.run(CompanyKind::Reseller, opened, output).await,
+            Self::Emm(command) => command.run(CompanyKind::Emm, opened, output).await,
+            Self::Account(command) => command.run(opened, output).await,
             Self::Configuration(command) => command.run(opened, output).await,
             Self::Artifact(command) => command.run(opened, output).await,
             Self::Token(command) => command.run(opened, output).await,

@@ -109,6 +109,7 @@ pub struct LimitsFragment {
     address_per_second: Option<u64>,
     series_burst: Option<u64>,
     series_per_second: Option<u64>,
+    api_queries_per_100s: Option<u64>,
 }
 
 /// What the server runs with.
@@ -161,6 +162,8 @@ pub struct Limits {
     pub address: Rate,
     /// Hellos of one series of identifiers.
     pub series: Rate,
+    /// Queries of one account in 100 seconds, and of each user that it asks for; 0 for no limit.
+    pub api_queries_per_100s: u32,
 }
 
 /// So many at once, and so many more each second. A burst of 0 means no limit.
@@ -349,6 +352,7 @@ impl Limits {
                 burst: rate("limits.series_burst", from.series_burst, 2000)?,
                 per_second: rate("limits.series_per_second", from.series_per_second, 25)?.max(1),
             },
+            api_queries_per_100s: rate("limits.api_queries_per_100s", from.api_queries_per_100s, 1000)?,
         })
     }
 }
@@ -467,6 +471,8 @@ listen = [{listen}]
 # Hellos of one series of identifiers (maker and first characters), against enumeration.
 #series_burst = 2000
 #series_per_second = 25
+# Queries of one account of the management API in 100 seconds. 0: no limit.
+#api_queries_per_100s = 1000
 ";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `customer` and `reseller`: companies.
+//! `customer`, `reseller` and `emm`: companies.
 
 use super::{
     Exit,

@@ -233,21 +233,17 @@ impl Services {
                             was.email
                         )));
                     }
-                    let detail = match &after {
-                        Some(after) => {
-                            tx.update_account(after).await?;
-                            json!({
-                                "email": was.email, "name": after.name, "role": after.role,
-                                "was": {"name": was.name, "role": was.role},
-                            })
-                        }
-                        None => {
-                            tx.delete_account(id).await?;
-                            json!({"email": was.email, "name": was.name, "role": was.role})
-                        }
-                    };
+                    match &after {
+                        Some(after) => tx.update_account(after).await?,
+                        None => tx.delete_account(id).await?,
+                    }
+                    let result = after.unwrap_or_else(|| was.clone());
+                    let detail = json!({
+                        "email": was.email, "name": result.name, "role": result.role,
+                        "was": {"name": was.name, "role": was.role},
+                    });
                     services.note(tx, &by, action, Subject::Account(id), was.company, detail);
-                    Ok(after.unwrap_or(was))
+                    Ok(result)
                 })
             })
             .await

@@ -1,5 +1,6 @@
 //! What the services promise to devices and administrators.
 
+mod accounts;
 mod administration;
 mod approval;
 mod concurrency;
@@ -8,3 +9,4 @@ mod enrollment;
 mod import;
 mod managed;
 mod refusals;
+mod sign_in;

@@ -132,8 +132,8 @@ fn is_ours(audience: &str, names: &[String]) -> bool {
     }
     let Ok(url) = audience.parse::<Url>() else { return false };
     let host = url.host_str().map(|host| host.trim_matches(['[', ']']));
-    let named = host.is_some_and(|host| names.iter().any(|name| name.eq_ignore_ascii_case(host)));
-    named && url.path() == super::TOKEN_PATH
+    let known = host.is_some_and(|host| names.iter().any(|name| name.eq_ignore_ascii_case(host)));
+    known && url.path() == super::TOKEN_PATH
 }
 
 /// All the cryptography that JSON web tokens have in this server: RSA with SHA-256, by ring, which
