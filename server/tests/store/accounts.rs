@@ -208,9 +208,9 @@ async fn an_api_key_opens_something_until_it_ends(db: TestDatabase) {
     assert!(shown(digest, NOW).await.is_some());
     let revoke = || {
         db.store.write(move |tx: &mut Tx| {
-            Box::pin(async move {
-                tx.end_api_key(&ApiKey { revoked_at: Some(NOW), ..api_key(100, 20) }).await
-            })
+            Box::pin(
+                async move { tx.end_api_key(&ApiKey { revoked_at: Some(NOW), ..api_key(100, 20) }).await },
+            )
         })
     };
     revoke().await.unwrap();
@@ -232,9 +232,8 @@ async fn the_use_of_an_api_key_is_noted_once_an_hour(db: TestDatabase) {
         assert_eq!(key.last_used_at, Some(noted));
     }
     let gone = ApiKeyId::new(999).unwrap();
-    let noted = db.store.write(move |tx: &mut Tx| {
-        Box::pin(async move { tx.note_api_key_use(gone, NOW).await })
-    });
+    let noted =
+        db.store.write(move |tx: &mut Tx| Box::pin(async move { tx.note_api_key_use(gone, NOW).await }));
     noted.await.unwrap();
 }
 
@@ -289,8 +288,7 @@ async fn an_account_takes_everything_along_that_it_signs_in_with(db: TestDatabas
     };
     add_token(&db, token).await;
     let id = AccountId::new(10).unwrap();
-    let delete =
-        || db.store.write(move |tx: &mut Tx| Box::pin(async move { tx.delete_account(id).await }));
+    let delete = || db.store.write(move |tx: &mut Tx| Box::pin(async move { tx.delete_account(id).await }));
     delete().await.unwrap();
     let left = db.snapshot().await;
     for table in ["api_keys", "service_account_keys", "access_tokens"] {
