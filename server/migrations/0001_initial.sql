@@ -6,11 +6,26 @@ CREATE TABLE companies (
     id BIGINT PRIMARY KEY,
     kind TEXT NOT NULL,
     name TEXT NOT NULL,
+    parent_id BIGINT REFERENCES companies (id),
+    terms TEXT NOT NULL,
+    language TEXT,
+    workspace TEXT UNIQUE,
+    device_protection BIGINT NOT NULL,
     default_configuration_id BIGINT,
     default_set_at BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
     UNIQUE (kind, name)
 );
+CREATE INDEX companies_by_parent ON companies (parent_id, id) WHERE parent_id IS NOT NULL;
+
+-- For which customers a reseller, a vendor or an EMM works.
+CREATE TABLE company_links (
+    company_id BIGINT NOT NULL REFERENCES companies (id),
+    customer_id BIGINT NOT NULL REFERENCES companies (id),
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (company_id, customer_id)
+) /* WITHOUT ROWID */;
+CREATE INDEX company_links_by_customer ON company_links (customer_id);
 
 CREATE TABLE configurations (
     id BIGINT PRIMARY KEY,
@@ -62,11 +77,19 @@ CREATE TABLE claims (
     -- JSON: sets of [kind, value].
     identifiers TEXT NOT NULL,
     order_name TEXT,
+    -- JSON: what the reseller wrote beside it.
+    metadata TEXT,
+    -- Set while it is released for a time.
+    vacation_started_at BIGINT,
+    vacation_ends_at BIGINT,
+    protected BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
     created_by TEXT NOT NULL,
     released_at BIGINT
 );
 CREATE INDEX claims_by_customer ON claims (customer_id, id);
+CREATE INDEX claims_by_reseller ON claims (reseller_id, customer_id, id)
+    WHERE reseller_id IS NOT NULL AND released_at IS NULL;
 CREATE INDEX claims_by_configuration ON claims (configuration_id) WHERE configuration_id IS NOT NULL;
 
 -- `kind value` of the strongest identifier of each set of each claim that is in force.
@@ -74,6 +97,22 @@ CREATE TABLE claim_keys (
     lookup TEXT NOT NULL,
     claim_id BIGINT NOT NULL REFERENCES claims (id),
     PRIMARY KEY (lookup, claim_id)
+) /* WITHOUT ROWID */;
+
+-- The identifiers of a claim by which people look for it and devices do not: those of `claim_keys`
+-- are stronger.
+CREATE TABLE claim_search (
+    lookup TEXT NOT NULL,
+    claim_id BIGINT NOT NULL REFERENCES claims (id),
+    PRIMARY KEY (lookup, claim_id)
+) /* WITHOUT ROWID */;
+
+-- How many claims of a reseller are in force, so that a list can say how long it is.
+CREATE TABLE claim_counts (
+    reseller_id BIGINT NOT NULL REFERENCES companies (id),
+    customer_id BIGINT NOT NULL REFERENCES companies (id),
+    claims BIGINT NOT NULL,
+    PRIMARY KEY (reseller_id, customer_id)
 ) /* WITHOUT ROWID */;
 
 CREATE TABLE devices (

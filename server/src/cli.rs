@@ -100,7 +100,10 @@ enum Administration {
     /// Resellers, who register devices for customers.
     #[command(subcommand)]
     Reseller(company::Company),
-    /// EMMs, who keep configurations and devices for customers.
+    /// Vendors, who do the same under a reseller.
+    #[command(subcommand)]
+    Vendor(company::Company),
+    /// EMMs, who keep configurations and devices of customers.
     #[command(subcommand)]
     Emm(company::Company),
     /// Accounts: who may use the API for a company, and what they sign in with.
@@ -189,6 +192,7 @@ impl Administration {
             Self::Import(command) => command.run(opened, output).await,
             Self::Customer(command) => command.run(CompanyKind::Customer, opened, output).await,
             Self::Reseller(command) => command.run(CompanyKind::Reseller, opened, output).await,
+            Self::Vendor(command) => command.run(CompanyKind::Vendor, opened, output).await,
             Self::Emm(command) => command.run(CompanyKind::Emm, opened, output).await,
             Self::Account(command) => command.run(opened, output).await,
             Self::Configuration(command) => command.run(opened, output).await,

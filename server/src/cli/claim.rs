@@ -7,6 +7,7 @@ use super::{
     view::View,
 };
 use crate::{
+    domain::claim::Metadata,
     service::{ClaimView, NewClaim},
     store::ClaimFilter,
 };
@@ -38,6 +39,9 @@ Examples:
         /// Of this customer only.
         #[arg(long)]
         customer: Option<String>,
+        /// Registered by this reseller.
+        #[arg(long)]
+        reseller: Option<String>,
         /// With this configuration of their own: its id, or its exact name with --customer.
         #[arg(long)]
         configuration: Option<String>,
@@ -159,11 +163,12 @@ impl Claim {
                 let said = format!("Created claim {}.", created.id);
                 output.show(&View(created), &said)?;
             }
-            Self::List { customer, configuration, proof, identifier, released, limit } => {
+            Self::List { customer, reseller, configuration, proof, identifier, released, limit } => {
                 let customer = opened.customer_id(customer.as_deref()).await?;
                 let configuration = opened.configuration_id(configuration.as_deref(), customer).await?;
+                let reseller = opened.reseller_id(reseller.as_deref()).await?;
                 let proof = proof.map(|proof| proof.0);
-                let filter = ClaimFilter { customer, configuration, proof, identifier, released };
+                let filter = ClaimFilter { customer, reseller, configuration, proof, identifier, released };
                 list(output, limit, View, |request| services.list_claims(by, filter.clone(), request))
                     .await?;
             }
@@ -235,6 +240,8 @@ impl Add {
             proof: self.proof.0,
             sets: vec![set],
             order: self.order.clone(),
+            metadata: Metadata::default(),
+            protected: false,
         })
     }
 

@@ -1,11 +1,15 @@
-//! `customer`, `reseller` and `emm`: companies.
+//! `customer`, `reseller`, `vendor` and `emm`: companies.
 
 use super::{
     Exit,
     context::{Opened, list},
     output::{Output, or_dash, sheet},
 };
-use crate::domain::company::{self, CompanyKind};
+use crate::{
+    domain::company::{self, CompanyKind, Terms},
+    service::NewCompany,
+    store::CompanyFilter,
+};
 use clap::Subcommand;
 
 /// What can be done with companies.
@@ -15,6 +19,18 @@ pub(super) enum Company {
     Create {
         /// Its name.
         name: String,
+        /// The reseller that a vendor sells for: its id or exact name.
+        #[arg(long)]
+        reseller: Option<String>,
+        /// The language of its people, such as `de-CH`.
+        #[arg(long)]
+        language: Option<String>,
+        /// Its Google Workspace account, by which resellers may name it too.
+        #[arg(long)]
+        workspace: Option<String>,
+        /// Let a reseller or vendor claim devices with protection.
+        #[arg(long)]
+        device_protection: bool,
     },
     /// List all.
     List,
@@ -22,6 +38,27 @@ pub(super) enum Company {
     Show {
         /// Its id or exact name.
         company: String,
+    },
+    /// Note that a customer accepts the terms of service, or that there are new ones.
+    Terms {
+        /// Its id or exact name.
+        company: String,
+        /// `accepted`, `stale` or `not_accepted`.
+        terms: Terms,
+    },
+    /// Let a reseller, vendor or EMM work for a customer.
+    Link {
+        /// Its id or exact name.
+        company: String,
+        /// The customer's id or exact name.
+        customer: String,
+    },
+    /// End that; what it has claimed stays claimed.
+    Unlink {
+        /// Its id or exact name.
+        company: String,
+        /// The customer's id or exact name.
+        customer: String,
     },
     /// Give one another name.
     Rename {
@@ -41,17 +78,38 @@ impl Company {
     ) -> anyhow::Result<Exit> {
         let Opened { services, by } = opened;
         match self {
-            Self::Create { name } => {
-                let created = services.create_company(by, kind, &name).await?;
+            Self::Create { name, reseller, language, workspace, device_protection } => {
+                let parent = opened.reseller_id(reseller.as_deref()).await?;
+                let new = NewCompany { kind, name, parent, language, workspace, device_protection };
+                let created = services.create_company(by, new).await?;
                 output.show(&created, &format!("Created {kind} {} ({}).", created.id, created.name))?;
             }
             Self::List => {
-                let page = |request| services.list_companies(by, Some(kind), request);
+                let page = |request| services.list_companies(by, CompanyFilter::of_kind(Some(kind)), request);
                 list(output, None, |company| company, page).await?;
             }
             Self::Show { company } => {
                 let found = services.find_company(by, kind, &company).await?;
                 output.show(&found, &shown(&found))?;
+            }
+            Self::Terms { company, terms } => {
+                let found = services.find_company(by, kind, &company).await?;
+                let changed = services.set_terms(by, found.id, terms).await?;
+                output.show(&changed, &format!("The terms of {kind} {}: {terms}.", changed.id))?;
+            }
+            Self::Link { company, customer } => {
+                let (found, customer) =
+                    (services.find_company(by, kind, &company).await?, opened.customer(&customer).await?);
+                services.set_works_for(by, found.id, customer.id, true).await?;
+                output.show(&found, &format!("{kind} {} works for customer {}.", found.id, customer.id))?;
+            }
+            Self::Unlink { company, customer } => {
+                let (found, customer) =
+                    (services.find_company(by, kind, &company).await?, opened.customer(&customer).await?);
+                services.set_works_for(by, found.id, customer.id, false).await?;
+                let said =
+                    format!("{kind} {} does not work for customer {} any more.", found.id, customer.id);
+                output.show(&found, &said)?;
             }
             Self::Rename { company, name } => {
                 let found = services.find_company(by, kind, &company).await?;
@@ -68,6 +126,11 @@ fn shown(company: &company::Company) -> String {
         ("id", company.id.to_string()),
         ("name", company.name.to_string()),
         ("kind", company.kind.to_string()),
+        ("terms of service", company.terms.to_string()),
+        ("reseller", or_dash(company.parent)),
+        ("language", or_dash(company.language.clone())),
+        ("Google Workspace", or_dash(company.workspace.clone())),
+        ("device protection", company.device_protection.to_string()),
         ("default configuration", or_dash(company.default_configuration)),
         ("since", company.created_at.to_string()),
     ])

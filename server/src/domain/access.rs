@@ -96,15 +96,32 @@ impl Principal {
         self.tenant.map(|(_, kind)| kind)
     }
 
-    /// It as one who acts, within its own company and with its own role.
+    /// It as one who acts, within its own company and with its own role. An EMM's own company owns
+    /// nothing: for the customers that it works for it becomes an actor of theirs, once somebody has
+    /// looked whether it does ([`Self::actor_for`]).
     #[must_use]
     pub fn actor(&self) -> Actor {
-        let name = format!("account {} {}", self.account, self.name);
-        let actor = match self.company() {
-            None => Actor::operator(&name),
-            Some(company) => Actor::of_customer(&name, company),
+        let actor = match self.tenant {
+            None => Actor::operator(&self.signature()),
+            Some((company, CompanyKind::Reseller | CompanyKind::Vendor)) => {
+                Actor::of_reseller(&self.signature(), company)
+            }
+            Some((company, CompanyKind::Customer | CompanyKind::Emm)) => {
+                Actor::of_customer(&self.signature(), company)
+            }
         };
         actor.with_role(self.role)
+    }
+
+    /// It as one who acts for this customer.
+    #[must_use]
+    pub fn actor_for(&self, customer: CompanyId) -> Actor {
+        Actor::of_customer(&self.signature(), customer).with_role(self.role)
+    }
+
+    /// How the audit trail names it.
+    fn signature(&self) -> String {
+        format!("account {} {}", self.account, self.name)
     }
 }
 
@@ -150,6 +167,17 @@ mod tests {
         let actor = principal.actor();
         assert_eq!((actor.name(), actor.role()), ("account 42 order-system", Role::Viewer));
         assert_eq!(actor.scope().company(), Some(company));
+        for (kind, scope) in [
+            (CompanyKind::Reseller, Scope::Reseller(company)),
+            (CompanyKind::Vendor, Scope::Reseller(company)),
+            (CompanyKind::Emm, Scope::Customer(company)),
+        ] {
+            let principal = Principal { tenant: Some((company, kind)), ..principal.clone() };
+            assert_eq!(principal.actor().scope(), scope, "{kind}");
+        }
+        let customer = CompanyId::new(8).unwrap();
+        let actor = principal.actor_for(customer);
+        assert_eq!((actor.scope(), actor.role()), (Scope::Customer(customer), Role::Viewer));
         let operator = Principal { tenant: None, ..principal };
         assert_eq!(operator.actor().scope(), Scope::Operator);
     }

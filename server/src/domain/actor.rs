@@ -11,32 +11,29 @@ pub enum Scope {
     Operator,
     /// One customer's things.
     Customer(CompanyId),
+    /// What one reseller has registered, and the customers that it registers for.
+    Reseller(CompanyId),
 }
 
 impl Scope {
-    /// The one customer, or `None` for everything.
-    #[must_use]
-    pub const fn customer(self) -> Option<CompanyId> {
-        match self {
-            Self::Operator => None,
-            Self::Customer(customer) => Some(customer),
-        }
-    }
-
     /// The company that somebody belongs to, of whichever kind; `None` for the operator. Accounts and
     /// what they sign in with are seen by their own company alone.
     #[must_use]
     pub const fn company(self) -> Option<CompanyId> {
         match self {
             Self::Operator => None,
-            Self::Customer(company) => Some(company),
+            Self::Customer(company) | Self::Reseller(company) => Some(company),
         }
     }
 
-    /// Whether things of `customer` are within.
+    /// Whether everything of `customer` is within; of what a reseller registers for it, it may not be.
     #[must_use]
     pub fn covers(self, customer: CompanyId) -> bool {
-        self.customer().is_none_or(|own| own == customer)
+        match self {
+            Self::Operator => true,
+            Self::Customer(own) => own == customer,
+            Self::Reseller(_) => false,
+        }
     }
 }
 
@@ -63,6 +60,12 @@ impl Actor {
     #[must_use]
     pub fn of_customer(name: &str, customer: CompanyId) -> Self {
         Self { scope: Scope::Customer(customer), ..Self::operator(name) }
+    }
+
+    /// Somebody who acts for one reseller.
+    #[must_use]
+    pub fn of_reseller(name: &str, reseller: CompanyId) -> Self {
+        Self { scope: Scope::Reseller(reseller), ..Self::operator(name) }
     }
 
     /// A device that acts for itself.

@@ -3,7 +3,8 @@
 //! The rules, in this order (DESIGN.md, sections 2, 3 and 6):
 //!
 //! 1. A device that is disabled or deprovisioned is refused, whatever it proves.
-//! 2. A claim that gives no configuration is as good as none.
+//! 2. A claim that is released for a time, or gives no configuration, is as good as none; a customer
+//!    that never accepted the terms of service gets nothing either.
 //! 3. What the claim asks for must be proven: a token, the registered key, a TPM.
 //! 4. The key must be one that the device is bound to, or there must be a reason for a new one:
 //!    it is the first inside the activation window, the proof of rule 3 stands for it, a reset
@@ -15,6 +16,7 @@
 
 use super::{
     claim::Claim,
+    company::Terms,
     device::{ApprovalRequest, Device, DeviceState},
     token::TokenStanding,
     words::words,
@@ -48,6 +50,8 @@ pub struct Admission<'a> {
     pub ticket: Sha256,
     /// Whether the claim, the token or the customer gives it a configuration.
     pub configured: bool,
+    /// Whether the customer accepted the terms of service.
+    pub terms: Terms,
     /// What else it proved.
     pub evidence: Evidence<'a>,
 }
@@ -181,6 +185,9 @@ pub fn decide(asked: &Admission<'_>) -> Decision {
     if let Some(refusal) = asked.device.and_then(|device| state_refusal(&device.state)) {
         return Decision::Refuse(refusal);
     }
+    if let Some(refusal) = claim_refusal(asked.now, asked.claim, asked.terms) {
+        return Decision::Refuse(refusal);
+    }
     if let Some(generation) = asked.device.and_then(|device| repeated(device, asked)) {
         return Decision::Admit { generation, why: Why::Repeated };
     }
@@ -207,17 +214,26 @@ pub fn decide(asked: &Admission<'_>) -> Decision {
     }
 }
 
+/// What is known of a device that says hello.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// The claim that matched.
+    pub claim: &'a Claim,
+    /// The state of its device, if it was seen before.
+    pub state: Option<&'a DeviceState>,
+    /// Whether the claim or the customer gives it a configuration.
+    pub configured: bool,
+    /// Whether the customer accepted the terms of service.
+    pub terms: Terms,
+}
+
 /// Refuses at once what no proof could change, when a device says hello.
 ///
 /// The configuration is not asked for where a token may still bring one.
 #[must_use]
-pub fn refuse_early(
-    claim: &Claim,
-    state: Option<&DeviceState>,
-    configured: bool,
-    offered: &[ProofKind],
-) -> Option<Refusal> {
-    if let Some(refusal) = state.and_then(state_refusal) {
+pub fn refuse_early(now: Timestamp, found: &Found<'_>, offered: &[ProofKind]) -> Option<Refusal> {
+    let Found { claim, state, configured, terms } = *found;
+    if let Some(refusal) = state.and_then(state_refusal).or_else(|| claim_refusal(now, claim, terms)) {
         return Some(refusal);
     }
     if !configured && claim.proof != ProofKind::Token {
@@ -227,6 +243,18 @@ pub fn refuse_early(
         ProofKind::Tpm => Some(Refusal::said(RefusalKind::ProofRequired, NO_TPM_YET)),
         proof if !offered.contains(&proof) => Some(Refusal::said(RefusalKind::ProofRequired, NOT_OFFERED)),
         _ => None,
+    }
+}
+
+/// What a claim and its customer refuse, whatever the device proves. Stale terms do not: a fleet must
+/// not stop because its owner has yet to read a page.
+fn claim_refusal(now: Timestamp, claim: &Claim, terms: Terms) -> Option<Refusal> {
+    if claim.vacation_at(now).is_some() {
+        Some(Refusal::of(RefusalKind::NotClaimed))
+    } else if terms == Terms::NotAccepted {
+        Some(Refusal::of(RefusalKind::TermsNotAccepted))
+    } else {
+        None
     }
 }
 
@@ -302,7 +330,7 @@ fn unapproved_parts(asked: &Admission<'_>) -> Vec<ReplacedPart> {
 mod tests {
     use super::*;
     use crate::domain::{
-        claim::ClaimSets,
+        claim::{ClaimSets, Metadata, Vacation},
         device::{Enrollment, StateName},
     };
     use unbox_common::{
@@ -354,6 +382,9 @@ mod tests {
             activation_ends_at: Timestamp(2000),
             sets: ClaimSets::new(vec![IdentifierSet::new(members).unwrap()]),
             order: None,
+            metadata: Metadata::default(),
+            vacation: None,
+            protected: false,
             created_at: NOW,
             created_by: "test".to_owned(),
             released_at: None,
@@ -399,6 +430,8 @@ mod tests {
         ticket: &'static [u8],
         now: Timestamp,
         configured: bool,
+        terms: Terms,
+        vacation: Option<Vacation>,
         token: TokenEvidence,
         reset_ticket: bool,
         request: Option<ApprovalRequest>,
@@ -414,6 +447,8 @@ mod tests {
                 ticket: b"ticket",
                 now: NOW,
                 configured: true,
+                terms: Terms::Accepted,
+                vacation: None,
                 token: TokenEvidence::None,
                 reset_ticket: false,
                 request: None,
@@ -423,13 +458,14 @@ mod tests {
         fn decide(&self) -> Decision {
             decide(&Admission {
                 now: self.now,
-                claim: &claim(self.proof),
+                claim: &Claim { vacation: self.vacation, ..claim(self.proof) },
                 rank: Rank::Serial,
                 device: self.device.as_ref(),
                 key: key(self.key).digest(),
                 identity: &identity(self.board),
                 ticket: Sha256::of(self.ticket),
                 configured: self.configured,
+                terms: self.terms,
                 evidence: Evidence {
                     token: self.token,
                     reset_ticket: self.reset_ticket,
@@ -595,6 +631,31 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_on_vacation_is_as_good_as_none_until_it_comes_back() {
+        let vacation = Some(Vacation { started_at: Timestamp(500), ends_at: Timestamp(1001) });
+        for (now, expected) in [(NOW, "refuse not_claimed"), (Timestamp(1001), "admit 1 first_key")] {
+            let asked = Asked { now, vacation, ..Asked::new(Identifiers, None, 9) };
+            assert_eq!(asked.outcome(), expected);
+            let claim = Claim { vacation, ..claim(Identifiers) };
+            let found = Found { claim: &claim, state: None, configured: true, terms: Terms::Accepted };
+            let early = refuse_early(now, &found, &ProofKind::ALL).map(|refusal| refusal.kind);
+            assert_eq!(early, (now == NOW).then_some(RefusalKind::NotClaimed));
+        }
+    }
+
+    #[test]
+    fn who_never_accepted_the_terms_enrolls_nothing_and_who_has_yet_to_read_new_ones_does() {
+        for (terms, expected) in [
+            (Terms::NotAccepted, "refuse terms_not_accepted"),
+            (Terms::Stale, "admit 1 first_key"),
+            (Terms::Accepted, "admit 1 first_key"),
+        ] {
+            let asked = Asked { terms, ..Asked::new(Identifiers, None, 9) };
+            assert_eq!(asked.outcome(), expected);
+        }
+    }
+
+    #[test]
     fn hello_is_refused_only_for_what_no_proof_changes() {
         let all = ProofKind::ALL;
         let disabled = DeviceState::Claimed.disabled(None, NOW).unwrap();
@@ -607,7 +668,9 @@ mod tests {
             (RegisteredKey, None, true, &[][..], Some(RefusalKind::ProofRequired)),
             (Tpm, None, true, &all[..], Some(RefusalKind::ProofRequired)),
         ] {
-            let refusal = refuse_early(&claim(proof), state, configured, offered);
+            let claim = claim(proof);
+            let found = Found { claim: &claim, state, configured, terms: Terms::Accepted };
+            let refusal = refuse_early(NOW, &found, offered);
             assert_eq!(refusal.map(|one| one.kind), expected, "{proof} {offered:?}");
         }
     }

@@ -17,6 +17,12 @@ words! {
         CompanyCreated = "company_created",
         /// A company got another name.
         CompanyRenamed = "company_renamed",
+        /// A customer accepted the terms of service, or there are new ones.
+        TermsSet = "terms_set",
+        /// A reseller, vendor or EMM works for a customer from now on.
+        CompanyLinked = "company_linked",
+        /// It does no longer.
+        CompanyUnlinked = "company_unlinked",
         /// A customer got another default configuration, or none.
         DefaultConfigurationSet = "default_configuration_set",
         /// A configuration was created.
@@ -41,6 +47,10 @@ words! {
         Unclaimed = "unclaimed",
         /// A claim got another configuration, or none.
         ClaimConfigurationSet = "claim_configuration_set",
+        /// A claim is released for a time, or that was ended.
+        VacationSet = "vacation_set",
+        /// What a reseller writes about a claim was changed.
+        MetadataSet = "metadata_set",
         /// A claim asks for another proof.
         ClaimProofSet = "claim_proof_set",
         /// A device was granted an enrollment.

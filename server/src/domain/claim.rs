@@ -1,7 +1,8 @@
 //! Claims: which device belongs to which customer, and what it has to prove.
 
-use super::name::Name;
-use std::collections::BTreeSet;
+use super::name::{Name, is_plain_text};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use unbox_common::{
     digest::Sha256,
     identity::{Identifier, IdentifierKind},
@@ -35,6 +36,12 @@ pub struct Claim {
     pub sets: ClaimSets,
     /// The order that it came with.
     pub order: Option<Name>,
+    /// What else the reseller wrote about it.
+    pub metadata: Metadata,
+    /// Its temporary release, if there was one that was not ended before its time.
+    pub vacation: Option<Vacation>,
+    /// Whether it was claimed with device protection.
+    pub protected: bool,
     /// When it was registered.
     pub created_at: Timestamp,
     /// Who registered it.
@@ -48,6 +55,84 @@ impl Claim {
     #[must_use]
     pub fn registered(&self) -> RegisteredClaim {
         RegisteredClaim { claim: self.id, owner: self.customer, sets: self.sets.usable().to_vec() }
+    }
+
+    /// The temporary release, while it lasts.
+    #[must_use]
+    pub fn vacation_at(&self, now: Timestamp) -> Option<Vacation> {
+        self.vacation.filter(|vacation| now < vacation.ends_at)
+    }
+}
+
+/// A claim that is released for a time: no device enrolls by it, and it comes back by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vacation {
+    /// Since when.
+    pub started_at: Timestamp,
+    /// From when on the claim is in force again.
+    pub ends_at: Timestamp,
+}
+
+/// The most entries of one claim's metadata.
+pub const MAX_METADATA_ENTRIES: usize = 32;
+/// The longest key of metadata, in bytes.
+pub const MAX_METADATA_KEY_BYTES: usize = 64;
+/// The longest value of metadata, in characters.
+pub const MAX_METADATA_VALUE_CHARS: usize = 512;
+
+/// What a reseller writes beside a claim, such as `ordernumber` or `phonenumber`: free text that
+/// nothing here is decided by.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Metadata(BTreeMap<String, String>);
+
+/// Metadata that cannot be kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidMetadata {
+    /// A key of another form.
+    #[error(
+        "{0:?} cannot be a key of metadata: expected 1 to {MAX_METADATA_KEY_BYTES} letters, digits, `_`, `-` or `.`"
+    )]
+    Key(String),
+    /// A value that no page can show.
+    #[error("the value of {0:?} is not plain text of at most {MAX_METADATA_VALUE_CHARS} characters")]
+    Value(String),
+    /// Too many entries.
+    #[error("there are more than {MAX_METADATA_ENTRIES} entries")]
+    TooMany,
+}
+
+impl Metadata {
+    /// The entries, by key.
+    #[must_use]
+    pub const fn entries(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+
+    /// Adds and replaces entries; an empty value deletes its entry.
+    ///
+    /// # Errors
+    /// [`InvalidMetadata`]; nothing of it is taken then.
+    pub fn updated<'e>(
+        &self,
+        changes: impl IntoIterator<Item = (&'e String, &'e String)>,
+    ) -> Result<Self, InvalidMetadata> {
+        let mut entries = self.0.clone();
+        for (key, value) in changes {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+            if key.is_empty() || key.len() > MAX_METADATA_KEY_BYTES || !key.bytes().all(allowed) {
+                return Err(InvalidMetadata::Key(key.chars().take(MAX_METADATA_KEY_BYTES).collect()));
+            }
+            if !is_plain_text(value, MAX_METADATA_VALUE_CHARS, false) {
+                return Err(InvalidMetadata::Value(key.clone()));
+            }
+            if value.is_empty() {
+                entries.remove(key);
+            } else {
+                entries.insert(key.clone(), value.clone());
+            }
+        }
+        if entries.len() > MAX_METADATA_ENTRIES { Err(InvalidMetadata::TooMany) } else { Ok(Self(entries)) }
     }
 }
 
@@ -109,6 +194,19 @@ impl ClaimSets {
     #[must_use]
     pub fn lookup_keys(&self) -> BTreeSet<String> {
         self.usable.iter().filter_map(IdentifierSet::lookup_key).map(lookup_text).collect()
+    }
+
+    /// The texts by which people may look for these sets beside [`Self::lookup_keys`]: whatever else
+    /// in them tells one device from another.
+    #[must_use]
+    pub fn search_keys(&self) -> BTreeSet<String> {
+        let found = self.lookup_keys();
+        let members = self.usable.iter().flat_map(IdentifierSet::members);
+        members
+            .filter(|one| one.kind().rank().is_some())
+            .map(lookup_text)
+            .filter(|text| !found.contains(text))
+            .collect()
     }
 
     /// The stored form.
@@ -204,6 +302,36 @@ mod tests {
         );
         assert_eq!(ClaimSets::from_text(&now.to_text()).unwrap(), now, "nothing is lost");
         assert!(ClaimSets::from_text("{}").is_err());
+    }
+
+    #[test]
+    fn people_find_a_claim_by_whatever_identifies_its_device() {
+        let with_mac = [SERIAL, &[(MacAddress, "00:16:3e:00:00:01")]].concat();
+        let sets = ClaimSets::new(vec![set(&with_mac)]);
+        assert_eq!(sets.lookup_keys().into_iter().collect::<Vec<_>>(), ["serial_number PF0ABCDE"]);
+        assert_eq!(sets.search_keys().into_iter().collect::<Vec<_>>(), ["mac_address 00:16:3e:00:00:01"]);
+    }
+
+    #[test]
+    fn metadata_is_added_to_replaced_and_deleted_or_left_alone() {
+        let change = |from: &Metadata, entries: &[(&str, &str)]| {
+            let entries: BTreeMap<String, String> =
+                entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            from.updated(&entries)
+        };
+        let first = change(&Metadata::default(), &[("ordernumber", "A1"), ("phonenumber", "+41")]).unwrap();
+        let second = change(&first, &[("ordernumber", "A2"), ("phonenumber", "")]).unwrap();
+        assert_eq!(serde_json::to_string(&second).unwrap(), r#"{"ordernumber":"A2"}"#);
+        let many: Vec<String> = (0..=MAX_METADATA_ENTRIES).map(|number| format!("k{number}")).collect();
+        let many: Vec<(&str, &str)> = many.iter().map(|key| (key.as_str(), "v")).collect();
+        for (entries, expected) in [
+            (&[("", "x")][..], InvalidMetadata::Key(String::new())),
+            (&[("a b", "x")], InvalidMetadata::Key("a b".to_owned())),
+            (&[("a", "x\u{1b}")], InvalidMetadata::Value("a".to_owned())),
+            (&many, InvalidMetadata::TooMany),
+        ] {
+            assert_eq!(change(&second, entries), Err(expected));
+        }
     }
 
     #[test]

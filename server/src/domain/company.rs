@@ -20,17 +20,47 @@ words! {
     }
 }
 
+impl CompanyKind {
+    /// Whether companies of this kind register devices for customers.
+    #[must_use]
+    pub const fn registers_devices(self) -> bool {
+        matches!(self, Self::Reseller | Self::Vendor)
+    }
+}
+
+words! {
+    /// Whether a customer has accepted the terms of service; devices are granted nothing before.
+    pub enum Terms {
+        /// Never.
+        NotAccepted = "not_accepted",
+        /// The present ones.
+        Accepted = "accepted",
+        /// Earlier ones; the present ones not yet.
+        Stale = "stale",
+    }
+}
+
 /// A company.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Company {
     /// Its id.
     pub id: CompanyId,
-    /// Customer or reseller.
+    /// What it is to this server.
     pub kind: CompanyKind,
     /// Its name, unique among companies of its kind.
     pub name: Name,
     /// What its claims get that name no configuration of their own.
     pub default_configuration: Option<ConfigurationId>,
+    /// The reseller of a vendor.
+    pub parent: Option<CompanyId>,
+    /// Whether it accepted the terms of service.
+    pub terms: Terms,
+    /// The language of its people, BCP 47.
+    pub language: Option<String>,
+    /// Its Google Workspace account, by which resellers may name it too.
+    pub workspace: Option<String>,
+    /// Whether it may claim devices with protection.
+    pub device_protection: bool,
     /// When it was created.
     pub created_at: Timestamp,
 }

@@ -1,16 +1,17 @@
 //! Claims: which device belongs to which customer.
 
-use super::{ServiceError, Services, companies::customer, configurations::check_configuration};
+use super::{
+    ServiceError, Services, claiming::Taken, companies::customer_seen, configurations::check_configuration,
+};
 use crate::{
     domain::{
         actor::{Actor, Scope},
         audit::{Action, Entry, Subject},
-        claim::{Claim, ClaimSets, MAX_SETS, overlap},
-        company::CompanyKind,
+        claim::{Claim, ClaimSets, MAX_SETS, Metadata},
         device::Device,
         name::Name,
     },
-    store::{AuditFilter, ClaimFilter, KeyHolder, Page, PageRequest, Tx},
+    store::{AuditFilter, ClaimFilter, Page, PageRequest, Tx},
 };
 use serde_json::json;
 use unbox_common::{
@@ -34,6 +35,10 @@ pub struct NewClaim {
     pub sets: Vec<IdentifierSet>,
     /// The order that it came with.
     pub order: Option<String>,
+    /// What else the reseller writes about it.
+    pub metadata: Metadata,
+    /// Whether it is claimed with device protection; only some resellers may.
+    pub protected: bool,
 }
 
 /// A claim with everything that belongs to it.
@@ -54,7 +59,39 @@ impl Services {
     /// [`ServiceError::Conflict`] if the same customer has claimed it, or another one, who is not
     /// named.
     pub async fn create_claim(&self, by: &Actor, new: NewClaim) -> Result<Claim, ServiceError> {
+        let claim = self.new_claim(by, new)?;
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by, claim) = (services.clone(), by.clone(), claim.clone());
+                Box::pin(async move {
+                    check_parties(tx, &by, &claim).await?;
+                    let id = match services.take_claim(tx, &claim).await? {
+                        Taken::New(id) => id,
+                        Taken::Already { claim, .. } => {
+                            return Err(ServiceError::Conflict(format!(
+                                "Claim {claim} has this device already."
+                            )));
+                        }
+                        Taken::OtherOwner => return Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
+                    };
+                    services.note_claimed(tx, &by, &claim, id);
+                    Ok(Claim { id, ..claim })
+                })
+            })
+            .await
+    }
+
+    /// The claim that is asked for, once everything is checked that needs no database. Its id is
+    /// drawn when it is taken.
+    pub(super) fn new_claim(&self, by: &Actor, new: NewClaim) -> Result<Claim, ServiceError> {
         check_sets(&new)?;
+        if let Scope::Reseller(own) = by.scope()
+            && new.reseller != Some(own)
+        {
+            return Err(ServiceError::invalid("reseller", "a reseller claims devices as itself"));
+        }
         let order: Option<Name> = new
             .order
             .as_deref()
@@ -62,8 +99,8 @@ impl Services {
             .transpose()
             .map_err(|error| ServiceError::invalid("order", error))?;
         let now = self.now();
-        let claim = Claim {
-            id: self.0.ids.claim(now),
+        Ok(Claim {
+            id: UNDRAWN,
             customer: new.customer,
             reseller: new.reseller,
             configuration: new.configuration,
@@ -72,34 +109,20 @@ impl Services {
             activation_ends_at: now.after(self.settings().activation_window),
             sets: ClaimSets::new(new.sets),
             order,
+            metadata: new.metadata,
+            vacation: None,
+            protected: new.protected,
             created_at: now,
             created_by: by.name().to_owned(),
             released_at: None,
-        };
-        let (services, by) = (self.clone(), by.clone());
-        self.0
-            .store
-            .write(move |tx| {
-                let (services, by, claim) = (services.clone(), by.clone(), claim.clone());
-                Box::pin(async move {
-                    check_parties(tx, &by, &claim).await?;
-                    let keys: Vec<String> = claim.sets.lookup_keys().into_iter().collect();
-                    for set in claim.sets.usable() {
-                        match holder(set, &tx.key_holders(&keys).await?) {
-                            Some(held) if held.customer == claim.customer => {
-                                return Err(ServiceError::Conflict(format!("Claim {} has this device already.", held.claim)));
-                            }
-                            Some(_) => return Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
-                            None => {}
-                        }
-                    }
-                    tx.insert_claims(std::slice::from_ref(&claim)).await?;
-                    let detail = json!({"proof": claim.proof, "configuration": claim.configuration, "order": claim.order});
-                    services.note(tx, &by, Action::Claimed, Subject::Claim(claim.id), Some(claim.customer), detail);
-                    Ok(claim)
-                })
-            })
-            .await
+        })
+    }
+
+    /// Notes a claim that was made.
+    pub(super) fn note_claimed(&self, tx: &mut Tx, by: &Actor, claim: &Claim, id: ClaimId) {
+        let detail =
+            json!({"proof": claim.proof, "configuration": claim.configuration, "order": claim.order});
+        self.note(tx, by, Action::Claimed, Subject::Claim(id), Some(claim.customer), detail);
     }
 
     /// Lists claims, oldest first.
@@ -222,10 +245,14 @@ impl Services {
     }
 }
 
-const OTHER_OWNER: &str =
+/// Why a device cannot be claimed that somebody else has.
+pub(super) const OTHER_OWNER: &str =
     "Another customer has claimed this device. Its present owner has to end that claim first.";
 /// Why a claim cannot ask for a registered key.
 pub(super) const NO_REGISTERED_KEY: &str = "registered_key needs a device_key among the claim's identifiers";
+
+const NOT_ENROLLED_FOR_PROTECTION: &str =
+    "only a reseller that is enrolled for device protection claims devices with it";
 
 fn check_sets(new: &NewClaim) -> Result<(), ServiceError> {
     if new.sets.is_empty() || new.sets.len() > MAX_SETS {
@@ -239,26 +266,31 @@ fn check_sets(new: &NewClaim) -> Result<(), ServiceError> {
 }
 
 /// Customer, reseller and configuration must be there, and belong together.
-async fn check_parties(tx: &mut Tx, by: &Actor, claim: &Claim) -> Result<(), ServiceError> {
-    customer(tx, by, claim.customer).await?;
+pub(super) async fn check_parties(tx: &mut Tx, by: &Actor, claim: &Claim) -> Result<(), ServiceError> {
+    customer_seen(tx, by, claim.customer).await?;
     check_configuration(tx, claim.customer, claim.configuration).await?;
-    if let Some(id) = claim.reseller {
-        let found = tx.company(Scope::Operator, id).await?;
-        if found.is_none_or(|company| company.kind != CompanyKind::Reseller) {
-            return Err(ServiceError::not_found("reseller", id));
+    let reseller = match claim.reseller {
+        Some(id) => {
+            let found = tx.company(Scope::Operator, id).await?.filter(|one| one.kind.registers_devices());
+            Some(found.ok_or_else(|| ServiceError::not_found("reseller", id))?)
         }
+        None => None,
+    };
+    if claim.protected && !reseller.is_some_and(|reseller| reseller.device_protection) {
+        return Err(ServiceError::invalid("protected", NOT_ENROLLED_FOR_PROTECTION));
     }
     Ok(())
 }
 
 /// A claim that is in force; nobody else decides about it until the transaction ends.
-async fn in_force(tx: &mut Tx, by: &Actor, id: ClaimId) -> Result<Claim, ServiceError> {
+pub(super) async fn in_force(tx: &mut Tx, by: &Actor, id: ClaimId) -> Result<Claim, ServiceError> {
     tx.lock_claim(id).await?;
     let found = tx.claim(by.scope(), id).await?.filter(|claim| claim.released_at.is_none());
     found.ok_or_else(|| ServiceError::not_found("claim", id))
 }
 
-/// Who holds the device of this set already.
-pub(super) fn holder<'h>(set: &IdentifierSet, holders: &'h [KeyHolder]) -> Option<&'h KeyHolder> {
-    holders.iter().find(|held| held.sets.usable().iter().any(|other| overlap(set, other)))
-}
+/// Stands for the id of a claim until it is drawn inside the transaction.
+pub(super) const UNDRAWN: ClaimId = match ClaimId::new(1) {
+    Ok(id) => id,
+    Err(_) => unreachable!(),
+};

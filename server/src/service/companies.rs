@@ -1,65 +1,142 @@
-//! Companies: customers and resellers.
+//! Companies: customers, and those who work for them.
 
 use super::{ServiceError, Services};
 use crate::{
     domain::{
         actor::{Actor, Scope},
         audit::{Action, Subject},
-        company::{Company, CompanyKind},
+        company::{Company, CompanyKind, Terms},
         name::Name,
     },
-    store::{Page, PageRequest, Tx},
+    store::{CompanyFilter, Page, PageRequest, Tx},
 };
 use serde_json::json;
 use unbox_common::ids::CompanyId;
 
-impl Services {
-    /// Creates a customer or a reseller.
-    pub async fn create_company(
-        &self,
-        by: &Actor,
-        kind: CompanyKind,
-        name: &str,
-    ) -> Result<Company, ServiceError> {
-        if by.scope() != Scope::Operator {
-            return Err(ServiceError::OperatorOnly);
+/// The longest tag of a language.
+const MAX_LANGUAGE_CHARS: usize = 35;
+/// The longest id of a Google Workspace account.
+const MAX_WORKSPACE_CHARS: usize = 64;
+
+/// A company that is to be created.
+#[derive(Debug, Clone)]
+pub struct NewCompany {
+    /// What it is to this server.
+    pub kind: CompanyKind,
+    /// Its name.
+    pub name: String,
+    /// The reseller of a vendor.
+    pub parent: Option<CompanyId>,
+    /// The language of its people, a tag of BCP 47.
+    pub language: Option<String>,
+    /// Its Google Workspace account.
+    pub workspace: Option<String>,
+    /// Whether it may claim devices with protection.
+    pub device_protection: bool,
+}
+
+impl NewCompany {
+    /// A company of which nothing is known but kind and name.
+    #[must_use]
+    pub fn named(kind: CompanyKind, name: &str) -> Self {
+        Self {
+            kind,
+            name: name.to_owned(),
+            parent: None,
+            language: None,
+            workspace: None,
+            device_protection: false,
         }
-        let name: Name = name.parse().map_err(|error| ServiceError::invalid("name", error))?;
-        let now = self.now();
-        let company =
-            Company { id: self.0.ids.company(now), kind, name, default_configuration: None, created_at: now };
+    }
+}
+
+impl Services {
+    /// Creates a company: the operator any, a reseller or vendor a customer that it works for from
+    /// then on. A customer that somebody else created has yet to accept the terms of service.
+    pub async fn create_company(&self, by: &Actor, new: NewCompany) -> Result<Company, ServiceError> {
+        let creator = match (by.scope(), new.kind) {
+            (Scope::Operator, _) => None,
+            (Scope::Reseller(id), CompanyKind::Customer) => Some(id),
+            _ => return Err(ServiceError::OperatorOnly),
+        };
+        let company = self.check_new_company(new, creator.is_some())?;
         let (services, by) = (self.clone(), by.clone());
         self.0
             .store
             .write(move |tx| {
                 let (services, by, company) = (services.clone(), by.clone(), company.clone());
                 Box::pin(async move {
-                    if !tx.insert_company(&company).await? {
-                        return Err(name_taken(kind.name(), &company.name));
+                    if let Some(parent) = company.parent {
+                        let found = tx.company(by.scope(), parent).await?;
+                        if found.is_none_or(|parent| parent.kind != CompanyKind::Reseller) {
+                            return Err(ServiceError::not_found("reseller", parent));
+                        }
                     }
-                    let detail = json!({"kind": kind, "name": company.name});
-                    services.note(
-                        tx,
-                        &by,
-                        Action::CompanyCreated,
-                        Subject::Company(company.id),
-                        Some(company.id),
-                        detail,
-                    );
+                    if !tx.insert_company(&company).await? {
+                        return Err(name_taken(company.kind.name(), &company.name));
+                    }
+                    if let Some(creator) = creator {
+                        tx.link_companies(creator, company.id, company.created_at).await?;
+                    }
+                    let detail = json!({"kind": company.kind, "name": company.name, "creator": creator});
+                    let (id, subject) = (company.id, Subject::Company(company.id));
+                    services.note(tx, &by, Action::CompanyCreated, subject, Some(id), detail);
                     Ok(company)
                 })
             })
             .await
     }
 
+    fn check_new_company(&self, new: NewCompany, has_creator: bool) -> Result<Company, ServiceError> {
+        let name: Name = new.name.parse().map_err(|error| ServiceError::invalid("name", error))?;
+        if (new.kind == CompanyKind::Vendor) != new.parent.is_some() {
+            return Err(ServiceError::invalid("parent", "a vendor has a reseller, and nobody else does"));
+        }
+        if new.device_protection && !new.kind.registers_devices() {
+            let rule = "only resellers and vendors claim devices";
+            return Err(ServiceError::invalid("device_protection", rule));
+        }
+        for (field, value, max) in [
+            ("language", &new.language, MAX_LANGUAGE_CHARS),
+            ("workspace", &new.workspace, MAX_WORKSPACE_CHARS),
+        ] {
+            let allowed = |char: char| char.is_ascii_alphanumeric() || "-_".contains(char);
+            if value
+                .as_ref()
+                .is_some_and(|text| text.is_empty() || text.len() > max || !text.chars().all(allowed))
+            {
+                let rule = format!("expected 1 to {max} letters, digits, - and _");
+                return Err(ServiceError::invalid(field, rule));
+            }
+        }
+        let now = self.now();
+        Ok(Company {
+            id: self.0.ids.company(now),
+            kind: new.kind,
+            name,
+            default_configuration: None,
+            parent: new.parent,
+            terms: if has_creator { Terms::NotAccepted } else { Terms::Accepted },
+            language: new.language,
+            workspace: new.workspace,
+            device_protection: new.device_protection,
+            created_at: now,
+        })
+    }
+
     /// Lists companies, oldest first.
     pub async fn list_companies(
         &self,
         by: &Actor,
-        kind: Option<CompanyKind>,
+        filter: CompanyFilter,
         page: PageRequest,
     ) -> Result<Page<Company>, ServiceError> {
-        Ok(self.0.store.reader().await?.companies(by.scope(), kind, &page).await?)
+        Ok(self.0.store.reader().await?.companies(by.scope(), &filter, &page).await?)
+    }
+
+    /// How many companies [`Self::list_companies`] lists in all.
+    pub async fn count_companies(&self, by: &Actor, filter: CompanyFilter) -> Result<u64, ServiceError> {
+        Ok(self.0.store.reader().await?.count_companies(by.scope(), &filter).await?)
     }
 
     /// Finds a company by its id.
@@ -104,6 +181,10 @@ impl Services {
                         .company(by.scope(), id)
                         .await?
                         .ok_or_else(|| ServiceError::not_found("company", id))?;
+                    // A reseller sees customers, whose names are not its to change.
+                    if !(by.scope() == Scope::Operator || by.scope().covers(id)) {
+                        return Err(ServiceError::OperatorOnly);
+                    }
                     if !tx.rename_company(&company, &name).await? {
                         return Err(name_taken(company.kind.name(), &name));
                     }
@@ -114,10 +195,83 @@ impl Services {
             })
             .await
     }
+
+    /// Notes that a customer accepts the terms of service, or that there are new ones.
+    pub async fn set_terms(
+        &self,
+        by: &Actor,
+        customer: CompanyId,
+        terms: Terms,
+    ) -> Result<Company, ServiceError> {
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                Box::pin(async move {
+                    let was = customer_of(tx, &by, customer).await?;
+                    if terms != Terms::Accepted && by.scope() != Scope::Operator {
+                        return Err(ServiceError::OperatorOnly);
+                    }
+                    tx.set_terms(customer, terms).await?;
+                    let (subject, detail) =
+                        (Subject::Company(customer), json!({"was": was.terms, "terms": terms}));
+                    services.note(tx, &by, Action::TermsSet, subject, Some(customer), detail);
+                    Ok(Company { terms, ..was })
+                })
+            })
+            .await
+    }
+
+    /// Lets a reseller, vendor or EMM work for a customer, or ends that. What it has claimed stays
+    /// claimed.
+    pub async fn set_works_for(
+        &self,
+        by: &Actor,
+        company: CompanyId,
+        customer: CompanyId,
+        works: bool,
+    ) -> Result<(), ServiceError> {
+        let now = self.now();
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                Box::pin(async move {
+                    // Whom a customer works with is its own decision.
+                    customer_of(tx, &by, customer).await?;
+                    let found = tx.company(Scope::Operator, company).await?;
+                    if found.is_none_or(|found| found.kind == CompanyKind::Customer) {
+                        return Err(ServiceError::not_found("reseller, vendor or EMM", company));
+                    }
+                    let (changed, action) = if works {
+                        (tx.link_companies(company, customer, now).await?, Action::CompanyLinked)
+                    } else {
+                        (tx.unlink_companies(company, customer).await?, Action::CompanyUnlinked)
+                    };
+                    if changed {
+                        let (subject, detail) = (Subject::Company(company), json!({"customer": customer}));
+                        services.note(tx, &by, action, subject, Some(customer), detail);
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
 }
 
 /// A customer that the actor may act for.
-pub(super) async fn customer(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
+pub(super) async fn customer_of(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
+    if by.scope().covers(id) {
+        customer_seen(tx, by, id).await
+    } else {
+        Err(ServiceError::not_found("customer", id))
+    }
+}
+
+/// A customer that the actor may act for, or register devices for.
+pub(super) async fn customer_seen(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
     let found = tx.company(by.scope(), id).await?.filter(|company| company.kind == CompanyKind::Customer);
     found.ok_or_else(|| ServiceError::not_found("customer", id))
 }

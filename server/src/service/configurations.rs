@@ -2,7 +2,7 @@
 
 use super::{
     ServiceError, Services,
-    companies::{customer as customer_of, name_taken, shown},
+    companies::{customer_of, name_taken, shown},
 };
 use crate::{
     domain::{

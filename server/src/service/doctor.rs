@@ -5,7 +5,7 @@ use crate::{
     domain::{
         actor::Actor, actor::Scope, claim::Claim, company::CompanyKind, name::Name, token::TokenStanding,
     },
-    store::{ClaimFilter, MAX_ROWS, Page, PageRequest, Reader},
+    store::{ClaimFilter, CompanyFilter, MAX_ROWS, Page, PageRequest, Reader},
 };
 use std::{collections::HashMap, fs};
 use unbox_common::{ids::CompanyId, protocol::latest::ProofKind};
@@ -142,7 +142,8 @@ async fn customers(
     let mut after = None;
     loop {
         let kind = Some(CompanyKind::Customer);
-        let Page { items, next } = reader.companies(scope, kind, &whole_page(after)).await?;
+        let Page { items, next } =
+            reader.companies(scope, &CompanyFilter::of_kind(kind), &whole_page(after)).await?;
         customers
             .extend(items.into_iter().map(|one| (one.id, (one.name, one.default_configuration.is_some()))));
         if next.is_none() {

@@ -1,6 +1,6 @@
 //! Pre-provisioning tokens.
 
-use super::{ServiceError, Services, companies::customer, configurations::check_configuration};
+use super::{ServiceError, Services, companies::customer_of, configurations::check_configuration};
 use crate::{
     domain::{
         actor::Actor,
@@ -58,7 +58,7 @@ impl Services {
             .write(move |tx| {
                 let (services, by, token) = (services.clone(), by.clone(), token.clone());
                 Box::pin(async move {
-                    customer(tx, &by, token.customer).await?;
+                    customer_of(tx, &by, token.customer).await?;
                     check_configuration(tx, token.customer, token.configuration).await?;
                     tx.insert_token(&token, digest).await?;
                     let detail = json!({"name": token.name, "configuration": token.configuration, "expires_at": token.expires_at});

@@ -4,10 +4,11 @@ use super::{
     Page, PageRequest, Reader, StoreError, Tx,
     error::{failed, one_row},
     row::{Fields, millis},
+    sql::Sql,
 };
 use crate::domain::{
     actor::Scope,
-    company::{Company, CompanyKind},
+    company::{Company, CompanyKind, Terms},
     name::Name,
 };
 use sqlx::any::AnyRow;
@@ -16,7 +17,44 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-const SELECT: &str = "SELECT id, kind, name, default_configuration_id, created_at FROM companies WHERE 1 = 1";
+const SELECT: &str = "SELECT id, kind, name, parent_id, terms, language, workspace, device_protection,
+    default_configuration_id, created_at FROM companies WHERE 1 = 1";
+
+/// Which companies to list; `None` means any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CompanyFilter {
+    /// Of this kind.
+    pub kind: Option<CompanyKind>,
+    /// Under this reseller.
+    pub parent: Option<CompanyId>,
+    /// For which this reseller, vendor or EMM works.
+    pub served_by: Option<CompanyId>,
+    /// That work for this customer.
+    pub serving: Option<CompanyId>,
+}
+
+impl CompanyFilter {
+    /// Of one kind, or of every.
+    #[must_use]
+    pub fn of_kind(kind: Option<CompanyKind>) -> Self {
+        Self { kind, ..Self::default() }
+    }
+
+    fn narrow(&self, sql: &mut Sql) {
+        sql.filter("kind =", self.kind.map(CompanyKind::name))
+            .filter("parent_id =", self.parent.map(CompanyId::get));
+        if let Some(company) = self.served_by {
+            sql.push(" AND id IN (SELECT customer_id FROM company_links WHERE company_id = ")
+                .bind(company.get())
+                .push(")");
+        }
+        if let Some(customer) = self.serving {
+            sql.push(" AND id IN (SELECT company_id FROM company_links WHERE customer_id = ")
+                .bind(customer.get())
+                .push(")");
+        }
+    }
+}
 
 fn company(row: &AnyRow) -> Result<Company, StoreError> {
     let fields = Fields::of(row, "companies", "id");
@@ -25,6 +63,11 @@ fn company(row: &AnyRow) -> Result<Company, StoreError> {
         kind: fields.parse("kind")?,
         name: fields.parse("name")?,
         default_configuration: fields.id_opt("default_configuration_id", ConfigurationId::new)?,
+        parent: fields.id_opt("parent_id", CompanyId::new)?,
+        terms: fields.parse("terms")?,
+        language: fields.read("language")?,
+        workspace: fields.read("workspace")?,
+        device_protection: fields.read::<i64>("device_protection")? != 0,
         created_at: fields.time("created_at")?,
     })
 }
@@ -33,7 +76,8 @@ impl Reader {
     /// A company, if it is within the scope.
     pub async fn company(&mut self, scope: Scope, id: CompanyId) -> Result<Option<Company>, StoreError> {
         let mut sql = self.sql(SELECT);
-        sql.filter("id =", Some(id.get())).scope("id =", scope);
+        sql.filter("id =", Some(id.get()));
+        companies_within(&mut sql, scope);
         let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a company"))?;
         row.as_ref().map(company).transpose()
     }
@@ -46,7 +90,8 @@ impl Reader {
         name: &str,
     ) -> Result<Option<Company>, StoreError> {
         let mut sql = self.sql(SELECT);
-        sql.filter("kind =", Some(kind.name())).filter("name =", Some(name.to_owned())).scope("id =", scope);
+        sql.filter("kind =", Some(kind.name())).filter("name =", Some(name.to_owned()));
+        companies_within(&mut sql, scope);
         let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a company"))?;
         row.as_ref().map(company).transpose()
     }
@@ -55,32 +100,89 @@ impl Reader {
     pub async fn companies(
         &mut self,
         scope: Scope,
-        kind: Option<CompanyKind>,
+        filter: &CompanyFilter,
         page: &PageRequest,
     ) -> Result<Page<Company>, StoreError> {
         let mut sql = self.sql(SELECT);
-        sql.filter("kind =", kind.map(CompanyKind::name))
-            .filter("id >", page.key::<i64>()?)
-            .scope("id =", scope)
-            .push(" ORDER BY id LIMIT ")
-            .bind(page.limit());
+        filter.narrow(&mut sql);
+        companies_within(&mut sql, scope);
+        sql.filter("id >", page.key::<i64>()?).push(" ORDER BY id LIMIT ").bind(page.limit());
         let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list companies"))?;
         let companies = rows.iter().map(company).collect::<Result<_, _>>()?;
         Ok(page.page(companies, |one: &Company| one.id))
     }
+
+    /// How many companies there are of those that [`Self::companies`] lists.
+    pub async fn count_companies(&mut self, scope: Scope, filter: &CompanyFilter) -> Result<u64, StoreError> {
+        let mut sql = self.sql("SELECT COUNT(*) AS companies FROM companies WHERE 1 = 1");
+        filter.narrow(&mut sql);
+        companies_within(&mut sql, scope);
+        let row = sql.query().fetch_one(self.connection()).await.map_err(failed("count companies"))?;
+        Fields::of(&row, "companies", "companies").count("companies")
+    }
+
+    /// The customer of this Google Workspace account, if it is within the scope.
+    pub async fn company_of_workspace(
+        &mut self,
+        scope: Scope,
+        workspace: &str,
+    ) -> Result<Option<Company>, StoreError> {
+        let mut sql = self.sql(SELECT);
+        sql.filter("workspace =", Some(workspace.to_owned()));
+        companies_within(&mut sql, scope);
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a company"))?;
+        row.as_ref().map(company).transpose()
+    }
+
+    /// Whether a reseller, vendor or EMM works for a customer.
+    pub async fn works_for(&mut self, company: CompanyId, customer: CompanyId) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT 1 FROM company_links WHERE company_id = $1 AND customer_id = $2")
+            .bind(company.get())
+            .bind(customer.get())
+            .fetch_optional(self.connection())
+            .await
+            .map_err(failed("see for whom a company works"))?;
+        Ok(row.is_some())
+    }
+}
+
+/// Limits a statement over companies to those that somebody may see: itself; for a reseller also
+/// its vendors, and the customers that it works for.
+fn companies_within(sql: &mut Sql, scope: Scope) {
+    match scope {
+        Scope::Operator => {}
+        Scope::Customer(id) => {
+            sql.filter("id =", Some(id.get()));
+        }
+        Scope::Reseller(id) => {
+            sql.push(" AND (id = ")
+                .bind(id.get())
+                .push(" OR parent_id = ")
+                .bind(id.get())
+                .push(" OR id IN (SELECT customer_id FROM company_links WHERE company_id = ")
+                .bind(id.get())
+                .push("))");
+        }
+    }
 }
 
 impl Tx {
-    /// Adds a company; `false` if there is one of this kind and name.
+    /// Adds a company; `false` if there is one of this kind and name, or of this Workspace account.
     pub async fn insert_company(&mut self, company: &Company) -> Result<bool, StoreError> {
         let done = sqlx::query(
-            "INSERT INTO companies (id, kind, name, default_configuration_id, default_set_at, created_at)
-             VALUES ($1, $2, $3, NULL, $4, $4) ON CONFLICT (kind, name) DO NOTHING",
+            "INSERT INTO companies (id, kind, name, default_configuration_id, default_set_at, created_at,
+                 parent_id, terms, language, workspace, device_protection)
+             VALUES ($1, $2, $3, NULL, $4, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
         )
         .bind(company.id.get())
         .bind(company.kind.name())
         .bind(company.name.as_str())
         .bind(millis(company.created_at))
+        .bind(company.parent.map(CompanyId::get))
+        .bind(company.terms.name())
+        .bind(company.language.clone())
+        .bind(company.workspace.clone())
+        .bind(i64::from(company.device_protection))
         .execute(self.connection())
         .await
         .map_err(failed("add a company"))?;
@@ -99,6 +201,53 @@ impl Tx {
         .execute(self.connection())
         .await
         .map_err(failed("rename a company"))?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Notes whether a customer accepts the terms of service.
+    pub async fn set_terms(&mut self, customer: CompanyId, terms: Terms) -> Result<(), StoreError> {
+        const OPERATION: &str = "note the terms of a customer";
+        let done = sqlx::query("UPDATE companies SET terms = $2 WHERE id = $1")
+            .bind(customer.get())
+            .bind(terms.name())
+            .execute(self.connection())
+            .await
+            .map_err(failed(OPERATION))?;
+        one_row(OPERATION, done.rows_affected())
+    }
+
+    /// Lets a reseller, vendor or EMM work for a customer; `false` if it does already.
+    pub async fn link_companies(
+        &mut self,
+        company: CompanyId,
+        customer: CompanyId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "INSERT INTO company_links (company_id, customer_id, created_at) VALUES ($1, $2, $3)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(company.get())
+        .bind(customer.get())
+        .bind(millis(now))
+        .execute(self.connection())
+        .await
+        .map_err(failed("link two companies"))?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Ends that; `false` if it did not.
+    pub async fn unlink_companies(
+        &mut self,
+        company: CompanyId,
+        customer: CompanyId,
+    ) -> Result<bool, StoreError> {
+        let done = sqlx::query("DELETE FROM company_links WHERE company_id = $1 AND customer_id = $2")
+            .bind(company.get())
+            .bind(customer.get())
+            .execute(self.connection())
+            .await
+            .map_err(failed("unlink two companies"))?;
         Ok(done.rows_affected() == 1)
     }
 

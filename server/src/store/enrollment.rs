@@ -10,6 +10,7 @@ use super::{
 };
 use crate::domain::{
     claim::Claim,
+    company::Terms,
     configuration::Assigned,
     device::{ApprovalRequest, Device},
     name::Name,
@@ -39,6 +40,8 @@ pub struct EnrollmentFacts {
     pub claim: Claim,
     /// Its customer's name.
     pub customer_name: Name,
+    /// Whether its customer accepted the terms of service.
+    pub terms: Terms,
     /// The claim's own configuration, or its customer's default.
     pub assigned: Option<Assigned>,
     /// Its device, if that was seen.
@@ -82,7 +85,7 @@ pub struct ManagedFacts {
 /// What a claim assigns: its own configuration, or its customer's default.
 macro_rules! assigned_columns {
     () => {
-        "o.name AS customer_name, o.default_set_at, k.id AS assigned_configuration_id,
+        "o.name AS customer_name, o.terms, o.default_set_at, k.id AS assigned_configuration_id,
          k.updated_at AS configuration_updated_at"
     };
 }
@@ -185,6 +188,7 @@ impl Tx {
         let claim = claim(row)?;
         Ok(Some(EnrollmentFacts {
             customer_name: customer_name(row)?,
+            terms: Fields::of(row, "companies", "claim_customer_id").parse("terms")?,
             assigned: assigned(row, &claim)?,
             claim,
             device: joined(row, "devices", "device_id", device)?,

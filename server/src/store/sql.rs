@@ -44,9 +44,27 @@ impl Sql {
         self
     }
 
-    /// Limits the statement to one tenant's rows, by the column that names the customer.
-    pub(super) fn scope(&mut self, condition: &'static str, scope: Scope) -> &mut Self {
-        self.filter(condition, scope.customer().map(unbox_common::ids::CompanyId::get))
+    /// Limits the statement to one tenant's rows, by the column that names the customer. Of such a
+    /// table resellers see nothing.
+    pub(super) fn scope(&mut self, customer: &'static str, scope: Scope) -> &mut Self {
+        match scope {
+            Scope::Operator => self,
+            Scope::Customer(id) => self.filter(customer, Some(id.get())),
+            Scope::Reseller(_) => self.push(" AND 1 = 0"),
+        }
+    }
+
+    /// The same for a table of which resellers see the rows that they made.
+    pub(super) fn scope_with_resellers(
+        &mut self,
+        customer: &'static str,
+        reseller: &'static str,
+        scope: Scope,
+    ) -> &mut Self {
+        match scope {
+            Scope::Reseller(id) => self.filter(reseller, Some(id.get())),
+            other => self.scope(customer, other),
+        }
     }
 
     /// Adds `($1, $2), ($3, $4), ...`.
@@ -117,13 +135,19 @@ mod tests {
             .filter("kind =", None::<String>)
             .scope("customer_id =", Scope::Customer(CompanyId::new(9).unwrap()))
             .scope("customer_id =", Scope::Operator)
+            .scope("customer_id =", Scope::Reseller(CompanyId::new(8).unwrap()))
+            .scope_with_resellers(
+                "customer_id =",
+                "reseller_id =",
+                Scope::Reseller(CompanyId::new(8).unwrap()),
+            )
             .push(" AND id IN ")
             .list([1_i64, 2]);
         assert_eq!(
             sql.text,
-            "SELECT id FROM t WHERE id > $1 AND name = $2 AND customer_id = $3 AND id IN ($4, $5)"
+            "SELECT id FROM t WHERE id > $1 AND name = $2 AND customer_id = $3 AND 1 = 0 AND reseller_id = $4 AND id IN ($5, $6)"
         );
-        assert_eq!(sql.arguments.len(), 5);
+        assert_eq!(sql.arguments.len(), 6);
     }
 
     #[test]

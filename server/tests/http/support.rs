@@ -37,12 +37,12 @@ use unbox_common::{
 use unbox_server::{
     clock::{Clock as _, SystemClock},
     config::{Fragment, Settings},
-    domain::{actor::Actor, company::CompanyKind},
+    domain::{actor::Actor, claim::Metadata, company::CompanyKind},
     entropy::SystemEntropy,
     files,
     keys::{self, Founding, Layout},
     serve::{ServeError, Server},
-    service::{ArtifactUpload, NewClaim, Services},
+    service::{ArtifactUpload, NewClaim, NewCompany, Services},
     store::{AuditFilter, DeviceFilter, PageRequest},
 };
 
@@ -88,7 +88,11 @@ impl TestServer {
             Server::start(settings, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await.unwrap();
         let operator = Actor::operator("test");
         let services = server.services();
-        let customer = services.create_company(&operator, CompanyKind::Customer, "Acme AG").await.unwrap().id;
+        let customer = services
+            .create_company(&operator, NewCompany::named(CompanyKind::Customer, "Acme AG"))
+            .await
+            .unwrap()
+            .id;
         let configuration =
             services.create_configuration(&operator, customer, "kiosk", DOCUMENT).await.unwrap().id;
         Self { server, layout, customer, configuration, operator, _dir: dir }
@@ -210,6 +214,8 @@ impl TestServer {
             proof: ProofKind::Identifiers,
             sets: vec![IdentifierSet::new(members).unwrap()],
             order: None,
+            metadata: Metadata::default(),
+            protected: false,
         };
         self.services().create_claim(&self.operator, new).await.unwrap().id
     }

@@ -15,7 +15,7 @@ use unbox_server::{
         company::CompanyKind,
         credential::{KeyId, MAX_CREDENTIALS},
     },
-    service::{AccountChange, NewAccount, NewApiKey, NewHolder, ServiceError},
+    service::{AccountChange, NewAccount, NewApiKey, NewCompany, NewHolder, ServiceError},
     store::{AccountsOf, AuditFilter, PageRequest},
 };
 
@@ -209,15 +209,17 @@ async fn a_company_neither_sees_nor_changes_accounts_of_others(db: TestDatabase)
     let world = World::new(db).await;
     let (services, by) = (&world.services, &world.by);
     let bolt = world.other_customer("Bolt").await;
-    let reseller = services.create_company(by, CompanyKind::Reseller, "Resale").await.unwrap().id;
+    let reseller =
+        services.create_company(by, NewCompany::named(CompanyKind::Reseller, "Resale")).await.unwrap().id;
     let robot =
         services.create_account(by, program(Some(world.customer), "robot", Role::Viewer)).await.unwrap();
     let operators = services.create_account(by, program(None, "robot", Role::Viewer)).await.unwrap();
     let (api, _) = services.create_api_key(by, api_key(&robot)).await.unwrap();
     let key = services.add_service_account_key(by, robot.id, PUBLIC_KEY, None).await.unwrap();
     let before = world.db.snapshot().await;
-    for stranger in [bolt, reseller] {
-        let stranger = &Actor::of_customer("stranger", stranger);
+    // A reseller that works for the customer sees the customer, and not its accounts.
+    services.set_works_for(by, reseller, world.customer, true).await.unwrap();
+    for stranger in &[Actor::of_customer("stranger", bolt), Actor::of_reseller("stranger", reseller)] {
         let base = "https://enroll.example.com".parse().unwrap();
         for id in [robot.id, operators.id] {
             not_found(services.account(stranger, id).await);

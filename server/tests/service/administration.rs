@@ -9,8 +9,8 @@ use unbox_server::{
         audit::{Action, Subject},
         company::CompanyKind,
     },
-    service::{ArtifactUpload, ConfigurationChange, NewClaim, NewToken, ServiceError},
-    store::{AuditFilter, ClaimFilter, DeviceFilter, PageRequest},
+    service::{ArtifactUpload, ConfigurationChange, NewClaim, NewCompany, NewToken, ServiceError},
+    store::{AuditFilter, ClaimFilter, CompanyFilter, DeviceFilter, PageRequest},
 };
 
 #[track_caller]
@@ -47,8 +47,12 @@ async fn companies_are_found_by_name_or_id(db: TestDatabase) {
     }
     not_found(services.find_company(by, CompanyKind::Reseller, "Acme").await);
     not_found(services.find_company(by, CompanyKind::Reseller, &world.customer.to_string()).await);
-    conflict(services.create_company(by, CompanyKind::Customer, "Acme").await, "already");
-    invalid(services.create_company(by, CompanyKind::Customer, "a\nb").await, "name", "one line");
+    conflict(services.create_company(by, NewCompany::named(CompanyKind::Customer, "Acme")).await, "already");
+    invalid(
+        services.create_company(by, NewCompany::named(CompanyKind::Customer, "a\nb")).await,
+        "name",
+        "one line",
+    );
     services.rename_company(by, world.customer, "Acme AG").await.unwrap();
     assert_eq!(services.company(by, world.customer).await.unwrap().name.as_str(), "Acme AG");
 }
@@ -155,7 +159,7 @@ async fn a_tenant_neither_sees_nor_changes_what_is_not_its_own(db: TestDatabase)
     not_found(services.find_company(&stranger, CompanyKind::Customer, "Acme").await);
     not_found(services.rename_company(&stranger, world.customer, "Bolt 2").await);
     assert!(matches!(
-        services.create_company(&stranger, CompanyKind::Customer, "Cog").await,
+        services.create_company(&stranger, NewCompany::named(CompanyKind::Customer, "Cog")).await,
         Err(ServiceError::OperatorOnly)
     ));
     not_found(services.configuration(&stranger, world.configuration).await);
@@ -195,7 +199,10 @@ async fn a_tenant_neither_sees_nor_changes_what_is_not_its_own(db: TestDatabase)
     assert!(services.list_configurations(&stranger, None, page()).await.unwrap().items.is_empty());
     let audit = services.list_audit(&stranger, AuditFilter::default(), page()).await.unwrap().items;
     assert!(audit.iter().all(|entry| entry.customer == Some(bolt)));
-    assert_eq!(services.list_companies(&stranger, None, page()).await.unwrap().items[0].id, bolt);
+    assert_eq!(
+        services.list_companies(&stranger, CompanyFilter::default(), page()).await.unwrap().items[0].id,
+        bolt
+    );
 }
 
 async fn everything_that_administrators_do_is_audited(db: TestDatabase) {

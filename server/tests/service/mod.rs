@@ -9,4 +9,5 @@ mod enrollment;
 mod import;
 mod managed;
 mod refusals;
+mod reselling;
 mod sign_in;

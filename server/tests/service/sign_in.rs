@@ -8,13 +8,14 @@ use unbox_server::{
     domain::{
         access::{AccessScope, AccessScopes},
         account::{Account, Role},
+        actor::Scope,
         audit::{Action, Subject},
         company::CompanyKind,
         credential::{KeyId, ServiceAccountKey},
     },
     service::{
-        NewAccount, NewApiKey, NewHolder, OAuthError, OAuthRefusal, ServiceError, Services, TokenAnswer,
-        TokenRequest,
+        NewAccount, NewApiKey, NewCompany, NewHolder, OAuthError, OAuthRefusal, ServiceError, Services,
+        TokenAnswer, TokenRequest,
     },
     store::{AuditFilter, PageRequest},
 };
@@ -131,54 +132,70 @@ async fn the_audiences_and_headers_of_real_clients_are_taken(db: TestDatabase) {
 
 async fn scopes_are_those_of_the_companys_kind(db: TestDatabase) {
     let world = World::new(db).await;
-    let reseller =
-        world.services.create_company(&world.by, CompanyKind::Reseller, "Resale").await.unwrap().id;
-    let emm = world.services.create_company(&world.by, CompanyKind::Emm, "Fleet").await.unwrap().id;
+    let reseller = Robot::of(&world, Some(company(&world, CompanyKind::Reseller).await)).await;
+    let emm = Robot::of(&world, Some(company(&world, CompanyKind::Emm).await)).await;
+    let operator = Robot::of(&world, None).await;
     let both = format!("{PROVISIONING} {ZERO_TOUCH}");
-    for (company, asked, expected) in [
-        (Some(reseller), "", Some(PROVISIONING)),
-        (Some(reseller), PROVISIONING, Some(PROVISIONING)),
-        (Some(reseller), ZERO_TOUCH, None),
-        (Some(emm), "", Some(ZERO_TOUCH)),
-        (Some(emm), both.as_str(), None),
-        (Some(emm), "https://www.googleapis.com/auth/cloud-platform", None),
-        (None, "", Some(both.as_str())),
-        (None, ZERO_TOUCH, Some(ZERO_TOUCH)),
+    for (robot, asked, expected) in [
+        (&reseller, "", Some(PROVISIONING)),
+        (&reseller, PROVISIONING, Some(PROVISIONING)),
+        (&reseller, ZERO_TOUCH, None),
+        (&emm, "", Some(ZERO_TOUCH)),
+        (&emm, both.as_str(), None),
+        (&emm, "https://www.googleapis.com/auth/cloud-platform", None),
+        (&operator, "", Some(both.as_str())),
+        (&operator, ZERO_TOUCH, Some(ZERO_TOUCH)),
     ] {
-        let robot = match world.services.find_account(&world.by, &email(company)).await {
-            Ok(account) => Robot { key: only_key(&world, &account).await, account },
-            Err(_) => Robot::of(&world, company).await,
-        };
         let before = world.db.snapshot().await;
-        let answered = exchange(&world.services, &robot.with(&json!({"scope": asked}))).await;
-        if let Some(scope) = expected {
-            let answer = answered.unwrap();
-            assert_eq!(answer.scope, scope);
-            let principal = world.services.authenticate(&answer.access_token).await.unwrap();
-            assert_eq!(principal.scopes.to_string(), scope);
-        } else {
-            refused(answered, OAuthRefusal::InvalidScope);
-            assert_eq!(world.db.snapshot().await, before);
+        // Google's clients ask in what they sign, others in the form.
+        for in_form in [false, true] {
+            let claims = if in_form { json!({}) } else { json!({"scope": asked}) };
+            let form = if in_form { format!("&scope={asked}").replace(' ', "+") } else { String::new() };
+            let answered = exchange_with(&world.services, &robot.with(&claims), &form).await;
+            if let Some(scope) = expected {
+                let answer = answered.unwrap();
+                assert_eq!(answer.scope, scope);
+                let principal = world.services.authenticate(&answer.access_token).await.unwrap();
+                assert_eq!(principal.scopes.to_string(), scope);
+            } else {
+                refused(answered, OAuthRefusal::InvalidScope);
+                assert_eq!(world.db.snapshot().await, before);
+            }
         }
     }
-    // Clients of other makers ask in the form.
-    let robot = Robot {
-        account: world.services.find_account(&world.by, &email(Some(emm))).await.unwrap(),
-        key: only_key(&world, &world.services.find_account(&world.by, &email(Some(emm))).await.unwrap())
-            .await,
+}
+
+async fn company(world: &World, kind: CompanyKind) -> CompanyId {
+    world.services.create_company(&world.by, NewCompany::named(kind, "Other")).await.unwrap().id
+}
+
+async fn only_those_who_work_for_a_customer_act_for_it(db: TestDatabase) {
+    let world = World::new(db).await;
+    let services = &world.services;
+    let (emm, reseller) =
+        (company(&world, CompanyKind::Emm).await, company(&world, CompanyKind::Reseller).await);
+    services.set_works_for(&world.by, reseller, world.customer, true).await.unwrap();
+    let other = world.other_customer("Bolt").await;
+    let mut principals = Vec::new();
+    for holder in [None, Some(world.customer), Some(other), Some(emm), Some(reseller)] {
+        let robot = Robot::of(&world, holder).await;
+        let token = exchange(services, &robot.assertion(&robot.claims())).await.unwrap().access_token;
+        principals.push(services.authenticate(&token).await.unwrap());
+    }
+    let acting = async || {
+        let mut acting = Vec::new();
+        for principal in &principals {
+            let actor = services.acting_for(principal, world.customer).await;
+            let refused = |error| matches!(error, ServiceError::NotFound { .. });
+            acting.push(actor.map(|actor| actor.scope()).map_err(refused));
+        }
+        acting
     };
-    let answered = exchange_with(&world.services, &robot.with(&json!({})), "&scope=nonsense").await;
-    refused(answered, OAuthRefusal::InvalidScope);
-}
-
-fn email(company: Option<CompanyId>) -> String {
-    let company = company.map_or_else(|| "operator".to_owned(), |id| id.to_string());
-    format!("robot@{company}.unbox.invalid")
-}
-
-async fn only_key(world: &World, account: &Account) -> ServiceAccountKey {
-    let keys = world.services.list_service_account_keys(&world.by, account.id, PageRequest::default());
-    keys.await.unwrap().items.remove(0)
+    let (yes, no) = (Ok(Scope::Customer(world.customer)), Err(true));
+    assert_eq!(acting().await, [yes.clone(), yes.clone(), no.clone(), no.clone(), no.clone()]);
+    services.set_works_for(&world.by, emm, world.customer, true).await.unwrap();
+    assert_eq!(acting().await, [yes.clone(), yes.clone(), no.clone(), yes, no]);
+    assert!(services.acting_for(&principals[0], emm).await.is_err(), "that is no customer");
 }
 
 async fn what_is_not_signed_as_it_must_be_gets_nothing(db: TestDatabase) {
@@ -384,6 +401,7 @@ battery!(
     what_a_program_signs_is_exchanged_for_a_token_of_an_hour,
     the_audiences_and_headers_of_real_clients_are_taken,
     scopes_are_those_of_the_companys_kind,
+    only_those_who_work_for_a_customer_act_for_it,
     what_is_not_signed_as_it_must_be_gets_nothing,
     an_assertion_is_good_for_an_hour_and_for_this_server,
     a_revoked_key_and_a_disabled_account_get_nothing_and_lose_their_tokens,

@@ -3,17 +3,19 @@
 use super::companies::add_company;
 use crate::support::{TestDatabase, serial_set};
 use unbox_common::{
+    identity::{Identifier, IdentifierKind},
     ids::{ClaimId, CompanyId},
+    matching::IdentifierSet,
     protocol::latest::ProofKind,
     timestamp::Timestamp,
 };
 use unbox_server::{
     domain::{
         actor::Scope,
-        claim::{Claim, ClaimSets},
+        claim::{Claim, ClaimSets, Metadata},
         company::CompanyKind,
     },
-    store::{ClaimFilter, MAX_CANDIDATES, PageRequest, StoreError, Tx},
+    store::{ClaimFilter, MAX_CANDIDATES, PageRequest, ResellerCursor, StoreError, Tx},
 };
 
 const NOW: Timestamp = Timestamp(1000);
@@ -30,6 +32,9 @@ pub(super) fn claim(id: i64, serial: &str) -> Claim {
         activation_ends_at: Timestamp(9000),
         sets: ClaimSets::new(vec![serial_set(serial)]),
         order: Some("PO 1".parse().unwrap()),
+        metadata: Metadata::default(),
+        vacation: None,
+        protected: false,
         created_at: NOW,
         created_by: "test".to_owned(),
         released_at: None,
@@ -84,7 +89,6 @@ async fn an_ended_claim_is_found_by_nothing_and_still_shown(db: TestDatabase) {
     release().await.unwrap();
     let mut reader = db.store.reader().await.unwrap();
     assert!(reader.claims_found_by(&[key("PF0ABCDE")]).await.unwrap().is_empty());
-    assert!(reader.key_holders(&[key("PF0ABCDE")]).await.unwrap().is_empty());
     let page = PageRequest::default();
     assert!(reader.claims(Scope::Operator, &ClaimFilter::default(), &page).await.unwrap().items.is_empty());
     let all = ClaimFilter { released: true, ..ClaimFilter::default() };
@@ -127,6 +131,85 @@ async fn lists_are_filtered_and_scoped(db: TestDatabase) {
     }
 }
 
+async fn a_reseller_sees_what_it_registered_and_how_much_that_is(db: TestDatabase) {
+    for (id, kind, name) in [
+        (1, CompanyKind::Customer, "Acme"),
+        (2, CompanyKind::Customer, "Bolt"),
+        (7, CompanyKind::Reseller, "Boxes"),
+        (8, CompanyKind::Reseller, "Crates"),
+    ] {
+        add_company(&db, id, kind, name).await;
+    }
+    let company = |id| CompanyId::new(id).unwrap();
+    let of = |id, customer, reseller, serial: &str| Claim {
+        customer: company(customer),
+        reseller: Some(company(reseller)),
+        ..claim(id, serial)
+    };
+    let first = of(14, 1, 7, "PF0ABCDE");
+    add_claims(&db, vec![first.clone(), of(12, 2, 7, "PF0ABCDF"), of(13, 1, 8, "PF0ABCDG")]).await;
+    add_claims(&db, vec![of(15, 1, 7, "PF0ABCDH"), claim(16, "PF0ABCDJ")]).await;
+    let mut reader = db.store.reader().await.unwrap();
+    let cursor = |customer, claim| {
+        Some(ResellerCursor { customer: company(customer), claim: ClaimId::new(claim).unwrap() })
+    };
+    for (reseller, customers, after, limit, expected, total) in [
+        (7, vec![], None, 10, vec![14, 15, 12], 3),
+        (7, vec![], None, 2, vec![14, 15], 3),
+        (7, vec![], cursor(1, 15), 2, vec![12], 3),
+        (7, vec![company(2)], None, 10, vec![12], 1),
+        (7, vec![company(2), company(1)], cursor(1, 14), 10, vec![15, 12], 3),
+        (8, vec![], None, 10, vec![13], 1),
+        (8, vec![company(2)], None, 10, vec![], 0),
+        (1, vec![], None, 10, vec![], 0),
+    ] {
+        let found = reader.claims_of_reseller(company(reseller), &customers, after, limit).await.unwrap();
+        let ids: Vec<i64> = found.iter().map(|one| one.id.get()).collect();
+        assert_eq!(ids, expected, "{reseller} {customers:?} {after:?}");
+        assert_eq!(reader.count_claims_of_reseller(company(reseller), &customers).await.unwrap(), total);
+    }
+    let scope = Scope::Reseller(company(8));
+    assert!(reader.claim(scope, first.id).await.unwrap().is_none(), "another reseller's");
+    assert!(reader.claim(Scope::Reseller(company(7)), first.id).await.unwrap().is_some());
+    drop(reader);
+    db.store
+        .write(move |tx: &mut Tx| {
+            let first = first.clone();
+            Box::pin(async move { tx.release_claim(&first, Timestamp(2000)).await })
+        })
+        .await
+        .unwrap();
+    let mut reader = db.store.reader().await.unwrap();
+    assert_eq!(reader.count_claims_of_reseller(company(7), &[]).await.unwrap(), 2);
+    assert_eq!(reader.claims_of_reseller(company(7), &[], None, 10).await.unwrap().len(), 2);
+}
+
+async fn a_claim_is_found_by_weaker_identifiers_by_people_only(db: TestDatabase) {
+    add_company(&db, 1, CompanyKind::Customer, "Acme").await;
+    let mac = "mac_address 00:16:3e:00:00:01".to_owned();
+    let members = serial_set("PF0ABCDE").members().to_vec();
+    let own = Identifier::parse(IdentifierKind::MacAddress, "00:16:3e:00:00:01").unwrap();
+    let set = IdentifierSet::new(members.into_iter().chain([own])).unwrap();
+    let with_mac = Claim { sets: ClaimSets::new(vec![set]), ..claim(5, "PF0ABCDE") };
+    add_claims(&db, vec![with_mac.clone()]).await;
+    let filter = ClaimFilter { identifier: Some(mac.clone()), ..ClaimFilter::default() };
+    let page = PageRequest::default();
+    let mut reader = db.store.reader().await.unwrap();
+    assert_eq!(reader.claims(Scope::Operator, &filter, &page).await.unwrap().items, [with_mac.clone()]);
+    assert!(reader.claims_found_by(std::slice::from_ref(&mac)).await.unwrap().is_empty());
+    drop(reader);
+    db.store
+        .write(move |tx: &mut Tx| {
+            let claim = with_mac.clone();
+            Box::pin(async move { tx.release_claim(&claim, Timestamp(2000)).await })
+        })
+        .await
+        .unwrap();
+    let all = ClaimFilter { released: true, ..filter };
+    let mut reader = db.store.reader().await.unwrap();
+    assert!(reader.claims(Scope::Operator, &all, &page).await.unwrap().items.is_empty());
+}
+
 async fn a_row_that_does_not_fit_is_named(db: TestDatabase) {
     add_company(&db, 1, CompanyKind::Customer, "Acme").await;
     add_claims(&db, vec![claim(5, "PF0ABCDE")]).await;
@@ -154,5 +237,7 @@ battery!(
     an_ended_claim_is_found_by_nothing_and_still_shown,
     a_look_up_stops_at_its_cap,
     lists_are_filtered_and_scoped,
+    a_reseller_sees_what_it_registered_and_how_much_that_is,
+    a_claim_is_found_by_weaker_identifiers_by_people_only,
     a_row_that_does_not_fit_is_named,
 );

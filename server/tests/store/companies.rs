@@ -10,11 +10,11 @@ use unbox_server::{
     domain::{
         actor::Scope,
         artifact::Artifact,
-        company::{Company, CompanyKind},
+        company::{Company, CompanyKind, Terms},
         configuration::{Configuration, Document},
         token::Token,
     },
-    store::{PageRequest, StoreError, Tx},
+    store::{CompanyFilter, PageRequest, StoreError, Tx},
 };
 
 const NOW: Timestamp = Timestamp(1000);
@@ -25,6 +25,11 @@ fn company(id: i64, kind: CompanyKind, name: &str) -> Company {
         kind,
         name: name.parse().unwrap(),
         default_configuration: None,
+        parent: None,
+        terms: Terms::Accepted,
+        language: None,
+        workspace: None,
+        device_protection: false,
         created_at: NOW,
     }
 }
@@ -100,7 +105,8 @@ async fn a_tenant_sees_only_its_own(db: TestDatabase) {
     assert_eq!(reader.configuration(bolt, id).await.unwrap(), None);
     let seen = reader.configurations(bolt, None, &PageRequest::default()).await.unwrap();
     assert!(seen.items.is_empty());
-    let companies = reader.companies(bolt, None, &PageRequest::default()).await.unwrap().items;
+    let companies =
+        reader.companies(bolt, &CompanyFilter::default(), &PageRequest::default()).await.unwrap().items;
     assert_eq!(companies.iter().map(|one| one.id.get()).collect::<Vec<_>>(), [2]);
 }
 
@@ -112,7 +118,7 @@ async fn pages_follow_each_other_without_gap(db: TestDatabase) {
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
         let request = PageRequest { size: Some(2), after };
-        let page = reader.companies(Scope::Operator, None, &request).await.unwrap();
+        let page = reader.companies(Scope::Operator, &CompanyFilter::default(), &request).await.unwrap();
         seen.extend(page.items.iter().map(|one| one.id.get()));
         match page.next {
             Some(next) => after = Some(next),

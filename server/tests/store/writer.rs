@@ -15,9 +15,9 @@ use unbox_server::{
     domain::{
         actor::Scope,
         audit::{Action, Event, Subject},
-        company::{Company, CompanyKind},
+        company::{Company, CompanyKind, Terms},
     },
-    store::{AuditFilter, PageRequest, Store, StoreError, Tx},
+    store::{AuditFilter, CompanyFilter, PageRequest, Store, StoreError, Tx},
 };
 
 fn company(id: i64, name: &str) -> Company {
@@ -26,6 +26,11 @@ fn company(id: i64, name: &str) -> Company {
         kind: CompanyKind::Customer,
         name: name.parse().unwrap(),
         default_configuration: None,
+        parent: None,
+        terms: Terms::Accepted,
+        language: None,
+        workspace: None,
+        device_protection: false,
         created_at: Timestamp(1),
     }
 }
@@ -53,7 +58,15 @@ async fn a_failing_job_harms_no_neighbour(db: TestDatabase) {
         }
     }
     let all = PageRequest { size: Some(1000), after: None };
-    let kept = db.store.reader().await.unwrap().companies(Scope::Operator, None, &all).await.unwrap().items;
+    let kept = db
+        .store
+        .reader()
+        .await
+        .unwrap()
+        .companies(Scope::Operator, &CompanyFilter::default(), &all)
+        .await
+        .unwrap()
+        .items;
     assert_eq!(kept.len(), 180);
     assert!(kept.iter().all(|one| one.id.get() % 10 != 0), "a job that failed left something");
 }
@@ -100,7 +113,14 @@ async fn a_closed_store_has_written_everything_and_takes_no_more(db: TestDatabas
     let acknowledged = jobs.join_all().await.iter().filter(|outcome| matches!(outcome, Ok(true))).count();
     let again = Store::open(&db.url).await.unwrap();
     let all = PageRequest { size: Some(1000), after: None };
-    let kept = again.reader().await.unwrap().companies(Scope::Operator, None, &all).await.unwrap().items;
+    let kept = again
+        .reader()
+        .await
+        .unwrap()
+        .companies(Scope::Operator, &CompanyFilter::default(), &all)
+        .await
+        .unwrap()
+        .items;
     assert!(kept.len() >= acknowledged, "{} kept, {acknowledged} acknowledged", kept.len());
     let late =
         db.store.write(|tx: &mut Tx| Box::pin(async move { tx.insert_company(&company(99, "Late")).await }));

@@ -10,30 +10,30 @@ use serde_json::{Value, json};
 use unbox_common::timestamp::Timestamp;
 
 /// The public half of [`TestKey::own`], as its owner would hand it in.
-pub const PUBLIC_KEY: &str = include_str!("service-account.pub.pem");
+pub(crate) const PUBLIC_KEY: &str = include_str!("service-account.pub.pem");
 
 /// An RSA key of a test.
-pub struct TestKey(RsaKeyPair);
+pub(crate) struct TestKey(RsaKeyPair);
 
 impl TestKey {
     /// The key whose public half is [`PUBLIC_KEY`].
-    pub fn own() -> Self {
+    pub(crate) fn own() -> Self {
         Self::read(include_str!("service-account.pem"))
     }
 
     /// A key that no server knows.
-    pub fn strangers() -> Self {
+    pub(crate) fn strangers() -> Self {
         Self::read(include_str!("strangers-account.pem"))
     }
 
     /// A key out of a key file.
-    pub fn read(pkcs8_pem: &str) -> Self {
+    pub(crate) fn read(pkcs8_pem: &str) -> Self {
         let der = pem::parse(pkcs8_pem).unwrap();
         Self(RsaKeyPair::from_pkcs8(der.contents()).unwrap())
     }
 
     /// What Google's client libraries sign.
-    pub fn claims(issuer: &str, now: Timestamp) -> Value {
+    pub(crate) fn claims(issuer: &str, now: Timestamp) -> Value {
         let now = now.as_secs();
         json!({
             "iss": issuer, "iat": now, "exp": now + 3600, "aud": "https://oauth2.googleapis.com/token",
@@ -41,12 +41,12 @@ impl TestKey {
     }
 
     /// A good assertion.
-    pub fn assertion(&self, key: &str, claims: &Value) -> String {
+    pub(crate) fn assertion(&self, key: &str, claims: &Value) -> String {
         self.sign(&json!({"alg": "RS256", "typ": "JWT", "kid": key}), claims)
     }
 
     /// Signed as the header says, as far as that can be.
-    pub fn sign(&self, header: &Value, claims: &Value) -> String {
+    pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", part(header), part(claims));
         let mut signature = vec![0; self.0.public().modulus_len()];

@@ -12,9 +12,15 @@ use unbox_common::{
 };
 use unbox_server::{
     clock::FakeClock,
-    domain::{actor::Actor, claim::Claim, company::CompanyKind},
+    domain::{
+        actor::Actor,
+        claim::{Claim, Metadata},
+        company::CompanyKind,
+    },
     entropy::SeededEntropy,
-    service::{ImportDefaults, ImportSummary, NewClaim, RowResult, ServiceError, Services, Settings},
+    service::{
+        ImportDefaults, ImportSummary, NewClaim, NewCompany, RowResult, ServiceError, Services, Settings,
+    },
 };
 
 /// The smallest configuration.
@@ -46,7 +52,8 @@ impl World {
         let services =
             Services::new(db.store.clone(), signer.clone(), clock.clone(), entropy, settings).unwrap();
         let by = Actor::operator("test");
-        let customer = services.create_company(&by, CompanyKind::Customer, "Acme").await.unwrap().id;
+        let customer =
+            services.create_company(&by, NewCompany::named(CompanyKind::Customer, "Acme")).await.unwrap().id;
         let configuration =
             services.create_configuration(&by, customer, "Kiosk", MINIMAL_DOCUMENT).await.unwrap().id;
         services.set_default_configuration(&by, customer, Some(configuration)).await.unwrap();
@@ -62,7 +69,11 @@ impl World {
     }
 
     pub async fn other_customer(&self, name: &str) -> CompanyId {
-        self.services.create_company(&self.by, CompanyKind::Customer, name).await.unwrap().id
+        self.services
+            .create_company(&self.by, NewCompany::named(CompanyKind::Customer, name))
+            .await
+            .unwrap()
+            .id
     }
 
     /// A claim for Acme on the Lenovo of this serial number.
@@ -98,6 +109,8 @@ pub fn new_claim(customer: CompanyId, serial: &str, proof: ProofKind) -> NewClai
         proof,
         sets: vec![serial_set(serial)],
         order: None,
+        metadata: Metadata::default(),
+        protected: false,
     }
 }
 

@@ -173,7 +173,7 @@ impl ApiKey {
                 let account = services.find_account(by, &account).await?;
                 let new = NewApiKey { account: account.id, name, expires_at: lifetime.end() };
                 let (key, secret) = services.create_api_key(by, new).await?;
-                output.secret(&key, ("API key", &secret), out.as_deref())
+                output.secret(&key, ("api key", &secret), out.as_deref())
             }
             Self::List { account } => {
                 let account = services.find_account(by, &account).await?;
@@ -184,7 +184,7 @@ impl ApiKey {
                 output::must_be_new(out.as_deref())?;
                 let overlap = Duration::from_hours(overlap_hours);
                 let (key, secret) = services.rotate_api_key(by, key, overlap).await?;
-                output.secret(&key, ("API key", &secret), out.as_deref())
+                output.secret(&key, ("api key", &secret), out.as_deref())
             }
             Self::Revoke { key } => {
                 let revoked = services.revoke_api_key(by, key).await?;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     domain::{
-        admission::{Refusal, refuse_early},
+        admission::{Found, Refusal, refuse_early},
         audit::Subject,
         claim::lookup_text,
     },
@@ -136,8 +136,9 @@ impl Services {
             return Err(self.refuse(Refusal::of(RefusalKind::NotClaimed)));
         };
         let configured = found.default_configuration || found.claim.configuration.is_some();
-        let offered = &hello.message.proofs;
-        if let Some(refusal) = refuse_early(&found.claim, found.device_state.as_ref(), configured, offered) {
+        let seen =
+            Found { claim: &found.claim, state: found.device_state.as_ref(), configured, terms: found.terms };
+        if let Some(refusal) = refuse_early(now, &seen, &hello.message.proofs) {
             let (subject, customer) = (Subject::Claim(found.claim.id), Some(found.claim.customer));
             self.note_refusal(now, subject, customer, &refusal, json!({"configured": configured}));
             return Err(self.refuse(refusal));

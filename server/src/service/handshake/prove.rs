@@ -114,6 +114,7 @@ impl Services {
             identity: &attempt.identity,
             ticket: attempt.ticket,
             configured: given.is_some(),
+            terms: facts.terms,
             evidence: Evidence {
                 token: attempt.token_evidence(&facts),
                 reset_ticket: facts.reset_ticket,

@@ -7,17 +7,18 @@ mod rows;
 
 use super::{
     ServiceError, Services,
-    claims::{NO_REGISTERED_KEY, holder},
+    claiming::Taken,
+    claims::{NO_REGISTERED_KEY, UNDRAWN},
     companies::shown,
 };
 use crate::{
     domain::{
         actor::Actor,
         audit::{Action, Subject},
-        claim::{Claim, ClaimSets, lookup_text},
+        claim::{Claim, ClaimSets, Metadata},
         company::CompanyKind,
     },
-    store::{KeyHolder, Tx},
+    store::Tx,
 };
 use rows::{ReadRow, Row, Rows, UnusableFile, has_registered_key};
 use serde_json::json;
@@ -29,7 +30,6 @@ use std::{
 use tokio::sync::mpsc;
 use unbox_common::{
     ids::{ClaimId, CompanyId, ConfigurationId},
-    matching::IdentifierSet,
     protocol::latest::ProofKind,
     timestamp::Timestamp,
 };
@@ -217,49 +217,30 @@ impl Services {
         by: &Actor,
         claims: &[(u64, Claim)],
     ) -> Result<Vec<(u64, RowOutcome)>, ServiceError> {
-        let keys: Vec<String> = claims.iter().filter_map(|(_, claim)| key_of(claim)).collect();
-        let mut held: HashMap<String, Vec<KeyHolder>> = HashMap::new();
-        for holder in tx.key_holders(&keys).await? {
-            held.entry(holder.key.clone()).or_default().push(holder);
-        }
-        let first_id = self.0.ids.block(self.now(), u32::try_from(claims.len()).unwrap_or(u32::MAX));
+        let asked: Vec<Claim> = claims.iter().map(|(_, claim)| claim.clone()).collect();
+        let taken = self.take_claims(tx, &asked).await?;
         let mut results = Vec::with_capacity(claims.len());
-        let mut fresh: BTreeMap<CompanyId, Vec<Claim>> = BTreeMap::new();
-        for (((line, claim), id), key) in claims.iter().zip(first_id..).zip(keys) {
-            let id = ClaimId::new(id).map_err(|error| ServiceError::invalid("id", error))?;
-            let holders = held.entry(key.clone()).or_default();
-            let present = claim.sets.usable().iter().find_map(|set| holder(set, holders));
-            let outcome = match present {
-                Some(present) if present.customer == claim.customer => {
-                    RowOutcome::AlreadyClaimed(present.claim)
-                }
-                Some(_) => RowOutcome::Conflict,
-                None => {
-                    let (customer, sets) = (claim.customer, claim.sets.clone());
-                    holders.push(KeyHolder { key, claim: id, customer, sets });
-                    fresh.entry(customer).or_default().push(Claim { id, ..claim.clone() });
-                    RowOutcome::Imported(id)
-                }
-            };
-            results.push((*line, outcome));
+        let mut fresh: BTreeMap<CompanyId, Vec<ClaimId>> = BTreeMap::new();
+        for ((line, claim), became) in claims.iter().zip(taken) {
+            results.push((
+                *line,
+                match became {
+                    Taken::New(id) => {
+                        fresh.entry(claim.customer).or_default().push(id);
+                        RowOutcome::Imported(id)
+                    }
+                    Taken::Already { claim, .. } => RowOutcome::AlreadyClaimed(claim),
+                    Taken::OtherOwner => RowOutcome::Conflict,
+                },
+            ));
         }
         for (customer, claims) in fresh {
-            tx.insert_claims(&claims).await?;
-            let detail = json!({
-                "claims": claims.len(),
-                "first": claims.first().map(|claim| claim.id),
-                "last": claims.last().map(|claim| claim.id),
-            });
+            let detail = json!({"claims": claims.len(), "first": claims.first(), "last": claims.last()});
             let subject = Subject::Company(customer);
             self.note(tx, by, Action::ClaimsImported, subject, Some(customer), detail);
         }
         Ok(results)
     }
-}
-
-/// The identifier by which the claim of a row is found: a row is one set, and so has one.
-fn key_of(claim: &Claim) -> Option<String> {
-    claim.sets.usable().first().and_then(IdentifierSet::lookup_key).map(lookup_text)
 }
 
 /// Reads the whole file, batch by batch, until nobody takes them any more.
@@ -341,7 +322,7 @@ impl<'s> Parties<'s> {
         }
         let window = self.services.settings().activation_window;
         Ok(Ok(Claim {
-            id: PLACEHOLDER,
+            id: UNDRAWN,
             customer,
             reseller: self.defaults.reseller,
             configuration,
@@ -350,6 +331,9 @@ impl<'s> Parties<'s> {
             activation_ends_at: self.now.after(window),
             sets: ClaimSets::new(vec![row.set]),
             order: row.order,
+            metadata: Metadata::default(),
+            vacation: None,
+            protected: false,
             created_at: self.now,
             created_by: self.by.name().to_owned(),
             released_at: None,
@@ -387,12 +371,6 @@ impl<'s> Parties<'s> {
         Ok(found)
     }
 }
-
-/// Stands for the id of a claim until it is drawn inside the transaction.
-const PLACEHOLDER: ClaimId = match ClaimId::new(1) {
-    Ok(id) => id,
-    Err(_) => unreachable!(),
-};
 
 fn remember<K: std::hash::Hash + Eq, V>(known: &mut HashMap<K, V>, key: K, value: V) {
     if known.len() >= MAX_REMEMBERED {

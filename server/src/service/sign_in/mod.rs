@@ -12,7 +12,9 @@ use super::{ServiceError, Services, key_file::TOKEN_PATH};
 use crate::{
     domain::{
         access::{AccessScopes, Principal},
+        actor::{Actor, Scope},
         audit::{Action, Event, Subject},
+        company::CompanyKind,
         credential::{
             ACCESS_TOKEN_LIFETIME, ACCESS_TOKEN_PREFIX, AccessToken, ApiKey, CredentialKind,
             ServiceAccountKey,
@@ -25,7 +27,7 @@ use crate::{
 use assertion::{Assertion, Claims};
 use serde_json::json;
 use std::sync::Arc;
-use unbox_common::{digest::Sha256, secret::Secret, timestamp::Timestamp};
+use unbox_common::{digest::Sha256, ids::CompanyId, secret::Secret, timestamp::Timestamp};
 
 impl Services {
     /// Who shows this API key or access token.
@@ -51,6 +53,30 @@ impl Services {
                 }
                 Ok(used.principal)
             }
+        }
+    }
+
+    /// A principal as one who acts for a customer: the customer itself, an EMM that works for it, or the
+    /// operator.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`] for everybody else, whether there is such a customer or not.
+    pub async fn acting_for(
+        &self,
+        principal: &Principal,
+        customer: CompanyId,
+    ) -> Result<Actor, ServiceError> {
+        let mut reader = self.0.store.reader().await?;
+        let may = match principal.tenant {
+            None => true,
+            Some((own, CompanyKind::Customer)) => own == customer,
+            Some((emm, CompanyKind::Emm)) => reader.works_for(emm, customer).await?,
+            Some((_, CompanyKind::Reseller | CompanyKind::Vendor)) => false,
+        };
+        let found = reader.company(Scope::Operator, customer).await?;
+        match found.filter(|found| may && found.kind == CompanyKind::Customer) {
+            Some(_) => Ok(principal.actor_for(customer)),
+            None => Err(ServiceError::not_found("customer", customer)),
         }
     }
 

@@ -1,0 +1,101 @@
+//! Takes claims into the store, one or thousands in a transaction, and sees to it that no device is
+//! claimed twice. Whoever claims, by command, by file or over the network, comes by here.
+
+use super::{ServiceError, Services};
+use crate::{
+    domain::claim::{Claim, lookup_text, overlap},
+    store::{KeyHolder, Tx},
+};
+use std::collections::HashMap;
+use unbox_common::{
+    ids::{ClaimId, CompanyId},
+    matching::IdentifierSet,
+};
+
+/// What became of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is in force now, under this id.
+    New(ClaimId),
+    /// The same customer has this device already, by this claim; nothing changed.
+    Already {
+        /// The claim.
+        claim: ClaimId,
+        /// Who registered it.
+        reseller: Option<CompanyId>,
+    },
+    /// Another customer has this device; nothing changed.
+    OtherOwner,
+}
+
+impl Services {
+    /// The same for one claim.
+    pub(super) async fn take_claim(&self, tx: &mut Tx, claim: &Claim) -> Result<Taken, ServiceError> {
+        let taken = self.take_claims(tx, std::slice::from_ref(claim)).await?;
+        taken.first().copied().ok_or(ServiceError::Busy)
+    }
+
+    /// Adds the claims that nobody holds yet, and says what became of each, in their order. Their ids
+    /// are drawn here.
+    pub(super) async fn take_claims(
+        &self,
+        tx: &mut Tx,
+        claims: &[Claim],
+    ) -> Result<Vec<Taken>, ServiceError> {
+        let keys: Vec<String> = claims.iter().flat_map(|claim| claim.sets.lookup_keys()).collect();
+        let mut held: HashMap<String, Vec<KeyHolder>> = HashMap::new();
+        for holder in tx.hold_keys(&keys).await? {
+            held.entry(holder.key.clone()).or_default().push(holder);
+        }
+        let first_id = self.0.ids.block(self.now(), u32::try_from(claims.len()).unwrap_or(u32::MAX));
+        let (mut fresh, mut taken) = (Vec::new(), Vec::with_capacity(claims.len()));
+        for (claim, id) in claims.iter().zip(first_id..) {
+            let id = ClaimId::new(id).map_err(|error| ServiceError::invalid("id", error))?;
+            let became = match present(claim, &held) {
+                Present::OfAnother => Taken::OtherOwner,
+                Present::OfTheSame(holder) => {
+                    Taken::Already { claim: holder.claim, reseller: holder.reseller }
+                }
+                Present::Nobody => {
+                    for key in claim.sets.lookup_keys() {
+                        let (customer, reseller, sets) = (claim.customer, claim.reseller, claim.sets.clone());
+                        let holder = KeyHolder { key: key.clone(), claim: id, customer, reseller, sets };
+                        held.entry(key).or_default().push(holder);
+                    }
+                    fresh.push(Claim { id, ..claim.clone() });
+                    Taken::New(id)
+                }
+            };
+            taken.push(became);
+        }
+        tx.insert_claims(&fresh).await?;
+        Ok(taken)
+    }
+}
+
+enum Present<'h> {
+    Nobody,
+    OfTheSame(&'h KeyHolder),
+    OfAnother,
+}
+
+/// Who holds the device of this claim already. One set that another customer holds is enough.
+fn present<'h>(claim: &Claim, held: &'h HashMap<String, Vec<KeyHolder>>) -> Present<'h> {
+    let mut found = Present::Nobody;
+    for set in claim.sets.usable() {
+        let key = set.lookup_key().map(lookup_text).unwrap_or_default();
+        for holder in held.get(&key).into_iter().flatten().filter(|holder| holds(holder, set)) {
+            if holder.customer != claim.customer {
+                return Present::OfAnother;
+            }
+            if matches!(found, Present::Nobody) {
+                found = Present::OfTheSame(holder);
+            }
+        }
+    }
+    found
+}
+
+fn holds(holder: &KeyHolder, set: &IdentifierSet) -> bool {
+    holder.sets.usable().iter().any(|other| overlap(set, other))
+}

@@ -1,0 +1,263 @@
+//! What resellers do with claims: register, find, release for a time, and write beside them.
+
+use super::{
+    ServiceError, Services,
+    claiming::Taken,
+    claims::{NewClaim, OTHER_OWNER, check_parties, in_force},
+};
+use crate::{
+    domain::{
+        actor::{Actor, Scope},
+        audit::{Action, Subject},
+        claim::{Claim, Metadata, Vacation, lookup_text},
+    },
+    store::{ClaimFilter, MAX_ROWS, PageRequest, Reader, ResellerCursor, Tx},
+};
+use serde_json::json;
+use std::collections::BTreeMap;
+use unbox_common::{
+    identity::Identifier,
+    ids::{ClaimId, CompanyId},
+    timestamp::Timestamp,
+};
+
+/// The longest temporary release.
+const MAX_VACATION_MS: u64 = 5 * 366 * 24 * 3600 * 1000;
+
+/// Which claim is meant: by its id, or by what identifies its device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimTarget {
+    /// Its id.
+    Id(ClaimId),
+    /// Identifiers that are all registered in it.
+    Identifiers(Vec<Identifier>),
+}
+
+/// A part of a reseller's claims.
+#[derive(Debug, Clone)]
+pub struct ResellerClaims {
+    /// The claims.
+    pub claims: Vec<Claim>,
+    /// Where the next part begins; `None` if this was the last.
+    pub next: Option<ResellerCursor>,
+    /// How many there are in all.
+    pub total: u64,
+}
+
+impl Services {
+    /// Claims a device as its reseller. The same claim again is the same claim: it takes over the
+    /// configuration and the metadata that are sent with it, and ends a temporary release.
+    ///
+    /// # Errors
+    /// [`ServiceError::Conflict`] if another customer has the device, who is not named, or this one
+    /// by somebody else.
+    pub async fn register_device(&self, by: &Actor, new: NewClaim) -> Result<Claim, ServiceError> {
+        let claim = self.new_claim(by, new)?;
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by, claim) = (services.clone(), by.clone(), claim.clone());
+                Box::pin(async move {
+                    check_parties(tx, &by, &claim).await?;
+                    match services.take_claim(tx, &claim).await? {
+                        Taken::New(id) => {
+                            services.note_claimed(tx, &by, &claim, id);
+                            Ok(Claim { id, ..claim })
+                        }
+                        Taken::Already { claim: id, reseller } if reseller == claim.reseller => {
+                            services.register_again(tx, &by, id, claim).await
+                        }
+                        Taken::Already { .. } => Err(ServiceError::Conflict(OTHER_RESELLER.to_owned())),
+                        Taken::OtherOwner => Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
+                    }
+                })
+            })
+            .await
+    }
+
+    /// Takes over what a repeated claim says anew.
+    pub(super) async fn register_again(
+        &self,
+        tx: &mut Tx,
+        by: &Actor,
+        id: ClaimId,
+        new: Claim,
+    ) -> Result<Claim, ServiceError> {
+        let mut claim = in_force(tx, by, id).await?;
+        if new.configuration.is_some() && new.configuration != claim.configuration {
+            tx.set_claim_configuration(id, new.configuration, new.configured_at).await?;
+            let detail = json!({"was": claim.configuration, "configuration": new.configuration});
+            let (action, subject) = (Action::ClaimConfigurationSet, Subject::Claim(id));
+            self.note(tx, by, action, subject, Some(claim.customer), detail);
+            (claim.configuration, claim.configured_at) = (new.configuration, new.configured_at);
+        }
+        let metadata = updated(&claim.metadata, new.metadata.entries())?;
+        if metadata != claim.metadata {
+            self.write_metadata(tx, by, &claim, &metadata).await?;
+            claim.metadata = metadata;
+        }
+        if claim.vacation.is_some() {
+            self.write_vacation(tx, by, &claim, None).await?;
+            claim.vacation = None;
+        }
+        Ok(claim)
+    }
+
+    /// The reseller's claims, by customer and age: of these customers, or of all.
+    pub async fn claims_of_reseller(
+        &self,
+        by: &Actor,
+        customers: &[CompanyId],
+        after: Option<ResellerCursor>,
+        limit: u32,
+    ) -> Result<ResellerClaims, ServiceError> {
+        let Scope::Reseller(reseller) = by.scope() else {
+            return Err(ServiceError::OperatorOnly);
+        };
+        let limit = limit.clamp(1, MAX_ROWS);
+        let mut reader = self.0.store.reader().await?;
+        let mut claims = reader.claims_of_reseller(reseller, customers, after, limit + 1).await?;
+        let total = reader.count_claims_of_reseller(reseller, customers).await?;
+        let more = claims.len() > limit as usize;
+        claims.truncate(limit as usize);
+        let next = claims.last().filter(|_| more);
+        let next = next.map(|last| ResellerCursor { customer: last.customer, claim: last.id });
+        Ok(ResellerClaims { claims, next, total })
+    }
+
+    /// The claims in force, within the actor's scope, that register all these identifiers; oldest
+    /// first, and not more than anybody can use.
+    pub async fn claims_identified(
+        &self,
+        by: &Actor,
+        identifiers: &[Identifier],
+    ) -> Result<Vec<Claim>, ServiceError> {
+        identified(&mut self.0.store.reader().await?, by, identifiers).await
+    }
+
+    /// The one claim that is meant.
+    pub async fn claim_meant(&self, by: &Actor, target: &ClaimTarget) -> Result<ClaimId, ServiceError> {
+        match target {
+            ClaimTarget::Id(id) => Ok(*id),
+            ClaimTarget::Identifiers(identifiers) => {
+                let found = self.claims_identified(by, identifiers).await?;
+                match found.as_slice() {
+                    [one] => Ok(one.id),
+                    [] => Err(ServiceError::not_found("device", "with these identifiers")),
+                    _ => Err(ServiceError::Conflict(SEVERAL.to_owned())),
+                }
+            }
+        }
+    }
+
+    /// Releases a claim until `ends_at`, or ends that.
+    pub async fn set_vacation(
+        &self,
+        by: &Actor,
+        id: ClaimId,
+        ends_at: Option<Timestamp>,
+    ) -> Result<Claim, ServiceError> {
+        let now = self.now();
+        let vacation = match ends_at {
+            Some(ends_at) if ends_at <= now || ends_at.0 - now.0 > MAX_VACATION_MS => {
+                let rule = "expected a time in the future, at most five years from now";
+                return Err(ServiceError::invalid("vacation_mode_expire_time", rule));
+            }
+            ends_at => ends_at.map(|ends_at| Vacation { started_at: now, ends_at }),
+        };
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                Box::pin(async move {
+                    let claim = in_force(tx, &by, id).await?;
+                    services.write_vacation(tx, &by, &claim, vacation).await?;
+                    Ok(Claim { vacation, ..claim })
+                })
+            })
+            .await
+    }
+
+    /// Adds to, replaces and deletes (by an empty value) what is written beside a claim.
+    pub async fn update_metadata(
+        &self,
+        by: &Actor,
+        id: ClaimId,
+        changes: BTreeMap<String, String>,
+    ) -> Result<Claim, ServiceError> {
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by, changes) = (services.clone(), by.clone(), changes.clone());
+                Box::pin(async move {
+                    let claim = in_force(tx, &by, id).await?;
+                    let metadata = updated(&claim.metadata, &changes)?;
+                    services.write_metadata(tx, &by, &claim, &metadata).await?;
+                    Ok(Claim { metadata, ..claim })
+                })
+            })
+            .await
+    }
+
+    async fn write_vacation(
+        &self,
+        tx: &mut Tx,
+        by: &Actor,
+        claim: &Claim,
+        vacation: Option<Vacation>,
+    ) -> Result<(), ServiceError> {
+        tx.set_vacation(claim.id, vacation).await?;
+        let detail = json!({"ends_at": vacation.map(|vacation| vacation.ends_at)});
+        self.note(tx, by, Action::VacationSet, Subject::Claim(claim.id), Some(claim.customer), detail);
+        Ok(())
+    }
+
+    async fn write_metadata(
+        &self,
+        tx: &mut Tx,
+        by: &Actor,
+        claim: &Claim,
+        metadata: &Metadata,
+    ) -> Result<(), ServiceError> {
+        tx.set_metadata(claim.id, metadata).await?;
+        // What people wrote may be personal: the trail names the keys.
+        let keys: Vec<&String> = metadata.entries().keys().collect();
+        let detail = json!({"keys": keys});
+        self.note(tx, by, Action::MetadataSet, Subject::Claim(claim.id), Some(claim.customer), detail);
+        Ok(())
+    }
+}
+
+const OTHER_RESELLER: &str = "Somebody else has registered this device for the same customer.";
+const SEVERAL: &str =
+    "More than one device has these identifiers. Name it by its device id, or give more of them.";
+
+fn updated(metadata: &Metadata, changes: &BTreeMap<String, String>) -> Result<Metadata, ServiceError> {
+    metadata.updated(changes).map_err(|error| ServiceError::invalid("device_metadata", error))
+}
+
+/// Claims in force that register all these identifiers.
+async fn identified(
+    reader: &mut Reader,
+    by: &Actor,
+    identifiers: &[Identifier],
+) -> Result<Vec<Claim>, ServiceError> {
+    let strongest =
+        identifiers.iter().filter(|one| one.kind().rank().is_some()).min_by_key(|one| one.kind().rank());
+    let Some(strongest) = strongest else {
+        return Err(ServiceError::invalid("device_identifier", NOTHING_IDENTIFYING));
+    };
+    let filter = ClaimFilter { identifier: Some(lookup_text(strongest)), ..ClaimFilter::default() };
+    let page = PageRequest { size: Some(MAX_ROWS), after: None };
+    let mut claims = reader.claims(by.scope(), &filter, &page).await?.items;
+    claims.retain(|claim| {
+        let members = || claim.sets.usable().iter().flat_map(unbox_common::matching::IdentifierSet::members);
+        identifiers.iter().all(|asked| members().any(|one| one.same_as(asked)))
+    });
+    Ok(claims)
+}
+
+const NOTHING_IDENTIFYING: &str = "expected at least one identifier that tells one device from another";

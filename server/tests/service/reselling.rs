@@ -1,0 +1,232 @@
+//! What resellers may do, what they may not, and what devices notice of it.
+
+use crate::support::{START, TestDatabase, TestDevice, World, new_claim, refusal};
+use std::{collections::BTreeMap, time::Duration};
+use tokio::task::JoinSet;
+use unbox_common::{
+    identity::{Identifier, IdentifierKind},
+    ids::CompanyId,
+    protocol::latest::ProofKind,
+    refusal::RefusalKind,
+};
+use unbox_server::{
+    domain::{
+        actor::Actor,
+        claim::Metadata,
+        company::{CompanyKind, Terms},
+    },
+    service::{ClaimTarget, NewClaim, NewCompany, ServiceError},
+    store::{CompanyFilter, PageRequest},
+};
+
+const SERIAL: &str = "PF0ABCDE";
+
+/// A reseller that works for Acme.
+async fn reseller(world: &World, name: &str) -> Actor {
+    let new = NewCompany::named(CompanyKind::Reseller, name);
+    let id = world.services.create_company(&world.by, new).await.unwrap().id;
+    world.services.set_works_for(&world.by, id, world.customer, true).await.unwrap();
+    Actor::of_reseller(name, id)
+}
+
+fn own_id(by: &Actor) -> CompanyId {
+    match by.scope() {
+        unbox_server::domain::actor::Scope::Reseller(id) => id,
+        other => panic!("{other:?} is no reseller"),
+    }
+}
+
+fn claim_by(by: &Actor, world: &World, serial: &str) -> NewClaim {
+    NewClaim { reseller: Some(own_id(by)), ..new_claim(world.customer, serial, ProofKind::Identifiers) }
+}
+
+fn serial(value: &str) -> Vec<Identifier> {
+    vec![Identifier::parse(IdentifierKind::SerialNumber, value).unwrap()]
+}
+
+fn metadata(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
+    entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+async fn a_claim_that_is_made_again_is_the_same_claim(db: TestDatabase) {
+    let world = World::new(db).await;
+    let boxes = reseller(&world, "Boxes").await;
+    let first = world.services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap();
+    world.services.set_vacation(&boxes, first.id, Some(START.after(Duration::from_hours(48)))).await.unwrap();
+    let said = Metadata::default().updated(&metadata(&[("ordernumber", "A1")])).unwrap();
+    let again = NewClaim {
+        metadata: said.clone(),
+        configuration: Some(world.configuration),
+        ..claim_by(&boxes, &world, SERIAL)
+    };
+    let second = world.services.register_device(&boxes, again).await.unwrap();
+    assert_eq!((second.id, second.metadata, second.vacation), (first.id, said, None));
+    assert_eq!(second.configuration, Some(world.configuration));
+    let stored = world.services.claim(&boxes, first.id).await.unwrap().claim;
+    assert_eq!(stored.configuration, Some(world.configuration));
+    assert_eq!(world.services.claims_of_reseller(&boxes, &[], None, 10).await.unwrap().total, 1);
+}
+
+async fn a_device_that_many_claim_at_once_belongs_to_one(db: TestDatabase) {
+    let world = World::new(db).await;
+    let mut customers = vec![world.customer];
+    for number in 0..3 {
+        customers.push(world.other_customer(&format!("Customer {number}")).await);
+    }
+    let servers = [world.services.clone(), world.another_server(2)];
+    let mut claims = JoinSet::new();
+    for number in 0..24 {
+        let services = servers[number % 2].clone();
+        let new = new_claim(customers[number % 4], SERIAL, ProofKind::Identifiers);
+        let by = world.by.clone();
+        claims.spawn(async move { services.create_claim(&by, new).await.is_ok() });
+    }
+    assert_eq!(claims.join_all().await.into_iter().filter(|made| *made).count(), 1);
+}
+
+async fn a_reseller_neither_sees_nor_changes_what_is_not_its_own(db: TestDatabase) {
+    let world = World::new(db).await;
+    let services = &world.services;
+    let (boxes, crates) = (reseller(&world, "Boxes").await, reseller(&world, "Crates").await);
+    let claim = services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap();
+    let bolt = world.other_customer("Bolt").await;
+    let before = world.db.snapshot().await;
+    let gone = |error: ServiceError| assert!(matches!(error, ServiceError::NotFound { .. }), "{error:?}");
+    let forbidden = |error: ServiceError| assert!(matches!(error, ServiceError::OperatorOnly), "{error:?}");
+
+    gone(services.claim(&crates, claim.id).await.unwrap_err());
+    gone(services.unclaim(&crates, claim.id).await.unwrap_err());
+    gone(services.set_vacation(&crates, claim.id, None).await.unwrap_err());
+    gone(services.update_metadata(&crates, claim.id, BTreeMap::new()).await.unwrap_err());
+    gone(services.set_claim_configuration(&crates, claim.id, None).await.unwrap_err());
+    let found = services.claim_meant(&crates, &ClaimTarget::Identifiers(serial(SERIAL))).await;
+    gone(found.unwrap_err());
+    let again = services.register_device(&crates, claim_by(&crates, &world, SERIAL)).await.unwrap_err();
+    assert!(matches!(again, ServiceError::Conflict(_)), "{again:?}");
+    let for_bolt = NewClaim { customer: bolt, ..claim_by(&boxes, &world, "OTHER123") };
+    gone(services.register_device(&boxes, for_bolt).await.unwrap_err());
+    let as_another = claim_by(&crates, &world, "OTHER123");
+    let as_another = services.register_device(&boxes, as_another).await.unwrap_err();
+    assert!(matches!(as_another, ServiceError::Invalid { field: "reseller", .. }), "{as_another:?}");
+    let protected = NewClaim { protected: true, ..claim_by(&boxes, &world, "OTHER123") };
+    let protected = services.register_device(&boxes, protected).await.unwrap_err();
+    assert!(matches!(protected, ServiceError::Invalid { field: "protected", .. }), "{protected:?}");
+
+    gone(services.company(&boxes, bolt).await.unwrap_err());
+    forbidden(services.rename_company(&boxes, world.customer, "Mine").await.unwrap_err());
+    gone(services.set_terms(&boxes, world.customer, Terms::Accepted).await.unwrap_err());
+    gone(services.set_works_for(&boxes, own_id(&boxes), world.customer, false).await.unwrap_err());
+    gone(services.set_works_for(&boxes, own_id(&boxes), bolt, true).await.unwrap_err());
+    forbidden(
+        services.create_company(&boxes, NewCompany::named(CompanyKind::Reseller, "X")).await.unwrap_err(),
+    );
+    gone(services.configuration(&boxes, world.configuration).await.unwrap_err());
+    gone(services.set_default_configuration(&boxes, world.customer, None).await.unwrap_err());
+    assert_eq!(world.db.snapshot().await, before);
+
+    let page = PageRequest::default;
+    assert!(services.list_devices(&boxes, Default::default(), page()).await.unwrap().items.is_empty());
+    assert!(services.list_tokens(&boxes, None, page()).await.unwrap().items.is_empty());
+    assert!(services.list_audit(&boxes, Default::default(), page()).await.unwrap().items.is_empty());
+    let seen = services.list_companies(&boxes, CompanyFilter::default(), page()).await.unwrap().items;
+    let mut seen: Vec<CompanyId> = seen.iter().map(|company| company.id).collect();
+    seen.sort();
+    let mut expected = [world.customer, own_id(&boxes)];
+    expected.sort();
+    assert_eq!(seen, expected);
+}
+
+async fn a_customer_that_a_reseller_created_gets_nothing_before_it_accepts_the_terms(db: TestDatabase) {
+    let world = World::new(db).await;
+    let services = &world.services;
+    let boxes = reseller(&world, "Boxes").await;
+    let new = NewCompany::named(CompanyKind::Customer, "Cog");
+    let cog = services.create_company(&boxes, new).await.unwrap();
+    assert_eq!(cog.terms, Terms::NotAccepted);
+    let customer = Actor::of_customer("cog's admin", cog.id);
+    let configuration = services
+        .create_configuration(&customer, cog.id, "Kiosk", crate::support::MINIMAL_DOCUMENT)
+        .await
+        .unwrap();
+    services.set_default_configuration(&customer, cog.id, Some(configuration.id)).await.unwrap();
+    let new = NewClaim { customer: cog.id, ..claim_by(&boxes, &world, SERIAL) };
+    services.register_device(&boxes, new).await.unwrap();
+    let device = TestDevice::new(SERIAL);
+    let before = world.db.snapshot().await;
+    refusal(device.enroll(services).await, RefusalKind::TermsNotAccepted);
+    assert_eq!(world.db.snapshot().await, before);
+    services.set_terms(&customer, cog.id, Terms::Accepted).await.unwrap();
+    device.enroll(services).await.unwrap();
+    // New terms are to be read, and stop no device.
+    services.set_terms(&world.by, cog.id, Terms::Stale).await.unwrap();
+    device.enroll(services).await.unwrap();
+}
+
+async fn a_claim_on_vacation_enrolls_nothing_and_comes_back_by_itself(db: TestDatabase) {
+    let world = World::new(db).await;
+    let services = &world.services;
+    let boxes = reseller(&world, "Boxes").await;
+    let claim = services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap();
+    let end = START.after(Duration::from_hours(24));
+    services.set_vacation(&boxes, claim.id, Some(end)).await.unwrap();
+    let device = TestDevice::new(SERIAL);
+    let before = world.db.snapshot().await;
+    let on_vacation = refusal(device.enroll(services).await, RefusalKind::NotClaimed);
+    let unknown = refusal(TestDevice::new("NOBODYS1").enroll(services).await, RefusalKind::NotClaimed);
+    assert_eq!(on_vacation, unknown);
+    let bolt = world.other_customer("Bolt").await;
+    let taken = new_claim(bolt, SERIAL, ProofKind::Identifiers);
+    assert!(matches!(services.create_claim(&world.by, taken).await, Err(ServiceError::Conflict(_))));
+    for wrong in [START, START.after(Duration::from_hours(24 * 366 * 6))] {
+        let refused = services.set_vacation(&boxes, claim.id, Some(wrong)).await.unwrap_err();
+        assert!(matches!(refused, ServiceError::Invalid { .. }), "{refused:?}");
+    }
+    assert_eq!(services.claim(&boxes, claim.id).await.unwrap().claim.vacation.unwrap().ends_at, end);
+    assert_ne!(world.db.snapshot().await, before, "Bolt was created");
+    world.clock.advance(Duration::from_hours(24));
+    device.enroll(services).await.unwrap();
+}
+
+async fn a_device_is_meant_by_id_or_by_identifiers_that_only_it_has(db: TestDatabase) {
+    let world = World::new(db).await;
+    let services = &world.services;
+    let boxes = reseller(&world, "Boxes").await;
+    let claim = services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap();
+    let meant =
+        async |identifiers| services.claim_meant(&boxes, &ClaimTarget::Identifiers(identifiers)).await;
+    assert_eq!(meant(serial("pf0abcde")).await.unwrap(), claim.id);
+    let mut other_model = serial(SERIAL);
+    other_model.push(Identifier::parse(IdentifierKind::Model, "Another").unwrap());
+    assert!(matches!(meant(other_model).await, Err(ServiceError::NotFound { .. })));
+    let maker = vec![Identifier::parse(IdentifierKind::Manufacturer, "Lenovo").unwrap()];
+    assert!(matches!(meant(maker).await, Err(ServiceError::Invalid { .. })));
+    services.unclaim(&boxes, claim.id).await.unwrap();
+    assert!(matches!(meant(serial(SERIAL)).await, Err(ServiceError::NotFound { .. })));
+}
+
+async fn metadata_is_changed_whole_or_not_at_all(db: TestDatabase) {
+    let world = World::new(db).await;
+    let services = &world.services;
+    let boxes = reseller(&world, "Boxes").await;
+    let claim = services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap();
+    let change =
+        async |entries: &[(&str, &str)]| services.update_metadata(&boxes, claim.id, metadata(entries)).await;
+    change(&[("ordernumber", "A1"), ("phonenumber", "+41")]).await.unwrap();
+    let before = world.db.snapshot().await;
+    let refused = change(&[("ordernumber", "A2"), ("bad key", "x")]).await.unwrap_err();
+    assert!(matches!(refused, ServiceError::Invalid { field: "device_metadata", .. }), "{refused:?}");
+    assert_eq!(world.db.snapshot().await, before);
+    let changed = change(&[("ordernumber", "A2"), ("phonenumber", "")]).await.unwrap();
+    assert_eq!(changed.metadata.entries(), &metadata(&[("ordernumber", "A2")]));
+    assert_eq!(services.claim(&boxes, claim.id).await.unwrap().claim.metadata, changed.metadata);
+}
+
+battery!(
+    a_claim_that_is_made_again_is_the_same_claim,
+    a_device_that_many_claim_at_once_belongs_to_one,
+    a_reseller_neither_sees_nor_changes_what_is_not_its_own,
+    a_customer_that_a_reseller_created_gets_nothing_before_it_accepts_the_terms,
+    a_claim_on_vacation_enrolls_nothing_and_comes_back_by_itself,
+    a_device_is_meant_by_id_or_by_identifiers_that_only_it_has,
+    metadata_is_changed_whole_or_not_at_all,
+);
