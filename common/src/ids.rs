@@ -93,6 +93,14 @@ id!(
     /// A long-running operation.
     OperationId
 );
+id!(
+    /// An account: a person or a program that may ask the server for something.
+    AccountId
+);
+id!(
+    /// An API key: its name, not its secret.
+    ApiKeyId
+);
 
 /// How often a device has been enrolled; the first enrollment is 1, and it never falls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]

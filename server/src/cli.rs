@@ -5,6 +5,7 @@
 //! `--json`. To add a command: a variant in the enum of its thing, its service method, its place
 //! in the test of the help text.
 
+mod account;
 mod artifact;
 mod audit;
 mod claim;
@@ -106,6 +107,9 @@ enum Administration {
     /// EMMs, who keep configurations and devices of customers.
     #[command(subcommand)]
     Emm(company::Company),
+    /// Accounts: who may use the API for a company, and what they sign in with.
+    #[command(subcommand)]
+    Account(account::Account),
     /// Configurations: what a customer's devices become.
     #[command(subcommand)]
     Configuration(configuration::Configuration),
@@ -194,6 +198,7 @@ impl Administration {
             Self::Reseller(command) => command.run(CompanyKind::Reseller, opened, output).await,
             Self::Vendor(command) => command.run(CompanyKind::Vendor, opened, output).await,
             Self::Emm(command) => command.run(CompanyKind::Emm, opened, output).await,
+            Self::Account(command) => command.run(opened, output).await,
             Self::Configuration(command) => command.run(opened, output).await,
             Self::Artifact(command) => command.run(opened, output).await,
             Self::Dpc(command) => command.run(opened, output).await,

@@ -109,6 +109,7 @@ pub struct LimitsFragment {
     address_per_second: Option<u64>,
     series_burst: Option<u64>,
     series_per_second: Option<u64>,
+    api_queries_per_100s: Option<u64>,
 }
 
 /// What the server runs with.
@@ -161,6 +162,8 @@ pub struct Limits {
     pub address: Rate,
     /// Hellos of one series of identifiers.
     pub series: Rate,
+    /// Queries of one account in 100 seconds, and of each user that it asks for; 0 for no limit.
+    pub api_queries_per_100s: u32,
 }
 
 /// So many at once, and so many more each second. A burst of 0 means no limit.
@@ -263,7 +266,7 @@ impl Settings {
         let devices = merged.devices;
         let default = service::Settings::new(artifacts);
         Ok(Self {
-            names,
+            names: names.clone(),
             listen,
             listen_plain: merged.listen_plain.unwrap_or_default(),
             proxy_protocol: merged.proxy_protocol.unwrap_or_default(),
@@ -278,6 +281,7 @@ impl Settings {
                 DEVICE_LIFETIME,
             )?,
             services: service::Settings {
+                names,
                 ticket_lifetime: span(
                     "devices.challenge_s",
                     devices.challenge_s,
@@ -348,6 +352,7 @@ impl Limits {
                 burst: rate("limits.series_burst", from.series_burst, 2000)?,
                 per_second: rate("limits.series_per_second", from.series_per_second, 25)?.max(1),
             },
+            api_queries_per_100s: rate("limits.api_queries_per_100s", from.api_queries_per_100s, 1000)?,
         })
     }
 }
@@ -466,6 +471,8 @@ listen = [{listen}]
 # Hellos of one series of identifiers (maker and first characters), against enumeration.
 #series_burst = 2000
 #series_per_second = 25
+# Queries of one account of the management API in 100 seconds. 0: no limit.
+#api_queries_per_100s = 1000
 ";
 
 #[cfg(test)]

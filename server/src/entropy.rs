@@ -10,6 +10,8 @@ use unbox_common::{
 
 /// Bytes of randomness in a token; 160 bits cannot be guessed.
 const TOKEN_BYTES: usize = 20;
+/// Bytes of randomness in what opens the API.
+const CREDENTIAL_BYTES: usize = 32;
 
 /// The operating system gave no random bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +36,16 @@ pub fn nonce(entropy: &dyn Entropy) -> Result<Nonce, EntropyError> {
 
 /// A new token or reset ticket: `prefix`, an underscore, and 40 hexadecimal digits.
 pub fn token_text(entropy: &dyn Entropy, prefix: &str) -> Result<Secret, EntropyError> {
-    let mut bytes = [0; TOKEN_BYTES];
+    secret_text::<TOKEN_BYTES>(entropy, prefix)
+}
+
+/// A new API key or access token: `prefix`, an underscore, and 64 hexadecimal digits.
+pub fn credential_text(entropy: &dyn Entropy, prefix: &str) -> Result<Secret, EntropyError> {
+    secret_text::<CREDENTIAL_BYTES>(entropy, prefix)
+}
+
+fn secret_text<const BYTES: usize>(entropy: &dyn Entropy, prefix: &str) -> Result<Secret, EntropyError> {
+    let mut bytes = [0; BYTES];
     entropy.fill(&mut bytes)?;
     let digits = bytes.map(|byte| format!("{byte:02x}")).concat();
     Ok(Secret::new(format!("{prefix}_{digits}")))
@@ -105,6 +116,7 @@ mod tests {
         assert_eq!(first, token_text(&two, "ppt").unwrap());
         assert_ne!(first, token_text(&one, "ppt").unwrap());
         assert_eq!(first.expose().len(), "ppt_".len() + 40);
+        assert_eq!(credential_text(&one, "uak").unwrap().expose().len(), "uak_".len() + 64);
         assert_ne!(nonce(&one).unwrap(), nonce(&SystemEntropy::new()).unwrap());
     }
 }

@@ -20,6 +20,7 @@ use crate::{
 use anyhow::{Context as _, bail};
 use std::{future::Future, io::Read as _, path::Path, sync::Arc};
 use unbox_common::ids::{CompanyId, ConfigurationId};
+use url::{Host, Url};
 
 /// The largest document that a command reads into memory, in bytes.
 const MAX_DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;
@@ -79,6 +80,43 @@ impl Opened {
         let Some(id_or_name) = given else { return Ok(None) };
         let found = self.services.find_company(&self.by, CompanyKind::Reseller, id_or_name).await?;
         Ok(Some(found.id))
+    }
+
+    /// A company of any kind by id, or by exact name if no two kinds share it.
+    pub(super) async fn company_id(&self, given: Option<&str>) -> anyhow::Result<Option<CompanyId>> {
+        let Some(id_or_name) = given else { return Ok(None) };
+        let mut found: Option<Company> = None;
+        for kind in CompanyKind::ALL {
+            match (self.services.find_company(&self.by, *kind, id_or_name).await, &found) {
+                (Ok(company), None) => found = Some(company),
+                (Ok(company), Some(other)) => bail!(
+                    "{} {} and {} {} are both called \"{id_or_name}\": give the id",
+                    other.kind,
+                    other.id,
+                    company.kind,
+                    company.id
+                ),
+                (Err(ServiceError::NotFound { .. }), _) => {}
+                (Err(error), _) => return Err(error.into()),
+            }
+        }
+        match found {
+            Some(company) => Ok(Some(company.id)),
+            None => Err(ServiceError::not_found("company", format!("{id_or_name:?}")).into()),
+        }
+    }
+
+    /// Where clients reach this server, unless somebody knows better.
+    pub(super) fn base_url(&self) -> anyhow::Result<Url> {
+        let names = &self.services.settings().names;
+        let name = names
+            .first()
+            .context("the settings have no name: say where clients reach this server with --base-url")?;
+        let host = match name.parse::<std::net::Ipv6Addr>() {
+            Ok(address) => Host::Ipv6(address),
+            Err(_) => Host::parse(name).with_context(|| format!("{name:?} is no name of a host"))?,
+        };
+        Ok(format!("https://{host}").parse()?)
     }
 
     /// A configuration by id, or by exact name within a customer.

@@ -3,11 +3,13 @@
 use super::output::{Row, or_dash};
 use crate::{
     domain::{
+        account::Account,
         artifact::Artifact,
         audit::Entry,
         claim::Claim,
         company::Company,
         configuration::Configuration,
+        credential::{ApiKey, ServiceAccountKey},
         device::{ApprovalRequest, Device},
         dpc::CatalogueDpc,
         token::Token,
@@ -31,6 +33,55 @@ impl Row for Company {
             self.name.to_string(),
             or_dash(self.default_configuration),
             self.created_at.to_string(),
+        ]
+    }
+}
+
+impl Row for Account {
+    const LIST: &'static str = "accounts";
+    const HEADS: &'static [&'static str] = &["id", "company", "kind", "e-mail", "name", "role", "disabled"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.to_string(),
+            or_dash(self.company),
+            self.kind.to_string(),
+            self.email.to_string(),
+            self.name.to_string(),
+            self.role.to_string(),
+            or_dash(self.disabled_at),
+        ]
+    }
+}
+
+impl Row for ApiKey {
+    const LIST: &'static str = "api_keys";
+    const HEADS: &'static [&'static str] =
+        &["id", "name", "starts with", "since", "expires", "revoked", "last used"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.to_string(),
+            self.name.to_string(),
+            self.prefix.clone(),
+            self.created_at.to_string(),
+            or_dash(self.expires_at),
+            or_dash(self.revoked_at),
+            or_dash(self.last_used_at),
+        ]
+    }
+}
+
+impl Row for ServiceAccountKey {
+    const LIST: &'static str = "keys";
+    const HEADS: &'static [&'static str] = &["id", "since", "expires", "revoked"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.to_string(),
+            self.created_at.to_string(),
+            or_dash(self.expires_at),
+            or_dash(self.revoked_at),
         ]
     }
 }

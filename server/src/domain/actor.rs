@@ -1,5 +1,6 @@
 //! Who asks for something, and which tenant's things they may see.
 
+use super::account::Role;
 use std::fmt;
 use unbox_common::ids::{CompanyId, DeviceId};
 
@@ -15,6 +16,16 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// The company that somebody belongs to, of whichever kind; `None` for the operator. Accounts and
+    /// what they sign in with are seen by their own company alone.
+    #[must_use]
+    pub const fn company(self) -> Option<CompanyId> {
+        match self {
+            Self::Operator => None,
+            Self::Customer(company) | Self::Reseller(company) => Some(company),
+        }
+    }
+
     /// Whether everything of `customer` is within; of what a reseller registers for it, it may not be.
     #[must_use]
     pub fn covers(self, customer: CompanyId) -> bool {
@@ -26,11 +37,12 @@ impl Scope {
     }
 }
 
-/// Whoever acts: their name for the audit trail, and their scope.
+/// Whoever acts: their name for the audit trail, their scope, and what they may do within it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
     name: String,
     scope: Scope,
+    role: Role,
 }
 
 impl Actor {
@@ -40,6 +52,7 @@ impl Actor {
         Self {
             name: name.chars().filter(|char| !char.is_control()).take(64).collect(),
             scope: Scope::Operator,
+            role: Role::Owner,
         }
     }
 
@@ -58,7 +71,17 @@ impl Actor {
     /// A device that acts for itself.
     #[must_use]
     pub fn device(device: DeviceId, customer: CompanyId) -> Self {
-        Self { name: format!("device {device}"), scope: Scope::Customer(customer) }
+        Self {
+            scope: Scope::Customer(customer),
+            role: Role::Viewer,
+            ..Self::operator(&format!("device {device}"))
+        }
+    }
+
+    /// The same, with this role in place of an owner's.
+    #[must_use]
+    pub fn with_role(self, role: Role) -> Self {
+        Self { role, ..self }
     }
 
     /// The name that the audit trail shows.
@@ -71,6 +94,12 @@ impl Actor {
     #[must_use]
     pub const fn scope(&self) -> Scope {
         self.scope
+    }
+
+    /// What they may do there.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
     }
 }
 

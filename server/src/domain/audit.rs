@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::{fmt, str::FromStr};
 use unbox_common::{
     digest::Sha256,
-    ids::{ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId},
+    ids::{AccountId, ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId},
     timestamp::Timestamp,
 };
 
@@ -83,6 +83,28 @@ words! {
         ResetTicketMinted = "reset_ticket_minted",
         /// A certificate was renewed.
         CertificateRenewed = "certificate_renewed",
+        /// An account was created.
+        AccountCreated = "account_created",
+        /// An account got another name or role.
+        AccountUpdated = "account_updated",
+        /// An account was disabled.
+        AccountDisabled = "account_disabled",
+        /// An account was enabled again.
+        AccountEnabled = "account_enabled",
+        /// An account was deleted, with everything that it signed in with.
+        AccountDeleted = "account_deleted",
+        /// An account got an API key.
+        ApiKeyCreated = "api_key_created",
+        /// An API key was replaced by a new one.
+        ApiKeyRotated = "api_key_rotated",
+        /// An API key was revoked.
+        ApiKeyRevoked = "api_key_revoked",
+        /// A service account got a key, made here or handed in.
+        ServiceAccountKeyCreated = "service_account_key_created",
+        /// A key of a service account was revoked.
+        ServiceAccountKeyRevoked = "service_account_key_revoked",
+        /// A service account got an access token.
+        SignedIn = "signed_in",
     }
 }
 
@@ -105,6 +127,8 @@ pub enum Subject {
     Operation(OperationId),
     /// A device.
     Device(DeviceId),
+    /// An account.
+    Account(AccountId),
 }
 
 impl fmt::Display for Subject {
@@ -118,6 +142,7 @@ impl fmt::Display for Subject {
             Self::Claim(id) => write!(f, "claim {id}"),
             Self::Operation(id) => write!(f, "operation {id}"),
             Self::Device(id) => write!(f, "device {id}"),
+            Self::Account(id) => write!(f, "account {id}"),
         }
     }
 }
@@ -125,7 +150,7 @@ impl fmt::Display for Subject {
 /// The text names no kind of subject, or not its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "expected `unknown`, or company, configuration, artifact, token, claim, operation or device and an id"
+    "expected `unknown`, or company, configuration, artifact, token, claim, operation, device or account and an id"
 )]
 pub struct NotASubject;
 
@@ -145,6 +170,7 @@ impl FromStr for Subject {
             Some(("claim", rest)) => id(rest).map(Self::Claim),
             Some(("operation", rest)) => id(rest).map(Self::Operation),
             Some(("device", rest)) => id(rest).map(Self::Device),
+            Some(("account", rest)) => id(rest).map(Self::Account),
             _ => Err(NotASubject),
         }
     }
@@ -207,7 +233,11 @@ impl Event {
     pub fn fold(&self) -> Option<String> {
         let folds = matches!(
             self.action,
-            Action::Refused | Action::ApprovalRequested | Action::Reported | Action::CertificateRenewed
+            Action::Refused
+                | Action::ApprovalRequested
+                | Action::Reported
+                | Action::CertificateRenewed
+                | Action::SignedIn
         );
         let kind = self.detail.get("kind").and_then(Value::as_str).unwrap_or_default();
         let generation = self.detail.get("generation").and_then(Value::as_u64).unwrap_or_default();
@@ -228,6 +258,7 @@ mod tests {
             Subject::Device(DeviceId::new(7).unwrap()),
             Subject::Artifact(Sha256::of(b"x")),
             Subject::Claim(ClaimId::new(9).unwrap()),
+            Subject::Account(AccountId::new(11).unwrap()),
         ] {
             assert_eq!(subject.to_string().parse(), Ok(subject));
         }

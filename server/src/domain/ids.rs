@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use unbox_common::{
-    ids::{ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId},
+    ids::{AccountId, ApiKeyId, ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId},
     timestamp::Timestamp,
 };
 
@@ -73,6 +73,10 @@ of_kind! {
     operation -> OperationId;
     /// A new token's id.
     token -> TokenId;
+    /// A new account's id.
+    account -> AccountId;
+    /// A new API key's id.
+    api_key -> ApiKeyId;
 }
 
 #[cfg(test)]

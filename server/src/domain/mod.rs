@@ -5,6 +5,8 @@
 
 mod words;
 
+pub mod access;
+pub mod account;
 pub mod actor;
 pub mod admission;
 pub mod artifact;
@@ -12,6 +14,7 @@ pub mod audit;
 pub mod claim;
 pub mod company;
 pub mod configuration;
+pub mod credential;
 pub mod device;
 pub mod dpc;
 pub mod ids;

@@ -1,4 +1,4 @@
-//! Reads the body of a device's message: of the right type, no larger than it may be, in time.
+//! Reads the body of a message: of the right type, no larger than it may be, in time.
 
 use super::{App, problem::RouteError};
 use axum::{
@@ -11,11 +11,25 @@ use tokio::time::timeout;
 
 /// Reads a whole JSON body of at most `limit` bytes.
 pub(super) async fn read(app: &App, request: Request, limit: usize) -> Result<Bytes, RouteError> {
+    read_typed(app, request, "application/json", limit).await
+}
+
+/// Reads a whole form of at most `limit` bytes.
+pub(super) async fn read_form(app: &App, request: Request, limit: usize) -> Result<Bytes, RouteError> {
+    read_typed(app, request, "application/x-www-form-urlencoded", limit).await
+}
+
+async fn read_typed(
+    app: &App,
+    request: Request,
+    media_type: &str,
+    limit: usize,
+) -> Result<Bytes, RouteError> {
     let (head, body) = request.into_parts();
-    if !is_json(&head.headers) {
+    if !is_of_type(&head.headers, media_type) {
         return Err(RouteError::Message(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "The message must be of type application/json.".to_owned(),
+            format!("The message must be of type {media_type}."),
         ));
     }
     let too_large = || {
@@ -39,12 +53,12 @@ pub(super) async fn read(app: &App, request: Request, limit: usize) -> Result<By
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
     let essence = |value: &str| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| essence(value) == "application/json")
+        .is_some_and(|value| essence(value) == media_type)
 }
 
 fn announced(headers: &HeaderMap) -> Option<u64> {

@@ -1,4 +1,4 @@
-//! How often one address, or one series of identifiers, may ask.
+//! How often one address, one series of identifiers, or one account may ask.
 
 use crate::config::Rate;
 use governor::{
@@ -54,6 +54,11 @@ impl<C: Clock + Clone> Limiter<C> {
             let per_second = NonZeroU32::new(rate.per_second).unwrap_or(NonZeroU32::MIN);
             Quota::per_second(per_second).allow_burst(burst)
         });
+        Self::with_quota(quota, clock)
+    }
+
+    /// A limiter of this quota; without one there is no limit.
+    pub(super) fn with_quota(quota: Option<Quota>, clock: C) -> Self {
         let cells = quota.map(|quota| RateLimiter::dashmap_with_clock(quota, clock.clone()));
         Self { cells, hasher: RandomState::new(), clock }
     }

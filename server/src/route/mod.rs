@@ -27,15 +27,20 @@ pub use metrics::{Counted, Metrics};
 pub use peer::Peer;
 
 use crate::{config::Limits, entropy::Entropy, service::Services};
+use api::{quota::ApiQuota, token};
 use axum::{
     Router,
     middleware::from_fn_with_state,
     routing::{get, post},
 };
 use limits::Limiter;
+use problem::RouteError;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
-use unbox_common::protocol::latest::{ARTIFACT_PATH, CHECK_IN_PATH, HELLO_PATH, PROVE_PATH, REPORT_PATH};
+use unbox_common::{
+    ids::AccountId,
+    protocol::latest::{ARTIFACT_PATH, CHECK_IN_PATH, HELLO_PATH, PROVE_PATH, REPORT_PATH},
+};
 
 /// What every handler shares.
 pub struct App {
@@ -46,6 +51,8 @@ pub struct App {
     request_timeout: Duration,
     by_address: Limiter,
     by_series: Limiter,
+    /// Of accounts.
+    quota: ApiQuota,
 }
 
 impl App {
@@ -60,6 +67,7 @@ impl App {
             request_timeout: limits.request_timeout,
             by_address: Limiter::new(limits.address),
             by_series: Limiter::new(limits.series),
+            quota: ApiQuota::new(limits.api_queries_per_100s),
         })
     }
 
@@ -69,10 +77,19 @@ impl App {
         &self.metrics
     }
 
+    /// Counts one query of an account, for one of its users if it names one.
+    ///
+    /// # Errors
+    /// The time until the next one is allowed.
+    pub fn count_query(&self, account: AccountId, quota_user: Option<&str>) -> Result<(), Duration> {
+        self.quota.check(account, quota_user)
+    }
+
     /// Forgets clients that have not been near their limit for a while; called now and then.
     pub fn sweep(&self) {
         self.by_address.sweep();
         self.by_series.sweep();
+        self.quota.sweep();
     }
 
     /// A number of seconds from `from` to `to`, different for every caller, so that those who
@@ -94,7 +111,8 @@ pub fn device_router(app: Arc<App>) -> Router {
         .route(PROVE_PATH, post(device::prove))
         .route(REPORT_PATH, post(device::report))
         .route(CHECK_IN_PATH, post(device::check_in));
-    finished(messages.merge(public()), app)
+    let sign_in = Router::new().route("/token", post(token::token));
+    finished(messages.merge(sign_in).merge(public()), app)
 }
 
 /// What needs no secrecy and asks for no certificate.

@@ -2,7 +2,7 @@
 
 use super::signer::SignerError;
 use crate::{
-    domain::device::IllegalTransition,
+    domain::{account::Role, device::IllegalTransition},
     entropy::EntropyError,
     files::FilesError,
     store::{JobError, StoreError},
@@ -38,6 +38,13 @@ pub enum ServiceError {
     /// There is one of that name already.
     #[error("{0}")]
     AlreadyExists(String),
+    /// Within the same company, only a mightier role may do this.
+    #[error("This takes the role {0} or one above it. Ask an owner of your organisation.")]
+    RoleTooLow(Role),
+    /// The API key or access token is unknown, expired or revoked, or its account is disabled: no
+    /// difference is made.
+    #[error("The credentials are not valid. Sign in again, or ask for a new API key.")]
+    Unauthenticated,
     /// It contradicts what is there.
     #[error("{0}")]
     Conflict(String),

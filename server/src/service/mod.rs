@@ -8,40 +8,50 @@
 //!   [`Services::check_in`] (`managed.rs`);
 //! * administrators: one file for each kind of thing, each method with an
 //!   [`Actor`](crate::domain::actor::Actor) that the audit trail names and whose scope the store
-//!   applies.
+//!   applies;
+//! * whoever signs in: `sign_in/`, which makes a [`Principal`](crate::domain::access::Principal) of an
+//!   API key or an access token, and an access token of what a service account signed.
 //!
 //! To add an operation: its method in the file of its thing, its statements in the store's file
 //! of the same name, its [`Action`](crate::domain::audit::Action), a test for each refusal.
 
+mod accounts;
 mod artifacts;
 mod audit;
 mod claiming;
 mod claims;
 mod companies;
 mod configurations;
+mod credentials;
 mod devices;
 mod doctor;
 mod dpcs;
 mod error;
 mod handshake;
 mod import;
+mod key_file;
 mod managed;
 mod operations;
 mod reselling;
+mod sign_in;
 mod signer;
 mod tokens;
 
+pub use accounts::{AccountChange, NewAccount, NewHolder};
 pub use artifacts::ArtifactUpload;
 pub use claims::{ClaimView, NewClaim};
 pub use companies::NewCompany;
 pub use configurations::ConfigurationChange;
+pub use credentials::NewApiKey;
 pub use devices::DeviceView;
 pub use doctor::{Finding, Severity};
 pub use error::ServiceError;
 pub use handshake::HelloRequest;
 pub use import::{ImportDefaults, ImportSummary, KNOWN_COLUMNS, RowOutcome, RowResult};
+pub use key_file::ServiceAccountKeyFile;
 pub use managed::DeviceIdentityCert;
 pub use reselling::ResellerClaims;
+pub use sign_in::{OAuthError, OAuthRefusal, TokenAnswer, TokenRequest};
 pub use signer::{Signer, SignerError};
 pub use tokens::NewToken;
 
@@ -57,6 +67,8 @@ use unbox_common::{protocol::problem::Problem, refusal::Disposition, timestamp::
 /// What an operator can choose about the services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// Names of the server; the first is the main one.
+    pub names: Vec<String>,
     /// Where artifacts lie, each under its digest.
     pub artifact_directory: PathBuf,
     /// How long a challenge can be answered.
@@ -80,6 +92,7 @@ impl Settings {
     #[must_use]
     pub fn new(artifact_directory: PathBuf) -> Self {
         Self {
+            names: Vec::new(),
             artifact_directory,
             ticket_lifetime: Duration::from_mins(2),
             payload_lifetime: Duration::from_hours(7 * 24),

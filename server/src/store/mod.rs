@@ -8,11 +8,13 @@
 //! To add a table: a migration, listed in `dialect.rs`; a file here; rows in the battery
 //! (`server/tests/store`), which runs on both databases.
 
+mod accounts;
 mod artifacts;
 mod audit;
 mod claims;
 mod companies;
 mod configurations;
+mod credentials;
 mod devices;
 mod dialect;
 mod dpcs;
@@ -30,10 +32,12 @@ mod together;
 mod tokens;
 mod writer;
 
+pub use accounts::AccountsOf;
 pub use audit::AuditFilter;
 pub use claims::{ClaimCandidate, ClaimFilter, KeyHolder, MAX_CANDIDATES};
 pub use companies::CompanyFilter;
 pub use configurations::Use;
+pub use credentials::{ApiKeyUse, SigningAccount};
 pub use devices::DeviceFilter;
 pub use enrollment::{EnrollmentFacts, ManagedFacts, ShownSecrets, TokenFacts};
 pub use error::{JobError, StoreError};

@@ -1,6 +1,8 @@
 //! The program itself: exit codes, what it prints, and what it leaves behind.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what a helper cannot do fails the test")]
 
+mod account;
+
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

@@ -7,4 +7,7 @@ mod connections;
 mod device;
 mod health;
 mod log;
+#[path = "../support/service_account.rs"]
+mod service_account;
 mod support;
+mod token;

@@ -1,5 +1,6 @@
 //! What the services promise to devices and administrators.
 
+mod accounts;
 mod administration;
 mod approval;
 mod concurrency;
@@ -10,3 +11,4 @@ mod managed;
 mod operations;
 mod refusals;
 mod reselling;
+mod sign_in;

@@ -1,5 +1,6 @@
 //! The battery of the store.
 
+mod accounts;
 mod audit;
 mod claims;
 mod companies;

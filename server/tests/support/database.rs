@@ -8,7 +8,7 @@ use unbox_server::store::Store;
 
 /// Everything that a refusal must leave as it was. The audit trail is not in it: it says that
 /// somebody was refused.
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 15] = [
     "companies",
     "configurations",
     "configuration_artifacts",
@@ -20,6 +20,10 @@ const TABLES: [&str; 11] = [
     "approval_requests",
     "reset_tickets",
     "reports",
+    "accounts",
+    "api_keys",
+    "service_account_keys",
+    "access_tokens",
 ];
 
 /// A database for one test.

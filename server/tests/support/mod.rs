@@ -4,10 +4,12 @@
 mod database;
 mod device;
 mod postgres;
+mod service_account;
 mod signer;
 mod world;
 
 pub use database::TestDatabase;
 pub use device::{TestDevice, certificate, check_in, report};
+pub(crate) use service_account::{PUBLIC_KEY, TestKey};
 pub use signer::TestSigner;
 pub use world::{MINIMAL_DOCUMENT, START, World, new_claim, refusal, serial_set};

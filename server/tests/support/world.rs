@@ -46,7 +46,8 @@ impl World {
     pub async fn new(db: TestDatabase) -> Self {
         let clock = Arc::new(FakeClock::at(START));
         let signer = Arc::new(TestSigner::new(1));
-        let settings = Settings::new(db.directory.path().join("artifacts"));
+        let names = vec!["enroll.example.com".to_owned(), "2001:db8::7".to_owned()];
+        let settings = Settings { names, ..Settings::new(db.directory.path().join("artifacts")) };
         let entropy = Arc::new(SeededEntropy::new(1));
         let services =
             Services::new(db.store.clone(), signer.clone(), clock.clone(), entropy, settings).unwrap();

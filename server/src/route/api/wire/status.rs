@@ -391,7 +391,10 @@ impl From<ServiceError> for Status {
         match &error {
             ServiceError::NotFound { .. } => Self::new(Code::NotFound, error.to_string()),
             ServiceError::Invalid { field, rule } => Self::invalid_field(*field, rule),
-            ServiceError::OperatorOnly => Self::new(Code::PermissionDenied, error.to_string()),
+            ServiceError::OperatorOnly | ServiceError::RoleTooLow(_) => {
+                Self::new(Code::PermissionDenied, error.to_string())
+            }
+            ServiceError::Unauthenticated => Self::new(Code::Unauthenticated, error.to_string()),
             ServiceError::AlreadyExists(_) => Self::new(Code::AlreadyExists, error.to_string()),
             ServiceError::Conflict(_) => Self::new(Code::FailedPrecondition, error.to_string()),
             ServiceError::Busy => Self::busy(),

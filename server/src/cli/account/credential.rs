@@ -1,0 +1,243 @@
+//! `account key` and `account api-key`: what accounts sign in with. Secrets are shown once, or written
+//! to a file that nobody else reads.
+
+use crate::{
+    cli::{
+        context::{Opened, list, read_document},
+        output::{self, Output},
+    },
+    clock::{Clock as _, SystemClock},
+    domain::credential::KeyId,
+    files::{self, PRIVATE_FILE},
+    service::NewApiKey,
+};
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use std::{path::PathBuf, time::Duration};
+use unbox_common::{ids::ApiKeyId, timestamp::Timestamp};
+use url::Url;
+
+/// What can be done with keys of service accounts.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Key {
+    /// Make one, and the file with which client libraries sign in; or take one that its owner made.
+    #[command(after_help = "\
+Google's client libraries read the file as they read one of Google's, for example in Python:
+  google.oauth2.service_account.Credentials.from_service_account_file(\"key.json\")
+
+Example:
+  unbox-server account key create order-system@1882439470453409023.unbox.invalid --out key.json")]
+    Create {
+        /// The service account: its id or e-mail address.
+        account: String,
+        /// Write the key file to this new file, that only you can read.
+        #[arg(
+            long,
+            value_name = "FILE",
+            visible_alias = "output",
+            required_unless_present = "public_key",
+            conflicts_with = "public_key"
+        )]
+        out: Option<PathBuf>,
+        /// Where clients reach this server; https:// and its first name if absent.
+        #[arg(long, value_name = "URL", value_parser = base_url, conflicts_with = "public_key")]
+        base_url: Option<Url>,
+        /// Take this RSA public key, PEM, whose private half stays with its owner; - for standard
+        /// input.
+        #[arg(long, value_name = "FILE")]
+        public_key: Option<PathBuf>,
+        #[command(flatten)]
+        lifetime: Lifetime,
+    },
+    /// List those of a service account; private halves are not kept.
+    List {
+        /// The service account: its id or e-mail address.
+        account: String,
+    },
+    /// Revoke one, and every access token that it was exchanged for.
+    Revoke {
+        /// Its id.
+        key: KeyId,
+    },
+}
+
+/// What can be done with API keys.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum ApiKey {
+    /// Create one; prints it, this once.
+    #[command(after_help = "\
+Example:
+  unbox-server account api-key create it@acme.example export --expires-in-days 365 --out api-key")]
+    Create {
+        /// Who signs in with it: an account's id or e-mail address.
+        account: String,
+        /// What it is called.
+        #[arg(default_value = "api")]
+        name: String,
+        #[command(flatten)]
+        lifetime: Lifetime,
+        #[command(flatten)]
+        to: To,
+    },
+    /// List those of an account; the keys themselves are not shown.
+    List {
+        /// The account: its id or e-mail address.
+        account: String,
+    },
+    /// Replace one by a new one of the same name and lifetime; prints it, this once.
+    Rotate {
+        /// Its id.
+        key: ApiKeyId,
+        /// For how many hours the old one stays good, for programs to change over.
+        #[arg(long, value_name = "HOURS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=720))]
+        overlap_hours: u64,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Revoke one: it opens nothing from now on.
+    Revoke {
+        /// Its id.
+        key: ApiKeyId,
+    },
+}
+
+/// How long something is good.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Lifetime {
+    /// For how many days it is good; for ever if absent.
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=3650))]
+    expires_in_days: Option<u64>,
+}
+
+/// Where a secret goes.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct To {
+    /// Write it to a new file that only you can read, and not to the screen.
+    #[arg(long, value_name = "FILE", visible_alias = "output")]
+    out: Option<PathBuf>,
+}
+
+impl Key {
+    pub(super) async fn run(self, opened: &Opened, output: &mut Output) -> anyhow::Result<()> {
+        let Opened { services, by } = opened;
+        match self {
+            Self::Create { account, public_key: Some(file), lifetime, .. } => {
+                let account = services.find_account(by, &account).await?;
+                let pem = read_document(&file)?;
+                let expires_at = lifetime.end();
+                let key = services.add_service_account_key(by, account.id, &pem, expires_at).await?;
+                output.show(
+                    &key,
+                    &format!("Took key {0} for {1}. Sign with kid {0} and iss {1}.", key.id, account.email),
+                )
+            }
+            Self::Create { account, out, base_url, public_key: None, lifetime } => {
+                output::must_be_new(out.as_deref())?;
+                let account = services.find_account(by, &account).await?;
+                let base_url = base_url.map_or_else(|| opened.base_url(), Ok)?;
+                let expires_at = lifetime.end();
+                let (key, file) =
+                    services.create_service_account_key(by, account.id, &base_url, expires_at).await?;
+                // The command line has it.
+                let path = out.unwrap_or_default();
+                let mut json = serde_json::to_vec_pretty(&file).context("the key file could not be made")?;
+                json.push(b'\n');
+                files::write_new(&path, &json, PRIVATE_FILE)?;
+                let text = format!(
+                    "Key {} of {} was written to {}, to sign in at {base_url}. It cannot be had again.",
+                    key.id,
+                    account.email,
+                    path.display()
+                );
+                output.show(&key, &text)
+            }
+            Self::List { account } => {
+                let account = services.find_account(by, &account).await?;
+                let page = |request| services.list_service_account_keys(by, account.id, request);
+                list(output, None, |key| key, page).await
+            }
+            Self::Revoke { key } => {
+                let revoked = services.revoke_service_account_key(by, &key).await?;
+                output.show(&revoked, &format!("Revoked key {}.", revoked.id))
+            }
+        }
+    }
+}
+
+impl ApiKey {
+    pub(super) async fn run(self, opened: &Opened, output: &mut Output) -> anyhow::Result<()> {
+        let Opened { services, by } = opened;
+        match self {
+            Self::Create { account, name, lifetime, to: To { out } } => {
+                output::must_be_new(out.as_deref())?;
+                let account = services.find_account(by, &account).await?;
+                let new = NewApiKey { account: account.id, name, expires_at: lifetime.end() };
+                let (key, secret) = services.create_api_key(by, new).await?;
+                output.secret(&key, ("api key", &secret), out.as_deref())
+            }
+            Self::List { account } => {
+                let account = services.find_account(by, &account).await?;
+                let page = |request| services.list_api_keys(by, account.id, request);
+                list(output, None, |key| key, page).await
+            }
+            Self::Rotate { key, overlap_hours, to: To { out } } => {
+                output::must_be_new(out.as_deref())?;
+                let overlap = Duration::from_hours(overlap_hours);
+                let (key, secret) = services.rotate_api_key(by, key, overlap).await?;
+                output.secret(&key, ("api key", &secret), out.as_deref())
+            }
+            Self::Revoke { key } => {
+                let revoked = services.revoke_api_key(by, key).await?;
+                output.show(&revoked, &format!("Revoked API key {} ({}).", revoked.id, revoked.name))
+            }
+        }
+    }
+}
+
+impl Lifetime {
+    fn end(&self) -> Option<Timestamp> {
+        self.expires_in_days.map(|days| SystemClock.now().after(Duration::from_hours(24 * days)))
+    }
+}
+
+/// A URL below which the API is; plain HTTP is for a server on this machine only, because what is sent
+/// there opens the API.
+fn base_url(text: &str) -> Result<Url, &'static str> {
+    let expected = "expected a URL such as https://enroll.example.com, or http:// for this machine only";
+    let url: Url = text.parse().map_err(|_| expected)?;
+    let local = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => return Err(expected),
+    };
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    let safe = url.scheme() == "https" || (url.scheme() == "http" && local);
+    if plain && safe { Ok(url) } else { Err(expected) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_sent_to_nobody_who_cannot_prove_who_they_are() {
+        for good in
+            ["https://x.example", "https://x.example:8443/", "http://127.0.0.1:8080", "http://[::1]:80"]
+        {
+            assert!(base_url(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "x.example",
+            "http://x.example",
+            "https://u:p@x.example",
+            "https://x.example/?q",
+            "ftp://localhost",
+        ] {
+            assert!(base_url(bad).is_err(), "{bad}");
+        }
+    }
+}

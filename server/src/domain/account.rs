@@ -1,0 +1,262 @@
+//! Accounts: the people and programs of a company, and what each may do.
+
+use super::{name::Name, words::words};
+use serde::{Serialize, Serializer};
+use std::{fmt, str::FromStr};
+use unbox_common::{
+    ids::{AccountId, CompanyId},
+    timestamp::Timestamp,
+};
+
+/// The longest e-mail address (RFC 5321, section 4.5.3.1, as corrected by erratum 1690).
+const MAX_EMAIL_BYTES: usize = 254;
+/// The longest part before its `@`.
+const MAX_LOCAL_BYTES: usize = 64;
+/// The longest name of a service account: it has to fit before an `@`.
+const MAX_SERVICE_NAME_BYTES: usize = MAX_LOCAL_BYTES - 1;
+/// Addresses of service accounts end so: no mail ever arrives there (RFC 2606, section 2).
+const SERVICE_DOMAIN: &str = "unbox.invalid";
+
+words! {
+    /// Who stands behind an account.
+    pub enum AccountKind {
+        /// A person.
+        User = "user",
+        /// A program.
+        ServiceAccount = "service_account",
+    }
+}
+
+words! {
+    /// What an account may do with what its company may see. Each may what those before it may.
+    pub enum Role {
+        /// Look.
+        Viewer = "viewer",
+        /// Change everything but owners.
+        Admin = "admin",
+        /// Everything.
+        Owner = "owner",
+    }
+}
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Account {
+    /// Its id.
+    pub id: AccountId,
+    /// Whose it is; `None` if it belongs to the operator of this server.
+    pub company: Option<CompanyId>,
+    /// Person or program.
+    pub kind: AccountKind,
+    /// What people call it.
+    pub name: Name,
+    /// Its e-mail address, one account of a company each; of a service account the name by which it
+    /// signs in, given by this server.
+    pub email: Email,
+    /// What it may do.
+    pub role: Role,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Since when it can do nothing.
+    pub disabled_at: Option<Timestamp>,
+}
+
+/// An e-mail address in lower case: two accounts never differ in that alone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Email(String);
+
+/// The text cannot be the e-mail address of a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected an e-mail address such as it@acme.example")]
+pub struct InvalidEmail;
+
+/// The text cannot be the name of a service account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "expected 1 to {MAX_SERVICE_NAME_BYTES} lower-case letters, digits and hyphens that start with a letter and \
+     do not end with a hyphen"
+)]
+pub struct InvalidServiceName;
+
+impl Role {
+    /// Whether whoever has this role may create and change accounts of role `other`, and hand out
+    /// what they sign in with: nobody makes anybody mightier than they are themselves.
+    #[must_use]
+    pub fn may_manage(self, other: Self) -> bool {
+        self >= Self::Admin && self >= other
+    }
+}
+
+impl Account {
+    /// Whether it owns its company, and can.
+    #[must_use]
+    pub fn is_active_owner(&self) -> bool {
+        self.role == Role::Owner && self.disabled_at.is_none()
+    }
+
+    /// Whether a company that has `other_owners` beside this account would be left without one if it
+    /// became `after`, or went (`None`). The operator's own accounts may all go: whoever has the
+    /// machine has the server.
+    #[must_use]
+    pub fn leaves_no_owner(&self, after: Option<&Self>, other_owners: u64) -> bool {
+        self.company.is_some()
+            && self.is_active_owner()
+            && !after.is_some_and(Self::is_active_owner)
+            && other_owners == 0
+    }
+}
+
+impl Email {
+    /// The address by which a service account signs in.
+    ///
+    /// # Errors
+    /// [`InvalidServiceName`] if its name could not stand in one.
+    pub fn of_service_account(name: &str, company: Option<CompanyId>) -> Result<Self, InvalidServiceName> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let good = (1..=MAX_SERVICE_NAME_BYTES).contains(&name.len())
+            && name.bytes().all(plain)
+            && name.starts_with(|first: char| first.is_ascii_lowercase())
+            && !name.ends_with('-');
+        if !good {
+            return Err(InvalidServiceName);
+        }
+        let company = company.map_or_else(|| "operator".to_owned(), |id| id.to_string());
+        Ok(Self(format!("{name}@{company}.{SERVICE_DOMAIN}")))
+    }
+
+    /// Takes an address as it stands in the database.
+    ///
+    /// # Errors
+    /// [`InvalidEmail`] unless it is one of ours or a person's.
+    pub fn stored(text: &str) -> Result<Self, InvalidEmail> {
+        if text.ends_with(SERVICE_DOMAIN) { Ok(Self(text.to_owned())) } else { text.parse() }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Email {
+    type Err = InvalidEmail;
+
+    /// The address of a person. Quoted and non-ASCII addresses are refused: few systems take them.
+    fn from_str(text: &str) -> Result<Self, InvalidEmail> {
+        let text = text.trim();
+        let (local, host) = text.rsplit_once('@').ok_or(InvalidEmail)?;
+        let atom = |part: &str| {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
+            !part.is_empty() && part.bytes().all(allowed)
+        };
+        let label = |part: &str| {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+            (1..=63).contains(&part.len())
+                && part.bytes().all(allowed)
+                && !(part.starts_with('-') || part.ends_with('-'))
+        };
+        let good = text.len() <= MAX_EMAIL_BYTES
+            && local.len() <= MAX_LOCAL_BYTES
+            && local.split('.').all(atom)
+            && host.split('.').all(label)
+            && host.contains('.');
+        let email = text.to_ascii_lowercase();
+        // A person must not look like a program.
+        if good && !email.ends_with(".invalid") { Ok(Self(email)) } else { Err(InvalidEmail) }
+    }
+}
+
+impl fmt::Display for Email {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Email {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_that_of_one_person() {
+        let email: Email = " IT.Admin+zt@Acme.Example ".parse().unwrap();
+        assert_eq!(email.as_str(), "it.admin+zt@acme.example");
+        let (long_local, long_host) = ("a".repeat(65), format!("{}.example", "b.".repeat(120)));
+        for bad in [
+            "",
+            "it",
+            "@acme.example",
+            "it@",
+            "it@acme",
+            "it@acme..example",
+            "it@-acme.example",
+            ".it@acme.example",
+            "i t@acme.example",
+            "it@acme.example\r\nBcc: x",
+            "\"it\"@acme.example",
+            "\u{fc}ber@acme.example",
+            "a@b@acme.example",
+            "robot@7.unbox.invalid",
+            &format!("{long_local}@acme.example"),
+            &format!("it@{long_host}"),
+        ] {
+            assert_eq!(bad.parse::<Email>(), Err(InvalidEmail), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_service_account_is_named_by_its_company() {
+        let company = CompanyId::new(7).unwrap();
+        let of = |name, company| Email::of_service_account(name, company).map(|email| email.to_string());
+        assert_eq!(of("order-system", Some(company)).unwrap(), "order-system@7.unbox.invalid");
+        assert_eq!(of("robot", None).unwrap(), "robot@operator.unbox.invalid");
+        let long = "a".repeat(64);
+        for bad in ["", "Order", "1st", "-x", "x-", "a b", "a@b", "a.b", long.as_str()] {
+            assert_eq!(of(bad, None), Err(InvalidServiceName), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nobody_manages_their_betters() {
+        use Role::{Admin, Owner, Viewer};
+        for (own, other, may) in [
+            (Viewer, Viewer, false),
+            (Admin, Viewer, true),
+            (Admin, Admin, true),
+            (Admin, Owner, false),
+            (Owner, Owner, true),
+        ] {
+            assert_eq!(own.may_manage(other), may, "{own} {other}");
+        }
+    }
+
+    #[test]
+    fn the_last_owner_of_a_company_stays() {
+        let owner = Account {
+            id: AccountId::new(1).unwrap(),
+            company: Some(CompanyId::new(7).unwrap()),
+            kind: AccountKind::User,
+            name: "IT".parse().unwrap(),
+            email: "it@acme.example".parse().unwrap(),
+            role: Role::Owner,
+            created_at: Timestamp(1),
+            disabled_at: None,
+        };
+        let demoted = Account { role: Role::Admin, ..owner.clone() };
+        let disabled = Account { disabled_at: Some(Timestamp(2)), ..owner.clone() };
+        let renamed = Account { name: "X".parse().unwrap(), ..owner.clone() };
+        for after in [None, Some(&demoted), Some(&disabled)] {
+            assert!(owner.leaves_no_owner(after, 0), "{after:?}");
+            assert!(!owner.leaves_no_owner(after, 1), "{after:?}");
+        }
+        assert!(!owner.leaves_no_owner(Some(&renamed), 0));
+        assert!(!disabled.leaves_no_owner(None, 0), "it owned nothing any more");
+        assert!(!Account { company: None, ..owner }.leaves_no_owner(None, 0));
+    }
+}

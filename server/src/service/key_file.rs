@@ -1,0 +1,140 @@
+//! Keys of service accounts: how they are made, what is taken from owners who made their own, and the
+//! file that Google's client libraries read.
+
+use super::{ServiceError, SignerError};
+use crate::{
+    domain::{account::Account, credential::KeyId},
+    entropy::Entropy,
+};
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
+use rsa::{
+    RsaPrivateKey, RsaPublicKey,
+    pkcs8::{DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _, LineEnding},
+    traits::PublicKeyParts as _,
+};
+use serde::Serialize;
+use unbox_common::{bytes::Bytes, secret::Secret};
+use url::Url;
+use zeroize::Zeroizing;
+
+/// The size of the keys that are made here.
+const KEY_BITS: usize = 2048;
+/// The smallest key that is taken. The largest has 4,096 bits, which is what the parser takes.
+const MIN_KEY_BITS: usize = 2048;
+/// The longest text in which such a key can stand.
+const MAX_PEM_BYTES: usize = 4096;
+/// A name of no meaning here, which the libraries want to find.
+const PROJECT: &str = "unbox";
+/// The libraries compare it with their own, and take another one for another vendor's cloud.
+const UNIVERSE: &str = "googleapis.com";
+
+/// The path at which assertions are exchanged for access tokens.
+pub(super) const TOKEN_PATH: &str = "/token";
+
+/// Both halves of a new key.
+pub(super) struct KeyPair {
+    /// `SubjectPublicKeyInfo`, DER.
+    pub(super) public: Bytes,
+    /// PKCS#8, PEM.
+    pub(super) private: Secret,
+}
+
+/// What a service account signs in with, as Google's client libraries read it from a file.
+#[derive(Debug, Serialize)]
+pub struct ServiceAccountKeyFile {
+    r#type: &'static str,
+    project_id: &'static str,
+    private_key_id: KeyId,
+    private_key: Secret,
+    client_email: String,
+    client_id: String,
+    auth_uri: String,
+    token_uri: String,
+    auth_provider_x509_cert_url: String,
+    client_x509_cert_url: String,
+    universe_domain: &'static str,
+}
+
+/// The text holds no public key that signs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected an RSA public key of 2048 to 4096 bits, PEM, that starts with -----BEGIN PUBLIC KEY-----")]
+pub(super) struct NotAPublicKey;
+
+impl KeyPair {
+    /// A new key. Takes a second or so, on a thread that may block.
+    pub(super) fn generate(entropy: &dyn Entropy) -> Result<Self, ServiceError> {
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| ServiceError::from(SignerError(error));
+        let mut seed = Zeroizing::new([0; 32]);
+        entropy.fill(&mut *seed)?;
+        let mut random = ChaCha20Rng::from_seed(*seed);
+        let private = RsaPrivateKey::new(&mut random, KEY_BITS).map_err(|error| failed(error.into()))?;
+        let public = private.to_public_key().to_public_key_der().map_err(|error| failed(error.into()))?;
+        let pem = private.to_pkcs8_pem(LineEnding::LF).map_err(|error| failed(error.into()))?;
+        Ok(Self { public: Bytes(public.into_vec()), private: Secret::new(pem.to_string()) })
+    }
+}
+
+/// Reads a public key that its owner hands in.
+pub(super) fn public_key(pem: &str) -> Result<Bytes, NotAPublicKey> {
+    if pem.len() > MAX_PEM_BYTES {
+        return Err(NotAPublicKey);
+    }
+    let key = RsaPublicKey::from_public_key_pem(pem.trim()).map_err(|_| NotAPublicKey)?;
+    if key.n().bits() < MIN_KEY_BITS {
+        return Err(NotAPublicKey);
+    }
+    let der = key.to_public_key_der().map_err(|_| NotAPublicKey)?;
+    Ok(Bytes(der.into_vec()))
+}
+
+impl ServiceAccountKeyFile {
+    /// The file for a key of `account`, to sign in at `base_url`.
+    pub(super) fn new(account: &Account, key: &KeyId, private_key: Secret, base_url: &Url) -> Self {
+        let base = base_url.as_str().trim_end_matches('/');
+        Self {
+            r#type: "service_account",
+            project_id: PROJECT,
+            private_key_id: key.clone(),
+            private_key,
+            client_email: account.email.to_string(),
+            client_id: account.id.to_string(),
+            token_uri: format!("{base}{TOKEN_PATH}"),
+            // Libraries want these fields, and ask none of them when a service account signs in.
+            auth_uri: base.to_owned(),
+            auth_provider_x509_cert_url: base.to_owned(),
+            client_x509_cert_url: base.to_owned(),
+            universe_domain: UNIVERSE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::SeededEntropy;
+    use rsa::pkcs8::DecodePrivateKey as _;
+
+    #[test]
+    fn both_halves_of_a_key_fit() {
+        let pair = KeyPair::generate(&SeededEntropy::new(1)).unwrap();
+        let private = RsaPrivateKey::from_pkcs8_pem(pair.private.expose()).unwrap();
+        private.validate().unwrap();
+        assert_eq!(private.size() * 8, KEY_BITS);
+        let public = RsaPublicKey::from_public_key_der(pair.public.as_ref()).unwrap();
+        assert_eq!(public, private.to_public_key());
+        let pem = public.to_public_key_pem(LineEnding::CRLF).unwrap();
+        assert_eq!(public_key(&format!("\n{pem}\n")), Ok(pair.public));
+        for bad in
+            ["", "-----BEGIN PUBLIC KEY-----", pair.private.expose(), &pem.replace('A', "B"), &pem.repeat(20)]
+        {
+            assert_eq!(public_key(bad), Err(NotAPublicKey), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_too_small_is_refused() {
+        let small = RsaPrivateKey::new(&mut ChaCha20Rng::from_seed([1; 32]), 1024).unwrap();
+        let pem = small.to_public_key().to_public_key_pem(LineEnding::LF).unwrap();
+        assert_eq!(public_key(&pem), Err(NotAPublicKey));
+    }
+}

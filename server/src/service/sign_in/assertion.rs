@@ -1,0 +1,165 @@
+//! What a service account signs to get an access token: a JSON web token (RFC 7519, RFC 7523), read,
+//! verified and judged. Pure: keys and time are handed in.
+
+use super::oauth::{OAuthError, OAuthRefusal::InvalidGrant};
+use crate::domain::credential::KeyId;
+use jsonwebtoken::{
+    Algorithm, DecodingKey, Validation,
+    crypto::{CryptoProvider, JwtVerifier, KeyUtils},
+    errors::ErrorKind,
+    signature::{Error as SignatureError, Verifier},
+};
+use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use serde::Deserialize;
+use std::time::Duration;
+use unbox_common::timestamp::Timestamp;
+use url::Url;
+use x509_parser::{prelude::FromDer as _, x509::SubjectPublicKeyInfo};
+
+/// The largest assertion that is looked into, in bytes; with a key of 4,096 bits it has about 1,100.
+const MAX_ASSERTION_BYTES: usize = 16 * 1024;
+/// The longest time for which one is signed (what Google's clients sign for, and what Google takes).
+const MAX_LIFETIME: Duration = Duration::from_hours(1);
+/// How far the clock of a client may be off.
+const MAX_SKEW: Duration = Duration::from_mins(5);
+/// The audience that Google's client libraries name, whatever the key file says.
+const GOOGLE_AUDIENCE: &str = "https://oauth2.googleapis.com/token";
+
+/// An assertion that nobody has verified yet.
+pub(super) struct Assertion<'a> {
+    text: &'a str,
+    /// The key that it says to be signed with; not all clients say it.
+    pub(super) key: Option<KeyId>,
+    /// Who says to have signed it.
+    pub(super) issuer: String,
+}
+
+/// What a service account has signed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Claims {
+    iss: String,
+    #[serde(default)]
+    sub: Option<String>,
+    aud: Audience,
+    iat: u64,
+    exp: u64,
+    #[serde(default)]
+    pub(super) scope: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl<'a> Assertion<'a> {
+    /// Reads who says to have signed it, with which key.
+    pub(super) fn read(text: &'a str) -> Result<Self, OAuthError> {
+        let malformed =
+            || InvalidGrant.because("The assertion is no JSON web token with iss, aud, iat and exp.");
+        if text.len() > MAX_ASSERTION_BYTES {
+            return Err(InvalidGrant.because("The assertion is larger than 16 KiB."));
+        }
+        let header = jsonwebtoken::decode_header(text).map_err(|error| match error.kind() {
+            // Not in the list of the library, such as `none`.
+            ErrorKind::Json(_) => InvalidGrant.because("The assertion must be signed with RS256."),
+            _ => malformed(),
+        })?;
+        if header.alg != Algorithm::RS256 || header.crit.is_some() {
+            return Err(InvalidGrant.because("The assertion must be signed with RS256, without extensions."));
+        }
+        let key = header.kid.as_deref().filter(|id| !id.is_empty()).map(str::parse).transpose();
+        let key = key.map_err(|_| unknown())?;
+        let claims =
+            jsonwebtoken::dangerous::insecure_decode_claims::<Claims>(text).map_err(|_| malformed())?;
+        Ok(Self { text, key, issuer: claims.iss })
+    }
+
+    /// What it says, if it was signed with this key: `SubjectPublicKeyInfo`, DER.
+    pub(super) fn verify(&self, public_key: &[u8]) -> Option<Claims> {
+        // Once for the process; later calls change nothing.
+        let _ = RING.install_default();
+        let (_, key) = SubjectPublicKeyInfo::from_der(public_key).ok()?;
+        let key = DecodingKey::from_rsa_der(&key.subject_public_key.data);
+        let mut validation = Validation::new(Algorithm::RS256);
+        // The library would read the system's clock, and knows no audience by its host alone.
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        jsonwebtoken::decode(self.text, &key, &validation).ok().map(|verified| verified.claims)
+    }
+}
+
+impl Claims {
+    /// Whether they are meant for the server of these names, at this time.
+    pub(super) fn judge(&self, names: &[String], now: Timestamp) -> Result<(), OAuthError> {
+        let (from, until) = (Timestamp::from_secs(self.iat), Timestamp::from_secs(self.exp));
+        if until <= from || until.since(from) > MAX_LIFETIME {
+            return Err(InvalidGrant.because("The assertion must expire within an hour after it was signed."));
+        }
+        if from > now.after(MAX_SKEW) || until <= now.before(MAX_SKEW) {
+            return Err(
+                InvalidGrant.because("The assertion is not good now. Check the clock of this machine.")
+            );
+        }
+        if self.sub.as_ref().is_some_and(|sub| *sub != self.iss) {
+            return Err(InvalidGrant.because("A service account cannot act for somebody else (sub)."));
+        }
+        let audiences = match &self.aud {
+            Audience::One(one) => std::slice::from_ref(one),
+            Audience::Several(several) => several,
+        };
+        if audiences.iter().any(|audience| is_ours(audience, names)) {
+            Ok(())
+        } else {
+            Err(InvalidGrant.because("The assertion is for another server (aud)."))
+        }
+    }
+}
+
+/// One answer for an unknown account, an unknown, expired or revoked key, and a wrong signature.
+pub(super) fn unknown() -> OAuthError {
+    InvalidGrant.because("The service account or its key is not known here, or the signature is wrong.")
+}
+
+/// Whether this is a URL of our token endpoint. Whichever port a client reaches us by: a proxy in front
+/// may take another one than we listen on.
+fn is_ours(audience: &str, names: &[String]) -> bool {
+    if audience == GOOGLE_AUDIENCE {
+        return true;
+    }
+    let Ok(url) = audience.parse::<Url>() else { return false };
+    let host = url.host_str().map(|host| host.trim_matches(['[', ']']));
+    let known = host.is_some_and(|host| names.iter().any(|name| name.eq_ignore_ascii_case(host)));
+    known && url.path() == super::TOKEN_PATH
+}
+
+/// All the cryptography that JSON web tokens have in this server: RSA with SHA-256, by ring, which
+/// also refuses keys below 2,048 bits.
+static RING: CryptoProvider = CryptoProvider {
+    signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
+    verifier_factory: |algorithm, key| match algorithm {
+        Algorithm::RS256 => Ok(Box::new(Rs256(key.clone()))),
+        _ => Err(ErrorKind::UnsupportedAlgorithm.into()),
+    },
+    key_utils: KeyUtils::new_unimplemented(),
+};
+
+struct Rs256(DecodingKey);
+
+impl Verifier<Vec<u8>> for Rs256 {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), SignatureError> {
+        let key = self.0.try_get_as_bytes().map_err(SignatureError::from_source)?;
+        UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key)
+            .verify(message, signature)
+            .map_err(|_| SignatureError::new())
+    }
+}
+
+impl JwtVerifier for Rs256 {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::RS256
+    }
+}

@@ -1,0 +1,180 @@
+//! What is said at the token endpoint: requests and refusals of OAuth 2.0 (RFC 6749), for the one
+//! grant that is taken (RFC 7523).
+
+use crate::{domain::access::AccessScopes, service::ServiceError};
+use serde::Serialize;
+use std::borrow::Cow;
+use unbox_common::secret::Secret;
+
+/// The grant that is taken: something that the client signed (RFC 7523, section 2.1).
+pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// A request for an access token, read from a form.
+#[derive(Debug)]
+pub struct TokenRequest {
+    /// What the client signed.
+    pub(super) assertion: Secret,
+    /// The scopes that it asks for, if not in what it signed.
+    pub(super) scope: Option<String>,
+}
+
+/// An access token, as the client gets it (RFC 6749, section 5.1).
+#[derive(Debug, Serialize)]
+pub struct TokenAnswer {
+    /// The token.
+    pub access_token: Secret,
+    /// How it is shown: as a bearer token.
+    pub token_type: &'static str,
+    /// For how many seconds it opens something.
+    pub expires_in: u64,
+    /// What it opens.
+    pub scope: String,
+}
+
+/// Why there is no access token.
+#[derive(Debug, thiserror::Error)]
+pub enum OAuthError {
+    /// The client asked for something that it does not get.
+    #[error("{refusal}: {description}")]
+    Refused {
+        /// The error code.
+        refusal: OAuthRefusal,
+        /// For whoever writes the client.
+        description: &'static str,
+    },
+    /// The server failed; the cause is for the log.
+    #[error("the server could not issue an access token")]
+    Failed(#[source] ServiceError),
+}
+
+/// The error codes of RFC 6749, section 5.2, that this server gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OAuthRefusal {
+    /// A parameter is missing, given twice, or malformed.
+    InvalidRequest,
+    /// What the client signed is not good, or no longer.
+    InvalidGrant,
+    /// Another grant than the one that is taken.
+    UnsupportedGrantType,
+    /// A scope that is unknown, or that this account may not have.
+    InvalidScope,
+}
+
+impl OAuthRefusal {
+    /// The code as it stands in the answer.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidGrant => "invalid_grant",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+        }
+    }
+
+    /// It, and why.
+    pub(super) const fn because(self, description: &'static str) -> OAuthError {
+        OAuthError::Refused { refusal: self, description }
+    }
+}
+
+impl std::fmt::Display for OAuthRefusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl<E: Into<ServiceError>> From<E> for OAuthError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl TokenRequest {
+    /// Reads a request from `application/x-www-form-urlencoded` bytes. What is not known is ignored;
+    /// what is known must not be there twice (RFC 6749, section 3.2).
+    ///
+    /// # Errors
+    /// [`OAuthRefusal::InvalidRequest`] and [`OAuthRefusal::UnsupportedGrantType`].
+    pub fn parse(form: &[u8]) -> Result<Self, OAuthError> {
+        let (mut grant_type, mut assertion, mut scope) = (None, None, None);
+        for (name, value) in url::form_urlencoded::parse(form) {
+            let place = match name.as_ref() {
+                "grant_type" => &mut grant_type,
+                "assertion" => &mut assertion,
+                "scope" => &mut scope,
+                _ => continue,
+            };
+            if place.replace(value).is_some() {
+                return Err(OAuthRefusal::InvalidRequest.because("A parameter is given twice."));
+            }
+        }
+        match grant_type.as_deref() {
+            None | Some("") => {
+                return Err(OAuthRefusal::InvalidRequest.because("The parameter grant_type is missing."));
+            }
+            Some(JWT_BEARER) => {}
+            Some(_) => {
+                return Err(OAuthRefusal::UnsupportedGrantType.because(
+                    "Only urn:ietf:params:oauth:grant-type:jwt-bearer is taken, signed by the key of a service account.",
+                ));
+            }
+        }
+        let assertion = assertion.filter(|text| !text.is_empty());
+        let assertion = assertion
+            .ok_or_else(|| OAuthRefusal::InvalidRequest.because("The parameter assertion is missing."))?;
+        Ok(Self { assertion: Secret::new(assertion.into_owned()), scope: scope.map(Cow::into_owned) })
+    }
+}
+
+impl TokenAnswer {
+    pub(super) fn new(access_token: Secret, expires_in: u64, scopes: &AccessScopes) -> Self {
+        Self { access_token, token_type: "Bearer", expires_in, scope: scopes.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(form: &str) -> OAuthRefusal {
+        match TokenRequest::parse(form.as_bytes()) {
+            Err(OAuthError::Refused { refusal, .. }) => refusal,
+            other => panic!("{form}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_request_is_read_from_a_form() {
+        let form = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=a.b.c&x=1&x=2";
+        let request = TokenRequest::parse(form.as_bytes()).unwrap();
+        assert_eq!((request.assertion.expose(), request.scope), ("a.b.c", None));
+        assert_eq!(
+            TokenRequest::parse(format!("{form}&scope=a+b").as_bytes()).unwrap().scope.unwrap(),
+            "a b"
+        );
+    }
+
+    #[test]
+    fn a_form_that_is_none_is_refused_by_its_code() {
+        use OAuthRefusal::{InvalidRequest, UnsupportedGrantType};
+        for (form, expected) in [
+            ("", InvalidRequest),
+            ("assertion=a.b.c", InvalidRequest),
+            ("grant_type=&assertion=a.b.c", InvalidRequest),
+            ("grant_type=client_credentials", UnsupportedGrantType),
+            ("grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer", InvalidRequest),
+            ("grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion=", InvalidRequest),
+            (
+                "grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion=a&assertion=b",
+                InvalidRequest,
+            ),
+            ("{\"grant_type\":\"x\"}", InvalidRequest),
+            ("%ff%fe\0", InvalidRequest),
+        ] {
+            assert_eq!(refusal(form), expected, "{form}");
+            assert_eq!(serde_json::to_value(expected).unwrap(), expected.name());
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Accounts of companies, and of the operator.
+
+use super::{
+    Page, PageRequest, Reader, StoreError, Tx,
+    error::{failed, one_row},
+    row::{Fields, millis},
+    sql::Sql,
+};
+use crate::domain::{
+    account::{Account, Email, Role},
+    actor::Scope,
+};
+use sqlx::any::AnyRow;
+use unbox_common::ids::{AccountId, CompanyId};
+
+const SELECT: &str = "SELECT a.id, a.company_id, a.kind, a.name, a.email, a.role, a.created_at, a.disabled_at
+    FROM accounts AS a WHERE 1 = 1";
+
+/// Whose accounts to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AccountsOf {
+    /// Everybody's within the scope.
+    #[default]
+    Anybody,
+    /// The operator's own.
+    Operator,
+    /// One company's.
+    Company(CompanyId),
+}
+
+fn account(row: &AnyRow) -> Result<Account, StoreError> {
+    let fields = Fields::of(row, "accounts", "id");
+    Ok(Account {
+        id: fields.id("id", AccountId::new)?,
+        company: fields.id_opt("company_id", CompanyId::new)?,
+        kind: fields.parse("kind")?,
+        name: fields.parse("name")?,
+        email: Email::stored(fields.read("email")?).map_err(|error| fields.wrong("email", error))?,
+        role: fields.parse("role")?,
+        created_at: fields.time("created_at")?,
+        disabled_at: fields.time_opt("disabled_at")?,
+    })
+}
+
+/// Limits a statement over accounts, called `a` in it, to those of the scope's own company.
+pub(super) fn accounts_within(sql: &mut Sql, scope: Scope) {
+    sql.filter("a.company_id =", scope.company().map(CompanyId::get));
+}
+
+impl Reader {
+    /// An account, if it is within the scope.
+    pub async fn account(&mut self, scope: Scope, id: AccountId) -> Result<Option<Account>, StoreError> {
+        let mut sql = self.sql(SELECT);
+        sql.filter("a.id =", Some(id.get()));
+        accounts_within(&mut sql, scope);
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find an account"))?;
+        row.as_ref().map(account).transpose()
+    }
+
+    /// The accounts of this e-mail address within the scope, at most `limit`: a person may have one in
+    /// several companies.
+    pub async fn accounts_with_email(
+        &mut self,
+        scope: Scope,
+        email: &str,
+        limit: u32,
+    ) -> Result<Vec<Account>, StoreError> {
+        let mut sql = self.sql(SELECT);
+        sql.filter("a.email =", Some(email.to_owned()));
+        accounts_within(&mut sql, scope);
+        sql.push(" ORDER BY a.id LIMIT ").bind(i64::from(limit));
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("find an account"))?;
+        rows.iter().map(account).collect()
+    }
+
+    /// Accounts, oldest first.
+    pub async fn accounts(
+        &mut self,
+        scope: Scope,
+        of: AccountsOf,
+        page: &PageRequest,
+    ) -> Result<Page<Account>, StoreError> {
+        let mut sql = self.sql(SELECT);
+        match of {
+            AccountsOf::Anybody => {}
+            AccountsOf::Operator => {
+                sql.push(" AND a.company_id IS NULL");
+            }
+            AccountsOf::Company(company) => {
+                sql.filter("a.company_id =", Some(company.get()));
+            }
+        }
+        accounts_within(&mut sql, scope);
+        sql.filter("a.id >", page.key::<i64>()?).push(" ORDER BY a.id LIMIT ").bind(page.limit());
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list accounts"))?;
+        let accounts = rows.iter().map(account).collect::<Result<_, _>>()?;
+        Ok(page.page(accounts, |one: &Account| one.id))
+    }
+
+    /// How many owners that can act the company of an account has beside it.
+    pub async fn other_owners(&mut self, account: &Account) -> Result<u64, StoreError> {
+        let mut sql = self
+            .sql("SELECT COUNT(*) AS owners FROM accounts AS a WHERE a.disabled_at IS NULL AND a.role = ");
+        sql.bind(Role::Owner.name())
+            .filter("a.company_id =", account.company.map(CompanyId::get))
+            .filter("a.id <>", Some(account.id.get()));
+        let row = sql.query().fetch_one(self.connection()).await.map_err(failed("count owners"))?;
+        Fields::of(&row, "accounts", "owners").count("owners")
+    }
+}
+
+impl Tx {
+    /// Waits for, and then keeps away, everybody else who changes accounts of the same company: two
+    /// owners who take each other's role at once would leave none.
+    pub async fn lock_account(&mut self, id: AccountId) -> Result<(), StoreError> {
+        if self.dialect.locks_rows() {
+            sqlx::query(
+                "SELECT id FROM companies WHERE id = (SELECT company_id FROM accounts WHERE id = $1)
+                 FOR NO KEY UPDATE",
+            )
+            .bind(id.get())
+            .fetch_optional(self.connection())
+            .await
+            .map_err(failed("lock an account"))?;
+        }
+        Ok(())
+    }
+
+    /// Adds an account; `false` if its company has one of this e-mail address.
+    pub async fn insert_account(&mut self, new: &Account) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "INSERT INTO accounts (id, company_id, kind, name, email, role, created_at, disabled_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (email, COALESCE(company_id, 0)) DO NOTHING",
+        )
+        .bind(new.id.get())
+        .bind(new.company.map(CompanyId::get))
+        .bind(new.kind.name())
+        .bind(new.name.as_str())
+        .bind(new.email.as_str())
+        .bind(new.role.name())
+        .bind(millis(new.created_at))
+        .bind(new.disabled_at.map(millis))
+        .execute(self.connection())
+        .await
+        .map_err(failed("add an account"))?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Changes everything about an account that ever changes.
+    pub async fn update_account(&mut self, account: &Account) -> Result<(), StoreError> {
+        let done = sqlx::query("UPDATE accounts SET name = $2, role = $3, disabled_at = $4 WHERE id = $1")
+            .bind(account.id.get())
+            .bind(account.name.as_str())
+            .bind(account.role.name())
+            .bind(account.disabled_at.map(millis))
+            .execute(self.connection())
+            .await
+            .map_err(failed("change an account"))?;
+        one_row("change an account", done.rows_affected())
+    }
+
+    /// Deletes an account, its keys and its tokens.
+    pub async fn delete_account(&mut self, id: AccountId) -> Result<(), StoreError> {
+        let done = sqlx::query("DELETE FROM accounts WHERE id = $1")
+            .bind(id.get())
+            .execute(self.connection())
+            .await
+            .map_err(failed("delete an account"))?;
+        one_row("delete an account", done.rows_affected())
+    }
+}

@@ -1,0 +1,385 @@
+//! What accounts sign in with: digests and public keys, never secrets.
+
+use super::{
+    Page, PageRequest, Reader, StoreError, Tx,
+    accounts::accounts_within,
+    error::{failed, one_row},
+    row::{Fields, millis},
+};
+use crate::domain::{
+    access::{AccessScopes, Principal},
+    actor::Scope,
+    company::CompanyKind,
+    credential::{AccessToken, ApiKey, KeyId, MAX_CREDENTIALS, NOTE_USE_EVERY, ServiceAccountKey},
+};
+use sqlx::any::AnyRow;
+use unbox_common::{
+    bytes::{Bytes, from_base64, to_base64},
+    digest::Sha256,
+    ids::{AccountId, ApiKeyId, CompanyId},
+    timestamp::Timestamp,
+};
+
+const SELECT_API_KEY: &str = "SELECT k.id, k.account_id, k.name, k.prefix, k.created_at, k.expires_at,
+    k.revoked_at, k.last_used_at FROM api_keys AS k JOIN accounts AS a ON a.id = k.account_id WHERE 1 = 1";
+
+/// The columns of a service account's key, called `k` in its statement.
+macro_rules! key_columns {
+    () => {
+        "k.id AS key_id, k.account_id AS key_account_id, k.public_key, k.created_at AS key_created_at,
+         k.expires_at AS key_expires_at, k.revoked_at AS key_revoked_at"
+    };
+}
+
+/// The columns of a principal, in a statement that joins accounts `a` and companies `c`.
+macro_rules! principal_columns {
+    () => {
+        "a.id AS account_id, a.name AS account_name, a.role AS account_role, c.id AS company_id,
+         c.kind AS company_kind"
+    };
+}
+
+/// Who showed an API key, and when it was used before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKeyUse {
+    /// Who.
+    pub principal: Principal,
+    /// The key.
+    pub key: ApiKeyId,
+    /// When its use was written down last.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// A key with which a service account may have signed, and who that would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigningAccount {
+    /// The key.
+    pub key: ServiceAccountKey,
+    /// Who signs in with it, and all that they may ask for.
+    pub principal: Principal,
+}
+
+fn api_key(row: &AnyRow) -> Result<ApiKey, StoreError> {
+    let fields = Fields::of(row, "api_keys", "id");
+    Ok(ApiKey {
+        id: fields.id("id", ApiKeyId::new)?,
+        account: fields.id("account_id", AccountId::new)?,
+        name: fields.parse("name")?,
+        prefix: fields.read("prefix")?,
+        created_at: fields.time("created_at")?,
+        expires_at: fields.time_opt("expires_at")?,
+        revoked_at: fields.time_opt("revoked_at")?,
+        last_used_at: fields.time_opt("last_used_at")?,
+    })
+}
+
+fn service_account_key(row: &AnyRow) -> Result<ServiceAccountKey, StoreError> {
+    let fields = Fields::of(row, "service_account_keys", "key_id");
+    let public_key = from_base64(fields.read("public_key")?);
+    Ok(ServiceAccountKey {
+        id: fields.parse("key_id")?,
+        account: fields.id("key_account_id", AccountId::new)?,
+        public_key: public_key.map(Bytes).map_err(|error| fields.wrong("public_key", error))?,
+        created_at: fields.time("key_created_at")?,
+        expires_at: fields.time_opt("key_expires_at")?,
+        revoked_at: fields.time_opt("key_revoked_at")?,
+    })
+}
+
+/// A principal out of a row with [`principal_columns`], with all scopes that it may have.
+fn principal(row: &AnyRow) -> Result<Principal, StoreError> {
+    let account = Fields::of(row, "accounts", "account_id");
+    let company = Fields::of(row, "companies", "company_id");
+    let kind: Option<CompanyKind> = company.parse_opt("company_kind")?;
+    Ok(Principal {
+        account: account.id("account_id", AccountId::new)?,
+        name: account.parse("account_name")?,
+        tenant: company.id_opt("company_id", CompanyId::new)?.zip(kind),
+        role: account.parse("account_role")?,
+        scopes: AccessScopes::of(kind),
+    })
+}
+
+impl Reader {
+    /// Who shows the API key of this digest, if it opens anything at `now`.
+    pub async fn api_key_use(
+        &mut self,
+        digest: Sha256,
+        now: Timestamp,
+    ) -> Result<Option<ApiKeyUse>, StoreError> {
+        let row = sqlx::query(concat!(
+            "SELECT ",
+            principal_columns!(),
+            ", k.id AS key_id, k.last_used_at
+             FROM api_keys AS k JOIN accounts AS a ON a.id = k.account_id
+             LEFT JOIN companies AS c ON c.id = a.company_id
+             WHERE k.digest = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $2)
+                 AND a.disabled_at IS NULL",
+        ))
+        .bind(digest.to_string())
+        .bind(millis(now))
+        .fetch_optional(self.connection())
+        .await
+        .map_err(failed("look up an API key"))?;
+        let Some(row) = row else { return Ok(None) };
+        let fields = Fields::of(&row, "api_keys", "key_id");
+        Ok(Some(ApiKeyUse {
+            principal: principal(&row)?,
+            key: fields.id("key_id", ApiKeyId::new)?,
+            last_used_at: fields.time_opt("last_used_at")?,
+        }))
+    }
+
+    /// Who shows the access token of this digest, if it opens anything at `now`.
+    pub async fn access_token_use(
+        &mut self,
+        digest: Sha256,
+        now: Timestamp,
+    ) -> Result<Option<Principal>, StoreError> {
+        let row = sqlx::query(concat!(
+            "SELECT ",
+            principal_columns!(),
+            ", t.digest, t.scopes
+             FROM access_tokens AS t JOIN service_account_keys AS k ON k.id = t.key_id
+             JOIN accounts AS a ON a.id = k.account_id LEFT JOIN companies AS c ON c.id = a.company_id
+             WHERE t.digest = $1 AND t.expires_at > $2 AND k.revoked_at IS NULL AND a.disabled_at IS NULL",
+        ))
+        .bind(digest.to_string())
+        .bind(millis(now))
+        .fetch_optional(self.connection())
+        .await
+        .map_err(failed("look up an access token"))?;
+        let Some(row) = row else { return Ok(None) };
+        let scopes = Fields::of(&row, "access_tokens", "digest").parse("scopes")?;
+        Ok(Some(Principal { scopes, ..principal(&row)? }))
+    }
+
+    /// The keys with which this service account may sign at `now`, or only the one that it names.
+    pub async fn signing_accounts(
+        &mut self,
+        email: &str,
+        key: Option<&KeyId>,
+        now: Timestamp,
+    ) -> Result<Vec<SigningAccount>, StoreError> {
+        let mut sql = self.sql(concat!(
+            "SELECT ",
+            principal_columns!(),
+            ", ",
+            key_columns!(),
+            " FROM accounts AS a JOIN service_account_keys AS k ON k.account_id = a.id
+             LEFT JOIN companies AS c ON c.id = a.company_id
+             WHERE a.disabled_at IS NULL AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > ",
+        ));
+        sql.bind(millis(now))
+            .push(")")
+            .filter("a.email =", Some(email.to_owned()))
+            .filter("k.id =", key.map(|key| key.as_str().to_owned()))
+            .push(" ORDER BY k.created_at DESC LIMIT ")
+            .bind(i64::try_from(MAX_CREDENTIALS).unwrap_or(i64::MAX));
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("look up signing keys"))?;
+        let signing =
+            |row: &AnyRow| Ok(SigningAccount { key: service_account_key(row)?, principal: principal(row)? });
+        rows.iter().map(signing).collect()
+    }
+
+    /// An API key, if its account is within the scope.
+    pub async fn api_key(&mut self, scope: Scope, id: ApiKeyId) -> Result<Option<ApiKey>, StoreError> {
+        let mut sql = self.sql(SELECT_API_KEY);
+        sql.filter("k.id =", Some(id.get()));
+        accounts_within(&mut sql, scope);
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find an API key"))?;
+        row.as_ref().map(api_key).transpose()
+    }
+
+    /// The API keys of an account, oldest first.
+    pub async fn api_keys(
+        &mut self,
+        scope: Scope,
+        account: AccountId,
+        page: &PageRequest,
+    ) -> Result<Page<ApiKey>, StoreError> {
+        let mut sql = self.sql(SELECT_API_KEY);
+        sql.filter("k.account_id =", Some(account.get())).filter("k.id >", page.key::<i64>()?);
+        accounts_within(&mut sql, scope);
+        sql.push(" ORDER BY k.id LIMIT ").bind(page.limit());
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list API keys"))?;
+        let keys = rows.iter().map(api_key).collect::<Result<_, _>>()?;
+        Ok(page.page(keys, |one: &ApiKey| one.id))
+    }
+
+    /// A key of a service account, if that is within the scope.
+    pub async fn service_account_key(
+        &mut self,
+        scope: Scope,
+        id: &KeyId,
+    ) -> Result<Option<ServiceAccountKey>, StoreError> {
+        let mut sql = self.service_account_keys_sql();
+        sql.filter("k.id =", Some(id.as_str().to_owned()));
+        accounts_within(&mut sql, scope);
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a key"))?;
+        row.as_ref().map(service_account_key).transpose()
+    }
+
+    /// The keys of a service account, by their ids.
+    pub async fn service_account_keys(
+        &mut self,
+        scope: Scope,
+        account: AccountId,
+        page: &PageRequest,
+    ) -> Result<Page<ServiceAccountKey>, StoreError> {
+        let mut sql = self.service_account_keys_sql();
+        let after = page.key::<KeyId>()?.map(|key| key.to_string());
+        sql.filter("k.account_id =", Some(account.get())).filter("k.id >", after);
+        accounts_within(&mut sql, scope);
+        sql.push(" ORDER BY k.id LIMIT ").bind(page.limit());
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list keys"))?;
+        let keys = rows.iter().map(service_account_key).collect::<Result<_, _>>()?;
+        Ok(page.page(keys, |one: &ServiceAccountKey| one.id.clone()))
+    }
+
+    fn service_account_keys_sql(&self) -> super::sql::Sql {
+        self.sql(concat!(
+            "SELECT ",
+            key_columns!(),
+            " FROM service_account_keys AS k JOIN accounts AS a ON a.id = k.account_id WHERE 1 = 1"
+        ))
+    }
+
+    /// How many API keys of an account open something at `now`.
+    pub async fn count_api_keys(&mut self, account: AccountId, now: Timestamp) -> Result<u64, StoreError> {
+        let counted = "SELECT COUNT(*) AS credentials FROM api_keys WHERE account_id = $1
+            AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
+        self.count_credentials(counted, account, now).await
+    }
+
+    /// How many keys a service account can sign with at `now`.
+    pub async fn count_service_account_keys(
+        &mut self,
+        account: AccountId,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let counted = "SELECT COUNT(*) AS credentials FROM service_account_keys WHERE account_id = $1
+            AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
+        self.count_credentials(counted, account, now).await
+    }
+
+    async fn count_credentials(
+        &mut self,
+        statement: &'static str,
+        account: AccountId,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let row = sqlx::query(statement)
+            .bind(account.get())
+            .bind(millis(now))
+            .fetch_one(self.connection())
+            .await
+            .map_err(failed("count what an account signs in with"))?;
+        Fields::of(&row, "accounts", "credentials").count("credentials")
+    }
+}
+
+impl Tx {
+    /// Adds an API key by the digest of its secret.
+    pub async fn insert_api_key(&mut self, new: &ApiKey, digest: Sha256) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO api_keys (id, account_id, name, digest, prefix, created_at, expires_at, revoked_at,
+                 last_used_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, NULL, NULL)",
+        )
+        .bind(new.id.get())
+        .bind(new.account.get())
+        .bind(new.name.as_str())
+        .bind(digest.to_string())
+        .bind(new.prefix.as_str())
+        .bind(millis(new.created_at))
+        .bind(new.expires_at.map(millis))
+        .execute(self.connection())
+        .await
+        .map_err(failed("add an API key"))?;
+        Ok(())
+    }
+
+    /// Lets an API key end at another time, or revokes it.
+    pub async fn end_api_key(&mut self, key: &ApiKey) -> Result<(), StoreError> {
+        let done = sqlx::query(
+            "UPDATE api_keys SET expires_at = $2, revoked_at = $3 WHERE id = $1 AND revoked_at IS NULL",
+        )
+        .bind(key.id.get())
+        .bind(key.expires_at.map(millis))
+        .bind(key.revoked_at.map(millis))
+        .execute(self.connection())
+        .await
+        .map_err(failed("end an API key"))?;
+        one_row("end an API key", done.rows_affected())
+    }
+
+    /// Writes down that an API key was used, unless another server did so within the hour or the key
+    /// is gone.
+    pub async fn note_api_key_use(&mut self, id: ApiKeyId, now: Timestamp) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE api_keys SET last_used_at = $2
+             WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $3)",
+        )
+        .bind(id.get())
+        .bind(millis(now))
+        .bind(millis(now.before(NOTE_USE_EVERY)))
+        .execute(self.connection())
+        .await
+        .map_err(failed("note the use of an API key"))?;
+        Ok(())
+    }
+
+    /// Adds a key of a service account.
+    pub async fn insert_service_account_key(&mut self, new: &ServiceAccountKey) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO service_account_keys (id, account_id, public_key, created_at, expires_at, revoked_at)
+             VALUES ($1, $2, $3, $4, $5, NULL)",
+        )
+        .bind(new.id.as_str())
+        .bind(new.account.get())
+        .bind(to_base64(new.public_key.as_ref()))
+        .bind(millis(new.created_at))
+        .bind(new.expires_at.map(millis))
+        .execute(self.connection())
+        .await
+        .map_err(failed("add a key"))?;
+        Ok(())
+    }
+
+    /// Revokes a key of a service account; the tokens that it was exchanged for open nothing any more.
+    pub async fn revoke_service_account_key(&mut self, id: &KeyId, now: Timestamp) -> Result<(), StoreError> {
+        let done = sqlx::query(
+            "UPDATE service_account_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL",
+        )
+        .bind(id.as_str())
+        .bind(millis(now))
+        .execute(self.connection())
+        .await
+        .map_err(failed("revoke a key"))?;
+        one_row("revoke a key", done.rows_affected())
+    }
+
+    /// Adds an access token, and forgets those that have expired.
+    pub async fn insert_access_token(&mut self, new: &AccessToken) -> Result<(), StoreError> {
+        const OPERATION: &str = "add an access token";
+        sqlx::query("DELETE FROM access_tokens WHERE expires_at <= $1")
+            .bind(millis(new.created_at))
+            .execute(self.connection())
+            .await
+            .map_err(failed(OPERATION))?;
+        sqlx::query(
+            "INSERT INTO access_tokens (digest, key_id, scopes, created_at, expires_at)
+             VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(new.digest.to_string())
+        .bind(new.key.as_str())
+        .bind(new.scopes.to_string())
+        .bind(millis(new.created_at))
+        .bind(millis(new.expires_at))
+        .execute(self.connection())
+        .await
+        .map_err(failed(OPERATION))?;
+        Ok(())
+    }
+}

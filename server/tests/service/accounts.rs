@@ -1,0 +1,372 @@
+//! Who looks after accounts, what that refuses, and what they sign in with.
+
+use crate::support::{PUBLIC_KEY, START, TestDatabase, TestKey, World};
+use serde_json::json;
+use std::time::Duration;
+use unbox_common::{
+    ids::{AccountId, ApiKeyId, CompanyId},
+    secret::Secret,
+};
+use unbox_server::{
+    domain::{
+        account::{Account, Role},
+        actor::Actor,
+        audit::{Action, Subject},
+        company::CompanyKind,
+        credential::{KeyId, MAX_CREDENTIALS},
+    },
+    service::{AccountChange, NewAccount, NewApiKey, NewCompany, NewHolder, ServiceError},
+    store::{AccountsOf, AuditFilter, PageRequest},
+};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+#[track_caller]
+fn conflict<T>(result: Result<T, ServiceError>, says: &str) {
+    match result {
+        Err(ServiceError::Conflict(text)) => assert!(text.contains(says), "{text}"),
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("no conflict"),
+    }
+}
+
+#[track_caller]
+fn not_found<T>(result: Result<T, ServiceError>) {
+    assert!(matches!(result.err().unwrap(), ServiceError::NotFound { .. }));
+}
+
+#[track_caller]
+fn invalid<T>(result: Result<T, ServiceError>, field: &str) {
+    match result.err().unwrap() {
+        ServiceError::Invalid { field: found, .. } => assert_eq!(found, field),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn too_low<T>(result: Result<T, ServiceError>, needed: Role) {
+    match result.err().unwrap() {
+        ServiceError::RoleTooLow(found) => assert_eq!(found, needed),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn user(company: CompanyId, email: &str, role: Role) -> NewAccount {
+    let holder = NewHolder::User { email: email.to_owned(), name: None };
+    NewAccount { company: Some(company), holder, role }
+}
+
+fn program(company: Option<CompanyId>, name: &str, role: Role) -> NewAccount {
+    NewAccount { company, holder: NewHolder::ServiceAccount { name: name.to_owned() }, role }
+}
+
+fn api_key(account: &Account) -> NewApiKey {
+    NewApiKey { account: account.id, name: "export".to_owned(), expires_at: None }
+}
+
+fn role(role: Role) -> AccountChange {
+    AccountChange { role: Some(role), ..AccountChange::default() }
+}
+
+async fn an_account_is_created_changed_and_deleted(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    let owner =
+        services.create_account(by, user(world.customer, " IT@Acme.Example ", Role::Owner)).await.unwrap();
+    assert_eq!((owner.email.as_str(), owner.name.as_str()), ("it@acme.example", "it@acme.example"));
+    let robot =
+        services.create_account(by, program(Some(world.customer), "robot", Role::Viewer)).await.unwrap();
+    assert_eq!(robot.email.as_str(), format!("robot@{}.unbox.invalid", world.customer));
+    for text in ["IT@acme.example", &owner.id.to_string()] {
+        assert_eq!(services.find_account(by, text).await.unwrap(), owner);
+    }
+    let change = AccountChange { name: Some("Ada".to_owned()), role: Some(Role::Owner) };
+    let owner = services.update_account(by, owner.id, change).await.unwrap();
+    assert_eq!(owner.name.as_str(), "Ada");
+    let robot = services.update_account(by, robot.id, role(Role::Owner)).await.unwrap();
+    services.disable_account(by, robot.id).await.unwrap();
+    services.disable_account(by, robot.id).await.unwrap();
+    services.enable_account(by, robot.id).await.unwrap();
+    services.delete_account(by, owner.id).await.unwrap();
+    not_found(services.account(by, owner.id).await);
+    let listed =
+        services.list_accounts(by, AccountsOf::Company(world.customer), PageRequest::default()).await;
+    assert_eq!(listed.unwrap().items, [robot.clone()]);
+
+    let about = async |account: AccountId| -> Vec<Action> {
+        let filter = AuditFilter { subjects: vec![Subject::Account(account)], ..AuditFilter::default() };
+        let entries = services.list_audit(by, filter, PageRequest::default()).await.unwrap().items;
+        assert!(entries.iter().all(|one| one.customer == Some(world.customer) && one.actor == "test"));
+        entries.iter().rev().map(|one| one.action).collect()
+    };
+    assert_eq!(
+        about(owner.id).await,
+        [Action::AccountCreated, Action::AccountUpdated, Action::AccountDeleted]
+    );
+    assert_eq!(
+        about(robot.id).await,
+        [Action::AccountCreated, Action::AccountUpdated, Action::AccountDisabled, Action::AccountEnabled]
+    );
+}
+
+async fn an_account_that_could_not_be_used_is_refused(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by, customer) = (&world.services, &world.by, world.customer);
+    let owner = services.create_account(by, user(customer, "it@acme.example", Role::Owner)).await.unwrap();
+    let robot = services.create_account(by, program(Some(customer), "robot", Role::Admin)).await.unwrap();
+    let elsewhere = world.other_customer("Bolt").await;
+    services.create_account(by, user(elsewhere, "it@acme.example", Role::Owner)).await.unwrap();
+    let before = world.db.snapshot().await;
+    let create = async |new| services.create_account(by, new).await;
+    conflict(create(user(customer, "IT@ACME.example", Role::Viewer)).await, "already");
+    conflict(create(program(Some(customer), "robot", Role::Viewer)).await, "already");
+    invalid(create(user(customer, "nobody", Role::Viewer)).await, "email");
+    invalid(create(user(customer, "robot@7.unbox.invalid", Role::Viewer)).await, "email");
+    invalid(create(program(Some(customer), "A robot", Role::Viewer)).await, "name");
+    not_found(create(user("1".parse().unwrap(), "a@b.example", Role::Viewer)).await);
+    let named = AccountChange { name: Some("a\nb".to_owned()), role: None };
+    invalid(services.update_account(by, owner.id, named.clone()).await, "name");
+    let named = AccountChange { name: Some("other".to_owned()), ..named };
+    invalid(services.update_account(by, robot.id, named).await, "name");
+    conflict(services.find_account(by, "it@acme.example").await, "several companies");
+    not_found(services.find_account(by, "it@acme").await);
+    not_found(services.delete_account(by, "1".parse().unwrap()).await);
+    assert_eq!(world.db.snapshot().await, before);
+}
+
+async fn a_company_keeps_an_owner(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    let create =
+        async |email, role| services.create_account(by, user(world.customer, email, role)).await.unwrap();
+    let owner = create("a@acme.example", Role::Owner).await;
+    let second = create("b@acme.example", Role::Owner).await;
+    services.disable_account(by, second.id).await.unwrap();
+    let before = world.db.snapshot().await;
+    conflict(services.update_account(by, owner.id, role(Role::Admin)).await, "last owner");
+    conflict(services.disable_account(by, owner.id).await, "last owner");
+    conflict(services.delete_account(by, owner.id).await, "last owner");
+    assert_eq!(world.db.snapshot().await, before);
+    services.enable_account(by, second.id).await.unwrap();
+    services.update_account(by, owner.id, role(Role::Viewer)).await.unwrap();
+    let operators = services.create_account(by, program(None, "backup", Role::Owner)).await.unwrap();
+    services.delete_account(by, operators.id).await.unwrap();
+}
+
+async fn two_owners_who_demote_each_other_leave_one(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    for round in 0..4 {
+        let company = world.other_customer(&format!("Customer {round}")).await;
+        let a = services.create_account(by, user(company, "a@x.example", Role::Owner)).await.unwrap();
+        let b = services.create_account(by, user(company, "b@x.example", Role::Owner)).await.unwrap();
+        let (one, other) = tokio::join!(
+            services.update_account(by, a.id, role(Role::Viewer)),
+            services.delete_account(by, b.id),
+        );
+        assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
+    }
+}
+
+async fn nobody_makes_an_account_mightier_than_their_own(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by, customer) = (&world.services, &world.by, world.customer);
+    let owner = services.create_account(by, user(customer, "it@acme.example", Role::Owner)).await.unwrap();
+    services.create_account(by, user(customer, "it2@acme.example", Role::Owner)).await.unwrap();
+    let robot = services.create_account(by, program(Some(customer), "robot", Role::Owner)).await.unwrap();
+    let viewer = services.create_account(by, user(customer, "v@acme.example", Role::Viewer)).await.unwrap();
+    let (owners_key, _) = services.create_api_key(by, api_key(&owner)).await.unwrap();
+    let key = services.add_service_account_key(by, robot.id, PUBLIC_KEY, None).await.unwrap();
+    let before = world.db.snapshot().await;
+    let admin = Actor::of_customer("admin", customer).with_role(Role::Admin);
+    let looks = Actor::of_customer("viewer", customer).with_role(Role::Viewer);
+    too_low(
+        services.create_account(&admin, user(customer, "x@acme.example", Role::Owner)).await,
+        Role::Owner,
+    );
+    too_low(services.update_account(&admin, viewer.id, role(Role::Owner)).await, Role::Owner);
+    too_low(services.update_account(&admin, owner.id, role(Role::Viewer)).await, Role::Owner);
+    too_low(services.disable_account(&admin, owner.id).await, Role::Owner);
+    too_low(services.delete_account(&admin, owner.id).await, Role::Owner);
+    too_low(services.create_api_key(&admin, api_key(&owner)).await, Role::Owner);
+    too_low(services.rotate_api_key(&admin, owners_key.id, Duration::ZERO).await, Role::Owner);
+    too_low(services.revoke_api_key(&admin, owners_key.id).await, Role::Owner);
+    too_low(services.add_service_account_key(&admin, robot.id, PUBLIC_KEY, None).await, Role::Owner);
+    too_low(services.revoke_service_account_key(&admin, &key.id).await, Role::Owner);
+    too_low(
+        services.create_account(&looks, user(customer, "x@acme.example", Role::Viewer)).await,
+        Role::Admin,
+    );
+    too_low(services.disable_account(&looks, viewer.id).await, Role::Admin);
+    too_low(services.create_api_key(&looks, api_key(&viewer)).await, Role::Admin);
+    assert_eq!(world.db.snapshot().await, before);
+    assert_eq!(services.account(&looks, owner.id).await.unwrap(), owner);
+    services.update_account(&admin, viewer.id, role(Role::Admin)).await.unwrap();
+    services.create_api_key(&admin, api_key(&viewer)).await.unwrap();
+}
+
+async fn a_company_neither_sees_nor_changes_accounts_of_others(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    let bolt = world.other_customer("Bolt").await;
+    let reseller =
+        services.create_company(by, NewCompany::named(CompanyKind::Reseller, "Resale")).await.unwrap().id;
+    let robot =
+        services.create_account(by, program(Some(world.customer), "robot", Role::Viewer)).await.unwrap();
+    let operators = services.create_account(by, program(None, "robot", Role::Viewer)).await.unwrap();
+    let (api, _) = services.create_api_key(by, api_key(&robot)).await.unwrap();
+    let key = services.add_service_account_key(by, robot.id, PUBLIC_KEY, None).await.unwrap();
+    let before = world.db.snapshot().await;
+    // A reseller that works for the customer sees the customer, and not its accounts.
+    services.set_works_for(by, reseller, world.customer, true).await.unwrap();
+    for stranger in &[Actor::of_customer("stranger", bolt), Actor::of_reseller("stranger", reseller)] {
+        let base = "https://enroll.example.com".parse().unwrap();
+        for id in [robot.id, operators.id] {
+            not_found(services.account(stranger, id).await);
+            not_found(services.find_account(stranger, &id.to_string()).await);
+            not_found(services.update_account(stranger, id, role(Role::Owner)).await);
+            not_found(services.disable_account(stranger, id).await);
+            not_found(services.enable_account(stranger, id).await);
+            not_found(services.delete_account(stranger, id).await);
+            not_found(services.list_api_keys(stranger, id, PageRequest::default()).await);
+            not_found(services.create_api_key(stranger, NewApiKey { account: id, ..api_key(&robot) }).await);
+            not_found(services.create_service_account_key(stranger, id, &base, None).await);
+            not_found(services.add_service_account_key(stranger, id, PUBLIC_KEY, None).await);
+            not_found(services.list_service_account_keys(stranger, id, PageRequest::default()).await);
+        }
+        not_found(services.rotate_api_key(stranger, api.id, Duration::ZERO).await);
+        not_found(services.revoke_api_key(stranger, api.id).await);
+        not_found(services.revoke_service_account_key(stranger, &key.id).await);
+        not_found(services.create_account(stranger, program(Some(world.customer), "x", Role::Viewer)).await);
+        let operators = services.create_account(stranger, program(None, "x", Role::Viewer)).await;
+        assert!(matches!(operators, Err(ServiceError::OperatorOnly)));
+        let seen = services.list_accounts(stranger, AccountsOf::Anybody, PageRequest::default()).await;
+        assert!(seen.unwrap().items.is_empty());
+    }
+    assert_eq!(world.db.snapshot().await, before);
+}
+
+async fn an_api_key_is_shown_once_and_rotated_with_an_overlap(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    let robot =
+        services.create_account(by, program(Some(world.customer), "robot", Role::Viewer)).await.unwrap();
+    let new = NewApiKey { expires_at: Some(START.after(HOUR * 48)), ..api_key(&robot) };
+    let (first, secret) = services.create_api_key(by, new).await.unwrap();
+    assert!(secret.expose().starts_with(&first.prefix) && secret.expose().len() == 4 + 64);
+    let opens = async |secret: &Secret| services.authenticate(secret).await.is_ok();
+    assert!(opens(&secret).await);
+
+    world.clock.advance(HOUR);
+    let (second, newer) = services.rotate_api_key(by, first.id, HOUR).await.unwrap();
+    assert_eq!(second.expires_at, Some(START.after(HOUR * 49)));
+    assert_eq!(second.name, first.name);
+    assert!(opens(&secret).await && opens(&newer).await);
+    world.clock.advance(HOUR);
+    assert!(!opens(&secret).await && opens(&newer).await);
+    conflict(services.rotate_api_key(by, first.id, HOUR).await, "not in force");
+
+    let (third, newest) = services.rotate_api_key(by, second.id, Duration::ZERO).await.unwrap();
+    assert!(!opens(&newer).await && opens(&newest).await);
+    services.revoke_api_key(by, third.id).await.unwrap();
+    services.revoke_api_key(by, third.id).await.unwrap();
+    assert!(!opens(&newest).await);
+
+    let listed = services.list_api_keys(by, robot.id, PageRequest::default()).await.unwrap().items;
+    assert_eq!(listed.len(), 3);
+    let audit = services.list_audit(by, AuditFilter::default(), PageRequest::default()).await.unwrap();
+    let everything = format!("{:?} {:?} {audit:?}", world.db.snapshot().await, listed);
+    for secret in [&secret, &newer, &newest] {
+        assert!(!everything.contains(&secret.expose()[12..]));
+    }
+    let actions: Vec<Action> = audit.items.iter().rev().map(|one| one.action).collect();
+    assert!(actions.ends_with(&[
+        Action::ApiKeyCreated,
+        Action::ApiKeyRotated,
+        Action::ApiKeyRotated,
+        Action::ApiKeyRevoked
+    ]));
+}
+
+async fn credentials_that_could_not_be_used_are_refused(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    let person =
+        services.create_account(by, user(world.customer, "it@acme.example", Role::Admin)).await.unwrap();
+    let robot =
+        services.create_account(by, program(Some(world.customer), "robot", Role::Viewer)).await.unwrap();
+    let (key, _) = services.create_api_key(by, api_key(&person)).await.unwrap();
+    for _ in 0..MAX_CREDENTIALS {
+        services.create_api_key(by, api_key(&robot)).await.unwrap();
+        services.add_service_account_key(by, robot.id, PUBLIC_KEY, None).await.unwrap();
+    }
+    let before = world.db.snapshot().await;
+    conflict(services.create_api_key(by, api_key(&robot)).await, "Revoke one first");
+    conflict(services.add_service_account_key(by, robot.id, PUBLIC_KEY, None).await, "Revoke one first");
+    let base = "https://enroll.example.com".parse().unwrap();
+    conflict(services.create_service_account_key(by, person.id, &base, None).await, "service account");
+    conflict(services.add_service_account_key(by, person.id, PUBLIC_KEY, None).await, "service account");
+    invalid(services.add_service_account_key(by, robot.id, "x", None).await, "public_key");
+    invalid(services.add_service_account_key(by, robot.id, PUBLIC_KEY, Some(START)).await, "expires_at");
+    invalid(
+        services.create_api_key(by, NewApiKey { name: "a\nb".to_owned(), ..api_key(&person) }).await,
+        "name",
+    );
+    let expired = NewApiKey { expires_at: Some(START), ..api_key(&person) };
+    invalid(services.create_api_key(by, expired).await, "expires_at");
+    invalid(services.rotate_api_key(by, key.id, HOUR * 24 * 31).await, "overlap");
+    not_found(services.rotate_api_key(by, ApiKeyId::new(1).unwrap(), HOUR).await);
+    not_found(services.revoke_api_key(by, ApiKeyId::new(1).unwrap()).await);
+    not_found(services.revoke_service_account_key(by, &KeyId::new([0; 20])).await);
+    assert_eq!(world.db.snapshot().await, before);
+    let full = services.list_api_keys(by, robot.id, PageRequest::default()).await.unwrap().items;
+    conflict(services.rotate_api_key(by, full[0].id, HOUR).await, "Revoke one first");
+    services.rotate_api_key(by, full[0].id, Duration::ZERO).await.unwrap();
+}
+
+async fn a_key_file_is_what_client_libraries_read(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    let robot =
+        services.create_account(by, program(Some(world.customer), "robot", Role::Viewer)).await.unwrap();
+    let base = "https://enroll.example.com:8443/".parse().unwrap();
+    let (key, file) = services.create_service_account_key(by, robot.id, &base, None).await.unwrap();
+    assert!(!format!("{file:?}").contains("PRIVATE"));
+    let mut file = serde_json::to_value(file).unwrap();
+    let private = file["private_key"].take();
+    let private = private.as_str().unwrap();
+    assert!(private.starts_with("-----BEGIN PRIVATE KEY-----\n"));
+    assert_eq!(
+        file,
+        json!({
+            "type": "service_account",
+            "project_id": "unbox",
+            "private_key_id": key.id,
+            "private_key": null,
+            "client_email": robot.email,
+            "client_id": robot.id.to_string(),
+            "auth_uri": "https://enroll.example.com:8443",
+            "token_uri": "https://enroll.example.com:8443/token",
+            "auth_provider_x509_cert_url": "https://enroll.example.com:8443",
+            "client_x509_cert_url": "https://enroll.example.com:8443",
+            "universe_domain": "googleapis.com",
+        })
+    );
+    let assertion =
+        TestKey::read(private).assertion(key.id.as_str(), &TestKey::claims(robot.email.as_str(), START));
+    crate::service::sign_in::exchange(services, &assertion).await.unwrap();
+    let stored = format!("{:?}", world.db.snapshot().await);
+    assert!(!stored.contains(&private[100..140]));
+}
+
+battery!(
+    an_account_is_created_changed_and_deleted,
+    an_account_that_could_not_be_used_is_refused,
+    a_company_keeps_an_owner,
+    two_owners_who_demote_each_other_leave_one,
+    nobody_makes_an_account_mightier_than_their_own,
+    a_company_neither_sees_nor_changes_accounts_of_others,
+    an_api_key_is_shown_once_and_rotated_with_an_overlap,
+    credentials_that_could_not_be_used_are_refused,
+    a_key_file_is_what_client_libraries_read,
+);
