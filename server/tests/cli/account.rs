@@ -21,7 +21,7 @@ fn world() -> Admin {
 
 fn robot(admin: &Admin, company: &str) -> String {
     let listed = admin.json(&["account", "list", "--company", company]);
-    listed["accounts"][0]["email"].as_str().unwrap().to_owned()
+    listed.pointer("/accounts/0/email").and_then(Value::as_str).unwrap().to_owned()
 }
 
 #[test]
