@@ -117,8 +117,6 @@ pub struct LimitsFragment {
 pub struct Settings {
     /// Where keys, roots and trust lie.
     pub layout: Layout,
-    /// Names of the server; the first is the main one.
-    pub names: Vec<String>,
     /// Addresses for devices.
     pub listen: Vec<SocketAddr>,
     /// Addresses for health, metrics and artifacts, without TLS.
@@ -266,7 +264,6 @@ impl Settings {
         let devices = merged.devices;
         let default = service::Settings::new(artifacts);
         Ok(Self {
-            names: names.clone(),
             listen,
             listen_plain: merged.listen_plain.unwrap_or_default(),
             proxy_protocol: merged.proxy_protocol.unwrap_or_default(),

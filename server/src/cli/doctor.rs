@@ -108,7 +108,7 @@ fn of_names(settings: &Settings) -> Vec<Finding> {
         Ok(certificate) => certificate.names,
         Err(broken) => return vec![error("certificate", "server", log::chain(&broken))],
     };
-    let missing = settings.names.iter().filter(|name| !shown.contains(name));
+    let missing = settings.services.names.iter().filter(|name| !shown.contains(name));
     missing
         .map(|name| {
             warning(

@@ -121,8 +121,11 @@ impl Key {
                 )?;
             }
             Self::RenewServer { names } => {
-                let names =
-                    if names.is_empty() { global.settings(Fragment::default())?.names } else { names };
+                let names = if names.is_empty() {
+                    global.settings(Fragment::default())?.services.names
+                } else {
+                    names
+                };
                 rotate::renew_server(&layout, &names, SystemClock.now(), &entropy)?;
                 let renewed = keys::certificate(layout.server_certificate())?;
                 output.show(

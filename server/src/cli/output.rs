@@ -113,7 +113,7 @@ impl Output {
         if self.json {
             let mut document = serde_json::to_value(thing).context("the answer could not be written")?;
             if let Some(fields) = document.as_object_mut() {
-                fields.insert(name.replace(' ', "_"), secret.expose().into());
+                fields.insert(name.to_ascii_lowercase().replace(' ', "_"), secret.expose().into());
             }
             return self.show(&document, "");
         }

@@ -88,6 +88,12 @@ pub(super) fn public_key(pem: &str) -> Result<Bytes, NotAPublicKey> {
 }
 
 impl ServiceAccountKeyFile {
+    /// Where clients exchange what they sign.
+    #[must_use]
+    pub fn token_uri(&self) -> &str {
+        &self.token_uri
+    }
+
     /// The file for a key of `account`, to sign in at `base_url`.
     pub(super) fn new(account: &Account, key: &KeyId, private_key: Secret, base_url: &Url) -> Self {
         let base = base_url.as_str().trim_end_matches('/');

@@ -123,7 +123,8 @@ impl Dialect {
 }
 
 /// The newest schema version that this program knows.
-pub(super) fn newest_version() -> i64 {
+#[must_use]
+pub fn newest_version() -> i64 {
     MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or_default()
 }
 

@@ -39,6 +39,7 @@ pub use companies::CompanyFilter;
 pub use configurations::Use;
 pub use credentials::{ApiKeyUse, SigningAccount};
 pub use devices::DeviceFilter;
+pub use dialect::newest_version;
 pub use enrollment::{EnrollmentFacts, ManagedFacts, ShownSecrets, TokenFacts};
 pub use error::{JobError, StoreError};
 pub use operations::DoneItem;
@@ -49,7 +50,7 @@ pub use tokens::ResetTicket;
 pub use writer::Tx;
 
 use crate::files::{self, FilesError, PRIVATE_FILE};
-use dialect::{Dialect, newest_version};
+use dialect::Dialect;
 use error::failed;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use readers::{Lent, Readers};

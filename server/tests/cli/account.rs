@@ -21,7 +21,7 @@ fn world() -> Admin {
 
 fn robot(admin: &Admin, company: &str) -> String {
     let listed = admin.json(&["account", "list", "--company", company]);
-    listed["accounts"][0]["email"].as_str().unwrap().to_owned()
+    listed.pointer("/accounts/0/email").and_then(Value::as_str).unwrap().to_owned()
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_key_file_is_private_and_complete() {
     let create = ["account", "key", "create", &account, "--out", out.to_str().unwrap()];
     let output = admin.run(&create);
     assert_eq!(code(&output), 0, "{}", error(&output));
-    assert!(text(&output).contains("https://localhost"), "{}", text(&output));
+    assert!(text(&output).contains("https://localhost/token"), "{}", text(&output));
     assert_eq!(mode(&out), 0o600);
     let file: Value = serde_json::from_slice(&fs::read(&out).unwrap()).unwrap();
     assert_eq!(
@@ -130,6 +130,9 @@ fn a_key_file_is_private_and_complete() {
     assert_eq!(listed["keys"].as_array().map(Vec::len), Some(2));
     let id = taken["id"].as_str().unwrap();
     assert!(admin.json(&["account", "key", "revoke", id])["revoked_at"].is_u64());
+    let nowhere = ["account", "key", "create", &account, "--out", "/no/such/folder/key.json"];
+    let told = admin.refused(&nowhere, 1);
+    assert!(told.contains("could not be written"), "{told}");
     let private = file["private_key"].as_str().unwrap();
     let shown = text(&output) + &text(&admin.run(&["audit", "--json"]));
     assert!(!shown.contains("PRIVATE") && !shown.contains(&private[40..80]), "{shown}");

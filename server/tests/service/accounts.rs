@@ -91,7 +91,7 @@ async fn an_account_is_created_changed_and_deleted(db: TestDatabase) {
     not_found(services.account(by, owner.id).await);
     let listed =
         services.list_accounts(by, AccountsOf::Company(world.customer), PageRequest::default()).await;
-    assert_eq!(listed.unwrap().items, [robot.clone()]);
+    assert_eq!(listed.unwrap().items.iter().collect::<Vec<_>>(), [&robot]);
 
     let about = async |account: AccountId| -> Vec<Action> {
         let filter = AuditFilter { subjects: vec![Subject::Account(account)], ..AuditFilter::default() };

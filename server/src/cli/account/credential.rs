@@ -8,12 +8,12 @@ use crate::{
     },
     clock::{Clock as _, SystemClock},
     domain::credential::KeyId,
-    files::{self, PRIVATE_FILE},
+    files::{PRIVATE_FILE, Staged},
     service::NewApiKey,
 };
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use std::{path::PathBuf, time::Duration};
+use std::{io::Write as _, path::PathBuf, time::Duration};
 use unbox_common::{ids::ApiKeyId, timestamp::Timestamp};
 use url::Url;
 
@@ -133,21 +133,23 @@ impl Key {
             }
             Self::Create { account, out, base_url, public_key: None, lifetime } => {
                 output::must_be_new(out.as_deref())?;
+                // The command line has it. Staged first: a key whose file cannot be written is lost.
+                let path = out.unwrap_or_default();
+                let mut file = Staged::new(&path, PRIVATE_FILE)?;
                 let account = services.find_account(by, &account).await?;
                 let base_url = base_url.map_or_else(|| opened.base_url(), Ok)?;
                 let expires_at = lifetime.end();
-                let (key, file) =
+                let (key, contents) =
                     services.create_service_account_key(by, account.id, &base_url, expires_at).await?;
-                // The command line has it.
-                let path = out.unwrap_or_default();
-                let mut json = serde_json::to_vec_pretty(&file).context("the key file could not be made")?;
-                json.push(b'\n');
-                files::write_new(&path, &json, PRIVATE_FILE)?;
+                serde_json::to_writer_pretty(&mut file, &contents).context("the key file could not be made")?;
+                writeln!(file)?;
+                file.create()?;
                 let text = format!(
-                    "Key {} of {} was written to {}, to sign in at {base_url}. It cannot be had again.",
+                    "Key {} of {} was written to {}. It signs in at {}, and cannot be had again.",
                     key.id,
                     account.email,
-                    path.display()
+                    path.display(),
+                    contents.token_uri(),
                 );
                 output.show(&key, &text)
             }
@@ -173,7 +175,7 @@ impl ApiKey {
                 let account = services.find_account(by, &account).await?;
                 let new = NewApiKey { account: account.id, name, expires_at: lifetime.end() };
                 let (key, secret) = services.create_api_key(by, new).await?;
-                output.secret(&key, ("api key", &secret), out.as_deref())
+                output.secret(&key, ("API key", &secret), out.as_deref())
             }
             Self::List { account } => {
                 let account = services.find_account(by, &account).await?;
@@ -184,7 +186,7 @@ impl ApiKey {
                 output::must_be_new(out.as_deref())?;
                 let overlap = Duration::from_hours(overlap_hours);
                 let (key, secret) = services.rotate_api_key(by, key, overlap).await?;
-                output.secret(&key, ("api key", &secret), out.as_deref())
+                output.secret(&key, ("API key", &secret), out.as_deref())
             }
             Self::Revoke { key } => {
                 let revoked = services.revoke_api_key(by, key).await?;

@@ -163,3 +163,65 @@ impl JwtVerifier for Rs256 {
         Algorithm::RS256
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+    use rsa::{RsaPrivateKey, pkcs8::EncodePublicKey as _, traits::PublicKeyParts as _};
+
+    const PRIVATE_KEY: &str = include_str!("../../../tests/support/service-account.pem");
+
+    fn public(key: &RsaPrivateKey) -> Vec<u8> {
+        key.to_public_key().to_public_key_der().unwrap().into_vec()
+    }
+
+    fn own() -> RsaPrivateKey {
+        rsa::pkcs8::DecodePrivateKey::from_pkcs8_pem(PRIVATE_KEY).unwrap()
+    }
+
+    fn signed() -> String {
+        let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
+        let claims = r#"{"iss":"robot@7.unbox.invalid","aud":"a","iat":1,"exp":2}"#;
+        let message = format!("{}.{}", part(r#"{"alg":"RS256"}"#), part(claims));
+        let key = RsaKeyPair::from_pkcs8(pem::parse(PRIVATE_KEY).unwrap().contents()).unwrap();
+        let mut signature = vec![0; key.public().modulus_len()];
+        #[expect(clippy::disallowed_methods, reason = "such a signature draws nothing from it")]
+        let random = ring::rand::SystemRandom::new();
+        key.sign(&RSA_PKCS1_SHA256, &random, message.as_bytes(), &mut signature).unwrap();
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    #[test]
+    fn no_character_of_an_assertion_can_be_changed() {
+        let (text, key) = (signed(), public(&own()));
+        let verified = |text: &str| Assertion::read(text).ok()?.verify(&key);
+        assert_eq!(verified(&text).unwrap().iss, "robot@7.unbox.invalid");
+        for (at, was) in text.char_indices() {
+            for other in ['A', 'Q', '.', '=', '\0'].into_iter().filter(|other| *other != was) {
+                let mut changed = text.clone();
+                changed.replace_range(at..=at, &other.to_string());
+                assert_eq!(verified(&changed), None, "{at}: {changed}");
+            }
+            assert_eq!(verified(text.get(..at).unwrap()), None, "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_verifies_nothing() {
+        let (text, key) = (signed(), own());
+        let small = RsaPrivateKey::from_components(
+            rsa::BigUint::from(3233_u32),
+            rsa::BigUint::from(17_u32),
+            rsa::BigUint::from(413_u32),
+            vec![rsa::BigUint::from(61_u32), rsa::BigUint::from(53_u32)],
+        )
+        .unwrap();
+        assert_eq!(small.n().bits(), 12);
+        let assertion = Assertion::read(&text).unwrap();
+        for bad in [Vec::new(), vec![0x30; 300], public(&key).split_off(24), public(&small)] {
+            assert_eq!(assertion.verify(&bad), None);
+        }
+    }
+}
