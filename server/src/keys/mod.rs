@@ -210,6 +210,10 @@ impl Signer for Keyring {
         self.loaded.load().ticket.open(sealed)
     }
 
+    fn page_token_secret(&self) -> [u8; 32] {
+        self.loaded.load().ticket.secret_for(b"unbox page tokens v1")
+    }
+
     fn roots_after(&self, version: u64) -> Vec<Signed<SigningRoot>> {
         self.loaded.load().roots.after(version)
     }

@@ -3,6 +3,7 @@
 use ring::{
     aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey},
     hkdf::{HKDF_SHA256, Prk},
+    hmac::HMAC_SHA256,
 };
 use unbox_common::protocol::limits::MAX_TICKET_BYTES;
 
@@ -45,6 +46,15 @@ impl TicketKey {
         let mut sealed = sealed.to_vec();
         let plain = self.key_of(salt)?.open_in_place(only_nonce(), Aad::from(PURPOSE), &mut sealed).ok()?;
         Some(plain.to_vec())
+    }
+
+    /// Another secret that follows from this one, for a purpose of its own.
+    pub(super) fn secret_for(&self, purpose: &[u8]) -> [u8; SECRET_BYTES] {
+        let mut secret = [0; SECRET_BYTES];
+        // HKDF fails only for more than 255 blocks.
+        let filled = self.0.expand(&[purpose], HMAC_SHA256).and_then(|okm| okm.fill(&mut secret));
+        debug_assert!(filled.is_ok());
+        secret
     }
 
     fn key_of(&self, salt: &[u8; SALT_BYTES]) -> Option<LessSafeKey> {

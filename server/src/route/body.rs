@@ -25,13 +25,30 @@ async fn read_typed(
     media_type: &str,
     limit: usize,
 ) -> Result<Bytes, RouteError> {
-    let (head, body) = request.into_parts();
-    if !is_of_type(&head.headers, media_type) {
+    if !is_of_type(request.headers(), media_type) {
         return Err(RouteError::Message(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             format!("The message must be of type {media_type}."),
         ));
     }
+    read_whole(app, request, limit).await
+}
+
+/// Reads a whole JSON body of at most `limit` bytes; there may be none, and then its type does not count.
+pub(super) async fn read_optional(app: &App, request: Request, limit: usize) -> Result<Bytes, RouteError> {
+    let is_json = is_of_type(request.headers(), "application/json");
+    let body = read_whole(app, request, limit).await?;
+    if !(is_json || body.is_empty()) {
+        return Err(RouteError::Message(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "The message must be of type application/json.".to_owned(),
+        ));
+    }
+    Ok(body)
+}
+
+async fn read_whole(app: &App, request: Request, limit: usize) -> Result<Bytes, RouteError> {
+    let (head, body) = request.into_parts();
     let too_large = || {
         RouteError::Message(
             StatusCode::PAYLOAD_TOO_LARGE,

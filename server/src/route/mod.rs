@@ -27,7 +27,7 @@ pub use metrics::{Counted, Metrics};
 pub use peer::Peer;
 
 use crate::{config::Limits, entropy::Entropy, service::Services};
-use api::{quota::ApiQuota, token};
+use api::{quota::ApiQuota, token, wire::page_token::PageTokens};
 use axum::{
     Router,
     middleware::from_fn_with_state,
@@ -53,13 +53,16 @@ pub struct App {
     by_series: Limiter,
     /// Of accounts.
     quota: ApiQuota,
+    page_tokens: PageTokens,
 }
 
 impl App {
     /// Wires the routes to the services.
     #[must_use]
     pub fn new(services: Services, entropy: Arc<dyn Entropy>, limits: &Limits) -> Arc<Self> {
+        let page_tokens = PageTokens::new(&services.page_token_secret());
         Arc::new(Self {
+            page_tokens,
             services,
             entropy,
             metrics: Metrics::new(),
@@ -112,7 +115,7 @@ pub fn device_router(app: Arc<App>) -> Router {
         .route(REPORT_PATH, post(device::report))
         .route(CHECK_IN_PATH, post(device::check_in));
     let sign_in = Router::new().route("/token", post(token::token));
-    finished(messages.merge(sign_in).merge(public()), app)
+    finished(messages.merge(sign_in).merge(api::router()).merge(public()), app)
 }
 
 /// What needs no secrecy and asks for no certificate.
@@ -129,11 +132,17 @@ fn public() -> Router<Arc<App>> {
 }
 
 fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
-    router
-        .fallback(problem::no_such_path)
-        .method_not_allowed_fallback(problem::no_such_method)
-        .layer(from_fn_with_state(app.clone(), record::record))
-        .with_state(app)
+    let recorded = from_fn_with_state(app.clone(), record::record);
+    let router = router.method_not_allowed_fallback(problem::no_such_method);
+    // What no path matches may still be one, with its slashes encoded.
+    let plain = router.clone().fallback(problem::no_such_path).layer(recorded.clone()).with_state(app.clone());
+    let again = move |request| async move {
+        match api::plain_path(request) {
+            Ok(request) => plain.oneshot(request).await.into_response(),
+            Err(refused) => refused,
+        }
+    };
+    router.layer(recorded).fallback(again).with_state(app)
 }
 
 /// The key by which requests of one address are counted.

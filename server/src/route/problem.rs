@@ -3,7 +3,7 @@
 //! A device's message is refused with a kind from the closed set, so that the device knows what
 //! to do; everything else gets a problem document without one.
 
-use super::App;
+use super::{App, api};
 use crate::{log::chain, service::ServiceError};
 use axum::{
     extract::Request,
@@ -141,7 +141,11 @@ pub(super) async fn no_such_method(request: Request) -> Response {
 }
 
 fn outside(request: &Request, status: StatusCode, detail: &str) -> Response {
-    if !request.uri().path().starts_with("/device/") {
+    let path = request.uri().path();
+    if path.starts_with("/v1/") {
+        return api::no_such_method(status, detail);
+    }
+    if !path.starts_with("/device/") {
         return plain_problem(status, detail);
     }
     let problem = with_status(status, detail.to_owned());

@@ -148,6 +148,28 @@ impl Services {
         Ok(ClaimView { claim, device, history })
     }
 
+    /// A claim that is in force.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`] also for one that has ended.
+    pub async fn claim_in_force(&self, by: &Actor, id: ClaimId) -> Result<Claim, ServiceError> {
+        let found = self.0.store.reader().await?.claim(by.scope(), id).await?;
+        let found = found.filter(|claim| claim.released_at.is_none());
+        found.ok_or_else(|| ServiceError::not_found("claim", id))
+    }
+
+    /// A customer's claims, oldest first.
+    pub async fn claims_of_customer(
+        &self,
+        by: &Actor,
+        customer: CompanyId,
+        rows: u32,
+        after: Option<String>,
+    ) -> Result<Page<Claim>, ServiceError> {
+        let filter = ClaimFilter { customer: Some(customer), ..ClaimFilter::default() };
+        self.list_claims(by, filter, PageRequest { size: Some(rows), after }).await
+    }
+
     /// Ends a claim. Its device, if there is one, is deprovisioned.
     pub async fn unclaim(&self, by: &Actor, id: ClaimId) -> Result<(), ServiceError> {
         let (services, by) = (self.clone(), by.clone());

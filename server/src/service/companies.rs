@@ -1,8 +1,10 @@
 //! Companies: customers, and those who work for them.
 
-use super::{ServiceError, Services};
+use super::{NewAccount, NewHolder, ServiceError, Services};
 use crate::{
     domain::{
+        access::Principal,
+        account::{Email, Role},
         actor::{Actor, Scope},
         audit::{Action, Subject},
         company::{Company, CompanyKind, Terms},
@@ -17,6 +19,8 @@ use unbox_common::ids::CompanyId;
 const MAX_LANGUAGE_CHARS: usize = 35;
 /// The longest id of a Google Workspace account.
 const MAX_WORKSPACE_CHARS: usize = 64;
+/// The most people that a customer is created with.
+const MAX_PEOPLE: usize = 100;
 
 /// A company that is to be created.
 #[derive(Debug, Clone)]
@@ -85,6 +89,98 @@ impl Services {
                 })
             })
             .await
+    }
+
+    /// Creates a customer together with the accounts of the people who own and administer it.
+    ///
+    /// # Errors
+    /// [`ServiceError::Invalid`] without an owner; nothing is created then.
+    pub async fn create_customer(
+        &self,
+        by: &Actor,
+        new: NewCompany,
+        owners: Vec<Email>,
+        admins: Vec<Email>,
+    ) -> Result<Company, ServiceError> {
+        let Scope::Reseller(creator) = by.scope() else {
+            return Err(ServiceError::OperatorOnly);
+        };
+        if owners.is_empty() || owners.len() + admins.len() > MAX_PEOPLE {
+            let rule = format!("expected at least one owner, and at most {MAX_PEOPLE} people");
+            return Err(ServiceError::invalid("owner_emails", rule));
+        }
+        let new = NewCompany { kind: CompanyKind::Customer, ..new };
+        let company = self.check_new_company(new, true)?;
+        let mut accounts = Vec::new();
+        for (emails, role) in [(owners, Role::Owner), (admins, Role::Admin)] {
+            for email in emails {
+                let holder = NewHolder::User { email: email.to_string(), name: None };
+                accounts.push(self.account_of(NewAccount { company: Some(company.id), holder, role })?);
+            }
+        }
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                let (company, accounts) = (company.clone(), accounts.clone());
+                Box::pin(async move {
+                    if !tx.insert_company(&company).await? {
+                        return Err(name_taken(company.kind.name(), &company.name));
+                    }
+                    tx.link_companies(creator, company.id, company.created_at).await?;
+                    for account in &accounts {
+                        services.add_account(tx, &by, account).await?;
+                    }
+                    let detail = json!({"kind": company.kind, "name": company.name, "creator": creator});
+                    let (id, subject) = (company.id, Subject::Company(company.id));
+                    services.note(tx, &by, Action::CompanyCreated, subject, Some(id), detail);
+                    Ok(company)
+                })
+            })
+            .await
+    }
+
+    /// The customer of a Google Workspace account, if the actor sees it.
+    pub async fn company_of_workspace(
+        &self,
+        by: &Actor,
+        workspace: &str,
+    ) -> Result<Option<Company>, ServiceError> {
+        let found = self.0.store.reader().await?.company_of_workspace(by.scope(), workspace).await?;
+        Ok(found.filter(|company| company.kind == CompanyKind::Customer))
+    }
+
+    /// A reseller as one who looks at what a vendor of its own sees.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`] for anybody else's vendor.
+    pub async fn as_vendor(&self, by: &Actor, vendor: CompanyId) -> Result<Actor, ServiceError> {
+        let found = self.0.store.reader().await?.company(by.scope(), vendor).await?;
+        let own = |company: &Company| match by.scope() {
+            Scope::Reseller(id) => company.kind == CompanyKind::Vendor && company.parent == Some(id),
+            _ => false,
+        };
+        match found.filter(own) {
+            Some(_) => Ok(Actor::of_reseller(by.name(), vendor).with_role(by.role())),
+            None => Err(ServiceError::not_found("vendor", vendor)),
+        }
+    }
+
+    /// The customers that a principal may act for: itself, or whom its EMM works for.
+    pub async fn customers_of(
+        &self,
+        principal: &Principal,
+        page: PageRequest,
+    ) -> Result<Page<Company>, ServiceError> {
+        let kind = Some(CompanyKind::Customer);
+        let (scope, filter) = match principal.tenant {
+            Some((emm, CompanyKind::Emm)) => {
+                (Scope::Operator, CompanyFilter { kind, served_by: Some(emm), ..CompanyFilter::default() })
+            }
+            _ => (principal.actor().scope(), CompanyFilter::of_kind(kind)),
+        };
+        Ok(self.0.store.reader().await?.companies(scope, &filter, &page).await?)
     }
 
     fn check_new_company(&self, new: NewCompany, has_creator: bool) -> Result<Company, ServiceError> {

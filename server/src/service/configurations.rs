@@ -31,6 +31,8 @@ pub struct ConfigurationChange {
     pub name: Option<String>,
     /// The new document, JSON.
     pub document: Option<String>,
+    /// Whether it is its customer's default from now on, or no longer.
+    pub default: Option<bool>,
 }
 
 impl Services {
@@ -41,6 +43,18 @@ impl Services {
         customer: CompanyId,
         name: &str,
         document: &str,
+    ) -> Result<Configuration, ServiceError> {
+        self.create_configuration_as(by, customer, name, document, false).await
+    }
+
+    /// The same, and at once its customer's default if it is to be.
+    pub async fn create_configuration_as(
+        &self,
+        by: &Actor,
+        customer: CompanyId,
+        name: &str,
+        document: &str,
+        default: bool,
     ) -> Result<Configuration, ServiceError> {
         let (name, document) = (parse_name(name)?, parse_document(document)?);
         let now = self.now();
@@ -62,6 +76,9 @@ impl Services {
                     check_artifacts(tx, &new.document).await?;
                     if !tx.insert_configuration(&new).await? {
                         return Err(name_taken("configuration", &new.name));
+                    }
+                    if default {
+                        services.make_default(tx, &by, customer, Some(new.id)).await?;
                     }
                     let detail = json!({"name": new.name});
                     services.note(
@@ -129,6 +146,7 @@ impl Services {
     ) -> Result<Configuration, ServiceError> {
         let name = change.name.as_deref().map(parse_name).transpose()?;
         let document = change.document.as_deref().map(parse_document).transpose()?;
+        let default = change.default;
         let now = self.now();
         let (services, by) = (self.clone(), by.clone());
         self.0
@@ -146,6 +164,14 @@ impl Services {
                     check_artifacts(tx, &new.document).await?;
                     if !tx.update_configuration(&new).await? {
                         return Err(name_taken("configuration", &new.name));
+                    }
+                    let customer = customer_of(tx, &by, new.customer).await?;
+                    match (default, customer.default_configuration == Some(id)) {
+                        (Some(true), false) => {
+                            services.make_default(tx, &by, new.customer, Some(id)).await?;
+                        }
+                        (Some(false), true) => services.make_default(tx, &by, new.customer, None).await?,
+                        _ => {}
                     }
                     let detail = json!({"name": new.name, "document_changed": new.document != was.document});
                     services.note(
@@ -197,7 +223,6 @@ impl Services {
         customer: CompanyId,
         configuration: Option<ConfigurationId>,
     ) -> Result<(), ServiceError> {
-        let now = self.now();
         let (services, by) = (self.clone(), by.clone());
         self.0
             .store
@@ -206,20 +231,23 @@ impl Services {
                 Box::pin(async move {
                     customer_of(tx, &by, customer).await?;
                     check_configuration(tx, customer, configuration).await?;
-                    tx.set_default_configuration(customer, configuration, now).await?;
-                    let detail = json!({"configuration": configuration});
-                    services.note(
-                        tx,
-                        &by,
-                        Action::DefaultConfigurationSet,
-                        Subject::Company(customer),
-                        Some(customer),
-                        detail,
-                    );
-                    Ok(())
+                    services.make_default(tx, &by, customer, configuration).await
                 })
             })
             .await
+    }
+
+    async fn make_default(
+        &self,
+        tx: &mut Tx,
+        by: &Actor,
+        customer: CompanyId,
+        configuration: Option<ConfigurationId>,
+    ) -> Result<(), ServiceError> {
+        tx.set_default_configuration(customer, configuration, self.now()).await?;
+        let (subject, detail) = (Subject::Company(customer), json!({"configuration": configuration}));
+        self.note(tx, by, Action::DefaultConfigurationSet, subject, Some(customer), detail);
+        Ok(())
     }
 
     /// What a device was given. Read from the database only if it changed since it was last read:

@@ -163,6 +163,18 @@ impl Services {
         self.0.store.close().await;
     }
 
+    /// The present time, as services see it.
+    #[must_use]
+    pub fn present(&self) -> Timestamp {
+        self.now()
+    }
+
+    /// A secret that all servers of these keys share, for page tokens.
+    #[must_use]
+    pub fn page_token_secret(&self) -> [u8; 32] {
+        self.0.signer.page_token_secret()
+    }
+
     fn now(&self) -> Timestamp {
         self.0.clock.now()
     }

@@ -34,6 +34,9 @@ pub trait Signer: Send + Sync {
     /// The notes, if this server sealed them and nobody changed them since.
     fn open_ticket(&self, sealed: &[u8]) -> Option<Vec<u8>>;
 
+    /// A secret of its own for page tokens, the same on every server that has these keys.
+    fn page_token_secret(&self) -> [u8; 32];
+
     /// The signing roots after `version`, oldest first, at most as many as one answer carries.
     fn roots_after(&self, version: u64) -> Vec<Signed<SigningRoot>>;
 }

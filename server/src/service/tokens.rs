@@ -70,6 +70,19 @@ impl Services {
         Ok((token, secret))
     }
 
+    /// What a customer's token is worth now; `None` if it is none of theirs.
+    pub async fn token_standing(
+        &self,
+        customer: CompanyId,
+        shown: &Secret,
+    ) -> Result<Option<TokenStanding>, ServiceError> {
+        let Some(digest) = secret_digest(shown) else {
+            return Ok(None);
+        };
+        let found = self.0.store.reader().await?.token_by_digest(customer, digest).await?;
+        Ok(found.map(|token| token.standing(self.now())))
+    }
+
     /// Lists tokens, of one customer or of all, oldest first.
     pub async fn list_tokens(
         &self,

@@ -50,6 +50,18 @@ impl Reader {
         row.as_ref().map(token).transpose()
     }
 
+    /// The token of this digest, if it is this customer's.
+    pub async fn token_by_digest(
+        &mut self,
+        customer: CompanyId,
+        digest: Sha256,
+    ) -> Result<Option<Token>, StoreError> {
+        let mut sql = self.sql(SELECT);
+        sql.filter("digest =", Some(digest.to_string())).filter("customer_id =", Some(customer.get()));
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a token"))?;
+        row.as_ref().map(token).transpose()
+    }
+
     /// Tokens, oldest first.
     pub async fn tokens(
         &mut self,

@@ -59,6 +59,10 @@ impl Signer for TestSigner {
         (tag == self.tag(plain)).then(|| plain.to_vec())
     }
 
+    fn page_token_secret(&self) -> [u8; 32] {
+        [7; 32]
+    }
+
     fn roots_after(&self, _version: u64) -> Vec<Signed<SigningRoot>> {
         Vec::new()
     }

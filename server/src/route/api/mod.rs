@@ -1,11 +1,82 @@
 //! The management API: the Android Device Provisioning Partner API, and Unbox's own resources in
 //! the same style.
 //!
+//! * [`routes`]: every method on one screen, with who may call it;
+//! * `call.rs`: the way of a call, to its handler and back; `access.rs`: who may make it;
+//! * `partner.rs`, `customer.rs`, `operation.rs`: the handlers, one file for each side;
+//! * [`message`]: the requests and answers themselves, one file for each family; `view.rs` and
+//!   `identifier.rs` stand between them and what services know;
 //! * [`wire`]: the forms that all of its requests and answers share; nothing in it knows a device;
-//! * [`message`]: the requests and answers themselves, one file for each family;
 //! * `token.rs`: where programs sign in; `quota.rs`: how often each may ask.
+//!
+//! To add a method: its row in the table, its messages, its handler, and a test for each refusal.
 
+mod access;
+mod call;
+mod customer;
+mod identifier;
 pub mod message;
+mod operation;
+mod partner;
 pub(super) mod quota;
+pub mod routes;
 pub(super) mod token;
+mod view;
 pub mod wire;
+
+use super::App;
+use axum::{
+    Router,
+    extract::{RawPathParams, Request, State},
+    http::{StatusCode, Uri},
+    response::Response,
+    routing::on,
+};
+use routes::ROUTES;
+use std::sync::Arc;
+use wire::{
+    name::normalised_path,
+    query::Standard,
+    status::{Code, Status},
+};
+
+/// The methods of the table.
+pub(super) fn router() -> Router<Arc<App>> {
+    let mut router = Router::new();
+    for route in ROUTES {
+        let handler = async move |State(app): State<Arc<App>>, path: RawPathParams, request: Request| {
+            let path = path.iter().map(|(_, value)| value.to_owned()).collect();
+            call::call(app, route, path, request).await
+        };
+        let filter = axum::routing::MethodFilter::try_from(route.method.clone());
+        if let Ok(filter) = filter {
+            router = router.route(route.path, on(filter, handler));
+        }
+    }
+    router
+}
+
+/// Makes the path of a request plain: some clients encode the slashes of a name that stands in it.
+pub(super) fn plain_path(mut request: Request) -> Result<Request, Response> {
+    let path = request.uri().path();
+    if !path.starts_with("/v1/") {
+        return Ok(request);
+    }
+    let refused = |status: &Status| call::refusal(status, &Standard::default());
+    let plain = normalised_path(path).map_err(|status| refused(&status))?;
+    if plain != path {
+        let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+        let uri: Uri = format!("{plain}{query}").parse().map_err(|_| {
+            refused(&Status::new(Code::InvalidArgument, "The path cannot be read."))
+        })?;
+        *request.uri_mut() = uri;
+    }
+    Ok(request)
+}
+
+/// What stands below `/v1` and is no method: in the form of this API.
+pub(super) fn no_such_method(http: StatusCode, detail: &str) -> Response {
+    let code = if http == StatusCode::NOT_FOUND { Code::NotFound } else { Code::Unimplemented };
+    let status = Status::new(code, detail).answered_as(http.as_u16());
+    call::refusal(&status, &Standard::default())
+}

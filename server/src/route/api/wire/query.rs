@@ -95,6 +95,12 @@ impl Query {
 }
 
 impl Own {
+    /// None at all.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Takes a text out. `name` is the JSON name; the `snake_case` one is taken as well.
     ///
     /// # Errors

@@ -1,0 +1,103 @@
+//! Who may call a method: which side of the API it is on, which role it takes, and for whom the path
+//! says that it acts.
+
+use super::wire::status::{Code, Reason, Status};
+use crate::{
+    domain::{
+        access::{AccessScope, Principal},
+        account::Role,
+        actor::Actor,
+        company::{CompanyKind, Terms},
+    },
+    service::Services,
+};
+use unbox_common::ids::CompanyId;
+
+/// On which side of the API a method is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// `/v1/partners/{partner}`: resellers and vendors, each for itself.
+    Partner,
+    /// `/v1/customers/{customer}`: the customer, and EMMs that work for it.
+    Customer,
+    /// The same before the customer has accepted the terms of service.
+    CustomerBeforeTerms,
+    /// `/v1/customers`: customers and EMMs, who see whom they act for.
+    AnyCustomer,
+    /// `/v1/operations`: resellers and vendors.
+    Operations,
+}
+
+/// What a method takes of whoever calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// On which side it is.
+    pub side: Side,
+    /// The least role.
+    pub role: Role,
+}
+
+impl Side {
+    const fn scope(self) -> AccessScope {
+        match self {
+            Self::Partner | Self::Operations => AccessScope::Provisioning,
+            Self::Customer | Self::CustomerBeforeTerms | Self::AnyCustomer => AccessScope::ZeroTouch,
+        }
+    }
+}
+
+/// Whoever calls, as one who acts; `named` is the company in the path.
+///
+/// # Errors
+/// [`Code::PermissionDenied`] for the wrong side or role; [`Code::NotFound`] for a company that is
+/// not there, or not theirs: no difference is made.
+pub async fn actor(
+    services: &Services,
+    principal: &Principal,
+    access: Access,
+    named: Option<CompanyId>,
+) -> Result<Actor, Status> {
+    if !principal.scopes.contains(access.side.scope()) {
+        return Err(forbidden("This account is not for this side of the API."));
+    }
+    if principal.role < access.role {
+        return Err(forbidden(&format!(
+            "This takes the role {} or one above it. Ask an owner of your organisation.",
+            access.role
+        )));
+    }
+    match (access.side, named) {
+        (Side::Partner, Some(partner)) => partner_actor(principal, partner),
+        (Side::Operations, _) => Ok(principal.actor()),
+        (Side::AnyCustomer, _) => Ok(principal.actor()),
+        (side, Some(customer)) => {
+            let actor = services.acting_for(principal, customer).await?;
+            if side == Side::Customer {
+                let company = services.company(&actor, customer).await?;
+                if company.terms != Terms::Accepted {
+                    return Err(Status::terms_not_accepted());
+                }
+            }
+            Ok(actor)
+        }
+        (_, None) => Err(Status::internal()),
+    }
+}
+
+fn partner_actor(principal: &Principal, partner: CompanyId) -> Result<Actor, Status> {
+    let own = match principal.tenant {
+        Some((own, CompanyKind::Reseller | CompanyKind::Vendor)) => own == partner,
+        _ => false,
+    };
+    if own {
+        return Ok(principal.actor());
+    }
+    let message = format!("There is no partner {partner} that this account acts for.");
+    let metadata = [("partner", partner.to_string())];
+    Err(Status::new(Code::NotFound, message).because(Reason::InvalidResellerId, metadata))
+}
+
+fn forbidden(message: &str) -> Status {
+    let nothing: [(&str, &str); 0] = [];
+    Status::new(Code::PermissionDenied, message).because(Reason::AuthorizationFail, nothing)
+}

@@ -1,0 +1,205 @@
+//! One call of a method: from a request to a handler, and from its answer or status to a response.
+
+use super::{
+    access,
+    routes::Route,
+    wire::{
+        answer::{self, CONTENT_TYPE},
+        body::{decode, decode_patch},
+        field_mask::FieldMask,
+        message::Message,
+        query::{Own, Query, Standard},
+        status::{Code, FormatVersion, Status},
+    },
+};
+use crate::{
+    domain::{access::Principal, actor::Actor},
+    route::{App, Peer, RouteError, address_key, body},
+    service::Services,
+};
+use axum::{
+    body::Bytes,
+    extract::Request,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use serde::Serialize;
+use std::{str::FromStr, sync::Arc, time::Duration};
+use tokio::time::timeout;
+use unbox_common::{ids::CompanyId, secret::Secret};
+
+/// The largest body of most methods, in bytes.
+pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// What a handler gets: who asks, for what, and with which words.
+pub(super) struct Call {
+    pub(super) app: Arc<App>,
+    pub(super) actor: Actor,
+    pub(super) principal: Principal,
+    /// The variable segments of the path, in their order.
+    pub(super) path: Vec<String>,
+    pub(super) own: Own,
+    pub(super) body: Bytes,
+    standard: Standard,
+    limit: usize,
+}
+
+/// The body of an answer.
+pub(super) type Answer = Result<Vec<u8>, Status>;
+
+impl Call {
+    pub(super) fn services(&self) -> &Services {
+        &self.app.services
+    }
+
+    /// A segment of the path that is an id.
+    pub(super) fn id<T: FromStr>(&self, at: usize, what: &str) -> Result<T, Status> {
+        let text = self.path.get(at).map(String::as_str).unwrap_or_default();
+        text.parse().map_err(|_| no_such(what))
+    }
+
+    /// The company that the path begins with.
+    pub(super) fn company(&self) -> Result<CompanyId, Status> {
+        self.id(0, "company")
+    }
+
+    /// The message of the request. Every parameter of the method's own has to be taken before.
+    pub(super) fn message<T: Message>(&self) -> Result<T, Status> {
+        decode(&self.body, self.limit)
+    }
+
+    /// The message of a PATCH.
+    pub(super) fn patch<T: Message>(&self, mask: &FieldMask) -> Result<T, Status> {
+        decode_patch(&self.body, self.limit, mask)
+    }
+
+    /// Nothing but the standard parameters may be left.
+    pub(super) fn no_more_parameters(&mut self) -> Result<(), Status> {
+        std::mem::replace(&mut self.own, Own::none()).finish()
+    }
+
+    pub(super) fn answer(&self, value: &impl Serialize) -> Answer {
+        answer::respond(value, &self.standard)
+    }
+}
+
+/// There is no such thing, or it is not theirs.
+pub(super) fn no_such(what: &str) -> Status {
+    Status::new(Code::NotFound, format!("There is no such {what}."))
+}
+
+/// Passes a request to the handler of its route.
+pub(super) async fn call(
+    app: Arc<App>,
+    route: &'static Route,
+    path: Vec<String>,
+    request: Request,
+) -> Response {
+    let query = Query::parse(request.uri().query());
+    let (mut standard, own) = match query {
+        Ok(query) => (query.standard, query.own),
+        Err(status) => return refusal(&status, &Standard::default()),
+    };
+    let by_header = request.headers().get(FormatVersion::HEADER).and_then(|value| value.to_str().ok());
+    if let Some(format) = by_header.and_then(FormatVersion::parse) {
+        standard.format = format;
+    }
+    let outcome = answered(app, route, path, request, standard.clone(), own).await;
+    match outcome {
+        Ok(body) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response(),
+        Err(status) => refusal(&status, &standard),
+    }
+}
+
+async fn answered(
+    app: Arc<App>,
+    route: &'static Route,
+    path: Vec<String>,
+    request: Request,
+    standard: Standard,
+    own: Own,
+) -> Answer {
+    let peer = request.extensions().get::<Peer>().copied();
+    let principal = authenticated(&app, peer.as_ref(), request.headers(), &standard).await?;
+    let quota_user = standard.quota_user.as_deref();
+    app.count_query(principal.account, quota_user).map_err(|wait| {
+        let subject = format!("account:{}", principal.account);
+        Status::quota_exceeded(subject, "This account asked more often than it may.", wait)
+    })?;
+    let named = path.first().map(|text| text.parse::<CompanyId>());
+    let named = match named.transpose() {
+        Ok(named) => named,
+        // Not every path begins with a company; those that do name one by number.
+        Err(_) if route.access.side == access::Side::Operations => None,
+        Err(_) => return Err(no_such("company")),
+    };
+    let actor = access::actor(&app.services, &principal, route.access, named).await?;
+    let body = read_body(&app, request, route.limit).await?;
+    let call = Call { app: app.clone(), actor, principal, path, own, body, standard, limit: route.limit };
+    let busy = || Status::busy();
+    let _place = app.requests.try_acquire().map_err(|_| busy())?;
+    timeout(app.request_timeout, (route.handler)(call)).await.map_err(|_| busy())?
+}
+
+/// Who asks: by the header, or by a parameter.
+async fn authenticated(
+    app: &App,
+    peer: Option<&Peer>,
+    headers: &HeaderMap,
+    standard: &Standard,
+) -> Result<Principal, Status> {
+    let by_header = headers.get(header::AUTHORIZATION).map(bearer).transpose()?;
+    let api_key = headers.get("x-goog-api-key").and_then(|value| value.to_str().ok());
+    let shown = by_header
+        .or_else(|| standard.token.clone())
+        .or_else(|| api_key.map(|key| Secret::new(key.to_owned())))
+        .or_else(|| standard.key.clone());
+    let Some(secret) = shown else {
+        return Err(Status::new(Code::Unauthenticated, NO_CREDENTIALS));
+    };
+    let outcome = app.services.authenticate(&secret).await;
+    // Guessing is counted by address; whoever is known has a quota of its own.
+    if let (Err(_), Some(peer)) = (&outcome, peer) {
+        app.by_address.check(address_key(peer)).map_err(|wait| {
+            Status::quota_exceeded("address", "Too many requests without valid credentials.", wait)
+        })?;
+    }
+    Ok(outcome?)
+}
+
+const NO_CREDENTIALS: &str = "Request is missing required authentication credential. Expected an OAuth 2 \
+     access token in the Authorization header, or an API key in X-Goog-Api-Key or the parameter key.";
+
+fn bearer(value: &HeaderValue) -> Result<Secret, Status> {
+    let text = value.to_str().unwrap_or_default();
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Secret::new(token.trim().to_owned())),
+        _ => Err(Status::new(Code::Unauthenticated, NO_CREDENTIALS)),
+    }
+}
+
+async fn read_body(app: &App, request: Request, limit: usize) -> Result<Bytes, Status> {
+    body::read_optional(app, request, limit).await.map_err(|error| match error {
+        RouteError::Message(status, detail) => {
+            Status::new(Code::InvalidArgument, detail).answered_as(status.as_u16())
+        }
+        RouteError::Slow => Status::new(Code::DeadlineExceeded, "The request took too long to arrive."),
+        _ => Status::busy(),
+    })
+}
+
+/// A status as a response.
+pub(super) fn refusal(status: &Status, standard: &Standard) -> Response {
+    let http = StatusCode::from_u16(status.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = answer::refuse(status, standard);
+    let mut response = (http, [(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response();
+    if let Some(wait) = status.retry_after() {
+        let seconds = wait.saturating_add(Duration::from_millis(999)).as_secs().max(1);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if http == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Bearer realm=\"unbox\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
+}

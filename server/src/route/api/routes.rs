@@ -1,0 +1,99 @@
+//! The table of routes: every method of the management API on one screen, with who may call it.
+//!
+//! From this table follow the router, the check of who may call what, and the test that walks every
+//! method as everybody who may not.
+
+use super::{
+    access::{Access, Side},
+    call::{Answer, Call, MAX_BODY_BYTES},
+    customer, operation, partner,
+};
+use crate::domain::account::Role;
+use axum::http::Method;
+use futures_util::future::BoxFuture;
+
+/// One method of the API.
+pub struct Route {
+    /// Its name, as the API's description has it.
+    pub id: &'static str,
+    /// Its HTTP method.
+    pub method: Method,
+    /// Its path; variable segments are in braces.
+    pub path: &'static str,
+    /// Who may call it.
+    pub access: Access,
+    /// The largest body, in bytes.
+    pub limit: usize,
+    pub(super) handler: Handler,
+}
+
+pub(super) type Handler = fn(Call) -> BoxFuture<'static, Answer>;
+
+/// The largest body of a batch of 100,000 devices, in bytes.
+const MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
+
+macro_rules! routes {
+    ($($id:literal $method:ident $path:literal $side:ident $role:ident $limit:expr => $handler:path;)+) => {
+        &[$(Route {
+            id: $id,
+            method: Method::$method,
+            path: $path,
+            access: Access { side: Side::$side, role: Role::$role },
+            limit: $limit,
+            handler: |call| Box::pin($handler(call)),
+        }),+]
+    };
+}
+
+/// Every method.
+#[rustfmt::skip]
+pub static ROUTES: &[Route] = routes![
+    "partners.customers.create"         POST "/v1/partners/{partner}/customers"                         Partner Admin  MAX_BODY_BYTES  => partner::create_customer;
+    "partners.customers.list"           GET  "/v1/partners/{partner}/customers"                         Partner Viewer MAX_BODY_BYTES  => partner::list_customers;
+    "partners.devices.claim"            POST "/v1/partners/{partner}/devices:claim"                     Partner Admin  MAX_BODY_BYTES  => partner::claim;
+    "partners.devices.claimAsync"       POST "/v1/partners/{partner}/devices:claimAsync"                Partner Admin  MAX_BATCH_BYTES => partner::claim_async;
+    "partners.devices.unclaim"          POST "/v1/partners/{partner}/devices:unclaim"                   Partner Admin  MAX_BODY_BYTES  => partner::unclaim;
+    "partners.devices.unclaimAsync"     POST "/v1/partners/{partner}/devices:unclaimAsync"              Partner Admin  MAX_BATCH_BYTES => partner::unclaim_async;
+    "partners.devices.metadata"         POST "/v1/partners/{partner}/devices/{device}/metadata"         Partner Admin  MAX_BODY_BYTES  => partner::metadata;
+    "partners.devices.updateMetadataAsync" POST "/v1/partners/{partner}/devices:updateMetadataAsync"    Partner Admin  MAX_BATCH_BYTES => partner::update_metadata_async;
+    "partners.devices.get"              GET  "/v1/partners/{partner}/devices/{device}"                  Partner Viewer MAX_BODY_BYTES  => partner::device;
+    "partners.devices.findByIdentifier" POST "/v1/partners/{partner}/devices:findByIdentifier"          Partner Viewer MAX_BODY_BYTES  => partner::find_by_identifier;
+    "partners.devices.findByOwner"      POST "/v1/partners/{partner}/devices:findByOwner"               Partner Viewer MAX_BODY_BYTES  => partner::find_by_owner;
+    "partners.devices.getSimLockState"  POST "/v1/partners/{partner}/devices:getSimLockState"           Partner Viewer MAX_BODY_BYTES  => partner::sim_lock_state;
+    "partners.vendors.list"             GET  "/v1/partners/{partner}/vendors"                           Partner Viewer MAX_BODY_BYTES  => partner::list_vendors;
+    "partners.vendors.customers.list"   GET  "/v1/partners/{partner}/vendors/{vendor}/customers"        Partner Viewer MAX_BODY_BYTES  => partner::list_vendor_customers;
+    "operations.get"                    GET  "/v1/operations/{operation}"                               Operations Viewer MAX_BODY_BYTES => operation::get;
+    "customers.list"                    GET  "/v1/customers"                                            AnyCustomer Viewer MAX_BODY_BYTES => customer::list;
+    "customers.configurations.create"   POST "/v1/customers/{customer}/configurations"                  Customer Admin  MAX_BODY_BYTES => customer::create_configuration;
+    "customers.configurations.list"     GET  "/v1/customers/{customer}/configurations"                  Customer Viewer MAX_BODY_BYTES => customer::list_configurations;
+    "customers.configurations.get"      GET  "/v1/customers/{customer}/configurations/{configuration}"  Customer Viewer MAX_BODY_BYTES => customer::configuration;
+    "customers.configurations.patch"    PATCH "/v1/customers/{customer}/configurations/{configuration}" Customer Admin  MAX_BODY_BYTES => customer::patch_configuration;
+    "customers.configurations.delete"   DELETE "/v1/customers/{customer}/configurations/{configuration}" Customer Admin MAX_BODY_BYTES => customer::delete_configuration;
+    "customers.devices.list"            GET  "/v1/customers/{customer}/devices"                         Customer Viewer MAX_BODY_BYTES => customer::list_devices;
+    "customers.devices.get"             GET  "/v1/customers/{customer}/devices/{device}"                Customer Viewer MAX_BODY_BYTES => customer::device;
+    "customers.devices.applyConfiguration"  POST "/v1/customers/{customer}/devices:applyConfiguration"  Customer Admin  MAX_BODY_BYTES => customer::apply_configuration;
+    "customers.devices.removeConfiguration" POST "/v1/customers/{customer}/devices:removeConfiguration" Customer Admin  MAX_BODY_BYTES => customer::remove_configuration;
+    "customers.devices.unclaim"         POST "/v1/customers/{customer}/devices:unclaim"                 Customer Admin  MAX_BODY_BYTES => customer::unclaim;
+    "customers.dpcs.list"               GET  "/v1/customers/{customer}/dpcs"                            Customer Viewer MAX_BODY_BYTES => customer::list_dpcs;
+    "customers.terms.accept"             POST "/v1/customers/{customer}/terms:accept"                    CustomerBeforeTerms Owner MAX_BODY_BYTES => customer::accept_terms;
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn methods_and_paths_are_there_once_and_only_reading_is_for_viewers() {
+        let ids: BTreeSet<&str> = ROUTES.iter().map(|route| route.id).collect();
+        assert_eq!(ids.len(), ROUTES.len());
+        let paths: BTreeSet<(&str, &str)> =
+            ROUTES.iter().map(|route| (route.method.as_str(), route.path)).collect();
+        assert_eq!(paths.len(), ROUTES.len());
+        for route in ROUTES {
+            let reads = route.method == Method::GET
+                || ["findBy", "getSim"].iter().any(|word| route.path.contains(word));
+            assert_eq!(reads, route.access.role == Role::Viewer, "{}", route.id);
+        }
+    }
+}
