@@ -14,6 +14,8 @@ pub mod configuration;
 pub mod customer;
 pub mod device;
 pub mod dpc;
+#[cfg(test)]
+mod golden;
 pub mod operation;
 
 use super::wire::form::{Form, Schemas};
