@@ -16,6 +16,7 @@ pub mod device;
 pub mod dpc;
 #[cfg(test)]
 mod golden;
+mod identifiers;
 pub mod operation;
 
 use super::wire::form::{Form, Schemas};

@@ -354,6 +354,16 @@ impl Status {
         &self.details
     }
 
+    /// Why, in a word; [`Reason::UnknownError`] if nobody said.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        let said = self.details.iter().find_map(|detail| match detail {
+            Detail::ErrorInfo { reason, .. } => Some(*reason),
+            _ => None,
+        });
+        said.unwrap_or(Reason::UnknownError)
+    }
+
     /// When to ask again: the header `Retry-After`.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -431,6 +441,7 @@ mod tests {
     fn the_answer_names_the_field_and_the_rule() {
         let status = Status::invalid_field("customer.companyName", "A value is required.")
             .because(Reason::InvalidParameter, [("line", "7")]);
+        assert_eq!(status.reason(), Reason::InvalidParameter);
         assert_eq!(
             shown(&status, FormatVersion::V1),
             json!({"error": {
