@@ -21,7 +21,10 @@ pub struct IdentifierSet {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSet {
     /// Nothing in it tells one device from another.
-    #[error("expected at least one of serial number, service tag, MAC address, UUID or device key")]
+    #[error(
+        "expected at least one of serial number, service tag, IMEI, MEID, MAC address, UUID, certified \
+         device ID or key"
+    )]
     NothingIdentifying,
     /// A serial number is unique only within one maker's model.
     #[error("a {0} needs manufacturer and model beside it: other makers use the same numbers")]
@@ -29,8 +32,8 @@ pub enum InvalidSet {
     /// More members than a set may hold.
     #[error("expected at most {MAX_SET_IDENTIFIERS} identifiers in a set, found {0}")]
     TooMany(usize),
-    /// Two different values for a kind of which a device has one.
-    #[error("two different values for {0}")]
+    /// More different values of a kind than one device has.
+    #[error("more values for {0} than one device has")]
     Contradiction(IdentifierKind),
 }
 
@@ -45,12 +48,11 @@ impl IdentifierSet {
             return Err(InvalidSet::TooMany(members.len()));
         }
         let members: Vec<Identifier> = members.into_iter().collect();
-        for pair in members.windows(2) {
-            if let [a, b] = pair
-                && a.kind() == b.kind()
-                && a.kind() != IdentifierKind::MacAddress
+        for of_kind in members.chunk_by(|a, b| a.kind() == b.kind()) {
+            if let [first, ..] = of_kind
+                && of_kind.len() > first.kind().most()
             {
-                return Err(InvalidSet::Contradiction(a.kind()));
+                return Err(InvalidSet::Contradiction(first.kind()));
             }
         }
         let rank =
@@ -227,7 +229,10 @@ pub fn hardware_change(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{Observed, Source};
+    use crate::{
+        digest::Sha256,
+        identity::{Observed, Source},
+    };
     use IdentifierKind::{BoardSerial, MacAddress, Manufacturer, Model, SerialNumber, SystemUuid};
 
     fn id(kind: IdentifierKind, value: &str) -> Identifier {
@@ -286,6 +291,37 @@ mod tests {
             Err(InvalidSet::Contradiction(SystemUuid))
         );
         assert_eq!(set(&[(IdentifierKind::ServiceTag, "7XK9Q13")]).rank(), Rank::Serial);
+    }
+
+    #[test]
+    fn a_phone_has_two_modems_and_no_three() {
+        let imeis =
+            |bodies: &[&str]| IdentifierSet::new(bodies.iter().map(|body| id(IdentifierKind::Imei, body)));
+        let two = imeis(&["49015420323751", "49015420323752"]).unwrap();
+        assert_eq!((two.members().len(), two.rank()), (2, Rank::Modem));
+        assert_eq!(
+            imeis(&["49015420323751", "49015420323752", "49015420323753"]),
+            Err(InvalidSet::Contradiction(IdentifierKind::Imei))
+        );
+        let phone =
+            identity(&[(IdentifierKind::Imei, "490154203237518"), (IdentifierKind::Imei, "490154203237526")]);
+        let by_one = claim(1, 7, vec![imeis(&["49015420323752"]).unwrap()]);
+        let Match::Claim(reason) = match_claims(&phone, &[by_one]) else { panic!("no match") };
+        assert_eq!(reason.rank, Rank::Modem);
+    }
+
+    #[test]
+    fn what_the_maker_certifies_is_worth_more_than_a_serial_number_and_less_than_a_key() {
+        let digest = Sha256::of(b"endorsement key").to_string();
+        for (kind, value, rank) in [
+            (IdentifierKind::TpmKey, digest.as_str(), Rank::Key),
+            (IdentifierKind::CertifiedDeviceId, "C1KS-A1B2C3", Rank::CertifiedDeviceId),
+            (IdentifierKind::Meid, "A1000000123456", Rank::Serial),
+        ] {
+            // A serial number that a stronger member pins down needs no name beside it.
+            let named = [(SerialNumber, "PF0ABCDE"), (Manufacturer, "Acme"), (Model, "G3"), (kind, value)];
+            assert_eq!(set(&named).rank(), rank);
+        }
     }
 
     #[test]

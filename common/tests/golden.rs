@@ -62,6 +62,15 @@ fn the_document_shows_the_golden_messages() {
 }
 
 #[test]
+fn the_document_lists_every_kind_of_identifier() {
+    let document = here("PROTOCOL.md");
+    let line = document.lines().find(|line| line.starts_with("Kinds of identifier:")).unwrap();
+    for kind in unbox_common::identity::IdentifierKind::ALL {
+        assert!(line.contains(&format!("`{kind}`")), "PROTOCOL.md lacks the kind {kind}");
+    }
+}
+
+#[test]
 fn the_document_lists_every_refusal_with_its_status_and_disposition() {
     let document = here("PROTOCOL.md");
     for kind in unbox_common::refusal::RefusalKind::ALL {

@@ -12,7 +12,10 @@ pub(super) fn normalise(kind: IdentifierKind, value: &str) -> Result<String, Rul
         IdentifierKind::ServiceTag => service_tag(value),
         IdentifierKind::MacAddress => mac_address(value),
         IdentifierKind::SystemUuid => uuid(value),
-        IdentifierKind::DeviceKey => device_key(value),
+        IdentifierKind::Imei => imei(value),
+        IdentifierKind::Meid => meid(value),
+        IdentifierKind::CertifiedDeviceId => certified_device_id(value),
+        IdentifierKind::DeviceKey | IdentifierKind::TpmKey => key_digest(value),
         IdentifierKind::Manufacturer | IdentifierKind::Model | IdentifierKind::Sku => {
             Ok(single_spaced(value))
         }
@@ -67,7 +70,68 @@ fn uuid(value: &str) -> Result<String, Rule> {
     Ok(groups.join("-"))
 }
 
-fn device_key(value: &str) -> Result<String, Rule> {
+/// 15 digits, the last of them the check digit (3GPP TS 23.003, section 6.2); without it, it is
+/// added.
+fn imei(value: &str) -> Result<String, Rule> {
+    let digits = without_separators(value);
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Rule::Format { expected: "an IMEI of 15 digits" });
+    }
+    match digits.len() {
+        14 => Ok(format!("{digits}{}", luhn(&digits))),
+        15 => match digits.split_at(14) {
+            (body, check) if check == luhn(body).to_string() => Ok(digits),
+            _ => Err(Rule::Format { expected: "an IMEI whose last digit is its check digit" }),
+        },
+        16 => Err(Rule::Format {
+            expected: "an IMEI of 15 digits; 16 are an IMEISV, which changes with the modem's software",
+        }),
+        _ => Err(Rule::Format { expected: "an IMEI of 15 digits" }),
+    }
+}
+
+/// The digit that makes the sum of Luhn end in zero (ISO/IEC 7812-1, annex B).
+fn luhn(digits: &str) -> u32 {
+    let doubled = |digit: u32| if digit > 4 { 2 * digit - 9 } else { 2 * digit };
+    let backwards = digits.chars().rev().filter_map(|char| char.to_digit(10));
+    let sum: u32 =
+        backwards.enumerate().map(|(at, digit)| if at % 2 == 0 { doubled(digit) } else { digit }).sum();
+    (10 - sum % 10) % 10
+}
+
+/// 14 hexadecimal digits (3GPP2 S.R0048-A); in its decimal form 18 digits, of which 10 are the
+/// first 32 bits and 8 the other 24.
+fn meid(value: &str) -> Result<String, Rule> {
+    const EXPECTED: Rule =
+        Rule::Format { expected: "a MEID of 14 hexadecimal digits, or of 18 decimal ones" };
+    let digits = without_separators(value);
+    match digits.len() {
+        14 if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(digits.to_ascii_uppercase()),
+        18 if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let (first, rest) = digits.split_at(10);
+            let first: u32 = first.parse().map_err(|_| EXPECTED)?;
+            let rest: u32 = rest.parse().map_err(|_| EXPECTED)?;
+            if rest >> 24 == 0 { Ok(format!("{first:08X}{rest:06X}")) } else { Err(EXPECTED) }
+        }
+        _ => Err(EXPECTED),
+    }
+}
+
+/// What people put between groups of digits.
+fn without_separators(value: &str) -> String {
+    value.chars().filter(|char| !matches!(char, ' ' | '-' | '/' | '.')).collect()
+}
+
+/// Makers publish no form of it but its letters.
+fn certified_device_id(value: &str) -> Result<String, Rule> {
+    if value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        Ok(value.to_ascii_uppercase())
+    } else {
+        Err(Rule::Format { expected: "a certified device ID of letters, digits and `-`" })
+    }
+}
+
+fn key_digest(value: &str) -> Result<String, Rule> {
     let digest: crate::digest::Sha256 = value
         .to_ascii_lowercase()
         .parse()
@@ -177,10 +241,81 @@ mod tests {
             (Manufacturer, "Dell  Inc. ", Ok("Dell Inc.")),
             (DeviceKey, digest, Ok("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")),
         ] {
-            let found = Identifier::parse(kind, raw).map_err(|invalid| invalid.rule.to_string());
-            let found = found.as_ref().map(Identifier::value).map_err(String::as_str);
-            assert_eq!(found, expected, "{kind} {raw:?}");
+            assert_form(kind, raw, expected);
         }
+    }
+
+    #[test]
+    fn keys_and_modems_have_one_form() {
+        use IdentifierKind::{CertifiedDeviceId, Imei, Meid, TpmKey};
+        let digest = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855";
+        for (kind, raw, expected) in [
+            (TpmKey, digest, Ok("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")),
+            (TpmKey, &"0".repeat(64), Err("is a placeholder that the maker never replaced")),
+            (
+                TpmKey,
+                "e3b0",
+                Err("is not in its form: expected the SHA-256 of a public key, 64 hexadecimal digits"),
+            ),
+            (Imei, "123456789012347", Ok("123456789012347")),
+            (Imei, "49-015420-323751-8", Ok("490154203237518")),
+            (Imei, "49015420323751", Ok("490154203237518")),
+            (Imei, "49015420323751/8", Ok("490154203237518")),
+            (
+                Imei,
+                "490154203237517",
+                Err("is not in its form: expected an IMEI whose last digit is its check digit"),
+            ),
+            (
+                Imei,
+                "4901542032375185",
+                Err(
+                    "is not in its form: expected an IMEI of 15 digits; 16 are an IMEISV, which changes with the modem's software",
+                ),
+            ),
+            (Imei, "4901542032375", Err("is not in its form: expected an IMEI of 15 digits")),
+            (Imei, "49015420323751A", Err("is not in its form: expected an IMEI of 15 digits")),
+            (Imei, "000000000000000", Err("is a placeholder that the maker never replaced")),
+            (Imei, "00000000000000", Err("is a placeholder that the maker never replaced")),
+            (Meid, "a1000000123456", Ok("A1000000123456")),
+            (Meid, "A10000 001234 56", Ok("A1000000123456")),
+            (Meid, "99000012345678", Ok("99000012345678")),
+            (Meid, "293608736500703710", Ok("AF0123450ABCDE")),
+            (Meid, "270113177600000000", Ok("A1000000000000")),
+            (
+                Meid,
+                "999999999900000000",
+                Err("is not in its form: expected a MEID of 14 hexadecimal digits, or of 18 decimal ones"),
+            ),
+            (
+                Meid,
+                "293608736599999999",
+                Err("is not in its form: expected a MEID of 14 hexadecimal digits, or of 18 decimal ones"),
+            ),
+            (
+                Meid,
+                "A100000012345",
+                Err("is not in its form: expected a MEID of 14 hexadecimal digits, or of 18 decimal ones"),
+            ),
+            (Meid, "000000000000000000", Err("is a placeholder that the maker never replaced")),
+            (Meid, "FFFFFFFFFFFFFF", Err("is a placeholder that the maker never replaced")),
+            (CertifiedDeviceId, "c1ks-a1b2c3", Ok("C1KS-A1B2C3")),
+            (CertifiedDeviceId, "none", Err("is a placeholder that the maker never replaced")),
+            (
+                CertifiedDeviceId,
+                "A1;DROP",
+                Err("is not in its form: expected a certified device ID of letters, digits and `-`"),
+            ),
+        ] {
+            assert_form(kind, raw, expected);
+        }
+    }
+
+    #[track_caller]
+    fn assert_form(kind: IdentifierKind, raw: &str, expected: Result<&str, &str>) {
+        let found = Identifier::parse(kind, raw).map_err(|invalid| invalid.rule.to_string());
+        let found = found.as_ref().map(Identifier::value).map_err(String::as_str);
+        assert_eq!(found, expected, "{kind} {raw:?}");
     }
 
     #[test]

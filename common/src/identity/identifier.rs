@@ -167,6 +167,27 @@ mod tests {
 
     proptest! {
         #[test]
+        fn an_imei_without_its_check_digit_is_the_same_imei(body in "[0-9]{14}") {
+            prop_assume!(body.bytes().any(|byte| byte != body.as_bytes()[0]));
+            let whole = Identifier::parse(IdentifierKind::Imei, &body).unwrap();
+            prop_assert!(whole.value().starts_with(&body));
+            let again = Identifier::parse(IdentifierKind::Imei, whole.value());
+            prop_assert_eq!(again.as_ref(), Ok(&whole));
+            // Of ten last digits, one is right.
+            let right = ('0'..='9').filter(|last| {
+                Identifier::parse(IdentifierKind::Imei, &format!("{body}{last}")).is_ok()
+            });
+            prop_assert_eq!(right.count(), 1);
+        }
+
+        #[test]
+        fn both_forms_of_a_meid_are_one(first in 1..=u32::MAX, rest in 0..1_u32 << 24) {
+            let (decimal, hex) = (format!("{first:010}{rest:08}"), format!("{first:08x}{rest:06x}"));
+            let of = |text: &str| Identifier::parse(IdentifierKind::Meid, text).ok();
+            prop_assert_eq!(of(&decimal), of(&hex));
+        }
+
+        #[test]
         fn a_canonical_value_is_its_own_canonical_value(
             kind in proptest::sample::select(IdentifierKind::ALL.to_vec()),
             raw in "[ -~]{0,40}",

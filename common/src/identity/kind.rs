@@ -9,6 +9,10 @@ use std::{fmt, str::FromStr};
 pub enum IdentifierKind {
     /// SHA-256 of the device's public key (`SubjectPublicKeyInfo`), hexadecimal.
     DeviceKey,
+    /// SHA-256 of the public half of the TPM's endorsement key (`SubjectPublicKeyInfo`), hexadecimal.
+    TpmKey,
+    /// An identifier that the maker certifies, such as the attested device id of a Chromebook.
+    CertifiedDeviceId,
     /// Serial number of the system (SMBIOS type 1) or of the whole board (device tree, VPD).
     SerialNumber,
     /// Dell service tag: 7 characters, 5 on old machines.
@@ -17,6 +21,10 @@ pub enum IdentifierKind {
     BoardSerial,
     /// Serial number of the chassis (SMBIOS type 3).
     ChassisSerial,
+    /// IMEI of a modem: 15 digits.
+    Imei,
+    /// MEID of a modem: 14 hexadecimal digits.
+    Meid,
     /// Permanent, globally administered MAC address of a physical interface.
     MacAddress,
     /// SMBIOS system UUID.
@@ -67,12 +75,16 @@ pub enum Source {
 
 impl IdentifierKind {
     /// Every kind, strongest first.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::DeviceKey,
+        Self::TpmKey,
+        Self::CertifiedDeviceId,
         Self::SerialNumber,
         Self::ServiceTag,
         Self::BoardSerial,
         Self::ChassisSerial,
+        Self::Imei,
+        Self::Meid,
         Self::MacAddress,
         Self::SystemUuid,
         Self::Manufacturer,
@@ -84,10 +96,12 @@ impl IdentifierKind {
     #[must_use]
     pub const fn rank(self) -> Option<Rank> {
         match self {
-            Self::DeviceKey => Some(Rank::Key),
+            Self::DeviceKey | Self::TpmKey => Some(Rank::Key),
+            Self::CertifiedDeviceId => Some(Rank::CertifiedDeviceId),
             Self::SerialNumber | Self::ServiceTag | Self::BoardSerial | Self::ChassisSerial => {
                 Some(Rank::Serial)
             }
+            Self::Imei | Self::Meid => Some(Rank::Modem),
             Self::MacAddress => Some(Rank::MacAddress),
             Self::SystemUuid => Some(Rank::Uuid),
             Self::Manufacturer | Self::Model | Self::Sku => None,
@@ -100,15 +114,30 @@ impl IdentifierKind {
         matches!(self, Self::SerialNumber | Self::BoardSerial | Self::ChassisSerial)
     }
 
+    /// How many of this kind one device has at most: any number of network interfaces, two modems,
+    /// and one of everything else.
+    #[must_use]
+    pub const fn most(self) -> usize {
+        match self {
+            Self::MacAddress => usize::MAX,
+            Self::Imei | Self::Meid => 2,
+            _ => 1,
+        }
+    }
+
     /// The wire name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::DeviceKey => "device_key",
+            Self::TpmKey => "tpm_key",
+            Self::CertifiedDeviceId => "certified_device_id",
             Self::SerialNumber => "serial_number",
             Self::ServiceTag => "service_tag",
             Self::BoardSerial => "board_serial",
             Self::ChassisSerial => "chassis_serial",
+            Self::Imei => "imei",
+            Self::Meid => "meid",
             Self::MacAddress => "mac_address",
             Self::SystemUuid => "system_uuid",
             Self::Manufacturer => "manufacturer",

@@ -83,11 +83,15 @@ pub(super) fn is_placeholder(kind: IdentifierKind, folded: &str) -> bool {
         IdentifierKind::SerialNumber
         | IdentifierKind::ServiceTag
         | IdentifierKind::BoardSerial
-        | IdentifierKind::ChassisSerial => SERIALS.contains(&folded) || one_character_repeated(folded),
+        | IdentifierKind::ChassisSerial
+        | IdentifierKind::CertifiedDeviceId => SERIALS.contains(&folded) || one_character_repeated(folded),
         IdentifierKind::Manufacturer | IdentifierKind::Model | IdentifierKind::Sku => {
             NAMES.contains(&folded) || folded.starts_with("to be filled")
         }
         IdentifierKind::SystemUuid => uuid_is_placeholder(folded),
+        IdentifierKind::Imei | IdentifierKind::Meid | IdentifierKind::TpmKey => {
+            one_character_repeated(folded)
+        }
         IdentifierKind::MacAddress | IdentifierKind::DeviceKey => false,
     }
 }

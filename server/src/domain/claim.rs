@@ -287,8 +287,7 @@ pub fn lookup_text(identifier: &Identifier) -> String {
 #[must_use]
 pub fn overlap(one: &IdentifierSet, other: &IdentifierSet) -> bool {
     let contradicts = |a: &Identifier| {
-        a.kind() != IdentifierKind::MacAddress
-            && other.members().iter().any(|b| a.kind() == b.kind() && !a.same_as(b))
+        a.kind().most() == 1 && other.members().iter().any(|b| a.kind() == b.kind() && !a.same_as(b))
     };
     one.lookup_key() == other.lookup_key() && !one.members().iter().any(contradicts)
 }

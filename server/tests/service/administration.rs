@@ -17,7 +17,7 @@ use unbox_server::{
 fn conflict<T>(result: Result<T, ServiceError>, says: &str) {
     match result {
         Err(ServiceError::Conflict(text) | ServiceError::AlreadyExists(text)) => {
-            assert!(text.contains(says), "{text}")
+            assert!(text.contains(says), "{text}");
         }
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("no conflict"),

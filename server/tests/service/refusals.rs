@@ -172,6 +172,21 @@ async fn another_key_than_the_registered_one_is_no_match(db: TestDatabase) {
     refused(&world, &liar, RefusalKind::InvalidIdentifier).await;
 }
 
+async fn a_tpm_that_is_only_talked_about_matches_no_claim(db: TestDatabase) {
+    let world = World::new(db).await;
+    let tpm = Identifier::parse(IdentifierKind::TpmKey, &"a1".repeat(32)).unwrap();
+    let new = NewClaim {
+        sets: vec![IdentifierSet::new([tpm.clone()]).unwrap()],
+        ..new_claim(world.customer, SERIAL, ProofKind::Identifiers)
+    };
+    world.services.create_claim(&world.by, new).await.unwrap();
+    let mut liar = TestDevice::new("OTHER123");
+    liar.identity.push((IdentifierKind::TpmKey, tpm.value().to_owned()));
+    refused(&world, &liar, RefusalKind::NotClaimed).await;
+    liar.identity.retain(|(kind, _)| *kind == IdentifierKind::TpmKey);
+    refused(&world, &liar, RefusalKind::InvalidIdentifier).await;
+}
+
 async fn identifiers_that_break_a_rule_are_named(db: TestDatabase) {
     let world = World::new(db).await;
     let mut device = TestDevice::new("To Be Filled By O.E.M.");
@@ -322,6 +337,7 @@ battery!(
     a_proof_that_is_not_there_is_asked_for,
     tokens_that_are_worth_nothing_are_refused_by_kind,
     another_key_than_the_registered_one_is_no_match,
+    a_tpm_that_is_only_talked_about_matches_no_claim,
     identifiers_that_break_a_rule_are_named,
     what_is_not_this_protocol_is_refused,
     a_message_that_cannot_be_read_does_not_repeat_itself,

@@ -172,7 +172,8 @@ impl Services {
 }
 
 /// The identifiers of a hello, and the key that the handshake will prove. A key in the list itself
-/// is a statement without proof, and must be that key.
+/// is a statement without proof, and must be that key; a TPM's key is passed over, because nothing
+/// in this handshake proves it.
 fn identity_of(hello: &Hello) -> Result<HardwareIdentity, String> {
     let own = Identifier::parse(IdentifierKind::DeviceKey, &hello.device_key.digest().to_string())
         .map_err(|error| error.to_string())?;
@@ -180,7 +181,9 @@ fn identity_of(hello: &Hello) -> Result<HardwareIdentity, String> {
     if hello.identity.iter().filter(is_key).any(|one| one.value != own.value()) {
         return Err("device_key is not the key of this handshake".to_owned());
     }
-    let rest: Vec<RawIdentifier> = hello.identity.iter().filter(|one| !is_key(one)).cloned().collect();
+    let proved_otherwise = |one: &&RawIdentifier| is_key(one) || one.kind == IdentifierKind::TpmKey;
+    let rest: Vec<RawIdentifier> =
+        hello.identity.iter().filter(|one| !proved_otherwise(one)).cloned().collect();
     HardwareIdentity::from_raw(&rest)
         .and_then(|identity| identity.with(own, Source::Key))
         .map_err(|error| error.to_string())

@@ -14,6 +14,9 @@ pub mod configuration;
 pub mod customer;
 pub mod device;
 pub mod dpc;
+#[cfg(test)]
+mod golden;
+mod identifiers;
 pub mod operation;
 
 use super::wire::form::{Form, Schemas};

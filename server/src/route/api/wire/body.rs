@@ -5,7 +5,7 @@ use super::{
     field_mask::FieldMask,
     form::Read,
     message::Message,
-    status::{Code, FieldViolation, Status},
+    status::{Code, Detail, FieldViolation, Status},
 };
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -67,41 +67,46 @@ fn refused(path: &str, error: &serde_json::Error) -> Status {
         return Status::new(Code::InvalidArgument, message);
     }
     let path = if path == "." { "" } else { path };
-    if let Some(name) = between(text, "unknown field `", "`") {
+    if let Some(name) = named(text, "unknown field `") {
         let (outer, name) = (parent(path, name), shown(name));
         let at = if outer.is_empty() { String::new() } else { format!(" at '{outer}'") };
         let rule = format!("Invalid JSON payload received. Unknown name \"{name}\"{at}: Cannot find field.");
         let violation = FieldViolation::new(outer, rule.clone());
         return Status::new(Code::InvalidArgument, rule)
-            .with(super::status::Detail::BadRequest { field_violations: vec![violation] });
+            .with(Detail::BadRequest { field_violations: vec![violation] });
+    }
+    for (prefix, rule) in
+        [("duplicate field `", "The field is given twice."), ("missing field `", "A value is required.")]
+    {
+        if let Some(name) = named(text, prefix) {
+            let mut violation = FieldViolation::new(shown(name), rule);
+            violation.nest(parent(path, name));
+            return Status::invalid(vec![violation]);
+        }
     }
     Status::invalid_field(path, rule(text))
 }
 
 /// The rule in serde's words, without what was found instead.
 fn rule(text: &str) -> String {
-    if text.starts_with("invalid ")
-        && let Some((_, expected)) = text.rsplit_once(", expected ")
-    {
-        return format!("Expected {expected}.");
+    match text.rsplit_once(", expected ") {
+        Some((_, expected)) if text.starts_with("invalid ") => format!("Expected {expected}."),
+        _ => text.to_owned(),
     }
-    if text.starts_with("duplicate field") {
-        return "The field is given twice.".to_owned();
-    }
-    text.to_owned()
 }
 
-/// The path of the object that an unknown field is in.
+/// The field that serde's words are about.
+fn named<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    text.strip_prefix(prefix)?.split_once('`').map(|(name, _)| name)
+}
+
+/// The path of the object that a field is in; the parser may have added its name already.
 fn parent<'a>(path: &'a str, name: &str) -> &'a str {
     path.strip_suffix(name).map_or(path, |outer| outer.strip_suffix('.').unwrap_or(outer))
 }
 
 fn shown(name: &str) -> String {
     name.chars().filter(|char| !char.is_control()).take(64).collect()
-}
-
-fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
-    text.strip_prefix(before)?.rsplit_once(after).map(|(inside, _)| inside)
 }
 
 #[cfg(test)]
@@ -144,7 +149,7 @@ mod tests {
     fn decoded(json: &str) -> Result<Outer, (String, String)> {
         decode::<Outer>(json.as_bytes(), 4096).map_err(|status| {
             let field = match status.details() {
-                [super::super::status::Detail::BadRequest { field_violations }] => {
+                [Detail::BadRequest { field_violations }] => {
                     field_violations.iter().map(|one| one.field.as_str()).collect::<Vec<_>>().join(" ")
                 }
                 _ => "-".to_owned(),
@@ -247,10 +252,17 @@ mod tests {
                 "oneInner.entries.a: Expected a string.",
             ),
             (r#"{"name":"a","name":"b"}"#, "name", "name: The field is given twice."),
+            (r#"{"innerItems":[],"inner_items":[]}"#, "innerItems", "innerItems: The field is given twice."),
             (
-                r#"{"innerItems":[],"inner_items":[]}"#,
-                "inner_items",
-                "inner_items: The field is given twice.",
+                r#"{"oneInner":{"wholeNumber":1,"wholeNumber":1}}"#,
+                "oneInner.wholeNumber",
+                "oneInner.wholeNumber: The field is given twice.",
+            ),
+            (r#"{"policy":[{"type":"hostname"}]}"#, "policy[0].name", "policy[0].name: A value is required."),
+            (
+                r#"{"policy":[{"type":"hostname","name":"a","also":1}]}"#,
+                "policy[0]",
+                "Invalid JSON payload received. Unknown name \"also\" at 'policy[0]': Cannot find field.",
             ),
             (r#"["a"]"#, "", "Expected an object."),
             ("5", "", "Expected an object."),

@@ -146,7 +146,8 @@ impl FieldViolation {
 
     /// Puts what the field is in before its path.
     pub fn nest(&mut self, outer: &str) {
-        let dot = if self.field.is_empty() || self.field.starts_with('[') { "" } else { "." };
+        let joined = outer.is_empty() || self.field.is_empty() || self.field.starts_with('[');
+        let dot = if joined { "" } else { "." };
         self.field = format!("{outer}{dot}{}", self.field);
     }
 }
@@ -253,7 +254,10 @@ impl Status {
     /// Fields that cannot be used.
     #[must_use]
     pub fn invalid(violations: Vec<FieldViolation>) -> Self {
-        let named = violations.iter().take(3).map(|one| format!("{}: {}", one.field, one.description));
+        let named = violations.iter().take(3).map(|one| match one.field.as_str() {
+            "" => one.description.clone(),
+            field => format!("{field}: {}", one.description),
+        });
         let mut message = named.collect::<Vec<_>>().join(" ");
         if violations.len() > 3 {
             message.push_str(" See the details for the other fields.");
@@ -350,6 +354,16 @@ impl Status {
         &self.details
     }
 
+    /// Why, in a word; [`Reason::UnknownError`] if nobody said.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        let said = self.details.iter().find_map(|detail| match detail {
+            Detail::ErrorInfo { reason, .. } => Some(*reason),
+            _ => None,
+        });
+        said.unwrap_or(Reason::UnknownError)
+    }
+
     /// When to ask again: the header `Retry-After`.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -430,6 +444,7 @@ mod tests {
     fn the_answer_names_the_field_and_the_rule() {
         let status = Status::invalid_field("customer.companyName", "A value is required.")
             .because(Reason::InvalidParameter, [("line", "7")]);
+        assert_eq!(status.reason(), Reason::InvalidParameter);
         assert_eq!(
             shown(&status, FormatVersion::V1),
             json!({"error": {
