@@ -103,7 +103,7 @@ impl Configuration {
             Self::Update { named, name, file } => {
                 let found = named.find(opened).await?;
                 let document = file.as_deref().map(read_document).transpose()?;
-                let change = ConfigurationChange { name, document };
+                let change = ConfigurationChange { name, document, default: None };
                 let updated = services.update_configuration(by, found.id, change).await?;
                 output
                     .show(&updated, &format!("Changed configuration {} ({}).", updated.id, updated.name))?;

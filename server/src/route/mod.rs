@@ -31,12 +31,14 @@ use api::{quota::ApiQuota, token, wire::page_token::PageTokens};
 use axum::{
     Router,
     middleware::from_fn_with_state,
+    response::IntoResponse as _,
     routing::{get, post},
 };
 use limits::Limiter;
 use problem::RouteError;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
+use tower::ServiceExt as _;
 use unbox_common::{
     ids::AccountId,
     protocol::latest::{ARTIFACT_PATH, CHECK_IN_PATH, HELLO_PATH, PROVE_PATH, REPORT_PATH},
@@ -135,7 +137,8 @@ fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
     let recorded = from_fn_with_state(app.clone(), record::record);
     let router = router.method_not_allowed_fallback(problem::no_such_method);
     // What no path matches may still be one, with its slashes encoded.
-    let plain = router.clone().fallback(problem::no_such_path).layer(recorded.clone()).with_state(app.clone());
+    let plain =
+        router.clone().fallback(problem::no_such_path).layer(recorded.clone()).with_state(app.clone());
     let again = move |request| async move {
         match api::plain_path(request) {
             Ok(request) => plain.oneshot(request).await.into_response(),

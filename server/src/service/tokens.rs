@@ -6,7 +6,7 @@ use crate::{
         actor::Actor,
         audit::{Action, Subject},
         name::Name,
-        token::{TOKEN_PREFIX, Token},
+        token::{TOKEN_PREFIX, Token, TokenStanding, secret_digest},
     },
     entropy,
     store::{Page, PageRequest},

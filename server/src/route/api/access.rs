@@ -51,7 +51,7 @@ impl Side {
 /// # Errors
 /// [`Code::PermissionDenied`] for the wrong side or role; [`Code::NotFound`] for a company that is
 /// not there, or not theirs: no difference is made.
-pub async fn actor(
+pub(super) async fn actor(
     services: &Services,
     principal: &Principal,
     access: Access,

@@ -173,7 +173,9 @@ const NO_CREDENTIALS: &str = "Request is missing required authentication credent
 fn bearer(value: &HeaderValue) -> Result<Secret, Status> {
     let text = value.to_str().unwrap_or_default();
     match text.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Secret::new(token.trim().to_owned())),
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+            Ok(Secret::new(token.trim().to_owned()))
+        }
         _ => Err(Status::new(Code::Unauthenticated, NO_CREDENTIALS)),
     }
 }

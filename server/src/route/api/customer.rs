@@ -12,7 +12,7 @@ use super::{
             CustomerRemoveConfigurationRequest, CustomerUnclaimDeviceRequest,
         },
     },
-    partner::{Refused, device_refused},
+    partner::device_refused,
     view::{self, SeenBy},
     wire::{
         field_mask::FieldMask,
@@ -78,7 +78,13 @@ pub(super) async fn create_configuration(mut call: Call) -> Answer {
     let document = document(&call, &asked, None).await?;
     let created = call
         .services()
-        .create_configuration_as(&call.actor, customer, &asked.configuration_name, &document, asked.is_default == Some(true))
+        .create_configuration_as(
+            &call.actor,
+            customer,
+            &asked.configuration_name,
+            &document,
+            asked.is_default == Some(true),
+        )
         .await
         .map_err(named_field)?;
     let company = call.services().company(&call.actor, customer).await?;
@@ -131,7 +137,8 @@ pub(super) async fn patch_configuration(mut call: Call) -> Answer {
         document: Some(document(&call, &next, kept).await?),
         default: if mask.contains("isDefault") { next.is_default } else { None },
     };
-    let changed = call.services().update_configuration(&call.actor, was.id, change).await.map_err(named_field)?;
+    let changed =
+        call.services().update_configuration(&call.actor, was.id, change).await.map_err(named_field)?;
     let company = call.services().company(&call.actor, was.customer).await?;
     call.answer(&Written(&view::configuration(&changed, &company)))
 }
@@ -184,17 +191,24 @@ async fn document(call: &Call, asked: &Message, kept: Option<&Dpc>) -> Result<St
     } else {
         serde_json::from_str(&asked.dpc_extras).map_err(|error| {
             let place = format!("line {}, column {}", error.line(), error.column());
-            Status::invalid_field("dpcExtras", format!("Expected the text of a JSON object; it is none at {place}."))
+            Status::invalid_field(
+                "dpcExtras",
+                format!("Expected the text of a JSON object; it is none at {place}."),
+            )
         })?
     };
     let setup = match (&asked.setup, asked.forced_reset_time) {
         (Some(setup), _) => setup.into(),
         (None, Some(time)) if time > MAX_FORCED_RESET => {
-            return Err(Status::invalid_field("forcedResetTime", "Expected 0 to 6 hours: \"0s\" to \"21600s\"."));
+            return Err(Status::invalid_field(
+                "forcedResetTime",
+                "Expected 0 to 6 hours: \"0s\" to \"21600s\".",
+            ));
         }
         (None, time) => {
             let hold_for_s = u32::try_from(time.unwrap_or_default().as_secs()).unwrap_or(u32::MAX);
-            let without_network = if hold_for_s > 0 { WithoutNetwork::Hold } else { WithoutNetwork::Continue };
+            let without_network =
+                if hold_for_s > 0 { WithoutNetwork::Hold } else { WithoutNetwork::Continue };
             Setup { hold_for_s, without_network }
         }
     };
@@ -213,7 +227,8 @@ async fn document(call: &Call, asked: &Message, kept: Option<&Dpc>) -> Result<St
 
 async fn catalogue_dpc(call: &Call, path: &str) -> Result<Dpc, Status> {
     let wrong = |rule: &str| Status::invalid_field("dpcResourcePath", rule);
-    let name: DpcResourceName = path.parse().map_err(|error: super::wire::name::NotAName| wrong(&error.to_string()))?;
+    let name: DpcResourceName =
+        path.parse().map_err(|error: super::wire::name::NotAName| wrong(&error.to_string()))?;
     if name.customer != call.company()? {
         return Err(wrong("It names another customer. List your own with customers.dpcs.list."));
     }
@@ -231,10 +246,14 @@ fn named_field(error: ServiceError) -> Status {
     match error {
         ServiceError::Invalid { field: "name", rule } => Status::invalid_field("configurationName", rule),
         ServiceError::Invalid { field: "document", rule } => {
-            let field = [("contact_email", "contactEmail"), ("contact_phone", "contactPhone"), ("message", "customMessage")]
-                .into_iter()
-                .find(|(own, _)| rule.starts_with(&format!("expected {own} ")))
-                .map_or("policy", |(_, field)| field);
+            let field = [
+                ("contact_email", "contactEmail"),
+                ("contact_phone", "contactPhone"),
+                ("message", "customMessage"),
+            ]
+            .into_iter()
+            .find(|(own, _)| rule.starts_with(&format!("expected {own} ")))
+            .map_or("policy", |(_, field)| field);
             Status::invalid_field(field, rule)
         }
         other => other.into(),
@@ -285,9 +304,10 @@ pub(super) async fn device(mut call: Call) -> Answer {
 pub(super) async fn apply_configuration(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: CustomerApplyConfigurationRequest = call.message()?;
-    let name: ConfigurationName = asked.configuration.parse().map_err(|error: super::wire::name::NotAName| {
-        Status::invalid_field("configuration", error.to_string())
-    })?;
+    let name: ConfigurationName =
+        asked.configuration.parse().map_err(|error: super::wire::name::NotAName| {
+            Status::invalid_field("configuration", error.to_string())
+        })?;
     if name.customer != call.company()? {
         return Err(Status::invalid_field("configuration", "It names another customer."));
     }
@@ -327,10 +347,7 @@ async fn meant(call: &Call, device: &DeviceReference) -> Result<ClaimId, Status>
         Status::invalid(vec![violation])
     };
     let target = device.target().map_err(nested)?;
-    let target = identifier::target(target).map_err(|mut unusable| {
-        unusable.violation.nest("device");
-        Refused::from(unusable).status()
-    })?;
+    let target = identifier::target(target, "device")?;
     call.services().claim_meant(&call.actor, &target).await.map_err(device_refused)
 }
 

@@ -66,9 +66,9 @@ pub(super) fn plain_path(mut request: Request) -> Result<Request, Response> {
     let plain = normalised_path(path).map_err(|status| refused(&status))?;
     if plain != path {
         let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
-        let uri: Uri = format!("{plain}{query}").parse().map_err(|_| {
-            refused(&Status::new(Code::InvalidArgument, "The path cannot be read."))
-        })?;
+        let uri: Uri = format!("{plain}{query}")
+            .parse()
+            .map_err(|_| refused(&Status::new(Code::InvalidArgument, "The path cannot be read.")))?;
         *request.uri_mut() = uri;
     }
     Ok(request)

@@ -2,7 +2,7 @@
 
 use super::{
     call::{Answer, Call},
-    identifier::{self, Unusable},
+    identifier,
     message::{
         claim::{
             ClaimDeviceRequest, ClaimDeviceResponse, ClaimDevicesRequest, PartnerClaim, PartnerUnclaim,
@@ -22,6 +22,7 @@ use super::{
     operation,
     view::{self, SeenBy},
     wire::{
+        enums::WireEnum as _,
         form::Written,
         name::PartnerDeviceName,
         status::{Code, FieldViolation, Reason, Status},
@@ -40,7 +41,6 @@ use std::{collections::HashMap, time::Duration};
 use unbox_common::{
     ids::{ClaimId, CompanyId},
     protocol::latest::ProofKind,
-    timestamp::Timestamp,
 };
 
 /// The largest page of a search.
@@ -58,7 +58,8 @@ pub(super) async fn create_customer(mut call: Call) -> Answer {
     };
     let owners = emails("customer.ownerEmails", &asked.owner_emails)?;
     let admins = emails("customer.adminEmails", &asked.admin_emails)?;
-    let created = call.services().create_customer(&call.actor, new, owners, admins).await.map_err(named_field)?;
+    let created =
+        call.services().create_customer(&call.actor, new, owners, admins).await.map_err(named_field)?;
     call.answer(&Written(&view::company(&created, SeenBy::Partner(call.company()?))))
 }
 
@@ -85,18 +86,22 @@ fn named_field(error: ServiceError) -> Status {
 /// `partners.customers.list`
 pub(super) async fn list_customers(mut call: Call) -> Answer {
     let partner = call.company()?;
-    let filter = CompanyFilter { kind: Some(CompanyKind::Customer), served_by: Some(partner), ..CompanyFilter::default() };
+    let filter = CompanyFilter {
+        kind: Some(CompanyKind::Customer),
+        served_by: Some(partner),
+        ..CompanyFilter::default()
+    };
     let page = companies(&mut call, "customers", filter).await?;
     let customers = page.companies.iter().map(|one| view::company(one, SeenBy::Partner(partner))).collect();
-    let answer =
-        ListCustomersResponse { customers, next_page_token: page.next, total_size: page.total };
+    let answer = ListCustomersResponse { customers, next_page_token: page.next, total_size: page.total };
     call.answer(&Written(&answer))
 }
 
 /// `partners.vendors.list`
 pub(super) async fn list_vendors(mut call: Call) -> Answer {
     let partner = call.company()?;
-    let filter = CompanyFilter { kind: Some(CompanyKind::Vendor), parent: Some(partner), ..CompanyFilter::default() };
+    let filter =
+        CompanyFilter { kind: Some(CompanyKind::Vendor), parent: Some(partner), ..CompanyFilter::default() };
     let page = companies(&mut call, "vendors", filter).await?;
     let vendors = page.companies.iter().map(|one| view::company(one, SeenBy::Partner(partner))).collect();
     let answer = ListVendorsResponse { vendors, next_page_token: page.next, total_size: page.total };
@@ -107,11 +112,16 @@ pub(super) async fn list_vendors(mut call: Call) -> Answer {
 pub(super) async fn list_vendor_customers(mut call: Call) -> Answer {
     let (partner, vendor) = (call.company()?, call.id(1, "vendor")?);
     let customers = call.services().as_vendor(&call.actor, vendor).await?;
-    let filter = CompanyFilter { kind: Some(CompanyKind::Customer), served_by: Some(vendor), ..CompanyFilter::default() };
+    let filter = CompanyFilter {
+        kind: Some(CompanyKind::Customer),
+        served_by: Some(vendor),
+        ..CompanyFilter::default()
+    };
     let page = companies_as(&mut call, "vendor customers", filter, &customers).await?;
     let seen_by = SeenBy::Vendor(partner, vendor);
     let customers = page.companies.iter().map(|one| view::company(one, seen_by)).collect();
-    let answer = ListVendorCustomersResponse { customers, next_page_token: page.next, total_size: page.total };
+    let answer =
+        ListVendorCustomersResponse { customers, next_page_token: page.next, total_size: page.total };
     call.answer(&Written(&answer))
 }
 
@@ -157,7 +167,7 @@ pub(super) async fn claim(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let partner = call.company()?;
     let asked = PartnerClaim::from(call.message::<ClaimDeviceRequest>()?);
-    let new = Owners::default().claim(&call, asked).await?.map_err(|refused| refused.status())?;
+    let new = Owners::default().claim(&call, asked).await?.map_err(|refused| refused.status)?;
     let claim = call.services().register_device(&call.actor, new).await.map_err(claim_refused)?;
     let device_name = PartnerDeviceName { partner, device: claim.id }.to_string();
     call.answer(&Written(&ClaimDeviceResponse { device_id: Some(claim.id), device_name }))
@@ -193,11 +203,16 @@ pub(super) async fn claim_async(mut call: Call) -> Answer {
 pub(super) async fn unclaim(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked = PartnerUnclaim::from(call.message::<UnclaimDeviceRequest>()?);
-    match release(&call, &asked).map_err(|refused| refused.status())? {
+    match release(&call, &asked).map_err(|refused| refused.status)? {
         Work::Unclaim { target, until } => {
             let id = call.services().claim_meant(&call.actor, &target).await.map_err(device_refused)?;
             match until {
-                Some(until) => drop(call.services().set_vacation(&call.actor, id, Some(until)).await.map_err(device_refused)?),
+                Some(until) => drop(
+                    call.services()
+                        .set_vacation(&call.actor, id, Some(until))
+                        .await
+                        .map_err(device_refused)?,
+                ),
                 None => call.services().unclaim(&call.actor, id).await.map_err(device_refused)?,
             }
         }
@@ -224,7 +239,8 @@ pub(super) async fn metadata(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let device: ClaimId = call.id(1, "device")?;
     let changes = call.message::<UpdateDeviceMetadataRequest>()?.device_metadata.entries;
-    let claim = call.services().update_metadata(&call.actor, device, changes).await.map_err(device_refused)?;
+    let claim =
+        call.services().update_metadata(&call.actor, device, changes).await.map_err(device_refused)?;
     call.answer(&Written(&DeviceMetadata { entries: claim.metadata.entries().clone() }))
 }
 
@@ -234,7 +250,8 @@ pub(super) async fn update_metadata_async(mut call: Call) -> Answer {
     let asked = call.message::<UpdateDeviceMetadataInBatchRequest>()?.updates;
     check_batch("updates", asked.len())?;
     let item = |one: &UpdateMetadataArguments| {
-        let target = one.target().map_err(Refused::from).and_then(|target| Ok(identifier::target(target)?));
+        let target = one.target().map_err(Refused::from);
+        let target = target.and_then(|target| Ok(identifier::target(target, "")?));
         let work = match target {
             Ok(target) => Work::UpdateMetadata { target, changes: one.device_metadata.entries.clone() },
             Err(refused) => Work::Refused(refused.result()),
@@ -259,10 +276,7 @@ pub(super) async fn find_by_identifier(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked = call.message::<FindDevicesByDeviceIdentifierRequest>()?;
     let limit = limit(asked.limit)?;
-    let wanted = identifier::identifiers(&asked.device_identifier).map_err(|mut unusable| {
-        unusable.violation.nest("deviceIdentifier");
-        Refused::from(unusable).status()
-    })?;
+    let wanted = asked.device_identifier.identifiers("deviceIdentifier")?;
     let partner = call.company()?;
     let list = ("by identifier", partner, wanted.iter().map(ToString::to_string).collect::<Vec<_>>());
     let after = call.app.page_tokens.open(&list, &asked.page_token)?.unwrap_or_default();
@@ -285,7 +299,7 @@ pub(super) async fn find_by_owner(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked = call.message::<FindDevicesByOwnerRequest>()?;
     let limit = limit(asked.limit)?;
-    check_section(asked.section_type).map_err(|refused| refused.status())?;
+    check_section(asked.section_type).map_err(|refused| refused.status)?;
     let partner = call.company()?;
     let mut customers = asked.customer_id.clone();
     let mut owners = Owners::default();
@@ -323,10 +337,7 @@ pub(super) async fn find_by_owner(mut call: Call) -> Answer {
 pub(super) async fn sim_lock_state(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked = call.message::<GetDeviceSimLockStateRequest>()?;
-    let wanted = identifier::identifiers(&asked.device_identifier).map_err(|mut unusable| {
-        unusable.violation.nest("deviceIdentifier");
-        Refused::from(unusable).status()
-    })?;
+    let wanted = asked.device_identifier.identifiers("deviceIdentifier")?;
     if call.services().claims_identified(&call.actor, &wanted).await.map_err(device_refused)?.is_empty() {
         return Err(device_refused(ServiceError::not_found("device", "with these identifiers")));
     }
@@ -334,7 +345,9 @@ pub(super) async fn sim_lock_state(mut call: Call) -> Answer {
 }
 
 fn limit(asked: i64) -> Result<u32, Status> {
-    let limit = Some(asked).filter(|limit| (1..=MAX_FOUND).contains(limit)).and_then(|limit| u32::try_from(limit).ok());
+    let limit = Some(asked)
+        .filter(|limit| (1..=MAX_FOUND).contains(limit))
+        .and_then(|limit| u32::try_from(limit).ok());
     limit.ok_or_else(|| Status::invalid_field("limit", format!("Expected 1 to {MAX_FOUND}.")))
 }
 
@@ -351,42 +364,36 @@ fn written<T: super::wire::form::Form>(message: &T) -> Result<String, Status> {
 }
 
 /// Why one device cannot be dealt with: as an answer, or as a line of a batch.
-pub(super) struct Refused {
-    status: ItemStatus,
-    reason: Reason,
-    violation: FieldViolation,
+struct Refused {
+    item: ItemStatus,
+    status: Status,
 }
 
 impl Refused {
-    fn new(status: ItemStatus, reason: Reason, field: &str, rule: &str) -> Self {
-        Self { status, reason, violation: FieldViolation::new(field, rule) }
-    }
-
-    fn status(self) -> Status {
-        let metadata = [("field", self.violation.field.clone())];
-        let code = match self.status {
-            ItemStatus::PermissionDenied => Code::PermissionDenied,
-            _ => return Status::invalid(vec![self.violation]).because(self.reason, metadata),
+    fn new(item: ItemStatus, reason: Reason, field: &str, rule: &str) -> Self {
+        let nothing: [(&str, &str); 0] = [];
+        let status = match item {
+            ItemStatus::PermissionDenied => Status::new(Code::PermissionDenied, rule),
+            _ => Status::invalid_field(field, rule),
         };
-        Status::new(code, self.violation.description).because(self.reason, metadata)
+        Self { item, status: status.because(reason, nothing) }
     }
 
-    fn result(self) -> ItemResult {
-        let FieldViolation { field, description } = self.violation;
-        let message = if field.is_empty() { description } else { format!("{field}: {description}") };
-        ItemResult::failure(self.status, self.reason.name(), message)
+    fn result(&self) -> ItemResult {
+        ItemResult::failure(self.item, self.status.reason().name(), self.status.message())
     }
 }
 
-impl From<Unusable> for Refused {
-    fn from(Unusable { violation, reason }: Unusable) -> Self {
-        Self { status: ItemStatus::InvalidDeviceIdentifier, reason, violation }
+/// What is wrong with a device's identifiers.
+impl From<Status> for Refused {
+    fn from(status: Status) -> Self {
+        Self { item: ItemStatus::InvalidDeviceIdentifier, status }
     }
 }
 
 impl From<FieldViolation> for Refused {
     fn from(violation: FieldViolation) -> Self {
-        Self { status: ItemStatus::InvalidDeviceIdentifier, reason: Reason::InvalidDeviceId, violation }
+        Status::invalid(vec![violation]).into()
     }
 }
 
@@ -416,17 +423,20 @@ impl Owners {
     async fn claim(&mut self, call: &Call, asked: PartnerClaim) -> Result<Result<NewClaim, Refused>, Status> {
         let customer = match (asked.customer_id, asked.google_workspace_customer_id.as_str()) {
             (Some(customer), "") => Some(customer),
-            (None, workspace) if !workspace.is_empty() => {
-                match self.of_workspace(call, workspace).await? {
-                    Some(customer) => Some(customer),
-                    None => return Ok(Err(no_such_customer("googleWorkspaceCustomerId"))),
-                }
-            }
+            (None, workspace) if !workspace.is_empty() => match self.of_workspace(call, workspace).await? {
+                Some(customer) => Some(customer),
+                None => return Ok(Err(no_such_customer("googleWorkspaceCustomerId"))),
+            },
             _ => None,
         };
         let Some(customer) = customer else {
             let rule = "Expected customerId or googleWorkspaceCustomerId, and not both.";
-            return Ok(Err(Refused::new(ItemStatus::OtherError, Reason::InvalidCustomerId, "customerId", rule)));
+            return Ok(Err(Refused::new(
+                ItemStatus::OtherError,
+                Reason::InvalidCustomerId,
+                "customerId",
+                rule,
+            )));
         };
         if let Err(refused) = self.check_token(call, customer, &asked).await? {
             return Ok(Err(refused));
@@ -448,9 +458,10 @@ impl Owners {
         };
         match (is_chrome_os, token.expose().is_empty()) {
             (false, true) => Ok(Ok(())),
-            (false, false) => {
-                wrong(ItemStatus::InvalidToken, "Only devices of DEVICE_TYPE_CHROME_OS are claimed with a token.")
-            }
+            (false, false) => wrong(
+                ItemStatus::InvalidToken,
+                "Only devices of DEVICE_TYPE_CHROME_OS are claimed with a token.",
+            ),
             (true, true) => {
                 wrong(ItemStatus::InvalidToken, "Devices of DEVICE_TYPE_CHROME_OS are claimed with a token.")
             }
@@ -472,12 +483,14 @@ fn new_claim(call: &Call, customer: CompanyId, asked: PartnerClaim) -> Result<Ne
     check_section(asked.section_type)?;
     if asked.simlock_profile_id != 0 {
         let rule = "It is for SECTION_TYPE_SIM_LOCK only.";
-        return Err(Refused::new(ItemStatus::InvalidSectionType, Reason::InvalidParameter, "simlockProfileId", rule));
+        return Err(Refused::new(
+            ItemStatus::InvalidSectionType,
+            Reason::InvalidParameter,
+            "simlockProfileId",
+            rule,
+        ));
     }
-    let sets = identifier::sets(&asked.device_identifier).map_err(|mut unusable| {
-        unusable.violation.nest("deviceIdentifier");
-        unusable
-    })?;
+    let sets = identifier::sets(&asked.device_identifier, "deviceIdentifier")?;
     let metadata = Metadata::default().updated(&asked.device_metadata.entries).map_err(|error| {
         Refused::new(ItemStatus::OtherError, Reason::InvalidParameter, "deviceMetadata", &error.to_string())
     })?;
@@ -497,8 +510,9 @@ fn new_claim(call: &Call, customer: CompanyId, asked: PartnerClaim) -> Result<Ne
 /// What an unclaim asks for.
 fn release(call: &Call, asked: &PartnerUnclaim) -> Result<Work, Refused> {
     check_section(asked.section_type)?;
-    let target = identifier::target(asked.target()?)?;
-    let wrong = |field, rule| Err(Refused::new(ItemStatus::OtherError, Reason::InvalidParameter, field, rule));
+    let target = identifier::target(asked.target()?, "")?;
+    let wrong =
+        |field, rule| Err(Refused::new(ItemStatus::OtherError, Reason::InvalidParameter, field, rule));
     let now = call.services().present();
     let until = match (asked.vacation_mode_days, asked.vacation_mode_expire_time) {
         (0, until) => until,
@@ -507,11 +521,18 @@ fn release(call: &Call, asked: &PartnerUnclaim) -> Result<Work, Refused> {
             Some(now.after(Duration::from_hours(hours)))
         }
         (_, None) => return wrong("vacationModeDays", "Expected 1 to 1825 days."),
-        _ => return wrong("vacationModeDays", "Expected vacationModeDays or vacationModeExpireTime, and not both."),
+        _ => {
+            return wrong(
+                "vacationModeDays",
+                "Expected vacationModeDays or vacationModeExpireTime, and not both.",
+            );
+        }
     };
     match until {
         Some(until) if until <= now => wrong("vacationModeExpireTime", "Expected a time in the future."),
-        Some(until) if until > now.after(Duration::from_hours(24 * MAX_VACATION_DAYS.unsigned_abs() as u64)) => {
+        Some(until)
+            if until > now.after(Duration::from_hours(24 * MAX_VACATION_DAYS.unsigned_abs() as u64)) =>
+        {
             wrong("vacationModeExpireTime", "Expected a time at most five years from now.")
         }
         until => Ok(Work::Unclaim { target, until }),
@@ -525,13 +546,13 @@ fn claim_refused(error: ServiceError) -> Status {
         ServiceError::Conflict(text) => {
             Status::new(Code::AlreadyExists, text).because(Reason::DeviceAlreadyExists, nothing)
         }
-        ServiceError::NotFound { what: "customer", .. } => {
-            no_such_customer("customerId").status()
-        }
+        ServiceError::NotFound { what: "customer", .. } => no_such_customer("customerId").status,
         ServiceError::NotFound { what: "configuration", .. } => {
             Status::invalid_field("configurationId", "The customer has no such configuration.")
         }
-        ServiceError::Invalid { field: "protected", rule } => Status::invalid_field("additionalService", rule),
+        ServiceError::Invalid { field: "protected", rule } => {
+            Status::invalid_field("additionalService", rule)
+        }
         other => other.into(),
     }
 }
@@ -546,7 +567,9 @@ pub(super) fn device_refused(error: ServiceError) -> Status {
         ServiceError::Invalid { field: "device_identifier", rule } => {
             Status::invalid_field("deviceIdentifier", rule).because(Reason::InvalidIdentifierSet, nothing)
         }
-        ServiceError::Invalid { field: "device_metadata", rule } => Status::invalid_field("deviceMetadata", rule),
+        ServiceError::Invalid { field: "device_metadata", rule } => {
+            Status::invalid_field("deviceMetadata", rule)
+        }
         other => other.into(),
     }
 }

@@ -32,9 +32,10 @@ pub(super) fn partner_device(claim: &Claim, partner: CompanyId, now: Timestamp) 
 /// The same, as its customer sees it: also which configuration it gets.
 pub(super) fn customer_device(claim: &Claim, default: Option<ConfigurationId>, now: Timestamp) -> Device {
     let name = CustomerDeviceName { customer: claim.customer, device: claim.id }.to_string();
-    let configuration = claim.configuration.or(default).map(|configuration| {
-        ConfigurationName { customer: claim.customer, configuration }.to_string()
-    });
+    let configuration = claim
+        .configuration
+        .or(default)
+        .map(|configuration| ConfigurationName { customer: claim.customer, configuration }.to_string());
     Device { name, configuration: configuration.unwrap_or_default(), ..device(claim, now) }
 }
 
@@ -104,10 +105,7 @@ pub(super) enum SeenBy {
 }
 
 /// A configuration. `default` is its customer's default.
-pub(super) fn configuration(
-    of: &Configuration,
-    customer: &Company,
-) -> configuration::Configuration {
+pub(super) fn configuration(of: &Configuration, customer: &Company) -> configuration::Configuration {
     let document = &of.document;
     let dpc = document.dpc.as_ref();
     let path = dpc.and_then(|dpc| dpc.name.to_string().parse::<Segment>().ok());
@@ -134,5 +132,9 @@ pub(super) fn configuration(
 /// A DPC of the catalogue, as a customer names it.
 pub(super) fn dpc(of: &CatalogueDpc, customer: CompanyId) -> Dpc {
     let name = of.dpc.name.to_string();
-    Dpc { name: format!("customers/{customer}/dpcs/{name}"), dpc_name: of.title.to_string(), package_name: name }
+    Dpc {
+        name: format!("customers/{customer}/dpcs/{name}"),
+        dpc_name: of.title.to_string(),
+        package_name: name,
+    }
 }
