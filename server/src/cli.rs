@@ -19,6 +19,7 @@ mod import;
 mod init;
 mod key;
 mod output;
+mod sandbox;
 mod serve;
 mod token;
 mod view;
@@ -79,6 +80,8 @@ enum Command {
     /// The server's keys and certificates.
     #[command(subcommand)]
     Key(key::Key),
+    /// Try the management API: a server that forgets everything when it stops.
+    Sandbox(sandbox::Sandbox),
     /// Look for what will go wrong.
     Doctor,
     /// Print completions for a shell.
@@ -171,6 +174,9 @@ impl Cli {
             Command::Key(command) => command.run(&global, &mut output),
             Command::Serve(command) => {
                 runtime(&mut Builder::new_multi_thread())?.block_on(command.run(&global, output))
+            }
+            Command::Sandbox(command) => {
+                runtime(&mut Builder::new_multi_thread())?.block_on(command.run(output))
             }
             // One command does one thing: a second thread would only cost time to start.
             Command::Init(command) => one_thread()?.block_on(command.run(&global, &mut output)),

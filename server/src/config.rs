@@ -31,6 +31,10 @@ pub struct Fragment {
     pub listen: Option<Vec<SocketAddr>>,
     /// Addresses to listen on without TLS: health, metrics and artifacts only.
     pub listen_plain: Option<Vec<SocketAddr>>,
+    /// Addresses to listen on without TLS for the management API.
+    pub listen_api: Option<Vec<SocketAddr>>,
+    /// Whether a proxy that speaks TLS stands in front of `listen_api`.
+    pub api_behind_tls_proxy: Option<bool>,
     /// Whether a balancer tells for whom it connects.
     pub proxy_protocol: Option<bool>,
     /// The database's URL.
@@ -121,6 +125,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Addresses for health, metrics and artifacts, without TLS.
     pub listen_plain: Vec<SocketAddr>,
+    /// Addresses for the management API without TLS: of this machine, or behind a proxy that speaks it.
+    pub listen_api: Vec<SocketAddr>,
     /// Whether connections of devices start with a header of the PROXY protocol.
     pub proxy_protocol: bool,
     /// The database's URL; it may hold a password.
@@ -202,6 +208,14 @@ pub enum ConfigError {
     },
 }
 
+impl LimitsFragment {
+    /// The defaults, but for how often an account may ask in 100 seconds.
+    #[must_use]
+    pub fn of_queries(per_100s: u64) -> Self {
+        Self { api_queries_per_100s: Some(per_100s), ..Self::default() }
+    }
+}
+
 impl Fragment {
     /// Reads the settings file.
     ///
@@ -226,6 +240,8 @@ impl Fragment {
             names: self.names.or(below.names),
             listen: self.listen.or(below.listen),
             listen_plain: self.listen_plain.or(below.listen_plain),
+            listen_api: self.listen_api.or(below.listen_api),
+            api_behind_tls_proxy: self.api_behind_tls_proxy.or(below.api_behind_tls_proxy),
             proxy_protocol: self.proxy_protocol.or(below.proxy_protocol),
             database: self.database.or(below.database),
             artifacts: self.artifacts.or(below.artifacts),
@@ -262,10 +278,16 @@ impl Settings {
         };
         let artifacts = merged.artifacts.map_or_else(|| layout.artifacts(), below);
         let devices = merged.devices;
+        let listen_api = merged.listen_api.unwrap_or_default();
+        let behind_proxy = merged.api_behind_tls_proxy.unwrap_or_default();
+        if !(behind_proxy || listen_api.iter().all(|address| address.ip().is_loopback())) {
+            return Err(value("listen_api", LOOPBACK_ONLY));
+        }
         let default = service::Settings::new(artifacts);
         Ok(Self {
             listen,
             listen_plain: merged.listen_plain.unwrap_or_default(),
+            listen_api,
             proxy_protocol: merged.proxy_protocol.unwrap_or_default(),
             database: merged
                 .database
@@ -398,6 +420,10 @@ pub fn default_file(names: &[String], listen: &[SocketAddr], database: Option<&S
     TEMPLATE.replace("{names}", &names).replace("{listen}", &listen).replace("{database}", &database)
 }
 
+/// What `listen_api` may be.
+const LOOPBACK_ONLY: &str = "addresses of this machine such as \"127.0.0.1:8480\": credentials would pass in the clear. \
+     Or set `api_behind_tls_proxy = true` if a proxy in front of it speaks TLS";
+
 const TEMPLATE: &str = "\
 # Settings of unbox-server. A line that starts with # shows the default.
 # Changes count after a restart; keys and certificates also after SIGHUP.
@@ -412,6 +438,11 @@ listen = [{listen}]
 # Health, metrics and artifacts without TLS, for a load balancer or a scraper on this machine.
 # Device messages are never taken here.
 #listen_plain = []
+
+# The management API without TLS; with TLS it is where devices connect. Credentials pass here, so only
+# addresses of this machine are taken, unless a proxy that speaks TLS is in front of them.
+#listen_api = []
+#api_behind_tls_proxy = false
 
 # A balancer in front of this server passes TLS through, and says with the PROXY protocol (1 or 2)
 # for whom. Only if nobody else can reach `listen`: whoever connects says who they are.

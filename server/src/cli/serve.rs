@@ -25,6 +25,9 @@ pub(super) struct Serve {
     /// An address for health, metrics and artifacts without TLS.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen_plain: Vec<SocketAddr>,
+    /// An address for the management API without TLS, on this machine.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen_api: Vec<SocketAddr>,
     /// How lines of the log look.
     #[arg(long, value_enum)]
     log_format: Option<LogFormat>,
@@ -42,6 +45,7 @@ impl Serve {
         let settings = global.settings(Fragment {
             listen: given(self.listen),
             listen_plain: given(self.listen_plain),
+            listen_api: given(self.listen_api),
             log: LogFragment { format: self.log_format, filter: self.log },
             ..Fragment::default()
         })?;
@@ -51,7 +55,13 @@ impl Serve {
         let announce = |addresses: &Addresses| {
             let urls = addresses.addresses.iter().map(|address| format!("https://{address}"));
             let urls: Vec<_> = urls
-                .chain(addresses.plain_addresses.iter().map(|address| format!("http://{address}")))
+                .chain(
+                    addresses
+                        .plain_addresses
+                        .iter()
+                        .chain(&addresses.api_addresses)
+                        .map(|address| format!("http://{address}")),
+                )
                 .collect();
             // Who started it without a terminal need not read this.
             let _ = output.show(addresses, &format!("Listening on {}", urls.join(", ")));

@@ -47,6 +47,11 @@ pub(super) async fn read_optional(app: &App, request: Request, limit: usize) -> 
     Ok(body)
 }
 
+/// Reads a whole body of any type, of at most `limit` bytes.
+pub(super) async fn read_bytes(app: &App, request: Request, limit: usize) -> Result<Bytes, RouteError> {
+    read_whole(app, request, limit).await
+}
+
 async fn read_whole(app: &App, request: Request, limit: usize) -> Result<Bytes, RouteError> {
     let (head, body) = request.into_parts();
     let too_large = || {

@@ -1,7 +1,8 @@
 //! HTTP: from a request to a service and back. Nothing is decided here but who may ask, how
 //! much, and how an answer looks.
 //!
-//! * [`device_router`] is what devices reach over TLS; [`plain_router`] the part of it that needs
+//! * [`device_router`] is what devices and the management API's clients reach over TLS; [`api_router`]
+//!   that API alone, for a proxy; [`plain_router`] the part of it that needs
 //!   no secrecy (health, metrics, artifacts), for a load balancer or a scraper.
 //! * A request passes `record.rs` (one log line, metrics), then its handler: `device.rs`,
 //!   `artifact.rs`, `health.rs`. What goes wrong is a [`problem::RouteError`], and becomes an
@@ -117,7 +118,13 @@ pub fn device_router(app: Arc<App>) -> Router {
         .route(REPORT_PATH, post(device::report))
         .route(CHECK_IN_PATH, post(device::check_in));
     let sign_in = Router::new().route("/token", post(token::token));
-    finished(messages.merge(sign_in).merge(api::router()).merge(public()), app)
+    finished_with_api(messages.merge(sign_in).merge(api::router()).merge(public()), app)
+}
+
+/// The management API, for this machine or for a proxy that speaks TLS.
+pub fn api_router(app: Arc<App>) -> Router {
+    let sign_in = Router::new().route("/token", post(token::token));
+    finished_with_api(sign_in.merge(api::router()).merge(public()), app)
 }
 
 /// What needs no secrecy and asks for no certificate.
@@ -134,18 +141,29 @@ fn public() -> Router<Arc<App>> {
 }
 
 fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
-    let recorded = from_fn_with_state(app.clone(), record::record);
-    let router = router.method_not_allowed_fallback(problem::no_such_method);
-    // What no path matches may still be one, with its slashes encoded.
-    let plain =
-        router.clone().fallback(problem::no_such_path).layer(recorded.clone()).with_state(app.clone());
-    let again = move |request| async move {
-        match api::plain_path(request) {
-            Ok(request) => plain.oneshot(request).await.into_response(),
-            Err(refused) => refused,
-        }
+    router
+        .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .layer(from_fn_with_state(app.clone(), record::record))
+        .with_state(app)
+}
+
+/// The same for routes among which the management API is: with its batches, and with paths in which
+/// the slashes of a name are encoded, which no route matches before they are plain.
+fn finished_with_api(router: Router<Arc<App>>, app: Arc<App>) -> Router {
+    let plain = finished(router.clone(), app.clone());
+    let (in_batch, batched) = (plain.clone(), app.clone());
+    let batch = async move |request| api::batch::answer(&batched, in_batch, request).await;
+    let again = async move |request| match api::plain_path(request) {
+        Ok(request) => plain.oneshot(request).await.into_response(),
+        Err(refused) => refused,
     };
-    router.layer(recorded).fallback(again).with_state(app)
+    router
+        .route("/batch", post(batch))
+        .method_not_allowed_fallback(problem::no_such_method)
+        .layer(from_fn_with_state(app.clone(), record::record))
+        .fallback(again)
+        .with_state(app)
 }
 
 /// The key by which requests of one address are counted.

@@ -80,12 +80,14 @@ pub enum ServeError {
 }
 
 /// Where a running server can be reached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Addresses {
     /// With TLS, for devices.
     pub addresses: Vec<SocketAddr>,
     /// Without, for health, metrics and artifacts.
     pub plain_addresses: Vec<SocketAddr>,
+    /// Without, for the management API.
+    pub api_addresses: Vec<SocketAddr>,
 }
 
 /// A server that runs.
@@ -122,7 +124,7 @@ impl Server {
         let sweeper = listeners.spawn(sweep(app.clone()));
         let worker = listeners.spawn(work(services.clone()));
         let mut server = Self {
-            addresses: Addresses { addresses: Vec::new(), plain_addresses: Vec::new() },
+            addresses: Addresses::default(),
             services,
             keyring,
             tls: tls.clone(),
@@ -142,6 +144,10 @@ impl Server {
             let door = doorway.clone();
             let bound = server.listen(address, door, route::plain_router(app.clone()))?;
             server.addresses.plain_addresses.push(bound);
+        }
+        for address in server.settings.listen_api.clone() {
+            let bound = server.listen(address, doorway.clone(), route::api_router(app.clone()))?;
+            server.addresses.api_addresses.push(bound);
         }
         Ok(server)
     }

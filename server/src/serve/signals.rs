@@ -123,6 +123,6 @@ fn raise_file_limit() {
 }
 
 fn listed(addresses: &Addresses) -> String {
-    let all = addresses.addresses.iter().chain(&addresses.plain_addresses);
+    let all = addresses.addresses.iter().chain(&addresses.plain_addresses).chain(&addresses.api_addresses);
     all.map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

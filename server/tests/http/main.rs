@@ -2,6 +2,7 @@
 //! that nothing else changed.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what a helper cannot do fails the test")]
 
+mod api;
 mod artifacts;
 mod connections;
 mod device;

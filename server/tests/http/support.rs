@@ -98,6 +98,14 @@ impl TestServer {
         Self { server, layout, customer, configuration, operator, _dir: dir }
     }
 
+    pub(crate) const fn customer(&self) -> CompanyId {
+        self.customer
+    }
+
+    pub(crate) const fn configuration(&self) -> ConfigurationId {
+        self.configuration
+    }
+
     pub(crate) fn services(&self) -> &Services {
         self.server.services()
     }
@@ -338,6 +346,17 @@ impl TestDevice {
             nonce: self.nonce,
             root_version: 1,
         }
+    }
+
+    /// What a reseller writes into a claim of it.
+    pub(crate) fn identifier(&self) -> serde_json::Value {
+        let value = |at: usize| self.identity[at].value.clone();
+        serde_json::json!({"serialNumber": value(0), "manufacturer": value(1), "model": value(2)})
+    }
+
+    /// The HTTP status with which a hello is answered.
+    pub(crate) async fn hello_status(&self, server: &TestServer) -> u16 {
+        server.post(&server.stranger(), HELLO_PATH, &self.hello()).await.status().as_u16()
     }
 
     pub(crate) fn prove(&self, hello: &[u8], challenge: &Challenge) -> Prove {

@@ -111,7 +111,8 @@ async fn a_configuration_that_no_device_could_install_is_refused(db: TestDatabas
     );
     let made = create(&with_dpc).await.unwrap();
     conflict(world.services.delete_artifact(&world.by, digest).await, "1 configurations use it");
-    let without = ConfigurationChange { name: None, document: Some(MINIMAL_DOCUMENT.to_owned()) };
+    let without =
+        ConfigurationChange { name: None, document: Some(MINIMAL_DOCUMENT.to_owned()), default: None };
     world.services.update_configuration(&world.by, made.id, without).await.unwrap();
     world.services.delete_artifact(&world.by, digest).await.unwrap();
     assert!(!world.services.artifact_path(digest).exists());

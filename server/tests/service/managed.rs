@@ -192,7 +192,7 @@ async fn a_newer_configuration_is_news_once(db: TestDatabase) {
 
     world.clock.advance(Duration::from_secs(10));
     let document = MINIMAL_DOCUMENT.replace("000 00 00", "111 11 11");
-    let change = ConfigurationChange { name: None, document: Some(document) };
+    let change = ConfigurationChange { name: None, document: Some(document), default: None };
     world.services.update_configuration(&world.by, world.configuration, change).await.unwrap();
     let news = ask(Some(installed(&world, START.0)), None).await;
     assert_eq!(news.owner.contact_phone, "+41 44 111 11 11");
@@ -213,7 +213,7 @@ async fn a_newer_configuration_is_news_once(db: TestDatabase) {
 async fn a_version_rises_even_if_the_clock_falls(db: TestDatabase) {
     let world = World::new(db).await;
     world.clock.set(Timestamp(START.0 - 1_000_000));
-    let change = ConfigurationChange { name: Some("Kiosk 2".to_owned()), document: None };
+    let change = ConfigurationChange { name: Some("Kiosk 2".to_owned()), document: None, default: None };
     let changed = world.services.update_configuration(&world.by, world.configuration, change).await.unwrap();
     assert_eq!(changed.updated_at, Timestamp(START.0 + 1));
 }
@@ -227,7 +227,8 @@ async fn another_older_configuration_is_news_too(db: TestDatabase) {
         .await
         .unwrap();
     world.clock.advance(Duration::from_secs(10));
-    let change = ConfigurationChange { name: None, document: Some(MINIMAL_DOCUMENT.to_owned()) };
+    let change =
+        ConfigurationChange { name: None, document: Some(MINIMAL_DOCUMENT.to_owned()), default: None };
     let newer = world.services.update_configuration(&world.by, world.configuration, change).await.unwrap();
     world.clock.advance(Duration::from_secs(10));
     world.services.set_default_configuration(&world.by, world.customer, Some(older.id)).await.unwrap();

@@ -3,7 +3,8 @@
 //!
 //! * [`routes`]: every method on one screen, with who may call it;
 //! * `call.rs`: the way of a call, to its handler and back; `access.rs`: who may make it;
-//! * `partner.rs`, `customer.rs`, `operation.rs`: the handlers, one file for each side;
+//! * `partner.rs`, `customer.rs`, `operation.rs`: the handlers, one file for each side; `batch.rs`: many
+//!   calls in one request;
 //! * [`message`]: the requests and answers themselves, one file for each family; `view.rs` and
 //!   `identifier.rs` stand between them and what services know;
 //! * [`wire`]: the forms that all of its requests and answers share; nothing in it knows a device;
@@ -11,7 +12,8 @@
 //!
 //! To add a method: its row in the table, its messages, its handler, and a test for each refusal.
 
-mod access;
+pub mod access;
+pub(super) mod batch;
 mod call;
 mod customer;
 mod identifier;

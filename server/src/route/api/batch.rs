@@ -1,0 +1,71 @@
+//! `POST /batch`: many calls in one request, each with a right and a result of its own.
+
+use super::{
+    call::refusal,
+    wire::{
+        batch::{self, BatchedRequest, BatchedResponse, MAX_BATCH_BYTES},
+        query::Standard,
+        status::{Code, Status},
+    },
+};
+use crate::route::{App, Peer, body};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::Request,
+    http::{HeaderMap, HeaderName, header},
+    response::{IntoResponse as _, Response},
+};
+use http_body_util::BodyExt as _;
+use tower::ServiceExt as _;
+
+/// Answers every call of a batch, one after the other, by the same routes as if it had come alone.
+pub(in crate::route) async fn answer(app: &App, routes: Router, request: Request) -> Response {
+    let peer = request.extensions().get::<Peer>().copied();
+    let outer = request.headers().clone();
+    let calls = match read(app, request).await {
+        Ok(calls) => calls,
+        Err(status) => return refusal(&status, &Standard::default()),
+    };
+    let mut answers = Vec::with_capacity(calls.len());
+    for BatchedRequest { id, request } in calls {
+        let response = match inner(request, &outer, peer) {
+            Ok(request) => routes.clone().oneshot(request).await.into_response(),
+            Err(status) => refusal(&status, &Standard::default()),
+        };
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        answers.push(BatchedResponse { id, response: Response::from_parts(head, body) });
+    }
+    let (content_type, body) = batch::render(&answers);
+    ([(header::CONTENT_TYPE, content_type)], body).into_response()
+}
+
+async fn read(app: &App, request: Request) -> Result<Vec<BatchedRequest>, Status> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = content_type.unwrap_or_default().to_owned();
+    let body = body::read_bytes(app, request, MAX_BATCH_BYTES).await;
+    let body = body.map_err(|_| Status::new(Code::InvalidArgument, "The batch could not be read whole."))?;
+    batch::parse(&content_type, &body)
+}
+
+/// A call of a batch as a request of its own. What it does not say about who asks, the batch does.
+fn inner(
+    request: axum::http::Request<Bytes>,
+    outer: &HeaderMap,
+    peer: Option<Peer>,
+) -> Result<Request, Status> {
+    if !request.uri().path().starts_with("/v1/") {
+        return Err(Status::new(Code::InvalidArgument, "A batch holds calls of this API only, below /v1/."));
+    }
+    let mut request = request.map(Body::from);
+    for name in [header::AUTHORIZATION, HeaderName::from_static("x-goog-api-key")] {
+        if let (false, Some(value)) = (request.headers().contains_key(&name), outer.get(&name)) {
+            request.headers_mut().insert(name, value.clone());
+        }
+    }
+    if let Some(peer) = peer {
+        request.extensions_mut().insert(peer);
+    }
+    Ok(request)
+}

@@ -1,0 +1,260 @@
+//! The management API over HTTP: who may call what, and what a client then sees.
+
+use crate::support::{TestDevice, TestServer};
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+use unbox_common::ids::CompanyId;
+use unbox_server::{
+    domain::{account::Role, company::CompanyKind},
+    route::api::{
+        access::Side,
+        routes::{ROUTES, Route},
+    },
+    service::{NewAccount, NewApiKey, NewCompany, NewHolder},
+};
+
+/// A server with a reseller, its vendor, a customer and an EMM, and API keys for all of them.
+struct Api {
+    server: TestServer,
+    partner: CompanyId,
+    vendor: CompanyId,
+    customer: CompanyId,
+    keys: std::collections::BTreeMap<&'static str, String>,
+}
+
+impl Api {
+    async fn start() -> Self {
+        Self::with("").await
+    }
+
+    async fn with(settings: &str) -> Self {
+        let server = TestServer::with(settings).await;
+        let by = &server.operator;
+        let create = async |new| server.services().create_company(by, new).await.unwrap().id;
+        let partner = create(NewCompany::named(CompanyKind::Reseller, "Boxes")).await;
+        let other = create(NewCompany::named(CompanyKind::Reseller, "Crates")).await;
+        let vendor = NewCompany::named(CompanyKind::Vendor, "Bits");
+        let vendor = create(NewCompany { parent: Some(partner), ..vendor }).await;
+        let emm = create(NewCompany::named(CompanyKind::Emm, "Fleet")).await;
+        let stranger = create(NewCompany::named(CompanyKind::Customer, "Bolt")).await;
+        let customer = server.customer();
+        for company in [partner, other, vendor, emm] {
+            server.services().set_works_for(by, company, customer, true).await.unwrap();
+        }
+        let mut api = Self { server, partner, vendor, customer, keys: Default::default() };
+        for (name, company, role) in [
+            ("partner", Some(partner), Role::Owner),
+            ("partner viewer", Some(partner), Role::Viewer),
+            ("other partner", Some(other), Role::Owner),
+            ("vendor", Some(vendor), Role::Owner),
+            ("customer", Some(customer), Role::Owner),
+            ("customer viewer", Some(customer), Role::Viewer),
+            ("other customer", Some(stranger), Role::Owner),
+            ("emm", Some(emm), Role::Owner),
+        ] {
+            let key = api.key(company, role, name).await;
+            api.keys.insert(name, key);
+        }
+        api
+    }
+
+    async fn key(&self, company: Option<CompanyId>, role: Role, name: &str) -> String {
+        let (services, by) = (self.server.services(), &self.server.operator);
+        let holder = NewHolder::ServiceAccount { name: name.replace(' ', "-") };
+        let account = services.create_account(by, NewAccount { company, holder, role }).await.unwrap().id;
+        let new = NewApiKey { account, name: "test".to_owned(), expires_at: None };
+        services.create_api_key(by, new).await.unwrap().1.expose().to_owned()
+    }
+
+    async fn send(&self, who: &str, method: Method, path: &str, body: Value) -> Response {
+        let mut request = self.server.stranger().request(method, self.server.at(path));
+        if let Some(key) = self.keys.get(who) {
+            request = request.bearer_auth(key);
+        }
+        if !body.is_null() {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        request.send().await.unwrap()
+    }
+
+    /// The status and the JSON of an answer.
+    async fn call(&self, who: &str, method: Method, path: &str, body: Value) -> (u16, Value) {
+        let response = self.send(who, method, path, body).await;
+        let status = response.status().as_u16();
+        (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
+    }
+
+    async fn post(&self, who: &str, path: &str, body: Value) -> (u16, Value) {
+        self.call(who, Method::POST, path, body).await
+    }
+
+    fn partner_path(&self, rest: &str) -> String {
+        format!("/v1/partners/{}/{rest}", self.partner)
+    }
+
+    fn customer_path(&self, rest: &str) -> String {
+        format!("/v1/customers/{}/{rest}", self.customer)
+    }
+
+    /// A claim of Boxes on the Lenovo of this serial number.
+    fn claim_of(&self, serial: &str) -> Value {
+        json!({
+            "customerId": self.customer.to_string(),
+            "sectionType": "SECTION_TYPE_ZERO_TOUCH",
+            "deviceIdentifier": {"serialNumber": serial, "manufacturer": "LENOVO", "model": "20QES0XX00"},
+        })
+    }
+
+    async fn claim(&self, serial: &str) -> String {
+        let (status, answer) =
+            self.post("partner", &self.partner_path("devices:claim"), self.claim_of(serial)).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["deviceId"].as_str().unwrap().to_owned()
+    }
+
+    fn path_of(&self, route: &Route, customer: CompanyId) -> String {
+        route
+            .path
+            .replace("{partner}", &self.partner.to_string())
+            .replace("{customer}", &customer.to_string())
+            .replace("{vendor}", &self.vendor.to_string())
+            .replace("{device}", "1")
+            .replace("{configuration}", "1")
+            .replace("{operation}", "1")
+    }
+}
+
+#[tokio::test]
+async fn whoever_may_not_call_a_method_is_refused_and_nothing_changes() {
+    let api = Api::start().await;
+    let before = api.server.everything().await;
+    for route in ROUTES {
+        let strangers: &[&str] = match route.access.side {
+            Side::Partner => &["nobody", "other partner", "customer", "emm", "vendor"],
+            Side::Operations => &["nobody", "customer", "emm", "other partner"],
+            Side::Customer | Side::CustomerBeforeTerms => &["nobody", "partner", "vendor", "other customer"],
+            Side::AnyCustomer => &["nobody", "partner", "vendor"],
+        };
+        let viewer: &[&str] = match (route.access.role, route.access.side) {
+            (Role::Viewer, _) => &[],
+            (_, Side::Partner | Side::Operations) => &["partner viewer"],
+            _ => &["customer viewer"],
+        };
+        for who in strangers.iter().chain(viewer) {
+            let path = api.path_of(route, api.customer);
+            let (status, answer) = api.call(who, route.method.clone(), &path, json!({})).await;
+            let expected: &[u16] = if *who == "nobody" { &[401] } else { &[403, 404] };
+            assert!(expected.contains(&status), "{} as {who}: {status} {answer}", route.id);
+            assert_eq!(answer["error"]["code"], status, "{} as {who}", route.id);
+        }
+    }
+    assert_eq!(api.server.everything().await, before);
+    let audit =
+        api.server.services().list_audit(&api.server.operator, Default::default(), Default::default());
+    let actors: Vec<String> = audit.await.unwrap().items.into_iter().map(|entry| entry.actor).collect();
+    assert!(actors.iter().all(|actor| actor == "test"), "{actors:?}");
+}
+
+#[tokio::test]
+async fn a_claim_becomes_a_device_that_its_reseller_and_its_customer_see() {
+    let api = Api::start().await;
+    let id = api.claim("PF0ABCDE").await;
+    let find = json!({"deviceIdentifier": {"serialNumber": "pf0abcde"}, "limit": "10"});
+    let (status, found) =
+        api.post("partner", &api.partner_path("devices:findByIdentifier"), find.clone()).await;
+    assert_eq!((status, found["totalSize"].as_i64()), (200, Some(1)), "{found}");
+    let device = &found["devices"][0];
+    assert_eq!(device["deviceId"], id);
+    assert_eq!(device["name"], format!("partners/{}/devices/{id}", api.partner));
+    assert_eq!(device["deviceIdentifier"]["serialNumber"], "PF0ABCDE");
+    assert_eq!(device["claims"][0]["sectionType"], "SECTION_TYPE_ZERO_TOUCH");
+    assert_eq!(device["claims"][0]["ownerCompanyId"], api.customer.to_string());
+    assert_eq!(device["claims"][0]["resellerId"], api.partner.to_string());
+    let (_, others) = api.post("other partner", &api.partner_path("devices:findByIdentifier"), find).await;
+    assert_eq!(others["error"]["code"], 404);
+
+    let encoded = format!("/v1/customers%2F{}%2Fdevices%2F{id}", api.customer);
+    for path in [api.customer_path(&format!("devices/{id}")), encoded] {
+        let (status, seen) = api.call("emm", Method::GET, &path, Value::Null).await;
+        assert_eq!(status, 200, "{seen}");
+        assert_eq!(seen["name"], format!("customers/{}/devices/{id}", api.customer));
+    }
+    let (status, empty) = api
+        .post("customer", &api.customer_path("devices:unclaim"), json!({"device": {"deviceId": id}}))
+        .await;
+    assert_eq!((status, empty), (200, json!({})));
+    let (status, gone) =
+        api.call("partner", Method::GET, &api.partner_path(&format!("devices/{id}")), Value::Null).await;
+    assert_eq!(status, 404, "{gone}");
+}
+
+#[tokio::test]
+async fn what_is_claimed_over_the_network_counts_for_the_device_at_once() {
+    let api = Api::start().await;
+    let device = TestDevice::new("PF0ABCDE");
+    assert_eq!(device.hello_status(&api.server).await, 404);
+    let claim = json!({
+        "customerId": api.customer.to_string(),
+        "sectionType": "SECTION_TYPE_ZERO_TOUCH",
+        "configurationId": api.server.configuration().to_string(),
+        "deviceIdentifier": device.identifier(),
+    });
+    let (status, answer) = api.post("partner", &api.partner_path("devices:claim"), claim).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(device.hello_status(&api.server).await, 200);
+    let id = answer["deviceId"].clone();
+    let vacation = json!({"deviceId": id, "sectionType": "SECTION_TYPE_ZERO_TOUCH", "vacationModeDays": 3});
+    let (status, answer) = api.post("partner", &api.partner_path("devices:unclaim"), vacation).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(device.hello_status(&api.server).await, 404);
+    let (_, seen) = api
+        .call(
+            "partner",
+            Method::GET,
+            &api.partner_path(&format!("devices/{}", id.as_str().unwrap())),
+            Value::Null,
+        )
+        .await;
+    assert!(seen["claims"][0]["vacationModeExpireTime"].is_string(), "{seen}");
+}
+
+#[tokio::test]
+async fn a_batch_tells_the_result_of_each_device() {
+    let api = Api::start().await;
+    let mut wrong = api.claim_of("PF0ABCDF");
+    wrong["sectionType"] = json!("SECTION_TYPE_SIM_LOCK");
+    let placeholder = api.claim_of("Default string");
+    let claims = json!({"claims": [api.claim_of("PF0ABCDE"), wrong, placeholder]});
+    let (status, started) = api.post("partner", &api.partner_path("devices:claimAsync"), claims).await;
+    assert_eq!(status, 200, "{started}");
+    let path = format!("/v1/{}", started["name"].as_str().unwrap());
+    let mut operation = Value::Null;
+    for _ in 0..200 {
+        operation = api.call("partner", Method::GET, &path, Value::Null).await.1;
+        if operation["done"] == true {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(operation["done"], true, "{operation}");
+    assert_eq!(operation["metadata"]["processingStatus"], "BATCH_PROCESS_PROCESSED");
+    let response = &operation["response"];
+    assert_eq!(response["successCount"], 1);
+    let statuses: Vec<&str> = response["perDeviceStatus"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["result"]["status"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        statuses,
+        [
+            "SINGLE_DEVICE_STATUS_SUCCESS",
+            "SINGLE_DEVICE_STATUS_INVALID_SECTION_TYPE",
+            "SINGLE_DEVICE_STATUS_INVALID_DEVICE_IDENTIFIER",
+        ]
+    );
+    assert_eq!(response["perDeviceStatus"][0]["claim"]["deviceIdentifier"]["serialNumber"], "PF0ABCDE");
+    let (status, _) = api.call("other partner", Method::GET, &path, Value::Null).await;
+    assert_eq!(status, 404);
+}
