@@ -115,6 +115,8 @@ struct Parts {
     ids: Arc<IdSource>,
     settings: Settings,
     recent: configurations::Recent,
+    /// Held by whoever makes a key of a service account.
+    key_making: tokio::sync::Mutex<()>,
 }
 
 impl Services {
@@ -133,7 +135,8 @@ impl Services {
         entropy.fill(&mut seed)?;
         let recent = configurations::Recent::default();
         let ids = Arc::new(IdSource::new(u32::from_ne_bytes(seed)));
-        Ok(Self(Arc::new(Parts { store, signer, clock, entropy, ids, settings, recent })))
+        let key_making = tokio::sync::Mutex::default();
+        Ok(Self(Arc::new(Parts { store, signer, clock, entropy, ids, settings, recent, key_making })))
     }
 
     /// What the operator chose.

@@ -141,7 +141,8 @@ impl Key {
                 let expires_at = lifetime.end();
                 let (key, contents) =
                     services.create_service_account_key(by, account.id, &base_url, expires_at).await?;
-                serde_json::to_writer_pretty(&mut file, &contents).context("the key file could not be made")?;
+                serde_json::to_writer_pretty(&mut file, &contents)
+                    .context("the key file could not be made")?;
                 writeln!(file)?;
                 file.create()?;
                 let text = format!(
