@@ -49,7 +49,7 @@ pub use import::{ImportDefaults, ImportSummary, KNOWN_COLUMNS, RowOutcome, RowRe
 pub use key_file::ServiceAccountKeyFile;
 pub use managed::DeviceIdentityCert;
 pub use reselling::{ClaimTarget, ResellerClaims};
-pub use sign_in::{OAuthError, OAuthRefusal, TokenAnswer, TokenRequest};
+pub use sign_in::{OAuthError, OAuthRefusal, SignIn, TokenAnswer, TokenRequest};
 pub use signer::{Signer, SignerError};
 pub use tokens::NewToken;
 
