@@ -258,7 +258,8 @@ pub(super) async fn managed_account(tx: &mut Tx, by: &Actor, id: AccountId) -> R
     Ok(account)
 }
 
-fn may_manage(by: &Actor, role: Role) -> Result<(), ServiceError> {
+/// Whether the actor may change accounts of this role.
+pub(super) fn may_manage(by: &Actor, role: Role) -> Result<(), ServiceError> {
     if by.role().may_manage(role) { Ok(()) } else { Err(ServiceError::RoleTooLow(role.max(Role::Admin))) }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     ServiceError, Services,
-    accounts::managed_account,
+    accounts::{managed_account, may_manage},
     key_file::{KeyPair, ServiceAccountKeyFile, public_key},
 };
 use crate::{
@@ -152,10 +152,13 @@ impl Services {
     ) -> Result<(ServiceAccountKey, ServiceAccountKeyFile), ServiceError> {
         // Asked before the work; what counts is asked again when the key is stored.
         let holder = self.account(by, account).await?;
+        may_manage(by, holder.role)?;
         signs_in_by_key(&holder)?;
-        let entropy = Arc::clone(&self.0.entropy);
-        let making = tokio::task::spawn_blocking(move || KeyPair::generate(&*entropy));
-        let pair = making.await.map_err(|_| ServiceError::Busy)??;
+        let now = self.now();
+        in_time(expires_at, now)?;
+        let in_force = self.0.store.reader().await?.count_service_account_keys(account, now).await?;
+        room_for_another(in_force, "keys")?;
+        let pair = self.key_pair().await?;
         let key = self.add_key(by, account, pair.public.clone(), expires_at, "made").await?;
         let file = ServiceAccountKeyFile::new(&holder, &key.id, pair.private, base_url);
         Ok((key, file))
@@ -209,6 +212,14 @@ impl Services {
                 })
             })
             .await
+    }
+
+    /// Makes one key at a time: it keeps a processor busy, and whoever asks for many waits for them.
+    async fn key_pair(&self) -> Result<KeyPair, ServiceError> {
+        let _turn = self.0.key_making.lock().await;
+        let entropy = Arc::clone(&self.0.entropy);
+        let making = tokio::task::spawn_blocking(move || KeyPair::generate(&*entropy));
+        making.await.map_err(|_| ServiceError::Busy)?
     }
 
     async fn add_key(

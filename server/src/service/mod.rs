@@ -52,6 +52,7 @@ pub use key_file::ServiceAccountKeyFile;
 pub use managed::DeviceIdentityCert;
 pub use reselling::ResellerClaims;
 pub use sign_in::{OAuthError, OAuthRefusal, TokenAnswer, TokenRequest};
+pub use sign_in::{OAuthError, OAuthRefusal, SignIn, TokenAnswer, TokenRequest};
 pub use signer::{Signer, SignerError};
 pub use tokens::NewToken;
 
@@ -119,6 +120,8 @@ struct Parts {
     recent: configurations::Recent,
     /// Wakes whoever works on operations.
     operation_waits: tokio::sync::Notify,
+    /// Held by whoever makes a key of a service account.
+    key_making: tokio::sync::Mutex<()>,
 }
 
 impl Services {
@@ -139,6 +142,8 @@ impl Services {
         let operation_waits = tokio::sync::Notify::new();
         let ids = Arc::new(IdSource::new(u32::from_ne_bytes(seed)));
         Ok(Self(Arc::new(Parts { store, signer, clock, entropy, ids, settings, recent, operation_waits })))
+        let key_making = tokio::sync::Mutex::default();
+        Ok(Self(Arc::new(Parts { store, signer, clock, entropy, ids, settings, recent, key_making })))
     }
 
     /// What the operator chose.

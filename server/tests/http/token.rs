@@ -118,16 +118,21 @@ async fn whoever_gets_no_token_is_told_why_in_the_words_of_the_standard() {
 
 #[tokio::test]
 async fn whoever_asks_too_often_is_told_when_to_come_back() {
-    let world = World::with("[limits]\naddress_burst = 1\naddress_per_second = 1\n").await;
-    let form = world.form(&world.claims());
-    assert_eq!(world.post(FORM, form.clone()).await.status().as_u16(), 200);
-    let before = world.audit().await;
-    let refused = world.post(FORM, form).await;
-    assert_eq!(refused.status().as_u16(), 429);
-    assert!((1..=2).contains(&retry_after(&refused)));
-    let document: Value = refused.json().await.unwrap();
-    assert_eq!(document["error"], "temporarily_unavailable");
-    assert_eq!(world.audit().await, before);
+    // From one address, whoever they are; and one account, wherever it is.
+    for (limit, longest) in
+        [("address_burst = 1\naddress_per_second = 1", 2), ("api_queries_per_100s = 1", 101)]
+    {
+        let world = World::with(&format!("[limits]\n{limit}\n")).await;
+        let form = world.form(&world.claims());
+        assert_eq!(world.post(FORM, form.clone()).await.status().as_u16(), 200);
+        let before = world.audit().await;
+        let refused = world.post(FORM, form).await;
+        assert_eq!(refused.status().as_u16(), 429);
+        assert!((longest - 1..=longest).contains(&retry_after(&refused)), "{limit}");
+        let document: Value = refused.json().await.unwrap();
+        assert_eq!(document["error"], "temporarily_unavailable");
+        assert_eq!(world.audit().await, before);
+    }
 }
 
 #[tokio::test]

@@ -192,6 +192,8 @@ async fn nobody_makes_an_account_mightier_than_their_own(db: TestDatabase) {
     too_low(services.rotate_api_key(&admin, owners_key.id, Duration::ZERO).await, Role::Owner);
     too_low(services.revoke_api_key(&admin, owners_key.id).await, Role::Owner);
     too_low(services.add_service_account_key(&admin, robot.id, PUBLIC_KEY, None).await, Role::Owner);
+    let base = "https://enroll.example.com".parse().unwrap();
+    too_low(services.create_service_account_key(&admin, robot.id, &base, None).await, Role::Owner);
     too_low(services.revoke_service_account_key(&admin, &key.id).await, Role::Owner);
     too_low(
         services.create_account(&looks, user(customer, "x@acme.example", Role::Viewer)).await,
@@ -305,6 +307,7 @@ async fn credentials_that_could_not_be_used_are_refused(db: TestDatabase) {
     conflict(services.add_service_account_key(by, robot.id, PUBLIC_KEY, None).await, "Revoke one first");
     let base = "https://enroll.example.com".parse().unwrap();
     conflict(services.create_service_account_key(by, person.id, &base, None).await, "service account");
+    conflict(services.create_service_account_key(by, robot.id, &base, None).await, "Revoke one first");
     conflict(services.add_service_account_key(by, person.id, PUBLIC_KEY, None).await, "service account");
     invalid(services.add_service_account_key(by, robot.id, "x", None).await, "public_key");
     invalid(services.add_service_account_key(by, robot.id, PUBLIC_KEY, Some(START)).await, "expires_at");

@@ -33,7 +33,8 @@ pub(super) async fn exchange(services: &Services, assertion: &str) -> Result<Tok
 async fn exchange_with(services: &Services, assertion: &str, more: &str) -> Result<TokenAnswer, OAuthError> {
     let grant = "urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer";
     let form = format!("grant_type={grant}&assertion={assertion}{more}");
-    services.exchange_assertion(TokenRequest::parse(form.as_bytes())?).await
+    let sign_in = services.verify_assertion(TokenRequest::parse(form.as_bytes())?).await?;
+    services.issue_token(sign_in).await
 }
 
 #[track_caller]

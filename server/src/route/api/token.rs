@@ -42,12 +42,28 @@ enum Refused {
 }
 
 async fn exchanged(app: &App, peer: &Peer, request: Request) -> Result<TokenAnswer, Refused> {
-    app.by_address.check(address_key(peer)).map_err(RouteError::TooMany).map_err(Refused::Route)?;
-    let form = body::read_form(app, request, MAX_FORM_BYTES).await.map_err(Refused::Route)?;
-    let busy = || Refused::Route(RouteError::Busy);
-    let _place = app.requests.try_acquire().map_err(|_| busy())?;
-    let exchange = async { app.services.exchange_assertion(TokenRequest::parse(&form)?).await };
-    timeout(app.request_timeout, exchange).await.map_err(|_| busy())?.map_err(Refused::OAuth)
+    app.by_address.check(address_key(peer)).map_err(RouteError::TooMany)?;
+    let form = body::read_form(app, request, MAX_FORM_BYTES).await?;
+    let _place = app.requests.try_acquire().map_err(|_| RouteError::Busy)?;
+    let exchange = async {
+        let sign_in = app.services.verify_assertion(TokenRequest::parse(&form)?).await?;
+        // From here on it is known who asks, and each token is a row for an hour.
+        app.count_query(sign_in.account(), None).map_err(RouteError::TooMany)?;
+        Ok(app.services.issue_token(sign_in).await?)
+    };
+    timeout(app.request_timeout, exchange).await.map_err(|_| RouteError::Busy)?
+}
+
+impl From<RouteError> for Refused {
+    fn from(error: RouteError) -> Self {
+        Self::Route(error)
+    }
+}
+
+impl From<OAuthError> for Refused {
+    fn from(error: OAuthError) -> Self {
+        Self::OAuth(error)
+    }
 }
 
 impl Refused {
@@ -73,7 +89,8 @@ impl Refused {
             }
             Self::Route(RouteError::TooMany(wait)) => {
                 let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
-                let description = "Too many requests from this address.".to_owned();
+                let description =
+                    "Too many requests. Wait, and use a token for as long as it is good.".to_owned();
                 (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", description, Some(seconds))
             }
             Self::Route(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", busy, pause()),

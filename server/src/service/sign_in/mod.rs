@@ -27,7 +27,29 @@ use crate::{
 use assertion::{Assertion, Claims};
 use serde_json::json;
 use std::sync::Arc;
-use unbox_common::{digest::Sha256, ids::CompanyId, secret::Secret, timestamp::Timestamp};
+use unbox_common::{
+    digest::Sha256,
+    ids::{AccountId, CompanyId},
+    secret::Secret,
+    timestamp::Timestamp,
+};
+
+/// A service account that has proved who it is, and what it gets for that. Only
+/// [`Services::verify_assertion`] makes one.
+#[derive(Debug)]
+pub struct SignIn {
+    by: SigningAccount,
+    scopes: AccessScopes,
+    at: Timestamp,
+}
+
+impl SignIn {
+    /// Whose sign-in it is, for whoever counts them.
+    #[must_use]
+    pub const fn account(&self) -> AccountId {
+        self.by.principal.account
+    }
+}
 
 impl Services {
     /// Who shows this API key or access token.
@@ -80,28 +102,34 @@ impl Services {
         }
     }
 
-    /// Exchanges what a service account signed for an access token. The same assertion is taken again
-    /// as long as it is good: Google's clients send it again when an answer was lost.
+    /// Who signed a request for an access token, and what they get. Nothing is issued yet.
     ///
     /// # Errors
-    /// [`OAuthError::Refused`] with the code of RFC 6749, and nothing is issued.
-    pub async fn exchange_assertion(&self, request: TokenRequest) -> Result<TokenAnswer, OAuthError> {
+    /// [`OAuthError::Refused`] with the code of RFC 6749.
+    pub async fn verify_assertion(&self, request: TokenRequest) -> Result<SignIn, OAuthError> {
         let now = self.now();
-        let (SigningAccount { key, principal }, claims) = self.verified(&request, now).await?;
+        let (by, claims) = self.verified(&request, now).await?;
         claims.judge(&self.settings().names, now)?;
-        let scopes = granted(claims.scope.or(request.scope), &principal)?;
-        let end = now.after(ACCESS_TOKEN_LIFETIME);
+        let scopes = granted(claims.scope.or(request.scope), &by.principal)?;
+        Ok(SignIn { by, scopes, at: now })
+    }
+
+    /// Issues an access token to whoever signed for it. The same assertion is taken again as long as it
+    /// is good: Google's clients send it again when an answer was lost.
+    pub async fn issue_token(&self, sign_in: SignIn) -> Result<TokenAnswer, OAuthError> {
+        let SignIn { by: SigningAccount { key, principal }, scopes, at } = sign_in;
+        let end = at.after(ACCESS_TOKEN_LIFETIME);
         let expires_at = key.expires_at.map_or(end, |sooner| sooner.min(end));
         let secret = entropy::credential_text(&*self.0.entropy, ACCESS_TOKEN_PREFIX)?;
-        let answer = TokenAnswer::new(secret.clone(), expires_at.since(now).as_secs(), &scopes);
         let digest = Sha256::of(secret.expose().as_bytes());
-        let token = AccessToken { digest, key: key.id.clone(), scopes, created_at: now, expires_at };
-        let event = signed_in(&principal, &key, now);
+        let answer = TokenAnswer::new(secret, expires_at.since(at).as_secs(), &scopes);
+        let event = signed_in(&principal, &key, at);
+        let token = AccessToken { digest, key: key.id, scopes, created_at: at, expires_at };
         let ids = Arc::clone(&self.0.ids);
         self.0
             .store
             .write(move |tx| {
-                let (token, event, id) = (token.clone(), event.clone(), ids.next(now));
+                let (token, event, id) = (token.clone(), event.clone(), ids.next(at));
                 Box::pin(async move {
                     tx.insert_access_token(&token).await?;
                     tx.append(id, event);
