@@ -77,6 +77,26 @@ const FORBIDDEN: &[Forbidden] = &[
         reason: "a route calls a service, not the store",
     },
     Forbidden {
+        folder: "server/src/route/api/wire",
+        edges: &[
+            "crate::route::api::message",
+            "crate::domain",
+            "crate::keys",
+            "crate::config",
+            "crate::clock",
+            "crate::entropy",
+            "tokio",
+            "std::fs",
+            "std::net",
+        ],
+        reason: "the forms of the API are pure, and know none of its messages",
+    },
+    Forbidden {
+        folder: "server/src/route/api/message",
+        edges: &["crate::service", "crate::domain", "crate::entropy", "crate::clock", "axum", "tokio"],
+        reason: "a message is what travels: it decides nothing",
+    },
+    Forbidden {
         folder: "agent/src/install",
         edges: &["crate::handshake", "crate::report", "crate::identity", "reqwest", "tokio", "rustls"],
         reason: "the installer is root and has no network",

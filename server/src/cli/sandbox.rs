@@ -99,7 +99,7 @@ impl Sandbox {
     }
 
     fn settings(&self, directory: &Path) -> anyhow::Result<Settings> {
-        let layout = Layout::new(&directory.join("server"));
+        let layout = Layout::new(directory.join("server"));
         let names = vec!["localhost".to_owned(), self.listen.ip().to_string()];
         let founding = Founding { names: names.clone(), url: "https://localhost".to_owned() };
         keys::initialise(&layout, &founding, SystemClock.now(), &SystemEntropy::new())?;

@@ -156,7 +156,7 @@ fn finished_with_api(router: Router<Arc<App>>, app: Arc<App>) -> Router {
     let batch = async move |request| api::batch::answer(&batched, in_batch, request).await;
     let again = async move |request| match api::plain_path(request) {
         Ok(request) => plain.oneshot(request).await.into_response(),
-        Err(refused) => refused,
+        Err(refused) => *refused,
     };
     router
         .route("/batch", post(batch))

@@ -51,7 +51,6 @@ pub use import::{ImportDefaults, ImportSummary, KNOWN_COLUMNS, RowOutcome, RowRe
 pub use key_file::ServiceAccountKeyFile;
 pub use managed::DeviceIdentityCert;
 pub use reselling::ResellerClaims;
-pub use sign_in::{OAuthError, OAuthRefusal, TokenAnswer, TokenRequest};
 pub use sign_in::{OAuthError, OAuthRefusal, SignIn, TokenAnswer, TokenRequest};
 pub use signer::{Signer, SignerError};
 pub use tokens::NewToken;
@@ -141,9 +140,18 @@ impl Services {
         let recent = configurations::Recent::default();
         let operation_waits = tokio::sync::Notify::new();
         let ids = Arc::new(IdSource::new(u32::from_ne_bytes(seed)));
-        Ok(Self(Arc::new(Parts { store, signer, clock, entropy, ids, settings, recent, operation_waits })))
         let key_making = tokio::sync::Mutex::default();
-        Ok(Self(Arc::new(Parts { store, signer, clock, entropy, ids, settings, recent, key_making })))
+        Ok(Self(Arc::new(Parts {
+            store,
+            signer,
+            clock,
+            entropy,
+            ids,
+            settings,
+            recent,
+            operation_waits,
+            key_making,
+        })))
     }
 
     /// What the operator chose.

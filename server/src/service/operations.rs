@@ -20,7 +20,11 @@ use crate::{
     store::{DoneItem, Page, PageRequest, Tx},
 };
 use serde_json::json;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 use unbox_common::{
     ids::{ClaimId, CompanyId, ConfigurationId, OperationId},
     protocol::latest::ProofKind,
@@ -257,18 +261,14 @@ impl Services {
             Ok(claim) => claim,
             Err(error) => return Ok(Err(refusal(error)?)),
         };
-        let known = parties.0.get(&(customer, configuration, protected)).cloned();
-        let checked = match known {
-            Some(checked) => checked,
-            None => {
-                let checked = match check_parties(tx, by, &claim).await {
-                    Ok(()) => None,
-                    Err(error) => Some(refusal(error)?),
-                };
-                parties.0.insert((customer, configuration, protected), checked.clone());
-                checked
-            }
-        };
+        let asked = (customer, configuration, protected);
+        if let Entry::Vacant(unknown) = parties.0.entry(asked) {
+            unknown.insert(match check_parties(tx, by, &claim).await {
+                Ok(()) => None,
+                Err(error) => Some(refusal(error)?),
+            });
+        }
+        let checked = parties.0.get(&asked).cloned().flatten();
         Ok(checked.map_or(Ok(claim), Err))
     }
 
@@ -318,11 +318,12 @@ fn refusal(error: ServiceError) -> Result<ItemResult, ServiceError> {
         ServiceError::NotFound { what: "customer", .. } => {
             (ItemStatus::PermissionDenied, "INVALID_CUSTOMER_ID")
         }
-        ServiceError::NotFound { .. } => (ItemStatus::OtherError, "INVALID_PARAMETER"),
         ServiceError::Invalid { field: "device_identifier" | "sets", .. } => {
             (ItemStatus::InvalidDeviceIdentifier, "INVALID_IDENTIFIER_SET")
         }
-        ServiceError::Invalid { .. } => (ItemStatus::OtherError, "INVALID_PARAMETER"),
+        ServiceError::NotFound { .. } | ServiceError::Invalid { .. } => {
+            (ItemStatus::OtherError, "INVALID_PARAMETER")
+        }
         ServiceError::Conflict(_) => (ItemStatus::OtherError, "INVALID_OPERATION"),
         ServiceError::OperatorOnly => (ItemStatus::PermissionDenied, "AUTHORIZATION_FAIL"),
         _ => return Err(error),

@@ -16,7 +16,7 @@ use unbox_server::{
         company::{CompanyKind, Terms},
     },
     service::{NewClaim, NewCompany, ServiceError},
-    store::{CompanyFilter, PageRequest},
+    store::{AuditFilter, CompanyFilter, DeviceFilter, PageRequest},
 };
 
 const SERIAL: &str = "PF0ABCDE";
@@ -125,9 +125,9 @@ async fn a_reseller_neither_sees_nor_changes_what_is_not_its_own(db: TestDatabas
     assert_eq!(world.db.snapshot().await, before);
 
     let page = PageRequest::default;
-    assert!(services.list_devices(&boxes, Default::default(), page()).await.unwrap().items.is_empty());
+    assert!(services.list_devices(&boxes, DeviceFilter::default(), page()).await.unwrap().items.is_empty());
     assert!(services.list_tokens(&boxes, None, page()).await.unwrap().items.is_empty());
-    assert!(services.list_audit(&boxes, Default::default(), page()).await.unwrap().items.is_empty());
+    assert!(services.list_audit(&boxes, AuditFilter::default(), page()).await.unwrap().items.is_empty());
     let seen = services.list_companies(&boxes, CompanyFilter::default(), page()).await.unwrap().items;
     let mut seen: Vec<CompanyId> = seen.iter().map(|company| company.id).collect();
     seen.sort();

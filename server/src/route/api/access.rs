@@ -1,7 +1,10 @@
 //! Who may call a method: which side of the API it is on, which role it takes, and for whom the path
 //! says that it acts.
 
-use super::wire::status::{Code, Reason, Status};
+use super::wire::{
+    detail::Reason,
+    status::{Code, Status},
+};
 use crate::{
     domain::{
         access::{AccessScope, Principal},
@@ -68,8 +71,7 @@ pub(super) async fn actor(
     }
     match (access.side, named) {
         (Side::Partner, Some(partner)) => partner_actor(principal, partner),
-        (Side::Operations, _) => Ok(principal.actor()),
-        (Side::AnyCustomer, _) => Ok(principal.actor()),
+        (Side::Operations | Side::AnyCustomer, _) => Ok(principal.actor()),
         (side, Some(customer)) => {
             let actor = services.acting_for(principal, customer).await?;
             if side == Side::Customer {

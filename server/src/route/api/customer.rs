@@ -15,10 +15,11 @@ use super::{
     partner::device_refused,
     view::{self, SeenBy},
     wire::{
+        detail::FieldViolation,
         field_mask::FieldMask,
         form::Written,
         name::{ConfigurationName, DpcResourceName},
-        status::{FieldViolation, Status},
+        status::Status,
     },
 };
 use crate::{

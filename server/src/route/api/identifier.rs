@@ -2,7 +2,7 @@
 
 use super::{
     message::common::{DeviceIdentifier, DeviceType, Target},
-    wire::status::{Reason, Status},
+    wire::{detail::Reason, status::Status},
 };
 use crate::domain::claim::{Claim, ClaimTarget};
 use unbox_common::{

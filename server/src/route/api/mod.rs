@@ -59,12 +59,12 @@ pub(super) fn router() -> Router<Arc<App>> {
 }
 
 /// Makes the path of a request plain: some clients encode the slashes of a name that stands in it.
-pub(super) fn plain_path(mut request: Request) -> Result<Request, Response> {
+pub(super) fn plain_path(mut request: Request) -> Result<Request, Box<Response>> {
     let path = request.uri().path();
     if !path.starts_with("/v1/") {
         return Ok(request);
     }
-    let refused = |status: &Status| call::refusal(status, &Standard::default());
+    let refused = |status: &Status| Box::new(call::refusal(status, &Standard::default()));
     let plain = normalised_path(path).map_err(|status| refused(&status))?;
     if plain != path {
         let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();

@@ -22,10 +22,11 @@ use super::{
     operation,
     view::{self, SeenBy},
     wire::{
+        detail::{FieldViolation, Reason},
         enums::WireEnum as _,
         form::Written,
         name::PartnerDeviceName,
-        status::{Code, FieldViolation, Reason, Status},
+        status::{Code, Status},
     },
 };
 use crate::{
@@ -47,6 +48,8 @@ use unbox_common::{
 const MAX_FOUND: i64 = 100;
 /// The longest temporary release in days.
 const MAX_VACATION_DAYS: i32 = 1825;
+/// The same.
+const MAX_VACATION: Duration = Duration::from_hours(24 * 1825);
 
 /// `partners.customers.create`
 pub(super) async fn create_customer(mut call: Call) -> Answer {
@@ -92,7 +95,7 @@ pub(super) async fn list_customers(mut call: Call) -> Answer {
         ..CompanyFilter::default()
     };
     let page = companies(&mut call, "customers", filter).await?;
-    let customers = page.companies.iter().map(|one| view::company(one, SeenBy::Partner(partner))).collect();
+    let customers = page.items.iter().map(|one| view::company(one, SeenBy::Partner(partner))).collect();
     let answer = ListCustomersResponse { customers, next_page_token: page.next, total_size: page.total };
     call.answer(&Written(&answer))
 }
@@ -103,7 +106,7 @@ pub(super) async fn list_vendors(mut call: Call) -> Answer {
     let filter =
         CompanyFilter { kind: Some(CompanyKind::Vendor), parent: Some(partner), ..CompanyFilter::default() };
     let page = companies(&mut call, "vendors", filter).await?;
-    let vendors = page.companies.iter().map(|one| view::company(one, SeenBy::Partner(partner))).collect();
+    let vendors = page.items.iter().map(|one| view::company(one, SeenBy::Partner(partner))).collect();
     let answer = ListVendorsResponse { vendors, next_page_token: page.next, total_size: page.total };
     call.answer(&Written(&answer))
 }
@@ -119,14 +122,14 @@ pub(super) async fn list_vendor_customers(mut call: Call) -> Answer {
     };
     let page = companies_as(&mut call, "vendor customers", filter, &customers).await?;
     let seen_by = SeenBy::Vendor(partner, vendor);
-    let customers = page.companies.iter().map(|one| view::company(one, seen_by)).collect();
+    let customers = page.items.iter().map(|one| view::company(one, seen_by)).collect();
     let answer =
         ListVendorCustomersResponse { customers, next_page_token: page.next, total_size: page.total };
     call.answer(&Written(&answer))
 }
 
 struct Companies {
-    companies: Vec<Company>,
+    items: Vec<Company>,
     next: String,
     total: i32,
 }
@@ -159,7 +162,7 @@ async fn companies_as(
         Some(Ok(key)) => call.app.page_tokens.issue(&list, key)?,
         _ => String::new(),
     };
-    Ok(Companies { companies: page.items, next, total: i32::try_from(total).unwrap_or(i32::MAX) })
+    Ok(Companies { items: page.items, next, total: i32::try_from(total).unwrap_or(i32::MAX) })
 }
 
 /// `partners.devices.claim`
@@ -285,9 +288,9 @@ pub(super) async fn find_by_identifier(mut call: Call) -> Answer {
     let rest: Vec<_> = found.iter().filter(|claim| claim.id.get() > after).collect();
     let devices: Vec<_> =
         rest.iter().take(limit as usize).map(|claim| view::partner_device(claim, partner, now)).collect();
-    let last = devices.last().and_then(|device| device.device_id);
-    let next_page_token = match last {
-        Some(last) if rest.len() > devices.len() => call.app.page_tokens.issue(&list, last.get())?,
+    let end = devices.last().and_then(|device| device.device_id);
+    let next_page_token = match end {
+        Some(end) if rest.len() > devices.len() => call.app.page_tokens.issue(&list, end.get())?,
         _ => String::new(),
     };
     let total_size = i32::try_from(found.len()).unwrap_or(i32::MAX);
@@ -317,8 +320,8 @@ pub(super) async fn find_by_owner(mut call: Call) -> Answer {
     let after = match after.map(ClaimId::new) {
         Some(Ok(id)) => {
             // The owner of the claim that the page before ended with says where this one begins.
-            let last = call.services().claim(&call.actor, id).await.map_err(device_refused)?.claim;
-            Some(ResellerCursor { customer: last.customer, claim: last.id })
+            let end = call.services().claim(&call.actor, id).await.map_err(device_refused)?.claim;
+            Some(ResellerCursor { customer: end.customer, claim: end.id })
         }
         _ => None,
     };
@@ -441,7 +444,7 @@ impl Owners {
         if let Err(refused) = self.check_token(call, customer, &asked).await? {
             return Ok(Err(refused));
         }
-        Ok(new_claim(call, customer, asked))
+        Ok(new_claim(call, customer, &asked))
     }
 
     /// A token is asked for by ChromeOS devices, and by no others.
@@ -479,7 +482,7 @@ fn no_such_customer(field: &str) -> Refused {
     Refused::new(ItemStatus::PermissionDenied, Reason::InvalidCustomerId, field, rule)
 }
 
-fn new_claim(call: &Call, customer: CompanyId, asked: PartnerClaim) -> Result<NewClaim, Refused> {
+fn new_claim(call: &Call, customer: CompanyId, asked: &PartnerClaim) -> Result<NewClaim, Refused> {
     check_section(asked.section_type)?;
     if asked.simlock_profile_id != 0 {
         let rule = "It is for SECTION_TYPE_SIM_LOCK only.";
@@ -530,9 +533,7 @@ fn release(call: &Call, asked: &PartnerUnclaim) -> Result<Work, Refused> {
     };
     match until {
         Some(until) if until <= now => wrong("vacationModeExpireTime", "Expected a time in the future."),
-        Some(until)
-            if until > now.after(Duration::from_hours(24 * MAX_VACATION_DAYS.unsigned_abs() as u64)) =>
-        {
+        Some(until) if until > now.after(MAX_VACATION) => {
             wrong("vacationModeExpireTime", "Expected a time at most five years from now.")
         }
         until => Ok(Work::Unclaim { target, until }),

@@ -1,6 +1,6 @@
 //! What several families of messages share: which device is meant, and what for.
 
-use crate::route::api::wire::{enums::wire_enum, message::message, status::FieldViolation};
+use crate::route::api::wire::{detail::FieldViolation, enums::wire_enum, message::message};
 use std::collections::BTreeMap;
 use unbox_common::ids::ClaimId;
 
@@ -128,7 +128,7 @@ macro_rules! names_a_device {
             /// Neither id nor identifier is there, or both.
             pub fn target(
                 &self,
-            ) -> Result<$crate::route::api::message::common::Target<'_>, $crate::route::api::wire::status::FieldViolation> {
+            ) -> Result<$crate::route::api::message::common::Target<'_>, $crate::route::api::wire::detail::FieldViolation> {
                 $crate::route::api::message::common::Target::of(self.device_id, self.device_identifier.as_ref())
             }
         })+

@@ -1,7 +1,10 @@
 //! What a message calls a device, as identifiers that passed their rules, and back.
 
 use super::common::DeviceIdentifier;
-use crate::route::api::wire::status::{FieldViolation, Reason, Status};
+use crate::route::api::wire::{
+    detail::{FieldViolation, Reason},
+    status::Status,
+};
 use unbox_common::identity::{Identifier, IdentifierKind as Kind};
 
 /// Where a message holds an identifier.

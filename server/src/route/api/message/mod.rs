@@ -19,7 +19,10 @@ mod golden;
 mod identifiers;
 pub mod operation;
 
-use super::wire::form::{Form, Schemas};
+use super::wire::{
+    form::{Form, Schemas},
+    status::ErrorDocument,
+};
 
 /// The schema of every message and enum, by its name.
 #[must_use]
@@ -60,6 +63,7 @@ pub fn schemas() -> Schemas {
         operation::DevicesLongRunningOperationMetadata,
         operation::DevicesLongRunningOperationResponse,
         operation::Operation,
+        ErrorDocument,
     ];
     schemas.sort_by(|(one, _), (other, _)| one.cmp(other));
     schemas.dedup_by(|(later, _), (first, _)| later == first);

@@ -2,6 +2,7 @@
 
 use super::claim::{PartnerClaim, PartnerUnclaim, UpdateMetadataArguments};
 use crate::route::api::wire::{
+    detail::Detail,
     enums::wire_enum,
     form::{Form, Schemas},
     message::message,
@@ -84,14 +85,10 @@ message! {
 
 impl From<&status::Status> for Status {
     fn from(status: &status::Status) -> Self {
-        let object = |detail| match serde_json::to_value(detail) {
-            Ok(Value::Object(fields)) => Some(fields),
-            _ => None,
-        };
         Self {
             code: status.code().number(),
             message: status.message().to_owned(),
-            details: status.details().iter().filter_map(object).collect(),
+            details: status.details().iter().map(Detail::object).collect(),
         }
     }
 }

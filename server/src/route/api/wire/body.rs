@@ -2,10 +2,11 @@
 //! not. What was sent is never repeated, because it may hold a token.
 
 use super::{
+    detail::{Detail, FieldViolation},
     field_mask::FieldMask,
     form::Read,
     message::Message,
-    status::{Code, Detail, FieldViolation, Status},
+    status::{Code, Status},
 };
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;

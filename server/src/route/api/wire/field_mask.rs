@@ -1,8 +1,8 @@
 //! Field masks: which fields a PATCH changes (`google.protobuf.FieldMask`).
 
 use super::{
+    detail::FieldViolation,
     message::{Message, Role},
-    status::FieldViolation,
 };
 use std::collections::BTreeSet;
 

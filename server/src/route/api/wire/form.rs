@@ -3,7 +3,7 @@
 //! A [`Form`] is one value; a [`Field`] is what a message has of it: one with a default, perhaps
 //! one, a list or a map. `null` and absence are the same, and neither is ever written.
 
-use super::status::FieldViolation;
+use super::detail::FieldViolation;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

@@ -5,8 +5,8 @@
 //! table follow the decoder, the encoder, the check of what a client sent, and the schema.
 
 use super::{
+    detail::FieldViolation,
     form::{Field, Form, Schemas, WrittenField},
-    status::FieldViolation,
 };
 use serde::{
     de::{DeserializeSeed, Deserializer, Error, Visitor},
@@ -182,7 +182,7 @@ macro_rules! message {
                 $(<$ty as $crate::route::api::wire::form::Field>::referenced(schemas);)*
             }
 
-            fn received(&mut self, violations: &mut Vec<$crate::route::api::wire::status::FieldViolation>) {
+            fn received(&mut self, violations: &mut Vec<$crate::route::api::wire::detail::FieldViolation>) {
                 $($crate::route::api::wire::message::received(
                     &mut self.$field,
                     $json,

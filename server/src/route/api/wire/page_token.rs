@@ -1,7 +1,7 @@
 //! Page tokens: where a list goes on, sealed, so that a client can neither make one up nor use it
 //! for another list.
 
-use super::status::{Reason, Status};
+use super::{detail::Reason, status::Status};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::hmac::{HMAC_SHA256, Key, sign, verify};
 use serde::{Deserialize, Serialize};

@@ -4,9 +4,10 @@
 //! whatever is left. Secrets among them leave here as [`Secret`]s, and no error repeats a value.
 
 use super::{
+    detail::{Detail, FieldViolation},
     int64,
     partial::Selector,
-    status::{Code, FieldViolation, FormatVersion, Status},
+    status::{Code, FormatVersion, Status},
 };
 use percent_encoding::percent_decode_str;
 use unbox_common::secret::Secret;
@@ -152,7 +153,7 @@ impl Own {
         let message =
             violations.iter().take(3).map(|one| one.description.as_str()).collect::<Vec<_>>().join("\n");
         Err(Status::new(Code::InvalidArgument, message)
-            .with(super::status::Detail::BadRequest { field_violations: violations }))
+            .with(Detail::BadRequest { field_violations: violations }))
     }
 
     /// A parameter of every method, or its alias with `$`.

@@ -1,14 +1,16 @@
 //! `google.rpc.Status`: how this API says no. What went wrong in a service becomes one here, and
 //! nowhere else.
 
-use super::{duration, enums::wire_enum, form::Form as _};
+use super::{
+    detail::{DOMAIN, Detail, FieldViolation, QuotaViolation, Reason},
+    message::message,
+};
 use crate::{log::chain, service::ServiceError};
-use serde::{Serialize, Serializer};
-use std::{collections::BTreeMap, time::Duration};
+use axum::http::HeaderMap;
+use serde_json::{Map, Value};
+use std::time::Duration;
 use unbox_common::refusal::RefusalKind;
 
-/// The service whose reasons [`Reason`] lists, as [`Detail::ErrorInfo`] names it.
-pub const DOMAIN: &str = "androiddeviceprovisioning.googleapis.com";
 /// When to ask again if the server was busy.
 const BUSY_PAUSE: Duration = Duration::from_secs(2);
 
@@ -79,140 +81,8 @@ impl Code {
     }
 }
 
-wire_enum! {
-    /// Why, in words that clients of this API compare (`CustomErrorCode`).
-    pub enum Reason {
-        /// Nothing is wrong.
-        NoError = 0 "NO_ERROR",
-        /// Something else.
-        UnknownError = 1 "UNKNOWN_ERROR",
-        /// The page token is not one of this list.
-        InvalidPageToken = 2 "INVALID_PAGE_TOKEN",
-        /// No such customer, or not one of this reseller's.
-        InvalidCustomerId = 3 "INVALID_CUSTOMER_ID",
-        /// No such operation.
-        InvalidOperationId = 4 "INVALID_OPERATION_ID",
-        /// No such reseller.
-        InvalidResellerId = 5 "INVALID_RESELLER_ID",
-        /// The identifiers cannot tell one device from all others.
-        InvalidIdentifierSet = 6 "INVALID_IDENTIFIER_SET",
-        /// No such device.
-        InvalidDeviceId = 7 "INVALID_DEVICE_ID",
-        /// Whoever asks may not do this.
-        AuthorizationFail = 8 "AUTHORIZATION_FAIL",
-        /// No IMEI.
-        InvalidImei = 9 "INVALID_IMEI",
-        /// No MEID.
-        InvalidMeid = 10 "INVALID_MEID",
-        /// No serial number.
-        InvalidSerial = 11 "INVALID_SERIAL",
-        /// No maker.
-        InvalidManufacturer = 12 "INVALID_MANUFACTURER",
-        /// Another field cannot be used.
-        InvalidParameter = 13 "INVALID_PARAMETER",
-        /// The server failed.
-        InternalError = 14 "INTERNAL_ERROR",
-        /// Not a section that a device can be claimed for.
-        InvalidSectionType = 15 "INVALID_SECTION_TYPE",
-        /// No model.
-        InvalidModel = 16 "INVALID_MODEL",
-        /// The operation cannot be done as things are.
-        InvalidOperation = 17 "INVALID_OPERATION",
-        /// The device is registered already.
-        DeviceAlreadyExists = 18 "DEVICE_ALREADY_EXISTS",
-    }
-}
-
-impl Serialize for Reason {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.write(serializer)
-    }
-}
-
-/// One field that cannot be used, and the rule that it broke.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FieldViolation {
-    /// Its path, such as `claims[3].deviceIdentifier.imei`.
-    pub field: String,
-    /// The rule, as a sentence.
-    pub description: String,
-}
-
-impl FieldViolation {
-    /// A field, and the rule that it broke.
-    pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self { field: field.into(), description: description.into() }
-    }
-
-    /// Puts what the field is in before its path.
-    pub fn nest(&mut self, outer: &str) {
-        let joined = outer.is_empty() || self.field.is_empty() || self.field.starts_with('[');
-        let dot = if joined { "" } else { "." };
-        self.field = format!("{outer}{dot}{}", self.field);
-    }
-}
-
-/// One quota that is used up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct QuotaViolation {
-    /// Whose quota, such as `user:42`.
-    pub subject: String,
-    /// Which quota, as a sentence.
-    pub description: String,
-}
-
-/// More about an error, for programs (`google/rpc/error_details.proto`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "@type")]
-pub enum Detail {
-    /// Fields that cannot be used.
-    #[serde(rename = "type.googleapis.com/google.rpc.BadRequest", rename_all = "camelCase")]
-    BadRequest {
-        /// Each of them.
-        field_violations: Vec<FieldViolation>,
-    },
-    /// Why, in a word.
-    #[serde(rename = "type.googleapis.com/google.rpc.ErrorInfo")]
-    ErrorInfo {
-        /// The word.
-        reason: Reason,
-        /// Whose word it is: [`DOMAIN`].
-        domain: &'static str,
-        /// What else is known, such as the device's name.
-        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-        metadata: BTreeMap<String, String>,
-    },
-    /// Quotas that are used up.
-    #[serde(rename = "type.googleapis.com/google.rpc.QuotaFailure")]
-    QuotaFailure {
-        /// Each of them.
-        violations: Vec<QuotaViolation>,
-    },
-    /// When to ask again.
-    #[serde(rename = "type.googleapis.com/google.rpc.RetryInfo", rename_all = "camelCase")]
-    RetryInfo {
-        /// After how long.
-        #[serde(serialize_with = "in_seconds")]
-        retry_delay: Duration,
-    },
-    /// The customer has not accepted the terms of service, or only older ones. Only clients that
-    /// understand [`FormatVersion::V2`] get it.
-    #[serde(
-        rename = "type.googleapis.com/google.android.device.provisioning.v1.TosError",
-        rename_all = "camelCase"
-    )]
-    TosError {
-        /// Whether the latest terms are accepted.
-        latest_tos_accepted: bool,
-    },
-}
-
-fn in_seconds<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&duration::format(*span))
-}
-
 /// The form of errors that a client asks for: by `X-GOOG-API-FORMAT-VERSION` or `$.xgafv`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum FormatVersion {
     /// As ever.
     #[default]
@@ -224,6 +94,13 @@ pub enum FormatVersion {
 impl FormatVersion {
     /// The header that carries it.
     pub const HEADER: &'static str = "x-goog-api-format-version";
+
+    /// The version that a request's headers ask for; anything that is none asks for nothing.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        let asked = headers.get(Self::HEADER).and_then(|value| value.to_str().ok());
+        asked.and_then(Self::parse).unwrap_or_default()
+    }
 
     /// Reads a version. `None` if there is no such.
     #[must_use]
@@ -375,29 +252,40 @@ impl Status {
 
     /// The body of the answer.
     #[must_use]
-    pub fn document(&self, format: FormatVersion) -> ErrorDocument<'_> {
+    pub fn document(&self, format: FormatVersion) -> ErrorDocument {
         let shown =
             |detail: &&Detail| format == FormatVersion::V2 || !matches!(detail, Detail::TosError { .. });
-        let details = self.details.iter().filter(shown).collect();
         ErrorDocument {
-            error: ErrorBody { code: self.http, message: &self.message, status: self.code.name(), details },
+            error: ErrorBody {
+                code: i32::from(self.http),
+                message: self.message.clone(),
+                status: self.code.name().to_owned(),
+                details: self.details.iter().filter(shown).map(Detail::object).collect(),
+            },
         }
     }
 }
 
-/// The body of an answer that says no.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ErrorDocument<'a> {
-    error: ErrorBody<'a>,
+message! {
+    /// The body of an answer that says no.
+    pub struct ErrorDocument {
+        /// What is wrong.
+        error: ErrorBody = "error", REQUIRED;
+    }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct ErrorBody<'a> {
-    code: u16,
-    message: &'a str,
-    status: &'static str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    details: Vec<&'a Detail>,
+message! {
+    /// What is wrong with a request, or with the server.
+    pub struct ErrorBody {
+        /// The HTTP status.
+        code: i32 = "code", REQUIRED;
+        /// What happened and what to do, for people.
+        message: String = "message", REQUIRED;
+        /// The name of the google.rpc.Code.
+        status: String = "status", REQUIRED;
+        /// More about it, for programs.
+        details: Vec<Map<String, Value>> = "details";
+    }
 }
 
 impl From<ServiceError> for Status {
@@ -434,7 +322,7 @@ impl From<ServiceError> for Status {
 mod tests {
     use super::*;
     use crate::store::StoreError;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn shown(status: &Status, format: FormatVersion) -> Value {
         serde_json::to_value(status.document(format)).unwrap()
@@ -481,6 +369,23 @@ mod tests {
                 "latestTosAccepted": false,
             }])
         );
+    }
+
+    #[test]
+    fn the_header_asks_for_a_format() {
+        for (value, format) in [
+            ("2", FormatVersion::V2),
+            ("1", FormatVersion::V1),
+            ("3", FormatVersion::V1),
+            ("", FormatVersion::V1),
+        ] {
+            let headers = HeaderMap::from_iter([(
+                axum::http::HeaderName::from_static(FormatVersion::HEADER),
+                axum::http::HeaderValue::from_static(value),
+            )]);
+            assert_eq!(FormatVersion::of(&headers), format, "{value}");
+        }
+        assert_eq!(FormatVersion::of(&HeaderMap::new()), FormatVersion::V1);
     }
 
     #[test]
@@ -535,9 +440,5 @@ mod tests {
         let many = (0..50).map(|n| FieldViolation::new(format!("f{n}"), "A value is required.")).collect();
         let status = Status::invalid(many);
         assert!(status.message().len() < 200, "{}", status.message());
-        let mut nested = FieldViolation::new("[3]", "x");
-        nested.nest("claims");
-        nested.nest("request");
-        assert_eq!(nested.field, "request.claims[3]");
     }
 }

@@ -1,47 +1,21 @@
-//! `/batch`: many requests in one, as parts of a `multipart/mixed` body (RFC 2046, section 5.1),
-//! each an HTTP/1.1 request of its own, and their answers in the same order.
-//!
-//! Lines may end in `\n` alone, because Google's Python client writes them so.
+//! Takes a batch apart. Lines may end in `\n` alone, because Google's Python client writes them so.
 
-use super::status::{Code, Status};
+use super::{BatchedRequest, ContentId, MAX_BATCH_BYTES, MAX_BATCH_PARTS};
+use crate::route::api::wire::{
+    name::normalised_path,
+    status::{Code, Status},
+};
 use axum::{
     body::Bytes,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header},
 };
-use unbox_common::digest::Hasher;
 
-/// The most requests of one batch.
-pub const MAX_BATCH_PARTS: usize = 1000;
-/// The largest batch, in bytes.
-pub const MAX_BATCH_BYTES: usize = 20 * 1024 * 1024;
 /// The most header lines of a part, and of the request in it.
 const MAX_HEADERS: usize = 64;
 /// The longest Content-ID, in bytes.
 const MAX_CONTENT_ID_BYTES: usize = 256;
 /// The longest boundary (RFC 2046, section 5.1.1).
 const MAX_BOUNDARY_BYTES: usize = 70;
-
-/// The client's name for one request of a batch, such as `<item1>`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContentId(String);
-
-/// One request of a batch.
-#[derive(Debug)]
-pub struct BatchedRequest {
-    /// Its name, if the client gave one.
-    pub id: Option<ContentId>,
-    /// The request; its target is a path and perhaps a query.
-    pub request: Request<Bytes>,
-}
-
-/// One answer of a batch.
-#[derive(Debug)]
-pub struct BatchedResponse {
-    /// The name of the request.
-    pub id: Option<ContentId>,
-    /// The answer.
-    pub response: Response<Bytes>,
-}
 
 /// Takes a batch apart. `content_type` is the header of the whole.
 ///
@@ -171,7 +145,7 @@ fn read_request(bytes: &Bytes) -> Result<Request<Bytes>, &'static str> {
     if uri.scheme().is_some() || !uri.path().starts_with('/') {
         return Err("Expected a path, without a host.");
     }
-    if uri.path() == "/batch" {
+    if normalised_path(uri.path()).is_ok_and(|path| path == "/batch") {
         return Err("A batch cannot hold another one.");
     }
     let headers = header_map(head.headers)?;
@@ -215,135 +189,38 @@ fn header_map(lines: &[httparse::Header<'_>]) -> Result<HeaderMap, &'static str>
     Ok(headers)
 }
 
-/// Writes the answers of a batch: the Content-Type of the whole, and its body.
-#[must_use]
-pub fn render(responses: &[BatchedResponse]) -> (String, Vec<u8>) {
-    let boundary = boundary_for(responses);
-    let mut body = Vec::new();
-    for one in responses {
-        body.extend_from_slice(format!("--{boundary}\r\nContent-Type: application/http\r\n").as_bytes());
-        if let Some(id) = &one.id {
-            body.extend_from_slice(format!("Content-ID: {}\r\n", id.of_response()).as_bytes());
-        }
-        body.extend_from_slice(b"\r\n");
-        render_response(&one.response, &mut body);
-        body.extend_from_slice(b"\r\n");
-    }
-    body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-    (format!("multipart/mixed; boundary={boundary}"), body)
-}
-
-fn render_response(response: &Response<Bytes>, to: &mut Vec<u8>) {
-    let status = response.status();
-    let reason = status.canonical_reason().unwrap_or("Unknown");
-    to.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).as_bytes());
-    for (name, value) in response.headers() {
-        if name != header::CONTENT_LENGTH {
-            to.extend_from_slice(name.as_str().as_bytes());
-            to.extend_from_slice(b": ");
-            to.extend_from_slice(value.as_bytes());
-            to.extend_from_slice(b"\r\n");
-        }
-    }
-    let body = response.body();
-    to.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
-    to.extend_from_slice(body);
-}
-
-/// A boundary that is in none of the answers: it is made of the digest of all of them.
-fn boundary_for(responses: &[BatchedResponse]) -> String {
-    let mut hasher = Hasher::new();
-    for one in responses {
-        hasher.update(one.response.body());
-    }
-    format!("batch_{}", hasher.finish())
-}
-
-impl ContentId {
-    /// The name of the answer: `<response-...>`.
-    fn of_response(&self) -> String {
-        match self.0.strip_prefix('<') {
-            Some(rest) => format!("<response-{rest}"),
-            None => format!("response-{}", self.0),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::StatusCode;
 
+    /// A request, and no end.
+    const OPEN: &str = "--==b==\nContent-Type: application/http\n\nGET / HTTP/1.1\n\n";
     const TYPE: &str = "multipart/mixed; boundary=\"==b==\"";
 
     fn batch(text: &str) -> Result<Vec<BatchedRequest>, String> {
         parse(TYPE, &Bytes::from(text.to_owned())).map_err(|status| status.message().to_owned())
     }
 
-    /// As google-api-python-client writes it: lines end in `\n`.
-    const PYTHON: &str = "--==b==\n\
-        Content-Type: application/http\n\
-        MIME-Version: 1.0\n\
-        Content-Transfer-Encoding: binary\n\
-        Content-ID: <b29c5de2-0db4-490b-b421-6a51b598bd22 + 1>\n\
-        \n\
-        POST /v1/partners/7/devices:claim?alt=json HTTP/1.1\n\
-        Content-Type: application/json\n\
-        MIME-Version: 1.0\n\
-        accept: application/json\n\
-        content-length: 12\n\
-        Host: 127.0.0.1:18765\n\
-        \n\
-        {\"a\": \"b\\n\"}\n\
-        --==b==\n\
-        Content-Type: application/http\n\
-        Content-ID: <b29c5de2-0db4-490b-b421-6a51b598bd22 + 2>\n\
-        \n\
-        GET /v1/customers?alt=json HTTP/1.1\n\
-        Host: 127.0.0.1:18765\n\
-        \n\
-        \n\
-        --==b==--";
+    /// As google-api-python-client 2.202.0 wrote it.
+    const PYTHON: &str = include_str!("../../../../../tests/golden_api/python_batch.txt");
+    const PYTHON_TYPE: &str = "multipart/mixed; boundary=\"===============7022500454162308191==\"";
 
     #[test]
     fn a_batch_of_the_python_client_is_read_in_order() {
         for text in [PYTHON.to_owned(), PYTHON.replace('\n', "\r\n"), format!("preamble\n{PYTHON}\nepilogue")]
         {
-            let parts = batch(&text).unwrap();
-            let [claim, list] = parts.as_slice() else { panic!("{parts:?}") };
+            let parts = parse(PYTHON_TYPE, &Bytes::from(text)).unwrap();
+            let [claim, get, list] = parts.as_slice() else { panic!("{parts:?}") };
             assert_eq!(claim.request.method(), Method::POST);
             assert_eq!(claim.request.uri(), "/v1/partners/7/devices:claim?alt=json");
             assert_eq!(claim.request.headers()["content-type"], "application/json");
-            assert_eq!(claim.request.body(), "{\"a\": \"b\\n\"}");
-            assert_eq!(list.request.method(), Method::GET);
-            assert_eq!(list.id, Some(ContentId("<b29c5de2-0db4-490b-b421-6a51b598bd22 + 2>".to_owned())));
-            assert!(list.request.body().trim_ascii().is_empty());
+            let body: serde_json::Value = serde_json::from_slice(claim.request.body()).unwrap();
+            assert_eq!(body["deviceIdentifier"]["imei"], "123456789012347");
+            assert_eq!(get.request.method(), Method::GET);
+            assert_eq!(get.id, Some(ContentId("<5ddff6f4-38ae-41ec-a6ff-47290b0091cd + 2>".to_owned())));
+            assert!(get.request.body().is_empty());
+            assert_eq!(list.request.uri(), "/v1/customers?pageSize=5&alt=json");
         }
-    }
-
-    #[test]
-    fn answers_come_in_order_and_name_their_requests() {
-        let response = |id: Option<&str>, status, body: &'static str| BatchedResponse {
-            id: id.map(|id| ContentId(id.to_owned())),
-            response: Response::builder()
-                .status(status)
-                .header("content-type", "application/json")
-                .body(Bytes::from_static(body.as_bytes()))
-                .unwrap(),
-        };
-        let (content_type, body) = render(&[
-            response(Some("<b29c + 1>"), StatusCode::OK, "{}"),
-            response(Some("two"), StatusCode::NOT_FOUND, "{\"error\":{}}"),
-            response(None, StatusCode::OK, ""),
-        ]);
-        let boundary = content_type.strip_prefix("multipart/mixed; boundary=").unwrap();
-        let expected = "--B\r\nContent-Type: application/http\r\nContent-ID: <response-b29c + 1>\r\n\r\n\
-            HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nContent-Length: 2\r\n\r\n{}\r\n\
-            --B\r\nContent-Type: application/http\r\nContent-ID: response-two\r\n\r\n\
-            HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\nContent-Length: 12\r\n\r\n{\"error\":{}}\r\n\
-            --B\r\nContent-Type: application/http\r\n\r\n\
-            HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nContent-Length: 0\r\n\r\n\r\n--B--\r\n";
-        assert_eq!(String::from_utf8(body).unwrap().replace(boundary, "B"), expected);
     }
 
     #[test]
@@ -373,8 +250,8 @@ mod tests {
         for (text, message) in [
             (String::new(), "The batch ends before its closing boundary."),
             ("--==b==--".to_owned(), "The batch has no requests."),
-            (PYTHON.replace("--==b==--", ""), "The batch ends before its closing boundary."),
-            (PYTHON.replace("--==b==--", "--==b==-"), "The batch ends before its closing boundary."),
+            (OPEN.to_owned(), "The batch ends before its closing boundary."),
+            (format!("{OPEN}--==b==-"), "The batch ends before its closing boundary."),
             (
                 part("Content-Type: text/plain", "GET / HTTP/1.1\n\n"),
                 "Request 1 of the batch: Expected a Content-Type of application/http.",
@@ -416,6 +293,7 @@ mod tests {
             ),
             (inner("OPTIONS * HTTP/1.1\n\n"), "Request 1 of the batch: Expected a path, without a host."),
             (inner("POST /batch?x HTTP/1.1\n\n"), "Request 1 of the batch: A batch cannot hold another one."),
+            (inner("POST /%62atch HTTP/1.1\n\n"), "Request 1 of the batch: A batch cannot hold another one."),
             (
                 inner("POST / HTTP/1.1\nContent-Length: 9\n\n{}"),
                 "Request 1 of the batch: The Content-Length is not that of the request's body.",
@@ -437,8 +315,8 @@ mod tests {
                 "Request 1 of the batch: A request in a batch has no Transfer-Encoding.",
             ),
             (
-                format!("{}{}", PYTHON.replace("--==b==--", ""), inner("GET / HTTP/1.1\nX-\u{e9}: a\n\n")),
-                "Request 3 of the batch: Expected a request line, header lines, and an empty one behind them.",
+                format!("{OPEN}{}", inner("GET / HTTP/1.1\nX-\u{e9}: a\n\n")),
+                "Request 2 of the batch: Expected a request line, header lines, and an empty one behind them.",
             ),
         ] {
             assert_eq!(batch(&text).map(|parts| parts.len()), Err(message.to_owned()), "{text}");
@@ -455,8 +333,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_parts_is_refused() {
-        let one = "--==b==\nContent-Type: application/http\n\nGET / HTTP/1.1\n\n";
-        let text = |parts: usize| format!("{}--==b==--", one.repeat(parts));
+        let text = |parts: usize| format!("{}--==b==--", OPEN.repeat(parts));
         assert_eq!(batch(&text(MAX_BATCH_PARTS)).unwrap().len(), MAX_BATCH_PARTS);
         assert_eq!(
             batch(&text(MAX_BATCH_PARTS + 1)).map(|_| ()),
