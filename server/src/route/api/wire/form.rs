@@ -3,7 +3,7 @@
 //! A [`Form`] is one value; a [`Field`] is what a message has of it: one with a default, perhaps
 //! one, a list or a map. `null` and absence are the same, and neither is ever written.
 
-use super::detail::FieldViolation;
+use super::{detail::FieldViolation, message::FieldName};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -30,6 +30,12 @@ pub trait Form: Sized {
     /// Adds the schemas that [`Form::schema`] only refers to.
     fn referenced(_schemas: &mut Schemas) {}
 
+    /// The fields of a message; `None` for everything else.
+    #[must_use]
+    fn below() -> Option<&'static [FieldName]> {
+        None
+    }
+
     /// Forgets what a client cannot set, and notes what is missing; only messages have either.
     fn received(&mut self, _violations: &mut Vec<FieldViolation>) {}
 }
@@ -50,6 +56,12 @@ pub trait Field: Default {
 
     /// Adds the schemas that [`Field::schema`] only refers to.
     fn referenced(schemas: &mut Schemas);
+
+    /// The fields of the message that it holds; `None` for everything else.
+    #[must_use]
+    fn below() -> Option<&'static [FieldName]> {
+        None
+    }
 
     /// Forgets what a client cannot set, and notes what is missing.
     fn received(&mut self, violations: &mut Vec<FieldViolation>);
@@ -74,6 +86,10 @@ impl<T: Form + Default + PartialEq> Field for T {
 
     fn referenced(schemas: &mut Schemas) {
         <T as Form>::referenced(schemas);
+    }
+
+    fn below() -> Option<&'static [FieldName]> {
+        <T as Form>::below()
     }
 
     fn received(&mut self, violations: &mut Vec<FieldViolation>) {
@@ -105,6 +121,10 @@ impl<T: Form> Field for Option<T> {
         T::referenced(schemas);
     }
 
+    fn below() -> Option<&'static [FieldName]> {
+        T::below()
+    }
+
     fn received(&mut self, violations: &mut Vec<FieldViolation>) {
         if let Some(value) = self {
             value.received(violations);
@@ -132,6 +152,10 @@ impl<T: Form> Field for Vec<T> {
 
     fn referenced(schemas: &mut Schemas) {
         T::referenced(schemas);
+    }
+
+    fn below() -> Option<&'static [FieldName]> {
+        T::below()
     }
 
     fn received(&mut self, violations: &mut Vec<FieldViolation>) {

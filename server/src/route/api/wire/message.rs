@@ -48,7 +48,7 @@ impl Role {
 }
 
 /// One row of a message's table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct FieldName {
     /// The name of the protocol buffer, in `snake_case`.
     pub proto: &'static str,
@@ -56,6 +56,8 @@ pub struct FieldName {
     pub json: &'static str,
     /// Its roles.
     pub role: Role,
+    /// The fields of the message that it holds: see [`Form::below`].
+    pub below: fn() -> Option<&'static [Self]>,
 }
 
 /// A JSON object with a fixed set of fields.
@@ -98,6 +100,7 @@ macro_rules! message {
                     json: $json,
                     role: $crate::route::api::wire::message::Role::PLAIN
                         $(.and($crate::route::api::wire::message::Role::$role))*,
+                    below: <$ty as $crate::route::api::wire::form::Field>::below,
                 },)*
             ];
         }
@@ -180,6 +183,10 @@ macro_rules! message {
                 );)*
                 schemas.push((stringify!($name).to_owned(), object.into()));
                 $(<$ty as $crate::route::api::wire::form::Field>::referenced(schemas);)*
+            }
+
+            fn below() -> Option<&'static [$crate::route::api::wire::message::FieldName]> {
+                Some(<Self as $crate::route::api::wire::message::Message>::FIELDS)
             }
 
             fn received(&mut self, violations: &mut Vec<$crate::route::api::wire::detail::FieldViolation>) {

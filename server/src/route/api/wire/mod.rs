@@ -1,7 +1,7 @@
 //! The forms of a JSON API in Google's style: pure functions between bytes and types.
 //!
 //! The way of a request: [`name::normalised_path`] makes its path plain, [`query`] takes its
-//! parameters apart, [`body`] decodes its message, [`page_token`] and [`field_mask`] what those
+//! parameters apart ([`query::Standard::check_fields`] before anything is done), [`body`] decodes its message, [`page_token`] and [`field_mask`] what those
 //! carry. The way back: [`answer`] writes a message, with [`partial`] leaving out what nobody asked
 //! for, or a [`status`]. [`batch`] does both for many requests at once. Whatever cannot be read is
 //! a [`status::Status`] that names the field and the rule.

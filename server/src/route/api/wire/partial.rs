@@ -1,5 +1,6 @@
 //! Partial answers: the parameter `fields` names what to keep, such as `a,b(c,d/e),f/*`.
 
+use super::message::{FieldName, Message};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -49,10 +50,35 @@ impl Selector {
         if parser.at < text.len() { Err(parser.wrong()) } else { Ok(Self(level)) }
     }
 
+    /// Holds the selector against the message that it is to be applied to, before anything is done:
+    /// a name that is none of its fields is a mistake, and not an empty answer.
+    ///
+    /// # Errors
+    /// The path of the first such name.
+    pub fn check<T: Message>(&self) -> Result<(), String> {
+        check(&self.0, T::FIELDS)
+    }
+
     /// Removes from `value` whatever was not asked for. Lists are gone through item by item.
     pub fn apply(&self, value: &mut Value) {
         keep(value, &[&self.0]);
     }
+}
+
+fn check(level: &Level, fields: &[FieldName]) -> Result<(), String> {
+    for (name, kept) in level {
+        let named: Vec<_> = fields.iter().filter(|field| name == "*" || field.json == name).collect();
+        if named.is_empty() {
+            return Err(name.clone());
+        }
+        // Below `*` each field has its own names; below a map or a text there are none to know.
+        if let (Kept::Some(below), [field]) = (kept, named.as_slice())
+            && let Some(fields) = (field.below)()
+        {
+            check(below, fields).map_err(|path| format!("{name}.{path}"))?;
+        }
+    }
+    Ok(())
 }
 
 fn keep(value: &mut Value, levels: &[&Level]) {
@@ -167,6 +193,7 @@ fn merge(known: &mut Kept, more: Kept) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::message::message;
     use super::*;
     use serde_json::json;
 
@@ -208,6 +235,38 @@ mod tests {
             assert_eq!(kept(selector), expected, "{selector}");
         }
         assert_eq!(kept("*"), kept("*,a"));
+    }
+
+    #[test]
+    fn a_name_that_the_answer_cannot_have_is_a_mistake() {
+        message! {
+            /// Inside.
+            struct Inner {
+                /// A map.
+                entries: BTreeMap<String, String> = "entries";
+            }
+        }
+        message! {
+            /// For this test.
+            struct Outer {
+                /// A list.
+                inner_items: Vec<Inner> = "innerItems";
+                /// A text.
+                name: String = "name";
+            }
+        }
+        for (selector, expected) in [
+            ("name,innerItems(entries/any)", Ok(())),
+            ("*", Ok(())),
+            ("*/entries", Ok(())),
+            ("innerItems/*", Ok(())),
+            ("nme", Err("nme")),
+            ("inner_items", Err("inner_items")),
+            ("name,innerItems/name", Err("innerItems.name")),
+        ] {
+            let found = Selector::parse(selector).unwrap().check::<Outer>();
+            assert_eq!(found, expected.map_err(str::to_owned), "{selector}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use super::{
     detail::{Detail, FieldViolation},
     int64,
+    message::Message,
     partial::Selector,
     status::{Code, FormatVersion, Status},
 };
@@ -32,6 +33,21 @@ pub struct Standard {
     pub key: Option<Secret>,
     /// A bearer token: `access_token` or `oauth_token`.
     pub token: Option<Secret>,
+}
+
+impl Standard {
+    /// Holds `fields` against the message of the answer. A method calls it before it does anything:
+    /// afterwards it would be too late to refuse.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] with a name that the answer cannot have.
+    pub fn check_fields<T: Message>(&self) -> Result<(), Status> {
+        let Some(selector) = &self.fields else { return Ok(()) };
+        selector.check::<T>().map_err(|path| {
+            let rule = format!("Cannot find matching fields for path '{path}' in {}.", T::NAME);
+            Status::invalid_field("fields", rule)
+        })
+    }
 }
 
 impl Default for Standard {
