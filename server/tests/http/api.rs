@@ -3,6 +3,7 @@
 use crate::support::{TestDevice, TestServer};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use unbox_common::ids::CompanyId;
 use unbox_server::{
     domain::{account::Role, company::CompanyKind},
@@ -11,6 +12,7 @@ use unbox_server::{
         routes::{ROUTES, Route},
     },
     service::{NewAccount, NewApiKey, NewCompany, NewHolder},
+    store::{AuditFilter, PageRequest},
 };
 
 /// A server with a reseller, its vendor, a customer and an EMM, and API keys for all of them.
@@ -19,7 +21,7 @@ struct Api {
     partner: CompanyId,
     vendor: CompanyId,
     customer: CompanyId,
-    keys: std::collections::BTreeMap<&'static str, String>,
+    keys: BTreeMap<&'static str, String>,
 }
 
 impl Api {
@@ -41,7 +43,7 @@ impl Api {
         for company in [partner, other, vendor, emm] {
             server.services().set_works_for(by, company, customer, true).await.unwrap();
         }
-        let mut api = Self { server, partner, vendor, customer, keys: Default::default() };
+        let mut api = Self { server, partner, vendor, customer, keys: BTreeMap::new() };
         for (name, company, role) in [
             ("partner", Some(partner), Role::Owner),
             ("partner viewer", Some(partner), Role::Viewer),
@@ -149,8 +151,11 @@ async fn whoever_may_not_call_a_method_is_refused_and_nothing_changes() {
         }
     }
     assert_eq!(api.server.everything().await, before);
-    let audit =
-        api.server.services().list_audit(&api.server.operator, Default::default(), Default::default());
+    let audit = api.server.services().list_audit(
+        &api.server.operator,
+        AuditFilter::default(),
+        PageRequest::default(),
+    );
     let actors: Vec<String> = audit.await.unwrap().items.into_iter().map(|entry| entry.actor).collect();
     assert!(actors.iter().all(|actor| actor == "test"), "{actors:?}");
 }

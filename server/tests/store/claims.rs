@@ -195,7 +195,10 @@ async fn a_claim_is_found_by_weaker_identifiers_by_people_only(db: TestDatabase)
     let filter = ClaimFilter { identifier: Some(mac.clone()), ..ClaimFilter::default() };
     let page = PageRequest::default();
     let mut reader = db.store.reader().await.unwrap();
-    assert_eq!(reader.claims(Scope::Operator, &filter, &page).await.unwrap().items, std::slice::from_ref(&with_mac));
+    assert_eq!(
+        reader.claims(Scope::Operator, &filter, &page).await.unwrap().items,
+        std::slice::from_ref(&with_mac)
+    );
     assert!(reader.claims_found_by(std::slice::from_ref(&mac)).await.unwrap().is_empty());
     drop(reader);
     db.store
