@@ -2,12 +2,15 @@
 
 use super::{App, problem::RouteError};
 use axum::{
-    body::Bytes,
+    body::{Body, BodyDataStream, Bytes},
     extract::Request,
     http::{HeaderMap, StatusCode, header},
 };
+use futures_util::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use std::io::{self, Read};
 use tokio::time::timeout;
+use tokio_util::io::{StreamReader, SyncIoBridge};
 
 /// Reads a whole JSON body of at most `limit` bytes.
 pub(super) async fn read(app: &App, request: Request, limit: usize) -> Result<Bytes, RouteError> {
@@ -50,6 +53,22 @@ pub(super) async fn read_optional(app: &App, request: Request, limit: usize) -> 
 /// Reads a whole body of any type, of at most `limit` bytes.
 pub(super) async fn read_bytes(app: &App, request: Request, limit: usize) -> Result<Bytes, RouteError> {
     read_whole(app, request, limit).await
+}
+
+/// The bytes of a body of any length, for a thread that may block; called within the runtime.
+///
+/// Whoever sends may pause for as long as a request may take; a longer pause, or an end before the
+/// announced length, is an error of the read.
+pub(super) fn blocking_reader(app: &App, body: Body) -> impl Read + Send + use<> {
+    let pause = app.request_timeout;
+    let next = move |mut body: BodyDataStream| async move {
+        let part = match timeout(pause, body.next()).await {
+            Ok(part) => part?.map_err(io::Error::other),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "nothing arrived for too long")),
+        };
+        Some((part, body))
+    };
+    SyncIoBridge::new(StreamReader::new(Box::pin(stream::unfold(body.into_data_stream(), next))))
 }
 
 async fn read_whole(app: &App, request: Request, limit: usize) -> Result<Bytes, RouteError> {

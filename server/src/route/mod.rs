@@ -45,12 +45,16 @@ use unbox_common::{
     protocol::latest::{ARTIFACT_PATH, CHECK_IN_PATH, HELLO_PATH, PROVE_PATH, REPORT_PATH},
 };
 
+/// Imports, exports and uploads that run at the same time: each may take a thread and a batch of rows.
+const MAX_STREAMS: usize = 32;
+
 /// What every handler shares.
 pub struct App {
     services: Services,
     entropy: Arc<dyn Entropy>,
     metrics: Metrics,
     requests: Semaphore,
+    streams: Arc<Semaphore>,
     request_timeout: Duration,
     by_address: Limiter,
     by_series: Limiter,
@@ -70,6 +74,7 @@ impl App {
             entropy,
             metrics: Metrics::new(),
             requests: Semaphore::new(limits.requests),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             request_timeout: limits.request_timeout,
             by_address: Limiter::new(limits.address),
             by_series: Limiter::new(limits.series),

@@ -2,7 +2,7 @@
 
 use super::{
     access,
-    routes::Route,
+    routes::{Handler, Route},
     wire::{
         answer::{self, CONTENT_TYPE},
         body::{decode, decode_patch},
@@ -18,14 +18,14 @@ use crate::{
     service::Services,
 };
 use axum::{
-    body::Bytes,
+    body::{Body, Bytes},
     extract::Request,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use serde::Serialize;
-use std::{str::FromStr, sync::Arc, time::Duration};
-use tokio::time::timeout;
+use std::{io::Read, str::FromStr, sync::Arc, time::Duration};
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use unbox_common::{ids::CompanyId, secret::Secret};
 
 /// The largest body of most methods, in bytes.
@@ -39,7 +39,11 @@ pub(super) struct Call {
     /// The variable segments of the path, in their order.
     pub(super) path: Vec<String>,
     pub(super) own: Own,
+    pub(super) headers: HeaderMap,
+    /// Empty if the handler gets the body as a stream.
     pub(super) body: Bytes,
+    /// One of the places for streams, if this is one.
+    pub(super) place: Option<OwnedSemaphorePermit>,
     standard: Standard,
     limit: usize,
 }
@@ -78,6 +82,11 @@ impl Call {
         std::mem::replace(&mut self.own, Own::none()).finish()
     }
 
+    /// A body that arrives, for a thread that may block.
+    pub(super) fn reader(&self, body: Body) -> impl Read + Send + use<> {
+        body::blocking_reader(&self.app, body)
+    }
+
     pub(super) fn answer(&self, value: &impl Serialize) -> Answer {
         answer::respond(value, &self.standard)
     }
@@ -106,7 +115,7 @@ pub(super) async fn call(
     }
     let outcome = answered(app, route, path, request, standard.clone(), own).await;
     match outcome {
-        Ok(body) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response(),
+        Ok(response) => response,
         Err(status) => refusal(&status, &standard),
     }
 }
@@ -118,7 +127,7 @@ async fn answered(
     request: Request,
     standard: Standard,
     own: Own,
-) -> Answer {
+) -> Result<Response, Status> {
     let peer = request.extensions().get::<Peer>().copied();
     let principal = authenticated(&app, peer.as_ref(), request.headers(), &standard).await?;
     let quota_user = standard.quota_user.as_deref();
@@ -134,11 +143,33 @@ async fn answered(
         Err(_) => return Err(no_such("company")),
     };
     let actor = access::actor(&app.services, &principal, route.access, named).await?;
-    let body = read_body(&app, request, route.limit).await?;
-    let call = Call { app: app.clone(), actor, principal, path, own, body, standard, limit: route.limit };
     let busy = || Status::busy();
-    let _place = app.requests.try_acquire().map_err(|_| busy())?;
-    timeout(app.request_timeout, (route.handler)(call)).await.map_err(|_| busy())?
+    let headers = request.headers().clone();
+    let call = Call {
+        app: app.clone(),
+        actor,
+        principal,
+        path,
+        own,
+        headers,
+        body: Bytes::new(),
+        place: None,
+        standard,
+        limit: route.limit,
+    };
+    match route.handler {
+        Handler::Message(handle) => {
+            let body = read_body(&app, request, route.limit).await?;
+            let _place = app.requests.try_acquire().map_err(|_| busy())?;
+            let handled = timeout(app.request_timeout, handle(Call { body, ..call })).await;
+            let body = handled.map_err(|_| busy())??;
+            Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response())
+        }
+        Handler::Stream(handle) => {
+            let place = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| busy())?;
+            handle(Call { place: Some(place), ..call }, request.into_body()).await
+        }
+    }
 }
 
 /// Who asks: by the header, or by a parameter.

@@ -7,9 +7,10 @@ use super::{
     access::{Access, Side},
     call::{Answer, Call, MAX_BODY_BYTES},
     customer, operation, partner,
+    wire::status::Status,
 };
 use crate::domain::account::Role;
-use axum::http::Method;
+use axum::{body::Body, http::Method, response::Response};
 use futures_util::future::BoxFuture;
 
 /// One method of the API.
@@ -22,26 +23,46 @@ pub struct Route {
     pub path: &'static str,
     /// Who may call it.
     pub access: Access,
-    /// The largest body, in bytes.
+    /// The largest body, in bytes; what streams is held to a limit by its handler.
     pub limit: usize,
     pub(super) handler: Handler,
 }
 
-pub(super) type Handler = fn(Call) -> BoxFuture<'static, Answer>;
+/// What a method does with a call.
+#[derive(Clone, Copy)]
+pub(super) enum Handler {
+    /// It gets one message whole, and answers with one.
+    Message(fn(Call) -> BoxFuture<'static, Answer>),
+    /// It gets the body as it arrives, or answers with one of any length, and takes its time. The
+    /// call's [`place`](Call::place) is to be kept until all of that has passed.
+    Stream(fn(Call, Body) -> BoxFuture<'static, Result<Response, Status>>),
+}
 
 /// The largest body of a batch of 100,000 devices, in bytes.
 const MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
 
 macro_rules! routes {
-    ($($id:literal $method:ident $path:literal $side:ident $role:ident $limit:expr => $handler:path;)+) => {
+    (
+        $($id:literal $method:ident $path:literal $side:ident $role:ident $limit:expr
+            => $handler:path $(as $kind:ident)?;)+
+    ) => {
         &[$(Route {
             id: $id,
             method: Method::$method,
             path: $path,
             access: Access { side: Side::$side, role: Role::$role },
             limit: $limit,
-            handler: |call| Box::pin($handler(call)),
+            handler: handler!($handler $(as $kind)?),
         }),+]
+    };
+}
+
+macro_rules! handler {
+    ($handler:path) => {
+        Handler::Message(|call| Box::pin($handler(call)))
+    };
+    ($handler:path as Stream) => {
+        Handler::Stream(|call, body| Box::pin($handler(call, body)))
     };
 }
 
