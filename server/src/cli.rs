@@ -18,6 +18,7 @@ mod dpc;
 mod import;
 mod init;
 mod key;
+mod openapi;
 mod output;
 mod sandbox;
 mod serve;
@@ -82,6 +83,8 @@ enum Command {
     Key(key::Key),
     /// Try the management API: a server that forgets everything when it stops.
     Sandbox(sandbox::Sandbox),
+    /// Print the description of the management API (OpenAPI 3.1).
+    Openapi(openapi::Openapi),
     /// Look for what will go wrong.
     Doctor,
     /// Print completions for a shell.
@@ -171,6 +174,7 @@ impl Cli {
                 output.script(&script)?;
                 Ok(Exit::Done)
             }
+            Command::Openapi(command) => command.run(&mut output),
             Command::Key(command) => command.run(&global, &mut output),
             Command::Serve(command) => {
                 runtime(&mut Builder::new_multi_thread())?.block_on(command.run(&global, output))

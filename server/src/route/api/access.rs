@@ -41,7 +41,7 @@ pub struct Access {
 }
 
 impl Side {
-    const fn scope(self) -> AccessScope {
+    pub(super) const fn scope(self) -> AccessScope {
         match self {
             Self::Partner | Self::Operations => AccessScope::Provisioning,
             Self::Customer | Self::CustomerBeforeTerms | Self::AnyCustomer => AccessScope::ZeroTouch,

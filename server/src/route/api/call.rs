@@ -2,11 +2,13 @@
 
 use super::{
     access,
+    contract::Contract,
     routes::{Handler, Route},
     wire::{
         answer::{self, CONTENT_TYPE},
         body::{decode, decode_patch},
         field_mask::FieldMask,
+        form::Written,
         message::Message,
         query::{Own, Query, Standard},
         status::{Code, FormatVersion, Status},
@@ -46,6 +48,7 @@ pub(super) struct Call {
     pub(super) place: Option<OwnedSemaphorePermit>,
     standard: Standard,
     limit: usize,
+    contract: Option<&'static Contract>,
 }
 
 /// The body of an answer.
@@ -69,11 +72,13 @@ impl Call {
 
     /// The message of the request. Every parameter of the method's own has to be taken before.
     pub(super) fn message<T: Message>(&self) -> Result<T, Status> {
+        debug_assert!(self.contract.is_none_or(|contract| contract.request.is::<T>()), "{}", T::NAME);
         decode(&self.body, self.limit)
     }
 
     /// The message of a PATCH.
     pub(super) fn patch<T: Message>(&self, mask: &FieldMask) -> Result<T, Status> {
+        debug_assert!(self.contract.is_none_or(|contract| contract.request.is::<T>()), "{}", T::NAME);
         decode_patch(&self.body, self.limit, mask)
     }
 
@@ -87,7 +92,14 @@ impl Call {
         body::blocking_reader(&self.app, body)
     }
 
-    pub(super) fn answer(&self, value: &impl Serialize) -> Answer {
+    /// The message of the answer.
+    pub(super) fn answer<T: Message>(&self, message: &Written<'_, T>) -> Answer {
+        self.answer_as::<T>(message)
+    }
+
+    /// An answer that is written without the message that it stands for.
+    pub(super) fn answer_as<T: Message>(&self, value: &impl Serialize) -> Answer {
+        debug_assert!(self.contract.is_none_or(|contract| contract.answer.is::<T>()), "{}", T::NAME);
         answer::respond(value, &self.standard)
     }
 }
@@ -143,6 +155,10 @@ async fn answered(
         Err(_) => return Err(no_such("company")),
     };
     let actor = access::actor(&app.services, &principal, route.access, named).await?;
+    let contract = Contract::of(route.id);
+    if let Some(contract) = contract {
+        contract.check(&own, &standard)?;
+    }
     let busy = || Status::busy();
     let headers = request.headers().clone();
     let call = Call {
@@ -156,6 +172,7 @@ async fn answered(
         place: None,
         standard,
         limit: route.limit,
+        contract,
     };
     match route.handler {
         Handler::Message(handle) => {

@@ -1,7 +1,8 @@
 //! The management API: the Android Device Provisioning Partner API, and Unbox's own resources in
 //! the same style.
 //!
-//! * [`routes`]: every method on one screen, with who may call it;
+//! * [`routes`]: every method on one screen, with who may call it; [`contract`]: what each takes and
+//!   answers, by which `openapi.rs` describes the API;
 //! * `call.rs`: the way of a call, to its handler and back; `access.rs`: who may make it;
 //! * `partner.rs`, `customer.rs`, `operation.rs`: the handlers, one file for each side; `batch.rs`: many
 //!   calls in one request;
@@ -10,14 +11,17 @@
 //! * [`wire`]: the forms that all of its requests and answers share; nothing in it knows a device;
 //! * `token.rs`: where programs sign in; `quota.rs`: how often each may ask.
 //!
-//! To add a method: its row in the table, its messages, its handler, and a test for each refusal.
+//! To add a method: its row in the table, its contract, its messages, its handler, and a test for each
+//! refusal; then `unbox-server openapi --out server/openapi.json`.
 
 pub mod access;
 pub(super) mod batch;
 mod call;
+pub mod contract;
 mod customer;
 mod identifier;
 pub mod message;
+pub mod openapi;
 mod operation;
 mod partner;
 pub(super) mod quota;
@@ -30,12 +34,12 @@ use super::App;
 use axum::{
     Router,
     extract::{RawPathParams, Request, State},
-    http::{StatusCode, Uri},
-    response::Response,
+    http::{StatusCode, Uri, header},
+    response::{IntoResponse as _, Response},
     routing::on,
 };
 use routes::ROUTES;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use wire::{
     name::normalised_path,
     query::Standard,
@@ -56,6 +60,12 @@ pub(super) fn router() -> Router<Arc<App>> {
         }
     }
     router
+}
+
+/// `GET /openapi.json`
+pub(super) async fn description() -> Response {
+    static TEXT: LazyLock<String> = LazyLock::new(openapi::text);
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
 }
 
 /// Makes the path of a request plain: some clients encode the slashes of a name that stands in it.

@@ -32,7 +32,9 @@ impl Form for i64 {
     }
 
     fn schema() -> RefOr<Schema> {
-        string("int64").into()
+        let mut schema = string("int64");
+        schema.pattern = Some("^(0|-?[1-9][0-9]{0,18})$".to_owned());
+        schema.into()
     }
 }
 

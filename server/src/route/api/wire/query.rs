@@ -154,10 +154,16 @@ impl Own {
     /// # Errors
     /// Parameters are left: nobody knows them.
     pub fn finish(self) -> Result<(), Status> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        let unknown = |one: &Parameter| {
+        self.only(|_| false)
+    }
+
+    /// Nothing else is taken than what is known by its JSON name.
+    ///
+    /// # Errors
+    /// There are others: nobody knows them.
+    pub fn only(&self, known: impl Fn(&str) -> bool) -> Result<(), Status> {
+        let unknown = |one: &&Parameter| !known(&camel_case(&one.name));
+        let refused = |one: &Parameter| {
             let name = shown(&one.name);
             let rule = format!(
                 "Invalid JSON payload received. Unknown name \"{name}\": Cannot bind query parameter. \
@@ -165,7 +171,10 @@ impl Own {
             );
             FieldViolation::new("", rule)
         };
-        let violations: Vec<FieldViolation> = self.0.iter().map(unknown).collect();
+        let violations: Vec<FieldViolation> = self.0.iter().filter(unknown).map(refused).collect();
+        if violations.is_empty() {
+            return Ok(());
+        }
         let message =
             violations.iter().take(3).map(|one| one.description.as_str()).collect::<Vec<_>>().join("\n");
         Err(Status::new(Code::InvalidArgument, message)
