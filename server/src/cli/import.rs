@@ -1,4 +1,4 @@
-//! `import`: claims from a CSV file, with a result for each row.
+//! `claim import`, `import` for short: claims from a CSV file, with a result for each row.
 
 use super::{Exit, claim::Proof, context::Opened, output::Output};
 use crate::{
@@ -77,11 +77,30 @@ impl Import {
     }
 }
 
+/// How far a command is, said on a terminal now and then.
+pub(super) struct Progress {
+    shown: bool,
+    rows: u64,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Self { shown: io::stderr().is_terminal(), rows: 0 }
+    }
+
+    pub(super) fn count(&mut self, more: u64) {
+        let before = self.rows / PROGRESS_ROWS;
+        self.rows += more;
+        if self.shown && self.rows / PROGRESS_ROWS > before {
+            let _ = writeln!(io::stderr(), "{} rows", self.rows);
+        }
+    }
+}
+
 /// Where results of rows go: into a file, or the failed ones to standard error.
 struct Told {
     file: Option<csv::Writer<Staged>>,
-    progress: bool,
-    rows: u64,
+    progress: Progress,
     failure: Option<anyhow::Error>,
 }
 
@@ -95,12 +114,11 @@ impl Told {
             }
             None => None,
         };
-        Ok(Self { file, progress: io::stderr().is_terminal(), rows: 0, failure: None })
+        Ok(Self { file, progress: Progress::new(), failure: None })
     }
 
     /// Errors of writing are kept for the end: they must not stop an import half-way.
     fn tell(&mut self, row: &RowResult) {
-        self.rows += 1;
         let written = match &mut self.file {
             Some(file) => file.write_record(record(row)).map_err(anyhow::Error::from),
             None => sentence(row).map_or(Ok(()), |text| Ok(writeln!(io::stderr(), "{text}")?)),
@@ -108,9 +126,7 @@ impl Told {
         if let Err(error) = written {
             self.failure.get_or_insert(error);
         }
-        if self.progress && self.rows.is_multiple_of(PROGRESS_ROWS) {
-            let _ = writeln!(io::stderr(), "{} rows", self.rows);
-        }
+        self.progress.count(1);
     }
 
     fn finish(self) -> anyhow::Result<()> {

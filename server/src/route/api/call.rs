@@ -87,6 +87,15 @@ impl Call {
         body::blocking_reader(&self.app, body)
     }
 
+    /// Whether a file is to be answered as JSON, a document on each line. Nothing but whole rows can be
+    /// asked for.
+    pub(super) fn wants_json_lines(&self) -> Result<bool, Status> {
+        match &self.standard.fields {
+            Some(_) => Err(Status::invalid_field("fields", "The answer is a file, and comes whole.")),
+            None => Ok(self.standard.json),
+        }
+    }
+
     pub(super) fn answer(&self, value: &impl Serialize) -> Answer {
         answer::respond(value, &self.standard)
     }
