@@ -1,11 +1,6 @@
 //! `claim export`: claims as a file in the portals' forms.
 
-use super::{
-    Exit,
-    context::Opened,
-    import::Progress,
-    output::Output,
-};
+use super::{Exit, context::Opened, import::Progress, output::Output};
 use crate::{
     files::{PRIVATE_FILE, Staged},
     service::{ClaimsForm, ExportedClaim},

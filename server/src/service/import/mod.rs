@@ -167,7 +167,9 @@ impl Import {
             Work::Claim => self.claim(batch).await?,
             Work::Apply(customer) => self.apply(customer, batch).await?,
         };
-        results.values().for_each(|outcome| self.summary.count(outcome));
+        for outcome in results.values() {
+            self.summary.count(outcome);
+        }
         Ok(Some(results.into_iter().map(|(line, outcome)| RowResult { line, outcome }).collect()))
     }
 

@@ -88,8 +88,8 @@ impl RowOutcome {
         })
     }
 
-    pub(super) fn invalid(column: Option<usize>, field: &str, rule: impl ToString) -> Self {
-        Self::Invalid { column, field: field.to_owned(), rule: rule.to_string() }
+    pub(super) fn invalid(column: Option<usize>, field: &str, rule: impl Into<String>) -> Self {
+        Self::Invalid { column, field: field.to_owned(), rule: rule.into() }
     }
 }
 

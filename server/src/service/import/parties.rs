@@ -38,13 +38,12 @@ impl<'i> Parties<'i> {
             let none = || RowOutcome::invalid(None, "customer", "is not said, and no default was given");
             return Ok(self.defaults.customer.ok_or_else(none));
         };
-        let found = match self.customers.get(&named.name) {
-            Some(known) => *known,
-            None => {
-                let found = self.find_customer(&named.name).await?;
-                self.customers.insert(named.name.clone(), found);
-                found
-            }
+        let found = if let Some(known) = self.customers.get(&named.name) {
+            *known
+        } else {
+            let found = self.find_customer(&named.name).await?;
+            self.customers.insert(named.name.clone(), found);
+            found
         };
         let rule = match self.by.scope() {
             Scope::Reseller(_) => "is no customer that this reseller works for",
@@ -76,13 +75,12 @@ impl<'i> Parties<'i> {
             return Ok(Ok(None));
         }
         let key = (customer, name);
-        let found = match self.configurations.get(&key) {
-            Some(known) => *known,
-            None => {
-                let found = self.find_configuration(customer, &key.1).await?;
-                self.configurations.insert(key, found);
-                found
-            }
+        let found = if let Some(known) = self.configurations.get(&key) {
+            *known
+        } else {
+            let found = self.find_configuration(customer, &key.1).await?;
+            self.configurations.insert(key, found);
+            found
         };
         let none = || RowOutcome::invalid(column, field, "is no configuration of this customer");
         Ok(found.map(Some).ok_or_else(none))

@@ -197,14 +197,14 @@ impl<R: Read> Rows<R> {
                 Column::Customer => customer = named(),
                 Column::Configuration => configuration = named(),
                 Column::Proof => proof = Some(proof_named(cell).ok_or_else(|| wrong(&known_proofs()))?),
-                Column::Order => order = Some(cell.parse::<Name>().map_err(|error| wrong(&is_not(error)))?),
+                Column::Order => order = Some(cell.parse::<Name>().map_err(|error| wrong(&is_not(&error)))?),
                 Column::Metadata => metadata = read_metadata(cell).map_err(|rule| wrong(&rule))?,
                 Column::Note => {}
             }
         }
-        let sets = registered_sets(identifiers).map_err(identifies_nothing)?;
+        let sets = registered_sets(identifiers).map_err(|error| identifies_nothing(&error))?;
         if sets.is_empty() {
-            return Err(identifies_nothing(InvalidSet::NothingIdentifying));
+            return Err(identifies_nothing(&InvalidSet::NothingIdentifying));
         }
         Ok(Row { sets, customer, configuration, proof, order, metadata })
     }
@@ -238,12 +238,12 @@ fn whole(rule: String) -> RowOutcome {
     RowOutcome::invalid(None, "row", rule)
 }
 
-fn identifies_nothing(error: InvalidSet) -> RowOutcome {
+fn identifies_nothing(error: &InvalidSet) -> RowOutcome {
     whole(format!("names no device: {error}"))
 }
 
-fn is_not(rule: impl ToString) -> String {
-    format!("cannot be kept: {}", rule.to_string())
+fn is_not(rule: &impl std::fmt::Display) -> String {
+    format!("cannot be kept: {rule}")
 }
 
 fn proof_named(name: &str) -> Option<ProofKind> {
@@ -258,7 +258,7 @@ fn known_proofs() -> String {
 fn read_metadata(cell: &str) -> Result<Metadata, String> {
     let entries: BTreeMap<String, String> = serde_json::from_str(cell)
         .map_err(|_| r#"is not a JSON object of texts, such as {"ordernumber": "PO 1"}"#.to_owned())?;
-    Metadata::default().updated(&entries).map_err(is_not)
+    Metadata::default().updated(&entries).map_err(|error| is_not(&error))
 }
 
 /// Whether a set holds the key that `registered_key` asks for.
@@ -322,7 +322,7 @@ mod tests {
         let rows = read(file).unwrap();
         assert_eq!(rows.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 5, 7]);
         let first = rows[0].1.as_ref().unwrap();
-        assert_eq!(first.set.members()[0].value(), "PF0ABCDE");
+        assert_eq!(first.sets[0].members()[0].value(), "PF0ABCDE");
         assert_eq!(first.proof, Some(ProofKind::Token));
         assert_eq!(first.order.as_ref().unwrap().as_str(), "PO 1, part 2");
         assert!(rows[1].1.is_err(), "an order is one line");
@@ -368,7 +368,7 @@ mod tests {
     fn a_header_that_is_not_known_is_refused_by_name() {
         for (file, message) in [
             ("", "expected a first line with column names"),
-            ("serial,manufacturer\n", "the column \"serial\" is not known; known are: serial_number,"),
+            ("maker,manufacturer\n", "the column \"maker\" is not known; known are: serial_number,"),
             ("model,Model\n", "the column model is there twice"),
         ] {
             let error = read(file).unwrap_err().to_string();
