@@ -27,6 +27,7 @@ mod devices;
 mod doctor;
 mod dpcs;
 mod error;
+mod export;
 mod handshake;
 mod import;
 mod key_file;
@@ -46,8 +47,12 @@ pub use credentials::NewApiKey;
 pub use devices::DeviceView;
 pub use doctor::{Finding, Severity};
 pub use error::ServiceError;
+pub use export::{ClaimExport, ClaimsForm, ExportedClaim};
 pub use handshake::HelloRequest;
-pub use import::{ImportDefaults, ImportSummary, KNOWN_COLUMNS, RowOutcome, RowResult};
+pub use import::{
+    Import, ImportDefaults, ImportSummary, NOTE_COLUMNS, OWN_COLUMNS, PORTAL_COLUMNS, Purpose, RowOutcome,
+    RowResult,
+};
 pub use key_file::ServiceAccountKeyFile;
 pub use managed::DeviceIdentityCert;
 pub use reselling::ResellerClaims;

@@ -16,16 +16,16 @@ use unbox_server::{
 };
 
 /// A server with a reseller, its vendor, a customer and an EMM, and API keys for all of them.
-struct Api {
-    server: TestServer,
-    partner: CompanyId,
+pub(crate) struct Api {
+    pub(crate) server: TestServer,
+    pub(crate) partner: CompanyId,
     vendor: CompanyId,
-    customer: CompanyId,
-    keys: BTreeMap<&'static str, String>,
+    pub(crate) customer: CompanyId,
+    pub(crate) keys: BTreeMap<&'static str, String>,
 }
 
 impl Api {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with("").await
     }
 
@@ -80,7 +80,7 @@ impl Api {
     }
 
     /// The status and the JSON of an answer.
-    async fn call(&self, who: &str, method: Method, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn call(&self, who: &str, method: Method, path: &str, body: Value) -> (u16, Value) {
         let response = self.send(who, method, path, body).await;
         let status = response.status().as_u16();
         (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
@@ -90,11 +90,11 @@ impl Api {
         self.call(who, Method::POST, path, body).await
     }
 
-    fn partner_path(&self, rest: &str) -> String {
+    pub(crate) fn partner_path(&self, rest: &str) -> String {
         format!("/v1/partners/{}/{rest}", self.partner)
     }
 
-    fn customer_path(&self, rest: &str) -> String {
+    pub(crate) fn customer_path(&self, rest: &str) -> String {
         format!("/v1/customers/{}/{rest}", self.customer)
     }
 

@@ -4,6 +4,7 @@
 
 mod api;
 mod artifacts;
+mod claims_file;
 mod connections;
 mod device;
 mod health;

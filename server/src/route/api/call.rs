@@ -102,6 +102,15 @@ impl Call {
         debug_assert!(self.contract.is_none_or(|contract| contract.answer.is::<T>()), "{}", T::NAME);
         answer::respond(value, &self.standard)
     }
+
+    /// Whether a file is to be answered as JSON, a document on each line. Nothing but whole rows can be
+    /// asked for.
+    pub(super) fn wants_json_lines(&self) -> Result<bool, Status> {
+        match &self.standard.fields {
+            Some(_) => Err(Status::invalid_field("fields", "The answer is a file, and comes whole.")),
+            None => Ok(self.standard.json),
+        }
+    }
 }
 
 /// There is no such thing, or it is not theirs.

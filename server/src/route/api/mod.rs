@@ -6,6 +6,7 @@
 //! * `call.rs`: the way of a call, to its handler and back; `access.rs`: who may make it;
 //! * `partner.rs`, `customer.rs`, `operation.rs`: the handlers, one file for each side; `batch.rs`: many
 //!   calls in one request;
+//! * `claims_file.rs`: methods whose body or answer is a CSV file, in `outgoing.rs` and `spool.rs`;
 //! * [`message`]: the requests and answers themselves, one file for each family; `view.rs` and
 //!   `identifier.rs` stand between them and what services know;
 //! * [`wire`]: the forms that all of its requests and answers share; nothing in it knows a device;
@@ -18,14 +19,17 @@ pub mod access;
 pub(super) mod batch;
 mod call;
 pub mod contract;
+mod claims_file;
 mod customer;
 mod identifier;
 pub mod message;
 pub mod openapi;
 mod operation;
+mod outgoing;
 mod partner;
 pub(super) mod quota;
 pub mod routes;
+mod spool;
 pub(super) mod token;
 mod view;
 pub mod wire;

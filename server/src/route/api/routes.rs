@@ -6,7 +6,7 @@
 use super::{
     access::{Access, Side},
     call::{Answer, Call, MAX_BODY_BYTES},
-    customer, operation, partner,
+    claims_file, customer, operation, partner,
     wire::status::Status,
 };
 use crate::domain::account::Role;
@@ -97,6 +97,12 @@ pub static ROUTES: &[Route] = routes![
     "customers.devices.unclaim"         POST "/v1/customers/{customer}/devices:unclaim"                 Customer Admin  MAX_BODY_BYTES => customer::unclaim;
     "customers.dpcs.list"               GET  "/v1/customers/{customer}/dpcs"                            Customer Viewer MAX_BODY_BYTES => customer::list_dpcs;
     "customers.terms.accept"             POST "/v1/customers/{customer}/terms:accept"                    CustomerBeforeTerms Owner MAX_BODY_BYTES => customer::accept_terms;
+
+    // Claims files.
+    "partners.devices.import"           POST "/v1/partners/{partner}/devices:import"                    Partner Admin  MAX_BODY_BYTES  => claims_file::import as Stream;
+    "partners.devices.export"           GET  "/v1/partners/{partner}/devices:export"                    Partner Viewer MAX_BODY_BYTES  => claims_file::export as Stream;
+    "customers.devices.import"          POST "/v1/customers/{customer}/devices:import"                  Customer Admin  MAX_BODY_BYTES => claims_file::import as Stream;
+    "customers.devices.export"          GET  "/v1/customers/{customer}/devices:export"                  Customer Viewer MAX_BODY_BYTES => claims_file::export as Stream;
 ];
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub struct Standard {
     pub key: Option<Secret>,
     /// A bearer token: `access_token` or `oauth_token`.
     pub token: Option<Secret>,
+    /// Whether JSON is asked for in so many words, which counts where the answer is a file: `alt`.
+    pub json: bool,
 }
 
 impl Standard {
@@ -59,6 +61,7 @@ impl Default for Standard {
             quota_user: None,
             key: None,
             token: None,
+            json: false,
         }
     }
 }
@@ -102,8 +105,8 @@ impl Query {
             quota_user: own.standard("quotaUser")?,
             key: own.standard("key")?.map(Secret::new),
             token: own.token()?.map(Secret::new),
+            json: own.only_json()?,
         };
-        own.only_json()?;
         for ignored in ["uploadType", "upload_protocol"] {
             own.standard(ignored)?;
         }
@@ -200,9 +203,10 @@ impl Own {
         }
     }
 
-    /// Answers are JSON, and never a script.
-    fn only_json(&mut self) -> Result<(), Status> {
-        if self.standard("alt")?.is_some_and(|alt| alt != "json") {
+    /// Answers are JSON, and never a script. Whether that was asked for.
+    fn only_json(&mut self) -> Result<bool, Status> {
+        let alt = self.standard("alt")?;
+        if alt.as_ref().is_some_and(|alt| alt != "json") {
             return Err(Status::invalid_field("alt", "Expected json: there is no other form of answers."));
         }
         if self.standard("callback")?.is_some_and(|callback| !callback.is_empty()) {
@@ -211,7 +215,7 @@ impl Own {
                 "Answers are JSON and are not wrapped in a script.",
             ));
         }
-        Ok(())
+        Ok(alt.is_some())
     }
 
     fn take(&mut self, name: &'static str, is_it: impl Fn(&str) -> bool) -> Result<Option<String>, Status> {
