@@ -126,8 +126,8 @@ impl Account {
             Self::List { of } => {
                 let company = opened.company_id(of.company.as_deref()).await?;
                 let of = accounts_of(company, of.operator);
-                list(output, None, |account| account, |request| services.list_accounts(by, of, request))
-                    .await?;
+                let page = |request| services.list_accounts(by, of, None, request);
+                list(output, None, |account| account, page).await?;
             }
             Self::Show { account } => {
                 let found = services.find_account(by, &account).await?;

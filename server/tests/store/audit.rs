@@ -18,6 +18,7 @@ fn event(action: Action, subject: Subject, at: u64) -> Event {
     Event {
         at: Timestamp(at),
         actor: "somebody".to_owned(),
+        company: None,
         action,
         subject,
         customer: Some(CompanyId::new(1).unwrap()),

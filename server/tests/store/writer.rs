@@ -193,6 +193,7 @@ async fn a_job_that_reads_anything_sees_what_its_group_writes_together() {
         let event = Event {
             at: Timestamp(1),
             actor: "somebody".to_owned(),
+            company: None,
             action: Action::Granted,
             subject: Subject::Unknown,
             customer: None,

@@ -8,7 +8,7 @@ use super::{
         body::{decode, decode_patch},
         field_mask::FieldMask,
         message::Message,
-        query::{Own, Query, Standard},
+        query::{Alt, Own, Query, Standard},
         status::{Code, FormatVersion, Status},
     },
 };
@@ -40,6 +40,7 @@ pub(super) struct Call {
     pub(super) path: Vec<String>,
     pub(super) own: Own,
     pub(super) headers: HeaderMap,
+    pub(super) peer: Option<Peer>,
     /// Empty if the handler gets the body as a stream.
     pub(super) body: Bytes,
     /// One of the places for streams, if this is one.
@@ -85,6 +86,11 @@ impl Call {
     /// A body that arrives, for a thread that may block.
     pub(super) fn reader(&self, body: Body) -> impl Read + Send + use<> {
         body::blocking_reader(&self.app, body)
+    }
+
+    /// The form of the answer that was asked for; a method that gets one message gives JSON only.
+    pub(super) const fn alt(&self) -> Alt {
+        self.standard.alt
     }
 
     pub(super) fn answer(&self, value: &impl Serialize) -> Answer {
@@ -152,6 +158,7 @@ async fn answered(
         path,
         own,
         headers,
+        peer,
         body: Bytes::new(),
         place: None,
         standard,
@@ -159,6 +166,7 @@ async fn answered(
     };
     match route.handler {
         Handler::Message(handle) => {
+            call.standard.only_json()?;
             let body = read_body(&app, request, route.limit).await?;
             let _place = app.requests.try_acquire().map_err(|_| busy())?;
             let handled = timeout(app.request_timeout, handle(Call { body, ..call })).await;

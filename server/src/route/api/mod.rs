@@ -3,8 +3,8 @@
 //!
 //! * [`routes`]: every method on one screen, with who may call it;
 //! * `call.rs`: the way of a call, to its handler and back; `access.rs`: who may make it;
-//! * `partner.rs`, `customer.rs`, `operation.rs`: the handlers, one file for each side; `batch.rs`: many
-//!   calls in one request;
+//! * `partner.rs`, `customer.rs`, `operation.rs`, `organisation/`: the handlers, one for each side;
+//!   `batch.rs`: many calls in one request;
 //! * [`message`]: the requests and answers themselves, one file for each family; `view.rs` and
 //!   `identifier.rs` stand between them and what services know;
 //! * [`wire`]: the forms that all of its requests and answers share; nothing in it knows a device;
@@ -19,6 +19,7 @@ mod customer;
 mod identifier;
 pub mod message;
 mod operation;
+mod organisation;
 mod partner;
 pub(super) mod quota;
 pub mod routes;

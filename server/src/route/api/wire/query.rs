@@ -21,6 +21,8 @@ const MAX_PARAMETERS: usize = 100;
 /// What every method of this API takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standard {
+    /// The form of the answer: `alt`.
+    pub alt: Alt,
     /// Which parts of the answer to send: `fields`. Everything, if absent.
     pub fields: Option<Selector>,
     /// Whether the answer is indented: `prettyPrint`.
@@ -35,7 +37,30 @@ pub struct Standard {
     pub token: Option<Secret>,
 }
 
+/// The form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alt {
+    /// JSON; of exports, a line of it for each row.
+    Json,
+    /// Comma-separated values (RFC 4180); of exports only.
+    Csv,
+}
+
+impl Alt {
+    fn refused() -> Status {
+        Status::invalid_field("alt", "Expected json: there is no other form of answers.")
+    }
+}
+
 impl Standard {
+    /// Most answers are JSON, and nothing else.
+    ///
+    /// # Errors
+    /// Another form was asked for.
+    pub fn only_json(&self) -> Result<(), Status> {
+        if self.alt == Alt::Json { Ok(()) } else { Err(Alt::refused()) }
+    }
+
     /// Holds `fields` against the message of the answer. A method calls it before it does anything:
     /// afterwards it would be too late to refuse.
     ///
@@ -53,6 +78,7 @@ impl Standard {
 impl Default for Standard {
     fn default() -> Self {
         Self {
+            alt: Alt::Json,
             fields: None,
             pretty: true,
             format: FormatVersion::default(),
@@ -96,6 +122,7 @@ impl Query {
     pub fn parse(query: Option<&str>) -> Result<Self, Status> {
         let mut own = Own(decoded(query.unwrap_or_default())?);
         let standard = Standard {
+            alt: own.alt()?,
             fields: own.standard("fields")?.map(|text| selector(&text)).transpose()?,
             pretty: own.standard("prettyPrint")?.map_or(Ok(true), |text| flag("prettyPrint", &text))?,
             format: own.format()?,
@@ -103,7 +130,7 @@ impl Query {
             key: own.standard("key")?.map(Secret::new),
             token: own.token()?.map(Secret::new),
         };
-        own.only_json()?;
+        own.no_script()?;
         for ignored in ["uploadType", "upload_protocol"] {
             own.standard(ignored)?;
         }
@@ -191,11 +218,16 @@ impl Own {
         }
     }
 
-    /// Answers are JSON, and never a script.
-    fn only_json(&mut self) -> Result<(), Status> {
-        if self.standard("alt")?.is_some_and(|alt| alt != "json") {
-            return Err(Status::invalid_field("alt", "Expected json: there is no other form of answers."));
+    fn alt(&mut self) -> Result<Alt, Status> {
+        match self.standard("alt")?.as_deref() {
+            None | Some("json") => Ok(Alt::Json),
+            Some("csv") => Ok(Alt::Csv),
+            Some(_) => Err(Alt::refused()),
         }
+    }
+
+    /// Answers are never a script.
+    fn no_script(&mut self) -> Result<(), Status> {
         if self.standard("callback")?.is_some_and(|callback| !callback.is_empty()) {
             return Err(Status::invalid_field(
                 "callback",
@@ -286,7 +318,8 @@ mod tests {
     }
 
     fn refused(query: &str) -> String {
-        let status = Query::parse(Some(query)).and_then(|query| query.own.finish()).unwrap_err();
+        let parsed = Query::parse(Some(query));
+        let status = parsed.and_then(|query| query.standard.only_json().and(query.own.finish())).unwrap_err();
         assert_eq!(status.http(), 400);
         status.message().to_owned()
     }
@@ -345,6 +378,7 @@ mod tests {
                  Field 'foo' could not be found in request message.",
             ),
             ("alt=hunter2", "alt: Expected json: there is no other form of answers."),
+            ("alt=csv", "alt: Expected json: there is no other form of answers."),
             ("alt=media", "alt: Expected json: there is no other form of answers."),
             ("callback=hunter2", "callback: Answers are JSON and are not wrapped in a script."),
             ("prettyPrint=hunter2", "prettyPrint: Expected true or false."),
