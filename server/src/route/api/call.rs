@@ -171,7 +171,9 @@ async fn answered(
             let _place = app.requests.try_acquire().map_err(|_| busy())?;
             let handled = timeout(app.request_timeout, handle(Call { body, ..call })).await;
             let body = handled.map_err(|_| busy())??;
-            Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response())
+            // Some answers hold secrets, and none is anybody else's business.
+            let headers = [(header::CONTENT_TYPE, CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];
+            Ok((headers, body).into_response())
         }
         Handler::Stream(handle) => {
             let place = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| busy())?;

@@ -17,8 +17,7 @@ use super::{
         organisation::{ListOrganisationsResponse, Organisation as Message, OrganisationKind},
     },
     wire::{
-        detail::FieldViolation, enums::WireEnum as _, field_mask::FieldMask, form::Written,
-        message::Message as _, status::Status,
+        detail::FieldViolation, enums::WireEnum as _, field_mask::FieldMask, form::Written, status::Status,
     },
 };
 use crate::{
