@@ -173,7 +173,7 @@ impl Services {
         account: &Account,
     ) -> Result<(), ServiceError> {
         if !tx.insert_account(account).await? {
-            return Err(ServiceError::Conflict(format!(
+            return Err(ServiceError::AlreadyExists(format!(
                 "There is an account {} already. Change that one, or choose another.",
                 account.email
             )));

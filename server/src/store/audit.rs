@@ -48,9 +48,9 @@ impl AuditFilter {
             let words = format!("{actor} ");
             sql.push(" AND (actor = ")
                 .bind(actor.clone())
-                .push(" OR substr(actor, 1, ")
+                .push(" OR substr(actor, 1, CAST(")
                 .bind(i64::try_from(words.chars().count()).unwrap_or(i64::MAX))
-                .push(") = ")
+                .push(" AS INTEGER)) = ")
                 .bind(words)
                 .push(")");
         }

@@ -24,7 +24,9 @@ const HOUR: Duration = Duration::from_hours(1);
 #[track_caller]
 fn conflict<T>(result: Result<T, ServiceError>, says: &str) {
     match result {
-        Err(ServiceError::Conflict(text)) => assert!(text.contains(says), "{text}"),
+        Err(ServiceError::Conflict(text) | ServiceError::AlreadyExists(text)) => {
+            assert!(text.contains(says), "{text}");
+        }
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("no conflict"),
     }

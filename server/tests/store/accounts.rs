@@ -263,14 +263,18 @@ async fn an_access_token_goes_with_its_key_its_account_and_its_time(db: TestData
     assert_eq!(shown(digest, NOW).await, None);
     change(&db, account(10, Some(1), "robot")).await;
     assert!(shown(digest, NOW).await.is_some());
-    let ended = ServiceAccountKey { revoked_at: Some(NOW), ..key(7, 10) };
-    db.store
-        .write(move |tx: &mut Tx| {
+    let end = async |ended: ServiceAccountKey| {
+        let write = db.store.write(move |tx: &mut Tx| {
             let ended = ended.clone();
             Box::pin(async move { tx.end_service_account_key(&ended).await })
-        })
-        .await
-        .unwrap();
+        });
+        write.await.unwrap();
+    };
+    end(ServiceAccountKey { expires_at: Some(NOW), ..key(7, 10) }).await;
+    assert_eq!(shown(digest, NOW).await, None, "its key was replaced, and its time is over");
+    end(key(7, 10)).await;
+    assert!(shown(digest, NOW).await.is_some());
+    end(ServiceAccountKey { revoked_at: Some(NOW), ..key(7, 10) }).await;
     assert_eq!(shown(digest, NOW).await, None);
     // The next token takes those along that have expired.
     add_key(&db, key(8, 10)).await;

@@ -116,11 +116,11 @@ async fn create(
     state: AccountState,
 ) -> Result<Account, Status> {
     if state == AccountState::Disabled {
-        let rule = "A new account can sign in. Create it, and disable it with a patch.";
-        return Err(Status::invalid_field("state", rule));
+        let advice = "A new account can sign in. Create it, and disable it with a patch.";
+        return Err(Status::invalid_field("state", advice));
     }
     let new = NewAccount { company: Some(call.company()?), holder, role: domain_role(role)? };
-    call.services().create_account(&call.actor, new).await.map_err(account_refused)
+    call.services().create_account(&call.actor, new).await.map_err(named_field)
 }
 
 async fn update(
@@ -141,7 +141,7 @@ async fn update(
         }
     };
     let change = AccountChange { name, role, disabled };
-    call.services().update_account(&call.actor, was.id, change).await.map_err(account_refused)
+    call.services().update_account(&call.actor, was.id, change).await.map_err(named_field)
 }
 
 async fn delete(mut call: Call, kind: AccountKind) -> Answer {
@@ -182,8 +182,4 @@ fn domain_role(role: account::Role) -> Result<Role, Status> {
         account::Role::Owner => Ok(Role::Owner),
         account::Role::Unspecified => Err(Status::invalid_field("role", "A value is required.")),
     }
-}
-
-fn account_refused(error: ServiceError) -> Status {
-    named_field(error)
 }
