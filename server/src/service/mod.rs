@@ -21,6 +21,7 @@ mod audit;
 mod claiming;
 mod claims;
 mod companies;
+mod company_changes;
 mod configurations;
 mod credentials;
 mod devices;
@@ -31,6 +32,7 @@ mod export;
 mod handshake;
 mod import;
 mod key_file;
+mod links;
 mod managed;
 mod operations;
 mod reselling;
@@ -42,6 +44,7 @@ pub use accounts::{AccountChange, NewAccount, NewHolder};
 pub use artifacts::ArtifactUpload;
 pub use claims::{ClaimView, NewClaim};
 pub use companies::NewCompany;
+pub use company_changes::CompanyChange;
 pub use configurations::ConfigurationChange;
 pub use credentials::NewApiKey;
 pub use devices::DeviceView;
@@ -53,7 +56,7 @@ pub use import::{
     Import, ImportDefaults, ImportSummary, NOTE_COLUMNS, OWN_COLUMNS, PORTAL_COLUMNS, Purpose, RowOutcome,
     RowResult,
 };
-pub use key_file::ServiceAccountKeyFile;
+pub use key_file::{ServiceAccountKeyFile, base_url};
 pub use managed::DeviceIdentityCert;
 pub use reselling::ResellerClaims;
 pub use sign_in::{OAuthError, OAuthRefusal, SignIn, TokenAnswer, TokenRequest};

@@ -10,7 +10,7 @@ use super::{
         field_mask::FieldMask,
         form::Written,
         message::Message,
-        query::{Own, Query, Standard},
+        query::{Alt, Own, Query, Standard},
         status::{Code, FormatVersion, Status},
     },
 };
@@ -42,6 +42,7 @@ pub(super) struct Call {
     pub(super) path: Vec<String>,
     pub(super) own: Own,
     pub(super) headers: HeaderMap,
+    pub(super) peer: Option<Peer>,
     /// Empty if the handler gets the body as a stream.
     pub(super) body: Bytes,
     /// One of the places for streams, if this is one.
@@ -103,12 +104,11 @@ impl Call {
         answer::respond(value, &self.standard)
     }
 
-    /// Whether a file is to be answered as JSON, a document on each line. Nothing but whole rows can be
-    /// asked for.
-    pub(super) fn wants_json_lines(&self) -> Result<bool, Status> {
+    /// The form that was asked for, if the answer is a file. Nothing but whole rows can be asked for.
+    pub(super) fn form_of_file(&self) -> Result<Option<Alt>, Status> {
         match &self.standard.fields {
             Some(_) => Err(Status::invalid_field("fields", "The answer is a file, and comes whole.")),
-            None => Ok(self.standard.json),
+            None => Ok(self.standard.alt),
         }
     }
 }
@@ -177,6 +177,7 @@ async fn answered(
         path,
         own,
         headers,
+        peer,
         body: Bytes::new(),
         place: None,
         standard,
@@ -185,11 +186,14 @@ async fn answered(
     };
     match route.handler {
         Handler::Message(handle) => {
+            call.standard.only_json()?;
             let body = read_body(&app, request, route.limit).await?;
             let _place = app.requests.try_acquire().map_err(|_| busy())?;
             let handled = timeout(app.request_timeout, handle(Call { body, ..call })).await;
             let body = handled.map_err(|_| busy())??;
-            Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response())
+            // Some answers hold secrets, and none is anybody else's business.
+            let headers = [(header::CONTENT_TYPE, CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];
+            Ok((headers, body).into_response())
         }
         Handler::Stream(handle) => {
             let place = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| busy())?;

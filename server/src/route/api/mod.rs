@@ -4,8 +4,8 @@
 //! * [`routes`]: every method on one screen, with who may call it; [`contract`]: what each takes and
 //!   answers, by which `openapi.rs` describes the API;
 //! * `call.rs`: the way of a call, to its handler and back; `access.rs`: who may make it;
-//! * `partner.rs`, `customer.rs`, `operation.rs`: the handlers, one file for each side; `batch.rs`: many
-//!   calls in one request;
+//! * `partner.rs`, `customer.rs`, `operation.rs`, `organisation/`: the handlers, one for each side;
+//!   `batch.rs`: many calls in one request;
 //! * `claims_file.rs`: methods whose body or answer is a CSV file, in `outgoing.rs` and `spool.rs`;
 //! * [`message`]: the requests and answers themselves, one file for each family; `view.rs` and
 //!   `identifier.rs` stand between them and what services know;
@@ -26,6 +26,7 @@ pub mod message;
 pub mod openapi;
 mod operation;
 mod outgoing;
+mod organisation;
 mod partner;
 pub(super) mod quota;
 pub mod routes;
