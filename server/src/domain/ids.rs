@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use unbox_common::{
-    ids::{AccountId, ApiKeyId, ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId},
+    ids::{
+        AccountId, ApiKeyId, ArtifactId, ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId,
+        UploadId,
+    },
     timestamp::Timestamp,
 };
 
@@ -73,6 +76,10 @@ of_kind! {
     operation -> OperationId;
     /// A new token's id.
     token -> TokenId;
+    /// The id of a new registration of an artifact.
+    artifact -> ArtifactId;
+    /// A new upload's id.
+    upload -> UploadId;
     /// A new account's id.
     account -> AccountId;
     /// A new API key's id.

@@ -36,6 +36,7 @@ mod reselling;
 mod sign_in;
 mod signer;
 mod tokens;
+mod uploads;
 
 pub use accounts::{AccountChange, NewAccount, NewHolder};
 pub use artifacts::ArtifactUpload;
@@ -54,6 +55,7 @@ pub use reselling::ResellerClaims;
 pub use sign_in::{OAuthError, OAuthRefusal, SignIn, TokenAnswer, TokenRequest};
 pub use signer::{Signer, SignerError};
 pub use tokens::NewToken;
+pub use uploads::{MAX_OPEN_UPLOADS, NewUpload, UPLOAD_KEPT, UploadPart, UploadProgress, UploadTurn};
 
 use crate::{
     clock::Clock,
@@ -121,6 +123,8 @@ struct Parts {
     operation_waits: tokio::sync::Notify,
     /// Held by whoever makes a key of a service account.
     key_making: tokio::sync::Mutex<()>,
+    /// Whose turn it is to work on which upload.
+    turns: uploads::Turns,
 }
 
 impl Services {
@@ -151,6 +155,7 @@ impl Services {
             recent,
             operation_waits,
             key_making,
+            turns: uploads::Turns::default(),
         })))
     }
 
