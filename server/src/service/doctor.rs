@@ -89,7 +89,8 @@ impl Services {
     async fn check_artifacts(&self, reader: &mut Reader, found: &mut Findings) -> Result<(), ServiceError> {
         let mut after = None;
         loop {
-            let Page { items, next } = reader.artifacts(Scope::Operator, ArtifactsOf::Anybody, &whole_page(after)).await?;
+            let Page { items, next } =
+                reader.artifacts(Scope::Operator, ArtifactsOf::Anybody, &whole_page(after)).await?;
             for artifact in items {
                 let path = self.artifact_path(artifact.sha256);
                 let problem = match fs::metadata(&path) {

@@ -44,7 +44,7 @@ pub use claims::{ClaimView, NewClaim};
 pub use companies::NewCompany;
 pub use configurations::ConfigurationChange;
 pub use credentials::NewApiKey;
-pub use devices::DeviceView;
+pub use devices::{DeviceEvent, DeviceView, EventKind};
 pub use doctor::{Finding, Severity};
 pub use error::ServiceError;
 pub use handshake::HelloRequest;

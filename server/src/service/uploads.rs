@@ -84,6 +84,12 @@ pub struct UploadTurn {
 }
 
 impl UploadTurn {
+    /// How many bytes are on disk.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.upload.received
+    }
+
     /// Waits until somebody came after, who is then waiting for this one to end.
     pub fn taken_over(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut later = self.later.clone();
@@ -300,7 +306,10 @@ impl Services {
     }
 
     async fn forget_upload(&self, id: UploadId, part: PathBuf) -> Result<(), ServiceError> {
-        self.0.store.write(move |tx| Box::pin(async move { Ok::<_, ServiceError>(tx.delete_upload(id).await?) })).await?;
+        self.0
+            .store
+            .write(move |tx| Box::pin(async move { Ok::<_, ServiceError>(tx.delete_upload(id).await?) }))
+            .await?;
         blocking(move || files::remove(&part)).await
     }
 

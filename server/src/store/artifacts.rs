@@ -5,11 +5,7 @@ use super::{
     error::{failed, one_row},
     row::{Fields, millis, number},
 };
-use crate::domain::{
-    actor::Scope,
-    artifact::Artifact,
-    name::Name,
-};
+use crate::domain::{actor::Scope, artifact::Artifact, name::Name};
 use sqlx::any::AnyRow;
 use unbox_common::{
     digest::Sha256,

@@ -12,7 +12,8 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-const SELECT: &str = "SELECT id, customer_id, name, size, expected, received, finished, created_at, touched_at
+const SELECT: &str =
+    "SELECT id, customer_id, name, size, expected, received, finished, created_at, touched_at
      FROM uploads WHERE 1 = 1";
 
 fn upload(row: &AnyRow) -> Result<Upload, StoreError> {

@@ -3,6 +3,7 @@
 mod accounts;
 mod administration;
 mod approval;
+mod artifacts;
 mod concurrency;
 mod doctor;
 mod enrollment;

@@ -3,7 +3,8 @@
 //!
 //! * [`routes`]: every method on one screen, with who may call it;
 //! * `call.rs`: the way of a call, to its handler and back; `access.rs`: who may make it;
-//! * `partner.rs`, `customer.rs`, `operation.rs`: the handlers, one file for each side; `batch.rs`: many
+//! * `partner.rs`, `customer.rs`, `operation.rs`: the handlers, one file for each side; `artifact.rs`,
+//!   `enrollment.rs`: those of customers' resources that are Unbox's own; `batch.rs`: many
 //!   calls in one request;
 //! * [`message`]: the requests and answers themselves, one file for each family; `view.rs` and
 //!   `identifier.rs` stand between them and what services know;
@@ -13,9 +14,11 @@
 //! To add a method: its row in the table, its messages, its handler, and a test for each refusal.
 
 pub mod access;
+mod artifact;
 pub(super) mod batch;
 mod call;
 mod customer;
+mod enrollment;
 mod identifier;
 pub mod message;
 mod operation;
@@ -61,7 +64,7 @@ pub(super) fn router() -> Router<Arc<App>> {
 /// Makes the path of a request plain: some clients encode the slashes of a name that stands in it.
 pub(super) fn plain_path(mut request: Request) -> Result<Request, Box<Response>> {
     let path = request.uri().path();
-    if !path.starts_with("/v1/") {
+    if !is_path(path) {
         return Ok(request);
     }
     let refused = |status: &Status| Box::new(call::refusal(status, &Standard::default()));
@@ -74,6 +77,11 @@ pub(super) fn plain_path(mut request: Request) -> Result<Request, Box<Response>>
         *request.uri_mut() = uri;
     }
     Ok(request)
+}
+
+/// Whether a path is this API's.
+pub(super) fn is_path(path: &str) -> bool {
+    path.starts_with("/v1/") || path.starts_with("/upload/v1/")
 }
 
 /// What stands below `/v1` and is no method: in the form of this API.

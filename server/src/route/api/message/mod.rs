@@ -7,6 +7,7 @@
 //! To add a message: its table in the file of its family, its name in [`schemas`], and a row in the
 //! golden file below `server/tests/golden_api`.
 
+pub mod artifact;
 pub mod claim;
 pub mod common;
 pub mod company;
@@ -14,6 +15,7 @@ pub mod configuration;
 pub mod customer;
 pub mod device;
 pub mod dpc;
+pub mod enrollment;
 #[cfg(test)]
 mod golden;
 mod identifiers;
@@ -63,6 +65,14 @@ pub fn schemas() -> Schemas {
         operation::DevicesLongRunningOperationMetadata,
         operation::DevicesLongRunningOperationResponse,
         operation::Operation,
+        artifact::Artifact,
+        artifact::ListArtifactsResponse,
+        enrollment::CreateResetTicketResponse,
+        enrollment::DisableEnrollmentRequest,
+        enrollment::EnrollmentDecisionRequest,
+        enrollment::EnrollmentRequest,
+        enrollment::ListEnrollmentHistoryResponse,
+        enrollment::ListEnrollmentsResponse,
         ErrorDocument,
     ];
     schemas.sort_by(|(one, _), (other, _)| one.cmp(other));

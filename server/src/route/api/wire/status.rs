@@ -293,9 +293,7 @@ impl From<ServiceError> for Status {
         match &error {
             ServiceError::NotFound { .. } => Self::new(Code::NotFound, error.to_string()),
             ServiceError::Invalid { field, rule } => Self::invalid_field(*field, rule),
-            ServiceError::TooLarge(_) => {
-                Self::new(Code::InvalidArgument, error.to_string()).answered_as(413)
-            }
+            ServiceError::TooLarge(_) => Self::new(Code::InvalidArgument, error.to_string()).answered_as(413),
             ServiceError::OperatorOnly | ServiceError::RoleTooLow(_) => {
                 Self::new(Code::PermissionDenied, error.to_string())
             }
