@@ -1,5 +1,8 @@
 //! The management API over HTTP: who may call what, and what a client then sees.
 
+mod artifacts;
+mod enrollments;
+
 use crate::support::{TestDevice, TestServer};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -123,6 +126,8 @@ impl Api {
             .replace("{device}", "1")
             .replace("{configuration}", "1")
             .replace("{operation}", "1")
+            .replace("{enrollment}", "1")
+            .replace("{artifact}", &"0".repeat(64))
     }
 }
 
