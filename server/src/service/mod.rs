@@ -39,6 +39,7 @@ mod reselling;
 mod sign_in;
 mod signer;
 mod tokens;
+mod uploads;
 
 pub use accounts::{AccountChange, NewAccount, NewHolder};
 pub use artifacts::ArtifactUpload;
@@ -47,7 +48,7 @@ pub use companies::NewCompany;
 pub use company_changes::CompanyChange;
 pub use configurations::ConfigurationChange;
 pub use credentials::NewApiKey;
-pub use devices::DeviceView;
+pub use devices::{DeviceEvent, DeviceView, EventKind};
 pub use doctor::{Finding, Severity};
 pub use error::ServiceError;
 pub use export::{ClaimExport, ClaimsForm, ExportedClaim};
@@ -62,6 +63,7 @@ pub use reselling::ResellerClaims;
 pub use sign_in::{OAuthError, OAuthRefusal, SignIn, TokenAnswer, TokenRequest};
 pub use signer::{Signer, SignerError};
 pub use tokens::NewToken;
+pub use uploads::{MAX_OPEN_UPLOADS, NewUpload, UPLOAD_KEPT, UploadPart, UploadProgress, UploadTurn};
 
 use crate::{
     clock::Clock,
@@ -129,6 +131,8 @@ struct Parts {
     operation_waits: tokio::sync::Notify,
     /// Held by whoever makes a key of a service account.
     key_making: tokio::sync::Mutex<()>,
+    /// Whose turn it is to work on which upload.
+    turns: uploads::Turns,
 }
 
 impl Services {
@@ -159,6 +163,7 @@ impl Services {
             recent,
             operation_waits,
             key_making,
+            turns: uploads::Turns::default(),
         })))
     }
 

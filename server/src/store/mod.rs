@@ -30,9 +30,11 @@ mod row;
 mod sql;
 mod together;
 mod tokens;
+mod uploads;
 mod writer;
 
 pub use accounts::AccountsOf;
+pub use artifacts::{ArtifactUse, ArtifactsOf};
 pub use audit::AuditFilter;
 pub use claims::{ClaimCandidate, ClaimFilter, KeyHolder, MAX_CANDIDATES};
 pub use companies::CompanyFilter;

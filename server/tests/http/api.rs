@@ -1,5 +1,8 @@
 //! The management API over HTTP: who may call what, and what a client then sees.
 
+mod artifacts;
+mod enrollments;
+
 use crate::support::{TestDevice, TestServer};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -134,6 +137,8 @@ impl Api {
             .replace("{serviceAccount}", "1")
             .replace("{key}", &"a7".repeat(20))
             .replace("{apiKey}", "1")
+            .replace("{enrollment}", "1")
+            .replace("{artifact}", &"0".repeat(64))
     }
 }
 

@@ -237,7 +237,7 @@ impl TestServer {
     }
 
     pub(crate) async fn artifact(&self, bytes: &'static [u8]) -> Sha256 {
-        let upload = ArtifactUpload { name: "test".to_owned(), bytes };
+        let upload = ArtifactUpload::shared("test", bytes);
         self.services().add_artifact(&self.operator, upload).await.unwrap().sha256
     }
 

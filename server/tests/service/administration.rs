@@ -191,8 +191,7 @@ async fn a_configuration_that_no_device_could_install_is_refused(db: TestDatabas
     );
     invalid(create(&with_dpc).await, "document", "is not on this server");
     assert_eq!(world.db.snapshot().await, before);
-    let upload =
-        |bytes: &'static [u8]| ArtifactUpload { name: "dpc.tar".to_owned(), bytes: Cursor::new(bytes) };
+    let upload = |bytes: &'static [u8]| ArtifactUpload::shared("dpc.tar", Cursor::new(bytes));
     let artifact = world.services.add_artifact(&world.by, upload(b"the dpc")).await.unwrap();
     assert_eq!((artifact.sha256, artifact.size), (digest, 7));
     assert_eq!(std::fs::read(world.services.artifact_path(digest)).unwrap(), b"the dpc");
@@ -203,11 +202,14 @@ async fn a_configuration_that_no_device_could_install_is_refused(db: TestDatabas
         "with 8 bytes, and it has 7",
     );
     let made = create(&with_dpc).await.unwrap();
-    conflict(world.services.delete_artifact(&world.by, digest).await, "1 configurations use it");
+    conflict(
+        world.services.delete_artifact(&world.by, None, digest).await,
+        &format!("it is used: configuration {} \"Office\". Change that first", made.id),
+    );
     let without =
         ConfigurationChange { name: None, document: Some(MINIMAL_DOCUMENT.to_owned()), default: None };
     world.services.update_configuration(&world.by, made.id, without).await.unwrap();
-    world.services.delete_artifact(&world.by, digest).await.unwrap();
+    world.services.delete_artifact(&world.by, None, digest).await.unwrap();
     assert!(!world.services.artifact_path(digest).exists());
 }
 

@@ -15,7 +15,7 @@ use super::{
     },
 };
 use crate::{
-    domain::{access::Principal, actor::Actor},
+    domain::{access::Principal, actor::Actor, company::CompanyKind},
     route::{App, Peer, RouteError, address_key, body},
     service::Services,
 };
@@ -45,6 +45,8 @@ pub(super) struct Call {
     pub(super) peer: Option<Peer>,
     /// Empty if the handler gets the body as a stream.
     pub(super) body: Bytes,
+    /// Whether it came in without TLS.
+    pub(super) plain: bool,
     /// One of the places for streams, if this is one.
     pub(super) place: Option<OwnedSemaphorePermit>,
     standard: Standard,
@@ -86,6 +88,17 @@ impl Call {
     /// Nothing but the standard parameters may be left.
     pub(super) fn no_more_parameters(&mut self) -> Result<(), Status> {
         std::mem::replace(&mut self.own, Own::none()).finish()
+    }
+
+    /// How bytes are uploaded, if the query says it.
+    pub(super) fn upload_type(&self) -> Option<&str> {
+        self.standard.upload_type.as_deref()
+    }
+
+    /// Whether whoever calls may know who registers devices: EMMs work for a customer, and not with its
+    /// resellers.
+    pub(super) fn sees_resellers(&self) -> bool {
+        self.principal.company_kind() != Some(CompanyKind::Emm)
     }
 
     /// A body that arrives, for a thread that may block.
@@ -179,6 +192,7 @@ async fn answered(
         headers,
         peer,
         body: Bytes::new(),
+        plain: peer.is_some_and(|peer| peer.plain),
         place: None,
         standard,
         limit: route.limit,

@@ -5,8 +5,9 @@
 
 use super::{
     access::{Access, Side},
+    artifact,
     call::{Answer, Call, MAX_BODY_BYTES},
-    claims_file, customer, operation, organisation, partner,
+    claims_file, customer, enrollment, operation, organisation, partner,
     wire::status::Status,
 };
 use crate::domain::account::Role;
@@ -134,6 +135,25 @@ pub static ROUTES: &[Route] = routes![
     "organisations.apiKeys.delete"                    DELETE "/v1/organisations/{organisation}/apiKeys/{apiKey}"                                   Organisation Owner  MAX_BODY_BYTES => organisation::credential::delete_api_key;
     "organisations.auditEntries.list"                 GET    "/v1/organisations/{organisation}/auditEntries"                                       Organisation Viewer MAX_BODY_BYTES => organisation::audit::list;
     "organisations.auditEntries.export"               GET    "/v1/organisations/{organisation}/auditEntries:export"                                Organisation Viewer MAX_BODY_BYTES => organisation::audit::export as Stream;
+
+    // Artifacts and enrolled devices of a customer.
+    "customers.artifacts.upload"        POST "/upload/v1/customers/{customer}/artifacts"                Customer Admin  MAX_BODY_BYTES => artifact::upload as Stream;
+    "customers.artifacts.continueUpload" PUT "/upload/v1/customers/{customer}/artifacts"                Customer Admin  MAX_BODY_BYTES => artifact::continue_upload as Stream;
+    "customers.artifacts.cancelUpload"  DELETE "/upload/v1/customers/{customer}/artifacts"              Customer Admin  MAX_BODY_BYTES => artifact::cancel_upload as Stream;
+    "customers.artifacts.list"          GET  "/v1/customers/{customer}/artifacts"                       Customer Viewer MAX_BODY_BYTES => artifact::list;
+    "customers.artifacts.get"           GET  "/v1/customers/{customer}/artifacts/{artifact}"            Customer Viewer MAX_BODY_BYTES => artifact::get;
+    "customers.artifacts.delete"        DELETE "/v1/customers/{customer}/artifacts/{artifact}"          Customer Admin  MAX_BODY_BYTES => artifact::delete;
+
+    "customers.enrollments.list"        GET  "/v1/customers/{customer}/enrollments"                     Customer Viewer MAX_BODY_BYTES => enrollment::list;
+    "customers.enrollments.get"         GET  "/v1/customers/{customer}/enrollments/{enrollment}"        Customer Viewer MAX_BODY_BYTES => enrollment::get;
+    "customers.enrollments.history"     GET  "/v1/customers/{customer}/enrollments/{enrollment}/history" Customer Viewer MAX_BODY_BYTES => enrollment::history;
+    "customers.enrollments.approve"     POST "/v1/customers/{customer}/enrollments:approve"             Customer Admin  MAX_BODY_BYTES => enrollment::approve;
+    "customers.enrollments.refuse"      POST "/v1/customers/{customer}/enrollments:refuse"              Customer Admin  MAX_BODY_BYTES => enrollment::refuse;
+    "customers.enrollments.reenroll"    POST "/v1/customers/{customer}/enrollments:reenroll"            Customer Admin  MAX_BODY_BYTES => enrollment::reenroll;
+    "customers.enrollments.disable"     POST "/v1/customers/{customer}/enrollments:disable"             Customer Admin  MAX_BODY_BYTES => enrollment::disable;
+    "customers.enrollments.enable"      POST "/v1/customers/{customer}/enrollments:enable"              Customer Admin  MAX_BODY_BYTES => enrollment::enable;
+    "customers.enrollments.deprovision" POST "/v1/customers/{customer}/enrollments:deprovision"         Customer Admin  MAX_BODY_BYTES => enrollment::deprovision;
+    "customers.enrollments.createResetTicket" POST "/v1/customers/{customer}/enrollments:createResetTicket" Customer Admin MAX_BODY_BYTES => enrollment::create_reset_ticket;
 ];
 
 #[cfg(test)]

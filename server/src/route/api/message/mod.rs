@@ -8,6 +8,7 @@
 //! golden file below `server/tests/golden_api`.
 
 pub mod account;
+pub mod artifact;
 pub mod audit;
 pub mod claim;
 pub mod common;
@@ -16,6 +17,7 @@ pub mod configuration;
 pub mod customer;
 pub mod device;
 pub mod dpc;
+pub mod enrollment;
 #[cfg(test)]
 mod golden;
 mod identifiers;
@@ -66,6 +68,14 @@ pub fn schemas() -> Schemas {
         operation::DevicesLongRunningOperationMetadata,
         operation::DevicesLongRunningOperationResponse,
         operation::Operation,
+        artifact::Artifact,
+        artifact::ListArtifactsResponse,
+        enrollment::CreateResetTicketResponse,
+        enrollment::DisableEnrollmentRequest,
+        enrollment::EnrollmentDecisionRequest,
+        enrollment::EnrollmentRequest,
+        enrollment::ListEnrollmentHistoryResponse,
+        enrollment::ListEnrollmentsResponse,
         ErrorDocument,
     ];
     schemas.extend(all![

@@ -8,7 +8,10 @@ use crate::domain::credential::KeyId;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 use std::{borrow::Cow, fmt, str::FromStr};
-use unbox_common::ids::{AccountId, ApiKeyId, ClaimId, CompanyId, ConfigurationId, OperationId};
+use unbox_common::{
+    digest::Sha256,
+    ids::{AccountId, ApiKeyId, ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId},
+};
 use utoipa::openapi::{RefOr, Schema};
 
 /// The longest path of a request, in bytes.
@@ -148,6 +151,16 @@ name!(
     /// A vendor's customer.
     VendorCustomerName, "partners/{partner}/vendors/{vendor}/customers/{customer}",
     "partners" partner: CompanyId, "vendors" vendor: CompanyId, "customers" customer: CompanyId
+);
+name!(
+    /// An artifact that a customer's configurations may name.
+    ArtifactName, "customers/{customer}/artifacts/{sha256}",
+    "customers" customer: CompanyId, "artifacts" artifact: Sha256
+);
+name!(
+    /// What became of a claim: the device itself.
+    EnrollmentName, "customers/{customer}/enrollments/{enrollment}",
+    "customers" customer: CompanyId, "enrollments" enrollment: DeviceId
 );
 name!(
     /// A long-running operation.

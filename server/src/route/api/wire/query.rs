@@ -29,6 +29,8 @@ pub struct Standard {
     pub pretty: bool,
     /// The form of errors: `$.xgafv`.
     pub format: FormatVersion,
+    /// How bytes are uploaded: `uploadType`.
+    pub upload_type: Option<String>,
     /// Whose quota this counts against, in the client's words: `quotaUser`.
     pub quota_user: Option<String>,
     /// An API key: `key`.
@@ -82,6 +84,7 @@ impl Default for Standard {
             fields: None,
             pretty: true,
             format: FormatVersion::default(),
+            upload_type: None,
             quota_user: None,
             key: None,
             token: None,
@@ -126,14 +129,13 @@ impl Query {
             fields: own.standard("fields")?.map(|text| selector(&text)).transpose()?,
             pretty: own.standard("prettyPrint")?.map_or(Ok(true), |text| flag("prettyPrint", &text))?,
             format: own.format()?,
+            upload_type: own.standard("uploadType")?,
             quota_user: own.standard("quotaUser")?,
             key: own.standard("key")?.map(Secret::new),
             token: own.token()?.map(Secret::new),
         };
         own.no_script()?;
-        for ignored in ["uploadType", "upload_protocol"] {
-            own.standard(ignored)?;
-        }
+        own.standard("upload_protocol")?;
         Ok(Self { standard, own })
     }
 }
