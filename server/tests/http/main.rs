@@ -9,6 +9,7 @@ mod connections;
 mod device;
 mod health;
 mod log;
+mod organisations;
 #[path = "../support/service_account.rs"]
 mod service_account;
 mod support;

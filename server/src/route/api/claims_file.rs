@@ -8,7 +8,10 @@ use super::{
     call::Call,
     outgoing::{Gone, Outgoing, outgoing},
     spool::{SpoolReader, spool},
-    wire::status::{Code, Status},
+    wire::{
+        query::Alt,
+        status::{Code, Status},
+    },
 };
 use crate::{
     domain::actor::Scope,
@@ -144,7 +147,7 @@ enum Form {
 
 impl Form {
     fn of(call: &Call) -> Result<Self, Status> {
-        Ok(if call.wants_json_lines()? { Self::Json } else { Self::Csv })
+        Ok(if call.form_of_file()? == Some(Alt::Json) { Self::Json } else { Self::Csv })
     }
 
     fn response(self, body: Body, name: &'static str) -> Response {
