@@ -87,12 +87,7 @@ fn method(route: &Route, contract: &Contract) -> Value {
         "description": callers(route.access),
         "parameters": parameters,
         "responses": responses(route, contract),
-        "security": [
-            { "oauth2": [route.access.side.scope().name()] },
-            { "accessToken": [] },
-            { "apiKey": [] },
-            { "apiKeyInQuery": [] },
-        ],
+        "security": ways_in(route.access.side),
     });
     if !matches!(contract.request, Content::None) {
         let body = json!({ "required": true, "content": content(&contract.request) });
@@ -129,6 +124,13 @@ fn content(content: &Content) -> Value {
     }
 }
 
+/// What opens a side of the API: a token for any of its scopes, or an API key.
+fn ways_in(side: Side) -> Vec<Value> {
+    let tokens = side.scopes().iter().map(|scope| json!({ "oauth2": [scope.name()] }));
+    let others = ["accessToken", "apiKey", "apiKeyInQuery"].map(|scheme| json!({ scheme: [] }));
+    tokens.chain(others).collect()
+}
+
 /// Who may call a method, in a sentence.
 fn callers(access: Access) -> String {
     let who = match access.side {
@@ -137,6 +139,9 @@ fn callers(access: Access) -> String {
         Side::CustomerBeforeTerms => "The customer and its EMMs",
         Side::AnyCustomer => "Customers and EMMs",
         Side::Operations => "Resellers and vendors",
+        Side::Organisation => "The organisation itself, and the operator of the server",
+        Side::AnyOrganisation => "Everybody, who sees what is theirs to see",
+        Side::Operator => "The operator of the server",
     };
     format!("For: {who}. Least role: {}.", access.role)
 }
