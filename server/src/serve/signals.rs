@@ -54,7 +54,7 @@ impl Signals {
 pub fn asked_to_stop() -> Result<impl Future<Output = ()>, ServeError> {
     let mut signals = Signals::install()?;
     Ok(async move {
-        let _: Wish = signals.next().await;
+        let _ = signals.next().await;
     })
 }
 

@@ -303,10 +303,10 @@ pub static CONTRACTS: &[Contract] = contracts![
 
     /// Uploads an artifact whole, or begins an upload in parts.
     "customers.artifacts.upload":
-        ["application/octet-stream"] -> Artifact, with (name: String, sha256: String), or 413;
+        ["application/octet-stream"] -> Artifact, with (name: String, sha256: String);
     /// Sends the next part of an upload, or asks how far it is.
     "customers.artifacts.continueUpload":
-        ["application/octet-stream"] -> Artifact, with (uploadId: String), or 308, 413;
+        ["application/octet-stream"] -> Artifact, with (uploadId: String), or 308;
     /// Gives an upload up.
     "customers.artifacts.cancelUpload": () -> (), with (uploadId: String);
     /// Lists the artifacts that a customer's configurations may name.
