@@ -43,7 +43,8 @@ impl Api {
     }
 
     async fn artifacts(&self, who: &str) -> Vec<String> {
-        let (status, listed) = self.call(who, Method::GET, &self.customer_path("artifacts"), Value::Null).await;
+        let (status, listed) =
+            self.call(who, Method::GET, &self.customer_path("artifacts"), Value::Null).await;
         assert_eq!(status, 200, "{listed}");
         let artifacts = listed["artifacts"].as_array().cloned().unwrap_or_default();
         artifacts.iter().map(|one| one["artifactName"].as_str().unwrap().to_owned()).collect()
@@ -74,7 +75,10 @@ async fn an_artifact_is_uploaded_whole_seen_by_its_own_and_downloaded_by_devices
     let path = api.customer_path(&format!("artifacts/{shared}"));
     let (status, answer) = api.call("customer", Method::DELETE, &path, Value::Null).await;
     assert_eq!((status, &answer["error"]["status"]), (403, &json!("PERMISSION_DENIED")));
-    assert_eq!(api.call("customer", Method::DELETE, &format!("/v1/{name}"), Value::Null).await, (200, json!({})));
+    assert_eq!(
+        api.call("customer", Method::DELETE, &format!("/v1/{name}"), Value::Null).await,
+        (200, json!({}))
+    );
     assert_eq!(api.call("customer", Method::DELETE, &format!("/v1/{name}"), Value::Null).await.0, 404);
     assert_eq!(api.artifacts("customer").await, ["test"]);
     let gone = api.server.stranger().get(api.server.at(&format!("/artifacts/sha256/{digest}")));
@@ -121,7 +125,10 @@ async fn an_upload_in_parts_is_the_one_that_google_s_clients_make() {
     assert_eq!((ahead.status, ahead.header("range")), (308, Some("bytes=0-9")));
     assert_eq!(api.artifacts("customer").await, Vec::<String>::new());
     let last = put("bytes 10-35/36", &BYTES[10..]).await;
-    assert_eq!((last.status, problem(&last)["sha256"].as_str()), (200, Some(&*Sha256::of(BYTES).to_string())));
+    assert_eq!(
+        (last.status, problem(&last)["sha256"].as_str()),
+        (200, Some(&*Sha256::of(BYTES).to_string()))
+    );
     assert_eq!(put("bytes */36", b"").await.body, last.body, "who lost the answer asks again");
     assert_eq!(api.artifacts("customer").await, ["app.tar"]);
 
@@ -153,7 +160,8 @@ async fn an_upload_goes_on_after_a_lost_connection() {
     while received < 36 {
         let asked = api.put("customer", Method::PUT, &url, &[("content-range", "bytes */36")], b"").await;
         assert_eq!(asked.status, 308);
-        let end = asked.header("range").map_or(0, |range| range["bytes=0-".len()..].parse::<usize>().unwrap() + 1);
+        let end =
+            asked.header("range").map_or(0, |range| range["bytes=0-".len()..].parse::<usize>().unwrap() + 1);
         assert!(end == 0 || end == 10, "{end}");
         let range = format!("bytes {end}-35/36");
         let rest = api.put("customer", Method::PUT, &url, &[("content-range", &range)], &BYTES[end..]).await;
@@ -180,7 +188,12 @@ async fn what_is_no_upload_is_refused_and_nothing_is_registered() {
         ("uploadType=media&name=x&other=1", &[], 400, "other"),
         ("uploadType=resumable", &[], 400, ""),
         ("uploadType=resumable&name=x", &too_large, 413, ""),
-        ("uploadType=resumable&name=x", &[("x-upload-content-length", "many")], 400, "X-Upload-Content-Length"),
+        (
+            "uploadType=resumable&name=x",
+            &[("x-upload-content-length", "many")],
+            400,
+            "X-Upload-Content-Length",
+        ),
     ] {
         let url = api.server.at(&api.upload_path(query));
         let body: &[u8] = if query.contains("resumable") { b"" } else { BYTES };

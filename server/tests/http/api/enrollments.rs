@@ -25,7 +25,11 @@ impl Api {
         let challenge = answer.json().await.unwrap();
         let proof = device.prove(&serde_json::to_vec(&hello).unwrap(), &challenge);
         let answer = server.post(&server.stranger(), PROVE_PATH, &proof).await;
-        if answer.status() == 200 { Ok(answer.json().await.unwrap()) } else { Err(Box::new(problem(answer).await)) }
+        if answer.status() == 200 {
+            Ok(answer.json().await.unwrap())
+        } else {
+            Err(Box::new(problem(answer).await))
+        }
     }
 
     /// Claims a device as its reseller does, so that it gets the customer's configuration.
@@ -54,7 +58,8 @@ impl Api {
     }
 
     async fn listed(&self, query: &str) -> Value {
-        let (status, listed) = self.get("customer", &self.customer_path(&format!("enrollments?{query}"))).await;
+        let (status, listed) =
+            self.get("customer", &self.customer_path(&format!("enrollments?{query}"))).await;
         assert_eq!(status, 200, "{query}: {listed}");
         listed
     }
@@ -108,7 +113,10 @@ async fn a_disabled_device_is_told_the_message_also_before_it_was_ever_seen() {
     assert_eq!((status, &disabled["state"]), (200, &json!("DISABLED")), "{disabled}");
     assert_eq!(disabled["device"], format!("customers/{}/devices/{claim}", api.customer));
     let told = api.ask(&device).await.unwrap_err();
-    assert_eq!((told.kind, told.message.as_deref()), (RefusalKind::Disabled, Some("Lost. Call +41 44 000 00 00.")));
+    assert_eq!(
+        (told.kind, told.message.as_deref()),
+        (RefusalKind::Disabled, Some("Lost. Call +41 44 000 00 00."))
+    );
     let by_identifier = json!({"device": {"deviceIdentifier": device.identifier()}});
     let (status, enabled) = api.act("customer", "enable", by_identifier.clone()).await;
     assert_eq!((status, &enabled["state"], enabled.get("message")), (200, &json!("CLAIMED"), None));
@@ -132,7 +140,10 @@ async fn a_device_that_is_asked_to_enrolls_again() {
     let again = api.server.enroll_again(&first).await;
     assert_eq!(news(&api, &again, 2).await.commands, []);
     let (_, seen) = api.get("customer", &format!("/v1/{name}")).await;
-    assert_eq!((&seen["state"], &seen["generation"], &seen["activeGeneration"]), (&json!("MANAGED"), &json!("2"), &json!("2")));
+    assert_eq!(
+        (&seen["state"], &seen["generation"], &seen["activeGeneration"]),
+        (&json!("MANAGED"), &json!("2"), &json!("2"))
+    );
     assert_eq!(seen.get("reenrollRequestTime"), None);
     assert_eq!(seen["outcome"], json!({"result": "MANAGED", "version": "1"}));
 }
@@ -191,7 +202,8 @@ async fn enrollments_are_found_by_state_claim_and_identifier() {
         }
     }
     let first = api.listed("pageSize=1").await;
-    let second = api.listed(&format!("pageSize=1&pageToken={}", first["nextPageToken"].as_str().unwrap())).await;
+    let second =
+        api.listed(&format!("pageSize=1&pageToken={}", first["nextPageToken"].as_str().unwrap())).await;
     assert_eq!((&first["totalSize"], second.get("nextPageToken")), (&json!(2), None));
     assert_ne!(first["enrollments"][0]["name"], second["enrollments"][0]["name"]);
     for (query, field) in [
