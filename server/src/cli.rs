@@ -15,9 +15,11 @@ mod context;
 mod device;
 mod doctor;
 mod dpc;
+mod export;
 mod import;
 mod init;
 mod key;
+mod openapi;
 mod output;
 mod sandbox;
 mod serve;
@@ -82,6 +84,8 @@ enum Command {
     Key(key::Key),
     /// Try the management API: a server that forgets everything when it stops.
     Sandbox(sandbox::Sandbox),
+    /// Print the description of the management API (OpenAPI 3.1).
+    Openapi(openapi::Openapi),
     /// Look for what will go wrong.
     Doctor,
     /// Print completions for a shell.
@@ -96,8 +100,8 @@ enum Command {
 enum Administration {
     /// Bring the database's schema up to date.
     Migrate,
-    /// Claim devices from a CSV file.
-    Import(import::Import),
+    /// The same as `claim import`: claim devices from a CSV file.
+    Import(Box<import::Import>),
     /// Customers, who own devices.
     #[command(subcommand)]
     Customer(company::Company),
@@ -171,6 +175,7 @@ impl Cli {
                 output.script(&script)?;
                 Ok(Exit::Done)
             }
+            Command::Openapi(command) => command.run(&mut output),
             Command::Key(command) => command.run(&global, &mut output),
             Command::Serve(command) => {
                 runtime(&mut Builder::new_multi_thread())?.block_on(command.run(&global, output))

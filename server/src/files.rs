@@ -237,6 +237,11 @@ pub fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError
     Staged::new(path, mode)?.with(&mut &*contents)?.replace()
 }
 
+/// An empty file without a name, on the disk of this directory: whatever happens, it leaves nothing.
+pub fn nameless(directory: &Path) -> Result<File, FilesError> {
+    tempfile::tempfile_in(directory).map_err(write_error(directory))
+}
+
 /// Removes a file, durably; one that is not there is no error.
 pub fn remove(path: &Path) -> Result<(), FilesError> {
     match std::fs::remove_file(path) {

@@ -9,15 +9,17 @@ use crate::{
     files::{self, PRIVATE_DIRECTORY, PRIVATE_FILE},
     keys::{self, Founding, Layout},
     log,
-    serve::{Server, run},
+    serve::{Addresses, HangUp, Server, asked_to_stop, run},
     service::{ArtifactUpload, ImportDefaults, NewAccount, NewApiKey, NewCompany, NewHolder, Services},
 };
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
 use std::{
+    ffi::OsString,
     fmt::Write as _,
-    io::{self, Cursor, Read},
+    fs,
+    io::{self, Cursor, Read, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -50,6 +52,13 @@ pub(super) struct Sandbox {
     log: String,
 }
 
+/// Where everything stands that a client needs to know.
+const ENVIRONMENT: &str = "env.json";
+/// The key files, in the form of client libraries.
+const KEY_FILES: [&str; 3] = ["reseller.json", "customer.json", "emm.json"];
+/// How many claims are filled in from one line of progress to the next.
+const PROGRESS_CLAIMS: u32 = 100_000;
+
 /// The companies of a sandbox.
 struct Companies {
     reseller: CompanyId,
@@ -59,18 +68,37 @@ struct Companies {
 }
 
 impl Sandbox {
-    pub(super) async fn run(self, mut output: Output) -> anyhow::Result<Exit> {
+    pub(super) async fn run(self, output: Output) -> anyhow::Result<Exit> {
         if !self.listen.ip().is_loopback() {
             bail!("a sandbox listens on this machine only: choose --listen 127.0.0.1:PORT or [::1]:PORT");
         }
+        make_room(&self.out)?;
+        let stopped = asked_to_stop()?;
         let directory = tempfile::Builder::new().prefix("unbox-sandbox-").tempdir()?;
         let settings = self.settings(directory.path())?;
         log::start(settings.log_format, &settings.log_filter)
             .context("the log filter cannot be read: expected a form like `warn,request=info`")?;
         let server = Server::start(settings, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await?;
+        let prepared = tokio::select! {
+            prepared = self.prepare(&server) => Some(prepared),
+            () = stopped => None,
+        };
+        match prepared {
+            Some(Ok(prepared)) => serve(server, prepared, output).await?,
+            Some(Err(error)) => {
+                server.stop().await;
+                return Err(error);
+            }
+            None => server.stop().await,
+        }
+        Ok(Exit::Done)
+    }
+
+    /// Fills the database, and writes the files that clients read: `env.json` last, so that whoever
+    /// waits for it finds everything else.
+    async fn prepare(&self, server: &Server) -> anyhow::Result<Prepared> {
         let base = server.addresses().api_addresses.first().context("nothing is listened on")?;
         let base: Url = format!("http://{base}").parse()?;
-        files::make_directory(&self.out, PRIVATE_DIRECTORY)?;
         let by = Actor::operator("sandbox");
         let services = server.services();
         let companies = companies(services, &by).await?;
@@ -88,14 +116,9 @@ impl Sandbox {
             "api_keys": keys,
         });
         let text = serde_json::to_string_pretty(&environment)?;
-        files::replace(&self.out.join("env.json"), text.as_bytes(), PRIVATE_FILE)?;
-        let advice = advice(&base, &self.out, &companies);
-        run(server, None, |_| {
-            // Who started it without a terminal need not read this.
-            let _ = output.show(&environment, &advice);
-        })
-        .await?;
-        Ok(Exit::Done)
+        files::replace(&self.out.join(ENVIRONMENT), text.as_bytes(), PRIVATE_FILE)?;
+        let advice = advice(&base, &std::path::absolute(&self.out)?, &companies);
+        Ok(Prepared { environment, advice })
     }
 
     fn settings(&self, directory: &Path) -> anyhow::Result<Settings> {
@@ -154,9 +177,52 @@ impl Sandbox {
             reseller: Some(companies.reseller),
             ..ImportDefaults::default()
         };
-        services.import_claims(by, defaults, GeneratedClaims::new(self.claims), drop).await?;
+        let mut filled = 0_u32;
+        let tell = |_| {
+            filled += 1;
+            if filled.is_multiple_of(PROGRESS_CLAIMS) {
+                // Who watches wants to know; who does not is not held up.
+                let _ = writeln!(io::stderr(), "{filled} of {} claims", self.claims);
+            }
+        };
+        services.import_claims(by, defaults, GeneratedClaims::new(self.claims), tell).await?;
         Ok(())
     }
+}
+
+/// What a sandbox tells those who use it.
+struct Prepared {
+    environment: Value,
+    advice: String,
+}
+
+/// Serves until it is told to stop, or until the terminal is closed that it was started from.
+async fn serve(server: Server, prepared: Prepared, mut output: Output) -> anyhow::Result<()> {
+    let announce = |_: &Addresses| {
+        // Who started it without a terminal need not read this.
+        let _ = output.show(&prepared.environment, &prepared.advice);
+    };
+    Ok(run(server, HangUp::Stop, None, announce).await?)
+}
+
+/// Makes the directory for the keys, or takes the one that an earlier sandbox has left. Any other is
+/// refused: a key file of the same name may be the only copy of a key that is in use.
+fn make_room(out: &Path) -> anyhow::Result<()> {
+    files::make_directory(out, PRIVATE_DIRECTORY)?;
+    let mut found = Vec::new();
+    for entry in fs::read_dir(out).with_context(|| format!("{} could not be read", out.display()))? {
+        found.push(entry?.file_name());
+    }
+    let ours = |name: &OsString| KEY_FILES.iter().any(|file| name == file) || name == ENVIRONMENT;
+    let earlier = found.iter().any(|name| name == ENVIRONMENT) && found.iter().all(ours);
+    if !(found.is_empty() || earlier) {
+        bail!("{} holds other files: choose an empty directory for --out, or a new one", out.display());
+    }
+    for file in found {
+        // What is left of an earlier sandbox opens nothing any more.
+        files::remove(&out.join(file))?;
+    }
+    Ok(())
 }
 
 async fn companies(services: &Services, by: &Actor) -> anyhow::Result<Companies> {

@@ -122,19 +122,24 @@ pub fn device_router(app: Arc<App>) -> Router {
         .route(PROVE_PATH, post(device::prove))
         .route(REPORT_PATH, post(device::report))
         .route(CHECK_IN_PATH, post(device::check_in));
-    let sign_in = Router::new().route("/token", post(token::token));
-    finished_with_api(messages.merge(sign_in).merge(api::router()).merge(public()), app)
+    finished_with_api(messages.merge(management()).merge(public()), app)
 }
 
 /// The management API, for this machine or for a proxy that speaks TLS.
 pub fn api_router(app: Arc<App>) -> Router {
-    let sign_in = Router::new().route("/token", post(token::token));
-    finished_with_api(sign_in.merge(api::router()).merge(public()), app)
+    finished_with_api(management().merge(public()), app)
 }
 
 /// What needs no secrecy and asks for no certificate.
 pub fn plain_router(app: Arc<App>) -> Router {
     finished(public(), app)
+}
+
+fn management() -> Router<Arc<App>> {
+    Router::new()
+        .route("/token", post(token::token))
+        .route("/openapi.json", get(api::description))
+        .merge(api::router())
 }
 
 fn public() -> Router<Arc<App>> {

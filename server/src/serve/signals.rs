@@ -47,13 +47,32 @@ impl Signals {
     }
 }
 
-/// Runs a server that has started until SIGTERM or SIGINT, and reads its keys again at SIGHUP.
+/// From now on, SIGTERM and SIGINT end no process, but what is returned; and so does SIGHUP.
+///
+/// # Errors
+/// [`ServeError::Signals`]
+pub fn asked_to_stop() -> Result<impl Future<Output = ()>, ServeError> {
+    let mut signals = Signals::install()?;
+    Ok(async move { drop(signals.next().await) })
+}
+
+/// What SIGHUP means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HangUp {
+    /// To a service: that its keys have changed.
+    Reload,
+    /// To a program in a terminal: that the terminal is gone.
+    Stop,
+}
+
+/// Runs a server that has started until SIGTERM or SIGINT; SIGHUP means what `hang_up` says.
 /// A second SIGTERM or SIGINT does not wait for requests.
 ///
 /// # Errors
 /// [`ServeError`] if a listener fails, or if nobody could be told that the server is ready.
 pub async fn run(
     mut server: Server,
+    hang_up: HangUp,
     ready_file: Option<&Path>,
     announce: impl FnOnce(&Addresses),
 ) -> Result<(), ServeError> {
@@ -72,6 +91,7 @@ pub async fn run(
             error = server.failed() => break Err(error),
             wish = signals.next() => match wish {
                 Wish::Stop => break Ok(()),
+                Wish::Reload if hang_up == HangUp::Stop => break Ok(()),
                 Wish::Reload => reload(&server, &status),
             },
         }

@@ -82,10 +82,7 @@ async fn a_name_in_use_cannot_be_taken_over(db: TestDatabase) {
     add_company(&db, 2, CompanyKind::Customer, "Bolt").await;
     let rename = |to: &'static str| {
         db.store.write(move |tx: &mut Tx| {
-            Box::pin(async move {
-                let bolt = company(2, CompanyKind::Customer, "Bolt");
-                tx.rename_company(&bolt, &to.parse().unwrap()).await
-            })
+            Box::pin(async move { tx.update_company(&company(2, CompanyKind::Customer, to)).await })
         })
     };
     assert!(!rename("Acme").await.unwrap());

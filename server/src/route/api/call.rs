@@ -2,13 +2,15 @@
 
 use super::{
     access,
+    contract::Contract,
     routes::{Handler, Route},
     wire::{
         answer::{self, CONTENT_TYPE},
         body::{decode, decode_patch},
         field_mask::FieldMask,
+        form::Written,
         message::Message,
-        query::{Own, Query, Standard},
+        query::{Alt, Own, Query, Standard},
         status::{Code, FormatVersion, Status},
     },
 };
@@ -40,6 +42,7 @@ pub(super) struct Call {
     pub(super) path: Vec<String>,
     pub(super) own: Own,
     pub(super) headers: HeaderMap,
+    pub(super) peer: Option<Peer>,
     /// Empty if the handler gets the body as a stream.
     pub(super) body: Bytes,
     /// Whether it came in without TLS.
@@ -48,6 +51,7 @@ pub(super) struct Call {
     pub(super) place: Option<OwnedSemaphorePermit>,
     standard: Standard,
     limit: usize,
+    contract: Option<&'static Contract>,
 }
 
 /// The body of an answer.
@@ -71,11 +75,13 @@ impl Call {
 
     /// The message of the request. Every parameter of the method's own has to be taken before.
     pub(super) fn message<T: Message>(&self) -> Result<T, Status> {
+        debug_assert!(self.contract.is_none_or(|contract| contract.request.is::<T>()), "{}", T::NAME);
         decode(&self.body, self.limit)
     }
 
     /// The message of a PATCH.
     pub(super) fn patch<T: Message>(&self, mask: &FieldMask) -> Result<T, Status> {
+        debug_assert!(self.contract.is_none_or(|contract| contract.request.is::<T>()), "{}", T::NAME);
         decode_patch(&self.body, self.limit, mask)
     }
 
@@ -100,8 +106,23 @@ impl Call {
         body::blocking_reader(&self.app, body)
     }
 
-    pub(super) fn answer(&self, value: &impl Serialize) -> Answer {
+    /// The message of the answer.
+    pub(super) fn answer<T: Message>(&self, message: &Written<'_, T>) -> Answer {
+        self.answer_as::<T>(message)
+    }
+
+    /// An answer that is written without the message that it stands for.
+    pub(super) fn answer_as<T: Message>(&self, value: &impl Serialize) -> Answer {
+        debug_assert!(self.contract.is_none_or(|contract| contract.answer.is::<T>()), "{}", T::NAME);
         answer::respond(value, &self.standard)
+    }
+
+    /// The form that was asked for, if the answer is a file. Nothing but whole rows can be asked for.
+    pub(super) fn form_of_file(&self) -> Result<Option<Alt>, Status> {
+        match &self.standard.fields {
+            Some(_) => Err(Status::invalid_field("fields", "The answer is a file, and comes whole.")),
+            None => Ok(self.standard.alt),
+        }
     }
 }
 
@@ -156,6 +177,10 @@ async fn answered(
         Err(_) => return Err(no_such("company")),
     };
     let actor = access::actor(&app.services, &principal, route.access, named).await?;
+    let contract = Contract::of(route.id);
+    if let Some(contract) = contract {
+        contract.check(&own, &standard)?;
+    }
     let busy = || Status::busy();
     let headers = request.headers().clone();
     let call = Call {
@@ -165,19 +190,24 @@ async fn answered(
         path,
         own,
         headers,
+        peer,
         body: Bytes::new(),
         plain: peer.is_some_and(|peer| peer.plain),
         place: None,
         standard,
         limit: route.limit,
+        contract,
     };
     match route.handler {
         Handler::Message(handle) => {
+            call.standard.only_json()?;
             let body = read_body(&app, request, route.limit).await?;
             let _place = app.requests.try_acquire().map_err(|_| busy())?;
             let handled = timeout(app.request_timeout, handle(Call { body, ..call })).await;
             let body = handled.map_err(|_| busy())??;
-            Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response())
+            // Some answers hold secrets, and none is anybody else's business.
+            let headers = [(header::CONTENT_TYPE, CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];
+            Ok((headers, body).into_response())
         }
         Handler::Stream(handle) => {
             let place = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| busy())?;

@@ -1,30 +1,39 @@
 //! The management API: the Android Device Provisioning Partner API, and Unbox's own resources in
 //! the same style.
 //!
-//! * [`routes`]: every method on one screen, with who may call it;
+//! * [`routes`]: every method on one screen, with who may call it; [`contract`]: what each takes and
+//!   answers, by which `openapi.rs` describes the API;
 //! * `call.rs`: the way of a call, to its handler and back; `access.rs`: who may make it;
-//! * `partner.rs`, `customer.rs`, `operation.rs`: the handlers, one file for each side; `artifact.rs`,
-//!   `enrollment.rs`: those of customers' resources that are Unbox's own; `batch.rs`: many
-//!   calls in one request;
+//! * `partner.rs`, `customer.rs`, `operation.rs`, `organisation/`: the handlers, one for each side;
+//!   `artifact.rs`, `enrollment.rs`: those of customers' resources that are Unbox's own;
+//!   `batch.rs`: many calls in one request;
+//! * `claims_file.rs`: methods whose body or answer is a CSV file, in `outgoing.rs` and `spool.rs`;
 //! * [`message`]: the requests and answers themselves, one file for each family; `view.rs` and
 //!   `identifier.rs` stand between them and what services know;
 //! * [`wire`]: the forms that all of its requests and answers share; nothing in it knows a device;
 //! * `token.rs`: where programs sign in; `quota.rs`: how often each may ask.
 //!
-//! To add a method: its row in the table, its messages, its handler, and a test for each refusal.
+//! To add a method: its row in the table, its contract, its messages, its handler, and a test for each
+//! refusal; then `unbox-server openapi --out server/openapi.json`.
 
 pub mod access;
 mod artifact;
 pub(super) mod batch;
 mod call;
+mod claims_file;
+pub mod contract;
 mod customer;
 mod enrollment;
 mod identifier;
 pub mod message;
+pub mod openapi;
 mod operation;
+mod organisation;
+mod outgoing;
 mod partner;
 pub(super) mod quota;
 pub mod routes;
+mod spool;
 pub(super) mod token;
 mod view;
 pub mod wire;
@@ -33,12 +42,12 @@ use super::App;
 use axum::{
     Router,
     extract::{RawPathParams, Request, State},
-    http::{StatusCode, Uri},
-    response::Response,
+    http::{StatusCode, Uri, header},
+    response::{IntoResponse as _, Response},
     routing::on,
 };
 use routes::ROUTES;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use wire::{
     name::normalised_path,
     query::Standard,
@@ -59,6 +68,12 @@ pub(super) fn router() -> Router<Arc<App>> {
         }
     }
     router
+}
+
+/// `GET /openapi.json`
+pub(super) async fn description() -> Response {
+    static TEXT: LazyLock<String> = LazyLock::new(openapi::text);
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
 }
 
 /// Makes the path of a request plain: some clients encode the slashes of a name that stands in it.

@@ -42,7 +42,7 @@ pub(super) async fn get(mut call: Call) -> Answer {
         per_device_status: items,
         success_count: operation.succeeded,
     };
-    call.answer(&Ended { operation: Written(&message(&operation)), response })
+    call.answer_as::<Message>(&Ended { operation: Written(&message(&operation)), response })
 }
 
 /// An operation, as far as it has come.

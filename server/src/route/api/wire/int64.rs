@@ -7,7 +7,9 @@ use serde::{
     de::{Error, Visitor},
 };
 use std::fmt;
-use unbox_common::ids::{ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId};
+use unbox_common::ids::{
+    AccountId, ApiKeyId, ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId,
+};
 use utoipa::openapi::{RefOr, Schema};
 
 /// Reads the decimal form of an integer: digits without a leading zero, perhaps after `-`.
@@ -32,7 +34,9 @@ impl Form for i64 {
     }
 
     fn schema() -> RefOr<Schema> {
-        string("int64").into()
+        let mut schema = string("int64");
+        schema.pattern = Some("^(0|-?[1-9][0-9]{0,18})$".to_owned());
+        schema.into()
     }
 }
 
@@ -77,7 +81,7 @@ macro_rules! ids {
     };
 }
 
-ids!(ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId);
+ids!(AccountId, ApiKeyId, ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId);
 
 #[cfg(test)]
 mod tests {

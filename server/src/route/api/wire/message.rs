@@ -15,6 +15,7 @@ use serde::{
 use std::fmt;
 use utoipa::openapi::{
     RefOr, Schema,
+    extensions::Extensions,
     schema::{AdditionalProperties, Object},
 };
 
@@ -297,7 +298,13 @@ pub fn describe(object: &mut Object, name: &str, role: Role, mut schema: RefOr<S
             value.read_only = role.is(Role::OUTPUT).then_some(true);
             value.write_only = role.is(Role::INPUT).then_some(true);
         }
-        RefOr::T(Schema::Array(list)) => list.description = Some(about),
+        RefOr::T(Schema::Array(list)) => {
+            list.description = Some(about);
+            let roles = [(Role::OUTPUT, "readOnly"), (Role::INPUT, "writeOnly")];
+            let said: Extensions =
+                roles.into_iter().filter(|(one, _)| role.is(*one)).map(|(_, word)| (word, true)).collect();
+            list.extensions = (!said.is_empty()).then_some(said);
+        }
         RefOr::Ref(to) => to.description = about,
         RefOr::T(_) => {}
     }
