@@ -287,3 +287,27 @@ async fn a_batch_tells_the_result_of_each_device() {
     let (status, _) = api.call("other partner", Method::GET, &path, Value::Null).await;
     assert_eq!(status, 404);
 }
+
+#[tokio::test]
+async fn parameters_that_cannot_be_met_are_refused_before_anything_is_done() {
+    let api = Api::start().await;
+    let before = api.server.everything().await;
+    for query in ["fields=nothing", "fields=deviceId,deviceName/x", "pageSize=1", "updateMask=a"] {
+        let path = format!("{}?{query}", api.partner_path("devices:claim"));
+        let (status, answer) = api.post("partner", &path, api.claim_of("PF0ABCDE")).await;
+        assert_eq!((status, answer["error"]["status"].as_str()), (400, Some("INVALID_ARGUMENT")), "{query}");
+    }
+    assert_eq!(api.server.everything().await, before);
+    let path = format!("{}?fields=deviceId", api.partner_path("devices:claim"));
+    let (status, answer) = api.post("partner", &path, api.claim_of("PF0ABCDE")).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer.as_object().unwrap().keys().collect::<Vec<_>>(), ["deviceId"]);
+}
+
+#[tokio::test]
+async fn the_api_describes_itself_to_anybody() {
+    let api = Api::start().await;
+    let (status, document) = api.call("nobody", Method::GET, "/openapi.json", Value::Null).await;
+    assert_eq!(status, 200);
+    assert_eq!(document, unbox_server::route::api::openapi::document());
+}
