@@ -303,10 +303,10 @@ pub static CONTRACTS: &[Contract] = contracts![
 
     /// Uploads an artifact whole, or begins an upload in parts.
     "customers.artifacts.upload":
-        ["application/octet-stream"] -> Artifact, with (name: String, sha256: String), or 413;
+        ["application/octet-stream"] -> Artifact, with (name: String, sha256: String);
     /// Sends the next part of an upload, or asks how far it is.
     "customers.artifacts.continueUpload":
-        ["application/octet-stream"] -> Artifact, with (uploadId: String), or 308, 413;
+        ["application/octet-stream"] -> Artifact, with (uploadId: String), or 308;
     /// Gives an upload up.
     "customers.artifacts.cancelUpload": () -> (), with (uploadId: String);
     /// Lists the artifacts that a customer's configurations may name.
@@ -347,7 +347,7 @@ mod tests {
     use super::super::{
         message,
         routes::ROUTES,
-        wire::{form::Form as _, status::ErrorDocument},
+        wire::{form::Form, status::ErrorDocument},
     };
     use super::*;
     use std::collections::BTreeSet;
@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn every_message_is_used_by_a_method() {
         let mut used = Schemas::new();
-        ErrorDocument::referenced(&mut used);
+        <ErrorDocument as Form>::referenced(&mut used);
         for contract in CONTRACTS {
             for content in [&contract.request, &contract.answer] {
                 if let Content::Message(message) = content {
