@@ -221,7 +221,7 @@ mod tests {
     use super::super::{
         message,
         routes::ROUTES,
-        wire::{form::Form as _, status::ErrorDocument},
+        wire::{form::Form, status::ErrorDocument},
     };
     use super::*;
     use std::collections::BTreeSet;
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn every_message_is_used_by_a_method() {
         let mut used = Schemas::new();
-        ErrorDocument::referenced(&mut used);
+        <ErrorDocument as Form>::referenced(&mut used);
         for contract in CONTRACTS {
             for content in [&contract.request, &contract.answer] {
                 if let Content::Message(message) = content {
