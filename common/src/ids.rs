@@ -94,6 +94,14 @@ id!(
     OperationId
 );
 id!(
+    /// One registration of an artifact: whose it is, and what they call it.
+    ArtifactId
+);
+id!(
+    /// An upload that is done in several requests.
+    UploadId
+);
+id!(
     /// An account: a person or a program that may ask the server for something.
     AccountId
 );

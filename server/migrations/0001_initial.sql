@@ -37,12 +37,38 @@ CREATE TABLE configurations (
     UNIQUE (customer_id, name)
 );
 
+-- Bytes that devices download, whoever has them: each once.
 CREATE TABLE artifacts (
     sha256 TEXT NOT NULL PRIMARY KEY,
-    size BIGINT NOT NULL,
+    size BIGINT NOT NULL
+);
+
+-- Who has them registered: a customer for itself, or the operator (NULL) for all customers.
+CREATE TABLE artifact_registrations (
+    id BIGINT PRIMARY KEY,
+    sha256 TEXT NOT NULL REFERENCES artifacts (sha256),
+    customer_id BIGINT REFERENCES companies (id),
     name TEXT NOT NULL,
     created_at BIGINT NOT NULL
 );
+CREATE UNIQUE INDEX artifact_registrations_by_owner ON artifact_registrations (sha256, COALESCE(customer_id, 0));
+CREATE INDEX artifact_registrations_by_customer ON artifact_registrations (customer_id, id);
+
+-- Uploads in several requests. `received` bytes are on disk, in a file that the id names.
+CREATE TABLE uploads (
+    id BIGINT PRIMARY KEY,
+    customer_id BIGINT NOT NULL REFERENCES companies (id),
+    name TEXT NOT NULL,
+    size BIGINT,
+    expected TEXT,
+    received BIGINT NOT NULL,
+    -- The digest, once it is registered: who lost that answer asks again.
+    finished TEXT,
+    created_at BIGINT NOT NULL,
+    touched_at BIGINT NOT NULL
+);
+CREATE INDEX uploads_by_customer ON uploads (customer_id, id);
+CREATE INDEX uploads_by_age ON uploads (touched_at);
 
 -- What customers choose from when they configure over the network.
 CREATE TABLE dpcs (

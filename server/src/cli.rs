@@ -15,6 +15,7 @@ mod context;
 mod device;
 mod doctor;
 mod dpc;
+mod export;
 mod import;
 mod init;
 mod key;
@@ -99,8 +100,8 @@ enum Command {
 enum Administration {
     /// Bring the database's schema up to date.
     Migrate,
-    /// Claim devices from a CSV file.
-    Import(import::Import),
+    /// The same as `claim import`: claim devices from a CSV file.
+    Import(Box<import::Import>),
     /// Customers, who own devices.
     #[command(subcommand)]
     Customer(company::Company),

@@ -4,10 +4,11 @@
 //! nothing behind that the server, which is not root, could not read.
 
 use std::{
-    fs::{DirBuilder, File, Permissions},
-    io::{self, Read, Write},
+    fs::{DirBuilder, File, Permissions, TryLockError},
+    io::{self, Read, Seek as _, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown, fchown},
     path::{Path, PathBuf},
+    time::Duration,
 };
 use tempfile::NamedTempFile;
 
@@ -44,6 +45,9 @@ pub enum FilesError {
         #[source]
         source: io::Error,
     },
+    /// Another program, or another request, is writing it.
+    #[error("{0} is being written by somebody else")]
+    InUse(PathBuf),
     /// It is larger than any file of its kind.
     #[error("{} is larger than {limit} bytes", path.display())]
     TooLarge {
@@ -98,17 +102,21 @@ impl Staged {
 
     /// The file with its contents on disk.
     fn finished(self) -> Result<NamedTempFile, FilesError> {
-        let file = self.file.as_file();
-        // The umask may have taken bits away that a public file needs.
-        file.set_permissions(Permissions::from_mode(self.mode))
-            .and_then(|()| match owner_to_be(&self.path)? {
-                Some((user, group)) => fchown(file, Some(user), Some(group)),
-                None => Ok(()),
-            })
-            .and_then(|()| file.sync_all())
-            .map_err(write_error(&self.path))?;
+        finish(self.file.as_file(), &self.path, self.mode)?;
         Ok(self.file)
     }
+}
+
+/// Gives a file its permissions and its owner, and has it on disk.
+fn finish(file: &File, path: &Path, mode: u32) -> Result<(), FilesError> {
+    // The umask may have taken bits away that a public file needs.
+    file.set_permissions(Permissions::from_mode(mode))
+        .and_then(|()| match owner_to_be(path)? {
+            Some((user, group)) => fchown(file, Some(user), Some(group)),
+            None => Ok(()),
+        })
+        .and_then(|()| file.sync_all())
+        .map_err(write_error(path))
 }
 
 impl Write for Staged {
@@ -119,6 +127,101 @@ impl Write for Staged {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
+}
+
+/// A file that is written in several sittings, and published when it is whole. As long as it is open,
+/// nobody else can open it this way.
+#[derive(Debug)]
+pub struct Part {
+    file: File,
+    path: PathBuf,
+}
+
+impl Part {
+    /// Opens it, or makes it, to go on after its first `at` bytes: what is behind them is cut off.
+    /// Returns how many bytes it really has then, which is fewer if some were lost.
+    ///
+    /// # Errors
+    /// [`FilesError::InUse`] if somebody has it open.
+    pub fn open(path: &Path, at: u64, mode: u32) -> Result<(Self, u64), FilesError> {
+        let is_new = !path.exists();
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(write_error(path))?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => FilesError::InUse(path.to_owned()),
+            TryLockError::Error(source) => write_error(path)(source),
+        })?;
+        let mut part = Self { file, path: path.to_owned() };
+        if is_new {
+            finish(&part.file, path, mode)?;
+            sync_directory(path)?;
+        }
+        let length = part.file.metadata().map_err(write_error(path))?.len().min(at);
+        part.cut(length)?;
+        Ok((part, length))
+    }
+
+    /// Cuts it off after so many bytes; writing goes on there.
+    pub fn cut(&mut self, length: u64) -> Result<(), FilesError> {
+        let seek = |mut file: &File| file.seek(SeekFrom::Start(length));
+        self.file.set_len(length).and_then(|()| seek(&self.file)).map_err(write_error(&self.path))?;
+        Ok(())
+    }
+
+    /// Returns when everything that was written is on disk.
+    pub fn sync(&self) -> Result<(), FilesError> {
+        self.file.sync_all().map_err(write_error(&self.path))
+    }
+
+    /// It from its start, to be read.
+    pub fn contents(&mut self) -> Result<impl Read + '_, FilesError> {
+        self.file.rewind().map_err(write_error(&self.path))?;
+        Ok(&self.file)
+    }
+}
+
+impl Write for Part {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Gives a whole file its name for good, durably. Done twice, it is done.
+pub fn publish(part: &Path, path: &Path) -> Result<(), FilesError> {
+    #[expect(clippy::disallowed_methods, reason = "this is the module that writes files")]
+    match std::fs::rename(part, path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.exists() => Ok(()),
+        Err(error) => Err(write_error(path)(error)),
+        Ok(()) => sync_directory(path),
+    }
+}
+
+/// The names of a directory's files that were last written before so long; none if there is no such
+/// directory.
+pub fn older_than(directory: &Path, age: Duration) -> Result<Vec<String>, FilesError> {
+    let failed = |source| FilesError::Read { path: directory.to_owned(), source };
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let written = entry.metadata().and_then(|metadata| metadata.modified());
+        let is_old = written.is_ok_and(|written| written.elapsed().is_ok_and(|since| since >= age));
+        names.extend(entry.file_name().into_string().ok().filter(|_| is_old));
+    }
+    Ok(names)
 }
 
 /// Writes a file that must not exist yet.
@@ -134,29 +237,17 @@ pub fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError
     Staged::new(path, mode)?.with(&mut &*contents)?.replace()
 }
 
+/// An empty file without a name, on the disk of this directory: whatever happens, it leaves nothing.
+pub fn nameless(directory: &Path) -> Result<File, FilesError> {
+    tempfile::tempfile_in(directory).map_err(write_error(directory))
+}
+
 /// Removes a file, durably; one that is not there is no error.
 pub fn remove(path: &Path) -> Result<(), FilesError> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(write_error(path)(error)),
         _ => sync_directory(path),
     }
-}
-
-/// Streams contents into a directory, under the name that they have once all of them were read.
-///
-/// A file of that name is replaced: who names files by their contents only ever replaces like by
-/// like.
-pub fn stream_into<R: Read>(
-    directory: &Path,
-    contents: &mut R,
-    mode: u32,
-    name: impl FnOnce(&R) -> String,
-) -> Result<PathBuf, FilesError> {
-    let mut staged = Staged::new(&directory.join("contents"), mode)?.with(contents)?;
-    staged.path = directory.join(name(contents));
-    let path = staged.path.clone();
-    staged.replace()?;
-    Ok(path)
 }
 
 /// Makes a directory and its missing parents. One that exists keeps its permissions.
@@ -244,6 +335,37 @@ mod tests {
         replace(&path, b"first", PRIVATE_FILE).unwrap();
         replace(&path, b"second", PUBLIC_FILE).unwrap();
         assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"second".to_vec(), 0o644));
+    }
+
+    #[test]
+    fn a_part_goes_on_where_it_was_left_and_is_one_writers_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, whole) = (dir.path().join("part"), dir.path().join("whole"));
+        let (mut part, at) = Part::open(&path, 9, PUBLIC_FILE).unwrap();
+        assert_eq!((at, mode(&path)), (0, 0o644));
+        part.write_all(b"12345").unwrap();
+        assert!(matches!(Part::open(&path, 5, PUBLIC_FILE), Err(FilesError::InUse(_))));
+        drop(part);
+        let (mut part, at) = Part::open(&path, 3, PUBLIC_FILE).unwrap();
+        assert_eq!(at, 3);
+        part.write_all(b"xyz").unwrap();
+        let mut read = String::new();
+        part.contents().unwrap().read_to_string(&mut read).unwrap();
+        assert_eq!(read, "123xyz");
+        for _ in 0..2 {
+            publish(&path, &whole).unwrap();
+        }
+        assert_eq!((fs::read(&whole).unwrap().as_slice(), path.exists()), (b"123xyz".as_slice(), false));
+        assert!(publish(&path, &dir.path().join("other")).is_err());
+    }
+
+    #[test]
+    fn only_old_files_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        replace(&dir.path().join("new"), b"", PUBLIC_FILE).unwrap();
+        assert_eq!(older_than(dir.path(), Duration::from_secs(3600)).unwrap(), Vec::<String>::new());
+        assert_eq!(older_than(dir.path(), Duration::ZERO).unwrap(), ["new"]);
+        assert_eq!(older_than(&dir.path().join("none"), Duration::ZERO).unwrap(), Vec::<String>::new());
     }
 
     #[test]

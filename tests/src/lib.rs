@@ -1,5 +1,6 @@
 //! Harness of Unbox's tests, benchmark and demo: the only place that sees both sides.
 
+pub mod api;
 pub mod bench;
 pub mod binaries;
 pub mod chaos;

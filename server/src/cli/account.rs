@@ -15,8 +15,20 @@ use crate::{
 use clap::{Args, Subcommand};
 use unbox_common::ids::CompanyId;
 
+/// How somebody gets in for whom nobody is there yet.
+const FIRST_OWNER: &str = "\
+The first owner of an organisation is made here; everybody after it by that owner, over HTTP:
+  unbox-server reseller create Resale
+  unbox-server account create --company Resale --service-account order-system --role owner
+  unbox-server account api-key create order-system@NUMBER.unbox.invalid --out api-key
+  curl -H \"X-Goog-Api-Key: $(cat api-key)\" https://enroll.example.com/v1/organisations
+
+The same for a customer, a vendor or an EMM. An account made with --operator in place of --company makes
+organisations and their first owners over HTTP, too.";
+
 /// What can be done with accounts.
 #[derive(Debug, Subcommand)]
+#[command(after_help = FIRST_OWNER)]
 pub(super) enum Account {
     /// Create one, for a person or a program; prints its id.
     #[command(after_help = "\
@@ -126,8 +138,8 @@ impl Account {
             Self::List { of } => {
                 let company = opened.company_id(of.company.as_deref()).await?;
                 let of = accounts_of(company, of.operator);
-                list(output, None, |account| account, |request| services.list_accounts(by, of, request))
-                    .await?;
+                let page = |request| services.list_accounts(by, of, None, request);
+                list(output, None, |account| account, page).await?;
             }
             Self::Show { account } => {
                 let found = services.find_account(by, &account).await?;

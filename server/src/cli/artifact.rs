@@ -3,11 +3,11 @@
 use super::{
     Exit,
     context::{Opened, list},
-    output::Output,
+    output::{Output, sheet},
 };
-use crate::service::ArtifactUpload;
+use crate::{domain::artifact, service::ArtifactUpload, store::ArtifactsOf};
 use anyhow::Context as _;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use std::{fs::File, path::PathBuf};
 use unbox_common::digest::Sha256;
 
@@ -21,37 +21,77 @@ pub(super) enum Artifact {
         /// What people call it; the file's name if absent.
         #[arg(long)]
         name: Option<String>,
+        /// For this customer only; for all of them if absent.
+        #[arg(long)]
+        customer: Option<String>,
+        /// Refuse the file unless this is its SHA-256.
+        #[arg(long)]
+        sha256: Option<Sha256>,
     },
-    /// List them.
-    List,
-    /// Delete one that no configuration uses.
-    Delete {
-        /// Its SHA-256.
-        sha256: Sha256,
+    /// List everybody's, or those that one customer may use.
+    List {
+        /// That this customer may use: its own, and those for all.
+        #[arg(long)]
+        customer: Option<String>,
     },
+    /// Show one.
+    Show(Which),
+    /// Remove one that nothing uses.
+    #[command(visible_alias = "delete")]
+    Remove(Which),
+}
+
+/// An artifact of the operator, or of a customer.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// Its SHA-256.
+    sha256: Sha256,
+    /// The customer whose it is; it is one for all if absent.
+    #[arg(long)]
+    customer: Option<String>,
 }
 
 impl Artifact {
     pub(super) async fn run(self, opened: &Opened, output: &mut Output) -> anyhow::Result<Exit> {
         let Opened { services, by } = opened;
         match self {
-            Self::Add { file, name } => {
+            Self::Add { file, name, customer, sha256: expected } => {
                 let own = file.file_name().map(|name| name.to_string_lossy().into_owned());
                 let bytes =
                     File::open(&file).with_context(|| format!("{} could not be opened", file.display()))?;
                 let name = name.or(own).unwrap_or_default();
-                let added = services.add_artifact(by, ArtifactUpload { name, bytes }).await?;
+                let customer = opened.customer_id(customer.as_deref()).await?;
+                let upload = ArtifactUpload { customer, name, expected, bytes };
+                let added = services.add_artifact(by, upload).await?;
                 output.show(&added, &format!("{} ({} bytes)", added.sha256, added.size))?;
             }
-            Self::List => {
-                list(output, None, |artifact| artifact, |request| services.list_artifacts(by, request))
+            Self::List { customer } => {
+                let customer = opened.customer_id(customer.as_deref()).await?;
+                let of = customer.map_or(ArtifactsOf::Anybody, ArtifactsOf::Customer);
+                list(output, None, |artifact| artifact, |request| services.list_artifacts(by, of, request))
                     .await?;
             }
-            Self::Delete { sha256 } => {
-                services.delete_artifact(by, sha256).await?;
-                output.say(&format!("Deleted artifact {sha256}."))?;
+            Self::Show(which) => {
+                let customer = opened.customer_id(which.customer.as_deref()).await?;
+                show(&services.artifact(by, customer, which.sha256).await?, output)?;
+            }
+            Self::Remove(which) => {
+                let customer = opened.customer_id(which.customer.as_deref()).await?;
+                services.delete_artifact(by, customer, which.sha256).await?;
+                output.say(&format!("Removed artifact {}.", which.sha256))?;
             }
         }
         Ok(Exit::Done)
     }
+}
+
+fn show(artifact: &artifact::Artifact, output: &mut Output) -> anyhow::Result<()> {
+    let text = sheet(&[
+        ("sha256", artifact.sha256.to_string()),
+        ("bytes", artifact.size.to_string()),
+        ("customer", artifact.customer.map_or_else(|| "all".to_owned(), |customer| customer.to_string())),
+        ("name", artifact.name.to_string()),
+        ("since", artifact.created_at.to_string()),
+    ]);
+    output.show(artifact, &text)
 }

@@ -28,6 +28,12 @@ pub(super) struct Audit {
     /// Not before this time.
     #[arg(long, value_parser = time)]
     since: Option<Timestamp>,
+    /// Before this time.
+    #[arg(long, value_parser = time)]
+    until: Option<Timestamp>,
+    /// By this one only, such as \"account 42\".
+    #[arg(long)]
+    actor: Option<String>,
     /// At most so many.
     #[arg(long, default_value_t = 100)]
     limit: u64,
@@ -41,6 +47,9 @@ impl Audit {
             subjects: self.subject.into_iter().collect(),
             action: self.action,
             since: self.since,
+            until: self.until,
+            actor: self.actor,
+            organisation: None,
         };
         let page = |request| opened.services.list_audit(&opened.by, filter.clone(), request);
         list(output, Some(self.limit), |entry| entry, page).await?;

@@ -3,6 +3,8 @@
 use super::{
     Exit,
     context::{Opened, list},
+    export::Export,
+    import::Import,
     output::{Output, or_dash, sheet},
     view::View,
 };
@@ -34,6 +36,10 @@ Examples:
   unbox-server claim add --customer Acme --serial PF0ABCDE --manufacturer LENOVO --model 20QES0XX00
   unbox-server claim add --customer Acme --service-tag 7XK9Q13 --proof token --configuration kiosk")]
     Add(Box<Add>),
+    /// Claim devices from a CSV file, or apply a customer's configurations from one.
+    Import(Box<Import>),
+    /// Write claims to a CSV file.
+    Export(Export),
     /// List claims.
     List {
         /// Of this customer only.
@@ -163,6 +169,8 @@ impl Claim {
                 let said = format!("Created claim {}.", created.id);
                 output.show(&View(created), &said)?;
             }
+            Self::Import(command) => return command.run(opened, output).await,
+            Self::Export(command) => return command.run(opened, output).await,
             Self::List { customer, reseller, configuration, proof, identifier, released, limit } => {
                 let customer = opened.customer_id(customer.as_deref()).await?;
                 let configuration = opened.configuration_id(configuration.as_deref(), customer).await?;

@@ -60,6 +60,11 @@ pub(super) enum Company {
         /// The customer's id or exact name.
         customer: String,
     },
+    /// Delete one with its accounts; refused while something else belongs to it.
+    Delete {
+        /// Its id or exact name.
+        company: String,
+    },
     /// Give one another name.
     Rename {
         /// Its id or exact name.
@@ -110,6 +115,11 @@ impl Company {
                 let said =
                     format!("{kind} {} does not work for customer {} any more.", found.id, customer.id);
                 output.show(&found, &said)?;
+            }
+            Self::Delete { company } => {
+                let found = services.find_company(by, kind, &company).await?;
+                let deleted = services.delete_company(by, found.id).await?;
+                output.show(&deleted, &format!("Deleted {kind} {} ({}).", deleted.id, deleted.name))?;
             }
             Self::Rename { company, name } => {
                 let found = services.find_company(by, kind, &company).await?;

@@ -115,7 +115,7 @@ impl Device {
         match self {
             Self::List { customer, state, limit } => {
                 let customer = opened.customer_id(customer.as_deref()).await?;
-                let filter = DeviceFilter { customer, state };
+                let filter = DeviceFilter { customer, state, ..DeviceFilter::default() };
                 list(output, limit, View, |request| services.list_devices(by, filter.clone(), request))
                     .await?;
             }

@@ -1,13 +1,12 @@
-//! `import`: claims from a CSV file, with a result for each row.
+//! `claim import`, `import` for short: claims from a CSV file, with a result for each row.
 
 use super::{Exit, claim::Proof, context::Opened, output::Output};
 use crate::{
     files::{PRIVATE_FILE, Staged},
-    service::{ImportDefaults, ImportSummary, KNOWN_COLUMNS, RowOutcome, RowResult},
+    service::{ImportDefaults, OWN_COLUMNS, PORTAL_COLUMNS, RowOutcome, RowResult},
 };
 use anyhow::Context as _;
 use clap::Args;
-use serde_json::json;
 use std::{
     fs::File,
     io::{self, IsTerminal as _, Read, Write as _},
@@ -20,12 +19,18 @@ const PROGRESS_ROWS: u64 = 10_000;
 /// Claims devices from a CSV file: a header, then one row for each device.
 #[derive(Debug, Args)]
 #[command(after_help = format!("\
-Columns, in any order: {}.
-Every identifier of a row must match. Rows that cannot be used are told, and the others imported; \
-the same file again changes nothing.
+Columns, in any order:
+  Unbox's own:    {}
+  the portals':   {} (beside manufacturer and model; they may be mixed with the others)
 
-Example:
-  unbox-server import claims.csv --customer Acme --configuration kiosk --results results.csv", KNOWN_COLUMNS.join(", ")))]
+A file with the column profileid and no owner is a customer's: it applies configurations to devices \
+that --customer has already. Every other file claims devices. A modem or a certified id identifies by \
+itself; all other identifiers of a row must match together. Rows that cannot be used are told, and \
+the others imported; the same file again changes nothing.
+
+Examples:
+  unbox-server claim import claims.csv --customer Acme --configuration kiosk --results results.csv
+  unbox-server claim import portal.csv --reseller Boxes", OWN_COLUMNS.join(","), PORTAL_COLUMNS.join(",")))]
 pub(super) struct Import {
     /// The file; - reads standard input.
     file: PathBuf,
@@ -67,17 +72,35 @@ impl Import {
                 "the import stopped; rows before are claimed, and the same file can be imported again",
             )?;
         told.finish()?;
-        output.show(&as_json(summary), &as_text(summary))?;
-        let failed = summary.conflicts + summary.invalid > 0;
-        Ok(if failed { Exit::Findings } else { Exit::Done })
+        output.show(&summary, &summary.to_string())?;
+        Ok(if summary.failed() > 0 { Exit::Findings } else { Exit::Done })
+    }
+}
+
+/// How far a command is, said on a terminal now and then.
+pub(super) struct Progress {
+    shown: bool,
+    rows: u64,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Self { shown: io::stderr().is_terminal(), rows: 0 }
+    }
+
+    pub(super) fn count(&mut self, more: u64) {
+        let before = self.rows / PROGRESS_ROWS;
+        self.rows += more;
+        if self.shown && self.rows / PROGRESS_ROWS > before {
+            let _ = writeln!(io::stderr(), "{} rows", self.rows);
+        }
     }
 }
 
 /// Where results of rows go: into a file, or the failed ones to standard error.
 struct Told {
     file: Option<csv::Writer<Staged>>,
-    progress: bool,
-    rows: u64,
+    progress: Progress,
     failure: Option<anyhow::Error>,
 }
 
@@ -91,12 +114,11 @@ impl Told {
             }
             None => None,
         };
-        Ok(Self { file, progress: io::stderr().is_terminal(), rows: 0, failure: None })
+        Ok(Self { file, progress: Progress::new(), failure: None })
     }
 
     /// Errors of writing are kept for the end: they must not stop an import half-way.
     fn tell(&mut self, row: &RowResult) {
-        self.rows += 1;
         let written = match &mut self.file {
             Some(file) => file.write_record(record(row)).map_err(anyhow::Error::from),
             None => sentence(row).map_or(Ok(()), |text| Ok(writeln!(io::stderr(), "{text}")?)),
@@ -104,9 +126,7 @@ impl Told {
         if let Err(error) = written {
             self.failure.get_or_insert(error);
         }
-        if self.progress && self.rows.is_multiple_of(PROGRESS_ROWS) {
-            let _ = writeln!(io::stderr(), "{} rows", self.rows);
-        }
+        self.progress.count(1);
     }
 
     fn finish(self) -> anyhow::Result<()> {
@@ -121,53 +141,23 @@ impl Told {
 }
 
 fn record(row: &RowResult) -> [String; 6] {
-    let text = |value: &dyn ToString| value.to_string();
-    let none = String::new;
-    let line = text(&row.line);
-    match &row.outcome {
-        RowOutcome::Imported(claim) => [line, "imported".to_owned(), text(claim), none(), none(), none()],
-        RowOutcome::AlreadyClaimed(claim) => {
-            [line, "already_claimed".to_owned(), text(claim), none(), none(), none()]
-        }
-        RowOutcome::Conflict => [line, "conflict".to_owned(), none(), none(), none(), none()],
+    let (line, status) = (row.line.to_string(), row.outcome.status().to_owned());
+    let claim = row.outcome.claim().map(|claim| claim.to_string()).unwrap_or_default();
+    let (column, field, rule) = match &row.outcome {
         RowOutcome::Invalid { column, field, rule } => {
-            let column = column.map(|column| column.to_string()).unwrap_or_default();
-            [line, "invalid".to_owned(), none(), column, field.clone(), rule.clone()]
+            (column.map(|column| column.to_string()), field.clone(), rule.clone())
         }
-    }
-}
-
-/// What is said of a row that was not imported.
-fn sentence(row: &RowResult) -> Option<String> {
-    let said = match &row.outcome {
-        RowOutcome::Imported(_) | RowOutcome::AlreadyClaimed(_) => return None,
-        RowOutcome::Conflict => {
-            "another customer has claimed this device. Ask them to end their claim, or correct the row."
-                .to_owned()
-        }
-        RowOutcome::Invalid { column, field, rule } => {
-            let column = column.map(|column| format!("column {column}, ")).unwrap_or_default();
-            format!("{column}{field}: {rule}")
-        }
+        _ => (None, String::new(), String::new()),
     };
-    Some(format!("line {}: {}", row.line, super::output::printable(&said)))
+    [line, status, claim, column.unwrap_or_default(), field, rule]
 }
 
-fn as_text(summary: ImportSummary) -> String {
-    let ImportSummary { rows, imported, already_claimed, conflicts, invalid } = summary;
-    format!(
-        "{rows} rows: {imported} imported, {already_claimed} claimed before, {conflicts} in conflict, \
-         {invalid} that cannot be used."
-    )
-}
-
-fn as_json(summary: ImportSummary) -> serde_json::Value {
-    let ImportSummary { rows, imported, already_claimed, conflicts, invalid } = summary;
-    json!({
-        "rows": rows,
-        "imported": imported,
-        "already_claimed": already_claimed,
-        "conflicts": conflicts,
-        "invalid": invalid,
-    })
+/// What is said of a row that changed nothing and should have.
+fn sentence(row: &RowResult) -> Option<String> {
+    let problem = row.outcome.problem()?;
+    let place = match &row.outcome {
+        RowOutcome::Invalid { column: Some(column), .. } => format!("line {}, column {column}", row.line),
+        _ => format!("line {}", row.line),
+    };
+    Some(format!("{place}: {}", super::output::printable(&problem)))
 }

@@ -131,7 +131,7 @@ impl Sandbox {
             names: Some(names),
             listen: Some(vec![SocketAddr::new(self.listen.ip(), 0)]),
             listen_api: Some(vec![self.listen]),
-            limits: LimitsFragment::of_queries(self.queries_per_100s),
+            limits: LimitsFragment::of_sandbox(self.queries_per_100s),
             log: crate::config::LogFragment { filter: Some(self.log.clone()), ..Default::default() },
             ..Fragment::default()
         };
@@ -242,7 +242,7 @@ async fn companies(services: &Services, by: &Actor) -> anyhow::Result<Companies>
 async fn dpc(services: &Services, by: &Actor) -> anyhow::Result<String> {
     let archive = archive()?;
     let size = archive.len();
-    let upload = ArtifactUpload { name: "kiosk-1.0.0.tar".to_owned(), bytes: Cursor::new(archive) };
+    let upload = ArtifactUpload::shared("kiosk-1.0.0.tar", Cursor::new(archive));
     let artifact = services.add_artifact(by, upload).await?;
     for (name, title) in [("kiosk", "Kiosk"), ("kiosk-staging", "Kiosk, staging")] {
         let description = json!({

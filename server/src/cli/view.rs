@@ -119,12 +119,13 @@ impl Row for CatalogueDpc {
 
 impl Row for Artifact {
     const LIST: &'static str = "artifacts";
-    const HEADS: &'static [&'static str] = &["sha256", "bytes", "name", "since"];
+    const HEADS: &'static [&'static str] = &["sha256", "bytes", "customer", "name", "since"];
 
     fn cells(&self) -> Vec<String> {
         vec![
             self.sha256.to_string(),
             self.size.to_string(),
+            self.customer.map_or_else(|| "all".to_owned(), |customer| customer.to_string()),
             self.name.to_string(),
             self.created_at.to_string(),
         ]

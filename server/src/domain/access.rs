@@ -116,7 +116,7 @@ impl Principal {
     /// It as one who acts for this customer.
     #[must_use]
     pub fn actor_for(&self, customer: CompanyId) -> Actor {
-        Actor::of_customer(&self.signature(), customer).with_role(self.role)
+        Actor::of_customer(&self.signature(), customer).with_role(self.role).belonging_to(self.company())
     }
 
     /// How the audit trail names it.
@@ -178,6 +178,7 @@ mod tests {
         let customer = CompanyId::new(8).unwrap();
         let actor = principal.actor_for(customer);
         assert_eq!((actor.scope(), actor.role()), (Scope::Customer(customer), Role::Viewer));
+        assert_eq!(actor.company(), Some(company), "it still belongs to its own");
         let operator = Principal { tenant: None, ..principal };
         assert_eq!(operator.actor().scope(), Scope::Operator);
     }

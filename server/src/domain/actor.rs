@@ -43,6 +43,7 @@ pub struct Actor {
     name: String,
     scope: Scope,
     role: Role,
+    company: Option<CompanyId>,
 }
 
 impl Actor {
@@ -53,19 +54,20 @@ impl Actor {
             name: name.chars().filter(|char| !char.is_control()).take(64).collect(),
             scope: Scope::Operator,
             role: Role::Owner,
+            company: None,
         }
     }
 
     /// Somebody who acts for one customer.
     #[must_use]
     pub fn of_customer(name: &str, customer: CompanyId) -> Self {
-        Self { scope: Scope::Customer(customer), ..Self::operator(name) }
+        Self { scope: Scope::Customer(customer), company: Some(customer), ..Self::operator(name) }
     }
 
     /// Somebody who acts for one reseller.
     #[must_use]
     pub fn of_reseller(name: &str, reseller: CompanyId) -> Self {
-        Self { scope: Scope::Reseller(reseller), ..Self::operator(name) }
+        Self { scope: Scope::Reseller(reseller), company: Some(reseller), ..Self::operator(name) }
     }
 
     /// A device that acts for itself.
@@ -84,6 +86,12 @@ impl Actor {
         Self { role, ..self }
     }
 
+    /// The same, as somebody of this company: an EMM acts for customers that are not its own.
+    #[must_use]
+    pub fn belonging_to(self, company: Option<CompanyId>) -> Self {
+        Self { company, ..self }
+    }
+
     /// The name that the audit trail shows.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -94,6 +102,13 @@ impl Actor {
     #[must_use]
     pub const fn scope(&self) -> Scope {
         self.scope
+    }
+
+    /// The company that they belong to, for which they may act or not; `None` for the operator and for
+    /// devices.
+    #[must_use]
+    pub const fn company(&self) -> Option<CompanyId> {
+        self.company
     }
 
     /// What they may do there.

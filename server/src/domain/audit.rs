@@ -17,6 +17,10 @@ words! {
         CompanyCreated = "company_created",
         /// A company got another name.
         CompanyRenamed = "company_renamed",
+        /// Something else about a company was changed.
+        CompanyUpdated = "company_updated",
+        /// A company was deleted, with its accounts.
+        CompanyDeleted = "company_deleted",
         /// A customer accepted the terms of service, or there are new ones.
         TermsSet = "terms_set",
         /// A reseller, vendor or EMM works for a customer from now on.
@@ -101,6 +105,8 @@ words! {
         ApiKeyRevoked = "api_key_revoked",
         /// A service account got a key, made here or handed in.
         ServiceAccountKeyCreated = "service_account_key_created",
+        /// A key of a service account was replaced by a new one.
+        ServiceAccountKeyRotated = "service_account_key_rotated",
         /// A key of a service account was revoked.
         ServiceAccountKeyRevoked = "service_account_key_revoked",
         /// A service account got an access token.
@@ -189,6 +195,8 @@ pub struct Event {
     pub at: Timestamp,
     /// Who did it.
     pub actor: String,
+    /// The company that they belong to.
+    pub company: Option<CompanyId>,
     /// What was done.
     pub action: Action,
     /// To what.
@@ -208,6 +216,8 @@ pub struct Entry {
     pub at: Timestamp,
     /// Who did it.
     pub actor: String,
+    /// The company that they belong to.
+    pub company: Option<CompanyId>,
     /// What was done.
     pub action: Action,
     /// To what.
@@ -272,6 +282,7 @@ mod tests {
         let event = |action, at| Event {
             at: Timestamp(at),
             actor: "device".to_owned(),
+            company: None,
             action,
             subject: Subject::Unknown,
             customer: None,

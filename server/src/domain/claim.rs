@@ -280,6 +280,13 @@ pub fn lookup_text(identifier: &Identifier) -> String {
     identifier.to_string()
 }
 
+/// The texts for all identifiers that somebody may mean who writes `value` and not of which kind it is.
+#[must_use]
+pub fn lookup_texts(value: &str) -> Vec<String> {
+    let identifying = IdentifierKind::ALL.into_iter().filter(|kind| kind.rank().is_some());
+    identifying.filter_map(|kind| Identifier::parse(kind, value).ok()).map(|one| lookup_text(&one)).collect()
+}
+
 /// Whether one device could match both sets, given that they are found by the same identifier.
 ///
 /// Makers number their models alike, so the same serial number under another model is another

@@ -40,6 +40,15 @@ words! {
     }
 }
 
+/// That a company works for a customer, seen from one of the two.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Link {
+    /// The other one.
+    pub other: Company,
+    /// Since when.
+    pub since: Timestamp,
+}
+
 /// A company.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Company {

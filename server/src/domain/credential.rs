@@ -1,13 +1,13 @@
 //! What accounts sign in with: API keys, keys of service accounts, and the access tokens that those
 //! are exchanged for. Of secrets only digests are kept.
 
-use super::{access::AccessScopes, name::Name};
+use super::{access::AccessScopes, account::AccountKind, name::Name};
 use serde::{Serialize, Serializer};
 use std::{fmt, str::FromStr, time::Duration};
 use unbox_common::{
     bytes::Bytes,
     digest::Sha256,
-    ids::{AccountId, ApiKeyId},
+    ids::{AccountId, ApiKeyId, CompanyId},
     secret::Secret,
     timestamp::Timestamp,
 };
@@ -33,6 +33,10 @@ pub struct ApiKey {
     pub id: ApiKeyId,
     /// Who signs in with it.
     pub account: AccountId,
+    /// Whether that is a person or a program.
+    pub account_kind: AccountKind,
+    /// Whose account that is; `None` if it is the operator's.
+    pub company: Option<CompanyId>,
     /// What people call it.
     pub name: Name,
     /// The first characters of the secret.

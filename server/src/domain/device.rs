@@ -13,7 +13,7 @@
 //! A state changes only by what was proven or by an administrator. Somebody who merely shows a
 //! device's identifiers leaves an [`ApprovalRequest`], and the state as it was.
 
-use super::words::words;
+use super::{configuration::MAX_MESSAGE_CHARS, name::is_plain_text, words::words};
 use serde::{Deserialize, Serialize};
 use unbox_common::{
     digest::Sha256,
@@ -224,6 +224,19 @@ pub struct Enrollment {
     pub generation: Generation,
     /// The key that it is bound to.
     pub key: DevicePublicKey,
+}
+
+/// Whether whoever holds a disabled device can be shown this.
+///
+/// # Errors
+/// The rule, for whoever wrote it.
+pub fn check_message(message: Option<&str>) -> Result<(), String> {
+    match message {
+        Some(text) if !is_plain_text(text, MAX_MESSAGE_CHARS, true) => {
+            Err(format!("expected plain text of at most {MAX_MESSAGE_CHARS} characters"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What the server remembers of one device.

@@ -2,13 +2,31 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use unbox_common::{
-    ids::{AccountId, ApiKeyId, ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId},
+    ids::{
+        AccountId, ApiKeyId, ArtifactId, ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId,
+        UploadId,
+    },
     timestamp::Timestamp,
 };
 
 /// The bits below the milliseconds: about a million ids in each, before they run ahead.
 const COUNTER_BITS: u32 = 20;
 const COUNTER_MASK: i64 = (1 << COUNTER_BITS) - 1;
+
+/// Where something that has no id stands among ids: by its time, and by a number of its own within
+/// that millisecond.
+#[must_use]
+pub fn key_at(time: Timestamp, number: u64) -> i64 {
+    let millis = i64::try_from(time.0).unwrap_or(i64::MAX).min(i64::MAX >> COUNTER_BITS);
+    (millis << COUNTER_BITS) | i64::try_from(number).map_or(COUNTER_MASK, |number| number.min(COUNTER_MASK))
+}
+
+/// The time and the number of such a key.
+#[must_use]
+pub fn time_of(key: i64) -> (Timestamp, u64) {
+    let part = |part: i64| u64::try_from(part).unwrap_or_default();
+    (Timestamp(part(key >> COUNTER_BITS)), part(key & COUNTER_MASK))
+}
 
 /// The one source of ids of this process: milliseconds, then a counter that starts at random.
 ///
@@ -73,6 +91,10 @@ of_kind! {
     operation -> OperationId;
     /// A new token's id.
     token -> TokenId;
+    /// The id of a new registration of an artifact.
+    artifact -> ArtifactId;
+    /// A new upload's id.
+    upload -> UploadId;
     /// A new account's id.
     account -> AccountId;
     /// A new API key's id.
@@ -98,6 +120,16 @@ mod tests {
     fn an_id_tells_its_millisecond() {
         let ids = IdSource::new(7);
         assert_eq!(ids.next(Timestamp(1_795_219_200_000)) >> COUNTER_BITS, 1_795_219_200_000);
+    }
+
+    #[test]
+    fn what_has_no_id_stands_among_ids_by_its_time() {
+        let time = Timestamp(1_795_219_200_000);
+        assert_eq!(time_of(key_at(time, 7)), (time, 7));
+        assert_eq!(time_of(key_at(time, u64::MAX)), (time, (1 << COUNTER_BITS) - 1));
+        let ids = IdSource::new(7);
+        assert!(key_at(Timestamp(time.0 - 1), u64::MAX) < ids.next(time));
+        assert!(key_at(Timestamp(time.0 + 1), 0) > ids.next(time));
     }
 
     #[test]

@@ -20,4 +20,5 @@ pub mod dpc;
 pub mod ids;
 pub mod name;
 pub mod operation;
+pub mod registration;
 pub mod token;

@@ -94,7 +94,8 @@ async fn read_whole(app: &App, request: Request, limit: usize) -> Result<Bytes, 
     }
 }
 
-fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
+/// Whether the body has this media type, whatever its parameters.
+pub(super) fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
     let essence = |value: &str| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     headers
         .get(header::CONTENT_TYPE)

@@ -142,7 +142,7 @@ pub(super) async fn no_such_method(request: Request) -> Response {
 
 fn outside(request: &Request, status: StatusCode, detail: &str) -> Response {
     let path = request.uri().path();
-    if path.starts_with("/v1/") {
+    if api::is_path(path) {
         return api::no_such_method(status, detail);
     }
     if !path.starts_with("/device/") {

@@ -17,6 +17,7 @@ use crate::{
     config::Settings,
     entropy::{Entropy, EntropyError},
     keys::{KeyError, Keyring},
+    log::chain,
     route::{self, App},
     service::Services,
     store::{Store, StoreError},
@@ -40,6 +41,8 @@ const BACKLOG: u32 = 4096;
 const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
 /// How often clients that ask no more are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
+/// How often uploads are forgotten that nobody went on with.
+const TIDY_EVERY: Duration = Duration::from_hours(1);
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +102,7 @@ pub struct Server {
     tls: RustlsConfig,
     handle: Handle<SocketAddr>,
     listeners: JoinSet<io::Result<()>>,
-    background: [AbortHandle; 2],
+    background: [AbortHandle; 3],
 }
 
 impl Server {
@@ -123,6 +126,7 @@ impl Server {
         let mut listeners = JoinSet::new();
         let sweeper = listeners.spawn(sweep(app.clone()));
         let worker = listeners.spawn(work(services.clone()));
+        let tidier = listeners.spawn(tidy(services.clone()));
         let mut server = Self {
             addresses: Addresses::default(),
             services,
@@ -130,7 +134,7 @@ impl Server {
             tls: tls.clone(),
             handle: Handle::new(),
             listeners,
-            background: [sweeper, worker],
+            background: [sweeper, worker, tidier],
             settings,
         };
         let connections = Arc::new(Connections::new(&server.settings.limits));
@@ -233,6 +237,18 @@ fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 async fn work(services: Services) -> io::Result<()> {
     services.work_on_operations().await;
     Ok(())
+}
+
+async fn tidy(services: Services) -> io::Result<()> {
+    let mut every = interval(TIDY_EVERY);
+    loop {
+        every.tick().await;
+        match services.sweep_uploads().await {
+            Ok(0) => {}
+            Ok(forgotten) => tracing::info!(forgotten, "abandoned uploads were forgotten"),
+            Err(error) => tracing::warn!(error = chain(&error), "abandoned uploads could not be forgotten"),
+        }
+    }
 }
 
 async fn sweep(app: Arc<App>) -> io::Result<()> {

@@ -53,7 +53,9 @@ impl Signals {
 /// [`ServeError::Signals`]
 pub fn asked_to_stop() -> Result<impl Future<Output = ()>, ServeError> {
     let mut signals = Signals::install()?;
-    Ok(async move { drop(signals.next().await) })
+    Ok(async move {
+        let _ = signals.next().await;
+    })
 }
 
 /// What SIGHUP means.

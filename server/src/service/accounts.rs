@@ -51,6 +51,8 @@ pub struct AccountChange {
     pub name: Option<String>,
     /// Another role.
     pub role: Option<Role>,
+    /// Whether it is disabled: whatever it signs in with opens nothing then.
+    pub disabled: Option<bool>,
 }
 
 impl Services {
@@ -80,14 +82,15 @@ impl Services {
             .await
     }
 
-    /// Lists accounts, oldest first.
+    /// Lists accounts, of one kind or of both, oldest first.
     pub async fn list_accounts(
         &self,
         by: &Actor,
         of: AccountsOf,
+        kind: Option<AccountKind>,
         page: PageRequest,
     ) -> Result<Page<Account>, ServiceError> {
-        Ok(self.0.store.reader().await?.accounts(by.scope(), of, &page).await?)
+        Ok(self.0.store.reader().await?.accounts(by.scope(), of, kind, &page).await?)
     }
 
     /// Finds an account by its id.
@@ -114,46 +117,51 @@ impl Services {
         found.ok_or_else(|| ServiceError::not_found("account", shown(id_or_email)))
     }
 
-    /// Gives an account another name or role.
+    /// Gives an account another name or role, disables it or enables it again. What is so already stays.
     pub async fn update_account(
         &self,
         by: &Actor,
         id: AccountId,
         change: AccountChange,
     ) -> Result<Account, ServiceError> {
+        let now = self.now();
         let name: Option<Name> = change.name.as_deref().map(parsed_name).transpose()?;
         let to = move |was: &Account| {
-            if name.is_some() && was.kind == AccountKind::ServiceAccount {
+            let renamed = name.as_ref().is_some_and(|name| *name != was.name);
+            if renamed && was.kind == AccountKind::ServiceAccount {
                 let rule = "the name of a service account is part of its address: create another one";
                 return Err(ServiceError::invalid("name", rule));
             }
+            let disabled_at = match change.disabled {
+                None => was.disabled_at,
+                Some(true) => was.disabled_at.or(Some(now)),
+                Some(false) => None,
+            };
             Ok(Some(Account {
                 name: name.clone().unwrap_or_else(|| was.name.clone()),
                 role: change.role.unwrap_or(was.role),
+                disabled_at,
                 ..was.clone()
             }))
         };
-        self.change_account(by, id, Action::AccountUpdated, to).await
+        self.change_account(by, id, to).await
     }
 
     /// Disables an account: whatever it signs in with opens nothing. Once more changes nothing.
     pub async fn disable_account(&self, by: &Actor, id: AccountId) -> Result<Account, ServiceError> {
-        let now = self.now();
-        let to = move |was: &Account| {
-            Ok(Some(Account { disabled_at: was.disabled_at.or(Some(now)), ..was.clone() }))
-        };
-        self.change_account(by, id, Action::AccountDisabled, to).await
+        let change = AccountChange { disabled: Some(true), ..AccountChange::default() };
+        self.update_account(by, id, change).await
     }
 
     /// Enables an account again. Once more changes nothing.
     pub async fn enable_account(&self, by: &Actor, id: AccountId) -> Result<Account, ServiceError> {
-        let to = |was: &Account| Ok(Some(Account { disabled_at: None, ..was.clone() }));
-        self.change_account(by, id, Action::AccountEnabled, to).await
+        let change = AccountChange { disabled: Some(false), ..AccountChange::default() };
+        self.update_account(by, id, change).await
     }
 
     /// Deletes an account and everything that it signs in with; returns what it was.
     pub async fn delete_account(&self, by: &Actor, id: AccountId) -> Result<Account, ServiceError> {
-        self.change_account(by, id, Action::AccountDeleted, |_| Ok(None)).await
+        self.change_account(by, id, |_| Ok(None)).await
     }
 
     /// Adds an account in a transaction that also does something else, such as creating its company.
@@ -165,7 +173,7 @@ impl Services {
         account: &Account,
     ) -> Result<(), ServiceError> {
         if !tx.insert_account(account).await? {
-            return Err(ServiceError::Conflict(format!(
+            return Err(ServiceError::AlreadyExists(format!(
                 "There is an account {} already. Change that one, or choose another.",
                 account.email
             )));
@@ -210,7 +218,6 @@ impl Services {
         &self,
         by: &Actor,
         id: AccountId,
-        action: Action,
         to: impl Fn(&Account) -> Result<Option<Account>, ServiceError> + Clone + Send + Sync + 'static,
     ) -> Result<Account, ServiceError> {
         let (services, by) = (self.clone(), by.clone());
@@ -237,17 +244,35 @@ impl Services {
                         Some(after) => tx.update_account(after).await?,
                         None => tx.delete_account(id).await?,
                     }
-                    let result = after.unwrap_or_else(|| was.clone());
+                    let result = after.clone().unwrap_or_else(|| was.clone());
                     let detail = json!({
                         "email": was.email, "name": result.name, "role": result.role,
                         "was": {"name": was.name, "role": was.role},
                     });
-                    services.note(tx, &by, action, Subject::Account(id), was.company, detail);
+                    for action in actions(&was, after.as_ref()) {
+                        let subject = Subject::Account(id);
+                        services.note(tx, &by, action, subject, was.company, detail.clone());
+                    }
                     Ok(result)
                 })
             })
             .await
     }
+}
+
+/// What became of an account, in the words of the audit trail.
+fn actions(was: &Account, after: Option<&Account>) -> Vec<Action> {
+    let Some(after) = after else { return vec![Action::AccountDeleted] };
+    let mut actions = Vec::new();
+    if (&after.name, after.role) != (&was.name, was.role) {
+        actions.push(Action::AccountUpdated);
+    }
+    match (was.disabled_at, after.disabled_at) {
+        (None, Some(_)) => actions.push(Action::AccountDisabled),
+        (Some(_), None) => actions.push(Action::AccountEnabled),
+        _ => {}
+    }
+    actions
 }
 
 /// An account that the actor may see and change, and that nobody else changes meanwhile.

@@ -1,6 +1,10 @@
-//! Artifacts: bytes that payloads name by their digest.
+//! Artifacts: bytes that payloads name by their digest. Each customer has its own, and the operator
+//! some for all; the same bytes of several are one file.
+//!
+//! Bytes arrive in a file of their own below [`PARTS`], and get their name for good in the transaction
+//! that registers them: under the same lock, the last one who gives them up removes them.
 
-use super::{ServiceError, Services};
+use super::{ServiceError, Services, companies::customer_of};
 use crate::{
     domain::{
         actor::{Actor, Scope},
@@ -8,102 +12,221 @@ use crate::{
         audit::{Action, Subject},
         name::Name,
     },
-    files::{self, FilesError, PUBLIC_DIRECTORY, PUBLIC_FILE},
-    store::{Page, PageRequest},
+    files::{self, FilesError, PUBLIC_DIRECTORY, PUBLIC_FILE, Part},
+    store::{ArtifactUse, ArtifactsOf, Page, PageRequest, Tx},
 };
 use serde_json::json;
 use std::{
-    io::{self, Read},
+    io::{Read, Write as _},
     path::{Path, PathBuf},
 };
+use tokio::task::spawn_blocking;
 use unbox_common::{
     digest::{Hasher, Sha256},
+    ids::{CompanyId, UploadId},
     payload::MAX_ARTIFACT_BYTES,
 };
 
+/// The directory below that of artifacts in which bytes lie that are none yet.
+pub(super) const PARTS: &str = ".parts";
+/// What the names of parts begin with that are written in one go. Left behind, nobody goes on with them.
+pub(super) const IN_ONE_GO: &str = "new-";
+/// Bytes that are read and written together.
+const BUFFER_BYTES: usize = 256 * 1024;
+
 /// Bytes that are to become an artifact.
 pub struct ArtifactUpload<R> {
+    /// Whose it is to be; the operator's, for all customers, if absent.
+    pub customer: Option<CompanyId>,
     /// What people call it, usually the file's name.
     pub name: String,
+    /// The digest that the bytes have to have, if one is known.
+    pub expected: Option<Sha256>,
     /// The bytes; read once, to the end, on a thread that may block.
     pub bytes: R,
+}
+
+impl<R> ArtifactUpload<R> {
+    /// An artifact for all customers, of which only this is known.
+    pub fn shared(name: &str, bytes: R) -> Self {
+        Self { customer: None, name: name.to_owned(), expected: None, bytes }
+    }
 }
 
 impl Services {
     /// Streams bytes into the artifact directory, then registers them. The same bytes again are
     /// the same artifact.
+    ///
+    /// # Errors
+    /// Nothing is registered then, and nothing of the bytes is kept.
     pub async fn add_artifact<R: Read + Send + 'static>(
         &self,
         by: &Actor,
         upload: ArtifactUpload<R>,
     ) -> Result<Artifact, ServiceError> {
-        operator_only(by)?;
-        let name: Name = upload.name.parse().map_err(|error| ServiceError::invalid("name", error))?;
-        let directory = self.settings().artifact_directory.clone();
-        let placing = tokio::task::spawn_blocking(move || place(&directory, upload.bytes));
-        let (sha256, size) = placing.await.map_err(|_| ServiceError::Busy)??;
-        let artifact = Artifact { sha256, size, name, created_at: self.now() };
+        let ArtifactUpload { customer, name, expected, bytes } = upload;
+        let name: Name = name.parse().map_err(|error| ServiceError::invalid("name", error))?;
+        check_owner(by, customer)?;
+        let part = self.part(&format!("{IN_ONE_GO}{}", self.0.ids.next(self.now())));
+        let written = spawn_blocking(move || {
+            let part = Discarded(part);
+            let received = receive(&part.0, 0, MAX_ARTIFACT_BYTES, bytes)?;
+            Ok::<_, FilesError>((part, received))
+        });
+        let (part, received) = written.await.map_err(|_| ServiceError::Busy)??;
+        match received.end {
+            End::Whole => {}
+            End::Cut => return Err(ServiceError::invalid("", CUT)),
+            End::TooLong => return Err(too_large()),
+        }
+        check_digest(expected, received.sha256)?;
+        let new = self.new_artifact(customer, name, received.sha256, received.length);
+        self.register(by, new, part.0.clone(), None).await
+    }
+
+    pub(super) fn new_artifact(
+        &self,
+        customer: Option<CompanyId>,
+        name: Name,
+        sha256: Sha256,
+        size: u64,
+    ) -> Artifact {
+        let now = self.now();
+        Artifact { id: self.0.ids.artifact(now), sha256, size, customer, name, created_at: now }
+    }
+
+    /// Gives the bytes of a part their name, and registers them; for an upload that is over then.
+    pub(super) async fn register(
+        &self,
+        by: &Actor,
+        new: Artifact,
+        part: PathBuf,
+        upload: Option<UploadId>,
+    ) -> Result<Artifact, ServiceError> {
+        let path = self.artifact_path(new.sha256);
         let (services, by) = (self.clone(), by.clone());
         self.0
             .store
             .write(move |tx| {
-                let (services, by, artifact) = (services.clone(), by.clone(), artifact.clone());
+                let (services, by, new) = (services.clone(), by.clone(), new.clone());
+                let (part, path) = (part.clone(), path.clone());
                 Box::pin(async move {
-                    if !tx.insert_artifact(&artifact).await?
-                        && let Some(registered) = tx.artifact(sha256).await?
-                    {
-                        return Ok(registered);
+                    tx.lock_artifacts().await?;
+                    if let Some(customer) = new.customer {
+                        customer_of(tx, &by, customer).await?;
                     }
-                    let detail = json!({"name": artifact.name, "size": size});
-                    services.note(
-                        tx,
-                        &by,
-                        Action::ArtifactRegistered,
-                        Subject::Artifact(sha256),
-                        None,
-                        detail,
-                    );
-                    Ok(artifact)
+                    blocking(move || files::publish(&part, &path)).await?;
+                    services.note_artifact(tx, &by, new, upload).await
                 })
             })
             .await
     }
 
-    /// Lists artifacts, ordered by digest.
+    async fn note_artifact(
+        &self,
+        tx: &mut Tx,
+        by: &Actor,
+        new: Artifact,
+        upload: Option<UploadId>,
+    ) -> Result<Artifact, ServiceError> {
+        if let Some(id) = upload
+            && let Some(mut upload) = tx.upload(by.scope(), id).await?
+        {
+            upload.finished = Some(new.sha256);
+            upload.touched_at = new.created_at;
+            tx.update_upload(&upload).await?;
+        }
+        if !tx.insert_artifact(&new).await?
+            && let Some(registered) = tx.artifact(new.sha256, new.customer).await?
+        {
+            return Ok(registered);
+        }
+        let detail = json!({"name": new.name, "size": new.size});
+        let subject = Subject::Artifact(new.sha256);
+        self.note(tx, by, Action::ArtifactRegistered, subject, new.customer, detail);
+        Ok(new)
+    }
+
+    /// Lists artifacts, the oldest registration first.
     pub async fn list_artifacts(
         &self,
         by: &Actor,
+        of: ArtifactsOf,
         page: PageRequest,
     ) -> Result<Page<Artifact>, ServiceError> {
-        operator_only(by)?;
-        Ok(self.0.store.reader().await?.artifacts(&page).await?)
+        Ok(self.0.store.reader().await?.artifacts(by.scope(), of, &page).await?)
     }
 
-    /// Deletes an artifact that no configuration uses, and its bytes.
-    pub async fn delete_artifact(&self, by: &Actor, sha256: Sha256) -> Result<(), ServiceError> {
-        operator_only(by)?;
+    /// An artifact that a customer may name: its own, or a shared one. Without a customer, a shared one.
+    pub async fn artifact(
+        &self,
+        by: &Actor,
+        customer: Option<CompanyId>,
+        sha256: Sha256,
+    ) -> Result<Artifact, ServiceError> {
+        let missing = || ServiceError::not_found("artifact", sha256);
+        if !customer.map_or(by.scope() == Scope::Operator, |customer| by.scope().covers(customer)) {
+            return Err(missing());
+        }
+        self.0.store.reader().await?.artifact(sha256, customer).await?.ok_or_else(missing)
+    }
+
+    /// Deletes an owner's artifact that nothing would miss; and its bytes, if nobody else has them.
+    ///
+    /// # Errors
+    /// [`ServiceError::Conflict`] names what uses it.
+    pub async fn delete_artifact(
+        &self,
+        by: &Actor,
+        customer: Option<CompanyId>,
+        sha256: Sha256,
+    ) -> Result<(), ServiceError> {
+        check_owner(by, customer)?;
         let (services, by) = (self.clone(), by.clone());
-        self.0
+        let was_last = self
+            .0
             .store
             .write(move |tx| {
                 let (services, by) = (services.clone(), by.clone());
                 Box::pin(async move {
-                    let was = tx.artifact(sha256).await?.ok_or_else(|| ServiceError::not_found("artifact", sha256))?;
-                    let uses = tx.artifact_uses(sha256).await?;
-                    if uses > 0 {
-                        return Err(ServiceError::Conflict(format!(
-                            "The artifact cannot be deleted, because {uses} configurations use it. Change those first."
-                        )));
+                    tx.lock_artifacts().await?;
+                    let was = tx.artifact(sha256, customer).await?;
+                    let was = was.ok_or_else(|| ServiceError::not_found("artifact", sha256))?;
+                    if was.customer != customer {
+                        return Err(ServiceError::OperatorOnly);
                     }
-                    tx.delete_artifact(sha256).await?;
+                    let uses = tx.artifact_uses(&was).await?;
+                    if !uses.is_empty() {
+                        return Err(in_use(&uses));
+                    }
+                    let was_last = tx.delete_artifact(&was).await?;
                     let detail = json!({"name": was.name});
-                    services.note(tx, &by, Action::ArtifactDeleted, Subject::Artifact(sha256), None, detail);
- Ok(())
+                    let subject = Subject::Artifact(sha256);
+                    services.note(tx, &by, Action::ArtifactDeleted, subject, customer, detail);
+                    Ok(was_last)
                 })
             })
             .await?;
-        // Bytes that nobody names any more do no harm if this fails.
-        Ok(files::remove(&self.artifact_path(sha256))?)
+        if was_last { self.remove_bytes(sha256).await } else { Ok(()) }
+    }
+
+    /// Removes bytes that nobody has registered any more; a transaction of its own, because that they
+    /// are forgotten has to be on disk before they go.
+    async fn remove_bytes(&self, sha256: Sha256) -> Result<(), ServiceError> {
+        let path = self.artifact_path(sha256);
+        self.0
+            .store
+            .write(move |tx| {
+                let path = path.clone();
+                Box::pin(async move {
+                    tx.lock_artifacts().await?;
+                    if tx.artifact_is_registered(sha256).await? {
+                        return Ok(());
+                    }
+                    blocking(move || files::remove(&path)).await
+                })
+            })
+            .await
     }
 
     /// Where the bytes of a digest lie, if they are here.
@@ -111,36 +234,139 @@ impl Services {
     pub fn artifact_path(&self, sha256: Sha256) -> PathBuf {
         self.settings().artifact_directory.join(sha256.to_string())
     }
+
+    /// Where bytes lie that are no artifact yet.
+    pub(super) fn part(&self, name: &str) -> PathBuf {
+        self.settings().artifact_directory.join(PARTS).join(name)
+    }
 }
 
-/// Artifacts are shared by all customers, so only the operator changes them.
-fn operator_only(by: &Actor) -> Result<(), ServiceError> {
-    if by.scope() == Scope::Operator { Ok(()) } else { Err(ServiceError::OperatorOnly) }
+/// Whether somebody may change artifacts of this owner. Those without one are shared by all customers,
+/// so only the operator changes them.
+fn check_owner(by: &Actor, customer: Option<CompanyId>) -> Result<(), ServiceError> {
+    match customer {
+        None if by.scope() != Scope::Operator => Err(ServiceError::OperatorOnly),
+        Some(customer) if !by.scope().covers(customer) => Err(ServiceError::not_found("customer", customer)),
+        _ => Ok(()),
+    }
 }
 
-fn place(directory: &Path, bytes: impl Read) -> Result<(Sha256, u64), FilesError> {
-    files::make_directory(directory, PUBLIC_DIRECTORY)?;
-    let mut bytes = Digesting { inner: bytes, hasher: Hasher::new(), size: 0 };
-    let digest = |read: &Digesting<_>| read.hasher.clone().finish();
-    files::stream_into(directory, &mut bytes, PUBLIC_FILE, |read| digest(read).to_string())?;
-    Ok((digest(&bytes), bytes.size))
+fn in_use(by: &[ArtifactUse]) -> ServiceError {
+    let name = |one: &ArtifactUse| match one {
+        ArtifactUse::Configuration(id, name) => format!("configuration {id} \"{name}\""),
+        ArtifactUse::Dpc(name) => format!("DPC {name} of the catalogue"),
+    };
+    let (named, rest) = by.split_at_checked(3).unwrap_or((by, &[]));
+    let names = named.iter().map(name).collect::<Vec<_>>().join(", ");
+    let more = if rest.is_empty() { "" } else { " and more" };
+    ServiceError::Conflict(format!(
+        "The artifact cannot be deleted, because it is used: {names}{more}. Change that first."
+    ))
 }
 
-/// A stream that knows the digest of what passed, and ends in an error when that is too much.
-struct Digesting<R> {
-    inner: R,
-    hasher: Hasher,
-    size: u64,
+/// Why bytes are no artifact that ended before they were all there.
+pub(super) const CUT: &str = "expected bytes up to the end that was announced. Send them again";
+
+/// More bytes than any artifact has.
+pub(super) fn too_large() -> ServiceError {
+    ServiceError::TooLarge(MAX_ARTIFACT_BYTES)
 }
 
-impl<R: Read> Read for Digesting<R> {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(to)?;
-        self.hasher.update(to.get(..read).unwrap_or_default());
-        self.size = self.size.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
-        if self.size > MAX_ARTIFACT_BYTES {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than any artifact may be"));
+/// Holds bytes against the digest that they have to have.
+pub(super) fn check_digest(expected: Option<Sha256>, found: Sha256) -> Result<(), ServiceError> {
+    match expected {
+        Some(expected) if expected != found => Err(ServiceError::invalid(
+            "sha256",
+            format!("expected the digest of the bytes that arrived, which is {found}. Nothing was kept"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Does on another thread what may block.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, FilesError> + Send + 'static,
+) -> Result<T, ServiceError> {
+    Ok(spawn_blocking(work).await.map_err(|_| ServiceError::Busy)??)
+}
+
+/// A part that is removed when nobody needs it any more; one that was published is no longer there.
+struct Discarded(PathBuf);
+
+impl Drop for Discarded {
+    fn drop(&mut self) {
+        if let Err(error) = files::remove(&self.0) {
+            tracing::warn!(%error, "a part of an upload could not be removed");
         }
-        Ok(read)
+    }
+}
+
+/// How a stream of bytes ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// As it should.
+    Whole,
+    /// With an error: what arrived before is kept.
+    Cut,
+    /// Beyond its limit: nothing of it is kept.
+    TooLong,
+}
+
+/// What a part has after bytes were added.
+pub(super) struct Received {
+    /// All of its bytes.
+    pub(super) length: u64,
+    /// The digest of those that were added.
+    pub(super) sha256: Sha256,
+    /// How the stream ended.
+    pub(super) end: End,
+}
+
+/// Adds bytes, at most `limit`, to a part that has `at`, and returns when they are on disk.
+pub(super) fn receive(
+    path: &Path,
+    at: u64,
+    limit: u64,
+    mut bytes: impl Read,
+) -> Result<Received, FilesError> {
+    if let Some(directory) = path.parent() {
+        files::make_directory(directory, PUBLIC_DIRECTORY)?;
+    }
+    let (mut part, found) = Part::open(path, at, PUBLIC_FILE)?;
+    if found < at {
+        // Some were lost, with the disk or the directory: whoever sends has to go back.
+        return Ok(Received { length: found, sha256: Hasher::new().finish(), end: End::Cut });
+    }
+    let (mut hasher, mut buffer, mut added) = (Hasher::new(), vec![0; BUFFER_BYTES], 0);
+    let end = loop {
+        let read = match bytes.read(&mut buffer) {
+            Ok(0) => break End::Whole,
+            Ok(read) => buffer.get(..read).unwrap_or_default(),
+            Err(_) => break End::Cut,
+        };
+        added += read.len() as u64;
+        if added > limit {
+            part.cut(at)?;
+            added = 0;
+            break End::TooLong;
+        }
+        part.write_all(read).map_err(|source| FilesError::Write { path: path.to_owned(), source })?;
+        hasher.update(read);
+    };
+    part.sync()?;
+    Ok(Received { length: at + added, sha256: hasher.finish(), end })
+}
+
+/// The digest of the whole of a part, which has `length` bytes.
+pub(super) fn digest(path: &Path, length: u64) -> Result<Sha256, FilesError> {
+    let failed = |source| FilesError::Read { path: path.to_owned(), source };
+    let (mut part, _) = Part::open(path, length, PUBLIC_FILE)?;
+    let mut contents = part.contents()?;
+    let (mut hasher, mut buffer) = (Hasher::new(), vec![0; BUFFER_BYTES]);
+    loop {
+        match contents.read(&mut buffer).map_err(failed)? {
+            0 => return Ok(hasher.finish()),
+            read => hasher.update(buffer.get(..read).unwrap_or_default()),
+        }
     }
 }

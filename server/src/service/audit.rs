@@ -42,7 +42,15 @@ impl Services {
         detail: Value,
     ) {
         let at = self.now();
-        let event = Event { at, actor: by.name().to_owned(), action, subject, customer, detail };
+        let event = Event {
+            at,
+            actor: by.name().to_owned(),
+            company: by.company(),
+            action,
+            subject,
+            customer,
+            detail,
+        };
         tx.append(self.0.ids.next(at), event);
     }
 
@@ -80,7 +88,8 @@ pub(super) fn refusal_event(
             fields.insert("detail".to_owned(), json!(said));
         }
     }
-    Event { at, actor: A_DEVICE.to_owned(), action: Action::Refused, subject, customer, detail }
+    let (actor, action) = (A_DEVICE.to_owned(), Action::Refused);
+    Event { at, actor, company: None, action, subject, customer, detail }
 }
 
 /// The event of something that a device did.
@@ -94,6 +103,7 @@ pub(super) fn device_event(
     Event {
         at,
         actor: format!("{A_DEVICE} {id}"),
+        company: None,
         action,
         subject: Subject::Device(id),
         customer: Some(device.customer),

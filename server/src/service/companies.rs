@@ -1,4 +1,5 @@
-//! Companies: customers, and those who work for them.
+//! Companies: customers, and those who work for them; how they come about, and who sees them. How they
+//! change is in `company_changes.rs`, who works for whom in `links.rs`.
 
 use super::{NewAccount, NewHolder, ServiceError, Services};
 use crate::{
@@ -70,12 +71,7 @@ impl Services {
             .write(move |tx| {
                 let (services, by, company) = (services.clone(), by.clone(), company.clone());
                 Box::pin(async move {
-                    if let Some(parent) = company.parent {
-                        let found = tx.company(by.scope(), parent).await?;
-                        if found.is_none_or(|parent| parent.kind != CompanyKind::Reseller) {
-                            return Err(ServiceError::not_found("reseller", parent));
-                        }
-                    }
+                    check_parent(tx, &by, &company).await?;
                     if !tx.insert_company(&company).await? {
                         return Err(name_taken(company.kind.name(), &company.name));
                     }
@@ -185,28 +181,8 @@ impl Services {
 
     fn check_new_company(&self, new: NewCompany, has_creator: bool) -> Result<Company, ServiceError> {
         let name: Name = new.name.parse().map_err(|error| ServiceError::invalid("name", error))?;
-        if (new.kind == CompanyKind::Vendor) != new.parent.is_some() {
-            return Err(ServiceError::invalid("parent", "a vendor has a reseller, and nobody else does"));
-        }
-        if new.device_protection && !new.kind.registers_devices() {
-            let rule = "only resellers and vendors claim devices";
-            return Err(ServiceError::invalid("device_protection", rule));
-        }
-        for (field, value, max) in [
-            ("language", &new.language, MAX_LANGUAGE_CHARS),
-            ("workspace", &new.workspace, MAX_WORKSPACE_CHARS),
-        ] {
-            let allowed = |char: char| char.is_ascii_alphanumeric() || "-_".contains(char);
-            if value
-                .as_ref()
-                .is_some_and(|text| text.is_empty() || text.len() > max || !text.chars().all(allowed))
-            {
-                let rule = format!("expected 1 to {max} letters, digits, - and _");
-                return Err(ServiceError::invalid(field, rule));
-            }
-        }
         let now = self.now();
-        Ok(Company {
+        let company = Company {
             id: self.0.ids.company(now),
             kind: new.kind,
             name,
@@ -217,7 +193,9 @@ impl Services {
             workspace: new.workspace,
             device_protection: new.device_protection,
             created_at: now,
-        })
+        };
+        check(&company)?;
+        Ok(company)
     }
 
     /// Lists companies, oldest first.
@@ -258,102 +236,40 @@ impl Services {
         };
         found.ok_or_else(|| ServiceError::not_found(kind.name(), shown(id_or_name)))
     }
+}
 
-    /// Gives a company another name.
-    pub async fn rename_company(
-        &self,
-        by: &Actor,
-        id: CompanyId,
-        name: &str,
-    ) -> Result<Company, ServiceError> {
-        let name: Name = name.parse().map_err(|error| ServiceError::invalid("name", error))?;
-        let (services, by) = (self.clone(), by.clone());
-        self.0
-            .store
-            .write(move |tx| {
-                let (services, by, name) = (services.clone(), by.clone(), name.clone());
-                Box::pin(async move {
-                    let company = tx
-                        .company(by.scope(), id)
-                        .await?
-                        .ok_or_else(|| ServiceError::not_found("company", id))?;
-                    // A reseller sees customers, whose names are not its to change.
-                    if !(by.scope() == Scope::Operator || by.scope().covers(id)) {
-                        return Err(ServiceError::OperatorOnly);
-                    }
-                    if !tx.rename_company(&company, &name).await? {
-                        return Err(name_taken(company.kind.name(), &name));
-                    }
-                    let detail = json!({"was": company.name, "name": name});
-                    services.note(tx, &by, Action::CompanyRenamed, Subject::Company(id), Some(id), detail);
-                    Ok(Company { name, ..company })
-                })
-            })
-            .await
+/// Whether what is said of a company fits together.
+pub(super) fn check(company: &Company) -> Result<(), ServiceError> {
+    if (company.kind == CompanyKind::Vendor) != company.parent.is_some() {
+        return Err(ServiceError::invalid("parent", "a vendor has a reseller, and nobody else does"));
     }
-
-    /// Notes that a customer accepts the terms of service, or that there are new ones.
-    pub async fn set_terms(
-        &self,
-        by: &Actor,
-        customer: CompanyId,
-        terms: Terms,
-    ) -> Result<Company, ServiceError> {
-        let (services, by) = (self.clone(), by.clone());
-        self.0
-            .store
-            .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let was = customer_of(tx, &by, customer).await?;
-                    if terms != Terms::Accepted && by.scope() != Scope::Operator {
-                        return Err(ServiceError::OperatorOnly);
-                    }
-                    tx.set_terms(customer, terms).await?;
-                    let (subject, detail) =
-                        (Subject::Company(customer), json!({"was": was.terms, "terms": terms}));
-                    services.note(tx, &by, Action::TermsSet, subject, Some(customer), detail);
-                    Ok(Company { terms, ..was })
-                })
-            })
-            .await
+    if company.device_protection && !company.kind.registers_devices() {
+        let rule = "only resellers and vendors claim devices";
+        return Err(ServiceError::invalid("device_protection", rule));
     }
+    for (field, value, max) in [
+        ("language", &company.language, MAX_LANGUAGE_CHARS),
+        ("workspace", &company.workspace, MAX_WORKSPACE_CHARS),
+    ] {
+        let allowed = |char: char| char.is_ascii_alphanumeric() || "-_".contains(char);
+        if value
+            .as_ref()
+            .is_some_and(|text| text.is_empty() || text.len() > max || !text.chars().all(allowed))
+        {
+            let rule = format!("expected 1 to {max} letters, digits, - and _");
+            return Err(ServiceError::invalid(field, rule));
+        }
+    }
+    Ok(())
+}
 
-    /// Lets a reseller, vendor or EMM work for a customer, or ends that. What it has claimed stays
-    /// claimed.
-    pub async fn set_works_for(
-        &self,
-        by: &Actor,
-        company: CompanyId,
-        customer: CompanyId,
-        works: bool,
-    ) -> Result<(), ServiceError> {
-        let now = self.now();
-        let (services, by) = (self.clone(), by.clone());
-        self.0
-            .store
-            .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    // Whom a customer works with is its own decision.
-                    customer_of(tx, &by, customer).await?;
-                    let found = tx.company(Scope::Operator, company).await?;
-                    if found.is_none_or(|found| found.kind == CompanyKind::Customer) {
-                        return Err(ServiceError::not_found("reseller, vendor or EMM", company));
-                    }
-                    let (changed, action) = if works {
-                        (tx.link_companies(company, customer, now).await?, Action::CompanyLinked)
-                    } else {
-                        (tx.unlink_companies(company, customer).await?, Action::CompanyUnlinked)
-                    };
-                    if changed {
-                        let (subject, detail) = (Subject::Company(company), json!({"customer": customer}));
-                        services.note(tx, &by, action, subject, Some(customer), detail);
-                    }
-                    Ok(())
-                })
-            })
-            .await
+/// Whether the reseller of a vendor is one.
+pub(super) async fn check_parent(tx: &mut Tx, by: &Actor, company: &Company) -> Result<(), ServiceError> {
+    let Some(parent) = company.parent else { return Ok(()) };
+    let found = tx.company(by.scope(), parent).await?;
+    match found.filter(|parent| parent.kind == CompanyKind::Reseller) {
+        Some(_) => Ok(()),
+        None => Err(ServiceError::not_found("reseller", parent)),
     }
 }
 

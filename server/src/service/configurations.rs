@@ -73,7 +73,7 @@ impl Services {
                 let (services, by, new) = (services.clone(), by.clone(), configuration.clone());
                 Box::pin(async move {
                     customer_of(tx, &by, customer).await?;
-                    check_artifacts(tx, &new.document).await?;
+                    check_artifacts(tx, &new).await?;
                     if !tx.insert_configuration(&new).await? {
                         return Err(name_taken("configuration", &new.name));
                     }
@@ -161,7 +161,7 @@ impl Services {
                     new.document = document.unwrap_or(new.document);
                     // Devices never go back in time, even if this clock did.
                     new.updated_at = now.max(Timestamp(was.updated_at.0.saturating_add(1)));
-                    check_artifacts(tx, &new.document).await?;
+                    check_artifacts(tx, &new).await?;
                     if !tx.update_configuration(&new).await? {
                         return Err(name_taken("configuration", &new.name));
                     }
@@ -316,24 +316,27 @@ pub(super) async fn check_configuration(
     }
 }
 
-/// Artifacts without a place of their own must be here, in the size that the document says.
-async fn check_artifacts(tx: &mut Tx, document: &Document) -> Result<(), ServiceError> {
-    for needed in document.own_artifacts() {
-        check_artifact(tx, "document", &needed).await?;
+/// Artifacts without a place of their own must be here, in the size that the document says: the
+/// customer's own, or those that all share.
+async fn check_artifacts(tx: &mut Tx, new: &Configuration) -> Result<(), ServiceError> {
+    for needed in new.document.own_artifacts() {
+        check_artifact(tx, "document", Some(new.customer), &needed).await?;
     }
     Ok(())
 }
 
-/// The same for one of them, which `field` names.
+/// The same for one of them, which `field` names; without a customer, only what all share.
 pub(super) async fn check_artifact(
     tx: &mut Tx,
     field: &'static str,
+    customer: Option<CompanyId>,
     needed: &Artifact,
 ) -> Result<(), ServiceError> {
     if needed.url.is_some() {
         return Ok(());
     }
-    let rule = match tx.artifact(needed.sha256).await? {
+    tx.lock_artifacts().await?;
+    let rule = match tx.artifact(needed.sha256, customer).await? {
         Some(here) if here.size == needed.size => return Ok(()),
         Some(here) => {
             format!("names artifact {} with {} bytes, and it has {}", needed.sha256, needed.size, here.size)

@@ -14,20 +14,20 @@ use crate::{
         name::Name,
     },
     entropy,
-    store::{Page, PageRequest, Tx},
+    store::{KeysOf, Page, PageRequest, Tx},
 };
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use unbox_common::{
     bytes::Bytes,
     digest::Sha256,
-    ids::{AccountId, ApiKeyId},
+    ids::{AccountId, ApiKeyId, CompanyId},
     secret::Secret,
     timestamp::Timestamp,
 };
 use url::Url;
 
-/// The longest time that a replaced API key stays good.
+/// The longest time that a replaced key stays good.
 const MAX_OVERLAP: Duration = Duration::from_hours(30 * 24);
 
 /// An API key that is to be created.
@@ -45,9 +45,11 @@ impl Services {
     /// Creates an API key. The secret is returned here and never again.
     pub async fn create_api_key(&self, by: &Actor, new: NewApiKey) -> Result<(ApiKey, Secret), ServiceError> {
         let name: Name = new.name.parse().map_err(|error| ServiceError::invalid("name", error))?;
-        let (now, account) = (self.now(), new.account);
+        let now = self.now();
         in_time(new.expires_at, now)?;
-        let (key, secret, digest) = self.api_key_of(account, name, new.expires_at)?;
+        let holder = self.account(by, new.account).await?;
+        let (key, secret, digest) =
+            self.api_key_of((holder.id, holder.kind, holder.company), name, new.expires_at)?;
         let (services, by) = (self.clone(), by.clone());
         let key = self
             .0
@@ -55,7 +57,7 @@ impl Services {
             .write(move |tx| {
                 let (services, by, key) = (services.clone(), by.clone(), key.clone());
                 Box::pin(async move {
-                    let account = managed_account(tx, &by, account).await?;
+                    let account = managed_account(tx, &by, key.account).await?;
                     room_for_another(tx.count_api_keys(account.id, now).await?, "API keys")?;
                     tx.insert_api_key(&key, digest).await?;
                     services.note_credential(tx, &by, Action::ApiKeyCreated, &account, named(&key));
@@ -66,15 +68,23 @@ impl Services {
         Ok((key, secret))
     }
 
-    /// Lists the API keys of an account, oldest first.
+    /// Lists the API keys of an account, or of all those of a company, oldest first.
     pub async fn list_api_keys(
         &self,
         by: &Actor,
-        account: AccountId,
+        of: KeysOf,
         page: PageRequest,
     ) -> Result<Page<ApiKey>, ServiceError> {
-        let account = self.account(by, account).await?;
-        Ok(self.0.store.reader().await?.api_keys(by.scope(), account.id, &page).await?)
+        if let KeysOf::Account(account) = of {
+            self.account(by, account).await?;
+        }
+        Ok(self.0.store.reader().await?.api_keys(by.scope(), of, &page).await?)
+    }
+
+    /// Finds an API key by its id.
+    pub async fn api_key(&self, by: &Actor, id: ApiKeyId) -> Result<ApiKey, ServiceError> {
+        let found = self.0.store.reader().await?.api_key(by.scope(), id).await?;
+        found.ok_or_else(|| no_api_key(id))
     }
 
     /// Replaces an API key by a new one of the same name and lifetime. The old one stays good for
@@ -85,14 +95,12 @@ impl Services {
         id: ApiKeyId,
         overlap: Duration,
     ) -> Result<(ApiKey, Secret), ServiceError> {
-        if overlap > MAX_OVERLAP {
-            return Err(ServiceError::invalid("overlap", "expected at most 30 days"));
-        }
-        let old = self.0.store.reader().await?.api_key(by.scope(), id).await?;
-        let old = old.ok_or_else(|| no_api_key(id))?;
+        check_overlap(overlap)?;
+        let old = self.api_key(by, id).await?;
         let now = self.now();
         let expires_at = old.expires_at.map(|end| now.after(end.since(old.created_at)));
-        let (new, secret, digest) = self.api_key_of(old.account, old.name, expires_at)?;
+        let holder = (old.account, old.account_kind, old.company);
+        let (new, secret, digest) = self.api_key_of(holder, old.name, expires_at)?;
         let (services, by) = (self.clone(), by.clone());
         let key = self
             .0
@@ -101,18 +109,16 @@ impl Services {
                 let (services, by, new) = (services.clone(), by.clone(), new.clone());
                 Box::pin(async move {
                     let (account, old) = managed_api_key(tx, &by, id).await?;
-                    if old.revoked_at.is_some() || old.expires_at.is_some_and(|end| end <= now) {
-                        let advice = "It is not in force any more. Create a new key.";
-                        return Err(ServiceError::Conflict(advice.to_owned()));
-                    }
+                    in_force(old.revoked_at, old.expires_at, now)?;
                     // The old key makes room for the new one, unless both are good for a while.
                     let others = tx.count_api_keys(account.id, now).await?;
                     room_for_another(others.saturating_sub(overlap.is_zero().into()), "API keys")?;
-                    tx.end_api_key(&ended(old, now, overlap)).await?;
+                    let (expires_at, revoked_at) = end(old.expires_at, now, overlap);
+                    tx.end_api_key(&ApiKey { expires_at, revoked_at, ..old }).await?;
                     tx.insert_api_key(&new, digest).await?;
                     let detail = json!({"key": new.id, "name": new.name, "expires_at": new.expires_at, "replaces": id});
                     services.note_credential(tx, &by, Action::ApiKeyRotated, &account, detail);
-                    Ok(new)
+                    Ok::<_, ServiceError>(new)
                 })
             })
             .await?;
@@ -132,7 +138,7 @@ impl Services {
                     if key.revoked_at.is_some() {
                         return Ok(key);
                     }
-                    let key = ended(key, now, Duration::ZERO);
+                    let key = ApiKey { revoked_at: Some(now), ..key };
                     tx.end_api_key(&key).await?;
                     services.note_credential(tx, &by, Action::ApiKeyRevoked, &account, named(&key));
                     Ok(key)
@@ -150,18 +156,76 @@ impl Services {
         base_url: &Url,
         expires_at: Option<Timestamp>,
     ) -> Result<(ServiceAccountKey, ServiceAccountKeyFile), ServiceError> {
-        // Asked before the work; what counts is asked again when the key is stored.
-        let holder = self.account(by, account).await?;
-        may_manage(by, holder.role)?;
-        signs_in_by_key(&holder)?;
         let now = self.now();
         in_time(expires_at, now)?;
+        let holder = self.key_holder(by, account).await?;
         let in_force = self.0.store.reader().await?.count_service_account_keys(account, now).await?;
         room_for_another(in_force, "keys")?;
         let pair = self.key_pair().await?;
         let key = self.add_key(by, account, pair.public.clone(), expires_at, "made").await?;
         let file = ServiceAccountKeyFile::new(&holder, &key.id, pair.private, base_url);
         Ok((key, file))
+    }
+
+    /// Replaces a key of a service account by one that is made here, with the same lifetime. The old one
+    /// stays good for `overlap`, in which programs change over; with none it is revoked at once.
+    pub async fn rotate_service_account_key(
+        &self,
+        by: &Actor,
+        id: &KeyId,
+        base_url: &Url,
+        overlap: Duration,
+    ) -> Result<(ServiceAccountKey, ServiceAccountKeyFile), ServiceError> {
+        check_overlap(overlap)?;
+        let now = self.now();
+        let old = self.service_account_key(by, id).await?;
+        in_force(old.revoked_at, old.expires_at, now)?;
+        let holder = self.key_holder(by, old.account).await?;
+        let expires_at = old.expires_at.map(|end| now.after(end.since(old.created_at)));
+        let pair = self.key_pair().await?;
+        let new = self.key_of(holder.id, pair.public.clone(), expires_at)?;
+        let (services, by, id) = (self.clone(), by.clone(), id.clone());
+        let key = self
+            .0
+            .store
+            .write(move |tx| {
+                let (services, by, id, new) = (services.clone(), by.clone(), id.clone(), new.clone());
+                Box::pin(async move {
+                    let (account, old) = managed_key(tx, &by, &id).await?;
+                    in_force(old.revoked_at, old.expires_at, now)?;
+                    let others = tx.count_service_account_keys(account.id, now).await?;
+                    room_for_another(others.saturating_sub(overlap.is_zero().into()), "keys")?;
+                    let (expires_at, revoked_at) = end(old.expires_at, now, overlap);
+                    tx.end_service_account_key(&ServiceAccountKey { expires_at, revoked_at, ..old }).await?;
+                    tx.insert_service_account_key(&new).await?;
+                    let detail = json!({"key": new.id, "expires_at": new.expires_at, "replaces": id});
+                    let action = Action::ServiceAccountKeyRotated;
+                    services.note_credential(tx, &by, action, &account, detail);
+                    Ok::<_, ServiceError>(new)
+                })
+            })
+            .await?;
+        let file = ServiceAccountKeyFile::new(&holder, &key.id, pair.private, base_url);
+        Ok((key, file))
+    }
+
+    /// A key of a service account, by its id.
+    pub async fn service_account_key(
+        &self,
+        by: &Actor,
+        id: &KeyId,
+    ) -> Result<ServiceAccountKey, ServiceError> {
+        let found = self.0.store.reader().await?.service_account_key(by.scope(), id).await?;
+        found.ok_or_else(|| no_key(id))
+    }
+
+    /// The service account for which a key is to be made. Asked before the work; what counts is asked
+    /// again when the key is stored.
+    async fn key_holder(&self, by: &Actor, account: AccountId) -> Result<Account, ServiceError> {
+        let holder = self.account(by, account).await?;
+        may_manage(by, holder.role)?;
+        signs_in_by_key(&holder)?;
+        Ok(holder)
     }
 
     /// Takes the public half of a key that its owner made: `SubjectPublicKeyInfo`, PEM.
@@ -205,10 +269,11 @@ impl Services {
                     if key.revoked_at.is_some() {
                         return Ok(key);
                     }
-                    tx.revoke_service_account_key(&id, now).await?;
+                    let key = ServiceAccountKey { revoked_at: Some(now), ..key };
+                    tx.end_service_account_key(&key).await?;
                     let action = Action::ServiceAccountKeyRevoked;
                     services.note_credential(tx, &by, action, &account, json!({"key": id}));
-                    Ok(ServiceAccountKey { revoked_at: Some(now), ..key })
+                    Ok(key)
                 })
             })
             .await
@@ -232,16 +297,7 @@ impl Services {
     ) -> Result<ServiceAccountKey, ServiceError> {
         let now = self.now();
         in_time(expires_at, now)?;
-        let mut id = [0; 20];
-        self.0.entropy.fill(&mut id)?;
-        let key = ServiceAccountKey {
-            id: KeyId::new(id),
-            account,
-            public_key,
-            created_at: now,
-            expires_at,
-            revoked_at: None,
-        };
+        let key = self.key_of(account, public_key, expires_at)?;
         let (services, by) = (self.clone(), by.clone());
         self.0
             .store
@@ -261,9 +317,21 @@ impl Services {
             .await
     }
 
-    fn api_key_of(
+    fn key_of(
         &self,
         account: AccountId,
+        public_key: Bytes,
+        expires_at: Option<Timestamp>,
+    ) -> Result<ServiceAccountKey, ServiceError> {
+        let mut id = [0; 20];
+        self.0.entropy.fill(&mut id)?;
+        let (id, created_at) = (KeyId::new(id), self.now());
+        Ok(ServiceAccountKey { id, account, public_key, created_at, expires_at, revoked_at: None })
+    }
+
+    fn api_key_of(
+        &self,
+        (account, account_kind, company): (AccountId, AccountKind, Option<CompanyId>),
         name: Name,
         expires_at: Option<Timestamp>,
     ) -> Result<(ApiKey, Secret, Sha256), ServiceError> {
@@ -273,6 +341,8 @@ impl Services {
         let key = ApiKey {
             id: self.0.ids.api_key(now),
             account,
+            account_kind,
+            company,
             name,
             prefix: ApiKey::shown(&secret),
             created_at: now,
@@ -310,10 +380,9 @@ async fn managed_key(
     by: &Actor,
     id: &KeyId,
 ) -> Result<(Account, ServiceAccountKey), ServiceError> {
-    let gone = || ServiceError::not_found("key", id);
-    let key = tx.service_account_key(by.scope(), id).await?.ok_or_else(gone)?;
+    let key = tx.service_account_key(by.scope(), id).await?.ok_or_else(|| no_key(id))?;
     let account = managed_account(tx, by, key.account).await?;
-    let key = tx.service_account_key(by.scope(), id).await?.ok_or_else(gone)?;
+    let key = tx.service_account_key(by.scope(), id).await?.ok_or_else(|| no_key(id))?;
     Ok((account, key))
 }
 
@@ -321,13 +390,36 @@ fn named(key: &ApiKey) -> serde_json::Value {
     json!({"key": key.id, "name": key.name, "expires_at": key.expires_at})
 }
 
-/// A key that ends after `overlap`, or now.
-fn ended(key: ApiKey, now: Timestamp, overlap: Duration) -> ApiKey {
+/// When a key that is good until `expires_at` ends if it is replaced now: its new end, and when it is
+/// revoked.
+fn end(
+    expires_at: Option<Timestamp>,
+    now: Timestamp,
+    overlap: Duration,
+) -> (Option<Timestamp>, Option<Timestamp>) {
     if overlap.is_zero() {
-        return ApiKey { revoked_at: Some(now), ..key };
+        return (expires_at, Some(now));
     }
     let end = now.after(overlap);
-    ApiKey { expires_at: Some(key.expires_at.map_or(end, |sooner| sooner.min(end))), ..key }
+    (Some(expires_at.map_or(end, |sooner| sooner.min(end))), None)
+}
+
+fn check_overlap(overlap: Duration) -> Result<(), ServiceError> {
+    if overlap > MAX_OVERLAP {
+        return Err(ServiceError::invalid("overlap", "expected at most 30 days"));
+    }
+    Ok(())
+}
+
+fn in_force(
+    revoked_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), ServiceError> {
+    if revoked_at.is_some() || expires_at.is_some_and(|end| end <= now) {
+        return Err(ServiceError::Conflict("It is not in force any more. Create a new key.".to_owned()));
+    }
+    Ok(())
 }
 
 fn in_time(expires_at: Option<Timestamp>, now: Timestamp) -> Result<(), ServiceError> {
@@ -352,6 +444,10 @@ fn signs_in_by_key(account: &Account) -> Result<(), ServiceError> {
     }
     let advice = "A person has no key file. Create a service account for the program.";
     Err(ServiceError::Conflict(advice.to_owned()))
+}
+
+fn no_key(id: &KeyId) -> ServiceError {
+    ServiceError::not_found("key", id)
 }
 
 fn no_api_key(id: ApiKeyId) -> ServiceError {

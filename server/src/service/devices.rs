@@ -5,15 +5,15 @@ use crate::{
     domain::{
         actor::Actor,
         audit::{Action, Entry, Subject},
-        configuration::MAX_MESSAGE_CHARS,
-        device::{ApprovalRequest, Device},
-        name::is_plain_text,
+        device::{ApprovalRequest, Device, check_message},
+        ids::{key_at, time_of},
         token::RESET_TICKET_PREFIX,
     },
     entropy,
     store::{AuditFilter, DeviceFilter, Page, PageRequest, ResetTicket, StoredReport, Tx},
 };
 use serde_json::{Value, json};
+use std::cmp::Reverse;
 use unbox_common::{
     digest::Sha256,
     ids::{ClaimId, DeviceId},
@@ -39,7 +39,61 @@ pub struct DeviceView {
     pub history: Vec<Entry>,
 }
 
+/// Something that happened to a device.
+#[derive(Debug, Clone)]
+pub struct DeviceEvent {
+    /// Its place among all of them; the newer, the larger.
+    pub key: i64,
+    /// What it was.
+    pub kind: EventKind,
+}
+
+/// What happened to a device.
+#[derive(Debug, Clone)]
+pub enum EventKind {
+    /// Something that the audit trail has.
+    Noted(Entry),
+    /// It reported.
+    Reported(StoredReport),
+}
+
 impl Services {
+    /// How many devices a list has.
+    pub async fn count_devices(&self, by: &Actor, filter: DeviceFilter) -> Result<u64, ServiceError> {
+        Ok(self.0.store.reader().await?.count_devices(by.scope(), &filter).await?)
+    }
+
+    /// What happened to a device and to its claim, the newest first, before an event of this key. With
+    /// it comes the key of the last, if there are more.
+    pub async fn device_history(
+        &self,
+        by: &Actor,
+        device: &Device,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<(Vec<DeviceEvent>, Option<i64>), ServiceError> {
+        let mut reader = self.0.store.reader().await?;
+        let found = reader.device(by.scope(), device.id).await?;
+        let Device { id, claim, .. } = found.ok_or_else(|| ServiceError::not_found("device", device.id))?;
+        let subjects = vec![Subject::Device(id), Subject::Claim(claim)];
+        let filter = AuditFilter { subjects, ..AuditFilter::default() };
+        let page = PageRequest { size: Some(limit), after: before.map(|key| key.to_string()) };
+        let noted = reader.audit(by.scope(), &filter, &page).await?;
+        let reported = reader.reports_before(id, before.map(time_of), limit + 1).await?;
+        let more = noted.next.is_some() || noted.items.len() + reported.len() > limit as usize;
+        let noted =
+            noted.items.into_iter().map(|entry| DeviceEvent { key: entry.id, kind: EventKind::Noted(entry) });
+        let reported = reported.into_iter().map(|report| DeviceEvent {
+            key: key_at(report.received_at, report.entry.sequence),
+            kind: EventKind::Reported(report),
+        });
+        let mut events: Vec<_> = noted.chain(reported).collect();
+        events.sort_by_key(|event| Reverse(event.key));
+        events.truncate(limit as usize);
+        let next = events.last().filter(|_| more).map(|last| last.key);
+        Ok((events, next))
+    }
+
     /// Lists devices, oldest first.
     pub async fn list_devices(
         &self,
@@ -146,12 +200,7 @@ impl Services {
         id: DeviceId,
         message: Option<String>,
     ) -> Result<Device, ServiceError> {
-        if message.as_deref().is_some_and(|text| !is_plain_text(text, MAX_MESSAGE_CHARS, true)) {
-            return Err(ServiceError::invalid(
-                "message",
-                format!("expected plain text of at most {MAX_MESSAGE_CHARS} characters"),
-            ));
-        }
+        check_message(message.as_deref()).map_err(|rule| ServiceError::invalid("message", rule))?;
         let now = self.now();
         let detail = json!({"message": message});
         self.change_device(by, id, Action::DeviceDisabled, detail, move |device| {

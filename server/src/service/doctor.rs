@@ -5,7 +5,7 @@ use crate::{
     domain::{
         actor::Actor, actor::Scope, claim::Claim, company::CompanyKind, name::Name, token::TokenStanding,
     },
-    store::{ClaimFilter, CompanyFilter, MAX_ROWS, Page, PageRequest, Reader},
+    store::{ArtifactsOf, ClaimFilter, CompanyFilter, MAX_ROWS, Page, PageRequest, Reader},
 };
 use std::{collections::HashMap, fs};
 use unbox_common::{ids::CompanyId, protocol::latest::ProofKind};
@@ -89,7 +89,8 @@ impl Services {
     async fn check_artifacts(&self, reader: &mut Reader, found: &mut Findings) -> Result<(), ServiceError> {
         let mut after = None;
         loop {
-            let Page { items, next } = reader.artifacts(&whole_page(after)).await?;
+            let Page { items, next } =
+                reader.artifacts(Scope::Operator, ArtifactsOf::Anybody, &whole_page(after)).await?;
             for artifact in items {
                 let path = self.artifact_path(artifact.sha256);
                 let problem = match fs::metadata(&path) {

@@ -33,7 +33,7 @@ impl Services {
             .write(move |tx| {
                 let (services, by, dpc, title) = (services.clone(), by.clone(), dpc.clone(), title.clone());
                 Box::pin(async move {
-                    check_artifact(tx, "dpc", &dpc.artifact).await?;
+                    check_artifact(tx, "dpc", None, &dpc.artifact).await?;
                     let was = tx.dpc(&dpc.name).await?;
                     let name = || dpc.name.to_string().parse::<Name>();
                     let title = match title.or_else(|| was.as_ref().map(|was| was.title.clone())) {

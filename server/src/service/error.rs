@@ -32,6 +32,9 @@ pub enum ServiceError {
         /// The rule that it broke.
         rule: String,
     },
+    /// More bytes than there may be.
+    #[error("At most {0} bytes are taken. Send less.")]
+    TooLarge(u64),
     /// Only the operator of this server may do this.
     #[error("Only the operator of this server may do this.")]
     OperatorOnly,
@@ -121,7 +124,10 @@ impl From<SignerError> for ServiceError {
 
 impl From<FilesError> for ServiceError {
     fn from(error: FilesError) -> Self {
-        Self::Files(error)
+        match error {
+            FilesError::InUse(_) => Self::Busy,
+            other => Self::Files(other),
+        }
     }
 }
 

@@ -114,6 +114,28 @@ impl ServiceAccountKeyFile {
     }
 }
 
+/// A URL below which the API is; plain HTTP is for a server on this machine only, because what is sent
+/// there opens the API.
+///
+/// # Errors
+/// What was expected instead.
+pub fn base_url(text: &str) -> Result<Url, &'static str> {
+    let expected = "expected a URL such as https://enroll.example.com, or http:// for this machine only";
+    let url: Url = text.parse().map_err(|_| expected)?;
+    let local = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => return Err(expected),
+    };
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    let safe = url.scheme() == "https" || (url.scheme() == "http" && local);
+    if plain && safe { Ok(url) } else { Err(expected) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,5 +164,23 @@ mod tests {
         let small = RsaPrivateKey::new(&mut ChaCha20Rng::from_seed([1; 32]), 1024).unwrap();
         let pem = small.to_public_key().to_public_key_pem(LineEnding::LF).unwrap();
         assert_eq!(public_key(&pem), Err(NotAPublicKey));
+    }
+
+    #[test]
+    fn keys_are_sent_to_nobody_who_cannot_prove_who_they_are() {
+        for good in
+            ["https://x.example", "https://x.example:8443/", "http://127.0.0.1:8080", "http://[::1]:80"]
+        {
+            assert!(base_url(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "x.example",
+            "http://x.example",
+            "https://u:p@x.example",
+            "https://x.example/?q",
+            "ftp://localhost",
+        ] {
+            assert!(base_url(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -21,39 +21,49 @@ mod audit;
 mod claiming;
 mod claims;
 mod companies;
+mod company_changes;
 mod configurations;
 mod credentials;
 mod devices;
 mod doctor;
 mod dpcs;
 mod error;
+mod export;
 mod handshake;
 mod import;
 mod key_file;
+mod links;
 mod managed;
 mod operations;
 mod reselling;
 mod sign_in;
 mod signer;
 mod tokens;
+mod uploads;
 
 pub use accounts::{AccountChange, NewAccount, NewHolder};
 pub use artifacts::ArtifactUpload;
 pub use claims::{ClaimView, NewClaim};
 pub use companies::NewCompany;
+pub use company_changes::CompanyChange;
 pub use configurations::ConfigurationChange;
 pub use credentials::NewApiKey;
-pub use devices::DeviceView;
+pub use devices::{DeviceEvent, DeviceView, EventKind};
 pub use doctor::{Finding, Severity};
 pub use error::ServiceError;
+pub use export::{ClaimExport, ClaimsForm, ExportedClaim};
 pub use handshake::HelloRequest;
-pub use import::{ImportDefaults, ImportSummary, KNOWN_COLUMNS, RowOutcome, RowResult};
-pub use key_file::ServiceAccountKeyFile;
+pub use import::{
+    Import, ImportDefaults, ImportSummary, NOTE_COLUMNS, OWN_COLUMNS, PORTAL_COLUMNS, Purpose, RowOutcome,
+    RowResult,
+};
+pub use key_file::{ServiceAccountKeyFile, base_url};
 pub use managed::DeviceIdentityCert;
 pub use reselling::ResellerClaims;
 pub use sign_in::{OAuthError, OAuthRefusal, SignIn, TokenAnswer, TokenRequest};
 pub use signer::{Signer, SignerError};
 pub use tokens::NewToken;
+pub use uploads::{MAX_OPEN_UPLOADS, NewUpload, UPLOAD_KEPT, UploadPart, UploadProgress, UploadTurn};
 
 use crate::{
     clock::Clock,
@@ -121,6 +131,8 @@ struct Parts {
     operation_waits: tokio::sync::Notify,
     /// Held by whoever makes a key of a service account.
     key_making: tokio::sync::Mutex<()>,
+    /// Whose turn it is to work on which upload.
+    turns: uploads::Turns,
 }
 
 impl Services {
@@ -151,6 +163,7 @@ impl Services {
             recent,
             operation_waits,
             key_making,
+            turns: uploads::Turns::default(),
         })))
     }
 

@@ -7,7 +7,7 @@ use super::{
     sql::Sql,
 };
 use crate::domain::{
-    account::{Account, Email, Role},
+    account::{Account, AccountKind, Email, Role},
     actor::Scope,
 };
 use sqlx::any::AnyRow;
@@ -73,14 +73,16 @@ impl Reader {
         rows.iter().map(account).collect()
     }
 
-    /// Accounts, oldest first.
+    /// Accounts, of one kind or of both, oldest first.
     pub async fn accounts(
         &mut self,
         scope: Scope,
         of: AccountsOf,
+        kind: Option<AccountKind>,
         page: &PageRequest,
     ) -> Result<Page<Account>, StoreError> {
         let mut sql = self.sql(SELECT);
+        sql.filter("a.kind =", kind.map(AccountKind::name));
         match of {
             AccountsOf::Anybody => {}
             AccountsOf::Operator => {

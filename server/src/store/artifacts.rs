@@ -1,86 +1,215 @@
-//! Artifacts: what is registered, not the bytes.
+//! Artifacts: what is registered and by whom, not the bytes.
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
     error::{failed, one_row},
     row::{Fields, millis, number},
 };
-use crate::domain::artifact::Artifact;
-use sqlx::{Row as _, any::AnyRow};
-use unbox_common::digest::Sha256;
+use crate::domain::{actor::Scope, artifact::Artifact, name::Name};
+use sqlx::any::AnyRow;
+use unbox_common::{
+    digest::Sha256,
+    ids::{ArtifactId, CompanyId, ConfigurationId},
+};
 
-const SELECT: &str = "SELECT sha256, size, name, created_at FROM artifacts WHERE 1 = 1";
+const SELECT: &str = "SELECT r.id, r.sha256, a.size, r.customer_id, r.name, r.created_at
+     FROM artifact_registrations AS r JOIN artifacts AS a ON a.sha256 = r.sha256 WHERE 1 = 1";
+
+/// Where the lock of all artifacts is among the advisory locks of a PostgreSQL database.
+const ARTIFACT_LOCK: i64 = 0x756e_626f_7900;
+
+/// Uses of an artifact that are named; more are not counted.
+const NAMED_USES: i64 = 3;
+
+/// Which artifacts to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArtifactsOf {
+    /// Every registration of everybody.
+    Anybody,
+    /// Those that the operator shares with all customers.
+    Operator,
+    /// Those that this customer may name: its own, and the shared ones that it has not itself.
+    Customer(CompanyId),
+}
+
+/// What keeps an artifact from being deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArtifactUse {
+    /// A configuration.
+    Configuration(ConfigurationId, Name),
+    /// A DPC of the catalogue.
+    Dpc(String),
+}
 
 fn artifact(row: &AnyRow) -> Result<Artifact, StoreError> {
-    let fields = Fields::of(row, "artifacts", "sha256");
+    let fields = Fields::of(row, "artifact_registrations", "id");
     Ok(Artifact {
+        id: fields.id("id", ArtifactId::new)?,
         sha256: fields.parse("sha256")?,
         size: fields.count("size")?,
+        customer: fields.id_opt("customer_id", CompanyId::new)?,
         name: fields.parse("name")?,
         created_at: fields.time("created_at")?,
     })
 }
 
 impl Reader {
-    /// An artifact by its digest.
-    pub async fn artifact(&mut self, sha256: Sha256) -> Result<Option<Artifact>, StoreError> {
+    /// The artifact of this digest that a customer may name: its own, or else the shared one. Without
+    /// a customer, the shared one.
+    pub async fn artifact(
+        &mut self,
+        sha256: Sha256,
+        customer: Option<CompanyId>,
+    ) -> Result<Option<Artifact>, StoreError> {
         let mut sql = self.sql(SELECT);
-        sql.filter("sha256 =", Some(sha256.to_string()));
+        sql.filter("r.sha256 =", Some(sha256.to_string()))
+            .push(" AND (r.customer_id IS NULL OR r.customer_id = ")
+            // No company has the number 0.
+            .bind(customer.map_or(0, CompanyId::get))
+            .push(") ORDER BY CASE WHEN r.customer_id IS NULL THEN 1 ELSE 0 END LIMIT 1");
         let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find an artifact"))?;
         row.as_ref().map(artifact).transpose()
     }
 
-    /// Artifacts, ordered by digest.
-    pub async fn artifacts(&mut self, page: &PageRequest) -> Result<Page<Artifact>, StoreError> {
-        let after: Option<Sha256> = page.key()?;
+    /// Artifacts within the scope, the oldest registration first.
+    pub async fn artifacts(
+        &mut self,
+        scope: Scope,
+        of: ArtifactsOf,
+        page: &PageRequest,
+    ) -> Result<Page<Artifact>, StoreError> {
         let mut sql = self.sql(SELECT);
-        sql.filter("sha256 >", after.map(|digest| digest.to_string()))
-            .push(" ORDER BY sha256 LIMIT ")
-            .bind(page.limit());
+        let customer = match (of, scope) {
+            (ArtifactsOf::Customer(customer), _) | (ArtifactsOf::Anybody, Scope::Customer(customer)) => {
+                Some(customer)
+            }
+            _ => None,
+        };
+        if let Some(customer) = customer.map(CompanyId::get) {
+            sql.push(" AND (r.customer_id = ").bind(customer).push(
+                " OR (r.customer_id IS NULL AND NOT EXISTS (SELECT 1 FROM artifact_registrations AS own
+                      WHERE own.sha256 = r.sha256 AND own.customer_id = ",
+            );
+            sql.bind(customer).push(")))");
+        } else if of == ArtifactsOf::Operator {
+            sql.push(" AND r.customer_id IS NULL");
+        }
+        if !customer.map_or(scope == Scope::Operator, |customer| scope.covers(customer)) {
+            sql.push(" AND 1 = 0");
+        }
+        sql.filter("r.id >", page.key::<i64>()?).push(" ORDER BY r.id LIMIT ").bind(page.limit());
         let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list artifacts"))?;
         let artifacts = rows.iter().map(artifact).collect::<Result<_, _>>()?;
-        Ok(page.page(artifacts, |one: &Artifact| one.sha256))
+        Ok(page.page(artifacts, |one: &Artifact| one.id))
     }
 
-    /// How many configurations and DPCs of the catalogue need an artifact.
-    pub async fn artifact_uses(&mut self, sha256: Sha256) -> Result<u64, StoreError> {
-        let row = sqlx::query(
-            "SELECT (SELECT COUNT(*) FROM configuration_artifacts WHERE sha256 = $1)
-                  + (SELECT COUNT(*) FROM dpcs WHERE sha256 = $1) AS uses",
-        )
-        .bind(sha256.to_string())
-        .fetch_one(self.connection())
-        .await
-        .map_err(failed("see what uses an artifact"))?;
-        let uses: i64 = row.try_get("uses").map_err(failed("see what uses an artifact"))?;
-        Ok(u64::try_from(uses).unwrap_or_default())
+    /// Whether anybody has these bytes registered.
+    pub async fn artifact_is_registered(&mut self, sha256: Sha256) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT sha256 FROM artifacts WHERE sha256 = $1")
+            .bind(sha256.to_string())
+            .fetch_optional(self.connection())
+            .await
+            .map_err(failed("find an artifact"))?;
+        Ok(row.is_some())
+    }
+
+    /// What would miss this registration, a few of each kind: what names the digest and would find no
+    /// other registration of it.
+    pub async fn artifact_uses(&mut self, of: &Artifact) -> Result<Vec<ArtifactUse>, StoreError> {
+        let mut uses = Vec::new();
+        let mut sql = self.sql(
+            "SELECT c.id, c.name FROM configuration_artifacts AS u JOIN configurations AS c ON c.id = u.configuration_id
+             WHERE u.sha256 = ",
+        );
+        sql.bind(of.sha256.to_string())
+            .push(
+                " AND NOT EXISTS (SELECT 1 FROM artifact_registrations AS other
+                      WHERE other.sha256 = u.sha256 AND (other.customer_id IS NULL OR other.customer_id = c.customer_id)
+                      AND other.id <> ",
+            )
+            .bind(of.id.get())
+            .push(")")
+            .filter("c.customer_id =", of.customer.map(CompanyId::get))
+            .push(" ORDER BY c.id LIMIT ")
+            .bind(NAMED_USES);
+        let rows =
+            sql.query().fetch_all(self.connection()).await.map_err(failed("see what uses an artifact"))?;
+        for row in &rows {
+            let fields = Fields::of(row, "configurations", "id");
+            let id = fields.id("id", ConfigurationId::new)?;
+            uses.push(ArtifactUse::Configuration(id, fields.parse("name")?));
+        }
+        if of.customer.is_some() {
+            return Ok(uses);
+        }
+        let rows = sqlx::query("SELECT name FROM dpcs WHERE sha256 = $1 ORDER BY name LIMIT $2")
+            .bind(of.sha256.to_string())
+            .bind(NAMED_USES)
+            .fetch_all(self.connection())
+            .await
+            .map_err(failed("see what uses an artifact"))?;
+        for row in &rows {
+            uses.push(ArtifactUse::Dpc(Fields::of(row, "dpcs", "name").read("name")?));
+        }
+        Ok(uses)
     }
 }
 
 impl Tx {
-    /// Registers an artifact; `false` if it is registered already.
+    /// Waits for, and then keeps away, everybody else who registers, deletes or names artifacts: so
+    /// that no bytes go that somebody is just about to need.
+    pub async fn lock_artifacts(&mut self) -> Result<(), StoreError> {
+        if self.dialect.locks_rows() {
+            sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
+                .bind(ARTIFACT_LOCK)
+                .execute(self.connection())
+                .await
+                .map_err(failed("lock artifacts"))?;
+        }
+        Ok(())
+    }
+
+    /// Registers an artifact; `false` if its owner has it already.
     pub async fn insert_artifact(&mut self, new: &Artifact) -> Result<bool, StoreError> {
+        const OPERATION: &str = "register an artifact";
+        sqlx::query("INSERT INTO artifacts (sha256, size) VALUES ($1, $2) ON CONFLICT (sha256) DO NOTHING")
+            .bind(new.sha256.to_string())
+            .bind(number(new.size))
+            .execute(self.connection())
+            .await
+            .map_err(failed(OPERATION))?;
         let done = sqlx::query(
-            "INSERT INTO artifacts (sha256, size, name, created_at) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (sha256) DO NOTHING",
+            "INSERT INTO artifact_registrations (id, sha256, customer_id, name, created_at)
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (sha256, COALESCE(customer_id, 0)) DO NOTHING",
         )
+        .bind(new.id.get())
         .bind(new.sha256.to_string())
-        .bind(number(new.size))
+        .bind(new.customer.map(CompanyId::get))
         .bind(new.name.as_str())
         .bind(millis(new.created_at))
         .execute(self.connection())
         .await
-        .map_err(failed("register an artifact"))?;
+        .map_err(failed(OPERATION))?;
         Ok(done.rows_affected() == 1)
     }
 
-    /// Forgets an artifact that nothing uses.
-    pub async fn delete_artifact(&mut self, sha256: Sha256) -> Result<(), StoreError> {
-        let done = sqlx::query("DELETE FROM artifacts WHERE sha256 = $1")
-            .bind(sha256.to_string())
+    /// Forgets a registration that nothing uses. Returns whether it was the last one of its bytes.
+    pub async fn delete_artifact(&mut self, was: &Artifact) -> Result<bool, StoreError> {
+        const OPERATION: &str = "delete an artifact";
+        let done = sqlx::query("DELETE FROM artifact_registrations WHERE id = $1")
+            .bind(was.id.get())
             .execute(self.connection())
             .await
-            .map_err(failed("delete an artifact"))?;
-        one_row("delete an artifact", done.rows_affected())
+            .map_err(failed(OPERATION))?;
+        one_row(OPERATION, done.rows_affected())?;
+        let done = sqlx::query(
+            "DELETE FROM artifacts WHERE sha256 = $1
+                 AND NOT EXISTS (SELECT 1 FROM artifact_registrations WHERE sha256 = $1)",
+        )
+        .bind(was.sha256.to_string())
+        .execute(self.connection())
+        .await
+        .map_err(failed(OPERATION))?;
+        Ok(done.rows_affected() == 1)
     }
 }

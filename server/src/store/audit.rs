@@ -4,6 +4,7 @@ use super::{
     Page, PageRequest, Reader, StoreError, Tx,
     error::failed,
     row::{Fields, millis},
+    sql::Sql,
     together::rows_of,
 };
 use crate::domain::{
@@ -14,19 +15,49 @@ use sqlx::any::AnyRow;
 use std::collections::BTreeSet;
 use unbox_common::{ids::CompanyId, timestamp::Timestamp};
 
-const SELECT: &str = "SELECT id, happened_at, actor, action, subject, customer_id, detail, times, last_at FROM audit WHERE 1 = 1";
+const SELECT: &str =
+    "SELECT id, happened_at, actor, company_id, action, subject, customer_id, detail, times, last_at
+    FROM audit WHERE 1 = 1";
 
 /// Which entries of the audit trail to list; `None` means any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditFilter {
     /// Of this customer.
     pub customer: Option<CompanyId>,
+    /// About things of this company, or by its people.
+    pub organisation: Option<CompanyId>,
     /// About these things.
     pub subjects: Vec<Subject>,
     /// Of this kind.
     pub action: Option<Action>,
     /// That happened, for the last time, not before this.
     pub since: Option<Timestamp>,
+    /// That happened, for the first time, before this.
+    pub until: Option<Timestamp>,
+    /// By whoever has this name, or one that begins with these words.
+    pub actor: Option<String>,
+}
+
+impl AuditFilter {
+    fn narrow(&self, sql: &mut Sql) {
+        sql.filter("customer_id =", self.customer.map(CompanyId::get))
+            .filter("action =", self.action.map(Action::name))
+            .filter("last_at >=", self.since.map(millis))
+            .filter("happened_at <", self.until.map(millis));
+        if let Some(actor) = &self.actor {
+            let words = format!("{actor} ");
+            sql.push(" AND (actor = ")
+                .bind(actor.clone())
+                .push(" OR substr(actor, 1, CAST(")
+                .bind(i64::try_from(words.chars().count()).unwrap_or(i64::MAX))
+                .push(" AS INTEGER)) = ")
+                .bind(words)
+                .push(")");
+        }
+        if !self.subjects.is_empty() {
+            sql.push(" AND subject IN ").list(self.subjects.iter().map(Subject::to_string));
+        }
+    }
 }
 
 fn entry(row: &AnyRow) -> Result<Entry, StoreError> {
@@ -35,6 +66,7 @@ fn entry(row: &AnyRow) -> Result<Entry, StoreError> {
         id: fields.read("id")?,
         at: fields.time("happened_at")?,
         actor: fields.read("actor")?,
+        company: fields.id_opt("company_id", CompanyId::new)?,
         action: fields.parse("action")?,
         subject: fields.parse("subject")?,
         customer: fields.id_opt("customer_id", CompanyId::new)?,
@@ -45,23 +77,37 @@ fn entry(row: &AnyRow) -> Result<Entry, StoreError> {
 }
 
 impl Reader {
-    /// Entries, newest first.
+    /// Entries, newest first: of a company those about its things, and those about others' that its own
+    /// people caused.
     pub async fn audit(
         &mut self,
         scope: Scope,
         filter: &AuditFilter,
         page: &PageRequest,
     ) -> Result<Page<Entry>, StoreError> {
-        let mut sql = self.sql(SELECT);
-        sql.filter("customer_id =", filter.customer.map(CompanyId::get))
-            .filter("action =", filter.action.map(Action::name))
-            .filter("last_at >=", filter.since.map(millis))
-            .filter("id <", page.key::<i64>()?)
-            .scope("customer_id =", scope);
-        if !filter.subjects.is_empty() {
-            sql.push(" AND subject IN ").list(filter.subjects.iter().map(Subject::to_string));
+        let organisation = match (scope.company(), filter.organisation) {
+            (Some(own), Some(asked)) if own != asked => {
+                return Ok(page.page(Vec::new(), |one: &Entry| one.id));
+            }
+            (own, asked) => own.or(asked).map(CompanyId::get),
+        };
+        let after = page.key::<i64>()?;
+        let narrow = |sql: &mut Sql| {
+            filter.narrow(sql);
+            sql.filter("id <", after).push(" ORDER BY id DESC LIMIT ").bind(page.limit());
+        };
+        let mut sql = self.sql("");
+        match organisation {
+            None => narrow(sql.push(SELECT)),
+            // Two short lists out of two indexes: one condition for both would sort the whole trail.
+            Some(own) => {
+                narrow(sql.push("SELECT * FROM (").push(SELECT).filter("customer_id =", Some(own)));
+                sql.push(") AS theirs UNION ALL SELECT * FROM (").push(SELECT);
+                sql.push(" AND (customer_id IS NULL OR customer_id <> ").bind(own).push(")");
+                narrow(sql.filter("company_id =", Some(own)));
+                sql.push(") AS by_them ORDER BY id DESC LIMIT ").bind(page.limit());
+            }
         }
-        sql.push(" ORDER BY id DESC LIMIT ").bind(page.limit());
         let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list the audit trail"))?;
         let entries = rows.iter().map(entry).collect::<Result<_, _>>()?;
         Ok(page.page(entries, |one: &Entry| one.id))
@@ -83,12 +129,13 @@ impl Tx {
             let together = rest.get(..rows_together(rest)).unwrap_or(rest);
             rest = rest.get(together.len()..).unwrap_or_default();
             let mut sql = self.sql(
-                "INSERT INTO audit (id, happened_at, actor, action, subject, customer_id, detail, fold, times, last_at) VALUES ",
+                "INSERT INTO audit (id, happened_at, actor, company_id, action, subject, customer_id, detail, fold, times, last_at) VALUES ",
             );
             sql.rows(together, |row, (id, fold, event)| {
                 row.bind(*id)
                     .bind(millis(event.at))
                     .bind(event.actor.clone())
+                    .bind(event.company.map(CompanyId::get))
                     .bind(event.action.name())
                     .bind(event.subject.to_string())
                     .bind(event.customer.map(CompanyId::get))

@@ -2,7 +2,7 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::{failed, one_row},
+    error::{every_row, failed, one_row},
     row::{Fields, document, millis},
     sql::is_usual,
 };
@@ -251,6 +251,51 @@ impl Tx {
         Ok(holders)
     }
 
+    /// The claims in force within the scope that are found by any of these keys, by devices or by
+    /// people, each with the key. Nobody else decides about them until the transaction ends.
+    pub async fn hold_claims_with(
+        &mut self,
+        scope: Scope,
+        keys: &[String],
+    ) -> Result<Vec<(String, Claim)>, StoreError> {
+        const OPERATION: &str = "find claims by identifiers";
+        let mut found = Vec::new();
+        for part in keys.chunks(INSERT_ROWS) {
+            let usual = is_usual(part.len(), INSERT_ROWS);
+            if self.dialect.locks_rows() {
+                // A statement of its own, as for one claim.
+                let mut sql = self.sql(
+                    "SELECT c.id FROM claims AS c WHERE c.released_at IS NULL AND c.id IN
+                     (SELECT claim_id FROM claim_keys WHERE lookup IN ",
+                );
+                sql.list(part.iter().cloned())
+                    .push(" UNION SELECT claim_id FROM claim_search WHERE lookup IN ")
+                    .list(part.iter().cloned())
+                    .push(")")
+                    .scope_with_resellers("c.customer_id =", "c.reseller_id =", scope)
+                    .push(" ORDER BY c.id FOR NO KEY UPDATE");
+                let locked = sql.query().persistent(usual).fetch_all(self.connection()).await;
+                locked.map_err(failed(OPERATION))?;
+            }
+            let mut sql = self.sql(concat!(
+                "SELECT k.lookup, ",
+                claim_columns!(),
+                " FROM (SELECT lookup, claim_id FROM claim_keys WHERE lookup IN "
+            ));
+            sql.list(part.iter().cloned())
+                .push(" UNION SELECT lookup, claim_id FROM claim_search WHERE lookup IN ")
+                .list(part.iter().cloned())
+                .push(") AS k JOIN claims AS c ON c.id = k.claim_id WHERE c.released_at IS NULL")
+                .scope_with_resellers("c.customer_id =", "c.reseller_id =", scope)
+                .push(" ORDER BY c.id");
+            let rows = sql.query().persistent(usual).fetch_all(self.connection()).await;
+            for row in &rows.map_err(failed(OPERATION))? {
+                found.push((Fields::of(row, "claim_keys", "claim_id").read("lookup")?, claim(row)?));
+            }
+        }
+        Ok(found)
+    }
+
     /// Waits for, and then keeps away, everybody else who decides about this claim or its device.
     ///
     /// A statement of its own: after a wait, PostgreSQL shows the locked row as it is now, but
@@ -446,6 +491,28 @@ impl Tx {
             .await
             .map_err(failed("set a claim's configuration"))?;
         one_row("set a claim's configuration", done.rows_affected())
+    }
+
+    /// The same for many claims that are in force.
+    pub async fn set_configuration_of_claims(
+        &mut self,
+        claims: &[ClaimId],
+        configuration: Option<ConfigurationId>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const OPERATION: &str = "set the configuration of claims";
+        for part in claims.chunks(INSERT_ROWS) {
+            let mut sql = self.sql("UPDATE claims SET configuration_id = ");
+            sql.bind(configuration.map(ConfigurationId::get))
+                .push(", configured_at = ")
+                .bind(millis(now))
+                .push(" WHERE released_at IS NULL AND id IN ")
+                .list(part.iter().map(|claim| claim.get()));
+            let usual = is_usual(part.len(), INSERT_ROWS);
+            let done = sql.query().persistent(usual).execute(self.connection()).await;
+            every_row(OPERATION, part.len(), done.map_err(failed(OPERATION))?.rows_affected())?;
+        }
+        Ok(())
     }
 
     /// Sets what a claim's device has to prove.

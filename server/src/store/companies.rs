@@ -8,8 +8,7 @@ use super::{
 };
 use crate::domain::{
     actor::Scope,
-    company::{Company, CompanyKind, Terms},
-    name::Name,
+    company::{Company, CompanyKind, Link},
 };
 use sqlx::any::AnyRow;
 use unbox_common::{
@@ -19,6 +18,16 @@ use unbox_common::{
 
 const SELECT: &str = "SELECT id, kind, name, parent_id, terms, language, workspace, device_protection,
     default_configuration_id, created_at FROM companies WHERE 1 = 1";
+
+/// What is kept for as long as its company, each by a statement that finds one.
+const DEPENDANTS: [(&str, &str); 6] = [
+    ("vendors", "SELECT 1 FROM companies WHERE parent_id = $1 LIMIT 1"),
+    ("configurations", "SELECT 1 FROM configurations WHERE customer_id = $1 LIMIT 1"),
+    ("tokens", "SELECT 1 FROM tokens WHERE customer_id = $1 LIMIT 1"),
+    ("claims, ended ones included", "SELECT 1 FROM claims WHERE customer_id = $1 LIMIT 1"),
+    ("claims that it registered, ended ones included", "SELECT 1 FROM claims WHERE reseller_id = $1 LIMIT 1"),
+    ("operations", "SELECT 1 FROM operations WHERE company_id = $1 LIMIT 1"),
+];
 
 /// Which companies to list; `None` means any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -134,6 +143,40 @@ impl Reader {
         row.as_ref().map(company).transpose()
     }
 
+    /// Who works for a customer, or for whom a company of another kind works; by the ids of those others.
+    /// A company sees its own.
+    pub async fn links(
+        &mut self,
+        scope: Scope,
+        of: &Company,
+        page: &PageRequest,
+    ) -> Result<Page<Link>, StoreError> {
+        let mut sql = self.sql(
+            "SELECT c.id, c.kind, c.name, c.parent_id, c.terms, c.language, c.workspace, c.device_protection,
+                 c.default_configuration_id, c.created_at, l.created_at AS linked_at FROM company_links AS l",
+        );
+        let own = if of.kind == CompanyKind::Customer {
+            sql.push(" JOIN companies AS c ON c.id = l.company_id WHERE 1 = 1");
+            "l.customer_id ="
+        } else {
+            sql.push(" JOIN companies AS c ON c.id = l.customer_id WHERE 1 = 1");
+            "l.company_id ="
+        };
+        sql.filter(own, Some(of.id.get()))
+            .filter(own, scope.company().map(CompanyId::get))
+            .filter("c.id >", page.key::<i64>()?)
+            .push(" ORDER BY c.id LIMIT ")
+            .bind(page.limit());
+        let rows =
+            sql.query().fetch_all(self.connection()).await.map_err(failed("list who works for whom"))?;
+        let link = |row: &AnyRow| {
+            let since = Fields::of(row, "company_links", "id").time("linked_at")?;
+            Ok(Link { other: company(row)?, since })
+        };
+        let links = rows.iter().map(link).collect::<Result<_, _>>()?;
+        Ok(page.page(links, |one: &Link| one.other.id))
+    }
+
     /// Whether a reseller, vendor or EMM works for a customer.
     pub async fn works_for(&mut self, company: CompanyId, customer: CompanyId) -> Result<bool, StoreError> {
         let row = sqlx::query("SELECT 1 FROM company_links WHERE company_id = $1 AND customer_id = $2")
@@ -189,31 +232,84 @@ impl Tx {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Renames a company; `false` if another one of its kind has the name.
-    pub async fn rename_company(&mut self, company: &Company, name: &Name) -> Result<bool, StoreError> {
+    /// Waits for, and then keeps away, everybody else who changes this company.
+    pub async fn lock_company(&mut self, id: CompanyId) -> Result<(), StoreError> {
+        if self.dialect.locks_rows() {
+            sqlx::query("SELECT id FROM companies WHERE id = $1 FOR NO KEY UPDATE")
+                .bind(id.get())
+                .fetch_optional(self.connection())
+                .await
+                .map_err(failed("lock a company"))?;
+        }
+        Ok(())
+    }
+
+    /// Changes everything about a company that administrators change; `false` if another one has its name
+    /// or its Workspace account.
+    pub async fn update_company(&mut self, company: &Company) -> Result<bool, StoreError> {
         let done = sqlx::query(
-            "UPDATE companies SET name = $2 WHERE id = $1 AND NOT EXISTS
-             (SELECT 1 FROM companies AS other WHERE other.kind = $3 AND other.name = $2 AND other.id <> $1)",
+            "UPDATE companies SET name = $2, parent_id = $3, terms = $4, language = $5, workspace = $6,
+                 device_protection = $7
+             WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM companies AS other WHERE other.id <> $1
+                 AND ((other.kind = $8 AND other.name = $2) OR other.workspace = $6))",
         )
         .bind(company.id.get())
-        .bind(name.as_str())
+        .bind(company.name.as_str())
+        .bind(company.parent.map(CompanyId::get))
+        .bind(company.terms.name())
+        .bind(company.language.clone())
+        .bind(company.workspace.clone())
+        .bind(i64::from(company.device_protection))
         .bind(company.kind.name())
         .execute(self.connection())
         .await
-        .map_err(failed("rename a company"))?;
+        .map_err(failed("change a company"))?;
         Ok(done.rows_affected() == 1)
     }
 
-    /// Notes whether a customer accepts the terms of service.
-    pub async fn set_terms(&mut self, customer: CompanyId, terms: Terms) -> Result<(), StoreError> {
-        const OPERATION: &str = "note the terms of a customer";
-        let done = sqlx::query("UPDATE companies SET terms = $2 WHERE id = $1")
-            .bind(customer.get())
-            .bind(terms.name())
-            .execute(self.connection())
-            .await
-            .map_err(failed(OPERATION))?;
-        one_row(OPERATION, done.rows_affected())
+    /// What keeps a company from being deleted, in words; nothing if it may go.
+    pub async fn company_dependants(&mut self, id: CompanyId) -> Result<Vec<&'static str>, StoreError> {
+        let mut found = Vec::new();
+        for (what, statement) in DEPENDANTS {
+            let row = sqlx::query(statement)
+                .bind(id.get())
+                .fetch_optional(self.connection())
+                .await
+                .map_err(failed("see what belongs to a company"))?;
+            if row.is_some() {
+                found.push(what);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Deletes a company with its accounts, what they sign in with, and for whom it works; `false` if
+    /// something else still belongs to it.
+    pub async fn delete_company(&mut self, id: CompanyId) -> Result<bool, StoreError> {
+        const OPERATION: &str = "delete a company";
+        for statement in [
+            "DELETE FROM accounts WHERE company_id = $1",
+            "DELETE FROM company_links WHERE company_id = $1 OR customer_id = $1",
+            "DELETE FROM claim_counts WHERE reseller_id = $1 OR customer_id = $1",
+        ] {
+            sqlx::query(statement)
+                .bind(id.get())
+                .execute(self.connection())
+                .await
+                .map_err(failed(OPERATION))?;
+        }
+        let deleted = sqlx::query("DELETE FROM companies WHERE id = $1").bind(id.get());
+        match deleted.execute(self.connection()).await {
+            Ok(done) => one_row(OPERATION, done.rows_affected()).map(|()| true),
+            Err(error)
+                if error
+                    .as_database_error()
+                    .is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(failed(OPERATION)(error)),
+        }
     }
 
     /// Lets a reseller, vendor or EMM work for a customer; `false` if it does already.

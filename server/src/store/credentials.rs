@@ -21,7 +21,7 @@ use unbox_common::{
 };
 
 const SELECT_API_KEY: &str = "SELECT k.id, k.account_id, k.name, k.prefix, k.created_at, k.expires_at,
-    k.revoked_at, k.last_used_at FROM api_keys AS k JOIN accounts AS a ON a.id = k.account_id WHERE 1 = 1";
+    k.revoked_at, k.last_used_at, a.company_id, a.kind AS account_kind FROM api_keys AS k JOIN accounts AS a ON a.id = k.account_id WHERE 1 = 1";
 
 /// The columns of a service account's key, called `k` in its statement.
 macro_rules! key_columns {
@@ -37,6 +37,15 @@ macro_rules! principal_columns {
         "a.id AS account_id, a.name AS account_name, a.role AS account_role, c.id AS company_id,
          c.kind AS company_kind"
     };
+}
+
+/// Whose API keys to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeysOf {
+    /// One account's.
+    Account(AccountId),
+    /// Those of every account of a company.
+    Company(CompanyId),
 }
 
 /// Who showed an API key, and when it was used before.
@@ -64,6 +73,8 @@ fn api_key(row: &AnyRow) -> Result<ApiKey, StoreError> {
     Ok(ApiKey {
         id: fields.id("id", ApiKeyId::new)?,
         account: fields.id("account_id", AccountId::new)?,
+        account_kind: fields.parse("account_kind")?,
+        company: fields.id_opt("company_id", CompanyId::new)?,
         name: fields.parse("name")?,
         prefix: fields.read("prefix")?,
         created_at: fields.time("created_at")?,
@@ -142,7 +153,8 @@ impl Reader {
             ", t.digest, t.scopes
              FROM access_tokens AS t JOIN service_account_keys AS k ON k.id = t.key_id
              JOIN accounts AS a ON a.id = k.account_id LEFT JOIN companies AS c ON c.id = a.company_id
-             WHERE t.digest = $1 AND t.expires_at > $2 AND k.revoked_at IS NULL AND a.disabled_at IS NULL",
+             WHERE t.digest = $1 AND t.expires_at > $2 AND k.revoked_at IS NULL
+                 AND (k.expires_at IS NULL OR k.expires_at > $2) AND a.disabled_at IS NULL",
         ))
         .bind(digest.to_string())
         .bind(millis(now))
@@ -191,15 +203,19 @@ impl Reader {
         row.as_ref().map(api_key).transpose()
     }
 
-    /// The API keys of an account, oldest first.
+    /// The API keys of an account, or of all those of a company, oldest first.
     pub async fn api_keys(
         &mut self,
         scope: Scope,
-        account: AccountId,
+        of: KeysOf,
         page: &PageRequest,
     ) -> Result<Page<ApiKey>, StoreError> {
         let mut sql = self.sql(SELECT_API_KEY);
-        sql.filter("k.account_id =", Some(account.get())).filter("k.id >", page.key::<i64>()?);
+        match of {
+            KeysOf::Account(account) => sql.filter("k.account_id =", Some(account.get())),
+            KeysOf::Company(company) => sql.filter("a.company_id =", Some(company.get())),
+        };
+        sql.filter("k.id >", page.key::<i64>()?);
         accounts_within(&mut sql, scope);
         sql.push(" ORDER BY k.id LIMIT ").bind(page.limit());
         let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list API keys"))?;
@@ -347,17 +363,20 @@ impl Tx {
         Ok(())
     }
 
-    /// Revokes a key of a service account; the tokens that it was exchanged for open nothing any more.
-    pub async fn revoke_service_account_key(&mut self, id: &KeyId, now: Timestamp) -> Result<(), StoreError> {
+    /// Lets a key of a service account end at another time, or revokes it; the tokens that it was
+    /// exchanged for end with it.
+    pub async fn end_service_account_key(&mut self, key: &ServiceAccountKey) -> Result<(), StoreError> {
         let done = sqlx::query(
-            "UPDATE service_account_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL",
+            "UPDATE service_account_keys SET expires_at = $2, revoked_at = $3
+             WHERE id = $1 AND revoked_at IS NULL",
         )
-        .bind(id.as_str())
-        .bind(millis(now))
+        .bind(key.id.as_str())
+        .bind(key.expires_at.map(millis))
+        .bind(key.revoked_at.map(millis))
         .execute(self.connection())
         .await
-        .map_err(failed("revoke a key"))?;
-        one_row("revoke a key", done.rows_affected())
+        .map_err(failed("end a key"))?;
+        one_row("end a key", done.rows_affected())
     }
 
     /// Adds an access token, and forgets those that have expired.

@@ -4,6 +4,7 @@ use super::{
     Page, PageRequest, Reader, StoreError, Tx,
     error::{every_row, failed},
     row::{Fields, document, millis, number},
+    sql::Sql,
 };
 use crate::domain::{
     actor::Scope,
@@ -38,6 +39,39 @@ pub struct DeviceFilter {
     pub customer: Option<CompanyId>,
     /// In this state.
     pub state: Option<StateName>,
+    /// The one of this claim.
+    pub claim: Option<ClaimId>,
+    /// Whose claim registers one of these identifiers, as `serial_number PF0ABCDE`.
+    pub identifiers: Option<Vec<String>>,
+    /// Only those with a key or hardware that waits for approval.
+    pub waiting: bool,
+}
+
+/// Adds the conditions of a filter.
+fn chosen(sql: &mut Sql, scope: Scope, filter: &DeviceFilter) {
+    sql.filter("d.customer_id =", filter.customer.map(CompanyId::get))
+        .filter("d.state =", filter.state.map(StateName::name))
+        .filter("d.claim_id =", filter.claim.map(ClaimId::get))
+        .scope("d.customer_id =", scope);
+    match filter.identifiers.as_deref() {
+        None => {}
+        Some([]) => {
+            sql.push(" AND 1 = 0");
+        }
+        Some(identifiers) => {
+            sql.push(" AND d.claim_id IN (SELECT claim_id FROM claim_keys WHERE lookup IN ")
+                .list(identifiers.iter().cloned())
+                .push(" UNION SELECT claim_id FROM claim_search WHERE lookup IN ")
+                .list(identifiers.iter().cloned())
+                .push(")");
+        }
+    }
+    if filter.waiting {
+        sql.push(
+            " AND EXISTS (SELECT 1 FROM approval_requests AS a
+                          WHERE a.device_id = d.id AND a.approved_at IS NULL)",
+        );
+    }
 }
 
 /// A device out of a row with [`device_columns`].
@@ -128,15 +162,19 @@ impl Reader {
         page: &PageRequest,
     ) -> Result<Page<Device>, StoreError> {
         let mut sql = self.sql(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE 1 = 1"));
-        sql.filter("d.customer_id =", filter.customer.map(CompanyId::get))
-            .filter("d.state =", filter.state.map(StateName::name))
-            .filter("d.id >", page.key::<i64>()?)
-            .scope("d.customer_id =", scope)
-            .push(" ORDER BY d.id LIMIT ")
-            .bind(page.limit());
+        chosen(&mut sql, scope, filter);
+        sql.filter("d.id >", page.key::<i64>()?).push(" ORDER BY d.id LIMIT ").bind(page.limit());
         let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list devices"))?;
         let devices = rows.iter().map(device).collect::<Result<_, _>>()?;
         Ok(page.page(devices, |one: &Device| one.id))
+    }
+
+    /// How many devices such a list has.
+    pub async fn count_devices(&mut self, scope: Scope, filter: &DeviceFilter) -> Result<u64, StoreError> {
+        let mut sql = self.sql("SELECT COUNT(*) AS devices FROM devices AS d WHERE 1 = 1");
+        chosen(&mut sql, scope, filter);
+        let row = sql.query().fetch_one(self.connection()).await.map_err(failed("count devices"))?;
+        Fields::of(&row, "devices", "devices").count("devices")
     }
 }
 

@@ -30,14 +30,16 @@ mod row;
 mod sql;
 mod together;
 mod tokens;
+mod uploads;
 mod writer;
 
 pub use accounts::AccountsOf;
+pub use artifacts::{ArtifactUse, ArtifactsOf};
 pub use audit::AuditFilter;
 pub use claims::{ClaimCandidate, ClaimFilter, KeyHolder, MAX_CANDIDATES};
 pub use companies::CompanyFilter;
 pub use configurations::Use;
-pub use credentials::{ApiKeyUse, SigningAccount};
+pub use credentials::{ApiKeyUse, KeysOf, SigningAccount};
 pub use devices::DeviceFilter;
 pub use dialect::newest_version;
 pub use enrollment::{EnrollmentFacts, ManagedFacts, ShownSecrets, TokenFacts};

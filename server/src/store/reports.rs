@@ -74,6 +74,32 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// Entries of a device that were received before another one: at an earlier time, or at the same
+    /// with a lower sequence number. The newest first.
+    pub async fn reports_before(
+        &mut self,
+        device: DeviceId,
+        before: Option<(Timestamp, u64)>,
+        limit: u32,
+    ) -> Result<Vec<StoredReport>, StoreError> {
+        let (time, sequence) = before.unwrap_or((Timestamp(u64::MAX), 0));
+        let rows = sqlx::query(
+            "SELECT device_id, generation, sequence, happened_at, progress, detail, received_at FROM reports
+             WHERE device_id = $1 AND (received_at < $2 OR (received_at = $2 AND sequence < $3))
+             ORDER BY received_at DESC, sequence DESC LIMIT $4",
+        )
+        .bind(device.get())
+        .bind(millis(time))
+        .bind(number(sequence))
+        .bind(i64::from(limit))
+        .fetch_all(self.connection())
+        .await
+        .map_err(failed("list reports"))?;
+        rows.iter().map(report).collect()
+    }
+}
+
 impl Tx {
     /// Adds entries of one generation when the transaction is committed; if its oldest ones are
     /// beyond [`REPORTS_KEPT`] then, they are forgotten.

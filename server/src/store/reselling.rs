@@ -19,9 +19,9 @@ pub struct ResellerCursor {
 }
 
 impl Reader {
-    /// At most `limit` claims of a reseller, ordered by customer and age; of these customers, or of
-    /// every customer if none is named. The first page costs what every page costs: an index leads
-    /// to where it starts.
+    /// At most `limit` claims of a reseller, ordered by customer and age; of these customers, named
+    /// in their order, or of every customer if none is named. Every page costs what the first one
+    /// costs: an index leads to where it starts.
     pub async fn claims_of_reseller(
         &mut self,
         reseller: CompanyId,
@@ -29,23 +29,67 @@ impl Reader {
         after: Option<ResellerCursor>,
         limit: u32,
     ) -> Result<Vec<Claim>, StoreError> {
+        if customers.is_empty() {
+            return self.run_of_claims(reseller, None, after, limit).await;
+        }
+        // One statement for all of them would sort whatever is left of the first: no index has the
+        // order of several customers from the middle of one.
+        let mut claims = Vec::new();
+        for customer in self.with_claims(reseller, customers).await? {
+            let found = u32::try_from(claims.len()).unwrap_or(u32::MAX);
+            if after.is_some_and(|after| customer < after.customer) {
+                continue;
+            }
+            if found >= limit {
+                break;
+            }
+            let after = after.filter(|after| after.customer == customer);
+            claims.extend(self.run_of_claims(reseller, Some(customer), after, limit - found).await?);
+        }
+        Ok(claims)
+    }
+
+    async fn run_of_claims(
+        &mut self,
+        reseller: CompanyId,
+        customer: Option<CompanyId>,
+        after: Option<ResellerCursor>,
+        limit: u32,
+    ) -> Result<Vec<Claim>, StoreError> {
         let mut sql =
             self.sql(concat!("SELECT ", claim_columns!(), " FROM claims AS c WHERE c.released_at IS NULL"));
-        sql.filter("c.reseller_id =", Some(reseller.get()));
-        if let Some(ResellerCursor { customer, claim }) = after {
-            sql.push(" AND (c.customer_id, c.id) > (")
-                .bind(customer.get())
-                .push(", ")
-                .bind(claim.get())
-                .push(")");
-        }
-        if !customers.is_empty() {
-            sql.push(" AND c.customer_id IN ").list(customers.iter().map(|customer| customer.get()));
+        sql.filter("c.reseller_id =", Some(reseller.get()))
+            .filter("c.customer_id =", customer.map(CompanyId::get));
+        match (customer, after) {
+            (Some(_), after) => drop(sql.filter("c.id >", after.map(|after| after.claim.get()))),
+            (None, Some(ResellerCursor { customer, claim })) => {
+                sql.push(" AND (c.customer_id, c.id) > (").bind(customer.get());
+                sql.push(", ").bind(claim.get()).push(")");
+            }
+            (None, None) => {}
         }
         sql.push(" ORDER BY c.customer_id, c.id LIMIT ").bind(i64::from(limit));
         let rows =
             sql.query().fetch_all(self.connection()).await.map_err(failed("list a reseller's claims"))?;
         rows.iter().map(claim).collect()
+    }
+
+    /// Those of these customers for whom the reseller has registered anything, in their order.
+    async fn with_claims(
+        &mut self,
+        reseller: CompanyId,
+        customers: &[CompanyId],
+    ) -> Result<Vec<CompanyId>, StoreError> {
+        let mut sql = self.sql("SELECT customer_id FROM claim_counts WHERE claims > 0");
+        sql.filter("reseller_id =", Some(reseller.get()))
+            .push(" AND customer_id IN ")
+            .list(customers.iter().map(|customer| customer.get()))
+            .push(" ORDER BY customer_id");
+        let rows =
+            sql.query().fetch_all(self.connection()).await.map_err(failed("list a reseller's customers"))?;
+        rows.iter()
+            .map(|row| Fields::of(row, "claim_counts", "customer_id").id("customer_id", CompanyId::new))
+            .collect()
     }
 
     /// How many those are in all.

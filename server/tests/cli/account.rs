@@ -84,6 +84,7 @@ fn what_cannot_be_done_with_accounts_says_what_to_do_next() {
         ),
         (vec!["account", "create", "--company", "Nobody", "--email", "a@b.example"], 1, "List what there is"),
         (vec!["account", "create", "--company", "Resale", "--email", "a@b.example"], 1, "give the id"),
+        (vec!["emm", "delete", "Nobody"], 1, "List what there is"),
         (vec!["account", "show", "nobody@acme.example"], 1, "List what there is"),
         (vec!["account", "set-role", owner.as_str(), "viewer"], 1, "Make somebody else an owner first"),
         (vec!["account", "delete", owner.as_str()], 1, "Make somebody else an owner first"),
@@ -130,6 +131,13 @@ fn a_key_file_is_private_and_complete() {
     assert_eq!(listed["keys"].as_array().map(Vec::len), Some(2));
     let id = taken["id"].as_str().unwrap();
     assert!(admin.json(&["account", "key", "revoke", id])["revoked_at"].is_u64());
+    let (newer, rotated) = (admin.dir.path().join("newer.json"), file["private_key_id"].as_str().unwrap());
+    let rotate = ["account", "key", "rotate", rotated, "--out", newer.to_str().unwrap()];
+    let output = admin.run(&rotate);
+    assert!(text(&output).contains(&format!("replaces {rotated}")), "{}{}", text(&output), error(&output));
+    assert_eq!(mode(&newer), 0o600);
+    let told = admin.refused(&rotate, 1);
+    assert!(told.contains("exists already"), "{told}");
     let nowhere = ["account", "key", "create", &account, "--out", "/no/such/folder/key.json"];
     let told = admin.refused(&nowhere, 1);
     assert!(told.contains("could not be written"), "{told}");

@@ -1,5 +1,8 @@
 //! The management API over HTTP: who may call what, and what a client then sees.
 
+mod artifacts;
+mod enrollments;
+
 use crate::support::{TestDevice, TestServer};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -16,16 +19,17 @@ use unbox_server::{
 };
 
 /// A server with a reseller, its vendor, a customer and an EMM, and API keys for all of them.
-struct Api {
-    server: TestServer,
-    partner: CompanyId,
+pub(crate) struct Api {
+    pub(crate) server: TestServer,
+    pub(crate) partner: CompanyId,
     vendor: CompanyId,
-    customer: CompanyId,
-    keys: BTreeMap<&'static str, String>,
+    pub(crate) customer: CompanyId,
+    pub(crate) emm: CompanyId,
+    pub(crate) keys: BTreeMap<&'static str, String>,
 }
 
 impl Api {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with("").await
     }
 
@@ -43,13 +47,17 @@ impl Api {
         for company in [partner, other, vendor, emm] {
             server.services().set_works_for(by, company, customer, true).await.unwrap();
         }
-        let mut api = Self { server, partner, vendor, customer, keys: BTreeMap::new() };
+        let mut api = Self { server, partner, vendor, customer, emm, keys: BTreeMap::new() };
         for (name, company, role) in [
             ("partner", Some(partner), Role::Owner),
+            ("operator", None, Role::Owner),
+            ("operator viewer", None, Role::Viewer),
+            ("partner admin", Some(partner), Role::Admin),
             ("partner viewer", Some(partner), Role::Viewer),
             ("other partner", Some(other), Role::Owner),
             ("vendor", Some(vendor), Role::Owner),
             ("customer", Some(customer), Role::Owner),
+            ("customer admin", Some(customer), Role::Admin),
             ("customer viewer", Some(customer), Role::Viewer),
             ("other customer", Some(stranger), Role::Owner),
             ("emm", Some(emm), Role::Owner),
@@ -68,7 +76,7 @@ impl Api {
         services.create_api_key(by, new).await.unwrap().1.expose().to_owned()
     }
 
-    async fn send(&self, who: &str, method: Method, path: &str, body: Value) -> Response {
+    pub(crate) async fn send(&self, who: &str, method: Method, path: &str, body: Value) -> Response {
         let mut request = self.server.stranger().request(method, self.server.at(path));
         if let Some(key) = self.keys.get(who) {
             request = request.bearer_auth(key);
@@ -80,21 +88,21 @@ impl Api {
     }
 
     /// The status and the JSON of an answer.
-    async fn call(&self, who: &str, method: Method, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn call(&self, who: &str, method: Method, path: &str, body: Value) -> (u16, Value) {
         let response = self.send(who, method, path, body).await;
         let status = response.status().as_u16();
         (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
     }
 
-    async fn post(&self, who: &str, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, who: &str, path: &str, body: Value) -> (u16, Value) {
         self.call(who, Method::POST, path, body).await
     }
 
-    fn partner_path(&self, rest: &str) -> String {
+    pub(crate) fn partner_path(&self, rest: &str) -> String {
         format!("/v1/partners/{}/{rest}", self.partner)
     }
 
-    fn customer_path(&self, rest: &str) -> String {
+    pub(crate) fn customer_path(&self, rest: &str) -> String {
         format!("/v1/customers/{}/{rest}", self.customer)
     }
 
@@ -107,7 +115,7 @@ impl Api {
         })
     }
 
-    async fn claim(&self, serial: &str) -> String {
+    pub(crate) async fn claim(&self, serial: &str) -> String {
         let (status, answer) =
             self.post("partner", &self.partner_path("devices:claim"), self.claim_of(serial)).await;
         assert_eq!(status, 200, "{answer}");
@@ -123,6 +131,14 @@ impl Api {
             .replace("{device}", "1")
             .replace("{configuration}", "1")
             .replace("{operation}", "1")
+            .replace("{organisation}", &customer.to_string())
+            .replace("{link}", &self.partner.to_string())
+            .replace("{user}", "1")
+            .replace("{serviceAccount}", "1")
+            .replace("{key}", &"a7".repeat(20))
+            .replace("{apiKey}", "1")
+            .replace("{enrollment}", "1")
+            .replace("{artifact}", &"0".repeat(64))
     }
 }
 
@@ -132,17 +148,25 @@ async fn whoever_may_not_call_a_method_is_refused_and_nothing_changes() {
     let before = api.server.everything().await;
     for route in ROUTES {
         let strangers: &[&str] = match route.access.side {
-            Side::Partner => &["nobody", "other partner", "customer", "emm", "vendor"],
-            Side::Operations => &["nobody", "customer", "emm", "other partner"],
+            Side::Partner => &["nobody", "other partner", "customer", "emm", "vendor", "operator"],
+            Side::Operations => &["nobody", "customer", "emm", "other partner", "operator"],
             Side::Customer | Side::CustomerBeforeTerms => &["nobody", "partner", "vendor", "other customer"],
             Side::AnyCustomer => &["nobody", "partner", "vendor"],
+            Side::Organisation => &["nobody", "partner", "vendor", "emm", "other partner", "other customer"],
+            Side::AnyOrganisation => &["nobody"],
+            Side::Operator => &["nobody", "partner", "vendor", "emm", "customer", "other customer"],
         };
-        let viewer: &[&str] = match (route.access.role, route.access.side) {
+        let looking: &[&str] = match (route.access.role, route.access.side) {
             (Role::Viewer, _) => &[],
             (_, Side::Partner | Side::Operations) => &["partner viewer"],
-            _ => &["customer viewer"],
+            _ => &["customer viewer", "operator viewer"],
         };
-        for who in strangers.iter().chain(viewer) {
+        let helping: &[&str] = match (route.access.role, route.access.side) {
+            (Role::Viewer | Role::Admin, _) => &[],
+            (_, Side::Partner | Side::Operations) => &["partner admin"],
+            _ => &["customer admin"],
+        };
+        for who in strangers.iter().chain(looking).chain(helping) {
             let path = api.path_of(route, api.customer);
             let (status, answer) = api.call(who, route.method.clone(), &path, json!({})).await;
             let expected: &[u16] = if *who == "nobody" { &[401] } else { &[403, 404] };

@@ -4,10 +4,12 @@
 
 mod api;
 mod artifacts;
+mod claims_file;
 mod connections;
 mod device;
 mod health;
 mod log;
+mod organisations;
 #[path = "../support/service_account.rs"]
 mod service_account;
 mod support;

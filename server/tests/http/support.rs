@@ -37,13 +37,18 @@ use unbox_common::{
 use unbox_server::{
     clock::{Clock as _, SystemClock},
     config::{Fragment, Settings},
-    domain::{actor::Actor, claim::Metadata, company::CompanyKind},
+    domain::{
+        account::Account,
+        actor::Actor,
+        claim::Metadata,
+        company::{Company, CompanyKind},
+    },
     entropy::SystemEntropy,
     files,
     keys::{self, Founding, Layout},
     serve::{ServeError, Server},
     service::{ArtifactUpload, NewClaim, NewCompany, Services},
-    store::{AuditFilter, DeviceFilter, PageRequest},
+    store::{AccountsOf, AuditFilter, CompanyFilter, DeviceFilter, KeysOf, PageRequest},
 };
 
 const DOCUMENT: &str =
@@ -64,6 +69,9 @@ pub(crate) struct TestServer {
 pub(crate) struct Everything {
     pub(crate) devices: Vec<String>,
     granted: usize,
+    companies: Vec<Company>,
+    accounts: Vec<Account>,
+    credentials_and_links: Vec<String>,
 }
 
 impl TestServer {
@@ -229,7 +237,7 @@ impl TestServer {
     }
 
     pub(crate) async fn artifact(&self, bytes: &'static [u8]) -> Sha256 {
-        let upload = ArtifactUpload { name: "test".to_owned(), bytes };
+        let upload = ArtifactUpload::shared("test", bytes);
         self.services().add_artifact(&self.operator, upload).await.unwrap().sha256
     }
 
@@ -286,7 +294,32 @@ impl TestServer {
         };
         let granted =
             self.services().list_audit(&self.operator, granted, PageRequest::default()).await.unwrap();
-        Everything { devices: self.devices().await, granted: granted.items.len() }
+        let (services, by) = (self.services(), &self.operator);
+        let companies = services.list_companies(by, CompanyFilter::default(), PageRequest::default());
+        let accounts = services.list_accounts(by, AccountsOf::Anybody, None, PageRequest::default());
+        let (companies, accounts) = (companies.await.unwrap().items, accounts.await.unwrap().items);
+        let mut credentials_and_links = Vec::new();
+        for account in &accounts {
+            let of = KeysOf::Account(account.id);
+            let keys = services.list_api_keys(by, of, PageRequest::default()).await.unwrap().items;
+            // Not when they were used.
+            credentials_and_links
+                .extend(keys.iter().map(|key| format!("{} {:?}", key.id, (key.expires_at, key.revoked_at))));
+            let keys = services.list_service_account_keys(by, account.id, PageRequest::default());
+            credentials_and_links.extend(keys.await.unwrap().items.iter().map(|key| format!("{key:?}")));
+        }
+        for company in &companies {
+            let links = services.list_links(by, company, PageRequest::default()).await.unwrap().items;
+            credentials_and_links
+                .extend(links.iter().map(|link| format!("{} {}", company.id, link.other.id)));
+        }
+        Everything {
+            devices: self.devices().await,
+            granted: granted.items.len(),
+            companies,
+            accounts,
+            credentials_and_links,
+        }
     }
 }
 

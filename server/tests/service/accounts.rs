@@ -16,7 +16,7 @@ use unbox_server::{
         credential::{KeyId, MAX_CREDENTIALS},
     },
     service::{AccountChange, NewAccount, NewApiKey, NewCompany, NewHolder, ServiceError},
-    store::{AccountsOf, AuditFilter, PageRequest},
+    store::{AccountsOf, AuditFilter, KeysOf, PageRequest},
 };
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -24,7 +24,9 @@ const HOUR: Duration = Duration::from_hours(1);
 #[track_caller]
 fn conflict<T>(result: Result<T, ServiceError>, says: &str) {
     match result {
-        Err(ServiceError::Conflict(text)) => assert!(text.contains(says), "{text}"),
+        Err(ServiceError::Conflict(text) | ServiceError::AlreadyExists(text)) => {
+            assert!(text.contains(says), "{text}");
+        }
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("no conflict"),
     }
@@ -80,7 +82,7 @@ async fn an_account_is_created_changed_and_deleted(db: TestDatabase) {
     for text in ["IT@acme.example", &owner.id.to_string()] {
         assert_eq!(services.find_account(by, text).await.unwrap(), owner);
     }
-    let change = AccountChange { name: Some("Ada".to_owned()), role: Some(Role::Owner) };
+    let change = AccountChange { name: Some("Ada".to_owned()), ..role(Role::Owner) };
     let owner = services.update_account(by, owner.id, change).await.unwrap();
     assert_eq!(owner.name.as_str(), "Ada");
     let robot = services.update_account(by, robot.id, role(Role::Owner)).await.unwrap();
@@ -90,7 +92,7 @@ async fn an_account_is_created_changed_and_deleted(db: TestDatabase) {
     services.delete_account(by, owner.id).await.unwrap();
     not_found(services.account(by, owner.id).await);
     let listed =
-        services.list_accounts(by, AccountsOf::Company(world.customer), PageRequest::default()).await;
+        services.list_accounts(by, AccountsOf::Company(world.customer), None, PageRequest::default()).await;
     assert_eq!(listed.unwrap().items.iter().collect::<Vec<_>>(), [&robot]);
 
     let about = async |account: AccountId| -> Vec<Action> {
@@ -124,7 +126,7 @@ async fn an_account_that_could_not_be_used_is_refused(db: TestDatabase) {
     invalid(create(user(customer, "robot@7.unbox.invalid", Role::Viewer)).await, "email");
     invalid(create(program(Some(customer), "A robot", Role::Viewer)).await, "name");
     not_found(create(user("1".parse().unwrap(), "a@b.example", Role::Viewer)).await);
-    let named = AccountChange { name: Some("a\nb".to_owned()), role: None };
+    let named = AccountChange { name: Some("a\nb".to_owned()), ..AccountChange::default() };
     invalid(services.update_account(by, owner.id, named.clone()).await, "name");
     let named = AccountChange { name: Some("other".to_owned()), ..named };
     invalid(services.update_account(by, robot.id, named).await, "name");
@@ -230,7 +232,7 @@ async fn a_company_neither_sees_nor_changes_accounts_of_others(db: TestDatabase)
             not_found(services.disable_account(stranger, id).await);
             not_found(services.enable_account(stranger, id).await);
             not_found(services.delete_account(stranger, id).await);
-            not_found(services.list_api_keys(stranger, id, PageRequest::default()).await);
+            not_found(services.list_api_keys(stranger, KeysOf::Account(id), PageRequest::default()).await);
             not_found(services.create_api_key(stranger, NewApiKey { account: id, ..api_key(&robot) }).await);
             not_found(services.create_service_account_key(stranger, id, &base, None).await);
             not_found(services.add_service_account_key(stranger, id, PUBLIC_KEY, None).await);
@@ -242,7 +244,7 @@ async fn a_company_neither_sees_nor_changes_accounts_of_others(db: TestDatabase)
         not_found(services.create_account(stranger, program(Some(world.customer), "x", Role::Viewer)).await);
         let operators = services.create_account(stranger, program(None, "x", Role::Viewer)).await;
         assert!(matches!(operators, Err(ServiceError::OperatorOnly)));
-        let seen = services.list_accounts(stranger, AccountsOf::Anybody, PageRequest::default()).await;
+        let seen = services.list_accounts(stranger, AccountsOf::Anybody, None, PageRequest::default()).await;
         assert!(seen.unwrap().items.is_empty());
     }
     assert_eq!(world.db.snapshot().await, before);
@@ -274,7 +276,8 @@ async fn an_api_key_is_shown_once_and_rotated_with_an_overlap(db: TestDatabase) 
     services.revoke_api_key(by, third.id).await.unwrap();
     assert!(!opens(&newest).await);
 
-    let listed = services.list_api_keys(by, robot.id, PageRequest::default()).await.unwrap().items;
+    let listed =
+        services.list_api_keys(by, KeysOf::Account(robot.id), PageRequest::default()).await.unwrap().items;
     assert_eq!(listed.len(), 3);
     let audit = services.list_audit(by, AuditFilter::default(), PageRequest::default()).await.unwrap();
     let everything = format!("{:?} {:?} {audit:?}", world.db.snapshot().await, listed);
@@ -322,7 +325,8 @@ async fn credentials_that_could_not_be_used_are_refused(db: TestDatabase) {
     not_found(services.revoke_api_key(by, ApiKeyId::new(1).unwrap()).await);
     not_found(services.revoke_service_account_key(by, &KeyId::new([0; 20])).await);
     assert_eq!(world.db.snapshot().await, before);
-    let full = services.list_api_keys(by, robot.id, PageRequest::default()).await.unwrap().items;
+    let full =
+        services.list_api_keys(by, KeysOf::Account(robot.id), PageRequest::default()).await.unwrap().items;
     conflict(services.rotate_api_key(by, full[0].id, HOUR).await, "Revoke one first");
     services.rotate_api_key(by, full[0].id, Duration::ZERO).await.unwrap();
 }

@@ -5,11 +5,15 @@ use std::{io::Cursor, time::Duration};
 use unbox_common::{digest::Sha256, protocol::latest::ProofKind};
 use unbox_server::{
     domain::{
+        account::Role,
         actor::Actor,
         audit::{Action, Subject},
-        company::CompanyKind,
+        company::{CompanyKind, Terms},
     },
-    service::{ArtifactUpload, ConfigurationChange, NewClaim, NewCompany, NewToken, ServiceError},
+    service::{
+        ArtifactUpload, CompanyChange, ConfigurationChange, NewAccount, NewApiKey, NewClaim, NewCompany,
+        NewHolder, NewToken, ServiceError,
+    },
     store::{AuditFilter, ClaimFilter, CompanyFilter, DeviceFilter, PageRequest},
 };
 
@@ -39,6 +43,95 @@ fn invalid<T>(result: Result<T, ServiceError>, field: &str, says: &str) {
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("it was accepted"),
     }
+}
+
+async fn a_company_goes_with_its_accounts_unless_something_belongs_to_it(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    let create = async |new| services.create_company(by, new).await.unwrap().id;
+    let before = world.db.snapshot().await;
+    let reseller = create(NewCompany::named(CompanyKind::Reseller, "Boxes")).await;
+    let holder = NewHolder::ServiceAccount { name: "robot".to_owned() };
+    let account = NewAccount { company: Some(reseller), holder, role: Role::Owner };
+    let account = services.create_account(by, account).await.unwrap().id;
+    let key = NewApiKey { account, name: "x".to_owned(), expires_at: None };
+    services.create_api_key(by, key).await.unwrap();
+    services.set_works_for(by, reseller, world.customer, true).await.unwrap();
+    let claim =
+        NewClaim { reseller: Some(reseller), ..new_claim(world.customer, "PF0ABCDE", ProofKind::Token) };
+    let vendor = NewCompany::named(CompanyKind::Vendor, "Bits");
+    let vendor = create(NewCompany { parent: Some(reseller), ..vendor }).await;
+    conflict(services.delete_company(by, reseller).await, "Boxes still has vendors.");
+    let stranger = Actor::of_customer("it", world.customer);
+    assert!(matches!(services.delete_company(&stranger, reseller).await, Err(ServiceError::OperatorOnly)));
+    services.delete_company(by, vendor).await.unwrap();
+    services.delete_company(by, reseller).await.unwrap();
+    not_found(services.delete_company(by, reseller).await);
+    assert_eq!(world.db.snapshot().await, before, "with its account, its key and its link");
+
+    let other = create(NewCompany::named(CompanyKind::Reseller, "Boxes")).await;
+    services.set_works_for(by, other, world.customer, true).await.unwrap();
+    let claim = services.create_claim(by, NewClaim { reseller: Some(other), ..claim }).await.unwrap();
+    services.unclaim(by, claim.id).await.unwrap();
+    conflict(services.delete_company(by, other).await, "claims that it registered, ended ones included");
+    conflict(
+        services.delete_company(by, world.customer).await,
+        "configurations, claims, ended ones included",
+    );
+
+    world.db.tamper("CREATE TABLE later (company_id BIGINT REFERENCES companies (id))").await;
+    let later = create(NewCompany::named(CompanyKind::Emm, "Later")).await;
+    world.db.tamper("INSERT INTO later SELECT id FROM companies WHERE kind = 'emm'").await;
+    conflict(services.delete_company(by, later).await, "Something still belongs to Later");
+    assert_eq!(services.company(by, later).await.unwrap().name.as_str(), "Later");
+}
+
+async fn a_company_changes_what_is_its_own_to_say(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    let own = Actor::of_customer("it", world.customer);
+    let change = CompanyChange::default;
+    let language = CompanyChange { language: Some(Some("de-CH".to_owned())), ..change() };
+    let changed = services.update_company(&own, world.customer, language.clone()).await.unwrap();
+    assert_eq!(services.update_company(&own, world.customer, language).await.unwrap(), changed);
+    let workspace = |id: &str| CompanyChange { workspace: Some(Some(id.to_owned())), ..change() };
+    services.update_company(by, world.customer, workspace("C0acme")).await.unwrap();
+    let before = world.db.snapshot().await;
+    for refused in [
+        workspace("C0other"),
+        CompanyChange { workspace: Some(None), ..change() },
+        CompanyChange { terms: Some(Terms::Stale), ..change() },
+        CompanyChange { parent: Some(Some(world.customer)), ..change() },
+        CompanyChange { device_protection: Some(true), ..change() },
+    ] {
+        let refused = services.update_company(&own, world.customer, refused).await.unwrap_err();
+        assert!(matches!(refused, ServiceError::OperatorOnly), "{refused:?}");
+    }
+    let protection = CompanyChange { device_protection: Some(true), ..change() };
+    invalid(
+        services.update_company(by, world.customer, protection).await,
+        "device_protection",
+        "only resellers",
+    );
+    let vendorless = CompanyChange { parent: Some(Some(world.customer)), ..change() };
+    invalid(
+        services.update_company(by, world.customer, vendorless).await,
+        "parent",
+        "a vendor has a reseller",
+    );
+    let stranger = Actor::of_customer("it", world.other_customer("Bolt").await);
+    not_found(services.update_company(&stranger, world.customer, change()).await);
+    let bolt = stranger.scope().company().unwrap();
+    conflict(
+        services.update_company(by, bolt, workspace("C0acme")).await,
+        "Google Workspace account already",
+    );
+    services.delete_company(by, bolt).await.unwrap();
+    assert_eq!(world.db.snapshot().await, before);
+    let filter = AuditFilter { subjects: vec![Subject::Company(world.customer)], ..AuditFilter::default() };
+    let entries = services.list_audit(by, filter, PageRequest::default()).await.unwrap().items;
+    let seen: Vec<_> = entries.iter().take(2).map(|one| (one.action, one.actor.as_str())).collect();
+    assert_eq!(seen, [(Action::CompanyUpdated, "test"), (Action::CompanyUpdated, "it")]);
 }
 
 async fn companies_are_found_by_name_or_id(db: TestDatabase) {
@@ -98,8 +191,7 @@ async fn a_configuration_that_no_device_could_install_is_refused(db: TestDatabas
     );
     invalid(create(&with_dpc).await, "document", "is not on this server");
     assert_eq!(world.db.snapshot().await, before);
-    let upload =
-        |bytes: &'static [u8]| ArtifactUpload { name: "dpc.tar".to_owned(), bytes: Cursor::new(bytes) };
+    let upload = |bytes: &'static [u8]| ArtifactUpload::shared("dpc.tar", Cursor::new(bytes));
     let artifact = world.services.add_artifact(&world.by, upload(b"the dpc")).await.unwrap();
     assert_eq!((artifact.sha256, artifact.size), (digest, 7));
     assert_eq!(std::fs::read(world.services.artifact_path(digest)).unwrap(), b"the dpc");
@@ -110,11 +202,14 @@ async fn a_configuration_that_no_device_could_install_is_refused(db: TestDatabas
         "with 8 bytes, and it has 7",
     );
     let made = create(&with_dpc).await.unwrap();
-    conflict(world.services.delete_artifact(&world.by, digest).await, "1 configurations use it");
+    conflict(
+        world.services.delete_artifact(&world.by, None, digest).await,
+        &format!("it is used: configuration {} \"Office\". Change that first", made.id),
+    );
     let without =
         ConfigurationChange { name: None, document: Some(MINIMAL_DOCUMENT.to_owned()), default: None };
     world.services.update_configuration(&world.by, made.id, without).await.unwrap();
-    world.services.delete_artifact(&world.by, digest).await.unwrap();
+    world.services.delete_artifact(&world.by, None, digest).await.unwrap();
     assert!(!world.services.artifact_path(digest).exists());
 }
 
@@ -261,6 +356,8 @@ async fn a_page_that_was_made_up_is_invalid(db: TestDatabase) {
 }
 
 battery!(
+    a_company_goes_with_its_accounts_unless_something_belongs_to_it,
+    a_company_changes_what_is_its_own_to_say,
     companies_are_found_by_name_or_id,
     a_configuration_in_use_stays,
     a_configuration_that_no_device_could_install_is_refused,

@@ -26,7 +26,7 @@ async fn what_will_go_wrong_is_told_with_what_to_do(db: TestDatabase) {
     let new =
         NewToken { customer: world.customer, name: "Image".to_owned(), configuration: None, expires_at };
     let (token, _) = services.create_token(by, new).await.unwrap();
-    let upload = ArtifactUpload { name: "dpc.tar".to_owned(), bytes: Cursor::new(b"dpc") };
+    let upload = ArtifactUpload::shared("dpc.tar", Cursor::new(b"dpc"));
     let artifact = services.add_artifact(by, upload).await.unwrap();
     std::fs::remove_file(services.artifact_path(artifact.sha256)).unwrap();
     world.clock.advance(Duration::from_hours(1));

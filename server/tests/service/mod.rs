@@ -3,6 +3,8 @@
 mod accounts;
 mod administration;
 mod approval;
+mod artifacts;
+mod claims_file;
 mod concurrency;
 mod doctor;
 mod enrollment;

@@ -17,7 +17,7 @@ use unbox_server::{
         NewAccount, NewApiKey, NewCompany, NewHolder, OAuthError, OAuthRefusal, ServiceError, Services,
         TokenAnswer, TokenRequest,
     },
-    store::{AuditFilter, PageRequest},
+    store::{AuditFilter, KeysOf, PageRequest},
 };
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -378,7 +378,10 @@ async fn the_use_of_an_api_key_is_written_down_and_not_each_time(db: TestDatabas
     let last_used = async || {
         // Whatever was to be written soon is written before this.
         services.rename_company(by, world.customer, "Acme").await.unwrap();
-        let keys = services.list_api_keys(by, robot.account.id, PageRequest::default()).await.unwrap();
+        let keys = services
+            .list_api_keys(by, KeysOf::Account(robot.account.id), PageRequest::default())
+            .await
+            .unwrap();
         keys.items[0].last_used_at
     };
     assert_eq!(last_used().await, None);

@@ -16,7 +16,7 @@ use unbox_server::{
         company::CompanyKind,
         credential::{AccessToken, ApiKey, KeyId, NOTE_USE_EVERY, ServiceAccountKey},
     },
-    store::{AccountsOf, PageRequest, StoreError, Tx},
+    store::{AccountsOf, KeysOf, PageRequest, StoreError, Tx},
 };
 
 const NOW: Timestamp = Timestamp(10_000_000);
@@ -43,6 +43,9 @@ fn api_key(id: i64, account: i64) -> ApiKey {
     ApiKey {
         id: ApiKeyId::new(id).unwrap(),
         account: AccountId::new(account).unwrap(),
+        account_kind: AccountKind::ServiceAccount,
+        // The accounts of these tests are numbered by their companies.
+        company: CompanyId::new(account / 10).ok().filter(|_| account < 30),
         name: "export".parse().unwrap(),
         prefix: "uak_01234567".to_owned(),
         created_at: NOW,
@@ -156,7 +159,7 @@ async fn a_company_sees_only_its_own_accounts_and_keys(db: TestDatabase) {
         assert_eq!(reader.accounts_with_email(scope, email, 5).await.unwrap().len(), usize::from(seen));
         let api_key_id = ApiKeyId::new(100).unwrap();
         assert_eq!(reader.api_key(scope, api_key_id).await.unwrap(), seen.then(|| api_key(100, 10)));
-        let keys = reader.api_keys(scope, id, &page).await.unwrap().items;
+        let keys = reader.api_keys(scope, KeysOf::Account(id), &page).await.unwrap().items;
         assert_eq!(keys.len(), usize::from(seen));
         let key_id = KeyId::new([7; 20]);
         assert_eq!(reader.service_account_key(scope, &key_id).await.unwrap(), seen.then(|| key(7, 10)));
@@ -164,7 +167,7 @@ async fn a_company_sees_only_its_own_accounts_and_keys(db: TestDatabase) {
         assert_eq!(keys.len(), usize::from(seen));
     }
     let mut ids = async |scope, of| -> Vec<i64> {
-        let found = reader.accounts(scope, of, &page).await.unwrap().items;
+        let found = reader.accounts(scope, of, None, &page).await.unwrap().items;
         found.iter().map(|one| one.id.get()).collect()
     };
     assert_eq!(ids(Scope::Operator, AccountsOf::Anybody).await, [10, 11, 20, 30]);
@@ -260,14 +263,18 @@ async fn an_access_token_goes_with_its_key_its_account_and_its_time(db: TestData
     assert_eq!(shown(digest, NOW).await, None);
     change(&db, account(10, Some(1), "robot")).await;
     assert!(shown(digest, NOW).await.is_some());
-    let id = KeyId::new([7; 20]);
-    db.store
-        .write(move |tx: &mut Tx| {
-            let id = id.clone();
-            Box::pin(async move { tx.revoke_service_account_key(&id, NOW).await })
-        })
-        .await
-        .unwrap();
+    let end = async |ended: ServiceAccountKey| {
+        let write = db.store.write(move |tx: &mut Tx| {
+            let ended = ended.clone();
+            Box::pin(async move { tx.end_service_account_key(&ended).await })
+        });
+        write.await.unwrap();
+    };
+    end(ServiceAccountKey { expires_at: Some(NOW), ..key(7, 10) }).await;
+    assert_eq!(shown(digest, NOW).await, None, "its key was replaced, and its time is over");
+    end(key(7, 10)).await;
+    assert!(shown(digest, NOW).await.is_some());
+    end(ServiceAccountKey { revoked_at: Some(NOW), ..key(7, 10) }).await;
     assert_eq!(shown(digest, NOW).await, None);
     // The next token takes those along that have expired.
     add_key(&db, key(8, 10)).await;

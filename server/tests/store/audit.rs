@@ -18,6 +18,7 @@ fn event(action: Action, subject: Subject, at: u64) -> Event {
     Event {
         at: Timestamp(at),
         actor: "somebody".to_owned(),
+        company: None,
         action,
         subject,
         customer: Some(CompanyId::new(1).unwrap()),
@@ -86,4 +87,65 @@ async fn entries_are_filtered_scoped_and_paged(db: TestDatabase) {
     assert_eq!(rest.items.iter().map(|one| one.id).collect::<Vec<_>>(), [1]);
 }
 
-battery!(refusals_are_counted_and_not_stored_one_by_one, entries_are_filtered_scoped_and_paged);
+async fn an_organisation_sees_its_own_things_and_what_its_people_did_to_others(db: TestDatabase) {
+    let device = Subject::Device(DeviceId::new(9).unwrap());
+    let (acme, boxes) = (CompanyId::new(1).unwrap(), CompanyId::new(2).unwrap());
+    let entry = |customer, company, actor: &str, at| Event {
+        customer,
+        company,
+        actor: actor.to_owned(),
+        ..event(Action::Claimed, device, at)
+    };
+    append(
+        &db,
+        vec![
+            (1, entry(Some(acme), Some(boxes), "account 4 orders", 10)),
+            (2, entry(Some(boxes), Some(boxes), "account 4 orders", 20)),
+            (3, entry(Some(acme), None, "account 42 orders", 30)),
+            (4, entry(Some(acme), Some(acme), "account 4", 40)),
+            (5, entry(None, Some(boxes), "account 5 stock", 50)),
+            (6, entry(None, None, "account 6", 60)),
+        ],
+    )
+    .await;
+    let mut reader = db.store.reader().await.unwrap();
+    let any = AuditFilter::default;
+    let of = |company| AuditFilter { organisation: Some(company), ..any() };
+    let by = |actor: &str| AuditFilter { actor: Some(actor.to_owned()), ..any() };
+    for (scope, filter, expected) in [
+        (Scope::Operator, of(boxes), vec![5, 2, 1]),
+        (Scope::Operator, of(acme), vec![4, 3, 1]),
+        (Scope::Reseller(boxes), any(), vec![5, 2, 1]),
+        (Scope::Reseller(boxes), of(boxes), vec![5, 2, 1]),
+        (Scope::Reseller(boxes), of(acme), vec![]),
+        (Scope::Customer(acme), of(boxes), vec![]),
+        (Scope::Customer(acme), any(), vec![4, 3, 1]),
+        (Scope::Operator, by("account 4"), vec![4, 2, 1]),
+        (Scope::Operator, by("account 4 orders"), vec![2, 1]),
+        (Scope::Operator, by("%"), vec![]),
+        (Scope::Operator, AuditFilter { until: Some(Timestamp(30)), ..any() }, vec![2, 1]),
+        (
+            Scope::Customer(acme),
+            AuditFilter { until: Some(Timestamp(40)), since: Some(Timestamp(30)), ..any() },
+            vec![3],
+        ),
+    ] {
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            let page = reader.audit(scope, &filter, &PageRequest { size: Some(2), after }).await.unwrap();
+            found.extend(page.items.iter().map(|one| one.id));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, expected, "{scope:?} {filter:?}");
+    }
+}
+
+battery!(
+    an_organisation_sees_its_own_things_and_what_its_people_did_to_others,
+    refusals_are_counted_and_not_stored_one_by_one,
+    entries_are_filtered_scoped_and_paged,
+);

@@ -3,7 +3,7 @@
 use crate::support::{MINIMAL_DOCUMENT, TestDatabase};
 use unbox_common::{
     digest::Sha256,
-    ids::{CompanyId, ConfigurationId, TokenId},
+    ids::{ArtifactId, CompanyId, ConfigurationId, TokenId},
     timestamp::Timestamp,
 };
 use unbox_server::{
@@ -14,7 +14,7 @@ use unbox_server::{
         configuration::{Configuration, Document},
         token::Token,
     },
-    store::{CompanyFilter, PageRequest, StoreError, Tx},
+    store::{ArtifactsOf, CompanyFilter, PageRequest, StoreError, Tx},
 };
 
 const NOW: Timestamp = Timestamp(1000);
@@ -82,10 +82,7 @@ async fn a_name_in_use_cannot_be_taken_over(db: TestDatabase) {
     add_company(&db, 2, CompanyKind::Customer, "Bolt").await;
     let rename = |to: &'static str| {
         db.store.write(move |tx: &mut Tx| {
-            Box::pin(async move {
-                let bolt = company(2, CompanyKind::Customer, "Bolt");
-                tx.rename_company(&bolt, &to.parse().unwrap()).await
-            })
+            Box::pin(async move { tx.update_company(&company(2, CompanyKind::Customer, to)).await })
         })
     };
     assert!(!rename("Acme").await.unwrap());
@@ -171,10 +168,13 @@ async fn a_token_is_revoked_once(db: TestDatabase) {
     assert!(matches!(revoke().await, Err(StoreError::Touched { expected: 1, touched: 0, .. })));
 }
 
-async fn artifacts_are_listed_by_digest(db: TestDatabase) {
+async fn artifacts_are_listed_by_age(db: TestDatabase) {
     let artifacts: Vec<Artifact> = [b"a".as_slice(), b"b", b"c"]
         .into_iter()
-        .map(|bytes| Artifact {
+        .zip(1..)
+        .map(|(bytes, id)| Artifact {
+            id: ArtifactId::new(id).unwrap(),
+            customer: None,
             sha256: Sha256::of(bytes),
             size: 1,
             name: "dpc.tar".parse().unwrap(),
@@ -197,11 +197,20 @@ async fn artifacts_are_listed_by_digest(db: TestDatabase) {
         .await
         .unwrap();
     assert_eq!(inserted, [true, true, true, false, false, false]);
-    let mut expected: Vec<Sha256> = artifacts.iter().map(|one| one.sha256).collect();
-    expected.sort();
+    let expected: Vec<Sha256> = artifacts.iter().map(|one| one.sha256).collect();
     let mut reader = db.store.reader().await.unwrap();
-    let first = reader.artifacts(&PageRequest { size: Some(2), after: None }).await.unwrap();
-    let second = reader.artifacts(&PageRequest { size: Some(2), after: first.next.clone() }).await.unwrap();
+    let first = reader
+        .artifacts(Scope::Operator, ArtifactsOf::Anybody, &PageRequest { size: Some(2), after: None })
+        .await
+        .unwrap();
+    let second = reader
+        .artifacts(
+            Scope::Operator,
+            ArtifactsOf::Anybody,
+            &PageRequest { size: Some(2), after: first.next.clone() },
+        )
+        .await
+        .unwrap();
     let seen: Vec<Sha256> = first.items.iter().chain(&second.items).map(|one| one.sha256).collect();
     assert_eq!(seen, expected);
 }
@@ -213,5 +222,5 @@ battery!(
     pages_follow_each_other_without_gap,
     a_configuration_is_known_by_what_uses_it,
     a_token_is_revoked_once,
-    artifacts_are_listed_by_digest,
+    artifacts_are_listed_by_age,
 );

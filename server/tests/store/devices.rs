@@ -77,8 +77,8 @@ async fn a_device_comes_back_as_it_was_saved(db: TestDatabase) {
     let stranger = Scope::Customer(CompanyId::new(2).unwrap());
     assert_eq!(reader.device(stranger, id()).await.unwrap(), None);
     for (filter, expected) in [
-        (DeviceFilter { state: Some(device.state.name()), customer: None }, 1),
-        (DeviceFilter { state: Some(DeviceState::Claimed.name()), customer: None }, 0),
+        (DeviceFilter { state: Some(device.state.name()), ..DeviceFilter::default() }, 1),
+        (DeviceFilter { state: Some(DeviceState::Claimed.name()), ..DeviceFilter::default() }, 0),
     ] {
         let found = reader.devices(Scope::Operator, &filter, &PageRequest::default()).await.unwrap();
         assert_eq!(found.items.len(), expected, "{filter:?}");

@@ -84,7 +84,8 @@ async fn what_a_job_reads_it_may_decide_by(db: TestDatabase) {
                         // A lock as every service takes it: here the claims that a claim's row stands for.
                         let was = tx.company(Scope::Operator, id).await?.unwrap();
                         let next = was.name.as_str().parse::<u32>().unwrap() + 1;
-                        tx.rename_company(&was, &next.to_string().parse().unwrap()).await?;
+                        let next = Company { name: next.to_string().parse().unwrap(), ..was };
+                        tx.update_company(&next).await?;
                         Ok::<_, StoreError>(())
                     })
                 })
@@ -193,6 +194,7 @@ async fn a_job_that_reads_anything_sees_what_its_group_writes_together() {
         let event = Event {
             at: Timestamp(1),
             actor: "somebody".to_owned(),
+            company: None,
             action: Action::Granted,
             subject: Subject::Unknown,
             customer: None,

@@ -8,11 +8,14 @@ use unbox_server::store::Store;
 
 /// Everything that a refusal must leave as it was. The audit trail is not in it: it says that
 /// somebody was refused.
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 18] = [
     "companies",
     "configurations",
     "configuration_artifacts",
     "artifacts",
+    "artifact_registrations",
+    "uploads",
+    "dpcs",
     "tokens",
     "claims",
     "claim_keys",

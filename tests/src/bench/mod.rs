@@ -5,6 +5,7 @@
 //! with its target and its floor, from the file that already starts what it needs.
 
 mod agent;
+mod api;
 mod claims;
 mod enrollment;
 pub mod floor;
@@ -65,6 +66,8 @@ pub enum Part {
     Payload,
     /// Claims.
     Claims,
+    /// The management API.
+    Api,
 }
 
 impl Size {
@@ -139,6 +142,10 @@ pub fn run(size: &Size, folder: &Path, say: &mut dyn FnMut(&str)) -> Result<Repo
                 say("claims");
                 rows.extend(runtime.block_on(claims::measure(&folder.join("claims"), size))?);
             }
+            Part::Api => {
+                say("the management API");
+                rows.extend(runtime.block_on(api::measure(&folder.join("api"), size))?);
+            }
         }
     }
     Ok(Report { circumstances, rows })
@@ -184,8 +191,11 @@ mod tests {
         let mut said = Vec::new();
         let report =
             run(&Size::quick().unwrap(), folder.path(), &mut |what| said.push(what.to_owned())).unwrap();
-        assert_eq!(said, ["a fleet powers on", "the real agent", "a payload of 1 MiB", "claims"]);
-        assert_eq!(report.rows.len(), 11, "{report}");
+        assert_eq!(
+            said,
+            ["a fleet powers on", "the real agent", "a payload of 1 MiB", "claims", "the management API"]
+        );
+        assert_eq!(report.rows.len(), 15, "{report}");
         for row in &report.rows {
             assert!(row.measured.value.is_finite() && row.measured.value > 0.0, "{row:?}");
         }

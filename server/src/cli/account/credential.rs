@@ -9,7 +9,8 @@ use crate::{
     clock::{Clock as _, SystemClock},
     domain::credential::KeyId,
     files::{PRIVATE_FILE, Staged},
-    service::NewApiKey,
+    service::{NewApiKey, ServiceAccountKeyFile, base_url},
+    store::KeysOf,
 };
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -53,6 +54,20 @@ Example:
     List {
         /// The service account: its id or e-mail address.
         account: String,
+    },
+    /// Replace one by a new one with the same lifetime, and write its file.
+    Rotate {
+        /// Its id.
+        key: KeyId,
+        /// For how many hours the old one stays good, for programs to change over.
+        #[arg(long, value_name = "HOURS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=720))]
+        overlap_hours: u64,
+        /// Write the key file to this new file, that only you can read.
+        #[arg(long, value_name = "FILE", visible_alias = "output")]
+        out: PathBuf,
+        /// Where clients reach this server; https:// and its first name if absent.
+        #[arg(long, value_name = "URL", value_parser = base_url)]
+        base_url: Option<Url>,
     },
     /// Revoke one, and every access token that it was exchanged for.
     Revoke {
@@ -141,9 +156,7 @@ impl Key {
                 let expires_at = lifetime.end();
                 let (key, contents) =
                     services.create_service_account_key(by, account.id, &base_url, expires_at).await?;
-                serde_json::to_writer_pretty(&mut file, &contents)
-                    .context("the key file could not be made")?;
-                writeln!(file)?;
+                write_key_file(&mut file, &contents)?;
                 file.create()?;
                 let text = format!(
                     "Key {} of {} was written to {}. It signs in at {}, and cannot be had again.",
@@ -153,6 +166,23 @@ impl Key {
                     contents.token_uri(),
                 );
                 output.show(&key, &text)
+            }
+            Self::Rotate { key, overlap_hours, out, base_url } => {
+                output::must_be_new(Some(&out))?;
+                let mut file = Staged::new(&out, PRIVATE_FILE)?;
+                let base_url = base_url.map_or_else(|| opened.base_url(), Ok)?;
+                let overlap = Duration::from_hours(overlap_hours);
+                let (new, contents) =
+                    services.rotate_service_account_key(by, &key, &base_url, overlap).await?;
+                write_key_file(&mut file, &contents)?;
+                file.create()?;
+                let text = format!(
+                    "Key {} replaces {key} and was written to {}. It signs in at {}, and cannot be had again.",
+                    new.id,
+                    out.display(),
+                    contents.token_uri(),
+                );
+                output.show(&new, &text)
             }
             Self::List { account } => {
                 let account = services.find_account(by, &account).await?;
@@ -180,7 +210,7 @@ impl ApiKey {
             }
             Self::List { account } => {
                 let account = services.find_account(by, &account).await?;
-                let page = |request| services.list_api_keys(by, account.id, request);
+                let page = |request| services.list_api_keys(by, KeysOf::Account(account.id), request);
                 list(output, None, |key| key, page).await
             }
             Self::Rotate { key, overlap_hours, to: To { out } } => {
@@ -203,44 +233,8 @@ impl Lifetime {
     }
 }
 
-/// A URL below which the API is; plain HTTP is for a server on this machine only, because what is sent
-/// there opens the API.
-fn base_url(text: &str) -> Result<Url, &'static str> {
-    let expected = "expected a URL such as https://enroll.example.com, or http:// for this machine only";
-    let url: Url = text.parse().map_err(|_| expected)?;
-    let local = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => return Err(expected),
-    };
-    let plain = url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none();
-    let safe = url.scheme() == "https" || (url.scheme() == "http" && local);
-    if plain && safe { Ok(url) } else { Err(expected) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_sent_to_nobody_who_cannot_prove_who_they_are() {
-        for good in
-            ["https://x.example", "https://x.example:8443/", "http://127.0.0.1:8080", "http://[::1]:80"]
-        {
-            assert!(base_url(good).is_ok(), "{good}");
-        }
-        for bad in [
-            "x.example",
-            "http://x.example",
-            "https://u:p@x.example",
-            "https://x.example/?q",
-            "ftp://localhost",
-        ] {
-            assert!(base_url(bad).is_err(), "{bad}");
-        }
-    }
+fn write_key_file(file: &mut Staged, contents: &ServiceAccountKeyFile) -> anyhow::Result<()> {
+    serde_json::to_writer_pretty(&mut *file, contents).context("the key file could not be made")?;
+    writeln!(file)?;
+    Ok(())
 }

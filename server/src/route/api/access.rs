@@ -12,7 +12,7 @@ use crate::{
         actor::Actor,
         company::{CompanyKind, Terms},
     },
-    service::Services,
+    service::{ServiceError, Services},
 };
 use unbox_common::ids::CompanyId;
 
@@ -29,6 +29,12 @@ pub enum Side {
     AnyCustomer,
     /// `/v1/operations`: resellers and vendors.
     Operations,
+    /// `/v1/organisations/{organisation}`: whoever belongs to it, and the operator.
+    Organisation,
+    /// `/v1/organisations`: everybody, who sees what is theirs to see.
+    AnyOrganisation,
+    /// The operator of this server alone.
+    Operator,
 }
 
 /// What a method takes of whoever calls it.
@@ -41,10 +47,12 @@ pub struct Access {
 }
 
 impl Side {
-    pub(super) const fn scope(self) -> AccessScope {
+    /// The scopes that open it: any of these.
+    pub(super) const fn scopes(self) -> &'static [AccessScope] {
         match self {
-            Self::Partner | Self::Operations => AccessScope::Provisioning,
-            Self::Customer | Self::CustomerBeforeTerms | Self::AnyCustomer => AccessScope::ZeroTouch,
+            Self::Partner | Self::Operations => &[AccessScope::Provisioning],
+            Self::Customer | Self::CustomerBeforeTerms | Self::AnyCustomer => &[AccessScope::ZeroTouch],
+            Self::Organisation | Self::AnyOrganisation | Self::Operator => AccessScope::ALL,
         }
     }
 }
@@ -60,7 +68,7 @@ pub(super) async fn actor(
     access: Access,
     named: Option<CompanyId>,
 ) -> Result<Actor, Status> {
-    if !principal.scopes.contains(access.side.scope()) {
+    if !access.side.scopes().iter().any(|scope| principal.scopes.contains(*scope)) {
         return Err(forbidden("This account is not for this side of the API."));
     }
     if principal.role < access.role {
@@ -71,7 +79,10 @@ pub(super) async fn actor(
     }
     match (access.side, named) {
         (Side::Partner, Some(partner)) => partner_actor(principal, partner),
-        (Side::Operations | Side::AnyCustomer, _) => Ok(principal.actor()),
+        (Side::Operations | Side::AnyCustomer | Side::AnyOrganisation, _) => Ok(principal.actor()),
+        (Side::Operator, _) if principal.tenant.is_none() => Ok(principal.actor()),
+        (Side::Operator, _) => Err(forbidden(&ServiceError::OperatorOnly.to_string())),
+        (Side::Organisation, Some(named)) => organisation_actor(services, principal, named).await,
         (side, Some(customer)) => {
             let actor = services.acting_for(principal, customer).await?;
             if side == Side::Customer {
@@ -83,6 +94,24 @@ pub(super) async fn actor(
             Ok(actor)
         }
         (_, None) => Err(Status::internal()),
+    }
+}
+
+async fn organisation_actor(
+    services: &Services,
+    principal: &Principal,
+    named: CompanyId,
+) -> Result<Actor, Status> {
+    let actor = principal.actor();
+    match principal.company() {
+        Some(own) if own != named => {
+            let message = format!("There is no organisation {named} that this account belongs to.");
+            Err(Status::new(Code::NotFound, message))
+        }
+        _ => {
+            services.company(&actor, named).await?;
+            Ok(actor)
+        }
     }
 }
 

@@ -49,7 +49,8 @@ async fn read(app: &App, request: Request) -> Result<Vec<BatchedRequest>, Status
     batch::parse(&content_type, &body)
 }
 
-/// A call of a batch as a request of its own. What it does not say about who asks, the batch does.
+/// A call of a batch as a request of its own. What it does not say about who asks, and of which host,
+/// the batch does.
 fn inner(
     request: axum::http::Request<Bytes>,
     outer: &HeaderMap,
@@ -59,7 +60,7 @@ fn inner(
         return Err(Status::new(Code::InvalidArgument, "A batch holds calls of this API only, below /v1/."));
     }
     let mut request = request.map(Body::from);
-    for name in [header::AUTHORIZATION, HeaderName::from_static("x-goog-api-key")] {
+    for name in [header::HOST, header::AUTHORIZATION, HeaderName::from_static("x-goog-api-key")] {
         if let (false, Some(value)) = (request.headers().contains_key(&name), outer.get(&name)) {
             request.headers_mut().insert(name, value.clone());
         }

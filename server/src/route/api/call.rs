@@ -10,12 +10,12 @@ use super::{
         field_mask::FieldMask,
         form::Written,
         message::Message,
-        query::{Own, Query, Standard},
+        query::{Alt, Own, Query, Standard},
         status::{Code, FormatVersion, Status},
     },
 };
 use crate::{
-    domain::{access::Principal, actor::Actor},
+    domain::{access::Principal, actor::Actor, company::CompanyKind},
     route::{App, Peer, RouteError, address_key, body},
     service::Services,
 };
@@ -42,8 +42,11 @@ pub(super) struct Call {
     pub(super) path: Vec<String>,
     pub(super) own: Own,
     pub(super) headers: HeaderMap,
+    pub(super) peer: Option<Peer>,
     /// Empty if the handler gets the body as a stream.
     pub(super) body: Bytes,
+    /// Whether it came in without TLS.
+    pub(super) plain: bool,
     /// One of the places for streams, if this is one.
     pub(super) place: Option<OwnedSemaphorePermit>,
     standard: Standard,
@@ -87,6 +90,17 @@ impl Call {
         std::mem::replace(&mut self.own, Own::none()).finish()
     }
 
+    /// How bytes are uploaded, if the query says it.
+    pub(super) fn upload_type(&self) -> Option<&str> {
+        self.standard.upload_type.as_deref()
+    }
+
+    /// Whether whoever calls may know who registers devices: EMMs work for a customer, and not with its
+    /// resellers.
+    pub(super) fn sees_resellers(&self) -> bool {
+        self.principal.company_kind() != Some(CompanyKind::Emm)
+    }
+
     /// A body that arrives, for a thread that may block.
     pub(super) fn reader(&self, body: Body) -> impl Read + Send + use<> {
         body::blocking_reader(&self.app, body)
@@ -101,6 +115,14 @@ impl Call {
     pub(super) fn answer_as<T: Message>(&self, value: &impl Serialize) -> Answer {
         debug_assert!(self.contract.is_none_or(|contract| contract.answer.is::<T>()), "{}", T::NAME);
         answer::respond(value, &self.standard)
+    }
+
+    /// The form that was asked for, if the answer is a file. Nothing but whole rows can be asked for.
+    pub(super) fn form_of_file(&self) -> Result<Option<Alt>, Status> {
+        match &self.standard.fields {
+            Some(_) => Err(Status::invalid_field("fields", "The answer is a file, and comes whole.")),
+            None => Ok(self.standard.alt),
+        }
     }
 }
 
@@ -168,7 +190,9 @@ async fn answered(
         path,
         own,
         headers,
+        peer,
         body: Bytes::new(),
+        plain: peer.is_some_and(|peer| peer.plain),
         place: None,
         standard,
         limit: route.limit,
@@ -176,11 +200,14 @@ async fn answered(
     };
     match route.handler {
         Handler::Message(handle) => {
+            call.standard.only_json()?;
             let body = read_body(&app, request, route.limit).await?;
             let _place = app.requests.try_acquire().map_err(|_| busy())?;
             let handled = timeout(app.request_timeout, handle(Call { body, ..call })).await;
             let body = handled.map_err(|_| busy())??;
-            Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response())
+            // Some answers hold secrets, and none is anybody else's business.
+            let headers = [(header::CONTENT_TYPE, CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];
+            Ok((headers, body).into_response())
         }
         Handler::Stream(handle) => {
             let place = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| busy())?;

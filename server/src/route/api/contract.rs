@@ -7,6 +7,13 @@
 
 use super::{
     message::{
+        account::{
+            ApiKey, ListApiKeysResponse, ListServiceAccountKeysResponse, ListServiceAccountsResponse,
+            ListUsersResponse, RotateApiKeyRequest, RotateServiceAccountKeyRequest, ServiceAccount,
+            ServiceAccountKey, User,
+        },
+        artifact::{Artifact, ListArtifactsResponse},
+        audit::ListAuditEntriesResponse,
         claim::{
             ClaimDeviceRequest, ClaimDeviceResponse, ClaimDevicesRequest, UnclaimDeviceRequest,
             UnclaimDevicesRequest, UpdateDeviceMetadataInBatchRequest, UpdateDeviceMetadataRequest,
@@ -27,7 +34,12 @@ use super::{
             FindDevicesByOwnerRequest, FindDevicesByOwnerResponse, GetDeviceSimLockStateRequest,
             GetDeviceSimLockStateResponse,
         },
+        enrollment::{
+            CreateResetTicketResponse, DisableEnrollmentRequest, Enrollment, EnrollmentDecisionRequest,
+            EnrollmentRequest, ListEnrollmentHistoryResponse, ListEnrollmentsResponse,
+        },
         operation::Operation,
+        organisation::{Link, ListLinksResponse, ListOrganisationsResponse, Organisation},
     },
     wire::{
         form::{Field, Schemas},
@@ -214,6 +226,120 @@ pub static CONTRACTS: &[Contract] = contracts![
     "customers.dpcs.list": () -> CustomerListDpcsResponse;
     /// Accepts the terms of service for a customer.
     "customers.terms.accept": () -> Company;
+    /// Claims the devices of a CSV file, row by row; says what became of each while it goes on.
+    "partners.devices.import": ["text/csv"] -> ["text/csv", "application/x-ndjson"];
+    /// Writes every device that this partner has claimed as a CSV file that can be imported again.
+    "partners.devices.export": () -> ["text/csv", "application/x-ndjson"];
+    /// Gives the devices of a CSV file their configurations, row by row.
+    "customers.devices.import": ["text/csv"] -> ["text/csv", "application/x-ndjson"];
+    /// Writes every device of a customer as a CSV file that can be imported again.
+    "customers.devices.export": () -> ["text/csv", "application/x-ndjson"];
+
+    /// Lists the organisations that the caller may see.
+    "organisations.list": () -> ListOrganisationsResponse, with (kind: String, pageSize: i32, pageToken: String);
+    /// Makes an organisation.
+    "organisations.create": Organisation -> Organisation, or 409;
+    /// Shows an organisation.
+    "organisations.get": () -> Organisation;
+    /// Changes the fields of an organisation that the mask names.
+    "organisations.patch": Organisation -> Organisation, with (updateMask: String), or 409;
+    /// Deletes an organisation that nothing depends on.
+    "organisations.delete": () -> Empty;
+    /// Lists who works for an organisation, or for whom it works.
+    "organisations.links.list": () -> ListLinksResponse, with (pageSize: i32, pageToken: String);
+    /// Lets a reseller, a vendor or an EMM work for a customer.
+    "organisations.links.create": Link -> Link, or 409;
+    /// Ends that.
+    "organisations.links.delete": () -> Empty;
+    /// Lists the people of an organisation.
+    "organisations.users.list": () -> ListUsersResponse, with (pageSize: i32, pageToken: String);
+    /// Adds a person.
+    "organisations.users.create": User -> User, or 409;
+    /// Shows a person.
+    "organisations.users.get": () -> User;
+    /// Changes the fields of a person that the mask names.
+    "organisations.users.patch": User -> User, with (updateMask: String);
+    /// Removes a person, with every key of theirs.
+    "organisations.users.delete": () -> Empty;
+    /// Lists the programs of an organisation.
+    "organisations.serviceAccounts.list":
+        () -> ListServiceAccountsResponse, with (pageSize: i32, pageToken: String);
+    /// Adds a program.
+    "organisations.serviceAccounts.create": ServiceAccount -> ServiceAccount, or 409;
+    /// Shows a program.
+    "organisations.serviceAccounts.get": () -> ServiceAccount;
+    /// Changes the fields of a program that the mask names.
+    "organisations.serviceAccounts.patch": ServiceAccount -> ServiceAccount, with (updateMask: String);
+    /// Removes a program, with every key of its own.
+    "organisations.serviceAccounts.delete": () -> Empty;
+    /// Lists the keys of a program.
+    "organisations.serviceAccounts.keys.list": () -> ListServiceAccountKeysResponse;
+    /// Makes a key, whose file is in this answer only; or takes the public half of one.
+    "organisations.serviceAccounts.keys.create": ServiceAccountKey -> ServiceAccountKey, or 409;
+    /// Makes a key in the place of another, which ends after a while.
+    "organisations.serviceAccounts.keys.rotate": RotateServiceAccountKeyRequest -> ServiceAccountKey;
+    /// Revokes a key.
+    "organisations.serviceAccounts.keys.delete": () -> Empty;
+    /// Lists API keys, without their secrets.
+    "organisations.apiKeys.list":
+        () -> ListApiKeysResponse, with (account: String, pageSize: i32, pageToken: String);
+    /// Makes an API key, whose secret is in this answer only.
+    "organisations.apiKeys.create": ApiKey -> ApiKey;
+    /// Makes an API key in the place of another, which ends after a while.
+    "organisations.apiKeys.rotate": RotateApiKeyRequest -> ApiKey;
+    /// Shows an API key, without its secret.
+    "organisations.apiKeys.get": () -> ApiKey;
+    /// Revokes an API key.
+    "organisations.apiKeys.delete": () -> Empty;
+    /// Lists what happened in an organisation, the latest first.
+    "organisations.auditEntries.list": () -> ListAuditEntriesResponse, with (
+        subject: String, action: String, startTime: String, endTime: String, actor: String,
+        pageSize: i32, pageToken: String
+    );
+    /// Writes all of that to a file.
+    "organisations.auditEntries.export": () -> ["application/x-ndjson", "text/csv"], with (
+        subject: String, action: String, startTime: String, endTime: String, actor: String
+    );
+
+    /// Uploads an artifact whole, or begins an upload in parts.
+    "customers.artifacts.upload":
+        ["application/octet-stream"] -> Artifact, with (name: String, sha256: String);
+    /// Sends the next part of an upload, or asks how far it is.
+    "customers.artifacts.continueUpload":
+        ["application/octet-stream"] -> Artifact, with (uploadId: String), or 308;
+    /// Gives an upload up.
+    "customers.artifacts.cancelUpload": () -> (), with (uploadId: String);
+    /// Lists the artifacts that a customer's configurations may name.
+    "customers.artifacts.list": () -> ListArtifactsResponse, with (pageSize: i32, pageToken: String);
+    /// Shows an artifact.
+    "customers.artifacts.get": () -> Artifact;
+    /// Deletes an artifact that no configuration needs.
+    "customers.artifacts.delete": () -> Empty;
+
+    /// Lists a customer's enrolled devices.
+    "customers.enrollments.list": () -> ListEnrollmentsResponse, with (
+        state: String, device: String, identifier: String, awaitingApproval: bool,
+        pageSize: i32, pageToken: String
+    );
+    /// Shows an enrolled device.
+    "customers.enrollments.get": () -> Enrollment;
+    /// Lists what happened to an enrolled device, the latest first.
+    "customers.enrollments.history":
+        () -> ListEnrollmentHistoryResponse, with (pageSize: i32, pageToken: String);
+    /// Lets a device in that waits for approval.
+    "customers.enrollments.approve": EnrollmentDecisionRequest -> Enrollment;
+    /// Refuses a device that waits for approval.
+    "customers.enrollments.refuse": EnrollmentDecisionRequest -> Enrollment;
+    /// Tells a device to enroll again.
+    "customers.enrollments.reenroll": EnrollmentRequest -> Enrollment;
+    /// Disables a device; it shows the message.
+    "customers.enrollments.disable": DisableEnrollmentRequest -> Enrollment;
+    /// Enables a device again.
+    "customers.enrollments.enable": EnrollmentRequest -> Enrollment;
+    /// Releases a device from management for good.
+    "customers.enrollments.deprovision": EnrollmentRequest -> Enrollment;
+    /// Makes a ticket with which a device that was wiped enrolls without approval.
+    "customers.enrollments.createResetTicket": EnrollmentRequest -> CreateResetTicketResponse;
 ];
 
 #[cfg(test)]

@@ -275,13 +275,15 @@ pub(super) async fn list_devices(mut call: Call) -> Answer {
     let list = ("devices", customer);
     let mut after = call.app.page_tokens.open(&list, &token)?.map(|key| key.to_string());
     let default = call.services().company(&call.actor, customer).await?.default_configuration;
-    let now = call.services().present();
+    let (now, sees_resellers) = (call.services().present(), call.sees_resellers());
     let mut devices = Vec::new();
     let mut more = true;
     while more && devices.len() < size {
         let rows = u32::try_from(size - devices.len()).unwrap_or(MAX_ROWS).min(MAX_ROWS);
         let page = call.services().claims_of_customer(&call.actor, customer, rows, after).await?;
-        devices.extend(page.items.iter().map(|claim| view::customer_device(claim, default, now)));
+        devices.extend(
+            page.items.iter().map(|claim| view::customer_device(claim, default, now, sees_resellers)),
+        );
         more = page.next.is_some();
         after = page.next;
     }
@@ -298,7 +300,8 @@ pub(super) async fn device(mut call: Call) -> Answer {
     let id: ClaimId = call.id(1, "device")?;
     let claim = call.services().claim_in_force(&call.actor, id).await.map_err(device_refused)?;
     let default = call.services().company(&call.actor, call.company()?).await?.default_configuration;
-    call.answer(&Written(&view::customer_device(&claim, default, call.services().present())))
+    let (now, sees_resellers) = (call.services().present(), call.sees_resellers());
+    call.answer(&Written(&view::customer_device(&claim, default, now, sees_resellers)))
 }
 
 /// `customers.devices.applyConfiguration`

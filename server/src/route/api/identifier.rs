@@ -4,25 +4,17 @@ use super::{
     message::common::{DeviceIdentifier, DeviceType, Target},
     wire::{detail::Reason, status::Status},
 };
-use crate::domain::claim::{Claim, ClaimTarget};
-use unbox_common::{
-    identity::{Identifier, IdentifierKind},
-    matching::IdentifierSet,
+use crate::domain::{
+    claim::{Claim, ClaimTarget},
+    registration::registered_sets,
 };
+use unbox_common::{identity::Identifier, matching::IdentifierSet};
 
 /// What a claim registers of these identifiers: any one of the sets, whole.
-///
-/// What the agent reads of the device itself is one set. A modem may be removed, and a certified id
-/// is read where nothing else is: each is a set of its own.
 ///
 /// # Errors
 /// The rule that an identifier breaks, or all of them together.
 pub(super) fn sets(from: &DeviceIdentifier, within: &str) -> Result<Vec<IdentifierSet>, Status> {
-    let alone = |one: &Identifier| {
-        matches!(one.kind(), IdentifierKind::Imei | IdentifierKind::Meid | IdentifierKind::CertifiedDeviceId)
-    };
-    let is_name =
-        |one: &Identifier| matches!(one.kind(), IdentifierKind::Manufacturer | IdentifierKind::Model);
     let insufficient = |rule: String| {
         let nothing: [(&str, &str); 0] = [];
         Status::invalid_field(within, rule).because(Reason::InvalidIdentifierSet, nothing)
@@ -31,14 +23,7 @@ pub(super) fn sets(from: &DeviceIdentifier, within: &str) -> Result<Vec<Identifi
         let rule = "A ChromeOS device is registered by serialNumber, model and chromeOsAttestedDeviceId.";
         return Err(insufficient(rule.to_owned()));
     }
-    let (own, mut rest): (Vec<_>, Vec<_>) = from.identifiers(within)?.into_iter().partition(alone);
-    if !own.is_empty() && rest.iter().all(is_name) {
-        rest.clear();
-    }
-    let whole = (!rest.is_empty()).then_some(rest);
-    let sets: Result<Vec<_>, _> =
-        own.into_iter().map(|one| vec![one]).chain(whole).map(IdentifierSet::new).collect();
-    match sets {
+    match registered_sets(from.identifiers(within)?) {
         Ok(sets) if sets.is_empty() => Err(insufficient(
             "Expected an IMEI, a MEID, or a serial number with manufacturer and model.".to_owned(),
         )),

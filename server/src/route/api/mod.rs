@@ -4,8 +4,10 @@
 //! * [`routes`]: every method on one screen, with who may call it; [`contract`]: what each takes and
 //!   answers, by which `openapi.rs` describes the API;
 //! * `call.rs`: the way of a call, to its handler and back; `access.rs`: who may make it;
-//! * `partner.rs`, `customer.rs`, `operation.rs`: the handlers, one file for each side; `batch.rs`: many
-//!   calls in one request;
+//! * `partner.rs`, `customer.rs`, `operation.rs`, `organisation/`: the handlers, one for each side;
+//!   `artifact.rs`, `enrollment.rs`: those of customers' resources that are Unbox's own;
+//!   `batch.rs`: many calls in one request;
+//! * `claims_file.rs`: methods whose body or answer is a CSV file, in `outgoing.rs` and `spool.rs`;
 //! * [`message`]: the requests and answers themselves, one file for each family; `view.rs` and
 //!   `identifier.rs` stand between them and what services know;
 //! * [`wire`]: the forms that all of its requests and answers share; nothing in it knows a device;
@@ -15,17 +17,23 @@
 //! refusal; then `unbox-server openapi --out server/openapi.json`.
 
 pub mod access;
+mod artifact;
 pub(super) mod batch;
 mod call;
+mod claims_file;
 pub mod contract;
 mod customer;
+mod enrollment;
 mod identifier;
 pub mod message;
 pub mod openapi;
 mod operation;
+mod organisation;
+mod outgoing;
 mod partner;
 pub(super) mod quota;
 pub mod routes;
+mod spool;
 pub(super) mod token;
 mod view;
 pub mod wire;
@@ -71,7 +79,7 @@ pub(super) async fn description() -> Response {
 /// Makes the path of a request plain: some clients encode the slashes of a name that stands in it.
 pub(super) fn plain_path(mut request: Request) -> Result<Request, Box<Response>> {
     let path = request.uri().path();
-    if !path.starts_with("/v1/") {
+    if !is_path(path) {
         return Ok(request);
     }
     let refused = |status: &Status| Box::new(call::refusal(status, &Standard::default()));
@@ -84,6 +92,11 @@ pub(super) fn plain_path(mut request: Request) -> Result<Request, Box<Response>>
         *request.uri_mut() = uri;
     }
     Ok(request)
+}
+
+/// Whether a path is this API's.
+pub(super) fn is_path(path: &str) -> bool {
+    path.starts_with("/v1/") || path.starts_with("/upload/v1/")
 }
 
 /// What stands below `/v1` and is no method: in the form of this API.

@@ -35,6 +35,8 @@ const OF_BODIES: &[(u16, &str)] = &[
 ];
 /// Refusals that only some methods know.
 const OF_SOME: &[(u16, &str)] = &[(409, "Something else has that name, or somebody else that device.")];
+/// The one answer that says neither yes nor no.
+const UNFINISHED: (u16, &str) = (308, "The upload goes on; `Range` says what is there of it.");
 
 /// The whole document.
 #[must_use]
@@ -87,12 +89,7 @@ fn method(route: &Route, contract: &Contract) -> Value {
         "description": callers(route.access),
         "parameters": parameters,
         "responses": responses(route, contract),
-        "security": [
-            { "oauth2": [route.access.side.scope().name()] },
-            { "accessToken": [] },
-            { "apiKey": [] },
-            { "apiKeyInQuery": [] },
-        ],
+        "security": security(route.access.side),
     });
     if !matches!(contract.request, Content::None) {
         let body = json!({ "required": true, "content": content(&contract.request) });
@@ -101,13 +98,21 @@ fn method(route: &Route, contract: &Contract) -> Value {
     method
 }
 
+/// Any of the scopes that open a side, as a token or behind an API key.
+fn security(side: Side) -> Vec<Value> {
+    let scopes = side.scopes().iter().map(|scope| json!({ "oauth2": [scope.name()] }));
+    scopes.chain(["accessToken", "apiKey", "apiKeyInQuery"].map(|name| json!({ name: [] }))).collect()
+}
+
 fn responses(route: &Route, contract: &Contract) -> Value {
     let mut responses = Map::new();
     let mut success = json!({ "description": "It is done." });
-    if !matches!(contract.answer, Content::None) {
+    if matches!(contract.answer, Content::None) {
+        responses.insert("204".to_owned(), success);
+    } else {
         insert(&mut success, "content", content(&contract.answer));
+        responses.insert("200".to_owned(), success);
     }
-    responses.insert("200".to_owned(), success);
     let names = if variables(route.path).next().is_some() { OF_NAMES } else { &[] };
     let bodies = if matches!(contract.request, Content::None) { &[] } else { OF_BODIES };
     let always = REFUSALS.iter().chain(names).chain(bodies).map(|(http, _)| *http);
@@ -137,6 +142,9 @@ fn callers(access: Access) -> String {
         Side::CustomerBeforeTerms => "The customer and its EMMs",
         Side::AnyCustomer => "Customers and EMMs",
         Side::Operations => "Resellers and vendors",
+        Side::Organisation => "Whoever belongs to the organisation, and the operator",
+        Side::AnyOrganisation => "Everybody, who sees what is theirs to see",
+        Side::Operator => "The operator",
     };
     format!("For: {who}. Least role: {}.", access.role)
 }
@@ -166,9 +174,13 @@ fn standard_parameters() -> Map<String, Value> {
         ("fields", json!({ "type": "string" }), "Which parts of the answer to send, such as `a,b(c,d/e)`."),
         ("prettyPrint", json!({ "type": "boolean", "default": true }), "Whether the answer is indented."),
         ("quotaUser", json!({ "type": "string" }), "Whose quota this counts against, in the caller's words."),
-        ("alt", json!({ "type": "string", "enum": ["json"] }), "The form of the answer."),
+        (
+            "alt",
+            json!({ "type": "string", "enum": ["json", "csv"] }),
+            "The form of the answer; `csv` of files only.",
+        ),
         ("$.xgafv", json!({ "type": "string", "enum": ["1", "2"] }), "The form of errors."),
-        ("uploadType", json!({ "type": "string" }), "Passed over."),
+        ("uploadType", json!({ "type": "string" }), "How an artifact is uploaded: `media` or `resumable`."),
         ("upload_protocol", json!({ "type": "string" }), "Passed over."),
     ]
     .into_iter()
@@ -180,7 +192,9 @@ fn standard_parameters() -> Map<String, Value> {
 }
 
 fn refusals() -> Map<String, Value> {
-    [REFUSALS, OF_NAMES, OF_BODIES, OF_SOME]
+    let range = json!({ "Range": { "schema": { "type": "string" } } });
+    let unfinished = json!({ "description": UNFINISHED.1, "headers": range });
+    let refusals = [REFUSALS, OF_NAMES, OF_BODIES, OF_SOME]
         .concat()
         .into_iter()
         .map(|(http, description)| {
@@ -191,8 +205,8 @@ fn refusals() -> Map<String, Value> {
                 insert(&mut response, "headers", json!({ "Retry-After": { "schema": { "type": "integer" } } }));
             }
             (http.to_string(), response)
-        })
-        .collect()
+        });
+    refusals.chain([(UNFINISHED.0.to_string(), unfinished)]).collect()
 }
 
 fn security_schemes() -> Value {

@@ -5,8 +5,9 @@
 
 use super::{
     access::{Access, Side},
+    artifact,
     call::{Answer, Call, MAX_BODY_BYTES},
-    customer, operation, partner,
+    claims_file, customer, enrollment, operation, organisation, partner,
     wire::status::Status,
 };
 use crate::domain::account::Role;
@@ -97,6 +98,62 @@ pub static ROUTES: &[Route] = routes![
     "customers.devices.unclaim"         POST "/v1/customers/{customer}/devices:unclaim"                 Customer Admin  MAX_BODY_BYTES => customer::unclaim;
     "customers.dpcs.list"               GET  "/v1/customers/{customer}/dpcs"                            Customer Viewer MAX_BODY_BYTES => customer::list_dpcs;
     "customers.terms.accept"             POST "/v1/customers/{customer}/terms:accept"                    CustomerBeforeTerms Owner MAX_BODY_BYTES => customer::accept_terms;
+
+    // Claims files.
+    "partners.devices.import"           POST "/v1/partners/{partner}/devices:import"                    Partner Admin  MAX_BODY_BYTES  => claims_file::import as Stream;
+    "partners.devices.export"           GET  "/v1/partners/{partner}/devices:export"                    Partner Viewer MAX_BODY_BYTES  => claims_file::export as Stream;
+    "customers.devices.import"          POST "/v1/customers/{customer}/devices:import"                  Customer Admin  MAX_BODY_BYTES => claims_file::import as Stream;
+    "customers.devices.export"          GET  "/v1/customers/{customer}/devices:export"                  Customer Viewer MAX_BODY_BYTES => claims_file::export as Stream;
+
+    // Organisations, whoever they are.
+    "organisations.list"                              GET    "/v1/organisations"                                                                   AnyOrganisation Viewer MAX_BODY_BYTES => organisation::list;
+    "organisations.create"                            POST   "/v1/organisations"                                                                   Operator Owner  MAX_BODY_BYTES => organisation::create;
+    "organisations.get"                               GET    "/v1/organisations/{organisation}"                                                    AnyOrganisation Viewer MAX_BODY_BYTES => organisation::get;
+    "organisations.patch"                             PATCH  "/v1/organisations/{organisation}"                                                    Organisation Owner  MAX_BODY_BYTES => organisation::patch;
+    "organisations.delete"                            DELETE "/v1/organisations/{organisation}"                                                    Operator Owner  MAX_BODY_BYTES => organisation::delete;
+    "organisations.links.list"                        GET    "/v1/organisations/{organisation}/links"                                              Organisation Viewer MAX_BODY_BYTES => organisation::link::list;
+    "organisations.links.create"                      POST   "/v1/organisations/{organisation}/links"                                              Organisation Owner  MAX_BODY_BYTES => organisation::link::create;
+    "organisations.links.delete"                      DELETE "/v1/organisations/{organisation}/links/{link}"                                       Organisation Owner  MAX_BODY_BYTES => organisation::link::delete;
+    "organisations.users.list"                        GET    "/v1/organisations/{organisation}/users"                                              Organisation Viewer MAX_BODY_BYTES => organisation::account::list_users;
+    "organisations.users.create"                      POST   "/v1/organisations/{organisation}/users"                                              Organisation Owner  MAX_BODY_BYTES => organisation::account::create_user;
+    "organisations.users.get"                         GET    "/v1/organisations/{organisation}/users/{user}"                                       Organisation Viewer MAX_BODY_BYTES => organisation::account::user;
+    "organisations.users.patch"                       PATCH  "/v1/organisations/{organisation}/users/{user}"                                       Organisation Owner  MAX_BODY_BYTES => organisation::account::patch_user;
+    "organisations.users.delete"                      DELETE "/v1/organisations/{organisation}/users/{user}"                                       Organisation Owner  MAX_BODY_BYTES => organisation::account::delete_user;
+    "organisations.serviceAccounts.list"              GET    "/v1/organisations/{organisation}/serviceAccounts"                                    Organisation Viewer MAX_BODY_BYTES => organisation::account::list_service_accounts;
+    "organisations.serviceAccounts.create"            POST   "/v1/organisations/{organisation}/serviceAccounts"                                    Organisation Owner  MAX_BODY_BYTES => organisation::account::create_service_account;
+    "organisations.serviceAccounts.get"               GET    "/v1/organisations/{organisation}/serviceAccounts/{serviceAccount}"                   Organisation Viewer MAX_BODY_BYTES => organisation::account::service_account;
+    "organisations.serviceAccounts.patch"             PATCH  "/v1/organisations/{organisation}/serviceAccounts/{serviceAccount}"                   Organisation Owner  MAX_BODY_BYTES => organisation::account::patch_service_account;
+    "organisations.serviceAccounts.delete"            DELETE "/v1/organisations/{organisation}/serviceAccounts/{serviceAccount}"                   Organisation Owner  MAX_BODY_BYTES => organisation::account::delete_service_account;
+    "organisations.serviceAccounts.keys.list"         GET    "/v1/organisations/{organisation}/serviceAccounts/{serviceAccount}/keys"              Organisation Viewer MAX_BODY_BYTES => organisation::credential::list_keys;
+    "organisations.serviceAccounts.keys.create"       POST   "/v1/organisations/{organisation}/serviceAccounts/{serviceAccount}/keys"              Organisation Owner  MAX_BODY_BYTES => organisation::credential::create_key;
+    "organisations.serviceAccounts.keys.rotate"       POST   "/v1/organisations/{organisation}/serviceAccounts/{serviceAccount}/keys:rotate"       Organisation Owner  MAX_BODY_BYTES => organisation::credential::rotate_key;
+    "organisations.serviceAccounts.keys.delete"       DELETE "/v1/organisations/{organisation}/serviceAccounts/{serviceAccount}/keys/{key}"        Organisation Owner  MAX_BODY_BYTES => organisation::credential::delete_key;
+    "organisations.apiKeys.list"                      GET    "/v1/organisations/{organisation}/apiKeys"                                            Organisation Viewer MAX_BODY_BYTES => organisation::credential::list_api_keys;
+    "organisations.apiKeys.create"                    POST   "/v1/organisations/{organisation}/apiKeys"                                            Organisation Owner  MAX_BODY_BYTES => organisation::credential::create_api_key;
+    "organisations.apiKeys.rotate"                    POST   "/v1/organisations/{organisation}/apiKeys:rotate"                                     Organisation Owner  MAX_BODY_BYTES => organisation::credential::rotate_api_key;
+    "organisations.apiKeys.get"                       GET    "/v1/organisations/{organisation}/apiKeys/{apiKey}"                                   Organisation Viewer MAX_BODY_BYTES => organisation::credential::api_key;
+    "organisations.apiKeys.delete"                    DELETE "/v1/organisations/{organisation}/apiKeys/{apiKey}"                                   Organisation Owner  MAX_BODY_BYTES => organisation::credential::delete_api_key;
+    "organisations.auditEntries.list"                 GET    "/v1/organisations/{organisation}/auditEntries"                                       Organisation Viewer MAX_BODY_BYTES => organisation::audit::list;
+    "organisations.auditEntries.export"               GET    "/v1/organisations/{organisation}/auditEntries:export"                                Organisation Viewer MAX_BODY_BYTES => organisation::audit::export as Stream;
+
+    // Artifacts and enrolled devices of a customer.
+    "customers.artifacts.upload"        POST "/upload/v1/customers/{customer}/artifacts"                Customer Admin  MAX_BODY_BYTES => artifact::upload as Stream;
+    "customers.artifacts.continueUpload" PUT "/upload/v1/customers/{customer}/artifacts"                Customer Admin  MAX_BODY_BYTES => artifact::continue_upload as Stream;
+    "customers.artifacts.cancelUpload"  DELETE "/upload/v1/customers/{customer}/artifacts"              Customer Admin  MAX_BODY_BYTES => artifact::cancel_upload as Stream;
+    "customers.artifacts.list"          GET  "/v1/customers/{customer}/artifacts"                       Customer Viewer MAX_BODY_BYTES => artifact::list;
+    "customers.artifacts.get"           GET  "/v1/customers/{customer}/artifacts/{artifact}"            Customer Viewer MAX_BODY_BYTES => artifact::get;
+    "customers.artifacts.delete"        DELETE "/v1/customers/{customer}/artifacts/{artifact}"          Customer Admin  MAX_BODY_BYTES => artifact::delete;
+
+    "customers.enrollments.list"        GET  "/v1/customers/{customer}/enrollments"                     Customer Viewer MAX_BODY_BYTES => enrollment::list;
+    "customers.enrollments.get"         GET  "/v1/customers/{customer}/enrollments/{enrollment}"        Customer Viewer MAX_BODY_BYTES => enrollment::get;
+    "customers.enrollments.history"     GET  "/v1/customers/{customer}/enrollments/{enrollment}/history" Customer Viewer MAX_BODY_BYTES => enrollment::history;
+    "customers.enrollments.approve"     POST "/v1/customers/{customer}/enrollments:approve"             Customer Admin  MAX_BODY_BYTES => enrollment::approve;
+    "customers.enrollments.refuse"      POST "/v1/customers/{customer}/enrollments:refuse"              Customer Admin  MAX_BODY_BYTES => enrollment::refuse;
+    "customers.enrollments.reenroll"    POST "/v1/customers/{customer}/enrollments:reenroll"            Customer Admin  MAX_BODY_BYTES => enrollment::reenroll;
+    "customers.enrollments.disable"     POST "/v1/customers/{customer}/enrollments:disable"             Customer Admin  MAX_BODY_BYTES => enrollment::disable;
+    "customers.enrollments.enable"      POST "/v1/customers/{customer}/enrollments:enable"              Customer Admin  MAX_BODY_BYTES => enrollment::enable;
+    "customers.enrollments.deprovision" POST "/v1/customers/{customer}/enrollments:deprovision"         Customer Admin  MAX_BODY_BYTES => enrollment::deprovision;
+    "customers.enrollments.createResetTicket" POST "/v1/customers/{customer}/enrollments:createResetTicket" Customer Admin MAX_BODY_BYTES => enrollment::create_reset_ticket;
 ];
 
 #[cfg(test)]

@@ -30,13 +30,23 @@ pub(super) fn partner_device(claim: &Claim, partner: CompanyId, now: Timestamp) 
 }
 
 /// The same, as its customer sees it: also which configuration it gets.
-pub(super) fn customer_device(claim: &Claim, default: Option<ConfigurationId>, now: Timestamp) -> Device {
+/// Who registered it is not for everybody.
+pub(super) fn customer_device(
+    claim: &Claim,
+    default: Option<ConfigurationId>,
+    now: Timestamp,
+    sees_resellers: bool,
+) -> Device {
     let name = CustomerDeviceName { customer: claim.customer, device: claim.id }.to_string();
     let configuration = claim
         .configuration
         .or(default)
         .map(|configuration| ConfigurationName { customer: claim.customer, configuration }.to_string());
-    Device { name, configuration: configuration.unwrap_or_default(), ..device(claim, now) }
+    let mut seen = Device { name, configuration: configuration.unwrap_or_default(), ..device(claim, now) };
+    if !sees_resellers {
+        seen.claims.iter_mut().for_each(|claim| claim.reseller_id = None);
+    }
+    seen
 }
 
 fn device(claim: &Claim, now: Timestamp) -> Device {

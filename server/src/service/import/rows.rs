@@ -1,23 +1,25 @@
 //! Rows of a claims file: CSV in, checked rows out, each with its line.
 //!
-//! A row names what its device must show, all of it: the cells of one row are one identifier set.
+//! A row names one device. What it registers of the row's identifiers is decided where the
+//! management API has it decided, too: `domain/registration.rs`.
 
-use super::{KNOWN_COLUMNS, RowOutcome};
+use super::{
+    columns::{Column, Header, Purpose, known_columns, plain_value},
+    outcome::RowOutcome,
+};
 use crate::domain::{
-    claim::ClaimSets,
-    name::{Name, UnknownWord},
+    claim::{ClaimSets, Metadata},
+    name::Name,
+    registration::registered_sets,
 };
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder, StringRecord, Terminator};
 use std::{
-    io::{self, Chain, Read},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    collections::BTreeMap,
+    io::{self, Read},
 };
 use unbox_common::{
     identity::{Identifier, IdentifierKind},
-    matching::IdentifierSet,
+    matching::{IdentifierSet, InvalidSet},
     protocol::latest::ProofKind,
 };
 
@@ -29,11 +31,23 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// What a row says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
-    pub(super) set: IdentifierSet,
-    pub(super) customer: Option<(usize, String)>,
-    pub(super) configuration: Option<(usize, String)>,
+    pub(super) sets: Vec<IdentifierSet>,
+    pub(super) customer: Option<Named>,
+    pub(super) configuration: Option<Named>,
     pub(super) proof: Option<ProofKind>,
     pub(super) order: Option<Name>,
+    pub(super) metadata: Metadata,
+}
+
+/// What a cell calls something that has to be looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Named {
+    /// The number of the column, from 1.
+    pub(super) column: usize,
+    /// The name of the column.
+    pub(super) field: &'static str,
+    /// The cell.
+    pub(super) name: String,
 }
 
 /// A row and the line that it starts on, or what is wrong with it.
@@ -42,80 +56,65 @@ pub(super) type ReadRow = (u64, Result<Row, RowOutcome>);
 /// Why a file cannot be read, or not any further.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UnusableFile {
-    #[error("expected a first line with column names out of: {}", KNOWN_COLUMNS.join(", "))]
+    #[error("expected a first line with column names out of: {}", known_names())]
     NoHeader,
-    #[error("the column {name:?} is not known; known are: {}", KNOWN_COLUMNS.join(", "))]
+    #[error("the column {name:?} is not known; known are: {}", known_names())]
     UnknownColumn { name: String },
-    #[error("the column {0} is there twice")]
-    DoubleColumn(&'static str),
+    #[error("{}", same(.0, .1))]
+    DoubleColumn(&'static str, &'static str),
+    #[error("the column {0} needs another one beside it for {1}")]
+    Unpaired(&'static str, &'static str),
     #[error("line {line}: a row of more than {MAX_ROW_BYTES} bytes; is a quotation mark missing?")]
     EndlessRow { line: u64 },
+    #[error("line {line}: the file ends inside quotation marks; was it cut off?")]
+    OpenQuote { line: u64 },
+    #[error("line {line}: the file could not be read to its end ({cause})")]
+    CutOff { line: u64, cause: io::Error },
     #[error("line {line}: {problem}")]
     Unreadable { line: u64, problem: String },
 }
 
-/// What a column is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Column {
-    Identifier(IdentifierKind),
-    Customer,
-    Configuration,
-    Proof,
-    Order,
+fn known_names() -> String {
+    known_columns().collect::<Vec<_>>().join(", ")
 }
 
-impl Column {
-    fn named(name: &'static str) -> Option<Self> {
-        match name {
-            "customer" => Some(Self::Customer),
-            "configuration" => Some(Self::Configuration),
-            "proof" => Some(Self::Proof),
-            "order" => Some(Self::Order),
-            other => other.parse().ok().map(Self::Identifier),
-        }
+fn same(one: &str, other: &str) -> String {
+    if one == other {
+        format!("the column {one} is there twice")
+    } else {
+        format!("the columns {other} and {one} mean the same: leave one of them out")
     }
 }
 
 /// The rows of a file, in constant memory.
 pub(super) struct Rows<R> {
-    csv: Reader<Capped<Chain<R, &'static [u8]>>>,
-    since_row: Arc<AtomicUsize>,
-    columns: Vec<Column>,
+    csv: Reader<Capped<R>>,
+    header: Header,
+    purpose: Purpose,
     record: ByteRecord,
 }
 
 impl<R: Read> Rows<R> {
     /// Reads the header.
     pub(super) fn open(file: R) -> Result<Self, UnusableFile> {
-        let since_row = Arc::new(AtomicUsize::new(0));
-        // Every line ends in a newline, the last one too; a carriage return before it is white
-        // space at the end of a cell. So lines can be counted.
-        let capped = Capped { inner: file.chain(b"\n".as_slice()), since_row: Arc::clone(&since_row) };
         let csv = ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
             .terminator(Terminator::Any(b'\n'))
             .buffer_capacity(BUFFER_BYTES)
-            .from_reader(capped);
-        let mut rows = Self { csv, since_row, columns: Vec::new(), record: ByteRecord::new() };
+            .from_reader(Capped::new(file));
+        let mut rows =
+            Self { csv, header: Header::default(), purpose: Purpose::Claim, record: ByteRecord::new() };
         if !rows.advance()? {
             return Err(UnusableFile::NoHeader);
         }
-        let header = StringRecord::from_byte_record_lossy(rows.record.clone());
-        let mut seen = Vec::new();
-        for cell in &header {
-            let name = cell.trim_start_matches('\u{feff}').trim();
-            let known = KNOWN_COLUMNS.into_iter().find(|known| known.eq_ignore_ascii_case(name));
-            let Some((known, column)) = known.and_then(|known| Some((known, Column::named(known)?))) else {
-                return Err(UnusableFile::UnknownColumn { name: name.chars().take(64).collect() });
-            };
-            if seen.contains(&known) {
-                return Err(UnusableFile::DoubleColumn(known));
-            }
-            seen.push(known);
-            rows.columns.push(column);
-        }
+        rows.header = Header::parse(StringRecord::from_byte_record_lossy(rows.record.clone()).iter())?;
+        rows.purpose = rows.header.purpose();
         Ok(rows)
+    }
+
+    pub(super) const fn header(&self) -> &Header {
+        &self.header
     }
 
     /// The next row that is not empty; `None` at the end.
@@ -138,84 +137,169 @@ impl<R: Read> Rows<R> {
 
     fn advance(&mut self) -> Result<bool, UnusableFile> {
         // What the reader has buffered belongs to the rows to come.
-        self.since_row.store(0, Ordering::Relaxed);
-        self.csv.read_byte_record(&mut self.record).map_err(|error| {
-            let line = self.csv.position().line();
-            match error.kind() {
-                ErrorKind::Io(cause) if cause.kind() == io::ErrorKind::FileTooLarge => {
-                    UnusableFile::EndlessRow { line }
-                }
-                _ => UnusableFile::Unreadable { line, problem: error.to_string() },
+        self.csv.get_mut().since_row = 0;
+        let line = self.csv.position().line();
+        let more = self.csv.read_byte_record(&mut self.record).map_err(|error| match error.into_kind() {
+            ErrorKind::Io(cause) if cause.kind() == io::ErrorKind::FileTooLarge => {
+                UnusableFile::EndlessRow { line }
             }
-        })
+            ErrorKind::Io(cause) => UnusableFile::CutOff { line, cause },
+            other => UnusableFile::Unreadable { line, problem: format!("{other:?}") },
+        })?;
+        // A row that ends takes one of the newlines that were added; one that does not, takes both.
+        if more && self.csv.get_ref().length.is_some_and(|length| self.csv.position().byte() > length + 1) {
+            return Err(UnusableFile::OpenQuote { line });
+        }
+        Ok(more)
     }
 
     fn read(&self) -> Result<Row, RowOutcome> {
-        let whole = |rule: String| RowOutcome::Invalid { column: None, field: "row".to_owned(), rule };
-        if self.record.len() != self.columns.len() {
-            let (expected, found) = (self.columns.len(), self.record.len());
+        if self.record.len() != self.header.iter().len() {
+            let (expected, found) = (self.header.iter().len(), self.record.len());
             return Err(whole(format!("has {found} cells, the header has {expected}")));
         }
-        let (mut members, mut customer, mut configuration, mut proof, mut order) =
+        let (mut identifiers, mut customer, mut configuration, mut proof, mut order) =
             (Vec::new(), None, None, None, None);
-        for (index, (column, cell)) in self.columns.iter().zip(&self.record).enumerate() {
-            let number = index + 1;
-            let wrong = |rule: String| RowOutcome::Invalid {
-                column: Some(number),
-                field: KNOWN_COLUMNS
-                    .into_iter()
-                    .find(|name| Column::named(name) == Some(*column))
-                    .unwrap_or_default()
-                    .to_owned(),
-                rule,
-            };
-            let cell = std::str::from_utf8(cell).map_err(|_| wrong("is not UTF-8".to_owned()))?.trim();
-            if cell.is_empty() {
+        let mut metadata = Metadata::default();
+        let applies = self.purpose == Purpose::Apply;
+        for (index, (field, column)) in self.header.iter().enumerate() {
+            if column == Column::Note {
                 continue;
             }
+            let cell = self.cell(index)?;
+            let number = index + 1;
+            let wrong = |rule: &dyn ToString| RowOutcome::invalid(Some(number), field, rule.to_string());
+            let named = || Some(Named { column: number, field, name: cell.to_owned() });
             match column {
+                Column::ProfileType if cell.eq_ignore_ascii_case("ZERO_TOUCH") => {}
+                Column::ProfileType => return Err(wrong(&NO_PROFILE_TYPE)),
+                Column::Configuration if applies && cell.is_empty() => return Err(wrong(&NO_PROFILE)),
+                Column::ModemType(modem) => {
+                    let id = self.header.position(Column::ModemId(modem)).unwrap_or(index);
+                    if !cell.is_empty() && self.cell(id)?.is_empty() {
+                        return Err(wrong(&"is given, and its number is not"));
+                    }
+                }
+                _ if cell.is_empty() => {}
+                // A device has many of these.
+                Column::Identifier(kind @ IdentifierKind::MacAddress) => {
+                    for one in cell.split_whitespace() {
+                        identifiers.push(Identifier::parse(kind, one).map_err(|error| wrong(&error.rule))?);
+                    }
+                }
                 Column::Identifier(kind) => {
-                    members.push(Identifier::parse(*kind, cell).map_err(|error| wrong(error.to_string()))?);
+                    identifiers.push(Identifier::parse(kind, cell).map_err(|error| wrong(&error.rule))?);
                 }
-                Column::Customer => customer = Some((number, cell.to_owned())),
-                Column::Configuration => configuration = Some((number, cell.to_owned())),
-                Column::Proof => proof = Some(proof_named(cell).map_err(wrong)?),
-                Column::Order => {
-                    order = Some(cell.parse::<Name>().map_err(|error| wrong(error.to_string()))?);
+                Column::ModemId(modem) => {
+                    let kind = self.modem_kind(modem)?;
+                    identifiers.push(Identifier::parse(kind, cell).map_err(|error| wrong(&error.rule))?);
                 }
+                Column::Customer => customer = named(),
+                Column::Configuration => configuration = named(),
+                Column::Proof => proof = Some(proof_named(cell).ok_or_else(|| wrong(&known_proofs()))?),
+                Column::Order => order = Some(cell.parse::<Name>().map_err(|error| wrong(&is_not(&error)))?),
+                Column::Metadata => metadata = read_metadata(cell).map_err(|rule| wrong(&rule))?,
+                Column::Note => {}
             }
         }
-        let set = IdentifierSet::new(members).map_err(|error| whole(error.to_string()))?;
-        Ok(Row { set, customer, configuration, proof, order })
+        let sets = registered_sets(identifiers).map_err(|error| identifies_nothing(&error))?;
+        if sets.is_empty() {
+            return Err(identifies_nothing(&InvalidSet::NothingIdentifying));
+        }
+        Ok(Row { sets, customer, configuration, proof, order, metadata })
+    }
+
+    /// What stands in a cell.
+    fn cell(&self, index: usize) -> Result<&str, RowOutcome> {
+        let bytes = self.record.get(index).unwrap_or_default();
+        let text = std::str::from_utf8(bytes).map_err(|_| {
+            let field = self.header.iter().nth(index).map_or("row", |(field, _)| field);
+            RowOutcome::invalid(Some(index + 1), field, "is not UTF-8")
+        })?;
+        Ok(plain_value(text.trim()))
+    }
+
+    /// What kind of number the modem has.
+    fn modem_kind(&self, modem: u8) -> Result<IdentifierKind, RowOutcome> {
+        let at = self.header.position(Column::ModemType(modem)).unwrap_or_default();
+        let field = self.header.iter().nth(at).map_or("modemtype", |(field, _)| field);
+        match self.cell(at)? {
+            text if text.eq_ignore_ascii_case("IMEI") => Ok(IdentifierKind::Imei),
+            text if text.eq_ignore_ascii_case("MEID") => Ok(IdentifierKind::Meid),
+            _ => Err(RowOutcome::invalid(Some(at + 1), field, "is not one of: IMEI, MEID")),
+        }
     }
 }
 
-fn proof_named(name: &str) -> Result<ProofKind, String> {
-    ProofKind::ALL
-        .into_iter()
-        .find(|kind| kind.name().eq_ignore_ascii_case(name))
-        .ok_or_else(|| UnknownWord::new(name, ProofKind::ALL.into_iter().map(ProofKind::name)).to_string())
+const NO_PROFILE_TYPE: &str = "is not ZERO_TOUCH: this server enrolls devices, and locks no SIM";
+const NO_PROFILE: &str = "is empty: expected a configuration, or 0 for the customer's default";
+
+fn whole(rule: String) -> RowOutcome {
+    RowOutcome::invalid(None, "row", rule)
+}
+
+fn identifies_nothing(error: &InvalidSet) -> RowOutcome {
+    whole(format!("names no device: {error}"))
+}
+
+fn is_not(rule: &impl std::fmt::Display) -> String {
+    format!("cannot be kept: {rule}")
+}
+
+fn proof_named(name: &str) -> Option<ProofKind> {
+    ProofKind::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name))
+}
+
+fn known_proofs() -> String {
+    format!("is not one of: {}", ProofKind::ALL.map(ProofKind::name).join(", "))
+}
+
+/// Metadata as a cell has it: a JSON object of texts.
+fn read_metadata(cell: &str) -> Result<Metadata, String> {
+    let entries: BTreeMap<String, String> = serde_json::from_str(cell)
+        .map_err(|_| r#"is not a JSON object of texts, such as {"ordernumber": "PO 1"}"#.to_owned())?;
+    Metadata::default().updated(&entries).map_err(|error| is_not(&error))
 }
 
 /// Whether a set holds the key that `registered_key` asks for.
-pub(super) fn has_registered_key(set: &IdentifierSet) -> bool {
-    ClaimSets::new(vec![set.clone()]).registered_keys().next().is_some()
+pub(super) fn has_registered_key(sets: &[IdentifierSet]) -> bool {
+    ClaimSets::new(sets.to_vec()).registered_keys().next().is_some()
 }
 
 /// A file that ends in an error when too much of it is read without a row coming to its end.
 struct Capped<R> {
     inner: R,
-    since_row: Arc<AtomicUsize>,
+    since_row: usize,
+    /// The length of the file, once its end was reached.
+    length: Option<u64>,
+    read: u64,
+    /// Newlines that are read behind its end: one, so that its last row has an end as every row has,
+    /// and lines can be counted; and one more, by which a row without an end is found out. A carriage
+    /// return before a newline is white space at the end of a cell.
+    end: &'static [u8],
+}
+
+impl<R: Read> Capped<R> {
+    const fn new(inner: R) -> Self {
+        Self { inner, since_row: 0, length: None, read: 0, end: b"\n\n" }
+    }
 }
 
 impl<R: Read> Read for Capped<R> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        if self.since_row.load(Ordering::Relaxed) > MAX_ROW_BYTES {
+        if self.since_row > MAX_ROW_BYTES {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "a row without end"));
         }
-        let read = self.inner.read(to)?;
-        self.since_row.fetch_add(read, Ordering::Relaxed);
-        Ok(read)
+        if self.length.is_none() {
+            let read = self.inner.read(to)?;
+            self.since_row += read;
+            self.read += u64::try_from(read).unwrap_or_default();
+            if read > 0 || to.is_empty() {
+                return Ok(read);
+            }
+            self.length = Some(self.read);
+        }
+        self.end.read(to)
     }
 }
 
@@ -238,7 +322,7 @@ mod tests {
         let rows = read(file).unwrap();
         assert_eq!(rows.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 5, 7]);
         let first = rows[0].1.as_ref().unwrap();
-        assert_eq!(first.set.members()[0].value(), "PF0ABCDE");
+        assert_eq!(first.sets[0].members()[0].value(), "PF0ABCDE");
         assert_eq!(first.proof, Some(ProofKind::Token));
         assert_eq!(first.order.as_ref().unwrap().as_str(), "PO 1, part 2");
         assert!(rows[1].1.is_err(), "an order is one line");
@@ -284,7 +368,7 @@ mod tests {
     fn a_header_that_is_not_known_is_refused_by_name() {
         for (file, message) in [
             ("", "expected a first line with column names"),
-            ("serial,manufacturer\n", "the column \"serial\" is not known; known are: serial_number,"),
+            ("maker,manufacturer\n", "the column \"maker\" is not known; known are: serial_number,"),
             ("model,Model\n", "the column model is there twice"),
         ] {
             let error = read(file).unwrap_err().to_string();

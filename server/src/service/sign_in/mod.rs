@@ -171,6 +171,7 @@ fn signed_in(principal: &Principal, key: &ServiceAccountKey, now: Timestamp) -> 
     Event {
         at: now,
         actor: principal.actor().name().to_owned(),
+        company: principal.company(),
         action: Action::SignedIn,
         subject: Subject::Account(principal.account),
         customer: principal.company(),

@@ -5,7 +5,8 @@
 //! "required" there, where either is enough; and a claim of a batch may come without metadata.
 
 use super::{
-    claim::*, common::*, company::*, configuration::*, customer::*, device::*, dpc::*, operation::*,
+    account::*, artifact::*, audit::*, claim::*, common::*, company::*, configuration::*, customer::*,
+    device::*, dpc::*, enrollment::*, operation::*, organisation::*,
 };
 use crate::route::api::wire::{
     body,
@@ -20,7 +21,7 @@ const REQUESTS: &str = include_str!("../../../../tests/golden_api/requests.json"
 const ANSWERS: &str = include_str!("../../../../tests/golden_api/answers.json");
 
 /// Something for every message: the 43 published ones and Unbox's own.
-type Each<F> = [(&'static str, F); 44];
+type Each<F> = [(&'static str, F); 75];
 
 /// Takes `$call` with every message as `M`, by its name.
 macro_rules! each_message {
@@ -37,7 +38,15 @@ macro_rules! each_message {
             ListCustomersResponse ListVendorCustomersResponse ListVendorsResponse Operation
             OperationPerDevice PartnerClaim PartnerUnclaim PerDeviceStatusInBatch Setup Status
             UnclaimDeviceRequest UnclaimDevicesRequest UpdateDeviceMetadataInBatchRequest
-            UpdateDeviceMetadataRequest UpdateMetadataArguments)
+            UpdateDeviceMetadataRequest UpdateMetadataArguments
+            ApiKey AuditEntry Link ListApiKeysResponse ListAuditEntriesResponse ListLinksResponse
+            ListOrganisationsResponse ListServiceAccountKeysResponse ListServiceAccountsResponse
+            ListUsersResponse Organisation RotateApiKeyRequest RotateServiceAccountKeyRequest
+            ServiceAccount ServiceAccountKey User
+            Artifact ListArtifactsResponse
+            ApprovalRequest CreateResetTicketResponse DisableEnrollmentRequest Enrollment
+            EnrollmentDecisionRequest EnrollmentEvent EnrollmentReport EnrollmentRequest InstallOutcome
+            InstalledPayload ListEnrollmentHistoryResponse ListEnrollmentsResponse ReplacedPart)
     };
     ($call:ident: $($message:ident)+) => {
         [$((stringify!($message), $call::<$message> as _)),+]

@@ -7,6 +7,9 @@
 //! To add a message: its table in the file of its family, its name in [`schemas`], and a row in the
 //! golden file below `server/tests/golden_api`.
 
+pub mod account;
+pub mod artifact;
+pub mod audit;
 pub mod claim;
 pub mod common;
 pub mod company;
@@ -14,10 +17,12 @@ pub mod configuration;
 pub mod customer;
 pub mod device;
 pub mod dpc;
+pub mod enrollment;
 #[cfg(test)]
 mod golden;
 mod identifiers;
 pub mod operation;
+pub mod organisation;
 
 use super::wire::{
     form::{Form, Schemas},
@@ -63,8 +68,27 @@ pub fn schemas() -> Schemas {
         operation::DevicesLongRunningOperationMetadata,
         operation::DevicesLongRunningOperationResponse,
         operation::Operation,
+        artifact::Artifact,
+        artifact::ListArtifactsResponse,
+        enrollment::CreateResetTicketResponse,
+        enrollment::DisableEnrollmentRequest,
+        enrollment::EnrollmentDecisionRequest,
+        enrollment::EnrollmentRequest,
+        enrollment::ListEnrollmentHistoryResponse,
+        enrollment::ListEnrollmentsResponse,
         ErrorDocument,
     ];
+    schemas.extend(all![
+        account::ListApiKeysResponse,
+        account::ListServiceAccountKeysResponse,
+        account::ListServiceAccountsResponse,
+        account::ListUsersResponse,
+        account::RotateApiKeyRequest,
+        account::RotateServiceAccountKeyRequest,
+        audit::ListAuditEntriesResponse,
+        organisation::ListLinksResponse,
+        organisation::ListOrganisationsResponse,
+    ]);
     schemas.sort_by(|(one, _), (other, _)| one.cmp(other));
     schemas.dedup_by(|(later, _), (first, _)| later == first);
     schemas

@@ -7,7 +7,9 @@ use serde::{
     de::{Error, Visitor},
 };
 use std::fmt;
-use unbox_common::ids::{ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId};
+use unbox_common::ids::{
+    AccountId, ApiKeyId, ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId,
+};
 use utoipa::openapi::{RefOr, Schema};
 
 /// Reads the decimal form of an integer: digits without a leading zero, perhaps after `-`.
@@ -79,7 +81,7 @@ macro_rules! ids {
     };
 }
 
-ids!(ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId);
+ids!(AccountId, ApiKeyId, ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId);
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@
 pub mod answer;
 pub mod batch;
 pub mod body;
+pub mod content_range;
 pub mod detail;
 pub mod duration;
 pub mod enums;

@@ -4,10 +4,14 @@ use super::{
     form::{Form, string},
     status::Status,
 };
+use crate::domain::credential::KeyId;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 use std::{borrow::Cow, fmt, str::FromStr};
-use unbox_common::ids::{ClaimId, CompanyId, ConfigurationId, OperationId};
+use unbox_common::{
+    digest::Sha256,
+    ids::{AccountId, ApiKeyId, ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId},
+};
 use utoipa::openapi::{RefOr, Schema};
 
 /// The longest path of a request, in bytes.
@@ -149,8 +153,53 @@ name!(
     "partners" partner: CompanyId, "vendors" vendor: CompanyId, "customers" customer: CompanyId
 );
 name!(
+    /// An artifact that a customer's configurations may name.
+    ArtifactName, "customers/{customer}/artifacts/{sha256}",
+    "customers" customer: CompanyId, "artifacts" artifact: Sha256
+);
+name!(
+    /// What became of a claim: the device itself.
+    EnrollmentName, "customers/{customer}/enrollments/{enrollment}",
+    "customers" customer: CompanyId, "enrollments" enrollment: DeviceId
+);
+name!(
     /// A long-running operation.
     OperationName, "operations/{operation}", "operations" operation: OperationId
+);
+
+name!(
+    /// An organisation: whatever kind of company it is.
+    OrganisationName, "organisations/{organisation}", "organisations" organisation: CompanyId
+);
+name!(
+    /// That an organisation works for another one.
+    LinkName, "organisations/{organisation}/links/{link}",
+    "organisations" organisation: CompanyId, "links" link: CompanyId
+);
+name!(
+    /// A person of an organisation.
+    UserName, "organisations/{organisation}/users/{user}",
+    "organisations" organisation: CompanyId, "users" user: AccountId
+);
+name!(
+    /// A program of an organisation.
+    ServiceAccountName, "organisations/{organisation}/serviceAccounts/{serviceAccount}",
+    "organisations" organisation: CompanyId, "serviceAccounts" service_account: AccountId
+);
+name!(
+    /// A key of such a program.
+    ServiceAccountKeyName, "organisations/{organisation}/serviceAccounts/{serviceAccount}/keys/{key}",
+    "organisations" organisation: CompanyId, "serviceAccounts" service_account: AccountId, "keys" key: KeyId
+);
+name!(
+    /// An API key of an organisation.
+    ApiKeyName, "organisations/{organisation}/apiKeys/{apiKey}",
+    "organisations" organisation: CompanyId, "apiKeys" api_key: ApiKeyId
+);
+name!(
+    /// An entry of an organisation's audit trail.
+    AuditEntryName, "organisations/{organisation}/auditEntries/{auditEntry}",
+    "organisations" organisation: CompanyId, "auditEntries" audit_entry: u64
 );
 
 /// A request's path in its plain form: clients may percent-encode the `/` and `:` of a name that
@@ -204,6 +253,20 @@ mod tests {
             "partners/1/vendors/2/customers/3"
         );
         assert_eq!(round::<OperationName>("operations/9"), "operations/9");
+        assert_eq!(round::<OrganisationName>("organisations/9"), "organisations/9");
+        assert_eq!(round::<LinkName>("organisations/9/links/8"), "organisations/9/links/8");
+        assert_eq!(round::<UserName>("organisations/9/users/8"), "organisations/9/users/8");
+        assert_eq!(round::<ApiKeyName>("organisations/9/apiKeys/8"), "organisations/9/apiKeys/8");
+        assert_eq!(
+            round::<AuditEntryName>("organisations/9/auditEntries/8"),
+            "organisations/9/auditEntries/8"
+        );
+        let key = format!("organisations/9/serviceAccounts/8/keys/{}", "a7".repeat(20));
+        assert_eq!(round::<ServiceAccountKeyName>(&key), key);
+        assert_eq!(
+            round::<ServiceAccountName>("organisations/9/serviceAccounts/8"),
+            "organisations/9/serviceAccounts/8"
+        );
     }
 
     #[test]

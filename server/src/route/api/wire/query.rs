@@ -21,12 +21,16 @@ const MAX_PARAMETERS: usize = 100;
 /// What every method of this API takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standard {
+    /// The form of the answer, if one was named: `alt`.
+    pub alt: Option<Alt>,
     /// Which parts of the answer to send: `fields`. Everything, if absent.
     pub fields: Option<Selector>,
     /// Whether the answer is indented: `prettyPrint`.
     pub pretty: bool,
     /// The form of errors: `$.xgafv`.
     pub format: FormatVersion,
+    /// How bytes are uploaded: `uploadType`.
+    pub upload_type: Option<String>,
     /// Whose quota this counts against, in the client's words: `quotaUser`.
     pub quota_user: Option<String>,
     /// An API key: `key`.
@@ -35,7 +39,30 @@ pub struct Standard {
     pub token: Option<Secret>,
 }
 
+/// The form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alt {
+    /// JSON; of exports, a line of it for each row.
+    Json,
+    /// Comma-separated values (RFC 4180); of exports only.
+    Csv,
+}
+
+impl Alt {
+    fn refused() -> Status {
+        Status::invalid_field("alt", "Expected json: there is no other form of answers.")
+    }
+}
+
 impl Standard {
+    /// Most answers are JSON, and nothing else.
+    ///
+    /// # Errors
+    /// Another form was asked for.
+    pub fn only_json(&self) -> Result<(), Status> {
+        if self.alt == Some(Alt::Csv) { Err(Alt::refused()) } else { Ok(()) }
+    }
+
     /// Holds `fields` against the message of the answer. A method calls it before it does anything:
     /// afterwards it would be too late to refuse.
     ///
@@ -53,9 +80,11 @@ impl Standard {
 impl Default for Standard {
     fn default() -> Self {
         Self {
+            alt: None,
             fields: None,
             pretty: true,
             format: FormatVersion::default(),
+            upload_type: None,
             quota_user: None,
             key: None,
             token: None,
@@ -96,17 +125,17 @@ impl Query {
     pub fn parse(query: Option<&str>) -> Result<Self, Status> {
         let mut own = Own(decoded(query.unwrap_or_default())?);
         let standard = Standard {
+            alt: own.alt()?,
             fields: own.standard("fields")?.map(|text| selector(&text)).transpose()?,
             pretty: own.standard("prettyPrint")?.map_or(Ok(true), |text| flag("prettyPrint", &text))?,
             format: own.format()?,
+            upload_type: own.standard("uploadType")?,
             quota_user: own.standard("quotaUser")?,
             key: own.standard("key")?.map(Secret::new),
             token: own.token()?.map(Secret::new),
         };
-        own.only_json()?;
-        for ignored in ["uploadType", "upload_protocol"] {
-            own.standard(ignored)?;
-        }
+        own.no_script()?;
+        own.standard("upload_protocol")?;
         Ok(Self { standard, own })
     }
 }
@@ -200,11 +229,17 @@ impl Own {
         }
     }
 
-    /// Answers are JSON, and never a script.
-    fn only_json(&mut self) -> Result<(), Status> {
-        if self.standard("alt")?.is_some_and(|alt| alt != "json") {
-            return Err(Status::invalid_field("alt", "Expected json: there is no other form of answers."));
+    fn alt(&mut self) -> Result<Option<Alt>, Status> {
+        match self.standard("alt")?.as_deref() {
+            None => Ok(None),
+            Some("json") => Ok(Some(Alt::Json)),
+            Some("csv") => Ok(Some(Alt::Csv)),
+            Some(_) => Err(Alt::refused()),
         }
+    }
+
+    /// Answers are never a script.
+    fn no_script(&mut self) -> Result<(), Status> {
         if self.standard("callback")?.is_some_and(|callback| !callback.is_empty()) {
             return Err(Status::invalid_field(
                 "callback",
@@ -295,7 +330,8 @@ mod tests {
     }
 
     fn refused(query: &str) -> String {
-        let status = Query::parse(Some(query)).and_then(|query| query.own.finish()).unwrap_err();
+        let parsed = Query::parse(Some(query));
+        let status = parsed.and_then(|query| query.standard.only_json().and(query.own.finish())).unwrap_err();
         assert_eq!(status.http(), 400);
         status.message().to_owned()
     }
@@ -354,6 +390,7 @@ mod tests {
                  Field 'foo' could not be found in request message.",
             ),
             ("alt=hunter2", "alt: Expected json: there is no other form of answers."),
+            ("alt=csv", "alt: Expected json: there is no other form of answers."),
             ("alt=media", "alt: Expected json: there is no other form of answers."),
             ("callback=hunter2", "callback: Answers are JSON and are not wrapped in a script."),
             ("prettyPrint=hunter2", "prettyPrint: Expected true or false."),

@@ -293,6 +293,7 @@ impl From<ServiceError> for Status {
         match &error {
             ServiceError::NotFound { .. } => Self::new(Code::NotFound, error.to_string()),
             ServiceError::Invalid { field, rule } => Self::invalid_field(*field, rule),
+            ServiceError::TooLarge(_) => Self::new(Code::InvalidArgument, error.to_string()).answered_as(413),
             ServiceError::OperatorOnly | ServiceError::RoleTooLow(_) => {
                 Self::new(Code::PermissionDenied, error.to_string())
             }
@@ -411,6 +412,7 @@ mod tests {
         for (error, http, code) in [
             (ServiceError::not_found("device", 7), 404, Code::NotFound),
             (ServiceError::invalid("name", "is empty"), 400, Code::InvalidArgument),
+            (ServiceError::TooLarge(7), 413, Code::InvalidArgument),
             (ServiceError::OperatorOnly, 403, Code::PermissionDenied),
             (ServiceError::AlreadyExists(conflict()), 409, Code::AlreadyExists),
             (ServiceError::Conflict(conflict()), 400, Code::FailedPrecondition),

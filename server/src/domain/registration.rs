@@ -1,0 +1,64 @@
+//! What a claim registers of the identifiers that it was given: the one rule of the management API
+//! and of claims files.
+
+use unbox_common::{
+    identity::{Identifier, IdentifierKind},
+    matching::{IdentifierSet, InvalidSet},
+};
+
+/// The sets that these identifiers make; any one of them, whole, is the device. None if there is no
+/// identifier at all.
+///
+/// What the agent reads of the device itself is one set. A modem may be removed, and a certified id
+/// is read where nothing else is: each is a set of its own. Maker and model beside them alone add
+/// nothing.
+///
+/// # Errors
+/// The rule that the identifiers break together.
+pub fn registered_sets(identifiers: Vec<Identifier>) -> Result<Vec<IdentifierSet>, InvalidSet> {
+    use IdentifierKind::{CertifiedDeviceId, Imei, Manufacturer, Meid, Model};
+    let (alone, mut rest): (Vec<_>, Vec<_>) =
+        identifiers.into_iter().partition(|one| matches!(one.kind(), Imei | Meid | CertifiedDeviceId));
+    if !alone.is_empty() && rest.iter().all(|one| matches!(one.kind(), Manufacturer | Model)) {
+        rest.clear();
+    }
+    let whole = (!rest.is_empty()).then_some(rest);
+    alone.into_iter().map(|one| vec![one]).chain(whole).map(IdentifierSet::new).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use IdentifierKind::{CertifiedDeviceId, Imei, MacAddress, Manufacturer, Model, SerialNumber};
+
+    const MAKER: [(IdentifierKind, &str); 2] = [(Manufacturer, "Acme"), (Model, "G3")];
+
+    fn sets(of: &[(IdentifierKind, &str)]) -> Result<Vec<Vec<IdentifierKind>>, InvalidSet> {
+        let all = of.iter().map(|(kind, value)| Identifier::parse(*kind, value).unwrap()).collect();
+        let kinds = |set: &IdentifierSet| set.members().iter().map(Identifier::kind).collect();
+        registered_sets(all).map(|sets| sets.iter().map(kinds).collect())
+    }
+
+    #[test]
+    fn a_modem_and_a_certified_id_each_stand_alone_and_the_rest_together() {
+        let imei = (Imei, "123456789012347");
+        let certified = (CertifiedDeviceId, "QXZY7H3K9M2W");
+        let serial = [&MAKER[..], &[(SerialNumber, "S1"), (MacAddress, "00163e000001")]].concat();
+        assert_eq!(sets(&[]), Ok(vec![]));
+        assert_eq!(sets(&[&MAKER[..], &[imei]].concat()), Ok(vec![vec![Imei]]));
+        assert_eq!(
+            sets(&[&serial[..], &[imei, certified]].concat()),
+            Ok(vec![
+                vec![Imei],
+                vec![CertifiedDeviceId],
+                vec![SerialNumber, MacAddress, Manufacturer, Model]
+            ])
+        );
+        assert_eq!(
+            sets(&[imei, (SerialNumber, "S1")]),
+            Err(InvalidSet::NeedsMakerAndModel(SerialNumber)),
+            "a modem beside it does not excuse half a serial set"
+        );
+        assert_eq!(sets(&MAKER), Err(InvalidSet::NothingIdentifying));
+    }
+}

@@ -1,0 +1,212 @@
+//! Who may use the API for an organisation, and what they sign in with. Secrets are answered once, when
+//! they are made.
+
+use crate::route::api::wire::{enums::wire_enum, message::message};
+use std::time::Duration;
+use unbox_common::{
+    ids::{AccountId, ApiKeyId},
+    secret::Secret,
+    timestamp::Timestamp,
+};
+
+wire_enum! {
+    /// What an account may do with what its organisation may see.
+    pub enum Role {
+        /// Nothing was said.
+        Unspecified = 0 "ROLE_UNSPECIFIED",
+        /// Look.
+        Viewer = 1 "ROLE_VIEWER",
+        /// Change everything but accounts and what they sign in with.
+        Admin = 2 "ROLE_ADMIN",
+        /// Everything.
+        Owner = 3 "ROLE_OWNER",
+    }
+}
+
+wire_enum! {
+    /// Whether an account can sign in.
+    pub enum AccountState {
+        /// Nothing was said.
+        Unspecified = 0 "ACCOUNT_STATE_UNSPECIFIED",
+        /// It can.
+        Active = 1 "ACCOUNT_STATE_ACTIVE",
+        /// It cannot: whatever it signs in with opens nothing.
+        Disabled = 2 "ACCOUNT_STATE_DISABLED",
+    }
+}
+
+wire_enum! {
+    /// Whether a key opens anything.
+    pub enum KeyState {
+        /// Nothing was said.
+        Unspecified = 0 "KEY_STATE_UNSPECIFIED",
+        /// It does, unless its account is disabled.
+        Active = 1 "KEY_STATE_ACTIVE",
+        /// Its time is over.
+        Expired = 2 "KEY_STATE_EXPIRED",
+        /// It was revoked.
+        Revoked = 3 "KEY_STATE_REVOKED",
+    }
+}
+
+message! {
+    /// A person who may use the API for an organisation.
+    pub struct User {
+        /// Its name: `organisations/{organisation}/users/{user}`.
+        name: String = "name", OUTPUT;
+        /// Its id.
+        user_id: Option<AccountId> = "userId", OUTPUT;
+        /// The person's e-mail address. It never changes.
+        email: String = "email", REQUIRED;
+        /// What people call them; the e-mail address if absent.
+        display_name: String = "displayName";
+        /// What they may do.
+        role: Role = "role", REQUIRED;
+        /// Whether they can sign in. A new user can.
+        state: AccountState = "state";
+        /// When it was created.
+        create_time: Option<Timestamp> = "createTime", OUTPUT;
+        /// Since when it is disabled.
+        disable_time: Option<Timestamp> = "disableTime", OUTPUT;
+    }
+}
+
+message! {
+    /// The people of an organisation.
+    pub struct ListUsersResponse {
+        /// The people.
+        users: Vec<User> = "users";
+        /// Where the next page starts; absent on the last one.
+        next_page_token: String = "nextPageToken";
+    }
+}
+
+message! {
+    /// A program that may use the API for an organisation.
+    pub struct ServiceAccount {
+        /// Its name: `organisations/{organisation}/serviceAccounts/{serviceAccount}`.
+        name: String = "name", OUTPUT;
+        /// Its id.
+        service_account_id: Option<AccountId> = "serviceAccountId", OUTPUT;
+        /// What it is called: lower-case letters, digits and hyphens. It becomes part of its address, and
+        /// never changes.
+        display_name: String = "displayName", REQUIRED;
+        /// The address by which it signs in.
+        email: String = "email", OUTPUT;
+        /// What it may do.
+        role: Role = "role", REQUIRED;
+        /// Whether it can sign in. A new one can.
+        state: AccountState = "state";
+        /// When it was created.
+        create_time: Option<Timestamp> = "createTime", OUTPUT;
+        /// Since when it is disabled.
+        disable_time: Option<Timestamp> = "disableTime", OUTPUT;
+    }
+}
+
+message! {
+    /// The programs of an organisation.
+    pub struct ListServiceAccountsResponse {
+        /// The programs.
+        service_accounts: Vec<ServiceAccount> = "serviceAccounts";
+        /// Where the next page starts; absent on the last one.
+        next_page_token: String = "nextPageToken";
+    }
+}
+
+message! {
+    /// A key with which a service account signs in: its public half is kept here.
+    pub struct ServiceAccountKey {
+        /// Its name: `organisations/{organisation}/serviceAccounts/{serviceAccount}/keys/{key}`.
+        name: String = "name", OUTPUT;
+        /// Its id, `kid` in what it signs.
+        key_id: String = "keyId", OUTPUT;
+        /// The public half of a key that its owner made, PEM. Without it the server makes a key.
+        public_key: String = "publicKey", INPUT;
+        /// Where clients reach this server, such as `https://enroll.example.com`, for `token_uri` of the
+        /// key file. If absent, where this request did.
+        base_url: String = "baseUrl", INPUT;
+        /// The key file that Google's client libraries read: JSON, base64. It is answered once, when the
+        /// server made the key.
+        private_key_data: Secret = "privateKeyData", OUTPUT;
+        /// Whether it opens anything.
+        state: KeyState = "state", OUTPUT;
+        /// When it was made, or handed in.
+        create_time: Option<Timestamp> = "createTime", OUTPUT;
+        /// From when on it is worthless; never if absent.
+        expire_time: Option<Timestamp> = "expireTime";
+        /// When it was revoked.
+        revoke_time: Option<Timestamp> = "revokeTime", OUTPUT;
+    }
+}
+
+message! {
+    /// The keys of a service account, revoked ones too.
+    pub struct ListServiceAccountKeysResponse {
+        /// The keys.
+        keys: Vec<ServiceAccountKey> = "keys";
+    }
+}
+
+message! {
+    /// Replaces a key of a service account by one that the server makes, with the same lifetime.
+    pub struct RotateServiceAccountKeyRequest {
+        /// The key that is replaced: its `keyId`.
+        key_id: String = "keyId", REQUIRED;
+        /// How long it stays good, for programs to change over: at most 30 days. Without it, it is revoked
+        /// at once.
+        overlap: Option<Duration> = "overlap";
+        /// Where clients reach this server; if absent, where this request did.
+        base_url: String = "baseUrl";
+    }
+}
+
+message! {
+    /// An API key of an account.
+    pub struct ApiKey {
+        /// Its name: `organisations/{organisation}/apiKeys/{apiKey}`.
+        name: String = "name", OUTPUT;
+        /// Its id.
+        api_key_id: Option<ApiKeyId> = "apiKeyId", OUTPUT;
+        /// Who signs in with it: `organisations/{organisation}/users/{user}` or
+        /// `organisations/{organisation}/serviceAccounts/{serviceAccount}`.
+        account: String = "account", REQUIRED;
+        /// What people call it.
+        display_name: String = "displayName", REQUIRED;
+        /// The first characters of the secret, to tell keys apart.
+        key_prefix: String = "keyPrefix", OUTPUT;
+        /// The secret. It is answered once, when the key is made.
+        key_string: Secret = "keyString", OUTPUT;
+        /// Whether it opens anything.
+        state: KeyState = "state", OUTPUT;
+        /// When it was created.
+        create_time: Option<Timestamp> = "createTime", OUTPUT;
+        /// From when on it is worthless; never if absent.
+        expire_time: Option<Timestamp> = "expireTime";
+        /// When it was revoked.
+        revoke_time: Option<Timestamp> = "revokeTime", OUTPUT;
+        /// When it was used last, to the hour.
+        last_use_time: Option<Timestamp> = "lastUseTime", OUTPUT;
+    }
+}
+
+message! {
+    /// The API keys of an organisation, revoked ones too.
+    pub struct ListApiKeysResponse {
+        /// The keys.
+        api_keys: Vec<ApiKey> = "apiKeys";
+        /// Where the next page starts; absent on the last one.
+        next_page_token: String = "nextPageToken";
+    }
+}
+
+message! {
+    /// Replaces an API key by a new one of the same name and lifetime.
+    pub struct RotateApiKeyRequest {
+        /// The key that is replaced.
+        api_key_id: Option<ApiKeyId> = "apiKeyId", REQUIRED;
+        /// How long it stays good, for programs to change over: at most 30 days. Without it, it is revoked
+        /// at once.
+        overlap: Option<Duration> = "overlap";
+    }
+}

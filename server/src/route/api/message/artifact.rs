@@ -1,0 +1,32 @@
+//! Artifacts of customers: what devices download. Unbox's own.
+
+use crate::route::api::wire::message::message;
+use unbox_common::timestamp::Timestamp;
+
+message! {
+    /// Bytes that configurations may name.
+    pub struct Artifact {
+        /// Its name: `customers/{customer}/artifacts/{sha256}`.
+        name: String = "name", OUTPUT;
+        /// What people call it, usually the name of a file.
+        artifact_name: String = "artifactName";
+        /// SHA-256 of the bytes, 64 hexadecimal digits. In an upload: the one that is expected.
+        sha256: String = "sha256";
+        /// How many bytes they are.
+        size_bytes: i64 = "sizeBytes", OUTPUT;
+        /// Whether it is the operator's, for all customers.
+        shared: bool = "shared", OUTPUT;
+        /// When it was registered.
+        create_time: Option<Timestamp> = "createTime", OUTPUT;
+    }
+}
+
+message! {
+    /// The artifacts that a customer's configurations may name.
+    pub struct ListArtifactsResponse {
+        /// The artifacts.
+        artifacts: Vec<Artifact> = "artifacts";
+        /// Where the next page starts; absent on the last one.
+        next_page_token: String = "nextPageToken";
+    }
+}

@@ -1,0 +1,83 @@
+//! Organisations, and which works for which. Unbox's own, as everything below `/v1/organisations`.
+
+use super::company::TermsStatus;
+use crate::route::api::wire::{enums::wire_enum, message::message, name::OrganisationName};
+use unbox_common::{ids::CompanyId, timestamp::Timestamp};
+
+wire_enum! {
+    /// What an organisation is to this server.
+    pub enum OrganisationKind {
+        /// Nothing was said.
+        Unspecified = 0 "ORGANISATION_KIND_UNSPECIFIED",
+        /// It owns devices.
+        Customer = 1 "ORGANISATION_KIND_CUSTOMER",
+        /// It sells them, and registers them for customers.
+        Reseller = 2 "ORGANISATION_KIND_RESELLER",
+        /// It does the same under a reseller, which sees its customers.
+        Vendor = 3 "ORGANISATION_KIND_VENDOR",
+        /// It keeps configurations and devices of the customers that asked it to.
+        Emm = 4 "ORGANISATION_KIND_EMM",
+    }
+}
+
+message! {
+    /// An organisation: the customer that owns devices, or whoever works for customers.
+    pub struct Organisation {
+        /// Its name: `organisations/{organisation}`.
+        name: String = "name", OUTPUT;
+        /// Its id, which is also that of its partner or customer.
+        organisation_id: Option<CompanyId> = "organisationId", OUTPUT;
+        /// What it is here. It never changes.
+        kind: OrganisationKind = "kind", REQUIRED;
+        /// What people call it; unique among organisations of its kind.
+        display_name: String = "displayName", REQUIRED;
+        /// The reseller of a vendor; the operator's to say.
+        parent: Option<OrganisationName> = "parent";
+        /// Whether a customer has accepted the terms of service. Itself it can only accept them.
+        terms_status: TermsStatus = "termsStatus";
+        /// The language of its people (BCP 47).
+        language_code: String = "languageCode";
+        /// Its Google Workspace account, by which resellers may name it too; the operator's to say.
+        google_workspace_customer_id: String = "googleWorkspaceCustomerId";
+        /// Whether a reseller or vendor may claim devices with protection; the operator's to say.
+        device_protection: bool = "deviceProtection";
+        /// When it was created.
+        create_time: Option<Timestamp> = "createTime", OUTPUT;
+    }
+}
+
+message! {
+    /// Organisations.
+    pub struct ListOrganisationsResponse {
+        /// The organisations.
+        organisations: Vec<Organisation> = "organisations";
+        /// Where the next page starts; absent on the last one.
+        next_page_token: String = "nextPageToken";
+    }
+}
+
+message! {
+    /// That a reseller, vendor or EMM works for a customer, seen from one of the two.
+    pub struct Link {
+        /// Its name: `organisations/{organisation}/links/{the other one's id}`.
+        name: String = "name", OUTPUT;
+        /// The other one: `organisations/{organisation}`.
+        organisation: Option<OrganisationName> = "organisation", REQUIRED;
+        /// What people call it.
+        display_name: String = "displayName", OUTPUT;
+        /// What it is here.
+        kind: OrganisationKind = "kind", OUTPUT;
+        /// Since when.
+        create_time: Option<Timestamp> = "createTime", OUTPUT;
+    }
+}
+
+message! {
+    /// Who works for a customer, or for whom an organisation of another kind works.
+    pub struct ListLinksResponse {
+        /// The links.
+        links: Vec<Link> = "links";
+        /// Where the next page starts; absent on the last one.
+        next_page_token: String = "nextPageToken";
+    }
+}

@@ -1,0 +1,187 @@
+//! `/v1/organisations/{organisation}/auditEntries`: what was done to its things, and by its people.
+
+use super::{next_page, page_request, view};
+use crate::{
+    domain::{actor::Actor, audit::Entry},
+    log::chain,
+    route::api::{
+        call::{Answer, Call},
+        message::audit::{AuditEntry, ListAuditEntriesResponse},
+        wire::{form::Written, query::Alt, status::Status, timestamp},
+    },
+    service::{ServiceError, Services},
+    store::{AuditFilter, MAX_ROWS, Page, PageRequest},
+};
+use axum::{
+    body::{Body, Bytes},
+    http::header,
+    response::{IntoResponse as _, Response},
+};
+use futures_util::stream;
+use serde_json::Value;
+use std::{error::Error, fmt::Display, io};
+use tokio::sync::OwnedSemaphorePermit;
+use unbox_common::{ids::CompanyId, timestamp::Timestamp};
+
+/// The columns of an export, by the names that messages have for them.
+const COLUMNS: [&str; 9] = [
+    "firstTime",
+    "lastTime",
+    "count",
+    "actor",
+    "actorOrganisation",
+    "action",
+    "subject",
+    "organisation",
+    "detail",
+];
+
+/// `organisations.auditEntries.list`
+pub(in crate::route::api) async fn list(mut call: Call) -> Answer {
+    let organisation = call.company()?;
+    let filter = filter(&mut call)?;
+    let list = ("audit", format!("{filter:?}"));
+    let request = page_request(&mut call, &list)?;
+    let page = call.services().list_audit(&call.actor, filter, request).await?;
+    let next_page_token = next_page(&call, &list, &page)?;
+    let audit_entries = page.items.into_iter().map(|one| view::audit_entry(organisation, one)).collect();
+    call.answer(&Written(&ListAuditEntriesResponse { audit_entries, next_page_token }))
+}
+
+/// `organisations.auditEntries.export`: all of it, as lines of JSON or of CSV.
+pub(in crate::route::api) async fn export(mut call: Call, _body: Body) -> Result<Response, Status> {
+    let filter = filter(&mut call)?;
+    call.no_more_parameters()?;
+    let organisation = call.company()?;
+    let alt = call.form_of_file()?.unwrap_or(Alt::Json);
+    let (content_type, ending) = match alt {
+        Alt::Json => ("application/x-ndjson", "ndjson"),
+        Alt::Csv => ("text/csv; charset=UTF-8; header=present", "csv"),
+    };
+    let export = Export {
+        services: call.services().clone(),
+        by: call.actor.clone(),
+        filter,
+        organisation,
+        alt,
+        _place: call.place.take(),
+    };
+    // The first page before the answer begins: a failure is then an answer of its own.
+    let first = export.page(None).await?;
+    let parts = stream::try_unfold((export, Next::First(first)), |(export, next)| async move {
+        let (page, is_first) = match next {
+            Next::First(page) => (page, true),
+            Next::After(after) => (export.page(Some(after)).await.map_err(cut_off)?, false),
+            Next::End => return Ok(None),
+        };
+        let lines = export.lines(page.items, is_first).map_err(cut_off)?;
+        let next = page.next.map_or(Next::End, Next::After);
+        Ok::<_, Cut>(Some((lines, (export, next))))
+    });
+    let name = format!("attachment; filename=\"audit-{organisation}.{ending}\"");
+    let headers = [(header::CONTENT_TYPE, content_type.to_owned()), (header::CONTENT_DISPOSITION, name)];
+    Ok((headers, Body::from_stream(parts)).into_response())
+}
+
+/// What an export does next.
+enum Next {
+    First(Page<Entry>),
+    After(String),
+    End,
+}
+
+/// An export on its way: a page of it is in memory, never more.
+struct Export {
+    services: Services,
+    by: Actor,
+    filter: AuditFilter,
+    organisation: CompanyId,
+    alt: Alt,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+/// The export ends before its end: whoever reads it sees that it is cut off.
+#[derive(Debug, thiserror::Error)]
+#[error("the export was cut off")]
+struct Cut;
+
+fn cut_off(error: impl Error + 'static) -> Cut {
+    tracing::error!(error = chain(&error), "an export was cut off");
+    Cut
+}
+
+impl Export {
+    async fn page(&self, after: Option<String>) -> Result<Page<Entry>, ServiceError> {
+        let request = PageRequest { size: Some(MAX_ROWS), after };
+        self.services.list_audit(&self.by, self.filter.clone(), request).await
+    }
+
+    /// The lines of a page; those of the first begin with the names of the columns, if they have any.
+    fn lines(&self, entries: Vec<Entry>, is_first: bool) -> io::Result<Bytes> {
+        let entries = entries.into_iter().map(|entry| view::audit_entry(self.organisation, entry));
+        let mut lines = Vec::new();
+        match self.alt {
+            Alt::Json => {
+                for entry in entries {
+                    serde_json::to_writer(&mut lines, &Written(&entry))?;
+                    lines.push(b'\n');
+                }
+            }
+            Alt::Csv => {
+                let mut csv = csv::Writer::from_writer(&mut lines);
+                if is_first {
+                    csv.write_record(COLUMNS)?;
+                }
+                for entry in entries {
+                    csv.write_record(cells(entry))?;
+                }
+                csv.flush()?;
+            }
+        }
+        Ok(lines.into())
+    }
+}
+
+/// The cells of a line. None begins as a formula of a spreadsheet does: all are words of this server, or
+/// begin with one.
+fn cells(of: AuditEntry) -> [String; COLUMNS.len()] {
+    let time = |at: Option<Timestamp>| at.map(timestamp::format).unwrap_or_default();
+    [
+        time(of.first_time),
+        time(of.last_time),
+        of.count.to_string(),
+        of.actor,
+        of.actor_organisation,
+        of.action,
+        of.subject,
+        of.organisation,
+        Value::Object(of.detail).to_string(),
+    ]
+}
+
+/// Which entries are asked for. Of the organisation's own, whoever asks.
+fn filter(call: &mut Call) -> Result<AuditFilter, Status> {
+    Ok(AuditFilter {
+        customer: None,
+        organisation: Some(call.company()?),
+        subjects: parameter(call, "subject", str::parse)?.into_iter().collect(),
+        action: parameter(call, "action", str::parse)?,
+        since: time(call, "startTime")?,
+        until: time(call, "endTime")?,
+        actor: call.own.text("actor")?,
+    })
+}
+
+fn time(call: &mut Call, name: &'static str) -> Result<Option<Timestamp>, Status> {
+    let rule = "Expected a date and time since 1970, such as \"2026-11-21T00:00:00Z\".";
+    parameter(call, name, |text| timestamp::parse(text).ok_or(rule))
+}
+
+fn parameter<T, E: Display>(
+    call: &mut Call,
+    name: &'static str,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<Option<T>, Status> {
+    let text = call.own.text(name)?;
+    text.map(|text| parse(&text).map_err(|rule| Status::invalid_field(name, rule.to_string()))).transpose()
+}

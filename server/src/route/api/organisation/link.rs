@@ -1,0 +1,95 @@
+//! `/v1/organisations/{organisation}/links`: who works for a customer. That is the customer's decision.
+
+use super::{next_page, page_request, view};
+use crate::{
+    domain::{
+        actor::Scope,
+        company::{Company, CompanyKind, Link},
+    },
+    route::api::{
+        call::{Answer, Call, no_such},
+        message::{
+            common::Empty,
+            organisation::{Link as Message, ListLinksResponse},
+        },
+        wire::{
+            form::Written,
+            status::{Code, Status},
+        },
+    },
+    service::ServiceError,
+    store::PageRequest,
+};
+use unbox_common::ids::CompanyId;
+
+/// `organisations.links.list`
+pub(in crate::route::api) async fn list(mut call: Call) -> Answer {
+    let id = call.company()?;
+    let list = ("links", id);
+    let request = page_request(&mut call, &list)?;
+    let of = call.services().company(&call.actor, id).await?;
+    let page = call.services().list_links(&call.actor, &of, request).await?;
+    let links = page.items.iter().map(|link| view::link(&of, link)).collect();
+    let next_page_token = next_page(&call, &list, &page)?;
+    call.answer(&Written(&ListLinksResponse { links, next_page_token }))
+}
+
+/// `organisations.links.create`. Once more changes nothing.
+pub(in crate::route::api) async fn create(mut call: Call) -> Answer {
+    call.no_more_parameters()?;
+    let asked: Message = call.message()?;
+    let of = decider(&call).await?;
+    let Some(other) = asked.organisation.map(|name| name.organisation) else {
+        return Err(Status::invalid_field("organisation", "A value is required."));
+    };
+    let (company, customer) = ends(&of, other);
+    let linked = call.services().set_works_for(&call.actor, company, customer, true).await;
+    linked.map_err(|error| match error {
+        ServiceError::NotFound { .. } => Status::invalid_field("organisation", expected(&of)),
+        other => other.into(),
+    })?;
+    let link = linked_with(&call, &of, other).await?.ok_or_else(|| no_such("link"))?;
+    call.answer(&Written(&view::link(&of, &link)))
+}
+
+/// `organisations.links.delete`. What was claimed meanwhile stays claimed.
+pub(in crate::route::api) async fn delete(mut call: Call) -> Answer {
+    call.no_more_parameters()?;
+    let other: CompanyId = call.id(1, "link")?;
+    let of = decider(&call).await?;
+    linked_with(&call, &of, other).await?.ok_or_else(|| no_such("link"))?;
+    let (company, customer) = ends(&of, other);
+    call.services().set_works_for(&call.actor, company, customer, false).await?;
+    call.answer(&Written(&Empty {}))
+}
+
+/// The organisation of the path, if whoever asks decides about its links.
+async fn decider(call: &Call) -> Result<Company, Status> {
+    let of = call.services().company(&call.actor, call.company()?).await?;
+    if of.kind == CompanyKind::Customer || call.actor.scope() == Scope::Operator {
+        return Ok(of);
+    }
+    let text = "Who works for a customer is the customer's decision. Ask one of its owners.";
+    Err(Status::new(Code::PermissionDenied, text))
+}
+
+/// Who works, and for whom.
+fn ends(of: &Company, other: CompanyId) -> (CompanyId, CompanyId) {
+    if of.kind == CompanyKind::Customer { (other, of.id) } else { (of.id, other) }
+}
+
+fn expected(of: &Company) -> &'static str {
+    if of.kind == CompanyKind::Customer {
+        "There is no such reseller, vendor or EMM."
+    } else {
+        "There is no such customer."
+    }
+}
+
+/// The link with this other one: the list is by its id, so that it is the first behind the one before.
+async fn linked_with(call: &Call, of: &Company, other: CompanyId) -> Result<Option<Link>, Status> {
+    let before = (other.get() - 1).to_string();
+    let request = PageRequest { size: Some(1), after: Some(before) };
+    let page = call.services().list_links(&call.actor, of, request).await?;
+    Ok(page.items.into_iter().find(|link| link.other.id == other))
+}

@@ -1,0 +1,186 @@
+//! `/v1/organisations`: what an organisation keeps about itself, and the operator about all of them.
+//!
+//! Here the organisations; in `link.rs` who works for whom, in `account.rs` and `credential.rs` who signs in
+//! and with what, in `audit.rs` who did what. `view.rs` says what is known in messages.
+
+pub(super) mod account;
+pub(super) mod audit;
+pub(super) mod credential;
+pub(super) mod link;
+mod view;
+
+use super::{
+    call::{Answer, Call},
+    message::{
+        common::Empty,
+        company::TermsStatus,
+        organisation::{ListOrganisationsResponse, Organisation as Message, OrganisationKind},
+    },
+    wire::{
+        detail::FieldViolation, enums::WireEnum as _, field_mask::FieldMask, form::Written, status::Status,
+    },
+};
+use crate::{
+    domain::company::{CompanyKind, Terms},
+    service::{CompanyChange, NewCompany, ServiceError},
+    store::{CompanyFilter, Page, PageRequest},
+};
+use serde::Serialize;
+use unbox_common::ids::CompanyId;
+
+/// Rows of a page if none are asked for, and at most.
+const ROWS: (i64, i64) = (100, 1000);
+
+/// `organisations.list`
+pub(in crate::route::api) async fn list(mut call: Call) -> Answer {
+    let kind = call.own.text("kind")?.map(|word| kind(&word)).transpose()?;
+    let list = ("organisations", call.principal.company(), kind.map(CompanyKind::name));
+    let request = page_request(&mut call, &list)?;
+    let page = call.services().list_companies(&call.actor, CompanyFilter::of_kind(kind), request).await?;
+    let organisations = page.items.iter().map(view::organisation).collect();
+    let next_page_token = next_page(&call, &list, &page)?;
+    call.answer(&Written(&ListOrganisationsResponse { organisations, next_page_token }))
+}
+
+fn kind(word: &str) -> Result<CompanyKind, Status> {
+    let named = OrganisationKind::ALL.iter().copied().find(|kind| kind.name() == word);
+    named.and_then(view::company_kind).ok_or_else(|| {
+        Status::invalid_field("kind", "Expected a kind of organisation, such as ORGANISATION_KIND_CUSTOMER.")
+    })
+}
+
+/// `organisations.create`
+pub(in crate::route::api) async fn create(mut call: Call) -> Answer {
+    call.no_more_parameters()?;
+    let asked: Message = call.message()?;
+    let Some(kind) = view::company_kind(asked.kind) else {
+        return Err(Status::invalid_field("kind", "A value is required."));
+    };
+    if asked.terms_status != TermsStatus::Unspecified {
+        let rule = "What the operator creates begins with terms accepted. Change them with a patch.";
+        return Err(Status::invalid_field("termsStatus", rule));
+    }
+    let new = NewCompany {
+        kind,
+        name: asked.display_name,
+        parent: asked.parent.map(|parent| parent.organisation),
+        language: some(asked.language_code),
+        workspace: some(asked.google_workspace_customer_id),
+        device_protection: asked.device_protection,
+    };
+    let created = call.services().create_company(&call.actor, new).await.map_err(named_field)?;
+    call.answer(&Written(&view::organisation(&created)))
+}
+
+/// `organisations.get`
+pub(in crate::route::api) async fn get(mut call: Call) -> Answer {
+    call.no_more_parameters()?;
+    let found = call.services().company(&call.actor, call.company()?).await?;
+    call.answer(&Written(&view::organisation(&found)))
+}
+
+/// `organisations.patch`
+pub(in crate::route::api) async fn patch(mut call: Call) -> Answer {
+    let mask = mask::<Message>(&mut call)?;
+    let asked: Message = call.patch(&mask)?;
+    let id = call.company()?;
+    if mask.contains("kind") {
+        let was = call.services().company(&call.actor, id).await?;
+        stays("kind", view::company_kind(asked.kind) == Some(was.kind))?;
+    }
+    let terms = match (mask.contains("termsStatus"), asked.terms_status) {
+        (false, _) => None,
+        (true, TermsStatus::NotAccepted) => Some(Terms::NotAccepted),
+        (true, TermsStatus::Accepted) => Some(Terms::Accepted),
+        (true, TermsStatus::Stale) => Some(Terms::Stale),
+        (true, TermsStatus::Unspecified) => {
+            return Err(Status::invalid_field("termsStatus", "A value is required."));
+        }
+    };
+    let change = CompanyChange {
+        name: mask.contains("displayName").then_some(asked.display_name),
+        language: mask.contains("languageCode").then(|| some(asked.language_code)),
+        terms,
+        workspace: mask
+            .contains("googleWorkspaceCustomerId")
+            .then(|| some(asked.google_workspace_customer_id)),
+        device_protection: mask.contains("deviceProtection").then_some(asked.device_protection),
+        parent: mask.contains("parent").then(|| asked.parent.map(|parent| parent.organisation)),
+    };
+    let changed = call.services().update_company(&call.actor, id, change).await.map_err(named_field)?;
+    call.answer(&Written(&view::organisation(&changed)))
+}
+
+/// `organisations.delete`
+pub(in crate::route::api) async fn delete(mut call: Call) -> Answer {
+    call.no_more_parameters()?;
+    call.services().delete_company(&call.actor, call.company()?).await?;
+    call.answer(&Written(&Empty {}))
+}
+
+/// A service names fields in its own words; a message has others.
+fn named_field(error: ServiceError) -> Status {
+    match error {
+        ServiceError::Invalid { field, rule } => {
+            let field = match field {
+                "name" => "displayName",
+                "language" => "languageCode",
+                "terms" => "termsStatus",
+                "workspace" => "googleWorkspaceCustomerId",
+                "device_protection" => "deviceProtection",
+                "expires_at" => "expireTime",
+                "public_key" => "publicKey",
+                other => other,
+            };
+            Status::invalid_field(field, rule)
+        }
+        ServiceError::NotFound { what: "reseller", .. } => {
+            Status::invalid_field("parent", "There is no such reseller.")
+        }
+        other => other.into(),
+    }
+}
+
+/// The mask of a patch, which is all that it may have beside its message.
+fn mask<T: super::wire::message::Message>(call: &mut Call) -> Result<FieldMask, Status> {
+    let mask = call.own.text("updateMask")?.unwrap_or_default();
+    call.no_more_parameters()?;
+    FieldMask::parse::<T>(&mask).map_err(|violation| Status::invalid(vec![violation]))
+}
+
+/// A field that never changes may be sent as it is.
+fn stays(field: &'static str, is_the_same: bool) -> Result<(), Status> {
+    if is_the_same {
+        return Ok(());
+    }
+    Err(Status::invalid(vec![FieldViolation::new(field, "It never changes. Create another one.")]))
+}
+
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// The page that is asked for of this list, whose own parameters have been taken.
+fn page_request(call: &mut Call, list: &impl Serialize) -> Result<PageRequest, Status> {
+    let size = call.own.integer("pageSize")?.unwrap_or(ROWS.0);
+    let token = call.own.text("pageToken")?.unwrap_or_default();
+    call.no_more_parameters()?;
+    if !(1..=ROWS.1).contains(&size) {
+        return Err(Status::invalid_field("pageSize", format!("Expected 1 to {}.", ROWS.1)));
+    }
+    let after = call.app.page_tokens.open(list, &token)?.map(|key| key.to_string());
+    Ok(PageRequest { size: u32::try_from(size).ok(), after })
+}
+
+/// The token of the page that follows.
+fn next_page<T>(call: &Call, list: &impl Serialize, page: &Page<T>) -> Result<String, Status> {
+    match page.next.as_deref().map(str::parse) {
+        Some(Ok(key)) => call.app.page_tokens.issue(list, key),
+        _ => Ok(String::new()),
+    }
+}
+
+/// The organisation's own path, as a resource of another one names it.
+fn resource(organisation: CompanyId) -> String {
+    super::wire::name::OrganisationName { organisation }.to_string()
+}

@@ -1,0 +1,204 @@
+//! What becomes of a company after it was created: what it is called, what it may do, and its end.
+
+use super::{
+    ServiceError, Services,
+    companies::{check, check_parent, name_taken},
+};
+use crate::{
+    domain::{
+        actor::{Actor, Scope},
+        audit::{Action, Subject},
+        company::{Company, CompanyKind, Terms},
+        name::Name,
+    },
+    store::Tx,
+};
+use serde_json::{Map, Value, json};
+use unbox_common::ids::CompanyId;
+
+/// What is to become of a company; `None` stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct CompanyChange {
+    /// Another name.
+    pub name: Option<String>,
+    /// Another language, or none.
+    pub language: Option<Option<String>>,
+    /// Whether it accepts the terms of service; anything but that it does is the operator's to say.
+    pub terms: Option<Terms>,
+    /// Another Google Workspace account, or none; the operator's to say.
+    pub workspace: Option<Option<String>>,
+    /// Whether it may claim devices with protection; the operator's to say.
+    pub device_protection: Option<bool>,
+    /// Another reseller of a vendor; the operator's to say.
+    pub parent: Option<Option<CompanyId>>,
+}
+
+impl Services {
+    /// Changes a company: the operator any, whoever belongs to it what is its own to say. What stays as
+    /// it is needs nobody's leave.
+    pub async fn update_company(
+        &self,
+        by: &Actor,
+        id: CompanyId,
+        change: CompanyChange,
+    ) -> Result<Company, ServiceError> {
+        let name: Option<Name> = change
+            .name
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(|error| ServiceError::invalid("name", error))?;
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                let (name, change) = (name.clone(), change.clone());
+                Box::pin(async move {
+                    let was = own_company(tx, &by, id).await?;
+                    let after = Company {
+                        name: name.unwrap_or_else(|| was.name.clone()),
+                        language: change.language.unwrap_or_else(|| was.language.clone()),
+                        terms: change.terms.unwrap_or(was.terms),
+                        workspace: change.workspace.unwrap_or_else(|| was.workspace.clone()),
+                        device_protection: change.device_protection.unwrap_or(was.device_protection),
+                        parent: change.parent.unwrap_or(was.parent),
+                        ..was.clone()
+                    };
+                    check_change(&by, &was, &after)?;
+                    check_parent(tx, &by, &after).await?;
+                    if after == was {
+                        return Ok(was);
+                    }
+                    if !tx.update_company(&after).await? {
+                        return Err(taken(tx, &after).await?);
+                    }
+                    services.note_changes(tx, &by, &was, &after);
+                    Ok(after)
+                })
+            })
+            .await
+    }
+
+    /// Gives a company another name.
+    pub async fn rename_company(
+        &self,
+        by: &Actor,
+        id: CompanyId,
+        name: &str,
+    ) -> Result<Company, ServiceError> {
+        let change = CompanyChange { name: Some(name.to_owned()), ..CompanyChange::default() };
+        self.update_company(by, id, change).await
+    }
+
+    /// Notes that a customer accepts the terms of service, or that there are new ones.
+    pub async fn set_terms(
+        &self,
+        by: &Actor,
+        customer: CompanyId,
+        terms: Terms,
+    ) -> Result<Company, ServiceError> {
+        if !by.scope().covers(customer) {
+            return Err(ServiceError::not_found("customer", customer));
+        }
+        let change = CompanyChange { terms: Some(terms), ..CompanyChange::default() };
+        self.update_company(by, customer, change).await
+    }
+
+    /// Deletes a company with its accounts and everything that they sign in with; returns what it was.
+    /// Only the operator may.
+    ///
+    /// # Errors
+    /// [`ServiceError::Conflict`] with what is kept for as long as the company.
+    pub async fn delete_company(&self, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
+        if by.scope() != Scope::Operator {
+            return Err(ServiceError::OperatorOnly);
+        }
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                Box::pin(async move {
+                    let was = own_company(tx, &by, id).await?;
+                    let dependants = tx.company_dependants(id).await?;
+                    if !dependants.is_empty() {
+                        return Err(ServiceError::Conflict(format!(
+                            "{} still has {}. Remove what can be removed. Claims stay, as the record of its \
+                             devices: with those, disable its accounts instead.",
+                            was.name,
+                            dependants.join(", ")
+                        )));
+                    }
+                    if !tx.delete_company(id).await? {
+                        let text = format!("Something still belongs to {}. Remove it first.", was.name);
+                        return Err(ServiceError::Conflict(text));
+                    }
+                    let detail = json!({"kind": was.kind, "name": was.name});
+                    services.note(tx, &by, Action::CompanyDeleted, Subject::Company(id), Some(id), detail);
+                    Ok(was)
+                })
+            })
+            .await
+    }
+
+    fn note_changes(&self, tx: &mut Tx, by: &Actor, was: &Company, after: &Company) {
+        let mut note = |action, detail| {
+            self.note(tx, by, action, Subject::Company(was.id), Some(was.id), detail);
+        };
+        if after.name != was.name {
+            note(Action::CompanyRenamed, json!({"was": was.name, "name": after.name}));
+        }
+        if after.terms != was.terms {
+            note(Action::TermsSet, json!({"was": was.terms, "terms": after.terms}));
+        }
+        let mut others = Map::new();
+        for (field, was, now) in [
+            ("language", json!(was.language), json!(after.language)),
+            ("workspace", json!(was.workspace), json!(after.workspace)),
+            ("device_protection", json!(was.device_protection), json!(after.device_protection)),
+            ("parent", json!(was.parent), json!(after.parent)),
+        ] {
+            if was != now {
+                others.insert(field.to_owned(), json!({"was": was, "now": now}));
+            }
+        }
+        if !others.is_empty() {
+            note(Action::CompanyUpdated, Value::Object(others));
+        }
+    }
+}
+
+/// A company that the actor belongs to, or any for the operator; nobody else changes it meanwhile.
+async fn own_company(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
+    tx.lock_company(id).await?;
+    let found = tx.company(by.scope(), id).await?;
+    let company = found.ok_or_else(|| ServiceError::not_found("company", id))?;
+    // A reseller sees customers and vendors, which are not its to change.
+    match by.scope().company() {
+        Some(own) if own != id => Err(ServiceError::OperatorOnly),
+        _ => Ok(company),
+    }
+}
+
+fn check_change(by: &Actor, was: &Company, after: &Company) -> Result<(), ServiceError> {
+    if after.terms != was.terms && was.kind != CompanyKind::Customer {
+        return Err(ServiceError::invalid("terms", "only customers accept the terms of service"));
+    }
+    let entitlements = |of: &Company| (of.workspace.clone(), of.device_protection, of.parent);
+    let terms_undone = after.terms != was.terms && after.terms != Terms::Accepted;
+    if by.scope() != Scope::Operator && (terms_undone || entitlements(after) != entitlements(was)) {
+        return Err(ServiceError::OperatorOnly);
+    }
+    check(after)
+}
+
+/// Whose name or Workspace account is in the way.
+async fn taken(tx: &mut Tx, company: &Company) -> Result<ServiceError, ServiceError> {
+    let named = tx.company_named(Scope::Operator, company.kind, company.name.as_str()).await?;
+    if named.is_some_and(|other| other.id != company.id) {
+        return Ok(name_taken(company.kind.name(), &company.name));
+    }
+    let text = "Another company has this Google Workspace account already. Name one that is its own.";
+    Ok(ServiceError::AlreadyExists(text.to_owned()))
+}

@@ -1,0 +1,251 @@
+//! Claims as rows of a file in the portals' forms: every one of them, page by page, in constant
+//! memory. `service/import/` reads the same files.
+
+use super::{ServiceError, Services, import::columns::plain_cell};
+use crate::{
+    domain::{
+        actor::{Actor, Scope},
+        claim::Claim,
+    },
+    store::{ClaimFilter, MAX_ROWS, PageRequest, ResellerCursor},
+};
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use std::borrow::Cow;
+use unbox_common::{
+    identity::{Identifier, IdentifierKind},
+    matching::IdentifierSet,
+    timestamp::Timestamp,
+};
+
+/// In which form claims are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimsForm {
+    /// A reseller's: whose the devices are.
+    Reseller,
+    /// The same with the configurations, which are no reseller's business.
+    Operator,
+    /// A customer's: which configuration each device has of its own; 0 is the customer's default.
+    Customer,
+}
+
+const RESELLER: [&str; 10] = [
+    "modemtype",
+    "modemid",
+    "modemtype2",
+    "modemid2",
+    "serial",
+    "model",
+    "manufacturer",
+    "profiletype",
+    "owner",
+    "devicemetadata",
+];
+const CUSTOMER: [&str; 10] = [
+    "modemtype",
+    "modemid",
+    "modemtype2",
+    "modemid2",
+    "serial",
+    "manufacturer",
+    "model",
+    "profiletype",
+    "profileid",
+    "devicemetadata",
+];
+/// What the portals do not know.
+const FURTHER: [&str; 18] = [
+    "modemtype3",
+    "modemid3",
+    "modemtype4",
+    "modemid4",
+    "service_tag",
+    "board_serial",
+    "chassis_serial",
+    "mac_address",
+    "system_uuid",
+    "certified_device_id",
+    "tpm_key",
+    "device_key",
+    "proof",
+    "order",
+    "deviceid",
+    "claimtime",
+    "vacationmodestarttime",
+    "vacationmodeexpiretime",
+];
+
+impl ClaimsForm {
+    /// The names of the columns, in their order.
+    pub fn columns(self) -> impl Iterator<Item = &'static str> {
+        let (portal, configuration) = match self {
+            Self::Reseller => (RESELLER, None),
+            Self::Operator => (RESELLER, Some("profileid")),
+            Self::Customer => (CUSTOMER, None),
+        };
+        portal.into_iter().chain(configuration).chain(FURTHER)
+    }
+}
+
+/// Claims that are being exported: all that were in force all the while, each once.
+pub struct ClaimExport {
+    services: Services,
+    by: Actor,
+    form: ClaimsForm,
+    filter: ClaimFilter,
+    next: Next,
+}
+
+/// Where the export goes on.
+enum Next {
+    /// Behind this claim, in the order of their ids.
+    Id(Option<String>),
+    /// Behind this one of a reseller, by customer.
+    OfReseller(Option<ResellerCursor>),
+    End,
+}
+
+impl Services {
+    /// Begins to export the claims in force that the actor sees and the filter wants.
+    #[must_use]
+    pub fn export_claims(&self, by: &Actor, form: ClaimsForm, filter: ClaimFilter) -> ClaimExport {
+        let next = match by.scope() {
+            Scope::Reseller(_) => Next::OfReseller(None),
+            Scope::Operator | Scope::Customer(_) => Next::Id(None),
+        };
+        ClaimExport { services: self.clone(), by: by.clone(), form, filter, next }
+    }
+}
+
+impl ClaimExport {
+    /// The form of the rows.
+    #[must_use]
+    pub const fn form(&self) -> ClaimsForm {
+        self.form
+    }
+
+    /// The next rows; `None` at the end.
+    pub async fn next_rows(&mut self) -> Result<Option<Vec<ExportedClaim>>, ServiceError> {
+        let mut reader = self.services.0.store.reader().await?;
+        let claims = match (&mut self.next, self.by.scope()) {
+            (Next::End, _) => return Ok(None),
+            (Next::OfReseller(after), Scope::Reseller(reseller)) => {
+                let claims = reader.claims_of_reseller(reseller, &[], *after, MAX_ROWS).await?;
+                *after = claims.last().map(|last| ResellerCursor { customer: last.customer, claim: last.id });
+                claims
+            }
+            (Next::Id(after), scope) => {
+                let page = PageRequest { size: Some(MAX_ROWS), after: after.take() };
+                let page = reader.claims(scope, &self.filter, &page).await?;
+                match page.next {
+                    Some(next) => *after = Some(next),
+                    None => self.next = Next::End,
+                }
+                page.items
+            }
+            (Next::OfReseller(_), _) => return Err(ServiceError::OperatorOnly),
+        };
+        if claims.is_empty() {
+            self.next = Next::End;
+            return Ok(None);
+        }
+        let (form, now) = (self.form, self.services.now());
+        Ok(Some(claims.into_iter().map(|claim| ExportedClaim { claim, form, now }).collect()))
+    }
+}
+
+/// One row of an export.
+#[derive(Debug, Clone)]
+pub struct ExportedClaim {
+    claim: Claim,
+    form: ClaimsForm,
+    now: Timestamp,
+}
+
+impl ExportedClaim {
+    /// Its cells, one for each column. No spreadsheet takes one of them for a formula, and an import
+    /// reads the values that they stand for.
+    pub fn cells(&self) -> impl Iterator<Item = String> {
+        self.form.columns().map(|column| match self.value(column) {
+            Cow::Borrowed(value) => plain_cell(value).into_owned(),
+            Cow::Owned(value) => match plain_cell(&value) {
+                Cow::Owned(cell) => cell,
+                Cow::Borrowed(_) => value,
+            },
+        })
+    }
+
+    fn value(&self, column: &str) -> Cow<'_, str> {
+        let claim = &self.claim;
+        let vacation = claim.vacation_at(self.now);
+        let text = |value: Option<String>| Cow::Owned(value.unwrap_or_default());
+        match column {
+            "modemtype" => self.modem_type(0),
+            "modemtype2" => self.modem_type(1),
+            "modemtype3" => self.modem_type(2),
+            "modemtype4" => self.modem_type(3),
+            "modemid" => self.modem_id(0),
+            "modemid2" => self.modem_id(1),
+            "modemid3" => self.modem_id(2),
+            "modemid4" => self.modem_id(3),
+            "serial" => self.identifier(IdentifierKind::SerialNumber),
+            "mac_address" => {
+                let macs = self.identifiers().filter(|one| one.kind() == IdentifierKind::MacAddress);
+                Cow::Owned(macs.map(Identifier::value).collect::<Vec<_>>().join(" "))
+            }
+            "profiletype" => Cow::Borrowed("ZERO_TOUCH"),
+            "owner" => text(Some(claim.customer.to_string())),
+            "profileid" => match claim.configuration {
+                Some(configuration) => text(Some(configuration.to_string())),
+                None => Cow::Borrowed(if self.form == ClaimsForm::Customer { "0" } else { "" }),
+            },
+            "devicemetadata" if claim.metadata.entries().is_empty() => Cow::Borrowed(""),
+            "devicemetadata" => text(serde_json::to_string(&claim.metadata).ok()),
+            "proof" => Cow::Borrowed(claim.proof.name()),
+            "order" => Cow::Borrowed(claim.order.as_ref().map_or("", |order| order.as_str())),
+            "deviceid" => text(Some(claim.id.to_string())),
+            "claimtime" => text(Some(claim.created_at.to_string())),
+            "vacationmodestarttime" => text(vacation.map(|vacation| vacation.started_at.to_string())),
+            "vacationmodeexpiretime" => text(vacation.map(|vacation| vacation.ends_at.to_string())),
+            other => other.parse().map_or(Cow::Borrowed(""), |kind| self.identifier(kind)),
+        }
+    }
+
+    fn identifiers(&self) -> impl Iterator<Item = &Identifier> {
+        self.claim.sets.usable().iter().flat_map(IdentifierSet::members)
+    }
+
+    fn identifier(&self, kind: IdentifierKind) -> Cow<'_, str> {
+        Cow::Borrowed(self.identifiers().find(|one| one.kind() == kind).map_or("", Identifier::value))
+    }
+
+    fn modem(&self, number: usize) -> Option<&Identifier> {
+        let is_modem = |one: &&Identifier| matches!(one.kind(), IdentifierKind::Imei | IdentifierKind::Meid);
+        self.identifiers().filter(is_modem).nth(number)
+    }
+
+    fn modem_type(&self, number: usize) -> Cow<'_, str> {
+        Cow::Borrowed(match self.modem(number).map(Identifier::kind) {
+            None => "",
+            Some(IdentifierKind::Meid) => "MEID",
+            Some(_) => "IMEI",
+        })
+    }
+
+    fn modem_id(&self, number: usize) -> Cow<'_, str> {
+        Cow::Borrowed(self.modem(number).map_or("", Identifier::value))
+    }
+}
+
+/// What the row says, by the names of the columns; without what it does not say.
+impl Serialize for ExportedClaim {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for column in self.form.columns() {
+            let value = self.value(column);
+            if !value.is_empty() {
+                map.serialize_entry(column, &value)?;
+            }
+        }
+        map.end()
+    }
+}

@@ -1,0 +1,121 @@
+//! A batch of rows that claim devices.
+
+use super::{
+    ImportDefaults,
+    outcome::RowOutcome,
+    parties::{Found, Parties},
+    rows::{Row, has_registered_key},
+};
+use crate::{
+    domain::{
+        actor::{Actor, Scope},
+        audit::{Action, Subject},
+        claim::{Claim, ClaimSets},
+    },
+    service::{
+        ServiceError, Services,
+        claiming::Taken,
+        claims::{NO_REGISTERED_KEY, UNDRAWN},
+    },
+    store::Tx,
+};
+use serde_json::json;
+use std::{collections::BTreeMap, sync::Arc};
+use unbox_common::{
+    ids::{ClaimId, CompanyId},
+    protocol::latest::ProofKind,
+};
+
+impl Services {
+    /// The claim that a row asks for, still without its id.
+    pub(super) async fn claim_of_row(
+        &self,
+        by: &Actor,
+        defaults: &ImportDefaults,
+        row: Row,
+        parties: &mut Parties<'_>,
+    ) -> Found<Claim> {
+        let proof = row.proof.or(defaults.proof).unwrap_or(ProofKind::Identifiers);
+        if proof == ProofKind::RegisteredKey && !has_registered_key(&row.sets) {
+            let rule = format!("cannot be met: {NO_REGISTERED_KEY}");
+            return Ok(Err(RowOutcome::invalid(None, "proof", rule)));
+        }
+        let customer = match parties.customer(row.customer.as_ref()).await? {
+            Ok(customer) => customer,
+            Err(outcome) => return Ok(Err(outcome)),
+        };
+        let configuration = match parties.configuration(customer, row.configuration.as_ref()).await? {
+            Ok(configuration) => configuration,
+            Err(outcome) => return Ok(Err(outcome)),
+        };
+        let now = self.now();
+        Ok(Ok(Claim {
+            id: UNDRAWN,
+            customer,
+            reseller: defaults.reseller,
+            configuration,
+            configured_at: now,
+            proof,
+            activation_ends_at: now.after(self.settings().activation_window),
+            sets: ClaimSets::new(row.sets),
+            order: row.order,
+            metadata: row.metadata,
+            vacation: None,
+            protected: false,
+            created_at: now,
+            created_by: by.name().to_owned(),
+            released_at: None,
+        }))
+    }
+
+    /// Writes the claims that nobody holds yet, and says what became of each.
+    pub(super) async fn claim_batch(
+        &self,
+        by: &Actor,
+        claims: Vec<(u64, Claim)>,
+    ) -> Result<Vec<(u64, RowOutcome)>, ServiceError> {
+        if claims.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (lines, claims): (Vec<u64>, Vec<Claim>) = claims.into_iter().unzip();
+        let (services, by, claims) = (self.clone(), by.clone(), Arc::new(claims));
+        let outcomes = self.0.store.write(move |tx| {
+            let (services, by, claims) = (services.clone(), by.clone(), Arc::clone(&claims));
+            Box::pin(async move { services.write_batch(tx, &by, &claims).await })
+        });
+        Ok(lines.into_iter().zip(outcomes.await?).collect())
+    }
+
+    async fn write_batch(
+        &self,
+        tx: &mut Tx,
+        by: &Actor,
+        claims: &[Claim],
+    ) -> Result<Vec<RowOutcome>, ServiceError> {
+        let taken = self.take_claims(tx, claims).await?;
+        let mut outcomes = Vec::with_capacity(claims.len());
+        let mut fresh: BTreeMap<CompanyId, Vec<ClaimId>> = BTreeMap::new();
+        for (claim, became) in claims.iter().zip(taken) {
+            outcomes.push(match became {
+                Taken::New(id) => {
+                    fresh.entry(claim.customer).or_default().push(id);
+                    RowOutcome::Imported(id)
+                }
+                // What somebody else registered is not named to a reseller.
+                Taken::Already { reseller, .. }
+                    if matches!(by.scope(), Scope::Reseller(_)) && reseller != claim.reseller =>
+                {
+                    RowOutcome::OtherReseller
+                }
+                Taken::Already { claim, .. } => RowOutcome::AlreadyClaimed(claim),
+                Taken::OtherOwner => RowOutcome::Conflict,
+            });
+        }
+        for (customer, claims) in fresh {
+            let detail = json!({"claims": claims.len(), "first": claims.first(), "last": claims.last()});
+            let subject = Subject::Company(customer);
+            self.note(tx, by, Action::ClaimsImported, subject, Some(customer), detail);
+        }
+        Ok(outcomes)
+    }
+}

@@ -1,0 +1,254 @@
+//! The columns of a claims file: what each is called, what it is about, and how a cell is kept from
+//! becoming a formula.
+//!
+//! Files are in Unbox's own words or in those of the zero-touch portals; a column means the same
+//! under each of its names, and stands at any place.
+
+use super::rows::UnusableFile;
+use std::borrow::Cow;
+use unbox_common::identity::IdentifierKind;
+
+/// The columns of Unbox's own form.
+pub const OWN_COLUMNS: [&str; 15] = [
+    "serial_number",
+    "manufacturer",
+    "model",
+    "service_tag",
+    "board_serial",
+    "chassis_serial",
+    "mac_address",
+    "system_uuid",
+    "certified_device_id",
+    "tpm_key",
+    "device_key",
+    "customer",
+    "configuration",
+    "proof",
+    "order",
+];
+
+/// The columns that the portals' forms have beside `manufacturer` and `model`.
+pub const PORTAL_COLUMNS: [&str; 13] = [
+    "modemtype",
+    "modemid",
+    "modemtype2",
+    "modemid2",
+    "modemtype3",
+    "modemid3",
+    "modemtype4",
+    "modemid4",
+    "serial",
+    "profiletype",
+    "owner",
+    "profileid",
+    "devicemetadata",
+];
+
+/// Columns that an export shows and an import leaves alone.
+pub const NOTE_COLUMNS: [&str; 4] =
+    ["deviceid", "claimtime", "vacationmodestarttime", "vacationmodeexpiretime"];
+
+/// What a column is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Column {
+    Identifier(IdentifierKind),
+    /// The kind of the modem of this number.
+    ModemType(u8),
+    /// Its IMEI or MEID.
+    ModemId(u8),
+    Customer,
+    Configuration,
+    Proof,
+    Order,
+    Metadata,
+    /// What the device is claimed for: only one thing can be meant.
+    ProfileType,
+    Note,
+}
+
+impl Column {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "modemtype" => Self::ModemType(1),
+            "modemtype2" => Self::ModemType(2),
+            "modemtype3" => Self::ModemType(3),
+            "modemtype4" => Self::ModemType(4),
+            "modemid" => Self::ModemId(1),
+            "modemid2" => Self::ModemId(2),
+            "modemid3" => Self::ModemId(3),
+            "modemid4" => Self::ModemId(4),
+            "serial" => Self::Identifier(IdentifierKind::SerialNumber),
+            "owner" | "customer" => Self::Customer,
+            "profileid" | "configuration" => Self::Configuration,
+            "profiletype" => Self::ProfileType,
+            "devicemetadata" => Self::Metadata,
+            "proof" => Self::Proof,
+            "order" => Self::Order,
+            note if NOTE_COLUMNS.contains(&note) => Self::Note,
+            other => return other.parse().ok().map(Self::Identifier),
+        })
+    }
+}
+
+/// What a file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// It claims devices.
+    Claim,
+    /// It applies configurations to devices that are claimed already.
+    Apply,
+}
+
+/// The first line of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Header(Vec<(&'static str, Column)>);
+
+impl Header {
+    /// Reads the names of the columns.
+    pub(super) fn parse<'n>(names: impl Iterator<Item = &'n str>) -> Result<Self, UnusableFile> {
+        let mut header = Self::default();
+        for name in names {
+            let name = name.trim_start_matches('\u{feff}').trim();
+            let mut all = known_columns();
+            let known = all.find(|known| known.eq_ignore_ascii_case(name));
+            let Some((known, column)) = known.and_then(|known| Some((known, Column::named(known)?))) else {
+                return Err(UnusableFile::UnknownColumn { name: name.chars().take(64).collect() });
+            };
+            let same = |(other, meaning): &(&str, Column)| {
+                *other == known || (*meaning == column && column != Column::Note)
+            };
+            if let Some((other, _)) = header.0.iter().copied().find(same) {
+                return Err(UnusableFile::DoubleColumn(known, other));
+            }
+            header.0.push((known, column));
+        }
+        for (name, column) in &header.0 {
+            let (other, what) = match column {
+                Column::ModemType(modem) => (Column::ModemId(*modem), "its number"),
+                Column::ModemId(modem) => (Column::ModemType(*modem), "its type, IMEI or MEID"),
+                _ => continue,
+            };
+            if header.position(other).is_none() {
+                return Err(UnusableFile::Unpaired(name, what));
+            }
+        }
+        Ok(header)
+    }
+
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (&'static str, Column)> {
+        self.0.iter().copied()
+    }
+
+    pub(super) fn position(&self, column: Column) -> Option<usize> {
+        self.0.iter().position(|(_, other)| *other == column)
+    }
+
+    pub(super) fn has(&self, column: Column) -> bool {
+        self.position(column).is_some()
+    }
+
+    /// A customer's file names profiles and no owner: the devices are its own already.
+    pub(super) fn purpose(&self) -> Purpose {
+        let profiles = self.0.iter().any(|(name, _)| *name == "profileid");
+        if profiles && !self.has(Column::Customer) { Purpose::Apply } else { Purpose::Claim }
+    }
+}
+
+/// Every column that a file may have.
+pub(super) fn known_columns() -> impl Iterator<Item = &'static str> {
+    OWN_COLUMNS.into_iter().chain(PORTAL_COLUMNS).chain(NOTE_COLUMNS)
+}
+
+/// Characters by which spreadsheets take a cell for a formula, also in their full width.
+const FORMULA: [char; 8] = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+
+/// A cell that no spreadsheet takes for a formula: one that would be one begins with an apostrophe.
+pub(crate) fn plain_cell(value: &str) -> Cow<'_, str> {
+    if value.trim_start_matches('\'').starts_with(FORMULA) {
+        Cow::Owned(format!("'{value}"))
+    } else {
+        Cow::Borrowed(value)
+    }
+}
+
+/// The value of such a cell: [`plain_cell`] undone.
+pub(super) fn plain_value(cell: &str) -> &str {
+    match cell.strip_prefix('\'') {
+        Some(rest) if rest.trim_start_matches('\'').starts_with(FORMULA) => rest,
+        _ => cell,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(line: &str) -> Result<Header, String> {
+        Header::parse(line.split(',')).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_name_stands_for_something() {
+        for name in known_columns() {
+            assert!(Column::named(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_portals_forms_are_known_in_any_order_and_case() {
+        for (line, purpose) in [
+            ("modemtype,modemid,serial,model,manufacturer,profiletype,owner", Purpose::Claim),
+            ("modemtype,modemid,profiletype,owner", Purpose::Claim),
+            ("serial,model,manufacturer,profiletype,owner", Purpose::Claim),
+            (
+                "Owner,ModemID,MODEMTYPE,modemtype2,modemid2,serial,model,manufacturer,profiletype,devicemetadata",
+                Purpose::Claim,
+            ),
+            ("modemtype,modemid,manufacturer,profiletype,profileid", Purpose::Apply),
+            ("profileid,modemtype,modemid,serial,manufacturer,model,profiletype", Purpose::Apply),
+            ("serial,model,manufacturer,owner,profileid", Purpose::Claim),
+            ("serial_number,manufacturer,model,configuration", Purpose::Claim),
+        ] {
+            assert_eq!(header(line).map(|header| header.purpose()), Ok(purpose), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_meant_is_refused_by_name() {
+        for (line, says) in [
+            ("serial,maker", "the column \"maker\" is not known; known are: serial_number,"),
+            ("model,Model", "the column model is there twice"),
+            ("serial,serial_number", "the columns serial and serial_number mean the same"),
+            ("owner,customer", "the columns owner and customer mean the same"),
+            ("modemid,owner", "the column modemid needs another one beside it for its type, IMEI or MEID"),
+            ("modemtype2,owner", "the column modemtype2 needs another one beside it for its number"),
+        ] {
+            let refused = header(line).unwrap_err();
+            assert!(refused.contains(says), "{line}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_cell_never_begins_a_formula_and_keeps_its_value() {
+        for value in [
+            "=1+1",
+            "+41 44",
+            "-5",
+            "@SUM(A1)",
+            "\u{ff1d}1",
+            "'=1",
+            "''=1",
+            "'tis",
+            "''",
+            "'",
+            "",
+            "a=b",
+            "'-",
+        ] {
+            let cell = plain_cell(value);
+            assert!(!cell.starts_with(FORMULA), "{value}");
+            assert_eq!(plain_value(&cell), value);
+        }
+        assert_eq!(plain_value("'tis"), "'tis", "an apostrophe of somebody else is left alone");
+    }
+}

@@ -1,0 +1,106 @@
+//! Who the rows of a file are about: customers and configurations by the names in their cells, each
+//! looked up once in a batch.
+
+use super::{ImportDefaults, outcome::RowOutcome, rows::Named};
+use crate::{
+    domain::{
+        actor::{Actor, Scope},
+        company::CompanyKind,
+    },
+    service::{ServiceError, Services},
+};
+use std::collections::HashMap;
+use unbox_common::ids::{CompanyId, ConfigurationId};
+
+/// The configuration that stands for the customer's default.
+const DEFAULT: &str = "0";
+
+/// What the names in a batch of rows stand for.
+pub(super) struct Parties<'i> {
+    services: &'i Services,
+    by: &'i Actor,
+    defaults: &'i ImportDefaults,
+    customers: HashMap<String, Option<CompanyId>>,
+    configurations: HashMap<(CompanyId, String), Option<ConfigurationId>>,
+}
+
+/// Something that was looked up, or what is wrong with the row that asks for it.
+pub(super) type Found<T> = Result<Result<T, RowOutcome>, ServiceError>;
+
+impl<'i> Parties<'i> {
+    pub(super) fn new(services: &'i Services, by: &'i Actor, defaults: &'i ImportDefaults) -> Self {
+        Self { services, by, defaults, customers: HashMap::new(), configurations: HashMap::new() }
+    }
+
+    /// The customer of a row.
+    pub(super) async fn customer(&mut self, named: Option<&Named>) -> Found<CompanyId> {
+        let Some(named) = named else {
+            let none = || RowOutcome::invalid(None, "customer", "is not said, and no default was given");
+            return Ok(self.defaults.customer.ok_or_else(none));
+        };
+        let found = if let Some(known) = self.customers.get(&named.name) {
+            *known
+        } else {
+            let found = self.find_customer(&named.name).await?;
+            self.customers.insert(named.name.clone(), found);
+            found
+        };
+        let rule = match self.by.scope() {
+            Scope::Reseller(_) => "is no customer that this reseller works for",
+            _ => "is no customer",
+        };
+        Ok(found.ok_or_else(|| RowOutcome::invalid(Some(named.column), named.field, rule)))
+    }
+
+    async fn find_customer(&self, name: &str) -> Result<Option<CompanyId>, ServiceError> {
+        match self.services.find_company(self.by, CompanyKind::Customer, name).await {
+            Ok(company) => Ok(Some(company.id)),
+            Err(ServiceError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The configuration of a row; none if it says so, or nothing.
+    pub(super) async fn configuration(
+        &mut self,
+        customer: CompanyId,
+        named: Option<&Named>,
+    ) -> Found<Option<ConfigurationId>> {
+        let (column, field, name) = match (named, self.defaults.configuration) {
+            (Some(named), _) => (Some(named.column), named.field, named.name.clone()),
+            (None, Some(default)) => (None, "configuration", default.to_string()),
+            (None, None) => return Ok(Ok(None)),
+        };
+        if name == DEFAULT {
+            return Ok(Ok(None));
+        }
+        let key = (customer, name);
+        let found = if let Some(known) = self.configurations.get(&key) {
+            *known
+        } else {
+            let found = self.find_configuration(customer, &key.1).await?;
+            self.configurations.insert(key, found);
+            found
+        };
+        let none = || RowOutcome::invalid(column, field, "is no configuration of this customer");
+        Ok(found.map(Some).ok_or_else(none))
+    }
+
+    async fn find_configuration(
+        &self,
+        customer: CompanyId,
+        name: &str,
+    ) -> Result<Option<ConfigurationId>, ServiceError> {
+        // A reseller knows the ids that it was told; a customer's names are not its to try.
+        if let Scope::Reseller(_) = self.by.scope() {
+            let Ok(id) = name.parse() else { return Ok(None) };
+            let mut reader = self.services.0.store.reader().await?;
+            return Ok(reader.configuration(Scope::Customer(customer), id).await?.map(|one| one.id));
+        }
+        match self.services.find_configuration(self.by, customer, name).await {
+            Ok(configuration) => Ok(Some(configuration.id)),
+            Err(ServiceError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

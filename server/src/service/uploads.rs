@@ -1,0 +1,376 @@
+//! Uploads in several requests: they go on after a lost connection, and after a restart of the server.
+//!
+//! How many bytes count is in the database, and is written only when they are on disk. One request at
+//! a time works on an upload: a client that comes back takes it from a connection that merely hangs.
+
+use super::{
+    ServiceError, Services,
+    artifacts::{End, IN_ONE_GO, Received, blocking, check_digest, digest, receive, too_large},
+    companies::customer_of,
+};
+use crate::{
+    domain::{
+        actor::{Actor, Scope},
+        artifact::{Artifact, Upload},
+        name::Name,
+    },
+    files,
+};
+use std::{
+    collections::HashMap,
+    io::{self, Read},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{OwnedMutexGuard, watch},
+    time::timeout,
+};
+use unbox_common::{
+    digest::Sha256,
+    ids::{CompanyId, UploadId},
+    payload::MAX_ARTIFACT_BYTES,
+    timestamp::Timestamp,
+};
+
+/// Uploads of one customer that are not finished.
+pub const MAX_OPEN_UPLOADS: u64 = 16;
+/// How long an upload waits for its next bytes.
+pub const UPLOAD_KEPT: Duration = Duration::from_hours(7 * 24);
+/// How long a request waits until the one before it has ended.
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How old a part is, written in one go, that nobody writes any more.
+const LEFT_BEHIND: Duration = Duration::from_hours(24);
+
+/// An upload that is to be started.
+#[derive(Debug, Clone)]
+pub struct NewUpload {
+    /// Whose artifact it is to be.
+    pub customer: CompanyId,
+    /// What people will call it.
+    pub name: String,
+    /// How many bytes it will have, if that is known.
+    pub size: Option<u64>,
+    /// The digest that it has to have, if one is known.
+    pub expected: Option<Sha256>,
+}
+
+/// The bytes that one request adds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadPart {
+    /// Where they begin.
+    pub from: u64,
+    /// How many they are; up to the end of the whole, if that is not said.
+    pub length: Option<u64>,
+    /// How many bytes the whole has, if that is known.
+    pub total: Option<u64>,
+}
+
+/// How far an upload has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UploadProgress {
+    /// So many bytes are on disk.
+    Open(u64),
+    /// It is an artifact.
+    Done(Box<Artifact>),
+}
+
+/// The right to work on an upload, until somebody comes after.
+pub struct UploadTurn {
+    upload: Upload,
+    _held: OwnedMutexGuard<()>,
+    later: watch::Receiver<u64>,
+}
+
+impl UploadTurn {
+    /// How many bytes are on disk.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.upload.received
+    }
+
+    /// Waits until somebody came after, who is then waiting for this one to end.
+    pub fn taken_over(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut later = self.later.clone();
+        async move {
+            // Without a sender nobody can come any more.
+            if later.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// Who works on which upload in this process.
+#[derive(Default)]
+pub(super) struct Turns(Mutex<HashMap<UploadId, Arc<Turn>>>);
+
+#[derive(Default)]
+struct Turn {
+    held: Arc<tokio::sync::Mutex<()>>,
+    comers: watch::Sender<u64>,
+}
+
+impl Turns {
+    /// Takes the turn from whoever has it.
+    async fn take(&self, id: UploadId) -> Result<(OwnedMutexGuard<()>, watch::Receiver<u64>), ServiceError> {
+        let turn = {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|_, turn| Arc::strong_count(turn) > 1 || Arc::strong_count(&turn.held) > 1);
+            Arc::clone(all.entry(id).or_default())
+        };
+        turn.comers.send_modify(|comers| *comers += 1);
+        let held = timeout(TURN_TIMEOUT, Arc::clone(&turn.held).lock_owned()).await;
+        Ok((held.map_err(|_| ServiceError::Busy)?, turn.comers.subscribe()))
+    }
+}
+
+impl Services {
+    /// Starts an upload.
+    ///
+    /// # Errors
+    /// [`ServiceError::Conflict`] if the customer has too many that are not finished.
+    pub async fn start_upload(&self, by: &Actor, new: NewUpload) -> Result<Upload, ServiceError> {
+        let name: Name = new.name.parse().map_err(|error| ServiceError::invalid("name", error))?;
+        if new.size.is_some_and(|size| size > MAX_ARTIFACT_BYTES) {
+            return Err(too_large());
+        }
+        let now = self.now();
+        let upload = Upload {
+            id: self.0.ids.upload(now),
+            customer: new.customer,
+            name,
+            size: new.size,
+            expected: new.expected,
+            received: 0,
+            finished: None,
+            created_at: now,
+            touched_at: now,
+        };
+        let by = by.clone();
+        self.0
+            .store
+            .write(move |tx| {
+                let (by, upload) = (by.clone(), upload.clone());
+                Box::pin(async move {
+                    tx.lock_artifacts().await?;
+                    customer_of(tx, &by, upload.customer).await?;
+                    if tx.open_uploads(upload.customer).await? >= MAX_OPEN_UPLOADS {
+                        return Err(ServiceError::Conflict(format!(
+                            "There are {MAX_OPEN_UPLOADS} uploads that are not finished. Finish or cancel one first."
+                        )));
+                    }
+                    tx.insert_upload(&upload).await?;
+                    Ok(upload)
+                })
+            })
+            .await
+    }
+
+    /// Takes the turn to work on a customer's upload.
+    pub async fn upload_turn(
+        &self,
+        by: &Actor,
+        customer: CompanyId,
+        id: UploadId,
+    ) -> Result<UploadTurn, ServiceError> {
+        let find = async || {
+            let found = self.0.store.reader().await?.upload(by.scope(), id).await?;
+            let own = found.filter(|upload| upload.customer == customer);
+            own.ok_or_else(|| ServiceError::not_found("upload", id))
+        };
+        find().await?;
+        let (held, later) = self.0.turns.take(id).await?;
+        Ok(UploadTurn { upload: find().await?, _held: held, later })
+    }
+
+    /// Adds bytes to an upload, and registers the artifact when they are all there. Goes on to its end
+    /// when nobody waits for it any more: what arrived is kept.
+    ///
+    /// # Errors
+    /// [`ServiceError::Invalid`] if the bytes contradict what was said of them. If that is their digest,
+    /// the upload is over and nothing of it is kept.
+    pub async fn continue_upload<R: Read + Send + 'static>(
+        &self,
+        by: &Actor,
+        turn: UploadTurn,
+        part: UploadPart,
+        bytes: R,
+    ) -> Result<UploadProgress, ServiceError> {
+        let (services, by) = (self.clone(), by.clone());
+        let work = tokio::spawn(async move { services.add_part(&by, &turn, part, bytes).await });
+        work.await.map_err(|_| ServiceError::Busy)?
+    }
+
+    async fn add_part<R: Read + Send + 'static>(
+        &self,
+        by: &Actor,
+        turn: &UploadTurn,
+        part: UploadPart,
+        bytes: R,
+    ) -> Result<UploadProgress, ServiceError> {
+        let mut upload = turn.upload.clone();
+        if let Some(sha256) = upload.finished {
+            let artifact = self.artifact(by, Some(upload.customer), sha256).await?;
+            return Ok(UploadProgress::Done(Box::new(artifact)));
+        }
+        upload.size = agreed_size(&upload, part)?;
+        if part.from > upload.received {
+            return Ok(UploadProgress::Open(upload.received));
+        }
+        let from_start = upload.received == 0;
+        let received = self.write_part(turn, &upload, part, bytes).await?;
+        if received.end == End::TooLong {
+            return Err(match (upload.size, part.length) {
+                (None, None) => too_large(),
+                _ => ServiceError::invalid("content_range", "expected no more bytes than were announced"),
+            });
+        }
+        upload.received = received.length;
+        upload.touched_at = self.now();
+        if received.end == End::Whole && part.length.is_none() {
+            upload.size = upload.size.or(Some(upload.received));
+        }
+        self.save_upload(&upload).await?;
+        if upload.size != Some(upload.received) {
+            return Ok(UploadProgress::Open(upload.received));
+        }
+        self.finish_upload(by, &upload, from_start.then_some(received.sha256)).await
+    }
+
+    /// Writes what is new of a part.
+    async fn write_part<R: Read + Send + 'static>(
+        &self,
+        turn: &UploadTurn,
+        upload: &Upload,
+        part: UploadPart,
+        bytes: R,
+    ) -> Result<Received, ServiceError> {
+        let (path, at) = (self.part(&upload.id.to_string()), upload.received);
+        let known = at - part.from;
+        let rest = upload.size.unwrap_or(MAX_ARTIFACT_BYTES) - at;
+        let limit = part.length.map_or(rest, |length| length.saturating_sub(known).min(rest));
+        let later = turn.later.clone();
+        blocking(move || {
+            let mut bytes = Interrupted { bytes, later };
+            // What is here already may come again before the rest.
+            let skipped = io::copy(&mut (&mut bytes).take(known), &mut io::sink());
+            if skipped.is_ok_and(|skipped| skipped == known) {
+                receive(&path, at, limit, bytes)
+            } else {
+                receive(&path, at, 0, io::empty()).map(|nothing| Received { end: End::Cut, ..nothing })
+            }
+        })
+        .await
+    }
+
+    async fn save_upload(&self, upload: &Upload) -> Result<(), ServiceError> {
+        let upload = upload.clone();
+        self.0
+            .store
+            .write(move |tx| {
+                let upload = upload.clone();
+                Box::pin(async move { Ok(tx.update_upload(&upload).await?) })
+            })
+            .await
+    }
+
+    async fn finish_upload(
+        &self,
+        by: &Actor,
+        upload: &Upload,
+        known: Option<Sha256>,
+    ) -> Result<UploadProgress, ServiceError> {
+        let (path, length) = (self.part(&upload.id.to_string()), upload.received);
+        let sha256 = match known {
+            Some(known) => known,
+            None => {
+                let path = path.clone();
+                blocking(move || digest(&path, length)).await?
+            }
+        };
+        if let Err(error) = check_digest(upload.expected, sha256) {
+            self.forget_upload(upload.id, path).await?;
+            return Err(error);
+        }
+        let new = self.new_artifact(Some(upload.customer), upload.name.clone(), sha256, length);
+        let registered = self.register(by, new, path, Some(upload.id)).await?;
+        Ok(UploadProgress::Done(Box::new(registered)))
+    }
+
+    /// Ends an upload that did not become an artifact. One that did is forgotten; the artifact stays.
+    pub async fn cancel_upload(&self, turn: UploadTurn) -> Result<(), ServiceError> {
+        let id = turn.upload.id;
+        self.forget_upload(id, self.part(&id.to_string())).await
+    }
+
+    async fn forget_upload(&self, id: UploadId, part: PathBuf) -> Result<(), ServiceError> {
+        self.0
+            .store
+            .write(move |tx| Box::pin(async move { Ok::<_, ServiceError>(tx.delete_upload(id).await?) }))
+            .await?;
+        blocking(move || files::remove(&part)).await
+    }
+
+    /// Forgets uploads that nobody went on with, and parts that belong to none. Called now and then.
+    ///
+    /// Returns how many uploads were forgotten.
+    pub async fn sweep_uploads(&self) -> Result<usize, ServiceError> {
+        let now = self.now();
+        let kept = u64::try_from(UPLOAD_KEPT.as_millis()).unwrap_or(u64::MAX);
+        let oldest = Timestamp(now.0.saturating_sub(kept));
+        let abandoned = self.0.store.reader().await?.uploads_untouched_since(oldest).await?;
+        for upload in &abandoned {
+            self.forget_upload(upload.id, self.part(&upload.id.to_string())).await?;
+        }
+        let directory = self.part("");
+        for name in blocking(move || files::older_than(&directory, LEFT_BEHIND)).await? {
+            let belongs = match name.parse::<UploadId>() {
+                Ok(id) => self.0.store.reader().await?.upload(Scope::Operator, id).await?.is_some(),
+                Err(_) => !name.starts_with(IN_ONE_GO),
+            };
+            if !belongs {
+                let part = self.part(&name);
+                blocking(move || files::remove(&part)).await?;
+            }
+        }
+        Ok(abandoned.len())
+    }
+}
+
+/// The size of the whole, as both the start and this part say it.
+fn agreed_size(upload: &Upload, part: UploadPart) -> Result<Option<u64>, ServiceError> {
+    let size = match (upload.size, part.total) {
+        (Some(size), Some(total)) if size != total => {
+            let rule = format!("expected {size} bytes in all, as was announced before");
+            return Err(ServiceError::invalid("content_range", rule));
+        }
+        (size, total) => size.or(total),
+    };
+    if size.is_some_and(|size| size > MAX_ARTIFACT_BYTES) {
+        return Err(too_large());
+    }
+    let end = part.length.map_or(part.from, |length| part.from.saturating_add(length));
+    if size.is_some_and(|size| size < upload.received.max(end)) {
+        let rule = "expected a size that is not less than what has arrived";
+        return Err(ServiceError::invalid("content_range", rule));
+    }
+    Ok(size)
+}
+
+/// A stream that ends in an error once somebody came after.
+struct Interrupted<R> {
+    bytes: R,
+    later: watch::Receiver<u64>,
+}
+
+impl<R: Read> Read for Interrupted<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let read = self.bytes.read(to);
+        if self.later.has_changed().unwrap_or(false) {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the upload goes on elsewhere"));
+        }
+        read
+    }
+}

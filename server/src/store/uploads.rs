@@ -1,0 +1,111 @@
+//! Uploads in several requests: what was said about them, and how far they have come.
+
+use super::{
+    Reader, StoreError, Tx,
+    error::{failed, one_row},
+    row::{Fields, millis, number},
+};
+use crate::domain::{actor::Scope, artifact::Upload};
+use sqlx::any::AnyRow;
+use unbox_common::{
+    ids::{CompanyId, UploadId},
+    timestamp::Timestamp,
+};
+
+const SELECT: &str =
+    "SELECT id, customer_id, name, size, expected, received, finished, created_at, touched_at
+     FROM uploads WHERE 1 = 1";
+
+fn upload(row: &AnyRow) -> Result<Upload, StoreError> {
+    let fields = Fields::of(row, "uploads", "id");
+    Ok(Upload {
+        id: fields.id("id", UploadId::new)?,
+        customer: fields.id("customer_id", CompanyId::new)?,
+        name: fields.parse("name")?,
+        size: fields.count_opt("size")?,
+        expected: fields.parse_opt("expected")?,
+        received: fields.count("received")?,
+        finished: fields.parse_opt("finished")?,
+        created_at: fields.time("created_at")?,
+        touched_at: fields.time("touched_at")?,
+    })
+}
+
+impl Reader {
+    /// An upload, if it is within the scope.
+    pub async fn upload(&mut self, scope: Scope, id: UploadId) -> Result<Option<Upload>, StoreError> {
+        let mut sql = self.sql(SELECT);
+        sql.filter("id =", Some(id.get())).scope("customer_id =", scope);
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find an upload"))?;
+        row.as_ref().map(upload).transpose()
+    }
+
+    /// How many uploads of a customer are not finished.
+    pub async fn open_uploads(&mut self, customer: CompanyId) -> Result<u64, StoreError> {
+        let row =
+            sqlx::query("SELECT COUNT(*) AS open FROM uploads WHERE customer_id = $1 AND finished IS NULL")
+                .bind(customer.get())
+                .fetch_one(self.connection())
+                .await
+                .map_err(failed("count uploads"))?;
+        Fields::of(&row, "uploads", "open").count("open")
+    }
+
+    /// Uploads of which nothing was heard since, a part of them.
+    pub async fn uploads_untouched_since(&mut self, time: Timestamp) -> Result<Vec<Upload>, StoreError> {
+        let mut sql = self.sql(SELECT);
+        sql.filter("touched_at <", Some(millis(time))).push(" ORDER BY touched_at LIMIT 100");
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list uploads"))?;
+        rows.iter().map(upload).collect()
+    }
+}
+
+impl Tx {
+    /// Adds an upload.
+    pub async fn insert_upload(&mut self, new: &Upload) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO uploads (id, customer_id, name, size, expected, received, finished, created_at, touched_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(new.id.get())
+        .bind(new.customer.get())
+        .bind(new.name.as_str())
+        .bind(new.size.map(number))
+        .bind(new.expected.map(|digest| digest.to_string()))
+        .bind(number(new.received))
+        .bind(new.finished.map(|digest| digest.to_string()))
+        .bind(millis(new.created_at))
+        .bind(millis(new.touched_at))
+        .execute(self.connection())
+        .await
+        .map_err(failed("add an upload"))?;
+        Ok(())
+    }
+
+    /// Changes everything about an upload that ever changes.
+    pub async fn update_upload(&mut self, upload: &Upload) -> Result<(), StoreError> {
+        const OPERATION: &str = "change an upload";
+        let done = sqlx::query(
+            "UPDATE uploads SET size = $2, received = $3, finished = $4, touched_at = $5 WHERE id = $1",
+        )
+        .bind(upload.id.get())
+        .bind(upload.size.map(number))
+        .bind(number(upload.received))
+        .bind(upload.finished.map(|digest| digest.to_string()))
+        .bind(millis(upload.touched_at))
+        .execute(self.connection())
+        .await
+        .map_err(failed(OPERATION))?;
+        one_row(OPERATION, done.rows_affected())
+    }
+
+    /// Forgets an upload; `false` if it is forgotten already.
+    pub async fn delete_upload(&mut self, id: UploadId) -> Result<bool, StoreError> {
+        let done = sqlx::query("DELETE FROM uploads WHERE id = $1")
+            .bind(id.get())
+            .execute(self.connection())
+            .await
+            .map_err(failed("forget an upload"))?;
+        Ok(done.rows_affected() == 1)
+    }
+}

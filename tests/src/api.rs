@@ -1,0 +1,116 @@
+//! The management API as its clients reach it: the real server's sandbox, started as anybody would.
+
+use crate::{
+    binaries,
+    process::{Running, command, wait_for},
+};
+use anyhow::{Context as _, Result, bail, ensure};
+use reqwest::{Client, Method};
+use serde::Deserialize;
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Ample time for a start with a million claims on a busy machine.
+const START_LIMIT: Duration = Duration::from_mins(10);
+/// Ample time for one call.
+const CALL_LIMIT: Duration = Duration::from_mins(5);
+
+/// A sandbox that runs, and dies with the test.
+#[derive(Debug)]
+pub struct ApiSandbox {
+    process: Running,
+    keys: PathBuf,
+    client: Client,
+    /// What it wrote for its clients.
+    pub environment: Environment,
+}
+
+/// `env.json`.
+#[derive(Debug, Deserialize)]
+pub struct Environment {
+    /// Where it is, without a slash at the end.
+    pub base_url: String,
+    /// The reseller.
+    pub partner_id: String,
+    /// Its vendor.
+    pub vendor_id: String,
+    /// The customer.
+    pub customer_id: String,
+    /// The resource name of a DPC.
+    pub dpc: String,
+    /// API keys by `reseller`, `vendor`, `customer`, `emm`.
+    pub api_keys: BTreeMap<String, String>,
+}
+
+impl ApiSandbox {
+    /// Starts one on a free port, with so many claims; its files are in `folder`.
+    ///
+    /// # Errors
+    /// What it complained about.
+    pub fn start(folder: &Path, claims: usize) -> Result<Self> {
+        fs::create_dir_all(folder).context("make a directory for the sandbox")?;
+        let keys = folder.join("keys");
+        let arguments = ["sandbox", "--listen", "127.0.0.1:0", "--claims"];
+        let mut sandbox = command(binaries::server()?, &arguments);
+        sandbox.arg(claims.to_string()).arg("--out").arg(&keys).env("TMPDIR", folder);
+        let mut process = Running::start(sandbox, &folder.join("sandbox.log"))?;
+        let written = wait_for(START_LIMIT, "the sandbox to be ready", || {
+            if !process.is_running() {
+                bail!("the sandbox ended: {}", process.output());
+            }
+            Ok(fs::read(keys.join("env.json")).ok())
+        })?;
+        let environment = serde_json::from_slice(&written).context("parse env.json")?;
+        // The client wants one even for plain HTTP. Somebody may have chosen it before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        #[expect(clippy::disallowed_methods, reason = "a client of the management API, and no agent")]
+        let client = Client::builder().timeout(CALL_LIMIT).build().context("make an HTTP client")?;
+        Ok(Self { process, keys, client, environment })
+    }
+
+    /// Where the key files are.
+    #[must_use]
+    pub fn keys(&self) -> &Path {
+        &self.keys
+    }
+
+    /// The server's process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Calls a method as one of the principals, and reads its answer whole.
+    ///
+    /// # Errors
+    /// If there is no answer, or it says no.
+    pub async fn call(&self, principal: &str, method: Method, path: &str, body: Vec<u8>) -> Result<Vec<u8>> {
+        let key =
+            self.environment.api_keys.get(principal).with_context(|| format!("no key of {principal}"))?;
+        let request = self
+            .client
+            .request(method, format!("{}{path}", self.environment.base_url))
+            .header("X-Goog-Api-Key", key)
+            .header("Content-Type", "application/json")
+            .body(body);
+        let answer = request.send().await.with_context(|| format!("call {path}"))?;
+        let status = answer.status();
+        let body = answer.bytes().await.context("read the answer")?.to_vec();
+        ensure!(status.is_success(), "{path} answered {status}: {}", String::from_utf8_lossy(&body));
+        Ok(body)
+    }
+
+    /// The same for a message, and an answer that is parsed.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn post(&self, principal: &str, path: &str, message: &Value) -> Result<Value> {
+        let body = self.call(principal, Method::POST, path, message.to_string().into_bytes()).await?;
+        serde_json::from_slice(&body).context("parse the answer")
+    }
+}

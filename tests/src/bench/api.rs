@@ -1,0 +1,224 @@
+//! The management API among a million claims: what a reseller waits for.
+
+use super::{
+    Size, median,
+    report::{Row, Unit, grouped},
+};
+use crate::{api::ApiSandbox, clock::Stopwatch};
+use anyhow::{Context as _, Result, ensure};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::{
+    Connection as _, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+use std::{path::Path, time::Duration};
+use tokio::time::sleep;
+
+/// Devices of a page, the most that there are.
+const PAGE: usize = 100;
+/// How often an operation is asked for.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Fills a sandbox with claims, then claims and looks for devices as resellers do.
+///
+/// # Errors
+/// If anything is refused.
+pub(super) async fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
+    let floor = Floor::measure(&folder.join("floor"), size).await?;
+    let sandbox = ApiSandbox::start(&folder.join("sandbox"), size.claims)?;
+    let claims = grouped(f64::from(u32::try_from(size.claims)?));
+    let mut rows = vec![one_by_one(&sandbox, size, &claims, &floor).await?];
+    rows.extend(pages(&sandbox, size, &claims, &floor).await?);
+    rows.push(many_at_once(&sandbox, size, &floor).await?);
+    Ok(rows)
+}
+
+/// `partners.devices.claim`, call after call on one connection.
+async fn one_by_one(sandbox: &ApiSandbox, size: &Size, claims: &str, floor: &Floor) -> Result<Row> {
+    let path = format!("/v1/partners/{}/devices:claim", sandbox.environment.partner_id);
+    let mut times = Vec::with_capacity(size.samples);
+    for number in 0..size.samples {
+        let message = claim(sandbox, "ONE", number);
+        let started = Stopwatch::start();
+        sandbox.post("reseller", &path, &message).await?;
+        times.push(started.elapsed());
+    }
+    let of_hundred = millis(percentile(times.clone(), 99));
+    Ok(Row::new(format!("Claim by one call among {claims}, 99 of 100"), of_hundred, Unit::Millis)
+        .at_most(5.0)
+        .beside(format!(
+            "median {:.2} ms; a bare durable insert among as many rows takes {:.2} ms, 99 of 100 within {:.2} ms",
+            millis(median(times)),
+            millis(floor.insert),
+            millis(floor.insert_99),
+        )))
+}
+
+/// `partners.devices.findByOwner`: the first page and the last one.
+async fn pages(sandbox: &ApiSandbox, size: &Size, claims: &str, floor: &Floor) -> Result<Vec<Row>> {
+    let last = (size.claims / PAGE).max(1);
+    let mut token = String::new();
+    for _ in 1..last {
+        token = page(sandbox, &token).await?.1;
+        ensure!(!token.is_empty(), "there are fewer pages than claims");
+    }
+    let (mut first, mut end) = (Vec::new(), Vec::new());
+    for _ in 0..size.samples.min(100) {
+        first.push(page(sandbox, "").await?.0);
+        end.push(page(sandbox, &token).await?.0);
+    }
+    let (first, end) = (millis(median(first)), millis(median(end)));
+    let row = |number: usize, time| {
+        let number = grouped(f64::from(u32::try_from(number).unwrap_or(u32::MAX)));
+        Row::new(
+            format!("Page {number} of findByOwner, {PAGE} of {claims} devices, median"),
+            time,
+            Unit::Millis,
+        )
+    };
+    let look_up = millis(floor.look_up);
+    Ok(vec![
+        row(1, first).beside(format!("{PAGE} bare look-ups among as many rows take {look_up:.2} ms")),
+        row(last, end)
+            .at_most((first * 1.5 * 100.0).round() / 100.0)
+            .beside("flat is within a half of page 1"),
+    ])
+}
+
+async fn page(sandbox: &ApiSandbox, token: &str) -> Result<(Duration, String)> {
+    let path = format!("/v1/partners/{}/devices:findByOwner", sandbox.environment.partner_id);
+    let message = json!({
+        "customerId": [sandbox.environment.customer_id],
+        "limit": PAGE.to_string(),
+        "pageToken": token,
+        "sectionType": "SECTION_TYPE_ZERO_TOUCH",
+    });
+    let started = Stopwatch::start();
+    let answer = sandbox.post("reseller", &path, &message).await?;
+    let next = answer.get("nextPageToken").and_then(Value::as_str).unwrap_or_default();
+    Ok((started.elapsed(), next.to_owned()))
+}
+
+/// `partners.devices.claimAsync`, from the request to the end of the operation.
+async fn many_at_once(sandbox: &ApiSandbox, size: &Size, floor: &Floor) -> Result<Row> {
+    let devices = size.claims.min(100_000);
+    let claims: Vec<Value> = (0..devices).map(|number| claim(sandbox, "ALL", number)).collect();
+    let message = json!({"claims": claims});
+    let path = format!("/v1/partners/{}/devices:claimAsync", sandbox.environment.partner_id);
+    let started = Stopwatch::start();
+    let operation = sandbox.post("reseller", &path, &message).await?;
+    let accepted = started.elapsed();
+    let name = operation.get("name").and_then(Value::as_str).context("an operation has a name")?;
+    let poll = format!("/v1/{name}?fields=done,response/successCount");
+    let ended = loop {
+        let answer = sandbox.call("reseller", Method::GET, &poll, Vec::new()).await?;
+        let answer: Value = serde_json::from_slice(&answer).context("parse an operation")?;
+        if answer.get("done") == Some(&Value::Bool(true)) {
+            break answer;
+        }
+        sleep(POLL).await;
+    };
+    let took = started.elapsed().as_secs_f64();
+    let succeeded = ended.pointer("/response/successCount").and_then(Value::as_u64);
+    ensure!(succeeded == u64::try_from(devices).ok(), "of {devices} devices were claimed: {ended}");
+    let devices = f64::from(u32::try_from(devices)?);
+    Ok(Row::new(format!("claimAsync of {} devices", grouped(devices)), took, Unit::Secs).at_most(5.0).beside(
+        format!(
+            "accepted after {:.2} s; as many bare inserts in transactions of {} take {:.2} s",
+            accepted.as_secs_f64(),
+            Floor::ROWS,
+            floor.per_row.as_secs_f64() * devices,
+        ),
+    ))
+}
+
+fn claim(sandbox: &ApiSandbox, series: &str, number: usize) -> Value {
+    json!({
+        "deviceIdentifier": {
+            "serialNumber": format!("{series}{number:08}"),
+            "manufacturer": "Acme",
+            "model": "Gateway 3",
+        },
+        "sectionType": "SECTION_TYPE_ZERO_TOUCH",
+        "customerId": sandbox.environment.customer_id,
+    })
+}
+
+/// What the database itself takes: one table, one index, the same durability.
+struct Floor {
+    insert: Duration,
+    insert_99: Duration,
+    /// [`PAGE`] rows by their key.
+    look_up: Duration,
+    /// One of many in a transaction.
+    per_row: Duration,
+}
+
+impl Floor {
+    /// Rows of one transaction, as in an operation.
+    const ROWS: usize = 500;
+
+    async fn measure(folder: &Path, size: &Size) -> Result<Self> {
+        std::fs::create_dir_all(folder).context("make a directory for the floor")?;
+        let options = SqliteConnectOptions::new()
+            .filename(folder.join("floor.db"))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full);
+        let mut database = SqliteConnection::connect_with(&options).await.context("open a database")?;
+        let table = "CREATE TABLE claims (id INTEGER PRIMARY KEY, serial TEXT UNIQUE NOT NULL)";
+        sqlx::query(table).execute(&mut database).await.context("make a table")?;
+        let fill = "WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < $1) \
+                    INSERT INTO claims (serial) SELECT printf('SB%08d', n) FROM numbers";
+        let rows = i64::try_from(size.claims)?;
+        sqlx::query(fill).bind(rows).execute(&mut database).await.context("fill it")?;
+        let (mut inserts, mut look_ups, mut batches) = (Vec::new(), Vec::new(), Vec::new());
+        for number in 0..size.samples {
+            let started = Stopwatch::start();
+            insert(&mut database, format!("ONE{number:08}")).await?;
+            inserts.push(started.elapsed());
+        }
+        for round in 0..size.samples.min(20) {
+            let started = Stopwatch::start();
+            for number in 0..PAGE {
+                let key = format!("SB{:08}", (round * PAGE + number) % size.claims);
+                let found = sqlx::query("SELECT id FROM claims WHERE serial = $1").bind(key);
+                found.fetch_one(&mut database).await.context("look a row up")?;
+            }
+            look_ups.push(started.elapsed());
+            let started = Stopwatch::start();
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut database).await.context("begin")?;
+            for number in 0..Self::ROWS {
+                insert(&mut database, format!("ALL{round:04}{number:08}")).await?;
+            }
+            sqlx::query("COMMIT").execute(&mut database).await.context("commit")?;
+            batches.push(started.elapsed());
+        }
+        Ok(Self {
+            insert: median(inserts.clone()),
+            insert_99: percentile(inserts, 99),
+            look_up: median(look_ups),
+            per_row: median(batches) / u32::try_from(Self::ROWS)?,
+        })
+    }
+}
+
+async fn insert(database: &mut SqliteConnection, serial: String) -> Result<()> {
+    let insert = sqlx::query("INSERT INTO claims (serial) VALUES ($1)").bind(serial);
+    insert.execute(database).await.context("insert a row")?;
+    Ok(())
+}
+
+/// So many of a hundred are no more than this.
+fn percentile(mut times: Vec<Duration>, of_hundred: usize) -> Duration {
+    times.sort_unstable();
+    times
+        .get((times.len() * of_hundred / 100).min(times.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or_default()
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
