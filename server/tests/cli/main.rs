@@ -324,6 +324,27 @@ fn an_import_tells_what_became_of_each_row() {
 }
 
 #[test]
+fn an_export_is_a_private_file_that_can_be_imported_again() {
+    let admin = Admin::founded();
+    admin.json(&["customer", "create", "Acme AG"]);
+    admin.json(&["reseller", "create", "Boxes"]);
+    let (csv, copy) = (admin.dir.path().join("portal.csv"), admin.dir.path().join("copy.csv"));
+    let rows = "serial,model,manufacturer,profiletype,owner\n=PF1,20QES0XX00,LENOVO,ZERO_TOUCH,Acme AG\n";
+    fs::File::create_new(&csv).unwrap().write_all(rows.as_bytes()).unwrap();
+    let (csv, path) = (csv.to_str().unwrap(), copy.to_str().unwrap());
+    assert_eq!(admin.json(&["claim", "import", csv, "--reseller", "Boxes"])["imported"], 1);
+    let said = text(&admin.run(&["claim", "export", "--reseller", "Boxes", "--output", path]));
+    assert!(said.starts_with("Wrote 1 claims to "), "{said}");
+    assert_eq!(mode(&copy), 0o600);
+    assert!(fs::read_to_string(&copy).unwrap().contains(",'=PF1,"));
+    assert_eq!(admin.json(&["claim", "import", path, "--reseller", "Boxes"])["already_claimed"], 1);
+    assert_eq!(admin.json(&["claim", "export"])["claims"][0]["serial"], "=PF1");
+    assert_eq!(code(&admin.run(&["claim", "export", "--customer", "Acme AG", "--output", path])), 0);
+    assert!(admin.refused(&["claim", "import", path], 1).contains("Say whose"));
+    assert_eq!(admin.json(&["claim", "import", path, "--customer", "Acme AG"])["already_applied"], 1);
+}
+
+#[test]
 fn a_token_is_shown_once_or_kept_in_a_private_file() {
     let admin = Admin::founded();
     admin.json(&["customer", "create", "Acme AG"]);
