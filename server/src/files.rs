@@ -368,7 +368,7 @@ mod tests {
     fn only_old_files_are_found() {
         let dir = tempfile::tempdir().unwrap();
         replace(&dir.path().join("new"), b"", PUBLIC_FILE).unwrap();
-        assert_eq!(older_than(dir.path(), Duration::from_secs(3600)).unwrap(), Vec::<String>::new());
+        assert_eq!(older_than(dir.path(), Duration::from_hours(1)).unwrap(), Vec::<String>::new());
         assert_eq!(older_than(dir.path(), Duration::ZERO).unwrap(), ["new"]);
         assert_eq!(older_than(&dir.path().join("none"), Duration::ZERO).unwrap(), Vec::<String>::new());
     }

@@ -257,10 +257,10 @@ fn in_use(by: &[ArtifactUse]) -> ServiceError {
         ArtifactUse::Dpc(name) => format!("DPC {name} of the catalogue"),
     };
     let (named, rest) = by.split_at_checked(3).unwrap_or((by, &[]));
-    let names = named.iter().map(name).collect::<Vec<_>>().join(", ");
+    let uses = named.iter().map(name).collect::<Vec<_>>().join(", ");
     let more = if rest.is_empty() { "" } else { " and more" };
     ServiceError::Conflict(format!(
-        "The artifact cannot be deleted, because it is used: {names}{more}. Change that first."
+        "The artifact cannot be deleted, because it is used: {uses}{more}. Change that first."
     ))
 }
 
