@@ -209,10 +209,11 @@ pub enum ConfigError {
 }
 
 impl LimitsFragment {
-    /// The defaults, but for how often an account may ask in 100 seconds.
+    /// What a sandbox holds its clients to: how often an account may ask in 100 seconds. They all come
+    /// from one address, and one that tries what is refused is there for just that.
     #[must_use]
-    pub fn of_queries(per_100s: u64) -> Self {
-        Self { api_queries_per_100s: Some(per_100s), ..Self::default() }
+    pub fn of_sandbox(per_100s: u64) -> Self {
+        Self { api_queries_per_100s: Some(per_100s), address_burst: Some(0), ..Self::default() }
     }
 }
 

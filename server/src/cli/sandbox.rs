@@ -131,7 +131,7 @@ impl Sandbox {
             names: Some(names),
             listen: Some(vec![SocketAddr::new(self.listen.ip(), 0)]),
             listen_api: Some(vec![self.listen]),
-            limits: LimitsFragment::of_queries(self.queries_per_100s),
+            limits: LimitsFragment::of_sandbox(self.queries_per_100s),
             log: crate::config::LogFragment { filter: Some(self.log.clone()), ..Default::default() },
             ..Fragment::default()
         };
