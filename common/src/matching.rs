@@ -87,7 +87,15 @@ impl IdentifierSet {
     }
 
     fn matches(&self, identity: &HardwareIdentity) -> bool {
-        self.members.iter().all(|one| identity.shows(one))
+        self.members.iter().filter(|one| !self.merely_names(one)).all(|one| identity.shows(one))
+    }
+
+    /// Whether a member only says what people call the device, and need not be shown: beside an
+    /// identifier that the maker certifies, maker and model are those of a price list, which the
+    /// device's firmware does not know.
+    #[must_use]
+    pub fn merely_names(&self, member: &Identifier) -> bool {
+        self.rank == Rank::CertifiedDeviceId && member.kind().rank().is_none()
     }
 }
 
@@ -322,6 +330,18 @@ mod tests {
             let named = [(SerialNumber, "PF0ABCDE"), (Manufacturer, "Acme"), (Model, "G3"), (kind, value)];
             assert_eq!(set(&named).rank(), rank);
         }
+    }
+
+    #[test]
+    fn a_model_beside_a_certified_id_names_the_device_and_need_not_be_shown() {
+        let certified = (IdentifierKind::CertifiedDeviceId, "C1KS-A1B2C3");
+        let registered =
+            set(&[certified, (SerialNumber, "PF0ABCDE"), (Model, "Chromebook of the price list")]);
+        let shown = [certified, (SerialNumber, "PF0ABCDE"), (Manufacturer, "Google"), (Model, "Kohaku")];
+        let claims = [claim(1, 7, vec![registered])];
+        assert!(matches!(match_claims(&identity(&shown), &claims), Match::Claim(_)));
+        let other = [certified, (SerialNumber, "PF0ABCDF"), (Model, "Chromebook of the price list")];
+        assert!(matches!(match_claims(&identity(&other), &claims), Match::None { .. }), "its serial must be");
     }
 
     #[test]

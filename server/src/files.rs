@@ -245,8 +245,9 @@ pub fn nameless(directory: &Path) -> Result<File, FilesError> {
 /// Removes a file, durably; one that is not there is no error.
 pub fn remove(path: &Path) -> Result<(), FilesError> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(write_error(path)(error)),
-        _ => sync_directory(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(write_error(path)(error)),
+        Ok(()) => sync_directory(path),
     }
 }
 
@@ -357,13 +358,17 @@ mod tests {
         }
         assert_eq!((fs::read(&whole).unwrap().as_slice(), path.exists()), (b"123xyz".as_slice(), false));
         assert!(publish(&path, &dir.path().join("other")).is_err());
+        for _ in 0..2 {
+            remove(&whole).unwrap();
+        }
+        remove(&dir.path().join("no/such/directory")).unwrap();
     }
 
     #[test]
     fn only_old_files_are_found() {
         let dir = tempfile::tempdir().unwrap();
         replace(&dir.path().join("new"), b"", PUBLIC_FILE).unwrap();
-        assert_eq!(older_than(dir.path(), Duration::from_secs(3600)).unwrap(), Vec::<String>::new());
+        assert_eq!(older_than(dir.path(), Duration::from_hours(1)).unwrap(), Vec::<String>::new());
         assert_eq!(older_than(dir.path(), Duration::ZERO).unwrap(), ["new"]);
         assert_eq!(older_than(&dir.path().join("none"), Duration::ZERO).unwrap(), Vec::<String>::new());
     }

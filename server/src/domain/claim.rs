@@ -296,7 +296,8 @@ pub fn overlap(one: &IdentifierSet, other: &IdentifierSet) -> bool {
     let contradicts = |a: &Identifier| {
         a.kind().most() == 1 && other.members().iter().any(|b| a.kind() == b.kind() && !a.same_as(b))
     };
-    one.lookup_key() == other.lookup_key() && !one.members().iter().any(contradicts)
+    let shown = |member: &&Identifier| !one.merely_names(member);
+    one.lookup_key() == other.lookup_key() && !one.members().iter().filter(shown).any(contradicts)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod actor;
 pub mod admission;
 pub mod artifact;
 pub mod audit;
+pub mod chromeos;
 pub mod claim;
 pub mod company;
 pub mod configuration;

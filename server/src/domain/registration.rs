@@ -9,16 +9,23 @@ use unbox_common::{
 /// The sets that these identifiers make; any one of them, whole, is the device. None if there is no
 /// identifier at all.
 ///
-/// What the agent reads of the device itself is one set. A modem may be removed, and a certified id
-/// is read where nothing else is: each is a set of its own. Maker and model beside them alone add
-/// nothing.
+/// What the agent reads of the device itself is one set. A modem may be removed, a certified id is read
+/// where nothing else is, and a TPM proves more than a text: each is a set of its own. Maker and model
+/// beside them alone add nothing. A certified id without a maker, as ChromeOS devices are registered,
+/// makes one set with its serial number and its model.
 ///
 /// # Errors
 /// The rule that the identifiers break together.
 pub fn registered_sets(identifiers: Vec<Identifier>) -> Result<Vec<IdentifierSet>, InvalidSet> {
-    use IdentifierKind::{CertifiedDeviceId, Imei, Manufacturer, Meid, Model};
-    let (alone, mut rest): (Vec<_>, Vec<_>) =
-        identifiers.into_iter().partition(|one| matches!(one.kind(), Imei | Meid | CertifiedDeviceId));
+    use IdentifierKind::{CertifiedDeviceId, Imei, Manufacturer, Meid, Model, TpmKey};
+    let has = |kind| identifiers.iter().any(|one: &Identifier| one.kind() == kind);
+    let certifies_all = has(CertifiedDeviceId) && !has(Manufacturer);
+    let stands_alone = |one: &Identifier| match one.kind() {
+        Imei | Meid | TpmKey => true,
+        CertifiedDeviceId => !certifies_all,
+        _ => false,
+    };
+    let (alone, mut rest): (Vec<_>, Vec<_>) = identifiers.into_iter().partition(stands_alone);
     if !alone.is_empty() && rest.iter().all(|one| matches!(one.kind(), Manufacturer | Model)) {
         rest.clear();
     }
@@ -58,6 +65,11 @@ mod tests {
             sets(&[imei, (SerialNumber, "S1")]),
             Err(InvalidSet::NeedsMakerAndModel(SerialNumber)),
             "a modem beside it does not excuse half a serial set"
+        );
+        assert_eq!(
+            sets(&[(SerialNumber, "S1"), (Model, "Chromebook"), certified, imei]),
+            Ok(vec![vec![Imei], vec![CertifiedDeviceId, SerialNumber, Model]]),
+            "a ChromeOS device"
         );
         assert_eq!(sets(&MAKER), Err(InvalidSet::NothingIdentifying));
     }

@@ -256,8 +256,8 @@ fn in_use(by: &[ArtifactUse]) -> ServiceError {
         ArtifactUse::Configuration(id, name) => format!("configuration {id} \"{name}\""),
         ArtifactUse::Dpc(name) => format!("DPC {name} of the catalogue"),
     };
-    let (named, rest) = by.split_at_checked(3).unwrap_or((by, &[]));
-    let names = named.iter().map(name).collect::<Vec<_>>().join(", ");
+    let (first, rest) = by.split_at_checked(3).unwrap_or((by, &[]));
+    let names = first.iter().map(name).collect::<Vec<_>>().join(", ");
     let more = if rest.is_empty() { "" } else { " and more" };
     ServiceError::Conflict(format!(
         "The artifact cannot be deleted, because it is used: {names}{more}. Change that first."

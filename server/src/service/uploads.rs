@@ -283,12 +283,11 @@ impl Services {
         known: Option<Sha256>,
     ) -> Result<UploadProgress, ServiceError> {
         let (path, length) = (self.part(&upload.id.to_string()), upload.received);
-        let sha256 = match known {
-            Some(known) => known,
-            None => {
-                let path = path.clone();
-                blocking(move || digest(&path, length)).await?
-            }
+        let sha256 = if let Some(known) = known {
+            known
+        } else {
+            let path = path.clone();
+            blocking(move || digest(&path, length)).await?
         };
         if let Err(error) = check_digest(upload.expected, sha256) {
             self.forget_upload(upload.id, path).await?;

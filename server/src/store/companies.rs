@@ -20,9 +20,10 @@ const SELECT: &str = "SELECT id, kind, name, parent_id, terms, language, workspa
     default_configuration_id, created_at FROM companies WHERE 1 = 1";
 
 /// What is kept for as long as its company, each by a statement that finds one.
-const DEPENDANTS: [(&str, &str); 6] = [
+const DEPENDANTS: [(&str, &str); 7] = [
     ("vendors", "SELECT 1 FROM companies WHERE parent_id = $1 LIMIT 1"),
     ("configurations", "SELECT 1 FROM configurations WHERE customer_id = $1 LIMIT 1"),
+    ("artifacts", "SELECT 1 FROM artifact_registrations WHERE customer_id = $1 LIMIT 1"),
     ("tokens", "SELECT 1 FROM tokens WHERE customer_id = $1 LIMIT 1"),
     ("claims, ended ones included", "SELECT 1 FROM claims WHERE customer_id = $1 LIMIT 1"),
     ("claims that it registered, ended ones included", "SELECT 1 FROM claims WHERE reseller_id = $1 LIMIT 1"),
@@ -289,6 +290,7 @@ impl Tx {
         const OPERATION: &str = "delete a company";
         for statement in [
             "DELETE FROM accounts WHERE company_id = $1",
+            "DELETE FROM uploads WHERE customer_id = $1",
             "DELETE FROM company_links WHERE company_id = $1 OR customer_id = $1",
             "DELETE FROM claim_counts WHERE reseller_id = $1 OR customer_id = $1",
         ] {

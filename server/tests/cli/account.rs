@@ -44,6 +44,10 @@ fn an_account_is_created_listed_changed_and_deleted() {
     assert_eq!(ids(&["account", "list"]), 4);
     assert_eq!(ids(&["account", "list", "--operator"]), 1);
     assert_eq!(ids(&["account", "list", "--company", "Acme AG"]), 2);
+    admin.json(&["emm", "create", "Gone"]);
+    admin.json(&["account", "create", "--company", "Gone", "--service-account", "robot", "--role", "owner"]);
+    assert_eq!(admin.json(&["emm", "delete", "Gone"])["name"], "Gone");
+    assert_eq!(ids(&["account", "list"]), 4, "its account went along");
     let changed = admin.json(&["account", "set-role", "it@acme.example", "owner"]);
     assert_eq!(changed["role"], "owner");
     assert!(admin.json(&["account", "disable", "it@acme.example"])["disabled_at"].is_u64());

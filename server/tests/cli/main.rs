@@ -178,6 +178,34 @@ fn a_bad_name_leaves_nothing_behind() {
 }
 
 #[test]
+fn an_artifact_is_a_customer_s_own_or_everybody_s() {
+    let admin = Admin::founded();
+    admin.json(&["customer", "create", "Acme"]);
+    let file = admin.path("app.tar");
+    unbox_server::files::write_new(&file, b"the app", 0o600).unwrap();
+    let path = file.to_str().unwrap();
+    let own = admin.json(&["artifact", "add", path, "--customer", "Acme"]);
+    let digest = own["sha256"].as_str().unwrap();
+    assert_eq!((&own["name"], &own["size"]), (&"app.tar".into(), &7.into()));
+    assert!(own["customer"].is_string());
+    assert_eq!(admin.json(&["artifact", "show", digest, "--customer", "Acme"]), own);
+    let told = admin.refused(&["artifact", "show", digest], 1);
+    assert!(told.contains("There is no artifact"), "{told}");
+    let told = admin.refused(&["artifact", "add", path, "--sha256", NO_ARTIFACT], 1);
+    assert!(told.contains("expected the digest"), "{told}");
+    let shared = admin.json(&["artifact", "add", path, "--sha256", digest]);
+    assert!(shared["customer"].is_null());
+    for customer in [&["--customer", "Acme"][..], &[]] {
+        assert!(admin.path("artifacts").join(digest).exists());
+        let removed = admin.run(&[&["artifact", "remove", digest], customer].concat());
+        assert!(removed.status.success(), "{removed:?}");
+    }
+    assert!(!admin.path("artifacts").join(digest).exists());
+}
+
+const NO_ARTIFACT: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+#[test]
 fn every_error_says_what_to_do_next() {
     let admin = Admin::founded();
     for (arguments, exit, expected) in [
@@ -187,6 +215,10 @@ fn every_error_says_what_to_do_next() {
         (vec!["key", "retire"], 1, "key rotate"),
         (vec!["import", "/no/such/file.csv"], 1, "could not be opened"),
         (vec!["artifact", "add", "/no/such/file"], 1, "could not be opened"),
+        (vec!["artifact", "add", "/etc/hostname", "--customer", "Nobody"], 1, "List what there is"),
+        (vec!["artifact", "show", NO_ARTIFACT], 1, "There is no artifact"),
+        (vec!["artifact", "remove", NO_ARTIFACT], 1, "There is no artifact"),
+        (vec!["artifact", "show", "x"], 2, "64 lower-case hexadecimal"),
         (vec!["claim", "list", "--proof", "hope"], 2, "identifiers, token, registered_key or tpm"),
         (vec!["device", "disable"], 2, "--claim"),
         (vec!["audit", "--since", "yesterday"], 2, "2026-11-21T00:00:00Z"),

@@ -12,7 +12,7 @@ impl Api {
         format!("/v1/organisations/{}{rest}", self.customer)
     }
 
-    async fn shown(&self, who: &str, path: &str) -> Value {
+    async fn read(&self, who: &str, path: &str) -> Value {
         self.done(who, Method::GET, path, Value::Null).await
     }
 
@@ -57,18 +57,18 @@ async fn the_operator_makes_organisations_and_each_sees_what_is_its_own_to_see()
         "languageCode": "de-CH", "deviceProtection": true,
     });
     let made = api.done("operator", Method::POST, "/v1/organisations", vendor).await;
-    assert_eq!(api.shown("partner viewer", &at(&made)).await, made);
+    assert_eq!(api.read("partner viewer", &at(&made)).await, made);
     assert_eq!(
         (&made["languageCode"], &made["termsStatus"]),
         (&"de-CH".into(), &"TERMS_STATUS_ACCEPTED".into())
     );
     for (who, sees) in [("operator viewer", 7), ("partner", 4), ("customer viewer", 1), ("emm", 1)] {
-        let all = api.shown(who, "/v1/organisations").await;
+        let all = api.read(who, "/v1/organisations").await;
         assert_eq!(all["organisations"].as_array().unwrap().len(), sees, "{who}: {all}");
     }
     let vendors = "/v1/organisations?kind=ORGANISATION_KIND_VENDOR&pageSize=1";
-    let first = api.shown("operator", vendors).await;
-    let rest = api.shown("operator", &format!("{vendors}&pageToken={}", text(&first["nextPageToken"]))).await;
+    let first = api.read("operator", vendors).await;
+    let rest = api.read("operator", &format!("{vendors}&pageToken={}", text(&first["nextPageToken"]))).await;
     assert_eq!(rest["organisations"], json!([made]));
     assert!(rest.get("nextPageToken").is_none());
 
@@ -82,7 +82,7 @@ async fn the_operator_makes_organisations_and_each_sees_what_is_its_own_to_see()
     assert!(changed.get("deviceProtection").is_none(), "{changed}");
 
     // Its own people change what is theirs to say, and may send the rest as it is.
-    let own = api.shown("customer", &api.own("")).await;
+    let own = api.read("customer", &api.own("")).await;
     let mut whole = own.clone();
     whole["displayName"] = json!("Acme SA");
     whole["languageCode"] = json!("fr-CH");
@@ -97,7 +97,7 @@ async fn the_operator_makes_organisations_and_each_sees_what_is_its_own_to_see()
 async fn a_customer_lets_an_emm_in_and_ends_that() {
     let api = Api::start().await;
     let (links, devices) = (api.own("/links"), format!("/v1/customers/{}/devices", api.customer));
-    let all = api.shown("customer viewer", &links).await;
+    let all = api.read("customer viewer", &links).await;
     assert_eq!(all["links"].as_array().unwrap().len(), 4, "{all}");
     let link = format!("{links}/{}", api.emm);
     assert_eq!(api.done("customer", Method::DELETE, &link, Value::Null).await, json!({}));
@@ -108,8 +108,8 @@ async fn a_customer_lets_an_emm_in_and_ends_that() {
     assert_eq!((&made["displayName"], &made["kind"]), (&"Fleet".into(), &"ORGANISATION_KIND_EMM".into()));
     assert_eq!(at(&made), link);
     assert_eq!(api.done("customer", Method::POST, &links, emm).await, made, "once more changes nothing");
-    api.shown("emm", &devices).await;
-    let theirs = api.shown("emm", &format!("/v1/organisations/{}/links", api.emm)).await;
+    api.read("emm", &devices).await;
+    let theirs = api.read("emm", &format!("/v1/organisations/{}/links", api.emm)).await;
     assert_eq!(theirs["links"][0]["organisation"], format!("organisations/{}", api.customer));
     let from_there = format!("/v1/organisations/{}/links/{}", api.emm, api.customer);
     assert_eq!(api.refused("emm", Method::DELETE, &from_there, Value::Null).await.0, 403);
@@ -127,7 +127,7 @@ async fn people_come_and_go_and_the_last_owner_stays() {
     let bob =
         api.done("customer", Method::POST, &users, json!({"email": "bob@acme.example", "role": 1})).await;
     assert_eq!(bob["displayName"], "bob@acme.example");
-    let all = api.shown("customer viewer", &users).await;
+    let all = api.read("customer viewer", &users).await;
     assert_eq!(all["users"], json!([ada, bob]));
 
     let change = json!({"role": "ROLE_ADMIN", "state": "ACCOUNT_STATE_DISABLED"});
@@ -138,10 +138,10 @@ async fn people_come_and_go_and_the_last_owner_stays() {
         (&"ROLE_ADMIN".into(), &"ACCOUNT_STATE_DISABLED".into())
     );
     assert!(changed["disableTime"].is_string() && changed["displayName"] == bob["displayName"]);
-    assert_eq!(api.shown("customer", &at(&bob)).await, changed);
+    assert_eq!(api.read("customer", &at(&bob)).await, changed);
 
     // The program that asks is the other owner.
-    let programs = api.shown("customer", &api.own("/serviceAccounts?pageSize=1000")).await;
+    let programs = api.read("customer", &api.own("/serviceAccounts?pageSize=1000")).await;
     let owner =
         programs["serviceAccounts"].as_array().unwrap().iter().find(|one| one["role"] == "ROLE_OWNER");
     let owner = at(owner.unwrap());
@@ -158,7 +158,7 @@ async fn people_come_and_go_and_the_last_owner_stays() {
             "{message}"
         );
     }
-    api.shown("customer", &owner).await;
+    api.read("customer", &owner).await;
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn a_key_file_signs_in_until_its_key_is_revoked() {
     let newer = key_file(&rotated);
     assert_eq!(newer["token_uri"], "https://enroll.example.com/token");
     assert_eq!(api.with_token(&token, &devices).await, 200, "the old key is good for an hour");
-    let listed = api.shown("customer viewer", &keys).await;
+    let listed = api.read("customer viewer", &keys).await;
     let secrets = [&file, &newer].map(|file| text(&file["private_key"])[60..100].to_owned());
     assert!(!secrets.iter().any(|secret| listed.to_string().contains(secret)), "{listed}");
     assert!(!listed.to_string().contains("privateKeyData"), "{listed}");
@@ -195,7 +195,7 @@ async fn a_key_file_signs_in_until_its_key_is_revoked() {
     let change = json!({"state": "ACCOUNT_STATE_DISABLED"});
     api.done("customer", Method::PATCH, &format!("{}?updateMask=state", at(&program)), change).await;
     assert_eq!(api.with_token(&token, &devices).await, 401, "a disabled account opens nothing");
-    let audit = api.shown("operator", &api.own("/auditEntries?pageSize=1000")).await.to_string();
+    let audit = api.read("operator", &api.own("/auditEntries?pageSize=1000")).await.to_string();
     assert!(!secrets.iter().any(|secret| audit.contains(secret)));
 }
 
@@ -228,7 +228,7 @@ async fn an_api_key_is_answered_once_and_opens_nothing_once_it_is_revoked() {
     assert!(secret.starts_with(text(&made["keyPrefix"])), "{made}");
     let devices = format!("/v1/customers/{}/devices", api.customer);
     assert_eq!(api.with_token(&secret, &devices).await, 200);
-    let found = api.shown("customer viewer", &at(&made)).await;
+    let found = api.read("customer viewer", &at(&made)).await;
     assert_eq!(found["account"], program["name"]);
     assert!(found.get("keyString").is_none());
 
@@ -238,16 +238,16 @@ async fn an_api_key_is_answered_once_and_opens_nothing_once_it_is_revoked() {
     let newer_secret = text(&newer["keyString"]).to_owned();
     assert_eq!(api.with_token(&newer_secret, &devices).await, 200);
     let of_program = format!("{keys}?account={}", text(&program["name"]));
-    let listed = api.shown("customer viewer", &of_program).await;
+    let listed = api.read("customer viewer", &of_program).await;
     let states: Vec<&Value> = listed["apiKeys"].as_array().unwrap().iter().map(|key| &key["state"]).collect();
     assert_eq!(states, ["KEY_STATE_REVOKED", "KEY_STATE_ACTIVE"]);
-    let all = api.shown("customer viewer", &keys).await;
+    let all = api.read("customer viewer", &keys).await;
     assert_eq!(all["apiKeys"].as_array().unwrap().len(), 5, "of every account of the organisation: {all}");
 
     assert_eq!(api.done("customer", Method::DELETE, &at(&newer), Value::Null).await, json!({}));
     assert_eq!(api.done("customer", Method::DELETE, &at(&newer), Value::Null).await, json!({}), "once more");
     assert_eq!(api.with_token(&newer_secret, &devices).await, 401, "at once");
-    let audit = api.shown("operator", &api.own("/auditEntries?pageSize=1000")).await.to_string();
+    let audit = api.read("operator", &api.own("/auditEntries?pageSize=1000")).await.to_string();
     for secret in [&secret, &newer_secret] {
         assert!(!all.to_string().contains(&secret[12..]) && !audit.contains(&secret[12..]));
     }
@@ -266,7 +266,7 @@ async fn the_audit_trail_names_who_did_it_and_can_be_taken_away() {
     let entries = api.own("/auditEntries");
     let subject = format!("account {}", text(&ada["userId"]));
     let of_ada = format!("{entries}?subject={}", subject.replace(' ', "%20"));
-    let found = api.shown("customer viewer", &of_ada).await;
+    let found = api.read("customer viewer", &of_ada).await;
     let found = found["auditEntries"].as_array().unwrap();
     let seen: Vec<(&str, &str)> =
         found.iter().map(|one| (text(&one["action"]), text(&one["actor"]))).collect();
@@ -282,19 +282,19 @@ async fn the_audit_trail_names_who_did_it_and_can_be_taken_away() {
         [("customer", api.customer, 1), ("partner", api.partner, 1), ("emm", api.emm, 0)]
     {
         let path = format!("/v1/organisations/{organisation}/auditEntries{claimed}");
-        let found = api.shown(who, &path).await;
+        let found = api.read(who, &path).await;
         assert_eq!(found["auditEntries"].as_array().map_or(0, Vec::len), sees, "{who}: {found}");
     }
     let by = format!("{entries}?actor={}", seen[1].1.rsplit_once(' ').unwrap().0.replace(' ', "%20"));
-    let by = api.shown("customer", &by).await;
+    let by = api.read("customer", &by).await;
     assert!(by["auditEntries"].as_array().unwrap().iter().all(|one| one["actor"] == seen[1].1), "{by}");
     for (times, any) in [("startTime=2099-01-01T00:00:00Z", false), ("endTime=2099-01-01T00:00:00Z", true)] {
-        let found = api.shown("customer", &format!("{entries}?{times}")).await;
+        let found = api.read("customer", &format!("{entries}?{times}")).await;
         assert_eq!(found.get("auditEntries").is_some(), any, "{times}");
     }
     let (mut paged, mut token) = (Vec::new(), String::new());
     loop {
-        let page = api.shown("customer", &format!("{entries}?pageSize=3&pageToken={token}")).await;
+        let page = api.read("customer", &format!("{entries}?pageSize=3&pageToken={token}")).await;
         paged.extend(page["auditEntries"].as_array().unwrap().clone());
         match page["nextPageToken"].as_str() {
             Some(next) => next.clone_into(&mut token),
@@ -315,6 +315,20 @@ async fn the_audit_trail_names_who_did_it_and_can_be_taken_away() {
     assert_eq!(rows.len(), 3, "{csv}");
     assert!(rows[0].starts_with("firstTime,lastTime,count,actor,actorOrganisation,action,subject,"), "{csv}");
     assert!(rows[1].contains(&format!(",account_updated,{subject},")), "{csv}");
+}
+
+#[tokio::test]
+async fn an_export_is_no_part_of_a_batch() {
+    let api = Api::start().await;
+    let call =
+        |path: &str| format!("--x\r\nContent-Type: application/http\r\n\r\nGET {path} HTTP/1.1\r\n\r\n\r\n");
+    let calls = call(&api.own("")) + &call(&api.own("/auditEntries:export")) + "--x--\r\n";
+    let request = api.server.stranger().post(api.server.at("/batch")).bearer_auth(&api.keys["customer"]);
+    let answer =
+        request.header("content-type", "multipart/mixed; boundary=x").body(calls).send().await.unwrap();
+    let text = answer.text().await.unwrap();
+    assert!(text.contains("HTTP/1.1 200") && text.contains("HTTP/1.1 400"), "{text}");
+    assert!(text.contains("Call it by itself.") && !text.contains("company_created"), "{text}");
 }
 
 #[tokio::test]

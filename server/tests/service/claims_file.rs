@@ -92,7 +92,7 @@ async fn a_resellers_file_claims_and_tells_each_row(db: TestDatabase) {
     let file = format!(
         "{RESELLER}\
          IMEI,123456789012347,SN1,Gateway 3,Acme,ZERO_TOUCH,{acme},{METADATA}\n\
-         imei,353918051707318,,,,zero_touch,Acme,\n\
+         imei,353918051707319,,,,zero_touch,Acme,\n\
          IMEI,123456789012347,,,,ZERO_TOUCH,{acme},\n\
          ,,SN1,Gateway 3,Acme,ZERO_TOUCH,{acme},\n\
          ,,SN2,Gateway 3,Acme,ZERO_TOUCH,{bolt},\n\
@@ -151,7 +151,7 @@ async fn a_customers_file_applies_configurations_to_its_own_devices(db: TestData
          ,,SN2,Acme,Gateway 3,ZERO_TOUCH,{office}\n\
          ,,SN2,Acme,Gateway 3,ZERO_TOUCH,0\n\
          ,,SN9,Acme,Gateway 3,ZERO_TOUCH,{office}\n\
-         IMEI,353918051707318,SN1,Acme,Gateway 3,ZERO_TOUCH,{office}\n\
+         IMEI,353918051707319,SN1,Acme,Gateway 3,ZERO_TOUCH,{office}\n\
          ,,SN1,Acme,Gateway 3,ZERO_TOUCH,{foreign}\n\
          ,,SN1,Acme,Gateway 3,ZERO_TOUCH,\n"
     );

@@ -1,7 +1,7 @@
 //! `POST /batch`: many calls in one request, each with a right and a result of its own.
 
 use super::{
-    call::refusal,
+    call::{Batched, refusal},
     wire::{
         batch::{self, BatchedRequest, BatchedResponse, MAX_BATCH_BYTES},
         query::Standard,
@@ -65,6 +65,7 @@ fn inner(
             request.headers_mut().insert(name, value.clone());
         }
     }
+    request.extensions_mut().insert(Batched);
     if let Some(peer) = peer {
         request.extensions_mut().insert(peer);
     }

@@ -54,6 +54,10 @@ pub(super) struct Call {
     contract: Option<&'static Contract>,
 }
 
+/// Marks a request that came as one of a batch, whose answers are held in memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Batched;
+
 /// The body of an answer.
 pub(super) type Answer = Result<Vec<u8>, Status>;
 
@@ -163,6 +167,7 @@ async fn answered(
     own: Own,
 ) -> Result<Response, Status> {
     let peer = request.extensions().get::<Peer>().copied();
+    let batched = request.extensions().get::<Batched>().is_some();
     let principal = authenticated(&app, peer.as_ref(), request.headers(), &standard).await?;
     let quota_user = standard.quota_user.as_deref();
     app.count_query(principal.account, quota_user).map_err(|wait| {
@@ -208,6 +213,10 @@ async fn answered(
             // Some answers hold secrets, and none is anybody else's business.
             let headers = [(header::CONTENT_TYPE, CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];
             Ok((headers, body).into_response())
+        }
+        Handler::Stream(_) if batched => {
+            let text = "This method takes or gives a stream, and is no part of a batch. Call it by itself.";
+            Err(Status::new(Code::InvalidArgument, text))
         }
         Handler::Stream(handle) => {
             let place = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| busy())?;

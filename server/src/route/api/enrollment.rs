@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     domain::{
+        audit::Entry,
         claim::lookup_texts,
         device::{self, Device, DeviceState, StateName},
     },
@@ -97,9 +98,9 @@ pub(super) async fn history(mut call: Call) -> Answer {
         Some(key) => call.app.page_tokens.issue(&list, key)?,
         None => String::new(),
     };
-    let sees_everybody = call.sees_resellers();
-    let may_see = |actor: &str| {
-        sees_everybody || actor.split(' ').next() == Some("device") || actor == call.actor.name()
+    let own = (!call.sees_resellers()).then(|| call.principal.company());
+    let may_see = |entry: &Entry| {
+        own.is_none_or(|own| entry.company == own || entry.actor.split(' ').next() == Some("device"))
     };
     let events = happened.into_iter().map(|one| event(one, may_see)).collect();
     call.answer(&Written(&ListEnrollmentHistoryResponse { events, next_page_token }))
@@ -399,15 +400,15 @@ fn report(of: &StoredReport) -> EnrollmentReport {
     }
 }
 
-/// `may_see` says whose name may be told.
-fn event(of: DeviceEvent, may_see: impl Fn(&str) -> bool) -> EnrollmentEvent {
+/// `may_see` says of which entries it may be told who did it.
+fn event(of: DeviceEvent, may_see: impl Fn(&Entry) -> bool) -> EnrollmentEvent {
     match of.kind {
         EventKind::Noted(entry) => EnrollmentEvent {
             time: Some(entry.at),
             last_time: Some(entry.last_at),
             count: number(entry.count),
             action: entry.action.name().to_owned(),
-            actor: if may_see(&entry.actor) { entry.actor } else { String::new() },
+            actor: if may_see(&entry) { entry.actor } else { String::new() },
             detail: entry.detail.as_object().filter(|detail| !detail.is_empty()).cloned(),
             report: None,
         },

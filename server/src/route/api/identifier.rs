@@ -5,6 +5,7 @@ use super::{
     wire::{detail::Reason, status::Status},
 };
 use crate::domain::{
+    chromeos,
     claim::{Claim, ClaimTarget},
     registration::registered_sets,
 };
@@ -19,9 +20,17 @@ pub(super) fn sets(from: &DeviceIdentifier, within: &str) -> Result<Vec<Identifi
         let nothing: [(&str, &str); 0] = [];
         Status::invalid_field(within, rule).because(Reason::InvalidIdentifierSet, nothing)
     };
-    if from.device_type == DeviceType::ChromeOs && from.chrome_os_attested_device_id.is_empty() {
-        let rule = "A ChromeOS device is registered by serialNumber, model and chromeOsAttestedDeviceId.";
-        return Err(insufficient(rule.to_owned()));
+    if from.is_chrome_os() {
+        let (serial, model) = (&from.serial_number, &from.model);
+        chromeos::check(serial, model, &from.chrome_os_attested_device_id).map_err(|invalid| {
+            let (field, reason) = match invalid.part {
+                chromeos::Part::SerialNumber => ("serialNumber", Reason::InvalidSerial),
+                chromeos::Part::Model => ("model", Reason::InvalidModel),
+                chromeos::Part::CertifiedId => ("chromeOsAttestedDeviceId", Reason::InvalidIdentifierSet),
+            };
+            let nothing: [(&str, &str); 0] = [];
+            Status::invalid_field(format!("{within}.{field}"), invalid.rule).because(reason, nothing)
+        })?;
     }
     match registered_sets(from.identifiers(within)?) {
         Ok(sets) if sets.is_empty() => Err(insufficient(

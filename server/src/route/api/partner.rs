@@ -9,7 +9,7 @@ use super::{
             UnclaimDeviceRequest, UnclaimDevicesRequest, UpdateDeviceMetadataInBatchRequest,
             UpdateDeviceMetadataRequest, UpdateMetadataArguments, check_batch,
         },
-        common::{DeviceMetadata, DeviceType, Empty, SectionType},
+        common::{DeviceMetadata, Empty, SectionType},
         company::{
             CreateCustomerRequest, ListCustomersResponse, ListVendorCustomersResponse, ListVendorsResponse,
         },
@@ -455,7 +455,7 @@ impl Owners {
         asked: &PartnerClaim,
     ) -> Result<Result<(), Refused>, Status> {
         let token = &asked.pre_provisioning_token;
-        let is_chrome_os = asked.device_identifier.device_type == DeviceType::ChromeOs;
+        let is_chrome_os = asked.device_identifier.is_chrome_os();
         let wrong = |status, rule| {
             Ok(Err(Refused::new(status, Reason::InvalidParameter, "preProvisioningToken", rule)))
         };

@@ -174,7 +174,7 @@ message! {
         count: i64 = "count";
         /// What was done, such as `granted` or `request_approved`; nothing for a report.
         action: String = "action";
-        /// Who did it. EMMs are told of devices and of themselves.
+        /// Who did it. EMMs are told of devices and of their own people.
         actor: String = "actor";
         /// More about it.
         detail: Option<Map<String, Value>> = "detail";

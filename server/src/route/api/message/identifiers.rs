@@ -1,6 +1,6 @@
 //! What a message calls a device, as identifiers that passed their rules, and back.
 
-use super::common::DeviceIdentifier;
+use super::common::{DeviceIdentifier, DeviceType};
 use crate::route::api::wire::{
     detail::{FieldViolation, Reason},
     status::Status,
@@ -59,6 +59,16 @@ impl DeviceIdentifier {
             Some(reason) => {
                 Err(Status::invalid(violations).because(reason, std::iter::empty::<(&str, &str)>()))
             }
+        }
+    }
+
+    /// Whether this is a ChromeOS device: because it says so, or because nothing else has such an id.
+    #[must_use]
+    pub fn is_chrome_os(&self) -> bool {
+        match self.device_type {
+            DeviceType::ChromeOs => true,
+            DeviceType::Unspecified => !self.chrome_os_attested_device_id.is_empty(),
+            DeviceType::Android => false,
         }
     }
 
