@@ -14,7 +14,7 @@ use unbox_server::{
         access::Side,
         routes::{ROUTES, Route},
     },
-    service::{NewAccount, NewApiKey, NewCompany, NewHolder},
+    service::{NewAccount, NewApiKey, NewCompany, NewHolder, NewToken},
     store::{AuditFilter, PageRequest},
 };
 
@@ -245,6 +245,83 @@ async fn what_is_claimed_over_the_network_counts_for_the_device_at_once() {
         )
         .await;
     assert!(seen["claims"][0]["vacationModeExpireTime"].is_string(), "{seen}");
+}
+
+#[tokio::test]
+async fn what_the_customer_gives_up_is_nobodys_until_it_is_claimed_again() {
+    let api = Api::start().await;
+    let device = TestDevice::new("PF0ABCDE");
+    let claims = api.partner_path("devices:claim");
+    let mut claim = api.claim_of("PF0ABCDE");
+    claim["deviceIdentifier"] = device.identifier();
+    let (_, without) = api.post("partner", &claims, claim.clone()).await;
+    assert_eq!(device.hello_status(&api.server).await, 404, "there is nothing that it could become");
+    let apply = json!({
+        "device": {"deviceId": without["deviceId"], "sectionType": "SECTION_TYPE_ZERO_TOUCH"},
+        "configuration": format!("customers/{}/configurations/{}", api.customer, api.server.configuration()),
+    });
+    let applied = api.post("customer", &api.customer_path("devices:applyConfiguration"), apply).await;
+    assert_eq!(applied, (200, json!({})));
+    claim["configurationId"] = json!(api.server.configuration().to_string());
+    let (_, first) = api.post("partner", &claims, claim.clone()).await;
+    assert_eq!(device.hello_status(&api.server).await, 200);
+    let meant = json!({"device": {"deviceId": first["deviceId"], "sectionType": "SECTION_TYPE_ZERO_TOUCH"}});
+    let (status, gone) = api.post("customer", &api.customer_path("devices:unclaim"), meant.clone()).await;
+    assert_eq!((status, gone), (200, json!({})));
+    assert_eq!(device.hello_status(&api.server).await, 404, "the customer gave it up");
+    let (status, again) = api.post("partner", &claims, claim).await;
+    assert_eq!(status, 200, "{again}");
+    assert_ne!(again["deviceId"], first["deviceId"]);
+    assert_eq!(device.hello_status(&api.server).await, 200);
+    let (status, refused) = api.post("customer", &api.customer_path("devices:unclaim"), meant).await;
+    assert_eq!(status, 404, "an ended claim stands for nothing: {refused}");
+    assert_eq!(device.hello_status(&api.server).await, 200);
+}
+
+#[tokio::test]
+async fn a_chromebook_is_claimed_by_what_its_maker_certifies_and_with_a_token() {
+    let api = Api::start().await;
+    let new = NewToken {
+        customer: api.customer,
+        name: "Chromebooks".to_owned(),
+        configuration: None,
+        expires_at: None,
+    };
+    let (_, token) = api.server.services().create_token(&api.server.operator, new).await.unwrap();
+    let identifier = json!({
+        "deviceType": "DEVICE_TYPE_CHROME_OS", "serialNumber": "NXABC", "chromeOsAttestedDeviceId": "NXABC",
+        "model": "Chromebook Acer Spin 311 (R722T)",
+    });
+    let claim = |change: Value, token: Option<&str>| {
+        let mut claim = api.claim_of("-");
+        claim["deviceIdentifier"] = identifier.clone();
+        for (field, value) in change.as_object().unwrap() {
+            claim["deviceIdentifier"][field] = value.clone();
+        }
+        if let Some(token) = token {
+            claim["preProvisioningToken"] = json!(token);
+        }
+        claim
+    };
+    let path = api.partner_path("devices:claim");
+    let secret = Some(token.expose());
+    for (wrong, token, field) in [
+        (json!({}), None, "preProvisioningToken"),
+        (json!({}), Some("upt_0000"), "preProvisioningToken"),
+        (json!({"model": "Gateway 3"}), secret, "deviceIdentifier.model"),
+        (json!({"chromeOsAttestedDeviceId": "NXABD"}), secret, "deviceIdentifier.chromeOsAttestedDeviceId"),
+        (json!({"serialNumber": ""}), secret, "deviceIdentifier.serialNumber"),
+    ] {
+        let (status, refused) = api.post("partner", &path, claim(wrong, token)).await;
+        assert_eq!(status, 400, "{refused}");
+        assert!(refused.to_string().contains(&format!("{field}\"")), "{field}: {refused}");
+        assert!(!refused.to_string().contains(token.unwrap_or("-none-")), "{refused}");
+    }
+    let (status, made) = api.post("partner", &path, claim(json!({}), secret)).await;
+    assert_eq!(status, 200, "{made}");
+    let by_serial = json!({"deviceIdentifier": {"serialNumber": "nxabc"}, "limit": "10"});
+    let (_, found) = api.post("partner", &api.partner_path("devices:findByIdentifier"), by_serial).await;
+    assert_eq!(found["devices"][0]["deviceIdentifier"], identifier, "{found}");
 }
 
 #[tokio::test]

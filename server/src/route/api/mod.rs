@@ -4,7 +4,7 @@
 //! * [`routes`]: every method on one screen, with who may call it; [`contract`]: what each takes and
 //!   answers, by which `openapi.rs` describes the API;
 //! * `call.rs`: the way of a call, to its handler and back; `access.rs`: who may make it;
-//! * `partner.rs`, `customer.rs`, `operation.rs`, `organisation/`: the handlers, one for each side;
+//! * `partner/`, `customer.rs`, `operation.rs`, `organisation/`: the handlers, one for each side;
 //!   `artifact.rs`, `enrollment.rs`: those of customers' resources that are Unbox's own;
 //!   `batch.rs`: many calls in one request;
 //! * `claims_file.rs`: methods whose body or answer is a CSV file, in `outgoing.rs` and `spool.rs`;

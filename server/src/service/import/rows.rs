@@ -8,6 +8,7 @@ use super::{
     outcome::RowOutcome,
 };
 use crate::domain::{
+    chromeos,
     claim::{ClaimSets, Metadata},
     name::Name,
     registration::registered_sets,
@@ -202,11 +203,36 @@ impl<R: Read> Rows<R> {
                 Column::Note => {}
             }
         }
+        if !applies {
+            self.check_chrome_os(&identifiers)?;
+        }
         let sets = registered_sets(identifiers).map_err(|error| identifies_nothing(&error))?;
         if sets.is_empty() {
             return Err(identifies_nothing(&InvalidSet::NothingIdentifying));
         }
         Ok(Row { sets, customer, configuration, proof, order, metadata })
+    }
+
+    /// A certified id without a maker is that of a ChromeOS device.
+    fn check_chrome_os(&self, identifiers: &[Identifier]) -> Result<(), RowOutcome> {
+        use IdentifierKind::{CertifiedDeviceId, Manufacturer, Model, SerialNumber};
+        let value = |kind| {
+            identifiers.iter().find(|one| one.kind() == kind).map(Identifier::value).unwrap_or_default()
+        };
+        if value(CertifiedDeviceId).is_empty() || !value(Manufacturer).is_empty() {
+            return Ok(());
+        }
+        let checked = chromeos::check(value(SerialNumber), value(Model), value(CertifiedDeviceId));
+        checked.map_err(|invalid| {
+            let kind = match invalid.part {
+                chromeos::Part::SerialNumber => SerialNumber,
+                chromeos::Part::Model => Model,
+                chromeos::Part::CertifiedId => CertifiedDeviceId,
+            };
+            let at = self.header.position(Column::Identifier(kind));
+            let rule = format!("is not that of a ChromeOS device. {}", invalid.rule);
+            RowOutcome::invalid(at.map(|at| at + 1), kind.name(), rule)
+        })
     }
 
     /// What stands in a cell.

@@ -1,0 +1,141 @@
+//! A partner claims devices, releases them, and notes something about them: one, or many in an operation.
+
+use super::{
+    super::{
+        call::{Answer, Call},
+        identifier,
+        message::{
+            claim::{
+                ClaimDeviceRequest, ClaimDeviceResponse, ClaimDevicesRequest, PartnerClaim, PartnerUnclaim,
+                UnclaimDeviceRequest, UnclaimDevicesRequest, UpdateDeviceMetadataInBatchRequest,
+                UpdateDeviceMetadataRequest, UpdateMetadataArguments, check_batch,
+            },
+            common::{DeviceMetadata, Empty},
+        },
+        operation,
+        wire::{
+            form::{Form, Written},
+            name::PartnerDeviceName,
+            status::Status,
+        },
+    },
+    asked::{Owners, Refused, claim_refused, release},
+    device_refused,
+};
+use crate::domain::{
+    claim::ClaimSets,
+    operation::{Item, OperationKind, Work},
+};
+use unbox_common::ids::ClaimId;
+
+/// `partners.devices.claim`
+pub(in crate::route::api) async fn claim(mut call: Call) -> Answer {
+    call.no_more_parameters()?;
+    let partner = call.company()?;
+    let asked = PartnerClaim::from(call.message::<ClaimDeviceRequest>()?);
+    let new = Owners::default().claim(&call, asked).await?.map_err(|refused| refused.status)?;
+    let claim = call.services().register_device(&call.actor, new).await.map_err(claim_refused)?;
+    let device_name = PartnerDeviceName { partner, device: claim.id }.to_string();
+    call.answer(&Written(&ClaimDeviceResponse { device_id: Some(claim.id), device_name }))
+}
+
+/// `partners.devices.claimAsync`
+pub(in crate::route::api) async fn claim_async(mut call: Call) -> Answer {
+    call.no_more_parameters()?;
+    let asked = call.message::<ClaimDevicesRequest>()?.claims;
+    check_batch("claims", asked.len())?;
+    let mut owners = Owners::default();
+    let mut items = Vec::with_capacity(asked.len());
+    for mut claim in asked {
+        let token = std::mem::take(&mut claim.pre_provisioning_token);
+        let echo = written(&claim)?;
+        claim.pre_provisioning_token = token;
+        let work = match owners.claim(&call, claim).await? {
+            Ok(new) => Work::Claim {
+                customer: new.customer,
+                configuration: new.configuration,
+                sets: ClaimSets::new(new.sets),
+                metadata: new.metadata,
+                protected: new.protected,
+            },
+            Err(refused) => Work::Refused(refused.result()),
+        };
+        items.push(Item { echo, work });
+    }
+    start(call, OperationKind::Claim, items).await
+}
+
+/// `partners.devices.unclaim`
+pub(in crate::route::api) async fn unclaim(mut call: Call) -> Answer {
+    call.no_more_parameters()?;
+    let asked = PartnerUnclaim::from(call.message::<UnclaimDeviceRequest>()?);
+    match release(&call, &asked).map_err(|refused| refused.status)? {
+        Work::Unclaim { target, until } => {
+            let id = call.services().claim_meant(&call.actor, &target).await.map_err(device_refused)?;
+            match until {
+                Some(until) => drop(
+                    call.services()
+                        .set_vacation(&call.actor, id, Some(until))
+                        .await
+                        .map_err(device_refused)?,
+                ),
+                None => call.services().unclaim(&call.actor, id).await.map_err(device_refused)?,
+            }
+        }
+        _ => return Err(Status::internal()),
+    }
+    call.answer(&Written(&Empty {}))
+}
+
+/// `partners.devices.unclaimAsync`
+pub(in crate::route::api) async fn unclaim_async(mut call: Call) -> Answer {
+    call.no_more_parameters()?;
+    let asked = call.message::<UnclaimDevicesRequest>()?.unclaims;
+    check_batch("unclaims", asked.len())?;
+    let item = |one: &PartnerUnclaim| {
+        let work = release(&call, one).unwrap_or_else(|refused| Work::Refused(refused.result()));
+        Ok(Item { echo: written(one)?, work })
+    };
+    let items = asked.iter().map(item).collect::<Result<_, Status>>()?;
+    start(call, OperationKind::Unclaim, items).await
+}
+
+/// `partners.devices.metadata`
+pub(in crate::route::api) async fn metadata(mut call: Call) -> Answer {
+    call.no_more_parameters()?;
+    let device: ClaimId = call.id(1, "device")?;
+    let changes = call.message::<UpdateDeviceMetadataRequest>()?.device_metadata.entries;
+    let claim =
+        call.services().update_metadata(&call.actor, device, changes).await.map_err(device_refused)?;
+    call.answer(&Written(&DeviceMetadata { entries: claim.metadata.entries().clone() }))
+}
+
+/// `partners.devices.updateMetadataAsync`
+pub(in crate::route::api) async fn update_metadata_async(mut call: Call) -> Answer {
+    call.no_more_parameters()?;
+    let asked = call.message::<UpdateDeviceMetadataInBatchRequest>()?.updates;
+    check_batch("updates", asked.len())?;
+    let item = |one: &UpdateMetadataArguments| {
+        let target = one.target().map_err(Refused::from);
+        let target = target.and_then(|target| Ok(identifier::target(target, "")?));
+        let work = match target {
+            Ok(target) => Work::UpdateMetadata { target, changes: one.device_metadata.entries.clone() },
+            Err(refused) => Work::Refused(refused.result()),
+        };
+        Ok(Item { echo: written(one)?, work })
+    };
+    let items = asked.iter().map(item).collect::<Result<_, Status>>()?;
+    start(call, OperationKind::UpdateMetadata, items).await
+}
+
+async fn start(call: Call, kind: OperationKind, items: Vec<Item>) -> Answer {
+    if items.is_empty() {
+        return Err(Status::invalid_field("", "Expected at least one device."));
+    }
+    let started = call.services().start_operation(&call.actor, kind, items).await?;
+    call.answer(&Written(&operation::message(&started)))
+}
+
+fn written<T: Form>(message: &T) -> Result<String, Status> {
+    serde_json::to_string(&Written(message)).map_err(|_| Status::internal())
+}

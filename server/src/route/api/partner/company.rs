@@ -1,0 +1,132 @@
+//! A partner's customers, and a reseller's vendors.
+
+use super::super::{
+    call::{Answer, Call},
+    message::company::{
+        CreateCustomerRequest, ListCustomersResponse, ListVendorCustomersResponse, ListVendorsResponse,
+    },
+    view::{self, SeenBy},
+    wire::{form::Written, status::Status},
+};
+use crate::{
+    domain::{
+        account::{Email, InvalidEmail},
+        actor::Actor,
+        company::{Company, CompanyKind},
+    },
+    service::{NewCompany, ServiceError},
+    store::{CompanyFilter, MAX_ROWS, PageRequest},
+};
+
+/// `partners.customers.create`
+pub(in crate::route::api) async fn create_customer(mut call: Call) -> Answer {
+    call.no_more_parameters()?;
+    let asked = call.message::<CreateCustomerRequest>()?.customer;
+    let new = NewCompany {
+        language: (!asked.language_code.is_empty()).then(|| asked.language_code.clone()),
+        ..NewCompany::named(CompanyKind::Customer, &asked.company_name)
+    };
+    let owners = emails("customer.ownerEmails", &asked.owner_emails)?;
+    let admins = emails("customer.adminEmails", &asked.admin_emails)?;
+    let created =
+        call.services().create_customer(&call.actor, new, owners, admins).await.map_err(named_field)?;
+    call.answer(&Written(&view::company(&created, SeenBy::Partner(call.company()?))))
+}
+
+/// Addresses that accounts can have.
+fn emails(field: &str, given: &[String]) -> Result<Vec<Email>, Status> {
+    let parse = |(at, text): (usize, &String)| {
+        text.parse()
+            .map_err(|error: InvalidEmail| Status::invalid_field(format!("{field}[{at}]"), error.to_string()))
+    };
+    given.iter().enumerate().map(parse).collect()
+}
+
+fn named_field(error: ServiceError) -> Status {
+    match error {
+        ServiceError::Invalid { field: "name", rule } => Status::invalid_field("customer.companyName", rule),
+        ServiceError::Invalid { field: "language", rule } => {
+            Status::invalid_field("customer.languageCode", rule)
+        }
+        other => other.into(),
+    }
+}
+
+/// `partners.customers.list`
+pub(in crate::route::api) async fn list_customers(mut call: Call) -> Answer {
+    let partner = call.company()?;
+    let filter = CompanyFilter {
+        kind: Some(CompanyKind::Customer),
+        served_by: Some(partner),
+        ..CompanyFilter::default()
+    };
+    let page = companies(&mut call, "customers", filter).await?;
+    let customers = page.items.iter().map(|one| view::company(one, SeenBy::Partner(partner))).collect();
+    let answer = ListCustomersResponse { customers, next_page_token: page.next, total_size: page.total };
+    call.answer(&Written(&answer))
+}
+
+/// `partners.vendors.list`
+pub(in crate::route::api) async fn list_vendors(mut call: Call) -> Answer {
+    let partner = call.company()?;
+    let filter =
+        CompanyFilter { kind: Some(CompanyKind::Vendor), parent: Some(partner), ..CompanyFilter::default() };
+    let page = companies(&mut call, "vendors", filter).await?;
+    let vendors = page.items.iter().map(|one| view::company(one, SeenBy::Partner(partner))).collect();
+    let answer = ListVendorsResponse { vendors, next_page_token: page.next, total_size: page.total };
+    call.answer(&Written(&answer))
+}
+
+/// `partners.vendors.customers.list`
+pub(in crate::route::api) async fn list_vendor_customers(mut call: Call) -> Answer {
+    let (partner, vendor) = (call.company()?, call.id(1, "vendor")?);
+    let customers = call.services().as_vendor(&call.actor, vendor).await?;
+    let filter = CompanyFilter {
+        kind: Some(CompanyKind::Customer),
+        served_by: Some(vendor),
+        ..CompanyFilter::default()
+    };
+    let page = companies_as(&mut call, "vendor customers", filter, &customers).await?;
+    let seen_by = SeenBy::Vendor(partner, vendor);
+    let customers = page.items.iter().map(|one| view::company(one, seen_by)).collect();
+    let answer =
+        ListVendorCustomersResponse { customers, next_page_token: page.next, total_size: page.total };
+    call.answer(&Written(&answer))
+}
+
+struct Companies {
+    items: Vec<Company>,
+    next: String,
+    total: i32,
+}
+
+async fn companies(call: &mut Call, list: &str, filter: CompanyFilter) -> Result<Companies, Status> {
+    let actor = call.actor.clone();
+    companies_as(call, list, filter, &actor).await
+}
+
+/// A page of companies. Without a page size, everything that a page may hold.
+async fn companies_as(
+    call: &mut Call,
+    list: &str,
+    filter: CompanyFilter,
+    by: &Actor,
+) -> Result<Companies, Status> {
+    let size = call.own.integer("pageSize")?.unwrap_or_default();
+    let token = call.own.text("pageToken")?.unwrap_or_default();
+    call.no_more_parameters()?;
+    if size < 0 {
+        return Err(Status::invalid_field("pageSize", "Expected a number of companies, not less than 0."));
+    }
+    let list = (list, call.company()?, filter.served_by, filter.parent);
+    let after = call.app.page_tokens.open(&list, &token)?;
+    let size = u32::try_from(size).ok().filter(|size| *size > 0).unwrap_or(MAX_ROWS);
+    let request = PageRequest { size: Some(size), after: after.map(|key| key.to_string()) };
+    let total = call.services().count_companies(by, filter.clone()).await?;
+    let page = call.services().list_companies(by, filter, request).await?;
+    let next = match page.next.as_deref().map(str::parse) {
+        Some(Ok(key)) => call.app.page_tokens.issue(&list, key)?,
+        _ => String::new(),
+    };
+    Ok(Companies { items: page.items, next, total: i32::try_from(total).unwrap_or(i32::MAX) })
+}

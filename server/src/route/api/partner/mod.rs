@@ -1,0 +1,36 @@
+//! What resellers and vendors call: `/v1/partners/{partner}`.
+//!
+//! `company.rs` has their customers and vendors, `claim.rs` what they do with devices, `device.rs` how
+//! they find them; `asked.rs` turns the request about one device into work.
+
+mod asked;
+mod claim;
+mod company;
+mod device;
+
+pub(super) use claim::{claim, claim_async, metadata, unclaim, unclaim_async, update_metadata_async};
+pub(super) use company::{create_customer, list_customers, list_vendor_customers, list_vendors};
+pub(super) use device::{device, find_by_identifier, find_by_owner, sim_lock_state};
+
+use super::wire::{
+    detail::Reason,
+    status::{Code, Status},
+};
+use crate::service::ServiceError;
+
+/// What a request about one device is refused with.
+pub(super) fn device_refused(error: ServiceError) -> Status {
+    let nothing: [(&str, &str); 0] = [];
+    match error {
+        error @ ServiceError::NotFound { what: "device" | "claim", .. } => {
+            Status::new(Code::NotFound, error.to_string()).because(Reason::InvalidDeviceId, nothing)
+        }
+        ServiceError::Invalid { field: "device_identifier", rule } => {
+            Status::invalid_field("deviceIdentifier", rule).because(Reason::InvalidIdentifierSet, nothing)
+        }
+        ServiceError::Invalid { field: "device_metadata", rule } => {
+            Status::invalid_field("deviceMetadata", rule)
+        }
+        other => other.into(),
+    }
+}
