@@ -257,7 +257,7 @@ async fn what_the_customer_gives_up_is_nobodys_until_it_is_claimed_again() {
     let (_, without) = api.post("partner", &claims, claim.clone()).await;
     assert_eq!(device.hello_status(&api.server).await, 404, "there is nothing that it could become");
     let apply = json!({
-        "device": {"deviceId": without["deviceId"], "sectionType": "SECTION_TYPE_ZERO_TOUCH"},
+        "device": {"deviceId": without["deviceId"]},
         "configuration": format!("customers/{}/configurations/{}", api.customer, api.server.configuration()),
     });
     let applied = api.post("customer", &api.customer_path("devices:applyConfiguration"), apply).await;
@@ -265,7 +265,7 @@ async fn what_the_customer_gives_up_is_nobodys_until_it_is_claimed_again() {
     claim["configurationId"] = json!(api.server.configuration().to_string());
     let (_, first) = api.post("partner", &claims, claim.clone()).await;
     assert_eq!(device.hello_status(&api.server).await, 200);
-    let meant = json!({"device": {"deviceId": first["deviceId"], "sectionType": "SECTION_TYPE_ZERO_TOUCH"}});
+    let meant = json!({"device": {"deviceId": first["deviceId"]}});
     let (status, gone) = api.post("customer", &api.customer_path("devices:unclaim"), meant.clone()).await;
     assert_eq!((status, gone), (200, json!({})));
     assert_eq!(device.hello_status(&api.server).await, 404, "the customer gave it up");
