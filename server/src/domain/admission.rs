@@ -8,7 +8,9 @@
 //! 3. What the claim asks for must be proven: a token, the registered key, a TPM.
 //! 4. The key must be one that the device is bound to, or there must be a reason for a new one:
 //!    it is the first inside the activation window, the proof of rule 3 stands for it, a reset
-//!    ticket was given, or an administrator approved exactly this key. Else the key waits.
+//!    ticket was given, or an administrator approved exactly this key. Else the key waits. Of a
+//!    device with protection that enrolled before, a token lets no new key in: whoever took the
+//!    device has the token of its image, too.
 //! 5. Hardware that changed since the device last enrolled waits until it is approved.
 //!
 //! Nothing here evicts a working key: a grant only adds a generation, and the generation before
@@ -199,6 +201,7 @@ pub fn decide(asked: &Admission<'_>) -> Decision {
     if !asked.configured {
         return Decision::Refuse(Refusal::of(RefusalKind::NotClaimed));
     }
+    let new_key = new_key.filter(|why| *why != Why::Token || !is_kept(asked));
     let why = if asked.device.is_some_and(|device| device.knows_key(asked.key)) {
         Some(Why::KnownKey)
     } else {
@@ -297,13 +300,21 @@ fn prove(asked: &Admission<'_>) -> Result<Option<Why>, Refusal> {
     }
 }
 
+/// Whether it is a device with protection that enrolled before.
+fn is_kept(asked: &Admission<'_>) -> bool {
+    asked.claim.protected && is_bound(asked)
+}
+
+fn is_bound(asked: &Admission<'_>) -> bool {
+    asked.device.is_some_and(|device| device.latest.is_some())
+}
+
 fn allowed_as_new_key(asked: &Admission<'_>) -> Option<Why> {
-    let bound = asked.device.is_some_and(|device| device.latest.is_some());
     if asked.evidence.reset_ticket {
         Some(Why::ResetTicket)
     } else if approved(asked).is_some() {
         Some(Why::Approved)
-    } else if !bound && asked.now < asked.claim.activation_ends_at {
+    } else if !is_bound(asked) && asked.now < asked.claim.activation_ends_at {
         Some(Why::FirstKey)
     } else {
         None
@@ -432,6 +443,7 @@ mod tests {
         configured: bool,
         terms: Terms,
         vacation: Option<Vacation>,
+        protected: bool,
         token: TokenEvidence,
         reset_ticket: bool,
         request: Option<ApprovalRequest>,
@@ -449,6 +461,7 @@ mod tests {
                 configured: true,
                 terms: Terms::Accepted,
                 vacation: None,
+                protected: false,
                 token: TokenEvidence::None,
                 reset_ticket: false,
                 request: None,
@@ -458,7 +471,7 @@ mod tests {
         fn decide(&self) -> Decision {
             decide(&Admission {
                 now: self.now,
-                claim: &Claim { vacation: self.vacation, ..claim(self.proof) },
+                claim: &Claim { vacation: self.vacation, protected: self.protected, ..claim(self.proof) },
                 rank: Rank::Serial,
                 device: self.device.as_ref(),
                 key: key(self.key).digest(),
@@ -538,6 +551,27 @@ mod tests {
                 _ => {}
             }
             assert_eq!(asked.outcome(), expected, "{proof} key {key} {evidence}");
+        }
+    }
+
+    #[test]
+    fn a_protected_device_that_enrolled_before_is_not_let_in_again_by_a_token_alone() {
+        let approved = || Some(request(&key(9), BOARD, Some(NOW)));
+        for (device, key, reset_ticket, request, expected) in [
+            (None, 9, false, None, "admit 1 token"),
+            (Some(known()), 1, false, None, "admit 5 known_key"),
+            (Some(known()), 9, false, None, "pend pending_approval"),
+            (Some(known()), 9, true, None, "admit 5 reset_ticket"),
+            (Some(known()), 9, false, approved(), "admit 5 approved"),
+        ] {
+            let asked = Asked {
+                protected: true,
+                token: VALID,
+                reset_ticket,
+                request,
+                ..Asked::new(Token, device, key)
+            };
+            assert_eq!(asked.outcome(), expected, "key {key}");
         }
     }
 
