@@ -213,13 +213,15 @@ impl<R: Read> Rows<R> {
         Ok(Row { sets, customer, configuration, proof, order, metadata })
     }
 
-    /// A certified id without a maker is that of a ChromeOS device.
+    /// A certified id beside a serial number or a model, and without a maker, is that of a ChromeOS
+    /// device. One that stands alone says nothing that could be checked.
     fn check_chrome_os(&self, identifiers: &[Identifier]) -> Result<(), RowOutcome> {
         use IdentifierKind::{CertifiedDeviceId, Manufacturer, Model, SerialNumber};
         let value = |kind| {
             identifiers.iter().find(|one| one.kind() == kind).map(Identifier::value).unwrap_or_default()
         };
-        if value(CertifiedDeviceId).is_empty() || !value(Manufacturer).is_empty() {
+        let named = !(value(SerialNumber).is_empty() && value(Model).is_empty());
+        if value(CertifiedDeviceId).is_empty() || !value(Manufacturer).is_empty() || !named {
             return Ok(());
         }
         let checked = chromeos::check(value(SerialNumber), value(Model), value(CertifiedDeviceId));
@@ -375,6 +377,26 @@ mod tests {
             assert_eq!((*found, name.as_str()), (column, field), "{row}");
             assert!(text.contains(rule), "{row}: {text}");
             assert!(rows[1].1.is_ok(), "the row after it is read all the same");
+        }
+    }
+
+    #[test]
+    fn a_chromebook_is_held_against_the_table_of_models() {
+        let header = "serial,model,certified_device_id\n";
+        for (row, wrong) in [
+            ("NXABC,Chromebook Acer Spin 311 (R722T),NXABC", None),
+            (",,NXABC", None),
+            ("NXABC,Gateway 3,NXABC", Some("model")),
+            ("NXABC,Chromebook Acer Spin 311 (R722T),NXABD", Some("certified_device_id")),
+            (",Chromebook Acer Spin 311 (R722T),NXABC", Some("serial_number")),
+        ] {
+            let rows = read(&format!("{header}{row}\n")).unwrap();
+            let found = match &rows[0].1 {
+                Ok(_) => None,
+                Err(RowOutcome::Invalid { field, .. }) => Some(field.as_str()),
+                Err(other) => panic!("{other:?}"),
+            };
+            assert_eq!(found, wrong, "{row}");
         }
     }
 

@@ -7,6 +7,7 @@ use crate::{
     route::api::{
         call::{Answer, Call},
         message::audit::{AuditEntry, ListAuditEntriesResponse},
+        outgoing::{Gone, Outgoing, outgoing},
         wire::{form::Written, query::Alt, status::Status, timestamp},
     },
     service::{ServiceError, Services},
@@ -17,10 +18,8 @@ use axum::{
     http::header,
     response::{IntoResponse as _, Response},
 };
-use futures_util::stream;
 use serde_json::Value;
-use std::{error::Error, fmt::Display, io};
-use tokio::sync::OwnedSemaphorePermit;
+use std::{error::Error, fmt::Display, future::ready, io};
 use unbox_common::{ids::CompanyId, timestamp::Timestamp};
 
 /// The columns of an export, by the names that messages have for them.
@@ -58,36 +57,20 @@ pub(in crate::route::api) async fn export(mut call: Call, _body: Body) -> Result
         Alt::Json => ("application/x-ndjson", "ndjson"),
         Alt::Csv => ("text/csv; charset=UTF-8; header=present", "csv"),
     };
-    let export = Export {
-        services: call.services().clone(),
-        by: call.actor.clone(),
-        filter,
-        organisation,
-        alt,
-        _place: call.place.take(),
-    };
+    let export =
+        Export { services: call.services().clone(), by: call.actor.clone(), filter, organisation, alt };
     // The first page before the answer begins: a failure is then an answer of its own.
     let first = export.page(None).await?;
-    let parts = stream::try_unfold((export, Next::First(first)), |(export, next)| async move {
-        let (page, is_first) = match next {
-            Next::First(page) => (page, true),
-            Next::After(after) => (export.page(Some(after)).await.map_err(cut_off)?, false),
-            Next::End => return Ok(None),
-        };
-        let lines = export.lines(page.items, is_first).map_err(cut_off)?;
-        let next = page.next.map_or(Next::End, Next::After);
-        Ok::<_, Cut>(Some((lines, (export, next))))
+    let (outgoing, answer) = outgoing(call.app.request_timeout);
+    let place = call.place.take();
+    tokio::spawn(async move {
+        let _place = place;
+        // If the client is gone, nobody is left to tell.
+        let _ = export.send(first, outgoing).await;
     });
     let name = format!("attachment; filename=\"audit-{organisation}.{ending}\"");
     let headers = [(header::CONTENT_TYPE, content_type.to_owned()), (header::CONTENT_DISPOSITION, name)];
-    Ok((headers, Body::from_stream(parts)).into_response())
-}
-
-/// What an export does next.
-enum Next {
-    First(Page<Entry>),
-    After(String),
-    End,
+    Ok((headers, answer).into_response())
 }
 
 /// An export on its way: a page of it is in memory, never more.
@@ -97,20 +80,23 @@ struct Export {
     filter: AuditFilter,
     organisation: CompanyId,
     alt: Alt,
-    _place: Option<OwnedSemaphorePermit>,
-}
-
-/// The export ends before its end: whoever reads it sees that it is cut off.
-#[derive(Debug, thiserror::Error)]
-#[error("the export was cut off")]
-struct Cut;
-
-fn cut_off(error: impl Error + 'static) -> Cut {
-    tracing::error!(error = chain(&error), "an export was cut off");
-    Cut
 }
 
 impl Export {
+    /// Sends page after page. An answer that is not ended shows that it was cut off.
+    async fn send(self, first: Page<Entry>, outgoing: Outgoing) -> Result<(), Gone> {
+        let (mut page, mut is_first) = (first, true);
+        loop {
+            let lines = self.lines(page.items, is_first).map_err(|error| cut_off(&error))?;
+            outgoing.send(lines, ready(())).await?;
+            let Some(after) = page.next else { break };
+            page = self.page(Some(after)).await.map_err(|error| cut_off(&error))?;
+            is_first = false;
+        }
+        outgoing.end().await;
+        Ok(())
+    }
+
     async fn page(&self, after: Option<String>) -> Result<Page<Entry>, ServiceError> {
         let request = PageRequest { size: Some(MAX_ROWS), after };
         self.services.list_audit(&self.by, self.filter.clone(), request).await
@@ -140,6 +126,11 @@ impl Export {
         }
         Ok(lines.into())
     }
+}
+
+fn cut_off(error: &(impl Error + 'static)) -> Gone {
+    tracing::error!(error = chain(error), "an export was cut off");
+    Gone
 }
 
 /// The cells of a line. None begins as a formula of a spreadsheet does: all are words of this server, or
