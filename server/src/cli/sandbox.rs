@@ -9,7 +9,7 @@ use crate::{
     files::{self, PRIVATE_DIRECTORY, PRIVATE_FILE},
     keys::{self, Founding, Layout},
     log,
-    serve::{Addresses, HangUp, Server, asked_to_stop, run},
+    serve::{Addresses, HangUp, Server, Signals, run},
     service::{ArtifactUpload, ImportDefaults, NewAccount, NewApiKey, NewCompany, NewHolder, Services},
 };
 use anyhow::{Context as _, bail};
@@ -73,7 +73,7 @@ impl Sandbox {
             bail!("a sandbox listens on this machine only: choose --listen 127.0.0.1:PORT or [::1]:PORT");
         }
         make_room(&self.out)?;
-        let stopped = asked_to_stop()?;
+        let mut signals = Signals::install(HangUp::Stop)?;
         let directory = tempfile::Builder::new().prefix("unbox-sandbox-").tempdir()?;
         let settings = self.settings(directory.path())?;
         log::start(settings.log_format, &settings.log_filter)
@@ -81,10 +81,10 @@ impl Sandbox {
         let server = Server::start(settings, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await?;
         let prepared = tokio::select! {
             prepared = self.prepare(&server) => Some(prepared),
-            () = stopped => None,
+            () = signals.stop() => None,
         };
         match prepared {
-            Some(Ok(prepared)) => serve(server, prepared, output).await?,
+            Some(Ok(prepared)) => serve(server, signals, prepared, output).await?,
             Some(Err(error)) => {
                 server.stop().await;
                 return Err(error);
@@ -197,12 +197,17 @@ struct Prepared {
 }
 
 /// Serves until it is told to stop, or until the terminal is closed that it was started from.
-async fn serve(server: Server, prepared: Prepared, mut output: Output) -> anyhow::Result<()> {
+async fn serve(
+    server: Server,
+    signals: Signals,
+    prepared: Prepared,
+    mut output: Output,
+) -> anyhow::Result<()> {
     let announce = |_: &Addresses| {
         // Who started it without a terminal need not read this.
         let _ = output.show(&prepared.environment, &prepared.advice);
     };
-    Ok(run(server, HangUp::Stop, None, announce).await?)
+    Ok(run(server, signals, None, announce).await?)
 }
 
 /// Makes the directory for the keys, or takes the one that an earlier sandbox has left. Any other is

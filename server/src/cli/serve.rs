@@ -6,7 +6,7 @@ use crate::{
     config::{Fragment, LogFormat, LogFragment},
     entropy::SystemEntropy,
     log,
-    serve::{Addresses, HangUp, Server, run},
+    serve::{Addresses, HangUp, Server, Signals, run},
 };
 use anyhow::Context as _;
 use clap::Args;
@@ -66,7 +66,7 @@ impl Serve {
             // Who started it without a terminal need not read this.
             let _ = output.show(addresses, &format!("Listening on {}", urls.join(", ")));
         };
-        run(server, HangUp::Reload, self.ready_file.as_deref(), announce).await?;
+        run(server, Signals::install(HangUp::Reload)?, self.ready_file.as_deref(), announce).await?;
         Ok(Exit::Done)
     }
 }

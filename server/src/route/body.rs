@@ -55,6 +55,21 @@ pub(super) async fn read_bytes(app: &App, request: Request, limit: usize) -> Res
     read_whole(app, request, limit).await
 }
 
+/// Lets the rest of a body pass by that nobody reads. Whether that was all of it: at most `limit` bytes, in
+/// the time of a request.
+pub(super) async fn discard(app: &App, body: Body, limit: usize) -> bool {
+    let mut parts = Limited::new(body, limit).into_data_stream();
+    let passed = async {
+        while let Some(part) = parts.next().await {
+            if part.is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    timeout(app.request_timeout, passed).await.unwrap_or(false)
+}
+
 /// The bytes of a body of any length, for a thread that may block; called within the runtime.
 ///
 /// Whoever sends may pause for as long as a request may take; a longer pause, or an end before the

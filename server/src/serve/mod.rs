@@ -9,7 +9,7 @@ mod proxied;
 mod signals;
 mod tls;
 
-pub use signals::{HangUp, asked_to_stop, run};
+pub use signals::{HangUp, Signals, run};
 pub use tls::TlsError;
 
 use crate::{

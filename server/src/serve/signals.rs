@@ -16,46 +16,13 @@ struct Ready<'a> {
     addresses: &'a Addresses,
 }
 
-/// The signals that are listened to.
-struct Signals {
+/// The signals that are listened to. From their installation on, none of them ends the process.
+#[derive(Debug)]
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
-}
-
-enum Wish {
-    Stop,
-    Reload,
-}
-
-impl Signals {
-    fn install() -> Result<Self, ServeError> {
-        let on = |kind| signal(kind).map_err(ServeError::Signals);
-        Ok(Self {
-            terminate: on(SignalKind::terminate())?,
-            interrupt: on(SignalKind::interrupt())?,
-            hang_up: on(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Wish {
-        tokio::select! {
-            _ = self.terminate.recv() => Wish::Stop,
-            _ = self.interrupt.recv() => Wish::Stop,
-            _ = self.hang_up.recv() => Wish::Reload,
-        }
-    }
-}
-
-/// From now on, SIGTERM and SIGINT end no process, but what is returned; and so does SIGHUP.
-///
-/// # Errors
-/// [`ServeError::Signals`]
-pub fn asked_to_stop() -> Result<impl Future<Output = ()>, ServeError> {
-    let mut signals = Signals::install()?;
-    Ok(async move {
-        let _ = signals.next().await;
-    })
+    meaning: HangUp,
 }
 
 /// What SIGHUP means.
@@ -67,18 +34,54 @@ pub enum HangUp {
     Stop,
 }
 
-/// Runs a server that has started until SIGTERM or SIGINT; SIGHUP means what `hang_up` says.
+enum Wish {
+    Stop,
+    Reload,
+}
+
+impl Signals {
+    /// Starts to listen.
+    ///
+    /// # Errors
+    /// [`ServeError::Signals`]
+    pub fn install(meaning: HangUp) -> Result<Self, ServeError> {
+        let on = |kind| signal(kind).map_err(ServeError::Signals);
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+            hang_up: on(SignalKind::hangup())?,
+            meaning,
+        })
+    }
+
+    /// Waits until the process is told to stop. What was not waited for to its end is not lost.
+    pub async fn stop(&mut self) {
+        while !matches!(self.next().await, Wish::Stop) {}
+    }
+
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.terminate.recv() => Wish::Stop,
+            _ = self.interrupt.recv() => Wish::Stop,
+            _ = self.hang_up.recv() => match self.meaning {
+                HangUp::Stop => Wish::Stop,
+                HangUp::Reload => Wish::Reload,
+            },
+        }
+    }
+}
+
+/// Runs a server that has started until it is told to stop, and reads its keys again when it is told to.
 /// A second SIGTERM or SIGINT does not wait for requests.
 ///
 /// # Errors
 /// [`ServeError`] if a listener fails, or if nobody could be told that the server is ready.
 pub async fn run(
     mut server: Server,
-    hang_up: HangUp,
+    mut signals: Signals,
     ready_file: Option<&Path>,
     announce: impl FnOnce(&Addresses),
 ) -> Result<(), ServeError> {
-    let mut signals = Signals::install()?;
     raise_file_limit();
     announce(server.addresses());
     tracing::info!(addresses = listed(server.addresses()), "devices can connect");
@@ -93,7 +96,6 @@ pub async fn run(
             error = server.failed() => break Err(error),
             wish = signals.next() => match wish {
                 Wish::Stop => break Ok(()),
-                Wish::Reload if hang_up == HangUp::Stop => break Ok(()),
                 Wish::Reload => reload(&server, &status),
             },
         }

@@ -40,6 +40,21 @@ async fn a_client_that_never_finishes_its_request_is_sent_away() {
 }
 
 #[tokio::test]
+async fn a_refusal_before_the_body_arrives_does_not_end_the_connection() {
+    let server = TestServer::with("").await;
+    let mut client = server.connect().await;
+    let head = "POST /v1/partners/1/devices:claim HTTP/1.1\r\nhost: localhost\r\n\
+                content-type: application/json\r\ncontent-length: 2\r\n";
+    client.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
+    // By the time that this is counted, the server has seen the head.
+    assert!(server.counts("unbox_connections 2").await);
+    client.write_all(format!("{{}}{head}connection: close\r\n\r\n{{}}").as_bytes()).await.unwrap();
+    let mut answers = Vec::new();
+    timeout(PATIENCE, client.read_to_end(&mut answers)).await.unwrap().unwrap();
+    assert_eq!(String::from_utf8_lossy(&answers).matches("HTTP/1.1 401").count(), 2);
+}
+
+#[tokio::test]
 async fn a_client_that_stops_reading_is_given_up() {
     let server = TestServer::with("[limits]\nrequest_timeout_s = 1").await;
     let digest = server.artifact(Box::leak(vec![7; 32 * 1024 * 1024].into_boxed_slice())).await;

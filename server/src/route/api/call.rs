@@ -22,7 +22,7 @@ use crate::{
 use axum::{
     body::{Body, Bytes},
     extract::Request,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
 use serde::Serialize;
@@ -142,16 +142,38 @@ pub(super) async fn call(
     path: Vec<String>,
     request: Request,
 ) -> Response {
-    let query = Query::parse(request.uri().query());
+    let (head, body) = request.into_parts();
+    // Who asks first whether to send it is told no by the answer.
+    let asks_first = head.headers.contains_key(header::EXPECT);
+    let mut body = Some(body);
+    let mut response = answered_or_refused(app.clone(), route, path, head, &mut body).await;
+    // Clients send a body after its head, and more requests after it. If it were left lying, the connection
+    // would end under the hands of a client that knows of nothing.
+    if let Some(unread) = body
+        && (asks_first || !body::discard(&app, unread, MAX_BODY_BYTES).await)
+    {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn answered_or_refused(
+    app: Arc<App>,
+    route: &'static Route,
+    path: Vec<String>,
+    head: Parts,
+    body: &mut Option<Body>,
+) -> Response {
+    let query = Query::parse(head.uri.query());
     let (mut standard, own) = match query {
         Ok(query) => (query.standard, query.own),
         Err(status) => return refusal(&status, &Standard::default()),
     };
-    let by_header = request.headers().get(FormatVersion::HEADER).and_then(|value| value.to_str().ok());
+    let by_header = head.headers.get(FormatVersion::HEADER).and_then(|value| value.to_str().ok());
     if let Some(format) = by_header.and_then(FormatVersion::parse) {
         standard.format = format;
     }
-    let outcome = answered(app, route, path, request, standard.clone(), own).await;
+    let outcome = answered(app, route, path, (head, body), standard.clone(), own).await;
     match outcome {
         Ok(response) => response,
         Err(status) => refusal(&status, &standard),
@@ -162,13 +184,13 @@ async fn answered(
     app: Arc<App>,
     route: &'static Route,
     path: Vec<String>,
-    request: Request,
+    (head, body): (Parts, &mut Option<Body>),
     standard: Standard,
     own: Own,
 ) -> Result<Response, Status> {
-    let peer = request.extensions().get::<Peer>().copied();
-    let batched = request.extensions().get::<Batched>().is_some();
-    let principal = authenticated(&app, peer.as_ref(), request.headers(), &standard).await?;
+    let peer = head.extensions.get::<Peer>().copied();
+    let batched = head.extensions.get::<Batched>().is_some();
+    let principal = authenticated(&app, peer.as_ref(), &head.headers, &standard).await?;
     let quota_user = standard.quota_user.as_deref();
     app.count_query(principal.account, quota_user).map_err(|wait| {
         let subject = format!("account:{}", principal.account);
@@ -187,7 +209,7 @@ async fn answered(
         contract.check(&own, &standard)?;
     }
     let busy = || Status::busy();
-    let headers = request.headers().clone();
+    let headers = head.headers.clone();
     let call = Call {
         app: app.clone(),
         actor,
@@ -206,6 +228,7 @@ async fn answered(
     match route.handler {
         Handler::Message(handle) => {
             call.standard.only_json()?;
+            let request = Request::from_parts(head, body.take().unwrap_or_default());
             let body = read_body(&app, request, route.limit).await?;
             let _place = app.requests.try_acquire().map_err(|_| busy())?;
             let handled = timeout(app.request_timeout, handle(Call { body, ..call })).await;
@@ -220,7 +243,7 @@ async fn answered(
         }
         Handler::Stream(handle) => {
             let place = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| busy())?;
-            handle(Call { place: Some(place), ..call }, request.into_body()).await
+            handle(Call { place: Some(place), ..call }, body.take().unwrap_or_default()).await
         }
     }
 }
