@@ -41,6 +41,11 @@ mod signer;
 mod tokens;
 mod uploads;
 
+/// What lists are asked by, and answered with.
+pub use crate::store::{
+    AccountsOf, ArtifactsOf, AuditFilter, ClaimFilter, CompanyFilter, DeviceFilter, DoneItem, KeysOf,
+    MAX_ROWS, Page, PageRequest, ResellerCursor, StoredReport,
+};
 pub use accounts::{AccountChange, NewAccount, NewHolder};
 pub use artifacts::ArtifactUpload;
 pub use claims::{ClaimView, NewClaim};

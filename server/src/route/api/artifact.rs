@@ -19,8 +19,7 @@ use super::{
 };
 use crate::{
     domain::artifact::Artifact,
-    service::{ArtifactUpload, NewUpload, UploadPart, UploadProgress},
-    store::{ArtifactsOf, MAX_ROWS, PageRequest},
+    service::{ArtifactUpload, ArtifactsOf, MAX_ROWS, NewUpload, PageRequest, UploadPart, UploadProgress},
 };
 use axum::{
     body::Body,

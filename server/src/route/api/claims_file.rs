@@ -17,9 +17,9 @@ use crate::{
     domain::actor::Scope,
     route::body::is_of_type,
     service::{
-        ClaimExport, ClaimsForm, ExportedClaim, Import, ImportSummary, RowOutcome, RowResult, ServiceError,
+        ClaimExport, ClaimFilter, ClaimsForm, ExportedClaim, Import, ImportSummary, RowOutcome, RowResult,
+        ServiceError,
     },
-    store::ClaimFilter,
 };
 use axum::{
     body::{Body, Bytes},

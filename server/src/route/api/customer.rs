@@ -27,8 +27,7 @@ use crate::{
         company::{Company, Terms},
         configuration::{Configuration, Contact, Document},
     },
-    service::{ConfigurationChange, ServiceError},
-    store::{MAX_ROWS, PageRequest},
+    service::{ConfigurationChange, MAX_ROWS, PageRequest, ServiceError},
 };
 use std::time::Duration;
 use unbox_common::{

@@ -32,8 +32,9 @@ use crate::{
         claim::lookup_texts,
         device::{self, Device, DeviceState, StateName},
     },
-    service::{DeviceEvent, DeviceView, EventKind, ServiceError},
-    store::{DeviceFilter, MAX_ROWS, PageRequest, StoredReport},
+    service::{
+        DeviceEvent, DeviceFilter, DeviceView, EventKind, MAX_ROWS, PageRequest, ServiceError, StoredReport,
+    },
 };
 use unbox_common::{
     digest::Sha256,

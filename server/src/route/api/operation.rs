@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::operation::{Operation, OperationKind},
-    store::DoneItem,
+    service::DoneItem,
 };
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};

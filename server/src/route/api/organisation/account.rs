@@ -13,8 +13,7 @@ use crate::{
         },
         wire::{field_mask::FieldMask, form::Written, status::Status},
     },
-    service::{AccountChange, NewAccount, NewHolder, ServiceError},
-    store::{AccountsOf, Page},
+    service::{AccountChange, AccountsOf, NewAccount, NewHolder, Page, ServiceError},
 };
 use unbox_common::ids::AccountId;
 

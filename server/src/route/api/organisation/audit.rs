@@ -10,8 +10,7 @@ use crate::{
         outgoing::{Gone, Outgoing, outgoing},
         wire::{form::Written, query::Alt, status::Status, timestamp},
     },
-    service::{ServiceError, Services},
-    store::{AuditFilter, MAX_ROWS, Page, PageRequest},
+    service::{AuditFilter, MAX_ROWS, Page, PageRequest, ServiceError, Services},
 };
 use axum::{
     body::{Body, Bytes},

@@ -25,8 +25,7 @@ use crate::{
             status::Status,
         },
     },
-    service::{NewApiKey, ServiceAccountKeyFile, ServiceError, base_url},
-    store::{KeysOf, MAX_ROWS, PageRequest},
+    service::{KeysOf, MAX_ROWS, NewApiKey, PageRequest, ServiceAccountKeyFile, ServiceError, base_url},
 };
 use axum::http::header;
 use unbox_common::{

@@ -17,8 +17,7 @@ use crate::{
             status::{Code, Status},
         },
     },
-    service::ServiceError,
-    store::PageRequest,
+    service::{PageRequest, ServiceError},
 };
 use unbox_common::ids::CompanyId;
 

@@ -22,8 +22,7 @@ use super::{
 };
 use crate::{
     domain::company::{CompanyKind, Terms},
-    service::{CompanyChange, NewCompany, ServiceError},
-    store::{CompanyFilter, Page, PageRequest},
+    service::{CompanyChange, CompanyFilter, NewCompany, Page, PageRequest, ServiceError},
 };
 use serde::Serialize;
 use unbox_common::ids::CompanyId;

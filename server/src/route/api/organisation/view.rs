@@ -124,9 +124,8 @@ fn account_name(company: Option<CompanyId>, kind: AccountKind, id: AccountId) ->
 
 /// A key of a service account: never its private half.
 pub(super) fn key(of: &Account, key: &ServiceAccountKey, now: Timestamp) -> account::ServiceAccountKey {
-    let name = of.company.map(|organisation| {
-        let (service_account, key) = (of.id, key.id.clone());
-        ServiceAccountKeyName { organisation, service_account, key }.to_string()
+    let name = of.company.zip(key.id.to_string().parse().ok()).map(|(organisation, key)| {
+        ServiceAccountKeyName { organisation, service_account: of.id, key }.to_string()
     });
     account::ServiceAccountKey {
         name: name.unwrap_or_default(),

@@ -14,8 +14,7 @@ use crate::{
         actor::Actor,
         company::{Company, CompanyKind},
     },
-    service::{NewCompany, ServiceError},
-    store::{CompanyFilter, MAX_ROWS, PageRequest},
+    service::{CompanyFilter, MAX_ROWS, NewCompany, PageRequest, ServiceError},
 };
 
 /// `partners.customers.create`

@@ -14,7 +14,7 @@ use super::{
     asked::{Owners, check_section},
     device_refused,
 };
-use crate::{service::ServiceError, store::ResellerCursor};
+use crate::service::{ResellerCursor, ServiceError};
 use unbox_common::ids::ClaimId;
 
 /// The largest page of a search.

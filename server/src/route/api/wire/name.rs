@@ -4,7 +4,6 @@ use super::{
     form::{Form, string},
     status::Status,
 };
-use crate::domain::credential::KeyId;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 use std::{borrow::Cow, fmt, str::FromStr};
@@ -189,7 +188,7 @@ name!(
 name!(
     /// A key of such a program.
     ServiceAccountKeyName, "organisations/{organisation}/serviceAccounts/{serviceAccount}/keys/{key}",
-    "organisations" organisation: CompanyId, "serviceAccounts" service_account: AccountId, "keys" key: KeyId
+    "organisations" organisation: CompanyId, "serviceAccounts" service_account: AccountId, "keys" key: Segment
 );
 name!(
     /// An API key of an organisation.
