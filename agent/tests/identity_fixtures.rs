@@ -90,7 +90,7 @@ const MACHINES: &[Machine] = &[
     Machine {
         fixture: "tables-disagree",
         identifiers: &[
-            "serial_number 5CD1234ABC",
+            "serial_number 5CD9999XYZ",
             "board_serial PJKLM0C1234567",
             "chassis_serial 5CD1234ABC",
             "system_uuid 44454c4c-5800-4b10-8039-b7c04f513133",
@@ -98,8 +98,8 @@ const MACHINES: &[Machine] = &[
             "model HP EliteBook 840 G8",
             "sku 336D5EA#ABD",
         ],
-        refused: &["serial_number DMI differs from what a stronger source says"],
-        registered: Some(("serial_number,manufacturer,model", "5CD1234ABC,HP,HP EliteBook 840 G8")),
+        refused: &["serial_number product_serial differs from what a stronger source says"],
+        registered: Some(("serial_number,manufacturer,model", "5CD9999XYZ,HP,HP EliteBook 840 G8")),
     },
     Machine {
         fixture: "raspberry-like",

@@ -67,6 +67,9 @@ enum Command {
         /// As JSON.
         #[arg(long)]
         json: bool,
+        /// Keep what the sources hold in this new folder, without secrets: `--root` reads it back.
+        #[arg(long, value_name = "DIR")]
+        capture: Option<PathBuf>,
     },
     /// Show how far this device has come.
     Status {
@@ -133,8 +136,8 @@ async fn command(session: &mut Session, command: Command) -> anyhow::Result<Exit
         Command::Stage { name: Stage::Report, .. } => stage::report(session, When::Due).await,
         Command::CheckIn => stage::report(session, When::AtOnce).await,
         Command::Reset { ticket_file } => reset::reset(session, ticket_file.as_deref()),
-        Command::Identity { json } => {
-            return show::identity(session, json).await.context("could not print the identity");
+        Command::Identity { json, capture } => {
+            return show::identity(session, json, capture.as_deref()).await;
         }
         Command::Status { json } => {
             return show::status(&session.layout, json).context("could not print the status");
