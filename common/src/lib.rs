@@ -4,6 +4,7 @@
 //! randomness are arguments. The way through it is the way of an enrollment:
 //!
 //! * [`identity`]: what a device says it is, and which identifiers are worth anything;
+//! * [`maker`]: forms that makers give their numbers;
 //! * [`label`]: what a bar code scanner typed, and what of it names a device;
 //! * [`models`] and [`eligibility`]: whether a unit can be registered by a certified device ID, and what
 //!   to register;
@@ -20,6 +21,7 @@ pub mod eligibility;
 pub mod identity;
 pub mod ids;
 pub mod label;
+pub mod maker;
 pub mod matching;
 pub mod models;
 pub mod path;
