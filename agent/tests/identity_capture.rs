@@ -10,6 +10,7 @@ use std::{
 use tempfile::TempDir;
 use unbox_agent::{
     boot::Layout,
+    files,
     identity::{
         Shown, State,
         io::{CaptureError, capture, survey},
@@ -44,13 +45,13 @@ fn every_file(folder: &Path) -> Vec<PathBuf> {
 fn write(root: &Path, path: &str, bytes: &[u8]) {
     let path = root.join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, bytes).unwrap();
+    files::replace(&path, bytes, files::PUBLIC_FILE).unwrap();
 }
 
 /// A machine with a secret wherever its sources may hold one.
 fn machine_with_secrets() -> TempDir {
     let root = tempfile::tempdir().unwrap();
-    let strings = |texts: &[&str]| texts.iter().map(|text| format!("{text}\0")).collect::<String>() + "\0";
+    let strings = |texts: &[&str]| texts.join("\0") + "\0\0";
     let mut table = vec![1, 27, 0, 1, 1, 2, 0, 3];
     table.extend([0x11; 16]);
     table.extend([6, 0, 0]);
@@ -68,8 +69,8 @@ fn machine_with_secrets() -> TempDir {
     write(root.path(), "sys/firmware/vpd/ro/serial_number", b"AB12");
     write(root.path(), "sys/firmware/vpd/ro/stable_device_secret_DO_NOT_SHARE", b"sesame");
     let entry = |key: &str, value: &str| {
-        let (key_length, value_length) = (key.len() as u8, value.len() as u8);
-        [&[1, key_length], key.as_bytes(), &[value_length], value.as_bytes()].concat()
+        let length = |text: &str| u8::try_from(text.len()).unwrap();
+        [&[1, length(key)], key.as_bytes(), &[length(value)], value.as_bytes()].concat()
     };
     let partition =
         [entry("serial_number", "AB12"), entry("stable_device_secret_DO_NOT_SHARE", "sesame"), vec![0]];
@@ -159,7 +160,7 @@ async fn a_capture_is_its_owners_alone_and_never_mixes_two_machines() {
     assert_eq!(every_file(&folder), before);
 
     let file = parent.path().join("file");
-    fs::write(&file, b"kept").unwrap();
+    write(parent.path(), "file", b"kept");
     let refused = capture(&Layout::new(machine.path()), &file).await;
     assert!(matches!(refused, Err(CaptureError::Unusable { .. })), "{refused:?}");
     assert_eq!(fs::read(&file).unwrap(), b"kept");

@@ -9,6 +9,7 @@
 
 mod cpu;
 pub mod device_tree;
+mod eligible;
 pub mod io;
 mod modem;
 mod network;
@@ -18,6 +19,7 @@ mod source;
 pub mod vpd;
 mod warning;
 
+pub use eligible::{Eligible, Verdict, eligibility};
 pub use show::{Shown, ShownIdentifier, ShownRefusal, registration_row, shown};
 pub use source::{Looked, Place, State, Unreadable};
 pub use warning::{rank, warnings};

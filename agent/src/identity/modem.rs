@@ -1,10 +1,10 @@
-//! IMEI and MEID of modems, as ModemManager knows them.
+//! IMEI and MEID of modems, as `ModemManager` knows them.
 
 use super::{Candidate, Refused, RefusedBecause, network::Behind};
 use serde::{Deserialize, Serialize};
 use unbox_common::identity::{IdentifierKind, Source};
 
-/// One modem as ModemManager describes it.
+/// One modem as `ModemManager` describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Modem {
     /// Its object, such as `/org/freedesktop/ModemManager1/Modem/0`.

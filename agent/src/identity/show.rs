@@ -1,7 +1,9 @@
 //! A survey as people and factory stations read it: what was found, what was refused and why,
 //! and the row to register.
 
-use super::{Disagreement, Facts, Looked, Refused, State, Survey, Unreadable, rank, warnings};
+use super::{
+    Disagreement, Eligible, Facts, Looked, Refused, State, Survey, Unreadable, eligibility, rank, warnings,
+};
 use crate::console::plain;
 use serde::Serialize;
 use std::{
@@ -33,6 +35,9 @@ pub struct Shown {
     /// The strongest rank that this machine reaches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rank: Option<Rank>,
+    /// Whether it can be registered by a certified device ID; absent if it is none of those machines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eligibility: Option<Eligible>,
     /// What to register at the reseller, column by column; absent if this device cannot be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub register: Option<BTreeMap<IdentifierKind, String>>,
@@ -88,6 +93,7 @@ impl From<&Survey> for Shown {
             disagreements: survey.disagreements.clone(),
             facts: survey.facts.clone(),
             warnings: warnings(survey),
+            eligibility: eligibility(survey),
             rank: identity.as_ref().ok().and_then(rank),
             register: register
                 .map(|set| set.iter().map(|one| (one.kind(), one.value().to_owned())).collect()),
@@ -140,6 +146,13 @@ pub fn shown(survey: &Survey) -> String {
         "Sources that were not simply read",
         survey.looked.iter().filter(|looked| looked.state != State::Read),
     );
+    if let Some(judged) = eligibility(survey) {
+        let why = [judged.reason, judged.advice].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let _ = writeln!(text, "\nBy a certified device ID: {}. {why}", judged.verdict.name());
+        for (kind, value) in judged.register {
+            let _ = writeln!(text, "  {kind:<20} {value}");
+        }
+    }
     if let Some(rank) = survey.identity().ok().as_ref().and_then(rank) {
         let _ = writeln!(text, "\nThe strongest claim on this machine is by {}.", rank_name(rank));
     }

@@ -69,7 +69,7 @@ pub enum Source {
     Cpu,
     /// The network interfaces, over netlink.
     Network,
-    /// The modems, as ModemManager knows them.
+    /// The modems, as `ModemManager` knows them.
     Modem,
     /// The key that the device holds.
     Key,

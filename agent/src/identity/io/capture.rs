@@ -5,7 +5,7 @@ use super::look;
 use crate::{
     boot::Layout,
     clock,
-    files::{self, Entry, FilesError},
+    files::{self, FilesError},
     identity::{
         State, Survey, Unreadable,
         modem::Modem,
@@ -17,7 +17,6 @@ use crate::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
-    ffi::OsStr,
     fs::{self, Permissions},
     io,
     os::unix::fs::PermissionsExt as _,
@@ -28,6 +27,7 @@ use unbox_common::timestamp::Timestamp;
 /// The folder of what is no file of the machine.
 const FOLDER: &str = "unbox";
 const MANIFEST: &str = "capture.json";
+const INTERFACES: &str = "interfaces.json";
 const LINKS: &str = "links.json";
 const MODEMS: &str = "modems.json";
 
@@ -64,13 +64,13 @@ pub enum CaptureError {
 #[derive(Debug, Default)]
 pub(super) struct Record {
     /// What netlink answered.
-    pub(super) links: Option<Vec<Link>>,
+    pub(super) interfaces: Option<Vec<Link>>,
     /// What `ModemManager` answered.
     pub(super) modems: Option<Vec<Modem>>,
     /// The files, by path.
     pub(super) files: BTreeMap<String, Vec<u8>>,
-    /// Where links led, by path.
-    pub(super) symlinks: BTreeMap<String, String>,
+    /// Where links led, by path: told and not made, so that no copy of a capture loses them.
+    pub(super) links: BTreeMap<String, String>,
     /// What could not be read, and is therefore not among the files.
     pub(super) unreadable: Vec<Unreadable>,
 }
@@ -126,8 +126,12 @@ impl Record {
             Err(flaw) => return Some(Self { unreadable: vec![flaw], ..Self::default() }),
         };
         let mut record = Self { unreadable: manifest.unreadable, ..Self::default() };
-        match read_back(layout, &read(LINKS)) {
-            Ok(links) => record.links = links,
+        match read_back(layout, &read(INTERFACES)) {
+            Ok(interfaces) => record.interfaces = interfaces,
+            Err(flaw) => record.unreadable.push(flaw),
+        }
+        match read_back::<BTreeMap<_, _>>(layout, &read(LINKS)) {
+            Ok(links) => record.links = links.unwrap_or_default(),
             Err(flaw) => record.unreadable.push(flaw),
         }
         match read_back(layout, &read(MODEMS)) {
@@ -175,16 +179,10 @@ impl Record {
         for (path, bytes) in &self.files {
             write(&below(path), bytes)?;
         }
-        for (path, target) in &self.symlinks {
-            let (path, up) = (below(path), "../".repeat(path.matches('/').count() - 1));
-            let relative = format!("{up}{}", target.trim_start_matches('/'));
-            files::make_directory(&below(target), files::PRIVATE_DIRECTORY)?;
-            make_parent(&path)?;
-            Entry::of(&path)?.symlink(OsStr::new(&relative))?;
-        }
         let own = folder.join(FOLDER);
-        if let Some(links) = &self.links {
-            write(&own.join(LINKS), &json(links))?;
+        write(&own.join(LINKS), &json(&self.links))?;
+        if let Some(interfaces) = &self.interfaces {
+            write(&own.join(INTERFACES), &json(interfaces))?;
         }
         if let Some(modems) = &self.modems {
             write(&own.join(MODEMS), &json(modems))?;
@@ -212,12 +210,10 @@ fn make_room(folder: &Path) -> Result<(), CaptureError> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), CaptureError> {
-    make_parent(path)?;
+    if let Some(parent) = path.parent() {
+        files::make_directory(parent, files::PRIVATE_DIRECTORY)?;
+    }
     Ok(files::replace(path, bytes, files::PRIVATE_FILE)?)
-}
-
-fn make_parent(path: &Path) -> Result<(), FilesError> {
-    path.parent().map_or(Ok(()), |parent| files::make_directory(parent, files::PRIVATE_DIRECTORY))
 }
 
 fn json(document: &impl Serialize) -> Vec<u8> {

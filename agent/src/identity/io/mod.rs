@@ -69,20 +69,21 @@ struct Look {
 
 async fn look(layout: &Layout) -> Look {
     let captured = Record::of(layout);
-    let links = match (&captured, layout.is_running_system()) {
-        (Some(record), _) => record.links.clone().map(Ok),
-        (None, true) => Some(netlink::links().await),
+    let answered = match (&captured, layout.is_running_system()) {
+        (Some(record), _) => record.interfaces.clone().map(Ok),
+        (None, true) => Some(netlink::interfaces().await),
         (None, false) => None,
     };
     let mut reader = Reader::new(layout.root(), captured);
     let mut gathered = Gathered::default();
     gathered.firmware(&mut reader);
-    gathered.network(&mut reader, &links);
+    gathered.network(&mut reader, answered.as_ref());
     let modems = gathered.modems(&mut reader, layout.is_running_system()).await;
-    let Reader { unreadable, looked, files, links: symlinks, .. } = reader;
+    let Reader { unreadable, looked, files, links, .. } = reader;
     let Gathered { candidates, refused, disagreements, facts } = gathered;
     let survey = Survey { looked, disagreements, facts, ..Survey::of(candidates, refused, unreadable) };
-    let record = Record { links: links.and_then(Result::ok), modems, files, symlinks, ..Record::default() };
+    let interfaces = answered.and_then(Result::ok);
+    let record = Record { interfaces, modems, files, links, ..Record::default() };
     Look { survey, record }
 }
 
@@ -145,23 +146,24 @@ impl Gathered {
         self.candidates.extend(serial);
     }
 
-    fn network(&mut self, reader: &mut Reader<'_>, links: &Option<Result<Vec<Link>, rtnetlink::Error>>) {
+    fn network(&mut self, reader: &mut Reader<'_>, answered: Option<&Result<Vec<Link>, rtnetlink::Error>>) {
         let is_pc = is_pc(&self.candidates);
-        let interfaces = reader.look(Place::Network, "this machine has no interface", |reader| match links {
-            Some(Ok(links)) => {
-                reader.found(links.len());
-                links.iter().map(|link| of_link(reader, link, is_pc)).collect()
-            }
-            Some(Err(error)) => {
-                reader.note(NETLINK, State::Failed, error);
-                in_sysfs(reader, is_pc)
-            }
-            None => {
-                let noted = reader.captured.as_ref().and_then(|record| record.unreadable(NETLINK));
-                reader.unreadable.extend(noted);
-                in_sysfs(reader, is_pc)
-            }
-        });
+        let interfaces =
+            reader.look(Place::Network, "this machine has no interface", |reader| match answered {
+                Some(Ok(links)) => {
+                    reader.found(links.len());
+                    links.iter().map(|link| of_link(reader, link, is_pc)).collect()
+                }
+                Some(Err(error)) => {
+                    reader.note(NETLINK, State::Failed, error);
+                    in_sysfs(reader, is_pc)
+                }
+                None => {
+                    let noted = reader.captured.as_ref().and_then(|record| record.unreadable(NETLINK));
+                    reader.unreadable.extend(noted);
+                    in_sysfs(reader, is_pc)
+                }
+            });
         let (addresses, refused) = network::sorted(interfaces);
         self.candidates.extend(addresses);
         self.refused.extend(refused);
@@ -186,7 +188,7 @@ impl Gathered {
                 Some(modems)
             }
             Some(Err((state, reason))) => {
-                reader.note(MODEM_MANAGER, state, reason);
+                reader.note(MODEM_MANAGER, state, &reason);
                 None
             }
             None => {
@@ -221,9 +223,9 @@ fn smbios_tables(reader: &mut Reader<'_>) -> Tables {
     };
     let tables = Tables::parse(&entry_point, &table);
     match &tables {
-        None => reader.note(smbios::ENTRY_POINT, State::Invalid, "it is no entry point of SMBIOS"),
+        None => reader.note(smbios::ENTRY_POINT, State::Invalid, &"it is no entry point of SMBIOS"),
         Some(tables) if tables.is_cut_short => {
-            reader.note(smbios::TABLE, State::Invalid, "a structure in it has no end");
+            reader.note(smbios::TABLE, State::Invalid, &"a structure in it has no end");
         }
         Some(_) => {}
     }
@@ -278,7 +280,7 @@ fn partitions(reader: &mut Reader<'_>, pairs: &[Pair]) -> Vec<Disagreement> {
         let Some(bytes) = reader.bytes(&path, vpd::MAX_PARTITION_BYTES) else { continue };
         match Partition::parse(&bytes) {
             Ok(partition) => differing.extend(vpd::compared(section, pairs, &partition)),
-            Err(invalid) => reader.note(&path, State::Invalid, invalid),
+            Err(invalid) => reader.note(&path, State::Invalid, &invalid),
         }
     }
     differing

@@ -1,4 +1,4 @@
-//! Asks ModemManager for the modems, over D-Bus: only where there is one to ask for, and never
+//! Asks `ModemManager` for the modems, over D-Bus: only where there is one to ask for, and never
 //! for long.
 
 use super::reader::Reader;
@@ -100,24 +100,26 @@ mod tests {
 
     /// As much of a bus as a client needs.
     struct Bus {
-        has_modem_manager: bool,
+        client: &'static str,
+        running: Vec<&'static str>,
+        activatable: Vec<&'static str>,
     }
 
     #[interface(name = "org.freedesktop.DBus")]
     impl Bus {
         #[zbus(name = "Hello")]
         fn hello(&self) -> &'static str {
-            ":1.7"
+            self.client
         }
 
         #[zbus(name = "NameHasOwner")]
         fn name_has_owner(&self, name: &str) -> bool {
-            self.has_modem_manager && name == SERVICE.as_str()
+            self.running.contains(&name)
         }
 
         #[zbus(name = "ListActivatableNames")]
-        fn list_activatable_names(&self) -> Vec<String> {
-            vec!["org.freedesktop.hostname1".to_owned()]
+        fn list_activatable_names(&self) -> Vec<&'static str> {
+            self.activatable.clone()
         }
     }
 
@@ -174,9 +176,16 @@ mod tests {
         (format!("unix:path={}", socket.display()), serving)
     }
 
-    async fn asked(has_modem_manager: bool, hangs: bool) -> Result<Vec<Modem>, (State, String)> {
+    const NAME: &str = "org.freedesktop.ModemManager1";
+
+    async fn asked(
+        running: &[&'static str],
+        activatable: &[&'static str],
+        hangs: bool,
+    ) -> Result<Vec<Modem>, (State, String)> {
         let folder = tempfile::tempdir().unwrap();
-        let (address, serving) = bus(&folder, Bus { has_modem_manager }, Manager { hangs });
+        let own = Bus { client: ":1.7", running: running.to_vec(), activatable: activatable.to_vec() };
+        let (address, serving) = bus(&folder, own, Manager { hangs });
         let limit = if hangs { Duration::from_millis(200) } else { Duration::from_secs(20) };
         let answer = ask_within(Builder::address(address.as_str()).unwrap(), limit).await;
         serving.abort();
@@ -185,18 +194,20 @@ mod tests {
 
     #[tokio::test]
     async fn what_modem_manager_knows_is_taken() {
-        let modems = asked(true, false).await.unwrap();
+        let modems = asked(&[NAME], &[], false).await.unwrap();
         assert_eq!(modems.len(), 3);
         assert_eq!(modems[0].imei.as_deref(), Some("490154203237518"));
         assert_eq!(modems[0].device.as_deref(), Some("/sys/devices/pci0000:00/0000:00:14.0"));
         assert_eq!(modems[1].meid.as_deref(), Some("A1000000123456"));
         assert_eq!((&modems[2].imei, &modems[2].meid), (&None, &None));
+        assert_eq!(asked(&[], &[NAME], false).await.unwrap(), modems, "one that is started when it is asked");
     }
 
     #[tokio::test]
     async fn nobody_to_ask_is_said_and_so_is_one_who_does_not_answer() {
-        assert_eq!(asked(false, false).await.unwrap_err().0, State::Absent);
-        assert_eq!(asked(true, true).await.unwrap_err().0, State::TimedOut);
+        let others = ["org.freedesktop.hostname1"];
+        assert_eq!(asked(&others, &others, false).await.unwrap_err().0, State::Absent);
+        assert_eq!(asked(&[NAME], &[], true).await.unwrap_err().0, State::TimedOut);
         let nowhere = Builder::address("unix:path=/nowhere/at/all").unwrap();
         assert_eq!(ask_within(nowhere, LIMIT).await.unwrap_err().0, State::Failed);
     }

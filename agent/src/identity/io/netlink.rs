@@ -7,7 +7,7 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkInfo, LinkLayerType, Link
 
 /// Every Ethernet interface, with `IFLA_PERM_ADDRESS`: the address that the hardware carries,
 /// whatever a bond or a user has set since.
-pub(super) async fn links() -> Result<Vec<Link>, rtnetlink::Error> {
+pub(super) async fn interfaces() -> Result<Vec<Link>, rtnetlink::Error> {
     let (connection, handle, _) =
         rtnetlink::new_connection().map_err(|error| rtnetlink::Error::NamespaceError(error.to_string()))?;
     let connection = tokio::spawn(connection);

@@ -66,7 +66,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes what cannot be read or made sense of.
-    pub(super) fn note(&mut self, from: &str, state: State, reason: impl ToString) {
+    pub(super) fn note(&mut self, from: &str, state: State, reason: &dyn ToString) {
         let reason = reason.to_string();
         self.unreadable.push(Unreadable { from: from.to_owned(), state, reason });
     }
@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
                 Some(bytes)
             }
             Err(error) => {
-                self.note(path, state_of(&error), reason_of(&error));
+                self.note(path, state_of(&error), &reason_of(&error));
                 None
             }
         }
@@ -98,9 +98,11 @@ impl<'a> Reader<'a> {
 
     /// Where a link leads, as a path below the root; `None` if it leads nowhere, or out of it.
     pub(super) fn link(&mut self, path: &str) -> Option<String> {
-        let real = self.below(path).canonicalize().ok()?;
-        let inside = real.strip_prefix(&self.real).ok()?;
-        let target = format!("/{}", inside.to_str()?);
+        let told = self.captured.as_ref().and_then(|record| record.links.get(path)).cloned();
+        let target = told.or_else(|| {
+            let real = self.below(path).canonicalize().ok()?;
+            Some(format!("/{}", real.strip_prefix(&self.real).ok()?.to_str()?))
+        })?;
         self.links.insert(path.to_owned(), target.clone());
         Some(target)
     }

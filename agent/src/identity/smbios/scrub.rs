@@ -4,6 +4,7 @@ use super::table::{END_OF_TABLE, OEM_STRINGS, Structures, is_secret};
 
 /// Entry point and table without OEM strings that may be secrets; lengths and checksums are right
 /// again. A table that was cut short is cut short still.
+#[must_use]
 pub fn without_secrets(entry_point: &[u8], table: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let mut kept = Vec::with_capacity(table.len());
     let mut structures = Structures::of(table);
@@ -92,7 +93,7 @@ mod tests {
             assert!(!scrubbed.windows(6).any(|window| window == b"sesame"));
             assert!(!scrubbed.windows(10).any(|window| window == b"credential"));
             assert_eq!(Tables::parse(&entry, &scrubbed), Tables::parse(entry_point, &dell()));
-            assert_eq!(entry[length_at..length_at + 2], (scrubbed.len() as u16).to_le_bytes());
+            assert_eq!(entry[length_at..length_at + 2], u16::try_from(scrubbed.len()).unwrap().to_le_bytes());
             assert_eq!(sum(&entry), 0, "the checksum of the entry point");
             let count = scrubbed.iter().rposition(|byte| *byte == 127).unwrap();
             assert!(count > 0);

@@ -177,13 +177,9 @@ impl<'a> Structure<'a> {
             first.reverse();
             others.chunks_mut(2).for_each(<[u8]>::reverse);
         }
-        let mut text = String::with_capacity(36);
-        for (at, byte) in uuid.iter().enumerate() {
-            if [4, 6, 8, 10].contains(&at) {
-                text.push('-');
-            }
-            text.push_str(&format!("{byte:02x}"));
-        }
+        let group = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let groups = [0..4, 4..6, 6..8, 8..10, 10..16];
+        let text = groups.map(|range| group(uuid.get(range).unwrap_or_default())).join("-");
         Some(text)
     }
 }
