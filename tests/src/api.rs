@@ -138,7 +138,7 @@ impl ApiSandbox {
     ///
     /// # Errors
     /// If there is no answer, or it says no.
-    pub async fn call(&self, principal: &str, method: Method, path: &str, body: Body) -> Result<Vec<u8>> {
+    pub async fn call(&self, principal: &str, method: Method, path: &str, body: Body<'_>) -> Result<Vec<u8>> {
         let key =
             self.environment.api_keys.get(principal).with_context(|| format!("no key of {principal}"))?;
         let request = self
