@@ -5,12 +5,14 @@
 //!
 //! * [`identity`]: what a device says it is, and which identifiers are worth anything;
 //! * [`matching`]: which claim that identity belongs to;
+//! * [`claims_file`]: the files in which devices are named by the thousand;
 //! * [`protocol`]: the messages between device and server, and the handshake's transcript;
 //! * [`refusal`]: every reason for a "no", and what a device then does;
 //! * [`payload`]: what is to be installed;
 //! * [`trust`]: who may say so.
 
 pub mod bytes;
+pub mod claims_file;
 pub mod digest;
 pub mod identity;
 pub mod ids;
