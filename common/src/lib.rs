@@ -9,12 +9,14 @@
 //! * [`models`] and [`eligibility`]: whether a unit can be registered by a certified device ID, and what
 //!   to register;
 //! * [`matching`]: which claim that identity belongs to;
+//! * [`claims_file`]: the files in which devices are named by the thousand;
 //! * [`protocol`]: the messages between device and server, and the handshake's transcript;
 //! * [`refusal`]: every reason for a "no", and what a device then does;
 //! * [`payload`]: what is to be installed;
 //! * [`trust`]: who may say so.
 
 pub mod bytes;
+pub mod claims_file;
 pub mod date;
 pub mod digest;
 pub mod eligibility;

@@ -58,10 +58,7 @@ pub use doctor::{Finding, Severity};
 pub use error::ServiceError;
 pub use export::{ClaimExport, ClaimsForm, ExportedClaim};
 pub use handshake::HelloRequest;
-pub use import::{
-    Import, ImportDefaults, ImportSummary, NOTE_COLUMNS, OWN_COLUMNS, PORTAL_COLUMNS, Purpose, RowOutcome,
-    RowResult,
-};
+pub use import::{Import, ImportDefaults, ImportSummary, RowOutcome, RowResult};
 pub use key_file::{ServiceAccountKeyFile, base_url};
 pub use managed::DeviceIdentityCert;
 pub use reselling::ResellerClaims;
