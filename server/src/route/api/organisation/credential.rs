@@ -3,7 +3,7 @@
 
 use super::{
     account::{named, of_organisation},
-    named_field, next_page, page_request, some, view,
+    named_field, page_request, some, view,
 };
 use crate::{
     domain::{
@@ -120,7 +120,7 @@ pub(in crate::route::api) async fn list_api_keys(mut call: Call) -> Answer {
     let page = call.services().list_api_keys(&call.actor, of, request).await?;
     let now = call.services().present();
     let api_keys = page.items.iter().map(|key| view::api_key(organisation, key, now)).collect();
-    let next_page_token = next_page(&call, &list, &page)?;
+    let next_page_token = call.next_page(&list, page.next.as_deref())?;
     call.answer(&Written(&ListApiKeysResponse { api_keys, next_page_token }))
 }
 

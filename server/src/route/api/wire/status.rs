@@ -189,9 +189,15 @@ impl Status {
         self
     }
 
+    /// Adds why, in a word.
+    #[must_use]
+    pub fn because(self, reason: Reason) -> Self {
+        self.because_of(reason, std::iter::empty::<(String, String)>())
+    }
+
     /// Adds why, in a word, and what belongs to it.
     #[must_use]
-    pub fn because<K: Into<String>, V: Into<String>>(
+    pub fn because_of<K: Into<String>, V: Into<String>>(
         self,
         reason: Reason,
         metadata: impl IntoIterator<Item = (K, V)>,
@@ -332,7 +338,7 @@ mod tests {
     #[test]
     fn the_answer_names_the_field_and_the_rule() {
         let status = Status::invalid_field("customer.companyName", "A value is required.")
-            .because(Reason::InvalidParameter, [("line", "7")]);
+            .because_of(Reason::InvalidParameter, [("line", "7")]);
         assert_eq!(status.reason(), Reason::InvalidParameter);
         assert_eq!(
             shown(&status, FormatVersion::V1),
