@@ -1,6 +1,7 @@
 //! The form of each kind of identifier, and how makers' and models' names are folded.
 
 use super::{IdentifierKind, Rule};
+use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 
 /// Brings a trimmed, printable value into the canonical form of its kind.
 pub(super) fn normalise(kind: IdentifierKind, value: &str) -> Result<String, Rule> {
@@ -16,9 +17,7 @@ pub(super) fn normalise(kind: IdentifierKind, value: &str) -> Result<String, Rul
         IdentifierKind::Meid => meid(value),
         IdentifierKind::CertifiedDeviceId => certified_device_id(value),
         IdentifierKind::DeviceKey | IdentifierKind::TpmKey => key_digest(value),
-        IdentifierKind::Manufacturer | IdentifierKind::Model | IdentifierKind::Sku => {
-            Ok(single_spaced(value))
-        }
+        IdentifierKind::Manufacturer | IdentifierKind::Model | IdentifierKind::Sku => Ok(value.to_owned()),
     }
 }
 
@@ -139,8 +138,13 @@ fn key_digest(value: &str) -> Result<String, Rule> {
     Ok(digest.to_string())
 }
 
+/// The one way to write a name: composed characters (Unicode NFC), single spaces.
+pub(super) fn composed(name: &str) -> String {
+    single_spaced(&ComposingNormalizerBorrowed::new_nfc().normalize(name))
+}
+
 fn single_spaced(value: &str) -> String {
-    value.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+    value.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Words that say what kind of company a maker is, not which.
@@ -189,10 +193,13 @@ pub fn fold_manufacturer(name: &str) -> String {
     SAME_MAKER.iter().find(|(alias, _)| *alias == folded).map_or(folded, |(_, name)| (*name).to_owned())
 }
 
-/// A model or SKU as it is compared: lower case, single spaces.
+/// A model or SKU as it is compared: lower case, single spaces, and without accents, which not every
+/// keyboard has.
 #[must_use]
 pub fn fold_name(name: &str) -> String {
-    single_spaced(&name.to_ascii_lowercase())
+    let plain = DecomposingNormalizerBorrowed::new_nfd().normalize(name);
+    let letters = plain.chars().filter(|char| !matches!(char, '\u{300}'..='\u{36f}'));
+    single_spaced(&letters.flat_map(char::to_lowercase).collect::<String>())
 }
 
 #[cfg(test)]

@@ -75,13 +75,16 @@ impl Identifier {
         if value.len() > MAX_IDENTIFIER_BYTES {
             return Err(Rule::TooLong);
         }
-        if !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        // People name makers and models in their own letters; nothing else has any but ASCII.
+        let value = if kind.is_name() { formats::composed(value) } else { value.to_owned() };
+        let letter = |char: char| kind.is_name() && char.is_alphanumeric();
+        if !value.chars().all(|char| char == ' ' || char.is_ascii_graphic() || letter(char)) {
             return Err(Rule::NotPrintable);
         }
         if is_placeholder(kind, &value.to_ascii_lowercase()) {
             return Err(Rule::Placeholder);
         }
-        let value = formats::normalise(kind, value)?;
+        let value = formats::normalise(kind, &value)?;
         // Once more in its canonical form: a UUID without dashes is still a placeholder.
         if is_placeholder(kind, &value.to_ascii_lowercase()) { Err(Rule::Placeholder) } else { Ok(value) }
     }

@@ -60,7 +60,8 @@ struct Row {
 
 /// By the model's name, folded. A test counts the rows: none is left out.
 static MODELS: LazyLock<BTreeMap<String, Rules>> = LazyLock::new(|| {
-    let mut table = csv::Reader::from_reader(include_bytes!("../../data/chromeos-models.csv").as_slice());
+    let mut table =
+        csv::Reader::from_reader(include_bytes!("../../../common/data/chromeos-models.csv").as_slice());
     let mut models = BTreeMap::new();
     for Row { model, certified_id, footnote } in table.deserialize().flatten() {
         let rules = Rules { certified_id, footnote };
@@ -159,7 +160,7 @@ mod tests {
 
     #[test]
     fn every_row_of_the_table_is_known() {
-        let rows = include_str!("../../data/chromeos-models.csv").lines().count() - 1;
+        let rows = include_str!("../../../common/data/chromeos-models.csv").lines().count() - 1;
         let of_two_names = MODELS.values().filter(|rules| rules.footnote == Some(4)).count() / 2;
         assert_eq!((rows, of_two_names), (187, 1));
         assert_eq!(MODELS.len(), rows + of_two_names, "no model is there twice");
