@@ -12,8 +12,9 @@ const MAX_SHOWN_CHARS: usize = 64;
 pub struct Said {
     /// Who says it.
     pub witness: Witness,
-    /// What it may mean: a label of a number alone has several readings, and one that fits is enough.
-    pub readings: Vec<Identifier>,
+    /// What it may mean: a label of a number alone can be meant in several ways, and one that fits is
+    /// enough. All identifiers of one way hold together.
+    pub ways: Vec<Vec<Identifier>>,
 }
 
 /// Everything that is known about a unit beside the machine itself.
@@ -34,10 +35,11 @@ pub fn verify(machine: &Survey, expected: Expected) -> Judged {
     let mut identified = false;
     for one in &said {
         match &identity {
-            Ok(identity) if one.readings.iter().any(|reading| identity.shows(reading)) => {
-                identified |= one.readings.iter().any(|reading| reading.kind().rank().is_some());
+            Ok(identity) if one.fits(identity) => {
+                let mut all = one.ways.iter().flatten();
+                identified |= all.any(|reading| reading.kind().rank().is_some());
             }
-            identity => findings.extend(mismatch(machine, identity.as_ref().ok(), one)),
+            identity => findings.extend(mismatches(machine, identity.as_ref().ok(), one)),
         }
     }
     match &identity {
@@ -72,17 +74,48 @@ fn nothing_identifying(machine: &Survey) -> Finding {
     )
 }
 
-fn mismatch(machine: &Survey, identity: Option<&HardwareIdentity>, said: &Said) -> Option<Finding> {
-    let values = |kind| -> Vec<String> {
-        let all = identity.into_iter().flat_map(|identity| identity.of_kind(kind));
-        all.map(|one| one.value().to_owned()).collect()
+impl Said {
+    /// Something that can be meant in one way only.
+    #[must_use]
+    pub fn plainly(witness: Witness, identifier: Identifier) -> Self {
+        Self { witness, ways: vec![vec![identifier]] }
+    }
+
+    fn fits(&self, identity: &HardwareIdentity) -> bool {
+        self.ways.iter().any(|way| way.iter().all(|one| identity.shows(one)))
+    }
+}
+
+/// Everything in the likeliest meaning that the machine does not show: of several, that of which it
+/// shows the most, or at least something of the same kinds.
+fn mismatches(machine: &Survey, identity: Option<&HardwareIdentity>, said: &Said) -> Vec<Finding> {
+    let agreement = |way: &&Vec<Identifier>| {
+        let shows = |one: &&Identifier| identity.is_some_and(|identity| identity.shows(one));
+        let answers = |one: &&Identifier| {
+            identity.is_some_and(|identity| identity.of_kind(one.kind()).next().is_some())
+        };
+        (way.iter().filter(shows).count(), way.iter().filter(answers).count())
     };
-    // Of several readings, the one that the machine has something to say about.
-    let first = said.readings.first()?;
-    let by_shown = said.readings.iter().find(|reading| !values(reading.kind()).is_empty());
-    let meant = by_shown.unwrap_or(first);
-    let (kind, shows) = (meant.kind(), values(meant.kind()));
-    let (name, witness) = (words(kind), said.witness.clone());
+    // The first of equals: the likeliest stands first.
+    let meant = said.ways.iter().rev().max_by_key(agreement);
+    let missing = meant.into_iter().flatten();
+    let missing = missing.filter(|one| !identity.is_some_and(|identity| identity.shows(one)));
+    missing.map(|one| mismatch(machine, identity, &said.witness, one)).collect()
+}
+
+fn mismatch(
+    machine: &Survey,
+    identity: Option<&HardwareIdentity>,
+    witness: &Witness,
+    meant: &Identifier,
+) -> Finding {
+    let kind = meant.kind();
+    let shows: Vec<String> = identity
+        .into_iter()
+        .flat_map(|identity| identity.of_kind(kind))
+        .map(|one| one.value().to_owned())
+        .collect();
+    let name = words(kind);
     let (reason, verdict, problem, action) = if let Some(own) = shows.first() {
         let problem = format!(
             "The {name} is {} in the machine and {} on {witness}{}.",
@@ -90,11 +123,11 @@ fn mismatch(machine: &Survey, identity: Option<&HardwareIdentity>, said: &Said) 
             shown(meant.value()),
             hint(own, meant.value())
         );
-        (Reason::Different, Verdict::Fail, problem, correct(&witness))
+        (Reason::Different, Verdict::Fail, problem, correct(witness))
     } else if let Some(value) = placeholder(machine, kind) {
         let problem = format!(
             "{} says {name} {}, and the machine holds the placeholder {value:?}.",
-            sentence(&witness),
+            sentence(witness),
             shown(meant.value())
         );
         (Reason::Placeholder, Verdict::Fail, problem, "Program it into the firmware, and check again.")
@@ -106,28 +139,33 @@ fn mismatch(machine: &Survey, identity: Option<&HardwareIdentity>, said: &Said) 
         );
         (Reason::Unreadable, Verdict::CouldNotCheck, problem, "Run the check as root.")
     } else {
-        let problem =
-            format!("The machine shows no {name}; {witness} says {}.", shown(meant.value()));
+        let problem = format!("The machine shows no {name}; {witness} says {}.", shown(meant.value()));
         (Reason::Missing, Verdict::Fail, problem, "Look whether the part is there, and program it if it is.")
     };
-    Some(Finding {
+    Finding {
         reason,
         verdict,
         kind: Some(kind),
         shows,
-        expected: said.readings.iter().map(|reading| reading.value().to_owned()).collect(),
-        witness: Some(witness),
+        expected: vec![meant.value().to_owned()],
+        witness: Some(witness.clone()),
         problem,
         action: action.to_owned(),
-    })
+    }
 }
 
 /// What to do about a value that differs, by who says so.
 const fn correct(witness: &Witness) -> &'static str {
     match witness {
-        Witness::Label { .. } => "Look whether the label belongs to this unit, and print a new one if it does.",
-        Witness::Order { .. } => "Look whether this unit belongs to the order, and correct the row if it does.",
-        Witness::Claim => "Have the reseller correct the claim, or look whether parts of this unit were swapped.",
+        Witness::Label { .. } => {
+            "Look whether the label belongs to this unit, and print a new one if it does."
+        }
+        Witness::Order { .. } => {
+            "Look whether this unit belongs to the order, and correct the row if it does."
+        }
+        Witness::Claim => {
+            "Have the reseller correct the claim, or look whether parts of this unit were swapped."
+        }
     }
 }
 
@@ -165,7 +203,8 @@ fn placeholders(machine: &Survey, identity: &HardwareIdentity) -> Vec<Finding> {
 fn hint(machine: &str, said: &str) -> &'static str {
     let (machine, said) = (machine.to_ascii_uppercase(), said.to_ascii_uppercase());
     let part_of = |part: &str, whole: &str| part.len() < whole.len() && whole.contains(part);
-    let alike = |text: &str| text.replace('O', "0").replace(['I', 'L'], "1").replace('B', "8").replace('S', "5");
+    let alike =
+        |text: &str| text.replace('O', "0").replace(['I', 'L'], "1").replace('B', "8").replace('S', "5");
     if part_of(&said, &machine) {
         ", where characters are missing"
     } else if part_of(&machine, &said) {
@@ -242,7 +281,7 @@ mod tests {
 
     fn said(witness: &Witness, readings: &[(IdentifierKind, &str)]) -> Said {
         let parse = |(kind, value): &(IdentifierKind, &str)| Identifier::parse(*kind, value).unwrap();
-        Said { witness: witness.clone(), readings: readings.iter().map(parse).collect() }
+        Said { witness: witness.clone(), ways: readings.iter().map(|one| vec![parse(one)]).collect() }
     }
 
     fn judged(machine: &Survey, said: Vec<Said>) -> Judged {
