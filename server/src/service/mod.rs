@@ -44,7 +44,7 @@ mod uploads;
 /// What lists are asked by, and answered with.
 pub use crate::store::{
     AccountsOf, ArtifactsOf, AuditFilter, ClaimFilter, CompanyFilter, DeviceFilter, DoneItem, KeysOf,
-    MAX_ROWS, Page, PageRequest, ResellerCursor, StoredReport,
+    MAX_ROWS, Page, PageRequest, StoredReport,
 };
 pub use accounts::{AccountChange, NewAccount, NewHolder};
 pub use artifacts::ArtifactUpload;
