@@ -4,12 +4,7 @@
 //! management API has it decided, too: `domain/registration.rs`.
 
 use super::outcome::RowOutcome;
-use crate::domain::{
-    chromeos,
-    claim::{ClaimSets, Metadata},
-    name::Name,
-    registration::registered_sets,
-};
+use crate::domain::{chromeos, claim::Metadata, name::Name, registration::registered_sets};
 use std::{collections::BTreeMap, io::Read};
 use unbox_common::{
     claims_file::{BadCell, Cells, Column, Header, Purpose, Records, UnusableFile},
@@ -160,11 +155,6 @@ fn read_metadata(cell: &str) -> Result<Metadata, String> {
     let entries: BTreeMap<String, String> = serde_json::from_str(cell)
         .map_err(|_| r#"is not a JSON object of texts, such as {"ordernumber": "PO 1"}"#.to_owned())?;
     Metadata::default().updated(&entries).map_err(|error| is_not(&error))
-}
-
-/// Whether a set holds the key that `registered_key` asks for.
-pub(super) fn has_registered_key(sets: &[IdentifierSet]) -> bool {
-    ClaimSets::new(sets.to_vec()).registered_keys().next().is_some()
 }
 
 #[cfg(test)]
