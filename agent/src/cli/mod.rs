@@ -2,6 +2,7 @@
 
 mod enroll;
 mod exit;
+mod factory;
 mod keep;
 mod ready;
 mod reset;
@@ -27,7 +28,10 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use keep::When;
 use session::Session;
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// Enrolls this device with its owner's server: from power-on to managed.
 #[derive(Debug, Parser)]
@@ -56,7 +60,10 @@ enum Command {
 enum StationCommand {
     /// Compare this machine, or captured ones, with label, order and claim: pass, fail or needs
     /// attention.
-    Verify(verify::Verify),
+    Verify(Box<verify::Verify>),
+    /// Prepare and register a device.
+    #[command(subcommand)]
+    Factory(factory::Factory),
 }
 
 /// What one device does for itself.
@@ -117,7 +124,7 @@ enum Stage {
 /// verdict means something else.
 #[must_use]
 pub fn wrong_usage(error: &clap::Error) -> Exit {
-    let verifies = std::env::args_os().any(|argument| argument == "verify");
+    let verifies = std::env::args_os().any(|argument| argument == "verify" || argument == "factory");
     match error.exit_code() {
         0 => Exit::Done,
         _ if verifies => Exit::Verdict(Verdict::CouldNotCheck),
@@ -133,9 +140,11 @@ pub fn run(args: Args, stopwatch: Stopwatch) -> anyhow::Result<Exit> {
     let asked = match args.command {
         Command::Device(asked) => asked,
         Command::Station(StationCommand::Verify(verify)) => return Ok(verify::run(&verify, &args.roots)),
+        Command::Station(StationCommand::Factory(factory)) => {
+            return Ok(factory::run(&factory, &args.roots));
+        }
     };
-    let [root] = <[PathBuf; 1]>::try_from(args.roots)
-        .map_err(|_| anyhow::anyhow!("this command is about one device: name one --root"))?;
+    let root = only(&args.roots)?.to_owned();
     let from = StartingPoint {
         root,
         config: args.config,
@@ -159,6 +168,14 @@ pub fn run(args: Args, stopwatch: Stopwatch) -> anyhow::Result<Exit> {
         .build()
         .context("could not start the runtime")?;
     runtime.block_on(command(&mut session, asked))
+}
+
+/// The one device that most commands are about.
+fn only(roots: &[PathBuf]) -> anyhow::Result<&Path> {
+    match roots {
+        [root] => Ok(root),
+        _ => anyhow::bail!("this command is about one device: name one --root"),
+    }
 }
 
 async fn command(session: &mut Session, command: DeviceCommand) -> anyhow::Result<Exit> {

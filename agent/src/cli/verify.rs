@@ -1,6 +1,6 @@
 //! `verify`: whether units are what label, order and claim say, for scripts and test stations.
 
-use super::exit::Exit;
+use super::{exit::Exit, factory::Office};
 use crate::{
     console::chain,
     files::{self, Attributes, Entry},
@@ -54,6 +54,11 @@ pub(super) struct Verify {
     /// The order: a file with the columns of a claims file.
     #[arg(long, value_name = "CSV")]
     expect: Option<PathBuf>,
+    /// Ask the server, too, whose each unit is.
+    #[arg(long, requires = "server")]
+    online: bool,
+    #[command(flatten)]
+    office: Office,
     /// One JSON document a line: each unit, and then the run.
     #[arg(long)]
     json: bool,
@@ -77,10 +82,12 @@ pub(super) fn run(verify: &Verify, roots: &[PathBuf]) -> Exit {
 fn checked(verify: &Verify, roots: &[PathBuf]) -> anyhow::Result<Verdict> {
     let units = units(verify, roots)?;
     let order = verify.expect.as_deref().map(OrderFile::open).transpose()?;
+    let mut office = verify.online.then(|| verify.office.open()).transpose()?;
+    let registry = office.as_mut().map(|office| office as &mut dyn Registry);
     let tell = Tell { json: verify.json };
     let summary = match &verify.junit {
-        None => tested(&units, order.as_ref(), None, &tell, None)?,
-        Some(path) => with_junit(path, |junit| tested(&units, order.as_ref(), None, &tell, Some(junit)))?,
+        None => tested(&units, order.as_ref(), registry, &tell, None)?,
+        Some(path) => with_junit(path, |junit| tested(&units, order.as_ref(), registry, &tell, Some(junit)))?,
     };
     let index = order.as_ref().map(OrderFile::index);
     tell.run(&summary, index)?;

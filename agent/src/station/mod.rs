@@ -6,6 +6,7 @@
 //! * [`verdict`]: what is said about a unit; [`verify`]: how it comes about, a pure function;
 //! * [`label`], [`order`], [`seen`]: what speaks for a unit, and what against it;
 //! * [`check`]: one unit with everything that belongs to it; [`units`]: thousands of them;
+//! * [`office`]: what the server knows of units; [`factory`]: a device's key and trust, and its record;
 //! * [`report`], [`junit`]: what people and programs read of it;
 //! * [`io`]: the files of all this.
 //!
@@ -13,9 +14,11 @@
 //! a row in the tests there.
 
 pub mod check;
+pub mod factory;
 pub mod io;
 pub mod junit;
 pub mod label;
+pub mod office;
 pub mod order;
 pub mod report;
 pub mod seen;
