@@ -26,6 +26,28 @@ pub struct Unit<'a> {
     pub manufactured: Option<Date>,
 }
 
+impl<'a> Unit<'a> {
+    /// The unit that these identifiers register as a ChromeOS device: a certified device ID beside a serial
+    /// number or a model, and without a maker. A certified ID that stands alone says nothing that could be
+    /// checked.
+    #[must_use]
+    pub fn of(identifiers: &'a [Identifier]) -> Option<Self> {
+        use IdentifierKind::{CertifiedDeviceId, MacAddress, Manufacturer, Model, SerialNumber};
+        let value = |kind| {
+            identifiers.iter().find(|one| one.kind() == kind).map(Identifier::value).unwrap_or_default()
+        };
+        let unit = Self {
+            model: value(Model),
+            serial_number: value(SerialNumber),
+            certified_device_id: value(CertifiedDeviceId),
+            mac_address: value(MacAddress),
+            ..Self::default()
+        };
+        let named = !(unit.model.is_empty() && unit.serial_number.is_empty());
+        (named && !unit.certified_device_id.is_empty() && value(Manufacturer).is_empty()).then_some(unit)
+    }
+}
+
 /// The verdict about one unit.
 ///
 /// `register` holds what to register (serial number, model, certified device ID) as far as it is known
@@ -91,10 +113,10 @@ pub enum Reason {
     #[error("The serial number of this model is {0}.")]
     SerialForm(&'static str),
     /// The certified device ID is not known, and cannot be made of what is.
-    #[error("The certified device ID is not known; of this model it is {}.", form(*.0))]
+    #[error("The certified device ID is not known; of this model it is {}.", .0.words())]
     NoCertifiedId(CertifiedId),
     /// The certified device ID has another form than the model's, or is that of another unit.
-    #[error("The certified device ID of this model is {}.", form(*.0))]
+    #[error("The certified device ID of this model is {}.", .0.words())]
     CertifiedIdForm(CertifiedId),
     /// The certified device ID holds another serial number, machine type or MAC address.
     #[error("The certified device ID is that of another unit: its {0} is not the one of this unit.")]
@@ -112,21 +134,6 @@ pub enum Part {
     CertifiedId,
     /// The day of manufacture.
     Manufactured,
-}
-
-/// What the certified device ID of a model is, in words.
-const fn form(of: CertifiedId) -> &'static str {
-    match of {
-        CertifiedId::Serial => "its serial number",
-        CertifiedId::DellServiceTag => {
-            "its service tag, 7 letters and digits, which is its serial number, too"
-        }
-        CertifiedId::LenovoMtmSerial => {
-            "1S, its machine type and model (7 or 10 characters), and its serial number (7 or 8)"
-        }
-        CertifiedId::LenovoOriginMac => "1SC1KS or 1SC1VM, and its MAC address of 12 digits",
-        CertifiedId::AsusToken => "a token of letters, digits and hyphens on its label",
-    }
 }
 
 const WHOLE_STRING: &str =

@@ -53,6 +53,11 @@ pub(super) fn read_printed(text: &str) -> Option<Vec<Field>> {
     Some(fields)
 }
 
+/// The number of a product as an EAN or UPC code has it, 8 to 14 digits: a GTIN.
+pub(super) fn product(digits: &str) -> Option<Field> {
+    if (8..=14).contains(&digits.len()) { element("01", &format!("{digits:0>14}")) } else { None }
+}
+
 /// The identifier in parentheses with which a text begins, and what follows it.
 fn printed_identifier(text: &str) -> Option<(&str, &str)> {
     let (identifier, behind) = text.strip_prefix('(')?.split_once(')')?;

@@ -27,6 +27,8 @@ pub enum Symbology {
     Gs1_128,
     /// `]e`
     Gs1DataBar,
+    /// `]E`: the number of a product, never of a device.
+    EanUpc,
     /// `]d`
     DataMatrix,
     /// `]d2`
@@ -120,6 +122,7 @@ impl Symbology {
             ('C', '1') => Self::Gs1_128,
             ('C', _) => Self::Code128,
             ('e', _) => Self::Gs1DataBar,
+            ('E', _) => Self::EanUpc,
             ('d', '2') => Self::Gs1DataMatrix,
             ('d', _) => Self::DataMatrix,
             ('Q', '3') => Self::Gs1QrCode,

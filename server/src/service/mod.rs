@@ -77,7 +77,7 @@ use crate::{
     store::Store,
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
-use unbox_common::{protocol::problem::Problem, refusal::Disposition, timestamp::Timestamp};
+use unbox_common::{models::Models, protocol::problem::Problem, refusal::Disposition, timestamp::Timestamp};
 
 /// What an operator can choose about the services.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +100,8 @@ pub struct Settings {
     pub retry_waiting_s: u32,
     /// When a device may ask again that came at a busy moment, in seconds.
     pub retry_busy_s: u32,
+    /// The models of ChromeOS devices that can be claimed.
+    pub models: Arc<Models>,
 }
 
 impl Settings {
@@ -116,6 +118,7 @@ impl Settings {
             check_in_interval_s: 3600,
             retry_waiting_s: 30,
             retry_busy_s: 5,
+            models: Arc::new(Models::built_in().clone()),
         }
     }
 }
