@@ -25,10 +25,8 @@ pub(super) fn sets(
     from: &DeviceIdentifier,
     within: &str,
 ) -> Result<Vec<IdentifierSet>, Status> {
-    let insufficient = |rule: String| {
-        let nothing: [(&str, &str); 0] = [];
-        Status::invalid_field(within, rule).because(Reason::InvalidIdentifierSet, nothing)
-    };
+    let insufficient =
+        |rule: String| Status::invalid_field(within, rule).because(Reason::InvalidIdentifierSet);
     if from.is_chrome_os() {
         let unit = Unit {
             serial_number: &from.serial_number,
@@ -43,8 +41,7 @@ pub(super) fn sets(
                 IdentifierKind::Model => ("model", Reason::InvalidModel),
                 _ => ("chromeOsAttestedDeviceId", Reason::InvalidIdentifierSet),
             };
-            let nothing: [(&str, &str); 0] = [];
-            Status::invalid_field(format!("{within}.{field}"), invalid.rule).because(reason, nothing)
+            Status::invalid_field(format!("{within}.{field}"), invalid.rule).because(reason)
         })?;
     }
     match registered_sets(from.identifiers(within)?) {
