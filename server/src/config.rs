@@ -11,14 +11,21 @@ use std::{
     net::SocketAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
-use unbox_common::secret::Secret;
+use unbox_common::{
+    models::{InvalidTable, Models},
+    secret::Secret,
+};
+use url::{Host, Url};
 
 /// Where devices connect unless the settings say otherwise.
 pub const DEFAULT_LISTEN: &str = "[::]:443";
 /// The largest settings file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
+/// The largest table of models that is read, in bytes.
+const MAX_MODELS_BYTES: u64 = 4 * 1024 * 1024;
 const DAY: Duration = Duration::from_hours(24);
 
 /// What one source says; everything may be absent.
@@ -27,6 +34,8 @@ const DAY: Duration = Duration::from_hours(24);
 pub struct Fragment {
     /// DNS names and addresses under which devices reach the server.
     pub names: Option<Vec<String>>,
+    /// Where devices and clients reach the server, if its first name and port do not say it.
+    pub url: Option<String>,
     /// Addresses to listen on for devices, with TLS.
     pub listen: Option<Vec<SocketAddr>>,
     /// Addresses to listen on without TLS: health, metrics and artifacts only.
@@ -41,6 +50,8 @@ pub struct Fragment {
     pub database: Option<Secret>,
     /// Where artifacts lie.
     pub artifacts: Option<PathBuf>,
+    /// A table of further ChromeOS models.
+    pub models: Option<PathBuf>,
     /// A certificate by another authority.
     #[serde(default)]
     pub tls: TlsFragment,
@@ -198,6 +209,17 @@ pub enum ConfigError {
         /// What is wrong; for an unknown key, also the known ones.
         message: String,
     },
+    /// The table of models is not there.
+    #[error("the table of models {} is missing: put it there, or take `models` out of the settings", _0.display())]
+    NoModels(PathBuf),
+    /// The table of models cannot be used.
+    #[error("the table of models {} cannot be used", path.display())]
+    Models {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: InvalidTable,
+    },
     /// A value is outside of what it may be.
     #[error("the setting `{field}` cannot be used: expected {expected}")]
     Value {
@@ -239,6 +261,7 @@ impl Fragment {
     pub fn over(self, below: Self) -> Self {
         Self {
             names: self.names.or(below.names),
+            url: self.url.or(below.url),
             listen: self.listen.or(below.listen),
             listen_plain: self.listen_plain.or(below.listen_plain),
             listen_api: self.listen_api.or(below.listen_api),
@@ -246,6 +269,7 @@ impl Fragment {
             proxy_protocol: self.proxy_protocol.or(below.proxy_protocol),
             database: self.database.or(below.database),
             artifacts: self.artifacts.or(below.artifacts),
+            models: self.models.or(below.models),
             log: LogFragment {
                 format: self.log.format.or(below.log.format),
                 filter: self.log.filter.or(below.log.filter),
@@ -271,6 +295,10 @@ impl Settings {
         if listen.is_empty() {
             return Err(value("listen", "at least one address such as \"[::]:443\""));
         }
+        let url = match merged.url {
+            Some(url) => Some(server_url(&url).map_err(|expected| value("url", expected))?),
+            None => url_of(&names, &listen),
+        };
         let below = |path: PathBuf| layout.dir().join(path);
         let (certificate, certificate_key) = match (merged.tls.certificate, merged.tls.key) {
             (None, None) => (layout.server_certificate(), layout.server_certificate()),
@@ -302,6 +330,7 @@ impl Settings {
             )?,
             services: service::Settings {
                 names,
+                url,
                 ticket_lifetime: span(
                     "devices.challenge_s",
                     devices.challenge_s,
@@ -335,6 +364,7 @@ impl Settings {
                     default.retry_waiting_s,
                     1..=86_400,
                 )?,
+                models: merged.models.map_or(Ok(default.models.clone()), |path| read_models(below(path)))?,
                 ..default
             },
             limits: Limits::parse(&merged.limits)?,
@@ -377,6 +407,15 @@ impl Limits {
     }
 }
 
+/// The built-in table and the one in this file.
+fn read_models(path: PathBuf) -> Result<Arc<Models>, ConfigError> {
+    let Some(table) = files::read(&path, MAX_MODELS_BYTES)? else { return Err(ConfigError::NoModels(path)) };
+    match Models::parse(&table) {
+        Ok(further) => Ok(Arc::new(Models::built_in().and(&further))),
+        Err(source) => Err(ConfigError::Models { path, source }),
+    }
+}
+
 fn number(
     field: &'static str,
     given: Option<u64>,
@@ -407,18 +446,60 @@ fn value(field: &'static str, expected: impl Into<String>) -> ConfigError {
     ConfigError::Value { field, expected: expected.into() }
 }
 
+/// Where a server is reached: a host, and a port unless it is 443.
+///
+/// # Errors
+/// What was expected instead.
+pub fn server_url(text: &str) -> Result<Url, &'static str> {
+    let expected = "an address such as https://enroll.example.com:8443";
+    let url: Url = text.parse().map_err(|_| expected)?;
+    let plain = url.scheme() == "https" && url.path() == "/" && url.query().is_none() && url.has_host();
+    if plain && url.username().is_empty() && url.password().is_none() && url.fragment().is_none() {
+        Ok(url)
+    } else {
+        Err(expected)
+    }
+}
+
+/// The address that the main name and the first port make. There is none without a name, or while the
+/// system has yet to choose the port.
+#[must_use]
+pub fn url_of(names: &[String], listen: &[SocketAddr]) -> Option<Url> {
+    let name = names.first()?;
+    let host = match name.parse::<std::net::Ipv6Addr>() {
+        Ok(address) => Host::Ipv6(address),
+        Err(_) => Host::parse(name).ok()?,
+    };
+    let port = listen.first().map(SocketAddr::port).filter(|port| *port != 0)?;
+    format!("https://{host}:{port}").parse().ok()
+}
+
 /// The settings file of a new server: what was chosen, and everything else as a comment.
 #[must_use]
-pub fn default_file(names: &[String], listen: &[SocketAddr], database: Option<&Secret>) -> String {
+pub fn default_file(
+    names: &[String],
+    url: Option<&Url>,
+    listen: &[SocketAddr],
+    database: Option<&Secret>,
+) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
+    let url = match (url, url_of(names, listen)) {
+        (Some(url), made) if made.as_ref() != Some(url) => format!("url = {}", quoted(url.as_str())),
+        (_, Some(made)) => format!("#url = {}", quoted(made.as_str())),
+        (_, None) => "#url = \"https://enroll.example.com/\"".to_owned(),
+    };
     let names = list(&mut names.iter().map(|name| quoted(name)));
     let listen = list(&mut listen.iter().map(|address| quoted(&address.to_string())));
     let database = match database {
         Some(url) => format!("database = {}", quoted(url.expose())),
         None => "#database = \"postgres://unbox@db.example.com/unbox\"".to_owned(),
     };
-    TEMPLATE.replace("{names}", &names).replace("{listen}", &listen).replace("{database}", &database)
+    TEMPLATE
+        .replace("{names}", &names)
+        .replace("{url}", &url)
+        .replace("{listen}", &listen)
+        .replace("{database}", &database)
 }
 
 /// What `listen_api` may be.
@@ -432,6 +513,9 @@ const TEMPLATE: &str = "\
 # Names and addresses under which devices reach this server; they stand in its certificate.
 # After a change: unbox-server key renew-server
 names = [{names}]
+
+# Where devices and clients reach it, if the first name and port do not say it.
+{url}
 
 # Where devices connect. TLS 1.3, with client certificates once they are enrolled.
 listen = [{listen}]
@@ -454,6 +538,10 @@ listen = [{listen}]
 
 # What devices download, each file under its SHA-256.
 #artifacts = \"artifacts\"
+
+# ChromeOS models beside those that this version knows: CSV with the columns model, brand,
+# manufactured_from, certified_id and footnote.
+#models = \"/etc/unbox/chromeos-models.csv\"
 
 # A certificate by an authority of your own, in place of the one that init made. Put the
 # authority's certificate into the image's anchors.pem.
@@ -521,7 +609,7 @@ mod tests {
 
     fn file() -> String {
         let listen = [DEFAULT_LISTEN.parse().unwrap()];
-        default_file(&["enroll.example.com".to_owned()], &listen, None)
+        default_file(&["enroll.example.com".to_owned()], None, &listen, None)
     }
 
     #[test]
@@ -529,7 +617,7 @@ mod tests {
         let written = parse(&file()).unwrap();
         let uncommented: String = file()
             .lines()
-            .filter(|line| !line.contains("/etc/ssl") && !line.contains("postgres"))
+            .filter(|line| !line.contains("/etc/") && !line.contains("postgres"))
             .map(|line| match line.strip_prefix('#') {
                 Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),
                 _ => format!("{line}\n"),
@@ -588,6 +676,7 @@ mod tests {
             ("[devices]\ncheck_in_s = 99999999999", "devices.check_in_s"),
             ("[limits]\nrequests = 0", "limits.requests"),
             ("listen = []", "listen"),
+            ("url = \"http://enroll.example.com\"", "url"),
             ("[tls]\nkey = \"x\"", "tls"),
         ] {
             let refused = parse(text).unwrap_err();
@@ -598,6 +687,55 @@ mod tests {
         }
         for text in ["listen = [\"localhost\"]", "listen = 5", "names = [", "[limits]\nrequests = -1"] {
             assert!(matches!(parse(text), Err(ConfigError::Syntax { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn further_models_are_read_and_a_mistake_in_them_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("models.csv");
+        let settings = format!("models = {:?}", path.display().to_string());
+        assert!(matches!(parse(&settings), Err(ConfigError::NoModels(_))));
+        for (row, says) in [
+            ("Chromebook Acme 1,Acme,,serial,", None),
+            ("Chromebook Acme 1,Acme,,imei,", Some("line 2, column certified_id: \"imei\"")),
+        ] {
+            let table = format!("model,brand,manufactured_from,certified_id,footnote\n{row}\n");
+            files::replace(&path, table.as_bytes(), files::PRIVATE_FILE).unwrap();
+            match (parse(&settings), says) {
+                (Ok(settings), None) => {
+                    assert!(settings.services.models.find("chromebook acme 1").is_some());
+                    assert_eq!(settings.services.models.iter().len(), 188);
+                }
+                (Err(ConfigError::Models { source, .. }), Some(says)) => {
+                    assert!(source.to_string().starts_with(says), "{source}");
+                }
+                (other, _) => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_address_is_what_is_said_or_made_of_the_first_name_and_port() {
+        for (name, listen, expected) in [
+            ("enroll.example.com", "[::]:8443", Some("https://enroll.example.com:8443/")),
+            ("192.0.2.7", "0.0.0.0:443", Some("https://192.0.2.7/")),
+            ("2001:db8::7", "[::]:8443", Some("https://[2001:db8::7]:8443/")),
+            ("localhost", "127.0.0.1:0", None),
+            ("a b", "127.0.0.1:1", None),
+        ] {
+            let made = url_of(&[name.to_owned()], &[listen.parse().unwrap()]);
+            assert_eq!(made.as_ref().map(Url::as_str), expected, "{name}");
+            let said: Url = "https://front.example.com".parse().unwrap();
+            let file = default_file(&[name.to_owned()], Some(&said), &[listen.parse().unwrap()], None);
+            assert_eq!(parse(&file).unwrap().services.url, Some(said), "{name}");
+            let file = default_file(&[name.to_owned()], made.as_ref(), &[listen.parse().unwrap()], None);
+            assert_eq!(parse(&file).unwrap().services.url, made, "{name}");
+        }
+        assert_eq!(url_of(&[], &["[::]:443".parse().unwrap()]), None);
+        for bad in ["http://x.example", "https://x.example/y", "https://u@x.example", "https://x.example/?q"]
+        {
+            assert!(server_url(bad).is_err(), "{bad}");
         }
     }
 

@@ -38,7 +38,7 @@ use std::{
 #[command(name = "unbox-agent", version, after_help = exit::HELP)]
 pub struct Args {
     /// The root directory of the device; anything but / is a sandbox. `verify` takes several.
-    #[arg(long = "root", global = true, default_value = "/", value_name = "DIR")]
+    #[arg(long = "root", global = true, default_value = "/", value_name = "DIR", value_parser = root)]
     roots: Vec<PathBuf>,
     /// A file to read in place of /etc/unbox/agent.toml.
     #[arg(long, global = true, value_name = "FILE")]
@@ -118,6 +118,11 @@ enum Stage {
     Install,
     /// Report, check in, fetch what is newer (network, no root).
     Report,
+}
+
+/// A root directory in full: other programs and links are given it, and stand elsewhere.
+fn root(text: &str) -> io::Result<PathBuf> {
+    std::path::absolute(text)
 }
 
 /// How a process ends whose command line cannot be read; the parser's own code is 2, which of a

@@ -1,7 +1,11 @@
 //! One scan, read: its fields, and what they say about a device.
 
-use super::MAX_SCAN_BYTES;
-use crate::identity::{Identifier, IdentifierKind, InvalidIdentifier};
+use super::{MAX_SCAN_BYTES, meaning};
+use crate::{
+    date::Date,
+    identity::{Identifier, InvalidIdentifier},
+};
+use std::fmt;
 
 /// One scan, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,9 +13,10 @@ pub struct Scan {
     symbology: Option<Symbology>,
     fields: Vec<Field>,
     readings: Vec<Reading>,
+    manufactured: Option<Date>,
 }
 
-/// The kind of code, where the scanner says it (ISO/IEC 15424 symbology identifier).
+/// The kind of code, where the scanner says it (symbology identifier, ISO/IEC 15424).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Symbology {
     /// `]A`
@@ -20,6 +25,10 @@ pub enum Symbology {
     Code128,
     /// `]C1`
     Gs1_128,
+    /// `]e`
+    Gs1DataBar,
+    /// `]E`: the number of a product, never of a device.
+    EanUpc,
     /// `]d`
     DataMatrix,
     /// `]d2`
@@ -37,7 +46,7 @@ pub enum Symbology {
 pub struct Field {
     /// What the code says that this is.
     pub name: FieldName,
-    /// The value, without its name; printable ASCII.
+    /// The value, without its name.
     pub value: String,
 }
 
@@ -60,7 +69,8 @@ pub struct Reading {
     /// The field, by its place in [`Scan::fields`].
     pub field: usize,
     /// Every way in which it can be meant, the likeliest first; all identifiers of one way hold
-    /// together. One way: the field says it. Several: the machine decides.
+    /// together. One way: the field says it. Several: the machine decides. A way without identifiers
+    /// means that the field may be about something else, such as a part number.
     pub ways: Vec<Vec<Identifier>>,
     /// The rule that the field broke, if it can be meant in no way.
     pub refused: Option<InvalidIdentifier>,
@@ -70,17 +80,87 @@ pub struct Reading {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidScan {
     /// There is nothing in it.
-    #[error("the scan is empty")]
+    #[error("The scan is empty. Scan the label again.")]
     Empty,
     /// Larger than any code.
-    #[error("the scan is longer than {MAX_SCAN_BYTES} bytes")]
+    #[error("The scan is longer than {MAX_SCAN_BYTES} bytes. Scan one code at a time.")]
     TooLong,
     /// Bytes that no label carries.
-    #[error("the scan holds characters that no label carries")]
+    #[error("The scan holds characters that no label carries. Scan the label again.")]
     NotPrintable,
+    /// The code says that it is one of GS1, and is not.
+    #[error("The code is not one of GS1, or a check digit in it is wrong. Scan the label again.")]
+    Gs1,
+    /// The envelope does not hold together.
+    #[error("The code is cut off, or of a form that is not known. Scan the label again.")]
+    Envelope,
+}
+
+/// How a code says what its fields are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Syntax {
+    /// By itself.
+    Said,
+    /// It only looks so: it may as well be a bare value.
+    LooksLike,
+    /// Not at all.
+    Bare,
+}
+
+impl Symbology {
+    /// Takes the symbology identifier off a text, if there is one: `]`, a letter and a digit.
+    pub(super) fn take(text: &str) -> (Option<Self>, &str) {
+        let mut chars = text.chars();
+        let (Some(']'), Some(code), Some(modifier)) = (chars.next(), chars.next(), chars.next()) else {
+            return (None, text);
+        };
+        if !(code.is_ascii_alphabetic() && modifier.is_ascii_alphanumeric()) {
+            return (None, text);
+        }
+        let symbology = match (code, modifier) {
+            ('A', _) => Self::Code39,
+            ('C', '1') => Self::Gs1_128,
+            ('C', _) => Self::Code128,
+            ('e', _) => Self::Gs1DataBar,
+            ('E', _) => Self::EanUpc,
+            ('d', '2') => Self::Gs1DataMatrix,
+            ('d', _) => Self::DataMatrix,
+            ('Q', '3') => Self::Gs1QrCode,
+            ('Q', _) => Self::QrCode,
+            _ => Self::Other,
+        };
+        (Some(symbology), chars.as_str())
+    }
+
+    /// Whether codes of this kind hold GS1 element strings and nothing else.
+    #[must_use]
+    pub const fn is_gs1(self) -> bool {
+        matches!(self, Self::Gs1_128 | Self::Gs1DataBar | Self::Gs1DataMatrix | Self::Gs1QrCode)
+    }
+}
+
+impl Field {
+    pub(super) fn bare(value: &str) -> Self {
+        Self { name: FieldName::Bare, value: value.to_owned() }
+    }
 }
 
 impl Scan {
+    pub(super) fn new(symbology: Option<Symbology>, syntax: Syntax, text: &str, fields: Vec<Field>) -> Self {
+        let whole = (syntax == Syntax::LooksLike).then_some(text);
+        let read = |field| match whole {
+            Some(whole) => meaning::of_lookalike(field, whole, fields.len() == 1),
+            None => meaning::of(field),
+        };
+        let readings = fields
+            .iter()
+            .enumerate()
+            .filter_map(|(at, field)| read(field).map(|read| Reading::new(at, read)))
+            .collect();
+        let manufactured = fields.iter().find_map(meaning::day_of_manufacture);
+        Self { symbology, fields, readings, manufactured }
+    }
+
     /// The kind of code, if the scanner said it.
     #[must_use]
     pub const fn symbology(&self) -> Option<Symbology> {
@@ -98,21 +178,29 @@ impl Scan {
     pub fn identifiers(&self) -> &[Reading] {
         &self.readings
     }
+
+    /// The day on which the device was made, if the code says it.
+    #[must_use]
+    pub const fn manufactured(&self) -> Option<Date> {
+        self.manufactured
+    }
 }
 
-pub(super) fn bare(scan: &[u8]) -> Result<Scan, InvalidScan> {
-    if scan.len() > MAX_SCAN_BYTES {
-        return Err(InvalidScan::TooLong);
+impl Reading {
+    fn new(field: usize, read: Result<Vec<Vec<Identifier>>, InvalidIdentifier>) -> Self {
+        match read {
+            Ok(ways) => Self { field, ways, refused: None },
+            Err(refused) => Self { field, ways: Vec::new(), refused: Some(refused) },
+        }
     }
-    let text = std::str::from_utf8(scan).map_err(|_| InvalidScan::NotPrintable)?.trim();
-    if text.is_empty() {
-        return Err(InvalidScan::Empty);
+}
+
+impl fmt::Display for FieldName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bare => f.write_str("value"),
+            Self::DataIdentifier(name) | Self::ApplicationIdentifier(name) => write!(f, "({name})"),
+            Self::Word(word) => f.write_str(word),
+        }
     }
-    let read = Identifier::parse(IdentifierKind::SerialNumber, text);
-    let (ways, refused) = match read {
-        Ok(serial) => (vec![vec![serial]], None),
-        Err(refused) => (Vec::new(), Some(refused)),
-    };
-    let fields = vec![Field { name: FieldName::Bare, value: text.to_owned() }];
-    Ok(Scan { symbology: None, fields, readings: vec![Reading { field: 0, ways, refused }] })
 }

@@ -76,13 +76,16 @@ use crate::{
     store::Store,
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
-use unbox_common::{protocol::problem::Problem, refusal::Disposition, timestamp::Timestamp};
+use unbox_common::{models::Models, protocol::problem::Problem, refusal::Disposition, timestamp::Timestamp};
+use url::Url;
 
 /// What an operator can choose about the services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Names of the server; the first is the main one.
     pub names: Vec<String>,
+    /// Where devices and clients reach it, if that is known.
+    pub url: Option<Url>,
     /// Where artifacts lie, each under its digest.
     pub artifact_directory: PathBuf,
     /// How long a challenge can be answered.
@@ -99,14 +102,25 @@ pub struct Settings {
     pub retry_waiting_s: u32,
     /// When a device may ask again that came at a busy moment, in seconds.
     pub retry_busy_s: u32,
+    /// The models of ChromeOS devices that can be claimed.
+    pub models: Arc<Models>,
 }
 
 impl Settings {
+    /// Whether the server goes by this name or address; an IPv6 address may stand in brackets.
+    #[must_use]
+    pub fn is_own_host(&self, host: &str) -> bool {
+        let named = self.names.iter().map(String::as_str).chain(self.url.as_ref().and_then(Url::host_str));
+        let bare = |host: &str| host.trim_matches(['[', ']']).to_ascii_lowercase();
+        named.map(bare).any(|name| name == bare(host))
+    }
+
     /// The defaults, with artifacts in this directory.
     #[must_use]
     pub fn new(artifact_directory: PathBuf) -> Self {
         Self {
             names: Vec::new(),
+            url: None,
             artifact_directory,
             ticket_lifetime: Duration::from_mins(2),
             payload_lifetime: Duration::from_hours(7 * 24),
@@ -115,6 +129,7 @@ impl Settings {
             check_in_interval_s: 3600,
             retry_waiting_s: 30,
             retry_busy_s: 5,
+            models: Arc::new(Models::built_in().clone()),
         }
     }
 }
