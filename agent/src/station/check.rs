@@ -10,7 +10,10 @@ use super::{
 use crate::identity::{Survey, registration_row};
 use unbox_common::{
     claims_file::UnusableFile,
+    date::Date,
+    eligibility::{Eligibility, Unit, judge},
     identity::{HardwareIdentity, Identifier, RawIdentifier},
+    models::Models,
 };
 
 /// A unit that was looked at, before it is held against the others.
@@ -18,6 +21,8 @@ use unbox_common::{
 pub struct Looked {
     survey: Survey,
     expected: Expected,
+    /// When it was made, by its label.
+    manufactured: Option<Date>,
 }
 
 /// A unit that was tested.
@@ -35,14 +40,17 @@ impl Looked {
     /// Takes in what the machine shows and what its labels say.
     #[must_use]
     pub fn new(survey: Survey, labels: &[Vec<u8>]) -> Self {
-        let mut expected = Expected::default();
+        let (mut expected, mut manufactured) = (Expected::default(), None);
         for (number, scan) in (1..).zip(labels) {
-            match label::said(scan, number) {
-                Ok(said) => expected.said.extend(said),
+            match label::read(scan, number) {
+                Ok(read) => {
+                    expected.said.extend(read.said);
+                    manufactured = manufactured.or(read.manufactured);
+                }
                 Err(finding) => expected.findings.push(*finding),
             }
         }
-        Self { survey, expected }
+        Self { survey, expected, manufactured }
     }
 
     /// A unit that cannot be looked at.
@@ -63,7 +71,9 @@ impl Looked {
     /// Takes in what the order says of it.
     pub fn ordered(&mut self, answer: Result<Ordered, UnusableFile>) {
         match answer {
-            Ok(Ordered::Row(Row { line, identifiers, .. })) => {
+            Ok(Ordered::Row(Row { line, identifiers, listed })) => {
+                let all = [identifiers.as_slice(), &listed].concat();
+                self.expected.findings.extend(not_eligible(&all, line, self.manufactured));
                 let said = |one| Said::plainly(Witness::Order { line }, one);
                 self.expected.said.extend(identifiers.into_iter().map(said));
             }
@@ -129,6 +139,23 @@ impl Tested {
     }
 }
 
+/// What a row registers by a certified device ID is held against the table of models.
+fn not_eligible(row: &[Identifier], line: u64, manufactured: Option<Date>) -> Option<Finding> {
+    let unit = Unit { manufactured, ..Unit::of(row)? };
+    let judged = judge(Models::built_in(), &unit);
+    let verdict = match judged {
+        Eligibility::Eligible { .. } => return None,
+        Eligibility::NotEligible { .. } => Verdict::Fail,
+        Eligibility::Unknown { .. } => Verdict::NeedsAttention,
+    };
+    let reason = judged.reason()?;
+    let mut finding =
+        Finding::new(Reason::NotEligible, verdict, reason.to_string(), reason.advice().to_string());
+    finding.expected = judged.register().iter().map(ToString::to_string).collect();
+    finding.witness = Some(Witness::Order { line });
+    Some(finding)
+}
+
 fn twice(lines: &[u64]) -> Finding {
     let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
     Finding::new(
@@ -160,7 +187,7 @@ mod tests {
     #[test]
     fn what_the_order_says_is_held_against_the_machine() {
         let serial = |value| Identifier::parse(IdentifierKind::SerialNumber, value).unwrap();
-        let row = |value| Ordered::Row(Row { line: 3, identifiers: vec![serial(value)], listed_model: None });
+        let row = |value| Ordered::Row(Row { line: 3, identifiers: vec![serial(value)], listed: Vec::new() });
         for (answer, verdict, reason) in [
             (Ok(row("S1")), Verdict::Pass, None),
             (Ok(row("S2")), Verdict::Fail, Some(Reason::Different)),
@@ -174,6 +201,27 @@ mod tests {
             assert_eq!(tested.judged.verdict, verdict);
             assert_eq!(tested.judged.findings.first().map(|finding| finding.reason), reason);
         }
+    }
+
+    #[test]
+    fn what_is_ordered_by_a_certified_id_is_held_against_the_table_of_models() {
+        use IdentifierKind::{CertifiedDeviceId, Model, SerialNumber};
+        let of = |kind, value: &str| Identifier::parse(kind, value).unwrap();
+        for (model, verdict) in
+            [("Chromebook Acer Spin 311 (R722T)", None), ("Gateway 3", Some(Verdict::NeedsAttention))]
+        {
+            let row = [of(SerialNumber, "NXABC"), of(Model, model), of(CertifiedDeviceId, "NXABC")];
+            let found = not_eligible(&row, 3, None);
+            assert_eq!(found.map(|one| one.verdict), verdict, "{model}");
+        }
+        let wrong = [
+            of(SerialNumber, "NXABC"),
+            of(Model, "Chromebook Acer Spin 311 (R722T)"),
+            of(CertifiedDeviceId, "NXABD"),
+        ];
+        let found = not_eligible(&wrong, 3, None).unwrap();
+        assert_eq!(found.verdict, Verdict::Fail);
+        assert!(found.expected.iter().any(|one| one.contains("NXABC")), "{found:?}");
     }
 
     #[test]

@@ -2,16 +2,25 @@
 
 use super::verdict::{Finding, Reason, Verdict, Witness};
 use super::verify::Said;
-use unbox_common::label;
+use unbox_common::{date::Date, label};
 
 const SCAN_AGAIN: &str =
     "Scan the code of the serial number or of the service tag, and keep the scanner straight.";
 
-/// Everything that one scan says. `number` is its place among the labels of the unit, from 1.
+/// A label that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// Everything that it says of the unit.
+    pub said: Vec<Said>,
+    /// When the unit was made, if it says it.
+    pub manufactured: Option<Date>,
+}
+
+/// Reads one scan. `number` is its place among the labels of the unit, from 1.
 ///
 /// # Errors
 /// The finding, if it names no unit.
-pub fn said(scan: &[u8], number: usize) -> Result<Vec<Said>, Box<Finding>> {
+pub fn read(scan: &[u8], number: usize) -> Result<Label, Box<Finding>> {
     let witness = Witness::Label { number };
     let unreadable = |problem: String| {
         let mut finding = Finding::new(Reason::LabelUnreadable, Verdict::NeedsAttention, problem, SCAN_AGAIN);
@@ -32,7 +41,7 @@ pub fn said(scan: &[u8], number: usize) -> Result<Vec<Said>, Box<Finding>> {
         .collect();
     let names = |one: &Said| one.ways.iter().flatten().any(|one| one.kind().rank().is_some());
     if said.iter().any(names) {
-        Ok(said)
+        Ok(Label { said, manufactured: scan.manufactured() })
     } else {
         Err(unreadable("The label names no unit: it may be that of a part, or of the box.".to_owned()))
     }
@@ -44,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_label_says_what_the_unit_must_show_or_what_is_wrong_with_it() {
-        let ways = said(b"PF0ABCDE", 1).unwrap().remove(0).ways;
+        let ways = read(b"PF0ABCDE", 1).unwrap().said.remove(0).ways;
         assert!(ways.iter().flatten().any(|one| one.value() == "PF0ABCDE"));
         for (scan, problem) in [
             (b"".as_slice(), "The label could not be read: the scan is empty."),
@@ -54,7 +63,7 @@ mod tests {
                 "The serial number \"Default string\" on the label is a placeholder that the maker never replaced.",
             ),
         ] {
-            let refused = said(scan, 1).unwrap_err();
+            let refused = read(scan, 1).unwrap_err();
             assert_eq!((refused.problem.as_str(), refused.verdict), (problem, Verdict::NeedsAttention));
         }
     }

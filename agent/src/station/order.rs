@@ -89,8 +89,8 @@ pub struct Row {
     pub line: u64,
     /// Every identifier in it that a machine has to show.
     pub identifiers: Vec<Identifier>,
-    /// What it calls the model, where that is the name of a price list.
-    pub listed_model: Option<Identifier>,
+    /// What it only calls the unit, by the names of a price list.
+    pub listed: Vec<Identifier>,
 }
 
 impl OrderIndex {
@@ -220,8 +220,7 @@ impl Row {
         let set = IdentifierSet::new(identifiers.iter().cloned()).ok();
         let merely_names = |one: &Identifier| set.as_ref().is_some_and(|set| set.merely_names(one));
         let (listed, identifiers): (Vec<_>, Vec<_>) = identifiers.into_iter().partition(merely_names);
-        let listed_model = listed.into_iter().find(|one| one.kind() == IdentifierKind::Model);
-        Self { line, identifiers, listed_model }
+        Self { line, identifiers, listed }
     }
 }
 
@@ -315,6 +314,6 @@ mod tests {
         let listed = of(Model, "Chromebook of the price list");
         let certified = of(IdentifierKind::CertifiedDeviceId, "C1KS-A1B2C3");
         let row = Row::new(2, vec![certified.clone(), listed.clone()]);
-        assert_eq!((row.identifiers, row.listed_model), (vec![certified], Some(listed)));
+        assert_eq!((row.identifiers, row.listed), (vec![certified], vec![listed]));
     }
 }
