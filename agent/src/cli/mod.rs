@@ -4,6 +4,7 @@ mod enroll;
 mod exit;
 mod factory;
 mod keep;
+mod label;
 mod ready;
 mod reset;
 mod run;
@@ -64,6 +65,8 @@ enum StationCommand {
     /// Prepare and register a device.
     #[command(subcommand)]
     Factory(factory::Factory),
+    /// Make the label of a unit, as a picture or for a printer.
+    Label(label::Label),
 }
 
 /// What one device does for itself.
@@ -93,6 +96,9 @@ enum DeviceCommand {
         /// As JSON.
         #[arg(long)]
         json: bool,
+        /// Keep what the sources hold in this new folder, without secrets: `--root` reads it back.
+        #[arg(long, value_name = "DIR")]
+        capture: Option<PathBuf>,
     },
     /// Show how far this device has come.
     Status {
@@ -129,7 +135,8 @@ fn root(text: &str) -> io::Result<PathBuf> {
 /// verdict means something else.
 #[must_use]
 pub fn wrong_usage(error: &clap::Error) -> Exit {
-    let verifies = std::env::args_os().any(|argument| argument == "verify" || argument == "factory");
+    let stations = ["verify", "factory", "label"];
+    let verifies = std::env::args_os().any(|argument| stations.iter().any(|name| argument == *name));
     match error.exit_code() {
         0 => Exit::Done,
         _ if verifies => Exit::Verdict(Verdict::CouldNotCheck),
@@ -148,6 +155,7 @@ pub fn run(args: Args, stopwatch: Stopwatch) -> anyhow::Result<Exit> {
         Command::Station(StationCommand::Factory(factory)) => {
             return Ok(factory::run(&factory, &args.roots));
         }
+        Command::Station(StationCommand::Label(label)) => return Ok(label::run(&label, &args.roots)),
     };
     let root = only(&args.roots)?.to_owned();
     let from = StartingPoint {
@@ -192,8 +200,8 @@ async fn command(session: &mut Session, command: DeviceCommand) -> anyhow::Resul
         DeviceCommand::Stage { name: Stage::Report, .. } => stage::report(session, When::Due).await,
         DeviceCommand::CheckIn => stage::report(session, When::AtOnce).await,
         DeviceCommand::Reset { ticket_file } => reset::reset(session, ticket_file.as_deref()),
-        DeviceCommand::Identity { json } => {
-            return show::identity(session, json).await.context("could not print the identity");
+        DeviceCommand::Identity { json, capture } => {
+            return show::identity(session, json, capture.as_deref()).await;
         }
         DeviceCommand::Status { json } => {
             return show::status(&session.layout, json).context("could not print the status");

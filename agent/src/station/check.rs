@@ -21,7 +21,7 @@ use unbox_common::{
 pub struct Looked {
     survey: Survey,
     expected: Expected,
-    /// When it was made, by its label.
+    /// When it was made, by its label or by itself.
     manufactured: Option<Date>,
 }
 
@@ -50,7 +50,8 @@ impl Looked {
                 Err(finding) => expected.findings.push(*finding),
             }
         }
-        Self { survey, expected, manufactured }
+        let told = survey.facts.manufactured.as_deref().and_then(|day| day.parse().ok());
+        Self { manufactured: manufactured.or(told), survey, expected }
     }
 
     /// A unit that cannot be looked at.

@@ -7,6 +7,7 @@
 //! * [`label`], [`order`], [`seen`]: what speaks for a unit, and what against it;
 //! * [`check`]: one unit with everything that belongs to it; [`units`]: thousands of them;
 //! * [`office`]: what the server knows of units; [`factory`]: a device's key and trust, and its record;
+//! * [`print`]: the label that a unit gets;
 //! * [`report`], [`junit`]: what people and programs read of it;
 //! * [`io`]: the files of all this.
 //!
@@ -20,6 +21,7 @@ pub mod junit;
 pub mod label;
 pub mod office;
 pub mod order;
+pub mod print;
 pub mod report;
 pub mod seen;
 pub mod units;

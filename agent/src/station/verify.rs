@@ -1,7 +1,7 @@
 //! Whether a unit is what its label, its order and its claim say: a pure function.
 
 use super::verdict::{Finding, Judged, Reason, Verdict, Witness};
-use crate::identity::{RefusedBecause, Survey, registration_row};
+use crate::identity::{RefusedBecause, State, Survey, Unreadable, registration_row};
 use unbox_common::identity::{HardwareIdentity, Identifier, IdentifierKind, Rule};
 
 /// The longest value in a message, in characters.
@@ -58,12 +58,12 @@ pub fn verify(machine: &Survey, expected: Expected) -> Judged {
 
 /// What a machine without an identity lacks: it may only be that nobody could read it.
 fn nothing_identifying(machine: &Survey) -> Finding {
-    if let Some(unread) = machine.unreadable.first() {
+    if let Some(unread) = unread(machine) {
         return Finding::new(
             Reason::Unreadable,
             Verdict::CouldNotCheck,
             format!("{} could not be read: {}.", shown(&unread.from), shown(&unread.reason)),
-            "Run the check as root.",
+            read_again(unread),
         );
     }
     Finding::new(
@@ -131,13 +131,13 @@ fn mismatch(
             shown(meant.value())
         );
         (Reason::Placeholder, Verdict::Fail, problem, "Program it into the firmware, and check again.")
-    } else if let Some(unread) = machine.unreadable.first() {
+    } else if let Some(unread) = unread(machine) {
         let problem = format!(
             "The {name} of the machine was not found, and {} could not be read: {}.",
             shown(&unread.from),
             shown(&unread.reason)
         );
-        (Reason::Unreadable, Verdict::CouldNotCheck, problem, "Run the check as root.")
+        (Reason::Unreadable, Verdict::CouldNotCheck, problem, read_again(unread))
     } else {
         let problem = format!("The machine shows no {name}; {witness} says {}.", shown(meant.value()));
         (Reason::Missing, Verdict::Fail, problem, "Look whether the part is there, and program it if it is.")
@@ -151,6 +151,21 @@ fn mismatch(
         witness: Some(witness.clone()),
         problem,
         action: action.to_owned(),
+    }
+}
+
+/// A source that might hold what is missing, and that nobody could read. What is there and makes no sense
+/// is the machine's own fault.
+fn unread(machine: &Survey) -> Option<&Unreadable> {
+    let unread =
+        |one: &&Unreadable| matches!(one.state, State::NotPermitted | State::TimedOut | State::Failed);
+    machine.unreadable.iter().find(unread)
+}
+
+const fn read_again(unread: &Unreadable) -> &'static str {
+    match unread.state {
+        State::NotPermitted => "Run the check as root.",
+        _ => "Check it again; if that does not help, look at the machine.",
     }
 }
 
@@ -252,7 +267,7 @@ fn sentence(witness: &Witness) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{Candidate, Unreadable};
+    use crate::identity::Candidate;
     use IdentifierKind::{
         BoardSerial, ChassisSerial, MacAddress, Manufacturer, Model, SerialNumber, ServiceTag, SystemUuid,
     };
@@ -284,6 +299,10 @@ mod tests {
         Said { witness: witness.clone(), ways: readings.iter().map(|one| vec![parse(one)]).collect() }
     }
 
+    fn unreadable(from: &str, reason: &str) -> Unreadable {
+        Unreadable { from: from.to_owned(), state: State::NotPermitted, reason: reason.to_owned() }
+    }
+
     fn judged(machine: &Survey, said: Vec<Said>) -> Judged {
         verify(machine, Expected { said, findings: Vec::new() })
     }
@@ -305,9 +324,7 @@ mod tests {
     fn each_mismatch_is_named_with_both_sides_and_what_to_do() {
         use Verdict::{CouldNotCheck, Fail};
         let mut guarded = machine(&[(MacAddress, "00:16:3e:00:00:01")]);
-        guarded
-            .unreadable
-            .push(Unreadable { from: "/sys/serial".to_owned(), reason: "Permission denied".to_owned() });
+        guarded.unreadable.push(unreadable("/sys/serial", "Permission denied"));
         let blank = machine(&[(MacAddress, "00:16:3e:00:00:01"), (SerialNumber, "Default string")]);
         for (machine, said, reason, verdict, problem) in [
             (
@@ -377,8 +394,7 @@ mod tests {
         let nameless = machine(&[(SerialNumber, "S1")]);
         let judged_nameless = judged(&nameless, vec![]);
         assert_eq!(judged_nameless.findings[0].reason, Reason::NoIdentity);
-        let unreadable = vec![Unreadable { from: "a".to_owned(), reason: "b".to_owned() }];
-        let guarded = Survey { unreadable, ..Survey::default() };
+        let guarded = Survey { unreadable: vec![unreadable("a", "b")], ..Survey::default() };
         assert_eq!(judged(&guarded, vec![]).verdict, Verdict::CouldNotCheck);
     }
 
@@ -396,8 +412,7 @@ mod tests {
     #[test]
     fn nothing_that_a_machine_or_a_label_says_moves_a_cursor() {
         let mut hostile = Survey::default();
-        let (from, reason) = ("\u{1b}[2J".to_owned(), "\r\n".to_owned());
-        hostile.unreadable.push(Unreadable { from, reason });
+        hostile.unreadable.push(unreadable("\u{1b}[2J", "\r\n"));
         let finding = judged(&hostile, vec![]).findings.remove(0);
         assert!(!finding.to_string().contains(char::is_control), "{finding}");
     }
