@@ -149,7 +149,7 @@ pub fn units_below(folder: &Path) -> Result<Vec<Unit>, StationError> {
 pub async fn look(unit: &Unit, order: Option<&OrderFile>) -> Looked {
     const CAPTURE: &str = "Name a directory that `unbox-agent identity --capture` made.";
     let layout = Layout::new(&unit.root);
-    let holds_machine = ["sys", "proc"].iter().any(|name| unit.root.join(name).is_dir());
+    let holds_machine = ["sys", "proc", "unbox"].iter().any(|name| unit.root.join(name).is_dir());
     if !holds_machine {
         return Looked::unusable(format!("{} holds no machine.", unit.root.display()), CAPTURE);
     }
