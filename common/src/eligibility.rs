@@ -118,6 +118,9 @@ pub enum Reason {
     /// The certified device ID has another form than the model's, or is that of another unit.
     #[error("The certified device ID of this model is {}.", .0.words())]
     CertifiedIdForm(CertifiedId),
+    /// The serial number stands where the certified device ID should, and the maker has two.
+    #[error("The certified device ID of this model is not its serial number.")]
+    IsSerial,
     /// The certified device ID holds another serial number, machine type or MAC address.
     #[error("The certified device ID is that of another unit: its {0} is not the one of this unit.")]
     OtherUnit(&'static str),
@@ -152,7 +155,9 @@ impl Reason {
             Self::NoSerial | Self::InvalidSerial(_) | Self::ShortLabel | Self::SerialForm(_) => {
                 Part::SerialNumber
             }
-            Self::NoCertifiedId(_) | Self::CertifiedIdForm(_) | Self::OtherUnit(_) => Part::CertifiedId,
+            Self::NoCertifiedId(_) | Self::CertifiedIdForm(_) | Self::IsSerial | Self::OtherUnit(_) => {
+                Part::CertifiedId
+            }
         }
     }
 
@@ -168,7 +173,7 @@ impl Reason {
             Self::NoSerial | Self::InvalidSerial(_) | Self::SerialForm(_) => {
                 "Scan the serial number off the unit itself."
             }
-            Self::NoCertifiedId(_) | Self::CertifiedIdForm(_) => {
+            Self::NoCertifiedId(_) | Self::CertifiedIdForm(_) | Self::IsSerial => {
                 "Scan the certified device ID off the unit itself."
             }
             Self::OtherUnit(_) => "Scan both labels of this unit again, and check that they are of one unit.",
@@ -266,9 +271,9 @@ struct Found {
 
 impl Found {
     fn take(&mut self, judged: Judged) -> Option<String> {
-        let worse = self.wrong.as_ref().is_none_or(Reason::is_missing);
+        let before = self.wrong.as_ref();
         if let Some(reason) = judged.wrong
-            && (self.wrong.is_none() || worse && !reason.is_missing())
+            && before.is_none_or(|before| before.is_missing() && !reason.is_missing())
         {
             self.wrong = Some(reason);
         }
@@ -328,7 +333,7 @@ fn certified_id(model: &Model, unit: &Unit<'_>, serial: Option<&str>) -> Judged 
     let form = model.certified_id;
     let given = unit.certified_device_id.trim();
     let made = match form {
-        _ if model.footnote == Some(Footnote::SerialIsWholeString) => serial.map(str::to_owned),
+        _ if model.serial_is_whole_string() => serial.map(str::to_owned),
         CertifiedId::Serial | CertifiedId::DellServiceTag => serial.map(str::to_owned),
         CertifiedId::LenovoMtmSerial => serial
             .and_then(|serial| MachineString::new(unit.machine_type_model.trim(), serial).ok())
@@ -354,18 +359,12 @@ fn broken(model: &Model, unit: &Unit<'_>, serial: Option<&str>, id: &str) -> Opt
     let other_form = Some(Reason::CertifiedIdForm(form));
     let is_serial = serial.is_none_or(|serial| serial == id);
     match form {
-        _ if model.footnote == Some(Footnote::SerialIsWholeString) => match id.parse::<MachineString>() {
+        _ if model.serial_is_whole_string() => match id.parse::<MachineString>() {
             Ok(_) if is_serial => None,
             Ok(_) => Some(Reason::OtherUnit("serial number")),
             Err(_) => other_form,
         },
-        CertifiedId::Serial | CertifiedId::DellServiceTag => {
-            if is_serial {
-                None
-            } else {
-                other_form
-            }
-        }
+        CertifiedId::Serial | CertifiedId::DellServiceTag => other_form.filter(|_| !is_serial),
         CertifiedId::LenovoMtmSerial => match id.parse::<MachineString>() {
             Ok(string) if serial.is_some_and(|serial| serial != string.serial()) => {
                 Some(Reason::OtherUnit("serial number"))
@@ -381,8 +380,8 @@ fn broken(model: &Model, unit: &Unit<'_>, serial: Option<&str>, id: &str) -> Opt
             Ok(_) => None,
             Err(_) => other_form,
         },
-        // Nothing is published about it but its letters, which `Identifier` has checked.
-        CertifiedId::AsusToken => None,
+        // Nothing else is published about it but its letters, which `Identifier` has checked.
+        CertifiedId::AsusToken => (serial == Some(id)).then_some(Reason::IsSerial),
     }
 }
 

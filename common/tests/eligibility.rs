@@ -48,7 +48,7 @@ fn bad(model: &Model) -> Vec<&'static str> {
             "C1KS00163E000001",
             LENOVO_STRING,
         ],
-        (CertifiedId::AsusToken, _) => vec!["A B", "A;B", "none"],
+        (CertifiedId::AsusToken, _) => vec!["A B", "A;B", "none", SERIAL],
     }
 }
 
