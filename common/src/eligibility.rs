@@ -20,7 +20,7 @@ pub struct Unit<'a> {
     pub certified_device_id: &'a str,
     /// Lenovo's machine type and model, 7 or 10 characters; empty if it is not known.
     pub machine_type_model: &'a str,
-    /// The MAC address of the unit; empty if it is not known.
+    /// The MAC address of the unit, of several the one of [`certified_mac`]; empty if it is not known.
     pub mac_address: &'a str,
     /// The day on which it was made.
     pub manufactured: Option<Date>,
@@ -32,20 +32,35 @@ impl<'a> Unit<'a> {
     /// checked.
     #[must_use]
     pub fn of(identifiers: &'a [Identifier]) -> Option<Self> {
-        use IdentifierKind::{CertifiedDeviceId, MacAddress, Manufacturer, Model, SerialNumber};
+        use IdentifierKind::{CertifiedDeviceId, Manufacturer, Model, SerialNumber};
         let value = |kind| {
             identifiers.iter().find(|one| one.kind() == kind).map(Identifier::value).unwrap_or_default()
         };
+        let certified_device_id = value(CertifiedDeviceId);
         let unit = Self {
             model: value(Model),
             serial_number: value(SerialNumber),
-            certified_device_id: value(CertifiedDeviceId),
-            mac_address: value(MacAddress),
+            certified_device_id,
+            mac_address: certified_mac(certified_device_id, identifiers),
             ..Self::default()
         };
         let named = !(unit.model.is_empty() && unit.serial_number.is_empty());
         (named && !unit.certified_device_id.is_empty() && value(Manufacturer).is_empty()).then_some(unit)
     }
+}
+
+/// Of the MAC addresses of one unit the one that its certified device ID holds; if that holds another or
+/// none, the first. Empty if there is none.
+#[must_use]
+pub fn certified_mac<'a>(
+    certified_device_id: &str,
+    identifiers: impl IntoIterator<Item = &'a Identifier>,
+) -> &'a str {
+    let certified = certified_device_id.trim().parse::<OriginString>().ok();
+    let macs = identifiers.into_iter().filter(|one| one.kind() == IdentifierKind::MacAddress);
+    let is_certified = |mac: &Identifier| certified.as_ref().is_some_and(|string| string.mac() == mac);
+    let best = macs.reduce(|first, mac| if is_certified(mac) { mac } else { first });
+    best.map(Identifier::value).unwrap_or_default()
 }
 
 /// The verdict about one unit.
