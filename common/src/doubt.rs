@@ -6,7 +6,7 @@ use crate::{
     identity::{Identifier, IdentifierKind, fold_manufacturer},
     maker::{SerialDoubt, serial_doubt},
     matching::IdentifierSet,
-    models::{Footnote, Models},
+    models::{Model, Models},
 };
 
 /// What is odd about a set of identifiers, in one sentence; [`Doubt::advice`] says what to do.
@@ -84,10 +84,7 @@ pub fn doubts(set: &IdentifierSet, models: &Models) -> Vec<Doubt> {
     if serial.is_empty() {
         return Vec::new();
     }
-    let is_whole = || {
-        let model = models.find(of(IdentifierKind::Model));
-        model.is_some_and(|model| model.footnote == Some(Footnote::SerialIsWholeString))
-    };
+    let is_whole = || models.find(of(IdentifierKind::Model)).is_some_and(Model::serial_is_whole_string);
     let tag = of(IdentifierKind::ServiceTag);
     let two_tags = !tag.is_empty() && tag != serial && fold_manufacturer(maker) == "dell";
     let doubt = serial_doubt(maker, serial).filter(|_| !is_whole()).map(Doubt::Serial);

@@ -262,3 +262,33 @@ impl Findings {
         self.told
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unbox_common::{doubt::Doubt, eligibility::Reason, identity::IdentifierKind, maker::*};
+
+    #[test]
+    fn the_readme_names_every_check_of_what_claims_register() {
+        let of_rule = |rule| {
+            let value = String::new();
+            Unusable::Identifier(InvalidIdentifier { kind: IdentifierKind::MacAddress, value, rule })
+        };
+        let unusable = [Rule::Placeholder, Rule::Multicast, Rule::Format { expected: "" }, Rule::Empty];
+        let text = String::new;
+        let doubts = [
+            Doubt::Serial(SerialDoubt::CutShort),
+            Doubt::Serial(SerialDoubt::WholeString { serial: text() }),
+            Doubt::Serial(SerialDoubt::ExpressCode { tag: text() }),
+            Doubt::Serial(SerialDoubt::Unusual(SERIAL_FORMS[0])),
+            Doubt::TwoTags,
+            Doubt::NotEligible(Reason::NoSerial),
+            Doubt::NotKnown(Reason::UnknownModel),
+        ];
+        let checks = unusable.into_iter().map(|rule| unusable_check(&of_rule(rule)));
+        for check in checks.chain(doubts.iter().map(Doubt::check)) {
+            let row = format!("| `{check}`");
+            assert!(include_str!("../../README.md").contains(&row), "{check} is not in the README");
+        }
+    }
+}
