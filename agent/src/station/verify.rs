@@ -13,7 +13,8 @@ pub struct Said {
     /// Who says it.
     pub witness: Witness,
     /// What it may mean: a label of a number alone can be meant in several ways, and one that fits is
-    /// enough. All identifiers of one way hold together.
+    /// enough. All identifiers of one way hold together, and a way without any means that it may be about
+    /// something else, such as a part.
     pub ways: Vec<Vec<Identifier>>,
 }
 
@@ -32,16 +33,21 @@ pub struct Expected {
 pub fn verify(machine: &Survey, expected: Expected) -> Judged {
     let Expected { said, mut findings } = expected;
     let identity = machine.identity();
-    let mut identified = false;
+    let (mut identified, mut labelled, mut doubtful) = (false, false, None);
     for one in &said {
         match &identity {
             Ok(identity) if one.fits(identity) => {
                 let mut all = one.ways.iter().flatten();
-                identified |= all.any(|reading| reading.kind().rank().is_some());
+                let identifies = all.any(|reading| reading.kind().rank().is_some());
+                identified |= identifies;
+                labelled |= identifies && matches!(one.witness, Witness::Label { .. });
             }
+            Ok(_) if one.ways.iter().any(Vec::is_empty) => doubtful = doubtful.or(Some(one)),
             identity => findings.extend(mismatches(machine, identity.as_ref().ok(), one)),
         }
     }
+    // A number that may be that of a part counts against a unit only if no label names the unit.
+    findings.extend(doubtful.filter(|_| !labelled).map(perhaps_of_a_part));
     match &identity {
         Err(_) => findings.push(nothing_identifying(machine)),
         Ok(identity) if registration_row(identity).is_none() => findings.push(Finding::new(
@@ -82,7 +88,7 @@ impl Said {
     }
 
     fn fits(&self, identity: &HardwareIdentity) -> bool {
-        self.ways.iter().any(|way| way.iter().all(|one| identity.shows(one)))
+        self.ways.iter().any(|way| !way.is_empty() && way.iter().all(|one| identity.shows(one)))
     }
 }
 
@@ -101,6 +107,22 @@ fn mismatches(machine: &Survey, identity: Option<&HardwareIdentity>, said: &Said
     let missing = meant.into_iter().flatten();
     let missing = missing.filter(|one| !identity.is_some_and(|identity| identity.shows(one)));
     missing.map(|one| mismatch(machine, identity, &said.witness, one)).collect()
+}
+
+fn perhaps_of_a_part(said: &Said) -> Finding {
+    let value = said.ways.iter().flatten().next().map_or("", Identifier::value);
+    let mut finding = Finding::new(
+        Reason::LabelUnreadable,
+        Verdict::NeedsAttention,
+        format!(
+            "The machine shows no {} of {}, which may be the number of a part.",
+            shown(value),
+            said.witness
+        ),
+        "Scan the code of the unit's serial number or service tag.",
+    );
+    finding.witness = Some(said.witness.clone());
+    finding
 }
 
 fn mismatch(
@@ -385,6 +407,24 @@ mod tests {
             assert_eq!((judged.verdict, finding.problem.as_str()), (verdict, problem));
             assert!(finding.action.ends_with('.') && finding.witness.is_some());
         }
+    }
+
+    #[test]
+    fn a_number_that_may_be_that_of_a_part_counts_only_where_no_label_names_the_unit() {
+        let part = || {
+            let mut part = said(&LABEL, &[(SerialNumber, "5B20Z12345")]);
+            part.ways.push(Vec::new());
+            part
+        };
+        let alone = judged(&machine(UNIT), vec![part()]);
+        assert_eq!(
+            (alone.verdict, alone.findings[0].reason),
+            (Verdict::NeedsAttention, Reason::LabelUnreadable)
+        );
+        let named = said(&Witness::Label { number: 2 }, &[(SerialNumber, "PF0ABCDE")]);
+        assert_eq!(judged(&machine(UNIT), vec![part(), named]).verdict, Verdict::Pass);
+        let wrong = said(&Witness::Label { number: 2 }, &[(SerialNumber, "PF0ABCDF")]);
+        assert_eq!(judged(&machine(UNIT), vec![part(), wrong]).verdict, Verdict::Fail);
     }
 
     #[test]
