@@ -131,7 +131,7 @@ const MACHINES: &[Machine] = &[
     Machine {
         fixture: "chromebase-attested",
         identifiers: &[
-            "certified_device_id DQZ6TSP0010012345678",
+            "certified_device_id DQZ6TSP001001234567800",
             "serial_number DQZ6TSP001001234567800",
             "board_serial NBZ6T11001",
             "manufacturer Acer",

@@ -38,19 +38,19 @@ pub enum Verdict {
 }
 
 /// Judges the machine; `None` if it is none that has a certified device ID: it carries no vital
-/// product data, and the table of models does not know it.
+/// product data.
 #[must_use]
 pub fn eligibility(survey: &Survey) -> Option<Eligible> {
+    let from_vpd = survey.accepted.iter().any(|(one, _)| one.source == Source::Vpd);
+    if !from_vpd && survey.facts.brand_code.is_none() {
+        return None;
+    }
     let models = Models::built_in();
     let values = |kind: IdentifierKind| {
         survey.accepted.iter().map(|(one, _)| &one.identifier).filter(move |one| one.kind() == kind)
     };
     let first = |kind| values(kind).next().map_or("", |one| one.value());
     let listed = values(IdentifierKind::Model).find(|model| models.find(model.value()).is_some());
-    let has_vpd = survey.accepted.iter().any(|(one, _)| one.source == Source::Vpd);
-    if listed.is_none() && !has_vpd && survey.facts.brand_code.is_none() {
-        return None;
-    }
     let manufactured = survey.facts.manufactured.as_deref().and_then(|day| day.parse().ok());
     let unit = Unit {
         model: listed.map_or_else(|| first(IdentifierKind::Model), |model| model.value()),

@@ -134,10 +134,10 @@ pub fn shown(survey: &Survey) -> String {
         let rank = one.rank.map_or("name", rank_name);
         let from = one.from.as_deref().unwrap_or("(follows from the others)");
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{:<15} {:<38} {rank:<12} {from}", one.kind.name(), one.value);
+        let _ = writeln!(text, "{:<20} {:<38} {rank:<12} {from}", one.kind.name(), one.value);
     }
     for (name, fact) in facts(survey) {
-        let _ = writeln!(text, "{name:<15} {}", plain(fact, 64));
+        let _ = writeln!(text, "{name:<20} {}", plain(fact, 64));
     }
     section(&mut text, "Not used", survey.refused.iter());
     section(&mut text, "Warnings", warnings(survey).iter());
@@ -150,7 +150,7 @@ pub fn shown(survey: &Survey) -> String {
         let why = [judged.reason, judged.advice].into_iter().flatten().collect::<Vec<_>>().join(" ");
         let _ = writeln!(text, "\nBy a certified device ID: {}. {why}", judged.verdict.name());
         for (kind, value) in judged.register {
-            let _ = writeln!(text, "  {kind:<20} {value}");
+            let _ = writeln!(text, "  {:<20} {value}", kind.name());
         }
     }
     if let Some(rank) = survey.identity().ok().as_ref().and_then(rank) {
