@@ -20,10 +20,47 @@ pub struct Unit<'a> {
     pub certified_device_id: &'a str,
     /// Lenovo's machine type and model, 7 or 10 characters; empty if it is not known.
     pub machine_type_model: &'a str,
-    /// The MAC address of the unit; empty if it is not known.
+    /// The MAC address of the unit, of several the one of [`certified_mac`]; empty if it is not known.
     pub mac_address: &'a str,
     /// The day on which it was made.
     pub manufactured: Option<Date>,
+}
+
+impl<'a> Unit<'a> {
+    /// The unit that these identifiers register as a ChromeOS device: a certified device ID beside a serial
+    /// number or a model, and without a maker. A certified ID that stands alone says nothing that could be
+    /// checked.
+    #[must_use]
+    pub fn of(identifiers: &'a [Identifier]) -> Option<Self> {
+        use IdentifierKind::{CertifiedDeviceId, Manufacturer, Model, SerialNumber};
+        let value = |kind| {
+            identifiers.iter().find(|one| one.kind() == kind).map(Identifier::value).unwrap_or_default()
+        };
+        let certified_device_id = value(CertifiedDeviceId);
+        let unit = Self {
+            model: value(Model),
+            serial_number: value(SerialNumber),
+            certified_device_id,
+            mac_address: certified_mac(certified_device_id, identifiers),
+            ..Self::default()
+        };
+        let named = !(unit.model.is_empty() && unit.serial_number.is_empty());
+        (named && !unit.certified_device_id.is_empty() && value(Manufacturer).is_empty()).then_some(unit)
+    }
+}
+
+/// Of the MAC addresses of one unit the one that its certified device ID holds; if that holds another or
+/// none, the first. Empty if there is none.
+#[must_use]
+pub fn certified_mac<'a>(
+    certified_device_id: &str,
+    identifiers: impl IntoIterator<Item = &'a Identifier>,
+) -> &'a str {
+    let certified = certified_device_id.trim().parse::<OriginString>().ok();
+    let macs = identifiers.into_iter().filter(|one| one.kind() == IdentifierKind::MacAddress);
+    let is_certified = |mac: &Identifier| certified.as_ref().is_some_and(|string| string.mac() == mac);
+    let best = macs.reduce(|first, mac| if is_certified(mac) { mac } else { first });
+    best.map(Identifier::value).unwrap_or_default()
 }
 
 /// The verdict about one unit.
@@ -91,11 +128,14 @@ pub enum Reason {
     #[error("The serial number of this model is {0}.")]
     SerialForm(&'static str),
     /// The certified device ID is not known, and cannot be made of what is.
-    #[error("The certified device ID is not known; of this model it is {}.", form(*.0))]
+    #[error("The certified device ID is not known; of this model it is {}.", .0.words())]
     NoCertifiedId(CertifiedId),
     /// The certified device ID has another form than the model's, or is that of another unit.
-    #[error("The certified device ID of this model is {}.", form(*.0))]
+    #[error("The certified device ID of this model is {}.", .0.words())]
     CertifiedIdForm(CertifiedId),
+    /// The serial number stands where the certified device ID should, and the maker has two.
+    #[error("The certified device ID of this model is not its serial number.")]
+    IsSerial,
     /// The certified device ID holds another serial number, machine type or MAC address.
     #[error("The certified device ID is that of another unit: its {0} is not the one of this unit.")]
     OtherUnit(&'static str),
@@ -114,21 +154,6 @@ pub enum Part {
     Manufactured,
 }
 
-/// What the certified device ID of a model is, in words.
-const fn form(of: CertifiedId) -> &'static str {
-    match of {
-        CertifiedId::Serial => "its serial number",
-        CertifiedId::DellServiceTag => {
-            "its service tag, 7 letters and digits, which is its serial number, too"
-        }
-        CertifiedId::LenovoMtmSerial => {
-            "1S, its machine type and model (7 or 10 characters), and its serial number (7 or 8)"
-        }
-        CertifiedId::LenovoOriginMac => "1SC1KS or 1SC1VM, and its MAC address of 12 digits",
-        CertifiedId::AsusToken => "a token of letters, digits and hyphens on its label",
-    }
-}
-
 const WHOLE_STRING: &str =
     "1S, its machine type and model (7 or 10 characters), and 7 or 8 characters: the whole string";
 const ONLY_THE_END: &str = "what follows its machine type and model, without 1S and those";
@@ -145,7 +170,9 @@ impl Reason {
             Self::NoSerial | Self::InvalidSerial(_) | Self::ShortLabel | Self::SerialForm(_) => {
                 Part::SerialNumber
             }
-            Self::NoCertifiedId(_) | Self::CertifiedIdForm(_) | Self::OtherUnit(_) => Part::CertifiedId,
+            Self::NoCertifiedId(_) | Self::CertifiedIdForm(_) | Self::IsSerial | Self::OtherUnit(_) => {
+                Part::CertifiedId
+            }
         }
     }
 
@@ -161,7 +188,7 @@ impl Reason {
             Self::NoSerial | Self::InvalidSerial(_) | Self::SerialForm(_) => {
                 "Scan the serial number off the unit itself."
             }
-            Self::NoCertifiedId(_) | Self::CertifiedIdForm(_) => {
+            Self::NoCertifiedId(_) | Self::CertifiedIdForm(_) | Self::IsSerial => {
                 "Scan the certified device ID off the unit itself."
             }
             Self::OtherUnit(_) => "Scan both labels of this unit again, and check that they are of one unit.",
@@ -259,9 +286,9 @@ struct Found {
 
 impl Found {
     fn take(&mut self, judged: Judged) -> Option<String> {
-        let worse = self.wrong.as_ref().is_none_or(Reason::is_missing);
+        let before = self.wrong.as_ref();
         if let Some(reason) = judged.wrong
-            && (self.wrong.is_none() || worse && !reason.is_missing())
+            && before.is_none_or(|before| before.is_missing() && !reason.is_missing())
         {
             self.wrong = Some(reason);
         }
@@ -321,7 +348,7 @@ fn certified_id(model: &Model, unit: &Unit<'_>, serial: Option<&str>) -> Judged 
     let form = model.certified_id;
     let given = unit.certified_device_id.trim();
     let made = match form {
-        _ if model.footnote == Some(Footnote::SerialIsWholeString) => serial.map(str::to_owned),
+        _ if model.serial_is_whole_string() => serial.map(str::to_owned),
         CertifiedId::Serial | CertifiedId::DellServiceTag => serial.map(str::to_owned),
         CertifiedId::LenovoMtmSerial => serial
             .and_then(|serial| MachineString::new(unit.machine_type_model.trim(), serial).ok())
@@ -347,18 +374,12 @@ fn broken(model: &Model, unit: &Unit<'_>, serial: Option<&str>, id: &str) -> Opt
     let other_form = Some(Reason::CertifiedIdForm(form));
     let is_serial = serial.is_none_or(|serial| serial == id);
     match form {
-        _ if model.footnote == Some(Footnote::SerialIsWholeString) => match id.parse::<MachineString>() {
+        _ if model.serial_is_whole_string() => match id.parse::<MachineString>() {
             Ok(_) if is_serial => None,
             Ok(_) => Some(Reason::OtherUnit("serial number")),
             Err(_) => other_form,
         },
-        CertifiedId::Serial | CertifiedId::DellServiceTag => {
-            if is_serial {
-                None
-            } else {
-                other_form
-            }
-        }
+        CertifiedId::Serial | CertifiedId::DellServiceTag => other_form.filter(|_| !is_serial),
         CertifiedId::LenovoMtmSerial => match id.parse::<MachineString>() {
             Ok(string) if serial.is_some_and(|serial| serial != string.serial()) => {
                 Some(Reason::OtherUnit("serial number"))
@@ -374,8 +395,8 @@ fn broken(model: &Model, unit: &Unit<'_>, serial: Option<&str>, id: &str) -> Opt
             Ok(_) => None,
             Err(_) => other_form,
         },
-        // Nothing is published about it but its letters, which `Identifier` has checked.
-        CertifiedId::AsusToken => None,
+        // Nothing else is published about it but its letters, which `Identifier` has checked.
+        CertifiedId::AsusToken => (serial == Some(id)).then_some(Reason::IsSerial),
     }
 }
 

@@ -9,6 +9,7 @@
 //! * [`models`] and [`eligibility`]: whether a unit can be registered by a certified device ID, and what
 //!   to register;
 //! * [`matching`]: which claim that identity belongs to;
+//! * [`doubt`]: what of a claim no device will show;
 //! * [`claims_file`]: the files in which devices are named by the thousand;
 //! * [`protocol`]: the messages between device and server, and the handshake's transcript;
 //! * [`refusal`]: every reason for a "no", and what a device then does;
@@ -19,6 +20,7 @@ pub mod bytes;
 pub mod claims_file;
 pub mod date;
 pub mod digest;
+pub mod doubt;
 pub mod eligibility;
 pub mod identity;
 pub mod ids;

@@ -48,7 +48,7 @@ fn bad(model: &Model) -> Vec<&'static str> {
             "C1KS00163E000001",
             LENOVO_STRING,
         ],
-        (CertifiedId::AsusToken, _) => vec!["A B", "A;B", "none"],
+        (CertifiedId::AsusToken, _) => vec!["A B", "A;B", "none", SERIAL],
     }
 }
 
@@ -237,6 +237,20 @@ fn footnote_3_the_certified_id_says_where_it_was_made_and_ends_in_the_mac_addres
     ] {
         let found = judge(Models::built_in(), &unit(name, LENOVO_SERIAL, certified, None));
         assert_eq!(found.reason(), reason.as_ref(), "{certified}");
+    }
+    let several = |macs: &[&str]| {
+        let id = |kind, value: &str| Identifier::parse(kind, value).unwrap();
+        let macs = macs.iter().map(|mac| id(IdentifierKind::MacAddress, mac));
+        registered(name, LENOVO_SERIAL, "1SC1KS00163E000001").into_iter().chain(macs).collect::<Vec<_>>()
+    };
+    for (macs, right) in [
+        (&["00:16:3e:00:00:02", MAC, "00:16:3e:00:00:03"][..], true),
+        (&["00:16:3e:00:00:02", "00:16:3e:00:00:03"], false),
+        (&[], true),
+    ] {
+        let identifiers = several(macs);
+        let unit = Unit::of(&identifiers).unwrap();
+        assert_eq!(judge(Models::built_in(), &unit).reason().is_none(), right, "{macs:?}");
     }
     let elsewhere = Unit { mac_address: "", ..unit(name, LENOVO_SERIAL, "1SC1KS00163E000002", None) };
     assert_eq!(judge(Models::built_in(), &elsewhere).reason(), None, "no MAC address to hold it against");

@@ -220,9 +220,10 @@ pub fn fold_manufacturer(name: &str) -> String {
 /// keyboard has.
 #[must_use]
 pub fn fold_name(name: &str) -> String {
-    let plain = DecomposingNormalizerBorrowed::new_nfd().normalize(name);
-    let letters = plain.chars().filter(|char| !matches!(char, '\u{300}'..='\u{36f}'));
-    single_spaced(&letters.flat_map(char::to_lowercase).collect::<String>())
+    let small = name.to_lowercase();
+    let letters = DecomposingNormalizerBorrowed::new_nfd().normalize(&small);
+    let plain: String = letters.chars().filter(|char| !matches!(char, '\u{300}'..='\u{36f}')).collect();
+    single_spaced(&plain)
 }
 
 #[cfg(test)]

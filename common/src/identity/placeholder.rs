@@ -46,8 +46,6 @@ const ANYWHERE: &[&str] = &[
 /// Never a serial number, a service tag or a certified device ID.
 const SERIALS: &[&str] = &[
     "#a123456789",
-    "123456789*",
-    "123456789000",
     "base board serial number",
     "chassis serial number",
     "eval",
@@ -67,6 +65,9 @@ const SERIALS: &[&str] = &[
     "systemserialnumb",
     "tulip computers",
 ];
+
+/// What a placeholder of a serial number begins with, whatever follows.
+const SERIAL_BEGINS: &str = "123456789";
 
 /// What a serial number that counts up to fill its field may begin with: `asset-1234567890`.
 const BEFORE_COUNTING: &[&str] =
@@ -141,6 +142,7 @@ pub fn placeholders() -> Vec<Placeholder> {
         listed("any identifier", ANYWHERE),
         pattern("any identifier", "nothing but white space".to_owned()),
         listed(SERIAL, SERIALS),
+        pattern(SERIAL, format!("what begins with `{SERIAL_BEGINS}`")),
         pattern(SERIAL, "one character repeated, such as `XXXXXXXX` or `0000000000`".to_owned()),
         pattern(
             SERIAL,
@@ -176,7 +178,10 @@ pub(super) fn is_placeholder(kind: IdentifierKind, folded: &str) -> bool {
         | IdentifierKind::BoardSerial
         | IdentifierKind::ChassisSerial
         | IdentifierKind::CertifiedDeviceId => {
-            SERIALS.contains(&folded) || one_character_repeated(folded) || counts_up(folded)
+            SERIALS.contains(&folded)
+                || folded.starts_with(SERIAL_BEGINS)
+                || one_character_repeated(folded)
+                || counts_up(folded)
         }
         IdentifierKind::Manufacturer | IdentifierKind::Model | IdentifierKind::Sku => {
             NAMES.contains(&folded) || folded.starts_with(NAME_BEGINS)
@@ -230,7 +235,7 @@ mod tests {
         for (kind, values) in [
             (
                 SerialNumber,
-                "0|0000000000|XXXXXXXXXX|.........|none|null|n/a|na|unknown|invalid|standard|not specified|not applicable|not available|Default string|default_string|To be filled by O.E.M.|to be filled by oem|O.E.M.|OEM|System Serial Number|chassis serial number|base board serial number|serial number|system product name|system manufacturer|0123456789|123456789|1234567890|123456789*|#a123456789|empty|-|1234567|12345678901234567|12345678901234567890123456789012|SSN12345678901234567|SYS-1234567890|MB-1234567890|EVAL|(null string)",
+                "0|0000000000|XXXXXXXXXX|.........|none|null|n/a|na|unknown|invalid|standard|not specified|not applicable|not available|Default string|default_string|To be filled by O.E.M.|to be filled by oem|O.E.M.|OEM|System Serial Number|chassis serial number|base board serial number|serial number|system product name|system manufacturer|0123456789|123456789|1234567890|123456789*|123456789ABC|123456789000|#a123456789|empty|-|1234567|12345678901234567|12345678901234567890123456789012|SSN12345678901234567|SYS-1234567890|MB-1234567890|EVAL|(null string)",
             ),
             (BoardSerial, "BSN12345678901234567|BSS-0123456789|123456789*|None"),
             (CertifiedDeviceId, "none|Default string|00000000"),
@@ -255,7 +260,10 @@ mod tests {
     #[test]
     fn what_only_looks_like_it_is_not() {
         for (kind, values) in [
-            (SerialNumber, "PF0ABCDE|123456|12345679|12345678A|A12345678|S-0000001|5CD1234567|SSN123456"),
+            (
+                SerialNumber,
+                "PF0ABCDE|123456|S123456789|12345679|12345678A|A12345678|S-0000001|5CD1234567|SSN123456",
+            ),
             (ServiceTag, "1234568|7XK9Q13"),
             (Manufacturer, "Acme|Standard Works"),
             (Model, "Series 7|1234567890"),

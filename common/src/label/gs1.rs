@@ -53,10 +53,16 @@ pub(super) fn read_printed(text: &str) -> Option<Vec<Field>> {
     Some(fields)
 }
 
+/// The number of a product as an EAN or UPC code has it, 8 to 14 digits: a GTIN.
+pub(super) fn product(digits: &str) -> Option<Field> {
+    if (8..=14).contains(&digits.len()) { element("01", &format!("{digits:0>14}")) } else { None }
+}
+
 /// The identifier in parentheses with which a text begins, and what follows it.
 fn printed_identifier(text: &str) -> Option<(&str, &str)> {
-    let (identifier, behind) = text.strip_prefix('(')?.split_once(')')?;
-    (identifier_digits(identifier) == Some(identifier.len())).then_some((identifier, behind))
+    let text = text.strip_prefix('(')?;
+    let (identifier, behind) = text.split_at_checked(identifier_digits(text)?)?;
+    Some((identifier, behind.strip_prefix(')')?))
 }
 
 /// `01/09506000134352/21/PF0ABCDE`, of a GS1 digital link.

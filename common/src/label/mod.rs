@@ -64,6 +64,9 @@ fn fields(symbology: Option<Symbology>, text: &str) -> Result<(Syntax, Vec<Field
     if let Some(inside) = text.strip_prefix(envelope::BEGINS) {
         return Ok((Syntax::Said, envelope::read(inside)?));
     }
+    if symbology == Some(Symbology::EanUpc) {
+        return Ok((Syntax::Said, vec![gs1::product(text).ok_or(InvalidScan::Gs1)?]));
+    }
     if symbology.is_some_and(Symbology::is_gs1) {
         return Ok((Syntax::Said, gs1::read(text).ok_or(InvalidScan::Gs1)?));
     }

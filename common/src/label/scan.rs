@@ -27,6 +27,8 @@ pub enum Symbology {
     Gs1_128,
     /// `]e`
     Gs1DataBar,
+    /// `]E`: the number of a product, never of a device.
+    EanUpc,
     /// `]d`
     DataMatrix,
     /// `]d2`
@@ -78,19 +80,19 @@ pub struct Reading {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidScan {
     /// There is nothing in it.
-    #[error("The scan is empty. Scan the label again.")]
+    #[error("the scan is empty")]
     Empty,
     /// Larger than any code.
-    #[error("The scan is longer than {MAX_SCAN_BYTES} bytes. Scan one code at a time.")]
+    #[error("the scan is longer than {MAX_SCAN_BYTES} bytes")]
     TooLong,
     /// Bytes that no label carries.
-    #[error("The scan holds characters that no label carries. Scan the label again.")]
+    #[error("the scan holds characters that no label carries")]
     NotPrintable,
     /// The code says that it is one of GS1, and is not.
-    #[error("The code is not one of GS1, or a check digit in it is wrong. Scan the label again.")]
+    #[error("the code is not one of GS1, or a check digit in it is wrong")]
     Gs1,
     /// The envelope does not hold together.
-    #[error("The code is cut off, or of a form that is not known. Scan the label again.")]
+    #[error("the code is cut off, or of a form that is not known")]
     Envelope,
 }
 
@@ -120,6 +122,7 @@ impl Symbology {
             ('C', '1') => Self::Gs1_128,
             ('C', _) => Self::Code128,
             ('e', _) => Self::Gs1DataBar,
+            ('E', _) => Self::EanUpc,
             ('d', '2') => Self::Gs1DataMatrix,
             ('d', _) => Self::DataMatrix,
             ('Q', '3') => Self::Gs1QrCode,

@@ -179,6 +179,16 @@ fn a_gs1_code_that_does_not_hold_together_is_refused() {
 }
 
 #[test]
+fn the_number_of_a_product_names_no_device() {
+    for (scan, gtin) in [("]E09506000134352", "09506000134352"), ("]E495050003", "00000095050003")] {
+        assert_read(scan, &[&format!("(01)={gtin}")], &[]);
+    }
+    for scan in ["]E09506000134353", "]E01", "]E0PF0ABCDE"] {
+        assert_eq!(parse(scan.as_bytes()), Err(InvalidScan::Gs1), "{scan}");
+    }
+}
+
+#[test]
 fn an_envelope_holds_elements_of_each_form() {
     assert_read(
         "[)>\u{1e}06\u{1d}SPF0ABCDE\u{1d}1P20QES0XX00\u{1d}23S00163EABCD01\u{1d}16D20260131\u{1e}\u{4}",

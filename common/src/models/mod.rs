@@ -117,6 +117,12 @@ impl Models {
 }
 
 impl Model {
+    /// Whether the serial number itself is the whole `1S` string.
+    #[must_use]
+    pub fn serial_is_whole_string(&self) -> bool {
+        self.footnote == Some(Footnote::SerialIsWholeString)
+    }
+
     /// Every name under which it may be registered.
     pub fn names(&self) -> impl Iterator<Item = String> {
         let second =

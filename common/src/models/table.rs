@@ -109,6 +109,49 @@ impl CertifiedId {
             Self::AsusToken => "asus_certified_id",
         }
     }
+
+    /// What it is, in words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Serial => "its serial number",
+            Self::DellServiceTag => "its service tag, 7 letters and digits, which is its serial number, too",
+            Self::LenovoMtmSerial => {
+                "1S, its machine type and model (7 or 10 characters), and its serial number (7 or 8)"
+            }
+            Self::LenovoOriginMac => "1SC1KS or 1SC1VM, and its MAC address of 12 digits",
+            Self::AsusToken => "a token of letters, digits and hyphens on its label",
+        }
+    }
+}
+
+impl Footnote {
+    /// Its number in the table.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::SerialIsWholeString => 1,
+            Self::ShortLabels => 2,
+            Self::OriginAndMac => 3,
+            Self::TwoNames => 4,
+        }
+    }
+
+    /// What it says, in words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::SerialIsWholeString => "the serial number itself is the whole 1S string",
+            Self::ShortLabels => {
+                "labels made before the day leave out the last of the serial number's 15 characters; such units \
+                 cannot be registered"
+            }
+            Self::OriginAndMac => "1SC1KS and the MAC address if made in China, 1SC1VM if made in Vietnam",
+            Self::TwoNames => {
+                "the plain name is that of Intel N100 and N200; the same with (15w) that of Core i3-N305"
+            }
+        }
+    }
 }
 
 /// A name by which something can be registered.

@@ -29,6 +29,7 @@ mod doctor;
 mod dpcs;
 mod error;
 mod export;
+mod factory;
 mod handshake;
 mod import;
 mod key_file;
@@ -57,6 +58,7 @@ pub use devices::{DeviceEvent, DeviceView, EventKind};
 pub use doctor::{Finding, Severity};
 pub use error::ServiceError;
 pub use export::{ClaimExport, ClaimsForm, ExportedClaim};
+pub use factory::{Claimed, DeviceStanding, MAX_STATION_DEVICES, Registered, Registration};
 pub use handshake::HelloRequest;
 pub use import::{Import, ImportDefaults, ImportSummary, RowOutcome, RowResult};
 pub use key_file::{ServiceAccountKeyFile, base_url};
@@ -74,7 +76,7 @@ use crate::{
     store::Store,
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
-use unbox_common::{protocol::problem::Problem, refusal::Disposition, timestamp::Timestamp};
+use unbox_common::{models::Models, protocol::problem::Problem, refusal::Disposition, timestamp::Timestamp};
 use url::Url;
 
 /// What an operator can choose about the services.
@@ -100,6 +102,8 @@ pub struct Settings {
     pub retry_waiting_s: u32,
     /// When a device may ask again that came at a busy moment, in seconds.
     pub retry_busy_s: u32,
+    /// The models of ChromeOS devices that can be claimed.
+    pub models: Arc<Models>,
 }
 
 impl Settings {
@@ -125,6 +129,7 @@ impl Settings {
             check_in_interval_s: 3600,
             retry_waiting_s: 30,
             retry_busy_s: 5,
+            models: Arc::new(Models::built_in().clone()),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod enrollments;
+mod stations;
 
 use crate::support::{TestDevice, TestServer};
 use reqwest::{Method, Response};
@@ -61,6 +62,9 @@ impl Api {
             ("customer viewer", Some(customer), Role::Viewer),
             ("other customer", Some(stranger), Role::Owner),
             ("emm", Some(emm), Role::Owner),
+            ("partner station", Some(partner), Role::Station),
+            ("customer station", Some(customer), Role::Station),
+            ("emm station", Some(emm), Role::Station),
         ] {
             let key = api.key(company, role, name).await;
             api.keys.insert(name, key);
@@ -166,7 +170,12 @@ async fn whoever_may_not_call_a_method_is_refused_and_nothing_changes() {
             (_, Side::Partner | Side::Operations) => &["partner admin"],
             _ => &["customer admin"],
         };
-        for who in strangers.iter().chain(looking).chain(helping) {
+        let stations: &[&str] = match (route.access.stations, route.access.side) {
+            (true, Side::Partner) => &["customer station", "emm station"],
+            (true, _) => &["partner station", "emm station"],
+            (false, _) => &["partner station", "customer station", "emm station"],
+        };
+        for who in strangers.iter().chain(looking).chain(helping).chain(stations) {
             let path = api.path_of(route, api.customer);
             let (status, answer) = api.call(who, route.method.clone(), &path, json!({})).await;
             let expected: &[u16] = if *who == "nobody" { &[401] } else { &[403, 404] };
@@ -311,13 +320,30 @@ async fn a_chromebook_is_claimed_by_what_its_maker_certifies_and_with_a_token() 
         (json!({"model": "Gateway 3"}), secret, "deviceIdentifier.model"),
         (json!({"chromeOsAttestedDeviceId": "NXABD"}), secret, "deviceIdentifier.chromeOsAttestedDeviceId"),
         (json!({"serialNumber": ""}), secret, "deviceIdentifier.serialNumber"),
+        (
+            json!({"serialNumber": "0A2D91ZN500126", "chromeOsAttestedDeviceId": "0A2D91ZN500126",
+                   "model": "Chromebook Samsung Galaxy"}),
+            secret,
+            "deviceIdentifier.serialNumber",
+        ),
     ] {
         let (status, refused) = api.post("partner", &path, claim(wrong, token)).await;
         assert_eq!(status, 400, "{refused}");
         assert!(refused.to_string().contains(&format!("{field}\"")), "{field}: {refused}");
         assert!(!refused.to_string().contains(token.unwrap_or("-none-")), "{refused}");
     }
+    for serial in ["NXABC", "0A2D91ZN500126"] {
+        let by_serial = json!({"deviceIdentifier": {"serialNumber": serial}, "limit": "10"});
+        let (_, found) = api.post("partner", &api.partner_path("devices:findByIdentifier"), by_serial).await;
+        assert_eq!(found["devices"], Value::Null, "a refusal claims nothing: {found}");
+    }
     let (status, made) = api.post("partner", &path, claim(json!({}), secret)).await;
+    assert_eq!(status, 200, "{made}");
+    let named_in_its_language = json!({
+        "serialNumber": "PF0ABCDE", "chromeOsAttestedDeviceId": "1S82W0CTO1WWPF0ABCDE",
+        "model": "Chromebook Lenovo 100e 4e génération",
+    });
+    let (status, made) = api.post("partner", &path, claim(named_in_its_language, secret)).await;
     assert_eq!(status, 200, "{made}");
     let by_serial = json!({"deviceIdentifier": {"serialNumber": "nxabc"}, "limit": "10"});
     let (_, found) = api.post("partner", &api.partner_path("devices:findByIdentifier"), by_serial).await;

@@ -4,17 +4,14 @@
 //! management API has it decided, too: `domain/registration.rs`.
 
 use super::outcome::RowOutcome;
-use crate::domain::{
-    chromeos,
-    claim::{ClaimSets, Metadata},
-    name::Name,
-    registration::registered_sets,
-};
-use std::{collections::BTreeMap, io::Read};
+use crate::domain::{chromeos, claim::Metadata, name::Name, registration::registered_sets};
+use std::{collections::BTreeMap, io::Read, sync::Arc};
 use unbox_common::{
     claims_file::{BadCell, Cells, Column, Header, Purpose, Records, UnusableFile},
-    identity::{Identifier, IdentifierKind},
+    eligibility::Unit,
+    identity::Identifier,
     matching::{IdentifierSet, InvalidSet},
+    models::Models,
     protocol::latest::ProofKind,
 };
 
@@ -47,13 +44,14 @@ pub(super) type ReadRow = (u64, Result<Row, RowOutcome>);
 pub(super) struct Rows<R> {
     records: Records<R>,
     purpose: Purpose,
+    models: Arc<Models>,
 }
 
 impl<R: Read> Rows<R> {
-    /// Reads the header.
-    pub(super) fn open(file: R) -> Result<Self, UnusableFile> {
+    /// Reads the header; ChromeOS devices are held against `models`.
+    pub(super) fn open(file: R, models: Arc<Models>) -> Result<Self, UnusableFile> {
         let records = Records::open(file)?;
-        Ok(Self { purpose: records.header().purpose(), records })
+        Ok(Self { purpose: records.header().purpose(), records, models })
     }
 
     pub(super) const fn header(&self) -> &Header {
@@ -63,11 +61,11 @@ impl<R: Read> Rows<R> {
     /// The next row that is not empty; `None` at the end.
     pub(super) fn next_row(&mut self) -> Result<Option<ReadRow>, UnusableFile> {
         let row = self.records.next_row()?;
-        Ok(row.map(|cells| (cells.line(), read(&cells, self.purpose))))
+        Ok(row.map(|cells| (cells.line(), read(&cells, self.purpose, &self.models))))
     }
 }
 
-fn read(cells: &Cells<'_>, purpose: Purpose) -> Result<Row, RowOutcome> {
+fn read(cells: &Cells<'_>, purpose: Purpose, models: &Models) -> Result<Row, RowOutcome> {
     let identifiers = cells.identifiers()?;
     let (mut customer, mut configuration, mut proof, mut order) = (None, None, None, None);
     let mut metadata = Metadata::default();
@@ -94,7 +92,7 @@ fn read(cells: &Cells<'_>, purpose: Purpose) -> Result<Row, RowOutcome> {
         }
     }
     if !applies {
-        check_chrome_os(cells.header(), &identifiers)?;
+        check_chrome_os(models, cells.header(), &identifiers)?;
     }
     let sets = registered_sets(identifiers).map_err(|error| identifies_nothing(&error))?;
     if sets.is_empty() {
@@ -103,26 +101,13 @@ fn read(cells: &Cells<'_>, purpose: Purpose) -> Result<Row, RowOutcome> {
     Ok(Row { sets, customer, configuration, proof, order, metadata })
 }
 
-/// A certified id beside a serial number or a model, and without a maker, is that of a ChromeOS
-/// device. One that stands alone says nothing that could be checked.
-fn check_chrome_os(header: &Header, identifiers: &[Identifier]) -> Result<(), RowOutcome> {
-    use IdentifierKind::{CertifiedDeviceId, Manufacturer, Model, SerialNumber};
-    let value =
-        |kind| identifiers.iter().find(|one| one.kind() == kind).map(Identifier::value).unwrap_or_default();
-    let named = !(value(SerialNumber).is_empty() && value(Model).is_empty());
-    if value(CertifiedDeviceId).is_empty() || !value(Manufacturer).is_empty() || !named {
-        return Ok(());
-    }
-    let checked = chromeos::check(value(SerialNumber), value(Model), value(CertifiedDeviceId));
-    checked.map_err(|invalid| {
-        let kind = match invalid.part {
-            chromeos::Part::SerialNumber => SerialNumber,
-            chromeos::Part::Model => Model,
-            chromeos::Part::CertifiedId => CertifiedDeviceId,
-        };
-        let at = header.position(Column::Identifier(kind));
+/// What a row registers as a ChromeOS device is held against the table of models.
+fn check_chrome_os(models: &Models, header: &Header, identifiers: &[Identifier]) -> Result<(), RowOutcome> {
+    let Some(unit) = Unit::of(identifiers) else { return Ok(()) };
+    chromeos::check(models, &unit).map_err(|invalid| {
+        let at = header.position(Column::Identifier(invalid.kind));
         let rule = format!("is not that of a ChromeOS device. {}", invalid.rule);
-        RowOutcome::invalid(at.map(|at| at + 1), kind.name(), rule)
+        RowOutcome::invalid(at.map(|at| at + 1), invalid.kind.name(), rule)
     })
 }
 
@@ -162,17 +147,16 @@ fn read_metadata(cell: &str) -> Result<Metadata, String> {
     Metadata::default().updated(&entries).map_err(|error| is_not(&error))
 }
 
-/// Whether a set holds the key that `registered_key` asks for.
-pub(super) fn has_registered_key(sets: &[IdentifierSet]) -> bool {
-    ClaimSets::new(sets.to_vec()).registered_keys().next().is_some()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn models() -> Arc<Models> {
+        Arc::new(Models::built_in().clone())
+    }
+
     fn read(file: &str) -> Result<Vec<ReadRow>, UnusableFile> {
-        let mut rows = Rows::open(file.as_bytes())?;
+        let mut rows = Rows::open(file.as_bytes(), models())?;
         std::iter::from_fn(|| rows.next_row().transpose()).collect()
     }
 
@@ -222,6 +206,12 @@ mod tests {
         for (row, wrong) in [
             ("NXABC,Chromebook Acer Spin 311 (R722T),NXABC", None),
             (",,NXABC", None),
+            ("PF0ABCDE,Chromebook Lenovo 100e 4e génération,1S82W0CTO1WWPF0ABCDE", None),
+            (
+                "PF0ABCDE,Chromebook Lenovo 100e 4e génération,1S82W0CTO1WWPF0ABCDF",
+                Some("certified_device_id"),
+            ),
+            ("0A2D91ZN500126,Chromebook Samsung Galaxy,0A2D91ZN500126", Some("serial_number")),
             ("NXABC,Gateway 3,NXABC", Some("model")),
             ("NXABC,Chromebook Acer Spin 311 (R722T),NXABD", Some("certified_device_id")),
             (",Chromebook Acer Spin 311 (R722T),NXABC", Some("serial_number")),
@@ -239,7 +229,7 @@ mod tests {
     #[test]
     fn other_bytes_than_text_are_refused_by_cell() {
         let file = [b"serial_number,manufacturer,model\nS\xff1,Acme,G3\n".as_slice()].concat();
-        let row = Rows::open(file.as_slice()).unwrap().next_row().unwrap().unwrap();
+        let row = Rows::open(file.as_slice(), models()).unwrap().next_row().unwrap().unwrap();
         let expected = RowOutcome::Invalid {
             column: Some(1),
             field: "serial_number".to_owned(),
@@ -264,7 +254,7 @@ mod tests {
     fn a_quote_that_is_never_closed_ends_the_import_and_not_the_memory() {
         let mut file = "serial_number,manufacturer,model\nS1,Acme,G3\n\"S2,Acme,G3\n".to_owned();
         file.push_str(&"S3,Acme,G3\n".repeat(100_000));
-        let mut rows = Rows::open(file.as_bytes()).unwrap();
+        let mut rows = Rows::open(file.as_bytes(), models()).unwrap();
         assert!(rows.next_row().unwrap().unwrap().1.is_ok());
         let error = rows.next_row().unwrap_err();
         assert!(matches!(error, UnusableFile::EndlessRow { .. }), "{error}");
