@@ -1,4 +1,4 @@
-//! `verify` as scripts call it: its exit codes, its words, and its reports.
+//! `verify`, `station` and `label` as scripts and scanners call them: exit codes, words, reports and logs.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -32,9 +32,13 @@ fn put(path: &Path, text: &str) {
 }
 
 fn verify(arguments: &[&str], typed: &str) -> Output {
+    agent(&[&["verify"], arguments].concat(), typed)
+}
+
+fn agent(arguments: &[&str], typed: &str) -> Output {
     #[expect(clippy::disallowed_methods, reason = "the test is about the process itself")]
     let mut command = Command::new(env!("CARGO_BIN_EXE_unbox-agent"));
-    let command = command.arg("verify").args(arguments);
+    let command = command.args(arguments);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // A program that reads no labels may have ended.
@@ -136,4 +140,44 @@ fn many_units_in_one_run_are_told_to_people_and_programs() {
     assert!(junit.contains("tests=\"4\" failures=\"3\" errors=\"0\""), "{junit}");
     let text = verify(&["--units", &units, "--expect", &order], "");
     ends(&text, 1, "4 units: 1 pass, 3 fail.");
+}
+
+#[test]
+fn a_station_tests_by_scan_and_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, serial) in [("PF0ABCDE", "PF0ABCDE"), ("PF0ABCDF", "PF0ABCDX")] {
+        capture(&folder.path().join("units"), name, serial);
+    }
+    let (units, log) = (folder.path().join("units"), folder.path().join("shift.jsonl"));
+    let (units, log) = (units.display().to_string(), log.display().to_string());
+    let station = ["station", "--units", &units, "--log", &log];
+    let first = agent(&station, "PF0ABCDE\r\n\nPF0ABCDF\n../PF0ABCDE\nquit\nPF0ABCDE\n");
+    ends(&first, 0, "-- 1 pass, 0 needs attention, 1 could not check, 1 fail. Next unit:");
+    let again = agent(&station, "");
+    ends(&again, 0, "-- 1 pass, 0 needs attention, 1 could not check, 1 fail. Next unit:");
+    let lines = fs::read_to_string(&log).unwrap();
+    assert_eq!(lines.lines().count(), 3, "one line for each test: {lines}");
+    fs::OpenOptions::new().append(true).open(&log).unwrap().write_all(b"{\"line\":\"tes").unwrap();
+    let torn = agent(&station, "PF0ABCDE\n");
+    ends(&torn, 0, "was not finished: test that unit again");
+    ends(&torn, 0, "-- 1 pass, 0 needs attention, 1 could not check, 1 fail. Next unit:");
+    fs::OpenOptions::new().append(true).open(&log).unwrap().write_all(b"{}\n").unwrap();
+    ends(&agent(&station, "PF0ABCDE\n"), 3, "is not a test");
+}
+
+#[test]
+fn a_label_is_written_for_people_and_for_a_printer() {
+    let folder = tempfile::tempdir().unwrap();
+    capture(folder.path(), "unit", "PF0ABCDE");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (root, svg, zpl) = (at("unit"), at("label.svg"), at("label.zpl"));
+    ends(&agent(&["--root", &root, "label", "--svg", &svg, "--zpl", &zpl], ""), 0, "");
+    assert!(fs::read_to_string(&svg).unwrap().contains("PF0ABCDE"));
+    assert!(fs::read_to_string(&zpl).unwrap().starts_with("^XA"));
+    ends(
+        &agent(&["--root", &folder.path().display().to_string(), "label", "--svg", &svg], ""),
+        3,
+        "No label",
+    );
+    ends(&agent(&["label"], ""), 3, "required");
 }

@@ -12,6 +12,7 @@ mod session;
 mod settle;
 mod show;
 mod stage;
+mod station;
 mod take_in;
 #[cfg(test)]
 mod tests;
@@ -67,6 +68,8 @@ enum StationCommand {
     Factory(factory::Factory),
     /// Make the label of a unit, as a picture or for a printer.
     Label(label::Label),
+    /// Test units all shift, the next one by its scan.
+    Station(Box<station::Station>),
 }
 
 /// What one device does for itself.
@@ -135,7 +138,7 @@ fn root(text: &str) -> io::Result<PathBuf> {
 /// verdict means something else.
 #[must_use]
 pub fn wrong_usage(error: &clap::Error) -> Exit {
-    let stations = ["verify", "factory", "label"];
+    let stations = ["verify", "factory", "label", "station"];
     let verifies = std::env::args_os().any(|argument| stations.iter().any(|name| argument == *name));
     match error.exit_code() {
         0 => Exit::Done,
@@ -154,6 +157,9 @@ pub fn run(args: Args, stopwatch: Stopwatch) -> anyhow::Result<Exit> {
         Command::Station(StationCommand::Verify(verify)) => return Ok(verify::run(&verify, &args.roots)),
         Command::Station(StationCommand::Factory(factory)) => {
             return Ok(factory::run(&factory, &args.roots));
+        }
+        Command::Station(StationCommand::Station(station)) => {
+            return Ok(station::run(&station, &args.roots));
         }
         Command::Station(StationCommand::Label(label)) => return Ok(label::run(&label, &args.roots)),
     };

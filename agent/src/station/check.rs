@@ -113,9 +113,9 @@ impl Looked {
 
     /// Holds it against the units before it. `number` tells this unit from the others, and `named` is
     /// what people call the one of a number.
-    pub fn note(&mut self, seen: &mut Seen, number: u32, named: impl Fn(u32) -> String) {
+    pub fn compare(&mut self, seen: &Seen, number: u32, named: impl Fn(u32) -> String) {
         if let Some(identity) = self.identity() {
-            for (other, identifier) in seen.note(&identity, number) {
+            for (other, identifier) in seen.repeated(&identity, number) {
                 self.found(super::seen::duplicate(&named(other), &identifier));
             }
         }

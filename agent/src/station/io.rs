@@ -197,6 +197,14 @@ pub fn read_labels(from: impl Read) -> Result<Vec<Vec<u8>>, StationError> {
     }
 }
 
+/// The next line of a scanner; `None` at the end.
+///
+/// # Errors
+/// [`StationError::Labels`].
+pub fn next_scan(from: &mut impl BufRead) -> Result<Option<Vec<u8>>, StationError> {
+    read_line(from).map_err(StationError::Labels)
+}
+
 /// One line without its end, cut just past the longest scan; `None` at the end.
 fn read_line(from: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();

@@ -5,7 +5,8 @@
 //!
 //! * [`verdict`]: what is said about a unit; [`verify`]: how it comes about, a pure function;
 //! * [`label`], [`order`], [`seen`]: what speaks for a unit, and what against it;
-//! * [`check`]: one unit with everything that belongs to it; [`units`]: thousands of them;
+//! * [`check`]: one unit with everything that belongs to it; [`units`]: thousands of them; [`shift`]: one
+//!   after the other, with a log that survives a power cut;
 //! * [`office`]: what the server knows of units; [`factory`]: a device's key and trust, and its record;
 //! * [`print`]: the label that a unit gets;
 //! * [`report`], [`junit`]: what people and programs read of it;
@@ -24,6 +25,7 @@ pub mod order;
 pub mod print;
 pub mod report;
 pub mod seen;
+pub mod shift;
 pub mod units;
 pub mod verdict;
 pub mod verify;

@@ -18,20 +18,22 @@ use unbox_common::{
 pub struct Seen(HashMap<u64, u32>);
 
 impl Seen {
-    /// Notes the identifiers of unit `number`, and says which of them another unit showed: its number,
-    /// as it was given, and the identifier.
-    pub fn note(&mut self, identity: &HardwareIdentity, number: u32) -> Vec<(u32, Identifier)> {
-        let mut again = Vec::new();
+    /// Which identifiers of unit `number` another unit showed: that one's number, as it was given, and the
+    /// identifier.
+    #[must_use]
+    pub fn repeated(&self, identity: &HardwareIdentity, number: u32) -> Vec<(u32, Identifier)> {
+        let others = distinct(identity).filter_map(|identifier| {
+            let other = self.0.get(&digest(identity, identifier)).filter(|other| **other != number)?;
+            Some((*other, identifier.clone()))
+        });
+        others.collect()
+    }
+
+    /// Notes the identifiers of unit `number`; whoever showed one first keeps it.
+    pub fn note(&mut self, identity: &HardwareIdentity, number: u32) {
         for identifier in distinct(identity) {
-            match self.0.get(&digest(identity, identifier)) {
-                Some(other) if *other != number => again.push((*other, identifier.clone())),
-                Some(_) => {}
-                None => {
-                    self.0.insert(digest(identity, identifier), number);
-                }
-            }
+            self.0.entry(digest(identity, identifier)).or_insert(number);
         }
-        again
     }
 }
 
@@ -99,10 +101,12 @@ mod tests {
     fn two_units_never_show_the_same() {
         let mut seen = Seen::default();
         let first = unit("S1", "Acme", "00:16:3e:00:00:01");
-        assert_eq!(seen.note(&first, 1), []);
-        assert_eq!(seen.note(&first, 1), [], "the same unit once more is no other unit");
-        assert_eq!(seen.note(&unit("S1", "Other", "00:16:3e:00:00:02"), 2), [], "another maker's number");
-        let again = seen.note(&unit("S3", "Acme", "00:16:3e:00:00:01"), 3);
+        seen.note(&first, 1);
+        assert_eq!(seen.repeated(&first, 1), [], "the same unit once more is no other unit");
+        let other = unit("S1", "Other", "00:16:3e:00:00:02");
+        assert_eq!(seen.repeated(&other, 2), [], "another maker's number");
+        seen.note(&other, 2);
+        let again = seen.repeated(&unit("S3", "Acme", "00:16:3e:00:00:01"), 3);
         assert_eq!(again.len(), 1);
         assert_eq!((again[0].0, again[0].1.kind()), (1, MacAddress));
         assert_eq!(

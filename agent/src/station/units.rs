@@ -84,8 +84,11 @@ pub fn test_all(
             registry.ask(&mut looked);
         }
         for ((unit, mut looked), number) in part.iter().zip(looked).zip(&mut numbers) {
-            looked.note(&mut seen, number, named);
+            looked.compare(&seen, number, named);
             let tested = looked.judged(unit.name.clone());
+            if let Some(identity) = &tested.identity {
+                seen.note(identity, number);
+            }
             summary.units += 1;
             *summary.verdicts.entry(tested.judged.verdict).or_default() += 1;
             sink(&tested)?;

@@ -38,9 +38,9 @@ pub fn verify(machine: &Survey, expected: Expected) -> Judged {
         match &identity {
             Ok(identity) if one.fits(identity) => {
                 let mut all = one.ways.iter().flatten();
-                let identifies = all.any(|reading| reading.kind().rank().is_some());
-                identified |= identifies;
-                labelled |= identifies && matches!(one.witness, Witness::Label { .. });
+                let ranked = all.any(|reading| reading.kind().rank().is_some());
+                identified |= ranked;
+                labelled |= ranked && matches!(one.witness, Witness::Label { .. });
             }
             Ok(_) if one.ways.iter().any(Vec::is_empty) => doubtful = doubtful.or(Some(one)),
             identity => findings.extend(mismatches(machine, identity.as_ref().ok(), one)),
