@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use std::{
     fmt::Write as _,
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -30,7 +31,7 @@ pub(super) fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
         capture(&units, number)?;
     }
     let order = folder.join("orders.csv");
-    fs::write(&order, rows(size.units)).context("write the order")?;
+    put(&order, &rows(size.units))?;
     let count = f64::from(u32::try_from(size.units)?);
     let (mut rates, mut floors, mut peak) = (Vec::new(), Vec::new(), 0.0_f64);
     for round in 0..size.rounds {
@@ -96,9 +97,15 @@ fn capture(units: &Path, number: usize) -> Result<()> {
     fs::create_dir_all(root.join("sys/class/dmi/id")).context("make a machine")?;
     fs::create_dir_all(root.join("sys/class/net/eth0/device")).context("make a machine")?;
     for (path, value) in fields {
-        fs::write(root.join(path), format!("{value}\n")).context("write a machine")?;
+        put(&root.join(path), &format!("{value}\n"))?;
     }
     Ok(())
+}
+
+/// A new file, of many: none of them has to survive a power cut.
+fn put(path: &Path, text: &str) -> Result<()> {
+    let mut file = fs::File::create_new(path).context("make a file of a machine")?;
+    file.write_all(text.as_bytes()).context("write a file of a machine")
 }
 
 fn serial(number: usize) -> String {

@@ -23,11 +23,14 @@ impl Station {
         let create =
             ["account", "create", "--company", RESELLER, "--service-account", "bench-4", "--role", "station"];
         let account = scene.server.admin_json(&create)?;
-        let text = |of: &Value| of.as_str().map(ToOwned::to_owned).context("a text");
+        let text = |name: &str| -> Result<String> {
+            let text = account.get(name).and_then(Value::as_str);
+            text.map(ToOwned::to_owned).with_context(|| format!("{name} of the account {account}"))
+        };
         let key = folder.join("station.key");
         let out = key.to_str().context("a path that is text")?;
-        scene.server.admin(&["account", "api-key", "create", &text(&account["id"])?, "--out", out])?;
-        let organisation = format!("partners/{}", text(&account["company"])?);
+        scene.server.admin(&["account", "api-key", "create", &text("id")?, "--out", out])?;
+        let organisation = format!("partners/{}", text("company")?);
         Ok(Self { url: scene.server.url(), organisation, key, bundle: scene.server.bundle() })
     }
 
