@@ -69,6 +69,8 @@ pub enum Source {
     Network,
     /// The key that the device holds.
     Key,
+    /// The TPM.
+    Tpm,
     /// It follows from other identifiers.
     Derived,
 }
