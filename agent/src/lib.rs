@@ -26,6 +26,7 @@ pub mod payload;
 pub mod programs;
 pub mod report;
 pub mod retry;
+pub mod tpm;
 
 #[cfg(test)]
 mod test_server;

@@ -42,6 +42,15 @@ impl KeyRole {
             Self::Device => kept,
         }
     }
+
+    /// What a TPM is asked for, as a public area. Keys that are made from the same seed with different
+    /// `salt` (at most 32 bytes) are different keys; with the same, the same key.
+    #[must_use]
+    pub fn template(self, salt: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(salt.len()).unwrap_or(u16::MAX).to_be_bytes();
+        let attributes = self.attributes().to_be_bytes();
+        [&ECC_AND_SHA256[..], &attributes, &NO_POLICY_AND_P256, &length, salt, &[0, 0]].concat()
+    }
 }
 
 /// The public half of a P-256 key in a TPM, whose attributes are those of its role.
