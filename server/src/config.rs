@@ -50,6 +50,9 @@ pub struct Fragment {
     /// What devices get, and for how long.
     #[serde(default)]
     pub devices: DevicesFragment,
+    /// Whose TPMs are believed.
+    #[serde(default)]
+    pub tpm: TpmFragment,
     /// How much the server takes on.
     #[serde(default)]
     pub limits: LimitsFragment,
@@ -84,6 +87,14 @@ pub enum LogFormat {
     Text,
     /// One JSON object, for machines.
     Json,
+}
+
+/// `[tpm]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TpmFragment {
+    /// Certificates of the manufacturers: a file, or a folder of them.
+    pub roots: Option<PathBuf>,
 }
 
 /// `[devices]`.
@@ -135,6 +146,8 @@ pub struct Settings {
     pub certificate: PathBuf,
     /// Its private key.
     pub certificate_key: PathBuf,
+    /// Certificates of TPM manufacturers: a file, or a folder of them.
+    pub tpm_roots: Option<PathBuf>,
     /// How long a device's certificate lasts.
     pub device_certificate_lifetime: Duration,
     /// What the services need.
@@ -252,6 +265,7 @@ impl Fragment {
             },
             tls: below.tls,
             devices: below.devices,
+            tpm: below.tpm,
             limits: below.limits,
         }
     }
@@ -295,6 +309,7 @@ impl Settings {
                 .unwrap_or_else(|| Secret::new(crate::store::Store::sqlite_url(&layout.database()))),
             certificate,
             certificate_key,
+            tpm_roots: merged.tpm.roots.map(below),
             device_certificate_lifetime: days(
                 "devices.certificate_days",
                 devices.certificate_days,

@@ -1,0 +1,161 @@
+//! Certificates of endorsement keys (TCG EK Credential Profile, 3.2), and the way from one to a
+//! manufacturer's root.
+//!
+//! Such a certificate has no subject, a critical alternative name of kind directory, and a purpose of
+//! its own: checks for TLS certificates do not fit it.
+
+use super::TpmRoots;
+use unbox_common::{
+    bytes::Bytes,
+    protocol::limits::{MAX_TPM_CERTIFICATE_BYTES, MAX_TPM_CERTIFICATES},
+    timestamp::Timestamp,
+};
+use x509_parser::{
+    certificate::X509Certificate,
+    extensions::ParsedExtension,
+    oid_registry::{
+        OID_PKIX_AUTHORITY_INFO_ACCESS, OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER, OID_X509_EXT_BASIC_CONSTRAINTS,
+        OID_X509_EXT_CERTIFICATE_POLICIES, OID_X509_EXT_CRL_DISTRIBUTION_POINTS,
+        OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE, OID_X509_EXT_SUBJECT_ALT_NAME,
+        OID_X509_EXT_SUBJECT_KEY_IDENTIFIER, Oid,
+    },
+    parse_x509_certificate,
+    time::ASN1Time,
+    x509::X509Version,
+};
+
+/// `tcg-kp-EKCertificate`, 2.23.133.8.1: the purpose of these certificates.
+const EK_CERTIFICATE: &str = "2.23.133.8.1";
+/// Critical extensions that are understood, or say nothing about trust.
+const UNDERSTOOD: [Oid<'static>; 9] = [
+    OID_X509_EXT_BASIC_CONSTRAINTS,
+    OID_X509_EXT_KEY_USAGE,
+    OID_X509_EXT_EXTENDED_KEY_USAGE,
+    OID_X509_EXT_SUBJECT_ALT_NAME,
+    OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER,
+    OID_X509_EXT_SUBJECT_KEY_IDENTIFIER,
+    OID_X509_EXT_CERTIFICATE_POLICIES,
+    OID_X509_EXT_CRL_DISTRIBUTION_POINTS,
+    OID_PKIX_AUTHORITY_INFO_ACCESS,
+];
+
+/// The certificate of an endorsement key, read, and not traced to anybody yet.
+#[derive(Debug, Clone)]
+pub struct EndorsementCertificate<'a>(X509Certificate<'a>);
+
+/// Why bytes are not the certificate of an endorsement key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidEkCertificate {
+    /// Too long, or not one X.509 certificate of version 3 with nothing behind it.
+    #[error("it is not an X.509 certificate of at most {MAX_TPM_CERTIFICATE_BYTES} bytes")]
+    Unreadable,
+    /// It is not for an endorsement key.
+    #[error("its purpose is not that of an endorsement key")]
+    Purpose,
+    /// It says something critical that is not understood.
+    #[error("it has a critical extension that is not understood")]
+    Critical,
+}
+
+/// Why a certificate leads to no root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Untraceable {
+    /// A certificate cannot be used.
+    #[error("the certificate of the TPM's endorsement key cannot be used: {0}")]
+    Invalid(#[from] InvalidEkCertificate),
+    /// A certificate on the way is outside its time.
+    #[error("the certificate of the TPM's endorsement key, or of its issuer, is outside its time")]
+    OutsideItsTime,
+    /// Nobody on the way is trusted.
+    #[error("no root that this server trusts issued the certificate of the TPM's endorsement key")]
+    UnknownRoot,
+}
+
+impl<'a> EndorsementCertificate<'a> {
+    /// Reads a certificate, and checks that it is for an endorsement key.
+    ///
+    /// # Errors
+    /// [`InvalidEkCertificate`].
+    pub fn parse(der: &'a [u8]) -> Result<Self, InvalidEkCertificate> {
+        let certificate = read(der)?;
+        let purposes = certificate.extended_key_usage().map_err(|_| InvalidEkCertificate::Unreadable)?;
+        let is_for_ek =
+            purposes.is_some_and(|usage| usage.value.other.iter().any(|oid| oid.to_id_string() == EK_CERTIFICATE));
+        if !is_for_ek || certificate.is_ca() {
+            return Err(InvalidEkCertificate::Purpose);
+        }
+        Ok(Self(certificate))
+    }
+
+    /// The endorsement key, DER `SubjectPublicKeyInfo`.
+    #[must_use]
+    pub fn public_key(&self) -> &[u8] {
+        self.0.public_key().raw
+    }
+
+    /// Follows the certificate to one of the roots, over the issuers' certificates that came with it.
+    ///
+    /// # Errors
+    /// [`Untraceable`].
+    pub fn trace(&self, issuers: &[Bytes], roots: &TpmRoots, now: Timestamp) -> Result<(), Untraceable> {
+        let issuers = issuers.iter().take(MAX_TPM_CERTIFICATES).map(|der| read(der.as_ref()));
+        let mut issuers: Vec<X509Certificate<'_>> = issuers.collect::<Result<_, _>>()?;
+        let now = i64::try_from(now.0 / 1000).ok().and_then(|now| ASN1Time::from_timestamp(now).ok());
+        let now = now.ok_or(Untraceable::OutsideItsTime)?;
+        let mut current = self.0.clone();
+        // Each certificate is used once, so that this ends.
+        for passed in 0..=MAX_TPM_CERTIFICATES {
+            if !current.validity().is_valid_at(now) {
+                return Err(Untraceable::OutsideItsTime);
+            }
+            for root in roots.all() {
+                let Ok(root) = read(root) else { continue };
+                if issued(&root, &current) {
+                    let in_time = root.validity().is_valid_at(now);
+                    return if in_time { Ok(()) } else { Err(Untraceable::OutsideItsTime) };
+                }
+            }
+            let next = issuers.iter().position(|issuer| may_issue(issuer, passed) && issued(issuer, &current));
+            current = issuers.swap_remove(next.ok_or(Untraceable::UnknownRoot)?);
+        }
+        Err(Untraceable::UnknownRoot)
+    }
+}
+
+/// Reads a certificate of which everything critical is understood.
+pub(super) fn read(der: &[u8]) -> Result<X509Certificate<'_>, InvalidEkCertificate> {
+    if der.len() > MAX_TPM_CERTIFICATE_BYTES {
+        return Err(InvalidEkCertificate::Unreadable);
+    }
+    let (rest, certificate) = parse_x509_certificate(der).map_err(|_| InvalidEkCertificate::Unreadable)?;
+    if !rest.is_empty() || certificate.version() != X509Version::V3 {
+        return Err(InvalidEkCertificate::Unreadable);
+    }
+    let is_strange = certificate.extensions().iter().any(|extension| {
+        let unread = matches!(
+            extension.parsed_extension(),
+            ParsedExtension::UnsupportedExtension { .. } | ParsedExtension::ParseError { .. }
+        );
+        extension.critical && (unread || !UNDERSTOOD.contains(&extension.oid))
+    });
+    if is_strange { Err(InvalidEkCertificate::Critical) } else { Ok(certificate) }
+}
+
+/// Whether this certificate is an authority's that may stand `passed` authorities above an end.
+fn may_issue(issuer: &X509Certificate<'_>, passed: usize) -> bool {
+    let Ok(Some(constraints)) = issuer.basic_constraints() else { return false };
+    let deep_enough = constraints
+        .value
+        .path_len_constraint
+        .is_none_or(|longest| usize::try_from(longest).is_ok_and(|longest| passed <= longest));
+    let signs = match issuer.key_usage() {
+        Ok(None) => true,
+        Ok(Some(usage)) => usage.value.key_cert_sign(),
+        Err(_) => false,
+    };
+    constraints.value.ca && deep_enough && signs
+}
+
+fn issued(issuer: &X509Certificate<'_>, subject: &X509Certificate<'_>) -> bool {
+    subject.issuer() == issuer.subject() && subject.verify_signature(Some(issuer.public_key())).is_ok()
+}
