@@ -497,6 +497,11 @@ listen = [{listen}]
 # When a device asks again that waits for an administrator.
 #retry_waiting_s = 30
 
+# Whose TPMs are believed where a claim asks for one: their manufacturers' certificates, in a file or a
+# folder. Without them, only TPMs whose keys are registered.
+[tpm]
+#roots = \"tpm-roots\"
+
 [limits]
 # Open connections in all, and from one address (IPv6: one /64).
 #connections = 8192

@@ -114,7 +114,7 @@ impl SimulatedTpm {
     /// # Errors
     /// If it does not come up.
     pub fn attach(&mut self, socket: &Path) -> Result<()> {
-        self.start(socket, |path| format!("--ctrl type=unixio,path={path} --terminate"))
+        self.start(socket, |path| format!("--ctrl type=unixio,path={path}"))
     }
 
     /// Switches it off: what is in its non-volatile memory stays.

@@ -3,12 +3,13 @@
 use super::{
     Candidate, MAX_SURVEY_BYTES, Survey, SurveyFile, Unreadable, device_tree,
     network::{self, Behind, Interface},
-    smbios, vpd,
+    smbios, tpm, vpd,
 };
 use crate::{
-    boot::Layout,
+    boot::{self, Layout},
     files::{self, FilesError},
     handover::{self, HandoverError},
+    tpm::{Tpm, TpmUse, endorsement},
 };
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkInfo, LinkMessage};
@@ -55,6 +56,7 @@ pub enum SurveyError {
 pub async fn survey(layout: &Layout) -> Survey {
     let mut reader = Reader { root: layout.root(), unreadable: Vec::new() };
     let mut candidates = reader.smbios();
+    candidates.extend(reader.tpm(layout));
     candidates.extend(reader.device_tree());
     candidates.extend(reader.vpd());
     let interfaces = if layout.is_running_system() {
@@ -135,6 +137,22 @@ impl Reader<'_> {
             candidates.extend(smbios::from_tables(&entry, &table).unwrap_or_default());
         }
         candidates
+    }
+
+    /// The TPM, unless the settings say to leave it alone.
+    fn tpm(&mut self, layout: &Layout) -> Option<Candidate> {
+        let path = layout.tpm();
+        if boot::io::tpm_use(layout) == TpmUse::Never {
+            return None;
+        }
+        let read = Tpm::open(&path).and_then(|tpm| tpm.map(|mut tpm| endorsement(&mut tpm)).transpose());
+        match read {
+            Ok(endorsement) => endorsement.map(|one| tpm::candidate(&one, path.display().to_string())),
+            Err(error) => {
+                self.note(&path.display().to_string(), &error);
+                None
+            }
+        }
     }
 
     fn device_tree(&mut self) -> Vec<Candidate> {

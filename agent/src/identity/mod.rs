@@ -12,6 +12,7 @@ pub mod io;
 mod network;
 mod show;
 mod smbios;
+mod tpm;
 mod vpd;
 
 pub use show::{Shown, ShownIdentifier, ShownRefusal, registration_row, shown};
