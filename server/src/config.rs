@@ -5,6 +5,7 @@ use crate::{
     files::{self, FilesError},
     keys::{DEVICE_LIFETIME, Layout},
     service,
+    tpm::{RootsError, TpmRoots},
 };
 use serde::Deserialize;
 use std::{
@@ -360,6 +361,17 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// What the services run with: the settings, and what lies in the files that they name.
+    ///
+    /// # Errors
+    /// [`RootsError`] if the TPM manufacturers' certificates cannot be read.
+    pub fn for_services(&self) -> Result<service::Settings, RootsError> {
+        let tpm_roots = self.tpm_roots.as_deref().map(TpmRoots::load).transpose()?;
+        Ok(service::Settings { tpm_roots: tpm_roots.unwrap_or_default(), ..self.services.clone() })
+    }
+}
+
 impl Limits {
     fn parse(from: &LimitsFragment) -> Result<Self, ConfigError> {
         let count = |field, value, default| {
@@ -500,7 +512,7 @@ listen = [{listen}]
 # Whose TPMs are believed where a claim asks for one: their manufacturers' certificates, in a file or a
 # folder. Without them, only TPMs whose keys are registered.
 [tpm]
-#roots = \"tpm-roots\"
+#roots = \"/etc/ssl/tpm-roots\"
 
 [limits]
 # Open connections in all, and from one address (IPv6: one /64).

@@ -26,7 +26,7 @@ use unbox_tests::{
 fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let manufacturer = Manufacturer::new(&folder.path().join("maker"))?;
-    let mut made = manufacturer.make(&folder.path().join("tpm"), Certified::P384)?;
+    let mut made = manufacturer.make(&folder.path().join("tpm"), Certified::Rsa)?;
     let socket = folder.path().join("tpmrm0");
     made.serve(&socket)?;
     let mut tpm = Tpm::open(&socket)?.context("a TPM")?;

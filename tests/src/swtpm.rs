@@ -26,7 +26,7 @@ pub struct Manufacturer {
 pub enum Certified {
     /// RSA-2048, and P-384 beside it.
     Rsa,
-    /// P-384 alone.
+    /// P-384, and RSA-3072 beside it.
     P384,
     /// No key at all.
     Not,
@@ -76,7 +76,10 @@ impl Manufacturer {
             .arg(state);
         match certified {
             Certified::Rsa => tool.args(["--create-ek-cert", "--vmid", "device"]),
-            Certified::P384 => tool.args(["--create-ek-cert", "--ecc", "--vmid", "device"]),
+            // A key of RSA-3072 has its certificate elsewhere, where nobody of us looks.
+            Certified::P384 => {
+                tool.args(["--create-ek-cert", "--rsa-keysize", "3072", "--vmid", "device"])
+            }
             Certified::Not => tool,
         }
         .run()?;

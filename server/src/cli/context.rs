@@ -16,7 +16,6 @@ use crate::{
     keys::{Keyring, Layout},
     service::{ServiceError, Services},
     store::{Page, PageRequest, Store},
-    tpm::TpmRoots,
 };
 use anyhow::{Context as _, bail};
 use std::{future::Future, io::Read as _, path::Path, sync::Arc};
@@ -61,11 +60,8 @@ impl Opened {
             .await
             .context("the database could not be opened: check `database` in server.toml")?;
         let clock = Arc::new(SystemClock);
-        let mut chosen = settings.services.clone();
-        if let Some(path) = &settings.tpm_roots {
-            chosen.tpm_roots = TpmRoots::load(path)?;
-        }
-        let services = Services::new(store, Arc::new(keyring), clock, entropy, chosen)?;
+        let services =
+            Services::new(store, Arc::new(keyring), clock, entropy, settings.for_services()?)?;
         Ok(Self { services, by: operator() })
     }
 

@@ -744,6 +744,7 @@ mod tests {
         let with = |board, tpm| identity(board).with(tpm_key(tpm), Source::Tpm).unwrap();
         let device = Device { identity: Some(with(BOARD, 0xaa)), ..known() };
         for (approved, reset_ticket, expected) in [
+            (None, false, "pend hardware_changed"),
             (Some(0xbb), false, "admit 5 approved"),
             (Some(0xcc), false, "pend hardware_changed"),
             (Some(0xaa), false, "pend hardware_changed"),
@@ -762,7 +763,9 @@ mod tests {
             assert_eq!(asked.outcome(), expected, "{approved:x?}");
             if let Decision::Pend(pending) = asked.decide() {
                 assert_eq!(pending.replaced[0].kind, IdentifierKind::TpmKey);
-                assert_eq!(pending.state_after(&device, NOW), device.state, "a stranger's TPM changes nothing");
+                assert_eq!(pending.unknown_key, approved.is_none() && !reset_ticket);
+                let unchanged = pending.state_after(&device, NOW) == device.state;
+                assert_eq!(unchanged, pending.unknown_key, "what nobody let in changes nothing");
             }
         }
     }

@@ -159,3 +159,90 @@ fn may_issue(issuer: &X509Certificate<'_>, passed: usize) -> bool {
 fn issued(issuer: &X509Certificate<'_>, subject: &X509Certificate<'_>) -> bool {
     subject.issuer() == issuer.subject() && subject.verify_signature(Some(issuer.public_key())).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const RSA: &[u8] = include_bytes!("../../tests/fixtures/tpm/rsa-2048.der");
+    const P384: &[u8] = include_bytes!("../../tests/fixtures/tpm/p-384.der");
+    const ISSUER: &[u8] = include_bytes!("../../tests/fixtures/tpm/issuer.pem");
+    const ROOT: &[u8] = include_bytes!("../../tests/fixtures/tpm/root.pem");
+    /// A day on which all of them are good.
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+    fn der(pem: &[u8]) -> Vec<u8> {
+        pem::parse(pem).unwrap().into_contents()
+    }
+
+    fn roots(of: &[&[u8]]) -> TpmRoots {
+        TpmRoots::new(of.iter().map(|pem| der(pem)).collect()).unwrap()
+    }
+
+    #[test]
+    fn a_certificate_leads_to_a_root_or_to_an_authority_below_it() {
+        let issuer = [Bytes(der(ISSUER))];
+        for certificate in [RSA, P384] {
+            let own = EndorsementCertificate::parse(certificate).unwrap();
+            for (believed, sent, expected) in [
+                (&[ISSUER][..], &[][..], Ok(())),
+                (&[ROOT, ISSUER], &[], Ok(())),
+                (&[ROOT], &issuer, Ok(())),
+                (&[ROOT], &[], Err(Untraceable::UnknownRoot)),
+                (&[], &issuer, Err(Untraceable::UnknownRoot)),
+            ] {
+                assert_eq!(own.trace(sent, &roots(believed), NOW), expected);
+            }
+            let early = own.trace(&issuer, &roots(&[ROOT]), Timestamp(0));
+            assert_eq!(early, Err(Untraceable::OutsideItsTime));
+        }
+    }
+
+    #[test]
+    fn another_authority_of_the_same_name_is_not_the_one_that_signed() {
+        let own = EndorsementCertificate::parse(RSA).unwrap();
+        let mut forged = der(ISSUER);
+        // The key of the authority is changed, its name is not.
+        let (_, read) = parse_x509_certificate(&forged).unwrap();
+        let key = read.public_key().subject_public_key.data.to_vec();
+        let at = forged.windows(key.len()).position(|window| window == key).unwrap();
+        forged[at + key.len() / 2] ^= 1;
+        let roots = TpmRoots::new(vec![forged]).unwrap();
+        assert_eq!(own.trace(&[], &roots, NOW), Err(Untraceable::UnknownRoot));
+        let mut changed = RSA.to_vec();
+        *changed.last_mut().unwrap() ^= 1;
+        let changed = EndorsementCertificate::parse(&changed).unwrap();
+        let real = TpmRoots::new(vec![der(ISSUER)]).unwrap();
+        assert_eq!(changed.trace(&[], &real, NOW), Err(Untraceable::UnknownRoot));
+    }
+
+    #[test]
+    fn what_is_not_for_an_endorsement_key_is_refused() {
+        let padded = [RSA, &[0]].concat();
+        let issuer = der(ISSUER);
+        for (bytes, expected) in [
+            (&[][..], InvalidEkCertificate::Unreadable),
+            (&RSA[..RSA.len() - 1], InvalidEkCertificate::Unreadable),
+            (&padded, InvalidEkCertificate::Unreadable),
+            (&vec![0x30; MAX_TPM_CERTIFICATE_BYTES + 1], InvalidEkCertificate::Unreadable),
+            (&issuer, InvalidEkCertificate::Purpose),
+        ] {
+            assert_eq!(EndorsementCertificate::parse(bytes).err(), Some(expected));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_break_the_parser(at in 0..RSA.len(), to in any::<u8>(), end in 0..=RSA.len()) {
+            let mut bytes = RSA.to_vec();
+            bytes[at] = to;
+            bytes.truncate(end);
+            if let Ok(certificate) = EndorsementCertificate::parse(&bytes) {
+                // It either is the certificate, or leads nowhere.
+                let traced = certificate.trace(&[], &roots(&[ISSUER]), NOW);
+                prop_assert_eq!(traced.is_ok(), bytes == RSA);
+            }
+        }
+    }
+}

@@ -220,3 +220,80 @@ where
 fn sized(bytes: &[u8]) -> Vec<u8> {
     [&u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes()[..], bytes].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::SeededEntropy;
+    use proptest::prelude::*;
+    use unbox_common::attestation::KeyRole;
+
+    const CERTIFICATES: [&[u8]; 2] = [
+        include_bytes!("../../tests/fixtures/tpm/rsa-2048.der"),
+        include_bytes!("../../tests/fixtures/tpm/p-384.der"),
+    ];
+
+    fn spki(certificate: &[u8]) -> Vec<u8> {
+        x509_parser::parse_x509_certificate(certificate).unwrap().1.public_key().raw.to_vec()
+    }
+
+    fn attestation() -> TpmPublic {
+        let role = KeyRole::Attestation;
+        let template = role.template(&[]);
+        let area = [&template[..template.len() - 4], &[0, 32], &[7; 32], &[0, 32], &[8; 32]].concat();
+        TpmPublic::parse(&area, role).unwrap()
+    }
+
+    #[test]
+    fn a_secret_is_sealed_in_the_form_of_the_endorsement_key() {
+        for (certificate, seed, integrity) in [(CERTIFICATES[0], 256, 32), (CERTIFICATES[1], 2 * (2 + 48), 48)] {
+            let key = EndorsementKey::parse(&spki(certificate)).unwrap();
+            let sealed = key.seal(&attestation(), &[9; 32], &SeededEntropy::new(1)).unwrap();
+            assert_eq!(sealed.seed.0.len(), seed);
+            assert_eq!(sealed.credential.0.len(), 2 + integrity + 2 + 32);
+            assert!(!sealed.credential.0.windows(8).any(|window| window == [9; 8]), "it is not in the clear");
+        }
+    }
+
+    #[test]
+    fn what_was_sealed_depends_on_seed_name_and_secret() {
+        let base = sealed(Hash::Sha256, &[1; 32], &[2; 34], &[3; 32]);
+        for other in [
+            sealed(Hash::Sha256, &[0; 32], &[2; 34], &[3; 32]),
+            sealed(Hash::Sha256, &[1; 32], &[0; 34], &[3; 32]),
+            sealed(Hash::Sha256, &[1; 32], &[2; 34], &[0; 32]),
+        ] {
+            assert_ne!(base, other);
+        }
+        // A change of the ciphertext is a change of what the integrity is over.
+        let (integrity, text) = base.split_at(34);
+        let key = Hash::Sha256.kdf_a(&[1; 32], INTEGRITY, &[], 256);
+        assert_eq!(integrity[2..], Hash::Sha256.hmac_of(&key, &[text, &[2; 34]]));
+    }
+
+    #[test]
+    fn other_keys_are_refused() {
+        let rsa = spki(CERTIFICATES[0]);
+        let mut exponent = rsa.clone();
+        *exponent.last_mut().unwrap() = 3;
+        let mut off_curve = spki(CERTIFICATES[1]);
+        *off_curve.last_mut().unwrap() ^= 1;
+        for bad in [&[][..], &rsa[..rsa.len() - 1], &exponent, &[0x30; 700]] {
+            assert!(EndorsementKey::parse(bad).is_err());
+        }
+        let key = EndorsementKey::parse(&off_curve).unwrap();
+        assert!(key.seal(&attestation(), &[9; 32], &SeededEntropy::new(1)).is_err(), "a point off its curve");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_break_the_parser(at in 0..200_usize, to in any::<u8>(), which in 0..2_usize) {
+            let mut bytes = spki(CERTIFICATES[which]);
+            let at = at % bytes.len();
+            bytes[at] = to;
+            if let Ok(key) = EndorsementKey::parse(&bytes) {
+                let _ = key.seal(&attestation(), &[9; 32], &SeededEntropy::new(1));
+            }
+        }
+    }
+}

@@ -25,6 +25,7 @@ use unbox_common::{
 
 const NO_VOUCHER: &str = "This server knows no TPM manufacturer's certificates, and the claim registers no TPM. \
     Register the device's tpm_key, or set tpm.roots in the server's settings.";
+const NOT_INTRODUCED: &str = "The device offers a proof by its TPM, and does not introduce the TPM.";
 const NOT_OPENED: &str = "The TPM did not open the secret that was sealed for it.";
 const NO_ANSWER: &str = "The answer of the TPM is missing.";
 const NOT_IN_TPM: &str = "The device's key is not in the TPM.";
@@ -75,7 +76,7 @@ impl Services {
         now: Timestamp,
     ) -> Result<(Introduction, bool), Refusal> {
         let Some(from) = &hello.message.tpm else {
-            return Err(Refusal::said(RefusalKind::ProofRequired, NO_ANSWER));
+            return Err(Refusal::said(RefusalKind::ProofRequired, NOT_INTRODUCED));
         };
         let strange = |error: NotIntroduced| Refusal::told(RefusalKind::ProofRequired, format!("{error}."));
         let introduction = Introduction::read(from).map_err(strange)?;

@@ -34,6 +34,12 @@ fn a_tpm_of_each_kind_opens_what_was_sealed_for_it_and_vouches_for_the_key() -> 
         assert!(key.public().verifies(b"transcript", &signature));
 
         let from = key.introduction();
+        let length = match certified {
+            Certified::Rsa => 294,
+            Certified::P384 => 120,
+            Certified::Not => 91,
+        };
+        assert_eq!(from.endorsement_key.0.len(), length, "{certified:?}: the length tells the kind of key");
         let introduction = Introduction::read(from)?;
         if certified == Certified::Not {
             assert_eq!(Introduction::vouched_for(from, &TpmRoots::default(), now()), Err(NotIntroduced::NoCertificate));
