@@ -77,9 +77,7 @@ impl Manufacturer {
         match certified {
             Certified::Rsa => tool.args(["--create-ek-cert", "--vmid", "device"]),
             // A key of RSA-3072 has its certificate elsewhere, where nobody of us looks.
-            Certified::P384 => {
-                tool.args(["--create-ek-cert", "--rsa-keysize", "3072", "--vmid", "device"])
-            }
+            Certified::P384 => tool.args(["--create-ek-cert", "--rsa-keysize", "3072", "--vmid", "device"]),
             Certified::Not => tool,
         }
         .run()?;
@@ -93,7 +91,8 @@ impl Manufacturer {
     pub fn roots(&self) -> Result<PathBuf> {
         let folder = self.folder.join("roots");
         for name in ["issuercert.pem", "swtpm-localca-rootca-cert.pem"] {
-            let certificate = std::fs::read(self.folder.join(name)).with_context(|| format!("read {name}"))?;
+            let certificate =
+                std::fs::read(self.folder.join(name)).with_context(|| format!("read {name}"))?;
             files::write(&folder.join(name), &certificate)?;
         }
         Ok(folder)
@@ -109,7 +108,9 @@ impl SimulatedTpm {
         if let Some(parent) = socket.parent() {
             std::fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
         }
-        self.start(socket, |path| format!("--server type=unixio,path={path} --flags not-need-init,startup-clear"))
+        self.start(socket, |path| {
+            format!("--server type=unixio,path={path} --flags not-need-init,startup-clear")
+        })
     }
 
     /// Switches it on, to be driven by a virtual machine over this socket.

@@ -333,7 +333,8 @@ fn new_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyError> {
     }
     let salt = entropy.nonce().map_err(KeyError::Generate)?;
     let path = layout.tpm();
-    let opened = Tpm::open(&path).and_then(|tpm| tpm.map(|mut tpm| TpmKey::make(&mut tpm, &path, salt)).transpose());
+    let opened =
+        Tpm::open(&path).and_then(|tpm| tpm.map(|mut tpm| TpmKey::make(&mut tpm, &path, salt)).transpose());
     match (opened, tpm_use) {
         (Ok(Some(key)), _) => Ok(DeviceKey::in_tpm(key)),
         (Ok(None), TpmUse::Required) => Err(KeyError::NoTpm),
@@ -399,9 +400,7 @@ pub async fn enroll(
 fn reset_ticket(layout: &Layout) -> Result<Option<Secret>, DeviceFault> {
     // A ticket that cannot be one is not sent: the server then says what it needs instead.
     let bytes = files::read(&layout.reset_ticket(), MAX_TOKEN_BYTES as u64 + 2)?;
-    Ok(bytes.and_then(|bytes| {
-        boot::parse_token(&Secret::new(String::from_utf8_lossy(&bytes).into_owned()))
-    }))
+    Ok(bytes.and_then(|bytes| boot::parse_token(&Secret::new(String::from_utf8_lossy(&bytes).into_owned()))))
 }
 
 #[cfg(test)]

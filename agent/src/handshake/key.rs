@@ -9,9 +9,9 @@ use crate::{
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use rustls::{
     SignatureAlgorithm, SignatureScheme,
+    crypto::ring::sign::any_ecdsa_type,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer, pem::PemObject as _},
     sign::{Signer, SigningKey},
-    crypto::ring::sign::any_ecdsa_type,
 };
 use std::{fmt, path::PathBuf, sync::Arc};
 use unbox_common::{
@@ -55,9 +55,15 @@ pub struct DeviceKey {
     public: DevicePublicKey,
 }
 
+/// A key that this process holds itself.
+struct Software {
+    pair: EcdsaKeyPair,
+    pkcs8: PrivatePkcs8KeyDer<'static>,
+}
+
 /// Where the private half is.
 enum Held {
-    Here { pair: EcdsaKeyPair, pkcs8: PrivatePkcs8KeyDer<'static> },
+    Here(Box<Software>),
     InTpm(Arc<TpmKey>),
 }
 
@@ -92,7 +98,7 @@ impl DeviceKey {
         .map_err(|_| NotAKey)?;
         let public =
             DevicePublicKey::from_point(pair.public_key().as_ref()).map_err(|NotADeviceKey| NotAKey)?;
-        Ok(Self { held: Held::Here { pair, pkcs8 }, public })
+        Ok(Self { held: Held::Here(Box::new(Software { pair, pkcs8 })), public })
     }
 
     /// A key that is in the TPM of this device.
@@ -104,7 +110,7 @@ impl DeviceKey {
     #[must_use]
     pub fn tpm(&self) -> Option<&TpmKey> {
         match &self.held {
-            Held::Here { .. } => None,
+            Held::Here(_) => None,
             Held::InTpm(key) => Some(key),
         }
     }
@@ -112,7 +118,7 @@ impl DeviceKey {
     /// What is stored of the key, where only its owner reads: itself in PEM, or what its TPM makes it of.
     pub(super) fn to_file(&self) -> Secret {
         match &self.held {
-            Held::Here { pkcs8, .. } => pem_of(pkcs8),
+            Held::Here(key) => pem_of(&key.pkcs8),
             Held::InTpm(key) => Secret::new(key.to_file()),
         }
     }
@@ -128,7 +134,7 @@ impl DeviceKey {
     /// [`KeyError::Sign`] or [`KeyError::Tpm`].
     pub fn sign(&self, message: &[u8], entropy: &Entropy) -> Result<DeviceKeySignature, KeyError> {
         let pair = match &self.held {
-            Held::Here { pair, .. } => pair,
+            Held::Here(key) => &key.pair,
             Held::InTpm(key) => return Ok(key.sign(message)?),
         };
         let signature = pair.sign(entropy.ring(), message).map_err(|_| KeyError::Sign(NoEntropy))?;
@@ -141,7 +147,7 @@ impl DeviceKey {
     /// [`KeyError::Tpm`] if it is in a TPM that does not have it.
     pub(super) fn for_tls(&self) -> Result<Arc<dyn SigningKey>, KeyError> {
         match &self.held {
-            Held::Here { pkcs8, .. } => any_ecdsa_type(&PrivateKeyDer::Pkcs8(pkcs8.clone_key()))
+            Held::Here(key) => any_ecdsa_type(&PrivateKeyDer::Pkcs8(key.pkcs8.clone_key()))
                 .map_err(|_| KeyError::Sign(NoEntropy)),
             // Said before TLS begins: a signature that fails in the middle of it is only "no connection".
             Held::InTpm(key) if key.is_here()? => Ok(Arc::new(TlsKey(Arc::clone(key)))),

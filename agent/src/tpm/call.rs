@@ -1,14 +1,17 @@
 //! The commands that the agent gives a TPM, each with its answer in our own types.
 
-use super::{TpmError, transport::{self, Transport}};
+use super::{
+    TpmError,
+    transport::{self, Transport},
+};
 use std::{path::Path, thread, time::Duration};
 use tpm2_protocol::{
     TpmMarshal, TpmUnmarshal, TpmWriter,
     basic::{TpmBuffer, TpmHandle as Handle},
     data::{
-        Tpm2bIdObject, Tpm2bPublic, TpmAlgId, TpmCc, TpmRh, TpmSe, TpmSt, TpmaSession, TpmlPcrSelection,
-        TpmsAttest, TpmsAuthCommand, TpmsPcrSelection, TpmtPublic, TpmtSigScheme, TpmtSignature, TpmtSymDef,
-        TpmtTkHashcheck, TpmuSignature, TpmuSymKeyBits, TpmuSymMode,
+        Tpm2bIdObject, Tpm2bPublic, Tpm2bSensitiveCreate, TpmAlgId, TpmCc, TpmRh, TpmSe, TpmSt, TpmaSession,
+        TpmlPcrSelection, TpmsAttest, TpmsAuthCommand, TpmsPcrSelection, TpmtPublic, TpmtSigScheme,
+        TpmtSignature, TpmtSymDef, TpmtTkHashcheck, TpmuSignature, TpmuSymKeyBits, TpmuSymMode,
     },
     frame::{
         TpmActivateCredentialCommand, TpmActivateCredentialResponse, TpmCertifyCommand, TpmCertifyResponse,
@@ -93,10 +96,10 @@ impl Tpm {
         let (inner, _) = TpmtPublic::unmarshal(template).map_err(|_| unwritable())?;
         let command = TpmCreatePrimaryCommand {
             handles: [fixed(TpmRh::Endorsement)],
-            in_sensitive: Default::default(),
+            in_sensitive: Tpm2bSensitiveCreate::default(),
             in_public: Tpm2bPublic { inner },
-            outside_info: Default::default(),
-            creation_pcr: Default::default(),
+            outside_info: TpmBuffer::default(),
+            creation_pcr: TpmlPcrSelection::default(),
         };
         let made: TpmCreatePrimaryResponse = self.call(&command, &[empty_password()])?;
         let area = bytes_of(&made.out_public.inner, TpmCc::CreatePrimary)?;
@@ -119,7 +122,7 @@ impl Tpm {
             validation: TpmtTkHashcheck {
                 tag: TpmSt::HashCheck,
                 hierarchy: TpmRh::Null,
-                digest: Default::default(),
+                digest: TpmBuffer::default(),
             },
         };
         let signed: TpmSignResponse = self.call(&command, &[empty_password()])?;
@@ -196,7 +199,8 @@ impl Tpm {
         seed: &[u8],
     ) -> Result<Vec<u8>, TpmError> {
         let cc = TpmCc::ActivateCredential;
-        let blob = [&u16::try_from(credential.len()).unwrap_or(u16::MAX).to_be_bytes()[..], credential].concat();
+        let blob =
+            [&u16::try_from(credential.len()).unwrap_or(u16::MAX).to_be_bytes()[..], credential].concat();
         let (credential_blob, _) = Tpm2bIdObject::unmarshal(&blob).map_err(|_| TpmError::Unwritable(cc))?;
         let command = TpmActivateCredentialCommand {
             handles: [attestation.handle, endorsement.handle],
@@ -212,7 +216,8 @@ impl Tpm {
             session_attributes: TpmaSession::CONTINUE_SESSION,
             ..Default::default()
         });
-        let opened = self.call::<_, TpmActivateCredentialResponse>(&command, &[empty_password(), authorisation]);
+        let opened =
+            self.call::<_, TpmActivateCredentialResponse>(&command, &[empty_password(), authorisation]);
         if let Some(session) = session {
             self.flush(session)?;
         }
@@ -225,7 +230,7 @@ impl Tpm {
             handles: [fixed(TpmRh::Null), fixed(TpmRh::Null)],
             // No session key is derived from it: the session only says what is allowed.
             nonce_caller: sized(&[0; 16], TpmCc::StartAuthSession)?,
-            encrypted_salt: Default::default(),
+            encrypted_salt: TpmBuffer::default(),
             session_type: TpmSe::Policy,
             symmetric: TpmtSymDef {
                 algorithm: TpmAlgId::Null,
@@ -238,9 +243,9 @@ impl Tpm {
         let [session] = started.handles;
         let command = TpmPolicySecretCommand {
             handles: [fixed(TpmRh::Endorsement), session],
-            nonce_tpm: Default::default(),
-            cp_hash_a: Default::default(),
-            policy_ref: Default::default(),
+            nonce_tpm: TpmBuffer::default(),
+            cp_hash_a: TpmBuffer::default(),
+            policy_ref: TpmBuffer::default(),
             expiration: 0.into(),
         };
         match self.call::<_, TpmPolicySecretResponse>(&command, &[empty_password()]) {
@@ -262,10 +267,12 @@ impl Tpm {
         let mut buffer = [0; MAX_COMMAND_BYTES];
         let mut writer = TpmWriter::new(&mut buffer);
         let tag = if authorisations.is_empty() { TpmSt::NoSessions } else { TpmSt::Sessions };
-        tpm_marshal_command(command, tag, authorisations, &mut writer).map_err(|_| TpmError::Unwritable(cc))?;
+        tpm_marshal_command(command, tag, authorisations, &mut writer)
+            .map_err(|_| TpmError::Unwritable(cc))?;
         let mut tries = 0;
         loop {
-            let answer = self.0.exchange(writer.as_bytes()).map_err(|error| TpmError::Transport(cc, error))?;
+            let answer =
+                self.0.exchange(writer.as_bytes()).map_err(|error| TpmError::Transport(cc, error))?;
             let code = answer.get(6..10).and_then(|code| code.first_chunk::<4>()).copied();
             let code = code.map(u32::from_be_bytes).ok_or(TpmError::Unreadable(cc))?;
             tries += 1;
@@ -317,7 +324,9 @@ fn signature(signed: &TpmtSignature, cc: TpmCc) -> Result<DeviceKeySignature, Tp
     for (to, from) in [(r, &*signed.signature_r), (s, &*signed.signature_s)] {
         // Some TPMs leave out leading zeros.
         let missing = to.len().checked_sub(from.len()).ok_or(TpmError::Unreadable(cc))?;
-        to.iter_mut().skip(missing).zip(from).for_each(|(to, from)| *to = *from);
+        for (to, from) in to.iter_mut().skip(missing).zip(from) {
+            *to = *from;
+        }
     }
     Ok(FixedBytes(both))
 }
@@ -343,13 +352,23 @@ mod tests {
 
     /// Answers in turn, and keeps what it was sent.
     #[derive(Clone, Default)]
-    struct Script(Arc<Mutex<(Vec<Vec<u8>>, Vec<Vec<u8>>)>>);
+    struct Script(Arc<Mutex<Lines>>);
+
+    #[derive(Default)]
+    struct Lines {
+        answers: Vec<Vec<u8>>,
+        sent: Vec<Vec<u8>>,
+    }
 
     impl Transport for Script {
         fn exchange(&mut self, command: &[u8]) -> io::Result<Vec<u8>> {
             let mut script = self.0.lock().unwrap();
-            script.1.push(command.to_vec());
-            if script.0.is_empty() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(script.0.remove(0)) }
+            script.sent.push(command.to_vec());
+            if script.answers.is_empty() {
+                Err(io::ErrorKind::BrokenPipe.into())
+            } else {
+                Ok(script.answers.remove(0))
+            }
         }
     }
 
@@ -359,7 +378,7 @@ mod tests {
 
     fn scripted(answers: &[u32]) -> (Tpm, Script) {
         let script = Script::default();
-        script.0.lock().unwrap().0 = answers.iter().map(|answer| code(*answer)).collect();
+        script.0.lock().unwrap().answers = answers.iter().map(|answer| code(*answer)).collect();
         (Tpm(Box::new(script.clone())), script)
     }
 
@@ -367,7 +386,7 @@ mod tests {
     fn a_tpm_that_asks_for_it_gets_the_same_command_again() {
         let (mut tpm, script) = scripted(&[0x922, 0x908, 0x90a, 0]);
         tpm.flush(Handle::from(0x8000_0000)).unwrap();
-        let sent = script.0.lock().unwrap().1.clone();
+        let sent = script.0.lock().unwrap().sent.clone();
         assert_eq!(sent.len(), 4);
         assert!(sent.iter().all(|command| *command == sent[0]));
     }
@@ -375,7 +394,8 @@ mod tests {
     #[test]
     fn a_refusal_is_named_by_command_and_code() {
         let (mut tpm, _) = scripted(&[0x902]);
-        let refused = tpm.create_primary(&unbox_common::attestation::KeyRole::Device.template(&[])).unwrap_err();
+        let refused =
+            tpm.create_primary(&unbox_common::attestation::KeyRole::Device.template(&[])).unwrap_err();
         assert_eq!(refused.to_string(), "the TPM refused CreatePrimary with code 0x902");
         assert!(scripted(&[NO_SUCH_HANDLE]).0.read_nv(0x01c0_0002, 4096).unwrap().is_none());
         let (mut silent, _) = scripted(&[]);
@@ -386,7 +406,7 @@ mod tests {
     fn garbage_is_no_answer() {
         let script = Script::default();
         let bodies = [&[][..], &[0x80], &[0x80, 1, 0, 0, 0, 14, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]];
-        script.0.lock().unwrap().0 = bodies.iter().map(|body| body.to_vec()).collect();
+        script.0.lock().unwrap().answers = bodies.iter().map(|body| body.to_vec()).collect();
         let mut tpm = Tpm(Box::new(script));
         for _ in bodies {
             assert!(matches!(tpm.read_pcrs(), Err(TpmError::Unreadable(TpmCc::PcrRead))));

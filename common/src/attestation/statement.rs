@@ -61,7 +61,9 @@ pub fn verify_quote(
     about.expect(&SELECTION).ok_or(NotAttested::Form)?;
     let digest = last(about)?;
     let mut measured = Hasher::new();
-    pcrs.iter().for_each(|pcr| measured.update(pcr.as_ref()));
+    for pcr in pcrs {
+        measured.update(pcr.as_ref());
+    }
     if digest == measured.finish().0 { Ok(()) } else { Err(NotAttested::Measurements) }
 }
 

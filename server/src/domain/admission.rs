@@ -558,8 +558,7 @@ mod tests {
                 rooted: true,
                 pcrs: [Sha256([0; 32]); QUOTED_PCRS],
             });
-            let mut claim =
-                Claim { vacation: self.vacation, protected: self.protected, ..claim(self.proof) };
+            let mut claim = Claim { vacation: self.vacation, protected: self.protected, ..claim(self.proof) };
             let sets = self.registered.iter().map(|tpm| IdentifierSet::new([tpm_key(*tpm)]).unwrap());
             claim.sets = ClaimSets::new(claim.sets.usable().iter().cloned().chain(sets).collect());
             let identity = identity(self.board);
@@ -754,12 +753,8 @@ mod tests {
                 identity: with(BOARD, tpm),
                 ..request(&key(9), BOARD, Some(NOW))
             });
-            let asked = Asked {
-                tpm: Some(0xbb),
-                reset_ticket,
-                request,
-                ..Asked::new(Tpm, Some(device.clone()), 9)
-            };
+            let asked =
+                Asked { tpm: Some(0xbb), reset_ticket, request, ..Asked::new(Tpm, Some(device.clone()), 9) };
             assert_eq!(asked.outcome(), expected, "{approved:x?}");
             if let Decision::Pend(pending) = asked.decide() {
                 assert_eq!(pending.replaced[0].kind, IdentifierKind::TpmKey);

@@ -193,7 +193,8 @@ fn check_claim(
         }
         _ => {}
     }
-    if claim.proof != ProofKind::Tpm && !claim.sets.usable().is_empty() && claim.registered().sets.is_empty() {
+    if claim.proof != ProofKind::Tpm && !claim.sets.usable().is_empty() && claim.registered().sets.is_empty()
+    {
         let advice = "It registers nothing but a TPM, and asks for another proof, so that its device is never found. \
                       Set its proof to tpm.";
         found.add(Severity::Warning, "claim_never_matches", subject(), advice.to_owned());

@@ -14,10 +14,10 @@ use x509_parser::{
     certificate::X509Certificate,
     extensions::ParsedExtension,
     oid_registry::{
-        OID_PKIX_AUTHORITY_INFO_ACCESS, OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER, OID_X509_EXT_BASIC_CONSTRAINTS,
-        OID_X509_EXT_CERTIFICATE_POLICIES, OID_X509_EXT_CRL_DISTRIBUTION_POINTS,
-        OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE, OID_X509_EXT_SUBJECT_ALT_NAME,
-        OID_X509_EXT_SUBJECT_KEY_IDENTIFIER, Oid,
+        OID_PKIX_AUTHORITY_INFO_ACCESS, OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER,
+        OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_CERTIFICATE_POLICIES,
+        OID_X509_EXT_CRL_DISTRIBUTION_POINTS, OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE,
+        OID_X509_EXT_SUBJECT_ALT_NAME, OID_X509_EXT_SUBJECT_KEY_IDENTIFIER, Oid,
     },
     parse_x509_certificate,
     time::ASN1Time,
@@ -79,8 +79,8 @@ impl<'a> EndorsementCertificate<'a> {
     pub fn parse(der: &'a [u8]) -> Result<Self, InvalidEkCertificate> {
         let certificate = read(der)?;
         let purposes = certificate.extended_key_usage().map_err(|_| InvalidEkCertificate::Unreadable)?;
-        let is_for_ek =
-            purposes.is_some_and(|usage| usage.value.other.iter().any(|oid| oid.to_id_string() == EK_CERTIFICATE));
+        let is_for_ek = purposes
+            .is_some_and(|usage| usage.value.other.iter().any(|oid| oid.to_id_string() == EK_CERTIFICATE));
         if !is_for_ek || certificate.is_ca() {
             return Err(InvalidEkCertificate::Purpose);
         }
@@ -115,7 +115,8 @@ impl<'a> EndorsementCertificate<'a> {
                     return if in_time { Ok(()) } else { Err(Untraceable::OutsideItsTime) };
                 }
             }
-            let next = issuers.iter().position(|issuer| may_issue(issuer, passed) && issued(issuer, &current));
+            let next =
+                issuers.iter().position(|issuer| may_issue(issuer, passed) && issued(issuer, &current));
             current = issuers.swap_remove(next.ok_or(Untraceable::UnknownRoot)?);
         }
         Err(Untraceable::UnknownRoot)

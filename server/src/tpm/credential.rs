@@ -127,13 +127,17 @@ impl Hash {
             Self::Sha256 => &digest::SHA256,
             Self::Sha384 => &digest::SHA384,
         });
-        parts.iter().for_each(|part| hasher.update(part));
+        for part in parts {
+            hasher.update(part);
+        }
         hasher.finish().as_ref().to_vec()
     }
 
     fn hmac_of(self, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
         let mut context = hmac::Context::with_key(&hmac::Key::new(self.hmac(), key));
-        parts.iter().for_each(|part| context.update(part));
+        for part in parts {
+            context.update(part);
+        }
         context.sign().as_ref().to_vec()
     }
 
@@ -246,7 +250,9 @@ mod tests {
 
     #[test]
     fn a_secret_is_sealed_in_the_form_of_the_endorsement_key() {
-        for (certificate, seed, integrity) in [(CERTIFICATES[0], 256, 32), (CERTIFICATES[1], 2 * (2 + 48), 48)] {
+        for (certificate, seed, integrity) in
+            [(CERTIFICATES[0], 256, 32), (CERTIFICATES[1], 2 * (2 + 48), 48)]
+        {
             let key = EndorsementKey::parse(&spki(certificate)).unwrap();
             let sealed = key.seal(&attestation(), &[9; 32], &SeededEntropy::new(1)).unwrap();
             assert_eq!(sealed.seed.0.len(), seed);

@@ -1,6 +1,8 @@
 //! How a device's TPM introduces itself: by which keys, and who vouches for them.
 
-use super::{EndorsementCertificate, EndorsementKey, InvalidEkCertificate, NotAnEndorsementKey, TpmRoots, Untraceable};
+use super::{
+    EndorsementCertificate, EndorsementKey, InvalidEkCertificate, NotAnEndorsementKey, TpmRoots, Untraceable,
+};
 use unbox_common::{
     attestation::{KeyRole, NotATpmKey, TpmPublic},
     digest::Sha256,
@@ -61,7 +63,11 @@ impl Introduction {
     ///
     /// # Errors
     /// [`NotIntroduced`].
-    pub fn vouched_for(from: &TpmIntroduction, roots: &TpmRoots, now: Timestamp) -> Result<(), NotIntroduced> {
+    pub fn vouched_for(
+        from: &TpmIntroduction,
+        roots: &TpmRoots,
+        now: Timestamp,
+    ) -> Result<(), NotIntroduced> {
         let [own, issuers @ ..] = from.certificates.as_slice() else {
             return Err(NotIntroduced::NoCertificate);
         };

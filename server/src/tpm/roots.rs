@@ -2,7 +2,11 @@
 //! file or a folder.
 
 use super::certificate;
-use std::{fs, io, path::{Path, PathBuf}, sync::Arc};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// The largest file of certificates that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
@@ -82,10 +86,8 @@ impl TpmRoots {
 }
 
 fn certificates_in(path: &Path) -> Result<Vec<Vec<u8>>, RootsError> {
-    let read = crate::files::read(path, MAX_FILE_BYTES).map_err(|error| RootsError::Read {
-        path: path.to_owned(),
-        source: io::Error::other(error),
-    })?;
+    let read = crate::files::read(path, MAX_FILE_BYTES)
+        .map_err(|error| RootsError::Read { path: path.to_owned(), source: io::Error::other(error) })?;
     let bytes = read.unwrap_or_default();
     let not_certificates = || RootsError::Certificate(path.to_owned());
     let found = if bytes.starts_with(&[0x30]) {

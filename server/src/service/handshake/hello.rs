@@ -155,8 +155,7 @@ impl Services {
         };
         let server_nonce = entropy::nonce(&*self.0.entropy)?;
         let proof = found.claim.proof;
-        let given =
-            Challenged { server_nonce, proof, claim: reason.claim, rank: reason.rank, tpm, now };
+        let given = Challenged { server_nonce, proof, claim: reason.claim, rank: reason.rank, tpm, now };
         let ticket = self.0.signer.seal_ticket(&Notes::new(&hello, given).to_bytes())?;
         if ticket.len() > MAX_TICKET_BYTES {
             let detail = "The identifiers are too long to be taken together.";

@@ -14,7 +14,9 @@ use super::{
 };
 use crate::{
     domain::{
-        admission::{Admission, Decision, Evidence, Pending, Refusal, TokenEvidence, TpmEvidence, Why, decide},
+        admission::{
+            Admission, Decision, Evidence, Pending, Refusal, TokenEvidence, TpmEvidence, Why, decide,
+        },
         audit::{Action, Subject},
         configuration::{Assigned, Recipient},
         device::{ApprovalRequest, Device, Enrollment},

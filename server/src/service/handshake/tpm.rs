@@ -108,7 +108,8 @@ pub(super) fn check_answer(
     if Sha256::of(&opened) != asked.secret {
         return Err(NOT_OPENED);
     }
-    let attestation = TpmPublic::parse(asked.attestation.as_ref(), KeyRole::Attestation).map_err(|_| NO_ANSWER)?;
+    let attestation =
+        TpmPublic::parse(asked.attestation.as_ref(), KeyRole::Attestation).map_err(|_| NO_ANSWER)?;
     let device = TpmPublic::parse(answer.device_key.as_ref(), KeyRole::Device).map_err(|_| NOT_IN_TPM)?;
     if *device.key() != notes.key {
         return Err(NOT_IN_TPM);

@@ -69,7 +69,10 @@ fn a_device_enrolls_by_its_tpm_and_comes_back_by_it_after_a_reset() -> Result<()
     let detail = &granted[0]["detail"];
     assert_eq!((detail["proof"].as_str(), detail["why"].as_str()), (Some("tpm"), Some("first_key")));
     assert_eq!(detail["tpm"]["key"], bench.tpm_key()?);
-    assert_eq!((detail["tpm"]["rooted"].as_bool(), detail["tpm"]["pcrs"].as_array().map(Vec::len)), (Some(true), Some(8)));
+    assert_eq!(
+        (detail["tpm"]["rooted"].as_bool(), detail["tpm"]["pcrs"].as_array().map(Vec::len)),
+        (Some(true), Some(8))
+    );
     let known = bench.scene.device()?;
     assert_eq!((known["state"].as_str(), known["generation"].as_u64()), (Some("managed"), Some(1)));
 
@@ -128,7 +131,10 @@ fn a_registered_tpm_is_found_by_its_key_and_needs_no_roots() -> Result<()> {
     bench.scene.claim(&format!("tpm_key\n{key}\n"), &["--proof", "tpm"])?;
     bench.power_on("first.log")?;
     let granted = bench.scene.audit("granted")?;
-    assert_eq!((granted[0]["detail"]["why"].as_str(), granted[0]["detail"]["tpm"]["rooted"].as_bool()), (Some("tpm"), Some(false)));
+    assert_eq!(
+        (granted[0]["detail"]["why"].as_str(), granted[0]["detail"]["tpm"]["rooted"].as_bool()),
+        (Some("tpm"), Some(false))
+    );
     Ok(())
 }
 
@@ -166,6 +172,10 @@ fn a_key_in_software_is_no_proof_and_works_where_none_is_asked() -> Result<()> {
 
     let bench = Bench::set(super::CLAIMS, "identifiers", Certified::Rsa, false)?;
     bench.power_on("first.log")?;
-    assert_eq!(serde_json::from_str::<Value>(&bench.device.read(KEY)?)?["held_in"], "tpm", "made in the TPM all the same");
+    assert_eq!(
+        serde_json::from_str::<Value>(&bench.device.read(KEY)?)?["held_in"],
+        "tpm",
+        "made in the TPM all the same"
+    );
     Ok(())
 }

@@ -3,6 +3,7 @@
 use super::manufactured;
 use anyhow::{Context as _, Result};
 use unbox_agent::tpm::{Tpm, TpmError, TpmKey};
+use unbox_common::timestamp::Timestamp;
 use unbox_common::{
     attestation::{KeyRole, NotAttested, TpmPublic, verify_certification, verify_quote},
     bytes::{FixedBytes, to_base64},
@@ -13,7 +14,6 @@ use unbox_server::{
     tpm::{Introduction, NotIntroduced, TpmRoots, Untraceable},
 };
 use unbox_tests::swtpm::{Certified, Manufacturer};
-use unbox_common::timestamp::Timestamp;
 
 fn now() -> Timestamp {
     unbox_server::clock::Clock::now(&unbox_server::clock::SystemClock)
@@ -42,14 +42,18 @@ fn a_tpm_of_each_kind_opens_what_was_sealed_for_it_and_vouches_for_the_key() -> 
         assert_eq!(from.endorsement_key.0.len(), length, "{certified:?}: the length tells the kind of key");
         let introduction = Introduction::read(from)?;
         if certified == Certified::Not {
-            assert_eq!(Introduction::vouched_for(from, &TpmRoots::default(), now()), Err(NotIntroduced::NoCertificate));
+            assert_eq!(
+                Introduction::vouched_for(from, &TpmRoots::default(), now()),
+                Err(NotIntroduced::NoCertificate)
+            );
         } else {
             let roots = TpmRoots::load(&manufacturer.roots()?)?;
             Introduction::vouched_for(from, &roots, now())?;
             let unknown = NotIntroduced::Untraceable(Untraceable::UnknownRoot);
             assert_eq!(Introduction::vouched_for(from, &TpmRoots::default(), now()), Err(unknown));
         }
-        let challenge = introduction.endorsement.seal(&introduction.attestation, &[9; 32], &SystemEntropy::new())?;
+        let challenge =
+            introduction.endorsement.seal(&introduction.attestation, &[9; 32], &SystemEntropy::new())?;
         let answer = key.answer(&challenge, b"transcript")?;
         assert_eq!(answer.secret.expose(), to_base64(&[9; 32]), "{certified:?}");
 
@@ -94,7 +98,10 @@ fn a_key_is_worth_nothing_in_another_tpm() -> Result<()> {
     another.serve(&path)?;
     assert!(!key.is_here()?);
     assert!(matches!(key.sign(b"x"), Err(TpmError::OtherTpm)));
-    assert!(matches!(key.answer(&challenge, b"x"), Err(TpmError::Refused { .. })), "it cannot open the secret");
+    assert!(
+        matches!(key.answer(&challenge, b"x"), Err(TpmError::Refused { .. })),
+        "it cannot open the secret"
+    );
 
     another.switch_off();
     own.serve(&path)?;

@@ -148,7 +148,8 @@ fn lies_about_a_tpm_are_refused_and_the_truth_is_not() -> Result<()> {
     own.serve(&path)?;
     assert!(key.answer(credential, &asked.transcript).is_err(), "neither TPM can open it");
 
-    let asked = liar.hello(key.public(), Some(truth.clone()))?.map_err(|problem| anyhow::anyhow!("{problem}"))?;
+    let asked =
+        liar.hello(key.public(), Some(truth.clone()))?.map_err(|problem| anyhow::anyhow!("{problem}"))?;
     let evidence = key.answer(asked.challenge.tpm.as_ref().context("a credential")?, &asked.transcript)?;
     let (status, grant) = liar.prove(&asked, key.sign(&asked.transcript)?, Some(evidence))?;
     assert_eq!(status, 200, "{grant:#}");
@@ -203,7 +204,8 @@ fn answers(liar: &Liar<'_>, key: &TpmKey, truth: &TpmIntroduction) -> Result<()>
         ("not in the TPM", |told, _| told.certification = told.quote.clone()),
         ("not in the TPM", |told, _| told.device_key = Bytes(vec![0xff; 60_000 / 2])),
     ];
-    let ask = || liar.hello(key.public(), Some(truth.clone()))?.map_err(|problem| anyhow::anyhow!("{problem}"));
+    let ask =
+        || liar.hello(key.public(), Some(truth.clone()))?.map_err(|problem| anyhow::anyhow!("{problem}"));
     let answer = |asked: &Asked| -> Result<TpmEvidence> {
         Ok(key.answer(asked.challenge.tpm.as_ref().context("a credential")?, &asked.transcript)?)
     };
