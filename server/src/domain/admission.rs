@@ -733,7 +733,7 @@ mod tests {
             (unbound(), 9, Some(0xaa), &[0xaa], 0, "admit 5 tpm"),
         ] {
             let now = Timestamp(now);
-            let asked = Asked { tpm, registered, now, ..Asked::new(Tpm, device, key) };
+            let asked = Asked { now, tpm, registered, ..Asked::new(Tpm, device, key) };
             assert_eq!(asked.outcome(), expected, "key {key}, TPM {tpm:x?} of {registered:x?} at {now:?}");
         }
     }

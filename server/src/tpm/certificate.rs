@@ -214,8 +214,7 @@ mod tests {
         let mut changed = RSA.to_vec();
         *changed.last_mut().unwrap() ^= 1;
         let changed = EndorsementCertificate::parse(&changed).unwrap();
-        let real = TpmRoots::new(vec![der(ISSUER)]).unwrap();
-        assert_eq!(changed.trace(&[], &real, NOW), Err(Untraceable::UnknownRoot));
+        assert_eq!(changed.trace(&[], &self::roots(&[ISSUER]), NOW), Err(Untraceable::UnknownRoot));
     }
 
     #[test]

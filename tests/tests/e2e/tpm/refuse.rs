@@ -192,7 +192,7 @@ fn answers(liar: &Liar<'_>, key: &TpmKey, truth: &TpmIntroduction) -> Result<()>
         ("did not open", |told, _| told.secret = Secret::new("not base64".to_owned())),
         ("did not open", |told, earlier| told.secret = earlier.secret.clone()),
         ("firmware", |told, _| told.pcrs[7] = FixedBytes([1; 32])),
-        ("firmware", |told, _| told.quote.0[10] ^= 1),
+        ("firmware", |told, _| told.quote.0.reverse()),
         ("firmware", |told, earlier| {
             told.quote = earlier.quote.clone();
             told.quote_signature = earlier.quote_signature;
