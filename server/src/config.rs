@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 use unbox_common::secret::Secret;
+use url::{Host, Url};
 
 /// Where devices connect unless the settings say otherwise.
 pub const DEFAULT_LISTEN: &str = "[::]:443";
@@ -28,6 +29,8 @@ const DAY: Duration = Duration::from_hours(24);
 pub struct Fragment {
     /// DNS names and addresses under which devices reach the server.
     pub names: Option<Vec<String>>,
+    /// Where devices and clients reach the server, if its first name and port do not say it.
+    pub url: Option<String>,
     /// Addresses to listen on for devices, with TLS.
     pub listen: Option<Vec<SocketAddr>>,
     /// Addresses to listen on without TLS: health, metrics and artifacts only.
@@ -253,6 +256,7 @@ impl Fragment {
     pub fn over(self, below: Self) -> Self {
         Self {
             names: self.names.or(below.names),
+            url: self.url.or(below.url),
             listen: self.listen.or(below.listen),
             listen_plain: self.listen_plain.or(below.listen_plain),
             listen_api: self.listen_api.or(below.listen_api),
@@ -286,6 +290,10 @@ impl Settings {
         if listen.is_empty() {
             return Err(value("listen", "at least one address such as \"[::]:443\""));
         }
+        let url = match merged.url {
+            Some(url) => Some(server_url(&url).map_err(|expected| value("url", expected))?),
+            None => url_of(&names, &listen),
+        };
         let below = |path: PathBuf| layout.dir().join(path);
         let (certificate, certificate_key) = match (merged.tls.certificate, merged.tls.key) {
             (None, None) => (layout.server_certificate(), layout.server_certificate()),
@@ -318,6 +326,7 @@ impl Settings {
             )?,
             services: service::Settings {
                 names,
+                url,
                 ticket_lifetime: span(
                     "devices.challenge_s",
                     devices.challenge_s,
@@ -434,18 +443,60 @@ fn value(field: &'static str, expected: impl Into<String>) -> ConfigError {
     ConfigError::Value { field, expected: expected.into() }
 }
 
+/// Where a server is reached: a host, and a port unless it is 443.
+///
+/// # Errors
+/// What was expected instead.
+pub fn server_url(text: &str) -> Result<Url, &'static str> {
+    let expected = "an address such as https://enroll.example.com:8443";
+    let url: Url = text.parse().map_err(|_| expected)?;
+    let plain = url.scheme() == "https" && url.path() == "/" && url.query().is_none() && url.has_host();
+    if plain && url.username().is_empty() && url.password().is_none() && url.fragment().is_none() {
+        Ok(url)
+    } else {
+        Err(expected)
+    }
+}
+
+/// The address that the main name and the first port make. There is none without a name, or while the
+/// system has yet to choose the port.
+#[must_use]
+pub fn url_of(names: &[String], listen: &[SocketAddr]) -> Option<Url> {
+    let name = names.first()?;
+    let host = match name.parse::<std::net::Ipv6Addr>() {
+        Ok(address) => Host::Ipv6(address),
+        Err(_) => Host::parse(name).ok()?,
+    };
+    let port = listen.first().map(SocketAddr::port).filter(|port| *port != 0)?;
+    format!("https://{host}:{port}").parse().ok()
+}
+
 /// The settings file of a new server: what was chosen, and everything else as a comment.
 #[must_use]
-pub fn default_file(names: &[String], listen: &[SocketAddr], database: Option<&Secret>) -> String {
+pub fn default_file(
+    names: &[String],
+    url: Option<&Url>,
+    listen: &[SocketAddr],
+    database: Option<&Secret>,
+) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
+    let url = match (url, url_of(names, listen)) {
+        (Some(url), made) if made.as_ref() != Some(url) => format!("url = {}", quoted(url.as_str())),
+        (_, Some(made)) => format!("#url = {}", quoted(made.as_str())),
+        (_, None) => "#url = \"https://enroll.example.com/\"".to_owned(),
+    };
     let names = list(&mut names.iter().map(|name| quoted(name)));
     let listen = list(&mut listen.iter().map(|address| quoted(&address.to_string())));
     let database = match database {
         Some(url) => format!("database = {}", quoted(url.expose())),
         None => "#database = \"postgres://unbox@db.example.com/unbox\"".to_owned(),
     };
-    TEMPLATE.replace("{names}", &names).replace("{listen}", &listen).replace("{database}", &database)
+    TEMPLATE
+        .replace("{names}", &names)
+        .replace("{url}", &url)
+        .replace("{listen}", &listen)
+        .replace("{database}", &database)
 }
 
 /// What `listen_api` may be.
@@ -459,6 +510,9 @@ const TEMPLATE: &str = "\
 # Names and addresses under which devices reach this server; they stand in its certificate.
 # After a change: unbox-server key renew-server
 names = [{names}]
+
+# Where devices and clients reach it, if the first name and port do not say it.
+{url}
 
 # Where devices connect. TLS 1.3, with client certificates once they are enrolled.
 listen = [{listen}]
@@ -553,7 +607,7 @@ mod tests {
 
     fn file() -> String {
         let listen = [DEFAULT_LISTEN.parse().unwrap()];
-        default_file(&["enroll.example.com".to_owned()], &listen, None)
+        default_file(&["enroll.example.com".to_owned()], None, &listen, None)
     }
 
     #[test]
@@ -620,6 +674,7 @@ mod tests {
             ("[devices]\ncheck_in_s = 99999999999", "devices.check_in_s"),
             ("[limits]\nrequests = 0", "limits.requests"),
             ("listen = []", "listen"),
+            ("url = \"http://enroll.example.com\"", "url"),
             ("[tls]\nkey = \"x\"", "tls"),
         ] {
             let refused = parse(text).unwrap_err();
@@ -630,6 +685,30 @@ mod tests {
         }
         for text in ["listen = [\"localhost\"]", "listen = 5", "names = [", "[limits]\nrequests = -1"] {
             assert!(matches!(parse(text), Err(ConfigError::Syntax { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_address_is_what_is_said_or_made_of_the_first_name_and_port() {
+        for (name, listen, expected) in [
+            ("enroll.example.com", "[::]:8443", Some("https://enroll.example.com:8443/")),
+            ("192.0.2.7", "0.0.0.0:443", Some("https://192.0.2.7/")),
+            ("2001:db8::7", "[::]:8443", Some("https://[2001:db8::7]:8443/")),
+            ("localhost", "127.0.0.1:0", None),
+            ("a b", "127.0.0.1:1", None),
+        ] {
+            let made = url_of(&[name.to_owned()], &[listen.parse().unwrap()]);
+            assert_eq!(made.as_ref().map(Url::as_str), expected, "{name}");
+            let said: Url = "https://front.example.com".parse().unwrap();
+            let file = default_file(&[name.to_owned()], Some(&said), &[listen.parse().unwrap()], None);
+            assert_eq!(parse(&file).unwrap().services.url, Some(said), "{name}");
+            let file = default_file(&[name.to_owned()], made.as_ref(), &[listen.parse().unwrap()], None);
+            assert_eq!(parse(&file).unwrap().services.url, made, "{name}");
+        }
+        assert_eq!(url_of(&[], &["[::]:443".parse().unwrap()]), None);
+        for bad in ["http://x.example", "https://x.example/y", "https://u@x.example", "https://x.example/?q"]
+        {
+            assert!(server_url(bad).is_err(), "{bad}");
         }
     }
 

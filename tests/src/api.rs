@@ -15,8 +15,10 @@ use std::{
     time::Duration,
 };
 
-/// Ample time for a start with a million claims on a busy machine.
-const START_LIMIT: Duration = Duration::from_mins(10);
+/// Ample time for a start on a busy machine.
+const START_LIMIT: Duration = Duration::from_mins(1);
+/// Ample time to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// Ample time for one call.
 const CALL_LIMIT: Duration = Duration::from_mins(5);
 
@@ -25,6 +27,7 @@ const CALL_LIMIT: Duration = Duration::from_mins(5);
 pub struct ApiSandbox {
     process: Running,
     keys: PathBuf,
+    data: PathBuf,
     client: Client,
     /// What it wrote for its clients.
     pub environment: Environment,
@@ -47,17 +50,45 @@ pub struct Environment {
     pub api_keys: BTreeMap<String, String>,
 }
 
+/// What is sent.
+#[derive(Debug)]
+pub enum Body<'a> {
+    /// Nothing.
+    Nothing,
+    /// A message.
+    Message(&'a Value),
+    /// A claims file.
+    Csv(String),
+}
+
+impl Body<'_> {
+    const fn media_type(&self) -> &'static str {
+        match self {
+            Self::Nothing | Self::Message(_) => "application/json",
+            Self::Csv(_) => "text/csv",
+        }
+    }
+
+    fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::Message(message) => message.to_string().into_bytes(),
+            Self::Csv(file) => file.into_bytes(),
+        }
+    }
+}
+
 impl ApiSandbox {
-    /// Starts one on a free port, with so many claims; its files are in `folder`.
+    /// Starts one on a free port; its files are in `folder`.
     ///
     /// # Errors
     /// What it complained about.
-    pub fn start(folder: &Path, claims: usize) -> Result<Self> {
-        fs::create_dir_all(folder).context("make a directory for the sandbox")?;
-        let keys = folder.join("keys");
-        let arguments = ["sandbox", "--listen", "127.0.0.1:0", "--claims"];
+    pub fn start(folder: &Path) -> Result<Self> {
+        let (keys, data) = (folder.join("keys"), folder.join("data"));
+        fs::create_dir_all(&data).context("make a directory for the sandbox")?;
+        let arguments = ["sandbox", "--listen", "127.0.0.1:0", "--out"];
         let mut sandbox = command(binaries::server()?, &arguments);
-        sandbox.arg(claims.to_string()).arg("--out").arg(&keys).env("TMPDIR", folder);
+        sandbox.arg(&keys).env("TMPDIR", &data);
         let mut process = Running::start(sandbox, &folder.join("sandbox.log"))?;
         let written = wait_for(START_LIMIT, "the sandbox to be ready", || {
             if !process.is_running() {
@@ -70,7 +101,7 @@ impl ApiSandbox {
         let _ = rustls::crypto::ring::default_provider().install_default();
         #[expect(clippy::disallowed_methods, reason = "a client of the management API, and no agent")]
         let client = Client::builder().timeout(CALL_LIMIT).build().context("make an HTTP client")?;
-        Ok(Self { process, keys, client, environment })
+        Ok(Self { process, keys, data, client, environment })
     }
 
     /// Where the key files are.
@@ -85,19 +116,37 @@ impl ApiSandbox {
         self.process.id()
     }
 
+    /// What it has printed so far.
+    #[must_use]
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+
+    /// Ends it as its user would. No data is left behind.
+    ///
+    /// # Errors
+    /// If it fails, or leaves some.
+    pub fn stop(mut self) -> Result<()> {
+        let ended = self.process.terminate(STOP_LIMIT)?;
+        ensure!(ended.success(), "the sandbox failed: {}", self.process.output());
+        let left: Vec<_> = fs::read_dir(&self.data).context("look what is left of its data")?.collect();
+        ensure!(left.is_empty(), "the sandbox left its data behind: {left:?}");
+        Ok(())
+    }
+
     /// Calls a method as one of the principals, and reads its answer whole.
     ///
     /// # Errors
     /// If there is no answer, or it says no.
-    pub async fn call(&self, principal: &str, method: Method, path: &str, body: Vec<u8>) -> Result<Vec<u8>> {
+    pub async fn call(&self, principal: &str, method: Method, path: &str, body: Body<'_>) -> Result<Vec<u8>> {
         let key =
             self.environment.api_keys.get(principal).with_context(|| format!("no key of {principal}"))?;
         let request = self
             .client
             .request(method, format!("{}{path}", self.environment.base_url))
             .header("X-Goog-Api-Key", key)
-            .header("Content-Type", "application/json")
-            .body(body);
+            .header("Content-Type", body.media_type())
+            .body(body.into_bytes());
         let answer = request.send().await.with_context(|| format!("call {path}"))?;
         let status = answer.status();
         let body = answer.bytes().await.context("read the answer")?.to_vec();
@@ -110,7 +159,7 @@ impl ApiSandbox {
     /// # Errors
     /// The same.
     pub async fn post(&self, principal: &str, path: &str, message: &Value) -> Result<Value> {
-        let body = self.call(principal, Method::POST, path, message.to_string().into_bytes()).await?;
-        serde_json::from_slice(&body).context("parse the answer")
+        let answer = self.call(principal, Method::POST, path, Body::Message(message)).await?;
+        serde_json::from_slice(&answer).context("parse the answer")
     }
 }

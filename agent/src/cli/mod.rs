@@ -32,7 +32,7 @@ use std::{io, path::PathBuf};
 #[command(name = "unbox-agent", version, after_help = exit::HELP)]
 pub struct Args {
     /// The root directory of the device; anything but / is a sandbox.
-    #[arg(long, global = true, default_value = "/", value_name = "DIR")]
+    #[arg(long, global = true, default_value = "/", value_name = "DIR", value_parser = root)]
     root: PathBuf,
     /// A file to read in place of /etc/unbox/agent.toml.
     #[arg(long, global = true, value_name = "FILE")]
@@ -92,6 +92,11 @@ enum Stage {
     Install,
     /// Report, check in, fetch what is newer (network, no root).
     Report,
+}
+
+/// A root directory in full: other programs and links are given it, and stand elsewhere.
+fn root(text: &str) -> io::Result<PathBuf> {
+    std::path::absolute(text)
 }
 
 /// Runs the command to its end.

@@ -1,7 +1,7 @@
 //! The commands against a small honest server that can be told to be otherwise: what ends up on
 //! the device, what the server hears, and what does not change when something is refused.
 
-use super::{exit::Exit, keep::When, reset, run, session::Session, stage};
+use super::{Args, exit::Exit, keep::When, reset, run, session::Session, stage};
 use crate::{
     boot::{Layout, StartingPoint, trust_fixtures::signed_root},
     clock::{self, Stopwatch},
@@ -13,6 +13,7 @@ use crate::{
     report::OutcomeFile,
     test_server::{Reply, Request, TestServer},
 };
+use clap::Parser as _;
 use serde_json::{Value, json};
 use std::{
     path::PathBuf,
@@ -647,6 +648,14 @@ async fn who_asks_by_hand_need_not_wait_until_a_check_in_is_due() {
     assert_eq!(world.stage("check-in").await, Exit::Done);
     assert_eq!(world.stage("install").await, Exit::Done);
     assert_eq!((world.scene().check_ins.len(), world.installed_version()), (before + 1, Some(60)));
+}
+
+#[test]
+fn a_root_is_taken_in_full() {
+    let args = Args::try_parse_from(["unbox-agent", "--root", "some/where", "status"]).unwrap();
+    assert_eq!(args.root, std::env::current_dir().unwrap().join("some/where"));
+    let args = Args::try_parse_from(["unbox-agent", "status"]).unwrap();
+    assert!(Layout::new(args.root).is_running_system());
 }
 
 #[tokio::test]

@@ -235,7 +235,14 @@ impl Transaction<'_> {
         if after.matches(&found) {
             return Ok(());
         }
-        Err(failed(resource, SystemError::NoEffect { wanted: after.to_string(), found: found.to_string() }))
+        let hint = match after {
+            State::Setting { enabled: true, .. } => {
+                ": the [Install] section of its file has to say what wants it"
+            }
+            _ => "",
+        };
+        let found = format!("{found}{hint}");
+        Err(failed(resource, SystemError::NoEffect { wanted: after.to_string(), found }))
     }
 }
 

@@ -20,6 +20,7 @@ const DPC: &str = "#!/bin/sh\ncp \"$CREDENTIALS_DIRECTORY/unbox.extras\" \"$STAT
                    echo RELEASE > \"$STATE_DIRECTORY/release\"\nexec sleep 600\n";
 /// Its health check.
 const CHECK: &str = "#!/bin/sh\ngrep -q RELEASE \"$1\"\n";
+const INSTALL: &str = "[Install]\nWantedBy=multi-user.target\n";
 const UNIT: &str = "[Unit]\nDescription=test DPC\n[Service]\nExecStart=/opt/unbox/dpc/acme/current/bin/dpc\n\
                     StateDirectory=acme\n[Install]\nWantedBy=multi-user.target\n";
 
@@ -163,16 +164,30 @@ fn an_unhealthy_update_brings_back_the_dpc_that_ran_before() {
 
 #[test]
 fn what_a_sandbox_cannot_run_is_refused_and_taken_back() {
+    let unit = format!("[Service]\nExecStart=/bin/sh -c \"echo %n\"\n{INSTALL}");
+    assert_taken_back(&unit, "install_unsupported", "starting acme.service in a sandbox");
+}
+
+#[test]
+fn a_dpc_that_no_boot_would_start_is_taken_back_and_the_reason_said() {
+    let unit = "[Service]\nExecStart=/opt/unbox/dpc/acme/current/bin/dpc\n";
+    assert_taken_back(unit, "no_effect", "[Install]");
+}
+
+#[track_caller]
+fn assert_taken_back(unit: &str, kind: &str, detail: &str) {
     let sandbox = Sandbox::new();
     let factory = sandbox.picture();
     let mut system = sandbox.open();
-    let archive = tar(&[file("acme.service", 0o644, b"[Service]\nExecStart=/bin/sh -c \"echo %n\"\n")]);
+    let archive = tar(&[file("acme.service", 0o644, unit.as_bytes())]);
     let dpc = json!({
         "name": "acme", "version": "1", "kind": "tar", "unit": "acme.service",
         "artifact": sandbox.artifacts.add(&archive),
     });
     let outcome = sandbox.install(system.as_mut(), &accept(1, &dpc, &json!([]))).unwrap();
-    assert!(matches!(outcome, InstallOutcome::RolledBack { .. }), "{outcome:?}");
+    let InstallOutcome::RolledBack { failure, .. } = outcome else { panic!("{outcome:?}") };
+    assert!(failure.kind == kind && failure.detail.contains(detail), "{failure:?}");
+    let _ = fs::remove_dir(sandbox.root.join("etc/systemd/system/multi-user.target.wants"));
     assert_eq!(sandbox.picture(), factory);
 }
 

@@ -20,7 +20,7 @@ use crate::{
 use anyhow::{Context as _, bail};
 use std::{future::Future, io::Read as _, path::Path, sync::Arc};
 use unbox_common::ids::{CompanyId, ConfigurationId};
-use url::{Host, Url};
+use url::Url;
 
 /// The largest document that a command reads into memory, in bytes.
 const MAX_DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;
@@ -108,15 +108,8 @@ impl Opened {
 
     /// Where clients reach this server, unless somebody knows better.
     pub(super) fn base_url(&self) -> anyhow::Result<Url> {
-        let names = &self.services.settings().names;
-        let name = names
-            .first()
-            .context("the settings have no name: say where clients reach this server with --base-url")?;
-        let host = match name.parse::<std::net::Ipv6Addr>() {
-            Ok(address) => Host::Ipv6(address),
-            Err(_) => Host::parse(name).with_context(|| format!("{name:?} is no name of a host"))?,
-        };
-        Ok(format!("https://{host}").parse()?)
+        let url = self.services.settings().url.clone();
+        url.context("the settings do not say where clients reach this server: say it with --base-url")
     }
 
     /// A configuration by id, or by exact name within a customer.

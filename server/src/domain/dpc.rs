@@ -33,7 +33,7 @@ pub enum InvalidDpc {
     #[error("is not a DPC: {0}")]
     Unreadable(String),
     /// Extras belong to configurations.
-    #[error("holds extras, which belong to the configurations that use it")]
+    #[error("holds `extras`, which belong to the configurations that use it: leave them out here")]
     Extras,
     /// No device of this version installs it.
     #[error("is of kind sysext, which no device installs yet")]

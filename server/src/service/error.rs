@@ -7,7 +7,7 @@ use crate::{
     files::FilesError,
     store::{JobError, StoreError},
 };
-use std::fmt;
+use std::{fmt, io::ErrorKind};
 use unbox_common::{protocol::problem::Problem, refusal::RefusalKind};
 
 /// Why a service did not do what it was asked. Routes map it to HTTP in one place.
@@ -63,6 +63,9 @@ pub enum ServiceError {
     /// There was no randomness. The cause is for the log.
     #[error("no random bytes")]
     Entropy(#[from] EntropyError),
+    /// The disk is full. The cause is for the log.
+    #[error("The disk of this server is full. Send it again when its operator has made room.")]
+    NoRoom(#[source] FilesError),
     /// A file could not be read or written. The cause is for the log.
     #[error("a file of this server failed")]
     Files(#[source] FilesError),
@@ -126,6 +129,11 @@ impl From<FilesError> for ServiceError {
     fn from(error: FilesError) -> Self {
         match error {
             FilesError::InUse(_) => Self::Busy,
+            FilesError::Write { ref source, .. }
+                if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
+            {
+                Self::NoRoom(error)
+            }
             other => Self::Files(other),
         }
     }

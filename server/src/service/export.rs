@@ -130,7 +130,7 @@ impl ClaimExport {
             (Next::End, _) => return Ok(None),
             (Next::OfReseller(after), Scope::Reseller(reseller)) => {
                 let claims = reader.claims_of_reseller(reseller, &[], *after, MAX_ROWS).await?;
-                *after = claims.last().map(|last| ResellerCursor { customer: last.customer, claim: last.id });
+                *after = claims.last().map(ResellerCursor::at);
                 claims
             }
             (Next::Id(after), scope) => {

@@ -44,7 +44,7 @@ mod uploads;
 /// What lists are asked by, and answered with.
 pub use crate::store::{
     AccountsOf, ArtifactsOf, AuditFilter, ClaimFilter, CompanyFilter, DeviceFilter, DoneItem, KeysOf,
-    MAX_ROWS, Page, PageRequest, ResellerCursor, StoredReport,
+    MAX_ROWS, Page, PageRequest, StoredReport,
 };
 pub use accounts::{AccountChange, NewAccount, NewHolder};
 pub use artifacts::ArtifactUpload;
@@ -79,12 +79,15 @@ use crate::{
 };
 use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
 use unbox_common::{protocol::problem::Problem, refusal::Disposition, timestamp::Timestamp};
+use url::Url;
 
 /// What an operator can choose about the services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Names of the server; the first is the main one.
     pub names: Vec<String>,
+    /// Where devices and clients reach it, if that is known.
+    pub url: Option<Url>,
     /// Where artifacts lie, each under its digest.
     pub artifact_directory: PathBuf,
     /// How long a challenge can be answered.
@@ -106,11 +109,20 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether the server goes by this name or address; an IPv6 address may stand in brackets.
+    #[must_use]
+    pub fn is_own_host(&self, host: &str) -> bool {
+        let named = self.names.iter().map(String::as_str).chain(self.url.as_ref().and_then(Url::host_str));
+        let bare = |host: &str| host.trim_matches(['[', ']']).to_ascii_lowercase();
+        named.map(bare).any(|name| name == bare(host))
+    }
+
     /// The defaults, with artifacts in this directory.
     #[must_use]
     pub fn new(artifact_directory: PathBuf) -> Self {
         Self {
             names: Vec::new(),
+            url: None,
             artifact_directory,
             ticket_lifetime: Duration::from_mins(2),
             payload_lifetime: Duration::from_hours(7 * 24),

@@ -30,7 +30,7 @@ pub struct ResellerClaims {
     /// The claims.
     pub claims: Vec<Claim>,
     /// Where the next part begins; `None` if this was the last.
-    pub next: Option<ResellerCursor>,
+    pub next: Option<ClaimId>,
     /// How many there are in all.
     pub total: u64,
 }
@@ -95,12 +95,13 @@ impl Services {
         Ok(claim)
     }
 
-    /// The reseller's claims, by customer and age: of these customers, or of all.
+    /// The reseller's claims, by customer and age: of these customers, or of all; from the start, or after
+    /// the claim that the page before ended with.
     pub async fn claims_of_reseller(
         &self,
         by: &Actor,
         customers: &[CompanyId],
-        after: Option<ResellerCursor>,
+        after: Option<ClaimId>,
         limit: u32,
     ) -> Result<ResellerClaims, ServiceError> {
         let Scope::Reseller(reseller) = by.scope() else {
@@ -108,12 +109,18 @@ impl Services {
         };
         let limit = limit.clamp(1, MAX_ROWS);
         let mut reader = self.0.store.reader().await?;
+        let after = match after {
+            Some(id) => {
+                let end = reader.claim(by.scope(), id).await?;
+                Some(ResellerCursor::at(&end.ok_or_else(|| ServiceError::not_found("claim", id))?))
+            }
+            None => None,
+        };
         let mut claims = reader.claims_of_reseller(reseller, customers, after, limit + 1).await?;
         let total = reader.count_claims_of_reseller(reseller, customers).await?;
         let more = claims.len() > limit as usize;
         claims.truncate(limit as usize);
-        let next = claims.last().filter(|_| more);
-        let next = next.map(|last| ResellerCursor { customer: last.customer, claim: last.id });
+        let next = claims.last().filter(|_| more).map(|last| last.id);
         Ok(ResellerClaims { claims, next, total })
     }
 

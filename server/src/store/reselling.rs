@@ -18,6 +18,14 @@ pub struct ResellerCursor {
     pub claim: ClaimId,
 }
 
+impl ResellerCursor {
+    /// After this claim.
+    #[must_use]
+    pub fn at(claim: &Claim) -> Self {
+        Self { customer: claim.customer, claim: claim.id }
+    }
+}
+
 impl Reader {
     /// At most `limit` claims of a reseller, ordered by customer and age; of these customers, named
     /// in their order, or of every customer if none is named. Every page costs what the first one

@@ -151,6 +151,32 @@ fn a_key_file_is_private_and_complete() {
 }
 
 #[test]
+fn a_key_file_leads_to_where_the_server_is_reached() {
+    for (more, url) in [
+        (["--listen", "127.0.0.1:8443"], "https://enroll.example.com:8443/token"),
+        (["--url", "https://front.example.com"], "https://front.example.com/token"),
+    ] {
+        let admin = Admin::empty();
+        admin.json(&[&["init", "--name", "enroll.example.com"], more.as_slice()].concat());
+        admin.json(&["reseller", "create", "Resale"]);
+        admin.json(&[
+            "account",
+            "create",
+            "--company",
+            "Resale",
+            "--service-account",
+            "robot",
+            "--role",
+            "admin",
+        ]);
+        let (account, out) = (robot(&admin, "Resale"), admin.dir.path().join("key.json"));
+        admin.run(&["account", "key", "create", &account, "--out", out.to_str().unwrap()]);
+        let file: Value = serde_json::from_slice(&fs::read(&out).unwrap()).unwrap();
+        assert_eq!(file["token_uri"], url);
+    }
+}
+
+#[test]
 fn an_api_key_is_shown_once_or_kept_in_a_private_file() {
     let admin = world();
     let account = robot(&admin, "Acme AG");

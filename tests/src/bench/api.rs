@@ -3,8 +3,12 @@
 use super::{
     Size, median,
     report::{Row, Unit, grouped},
+    usage::Usage,
 };
-use crate::{api::ApiSandbox, clock::Stopwatch};
+use crate::{
+    api::{ApiSandbox, Body},
+    clock::Stopwatch,
+};
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -12,7 +16,7 @@ use sqlx::{
     Connection as _, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
-use std::{path::Path, time::Duration};
+use std::{fmt::Write as _, path::Path, time::Duration};
 use tokio::time::sleep;
 
 /// Devices of a page, the most that there are.
@@ -20,18 +24,51 @@ const PAGE: usize = 100;
 /// How often an operation is asked for.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Fills a sandbox with claims, then claims and looks for devices as resellers do.
+/// Fills a sandbox with claims from a file, then claims and looks for devices as resellers do.
 ///
 /// # Errors
 /// If anything is refused.
 pub(super) async fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
     let floor = Floor::measure(&folder.join("floor"), size).await?;
-    let sandbox = ApiSandbox::start(&folder.join("sandbox"), size.claims)?;
+    let sandbox = ApiSandbox::start(&folder.join("sandbox"))?;
     let claims = grouped(f64::from(u32::try_from(size.claims)?));
-    let mut rows = vec![one_by_one(&sandbox, size, &claims, &floor).await?];
+    let mut rows = vec![from_a_file(&sandbox, size, &claims, &floor).await?];
+    rows.push(one_by_one(&sandbox, size, &claims, &floor).await?);
     rows.extend(pages(&sandbox, size, &claims, &floor).await?);
     rows.push(many_at_once(&sandbox, size, &floor).await?);
+    sandbox.stop()?;
     Ok(rows)
+}
+
+/// `partners.devices.import` of a file in the portal's form, with its result for each row.
+async fn from_a_file(sandbox: &ApiSandbox, size: &Size, claims: &str, floor: &Floor) -> Result<Row> {
+    let mut file = "modemtype,modemid,serial,model,manufacturer,profiletype,owner\n".to_owned();
+    let owner = &sandbox.environment.customer_id;
+    for number in 0..size.claims {
+        writeln!(file, ",,FILE{number:08},Gateway 3,Acme,ZERO_TOUCH,{owner}")?;
+    }
+    let path = format!("/v1/partners/{}/devices:import", sandbox.environment.partner_id);
+    let idle = Usage::of(sandbox.id())?.resident_mib();
+    let started = Stopwatch::start();
+    let results = sandbox.call("reseller", Method::POST, &path, Body::Csv(file)).await?;
+    let took = started.elapsed().as_secs_f64();
+    let growth = Usage::of(sandbox.id())?.peak_mib() - idle;
+    let last = String::from_utf8_lossy(&results);
+    let last = last.lines().last().unwrap_or_default();
+    let imported = results.split(|byte| *byte == b'\n').filter(|line| contains(line, b",imported,")).count();
+    ensure!(last.contains("done") && imported == size.claims, "{imported} rows were imported: {last}");
+    let rows = f64::from(u32::try_from(size.claims)?);
+    Ok(Row::new(format!("Portal's file of {claims} claims over HTTP"), took, Unit::Secs)
+        .at_most(15.0)
+        .beside(format!(
+            "{} per second, the server grew by {growth:.1} MiB; as many bare inserts take {:.2} s",
+            grouped(rows / took),
+            floor.per_row.as_secs_f64() * rows,
+        )))
+}
+
+fn contains(line: &[u8], word: &[u8]) -> bool {
+    line.windows(word.len()).any(|part| part == word)
 }
 
 /// `partners.devices.claim`, call after call on one connection.
@@ -112,7 +149,7 @@ async fn many_at_once(sandbox: &ApiSandbox, size: &Size, floor: &Floor) -> Resul
     let name = operation.get("name").and_then(Value::as_str).context("an operation has a name")?;
     let poll = format!("/v1/{name}?fields=done,response/successCount");
     let ended = loop {
-        let answer = sandbox.call("reseller", Method::GET, &poll, Vec::new()).await?;
+        let answer = sandbox.call("reseller", Method::GET, &poll, Body::Nothing).await?;
         let answer: Value = serde_json::from_slice(&answer).context("parse an operation")?;
         if answer.get("done") == Some(&Value::Bool(true)) {
             break answer;

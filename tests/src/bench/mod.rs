@@ -195,7 +195,7 @@ mod tests {
             said,
             ["a fleet powers on", "the real agent", "a payload of 1 MiB", "claims", "the management API"]
         );
-        assert_eq!(report.rows.len(), 15, "{report}");
+        assert_eq!(report.rows.len(), 16, "{report}");
         for row in &report.rows {
             assert!(row.measured.value.is_finite() && row.measured.value > 0.0, "{row:?}");
         }

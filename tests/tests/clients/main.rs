@@ -3,20 +3,16 @@
 //! target directory.
 
 use anyhow::{Context as _, Result, ensure};
-use std::{fs, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 use tempfile::TempDir;
 use unbox_tests::{
-    binaries::{self, workspace},
+    api::ApiSandbox,
+    binaries::workspace,
     host::{Program, target_directory},
-    process::{Running, command, wait_for},
 };
 
-/// Ample time for a start on a busy machine.
-const START_LIMIT: Duration = Duration::from_mins(1);
 /// Ample time for a suite.
 const SUITE_LIMIT: Duration = Duration::from_mins(8);
-/// Ample time to stop.
-const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 #[test]
 #[ignore = "needs Google's Python client: run tests/run"]
@@ -56,18 +52,8 @@ fn installed(path: &str) -> Result<PathBuf> {
 /// Runs a client's program beside a sandbox, which then stops and leaves no data behind.
 fn with_sandbox(client: Program) -> Result<()> {
     let folder = TempDir::new().context("make a directory for the sandbox")?;
-    let (keys, data) = (folder.path().join("keys"), folder.path().join("data"));
-    fs::create_dir(&data).context("make a directory for its data")?;
-    let mut sandbox = command(binaries::server()?, &["sandbox", "--listen", "127.0.0.1:0", "--out"]);
-    sandbox.arg(&keys).env("TMPDIR", &data);
-    let mut sandbox = Running::start(sandbox, &folder.path().join("log"))?;
-    wait_for(START_LIMIT, "the sandbox to be ready", || {
-        ensure!(sandbox.is_running(), "the sandbox ended: {}", sandbox.output());
-        Ok(keys.join("env.json").exists().then_some(()))
-    })?;
-    client.env("UNBOX_SANDBOX", &keys).limit(SUITE_LIMIT).run().with_context(|| sandbox.output())?;
-    ensure!(sandbox.terminate(STOP_LIMIT)?.success(), "the sandbox failed: {}", sandbox.output());
-    let left: Vec<_> = fs::read_dir(&data).context("look what is left of its data")?.collect();
-    ensure!(left.is_empty(), "the sandbox left its data behind: {left:?}");
-    Ok(())
+    let sandbox = ApiSandbox::start(folder.path())?;
+    let client = client.env("UNBOX_SANDBOX", sandbox.keys()).limit(SUITE_LIMIT);
+    client.run().with_context(|| sandbox.output())?;
+    sandbox.stop()
 }

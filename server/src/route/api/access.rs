@@ -125,10 +125,9 @@ fn partner_actor(principal: &Principal, partner: CompanyId) -> Result<Actor, Sta
     }
     let message = format!("There is no partner {partner} that this account acts for.");
     let metadata = [("partner", partner.to_string())];
-    Err(Status::new(Code::NotFound, message).because(Reason::InvalidResellerId, metadata))
+    Err(Status::new(Code::NotFound, message).because_of(Reason::InvalidResellerId, metadata))
 }
 
 fn forbidden(message: &str) -> Status {
-    let nothing: [(&str, &str); 0] = [];
-    Status::new(Code::PermissionDenied, message).because(Reason::AuthorizationFail, nothing)
+    Status::new(Code::PermissionDenied, message).because(Reason::AuthorizationFail)
 }

@@ -50,13 +50,10 @@ pub(super) async fn list(mut call: Call) -> Answer {
     }
     let customer = call.company()?;
     let list = ("artifacts", customer);
-    let after = call.app.page_tokens.open(&list, &token)?.map(|key| key.to_string());
+    let after = call.page_after(&list, &token)?;
     let request = PageRequest { size: u32::try_from(if size == 0 { PAGE } else { size }).ok(), after };
     let page = call.services().list_artifacts(&call.actor, ArtifactsOf::Customer(customer), request).await?;
-    let next_page_token = match page.next.as_deref().map(str::parse) {
-        Some(Ok(key)) => call.app.page_tokens.issue(&list, key)?,
-        _ => String::new(),
-    };
+    let next_page_token = call.next_page(&list, page.next.as_deref())?;
     let artifacts = page.items.iter().map(|one| message(one, customer)).collect();
     call.answer(&Written(&ListArtifactsResponse { artifacts, next_page_token }))
 }

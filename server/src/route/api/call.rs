@@ -89,6 +89,19 @@ impl Call {
         decode_patch(&self.body, self.limit, mask)
     }
 
+    /// The row after which a page starts, as services name it; `list` is whatever decides what the list has.
+    pub(super) fn page_after(&self, list: &impl Serialize, token: &str) -> Result<Option<String>, Status> {
+        Ok(self.app.page_tokens.open(list, token)?.map(|key| key.to_string()))
+    }
+
+    /// The token of the page that follows this row; empty if there is none.
+    pub(super) fn next_page(&self, list: &impl Serialize, row: Option<&str>) -> Result<String, Status> {
+        match row.map(str::parse) {
+            Some(Ok(key)) => self.app.page_tokens.issue(list, key),
+            _ => Ok(String::new()),
+        }
+    }
+
     /// Nothing but the standard parameters may be left.
     pub(super) fn no_more_parameters(&mut self) -> Result<(), Status> {
         std::mem::replace(&mut self.own, Own::none()).finish()
@@ -135,18 +148,20 @@ pub(super) fn no_such(what: &str) -> Status {
     Status::new(Code::NotFound, format!("There is no such {what}."))
 }
 
+/// A row of the table, and what it takes and answers.
+#[derive(Clone, Copy)]
+pub(super) struct Method {
+    pub(super) route: &'static Route,
+    pub(super) contract: Option<&'static Contract>,
+}
+
 /// Passes a request to the handler of its route.
-pub(super) async fn call(
-    app: Arc<App>,
-    route: &'static Route,
-    path: Vec<String>,
-    request: Request,
-) -> Response {
+pub(super) async fn call(app: Arc<App>, method: Method, path: Vec<String>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     // Who asks first whether to send it is told no by the answer.
     let asks_first = head.headers.contains_key(header::EXPECT);
     let mut body = Some(body);
-    let mut response = answered_or_refused(app.clone(), route, path, head, &mut body).await;
+    let mut response = answered_or_refused(app.clone(), method, path, head, &mut body).await;
     // Clients send a body after its head, and more requests after it. If it were left lying, the connection
     // would end under the hands of a client that knows of nothing.
     if let Some(unread) = body
@@ -159,7 +174,7 @@ pub(super) async fn call(
 
 async fn answered_or_refused(
     app: Arc<App>,
-    route: &'static Route,
+    method: Method,
     path: Vec<String>,
     head: Parts,
     body: &mut Option<Body>,
@@ -173,7 +188,7 @@ async fn answered_or_refused(
     if let Some(format) = by_header.and_then(FormatVersion::parse) {
         standard.format = format;
     }
-    let outcome = answered(app, route, path, (head, body), standard.clone(), own).await;
+    let outcome = answered(app, method, path, (head, body), standard.clone(), own).await;
     match outcome {
         Ok(response) => response,
         Err(status) => refusal(&status, &standard),
@@ -182,7 +197,7 @@ async fn answered_or_refused(
 
 async fn answered(
     app: Arc<App>,
-    route: &'static Route,
+    Method { route, contract }: Method,
     path: Vec<String>,
     (head, body): (Parts, &mut Option<Body>),
     standard: Standard,
@@ -204,7 +219,6 @@ async fn answered(
         Err(_) => return Err(no_such("company")),
     };
     let actor = access::actor(&app.services, &principal, route.access, named).await?;
-    let contract = Contract::of(route.id);
     if let Some(contract) = contract {
         contract.check(&own, &standard)?;
     }

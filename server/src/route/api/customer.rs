@@ -52,14 +52,11 @@ pub(super) async fn list(mut call: Call) -> Answer {
         return Err(Status::invalid_field("pageSize", format!("Expected 1 to {MAX_CUSTOMERS}.")));
     }
     let list = ("customers", call.principal.company());
-    let after = call.app.page_tokens.open(&list, &token)?.map(|key| key.to_string());
+    let after = call.page_after(&list, &token)?;
     let request = PageRequest { size: u32::try_from(size).ok(), after };
     let page = call.services().customers_of(&call.principal, request).await?;
     let customers = page.items.iter().map(|one| view::company(one, SeenBy::Itself)).collect();
-    let next_page_token = match page.next.as_deref().map(str::parse) {
-        Some(Ok(key)) => call.app.page_tokens.issue(&list, key)?,
-        _ => String::new(),
-    };
+    let next_page_token = call.next_page(&list, page.next.as_deref())?;
     call.answer(&Written(&CustomerListCustomersResponse { customers, next_page_token }))
 }
 
@@ -272,7 +269,7 @@ pub(super) async fn list_devices(mut call: Call) -> Answer {
     let size = usize::try_from(if size == 0 { default_size } else { size }).unwrap_or_default();
     let customer = call.company()?;
     let list = ("devices", customer);
-    let mut after = call.app.page_tokens.open(&list, &token)?.map(|key| key.to_string());
+    let mut after = call.page_after(&list, &token)?;
     let default = call.services().company(&call.actor, customer).await?.default_configuration;
     let (now, sees_resellers) = (call.services().present(), call.sees_resellers());
     let mut devices = Vec::new();
@@ -286,10 +283,7 @@ pub(super) async fn list_devices(mut call: Call) -> Answer {
         more = page.next.is_some();
         after = page.next;
     }
-    let next_page_token = match after.as_deref().map(str::parse) {
-        Some(Ok(key)) => call.app.page_tokens.issue(&list, key)?,
-        _ => String::new(),
-    };
+    let next_page_token = call.next_page(&list, after.as_deref())?;
     call.answer(&Written(&CustomerListDevicesResponse { devices, next_page_token }))
 }
 

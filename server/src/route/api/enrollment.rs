@@ -59,7 +59,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let customer = call.company()?;
     let list = ("enrollments", customer, &state, &device, &identifier, waiting);
-    let after = call.app.page_tokens.open(&list, &token)?.map(|key| key.to_string());
+    let after = call.page_after(&list, &token)?;
     let filter = DeviceFilter {
         customer: Some(customer),
         state: state.as_deref().map(state_named).transpose()?,
@@ -70,10 +70,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
     let total = call.services().count_devices(&call.actor, filter.clone()).await?;
     let request = PageRequest { size: Some(size), after };
     let page = call.services().list_devices(&call.actor, filter, request).await?;
-    let next_page_token = match page.next.as_deref().map(str::parse) {
-        Some(Ok(key)) => call.app.page_tokens.issue(&list, key)?,
-        _ => String::new(),
-    };
+    let next_page_token = call.next_page(&list, page.next.as_deref())?;
     let enrollments = page.items.iter().map(message).collect();
     let total_size = i32::try_from(total).unwrap_or(i32::MAX);
     call.answer(&Written(&ListEnrollmentsResponse { enrollments, next_page_token, total_size }))

@@ -16,10 +16,8 @@ use unbox_common::{identity::Identifier, matching::IdentifierSet};
 /// # Errors
 /// The rule that an identifier breaks, or all of them together.
 pub(super) fn sets(from: &DeviceIdentifier, within: &str) -> Result<Vec<IdentifierSet>, Status> {
-    let insufficient = |rule: String| {
-        let nothing: [(&str, &str); 0] = [];
-        Status::invalid_field(within, rule).because(Reason::InvalidIdentifierSet, nothing)
-    };
+    let insufficient =
+        |rule: String| Status::invalid_field(within, rule).because(Reason::InvalidIdentifierSet);
     if from.is_chrome_os() {
         let (serial, model) = (&from.serial_number, &from.model);
         chromeos::check(serial, model, &from.chrome_os_attested_device_id).map_err(|invalid| {
@@ -28,8 +26,7 @@ pub(super) fn sets(from: &DeviceIdentifier, within: &str) -> Result<Vec<Identifi
                 chromeos::Part::Model => ("model", Reason::InvalidModel),
                 chromeos::Part::CertifiedId => ("chromeOsAttestedDeviceId", Reason::InvalidIdentifierSet),
             };
-            let nothing: [(&str, &str); 0] = [];
-            Status::invalid_field(format!("{within}.{field}"), invalid.rule).because(reason, nothing)
+            Status::invalid_field(format!("{within}.{field}"), invalid.rule).because(reason)
         })?;
     }
     match registered_sets(from.identifiers(within)?) {

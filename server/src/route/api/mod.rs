@@ -46,6 +46,8 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::on,
 };
+use call::Method;
+use contract::Contract;
 use routes::ROUTES;
 use std::sync::{Arc, LazyLock};
 use wire::{
@@ -58,9 +60,10 @@ use wire::{
 pub(super) fn router() -> Router<Arc<App>> {
     let mut router = Router::new();
     for route in ROUTES {
+        let method = Method { route, contract: Contract::of(route.id) };
         let handler = async move |State(app): State<Arc<App>>, path: RawPathParams, request: Request| {
             let path = path.iter().map(|(_, value)| value.to_owned()).collect();
-            call::call(app, route, path, request).await
+            call::call(app, method, path, request).await
         };
         let filter = axum::routing::MethodFilter::try_from(route.method.clone());
         if let Ok(filter) = filter {

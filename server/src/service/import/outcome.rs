@@ -137,7 +137,7 @@ impl ImportSummary {
 
 impl std::fmt::Display for ImportSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} rows", self.rows)?;
+        write!(f, "{} {}", self.rows, if self.rows == 1 { "row" } else { "rows" })?;
         let counts = [
             (self.imported, "imported"),
             (self.already_claimed, "claimed before"),

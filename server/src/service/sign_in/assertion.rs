@@ -2,7 +2,7 @@
 //! verified and judged. Pure: keys and time are handed in.
 
 use super::oauth::{OAuthError, OAuthRefusal::InvalidGrant};
-use crate::domain::credential::KeyId;
+use crate::{domain::credential::KeyId, service::Settings};
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation,
     crypto::{CryptoProvider, JwtVerifier, KeyUtils},
@@ -93,8 +93,8 @@ impl<'a> Assertion<'a> {
 }
 
 impl Claims {
-    /// Whether they are meant for the server of these names, at this time.
-    pub(super) fn judge(&self, names: &[String], now: Timestamp) -> Result<(), OAuthError> {
+    /// Whether they are meant for this server, at this time.
+    pub(super) fn judge(&self, server: &Settings, now: Timestamp) -> Result<(), OAuthError> {
         let (from, until) = (Timestamp::from_secs(self.iat), Timestamp::from_secs(self.exp));
         if until <= from || until.since(from) > MAX_LIFETIME {
             return Err(InvalidGrant.because("The assertion must expire within an hour after it was signed."));
@@ -111,7 +111,7 @@ impl Claims {
             Audience::One(one) => std::slice::from_ref(one),
             Audience::Several(several) => several,
         };
-        if audiences.iter().any(|audience| is_ours(audience, names)) {
+        if audiences.iter().any(|audience| is_ours(audience, server)) {
             Ok(())
         } else {
             Err(InvalidGrant.because("The assertion is for another server (aud)."))
@@ -126,14 +126,12 @@ pub(super) fn unknown() -> OAuthError {
 
 /// Whether this is a URL of our token endpoint. Whichever port a client reaches us by: a proxy in front
 /// may take another one than we listen on.
-fn is_ours(audience: &str, names: &[String]) -> bool {
+fn is_ours(audience: &str, server: &Settings) -> bool {
     if audience == GOOGLE_AUDIENCE {
         return true;
     }
     let Ok(url) = audience.parse::<Url>() else { return false };
-    let host = url.host_str().map(|host| host.trim_matches(['[', ']']));
-    let known = host.is_some_and(|host| names.iter().any(|name| name.eq_ignore_ascii_case(host)));
-    known && url.path() == super::TOKEN_PATH
+    url.host_str().is_some_and(|host| server.is_own_host(host)) && url.path() == super::TOKEN_PATH
 }
 
 /// All the cryptography that JSON web tokens have in this server: RSA with SHA-256, by ring, which

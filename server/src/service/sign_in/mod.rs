@@ -109,7 +109,7 @@ impl Services {
     pub async fn verify_assertion(&self, request: TokenRequest) -> Result<SignIn, OAuthError> {
         let now = self.now();
         let (by, claims) = self.verified(&request, now).await?;
-        claims.judge(&self.settings().names, now)?;
+        claims.judge(self.settings(), now)?;
         let scopes = granted(claims.scope.or(request.scope), &by.principal)?;
         Ok(SignIn { by, scopes, at: now })
     }

@@ -56,9 +56,7 @@ impl DeviceIdentifier {
         }
         match reason {
             None => Ok(identifiers),
-            Some(reason) => {
-                Err(Status::invalid(violations).because(reason, std::iter::empty::<(&str, &str)>()))
-            }
+            Some(reason) => Err(Status::invalid(violations).because(reason)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! `/v1/organisations/{organisation}/users` and `/serviceAccounts`: who may use the API for it.
 
-use super::{mask, named_field, next_page, page_request, some, stays, view};
+use super::{mask, named_field, page_request, some, stays, view};
 use crate::{
     domain::account::{Account, AccountKind, Role},
     route::api::{
@@ -104,7 +104,7 @@ async fn page(call: &mut Call, kind: AccountKind) -> Result<(Page<Account>, Stri
     let request = page_request(call, &list)?;
     let of = AccountsOf::Company(of);
     let page = call.services().list_accounts(&call.actor, of, Some(kind), request).await?;
-    let next = next_page(call, &list, &page)?;
+    let next = call.next_page(&list, page.next.as_deref())?;
     Ok((page, next))
 }
 

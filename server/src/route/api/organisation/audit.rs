@@ -1,6 +1,6 @@
 //! `/v1/organisations/{organisation}/auditEntries`: what was done to its things, and by its people.
 
-use super::{next_page, page_request, view};
+use super::{page_request, view};
 use crate::{
     domain::{actor::Actor, audit::Entry},
     log::chain,
@@ -41,7 +41,7 @@ pub(in crate::route::api) async fn list(mut call: Call) -> Answer {
     let list = ("audit", format!("{filter:?}"));
     let request = page_request(&mut call, &list)?;
     let page = call.services().list_audit(&call.actor, filter, request).await?;
-    let next_page_token = next_page(&call, &list, &page)?;
+    let next_page_token = call.next_page(&list, page.next.as_deref())?;
     let audit_entries = page.items.into_iter().map(|one| view::audit_entry(organisation, one)).collect();
     call.answer(&Written(&ListAuditEntriesResponse { audit_entries, next_page_token }))
 }

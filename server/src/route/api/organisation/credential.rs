@@ -3,7 +3,7 @@
 
 use super::{
     account::{named, of_organisation},
-    named_field, next_page, page_request, some, view,
+    named_field, page_request, some, view,
 };
 use crate::{
     domain::{
@@ -120,7 +120,7 @@ pub(in crate::route::api) async fn list_api_keys(mut call: Call) -> Answer {
     let page = call.services().list_api_keys(&call.actor, of, request).await?;
     let now = call.services().present();
     let api_keys = page.items.iter().map(|key| view::api_key(organisation, key, now)).collect();
-    let next_page_token = next_page(&call, &list, &page)?;
+    let next_page_token = call.next_page(&list, page.next.as_deref())?;
     call.answer(&Written(&ListApiKeysResponse { api_keys, next_page_token }))
 }
 
@@ -214,15 +214,15 @@ async fn account_named(call: &Call, name: &str) -> Result<AccountId, Status> {
     }
 }
 
-/// Where clients reach this server: as they say, or as this request did, or by its first name.
+/// Where clients reach this server: as they say, or as this request did, or as the settings say.
 fn base(call: &Call, given: &str) -> Result<Url, Status> {
     if !given.is_empty() {
         return base_url(given).map_err(|rule| Status::invalid_field("baseUrl", rule));
     }
     let reached = call.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let plain = call.peer.is_some_and(|peer| peer.plain);
-    let named = call.services().settings().names.first().and_then(|name| reached_at(name, false));
-    reached.and_then(|host| reached_at(host, plain)).or(named).ok_or_else(|| {
+    let url = || call.services().settings().url.clone();
+    reached.and_then(|host| reached_at(host, plain)).or_else(url).ok_or_else(|| {
         Status::invalid_field(
             "baseUrl",
             "Expected where clients reach this server: the request does not tell.",

@@ -1,6 +1,6 @@
 //! `/v1/organisations/{organisation}/links`: who works for a customer. That is the customer's decision.
 
-use super::{next_page, page_request, view};
+use super::{page_request, view};
 use crate::{
     domain::{
         actor::Scope,
@@ -29,7 +29,7 @@ pub(in crate::route::api) async fn list(mut call: Call) -> Answer {
     let of = call.services().company(&call.actor, id).await?;
     let page = call.services().list_links(&call.actor, &of, request).await?;
     let links = page.items.iter().map(|link| view::link(&of, link)).collect();
-    let next_page_token = next_page(&call, &list, &page)?;
+    let next_page_token = call.next_page(&list, page.next.as_deref())?;
     call.answer(&Written(&ListLinksResponse { links, next_page_token }))
 }
 

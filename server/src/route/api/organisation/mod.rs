@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     domain::company::{CompanyKind, Terms},
-    service::{CompanyChange, CompanyFilter, NewCompany, Page, PageRequest, ServiceError},
+    service::{CompanyChange, CompanyFilter, NewCompany, PageRequest, ServiceError},
 };
 use serde::Serialize;
 use unbox_common::ids::CompanyId;
@@ -37,7 +37,7 @@ pub(in crate::route::api) async fn list(mut call: Call) -> Answer {
     let request = page_request(&mut call, &list)?;
     let page = call.services().list_companies(&call.actor, CompanyFilter::of_kind(kind), request).await?;
     let organisations = page.items.iter().map(view::organisation).collect();
-    let next_page_token = next_page(&call, &list, &page)?;
+    let next_page_token = call.next_page(&list, page.next.as_deref())?;
     call.answer(&Written(&ListOrganisationsResponse { organisations, next_page_token }))
 }
 
@@ -167,16 +167,8 @@ fn page_request(call: &mut Call, list: &impl Serialize) -> Result<PageRequest, S
     if !(1..=ROWS.1).contains(&size) {
         return Err(Status::invalid_field("pageSize", format!("Expected 1 to {}.", ROWS.1)));
     }
-    let after = call.app.page_tokens.open(list, &token)?.map(|key| key.to_string());
+    let after = call.page_after(list, &token)?;
     Ok(PageRequest { size: u32::try_from(size).ok(), after })
-}
-
-/// The token of the page that follows.
-fn next_page<T>(call: &Call, list: &impl Serialize, page: &Page<T>) -> Result<String, Status> {
-    match page.next.as_deref().map(str::parse) {
-        Some(Ok(key)) => call.app.page_tokens.issue(list, key),
-        _ => Ok(String::new()),
-    }
 }
 
 /// The organisation's own path, as a resource of another one names it.

@@ -38,12 +38,11 @@ pub(super) struct Refused {
 
 impl Refused {
     fn new(item: ItemStatus, reason: Reason, field: &str, rule: &str) -> Self {
-        let nothing: [(&str, &str); 0] = [];
         let status = match item {
             ItemStatus::PermissionDenied => Status::new(Code::PermissionDenied, rule),
             _ => Status::invalid_field(field, rule),
         };
-        Self { item, status: status.because(reason, nothing) }
+        Self { item, status: status.because(reason) }
     }
 
     pub(super) fn result(&self) -> ItemResult {
@@ -214,10 +213,9 @@ pub(super) fn release(call: &Call, asked: &PartnerUnclaim) -> Result<Work, Refus
 
 /// What a claim is refused with.
 pub(super) fn claim_refused(error: ServiceError) -> Status {
-    let nothing: [(&str, &str); 0] = [];
     match error {
         ServiceError::Conflict(text) => {
-            Status::new(Code::AlreadyExists, text).because(Reason::DeviceAlreadyExists, nothing)
+            Status::new(Code::AlreadyExists, text).because(Reason::DeviceAlreadyExists)
         }
         ServiceError::NotFound { what: "customer", .. } => no_such_customer("customerId").status,
         ServiceError::NotFound { what: "configuration", .. } => {

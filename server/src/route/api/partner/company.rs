@@ -118,14 +118,11 @@ async fn companies_as(
         return Err(Status::invalid_field("pageSize", "Expected a number of companies, not less than 0."));
     }
     let list = (list, call.company()?, filter.served_by, filter.parent);
-    let after = call.app.page_tokens.open(&list, &token)?;
+    let after = call.page_after(&list, &token)?;
     let size = u32::try_from(size).ok().filter(|size| *size > 0).unwrap_or(MAX_ROWS);
-    let request = PageRequest { size: Some(size), after: after.map(|key| key.to_string()) };
+    let request = PageRequest { size: Some(size), after };
     let total = call.services().count_companies(by, filter.clone()).await?;
     let page = call.services().list_companies(by, filter, request).await?;
-    let next = match page.next.as_deref().map(str::parse) {
-        Some(Ok(key)) => call.app.page_tokens.issue(&list, key)?,
-        _ => String::new(),
-    };
+    let next = call.next_page(&list, page.next.as_deref())?;
     Ok(Companies { items: page.items, next, total: i32::try_from(total).unwrap_or(i32::MAX) })
 }

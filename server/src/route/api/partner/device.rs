@@ -14,7 +14,7 @@ use super::{
     asked::{Owners, check_section},
     device_refused,
 };
-use crate::service::{ResellerCursor, ServiceError};
+use crate::service::ServiceError;
 use unbox_common::ids::ClaimId;
 
 /// The largest page of a search.
@@ -78,19 +78,13 @@ pub(in crate::route::api) async fn find_by_owner(mut call: Call) -> Answer {
     if nobody {
         return call.answer(&Written(&FindDevicesByOwnerResponse::default()));
     }
-    let after = match after.map(ClaimId::new) {
-        Some(Ok(id)) => {
-            // The owner of the claim that the page before ended with says where this one begins.
-            let end = call.services().claim(&call.actor, id).await.map_err(device_refused)?.claim;
-            Some(ResellerCursor { customer: end.customer, claim: end.id })
-        }
-        _ => None,
-    };
-    let found = call.services().claims_of_reseller(&call.actor, &customers, after, limit).await?;
+    let after = after.and_then(|id| ClaimId::new(id).ok());
+    let found = call.services().claims_of_reseller(&call.actor, &customers, after, limit).await;
+    let found = found.map_err(device_refused)?;
     let now = call.services().present();
     let devices = found.claims.iter().map(|claim| view::partner_device(claim, partner, now)).collect();
     let next_page_token = match found.next {
-        Some(cursor) => call.app.page_tokens.issue(&list, cursor.claim.get())?,
+        Some(claim) => call.app.page_tokens.issue(&list, claim.get())?,
         None => String::new(),
     };
     let total_size = i32::try_from(found.total).unwrap_or(i32::MAX);

@@ -20,13 +20,12 @@ use crate::service::ServiceError;
 
 /// What a request about one device is refused with.
 pub(super) fn device_refused(error: ServiceError) -> Status {
-    let nothing: [(&str, &str); 0] = [];
     match error {
         error @ ServiceError::NotFound { what: "device" | "claim", .. } => {
-            Status::new(Code::NotFound, error.to_string()).because(Reason::InvalidDeviceId, nothing)
+            Status::new(Code::NotFound, error.to_string()).because(Reason::InvalidDeviceId)
         }
         ServiceError::Invalid { field: "device_identifier", rule } => {
-            Status::invalid_field("deviceIdentifier", rule).because(Reason::InvalidIdentifierSet, nothing)
+            Status::invalid_field("deviceIdentifier", rule).because(Reason::InvalidIdentifierSet)
         }
         ServiceError::Invalid { field: "device_metadata", rule } => {
             Status::invalid_field("deviceMetadata", rule)

@@ -58,8 +58,7 @@ impl PageTokens {
         let notes = self.opened(token).filter(|notes| notes.v == VERSION && notes.filter == filter);
         notes.map(|notes| Some(notes.key)).ok_or_else(|| {
             let rule = "Expected the nextPageToken of the same list. Start again without a page token.";
-            Status::invalid_field("pageToken", rule)
-                .because(Reason::InvalidPageToken, std::iter::empty::<(&str, &str)>())
+            Status::invalid_field("pageToken", rule).because(Reason::InvalidPageToken)
         })
     }
 

@@ -189,9 +189,15 @@ impl Status {
         self
     }
 
+    /// Adds why, in a word.
+    #[must_use]
+    pub fn because(self, reason: Reason) -> Self {
+        self.because_of(reason, std::iter::empty::<(String, String)>())
+    }
+
     /// Adds why, in a word, and what belongs to it.
     #[must_use]
-    pub fn because<K: Into<String>, V: Into<String>>(
+    pub fn because_of<K: Into<String>, V: Into<String>>(
         self,
         reason: Reason,
         metadata: impl IntoIterator<Item = (K, V)>,
@@ -308,6 +314,10 @@ impl From<ServiceError> for Status {
                 let detail = problem.detail.as_deref().unwrap_or(&problem.title);
                 Self::new(Code::FailedPrecondition, detail)
             }
+            ServiceError::NoRoom(_) => {
+                tracing::error!(error = chain(&error), "the disk is full");
+                Self::new(Code::Unavailable, error.to_string())
+            }
             ServiceError::Storage(_)
             | ServiceError::Signer(_)
             | ServiceError::Entropy(_)
@@ -322,8 +332,9 @@ impl From<ServiceError> for Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::StoreError;
+    use crate::{files::FilesError, store::StoreError};
     use serde_json::json;
+    use std::io::ErrorKind;
 
     fn shown(status: &Status, format: FormatVersion) -> Value {
         serde_json::to_value(status.document(format)).unwrap()
@@ -332,7 +343,7 @@ mod tests {
     #[test]
     fn the_answer_names_the_field_and_the_rule() {
         let status = Status::invalid_field("customer.companyName", "A value is required.")
-            .because(Reason::InvalidParameter, [("line", "7")]);
+            .because_of(Reason::InvalidParameter, [("line", "7")]);
         assert_eq!(status.reason(), Reason::InvalidParameter);
         assert_eq!(
             shown(&status, FormatVersion::V1),
@@ -409,6 +420,9 @@ mod tests {
     #[test]
     fn every_error_of_a_service_has_its_code() {
         let conflict = || "It is in use.".to_owned();
+        let full = |kind: ErrorKind| {
+            ServiceError::from(FilesError::Write { path: "artifacts".into(), source: kind.into() })
+        };
         for (error, http, code) in [
             (ServiceError::not_found("device", 7), 404, Code::NotFound),
             (ServiceError::invalid("name", "is empty"), 400, Code::InvalidArgument),
@@ -419,6 +433,9 @@ mod tests {
             (ServiceError::Busy, 503, Code::Unavailable),
             (ServiceError::refused(RefusalKind::TermsNotAccepted), 403, Code::PermissionDenied),
             (ServiceError::refused(RefusalKind::NoLicence), 400, Code::FailedPrecondition),
+            (full(ErrorKind::StorageFull), 503, Code::Unavailable),
+            (full(ErrorKind::QuotaExceeded), 503, Code::Unavailable),
+            (full(ErrorKind::PermissionDenied), 500, Code::Internal),
             (ServiceError::Storage(StoreError::Closed), 500, Code::Internal),
         ] {
             let status = Status::from(error);
