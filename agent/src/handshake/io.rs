@@ -592,6 +592,44 @@ mod tests {
     }
 
     #[test]
+    fn without_a_tpm_that_works_the_settings_say_where_a_key_is_made() {
+        let entropy = Entropy::system();
+        for (setting, broken, expected) in [
+            ("", false, Ok(())),
+            ("tpm = \"auto\"", true, Ok(())),
+            ("tpm = \"never\"", true, Ok(())),
+            ("tpm = \"required\"", false, Err("no_tpm")),
+            ("tpm = \"required\"", true, Err("tpm_failed")),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let layout = Layout::new(root.path());
+            std::fs::create_dir_all(root.path().join("etc/unbox")).unwrap();
+            files::replace(&layout.local_config(), setting.as_bytes(), 0o644).unwrap();
+            if broken {
+                // A file where the device should be.
+                std::fs::create_dir(root.path().join("dev")).unwrap();
+                std::fs::File::create_new(layout.tpm()).unwrap();
+            }
+            let made = device_key(&layout, &entropy);
+            assert_eq!(layout.device_key().exists(), expected.is_ok(), "{setting} {broken}");
+            let made =
+                made.map(|key| assert!(key.tpm().is_none())).map_err(|error| Failure::from(error).kind());
+            assert_eq!(made, expected, "{setting} {broken}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_only_says_to_be_in_the_tpm_is_no_key() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        make_exchange(&layout).unwrap();
+        for text in ["{", "{}", r#"{"held_in":"tpm"}"#, r#"{"held_in":"software"}"#] {
+            files::replace(&layout.device_key(), text.as_bytes(), 0o600).unwrap();
+            assert!(matches!(device_key(&layout, &Entropy::system()), Err(KeyError::NotAKey(_))), "{text}");
+        }
+    }
+
+    #[test]
     fn the_device_key_is_made_once_and_is_private() {
         use std::os::unix::fs::PermissionsExt as _;
         let root = tempfile::tempdir().unwrap();
