@@ -4,7 +4,12 @@
 //! randomness are arguments. The way through it is the way of an enrollment:
 //!
 //! * [`identity`]: what a device says it is, and which identifiers are worth anything;
+//! * [`maker`]: forms that makers give their numbers;
+//! * [`label`]: what a bar code scanner typed, and what of it names a device;
+//! * [`models`] and [`eligibility`]: whether a unit can be registered by a certified device ID, and what
+//!   to register;
 //! * [`matching`]: which claim that identity belongs to;
+//! * [`doubt`]: what of a claim no device will show;
 //! * [`protocol`]: the messages between device and server, and the handshake's transcript;
 //! * [`refusal`]: every reason for a "no", and what a device then does;
 //! * [`payload`]: what is to be installed;
@@ -13,10 +18,16 @@
 
 pub mod attestation;
 pub mod bytes;
+pub mod date;
 pub mod digest;
+pub mod doubt;
+pub mod eligibility;
 pub mod identity;
 pub mod ids;
+pub mod label;
+pub mod maker;
 pub mod matching;
+pub mod models;
 pub mod path;
 pub mod payload;
 pub mod protocol;

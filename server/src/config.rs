@@ -12,15 +12,21 @@ use std::{
     net::SocketAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
-use unbox_common::secret::Secret;
+use unbox_common::{
+    models::{InvalidTable, Models},
+    secret::Secret,
+};
 use url::{Host, Url};
 
 /// Where devices connect unless the settings say otherwise.
 pub const DEFAULT_LISTEN: &str = "[::]:443";
 /// The largest settings file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
+/// The largest table of models that is read, in bytes.
+const MAX_MODELS_BYTES: u64 = 4 * 1024 * 1024;
 const DAY: Duration = Duration::from_hours(24);
 
 /// What one source says; everything may be absent.
@@ -45,6 +51,8 @@ pub struct Fragment {
     pub database: Option<Secret>,
     /// Where artifacts lie.
     pub artifacts: Option<PathBuf>,
+    /// A table of further ChromeOS models.
+    pub models: Option<PathBuf>,
     /// A certificate by another authority.
     #[serde(default)]
     pub tls: TlsFragment,
@@ -215,6 +223,17 @@ pub enum ConfigError {
         /// What is wrong; for an unknown key, also the known ones.
         message: String,
     },
+    /// The table of models is not there.
+    #[error("the table of models {} is missing: put it there, or take `models` out of the settings", _0.display())]
+    NoModels(PathBuf),
+    /// The table of models cannot be used.
+    #[error("the table of models {} cannot be used", path.display())]
+    Models {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: InvalidTable,
+    },
     /// A value is outside of what it may be.
     #[error("the setting `{field}` cannot be used: expected {expected}")]
     Value {
@@ -264,6 +283,7 @@ impl Fragment {
             proxy_protocol: self.proxy_protocol.or(below.proxy_protocol),
             database: self.database.or(below.database),
             artifacts: self.artifacts.or(below.artifacts),
+            models: self.models.or(below.models),
             log: LogFragment {
                 format: self.log.format.or(below.log.format),
                 filter: self.log.filter.or(below.log.filter),
@@ -360,6 +380,7 @@ impl Settings {
                     default.retry_waiting_s,
                     1..=86_400,
                 )?,
+                models: merged.models.map_or(Ok(default.models.clone()), |path| read_models(below(path)))?,
                 ..default
             },
             limits: Limits::parse(&merged.limits)?,
@@ -410,6 +431,15 @@ impl Limits {
             },
             api_queries_per_100s: rate("limits.api_queries_per_100s", from.api_queries_per_100s, 1000)?,
         })
+    }
+}
+
+/// The built-in table and the one in this file.
+fn read_models(path: PathBuf) -> Result<Arc<Models>, ConfigError> {
+    let Some(table) = files::read(&path, MAX_MODELS_BYTES)? else { return Err(ConfigError::NoModels(path)) };
+    match Models::parse(&table) {
+        Ok(further) => Ok(Arc::new(Models::built_in().and(&further))),
+        Err(source) => Err(ConfigError::Models { path, source }),
     }
 }
 
@@ -536,6 +566,10 @@ listen = [{listen}]
 # What devices download, each file under its SHA-256.
 #artifacts = \"artifacts\"
 
+# ChromeOS models beside those that this version knows: CSV with the columns model, brand,
+# manufactured_from, certified_id and footnote.
+#models = \"/etc/unbox/chromeos-models.csv\"
+
 # A certificate by an authority of your own, in place of the one that init made. Put the
 # authority's certificate into the image's anchors.pem.
 [tls]
@@ -615,7 +649,7 @@ mod tests {
         let written = parse(&file()).unwrap();
         let uncommented: String = file()
             .lines()
-            .filter(|line| !line.contains("/etc/ssl") && !line.contains("postgres"))
+            .filter(|line| !line.contains("/etc/") && !line.contains("postgres"))
             .map(|line| match line.strip_prefix('#') {
                 Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),
                 _ => format!("{line}\n"),
@@ -685,6 +719,31 @@ mod tests {
         }
         for text in ["listen = [\"localhost\"]", "listen = 5", "names = [", "[limits]\nrequests = -1"] {
             assert!(matches!(parse(text), Err(ConfigError::Syntax { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn further_models_are_read_and_a_mistake_in_them_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("models.csv");
+        let settings = format!("models = {:?}", path.display().to_string());
+        assert!(matches!(parse(&settings), Err(ConfigError::NoModels(_))));
+        for (row, says) in [
+            ("Chromebook Acme 1,Acme,,serial,", None),
+            ("Chromebook Acme 1,Acme,,imei,", Some("line 2, column certified_id: \"imei\"")),
+        ] {
+            let table = format!("model,brand,manufactured_from,certified_id,footnote\n{row}\n");
+            files::replace(&path, table.as_bytes(), files::PRIVATE_FILE).unwrap();
+            match (parse(&settings), says) {
+                (Ok(settings), None) => {
+                    assert!(settings.services.models.find("chromebook acme 1").is_some());
+                    assert_eq!(settings.services.models.iter().len(), 188);
+                }
+                (Err(ConfigError::Models { source, .. }), Some(says)) => {
+                    assert!(source.to_string().starts_with(says), "{source}");
+                }
+                (other, _) => panic!("{other:?}"),
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The form of each kind of identifier, and how makers' and models' names are folded.
 
 use super::{IdentifierKind, Rule};
+use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 
 /// Brings a trimmed, printable value into the canonical form of its kind.
 pub(super) fn normalise(kind: IdentifierKind, value: &str) -> Result<String, Rule> {
@@ -16,9 +17,7 @@ pub(super) fn normalise(kind: IdentifierKind, value: &str) -> Result<String, Rul
         IdentifierKind::Meid => meid(value),
         IdentifierKind::CertifiedDeviceId => certified_device_id(value),
         IdentifierKind::DeviceKey | IdentifierKind::TpmKey => key_digest(value),
-        IdentifierKind::Manufacturer | IdentifierKind::Model | IdentifierKind::Sku => {
-            Ok(single_spaced(value))
-        }
+        IdentifierKind::Manufacturer | IdentifierKind::Model | IdentifierKind::Sku => Ok(value.to_owned()),
     }
 }
 
@@ -78,9 +77,9 @@ fn imei(value: &str) -> Result<String, Rule> {
         return Err(Rule::Format { expected: "an IMEI of 15 digits" });
     }
     match digits.len() {
-        14 => Ok(format!("{digits}{}", luhn(&digits))),
+        14 => Ok(format!("{digits}{}", luhn(&digits, 10))),
         15 => match digits.split_at(14) {
-            (body, check) if check == luhn(body).to_string() => Ok(digits),
+            (body, check) if check == luhn(body, 10).to_string() => Ok(digits),
             _ => Err(Rule::Format { expected: "an IMEI whose last digit is its check digit" }),
         },
         16 => Err(Rule::Format {
@@ -90,31 +89,52 @@ fn imei(value: &str) -> Result<String, Rule> {
     }
 }
 
-/// The digit that makes the sum of Luhn end in zero (ISO/IEC 7812-1, annex B).
-fn luhn(digits: &str) -> u32 {
-    let doubled = |digit: u32| if digit > 4 { 2 * digit - 9 } else { 2 * digit };
-    let backwards = digits.chars().rev().filter_map(|char| char.to_digit(10));
+/// The digit that makes the sum of Luhn end in zero (ISO/IEC 7812-1, annex B; for base 16, 3GPP2
+/// S.R0048-A).
+fn luhn(digits: &str, radix: u32) -> u32 {
+    let doubled = |digit: u32| 2 * digit / radix + 2 * digit % radix;
+    let backwards = digits.chars().rev().filter_map(|char| char.to_digit(radix));
     let sum: u32 =
         backwards.enumerate().map(|(at, digit)| if at % 2 == 0 { doubled(digit) } else { digit }).sum();
-    (10 - sum % 10) % 10
+    (radix - sum % radix) % radix
 }
 
 /// 14 hexadecimal digits (3GPP2 S.R0048-A); in its decimal form 18 digits, of which 10 are the
-/// first 32 bits and 8 the other 24.
+/// first 32 bits and 8 the other 24. Either may be followed by a check digit, which is left out.
 fn meid(value: &str) -> Result<String, Rule> {
     const EXPECTED: Rule =
         Rule::Format { expected: "a MEID of 14 hexadecimal digits, or of 18 decimal ones" };
-    let digits = without_separators(value);
-    match digits.len() {
-        14 if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(digits.to_ascii_uppercase()),
-        18 if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            let (first, rest) = digits.split_at(10);
-            let first: u32 = first.parse().map_err(|_| EXPECTED)?;
-            let rest: u32 = rest.parse().map_err(|_| EXPECTED)?;
-            if rest >> 24 == 0 { Ok(format!("{first:08X}{rest:06X}")) } else { Err(EXPECTED) }
-        }
-        _ => Err(EXPECTED),
+    const CHECK: Rule = Rule::Format { expected: "a MEID whose last digit is its check digit" };
+    let digits = without_separators(value).to_ascii_uppercase();
+    let radix = if digits.len() >= 18 || digits.bytes().all(|byte| byte.is_ascii_digit()) { 10 } else { 16 };
+    if !digits.chars().all(|char| char.is_digit(radix)) {
+        return Err(EXPECTED);
     }
+    let body = match digits.len() {
+        14 | 18 => digits.as_str(),
+        15 | 19 => {
+            let (body, check) = digits.split_at(digits.len() - 1);
+            // The check digit of a MEID without letters is that of an IMEI (3GPP2 X.S0008-0); such MEIDs
+            // begin with 99, and other numbers of that form are IMEIs.
+            let decimal = body.bytes().all(|byte| byte.is_ascii_digit());
+            if decimal && body.len() == 14 && !body.starts_with("99") {
+                return Err(Rule::Format {
+                    expected: "a MEID; 15 digits that do not begin with 99 are an IMEI",
+                });
+            }
+            let radix = if decimal { 10 } else { 16 };
+            let right = check.chars().next().and_then(|check| check.to_digit(radix));
+            if right == Some(luhn(body, radix)) { body } else { return Err(CHECK) }
+        }
+        _ => return Err(EXPECTED),
+    };
+    if body.len() == 14 {
+        return Ok(body.to_owned());
+    }
+    let (first, rest) = body.split_at(10);
+    let first: u32 = first.parse().map_err(|_| EXPECTED)?;
+    let rest: u32 = rest.parse().map_err(|_| EXPECTED)?;
+    if rest >> 24 == 0 { Ok(format!("{first:08X}{rest:06X}")) } else { Err(EXPECTED) }
 }
 
 /// What people put between groups of digits.
@@ -139,8 +159,13 @@ fn key_digest(value: &str) -> Result<String, Rule> {
     Ok(digest.to_string())
 }
 
+/// The one way to write a name: composed characters (Unicode NFC), single spaces.
+pub(super) fn composed(name: &str) -> String {
+    single_spaced(&ComposingNormalizerBorrowed::new_nfc().normalize(name))
+}
+
 fn single_spaced(value: &str) -> String {
-    value.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+    value.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Words that say what kind of company a maker is, not which.
@@ -171,7 +196,9 @@ const SAME_MAKER: &[(&str, &str)] = &[
     ("asustek", "asus"),
     ("hewlett packard", "hp"),
     ("hewlett packard enterprise", "hpe"),
+    ("lg electronics", "lg"),
     ("micro star", "msi"),
+    ("samsung electronics", "samsung"),
     ("super micro", "supermicro"),
 ];
 
@@ -189,10 +216,14 @@ pub fn fold_manufacturer(name: &str) -> String {
     SAME_MAKER.iter().find(|(alias, _)| *alias == folded).map_or(folded, |(_, name)| (*name).to_owned())
 }
 
-/// A model or SKU as it is compared: lower case, single spaces.
+/// A model or SKU as it is compared: lower case, single spaces, and without accents, which not every
+/// keyboard has.
 #[must_use]
 pub fn fold_name(name: &str) -> String {
-    single_spaced(&name.to_ascii_lowercase())
+    let small = name.to_lowercase();
+    let letters = DecomposingNormalizerBorrowed::new_nfd().normalize(&small);
+    let plain: String = letters.chars().filter(|char| !matches!(char, '\u{300}'..='\u{36f}')).collect();
+    single_spaced(&plain)
 }
 
 #[cfg(test)]
@@ -247,7 +278,7 @@ mod tests {
 
     #[test]
     fn keys_and_modems_have_one_form() {
-        use IdentifierKind::{CertifiedDeviceId, Imei, Meid, TpmKey};
+        use IdentifierKind::{CertifiedDeviceId, Imei, TpmKey};
         let digest = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855";
         for (kind, raw, expected) in [
             (TpmKey, digest, Ok("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")),
@@ -277,6 +308,22 @@ mod tests {
             (Imei, "49015420323751A", Err("is not in its form: expected an IMEI of 15 digits")),
             (Imei, "000000000000000", Err("is a placeholder that the maker never replaced")),
             (Imei, "00000000000000", Err("is a placeholder that the maker never replaced")),
+            (CertifiedDeviceId, "c1ks-a1b2c3", Ok("C1KS-A1B2C3")),
+            (CertifiedDeviceId, "none", Err("is a placeholder that the maker never replaced")),
+            (
+                CertifiedDeviceId,
+                "A1;DROP",
+                Err("is not in its form: expected a certified device ID of letters, digits and `-`"),
+            ),
+        ] {
+            assert_form(kind, raw, expected);
+        }
+    }
+
+    #[test]
+    fn a_meid_has_one_form_with_and_without_its_check_digit() {
+        use IdentifierKind::Meid;
+        for (kind, raw, expected) in [
             (Meid, "a1000000123456", Ok("A1000000123456")),
             (Meid, "A10000 001234 56", Ok("A1000000123456")),
             (Meid, "99000012345678", Ok("99000012345678")),
@@ -297,15 +344,32 @@ mod tests {
                 "A100000012345",
                 Err("is not in its form: expected a MEID of 14 hexadecimal digits, or of 18 decimal ones"),
             ),
+            (Meid, "AF0123450ABCDEC", Ok("AF0123450ABCDE")),
+            (Meid, "af 012345 0abcde c", Ok("AF0123450ABCDE")),
+            (Meid, "29360 87365 0070 3710 0", Ok("AF0123450ABCDE")),
+            (Meid, "990000123456784", Ok("99000012345678")),
+            (
+                Meid,
+                "AF0123450ABCDED",
+                Err("is not in its form: expected a MEID whose last digit is its check digit"),
+            ),
+            (
+                Meid,
+                "2936087365007037101",
+                Err("is not in its form: expected a MEID whose last digit is its check digit"),
+            ),
+            (
+                Meid,
+                "990000123456780",
+                Err("is not in its form: expected a MEID whose last digit is its check digit"),
+            ),
+            (
+                Meid,
+                "490154203237518",
+                Err("is not in its form: expected a MEID; 15 digits that do not begin with 99 are an IMEI"),
+            ),
             (Meid, "000000000000000000", Err("is a placeholder that the maker never replaced")),
             (Meid, "FFFFFFFFFFFFFF", Err("is a placeholder that the maker never replaced")),
-            (CertifiedDeviceId, "c1ks-a1b2c3", Ok("C1KS-A1B2C3")),
-            (CertifiedDeviceId, "none", Err("is a placeholder that the maker never replaced")),
-            (
-                CertifiedDeviceId,
-                "A1;DROP",
-                Err("is not in its form: expected a certified device ID of letters, digits and `-`"),
-            ),
         ] {
             assert_form(kind, raw, expected);
         }

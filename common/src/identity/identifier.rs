@@ -75,13 +75,19 @@ impl Identifier {
         if value.len() > MAX_IDENTIFIER_BYTES {
             return Err(Rule::TooLong);
         }
-        if !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        // People name makers and models in their own letters; nothing else has any but ASCII.
+        let value = if kind.is_name() { formats::composed(value) } else { value.to_owned() };
+        if value.len() > MAX_IDENTIFIER_BYTES {
+            return Err(Rule::TooLong);
+        }
+        let letter = |char: char| kind.is_name() && char.is_alphanumeric();
+        if !value.chars().all(|char| char == ' ' || char.is_ascii_graphic() || letter(char)) {
             return Err(Rule::NotPrintable);
         }
         if is_placeholder(kind, &value.to_ascii_lowercase()) {
             return Err(Rule::Placeholder);
         }
-        let value = formats::normalise(kind, value)?;
+        let value = formats::normalise(kind, &value)?;
         // Once more in its canonical form: a UUID without dashes is still a placeholder.
         if is_placeholder(kind, &value.to_ascii_lowercase()) { Err(Rule::Placeholder) } else { Ok(value) }
     }
@@ -144,6 +150,7 @@ mod tests {
             (&"A".repeat(256), Rule::TooLong),
             ("ABC\u{7}DEF", Rule::NotPrintable),
             ("ABCDÉF", Rule::NotPrintable),
+            ("ABC\u{fffd}", Rule::NotPrintable),
         ] {
             assert_eq!(
                 Identifier::parse(IdentifierKind::SerialNumber, raw).unwrap_err().rule,
@@ -163,6 +170,14 @@ mod tests {
         assert!(!maker("Dell").same_as(&maker("HP")));
         assert!(model("Latitude  7450").same_as(&model("latitude 7450")));
         assert!(!model("Latitude 7450").same_as(&model("Latitude 7440")));
+        // Names have the letters of their language, and not every keyboard has those.
+        let (composed, decomposed) = (model("14e 2e g\u{e9}n"), model("14e\u{a0}2e ge\u{301}n"));
+        assert_eq!(composed, decomposed);
+        assert!(composed.same_as(&model("14E 2E GEN")) && composed.same_as(&model("14E 2E G\u{c9}N")));
+        let refused = |text| Identifier::parse(IdentifierKind::Model, text).map_err(|invalid| invalid.rule);
+        assert_eq!(refused("Gate\u{202e}way"), Err(Rule::NotPrintable));
+        assert_eq!(refused("Gate\nway 3").as_ref().map(Identifier::value), Ok("Gate way 3"));
+        assert_eq!(refused(&"\u{1d160}".repeat(63)), Err(Rule::TooLong), "composed it is longer");
     }
 
     proptest! {
@@ -190,7 +205,7 @@ mod tests {
         #[test]
         fn a_canonical_value_is_its_own_canonical_value(
             kind in proptest::sample::select(IdentifierKind::ALL.to_vec()),
-            raw in "[ -~]{0,40}",
+            raw in "[ -~]{0,40}|\\PC{0,100}",
         ) {
             if let Ok(once) = Identifier::parse(kind, &raw) {
                 let again = Identifier::parse(kind, once.value());

@@ -116,6 +116,12 @@ impl IdentifierKind {
         matches!(self, Self::SerialNumber | Self::BoardSerial | Self::ChassisSerial)
     }
 
+    /// Whether this kind is what people call a device or who made it, and not an identifier of one.
+    #[must_use]
+    pub const fn is_name(self) -> bool {
+        matches!(self, Self::Manufacturer | Self::Model | Self::Sku)
+    }
+
     /// How many of this kind one device has at most: any number of network interfaces, two modems,
     /// and one of everything else.
     #[must_use]

@@ -13,6 +13,7 @@ mod placeholder;
 pub use formats::{fold_manufacturer, fold_name};
 pub use identifier::{Identifier, InvalidIdentifier, MAX_IDENTIFIER_BYTES, Rule};
 pub use kind::{IdentifierKind, Rank, Source, UnknownKind};
+pub use placeholder::{Placeholder, placeholders};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;

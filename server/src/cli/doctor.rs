@@ -74,6 +74,7 @@ fn of_keys(summary: &KeySummary, now: Timestamp) -> Vec<Finding> {
             advice: "the key that signs changes of keys is on this machine: keep it offline, and hand it in \
                      with --root-key when you rotate"
                 .to_owned(),
+            count: 1,
         });
     }
     if summary.payload_keys.len() > 1 {
@@ -85,6 +86,7 @@ fn of_keys(summary: &KeySummary, now: Timestamp) -> Vec<Finding> {
                 "{} payload keys are believed: run `unbox-server key retire` when every device has checked in",
                 summary.payload_keys.len()
             ),
+            count: 1,
         });
     }
     findings
@@ -152,7 +154,7 @@ async fn of_database(settings: &Settings) -> Vec<Finding> {
 }
 
 fn error(check: &'static str, subject: &str, advice: String) -> Finding {
-    Finding { severity: Severity::Error, check, subject: subject.to_owned(), advice }
+    Finding { severity: Severity::Error, check, subject: subject.to_owned(), advice, count: 1 }
 }
 
 fn warning(check: &'static str, subject: &str, advice: String) -> Finding {
@@ -193,6 +195,7 @@ impl Serialize for Found {
             "check": finding.check,
             "about": finding.subject,
             "advice": finding.advice,
+            "count": finding.count,
         })
         .serialize(serializer)
     }

@@ -235,8 +235,7 @@ impl Row for View<StoredReport> {
 impl Serialize for View<Claim> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let claim = &self.0;
-        let unusable: Vec<_> =
-            claim.sets.unusable().iter().map(crate::domain::claim::UnusableSet::reason).collect();
+        let unusable: Vec<_> = claim.sets.unusable().iter().map(|set| set.reason().to_string()).collect();
         json!({
             "id": claim.id,
             "customer": claim.customer,

@@ -5,9 +5,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use unbox_common::{
     digest::Sha256,
-    identity::{Identifier, IdentifierKind},
+    identity::{Identifier, IdentifierKind, InvalidIdentifier, UnknownKind},
     ids::{ClaimId, CompanyId, ConfigurationId},
-    matching::{IdentifierSet, RegisteredClaim},
+    matching::{IdentifierSet, InvalidSet, RegisteredClaim},
     protocol::latest::ProofKind,
     timestamp::Timestamp,
 };
@@ -177,13 +177,27 @@ pub struct ClaimSets {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnusableSet {
     members: Vec<(String, String)>,
-    reason: String,
+    reason: Unusable,
+}
+
+/// The rule that a stored set breaks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// A kind that this version does not know.
+    #[error(transparent)]
+    Kind(#[from] UnknownKind),
+    /// One identifier.
+    #[error(transparent)]
+    Identifier(#[from] InvalidIdentifier),
+    /// All of them together.
+    #[error(transparent)]
+    Set(#[from] InvalidSet),
 }
 
 impl UnusableSet {
     /// Which rule it breaks.
     #[must_use]
-    pub fn reason(&self) -> &str {
+    pub const fn reason(&self) -> &Unusable {
         &self.reason
     }
 }
@@ -277,15 +291,12 @@ impl ClaimSets {
     }
 }
 
-fn read_set(members: &[(String, String)]) -> Result<IdentifierSet, String> {
+fn read_set(members: &[(String, String)]) -> Result<IdentifierSet, Unusable> {
     let identifiers = members
         .iter()
-        .map(|(kind, value)| {
-            let kind: IdentifierKind = kind.parse().map_err(|error| format!("{error}"))?;
-            Identifier::parse(kind, value).map_err(|error| error.to_string())
-        })
-        .collect::<Result<Vec<_>, String>>()?;
-    IdentifierSet::new(identifiers).map_err(|error| error.to_string())
+        .map(|(kind, value)| Ok(Identifier::parse(kind.parse()?, value)?))
+        .collect::<Result<Vec<_>, Unusable>>()?;
+    Ok(IdentifierSet::new(identifiers)?)
 }
 
 /// The text by which a store finds what this identifier is part of.
@@ -339,7 +350,7 @@ mod tests {
         let now = ClaimSets::from_text(stored).unwrap();
         assert_eq!(now.usable().len(), 1);
         assert_eq!(
-            now.unusable()[0].reason(),
+            now.unusable()[0].reason().to_string(),
             "serial_number \"N/A\" is a placeholder that the maker never replaced"
         );
         assert_eq!(ClaimSets::from_text(&now.to_text()).unwrap(), now, "nothing is lost");

@@ -1,14 +1,21 @@
 //! Checks of what is stored: what will go wrong, before a device finds out.
 
-use super::{ServiceError, Services};
+use super::{ServiceError, Services, Settings};
 use crate::{
     domain::{
-        actor::Actor, actor::Scope, claim::Claim, company::CompanyKind, name::Name, token::TokenStanding,
+        actor::Actor, actor::Scope, claim::Claim, claim::Unusable, company::CompanyKind, name::Name,
+        token::TokenStanding,
     },
     store::{ArtifactsOf, ClaimFilter, CompanyFilter, MAX_ROWS, Page, PageRequest, Reader},
 };
 use std::{collections::HashMap, fs};
-use unbox_common::{ids::CompanyId, protocol::latest::ProofKind};
+use unbox_common::{
+    doubt::doubts,
+    identity::{InvalidIdentifier, Rule},
+    ids::CompanyId,
+    models::Models,
+    protocol::latest::ProofKind,
+};
 
 /// Findings of one check that are told one by one; the rest is counted.
 const MAX_FINDINGS: usize = 100;
@@ -35,6 +42,8 @@ pub struct Finding {
     pub subject: String,
     /// What is wrong, and what to do.
     pub advice: String,
+    /// How many it stands for: one, or all those of its check that are not told one by one.
+    pub count: usize,
 }
 
 impl Services {
@@ -43,8 +52,7 @@ impl Services {
     pub async fn doctor(&self, by: &Actor) -> Result<Vec<Finding>, ServiceError> {
         let mut found = Findings::default();
         let mut reader = self.0.store.reader().await?;
-        let knows_roots = !self.settings().tpm_roots.is_empty();
-        check_claims(&mut reader, by.scope(), knows_roots, &mut found).await?;
+        check_claims(&mut reader, by.scope(), self.settings(), &mut found).await?;
         self.check_tokens(&mut reader, by.scope(), &mut found).await?;
         if by.scope() == Scope::Operator {
             self.check_artifacts(&mut reader, &mut found).await?;
@@ -119,10 +127,11 @@ impl Services {
     }
 }
 
+/// Page by page, so that any number of claims needs the memory of one page.
 async fn check_claims(
     reader: &mut Reader,
     scope: Scope,
-    knows_roots: bool,
+    settings: &Settings,
     found: &mut Findings,
 ) -> Result<(), ServiceError> {
     let customers = customers(reader, scope).await?;
@@ -131,7 +140,8 @@ async fn check_claims(
         let page = whole_page(after);
         let Page { items, next } = reader.claims(scope, &ClaimFilter::default(), &page).await?;
         for claim in &items {
-            check_claim(claim, &customers, knows_roots, found);
+            check_identifiers(claim, &settings.models, found);
+            check_claim(claim, &customers, !settings.tpm_roots.is_empty(), found);
         }
         if next.is_none() {
             return Ok(());
@@ -160,6 +170,38 @@ async fn customers(
     }
 }
 
+/// What a claim registers and no device will show, one check for each rule.
+fn check_identifiers(claim: &Claim, models: &Models, found: &mut Findings) {
+    let subject = || format!("claim {}", claim.id);
+    for set in claim.sets.unusable() {
+        let advice = format!(
+            "It registers something that no device can show: {}. End the claim and import it with the right value.",
+            set.reason()
+        );
+        found.add(Severity::Warning, unusable_check(set.reason()), subject(), advice);
+    }
+    for doubt in claim.sets.usable().iter().flat_map(|set| doubts(set, models)) {
+        let (severity, then) = if doubt.is_certain() {
+            (Severity::Warning, " End the claim and import it so.")
+        } else {
+            (Severity::Note, "")
+        };
+        found.add(severity, doubt.check(), subject(), format!("{doubt} {}{then}", doubt.advice()));
+    }
+}
+
+const fn unusable_check(reason: &Unusable) -> &'static str {
+    match reason {
+        Unusable::Identifier(InvalidIdentifier { rule, .. }) => match rule {
+            Rule::Placeholder => "claim_placeholder",
+            Rule::LocallyAdministered | Rule::Multicast => "claim_mac_address_of_software",
+            Rule::Format { .. } => "claim_identifier_form",
+            Rule::Empty | Rule::TooLong | Rule::NotPrintable => "claim_never_matches",
+        },
+        Unusable::Kind(_) | Unusable::Set(_) => "claim_never_matches",
+    }
+}
+
 fn check_claim(
     claim: &Claim,
     customers: &HashMap<CompanyId, (Name, bool)>,
@@ -167,13 +209,6 @@ fn check_claim(
     found: &mut Findings,
 ) {
     let subject = || format!("claim {}", claim.id);
-    for set in claim.sets.unusable() {
-        let advice = format!(
-            "It registers something that no device can show: {}. End the claim and import it with the right value.",
-            set.reason()
-        );
-        found.add(Severity::Warning, "claim_never_matches", subject(), advice);
-    }
     match claim.proof {
         ProofKind::Tpm if !knows_roots && claim.sets.registered_tpm_keys().next().is_none() => {
             let advice = "It asks for a TPM, registers none, and this server knows no manufacturer's certificates: \
@@ -226,7 +261,7 @@ impl Findings {
         let count = self.counts.entry(check).or_default();
         *count += 1;
         if *count <= MAX_FINDINGS {
-            self.told.push(Finding { severity, check, subject, advice });
+            self.told.push(Finding { severity, check, subject, advice, count: 1 });
         }
     }
 
@@ -237,10 +272,40 @@ impl Findings {
                     self.told.iter().find(|one| one.check == check).map(|one| one.severity)
             {
                 let advice = format!("There are {more} more of these.");
-                self.told.push(Finding { severity, check, subject: String::new(), advice });
+                self.told.push(Finding { severity, check, subject: String::new(), advice, count: more });
             }
         }
         self.told.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.check.cmp(b.check)));
         self.told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unbox_common::{doubt::Doubt, eligibility::Reason, identity::IdentifierKind, maker::*};
+
+    #[test]
+    fn the_readme_names_every_check_of_what_claims_register() {
+        let of_rule = |rule| {
+            let value = String::new();
+            Unusable::Identifier(InvalidIdentifier { kind: IdentifierKind::MacAddress, value, rule })
+        };
+        let unusable = [Rule::Placeholder, Rule::Multicast, Rule::Format { expected: "" }, Rule::Empty];
+        let text = String::new;
+        let doubts = [
+            Doubt::Serial(SerialDoubt::CutShort),
+            Doubt::Serial(SerialDoubt::WholeString { serial: text() }),
+            Doubt::Serial(SerialDoubt::ExpressCode { tag: text() }),
+            Doubt::Serial(SerialDoubt::Unusual(SERIAL_FORMS[0])),
+            Doubt::TwoTags,
+            Doubt::NotEligible(Reason::NoSerial),
+            Doubt::NotKnown(Reason::UnknownModel),
+        ];
+        let checks = unusable.into_iter().map(|rule| unusable_check(&of_rule(rule)));
+        for check in checks.chain(doubts.iter().map(Doubt::check)) {
+            let row = format!("| `{check}`");
+            assert!(include_str!("../../README.md").contains(&row), "{check} is not in the README");
+        }
     }
 }

@@ -78,7 +78,7 @@ use crate::{
     tpm::TpmRoots,
 };
 use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
-use unbox_common::{protocol::problem::Problem, refusal::Disposition, timestamp::Timestamp};
+use unbox_common::{models::Models, protocol::problem::Problem, refusal::Disposition, timestamp::Timestamp};
 use url::Url;
 
 /// What an operator can choose about the services.
@@ -106,6 +106,8 @@ pub struct Settings {
     pub retry_busy_s: u32,
     /// The manufacturers whose TPMs are believed.
     pub tpm_roots: TpmRoots,
+    /// The models of ChromeOS devices that can be claimed.
+    pub models: Arc<Models>,
 }
 
 impl Settings {
@@ -132,6 +134,7 @@ impl Settings {
             retry_waiting_s: 30,
             retry_busy_s: 5,
             tpm_roots: TpmRoots::default(),
+            models: Arc::new(Models::built_in().clone()),
         }
     }
 }

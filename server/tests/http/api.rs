@@ -311,13 +311,30 @@ async fn a_chromebook_is_claimed_by_what_its_maker_certifies_and_with_a_token() 
         (json!({"model": "Gateway 3"}), secret, "deviceIdentifier.model"),
         (json!({"chromeOsAttestedDeviceId": "NXABD"}), secret, "deviceIdentifier.chromeOsAttestedDeviceId"),
         (json!({"serialNumber": ""}), secret, "deviceIdentifier.serialNumber"),
+        (
+            json!({"serialNumber": "0A2D91ZN500126", "chromeOsAttestedDeviceId": "0A2D91ZN500126",
+                   "model": "Chromebook Samsung Galaxy"}),
+            secret,
+            "deviceIdentifier.serialNumber",
+        ),
     ] {
         let (status, refused) = api.post("partner", &path, claim(wrong, token)).await;
         assert_eq!(status, 400, "{refused}");
         assert!(refused.to_string().contains(&format!("{field}\"")), "{field}: {refused}");
         assert!(!refused.to_string().contains(token.unwrap_or("-none-")), "{refused}");
     }
+    for serial in ["NXABC", "0A2D91ZN500126"] {
+        let by_serial = json!({"deviceIdentifier": {"serialNumber": serial}, "limit": "10"});
+        let (_, found) = api.post("partner", &api.partner_path("devices:findByIdentifier"), by_serial).await;
+        assert_eq!(found["devices"], Value::Null, "a refusal claims nothing: {found}");
+    }
     let (status, made) = api.post("partner", &path, claim(json!({}), secret)).await;
+    assert_eq!(status, 200, "{made}");
+    let named_in_its_language = json!({
+        "serialNumber": "PF0ABCDE", "chromeOsAttestedDeviceId": "1S82W0CTO1WWPF0ABCDE",
+        "model": "Chromebook Lenovo 100e 4e génération",
+    });
+    let (status, made) = api.post("partner", &path, claim(named_in_its_language, secret)).await;
     assert_eq!(status, 200, "{made}");
     let by_serial = json!({"deviceIdentifier": {"serialNumber": "nxabc"}, "limit": "10"});
     let (_, found) = api.post("partner", &api.partner_path("devices:findByIdentifier"), by_serial).await;

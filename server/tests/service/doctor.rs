@@ -72,6 +72,43 @@ async fn a_claim_that_the_rules_now_refuse_is_found(db: TestDatabase) {
     assert!(found[0].advice.contains("placeholder"), "{}", found[0].advice);
 }
 
+async fn a_claim_that_no_device_will_match_is_found_by_its_rule(db: TestDatabase) {
+    let world = World::new(db).await;
+    let file = "serial_number,manufacturer,model,certified_device_id\n\
+        PF0ABCDE,LENOVO,20QES0XX00,\n\
+        1S20QES0XX00PF0ABCDF,LENOVO,20QES0XX00,\n\
+        0A2D91ZN500126,Samsung,960XFG,\n\
+        17266906119,Dell Inc.,Latitude 7450,\n\
+        5CD1234AB,HP,EliteBook 840,\n\
+        0A2D91ZN500126J,,Chromebook Samsung Galaxy,0A2D91ZN500126J\n";
+    let (imported, _) = world.import(file).await;
+    assert_eq!(imported.unwrap().imported, 6);
+    // What was stored before the rules of today.
+    for change in [
+        "UPDATE claims SET identifiers = REPLACE(identifiers, '0A2D91ZN500126J', '0A2D91ZN500127')",
+        "UPDATE claims SET identifiers = REPLACE(identifiers, '\"PF0ABCDE\"', '\"Default string\"')",
+    ] {
+        world.db.tamper(change).await;
+    }
+    let found = world.services.doctor(&world.by).await.unwrap();
+    let seen: Vec<_> = found.iter().map(|one| (one.severity, one.check, one.count)).collect();
+    assert_eq!(
+        seen,
+        [
+            (Severity::Warning, "claim_placeholder", 1),
+            (Severity::Warning, "claim_serial_cut_short", 1),
+            (Severity::Warning, "claim_serial_cut_short", 1),
+            (Severity::Warning, "claim_serial_is_1s_string", 1),
+            (Severity::Warning, "claim_serial_is_express_code", 1),
+            (Severity::Note, "claim_serial_unusual", 1),
+        ]
+    );
+    for finding in &found {
+        assert!(finding.subject.starts_with("claim ") && finding.advice.ends_with('.'), "{finding:?}");
+    }
+    assert!(found[3].advice.contains("the firmware shows PF0ABCDF"), "{}", found[3].advice);
+}
+
 async fn many_findings_are_counted(db: TestDatabase) {
     let world = World::new(db).await;
     let mut file = "mac_address,proof\n".to_owned();
@@ -81,7 +118,9 @@ async fn many_findings_are_counted(db: TestDatabase) {
     world.import(&file).await.0.unwrap();
     let found = world.services.doctor(&world.by).await.unwrap();
     assert_eq!(found.len(), 101);
-    assert_eq!(found.last().unwrap().advice, "There are 30 more of these.");
+    let last = found.last().unwrap();
+    assert_eq!((last.advice.as_str(), last.count), ("There are 30 more of these.", 30));
+    assert_eq!(found.iter().map(|one| one.count).sum::<usize>(), 130);
 }
 
 battery!(
@@ -89,5 +128,6 @@ battery!(
     what_will_go_wrong_is_told_with_what_to_do,
     a_claim_that_the_rules_now_refuse_is_found,
     claims_that_no_tpm_can_meet_are_found,
+    a_claim_that_no_device_will_match_is_found_by_its_rule,
     many_findings_are_counted,
 );

@@ -9,22 +9,37 @@ use crate::domain::{
     claim::{Claim, ClaimTarget},
     registration::registered_sets,
 };
-use unbox_common::{identity::Identifier, matching::IdentifierSet};
+use unbox_common::{
+    eligibility::Unit,
+    identity::{Identifier, IdentifierKind},
+    matching::IdentifierSet,
+    models::Models,
+};
 
 /// What a claim registers of these identifiers: any one of the sets, whole.
 ///
 /// # Errors
 /// The rule that an identifier breaks, or all of them together.
-pub(super) fn sets(from: &DeviceIdentifier, within: &str) -> Result<Vec<IdentifierSet>, Status> {
+pub(super) fn sets(
+    models: &Models,
+    from: &DeviceIdentifier,
+    within: &str,
+) -> Result<Vec<IdentifierSet>, Status> {
     let insufficient =
         |rule: String| Status::invalid_field(within, rule).because(Reason::InvalidIdentifierSet);
     if from.is_chrome_os() {
-        let (serial, model) = (&from.serial_number, &from.model);
-        chromeos::check(serial, model, &from.chrome_os_attested_device_id).map_err(|invalid| {
-            let (field, reason) = match invalid.part {
-                chromeos::Part::SerialNumber => ("serialNumber", Reason::InvalidSerial),
-                chromeos::Part::Model => ("model", Reason::InvalidModel),
-                chromeos::Part::CertifiedId => ("chromeOsAttestedDeviceId", Reason::InvalidIdentifierSet),
+        let unit = Unit {
+            serial_number: &from.serial_number,
+            model: &from.model,
+            certified_device_id: &from.chrome_os_attested_device_id,
+            mac_address: &from.mac_address,
+            ..Unit::default()
+        };
+        chromeos::check(models, &unit).map_err(|invalid| {
+            let (field, reason) = match invalid.kind {
+                IdentifierKind::SerialNumber => ("serialNumber", Reason::InvalidSerial),
+                IdentifierKind::Model => ("model", Reason::InvalidModel),
+                _ => ("chromeOsAttestedDeviceId", Reason::InvalidIdentifierSet),
             };
             Status::invalid_field(format!("{within}.{field}"), invalid.rule).because(reason)
         })?;

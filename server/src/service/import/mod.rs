@@ -27,7 +27,7 @@ use apply::Wish;
 use columns::{Column, Header};
 use parties::{Found, Parties};
 use rows::{ReadRow, Row, Rows, UnusableFile};
-use std::{collections::BTreeMap, io::Read};
+use std::{collections::BTreeMap, io::Read, sync::Arc};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -114,8 +114,9 @@ impl Services {
         self.check_defaults(by, &defaults).await?;
         let (to_here, batches) = mpsc::channel(BATCHES_AHEAD);
         let (tell_header, header) = oneshot::channel();
+        let models = Arc::clone(&self.settings().models);
         let reading = tokio::task::spawn_blocking(move || {
-            let rows = Rows::open(csv)?;
+            let rows = Rows::open(csv, models)?;
             match tell_header.send(rows.header().clone()) {
                 Ok(()) => read_batches(rows, &to_here),
                 Err(_) => Ok(()),

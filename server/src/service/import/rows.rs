@@ -17,10 +17,13 @@ use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder, StringRecord, Terminator
 use std::{
     collections::BTreeMap,
     io::{self, Read},
+    sync::Arc,
 };
 use unbox_common::{
+    eligibility::Unit,
     identity::{Identifier, IdentifierKind},
     matching::{IdentifierSet, InvalidSet},
+    models::Models,
     protocol::latest::ProofKind,
 };
 
@@ -92,20 +95,26 @@ pub(super) struct Rows<R> {
     csv: Reader<Capped<R>>,
     header: Header,
     purpose: Purpose,
+    models: Arc<Models>,
     record: ByteRecord,
 }
 
 impl<R: Read> Rows<R> {
-    /// Reads the header.
-    pub(super) fn open(file: R) -> Result<Self, UnusableFile> {
+    /// Reads the header; ChromeOS devices are held against `models`.
+    pub(super) fn open(file: R, models: Arc<Models>) -> Result<Self, UnusableFile> {
         let csv = ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
             .terminator(Terminator::Any(b'\n'))
             .buffer_capacity(BUFFER_BYTES)
             .from_reader(Capped::new(file));
-        let mut rows =
-            Self { csv, header: Header::default(), purpose: Purpose::Claim, record: ByteRecord::new() };
+        let mut rows = Self {
+            csv,
+            header: Header::default(),
+            purpose: Purpose::Claim,
+            models,
+            record: ByteRecord::new(),
+        };
         if !rows.advance()? {
             return Err(UnusableFile::NoHeader);
         }
@@ -213,27 +222,13 @@ impl<R: Read> Rows<R> {
         Ok(Row { sets, customer, configuration, proof, order, metadata })
     }
 
-    /// A certified id beside a serial number or a model, and without a maker, is that of a ChromeOS
-    /// device. One that stands alone says nothing that could be checked.
+    /// What a row registers as a ChromeOS device is held against the table of models.
     fn check_chrome_os(&self, identifiers: &[Identifier]) -> Result<(), RowOutcome> {
-        use IdentifierKind::{CertifiedDeviceId, Manufacturer, Model, SerialNumber};
-        let value = |kind| {
-            identifiers.iter().find(|one| one.kind() == kind).map(Identifier::value).unwrap_or_default()
-        };
-        let named = !(value(SerialNumber).is_empty() && value(Model).is_empty());
-        if value(CertifiedDeviceId).is_empty() || !value(Manufacturer).is_empty() || !named {
-            return Ok(());
-        }
-        let checked = chromeos::check(value(SerialNumber), value(Model), value(CertifiedDeviceId));
-        checked.map_err(|invalid| {
-            let kind = match invalid.part {
-                chromeos::Part::SerialNumber => SerialNumber,
-                chromeos::Part::Model => Model,
-                chromeos::Part::CertifiedId => CertifiedDeviceId,
-            };
-            let at = self.header.position(Column::Identifier(kind));
+        let Some(unit) = Unit::of(identifiers) else { return Ok(()) };
+        chromeos::check(&self.models, &unit).map_err(|invalid| {
+            let at = self.header.position(Column::Identifier(invalid.kind));
             let rule = format!("is not that of a ChromeOS device. {}", invalid.rule);
-            RowOutcome::invalid(at.map(|at| at + 1), kind.name(), rule)
+            RowOutcome::invalid(at.map(|at| at + 1), invalid.kind.name(), rule)
         })
     }
 
@@ -335,8 +330,12 @@ impl<R: Read> Read for Capped<R> {
 mod tests {
     use super::*;
 
+    fn models() -> Arc<Models> {
+        Arc::new(Models::built_in().clone())
+    }
+
     fn read(file: &str) -> Result<Vec<ReadRow>, UnusableFile> {
-        let mut rows = Rows::open(file.as_bytes())?;
+        let mut rows = Rows::open(file.as_bytes(), models())?;
         std::iter::from_fn(|| rows.next_row().transpose()).collect()
     }
 
@@ -386,6 +385,12 @@ mod tests {
         for (row, wrong) in [
             ("NXABC,Chromebook Acer Spin 311 (R722T),NXABC", None),
             (",,NXABC", None),
+            ("PF0ABCDE,Chromebook Lenovo 100e 4e génération,1S82W0CTO1WWPF0ABCDE", None),
+            (
+                "PF0ABCDE,Chromebook Lenovo 100e 4e génération,1S82W0CTO1WWPF0ABCDF",
+                Some("certified_device_id"),
+            ),
+            ("0A2D91ZN500126,Chromebook Samsung Galaxy,0A2D91ZN500126", Some("serial_number")),
             ("NXABC,Gateway 3,NXABC", Some("model")),
             ("NXABC,Chromebook Acer Spin 311 (R722T),NXABD", Some("certified_device_id")),
             (",Chromebook Acer Spin 311 (R722T),NXABC", Some("serial_number")),
@@ -403,7 +408,7 @@ mod tests {
     #[test]
     fn other_bytes_than_text_are_refused_by_cell() {
         let file = [b"serial_number,manufacturer,model\nS\xff1,Acme,G3\n".as_slice()].concat();
-        let row = Rows::open(file.as_slice()).unwrap().next_row().unwrap().unwrap();
+        let row = Rows::open(file.as_slice(), models()).unwrap().next_row().unwrap().unwrap();
         let expected = RowOutcome::Invalid {
             column: Some(1),
             field: "serial_number".to_owned(),
@@ -428,7 +433,7 @@ mod tests {
     fn a_quote_that_is_never_closed_ends_the_import_and_not_the_memory() {
         let mut file = "serial_number,manufacturer,model\nS1,Acme,G3\n\"S2,Acme,G3\n".to_owned();
         file.push_str(&"S3,Acme,G3\n".repeat(100_000));
-        let mut rows = Rows::open(file.as_bytes()).unwrap();
+        let mut rows = Rows::open(file.as_bytes(), models()).unwrap();
         assert!(rows.next_row().unwrap().unwrap().1.is_ok());
         let error = rows.next_row().unwrap_err();
         assert!(matches!(error, UnusableFile::EndlessRow { .. }), "{error}");

@@ -164,7 +164,8 @@ fn new_claim(call: &Call, customer: CompanyId, asked: &PartnerClaim) -> Result<N
             rule,
         ));
     }
-    let sets = identifier::sets(&asked.device_identifier, "deviceIdentifier")?;
+    let sets =
+        identifier::sets(&call.services().settings().models, &asked.device_identifier, "deviceIdentifier")?;
     let metadata = Metadata::default().updated(&asked.device_metadata.entries).map_err(|error| {
         Refused::new(ItemStatus::OtherError, Reason::InvalidParameter, "deviceMetadata", &error.to_string())
     })?;

@@ -1,0 +1,410 @@
+//! Whether a unit can be registered by a certified device ID, and exactly what to register: one pure
+//! function of a table of [`Models`] and of what is known about the unit.
+
+use crate::{
+    date::Date,
+    identity::{Identifier, IdentifierKind, Rule, fold_name},
+    maker::lenovo::{MachineString, OriginString},
+    models::{CertifiedId, Footnote, Model, Models},
+};
+
+/// What is known about one unit, as it was typed, scanned or read: none of it is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Unit<'a> {
+    /// The name of the model, as the table has it.
+    pub model: &'a str,
+    /// The serial number; empty if it is not known.
+    pub serial_number: &'a str,
+    /// The certified device ID; empty if it is not known, and then it is made of the others where
+    /// the maker's form allows it.
+    pub certified_device_id: &'a str,
+    /// Lenovo's machine type and model, 7 or 10 characters; empty if it is not known.
+    pub machine_type_model: &'a str,
+    /// The MAC address of the unit, of several the one of [`certified_mac`]; empty if it is not known.
+    pub mac_address: &'a str,
+    /// The day on which it was made.
+    pub manufactured: Option<Date>,
+}
+
+impl<'a> Unit<'a> {
+    /// The unit that these identifiers register as a ChromeOS device: a certified device ID beside a serial
+    /// number or a model, and without a maker. A certified ID that stands alone says nothing that could be
+    /// checked.
+    #[must_use]
+    pub fn of(identifiers: &'a [Identifier]) -> Option<Self> {
+        use IdentifierKind::{CertifiedDeviceId, Manufacturer, Model, SerialNumber};
+        let value = |kind| {
+            identifiers.iter().find(|one| one.kind() == kind).map(Identifier::value).unwrap_or_default()
+        };
+        let certified_device_id = value(CertifiedDeviceId);
+        let unit = Self {
+            model: value(Model),
+            serial_number: value(SerialNumber),
+            certified_device_id,
+            mac_address: certified_mac(certified_device_id, identifiers),
+            ..Self::default()
+        };
+        let named = !(unit.model.is_empty() && unit.serial_number.is_empty());
+        (named && !unit.certified_device_id.is_empty() && value(Manufacturer).is_empty()).then_some(unit)
+    }
+}
+
+/// Of the MAC addresses of one unit the one that its certified device ID holds; if that holds another or
+/// none, the first. Empty if there is none.
+#[must_use]
+pub fn certified_mac<'a>(
+    certified_device_id: &str,
+    identifiers: impl IntoIterator<Item = &'a Identifier>,
+) -> &'a str {
+    let certified = certified_device_id.trim().parse::<OriginString>().ok();
+    let macs = identifiers.into_iter().filter(|one| one.kind() == IdentifierKind::MacAddress);
+    let is_certified = |mac: &Identifier| certified.as_ref().is_some_and(|string| string.mac() == mac);
+    let best = macs.reduce(|first, mac| if is_certified(mac) { mac } else { first });
+    best.map(Identifier::value).unwrap_or_default()
+}
+
+/// The verdict about one unit.
+///
+/// `register` holds what to register (serial number, model, certified device ID) as far as it is known
+/// to be right: all three if the unit is eligible; put right, where what is wrong can be put right; none
+/// if the unit cannot be registered whatever one writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Eligibility {
+    /// Register it so.
+    Eligible {
+        /// Serial number, model and certified device ID.
+        register: Vec<Identifier>,
+    },
+    /// It cannot be registered, or not with these values.
+    NotEligible {
+        /// Why not.
+        reason: Reason,
+        /// What to register instead, if anything.
+        register: Vec<Identifier>,
+    },
+    /// Something must be known that is not.
+    Unknown {
+        /// What is missing.
+        reason: Reason,
+        /// What is known to be right.
+        register: Vec<Identifier>,
+    },
+}
+
+/// Why a unit is not eligible, or not known to be: what is wrong, in one sentence.
+/// [`Reason::advice`] says what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// The model has no name.
+    #[error("The model is not known.")]
+    NoModel,
+    /// The table has no such model.
+    #[error("No model of this name is in the table of supported models.")]
+    UnknownModel,
+    /// It was made too early.
+    #[error("It was made on {made}, and units of this model can be registered from {first} on.")]
+    MadeTooEarly {
+        /// When it was made.
+        made: Date,
+        /// The first day that is eligible.
+        first: Date,
+    },
+    /// Units made before a day are not eligible, and when this one was made is not known.
+    #[error("Only units made on {0} or later can be registered, and when this one was made is not known.")]
+    MadeWhen(Date),
+    /// There is no serial number.
+    #[error("The serial number is not known.")]
+    NoSerial,
+    /// The serial number breaks a rule of all serial numbers.
+    #[error("The serial number {0}.")]
+    InvalidSerial(Rule),
+    /// The serial number came from a label that leaves out its last character.
+    #[error(
+        "The serial number of this model has 15 characters; the labels of early units, which cannot be \
+         registered, leave out the last."
+    )]
+    ShortLabel,
+    /// The serial number has another form than the model's.
+    #[error("The serial number of this model is {0}.")]
+    SerialForm(&'static str),
+    /// The certified device ID is not known, and cannot be made of what is.
+    #[error("The certified device ID is not known; of this model it is {}.", .0.words())]
+    NoCertifiedId(CertifiedId),
+    /// The certified device ID has another form than the model's, or is that of another unit.
+    #[error("The certified device ID of this model is {}.", .0.words())]
+    CertifiedIdForm(CertifiedId),
+    /// The serial number stands where the certified device ID should, and the maker has two.
+    #[error("The certified device ID of this model is not its serial number.")]
+    IsSerial,
+    /// The certified device ID holds another serial number, machine type or MAC address.
+    #[error("The certified device ID is that of another unit: its {0} is not the one of this unit.")]
+    OtherUnit(&'static str),
+}
+
+/// Which of what a unit is registered by a [`Reason`] is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The serial number.
+    SerialNumber,
+    /// The model.
+    Model,
+    /// The certified device ID.
+    CertifiedId,
+    /// The day of manufacture.
+    Manufactured,
+}
+
+const WHOLE_STRING: &str =
+    "1S, its machine type and model (7 or 10 characters), and 7 or 8 characters: the whole string";
+const ONLY_THE_END: &str = "what follows its machine type and model, without 1S and those";
+const FIFTEEN: &str = "15 letters and digits";
+const SERVICE_TAG: &str = "its service tag, 7 letters and digits";
+
+impl Reason {
+    /// What this is about.
+    #[must_use]
+    pub const fn part(&self) -> Part {
+        match self {
+            Self::NoModel | Self::UnknownModel => Part::Model,
+            Self::MadeTooEarly { .. } | Self::MadeWhen(_) => Part::Manufactured,
+            Self::NoSerial | Self::InvalidSerial(_) | Self::ShortLabel | Self::SerialForm(_) => {
+                Part::SerialNumber
+            }
+            Self::NoCertifiedId(_) | Self::CertifiedIdForm(_) | Self::IsSerial | Self::OtherUnit(_) => {
+                Part::CertifiedId
+            }
+        }
+    }
+
+    /// What to do, in one sentence.
+    #[must_use]
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::NoModel | Self::UnknownModel => {
+                "Write the model as the list of supported models does, or load a newer table."
+            }
+            Self::MadeTooEarly { .. } | Self::ShortLabel => "Set the unit aside and take a newer one.",
+            Self::MadeWhen(_) => "Read the day of manufacture off the label.",
+            Self::NoSerial | Self::InvalidSerial(_) | Self::SerialForm(_) => {
+                "Scan the serial number off the unit itself."
+            }
+            Self::NoCertifiedId(_) | Self::CertifiedIdForm(_) | Self::IsSerial => {
+                "Scan the certified device ID off the unit itself."
+            }
+            Self::OtherUnit(_) => "Scan both labels of this unit again, and check that they are of one unit.",
+        }
+    }
+
+    /// Whether something is missing, and nothing wrong.
+    const fn is_missing(&self) -> bool {
+        matches!(
+            self,
+            Self::NoModel | Self::UnknownModel | Self::NoSerial | Self::NoCertifiedId(_) | Self::MadeWhen(_)
+        )
+    }
+}
+
+impl Eligibility {
+    /// Why not, unless it is eligible.
+    #[must_use]
+    pub const fn reason(&self) -> Option<&Reason> {
+        match self {
+            Self::Eligible { .. } => None,
+            Self::NotEligible { reason, .. } | Self::Unknown { reason, .. } => Some(reason),
+        }
+    }
+
+    /// What to register.
+    #[must_use]
+    pub fn register(&self) -> &[Identifier] {
+        let (Self::Eligible { register }
+        | Self::NotEligible { register, .. }
+        | Self::Unknown { register, .. }) = self;
+        register
+    }
+
+    fn not(reason: Reason, register: Vec<Identifier>) -> Self {
+        if reason.is_missing() {
+            Self::Unknown { reason, register }
+        } else {
+            Self::NotEligible { reason, register }
+        }
+    }
+}
+
+/// Judges one unit. What is wrong is told before what is missing.
+#[must_use]
+pub fn judge(models: &Models, unit: &Unit<'_>) -> Eligibility {
+    if unit.model.trim().is_empty() {
+        return Eligibility::not(Reason::NoModel, Vec::new());
+    }
+    let Some(model) = models.find(unit.model) else {
+        return Eligibility::not(Reason::UnknownModel, Vec::new());
+    };
+    let made_when = match (model.manufactured_from, unit.manufactured) {
+        (Some(first), Some(made)) if made < first => {
+            return Eligibility::not(Reason::MadeTooEarly { made, first }, Vec::new());
+        }
+        (Some(first), None) => Some(Reason::MadeWhen(first)),
+        _ => None,
+    };
+    let mut found = Found { register: vec![], wrong: None };
+    let serial = found.take(serial(model, unit));
+    let certified = found.take(certified_id(model, unit, serial.as_deref()));
+    found.keep(IdentifierKind::SerialNumber, serial.as_deref());
+    found.keep(IdentifierKind::Model, Some(&name(model, unit)));
+    found.keep(IdentifierKind::CertifiedDeviceId, certified.as_deref());
+    match found.wrong.or(made_when) {
+        // What cannot be registered at all is not put right.
+        Some(Reason::ShortLabel) => Eligibility::not(Reason::ShortLabel, Vec::new()),
+        Some(reason) => Eligibility::not(reason, found.register),
+        None => Eligibility::Eligible { register: found.register },
+    }
+}
+
+/// A value that is right or was put right, and the rule that the given one broke.
+struct Judged {
+    value: Option<String>,
+    wrong: Option<Reason>,
+}
+
+impl Judged {
+    const fn right(value: String) -> Self {
+        Self { value: Some(value), wrong: None }
+    }
+
+    const fn wrong(reason: Reason, instead: Option<String>) -> Self {
+        Self { value: instead, wrong: Some(reason) }
+    }
+}
+
+/// What was found out so far.
+struct Found {
+    register: Vec<Identifier>,
+    wrong: Option<Reason>,
+}
+
+impl Found {
+    fn take(&mut self, judged: Judged) -> Option<String> {
+        let before = self.wrong.as_ref();
+        if let Some(reason) = judged.wrong
+            && before.is_none_or(|before| before.is_missing() && !reason.is_missing())
+        {
+            self.wrong = Some(reason);
+        }
+        judged.value
+    }
+
+    fn keep(&mut self, kind: IdentifierKind, value: Option<&str>) {
+        self.register.extend(value.and_then(|value| Identifier::parse(kind, value).ok()));
+    }
+}
+
+/// The name that this unit goes by, spelt as the table spells it.
+fn name(model: &Model, unit: &Unit<'_>) -> String {
+    let asked = fold_name(unit.model);
+    model.names().find(|name| fold_name(name) == asked).unwrap_or_else(|| model.name.clone())
+}
+
+fn serial(model: &Model, unit: &Unit<'_>) -> Judged {
+    if unit.serial_number.trim().is_empty() {
+        return Judged::wrong(Reason::NoSerial, None);
+    }
+    let serial = match Identifier::parse(IdentifierKind::SerialNumber, unit.serial_number) {
+        Ok(serial) => serial.value().to_owned(),
+        Err(invalid) => return Judged::wrong(Reason::InvalidSerial(invalid.rule), None),
+    };
+    let alphanumeric = serial.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let string = serial.parse::<MachineString>();
+    match (model.footnote, model.certified_id, string) {
+        (Some(Footnote::ShortLabels), ..) if serial.len() == 14 => Judged::wrong(Reason::ShortLabel, None),
+        (Some(Footnote::ShortLabels), ..) if serial.len() != 15 || !alphanumeric => {
+            Judged::wrong(Reason::SerialForm(FIFTEEN), None)
+        }
+        (Some(Footnote::SerialIsWholeString), _, Err(_)) => {
+            Judged::wrong(Reason::SerialForm(WHOLE_STRING), whole_string(unit, &serial))
+        }
+        (Some(Footnote::SerialIsWholeString), ..) => Judged::right(serial),
+        (_, CertifiedId::LenovoMtmSerial, Ok(string)) => {
+            Judged::wrong(Reason::SerialForm(ONLY_THE_END), Some(string.serial().to_owned()))
+        }
+        (_, CertifiedId::DellServiceTag, _) if serial.len() != 7 || !alphanumeric => {
+            Judged::wrong(Reason::SerialForm(SERVICE_TAG), None)
+        }
+        _ => Judged::right(serial),
+    }
+}
+
+/// The whole string of a unit of which the end stands where the whole should.
+fn whole_string(unit: &Unit<'_>, end: &str) -> Option<String> {
+    let certified = unit.certified_device_id.trim().parse::<MachineString>().ok();
+    let string = certified.filter(|string| string.serial() == end);
+    let string = string.or_else(|| MachineString::new(unit.machine_type_model.trim(), end).ok());
+    string.map(|string| string.to_string())
+}
+
+/// `serial` is right, or was put right.
+fn certified_id(model: &Model, unit: &Unit<'_>, serial: Option<&str>) -> Judged {
+    let form = model.certified_id;
+    let given = unit.certified_device_id.trim();
+    let made = match form {
+        _ if model.serial_is_whole_string() => serial.map(str::to_owned),
+        CertifiedId::Serial | CertifiedId::DellServiceTag => serial.map(str::to_owned),
+        CertifiedId::LenovoMtmSerial => serial
+            .and_then(|serial| MachineString::new(unit.machine_type_model.trim(), serial).ok())
+            .or_else(|| unit.serial_number.trim().parse().ok())
+            .map(|string: MachineString| string.to_string()),
+        CertifiedId::LenovoOriginMac | CertifiedId::AsusToken => None,
+    };
+    if given.is_empty() {
+        return made.map_or_else(|| Judged::wrong(Reason::NoCertifiedId(form), None), Judged::right);
+    }
+    let Ok(given) = Identifier::parse(IdentifierKind::CertifiedDeviceId, given) else {
+        return Judged::wrong(Reason::CertifiedIdForm(form), made);
+    };
+    match broken(model, unit, serial, given.value()) {
+        Some(reason) => Judged::wrong(reason, made),
+        None => Judged::right(given.value().to_owned()),
+    }
+}
+
+/// The rule that a certified device ID breaks, if it does; it is in capitals.
+fn broken(model: &Model, unit: &Unit<'_>, serial: Option<&str>, id: &str) -> Option<Reason> {
+    let form = model.certified_id;
+    let other_form = Some(Reason::CertifiedIdForm(form));
+    let is_serial = serial.is_none_or(|serial| serial == id);
+    match form {
+        _ if model.serial_is_whole_string() => match id.parse::<MachineString>() {
+            Ok(_) if is_serial => None,
+            Ok(_) => Some(Reason::OtherUnit("serial number")),
+            Err(_) => other_form,
+        },
+        CertifiedId::Serial | CertifiedId::DellServiceTag => other_form.filter(|_| !is_serial),
+        CertifiedId::LenovoMtmSerial => match id.parse::<MachineString>() {
+            Ok(string) if serial.is_some_and(|serial| serial != string.serial()) => {
+                Some(Reason::OtherUnit("serial number"))
+            }
+            Ok(string) if !is_machine(&string, unit.machine_type_model.trim()) => {
+                Some(Reason::OtherUnit("machine type"))
+            }
+            Ok(_) => None,
+            Err(_) => other_form,
+        },
+        CertifiedId::LenovoOriginMac => match id.parse::<OriginString>() {
+            Ok(string) if !is_mac(&string, unit.mac_address) => Some(Reason::OtherUnit("MAC address")),
+            Ok(_) => None,
+            Err(_) => other_form,
+        },
+        // Nothing else is published about it but its letters, which `Identifier` has checked.
+        CertifiedId::AsusToken => (serial == Some(id)).then_some(Reason::IsSerial),
+    }
+}
+
+/// The first four characters name the machine; the rest is how it was ordered.
+fn is_machine(string: &MachineString, mtm: &str) -> bool {
+    mtm.get(..4).is_none_or(|machine| machine.eq_ignore_ascii_case(string.machine_type()))
+}
+
+fn is_mac(string: &OriginString, mac: &str) -> bool {
+    Identifier::parse(IdentifierKind::MacAddress, mac).map_or(true, |mac| mac == *string.mac())
+}

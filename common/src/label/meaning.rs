@@ -1,0 +1,178 @@
+//! From a field to what it says about a device: every way in which it can be meant.
+
+use super::{
+    Field, FieldName,
+    ansi::{self, Meaning},
+    words,
+};
+use crate::{
+    date::Date,
+    identity::{Identifier, IdentifierKind, InvalidIdentifier},
+    maker::{
+        dell,
+        lenovo::{MachineString, OriginString},
+    },
+};
+
+/// Every way, the likeliest first.
+type Ways = Vec<Vec<Identifier>>;
+
+/// What a field says about a device; nothing if it is about something else.
+pub(super) fn of(field: &Field) -> Option<Result<Ways, InvalidIdentifier>> {
+    let value = field.value.as_str();
+    match &field.name {
+        FieldName::Bare => Some(bare(value)),
+        FieldName::Word(word) => words::kind(word).map(|kind| named(kind, value)),
+        FieldName::ApplicationIdentifier(identifier) => match identifier.as_str() {
+            "21" => Some(serial(value)),
+            "8002" => Some(modem(value)),
+            _ => None,
+        },
+        FieldName::DataIdentifier(identifier) => behind_data_identifier(ansi::meaning(identifier), value),
+    }
+}
+
+/// The same for a field that only looks like what it says it is: the whole scan may be a bare value, too.
+pub(super) fn of_lookalike(
+    field: &Field,
+    whole: &str,
+    alone: bool,
+) -> Option<Result<Ways, InvalidIdentifier>> {
+    match (of(field), bare(whole)) {
+        (None, Ok(ways)) if alone => Some(Ok([vec![vec![]], ways].concat())),
+        (None, _) => None,
+        (Some(Ok(ways)), Ok(also)) => Some(Ok(without_doubles([ways, also].concat()))),
+        (Some(Ok(ways)), Err(_)) | (Some(Err(_)), Ok(ways)) => Some(Ok(ways)),
+        (Some(Err(refused)), Err(_)) => Some(Err(refused)),
+    }
+}
+
+/// The day of manufacture, if the field says it.
+pub(super) fn day_of_manufacture(field: &Field) -> Option<Date> {
+    let value = field.value.as_str();
+    match &field.name {
+        // YYMMDD; no device that runs Linux was made in the century before.
+        FieldName::ApplicationIdentifier(identifier) if identifier == "11" => digits(&format!("20{value}")),
+        FieldName::DataIdentifier(identifier) if ansi::meaning(identifier) == Meaning::MadeOn => {
+            digits(value)
+        }
+        FieldName::Word(word) if words::is_made_on(word) => value.parse().ok().or_else(|| digits(value)),
+        _ => None,
+    }
+}
+
+/// `YYYYMMDD`
+fn digits(value: &str) -> Option<Date> {
+    let (year, rest) = value.split_at_checked(4)?;
+    let (month, day) = rest.split_at_checked(2)?;
+    format!("{year}-{month}-{day}").parse().ok()
+}
+
+fn behind_data_identifier(meaning: Meaning, value: &str) -> Option<Result<Ways, InvalidIdentifier>> {
+    match meaning {
+        Meaning::Serial => Some(serial(value)),
+        Meaning::CageAndSerial => value.split_at_checked(5).map(|(_, end)| serial(end)),
+        Meaning::LenovoString => of_lenovo(&format!("1S{value}")).map(Ok),
+        Meaning::Modem => Some(modem(value)),
+        Meaning::MacAddress => Some(named(IdentifierKind::MacAddress, value)),
+        Meaning::MadeOn | Meaning::Nothing => None,
+    }
+}
+
+fn named(kind: IdentifierKind, value: &str) -> Result<Ways, InvalidIdentifier> {
+    if kind == IdentifierKind::SerialNumber {
+        return serial(value);
+    }
+    Identifier::parse(kind, value).map(|identifier| vec![vec![identifier]])
+}
+
+/// A value that is a serial number, or the string that Lenovo prints in its place.
+fn serial(value: &str) -> Result<Ways, InvalidIdentifier> {
+    of_lenovo(value).map_or_else(
+        || Identifier::parse(IdentifierKind::SerialNumber, value).map(|serial| vec![vec![serial]]),
+        Ok,
+    )
+}
+
+/// `1S` and what follows: the serial number is its end, but for the models whose serial number is all
+/// of it.
+fn of_lenovo(value: &str) -> Option<Ways> {
+    use IdentifierKind::{CertifiedDeviceId, Manufacturer, Model, SerialNumber};
+    let value = value.trim();
+    let of = |kinds: &[(IdentifierKind, &str)]| -> Option<Vec<Identifier>> {
+        kinds.iter().map(|(kind, value)| Identifier::parse(*kind, value).ok()).collect()
+    };
+    if let Ok(string) = value.parse::<OriginString>() {
+        let certified = of(&[(CertifiedDeviceId, value)])?;
+        return Some(vec![[certified, vec![string.mac().clone()]].concat()]);
+    }
+    let string: MachineString = value.parse().ok()?;
+    Some(vec![
+        of(&[(SerialNumber, string.serial()), (Manufacturer, "LENOVO"), (Model, string.mtm())])?,
+        of(&[(SerialNumber, string.serial()), (CertifiedDeviceId, value)])?,
+        of(&[(SerialNumber, value), (CertifiedDeviceId, value)])?,
+    ])
+}
+
+/// 14 digits and a check digit are an IMEI, letters make a MEID of it.
+fn modem(value: &str) -> Result<Ways, InvalidIdentifier> {
+    let imei = Identifier::parse(IdentifierKind::Imei, value);
+    let meid = Identifier::parse(IdentifierKind::Meid, value);
+    match (imei, meid) {
+        (Err(refused), Err(_)) => Err(refused),
+        (imei, meid) => Ok([imei, meid].into_iter().flatten().map(|one| vec![one]).collect()),
+    }
+}
+
+/// A value of which nobody says what it is. Its form says what else than a serial number it may be.
+fn bare(value: &str) -> Result<Ways, InvalidIdentifier> {
+    use IdentifierKind::{Imei, MacAddress, Meid, SerialNumber, ServiceTag, SystemUuid};
+    if let Some(ways) = of_lenovo(value) {
+        return Ok(ways);
+    }
+    let hexadecimal = value.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let decimal = value.bytes().all(|byte| byte.is_ascii_digit());
+    // What has the separators of one kind is of that kind.
+    match grouped(value).as_slice() {
+        [2, 2, 2, 2, 2, 2] => return named(MacAddress, value),
+        [8, 4, 4, 4, 12] => return named(SystemUuid, value),
+        _ => {}
+    }
+    let serial = Identifier::parse(SerialNumber, value)?;
+    let (before, behind): (&[IdentifierKind], &[IdentifierKind]) = match value.len() {
+        7 => (&[], &[ServiceTag]),
+        12 if hexadecimal => (&[MacAddress], &[]),
+        14 if hexadecimal && value.starts_with(|first: char| first.is_ascii_alphabetic()) => (&[Meid], &[]),
+        15 if decimal => (&[Imei, Meid], &[]),
+        18 if decimal => (&[Meid], &[]),
+        _ => (&[], &[]),
+    };
+    let read = |kinds: &[IdentifierKind]| -> Vec<Identifier> {
+        kinds.iter().filter_map(|kind| Identifier::parse(*kind, value).ok()).collect()
+    };
+    // Dell prints the express service code beside the tag.
+    let tag = dell::service_tag(value).filter(|_| decimal && matches!(value.len(), 10 | 11));
+    let tag = tag.and_then(|tag| Identifier::parse(ServiceTag, &tag).ok());
+    let ways = read(before).into_iter().chain([serial]).chain(read(behind)).chain(tag);
+    Ok(ways.map(|one| vec![one]).collect())
+}
+
+/// The lengths of the groups of hexadecimal digits, if the value is nothing but those.
+fn grouped(value: &str) -> Vec<usize> {
+    let separator = if value.contains(':') { ':' } else { '-' };
+    let group = |group: &str| {
+        let digits = group.bytes().all(|byte| byte.is_ascii_hexdigit());
+        digits.then_some(group.len())
+    };
+    value.split(separator).map(group).collect::<Option<_>>().unwrap_or_default()
+}
+
+fn without_doubles(ways: Ways) -> Ways {
+    let mut kept: Ways = Vec::with_capacity(ways.len());
+    for way in ways {
+        if !kept.contains(&way) {
+            kept.push(way);
+        }
+    }
+    kept
+}
