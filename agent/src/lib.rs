@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Each stage is its contract (`mod.rs`), pure files, and one `io.rs`. What they share lies
-//! beside them: the ledger, the clock, randomness, files, programs, and the console.
+//! beside them: the ledger, the clock, randomness, files, programs, and the console. Beside
+//! the way of a device stands the [`station`], which tests it before it is shipped.
 
 pub mod boot;
 pub mod cli;
@@ -26,6 +27,7 @@ pub mod payload;
 pub mod programs;
 pub mod report;
 pub mod retry;
+pub mod station;
 pub mod tpm;
 
 #[cfg(test)]

@@ -11,7 +11,14 @@ use unbox_agent::{
 
 fn main() -> ExitCode {
     let stopwatch = Stopwatch::start();
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Nobody may be listening, and the exit code says it, too.
+            let _ = error.print();
+            return cli::wrong_usage(&error).into();
+        }
+    };
     // What people read goes to standard output; this is for whoever looks for a cause.
     let filter = EnvFilter::try_from_env("UNBOX_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();

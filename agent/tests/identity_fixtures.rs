@@ -6,7 +6,7 @@
 use std::path::Path;
 use unbox_agent::{
     boot::Layout,
-    identity::{Shown, Survey, io::survey, registration_row},
+    identity::{Place, Shown, State, Survey, Verdict, io::survey, registration_row, warnings},
 };
 
 struct Machine {
@@ -90,7 +90,7 @@ const MACHINES: &[Machine] = &[
     Machine {
         fixture: "tables-disagree",
         identifiers: &[
-            "serial_number 5CD1234ABC",
+            "serial_number 5CD9999XYZ",
             "board_serial PJKLM0C1234567",
             "chassis_serial 5CD1234ABC",
             "system_uuid 44454c4c-5800-4b10-8039-b7c04f513133",
@@ -98,8 +98,8 @@ const MACHINES: &[Machine] = &[
             "model HP EliteBook 840 G8",
             "sku 336D5EA#ABD",
         ],
-        refused: &["serial_number DMI differs from what a stronger source says"],
-        registered: Some(("serial_number,manufacturer,model", "5CD1234ABC,HP,HP EliteBook 840 G8")),
+        refused: &["serial_number product_serial differs from what a stronger source says"],
+        registered: Some(("serial_number,manufacturer,model", "5CD9999XYZ,HP,HP EliteBook 840 G8")),
     },
     Machine {
         fixture: "raspberry-like",
@@ -128,6 +128,63 @@ const MACHINES: &[Machine] = &[
         refused: &["serial_number product_serial is empty"],
         registered: Some(("serial_number,manufacturer,model", "5CD1234ABC,HP,CB-1")),
     },
+    Machine {
+        fixture: "chromebase-attested",
+        identifiers: &[
+            "certified_device_id DQZ6TSP001001234567800",
+            "serial_number DQZ6TSP001001234567800",
+            "board_serial NBZ6T11001",
+            "manufacturer Acer",
+            "model Chromebase Acer CA24I2",
+        ],
+        refused: &[],
+        registered: Some((
+            "serial_number,manufacturer,model",
+            "DQZ6TSP001001234567800,Acer,Chromebase Acer CA24I2",
+        )),
+    },
+    Machine {
+        fixture: "vpd-disagrees",
+        identifiers: &["serial_number 5CD0000ZZZ", "manufacturer HP", "model CB-1"],
+        refused: &[],
+        registered: Some(("serial_number,manufacturer,model", "5CD0000ZZZ,HP,CB-1")),
+    },
+    Machine {
+        fixture: "board-with-cpu-serial",
+        identifiers: &[
+            "serial_number 00000000FE12AB34",
+            "mac_address b8:27:eb:00:00:34",
+            "manufacturer raspberrypi",
+            "model Raspberry Pi 3 Model B Rev 1.2",
+        ],
+        refused: &[],
+        registered: Some((
+            "serial_number,manufacturer,model",
+            "00000000FE12AB34,raspberrypi,Raspberry Pi 3 Model B Rev 1.2",
+        )),
+    },
+    // Captured by somebody who is not root.
+    Machine {
+        fixture: "laptop-with-modem",
+        identifiers: &[
+            "serial_number PF3ABCDE",
+            "board_serial L1HF2AB01CE",
+            "chassis_serial PF3ABCDE",
+            "imei 490154203237518",
+            "mac_address 54:05:db:00:00:11",
+            "mac_address 54:14:f3:00:00:12",
+            "system_uuid a7f14b4c-2e35-11b2-a85c-9f3a1c7d5e33",
+            "manufacturer LENOVO",
+            "model 21CB00AXGE",
+            "model ThinkPad X1 Carbon Gen 10",
+        ],
+        refused: &[
+            "mac_address enp9s0u2 belongs to an interface that can be unplugged",
+            "mac_address enx001122334455 belongs to an interface on USB of which nothing says that it is built in",
+            "imei 1 belongs to an interface that can be unplugged",
+        ],
+        registered: Some(("serial_number,manufacturer,model", "PF3ABCDE,LENOVO,21CB00AXGE")),
+    },
     // The machine that this was written on: a virtual machine without firmware tables.
     Machine {
         fixture: "micro-vm",
@@ -144,6 +201,17 @@ async fn surveyed(fixture: &str) -> Survey {
     survey(&Layout::new(root)).await
 }
 
+/// What a fixture's sources could not say.
+fn unreadable_of(fixture: &str) -> &'static [&'static str] {
+    match fixture {
+        "chromebase-attested" => &["/sys/firmware/vpd/rw_raw"],
+        "laptop-with-modem" => {
+            &["/sys/firmware/dmi/tables/smbios_entry_point", "/sys/firmware/dmi/tables/DMI"]
+        }
+        _ => &[],
+    }
+}
+
 #[tokio::test]
 async fn every_machine_shows_what_its_maker_wrote_and_nothing_else() {
     for machine in MACHINES {
@@ -158,12 +226,62 @@ async fn every_machine_shows_what_its_maker_wrote_and_nothing_else() {
             .map(|one| format!("{} {} {}", one.kind, one.from.rsplit('/').next().unwrap(), one.because))
             .collect();
         assert_eq!(refused, machine.refused, "{}", machine.fixture);
-        assert_eq!(shown.unreadable, [], "{}", machine.fixture);
+        let unreadable: Vec<_> = shown.unreadable.iter().map(|one| one.from.as_str()).collect();
+        assert_eq!(unreadable, unreadable_of(machine.fixture), "{}", machine.fixture);
         assert_eq!(shown.problem.is_none(), machine.registered.is_some(), "{}", machine.fixture);
         let row = survey.identity().ok().and_then(|identity| registration_row(&identity));
         let row = row.as_ref().map(|(header, row)| (header.as_str(), row.as_str()));
         assert_eq!(row, machine.registered, "{}", machine.fixture);
     }
+}
+
+#[tokio::test]
+async fn what_somebody_should_know_is_said() {
+    for (fixture, warning) in [
+        (
+            "tables-disagree",
+            "product_serial is \"5CD9999XYZ\" in /sys/firmware/dmi/tables/DMI type 1, and \"5CD1234ABC\"",
+        ),
+        (
+            "vpd-disagrees",
+            "serial_number is \"5CD0000ZZZ\" in /sys/firmware/vpd/ro/serial_number, and \"5CD1234ABC\"",
+        ),
+        ("white-box", "the serial number of a part"),
+        ("white-box", "placeholders for chassis_serial, serial_number, system_uuid"),
+    ] {
+        let warnings = warnings(&surveyed(fixture).await).join("\n");
+        assert!(warnings.contains(warning), "{fixture}: {warnings}");
+    }
+    assert_eq!(warnings(&surveyed("dell-latitude").await), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_chromebase_is_judged_by_its_day_of_manufacture() {
+    let shown = Shown::from(&surveyed("chromebase-attested").await);
+    let judged = shown.eligibility.unwrap();
+    assert_eq!(judged.verdict, Verdict::Eligible, "{judged:?}");
+    assert_eq!(judged.register.len(), 3, "{judged:?}");
+    assert!(Shown::from(&surveyed("dell-latitude").await).eligibility.is_none());
+}
+
+#[tokio::test]
+async fn every_place_is_accounted_for() {
+    let looked = surveyed("laptop-with-modem").await.looked;
+    let states: Vec<_> = looked.iter().map(|one| (one.place, one.state)).collect();
+    assert_eq!(
+        states,
+        [
+            (Place::SmbiosTables, State::NotPermitted),
+            (Place::SmbiosFields, State::Read),
+            (Place::DeviceTree, State::Absent),
+            (Place::Vpd, State::Absent),
+            (Place::VpdPartition, State::Absent),
+            (Place::Cpu, State::Absent),
+            (Place::Network, State::Read),
+            (Place::Modem, State::Read),
+        ]
+    );
+    assert!(looked.iter().all(|one| one.reason.is_some() != (one.state == State::Read)), "{looked:?}");
 }
 
 #[tokio::test]

@@ -78,6 +78,10 @@ id!(
     ClaimId
 );
 id!(
+    /// One device as a factory registered it.
+    FactoryRecordId
+);
+id!(
     /// A company: reseller, customer or EMM.
     CompanyId
 );

@@ -10,6 +10,7 @@
 //!   to register;
 //! * [`matching`]: which claim that identity belongs to;
 //! * [`doubt`]: what of a claim no device will show;
+//! * [`claims_file`]: the files in which devices are named by the thousand;
 //! * [`protocol`]: the messages between device and server, and the handshake's transcript;
 //! * [`refusal`]: every reason for a "no", and what a device then does;
 //! * [`payload`]: what is to be installed;
@@ -18,6 +19,7 @@
 
 pub mod attestation;
 pub mod bytes;
+pub mod claims_file;
 pub mod date;
 pub mod digest;
 pub mod doubt;

@@ -145,6 +145,27 @@ CREATE TABLE claim_search (
     PRIMARY KEY (lookup, claim_id)
 ) /* WITHOUT ROWID */;
 
+-- What an organisation's test stations registered: devices, their keys among their identifiers. It
+-- claims nothing.
+CREATE TABLE factory_records (
+    id BIGINT PRIMARY KEY,
+    company_id BIGINT NOT NULL REFERENCES companies (id),
+    -- JSON: everything that the device showed.
+    identifiers TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    created_by TEXT NOT NULL
+);
+CREATE INDEX factory_records_by_company ON factory_records (company_id, id);
+
+-- `kind value` of whatever tells such a device from others.
+CREATE TABLE factory_keys (
+    company_id BIGINT NOT NULL REFERENCES companies (id),
+    lookup TEXT NOT NULL,
+    record_id BIGINT NOT NULL REFERENCES factory_records (id),
+    PRIMARY KEY (company_id, lookup, record_id)
+) /* WITHOUT ROWID */;
+CREATE INDEX factory_keys_by_record ON factory_keys (record_id);
+
 -- How many claims of a reseller are in force, so that a list can say how long it is.
 CREATE TABLE claim_counts (
     reseller_id BIGINT NOT NULL REFERENCES companies (id),

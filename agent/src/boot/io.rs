@@ -152,18 +152,27 @@ fn token_file(layout: &Layout, path: &Path) -> Result<Secret, BootError> {
 /// [`BootError`] if there are none, or if they are damaged.
 pub fn trust(layout: &Layout) -> Result<Trust, BootError> {
     for folder in layout.trust() {
-        let path = folder.join("anchors.pem");
-        if let Some(pem) = files::read(&path, MAX_ANCHORS_BYTES)? {
-            let trust = Trust {
-                anchors: anchors(&path, &pem)?,
-                root: image_root(&folder.join("root.json"))?,
-                chain: Vec::new(),
-                folder,
-            };
-            return follow(layout, trust);
+        match trust_in(&folder) {
+            Err(BootError::NoTrust) => {}
+            found => return follow(layout, found?),
         }
     }
     Err(BootError::NoTrust)
+}
+
+/// Reads the anchors and the signing root of one bundle.
+///
+/// # Errors
+/// [`BootError::NoTrust`] if there are no anchors, and others if they are damaged.
+pub fn trust_in(folder: &Path) -> Result<Trust, BootError> {
+    let path = folder.join("anchors.pem");
+    let pem = files::read(&path, MAX_ANCHORS_BYTES)?.ok_or(BootError::NoTrust)?;
+    Ok(Trust {
+        anchors: anchors(&path, &pem)?,
+        root: image_root(&folder.join("root.json"))?,
+        chain: Vec::new(),
+        folder: folder.to_owned(),
+    })
 }
 
 fn anchors(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BootError> {

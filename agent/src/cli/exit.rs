@@ -1,6 +1,6 @@
 //! How the process ends, for units and scripts.
 
-use crate::failure::Failure;
+use crate::{failure::Failure, station::Verdict};
 use std::process::ExitCode;
 use unbox_common::refusal::Disposition;
 
@@ -17,6 +17,10 @@ pub enum Exit {
     Fatal,
     /// The device's own records are damaged.
     Damaged,
+    /// The command line cannot be read.
+    Usage,
+    /// What a test station says of units; `verify --help` has its own table.
+    Verdict(Verdict),
 }
 
 /// The text of `--help` about them. Code 2, usage, is the argument parser's.
@@ -44,9 +48,10 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
-            Exit::Done => 0,
-            Exit::TryAgain => 1,
-            Exit::Administrator => 3,
+            Exit::Done | Exit::Verdict(Verdict::Pass) => 0,
+            Exit::TryAgain | Exit::Verdict(Verdict::Fail) => 1,
+            Exit::Usage | Exit::Verdict(Verdict::NeedsAttention) => 2,
+            Exit::Administrator | Exit::Verdict(Verdict::CouldNotCheck) => 3,
             Exit::Fatal => 4,
             Exit::Damaged => 5,
         })

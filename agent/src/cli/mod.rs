@@ -2,7 +2,9 @@
 
 mod enroll;
 mod exit;
+mod factory;
 mod keep;
+mod label;
 mod ready;
 mod reset;
 mod run;
@@ -10,9 +12,11 @@ mod session;
 mod settle;
 mod show;
 mod stage;
+mod station;
 mod take_in;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub use exit::Exit;
 
@@ -20,20 +24,24 @@ use crate::{
     boot::{Layout, StartingPoint},
     clock::Stopwatch,
     console::Console,
+    station::Verdict,
 };
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use keep::When;
 use session::Session;
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// Enrolls this device with its owner's server: from power-on to managed.
 #[derive(Debug, Parser)]
 #[command(name = "unbox-agent", version, after_help = exit::HELP)]
 pub struct Args {
-    /// The root directory of the device; anything but / is a sandbox.
-    #[arg(long, global = true, default_value = "/", value_name = "DIR", value_parser = root)]
-    root: PathBuf,
+    /// The root directory of the device; anything but / is a sandbox. `verify` takes several.
+    #[arg(long = "root", global = true, default_value = "/", value_name = "DIR", value_parser = root)]
+    roots: Vec<PathBuf>,
     /// A file to read in place of /etc/unbox/agent.toml.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -43,6 +51,30 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Device(DeviceCommand),
+    #[command(flatten)]
+    Station(StationCommand),
+}
+
+/// What a factory's test station does.
+#[derive(Debug, Subcommand)]
+enum StationCommand {
+    /// Compare this machine, or captured ones, with label, order and claim: pass, fail or needs
+    /// attention.
+    Verify(Box<verify::Verify>),
+    /// Prepare and register a device.
+    #[command(subcommand)]
+    Factory(factory::Factory),
+    /// Make the label of a unit, as a picture or for a printer.
+    Label(label::Label),
+    /// Test units all shift, the next one by its scan.
+    Station(Box<station::Station>),
+}
+
+/// What one device does for itself.
+#[derive(Debug, Subcommand)]
+enum DeviceCommand {
     /// Do all stages in one process, then stay and check in.
     Run {
         /// End when the device is managed and the server knows it.
@@ -67,6 +99,9 @@ enum Command {
         /// As JSON.
         #[arg(long)]
         json: bool,
+        /// Keep what the sources hold in this new folder, without secrets: `--root` reads it back.
+        #[arg(long, value_name = "DIR")]
+        capture: Option<PathBuf>,
     },
     /// Show how far this device has come.
     Status {
@@ -99,25 +134,50 @@ fn root(text: &str) -> io::Result<PathBuf> {
     std::path::absolute(text)
 }
 
+/// How a process ends whose command line cannot be read; the parser's own code is 2, which of a
+/// verdict means something else.
+#[must_use]
+pub fn wrong_usage(error: &clap::Error) -> Exit {
+    let stations = ["verify", "factory", "label", "station"];
+    let verifies = std::env::args_os().any(|argument| stations.iter().any(|name| argument == *name));
+    match error.exit_code() {
+        0 => Exit::Done,
+        _ if verifies => Exit::Verdict(Verdict::CouldNotCheck),
+        _ => Exit::Usage,
+    }
+}
+
 /// Runs the command to its end.
 ///
 /// # Errors
 /// If the process itself cannot work: no runtime, no standard output.
 pub fn run(args: Args, stopwatch: Stopwatch) -> anyhow::Result<Exit> {
+    let asked = match args.command {
+        Command::Device(asked) => asked,
+        Command::Station(StationCommand::Verify(verify)) => return Ok(verify::run(&verify, &args.roots)),
+        Command::Station(StationCommand::Factory(factory)) => {
+            return Ok(factory::run(&factory, &args.roots));
+        }
+        Command::Station(StationCommand::Station(station)) => {
+            return Ok(station::run(&station, &args.roots));
+        }
+        Command::Station(StationCommand::Label(label)) => return Ok(label::run(&label, &args.roots)),
+    };
+    let root = only(&args.roots)?.to_owned();
     let from = StartingPoint {
-        root: args.root,
+        root,
         config: args.config,
         credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
     };
     let layout = Layout::new(&from.root);
-    let (attempts, stage) = match &args.command {
-        Command::Run { attempts, .. } => (*attempts, None),
-        Command::Stage { name, attempts } => (*attempts, Some(*name)),
+    let (attempts, stage) = match &asked {
+        DeviceCommand::Run { attempts, .. } => (*attempts, None),
+        DeviceCommand::Stage { name, attempts } => (*attempts, Some(*name)),
         _ => (None, None),
     };
     let status_file = match stage {
         Some(Stage::Handshake | Stage::Report) => layout.network_status(),
-        None if matches!(args.command, Command::CheckIn) => layout.network_status(),
+        None if matches!(asked, DeviceCommand::CheckIn) => layout.network_status(),
         _ => layout.status(),
     };
     let console = Console::new(Box::new(io::stdout()), status_file, stopwatch);
@@ -126,22 +186,30 @@ pub fn run(args: Args, stopwatch: Stopwatch) -> anyhow::Result<Exit> {
         .enable_all()
         .build()
         .context("could not start the runtime")?;
-    runtime.block_on(command(&mut session, args.command))
+    runtime.block_on(command(&mut session, asked))
 }
 
-async fn command(session: &mut Session, command: Command) -> anyhow::Result<Exit> {
+/// The one device that most commands are about.
+fn only(roots: &[PathBuf]) -> anyhow::Result<&Path> {
+    match roots {
+        [root] => Ok(root),
+        _ => anyhow::bail!("this command is about one device: name one --root"),
+    }
+}
+
+async fn command(session: &mut Session, command: DeviceCommand) -> anyhow::Result<Exit> {
     let ended = match command {
-        Command::Run { once, .. } => run::run(session, once).await,
-        Command::Stage { name: Stage::Identity, .. } => stage::identity(session).await,
-        Command::Stage { name: Stage::Handshake, .. } => stage::handshake(session).await,
-        Command::Stage { name: Stage::Install, .. } => stage::install(session).await,
-        Command::Stage { name: Stage::Report, .. } => stage::report(session, When::Due).await,
-        Command::CheckIn => stage::report(session, When::AtOnce).await,
-        Command::Reset { ticket_file } => reset::reset(session, ticket_file.as_deref()),
-        Command::Identity { json } => {
-            return show::identity(session, json).await.context("could not print the identity");
+        DeviceCommand::Run { once, .. } => run::run(session, once).await,
+        DeviceCommand::Stage { name: Stage::Identity, .. } => stage::identity(session).await,
+        DeviceCommand::Stage { name: Stage::Handshake, .. } => stage::handshake(session).await,
+        DeviceCommand::Stage { name: Stage::Install, .. } => stage::install(session).await,
+        DeviceCommand::Stage { name: Stage::Report, .. } => stage::report(session, When::Due).await,
+        DeviceCommand::CheckIn => stage::report(session, When::AtOnce).await,
+        DeviceCommand::Reset { ticket_file } => reset::reset(session, ticket_file.as_deref()),
+        DeviceCommand::Identity { json, capture } => {
+            return show::identity(session, json, capture.as_deref()).await;
         }
-        Command::Status { json } => {
+        DeviceCommand::Status { json } => {
             return show::status(&session.layout, json).context("could not print the status");
         }
     };

@@ -6,20 +6,31 @@ use crate::{
     console::{StatusFile, chain, plain},
     files, identity, ledger,
 };
+use anyhow::Context as _;
 use serde::Serialize;
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    path::Path,
+};
 
 /// The largest status file that is read, in bytes.
 const MAX_STATUS_BYTES: u64 = 64 * 1024;
 
 /// Prints the identifiers, what was refused, and what to register.
-pub(super) async fn identity(session: &Session, json: bool) -> io::Result<Exit> {
-    let survey = identity::io::survey(&session.layout).await;
-    if json {
-        print_json(&identity::Shown::from(&survey))?;
+pub(super) async fn identity(session: &Session, json: bool, folder: Option<&Path>) -> anyhow::Result<Exit> {
+    let survey = match folder {
+        Some(folder) => {
+            let captured = identity::io::capture(&session.layout, folder).await;
+            captured.context("the machine was not captured")?
+        }
+        None => identity::io::survey(&session.layout).await,
+    };
+    let printed = if json {
+        print_json(&identity::Shown::from(&survey))
     } else {
-        io::stdout().write_all(identity::shown(&survey).as_bytes())?;
-    }
+        io::stdout().write_all(identity::shown(&survey).as_bytes())
+    };
+    printed.context("could not print the identity")?;
     Ok(if survey.identity().is_ok() { Exit::Done } else { Exit::Fatal })
 }
 
@@ -62,7 +73,7 @@ pub(super) fn status(layout: &Layout, json: bool) -> io::Result<Exit> {
     Ok(if problem.is_some() { Exit::Damaged } else { Exit::Done })
 }
 
-fn last_said(path: &std::path::Path) -> Option<StatusFile> {
+fn last_said(path: &Path) -> Option<StatusFile> {
     let bytes = files::read(path, MAX_STATUS_BYTES).ok()??;
     serde_json::from_slice(&bytes).ok()
 }

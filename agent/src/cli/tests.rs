@@ -653,9 +653,9 @@ async fn who_asks_by_hand_need_not_wait_until_a_check_in_is_due() {
 #[test]
 fn a_root_is_taken_in_full() {
     let args = Args::try_parse_from(["unbox-agent", "--root", "some/where", "status"]).unwrap();
-    assert_eq!(args.root, std::env::current_dir().unwrap().join("some/where"));
+    assert_eq!(args.roots[0], std::env::current_dir().unwrap().join("some/where"));
     let args = Args::try_parse_from(["unbox-agent", "status"]).unwrap();
-    assert!(Layout::new(args.root).is_running_system());
+    assert!(Layout::new(&args.roots[0]).is_running_system());
 }
 
 #[tokio::test]

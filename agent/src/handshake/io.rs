@@ -6,7 +6,7 @@ use crate::{
     clock::TrustedTime,
     entropy::Entropy,
     failure::{DeviceFault, Failure, Misbehaviour, Refusal, TransportError},
-    files::{self, Entry, Status},
+    files::{self, Attributes, Entry, FilesError, Owner, Status},
     tpm::{Tpm, TpmKey, TpmUse},
 };
 use reqwest::{
@@ -19,7 +19,12 @@ use rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
     time_provider::TimeProvider,
 };
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io::{self, Write as _},
+    os::unix::fs::MetadataExt as _,
+    sync::Arc,
+    time::Duration,
+};
 use unbox_common::{
     identity::HardwareIdentity,
     protocol::{
@@ -154,6 +159,37 @@ impl Client {
         }
         expect_type(&response, JSON)?;
         body(response, limit).await
+    }
+
+    /// Calls a method of the management API with an API key: the status, and the answer up to `limit`
+    /// bytes, whatever it is.
+    ///
+    /// # Errors
+    /// [`Failure`], by whose fault it is; a redirect is one.
+    pub async fn call(
+        &self,
+        to: Url,
+        key: &Secret,
+        message: Vec<u8>,
+        limit: usize,
+    ) -> Result<(u16, Vec<u8>), Failure> {
+        let response = self
+            .http
+            .post(to)
+            .header(CONTENT_TYPE, JSON)
+            .header(ACCEPT, JSON)
+            .bearer_auth(key.expose())
+            .timeout(self.patience.message)
+            .body(message)
+            .send()
+            .await
+            .map_err(transport)?;
+        let status = response.status();
+        if status.is_redirection() {
+            return Err(Misbehaviour::Redirected(status.as_u16()).into());
+        }
+        expect_type(&response, JSON)?;
+        Ok((status.as_u16(), body(response, limit).await?))
     }
 
     /// Asks for an artifact of `size` bytes, from byte `from` on. The answer's status is 200
@@ -293,8 +329,8 @@ fn tls_cause(error: &reqwest::Error) -> Option<rustls::Error> {
 /// Makes the exchange, where nobody has made it yet. What leads to it is for everybody to pass.
 ///
 /// # Errors
-/// [`FilesError`](files::FilesError).
-pub fn make_exchange(layout: &Layout) -> Result<(), files::FilesError> {
+/// [`FilesError`].
+pub fn make_exchange(layout: &Layout) -> Result<(), FilesError> {
     files::make_directory(&layout.state(), files::PUBLIC_DIRECTORY)?;
     files::make_directory(&layout.exchange(), files::PRIVATE_DIRECTORY)
 }
@@ -308,7 +344,13 @@ pub fn device_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyEr
     make_exchange(layout)?;
     let Some(text) = files::read(&path, MAX_KEY_BYTES)? else {
         let key = new_key(layout, entropy)?;
-        files::replace(&path, key.to_file().expose().as_bytes(), files::PRIVATE_FILE)?;
+        let text = key.to_file();
+        // Root may make it, in a factory; it is for whoever owns the exchange.
+        let exchange = layout.exchange();
+        let owner = exchange.metadata().map_err(|source| FilesError::Read { path: exchange, source })?;
+        let owner = Some(Owner { uid: owner.uid(), gid: owner.gid() });
+        let attributes = Attributes { mode: files::PRIVATE_FILE, owner };
+        Entry::of(&path)?.write(attributes, |file| file.write_all(text.expose().as_bytes()))?;
         return Ok(key);
     };
     let text = Secret::new(String::from_utf8_lossy(&text).into_owned());

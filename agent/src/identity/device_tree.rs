@@ -1,28 +1,31 @@
 //! Identifiers out of a device tree: what boards without SMBIOS carry (Devicetree
 //! Specification 0.4, section 2.3).
 
-use super::Candidate;
-use unbox_common::identity::{IdentifierKind, Source};
+use unbox_common::identity::IdentifierKind;
+
+/// The folders of the root node. The second is a link to the first, but a captured machine may
+/// hold only that one.
+pub(super) const ROOTS: &[&str] = &["/sys/firmware/devicetree/base", "/proc/device-tree"];
 
 /// The properties of the root node that are read.
-pub(super) const PROPERTIES: &[&str] = &["serial-number", "model", "compatible"];
+pub const PROPERTIES: &[&str] = &["serial-number", "model", "compatible"];
 
-/// What one property of the root node says.
-pub(super) fn candidate(property: &str, bytes: &[u8], from: String) -> Option<Candidate> {
+/// What one property of the root node says: an identifier that is held against no rule yet.
+#[must_use]
+pub fn value(property: &str, bytes: &[u8]) -> Option<(IdentifierKind, String)> {
     // Property strings end with NUL; a list holds several.
     let first = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     let text = String::from_utf8_lossy(first);
-    let (kind, value) = match property {
-        "serial-number" => (IdentifierKind::SerialNumber, text.into_owned()),
-        "model" => (IdentifierKind::Model, text.into_owned()),
+    match property {
+        "serial-number" => Some((IdentifierKind::SerialNumber, text.into_owned())),
+        "model" => Some((IdentifierKind::Model, text.into_owned())),
         // The only maker that a device tree names: the prefix of its most specific name.
         "compatible" => {
             let (maker, _) = text.split_once(',')?;
-            (IdentifierKind::Manufacturer, maker.to_owned())
+            Some((IdentifierKind::Manufacturer, maker.to_owned()))
         }
-        _ => return None,
-    };
-    Some(Candidate { kind, value, source: Source::DeviceTree, from })
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -39,8 +42,8 @@ mod tests {
             ("serial-number", b"", Some("")),
             ("chassis-type", b"embedded\0", None),
         ] {
-            let found = candidate(property, bytes, String::new());
-            assert_eq!(found.as_ref().map(|one| one.value.as_str()), expected, "{property}");
+            let found = value(property, bytes);
+            assert_eq!(found.as_ref().map(|(_, text)| text.as_str()), expected, "{property}");
         }
     }
 }

@@ -7,15 +7,23 @@
 //! To add a source: a pure file that turns what it holds into [`Candidate`]s, a place in
 //! `io.rs` that reads it, and a fixture directory with its row in `tests/identity_fixtures.rs`.
 
-mod device_tree;
+mod cpu;
+pub mod device_tree;
+mod eligible;
 pub mod io;
+mod modem;
 mod network;
 mod show;
-mod smbios;
+pub mod smbios;
+mod source;
 mod tpm;
-mod vpd;
+pub mod vpd;
+mod warning;
 
+pub use eligible::{Eligible, Verdict, eligibility};
 pub use show::{Shown, ShownIdentifier, ShownRefusal, registration_row, shown};
+pub use source::{Looked, Place, State, Unreadable};
+pub use warning::{rank, warnings};
 
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
@@ -56,21 +64,48 @@ pub enum RefusedBecause {
     Rule(Rule),
     /// The driver invented the address: it is another one after the next boot.
     RandomAddress,
-    /// The interface can be unplugged, and then identifies another device.
+    /// It can be unplugged, and then identifies another device.
     Removable,
+    /// It hangs on USB, and nothing says that it is built in.
+    PerhapsRemovable,
     /// A stronger source says something else.
     Contradicted,
     /// A device shows at most [`MAX_IDENTIFIERS`].
     TooMany,
 }
 
-/// A source that is there and could not be read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unreadable {
+/// One value, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Said {
+    /// The value; empty if there is none.
+    pub value: String,
     /// The file.
     pub from: String,
-    /// Why, in the operating system's words.
-    pub reason: String,
+}
+
+/// Two places that should say the same, and do not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Disagreement {
+    /// The field or key.
+    pub what: String,
+    /// What counts.
+    pub counts: Said,
+    /// What another place says.
+    pub other: Said,
+}
+
+/// What a source tells about the machine that is no identifier.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// The day on which the maker made it, as the maker wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manufactured: Option<String>,
+    /// The brand code of a ChromeOS device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub brand_code: Option<String>,
+    /// The free strings of its SMBIOS tables, without those that may be secrets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub oem_strings: Vec<String>,
 }
 
 /// Everything that one look at the hardware brought.
@@ -82,6 +117,12 @@ pub struct Survey {
     pub refused: Vec<Refused>,
     /// What could not be read.
     pub unreadable: Vec<Unreadable>,
+    /// Every place that was looked at.
+    pub looked: Vec<Looked>,
+    /// Where two places disagree.
+    pub disagreements: Vec<Disagreement>,
+    /// What else is known of the machine.
+    pub facts: Facts,
 }
 
 impl Survey {
@@ -104,7 +145,7 @@ impl Survey {
             refused.push(Refused { candidate, because });
         }
         accepted.sort();
-        Self { accepted, refused, unreadable }
+        Self { accepted, refused, unreadable, ..Self::default() }
     }
 
     /// The identity, if what was read identifies a device.
@@ -118,10 +159,12 @@ impl Survey {
 
 /// Whether a device would have two of something of which a device has one.
 fn contradicts(accepted: &[(Observed, String)], identifier: &Identifier) -> bool {
-    use IdentifierKind::{BoardSerial, ChassisSerial, SerialNumber, ServiceTag, Sku, SystemUuid};
+    use IdentifierKind::{
+        BoardSerial, CertifiedDeviceId, ChassisSerial, SerialNumber, ServiceTag, Sku, SystemUuid,
+    };
     let single = matches!(
         identifier.kind(),
-        SerialNumber | ServiceTag | BoardSerial | ChassisSerial | SystemUuid | Sku
+        CertifiedDeviceId | SerialNumber | ServiceTag | BoardSerial | ChassisSerial | SystemUuid | Sku
     );
     single && accepted.iter().any(|(one, _)| one.identifier.kind() == identifier.kind())
 }
@@ -138,9 +181,34 @@ impl fmt::Display for RefusedBecause {
             Self::Rule(rule) => rule.fmt(f),
             Self::RandomAddress => f.write_str("is an address that the driver made up at boot"),
             Self::Removable => f.write_str("belongs to an interface that can be unplugged"),
+            Self::PerhapsRemovable => {
+                f.write_str("belongs to an interface on USB of which nothing says that it is built in")
+            }
             Self::Contradicted => f.write_str("differs from what a stronger source says"),
             Self::TooMany => write!(f, "is one more than the {MAX_IDENTIFIERS} that a device shows"),
         }
+    }
+}
+
+impl Said {
+    /// Whether both say the same, but for white space and case.
+    fn agrees_with(&self, other: &Self) -> bool {
+        self.value.trim().eq_ignore_ascii_case(other.value.trim())
+    }
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = |value: &str| value.trim().chars().take(64).collect::<String>();
+        let Self { what, counts, other } = self;
+        write!(
+            f,
+            "{what} is {:?} in {}, and {:?} in {}",
+            short(&counts.value),
+            counts.from,
+            short(&other.value),
+            other.from
+        )
     }
 }
 

@@ -1,7 +1,21 @@
 //! Permanent MAC addresses of physical interfaces: never virtual, random or borrowed ones.
 
 use super::{Candidate, Refused, RefusedBecause};
+use serde::{Deserialize, Serialize};
 use unbox_common::identity::{IdentifierKind, Source};
+
+/// One interface as netlink knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Link {
+    /// Its name.
+    pub(super) name: String,
+    /// `IFLA_PERM_ADDRESS`: the address that the hardware carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) permanent: Option<String>,
+    /// `IFLA_INFO_KIND`: what kind of software it is, if it is software.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) kind: Option<String>,
+}
 
 /// One interface, as netlink or a captured `/sys/class/net` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,6 +40,29 @@ pub(super) enum Behind {
     Hardware,
     /// Hardware that can be unplugged: a dock or an adapter.
     Removable,
+    /// Hardware on USB of which nothing says that it is built in.
+    Usb,
+}
+
+/// What hangs on the bus at this path of `/sys/devices`, and whether the kernel knows that it can
+/// be unplugged: `removable` of the device and of everything above it, nearest first.
+///
+/// A PC's firmware says of each of its ports whether something is built in there; what a PC leaves
+/// open is an adapter. A board with a device tree has no such table, and its own Ethernet may hang
+/// on USB.
+pub(super) fn behind(device: &str, removable: &[String], is_pc: bool) -> Behind {
+    if device.starts_with("/sys/devices/virtual/") {
+        return Behind::Software;
+    }
+    if removable.iter().any(|word| word == "removable") {
+        return Behind::Removable;
+    }
+    let on_usb = device.split('/').any(|part| {
+        part.strip_prefix("usb")
+            .is_some_and(|bus| !bus.is_empty() && bus.bytes().all(|byte| byte.is_ascii_digit()))
+    });
+    let fixed = removable.first().is_some_and(|word| word == "fixed");
+    if on_usb && is_pc && !fixed { Behind::Usb } else { Behind::Hardware }
 }
 
 /// Sorts interfaces into identifiers and refused ones; those of software are neither.
@@ -40,6 +77,7 @@ pub(super) fn sorted(interfaces: Vec<Interface>) -> (Vec<Candidate>, Vec<Refused
         let because = match behind {
             _ if is_random => Some(RefusedBecause::RandomAddress),
             Behind::Removable => Some(RefusedBecause::Removable),
+            Behind::Usb => Some(RefusedBecause::PerhapsRemovable),
             _ => None,
         };
         match because {
@@ -67,6 +105,7 @@ mod tests {
             Interface { behind: Behind::Software, ..physical("bond0") },
             Interface { is_random: true, ..physical("eth1") },
             Interface { behind: Behind::Removable, ..physical("dock0") },
+            Interface { behind: Behind::Usb, ..physical("usb0") },
             Interface { permanent: None, ..physical("can0") },
         ];
         let (candidates, refused) = sorted(interfaces);
@@ -74,6 +113,38 @@ mod tests {
         assert_eq!(names, ["eth0"]);
         let refused: Vec<_> =
             refused.iter().map(|one| (one.candidate.from.as_str(), one.because.clone())).collect();
-        assert_eq!(refused, [("eth1", RefusedBecause::RandomAddress), ("dock0", RefusedBecause::Removable)]);
+        assert_eq!(
+            refused,
+            [
+                ("eth1", RefusedBecause::RandomAddress),
+                ("dock0", RefusedBecause::Removable),
+                ("usb0", RefusedBecause::PerhapsRemovable),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_can_be_unplugged_is_told_by_its_bus() {
+        const USB: &str = "/sys/devices/pci0000:00/0000:00:14.0/usb1/1-2/1-2:1.0";
+        const PCI: &str = "/sys/devices/pci0000:00/0000:00:1f.6";
+        for (device, removable, is_pc, expected) in [
+            (PCI, &[][..], true, Behind::Hardware),
+            (PCI, &["fixed"], true, Behind::Hardware),
+            // A dock on Thunderbolt is on PCI, too.
+            (PCI, &["unknown", "removable"], true, Behind::Removable),
+            (USB, &["removable"], true, Behind::Removable),
+            (USB, &["fixed"], true, Behind::Hardware),
+            (USB, &["unknown"], true, Behind::Usb),
+            (USB, &[], true, Behind::Usb),
+            // Built in, on a hub that is not.
+            (USB, &["fixed", "removable"], true, Behind::Removable),
+            (USB, &["unknown"], false, Behind::Hardware),
+            (USB, &["removable"], false, Behind::Removable),
+            ("/sys/devices/platform/usbhost/net", &[], true, Behind::Hardware),
+            ("/sys/devices/virtual/mac80211_hwsim/hwsim0", &[], true, Behind::Software),
+        ] {
+            let removable: Vec<String> = removable.iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(behind(device, &removable, is_pc), expected, "{device} {removable:?} {is_pc}");
+        }
     }
 }

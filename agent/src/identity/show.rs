@@ -1,9 +1,15 @@
 //! A survey as people and factory stations read it: what was found, what was refused and why,
 //! and the row to register.
 
-use super::{Refused, Survey, Unreadable};
+use super::{
+    Disagreement, Eligible, Facts, Looked, Refused, State, Survey, Unreadable, eligibility, rank, warnings,
+};
+use crate::console::plain;
 use serde::Serialize;
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::BTreeMap,
+    fmt::{Display, Write as _},
+};
 use unbox_common::{
     identity::{HardwareIdentity, Identifier, IdentifierKind, Observed, Rank, Source},
     matching::IdentifierSet,
@@ -16,8 +22,22 @@ pub struct Shown {
     pub identifiers: Vec<ShownIdentifier>,
     /// Every value that was not taken.
     pub refused: Vec<ShownRefusal>,
-    /// Every source that could not be read.
+    /// Every file or interface that could not be read.
     pub unreadable: Vec<Unreadable>,
+    /// Every place that was looked at, and what became of it.
+    pub sources: Vec<Looked>,
+    /// Where two places disagree.
+    pub disagreements: Vec<Disagreement>,
+    /// What else is known of the machine.
+    pub facts: Facts,
+    /// What somebody should know before this machine is registered, in words.
+    pub warnings: Vec<String>,
+    /// The strongest rank that this machine reaches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<Rank>,
+    /// Whether it can be registered by a certified device ID; absent if it is none of those machines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eligibility: Option<Eligible>,
     /// What to register at the reseller, column by column; absent if this device cannot be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub register: Option<BTreeMap<IdentifierKind, String>>,
@@ -69,6 +89,12 @@ impl From<&Survey> for Shown {
             identifiers: all.into_iter().map(|(one, from)| ShownIdentifier::of(one, from)).collect(),
             refused: survey.refused.iter().map(ShownRefusal::of).collect(),
             unreadable: survey.unreadable.clone(),
+            sources: survey.looked.clone(),
+            disagreements: survey.disagreements.clone(),
+            facts: survey.facts.clone(),
+            warnings: warnings(survey),
+            eligibility: eligibility(survey),
+            rank: identity.as_ref().ok().and_then(rank),
             register: register
                 .map(|set| set.iter().map(|one| (one.kind(), one.value().to_owned())).collect()),
             problem: identity.err().map(|error| error.to_string()),
@@ -108,19 +134,27 @@ pub fn shown(survey: &Survey) -> String {
         let rank = one.rank.map_or("name", rank_name);
         let from = one.from.as_deref().unwrap_or("(follows from the others)");
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{:<15} {:<38} {rank:<12} {from}", one.kind.name(), one.value);
+        let _ = writeln!(text, "{:<20} {:<38} {rank:<12} {from}", one.kind.name(), one.value);
     }
-    if !survey.refused.is_empty() {
-        text.push_str("\nNot used:\n");
+    for (name, fact) in facts(survey) {
+        let _ = writeln!(text, "{name:<20} {}", plain(fact, 64));
     }
-    for refused in &survey.refused {
-        let _ = writeln!(text, "  {refused}");
+    section(&mut text, "Not used", survey.refused.iter());
+    section(&mut text, "Warnings", warnings(survey).iter());
+    section(
+        &mut text,
+        "Sources that were not simply read",
+        survey.looked.iter().filter(|looked| looked.state != State::Read),
+    );
+    if let Some(judged) = eligibility(survey) {
+        let why = [judged.reason, judged.advice].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let _ = writeln!(text, "\nBy a certified device ID: {}. {why}", judged.verdict.name());
+        for (kind, value) in judged.register {
+            let _ = writeln!(text, "  {:<20} {value}", kind.name());
+        }
     }
-    if !survey.unreadable.is_empty() {
-        text.push_str("\nCould not be read (root sees more):\n");
-    }
-    for unreadable in &survey.unreadable {
-        let _ = writeln!(text, "  {}: {}", unreadable.from, unreadable.reason);
+    if let Some(rank) = survey.identity().ok().as_ref().and_then(rank) {
+        let _ = writeln!(text, "\nThe strongest claim on this machine is by {}.", rank_name(rank));
     }
     let _ = match survey.identity() {
         Ok(identity) => match registration_row(&identity) {
@@ -135,6 +169,27 @@ pub fn shown(survey: &Survey) -> String {
         Err(error) => writeln!(text, "\nThis device cannot be registered: {error}."),
     };
     text
+}
+
+/// A heading and its lines, if there are any.
+fn section(text: &mut String, heading: &str, lines: impl Iterator<Item = impl Display>) {
+    let mut lines = lines.peekable();
+    if lines.peek().is_some() {
+        let _ = writeln!(text, "\n{heading}:");
+    }
+    for line in lines {
+        let _ = writeln!(text, "  {line}");
+    }
+}
+
+/// What is known of the machine besides identifiers, by name.
+fn facts(survey: &Survey) -> Vec<(&'static str, &str)> {
+    let Facts { manufactured, brand_code, oem_strings } = &survey.facts;
+    let mut facts = Vec::new();
+    facts.extend(manufactured.as_deref().map(|day| ("manufactured", day)));
+    facts.extend(brand_code.as_deref().map(|code| ("brand_code", code)));
+    facts.extend(oem_strings.iter().map(|text| ("oem_string", text.as_str())));
+    facts
 }
 
 const fn rank_name(rank: Rank) -> &'static str {
@@ -170,6 +225,8 @@ fn registration(identity: &HardwareIdentity) -> Option<Vec<&Identifier>> {
         IdentifierKind::SerialNumber,
         IdentifierKind::BoardSerial,
         IdentifierKind::ChassisSerial,
+        IdentifierKind::Imei,
+        IdentifierKind::Meid,
         IdentifierKind::MacAddress,
         IdentifierKind::SystemUuid,
     ]

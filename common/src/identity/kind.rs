@@ -65,8 +65,12 @@ pub enum Source {
     DeviceTree,
     /// ChromeOS vital product data below `/sys/firmware/vpd`.
     Vpd,
+    /// `/proc/cpuinfo` of a small ARM board.
+    Cpu,
     /// The network interfaces, over netlink.
     Network,
+    /// The modems, as `ModemManager` knows them.
+    Modem,
     /// The key that the device holds.
     Key,
     /// The TPM.

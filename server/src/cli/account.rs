@@ -41,7 +41,7 @@ Examples:
         of: Of,
         #[command(flatten)]
         holder: Holder,
-        /// What it may do: viewer, admin or owner.
+        /// What it may do: viewer, admin or owner; or station, for what a factory tests with.
         #[arg(long, default_value_t = Role::Admin)]
         role: Role,
     },
@@ -59,7 +59,7 @@ Examples:
     SetRole {
         /// Its id or e-mail address.
         account: String,
-        /// What it may do: viewer, admin or owner.
+        /// What it may do: viewer, admin or owner; or station, for what a factory tests with.
         role: Role,
     },
     /// Disable one: whatever it signs in with opens nothing.

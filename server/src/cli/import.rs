@@ -3,7 +3,7 @@
 use super::{Exit, claim::Proof, context::Opened, output::Output};
 use crate::{
     files::{PRIVATE_FILE, Staged},
-    service::{ImportDefaults, OWN_COLUMNS, PORTAL_COLUMNS, RowOutcome, RowResult},
+    service::{ImportDefaults, RowOutcome, RowResult},
 };
 use anyhow::Context as _;
 use clap::Args;
@@ -12,6 +12,7 @@ use std::{
     io::{self, IsTerminal as _, Read, Write as _},
     path::{Path, PathBuf},
 };
+use unbox_common::claims_file::{OWN_COLUMNS, PORTAL_COLUMNS};
 
 /// Rows between two lines of progress on a terminal.
 const PROGRESS_ROWS: u64 = 10_000;

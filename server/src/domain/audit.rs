@@ -61,6 +61,10 @@ words! {
         MetadataSet = "metadata_set",
         /// A claim asks for another proof.
         ClaimProofSet = "claim_proof_set",
+        /// Test stations of an organisation registered devices; one entry for each request.
+        DevicesRegistered = "devices_registered",
+        /// A claim got the device key that the factory registered.
+        ClaimKeyRegistered = "claim_key_registered",
         /// Something was asked to be done with many devices.
         OperationStarted = "operation_started",
         /// A device was granted an enrollment.

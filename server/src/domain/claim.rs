@@ -209,6 +209,14 @@ impl ClaimSets {
         Self { usable, unusable: Vec::new() }
     }
 
+    /// The same with one more set.
+    #[must_use]
+    pub fn with(&self, set: IdentifierSet) -> Self {
+        let mut sets = self.clone();
+        sets.usable.push(set);
+        sets
+    }
+
     /// The sets that a device can match.
     #[must_use]
     pub fn usable(&self) -> &[IdentifierSet] {

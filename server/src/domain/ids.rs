@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use unbox_common::{
     ids::{
-        AccountId, ApiKeyId, ArtifactId, ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId,
-        UploadId,
+        AccountId, ApiKeyId, ArtifactId, ClaimId, CompanyId, ConfigurationId, DeviceId, FactoryRecordId,
+        OperationId, TokenId, UploadId,
     },
     timestamp::Timestamp,
 };
@@ -85,6 +85,8 @@ of_kind! {
     configuration -> ConfigurationId;
     /// A new claim's id.
     claim -> ClaimId;
+    /// The id of a new record of a factory.
+    factory_record -> FactoryRecordId;
     /// A new device's id.
     device -> DeviceId;
     /// A new operation's id.

@@ -18,6 +18,7 @@ pub mod configuration;
 pub mod credential;
 pub mod device;
 pub mod dpc;
+pub mod factory;
 pub mod ids;
 pub mod name;
 pub mod operation;

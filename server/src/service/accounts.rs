@@ -201,6 +201,7 @@ impl Services {
                 (AccountKind::ServiceAccount, parsed_name(&name)?, email)
             }
         };
+        check_role(kind, new.role)?;
         Ok(Account {
             id: self.0.ids.account(now),
             company: new.company,
@@ -233,6 +234,7 @@ impl Services {
                     }
                     if let Some(after) = &after {
                         may_manage(&by, after.role)?;
+                        check_role(after.kind, after.role)?;
                     }
                     if was.leaves_no_owner(after.as_ref(), tx.other_owners(&was).await?) {
                         return Err(ServiceError::Conflict(format!(
@@ -281,6 +283,17 @@ pub(super) async fn managed_account(tx: &mut Tx, by: &Actor, id: AccountId) -> R
     let account = tx.account(by.scope(), id).await?.ok_or_else(|| no_account(id))?;
     may_manage(by, account.role)?;
     Ok(account)
+}
+
+/// A test station is a program.
+fn check_role(kind: AccountKind, role: Role) -> Result<(), ServiceError> {
+    if kind == AccountKind::User && role == Role::Station {
+        return Err(ServiceError::invalid(
+            "role",
+            "the role station is for programs: make a service account",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether the actor may change accounts of this role.

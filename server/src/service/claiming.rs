@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use unbox_common::{
     ids::{ClaimId, CompanyId},
     matching::IdentifierSet,
+    protocol::latest::ProofKind,
 };
 
 /// What became of a claim.
@@ -26,6 +27,8 @@ pub(super) enum Taken {
     },
     /// Another customer has this device; nothing changed.
     OtherOwner,
+    /// It asks for the registered key, and none is registered; nothing changed.
+    NoKey,
 }
 
 impl Services {
@@ -42,9 +45,20 @@ impl Services {
         tx: &mut Tx,
         claims: &[Claim],
     ) -> Result<Vec<Taken>, ServiceError> {
-        let keys: Vec<String> = claims.iter().flat_map(|claim| claim.sets.lookup_keys()).collect();
+        let keys = |claims: &[Claim]| -> Vec<String> {
+            claims.iter().flat_map(|claim| claim.sets.lookup_keys()).collect()
+        };
+        let mut holders = tx.hold_keys(&keys(claims)).await?;
+        let with_keys = self.with_registered_keys(tx, claims).await?;
+        let claims = match &with_keys {
+            Some(with_keys) => {
+                holders = tx.hold_keys(&keys(with_keys)).await?;
+                with_keys.as_slice()
+            }
+            None => claims,
+        };
         let mut held: HashMap<String, Vec<KeyHolder>> = HashMap::new();
-        for holder in tx.hold_keys(&keys).await? {
+        for holder in holders {
             held.entry(holder.key.clone()).or_default().push(holder);
         }
         let first_id = self.0.ids.block(self.now(), u32::try_from(claims.len()).unwrap_or(u32::MAX));
@@ -56,6 +70,7 @@ impl Services {
                 Present::OfTheSame(holder) => {
                     Taken::Already { claim: holder.claim, reseller: holder.reseller }
                 }
+                Present::Nobody if lacks_key(claim) => Taken::NoKey,
                 Present::Nobody => {
                     for key in claim.sets.lookup_keys() {
                         let (customer, reseller, sets) = (claim.customer, claim.reseller, claim.sets.clone());
@@ -71,6 +86,10 @@ impl Services {
         tx.insert_claims(&fresh).await?;
         Ok(taken)
     }
+}
+
+fn lacks_key(claim: &Claim) -> bool {
+    claim.proof == ProofKind::RegisteredKey && claim.sets.registered_keys().next().is_none()
 }
 
 enum Present<'h> {

@@ -1,7 +1,7 @@
 //! Claims as rows of a file in the portals' forms: every one of them, page by page, in constant
 //! memory. `service/import/` reads the same files.
 
-use super::{ServiceError, Services, import::columns::plain_cell};
+use super::{ServiceError, Services};
 use crate::{
     domain::{
         actor::{Actor, Scope},
@@ -12,6 +12,7 @@ use crate::{
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use std::borrow::Cow;
 use unbox_common::{
+    claims_file::plain_cell,
     identity::{Identifier, IdentifierKind},
     matching::IdentifierSet,
     timestamp::Timestamp,

@@ -29,6 +29,7 @@ mod doctor;
 mod dpcs;
 mod error;
 mod export;
+mod factory;
 mod handshake;
 mod import;
 mod key_file;
@@ -57,11 +58,9 @@ pub use devices::{DeviceEvent, DeviceView, EventKind};
 pub use doctor::{Finding, Severity};
 pub use error::ServiceError;
 pub use export::{ClaimExport, ClaimsForm, ExportedClaim};
+pub use factory::{Claimed, DeviceStanding, MAX_STATION_DEVICES, Registered, Registration};
 pub use handshake::HelloRequest;
-pub use import::{
-    Import, ImportDefaults, ImportSummary, NOTE_COLUMNS, OWN_COLUMNS, PORTAL_COLUMNS, Purpose, RowOutcome,
-    RowResult,
-};
+pub use import::{Import, ImportDefaults, ImportSummary, RowOutcome, RowResult};
 pub use key_file::{ServiceAccountKeyFile, base_url};
 pub use managed::DeviceIdentityCert;
 pub use reselling::ResellerClaims;

@@ -7,7 +7,7 @@
 use super::{
     ServiceError, Services,
     claiming::Taken,
-    claims::{NewClaim, OTHER_OWNER, check_parties},
+    claims::{NO_REGISTERED_KEY, NewClaim, OTHER_OWNER, check_parties},
     reselling::{OTHER_RESELLER, meant},
 };
 use crate::{
@@ -212,6 +212,7 @@ impl Services {
                 }
                 Taken::Already { .. } => not_yours(OTHER_RESELLER),
                 Taken::OtherOwner => not_yours(OTHER_OWNER),
+                Taken::NoKey => as_result(Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)))?,
             };
             if let Some(slot) = results.get_mut(position) {
                 *slot = Some(result);

@@ -3,7 +3,7 @@
 use super::{
     ServiceError, Services,
     claiming::Taken,
-    claims::{NewClaim, OTHER_OWNER, check_parties, in_force},
+    claims::{NO_REGISTERED_KEY, NewClaim, OTHER_OWNER, check_parties, in_force},
 };
 use crate::{
     domain::{
@@ -61,6 +61,7 @@ impl Services {
                         }
                         Taken::Already { .. } => Err(ServiceError::Conflict(OTHER_RESELLER.to_owned())),
                         Taken::OtherOwner => Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
+                        Taken::NoKey => Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)),
                     }
                 })
             })

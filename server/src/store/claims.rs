@@ -353,6 +353,21 @@ impl Tx {
             let usual = is_usual(part.len(), INSERT_ROWS);
             sql.query().persistent(usual).execute(self.connection()).await.map_err(failed("add claims"))?;
         }
+        self.insert_claim_keys(claims).await?;
+        let mut counts = BTreeMap::new();
+        for claim in claims {
+            if let Some(reseller) = claim.reseller {
+                *counts.entry((reseller, claim.customer)).or_insert(0) += 1;
+            }
+        }
+        for ((reseller, customer), more) in counts {
+            self.count_claims(reseller, customer, more).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds the keys by which claims are found.
+    pub(super) async fn insert_claim_keys(&mut self, claims: &[Claim]) -> Result<(), StoreError> {
         let of_each = |keys: fn(&ClaimSets) -> BTreeSet<String>| -> Vec<(String, ClaimId)> {
             claims.iter().flat_map(|one| keys(&one.sets).into_iter().map(|key| (key, one.id))).collect()
         };
@@ -365,17 +380,7 @@ impl Tx {
             "INSERT INTO claim_search (lookup, claim_id) VALUES ",
             &of_each(ClaimSets::search_keys),
         )
-        .await?;
-        let mut counts = BTreeMap::new();
-        for claim in claims {
-            if let Some(reseller) = claim.reseller {
-                *counts.entry((reseller, claim.customer)).or_insert(0) += 1;
-            }
-        }
-        for ((reseller, customer), more) in counts {
-            self.count_claims(reseller, customer, more).await?;
-        }
-        Ok(())
+        .await
     }
 
     async fn insert_keys(
@@ -421,8 +426,6 @@ impl Tx {
     /// Ends a claim: it matches nothing from now on.
     pub async fn release_claim(&mut self, claim: &Claim, now: Timestamp) -> Result<(), StoreError> {
         const OPERATION: &str = "end a claim";
-        const DELETE_KEY: &str = "DELETE FROM claim_keys WHERE lookup = $1 AND claim_id = $2";
-        const DELETE_SEARCH: &str = "DELETE FROM claim_search WHERE lookup = $1 AND claim_id = $2";
         let done = sqlx::query("UPDATE claims SET released_at = $2 WHERE id = $1 AND released_at IS NULL")
             .bind(claim.id.get())
             .bind(millis(now))
@@ -430,6 +433,17 @@ impl Tx {
             .await
             .map_err(failed(OPERATION))?;
         one_row(OPERATION, done.rows_affected())?;
+        self.delete_claim_keys(claim).await?;
+        match claim.reseller {
+            Some(reseller) => self.count_claims(reseller, claim.customer, -1).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes away the keys by which a claim is found.
+    pub(super) async fn delete_claim_keys(&mut self, claim: &Claim) -> Result<(), StoreError> {
+        const DELETE_KEY: &str = "DELETE FROM claim_keys WHERE lookup = $1 AND claim_id = $2";
+        const DELETE_SEARCH: &str = "DELETE FROM claim_search WHERE lookup = $1 AND claim_id = $2";
         // A key whose set became unusable since then is not here; a released claim is not found by it
         // either.
         let keys = claim.sets.lookup_keys().into_iter().map(|key| (DELETE_KEY, key));
@@ -440,12 +454,9 @@ impl Tx {
                 .bind(claim.id.get())
                 .execute(self.connection())
                 .await
-                .map_err(failed(OPERATION))?;
+                .map_err(failed("take away the keys of a claim"))?;
         }
-        match claim.reseller {
-            Some(reseller) => self.count_claims(reseller, claim.customer, -1).await,
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Releases a claim for a time, or ends that.

@@ -20,6 +20,7 @@ mod dialect;
 mod dpcs;
 mod enrollment;
 mod error;
+mod factory;
 mod operations;
 mod page;
 mod readers;

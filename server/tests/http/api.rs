@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod enrollments;
+mod stations;
 
 use crate::support::{TestDevice, TestServer};
 use reqwest::{Method, Response};
@@ -61,6 +62,9 @@ impl Api {
             ("customer viewer", Some(customer), Role::Viewer),
             ("other customer", Some(stranger), Role::Owner),
             ("emm", Some(emm), Role::Owner),
+            ("partner station", Some(partner), Role::Station),
+            ("customer station", Some(customer), Role::Station),
+            ("emm station", Some(emm), Role::Station),
         ] {
             let key = api.key(company, role, name).await;
             api.keys.insert(name, key);
@@ -166,7 +170,12 @@ async fn whoever_may_not_call_a_method_is_refused_and_nothing_changes() {
             (_, Side::Partner | Side::Operations) => &["partner admin"],
             _ => &["customer admin"],
         };
-        for who in strangers.iter().chain(looking).chain(helping) {
+        let stations: &[&str] = match (route.access.stations, route.access.side) {
+            (true, Side::Partner) => &["customer station", "emm station"],
+            (true, _) => &["partner station", "emm station"],
+            (false, _) => &["partner station", "customer station", "emm station"],
+        };
+        for who in strangers.iter().chain(looking).chain(helping).chain(stations) {
             let path = api.path_of(route, api.customer);
             let (status, answer) = api.call(who, route.method.clone(), &path, json!({})).await;
             let expected: &[u16] = if *who == "nobody" { &[401] } else { &[403, 404] };

@@ -242,7 +242,7 @@ async fn an_api_key_is_answered_once_and_opens_nothing_once_it_is_revoked() {
     let states: Vec<&Value> = listed["apiKeys"].as_array().unwrap().iter().map(|key| &key["state"]).collect();
     assert_eq!(states, ["KEY_STATE_REVOKED", "KEY_STATE_ACTIVE"]);
     let all = api.read("customer viewer", &keys).await;
-    assert_eq!(all["apiKeys"].as_array().unwrap().len(), 5, "of every account of the organisation: {all}");
+    assert_eq!(all["apiKeys"].as_array().unwrap().len(), 6, "of every account of the organisation: {all}");
 
     assert_eq!(api.done("customer", Method::DELETE, &at(&newer), Value::Null).await, json!({}));
     assert_eq!(api.done("customer", Method::DELETE, &at(&newer), Value::Null).await, json!({}), "once more");

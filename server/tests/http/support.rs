@@ -375,7 +375,7 @@ impl TestDevice {
             agent_version: "0.1.0".to_owned(),
             identity: self.identity.clone(),
             device_key: DevicePublicKey::from_point(self.key.public_key().as_ref()).unwrap(),
-            proofs: vec![ProofKind::Identifiers, ProofKind::Token],
+            proofs: vec![ProofKind::Identifiers, ProofKind::Token, ProofKind::RegisteredKey],
             nonce: self.nonce,
             root_version: 1,
             tpm: None,

@@ -5,5 +5,6 @@ mod audit;
 mod claims;
 mod companies;
 mod devices;
+mod factory;
 mod opening;
 mod writer;

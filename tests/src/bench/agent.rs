@@ -74,7 +74,8 @@ pub(super) fn after(said: &StatusFile, stage: &str) -> Result<Duration> {
     Ok(Duration::from_micros(done.done_after_us))
 }
 
-fn bare_start(size: &Size) -> Result<Duration> {
+/// A start that only prints the version.
+pub(super) fn bare_start(size: &Size) -> Result<Duration> {
     let each = (0..size.agents).map(|_| {
         let started = Stopwatch::start();
         run(command(&size.agent, &["--version"]))?.success()?;

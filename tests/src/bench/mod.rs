@@ -13,6 +13,7 @@ mod machine;
 mod payload;
 pub mod report;
 mod shake;
+mod station;
 pub mod usage;
 
 use crate::{
@@ -45,6 +46,8 @@ pub struct Size {
     pub few_claims: usize,
     /// Starts of the real agent.
     pub agents: usize,
+    /// Captured units of the test station.
+    pub units: usize,
     /// Sizes of payloads, in MiB.
     pub payloads: Vec<usize>,
     /// The agent that is measured.
@@ -68,6 +71,8 @@ pub enum Part {
     Claims,
     /// The management API.
     Api,
+    /// The test station.
+    Station,
 }
 
 impl Size {
@@ -84,6 +89,7 @@ impl Size {
             claims: 1_000_000,
             few_claims: 10_000,
             agents: 25,
+            units: 10_000,
             payloads: vec![1, 64],
             agent: device_agent()?,
             how: "release build".to_owned(),
@@ -104,6 +110,7 @@ impl Size {
             claims: 200,
             few_claims: 20,
             agents: 1,
+            units: 3,
             payloads: vec![1],
             agent: binaries::agent()?,
             how: "a quick run, whose figures say nothing".to_owned(),
@@ -145,6 +152,10 @@ pub fn run(size: &Size, folder: &Path, say: &mut dyn FnMut(&str)) -> Result<Repo
             Part::Api => {
                 say("the management API");
                 rows.extend(runtime.block_on(api::measure(&folder.join("api"), size))?);
+            }
+            Part::Station => {
+                say("the test station");
+                rows.extend(station::measure(&folder.join("station"), size)?);
             }
         }
     }
@@ -193,9 +204,16 @@ mod tests {
             run(&Size::quick().unwrap(), folder.path(), &mut |what| said.push(what.to_owned())).unwrap();
         assert_eq!(
             said,
-            ["a fleet powers on", "the real agent", "a payload of 1 MiB", "claims", "the management API"]
+            [
+                "a fleet powers on",
+                "the real agent",
+                "a payload of 1 MiB",
+                "claims",
+                "the management API",
+                "the test station"
+            ]
         );
-        assert_eq!(report.rows.len(), 16, "{report}");
+        assert_eq!(report.rows.len(), 18, "{report}");
         for row in &report.rows {
             assert!(row.measured.value.is_finite() && row.measured.value > 0.0, "{row:?}");
         }

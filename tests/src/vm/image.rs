@@ -40,6 +40,7 @@ const MODULES: &[&str] = &[
     "stp",
     "llc",
     "bonding",
+    "tls",
     "garp",
     "mrp",
     "8021q",

@@ -78,6 +78,18 @@ impl Machine {
         self
     }
 
+    /// Plugs in one more network card, with this permanent address and a cable that leads nowhere.
+    #[must_use]
+    pub fn network_card(self, address: &str) -> Self {
+        let cable = format!("cable-{}", self.qemu_arguments.len());
+        self.qemu_arguments(&[
+            "-netdev",
+            &format!("user,id={cable},restrict=on"),
+            "-device",
+            &format!("virtio-net-pci,netdev={cable},mac={address},romfile="),
+        ])
+    }
+
     /// Lets the guest reach `to` on this host at `port` of [`SERVER_NAME`](super::SERVER_NAME), and nothing else.
     #[must_use]
     pub fn guest_forward(mut self, port: u16, to: SocketAddr) -> Self {

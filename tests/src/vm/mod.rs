@@ -30,6 +30,7 @@ mod rootfs;
 mod running;
 mod shell;
 mod smbios;
+mod vpd;
 
 pub use image::{Image, SERVER_ADDRESS, SERVER_NAME};
 pub use machine::Machine;

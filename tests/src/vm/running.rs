@@ -15,6 +15,7 @@ use super::image::cache_directory;
 use super::machine::{Machine, Wiring};
 use super::qmp;
 use super::shell::{Line, Output, Shell};
+use super::smbios::Smbios;
 use crate::host::{self, Deadline, tail};
 use crate::process::Running;
 
@@ -201,6 +202,12 @@ impl Vm {
     /// Changes the clock that the firmware shows from the next boot on.
     pub fn set_rtc(&mut self, time: &str) {
         self.machine = self.machine.clone().rtc(time);
+    }
+
+    /// Cuts the power and puts another main board under the same disk; the machine stays off.
+    pub fn replace_board(&mut self, smbios: Smbios, mac: &str) {
+        self.cut_power();
+        self.machine = self.machine.clone().smbios(smbios).mac(mac);
     }
 
     /// Pulls the network cable, or plugs it in.

@@ -36,6 +36,35 @@ impl Smbios {
         }
     }
 
+    /// The same machine after a repair: another main board, with the serial number of the old one
+    /// programmed into it, as makers' service does.
+    #[must_use]
+    pub fn with_board(mut self, serial: &str, uuid: &str) -> Self {
+        self.board_serial = Some(serial.to_owned());
+        self.uuid = Some(uuid.to_owned());
+        self
+    }
+
+    /// A board that left the factory without anybody's name on it: every field a placeholder that
+    /// is met in the field.
+    #[must_use]
+    pub fn placeholders() -> Self {
+        let some = |text: &str| Some(text.to_owned());
+        Self {
+            manufacturer: some("To Be Filled By O.E.M."),
+            product: some("System Product Name"),
+            version: some("System Version"),
+            serial: some("Default string"),
+            uuid: some("03000200-0400-0500-0006-000700080009"),
+            sku: some("SKU"),
+            board_manufacturer: some("Default string"),
+            board_product: some("Default string"),
+            board_serial: some("Base Board Serial Number"),
+            chassis_serial: some("0123456789"),
+            ..Self::default()
+        }
+    }
+
     /// The arguments that give a QEMU machine this identity.
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {

@@ -44,6 +44,14 @@ pub struct Access {
     pub side: Side,
     /// The least role.
     pub role: Role,
+    /// Whether test stations may call it, too.
+    pub stations: bool,
+}
+
+impl Access {
+    fn allows(self, role: Role) -> bool {
+        role >= self.role || (role == Role::Station && self.stations)
+    }
 }
 
 impl Side {
@@ -71,11 +79,16 @@ pub(super) async fn actor(
     if !access.side.scopes().iter().any(|scope| principal.scopes.contains(*scope)) {
         return Err(forbidden("This account is not for this side of the API."));
     }
-    if principal.role < access.role {
+    if !access.allows(principal.role) {
         return Err(forbidden(&format!(
             "This takes the role {} or one above it. Ask an owner of your organisation.",
             access.role
         )));
+    }
+    // A station works for its own organisation, also where that works for others.
+    if principal.role == Role::Station && principal.company() != named {
+        let message = "There is no such organisation that this station belongs to.";
+        return Err(Status::new(Code::NotFound, message));
     }
     match (access.side, named) {
         (Side::Partner, Some(partner)) => partner_actor(principal, partner),

@@ -40,6 +40,9 @@ use super::{
         },
         operation::Operation,
         organisation::{Link, ListLinksResponse, ListOrganisationsResponse, Organisation},
+        station::{
+            CheckDevicesRequest, CheckDevicesResponse, RegisterDevicesRequest, RegisterDevicesResponse,
+        },
     },
     wire::{
         form::{Field, Schemas},
@@ -234,6 +237,15 @@ pub static CONTRACTS: &[Contract] = contracts![
     "customers.devices.import": ["text/csv"] -> ["text/csv", "application/x-ndjson"];
     /// Writes every device of a customer as a CSV file that can be imported again.
     "customers.devices.export": () -> ["text/csv", "application/x-ndjson"];
+
+    /// Looks up to 500 devices up before they are shipped: whose they are, and what does not fit.
+    "partners.devices.check": CheckDevicesRequest -> CheckDevicesResponse;
+    /// Registers up to 500 devices and their keys, each with its own result; nothing is claimed by it.
+    "partners.devices.register": RegisterDevicesRequest -> RegisterDevicesResponse;
+    /// Looks up to 500 devices up before they are shipped: whose they are, and what does not fit.
+    "customers.devices.check": CheckDevicesRequest -> CheckDevicesResponse;
+    /// Registers up to 500 devices and their keys, each with its own result; nothing is claimed by it.
+    "customers.devices.register": RegisterDevicesRequest -> RegisterDevicesResponse;
 
     /// Lists the organisations that the caller may see.
     "organisations.list": () -> ListOrganisationsResponse, with (kind: String, pageSize: i32, pageToken: String);

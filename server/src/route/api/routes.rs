@@ -7,7 +7,7 @@ use super::{
     access::{Access, Side},
     artifact,
     call::{Answer, Call, MAX_BODY_BYTES},
-    claims_file, customer, enrollment, operation, organisation, partner,
+    claims_file, customer, enrollment, operation, organisation, partner, station,
     wire::status::Status,
 };
 use crate::domain::account::Role;
@@ -44,17 +44,26 @@ const MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
 
 macro_rules! routes {
     (
-        $($id:literal $method:ident $path:literal $side:ident $role:ident $limit:expr
+        $($id:literal $method:ident $path:literal $side:ident $role:ident $(+ $station:ident)? $limit:expr
             => $handler:path $(as $kind:ident)?;)+
     ) => {
         &[$(Route {
             id: $id,
             method: Method::$method,
             path: $path,
-            access: Access { side: Side::$side, role: Role::$role },
+            access: Access { side: Side::$side, role: Role::$role, stations: stations!($($station)?) },
             limit: $limit,
             handler: handler!($handler $(as $kind)?),
         }),+]
+    };
+}
+
+macro_rules! stations {
+    () => {
+        false
+    };
+    (Station) => {
+        true
     };
 }
 
@@ -104,6 +113,12 @@ pub static ROUTES: &[Route] = routes![
     "partners.devices.export"           GET  "/v1/partners/{partner}/devices:export"                    Partner Viewer MAX_BODY_BYTES  => claims_file::export as Stream;
     "customers.devices.import"          POST "/v1/customers/{customer}/devices:import"                  Customer Admin  MAX_BODY_BYTES => claims_file::import as Stream;
     "customers.devices.export"          GET  "/v1/customers/{customer}/devices:export"                  Customer Viewer MAX_BODY_BYTES => claims_file::export as Stream;
+
+    // Test stations of factories.
+    "partners.devices.check"            POST "/v1/partners/{partner}/devices:check"                     Partner Viewer + Station MAX_BODY_BYTES  => station::check;
+    "partners.devices.register"         POST "/v1/partners/{partner}/devices:register"                  Partner Admin + Station MAX_BODY_BYTES  => station::register;
+    "customers.devices.check"           POST "/v1/customers/{customer}/devices:check"                   Customer Viewer + Station MAX_BODY_BYTES => station::check;
+    "customers.devices.register"        POST "/v1/customers/{customer}/devices:register"                Customer Admin + Station MAX_BODY_BYTES => station::register;
 
     // Organisations, whoever they are.
     "organisations.list"                              GET    "/v1/organisations"                                                                   AnyOrganisation Viewer MAX_BODY_BYTES => organisation::list;
@@ -170,7 +185,7 @@ mod tests {
         assert_eq!(paths.len(), ROUTES.len());
         for route in ROUTES {
             let reads = route.method == Method::GET
-                || ["findBy", "getSim"].iter().any(|word| route.path.contains(word));
+                || ["findBy", "getSim", ":check"].iter().any(|word| route.path.contains(word));
             assert_eq!(reads, route.access.role == Role::Viewer, "{}", route.id);
         }
     }

@@ -4,7 +4,7 @@ use super::{
     ImportDefaults,
     outcome::RowOutcome,
     parties::{Found, Parties},
-    rows::{Row, has_registered_key},
+    rows::Row,
 };
 use crate::{
     domain::{
@@ -36,10 +36,6 @@ impl Services {
         parties: &mut Parties<'_>,
     ) -> Found<Claim> {
         let proof = row.proof.or(defaults.proof).unwrap_or(ProofKind::Identifiers);
-        if proof == ProofKind::RegisteredKey && !has_registered_key(&row.sets) {
-            let rule = format!("cannot be met: {NO_REGISTERED_KEY}");
-            return Ok(Err(RowOutcome::invalid(None, "proof", rule)));
-        }
         let customer = match parties.customer(row.customer.as_ref()).await? {
             Ok(customer) => customer,
             Err(outcome) => return Ok(Err(outcome)),
@@ -109,6 +105,9 @@ impl Services {
                 }
                 Taken::Already { claim, .. } => RowOutcome::AlreadyClaimed(claim),
                 Taken::OtherOwner => RowOutcome::Conflict,
+                Taken::NoKey => {
+                    RowOutcome::invalid(None, "proof", format!("cannot be met: {NO_REGISTERED_KEY}"))
+                }
             });
         }
         for (customer, claims) in fresh {

@@ -1,21 +1,19 @@
 //! Claims from a CSV file: rows of any number in constant memory, each with its own result.
 //!
-//! A thread that may block reads and checks rows (`rows.rs`, in the words of `columns.rs`). Here they
+//! A thread that may block reads and checks rows (`rows.rs`, in the words of `unbox_common::claims_file`). Here they
 //! are looked up (`parties.rs`), held against what is claimed already and written, a batch to a
 //! transaction, while the thread reads on: a reseller's file claims devices (`claim.rs`), a customer's
 //! applies configurations to those that it has (`apply.rs`).
 //!
-//! To add a column: its name and meaning in `columns.rs`, its rule in `rows.rs`, its place in the
+//! To add a column: its name and meaning in `unbox_common::claims_file`, its rule there or in `rows.rs`, its place in the
 //! export (`service/export.rs`), and a row in the tests of each.
 
 mod apply;
 mod claim;
-pub(super) mod columns;
 mod outcome;
 mod parties;
 mod rows;
 
-pub use columns::{NOTE_COLUMNS, OWN_COLUMNS, PORTAL_COLUMNS, Purpose};
 pub use outcome::{ImportSummary, RowOutcome, RowResult};
 
 use super::{ServiceError, Services, reselling::OTHER_RESELLER};
@@ -24,15 +22,15 @@ use crate::domain::{
     company::CompanyKind,
 };
 use apply::Wish;
-use columns::{Column, Header};
 use parties::{Found, Parties};
-use rows::{ReadRow, Row, Rows, UnusableFile};
+use rows::{ReadRow, Row, Rows};
 use std::{collections::BTreeMap, io::Read, sync::Arc};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 use unbox_common::{
+    claims_file::{Column, Header, Purpose, UnusableFile},
     ids::{CompanyId, ConfigurationId},
     protocol::latest::ProofKind,
 };

@@ -3,34 +3,17 @@
 //! A row names one device. What it registers of the row's identifiers is decided where the
 //! management API has it decided, too: `domain/registration.rs`.
 
-use super::{
-    columns::{Column, Header, Purpose, known_columns, plain_value},
-    outcome::RowOutcome,
-};
-use crate::domain::{
-    chromeos,
-    claim::{ClaimSets, Metadata},
-    name::Name,
-    registration::registered_sets,
-};
-use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder, StringRecord, Terminator};
-use std::{
-    collections::BTreeMap,
-    io::{self, Read},
-    sync::Arc,
-};
+use super::outcome::RowOutcome;
+use crate::domain::{chromeos, claim::Metadata, name::Name, registration::registered_sets};
+use std::{collections::BTreeMap, io::Read, sync::Arc};
 use unbox_common::{
+    claims_file::{BadCell, Cells, Column, Header, Purpose, Records, UnusableFile},
     eligibility::Unit,
-    identity::{Identifier, IdentifierKind},
+    identity::Identifier,
     matching::{IdentifierSet, InvalidSet},
     models::Models,
     protocol::latest::ProofKind,
 };
-
-/// The most bytes of one row. A quote that is never closed makes one row of the rest of a file.
-const MAX_ROW_BYTES: usize = 64 * 1024;
-/// What the CSV reader reads ahead.
-const BUFFER_BYTES: usize = 64 * 1024;
 
 /// What a row says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,205 +40,85 @@ pub(super) struct Named {
 /// A row and the line that it starts on, or what is wrong with it.
 pub(super) type ReadRow = (u64, Result<Row, RowOutcome>);
 
-/// Why a file cannot be read, or not any further.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum UnusableFile {
-    #[error("expected a first line with column names out of: {}", known_names())]
-    NoHeader,
-    #[error("the column {name:?} is not known; known are: {}", known_names())]
-    UnknownColumn { name: String },
-    #[error("{}", same(.0, .1))]
-    DoubleColumn(&'static str, &'static str),
-    #[error("the column {0} needs another one beside it for {1}")]
-    Unpaired(&'static str, &'static str),
-    #[error("line {line}: a row of more than {MAX_ROW_BYTES} bytes; is a quotation mark missing?")]
-    EndlessRow { line: u64 },
-    #[error("line {line}: the file ends inside quotation marks; was it cut off?")]
-    OpenQuote { line: u64 },
-    #[error("line {line}: the file could not be read to its end ({cause})")]
-    CutOff { line: u64, cause: io::Error },
-    #[error("line {line}: {problem}")]
-    Unreadable { line: u64, problem: String },
-}
-
-fn known_names() -> String {
-    known_columns().collect::<Vec<_>>().join(", ")
-}
-
-fn same(one: &str, other: &str) -> String {
-    if one == other {
-        format!("the column {one} is there twice")
-    } else {
-        format!("the columns {other} and {one} mean the same: leave one of them out")
-    }
-}
-
 /// The rows of a file, in constant memory.
 pub(super) struct Rows<R> {
-    csv: Reader<Capped<R>>,
-    header: Header,
+    records: Records<R>,
     purpose: Purpose,
     models: Arc<Models>,
-    record: ByteRecord,
 }
 
 impl<R: Read> Rows<R> {
     /// Reads the header; ChromeOS devices are held against `models`.
     pub(super) fn open(file: R, models: Arc<Models>) -> Result<Self, UnusableFile> {
-        let csv = ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .terminator(Terminator::Any(b'\n'))
-            .buffer_capacity(BUFFER_BYTES)
-            .from_reader(Capped::new(file));
-        let mut rows = Self {
-            csv,
-            header: Header::default(),
-            purpose: Purpose::Claim,
-            models,
-            record: ByteRecord::new(),
-        };
-        if !rows.advance()? {
-            return Err(UnusableFile::NoHeader);
-        }
-        rows.header = Header::parse(StringRecord::from_byte_record_lossy(rows.record.clone()).iter())?;
-        rows.purpose = rows.header.purpose();
-        Ok(rows)
+        let records = Records::open(file)?;
+        Ok(Self { purpose: records.header().purpose(), records, models })
     }
 
     pub(super) const fn header(&self) -> &Header {
-        &self.header
+        self.records.header()
     }
 
     /// The next row that is not empty; `None` at the end.
     pub(super) fn next_row(&mut self) -> Result<Option<ReadRow>, UnusableFile> {
-        while self.advance()? {
-            let blank = self.record.iter().all(|cell| cell.trim_ascii().is_empty());
-            if !(blank && self.record.len() == 1) {
-                return Ok(Some((self.line(), self.read())));
-            }
-        }
-        Ok(None)
+        let row = self.records.next_row()?;
+        Ok(row.map(|cells| (cells.line(), read(&cells, self.purpose, &self.models))))
     }
+}
 
-    /// The line that the row starts on: the reader stands behind the row's last newline.
-    fn line(&self) -> u64 {
-        let newlines = self.record.iter().flatten().filter(|byte| **byte == b'\n').count();
-        let behind = self.csv.position().line();
-        behind.saturating_sub(u64::try_from(newlines).unwrap_or(u64::MAX)).saturating_sub(1)
+fn read(cells: &Cells<'_>, purpose: Purpose, models: &Models) -> Result<Row, RowOutcome> {
+    let identifiers = cells.identifiers()?;
+    let (mut customer, mut configuration, mut proof, mut order) = (None, None, None, None);
+    let mut metadata = Metadata::default();
+    let applies = purpose == Purpose::Apply;
+    for (index, (field, column)) in cells.header().iter().enumerate() {
+        if column == Column::Note {
+            continue;
+        }
+        let cell = cells.cell(index)?;
+        let number = index + 1;
+        let wrong = |rule: &dyn ToString| RowOutcome::invalid(Some(number), field, rule.to_string());
+        let named = || Some(Named { column: number, field, name: cell.to_owned() });
+        match column {
+            Column::ProfileType if cell.eq_ignore_ascii_case("ZERO_TOUCH") => {}
+            Column::ProfileType => return Err(wrong(&NO_PROFILE_TYPE)),
+            Column::Configuration if applies && cell.is_empty() => return Err(wrong(&NO_PROFILE)),
+            _ if cell.is_empty() => {}
+            Column::Customer => customer = named(),
+            Column::Configuration => configuration = named(),
+            Column::Proof => proof = Some(proof_named(cell).ok_or_else(|| wrong(&known_proofs()))?),
+            Column::Order => order = Some(cell.parse::<Name>().map_err(|error| wrong(&is_not(&error)))?),
+            Column::Metadata => metadata = read_metadata(cell).map_err(|rule| wrong(&rule))?,
+            Column::Identifier(_) | Column::ModemType(_) | Column::ModemId(_) | Column::Note => {}
+        }
     }
+    if !applies {
+        check_chrome_os(models, cells.header(), &identifiers)?;
+    }
+    let sets = registered_sets(identifiers).map_err(|error| identifies_nothing(&error))?;
+    if sets.is_empty() {
+        return Err(identifies_nothing(&InvalidSet::NothingIdentifying));
+    }
+    Ok(Row { sets, customer, configuration, proof, order, metadata })
+}
 
-    fn advance(&mut self) -> Result<bool, UnusableFile> {
-        // What the reader has buffered belongs to the rows to come.
-        self.csv.get_mut().since_row = 0;
-        let line = self.csv.position().line();
-        let more = self.csv.read_byte_record(&mut self.record).map_err(|error| match error.into_kind() {
-            ErrorKind::Io(cause) if cause.kind() == io::ErrorKind::FileTooLarge => {
-                UnusableFile::EndlessRow { line }
-            }
-            ErrorKind::Io(cause) => UnusableFile::CutOff { line, cause },
-            other => UnusableFile::Unreadable { line, problem: format!("{other:?}") },
-        })?;
-        // A row that ends takes one of the newlines that were added; one that does not, takes both.
-        if more && self.csv.get_ref().length.is_some_and(|length| self.csv.position().byte() > length + 1) {
-            return Err(UnusableFile::OpenQuote { line });
-        }
-        Ok(more)
-    }
-
-    fn read(&self) -> Result<Row, RowOutcome> {
-        if self.record.len() != self.header.iter().len() {
-            let (expected, found) = (self.header.iter().len(), self.record.len());
-            return Err(whole(format!("has {found} cells, the header has {expected}")));
-        }
-        let (mut identifiers, mut customer, mut configuration, mut proof, mut order) =
-            (Vec::new(), None, None, None, None);
-        let mut metadata = Metadata::default();
-        let applies = self.purpose == Purpose::Apply;
-        for (index, (field, column)) in self.header.iter().enumerate() {
-            if column == Column::Note {
-                continue;
-            }
-            let cell = self.cell(index)?;
-            let number = index + 1;
-            let wrong = |rule: &dyn ToString| RowOutcome::invalid(Some(number), field, rule.to_string());
-            let named = || Some(Named { column: number, field, name: cell.to_owned() });
-            match column {
-                Column::ProfileType if cell.eq_ignore_ascii_case("ZERO_TOUCH") => {}
-                Column::ProfileType => return Err(wrong(&NO_PROFILE_TYPE)),
-                Column::Configuration if applies && cell.is_empty() => return Err(wrong(&NO_PROFILE)),
-                Column::ModemType(modem) => {
-                    let id = self.header.position(Column::ModemId(modem)).unwrap_or(index);
-                    if !cell.is_empty() && self.cell(id)?.is_empty() {
-                        return Err(wrong(&"is given, and its number is not"));
-                    }
-                }
-                _ if cell.is_empty() => {}
-                // A device has many of these.
-                Column::Identifier(kind @ IdentifierKind::MacAddress) => {
-                    for one in cell.split_whitespace() {
-                        identifiers.push(Identifier::parse(kind, one).map_err(|error| wrong(&error.rule))?);
-                    }
-                }
-                Column::Identifier(kind) => {
-                    identifiers.push(Identifier::parse(kind, cell).map_err(|error| wrong(&error.rule))?);
-                }
-                Column::ModemId(modem) => {
-                    let kind = self.modem_kind(modem)?;
-                    identifiers.push(Identifier::parse(kind, cell).map_err(|error| wrong(&error.rule))?);
-                }
-                Column::Customer => customer = named(),
-                Column::Configuration => configuration = named(),
-                Column::Proof => proof = Some(proof_named(cell).ok_or_else(|| wrong(&known_proofs()))?),
-                Column::Order => order = Some(cell.parse::<Name>().map_err(|error| wrong(&is_not(&error)))?),
-                Column::Metadata => metadata = read_metadata(cell).map_err(|rule| wrong(&rule))?,
-                Column::Note => {}
-            }
-        }
-        if !applies {
-            self.check_chrome_os(&identifiers)?;
-        }
-        let sets = registered_sets(identifiers).map_err(|error| identifies_nothing(&error))?;
-        if sets.is_empty() {
-            return Err(identifies_nothing(&InvalidSet::NothingIdentifying));
-        }
-        Ok(Row { sets, customer, configuration, proof, order, metadata })
-    }
-
-    /// What a row registers as a ChromeOS device is held against the table of models.
-    fn check_chrome_os(&self, identifiers: &[Identifier]) -> Result<(), RowOutcome> {
-        let Some(unit) = Unit::of(identifiers) else { return Ok(()) };
-        chromeos::check(&self.models, &unit).map_err(|invalid| {
-            let at = self.header.position(Column::Identifier(invalid.kind));
-            let rule = format!("is not that of a ChromeOS device. {}", invalid.rule);
-            RowOutcome::invalid(at.map(|at| at + 1), invalid.kind.name(), rule)
-        })
-    }
-
-    /// What stands in a cell.
-    fn cell(&self, index: usize) -> Result<&str, RowOutcome> {
-        let bytes = self.record.get(index).unwrap_or_default();
-        let text = std::str::from_utf8(bytes).map_err(|_| {
-            let field = self.header.iter().nth(index).map_or("row", |(field, _)| field);
-            RowOutcome::invalid(Some(index + 1), field, "is not UTF-8")
-        })?;
-        Ok(plain_value(text.trim()))
-    }
-
-    /// What kind of number the modem has.
-    fn modem_kind(&self, modem: u8) -> Result<IdentifierKind, RowOutcome> {
-        let at = self.header.position(Column::ModemType(modem)).unwrap_or_default();
-        let field = self.header.iter().nth(at).map_or("modemtype", |(field, _)| field);
-        match self.cell(at)? {
-            text if text.eq_ignore_ascii_case("IMEI") => Ok(IdentifierKind::Imei),
-            text if text.eq_ignore_ascii_case("MEID") => Ok(IdentifierKind::Meid),
-            _ => Err(RowOutcome::invalid(Some(at + 1), field, "is not one of: IMEI, MEID")),
-        }
-    }
+/// What a row registers as a ChromeOS device is held against the table of models.
+fn check_chrome_os(models: &Models, header: &Header, identifiers: &[Identifier]) -> Result<(), RowOutcome> {
+    let Some(unit) = Unit::of(identifiers) else { return Ok(()) };
+    chromeos::check(models, &unit).map_err(|invalid| {
+        let at = header.position(Column::Identifier(invalid.kind));
+        let rule = format!("is not that of a ChromeOS device. {}", invalid.rule);
+        RowOutcome::invalid(at.map(|at| at + 1), invalid.kind.name(), rule)
+    })
 }
 
 const NO_PROFILE_TYPE: &str = "is not ZERO_TOUCH: this server enrolls devices, and locks no SIM";
 const NO_PROFILE: &str = "is empty: expected a configuration, or 0 for the customer's default";
+
+impl From<BadCell> for RowOutcome {
+    fn from(bad: BadCell) -> Self {
+        Self::invalid(bad.column, bad.field, bad.rule)
+    }
+}
 
 fn whole(rule: String) -> RowOutcome {
     RowOutcome::invalid(None, "row", rule)
@@ -282,48 +145,6 @@ fn read_metadata(cell: &str) -> Result<Metadata, String> {
     let entries: BTreeMap<String, String> = serde_json::from_str(cell)
         .map_err(|_| r#"is not a JSON object of texts, such as {"ordernumber": "PO 1"}"#.to_owned())?;
     Metadata::default().updated(&entries).map_err(|error| is_not(&error))
-}
-
-/// Whether a set holds the key that `registered_key` asks for.
-pub(super) fn has_registered_key(sets: &[IdentifierSet]) -> bool {
-    ClaimSets::new(sets.to_vec()).registered_keys().next().is_some()
-}
-
-/// A file that ends in an error when too much of it is read without a row coming to its end.
-struct Capped<R> {
-    inner: R,
-    since_row: usize,
-    /// The length of the file, once its end was reached.
-    length: Option<u64>,
-    read: u64,
-    /// Newlines that are read behind its end: one, so that its last row has an end as every row has,
-    /// and lines can be counted; and one more, by which a row without an end is found out. A carriage
-    /// return before a newline is white space at the end of a cell.
-    end: &'static [u8],
-}
-
-impl<R: Read> Capped<R> {
-    const fn new(inner: R) -> Self {
-        Self { inner, since_row: 0, length: None, read: 0, end: b"\n\n" }
-    }
-}
-
-impl<R: Read> Read for Capped<R> {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        if self.since_row > MAX_ROW_BYTES {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "a row without end"));
-        }
-        if self.length.is_none() {
-            let read = self.inner.read(to)?;
-            self.since_row += read;
-            self.read += u64::try_from(read).unwrap_or_default();
-            if read > 0 || to.is_empty() {
-                return Ok(read);
-            }
-            self.length = Some(self.read);
-        }
-        self.end.read(to)
-    }
 }
 
 #[cfg(test)]

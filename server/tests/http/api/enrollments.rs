@@ -16,7 +16,7 @@ use unbox_common::{
 
 impl Api {
     /// What a device is told that asks to be enrolled.
-    async fn ask(&self, device: &TestDevice) -> Result<Grant, Box<Problem>> {
+    pub(super) async fn ask(&self, device: &TestDevice) -> Result<Grant, Box<Problem>> {
         let (server, hello) = (&self.server, device.hello());
         let answer = server.post(&server.stranger(), HELLO_PATH, &hello).await;
         if answer.status() != 200 {
@@ -33,7 +33,7 @@ impl Api {
     }
 
     /// Claims a device as its reseller does, so that it gets the customer's configuration.
-    async fn claimed(&self, device: &TestDevice) -> String {
+    pub(super) async fn claimed(&self, device: &TestDevice) -> String {
         let claim = json!({
             "customerId": self.customer.to_string(),
             "sectionType": "SECTION_TYPE_ZERO_TOUCH",

@@ -5,6 +5,7 @@ mod factory_reset;
 mod factory_reset_without_ticket;
 mod first_boot;
 mod newer_payload;
+mod registered_at_the_factory;
 mod renewed_certificate;
 mod switched_on_again;
 

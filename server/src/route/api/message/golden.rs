@@ -6,7 +6,7 @@
 
 use super::{
     account::*, artifact::*, audit::*, claim::*, common::*, company::*, configuration::*, customer::*,
-    device::*, dpc::*, enrollment::*, operation::*, organisation::*,
+    device::*, dpc::*, enrollment::*, operation::*, organisation::*, station::*,
 };
 use crate::route::api::wire::{
     body,
@@ -21,7 +21,7 @@ const REQUESTS: &str = include_str!("../../../../tests/golden_api/requests.json"
 const ANSWERS: &str = include_str!("../../../../tests/golden_api/answers.json");
 
 /// Something for every message: the 43 published ones and Unbox's own.
-type Each<F> = [(&'static str, F); 75];
+type Each<F> = [(&'static str, F); 83];
 
 /// Takes `$call` with every message as `M`, by its name.
 macro_rules! each_message {
@@ -46,7 +46,9 @@ macro_rules! each_message {
             Artifact ListArtifactsResponse
             ApprovalRequest CreateResetTicketResponse DisableEnrollmentRequest Enrollment
             EnrollmentDecisionRequest EnrollmentEvent EnrollmentReport EnrollmentRequest InstallOutcome
-            InstalledPayload ListEnrollmentHistoryResponse ListEnrollmentsResponse ReplacedPart)
+            InstalledPayload ListEnrollmentHistoryResponse ListEnrollmentsResponse ReplacedPart
+            BuiltDevice CheckDevicesRequest CheckDevicesResponse DeviceCheck DeviceRegistration
+            HardwareIdentifier RegisterDevicesRequest RegisterDevicesResponse)
     };
     ($call:ident: $($message:ident)+) => {
         [$((stringify!($message), $call::<$message> as _)),+]

@@ -23,6 +23,7 @@ mod golden;
 mod identifiers;
 pub mod operation;
 pub mod organisation;
+pub mod station;
 
 use super::wire::{
     form::{Form, Schemas},
@@ -88,6 +89,10 @@ pub fn schemas() -> Schemas {
         audit::ListAuditEntriesResponse,
         organisation::ListLinksResponse,
         organisation::ListOrganisationsResponse,
+        station::CheckDevicesRequest,
+        station::CheckDevicesResponse,
+        station::RegisterDevicesRequest,
+        station::RegisterDevicesResponse,
     ]);
     schemas.sort_by(|(one, _), (other, _)| one.cmp(other));
     schemas.dedup_by(|(later, _), (first, _)| later == first);

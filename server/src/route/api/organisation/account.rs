@@ -179,6 +179,7 @@ fn domain_role(role: account::Role) -> Result<Role, Status> {
         account::Role::Viewer => Ok(Role::Viewer),
         account::Role::Admin => Ok(Role::Admin),
         account::Role::Owner => Ok(Role::Owner),
+        account::Role::Station => Ok(Role::Station),
         account::Role::Unspecified => Err(Status::invalid_field("role", "A value is required.")),
     }
 }

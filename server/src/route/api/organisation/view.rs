@@ -106,6 +106,7 @@ const fn role(of: Role) -> account::Role {
         Role::Viewer => account::Role::Viewer,
         Role::Admin => account::Role::Admin,
         Role::Owner => account::Role::Owner,
+        Role::Station => account::Role::Station,
     }
 }
 

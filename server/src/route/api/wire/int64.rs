@@ -8,7 +8,7 @@ use serde::{
 };
 use std::fmt;
 use unbox_common::ids::{
-    AccountId, ApiKeyId, ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId,
+    AccountId, ApiKeyId, ClaimId, CompanyId, ConfigurationId, DeviceId, FactoryRecordId, OperationId, TokenId,
 };
 use utoipa::openapi::{RefOr, Schema};
 
@@ -81,7 +81,17 @@ macro_rules! ids {
     };
 }
 
-ids!(AccountId, ApiKeyId, ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId, TokenId);
+ids!(
+    AccountId,
+    ApiKeyId,
+    ClaimId,
+    CompanyId,
+    ConfigurationId,
+    DeviceId,
+    FactoryRecordId,
+    OperationId,
+    TokenId
+);
 
 #[cfg(test)]
 mod tests {

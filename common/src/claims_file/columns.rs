@@ -4,9 +4,8 @@
 //! Files are in Unbox's own words or in those of the zero-touch portals; a column means the same
 //! under each of its names, and stands at any place.
 
-use super::rows::UnusableFile;
+use crate::identity::IdentifierKind;
 use std::borrow::Cow;
-use unbox_common::identity::IdentifierKind;
 
 /// The columns of Unbox's own form.
 pub const OWN_COLUMNS: [&str; 15] = [
@@ -50,19 +49,26 @@ pub const NOTE_COLUMNS: [&str; 4] =
 
 /// What a column is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Column {
+pub enum Column {
+    /// An identifier of this kind.
     Identifier(IdentifierKind),
     /// The kind of the modem of this number.
     ModemType(u8),
     /// Its IMEI or MEID.
     ModemId(u8),
+    /// Whose device it is.
     Customer,
+    /// What it gets.
     Configuration,
+    /// What it has to prove.
     Proof,
+    /// The order that it came with.
     Order,
+    /// What the reseller notes beside it.
     Metadata,
     /// What the device is claimed for: only one thing can be meant.
     ProfileType,
+    /// For people only.
     Note,
 }
 
@@ -99,26 +105,54 @@ pub enum Purpose {
     Apply,
 }
 
+/// A first line that names no columns that a file can have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidHeader {
+    /// No column has this name.
+    #[error("the column {name:?} is not known; known are: {}", known_names())]
+    UnknownColumn {
+        /// The name, cut to 64 characters.
+        name: String,
+    },
+    /// Two columns mean the same.
+    #[error("{}", same(.0, .1))]
+    DoubleColumn(&'static str, &'static str),
+    /// A column says nothing without another one.
+    #[error("the column {0} needs another one beside it for {1}")]
+    Unpaired(&'static str, &'static str),
+}
+
+fn same(one: &str, other: &str) -> String {
+    if one == other {
+        format!("the column {one} is there twice")
+    } else {
+        format!("the columns {other} and {one} mean the same: leave one of them out")
+    }
+}
+
 /// The first line of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Header(Vec<(&'static str, Column)>);
+pub struct Header(Vec<(&'static str, Column)>);
 
 impl Header {
     /// Reads the names of the columns.
-    pub(super) fn parse<'n>(names: impl Iterator<Item = &'n str>) -> Result<Self, UnusableFile> {
+    ///
+    /// # Errors
+    /// [`InvalidHeader`], by the name of the column.
+    pub fn parse<'n>(names: impl Iterator<Item = &'n str>) -> Result<Self, InvalidHeader> {
         let mut header = Self::default();
         for name in names {
             let name = name.trim_start_matches('\u{feff}').trim();
             let mut all = known_columns();
             let known = all.find(|known| known.eq_ignore_ascii_case(name));
             let Some((known, column)) = known.and_then(|known| Some((known, Column::named(known)?))) else {
-                return Err(UnusableFile::UnknownColumn { name: name.chars().take(64).collect() });
+                return Err(InvalidHeader::UnknownColumn { name: name.chars().take(64).collect() });
             };
             let same = |(other, meaning): &(&str, Column)| {
                 *other == known || (*meaning == column && column != Column::Note)
             };
             if let Some((other, _)) = header.0.iter().copied().find(same) {
-                return Err(UnusableFile::DoubleColumn(known, other));
+                return Err(InvalidHeader::DoubleColumn(known, other));
             }
             header.0.push((known, column));
         }
@@ -129,41 +163,55 @@ impl Header {
                 _ => continue,
             };
             if header.position(other).is_none() {
-                return Err(UnusableFile::Unpaired(name, what));
+                return Err(InvalidHeader::Unpaired(name, what));
             }
         }
         Ok(header)
     }
 
-    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (&'static str, Column)> {
+    /// The columns in their order, each with the name that it has.
+    #[must_use]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'static str, Column)> {
         self.0.iter().copied()
     }
 
-    pub(super) fn position(&self, column: Column) -> Option<usize> {
+    /// The index of a column.
+    #[must_use]
+    pub fn position(&self, column: Column) -> Option<usize> {
         self.0.iter().position(|(_, other)| *other == column)
     }
 
-    pub(super) fn has(&self, column: Column) -> bool {
+    /// Whether there is such a column.
+    #[must_use]
+    pub fn has(&self, column: Column) -> bool {
         self.position(column).is_some()
     }
 
     /// A customer's file names profiles and no owner: the devices are its own already.
-    pub(super) fn purpose(&self) -> Purpose {
+    #[must_use]
+    pub fn purpose(&self) -> Purpose {
         let profiles = self.0.iter().any(|(name, _)| *name == "profileid");
         if profiles && !self.has(Column::Customer) { Purpose::Apply } else { Purpose::Claim }
     }
 }
 
 /// Every column that a file may have.
-pub(super) fn known_columns() -> impl Iterator<Item = &'static str> {
+pub fn known_columns() -> impl Iterator<Item = &'static str> {
     OWN_COLUMNS.into_iter().chain(PORTAL_COLUMNS).chain(NOTE_COLUMNS)
+}
+
+/// The same as one text, for whoever has to choose.
+#[must_use]
+pub fn known_names() -> String {
+    known_columns().collect::<Vec<_>>().join(", ")
 }
 
 /// Characters by which spreadsheets take a cell for a formula, also in their full width.
 const FORMULA: [char; 8] = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
 
 /// A cell that no spreadsheet takes for a formula: one that would be one begins with an apostrophe.
-pub(crate) fn plain_cell(value: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn plain_cell(value: &str) -> Cow<'_, str> {
     if value.trim_start_matches('\'').starts_with(FORMULA) {
         Cow::Owned(format!("'{value}"))
     } else {
@@ -172,7 +220,8 @@ pub(crate) fn plain_cell(value: &str) -> Cow<'_, str> {
 }
 
 /// The value of such a cell: [`plain_cell`] undone.
-pub(super) fn plain_value(cell: &str) -> &str {
+#[must_use]
+pub fn plain_value(cell: &str) -> &str {
     match cell.strip_prefix('\'') {
         Some(rest) if rest.trim_start_matches('\'').starts_with(FORMULA) => rest,
         _ => cell,

@@ -1,0 +1,127 @@
+//! `factory register`: the last step of a factory, and the settings by which a station asks its server.
+
+use super::exit::Exit;
+use crate::{
+    boot::Layout,
+    console::chain,
+    entropy::Entropy,
+    identity,
+    station::{
+        Verdict,
+        factory::{Outcome, prepare, register},
+        office::{self, KEY_CREDENTIAL, OfficeSettings},
+    },
+};
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use std::{
+    env,
+    io::{self, Write as _},
+    path::PathBuf,
+};
+use url::Url;
+
+/// The text of `--help` about how it ends.
+const HELP: &str = "Exit codes:
+  0  registered, now or before
+  1  refused: what to do is in the answer
+  3  could not be registered, with the reason on standard error; wrong usage, too
+
+Started again after a power cut, it goes on where it was: the key that is there is used.";
+
+/// Where the server is, and as whom it is asked.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Office {
+    /// The server's address, such as <https://enroll.example.com>.
+    #[arg(long, value_name = "URL", requires = "organisation")]
+    server: Option<Url>,
+    /// The organisation of the station's account: partners/NUMBER or customers/NUMBER.
+    #[arg(long, value_name = "NAME")]
+    organisation: Option<String>,
+    /// A file with the API key of the station's account, which only its owner can read; the credential
+    /// unbox.station-key if absent.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// The folder with the server's anchors.pem and root.json.
+    #[arg(long, value_name = "DIR", default_value = "/etc/unbox/trust")]
+    trust: PathBuf,
+}
+
+impl Office {
+    /// The server of the options, as this station asks it.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be asked.
+    pub(super) fn open(&self) -> anyhow::Result<office::Office> {
+        let settings = OfficeSettings {
+            server: self.server.clone().context("which server? name it with --server")?,
+            organisation: self.organisation.clone().context("whose station? name it with --organisation")?,
+            key_file: self.key_file.clone(),
+            trust: self.trust.clone(),
+        };
+        let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        office::Office::open(&settings, credentials.as_deref())
+            .with_context(|| format!("the server cannot be asked (key file or credential {KEY_CREDENTIAL})"))
+    }
+}
+
+/// What is done in a factory.
+#[derive(Debug, Subcommand)]
+pub(super) enum Factory {
+    /// Make the device's key, write the trust bundle, and register key and identifiers.
+    #[command(after_help = HELP)]
+    Register {
+        #[command(flatten)]
+        office: Office,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs it to its end; what keeps it from that is told, and is an exit code of its own.
+pub(super) fn run(factory: &Factory, roots: &[PathBuf]) -> Exit {
+    let Factory::Register { office, json } = factory;
+    match registered(office, roots, *json) {
+        Ok(verdict) => Exit::Verdict(verdict),
+        Err(error) => {
+            // Nobody may be listening, and the exit code says it, too.
+            let _ = writeln!(io::stderr(), "Not registered: {}.", chain(error.as_ref()));
+            Exit::Verdict(Verdict::CouldNotCheck)
+        }
+    }
+}
+
+fn registered(asked: &Office, roots: &[PathBuf], json: bool) -> anyhow::Result<Verdict> {
+    let root = super::only(roots)?;
+    let office = asked.open()?;
+    let layout = Layout::new(root);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("could not start the runtime")?;
+    let survey = runtime.block_on(identity::io::survey(&layout));
+    let device = prepare(&layout, &survey, &asked.trust, &Entropy::system())?;
+    let outcome = register(&office, device)?;
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, &outcome).context("could not print what became of it")?;
+        out.write_all(b"\n")?;
+    } else {
+        out.write_all(told(&outcome).as_bytes())?;
+    }
+    Ok(if outcome.registration.is_on_record() { Verdict::Pass } else { Verdict::Fail })
+}
+
+fn told(outcome: &Outcome) -> String {
+    let Outcome { device_key, registration } = outcome;
+    let claim = registration.device_id.as_ref().map(|id| format!(" Claim {id} has its key."));
+    match registration.state.as_str() {
+        "REGISTERED" => format!("Registered, device key {device_key}.{}\n", claim.unwrap_or_default()),
+        "UPDATED" => format!("Registered anew, device key {device_key}.{}\n", claim.unwrap_or_default()),
+        "ALREADY_REGISTERED" => {
+            format!("Registered before, device key {device_key}.{}\n", claim.unwrap_or_default())
+        }
+        _ => format!("Refused. {}\n", registration.problem),
+    }
+}

@@ -1,0 +1,62 @@
+//! `label`: a picture of a unit's label, or the commands that print it.
+
+use super::exit::Exit;
+use crate::{
+    boot::Layout,
+    console::chain,
+    files, identity,
+    station::{Verdict, print::UnitLabel},
+};
+use anyhow::Context as _;
+use clap::Args;
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+};
+
+/// The text of `--help` about how it ends.
+const HELP: &str = "Exit codes:
+  0  written
+  3  could not be written, with the reason on standard error; wrong usage, too";
+
+/// Makes the label of a unit: its identifiers as Code 128, and all of them as one QR code.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+#[group(required = true, multiple = true)]
+pub(super) struct Label {
+    /// Write a picture.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Write commands for a Zebra printer, 203 dots per inch.
+    #[arg(long, value_name = "FILE")]
+    zpl: Option<PathBuf>,
+}
+
+/// Runs it to its end; what keeps it from that is told, and is an exit code of its own.
+pub(super) fn run(label: &Label, roots: &[PathBuf]) -> Exit {
+    match written(label, roots) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            // Nobody may be listening, and the exit code says it, too.
+            let _ = writeln!(io::stderr(), "No label: {}.", chain(error.as_ref()));
+            Exit::Verdict(Verdict::CouldNotCheck)
+        }
+    }
+}
+
+fn written(label: &Label, roots: &[PathBuf]) -> anyhow::Result<()> {
+    let layout = Layout::new(super::only(roots)?);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("could not start the runtime")?;
+    let identity = runtime.block_on(identity::io::survey(&layout)).identity()?;
+    let unit = UnitLabel::of(&identity)?;
+    if let Some(path) = &label.svg {
+        files::replace(path, unit.svg()?.as_bytes(), files::PUBLIC_FILE)?;
+    }
+    if let Some(path) = &label.zpl {
+        files::replace(path, unit.zpl().as_bytes(), files::PUBLIC_FILE)?;
+    }
+    Ok(())
+}

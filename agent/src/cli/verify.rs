@@ -1,0 +1,174 @@
+//! `verify`: whether units are what label, order and claim say, for scripts and test stations.
+
+use super::{exit::Exit, factory::Office};
+use crate::{
+    console::chain,
+    files::{self, Attributes, Entry},
+    station::{
+        Verdict,
+        check::Tested,
+        io::{OrderFile, Unit, read_labels, units_below},
+        junit::Junit,
+        order::OrderIndex,
+        report::{RunReport, UnitReport, run_text, unit_text},
+        units::{Registry, Summary, test_all},
+    },
+};
+use anyhow::Context as _;
+use clap::Args;
+use serde::Serialize;
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+/// The text of `--help` about how it ends.
+const HELP: &str = "Exit codes:
+  0  pass: every unit will enroll, as far as can be seen here
+  1  fail: a unit will not enroll as it is
+  2  needs attention: somebody has to look at a unit, or at the order, before it is shipped
+  3  could not check, with the reason on standard error or beside the unit; wrong usage, too
+
+Of several units, the worst counts: fail, then could not check, then needs attention.
+
+Examples:
+  unbox-agent verify --label SPF0ABCDE --expect orders.csv
+  unbox-agent verify --scan < /dev/ttyACM0
+  unbox-agent verify --units /var/captures --expect orders.csv --junit report.xml";
+
+/// Compares this machine, or captured ones, with their labels, an order and the server's claims.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(super) struct Verify {
+    /// A directory with a captured machine in each of its directories, in place of --root; their
+    /// labels may be in a file labels.txt in each.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["labels", "scan"])]
+    units: Option<PathBuf>,
+    /// The text of a label as a scanner types it; once for each label of the unit.
+    #[arg(long = "label", value_name = "TEXT")]
+    labels: Vec<String>,
+    /// Read labels from standard input, one a line, to an empty line or the end.
+    #[arg(long)]
+    scan: bool,
+    /// The order: a file with the columns of a claims file.
+    #[arg(long, value_name = "CSV")]
+    expect: Option<PathBuf>,
+    /// Ask the server, too, whose each unit is.
+    #[arg(long, requires = "server")]
+    online: bool,
+    #[command(flatten)]
+    office: Office,
+    /// One JSON document a line: each unit, and then the run.
+    #[arg(long)]
+    json: bool,
+    /// Write a JUnit report.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+/// Runs it to its end; what keeps it from checking is told, and is an exit code of its own.
+pub(super) fn run(verify: &Verify, roots: &[PathBuf]) -> Exit {
+    match checked(verify, roots) {
+        Ok(verdict) => Exit::Verdict(verdict),
+        Err(error) => {
+            // Nobody may be listening, and the exit code says it, too.
+            let _ = writeln!(io::stderr(), "Could not check: {}.", chain(error.as_ref()));
+            Exit::Verdict(Verdict::CouldNotCheck)
+        }
+    }
+}
+
+fn checked(verify: &Verify, roots: &[PathBuf]) -> anyhow::Result<Verdict> {
+    let units = units(verify, roots)?;
+    let order = verify.expect.as_deref().map(OrderFile::open).transpose()?;
+    let mut office = verify.online.then(|| verify.office.open()).transpose()?;
+    let registry = office.as_mut().map(|office| office as &mut dyn Registry);
+    let tell = Tell { json: verify.json };
+    let summary = match &verify.junit {
+        None => tested(&units, order.as_ref(), registry, &tell, None)?,
+        Some(path) => with_junit(path, |junit| tested(&units, order.as_ref(), registry, &tell, Some(junit)))?,
+    };
+    let index = order.as_ref().map(OrderFile::index);
+    tell.run(&summary, index)?;
+    let bad_rows = index.is_some_and(|index| index.problems().1 > 0);
+    Ok(summary.worst().max(if bad_rows { Verdict::NeedsAttention } else { Verdict::Pass }))
+}
+
+fn units(verify: &Verify, roots: &[PathBuf]) -> Result<Vec<Unit>, anyhow::Error> {
+    if let Some(folder) = &verify.units {
+        return Ok(units_below(folder)?);
+    }
+    let mut labels: Vec<Vec<u8>> = verify.labels.iter().map(|label| label.clone().into_bytes()).collect();
+    if verify.scan {
+        labels.extend(read_labels(io::stdin().lock())?);
+    }
+    if roots.len() > 1 && !labels.is_empty() {
+        anyhow::bail!("labels are those of one unit: name one --root with them");
+    }
+    let unit = |root: &PathBuf| Unit { name: name_of(root), root: root.clone(), labels: labels.clone() };
+    Ok(roots.iter().map(unit).collect())
+}
+
+fn name_of(root: &Path) -> String {
+    if root == Path::new("/") { "this machine".to_owned() } else { root.display().to_string() }
+}
+
+fn tested(
+    units: &[Unit],
+    order: Option<&OrderFile>,
+    registry: Option<&mut dyn Registry>,
+    tell: &Tell,
+    mut junit: Option<&mut Junit<&mut File>>,
+) -> io::Result<Summary> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let summary = test_all(units, order, registry, |unit| {
+        tell.unit(&mut out, unit)?;
+        junit.as_deref_mut().map_or(Ok(()), |junit| junit.unit(unit))
+    })?;
+    out.flush()?;
+    Ok(summary)
+}
+
+/// Writes a report in one step: nobody ever reads half of one.
+fn with_junit(
+    path: &Path,
+    test: impl FnOnce(&mut Junit<&mut File>) -> io::Result<Summary>,
+) -> anyhow::Result<Summary> {
+    let mut summary = Summary::default();
+    Entry::of(path)?
+        .write(Attributes::of_mode(files::PUBLIC_FILE), |file| {
+            let mut junit = Junit::begin(file)?;
+            summary = test(&mut junit)?;
+            junit.end(&summary)
+        })
+        .context("the JUnit report could not be written")?;
+    Ok(summary)
+}
+
+/// In which words it is told.
+struct Tell {
+    json: bool,
+}
+
+impl Tell {
+    fn unit(&self, out: &mut impl Write, unit: &Tested) -> io::Result<()> {
+        if self.json { line(out, &UnitReport::from(unit)) } else { out.write_all(unit_text(unit).as_bytes()) }
+    }
+
+    fn run(&self, summary: &Summary, order: Option<&OrderIndex>) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        if self.json {
+            line(&mut out, &RunReport::new(summary, order))
+        } else if summary.units > 1 || order.is_some_and(|order| order.problems().1 > 0) {
+            out.write_all(run_text(summary, order).as_bytes())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn line(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, document)?;
+    out.write_all(b"\n")
+}

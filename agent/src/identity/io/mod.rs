@@ -1,0 +1,401 @@
+//! Reads the sources of identifiers below any root directory, and asks the running system for
+//! what no file says: the interfaces over netlink, the modems over D-Bus.
+
+mod capture;
+mod modems;
+mod netlink;
+mod reader;
+
+pub use capture::{CaptureError, capture};
+
+use super::{
+    Candidate, Disagreement, Facts, MAX_SURVEY_BYTES, Place, Refused, State, Survey, SurveyFile, cpu,
+    device_tree, modem,
+    network::{self, Behind, Interface, Link},
+    smbios::{self, Tables},
+    tpm,
+    vpd::{self, Pair, Partition},
+};
+use crate::{
+    boot::{self, Layout},
+    console::chain,
+    files::{self, FilesError},
+    handover::{self, HandoverError},
+    tpm::{Tpm, TpmUse, endorsement},
+};
+use capture::Record;
+use reader::{MAX_FIELD_BYTES, Reader};
+use std::{error::Error as _, io, path::PathBuf};
+use unbox_common::identity::{HardwareIdentity, IdentityError, Source};
+
+/// `ARPHRD_ETHER`: Ethernet and Wi-Fi, the interfaces whose address is a MAC address.
+const ETHERNET: &str = "1";
+
+/// `NET_ADDR_PERM` and `NET_ADDR_RANDOM` of `addr_assign_type` (linux/netdevice.h).
+const ADDRESS_PERMANENT: &str = "0";
+const ADDRESS_RANDOM: &str = "1";
+
+/// What a capture calls the two things that are asked for and not read.
+const NETLINK: &str = "netlink";
+const MODEM_MANAGER: &str = "ModemManager";
+
+/// The hand-over between the process that may read the hardware and the one that talks.
+#[derive(Debug, thiserror::Error)]
+pub enum SurveyError {
+    /// It could not be written.
+    #[error("the identity could not be handed over")]
+    Write(#[source] HandoverError),
+    /// The folder for it could not be made, or the file not be read.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// Nothing was handed over.
+    #[error("{} does not exist: `unbox-agent stage identity` writes it, as root", .0.display())]
+    Absent(PathBuf),
+    /// It is damaged.
+    #[error("{} is damaged", .0.display())]
+    Damaged(PathBuf),
+    /// It holds no identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+/// Looks at everything below `layout`'s root.
+pub async fn survey(layout: &Layout) -> Survey {
+    look(layout).await.survey
+}
+
+/// A survey, and everything that it came from.
+struct Look {
+    survey: Survey,
+    record: Record,
+}
+
+async fn look(layout: &Layout) -> Look {
+    let captured = Record::of(layout);
+    let answered = match (&captured, layout.is_running_system()) {
+        (Some(record), _) => record.interfaces.clone().map(Ok),
+        (None, true) => Some(netlink::interfaces().await),
+        (None, false) => None,
+    };
+    let mut reader = Reader::new(layout.root(), captured);
+    let mut gathered = Gathered::default();
+    gathered.firmware(&mut reader);
+    gathered.tpm(&mut reader, layout);
+    gathered.network(&mut reader, answered.as_ref());
+    let modems = gathered.modems(&mut reader, layout.is_running_system()).await;
+    let Reader { unreadable, looked, files, links, .. } = reader;
+    let Gathered { candidates, refused, disagreements, facts } = gathered;
+    let survey = Survey { looked, disagreements, facts, ..Survey::of(candidates, refused, unreadable) };
+    let interfaces = answered.and_then(Result::ok);
+    let record = Record { interfaces, modems, files, links, ..Record::default() };
+    Look { survey, record }
+}
+
+/// Hands a survey to the process that talks: `/run/unbox/identity.json`.
+///
+/// # Errors
+/// [`SurveyError`].
+pub fn hand_over(layout: &Layout, survey: &Survey) -> Result<(), SurveyError> {
+    files::make_directory(&layout.runtime(), files::PUBLIC_DIRECTORY)?;
+    handover::write(layout, &layout.identity(), &SurveyFile::from(survey)).map_err(SurveyError::Write)
+}
+
+/// Takes the identity that was handed over, and holds it against the rules again.
+///
+/// # Errors
+/// [`SurveyError`].
+pub fn take_over(layout: &Layout) -> Result<HardwareIdentity, SurveyError> {
+    let path = layout.identity();
+    let bytes = files::read(&path, MAX_SURVEY_BYTES)?.ok_or_else(|| SurveyError::Absent(path.clone()))?;
+    let file: SurveyFile = serde_json::from_slice(&bytes).map_err(|_| SurveyError::Damaged(path))?;
+    Ok(HardwareIdentity::from_raw(&file.identity)?)
+}
+
+/// What the places have brought so far, strongest first.
+#[derive(Default)]
+struct Gathered {
+    candidates: Vec<Candidate>,
+    refused: Vec<Refused>,
+    disagreements: Vec<Disagreement>,
+    facts: Facts,
+}
+
+impl Gathered {
+    fn firmware(&mut self, reader: &mut Reader<'_>) {
+        let tables = reader.look(Place::SmbiosTables, "the firmware of this machine has none", smbios_tables);
+        let copy = reader.look(Place::SmbiosFields, "the kernel of this machine has none", smbios_fields);
+        let has_smbios = !tables.fields.is_empty() || !copy.is_empty();
+        let (candidates, disagreements) = smbios::merged(&tables, &copy);
+        self.candidates.extend(candidates);
+        self.disagreements.extend(disagreements);
+        self.facts.oem_strings = tables.oem_strings;
+
+        let tree = reader.look(Place::DeviceTree, "this machine has no device tree", device_tree);
+        self.candidates.extend(tree);
+
+        let pairs = reader.look(Place::Vpd, "this machine has none", vital_product_data);
+        self.candidates.extend(vpd::chosen(&pairs));
+        self.facts.manufactured = vpd::fact(&pairs, vpd::Holds::Manufactured);
+        self.facts.brand_code = vpd::fact(&pairs, vpd::Holds::BrandCode);
+        let differing =
+            reader.look(Place::VpdPartition, "this machine has none", |reader| partitions(reader, &pairs));
+        self.disagreements.extend(differing);
+
+        // The file of a PC takes the kernel long to write, and has no serial number in it.
+        let without = if has_smbios { "only boards without SMBIOS are asked" } else { "it shows none" };
+        let serial = reader.look(Place::Cpu, without, |reader| {
+            let cpuinfo = if has_smbios { None } else { reader.bytes(cpu::CPUINFO, cpu::MAX_CPUINFO_BYTES) };
+            cpu::serial(&cpuinfo?)
+        });
+        self.candidates.extend(serial);
+    }
+
+    /// The TPM, unless the settings say to leave it alone. A capture holds none.
+    fn tpm(&mut self, reader: &mut Reader<'_>, layout: &Layout) {
+        let candidate = reader.look(Place::Tpm, "this machine shows none", |reader| {
+            if reader.captured.is_some() || boot::io::tpm_use(layout) == TpmUse::Never {
+                return None;
+            }
+            let path = layout.tpm();
+            let read = Tpm::open(&path).and_then(|tpm| tpm.map(|mut tpm| endorsement(&mut tpm)).transpose());
+            match read {
+                Ok(endorsement) => {
+                    reader.found(endorsement.iter().count());
+                    endorsement.map(|one| tpm::candidate(&one, path.display().to_string()))
+                }
+                Err(error) => {
+                    let denied = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+                    let denied = denied.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+                    let state = if denied { State::NotPermitted } else { State::Failed };
+                    reader.note(&path.display().to_string(), state, &chain(&error));
+                    None
+                }
+            }
+        });
+        self.candidates.extend(candidate);
+    }
+
+    fn network(&mut self, reader: &mut Reader<'_>, answered: Option<&Result<Vec<Link>, rtnetlink::Error>>) {
+        let is_pc = is_pc(&self.candidates);
+        let interfaces =
+            reader.look(Place::Network, "this machine has no interface", |reader| match answered {
+                Some(Ok(links)) => {
+                    reader.found(links.len());
+                    links.iter().map(|link| of_link(reader, link, is_pc)).collect()
+                }
+                Some(Err(error)) => {
+                    reader.note(NETLINK, State::Failed, error);
+                    in_sysfs(reader, is_pc)
+                }
+                None => {
+                    let noted = reader.captured.as_ref().and_then(|record| record.unreadable(NETLINK));
+                    reader.unreadable.extend(noted);
+                    in_sysfs(reader, is_pc)
+                }
+            });
+        let (addresses, refused) = network::sorted(interfaces);
+        self.candidates.extend(addresses);
+        self.refused.extend(refused);
+    }
+
+    /// The modems' answers come back for a capture.
+    async fn modems(
+        &mut self,
+        reader: &mut Reader<'_>,
+        is_running_system: bool,
+    ) -> Option<Vec<modem::Modem>> {
+        let is_pc = is_pc(&self.candidates);
+        let answered = match &reader.captured {
+            Some(record) => record.modems.clone().map(Ok),
+            None if !modems::is_there(reader) => None,
+            None if is_running_system => Some(modems::ask().await),
+            None => Some(Err((State::Failed, "ModemManager runs on the machine itself".to_owned()))),
+        };
+        let modems = reader.look(Place::Modem, "this machine shows none", |reader| match answered {
+            Some(Ok(modems)) => {
+                reader.found(modems.len());
+                Some(modems)
+            }
+            Some(Err((state, reason))) => {
+                reader.note(MODEM_MANAGER, state, &reason);
+                None
+            }
+            None => {
+                let noted = reader.captured.as_ref().and_then(|record| record.unreadable(MODEM_MANAGER));
+                reader.unreadable.extend(noted);
+                None
+            }
+        });
+        let known = modems.clone().unwrap_or_default();
+        let placed = known.into_iter().map(|modem| {
+            let behind =
+                modem.device.as_deref().map_or(Behind::Hardware, |device| behind(reader, device, is_pc));
+            (modem, behind)
+        });
+        let (numbers, refused) = modem::sorted(placed.collect());
+        self.candidates.extend(numbers);
+        self.refused.extend(refused);
+        modems
+    }
+}
+
+/// Whether SMBIOS describes the machine: then its firmware also says what can be unplugged.
+fn is_pc(candidates: &[Candidate]) -> bool {
+    candidates.iter().any(|one| one.source == Source::Smbios)
+}
+
+fn smbios_tables(reader: &mut Reader<'_>) -> Tables {
+    let entry_point = reader.bytes(smbios::ENTRY_POINT, MAX_FIELD_BYTES);
+    let table = reader.bytes(smbios::TABLE, smbios::MAX_TABLE_BYTES);
+    let (Some(entry_point), Some(table)) = (entry_point, table) else {
+        return Tables::default();
+    };
+    let tables = Tables::parse(&entry_point, &table);
+    match &tables {
+        None => reader.note(smbios::ENTRY_POINT, State::Invalid, &"it is no entry point of SMBIOS"),
+        Some(tables) if tables.is_cut_short => {
+            reader.note(smbios::TABLE, State::Invalid, &"a structure in it has no end");
+        }
+        Some(_) => {}
+    }
+    tables.unwrap_or_default()
+}
+
+fn smbios_fields(reader: &mut Reader<'_>) -> Vec<(&'static str, String)> {
+    let read = smbios::FIELDS
+        .iter()
+        .filter_map(|(name, _)| Some((*name, reader.text(&format!("{}/{name}", smbios::FOLDER))?)));
+    read.collect()
+}
+
+fn device_tree(reader: &mut Reader<'_>) -> Vec<Candidate> {
+    for base in device_tree::ROOTS {
+        let mut found = Vec::new();
+        for property in device_tree::PROPERTIES {
+            let from = format!("{base}/{property}");
+            let said = reader.bytes(&from, MAX_FIELD_BYTES);
+            let said = said.and_then(|bytes| device_tree::value(property, &bytes));
+            found.extend(said.map(|(kind, value)| Candidate {
+                kind,
+                value,
+                source: Source::DeviceTree,
+                from,
+            }));
+        }
+        if !found.is_empty() {
+            return found;
+        }
+    }
+    Vec::new()
+}
+
+fn vital_product_data(reader: &mut Reader<'_>) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    for section in vpd::SECTIONS {
+        for key in vpd::KEYS {
+            let path = format!("{}/{section}/{}", vpd::FOLDER, key.name);
+            if let Some(bytes) = reader.bytes(&path, MAX_FIELD_BYTES) {
+                pairs.push(Pair::new(*key, section, &bytes));
+            }
+        }
+    }
+    pairs
+}
+
+fn partitions(reader: &mut Reader<'_>, pairs: &[Pair]) -> Vec<Disagreement> {
+    let mut differing = Vec::new();
+    for section in vpd::SECTIONS {
+        let path = vpd::partition_file(section);
+        let Some(bytes) = reader.bytes(&path, vpd::MAX_PARTITION_BYTES) else { continue };
+        match Partition::parse(&bytes) {
+            Ok(partition) => differing.extend(vpd::compared(section, pairs, &partition)),
+            Err(invalid) => reader.note(&path, State::Invalid, &invalid),
+        }
+    }
+    differing
+}
+
+/// Interfaces of a machine that netlink does not speak for: the address counts where the kernel
+/// says that it is the permanent one.
+fn in_sysfs(reader: &mut Reader<'_>, is_pc: bool) -> Vec<Interface> {
+    let mut interfaces = Vec::new();
+    for name in reader.names("/sys/class/net") {
+        let field = |field: &str| format!("/sys/class/net/{name}/{field}");
+        if reader.text(&field("type")).as_deref() != Some(ETHERNET) {
+            continue;
+        }
+        let assigned = reader.text(&field("addr_assign_type"));
+        let own = [ADDRESS_PERMANENT, ADDRESS_RANDOM].map(Some).contains(&assigned.as_deref());
+        let address = reader.text(&field("address"));
+        let permanent = address.filter(|_| own);
+        interfaces.push(of_link(reader, &Link { name, permanent, kind: None }, is_pc));
+    }
+    interfaces
+}
+
+/// What sysfs knows about the hardware behind a link.
+fn of_link(reader: &mut Reader<'_>, link: &Link, is_pc: bool) -> Interface {
+    let name = link.name.clone();
+    let software = Interface { name: name.clone(), ..Interface::default() };
+    if link.kind.is_some() || name.contains('/') {
+        return software;
+    }
+    let Some(device) = reader.link(&format!("/sys/class/net/{name}/device")) else {
+        return software;
+    };
+    // A part of a card that is handed to virtual machines is no card of its own.
+    if reader.link(&format!("{device}/physfn")).is_some() {
+        return software;
+    }
+    let assigned = reader.text(&format!("/sys/class/net/{name}/addr_assign_type"));
+    let behind = behind(reader, &device, is_pc);
+    let is_random = assigned.as_deref() == Some(ADDRESS_RANDOM);
+    Interface { name, permanent: link.permanent.clone(), behind, is_random }
+}
+
+/// What hangs at a path of `/sys/devices`: some device on the way up may say that it can be
+/// unplugged.
+fn behind(reader: &mut Reader<'_>, device: &str, is_pc: bool) -> Behind {
+    let mut removable = Vec::new();
+    let mut folder = device;
+    while let Some((above, _)) = folder.rsplit_once('/').filter(|_| folder.len() > "/sys/devices".len()) {
+        removable.extend(reader.text(&format!("{folder}/removable")));
+        folder = above;
+    }
+    network::behind(device, &removable, is_pc)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+    use unbox_common::identity::IdentifierKind;
+
+    #[tokio::test]
+    async fn the_running_system_shows_no_virtual_interface() {
+        let survey = survey(&Layout::new("/")).await;
+        let own: Vec<_> = survey
+            .accepted
+            .iter()
+            .filter(|(one, _)| one.identifier.kind() == IdentifierKind::MacAddress)
+            .collect();
+        for (_, name) in own {
+            assert!(Path::new("/sys/class/net").join(name).join("device").exists(), "{name}");
+        }
+        assert_eq!(survey.looked.len(), 8, "every place is accounted for: {:?}", survey.looked);
+    }
+
+    #[tokio::test]
+    async fn what_is_handed_over_is_held_against_the_rules_again() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        assert!(matches!(take_over(&layout), Err(SurveyError::Absent(_))));
+        hand_over(&layout, &Survey::default()).unwrap();
+        assert!(matches!(take_over(&layout), Err(SurveyError::Identity(IdentityError::NothingIdentifying))));
+        let placeholder = br#"{"identity":[{"kind":"serial_number","value":"none","source":"smbios"}]}"#;
+        files::replace(&layout.identity(), placeholder, 0o640).unwrap();
+        assert!(matches!(take_over(&layout), Err(SurveyError::Identity(IdentityError::Invalid(_)))));
+        files::replace(&layout.identity(), b"{", 0o640).unwrap();
+        assert!(matches!(take_over(&layout), Err(SurveyError::Damaged(_))));
+    }
+}

@@ -1,0 +1,148 @@
+//! Identifiers out of SMBIOS: the tables that the firmware wrote, and the kernel's copy of some
+//! of their fields in `/sys/class/dmi/id`.
+//!
+//! The tables count: they are what the firmware wrote. The copy stands in where they cannot be
+//! read, and is a cross-check where both are there.
+
+mod scrub;
+mod table;
+
+pub use scrub::without_secrets;
+pub use table::{Field, MAX_TABLE_BYTES, Tables};
+
+use super::{Candidate, Disagreement, Said};
+use unbox_common::identity::{IdentifierKind, Source, fold_manufacturer};
+
+/// The table, and the entry point that says how to read it.
+pub(super) const TABLE: &str = "/sys/firmware/dmi/tables/DMI";
+pub(super) const ENTRY_POINT: &str = "/sys/firmware/dmi/tables/smbios_entry_point";
+
+/// The folder of the kernel's copy.
+pub(super) const FOLDER: &str = "/sys/class/dmi/id";
+
+/// Files of that folder, and the kind that each holds.
+pub(super) const FIELDS: &[(&str, IdentifierKind)] = &[
+    ("sys_vendor", IdentifierKind::Manufacturer),
+    ("product_name", IdentifierKind::Model),
+    ("product_serial", IdentifierKind::SerialNumber),
+    ("product_sku", IdentifierKind::Sku),
+    ("product_uuid", IdentifierKind::SystemUuid),
+    ("board_serial", IdentifierKind::BoardSerial),
+    ("chassis_serial", IdentifierKind::ChassisSerial),
+    // Where the system carries no name of its own, the board's is what the label says.
+    ("board_vendor", IdentifierKind::Manufacturer),
+    ("board_name", IdentifierKind::Model),
+    // Lenovo prints the marketing name here, and resellers write either.
+    ("product_version", IdentifierKind::Model),
+];
+
+/// Brings both together, field by field, and says where they differ.
+pub(super) fn merged(
+    tables: &Tables,
+    copy: &[(&'static str, String)],
+) -> (Vec<Candidate>, Vec<Disagreement>) {
+    let (mut read, mut disagreements) = (Vec::new(), Vec::new());
+    for (name, kind) in FIELDS {
+        let written = tables.fields.iter().find(|field| field.name == *name).map(|field| Said {
+            value: field.value.clone(),
+            from: format!("{TABLE} type {}", field.structure),
+        });
+        let copied = copy
+            .iter()
+            .find(|(field, _)| field == name)
+            .map(|(_, value)| Said { value: value.clone(), from: format!("{FOLDER}/{name}") });
+        let (first, second) = match (written, copied) {
+            (Some(written), Some(copied)) if written.agrees_with(&copied) => (Some(written), None),
+            (Some(written), Some(copied)) => {
+                disagreements.push(Disagreement {
+                    what: (*name).to_owned(),
+                    counts: written.clone(),
+                    other: copied.clone(),
+                });
+                (Some(written), Some(copied))
+            }
+            one => one,
+        };
+        read.extend([first, second].into_iter().flatten().map(|said| {
+            let Said { value, from } = said;
+            (*name, Candidate { kind: *kind, value, source: Source::Smbios, from })
+        }));
+    }
+    (chosen(read), disagreements)
+}
+
+/// Leaves out what says nothing about *this* system: the board's names where the system has its
+/// own, and `product_version` where the maker is not one that puts a name there.
+fn chosen(read: Vec<(&'static str, Candidate)>) -> Vec<Candidate> {
+    let usable = |field: &str| {
+        read.iter().filter(|(name, _)| *name == field).find(|(_, candidate)| candidate.parse().is_ok())
+    };
+    let named = usable("sys_vendor").is_some() && usable("product_name").is_some();
+    let lenovo = usable("sys_vendor").is_some_and(|(_, maker)| fold_manufacturer(&maker.value) == "lenovo");
+    read.into_iter()
+        .filter(|(field, _)| match *field {
+            "board_vendor" | "board_name" => !named,
+            "product_version" => lenovo,
+            _ => true,
+        })
+        .map(|(_, candidate)| candidate)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tables(fields: &[(&'static str, &str)]) -> Tables {
+        let fields = fields
+            .iter()
+            .map(|(name, value)| Field { name, structure: 1, value: (*value).to_owned() })
+            .collect();
+        Tables { fields, ..Tables::default() }
+    }
+
+    fn copy(fields: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
+        fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn where_both_say_the_same_it_is_said_once() {
+        let (candidates, disagreements) =
+            merged(&tables(&[("product_serial", "7XK9Q13 ")]), &copy(&[("product_serial", "7xk9q13")]));
+        assert_eq!(candidates.len(), 1);
+        assert_eq!(candidates[0].from, "/sys/firmware/dmi/tables/DMI type 1");
+        assert_eq!(disagreements, []);
+    }
+
+    #[test]
+    fn where_they_differ_the_tables_come_first_and_it_is_said() {
+        let (candidates, disagreements) =
+            merged(&tables(&[("product_serial", "AAA111")]), &copy(&[("product_serial", "BBB222")]));
+        let values: Vec<_> = candidates.iter().map(|one| one.value.as_str()).collect();
+        assert_eq!(values, ["AAA111", "BBB222"]);
+        assert_eq!(
+            disagreements[0].to_string(),
+            "product_serial is \"AAA111\" in /sys/firmware/dmi/tables/DMI type 1, and \"BBB222\" in \
+             /sys/class/dmi/id/product_serial"
+        );
+    }
+
+    #[test]
+    fn without_tables_the_copy_stands_in() {
+        let (candidates, disagreements) =
+            merged(&Tables::default(), &copy(&[("product_serial", "BBB222"), ("board_name", "X1")]));
+        assert_eq!(candidates.len(), 2);
+        assert_eq!(candidates[0].from, "/sys/class/dmi/id/product_serial");
+        assert_eq!(disagreements, []);
+    }
+
+    #[test]
+    fn the_boards_names_count_only_where_the_system_has_none() {
+        let named = [("sys_vendor", "Dell Inc."), ("product_name", "R650"), ("board_name", "0PYXKY")];
+        let (candidates, _) = merged(&tables(&named), &[]);
+        assert_eq!(candidates.len(), 2);
+        let unnamed = [("sys_vendor", "System manufacturer"), ("product_name", "R650"), ("board_name", "X1")];
+        let (candidates, _) = merged(&tables(&unnamed), &[]);
+        assert_eq!(candidates.len(), 3);
+    }
+}

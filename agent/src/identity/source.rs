@@ -1,0 +1,153 @@
+//! The places that a survey looks at, and what became of each look: nothing is passed over in
+//! silence.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A place where identifiers may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// The SMBIOS tables that the firmware wrote.
+    SmbiosTables,
+    /// The kernel's copy of some of their fields.
+    SmbiosFields,
+    /// The root node of the device tree.
+    DeviceTree,
+    /// The keys of the vital product data.
+    Vpd,
+    /// The partitions that those keys come from.
+    VpdPartition,
+    /// The serial number of the processor of an ARM board.
+    Cpu,
+    /// The TPM.
+    Tpm,
+    /// The network interfaces.
+    Network,
+    /// The modems.
+    Modem,
+}
+
+/// What became of looking at a place or a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It was read.
+    Read,
+    /// This machine has no such thing.
+    Absent,
+    /// It is for somebody else to read, root as a rule.
+    NotPermitted,
+    /// It is there, and does not hold what it should.
+    Invalid,
+    /// It did not answer in time.
+    TimedOut,
+    /// The operating system could not read it.
+    Failed,
+}
+
+/// One place, and what became of looking at it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Looked {
+    /// The place.
+    pub place: Place,
+    /// What became of it.
+    pub state: State,
+    /// Why, where it was not simply read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A file or interface that is there and could not be read, or not be made sense of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// The file.
+    pub from: String,
+    /// What became of it.
+    pub state: State,
+    /// Why, in the operating system's words where they are its own.
+    pub reason: String,
+}
+
+impl Place {
+    /// Where it is, in words for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SmbiosTables => "SMBIOS tables",
+            Self::SmbiosFields => "SMBIOS in sysfs",
+            Self::DeviceTree => "device tree",
+            Self::Vpd => "vital product data",
+            Self::VpdPartition => "VPD partitions",
+            Self::Cpu => "processor",
+            Self::Tpm => "TPM",
+            Self::Network => "network",
+            Self::Modem => "modems",
+        }
+    }
+}
+
+impl State {
+    /// In words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Absent => "absent",
+            Self::NotPermitted => "not permitted",
+            Self::Invalid => "invalid",
+            Self::TimedOut => "timed out",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Looked {
+    /// Sums up a look: how many files or answers it found, the troubles on the way, and what it
+    /// means if there was neither.
+    pub(super) fn of(place: Place, found: usize, troubles: &[Unreadable], absent: &str) -> Self {
+        let told = |one: &Unreadable| {
+            let name = one.from.rsplit_once('/').map_or(one.from.as_str(), |(_, name)| name);
+            format!("{name}: {}", one.reason)
+        };
+        let (state, reason) = match (troubles, found) {
+            ([], 0) => (State::Absent, Some(absent.to_owned())),
+            ([], _) => (State::Read, None),
+            ([one], _) => (one.state, Some(told(one))),
+            ([one, rest @ ..], _) => (one.state, Some(format!("{}, and {} more", told(one), rest.len()))),
+        };
+        Self { place, state, reason }
+    }
+}
+
+impl fmt::Display for Looked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<20} {:<14}", self.place.name(), self.state.name())?;
+        self.reason.as_deref().map_or(Ok(()), |reason| f.write_str(reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_summed_up_with_its_first_trouble() {
+        let trouble = |from: &str, state, reason: &str| Unreadable {
+            from: from.to_owned(),
+            state,
+            reason: reason.to_owned(),
+        };
+        let denied = trouble("/sys/class/dmi/id/product_serial", State::NotPermitted, "Permission denied");
+        let broken = trouble("netlink", State::Failed, "closed");
+        for (found, troubles, state, reason) in [
+            (0, vec![], State::Absent, Some("none here")),
+            (3, vec![], State::Read, None),
+            (3, vec![denied.clone()], State::NotPermitted, Some("product_serial: Permission denied")),
+            (0, vec![broken.clone(), denied], State::Failed, Some("netlink: closed, and 1 more")),
+        ] {
+            let looked = Looked::of(Place::Network, found, &troubles, "none here");
+            assert_eq!((looked.state, looked.reason.as_deref()), (state, reason));
+        }
+    }
+}

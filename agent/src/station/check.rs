@@ -1,0 +1,241 @@
+//! One unit with everything that speaks for it: from a survey, its labels and the order to a verdict.
+
+use super::{
+    label,
+    order::{Ordered, Row},
+    seen::Seen,
+    verdict::{Finding, Judged, Reason, Verdict, Witness},
+    verify::{Expected, Said, verify},
+};
+use crate::identity::{Survey, registration_row};
+use unbox_common::{
+    claims_file::UnusableFile,
+    date::Date,
+    eligibility::{Eligibility, Unit, judge},
+    identity::{HardwareIdentity, Identifier, RawIdentifier},
+    models::Models,
+};
+
+/// A unit that was looked at, before it is held against the others.
+#[derive(Debug, Clone)]
+pub struct Looked {
+    survey: Survey,
+    expected: Expected,
+    /// When it was made, by its label or by itself.
+    manufactured: Option<Date>,
+}
+
+/// A unit that was tested.
+#[derive(Debug, Clone)]
+pub struct Tested {
+    /// What people call it: the name of its directory, or what was scanned.
+    pub name: String,
+    /// What became of it.
+    pub judged: Judged,
+    /// What it is, if that could be read.
+    pub identity: Option<HardwareIdentity>,
+}
+
+impl Looked {
+    /// Takes in what the machine shows and what its labels say.
+    #[must_use]
+    pub fn new(survey: Survey, labels: &[Vec<u8>]) -> Self {
+        let (mut expected, mut manufactured) = (Expected::default(), None);
+        for (number, scan) in (1..).zip(labels) {
+            match label::read(scan, number) {
+                Ok(read) => {
+                    expected.said.extend(read.said);
+                    manufactured = manufactured.or(read.manufactured);
+                }
+                Err(finding) => expected.findings.push(*finding),
+            }
+        }
+        let told = survey.facts.manufactured.as_deref().and_then(|day| day.parse().ok());
+        Self { manufactured: manufactured.or(told), survey, expected }
+    }
+
+    /// A unit that cannot be looked at.
+    #[must_use]
+    pub fn unusable(problem: String, action: &str) -> Self {
+        let mut looked = Self::new(Survey::default(), &[]);
+        let finding = Finding::new(Reason::UnitUnusable, Verdict::CouldNotCheck, problem, action);
+        looked.expected.findings.push(finding);
+        looked
+    }
+
+    /// What the machine is, if that could be read.
+    #[must_use]
+    pub fn identity(&self) -> Option<HardwareIdentity> {
+        self.survey.identity().ok()
+    }
+
+    /// Takes in what the order says of it.
+    pub fn ordered(&mut self, answer: Result<Ordered, UnusableFile>) {
+        match answer {
+            Ok(Ordered::Row(Row { line, identifiers, listed })) => {
+                let all = [identifiers.as_slice(), &listed].concat();
+                self.expected.findings.extend(not_eligible(&all, line, self.manufactured));
+                let said = |one| Said::plainly(Witness::Order { line }, one);
+                self.expected.said.extend(identifiers.into_iter().map(said));
+            }
+            Ok(Ordered::Several(lines)) => self.expected.findings.push(twice(&lines)),
+            Ok(Ordered::None) => self.expected.findings.push(self.not_in_order()),
+            Err(error) => self.expected.findings.push(Finding::new(
+                Reason::OrderUnreadable,
+                Verdict::CouldNotCheck,
+                format!("The order file could not be read: {error}."),
+                "Check the file, and start again.",
+            )),
+        }
+    }
+
+    fn not_in_order(&self) -> Finding {
+        let row = self.identity().as_ref().and_then(registration_row);
+        let action = match row {
+            Some((header, row)) => {
+                format!("Put it aside, or add its row to the order; {header}: {row}")
+            }
+            None => "Put it aside.".to_owned(),
+        };
+        let problem = "The order has no row for this unit.";
+        Finding::new(Reason::NotInOrder, Verdict::Fail, problem, action)
+    }
+
+    /// Takes in a finding about it.
+    pub fn found(&mut self, finding: Finding) {
+        self.expected.findings.push(finding);
+    }
+
+    /// Takes in what the server says of it.
+    pub fn claimed(&mut self, said: impl IntoIterator<Item = Identifier>) {
+        self.expected.said.extend(said.into_iter().map(|one| Said::plainly(Witness::Claim, one)));
+    }
+
+    /// Holds it against the units before it. `number` tells this unit from the others, and `named` is
+    /// what people call the one of a number.
+    pub fn compare(&mut self, seen: &Seen, number: u32, named: impl Fn(u32) -> String) {
+        if let Some(identity) = self.identity() {
+            for (other, identifier) in seen.repeated(&identity, number) {
+                self.found(super::seen::duplicate(&named(other), &identifier));
+            }
+        }
+    }
+
+    /// The verdict.
+    #[must_use]
+    pub fn judged(self, name: String) -> Tested {
+        let identity = self.identity();
+        let unusable = self.expected.findings.iter().any(|one| one.reason == Reason::UnitUnusable);
+        let judged =
+            if unusable { Judged::by(self.expected.findings) } else { verify(&self.survey, self.expected) };
+        Tested { name, judged, identity }
+    }
+}
+
+impl Tested {
+    /// Its identifiers, as they travel.
+    #[must_use]
+    pub fn identifiers(&self) -> Vec<RawIdentifier> {
+        self.identity.as_ref().map(HardwareIdentity::to_raw).unwrap_or_default()
+    }
+}
+
+/// What a row registers by a certified device ID is held against the table of models.
+fn not_eligible(row: &[Identifier], line: u64, manufactured: Option<Date>) -> Option<Finding> {
+    let unit = Unit { manufactured, ..Unit::of(row)? };
+    let judged = judge(Models::built_in(), &unit);
+    let verdict = match judged {
+        Eligibility::Eligible { .. } => return None,
+        Eligibility::NotEligible { .. } => Verdict::Fail,
+        Eligibility::Unknown { .. } => Verdict::NeedsAttention,
+    };
+    let reason = judged.reason()?;
+    let mut finding =
+        Finding::new(Reason::NotEligible, verdict, reason.to_string(), reason.advice().to_string());
+    finding.expected = judged.register().iter().map(ToString::to_string).collect();
+    finding.witness = Some(Witness::Order { line });
+    Some(finding)
+}
+
+fn twice(lines: &[u64]) -> Finding {
+    let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+    Finding::new(
+        Reason::TwiceInOrder,
+        Verdict::NeedsAttention,
+        format!("The order has several rows for this unit: lines {}.", lines.join(", ")),
+        "Ask the office which of them counts.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Candidate;
+    use unbox_common::identity::{IdentifierKind, Source};
+
+    fn survey() -> Survey {
+        use IdentifierKind::{Manufacturer, Model, SerialNumber};
+        let of = [(SerialNumber, "S1"), (Manufacturer, "Acme"), (Model, "G3")];
+        let candidate = |(kind, value): (IdentifierKind, &str)| Candidate {
+            kind,
+            value: value.to_owned(),
+            source: Source::Smbios,
+            from: String::new(),
+        };
+        Survey::of(of.map(candidate).to_vec(), Vec::new(), Vec::new())
+    }
+
+    #[test]
+    fn what_the_order_says_is_held_against_the_machine() {
+        let serial = |value| Identifier::parse(IdentifierKind::SerialNumber, value).unwrap();
+        let row = |value| Ordered::Row(Row { line: 3, identifiers: vec![serial(value)], listed: Vec::new() });
+        for (answer, verdict, reason) in [
+            (Ok(row("S1")), Verdict::Pass, None),
+            (Ok(row("S2")), Verdict::Fail, Some(Reason::Different)),
+            (Ok(Ordered::Several(vec![3, 9])), Verdict::NeedsAttention, Some(Reason::TwiceInOrder)),
+            (Ok(Ordered::None), Verdict::Fail, Some(Reason::NotInOrder)),
+            (Err(UnusableFile::NoHeader), Verdict::CouldNotCheck, Some(Reason::OrderUnreadable)),
+        ] {
+            let mut looked = Looked::new(survey(), &[]);
+            looked.ordered(answer);
+            let tested = looked.judged("a".to_owned());
+            assert_eq!(tested.judged.verdict, verdict);
+            assert_eq!(tested.judged.findings.first().map(|finding| finding.reason), reason);
+        }
+    }
+
+    #[test]
+    fn what_is_ordered_by_a_certified_id_is_held_against_the_table_of_models() {
+        use IdentifierKind::{CertifiedDeviceId, Model, SerialNumber};
+        let of = |kind, value: &str| Identifier::parse(kind, value).unwrap();
+        for (model, verdict) in
+            [("Chromebook Acer Spin 311 (R722T)", None), ("Gateway 3", Some(Verdict::NeedsAttention))]
+        {
+            let row = [of(SerialNumber, "NXABC"), of(Model, model), of(CertifiedDeviceId, "NXABC")];
+            let found = not_eligible(&row, 3, None);
+            assert_eq!(found.map(|one| one.verdict), verdict, "{model}");
+        }
+        let wrong = [
+            of(SerialNumber, "NXABC"),
+            of(Model, "Chromebook Acer Spin 311 (R722T)"),
+            of(CertifiedDeviceId, "NXABD"),
+        ];
+        let found = not_eligible(&wrong, 3, None).unwrap();
+        assert_eq!(found.verdict, Verdict::Fail);
+        assert!(found.expected.iter().any(|one| one.contains("NXABC")), "{found:?}");
+    }
+
+    #[test]
+    fn a_unit_that_is_not_in_the_order_says_which_row_is_missing() {
+        let mut looked = Looked::new(survey(), &[]);
+        looked.ordered(Ok(Ordered::None));
+        let action = looked.judged(String::new()).judged.findings.remove(0).action;
+        assert!(action.ends_with("serial_number,manufacturer,model: S1,Acme,G3"), "{action}");
+    }
+
+    #[test]
+    fn a_unit_that_cannot_be_looked_at_is_said_to_be_so_and_nothing_else() {
+        let tested = Looked::unusable("No such directory.".to_owned(), "Name another.").judged(String::new());
+        assert_eq!((tested.judged.verdict, tested.judged.findings.len()), (Verdict::CouldNotCheck, 1));
+    }
+}

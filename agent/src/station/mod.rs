@@ -1,0 +1,33 @@
+//! The test station of a factory: whether a unit will enroll in the field, said before it is shipped.
+//!
+//! In: what a machine shows (a `Survey`), and what label, order and claim say. Out: a [`Judged`], pass,
+//! fail or needs attention, with every mismatch named.
+//!
+//! * [`verdict`]: what is said about a unit; [`verify`]: how it comes about, a pure function;
+//! * [`label`], [`order`], [`seen`]: what speaks for a unit, and what against it;
+//! * [`check`]: one unit with everything that belongs to it; [`units`]: thousands of them; [`shift`]: one
+//!   after the other, with a log that survives a power cut;
+//! * [`office`]: what the server knows of units; [`factory`]: a device's key and trust, and its record;
+//! * [`print`]: the label that a unit gets;
+//! * [`report`], [`junit`]: what people and programs read of it;
+//! * [`io`]: the files of all this.
+//!
+//! To add a reason: its variant in [`Reason`] with its short name, its sentences where it is found, and
+//! a row in the tests there.
+
+pub mod check;
+pub mod factory;
+pub mod io;
+pub mod junit;
+pub mod label;
+pub mod office;
+pub mod order;
+pub mod print;
+pub mod report;
+pub mod seen;
+pub mod shift;
+pub mod units;
+pub mod verdict;
+pub mod verify;
+
+pub use verdict::{Finding, Judged, Reason, Verdict, Witness};

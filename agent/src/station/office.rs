@@ -1,0 +1,440 @@
+//! The office of a station: the server, asked through a station's account.
+//!
+//! It is asked for up to 500 devices at a time. Whatever it answers is held against the rules again, and
+//! only what can be shown on a terminal is taken out of it.
+
+use super::{
+    check::Looked,
+    units::Registry,
+    verdict::{Finding, Reason, Verdict},
+    verify::words,
+};
+use crate::{
+    boot::{BootError, Trust, io::trust_in},
+    clock::{self, TrustedTime},
+    console::{chain, plain},
+    failure::{DeviceFault, Failure},
+    files::{self, FilesError},
+    handshake::io::{Client, ClientSettings, Patience},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+use unbox_common::{
+    identity::{HardwareIdentity, Identifier, IdentifierKind},
+    ids::CompanyId,
+    secret::Secret,
+};
+use url::Url;
+
+/// The most devices of one request.
+pub const MAX_DEVICES: usize = 500;
+/// The largest answer, in bytes: some hundred for each identifier of each device.
+const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// The longest API key, and the end of its line.
+const MAX_KEY_FILE_BYTES: u64 = 4096;
+/// The longest text of the server's that is shown, in bytes.
+const MAX_PROBLEM_BYTES: usize = 512;
+/// The credential that holds the API key, where no file is named.
+pub const KEY_CREDENTIAL: &str = "unbox.station-key";
+
+/// Where the office is, and as whom it is asked.
+#[derive(Debug, Clone)]
+pub struct OfficeSettings {
+    /// The server's address.
+    pub server: Url,
+    /// The organisation: `partners/7` or `customers/12`.
+    pub organisation: String,
+    /// A file with the API key; the credential `unbox.station-key` if there is none.
+    pub key_file: Option<PathBuf>,
+    /// The folder of the trust bundle, with `anchors.pem` and `root.json`.
+    pub trust: PathBuf,
+}
+
+/// Why the office cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum OfficeError {
+    /// The address is not one.
+    #[error("the server's address {0} cannot be used: expected a form like https://enroll.example.com")]
+    Address(Url),
+    /// The organisation is not one.
+    #[error("the organisation {0:?} cannot be used: expected partners/ or customers/ and its number")]
+    Organisation(String),
+    /// There is no API key.
+    #[error("no API key: name a file with --key-file, or give the credential {KEY_CREDENTIAL}")]
+    NoKey,
+    /// Everybody could read the API key.
+    #[error("{} can be read by everybody: its permissions must be 0600", .0.display())]
+    Exposed(PathBuf),
+    /// It is none.
+    #[error("{} holds no API key", .0.display())]
+    NotAKey(PathBuf),
+    /// A file could not be read.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// The trust bundle cannot be used.
+    #[error(transparent)]
+    Trust(#[from] BootError),
+    /// The client cannot be built.
+    #[error(transparent)]
+    Client(#[from] DeviceFault),
+    /// There is no runtime.
+    #[error("could not start the runtime")]
+    Runtime(#[source] io::Error),
+    /// The way to the server does not work, or the server does not answer as it should.
+    #[error("the server could not be asked")]
+    Asked(#[source] Box<Failure>),
+    /// The server said no.
+    #[error("the server refused: {0}")]
+    Refused(String),
+}
+
+/// The server, as a station asks it.
+pub struct Office {
+    client: Client,
+    server: Url,
+    organisation: String,
+    key: Secret,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// What the server knows about a device.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Standing {
+    #[serde(rename = "standing")]
+    word: String,
+    owner_company_id: Option<String>,
+    matched: Vec<Named>,
+    missing: Vec<Named>,
+    duplicate: String,
+    problem: String,
+}
+
+/// What became of a device that was to be registered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Registration {
+    /// One word: `REGISTERED`, `UPDATED`, `ALREADY_REGISTERED` or `REFUSED`.
+    pub state: String,
+    /// The record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record_id: Option<String>,
+    /// The claim that has its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<String>,
+    /// What is wrong, and what to do.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub problem: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Named {
+    kind: String,
+    value: String,
+}
+
+#[derive(Serialize)]
+struct Devices {
+    devices: Vec<Device>,
+}
+
+#[derive(Serialize)]
+struct Device {
+    identifiers: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Results<T> {
+    #[serde(default = "Vec::new")]
+    results: Vec<T>,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    error: RefusedStatus,
+}
+
+#[derive(Deserialize)]
+struct RefusedStatus {
+    message: String,
+}
+
+impl Registration {
+    /// Whether the device is on record now.
+    #[must_use]
+    pub fn is_on_record(&self) -> bool {
+        ["REGISTERED", "UPDATED", "ALREADY_REGISTERED"].contains(&self.state.as_str())
+    }
+}
+
+impl Office {
+    /// Reads key and trust, and builds the client; nothing is asked yet.
+    ///
+    /// # Errors
+    /// [`OfficeError`].
+    pub fn open(settings: &OfficeSettings, credentials: Option<&Path>) -> Result<Self, OfficeError> {
+        let OfficeSettings { server, organisation, key_file, trust } = settings;
+        let plain = server.scheme() == "https" && server.query().is_none() && server.fragment().is_none();
+        if !plain || server.cannot_be_a_base() || !server.username().is_empty() {
+            return Err(OfficeError::Address(server.clone()));
+        }
+        let number = organisation.strip_prefix("partners/").or(organisation.strip_prefix("customers/"));
+        if number.is_none_or(|number| number.parse::<CompanyId>().is_err()) {
+            return Err(OfficeError::Organisation(organisation.clone()));
+        }
+        let in_credentials = credentials.map(|folder| folder.join(KEY_CREDENTIAL));
+        let key_file = key_file.clone().or(in_credentials).ok_or(OfficeError::NoKey)?;
+        let key = api_key(&key_file)?;
+        let trust: Trust = trust_in(trust)?;
+        let time = TrustedTime::weigh(clock::system(), clock::built(), None);
+        let patience = Patience::default();
+        let client =
+            Client::new(&ClientSettings { trust: &trust, time, proxy: None, certificate: None, patience })?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(OfficeError::Runtime)?;
+        Ok(Self { client, server: server.clone(), organisation: organisation.clone(), key, runtime })
+    }
+
+    /// What the server knows about devices, in their order.
+    ///
+    /// # Errors
+    /// [`OfficeError`].
+    pub fn check(&self, devices: &[HardwareIdentity]) -> Result<Vec<Standing>, OfficeError> {
+        self.ask("check", devices)
+    }
+
+    /// Registers devices; the same again is the same. What became of each, in their order.
+    ///
+    /// # Errors
+    /// [`OfficeError`]; then it is not known whether they are registered, and asking again finds out.
+    pub fn register(&self, devices: &[HardwareIdentity]) -> Result<Vec<Registration>, OfficeError> {
+        let mut results: Vec<Registration> = self.ask("register", devices)?;
+        for one in &mut results {
+            one.problem = plain(&one.problem, MAX_PROBLEM_BYTES);
+        }
+        Ok(results)
+    }
+
+    fn ask<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        devices: &[HardwareIdentity],
+    ) -> Result<Vec<T>, OfficeError> {
+        let mut results = Vec::with_capacity(devices.len());
+        for part in devices.chunks(MAX_DEVICES) {
+            let answer = self.runtime.block_on(self.ask_part(method, part))?;
+            let Results { results: part_results } = serde_json::from_slice::<Results<T>>(&answer)
+                .map_err(|_| OfficeError::Refused("its answer cannot be read".to_owned()))?;
+            if part_results.len() != part.len() {
+                return Err(OfficeError::Refused("its answer leaves devices out".to_owned()));
+            }
+            results.extend(part_results);
+        }
+        Ok(results)
+    }
+
+    async fn ask_part(&self, method: &str, devices: &[HardwareIdentity]) -> Result<Vec<u8>, OfficeError> {
+        let asked = |failure| OfficeError::Asked(Box::new(failure));
+        let devices = devices.iter().map(device).collect();
+        let message = serde_json::to_vec(&Devices { devices })
+            .map_err(|_| OfficeError::Refused("the request cannot be written".to_owned()))?;
+        let path = format!("v1/{}/devices:{method}", self.organisation);
+        let to = self.server.join(&path).map_err(|_| OfficeError::Address(self.server.clone()))?;
+        let (status, answer) =
+            self.client.call(to, &self.key, message, MAX_ANSWER_BYTES).await.map_err(asked)?;
+        if (200..300).contains(&status) {
+            return Ok(answer);
+        }
+        let said = serde_json::from_slice::<Refused>(&answer).ok();
+        let said = said.map_or_else(|| format!("status {status}"), |refused| refused.error.message);
+        Err(OfficeError::Refused(plain(&said, MAX_PROBLEM_BYTES)))
+    }
+}
+
+impl Registry for Office {
+    fn ask(&mut self, units: &mut [Looked]) {
+        let identities: Vec<Option<HardwareIdentity>> = units.iter().map(Looked::identity).collect();
+        let known: Vec<HardwareIdentity> = identities.iter().flatten().cloned().collect();
+        let answer = self.check(&known);
+        let mut standings = answer.as_ref().map(|all| all.iter()).unwrap_or_default();
+        for (unit, _) in units.iter_mut().zip(&identities).filter(|(_, identity)| identity.is_some()) {
+            match (&answer, standings.next()) {
+                (Err(error), _) => unit.found(unavailable(error)),
+                (Ok(_), Some(standing)) => standing.tell(unit),
+                (Ok(_), None) => {}
+            }
+        }
+    }
+}
+
+impl Standing {
+    /// Whose device it is, as the server numbers customers.
+    #[must_use]
+    pub fn owner(&self) -> Option<&str> {
+        self.owner_company_id.as_deref()
+    }
+
+    /// Adds what the server said to a unit.
+    fn tell(&self, unit: &mut Looked) {
+        let finding = |reason, verdict, problem: &str, action: &str| {
+            Finding::new(reason, verdict, plain(problem, MAX_PROBLEM_BYTES), action)
+        };
+        match self.word.as_str() {
+            "CLAIMED" => unit.claimed(identifiers(&self.matched)),
+            "DIFFERS" => {
+                let missing: Vec<Identifier> = identifiers(&self.missing).collect();
+                if missing.is_empty() {
+                    unit.found(finding(
+                        Reason::ClaimDiffers,
+                        Verdict::Fail,
+                        "A claim names parts of this unit, and others that it does not show.",
+                        "Have the reseller correct the claim.",
+                    ));
+                }
+                unit.claimed(missing);
+            }
+            "NOT_CLAIMED" => unit.found(finding(
+                Reason::NotClaimed,
+                Verdict::NeedsAttention,
+                "Nobody has claimed this unit.",
+                "Have it claimed before it is shipped, or it will not enroll.",
+            )),
+            "AMBIGUOUS" => unit.found(finding(
+                Reason::Ambiguous,
+                Verdict::Fail,
+                "Several customers have claimed this unit.",
+                "Have all but one of the claims ended.",
+            )),
+            _ => unit.found(finding(
+                Reason::ServerUnavailable,
+                Verdict::CouldNotCheck,
+                &format!("The server cannot tell whose this unit is. {}", self.problem),
+                "Ask an administrator.",
+            )),
+        }
+        if let Ok(kind) = self.duplicate.parse::<IdentifierKind>() {
+            let problem = format!(
+                "Another unit was registered that shares parts with this one, and has another {}.",
+                words(kind)
+            );
+            let action = "Put it aside, and look for the part that belongs to another unit.";
+            unit.found(finding(Reason::Duplicate, Verdict::Fail, &problem, action));
+        }
+    }
+}
+
+fn unavailable(error: &OfficeError) -> Finding {
+    Finding::new(
+        Reason::ServerUnavailable,
+        Verdict::CouldNotCheck,
+        format!("The server could not be asked: {}.", plain(&chain(error), MAX_PROBLEM_BYTES)),
+        "Check the network and the station's account, and test the unit again.",
+    )
+}
+
+/// What a survey can hold of what the server names: keys are no part of it.
+fn identifiers(named: &[Named]) -> impl Iterator<Item = Identifier> {
+    let parse = |one: &Named| Identifier::parse(one.kind.parse().ok()?, &one.value).ok();
+    let keys = [IdentifierKind::DeviceKey, IdentifierKind::TpmKey];
+    named.iter().filter_map(parse).filter(move |one| !keys.contains(&one.kind()))
+}
+
+fn device(identity: &HardwareIdentity) -> Device {
+    let named =
+        |one: &Identifier| Named { kind: one.kind().name().to_owned(), value: one.value().to_owned() };
+    Device { identifiers: identity.observed().iter().map(|one| named(&one.identifier)).collect() }
+}
+
+/// Reads an API key that only its owner can read.
+fn api_key(path: &Path) -> Result<Secret, OfficeError> {
+    let bytes = files::read(path, MAX_KEY_FILE_BYTES)?.ok_or(OfficeError::NoKey)?;
+    let text = Secret::new(String::from_utf8_lossy(&bytes).into_owned());
+    let mode = fs::symlink_metadata(path)
+        .map_err(|source| FilesError::Read { path: path.to_owned(), source })?
+        .permissions()
+        .mode();
+    if mode & 0o007 != 0 {
+        return Err(OfficeError::Exposed(path.to_owned()));
+    }
+    let key = text.expose().trim();
+    let good = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
+    good.then(|| Secret::new(key.to_owned())).ok_or_else(|| OfficeError::NotAKey(path.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::{Candidate, Survey};
+    use unbox_common::identity::Source;
+
+    fn looked() -> Looked {
+        use IdentifierKind::{Manufacturer, Model, SerialNumber};
+        let of = [(SerialNumber, "S1"), (Manufacturer, "Acme"), (Model, "G3")];
+        let candidate = |(kind, value): (IdentifierKind, &str)| Candidate {
+            kind,
+            value: value.to_owned(),
+            source: Source::Smbios,
+            from: String::new(),
+        };
+        Looked::new(Survey::of(of.map(candidate).to_vec(), Vec::new(), Vec::new()), &[])
+    }
+
+    #[test]
+    fn what_the_server_knows_of_a_unit_counts() {
+        for (json, verdict, reason) in [
+            (
+                r#"{"standing":"CLAIMED","matched":[{"kind":"serial_number","value":"S1"}]}"#,
+                Verdict::Pass,
+                None,
+            ),
+            (r#"{"standing":"NOT_CLAIMED"}"#, Verdict::NeedsAttention, Some(Reason::NotClaimed)),
+            (
+                r#"{"standing":"DIFFERS","missing":[{"kind":"model","value":"G4"}]}"#,
+                Verdict::Fail,
+                Some(Reason::Different),
+            ),
+            (r#"{"standing":"DIFFERS"}"#, Verdict::Fail, Some(Reason::ClaimDiffers)),
+            (r#"{"standing":"AMBIGUOUS"}"#, Verdict::Fail, Some(Reason::Ambiguous)),
+            (r#"{"standing":"CLAIMED","duplicate":"board_serial"}"#, Verdict::Fail, Some(Reason::Duplicate)),
+            (r#"{"standing":"\u001b[2J"}"#, Verdict::CouldNotCheck, Some(Reason::ServerUnavailable)),
+        ] {
+            let mut unit = looked();
+            serde_json::from_str::<Standing>(json).unwrap().tell(&mut unit);
+            let judged = unit.judged(String::new()).judged;
+            assert_eq!(judged.verdict, verdict, "{json}");
+            assert_eq!(judged.findings.first().map(|one| one.reason), reason, "{json}");
+        }
+    }
+
+    #[test]
+    fn an_office_that_could_not_be_trusted_is_refused_before_it_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("key");
+        files::replace(&key, b"unbox_key\n", files::PUBLIC_FILE).unwrap();
+        let settings = |server: &str, organisation: &str, key_file: Option<&Path>| OfficeSettings {
+            server: server.parse().unwrap(),
+            organisation: organisation.to_owned(),
+            key_file: key_file.map(Path::to_owned),
+            trust: folder.path().to_owned(),
+        };
+        let (good, of) = ("https://enroll.example.com", "partners/7");
+        let open = |settings: &OfficeSettings| Office::open(settings, None).err().unwrap();
+        assert!(matches!(open(&settings("http://a.example", of, None)), OfficeError::Address(_)));
+        assert!(matches!(open(&settings("https://u@a.example", of, None)), OfficeError::Address(_)));
+        for organisation in ["partners/", "partners/7/../8", "operators/1", "7"] {
+            assert!(matches!(open(&settings(good, organisation, None)), OfficeError::Organisation(_)));
+        }
+        assert!(matches!(open(&settings(good, of, None)), OfficeError::NoKey));
+        assert!(matches!(open(&settings(good, of, Some(&key))), OfficeError::Exposed(_)));
+        files::replace(&key, b"two words\n", files::PRIVATE_FILE).unwrap();
+        assert!(matches!(open(&settings(good, of, Some(&key))), OfficeError::NotAKey(_)));
+        files::replace(&key, b"unbox_key\n", files::PRIVATE_FILE).unwrap();
+        assert!(matches!(open(&settings(good, of, Some(&key))), OfficeError::Trust(_)));
+    }
+}

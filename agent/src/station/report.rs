@@ -1,0 +1,153 @@
+//! What people and programs read of a unit and of a run.
+
+use super::{
+    check::Tested,
+    order::OrderIndex,
+    units::Summary,
+    verdict::{Finding, Verdict},
+};
+use serde::Serialize;
+use std::fmt::Write as _;
+use unbox_common::identity::{HardwareIdentity, Identifier, IdentifierKind, RawIdentifier};
+
+/// A unit for programs, on one line.
+#[derive(Debug, Serialize)]
+pub struct UnitReport<'t> {
+    /// What people call it.
+    pub unit: &'t str,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Why.
+    pub findings: &'t [Finding],
+    /// What it is.
+    pub identity: Vec<RawIdentifier>,
+}
+
+/// The last line of a run for programs.
+#[derive(Debug, Serialize)]
+pub struct RunReport<'t> {
+    /// How it went.
+    pub summary: &'t Summary,
+    /// Rows of the order that cannot be used; the first ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub order_problems: Vec<super::order::RowProblem>,
+    /// How many there are in all.
+    pub order_problem_count: u64,
+}
+
+impl<'t> From<&'t Tested> for UnitReport<'t> {
+    fn from(tested: &'t Tested) -> Self {
+        Self {
+            unit: &tested.name,
+            verdict: tested.judged.verdict,
+            findings: &tested.judged.findings,
+            identity: tested.identifiers(),
+        }
+    }
+}
+
+impl<'t> RunReport<'t> {
+    /// The run, and what is wrong with its order.
+    #[must_use]
+    pub fn new(summary: &'t Summary, order: Option<&OrderIndex>) -> Self {
+        let (problems, count) = order.map(OrderIndex::problems).unwrap_or_default();
+        Self { summary, order_problems: problems.to_vec(), order_problem_count: count }
+    }
+}
+
+/// A unit for people: one line, and two for each reason.
+#[must_use]
+pub fn unit_text(tested: &Tested) -> String {
+    let called = tested.identity.as_ref().and_then(serial).map(Identifier::value).unwrap_or_default();
+    let verdict = tested.judged.verdict.words();
+    let mut text = format!("{verdict:<16} {}  {called}", plain(&tested.name)).trim_end().to_owned();
+    text.push('\n');
+    for finding in &tested.judged.findings {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {}\n    {}", finding.problem, finding.action);
+    }
+    text
+}
+
+/// A run for people.
+#[must_use]
+pub fn run_text(summary: &Summary, order: Option<&OrderIndex>) -> String {
+    let mut text = String::new();
+    let (problems, count) = order.map(OrderIndex::problems).unwrap_or_default();
+    if count > 0 {
+        let _ = writeln!(text, "\nThe order has {count} rows that cannot be used:");
+    }
+    for problem in problems {
+        let _ = writeln!(text, "  {problem}");
+    }
+    if count > problems.len() as u64 {
+        let _ = writeln!(text, "  and {} more", count - problems.len() as u64);
+    }
+    let counts: Vec<String> = Verdict::ALL
+        .into_iter()
+        .filter(|verdict| summary.count(*verdict) > 0)
+        .map(|verdict| format!("{} {}", summary.count(verdict), verdict.words().to_lowercase()))
+        .collect();
+    let _ = writeln!(
+        text,
+        "\n{} units: {}. {:.1} s, {:.0} units per second.",
+        summary.units,
+        counts.join(", "),
+        summary.seconds,
+        summary.units_per_second
+    );
+    text
+}
+
+/// The identifier by which people call a unit.
+#[must_use]
+pub fn serial(identity: &HardwareIdentity) -> Option<&Identifier> {
+    let by_kind = |kind| identity.of_kind(kind).next();
+    by_kind(IdentifierKind::SerialNumber).or_else(|| {
+        identity.observed().iter().map(|one| &one.identifier).find(|one| one.kind().rank().is_some())
+    })
+}
+
+/// A name from outside, fit for a terminal.
+fn plain(name: &str) -> String {
+    name.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::station::{Judged, Reason};
+
+    #[test]
+    fn a_unit_reads_well() {
+        let finding =
+            Finding::new(Reason::NotInOrder, Verdict::Fail, "It is not in the order.", "Put it aside.");
+        let tested =
+            Tested { name: "bench\u{1b} 4".to_owned(), judged: Judged::by(vec![finding]), identity: None };
+        assert_eq!(
+            unit_text(&tested),
+            "FAIL             bench  4\n  It is not in the order.\n    Put it aside.\n"
+        );
+        let line = serde_json::to_string(&UnitReport::from(&tested)).unwrap();
+        assert_eq!(
+            line,
+            r#"{"unit":"bench\u001b 4","verdict":"fail","findings":[{"reason":"not_in_order","verdict":"fail","problem":"It is not in the order.","action":"Put it aside."}],"identity":[]}"#
+        );
+    }
+
+    #[test]
+    fn a_run_says_how_many_and_which_rows_are_bad() {
+        let order = OrderIndex::read(b"mac_address\nnone\n".as_slice()).unwrap();
+        let summary = Summary {
+            units: 3,
+            verdicts: [(Verdict::Pass, 2), (Verdict::Fail, 1)].into(),
+            seconds: 0.5,
+            units_per_second: 6.0,
+        };
+        assert_eq!(
+            run_text(&summary, Some(&order)),
+            "\nThe order has 1 rows that cannot be used:\n  line 2, column 1: mac_address is a placeholder that \
+             the maker never replaced\n\n3 units: 2 pass, 1 fail. 0.5 s, 6 units per second.\n"
+        );
+    }
+}

@@ -1,0 +1,124 @@
+//! Which identifiers were seen before in this run: two units never show the same.
+//!
+//! A few bytes for each identifier, whatever its length, so that a shift of thousands of units fits.
+
+use super::verdict::{Finding, Reason, Verdict};
+use super::verify::words;
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
+use unbox_common::{
+    digest::Sha256,
+    identity::{HardwareIdentity, Identifier, IdentifierKind, fold_manufacturer, fold_name},
+};
+
+/// The identifiers of the units so far, by what tells them apart.
+#[derive(Debug, Clone, Default)]
+pub struct Seen(HashMap<u64, u32>);
+
+impl Seen {
+    /// Which identifiers of unit `number` another unit showed: that one's number, as it was given, and the
+    /// identifier.
+    #[must_use]
+    pub fn repeated(&self, identity: &HardwareIdentity, number: u32) -> Vec<(u32, Identifier)> {
+        let others = distinct(identity).filter_map(|identifier| {
+            let other = self.0.get(&digest(identity, identifier)).filter(|other| **other != number)?;
+            Some((*other, identifier.clone()))
+        });
+        others.collect()
+    }
+
+    /// Notes the identifiers of unit `number`; whoever showed one first keeps it.
+    pub fn note(&mut self, identity: &HardwareIdentity, number: u32) {
+        for identifier in distinct(identity) {
+            self.0.entry(digest(identity, identifier)).or_insert(number);
+        }
+    }
+}
+
+/// The finding about one identifier that two units show; `other` is what people call the first one.
+#[must_use]
+pub fn duplicate(other: &str, identifier: &Identifier) -> Finding {
+    let kind = identifier.kind();
+    let mut finding = Finding::new(
+        Reason::Duplicate,
+        Verdict::Fail,
+        format!("The {} {} was shown by {other} already.", words(kind), identifier.value()),
+        "Put both units aside: one of them has the wrong identifier, or was tested twice.",
+    );
+    finding.kind = Some(kind);
+    finding.shows = vec![identifier.value().to_owned()];
+    finding
+}
+
+/// A text by which a unit is recognised when it comes again: what tells it from all others.
+#[must_use]
+pub fn fingerprint(identity: &HardwareIdentity) -> String {
+    let all: Vec<String> = distinct(identity).map(|one| named(identity, one)).collect();
+    Sha256::of(all.join("\n").as_bytes()).to_string()
+}
+
+fn distinct(identity: &HardwareIdentity) -> impl Iterator<Item = &Identifier> {
+    let all = identity.observed().iter().map(|one| &one.identifier);
+    // A service tag is the serial number once more.
+    all.filter(|one| one.kind().rank().is_some() && one.kind() != IdentifierKind::ServiceTag)
+}
+
+/// Serial numbers are unique only within one maker's model.
+fn named(identity: &HardwareIdentity, identifier: &Identifier) -> String {
+    let mut text = identifier.to_string();
+    if identifier.kind().needs_maker_and_model() {
+        let first = |kind| identity.of_kind(kind).next().map(Identifier::value).unwrap_or_default();
+        let maker = fold_manufacturer(first(IdentifierKind::Manufacturer));
+        text = format!("{text}\n{maker}\n{}", fold_name(first(IdentifierKind::Model)));
+    }
+    text
+}
+
+fn digest(identity: &HardwareIdentity, identifier: &Identifier) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    named(identity, identifier).hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use IdentifierKind::{MacAddress, Manufacturer, Model, SerialNumber};
+    use unbox_common::identity::{Observed, Source};
+
+    fn unit(serial: &str, maker: &str, mac: &str) -> HardwareIdentity {
+        let of = [(SerialNumber, serial), (Manufacturer, maker), (Model, "G3"), (MacAddress, mac)];
+        let observed = |(kind, value): (IdentifierKind, &str)| Observed {
+            identifier: Identifier::parse(kind, value).unwrap(),
+            source: Source::Smbios,
+        };
+        HardwareIdentity::new(of.map(observed)).unwrap()
+    }
+
+    #[test]
+    fn two_units_never_show_the_same() {
+        let mut seen = Seen::default();
+        let first = unit("S1", "Acme", "00:16:3e:00:00:01");
+        seen.note(&first, 1);
+        assert_eq!(seen.repeated(&first, 1), [], "the same unit once more is no other unit");
+        let other = unit("S1", "Other", "00:16:3e:00:00:02");
+        assert_eq!(seen.repeated(&other, 2), [], "another maker's number");
+        seen.note(&other, 2);
+        let again = seen.repeated(&unit("S3", "Acme", "00:16:3e:00:00:01"), 3);
+        assert_eq!(again.len(), 1);
+        assert_eq!((again[0].0, again[0].1.kind()), (1, MacAddress));
+        assert_eq!(
+            duplicate("unit a", &again[0].1).problem,
+            "The MAC address 00:16:3e:00:00:01 was shown by unit a already."
+        );
+    }
+
+    #[test]
+    fn a_fingerprint_is_that_of_what_tells_units_apart() {
+        let one = fingerprint(&unit("S1", "Acme Inc.", "00:16:3e:00:00:01"));
+        assert_eq!(one, fingerprint(&unit("S1", "ACME", "00:16:3e:00:00:01")));
+        assert_ne!(one, fingerprint(&unit("S2", "Acme", "00:16:3e:00:00:01")));
+    }
+}

@@ -1,0 +1,459 @@
+//! Whether a unit is what its label, its order and its claim say: a pure function.
+
+use super::verdict::{Finding, Judged, Reason, Verdict, Witness};
+use crate::identity::{RefusedBecause, State, Survey, Unreadable, registration_row};
+use unbox_common::identity::{HardwareIdentity, Identifier, IdentifierKind, Rule};
+
+/// The longest value in a message, in characters.
+const MAX_SHOWN_CHARS: usize = 64;
+
+/// One thing that a witness says of a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Who says it.
+    pub witness: Witness,
+    /// What it may mean: a label of a number alone can be meant in several ways, and one that fits is
+    /// enough. All identifiers of one way hold together, and a way without any means that it may be about
+    /// something else, such as a part.
+    pub ways: Vec<Vec<Identifier>>,
+}
+
+/// Everything that is known about a unit beside the machine itself.
+#[derive(Debug, Clone, Default)]
+pub struct Expected {
+    /// What labels, order and claim say.
+    pub said: Vec<Said>,
+    /// What is wrong already: a label that cannot be read, an order without the unit, another unit
+    /// with the same identifier.
+    pub findings: Vec<Finding>,
+}
+
+/// Holds a machine against everything that was said about it.
+#[must_use]
+pub fn verify(machine: &Survey, expected: Expected) -> Judged {
+    let Expected { said, mut findings } = expected;
+    let identity = machine.identity();
+    let (mut identified, mut labelled, mut doubtful) = (false, false, None);
+    for one in &said {
+        match &identity {
+            Ok(identity) if one.fits(identity) => {
+                let mut all = one.ways.iter().flatten();
+                let ranked = all.any(|reading| reading.kind().rank().is_some());
+                identified |= ranked;
+                labelled |= ranked && matches!(one.witness, Witness::Label { .. });
+            }
+            Ok(_) if one.ways.iter().any(Vec::is_empty) => doubtful = doubtful.or(Some(one)),
+            identity => findings.extend(mismatches(machine, identity.as_ref().ok(), one)),
+        }
+    }
+    // A number that may be that of a part counts against a unit only if no label names the unit.
+    findings.extend(doubtful.filter(|_| !labelled).map(perhaps_of_a_part));
+    match &identity {
+        Err(_) => findings.push(nothing_identifying(machine)),
+        Ok(identity) if registration_row(identity).is_none() => findings.push(Finding::new(
+            Reason::NoIdentity,
+            Verdict::Fail,
+            "The serial number has no manufacturer and model beside it, so this unit cannot be registered.",
+            "Have manufacturer and model programmed into the firmware.",
+        )),
+        Ok(identity) if !identified => findings.extend(placeholders(machine, identity)),
+        Ok(_) => {}
+    }
+    Judged::by(findings)
+}
+
+/// What a machine without an identity lacks: it may only be that nobody could read it.
+fn nothing_identifying(machine: &Survey) -> Finding {
+    if let Some(unread) = unread(machine) {
+        return Finding::new(
+            Reason::Unreadable,
+            Verdict::CouldNotCheck,
+            format!("{} could not be read: {}.", shown(&unread.from), shown(&unread.reason)),
+            read_again(unread),
+        );
+    }
+    Finding::new(
+        Reason::NoIdentity,
+        Verdict::Fail,
+        "Nothing in this unit tells it from others of its model.",
+        "Have a serial number programmed into the firmware.",
+    )
+}
+
+impl Said {
+    /// Something that can be meant in one way only.
+    #[must_use]
+    pub fn plainly(witness: Witness, identifier: Identifier) -> Self {
+        Self { witness, ways: vec![vec![identifier]] }
+    }
+
+    fn fits(&self, identity: &HardwareIdentity) -> bool {
+        self.ways.iter().any(|way| !way.is_empty() && way.iter().all(|one| identity.shows(one)))
+    }
+}
+
+/// Everything in the likeliest meaning that the machine does not show: of several, that of which it
+/// shows the most, or at least something of the same kinds.
+fn mismatches(machine: &Survey, identity: Option<&HardwareIdentity>, said: &Said) -> Vec<Finding> {
+    let agreement = |way: &&Vec<Identifier>| {
+        let shows = |one: &&Identifier| identity.is_some_and(|identity| identity.shows(one));
+        let answers = |one: &&Identifier| {
+            identity.is_some_and(|identity| identity.of_kind(one.kind()).next().is_some())
+        };
+        (way.iter().filter(shows).count(), way.iter().filter(answers).count())
+    };
+    // The first of equals: the likeliest stands first.
+    let meant = said.ways.iter().rev().max_by_key(agreement);
+    let missing = meant.into_iter().flatten();
+    let missing = missing.filter(|one| !identity.is_some_and(|identity| identity.shows(one)));
+    missing.map(|one| mismatch(machine, identity, &said.witness, one)).collect()
+}
+
+fn perhaps_of_a_part(said: &Said) -> Finding {
+    let value = said.ways.iter().flatten().next().map_or("", Identifier::value);
+    let mut finding = Finding::new(
+        Reason::LabelUnreadable,
+        Verdict::NeedsAttention,
+        format!(
+            "The machine shows no {} of {}, which may be the number of a part.",
+            shown(value),
+            said.witness
+        ),
+        "Scan the code of the unit's serial number or service tag.",
+    );
+    finding.witness = Some(said.witness.clone());
+    finding
+}
+
+fn mismatch(
+    machine: &Survey,
+    identity: Option<&HardwareIdentity>,
+    witness: &Witness,
+    meant: &Identifier,
+) -> Finding {
+    let kind = meant.kind();
+    let shows: Vec<String> = identity
+        .into_iter()
+        .flat_map(|identity| identity.of_kind(kind))
+        .map(|one| one.value().to_owned())
+        .collect();
+    let name = words(kind);
+    let (reason, verdict, problem, action) = if let Some(own) = shows.first() {
+        let problem = format!(
+            "The {name} is {} in the machine and {} on {witness}{}.",
+            shown(own),
+            shown(meant.value()),
+            hint(own, meant.value())
+        );
+        (Reason::Different, Verdict::Fail, problem, correct(witness))
+    } else if let Some(value) = placeholder(machine, kind) {
+        let problem = format!(
+            "{} says {name} {}, and the machine holds the placeholder {value:?}.",
+            sentence(witness),
+            shown(meant.value())
+        );
+        (Reason::Placeholder, Verdict::Fail, problem, "Program it into the firmware, and check again.")
+    } else if let Some(unread) = unread(machine) {
+        let problem = format!(
+            "The {name} of the machine was not found, and {} could not be read: {}.",
+            shown(&unread.from),
+            shown(&unread.reason)
+        );
+        (Reason::Unreadable, Verdict::CouldNotCheck, problem, read_again(unread))
+    } else {
+        let problem = format!("The machine shows no {name}; {witness} says {}.", shown(meant.value()));
+        (Reason::Missing, Verdict::Fail, problem, "Look whether the part is there, and program it if it is.")
+    };
+    Finding {
+        reason,
+        verdict,
+        kind: Some(kind),
+        shows,
+        expected: vec![meant.value().to_owned()],
+        witness: Some(witness.clone()),
+        problem,
+        action: action.to_owned(),
+    }
+}
+
+/// A source that might hold what is missing, and that nobody could read. What is there and makes no sense
+/// is the machine's own fault.
+fn unread(machine: &Survey) -> Option<&Unreadable> {
+    let unread =
+        |one: &&Unreadable| matches!(one.state, State::NotPermitted | State::TimedOut | State::Failed);
+    machine.unreadable.iter().find(unread)
+}
+
+const fn read_again(unread: &Unreadable) -> &'static str {
+    match unread.state {
+        State::NotPermitted => "Run the check as root.",
+        _ => "Check it again; if that does not help, look at the machine.",
+    }
+}
+
+/// What to do about a value that differs, by who says so.
+const fn correct(witness: &Witness) -> &'static str {
+    match witness {
+        Witness::Label { .. } => {
+            "Look whether the label belongs to this unit, and print a new one if it does."
+        }
+        Witness::Order { .. } => {
+            "Look whether this unit belongs to the order, and correct the row if it does."
+        }
+        Witness::Claim => {
+            "Have the reseller correct the claim, or look whether parts of this unit were swapped."
+        }
+    }
+}
+
+/// The placeholder that stands where an identifier of this kind should be.
+fn placeholder(machine: &Survey, kind: IdentifierKind) -> Option<String> {
+    let mut refused = machine.refused.iter();
+    let found = refused.find(|one| {
+        one.candidate.kind == kind
+            && matches!(one.because, RefusedBecause::Rule(Rule::Placeholder | Rule::Empty))
+            && !one.candidate.value.trim().is_empty()
+    })?;
+    Some(shown(&found.candidate.value))
+}
+
+/// Placeholders where most machines have what identifies them. They matter only while nothing better
+/// was recognised.
+fn placeholders(machine: &Survey, identity: &HardwareIdentity) -> Vec<Finding> {
+    let missing = |kind: &IdentifierKind| identity.of_kind(*kind).next().is_none();
+    let usual = [IdentifierKind::SerialNumber, IdentifierKind::SystemUuid];
+    let of_kind = |kind: IdentifierKind| {
+        let value = placeholder(machine, kind)?;
+        let mut finding = Finding::new(
+            Reason::Placeholder,
+            Verdict::NeedsAttention,
+            format!("The {} is the placeholder {value:?}.", words(kind)),
+            "Program it into the firmware, or register this unit by what `unbox-agent identity` names.",
+        );
+        finding.kind = Some(kind);
+        Some(finding)
+    };
+    usual.into_iter().filter(missing).filter_map(of_kind).collect()
+}
+
+/// What the difference looks like, if it looks like a slip.
+fn hint(machine: &str, said: &str) -> &'static str {
+    let (machine, said) = (machine.to_ascii_uppercase(), said.to_ascii_uppercase());
+    let part_of = |part: &str, whole: &str| part.len() < whole.len() && whole.contains(part);
+    let alike =
+        |text: &str| text.replace('O', "0").replace(['I', 'L'], "1").replace('B', "8").replace('S', "5");
+    if part_of(&said, &machine) {
+        ", where characters are missing"
+    } else if part_of(&machine, &said) {
+        ", which has characters more"
+    } else if alike(&machine) == alike(&said) {
+        ", which only looks alike"
+    } else {
+        ""
+    }
+}
+
+/// What people call an identifier.
+#[must_use]
+pub const fn words(kind: IdentifierKind) -> &'static str {
+    match kind {
+        IdentifierKind::DeviceKey => "device key",
+        IdentifierKind::TpmKey => "TPM key",
+        IdentifierKind::CertifiedDeviceId => "certified device ID",
+        IdentifierKind::SerialNumber => "serial number",
+        IdentifierKind::ServiceTag => "service tag",
+        IdentifierKind::BoardSerial => "board serial number",
+        IdentifierKind::ChassisSerial => "chassis serial number",
+        IdentifierKind::Imei => "IMEI",
+        IdentifierKind::Meid => "MEID",
+        IdentifierKind::MacAddress => "MAC address",
+        IdentifierKind::SystemUuid => "UUID",
+        IdentifierKind::Manufacturer => "manufacturer",
+        IdentifierKind::Model => "model",
+        IdentifierKind::Sku => "SKU",
+    }
+}
+
+/// A value that came from outside, fit for a terminal.
+fn shown(value: &str) -> String {
+    value.chars().map(|char| if char.is_control() { ' ' } else { char }).take(MAX_SHOWN_CHARS).collect()
+}
+
+/// The witness at the beginning of a sentence.
+fn sentence(witness: &Witness) -> String {
+    let text = witness.to_string();
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + chars.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Candidate;
+    use IdentifierKind::{
+        BoardSerial, ChassisSerial, MacAddress, Manufacturer, Model, SerialNumber, ServiceTag, SystemUuid,
+    };
+    use unbox_common::identity::Source;
+
+    const LABEL: Witness = Witness::Label { number: 1 };
+    const ORDER: Witness = Witness::Order { line: 7 };
+
+    const UNIT: &[(IdentifierKind, &str)] = &[
+        (SerialNumber, "PF0ABCDE"),
+        (Manufacturer, "LENOVO"),
+        (Model, "20QES0XX00"),
+        (BoardSerial, "L1HF123"),
+        (MacAddress, "00:16:3e:00:00:01"),
+    ];
+
+    fn machine(of: &[(IdentifierKind, &str)]) -> Survey {
+        let candidate = |(kind, value): &(IdentifierKind, &str)| Candidate {
+            kind: *kind,
+            value: (*value).to_owned(),
+            source: Source::Smbios,
+            from: "dmi".to_owned(),
+        };
+        Survey::of(of.iter().map(candidate).collect(), Vec::new(), Vec::new())
+    }
+
+    fn said(witness: &Witness, readings: &[(IdentifierKind, &str)]) -> Said {
+        let parse = |(kind, value): &(IdentifierKind, &str)| Identifier::parse(*kind, value).unwrap();
+        Said { witness: witness.clone(), ways: readings.iter().map(|one| vec![parse(one)]).collect() }
+    }
+
+    fn unreadable(from: &str, reason: &str) -> Unreadable {
+        Unreadable { from: from.to_owned(), state: State::NotPermitted, reason: reason.to_owned() }
+    }
+
+    fn judged(machine: &Survey, said: Vec<Said>) -> Judged {
+        verify(machine, Expected { said, findings: Vec::new() })
+    }
+
+    #[test]
+    fn a_unit_that_is_what_everybody_says_passes() {
+        let all = vec![
+            said(&LABEL, &[(SerialNumber, "pf0abcde")]),
+            said(&ORDER, &[(Manufacturer, "Lenovo")]),
+            said(&ORDER, &[(MacAddress, "00163E000001")]),
+            // A number without a name may be any of these; one that fits is enough.
+            said(&LABEL, &[(ChassisSerial, "L1HF123"), (BoardSerial, "L1HF123")]),
+        ];
+        assert_eq!(judged(&machine(UNIT), all), Judged::default());
+        assert_eq!(judged(&machine(UNIT), vec![]), Judged::default());
+    }
+
+    #[test]
+    fn each_mismatch_is_named_with_both_sides_and_what_to_do() {
+        use Verdict::{CouldNotCheck, Fail};
+        let mut guarded = machine(&[(MacAddress, "00:16:3e:00:00:01")]);
+        guarded.unreadable.push(unreadable("/sys/serial", "Permission denied"));
+        let blank = machine(&[(MacAddress, "00:16:3e:00:00:01"), (SerialNumber, "Default string")]);
+        for (machine, said, reason, verdict, problem) in [
+            (
+                machine(UNIT),
+                said(&LABEL, &[(SerialNumber, "PF0ABCDF")]),
+                Reason::Different,
+                Fail,
+                "The serial number is PF0ABCDE in the machine and PF0ABCDF on the label.",
+            ),
+            (
+                machine(UNIT),
+                said(&LABEL, &[(SerialNumber, "PF0ABCD")]),
+                Reason::Different,
+                Fail,
+                "The serial number is PF0ABCDE in the machine and PF0ABCD on the label, where characters are \
+                 missing.",
+            ),
+            (
+                machine(UNIT),
+                said(&ORDER, &[(SerialNumber, "PFOABCDE")]),
+                Reason::Different,
+                Fail,
+                "The serial number is PF0ABCDE in the machine and PFOABCDE on line 7 of the order, which only \
+                 looks alike.",
+            ),
+            (
+                machine(UNIT),
+                said(&Witness::Claim, &[(SystemUuid, "4c4c4544-0058-4b10-8039-b7c04f513133")]),
+                Reason::Missing,
+                Fail,
+                "The machine shows no UUID; the claim says 4c4c4544-0058-4b10-8039-b7c04f513133.",
+            ),
+            (
+                blank,
+                said(&LABEL, &[(SerialNumber, "PF0ABCDE")]),
+                Reason::Placeholder,
+                Fail,
+                "The label says serial number PF0ABCDE, and the machine holds the placeholder \"Default string\".",
+            ),
+            (
+                guarded,
+                said(&LABEL, &[(SerialNumber, "PF0ABCDE")]),
+                Reason::Unreadable,
+                CouldNotCheck,
+                "The serial number of the machine was not found, and /sys/serial could not be read: Permission \
+                 denied.",
+            ),
+            (
+                machine(UNIT),
+                said(&LABEL, &[(ServiceTag, "7XK9Q13"), (SerialNumber, "7XK9Q13")]),
+                Reason::Different,
+                Fail,
+                "The serial number is PF0ABCDE in the machine and 7XK9Q13 on the label.",
+            ),
+        ] {
+            let judged = judged(&machine, vec![said]);
+            let finding = judged.findings.iter().find(|finding| finding.reason == reason).unwrap();
+            assert_eq!((judged.verdict, finding.problem.as_str()), (verdict, problem));
+            assert!(finding.action.ends_with('.') && finding.witness.is_some());
+        }
+    }
+
+    #[test]
+    fn a_number_that_may_be_that_of_a_part_counts_only_where_no_label_names_the_unit() {
+        let part = || {
+            let mut part = said(&LABEL, &[(SerialNumber, "5B20Z12345")]);
+            part.ways.push(Vec::new());
+            part
+        };
+        let alone = judged(&machine(UNIT), vec![part()]);
+        assert_eq!(
+            (alone.verdict, alone.findings[0].reason),
+            (Verdict::NeedsAttention, Reason::LabelUnreadable)
+        );
+        let named = said(&Witness::Label { number: 2 }, &[(SerialNumber, "PF0ABCDE")]);
+        assert_eq!(judged(&machine(UNIT), vec![part(), named]).verdict, Verdict::Pass);
+        let wrong = said(&Witness::Label { number: 2 }, &[(SerialNumber, "PF0ABCDF")]);
+        assert_eq!(judged(&machine(UNIT), vec![part(), wrong]).verdict, Verdict::Fail);
+    }
+
+    #[test]
+    fn a_unit_without_an_identity_fails_and_one_that_nobody_could_read_does_not() {
+        let blank = machine(&[(SerialNumber, "To Be Filled By O.E.M."), (Manufacturer, "Acme")]);
+        assert_eq!(judged(&blank, vec![]).verdict, Verdict::Fail);
+        let nameless = machine(&[(SerialNumber, "S1")]);
+        let judged_nameless = judged(&nameless, vec![]);
+        assert_eq!(judged_nameless.findings[0].reason, Reason::NoIdentity);
+        let guarded = Survey { unreadable: vec![unreadable("a", "b")], ..Survey::default() };
+        assert_eq!(judged(&guarded, vec![]).verdict, Verdict::CouldNotCheck);
+    }
+
+    #[test]
+    fn a_placeholder_needs_attention_unless_something_better_was_recognised() {
+        let white_box = machine(&[(SerialNumber, "Default string"), (MacAddress, "00:16:3e:00:00:01")]);
+        let alone = judged(&white_box, vec![]);
+        assert_eq!((alone.verdict, alone.findings.len()), (Verdict::NeedsAttention, 1));
+        let ordered = vec![said(&ORDER, &[(MacAddress, "00:16:3e:00:00:01")])];
+        assert_eq!(judged(&white_box, ordered).verdict, Verdict::Pass);
+        let by_name = vec![said(&ORDER, &[(Manufacturer, "Acme")])];
+        assert_eq!(judged(&white_box, by_name).verdict, Verdict::Fail, "a name identifies nothing");
+    }
+
+    #[test]
+    fn nothing_that_a_machine_or_a_label_says_moves_a_cursor() {
+        let mut hostile = Survey::default();
+        hostile.unreadable.push(unreadable("\u{1b}[2J", "\r\n"));
+        let finding = judged(&hostile, vec![]).findings.remove(0);
+        assert!(!finding.to_string().contains(char::is_control), "{finding}");
+    }
+}

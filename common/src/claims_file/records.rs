@@ -1,0 +1,314 @@
+//! Rows of a file, one at a time and in constant memory, each with its line and its identifiers.
+
+use super::columns::{Column, Header, InvalidHeader, known_names, plain_value};
+use crate::identity::{Identifier, IdentifierKind};
+use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder, StringRecord, Terminator};
+use std::io::{self, Read};
+
+/// The most bytes of one row. A quote that is never closed makes one row of the rest of a file.
+const MAX_ROW_BYTES: usize = 64 * 1024;
+/// What the CSV reader reads ahead.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Why a file cannot be read, or not any further.
+#[derive(Debug, thiserror::Error)]
+pub enum UnusableFile {
+    /// There is nothing in it.
+    #[error("expected a first line with column names out of: {}", known_names())]
+    NoHeader,
+    /// Its first line cannot be used.
+    #[error(transparent)]
+    Header(#[from] InvalidHeader),
+    /// A row without an end.
+    #[error("line {line}: a row of more than {MAX_ROW_BYTES} bytes; is a quotation mark missing?")]
+    EndlessRow {
+        /// Where it starts.
+        line: u64,
+    },
+    /// The last row has no end.
+    #[error("line {line}: the file ends inside quotation marks; was it cut off?")]
+    OpenQuote {
+        /// Where it starts.
+        line: u64,
+    },
+    /// It could not be read.
+    #[error("line {line}: the file could not be read to its end ({cause})")]
+    CutOff {
+        /// How far it was read.
+        line: u64,
+        /// Why not further.
+        cause: io::Error,
+    },
+    /// It is no CSV.
+    #[error("line {line}: {problem}")]
+    Unreadable {
+        /// How far it was read.
+        line: u64,
+        /// Why not further.
+        problem: String,
+    },
+}
+
+/// A cell, or a whole row, that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {rule}")]
+pub struct BadCell {
+    /// The number of the column, from 1; `None` if the row as a whole is wrong.
+    pub column: Option<usize>,
+    /// The name of the column, or `row`.
+    pub field: &'static str,
+    /// The rule that it broke, to be read after the field. It never repeats a value: files hold
+    /// secrets in wrong columns.
+    pub rule: String,
+}
+
+/// A file that is being read.
+pub struct Records<R> {
+    csv: Reader<Capped<R>>,
+    header: Header,
+    record: ByteRecord,
+}
+
+/// One row as it stands in the file.
+#[derive(Debug, Clone, Copy)]
+pub struct Cells<'r> {
+    header: &'r Header,
+    record: &'r ByteRecord,
+    line: u64,
+}
+
+impl<R: Read> Records<R> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// [`UnusableFile`].
+    pub fn open(file: R) -> Result<Self, UnusableFile> {
+        let mut records = Self::resume(file, Header::default());
+        if !records.advance()? {
+            return Err(UnusableFile::NoHeader);
+        }
+        let names = StringRecord::from_byte_record_lossy(records.record.clone());
+        records.header = Header::parse(names.iter())?;
+        Ok(records)
+    }
+
+    /// Goes on with a file behind its header. Lines are counted from here on.
+    pub fn resume(file: R, header: Header) -> Self {
+        let csv = ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .terminator(Terminator::Any(b'\n'))
+            .buffer_capacity(BUFFER_BYTES)
+            .from_reader(Capped::new(file));
+        Self { csv, header, record: ByteRecord::new() }
+    }
+
+    /// The columns.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The next row that is not empty; `None` at the end.
+    ///
+    /// # Errors
+    /// [`UnusableFile`]: nothing after it can be read.
+    pub fn next_row(&mut self) -> Result<Option<Cells<'_>>, UnusableFile> {
+        while self.advance()? {
+            let blank = self.record.iter().all(|cell| cell.trim_ascii().is_empty());
+            if !(blank && self.record.len() == 1) {
+                let line = self.line();
+                return Ok(Some(Cells { header: &self.header, record: &self.record, line }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where the next row begins, in bytes: from there, the file can be resumed.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.csv.position().byte()
+    }
+
+    /// The line that the row starts on: the reader stands behind the row's last newline.
+    fn line(&self) -> u64 {
+        let newlines = self.record.iter().flatten().filter(|byte| **byte == b'\n').count();
+        let behind = self.csv.position().line();
+        behind.saturating_sub(u64::try_from(newlines).unwrap_or(u64::MAX)).saturating_sub(1)
+    }
+
+    fn advance(&mut self) -> Result<bool, UnusableFile> {
+        // What the reader has buffered belongs to the rows to come.
+        self.csv.get_mut().since_row = 0;
+        let line = self.csv.position().line();
+        let more = self.csv.read_byte_record(&mut self.record).map_err(|error| match error.into_kind() {
+            ErrorKind::Io(cause) if cause.kind() == io::ErrorKind::FileTooLarge => {
+                UnusableFile::EndlessRow { line }
+            }
+            ErrorKind::Io(cause) => UnusableFile::CutOff { line, cause },
+            other => UnusableFile::Unreadable { line, problem: format!("{other:?}") },
+        })?;
+        // A row that ends takes one of the newlines that were added; one that does not, takes both.
+        if more && self.csv.get_ref().length.is_some_and(|length| self.csv.position().byte() > length + 1) {
+            return Err(UnusableFile::OpenQuote { line });
+        }
+        Ok(more)
+    }
+}
+
+impl<'r> Cells<'r> {
+    /// The columns.
+    #[must_use]
+    pub const fn header(&self) -> &'r Header {
+        self.header
+    }
+
+    /// The line that the row starts on, from 1.
+    #[must_use]
+    pub const fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// What stands in the cell of this index, without white space and apostrophe around it.
+    ///
+    /// # Errors
+    /// [`BadCell`] if it is no text.
+    pub fn cell(&self, index: usize) -> Result<&str, BadCell> {
+        let bytes = self.record.get(index).unwrap_or_default();
+        let text = std::str::from_utf8(bytes).map_err(|_| self.bad(index, "is not UTF-8".to_owned()))?;
+        Ok(plain_value(text.trim()))
+    }
+
+    /// Every identifier of the row.
+    ///
+    /// # Errors
+    /// [`BadCell`] for the first cell that broke a rule, or for a row of another length than the header.
+    pub fn identifiers(&self) -> Result<Vec<Identifier>, BadCell> {
+        let (expected, found) = (self.header.iter().len(), self.record.len());
+        if found != expected {
+            let rule = format!("has {found} cells, the header has {expected}");
+            return Err(BadCell { column: None, field: "row", rule });
+        }
+        let mut identifiers = Vec::new();
+        for (index, (_, column)) in self.header.iter().enumerate() {
+            match column {
+                Column::Identifier(kind) => {
+                    let cell = self.cell(index)?;
+                    // A device has many MAC addresses, and one of everything else.
+                    let many = kind == IdentifierKind::MacAddress;
+                    let split = cell.split(move |char: char| many && char.is_ascii_whitespace());
+                    for one in split.filter(|one| !one.is_empty()) {
+                        identifiers.push(self.identifier(index, kind, one)?);
+                    }
+                }
+                Column::ModemType(modem) => {
+                    let id = self.header.position(Column::ModemId(modem)).unwrap_or(index);
+                    if !self.cell(index)?.is_empty() && self.cell(id)?.is_empty() {
+                        return Err(self.bad(index, "is given, and its number is not".to_owned()));
+                    }
+                }
+                Column::ModemId(modem) => {
+                    let cell = self.cell(index)?;
+                    if !cell.is_empty() {
+                        identifiers.push(self.identifier(index, self.modem_kind(modem)?, cell)?);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(identifiers)
+    }
+
+    fn identifier(&self, index: usize, kind: IdentifierKind, text: &str) -> Result<Identifier, BadCell> {
+        Identifier::parse(kind, text).map_err(|error| self.bad(index, error.rule.to_string()))
+    }
+
+    /// What kind of number the modem has.
+    fn modem_kind(&self, modem: u8) -> Result<IdentifierKind, BadCell> {
+        let at = self.header.position(Column::ModemType(modem)).unwrap_or_default();
+        match self.cell(at)? {
+            text if text.eq_ignore_ascii_case("IMEI") => Ok(IdentifierKind::Imei),
+            text if text.eq_ignore_ascii_case("MEID") => Ok(IdentifierKind::Meid),
+            _ => Err(self.bad(at, "is not one of: IMEI, MEID".to_owned())),
+        }
+    }
+
+    fn bad(&self, index: usize, rule: String) -> BadCell {
+        let field = self.header.iter().nth(index).map_or("row", |(field, _)| field);
+        BadCell { column: Some(index + 1), field, rule }
+    }
+}
+
+/// A file that ends in an error when too much of it is read without a row coming to its end.
+struct Capped<R> {
+    inner: R,
+    since_row: usize,
+    /// The length of the file, once its end was reached.
+    length: Option<u64>,
+    read: u64,
+    /// Newlines that are read behind its end: one, so that its last row has an end as every row has,
+    /// and lines can be counted; and one more, by which a row without an end is found out. A carriage
+    /// return before a newline is white space at the end of a cell.
+    end: &'static [u8],
+}
+
+impl<R: Read> Capped<R> {
+    const fn new(inner: R) -> Self {
+        Self { inner, since_row: 0, length: None, read: 0, end: b"\n\n" }
+    }
+}
+
+impl<R: Read> Read for Capped<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.since_row > MAX_ROW_BYTES {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "a row without end"));
+        }
+        if self.length.is_none() {
+            let read = self.inner.read(to)?;
+            self.since_row += read;
+            self.read += u64::try_from(read).unwrap_or_default();
+            if read > 0 || to.is_empty() {
+                return Ok(read);
+            }
+            self.length = Some(self.read);
+        }
+        self.end.read(to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "\u{feff}Serial_Number,manufacturer,model,mac_address\r\n\
+        pf0abcde,Lenovo,20QES0XX00,00:16:3e:00:00:01 00:16:3e:00:00:02\r\n\
+        \r\n\n\
+        S2,\"Acme\nInc\",G3,\n\
+        S3,Acme,G3,";
+
+    #[test]
+    fn rows_have_their_lines_and_every_identifier() {
+        let mut records = Records::open(FILE.as_bytes()).unwrap();
+        let mut rows = Vec::new();
+        while let Some(row) = records.next_row().unwrap() {
+            rows.push((row.line(), row.identifiers().map(|found| found.len())));
+        }
+        assert_eq!(rows[0], (2, Ok(5)));
+        let bad = rows[1].1.as_ref().unwrap_err();
+        assert_eq!((rows[1].0, bad.column, bad.field), (5, Some(2), "manufacturer"));
+        assert_eq!(rows[2], (7, Ok(3)));
+    }
+
+    #[test]
+    fn a_file_can_be_resumed_at_any_row() {
+        let mut records = Records::open(FILE.as_bytes()).unwrap();
+        let mut from = records.offset();
+        while let Some(row) = records.next_row().unwrap() {
+            let whole = row.identifiers();
+            let rest = FILE.as_bytes().get(usize::try_from(from).unwrap()..).unwrap();
+            let mut again = Records::resume(rest, records.header().clone());
+            assert_eq!(again.next_row().unwrap().unwrap().identifiers(), whole);
+            from = records.offset();
+        }
+    }
+}

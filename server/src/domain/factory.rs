@@ -1,0 +1,175 @@
+//! What a factory's test stations registered: which devices there are, and the key of each.
+//!
+//! A record claims nothing. It belongs to one organisation, and what it says counts for the claims of
+//! that organisation alone: a claim on the same device gets the key that was registered for it.
+
+use super::claim::{Claim, lookup_text};
+use std::collections::BTreeSet;
+use unbox_common::{
+    identity::{HardwareIdentity, Identifier, IdentifierKind},
+    ids::{CompanyId, FactoryRecordId},
+    matching::{IdentifierSet, Match, match_claims},
+    timestamp::Timestamp,
+};
+
+/// A device as the factory of an organisation registered it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FactoryRecord {
+    /// Its id.
+    pub id: FactoryRecordId,
+    /// Whose record it is.
+    pub company: CompanyId,
+    /// Everything that the device showed.
+    pub identity: HardwareIdentity,
+    /// When it was registered first.
+    pub created_at: Timestamp,
+    /// Who registered it first.
+    pub created_by: String,
+}
+
+/// How a device that is shown stands to one that is on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relation {
+    /// They have nothing in common.
+    Other,
+    /// They are the same device.
+    Same,
+    /// They share an identifier, and differ in one of which a device has one: this kind.
+    Contradicts(IdentifierKind),
+}
+
+/// What a device keeps for life. Of everything else, parts are replaced while it is built.
+const FOR_LIFE: [IdentifierKind; 5] = [
+    IdentifierKind::DeviceKey,
+    IdentifierKind::TpmKey,
+    IdentifierKind::CertifiedDeviceId,
+    IdentifierKind::SerialNumber,
+    IdentifierKind::ServiceTag,
+];
+
+impl FactoryRecord {
+    /// How a device stands to this one.
+    #[must_use]
+    pub fn relation(&self, shown: &HardwareIdentity) -> Relation {
+        let own = &self.identity;
+        if !lookup(own).any(|one| shown.shows(one) && is_same(own, shown, one)) {
+            return Relation::Other;
+        }
+        let first = |identity: &HardwareIdentity, kind| identity.of_kind(kind).next().cloned();
+        let differs = |kind: &IdentifierKind| {
+            let pair = first(own, *kind).zip(first(shown, *kind));
+            pair.is_some_and(|(own, shown)| !own.same_as(&shown))
+        };
+        FOR_LIFE.into_iter().find(differs).map_or(Relation::Same, Relation::Contradicts)
+    }
+
+    /// The record after the device was shown again: what it shows now, and the keys that it had.
+    #[must_use]
+    pub fn shown_again(&self, shown: &HardwareIdentity) -> Self {
+        let mut identity = shown.clone();
+        for kind in [IdentifierKind::DeviceKey, IdentifierKind::TpmKey] {
+            let kept = self.identity.observed().iter().find(|one| one.identifier.kind() == kind);
+            if let Some(kept) = kept.filter(|_| shown.of_kind(kind).next().is_none())
+                && let Ok(with_key) = identity.with(kept.identifier.clone(), kept.source)
+            {
+                identity = with_key;
+            }
+        }
+        Self { identity, ..self.clone() }
+    }
+
+    /// The texts by which a store finds it.
+    #[must_use]
+    pub fn lookup_keys(&self) -> BTreeSet<String> {
+        lookup_keys(&self.identity)
+    }
+
+    /// The set that a claim on this device gets beside its own: the registered key.
+    ///
+    /// `None` if the device has none, if the claim is not about it, or if the claim has a key already.
+    #[must_use]
+    pub fn key_for(&self, claim: &Claim) -> Option<IdentifierSet> {
+        let key = self.identity.of_kind(IdentifierKind::DeviceKey).next()?;
+        let of_this = matches!(match_claims(&self.identity, &[claim.registered()]), Match::Claim(_));
+        let own = claim.reseller == Some(self.company) || claim.customer == self.company;
+        if !of_this || !own || claim.sets.registered_keys().next().is_some() {
+            return None;
+        }
+        IdentifierSet::new([key.clone()]).ok()
+    }
+}
+
+/// The texts by which records of a device are found, and claims on it.
+#[must_use]
+pub fn lookup_keys(identity: &HardwareIdentity) -> BTreeSet<String> {
+    lookup(identity).map(lookup_text).collect()
+}
+
+fn lookup(identity: &HardwareIdentity) -> impl Iterator<Item = &Identifier> {
+    identity.observed().iter().map(|one| &one.identifier).filter(|one| one.kind().rank().is_some())
+}
+
+/// A serial number is unique only within one maker's model.
+fn is_same(own: &HardwareIdentity, shown: &HardwareIdentity, one: &Identifier) -> bool {
+    let names = [IdentifierKind::Manufacturer, IdentifierKind::Model];
+    let agree = |kind| own.of_kind(kind).any(|name| shown.shows(name));
+    !one.kind().needs_maker_and_model() || names.into_iter().all(agree)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use IdentifierKind::{BoardSerial, DeviceKey, MacAddress, Manufacturer, Model, SerialNumber};
+    use unbox_common::{
+        digest::Sha256,
+        identity::{Observed, Source},
+    };
+
+    fn identity(of: &[(IdentifierKind, &str)]) -> HardwareIdentity {
+        HardwareIdentity::new(of.iter().map(|(kind, value)| Observed {
+            identifier: Identifier::parse(*kind, value).unwrap(),
+            source: Source::Smbios,
+        }))
+        .unwrap()
+    }
+
+    fn record(of: &[(IdentifierKind, &str)]) -> FactoryRecord {
+        FactoryRecord {
+            id: FactoryRecordId::new(1).unwrap(),
+            company: CompanyId::new(7).unwrap(),
+            identity: identity(of),
+            created_at: Timestamp(1),
+            created_by: "test".to_owned(),
+        }
+    }
+
+    const MAC: &str = "00:16:3e:00:00:01";
+
+    #[test]
+    fn a_device_is_the_same_until_something_for_life_differs() {
+        let (key, other) = (Sha256::of(b"a").to_string(), Sha256::of(b"b").to_string());
+        let acme = [(SerialNumber, "S1"), (Manufacturer, "Acme"), (Model, "G3")];
+        let known =
+            record(&[&acme[..], &[(MacAddress, MAC), (BoardSerial, "B1"), (DeviceKey, &key)]].concat());
+        for (shown, relation) in [
+            (acme.to_vec(), Relation::Same),
+            ([&acme[..], &[(BoardSerial, "B2")]].concat(), Relation::Same),
+            ([&acme[..], &[(DeviceKey, key.as_str())]].concat(), Relation::Same),
+            ([&acme[..], &[(DeviceKey, other.as_str())]].concat(), Relation::Contradicts(DeviceKey)),
+            (vec![(SerialNumber, "S2"), (MacAddress, MAC)], Relation::Contradicts(SerialNumber)),
+            (vec![(SerialNumber, "S1"), (Manufacturer, "Other"), (Model, "G3")], Relation::Other),
+            (vec![(MacAddress, MAC)], Relation::Same),
+            (vec![(MacAddress, "00:16:3e:00:00:02")], Relation::Other),
+        ] {
+            assert_eq!(known.relation(&identity(&shown)), relation, "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn a_device_that_is_shown_again_keeps_its_key_and_gets_its_new_board() {
+        let key = Sha256::of(b"a").to_string();
+        let known = record(&[(MacAddress, MAC), (BoardSerial, "B1"), (DeviceKey, &key)]);
+        let again = known.shown_again(&identity(&[(MacAddress, MAC), (BoardSerial, "B2")]));
+        assert_eq!(again.identity, identity(&[(MacAddress, MAC), (BoardSerial, "B2"), (DeviceKey, &key)]));
+    }
+}

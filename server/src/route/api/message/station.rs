@@ -1,0 +1,124 @@
+//! What test stations of factories say and ask of the devices before them. All of it is Unbox's own.
+
+use crate::route::api::wire::{enums::wire_enum, message::message};
+use unbox_common::ids::{ClaimId, CompanyId, FactoryRecordId};
+
+wire_enum! {
+    /// Whose a device is, as far as its organisation may see.
+    pub enum DeviceStanding {
+        /// Nothing was said.
+        Unspecified = 0 "DEVICE_STANDING_UNSPECIFIED",
+        /// No claim names any part of it.
+        NotClaimed = 1 "NOT_CLAIMED",
+        /// It is claimed, and will enroll.
+        Claimed = 2 "CLAIMED",
+        /// A claim names parts of it, and others that it does not show: it will not enroll.
+        Differs = 3 "DIFFERS",
+        /// Different customers have claimed it: it will not enroll.
+        Ambiguous = 4 "AMBIGUOUS",
+        /// Its identifiers break a rule.
+        Invalid = 5 "INVALID",
+    }
+}
+
+wire_enum! {
+    /// What became of a device that was to be registered.
+    pub enum RegistrationState {
+        /// Nothing was said.
+        Unspecified = 0 "REGISTRATION_STATE_UNSPECIFIED",
+        /// It is on record now.
+        Registered = 1 "REGISTERED",
+        /// It was on record, and is with what it shows now.
+        Updated = 2 "UPDATED",
+        /// It was on record like this; nothing changed.
+        AlreadyRegistered = 3 "ALREADY_REGISTERED",
+        /// It cannot be; nothing changed.
+        Refused = 4 "REFUSED",
+    }
+}
+
+message! {
+    /// One identifier, by the kind that devices name it with.
+    pub struct HardwareIdentifier {
+        /// Its kind, such as `serial_number`, `mac_address` or `device_key`.
+        kind: String = "kind";
+        /// Its value.
+        value: String = "value";
+    }
+}
+
+message! {
+    /// A device on the bench: everything that it shows.
+    pub struct BuiltDevice {
+        /// Its identifiers; among them the SHA-256 of its key, if it has one.
+        identifiers: Vec<HardwareIdentifier> = "identifiers";
+    }
+}
+
+message! {
+    /// Looks devices up, before they are shipped.
+    pub struct CheckDevicesRequest {
+        /// The devices, at most 500.
+        devices: Vec<BuiltDevice> = "devices", REQUIRED, ITEMWISE;
+    }
+}
+
+message! {
+    /// What is known about devices.
+    pub struct CheckDevicesResponse {
+        /// One for each device, in their order.
+        results: Vec<DeviceCheck> = "results";
+    }
+}
+
+message! {
+    /// What is known about one device.
+    pub struct DeviceCheck {
+        /// Whose it is.
+        standing: DeviceStanding = "standing";
+        /// The claim.
+        device_id: Option<ClaimId> = "deviceId";
+        /// The customer that owns it.
+        owner_company_id: Option<CompanyId> = "ownerCompanyId";
+        /// The identifiers that decided.
+        matched: Vec<HardwareIdentifier> = "matched";
+        /// What the claim names and the device does not show.
+        missing: Vec<HardwareIdentifier> = "missing";
+        /// The record, if a station registered this device.
+        record_id: Option<FactoryRecordId> = "recordId";
+        /// The kind of identifier by which it contradicts another device that a station registered.
+        duplicate: String = "duplicate";
+        /// What is wrong.
+        problem: String = "problem";
+    }
+}
+
+message! {
+    /// Registers devices and their keys.
+    pub struct RegisterDevicesRequest {
+        /// The devices, at most 500.
+        devices: Vec<BuiltDevice> = "devices", REQUIRED, ITEMWISE;
+    }
+}
+
+message! {
+    /// What became of devices that were to be registered.
+    pub struct RegisterDevicesResponse {
+        /// One for each device, in their order.
+        results: Vec<DeviceRegistration> = "results";
+    }
+}
+
+message! {
+    /// What became of one of them.
+    pub struct DeviceRegistration {
+        /// What became of it.
+        state: RegistrationState = "state";
+        /// The record.
+        record_id: Option<FactoryRecordId> = "recordId";
+        /// The claim that has the device's key, if there is one.
+        device_id: Option<ClaimId> = "deviceId";
+        /// What is wrong, and what to do.
+        problem: String = "problem";
+    }
+}

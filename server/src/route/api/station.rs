@@ -1,0 +1,112 @@
+//! What test stations of factories call, for a reseller or a customer: devices are looked up and
+//! registered before they are shipped.
+
+use super::{
+    call::{Answer, Call},
+    message::station::{
+        BuiltDevice, CheckDevicesRequest, CheckDevicesResponse, DeviceCheck, DeviceRegistration,
+        DeviceStanding, HardwareIdentifier, RegisterDevicesRequest, RegisterDevicesResponse,
+        RegistrationState,
+    },
+    wire::{form::Written, status::Status},
+};
+use crate::service::{Claimed, DeviceStanding as Standing, MAX_STATION_DEVICES, Registration};
+use unbox_common::{
+    identity::{HardwareIdentity, Identifier, IdentifierKind, Observed, Source, UnknownKind},
+    matching::Reason,
+};
+
+/// `partners.devices.check`, `customers.devices.check`
+pub(super) async fn check(mut call: Call) -> Answer {
+    call.no_more_parameters()?;
+    let devices = identities(&call.message::<CheckDevicesRequest>()?.devices)?;
+    let good: Vec<HardwareIdentity> = devices.iter().flatten().cloned().collect();
+    let mut found = call.services().look_up_built(&call.actor, &good).await?.into_iter();
+    let result = |device: Result<HardwareIdentity, String>| match device {
+        Ok(_) => found.next().map(checked).unwrap_or_default(),
+        Err(problem) => DeviceCheck { standing: DeviceStanding::Invalid, problem, ..DeviceCheck::default() },
+    };
+    let results = devices.into_iter().map(result).collect();
+    call.answer(&Written(&CheckDevicesResponse { results }))
+}
+
+/// `partners.devices.register`, `customers.devices.register`
+pub(super) async fn register(mut call: Call) -> Answer {
+    call.no_more_parameters()?;
+    let devices = identities(&call.message::<RegisterDevicesRequest>()?.devices)?;
+    let good: Vec<HardwareIdentity> = devices.iter().flatten().cloned().collect();
+    let mut became = call.services().register_built(&call.actor, good).await?.into_iter();
+    let result = |device: Result<HardwareIdentity, String>| match device {
+        Ok(_) => became.next().map(registered).unwrap_or_default(),
+        Err(problem) => refused(problem),
+    };
+    let results = devices.into_iter().map(result).collect();
+    call.answer(&Written(&RegisterDevicesResponse { results }))
+}
+
+/// The devices of a request, each held against the rules by itself.
+fn identities(devices: &[BuiltDevice]) -> Result<Vec<Result<HardwareIdentity, String>>, Status> {
+    if devices.is_empty() || devices.len() > MAX_STATION_DEVICES {
+        let rule = format!("Expected 1 to {MAX_STATION_DEVICES} devices.");
+        return Err(Status::invalid_field("devices", rule));
+    }
+    Ok(devices.iter().map(identity).collect())
+}
+
+fn identity(device: &BuiltDevice) -> Result<HardwareIdentity, String> {
+    let parse = |one: &HardwareIdentifier| -> Result<Observed, String> {
+        let kind: IdentifierKind = one.kind.parse().map_err(|error: UnknownKind| format!("{error}."))?;
+        let identifier = Identifier::parse(kind, &one.value).map_err(|error| format!("{error}."))?;
+        // Only the device knows where it read it; nothing here is decided by that.
+        Ok(Observed { identifier, source: Source::Derived })
+    };
+    let observed: Vec<Observed> = device.identifiers.iter().map(parse).collect::<Result<_, _>>()?;
+    HardwareIdentity::new(observed).map_err(|error| format!("{error}."))
+}
+
+fn checked(found: Standing) -> DeviceCheck {
+    let duplicate = found.duplicate.map(|kind| kind.name().to_owned()).unwrap_or_default();
+    let known = DeviceCheck { record_id: found.record, duplicate, ..DeviceCheck::default() };
+    let by = |reason: &Reason, known| DeviceCheck {
+        device_id: Some(reason.claim),
+        owner_company_id: Some(reason.owner),
+        ..known
+    };
+    match found.claimed {
+        Claimed::No => DeviceCheck { standing: DeviceStanding::NotClaimed, ..known },
+        Claimed::Ambiguous => DeviceCheck { standing: DeviceStanding::Ambiguous, ..known },
+        Claimed::By(reason, members) => DeviceCheck {
+            standing: DeviceStanding::Claimed,
+            matched: members.iter().map(message).collect(),
+            ..by(&reason, known)
+        },
+        Claimed::Differs(reason, missing) => DeviceCheck {
+            standing: DeviceStanding::Differs,
+            missing: missing.iter().map(message).collect(),
+            ..by(&reason, known)
+        },
+    }
+}
+
+fn registered(became: Registration) -> DeviceRegistration {
+    let (state, known) = match became {
+        Registration::New(known) => (RegistrationState::Registered, known),
+        Registration::Updated(known) => (RegistrationState::Updated, known),
+        Registration::Already(known) => (RegistrationState::AlreadyRegistered, known),
+        Registration::Refused(problem) => return refused(problem),
+    };
+    DeviceRegistration {
+        state,
+        record_id: Some(known.record),
+        device_id: known.claim,
+        problem: String::new(),
+    }
+}
+
+fn refused(problem: String) -> DeviceRegistration {
+    DeviceRegistration { state: RegistrationState::Refused, problem, ..DeviceRegistration::default() }
+}
+
+fn message(identifier: &Identifier) -> HardwareIdentifier {
+    HardwareIdentifier { kind: identifier.kind().name().to_owned(), value: identifier.value().to_owned() }
+}

@@ -1,0 +1,349 @@
+//! What test stations of factories do: register devices with their keys, and look up whose they are.
+
+use super::{ServiceError, Services};
+use crate::{
+    domain::{
+        actor::Actor,
+        audit::{Action, Subject},
+        claim::{Claim, ClaimSets, MAX_SETS},
+        factory::{FactoryRecord, Relation, lookup_keys},
+    },
+    store::Tx,
+};
+use serde_json::json;
+use std::collections::{BTreeSet, HashMap};
+use unbox_common::{
+    identity::{HardwareIdentity, Identifier, IdentifierKind},
+    ids::{ClaimId, CompanyId, FactoryRecordId},
+    matching::{IdentifierSet, Match, Reason, match_claims},
+};
+
+/// The most devices of one request.
+pub const MAX_STATION_DEVICES: usize = 500;
+
+/// What became of one device that was to be registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Registration {
+    /// It is on record now.
+    New(Registered),
+    /// It was on record, and is with what it shows now.
+    Updated(Registered),
+    /// It was on record like this; nothing changed.
+    Already(Registered),
+    /// It contradicts what is on record; nothing changed. What is wrong, and what to do.
+    Refused(String),
+}
+
+/// A device that is on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registered {
+    /// The record.
+    pub record: FactoryRecordId,
+    /// The claim that has the device's key, if there is one.
+    pub claim: Option<ClaimId>,
+}
+
+/// What is known about one device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceStanding {
+    /// Whose it is.
+    pub claimed: Claimed,
+    /// Whether a station registered it.
+    pub record: Option<FactoryRecordId>,
+    /// The kind of identifier by which it contradicts another device that a station registered.
+    pub duplicate: Option<IdentifierKind>,
+}
+
+/// Whose a device is, by the claims that its organisation may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// Nobody's.
+    No,
+    /// By this claim; the identifiers that decided.
+    By(Reason, Vec<Identifier>),
+    /// It shows a part of what this claim names, and not these.
+    Differs(Reason, Vec<Identifier>),
+    /// By claims of different customers.
+    Ambiguous,
+}
+
+impl Services {
+    /// Registers devices for the organisation of whoever asks. The same device again is the same record,
+    /// and a key that was registered is never replaced.
+    ///
+    /// # Errors
+    /// Of the request as a whole; each device has its own result.
+    pub async fn register_built(
+        &self,
+        by: &Actor,
+        devices: Vec<HardwareIdentity>,
+    ) -> Result<Vec<Registration>, ServiceError> {
+        let company = organisation(by)?;
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by, devices) = (services.clone(), by.clone(), devices.clone());
+                Box::pin(async move { services.register_all(tx, &by, company, devices).await })
+            })
+            .await
+    }
+
+    async fn register_all(
+        &self,
+        tx: &mut Tx,
+        by: &Actor,
+        company: CompanyId,
+        devices: Vec<HardwareIdentity>,
+    ) -> Result<Vec<Registration>, ServiceError> {
+        // All at once, so that two requests that name the same devices wait for each other in one order.
+        let keys: BTreeSet<String> = devices.iter().flat_map(lookup_keys).collect();
+        tx.hold_keys(&Vec::from_iter(keys)).await?;
+        let mut results = Vec::with_capacity(devices.len());
+        for identity in devices {
+            results.push(self.register_one(tx, by, company, identity).await?);
+        }
+        let count = |wanted: fn(&Registration) -> bool| results.iter().filter(|one| wanted(one)).count();
+        let new = count(|one| matches!(one, Registration::New(_)));
+        let updated = count(|one| matches!(one, Registration::Updated(_)));
+        if new + updated > 0 {
+            let first = results.iter().find_map(|one| match one {
+                Registration::New(registered) | Registration::Updated(registered) => Some(registered.record),
+                _ => None,
+            });
+            let detail = json!({"new": new, "updated": updated, "first": first});
+            self.note(tx, by, Action::DevicesRegistered, Subject::Company(company), Some(company), detail);
+        }
+        Ok(results)
+    }
+
+    async fn register_one(
+        &self,
+        tx: &mut Tx,
+        by: &Actor,
+        company: CompanyId,
+        identity: HardwareIdentity,
+    ) -> Result<Registration, ServiceError> {
+        let keys: Vec<String> = lookup_keys(&identity).into_iter().collect();
+        let mut known = Vec::new();
+        for record in tx.factory_records(&[company], &keys).await? {
+            match record.relation(&identity) {
+                Relation::Other => {}
+                Relation::Same => known.push(record),
+                Relation::Contradicts(kind) => return Ok(Registration::Refused(contradicted(kind))),
+            }
+        }
+        let claims = tx.claims_with(by.scope(), &keys).await?;
+        let (known, was) = match known.as_slice() {
+            [] => (self.new_record(by, company, identity), None),
+            [one] => (one.shown_again(&identity), Some(one.clone())),
+            _ => return Ok(Registration::Refused(TWO_RECORDS.to_owned())),
+        };
+        let claim = match the_claim(&known, &claims) {
+            Ok(claim) => claim,
+            Err(problem) => return Ok(Registration::Refused(problem.to_owned())),
+        };
+        if let Some(claim) = claim {
+            self.give_key(tx, by, claim, &known).await?;
+        }
+        let registered = Registered { record: known.id, claim: claim.map(|claim| claim.id) };
+        match was {
+            None => {
+                tx.insert_factory_record(&known).await?;
+                Ok(Registration::New(registered))
+            }
+            Some(was) if was == known => Ok(Registration::Already(registered)),
+            Some(_) => {
+                tx.update_factory_record(&known).await?;
+                Ok(Registration::Updated(registered))
+            }
+        }
+    }
+
+    fn new_record(&self, by: &Actor, company: CompanyId, identity: HardwareIdentity) -> FactoryRecord {
+        let now = self.now();
+        FactoryRecord {
+            id: self.0.ids.factory_record(now),
+            company,
+            identity,
+            created_at: now,
+            created_by: by.name().to_owned(),
+        }
+    }
+
+    /// Adds the registered key to a claim that has none.
+    async fn give_key(
+        &self,
+        tx: &mut Tx,
+        by: &Actor,
+        claim: &Claim,
+        record: &FactoryRecord,
+    ) -> Result<(), ServiceError> {
+        let Some(with_key) = with_key(claim, record) else { return Ok(()) };
+        tx.set_claim_sets(claim, &with_key).await?;
+        let detail = json!({"record": record.id});
+        let subject = Subject::Claim(claim.id);
+        self.note(tx, by, Action::ClaimKeyRegistered, subject, Some(claim.customer), detail);
+        Ok(())
+    }
+
+    /// Gives new claims the keys that the factories of their organisations registered; `None` if no
+    /// factory ever registered anything.
+    pub(super) async fn with_registered_keys(
+        &self,
+        tx: &mut Tx,
+        claims: &[Claim],
+    ) -> Result<Option<Vec<Claim>>, ServiceError> {
+        if !tx.has_factory_records().await? {
+            return Ok(None);
+        }
+        let mut claims = claims.to_vec();
+        let companies = claims.iter().flat_map(|claim| [Some(claim.customer), claim.reseller]);
+        let companies: Vec<CompanyId> = companies.flatten().collect::<BTreeSet<_>>().into_iter().collect();
+        let keys: Vec<String> = claims.iter().flat_map(|claim| claim.sets.lookup_keys()).collect();
+        let records = ByKey::new(tx.factory_records(&companies, &keys).await?, FactoryRecord::lookup_keys);
+        for claim in &mut claims {
+            let keys = claim.sets.lookup_keys();
+            let mut able = records.found_by(&keys).filter_map(|record| with_key(claim, record));
+            // Of two records that a claim fits, neither is believed.
+            if let (Some(with_key), None) = (able.next(), able.next()) {
+                drop(able);
+                *claim = with_key;
+            }
+        }
+        Ok(Some(claims))
+    }
+
+    /// What is known about devices, within the organisation of whoever asks.
+    pub async fn look_up_built(
+        &self,
+        by: &Actor,
+        devices: &[HardwareIdentity],
+    ) -> Result<Vec<DeviceStanding>, ServiceError> {
+        let company = organisation(by)?;
+        let keys: BTreeSet<String> = devices.iter().flat_map(lookup_keys).collect();
+        let keys = Vec::from_iter(keys);
+        let mut reader = self.0.store.reader().await?;
+        let claims = reader.claims_with(by.scope(), &keys).await?;
+        let records = reader.factory_records(&[company], &keys).await?;
+        let claims = ByKey::new(claims, |claim: &Claim| {
+            claim.sets.lookup_keys().into_iter().chain(claim.sets.search_keys()).collect()
+        });
+        let records = ByKey::new(records, FactoryRecord::lookup_keys);
+        Ok(devices.iter().map(|device| standing(device, &claims, &records)).collect())
+    }
+}
+
+/// Things that are found by any of several texts.
+struct ByKey<T> {
+    all: Vec<T>,
+    places: HashMap<String, Vec<usize>>,
+}
+
+impl<T> ByKey<T> {
+    fn new(all: Vec<T>, keys: impl Fn(&T) -> BTreeSet<String>) -> Self {
+        let mut places: HashMap<String, Vec<usize>> = HashMap::new();
+        for (at, one) in all.iter().enumerate() {
+            for key in keys(one) {
+                places.entry(key).or_default().push(at);
+            }
+        }
+        Self { all, places }
+    }
+
+    fn found_by(&self, keys: &BTreeSet<String>) -> impl Iterator<Item = &T> + use<'_, T> {
+        let found: BTreeSet<usize> =
+            keys.iter().filter_map(|key| self.places.get(key)).flatten().copied().collect();
+        found.into_iter().filter_map(|at| self.all.get(at))
+    }
+}
+
+fn standing(
+    device: &HardwareIdentity,
+    claims: &ByKey<Claim>,
+    records: &ByKey<FactoryRecord>,
+) -> DeviceStanding {
+    let (mut record, mut duplicate) = (None, None);
+    for one in records.found_by(&lookup_keys(device)) {
+        match one.relation(device) {
+            Relation::Other => {}
+            Relation::Same => record = Some(one.id),
+            Relation::Contradicts(kind) => duplicate = Some(kind),
+        }
+    }
+    let candidates: Vec<&Claim> = claims.found_by(&lookup_keys(device)).collect();
+    let registered: Vec<_> = candidates.iter().map(|claim| claim.registered()).collect();
+    let sets = |reason: &Reason| -> Vec<IdentifierSet> {
+        let claim = registered.iter().find(|one| one.claim == reason.claim);
+        claim.map(|one| one.sets.clone()).unwrap_or_default()
+    };
+    let shown = |set: &IdentifierSet| set.members().iter().filter(|one| device.shows(one)).count();
+    let claimed = match match_claims(device, &registered) {
+        Match::Claim(reason) => {
+            let whole = sets(&reason)
+                .into_iter()
+                .find(|set| set.rank() == reason.rank && set.members().iter().all(|one| names(&reason, one)));
+            let members = whole.map(|set| set.members().to_vec()).unwrap_or_default();
+            Claimed::By(reason, members)
+        }
+        Match::Ambiguous(_) => Claimed::Ambiguous,
+        Match::None { near } => match near.into_iter().next() {
+            None => Claimed::No,
+            Some(reason) => {
+                let nearest = sets(&reason).into_iter().max_by_key(shown);
+                let missing = nearest.iter().flat_map(IdentifierSet::members);
+                let missing = missing.filter(|one| !device.shows(one)).cloned().collect();
+                Claimed::Differs(reason, missing)
+            }
+        },
+    };
+    DeviceStanding { claimed, record, duplicate }
+}
+
+fn names(reason: &Reason, member: &Identifier) -> bool {
+    reason.identifiers.iter().any(|one| *one == member.to_string())
+}
+
+/// The claim on this device, if there is exactly one customer's.
+fn the_claim<'c>(record: &FactoryRecord, claims: &'c [Claim]) -> Result<Option<&'c Claim>, &'static str> {
+    let registered: Vec<_> = claims.iter().map(Claim::registered).collect();
+    let Match::Claim(reason) = match_claims(&record.identity, &registered) else { return Ok(None) };
+    let claim = claims.iter().find(|claim| claim.id == reason.claim);
+    let own = |kind| record.identity.of_kind(kind).next().map(|key: &Identifier| key.value().to_owned());
+    if let (Some(claim), Some(key)) = (claim, own(IdentifierKind::DeviceKey)) {
+        let mut keys = claim.sets.registered_keys().map(|known| known.to_string()).peekable();
+        if keys.peek().is_some() && !keys.any(|known| known == key) {
+            return Err(ANOTHER_KEY);
+        }
+        if keys.peek().is_none() && claim.sets.usable().len() >= MAX_SETS {
+            return Err(TOO_MANY_SETS);
+        }
+    }
+    Ok(claim)
+}
+
+fn with_key(claim: &Claim, record: &FactoryRecord) -> Option<Claim> {
+    let key = record.key_for(claim)?;
+    let sets: ClaimSets = claim.sets.with(key);
+    (sets.usable().len() <= MAX_SETS).then(|| Claim { sets, ..claim.clone() })
+}
+
+fn organisation(by: &Actor) -> Result<CompanyId, ServiceError> {
+    by.scope()
+        .company()
+        .ok_or_else(|| ServiceError::not_found("organisation", "that this account belongs to"))
+}
+
+const TWO_RECORDS: &str = "Two devices on record share identifiers with it. Put it aside, and look for the part \
+     that belongs to another device.";
+const ANOTHER_KEY: &str = "The claim on this device has another device key already. Ask the reseller to \
+     correct the claim, or use the key that the device had.";
+const TOO_MANY_SETS: &str = "The claim on this device can take no further identifiers. Ask the reseller to \
+     claim it again.";
+
+fn contradicted(kind: IdentifierKind) -> String {
+    format!(
+        "Another device on record shares identifiers with it, and has another {kind}. Put it aside, and look \
+         for the part, or the key, that belongs to another device."
+    )
+}

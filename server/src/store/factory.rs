@@ -1,0 +1,169 @@
+//! What factories registered, by the identifiers of each device.
+
+use super::{
+    Reader, StoreError, Tx,
+    claims::{claim, claim_columns},
+    error::{failed, one_row},
+    row::{Fields, document, millis},
+    sql::{Sql, is_usual},
+};
+use crate::domain::{actor::Scope, claim::Claim, factory::FactoryRecord};
+use sqlx::any::AnyRow;
+use std::collections::BTreeMap;
+use unbox_common::{
+    identity::{HardwareIdentity, RawIdentifier},
+    ids::{CompanyId, FactoryRecordId},
+};
+
+/// Rows of one INSERT, and values of one list.
+const PART: usize = 500;
+
+macro_rules! record_columns {
+    () => {
+        "r.id, r.company_id, r.identifiers, r.created_at, r.created_by"
+    };
+}
+
+fn record(row: &AnyRow) -> Result<FactoryRecord, StoreError> {
+    let fields = Fields::of(row, "factory_records", "id");
+    let raw: Vec<RawIdentifier> = fields.json("identifiers")?;
+    Ok(FactoryRecord {
+        id: fields.id("id", FactoryRecordId::new)?,
+        company: fields.id("company_id", CompanyId::new)?,
+        identity: HardwareIdentity::from_raw(&raw).map_err(|error| fields.wrong("identifiers", error))?,
+        created_at: fields.time("created_at")?,
+        created_by: fields.read("created_by")?,
+    })
+}
+
+/// The records of these companies that are found by any of these keys.
+fn records_sql(sql: &mut Sql, companies: &[CompanyId], keys: &[String]) {
+    sql.list(companies.iter().map(|company| company.get()))
+        .push(" AND k.lookup IN ")
+        .list(keys.iter().cloned())
+        .push(" ORDER BY r.id");
+}
+
+const RECORDS: &str = concat!(
+    "SELECT DISTINCT ",
+    record_columns!(),
+    " FROM factory_keys AS k JOIN factory_records AS r ON r.id = k.record_id WHERE k.company_id IN "
+);
+
+impl Reader {
+    /// What these companies registered of the devices of any of these keys, oldest first.
+    pub async fn factory_records(
+        &mut self,
+        companies: &[CompanyId],
+        keys: &[String],
+    ) -> Result<Vec<FactoryRecord>, StoreError> {
+        let mut found = BTreeMap::new();
+        for part in keys.chunks(PART) {
+            let mut sql = self.sql(RECORDS);
+            records_sql(&mut sql, companies, part);
+            let usual = is_usual(part.len(), PART);
+            let rows = sql.query().persistent(usual).fetch_all(self.connection()).await;
+            for row in &rows.map_err(failed("find what factories registered"))? {
+                let one = record(row)?;
+                found.insert(one.id, one);
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// The claims in force within the scope that are found by any of these keys.
+    pub async fn claims_with(&mut self, scope: Scope, keys: &[String]) -> Result<Vec<Claim>, StoreError> {
+        let mut found = BTreeMap::new();
+        for part in keys.chunks(PART) {
+            let mut sql = self.sql(concat!(
+                "SELECT ",
+                claim_columns!(),
+                " FROM claims AS c WHERE c.released_at IS NULL AND c.id IN
+                  (SELECT claim_id FROM claim_keys WHERE lookup IN "
+            ));
+            sql.list(part.iter().cloned())
+                .push(" UNION SELECT claim_id FROM claim_search WHERE lookup IN ")
+                .list(part.iter().cloned())
+                .push(")")
+                .scope_with_resellers("c.customer_id =", "c.reseller_id =", scope);
+            let usual = is_usual(part.len(), PART);
+            let rows = sql.query().persistent(usual).fetch_all(self.connection()).await;
+            for row in &rows.map_err(failed("find claims by identifiers"))? {
+                let one = claim(row)?;
+                found.insert(one.id, one);
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+}
+
+impl Tx {
+    /// Whether any factory ever registered anything.
+    pub async fn has_factory_records(&mut self) -> Result<bool, StoreError> {
+        let found = sqlx::query("SELECT id FROM factory_records LIMIT 1").fetch_optional(self.connection());
+        Ok(found.await.map_err(failed("see whether factories registered anything"))?.is_some())
+    }
+
+    /// Adds a record, under the id that it has.
+    pub async fn insert_factory_record(&mut self, new: &FactoryRecord) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO factory_records (id, company_id, identifiers, created_at, created_by)
+             VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(new.id.get())
+        .bind(new.company.get())
+        .bind(document(&new.identity.to_raw()))
+        .bind(millis(new.created_at))
+        .bind(new.created_by.clone())
+        .execute(self.connection())
+        .await
+        .map_err(failed("add what a factory registered"))?;
+        self.insert_factory_keys(new).await
+    }
+
+    /// Gives a record what its device shows now.
+    pub async fn update_factory_record(&mut self, record: &FactoryRecord) -> Result<(), StoreError> {
+        const OPERATION: &str = "change what a factory registered";
+        let done = sqlx::query("UPDATE factory_records SET identifiers = $2 WHERE id = $1")
+            .bind(record.id.get())
+            .bind(document(&record.identity.to_raw()))
+            .execute(self.connection())
+            .await
+            .map_err(failed(OPERATION))?;
+        one_row(OPERATION, done.rows_affected())?;
+        sqlx::query("DELETE FROM factory_keys WHERE record_id = $1")
+            .bind(record.id.get())
+            .execute(self.connection())
+            .await
+            .map_err(failed(OPERATION))?;
+        self.insert_factory_keys(record).await
+    }
+
+    async fn insert_factory_keys(&mut self, record: &FactoryRecord) -> Result<(), StoreError> {
+        let keys: Vec<String> = record.lookup_keys().into_iter().collect();
+        let mut sql = self.sql("INSERT INTO factory_keys (company_id, lookup, record_id) VALUES ");
+        sql.rows(&keys, |row, key| {
+            row.bind(record.company.get()).bind(key.clone()).bind(record.id.get());
+        });
+        sql.query()
+            .persistent(false)
+            .execute(self.connection())
+            .await
+            .map_err(failed("add the keys of what a factory registered"))?;
+        Ok(())
+    }
+
+    /// Gives a claim in force these sets in place of `was`: a key was registered for its device.
+    pub async fn set_claim_sets(&mut self, was: &Claim, now: &Claim) -> Result<(), StoreError> {
+        const OPERATION: &str = "change the identifiers of a claim";
+        let done = sqlx::query("UPDATE claims SET identifiers = $2 WHERE id = $1 AND released_at IS NULL")
+            .bind(was.id.get())
+            .bind(now.sets.to_text())
+            .execute(self.connection())
+            .await
+            .map_err(failed(OPERATION))?;
+        one_row(OPERATION, done.rows_affected())?;
+        self.delete_claim_keys(was).await?;
+        self.insert_claim_keys(std::slice::from_ref(now)).await
+    }
+}

@@ -1,0 +1,106 @@
+//! What factories registered, and how it is found.
+
+use super::{
+    claims::{add_claims, claim},
+    companies::add_company,
+};
+use crate::support::{TestDatabase, serial_set};
+use unbox_common::{
+    digest::Sha256,
+    identity::{HardwareIdentity, Identifier, IdentifierKind, Observed, Source},
+    ids::{CompanyId, FactoryRecordId},
+    matching::IdentifierSet,
+    timestamp::Timestamp,
+};
+use unbox_server::{
+    domain::{actor::Scope, claim::Claim, company::CompanyKind, factory::FactoryRecord},
+    store::Tx,
+};
+
+fn identity(of: &[(IdentifierKind, &str)]) -> HardwareIdentity {
+    HardwareIdentity::new(of.iter().map(|(kind, value)| Observed {
+        identifier: Identifier::parse(*kind, value).unwrap(),
+        source: Source::Smbios,
+    }))
+    .unwrap()
+}
+
+fn record(id: i64, company: i64, identity: HardwareIdentity) -> FactoryRecord {
+    FactoryRecord {
+        id: FactoryRecordId::new(id).unwrap(),
+        company: CompanyId::new(company).unwrap(),
+        identity,
+        created_at: Timestamp(1000),
+        created_by: "test".to_owned(),
+    }
+}
+
+async fn a_record_is_found_by_what_its_device_shows_now_and_by_its_own_company(db: TestDatabase) {
+    use IdentifierKind::{BoardSerial, MacAddress};
+    add_company(&db, 1, CompanyKind::Reseller, "Boxes").await;
+    add_company(&db, 2, CompanyKind::Reseller, "Crates").await;
+    let mac = (MacAddress, "00:16:3e:00:00:01");
+    let built = record(5, 1, identity(&[mac, (BoardSerial, "B1")]));
+    let repaired = FactoryRecord { identity: identity(&[mac, (BoardSerial, "B2")]), ..built.clone() };
+    let elsewhere = record(6, 2, identity(&[mac]));
+    let (was, now, other) = (built.clone(), repaired.clone(), elsewhere.clone());
+    db.store
+        .write(move |tx: &mut Tx| {
+            let (was, now, other) = (was.clone(), now.clone(), other.clone());
+            Box::pin(async move {
+                assert!(!tx.has_factory_records().await?);
+                tx.insert_factory_record(&was).await?;
+                tx.insert_factory_record(&other).await?;
+                assert!(tx.has_factory_records().await?);
+                tx.update_factory_record(&now).await
+            })
+        })
+        .await
+        .unwrap();
+    let mut reader = db.store.reader().await.unwrap();
+    let keys = |key: &str| vec![key.to_owned(), "mac_address 00:16:3e:00:00:01".to_owned()];
+    let both = [built.company, elsewhere.company];
+    for (companies, keys, expected) in [
+        (&both[..1], keys("board_serial B2"), vec![repaired.clone()]),
+        (&both[..], keys("board_serial B1"), vec![repaired, elsewhere]),
+        (&both[..1], vec!["board_serial B1".to_owned()], vec![]),
+    ] {
+        assert_eq!(reader.factory_records(companies, &keys).await.unwrap(), expected);
+    }
+}
+
+async fn a_claim_that_got_a_key_is_found_by_it_and_within_its_scope(db: TestDatabase) {
+    add_company(&db, 1, CompanyKind::Customer, "Acme").await;
+    let was = claim(5, "PF0ABCDE");
+    add_claims(&db, vec![was.clone(), claim(6, "PF0ABCDF")]).await;
+    let key = Sha256::of(b"key").to_string();
+    let set = IdentifierSet::new([Identifier::parse(IdentifierKind::DeviceKey, &key).unwrap()]).unwrap();
+    let now = Claim { sets: was.sets.with(set), ..was.clone() };
+    let (before, after) = (was, now.clone());
+    db.store
+        .write(move |tx: &mut Tx| {
+            let (before, after) = (before.clone(), after.clone());
+            Box::pin(async move { tx.set_claim_sets(&before, &after).await })
+        })
+        .await
+        .unwrap();
+    let by_key = vec![format!("device_key {key}")];
+    let by_serial: Vec<String> = serial_set("PF0ABCDE")
+        .lookup_key()
+        .map(|one| format!("{} {}", one.kind(), one.value()))
+        .into_iter()
+        .collect();
+    let (own, other) = (CompanyId::new(1).unwrap(), CompanyId::new(2).unwrap());
+    let mut reader = db.store.reader().await.unwrap();
+    for keys in [&by_key, &by_serial] {
+        let found = reader.claims_with(Scope::Customer(own), keys).await.unwrap();
+        assert_eq!(found, std::slice::from_ref(&now));
+        assert!(reader.claims_with(Scope::Customer(other), keys).await.unwrap().is_empty());
+        assert!(reader.claims_with(Scope::Reseller(own), keys).await.unwrap().is_empty());
+    }
+}
+
+battery!(
+    a_record_is_found_by_what_its_device_shows_now_and_by_its_own_company,
+    a_claim_that_got_a_key_is_found_by_it_and_within_its_scope,
+);
