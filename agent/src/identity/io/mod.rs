@@ -382,7 +382,7 @@ mod tests {
         for (_, name) in own {
             assert!(Path::new("/sys/class/net").join(name).join("device").exists(), "{name}");
         }
-        assert_eq!(survey.looked.len(), 8, "every place is accounted for: {:?}", survey.looked);
+        assert_eq!(survey.looked.len(), 9, "every place is accounted for: {:?}", survey.looked);
     }
 
     #[tokio::test]
