@@ -13,6 +13,7 @@ use crate::{
     identity::io::SurveyError,
     install::{Fault, InstallError},
     ledger::{IllegalTransition, io::LedgerError},
+    tpm::TpmError,
 };
 use std::{io, path::PathBuf, time::Duration};
 use unbox_common::{
@@ -104,6 +105,9 @@ pub enum Misbehaviour {
     /// It asks for a proof that the device did not offer.
     #[error("the server asks for the proof {0}, which this device did not offer")]
     ProofNotOffered(&'static str),
+    /// It asks for a TPM, and gives it nothing to open.
+    #[error("the server asks for the TPM, and gives it nothing to open")]
+    NoCredential,
     /// The certificate that it issued is not for this device's key.
     #[error("the server issued a certificate that is not for this device's key")]
     WrongCertificate,
@@ -353,6 +357,7 @@ impl Misbehaviour {
             Self::TooLarge { .. } => "answer_too_large",
             Self::Unreadable { .. } => "answer_unreadable",
             Self::ProofNotOffered(_) => "proof_not_offered",
+            Self::NoCredential => "no_credential",
             Self::WrongCertificate => "wrong_certificate",
             Self::NotAcknowledged => "not_acknowledged",
             Self::WrongRange => "wrong_range",
@@ -384,6 +389,9 @@ impl DeviceFault {
             Self::Boot(_) => "configuration",
             Self::Survey(SurveyError::Identity(_)) => "no_identity",
             Self::Key(KeyError::NotAKey(_) | KeyError::Exposed(_)) => "key_unusable",
+            Self::Key(KeyError::NoTpm) => "no_tpm",
+            Self::Key(KeyError::Tpm(TpmError::OtherTpm)) => "other_tpm",
+            Self::Key(KeyError::Tpm(_)) => "tpm_failed",
             Self::Entropy(_) | Self::Key(KeyError::Generate(_) | KeyError::Sign(_)) => "no_entropy",
             Self::DiskFull { .. } => "disk_full",
             Self::Install(error) => error.kind(),
@@ -414,7 +422,7 @@ impl DeviceFault {
             Self::Install(error) => error.disposition(),
             Self::DiskFull { .. }
             | Self::Files(_)
-            | Self::Key(KeyError::Files(_))
+            | Self::Key(KeyError::Files(_) | KeyError::NoTpm | KeyError::Tpm(TpmError::OtherTpm))
             | Self::Handover(_)
             | Self::Artifact(_)
             | Self::Ledger(_)
@@ -422,7 +430,7 @@ impl DeviceFault {
             Self::Survey(_)
             | Self::Client(_)
             | Self::Entropy(_)
-            | Self::Key(KeyError::Generate(_) | KeyError::Sign(_))
+            | Self::Key(KeyError::Generate(_) | KeyError::Sign(_) | KeyError::Tpm(_))
             | Self::Transition(_)
             | Self::Busy
             | Self::RolledBack
@@ -442,6 +450,14 @@ impl DeviceFault {
             }
             Self::Boot(_) | Self::Anchors(_) | Self::Key(KeyError::NotAKey(_) | KeyError::Exposed(_)) => {
                 "The image of this device is not set up for enrollment. Tell your IT department what is written here."
+            }
+            Self::Key(KeyError::Tpm(TpmError::OtherTpm)) => {
+                "This disk belongs to another device, or this device's board was replaced. If it is to be enrolled as \
+                 it is, reset it with `unbox-agent reset`."
+            }
+            Self::Key(KeyError::Tpm(_) | KeyError::NoTpm) => {
+                "The TPM of this device does not work as it should. Look at the firmware's settings, or tell your IT \
+                 department what is written here."
             }
             _ => "This device could not keep its state. Tell your IT department what is written here.",
         }

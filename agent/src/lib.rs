@@ -28,6 +28,7 @@ pub mod programs;
 pub mod report;
 pub mod retry;
 pub mod station;
+pub mod tpm;
 
 #[cfg(test)]
 mod test_server;

@@ -277,6 +277,7 @@ async fn every_place_is_accounted_for() {
             (Place::Vpd, State::Absent),
             (Place::VpdPartition, State::Absent),
             (Place::Cpu, State::Absent),
+            (Place::Tpm, State::Absent),
             (Place::Network, State::Read),
             (Place::Modem, State::Read),
         ]

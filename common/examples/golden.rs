@@ -57,6 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ticket: Bytes(b"opaque to the device".to_vec()),
         nonce: SERVER_NONCE,
         proof: ProofKind::Token,
+        tpm: None,
     };
     write("challenge", &challenge)?;
     let signed = transcript(Sha256::of(&hello), challenge.ticket.as_ref(), &SERVER_NONCE, challenge.proof);
@@ -69,6 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             signature: FixedBytes(signature),
             token: Some(Secret::new("ppt_example_0123456789".to_owned())),
             reset_ticket: None,
+            tpm: None,
         },
     )?;
     write(
@@ -151,6 +153,7 @@ fn hello(device_key: DevicePublicKey) -> Hello {
         proofs: vec![ProofKind::Identifiers, ProofKind::Token],
         nonce: DEVICE_NONCE,
         root_version: 1,
+        tpm: None,
     }
 }
 

@@ -14,8 +14,10 @@
 //! * [`protocol`]: the messages between device and server, and the handshake's transcript;
 //! * [`refusal`]: every reason for a "no", and what a device then does;
 //! * [`payload`]: what is to be installed;
-//! * [`trust`]: who may say so.
+//! * [`trust`]: who may say so;
+//! * [`attestation`]: what a TPM says of its keys, and whether it is so.
 
+pub mod attestation;
 pub mod bytes;
 pub mod claims_file;
 pub mod date;

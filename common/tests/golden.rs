@@ -5,6 +5,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fs, path::Path};
 use unbox_common::{
+    attestation::{KeyRole, NotAttested, TpmPublic, verify_certification, verify_quote},
     bytes::FixedBytes,
     digest::Sha256,
     identity::HardwareIdentity,
@@ -19,8 +20,21 @@ use unbox_common::{
     trust::{Signed, SigningKey, SigningRoot, sign},
 };
 
-const MESSAGES: [&str; 10] =
-    ["root", "hello", "challenge", "prove", "grant", "report", "acknowledged", "check-in", "news", "problem"];
+const MESSAGES: [&str; 13] = [
+    "root",
+    "hello",
+    "challenge",
+    "prove",
+    "hello-tpm",
+    "challenge-tpm",
+    "prove-tpm",
+    "grant",
+    "report",
+    "acknowledged",
+    "check-in",
+    "news",
+    "problem",
+];
 
 fn here(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -44,6 +58,9 @@ fn every_message_reads_and_writes_the_same_bytes() {
     golden::<Hello>("hello");
     golden::<Challenge>("challenge");
     golden::<Prove>("prove");
+    golden::<Hello>("hello-tpm");
+    golden::<Challenge>("challenge-tpm");
+    golden::<Prove>("prove-tpm");
     golden::<Grant>("grant");
     golden::<Report>("report");
     golden::<Acknowledged>("acknowledged");
@@ -115,6 +132,40 @@ fn the_worked_example_replays() {
     let newer = news.payload.unwrap().verify(&root.payload_keys).unwrap();
     assert_eq!(newer.nonce, check_in.nonce);
     assert!(newer.version > check_in.installed.unwrap().version);
+}
+
+#[test]
+fn the_worked_example_of_a_tpm_replays() {
+    let (hello, challenge, prove): (Hello, Challenge, Prove) =
+        (golden("hello-tpm"), golden("challenge-tpm"), golden("prove-tpm"));
+    let hello_digest = Sha256::of(body("hello-tpm").as_bytes());
+    let signed = transcript(hello_digest, challenge.ticket.as_ref(), &challenge.nonce, challenge.proof);
+    assert!(hello.device_key.verifies(&signed, &prove.signature));
+
+    let (introduced, answer) = (hello.tpm.unwrap(), prove.tpm.unwrap());
+    let attestation = TpmPublic::parse(introduced.attestation_key.as_ref(), KeyRole::Attestation).unwrap();
+    let device = TpmPublic::parse(answer.device_key.as_ref(), KeyRole::Device).unwrap();
+    assert_eq!(*device.key(), hello.device_key);
+    let bound_to = Sha256::of(&signed);
+    let (statement, signature) = (answer.certification.as_ref(), &answer.certification_signature);
+    verify_certification(&attestation, statement, signature, bound_to, &device).unwrap();
+    let (statement, signature) = (answer.quote.as_ref(), &answer.quote_signature);
+    verify_quote(&attestation, statement, signature, bound_to, &answer.pcrs).unwrap();
+
+    let mut pcrs = answer.pcrs;
+    pcrs[7] = FixedBytes([1; 32]);
+    assert_eq!(
+        verify_quote(&attestation, statement, signature, bound_to, &pcrs),
+        Err(NotAttested::Measurements)
+    );
+    assert_eq!(
+        verify_quote(&attestation, statement, signature, hello_digest, &answer.pcrs),
+        Err(NotAttested::Replayed)
+    );
+    let document = here("PROTOCOL.md");
+    for digest in [hello_digest, bound_to, Sha256::of(introduced.endorsement_key.as_ref())] {
+        assert!(document.contains(&digest.to_string()), "{digest} is not in PROTOCOL.md");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::{
     files::{self, FilesError},
     keys::{DEVICE_LIFETIME, Layout},
     service,
+    tpm::{RootsError, TpmRoots},
 };
 use serde::Deserialize;
 use std::{
@@ -61,6 +62,9 @@ pub struct Fragment {
     /// What devices get, and for how long.
     #[serde(default)]
     pub devices: DevicesFragment,
+    /// Whose TPMs are believed.
+    #[serde(default)]
+    pub tpm: TpmFragment,
     /// How much the server takes on.
     #[serde(default)]
     pub limits: LimitsFragment,
@@ -95,6 +99,14 @@ pub enum LogFormat {
     Text,
     /// One JSON object, for machines.
     Json,
+}
+
+/// `[tpm]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TpmFragment {
+    /// Certificates of the manufacturers: a file, or a folder of them.
+    pub roots: Option<PathBuf>,
 }
 
 /// `[devices]`.
@@ -146,6 +158,8 @@ pub struct Settings {
     pub certificate: PathBuf,
     /// Its private key.
     pub certificate_key: PathBuf,
+    /// Certificates of TPM manufacturers: a file, or a folder of them.
+    pub tpm_roots: Option<PathBuf>,
     /// How long a device's certificate lasts.
     pub device_certificate_lifetime: Duration,
     /// What the services need.
@@ -276,6 +290,7 @@ impl Fragment {
             },
             tls: below.tls,
             devices: below.devices,
+            tpm: below.tpm,
             limits: below.limits,
         }
     }
@@ -323,6 +338,7 @@ impl Settings {
                 .unwrap_or_else(|| Secret::new(crate::store::Store::sqlite_url(&layout.database()))),
             certificate,
             certificate_key,
+            tpm_roots: merged.tpm.roots.map(below),
             device_certificate_lifetime: days(
                 "devices.certificate_days",
                 devices.certificate_days,
@@ -372,6 +388,17 @@ impl Settings {
             log_filter: merged.log.filter.unwrap_or_else(|| "info".to_owned()),
             layout,
         })
+    }
+}
+
+impl Settings {
+    /// What the services run with: the settings, and what lies in the files that they name.
+    ///
+    /// # Errors
+    /// [`RootsError`] if the TPM manufacturers' certificates cannot be read.
+    pub fn for_services(&self) -> Result<service::Settings, RootsError> {
+        let tpm_roots = self.tpm_roots.as_deref().map(TpmRoots::load).transpose()?;
+        Ok(service::Settings { tpm_roots: tpm_roots.unwrap_or_default(), ..self.services.clone() })
     }
 }
 
@@ -569,6 +596,11 @@ listen = [{listen}]
 #reset_ticket_days = 7
 # When a device asks again that waits for an administrator.
 #retry_waiting_s = 30
+
+# Whose TPMs are believed where a claim asks for one: their manufacturers' certificates, in a file or a
+# folder. Without them, only TPMs whose keys are registered.
+[tpm]
+#roots = \"/etc/ssl/tpm-roots\"
 
 [limits]
 # Open connections in all, and from one address (IPv6: one /64).

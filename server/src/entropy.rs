@@ -51,6 +51,13 @@ fn secret_text<const BYTES: usize>(entropy: &dyn Entropy, prefix: &str) -> Resul
     Ok(Secret::new(format!("{prefix}_{digits}")))
 }
 
+/// The generator that key agreement takes: it draws its one-time keys itself.
+#[must_use]
+pub fn ring_random() -> SystemRandom {
+    #[expect(clippy::disallowed_methods, reason = "this is the entropy module")]
+    SystemRandom::new()
+}
+
 /// The randomness of the operating system.
 #[derive(Debug, Clone)]
 pub struct SystemEntropy(SystemRandom);

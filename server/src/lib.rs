@@ -16,3 +16,4 @@ pub mod route;
 pub mod serve;
 pub mod service;
 pub mod store;
+pub mod tpm;

@@ -16,5 +16,6 @@ pub mod sandbox;
 pub mod scene;
 pub mod seed;
 pub mod server;
+pub mod swtpm;
 pub mod vm;
 pub mod world;

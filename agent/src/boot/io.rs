@@ -7,6 +7,7 @@ use super::{
 use crate::{
     files::{self, FilesError},
     ledger::{self, io::LedgerError},
+    tpm::TpmUse,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use std::path::{Path, PathBuf};
@@ -108,6 +109,13 @@ fn settings(from: &StartingPoint, layout: &Layout) -> Result<Settings, BootError
     let inputs = Inputs::merge(fragments);
     let token = inputs.token_file().map(|path| token_file(layout, path)).transpose()?;
     Ok(Settings::parse(inputs, token)?)
+}
+
+/// How the TPM is used, as the configuration says. A file that cannot be read is for [`start`] to tell.
+#[must_use]
+pub fn tpm_use(layout: &Layout) -> TpmUse {
+    let said = |path: PathBuf| configuration(&path).ok().flatten().and_then(|fragment| fragment.tpm);
+    said(layout.local_config()).or_else(|| said(layout.image_config())).unwrap_or_default()
 }
 
 fn credentials(folder: &Path) -> Result<Fragment, BootError> {

@@ -106,10 +106,17 @@ impl Layout {
         self.state().join("exchange")
     }
 
-    /// The device's private key.
+    /// The device's private key, or what its TPM makes it of.
     #[must_use]
     pub fn device_key(&self) -> PathBuf {
         self.exchange().join("device.key")
+    }
+
+    /// The TPM, with the kernel's resource manager in front of it; or, for a machine that is simulated,
+    /// the socket of a simulated TPM.
+    #[must_use]
+    pub fn tpm(&self) -> PathBuf {
+        self.below("/dev/tpmrm0")
     }
 
     /// A grant whose artifacts are not all there yet.

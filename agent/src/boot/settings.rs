@@ -1,6 +1,7 @@
 //! Settings in three steps: fragments (all optional) become inputs (merged, with their origin)
 //! become settings (domain types).
 
+use crate::tpm::TpmUse;
 use serde::Deserialize;
 use std::{fmt, path::PathBuf};
 use unbox_common::{protocol::limits::MAX_TOKEN_BYTES, secret::Secret};
@@ -19,6 +20,8 @@ pub struct Fragment {
     pub token_file: Option<PathBuf>,
     /// An HTTP proxy, by its URL.
     pub proxy: Option<String>,
+    /// How the TPM is used.
+    pub tpm: Option<TpmUse>,
 }
 
 /// Where a value came from, in the words of the console.

@@ -13,7 +13,8 @@ use unbox_common::{protocol::limits::MAX_TOKEN_BYTES, secret::Secret};
 
 /// Checks that the device can enroll again, then takes away what was installed and forgets the
 /// enrollment. With a reset ticket the device's key is forgotten too, and the ticket is kept for
-/// the next handshake: it is what allows a new key.
+/// the next handshake: it is what allows a new key. A key in a TPM that is not this device's is
+/// forgotten in any case.
 pub(super) fn reset(session: &mut Session, ticket_file: Option<&Path>) -> Result<Exit, Exit> {
     match validated(session, ticket_file).and_then(|ticket| forget(session, ticket.as_ref())) {
         Ok(()) => {
@@ -55,8 +56,9 @@ fn forget(session: &mut Session, ticket: Option<&Secret>) -> Result<(), Failure>
     if let Some(ticket) = ticket {
         keep_ticket(&layout, ticket)?;
     }
+    let unusable = handshake::io::key_is_elsewhere(&layout, &session.entropy)?;
     Settling::begin(session, || {})?.reset()?;
-    if ticket.is_some() {
+    if ticket.is_some() || unusable {
         files::remove(&layout.device_key())?;
     }
     Ok(())

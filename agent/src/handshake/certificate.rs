@@ -96,7 +96,7 @@ pub(crate) mod tests {
 
     /// A self-signed certificate for a device's key, good between the two times.
     pub(crate) fn certificate(key: &DeviceKey, from: Timestamp, until: Timestamp) -> Bytes {
-        let pair = rcgen::KeyPair::from_pem(key.to_pem().expose()).unwrap();
+        let pair = rcgen::KeyPair::from_pem(key.to_file().expose()).unwrap();
         Bytes(lasting(from, until).self_signed(&pair).unwrap().der().to_vec())
     }
 

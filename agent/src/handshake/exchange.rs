@@ -8,7 +8,10 @@ use unbox_common::{
     digest::Sha256,
     identity::HardwareIdentity,
     protocol::{
-        latest::{self as wire, Challenge, Grant, Hello, PROTOCOL_VERSION, ProofKind},
+        latest::{
+            self as wire, Challenge, Grant, Hello, PROTOCOL_VERSION, ProofKind, TpmCredential, TpmEvidence,
+            TpmIntroduction,
+        },
         limits::MAX_TICKET_BYTES,
         transcript::transcript,
     },
@@ -31,6 +34,8 @@ pub struct Start {
     pub token: Option<Secret>,
     /// Its reset ticket, if it has one.
     pub reset_ticket: Option<Secret>,
+    /// How its TPM introduces itself, if the key is in one.
+    pub tpm: Option<TpmIntroduction>,
 }
 
 /// `hello` is on its way.
@@ -47,6 +52,7 @@ pub struct Prove {
     start: Start,
     ticket: Bytes,
     token: Option<Secret>,
+    credential: Option<TpmCredential>,
     transcript: Vec<u8>,
 }
 
@@ -76,6 +82,9 @@ impl Start {
         if self.token.is_some() {
             proofs.push(ProofKind::Token);
         }
+        if self.tpm.is_some() {
+            proofs.push(ProofKind::Tpm);
+        }
         let hello = serde_json::to_vec(&Hello {
             protocol: PROTOCOL_VERSION,
             agent_version: AGENT_VERSION.to_owned(),
@@ -84,6 +93,7 @@ impl Start {
             proofs: proofs.clone(),
             nonce: self.nonce,
             root_version: self.root_version,
+            tpm: self.tpm.clone(),
         })?;
         let next = AwaitChallenge { start: self, hello: Sha256::of(&hello), proofs };
         Ok((hello, next))
@@ -103,10 +113,14 @@ impl AwaitChallenge {
         if !self.proofs.contains(&challenge.proof) {
             return Err(Misbehaviour::ProofNotOffered(challenge.proof.name()));
         }
+        let credential = challenge.tpm.filter(|_| challenge.proof == ProofKind::Tpm);
+        if credential.is_none() && challenge.proof == ProofKind::Tpm {
+            return Err(Misbehaviour::NoCredential);
+        }
         let transcript = transcript(self.hello, challenge.ticket.as_ref(), &challenge.nonce, challenge.proof);
         // A token is shown to nobody who does not ask for it.
         let token = self.start.token.clone().filter(|_| challenge.proof == ProofKind::Token);
-        Ok(Prove { start: self.start, ticket: challenge.ticket, token, transcript })
+        Ok(Prove { start: self.start, ticket: challenge.ticket, token, credential, transcript })
     }
 }
 
@@ -117,16 +131,27 @@ impl Prove {
         &self.transcript
     }
 
-    /// The second message.
+    /// What the TPM has to open, if the server asks for that.
+    #[must_use]
+    pub const fn credential(&self) -> Option<&TpmCredential> {
+        self.credential.as_ref()
+    }
+
+    /// The second message, with the TPM's answer if the server asks for one.
     ///
     /// # Errors
     /// `serde_json`'s, which a message without maps and floats never gives.
-    pub fn signed(self, signature: DeviceKeySignature) -> Result<(Vec<u8>, AwaitGrant), serde_json::Error> {
+    pub fn signed(
+        self,
+        signature: DeviceKeySignature,
+        tpm: Option<TpmEvidence>,
+    ) -> Result<(Vec<u8>, AwaitGrant), serde_json::Error> {
         let prove = serde_json::to_vec(&wire::Prove {
             ticket: self.ticket,
             signature,
             token: self.token,
             reset_ticket: self.start.reset_ticket,
+            tpm,
         })?;
         let next = AwaitGrant { key: self.start.key, nonce: self.start.nonce };
         Ok((prove, next))
@@ -192,6 +217,7 @@ mod tests {
             root_version: 3,
             token: token.map(|token| Secret::new(token.to_owned())),
             reset_ticket: None,
+            tpm: None,
         };
         (key, start)
     }
@@ -218,7 +244,7 @@ mod tests {
             ProofKind::ALL.into_iter().find(|kind| kind.name() == proof).unwrap(),
         );
         assert!(key.public().verifies(&expected, &signature));
-        let (message, next) = prove.signed(signature).unwrap();
+        let (message, next) = prove.signed(signature, None).unwrap();
         (key, serde_json::from_slice(&message).unwrap(), next)
     }
 

@@ -2,17 +2,23 @@
 
 use super::{AGENT_VERSION, CertificateChain, DeviceKey, Granted, KeyError, Start, key::MAX_KEY_BYTES};
 use crate::{
-    boot::{BootContext, Layout, Trust},
+    boot::{self, BootContext, Layout, Trust},
     clock::TrustedTime,
     entropy::Entropy,
     failure::{DeviceFault, Failure, Misbehaviour, Refusal, TransportError},
     files::{self, Attributes, Entry, FilesError, Owner, Status},
+    tpm::{Tpm, TpmKey, TpmUse},
 };
 use reqwest::{
     Response, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, RANGE, RETRY_AFTER},
 };
-use rustls::{ClientConfig, RootCertStore, pki_types::UnixTime, time_provider::TimeProvider};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::UnixTime,
+    sign::{CertifiedKey, SingleCertAndKey},
+    time_provider::TimeProvider,
+};
 use std::{
     io::{self, Write as _},
     os::unix::fs::MetadataExt as _,
@@ -112,7 +118,7 @@ impl Client {
     /// # Errors
     /// [`DeviceFault`] if anchors, certificate or key cannot be used.
     pub fn new(settings: &ClientSettings<'_>) -> Result<Self, DeviceFault> {
-        let tls = tls(settings).map_err(DeviceFault::Anchors)?;
+        let tls = tls(settings)?;
         #[expect(clippy::disallowed_methods, reason = "this is the one place that builds an HTTP client")]
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
@@ -205,20 +211,24 @@ impl Client {
     }
 }
 
-fn tls(settings: &ClientSettings<'_>) -> Result<ClientConfig, rustls::Error> {
+fn tls(settings: &ClientSettings<'_>) -> Result<ClientConfig, DeviceFault> {
     let mut roots = RootCertStore::empty();
     for anchor in &settings.trust.anchors {
-        roots.add(anchor.clone())?;
+        roots.add(anchor.clone()).map_err(DeviceFault::Anchors)?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let time = Arc::new(FixedTime(settings.time.now));
     let builder = ClientConfig::builder_with_details(provider, time)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(DeviceFault::Anchors)?
         .with_root_certificates(roots);
-    match settings.certificate {
-        Some((chain, key)) => builder.with_client_auth_cert(chain.for_tls(), key.for_tls()),
-        None => Ok(builder.with_no_client_auth()),
-    }
+    Ok(match settings.certificate {
+        Some((chain, key)) => {
+            let certified = CertifiedKey::new(chain.for_tls(), key.for_tls()?);
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
+        }
+        None => builder.with_no_client_auth(),
+    })
 }
 
 /// Turns a "no", a redirect and everything else that is no answer into a failure.
@@ -332,24 +342,64 @@ pub fn make_exchange(layout: &Layout) -> Result<(), FilesError> {
 pub fn device_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyError> {
     let path = layout.device_key();
     make_exchange(layout)?;
-    let Some(pem) = files::read(&path, MAX_KEY_BYTES)? else {
-        let key = DeviceKey::generate(entropy)?;
-        let pem = key.to_pem();
+    let Some(text) = files::read(&path, MAX_KEY_BYTES)? else {
+        let key = new_key(layout, entropy)?;
+        let text = key.to_file();
         // Root may make it, in a factory; it is for whoever owns the exchange.
         let exchange = layout.exchange();
         let owner = exchange.metadata().map_err(|source| FilesError::Read { path: exchange, source })?;
         let owner = Some(Owner { uid: owner.uid(), gid: owner.gid() });
         let attributes = Attributes { mode: files::PRIVATE_FILE, owner };
-        Entry::of(&path)?.write(attributes, |file| file.write_all(pem.expose().as_bytes()))?;
+        Entry::of(&path)?.write(attributes, |file| file.write_all(text.expose().as_bytes()))?;
         return Ok(key);
     };
-    let pem = Secret::new(String::from_utf8_lossy(&pem).into_owned());
+    let text = Secret::new(String::from_utf8_lossy(&text).into_owned());
     if let Status::File(attributes, _) = Entry::of(&path)?.status()?
         && attributes.mode & 0o007 != 0
     {
         return Err(KeyError::Exposed(path));
     }
-    DeviceKey::from_pem(pem.expose().as_bytes(), entropy).map_err(|_| KeyError::NotAKey(path))
+    let text = text.expose().as_bytes();
+    let read = match text {
+        [b'{', ..] => TpmKey::from_file(text, &layout.tpm()).map(DeviceKey::in_tpm).ok(),
+        _ => DeviceKey::from_pem(text, entropy).ok(),
+    };
+    read.ok_or(KeyError::NotAKey(path))
+}
+
+/// Makes a key, in the TPM where there is one and the settings leave it to us.
+fn new_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyError> {
+    let tpm_use = boot::io::tpm_use(layout);
+    if tpm_use == TpmUse::Never {
+        return DeviceKey::generate(entropy);
+    }
+    let salt = entropy.nonce().map_err(KeyError::Generate)?;
+    let path = layout.tpm();
+    let opened =
+        Tpm::open(&path).and_then(|tpm| tpm.map(|mut tpm| TpmKey::make(&mut tpm, &path, salt)).transpose());
+    match (opened, tpm_use) {
+        (Ok(Some(key)), _) => Ok(DeviceKey::in_tpm(key)),
+        (Ok(None), TpmUse::Required) => Err(KeyError::NoTpm),
+        (Err(error), TpmUse::Required) => Err(error.into()),
+        (Ok(None), _) => DeviceKey::generate(entropy),
+        (Err(error), _) => {
+            // A device enrolls with a broken TPM, too, unless its claim asks for the TPM's proof.
+            tracing::warn!(error = &error as &dyn std::error::Error, "the key is made in software");
+            DeviceKey::generate(entropy)
+        }
+    }
+}
+
+/// Whether the device's key is in a TPM that this device does not have: nobody here can use it again.
+///
+/// # Errors
+/// [`KeyError`] if the TPM cannot be asked.
+pub fn key_is_elsewhere(layout: &Layout, entropy: &Entropy) -> Result<bool, KeyError> {
+    if !layout.device_key().exists() {
+        return Ok(false);
+    }
+    let key = device_key(layout, entropy)?;
+    Ok(key.tpm().map(TpmKey::is_here).transpose()? == Some(false))
 }
 
 /// Tries the exchange once: two round trips on one connection.
@@ -371,13 +421,20 @@ pub async fn enroll(
         root_version: context.trust.root.version,
         token: context.settings.token.clone(),
         reset_ticket: reset_ticket(&context.layout)?,
+        tpm: key.tpm().map(|tpm| tpm.introduction().clone()),
     };
     let unsendable = |source| Misbehaviour::Unreadable { what: "own message", source };
     let (hello, next) = start.hello().map_err(unsendable)?;
     let challenge = client.post(server.at(HELLO_PATH), hello, MAX_CHALLENGE_BYTES).await?;
     let prove = next.handle(&challenge)?;
     let signature = key.sign(prove.transcript(), entropy)?;
-    let (prove, next) = prove.signed(signature).map_err(unsendable)?;
+    let evidence = match (key.tpm(), prove.credential()) {
+        (Some(tpm), Some(credential)) => {
+            Some(tpm.answer(credential, prove.transcript()).map_err(KeyError::from)?)
+        }
+        _ => None,
+    };
+    let (prove, next) = prove.signed(signature, evidence).map_err(unsendable)?;
     let grant = client.post(server.at(PROVE_PATH), prove, MAX_GRANT_BYTES).await?;
     Ok(next.handle(&grant)?)
 }
@@ -385,9 +442,7 @@ pub async fn enroll(
 fn reset_ticket(layout: &Layout) -> Result<Option<Secret>, DeviceFault> {
     // A ticket that cannot be one is not sent: the server then says what it needs instead.
     let bytes = files::read(&layout.reset_ticket(), MAX_TOKEN_BYTES as u64 + 2)?;
-    Ok(bytes.and_then(|bytes| {
-        crate::boot::parse_token(&Secret::new(String::from_utf8_lossy(&bytes).into_owned()))
-    }))
+    Ok(bytes.and_then(|bytes| boot::parse_token(&Secret::new(String::from_utf8_lossy(&bytes).into_owned()))))
 }
 
 #[cfg(test)]
@@ -570,12 +625,50 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut context = server.context(Layout::new(root.path()));
         context.settings.server =
-            Some(crate::boot::Server::parse("https://localhost:1", crate::boot::Origin::Credential).unwrap());
+            Some(boot::Server::parse("https://localhost:1", boot::Origin::Credential).unwrap());
         let client = TestServer::client(&context, NOW);
         let entropy = Entropy::system();
         let key = DeviceKey::generate(&entropy).unwrap();
         let failed = enroll(&context, &client, identity(), &key, &entropy).await.unwrap_err();
         assert_eq!(failed.kind(), "unreachable");
+    }
+
+    #[test]
+    fn without_a_tpm_that_works_the_settings_say_where_a_key_is_made() {
+        let entropy = Entropy::system();
+        for (setting, broken, expected) in [
+            ("", false, Ok(())),
+            ("tpm = \"auto\"", true, Ok(())),
+            ("tpm = \"never\"", true, Ok(())),
+            ("tpm = \"required\"", false, Err("no_tpm")),
+            ("tpm = \"required\"", true, Err("tpm_failed")),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let layout = Layout::new(root.path());
+            std::fs::create_dir_all(root.path().join("etc/unbox")).unwrap();
+            files::replace(&layout.local_config(), setting.as_bytes(), 0o644).unwrap();
+            if broken {
+                // A file where the device should be.
+                std::fs::create_dir(root.path().join("dev")).unwrap();
+                std::fs::File::create_new(layout.tpm()).unwrap();
+            }
+            let made = device_key(&layout, &entropy);
+            assert_eq!(layout.device_key().exists(), expected.is_ok(), "{setting} {broken}");
+            let made =
+                made.map(|key| assert!(key.tpm().is_none())).map_err(|error| Failure::from(error).kind());
+            assert_eq!(made, expected, "{setting} {broken}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_only_says_to_be_in_the_tpm_is_no_key() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        make_exchange(&layout).unwrap();
+        for text in ["{", "{}", r#"{"held_in":"tpm"}"#, r#"{"held_in":"software"}"#] {
+            files::replace(&layout.device_key(), text.as_bytes(), 0o600).unwrap();
+            assert!(matches!(device_key(&layout, &Entropy::system()), Err(KeyError::NotAKey(_))), "{text}");
+        }
     }
 
     #[test]
@@ -590,10 +683,10 @@ mod tests {
         assert_eq!(device_key(&layout, &entropy).unwrap().public(), key.public());
 
         let factory = DeviceKey::generate(&entropy).unwrap();
-        files::replace(&layout.device_key(), factory.to_pem().expose().as_bytes(), 0o600).unwrap();
+        files::replace(&layout.device_key(), factory.to_file().expose().as_bytes(), 0o600).unwrap();
         assert_eq!(device_key(&layout, &entropy).unwrap().public(), factory.public());
 
-        files::replace(&layout.device_key(), factory.to_pem().expose().as_bytes(), 0o644).unwrap();
+        files::replace(&layout.device_key(), factory.to_file().expose().as_bytes(), 0o644).unwrap();
         assert!(matches!(device_key(&layout, &entropy), Err(KeyError::Exposed(_))));
         files::replace(&layout.device_key(), b"half a k", 0o600).unwrap();
         assert!(matches!(device_key(&layout, &entropy), Err(KeyError::NotAKey(_))));

@@ -1,12 +1,19 @@
-//! The device's own key: made on the device, or put there by the factory, and never shown.
+//! The device's own key: made on the device, in its TPM where there is one, or put there by the
+//! factory, and never shown.
 
 use crate::{
     entropy::{Entropy, NoEntropy},
     files::FilesError,
+    tpm::{TpmError, TpmKey},
 };
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
-use std::{fmt, path::PathBuf};
+use rustls::{
+    SignatureAlgorithm, SignatureScheme,
+    crypto::ring::sign::any_ecdsa_type,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer, pem::PemObject as _},
+    sign::{Signer, SigningKey},
+};
+use std::{fmt, path::PathBuf, sync::Arc};
 use unbox_common::{
     bytes::{FixedBytes, to_base64},
     secret::Secret,
@@ -34,13 +41,30 @@ pub enum KeyError {
     /// A signature could not be made.
     #[error("the device key could not sign")]
     Sign(#[source] NoEntropy),
+    /// The key is in a TPM, or is to be made in one, and that does not work.
+    #[error("the TPM of this device cannot be used")]
+    Tpm(#[from] TpmError),
+    /// There is no TPM, and the settings say that the key must be in one.
+    #[error("this device has no TPM, and its settings ask for one: change `tpm` in /etc/unbox/agent.toml")]
+    NoTpm,
 }
 
 /// The private half of the device's identity: ECDSA P-256.
 pub struct DeviceKey {
+    held: Held,
+    public: DevicePublicKey,
+}
+
+/// A key that this process holds itself.
+struct Software {
     pair: EcdsaKeyPair,
     pkcs8: PrivatePkcs8KeyDer<'static>,
-    public: DevicePublicKey,
+}
+
+/// Where the private half is.
+enum Held {
+    Here(Box<Software>),
+    InTpm(Arc<TpmKey>),
 }
 
 /// The bytes are no P-256 key in PKCS#8.
@@ -74,26 +98,30 @@ impl DeviceKey {
         .map_err(|_| NotAKey)?;
         let public =
             DevicePublicKey::from_point(pair.public_key().as_ref()).map_err(|NotADeviceKey| NotAKey)?;
-        Ok(Self { pair, pkcs8, public })
+        Ok(Self { held: Held::Here(Box::new(Software { pair, pkcs8 })), public })
     }
 
-    /// The key in PEM, to be stored where only its owner reads.
+    /// A key that is in the TPM of this device.
+    pub(super) fn in_tpm(key: TpmKey) -> Self {
+        Self { public: key.public().clone(), held: Held::InTpm(Arc::new(key)) }
+    }
+
+    /// The TPM's side of this key, if it is in one.
     #[must_use]
-    pub(super) fn to_pem(&self) -> Secret {
-        let base64 = Secret::new(to_base64(self.pkcs8.secret_pkcs8_der()));
-        let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
-        let mut rest = base64.expose();
-        while !rest.is_empty() {
-            // Base64 is ASCII: every byte is a character.
-            let (line, after) = rest.split_at(rest.len().min(64));
-            pem.push_str(line);
-            pem.push('\n');
-            rest = after;
+    pub fn tpm(&self) -> Option<&TpmKey> {
+        match &self.held {
+            Held::Here(_) => None,
+            Held::InTpm(key) => Some(key),
         }
-        pem.push_str("-----END PRIVATE KEY-----\n");
-        Secret::new(pem)
     }
 
+    /// What is stored of the key, where only its owner reads: itself in PEM, or what its TPM makes it of.
+    pub(super) fn to_file(&self) -> Secret {
+        match &self.held {
+            Held::Here(key) => pem_of(&key.pkcs8),
+            Held::InTpm(key) => Secret::new(key.to_file()),
+        }
+    }
     /// The public half.
     #[must_use]
     pub const fn public(&self) -> &DevicePublicKey {
@@ -103,16 +131,89 @@ impl DeviceKey {
     /// Signs a message.
     ///
     /// # Errors
-    /// [`KeyError::Sign`].
+    /// [`KeyError::Sign`] or [`KeyError::Tpm`].
     pub fn sign(&self, message: &[u8], entropy: &Entropy) -> Result<DeviceKeySignature, KeyError> {
-        let signature = self.pair.sign(entropy.ring(), message).map_err(|_| KeyError::Sign(NoEntropy))?;
+        let pair = match &self.held {
+            Held::Here(key) => &key.pair,
+            Held::InTpm(key) => return Ok(key.sign(message)?),
+        };
+        let signature = pair.sign(entropy.ring(), message).map_err(|_| KeyError::Sign(NoEntropy))?;
         <[u8; 64]>::try_from(signature.as_ref()).map(FixedBytes).map_err(|_| KeyError::Sign(NoEntropy))
     }
 
     /// The key for TLS client authentication.
-    pub(super) fn for_tls(&self) -> PrivateKeyDer<'static> {
-        PrivateKeyDer::Pkcs8(self.pkcs8.clone_key())
+    ///
+    /// # Errors
+    /// [`KeyError::Tpm`] if it is in a TPM that does not have it.
+    pub(super) fn for_tls(&self) -> Result<Arc<dyn SigningKey>, KeyError> {
+        match &self.held {
+            Held::Here(key) => any_ecdsa_type(&PrivateKeyDer::Pkcs8(key.pkcs8.clone_key()))
+                .map_err(|_| KeyError::Sign(NoEntropy)),
+            // Said before TLS begins: a signature that fails in the middle of it is only "no connection".
+            Held::InTpm(key) if key.is_here()? => Ok(Arc::new(TlsKey(Arc::clone(key)))),
+            Held::InTpm(_) => Err(TpmError::OtherTpm.into()),
+        }
     }
+}
+
+fn pem_of(pkcs8: &PrivatePkcs8KeyDer<'_>) -> Secret {
+    let base64 = Secret::new(to_base64(pkcs8.secret_pkcs8_der()));
+    let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
+    let mut rest = base64.expose();
+    while !rest.is_empty() {
+        // Base64 is ASCII: every byte is a character.
+        let (line, after) = rest.split_at(rest.len().min(64));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = after;
+    }
+    pem.push_str("-----END PRIVATE KEY-----\n");
+    Secret::new(pem)
+}
+
+/// A key in the TPM, as TLS uses it.
+#[derive(Debug, Clone)]
+struct TlsKey(Arc<TpmKey>);
+
+impl SigningKey for TlsKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        offered.contains(&self.scheme()).then(|| Box::new(self.clone()) as Box<dyn Signer>)
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        Some(self.0.public().spki().into())
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::ECDSA
+    }
+}
+
+impl Signer for TlsKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        let signature = self.0.sign(message).map_err(|error| rustls::Error::General(error.to_string()))?;
+        let (r, s) = signature.0.split_at(32);
+        let both = [der_integer(r), der_integer(s)].concat();
+        Ok(der(0x30, &both))
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        SignatureScheme::ECDSA_NISTP256_SHA256
+    }
+}
+
+/// A positive `INTEGER`: no leading zeros but the one that keeps it positive (X.690, section 8.3).
+fn der_integer(bytes: &[u8]) -> Vec<u8> {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    let digits = bytes.get(zeros..).unwrap_or_default();
+    let sign: &[u8] = if digits.first().is_none_or(|first| first & 0x80 != 0) { &[0] } else { &[] };
+    der(0x02, &[sign, digits].concat())
+}
+
+/// Tag, length and contents; a signature is shorter than 128 bytes.
+fn der(tag: u8, contents: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(contents.len()).unwrap_or(u8::MAX);
+    [&[tag, length], contents].concat()
 }
 
 impl fmt::Debug for DeviceKey {
@@ -129,11 +230,18 @@ mod tests {
     fn a_key_survives_its_file_and_signs() {
         let entropy = Entropy::system();
         let key = DeviceKey::generate(&entropy).unwrap();
-        let again = DeviceKey::from_pem(key.to_pem().expose().as_bytes(), &entropy).unwrap();
+        let again = DeviceKey::from_pem(key.to_file().expose().as_bytes(), &entropy).unwrap();
         assert_eq!(key.public(), again.public());
         let signature = again.sign(b"transcript", &entropy).unwrap();
         assert!(key.public().verifies(b"transcript", &signature));
         assert!(!format!("{key:?}").contains("PRIVATE"));
+    }
+
+    #[test]
+    fn a_signature_of_the_tpm_is_written_as_tls_wants_it() {
+        assert_eq!(der_integer(&[0, 0, 1]), [2, 1, 1]);
+        assert_eq!(der_integer(&[0x80, 0]), [2, 3, 0, 0x80, 0]);
+        assert_eq!(der_integer(&[0, 0]), [2, 1, 0]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod network;
 mod show;
 pub mod smbios;
 mod source;
+mod tpm;
 pub mod vpd;
 mod warning;
 

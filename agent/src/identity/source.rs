@@ -20,6 +20,8 @@ pub enum Place {
     VpdPartition,
     /// The serial number of the processor of an ARM board.
     Cpu,
+    /// The TPM.
+    Tpm,
     /// The network interfaces.
     Network,
     /// The modems.
@@ -78,6 +80,7 @@ impl Place {
             Self::Vpd => "vital product data",
             Self::VpdPartition => "VPD partitions",
             Self::Cpu => "processor",
+            Self::Tpm => "TPM",
             Self::Network => "network",
             Self::Modem => "modems",
         }

@@ -73,6 +73,8 @@ pub enum Source {
     Modem,
     /// The key that the device holds.
     Key,
+    /// The TPM.
+    Tpm,
     /// It follows from other identifiers.
     Derived,
 }

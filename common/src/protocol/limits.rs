@@ -26,3 +26,11 @@ pub const MAX_AGENT_VERSION_BYTES: usize = 64;
 pub const MAX_TOKEN_BYTES: usize = 256;
 /// Signing roots in one answer; a device further behind asks again.
 pub const MAX_ROOTS: usize = 8;
+/// One certificate of a TPM, in bytes.
+pub const MAX_TPM_CERTIFICATE_BYTES: usize = 4096;
+/// Certificates that a TPM introduces itself with: its own, and those of its issuers.
+pub const MAX_TPM_CERTIFICATES: usize = 4;
+/// The largest endorsement key, as `SubjectPublicKeyInfo`, in bytes: RSA-4096 has 550.
+pub const MAX_ENDORSEMENT_KEY_BYTES: usize = 600;
+/// The sealed secret of a challenge and what opens it, each in bytes.
+pub const MAX_TPM_CREDENTIAL_BYTES: usize = 600;

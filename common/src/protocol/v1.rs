@@ -4,7 +4,8 @@
 //! is stricter (see [`crate::payload`]).
 
 use crate::{
-    bytes::{Bytes, Nonce},
+    attestation::QUOTED_PCRS,
+    bytes::{Bytes, FixedBytes, Nonce},
     identity::RawIdentifier,
     ids::{ConfigurationId, DeviceId, Generation},
     payload::{Payload, VersionText},
@@ -82,6 +83,22 @@ pub struct Hello {
     pub nonce: Nonce,
     /// Version of the signing root that the device trusts.
     pub root_version: u64,
+    /// Its TPM, if it offers to prove itself by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<TpmIntroduction>,
+}
+
+/// The keys that a device's TPM is known by. Nothing of it is proven yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TpmIntroduction {
+    /// The endorsement key, DER `SubjectPublicKeyInfo`.
+    pub endorsement_key: Bytes,
+    /// The endorsement key's certificate, then those of its issuers as far as the TPM holds them;
+    /// DER. Empty if the maker put none into the TPM.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<Bytes>,
+    /// The attestation key's public area (`TPMT_PUBLIC`).
+    pub attestation_key: Bytes,
 }
 
 /// Answer to [`Hello`]: what the server asks for. The server remembers nothing of it.
@@ -93,6 +110,19 @@ pub struct Challenge {
     pub nonce: Nonce,
     /// The proof that the claim asks for.
     pub proof: ProofKind,
+    /// What only that TPM can open, if the proof is [`ProofKind::Tpm`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<TpmCredential>,
+}
+
+/// A secret that only the TPM with this endorsement key *and* this attestation key can open
+/// (`TPM2_MakeCredential`, `TPM2_ActivateCredential`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TpmCredential {
+    /// The sealed secret (`TPMS_ID_OBJECT`: integrity and ciphertext).
+    pub credential: Bytes,
+    /// What the endorsement key needs to open it (the contents of `TPM2B_ENCRYPTED_SECRET`).
+    pub seed: Bytes,
 }
 
 /// Second message of a device: the proof.
@@ -108,6 +138,29 @@ pub struct Prove {
     /// A one-time ticket that allows a new key after an authorised factory reset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset_ticket: Option<Secret>,
+    /// What the TPM answered, if the challenge asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<TpmEvidence>,
+}
+
+/// What a TPM answers to a challenge. Both statements are bound to this handshake: their qualifying
+/// data is the SHA-256 of the [transcript](super::transcript).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TpmEvidence {
+    /// The secret of the credential, in base64.
+    pub secret: Secret,
+    /// The device key's public area (`TPMT_PUBLIC`).
+    pub device_key: Bytes,
+    /// The attestation key's statement about the device key (`TPMS_ATTEST`).
+    pub certification: Bytes,
+    /// Its signature.
+    pub certification_signature: DeviceKeySignature,
+    /// The attestation key's statement about the measurements (`TPMS_ATTEST`).
+    pub quote: Bytes,
+    /// Its signature.
+    pub quote_signature: DeviceKeySignature,
+    /// The measurements themselves: PCR 0 to 7 of the SHA-256 bank.
+    pub pcrs: [FixedBytes<32>; QUOTED_PCRS],
 }
 
 /// Answer to [`Prove`]: the device is enrolled, and this is what it becomes.

@@ -60,7 +60,7 @@ impl Opened {
             .await
             .context("the database could not be opened: check `database` in server.toml")?;
         let clock = Arc::new(SystemClock);
-        let services = Services::new(store, Arc::new(keyring), clock, entropy, settings.services.clone())?;
+        let services = Services::new(store, Arc::new(keyring), clock, entropy, settings.for_services()?)?;
         Ok(Self { services, by: operator() })
     }
 

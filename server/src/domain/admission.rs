@@ -13,6 +13,10 @@
 //!    device has the token of its image, too.
 //! 5. Hardware that changed since the device last enrolled waits until it is approved.
 //!
+//! A TPM stands for a new key only if it is *this device's*: registered, or bound when the device first
+//! enrolled. A genuine TPM that nobody registered is some device's, so that the first binding is one of
+//! rule 4, inside the activation window; and another than the bound one is changed hardware.
+//!
 //! Nothing here evicts a working key: a grant only adds a generation, and the generation before
 //! it stays good until the new one is complete.
 
@@ -23,9 +27,12 @@ use super::{
     token::TokenStanding,
     words::words,
 };
+use serde::Serialize;
+use std::borrow::Cow;
 use unbox_common::{
+    attestation::QUOTED_PCRS,
     digest::Sha256,
-    identity::{HardwareIdentity, Rank},
+    identity::{HardwareIdentity, IdentifierKind, Rank},
     ids::Generation,
     matching::{ReplacedPart, hardware_change},
     protocol::latest::ProofKind,
@@ -67,6 +74,19 @@ pub struct Evidence<'a> {
     pub reset_ticket: bool,
     /// What was asked with this key before, and perhaps approved.
     pub request: Option<&'a ApprovalRequest>,
+    /// The TPM that proved itself, and holds the key.
+    pub tpm: Option<&'a TpmEvidence>,
+}
+
+/// A TPM that opened its secret, and vouched for the device's key and for the firmware.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TpmEvidence {
+    /// Digest of its endorsement key.
+    pub key: Sha256,
+    /// Whether a manufacturer's root vouches for it; else the claim's registration does.
+    pub rooted: bool,
+    /// What was measured: PCR 0 to 7 of the SHA-256 bank.
+    pub pcrs: [Sha256; QUOTED_PCRS],
 }
 
 /// What became of the token that a device sent.
@@ -108,6 +128,8 @@ words! {
         Token = "token",
         /// The factory registered this key.
         RegisteredKey = "registered_key",
+        /// The device's own TPM stands for a new key.
+        Tpm = "tpm",
         /// A reset ticket stands for a new key.
         ResetTicket = "reset_ticket",
         /// An administrator approved this key.
@@ -157,7 +179,7 @@ pub struct Refusal {
     /// What the administrator wants to be read.
     pub message: Option<String>,
     /// What happened, if the kind alone does not say it.
-    pub detail: Option<&'static str>,
+    pub detail: Option<Cow<'static, str>>,
 }
 
 impl Refusal {
@@ -170,11 +192,18 @@ impl Refusal {
     /// A refusal that says what happened.
     #[must_use]
     pub const fn said(kind: RefusalKind, detail: &'static str) -> Self {
-        Self { kind, message: None, detail: Some(detail) }
+        Self { kind, message: None, detail: Some(Cow::Borrowed(detail)) }
+    }
+
+    /// A refusal that says what happened, in words that were made for it.
+    #[must_use]
+    pub const fn told(kind: RefusalKind, detail: String) -> Self {
+        Self { kind, message: None, detail: Some(Cow::Owned(detail)) }
     }
 }
 
-const NO_TPM_YET: &str = "The owner of this device asks for a TPM proof, which this version of the server cannot check yet. An administrator can set another proof for its claim.";
+const NO_TPM: &str = "The owner of this device asks for a proof by its TPM. Switch the TPM on in the firmware's settings; a device whose key is not in its TPM has to be reset.";
+const OTHER_TPM: &str = "The TPM of this device is not the one that was registered for it. If its board was replaced, register the new TPM's key.";
 const NO_TOKEN: &str = "The owner of this device asks for a pre-provisioning token, and none was sent.";
 const TOKEN_EXPIRED: &str = "The pre-provisioning token expired.";
 const TOKEN_REVOKED: &str = "The pre-provisioning token was revoked.";
@@ -243,7 +272,9 @@ pub fn refuse_early(now: Timestamp, found: &Found<'_>, offered: &[ProofKind]) ->
         return Some(Refusal::of(RefusalKind::NotClaimed));
     }
     match claim.proof {
-        ProofKind::Tpm => Some(Refusal::said(RefusalKind::ProofRequired, NO_TPM_YET)),
+        ProofKind::Tpm if !offered.contains(&ProofKind::Tpm) => {
+            Some(Refusal::said(RefusalKind::ProofRequired, NO_TPM))
+        }
         proof if !offered.contains(&proof) => Some(Refusal::said(RefusalKind::ProofRequired, NOT_OFFERED)),
         _ => None,
     }
@@ -296,8 +327,37 @@ fn prove(asked: &Admission<'_>) -> Result<Option<Why>, Refusal> {
                 Err(Refusal::said(RefusalKind::ProofRequired, NOT_THE_REGISTERED_KEY))
             }
         }
-        ProofKind::Tpm => Err(Refusal::said(RefusalKind::ProofRequired, NO_TPM_YET)),
+        ProofKind::Tpm => match asked.evidence.tpm {
+            None => Err(Refusal::said(RefusalKind::ProofRequired, NO_TPM)),
+            Some(tpm) => match other_tpm(asked.claim, tpm.key) {
+                Some(refusal) => Err(refusal),
+                None => Ok(is_own_tpm(asked, tpm).then_some(Why::Tpm)),
+            },
+        },
     }
+}
+
+/// Refuses a TPM that is none of those that the claim registers, if it registers any.
+#[must_use]
+pub fn other_tpm(claim: &Claim, shown: Sha256) -> Option<Refusal> {
+    let mut registered = claim.sets.registered_tpm_keys().peekable();
+    registered.peek()?;
+    let is_registered = registered.any(|key| key == shown);
+    (!is_registered).then(|| Refusal::said(RefusalKind::HardwareChanged, OTHER_TPM))
+}
+
+/// Whether a TPM that proved itself is known to be this device's: registered, or bound before.
+fn is_own_tpm(asked: &Admission<'_>, tpm: &TpmEvidence) -> bool {
+    asked.claim.sets.registered_tpm_keys().chain(asked.device.and_then(bound_tpm)).any(|key| key == tpm.key)
+}
+
+/// The TPM that a device last proved itself by.
+fn bound_tpm(device: &Device) -> Option<Sha256> {
+    tpm_of(device.identity.as_ref()?)
+}
+
+fn tpm_of(identity: &HardwareIdentity) -> Option<Sha256> {
+    identity.of_kind(IdentifierKind::TpmKey).find_map(|one| one.value().parse().ok())
 }
 
 /// Whether it is a device with protection that enrolled before.
@@ -327,14 +387,29 @@ fn approved<'a>(asked: &Admission<'a>) -> Option<&'a ApprovalRequest> {
 
 /// Parts that are neither those of the last enrollment nor those that were approved.
 fn unapproved_parts(asked: &Admission<'_>) -> Vec<ReplacedPart> {
-    let changed_from = |last: &HardwareIdentity| hardware_change(asked.identity, last, asked.rank);
-    let Some(change) = asked.device.and_then(|device| device.identity.as_ref()).and_then(changed_from) else {
+    let replaced_since = |last: &HardwareIdentity| {
+        let parts = hardware_change(asked.identity, last, asked.rank).map(|change| change.replaced);
+        parts.unwrap_or_default().into_iter().chain(replaced_tpm(asked, last)).collect::<Vec<_>>()
+    };
+    let Some(last) = asked.device.and_then(|device| device.identity.as_ref()) else {
         return Vec::new();
     };
     match approved(asked) {
-        Some(request) if changed_from(&request.identity).is_none() => Vec::new(),
-        _ => change.replaced,
+        Some(request) if replaced_since(&request.identity).is_empty() => Vec::new(),
+        _ => replaced_since(last),
     }
+}
+
+/// The TPM that proved itself, if it is neither registered nor the one from before.
+fn replaced_tpm(asked: &Admission<'_>, last: &HardwareIdentity) -> Option<ReplacedPart> {
+    let now = asked.evidence.tpm?.key;
+    let was = tpm_of(last)?;
+    let is_registered = asked.claim.sets.registered_tpm_keys().any(|key| key == now);
+    (was != now && !is_registered).then(|| ReplacedPart {
+        kind: IdentifierKind::TpmKey,
+        was: vec![was.to_string()],
+        now: vec![now.to_string()],
+    })
 }
 
 #[cfg(test)]
@@ -373,6 +448,10 @@ mod tests {
             shown.map(|(kind, value)| Observed { identifier: parse(kind, value), source: Source::Smbios }),
         )
         .unwrap()
+    }
+
+    fn tpm_key(byte: u8) -> Identifier {
+        parse(IdentifierKind::TpmKey, &Sha256::of(&[byte]).to_string())
     }
 
     /// A claim whose window is open until 2000, and which registers key 1.
@@ -447,6 +526,9 @@ mod tests {
         token: TokenEvidence,
         reset_ticket: bool,
         request: Option<ApprovalRequest>,
+        /// The TPM that proved itself, and those that the claim registers, by a byte each.
+        tpm: Option<u8>,
+        registered: &'static [u8],
     }
 
     impl Asked {
@@ -465,17 +547,29 @@ mod tests {
                 token: TokenEvidence::None,
                 reset_ticket: false,
                 request: None,
+                tpm: None,
+                registered: &[],
             }
         }
 
         fn decide(&self) -> Decision {
+            let tpm = self.tpm.map(|tpm| TpmEvidence {
+                key: Sha256::of(&[tpm]),
+                rooted: true,
+                pcrs: [Sha256([0; 32]); QUOTED_PCRS],
+            });
+            let mut claim = Claim { vacation: self.vacation, protected: self.protected, ..claim(self.proof) };
+            let sets = self.registered.iter().map(|tpm| IdentifierSet::new([tpm_key(*tpm)]).unwrap());
+            claim.sets = ClaimSets::new(claim.sets.usable().iter().cloned().chain(sets).collect());
+            let identity = identity(self.board);
+            let shown = self.tpm.map(|tpm| identity.clone().with(tpm_key(tpm), Source::Tpm).unwrap());
             decide(&Admission {
                 now: self.now,
-                claim: &Claim { vacation: self.vacation, protected: self.protected, ..claim(self.proof) },
+                claim: &claim,
                 rank: Rank::Serial,
                 device: self.device.as_ref(),
                 key: key(self.key).digest(),
-                identity: &identity(self.board),
+                identity: shown.as_ref().unwrap_or(&identity),
                 ticket: Sha256::of(self.ticket),
                 configured: self.configured,
                 terms: self.terms,
@@ -483,6 +577,7 @@ mod tests {
                     token: self.token,
                     reset_ticket: self.reset_ticket,
                     request: self.request.as_ref(),
+                    tpm: tpm.as_ref(),
                 },
             })
         }
@@ -612,6 +707,65 @@ mod tests {
     }
 
     #[test]
+    fn a_tpm_stands_for_a_new_key_where_it_is_known_to_be_this_devices() {
+        // Enrolled before, by the TPM 0xaa.
+        let bound = || {
+            let identity = identity(BOARD).with(tpm_key(0xaa), Source::Tpm).unwrap();
+            Some(Device { identity: Some(identity), ..known() })
+        };
+        let unbound = || Some(known());
+        for (device, key, tpm, registered, now, expected) in [
+            (None, 9, None, &[][..], 0, "refuse proof_required"),
+            (None, 9, Some(0xaa), &[], 1999, "admit 1 first_key"),
+            (None, 9, Some(0xaa), &[], 2000, "pend pending_approval"),
+            (None, 9, Some(0xaa), &[0xaa], 2000, "admit 1 tpm"),
+            (None, 9, Some(0xaa), &[0xab, 0xaa], 2000, "admit 1 tpm"),
+            (None, 9, Some(0xbb), &[0xaa], 0, "refuse hardware_changed"),
+            (bound(), 1, None, &[], 0, "refuse proof_required"),
+            (bound(), 1, Some(0xaa), &[], 0, "admit 5 known_key"),
+            (bound(), 9, Some(0xaa), &[], 9999, "admit 5 tpm"),
+            (bound(), 9, Some(0xbb), &[], 0, "pend hardware_changed"),
+            (bound(), 1, Some(0xbb), &[], 0, "pend hardware_changed"),
+            (bound(), 9, Some(0xbb), &[0xaa], 0, "refuse hardware_changed"),
+            (bound(), 9, Some(0xbb), &[0xbb], 0, "admit 5 tpm"),
+            (unbound(), 1, Some(0xaa), &[], 0, "admit 5 known_key"),
+            (unbound(), 9, Some(0xaa), &[], 0, "pend pending_approval"),
+            (unbound(), 9, Some(0xaa), &[0xaa], 0, "admit 5 tpm"),
+        ] {
+            let now = Timestamp(now);
+            let asked = Asked { now, tpm, registered, ..Asked::new(Tpm, device, key) };
+            assert_eq!(asked.outcome(), expected, "key {key}, TPM {tpm:x?} of {registered:x?} at {now:?}");
+        }
+    }
+
+    #[test]
+    fn another_tpm_waits_for_exactly_its_approval() {
+        let with = |board, tpm| identity(board).with(tpm_key(tpm), Source::Tpm).unwrap();
+        let device = Device { identity: Some(with(BOARD, 0xaa)), ..known() };
+        for (approved, reset_ticket, expected) in [
+            (None, false, "pend hardware_changed"),
+            (Some(0xbb), false, "admit 5 approved"),
+            (Some(0xcc), false, "pend hardware_changed"),
+            (Some(0xaa), false, "pend hardware_changed"),
+            (None, true, "pend hardware_changed"),
+        ] {
+            let request = approved.map(|tpm| ApprovalRequest {
+                identity: with(BOARD, tpm),
+                ..request(&key(9), BOARD, Some(NOW))
+            });
+            let asked =
+                Asked { tpm: Some(0xbb), reset_ticket, request, ..Asked::new(Tpm, Some(device.clone()), 9) };
+            assert_eq!(asked.outcome(), expected, "{approved:x?}");
+            if let Decision::Pend(pending) = asked.decide() {
+                assert_eq!(pending.replaced[0].kind, IdentifierKind::TpmKey);
+                assert_eq!(pending.unknown_key, approved.is_none() && !reset_ticket);
+                let unchanged = pending.state_after(&device, NOW) == device.state;
+                assert_eq!(unchanged, pending.unknown_key, "what nobody let in changes nothing");
+            }
+        }
+    }
+
+    #[test]
     fn only_the_devices_own_key_changes_its_state() {
         let states = |device: Device, key, board| {
             let asked =
@@ -700,7 +854,8 @@ mod tests {
             (Token, None, false, &all[..], None),
             (Token, None, true, &[Identifiers][..], Some(RefusalKind::ProofRequired)),
             (RegisteredKey, None, true, &[][..], Some(RefusalKind::ProofRequired)),
-            (Tpm, None, true, &all[..], Some(RefusalKind::ProofRequired)),
+            (Tpm, None, true, &all[..], None),
+            (Tpm, None, true, &[Identifiers][..], Some(RefusalKind::ProofRequired)),
         ] {
             let claim = claim(proof);
             let found = Found { claim: &claim, state, configured, terms: Terms::Accepted };

@@ -51,10 +51,15 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// The claim as matching sees it.
+    /// The claim as matching sees it. A TPM's key, which anybody can name, counts only where the TPM is
+    /// going to be asked for a proof.
     #[must_use]
     pub fn registered(&self) -> RegisteredClaim {
-        RegisteredClaim { claim: self.id, owner: self.customer, sets: self.sets.usable().to_vec() }
+        let needs_tpm =
+            |set: &IdentifierSet| set.members().iter().any(|one| one.kind() == IdentifierKind::TpmKey);
+        let asks_tpm = self.proof == ProofKind::Tpm;
+        let sets = self.sets.usable().iter().filter(|set| asks_tpm || !needs_tpm(set));
+        RegisteredClaim { claim: self.id, owner: self.customer, sets: sets.cloned().collect() }
     }
 
     /// The temporary release, while it lasts.
@@ -230,6 +235,15 @@ impl ClaimSets {
             .iter()
             .flat_map(IdentifierSet::members)
             .filter(|one| one.kind() == IdentifierKind::DeviceKey)
+            .filter_map(|one| one.value().parse().ok())
+    }
+
+    /// The digests of the TPMs' endorsement keys that are registered.
+    pub fn registered_tpm_keys(&self) -> impl Iterator<Item = Sha256> {
+        self.usable
+            .iter()
+            .flat_map(IdentifierSet::members)
+            .filter(|one| one.kind() == IdentifierKind::TpmKey)
             .filter_map(|one| one.value().parse().ok())
     }
 

@@ -53,6 +53,9 @@ pub enum ServeError {
     /// TLS could not be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The TPM manufacturers' certificates cannot be used.
+    #[error(transparent)]
+    TpmRoots(#[from] crate::tpm::RootsError),
     /// The database could not be opened.
     #[error("the database could not be opened: check `database` in server.toml")]
     Database(#[source] StoreError),
@@ -119,7 +122,7 @@ impl Server {
         let keyring = Arc::new(Keyring::load(settings.layout.clone(), lifetime, entropy.clone())?);
         let tls = RustlsConfig::from_config(tls::server_config(&settings, &keyring)?);
         let store = Store::open(settings.database.expose()).await.map_err(ServeError::Database)?;
-        let chosen = settings.services.clone();
+        let chosen = settings.for_services()?;
         let services = Services::new(store, keyring.clone(), clock, entropy.clone(), chosen)?;
         let app = App::new(services.clone(), entropy, &settings.limits);
 

@@ -84,7 +84,7 @@ pub(super) fn refusal_event(
     let mut detail = detail;
     if let Value::Object(fields) = &mut detail {
         fields.insert("kind".to_owned(), json!(refusal.kind));
-        if let Some(said) = refusal.detail {
+        if let Some(said) = &refusal.detail {
             fields.insert("detail".to_owned(), json!(said));
         }
     }

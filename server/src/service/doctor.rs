@@ -1,6 +1,6 @@
 //! Checks of what is stored: what will go wrong, before a device finds out.
 
-use super::{ServiceError, Services};
+use super::{ServiceError, Services, Settings};
 use crate::{
     domain::{
         actor::Actor, actor::Scope, claim::Claim, claim::Unusable, company::CompanyKind, name::Name,
@@ -52,7 +52,7 @@ impl Services {
     pub async fn doctor(&self, by: &Actor) -> Result<Vec<Finding>, ServiceError> {
         let mut found = Findings::default();
         let mut reader = self.0.store.reader().await?;
-        check_claims(&mut reader, by.scope(), &self.settings().models, &mut found).await?;
+        check_claims(&mut reader, by.scope(), self.settings(), &mut found).await?;
         self.check_tokens(&mut reader, by.scope(), &mut found).await?;
         if by.scope() == Scope::Operator {
             self.check_artifacts(&mut reader, &mut found).await?;
@@ -131,7 +131,7 @@ impl Services {
 async fn check_claims(
     reader: &mut Reader,
     scope: Scope,
-    models: &Models,
+    settings: &Settings,
     found: &mut Findings,
 ) -> Result<(), ServiceError> {
     let customers = customers(reader, scope).await?;
@@ -140,8 +140,8 @@ async fn check_claims(
         let page = whole_page(after);
         let Page { items, next } = reader.claims(scope, &ClaimFilter::default(), &page).await?;
         for claim in &items {
-            check_identifiers(claim, models, found);
-            check_claim(claim, &customers, found);
+            check_identifiers(claim, &settings.models, found);
+            check_claim(claim, &customers, !settings.tpm_roots.is_empty(), found);
         }
         if next.is_none() {
             return Ok(());
@@ -202,13 +202,24 @@ const fn unusable_check(reason: &Unusable) -> &'static str {
     }
 }
 
-fn check_claim(claim: &Claim, customers: &HashMap<CompanyId, (Name, bool)>, found: &mut Findings) {
+fn check_claim(
+    claim: &Claim,
+    customers: &HashMap<CompanyId, (Name, bool)>,
+    knows_roots: bool,
+    found: &mut Findings,
+) {
     let subject = || format!("claim {}", claim.id);
     match claim.proof {
-        ProofKind::Tpm => {
-            let advice = "It asks for a TPM proof, which this version of the server cannot check. Set another \
-                          proof for it.";
+        ProofKind::Tpm if !knows_roots && claim.sets.registered_tpm_keys().next().is_none() => {
+            let advice = "It asks for a TPM, registers none, and this server knows no manufacturer's certificates: \
+                          its device is refused. Import it with its tpm_key, or set tpm.roots in the server's \
+                          settings.";
             found.add(Severity::Warning, "claim_never_matches", subject(), advice.to_owned());
+        }
+        ProofKind::Tpm if !knows_roots => {
+            let advice = "It asks for a TPM, and this server knows no manufacturer's certificates: whoever registered \
+                          its tpm_key alone vouches that this is a TPM. Set tpm.roots in the server's settings.";
+            found.add(Severity::Note, "tpm_without_roots", subject(), advice.to_owned());
         }
         ProofKind::RegisteredKey if claim.sets.registered_keys().next().is_none() => {
             let advice = "It asks for a registered key and registers none. Set another proof, or import it with \
@@ -216,6 +227,12 @@ fn check_claim(claim: &Claim, customers: &HashMap<CompanyId, (Name, bool)>, foun
             found.add(Severity::Warning, "claim_never_matches", subject(), advice.to_owned());
         }
         _ => {}
+    }
+    if claim.proof != ProofKind::Tpm && !claim.sets.usable().is_empty() && claim.registered().sets.is_empty()
+    {
+        let advice = "It registers nothing but a TPM, and asks for another proof, so that its device is never found. \
+                      Set its proof to tpm.";
+        found.add(Severity::Warning, "claim_never_matches", subject(), advice.to_owned());
     }
     if let (None, Some((customer, false))) = (claim.configuration, customers.get(&claim.customer))
         && claim.proof != ProofKind::Token

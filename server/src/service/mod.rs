@@ -74,8 +74,9 @@ use crate::{
     domain::{admission::Refusal, ids::IdSource},
     entropy::{Entropy, EntropyError},
     store::Store,
+    tpm::TpmRoots,
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
 use unbox_common::{models::Models, protocol::problem::Problem, refusal::Disposition, timestamp::Timestamp};
 use url::Url;
 
@@ -102,6 +103,8 @@ pub struct Settings {
     pub retry_waiting_s: u32,
     /// When a device may ask again that came at a busy moment, in seconds.
     pub retry_busy_s: u32,
+    /// The manufacturers whose TPMs are believed.
+    pub tpm_roots: TpmRoots,
     /// The models of ChromeOS devices that can be claimed.
     pub models: Arc<Models>,
 }
@@ -129,6 +132,7 @@ impl Settings {
             check_in_interval_s: 3600,
             retry_waiting_s: 30,
             retry_busy_s: 5,
+            tpm_roots: TpmRoots::default(),
             models: Arc::new(Models::built_in().clone()),
         }
     }
@@ -227,7 +231,7 @@ impl Services {
     /// The refusal as it travels, with the time after which asking again makes sense.
     fn refuse(&self, refusal: Refusal) -> ServiceError {
         let mut problem = Problem::new(refusal.kind).message(refusal.message);
-        problem.detail = refusal.detail.map(str::to_owned);
+        problem.detail = refusal.detail.map(Cow::into_owned);
         problem.retry_after_s = match refusal.kind.disposition() {
             Disposition::Retry => Some(self.settings().retry_busy_s),
             Disposition::WaitForAdministrator => Some(self.settings().retry_waiting_s),

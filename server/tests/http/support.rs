@@ -378,6 +378,7 @@ impl TestDevice {
             proofs: vec![ProofKind::Identifiers, ProofKind::Token, ProofKind::RegisteredKey],
             nonce: self.nonce,
             root_version: 1,
+            tpm: None,
         }
     }
 
@@ -401,6 +402,7 @@ impl TestDevice {
             signature: FixedBytes(signature.as_ref().try_into().unwrap()),
             token: None,
             reset_ticket: None,
+            tpm: None,
         }
     }
 

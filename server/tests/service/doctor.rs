@@ -1,10 +1,14 @@
 //! The doctor: what will go wrong, before a device finds out.
 
-use crate::support::{TestDatabase, World};
+use crate::support::{TestDatabase, World, new_claim};
 use std::{fmt::Write as _, io::Cursor, time::Duration};
-use unbox_common::protocol::latest::ProofKind;
+use unbox_common::{
+    identity::{Identifier, IdentifierKind},
+    matching::IdentifierSet,
+    protocol::latest::ProofKind,
+};
 use unbox_server::{
-    service::{ArtifactUpload, NewToken, Severity},
+    service::{ArtifactUpload, NewClaim, NewToken, Severity},
     store::newest_version,
 };
 
@@ -42,6 +46,21 @@ async fn what_will_go_wrong_is_told_with_what_to_do(db: TestDatabase) {
         ]
     );
     assert!(found.iter().all(|one| one.advice.ends_with('.')));
+}
+
+async fn claims_that_no_tpm_can_meet_are_found(db: TestDatabase) {
+    let world = World::new(db).await;
+    let tpm = Identifier::parse(IdentifierKind::TpmKey, &"a1".repeat(32)).unwrap();
+    let sets = vec![IdentifierSet::new([tpm]).unwrap()];
+    let new = NewClaim { sets, ..new_claim(world.customer, "PF0ABCDE", ProofKind::Identifiers) };
+    let claim = world.services.create_claim(&world.by, new).await.unwrap();
+    let found = async || {
+        let found = world.services.doctor(&world.by).await.unwrap();
+        found.into_iter().map(|one| (one.severity, one.check)).collect::<Vec<_>>()
+    };
+    assert_eq!(found().await, [(Severity::Warning, "claim_never_matches")], "nothing asks for the TPM");
+    world.services.set_claim_proof(&world.by, claim.id, ProofKind::Tpm).await.unwrap();
+    assert_eq!(found().await, [(Severity::Note, "tpm_without_roots")]);
 }
 
 async fn a_claim_that_the_rules_now_refuse_is_found(db: TestDatabase) {
@@ -108,6 +127,7 @@ battery!(
     a_healthy_server_has_no_findings,
     what_will_go_wrong_is_told_with_what_to_do,
     a_claim_that_the_rules_now_refuse_is_found,
+    claims_that_no_tpm_can_meet_are_found,
     a_claim_that_no_device_will_match_is_found_by_its_rule,
     many_findings_are_counted,
 );

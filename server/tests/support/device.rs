@@ -84,6 +84,7 @@ impl TestDevice {
             proofs: self.proofs.clone(),
             nonce: FixedBytes([7; 32]),
             root_version: 1,
+            tpm: None,
         }
     }
 
@@ -97,13 +98,14 @@ impl TestDevice {
 
     /// The proof that answers a challenge of exactly this hello.
     pub fn prove_bytes(&self, hello: &[u8], challenge: &Challenge) -> Vec<u8> {
-        let Challenge { ticket, nonce, proof } = challenge;
+        let Challenge { ticket, nonce, proof, .. } = challenge;
         let signed = transcript(Sha256::of(hello), ticket.as_ref(), nonce, *proof);
         serde_json::to_vec(&Prove {
             ticket: Bytes(ticket.0.clone()),
             signature: self.sign(&signed),
             token: self.token.clone(),
             reset_ticket: self.reset_ticket.clone(),
+            tpm: None,
         })
         .unwrap()
     }

@@ -45,6 +45,7 @@ pub(super) fn agent(release: Release) -> Result<PathBuf> {
     let mut tree = Tree::default();
     tree.copy_all("lib/systemd/system", "systemd/agent", &[".target", ".service", ".path", ".timer"])?;
     tree.copy_all("lib/systemd/system-preset", "systemd/agent", &[".preset"])?;
+    tree.copy_all("lib/udev/rules.d", "systemd/agent", &[".rules"])?;
     tree.copy("usr/lib/sysusers.d/unbox.conf", "systemd/agent/sysusers.conf")?;
     tree.copy("usr/lib/tmpfiles.d/unbox.conf", "systemd/agent/tmpfiles.conf")?;
     tree.copy("usr/share/man/man8/unbox-agent.8", "systemd/agent/unbox-agent.8")?;

@@ -21,6 +21,7 @@ pub(super) fn agent(release: Release) -> Result<PathBuf> {
     tree.add("usr/bin/unbox-agent", fs::read(&program)?, 0o755);
     tree.copy_all("usr/lib/systemd/system", "systemd/agent", &[".target", ".service", ".path", ".timer"])?;
     tree.copy_all("usr/lib/systemd/system-preset", "systemd/agent", &[".preset"])?;
+    tree.copy_all("usr/lib/udev/rules.d", "systemd/agent", &[".rules"])?;
     tree.copy("usr/lib/sysusers.d/unbox.conf", "systemd/agent/sysusers.conf")?;
     tree.copy("usr/lib/tmpfiles.d/unbox.conf", "systemd/agent/tmpfiles.conf")?;
     tree.copy("usr/share/man/man8/unbox-agent.8", "systemd/agent/unbox-agent.8")?;

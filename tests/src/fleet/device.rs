@@ -241,12 +241,12 @@ impl SimulatedDevice {
     }
 
     fn prove(&self, hello: Sha256, challenge: Challenge) -> Result<Prove> {
-        let Challenge { ticket, nonce, proof } = challenge;
+        let Challenge { ticket, nonce, proof, .. } = challenge;
         let message = transcript(hello, ticket.as_ref(), &nonce, proof);
         let signature = self.key.sign(&self.random, &message).map_err(|_| anyhow!("sign the transcript"))?;
         let signature = <[u8; 64]>::try_from(signature.as_ref()).context("a P-256 signature has 64 bytes")?;
         let token = self.token.clone().filter(|_| proof == ProofKind::Token);
-        Ok(Prove { ticket, signature: FixedBytes(signature), token, reset_ticket: None })
+        Ok(Prove { ticket, signature: FixedBytes(signature), token, reset_ticket: None, tpm: None })
     }
 
     fn hello_message(&self, image: &FleetImage, nonce: Nonce) -> Result<Hello> {
@@ -260,6 +260,7 @@ impl SimulatedDevice {
             proofs,
             nonce,
             root_version: image.root.version,
+            tpm: None,
         })
     }
 

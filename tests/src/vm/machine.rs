@@ -1,7 +1,7 @@
 //! A virtual machine in its box: what it is made of, before it is switched on.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -24,6 +24,7 @@ pub struct Machine {
     forwards: Vec<(u16, SocketAddr)>,
     credentials: Vec<(String, String)>,
     rtc: Option<String>,
+    tpm: Option<PathBuf>,
     kernel_words: Vec<String>,
     qemu_arguments: Vec<String>,
 }
@@ -50,6 +51,7 @@ impl Machine {
             forwards: Vec::new(),
             credentials: Vec::new(),
             rtc: None,
+            tpm: None,
             kernel_words: Vec::new(),
             qemu_arguments: Vec::new(),
         }
@@ -116,6 +118,13 @@ impl Machine {
         self
     }
 
+    /// Solders on the TPM whose simulation listens at this socket, whichever one that is at each boot.
+    #[must_use]
+    pub fn tpm(mut self, socket: &Path) -> Self {
+        self.tpm = Some(socket.to_owned());
+        self
+    }
+
     /// Adds a word to the kernel's command line.
     #[must_use]
     pub fn kernel_word(mut self, word: &str) -> Self {
@@ -163,6 +172,11 @@ impl Machine {
         add("-device", format!("virtio-net-pci,netdev=cable,id=nic,mac={},romfile=", self.mac));
         if let Some(time) = &self.rtc {
             add("-rtc", format!("base={time}"));
+        }
+        if let Some(socket) = &self.tpm {
+            add("-chardev", format!("socket,id=tpm,path={}", path(socket)));
+            add("-tpmdev", "emulator,id=tpm,chardev=tpm".to_owned());
+            add("-device", "tpm-tis,tpmdev=tpm".to_owned());
         }
         line.extend(self.smbios.arguments());
         for (name, value) in &self.credentials {

@@ -176,6 +176,7 @@ impl World {
                 ticket: Bytes(b"ticket".to_vec()),
                 nonce: FixedBytes([5; 32]),
                 proof: ProofKind::Identifiers,
+                tpm: None,
             }),
             PROVE_PATH => Reply::json(&self.grant()?),
             REPORT_PATH => {

@@ -7,3 +7,4 @@ mod fleet;
 mod hostile;
 mod life;
 mod refuse;
+mod tpm;

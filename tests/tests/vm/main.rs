@@ -15,5 +15,6 @@ mod server;
 mod smoke;
 mod stand_in;
 mod strangers_certificate;
+mod tpm;
 mod unhealthy_dpc;
 mod units;

@@ -13,16 +13,19 @@ use super::{
     device_tree, modem,
     network::{self, Behind, Interface, Link},
     smbios::{self, Tables},
+    tpm,
     vpd::{self, Pair, Partition},
 };
 use crate::{
-    boot::Layout,
+    boot::{self, Layout},
+    console::chain,
     files::{self, FilesError},
     handover::{self, HandoverError},
+    tpm::{Tpm, TpmUse, endorsement},
 };
 use capture::Record;
 use reader::{MAX_FIELD_BYTES, Reader};
-use std::path::PathBuf;
+use std::{error::Error as _, io, path::PathBuf};
 use unbox_common::identity::{HardwareIdentity, IdentityError, Source};
 
 /// `ARPHRD_ETHER`: Ethernet and Wi-Fi, the interfaces whose address is a MAC address.
@@ -77,6 +80,7 @@ async fn look(layout: &Layout) -> Look {
     let mut reader = Reader::new(layout.root(), captured);
     let mut gathered = Gathered::default();
     gathered.firmware(&mut reader);
+    gathered.tpm(&mut reader, layout);
     gathered.network(&mut reader, answered.as_ref());
     let modems = gathered.modems(&mut reader, layout.is_running_system()).await;
     let Reader { unreadable, looked, files, links, .. } = reader;
@@ -144,6 +148,31 @@ impl Gathered {
             cpu::serial(&cpuinfo?)
         });
         self.candidates.extend(serial);
+    }
+
+    /// The TPM, unless the settings say to leave it alone. A capture holds none.
+    fn tpm(&mut self, reader: &mut Reader<'_>, layout: &Layout) {
+        let candidate = reader.look(Place::Tpm, "this machine shows none", |reader| {
+            if reader.captured.is_some() || boot::io::tpm_use(layout) == TpmUse::Never {
+                return None;
+            }
+            let path = layout.tpm();
+            let read = Tpm::open(&path).and_then(|tpm| tpm.map(|mut tpm| endorsement(&mut tpm)).transpose());
+            match read {
+                Ok(endorsement) => {
+                    reader.found(endorsement.iter().count());
+                    endorsement.map(|one| tpm::candidate(&one, path.display().to_string()))
+                }
+                Err(error) => {
+                    let denied = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+                    let denied = denied.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+                    let state = if denied { State::NotPermitted } else { State::Failed };
+                    reader.note(&path.display().to_string(), state, &chain(&error));
+                    None
+                }
+            }
+        });
+        self.candidates.extend(candidate);
     }
 
     fn network(&mut self, reader: &mut Reader<'_>, answered: Option<&Result<Vec<Link>, rtnetlink::Error>>) {
@@ -353,7 +382,7 @@ mod tests {
         for (_, name) in own {
             assert!(Path::new("/sys/class/net").join(name).join("device").exists(), "{name}");
         }
-        assert_eq!(survey.looked.len(), 8, "every place is accounted for: {:?}", survey.looked);
+        assert_eq!(survey.looked.len(), 9, "every place is accounted for: {:?}", survey.looked);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use super::{
     super::{ServiceError, Services},
     check_agent_version, read_message,
     ticket::{Challenged, Notes},
+    tpm::Sealed,
 };
 use crate::{
     domain::{
@@ -56,11 +57,12 @@ impl HelloRequest {
     }
 
     /// What hellos are counted by against enumeration: the strongest identifier without its last
-    /// three characters, so that a series of serial numbers shares it. The key is left out,
+    /// three characters, so that a series of serial numbers shares it. The keys are left out,
     /// because anybody can make new ones.
     #[must_use]
     pub fn limit_key(&self) -> String {
-        let strongest = lookup_keys(&self.identity).find(|one| one.kind() != IdentifierKind::DeviceKey);
+        let is_key = |kind| matches!(kind, IdentifierKind::DeviceKey | IdentifierKind::TpmKey);
+        let strongest = lookup_keys(&self.identity).find(|one| !is_key(one.kind()));
         let Some(identifier) = strongest else {
             return String::new();
         };
@@ -143,20 +145,23 @@ impl Services {
             self.note_refusal(now, subject, customer, &refusal, json!({"configured": configured}));
             return Err(self.refuse(refusal));
         }
-        let server_nonce = entropy::nonce(&*self.0.entropy)?;
-        let given = Challenged {
-            server_nonce,
-            proof: found.claim.proof,
-            claim: reason.claim,
-            rank: reason.rank,
-            now,
+        let Sealed { notes: tpm, credential } = match self.seal_for_tpm(&found.claim, &hello, now)? {
+            Ok(sealed) => sealed,
+            Err(refusal) => {
+                let (subject, customer) = (Subject::Claim(found.claim.id), Some(found.claim.customer));
+                self.note_refusal(now, subject, customer, &refusal, json!({"detail": refusal.detail}));
+                return Err(self.refuse(refusal));
+            }
         };
-        let ticket = self.0.signer.seal_ticket(&Notes::new(&hello, &given).to_bytes())?;
+        let server_nonce = entropy::nonce(&*self.0.entropy)?;
+        let proof = found.claim.proof;
+        let given = Challenged { server_nonce, proof, claim: reason.claim, rank: reason.rank, tpm, now };
+        let ticket = self.0.signer.seal_ticket(&Notes::new(&hello, given).to_bytes())?;
         if ticket.len() > MAX_TICKET_BYTES {
             let detail = "The identifiers are too long to be taken together.";
             return Err(ServiceError::refused_because(RefusalKind::InvalidIdentifier, detail));
         }
-        Ok(Challenge { ticket: ticket.into(), nonce: server_nonce, proof: given.proof })
+        Ok(Challenge { ticket: ticket.into(), nonce: server_nonce, proof, tpm: credential })
     }
 
     /// Refuses a device that claims matched, wholly or in part, and tells their owners which
@@ -171,20 +176,27 @@ impl Services {
     }
 }
 
-/// The identifiers of a hello, and the key that the handshake will prove. A key in the list itself
-/// is a statement without proof, and must be that key; a TPM's key is passed over, because nothing
-/// in this handshake proves it.
+/// The identifiers of a hello, and the keys that the handshake may prove. A device's key in the list
+/// itself is a statement without proof, and must be that key; a TPM's key counts only as that of the
+/// TPM which introduces itself.
 fn identity_of(hello: &Hello) -> Result<HardwareIdentity, String> {
-    let own = Identifier::parse(IdentifierKind::DeviceKey, &hello.device_key.digest().to_string())
-        .map_err(|error| error.to_string())?;
+    let key = |kind, digest: Sha256| {
+        Identifier::parse(kind, &digest.to_string()).map_err(|error| error.to_string())
+    };
+    let own = key(IdentifierKind::DeviceKey, hello.device_key.digest())?;
     let is_key = |one: &&RawIdentifier| one.kind == IdentifierKind::DeviceKey;
     if hello.identity.iter().filter(is_key).any(|one| one.value != own.value()) {
         return Err("device_key is not the key of this handshake".to_owned());
     }
     let proved_otherwise = |one: &&RawIdentifier| is_key(one) || one.kind == IdentifierKind::TpmKey;
-    let rest: Vec<RawIdentifier> =
+    let mut raw: Vec<RawIdentifier> =
         hello.identity.iter().filter(|one| !proved_otherwise(one)).cloned().collect();
-    HardwareIdentity::from_raw(&rest)
+    if let Some(tpm) = &hello.tpm {
+        let tpm = key(IdentifierKind::TpmKey, Sha256::of(tpm.endorsement_key.as_ref()))?;
+        let value = tpm.value().to_owned();
+        raw.push(RawIdentifier { kind: IdentifierKind::TpmKey, value, source: Source::Tpm });
+    }
+    HardwareIdentity::from_raw(&raw)
         .and_then(|identity| identity.with(own, Source::Key))
         .map_err(|error| error.to_string())
 }

@@ -5,6 +5,7 @@
 mod hello;
 mod prove;
 mod ticket;
+mod tpm;
 
 pub use hello::HelloRequest;
 

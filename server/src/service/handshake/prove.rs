@@ -10,10 +10,13 @@ use super::{
     },
     read_message,
     ticket::Notes,
+    tpm::check_answer,
 };
 use crate::{
     domain::{
-        admission::{Admission, Decision, Evidence, Pending, Refusal, TokenEvidence, Why, decide},
+        admission::{
+            Admission, Decision, Evidence, Pending, Refusal, TokenEvidence, TpmEvidence, Why, decide,
+        },
         audit::{Action, Subject},
         configuration::{Assigned, Recipient},
         device::{ApprovalRequest, Device, Enrollment},
@@ -89,13 +92,16 @@ impl Services {
             let wrong = Refusal::said(RefusalKind::ProofRequired, WRONG);
             return Err(refuse(Subject::Claim(notes.claim), wrong));
         }
+        let tpm = check_answer(&notes, message, &signed).map_err(|why| {
+            refuse(Subject::Claim(notes.claim), Refusal::said(RefusalKind::ProofRequired, why))
+        })?;
         let shown = ShownSecrets {
             key: notes.key.digest(),
             token: message.token.as_ref().and_then(secret_digest),
             reset_ticket: message.reset_ticket.as_ref().and_then(secret_digest),
         };
         let sent_token = message.token.is_some();
-        Ok(Attempt { ticket: Sha256::of(sealed), notes, identity, shown, sent_token, now })
+        Ok(Attempt { ticket: Sha256::of(sealed), notes, identity, tpm, shown, sent_token, now })
     }
 
     /// Decides, and writes what follows. Runs inside the write transaction, perhaps more than once.
@@ -119,6 +125,7 @@ impl Services {
                 token: attempt.token_evidence(&facts),
                 reset_ticket: facts.reset_ticket,
                 request: facts.request.as_ref(),
+                tpm: attempt.tpm.as_ref(),
             },
         });
         match (decision, given) {
@@ -176,6 +183,7 @@ impl Services {
             "key": attempt.shown.key,
             "token": token.filter(|_| claim.proof == ProofKind::Token).map(|one| one.id),
             "agent_version": attempt.notes.agent_version,
+            "tpm": attempt.tpm,
         });
         let event = device_event(now, Action::Granted, device.id, &device, detail);
         tx.append(self.0.ids.next(now), event);
@@ -250,6 +258,7 @@ impl Services {
 struct Attempt {
     notes: Notes,
     identity: HardwareIdentity,
+    tpm: Option<TpmEvidence>,
     ticket: Sha256,
     shown: ShownSecrets,
     sent_token: bool,

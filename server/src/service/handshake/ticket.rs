@@ -8,7 +8,7 @@ use super::HelloRequest;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use unbox_common::{
-    bytes::Nonce,
+    bytes::{Bytes, Nonce},
     digest::Sha256,
     identity::{HardwareIdentity, IdentifierKind, Rank, RawIdentifier, Source},
     ids::ClaimId,
@@ -45,8 +45,24 @@ pub(super) struct Notes {
     pub(super) root_version: u64,
     /// Its agent.
     pub(super) agent_version: String,
+    /// The TPM that is to prove itself, if that is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tpm: Option<TpmNotes>,
     /// When the challenge was given.
     issued_at: Timestamp,
+}
+
+/// What the server remembers of a TPM that introduced itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct TpmNotes {
+    /// The endorsement key that the secret was sealed for, as an identifier.
+    pub(super) endorsement: Sha256,
+    /// The attestation key's public area.
+    pub(super) attestation: Bytes,
+    /// Digest of the secret that only this TPM can open.
+    pub(super) secret: Sha256,
+    /// Whether a manufacturer's root vouches for the endorsement key.
+    pub(super) rooted: bool,
 }
 
 /// What of the notes does not come from the hello itself.
@@ -55,15 +71,22 @@ pub(super) struct Challenged {
     pub(super) proof: ProofKind,
     pub(super) claim: ClaimId,
     pub(super) rank: Rank,
+    pub(super) tpm: Option<TpmNotes>,
     pub(super) now: Timestamp,
 }
 
 impl Notes {
-    pub(super) fn new(hello: &HelloRequest, given: &Challenged) -> Self {
+    pub(super) fn new(hello: &HelloRequest, given: Challenged) -> Self {
+        // What no TPM is going to prove stays out of what is remembered.
+        let is_kept = |one: &RawIdentifier| given.tpm.is_some() || one.kind != IdentifierKind::TpmKey;
         let identity = hello.identity.to_raw();
         Self {
             hello: hello.digest,
-            identity: identity.into_iter().map(|one| (one.kind, one.value, one.source)).collect(),
+            identity: identity
+                .into_iter()
+                .filter(is_kept)
+                .map(|one| (one.kind, one.value, one.source))
+                .collect(),
             key: hello.message.device_key.clone(),
             device_nonce: hello.message.nonce,
             server_nonce: given.server_nonce,
@@ -72,6 +95,7 @@ impl Notes {
             rank: given.rank,
             root_version: hello.message.root_version,
             agent_version: hello.message.agent_version.clone(),
+            tpm: given.tpm,
             issued_at: given.now,
         }
     }

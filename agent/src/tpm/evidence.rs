@@ -1,0 +1,93 @@
+//! The proof `tpm`: how a TPM introduces itself, and how it answers a challenge.
+
+use super::{
+    Endorsement, Tpm, TpmError,
+    call::{Attested, Loaded},
+    endorsement,
+};
+use unbox_common::{
+    attestation::KeyRole,
+    bytes::{Bytes, to_base64},
+    digest::Sha256,
+    protocol::latest::{TpmCredential, TpmEvidence, TpmIntroduction},
+    secret::Secret,
+};
+
+/// The endorsement key and the attestation key of a TPM.
+pub(super) struct Introduced {
+    pub(super) endorsement: Endorsement,
+    pub(super) attestation_key: Bytes,
+}
+
+/// What a TPM is known by, for `hello`.
+///
+/// # Errors
+/// [`TpmError`].
+pub fn introduce(tpm: &mut Tpm) -> Result<TpmIntroduction, TpmError> {
+    let Introduced { endorsement, attestation_key } = introduced(tpm)?;
+    Ok(TpmIntroduction {
+        endorsement_key: endorsement.key,
+        certificates: endorsement.certificates,
+        attestation_key,
+    })
+}
+
+pub(super) fn introduced(tpm: &mut Tpm) -> Result<Introduced, TpmError> {
+    let endorsement = endorsement(tpm)?;
+    let attestation_key = with_attestation_key(tpm, |_, key| Ok(Bytes(key.area.clone())))?;
+    Ok(Introduced { endorsement, attestation_key })
+}
+
+/// The same key each time: it is made from the TPM's seed, without a salt.
+fn with_attestation_key<T>(
+    tpm: &mut Tpm,
+    work: impl FnOnce(&mut Tpm, &Loaded) -> Result<T, TpmError>,
+) -> Result<T, TpmError> {
+    tpm.with_key(&KeyRole::Attestation.template(&[]), work)
+}
+
+/// Opens the challenge's secret, which only the TPM that introduced itself so can.
+pub(super) fn activate(
+    tpm: &mut Tpm,
+    endorsement: &Endorsement,
+    challenge: &TpmCredential,
+) -> Result<Secret, TpmError> {
+    let TpmCredential { credential, seed } = challenge;
+    let template = endorsement.template;
+    with_attestation_key(tpm, |tpm, attestation| {
+        tpm.with_key(&template.public_area(), |tpm, endorsement| {
+            let opened = tpm.activate(
+                attestation,
+                endorsement,
+                template.allowed_by,
+                credential.as_ref(),
+                seed.as_ref(),
+            )?;
+            Ok(Secret::new(to_base64(&opened)))
+        })
+    })
+}
+
+/// Has the attestation key vouch for the device's key and for the measurements.
+pub(super) fn vouch(
+    tpm: &mut Tpm,
+    device_key: &Loaded,
+    secret: Secret,
+    bound_to: Sha256,
+) -> Result<TpmEvidence, TpmError> {
+    with_attestation_key(tpm, |tpm, attestation| {
+        let Attested { statement: certification, signature: certification_signature } =
+            tpm.certify(device_key, attestation, bound_to)?;
+        let pcrs = tpm.read_pcrs()?;
+        let Attested { statement: quote, signature: quote_signature } = tpm.quote(attestation, bound_to)?;
+        Ok(TpmEvidence {
+            secret,
+            device_key: Bytes(device_key.area.clone()),
+            certification,
+            certification_signature,
+            quote,
+            quote_signature,
+            pcrs,
+        })
+    })
+}

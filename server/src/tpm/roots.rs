@@ -1,0 +1,100 @@
+//! The manufacturers whose TPMs this server believes: certificates that the operator put into a
+//! file or a folder.
+
+use super::certificate;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// The largest file of certificates that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
+/// The most files in a folder; there are a few hundred manufacturers' certificates in the world.
+const MAX_FILES: usize = 4096;
+
+/// Certificates to one of which a TPM's must lead. Any of them may be a manufacturer's root or an
+/// authority below it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TpmRoots(Arc<Vec<Vec<u8>>>);
+
+/// Why roots cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RootsError {
+    /// A file or a folder cannot be read.
+    #[error("the TPM manufacturers' certificates in {} cannot be read", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file holds something else.
+    #[error("{} does not hold certificates, in PEM or one in DER, that are understood", _0.display())]
+    Certificate(PathBuf),
+    /// There is no certificate at all.
+    #[error("{} holds no certificate: put the manufacturers' there, or remove `tpm.roots`", _0.display())]
+    Empty(PathBuf),
+}
+
+impl TpmRoots {
+    /// These certificates, DER.
+    ///
+    /// # Errors
+    /// The place of the first that is no certificate.
+    pub fn new(certificates: Vec<Vec<u8>>) -> Result<Self, usize> {
+        match certificates.iter().position(|der| certificate::read(der).is_err()) {
+            Some(bad) => Err(bad),
+            None => Ok(Self(Arc::new(certificates))),
+        }
+    }
+
+    /// Reads a file, or every file of a folder: `.pem`, `.crt`, `.cer` or `.der`.
+    ///
+    /// # Errors
+    /// [`RootsError`]: a root that is left out is a TPM that is refused, so nothing is passed over.
+    pub fn load(path: &Path) -> Result<Self, RootsError> {
+        let failed = |source| RootsError::Read { path: path.to_owned(), source };
+        let mut files = vec![path.to_owned()];
+        if path.metadata().map_err(failed)?.is_dir() {
+            let entries: Result<Vec<_>, _> = fs::read_dir(path).map_err(failed)?.take(MAX_FILES).collect();
+            files = entries.map_err(failed)?.into_iter().map(|entry| entry.path()).collect();
+            files.retain(|path| {
+                let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+                ["pem", "crt", "cer", "der"].contains(&ending.to_ascii_lowercase().as_str())
+            });
+            files.sort();
+        }
+        let mut all = Vec::new();
+        for file in files {
+            all.extend(certificates_in(&file)?);
+        }
+        if all.is_empty() { Err(RootsError::Empty(path.to_owned())) } else { Ok(Self(Arc::new(all))) }
+    }
+
+    /// Whether nobody said whose TPMs to believe.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Every certificate, DER.
+    pub(super) fn all(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(Vec::as_slice)
+    }
+}
+
+fn certificates_in(path: &Path) -> Result<Vec<Vec<u8>>, RootsError> {
+    let read = crate::files::read(path, MAX_FILE_BYTES)
+        .map_err(|error| RootsError::Read { path: path.to_owned(), source: io::Error::other(error) })?;
+    let bytes = read.unwrap_or_default();
+    let not_certificates = || RootsError::Certificate(path.to_owned());
+    let found = if bytes.starts_with(&[0x30]) {
+        vec![bytes]
+    } else {
+        let blocks = pem::parse_many(&bytes).map_err(|_| not_certificates())?;
+        blocks.into_iter().filter(|block| block.tag() == "CERTIFICATE").map(pem::Pem::into_contents).collect()
+    };
+    TpmRoots::new(found).map(|roots| roots.0.to_vec()).map_err(|_| not_certificates())
+}

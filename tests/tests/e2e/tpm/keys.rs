@@ -1,0 +1,111 @@
+//! The agent's side and the server's side of the proof against each other, without a network between them.
+
+use super::manufactured;
+use anyhow::{Context as _, Result};
+use unbox_agent::tpm::{Tpm, TpmError, TpmKey};
+use unbox_common::timestamp::Timestamp;
+use unbox_common::{
+    attestation::{KeyRole, NotAttested, TpmPublic, verify_certification, verify_quote},
+    bytes::{FixedBytes, to_base64},
+    digest::Sha256,
+};
+use unbox_server::{
+    entropy::SystemEntropy,
+    tpm::{Introduction, NotIntroduced, TpmRoots, Untraceable},
+};
+use unbox_tests::swtpm::{Certified, Manufacturer};
+
+fn now() -> Timestamp {
+    unbox_server::clock::Clock::now(&unbox_server::clock::SystemClock)
+}
+
+#[test]
+#[ignore = "needs swtpm: run tests/run"]
+fn a_tpm_of_each_kind_opens_what_was_sealed_for_it_and_vouches_for_the_key() -> Result<()> {
+    for certified in [Certified::Rsa, Certified::P384, Certified::Not] {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("tpmrm0");
+        let (manufacturer, _tpm) = manufactured(folder.path(), certified, &path)?;
+        let mut tpm = Tpm::open(&path)?.context("a TPM")?;
+        let key = TpmKey::make(&mut tpm, &path, FixedBytes([7; 32]))?;
+        drop(tpm);
+        assert!(key.is_here()?);
+        let signature = key.sign(b"transcript")?;
+        assert!(key.public().verifies(b"transcript", &signature));
+
+        let from = key.introduction();
+        let length = match certified {
+            Certified::Rsa => 294,
+            Certified::P384 => 120,
+            Certified::Not => 91,
+        };
+        assert_eq!(from.endorsement_key.0.len(), length, "{certified:?}: the length tells the kind of key");
+        let introduction = Introduction::read(from)?;
+        if certified == Certified::Not {
+            assert_eq!(
+                Introduction::vouched_for(from, &TpmRoots::default(), now()),
+                Err(NotIntroduced::NoCertificate)
+            );
+        } else {
+            let roots = TpmRoots::load(&manufacturer.roots()?)?;
+            Introduction::vouched_for(from, &roots, now())?;
+            let unknown = NotIntroduced::Untraceable(Untraceable::UnknownRoot);
+            assert_eq!(Introduction::vouched_for(from, &TpmRoots::default(), now()), Err(unknown));
+        }
+        let challenge =
+            introduction.endorsement.seal(&introduction.attestation, &[9; 32], &SystemEntropy::new())?;
+        let answer = key.answer(&challenge, b"transcript")?;
+        assert_eq!(answer.secret.expose(), to_base64(&[9; 32]), "{certified:?}");
+
+        let bound_to = Sha256::of(b"transcript");
+        let device = TpmPublic::parse(answer.device_key.as_ref(), KeyRole::Device)?;
+        assert_eq!(device.key(), key.public());
+        let by = &introduction.attestation;
+        let (statement, signature) = (answer.certification.as_ref(), &answer.certification_signature);
+        verify_certification(by, statement, signature, bound_to, &device)?;
+        verify_quote(by, answer.quote.as_ref(), &answer.quote_signature, bound_to, &answer.pcrs)?;
+        let elsewhere = Sha256::of(b"another transcript");
+        assert_eq!(
+            verify_quote(by, answer.quote.as_ref(), &answer.quote_signature, elsewhere, &answer.pcrs),
+            Err(NotAttested::Replayed)
+        );
+        assert_eq!(
+            verify_quote(by, statement, signature, bound_to, &answer.pcrs),
+            Err(NotAttested::Form),
+            "a certification is no quote"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs swtpm: run tests/run"]
+fn a_key_is_worth_nothing_in_another_tpm() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("tpmrm0");
+    let (manufacturer, mut own) = manufactured(folder.path(), Certified::Rsa, &path)?;
+    let mut tpm = Tpm::open(&path)?.context("a TPM")?;
+    let key = TpmKey::make(&mut tpm, &path, FixedBytes([7; 32]))?;
+    let other = TpmKey::make(&mut tpm, &path, FixedBytes([8; 32]))?;
+    assert_ne!(key.public(), other.public(), "another salt is another key");
+    assert_eq!(TpmKey::make(&mut tpm, &path, FixedBytes([7; 32]))?, key, "and the same salt the same");
+    drop(tpm);
+    let sealed = Introduction::read(key.introduction())?;
+    let challenge = sealed.endorsement.seal(&sealed.attestation, &[9; 32], &SystemEntropy::new())?;
+
+    own.switch_off();
+    let mut another = manufacturer.make(&folder.path().join("another"), Certified::Rsa)?;
+    another.serve(&path)?;
+    assert!(!key.is_here()?);
+    assert!(matches!(key.sign(b"x"), Err(TpmError::OtherTpm)));
+    assert!(
+        matches!(key.answer(&challenge, b"x"), Err(TpmError::Refused { .. })),
+        "it cannot open the secret"
+    );
+
+    another.switch_off();
+    own.serve(&path)?;
+    assert!(key.is_here()?, "switched off and on, it is the same key");
+    let _: &Manufacturer = &manufacturer;
+    Ok(())
+}
