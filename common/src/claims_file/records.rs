@@ -283,7 +283,7 @@ mod tests {
     const FILE: &str = "\u{feff}Serial_Number,manufacturer,model,mac_address\r\n\
         pf0abcde,Lenovo,20QES0XX00,00:16:3e:00:00:01 00:16:3e:00:00:02\r\n\
         \r\n\n\
-        S2,\"Acme\nInc\",G3,\n\
+        S2,\"System\nmanufacturer\",G3,\n\
         S3,Acme,G3,";
 
     #[test]
