@@ -102,7 +102,7 @@ impl EndorsementKey {
                 (Hash::Sha384, seed, encrypted)
             }
         };
-        let credential = Bytes(sealed(hash, &seed, &attestation.name(), secret));
+        let credential = Bytes(sealed(hash, &seed, &attestation.name(), secret)?);
         Ok(TpmCredential { credential, seed: Bytes(encrypted) })
     }
 }
@@ -193,31 +193,31 @@ fn for_point(
 }
 
 /// Integrity and ciphertext of a secret (`TPMS_ID_OBJECT`; part 1, sections 24.4 and 24.5).
-fn sealed(hash: Hash, seed: &[u8], name: &[u8], secret: &[u8]) -> Vec<u8> {
+fn sealed(hash: Hash, seed: &[u8], name: &[u8], secret: &[u8]) -> Result<Vec<u8>, EntropyError> {
     let mut text = sized(secret);
     let no_iv = [0; 16];
     match hash {
         Hash::Sha256 => {
-            encrypt::<aes::Aes128>(&hash.kdf_a(seed, STORAGE, name, 128), &no_iv, &mut text);
+            encrypt::<aes::Aes128>(&hash.kdf_a(seed, STORAGE, name, 128), &no_iv, &mut text)?;
         }
         Hash::Sha384 => {
-            encrypt::<aes::Aes256>(&hash.kdf_a(seed, STORAGE, name, 256), &no_iv, &mut text);
+            encrypt::<aes::Aes256>(&hash.kdf_a(seed, STORAGE, name, 256), &no_iv, &mut text)?;
         }
     }
     let key = hash.kdf_a(seed, INTEGRITY, &[], hash.bits());
     let integrity = hash.hmac_of(&key, &[&text, name]);
-    [sized(&integrity), text].concat()
+    Ok([sized(&integrity), text].concat())
 }
 
 /// AES in CFB mode, in place.
-fn encrypt<C>(key: &[u8], iv: &[u8; 16], text: &mut [u8])
+fn encrypt<C>(key: &[u8], iv: &[u8; 16], text: &mut [u8]) -> Result<(), EntropyError>
 where
     C: aes::cipher::BlockCipherEncrypt + aes::cipher::BlockSizeUser<BlockSize = U16> + aes::cipher::KeyInit,
 {
-    // The key's length follows from the hash, and always fits.
-    if let Ok(mut cipher) = BufEncryptor::<C>::new_from_slices(key, iv) {
-        cipher.encrypt(text);
-    }
+    // The key's length follows from the hash, and always fits; nothing may leave unencrypted if it did not.
+    let mut cipher = BufEncryptor::<C>::new_from_slices(key, iv).map_err(|_| EntropyError)?;
+    cipher.encrypt(text);
+    Ok(())
 }
 
 /// A `TPM2B`.
@@ -263,11 +263,11 @@ mod tests {
 
     #[test]
     fn what_was_sealed_depends_on_seed_name_and_secret() {
-        let base = sealed(Hash::Sha256, &[1; 32], &[2; 34], &[3; 32]);
+        let base = sealed(Hash::Sha256, &[1; 32], &[2; 34], &[3; 32]).unwrap();
         for other in [
-            sealed(Hash::Sha256, &[0; 32], &[2; 34], &[3; 32]),
-            sealed(Hash::Sha256, &[1; 32], &[0; 34], &[3; 32]),
-            sealed(Hash::Sha256, &[1; 32], &[2; 34], &[0; 32]),
+            sealed(Hash::Sha256, &[0; 32], &[2; 34], &[3; 32]).unwrap(),
+            sealed(Hash::Sha256, &[1; 32], &[0; 34], &[3; 32]).unwrap(),
+            sealed(Hash::Sha256, &[1; 32], &[2; 34], &[0; 32]).unwrap(),
         ] {
             assert_ne!(base, other);
         }
