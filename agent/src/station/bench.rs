@@ -89,7 +89,7 @@ impl Bench {
         };
         let name = std::str::from_utf8(scan).ok()?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        let good = name.bytes().all(plain) && !name.starts_with('.');
+        let good = name.bytes().all(plain) && !name.is_empty() && !name.starts_with('.');
         Some(folder.join(name)).filter(|root| good && root.is_dir())
     }
 

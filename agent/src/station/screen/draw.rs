@@ -349,7 +349,7 @@ mod tests {
     }
 
     fn text(buffer: &Buffer) -> String {
-        let rows = buffer.content.chunks(buffer.area.width.into());
+        let rows = buffer.content.chunks(usize::from(buffer.area.width).max(1));
         let row = |cells: &[ratatui::buffer::Cell]| {
             let row: String = cells.iter().map(ratatui::buffer::Cell::symbol).collect();
             row.trim_end().to_owned() + "\n"
@@ -367,17 +367,16 @@ mod tests {
             " Unbox           Queue 2  Shift 1:02:03
              FAIL  PF0ABCD
  The serial number is PF0ABCDE in the
- machine and PF0ABCD on the label, where
- characters are missing.
- > Look whether the label belongs to this
- unit, and print a new one if it does.
-
+ machine and PF0ABCD on the label,
+ where characters are missing.
+ > Look whether the label belongs to
+ this unit, and print a new one if it
+ does.
  1200 pass, 3 needs attention, 0 could
  not check, 12 fail, 1 duplicate
  Next unit: PF0_
  Esc: clear  Ctrl-C: end
 "
-            .replace("FAIL  PF0ABCD", "FAIL  PF0ABCD")
         );
     }
 
@@ -391,11 +390,11 @@ mod tests {
             text(&drawn(&desk, COLOUR, 80, 24)),
             " Unbox test station  day.jsonl                                    Shift 1:02:03
 
-                          ██████    ██    ██████  ██
-                          ██      ██  ██    ██    ██
-                          ████    ██████    ██    ██
-                          ██      ██  ██    ██    ██
-                          ██      ██  ██  ██████  ██████
+                         ██████    ██    ██████  ██
+                         ██      ██  ██    ██    ██
+                         ████    ██████    ██    ██
+                         ██      ██  ██    ██    ██
+                         ██      ██  ██  ██████  ██████
 
                                  FAIL  PF0ABCD
  The serial number is PF0ABCDE in the machine and PF0ABCD on the label, where
@@ -496,6 +495,6 @@ mod tests {
         ] {
             assert_eq!(wrapped(text, columns), expected, "{text}");
         }
-        assert_eq!((tail("abc東", 4), tail("ab", 0)), ("c東", ""));
+        assert_eq!((tail("abc東", 3), tail("ab", 0)), ("c東", ""));
     }
 }
