@@ -5,6 +5,8 @@ use vt100::{Cell, Color, Screen};
 
 /// The size of a cell, in units of the picture.
 const CELL: (u32, u32) = (9, 18);
+/// Where in a cell letters stand.
+const BASE_LINE: u32 = 14;
 /// Ink and ground where a program names no colour.
 const PLAIN: [&str; 2] = ["#d7dce2", "#1b1f24"];
 /// The colours by which a program names them, as far as the station does.
@@ -25,7 +27,7 @@ pub fn svg(screen: &Screen, title: &str) -> String {
     let (rows, columns) = screen.size();
     let (width, height) = (u32::from(columns) * CELL.0, u32::from(rows) * CELL.1);
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" shape-rendering=\"crispEdges\" \
          font-family=\"ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace\" font-size=\"15\">\n\
          <title>{title}</title>\n<rect width=\"{width}\" height=\"{height}\" fill=\"{}\"/>\n",
         PLAIN[1]
@@ -37,49 +39,54 @@ pub fn svg(screen: &Screen, title: &str) -> String {
             .collect();
         let y = u32::from(row) * CELL.1;
         let mut column = 0;
+        for run in cells.chunk_by(|(one, _), (other, _)| one.ground == other.ground) {
+            if run[0].0.ground != PLAIN[1] {
+                rect(&mut svg, (column, run.len()), (y, CELL.1), run[0].0.ground);
+            }
+            column += run.len();
+        }
+        column = 0;
         for run in cells.chunk_by(|(one, a), (other, b)| one == other && block(a) == block(b)) {
             draw_run(&mut svg, run, column, y);
-            column += u32::try_from(run.len()).unwrap();
+            column += run.len();
         }
     }
     svg + "</svg>\n"
 }
 
+/// A rectangle of some columns from one on, and of some height.
+fn rect(svg: &mut String, (column, columns): (usize, usize), (y, height): (u32, u32), fill: &str) {
+    let (x, width) = (across(column), across(columns));
+    writeln!(svg, "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" fill=\"{fill}\"/>")
+        .unwrap();
+}
+
+fn across(columns: usize) -> u32 {
+    u32::try_from(columns).unwrap() * CELL.0
+}
+
 /// Cells of one paint, either all text or all the same block.
-fn draw_run(svg: &mut String, run: &[(Paint, &str)], column: u32, y: u32) {
+fn draw_run(svg: &mut String, run: &[(Paint, &str)], column: usize, y: u32) {
     let (paint, first) = &run[0];
-    let (x, width) = (column * CELL.0, u32::try_from(run.len()).unwrap() * CELL.0);
-    let mut rect = |y: u32, height: u32, fill: &str| {
-        writeln!(svg, "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" fill=\"{fill}\"/>")
-            .unwrap();
-    };
-    if paint.ground != PLAIN[1] {
-        rect(y, CELL.1, paint.ground);
-    }
     if let Some((from, height)) = block(first) {
-        return rect(y + from, height, paint.ink);
+        return rect(svg, (column, run.len()), (y + from, height), paint.ink);
     }
     let text: String = run.iter().map(|(_, text)| *text).collect();
     if text.trim().is_empty() {
         return;
     }
-    let gap = u32::try_from(text.len() - text.trim_start().len()).unwrap() * CELL.0;
+    let x = across(column + text.len() - text.trim_start().len());
+    let length = across(text.trim().chars().count());
     let text = text.trim().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let length = u32::try_from(text_cells(&text)).unwrap() * CELL.0;
     let weight = if paint.bold { " font-weight=\"bold\"" } else { "" };
     let dim = if paint.dim { " opacity=\"0.65\"" } else { "" };
+    let y = y + BASE_LINE;
     writeln!(
         svg,
-        "<text x=\"{}\" y=\"{}\" textLength=\"{length}\" xml:space=\"preserve\" fill=\"{}\"{weight}{dim}>{text}</text>",
-        x + gap,
-        y + 14,
+        "<text x=\"{x}\" y=\"{y}\" textLength=\"{length}\" xml:space=\"preserve\" fill=\"{}\"{weight}{dim}>{text}</text>",
         paint.ink
     )
     .unwrap();
-}
-
-fn text_cells(escaped: &str) -> usize {
-    escaped.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">").chars().count()
 }
 
 /// Where in a cell a block is: from, and how high.
