@@ -8,7 +8,7 @@ use crate::{
         Verdict,
         bench::{Bench, Place, Upload},
         io::{OrderFile, next_scan},
-        report::unit_text,
+        report::{tally_text, unit_text},
         screen::{self, desk::Desk},
         shift::Shift,
     },
@@ -93,7 +93,10 @@ fn on_screen(bench: Bench, log: &Path) -> anyhow::Result<()> {
     let name = log.file_name().unwrap_or_default().to_string_lossy();
     let mut desk = Desk::new(&name, bench.tally(), bench.office.is_some(), clock::system());
     desk.notice = bench.shift.was_torn().then(|| TORN.to_owned());
-    Ok(screen::io::run(bench, desk)?)
+    let tally = screen::io::run(bench, desk)?;
+    // Where the terminal is gone, nobody reads it.
+    let _ = writeln!(io::stdout(), "-- {}.", tally_text(&tally));
+    Ok(())
 }
 
 fn in_lines(mut bench: Bench, mut scanner: impl BufRead, mut out: impl Write) -> anyhow::Result<()> {
@@ -132,13 +135,6 @@ fn upload(bench: &mut Bench, out: &mut impl Write) -> anyhow::Result<()> {
 /// The shift so far, on one line.
 fn standing(bench: &Bench) -> String {
     let tally = bench.tally();
-    let of = |verdict: &Verdict| tally.counts.get(verdict).copied().unwrap_or_default();
-    let mut line: Vec<String> = Verdict::ALL
-        .iter()
-        .map(|verdict| format!("{} {}", of(verdict), verdict.words().to_lowercase()))
-        .collect();
-    if bench.office.is_some() {
-        line.push(format!("{} to be uploaded", tally.pending));
-    }
-    format!("-- {}. Next unit:", line.join(", "))
+    let waiting = bench.office.as_ref().map(|_| format!(", {} to be uploaded", tally.pending));
+    format!("-- {}{}. Next unit:", tally_text(&tally), waiting.unwrap_or_default())
 }

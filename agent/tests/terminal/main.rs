@@ -108,6 +108,7 @@ fn a_shift_is_worked_by_scans_and_each_verdict_says_what_to_do() {
     station.shows(&["End the shift?"]);
     station.types("\x03");
     station.ends_restored(0);
+    station.shows(&["-- 2 pass, 1 needs attention, 1 could not check, 2 fail."]);
     assert_eq!(bench.log().lines().count(), 6);
 }
 

@@ -9,7 +9,11 @@ use super::{
 };
 use crate::{
     console::plain,
-    station::{check::Tested, report::serial, verdict::Verdict},
+    station::{
+        check::Tested,
+        report::{serial, tally_text},
+        verdict::Verdict,
+    },
 };
 use ratatui::{
     buffer::Buffer,
@@ -157,14 +161,9 @@ fn clock(time: Duration) -> String {
 }
 
 fn counts(desk: &Desk) -> String {
-    let of = |verdict| desk.tally.counts.get(&verdict).copied().unwrap_or_default();
-    let mut words: Vec<String> = Verdict::ALL
-        .into_iter()
-        .map(|verdict| format!("{} {}", of(verdict), verdict.words().to_lowercase()))
-        .collect();
     let duplicates = desk.tally.duplicates;
-    words.push(format!("{duplicates} {}", if duplicates == 1 { "duplicate" } else { "duplicates" }));
-    words.join(", ")
+    let word = if duplicates == 1 { "duplicate" } else { "duplicates" };
+    format!("{}, {duplicates} {word}", tally_text(&desk.tally))
 }
 
 fn server(desk: &Desk) -> String {

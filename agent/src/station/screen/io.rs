@@ -15,7 +15,7 @@ use crate::{
         Reason,
         bench::{Bench, Upload},
         check::Tested,
-        shift::ShiftError,
+        shift::{ShiftError, Tally},
     },
 };
 use ratatui::{
@@ -158,11 +158,11 @@ enum Told {
     Failed(ShiftError),
 }
 
-/// Runs the station on the screen until its worker ends the shift, or a signal does.
+/// Runs the station on the screen until its worker ends the shift, or a signal does; the shift so far.
 ///
 /// # Errors
 /// [`ScreenError`]; the terminal is given back before.
-pub fn run(bench: Bench, mut desk: Desk) -> Result<(), ScreenError> {
+pub fn run(bench: Bench, mut desk: Desk) -> Result<Tally, ScreenError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(ScreenError::Signals)?;
     let (tell, told) = mpsc::channel(MAX_EVENTS);
@@ -178,7 +178,8 @@ pub fn run(bench: Bench, mut desk: Desk) -> Result<(), ScreenError> {
     spawn("keys").spawn(move || read_keys(&keys)).map_err(ScreenError::Thread)?;
     let worker = spawn("bench").spawn(move || work(bench, &to_test, &tell)).map_err(ScreenError::Thread)?;
     let threads = Threads { told, scans, worker };
-    runtime.block_on(shown(screen, &mut desk, signals, threads))
+    runtime.block_on(shown(screen, &mut desk, signals, threads))?;
+    Ok(desk.tally)
 }
 
 /// The signals that matter.
