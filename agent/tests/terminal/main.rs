@@ -1,6 +1,12 @@
 //! `station` on a terminal, as a worker with a scanner uses it: driven by keys, read from its screen.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
 
 mod picture;
 mod pty;
@@ -192,12 +198,11 @@ fn scans_that_come_during_a_test_wait_and_too_many_are_refused_in_words() {
     let mut station = bench.station(USUAL, &[]);
     station.shows(&["READY"]);
     // One write: the thread that draws takes them in before the first test can end.
-    let many: String = (0..12).map(|number| format!("unit-{number:02}\r")).collect();
-    station.types(&many);
+    let units: Vec<String> = (0..12).map(|number| format!("unit-{number:02}")).collect();
+    station.types(units.join("\r") + "\r");
     station.shows(&["Refused: 8 scans wait. Scan unit-", "9 could not check"]);
     let log = bench.log();
-    let tested: Vec<&str> =
-        (0..12).map(|number| &many[number * 8..number * 8 + 7]).filter(|unit| log.contains(unit)).collect();
+    let tested: Vec<&String> = units.iter().filter(|unit| log.contains(unit.as_str())).collect();
     assert_eq!(log.lines().count(), tested.len(), "each scan is a unit of its own: {log}");
 }
 

@@ -23,7 +23,7 @@ struct Paint {
 }
 
 /// Draws a screen.
-pub fn svg(screen: &Screen, title: &str) -> String {
+pub(crate) fn svg(screen: &Screen, title: &str) -> String {
     let (rows, columns) = screen.size();
     let (width, height) = (u32::from(columns) * CELL.0, u32::from(rows) * CELL.1);
     let mut svg = format!(

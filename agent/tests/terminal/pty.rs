@@ -23,10 +23,10 @@ use std::{
 use unbox_agent::clock::Stopwatch;
 
 /// How long anything may take on a busy machine.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// A terminal with a program in it; the program ends with it.
-pub struct Terminal {
+pub(crate) struct Terminal {
     pty: Arc<Pty>,
     /// Held, so that the terminal outlives the program and can be looked at.
     _pts: Pts,
@@ -38,7 +38,12 @@ pub struct Terminal {
 
 impl Terminal {
     /// Starts a program in a terminal of some columns and rows.
-    pub fn start(program: impl AsRef<OsStr>, arguments: &[&str], size: (u16, u16), no_color: bool) -> Self {
+    pub(crate) fn start(
+        program: impl AsRef<OsStr>,
+        arguments: &[&str],
+        size: (u16, u16),
+        no_color: bool,
+    ) -> Self {
         let (pty, pts) = open().unwrap();
         let (columns, rows) = size;
         pty.resize(Size::new(rows, columns)).unwrap();
@@ -62,22 +67,22 @@ impl Terminal {
     }
 
     /// Types.
-    pub fn types(&mut self, keys: impl AsRef<[u8]>) {
+    pub(crate) fn types(&mut self, keys: impl AsRef<[u8]>) {
         (&*self.pty).write_all(keys.as_ref()).unwrap();
     }
 
     /// What is on the screen.
-    pub fn screen(&self) -> &vt100::Screen {
+    pub(crate) fn screen(&self) -> &vt100::Screen {
         self.shown.screen()
     }
 
     /// What is on the screen, for whoever draws over it.
-    pub fn parser(&mut self) -> &mut vt100::Parser {
+    pub(crate) fn parser(&mut self) -> &mut vt100::Parser {
         &mut self.shown
     }
 
     /// Every byte that the program wrote.
-    pub fn raw(&self) -> &[u8] {
+    pub(crate) fn raw(&self) -> &[u8] {
         &self.raw
     }
 
@@ -87,13 +92,13 @@ impl Terminal {
     }
 
     /// Its text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.screen().contents()
     }
 
     /// Waits until the screen shows every one of these texts, wherever its lines are broken.
     #[track_caller]
-    pub fn shows(&mut self, texts: &[&str]) {
+    pub(crate) fn shows(&mut self, texts: &[&str]) {
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let all = |terminal: &Self| {
             let shown = words(&terminal.text());
@@ -114,25 +119,25 @@ impl Terminal {
     }
 
     /// Changes the size of the window.
-    pub fn resize(&mut self, columns: u16, rows: u16) {
+    pub(crate) fn resize(&mut self, columns: u16, rows: u16) {
         self.shown.screen_mut().set_size(rows, columns);
         self.pty.resize(Size::new(rows, columns)).unwrap();
     }
 
     /// Sends a signal to the program.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let id = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
         kill(id, signal).unwrap();
     }
 
     /// Whether typed text is shown, and lines are lines: as a shell expects a terminal.
-    pub fn is_cooked(&self) -> bool {
+    pub(crate) fn is_cooked(&self) -> bool {
         tcgetattr(&*self.pty).unwrap().local_flags.contains(LocalFlags::ECHO | LocalFlags::ICANON)
     }
 
     /// Waits for the end of the program, and takes in what it wrote last.
     #[track_caller]
-    pub fn ended(&mut self) -> ExitStatus {
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         let stopwatch = Stopwatch::start();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -151,7 +156,7 @@ impl Terminal {
 
     /// Waits for the end of the program, and holds against it that the terminal is as it was before.
     #[track_caller]
-    pub fn ends_restored(&mut self, code: i32) {
+    pub(crate) fn ends_restored(&mut self, code: i32) {
         let status = self.ended();
         assert_eq!((status.code(), status.signal()), (Some(code), None), "{}", self.text());
         assert!(!self.screen().alternate_screen(), "the screen of before is back");
