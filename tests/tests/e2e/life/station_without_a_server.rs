@@ -37,7 +37,7 @@ fn away(folder: &Path) -> Result<(Scene, Station)> {
 /// Of each time that something was registered: how many devices were new, and how many were changed.
 fn registered(scene: &Scene) -> Result<Vec<[Option<u64>; 2]>> {
     let entries = scene.audit("devices_registered")?;
-    let count = |entry: &Value, name: &str| entry["detail"][name].as_u64();
+    let count = |entry: &Value, name: &str| entry.get("detail")?.get(name)?.as_u64();
     Ok(entries.iter().map(|entry| ["new", "updated"].map(|name| count(entry, name))).collect())
 }
 
