@@ -167,6 +167,7 @@ const MACHINES: &[Machine] = &[
     Machine {
         fixture: "laptop-with-modem",
         identifiers: &[
+            "tpm_key ff785b5b91c7b8a2b76ebaee24fac603e01ee01e1c411744247a7ea112a6a5f2",
             "serial_number PF3ABCDE",
             "board_serial L1HF2AB01CE",
             "chassis_serial PF3ABCDE",
@@ -277,7 +278,7 @@ async fn every_place_is_accounted_for() {
             (Place::Vpd, State::Absent),
             (Place::VpdPartition, State::Absent),
             (Place::Cpu, State::Absent),
-            (Place::Tpm, State::Absent),
+            (Place::Tpm, State::Read),
             (Place::Network, State::Read),
             (Place::Modem, State::Read),
         ]

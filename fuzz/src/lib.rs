@@ -18,3 +18,19 @@ pub mod partition;
 #[expect(dead_code, reason = "the agent uses more of it than a target does")]
 #[path = "../../agent/src/identity/device_tree.rs"]
 pub mod device_tree;
+
+/// Certificates of endorsement keys: the server's own file, with the roots without the folder that
+/// they come from.
+#[path = "../../server/src/tpm"]
+pub mod tpm {
+    pub mod certificate;
+
+    /// Certificates to one of which a TPM's must lead.
+    pub struct TpmRoots(pub Vec<Vec<u8>>);
+
+    impl TpmRoots {
+        fn all(&self) -> impl Iterator<Item = &[u8]> {
+            self.0.iter().map(Vec::as_slice)
+        }
+    }
+}

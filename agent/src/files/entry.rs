@@ -4,7 +4,7 @@ use super::FilesError;
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, AtFlags, OFlag, openat, posix_fallocate, readlinkat, renameat},
-    sys::stat::{FileStat, Mode, SFlag, fchmod, fstatat, mkdirat},
+    sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat},
     unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, symlinkat, unlinkat},
 };
 use serde::{Deserialize, Serialize};
@@ -382,10 +382,14 @@ fn status_of(stat: &FileStat) -> Status {
     }
 }
 
-/// Owner first: changing it clears set-id bits that the mode may ask for.
+/// Owner first: changing it clears set-id bits that the mode may ask for. An owner that is the right one
+/// already is left alone: the units that talk may not even call `fchown`.
 pub(super) fn set_attributes(file: &impl std::os::fd::AsFd, attributes: Attributes) -> io::Result<()> {
     if let Some(Owner { uid, gid }) = attributes.owner {
-        fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        let found = fstat(file)?;
+        if (found.st_uid, found.st_gid) != (uid, gid) {
+            fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        }
     }
     fchmod(file, Mode::from_bits_truncate(attributes.mode)).map_err(io::Error::from)
 }

@@ -1,15 +1,12 @@
 //! The TPM: its endorsement key, by which its maker knows it.
 
 use super::Candidate;
-use crate::tpm::Endorsement;
-use unbox_common::identity::{IdentifierKind, Source};
+use unbox_common::{
+    digest::Sha256,
+    identity::{IdentifierKind, Source},
+};
 
-/// The identifier of a TPM.
-pub(super) fn candidate(endorsement: &Endorsement, from: String) -> Candidate {
-    Candidate {
-        kind: IdentifierKind::TpmKey,
-        value: endorsement.digest().to_string(),
-        source: Source::Tpm,
-        from,
-    }
+/// The identifier of a TPM: the digest of its endorsement key.
+pub(super) fn candidate(endorsement_key: Sha256, from: String) -> Candidate {
+    Candidate { kind: IdentifierKind::TpmKey, value: endorsement_key.to_string(), source: Source::Tpm, from }
 }

@@ -22,7 +22,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
-use unbox_common::timestamp::Timestamp;
+use unbox_common::{digest::Sha256, timestamp::Timestamp};
 
 /// The folder of what is no file of the machine.
 const FOLDER: &str = "unbox";
@@ -30,6 +30,7 @@ const MANIFEST: &str = "capture.json";
 const INTERFACES: &str = "interfaces.json";
 const LINKS: &str = "links.json";
 const MODEMS: &str = "modems.json";
+const TPM: &str = "tpm.json";
 
 /// The one form of captures so far.
 const FORMAT: u32 = 1;
@@ -67,6 +68,8 @@ pub(super) struct Record {
     pub(super) interfaces: Option<Vec<Link>>,
     /// What `ModemManager` answered.
     pub(super) modems: Option<Vec<Modem>>,
+    /// What the TPM's endorsement key is called.
+    pub(super) tpm: Option<Sha256>,
     /// The files, by path.
     pub(super) files: BTreeMap<String, Vec<u8>>,
     /// Where links led, by path: told and not made, so that no copy of a capture loses them.
@@ -138,6 +141,10 @@ impl Record {
             Ok(modems) => record.modems = modems,
             Err(flaw) => record.unreadable.push(flaw),
         }
+        match read_back(layout, &read(TPM)) {
+            Ok(key) => record.tpm = key,
+            Err(flaw) => record.unreadable.push(flaw),
+        }
         Some(record)
     }
 
@@ -186,6 +193,9 @@ impl Record {
         }
         if let Some(modems) = &self.modems {
             write(&own.join(MODEMS), &json(modems))?;
+        }
+        if let Some(key) = &self.tpm {
+            write(&own.join(TPM), &json(key))?;
         }
         // Last, because a folder without it is no capture.
         write(&own.join(MANIFEST), &json(manifest))

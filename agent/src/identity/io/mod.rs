@@ -26,7 +26,10 @@ use crate::{
 use capture::Record;
 use reader::{MAX_FIELD_BYTES, Reader};
 use std::{error::Error as _, io, path::PathBuf};
-use unbox_common::identity::{HardwareIdentity, IdentityError, Source};
+use unbox_common::{
+    digest::Sha256,
+    identity::{HardwareIdentity, IdentityError, Source},
+};
 
 /// `ARPHRD_ETHER`: Ethernet and Wi-Fi, the interfaces whose address is a MAC address.
 const ETHERNET: &str = "1";
@@ -35,9 +38,10 @@ const ETHERNET: &str = "1";
 const ADDRESS_PERMANENT: &str = "0";
 const ADDRESS_RANDOM: &str = "1";
 
-/// What a capture calls the two things that are asked for and not read.
+/// What a capture calls the three things that are asked for and not read.
 const NETLINK: &str = "netlink";
 const MODEM_MANAGER: &str = "ModemManager";
+const TPM: &str = "/dev/tpmrm0";
 
 /// The hand-over between the process that may read the hardware and the one that talks.
 #[derive(Debug, thiserror::Error)]
@@ -80,14 +84,14 @@ async fn look(layout: &Layout) -> Look {
     let mut reader = Reader::new(layout.root(), captured);
     let mut gathered = Gathered::default();
     gathered.firmware(&mut reader);
-    gathered.tpm(&mut reader, layout);
+    let tpm = gathered.tpm(&mut reader, layout);
     gathered.network(&mut reader, answered.as_ref());
     let modems = gathered.modems(&mut reader, layout.is_running_system()).await;
     let Reader { unreadable, looked, files, links, .. } = reader;
     let Gathered { candidates, refused, disagreements, facts } = gathered;
     let survey = Survey { looked, disagreements, facts, ..Survey::of(candidates, refused, unreadable) };
     let interfaces = answered.and_then(Result::ok);
-    let record = Record { interfaces, modems, files, links, ..Record::default() };
+    let record = Record { interfaces, modems, tpm, files, links, ..Record::default() };
     Look { survey, record }
 }
 
@@ -150,29 +154,24 @@ impl Gathered {
         self.candidates.extend(serial);
     }
 
-    /// The TPM, unless the settings say to leave it alone. A capture holds none.
-    fn tpm(&mut self, reader: &mut Reader<'_>, layout: &Layout) {
-        let candidate = reader.look(Place::Tpm, "this machine shows none", |reader| {
-            if reader.captured.is_some() || boot::io::tpm_use(layout) == TpmUse::Never {
-                return None;
-            }
-            let path = layout.tpm();
-            let read = Tpm::open(&path).and_then(|tpm| tpm.map(|mut tpm| endorsement(&mut tpm)).transpose());
-            match read {
-                Ok(endorsement) => {
-                    reader.found(endorsement.iter().count());
-                    endorsement.map(|one| tpm::candidate(&one, path.display().to_string()))
+    /// The TPM, unless the settings say to leave it alone. What it is called comes back for a capture.
+    fn tpm(&mut self, reader: &mut Reader<'_>, layout: &Layout) -> Option<Sha256> {
+        let key = reader.look(Place::Tpm, "this machine shows none", |reader| {
+            let key = match &reader.captured {
+                Some(record) => {
+                    let noted = record.unreadable(TPM);
+                    let key = record.tpm;
+                    reader.unreadable.extend(noted);
+                    key
                 }
-                Err(error) => {
-                    let denied = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-                    let denied = denied.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
-                    let state = if denied { State::NotPermitted } else { State::Failed };
-                    reader.note(&path.display().to_string(), state, &chain(&error));
-                    None
-                }
-            }
+                None if boot::io::tpm_use(layout) == TpmUse::Never => None,
+                None => endorsement_key(reader, layout),
+            };
+            reader.found(key.iter().count());
+            key
         });
-        self.candidates.extend(candidate);
+        self.candidates.extend(key.map(|key| tpm::candidate(key, TPM.to_owned())));
+        key
     }
 
     fn network(&mut self, reader: &mut Reader<'_>, answered: Option<&Result<Vec<Link>, rtnetlink::Error>>) {
@@ -237,6 +236,21 @@ impl Gathered {
         self.refused.extend(refused);
         modems
     }
+}
+
+/// What the TPM's endorsement key is called, of a machine that has one.
+fn endorsement_key(reader: &mut Reader<'_>, layout: &Layout) -> Option<Sha256> {
+    let read = Tpm::open(&layout.tpm()).and_then(|tpm| tpm.map(|mut tpm| endorsement(&mut tpm)).transpose());
+    read.map_or_else(
+        |error| {
+            let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+            let is_denied = cause.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+            let state = if is_denied { State::NotPermitted } else { State::Failed };
+            reader.note(TPM, state, &chain(&error));
+            None
+        },
+        |endorsement| endorsement.map(|one| one.digest()),
+    )
 }
 
 /// Whether SMBIOS describes the machine: then its firmware also says what can be unplugged.

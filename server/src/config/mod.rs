@@ -1,5 +1,16 @@
 //! Settings in three steps: fragments (all optional) are merged, the file below the command line,
 //! into one; that becomes [`Settings`], in the types that the server uses.
+//!
+//! To add a setting: its fragment, its value with the range that it may have, its comment in
+//! `template.rs`, and the table in the README, which a test compares.
+
+mod fragment;
+mod template;
+
+pub use fragment::{
+    DevicesFragment, Fragment, LimitsFragment, LogFormat, LogFragment, TlsFragment, TpmFragment,
+};
+pub use template::default_file;
 
 use crate::{
     files::{self, FilesError},
@@ -7,14 +18,7 @@ use crate::{
     service,
     tpm::{RootsError, TpmRoots},
 };
-use serde::Deserialize;
-use std::{
-    net::SocketAddr,
-    ops::RangeInclusive,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 use unbox_common::{
     models::{InvalidTable, Models},
     secret::Secret,
@@ -23,121 +27,9 @@ use url::{Host, Url};
 
 /// Where devices connect unless the settings say otherwise.
 pub const DEFAULT_LISTEN: &str = "[::]:443";
-/// The largest settings file that is read, in bytes.
-const MAX_FILE_BYTES: u64 = 64 * 1024;
 /// The largest table of models that is read, in bytes.
 const MAX_MODELS_BYTES: u64 = 4 * 1024 * 1024;
 const DAY: Duration = Duration::from_hours(24);
-
-/// What one source says; everything may be absent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fragment {
-    /// DNS names and addresses under which devices reach the server.
-    pub names: Option<Vec<String>>,
-    /// Where devices and clients reach the server, if its first name and port do not say it.
-    pub url: Option<String>,
-    /// Addresses to listen on for devices, with TLS.
-    pub listen: Option<Vec<SocketAddr>>,
-    /// Addresses to listen on without TLS: health, metrics and artifacts only.
-    pub listen_plain: Option<Vec<SocketAddr>>,
-    /// Addresses to listen on without TLS for the management API.
-    pub listen_api: Option<Vec<SocketAddr>>,
-    /// Whether a proxy that speaks TLS stands in front of `listen_api`.
-    pub api_behind_tls_proxy: Option<bool>,
-    /// Whether a balancer tells for whom it connects.
-    pub proxy_protocol: Option<bool>,
-    /// The database's URL.
-    pub database: Option<Secret>,
-    /// Where artifacts lie.
-    pub artifacts: Option<PathBuf>,
-    /// A table of further ChromeOS models.
-    pub models: Option<PathBuf>,
-    /// A certificate by another authority.
-    #[serde(default)]
-    pub tls: TlsFragment,
-    /// The log.
-    #[serde(default)]
-    pub log: LogFragment,
-    /// What devices get, and for how long.
-    #[serde(default)]
-    pub devices: DevicesFragment,
-    /// Whose TPMs are believed.
-    #[serde(default)]
-    pub tpm: TpmFragment,
-    /// How much the server takes on.
-    #[serde(default)]
-    pub limits: LimitsFragment,
-}
-
-/// `[tls]`: a server certificate that is not from this server's own authority.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TlsFragment {
-    /// The certificate chain, PEM.
-    pub certificate: Option<PathBuf>,
-    /// Its private key, PEM.
-    pub key: Option<PathBuf>,
-}
-
-/// `[log]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogFragment {
-    /// `text` or `json`.
-    pub format: Option<LogFormat>,
-    /// What is logged: `info`, or a filter such as `warn,request=info`.
-    pub filter: Option<String>,
-}
-
-/// How a line of the log looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// `key=value`, for people.
-    #[default]
-    Text,
-    /// One JSON object, for machines.
-    Json,
-}
-
-/// `[tpm]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TpmFragment {
-    /// Certificates of the manufacturers: a file, or a folder of them.
-    pub roots: Option<PathBuf>,
-}
-
-/// `[devices]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DevicesFragment {
-    certificate_days: Option<u64>,
-    check_in_s: Option<u64>,
-    challenge_s: Option<u64>,
-    payload_days: Option<u64>,
-    activation_days: Option<u64>,
-    reset_ticket_days: Option<u64>,
-    retry_waiting_s: Option<u64>,
-}
-
-/// `[limits]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LimitsFragment {
-    connections: Option<u64>,
-    connections_per_address: Option<u64>,
-    requests: Option<u64>,
-    header_timeout_s: Option<u64>,
-    request_timeout_s: Option<u64>,
-    shutdown_timeout_s: Option<u64>,
-    address_burst: Option<u64>,
-    address_per_second: Option<u64>,
-    series_burst: Option<u64>,
-    series_per_second: Option<u64>,
-    api_queries_per_100s: Option<u64>,
-}
 
 /// What the server runs with.
 #[derive(Debug, Clone)]
@@ -243,59 +135,6 @@ pub enum ConfigError {
         expected: String,
     },
 }
-
-impl LimitsFragment {
-    /// What a sandbox holds its clients to: how often an account may ask in 100 seconds. They all come
-    /// from one address, and one that tries what is refused is there for just that.
-    #[must_use]
-    pub fn of_sandbox(per_100s: u64) -> Self {
-        Self { api_queries_per_100s: Some(per_100s), address_burst: Some(0), ..Self::default() }
-    }
-}
-
-impl Fragment {
-    /// Reads the settings file.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with the line; the line itself is not shown, because it may hold a password.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let contents =
-            files::read(path, MAX_FILE_BYTES)?.ok_or_else(|| ConfigError::Missing(path.to_owned()))?;
-        let text = String::from_utf8_lossy(&contents);
-        toml::from_str(&text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
-            ConfigError::Syntax { path: path.to_owned(), line, message: error.message().to_owned() }
-        })
-    }
-
-    /// This fragment, and `below` where it says nothing. Only what the command line can say is
-    /// merged by value; the tables come from the file.
-    #[must_use]
-    pub fn over(self, below: Self) -> Self {
-        Self {
-            names: self.names.or(below.names),
-            url: self.url.or(below.url),
-            listen: self.listen.or(below.listen),
-            listen_plain: self.listen_plain.or(below.listen_plain),
-            listen_api: self.listen_api.or(below.listen_api),
-            api_behind_tls_proxy: self.api_behind_tls_proxy.or(below.api_behind_tls_proxy),
-            proxy_protocol: self.proxy_protocol.or(below.proxy_protocol),
-            database: self.database.or(below.database),
-            artifacts: self.artifacts.or(below.artifacts),
-            models: self.models.or(below.models),
-            log: LogFragment {
-                format: self.log.format.or(below.log.format),
-                filter: self.log.filter.or(below.log.filter),
-            },
-            tls: below.tls,
-            devices: below.devices,
-            tpm: below.tpm,
-            limits: below.limits,
-        }
-    }
-}
-
 impl Settings {
     /// Turns what was merged into what the server uses, for the directory of `layout`.
     ///
@@ -500,130 +339,9 @@ pub fn url_of(names: &[String], listen: &[SocketAddr]) -> Option<Url> {
     let port = listen.first().map(SocketAddr::port).filter(|port| *port != 0)?;
     format!("https://{host}:{port}").parse().ok()
 }
-
-/// The settings file of a new server: what was chosen, and everything else as a comment.
-#[must_use]
-pub fn default_file(
-    names: &[String],
-    url: Option<&Url>,
-    listen: &[SocketAddr],
-    database: Option<&Secret>,
-) -> String {
-    let quoted = |text: &str| toml::Value::from(text).to_string();
-    let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
-    let url = match (url, url_of(names, listen)) {
-        (Some(url), made) if made.as_ref() != Some(url) => format!("url = {}", quoted(url.as_str())),
-        (_, Some(made)) => format!("#url = {}", quoted(made.as_str())),
-        (_, None) => "#url = \"https://enroll.example.com/\"".to_owned(),
-    };
-    let names = list(&mut names.iter().map(|name| quoted(name)));
-    let listen = list(&mut listen.iter().map(|address| quoted(&address.to_string())));
-    let database = match database {
-        Some(url) => format!("database = {}", quoted(url.expose())),
-        None => "#database = \"postgres://unbox@db.example.com/unbox\"".to_owned(),
-    };
-    TEMPLATE
-        .replace("{names}", &names)
-        .replace("{url}", &url)
-        .replace("{listen}", &listen)
-        .replace("{database}", &database)
-}
-
 /// What `listen_api` may be.
 const LOOPBACK_ONLY: &str = "addresses of this machine such as \"127.0.0.1:8480\": credentials would pass in the clear. \
      Or set `api_behind_tls_proxy = true` if a proxy in front of it speaks TLS";
-
-const TEMPLATE: &str = "\
-# Settings of unbox-server. A line that starts with # shows the default.
-# Changes count after a restart; keys and certificates also after SIGHUP.
-
-# Names and addresses under which devices reach this server; they stand in its certificate.
-# After a change: unbox-server key renew-server
-names = [{names}]
-
-# Where devices and clients reach it, if the first name and port do not say it.
-{url}
-
-# Where devices connect. TLS 1.3, with client certificates once they are enrolled.
-listen = [{listen}]
-
-# Health, metrics and artifacts without TLS, for a load balancer or a scraper on this machine.
-# Device messages are never taken here.
-#listen_plain = []
-
-# The management API without TLS; with TLS it is where devices connect. Credentials pass here, so only
-# addresses of this machine are taken, unless a proxy that speaks TLS is in front of them.
-#listen_api = []
-#api_behind_tls_proxy = false
-
-# A balancer in front of this server passes TLS through, and says with the PROXY protocol (1 or 2)
-# for whom. Only if nobody else can reach `listen`: whoever connects says who they are.
-#proxy_protocol = false
-
-# The database: a file in this directory, or PostgreSQL.
-{database}
-
-# What devices download, each file under its SHA-256.
-#artifacts = \"artifacts\"
-
-# ChromeOS models beside those that this version knows: CSV with the columns model, brand,
-# manufactured_from, certified_id and footnote.
-#models = \"/etc/unbox/chromeos-models.csv\"
-
-# A certificate by an authority of your own, in place of the one that init made. Put the
-# authority's certificate into the image's anchors.pem.
-[tls]
-#certificate = \"/etc/ssl/enroll.pem\"
-#key = \"/etc/ssl/private/enroll.pem\"
-
-[log]
-# text or json, one line for each request; never a token, a body or an identifier.
-#format = \"text\"
-#filter = \"info\"
-
-[devices]
-# How long a device's certificate lasts; devices renew it when they check in.
-#certificate_days = 365
-# How often managed devices ask for news.
-#check_in_s = 3600
-# How long a device may take between the two messages of its handshake.
-#challenge_s = 120
-# How long a device may take from the grant to the end of its installation.
-#payload_days = 7
-# How long after a claim the first key is bound without asking anybody.
-#activation_days = 90
-# How long a reset ticket can be used.
-#reset_ticket_days = 7
-# When a device asks again that waits for an administrator.
-#retry_waiting_s = 30
-
-# Whose TPMs are believed where a claim asks for one: their manufacturers' certificates, in a file or a
-# folder. Without them, only TPMs whose keys are registered.
-[tpm]
-#roots = \"/etc/ssl/tpm-roots\"
-
-[limits]
-# Open connections in all, and from one address (IPv6: one /64).
-#connections = 8192
-#connections_per_address = 2048
-# Device messages at the same time; more are told to come back.
-#requests = 1024
-# Time for TLS and the head of a request, for the whole request, and for requests to finish
-# when the server stops.
-#header_timeout_s = 15
-#request_timeout_s = 30
-#shutdown_timeout_s = 20
-# Handshake messages from one address: so many at once, and so many more each second. 1,000
-# devices behind one address take about 2,000 when they are switched on. 0 at once: no limit.
-#address_burst = 4000
-#address_per_second = 50
-# Hellos of one series of identifiers (maker and first characters), against enumeration.
-#series_burst = 2000
-#series_per_second = 25
-# Queries of one account of the management API in 100 seconds. 0: no limit.
-#api_queries_per_100s = 1000
-";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -664,7 +382,7 @@ mod tests {
 
     #[test]
     fn the_table_in_the_readme_is_this_one() {
-        let readme = include_str!("../README.md");
+        let readme = include_str!("../../README.md");
         let (_, table) = readme.split_once("| setting | default |").unwrap();
         let rows: Vec<&str> = table.lines().take_while(|line| !line.is_empty()).skip(2).collect();
         let (mut section, mut settings) = (String::new(), 0);

@@ -1,0 +1,175 @@
+//! What one source of settings says: the file, or the command line. Everything may be absent.
+
+use super::ConfigError;
+use crate::files;
+use serde::Deserialize;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+use unbox_common::secret::Secret;
+
+/// The largest settings file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// What one source says; everything may be absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fragment {
+    /// DNS names and addresses under which devices reach the server.
+    pub names: Option<Vec<String>>,
+    /// Where devices and clients reach the server, if its first name and port do not say it.
+    pub url: Option<String>,
+    /// Addresses to listen on for devices, with TLS.
+    pub listen: Option<Vec<SocketAddr>>,
+    /// Addresses to listen on without TLS: health, metrics and artifacts only.
+    pub listen_plain: Option<Vec<SocketAddr>>,
+    /// Addresses to listen on without TLS for the management API.
+    pub listen_api: Option<Vec<SocketAddr>>,
+    /// Whether a proxy that speaks TLS stands in front of `listen_api`.
+    pub api_behind_tls_proxy: Option<bool>,
+    /// Whether a balancer tells for whom it connects.
+    pub proxy_protocol: Option<bool>,
+    /// The database's URL.
+    pub database: Option<Secret>,
+    /// Where artifacts lie.
+    pub artifacts: Option<PathBuf>,
+    /// A table of further ChromeOS models.
+    pub models: Option<PathBuf>,
+    /// A certificate by another authority.
+    #[serde(default)]
+    pub tls: TlsFragment,
+    /// The log.
+    #[serde(default)]
+    pub log: LogFragment,
+    /// What devices get, and for how long.
+    #[serde(default)]
+    pub devices: DevicesFragment,
+    /// Whose TPMs are believed.
+    #[serde(default)]
+    pub tpm: TpmFragment,
+    /// How much the server takes on.
+    #[serde(default)]
+    pub limits: LimitsFragment,
+}
+
+/// `[tls]`: a server certificate that is not from this server's own authority.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFragment {
+    /// The certificate chain, PEM.
+    pub certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub key: Option<PathBuf>,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogFragment {
+    /// `text` or `json`.
+    pub format: Option<LogFormat>,
+    /// What is logged: `info`, or a filter such as `warn,request=info`.
+    pub filter: Option<String>,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// `key=value`, for people.
+    #[default]
+    Text,
+    /// One JSON object, for machines.
+    Json,
+}
+
+/// `[tpm]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TpmFragment {
+    /// Certificates of the manufacturers: a file, or a folder of them.
+    pub roots: Option<PathBuf>,
+}
+
+/// `[devices]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DevicesFragment {
+    pub(super) certificate_days: Option<u64>,
+    pub(super) check_in_s: Option<u64>,
+    pub(super) challenge_s: Option<u64>,
+    pub(super) payload_days: Option<u64>,
+    pub(super) activation_days: Option<u64>,
+    pub(super) reset_ticket_days: Option<u64>,
+    pub(super) retry_waiting_s: Option<u64>,
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsFragment {
+    pub(super) connections: Option<u64>,
+    pub(super) connections_per_address: Option<u64>,
+    pub(super) requests: Option<u64>,
+    pub(super) header_timeout_s: Option<u64>,
+    pub(super) request_timeout_s: Option<u64>,
+    pub(super) shutdown_timeout_s: Option<u64>,
+    pub(super) address_burst: Option<u64>,
+    pub(super) address_per_second: Option<u64>,
+    pub(super) series_burst: Option<u64>,
+    pub(super) series_per_second: Option<u64>,
+    pub(super) api_queries_per_100s: Option<u64>,
+}
+
+impl LimitsFragment {
+    /// What a sandbox holds its clients to: how often an account may ask in 100 seconds. They all come
+    /// from one address, and one that tries what is refused is there for just that.
+    #[must_use]
+    pub fn of_sandbox(per_100s: u64) -> Self {
+        Self { api_queries_per_100s: Some(per_100s), address_burst: Some(0), ..Self::default() }
+    }
+}
+
+impl Fragment {
+    /// Reads the settings file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the line; the line itself is not shown, because it may hold a password.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let contents =
+            files::read(path, MAX_FILE_BYTES)?.ok_or_else(|| ConfigError::Missing(path.to_owned()))?;
+        let text = String::from_utf8_lossy(&contents);
+        toml::from_str(&text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
+            ConfigError::Syntax { path: path.to_owned(), line, message: error.message().to_owned() }
+        })
+    }
+
+    /// This fragment, and `below` where it says nothing. Only what the command line can say is
+    /// merged by value; the tables come from the file.
+    #[must_use]
+    pub fn over(self, below: Self) -> Self {
+        Self {
+            names: self.names.or(below.names),
+            url: self.url.or(below.url),
+            listen: self.listen.or(below.listen),
+            listen_plain: self.listen_plain.or(below.listen_plain),
+            listen_api: self.listen_api.or(below.listen_api),
+            api_behind_tls_proxy: self.api_behind_tls_proxy.or(below.api_behind_tls_proxy),
+            proxy_protocol: self.proxy_protocol.or(below.proxy_protocol),
+            database: self.database.or(below.database),
+            artifacts: self.artifacts.or(below.artifacts),
+            models: self.models.or(below.models),
+            log: LogFragment {
+                format: self.log.format.or(below.log.format),
+                filter: self.log.filter.or(below.log.filter),
+            },
+            tls: below.tls,
+            devices: below.devices,
+            tpm: below.tpm,
+            limits: below.limits,
+        }
+    }
+}

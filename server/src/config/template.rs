@@ -1,0 +1,124 @@
+//! The settings file of a new server: what was chosen, and everything else as a comment.
+
+use super::url_of;
+use std::net::SocketAddr;
+use unbox_common::secret::Secret;
+use url::Url;
+
+/// The settings file of a new server: what was chosen, and everything else as a comment.
+#[must_use]
+pub fn default_file(
+    names: &[String],
+    url: Option<&Url>,
+    listen: &[SocketAddr],
+    database: Option<&Secret>,
+) -> String {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
+    let url = match (url, url_of(names, listen)) {
+        (Some(url), made) if made.as_ref() != Some(url) => format!("url = {}", quoted(url.as_str())),
+        (_, Some(made)) => format!("#url = {}", quoted(made.as_str())),
+        (_, None) => "#url = \"https://enroll.example.com/\"".to_owned(),
+    };
+    let names = list(&mut names.iter().map(|name| quoted(name)));
+    let listen = list(&mut listen.iter().map(|address| quoted(&address.to_string())));
+    let database = match database {
+        Some(url) => format!("database = {}", quoted(url.expose())),
+        None => "#database = \"postgres://unbox@db.example.com/unbox\"".to_owned(),
+    };
+    TEMPLATE
+        .replace("{names}", &names)
+        .replace("{url}", &url)
+        .replace("{listen}", &listen)
+        .replace("{database}", &database)
+}
+const TEMPLATE: &str = "\
+# Settings of unbox-server. A line that starts with # shows the default.
+# Changes count after a restart; keys and certificates also after SIGHUP.
+
+# Names and addresses under which devices reach this server; they stand in its certificate.
+# After a change: unbox-server key renew-server
+names = [{names}]
+
+# Where devices and clients reach it, if the first name and port do not say it.
+{url}
+
+# Where devices connect. TLS 1.3, with client certificates once they are enrolled.
+listen = [{listen}]
+
+# Health, metrics and artifacts without TLS, for a load balancer or a scraper on this machine.
+# Device messages are never taken here.
+#listen_plain = []
+
+# The management API without TLS; with TLS it is where devices connect. Credentials pass here, so only
+# addresses of this machine are taken, unless a proxy that speaks TLS is in front of them.
+#listen_api = []
+#api_behind_tls_proxy = false
+
+# A balancer in front of this server passes TLS through, and says with the PROXY protocol (1 or 2)
+# for whom. Only if nobody else can reach `listen`: whoever connects says who they are.
+#proxy_protocol = false
+
+# The database: a file in this directory, or PostgreSQL.
+{database}
+
+# What devices download, each file under its SHA-256.
+#artifacts = \"artifacts\"
+
+# ChromeOS models beside those that this version knows: CSV with the columns model, brand,
+# manufactured_from, certified_id and footnote.
+#models = \"/etc/unbox/chromeos-models.csv\"
+
+# A certificate by an authority of your own, in place of the one that init made. Put the
+# authority's certificate into the image's anchors.pem.
+[tls]
+#certificate = \"/etc/ssl/enroll.pem\"
+#key = \"/etc/ssl/private/enroll.pem\"
+
+[log]
+# text or json, one line for each request; never a token, a body or an identifier.
+#format = \"text\"
+#filter = \"info\"
+
+[devices]
+# How long a device's certificate lasts; devices renew it when they check in.
+#certificate_days = 365
+# How often managed devices ask for news.
+#check_in_s = 3600
+# How long a device may take between the two messages of its handshake.
+#challenge_s = 120
+# How long a device may take from the grant to the end of its installation.
+#payload_days = 7
+# How long after a claim the first key is bound without asking anybody.
+#activation_days = 90
+# How long a reset ticket can be used.
+#reset_ticket_days = 7
+# When a device asks again that waits for an administrator.
+#retry_waiting_s = 30
+
+# Whose TPMs are believed where a claim asks for one: their manufacturers' certificates, in a file or a
+# folder. Without them, only TPMs whose keys are registered.
+[tpm]
+#roots = \"/etc/ssl/tpm-roots\"
+
+[limits]
+# Open connections in all, and from one address (IPv6: one /64).
+#connections = 8192
+#connections_per_address = 2048
+# Device messages at the same time; more are told to come back.
+#requests = 1024
+# Time for TLS and the head of a request, for the whole request, and for requests to finish
+# when the server stops.
+#header_timeout_s = 15
+#request_timeout_s = 30
+#shutdown_timeout_s = 20
+# Handshake messages from one address: so many at once, and so many more each second. 1,000
+# devices behind one address take about 2,000 when they are switched on. 0 at once: no limit.
+#address_burst = 4000
+#address_per_second = 50
+# Hellos of one series of identifiers (maker and first characters), against enumeration.
+#series_burst = 2000
+#series_per_second = 25
+# Queries of one account of the management API in 100 seconds. 0: no limit.
+#api_queries_per_100s = 1000
+";
