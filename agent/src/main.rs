@@ -7,6 +7,7 @@ use unbox_agent::{
     cli::{self, Args, Exit},
     clock::Stopwatch,
     console::chain,
+    station::screen,
 };
 
 fn main() -> ExitCode {
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
     };
     // What people read goes to standard output; this is for whoever looks for a cause.
     let filter = EnvFilter::try_from_env("UNBOX_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(log).init();
     match cli::run(args, stopwatch) {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -29,4 +30,9 @@ fn main() -> ExitCode {
             Exit::TryAgain.into()
         }
     }
+}
+
+/// Standard error, but not across the screen of a station.
+fn log() -> Box<dyn io::Write> {
+    if screen::io::covers_errors() { Box::new(io::sink()) } else { Box::new(io::stderr()) }
 }

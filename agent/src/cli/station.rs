@@ -6,18 +6,16 @@ use crate::{
     console::chain,
     station::{
         Verdict,
-        check::Looked,
-        io::{OrderFile, Unit, look, next_scan},
-        office,
-        report::unit_text,
-        shift::{Shift, ShiftError},
-        units::Registry,
+        bench::{Bench, Place, Upload},
+        io::{OrderFile, next_scan},
+        report::{tally_text, unit_text},
+        screen::{self, desk::Desk},
+        shift::Shift,
     },
 };
 use anyhow::Context as _;
 use clap::Args;
 use std::{
-    collections::BTreeMap,
     io::{self, BufRead, Write},
     path::{Path, PathBuf},
 };
@@ -25,8 +23,9 @@ use std::{
 /// The text of `--help` about how it works and ends.
 const HELP: &str =
     "Each line that the scanner types is the next unit; an empty line is passed over, and `quit` or
-the end of the input ends. Every verdict is on the disk before it is shown, and a shift that is begun
-again goes on with its counts and with what is still to be uploaded.
+the end of the input ends. On a terminal, Ctrl-C ends, too, and either is asked for twice. Every
+verdict is on the disk before it is shown, and a shift that is begun again goes on with its counts
+and with what is still to be uploaded.
 
 Exit codes:
   0  ended
@@ -49,23 +48,16 @@ pub(super) struct Station {
     /// Ask the server whose each unit is, and register what passed; without a network, later.
     #[arg(long, requires = "server")]
     online: bool,
+    /// Line by line also on a terminal, as where input or output is none.
+    #[arg(long)]
+    lines: bool,
     #[command(flatten)]
     office: Office,
 }
 
-/// One station at work.
-struct Bench<'s> {
-    asked: &'s Station,
-    root: &'s Path,
-    order: Option<OrderFile>,
-    office: Option<office::Office>,
-    shift: Shift,
-    runtime: tokio::runtime::Runtime,
-}
-
 /// Runs it to its end; what keeps it from going on is told, and is an exit code of its own.
 pub(super) fn run(station: &Station, roots: &[PathBuf]) -> Exit {
-    match worked(station, roots, io::stdin().lock(), io::stdout().lock()) {
+    match worked(station, roots) {
         Ok(()) => Exit::Done,
         Err(error) => {
             // Nobody may be listening, and the exit code says it, too.
@@ -75,103 +67,74 @@ pub(super) fn run(station: &Station, roots: &[PathBuf]) -> Exit {
     }
 }
 
-fn worked(
-    station: &Station,
-    roots: &[PathBuf],
-    mut scanner: impl BufRead,
-    mut out: impl Write,
-) -> anyhow::Result<()> {
+fn worked(station: &Station, roots: &[PathBuf]) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("could not start the runtime")?;
-    let mut bench = Bench {
-        asked: station,
-        root: super::only(roots)?,
+    let root = super::only(roots)?.to_owned();
+    let bench = Bench {
+        place: station.units.clone().map_or(Place::Root(root), Place::Units),
         order: station.expect.as_deref().map(OrderFile::open).transpose()?,
         office: station.online.then(|| station.office.open()).transpose()?,
         shift: Shift::open(&station.log)?,
         runtime,
     };
-    if bench.shift.was_torn() {
-        writeln!(out, "The last test before the power was cut was not finished: test that unit again.")?;
+    if !station.lines && screen::io::is_possible() {
+        return on_screen(bench, &station.log);
     }
-    writeln!(out, "{}", bench.standing())?;
+    in_lines(bench, io::stdin().lock(), io::stdout().lock())
+}
+
+/// What a power cut left unfinished was never shown.
+const TORN: &str = "The last test before the power was cut was not finished: test that unit again.";
+
+fn on_screen(bench: Bench, log: &Path) -> anyhow::Result<()> {
+    let name = log.file_name().unwrap_or_default().to_string_lossy();
+    let mut desk = Desk::new(&name, bench.tally(), bench.office.is_some(), clock::system());
+    desk.notice = bench.shift.was_torn().then(|| TORN.to_owned());
+    let tally = screen::io::run(bench, desk)?;
+    // Where the terminal is gone, nobody reads it.
+    let _ = writeln!(io::stdout(), "-- {}.", tally_text(&tally));
+    Ok(())
+}
+
+fn in_lines(mut bench: Bench, mut scanner: impl BufRead, mut out: impl Write) -> anyhow::Result<()> {
+    if bench.shift.was_torn() {
+        writeln!(out, "{TORN}")?;
+    }
+    writeln!(out, "{}", standing(&bench))?;
     while let Some(scan) = next_scan(&mut scanner)? {
         match scan.trim_ascii() {
             b"" => {}
             b"quit" => break,
             scan => {
-                let tested = bench.test(scan)?;
-                write!(out, "{tested}")?;
-                bench.upload(&mut out)?;
-                writeln!(out, "{}", bench.standing())?;
+                write!(out, "{}", unit_text(&bench.test(scan)?))?;
+                upload(&mut bench, &mut out)?;
+                writeln!(out, "{}", standing(&bench))?;
                 out.flush()?;
             }
         }
     }
-    bench.upload(&mut out)
+    upload(&mut bench, &mut out)
 }
 
-impl Bench<'_> {
-    /// Tests the unit of a scan; what was found, in words. It is on the disk then.
-    fn test(&mut self, scan: &[u8]) -> Result<String, ShiftError> {
-        let name: String = String::from_utf8_lossy(scan).chars().take(80).collect();
-        let mut looked = match self.place(scan) {
-            Some(root) => {
-                let unit = Unit { name: name.clone(), root, labels: vec![scan.to_vec()] };
-                self.runtime.block_on(look(&unit, self.order.as_ref()))
+fn upload(bench: &mut Bench, out: &mut impl Write) -> anyhow::Result<()> {
+    match bench.upload()? {
+        Upload::Nothing => {}
+        Upload::Sent { refused } => {
+            for problem in refused {
+                writeln!(out, "  The server refused a unit. {problem}")?;
             }
-            None => Looked::unusable(
-                "This scan names no unit of the bench.".to_owned(),
-                "Scan the code that the unit was captured under.",
-            ),
-        };
-        if let Some(office) = &mut self.office {
-            office.ask(std::slice::from_mut(&mut looked));
         }
-        Ok(unit_text(&self.shift.test(name, looked, clock::system())?))
+        Upload::Waits { reason } => tracing::warn!("{reason}"),
     }
+    Ok(())
+}
 
-    /// Where the unit of a scan is. A scan is a name in the folder and never a way out of it.
-    fn place(&self, scan: &[u8]) -> Option<PathBuf> {
-        let Some(folder) = &self.asked.units else { return Some(self.root.to_owned()) };
-        let name = std::str::from_utf8(scan).ok()?;
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        let good = name.bytes().all(plain) && !name.starts_with('.');
-        Some(folder.join(name)).filter(|root| good && root.is_dir())
-    }
-
-    /// Registers what the server does not know yet. If it cannot be asked, that waits.
-    fn upload(&mut self, out: &mut impl Write) -> anyhow::Result<()> {
-        let Some(office) = &self.office else { return Ok(()) };
-        let (numbers, units): (Vec<_>, Vec<_>) = self.shift.pending(office::MAX_DEVICES).into_iter().unzip();
-        if numbers.is_empty() {
-            return Ok(());
-        }
-        match office.register(&units) {
-            Ok(results) => {
-                for refused in results.iter().filter(|one| !one.is_on_record()) {
-                    writeln!(out, "  The server refused a unit. {}", refused.problem)?;
-                }
-                self.shift.uploaded(numbers, clock::system())?;
-            }
-            Err(error) => tracing::warn!("{}", chain(&error)),
-        }
-        Ok(())
-    }
-
-    /// The shift so far, on one line.
-    fn standing(&self) -> String {
-        let counts: BTreeMap<Verdict, usize> = self.shift.counts();
-        let of = |verdict: &Verdict| counts.get(verdict).copied().unwrap_or_default();
-        let mut line: Vec<String> = Verdict::ALL
-            .iter()
-            .map(|verdict| format!("{} {}", of(verdict), verdict.words().to_lowercase()))
-            .collect();
-        if self.office.is_some() {
-            line.push(format!("{} to be uploaded", self.shift.pending(usize::MAX).len()));
-        }
-        format!("-- {}. Next unit:", line.join(", "))
-    }
+/// The shift so far, on one line.
+fn standing(bench: &Bench) -> String {
+    let tally = bench.tally();
+    let waiting = bench.office.as_ref().map(|_| format!(", {} to be uploaded", tally.pending));
+    format!("-- {}{}. Next unit:", tally_text(&tally), waiting.unwrap_or_default())
 }

@@ -205,10 +205,14 @@ pub fn next_scan(from: &mut impl BufRead) -> Result<Option<Vec<u8>>, StationErro
     read_line(from).map_err(StationError::Labels)
 }
 
-/// One line without its end, cut just past the longest scan; `None` at the end.
+/// One line without its end; `None` at the end. Of a line that is longer than any scan, the rest is
+/// passed over: it is no scan of its own.
 fn read_line(from: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     let read = from.take(MAX_SCAN_BYTES as u64 + 2).read_until(b'\n', &mut line)?;
+    if !line.ends_with(b"\n") {
+        from.skip_until(b'\n')?;
+    }
     while line.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
         line.pop();
     }
@@ -226,6 +230,9 @@ mod tests {
         assert_eq!(read_labels(b"".as_slice()).unwrap(), Vec::<Vec<u8>>::new());
         let long = vec![b'A'; MAX_SCAN_BYTES + 1];
         assert!(matches!(read_labels(long.as_slice()), Err(StationError::TooManyLabels)));
+        let mut scanner = &[&long[..], &long, b"\nB\n"].concat()[..];
+        assert!(next_scan(&mut scanner).unwrap().unwrap().len() > MAX_SCAN_BYTES);
+        assert_eq!(next_scan(&mut scanner).unwrap(), Some(b"B".to_vec()), "its rest is no scan");
         let many = "A\n".repeat(MAX_LABELS + 1);
         assert!(matches!(read_labels(many.as_bytes()), Err(StationError::TooManyLabels)));
     }

@@ -6,7 +6,8 @@
 //! * [`verdict`]: what is said about a unit; [`verify`]: how it comes about, a pure function;
 //! * [`label`], [`order`], [`seen`]: what speaks for a unit, and what against it;
 //! * [`check`]: one unit with everything that belongs to it; [`units`]: thousands of them; [`shift`]: one
-//!   after the other, with a log that survives a power cut;
+//!   after the other, with a log that survives a power cut; [`bench`]: a station at that work, and
+//!   [`screen`]: its full-screen form;
 //! * [`office`]: what the server knows of units; [`factory`]: a device's key and trust, and its record;
 //! * [`print`]: the label that a unit gets;
 //! * [`report`], [`junit`]: what people and programs read of it;
@@ -15,6 +16,7 @@
 //! To add a reason: its variant in [`Reason`] with its short name, its sentences where it is found, and
 //! a row in the tests there.
 
+pub mod bench;
 pub mod check;
 pub mod factory;
 pub mod io;
@@ -24,6 +26,7 @@ pub mod office;
 pub mod order;
 pub mod print;
 pub mod report;
+pub mod screen;
 pub mod seen;
 pub mod shift;
 pub mod units;

@@ -3,6 +3,7 @@
 use super::{
     check::Tested,
     order::OrderIndex,
+    shift::Tally,
     units::Summary,
     verdict::{Finding, Verdict},
 };
@@ -97,6 +98,14 @@ pub fn run_text(summary: &Summary, order: Option<&OrderIndex>) -> String {
         summary.units_per_second
     );
     text
+}
+
+/// A shift so far, for people.
+#[must_use]
+pub fn tally_text(tally: &Tally) -> String {
+    let of = |verdict| tally.counts.get(&verdict).copied().unwrap_or_default();
+    let words = |verdict: Verdict| format!("{} {}", of(verdict), verdict.words().to_lowercase());
+    Verdict::ALL.map(words).join(", ")
 }
 
 /// The identifier by which people call a unit.

@@ -7,7 +7,7 @@
 use super::{
     check::{Looked, Tested},
     seen::{Seen, fingerprint},
-    verdict::{Judged, Verdict},
+    verdict::{Judged, Reason, Verdict},
 };
 use crate::files::{self, Entry, FilesError};
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,20 @@ pub struct Shift {
     numbers: HashMap<String, u32>,
     seen: Seen,
     torn: bool,
+    began: Option<Timestamp>,
+}
+
+/// A shift so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many units have which verdict; of a unit that was tested again, the last counts.
+    pub counts: BTreeMap<Verdict, usize>,
+    /// How many of them show an identifier that another unit showed.
+    pub duplicates: usize,
+    /// How many the server does not know yet.
+    pub pending: usize,
+    /// When the first of them was tested.
+    pub began: Option<Timestamp>,
 }
 
 /// A unit of this shift.
@@ -75,6 +89,7 @@ pub struct Shift {
 struct Known {
     name: String,
     verdict: Verdict,
+    duplicate: bool,
     /// What is to be uploaded of it.
     pending: Option<HardwareIdentity>,
 }
@@ -91,6 +106,7 @@ impl Shift {
             numbers: HashMap::new(),
             seen: Seen::default(),
             torn: false,
+            began: None,
         };
         let Some(bytes) = files::read(log, MAX_LOG_BYTES)? else {
             files::replace(log, b"", files::PRIVATE_FILE)?;
@@ -117,14 +133,16 @@ impl Shift {
         self.torn
     }
 
-    /// How many units have which verdict; of a unit that was tested again, the last counts.
+    /// The shift so far.
     #[must_use]
-    pub fn counts(&self) -> BTreeMap<Verdict, usize> {
-        let mut counts = BTreeMap::new();
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally { began: self.began, ..Tally::default() };
         for unit in &self.units {
-            *counts.entry(unit.verdict).or_default() += 1;
+            *tally.counts.entry(unit.verdict).or_default() += 1;
+            tally.duplicates += usize::from(unit.duplicate);
+            tally.pending += usize::from(unit.pending.is_some());
         }
-        counts
+        tally
     }
 
     /// Judges a unit, and writes that down before anybody is told.
@@ -188,15 +206,20 @@ impl Shift {
                     }
                 }
             }
-            Line::Tested { number, unit, judged, identity, .. } => {
+            Line::Tested { number, at, unit, judged, identity } => {
+                self.began = self.began.or(Some(at));
                 let identity = HardwareIdentity::from_raw(&identity).ok();
                 if let Some(identity) = &identity {
                     self.seen.note(identity, number);
                     self.numbers.insert(fingerprint(identity), number);
                 }
-                // Only what passed is worth to be known: a unit that fails gets another identity.
-                let pending = identity.filter(|_| judged.verdict <= Verdict::NeedsAttention);
-                let known = Known { name: unit, verdict: judged.verdict, pending };
+                // Only what passed is worth to be known: a unit that fails gets another identity. That the
+                // server could not be asked is no fault of the unit, and why it has to wait.
+                let own = judged.findings.iter().filter(|one| one.reason != Reason::ServerUnavailable);
+                let good = own.fold(Verdict::Pass, |worst, one| worst.max(one.verdict));
+                let pending = identity.filter(|_| good <= Verdict::NeedsAttention);
+                let duplicate = judged.findings.iter().any(|one| one.reason == Reason::Duplicate);
+                let known = Known { name: unit, verdict: judged.verdict, duplicate, pending };
                 match self.unit(number) {
                     Some(unit) => *unit = known,
                     None => self.units.push(known),
@@ -215,7 +238,7 @@ mod tests {
     use super::*;
     use crate::{
         identity::{Candidate, Survey},
-        station::Reason,
+        station::Finding,
     };
     use std::{fs, io::Write as _};
     use unbox_common::identity::{IdentifierKind, Source};
@@ -237,7 +260,7 @@ mod tests {
     }
 
     fn counts(shift: &Shift) -> Vec<(Verdict, usize)> {
-        shift.counts().into_iter().collect()
+        shift.tally().counts.into_iter().collect()
     }
 
     const MAC: [&str; 2] = ["00:16:3e:00:00:01", "00:16:3e:00:00:02"];
@@ -258,6 +281,27 @@ mod tests {
         assert_eq!(twin.judged.findings[0].reason, Reason::Duplicate);
         assert!(twin.judged.findings[0].problem.contains("was shown by a already"));
         assert_eq!(counts(&shift), [(Verdict::Pass, 1), (Verdict::Fail, 1)]);
+        let later = Timestamp(NOW.0 + 1);
+        shift.test("b".to_owned(), unit("AB12CD2", MAC[0], &[]), later).unwrap();
+        let tally = shift.tally();
+        assert_eq!((tally.duplicates, tally.pending, tally.began), (1, 1, Some(NOW)));
+        assert_eq!(Shift::open(&log).unwrap().tally(), tally);
+    }
+
+    #[test]
+    fn a_unit_that_was_tested_while_the_server_was_away_waits_for_it_and_a_bad_one_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("day.jsonl");
+        let mut shift = Shift::open(&log).unwrap();
+        let away = |mut unit: Looked| {
+            unit.found(Finding::new(Reason::ServerUnavailable, Verdict::CouldNotCheck, "Away.", "Wait."));
+            unit
+        };
+        shift.test("a".to_owned(), away(unit("AB12CD1", MAC[0], &[])), NOW).unwrap();
+        shift.test("b".to_owned(), away(unit("AB12CD2", MAC[1], &["AB12CD9"])), NOW).unwrap();
+        assert_eq!(counts(&shift), [(Verdict::CouldNotCheck, 1), (Verdict::Fail, 1)]);
+        let shift = Shift::open(&log).unwrap();
+        assert_eq!(shift.pending(9).iter().map(|(number, _)| *number).collect::<Vec<_>>(), [0]);
     }
 
     #[test]

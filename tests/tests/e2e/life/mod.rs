@@ -7,6 +7,7 @@ mod first_boot;
 mod newer_payload;
 mod registered_at_the_factory;
 mod renewed_certificate;
+mod station_without_a_server;
 mod switched_on_again;
 
 use anyhow::Result;

@@ -11,7 +11,7 @@ use unbox_tests::{
 };
 
 /// A station of the reseller.
-struct Station {
+pub(super) struct Station {
     url: String,
     organisation: String,
     key: PathBuf,
@@ -19,7 +19,7 @@ struct Station {
 }
 
 impl Station {
-    fn set_up(scene: &Scene, folder: &Path) -> Result<Self> {
+    pub(super) fn set_up(scene: &Scene, folder: &Path) -> Result<Self> {
         let create =
             ["account", "create", "--company", RESELLER, "--service-account", "bench-4", "--role", "station"];
         let account = scene.server.admin_json(&create)?;
@@ -34,7 +34,7 @@ impl Station {
         Ok(Self { url: scene.server.url(), organisation, key, bundle: scene.server.bundle() })
     }
 
-    fn arguments(&self) -> Result<Vec<&str>> {
+    pub(super) fn arguments(&self) -> Result<Vec<&str>> {
         let key = self.key.to_str().context("a path that is text")?;
         let bundle = self.bundle.to_str().context("a path that is text")?;
         Ok(vec![

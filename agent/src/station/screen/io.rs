@@ -1,0 +1,309 @@
+//! The terminal of the screen, the thread that tests, and the signals that end it.
+//!
+//! One thread reads keys, one tests and uploads, and the one that draws waits for both, for the clock and
+//! for signals. Whoever ends the process finds every verdict that was shown on the disk, so nothing has to
+//! be waited for.
+
+use super::{
+    desk::{Desk, Event, Next},
+    draw::{Look, draw},
+    keys::Keyboard,
+};
+use crate::{
+    clock::{self, Stopwatch},
+    station::{
+        Reason,
+        bench::{Bench, Upload},
+        check::Tested,
+        shift::{ShiftError, Tally},
+    },
+};
+use ratatui::{
+    Terminal,
+    backend::CrosstermBackend,
+    crossterm::{
+        cursor, execute,
+        terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+    },
+};
+use std::{
+    env,
+    io::{self, IsTerminal as _, Read as _, Stdout},
+    iter, panic,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc as std_mpsc,
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
+
+/// How often the clock is drawn.
+const TICK: Duration = Duration::from_secs(1);
+/// How often a server that is away is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(15);
+/// Reads and results that wait to be drawn.
+const MAX_EVENTS: usize = 64;
+/// The most bytes of one read.
+const READ_BYTES: usize = 4096;
+
+/// Whether the terminal is ours now.
+static UP: AtomicBool = AtomicBool::new(false);
+
+/// Why the screen cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ScreenError {
+    /// The terminal could not be set up or drawn on.
+    #[error("the terminal could not be used")]
+    Terminal(#[source] io::Error),
+    /// Signals cannot be waited for.
+    #[error("signals could not be waited for")]
+    Signals(#[source] io::Error),
+    /// A thread could not be started.
+    #[error("a thread could not be started")]
+    Thread(#[source] io::Error),
+    /// The log could not be written.
+    #[error(transparent)]
+    Shift(#[from] ShiftError),
+    /// The thread that tests is gone.
+    #[error("the test of a unit ended unexpectedly")]
+    Gone,
+}
+
+/// Whether standard input and output are a terminal that can be drawn on.
+#[must_use]
+pub fn is_possible() -> bool {
+    let dumb = env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    !dumb && io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+/// Whether what goes to standard error would be drawn over the screen.
+#[must_use]
+pub fn covers_errors() -> bool {
+    UP.load(Ordering::Relaxed) && io::stderr().is_terminal()
+}
+
+/// What the environment says of the terminal.
+#[must_use]
+pub fn look() -> Look {
+    // https://no-color.org: whatever it says, as long as it says something.
+    Look { colour: env::var_os("NO_COLOR").is_none_or(|text| text.is_empty()) }
+}
+
+/// A terminal that shows the screen, and is as it was when this is gone.
+pub struct Screen {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
+    look: Look,
+}
+
+impl Screen {
+    /// Takes the terminal. It is given back also when a thread panics.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn open(look: Look) -> io::Result<Self> {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            leave();
+            before(panic);
+        }));
+        enable_raw_mode()?;
+        UP.store(true, Ordering::Relaxed);
+        let taken = execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)
+            .and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout())));
+        match taken {
+            Ok(terminal) => Ok(Self { terminal, look }),
+            Err(error) => {
+                leave();
+                Err(error)
+            }
+        }
+    }
+
+    /// Shows the desk, in the size that the terminal has now.
+    ///
+    /// # Errors
+    /// If the terminal is gone.
+    pub fn show(&mut self, desk: &Desk) -> io::Result<()> {
+        self.terminal.draw(|frame| draw(desk, self.look, frame.area(), frame.buffer_mut()))?;
+        Ok(())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        leave();
+    }
+}
+
+/// Gives the terminal back, once.
+fn leave() {
+    if UP.swap(false, Ordering::Relaxed) {
+        // Where the terminal is gone, nothing is to be given back.
+        let _ = execute!(io::stdout(), LeaveAlternateScreen, cursor::Show);
+        let _ = disable_raw_mode();
+    }
+}
+
+/// What the threads tell the one that draws.
+enum Told {
+    Read(Vec<u8>),
+    /// The terminal is gone.
+    HungUp,
+    Desk(Event),
+    Failed(ShiftError),
+}
+
+/// Runs the station on the screen until its worker ends the shift, or a signal does; the shift so far.
+///
+/// # Errors
+/// [`ScreenError`]; the terminal is given back before.
+pub fn run(bench: Bench, mut desk: Desk) -> Result<Tally, ScreenError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(ScreenError::Signals)?;
+    let (tell, told) = mpsc::channel(MAX_EVENTS);
+    let (scans, to_test) = std_mpsc::channel();
+    // Before the terminal is ours, so that none of them leaves it as it is then.
+    let signals = {
+        let _in_runtime = runtime.enter();
+        Signals::new().map_err(ScreenError::Signals)?
+    };
+    let screen = Screen::open(look()).map_err(ScreenError::Terminal)?;
+    let keys = tell.clone();
+    let spawn = |name: &str| thread::Builder::new().name(name.to_owned());
+    spawn("keys").spawn(move || read_keys(&keys)).map_err(ScreenError::Thread)?;
+    let worker = spawn("bench").spawn(move || work(bench, &to_test, &tell)).map_err(ScreenError::Thread)?;
+    let threads = Threads { told, scans, worker };
+    runtime.block_on(shown(screen, &mut desk, signals, threads))?;
+    Ok(desk.tally)
+}
+
+/// The signals that matter.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+    resize: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            resize: signal(SignalKind::window_change())?,
+        })
+    }
+}
+
+/// The other threads, as the one that draws knows them.
+struct Threads {
+    told: mpsc::Receiver<Told>,
+    scans: std_mpsc::Sender<Vec<u8>>,
+    worker: JoinHandle<()>,
+}
+
+async fn shown(
+    mut screen: Screen,
+    desk: &mut Desk,
+    mut signals: Signals,
+    mut threads: Threads,
+) -> Result<(), ScreenError> {
+    let mut tick = tokio::time::interval(TICK);
+    let mut keyboard = Keyboard::default();
+    loop {
+        let events = tokio::select! {
+            _ = signals.terminate.recv() => return Ok(()),
+            _ = signals.interrupt.recv() => return Ok(()),
+            _ = signals.hang_up.recv() => return Ok(()),
+            _ = signals.resize.recv() => Vec::new(),
+            _ = tick.tick() => {
+                if threads.worker.is_finished() && threads.told.is_empty() {
+                    return Err(ScreenError::Gone);
+                }
+                Vec::new()
+            }
+            told = threads.told.recv() => match told {
+                Some(Told::Read(bytes)) => keyboard.keys(&bytes).into_iter().map(Event::Key).collect(),
+                Some(Told::Desk(event)) => vec![event],
+                Some(Told::HungUp) => return Ok(()),
+                Some(Told::Failed(error)) => return Err(error.into()),
+                None => return Err(ScreenError::Gone),
+            },
+        };
+        for event in iter::once(Event::Tick(clock::system())).chain(events) {
+            match desk.handle(event) {
+                Next::Draw => {}
+                Next::Test(scan) => threads.scans.send(scan).map_err(|_| ScreenError::Gone)?,
+                Next::End => return Ok(()),
+            }
+        }
+        screen.show(desk).map_err(ScreenError::Terminal)?;
+    }
+}
+
+/// Reads keys until the terminal or the screen is gone.
+fn read_keys(tell: &mpsc::Sender<Told>) {
+    let mut bytes = [0; READ_BYTES];
+    let mut terminal = io::stdin().lock();
+    loop {
+        let told = match terminal.read(&mut bytes) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Ok(read) if read > 0 => Told::Read(bytes.get(..read).unwrap_or_default().to_vec()),
+            _ => Told::HungUp,
+        };
+        let last = matches!(told, Told::HungUp);
+        if tell.blocking_send(told).is_err() || last {
+            return;
+        }
+    }
+}
+
+/// Tests what is scanned, and uploads, until the screen is gone. A server that is away is asked again from
+/// time to time, and not after each unit: that could take longer than the test.
+fn work(mut bench: Bench, scans: &std_mpsc::Receiver<Vec<u8>>, tell: &mpsc::Sender<Told>) {
+    let (mut due, mut away) = (true, None::<Stopwatch>);
+    loop {
+        if due {
+            let told = bench.upload().map(|upload| {
+                away = matches!(upload, Upload::Waits { .. }).then(Stopwatch::start);
+                Event::Uploaded(upload, bench.tally())
+            });
+            if say(told, tell).is_err() {
+                return;
+            }
+        }
+        let told = match scans.recv_timeout(if away.is_some() { ASK_AGAIN } else { Duration::MAX }) {
+            Err(std_mpsc::RecvTimeoutError::Disconnected) => return,
+            Err(std_mpsc::RecvTimeoutError::Timeout) => {
+                due = true;
+                continue;
+            }
+            Ok(scan) => bench.test(&scan),
+        };
+        let unasked = |tested: &Tested| {
+            tested.judged.findings.iter().any(|one| one.reason == Reason::ServerUnavailable)
+        };
+        due = !told.as_ref().is_ok_and(unasked) || away.is_none_or(|since| since.elapsed() >= ASK_AGAIN);
+        if say(told.map(|tested| Event::Tested(Box::new(tested), bench.tally())), tell).is_err() {
+            return;
+        }
+    }
+}
+
+/// There is nobody to work for any more.
+struct Over;
+
+fn say(event: Result<Event, ShiftError>, tell: &mpsc::Sender<Told>) -> Result<(), Over> {
+    let (told, over) = match event {
+        Ok(event) => (Told::Desk(event), false),
+        Err(error) => (Told::Failed(error), true),
+    };
+    let sent = tell.blocking_send(told);
+    if over || sent.is_err() { Err(Over) } else { Ok(()) }
+}
