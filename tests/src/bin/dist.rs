@@ -2,7 +2,10 @@
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum as _};
-use unbox_tests::dist::{Product, Release};
+use unbox_tests::{
+    architecture::Architecture,
+    dist::{Product, Release},
+};
 
 /// Makes the Debian packages of agent and server, and the agent's static tarball, in target/dist/.
 ///
@@ -13,13 +16,17 @@ struct Arguments {
     /// Make these only; may be given more than once.
     #[arg(long, value_enum)]
     only: Vec<Product>,
+    /// Make it for this kind of machine; it needs the packages gcc-aarch64-linux-gnu and libc6-dev-arm64-cross
+    /// for ARM, and Debian's archive for a compiler that goes with them.
+    #[arg(long, value_enum, default_value_t = Architecture::HERE)]
+    machine: Architecture,
 }
 
 #[expect(clippy::print_stdout, reason = "a program for people")]
 fn main() -> Result<()> {
-    let Arguments { only } = Arguments::parse();
+    let Arguments { only, machine } = Arguments::parse();
     let products = if only.is_empty() { Product::value_variants() } else { &only };
-    let release = Release::of_workspace()?;
+    let release = Release::of_workspace(machine)?;
     for product in products {
         let path = release.make(*product)?;
         let bytes = path.metadata()?.len();

@@ -1,0 +1,90 @@
+//! A board of ARM that names itself in a device tree and has no SMBIOS tables: the agent's package is installed on
+//! it, and from power-on it becomes managed.
+
+use super::common::{SERIAL, check_in, is_managed, policy, wait_device, wait_managed};
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use std::fs;
+use unbox_tests::{
+    architecture::Architecture,
+    dist::{self, Product},
+    host,
+    scene::Scene,
+    swtpm::{Certified, Manufacturer},
+    vm::{BOOT, DeviceTree, Image, Machine, SERVER_NAME, SOON},
+};
+
+/// By what the board's own tree says of it.
+const CLAIMS: &str = "serial_number,manufacturer,model\nAC-7001,acme,Acme Edge Gateway 3 Rev B\n";
+
+/// A DPC for any processor.
+const DPC: &str = "#!/bin/sh\ncat \"$CREDENTIALS_DIRECTORY/unbox.extras\"\nexec sleep infinity\n";
+
+#[test]
+#[ignore = "needs QEMU and swtpm: run tests/run"]
+fn a_board_without_smbios_enrolls_by_its_device_tree_and_its_tpm() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let socket = folder.path().join("tpm.sock");
+    let manufacturer = Manufacturer::new(&folder.path().join("maker"))?;
+    let mut tpm = manufacturer.make(&folder.path().join("tpm"), Certified::Rsa)?;
+    let roots = format!("{:?}", manufacturer.roots()?.to_string_lossy());
+    let scene = Scene::set_with(folder.path(), &[("roots", &roots)])?;
+    let program = folder.path().join("dpc");
+    host::write(&program, DPC.as_bytes(), 0o755)?;
+    scene.configure(Some(&scene.dpc(&program, "1.0.0", 0)?), &policy("first"))?;
+    scene.claim(CLAIMS, &["--proof", "tpm"])?;
+    tpm.attach(&socket)?;
+
+    // In the factory: Debian is there, and the package is installed on the board itself.
+    let bundle = scene.server.bundle();
+    let package = dist::path(Product::Deb, Architecture::Arm64);
+    let mut vm = Machine::new(&Image::arm()?)
+        .device_tree(DeviceTree::labelled("acme,edge-gw3", "Acme Edge Gateway 3 Rev B", SERIAL))
+        .tpm(&socket)
+        .guest_forward(443, scene.server.address)
+        .credential("unbox.server", &format!("https://{SERVER_NAME}"))
+        .file("/root/agent.deb", fs::read(package).context("make it with cargo dist")?, 0o644)
+        .file("/etc/unbox/trust/anchors.pem", fs::read(bundle.join("anchors.pem"))?, 0o644)
+        .file("/etc/unbox/trust/root.json", fs::read(bundle.join("root.json"))?, 0o644)
+        .start()?;
+    vm.wait_ready(BOOT)?;
+    assert_eq!(vm.succeed("uname -m")?, "aarch64");
+    vm.succeed("dpkg --install /root/agent.deb && rm /root/agent.deb")?;
+    assert_eq!(vm.succeed("dpkg --audit")?, "");
+    vm.succeed("systemctl poweroff --no-block")?;
+    vm.wait_off(SOON)?;
+
+    // In the field. The TPM went off with the board, as a cut of the power does not do to it.
+    tpm.attach(&socket)?;
+    vm.start_again()?;
+    vm.wait_ready(BOOT)?;
+    wait_managed(&mut vm)?;
+    wait_device(&scene, |device| is_managed(device, 1))?;
+    let key = vm.succeed("cat /var/lib/unbox/exchange/device.key")?;
+    assert!(key.contains("\"held_in\": \"tpm\""), "the key is in the TPM: {key}");
+    assert!(vm.succeed("journalctl -o cat -u demo-dpc.service")?.contains("zurich-1"));
+    check_in(&mut vm)?;
+
+    let shown: Value = serde_json::from_str(&vm.succeed("unbox-agent identity --json")?)?;
+    let found: Vec<Value> = shown["identifiers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|one| one["kind"] != "tpm_key")
+        .map(|one| json!([one["kind"], one["value"], one["source"]]))
+        .collect();
+    let expected = json!([
+        ["serial_number", SERIAL, "device_tree"],
+        ["mac_address", "00:00:5e:00:53:01", "network"],
+        ["manufacturer", "acme", "device_tree"],
+        ["model", "Acme Edge Gateway 3 Rev B", "device_tree"],
+    ]);
+    assert_eq!(json!(found), expected, "{shown:#}");
+    assert_eq!(shown["warnings"], json!([]));
+
+    vm.cut_power();
+    vm.start_again()?;
+    vm.wait_ready(BOOT)?;
+    check_in(&mut vm)?;
+    Ok(())
+}
