@@ -1,4 +1,5 @@
-//! `cargo dist`: makes what is shipped, into `target/dist/`, and says how large it is.
+//! `cargo dist`: makes what is shipped, for this kind of machine or another, into `target/dist/`, and says how large
+//! it is.
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum as _};
@@ -16,8 +17,8 @@ struct Arguments {
     /// Make these only; may be given more than once.
     #[arg(long, value_enum)]
     only: Vec<Product>,
-    /// Make it for this kind of machine; it needs the packages gcc-aarch64-linux-gnu and libc6-dev-arm64-cross
-    /// for ARM, and Debian's archive for a compiler that goes with them.
+    /// Make it for this kind of machine. For another than ours, the compiler comes from Debian's archive, and
+    /// the linker from a package that has to be installed, such as gcc-aarch64-linux-gnu.
     #[arg(long, value_enum, default_value_t = Architecture::HERE)]
     machine: Architecture,
 }
