@@ -2,7 +2,7 @@
 //! every kind. It lies below the target directory; nothing of it is installed.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
@@ -47,7 +47,7 @@ fn cached(target: Architecture) -> Result<PathBuf> {
     Ok(rustc)
 }
 
-fn fetch(target: Architecture, into: &PathBuf) -> Result<()> {
+fn fetch(target: Architecture, into: &Path) -> Result<()> {
     let new = into.with_extension("new");
     let packages = new.join("packages");
     host::remove(&new)?;

@@ -10,7 +10,7 @@ use crate::architecture::Architecture;
 #[derive(Debug, Clone)]
 pub(super) enum Board {
     /// A PC, with SMBIOS tables.
-    Pc(Smbios),
+    Pc(Box<Smbios>),
     /// A board of ARM, with a device tree and no SMBIOS tables.
     Arm(DeviceTree),
 }
@@ -52,7 +52,7 @@ impl Board {
     /// A board for this kind of machine that nobody put a name on.
     pub(super) fn of(machine: Architecture) -> Self {
         match machine {
-            Architecture::Amd64 => Self::Pc(Smbios::default()),
+            Architecture::Amd64 => Self::Pc(Box::default()),
             Architecture::Arm64 => Self::Arm(DeviceTree::default()),
         }
     }

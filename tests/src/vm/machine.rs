@@ -70,7 +70,7 @@ impl Machine {
     /// Gives it an identity, as PCs have it.
     #[must_use]
     pub fn smbios(mut self, smbios: Smbios) -> Self {
-        self.board = Board::Pc(smbios);
+        self.board = Board::Pc(Box::new(smbios));
         self
     }
 
