@@ -30,6 +30,7 @@ mod rootfs;
 mod running;
 mod shell;
 mod smbios;
+mod stick;
 mod vpd;
 
 pub use image::{Image, SERVER_ADDRESS, SERVER_NAME};
@@ -37,6 +38,7 @@ pub use machine::Machine;
 pub use running::Vm;
 pub use shell::Output;
 pub use smbios::Smbios;
+pub use stick::make_stick;
 
 use std::time::Duration;
 

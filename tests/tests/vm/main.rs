@@ -9,6 +9,7 @@ mod no_network;
 mod package;
 mod power_cut;
 mod reboot;
+mod removable_media;
 mod replaced_board;
 mod sandbox;
 mod server;
