@@ -1,7 +1,7 @@
 //! The token on a FAT volume, read by this process and not by the kernel: a stick may hold anything, and the
 //! kernel would look at it with all its rights.
 
-use super::medium::{FILES, MAX_FILE_BYTES, NotUsed, token_in};
+use super::token::{FILES, MAX_FILE_BYTES, NotUsed, token_in};
 use fatfs::{FileSystem, FsOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use unbox_common::secret::Secret;

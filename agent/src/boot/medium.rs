@@ -3,15 +3,9 @@
 //! It gives a token and nothing else. An address or an anchor on it is never looked for: whoever can plug in a
 //! stick must not be able to say whom this device talks to, nor whom it believes.
 
-use super::{Origin, Token, parse_token};
+use super::{Origin, Token, token::NotUsed};
 use serde::{Deserialize, Serialize};
-use unbox_common::{protocol::limits::MAX_TOKEN_BYTES, secret::Secret};
-
-/// The names that the file may have, in the order in which they count; Windows adds the ending without showing it.
-pub(super) const FILES: [&str; 2] = ["unbox-token", "unbox-token.txt"];
-
-/// A token and the end of its line.
-pub(super) const MAX_FILE_BYTES: u64 = MAX_TOKEN_BYTES as u64 + 2;
+use unbox_common::secret::Secret;
 
 /// A medium that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,49 +24,6 @@ pub enum Found {
     Token(Secret),
     /// None, for this reason.
     NotUsed(String),
-}
-
-/// Why a medium gave no token, in words for whoever plugged it in.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotUsed {
-    /// It has another file system, or none.
-    #[error("its file system is not FAT; format it as FAT32")]
-    NotFat,
-    /// The file is not on it.
-    #[error("there is no file named unbox-token in its first folder")]
-    NoFile,
-    /// A folder, a link or something else has that name.
-    #[error("unbox-token is not a plain file")]
-    NotAFile,
-    /// The file is too large.
-    #[error("unbox-token is larger than the {MAX_TOKEN_BYTES} bytes of a token")]
-    TooLarge,
-    /// What is in the file is no token.
-    #[error("unbox-token does not hold a token: one line of 1 to {MAX_TOKEN_BYTES} printable characters")]
-    NotAToken,
-    /// It could not be read to the end.
-    #[error("it could not be read: {0}")]
-    Unreadable(String),
-}
-
-impl NotUsed {
-    /// Reading failed, for this reason.
-    #[must_use]
-    pub fn unreadable(error: &std::io::Error) -> Self {
-        Self::Unreadable(error.to_string())
-    }
-}
-
-/// The token in the bytes of a file.
-///
-/// # Errors
-/// [`NotUsed::TooLarge`] and [`NotUsed::NotAToken`].
-pub(super) fn token_in(bytes: &[u8]) -> Result<Secret, NotUsed> {
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(NotUsed::TooLarge);
-    }
-    let text = str::from_utf8(bytes).map_err(|_| NotUsed::NotAToken)?;
-    parse_token(&Secret::new(text.to_owned())).ok_or(NotUsed::NotAToken)
 }
 
 impl From<Result<Secret, NotUsed>> for Found {
@@ -131,13 +82,5 @@ mod tests {
             assert_eq!(serde_json::from_str::<Found>(&json).unwrap(), found);
             assert!(!format!("{found:?}").contains("ppt_1"));
         }
-    }
-
-    #[test]
-    fn the_end_of_a_line_belongs_to_no_token_and_costs_it_no_room() {
-        let longest = "x".repeat(MAX_TOKEN_BYTES);
-        assert!(token_in(format!("{longest}\r\n").as_bytes()).is_ok());
-        assert_eq!(token_in(format!("{longest}\r\n\n").as_bytes()), Err(NotUsed::TooLarge));
-        assert_eq!(token_in(format!("{longest}x\n").as_bytes()), Err(NotUsed::NotAToken));
     }
 }

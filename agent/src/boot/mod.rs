@@ -15,14 +15,16 @@ pub mod io;
 mod layout;
 mod medium;
 mod settings;
+mod token;
 mod trust;
 
 pub use io::BootError;
 pub use layout::Layout;
-pub use medium::{Found, Medium, NotUsed};
+pub use medium::{Found, Medium};
 pub use settings::{Fragment, Inputs, InvalidSettings, Origin, Server, Settings, Token};
 
-pub(crate) use settings::parse_token;
+pub use token::NotUsed;
+pub(crate) use token::parse_token;
 pub use trust::Trust;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Settings in three steps: fragments (all optional) become inputs (merged, with their origin)
 //! become settings (domain types).
 
+use super::token::parse_token;
 use crate::tpm::TpmUse;
 use serde::Deserialize;
 use std::{fmt, path::PathBuf};
@@ -228,13 +229,6 @@ impl fmt::Display for Server {
     }
 }
 
-/// A token is one line; the line's end is not part of it.
-pub(crate) fn parse_token(token: &Secret) -> Option<Secret> {
-    let line = token.expose().trim();
-    let fits = (1..=MAX_TOKEN_BYTES).contains(&line.len());
-    (fits && line.bytes().all(|byte| byte.is_ascii_graphic())).then(|| Secret::new(line.to_owned()))
-}
-
 fn parse_proxy(value: &str) -> Option<Url> {
     let url = Url::parse(value.trim()).ok()?;
     (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
@@ -325,14 +319,6 @@ mod tests {
         }
         for good in ["https://enroll.example.com", "https://[::1]:8443", " https://192.0.2.7:9000/\n"] {
             assert!(Server::parse(good, Origin::KernelCommandLine).is_ok(), "{good:?}");
-        }
-    }
-
-    #[test]
-    fn a_token_is_one_printable_line() {
-        assert_eq!(parse_token(&secret(" ppt_1 \n")), Some(secret("ppt_1")));
-        for bad in ["", "\n", "a b", "a\nb", "\u{7}", &"x".repeat(MAX_TOKEN_BYTES + 1)] {
-            assert_eq!(parse_token(&secret(bad)), None, "{bad:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     boot::{
         Found, Layout, Medium, NotUsed, fat,
-        medium::{FILES, MAX_FILE_BYTES, token_in},
+        token::{FILES, MAX_FILE_BYTES, token_in},
     },
     files::{self, FilesError},
 };
@@ -125,7 +125,7 @@ mod tests {
     fn what_nobody_handed_on_whole_is_listed_with_its_reason() {
         let root = tempfile::tempdir().unwrap();
         let layout = Layout::new(root.path());
-        for (name, bytes) in [("sda1", &b"{\"token\":"[..]), ("sdb1", &[b'x'; 20_000])] {
+        for (name, bytes) in [("sda1", &b"{\"token\":"[..]), ("sdb1", "x".repeat(20_000).as_bytes())] {
             let folder = layout.media().join(name);
             files::make_directory(&folder, files::PRIVATE_DIRECTORY).unwrap();
             files::replace(&folder.join(FOUND), bytes, files::PRIVATE_FILE).unwrap();

@@ -6,7 +6,7 @@ pub use media::take_in;
 
 use super::{
     BootContext, Fragment, Inputs, InvalidSettings, Layout, Medium, Origin, Settings, StartingPoint, Token,
-    Trust, command_line, medium,
+    Trust, command_line, medium, token,
 };
 use crate::{
     files::{self, FilesError},
@@ -165,7 +165,7 @@ fn configuration(path: &Path) -> Result<Option<Fragment>, BootError> {
 fn token_file(layout: &Layout, path: &Path) -> Result<Token, BootError> {
     let path = layout.below(&path.to_string_lossy());
     let bytes =
-        files::read(&path, medium::MAX_FILE_BYTES)?.ok_or_else(|| BootError::NoTokenFile(path.clone()))?;
+        files::read(&path, token::MAX_FILE_BYTES)?.ok_or_else(|| BootError::NoTokenFile(path.clone()))?;
     Ok(Token {
         secret: Secret::new(String::from_utf8_lossy(&bytes).into_owned()),
         origin: Origin::File(path),
