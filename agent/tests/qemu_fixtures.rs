@@ -17,12 +17,15 @@ async fn said_of(machine: &Path) -> String {
     let survey = survey(&Layout::new(machine)).await;
     let shown = Shown::from(&survey);
     let mut said = String::new();
-    let mut line = |what: &str, text: &str| writeln!(said, "{what} {}", text.escape_debug()).unwrap();
+    let mut line = |what: &str, text: &str| {
+        let visible = text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'");
+        writeln!(said, "{what} {visible}").unwrap();
+    };
     for one in &shown.identifiers {
         line(one.kind.name(), &one.value);
     }
     for one in &shown.refused {
-        line("refused", &format!("{} {:?} {}", one.kind, one.value, one.because));
+        line("refused", &format!("{} \"{}\" {}", one.kind, one.value, one.because));
     }
     for one in &shown.unreadable {
         line("unreadable", &format!("{} {}", one.from, one.reason));
