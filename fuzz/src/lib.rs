@@ -15,7 +15,6 @@ pub mod smbios {
 pub mod partition;
 
 /// A token on a removable medium.
-#[expect(dead_code, unreachable_pub, reason = "the agent uses more of it than a target does")]
 #[path = "../../agent/src/boot"]
 pub mod boot {
     pub mod fat;
