@@ -16,6 +16,7 @@ mod server;
 mod smoke;
 mod stand_in;
 mod strangers_certificate;
+mod tables;
 mod tpm;
 mod unhealthy_dpc;
 mod units;
