@@ -91,10 +91,8 @@ impl FwCfg {
 
     /// The first bytes of an item.
     fn bytes(&mut self, key: u16, length: usize) -> Result<Vec<u8>> {
-        let mut commands = format!("outw {SELECTOR:#x} {key:#x}\n");
-        for _ in 0..length {
-            commands.push_str(&format!("inb {NEXT_BYTE:#x}\n"));
-        }
+        let select = format!("outw {SELECTOR:#x} {key:#x}\n");
+        let commands = select + &format!("inb {NEXT_BYTE:#x}\n").repeat(length);
         // Asked and answered at the same time: neither side keeps all of it.
         let mut asking = self.stream.try_clone()?;
         thread::scope(|scope| {
