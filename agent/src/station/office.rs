@@ -15,7 +15,7 @@ use crate::{
     console::{chain, plain},
     failure::{DeviceFault, Failure},
     files::{self, FilesError},
-    handshake::io::{Client, ClientSettings, Patience},
+    handshake::client::{Client, ClientSettings, Patience},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
