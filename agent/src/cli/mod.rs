@@ -17,6 +17,7 @@ mod take_in;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod witnesses;
 
 pub use exit::Exit;
 
