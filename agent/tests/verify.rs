@@ -94,6 +94,14 @@ fn the_exit_code_is_the_verdict() {
 }
 
 #[test]
+fn wrong_usage_ends_as_the_command_ends_that_was_meant() {
+    ends(&agent(&["--root", "/nowhere", "station", "--colour"], ""), 3, "unexpected argument");
+    ends(&agent(&["--root", "verify", "status", "--colour"], ""), 2, "unexpected argument");
+    ends(&agent(&["--colour", "status"], ""), 2, "unexpected argument");
+    ends(&agent(&["--help"], ""), 0, "For every command");
+}
+
+#[test]
 fn a_placeholder_is_seen_before_the_unit_is_shipped() {
     let root = machine("placeholders-only").display().to_string();
     let output = verify(&["--root", &root], "");
