@@ -3,7 +3,7 @@
 use crate::{
     boot::{BootContext, Layout, Origin, Server, Settings, Trust, trust_fixtures},
     clock::{ClockSkew, TrustedTime},
-    handshake::io::{Client, ClientSettings, Patience},
+    handshake::client::{Client, ClientSettings, Patience},
 };
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,

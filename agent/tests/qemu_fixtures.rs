@@ -11,11 +11,12 @@ use unbox_agent::{
     files,
     identity::{Shown, io::survey, registration_row},
 };
+use unbox_common::models::Models;
 
 /// What a survey says, one thing a line. What cannot be shown as it is, is escaped.
 async fn said_of(machine: &Path) -> String {
     let survey = survey(&Layout::new(machine)).await;
-    let shown = Shown::from(&survey);
+    let shown = Shown::new(&survey, Models::built_in());
     let mut said = String::new();
     let mut line = |what: &str, text: &str| {
         let visible = text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'");

@@ -7,7 +7,7 @@ use crate::{
     failure::Failure,
     handshake::{
         self, CertificateChain, DeviceKey,
-        io::{Client, ClientSettings},
+        client::{Client, ClientSettings},
     },
     payload,
     report::{self, Enrolled},
@@ -55,7 +55,7 @@ pub(super) fn valid_enrollment(
     let Some(enrolled) = report::io::enrolled(layout)? else {
         return Ok(None);
     };
-    let key = handshake::io::device_key(layout, &session.entropy)?;
+    let key = handshake::key_file::device_key(layout, &session.entropy)?;
     let certificate = CertificateChain::parse(&enrolled.certificate_chain, key.public());
     let valid = certificate.is_ok_and(|chain| chain.is_valid(context.time().now));
     Ok(valid.then_some(enrolled))

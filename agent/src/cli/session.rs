@@ -8,7 +8,7 @@ use crate::{
     entropy::Entropy,
     failure::{DeviceFault, Failure},
     files::{self, FilesError},
-    handshake::io::make_exchange,
+    handshake::key_file::make_exchange,
     retry,
 };
 use std::{fs::File, os::unix::fs::MetadataExt as _, time::Duration};

@@ -12,12 +12,18 @@ use std::{
     io::{self, Write as _},
     path::Path,
 };
+use unbox_common::models::Models;
 
 /// The largest status file that is read, in bytes.
 const MAX_STATUS_BYTES: u64 = 64 * 1024;
 
 /// Prints the identifiers, what was refused, and what to register.
-pub(super) async fn identity(session: &Session, json: bool, folder: Option<&Path>) -> anyhow::Result<Exit> {
+pub(super) async fn identity(
+    session: &Session,
+    json: bool,
+    folder: Option<&Path>,
+    models: &Models,
+) -> anyhow::Result<Exit> {
     let survey = match folder {
         Some(folder) => {
             let captured = identity::io::capture(&session.layout, folder).await;
@@ -26,9 +32,9 @@ pub(super) async fn identity(session: &Session, json: bool, folder: Option<&Path
         None => identity::io::survey(&session.layout).await,
     };
     let printed = if json {
-        print_json(&identity::Shown::from(&survey))
+        print_json(&identity::Shown::new(&survey, models))
     } else {
-        io::stdout().write_all(identity::shown(&survey).as_bytes())
+        io::stdout().write_all(identity::shown(&survey, models).as_bytes())
     };
     printed.context("could not print the identity")?;
     Ok(if survey.identity().is_ok() { Exit::Done } else { Exit::Fatal })

@@ -13,6 +13,7 @@ use std::{
 use unbox_common::{
     identity::{HardwareIdentity, Identifier, IdentifierKind, Observed, Rank, Source},
     matching::IdentifierSet,
+    models::Models,
 };
 
 /// A survey for programs.
@@ -76,8 +77,10 @@ pub struct ShownRefusal {
     pub because: String,
 }
 
-impl From<&Survey> for Shown {
-    fn from(survey: &Survey) -> Self {
+impl Shown {
+    /// A survey, judged by this table of models.
+    #[must_use]
+    pub fn new(survey: &Survey, models: &Models) -> Self {
         let identity = survey.identity();
         let derived = identity.iter().flat_map(HardwareIdentity::observed);
         let derived = derived.filter(|one| one.source == Source::Derived).map(|one| (one, None));
@@ -93,7 +96,7 @@ impl From<&Survey> for Shown {
             disagreements: survey.disagreements.clone(),
             facts: survey.facts.clone(),
             warnings: warnings(survey),
-            eligibility: eligibility(survey),
+            eligibility: eligibility(survey, models),
             rank: identity.as_ref().ok().and_then(rank),
             register: register
                 .map(|set| set.iter().map(|one| (one.kind(), one.value().to_owned())).collect()),
@@ -128,9 +131,9 @@ impl ShownRefusal {
 
 /// The survey as text, ending with what to register, or with why this device cannot be.
 #[must_use]
-pub fn shown(survey: &Survey) -> String {
+pub fn shown(survey: &Survey, models: &Models) -> String {
     let mut text = String::new();
-    for one in Shown::from(survey).identifiers {
+    for one in Shown::new(survey, models).identifiers {
         let rank = one.rank.map_or("name", rank_name);
         let from = one.from.as_deref().unwrap_or("(follows from the others)");
         // Writing to a String cannot fail.
@@ -146,7 +149,7 @@ pub fn shown(survey: &Survey) -> String {
         "Sources that were not simply read",
         survey.looked.iter().filter(|looked| looked.state != State::Read),
     );
-    if let Some(judged) = eligibility(survey) {
+    if let Some(judged) = eligibility(survey, models) {
         let verdict = format!("{}.", judged.verdict.name());
         let said: Vec<String> = [Some(verdict), judged.reason, judged.advice].into_iter().flatten().collect();
         let _ = writeln!(text, "\nBy a certified device ID: {}", said.join(" "));

@@ -8,7 +8,7 @@ use crate::{
     boot::{BootError, Layout, io::trust_in},
     entropy::Entropy,
     files::{self, FilesError},
-    handshake::{KeyError, io::device_key},
+    handshake::{KeyError, key_file::device_key},
     identity::Survey,
 };
 use serde::Serialize;
