@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod enrollments;
+mod factory_records;
 mod stations;
 
 use crate::support::{TestDevice, TestServer};
@@ -142,6 +143,7 @@ impl Api {
             .replace("{key}", &"a7".repeat(20))
             .replace("{apiKey}", "1")
             .replace("{enrollment}", "1")
+            .replace("{factoryRecord}", "1")
             .replace("{artifact}", &"0".repeat(64))
     }
 }

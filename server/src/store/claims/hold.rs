@@ -91,22 +91,8 @@ impl Tx {
         const OPERATION: &str = "find claims by identifiers";
         let mut found = Vec::new();
         for part in keys.chunks(INSERT_ROWS) {
+            self.lock_claims_with(scope, part).await?;
             let usual = is_usual(part.len(), INSERT_ROWS);
-            if self.dialect.locks_rows() {
-                // A statement of its own, as for one claim.
-                let mut sql = self.sql(
-                    "SELECT c.id FROM claims AS c WHERE c.released_at IS NULL AND c.id IN
-                     (SELECT claim_id FROM claim_keys WHERE lookup IN ",
-                );
-                sql.list(part.iter().cloned())
-                    .push(" UNION SELECT claim_id FROM claim_search WHERE lookup IN ")
-                    .list(part.iter().cloned())
-                    .push(")")
-                    .scope_with_resellers("c.customer_id =", "c.reseller_id =", scope)
-                    .push(" ORDER BY c.id FOR NO KEY UPDATE");
-                let locked = sql.query().persistent(usual).fetch_all(self.connection()).await;
-                locked.map_err(failed(OPERATION))?;
-            }
             let mut sql = self.sql(concat!(
                 "SELECT k.lookup, ",
                 claim_columns!(),
@@ -124,6 +110,31 @@ impl Tx {
             }
         }
         Ok(found)
+    }
+
+    /// Waits for, and then keeps away, everybody else who decides about the claims in force within the
+    /// scope that are found by any of these keys. One that ends meanwhile is not found afterwards.
+    pub async fn lock_claims_with(&mut self, scope: Scope, keys: &[String]) -> Result<(), StoreError> {
+        if !self.dialect.locks_rows() {
+            return Ok(());
+        }
+        for part in keys.chunks(INSERT_ROWS) {
+            // A statement of its own, as for one claim.
+            let mut sql = self.sql(
+                "SELECT c.id FROM claims AS c WHERE c.released_at IS NULL AND c.id IN
+                 (SELECT claim_id FROM claim_keys WHERE lookup IN ",
+            );
+            sql.list(part.iter().cloned())
+                .push(" UNION SELECT claim_id FROM claim_search WHERE lookup IN ")
+                .list(part.iter().cloned())
+                .push(")")
+                .scope_with_resellers("c.customer_id =", "c.reseller_id =", scope)
+                .push(" ORDER BY c.id FOR NO KEY UPDATE");
+            let usual = is_usual(part.len(), INSERT_ROWS);
+            let locked = sql.query().persistent(usual).fetch_all(self.connection()).await;
+            locked.map_err(failed("lock claims by identifiers"))?;
+        }
+        Ok(())
     }
 
     /// Waits for, and then keeps away, everybody else who decides about this claim or its device.
