@@ -38,6 +38,7 @@ use std::{
 /// Enrolls this device with its owner's server: from power-on to managed.
 #[derive(Debug, Parser)]
 #[command(name = "unbox-agent", version, after_help = exit::HELP)]
+#[command(next_help_heading = "For every command")]
 pub struct Args {
     /// The root directory of the device; anything but / is a sandbox. `verify` takes several.
     #[arg(long = "root", global = true, default_value = "/", value_name = "DIR", value_parser = root)]

@@ -38,7 +38,7 @@ pub(super) struct Station {
     /// The log of this shift: a new file, or the one to go on with.
     #[arg(long, value_name = "FILE")]
     log: PathBuf,
-    /// Where captured machines are: each scan names the directory of its unit. Otherwise every scan is
+    /// Where captured machines are: each label holds the name of its unit's directory. Otherwise every scan is
     /// the label of the machine at --root.
     #[arg(long, value_name = "DIR")]
     units: Option<PathBuf>,

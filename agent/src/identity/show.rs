@@ -147,8 +147,9 @@ pub fn shown(survey: &Survey) -> String {
         survey.looked.iter().filter(|looked| looked.state != State::Read),
     );
     if let Some(judged) = eligibility(survey) {
-        let why = [judged.reason, judged.advice].into_iter().flatten().collect::<Vec<_>>().join(" ");
-        let _ = writeln!(text, "\nBy a certified device ID: {}. {why}", judged.verdict.name());
+        let verdict = format!("{}.", judged.verdict.name());
+        let said: Vec<String> = [Some(verdict), judged.reason, judged.advice].into_iter().flatten().collect();
+        let _ = writeln!(text, "\nBy a certified device ID: {}", said.join(" "));
         for (kind, value) in judged.register {
             let _ = writeln!(text, "  {:<20} {value}", kind.name());
         }

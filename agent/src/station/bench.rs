@@ -11,7 +11,8 @@ use crate::{
     clock,
     console::{chain, plain},
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use unbox_common::label;
 
 /// The longest name of a unit, in bytes.
 const MAX_NAME_BYTES: usize = 80;
@@ -23,7 +24,7 @@ const MAX_REASON_BYTES: usize = 512;
 pub enum Place {
     /// Every scan is the label of this one machine.
     Root(PathBuf),
-    /// Captured machines, each in a directory with the name that is scanned.
+    /// Captured machines, each in a directory with the name that its label holds.
     Units(PathBuf),
 }
 
@@ -81,16 +82,19 @@ impl Bench {
         self.shift.test(name, looked, clock::system())
     }
 
-    /// Where the unit of a scan is. A scan is a name in the folder and never a way out of it.
+    /// Where the unit of a scan is: under the name that was scanned, or that the label holds.
     fn place(&self, scan: &[u8]) -> Option<PathBuf> {
         let folder = match &self.place {
             Place::Root(root) => return Some(root.clone()),
             Place::Units(folder) => folder,
         };
-        let name = std::str::from_utf8(scan).ok()?;
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        let good = name.bytes().all(plain) && !name.is_empty() && !name.starts_with('.');
-        Some(folder.join(name)).filter(|root| good && root.is_dir())
+        let scanned = std::str::from_utf8(scan).ok()?;
+        unit_in(folder, scanned).or_else(|| {
+            let label = label::parse(scan).ok()?;
+            let readings = label.identifiers();
+            let mut identifiers = readings.iter().flat_map(|reading| reading.ways.iter().flatten());
+            identifiers.find_map(|identifier| unit_in(folder, identifier.value()))
+        })
     }
 
     /// Registers what the server does not know yet. If it cannot be asked, that waits.
@@ -120,6 +124,13 @@ impl Bench {
     }
 }
 
+/// A unit by its name, which is a name in the folder and never a way out of it.
+fn unit_in(folder: &Path, name: &str) -> Option<PathBuf> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let good = name.bytes().all(plain) && !name.is_empty() && !name.starts_with('.');
+    Some(folder.join(name)).filter(|root| good && root.is_dir())
+}
+
 /// What people call the unit of a scan, fit for a terminal.
 #[must_use]
 pub fn name_of(scan: &[u8]) -> String {
@@ -141,8 +152,21 @@ mod tests {
             shift: Shift::open(&folder.path().join("day.jsonl")).unwrap(),
             runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(),
         };
-        assert!(bench.place(b"AB12CD1").is_some());
-        for hostile in ["", ".", "..", "../units", "/", "AB12CD1/", "AB12CD1/sys", "AB12CD1\0", "\u{1b}[2J"] {
+        for label in ["AB12CD1", "ab12cd1", "SAB12CD1", "S/N: AB12CD1", "Service Tag: AB12CD1"] {
+            assert!(bench.place(label.as_bytes()).is_some(), "{label}");
+        }
+        for hostile in [
+            "",
+            ".",
+            "..",
+            "../units",
+            "S../units",
+            "SN: ../units",
+            "/",
+            "AB12CD1/",
+            "AB12CD1/sys",
+            "\u{1b}[2J",
+        ] {
             assert_eq!(bench.place(hostile.as_bytes()), None, "{hostile:?}");
         }
         assert_eq!(bench.place(b"\xff"), None);

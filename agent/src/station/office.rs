@@ -86,11 +86,17 @@ pub enum OfficeError {
     #[error("could not start the runtime")]
     Runtime(#[source] io::Error),
     /// The way to the server does not work, or the server does not answer as it should.
-    #[error("the server could not be asked")]
-    Asked(#[source] Box<Failure>),
-    /// The server said no.
+    #[error(transparent)]
+    Asked(Box<Failure>),
+    /// The request could not be written.
+    #[error("could not write the request")]
+    Request(#[source] serde_json::Error),
+    /// The server said no: its sentence, without the full stop.
     #[error("the server refused: {0}")]
     Refused(String),
+    /// What the server said is not an answer to the question.
+    #[error("the server's answer {0}; ask an administrator whether server and station fit together")]
+    Answer(&'static str),
 }
 
 /// The server, as a station asks it.
@@ -240,7 +246,7 @@ impl Office {
         let read =
             |bundle: TrustBundle| bundle.newer_roots.iter().map(|one| serde_json::from_str(one)).collect();
         let roots: Result<_, serde_json::Error> = serde_json::from_slice(&answer).and_then(read);
-        roots.map_err(|_| OfficeError::Refused("its answer cannot be read".to_owned()))
+        roots.map_err(|_| OfficeError::Answer("cannot be read"))
     }
 
     fn ask<T: DeserializeOwned>(
@@ -252,9 +258,9 @@ impl Office {
         for part in devices.chunks(MAX_DEVICES) {
             let answer = self.runtime.block_on(self.ask_part(method, part))?;
             let Results { results: part_results } = serde_json::from_slice::<Results<T>>(&answer)
-                .map_err(|_| OfficeError::Refused("its answer cannot be read".to_owned()))?;
+                .map_err(|_| OfficeError::Answer("cannot be read"))?;
             if part_results.len() != part.len() {
-                return Err(OfficeError::Refused("its answer leaves devices out".to_owned()));
+                return Err(OfficeError::Answer("leaves devices out"));
             }
             results.extend(part_results);
         }
@@ -263,8 +269,7 @@ impl Office {
 
     async fn ask_part(&self, method: &str, devices: &[HardwareIdentity]) -> Result<Vec<u8>, OfficeError> {
         let devices = devices.iter().map(device).collect();
-        let message = serde_json::to_vec(&Devices { devices })
-            .map_err(|_| OfficeError::Refused("the request cannot be written".to_owned()))?;
+        let message = serde_json::to_vec(&Devices { devices }).map_err(OfficeError::Request)?;
         self.call(&format!("devices:{method}"), Some(message)).await
     }
 
@@ -280,7 +285,7 @@ impl Office {
         }
         let said = serde_json::from_slice::<Refused>(&answer).ok();
         let said = said.map_or_else(|| format!("status {status}"), |refused| refused.error.message);
-        Err(OfficeError::Refused(plain(&said, MAX_PROBLEM_BYTES)))
+        Err(OfficeError::Refused(plain(said.trim_end_matches('.'), MAX_PROBLEM_BYTES)))
     }
 }
 

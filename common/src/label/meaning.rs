@@ -22,6 +22,10 @@ pub(super) fn of(field: &Field) -> Option<Result<Ways, InvalidIdentifier>> {
     let value = field.value.as_str();
     match &field.name {
         FieldName::Bare => Some(bare(value)),
+        FieldName::Word(word) if words::is_express_service_code(word) => {
+            let tag = dell::service_tag(value);
+            Some(named(IdentifierKind::ServiceTag, tag.as_deref().unwrap_or(value)))
+        }
         FieldName::Word(word) => words::kind(word).map(|kind| named(kind, value)),
         FieldName::ApplicationIdentifier(identifier) => match identifier.as_str() {
             "21" => Some(serial(value)),
@@ -150,8 +154,10 @@ fn bare(value: &str) -> Result<Ways, InvalidIdentifier> {
     let read = |kinds: &[IdentifierKind]| -> Vec<Identifier> {
         kinds.iter().filter_map(|kind| Identifier::parse(*kind, value).ok()).collect()
     };
-    // Dell prints the express service code beside the tag.
-    let tag = dell::service_tag(value).filter(|_| decimal && matches!(value.len(), 10 | 11));
+    // Dell prints the express service code beside the tag, in groups for people who read it out.
+    let groups: Vec<usize> = value.split([' ', '-']).map(str::len).collect();
+    let is_code = matches!(groups.as_slice(), [10 | 11] | [3, 3, 3, 1 | 2]);
+    let tag = dell::service_tag(value).filter(|_| is_code);
     let tag = tag.and_then(|tag| Identifier::parse(ServiceTag, &tag).ok());
     let ways = read(before).into_iter().chain([serial]).chain(read(behind)).chain(tag);
     Ok(ways.map(|one| vec![one]).collect())

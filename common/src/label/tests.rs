@@ -43,6 +43,9 @@ fn a_bare_value_is_a_serial_number_and_what_else_its_form_allows() {
         (" 5cd1234abc ", "serial_number 5CD1234ABC"),
         ("7XK9Q13", "serial_number 7XK9Q13 | service_tag 7XK9Q13"),
         ("17266906119", "serial_number 17266906119 | service_tag 7XK9Q13"),
+        ("172 669 061 19", "serial_number 172 669 061 19 | service_tag 7XK9Q13"),
+        ("172-669-061-19", "serial_number 172-669-061-19 | service_tag 7XK9Q13"),
+        ("172 669 06119", "serial_number 172 669 06119"),
         ("00163EABCD01", "mac_address 00:16:3e:ab:cd:01 | serial_number 00163EABCD01"),
         ("00:16:3e:ab:cd:01", "mac_address 00:16:3e:ab:cd:01"),
         ("490154203237518", "imei 490154203237518 | serial_number 490154203237518"),
@@ -248,6 +251,14 @@ fn words_say_what_they_name_and_nothing_else_is_searched() {
         ],
     );
     assert_read("SN: 1S20QES0XX00PF0ABCDE", &["SN=1S20QES0XX00PF0ABCDE"], &[LENOVO_WAYS]);
+    assert_read(
+        "Express Service Code: 172 669 061 19",
+        &["Express Service Code=172 669 061 19"],
+        &["service_tag 7XK9Q13"],
+    );
+    let (_, refused) = read("Service Tag: 7XK9Q13\nExpress Service Code: 99999999999");
+    assert_eq!(refused.first().map(String::as_str), Some("service_tag 7XK9Q13"));
+    assert!(refused.iter().any(|one| one.starts_with("! service_tag")), "{refused:?}");
     // Text without names, or with unknown ones only, is not searched.
     for scan in ["Rev: A1", "https://example.com/PF0ABCDE", "{\"a\": 1}", "Made in X"] {
         let (fields, readings) = read(scan);

@@ -45,6 +45,9 @@ const KNOWN: [(&str, IdentifierKind); 29] = [
 /// What labels call the day of manufacture, in the same way.
 const MADE_ON: [&str; 5] = ["mfgdate", "mfd", "manufactured", "manufacturedate", "manufacturedon"];
 
+/// What Dell's labels call the express service code, in the same way.
+const EXPRESS_SERVICE_CODE: [&str; 3] = ["expressservicecode", "expresscode", "esc"];
+
 /// The kind that a word stands for.
 pub(super) fn kind(word: &str) -> Option<IdentifierKind> {
     let word = folded(word);
@@ -55,6 +58,11 @@ pub(super) fn kind(word: &str) -> Option<IdentifierKind> {
 /// Whether a word announces the day of manufacture.
 pub(super) fn is_made_on(word: &str) -> bool {
     MADE_ON.contains(&folded(word).as_str())
+}
+
+/// Whether a word announces an express service code, which is a service tag in other digits.
+pub(super) fn is_express_service_code(word: &str) -> bool {
+    EXPRESS_SERVICE_CODE.contains(&folded(word).as_str())
 }
 
 fn folded(word: &str) -> String {
@@ -70,7 +78,8 @@ pub(super) fn read(text: &str) -> Option<Vec<Field>> {
     };
     let fields = pairs.into_iter().map(|(word, value)| Field { name: FieldName::Word(word), value });
     let fields: Vec<Field> = fields.collect();
-    let known = |field: &Field| matches!(&field.name, FieldName::Word(word) if kind(word).is_some());
+    let says = |word: &str| kind(word).is_some() || is_express_service_code(word);
+    let known = |field: &Field| matches!(&field.name, FieldName::Word(word) if says(word));
     fields.iter().any(known).then_some(fields)
 }
 
