@@ -105,10 +105,10 @@ impl Services {
 async fn held(tx: &mut Tx, by: &Actor, id: FactoryRecordId) -> Result<FactoryRecord, ServiceError> {
     let mut record = tx.factory_record(by.scope(), id).await?.ok_or_else(|| no_record(id))?;
     loop {
-        let keys = record.lookup_keys();
-        tx.hold_keys(&Vec::from_iter(keys.iter().cloned())).await?;
+        let keys: Vec<String> = record.lookup_keys().into_iter().collect();
+        tx.hold_keys(&keys).await?;
         let now = tx.factory_record(by.scope(), id).await?.ok_or_else(|| no_record(id))?;
-        if now.lookup_keys() == keys {
+        if now.lookup_keys().into_iter().eq(keys) {
             return Ok(now);
         }
         // It was registered anew while this waited.
