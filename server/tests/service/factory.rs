@@ -190,7 +190,7 @@ async fn an_organisation_stays_with_its_records_and_goes_without_them(db: TestDa
     let before = world.db.snapshot().await;
     match world.services.delete_company(&world.by, boxes).await {
         Err(ServiceError::Conflict(says)) => {
-            assert!(says.contains("Boxes still has factory records."), "{says}")
+            assert!(says.contains("Boxes still has factory records."), "{says}");
         }
         other => panic!("{other:?}"),
     }

@@ -8,7 +8,7 @@ use crate::support::{TestDatabase, serial_set};
 use unbox_common::{
     digest::Sha256,
     identity::{HardwareIdentity, Identifier, IdentifierKind, Observed, Source},
-    ids::{CompanyId, FactoryRecordId},
+    ids::{ClaimId, CompanyId, FactoryRecordId},
     matching::IdentifierSet,
     timestamp::Timestamp,
 };
@@ -138,7 +138,7 @@ async fn a_record_from_before_claims_were_noted_knows_the_claim_of_its_organisat
     for (id, claim) in [(11, Some(5)), (12, None), (13, None)] {
         let id = FactoryRecordId::new(id).unwrap();
         let found = reader.factory_record(Scope::Operator, id).await.unwrap().unwrap();
-        assert_eq!(found.claim.map(|claim| claim.get()), claim, "{id}");
+        assert_eq!(found.claim.map(ClaimId::get), claim, "{id}");
     }
 }
 
