@@ -2,15 +2,17 @@
 //!
 //! The functions here take plain paths and are for the agent's own files. What lies in
 //! directories that others can write into goes through [`Root`], which never follows a link
-//! out of the tree that it was given.
+//! out of the tree that it was given; what a stranger captured is read through [`Within`].
 
 mod entry;
 mod root;
 mod tree;
+mod within;
 
 pub use entry::{Attributes, Entry, Faults, NoFaults, Operation, Owner, Status};
 pub use root::Root;
 pub use tree::{NewTree, clear as clear_tree, remove as remove_tree};
+pub use within::Within;
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},

@@ -47,7 +47,9 @@ impl Terminal {
         let (pty, pts) = open().unwrap();
         let (columns, rows) = size;
         pty.resize(Size::new(rows, columns)).unwrap();
-        let command = Command::new(program).args(arguments).env("TERM", "xterm-256color");
+        // A backtrace would push what is asked for off a screen of 24 rows.
+        let command =
+            Command::new(program).args(arguments).env("TERM", "xterm-256color").env("RUST_BACKTRACE", "0");
         let mut command =
             if no_color { command.env("NO_COLOR", "1") } else { command.env_remove("NO_COLOR") };
         let child = command.spawn_borrowed(&pts).unwrap();

@@ -204,8 +204,9 @@ impl Gathered {
         is_running_system: bool,
     ) -> Option<Vec<modem::Modem>> {
         let is_pc = is_pc(&self.candidates);
-        let answered = match &reader.captured {
-            Some(record) => record.modems.clone().map(Ok),
+        let told = reader.captured.as_ref().map(|record| record.modems.clone());
+        let answered = match told {
+            Some(modems) => modems.map(Ok),
             None if !modems::is_there(reader) => None,
             None if is_running_system => Some(modems::ask().await),
             None => Some(Err((State::Failed, "ModemManager runs on the machine itself".to_owned()))),

@@ -29,7 +29,7 @@ const MODEM: &str = "org.freedesktop.ModemManager1.Modem";
 type Objects = HashMap<OwnedObjectPath, HashMap<String, HashMap<String, OwnedValue>>>;
 
 /// Whether the kernel knows a modem. Most machines have none, and then D-Bus is left alone.
-pub(super) fn is_there(reader: &Reader<'_>) -> bool {
+pub(super) fn is_there(reader: &mut Reader<'_>) -> bool {
     let usb = reader.names("/sys/class/usbmisc").iter().any(|name| name.starts_with("cdc-wdm"));
     usb || !reader.names("/sys/class/wwan").is_empty()
 }

@@ -3,12 +3,12 @@
 
 use super::capture::Record;
 use crate::{
-    files::{self, FilesError},
+    files::{FilesError, Within},
     identity::{Looked, Place, State, Unreadable},
 };
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Component, Path, PathBuf},
 };
 
@@ -22,6 +22,8 @@ pub(super) const MAX_ENTRIES: usize = 1024;
 /// One look at a machine.
 pub(super) struct Reader<'a> {
     root: &'a Path,
+    /// Everything is read below it; `None` if there is no such root.
+    within: Option<Within>,
     /// Where the root really is, for links that lead out of it.
     real: PathBuf,
     /// What this root is a capture of, if it is one.
@@ -40,6 +42,7 @@ impl<'a> Reader<'a> {
     pub(super) fn new(root: &'a Path, captured: Option<Record>) -> Self {
         Self {
             root,
+            within: Within::open(root).ok(),
             real: root.canonicalize().unwrap_or_else(|_| root.to_owned()),
             unreadable: captured.iter().flat_map(Record::flaws).cloned().collect(),
             captured,
@@ -77,7 +80,7 @@ impl<'a> Reader<'a> {
             self.unreadable.push(noted);
             return None;
         }
-        match files::read(&self.below(path), limit) {
+        match self.within.as_ref()?.read(&plain(path), limit) {
             Ok(bytes) => {
                 let bytes = bytes?;
                 self.found += 1;
@@ -85,7 +88,11 @@ impl<'a> Reader<'a> {
                 Some(bytes)
             }
             Err(error) => {
-                self.note(path, state_of(&error), &reason_of(&error));
+                let state = match error {
+                    FilesError::TooLarge { .. } | FilesError::Blocked { .. } => State::Invalid,
+                    ref other => state_of(other.io()),
+                };
+                self.note(path, state, &reason_of(&error));
                 None
             }
         }
@@ -100,7 +107,7 @@ impl<'a> Reader<'a> {
     pub(super) fn link(&mut self, path: &str) -> Option<String> {
         let told = self.captured.as_ref().and_then(|record| record.links.get(path)).cloned();
         let target = told.or_else(|| {
-            let real = self.below(path).canonicalize().ok()?;
+            let real = self.root.join(plain(path)).canonicalize().ok()?;
             Some(format!("/{}", real.strip_prefix(&self.real).ok()?.to_str()?))
         })?;
         self.links.insert(path.to_owned(), target.clone());
@@ -108,27 +115,26 @@ impl<'a> Reader<'a> {
     }
 
     /// The names in a folder, in order; none if there is no such folder.
-    pub(super) fn names(&self, folder: &str) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(self.below(folder)) else {
-            return Vec::new();
-        };
-        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        let mut names: Vec<String> = names.take(MAX_ENTRIES).collect();
-        names.sort_unstable();
-        names
-    }
-
-    fn below(&self, path: &str) -> PathBuf {
-        // A path is ours or made of a name that the machine told: such a name has one part.
-        let parts = Path::new(path).components().filter(|part| matches!(part, Component::Normal(_)));
-        parts.fold(self.root.to_owned(), |below, part| below.join(part))
+    pub(super) fn names(&mut self, folder: &str) -> Vec<String> {
+        match self.within.as_ref().map(|within| within.names(&plain(folder), MAX_ENTRIES)) {
+            None => Vec::new(),
+            Some(Ok(names)) => names,
+            Some(Err(error)) => {
+                self.note(folder, state_of(Some(&error)), &error);
+                Vec::new()
+            }
+        }
     }
 }
 
-fn state_of(error: &FilesError) -> State {
-    match (error, error.io().map(io::Error::kind)) {
-        (_, Some(io::ErrorKind::PermissionDenied)) => State::NotPermitted,
-        (FilesError::TooLarge { .. } | FilesError::Blocked { .. }, _) => State::Invalid,
+/// A path below the root: it is ours, or made of a name that the machine told, and such a name has one part.
+fn plain(path: &str) -> PathBuf {
+    Path::new(path).components().filter(|part| matches!(part, Component::Normal(_))).collect()
+}
+
+fn state_of(error: Option<&io::Error>) -> State {
+    match error.map(io::Error::kind) {
+        Some(io::ErrorKind::PermissionDenied) => State::NotPermitted,
         _ => State::Failed,
     }
 }

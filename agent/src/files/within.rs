@@ -1,0 +1,125 @@
+//! Reading below a directory that a stranger may have made, such as a captured machine: whatever links
+//! it holds, nothing outside of it is read.
+
+use super::{FilesError, read_all};
+use nix::{
+    dir::Dir,
+    errno::Errno,
+    fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2},
+    sys::stat::Mode,
+};
+use std::{
+    fs::File,
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+/// An open directory that is the root of every path, as after `chroot(2)`.
+#[derive(Debug)]
+pub struct Within {
+    directory: OwnedFd,
+    path: PathBuf,
+}
+
+impl Within {
+    /// Opens a directory.
+    ///
+    /// # Errors
+    /// [`FilesError::Read`].
+    pub fn open(path: &Path) -> Result<Self, FilesError> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = openat(AT_FDCWD, path, flags, Mode::empty())
+            .map_err(|errno| FilesError::Read { path: path.to_owned(), source: errno.into() })?;
+        Ok(Self { directory, path: path.to_owned() })
+    }
+
+    /// Reads a whole file of at most `limit` bytes; `None` if there is none.
+    ///
+    /// Only regular files are read, and a link in the last place is not followed.
+    ///
+    /// # Errors
+    /// [`FilesError`]
+    pub fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
+        let shown = self.path.join(path.strip_prefix("/").unwrap_or(path));
+        // Without O_NONBLOCK, a FIFO in place of the file would hold the agent for ever.
+        match self.opened(path, OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK) {
+            Ok(file) => read_all(File::from(file), &shown, limit).map(Some),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(FilesError::Read { path: shown, source: errno.into() }),
+        }
+    }
+
+    /// At most so many of the names in a folder, in order; none if there is no such folder.
+    ///
+    /// # Errors
+    /// If there is one that cannot be listed.
+    pub fn names(&self, folder: &Path, most: usize) -> io::Result<Vec<String>> {
+        let opened = match self.opened(folder, OFlag::O_DIRECTORY) {
+            Ok(opened) => opened,
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(Vec::new()),
+            Err(errno) => return Err(errno.into()),
+        };
+        let entries = Dir::from_fd(opened)?.into_iter().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
+        let mut names: Vec<String> =
+            names.filter(|name| !matches!(name.as_str(), "." | "..")).take(most).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Links lead where they would if the directory were the root (`openat2(2)`, since Linux 5.6).
+    fn opened(&self, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | flags)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        openat2(&self.directory, path, how)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn no_link_leads_out_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        files::make_directory(&at("unit/etc"), files::PUBLIC_DIRECTORY).unwrap();
+        files::make_directory(&at("other"), files::PUBLIC_DIRECTORY).unwrap();
+        files::replace(&at("other/serial"), b"of another", files::PUBLIC_FILE).unwrap();
+        files::replace(&at("unit/etc/serial"), b"its own", files::PUBLIC_FILE).unwrap();
+        for (link, to) in [
+            ("unit/up", "../other"),
+            ("unit/out", at("other").to_str().unwrap()),
+            ("unit/inside", "/etc"),
+            ("unit/round", "round"),
+            ("unit/process", "/proc/self/cwd"),
+        ] {
+            symlink(to, at(link)).unwrap();
+        }
+        symlink("serial", at("unit/etc/linked")).unwrap();
+        let unit = Within::open(&at("unit")).unwrap();
+        let read = |path: &str| {
+            unit.read(path.as_ref(), 64).map(|read| read.map(|bytes| String::from_utf8(bytes).unwrap()))
+        };
+        for path in ["/etc/serial", "etc/serial", "/inside/serial", "/../etc/serial"] {
+            assert_eq!(read(path).unwrap().as_deref(), Some("its own"), "{path}");
+        }
+        for path in ["/up/serial", "/out/serial", "/process/serial", "/../other/serial", "/nothing"] {
+            assert_eq!(read(path).unwrap(), None, "{path}");
+        }
+        for path in ["/etc/linked", "/round/serial", "/etc"] {
+            assert!(read(path).is_err(), "{path}");
+        }
+        assert_eq!(unit.names("/inside".as_ref(), 8).unwrap(), ["linked", "serial"]);
+        assert_eq!(unit.names("/inside".as_ref(), 1).unwrap().len(), 1);
+        for folder in ["/up", "/out", "/etc/serial", "/nothing"] {
+            assert!(unit.names(folder.as_ref(), 8).unwrap().is_empty(), "{folder}");
+        }
+        assert!(matches!(unit.read("/etc/serial".as_ref(), 3), Err(FilesError::TooLarge { .. })));
+        assert!(Within::open(&at("nothing")).is_err());
+    }
+}
