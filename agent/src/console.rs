@@ -6,6 +6,7 @@
 //! control character reaches a terminal.
 
 use crate::{
+    boot::{Found, Medium},
     clock::{ClockSkew, Stopwatch},
     failure::{self, Failure},
     files,
@@ -31,6 +32,8 @@ const MAX_SHOWN_BYTES: usize = 512;
 pub enum Situation<'a> {
     /// The clock cannot be right.
     ClockSkewed(ClockSkew),
+    /// A removable medium was plugged in.
+    Medium(&'a Medium),
     /// The first message is on its way.
     Contacting {
         /// The server.
@@ -126,6 +129,13 @@ impl Situation<'_> {
                 kind: Some("clock_skew".to_owned()),
                 ..said("clock_skew", skew.to_string())
             },
+            Self::Medium(Medium { name, found: Found::Token(_) }) => said(
+                "medium",
+                format!("Found a pre-provisioning token on the removable medium {}. Leave it in.", shown(name)),
+            ),
+            Self::Medium(Medium { name, found: Found::NotUsed(why) }) => {
+                said("medium", format!("The removable medium {} is not used: {}.", shown(name), shown(why)))
+            }
             Self::Contacting { server } => {
                 said("contacting", format!("Contacting {}.", shown(server)))
             }

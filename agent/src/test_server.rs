@@ -129,6 +129,7 @@ impl TestServer {
             settings: Settings {
                 server: Some(Server::parse(&self.url(), Origin::KernelCommandLine).unwrap()),
                 token: None,
+                spare_token: None,
                 proxy: None,
             },
             trust: Trust { anchors: vec![self.anchor.clone()], ..trust_fixtures::trust() },

@@ -2,7 +2,7 @@
 
 use super::{session::Session, take_in::take_in};
 use crate::{
-    boot::BootContext,
+    boot::{BootContext, Token},
     console::Situation,
     failure::Failure,
     handshake::{
@@ -24,7 +24,14 @@ pub(super) async fn afresh(
     let server = context.server()?;
     let client = Client::new(&ClientSettings::of(context))?;
     session.console.say(Situation::Contacting { server: &server.to_string() });
-    let granted = handshake::io::enroll(context, &client, identity.clone(), key, &session.entropy).await?;
+    let enroll = async |token: Option<&Token>| {
+        handshake::io::enroll(context, &client, identity.clone(), key, token, &session.entropy).await
+    };
+    let granted = match (enroll(context.settings.token.as_ref()).await, &context.settings.spare_token) {
+        // What is built in was revoked, say, and somebody has plugged in another one.
+        (Err(failure), Some(spare)) if failure.is_about_the_token() => enroll(Some(spare)).await?,
+        (tried, _) => tried?,
+    };
     session.console.done("handshake");
     take_in(session, context, key, granted.grant(), granted.nonce()).await
 }

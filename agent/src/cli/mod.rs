@@ -93,6 +93,12 @@ enum DeviceCommand {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         attempts: Option<u32>,
     },
+    /// Read the token off the removable medium on standard input, as its unit does.
+    #[command(hide = true)]
+    Medium {
+        /// The folder where what was found is handed on.
+        folder: PathBuf,
+    },
     /// Report, and ask the server for news now, whether or not it is time (as the user `unbox`).
     CheckIn,
     /// Show what this device is, what was refused and why, and what to register.
@@ -205,13 +211,14 @@ async fn command(session: &mut Session, command: DeviceCommand) -> anyhow::Resul
         DeviceCommand::Stage { name: Stage::Handshake, .. } => stage::handshake(session).await,
         DeviceCommand::Stage { name: Stage::Install, .. } => stage::install(session).await,
         DeviceCommand::Stage { name: Stage::Report, .. } => stage::report(session, When::Due).await,
+        DeviceCommand::Medium { folder } => stage::medium(&folder),
         DeviceCommand::CheckIn => stage::report(session, When::AtOnce).await,
         DeviceCommand::Reset { ticket_file } => reset::reset(session, ticket_file.as_deref()),
         DeviceCommand::Identity { json, capture } => {
             return show::identity(session, json, capture.as_deref()).await;
         }
         DeviceCommand::Status { json } => {
-            return show::status(&session.layout, json).context("could not print the status");
+            return show::status(&session.from, json).context("could not print the status");
         }
     };
     Ok(ended.unwrap_or_else(|exit| exit))

@@ -2,7 +2,7 @@
 
 use super::{AGENT_VERSION, CertificateChain, DeviceKey, Granted, KeyError, Start, key::MAX_KEY_BYTES};
 use crate::{
-    boot::{self, BootContext, Layout, Trust},
+    boot::{self, BootContext, Layout, Token, Trust},
     clock::TrustedTime,
     entropy::Entropy,
     failure::{DeviceFault, Failure, Misbehaviour, Refusal, TransportError},
@@ -411,6 +411,7 @@ pub async fn enroll(
     client: &Client,
     identity: HardwareIdentity,
     key: &DeviceKey,
+    token: Option<&Token>,
     entropy: &Entropy,
 ) -> Result<Granted, Failure> {
     let server = context.server()?;
@@ -419,7 +420,7 @@ pub async fn enroll(
         key: key.public().clone(),
         nonce: entropy.nonce()?,
         root_version: context.trust.root.version,
-        token: context.settings.token.clone(),
+        token: token.map(|token| token.secret.clone()),
         reset_ticket: reset_ticket(&context.layout)?,
         tpm: key.tpm().map(|tpm| tpm.introduction().clone()),
     };
@@ -474,7 +475,7 @@ mod tests {
         let entropy = Entropy::system();
         let key = device_key(&context.layout, &entropy).unwrap();
         let client = TestServer::client(&context, now);
-        let tried = enroll(&context, &client, identity(), &key, &entropy).await;
+        let tried = enroll(&context, &client, identity(), &key, None, &entropy).await;
         if tried.is_err() {
             let left: Vec<_> = context.layout.exchange().read_dir().unwrap().collect();
             assert_eq!(left.len(), 1, "only the key: {left:?}");
@@ -515,7 +516,7 @@ mod tests {
             let server = honest(move |_| issued.clone());
             let context = server.context(layout);
             let client = TestServer::client(&context, NOW);
-            let granted = enroll(&context, &client, identity(), &key, &entropy).await.unwrap();
+            let granted = enroll(&context, &client, identity(), &key, None, &entropy).await.unwrap();
             assert_eq!(granted.grant().device_id.get(), 4211);
             assert_eq!(server.connections(), 1);
             let [hello, prove]: [Request; 2] = server.requests().try_into().unwrap();
@@ -597,7 +598,7 @@ mod tests {
         let client = TestServer::client(&context, NOW);
         let entropy = Entropy::system();
         let key = DeviceKey::generate(&entropy).unwrap();
-        let refused = enroll(&context, &client, identity(), &key, &entropy).await.unwrap_err();
+        let refused = enroll(&context, &client, identity(), &key, None, &entropy).await.unwrap_err();
         assert_eq!(refused.kind(), "server_untrusted");
         assert!(stranger.requests().is_empty(), "nothing was said to a stranger");
 
@@ -629,7 +630,7 @@ mod tests {
         let client = TestServer::client(&context, NOW);
         let entropy = Entropy::system();
         let key = DeviceKey::generate(&entropy).unwrap();
-        let failed = enroll(&context, &client, identity(), &key, &entropy).await.unwrap_err();
+        let failed = enroll(&context, &client, identity(), &key, None, &entropy).await.unwrap_err();
         assert_eq!(failed.kind(), "unreachable");
     }
 

@@ -23,6 +23,7 @@
 //! `tests/tests/vm/` and its `mod` line to `main.rs` there.
 
 mod disk;
+mod firmware;
 mod image;
 mod machine;
 mod qmp;
@@ -30,13 +31,16 @@ mod rootfs;
 mod running;
 mod shell;
 mod smbios;
+mod stick;
 mod vpd;
 
+pub use firmware::{SmbiosTables, arguments_in};
 pub use image::{Image, SERVER_ADDRESS, SERVER_NAME};
 pub use machine::Machine;
 pub use running::Vm;
 pub use shell::Output;
 pub use smbios::Smbios;
+pub use stick::make_stick;
 
 use std::time::Duration;
 
