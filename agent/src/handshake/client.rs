@@ -148,8 +148,8 @@ impl Client {
         body(response, limit).await
     }
 
-    /// Calls a method of the management API with an API key: the status, and the answer up to `limit`
-    /// bytes, whatever it is.
+    /// Calls a method of the management API with an API key, and with a message unless it is one that only
+    /// reads: the status, and the answer up to `limit` bytes, whatever it is.
     ///
     /// # Errors
     /// [`Failure`], by whose fault it is; a redirect is one.
@@ -157,17 +157,17 @@ impl Client {
         &self,
         to: Url,
         key: &Secret,
-        message: Vec<u8>,
+        message: Option<Vec<u8>>,
         limit: usize,
     ) -> Result<(u16, Vec<u8>), Failure> {
-        let response = self
-            .http
-            .post(to)
-            .header(CONTENT_TYPE, JSON)
+        let request = match message {
+            Some(message) => self.http.post(to).header(CONTENT_TYPE, JSON).body(message),
+            None => self.http.get(to),
+        };
+        let response = request
             .header(ACCEPT, JSON)
             .bearer_auth(key.expose())
             .timeout(self.patience.message)
-            .body(message)
             .send()
             .await
             .map_err(transport)?;

@@ -27,6 +27,7 @@ use unbox_common::{
     identity::{HardwareIdentity, Identifier, IdentifierKind},
     ids::CompanyId,
     secret::Secret,
+    trust::{Signed, SigningRoot},
 };
 use url::Url;
 
@@ -163,6 +164,13 @@ struct Results<T> {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TrustBundle {
+    #[serde(default)]
+    newer_roots: Vec<String>,
+}
+
+#[derive(Deserialize)]
 struct Refused {
     error: RefusedStatus,
 }
@@ -238,6 +246,20 @@ impl Office {
         Ok(results)
     }
 
+    /// The signing roots of the server after version `known`, oldest first. Nothing of them is believed
+    /// yet.
+    ///
+    /// # Errors
+    /// [`OfficeError`].
+    pub fn roots_after(&self, known: u64) -> Result<Vec<Signed<SigningRoot>>, OfficeError> {
+        let method = format!("trustBundle?knownRootVersion={known}");
+        let answer = self.runtime.block_on(self.call(&method, None))?;
+        let read =
+            |bundle: TrustBundle| bundle.newer_roots.iter().map(|one| serde_json::from_str(one)).collect();
+        let roots: Result<_, serde_json::Error> = serde_json::from_slice(&answer).and_then(read);
+        roots.map_err(|_| OfficeError::Answer("cannot be read"))
+    }
+
     fn ask<T: DeserializeOwned>(
         &self,
         method: &str,
@@ -257,10 +279,15 @@ impl Office {
     }
 
     async fn ask_part(&self, method: &str, devices: &[HardwareIdentity]) -> Result<Vec<u8>, OfficeError> {
-        let asked = |failure| OfficeError::Asked(Box::new(failure));
         let devices = devices.iter().map(device).collect();
         let message = serde_json::to_vec(&Devices { devices }).map_err(OfficeError::Request)?;
-        let path = format!("v1/{}/devices:{method}", self.organisation);
+        self.call(&format!("devices:{method}"), Some(message)).await
+    }
+
+    /// Calls a method of the organisation.
+    async fn call(&self, method: &str, message: Option<Vec<u8>>) -> Result<Vec<u8>, OfficeError> {
+        let asked = |failure| OfficeError::Asked(Box::new(failure));
+        let path = format!("v1/{}/{method}", self.organisation);
         let to = self.server.join(&path).map_err(|_| OfficeError::Address(self.server.clone()))?;
         let (status, answer) =
             self.client.call(to, &self.key, message, MAX_ANSWER_BYTES).await.map_err(asked)?;

@@ -229,6 +229,16 @@ impl ClaimSets {
         sets
     }
 
+    /// The same without the sets that are this device key and nothing else.
+    #[must_use]
+    pub fn without_key(&self, key: Sha256) -> Self {
+        let is_key =
+            |one: &Identifier| one.kind() == IdentifierKind::DeviceKey && one.value().parse() == Ok(key);
+        let mut sets = self.clone();
+        sets.usable.retain(|set| !set.members().iter().all(is_key));
+        sets
+    }
+
     /// The sets that a device can match.
     #[must_use]
     pub fn usable(&self) -> &[IdentifierSet] {

@@ -232,8 +232,8 @@ fn check_claim(
             found.add(Severity::Note, "tpm_without_roots", subject(), advice.to_owned());
         }
         ProofKind::RegisteredKey if claim.sets.registered_keys().next().is_none() => {
-            let advice = "It asks for a registered key and registers none. Set another proof, or import it with \
-                          its device_key.";
+            let advice = "It asks for a registered key and registers none. Set another proof, import it with its \
+                          device_key, or have a test station register the device.";
             found.add(Severity::Warning, "claim_never_matches", subject(), advice.to_owned());
         }
         _ => {}

@@ -4,6 +4,7 @@
 use anyhow::Result;
 use std::fs;
 use unbox_agent::{boot::Layout, identity};
+use unbox_common::models::Models;
 use unbox_tests::{
     binaries::workspace,
     host,
@@ -13,6 +14,7 @@ use unbox_tests::{
 #[tokio::test]
 #[ignore = "needs QEMU: run tests/run"]
 async fn the_tables_of_the_fixtures_say_what_those_of_this_qemu_say() -> Result<()> {
+    let models = Models::built_in();
     let mut compared = 0;
     for entry in fs::read_dir(workspace().join("agent/tests/fixtures/qemu"))? {
         let fixture = entry?.path();
@@ -23,7 +25,7 @@ async fn the_tables_of_the_fixtures_say_what_those_of_this_qemu_say() -> Result<
         host::write(&folder.join("DMI"), &tables.table, 0o600)?;
         let now = identity::io::survey(&Layout::new(made.path())).await;
         let then = identity::io::survey(&Layout::new(&fixture)).await;
-        assert_eq!(identity::shown(&now), identity::shown(&then), "{}", fixture.display());
+        assert_eq!(identity::shown(&now, models), identity::shown(&then, models), "{}", fixture.display());
         compared += 1;
     }
     assert!(compared > 20, "{compared}");
