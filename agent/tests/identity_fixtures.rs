@@ -263,6 +263,7 @@ async fn a_chromebase_is_judged_by_its_day_of_manufacture() {
     let judged = shown.eligibility.unwrap();
     assert_eq!(judged.verdict, Verdict::Eligible, "{judged:?}");
     assert_eq!(judged.register.len(), 3, "{judged:?}");
+    assert_eq!(shown.register, Some(judged.register), "that is what to register");
     assert!(Shown::new(&surveyed("dell-latitude").await, Models::built_in()).eligibility.is_none());
 }
 
