@@ -5,7 +5,13 @@
 //! `systemctl status`, and to a file for programs. Whatever a server says passes [`plain`]: no
 //! control character reaches a terminal.
 
+mod text;
+
+pub(crate) use text::is_invisible;
+pub use text::{chain, plain};
+
 use crate::{
+    boot::{Found, Medium},
     clock::{ClockSkew, Stopwatch},
     failure::{self, Failure},
     files,
@@ -31,6 +37,8 @@ const MAX_SHOWN_BYTES: usize = 512;
 pub enum Situation<'a> {
     /// The clock cannot be right.
     ClockSkewed(ClockSkew),
+    /// A removable medium was plugged in.
+    Medium(&'a Medium),
     /// The first message is on its way.
     Contacting {
         /// The server.
@@ -126,6 +134,13 @@ impl Situation<'_> {
                 kind: Some("clock_skew".to_owned()),
                 ..said("clock_skew", skew.to_string())
             },
+            Self::Medium(Medium { name, found: Found::Token(_) }) => said(
+                "medium",
+                format!("Found a pre-provisioning token on the removable medium {}. Leave it in.", shown(name)),
+            ),
+            Self::Medium(Medium { name, found: Found::NotUsed(why) }) => {
+                said("medium", format!("The removable medium {} is not used: {}.", shown(name), shown(why)))
+            }
             Self::Contacting { server } => {
                 said("contacting", format!("Contacting {}.", shown(server)))
             }
@@ -195,19 +210,6 @@ fn failed(state: &'static str, failure: &Failure, identity: Option<&HardwareIden
     Message { state, kind: Some(failure.kind().to_owned()), headline: failure.advice().to_owned(), more }
 }
 
-/// An error with its causes, on one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
-}
-
 /// The identifiers that an administrator asks for on the telephone.
 fn to_read_out(identity: &HardwareIdentity) -> Option<String> {
     let identifying: Vec<String> = identity
@@ -245,33 +247,6 @@ fn contact(owner: &Owner) -> Vec<String> {
 
 fn shown(text: &str) -> String {
     plain(text, MAX_SHOWN_BYTES)
-}
-
-/// Text that a terminal shows as it is: no control characters, no characters that reorder or
-/// hide others, single spaces, at most `limit` bytes.
-#[must_use]
-pub fn plain(text: &str, limit: usize) -> String {
-    let invisible = |char: char| {
-        char.is_control()
-            || matches!(char, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-    };
-    let spaced = text.replace(invisible, " ");
-    let mut shown = String::new();
-    for word in spaced.split_whitespace() {
-        let gap = usize::from(!shown.is_empty());
-        let room = limit.saturating_sub(shown.len() + gap);
-        let end = word.floor_char_boundary(room);
-        if end == 0 {
-            break;
-        }
-        shown.push_str(if gap == 1 { " " } else { "" });
-        shown.push_str(word.get(..end).unwrap_or_default());
-        if end < word.len() {
-            break;
-        }
-    }
-    shown
 }
 
 /// How long one stage of this process took.
@@ -422,24 +397,6 @@ pub(crate) mod tests {
             contact_phone: String::new(),
             message: Some("Welcome.\r\n\u{202e}Sign in.".to_owned()),
         }
-    }
-
-    #[test]
-    fn no_server_text_can_move_a_cursor_or_hide_a_word() {
-        for (text, expected) in [
-            ("plain", "plain"),
-            ("a\u{1b}[2J\u{1b}[31mb", "a [2J [31mb"),
-            ("a\r\nb\tc\0d\u{9b}e", "a b c d e"),
-            ("user\u{202e}txt.exe", "user txt.exe"),
-            ("zero\u{200b}width \u{feff}", "zero width"),
-            ("Zürich 東京 🙂", "Zürich 東京 🙂"),
-            ("  ", ""),
-        ] {
-            assert_eq!(plain(text, 100), expected);
-        }
-        assert_eq!(plain("one two three", 7), "one two");
-        assert_eq!(plain("äää", 3), "ä");
-        assert_eq!(plain("aaaa bbbb", 6), "aaaa b");
     }
 
     #[test]

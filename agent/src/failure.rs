@@ -299,6 +299,20 @@ impl Failure {
         }
     }
 
+    /// Whether the server refused the token that it was shown.
+    #[must_use]
+    pub fn is_about_the_token(&self) -> bool {
+        let Self::Refused(refusal) = self else { return false };
+        matches!(refusal.problem.kind, RefusalKind::InvalidToken | RefusalKind::RevokedToken)
+    }
+
+    /// Whether a token, or another one, may be what the server asks for.
+    #[must_use]
+    pub fn asks_for_a_token(&self) -> bool {
+        let Self::Refused(refusal) = self else { return false };
+        self.is_about_the_token() || refusal.problem.kind == RefusalKind::ProofRequired
+    }
+
     /// What whoever stands in front of the device can do about it.
     #[must_use]
     pub fn advice(&self) -> &'static str {

@@ -151,7 +151,8 @@ pub fn open_growing(path: &Path, mode: u32) -> Result<(File, u64), FilesError> {
             .append(true)
             .create(true)
             .mode(mode)
-            .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
+            // Without O_NONBLOCK, a FIFO in place of the file would hold the agent for ever.
+            .custom_flags((nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK).bits())
             .open(path)?;
         let length = file.metadata()?.len();
         Ok((file, length))

@@ -1,7 +1,6 @@
 //! The agent's one binary: reads the command line, says how it ended.
 
-use clap::Parser as _;
-use std::{io, process::ExitCode};
+use std::{env, io, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 use unbox_agent::{
     cli::{self, Args, Exit},
@@ -12,12 +11,12 @@ use unbox_agent::{
 
 fn main() -> ExitCode {
     let stopwatch = Stopwatch::start();
-    let args = match Args::try_parse() {
+    let args = match Args::read(env::args_os().collect()) {
         Ok(args) => args,
-        Err(error) => {
+        Err((error, exit)) => {
             // Nobody may be listening, and the exit code says it, too.
             let _ = error.print();
-            return cli::wrong_usage(&error).into();
+            return exit.into();
         }
     };
     // What people read goes to standard output; this is for whoever looks for a cause.

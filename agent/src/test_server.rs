@@ -3,7 +3,7 @@
 use crate::{
     boot::{BootContext, Layout, Origin, Server, Settings, Trust, trust_fixtures},
     clock::{ClockSkew, TrustedTime},
-    handshake::io::{Client, ClientSettings, Patience},
+    handshake::client::{Client, ClientSettings, Patience},
 };
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
@@ -129,6 +129,7 @@ impl TestServer {
             settings: Settings {
                 server: Some(Server::parse(&self.url(), Origin::KernelCommandLine).unwrap()),
                 token: None,
+                spare_token: None,
                 proxy: None,
             },
             trust: Trust { anchors: vec![self.anchor.clone()], ..trust_fixtures::trust() },

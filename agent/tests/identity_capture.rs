@@ -17,6 +17,7 @@ use unbox_agent::{
         shown,
     },
 };
+use unbox_common::models::Models;
 
 fn fixtures() -> impl Iterator<Item = PathBuf> {
     let machines = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/machines");
@@ -26,7 +27,10 @@ fn fixtures() -> impl Iterator<Item = PathBuf> {
 /// Everything that a survey says, as people and as programs read it.
 async fn said(root: &Path) -> (String, String) {
     let survey = survey(&Layout::new(root)).await;
-    (shown(&survey), serde_json::to_string_pretty(&Shown::from(&survey)).unwrap())
+    (
+        shown(&survey, Models::built_in()),
+        serde_json::to_string_pretty(&Shown::new(&survey, Models::built_in())).unwrap(),
+    )
 }
 
 fn every_file(folder: &Path) -> Vec<PathBuf> {
@@ -100,8 +104,8 @@ async fn a_captured_machine_shows_the_same() {
 async fn this_machine_captured_shows_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let own = capture(&Layout::new("/"), folder.path()).await.unwrap();
-    let json = serde_json::to_string_pretty(&Shown::from(&own)).unwrap();
-    assert_eq!(said(folder.path()).await, (shown(&own), json));
+    let json = serde_json::to_string_pretty(&Shown::new(&own, Models::built_in())).unwrap();
+    assert_eq!(said(folder.path()).await, (shown(&own, Models::built_in()), json));
 }
 
 #[tokio::test]

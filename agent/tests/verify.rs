@@ -94,6 +94,14 @@ fn the_exit_code_is_the_verdict() {
 }
 
 #[test]
+fn wrong_usage_ends_as_the_command_ends_that_was_meant() {
+    ends(&agent(&["--root", "/nowhere", "station", "--colour"], ""), 3, "unexpected argument");
+    ends(&agent(&["--root", "verify", "status", "--colour"], ""), 2, "unexpected argument");
+    ends(&agent(&["--colour", "status"], ""), 2, "unexpected argument");
+    ends(&agent(&["--help"], ""), 0, "For every command");
+}
+
+#[test]
 fn a_placeholder_is_seen_before_the_unit_is_shipped() {
     let root = machine("placeholders-only").display().to_string();
     let output = verify(&["--root", &root], "");
@@ -143,6 +151,30 @@ fn many_units_in_one_run_are_told_to_people_and_programs() {
 }
 
 #[test]
+fn nothing_hostile_of_a_unit_reaches_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = "a\u{1b}[2J\u{9b}31m\u{202e}";
+    let id = folder.path().join("units").join(name).join("sys/class/dmi/id");
+    fs::create_dir_all(&id).unwrap();
+    put(&id.join("product_serial"), "PF0\u{1b}]0;owned\u{7}\u{9b}");
+    put(&id.join("product_name"), "20QES0\u{1b}[31mXX00");
+    put(&id.join("board_serial"), "L1HF9990001");
+    put(&folder.path().join("units").join(name).join("labels.txt"), "PF0\u{1b}[2J\u{9b}ABC\n\u{202e}\n");
+    fs::create_dir_all(folder.path().join("units/empty\u{9b}2J")).unwrap();
+    let order = folder.path().join("orders.csv");
+    put(&order, "serial_number,manufacturer,model\n\u{1b}[2J,\u{9b},\u{202e}\n");
+    let units = folder.path().join("units").display().to_string();
+    let order = order.display().to_string();
+    for form in [&["--json"][..], &[]] {
+        let arguments = [&["--units", &units, "--expect", &order], form].concat();
+        let output = verify(&arguments, "");
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        let hostile = |char: char| (char.is_control() && char != '\n') || char == '\u{202e}';
+        assert!(!text.contains(hostile) && text.lines().count() >= 3, "{text:?}");
+    }
+}
+
+#[test]
 fn a_station_tests_by_scan_and_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     for (name, serial) in [("PF0ABCDE", "PF0ABCDE"), ("PF0ABCDF", "PF0ABCDX")] {
@@ -163,6 +195,45 @@ fn a_station_tests_by_scan_and_goes_on_where_it_was() {
     ends(&torn, 0, "-- 1 pass, 0 needs attention, 1 could not check, 1 fail. Next unit:");
     fs::OpenOptions::new().append(true).open(&log).unwrap().write_all(b"{}\n").unwrap();
     ends(&agent(&station, "PF0ABCDE\n"), 3, "is not a test");
+}
+
+#[test]
+fn a_station_in_a_pipe_prints_labels_and_takes_any_bytes_for_scans() {
+    let folder = tempfile::tempdir().unwrap();
+    capture(&folder.path().join("units"), "PF0ABCDE", "PF0ABCDE");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    fs::create_dir(folder.path().join("labels")).unwrap();
+    let (units, log, labels) = (at("units"), at("shift.jsonl"), at("labels"));
+    let station = ["station", "--units", &units, "--log", &log, "--printer", &labels];
+    let endless = "A".repeat(100_000);
+    let output = agent(&station, &format!("print\nPF0ABCDE\nprint\n\u{1b}[2J\u{9b}\0\n{endless}\n"));
+    ends(&output, 0, "No label: there is no unit yet. Scan one.");
+    ends(&output, 0, "The label of PF0ABCDE is printed.");
+    ends(&output, 0, "-- 1 pass, 0 needs attention, 2 could not check, 0 fail. Next unit:");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains(|char: char| char.is_control() && char != '\n'), "{text:?}");
+    assert_eq!(fs::read_dir(&labels).unwrap().count(), 2);
+}
+
+#[test]
+fn a_new_model_comes_in_as_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    capture(folder.path(), "unit", "NXABC");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    put(&folder.path().join("orders.csv"), "serial_number,model,certified_device_id\nNXABC,Slate 9,NXABC\n");
+    put(
+        &folder.path().join("models.csv"),
+        "model,brand,manufactured_from,certified_id,footnote\nSlate 9,Acme,,serial,\n",
+    );
+    put(&folder.path().join("bad.csv"), "model\n");
+    let (unit, order, models, bad) = (at("unit"), at("orders.csv"), at("models.csv"), at("bad.csv"));
+    let known =
+        |models: &[&str]| verify(&[&["--root", &unit, "--expect", &order, "--json"], models].concat(), "");
+    let says = |output: &Output| String::from_utf8_lossy(&output.stdout).contains("not_eligible");
+    assert!(says(&known(&[])), "nobody knows the model");
+    assert!(!says(&known(&["--models", &models])));
+    ends(&known(&["--models", &bad]), 3, "cannot be used: line 1");
+    ends(&agent(&["identity", "--models", "/nowhere"], ""), 1, "");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! registered, before the devices ship.
 
 use crate::{
+    date::Date,
     eligibility::{Eligibility, Reason, Unit, judge},
     identity::{Identifier, IdentifierKind, fold_manufacturer},
     maker::{SerialDoubt, serial_doubt},
@@ -38,7 +39,9 @@ impl Doubt {
             Self::Serial(SerialDoubt::ExpressCode { .. }) => "claim_serial_is_express_code",
             Self::Serial(SerialDoubt::Unusual(_)) => "claim_serial_unusual",
             Self::TwoTags => "claim_serial_is_not_service_tag",
+            Self::NotEligible(Reason::MadeTooEarly { .. }) => "claim_made_too_early",
             Self::NotEligible(_) => "claim_certified_id_wrong",
+            Self::NotKnown(Reason::MadeWhen(_)) => "claim_made_when",
             Self::NotKnown(_) => "claim_certified_id_unknown",
         }
     }
@@ -59,23 +62,28 @@ impl Doubt {
         match self {
             Self::Serial(doubt) => doubt.advice(),
             Self::TwoTags => "Take the service tag off the unit itself.",
+            Self::NotKnown(Reason::MadeWhen(_)) => {
+                "Read the day of manufacture off the label, and write it beside the claim as manufacture_date."
+            }
             Self::NotEligible(reason) | Self::NotKnown(reason) => reason.advice(),
         }
     }
 }
 
-/// Everything that is odd about a set, given what makers certify.
+/// Everything that is odd about a set, given what makers certify, and when the unit was made if that is known.
 #[must_use]
-pub fn doubts(set: &IdentifierSet, models: &Models) -> Vec<Doubt> {
+pub fn doubts(set: &IdentifierSet, models: &Models, manufactured: Option<Date>) -> Vec<Doubt> {
     let of = |kind| {
         let first = set.members().iter().find(|one| one.kind() == kind);
         first.map(Identifier::value).unwrap_or_default()
     };
     let (maker, serial) = (of(IdentifierKind::Manufacturer), of(IdentifierKind::SerialNumber));
     if let Some(unit) = Unit::of(set.members()) {
-        return match judge(models, &unit) {
+        return match judge(models, &Unit { manufactured, ..unit }) {
             Eligibility::NotEligible { reason, .. } => vec![Doubt::NotEligible(reason)],
-            Eligibility::Unknown { reason: reason @ Reason::UnknownModel, .. } => {
+            Eligibility::Unknown {
+                reason: reason @ (Reason::UnknownModel | Reason::MadeWhen(_)), ..
+            } => {
                 vec![Doubt::NotKnown(reason)]
             }
             Eligibility::Eligible { .. } | Eligibility::Unknown { .. } => Vec::new(),
@@ -94,11 +102,17 @@ pub fn doubts(set: &IdentifierSet, models: &Models) -> Vec<Doubt> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::CertifiedId;
     use IdentifierKind::{CertifiedDeviceId, MacAddress, Manufacturer, Model, SerialNumber, ServiceTag};
 
     fn checks(of: &[(IdentifierKind, &str)]) -> Vec<(&'static str, bool)> {
+        checks_made(of, None)
+    }
+
+    fn checks_made(of: &[(IdentifierKind, &str)], made: Option<&str>) -> Vec<(&'static str, bool)> {
+        let made = made.map(|day| day.parse().unwrap());
         let members = of.iter().map(|(kind, value)| Identifier::parse(*kind, value).unwrap());
-        let found = doubts(&IdentifierSet::new(members).unwrap(), Models::built_in());
+        let found = doubts(&IdentifierSet::new(members).unwrap(), Models::built_in(), made);
         for doubt in &found {
             assert!(doubt.to_string().ends_with('.') && doubt.advice().ends_with('.'), "{doubt}");
         }
@@ -166,5 +180,18 @@ mod tests {
         ] {
             assert_eq!(of_chrome_os(serial, model, certified), [rule], "{model} {certified}");
         }
+    }
+    #[test]
+    fn a_day_of_manufacture_decides_where_the_model_asks_for_one() {
+        let model = Models::built_in()
+            .iter()
+            .find(|model| model.manufactured_from.is_some() && model.certified_id == CertifiedId::Serial);
+        let model = model.unwrap();
+        let first = model.manufactured_from.unwrap().to_string();
+        let serial = "ABCDEFGHIJKLMNO";
+        let of = [(SerialNumber, serial), (Model, model.name.as_str()), (CertifiedDeviceId, serial)];
+        assert_eq!(checks_made(&of, None), [("claim_made_when", false)]);
+        assert_eq!(checks_made(&of, Some("2001-01-01")), [("claim_made_too_early", true)]);
+        assert_eq!(checks_made(&of, Some(&first)), []);
     }
 }

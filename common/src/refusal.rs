@@ -137,15 +137,15 @@ impl RefusalKind {
             }
             Self::ProofRequired => {
                 "The owner of this device asks for a proof that it cannot give. Ask your IT department for the \
-                 pre-provisioning token or the device's own image."
+                 pre-provisioning token, on a USB stick labelled UNBOX to plug in, or for the device's own image."
             }
             Self::InvalidToken => {
-                "The pre-provisioning token in this image is not valid for this device. Ask your IT department for a \
-                 current one."
+                "The pre-provisioning token of this device is not valid for it. Ask your IT department for a current \
+                 one, for example on a USB stick labelled UNBOX to plug in."
             }
             Self::RevokedToken => {
-                "The pre-provisioning token in this image was revoked or expired. Ask your IT department for a \
-                 current one."
+                "The pre-provisioning token of this device was revoked or expired. Ask your IT department for a \
+                 current one, for example on a USB stick labelled UNBOX to plug in."
             }
             Self::NoLicence => {
                 "The owner of this device has no licence left. An administrator has to add one."

@@ -14,6 +14,13 @@ pub mod smbios {
 #[path = "../../agent/src/identity/vpd/partition.rs"]
 pub mod partition;
 
+/// A token on a removable medium.
+#[path = "../../agent/src/boot"]
+pub mod boot {
+    pub mod fat;
+    pub mod token;
+}
+
 /// The properties of a device tree.
 #[expect(dead_code, reason = "the agent uses more of it than a target does")]
 #[path = "../../agent/src/identity/device_tree.rs"]

@@ -16,6 +16,7 @@ mod device;
 mod doctor;
 mod dpc;
 mod export;
+mod factory;
 mod import;
 mod init;
 mod key;
@@ -132,6 +133,9 @@ enum Administration {
     /// Claims: which device belongs to whom.
     #[command(subcommand)]
     Claim(claim::Claim),
+    /// What test stations of factories registered: devices and their keys.
+    #[command(subcommand)]
+    Factory(factory::Factory),
     /// Devices that were seen.
     #[command(subcommand)]
     Device(device::Device),
@@ -215,6 +219,7 @@ impl Administration {
             Self::Dpc(command) => command.run(opened, output).await,
             Self::Token(command) => command.run(opened, output).await,
             Self::Claim(command) => command.run(opened, output).await,
+            Self::Factory(command) => command.run(opened, output).await,
             Self::Device(command) => command.run(opened, output).await,
             Self::Audit(command) => command.run(opened, output).await,
         }

@@ -139,7 +139,7 @@ impl Program {
 }
 
 /// Starts a program that is killed when the thread that started it ends, its output in `log`.
-pub fn spawn_tied(argv: &[String], log: &Path) -> Result<Running> {
+pub fn spawn_tied(argv: &[impl AsRef<OsStr>], log: &Path) -> Result<Running> {
     let mut command = process::command("setpriv", &["--pdeathsig", "KILL", "--"]);
     command.args(argv);
     Running::start(command, log)

@@ -167,6 +167,12 @@ impl Layout {
         self.below("/run/unbox")
     }
 
+    /// What was found on removable media, a folder for each that is plugged in.
+    #[must_use]
+    pub fn media(&self) -> PathBuf {
+        self.runtime().join("media")
+    }
+
     /// The identity that the privileged side read.
     #[must_use]
     pub fn identity(&self) -> PathBuf {

@@ -3,22 +3,28 @@
 //! In: a root directory. Out: [`BootContext`], which every later stage starts from: the paths,
 //! the settings, whom to trust, and what time it certainly is. Sources of settings, strongest
 //! first: firmware credentials, kernel command line, `/etc/unbox/agent.toml`,
-//! `/usr/lib/unbox/agent.toml`. A source of an address is never a source of trust.
+//! `/usr/lib/unbox/agent.toml`; and for a token alone, last of all, a removable medium. A source of
+//! an address is never a source of trust.
 //!
 //! To add a source: a [`Fragment`] of what it says in a pure file here, its place in the order
 //! in `io.rs`, and its name in [`Origin`].
 
 mod command_line;
+pub mod fat;
 pub mod io;
 mod layout;
+mod medium;
 mod settings;
+mod token;
 mod trust;
 
 pub use io::BootError;
 pub use layout::Layout;
-pub use settings::{Fragment, Inputs, InvalidSettings, Origin, Server, Settings};
+pub use medium::{Found, Medium};
+pub use settings::{Fragment, Inputs, InvalidSettings, Origin, Server, Settings, Token};
 
-pub(crate) use settings::parse_token;
+pub use token::NotUsed;
+pub(crate) use token::parse_token;
 pub use trust::Trust;
 
 #[cfg(test)]

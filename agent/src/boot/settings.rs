@@ -1,6 +1,7 @@
 //! Settings in three steps: fragments (all optional) become inputs (merged, with their origin)
 //! become settings (domain types).
 
+use super::token::parse_token;
 use crate::tpm::TpmUse;
 use serde::Deserialize;
 use std::{fmt, path::PathBuf};
@@ -18,6 +19,8 @@ pub struct Fragment {
     pub token: Option<Secret>,
     /// A file that holds the pre-provisioning token.
     pub token_file: Option<PathBuf>,
+    /// A folder where removable media are mounted, for targets without our units.
+    pub token_folder: Option<PathBuf>,
     /// An HTTP proxy, by its URL.
     pub proxy: Option<String>,
     /// How the TPM is used.
@@ -33,6 +36,8 @@ pub enum Origin {
     KernelCommandLine,
     /// A configuration file.
     File(PathBuf),
+    /// A removable medium, by its name.
+    Medium(String),
 }
 
 impl fmt::Display for Origin {
@@ -41,6 +46,7 @@ impl fmt::Display for Origin {
             Self::Credential => f.write_str("the firmware's credential"),
             Self::KernelCommandLine => f.write_str("the kernel command line"),
             Self::File(path) => write!(f, "{}", path.display()),
+            Self::Medium(name) => write!(f, "the removable medium {name}"),
         }
     }
 }
@@ -49,8 +55,9 @@ impl fmt::Display for Origin {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inputs {
     server: Option<(String, Origin)>,
-    token: Option<Secret>,
+    token: Option<Token>,
     token_file: Option<PathBuf>,
+    token_folder: Option<PathBuf>,
     proxy: Option<(String, Origin)>,
 }
 
@@ -63,9 +70,10 @@ impl Inputs {
             let named = |text: Option<String>| text.map(|text| (text, origin.clone()));
             merged.server = merged.server.or_else(|| named(fragment.server));
             merged.proxy = merged.proxy.or_else(|| named(fragment.proxy));
+            merged.token_folder = merged.token_folder.or(fragment.token_folder);
             // A token and a file that holds one are two ways to say the same.
             if merged.token.is_none() && merged.token_file.is_none() {
-                merged.token = fragment.token;
+                merged.token = fragment.token.map(|secret| Token { secret, origin });
                 merged.token_file = fragment.token_file;
             }
         }
@@ -80,6 +88,12 @@ impl Inputs {
             None => self.token_file.as_ref(),
         }
     }
+
+    /// The folder where removable media are mounted.
+    #[must_use]
+    pub fn token_folder(&self) -> Option<&PathBuf> {
+        self.token_folder.as_ref()
+    }
 }
 
 /// What the agent runs with.
@@ -87,10 +101,21 @@ impl Inputs {
 pub struct Settings {
     /// The server, if any source names one.
     pub server: Option<Server>,
-    /// The pre-provisioning token, if there is one.
-    pub token: Option<Secret>,
+    /// The pre-provisioning token of the strongest source that has one.
+    pub token: Option<Token>,
+    /// Another one, from a removable medium, for when the first is refused.
+    pub spare_token: Option<Token>,
     /// The proxy to reach the server through.
     pub proxy: Option<Url>,
+}
+
+/// A pre-provisioning token, and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// The token itself.
+    pub secret: Secret,
+    /// Who gave it.
+    pub origin: Origin,
 }
 
 /// The server's address: `https`, a host, perhaps a port, and nothing else.
@@ -130,22 +155,41 @@ pub enum InvalidSettings {
 }
 
 impl Settings {
-    /// Turns inputs into domain types. `token_file` is what the named file holds, if it was read.
+    /// Turns inputs into domain types. `token_file` is what the named file holds, if it was read;
+    /// `medium` is a removable medium's token, which comes last: what is built in was chosen by the
+    /// device's owner, and a stick by whoever stands in front of it.
     ///
     /// # Errors
     /// [`InvalidSettings`] naming the value and where it came from.
-    pub fn parse(inputs: Inputs, token_file: Option<Secret>) -> Result<Self, InvalidSettings> {
+    pub fn parse(
+        inputs: Inputs,
+        token_file: Option<Token>,
+        medium: Option<Token>,
+    ) -> Result<Self, InvalidSettings> {
         let Inputs { server, token, proxy, .. } = inputs;
+        let built_in = token.or(token_file).map(Token::parse).transpose()?;
+        let (token, spare_token) = match built_in {
+            Some(token) => {
+                let spare = medium.filter(|medium| medium.secret != token.secret);
+                (Some(token), spare)
+            }
+            None => (medium, None),
+        };
         Ok(Self {
             server: server.map(|(value, origin)| Server::parse(&value, origin)).transpose()?,
-            token: token
-                .or(token_file)
-                .map(|token| parse_token(&token).ok_or(InvalidSettings::Token))
-                .transpose()?,
+            token,
+            spare_token,
             proxy: proxy
                 .map(|(value, origin)| parse_proxy(&value).ok_or(InvalidSettings::Proxy { origin }))
                 .transpose()?,
         })
+    }
+}
+
+impl Token {
+    fn parse(self) -> Result<Self, InvalidSettings> {
+        let secret = parse_token(&self.secret).ok_or(InvalidSettings::Token)?;
+        Ok(Self { secret, ..self })
     }
 }
 
@@ -185,13 +229,6 @@ impl fmt::Display for Server {
     }
 }
 
-/// A token is one line; the line's end is not part of it.
-pub(crate) fn parse_token(token: &Secret) -> Option<Secret> {
-    let line = token.expose().trim();
-    let fits = (1..=MAX_TOKEN_BYTES).contains(&line.len());
-    (fits && line.bytes().all(|byte| byte.is_ascii_graphic())).then(|| Secret::new(line.to_owned()))
-}
-
 fn parse_proxy(value: &str) -> Option<Url> {
     let url = Url::parse(value.trim()).ok()?;
     (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
@@ -207,6 +244,10 @@ mod tests {
 
     fn secret(text: &str) -> Secret {
         Secret::new(text.to_owned())
+    }
+
+    fn token(text: &str, origin: Origin) -> Token {
+        Token { secret: secret(text), origin }
     }
 
     #[test]
@@ -228,13 +269,38 @@ mod tests {
             (image, file("/usr/lib/unbox/agent.toml")),
         ]);
         assert_eq!(inputs.token_file(), Some(&"/etc/unbox/token".into()));
-        let settings = Settings::parse(inputs, Some(secret("stronger\n"))).unwrap();
+        let settings =
+            Settings::parse(inputs, Some(token("stronger\n", file("/etc/unbox/token"))), None).unwrap();
         let server = settings.server.unwrap();
         assert_eq!(server.to_string(), "https://first.example");
         assert_eq!(server.origin, Origin::Credential);
         assert_eq!(server.at("/device/v1/hello").as_str(), "https://first.example/device/v1/hello");
-        assert_eq!(settings.token, Some(secret("stronger")));
+        assert_eq!(settings.token, Some(token("stronger", file("/etc/unbox/token"))));
         assert_eq!(settings.proxy.unwrap().as_str(), "http://proxy:3128/");
+    }
+
+    #[test]
+    fn a_mediums_token_comes_after_every_other() {
+        let said = |text: &str, origin| {
+            let fragment = Fragment { token: Some(secret(text)), ..Fragment::default() };
+            Inputs::merge([(fragment, origin)])
+        };
+        let stick = || token("stick", Origin::Medium("sdb1".to_owned()));
+        for origin in [Origin::Credential, Origin::KernelCommandLine] {
+            let settings = Settings::parse(said("built-in", origin.clone()), None, Some(stick())).unwrap();
+            assert_eq!(
+                (settings.token, settings.spare_token),
+                (Some(token("built-in", origin)), Some(stick()))
+            );
+        }
+        let from_file = token("built-in", file("/usr/lib/unbox/token"));
+        let settings = Settings::parse(Inputs::default(), Some(from_file.clone()), Some(stick())).unwrap();
+        assert_eq!((settings.token, settings.spare_token), (Some(from_file), Some(stick())));
+        let settings = Settings::parse(Inputs::default(), None, Some(stick())).unwrap();
+        assert_eq!((settings.token, settings.spare_token), (Some(stick()), None));
+        // The same one twice is one.
+        let settings = Settings::parse(said("stick\n", Origin::Credential), None, Some(stick())).unwrap();
+        assert_eq!((settings.token, settings.spare_token), (Some(token("stick", Origin::Credential)), None));
     }
 
     #[test]
@@ -253,14 +319,6 @@ mod tests {
         }
         for good in ["https://enroll.example.com", "https://[::1]:8443", " https://192.0.2.7:9000/\n"] {
             assert!(Server::parse(good, Origin::KernelCommandLine).is_ok(), "{good:?}");
-        }
-    }
-
-    #[test]
-    fn a_token_is_one_printable_line() {
-        assert_eq!(parse_token(&secret(" ppt_1 \n")), Some(secret("ppt_1")));
-        for bad in ["", "\n", "a b", "a\nb", "\u{7}", &"x".repeat(MAX_TOKEN_BYTES + 1)] {
-            assert_eq!(parse_token(&secret(bad)), None, "{bad:?}");
         }
     }
 

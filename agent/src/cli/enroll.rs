@@ -2,12 +2,12 @@
 
 use super::{session::Session, take_in::take_in};
 use crate::{
-    boot::BootContext,
+    boot::{BootContext, Token},
     console::Situation,
     failure::Failure,
     handshake::{
         self, CertificateChain, DeviceKey,
-        io::{Client, ClientSettings},
+        client::{Client, ClientSettings},
     },
     payload,
     report::{self, Enrolled},
@@ -24,7 +24,14 @@ pub(super) async fn afresh(
     let server = context.server()?;
     let client = Client::new(&ClientSettings::of(context))?;
     session.console.say(Situation::Contacting { server: &server.to_string() });
-    let granted = handshake::io::enroll(context, &client, identity.clone(), key, &session.entropy).await?;
+    let enroll = async |token: Option<&Token>| {
+        handshake::io::enroll(context, &client, identity.clone(), key, token, &session.entropy).await
+    };
+    let granted = match (enroll(context.settings.token.as_ref()).await, &context.settings.spare_token) {
+        // What is built in was revoked, say, and somebody has plugged in another one.
+        (Err(failure), Some(spare)) if failure.is_about_the_token() => enroll(Some(spare)).await?,
+        (tried, _) => tried?,
+    };
     session.console.done("handshake");
     take_in(session, context, key, granted.grant(), granted.nonce()).await
 }
@@ -48,7 +55,7 @@ pub(super) fn valid_enrollment(
     let Some(enrolled) = report::io::enrolled(layout)? else {
         return Ok(None);
     };
-    let key = handshake::io::device_key(layout, &session.entropy)?;
+    let key = handshake::key_file::device_key(layout, &session.entropy)?;
     let certificate = CertificateChain::parse(&enrolled.certificate_chain, key.public());
     let valid = certificate.is_ok_and(|chain| chain.is_valid(context.time().now));
     Ok(valid.then_some(enrolled))

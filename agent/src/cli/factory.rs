@@ -8,7 +8,7 @@ use crate::{
     identity,
     station::{
         Verdict,
-        factory::{Outcome, prepare, register},
+        factory::{Bundle, FactoryError, Outcome, prepare, register},
         office::{self, KEY_CREDENTIAL, OfficeSettings},
     },
 };
@@ -101,7 +101,9 @@ fn registered(asked: &Office, roots: &[PathBuf], json: bool) -> anyhow::Result<V
         .build()
         .context("could not start the runtime")?;
     let survey = runtime.block_on(identity::io::survey(&layout));
-    let device = prepare(&layout, &survey, &asked.trust, &Entropy::system())?;
+    let bundle = Bundle::read(&asked.trust)?;
+    let newer = office.roots_after(bundle.root_version()).map_err(FactoryError::from)?;
+    let device = prepare(&layout, &survey, &bundle.advanced(&newer)?, &Entropy::system())?;
     let outcome = register(&office, device)?;
     let mut out = io::stdout().lock();
     if json {

@@ -12,7 +12,7 @@ use crate::{
     failure::{Failure, Misbehaviour, Rejection},
     handshake::{
         self, CertificateChain, DeviceKey,
-        io::{Client, ClientSettings},
+        client::{Client, ClientSettings},
     },
     ledger::{self, Ledger},
     payload,
@@ -67,7 +67,7 @@ pub(super) async fn once(session: &mut Session, identity: &HardwareIdentity) -> 
         Kept::Rest(_) => Err(Rejection::Nothing.into()),
         Kept::NotEnrolled => {
             let context = session.context()?;
-            let key = handshake::io::device_key(&context.layout, &session.entropy)?;
+            let key = handshake::key_file::device_key(&context.layout, &session.entropy)?;
             afresh(session, &context, identity, &key).await
         }
     }
@@ -80,7 +80,7 @@ pub(super) async fn round(
     identity: impl AsyncFnOnce(&Session) -> Result<HardwareIdentity, Failure>,
 ) -> Result<Kept, Failure> {
     let context = session.context()?;
-    let key = handshake::io::device_key(&context.layout, &session.entropy)?;
+    let key = handshake::key_file::device_key(&context.layout, &session.entropy)?;
     // What was being fetched when the power was cut comes first. If it cannot be had, the news may
     // bring something else.
     let unfinished = match go_on(session, &context, &key).await {

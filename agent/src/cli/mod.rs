@@ -17,6 +17,7 @@ mod take_in;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod witnesses;
 
 pub use exit::Exit;
 
@@ -24,13 +25,15 @@ use crate::{
     boot::{Layout, StartingPoint},
     clock::Stopwatch,
     console::Console,
+    models,
     station::Verdict,
 };
 use anyhow::Context as _;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use keep::When;
 use session::Session;
 use std::{
+    ffi::OsString,
     io,
     path::{Path, PathBuf},
 };
@@ -93,6 +96,12 @@ enum DeviceCommand {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         attempts: Option<u32>,
     },
+    /// Read the token off the removable medium on standard input, as its unit does.
+    #[command(hide = true)]
+    Medium {
+        /// The folder where what was found is handed on.
+        folder: PathBuf,
+    },
     /// Report, and ask the server for news now, whether or not it is time (as the user `unbox`).
     CheckIn,
     /// Show what this device is, what was refused and why, and what to register.
@@ -103,6 +112,9 @@ enum DeviceCommand {
         /// Keep what the sources hold in this new folder, without secrets: `--root` reads it back.
         #[arg(long, value_name = "DIR")]
         capture: Option<PathBuf>,
+        /// A table of further ChromeOS models, in the columns of the built-in one; its rows count first.
+        #[arg(long, value_name = "CSV")]
+        models: Option<PathBuf>,
     },
     /// Show how far this device has come.
     Status {
@@ -135,16 +147,25 @@ fn root(text: &str) -> io::Result<PathBuf> {
     std::path::absolute(text)
 }
 
-/// How a process ends whose command line cannot be read; the parser's own code is 2, which of a
-/// verdict means something else.
-#[must_use]
-pub fn wrong_usage(error: &clap::Error) -> Exit {
-    let stations = ["verify", "factory", "label", "station"];
-    let verifies = std::env::args_os().any(|argument| stations.iter().any(|name| argument == *name));
-    match error.exit_code() {
-        0 => Exit::Done,
-        _ if verifies => Exit::Verdict(Verdict::CouldNotCheck),
-        _ => Exit::Usage,
+impl Args {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// What to print of it, and how the process ends: the parser's own code is 2, which of a verdict means
+    /// something else.
+    pub fn read(arguments: Vec<OsString>) -> Result<Self, (clap::Error, Exit)> {
+        Self::try_parse_from(&arguments).map_err(|error| {
+            let lenient = Self::command().ignore_errors(true).try_get_matches_from(arguments);
+            let command = lenient.ok().and_then(|read| read.subcommand_name().map(str::to_owned));
+            let exit = match error.exit_code() {
+                0 => Exit::Done,
+                _ if command.is_some_and(|name| StationCommand::has_subcommand(&name)) => {
+                    Exit::Verdict(Verdict::CouldNotCheck)
+                }
+                _ => Exit::Usage,
+            };
+            (error, exit)
+        })
     }
 }
 
@@ -205,13 +226,15 @@ async fn command(session: &mut Session, command: DeviceCommand) -> anyhow::Resul
         DeviceCommand::Stage { name: Stage::Handshake, .. } => stage::handshake(session).await,
         DeviceCommand::Stage { name: Stage::Install, .. } => stage::install(session).await,
         DeviceCommand::Stage { name: Stage::Report, .. } => stage::report(session, When::Due).await,
+        DeviceCommand::Medium { folder } => stage::medium(&folder),
         DeviceCommand::CheckIn => stage::report(session, When::AtOnce).await,
         DeviceCommand::Reset { ticket_file } => reset::reset(session, ticket_file.as_deref()),
-        DeviceCommand::Identity { json, capture } => {
-            return show::identity(session, json, capture.as_deref()).await;
+        DeviceCommand::Identity { json, capture, models } => {
+            let models = models::read(models.as_deref())?;
+            return show::identity(session, json, capture.as_deref(), &models).await;
         }
         DeviceCommand::Status { json } => {
-            return show::status(&session.layout, json).context("could not print the status");
+            return show::status(&session.from, json).context("could not print the status");
         }
     };
     Ok(ended.unwrap_or_else(|exit| exit))

@@ -6,7 +6,7 @@ use crate::{
     console::Situation,
     failure::{DeviceFault, Failure},
     files::{self, Attributes, Entry, FilesError, Owner},
-    handshake::{self, io::make_exchange},
+    handshake::{self, key_file::make_exchange},
 };
 use std::{fs::File, io::Write as _, os::unix::fs::MetadataExt as _, path::Path};
 use unbox_common::{protocol::limits::MAX_TOKEN_BYTES, secret::Secret};
@@ -36,7 +36,7 @@ fn validated(session: &mut Session, ticket_file: Option<&Path>) -> Result<Option
     let Some(path) = ticket_file else {
         // Without a ticket, the key is what the server knows this device by.
         if context.layout.device_key().exists() {
-            handshake::io::device_key(&context.layout, &session.entropy)?;
+            handshake::key_file::device_key(&context.layout, &session.entropy)?;
         }
         return Ok(None);
     };
@@ -56,7 +56,7 @@ fn forget(session: &mut Session, ticket: Option<&Secret>) -> Result<(), Failure>
     if let Some(ticket) = ticket {
         keep_ticket(&layout, ticket)?;
     }
-    let unusable = handshake::io::key_is_elsewhere(&layout, &session.entropy)?;
+    let unusable = handshake::key_file::key_is_elsewhere(&layout, &session.entropy)?;
     Settling::begin(session, || {})?.reset()?;
     if ticket.is_some() || unusable {
         files::remove(&layout.device_key())?;

@@ -2,17 +2,20 @@
 
 use super::exit::Exit;
 use crate::{
-    boot::{self, BootContext, Layout, StartingPoint},
+    boot::{self, BootContext, Layout, Medium, StartingPoint},
     clock,
     console::{Console, Situation},
     entropy::Entropy,
     failure::{DeviceFault, Failure},
     files::{self, FilesError},
-    handshake::io::make_exchange,
+    handshake::key_file::make_exchange,
     retry,
 };
 use std::{fs::File, os::unix::fs::MetadataExt as _, time::Duration};
 use unbox_common::identity::HardwareIdentity;
+
+/// How often a device that waits for a token looks whether a medium with one was plugged in.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// One process of the agent at work.
 pub(super) struct Session {
@@ -23,6 +26,8 @@ pub(super) struct Session {
     /// How many tries may still fail; `None` for as many as it takes.
     attempts_left: Option<u32>,
     failures: u32,
+    /// The removable media that were there at the last look.
+    media: Vec<Medium>,
 }
 
 impl Session {
@@ -34,6 +39,7 @@ impl Session {
             entropy: Entropy::system(),
             attempts_left: attempts,
             failures: 0,
+            media: Vec::new(),
         }
     }
 
@@ -57,10 +63,17 @@ impl Session {
         self.attempts_left = self.attempts_left.map(|left| left.saturating_sub(1));
         let random = self.entropy.number().unwrap_or(u64::MAX);
         let pause = retry::pause(failure.disposition(), self.failures, random, failure.hint());
+        if failure.asks_for_a_token() {
+            self.note_media(boot::io::media(&self.from).0);
+        }
         match pause {
             Some(pause) if self.attempts_left != Some(0) => {
                 self.console.say(Situation::Waiting { failure, pause, identity });
-                tokio::time::sleep(pause).await;
+                if failure.asks_for_a_token() {
+                    self.wait_for_medium(pause).await;
+                } else {
+                    tokio::time::sleep(pause).await;
+                }
                 Ok(())
             }
             _ => {
@@ -68,6 +81,29 @@ impl Session {
                 Err(Exit::of(failure))
             }
         }
+    }
+
+    /// Waits, but no longer than until somebody plugs in a medium with a token.
+    async fn wait_for_medium(&mut self, pause: Duration) {
+        let (mut left, (_, before)) = (pause, boot::io::media(&self.from));
+        while !left.is_zero() {
+            let step = left.min(LOOK_EVERY);
+            tokio::time::sleep(step).await;
+            left = left.saturating_sub(step);
+            let (media, token) = boot::io::media(&self.from);
+            self.note_media(media);
+            if token.is_some() && token != before {
+                return;
+            }
+        }
+    }
+
+    /// Says of each medium that is new what was found on it.
+    fn note_media(&mut self, media: Vec<Medium>) {
+        for medium in media.iter().filter(|one| !self.media.contains(one)) {
+            self.console.say(Situation::Medium(medium));
+        }
+        self.media = media;
     }
 
     /// A try went well: the next failure is the first again.

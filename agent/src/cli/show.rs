@@ -2,7 +2,7 @@
 
 use super::{exit::Exit, session::Session};
 use crate::{
-    boot::Layout,
+    boot::{self, Found, Layout, StartingPoint},
     console::{StatusFile, chain, plain},
     files, identity, ledger,
 };
@@ -12,12 +12,18 @@ use std::{
     io::{self, Write as _},
     path::Path,
 };
+use unbox_common::models::Models;
 
 /// The largest status file that is read, in bytes.
 const MAX_STATUS_BYTES: u64 = 64 * 1024;
 
 /// Prints the identifiers, what was refused, and what to register.
-pub(super) async fn identity(session: &Session, json: bool, folder: Option<&Path>) -> anyhow::Result<Exit> {
+pub(super) async fn identity(
+    session: &Session,
+    json: bool,
+    folder: Option<&Path>,
+    models: &Models,
+) -> anyhow::Result<Exit> {
     let survey = match folder {
         Some(folder) => {
             let captured = identity::io::capture(&session.layout, folder).await;
@@ -26,13 +32,16 @@ pub(super) async fn identity(session: &Session, json: bool, folder: Option<&Path
         None => identity::io::survey(&session.layout).await,
     };
     let printed = if json {
-        print_json(&identity::Shown::from(&survey))
+        print_json(&identity::Shown::new(&survey, models))
     } else {
-        io::stdout().write_all(identity::shown(&survey).as_bytes())
+        io::stdout().write_all(identity::shown(&survey, models).as_bytes())
     };
     printed.context("could not print the identity")?;
     Ok(if survey.identity().is_ok() { Exit::Done } else { Exit::Fatal })
 }
+
+/// Where systemd keeps the credentials of the machine; only root enters.
+const MACHINE_CREDENTIALS: &str = "/run/credentials/@system";
 
 /// The status of a device, for programs.
 #[derive(Debug, Serialize)]
@@ -42,6 +51,8 @@ struct Status {
     /// The ledger itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     ledger: Option<ledger::Ledger>,
+    /// What it was told before it was switched on.
+    told: Told,
     /// What the privileged side last said.
     #[serde(skip_serializing_if = "Option::is_none")]
     installer: Option<StatusFile>,
@@ -50,8 +61,39 @@ struct Status {
     network: Option<StatusFile>,
 }
 
+/// What a device was told, and by which source; a token is never shown itself.
+#[derive(Debug, Default, Serialize)]
+struct Told {
+    /// The server's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
+    /// Who says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_from: Option<String>,
+    /// Which source has a pre-provisioning token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_from: Option<String>,
+    /// Why the sources cannot be used as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    /// The removable media that are plugged in.
+    media: Vec<ShownMedium>,
+}
+
+/// A removable medium.
+#[derive(Debug, Serialize)]
+struct ShownMedium {
+    name: String,
+    /// Whether there is a token on it.
+    has_token: bool,
+    /// Why it is not used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
 /// Prints how far this device has come.
-pub(super) fn status(layout: &Layout, json: bool) -> io::Result<Exit> {
+pub(super) fn status(from: &StartingPoint, json: bool) -> io::Result<Exit> {
+    let layout = &Layout::new(&from.root);
     let (ledger, problem) = match ledger::io::read(layout) {
         Ok(ledger) => (Some(ledger), None),
         Err(error) => (None, Some(error)),
@@ -59,6 +101,7 @@ pub(super) fn status(layout: &Layout, json: bool) -> io::Result<Exit> {
     let status = Status {
         phase: ledger.as_ref().map_or("damaged", |ledger| ledger.phase.name()).to_owned(),
         ledger,
+        told: told(from, layout),
         installer: last_said(&layout.status()),
         network: last_said(&layout.network_status()),
     };
@@ -73,6 +116,33 @@ pub(super) fn status(layout: &Layout, json: bool) -> io::Result<Exit> {
     Ok(if problem.is_some() { Exit::Damaged } else { Exit::Done })
 }
 
+/// What the sources say that a stage would start from.
+fn told(from: &StartingPoint, layout: &Layout) -> Told {
+    let credentials = from.credentials.clone().or_else(|| Some(layout.below(MACHINE_CREDENTIALS)));
+    let (settings, media) = match boot::io::told(&StartingPoint { credentials, ..from.clone() }) {
+        Ok((settings, media)) => (Ok(settings), media),
+        Err(error) => (Err(error), boot::io::media(from).0),
+    };
+    let media = media.into_iter().map(|medium| {
+        let reason = match medium.found {
+            Found::Token(_) => None,
+            Found::NotUsed(why) => Some(why),
+        };
+        ShownMedium { name: medium.name, has_token: reason.is_none(), reason }
+    });
+    let media = media.collect();
+    match settings {
+        Ok(settings) => Told {
+            server: settings.server.as_ref().map(ToString::to_string),
+            server_from: settings.server.map(|server| server.origin.to_string()),
+            token_from: settings.token.map(|token| token.origin.to_string()),
+            problem: None,
+            media,
+        },
+        Err(error) => Told { problem: Some(chain(&error)), media, ..Told::default() },
+    }
+}
+
 fn last_said(path: &Path) -> Option<StatusFile> {
     let bytes = files::read(path, MAX_STATUS_BYTES).ok()??;
     serde_json::from_slice(&bytes).ok()
@@ -84,6 +154,7 @@ fn shown(status: &Status) -> String {
         lines.push(format!("Device: {}, generation {}", own.device, own.generation));
         lines.push(format!("Owner: {}", plain(&own.owner.company, 512)));
     }
+    lines.extend(told_in_words(&status.told));
     if let Some(installed) = status.ledger.as_ref().and_then(ledger::Ledger::installed) {
         let dpc = installed.dpc.as_ref().map_or_else(String::new, |dpc| {
             format!(", {} {}", plain(&dpc.name, 128), plain(&dpc.version.to_string(), 128))
@@ -102,6 +173,21 @@ fn shown(status: &Status) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn told_in_words(told: &Told) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let (Some(server), Some(from)) = (&told.server, &told.server_from) {
+        lines.push(format!("Server: {}, from {}", plain(server, 512), plain(from, 512)));
+    }
+    lines.extend(told.token_from.as_ref().map(|from| format!("Token: from {}", plain(from, 512))));
+    lines.extend(told.problem.as_ref().map(|why| format!("Sources: {}", plain(why, 512))));
+    lines.extend(told.media.iter().map(|medium| {
+        let found =
+            medium.reason.as_ref().map_or_else(|| "has a token".to_owned(), |why| format!("not used: {why}"));
+        format!("Removable medium {}: {}", plain(&medium.name, 64), plain(&found, 512))
+    }));
+    lines
 }
 
 fn print_json(document: &impl Serialize) -> io::Result<()> {

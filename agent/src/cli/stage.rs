@@ -8,10 +8,13 @@ use super::{
     settle::{Settled, Settling},
 };
 use crate::{
-    console::Situation,
+    boot::{self, Found},
+    console::{Situation, chain},
     failure::{DeviceFault, Failure},
+    files::FilesError,
     identity,
 };
+use std::{io, os::fd::AsFd as _, path::Path};
 use unbox_common::{identity::HardwareIdentity, refusal::Disposition};
 
 /// `stage identity`: as root, without a network.
@@ -23,6 +26,24 @@ pub(super) async fn identity(session: &mut Session) -> Result<Exit, Exit> {
         Ok(_) => Ok(Exit::Done),
         Err(error) => stopped(session, &DeviceFault::from(error).into()),
     }
+}
+
+/// `medium`: without a network, without root, and with nothing but the medium itself.
+pub(super) fn medium(folder: &Path) -> Result<Exit, Exit> {
+    let handed_on = io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|source| FilesError::Read { path: "/dev/stdin".into(), source })
+        .and_then(|volume| boot::io::take_in(volume.into(), folder));
+    match handed_on {
+        Ok(Found::Token(_)) => tracing::info!("a token was found"),
+        Ok(Found::NotUsed(why)) => tracing::warn!(why, "the medium is not used"),
+        Err(error) => {
+            tracing::error!(error = %chain(&error), "what was found could not be handed on");
+            return Err(Exit::Administrator);
+        }
+    }
+    Ok(Exit::Done)
 }
 
 /// `stage handshake`: with the network, without root. Ends when there is a grant.

@@ -1,14 +1,16 @@
 //! `station`: tests units all shift, the next one by its scan.
 
-use super::{exit::Exit, factory::Office};
+use super::{exit::Exit, witnesses::Witnesses};
 use crate::{
     clock,
     console::chain,
     station::{
         Verdict,
-        bench::{Bench, Place, Upload},
-        io::{OrderFile, next_scan},
-        report::{tally_text, unit_text},
+        bench::{Bench, Equipment, Place, Server, Standing},
+        check::Tested,
+        io::{StationError, next_scan},
+        printer::Printer,
+        report::{again_text, tally_text, unit_text},
         screen::{self, desk::Desk},
         shift::Shift,
     },
@@ -16,16 +18,23 @@ use crate::{
 use anyhow::Context as _;
 use clap::Args;
 use std::{
-    io::{self, BufRead, Write},
+    io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
+    sync::mpsc::{self, RecvTimeoutError, SyncSender},
+    thread,
+    time::Duration,
 };
 
 /// The text of `--help` about how it works and ends.
 const HELP: &str =
-    "Each line that the scanner types is the next unit; an empty line is passed over, and `quit` or
-the end of the input ends. On a terminal, Ctrl-C ends, too, and either is asked for twice. Every
-verdict is on the disk before it is shown, and a shift that is begun again goes on with its counts
-and with what is still to be uploaded.
+    "Each line that the scanner types is the next unit; an empty line is passed over, `print` prints the
+label of the last unit once more, and `quit` or the end of the input ends. On a terminal, Ctrl-C ends,
+too, and either is asked for twice; arrow up and down show the units before, page up and down go
+through what does not fit, and F2 prints the label of the unit that is shown.
+
+Every verdict is on the disk before it is shown, and a shift that is begun again goes on with its
+counts and with its queue. While the server is away, units wait: it is asked again every 15 s, says
+whose they are, which may change their verdicts, and registers what passed.
 
 Exit codes:
   0  ended
@@ -42,17 +51,15 @@ pub(super) struct Station {
     /// the label of the machine at --root.
     #[arg(long, value_name = "DIR")]
     units: Option<PathBuf>,
-    /// The order: a file with the columns of a claims file.
-    #[arg(long, value_name = "CSV")]
-    expect: Option<PathBuf>,
-    /// Ask the server whose each unit is, and register what passed; without a network, later.
-    #[arg(long, requires = "server")]
-    online: bool,
+    /// Where labels are printed: a printer's device that takes ZPL, or a folder that gets an SVG and a
+    /// ZPL file for each, for a spooler.
+    #[arg(long, value_name = "PATH")]
+    printer: Option<PathBuf>,
     /// Line by line also on a terminal, as where input or output is none.
     #[arg(long)]
     lines: bool,
     #[command(flatten)]
-    office: Office,
+    witnesses: Witnesses,
 }
 
 /// Runs it to its end; what keeps it from going on is told, and is an exit code of its own.
@@ -73,17 +80,17 @@ fn worked(station: &Station, roots: &[PathBuf]) -> anyhow::Result<()> {
         .build()
         .context("could not start the runtime")?;
     let root = super::only(roots)?.to_owned();
-    let bench = Bench {
+    let equipment = Equipment {
         place: station.units.clone().map_or(Place::Root(root), Place::Units),
-        order: station.expect.as_deref().map(OrderFile::open).transpose()?,
-        office: station.online.then(|| station.office.open()).transpose()?,
-        shift: Shift::open(&station.log)?,
-        runtime,
+        reference: station.witnesses.reference()?,
+        office: station.witnesses.office()?,
+        printer: station.printer.clone().map(Printer::new),
     };
+    let bench = Bench::new(equipment, Shift::open(&station.log)?, runtime);
     if !station.lines && screen::io::is_possible() {
         return on_screen(bench, &station.log);
     }
-    in_lines(bench, io::stdin().lock(), io::stdout().lock())
+    in_lines(bench, BufReader::new(io::stdin()), io::stdout().lock())
 }
 
 /// What a power cut left unfinished was never shown.
@@ -91,50 +98,107 @@ const TORN: &str = "The last test before the power was cut was not finished: tes
 
 fn on_screen(bench: Bench, log: &Path) -> anyhow::Result<()> {
     let name = log.file_name().unwrap_or_default().to_string_lossy();
-    let mut desk = Desk::new(&name, bench.tally(), bench.office.is_some(), clock::system());
-    desk.notice = bench.shift.was_torn().then(|| TORN.to_owned());
+    let mut desk = Desk::new(&name, bench.standing(), clock::system());
+    desk.notice = bench.was_torn().then(|| TORN.to_owned());
     let tally = screen::io::run(bench, desk)?;
     // Where the terminal is gone, nobody reads it.
     let _ = writeln!(io::stdout(), "-- {}.", tally_text(&tally));
     Ok(())
 }
 
-fn in_lines(mut bench: Bench, mut scanner: impl BufRead, mut out: impl Write) -> anyhow::Result<()> {
-    if bench.shift.was_torn() {
+fn in_lines(
+    mut bench: Bench,
+    scanner: impl BufRead + Send + 'static,
+    mut out: impl Write,
+) -> anyhow::Result<()> {
+    if bench.was_torn() {
         writeln!(out, "{TORN}")?;
     }
+    catch_up(&mut bench, &mut out)?;
     writeln!(out, "{}", standing(&bench))?;
-    while let Some(scan) = next_scan(&mut scanner)? {
+    // A scanner that says nothing for a while keeps nobody from asking the server again.
+    let (tell, scans) = mpsc::sync_channel(1);
+    thread::Builder::new()
+        .name("scanner".to_owned())
+        .spawn(move || read_scans(scanner, &tell))
+        .context("a thread could not be started")?;
+    let mut last = None;
+    loop {
+        let scan = match scans.recv_timeout(bench.due().unwrap_or(Duration::MAX)) {
+            Ok(scan) => scan?,
+            Err(RecvTimeoutError::Timeout) => {
+                if catch_up(&mut bench, &mut out)? {
+                    writeln!(out, "{}", standing(&bench))?;
+                    out.flush()?;
+                }
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        };
         match scan.trim_ascii() {
-            b"" => {}
-            b"quit" => break,
+            b"" => continue,
+            b"quit" => return Ok(()),
+            b"print" => print(&bench, last.as_ref(), &mut out)?,
             scan => {
-                write!(out, "{}", unit_text(&bench.test(scan)?))?;
-                upload(&mut bench, &mut out)?;
-                writeln!(out, "{}", standing(&bench))?;
-                out.flush()?;
+                let tested = bench.test(scan)?;
+                write!(out, "{}", unit_text(&tested))?;
+                last = Some(tested);
+                catch_up(&mut bench, &mut out)?;
             }
         }
+        writeln!(out, "{}", standing(&bench))?;
+        out.flush()?;
     }
-    upload(&mut bench, &mut out)
 }
 
-fn upload(bench: &mut Bench, out: &mut impl Write) -> anyhow::Result<()> {
-    match bench.upload()? {
-        Upload::Nothing => {}
-        Upload::Sent { refused } => {
-            for problem in refused {
-                writeln!(out, "  The server refused a unit. {problem}")?;
-            }
+/// Reads scans until there are no more, or nobody wants them.
+fn read_scans(mut scanner: impl BufRead, tell: &SyncSender<Result<Vec<u8>, StationError>>) {
+    while let Some(scan) = next_scan(&mut scanner).transpose() {
+        let failed = scan.is_err();
+        if tell.send(scan).is_err() || failed {
+            return;
         }
-        Upload::Waits { reason } => tracing::warn!("{reason}"),
     }
-    Ok(())
+}
+
+/// Works off what waits for the server, as far as that can be asked; whether that changed anything.
+fn catch_up(bench: &mut Bench, out: &mut impl Write) -> anyhow::Result<bool> {
+    let mut changed = false;
+    while bench.due() == Some(Duration::ZERO) {
+        let caught = bench.catch_up()?;
+        if let Some(text) = again_text(&caught.judged) {
+            writeln!(out, "{text}")?;
+        }
+        for unit in &caught.judged {
+            write!(out, "{}", unit_text(unit))?;
+        }
+        for problem in &caught.refused {
+            writeln!(out, "  The server refused a unit. {problem}")?;
+        }
+        match bench.standing().server {
+            Server::Away { reason, .. } => tracing::warn!("{reason}"),
+            _ => changed = true,
+        }
+    }
+    Ok(changed)
+}
+
+fn print(bench: &Bench, unit: Option<&Tested>, out: &mut impl Write) -> io::Result<()> {
+    let Some(unit) = unit else {
+        return writeln!(out, "No label: there is no unit yet. Scan one.");
+    };
+    match bench.print(unit.identity.as_ref()) {
+        Ok(()) => writeln!(out, "The label of {} is printed.", unit.name),
+        Err(error) => writeln!(out, "No label of {}: {}.", unit.name, chain(&error)),
+    }
 }
 
 /// The shift so far, on one line.
 fn standing(bench: &Bench) -> String {
-    let tally = bench.tally();
-    let waiting = bench.office.as_ref().map(|_| format!(", {} to be uploaded", tally.pending));
-    format!("-- {}{}. Next unit:", tally_text(&tally), waiting.unwrap_or_default())
+    let Standing { tally, server } = bench.standing();
+    let waiting = match server {
+        Server::Unasked => String::new(),
+        _ => format!(", {} to be uploaded", tally.pending),
+    };
+    format!("-- {}{waiting}. Next unit:", tally_text(&tally))
 }

@@ -11,7 +11,7 @@ use crate::{
     files::{self, FilesError},
     handshake::{
         CertificateChain, DeviceKey,
-        io::{Client, ClientSettings},
+        client::{Client, ClientSettings},
     },
     ledger::{self, Ledger, io::LedgerError},
     payload::{self, accept},

@@ -1,13 +1,14 @@
 //! The commands against a small honest server that can be told to be otherwise: what ends up on
 //! the device, what the server hears, and what does not change when something is refused.
 
-use super::{Args, exit::Exit, keep::When, reset, run, session::Session, stage};
+use super::{Args, exit::Exit, keep, keep::When, reset, run, session::Session, stage};
 use crate::{
     boot::{Layout, StartingPoint, trust_fixtures::signed_root},
     clock::{self, Stopwatch},
     console::{Console, tests::Paper},
     files,
     handshake::certificate_of_spki,
+    identity,
     ledger::{self, Phase},
     payload::fixtures,
     report::OutcomeFile,
@@ -26,7 +27,7 @@ use unbox_common::{
     ids::{DeviceId, Generation},
     payload::{Artifact, Payload},
     protocol::{
-        latest::{CheckIn, Hello, Outcome, Report},
+        latest::{CheckIn, Hello, Outcome, ProofKind, Report},
         problem::Problem,
     },
     refusal::RefusalKind,
@@ -50,6 +51,8 @@ struct Scene {
     certified_for: Duration,
     /// What every message is answered with instead.
     refusal: Option<Problem>,
+    /// The token that it asks for.
+    token: Option<&'static str>,
     /// What the next check-in brings.
     commands: Vec<&'static str>,
     sends_payload: bool,
@@ -73,6 +76,7 @@ impl Default for Scene {
             has_artifacts: true,
             certified_for: Duration::from_hours(24 * 90),
             refusal: None,
+            token: None,
             commands: Vec::new(),
             sends_payload: false,
             is_over: false,
@@ -94,14 +98,22 @@ impl Scene {
         match request.line.split(' ').nth(1).unwrap() {
             "/device/v1/hello" => {
                 let hello: Hello = serde_json::from_slice(&request.body).unwrap();
-                let proof = if hello.proofs.len() > 2 { "token" } else { "identifiers" };
+                let proof = if hello.proofs.contains(&ProofKind::Token) { "token" } else { "identifiers" };
                 self.hello = Some(hello.clone());
                 self.hellos.push(hello);
+                if self.token.is_some() && proof != "token" {
+                    return Reply::problem(&Problem::new(RefusalKind::ProofRequired));
+                }
                 let ticket = Bytes(b"ticket".to_vec());
                 Reply::json(&json!({"ticket": ticket, "nonce": FixedBytes([2; 32]), "proof": proof}))
             }
             "/device/v1/prove" => {
-                self.proofs.push(serde_json::from_slice(&request.body).unwrap());
+                let proof: Value = serde_json::from_slice(&request.body).unwrap();
+                let is_wanted = self.token.is_none_or(|token| proof["token"] == token);
+                self.proofs.push(proof);
+                if !is_wanted {
+                    return Reply::problem(&Problem::new(RefusalKind::RevokedToken));
+                }
                 self.generation += 1;
                 self.is_over = false;
                 let hello = self.hello.clone().unwrap();
@@ -197,9 +209,13 @@ impl World {
     }
 
     fn session(&self) -> Session {
+        self.session_with(Some(1))
+    }
+
+    fn session_with(&self, attempts: Option<u32>) -> Session {
         let from = StartingPoint { root: self.root.clone(), config: None, credentials: None };
         let out = Box::new(self.paper.clone());
-        Session::new(from, Console::new(out, self.layout.status(), Stopwatch::start()), Some(1))
+        Session::new(from, Console::new(out, self.layout.status(), Stopwatch::start()), attempts)
     }
 
     async fn run(&self) -> Exit {
@@ -225,6 +241,20 @@ impl World {
             file
         });
         reset::reset(&mut self.session(), file.as_deref()).unwrap_or_else(|exit| exit)
+    }
+
+    /// Plugs in a medium: what its reader hands on.
+    fn plug_in(&self, name: &str, found: &Value) {
+        let folder = self.layout.media().join(name);
+        files::make_directory(&folder, 0o700).unwrap();
+        files::replace(&folder.join("found.json"), found.to_string().as_bytes(), 0o600).unwrap();
+    }
+
+    /// Waits until the console has said this.
+    async fn heard(&self, text: &str) {
+        while !self.paper.text().contains(text) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Makes the next round check in, however far its time is.
@@ -668,4 +698,69 @@ async fn a_reset_waits_for_whoever_is_at_work() {
     assert_eq!(world.ledger_bytes(), ledger);
     drop(held);
     assert_eq!(world.reset(None), Exit::Done);
+}
+
+#[tokio::test]
+async fn a_device_that_waits_for_a_token_goes_on_when_a_medium_with_one_is_plugged_in() {
+    let world = World::new();
+    world.scene().token = Some("ppt_1");
+    assert_eq!(world.stage("identity").await, Exit::Done);
+    let identity = identity::io::take_over(&world.layout).unwrap();
+    world.plug_in("sda1", &json!({"not_used": "there is no file named unbox-token in its first folder"}));
+    let mut session = world.session_with(None);
+    let somebody = async {
+        world.heard("Next try in").await;
+        let said = world.paper.text();
+        assert!(said.contains("USB stick labelled UNBOX"), "{said}");
+        assert!(said.contains("medium sda1 is not used: there is no file named unbox-token"), "{said}");
+        assert_eq!(world.scene().proofs.len(), 0);
+        assert!(!world.layout.grant().exists() && world.ledger_bytes().is_none());
+        world.plug_in("sdb1", &json!({"token": "ppt_1"}));
+    };
+    let (ended, ()) = tokio::join!(keep::until_granted(&mut session, &identity), somebody);
+    assert_eq!(ended, Ok(()));
+    let said = world.paper.text();
+    assert!(said.contains("Found a pre-provisioning token on the removable medium sdb1."), "{said}");
+    assert!(!said.contains("ppt_1"), "{said}");
+    assert_eq!(world.scene().proofs[0]["token"], "ppt_1");
+    assert!(world.layout.grant().exists());
+}
+
+#[tokio::test]
+async fn a_mediums_token_is_tried_when_the_built_in_one_is_refused_and_not_before() {
+    let world = World::new();
+    let told = |line: &str| format!("BOOT_IMAGE=/vmlinuz {line}").into_bytes();
+    files::make_directory(&world.root.join("proc"), 0o755).unwrap();
+    files::replace(&world.root.join("proc/cmdline"), &told("unbox.token=old"), 0o644).unwrap();
+    world.plug_in("sdb1", &json!({"token": "new"}));
+    world.scene().token = Some("new");
+    assert_eq!(world.run().await, Exit::Done);
+    let shown: Vec<Value> = world.scene().proofs.iter().map(|proof| proof["token"].clone()).collect();
+    assert_eq!(shown, ["old", "new"]);
+
+    let world = World::new();
+    files::make_directory(&world.root.join("proc"), 0o755).unwrap();
+    files::replace(&world.root.join("proc/cmdline"), &told("unbox.token=good"), 0o644).unwrap();
+    world.plug_in("sdb1", &json!({"token": "hostile"}));
+    world.scene().token = Some("good");
+    assert_eq!(world.run().await, Exit::Done);
+    assert_eq!(world.scene().proofs.len(), 1);
+    assert_eq!(world.scene().proofs[0]["token"], "good");
+}
+
+#[tokio::test]
+async fn media_that_disagree_are_named_and_no_token_is_shown() {
+    let world = World::new();
+    world.scene().token = Some("ppt_1");
+    world.plug_in("sda1", &json!({"token": "ppt_1"}));
+    world.plug_in("sdb1", &json!({"token": "ppt_2"}));
+    assert_eq!(world.run().await, Exit::Administrator);
+    let said = world.paper.text();
+    for name in ["sda1", "sdb1"] {
+        let expected =
+            format!("medium {name} is not used: another medium holds another token: leave only one");
+        assert!(said.contains(&expected), "{said}");
+    }
+    assert_eq!(world.scene().proofs.len(), 0);
+    assert!(!world.layout.grant().exists());
 }

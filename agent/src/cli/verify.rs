@@ -1,16 +1,16 @@
 //! `verify`: whether units are what label, order and claim say, for scripts and test stations.
 
-use super::{exit::Exit, factory::Office};
+use super::{exit::Exit, witnesses::Witnesses};
 use crate::{
     console::chain,
     files::{self, Attributes, Entry},
     station::{
         Verdict,
         check::Tested,
-        io::{OrderFile, Unit, read_labels, units_below},
+        io::{OrderFile, Reference, Unit, read_labels, units_below},
         junit::Junit,
         order::OrderIndex,
-        report::{RunReport, UnitReport, run_text, unit_text},
+        report::{RunReport, UnitReport, json_line, run_text, unit_text},
         units::{Registry, Summary, test_all},
     },
 };
@@ -51,14 +51,8 @@ pub(super) struct Verify {
     /// Read labels from standard input, one a line, to an empty line or the end.
     #[arg(long)]
     scan: bool,
-    /// The order: a file with the columns of a claims file.
-    #[arg(long, value_name = "CSV")]
-    expect: Option<PathBuf>,
-    /// Ask the server, too, whose each unit is.
-    #[arg(long, requires = "server")]
-    online: bool,
     #[command(flatten)]
-    office: Office,
+    witnesses: Witnesses,
     /// One JSON document a line: each unit, and then the run.
     #[arg(long)]
     json: bool,
@@ -81,15 +75,15 @@ pub(super) fn run(verify: &Verify, roots: &[PathBuf]) -> Exit {
 
 fn checked(verify: &Verify, roots: &[PathBuf]) -> anyhow::Result<Verdict> {
     let units = units(verify, roots)?;
-    let order = verify.expect.as_deref().map(OrderFile::open).transpose()?;
-    let mut office = verify.online.then(|| verify.office.open()).transpose()?;
+    let reference = verify.witnesses.reference()?;
+    let mut office = verify.witnesses.office()?;
     let registry = office.as_mut().map(|office| office as &mut dyn Registry);
     let tell = Tell { json: verify.json };
     let summary = match &verify.junit {
-        None => tested(&units, order.as_ref(), registry, &tell, None)?,
-        Some(path) => with_junit(path, |junit| tested(&units, order.as_ref(), registry, &tell, Some(junit)))?,
+        None => tested(&units, &reference, registry, &tell, None)?,
+        Some(path) => with_junit(path, |junit| tested(&units, &reference, registry, &tell, Some(junit)))?,
     };
-    let index = order.as_ref().map(OrderFile::index);
+    let index = reference.order.as_ref().map(OrderFile::index);
     tell.run(&summary, index)?;
     let bad_rows = index.is_some_and(|index| index.problems().1 > 0);
     Ok(summary.worst().max(if bad_rows { Verdict::NeedsAttention } else { Verdict::Pass }))
@@ -116,13 +110,13 @@ fn name_of(root: &Path) -> String {
 
 fn tested(
     units: &[Unit],
-    order: Option<&OrderFile>,
+    reference: &Reference,
     registry: Option<&mut dyn Registry>,
     tell: &Tell,
     mut junit: Option<&mut Junit<&mut File>>,
 ) -> io::Result<Summary> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let summary = test_all(units, order, registry, |unit| {
+    let summary = test_all(units, reference, registry, |unit| {
         tell.unit(&mut out, unit)?;
         junit.as_deref_mut().map_or(Ok(()), |junit| junit.unit(unit))
     })?;
@@ -169,6 +163,5 @@ impl Tell {
 }
 
 fn line(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, document)?;
-    out.write_all(b"\n")
+    out.write_all(json_line(document)?.as_bytes())
 }

@@ -217,6 +217,11 @@ impl Entry {
         append().map_err(|source| self.unwritable(source))
     }
 
+    /// Has the name of a new file reach the disk.
+    pub fn keep_name(&self) -> Result<(), FilesError> {
+        self.sync_directory().map_err(|source| self.unwritable(source))
+    }
+
     /// Cuts the file off behind `length` bytes, durably.
     pub fn cut(&self, length: u64) -> Result<(), FilesError> {
         let cut = || {

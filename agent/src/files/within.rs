@@ -50,6 +50,12 @@ impl Within {
         }
     }
 
+    /// Whether there is such a folder or file, or something that keeps one from finding out.
+    #[must_use]
+    pub fn has(&self, path: &Path) -> bool {
+        !matches!(self.opened(path, OFlag::O_PATH), Err(Errno::ENOENT))
+    }
+
     /// At most so many of the names in a folder, in order; none if there is no such folder.
     ///
     /// # Errors
@@ -113,6 +119,11 @@ mod tests {
         }
         for path in ["/etc/linked", "/round/serial", "/etc"] {
             assert!(read(path).is_err(), "{path}");
+        }
+        for (path, there) in
+            [("/etc", true), ("/inside", true), ("/round", true), ("/up", false), ("/a/b", false)]
+        {
+            assert_eq!(unit.has(path.as_ref()), there, "{path}");
         }
         assert_eq!(unit.names("/inside".as_ref(), 8).unwrap(), ["linked", "serial"]);
         assert_eq!(unit.names("/inside".as_ref(), 1).unwrap().len(), 1);

@@ -8,12 +8,15 @@
 //! ```
 //!
 //! Nothing of it is kept: after a power cut, the exchange starts again with a new nonce. Two
-//! round trips on one connection; `io.rs` holds the one HTTP client and the device's key file.
+//! round trips on one connection. [`client`] is the one HTTP client, [`key_file`] the file of the
+//! device's key, and [`io`] one try.
 
 mod certificate;
+pub mod client;
 mod exchange;
 pub mod io;
 mod key;
+pub mod key_file;
 
 pub use certificate::{CertificateChain, InvalidCertificate};
 pub use exchange::{AwaitChallenge, AwaitGrant, Granted, Prove, Start};

@@ -37,15 +37,14 @@ pub enum Verdict {
     Unknown,
 }
 
-/// Judges the machine; `None` if it is none that has a certified device ID: it carries no vital
+/// Judges the machine by this table; `None` if it is none that has a certified device ID: it carries no vital
 /// product data.
 #[must_use]
-pub fn eligibility(survey: &Survey) -> Option<Eligible> {
+pub fn eligibility(survey: &Survey, models: &Models) -> Option<Eligible> {
     let from_vpd = survey.accepted.iter().any(|(one, _)| one.source == Source::Vpd);
     if !from_vpd && survey.facts.brand_code.is_none() {
         return None;
     }
-    let models = Models::built_in();
     let values = |kind: IdentifierKind| {
         survey.accepted.iter().map(|(one, _)| &one.identifier).filter(move |one| one.kind() == kind)
     };
@@ -114,16 +113,20 @@ mod tests {
             (Some("some day"), Verdict::Unknown),
             (None, Verdict::Unknown),
         ] {
-            let judged = eligibility(&survey(MODEL, manufactured, Source::Vpd)).unwrap();
+            let judged = eligibility(&survey(MODEL, manufactured, Source::Vpd), Models::built_in()).unwrap();
             assert_eq!(judged.verdict, expected, "{manufactured:?}: {judged:?}");
             assert_eq!(judged.reason.is_some(), expected != Verdict::Eligible);
         }
     }
 
     #[test]
-    fn a_machine_of_another_kind_is_not_judged() {
-        assert_eq!(eligibility(&survey("Gateway 3", None, Source::Smbios)), None);
-        let unknown = eligibility(&survey("Gateway 3", None, Source::Vpd)).unwrap();
-        assert_eq!(unknown.verdict, Verdict::Unknown);
+    fn a_machine_of_another_kind_is_not_judged_and_a_new_model_comes_in_as_data() {
+        let built_in = Models::built_in();
+        assert_eq!(eligibility(&survey("Gateway 3", None, Source::Smbios), built_in), None);
+        let new = survey("Gateway 3", None, Source::Vpd);
+        assert_eq!(eligibility(&new, built_in).unwrap().verdict, Verdict::Unknown);
+        let table = "model,brand,manufactured_from,certified_id,footnote\nGateway 3,Acme,,serial,\n";
+        let further = built_in.and(&Models::parse(table.as_bytes()).unwrap());
+        assert_eq!(eligibility(&new, &further).unwrap().verdict, Verdict::Eligible);
     }
 }

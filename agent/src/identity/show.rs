@@ -2,7 +2,8 @@
 //! and the row to register.
 
 use super::{
-    Disagreement, Eligible, Facts, Looked, Refused, State, Survey, Unreadable, eligibility, rank, warnings,
+    Disagreement, Eligible, Facts, Looked, Refused, State, Survey, Unreadable, Verdict, eligibility, rank,
+    warnings,
 };
 use crate::console::plain;
 use serde::Serialize;
@@ -13,6 +14,7 @@ use std::{
 use unbox_common::{
     identity::{HardwareIdentity, Identifier, IdentifierKind, Observed, Rank, Source},
     matching::IdentifierSet,
+    models::Models,
 };
 
 /// A survey for programs.
@@ -76,15 +78,19 @@ pub struct ShownRefusal {
     pub because: String,
 }
 
-impl From<&Survey> for Shown {
-    fn from(survey: &Survey) -> Self {
+impl Shown {
+    /// A survey, judged by this table of models.
+    #[must_use]
+    pub fn new(survey: &Survey, models: &Models) -> Self {
         let identity = survey.identity();
         let derived = identity.iter().flat_map(HardwareIdentity::observed);
         let derived = derived.filter(|one| one.source == Source::Derived).map(|one| (one, None));
         let read = survey.accepted.iter().map(|(one, from)| (one, Some(from.clone())));
         let mut all: Vec<_> = read.chain(derived).collect();
         all.sort();
-        let register = identity.as_ref().ok().and_then(registration);
+        let judged = eligibility(survey, models);
+        let register = identity.as_ref().ok().and_then(|identity| to_register(identity, judged.as_ref()));
+        let register = register.map(|set| set.into_iter().map(|(kind, value)| (kind, value.to_owned())));
         Self {
             identifiers: all.into_iter().map(|(one, from)| ShownIdentifier::of(one, from)).collect(),
             refused: survey.refused.iter().map(ShownRefusal::of).collect(),
@@ -93,10 +99,9 @@ impl From<&Survey> for Shown {
             disagreements: survey.disagreements.clone(),
             facts: survey.facts.clone(),
             warnings: warnings(survey),
-            eligibility: eligibility(survey),
+            register: register.map(Iterator::collect),
+            eligibility: judged,
             rank: identity.as_ref().ok().and_then(rank),
-            register: register
-                .map(|set| set.iter().map(|one| (one.kind(), one.value().to_owned())).collect()),
             problem: identity.err().map(|error| error.to_string()),
         }
     }
@@ -128,9 +133,9 @@ impl ShownRefusal {
 
 /// The survey as text, ending with what to register, or with why this device cannot be.
 #[must_use]
-pub fn shown(survey: &Survey) -> String {
+pub fn shown(survey: &Survey, models: &Models) -> String {
     let mut text = String::new();
-    for one in Shown::from(survey).identifiers {
+    for one in Shown::new(survey, models).identifiers {
         let rank = one.rank.map_or("name", rank_name);
         let from = one.from.as_deref().unwrap_or("(follows from the others)");
         // Writing to a String cannot fail.
@@ -146,11 +151,13 @@ pub fn shown(survey: &Survey) -> String {
         "Sources that were not simply read",
         survey.looked.iter().filter(|looked| looked.state != State::Read),
     );
-    if let Some(judged) = eligibility(survey) {
+    let judged = eligibility(survey, models);
+    if let Some(judged) = &judged {
         let verdict = format!("{}.", judged.verdict.name());
-        let said: Vec<String> = [Some(verdict), judged.reason, judged.advice].into_iter().flatten().collect();
+        let said = [Some(&verdict), judged.reason.as_ref(), judged.advice.as_ref()];
+        let said: Vec<&str> = said.into_iter().flatten().map(String::as_str).collect();
         let _ = writeln!(text, "\nBy a certified device ID: {}", said.join(" "));
-        for (kind, value) in judged.register {
+        for (kind, value) in &judged.register {
             let _ = writeln!(text, "  {:<20} {value}", kind.name());
         }
     }
@@ -158,7 +165,7 @@ pub fn shown(survey: &Survey) -> String {
         let _ = writeln!(text, "\nThe strongest claim on this machine is by {}.", rank_name(rank));
     }
     let _ = match survey.identity() {
-        Ok(identity) => match registration_row(&identity) {
+        Ok(identity) => match to_register(&identity, judged.as_ref()).map(|set| row_of(&set)) {
             Some((header, row)) => {
                 writeln!(text, "\nRegister this at the reseller:\n  {header}\n  {row}")
             }
@@ -209,16 +216,34 @@ const fn rank_name(rank: Rank) -> &'static str {
 /// `None` if its only identifier is a serial number without maker and model.
 #[must_use]
 pub fn registration_row(identity: &HardwareIdentity) -> Option<(String, String)> {
-    let set = registration(identity)?;
+    registration(identity).map(|set| row_of(&set))
+}
+
+fn row_of(set: &[(IdentifierKind, &str)]) -> (String, String) {
     let joined = |cells: Vec<String>| cells.join(",");
-    Some((
-        joined(set.iter().map(|one| one.kind().name().to_owned()).collect()),
-        joined(set.iter().map(|one| cell(one.value())).collect()),
-    ))
+    (
+        joined(set.iter().map(|(kind, _)| kind.name().to_owned()).collect()),
+        joined(set.iter().map(|(_, value)| cell(value)).collect()),
+    )
+}
+
+/// What makes the device eligible by its certified device ID; otherwise the strongest set there is.
+fn to_register<'a>(
+    identity: &'a HardwareIdentity,
+    judged: Option<&'a Eligible>,
+) -> Option<Vec<(IdentifierKind, &'a str)>> {
+    let certified = judged.filter(|judged| {
+        judged.verdict == Verdict::Eligible
+            && judged.register.contains_key(&IdentifierKind::CertifiedDeviceId)
+    });
+    match certified {
+        Some(judged) => Some(judged.register.iter().map(|(kind, value)| (*kind, value.as_str())).collect()),
+        None => registration(identity),
+    }
 }
 
 /// The strongest set of identifiers that a claim can register for this device.
-fn registration(identity: &HardwareIdentity) -> Option<Vec<&Identifier>> {
+fn registration(identity: &HardwareIdentity) -> Option<Vec<(IdentifierKind, &str)>> {
     let first = |kind| identity.of_kind(kind).next();
     let named = first(IdentifierKind::Manufacturer).zip(first(IdentifierKind::Model));
     let strongest = [
@@ -241,7 +266,7 @@ fn registration(identity: &HardwareIdentity) -> Option<Vec<&Identifier>> {
         set.extend([maker, model]);
     }
     IdentifierSet::new(set.iter().copied().cloned()).ok()?;
-    Some(set)
+    Some(set.into_iter().map(|one| (one.kind(), one.value())).collect())
 }
 
 /// One cell of a CSV file (RFC 4180, section 2).

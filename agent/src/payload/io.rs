@@ -9,7 +9,7 @@ use crate::{
     boot::{Layout, Server},
     failure::{DeviceFault, Failure, Misbehaviour, Rejection},
     files::{self, FilesError},
-    handshake::io::{Client, transport},
+    handshake::client::{Client, transport},
 };
 use reqwest::{
     Response, StatusCode,

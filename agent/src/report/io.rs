@@ -8,7 +8,7 @@ use crate::{
     boot::{Layout, Server},
     failure::{Failure, Misbehaviour},
     files::{self, FilesError},
-    handshake::io::Client,
+    handshake::client::Client,
     programs::{Program, code_of},
 };
 use serde::{Serialize, de::DeserializeOwned};

@@ -2,22 +2,28 @@
 
 use super::{
     check::{Looked, Tested},
-    io::{OrderFile, Unit, look},
-    office::{self, Office},
+    io::{Reference, Unit, look},
+    office::{self, Office, OfficeError},
+    printer::{Printer, PrinterError},
     shift::{Shift, ShiftError, Tally},
-    units::Registry as _,
 };
 use crate::{
-    clock,
-    console::{chain, plain},
+    clock::{self, Stopwatch},
+    console::plain,
 };
-use std::path::{Path, PathBuf};
-use unbox_common::label;
+use std::{
+    path::{Path, PathBuf},
+    slice,
+    time::Duration,
+};
+use unbox_common::{identity::HardwareIdentity, label, timestamp::Timestamp};
 
+/// How often a server that is away is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(15);
 /// The longest name of a unit, in bytes.
 const MAX_NAME_BYTES: usize = 80;
-/// The longest reason that is shown, in bytes.
-const MAX_REASON_BYTES: usize = 512;
+/// What to do about a unit whose server could not be asked.
+const WAIT: &str = "Check the network and the station's account. The station asks again by itself.";
 
 /// Where the unit of a scan is.
 #[derive(Debug)]
@@ -28,38 +34,73 @@ pub enum Place {
     Units(PathBuf),
 }
 
-/// One station at work.
-pub struct Bench {
+/// What a station works with.
+pub struct Equipment {
     /// Where its units are.
     pub place: Place,
-    /// What was ordered.
-    pub order: Option<OrderFile>,
+    /// What they are held against.
+    pub reference: Reference,
     /// The server, if it is asked.
     pub office: Option<Office>,
-    /// What was tested.
-    pub shift: Shift,
-    /// What waits for modems.
-    pub runtime: tokio::runtime::Runtime,
+    /// The printer of labels, if there is one.
+    pub printer: Option<Printer>,
 }
 
-/// What became of what the server does not know yet.
+/// One station at work.
+pub struct Bench {
+    equipment: Equipment,
+    shift: Shift,
+    /// What waits for modems.
+    runtime: tokio::runtime::Runtime,
+    server: Server,
+    /// Since the server could not be asked the last time.
+    away: Option<Stopwatch>,
+}
+
+/// What a station knows of its server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Upload {
-    /// There was nothing, or there is nobody to send it to.
-    Nothing,
-    /// The server answered; what it refused, in its words.
-    Sent {
-        /// One sentence for each unit.
-        refused: Vec<String>,
-    },
-    /// The server could not be asked: it waits.
-    Waits {
+pub enum Server {
+    /// It is not asked.
+    Unasked,
+    /// Nobody knows yet.
+    Unknown,
+    /// It answered.
+    Reached,
+    /// It could not be asked.
+    Away {
+        /// Since when.
+        since: Timestamp,
         /// Why.
         reason: String,
     },
 }
 
+/// A station so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The shift.
+    pub tally: Tally,
+    /// The server.
+    pub server: Server,
+}
+
+/// What became of the queue.
+#[derive(Debug, Clone, Default)]
+pub struct CaughtUp {
+    /// Units that had waited for the server, and their verdicts now.
+    pub judged: Vec<Tested>,
+    /// What the server refused to register, one sentence for each unit.
+    pub refused: Vec<String>,
+}
+
 impl Bench {
+    /// A station that goes on with a shift.
+    #[must_use]
+    pub const fn new(equipment: Equipment, shift: Shift, runtime: tokio::runtime::Runtime) -> Self {
+        let server = if equipment.office.is_some() { Server::Unknown } else { Server::Unasked };
+        Self { equipment, shift, runtime, server, away: None }
+    }
+
     /// Tests the unit of a scan. What was found is on the disk then.
     ///
     /// # Errors
@@ -69,22 +110,20 @@ impl Bench {
         let mut looked = match self.place(scan) {
             Some(root) => {
                 let unit = Unit { name: name.clone(), root, labels: vec![scan.to_vec()] };
-                self.runtime.block_on(look(&unit, self.order.as_ref()))
+                self.runtime.block_on(look(&unit, &self.equipment.reference))
             }
             None => Looked::unusable(
-                "This scan names no unit of the bench.".to_owned(),
+                "This scan names no unit of the bench.",
                 "Scan the code that the unit was captured under.",
             ),
         };
-        if let Some(office) = &mut self.office {
-            office.ask(std::slice::from_mut(&mut looked));
-        }
+        self.ask(&mut looked);
         self.shift.test(name, looked, clock::system())
     }
 
     /// Where the unit of a scan is: under the name that was scanned, or that the label holds.
     fn place(&self, scan: &[u8]) -> Option<PathBuf> {
-        let folder = match &self.place {
+        let folder = match &self.equipment.place {
             Place::Root(root) => return Some(root.clone()),
             Place::Units(folder) => folder,
         };
@@ -97,31 +136,115 @@ impl Bench {
         })
     }
 
-    /// Registers what the server does not know yet. If it cannot be asked, that waits.
-    ///
-    /// # Errors
-    /// [`ShiftError`]; then it is sent once more, which changes nothing at the server.
-    pub fn upload(&mut self) -> Result<Upload, ShiftError> {
-        let Some(office) = &self.office else { return Ok(Upload::Nothing) };
-        let (numbers, units): (Vec<_>, Vec<_>) = self.shift.pending(office::MAX_DEVICES).into_iter().unzip();
-        if numbers.is_empty() {
-            return Ok(Upload::Nothing);
-        }
-        match office.register(&units) {
-            Ok(results) => {
-                self.shift.uploaded(numbers, clock::system())?;
-                let refused = results.into_iter().filter(|one| !one.is_on_record());
-                Ok(Upload::Sent { refused: refused.map(|one| one.problem).collect() })
+    /// Asks the server about a unit; one that was away a moment ago is not waited for at each of them.
+    fn ask(&mut self, unit: &mut Looked) {
+        let (Some(office), Some(identity)) = (&self.equipment.office, unit.identity()) else { return };
+        let just_now = self.away.as_ref().is_some_and(|since| since.elapsed() < ASK_AGAIN);
+        let answer = (!just_now).then(|| office.check(slice::from_ref(identity)));
+        match (answer, &self.server) {
+            (None, Server::Away { reason, .. }) => unit.unasked(reason, WAIT),
+            (Some(Err(error)), _) => {
+                unit.unasked(&error.reason(), WAIT);
+                self.is_away(&error);
             }
-            Err(error) => Ok(Upload::Waits { reason: plain(&chain(&error), MAX_REASON_BYTES) }),
+            (answer, _) => {
+                answer.into_iter().flatten().flatten().for_each(|standing| standing.tell(unit));
+                self.is_there();
+            }
         }
     }
 
-    /// The shift so far.
+    /// How long it is until the queue is due: units that the server is to be asked about or to register.
+    /// `None` if nothing is.
     #[must_use]
-    pub fn tally(&self) -> Tally {
-        self.shift.tally()
+    pub fn due(&self) -> Option<Duration> {
+        let wanted = self.equipment.office.is_some() && self.shift.tally().pending > 0;
+        let wait =
+            self.away.as_ref().map_or(Duration::ZERO, |since| ASK_AGAIN.saturating_sub(since.elapsed()));
+        wanted.then_some(wait)
     }
+
+    /// Asks the server about units that had waited for it, and then registers what passed. If it cannot
+    /// be asked, that waits on.
+    ///
+    /// # Errors
+    /// [`ShiftError`]; then it is sent once more, which changes nothing at the server.
+    pub fn catch_up(&mut self) -> Result<CaughtUp, ShiftError> {
+        let mut caught = CaughtUp::default();
+        match self.try_to(&mut caught) {
+            Ok(()) => Ok(caught),
+            Err(CatchUpError::Shift(error)) => Err(error),
+            Err(CatchUpError::Office(error)) => {
+                self.is_away(&error);
+                Ok(caught)
+            }
+        }
+    }
+
+    fn try_to(&mut self, caught: &mut CaughtUp) -> Result<(), CatchUpError> {
+        let Some(office) = &self.equipment.office else { return Ok(()) };
+        let mut waiting = self.shift.to_ask(office::MAX_DEVICES);
+        if !waiting.is_empty() {
+            let known: Vec<_> = waiting.iter().filter_map(|(_, unit)| unit.identity()).cloned().collect();
+            let standings = office.check(&known)?;
+            waiting.iter_mut().zip(&standings).for_each(|((_, unit), standing)| standing.tell(unit));
+            caught.judged = self.shift.asked_again(waiting, clock::system())?;
+        }
+        let (numbers, units): (Vec<_>, Vec<_>) =
+            self.shift.to_register(office::MAX_DEVICES).into_iter().unzip();
+        if !units.is_empty() {
+            let results = office.register(&units)?;
+            self.shift.uploaded(numbers, clock::system())?;
+            let refused = results.into_iter().filter(|one| !one.is_on_record());
+            caught.refused = refused.map(|one| one.problem).collect();
+        }
+        if !(caught.judged.is_empty() && units.is_empty()) {
+            self.is_there();
+        }
+        Ok(())
+    }
+
+    fn is_there(&mut self) {
+        self.away = None;
+        self.server = Server::Reached;
+    }
+
+    /// It is away since the first time that it could not be asked.
+    fn is_away(&mut self, error: &OfficeError) {
+        let since = if let Server::Away { since, .. } = &self.server { *since } else { clock::system() };
+        self.away = Some(Stopwatch::start());
+        self.server = Server::Away { since, reason: error.reason() };
+    }
+
+    /// Prints the label of a unit.
+    ///
+    /// # Errors
+    /// [`PrinterError`].
+    pub fn print(&self, identity: Option<&HardwareIdentity>) -> Result<(), PrinterError> {
+        let printer = self.equipment.printer.as_ref().ok_or(PrinterError::None)?;
+        printer.print(identity.ok_or(PrinterError::NoIdentity)?)
+    }
+
+    /// The station so far.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing { tally: self.shift.tally(), server: self.server.clone() }
+    }
+
+    /// Whether the last test before the power was cut is to be made again.
+    #[must_use]
+    pub const fn was_torn(&self) -> bool {
+        self.shift.was_torn()
+    }
+}
+
+/// Why the queue was not worked off.
+#[derive(Debug, thiserror::Error)]
+enum CatchUpError {
+    #[error(transparent)]
+    Shift(#[from] ShiftError),
+    #[error(transparent)]
+    Office(#[from] OfficeError),
 }
 
 /// A unit by its name, which is a name in the folder and never a way out of it.
@@ -145,13 +268,15 @@ mod tests {
     fn a_scan_is_a_name_in_the_folder_and_never_a_way_out_of_it() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("units/AB12CD1/sys")).unwrap();
-        let bench = Bench {
+        let equipment = Equipment {
             place: Place::Units(folder.path().join("units")),
-            order: None,
+            reference: Reference::default(),
             office: None,
-            shift: Shift::open(&folder.path().join("day.jsonl")).unwrap(),
-            runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(),
+            printer: None,
         };
+        let shift = Shift::open(&folder.path().join("day.jsonl")).unwrap();
+        let bench =
+            Bench::new(equipment, shift, tokio::runtime::Builder::new_current_thread().build().unwrap());
         for label in ["AB12CD1", "ab12cd1", "SAB12CD1", "S/N: AB12CD1", "Service Tag: AB12CD1"] {
             assert!(bench.place(label.as_bytes()).is_some(), "{label}");
         }

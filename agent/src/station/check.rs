@@ -2,27 +2,48 @@
 
 use super::{
     label,
+    machine::Machine,
     order::{Ordered, Row},
     seen::Seen,
     verdict::{Finding, Judged, Reason, Verdict, Witness},
     verify::{Expected, Said, verify},
 };
-use crate::identity::{Survey, registration_row};
+use crate::{
+    console::{chain, plain},
+    identity::{Survey, registration_row},
+};
+use serde::{Deserialize, Serialize};
+use std::error::Error;
 use unbox_common::{
-    claims_file::UnusableFile,
     date::Date,
     eligibility::{Eligibility, Unit, judge},
     identity::{HardwareIdentity, Identifier, RawIdentifier},
     models::Models,
 };
 
+/// The longest problem that holds words from outside, in bytes.
+const MAX_PROBLEM_BYTES: usize = 1024;
+
 /// A unit that was looked at, before it is held against the others.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Looked {
-    survey: Survey,
+    #[serde(flatten)]
+    machine: Machine,
+    #[serde(flatten)]
     expected: Expected,
     /// When it was made, by its label or by itself.
+    #[serde(skip)]
     manufactured: Option<Date>,
+    /// Why nobody could be asked whose it is.
+    #[serde(skip)]
+    unasked: Option<Unasked>,
+}
+
+/// Why the server was not asked, or did not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Unasked {
+    reason: String,
+    action: &'static str,
 }
 
 /// A unit that was tested.
@@ -39,7 +60,7 @@ pub struct Tested {
 impl Looked {
     /// Takes in what the machine shows and what its labels say.
     #[must_use]
-    pub fn new(survey: Survey, labels: &[Vec<u8>]) -> Self {
+    pub fn new(survey: &Survey, labels: &[Vec<u8>]) -> Self {
         let (mut expected, mut manufactured) = (Expected::default(), None);
         for (number, scan) in (1..).zip(labels) {
             match label::read(scan, number) {
@@ -51,30 +72,54 @@ impl Looked {
             }
         }
         let told = survey.facts.manufactured.as_deref().and_then(|day| day.parse().ok());
-        Self { manufactured: manufactured.or(told), survey, expected }
+        let machine = Machine::from(survey);
+        Self { machine, expected, manufactured: manufactured.or(told), unasked: None }
     }
 
     /// A unit that cannot be looked at.
     #[must_use]
-    pub fn unusable(problem: String, action: &str) -> Self {
-        let mut looked = Self::new(Survey::default(), &[]);
-        let finding = Finding::new(Reason::UnitUnusable, Verdict::CouldNotCheck, problem, action);
+    pub fn unusable(problem: &str, action: &str) -> Self {
+        let mut looked = Self::new(&Survey::default(), &[]);
+        let finding = Finding::new(
+            Reason::UnitUnusable,
+            Verdict::CouldNotCheck,
+            plain(problem, MAX_PROBLEM_BYTES),
+            action,
+        );
         looked.expected.findings.push(finding);
         looked
     }
 
     /// What the machine is, if that could be read.
     #[must_use]
-    pub fn identity(&self) -> Option<HardwareIdentity> {
-        self.survey.identity().ok()
+    pub const fn identity(&self) -> Option<&HardwareIdentity> {
+        self.machine.identity.as_ref()
     }
 
-    /// Takes in what the order says of it.
-    pub fn ordered(&mut self, answer: Result<Ordered, UnusableFile>) {
+    /// The same unit, out of a log that has its identity beside it.
+    #[must_use]
+    pub fn of_identity(self, identity: HardwareIdentity) -> Self {
+        Self { machine: Machine { identity: Some(identity), ..self.machine }, ..self }
+    }
+
+    /// Takes in that nobody could be asked whose it is: why, and what to do.
+    pub fn unasked(&mut self, reason: &str, action: &'static str) {
+        self.unasked = Some(Unasked { reason: reason.to_owned(), action });
+    }
+
+    /// Whether nobody could be asked whose it is.
+    #[must_use]
+    pub const fn is_unasked(&self) -> bool {
+        self.unasked.is_some()
+    }
+
+    /// Takes in what the order says of it; what is ordered by a certified device ID is held against the
+    /// table of models.
+    pub fn ordered(&mut self, answer: Result<Ordered, impl Error>, models: &Models) {
         match answer {
             Ok(Ordered::Row(Row { line, identifiers, listed })) => {
                 let all = [identifiers.as_slice(), &listed].concat();
-                self.expected.findings.extend(not_eligible(&all, line, self.manufactured));
+                self.expected.findings.extend(not_eligible(&all, line, self.manufactured, models));
                 let said = |one| Said::plainly(Witness::Order { line }, one);
                 self.expected.said.extend(identifiers.into_iter().map(said));
             }
@@ -83,14 +128,14 @@ impl Looked {
             Err(error) => self.expected.findings.push(Finding::new(
                 Reason::OrderUnreadable,
                 Verdict::CouldNotCheck,
-                format!("The order file could not be read: {error}."),
+                format!("The order could not be read: {}.", plain(&chain(&error), MAX_PROBLEM_BYTES)),
                 "Check the file, and start again.",
             )),
         }
     }
 
     fn not_in_order(&self) -> Finding {
-        let row = self.identity().as_ref().and_then(registration_row);
+        let row = self.identity().and_then(registration_row);
         let action = match row {
             Some((header, row)) => {
                 format!("Put it aside, or add its row to the order; {header}: {row}")
@@ -115,20 +160,20 @@ impl Looked {
     /// what people call the one of a number.
     pub fn compare(&mut self, seen: &Seen, number: u32, named: impl Fn(u32) -> String) {
         if let Some(identity) = self.identity() {
-            for (other, identifier) in seen.repeated(&identity, number) {
-                self.found(super::seen::duplicate(&named(other), &identifier));
-            }
+            let repeated = seen.repeated(identity, number).into_iter();
+            let findings = repeated.map(|(other, one)| super::seen::duplicate(&named(other), &one));
+            self.expected.findings.extend(findings.collect::<Vec<_>>());
         }
     }
 
     /// The verdict.
     #[must_use]
-    pub fn judged(self, name: String) -> Tested {
-        let identity = self.identity();
+    pub fn judged(mut self, name: String) -> Tested {
+        self.expected.findings.extend(self.unasked.map(unavailable));
         let unusable = self.expected.findings.iter().any(|one| one.reason == Reason::UnitUnusable);
         let judged =
-            if unusable { Judged::by(self.expected.findings) } else { verify(&self.survey, self.expected) };
-        Tested { name, judged, identity }
+            if unusable { Judged::by(self.expected.findings) } else { verify(&self.machine, self.expected) };
+        Tested { name, judged, identity: self.machine.identity }
     }
 }
 
@@ -140,10 +185,20 @@ impl Tested {
     }
 }
 
+fn unavailable(Unasked { reason, action }: Unasked) -> Finding {
+    let problem = format!("The server could not be asked: {reason}.");
+    Finding::new(Reason::ServerUnavailable, Verdict::CouldNotCheck, problem, action)
+}
+
 /// What a row registers by a certified device ID is held against the table of models.
-fn not_eligible(row: &[Identifier], line: u64, manufactured: Option<Date>) -> Option<Finding> {
+fn not_eligible(
+    row: &[Identifier],
+    line: u64,
+    manufactured: Option<Date>,
+    models: &Models,
+) -> Option<Finding> {
     let unit = Unit { manufactured, ..Unit::of(row)? };
-    let judged = judge(Models::built_in(), &unit);
+    let judged = judge(models, &unit);
     let verdict = match judged {
         Eligibility::Eligible { .. } => return None,
         Eligibility::NotEligible { .. } => Verdict::Fail,
@@ -170,20 +225,8 @@ fn twice(lines: &[u64]) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Candidate;
-    use unbox_common::identity::{IdentifierKind, Source};
-
-    fn survey() -> Survey {
-        use IdentifierKind::{Manufacturer, Model, SerialNumber};
-        let of = [(SerialNumber, "S1"), (Manufacturer, "Acme"), (Model, "G3")];
-        let candidate = |(kind, value): (IdentifierKind, &str)| Candidate {
-            kind,
-            value: value.to_owned(),
-            source: Source::Smbios,
-            from: String::new(),
-        };
-        Survey::of(of.map(candidate).to_vec(), Vec::new(), Vec::new())
-    }
+    use crate::station::fixture::gateway;
+    use unbox_common::{claims_file::UnusableFile, identity::IdentifierKind};
 
     #[test]
     fn what_the_order_says_is_held_against_the_machine() {
@@ -196,12 +239,19 @@ mod tests {
             (Ok(Ordered::None), Verdict::Fail, Some(Reason::NotInOrder)),
             (Err(UnusableFile::NoHeader), Verdict::CouldNotCheck, Some(Reason::OrderUnreadable)),
         ] {
-            let mut looked = Looked::new(survey(), &[]);
-            looked.ordered(answer);
+            let mut looked = Looked::new(&gateway("S1"), &[]);
+            looked.ordered(answer, Models::built_in());
             let tested = looked.judged("a".to_owned());
             assert_eq!(tested.judged.verdict, verdict);
             assert_eq!(tested.judged.findings.first().map(|finding| finding.reason), reason);
         }
+    }
+
+    #[test]
+    fn a_unit_that_cannot_be_looked_at_moves_no_cursor() {
+        let tested = Looked::unusable("/a\u{1b}[2J\u{9b}\u{202e} holds no machine.", "Name another.");
+        let problem = tested.judged(String::new()).judged.findings.remove(0).problem;
+        assert_eq!(problem, "/a [2J holds no machine.");
     }
 
     #[test]
@@ -212,7 +262,7 @@ mod tests {
             [("Chromebook Acer Spin 311 (R722T)", None), ("Gateway 3", Some(Verdict::NeedsAttention))]
         {
             let row = [of(SerialNumber, "NXABC"), of(Model, model), of(CertifiedDeviceId, "NXABC")];
-            let found = not_eligible(&row, 3, None);
+            let found = not_eligible(&row, 3, None, Models::built_in());
             assert_eq!(found.map(|one| one.verdict), verdict, "{model}");
         }
         let wrong = [
@@ -220,22 +270,22 @@ mod tests {
             of(Model, "Chromebook Acer Spin 311 (R722T)"),
             of(CertifiedDeviceId, "NXABD"),
         ];
-        let found = not_eligible(&wrong, 3, None).unwrap();
+        let found = not_eligible(&wrong, 3, None, Models::built_in()).unwrap();
         assert_eq!(found.verdict, Verdict::Fail);
         assert!(found.expected.iter().any(|one| one.contains("NXABC")), "{found:?}");
     }
 
     #[test]
     fn a_unit_that_is_not_in_the_order_says_which_row_is_missing() {
-        let mut looked = Looked::new(survey(), &[]);
-        looked.ordered(Ok(Ordered::None));
+        let mut looked = Looked::new(&gateway("S1"), &[]);
+        looked.ordered(Ok::<_, UnusableFile>(Ordered::None), Models::built_in());
         let action = looked.judged(String::new()).judged.findings.remove(0).action;
         assert!(action.ends_with("serial_number,manufacturer,model: S1,Acme,G3"), "{action}");
     }
 
     #[test]
     fn a_unit_that_cannot_be_looked_at_is_said_to_be_so_and_nothing_else() {
-        let tested = Looked::unusable("No such directory.".to_owned(), "Name another.").judged(String::new());
+        let tested = Looked::unusable("No such directory.", "Name another.").judged(String::new());
         assert_eq!((tested.judged.verdict, tested.judged.findings.len()), (Verdict::CouldNotCheck, 1));
     }
 }

@@ -1,24 +1,30 @@
 //! `factory register`: a device gets its key and whom it trusts, and its organisation hears of it.
 //!
 //! The order makes it safe to cut the power at any time: first the key is durable, then the trust bundle,
-//! then the server is asked. Whoever starts again uses the key that is there, and the server knows it.
+//! then the device is registered. Whoever starts again uses the key that is there, and the server knows it.
+//!
+//! A device follows newer signing roots by itself when it enrolls and when it checks in. That a factory's
+//! folder is old costs it steps, and one that is very old several tries; so it gets the newest root here.
 
 use super::office::{Office, OfficeError, Registration};
 use crate::{
-    boot::{BootError, Layout, io::trust_in},
+    boot::{BootError, Layout, Trust, io::trust_in},
     entropy::Entropy,
     files::{self, FilesError},
-    handshake::{KeyError, io::device_key},
+    handshake::{KeyError, key_file::device_key},
     identity::Survey,
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use unbox_common::identity::{
-    HardwareIdentity, Identifier, IdentifierKind, IdentityError, InvalidIdentifier, Source,
+use unbox_common::{
+    identity::{HardwareIdentity, Identifier, IdentifierKind, IdentityError, InvalidIdentifier, Source},
+    trust::{Signed, SigningRoot},
 };
 
-/// What a trust bundle consists of, each with the largest size that is copied, in bytes.
-const BUNDLE: [(&str, u64); 2] = [("anchors.pem", 1024 * 1024), ("root.json", 64 * 1024)];
+const ANCHORS: &str = "anchors.pem";
+const ROOT: &str = "root.json";
+/// The largest of them that is copied, in bytes.
+const MAX_BUNDLE_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Why a device was not registered.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +44,29 @@ pub enum FactoryError {
     /// A file of it is not there.
     #[error("{} does not exist", .0.display())]
     NoBundle(PathBuf),
+    /// The server's roots are none that the device would follow to.
+    #[error(
+        "the server's newer signing roots do not follow from {}: copy the folder `trust` of the server again",
+        .0.display()
+    )]
+    OtherRoots(PathBuf),
+    /// The newest root could not be written as JSON.
+    #[error("the signing root could not be written as JSON")]
+    Root(#[source] serde_json::Error),
     /// A file could not be read or written.
     #[error(transparent)]
     Files(#[from] FilesError),
     /// The server could not be asked, or refused the request as a whole.
     #[error(transparent)]
     Office(#[from] OfficeError),
+}
+
+/// What a device is given to trust the server by.
+#[derive(Debug)]
+pub struct Bundle {
+    trust: Trust,
+    anchors: Vec<u8>,
+    root: Vec<u8>,
 }
 
 /// A device that is ready to be registered: key and trust are on its disk.
@@ -63,6 +86,44 @@ pub struct Outcome {
     pub registration: Registration,
 }
 
+impl Bundle {
+    /// The bundle in a folder. Whatever a device could not use stops here, before it has a key.
+    ///
+    /// # Errors
+    /// [`FactoryError::Bundle`] if it cannot be used, and others if it cannot be read.
+    pub fn read(folder: &Path) -> Result<Self, FactoryError> {
+        let file = |name| {
+            let path = folder.join(name);
+            files::read(&path, MAX_BUNDLE_FILE_BYTES)?.ok_or(FactoryError::NoBundle(path))
+        };
+        let trust = trust_in(folder)?;
+        Ok(Self { trust, anchors: file(ANCHORS)?, root: file(ROOT)? })
+    }
+
+    /// The version of its signing root.
+    #[must_use]
+    pub fn root_version(&self) -> u64 {
+        self.trust.root.version
+    }
+
+    /// The same with the last of these newer roots, to which a device would follow step by step. The
+    /// anchors stay those by which the server was found to be the right one.
+    ///
+    /// # Errors
+    /// [`FactoryError::OtherRoots`] if one does not follow: a device could not follow either.
+    pub fn advanced(self, newer: &[Signed<SigningRoot>]) -> Result<Self, FactoryError> {
+        let trust = self.trust.advanced(newer);
+        if trust.chain.len() < newer.len() {
+            return Err(FactoryError::OtherRoots(trust.folder.join(ROOT)));
+        }
+        let root = match trust.chain.last() {
+            Some(newest) => serde_json::to_vec(newest).map_err(FactoryError::Root)?,
+            None => self.root,
+        };
+        Ok(Self { trust, root, ..self })
+    }
+}
+
 /// Makes the device's key, unless there is one, and gives it the trust bundle.
 ///
 /// # Errors
@@ -70,21 +131,17 @@ pub struct Outcome {
 pub fn prepare(
     layout: &Layout,
     survey: &Survey,
-    bundle: &Path,
+    bundle: &Bundle,
     entropy: &Entropy,
 ) -> Result<Prepared, FactoryError> {
     let identity = survey.identity()?;
-    // Whatever the device could not use stops here, before it has a key.
-    trust_in(bundle)?;
     let key = device_key(layout, entropy)?.public().digest().to_string();
     let [folder, _] = layout.trust();
     files::make_directory(&folder, files::PUBLIC_DIRECTORY)?;
-    for (name, limit) in BUNDLE {
-        let from = bundle.join(name);
-        let bytes = files::read(&from, limit)?.ok_or(FactoryError::NoBundle(from))?;
+    for (name, bytes) in [(ANCHORS, &bundle.anchors), (ROOT, &bundle.root)] {
         let to = folder.join(name);
-        if files::read(&to, limit)?.as_deref() != Some(bytes.as_slice()) {
-            files::replace(&to, &bytes, files::PUBLIC_FILE)?;
+        if files::read(&to, MAX_BUNDLE_FILE_BYTES)?.as_ref() != Some(bytes) {
+            files::replace(&to, bytes, files::PUBLIC_FILE)?;
         }
     }
     let identifier = Identifier::parse(IdentifierKind::DeviceKey, &key)?;
@@ -123,31 +180,59 @@ mod tests {
         Survey::of(vec![candidate], Vec::new(), Vec::new())
     }
 
+    /// A root file as the device would read it.
+    fn root_version(layout: &Layout) -> u64 {
+        crate::boot::io::trust(layout).unwrap().root.version
+    }
+
     #[test]
     fn a_device_that_is_prepared_again_keeps_its_key() {
         let (root, trust) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         bundle(trust.path());
         let layout = Layout::new(root.path());
         let entropy = Entropy::system();
-        let first = prepare(&layout, &survey(), trust.path(), &entropy).unwrap();
-        let again = prepare(&layout, &survey(), trust.path(), &entropy).unwrap();
+        let prepared = || {
+            let bundle = Bundle::read(trust.path()).unwrap();
+            prepare(&layout, &survey(), &bundle, &entropy).unwrap()
+        };
+        let (first, again) = (prepared(), prepared());
         assert_eq!(first, again);
         assert_eq!(first.identity.of_kind(IdentifierKind::DeviceKey).count(), 1);
-        assert!(crate::boot::io::trust(&layout).is_ok(), "the device can use what it was given");
+        assert_eq!(root_version(&layout), 1, "the device can use what it was given");
     }
 
     #[test]
     fn a_bundle_or_a_device_that_cannot_be_used_leaves_the_device_as_it_was() {
         let (root, trust) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let layout = Layout::new(root.path());
-        let entropy = Entropy::system();
-        let refused = prepare(&layout, &survey(), trust.path(), &entropy);
-        assert!(matches!(refused, Err(FactoryError::Bundle(_))), "{refused:?}");
+        assert!(matches!(Bundle::read(trust.path()), Err(FactoryError::Bundle(_))));
         bundle(trust.path());
-        let refused = prepare(&layout, &Survey::default(), trust.path(), &entropy);
+        let good = Bundle::read(trust.path()).unwrap();
+        let refused = prepare(&layout, &Survey::default(), &good, &Entropy::system());
         assert!(matches!(refused, Err(FactoryError::Identity(_))), "{refused:?}");
         files::replace(&trust.path().join("root.json"), b"{}", files::PUBLIC_FILE).unwrap();
-        assert!(prepare(&layout, &survey(), trust.path(), &entropy).is_err());
+        assert!(Bundle::read(trust.path()).is_err());
         assert_eq!(root.path().read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_old_bundle_gives_the_device_the_newest_root_that_follows_from_it() {
+        use trust_fixtures::signed_root;
+        let (root, trust) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        bundle(trust.path());
+        let layout = Layout::new(root.path());
+        let old = || Bundle::read(trust.path()).unwrap();
+        assert_eq!(old().root_version(), 1);
+        for other in [&[signed_root(3)][..], &[signed_root(2), signed_root(4)], &[signed_root(1)]] {
+            let refused = old().advanced(other).err();
+            assert!(matches!(refused, Some(FactoryError::OtherRoots(_))), "{refused:?}");
+        }
+        let before = files::read(&trust.path().join("root.json"), 1 << 20).unwrap();
+        for (newer, version) in [(vec![], 1), (vec![signed_root(2), signed_root(3)], 3)] {
+            let bundle = old().advanced(&newer).unwrap();
+            prepare(&layout, &survey(), &bundle, &Entropy::system()).unwrap();
+            assert_eq!(root_version(&layout), version);
+        }
+        assert_eq!(files::read(&trust.path().join("root.json"), 1 << 20).unwrap(), before);
     }
 }

@@ -9,13 +9,16 @@ use crate::{
     files::{self, FilesError},
     identity,
 };
+use nix::fcntl::OFlag;
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Read},
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
-use unbox_common::{claims_file::UnusableFile, identity::HardwareIdentity, label::MAX_SCAN_BYTES};
+use unbox_common::{
+    claims_file::UnusableFile, identity::HardwareIdentity, label::MAX_SCAN_BYTES, models::Models,
+};
 
 /// The file beside a captured machine that holds its labels, one scan a line.
 pub const LABELS_FILE: &str = "labels.txt";
@@ -55,6 +58,9 @@ pub enum StationError {
         #[source]
         source: UnusableFile,
     },
+    /// The order is not any more what was read.
+    #[error("the order {} was changed: start again", .0.display())]
+    OrderChanged(PathBuf),
     /// More labels than a unit has, or a longer one.
     #[error("expected at most {MAX_LABELS} lines of labels, each of at most {MAX_SCAN_BYTES} bytes")]
     TooManyLabels,
@@ -65,6 +71,9 @@ pub enum StationError {
     #[error(transparent)]
     Files(#[from] FilesError),
 }
+
+/// What is read of an order at a time, in bytes, for the one row of a unit.
+const MAX_READ_BYTES: usize = 4096;
 
 /// A machine that is to be tested.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,10 +86,28 @@ pub struct Unit {
     pub labels: Vec<Vec<u8>>,
 }
 
+/// What units are held against.
+#[derive(Debug)]
+pub struct Reference {
+    /// What was ordered.
+    pub order: Option<OrderFile>,
+    /// The models that can be registered by a certified device ID.
+    pub models: Models,
+}
+
+impl Default for Reference {
+    fn default() -> Self {
+        Self { order: None, models: Models::built_in().clone() }
+    }
+}
+
 /// An order file that was read once, and is read again row by row.
 #[derive(Debug)]
 pub struct OrderFile {
+    path: PathBuf,
     file: File,
+    /// Its length and when it was last written, as it was read.
+    state: (u64, i64, i64),
     index: OrderIndex,
 }
 
@@ -90,12 +117,16 @@ impl OrderFile {
     /// # Errors
     /// [`StationError::OpenOrder`] and [`StationError::Order`].
     pub fn open(path: &Path) -> Result<Self, StationError> {
-        let opened = File::open(path).and_then(|file| Ok((file.try_clone()?, file)));
-        let (file, from_start) =
-            opened.map_err(|source| StationError::OpenOrder { path: path.to_owned(), source })?;
-        let index = OrderIndex::read(from_start)
-            .map_err(|source| StationError::Order { path: path.to_owned(), source })?;
-        Ok(Self { file, index })
+        let path = path.to_owned();
+        // A row is read again from its place, and nobody waits at a FIFO for whoever writes into it.
+        let options = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&path);
+        let opened = options.and_then(|file| Ok((file.try_clone()?, state(&file)?, file)));
+        let (from_start, state, file) =
+            opened.map_err(|source| StationError::OpenOrder { path: path.clone(), source })?;
+        match OrderIndex::read(from_start) {
+            Ok(index) => Ok(Self { path, file, state, index }),
+            Err(source) => Err(StationError::Order { path, source }),
+        }
     }
 
     /// Where its rows are.
@@ -107,10 +138,23 @@ impl OrderFile {
     /// The row of a unit.
     ///
     /// # Errors
-    /// [`UnusableFile`] if the file is not any more what was read.
-    pub fn find(&self, identity: &HardwareIdentity) -> Result<Ordered, UnusableFile> {
-        self.index.find(identity, |from| From { file: &self.file, from })
+    /// [`StationError::OrderChanged`] if the file is not any more what was read, and else
+    /// [`StationError::Order`].
+    pub fn find(&self, identity: &HardwareIdentity) -> Result<Ordered, StationError> {
+        if state(&self.file).ok() != Some(self.state) {
+            return Err(StationError::OrderChanged(self.path.clone()));
+        }
+        let found = self.index.find(identity, |from| From { file: &self.file, from });
+        found.map_err(|source| StationError::Order { path: self.path.clone(), source })
     }
+}
+
+fn state(file: &File) -> io::Result<(u64, i64, i64)> {
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    Ok((found.len(), found.mtime(), found.mtime_nsec()))
 }
 
 /// A file from some byte on, for any number of readers at the same time.
@@ -121,7 +165,8 @@ struct From<'f> {
 
 impl Read for From<'_> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(to, self.from)?;
+        let most = to.len().min(MAX_READ_BYTES);
+        let read = self.file.read_at(to.get_mut(..most).unwrap_or_default(), self.from)?;
         self.from += u64::try_from(read).unwrap_or_default();
         Ok(read)
     }
@@ -146,12 +191,12 @@ pub fn units_below(folder: &Path) -> Result<Vec<Unit>, StationError> {
 }
 
 /// Looks at a unit: its hardware, its labels, and its row of the order.
-pub async fn look(unit: &Unit, order: Option<&OrderFile>) -> Looked {
+pub async fn look(unit: &Unit, reference: &Reference) -> Looked {
     const CAPTURE: &str = "Name a directory that `unbox-agent identity --capture` made.";
     let layout = Layout::new(&unit.root);
     let holds_machine = ["sys", "proc", "unbox"].iter().any(|name| unit.root.join(name).is_dir());
     if !holds_machine {
-        return Looked::unusable(format!("{} holds no machine.", unit.root.display()), CAPTURE);
+        return Looked::unusable(&format!("{} holds no machine.", unit.root.display()), CAPTURE);
     }
     let mut labels = unit.labels.clone();
     if !layout.is_running_system() {
@@ -159,13 +204,14 @@ pub async fn look(unit: &Unit, order: Option<&OrderFile>) -> Looked {
             Ok(more) => labels.extend(more),
             Err(error) => {
                 let problem = format!("{LABELS_FILE} beside the machine cannot be used: {error}.");
-                return Looked::unusable(problem, "Scan its labels again.");
+                return Looked::unusable(&problem, "Scan its labels again.");
             }
         }
     }
-    let mut looked = Looked::new(identity::io::survey(&layout).await, &labels);
-    if let (Some(order), Some(identity)) = (order, looked.identity()) {
-        looked.ordered(order.find(&identity));
+    let mut looked = Looked::new(&identity::io::survey(&layout).await, &labels);
+    if let (Some(order), Some(identity)) = (&reference.order, looked.identity()) {
+        let answer = order.find(identity);
+        looked.ordered(answer, &reference.models);
     }
     looked
 }
@@ -238,6 +284,33 @@ mod tests {
     }
 
     #[test]
+    fn nobody_waits_at_a_fifo_for_an_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("orders.csv");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [path.as_path(), folder.path()] {
+            assert!(matches!(OrderFile::open(path), Err(StationError::OpenOrder { .. })), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn an_order_that_somebody_changed_finds_no_unit_wrongly() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("orders.csv");
+        let file = "serial_number,manufacturer,model\nS1,Acme,G3\nS2,Acme,G3\n";
+        files::replace(&path, file.as_bytes(), files::PUBLIC_FILE).unwrap();
+        let order = OrderFile::open(&path).unwrap();
+        let unit = super::super::fixture::gateway("S2").identity().unwrap();
+        assert!(matches!(order.find(&unit), Ok(Ordered::Row(row)) if row.line == 3));
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(40).unwrap();
+        assert!(matches!(order.find(&unit), Err(StationError::OrderChanged(_))));
+        // A new file in its place is another one, for whoever starts again.
+        let order = OrderFile::open(&path).unwrap();
+        files::replace(&path, b"serial_number\n", files::PUBLIC_FILE).unwrap();
+        assert!(order.find(&unit).is_ok());
+    }
+
+    #[test]
     fn units_are_the_directories_by_name() {
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(units_below(folder.path()), Err(StationError::NoUnits(_))));
@@ -254,7 +327,7 @@ mod tests {
     async fn a_directory_without_a_machine_is_not_called_a_bad_machine() {
         let folder = tempfile::tempdir().unwrap();
         let unit = Unit { name: "a".to_owned(), root: folder.path().to_owned(), labels: Vec::new() };
-        let tested = look(&unit, None).await.judged(unit.name.clone());
+        let tested = look(&unit, &Reference::default()).await.judged(unit.name.clone());
         assert_eq!(tested.judged.verdict, super::super::Verdict::CouldNotCheck);
     }
 }

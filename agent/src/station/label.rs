@@ -31,7 +31,7 @@ pub fn read(scan: &[u8], number: usize) -> Result<Label, Box<Finding>> {
         label::parse(scan).map_err(|error| unreadable(format!("The label could not be read: {error}.")))?;
     let readings = scan.identifiers();
     if let Some(refused) = readings.iter().find_map(|reading| reading.refused.as_ref()) {
-        let (kind, rule) = (super::verify::words(refused.kind), &refused.rule);
+        let (kind, rule) = (super::words::words(refused.kind), &refused.rule);
         return Err(unreadable(format!("The {kind} {:?} on {witness} {rule}.", refused.value)));
     }
     let said: Vec<Said> = readings

@@ -7,7 +7,7 @@ use super::{
     check::Looked,
     units::Registry,
     verdict::{Finding, Reason, Verdict},
-    verify::words,
+    words::words,
 };
 use crate::{
     boot::{BootError, Trust, io::trust_in},
@@ -15,7 +15,7 @@ use crate::{
     console::{chain, plain},
     failure::{DeviceFault, Failure},
     files::{self, FilesError},
-    handshake::io::{Client, ClientSettings, Patience},
+    handshake::client::{Client, ClientSettings, Patience},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
@@ -27,6 +27,7 @@ use unbox_common::{
     identity::{HardwareIdentity, Identifier, IdentifierKind},
     ids::CompanyId,
     secret::Secret,
+    trust::{Signed, SigningRoot},
 };
 use url::Url;
 
@@ -40,6 +41,9 @@ const MAX_KEY_FILE_BYTES: u64 = 4096;
 const MAX_PROBLEM_BYTES: usize = 512;
 /// The credential that holds the API key, where no file is named.
 pub const KEY_CREDENTIAL: &str = "unbox.station-key";
+
+/// What to do about a unit whose server could not be asked, where nobody asks again.
+const TEST_AGAIN: &str = "Check the network and the station's account, and test the unit again.";
 
 /// Where the office is, and as whom it is asked.
 #[derive(Debug, Clone)]
@@ -160,6 +164,13 @@ struct Results<T> {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TrustBundle {
+    #[serde(default)]
+    newer_roots: Vec<String>,
+}
+
+#[derive(Deserialize)]
 struct Refused {
     error: RefusedStatus,
 }
@@ -174,6 +185,14 @@ impl Registration {
     #[must_use]
     pub fn is_on_record(&self) -> bool {
         ["REGISTERED", "UPDATED", "ALREADY_REGISTERED"].contains(&self.state.as_str())
+    }
+}
+
+impl OfficeError {
+    /// The whole reason, fit for a terminal.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        plain(&chain(self), MAX_PROBLEM_BYTES)
     }
 }
 
@@ -227,6 +246,20 @@ impl Office {
         Ok(results)
     }
 
+    /// The signing roots of the server after version `known`, oldest first. Nothing of them is believed
+    /// yet.
+    ///
+    /// # Errors
+    /// [`OfficeError`].
+    pub fn roots_after(&self, known: u64) -> Result<Vec<Signed<SigningRoot>>, OfficeError> {
+        let method = format!("trustBundle?knownRootVersion={known}");
+        let answer = self.runtime.block_on(self.call(&method, None))?;
+        let read =
+            |bundle: TrustBundle| bundle.newer_roots.iter().map(|one| serde_json::from_str(one)).collect();
+        let roots: Result<_, serde_json::Error> = serde_json::from_slice(&answer).and_then(read);
+        roots.map_err(|_| OfficeError::Answer("cannot be read"))
+    }
+
     fn ask<T: DeserializeOwned>(
         &self,
         method: &str,
@@ -246,10 +279,15 @@ impl Office {
     }
 
     async fn ask_part(&self, method: &str, devices: &[HardwareIdentity]) -> Result<Vec<u8>, OfficeError> {
-        let asked = |failure| OfficeError::Asked(Box::new(failure));
         let devices = devices.iter().map(device).collect();
         let message = serde_json::to_vec(&Devices { devices }).map_err(OfficeError::Request)?;
-        let path = format!("v1/{}/devices:{method}", self.organisation);
+        self.call(&format!("devices:{method}"), Some(message)).await
+    }
+
+    /// Calls a method of the organisation.
+    async fn call(&self, method: &str, message: Option<Vec<u8>>) -> Result<Vec<u8>, OfficeError> {
+        let asked = |failure| OfficeError::Asked(Box::new(failure));
+        let path = format!("v1/{}/{method}", self.organisation);
         let to = self.server.join(&path).map_err(|_| OfficeError::Address(self.server.clone()))?;
         let (status, answer) =
             self.client.call(to, &self.key, message, MAX_ANSWER_BYTES).await.map_err(asked)?;
@@ -264,15 +302,13 @@ impl Office {
 
 impl Registry for Office {
     fn ask(&mut self, units: &mut [Looked]) {
-        let identities: Vec<Option<HardwareIdentity>> = units.iter().map(Looked::identity).collect();
-        let known: Vec<HardwareIdentity> = identities.iter().flatten().cloned().collect();
-        let answer = self.check(&known);
-        let mut standings = answer.as_ref().map(|all| all.iter()).unwrap_or_default();
-        for (unit, _) in units.iter_mut().zip(&identities).filter(|(_, identity)| identity.is_some()) {
-            match (&answer, standings.next()) {
-                (Err(error), _) => unit.found(unavailable(error)),
-                (Ok(_), Some(standing)) => standing.tell(unit),
-                (Ok(_), None) => {}
+        let known: Vec<HardwareIdentity> = units.iter().filter_map(Looked::identity).cloned().collect();
+        let known_units = units.iter_mut().filter(|unit| unit.identity().is_some());
+        match self.check(&known) {
+            Ok(standings) => known_units.zip(&standings).for_each(|(unit, standing)| standing.tell(unit)),
+            Err(error) => {
+                let reason = error.reason();
+                known_units.for_each(|unit| unit.unasked(&reason, TEST_AGAIN));
             }
         }
     }
@@ -286,7 +322,7 @@ impl Standing {
     }
 
     /// Adds what the server said to a unit.
-    fn tell(&self, unit: &mut Looked) {
+    pub(super) fn tell(&self, unit: &mut Looked) {
         let finding = |reason, verdict, problem: &str, action: &str| {
             Finding::new(reason, verdict, plain(problem, MAX_PROBLEM_BYTES), action)
         };
@@ -334,15 +370,6 @@ impl Standing {
     }
 }
 
-fn unavailable(error: &OfficeError) -> Finding {
-    Finding::new(
-        Reason::ServerUnavailable,
-        Verdict::CouldNotCheck,
-        format!("The server could not be asked: {}.", plain(&chain(error), MAX_PROBLEM_BYTES)),
-        "Check the network and the station's account, and test the unit again.",
-    )
-}
-
 /// What a survey can hold of what the server names: keys are no part of it.
 fn identifiers(named: &[Named]) -> impl Iterator<Item = Identifier> {
     let parse = |one: &Named| Identifier::parse(one.kind.parse().ok()?, &one.value).ok();
@@ -375,20 +402,7 @@ fn api_key(path: &Path) -> Result<Secret, OfficeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{Candidate, Survey};
-    use unbox_common::identity::Source;
-
-    fn looked() -> Looked {
-        use IdentifierKind::{Manufacturer, Model, SerialNumber};
-        let of = [(SerialNumber, "S1"), (Manufacturer, "Acme"), (Model, "G3")];
-        let candidate = |(kind, value): (IdentifierKind, &str)| Candidate {
-            kind,
-            value: value.to_owned(),
-            source: Source::Smbios,
-            from: String::new(),
-        };
-        Looked::new(Survey::of(of.map(candidate).to_vec(), Vec::new(), Vec::new()), &[])
-    }
+    use crate::station::fixture::gateway;
 
     #[test]
     fn what_the_server_knows_of_a_unit_counts() {
@@ -409,7 +423,7 @@ mod tests {
             (r#"{"standing":"CLAIMED","duplicate":"board_serial"}"#, Verdict::Fail, Some(Reason::Duplicate)),
             (r#"{"standing":"\u001b[2J"}"#, Verdict::CouldNotCheck, Some(Reason::ServerUnavailable)),
         ] {
-            let mut unit = looked();
+            let mut unit = Looked::new(&gateway("S1"), &[]);
             serde_json::from_str::<Standing>(json).unwrap().tell(&mut unit);
             let judged = unit.judged(String::new()).judged;
             assert_eq!(judged.verdict, verdict, "{json}");

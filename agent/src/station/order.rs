@@ -102,10 +102,11 @@ impl OrderIndex {
         let mut records = Records::open(file)?;
         let mut index = Self { header: records.header().clone(), ..Self::default() };
         let mut offset = records.offset();
+        let mut names = Names::default();
         while let Some(cells) = records.next_row()? {
             index.rows += 1;
             let place = Place { line: cells.line(), offset };
-            index.take(&cells, place);
+            index.take(&cells, place, &mut names);
             offset = records.offset();
         }
         index.keys.sort_unstable();
@@ -113,7 +114,7 @@ impl OrderIndex {
         Ok(index)
     }
 
-    fn take(&mut self, cells: &Cells<'_>, place: Place) {
+    fn take(&mut self, cells: &Cells<'_>, place: Place, names: &mut Names) {
         let identifiers = match cells.identifiers() {
             Ok(identifiers) => identifiers,
             Err(bad) => {
@@ -121,7 +122,7 @@ impl OrderIndex {
                 return self.problem(RowProblem { line: place.line, column, field, rule: bad.rule });
             }
         };
-        let names = names(&identifiers);
+        let names = names.of(&identifiers);
         let before = self.keys.len();
         for one in identifiers.iter().filter(|one| one.kind().rank().is_some()) {
             let names = if one.kind().needs_maker_and_model() { names } else { 0 };
@@ -224,10 +225,24 @@ impl Row {
     }
 }
 
-fn names(identifiers: &[Identifier]) -> u64 {
-    let of = |kind| identifiers.iter().find(|one| one.kind() == kind).map_or("", Identifier::value);
-    let maker = fold_manufacturer(of(IdentifierKind::Manufacturer));
-    hashed(&(maker, fold_name(of(IdentifierKind::Model))))
+/// Maker and model of the row before, and what they were folded to: most rows of an order share them.
+#[derive(Default)]
+struct Names {
+    written: Option<[String; 2]>,
+    folded: u64,
+}
+
+impl Names {
+    fn of(&mut self, identifiers: &[Identifier]) -> u64 {
+        let of = |kind| identifiers.iter().find(|one| one.kind() == kind).map_or("", Identifier::value);
+        let written = [of(IdentifierKind::Manufacturer), of(IdentifierKind::Model)];
+        if self.written.as_ref().is_none_or(|before| *before != written) {
+            let [maker, model] = written;
+            self.folded = hashed(&(fold_manufacturer(maker), fold_name(model)));
+            self.written = Some(written.map(str::to_owned));
+        }
+        self.folded
+    }
 }
 
 fn digest(identifier: &Identifier) -> u64 {

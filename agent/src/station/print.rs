@@ -11,7 +11,7 @@ use unbox_common::{
     label::{code_128, qr_code},
 };
 
-use super::verify::words;
+use super::words::words;
 
 /// The label's size in millimetres.
 const WIDTH_MM: f64 = 76.0;
@@ -65,6 +65,7 @@ pub struct UnitLabel {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Bar {
     caption: String,
+    value: String,
     text: String,
 }
 
@@ -77,7 +78,7 @@ impl UnitLabel {
         let first = |kind| identity.of_kind(kind).next();
         let bar = |one: &Identifier| {
             let caption = format!("{}: {}", words(one.kind()), one.value());
-            Some(Bar { caption, text: code_128(one)? })
+            Some(Bar { caption, value: one.value().to_owned(), text: code_128(one)? })
         };
         // The serial number of a Dell is its service tag, and stands there once.
         let tagged = first(IdentifierKind::ServiceTag).is_some();
@@ -92,6 +93,12 @@ impl UnitLabel {
         let all = identity.observed().iter().map(|one| &one.identifier);
         let qr = qr_code(all.filter(|one| !keys.contains(&one.kind())));
         Ok(Self { heading, bars, qr })
+    }
+
+    /// The value that stands first on it.
+    #[must_use]
+    pub fn first_value(&self) -> &str {
+        self.bars.first().map_or("", |bar| &bar.value)
     }
 
     /// The label as a picture, in millimetres.
@@ -285,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_code_128_begins_and_ends_as_the_standard_says() {
-        let bar = Bar { caption: String::new(), text: "SPF0ABCDE".to_owned() };
+        let bar = Bar { caption: String::new(), value: String::new(), text: "SPF0ABCDE".to_owned() };
         let bars = Code128::new(format!("\u{181}{}", bar.text)).unwrap().encode();
         let text: String = bars.iter().map(|bar| if *bar == 1 { '1' } else { '0' }).collect();
         // Start B, nine characters, the check character, and stop: 11 modules each, and 13.

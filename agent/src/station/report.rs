@@ -7,9 +7,13 @@ use super::{
     units::Summary,
     verdict::{Finding, Verdict},
 };
+use crate::console::{is_invisible, plain};
 use serde::Serialize;
-use std::fmt::Write as _;
+use std::{cmp::Reverse, fmt::Write as _};
 use unbox_common::identity::{HardwareIdentity, Identifier, IdentifierKind, RawIdentifier};
+
+/// The most units that are named in one sentence.
+const MAX_NAMES: usize = 3;
 
 /// A unit for programs, on one line.
 #[derive(Debug, Serialize)]
@@ -56,16 +60,39 @@ impl<'t> RunReport<'t> {
     }
 }
 
+/// A document for programs, on one line; also a terminal shows it as it is.
+///
+/// # Errors
+/// The serializer's.
+pub fn json_line(document: &impl Serialize) -> serde_json::Result<String> {
+    let json = serde_json::to_string(document)?;
+    let mut line = String::with_capacity(json.len() + 1);
+    for char in json.chars() {
+        if is_invisible(char) {
+            // Only within a string, where it may be written so (RFC 8259, section 7).
+            for unit in char.encode_utf16(&mut [0; 2]) {
+                let _ = write!(line, "\\u{unit:04x}");
+            }
+        } else {
+            line.push(char);
+        }
+    }
+    line.push('\n');
+    Ok(line)
+}
+
 /// A unit for people: one line, and two for each reason.
 #[must_use]
 pub fn unit_text(tested: &Tested) -> String {
     let called = tested.identity.as_ref().and_then(serial).map(Identifier::value).unwrap_or_default();
     let verdict = tested.judged.verdict.words();
-    let mut text = format!("{verdict:<16} {}  {called}", plain(&tested.name)).trim_end().to_owned();
+    let name = plain(&tested.name, usize::MAX);
+    let mut text = format!("{verdict:<16} {name}  {called}").trim_end().to_owned();
     text.push('\n');
     for finding in &tested.judged.findings {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {}\n    {}", finding.problem, finding.action);
+        let [problem, action] = [&finding.problem, &finding.action].map(|text| plain(text, usize::MAX));
+        let _ = writeln!(text, "  {problem}\n    {action}");
     }
     text
 }
@@ -100,6 +127,29 @@ pub fn run_text(summary: &Summary, order: Option<&OrderIndex>) -> String {
     text
 }
 
+/// What the server that is back said about units that had waited for it, in one sentence; none if there
+/// were none.
+#[must_use]
+pub fn again_text(units: &[Tested]) -> Option<String> {
+    let verdict = |unit: &&Tested| unit.judged.verdict;
+    let counts: Vec<String> = Verdict::ALL
+        .into_iter()
+        .map(|one| (units.iter().filter(|unit| verdict(unit) == one).count(), one.words().to_lowercase()))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, words)| format!("{count} {words}"))
+        .collect();
+    let mut bad: Vec<&Tested> = units.iter().filter(|unit| verdict(unit) != Verdict::Pass).collect();
+    bad.sort_by_key(|unit| Reverse(unit.judged.verdict));
+    let names: Vec<&str> = bad.iter().take(MAX_NAMES).map(|unit| unit.name.as_str()).collect();
+    let more = bad.len().saturating_sub(MAX_NAMES);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let names = if names.is_empty() { String::new() } else { format!(" ({}{more})", names.join(", ")) };
+    let word = if units.len() == 1 { "unit" } else { "units" };
+    let text =
+        format!("The server was asked again about {} {word}: {}{names}.", units.len(), counts.join(", "));
+    (!units.is_empty()).then(|| plain(&text, usize::MAX))
+}
+
 /// A shift so far, for people.
 #[must_use]
 pub fn tally_text(tally: &Tally) -> String {
@@ -117,11 +167,6 @@ pub fn serial(identity: &HardwareIdentity) -> Option<&Identifier> {
     })
 }
 
-/// A name from outside, fit for a terminal.
-fn plain(name: &str) -> String {
-    name.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,17 +175,18 @@ mod tests {
     #[test]
     fn a_unit_reads_well() {
         let finding =
-            Finding::new(Reason::NotInOrder, Verdict::Fail, "It is not in the order.", "Put it aside.");
+            Finding::new(Reason::NotInOrder, Verdict::Fail, "It is\u{9b}not in the order.", "Put it aside.");
         let tested =
             Tested { name: "bench\u{1b} 4".to_owned(), judged: Judged::by(vec![finding]), identity: None };
         assert_eq!(
             unit_text(&tested),
-            "FAIL             bench  4\n  It is not in the order.\n    Put it aside.\n"
+            "FAIL             bench 4\n  It is not in the order.\n    Put it aside.\n"
         );
-        let line = serde_json::to_string(&UnitReport::from(&tested)).unwrap();
+        let line = json_line(&UnitReport::from(&tested)).unwrap();
         assert_eq!(
             line,
-            r#"{"unit":"bench\u001b 4","verdict":"fail","findings":[{"reason":"not_in_order","verdict":"fail","problem":"It is not in the order.","action":"Put it aside."}],"identity":[]}"#
+            r#"{"unit":"bench\u001b 4","verdict":"fail","findings":[{"reason":"not_in_order","verdict":"fail","problem":"It is\u009bnot in the order.","action":"Put it aside."}],"identity":[]}
+"#
         );
     }
 

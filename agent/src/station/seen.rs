@@ -3,7 +3,7 @@
 //! A few bytes for each identifier, whatever its length, so that a shift of thousands of units fits.
 
 use super::verdict::{Finding, Reason, Verdict};
-use super::verify::words;
+use super::words::words;
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},

@@ -1,8 +1,9 @@
 //! The log of a shift: one JSON line for each test, durable before anybody sees the verdict.
 //!
-//! It is only ever appended to. Whoever starts again in the same shift goes on with its counts, its
-//! duplicates and what is still to be uploaded. A line that a power cut left unfinished was never shown:
-//! it is put aside, into a file of its own.
+//! It is only ever appended to, by one station at a time. Whoever starts again in the same shift goes on
+//! with its counts, its duplicates and its queue: units that the server is still to be asked about, and
+//! then those that it is still to register. A line that a power cut left unfinished was never shown: it is
+//! put aside, into a file of its own.
 
 use super::{
     check::{Looked, Tested},
@@ -13,6 +14,9 @@ use crate::files::{self, Entry, FilesError};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashMap},
+    ffi::OsString,
+    fs::{self, File},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 use unbox_common::{
@@ -22,6 +26,8 @@ use unbox_common::{
 
 /// The largest log that is read, in bytes: some hundred thousand tests.
 const MAX_LOG_BYTES: u64 = 512 * 1024 * 1024;
+/// How lines begin that are no tests.
+const NO_TESTS: [&[u8]; 2] = [b"{\"line\":\"uploaded\"", b"{\"line\":\"asked_again\""];
 
 /// A log that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +43,12 @@ pub enum ShiftError {
         /// The line, from 1.
         line: usize,
     },
+    /// Another station appends to it.
+    #[error("another station works with {}: end that one, or begin another shift", .0.display())]
+    InUse(PathBuf),
+    /// It is not as this station left it.
+    #[error("somebody changed {} while the station worked: start again, and test the last unit again", .0.display())]
+    Changed(PathBuf),
     /// A test cannot be written down.
     #[error("a test could not be written down")]
     Write(#[source] serde_json::Error),
@@ -55,6 +67,17 @@ enum Line {
         #[serde(flatten)]
         judged: Judged,
         identity: Vec<RawIdentifier>,
+        /// Everything that it takes to judge the unit once the server can be asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        waiting: Option<Box<Looked>>,
+    },
+    /// The server was asked about a unit that had waited for it, and this is its verdict now.
+    AskedAgain {
+        number: u32,
+        at: Timestamp,
+        unit: String,
+        #[serde(flatten)]
+        judged: Judged,
     },
     /// The server knows these units.
     Uploaded { at: Timestamp, numbers: Vec<u32> },
@@ -64,6 +87,10 @@ enum Line {
 #[derive(Debug)]
 pub struct Shift {
     log: PathBuf,
+    /// Held, so that nobody else appends to it.
+    file: File,
+    /// How long it is, in bytes.
+    length: u64,
     units: Vec<Known>,
     numbers: HashMap<String, u32>,
     seen: Seen,
@@ -90,28 +117,41 @@ struct Known {
     name: String,
     verdict: Verdict,
     duplicate: bool,
-    /// What is to be uploaded of it.
-    pending: Option<HardwareIdentity>,
+    queued: Queued,
+}
+
+/// What the server is still to be asked or told about a unit.
+#[derive(Debug, Clone)]
+enum Queued {
+    Nothing,
+    /// Whose it is; what is to be registered follows from the answer.
+    ToAsk(Box<Looked>),
+    /// What it is.
+    ToRegister(Box<HardwareIdentity>),
 }
 
 impl Shift {
-    /// Begins a shift, or goes on with it.
+    /// Begins a shift, or goes on with it. Nobody else can until this is dropped.
     ///
     /// # Errors
     /// [`ShiftError`].
     pub fn open(log: &Path) -> Result<Self, ShiftError> {
+        let (file, length) = files::open_growing(log, files::PRIVATE_FILE)?;
+        file.try_lock().map_err(|_| ShiftError::InUse(log.to_owned()))?;
+        if length == 0 {
+            Entry::of(log)?.keep_name()?;
+        }
         let mut shift = Self {
             log: log.to_owned(),
+            file,
+            length: 0,
             units: Vec::new(),
             numbers: HashMap::new(),
             seen: Seen::default(),
             torn: false,
             began: None,
         };
-        let Some(bytes) = files::read(log, MAX_LOG_BYTES)? else {
-            files::replace(log, b"", files::PRIVATE_FILE)?;
-            return Ok(shift);
-        };
+        let bytes = files::read(log, MAX_LOG_BYTES)?.unwrap_or_default();
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let (lines, torn) = bytes.split_at(whole);
         for (number, line) in (1..).zip(lines.split_inclusive(|byte| *byte == b'\n')) {
@@ -120,14 +160,15 @@ impl Shift {
             shift.take(line);
         }
         if !torn.is_empty() {
-            files::replace(&log.with_extension("torn"), torn, files::PRIVATE_FILE)?;
+            files::replace(&beside(log), torn, files::PRIVATE_FILE)?;
             Entry::of(log)?.cut(whole as u64)?;
-            shift.torn = true;
+            shift.torn = !NO_TESTS.iter().any(|begin| torn.starts_with(begin));
         }
+        shift.length = whole as u64;
         Ok(shift)
     }
 
-    /// Whether the last line was unfinished, and put aside.
+    /// Whether the last line was an unfinished test, and put aside.
     #[must_use]
     pub const fn was_torn(&self) -> bool {
         self.torn
@@ -140,7 +181,7 @@ impl Shift {
         for unit in &self.units {
             *tally.counts.entry(unit.verdict).or_default() += 1;
             tally.duplicates += usize::from(unit.duplicate);
-            tally.pending += usize::from(unit.pending.is_some());
+            tally.pending += usize::from(!matches!(unit.queued, Queued::Nothing));
         }
         tally
     }
@@ -151,14 +192,14 @@ impl Shift {
     /// [`ShiftError`]; then the unit counts as not tested.
     pub fn test(&mut self, name: String, mut unit: Looked, at: Timestamp) -> Result<Tested, ShiftError> {
         let next = u32::try_from(self.units.len()).unwrap_or(u32::MAX);
-        let identity = unit.identity();
-        let again = identity.as_ref().and_then(|identity| self.numbers.get(&fingerprint(identity)));
+        let again = unit.identity().and_then(|identity| self.numbers.get(&fingerprint(identity)));
         let number = again.copied().unwrap_or(next);
         let named = |other: u32| {
             let known = usize::try_from(other).ok().and_then(|at| self.units.get(at));
             known.map_or_else(String::new, |known| known.name.clone())
         };
         unit.compare(&self.seen, number, named);
+        let waiting = unit.is_unasked().then(|| unit.clone());
         let tested = unit.judged(name);
         let line = Line::Tested {
             number,
@@ -166,17 +207,51 @@ impl Shift {
             unit: tested.name.clone(),
             judged: tested.judged.clone(),
             identity: tested.identifiers(),
+            waiting: waiting.filter(|_| is_worth_knowing(&tested.judged)).map(Box::new),
         };
-        self.append(&line)?;
-        self.take(line);
+        self.write(vec![line])?;
         Ok(tested)
     }
 
-    /// Units that the server does not know yet, the oldest first: their numbers and what they are.
+    /// Units that the server is to be asked about, the oldest first, with their numbers.
     #[must_use]
-    pub fn pending(&self, most: usize) -> Vec<(u32, HardwareIdentity)> {
-        let numbered = (0..).zip(&self.units);
-        numbered.filter_map(|(at, unit)| Some((at, unit.pending.clone()?))).take(most).collect()
+    pub fn to_ask(&self, most: usize) -> Vec<(u32, Looked)> {
+        let waiting = (0..).zip(&self.units).filter_map(|(number, unit)| match &unit.queued {
+            Queued::ToAsk(looked) => Some((number, Looked::clone(looked))),
+            _ => None,
+        });
+        waiting.take(most).collect()
+    }
+
+    /// Judges units once more, with what the server said of them.
+    ///
+    /// # Errors
+    /// [`ShiftError`]; then they are asked about once more.
+    pub fn asked_again(
+        &mut self,
+        units: Vec<(u32, Looked)>,
+        at: Timestamp,
+    ) -> Result<Vec<Tested>, ShiftError> {
+        let (mut lines, mut all) = (Vec::new(), Vec::new());
+        for (number, looked) in units {
+            let Some(known) = self.unit(number) else { continue };
+            let tested = looked.judged(known.name.clone());
+            let (unit, judged) = (tested.name.clone(), tested.judged.clone());
+            lines.push(Line::AskedAgain { number, at, unit, judged });
+            all.push(tested);
+        }
+        self.write(lines)?;
+        Ok(all)
+    }
+
+    /// Units that the server is to register, the oldest first: their numbers and what they are.
+    #[must_use]
+    pub fn to_register(&self, most: usize) -> Vec<(u32, HardwareIdentity)> {
+        let waiting = (0..).zip(&self.units).filter_map(|(number, unit)| match &unit.queued {
+            Queued::ToRegister(identity) => Some((number, HardwareIdentity::clone(identity))),
+            _ => None,
+        });
+        waiting.take(most).collect()
     }
 
     /// Notes that the server knows these units.
@@ -184,16 +259,31 @@ impl Shift {
     /// # Errors
     /// [`ShiftError`]; then they are uploaded once more, which changes nothing there.
     pub fn uploaded(&mut self, numbers: Vec<u32>, at: Timestamp) -> Result<(), ShiftError> {
-        let line = Line::Uploaded { at, numbers };
-        self.append(&line)?;
-        self.take(line);
-        Ok(())
+        self.write(vec![Line::Uploaded { at, numbers }])
     }
 
-    fn append(&self, line: &Line) -> Result<(), ShiftError> {
-        let mut bytes = serde_json::to_vec(line).map_err(ShiftError::Write)?;
-        bytes.push(b'\n');
-        Ok(Entry::of(&self.log)?.append(&bytes)?)
+    /// Appends lines to the log, durably, and takes them in.
+    fn write(&mut self, lines: Vec<Line>) -> Result<(), ShiftError> {
+        let mut bytes = Vec::new();
+        for line in &lines {
+            serde_json::to_writer(&mut bytes, line).map_err(ShiftError::Write)?;
+            bytes.push(b'\n');
+        }
+        let unread = |path: &Path| {
+            let path = path.to_owned();
+            |source| FilesError::Read { path, source }
+        };
+        let held = self.file.metadata().map_err(unread(&self.log))?;
+        let there = fs::symlink_metadata(&self.log).map_err(unread(&self.log))?;
+        if (there.dev(), there.ino(), there.len()) != (held.dev(), held.ino(), self.length) {
+            return Err(ShiftError::Changed(self.log.clone()));
+        }
+        Entry::of(&self.log)?.append(&bytes)?;
+        self.length += bytes.len() as u64;
+        for line in lines {
+            self.take(line);
+        }
+        Ok(())
     }
 
     /// Takes in a line, whether it was written just now or before the power was cut.
@@ -202,24 +292,27 @@ impl Shift {
             Line::Uploaded { numbers, .. } => {
                 for number in numbers {
                     if let Some(unit) = self.unit(number) {
-                        unit.pending = None;
+                        unit.queued = Queued::Nothing;
                     }
                 }
             }
-            Line::Tested { number, at, unit, judged, identity } => {
+            Line::AskedAgain { number, judged, .. } => {
+                if let Some(unit) = self.unit(number) {
+                    let identity = match std::mem::replace(&mut unit.queued, Queued::Nothing) {
+                        Queued::ToAsk(looked) => looked.identity().cloned(),
+                        _ => None,
+                    };
+                    *unit = Known::new(std::mem::take(&mut unit.name), &judged, identity, None);
+                }
+            }
+            Line::Tested { number, at, unit, judged, identity, waiting } => {
                 self.began = self.began.or(Some(at));
                 let identity = HardwareIdentity::from_raw(&identity).ok();
                 if let Some(identity) = &identity {
                     self.seen.note(identity, number);
                     self.numbers.insert(fingerprint(identity), number);
                 }
-                // Only what passed is worth to be known: a unit that fails gets another identity. That the
-                // server could not be asked is no fault of the unit, and why it has to wait.
-                let own = judged.findings.iter().filter(|one| one.reason != Reason::ServerUnavailable);
-                let good = own.fold(Verdict::Pass, |worst, one| worst.max(one.verdict));
-                let pending = identity.filter(|_| good <= Verdict::NeedsAttention);
-                let duplicate = judged.findings.iter().any(|one| one.reason == Reason::Duplicate);
-                let known = Known { name: unit, verdict: judged.verdict, duplicate, pending };
+                let known = Known::new(unit, &judged, identity, waiting.map(|looked| *looked));
                 match self.unit(number) {
                     Some(unit) => *unit = known,
                     None => self.units.push(known),
@@ -233,30 +326,53 @@ impl Shift {
     }
 }
 
+impl Known {
+    fn new(
+        name: String,
+        judged: &Judged,
+        identity: Option<HardwareIdentity>,
+        waiting: Option<Looked>,
+    ) -> Self {
+        let queued = match identity.filter(|_| is_worth_knowing(judged)) {
+            None => Queued::Nothing,
+            Some(identity) => match waiting {
+                Some(looked) => Queued::ToAsk(Box::new(looked.of_identity(identity))),
+                None => Queued::ToRegister(Box::new(identity)),
+            },
+        };
+        let duplicate = judged.findings.iter().any(|one| one.reason == Reason::Duplicate);
+        Self { name, verdict: judged.verdict, duplicate, queued }
+    }
+}
+
+/// Only what passed is worth to be known: a unit that fails gets another identity. That the server could
+/// not be asked is no fault of the unit, and why it has to wait.
+fn is_worth_knowing(judged: &Judged) -> bool {
+    let own = judged.findings.iter().filter(|one| one.reason != Reason::ServerUnavailable);
+    own.fold(Verdict::Pass, |worst, one| worst.max(one.verdict)) <= Verdict::NeedsAttention
+}
+
+/// Where a line goes that a power cut left unfinished.
+fn beside(log: &Path) -> PathBuf {
+    let mut name = OsString::from(log);
+    name.push(".torn");
+    PathBuf::from(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        identity::{Candidate, Survey},
-        station::Finding,
-    };
-    use std::{fs, io::Write as _};
-    use unbox_common::identity::{IdentifierKind, Source};
+    use crate::station::fixture::survey;
+    use std::io::Write as _;
+    use unbox_common::identity::{Identifier, IdentifierKind};
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
     fn unit(serial: &str, mac: &str, labels: &[&str]) -> Looked {
         use IdentifierKind::{MacAddress, Manufacturer, Model, SerialNumber};
         let of = [(SerialNumber, serial), (Manufacturer, "Acme"), (Model, "G3"), (MacAddress, mac)];
-        let candidate = |(kind, value): (IdentifierKind, &str)| Candidate {
-            kind,
-            value: value.to_owned(),
-            source: Source::Smbios,
-            from: String::new(),
-        };
-        let survey = Survey::of(of.map(candidate).to_vec(), Vec::new(), Vec::new());
         let labels: Vec<Vec<u8>> = labels.iter().map(|label| label.as_bytes().to_vec()).collect();
-        Looked::new(survey, &labels)
+        Looked::new(&survey(&of), &labels)
     }
 
     fn counts(shift: &Shift) -> Vec<(Verdict, usize)> {
@@ -272,9 +388,10 @@ mod tests {
         let mut shift = Shift::open(&log).unwrap();
         let first = shift.test("a".to_owned(), unit("AB12CD1", MAC[0], &["AB12CD9"]), NOW).unwrap();
         assert_eq!(first.judged.verdict, Verdict::Fail, "another label");
-        assert!(shift.pending(9).is_empty());
+        assert!(shift.to_register(9).is_empty());
         shift.test("a".to_owned(), unit("AB12CD1", MAC[0], &["AB12CD1"]), NOW).unwrap();
         assert_eq!(counts(&shift), [(Verdict::Pass, 1)], "the last test of a unit counts");
+        drop(shift);
         let mut shift = Shift::open(&log).unwrap();
         assert_eq!(counts(&shift), [(Verdict::Pass, 1)]);
         let twin = shift.test("b".to_owned(), unit("AB12CD2", MAC[0], &[]), NOW).unwrap();
@@ -285,7 +402,17 @@ mod tests {
         shift.test("b".to_owned(), unit("AB12CD2", MAC[0], &[]), later).unwrap();
         let tally = shift.tally();
         assert_eq!((tally.duplicates, tally.pending, tally.began), (1, 1, Some(NOW)));
+        drop(shift);
         assert_eq!(Shift::open(&log).unwrap().tally(), tally);
+    }
+
+    fn away(mut unit: Looked) -> Looked {
+        unit.unasked("no route", "Wait.");
+        unit
+    }
+
+    fn numbers<T>(queue: &[(u32, T)]) -> Vec<u32> {
+        queue.iter().map(|(number, _)| *number).collect()
     }
 
     #[test]
@@ -293,15 +420,101 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("day.jsonl");
         let mut shift = Shift::open(&log).unwrap();
-        let away = |mut unit: Looked| {
-            unit.found(Finding::new(Reason::ServerUnavailable, Verdict::CouldNotCheck, "Away.", "Wait."));
-            unit
-        };
         shift.test("a".to_owned(), away(unit("AB12CD1", MAC[0], &[])), NOW).unwrap();
         shift.test("b".to_owned(), away(unit("AB12CD2", MAC[1], &["AB12CD9"])), NOW).unwrap();
         assert_eq!(counts(&shift), [(Verdict::CouldNotCheck, 1), (Verdict::Fail, 1)]);
+        assert_eq!(shift.tally().pending, 1);
+        drop(shift);
         let shift = Shift::open(&log).unwrap();
-        assert_eq!(shift.pending(9).iter().map(|(number, _)| *number).collect::<Vec<_>>(), [0]);
+        assert_eq!(numbers(&shift.to_ask(9)), [0]);
+        assert!(shift.to_register(9).is_empty(), "what the server says of it is not known yet");
+    }
+
+    #[test]
+    fn what_a_server_says_that_is_back_counts_as_if_it_had_never_been_away() {
+        use IdentifierKind::{MacAddress, Manufacturer, Model, SerialNumber};
+        let claimed = |kind, value| Identifier::parse(kind, value).unwrap();
+        // Its placeholder matters only until something better is recognised, by the claim.
+        let blank = [
+            (SerialNumber, "Default string"),
+            (Manufacturer, "Acme"),
+            (Model, "G3"),
+            (MacAddress, "00:16:3e:00:00:09"),
+        ];
+        let units = [
+            (unit("AB12CD1", MAC[0], &["AB12CD1"]), claimed(SerialNumber, "AB12CD1")),
+            (unit("AB12CD2", MAC[1], &[]), claimed(SerialNumber, "AB12CD9")),
+            (Looked::new(&survey(&blank), &[]), claimed(MacAddress, "00:16:3e:00:00:09")),
+            (Looked::new(&survey(&blank[1..]), &[]), claimed(SerialNumber, "AB12CD3")),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("day.jsonl");
+        let mut shift = Shift::open(&log).unwrap();
+        for (at, (unit, _)) in units.iter().enumerate().take(3) {
+            shift.test(format!("u{at}"), away(unit.clone()), NOW).unwrap();
+        }
+        assert_eq!(counts(&shift), [(Verdict::CouldNotCheck, 3)]);
+        drop(shift);
+        // Also after a power cut, of which the last line is cut off and put aside.
+        let whole = fs::read(&log).unwrap();
+        let mut shift = Shift::open(&log).unwrap();
+        let mut waiting = shift.to_ask(9);
+        assert_eq!(numbers(&waiting), [0, 1, 2]);
+        let mut at_once = Vec::new();
+        for ((_, looked), (unit, said)) in waiting.iter_mut().zip(&units) {
+            looked.claimed([said.clone()]);
+            let mut unit = unit.clone();
+            unit.claimed([said.clone()]);
+            at_once.push(unit.judged(String::new()).judged);
+        }
+        let again = shift.asked_again(waiting, Timestamp(NOW.0 + 1)).unwrap();
+        assert_eq!(again.iter().map(|one| one.judged.clone()).collect::<Vec<_>>(), at_once);
+        assert_eq!(again.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["u0", "u1", "u2"]);
+        let tally = shift.tally();
+        assert_eq!(tally.counts, [(Verdict::Pass, 2), (Verdict::Fail, 1)].into());
+        assert_eq!((numbers(&shift.to_register(9)), tally.pending), (vec![0, 2], 2));
+        assert!(shift.to_ask(9).is_empty());
+        assert!(fs::read(&log).unwrap().starts_with(&whole), "nothing in the log was changed");
+        drop(shift);
+        assert_eq!(Shift::open(&log).unwrap().tally(), tally);
+    }
+
+    #[test]
+    fn two_stations_do_not_write_one_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("day.jsonl");
+        let mut shift = Shift::open(&log).unwrap();
+        shift.test("a".to_owned(), unit("AB12CD1", MAC[0], &[]), NOW).unwrap();
+        let before = fs::read(&log).unwrap();
+        assert!(matches!(Shift::open(&log), Err(ShiftError::InUse(_))));
+        assert_eq!(fs::read(&log).unwrap(), before);
+        drop(shift);
+        assert!(Shift::open(&log).is_ok());
+    }
+
+    #[test]
+    fn nothing_is_appended_to_a_log_that_is_not_as_the_station_left_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("day.jsonl");
+        let other = |bytes: &[u8]| {
+            fs::remove_file(&log).unwrap();
+            files::replace(&log, bytes, files::PRIVATE_FILE).unwrap();
+        };
+        let cut = |bytes: &[u8]| Entry::of(&log).unwrap().cut(bytes.len() as u64 / 2).unwrap();
+        let longer = |_: &[u8]| {
+            let mut file = fs::OpenOptions::new().append(true).open(&log).unwrap();
+            file.write_all(b"{\"line\":\"tes").unwrap();
+        };
+        for change in [&other as &dyn Fn(&[u8]), &cut, &longer] {
+            let mut shift = Shift::open(&log).unwrap();
+            shift.test("a".to_owned(), unit("AB12CD1", MAC[0], &[]), NOW).unwrap();
+            change(&fs::read(&log).unwrap());
+            let before = fs::read(&log).unwrap();
+            let refused = shift.test("b".to_owned(), unit("AB12CD2", MAC[1], &[]), NOW);
+            assert!(matches!(refused, Err(ShiftError::Changed(_))), "{refused:?}");
+            assert_eq!((fs::read(&log).unwrap(), shift.units.len()), (before, 1));
+            fs::remove_file(&log).unwrap();
+        }
     }
 
     #[test]
@@ -313,9 +526,10 @@ mod tests {
             shift.test(name.to_owned(), unit(serial, mac, &[]), NOW).unwrap();
         }
         shift.uploaded(vec![0], NOW).unwrap();
+        drop(shift);
         let shift = Shift::open(&log).unwrap();
-        assert_eq!(shift.pending(9).iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1]);
-        assert_eq!(shift.pending(0), []);
+        assert_eq!(numbers(&shift.to_register(9)), [1]);
+        assert_eq!(shift.to_register(0), []);
     }
 
     #[test]
@@ -327,13 +541,35 @@ mod tests {
         let one = fs::read(&log).unwrap();
         shift.test("b".to_owned(), unit("AB12CD2", MAC[1], &[]), NOW).unwrap();
         let two = fs::read(&log).unwrap();
+        drop(shift);
         // The power may be cut behind any byte of the second line.
         for cut in one.len() + 1..two.len() {
             files::replace(&log, &two[..cut], files::PRIVATE_FILE).unwrap();
             let shift = Shift::open(&log).unwrap();
             assert!(shift.was_torn());
             assert_eq!((counts(&shift), fs::read(&log).unwrap()), (vec![(Verdict::Pass, 1)], one.clone()));
-            assert_eq!(fs::read(folder.path().join("day.torn")).unwrap(), two[one.len()..cut]);
+            assert_eq!(fs::read(folder.path().join("day.jsonl.torn")).unwrap(), two[one.len()..cut]);
+        }
+    }
+
+    #[test]
+    fn what_a_power_cut_left_unfinished_is_called_a_test_only_if_it_may_be_one() {
+        let folder = tempfile::tempdir().unwrap();
+        // Whatever its name ends in, a log is not the place for what is put aside.
+        let log = folder.path().join("day.torn");
+        for (torn, test) in [
+            ("{\"line\":\"tested\",\"nu", true),
+            ("{\"li", true),
+            ("{\"line\":\"uploaded\",\"at", false),
+            ("{\"line\":\"asked_again\",", false),
+        ] {
+            let mut shift = Shift::open(&log).unwrap();
+            shift.test("a".to_owned(), unit("AB12CD1", MAC[0], &[]), NOW).unwrap();
+            drop(shift);
+            let whole = fs::read(&log).unwrap();
+            fs::OpenOptions::new().append(true).open(&log).unwrap().write_all(torn.as_bytes()).unwrap();
+            assert_eq!(Shift::open(&log).unwrap().was_torn(), test, "{torn}");
+            assert_eq!(fs::read(&log).unwrap(), whole);
         }
     }
 

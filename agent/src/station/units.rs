@@ -4,7 +4,7 @@
 
 use super::{
     check::{Looked, Tested},
-    io::{OrderFile, Unit, look},
+    io::{Reference, Unit, look},
     seen::Seen,
     verdict::Verdict,
 };
@@ -13,8 +13,8 @@ use serde::Serialize;
 use std::{
     collections::BTreeMap,
     io,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
+    sync::mpsc::{self, Receiver, SyncSender},
+    thread::{self, Scope},
     time::Duration,
 };
 
@@ -66,7 +66,7 @@ pub trait Registry {
 /// The sink's.
 pub fn test_all(
     units: &[Unit],
-    order: Option<&OrderFile>,
+    reference: &Reference,
     mut registry: Option<&mut dyn Registry>,
     mut sink: impl FnMut(&Tested) -> io::Result<()>,
 ) -> io::Result<Summary> {
@@ -78,49 +78,70 @@ pub fn test_all(
         unit.map_or_else(String::new, |unit| unit.name.clone())
     };
     let mut numbers = 0_u32..;
-    for part in units.chunks(PART) {
-        let mut looked = look_at_all(part, order)?;
-        if let Some(registry) = registry.as_deref_mut() {
-            registry.ask(&mut looked);
-        }
-        for ((unit, mut looked), number) in part.iter().zip(looked).zip(&mut numbers) {
-            looked.compare(&seen, number, named);
-            let tested = looked.judged(unit.name.clone());
-            if let Some(identity) = &tested.identity {
-                seen.note(identity, number);
+    thread::scope(|scope| {
+        let mut in_order = looked_at(units, reference, scope);
+        for part in units.chunks(PART) {
+            let mut looked = in_order.by_ref().take(part.len()).collect::<io::Result<Vec<Looked>>>()?;
+            if let Some(registry) = registry.as_deref_mut() {
+                registry.ask(&mut looked);
             }
-            summary.units += 1;
-            *summary.verdicts.entry(tested.judged.verdict).or_default() += 1;
-            sink(&tested)?;
+            for ((unit, mut looked), number) in part.iter().zip(looked).zip(&mut numbers) {
+                looked.compare(&seen, number, named);
+                let tested = looked.judged(unit.name.clone());
+                if let Some(identity) = &tested.identity {
+                    seen.note(identity, number);
+                }
+                summary.units += 1;
+                *summary.verdicts.entry(tested.judged.verdict).or_default() += 1;
+                sink(&tested)?;
+            }
         }
-    }
-    Ok(summary.took(stopwatch.elapsed()))
+        Ok(())
+    })
+    .map(|()| summary.took(stopwatch.elapsed()))
 }
 
-/// Looks at some units, on as many threads as there are cores.
-fn look_at_all(units: &[Unit], order: Option<&OrderFile>) -> io::Result<Vec<Looked>> {
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(units.len());
-    let next = AtomicUsize::new(0);
-    let work = || -> io::Result<Vec<(usize, Looked)>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut done = Vec::new();
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(unit) = units.get(at) else { return Ok(done) };
-            done.push((at, runtime.block_on(look(unit, order))));
+/// Looks at all units, on a thread for each core, each of which takes every so-manieth unit and gets no
+/// further ahead than half a part; in order.
+fn looked_at<'s>(
+    units: &'s [Unit],
+    reference: &'s Reference,
+    scope: &'s Scope<'s, '_>,
+) -> impl Iterator<Item = io::Result<Looked>> {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(units.len().max(1));
+    let workers: Vec<Receiver<io::Result<Looked>>> = (0..threads)
+        .map(|first| {
+            let (tell, told) = mpsc::sync_channel(PART / 2);
+            scope.spawn(move || look_at_each(units.iter().skip(first).step_by(threads), reference, &tell));
+            told
+        })
+        .collect();
+    (0..units.len()).map(move |at| {
+        let gone = || io::Error::other("a thread that looks at units ended");
+        let next = workers.get(at % threads).and_then(|worker| worker.recv().ok());
+        next.ok_or_else(gone).flatten()
+    })
+}
+
+/// Looks at some units until they end, or nobody wants to know.
+fn look_at_each<'u>(
+    units: impl Iterator<Item = &'u Unit>,
+    reference: &Reference,
+    tell: &SyncSender<io::Result<Looked>>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            // Whoever does not listen any more needs no reason.
+            let _ = tell.send(Err(error));
+            return;
         }
     };
-    let mut all = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let mut all = Vec::with_capacity(units.len());
-        for worker in workers {
-            let done = worker.join().map_err(|_| io::Error::other("a thread that looks at units ended"))?;
-            all.extend(done?);
+    for unit in units {
+        if tell.send(Ok(runtime.block_on(look(unit, reference)))).is_err() {
+            return;
         }
-        io::Result::Ok(all)
-    })?;
-    all.sort_by_key(|(at, _)| *at);
-    Ok(all.into_iter().map(|(_, looked)| looked).collect())
+    }
 }
 
 #[cfg(test)]
@@ -150,7 +171,7 @@ mod tests {
         captured(folder.path(), &format!("u{:04}", PART + 2), "S0001");
         let units = super::super::io::units_below(folder.path()).unwrap();
         let mut told = Vec::new();
-        let summary = test_all(&units, None, None, |tested| {
+        let summary = test_all(&units, &Reference::default(), None, |tested| {
             told.push((tested.name.clone(), tested.judged.clone()));
             Ok(())
         })

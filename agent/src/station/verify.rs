@@ -1,14 +1,17 @@
 //! Whether a unit is what its label, its order and its claim say: a pure function.
 
-use super::verdict::{Finding, Judged, Reason, Verdict, Witness};
-use crate::identity::{RefusedBecause, State, Survey, Unreadable, registration_row};
-use unbox_common::identity::{HardwareIdentity, Identifier, IdentifierKind, Rule};
-
-/// The longest value in a message, in characters.
-const MAX_SHOWN_CHARS: usize = 64;
+use super::{
+    machine::Machine,
+    verdict::{Finding, Judged, Reason, Verdict, Witness},
+    words::{hint, sentence, shown, words},
+};
+use crate::identity::{State, Unreadable, registration_row};
+use serde::{Deserialize, Serialize};
+use unbox_common::identity::{HardwareIdentity, Identifier, IdentifierKind};
 
 /// One thing that a witness says of a unit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "SaidInLog", into = "SaidInLog")]
 pub struct Said {
     /// Who says it.
     pub witness: Witness,
@@ -18,53 +21,62 @@ pub struct Said {
     pub ways: Vec<Vec<Identifier>>,
 }
 
+/// The same as it lies in a log.
+#[derive(Serialize, Deserialize)]
+struct SaidInLog {
+    witness: Witness,
+    ways: Vec<Vec<(IdentifierKind, String)>>,
+}
+
 /// Everything that is known about a unit beside the machine itself.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
     /// What labels, order and claim say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub said: Vec<Said>,
     /// What is wrong already: a label that cannot be read, an order without the unit, another unit
     /// with the same identifier.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
 }
 
 /// Holds a machine against everything that was said about it.
 #[must_use]
-pub fn verify(machine: &Survey, expected: Expected) -> Judged {
+pub fn verify(machine: &Machine, expected: Expected) -> Judged {
     let Expected { said, mut findings } = expected;
-    let identity = machine.identity();
+    let identity = machine.identity.as_ref();
     let (mut identified, mut labelled, mut doubtful) = (false, false, None);
     for one in &said {
-        match &identity {
-            Ok(identity) if one.fits(identity) => {
+        match identity {
+            Some(identity) if one.fits(identity) => {
                 let mut all = one.ways.iter().flatten();
                 let ranked = all.any(|reading| reading.kind().rank().is_some());
                 identified |= ranked;
                 labelled |= ranked && matches!(one.witness, Witness::Label { .. });
             }
-            Ok(_) if one.ways.iter().any(Vec::is_empty) => doubtful = doubtful.or(Some(one)),
-            identity => findings.extend(mismatches(machine, identity.as_ref().ok(), one)),
+            Some(_) if one.ways.iter().any(Vec::is_empty) => doubtful = doubtful.or(Some(one)),
+            _ => findings.extend(mismatches(machine, one)),
         }
     }
     // A number that may be that of a part counts against a unit only if no label names the unit.
     findings.extend(doubtful.filter(|_| !labelled).map(perhaps_of_a_part));
-    match &identity {
-        Err(_) => findings.push(nothing_identifying(machine)),
-        Ok(identity) if registration_row(identity).is_none() => findings.push(Finding::new(
+    match identity {
+        None => findings.push(nothing_identifying(machine)),
+        Some(identity) if registration_row(identity).is_none() => findings.push(Finding::new(
             Reason::NoIdentity,
             Verdict::Fail,
             "The serial number has no manufacturer and model beside it, so this unit cannot be registered.",
             "Have manufacturer and model programmed into the firmware.",
         )),
-        Ok(identity) if !identified => findings.extend(placeholders(machine, identity)),
-        Ok(_) => {}
+        Some(identity) if !identified => findings.extend(placeholders(machine, identity)),
+        Some(_) => {}
     }
     Judged::by(findings)
 }
 
 /// What a machine without an identity lacks: it may only be that nobody could read it.
-fn nothing_identifying(machine: &Survey) -> Finding {
-    if let Some(unread) = unread(machine) {
+fn nothing_identifying(machine: &Machine) -> Finding {
+    if let Some(unread) = &machine.unread {
         return Finding::new(
             Reason::Unreadable,
             Verdict::CouldNotCheck,
@@ -78,6 +90,24 @@ fn nothing_identifying(machine: &Survey) -> Finding {
         "Nothing in this unit tells it from others of its model.",
         "Have a serial number programmed into the firmware.",
     )
+}
+
+impl From<Said> for SaidInLog {
+    fn from(said: Said) -> Self {
+        let way =
+            |way: &Vec<Identifier>| way.iter().map(|one| (one.kind(), one.value().to_owned())).collect();
+        Self { ways: said.ways.iter().map(way).collect(), witness: said.witness }
+    }
+}
+
+impl From<SaidInLog> for Said {
+    /// A way that the rules of today refuse means nothing any more.
+    fn from(said: SaidInLog) -> Self {
+        let way = |way: Vec<(IdentifierKind, String)>| {
+            way.iter().map(|(kind, value)| Identifier::parse(*kind, value).ok()).collect()
+        };
+        Self { ways: said.ways.into_iter().filter_map(way).collect(), witness: said.witness }
+    }
 }
 
 impl Said {
@@ -94,7 +124,8 @@ impl Said {
 
 /// Everything in the likeliest meaning that the machine does not show: of several, that of which it
 /// shows the most, or at least something of the same kinds.
-fn mismatches(machine: &Survey, identity: Option<&HardwareIdentity>, said: &Said) -> Vec<Finding> {
+fn mismatches(machine: &Machine, said: &Said) -> Vec<Finding> {
+    let identity = machine.identity.as_ref();
     let agreement = |way: &&Vec<Identifier>| {
         let shows = |one: &&Identifier| identity.is_some_and(|identity| identity.shows(one));
         let answers = |one: &&Identifier| {
@@ -106,7 +137,7 @@ fn mismatches(machine: &Survey, identity: Option<&HardwareIdentity>, said: &Said
     let meant = said.ways.iter().rev().max_by_key(agreement);
     let missing = meant.into_iter().flatten();
     let missing = missing.filter(|one| !identity.is_some_and(|identity| identity.shows(one)));
-    missing.map(|one| mismatch(machine, identity, &said.witness, one)).collect()
+    missing.map(|one| mismatch(machine, &said.witness, one)).collect()
 }
 
 fn perhaps_of_a_part(said: &Said) -> Finding {
@@ -125,15 +156,11 @@ fn perhaps_of_a_part(said: &Said) -> Finding {
     finding
 }
 
-fn mismatch(
-    machine: &Survey,
-    identity: Option<&HardwareIdentity>,
-    witness: &Witness,
-    meant: &Identifier,
-) -> Finding {
+fn mismatch(machine: &Machine, witness: &Witness, meant: &Identifier) -> Finding {
     let kind = meant.kind();
-    let shows: Vec<String> = identity
-        .into_iter()
+    let shows: Vec<String> = machine
+        .identity
+        .iter()
         .flat_map(|identity| identity.of_kind(kind))
         .map(|one| one.value().to_owned())
         .collect();
@@ -146,14 +173,14 @@ fn mismatch(
             hint(own, meant.value())
         );
         (Reason::Different, Verdict::Fail, problem, correct(witness))
-    } else if let Some(value) = placeholder(machine, kind) {
+    } else if let Some(value) = machine.placeholders.get(&kind) {
         let problem = format!(
             "{} says {name} {}, and the machine holds the placeholder {value:?}.",
             sentence(witness),
             shown(meant.value())
         );
         (Reason::Placeholder, Verdict::Fail, problem, "Program it into the firmware, and check again.")
-    } else if let Some(unread) = unread(machine) {
+    } else if let Some(unread) = &machine.unread {
         let problem = format!(
             "The {name} of the machine was not found, and {} could not be read: {}.",
             shown(&unread.from),
@@ -174,14 +201,6 @@ fn mismatch(
         problem,
         action: action.to_owned(),
     }
-}
-
-/// A source that might hold what is missing, and that nobody could read. What is there and makes no sense
-/// is the machine's own fault.
-fn unread(machine: &Survey) -> Option<&Unreadable> {
-    let unread =
-        |one: &&Unreadable| matches!(one.state, State::NotPermitted | State::TimedOut | State::Failed);
-    machine.unreadable.iter().find(unread)
 }
 
 const fn read_again(unread: &Unreadable) -> &'static str {
@@ -206,24 +225,13 @@ const fn correct(witness: &Witness) -> &'static str {
     }
 }
 
-/// The placeholder that stands where an identifier of this kind should be.
-fn placeholder(machine: &Survey, kind: IdentifierKind) -> Option<String> {
-    let mut refused = machine.refused.iter();
-    let found = refused.find(|one| {
-        one.candidate.kind == kind
-            && matches!(one.because, RefusedBecause::Rule(Rule::Placeholder | Rule::Empty))
-            && !one.candidate.value.trim().is_empty()
-    })?;
-    Some(shown(&found.candidate.value))
-}
-
 /// Placeholders where most machines have what identifies them. They matter only while nothing better
 /// was recognised.
-fn placeholders(machine: &Survey, identity: &HardwareIdentity) -> Vec<Finding> {
+fn placeholders(machine: &Machine, identity: &HardwareIdentity) -> Vec<Finding> {
     let missing = |kind: &IdentifierKind| identity.of_kind(*kind).next().is_none();
     let usual = [IdentifierKind::SerialNumber, IdentifierKind::SystemUuid];
     let of_kind = |kind: IdentifierKind| {
-        let value = placeholder(machine, kind)?;
+        let value = machine.placeholders.get(&kind)?;
         let mut finding = Finding::new(
             Reason::Placeholder,
             Verdict::NeedsAttention,
@@ -236,64 +244,13 @@ fn placeholders(machine: &Survey, identity: &HardwareIdentity) -> Vec<Finding> {
     usual.into_iter().filter(missing).filter_map(of_kind).collect()
 }
 
-/// What the difference looks like, if it looks like a slip.
-fn hint(machine: &str, said: &str) -> &'static str {
-    let (machine, said) = (machine.to_ascii_uppercase(), said.to_ascii_uppercase());
-    let part_of = |part: &str, whole: &str| part.len() < whole.len() && whole.contains(part);
-    let alike =
-        |text: &str| text.replace('O', "0").replace(['I', 'L'], "1").replace('B', "8").replace('S', "5");
-    if part_of(&said, &machine) {
-        ", where characters are missing"
-    } else if part_of(&machine, &said) {
-        ", which has characters more"
-    } else if alike(&machine) == alike(&said) {
-        ", which only looks alike"
-    } else {
-        ""
-    }
-}
-
-/// What people call an identifier.
-#[must_use]
-pub const fn words(kind: IdentifierKind) -> &'static str {
-    match kind {
-        IdentifierKind::DeviceKey => "device key",
-        IdentifierKind::TpmKey => "TPM key",
-        IdentifierKind::CertifiedDeviceId => "certified device ID",
-        IdentifierKind::SerialNumber => "serial number",
-        IdentifierKind::ServiceTag => "service tag",
-        IdentifierKind::BoardSerial => "board serial number",
-        IdentifierKind::ChassisSerial => "chassis serial number",
-        IdentifierKind::Imei => "IMEI",
-        IdentifierKind::Meid => "MEID",
-        IdentifierKind::MacAddress => "MAC address",
-        IdentifierKind::SystemUuid => "UUID",
-        IdentifierKind::Manufacturer => "manufacturer",
-        IdentifierKind::Model => "model",
-        IdentifierKind::Sku => "SKU",
-    }
-}
-
-/// A value that came from outside, fit for a terminal.
-fn shown(value: &str) -> String {
-    value.chars().map(|char| if char.is_control() { ' ' } else { char }).take(MAX_SHOWN_CHARS).collect()
-}
-
-/// The witness at the beginning of a sentence.
-fn sentence(witness: &Witness) -> String {
-    let text = witness.to_string();
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + chars.as_str())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Candidate;
+    use crate::{identity::Survey, station::fixture::survey as machine};
     use IdentifierKind::{
         BoardSerial, ChassisSerial, MacAddress, Manufacturer, Model, SerialNumber, ServiceTag, SystemUuid,
     };
-    use unbox_common::identity::Source;
 
     const LABEL: Witness = Witness::Label { number: 1 };
     const ORDER: Witness = Witness::Order { line: 7 };
@@ -306,16 +263,6 @@ mod tests {
         (MacAddress, "00:16:3e:00:00:01"),
     ];
 
-    fn machine(of: &[(IdentifierKind, &str)]) -> Survey {
-        let candidate = |(kind, value): &(IdentifierKind, &str)| Candidate {
-            kind: *kind,
-            value: (*value).to_owned(),
-            source: Source::Smbios,
-            from: "dmi".to_owned(),
-        };
-        Survey::of(of.iter().map(candidate).collect(), Vec::new(), Vec::new())
-    }
-
     fn said(witness: &Witness, readings: &[(IdentifierKind, &str)]) -> Said {
         let parse = |(kind, value): &(IdentifierKind, &str)| Identifier::parse(*kind, value).unwrap();
         Said { witness: witness.clone(), ways: readings.iter().map(|one| vec![parse(one)]).collect() }
@@ -326,7 +273,7 @@ mod tests {
     }
 
     fn judged(machine: &Survey, said: Vec<Said>) -> Judged {
-        verify(machine, Expected { said, findings: Vec::new() })
+        verify(&Machine::from(machine), Expected { said, findings: Vec::new() })
     }
 
     #[test]

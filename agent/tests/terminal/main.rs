@@ -132,8 +132,10 @@ fn the_same_on_a_small_terminal_without_colours_and_after_the_window_changed() {
     assert!(cells.filter(|cell| cell.inverse()).count() > 100, "it stands out all the same");
     station.resize(100, 30);
     station.shows(&["FAIL  PF0ABCDB", "Unbox test station  monday.jsonl", "██████"]);
-    station.resize(10, 3);
-    station.types("PF0ABCDE\r");
+    for (columns, rows) in [(10, 3), (1, 1), (2, 1), (1, 40), (300, 2)] {
+        station.resize(columns, rows);
+        station.types("PF0ABCDE\r");
+    }
     station.resize(80, 24);
     station.shows(&["PASS  PF0ABCDE", "1 pass"]);
     station.signal(Signal::SIGTERM);
@@ -190,6 +192,63 @@ fn no_verdict_that_was_shown_is_lost_to_a_power_cut() {
     let mut station = bench.station(USUAL, &[]);
     let whole = bench.log().lines().filter(|line| line.ends_with('}')).count();
     station.shows(&[&format!("{whole} fail"), "READY"]);
+}
+
+#[test]
+fn what_does_not_fit_is_gone_through_and_the_units_before_are_shown_again() {
+    let bench = Bench::new();
+    bench.unit("PF0ABCDX", "PF0ABCDX");
+    let mut station = bench.station((30, 10), &[]);
+    station.types("PF0ABCDE\r");
+    station.shows(&["PASS  PF0ABCDE"]);
+    station.types("PF0ABCDX\r");
+    station.shows(&["FAIL  PF0ABCDX", "Lines 1 to 2 of"]);
+    for _ in 0..4 {
+        station.types("\x1b[6~");
+    }
+    station.shows(&["PF0ABCDX,LENOVO,20QES0XX00"]);
+    station.types("\x1b[B");
+    station.resize(80, 24);
+    station.shows(&["PASS  PF0ABCDE  (an earlier unit)", "Esc: back"]);
+    station.types("\x1b[A");
+    station.shows(&["FAIL  PF0ABCDX", "Esc: clear"]);
+}
+
+#[test]
+fn the_label_of_the_unit_that_is_shown_is_printed_again() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("labels")).unwrap();
+    let printer = bench.path("labels");
+    let mut station = bench.station(USUAL, &["--printer", &printer]);
+    for unit in ["PF0ABCDE", "PF0ABCDF"] {
+        station.types(format!("{unit}\r"));
+        station.shows(&[&format!("PASS  {unit}")]);
+    }
+    station.types("\x1b[B\x1bOQ");
+    station.shows(&["The label of PF0ABCDE is printed."]);
+    station.types("\x1bprint\r");
+    station.shows(&["The label of PF0ABCDF is printed."]);
+    let mut labels: Vec<String> = fs::read_dir(&printer)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    labels.sort();
+    assert!(labels.len() == 4 && labels[0].starts_with("PF0ABCDE-") && labels[3].contains(".zpl"));
+    fs::remove_dir_all(&printer).unwrap();
+    station.types("\x1bOQ");
+    station.shows(&["No label of PF0ABCDF: the printer"]);
+}
+
+#[test]
+fn two_stations_do_not_work_with_one_log() {
+    let bench = Bench::new();
+    let mut station = bench.station(USUAL, &[]);
+    station.shows(&["READY"]);
+    let mut second = bench.station(USUAL, &[]);
+    second.ends_restored(3);
+    assert!(second.text().contains("another station works with"), "{}", second.text());
+    station.types("PF0ABCDE\r");
+    station.shows(&["PASS  PF0ABCDE"]);
 }
 
 #[test]

@@ -7,11 +7,11 @@
 use crate::identity::IdentifierKind;
 use std::borrow::Cow;
 
-/// The columns of Unbox's own form.
-pub const OWN_COLUMNS: [&str; 15] = [
-    "serial_number",
-    "manufacturer",
-    "model",
+/// The columns that name a device by its label, in Unbox's own words.
+const LABEL_COLUMNS: [&str; 3] = ["serial_number", "manufacturer", "model"];
+
+/// The columns of further identifiers, under the same names in every form.
+pub const IDENTIFIER_COLUMNS: [&str; 8] = [
     "service_tag",
     "board_serial",
     "chassis_serial",
@@ -20,11 +20,15 @@ pub const OWN_COLUMNS: [&str; 15] = [
     "certified_device_id",
     "tpm_key",
     "device_key",
-    "customer",
-    "configuration",
-    "proof",
-    "order",
 ];
+
+/// What else Unbox's own form says of a device.
+const CLAIM_COLUMNS: [&str; 5] = ["manufacture_date", "customer", "configuration", "proof", "order"];
+
+/// The columns of Unbox's own form.
+pub fn own_columns() -> impl Iterator<Item = &'static str> {
+    LABEL_COLUMNS.into_iter().chain(IDENTIFIER_COLUMNS).chain(CLAIM_COLUMNS)
+}
 
 /// The columns that the portals' forms have beside `manufacturer` and `model`.
 pub const PORTAL_COLUMNS: [&str; 13] = [
@@ -62,6 +66,8 @@ pub enum Column {
     Configuration,
     /// What it has to prove.
     Proof,
+    /// The day on which it was made.
+    ManufactureDate,
     /// The order that it came with.
     Order,
     /// What the reseller notes beside it.
@@ -89,6 +95,7 @@ impl Column {
             "profiletype" => Self::ProfileType,
             "devicemetadata" => Self::Metadata,
             "proof" => Self::Proof,
+            "manufacture_date" => Self::ManufactureDate,
             "order" => Self::Order,
             note if NOTE_COLUMNS.contains(&note) => Self::Note,
             other => return other.parse().ok().map(Self::Identifier),
@@ -197,7 +204,7 @@ impl Header {
 
 /// Every column that a file may have.
 pub fn known_columns() -> impl Iterator<Item = &'static str> {
-    OWN_COLUMNS.into_iter().chain(PORTAL_COLUMNS).chain(NOTE_COLUMNS)
+    own_columns().chain(PORTAL_COLUMNS).chain(NOTE_COLUMNS)
 }
 
 /// The same as one text, for whoever has to choose.

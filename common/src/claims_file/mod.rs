@@ -8,7 +8,7 @@ mod columns;
 mod records;
 
 pub use columns::{
-    Column, Header, InvalidHeader, NOTE_COLUMNS, OWN_COLUMNS, PORTAL_COLUMNS, Purpose, known_columns,
-    known_names, plain_cell, plain_value,
+    Column, Header, IDENTIFIER_COLUMNS, InvalidHeader, NOTE_COLUMNS, PORTAL_COLUMNS, Purpose, known_columns,
+    known_names, own_columns, plain_cell, plain_value,
 };
 pub use records::{BadCell, Cells, Records, UnusableFile};

@@ -52,7 +52,9 @@ fn mac_address(value: &str) -> Result<String, Rule> {
     if octets[0] & 0b10 != 0 {
         return Err(Rule::LocallyAdministered);
     }
-    Ok(octets.map(|octet| format!("{octet:02x}")).join(":"))
+    let mut canonical = hex::encode(octets);
+    (2..17).step_by(3).for_each(|at| canonical.insert(at, ':'));
+    Ok(canonical)
 }
 
 /// 32 hexadecimal digits, with or without the dashes of RFC 9562, section 4.

@@ -84,12 +84,15 @@ impl Identifier {
         if !value.chars().all(|char| char == ' ' || char.is_ascii_graphic() || letter(char)) {
             return Err(Rule::NotPrintable);
         }
-        if is_placeholder(kind, &value.to_ascii_lowercase()) {
+        let folded = value.to_ascii_lowercase();
+        if is_placeholder(kind, &folded) {
             return Err(Rule::Placeholder);
         }
         let value = formats::normalise(kind, &value)?;
         // Once more in its canonical form: a UUID without dashes is still a placeholder.
-        if is_placeholder(kind, &value.to_ascii_lowercase()) { Err(Rule::Placeholder) } else { Ok(value) }
+        let canonical = value.to_ascii_lowercase();
+        let placeholder = canonical != folded && is_placeholder(kind, &canonical);
+        if placeholder { Err(Rule::Placeholder) } else { Ok(value) }
     }
 
     /// The kind.

@@ -12,7 +12,7 @@ use std::{
     io::{self, IsTerminal as _, Read, Write as _},
     path::{Path, PathBuf},
 };
-use unbox_common::claims_file::{OWN_COLUMNS, PORTAL_COLUMNS};
+use unbox_common::claims_file::{PORTAL_COLUMNS, own_columns};
 
 /// Rows between two lines of progress on a terminal.
 const PROGRESS_ROWS: u64 = 10_000;
@@ -31,7 +31,7 @@ the others imported; the same file again changes nothing.
 
 Examples:
   unbox-server claim import claims.csv --customer Acme --configuration kiosk --results results.csv
-  unbox-server claim import portal.csv --reseller Boxes", OWN_COLUMNS.join(","), PORTAL_COLUMNS.join(",")))]
+  unbox-server claim import portal.csv --reseller Boxes", own_columns().collect::<Vec<_>>().join(","), PORTAL_COLUMNS.join(",")))]
 pub(super) struct Import {
     /// The file; - reads standard input.
     file: PathBuf,

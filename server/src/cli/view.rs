@@ -12,6 +12,7 @@ use crate::{
         credential::{ApiKey, ServiceAccountKey},
         device::{ApprovalRequest, Device},
         dpc::CatalogueDpc,
+        factory::FactoryRecord,
         token::Token,
     },
     store::StoredReport,
@@ -181,6 +182,28 @@ impl Row for View<Claim> {
     }
 }
 
+impl Row for View<FactoryRecord> {
+    const LIST: &'static str = "factory_records";
+    const HEADS: &'static [&'static str] = &["id", "company", "claim with its key", "since", "identifiers"];
+
+    fn cells(&self) -> Vec<String> {
+        let record = &self.0;
+        vec![
+            record.id.to_string(),
+            record.company.to_string(),
+            or_dash(record.claim),
+            record.created_at.to_string(),
+            record
+                .identity
+                .observed()
+                .iter()
+                .map(|one| one.identifier.to_string())
+                .collect::<Vec<_>>()
+                .join(", "),
+        ]
+    }
+}
+
 impl Row for View<Device> {
     const LIST: &'static str = "devices";
     const HEADS: &'static [&'static str] = &["id", "claim", "customer", "state", "generation", "last seen"];
@@ -249,6 +272,22 @@ impl Serialize for View<Claim> {
             "created_at": claim.created_at,
             "created_by": claim.created_by,
             "released_at": claim.released_at,
+        })
+        .serialize(serializer)
+    }
+}
+
+impl Serialize for View<FactoryRecord> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let record = &self.0;
+        json!({
+            "id": record.id,
+            "company": record.company,
+            "identity": record.identity.to_raw(),
+            "key": record.key(),
+            "claim": record.claim,
+            "created_at": record.created_at,
+            "created_by": record.created_by,
         })
         .serialize(serializer)
     }

@@ -4,32 +4,36 @@
 //! To add a setting: its fragment, its value with the range that it may have, its comment in
 //! `template.rs`, and the table in the README, which a test compares.
 
+mod address;
 mod fragment;
+mod limits;
+mod models;
 mod template;
+mod value;
 
+pub use address::{server_url, url_of};
 pub use fragment::{
     DevicesFragment, Fragment, LimitsFragment, LogFormat, LogFragment, TlsFragment, TpmFragment,
 };
+pub use limits::{Limits, Rate};
 pub use template::default_file;
 
 use crate::{
-    files::{self, FilesError},
+    files::FilesError,
     keys::{DEVICE_LIFETIME, Layout},
     service,
     tpm::{RootsError, TpmRoots},
 };
-use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
-use unbox_common::{
-    models::{InvalidTable, Models},
-    secret::Secret,
-};
-use url::{Host, Url};
+use models::read_models;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use unbox_common::{models::InvalidTable, secret::Secret};
+use value::{days, number, span, value};
 
 /// Where devices connect unless the settings say otherwise.
 pub const DEFAULT_LISTEN: &str = "[::]:443";
-/// The largest table of models that is read, in bytes.
-const MAX_MODELS_BYTES: u64 = 4 * 1024 * 1024;
-const DAY: Duration = Duration::from_hours(24);
+/// What `listen_api` may be.
+const LOOPBACK_ONLY: &str = "addresses of this machine such as \"127.0.0.1:8480\": credentials would pass in the clear. \
+     Or set `api_behind_tls_proxy = true` if a proxy in front of it speaks TLS";
 
 /// What the server runs with.
 #[derive(Debug, Clone)]
@@ -62,38 +66,6 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// What is logged.
     pub log_filter: String,
-}
-
-/// How much the server takes on at once, and from one side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Open connections.
-    pub connections: usize,
-    /// Open connections from one address; one reseller's warehouse may sit behind it.
-    pub connections_per_address: usize,
-    /// Device messages that are worked on at the same time.
-    pub requests: usize,
-    /// Time for TLS, and for the head of a request; also how long an idle connection is kept.
-    pub header_timeout: Duration,
-    /// Time for the body of a request, and for its answer.
-    pub request_timeout: Duration,
-    /// Time that requests get to finish when the server stops.
-    pub shutdown_timeout: Duration,
-    /// Handshake messages from one address.
-    pub address: Rate,
-    /// Hellos of one series of identifiers.
-    pub series: Rate,
-    /// Queries of one account in 100 seconds, and of each user that it asks for; 0 for no limit.
-    pub api_queries_per_100s: u32,
-}
-
-/// So many at once, and so many more each second. A burst of 0 means no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    /// At once.
-    pub burst: u32,
-    /// Each second after that.
-    pub per_second: u32,
 }
 
 /// Why settings cannot be used.
@@ -135,6 +107,7 @@ pub enum ConfigError {
         expected: String,
     },
 }
+
 impl Settings {
     /// Turns what was merged into what the server uses, for the directory of `layout`.
     ///
@@ -228,9 +201,7 @@ impl Settings {
             layout,
         })
     }
-}
 
-impl Settings {
     /// What the services run with: the settings, and what lies in the files that they name.
     ///
     /// # Errors
@@ -241,116 +212,16 @@ impl Settings {
     }
 }
 
-impl Limits {
-    fn parse(from: &LimitsFragment) -> Result<Self, ConfigError> {
-        let count = |field, value, default| {
-            number(field, value, default, 1..=1_000_000)
-                .map(|count| usize::try_from(count).unwrap_or(usize::MAX))
-        };
-        let rate = |field, value, default| number(field, value, default, 0..=1_000_000);
-        let time = |field, value, secs| span(field, value, Duration::from_secs(secs), 1..=600);
-        Ok(Self {
-            connections: count("limits.connections", from.connections, 8192)?,
-            connections_per_address: count(
-                "limits.connections_per_address",
-                from.connections_per_address,
-                2048,
-            )?,
-            requests: count("limits.requests", from.requests, 1024)?,
-            header_timeout: time("limits.header_timeout_s", from.header_timeout_s, 15)?,
-            request_timeout: time("limits.request_timeout_s", from.request_timeout_s, 30)?,
-            shutdown_timeout: time("limits.shutdown_timeout_s", from.shutdown_timeout_s, 20)?,
-            address: Rate {
-                burst: rate("limits.address_burst", from.address_burst, 4000)?,
-                per_second: rate("limits.address_per_second", from.address_per_second, 50)?.max(1),
-            },
-            series: Rate {
-                burst: rate("limits.series_burst", from.series_burst, 2000)?,
-                per_second: rate("limits.series_per_second", from.series_per_second, 25)?.max(1),
-            },
-            api_queries_per_100s: rate("limits.api_queries_per_100s", from.api_queries_per_100s, 1000)?,
-        })
-    }
-}
-
-/// The built-in table and the one in this file.
-fn read_models(path: PathBuf) -> Result<Arc<Models>, ConfigError> {
-    let Some(table) = files::read(&path, MAX_MODELS_BYTES)? else { return Err(ConfigError::NoModels(path)) };
-    match Models::parse(&table) {
-        Ok(further) => Ok(Arc::new(Models::built_in().and(&further))),
-        Err(source) => Err(ConfigError::Models { path, source }),
-    }
-}
-
-fn number(
-    field: &'static str,
-    given: Option<u64>,
-    default: u32,
-    allowed: RangeInclusive<u64>,
-) -> Result<u32, ConfigError> {
-    let Some(given) = given else { return Ok(default) };
-    let outside = || value(field, format!("a number from {} to {}", allowed.start(), allowed.end()));
-    if allowed.contains(&given) { u32::try_from(given).map_err(|_| outside()) } else { Err(outside()) }
-}
-
-fn span(
-    field: &'static str,
-    given: Option<u64>,
-    default: Duration,
-    allowed: RangeInclusive<u64>,
-) -> Result<Duration, ConfigError> {
-    let Some(given) = given else { return Ok(default) };
-    number(field, Some(given), 0, allowed).map(|secs| Duration::from_secs(secs.into()))
-}
-
-fn days(field: &'static str, given: Option<u64>, default: Duration) -> Result<Duration, ConfigError> {
-    let Some(given) = given else { return Ok(default) };
-    number(field, Some(given), 0, 1..=3650).map(|days| DAY * days)
-}
-
-fn value(field: &'static str, expected: impl Into<String>) -> ConfigError {
-    ConfigError::Value { field, expected: expected.into() }
-}
-
-/// Where a server is reached: a host, and a port unless it is 443.
-///
-/// # Errors
-/// What was expected instead.
-pub fn server_url(text: &str) -> Result<Url, &'static str> {
-    let expected = "an address such as https://enroll.example.com:8443";
-    let url: Url = text.parse().map_err(|_| expected)?;
-    let plain = url.scheme() == "https" && url.path() == "/" && url.query().is_none() && url.has_host();
-    if plain && url.username().is_empty() && url.password().is_none() && url.fragment().is_none() {
-        Ok(url)
-    } else {
-        Err(expected)
-    }
-}
-
-/// The address that the main name and the first port make. There is none without a name, or while the
-/// system has yet to choose the port.
-#[must_use]
-pub fn url_of(names: &[String], listen: &[SocketAddr]) -> Option<Url> {
-    let name = names.first()?;
-    let host = match name.parse::<std::net::Ipv6Addr>() {
-        Ok(address) => Host::Ipv6(address),
-        Err(_) => Host::parse(name).ok()?,
-    };
-    let port = listen.first().map(SocketAddr::port).filter(|port| *port != 0)?;
-    format!("https://{host}:{port}").parse().ok()
-}
-/// What `listen_api` may be.
-const LOOPBACK_ONLY: &str = "addresses of this machine such as \"127.0.0.1:8480\": credentials would pass in the clear. \
-     Or set `api_behind_tls_proxy = true` if a proxy in front of it speaks TLS";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files;
 
     fn layout() -> Layout {
         Layout::new("/srv/unbox")
     }
 
-    fn parse(text: &str) -> Result<Settings, ConfigError> {
+    pub(super) fn parse(text: &str) -> Result<Settings, ConfigError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("server.toml");
         files::replace(&path, text.as_bytes(), files::PRIVATE_FILE).unwrap();
@@ -437,55 +308,6 @@ mod tests {
         }
         for text in ["listen = [\"localhost\"]", "listen = 5", "names = [", "[limits]\nrequests = -1"] {
             assert!(matches!(parse(text), Err(ConfigError::Syntax { .. })), "{text}");
-        }
-    }
-
-    #[test]
-    fn further_models_are_read_and_a_mistake_in_them_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("models.csv");
-        let settings = format!("models = {:?}", path.display().to_string());
-        assert!(matches!(parse(&settings), Err(ConfigError::NoModels(_))));
-        for (row, says) in [
-            ("Chromebook Acme 1,Acme,,serial,", None),
-            ("Chromebook Acme 1,Acme,,imei,", Some("line 2, column certified_id: \"imei\"")),
-        ] {
-            let table = format!("model,brand,manufactured_from,certified_id,footnote\n{row}\n");
-            files::replace(&path, table.as_bytes(), files::PRIVATE_FILE).unwrap();
-            match (parse(&settings), says) {
-                (Ok(settings), None) => {
-                    assert!(settings.services.models.find("chromebook acme 1").is_some());
-                    assert_eq!(settings.services.models.iter().len(), 188);
-                }
-                (Err(ConfigError::Models { source, .. }), Some(says)) => {
-                    assert!(source.to_string().starts_with(says), "{source}");
-                }
-                (other, _) => panic!("{other:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn the_address_is_what_is_said_or_made_of_the_first_name_and_port() {
-        for (name, listen, expected) in [
-            ("enroll.example.com", "[::]:8443", Some("https://enroll.example.com:8443/")),
-            ("192.0.2.7", "0.0.0.0:443", Some("https://192.0.2.7/")),
-            ("2001:db8::7", "[::]:8443", Some("https://[2001:db8::7]:8443/")),
-            ("localhost", "127.0.0.1:0", None),
-            ("a b", "127.0.0.1:1", None),
-        ] {
-            let made = url_of(&[name.to_owned()], &[listen.parse().unwrap()]);
-            assert_eq!(made.as_ref().map(Url::as_str), expected, "{name}");
-            let said: Url = "https://front.example.com".parse().unwrap();
-            let file = default_file(&[name.to_owned()], Some(&said), &[listen.parse().unwrap()], None);
-            assert_eq!(parse(&file).unwrap().services.url, Some(said), "{name}");
-            let file = default_file(&[name.to_owned()], made.as_ref(), &[listen.parse().unwrap()], None);
-            assert_eq!(parse(&file).unwrap().services.url, made, "{name}");
-        }
-        assert_eq!(url_of(&[], &["[::]:443".parse().unwrap()]), None);
-        for bad in ["http://x.example", "https://x.example/y", "https://u@x.example", "https://x.example/?q"]
-        {
-            assert!(server_url(bad).is_err(), "{bad}");
         }
     }
 

@@ -30,8 +30,8 @@ words! {
 words! {
     /// What an account may do with what its company may see. Each may what those before it may.
     pub enum Role {
-        /// What a factory's test station does, and nothing else: look devices up and register them, where
-        /// a method says so. Only programs have it.
+        /// What a factory's test station does, and nothing else: look devices up, register them and see
+        /// what was registered, where a method says so. Only programs have it.
         Station = "station",
         /// Look.
         Viewer = "viewer",

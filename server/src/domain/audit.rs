@@ -63,8 +63,12 @@ words! {
         ClaimProofSet = "claim_proof_set",
         /// Test stations of an organisation registered devices; one entry for each request.
         DevicesRegistered = "devices_registered",
+        /// A record of such a device was deleted.
+        FactoryRecordDeleted = "factory_record_deleted",
         /// A claim got the device key that the factory registered.
         ClaimKeyRegistered = "claim_key_registered",
+        /// A claim lost that key, because the record of it was deleted.
+        ClaimKeyWithdrawn = "claim_key_withdrawn",
         /// Something was asked to be done with many devices.
         OperationStarted = "operation_started",
         /// A device was granted an enrollment.

@@ -4,6 +4,7 @@ use super::name::{Name, is_plain_text};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use unbox_common::{
+    date::{Date, InvalidDate},
     digest::Sha256,
     identity::{Identifier, IdentifierKind, InvalidIdentifier, UnknownKind},
     ids::{ClaimId, CompanyId, ConfigurationId},
@@ -106,8 +107,11 @@ pub const MAX_METADATA_KEY_BYTES: usize = 64;
 /// The longest value of metadata, in characters.
 pub const MAX_METADATA_VALUE_CHARS: usize = 512;
 
+/// The entry of metadata that says on which day a device was made, as `2026-11-21`.
+pub const MANUFACTURE_DATE: &str = "manufacture_date";
+
 /// What a reseller writes beside a claim, such as `ordernumber` or `phonenumber`: free text that
-/// nothing here is decided by.
+/// decides about no device. Of [`MANUFACTURE_DATE`] the checks of what is registered take note.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Metadata(BTreeMap<String, String>);
@@ -133,6 +137,14 @@ impl Metadata {
     #[must_use]
     pub const fn entries(&self) -> &BTreeMap<String, String> {
         &self.0
+    }
+
+    /// The day on which the device was made, if it is known.
+    ///
+    /// # Errors
+    /// [`InvalidDate`] if what is written there is no day.
+    pub fn manufactured(&self) -> Result<Option<Date>, InvalidDate> {
+        self.0.get(MANUFACTURE_DATE).map(|day| day.parse()).transpose()
     }
 
     /// Adds and replaces entries; an empty value deletes its entry.
@@ -214,6 +226,16 @@ impl ClaimSets {
     pub fn with(&self, set: IdentifierSet) -> Self {
         let mut sets = self.clone();
         sets.usable.push(set);
+        sets
+    }
+
+    /// The same without the sets that are this device key and nothing else.
+    #[must_use]
+    pub fn without_key(&self, key: Sha256) -> Self {
+        let is_key =
+            |one: &Identifier| one.kind() == IdentifierKind::DeviceKey && one.value().parse() == Ok(key);
+        let mut sets = self.clone();
+        sets.usable.retain(|set| !set.members().iter().all(is_key));
         sets
     }
 

@@ -1,13 +1,18 @@
 //! What a factory's test stations registered: which devices there are, and the key of each.
 //!
 //! A record claims nothing. It belongs to one organisation, and what it says counts for the claims of
-//! that organisation alone: a claim on the same device gets the key that was registered for it.
+//! that organisation alone: a claim on the same device gets the key that was registered for it, and loses
+//! it with the record.
 
-use super::claim::{Claim, lookup_text};
+use super::{
+    claim::{Claim, lookup_text},
+    device::{Device, StateName},
+};
 use std::collections::BTreeSet;
 use unbox_common::{
+    digest::Sha256,
     identity::{HardwareIdentity, Identifier, IdentifierKind},
-    ids::{CompanyId, FactoryRecordId},
+    ids::{ClaimId, CompanyId, FactoryRecordId},
     matching::{IdentifierSet, Match, match_claims},
     timestamp::Timestamp,
 };
@@ -21,6 +26,8 @@ pub struct FactoryRecord {
     pub company: CompanyId,
     /// Everything that the device showed.
     pub identity: HardwareIdentity,
+    /// The claim in force that got the device's key from this record.
+    pub claim: Option<ClaimId>,
     /// When it was registered first.
     pub created_at: Timestamp,
     /// Who registered it first.
@@ -36,6 +43,17 @@ pub enum Relation {
     Same,
     /// They share an identifier, and differ in one of which a device has one: this kind.
     Contradicts(IdentifierKind),
+}
+
+/// What becomes of a claim's key when the record goes that it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// The claim does not have it.
+    Nothing,
+    /// The claim loses it, and is this one from then on.
+    Key(Box<Claim>),
+    /// A device enrolled with it and is not given up: the record stays.
+    InUse,
 }
 
 /// What a device keeps for life. Of everything else, parts are replaced while it is built.
@@ -97,6 +115,34 @@ impl FactoryRecord {
         }
         IdentifierSet::new([key.clone()]).ok()
     }
+
+    /// Digest of the device's key, if it has one.
+    #[must_use]
+    pub fn key(&self) -> Option<Sha256> {
+        self.identity.of_kind(IdentifierKind::DeviceKey).next()?.value().parse().ok()
+    }
+
+    /// What becomes of the key that `claim` got from this record, when the record goes. `device` is the
+    /// claim's, if it was ever seen.
+    ///
+    /// A unit that was returned or scrapped must not leave a key that still opens something; a device that
+    /// works with its key must not be locked out, at its next factory reset, by somebody who tidies up.
+    #[must_use]
+    pub fn withdrawn_from(&self, claim: &Claim, device: Option<&Device>) -> Withdrawal {
+        let Some(key) = self.key().filter(|_| self.claim == Some(claim.id)) else {
+            return Withdrawal::Nothing;
+        };
+        let sets = claim.sets.without_key(key);
+        if sets == claim.sets {
+            return Withdrawal::Nothing;
+        }
+        let in_use =
+            |device: &Device| device.knows_key(key) && device.state.name() != StateName::Deprovisioned;
+        if device.is_some_and(in_use) {
+            return Withdrawal::InUse;
+        }
+        Withdrawal::Key(Box::new(Claim { sets, ..claim.clone() }))
+    }
 }
 
 /// The texts by which records of a device are found, and claims on it.
@@ -119,10 +165,17 @@ fn is_same(own: &HardwareIdentity, shown: &HardwareIdentity, one: &Identifier) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{
+        claim::{ClaimSets, Metadata},
+        device::{DeviceState, Enrollment},
+    };
     use IdentifierKind::{BoardSerial, DeviceKey, MacAddress, Manufacturer, Model, SerialNumber};
     use unbox_common::{
         digest::Sha256,
         identity::{Observed, Source},
+        ids::{DeviceId, Generation},
+        protocol::latest::ProofKind,
+        trust::DevicePublicKey,
     };
 
     fn identity(of: &[(IdentifierKind, &str)]) -> HardwareIdentity {
@@ -138,6 +191,7 @@ mod tests {
             id: FactoryRecordId::new(1).unwrap(),
             company: CompanyId::new(7).unwrap(),
             identity: identity(of),
+            claim: None,
             created_at: Timestamp(1),
             created_by: "test".to_owned(),
         }
@@ -162,6 +216,65 @@ mod tests {
             (vec![(MacAddress, "00:16:3e:00:00:02")], Relation::Other),
         ] {
             assert_eq!(known.relation(&identity(&shown)), relation, "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_goes_with_its_record_unless_a_device_uses_it() {
+        let claim = |sets: &[&[(IdentifierKind, &str)]]| {
+            let set = |of: &&[(IdentifierKind, &str)]| {
+                let member =
+                    |(kind, value): &(IdentifierKind, &str)| Identifier::parse(*kind, value).unwrap();
+                IdentifierSet::new(of.iter().map(member)).unwrap()
+            };
+            Claim {
+                id: ClaimId::new(1).unwrap(),
+                customer: CompanyId::new(7).unwrap(),
+                reseller: None,
+                configuration: None,
+                configured_at: Timestamp(1),
+                proof: ProofKind::RegisteredKey,
+                activation_ends_at: Timestamp(2),
+                sets: ClaimSets::new(sets.iter().map(set).collect()),
+                order: None,
+                metadata: Metadata::default(),
+                vacation: None,
+                protected: false,
+                created_at: Timestamp(1),
+                created_by: "test".to_owned(),
+                released_at: None,
+            }
+        };
+        let public = |byte| DevicePublicKey::from_point(&[&[4][..], &[byte; 64]].concat()).unwrap();
+        let (key, other) = (public(1).digest().to_string(), public(2).digest().to_string());
+        let (mac, own) = ([(MacAddress, MAC)], [(DeviceKey, key.as_str())]);
+        let both = [(MacAddress, MAC), (DeviceKey, &key)];
+        let of = |claim: i64| FactoryRecord { claim: ClaimId::new(claim).ok(), ..record(&both) };
+        let new = Device::new(
+            DeviceId::new(1).unwrap(),
+            ClaimId::new(1).unwrap(),
+            CompanyId::new(7).unwrap(),
+            Timestamp(1),
+        );
+        let bound = |byte| Device {
+            latest: Some(Enrollment { generation: Generation(1), key: public(byte) }),
+            ..new.clone()
+        };
+        let given_up = Device { state: DeviceState::Deprovisioned { since: Timestamp(2) }, ..bound(1) };
+        let with = claim(&[&mac, &own]);
+        let without = Withdrawal::Key(Box::new(claim(&[&mac])));
+        for (record, claim, device, expected) in [
+            (of(1), &with, None, &without),
+            (of(1), &with, Some(&new), &without),
+            (of(1), &with, Some(&bound(2)), &without),
+            (of(1), &with, Some(&given_up), &without),
+            (of(1), &with, Some(&bound(1)), &Withdrawal::InUse),
+            (of(2), &with, Some(&bound(1)), &Withdrawal::Nothing),
+            (record(&both), &with, None, &Withdrawal::Nothing),
+            (of(1), &claim(&[&both]), None, &Withdrawal::Nothing),
+            (of(1), &claim(&[&mac, &[(DeviceKey, &other)]]), Some(&bound(1)), &Withdrawal::Nothing),
+        ] {
+            assert_eq!(&record.withdrawn_from(claim, device), expected, "{:?} {device:?}", claim.sets);
         }
     }
 

@@ -6,6 +6,7 @@ use super::{
 use crate::{
     entropy::Entropy,
     files::{self, FilesError, PRIVATE_FILE, PUBLIC_FILE},
+    service::TrustBundle,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 use std::{
@@ -151,10 +152,31 @@ pub(super) fn make_ticket_key(path: &Path, entropy: &dyn Entropy) -> Result<(), 
 /// Writes the newest root: first into the chain, then into what new images trust.
 pub(super) fn write_root(layout: &Layout, chain: &RootChain) -> Result<(), KeyError> {
     let Some(root) = chain.latest_signed() else { return Ok(()) };
-    let mut json = serde_json::to_vec_pretty(root).map_err(KeyError::Sign)?;
-    json.push(b'\n');
-    files::write_new(&layout.root(chain.latest().version), &json, PUBLIC_FILE)?;
-    Ok(files::replace(&layout.trusted_root(), &json, PUBLIC_FILE)?)
+    let json = root_json(root)?;
+    files::write_new(&layout.root(chain.latest().version), json.as_bytes(), PUBLIC_FILE)?;
+    Ok(files::replace(&layout.trusted_root(), json.as_bytes(), PUBLIC_FILE)?)
+}
+
+/// A root as it stands in a file.
+fn root_json(root: &Signed<SigningRoot>) -> Result<String, KeyError> {
+    let mut json = serde_json::to_string_pretty(root).map_err(KeyError::Sign)?;
+    json.push('\n');
+    Ok(json)
+}
+
+/// What new images trust: the anchors as they lie there, and the roots in force.
+pub(super) fn trust_bundle(layout: &Layout, chain: &RootChain, known: u64) -> Result<TrustBundle, KeyError> {
+    let path = layout.trusted_anchors();
+    let anchors = files::read(&path, MAX_FILE_BYTES)?.ok_or_else(|| KeyError::Missing(path.clone()))?;
+    let anchors = String::from_utf8(anchors)
+        .map_err(|_| KeyError::Malformed { path, expected: "certificates in PEM" })?;
+    let newest = chain.latest_signed().map(root_json).transpose()?;
+    Ok(TrustBundle {
+        anchors,
+        root: newest.unwrap_or_default(),
+        root_version: chain.latest().version,
+        newer_roots: chain.all_after(known).map(root_json).collect::<Result<_, _>>()?,
+    })
 }
 
 pub(super) fn random<const N: usize>(entropy: &dyn Entropy) -> Result<[u8; N], KeyError> {

@@ -28,7 +28,7 @@ pub use survey::{CertificateSummary, KeySummary, TrustedKey, certificate, faults
 use crate::{
     entropy::{Entropy, EntropyError},
     files::FilesError,
-    service::{Signer, SignerError},
+    service::{Signer, SignerError, TrustBundle},
 };
 use arc_swap::ArcSwap;
 use authority::Authority;
@@ -216,6 +216,10 @@ impl Signer for Keyring {
 
     fn roots_after(&self, version: u64) -> Vec<Signed<SigningRoot>> {
         self.loaded.load().roots.after(version)
+    }
+
+    fn trust_bundle(&self, known: u64) -> Result<TrustBundle, SignerError> {
+        Ok(io::trust_bundle(&self.layout, &self.loaded.load().roots, known)?)
     }
 }
 

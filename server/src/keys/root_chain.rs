@@ -117,8 +117,12 @@ impl RootChain {
     /// The roots that a device with `version` still has to follow, oldest first, as many as one
     /// answer may carry.
     pub(super) fn after(&self, version: u64) -> Vec<Signed<SigningRoot>> {
-        let seen = usize::try_from(version).unwrap_or(usize::MAX);
-        self.signed.iter().skip(seen).take(MAX_ROOTS).cloned().collect()
+        self.all_after(version).take(MAX_ROOTS).cloned().collect()
+    }
+
+    /// All of them.
+    pub(super) fn all_after(&self, version: u64) -> impl Iterator<Item = &Signed<SigningRoot>> {
+        self.signed.iter().skip(usize::try_from(version).unwrap_or(usize::MAX))
     }
 }
 

@@ -49,14 +49,14 @@ impl Services {
             claims.iter().flat_map(|claim| claim.sets.lookup_keys()).collect()
         };
         let mut holders = tx.hold_keys(&keys(claims)).await?;
-        let with_keys = self.with_registered_keys(tx, claims).await?;
-        let claims = match &with_keys {
-            Some(with_keys) => {
-                holders = tx.hold_keys(&keys(with_keys)).await?;
-                with_keys.as_slice()
-            }
-            None => claims,
-        };
+        let (mut with_keys, mut from) = (None, Vec::new());
+        if let Some(given) = self.with_registered_keys(tx, claims).await? {
+            let given = given.into_iter().map(|one| (one.claim, one.from));
+            let (given, records): (Vec<Claim>, Vec<_>) = given.unzip();
+            holders = tx.hold_keys(&keys(&given)).await?;
+            (with_keys, from) = (Some(given), records);
+        }
+        let claims = with_keys.as_deref().unwrap_or(claims);
         let mut held: HashMap<String, Vec<KeyHolder>> = HashMap::new();
         for holder in holders {
             held.entry(holder.key.clone()).or_default().push(holder);
@@ -84,6 +84,11 @@ impl Services {
             taken.push(became);
         }
         tx.insert_claims(&fresh).await?;
+        let given = from.into_iter().zip(&taken).filter_map(|one| match one {
+            (Some(record), Taken::New(claim)) => Some((record, *claim)),
+            _ => None,
+        });
+        tx.note_keys_given(&given.collect::<Vec<_>>()).await?;
         Ok(taken)
     }
 }

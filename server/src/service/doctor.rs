@@ -3,7 +3,11 @@
 use super::{ServiceError, Services, Settings};
 use crate::{
     domain::{
-        actor::Actor, actor::Scope, claim::Claim, claim::Unusable, company::CompanyKind, name::Name,
+        actor::Actor,
+        actor::Scope,
+        claim::{Claim, MANUFACTURE_DATE, Unusable},
+        company::CompanyKind,
+        name::Name,
         token::TokenStanding,
     },
     store::{ArtifactsOf, ClaimFilter, CompanyFilter, MAX_ROWS, Page, PageRequest, Reader},
@@ -180,7 +184,13 @@ fn check_identifiers(claim: &Claim, models: &Models, found: &mut Findings) {
         );
         found.add(Severity::Warning, unusable_check(set.reason()), subject(), advice);
     }
-    for doubt in claim.sets.usable().iter().flat_map(|set| doubts(set, models)) {
+    let manufactured = claim.metadata.manufactured().unwrap_or_else(|invalid| {
+        let advice =
+            format!("Its {MANUFACTURE_DATE} names no day: {invalid}. Change it in the claim's metadata.");
+        found.add(Severity::Note, "claim_manufacture_date", subject(), advice);
+        None
+    });
+    for doubt in claim.sets.usable().iter().flat_map(|set| doubts(set, models, manufactured)) {
         let (severity, then) = if doubt.is_certain() {
             (Severity::Warning, " End the claim and import it so.")
         } else {
@@ -222,8 +232,8 @@ fn check_claim(
             found.add(Severity::Note, "tpm_without_roots", subject(), advice.to_owned());
         }
         ProofKind::RegisteredKey if claim.sets.registered_keys().next().is_none() => {
-            let advice = "It asks for a registered key and registers none. Set another proof, or import it with \
-                          its device_key.";
+            let advice = "It asks for a registered key and registers none. Set another proof, import it with its \
+                          device_key, or have a test station register the device.";
             found.add(Severity::Warning, "claim_never_matches", subject(), advice.to_owned());
         }
         _ => {}
@@ -293,6 +303,7 @@ mod tests {
         };
         let unusable = [Rule::Placeholder, Rule::Multicast, Rule::Format { expected: "" }, Rule::Empty];
         let text = String::new;
+        let day = "2026-11-21".parse().unwrap();
         let doubts = [
             Doubt::Serial(SerialDoubt::CutShort),
             Doubt::Serial(SerialDoubt::WholeString { serial: text() }),
@@ -301,6 +312,8 @@ mod tests {
             Doubt::TwoTags,
             Doubt::NotEligible(Reason::NoSerial),
             Doubt::NotKnown(Reason::UnknownModel),
+            Doubt::NotEligible(Reason::MadeTooEarly { made: day, first: day }),
+            Doubt::NotKnown(Reason::MadeWhen(day)),
         ];
         let checks = unusable.into_iter().map(|rule| unusable_check(&of_rule(rule)));
         for check in checks.chain(doubts.iter().map(Doubt::check)) {

@@ -5,14 +5,14 @@ use super::{ServiceError, Services};
 use crate::{
     domain::{
         actor::{Actor, Scope},
-        claim::Claim,
+        claim::{Claim, MANUFACTURE_DATE},
     },
     store::{ClaimFilter, MAX_ROWS, PageRequest, ResellerCursor},
 };
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use std::borrow::Cow;
 use unbox_common::{
-    claims_file::plain_cell,
+    claims_file::{IDENTIFIER_COLUMNS, NOTE_COLUMNS, plain_cell},
     identity::{Identifier, IdentifierKind},
     matching::IdentifierSet,
     timestamp::Timestamp,
@@ -53,27 +53,9 @@ const CUSTOMER: [&str; 10] = [
     "profileid",
     "devicemetadata",
 ];
-/// What the portals do not know.
-const FURTHER: [&str; 18] = [
-    "modemtype3",
-    "modemid3",
-    "modemtype4",
-    "modemid4",
-    "service_tag",
-    "board_serial",
-    "chassis_serial",
-    "mac_address",
-    "system_uuid",
-    "certified_device_id",
-    "tpm_key",
-    "device_key",
-    "proof",
-    "order",
-    "deviceid",
-    "claimtime",
-    "vacationmodestarttime",
-    "vacationmodeexpiretime",
-];
+/// What the portals' own exports leave out.
+const MORE_MODEMS: [&str; 4] = ["modemtype3", "modemid3", "modemtype4", "modemid4"];
+const FURTHER: [&str; 3] = [MANUFACTURE_DATE, "proof", "order"];
 
 impl ClaimsForm {
     /// The names of the columns, in their order.
@@ -83,7 +65,8 @@ impl ClaimsForm {
             Self::Operator => (RESELLER, Some("profileid")),
             Self::Customer => (CUSTOMER, None),
         };
-        portal.into_iter().chain(configuration).chain(FURTHER)
+        let identifiers = MORE_MODEMS.into_iter().chain(IDENTIFIER_COLUMNS);
+        portal.into_iter().chain(configuration).chain(identifiers).chain(FURTHER).chain(NOTE_COLUMNS)
     }
 }
 
@@ -201,6 +184,9 @@ impl ExportedClaim {
             },
             "devicemetadata" if claim.metadata.entries().is_empty() => Cow::Borrowed(""),
             "devicemetadata" => text(serde_json::to_string(&claim.metadata).ok()),
+            MANUFACTURE_DATE => {
+                Cow::Borrowed(claim.metadata.entries().get(MANUFACTURE_DATE).map_or("", String::as_str))
+            }
             "proof" => Cow::Borrowed(claim.proof.name()),
             "order" => Cow::Borrowed(claim.order.as_ref().map_or("", |order| order.as_str())),
             "deviceid" => text(Some(claim.id.to_string())),

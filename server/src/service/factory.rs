@@ -98,7 +98,10 @@ impl Services {
     ) -> Result<Vec<Registration>, ServiceError> {
         // All at once, so that two requests that name the same devices wait for each other in one order.
         let keys: BTreeSet<String> = devices.iter().flat_map(lookup_keys).collect();
-        tx.hold_keys(&Vec::from_iter(keys)).await?;
+        let keys = Vec::from_iter(keys);
+        tx.hold_keys(&keys).await?;
+        // A claim that somebody is ending is in force or has ended, and does not end in between.
+        tx.lock_claims_with(by.scope(), &keys).await?;
         let mut results = Vec::with_capacity(devices.len());
         for identity in devices {
             results.push(self.register_one(tx, by, company, identity).await?);
@@ -134,7 +137,7 @@ impl Services {
             }
         }
         let claims = tx.claims_with(by.scope(), &keys).await?;
-        let (known, was) = match known.as_slice() {
+        let (mut known, was) = match known.as_slice() {
             [] => (self.new_record(by, company, identity), None),
             [one] => (one.shown_again(&identity), Some(one.clone())),
             _ => return Ok(Registration::Refused(TWO_RECORDS.to_owned())),
@@ -143,8 +146,10 @@ impl Services {
             Ok(claim) => claim,
             Err(problem) => return Ok(Registration::Refused(problem.to_owned())),
         };
-        if let Some(claim) = claim {
-            self.give_key(tx, by, claim, &known).await?;
+        if let Some(claim) = claim
+            && self.give_key(tx, by, claim, &known).await?
+        {
+            known.claim = Some(claim.id);
         }
         let registered = Registered { record: known.id, claim: claim.map(|claim| claim.id) };
         match was {
@@ -153,9 +158,10 @@ impl Services {
                 Ok(Registration::New(registered))
             }
             Some(was) if was == known => Ok(Registration::Already(registered)),
-            Some(_) => {
+            Some(was) => {
                 tx.update_factory_record(&known).await?;
-                Ok(Registration::Updated(registered))
+                let same = was.identity == known.identity;
+                Ok(if same { Registration::Already(registered) } else { Registration::Updated(registered) })
             }
         }
     }
@@ -166,52 +172,53 @@ impl Services {
             id: self.0.ids.factory_record(now),
             company,
             identity,
+            claim: None,
             created_at: now,
             created_by: by.name().to_owned(),
         }
     }
 
-    /// Adds the registered key to a claim that has none.
+    /// Adds the registered key to a claim that has none; whether it did.
     async fn give_key(
         &self,
         tx: &mut Tx,
         by: &Actor,
         claim: &Claim,
         record: &FactoryRecord,
-    ) -> Result<(), ServiceError> {
-        let Some(with_key) = with_key(claim, record) else { return Ok(()) };
+    ) -> Result<bool, ServiceError> {
+        let Some(with_key) = with_key(claim, record) else { return Ok(false) };
         tx.set_claim_sets(claim, &with_key).await?;
         let detail = json!({"record": record.id});
         let subject = Subject::Claim(claim.id);
         self.note(tx, by, Action::ClaimKeyRegistered, subject, Some(claim.customer), detail);
-        Ok(())
+        Ok(true)
     }
 
-    /// Gives new claims the keys that the factories of their organisations registered; `None` if no
-    /// factory ever registered anything.
+    /// Gives new claims the keys that the factories of their organisations registered, each with the
+    /// record that its key is from; `None` if no factory ever registered anything.
     pub(super) async fn with_registered_keys(
         &self,
         tx: &mut Tx,
         claims: &[Claim],
-    ) -> Result<Option<Vec<Claim>>, ServiceError> {
+    ) -> Result<Option<Vec<WithKey>>, ServiceError> {
         if !tx.has_factory_records().await? {
             return Ok(None);
         }
-        let mut claims = claims.to_vec();
         let companies = claims.iter().flat_map(|claim| [Some(claim.customer), claim.reseller]);
         let companies: Vec<CompanyId> = companies.flatten().collect::<BTreeSet<_>>().into_iter().collect();
         let keys: Vec<String> = claims.iter().flat_map(|claim| claim.sets.lookup_keys()).collect();
         let records = ByKey::new(tx.factory_records(&companies, &keys).await?, FactoryRecord::lookup_keys);
-        for claim in &mut claims {
+        let given = |claim: &Claim| {
             let keys = claim.sets.lookup_keys();
-            let mut able = records.found_by(&keys).filter_map(|record| with_key(claim, record));
+            let able = |record| with_key(claim, record).map(|claim| WithKey { claim, from: Some(record.id) });
+            let mut able = records.found_by(&keys).filter_map(able);
             // Of two records that a claim fits, neither is believed.
-            if let (Some(with_key), None) = (able.next(), able.next()) {
-                drop(able);
-                *claim = with_key;
+            match (able.next(), able.next()) {
+                (Some(only), None) => only,
+                _ => WithKey { claim: claim.clone(), from: None },
             }
-        }
-        Ok(Some(claims))
+        };
+        Ok(Some(claims.iter().map(given).collect()))
     }
 
     /// What is known about devices, within the organisation of whoever asks.
@@ -232,6 +239,14 @@ impl Services {
         let records = ByKey::new(records, FactoryRecord::lookup_keys);
         Ok(devices.iter().map(|device| standing(device, &claims, &records)).collect())
     }
+}
+
+/// A new claim, with the key that a factory registered if there is one.
+pub(super) struct WithKey {
+    /// The claim.
+    pub(super) claim: Claim,
+    /// The record that its key is from.
+    pub(super) from: Option<FactoryRecordId>,
 }
 
 /// Things that are found by any of several texts.
@@ -328,7 +343,7 @@ fn with_key(claim: &Claim, record: &FactoryRecord) -> Option<Claim> {
     (sets.usable().len() <= MAX_SETS).then(|| Claim { sets, ..claim.clone() })
 }
 
-fn organisation(by: &Actor) -> Result<CompanyId, ServiceError> {
+pub(super) fn organisation(by: &Actor) -> Result<CompanyId, ServiceError> {
     by.scope()
         .company()
         .ok_or_else(|| ServiceError::not_found("organisation", "that this account belongs to"))

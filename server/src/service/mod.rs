@@ -30,6 +30,7 @@ mod dpcs;
 mod error;
 mod export;
 mod factory;
+mod factory_records;
 mod handshake;
 mod import;
 mod key_file;
@@ -44,8 +45,8 @@ mod uploads;
 
 /// What lists are asked by, and answered with.
 pub use crate::store::{
-    AccountsOf, ArtifactsOf, AuditFilter, ClaimFilter, CompanyFilter, DeviceFilter, DoneItem, KeysOf,
-    MAX_ROWS, Page, PageRequest, StoredReport,
+    AccountsOf, ArtifactsOf, AuditFilter, ClaimFilter, CompanyFilter, DeviceFilter, DoneItem, FactoryFilter,
+    KeysOf, MAX_ROWS, Page, PageRequest, StoredReport,
 };
 pub use accounts::{AccountChange, NewAccount, NewHolder};
 pub use artifacts::ArtifactUpload;
@@ -65,7 +66,7 @@ pub use key_file::{ServiceAccountKeyFile, base_url};
 pub use managed::DeviceIdentityCert;
 pub use reselling::ResellerClaims;
 pub use sign_in::{OAuthError, OAuthRefusal, SignIn, TokenAnswer, TokenRequest};
-pub use signer::{Signer, SignerError};
+pub use signer::{Signer, SignerError, TrustBundle};
 pub use tokens::NewToken;
 pub use uploads::{MAX_OPEN_UPLOADS, NewUpload, UPLOAD_KEPT, UploadPart, UploadProgress, UploadTurn};
 
@@ -222,6 +223,14 @@ impl Services {
     #[must_use]
     pub fn page_token_secret(&self) -> [u8; 32] {
         self.0.signer.page_token_secret()
+    }
+
+    /// What a device needs to trust this server, and the roots that follow the one that it knows.
+    ///
+    /// # Errors
+    /// [`ServiceError::Signer`] if a file of it is not there.
+    pub fn trust_bundle(&self, known: u64) -> Result<TrustBundle, ServiceError> {
+        Ok(self.0.signer.trust_bundle(known)?)
     }
 
     fn now(&self) -> Timestamp {

@@ -14,6 +14,19 @@ use unbox_common::{
 #[error("a key of this server could not do its work")]
 pub struct SignerError(#[source] pub Box<dyn Error + Send + Sync>);
 
+/// What a device needs to trust the server: the files that images get, as they are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustBundle {
+    /// The TLS authorities: `anchors.pem`.
+    pub anchors: String,
+    /// The newest signing root: `root.json`.
+    pub root: String,
+    /// Its version.
+    pub root_version: u64,
+    /// Every root after the one that was known, oldest first, each written as `root.json`.
+    pub newer_roots: Vec<String>,
+}
+
 /// The keys of the server, at work.
 pub trait Signer: Send + Sync {
     /// A client certificate for a device's key, DER, the device's own first.
@@ -39,4 +52,7 @@ pub trait Signer: Send + Sync {
 
     /// The signing roots after `version`, oldest first, at most as many as one answer carries.
     fn roots_after(&self, version: u64) -> Vec<Signed<SigningRoot>>;
+
+    /// What devices trust, for those who write it onto them; `known` is the version of a root.
+    fn trust_bundle(&self, known: u64) -> Result<TrustBundle, SignerError>;
 }

@@ -20,7 +20,7 @@ const SELECT: &str = "SELECT id, kind, name, parent_id, terms, language, workspa
     default_configuration_id, created_at FROM companies WHERE 1 = 1";
 
 /// What is kept for as long as its company, each by a statement that finds one.
-const DEPENDANTS: [(&str, &str); 7] = [
+const DEPENDANTS: [(&str, &str); 8] = [
     ("vendors", "SELECT 1 FROM companies WHERE parent_id = $1 LIMIT 1"),
     ("configurations", "SELECT 1 FROM configurations WHERE customer_id = $1 LIMIT 1"),
     ("artifacts", "SELECT 1 FROM artifact_registrations WHERE customer_id = $1 LIMIT 1"),
@@ -28,6 +28,7 @@ const DEPENDANTS: [(&str, &str); 7] = [
     ("claims, ended ones included", "SELECT 1 FROM claims WHERE customer_id = $1 LIMIT 1"),
     ("claims that it registered, ended ones included", "SELECT 1 FROM claims WHERE reseller_id = $1 LIMIT 1"),
     ("operations", "SELECT 1 FROM operations WHERE company_id = $1 LIMIT 1"),
+    ("factory records", "SELECT 1 FROM factory_records WHERE company_id = $1 LIMIT 1"),
 ];
 
 /// Which companies to list; `None` means any.

@@ -7,10 +7,11 @@ use sqlx::{
 };
 
 /// Every migration: its version, its name, its text.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "initial", include_str!("../../migrations/0001_initial.sql")),
     (2, "accounts", include_str!("../../migrations/0002_accounts.sql")),
     (5, "organisations", include_str!("../../migrations/0005_organisations.sql")),
+    (6, "factory claims", include_str!("../../migrations/0006_factory_claims.sql")),
 ];
 
 /// What every connection of SQLite is told first. WAL lets readers read while one writes; FULL makes

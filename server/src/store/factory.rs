@@ -1,7 +1,7 @@
 //! What factories registered, by the identifiers of each device.
 
 use super::{
-    Reader, StoreError, Tx,
+    Page, PageRequest, Reader, StoreError, Tx,
     claims::{claim, claim_columns},
     error::{failed, one_row},
     row::{Fields, document, millis},
@@ -12,15 +12,31 @@ use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 use unbox_common::{
     identity::{HardwareIdentity, RawIdentifier},
-    ids::{CompanyId, FactoryRecordId},
+    ids::{ClaimId, CompanyId, FactoryRecordId},
 };
+
+/// Which records to list; `None` means any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FactoryFilter {
+    /// Of this organisation.
+    pub company: Option<CompanyId>,
+    /// Of a device that shows one of these identifiers, as `serial_number PF0ABCDE`.
+    pub identifiers: Option<Vec<String>>,
+}
 
 /// Rows of one INSERT, and values of one list.
 const PART: usize = 500;
 
 macro_rules! record_columns {
     () => {
-        "r.id, r.company_id, r.identifiers, r.created_at, r.created_by"
+        "r.id, r.company_id, r.identifiers, c.id AS claim_id, r.created_at, r.created_by"
+    };
+}
+
+/// Beside a record `r`, the claim in force that has its key: `c`.
+macro_rules! with_claims {
+    () => {
+        " LEFT JOIN claims AS c ON c.id = r.claim_id AND c.released_at IS NULL"
     };
 }
 
@@ -31,6 +47,7 @@ fn record(row: &AnyRow) -> Result<FactoryRecord, StoreError> {
         id: fields.id("id", FactoryRecordId::new)?,
         company: fields.id("company_id", CompanyId::new)?,
         identity: HardwareIdentity::from_raw(&raw).map_err(|error| fields.wrong("identifiers", error))?,
+        claim: fields.id_opt("claim_id", ClaimId::new)?,
         created_at: fields.time("created_at")?,
         created_by: fields.read("created_by")?,
     })
@@ -47,7 +64,9 @@ fn records_sql(sql: &mut Sql, companies: &[CompanyId], keys: &[String]) {
 const RECORDS: &str = concat!(
     "SELECT DISTINCT ",
     record_columns!(),
-    " FROM factory_keys AS k JOIN factory_records AS r ON r.id = k.record_id WHERE k.company_id IN "
+    " FROM factory_keys AS k JOIN factory_records AS r ON r.id = k.record_id",
+    with_claims!(),
+    " WHERE k.company_id IN "
 );
 
 impl Reader {
@@ -69,6 +88,63 @@ impl Reader {
             }
         }
         Ok(found.into_values().collect())
+    }
+
+    /// A record, if it is the scope's own.
+    pub async fn factory_record(
+        &mut self,
+        scope: Scope,
+        id: FactoryRecordId,
+    ) -> Result<Option<FactoryRecord>, StoreError> {
+        let mut sql = self.sql(concat!(
+            "SELECT ",
+            record_columns!(),
+            " FROM factory_records AS r",
+            with_claims!(),
+            " WHERE r.id = "
+        ));
+        sql.bind(id.get()).filter("r.company_id =", scope.company().map(CompanyId::get));
+        let row = sql.query().fetch_optional(self.connection()).await;
+        row.map_err(failed("find what a factory registered"))?.as_ref().map(record).transpose()
+    }
+
+    /// Records of the scope's own organisation, or of any for the operator; oldest first.
+    pub async fn list_factory_records(
+        &mut self,
+        scope: Scope,
+        filter: &FactoryFilter,
+        page: &PageRequest,
+    ) -> Result<Page<FactoryRecord>, StoreError> {
+        let own = [scope.company(), filter.company];
+        let mut sql = self.sql(concat!(
+            "SELECT ",
+            record_columns!(),
+            " FROM factory_records AS r",
+            with_claims!(),
+            " WHERE 1 = 1"
+        ));
+        for company in own {
+            sql.filter("r.company_id =", company.map(CompanyId::get));
+        }
+        match filter.identifiers.as_deref() {
+            None => {}
+            Some([]) => {
+                sql.push(" AND 1 = 0");
+            }
+            Some(identifiers) => {
+                sql.push(" AND r.id IN (SELECT record_id FROM factory_keys WHERE lookup IN ")
+                    .list(identifiers.iter().cloned());
+                for company in own {
+                    sql.filter("company_id =", company.map(CompanyId::get));
+                }
+                sql.push(")");
+            }
+        }
+        sql.filter("r.id >", page.key::<i64>()?).push(" ORDER BY r.id LIMIT ").bind(page.limit());
+        let rows = sql.query().fetch_all(self.connection()).await;
+        let rows = rows.map_err(failed("list what factories registered"))?;
+        let records = rows.iter().map(record).collect::<Result<_, _>>()?;
+        Ok(page.page(records, |one: &FactoryRecord| one.id))
     }
 
     /// The claims in force within the scope that are found by any of these keys.
@@ -107,12 +183,13 @@ impl Tx {
     /// Adds a record, under the id that it has.
     pub async fn insert_factory_record(&mut self, new: &FactoryRecord) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO factory_records (id, company_id, identifiers, created_at, created_by)
-             VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO factory_records (id, company_id, identifiers, claim_id, created_at, created_by)
+             VALUES ($1, $2, $3, $4, $5, $6)",
         )
         .bind(new.id.get())
         .bind(new.company.get())
         .bind(document(&new.identity.to_raw()))
+        .bind(new.claim.map(ClaimId::get))
         .bind(millis(new.created_at))
         .bind(new.created_by.clone())
         .execute(self.connection())
@@ -121,22 +198,55 @@ impl Tx {
         self.insert_factory_keys(new).await
     }
 
-    /// Gives a record what its device shows now.
+    /// Gives a record what its device shows now, and the claim that has its key.
     pub async fn update_factory_record(&mut self, record: &FactoryRecord) -> Result<(), StoreError> {
         const OPERATION: &str = "change what a factory registered";
-        let done = sqlx::query("UPDATE factory_records SET identifiers = $2 WHERE id = $1")
+        let done = sqlx::query("UPDATE factory_records SET identifiers = $2, claim_id = $3 WHERE id = $1")
             .bind(record.id.get())
             .bind(document(&record.identity.to_raw()))
+            .bind(record.claim.map(ClaimId::get))
             .execute(self.connection())
             .await
             .map_err(failed(OPERATION))?;
         one_row(OPERATION, done.rows_affected())?;
-        sqlx::query("DELETE FROM factory_keys WHERE record_id = $1")
-            .bind(record.id.get())
+        self.delete_factory_keys(record.id).await?;
+        self.insert_factory_keys(record).await
+    }
+
+    /// Notes which claims got their keys from which records.
+    pub async fn note_keys_given(&mut self, given: &[(FactoryRecordId, ClaimId)]) -> Result<(), StoreError> {
+        const OPERATION: &str = "note which claim has a registered key";
+        for (record, claim) in given {
+            let done = sqlx::query("UPDATE factory_records SET claim_id = $2 WHERE id = $1")
+                .bind(record.get())
+                .bind(claim.get())
+                .execute(self.connection())
+                .await
+                .map_err(failed(OPERATION))?;
+            one_row(OPERATION, done.rows_affected())?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a record.
+    pub async fn delete_factory_record(&mut self, id: FactoryRecordId) -> Result<(), StoreError> {
+        const OPERATION: &str = "delete what a factory registered";
+        self.delete_factory_keys(id).await?;
+        let done = sqlx::query("DELETE FROM factory_records WHERE id = $1")
+            .bind(id.get())
             .execute(self.connection())
             .await
             .map_err(failed(OPERATION))?;
-        self.insert_factory_keys(record).await
+        one_row(OPERATION, done.rows_affected())
+    }
+
+    async fn delete_factory_keys(&mut self, id: FactoryRecordId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM factory_keys WHERE record_id = $1")
+            .bind(id.get())
+            .execute(self.connection())
+            .await
+            .map_err(failed("take away the keys of what a factory registered"))?;
+        Ok(())
     }
 
     async fn insert_factory_keys(&mut self, record: &FactoryRecord) -> Result<(), StoreError> {
@@ -153,7 +263,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Gives a claim in force these sets in place of `was`: a key was registered for its device.
+    /// Gives a claim in force these sets in place of `was`: its device's key was registered, or taken back.
     pub async fn set_claim_sets(&mut self, was: &Claim, now: &Claim) -> Result<(), StoreError> {
         const OPERATION: &str = "change the identifiers of a claim";
         let done = sqlx::query("UPDATE claims SET identifiers = $2 WHERE id = $1 AND released_at IS NULL")

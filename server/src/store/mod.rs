@@ -45,6 +45,7 @@ pub use devices::DeviceFilter;
 pub use dialect::newest_version;
 pub use enrollment::{EnrollmentFacts, ManagedFacts, ShownSecrets, TokenFacts};
 pub use error::{JobError, StoreError};
+pub use factory::FactoryFilter;
 pub use operations::DoneItem;
 pub use page::{MAX_ROWS, Page, PageRequest};
 pub use reports::{REPORTS_KEPT, StoredReport};

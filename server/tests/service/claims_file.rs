@@ -232,10 +232,10 @@ async fn an_export_can_be_imported_again(db: TestDatabase) {
     let Trade { world, boxes, acme, .. } = &trade;
     let id = world.customer;
     let file = format!(
-        "modemtype,modemid,modemtype2,modemid2,serial,model,manufacturer,owner,devicemetadata,mac_address,order,proof,system_uuid,certified_device_id\n\
-         IMEI,123456789012347,MEID,A0000000002329,SN1,Gateway 3,Acme,{id},{METADATA},00163e000001 00163e000002,'-1,token,4c4c4544-0058-4b10-8039-b7c04f513133,\n\
-         ,,,,'=SN2,Gateway 3,Acme,{id},,,,,,\n\
-         ,,,,,,,{id},,,,,,QXZY7H3K9M2W\n"
+        "modemtype,modemid,modemtype2,modemid2,serial,model,manufacturer,owner,devicemetadata,mac_address,order,proof,system_uuid,certified_device_id,manufacture_date\n\
+         IMEI,123456789012347,MEID,A0000000002329,SN1,Gateway 3,Acme,{id},{METADATA},00163e000001 00163e000002,'-1,token,4c4c4544-0058-4b10-8039-b7c04f513133,,2026-01-31\n\
+         ,,,,'=SN2,Gateway 3,Acme,{id},,,,,,,\n\
+         ,,,,,,,{id},,,,,,QXZY7H3K9M2W,\n"
     );
     let (summary, rows) = trade.import(boxes, &file).await;
     assert_eq!(summary.unwrap().imported, 3, "{rows:?}");
@@ -245,6 +245,7 @@ async fn an_export_can_be_imported_again(db: TestDatabase) {
     let (exported, count) = trade.export(boxes, ClaimsForm::Reseller).await;
     assert_eq!(count, 3);
     assert!(exported.contains(",'=SN2,") && exported.contains(",'-1,"), "{exported}");
+    assert!(exported.contains(",2026-01-31,"), "{exported}");
     let (again, rows) = trade.import(boxes, &exported).await;
     assert_eq!(again.unwrap().already_claimed, 3, "{rows:?}");
     assert_eq!(world.db.snapshot().await, before, "not even a temporary release");

@@ -8,7 +8,7 @@ use unbox_common::{
     protocol::latest::ProofKind,
 };
 use unbox_server::{
-    service::{ArtifactUpload, NewClaim, NewToken, Severity},
+    service::{ArtifactUpload, Finding, NewClaim, NewToken, Severity},
     store::newest_version,
 };
 
@@ -109,6 +109,31 @@ async fn a_claim_that_no_device_will_match_is_found_by_its_rule(db: TestDatabase
     assert!(found[3].advice.contains("the firmware shows PF0ABCDF"), "{}", found[3].advice);
 }
 
+async fn a_day_of_manufacture_is_held_against_the_model(db: TestDatabase) {
+    let world = World::new(db).await;
+    let file = "serial,model,certified_device_id,manufacture_date,devicemetadata\n\
+        7XK9Q13,Chromebook Dell 3100,7XK9Q13,2021-05-26,\n\
+        7XK9Q14,Chromebook Dell 3100,7XK9Q14,,\n\
+        7XK9Q15,Chromebook Dell 3100,7XK9Q15,,\"{\"\"manufacture_date\"\": \"\"May 2021\"\"}\"\n\
+        7XK9Q16,Chromebook Dell 3110,7XK9Q16,,\n\
+        7XK9Q17,Chromebook Dell 3100,7XK9Q17,2021-05-25,\n";
+    let (imported, rows) = world.import(file).await;
+    assert_eq!(imported.unwrap().imported, 4, "{rows:?}");
+    let told =
+        |found: Vec<Finding>| found.into_iter().map(|one| (one.severity, one.check)).collect::<Vec<_>>();
+    let made_when = (Severity::Note, "claim_made_when");
+    assert_eq!(
+        told(world.services.doctor(&world.by).await.unwrap()),
+        [made_when, made_when, (Severity::Note, "claim_manufacture_date")]
+    );
+    let change = "UPDATE claims SET metadata = REPLACE(metadata, '2021-05-26', '2021-05-25')";
+    world.db.tamper(change).await;
+    assert_eq!(
+        told(world.services.doctor(&world.by).await.unwrap())[0],
+        (Severity::Warning, "claim_made_too_early")
+    );
+}
+
 async fn many_findings_are_counted(db: TestDatabase) {
     let world = World::new(db).await;
     let mut file = "mac_address,proof\n".to_owned();
@@ -129,5 +154,6 @@ battery!(
     a_claim_that_the_rules_now_refuse_is_found,
     claims_that_no_tpm_can_meet_are_found,
     a_claim_that_no_device_will_match_is_found_by_its_rule,
+    a_day_of_manufacture_is_held_against_the_model,
     many_findings_are_counted,
 );

@@ -8,6 +8,7 @@ mod claims_file;
 mod concurrency;
 mod doctor;
 mod enrollment;
+mod factory;
 mod import;
 mod managed;
 mod operations;

@@ -8,13 +8,13 @@ use crate::support::{TestDatabase, serial_set};
 use unbox_common::{
     digest::Sha256,
     identity::{HardwareIdentity, Identifier, IdentifierKind, Observed, Source},
-    ids::{CompanyId, FactoryRecordId},
+    ids::{ClaimId, CompanyId, FactoryRecordId},
     matching::IdentifierSet,
     timestamp::Timestamp,
 };
 use unbox_server::{
     domain::{actor::Scope, claim::Claim, company::CompanyKind, factory::FactoryRecord},
-    store::Tx,
+    store::{StoreError, Tx},
 };
 
 fn identity(of: &[(IdentifierKind, &str)]) -> HardwareIdentity {
@@ -30,6 +30,7 @@ fn record(id: i64, company: i64, identity: HardwareIdentity) -> FactoryRecord {
         id: FactoryRecordId::new(id).unwrap(),
         company: CompanyId::new(company).unwrap(),
         identity,
+        claim: None,
         created_at: Timestamp(1000),
         created_by: "test".to_owned(),
     }
@@ -100,7 +101,49 @@ async fn a_claim_that_got_a_key_is_found_by_it_and_within_its_scope(db: TestData
     }
 }
 
+async fn a_record_from_before_claims_were_noted_knows_the_claim_of_its_organisation_that_has_its_key(
+    db: TestDatabase,
+) {
+    add_company(&db, 1, CompanyKind::Customer, "Acme").await;
+    add_company(&db, 2, CompanyKind::Customer, "Bolt").await;
+    let key = |of: &[u8]| {
+        let digest = Sha256::of(of).to_string();
+        Identifier::parse(IdentifierKind::DeviceKey, &digest).unwrap()
+    };
+    let with_key = |id, of: &[u8]| {
+        let bare = claim(id, &format!("PF0ABC{id:02}"));
+        Claim { sets: bare.sets.with(IdentifierSet::new([key(of)]).unwrap()), ..bare }
+    };
+    add_claims(&db, vec![with_key(5, b"one"), with_key(6, b"two")]).await;
+    let built = |id, company, of: &[u8]| {
+        let digest = key(of).value().to_owned();
+        record(id, company, identity(&[(IdentifierKind::DeviceKey, &digest)]))
+    };
+    let all = vec![built(11, 1, b"one"), built(12, 1, b"none"), built(13, 2, b"two")];
+    db.store
+        .write(move |tx: &mut Tx| {
+            let all = all.clone();
+            Box::pin(async move {
+                for one in &all {
+                    tx.insert_factory_record(one).await?;
+                }
+                Ok::<_, StoreError>(())
+            })
+        })
+        .await
+        .unwrap();
+    let (_, backfill) = include_str!("../../migrations/0006_factory_claims.sql").split_once(';').unwrap();
+    db.tamper(backfill).await;
+    let mut reader = db.store.reader().await.unwrap();
+    for (id, claim) in [(11, Some(5)), (12, None), (13, None)] {
+        let id = FactoryRecordId::new(id).unwrap();
+        let found = reader.factory_record(Scope::Operator, id).await.unwrap().unwrap();
+        assert_eq!(found.claim.map(ClaimId::get), claim, "{id}");
+    }
+}
+
 battery!(
+    a_record_from_before_claims_were_noted_knows_the_claim_of_its_organisation_that_has_its_key,
     a_record_is_found_by_what_its_device_shows_now_and_by_its_own_company,
     a_claim_that_got_a_key_is_found_by_it_and_within_its_scope,
 );

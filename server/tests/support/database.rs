@@ -8,7 +8,7 @@ use unbox_server::store::Store;
 
 /// Everything that a refusal must leave as it was. The audit trail is not in it: it says that
 /// somebody was refused.
-const TABLES: [&str; 18] = [
+const TABLES: [&str; 20] = [
     "companies",
     "configurations",
     "configuration_artifacts",
@@ -19,6 +19,8 @@ const TABLES: [&str; 18] = [
     "tokens",
     "claims",
     "claim_keys",
+    "factory_records",
+    "factory_keys",
     "devices",
     "approval_requests",
     "reset_tickets",

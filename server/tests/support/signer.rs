@@ -8,7 +8,7 @@ use unbox_common::{
     timestamp::Timestamp,
     trust::{DevicePublicKey, KeySet, Signed, SigningKey, SigningRoot, sign},
 };
-use unbox_server::service::{Signer, SignerError};
+use unbox_server::service::{Signer, SignerError, TrustBundle};
 
 /// Seals with a tag that only the same secret makes; nothing is encrypted.
 pub struct TestSigner {
@@ -65,5 +65,10 @@ impl Signer for TestSigner {
 
     fn roots_after(&self, _version: u64) -> Vec<Signed<SigningRoot>> {
         Vec::new()
+    }
+
+    fn trust_bundle(&self, _known: u64) -> Result<TrustBundle, SignerError> {
+        let (anchors, root, newer_roots) = (String::new(), String::new(), Vec::new());
+        Ok(TrustBundle { anchors, root, root_version: 1, newer_roots })
     }
 }

@@ -25,6 +25,7 @@
 mod board;
 mod device_tree;
 mod disk;
+mod firmware;
 mod image;
 mod machine;
 mod qmp;
@@ -32,14 +33,17 @@ mod rootfs;
 mod running;
 mod shell;
 mod smbios;
+mod stick;
 mod vpd;
 
 pub use device_tree::DeviceTree;
+pub use firmware::{SmbiosTables, arguments_in};
 pub use image::{Image, SERVER_ADDRESS, SERVER_NAME};
 pub use machine::Machine;
 pub use running::Vm;
 pub use shell::Output;
 pub use smbios::Smbios;
+pub use stick::make_stick;
 
 use std::time::Duration;
 

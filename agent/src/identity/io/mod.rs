@@ -167,7 +167,12 @@ impl Gathered {
                     reader.unreadable.extend(noted);
                     key
                 }
-                None if boot::io::tpm_use(layout) == TpmUse::Never => None,
+                // Settings are read only where they decide something.
+                None if layout.tpm().try_exists().is_ok_and(|there| !there)
+                    || boot::io::tpm_use(layout) == TpmUse::Never =>
+                {
+                    None
+                }
                 None => endorsement_key(reader, layout),
             };
             reader.found(key.iter().count());

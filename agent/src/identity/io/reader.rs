@@ -7,6 +7,7 @@ use crate::{
     identity::{Looked, Place, State, Unreadable},
 };
 use std::{
+    cell::OnceCell,
     collections::BTreeMap,
     io,
     path::{Component, Path, PathBuf},
@@ -24,8 +25,10 @@ pub(super) struct Reader<'a> {
     root: &'a Path,
     /// Everything is read below it; `None` if there is no such root.
     within: Option<Within>,
-    /// Where the root really is, for links that lead out of it.
-    real: PathBuf,
+    /// Where the root really is, for links that lead out of it; looked up when the first one is met.
+    real: OnceCell<PathBuf>,
+    /// Folders that this machine has not: most machines lack most places, and each has many files.
+    absent: Vec<PathBuf>,
     /// What this root is a capture of, if it is one.
     pub(super) captured: Option<Record>,
     pub(super) unreadable: Vec<Unreadable>,
@@ -43,7 +46,8 @@ impl<'a> Reader<'a> {
         Self {
             root,
             within: Within::open(root).ok(),
-            real: root.canonicalize().unwrap_or_else(|_| root.to_owned()),
+            real: OnceCell::new(),
+            absent: Vec::new(),
             unreadable: captured.iter().flat_map(Record::flaws).cloned().collect(),
             captured,
             looked: Vec::new(),
@@ -85,9 +89,22 @@ impl<'a> Reader<'a> {
             self.unreadable.push(noted);
             return None;
         }
-        match self.within.as_ref()?.read(&plain(path), limit) {
-            Ok(bytes) => {
-                let bytes = bytes?;
+        if let Some(bytes) = self.files.get(path) {
+            self.found += 1;
+            return Some(bytes.clone());
+        }
+        let file = plain(path);
+        if self.absent.iter().any(|folder| file.starts_with(folder)) {
+            return None;
+        }
+        let within = self.within.as_ref()?;
+        match within.read(&file, limit) {
+            Ok(None) => {
+                let above = file.ancestors().skip(1).filter(|folder| *folder != Path::new(""));
+                self.absent.extend(above.take_while(|folder| !within.has(folder)).last().map(Path::to_owned));
+                None
+            }
+            Ok(Some(bytes)) => {
                 self.found += 1;
                 self.files.insert(path.to_owned(), bytes.clone());
                 Some(bytes)
@@ -112,8 +129,12 @@ impl<'a> Reader<'a> {
     pub(super) fn link(&mut self, path: &str) -> Option<String> {
         let told = self.captured.as_ref().and_then(|record| record.links.get(path)).cloned();
         let target = told.or_else(|| {
-            let real = self.root.join(plain(path)).canonicalize().ok()?;
-            Some(format!("/{}", real.strip_prefix(&self.real).ok()?.to_str()?))
+            let link = self.root.join(plain(path));
+            // Cheaper than to follow everything on the way to what is not there.
+            link.symlink_metadata().ok()?;
+            let root =
+                self.real.get_or_init(|| self.root.canonicalize().unwrap_or_else(|_| self.root.to_owned()));
+            Some(format!("/{}", link.canonicalize().ok()?.strip_prefix(root).ok()?.to_str()?))
         })?;
         self.links.insert(path.to_owned(), target.clone());
         Some(target)

@@ -1,26 +1,29 @@
 //! What the screen of a station knows, and what follows from a key, a result or the clock.
 //!
 //! One unit is tested at a time. A scan that comes meanwhile waits in line, and is refused in words when
-//! too many wait; a line is one scan, and nothing of it ever becomes a part of another.
+//! too many wait; a line is one scan, and nothing of it ever becomes a part of another. Units that were
+//! tested before can be looked at again until the next scan, and verdicts change when the server is back.
 
 use super::keys::Key;
 use crate::{
     console::plain,
     station::{
-        Reason,
-        bench::{Upload, name_of},
+        bench::{CaughtUp, Server, Standing, name_of},
         check::Tested,
+        report::again_text,
         shift::Tally,
         verdict::Verdict,
     },
 };
 use std::{collections::VecDeque, time::Duration};
-use unbox_common::{label::MAX_SCAN_BYTES, timestamp::Timestamp};
+use unbox_common::{identity::HardwareIdentity, label::MAX_SCAN_BYTES, timestamp::Timestamp};
 
 /// The most scans that wait.
 pub const MAX_WAITING: usize = 8;
-/// The most units that are kept for the list of the last ones.
-pub const MAX_EARLIER: usize = 8;
+/// The most units before the last one that can be looked at again.
+pub const MAX_EARLIER: usize = 32;
+/// The longest reason why a label was not printed, in bytes.
+const MAX_PROBLEM_BYTES: usize = 512;
 /// A line that nobody went on with for so long is no scan.
 const LINE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -43,30 +46,27 @@ pub struct Desk {
     pub waiting: VecDeque<Vec<u8>>,
     /// The unit that was tested last.
     pub last: Option<Tested>,
-    /// Verdicts and names of those before it, the latest first.
-    pub earlier: VecDeque<(Verdict, String)>,
+    /// Those before it, the latest first.
+    pub earlier: VecDeque<Tested>,
+    /// Which of those is looked at again.
+    pub selected: Option<usize>,
+    /// Lines of a long text that were passed over.
+    pub scroll: usize,
+    /// How much of it there is room for.
+    view: View,
     /// What somebody has to know beside the verdict.
     pub notice: Option<String>,
     /// Whether the end of the shift was asked for.
     pub ending: bool,
 }
 
-/// What a station knows of its server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Server {
-    /// It is not asked.
-    Unasked,
-    /// Nobody knows yet.
-    Unknown,
-    /// It answered.
-    Reached,
-    /// It could not be asked.
-    Away {
-        /// Since when.
-        since: Timestamp,
-        /// Why.
-        reason: String,
-    },
+/// How much of what is said about a unit is on the screen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct View {
+    /// Lines that are shown.
+    pub rows: usize,
+    /// Lines in all.
+    pub lines: usize,
 }
 
 /// A line that is typed.
@@ -83,9 +83,11 @@ pub enum Event {
     /// A key.
     Key(Key),
     /// The unit was tested, and it is on the disk.
-    Tested(Box<Tested>, Tally),
-    /// What became of what the server does not know yet.
-    Uploaded(Upload, Tally),
+    Tested(Box<Tested>, Standing),
+    /// What became of what waited for the server.
+    CaughtUp(CaughtUp, Standing),
+    /// What became of a label: the unit's name, and why it was not printed.
+    Printed(String, Option<String>),
     /// The time.
     Tick(Timestamp),
 }
@@ -97,6 +99,8 @@ pub enum Next {
     Draw,
     /// Test the unit of this scan.
     Test(Vec<u8>),
+    /// Print the label of the unit of this name.
+    Print(String, Option<Box<HardwareIdentity>>),
     /// End.
     End,
 }
@@ -104,17 +108,20 @@ pub enum Next {
 impl Desk {
     /// A desk at the beginning of a shift, or in the middle of one that goes on.
     #[must_use]
-    pub fn new(log: &str, tally: Tally, asks_server: bool, now: Timestamp) -> Self {
+    pub fn new(log: &str, standing: Standing, now: Timestamp) -> Self {
         Self {
             log: plain(log, 64),
             now,
-            tally,
-            server: if asks_server { Server::Unknown } else { Server::Unasked },
+            tally: standing.tally,
+            server: standing.server,
             line: Line::default(),
             testing: None,
             waiting: VecDeque::new(),
             last: None,
             earlier: VecDeque::new(),
+            selected: None,
+            scroll: 0,
+            view: View::default(),
             notice: None,
             ending: false,
         }
@@ -124,8 +131,14 @@ impl Desk {
     pub fn handle(&mut self, event: Event) -> Next {
         match event {
             Event::Key(key) => return self.key(key),
-            Event::Tested(tested, tally) => return self.tested(*tested, tally),
-            Event::Uploaded(upload, tally) => self.uploaded(upload, tally),
+            Event::Tested(tested, standing) => return self.tested(*tested, standing),
+            Event::CaughtUp(caught, standing) => self.caught_up(caught, standing),
+            Event::Printed(name, problem) => {
+                self.notice = Some(match problem {
+                    None => format!("The label of {name} is printed."),
+                    Some(problem) => format!("No label of {name}: {}.", plain(&problem, MAX_PROBLEM_BYTES)),
+                });
+            }
             Event::Tick(now) => {
                 self.now = now;
                 if !self.line.is_empty() && now.since(self.line.changed) >= LINE_TIMEOUT {
@@ -143,16 +156,44 @@ impl Desk {
         self.tally.began.map_or(Duration::ZERO, |began| self.now.since(began))
     }
 
+    /// The unit that is shown, if none is tested.
+    #[must_use]
+    pub fn shown(&self) -> Option<&Tested> {
+        match self.selected {
+            Some(at) => self.earlier.get(at),
+            None => self.last.as_ref().filter(|_| self.testing.is_none()),
+        }
+    }
+
+    /// Takes in how much of what is said about it was shown.
+    pub fn viewed(&mut self, view: View) {
+        self.view = view;
+        self.scroll = self.scroll.min(view.last());
+    }
+
     fn key(&mut self, key: Key) -> Next {
         let asked = std::mem::take(&mut self.ending);
         self.line.changed = self.now;
         match key {
             Key::Byte(byte) => self.line.push(byte),
             Key::Backspace => self.line.pop(),
+            Key::Clear if self.line.is_empty() => {
+                self.select(None);
+                self.notice = None;
+            }
             Key::Clear => {
                 self.line = Line::default();
                 self.notice = None;
             }
+            Key::Newer => self.select(self.selected.and_then(|at| at.checked_sub(1))),
+            Key::Older if self.testing.is_none() => {
+                let next = self.selected.map_or(0, |at| at + 1);
+                self.select(Some(next).filter(|next| *next < self.earlier.len()).or(self.selected));
+            }
+            Key::Older => {}
+            Key::PageUp => self.scroll = self.scroll.saturating_sub(self.view.rows.max(1)),
+            Key::PageDown => self.scroll = (self.scroll + self.view.rows.max(1)).min(self.view.last()),
+            Key::Print => return self.print(),
             Key::Stop => return self.end(asked),
             Key::Enter => {
                 let line = std::mem::take(&mut self.line);
@@ -164,6 +205,7 @@ impl Desk {
                     // An Enter too many neither asks for the end nor takes the question back.
                     b"" => self.ending = asked,
                     b"quit" => return self.end(asked),
+                    b"print" => return self.print(),
                     scan => return self.scanned(scan.to_vec()),
                 }
             }
@@ -175,6 +217,23 @@ impl Desk {
         self.line = Line::default();
         self.ending = true;
         if asked { Next::End } else { Next::Draw }
+    }
+
+    fn select(&mut self, unit: Option<usize>) {
+        if self.selected != unit {
+            self.selected = unit;
+            self.scroll = 0;
+        }
+    }
+
+    fn print(&mut self) -> Next {
+        let Some(unit) = self.shown() else {
+            self.notice = Some("No label: there is no unit yet. Scan one.".to_owned());
+            return Next::Draw;
+        };
+        let (name, identity) = (unit.name.clone(), unit.identity.clone().map(Box::new));
+        self.notice = Some(format!("The label of {name} is on its way."));
+        Next::Print(name, identity)
     }
 
     fn scanned(&mut self, scan: Vec<u8>) -> Next {
@@ -193,48 +252,67 @@ impl Desk {
 
     /// Nothing of the unit before stays in the place of the verdict.
     fn begin(&mut self, scan: Vec<u8>) -> Next {
+        self.select(None);
+        self.scroll = 0;
         if let Some(last) = self.last.take() {
-            self.earlier.push_front((last.judged.verdict, last.name));
+            self.earlier.push_front(last);
             self.earlier.truncate(MAX_EARLIER);
         }
         self.testing = Some((name_of(&scan), self.now));
         Next::Test(scan)
     }
 
-    fn tested(&mut self, tested: Tested, tally: Tally) -> Next {
-        let away = tested.judged.findings.iter().find(|one| one.reason == Reason::ServerUnavailable);
-        match (away, &self.server) {
-            (_, Server::Unasked) => {}
-            (Some(finding), _) => self.away(finding.problem.clone()),
-            (None, _) => self.server = Server::Reached,
-        }
-        self.tally = tally;
+    fn tested(&mut self, tested: Tested, standing: Standing) -> Next {
+        self.take(standing);
         self.testing = None;
+        self.select(None);
+        self.scroll = 0;
         self.last = Some(tested);
         self.waiting.pop_front().map_or(Next::Draw, |scan| self.begin(scan))
     }
 
-    fn uploaded(&mut self, upload: Upload, tally: Tally) {
-        self.tally = tally;
-        match upload {
-            Upload::Nothing => {}
-            Upload::Waits { reason } => self.away(reason),
-            Upload::Sent { refused } => {
-                self.server = Server::Reached;
-                let first = refused.first().map(|problem| {
-                    let more = refused.len() - 1;
-                    let more = if more == 0 { String::new() } else { format!(" And {more} more.") };
-                    format!("The server refused a unit. {problem}{more}")
-                });
-                self.notice = first.or(self.notice.take());
+    fn caught_up(&mut self, caught: CaughtUp, standing: Standing) {
+        self.take(standing);
+        let judged = again_text(&caught.judged);
+        let refused = caught.refused.first().map(|problem| {
+            let more = caught.refused.len() - 1;
+            let more = if more == 0 { String::new() } else { format!(" And {more} more.") };
+            format!("The server refused a unit. {problem}{more}")
+        });
+        caught.judged.into_iter().for_each(|unit| self.judged_again(unit));
+        let news: Vec<String> = judged.into_iter().chain(refused).collect();
+        if !news.is_empty() {
+            self.notice = Some(news.join(" "));
+        }
+    }
+
+    /// A unit has its new verdict wherever it is shown; one that is shown nowhere and did not pass is one
+    /// to look at.
+    fn judged_again(&mut self, unit: Tested) {
+        let known = self.last.iter_mut().chain(&mut self.earlier);
+        let same: Vec<&mut Tested> =
+            known.filter(|one| one.identity.is_some() && one.identity == unit.identity).collect();
+        if same.is_empty() && unit.judged.verdict != Verdict::Pass {
+            self.earlier.push_front(unit);
+            self.earlier.truncate(MAX_EARLIER);
+            self.selected = self.selected.map(|at| at + 1).filter(|at| *at < self.earlier.len());
+        } else {
+            for one in same {
+                one.judged = unit.judged.clone();
             }
         }
     }
 
-    /// It is away since the first time that it could not be asked.
-    fn away(&mut self, reason: String) {
-        let since = if let Server::Away { since, .. } = &self.server { *since } else { self.now };
-        self.server = Server::Away { since, reason };
+    fn take(&mut self, standing: Standing) {
+        self.tally = standing.tally;
+        self.server = standing.server;
+    }
+}
+
+impl View {
+    /// The first line of the last page.
+    const fn last(self) -> usize {
+        self.lines.saturating_sub(self.rows)
     }
 }
 
@@ -268,12 +346,16 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::station::{Finding, Judged};
+    use crate::station::{Finding, Judged, Reason, fixture::gateway};
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
     fn desk() -> Desk {
-        Desk::new("day.jsonl", Tally::default(), true, NOW)
+        Desk::new("day.jsonl", standing(Server::Unknown), NOW)
+    }
+
+    fn standing(server: Server) -> Standing {
+        Standing { tally: Tally::default(), server }
     }
 
     fn typed(desk: &mut Desk, text: &[u8]) -> Vec<Next> {
@@ -283,8 +365,16 @@ mod tests {
     }
 
     fn tested(name: &str, findings: Vec<Finding>) -> Event {
-        let judged = Judged::by(findings);
-        Event::Tested(Box::new(Tested { name: name.to_owned(), judged, identity: None }), Tally::default())
+        Event::Tested(Box::new(unit(name, findings)), standing(Server::Reached))
+    }
+
+    fn unit(name: &str, findings: Vec<Finding>) -> Tested {
+        let identity = gateway(name).identity().ok();
+        Tested { name: name.to_owned(), judged: Judged::by(findings), identity }
+    }
+
+    fn finding(verdict: Verdict) -> Finding {
+        Finding::new(Reason::Different, verdict, "a", "b")
     }
 
     fn test(scan: &str) -> Next {
@@ -299,7 +389,7 @@ mod tests {
         assert_eq!(desk.handle(tested("A", vec![])), test("B"));
         assert_eq!(desk.testing.as_ref().unwrap().0, "B");
         assert!(desk.last.is_none(), "the verdict of A is not shown while B is tested");
-        assert_eq!(desk.earlier, [(Verdict::Pass, "A".to_owned())]);
+        assert_eq!((desk.earlier.len(), desk.earlier[0].name.as_str()), (1, "A"));
         assert_eq!(desk.handle(tested("B", vec![])), test("C"));
         assert_eq!(desk.handle(tested("C", vec![])), Next::Draw);
         assert_eq!(desk.last.as_ref().unwrap().name, "C");
@@ -369,27 +459,96 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_away_is_away_since_the_first_time() {
+    fn units_that_were_tested_before_are_looked_at_until_the_next_scan() {
         let mut desk = desk();
-        let away = || {
-            let (reason, verdict) = (Reason::ServerUnavailable, Verdict::CouldNotCheck);
-            tested("A", vec![Finding::new(reason, verdict, "No network.", "Wait.")])
-        };
-        desk.handle(away());
-        desk.handle(Event::Tick(NOW.after(Duration::from_mins(1))));
-        desk.handle(away());
-        assert_eq!(desk.server, Server::Away { since: NOW, reason: "No network.".to_owned() });
-        desk.handle(Event::Uploaded(Upload::Nothing, Tally::default()));
-        assert!(matches!(desk.server, Server::Away { .. }), "nothing to send says nothing of the server");
+        for name in ["A1", "B1", "C1"] {
+            typed(&mut desk, format!("{name}\r").as_bytes());
+            desk.handle(tested(name, vec![]));
+        }
+        let shows = |desk: &Desk| desk.shown().map(|unit| unit.name.clone()).unwrap_or_default();
+        for (keys, unit) in [
+            (b"".as_slice(), "C1"),
+            (b"\x1b[B", "B1"),
+            (b"\x1b[B\x1b[B", "A1"),
+            (b"\x1b[A", "B1"),
+            (b"\x1b[A\x1b[A", "C1"),
+            (b"\x1b[B\x1b", "C1"),
+        ] {
+            typed(&mut desk, keys);
+            assert_eq!(shows(&desk), unit, "{keys:?}");
+        }
+        typed(&mut desk, b"\x1b[Bx\x1b");
+        assert_eq!(shows(&desk), "B1", "the first Escape clears the line");
+        typed(&mut desk, b"D1\r\x1b[B");
+        assert!(desk.shown().is_none(), "while a unit is tested, no verdict is shown");
+        desk.handle(tested("D1", vec![]));
+        assert_eq!(shows(&desk), "D1");
+    }
+
+    #[test]
+    fn the_label_of_the_unit_that_is_shown_is_printed() {
+        let mut desk = desk();
+        assert_eq!(typed(&mut desk, b"\x1bOQ"), []);
+        assert!(desk.notice.as_ref().unwrap().starts_with("No label: there is no unit yet"));
+        for name in ["A1", "B1"] {
+            typed(&mut desk, format!("{name}\r").as_bytes());
+            desk.handle(tested(name, vec![]));
+        }
+        let label = |name: &str| Next::Print(name.to_owned(), gateway(name).identity().ok().map(Box::new));
+        assert_eq!(typed(&mut desk, b"\x1bOQ"), [label("B1")]);
+        assert_eq!(typed(&mut desk, b"\x1b[Bprint\r"), [label("A1")]);
+        desk.handle(Event::Printed("A1".to_owned(), None));
+        assert_eq!(desk.notice.as_deref(), Some("The label of A1 is printed."));
+        desk.handle(Event::Printed("A1".to_owned(), Some("out of\u{1b}paper".to_owned())));
+        assert_eq!(desk.notice.as_deref(), Some("No label of A1: out of paper."));
+    }
+
+    #[test]
+    fn a_long_text_is_gone_through_page_by_page_and_never_past_its_end() {
+        let mut desk = desk();
+        desk.handle(tested("A1", vec![]));
+        desk.viewed(View { rows: 4, lines: 10 });
+        for (keys, scroll) in
+            [(b"\x1b[6~".as_slice(), 4), (b"\x1b[6~\x1b[6~", 6), (b"\x1b[5~", 2), (b"\x1b[5~", 0)]
+        {
+            typed(&mut desk, keys);
+            assert_eq!(desk.scroll, scroll, "{keys:?}");
+        }
+        typed(&mut desk, b"\x1b[6~\x1b[6~");
+        desk.viewed(View { rows: 9, lines: 10 });
+        assert_eq!(desk.scroll, 1, "the window grew");
+        typed(&mut desk, b"B1\r");
+        assert_eq!(desk.scroll, 0);
+    }
+
+    #[test]
+    fn what_the_server_says_when_it_is_back_is_the_verdict_wherever_the_unit_is_shown() {
+        let mut desk = desk();
+        let away =
+            || vec![Finding::new(Reason::ServerUnavailable, Verdict::CouldNotCheck, "No network.", "Wait.")];
+        for name in ["A1", "B1"] {
+            typed(&mut desk, format!("{name}\r").as_bytes());
+            desk.handle(tested(name, away()));
+        }
+        let judged = vec![
+            unit("A1", vec![finding(Verdict::Fail)]),
+            unit("B1", vec![]),
+            unit("C1", vec![finding(Verdict::NeedsAttention)]),
+            unit("D1", vec![]),
+        ];
         let refused = vec!["Its key is another.".to_owned(), "b".to_owned()];
-        desk.handle(Event::Uploaded(Upload::Sent { refused }, Tally::default()));
-        assert_eq!(desk.server, Server::Reached);
+        desk.handle(Event::CaughtUp(CaughtUp { judged, refused }, standing(Server::Reached)));
+        assert_eq!(desk.shown().map(|unit| unit.judged.verdict), Some(Verdict::Pass));
+        let listed: Vec<_> = desk.earlier.iter().map(|one| (one.name.as_str(), one.judged.verdict)).collect();
+        assert_eq!(listed, [("C1", Verdict::NeedsAttention), ("A1", Verdict::Fail)]);
         assert_eq!(
             desk.notice.as_deref(),
-            Some("The server refused a unit. Its key is another. And 1 more.")
+            Some(
+                "The server was asked again about 4 units: 2 pass, 1 needs attention, 1 fail (A1, C1). The \
+                 server refused a unit. Its key is another. And 1 more."
+            )
         );
-        let mut alone = Desk::new("a", Tally::default(), false, NOW);
-        alone.handle(tested("A", vec![]));
-        assert_eq!(alone.server, Server::Unasked);
+        desk.handle(Event::CaughtUp(CaughtUp::default(), standing(Server::Reached)));
+        assert!(desk.notice.is_some(), "nothing new takes no notice away");
     }
 }

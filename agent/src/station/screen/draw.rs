@@ -1,15 +1,17 @@
-//! The desk as cells of a terminal: a pure function, from 80x24 down to 40x12.
+//! The desk as cells of a terminal: a pure function, made for 80x24 down to 40x12, and of use on any size.
 //!
 //! The verdict fills most of the screen with its colour, and is always said in words, too. Every text that
-//! came from outside was made fit for a terminal before, or is here.
+//! came from outside was made fit for a terminal before, or is here, and one that has no room says so.
 
 use super::{
-    desk::{Desk, Server},
+    desk::{Desk, View},
     letters::{self, Size},
+    rows::{Rows, shortened, tail, width, wrapped},
 };
 use crate::{
     console::plain,
     station::{
+        bench::Server,
         check::Tested,
         report::{serial, tally_text},
         verdict::Verdict,
@@ -19,7 +21,6 @@ use ratatui::{
     buffer::Buffer,
     layout::Rect,
     style::{Color, Modifier, Style},
-    text::Span,
 };
 use std::time::Duration;
 use unbox_common::identity::Identifier;
@@ -28,8 +29,12 @@ use unbox_common::identity::Identifier;
 const FULL_ROWS: u16 = 20;
 /// The most units in the list of the last ones.
 const EARLIER_ROWS: u16 = 4;
-/// The longest sentence of a finding, in bytes.
-const MAX_SENTENCE_BYTES: usize = 512;
+/// The most rows of what somebody has to know beside the verdict.
+const NOTICE_ROWS: usize = 3;
+/// The least rows of a screen that has a title, one that counts, and one that has help.
+const TITLE_ROWS: u16 = 6;
+const COUNT_ROWS: u16 = 9;
+const HELP_ROWS: u16 = 5;
 /// The longest name in a line of others, in bytes.
 const MAX_NAME_BYTES: usize = 40;
 
@@ -40,87 +45,113 @@ pub struct Look {
     pub colour: bool,
 }
 
-/// Draws the desk.
-pub fn draw(desk: &Desk, look: Look, area: Rect, buffer: &mut Buffer) {
+/// Draws the desk; how much of what is said about a unit was shown.
+pub fn draw(desk: &Desk, look: Look, area: Rect, buffer: &mut Buffer) -> View {
     let full = area.height >= FULL_ROWS;
+    let bold = Style::new().add_modifier(Modifier::BOLD);
     let mut rest = Rows { area, buffer };
-    rest.top(1).bar(&title(desk, full));
-    rest.bottom(1).words(&help(desk, area.width), Style::new().add_modifier(Modifier::DIM));
-    let typed = format!("Next unit: {}_", tail(&desk.line.shown(256), area.width.saturating_sub(12)));
-    rest.bottom(1).words(&typed, Style::new().add_modifier(Modifier::BOLD));
-    if full || urgent(desk).is_some() {
-        let bold = Style::new().add_modifier(Modifier::BOLD);
-        rest.bottom(1).words(&urgent(desk).unwrap_or_default(), bold);
+    if area.height >= TITLE_ROWS {
+        rest.top(1).bar(&title(desk, full));
     }
+    if area.height >= HELP_ROWS {
+        rest.bottom(1).words(&help(desk, area.width), Style::new().add_modifier(Modifier::DIM));
+    }
+    let notice = notice(desk, area.width);
+    if area.height > 3 || (area.height > 1 && notice.is_empty()) {
+        let typed = format!("Next unit: {}_", tail(&desk.line.shown(256), area.width.saturating_sub(13)));
+        rest.bottom(1).words(&typed, bold);
+    }
+    let most = if full { NOTICE_ROWS } else { 1 + usize::from(area.height >= COUNT_ROWS) };
+    rest.paragraph(&notice, usize::from(full), most, bold);
     if full && desk.server != Server::Unasked {
         rest.bottom(1).words(&server(desk), Style::new());
     }
-    let counts = wrapped(&counts(desk), area.width.into());
-    let mut rows = rest.bottom(counts.len().try_into().unwrap_or(2));
-    for line in counts {
-        rows.top(1).words(&line, Style::new());
+    if area.height >= COUNT_ROWS {
+        rest.paragraph(&wrapped(&counts(desk), area.width.into()), 1, NOTICE_ROWS, Style::new());
     }
     if full {
-        let mut rows = rest.bottom(EARLIER_ROWS);
-        for (verdict, name) in desk.earlier.iter().take(EARLIER_ROWS.into()) {
-            let text = format!("{:<16} {}", verdict.words(), plain(name, MAX_NAME_BYTES));
-            rows.top(1).words(&text, Style::new().add_modifier(Modifier::DIM));
-        }
+        earlier(desk, rest.bottom(EARLIER_ROWS));
     }
-    stage(desk, look, full, rest);
+    stage(desk, look, full, rest)
+}
+
+/// The units before the last one, as far as there is room; the selected one is among them.
+fn earlier(desk: &Desk, mut rows: Rows<'_>) {
+    let past = desk.selected.unwrap_or(0).saturating_sub(usize::from(EARLIER_ROWS) - 1);
+    for (at, unit) in desk.earlier.iter().enumerate().skip(past).take(EARLIER_ROWS.into()) {
+        let text = format!("{:<16} {}", unit.judged.verdict.words(), shortened(&unit.name, MAX_NAME_BYTES));
+        let selected = desk.selected == Some(at);
+        let style = if selected { Modifier::REVERSED } else { Modifier::DIM };
+        rows.top(1).words(&text, Style::new().add_modifier(style));
+    }
 }
 
 /// The large part: what became of the unit, or what the station waits for.
-fn stage(desk: &Desk, look: Look, full: bool, mut rest: Rows<'_>) {
-    let (word, name, style) = match (&desk.testing, &desk.last) {
-        (Some((name, since)), _) => {
+fn stage(desk: &Desk, look: Look, full: bool, mut rest: Rows<'_>) -> View {
+    let (word, name, style) = match (desk.shown(), &desk.testing) {
+        (Some(unit), _) => {
+            let verdict = unit.judged.verdict;
+            let earlier = if desk.selected.is_some() { "  (an earlier unit)" } else { "" };
+            (verdict.words(), named(unit) + earlier, colours(verdict, look))
+        }
+        (None, Some((name, since))) => {
             let seconds = desk.now.since(*since).as_secs();
             let for_long = if seconds > 1 { format!("  {seconds} s") } else { String::new() };
             ("TESTING", format!("{name}{for_long}"), Style::new())
-        }
-        (None, Some(unit)) => {
-            let verdict = unit.judged.verdict;
-            (verdict.words(), named(unit), colours(verdict, look))
         }
         (None, None) => ("READY", "Scan a unit.".to_owned(), Style::new()),
     };
     rest.fill(style);
     let bold = style.add_modifier(Modifier::BOLD);
-    let size = [Size::Large, Size::Small].into_iter().find(|size| {
-        full && letters::rows(word, *size).first().is_some_and(|row| width(row) + 2 <= rest.width())
+    let lines = desk.shown().map(|unit| reasons(unit, style, rest.width())).unwrap_or_default();
+    let sizes = [Size::Large, Size::Small].into_iter();
+    // Large letters are worth less than a line of what is wrong.
+    let size = sizes.map(|size| (size, letters::rows(word, size))).find(|(size, rows)| {
+        let fits = rows.len() + 3 + lines.len() <= usize::from(rest.area.height) || *size == Size::Small;
+        full && fits && rows.first().is_some_and(|row| width(row) + 2 <= rest.width())
     });
-    if let Some(size) = size {
+    if let Some((_, rows)) = size {
         rest.top(1);
-        for row in letters::rows(word, size) {
+        for row in rows {
             rest.top(1).centred(&row, bold);
         }
         rest.top(1);
     }
     // The large letters are blocks: whoever listens to the screen, or searches it, needs the word.
-    rest.top(1).centred(&format!("{word}  {name}"), bold);
-    if let (None, Some(unit)) = (&desk.testing, &desk.last) {
-        reasons(unit, style, rest);
-    }
+    let room = usize::from(rest.area.height.saturating_sub(1));
+    let unseen =
+        if room < 2 && room < lines.len() { format!("  ({} lines)", lines.len()) } else { String::new() };
+    rest.top(1).centred(&format!("{word}{unseen}  {name}"), bold);
+    page(desk, &lines, rest, bold)
 }
 
-/// What is wrong with a unit, and what to do about each.
-fn reasons(unit: &Tested, style: Style, mut rest: Rows<'_>) {
-    let room = rest.width().saturating_sub(2);
+/// What is wrong with a unit, and what to do about each, in lines.
+fn reasons(unit: &Tested, style: Style, columns: usize) -> Vec<(String, Style)> {
+    let room = columns.saturating_sub(2);
     let mut lines = Vec::new();
     for finding in &unit.judged.findings {
-        let problem = wrapped(&plain(&finding.problem, MAX_SENTENCE_BYTES), room);
+        let problem = wrapped(&plain(&finding.problem, usize::MAX), room);
         lines.extend(problem.into_iter().map(|line| (line, style.add_modifier(Modifier::BOLD))));
-        let action = format!("> {}", plain(&finding.action, MAX_SENTENCE_BYTES));
+        let action = format!("> {}", plain(&finding.action, usize::MAX));
         lines.extend(wrapped(&action, room).into_iter().map(|line| (line, style)));
     }
-    let rows = usize::from(rest.area.height);
-    if lines.len() > rows {
-        lines.truncate(rows.saturating_sub(1));
-        lines.push(("... all of it is in the log.".to_owned(), style));
+    lines
+}
+
+/// As many of these lines as there is room for, and where there are more, which ones.
+fn page(desk: &Desk, lines: &[(String, Style)], mut rest: Rows<'_>, style: Style) -> View {
+    let room = usize::from(rest.area.height);
+    let says_where = room > 1 && lines.len() > room;
+    let view = View { rows: if says_where { room - 1 } else { room }, lines: lines.len() };
+    let from = desk.scroll.min(view.lines.saturating_sub(view.rows));
+    for (line, style) in lines.iter().skip(from).take(view.rows) {
+        rest.top(1).words(line, *style);
     }
-    for (line, style) in lines {
-        rest.top(1).words(&line, style);
+    if says_where {
+        let text = format!("Lines {} to {} of {}: PgUp, PgDn", from + 1, from + view.rows, view.lines);
+        rest.top(1).words(&text, style.add_modifier(Modifier::UNDERLINED));
     }
+    view
 }
 
 fn colours(verdict: Verdict, look: Look) -> Style {
@@ -135,9 +166,9 @@ fn colours(verdict: Verdict, look: Look) -> Style {
 
 /// What people call a unit, and its number where that is something else.
 fn named(unit: &Tested) -> String {
-    let name = plain(&unit.name, MAX_NAME_BYTES);
+    let name = shortened(&unit.name, MAX_NAME_BYTES);
     let number = unit.identity.as_ref().and_then(serial).map(Identifier::value).unwrap_or_default();
-    let number = plain(number, MAX_NAME_BYTES);
+    let number = shortened(number, MAX_NAME_BYTES);
     if number.is_empty() || number.eq_ignore_ascii_case(&name) { name } else { format!("{name}  {number}") }
 }
 
@@ -182,7 +213,12 @@ fn server(desk: &Desk) -> String {
     }
 }
 
-/// What somebody has to read before the next scan.
+/// What somebody has to read before the next scan, in lines.
+fn notice(desk: &Desk, columns: u16) -> Vec<String> {
+    let text = urgent(desk).unwrap_or_default();
+    if text.is_empty() { Vec::new() } else { wrapped(&text, columns.saturating_sub(2).into()) }
+}
+
 fn urgent(desk: &Desk) -> Option<String> {
     if desk.ending {
         let untested = desk.waiting.len() + usize::from(desk.testing.is_some());
@@ -200,103 +236,11 @@ fn urgent(desk: &Desk) -> Option<String> {
 
 fn help(desk: &Desk, width: u16) -> String {
     let ends = if desk.ending { "Ctrl-C again: end" } else { "Ctrl-C: end" };
-    let long = format!("Scan or type, Enter: next unit   Esc: clear the line   {ends}");
-    if long.len() <= usize::from(width).saturating_sub(2) { long } else { format!("Esc: clear  {ends}") }
-}
-
-/// A part of the screen that is given away row by row.
-struct Rows<'b> {
-    area: Rect,
-    buffer: &'b mut Buffer,
-}
-
-impl Rows<'_> {
-    fn width(&self) -> usize {
-        self.area.width.into()
-    }
-
-    /// The next rows from the top, as far as there are any.
-    fn top(&mut self, rows: u16) -> Rows<'_> {
-        let height = rows.min(self.area.height);
-        let area = Rect { height, ..self.area };
-        self.area = Rect { y: self.area.y + height, height: self.area.height - height, ..self.area };
-        Rows { area, buffer: self.buffer }
-    }
-
-    /// The next rows from the bottom, as far as there are any.
-    fn bottom(&mut self, rows: u16) -> Rows<'_> {
-        let height = rows.min(self.area.height);
-        self.area.height -= height;
-        let area = Rect { y: self.area.y + self.area.height, height, ..self.area };
-        Rows { area, buffer: self.buffer }
-    }
-
-    fn fill(&mut self, style: Style) {
-        self.buffer.set_style(self.area, style);
-    }
-
-    fn words(self, text: &str, style: Style) {
-        self.at(1, text, style);
-    }
-
-    fn centred(self, text: &str, style: Style) {
-        let gap = self.width().saturating_sub(width(text)) / 2;
-        self.at(gap.try_into().unwrap_or(0), text, style);
-    }
-
-    fn bar(mut self, [left, right]: &[String; 2]) {
-        let style = Style::new().add_modifier(Modifier::REVERSED);
-        self.fill(style);
-        let end = self.width().saturating_sub(width(right) + 1).try_into().unwrap_or(0);
-        let Self { area, buffer } = self;
-        Rows { area, buffer: &mut *buffer }.words(left, style);
-        Rows { area, buffer }.at(end, right, style);
-    }
-
-    fn at(self, column: u16, text: &str, style: Style) {
-        if self.area.height > 0 && column < self.area.width {
-            let room = usize::from(self.area.width - column);
-            self.buffer.set_stringn(self.area.x + column, self.area.y, text, room, style);
-        }
-    }
-}
-
-/// How many columns a text takes.
-fn width(text: &str) -> usize {
-    Span::raw(text).width()
-}
-
-/// The end of a text that fits into some columns.
-fn tail(text: &str, columns: u16) -> &str {
-    let starts = text.char_indices().map(|(at, _)| text.get(at..).unwrap_or_default());
-    starts.into_iter().find(|end| width(end) <= columns.into()).unwrap_or_default()
-}
-
-/// A text in lines of some columns, broken between words where there are any.
-fn wrapped(text: &str, columns: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let mut word = word;
-        loop {
-            let line = lines.pop().unwrap_or_default();
-            let gap = usize::from(!line.is_empty());
-            if width(&line) + gap + width(word) <= columns {
-                lines.push(if gap == 1 { format!("{line} {word}") } else { word.to_owned() });
-                break;
-            }
-            if gap == 1 {
-                lines.extend([line, String::new()]);
-                continue;
-            }
-            // A word that is wider than the screen.
-            let fits = |end: &usize| width(word.get(..*end).unwrap_or_default()) <= columns;
-            let ends = word.char_indices().map(|(at, char)| at + char.len_utf8());
-            let end = ends.take_while(fits).last().unwrap_or(word.len());
-            lines.extend([word.get(..end).unwrap_or_default().to_owned(), String::new()]);
-            word = word.get(end..).unwrap_or_default();
-        }
-    }
-    lines
+    let escape = if desk.selected.is_some() { "Esc: back" } else { "Esc: clear" };
+    let long = format!("Enter: next unit  Up, Down: units  F2: label  {escape}  {ends}");
+    let short = format!("{escape}  F2: label  {ends}");
+    let fits = |text: &String| text.len() <= usize::from(width).saturating_sub(1);
+    [long, short].into_iter().find(fits).unwrap_or_else(|| ends.to_owned())
 }
 
 #[cfg(test)]
@@ -304,9 +248,11 @@ mod tests {
     use super::*;
     use crate::station::{
         Finding, Judged, Reason,
+        bench::Standing,
         screen::{
             desk::{Event, Next},
             keys::Keyboard,
+            rows::MORE,
         },
         shift::Tally,
     };
@@ -318,7 +264,8 @@ mod tests {
     fn desk() -> Desk {
         let counts = [(Verdict::Pass, 1200), (Verdict::Fail, 12), (Verdict::NeedsAttention, 3)].into();
         let tally = Tally { counts, duplicates: 1, pending: 2, began: Some(NOW) };
-        Desk::new("day.jsonl", tally, true, NOW.after(Duration::from_secs(3723)))
+        let standing = Standing { tally, server: Server::Reached };
+        Desk::new("day.jsonl", standing, NOW.after(Duration::from_secs(3723)))
     }
 
     fn typed(desk: &mut Desk, text: &str) {
@@ -337,13 +284,22 @@ mod tests {
         );
         let findings = if verdict == Verdict::Pass { vec![] } else { vec![finding] };
         let tested = Tested { name: name.to_owned(), judged: Judged::by(findings), identity: None };
-        let tally = desk.tally.clone();
-        desk.handle(Event::Tested(Box::new(tested), tally));
+        tell(desk, tested);
+    }
+
+    fn tell(desk: &mut Desk, tested: Tested) -> Next {
+        let standing = Standing { tally: desk.tally.clone(), server: desk.server.clone() };
+        desk.handle(Event::Tested(Box::new(tested), standing))
     }
 
     fn drawn(desk: &Desk, look: Look, width: u16, height: u16) -> Buffer {
+        viewed(&mut desk.clone(), look, width, height)
+    }
+
+    fn viewed(desk: &mut Desk, look: Look, width: u16, height: u16) -> Buffer {
         let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
-        draw(desk, look, buffer.area, &mut buffer);
+        let view = draw(desk, look, buffer.area, &mut buffer);
+        desk.viewed(view);
         buffer
     }
 
@@ -374,7 +330,7 @@ mod tests {
  1200 pass, 3 needs attention, 0 could
  not check, 12 fail, 1 duplicate
  Next unit: PF0_
- Esc: clear  Ctrl-C: end
+ Esc: clear  F2: label  Ctrl-C: end
 "
         );
     }
@@ -410,7 +366,7 @@ mod tests {
  Server: online, 2 units wait for upload.
 
  Next unit: _
- Scan or type, Enter: next unit   Esc: clear the line   Ctrl-C: end
+ Enter: next unit  Up, Down: units  F2: label  Esc: clear  Ctrl-C: end
 "
         );
     }
@@ -462,10 +418,87 @@ mod tests {
             shows(&desk, "End the shift? Ctrl-C ends it");
             let away = Finding::new(Reason::ServerUnavailable, Verdict::CouldNotCheck, "Away.", "Wait.");
             let tested = Tested { name: "A".to_owned(), judged: Judged::by(vec![away]), identity: None };
-            let tally = desk.tally.clone();
-            assert!(matches!(desk.handle(Event::Tested(Box::new(tested), tally)), Next::Test(_)));
+            assert!(matches!(tell(&mut desk, tested), Next::Test(_)));
+            desk.server = Server::Away { since: NOW, reason: "Away.".to_owned() };
             shows(&desk, "OFFLINE");
         }
+    }
+
+    /// A unit with so many things wrong that no usual terminal has room for them.
+    fn long(desk: &mut Desk) -> Vec<String> {
+        let words: Vec<String> = (0..60).map(|number| format!("word{number:03}")).collect();
+        let parts = words.chunks(6).map(|part| part.join(" "));
+        let finding = |text: String| Finding::new(Reason::Different, Verdict::Fail, text, "Look.");
+        let judged = Judged::by(parts.map(finding).collect());
+        tell(desk, Tested { name: "U".to_owned(), judged, identity: None });
+        words
+    }
+
+    #[test]
+    fn nothing_of_a_finding_is_lost_without_a_sign_and_all_of_it_can_be_read() {
+        for width in 12..=100 {
+            for height in 1..=30 {
+                let mut desk = desk();
+                let mut unread = long(&mut desk);
+                for page in 0.. {
+                    let text = text(&viewed(&mut desk, COLOUR, width, height));
+                    let before = unread.len();
+                    unread.retain(|word| !text.contains(word.as_str()));
+                    let sign = text.contains("Lines ") || text.contains("lines)") || text.contains(MORE);
+                    assert!(sign || unread.is_empty() || page > 0, "{width}x{height}: {text}");
+                    // Below, there may be room for the verdict alone.
+                    if unread.is_empty() || (height < 6 && before == unread.len()) {
+                        break;
+                    }
+                    assert!(page < 200, "{width}x{height}: {unread:?} never comes; {text}");
+                    typed(&mut desk, "\u{1b}[6~");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_text_says_which_lines_of_it_are_shown() {
+        let mut desk = desk();
+        long(&mut desk);
+        let shows = |desk: &mut Desk, words: &str| {
+            let text = text(&viewed(desk, COLOUR, 40, 12));
+            assert!(text.contains(words), "{words}: {text}");
+        };
+        shows(&mut desk, "Lines 1 to 5 of 30: PgUp, PgDn");
+        typed(&mut desk, "\u{1b}[6~");
+        shows(&mut desk, "Lines 6 to 10 of 30: PgUp, PgDn");
+        typed(&mut desk, &"\u{1b}[6~".repeat(9));
+        shows(&mut desk, "Lines 26 to 30 of 30: PgUp, PgDn");
+    }
+
+    #[test]
+    fn an_earlier_unit_is_called_one_and_stands_out_in_the_list() {
+        let mut desk = desk();
+        for name in ["A", "B", "C", "D", "E", "F", "G"] {
+            typed(&mut desk, &format!("{name}\r"));
+            judged(&mut desk, name, Verdict::Pass);
+        }
+        typed(&mut desk, &"\u{1b}[B".repeat(6));
+        let buffer = drawn(&desk, COLOUR, 80, 24);
+        assert!(text(&buffer).contains("PASS  A  (an earlier unit)"), "{}", text(&buffer));
+        let reversed: Vec<_> = buffer
+            .content
+            .chunks(80)
+            .skip(1)
+            .filter(|row| row[1].modifier.contains(Modifier::REVERSED))
+            .map(|row| row.iter().map(ratatui::buffer::Cell::symbol).collect::<String>())
+            .collect();
+        assert_eq!(reversed.iter().map(|row| row.trim()).collect::<Vec<_>>(), ["PASS             A"]);
+    }
+
+    #[test]
+    fn what_is_cut_says_so() {
+        let mut desk = desk();
+        desk.notice = Some("word ".repeat(200));
+        desk.server = Server::Away { since: NOW, reason: "word ".repeat(200) };
+        let text = text(&drawn(&desk, COLOUR, 80, 24));
+        assert_eq!(text.matches(MORE).count(), 2, "{text}");
     }
 
     #[test]
@@ -481,19 +514,5 @@ mod tests {
                 assert!(!text.contains(hostile), "{text:?}");
             }
         }
-    }
-
-    #[test]
-    fn text_is_broken_between_words_and_long_words_anywhere() {
-        for (text, columns, expected) in [
-            ("one two three", 7, vec!["one two", "three"]),
-            ("abcdefgh i", 3, vec!["abc", "def", "gh", "i"]),
-            ("東京東京", 4, vec!["東京", "東京"]),
-            ("", 5, vec![""]),
-            ("a b", 0, vec!["a", "b", ""]),
-        ] {
-            assert_eq!(wrapped(text, columns), expected, "{text}");
-        }
-        assert_eq!((tail("abc東", 3), tail("ab", 0)), ("c東", ""));
     }
 }

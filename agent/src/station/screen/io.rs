@@ -5,16 +5,15 @@
 //! be waited for.
 
 use super::{
-    desk::{Desk, Event, Next},
+    desk::{Desk, Event, Next, View},
     draw::{Look, draw},
     keys::Keyboard,
 };
 use crate::{
-    clock::{self, Stopwatch},
+    clock,
+    console::chain,
     station::{
-        Reason,
-        bench::{Bench, Upload},
-        check::Tested,
+        bench::Bench,
         shift::{ShiftError, Tally},
     },
 };
@@ -41,11 +40,10 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
 };
+use unbox_common::identity::HardwareIdentity;
 
 /// How often the clock is drawn.
 const TICK: Duration = Duration::from_secs(1);
-/// How often a server that is away is asked again.
-const ASK_AGAIN: Duration = Duration::from_secs(15);
 /// Reads and results that wait to be drawn.
 const MAX_EVENTS: usize = 64;
 /// The most bytes of one read.
@@ -128,8 +126,10 @@ impl Screen {
     ///
     /// # Errors
     /// If the terminal is gone.
-    pub fn show(&mut self, desk: &Desk) -> io::Result<()> {
-        self.terminal.draw(|frame| draw(desk, self.look, frame.area(), frame.buffer_mut()))?;
+    pub fn show(&mut self, desk: &mut Desk) -> io::Result<()> {
+        let mut view = View::default();
+        self.terminal.draw(|frame| view = draw(desk, self.look, frame.area(), frame.buffer_mut()))?;
+        desk.viewed(view);
         Ok(())
     }
 }
@@ -158,6 +158,12 @@ enum Told {
     Failed(ShiftError),
 }
 
+/// What the thread that tests is asked for.
+enum Task {
+    Test(Vec<u8>),
+    Print(String, Option<Box<HardwareIdentity>>),
+}
+
 /// Runs the station on the screen until its worker ends the shift, or a signal does; the shift so far.
 ///
 /// # Errors
@@ -166,7 +172,7 @@ pub fn run(bench: Bench, mut desk: Desk) -> Result<Tally, ScreenError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(ScreenError::Signals)?;
     let (tell, told) = mpsc::channel(MAX_EVENTS);
-    let (scans, to_test) = std_mpsc::channel();
+    let (tasks, to_do) = std_mpsc::channel();
     // Before the terminal is ours, so that none of them leaves it as it is then.
     let signals = {
         let _in_runtime = runtime.enter();
@@ -176,8 +182,8 @@ pub fn run(bench: Bench, mut desk: Desk) -> Result<Tally, ScreenError> {
     let keys = tell.clone();
     let spawn = |name: &str| thread::Builder::new().name(name.to_owned());
     spawn("keys").spawn(move || read_keys(&keys)).map_err(ScreenError::Thread)?;
-    let worker = spawn("bench").spawn(move || work(bench, &to_test, &tell)).map_err(ScreenError::Thread)?;
-    let threads = Threads { told, scans, worker };
+    let worker = spawn("bench").spawn(move || work(bench, &to_do, &tell)).map_err(ScreenError::Thread)?;
+    let threads = Threads { told, tasks, worker };
     runtime.block_on(shown(screen, &mut desk, signals, threads))?;
     Ok(desk.tally)
 }
@@ -204,7 +210,7 @@ impl Signals {
 /// The other threads, as the one that draws knows them.
 struct Threads {
     told: mpsc::Receiver<Told>,
-    scans: std_mpsc::Sender<Vec<u8>>,
+    tasks: std_mpsc::Sender<Task>,
     worker: JoinHandle<()>,
 }
 
@@ -237,11 +243,13 @@ async fn shown(
             },
         };
         for event in iter::once(Event::Tick(clock::system())).chain(events) {
-            match desk.handle(event) {
-                Next::Draw => {}
-                Next::Test(scan) => threads.scans.send(scan).map_err(|_| ScreenError::Gone)?,
+            let task = match desk.handle(event) {
+                Next::Draw => continue,
+                Next::Test(scan) => Task::Test(scan),
+                Next::Print(name, identity) => Task::Print(name, identity),
                 Next::End => return Ok(()),
-            }
+            };
+            threads.tasks.send(task).map_err(|_| ScreenError::Gone)?;
         }
         screen.show(desk).map_err(ScreenError::Terminal)?;
     }
@@ -264,33 +272,24 @@ fn read_keys(tell: &mpsc::Sender<Told>) {
     }
 }
 
-/// Tests what is scanned, and uploads, until the screen is gone. A server that is away is asked again from
-/// time to time, and not after each unit: that could take longer than the test.
-fn work(mut bench: Bench, scans: &std_mpsc::Receiver<Vec<u8>>, tell: &mpsc::Sender<Told>) {
-    let (mut due, mut away) = (true, None::<Stopwatch>);
+/// Tests what is scanned, prints, and in between works off what waits for the server, until the screen is
+/// gone.
+fn work(mut bench: Bench, tasks: &std_mpsc::Receiver<Task>, tell: &mpsc::Sender<Told>) {
     loop {
-        if due {
-            let told = bench.upload().map(|upload| {
-                away = matches!(upload, Upload::Waits { .. }).then(Stopwatch::start);
-                Event::Uploaded(upload, bench.tally())
-            });
-            if say(told, tell).is_err() {
-                return;
-            }
-        }
-        let told = match scans.recv_timeout(if away.is_some() { ASK_AGAIN } else { Duration::MAX }) {
+        let told = match tasks.recv_timeout(bench.due().unwrap_or(Duration::MAX)) {
             Err(std_mpsc::RecvTimeoutError::Disconnected) => return,
             Err(std_mpsc::RecvTimeoutError::Timeout) => {
-                due = true;
-                continue;
+                bench.catch_up().map(|caught| Event::CaughtUp(caught, bench.standing()))
             }
-            Ok(scan) => bench.test(&scan),
+            Ok(Task::Test(scan)) => {
+                bench.test(&scan).map(|tested| Event::Tested(Box::new(tested), bench.standing()))
+            }
+            Ok(Task::Print(name, identity)) => {
+                let printed = bench.print(identity.as_deref());
+                Ok(Event::Printed(name, printed.err().map(|error| chain(&error))))
+            }
         };
-        let unasked = |tested: &Tested| {
-            tested.judged.findings.iter().any(|one| one.reason == Reason::ServerUnavailable)
-        };
-        due = !told.as_ref().is_ok_and(unasked) || away.is_none_or(|since| since.elapsed() >= ASK_AGAIN);
-        if say(told.map(|tested| Event::Tested(Box::new(tested), bench.tally())), tell).is_err() {
+        if say(told, tell).is_err() {
             return;
         }
     }

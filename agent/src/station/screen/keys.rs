@@ -1,8 +1,8 @@
 //! What a scanner and a keyboard type, as keys.
 //!
 //! A scan is taken as bytes, because labels carry separators below the space (GS, RS, EOT) and bytes that
-//! are no text. Sequences by which a terminal tells of arrows, function keys and pastes are passed over;
-//! what is pasted counts as typed.
+//! are no text. Of the sequences by which a terminal tells of its other keys, some mean something here and
+//! the rest is passed over; what is pasted counts as typed.
 
 /// The longest sequence of a terminal; what goes on longer is none.
 const MAX_SEQUENCE_BYTES: usize = 32;
@@ -20,6 +20,16 @@ pub enum Key {
     Clear,
     /// Asks for the end of the shift (Ctrl-C).
     Stop,
+    /// Shows a unit that was tested later (arrow up).
+    Newer,
+    /// Shows a unit that was tested before (arrow down).
+    Older,
+    /// Goes back in a long text (page up).
+    PageUp,
+    /// Goes on in a long text (page down).
+    PageDown,
+    /// Prints the label of the unit that is shown (F2).
+    Print,
 }
 
 /// Bytes of a terminal to keys, read by read.
@@ -34,8 +44,10 @@ enum State {
     Escape,
     /// Behind `Escape O`: one byte more.
     Function,
-    /// Behind `Escape [`, with as many bytes.
-    Sequence(usize),
+    /// Behind `Escape [ [`, by which Linux's console tells of function keys: one byte more.
+    Console,
+    /// Behind `Escape [`: bytes so far, and the number that they are.
+    Sequence(usize, Option<u16>),
 }
 
 impl Keyboard {
@@ -55,12 +67,24 @@ impl Keyboard {
     fn take(&mut self, byte: u8, keys: &mut Vec<Key>) {
         let state = std::mem::take(&mut self.0);
         self.0 = match (state, byte) {
-            (State::Escape, b'[') => State::Sequence(0),
+            (State::Escape, b'[') => State::Sequence(0, Some(0)),
             (State::Escape, b'O') => State::Function,
-            (State::Sequence(length), 0x20..=0x3f) if length < MAX_SEQUENCE_BYTES => {
-                State::Sequence(length + 1)
+            (State::Sequence(0, _), b'[') => State::Console,
+            (State::Sequence(length, number), 0x20..=0x3f) if length < MAX_SEQUENCE_BYTES => {
+                State::Sequence(length + 1, number.and_then(|number| with_digit(number, byte)))
             }
-            (State::Sequence(_) | State::Function, 0x40..=0x7e) => State::Plain,
+            (State::Sequence(_, number), 0x40..=0x7e) => {
+                keys.extend(number.and_then(|number| special(number, byte)));
+                State::Plain
+            }
+            (State::Function, 0x40..=0x7e) => {
+                keys.extend(function(byte));
+                State::Plain
+            }
+            (State::Console, 0x40..=0x7e) => {
+                keys.extend((byte == b'B').then_some(Key::Print));
+                State::Plain
+            }
             (State::Plain, 0x1b) => State::Escape,
             (State::Plain, _) => {
                 keys.push(plain(byte));
@@ -84,12 +108,39 @@ const fn plain(byte: u8) -> Key {
     }
 }
 
+fn with_digit(number: u16, byte: u8) -> Option<u16> {
+    let digit = char::from(byte).to_digit(10)?;
+    number.checked_mul(10)?.checked_add(digit.try_into().ok()?)
+}
+
+/// `Escape [ number byte`, with 0 for no number, as xterm and its kin send it.
+const fn special(number: u16, byte: u8) -> Option<Key> {
+    match (number, byte) {
+        (0, b'A') => Some(Key::Newer),
+        (0, b'B') => Some(Key::Older),
+        (5, b'~') => Some(Key::PageUp),
+        (6, b'~') => Some(Key::PageDown),
+        (12, b'~') => Some(Key::Print),
+        _ => None,
+    }
+}
+
+/// `Escape O byte`: function keys, and arrows where a program left them so.
+const fn function(byte: u8) -> Option<Key> {
+    match byte {
+        b'A' => Some(Key::Newer),
+        b'B' => Some(Key::Older),
+        b'Q' => Some(Key::Print),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Keys as text: `^` for Clear, `$` for Enter, `<` for Backspace, `!` for Stop.
+    /// Keys as text: `^` for Clear, `$` for Enter, `<` for Backspace, `!` for Stop, and capitals for the rest.
     fn typed(reads: &[&[u8]]) -> Vec<u8> {
         let mut keyboard = Keyboard::default();
         let keys = reads.iter().flat_map(|read| keyboard.keys(read));
@@ -99,6 +150,11 @@ mod tests {
             Key::Backspace => b'<',
             Key::Clear => b'^',
             Key::Stop => b'!',
+            Key::Newer => b'N',
+            Key::Older => b'O',
+            Key::PageUp => b'U',
+            Key::PageDown => b'D',
+            Key::Print => b'P',
         })
         .collect()
     }
@@ -111,9 +167,14 @@ mod tests {
             (&[b"A\xff\xc3\xbc\n"], b"A\xff\xc3\xbc$"),
             (&[b"AB\x7f\x08\x03"], b"AB<<!"),
             (&[b"\x1b"], b"^"),
-            (&[b"A\x1b", b"[B"], b"A^[B"),
-            (&[b"\x1b[A\x1bOP\x1b[15~A"], b"A"),
-            (&[b"\x1b[", b"1;5", b"A", b"B"], b"B"),
+            (&[b"a\x1b", b"[B"], b"a^[B"),
+            (&[b"\x1b[C\x1bOP\x1b[15~a"], b"a"),
+            (&[b"\x1b[", b"1;5", b"A", b"b"], b"b"),
+            (&[b"\x1b[A\x1b[B\x1bOA\x1bOB"], b"NONO"),
+            (&[b"\x1b[5~\x1b[", b"6~"], b"UD"),
+            (&[b"\x1bOQ\x1b[12~\x1b[[B"], b"PPP"),
+            // The other function keys of Linux's console, and numbers that are no key.
+            (&[b"\x1b[[A\x1b[[Cx\x1b[99999~\x1b[0~y"], b"xy"),
             (&[b"\x1b[200~AB\rCD\x1b[201~\r"], b"AB$CD$"),
             (&[b"A\x1b]0;owned\x07\r"], b"A^]0;owned\x07$"),
             (&[b"A\x1b\rB"], b"A^$B"),

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     domain::artifact::Artifact,
-    service::{ArtifactUpload, ArtifactsOf, MAX_ROWS, NewUpload, PageRequest, UploadPart, UploadProgress},
+    service::{ArtifactUpload, ArtifactsOf, NewUpload, PageRequest, UploadPart, UploadProgress},
 };
 use axum::{
     body::Body,
@@ -35,23 +35,18 @@ use unbox_common::{
     payload::MAX_ARTIFACT_BYTES,
 };
 
-/// Artifacts of a page if none are asked for.
-const PAGE: i64 = 100;
 /// The largest message that starts an upload, in bytes.
 const MAX_START_BYTES: usize = 64 * 1024;
 
 /// `customers.artifacts.list`
 pub(super) async fn list(mut call: Call) -> Answer {
-    let size = call.own.integer("pageSize")?.unwrap_or_default();
+    let size = call.page_size()?;
     let token = call.own.text("pageToken")?.unwrap_or_default();
     call.no_more_parameters()?;
-    if !(0..=i64::from(MAX_ROWS)).contains(&size) {
-        return Err(Status::invalid_field("pageSize", format!("Expected 1 to {MAX_ROWS}.")));
-    }
     let customer = call.company()?;
     let list = ("artifacts", customer);
     let after = call.page_after(&list, &token)?;
-    let request = PageRequest { size: u32::try_from(if size == 0 { PAGE } else { size }).ok(), after };
+    let request = PageRequest { size: Some(size), after };
     let page = call.services().list_artifacts(&call.actor, ArtifactsOf::Customer(customer), request).await?;
     let next_page_token = call.next_page(&list, page.next.as_deref())?;
     let artifacts = page.items.iter().map(|one| message(one, customer)).collect();

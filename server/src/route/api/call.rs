@@ -17,7 +17,7 @@ use super::{
 use crate::{
     domain::{access::Principal, actor::Actor, company::CompanyKind},
     route::{App, Peer, RouteError, address_key, body},
-    service::Services,
+    service::{MAX_ROWS, Services},
 };
 use axum::{
     body::{Body, Bytes},
@@ -32,6 +32,9 @@ use unbox_common::{ids::CompanyId, secret::Secret};
 
 /// The largest body of most methods, in bytes.
 pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// Rows of a page if none are asked for.
+const PAGE: i64 = 100;
 
 /// What a handler gets: who asks, for what, and with which words.
 pub(super) struct Call {
@@ -87,6 +90,13 @@ impl Call {
     pub(super) fn patch<T: Message>(&self, mask: &FieldMask) -> Result<T, Status> {
         debug_assert!(self.contract.is_none_or(|contract| contract.request.is::<T>()), "{}", T::NAME);
         decode_patch(&self.body, self.limit, mask)
+    }
+
+    /// How many rows of a page are asked for, of a list that is Unbox's own.
+    pub(super) fn page_size(&mut self) -> Result<u32, Status> {
+        let size = self.own.integer("pageSize")?.filter(|size| *size != 0).unwrap_or(PAGE);
+        let size = u32::try_from(size).ok().filter(|size| *size <= MAX_ROWS);
+        size.ok_or_else(|| Status::invalid_field("pageSize", format!("Expected 1 to {MAX_ROWS}.")))
     }
 
     /// The row after which a page starts, as services name it; `list` is whatever decides what the list has.

@@ -41,7 +41,8 @@ use super::{
         operation::Operation,
         organisation::{Link, ListLinksResponse, ListOrganisationsResponse, Organisation},
         station::{
-            CheckDevicesRequest, CheckDevicesResponse, RegisterDevicesRequest, RegisterDevicesResponse,
+            CheckDevicesRequest, CheckDevicesResponse, FactoryRecord, ListFactoryRecordsResponse,
+            RegisterDevicesRequest, RegisterDevicesResponse, TrustBundle,
         },
     },
     wire::{
@@ -246,6 +247,25 @@ pub static CONTRACTS: &[Contract] = contracts![
     "customers.devices.check": CheckDevicesRequest -> CheckDevicesResponse;
     /// Registers up to 500 devices and their keys, each with its own result; nothing is claimed by it.
     "customers.devices.register": RegisterDevicesRequest -> RegisterDevicesResponse;
+
+    /// Lists what the partner's test stations registered.
+    "partners.factoryRecords.list":
+        () -> ListFactoryRecordsResponse, with (identifier: String, pageSize: i32, pageToken: String);
+    /// Shows what a test station registered of one device.
+    "partners.factoryRecords.get": () -> FactoryRecord;
+    /// Deletes it; a claim that got the device's key from it loses that key.
+    "partners.factoryRecords.delete": () -> Empty;
+    /// Lists what the customer's test stations registered.
+    "customers.factoryRecords.list":
+        () -> ListFactoryRecordsResponse, with (identifier: String, pageSize: i32, pageToken: String);
+    /// Shows what a test station registered of one device.
+    "customers.factoryRecords.get": () -> FactoryRecord;
+    /// Deletes it; a claim that got the device's key from it loses that key.
+    "customers.factoryRecords.delete": () -> Empty;
+    /// Gives what devices need to trust this server, as images get it.
+    "partners.trustBundle.get": () -> TrustBundle, with (knownRootVersion: i64);
+    /// Gives what devices need to trust this server, as images get it.
+    "customers.trustBundle.get": () -> TrustBundle, with (knownRootVersion: i64);
 
     /// Lists the organisations that the caller may see.
     "organisations.list": () -> ListOrganisationsResponse, with (kind: String, pageSize: i32, pageToken: String);

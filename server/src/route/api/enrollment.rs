@@ -32,9 +32,7 @@ use crate::{
         claim::lookup_texts,
         device::{self, Device, DeviceState, StateName},
     },
-    service::{
-        DeviceEvent, DeviceFilter, DeviceView, EventKind, MAX_ROWS, PageRequest, ServiceError, StoredReport,
-    },
+    service::{DeviceEvent, DeviceFilter, DeviceView, EventKind, PageRequest, ServiceError, StoredReport},
 };
 use unbox_common::{
     digest::Sha256,
@@ -47,12 +45,9 @@ use unbox_common::{
     },
 };
 
-/// Rows of a page if none are asked for.
-const PAGE: i64 = 100;
-
 /// `customers.enrollments.list`
 pub(super) async fn list(mut call: Call) -> Answer {
-    let size = page_size(call.own.integer("pageSize")?)?;
+    let size = call.page_size()?;
     let token = call.own.text("pageToken")?.unwrap_or_default();
     let (state, device) = (call.own.text("state")?, call.own.text("device")?);
     let (identifier, waiting) = (call.own.text("identifier")?, call.own.flag("awaitingApproval")?);
@@ -85,7 +80,7 @@ pub(super) async fn get(mut call: Call) -> Answer {
 
 /// `customers.enrollments.history`
 pub(super) async fn history(mut call: Call) -> Answer {
-    let size = page_size(call.own.integer("pageSize")?)?;
+    let size = call.page_size()?;
     let token = call.own.text("pageToken")?.unwrap_or_default();
     call.no_more_parameters()?;
     let found = found(&call, call.id(1, "enrollment")?).await?.device;
@@ -261,12 +256,6 @@ fn refused(error: ServiceError) -> Status {
         }
         other => other.into(),
     }
-}
-
-fn page_size(asked: Option<i64>) -> Result<u32, Status> {
-    let size = asked.filter(|size| *size != 0).unwrap_or(PAGE);
-    let size = u32::try_from(size).ok().filter(|size| *size <= MAX_ROWS);
-    size.ok_or_else(|| Status::invalid_field("pageSize", format!("Expected 1 to {MAX_ROWS}.")))
 }
 
 fn claim_named(name: &str, customer: CompanyId) -> Result<ClaimId, Status> {

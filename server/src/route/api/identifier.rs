@@ -10,13 +10,14 @@ use crate::domain::{
     registration::registered_sets,
 };
 use unbox_common::{
-    eligibility::Unit,
-    identity::{Identifier, IdentifierKind},
+    date::Date,
+    eligibility::{Part, Unit},
+    identity::Identifier,
     matching::IdentifierSet,
     models::Models,
 };
 
-/// What a claim registers of these identifiers: any one of the sets, whole.
+/// What a claim registers of these identifiers, of a device that was made on this day: any one of the sets, whole.
 ///
 /// # Errors
 /// The rule that an identifier breaks, or all of them together.
@@ -24,6 +25,7 @@ pub(super) fn sets(
     models: &Models,
     from: &DeviceIdentifier,
     within: &str,
+    manufactured: Option<Date>,
 ) -> Result<Vec<IdentifierSet>, Status> {
     let insufficient =
         |rule: String| Status::invalid_field(within, rule).because(Reason::InvalidIdentifierSet);
@@ -33,13 +35,16 @@ pub(super) fn sets(
             model: &from.model,
             certified_device_id: &from.chrome_os_attested_device_id,
             mac_address: &from.mac_address,
+            manufactured,
             ..Unit::default()
         };
         chromeos::check(models, &unit).map_err(|invalid| {
-            let (field, reason) = match invalid.kind {
-                IdentifierKind::SerialNumber => ("serialNumber", Reason::InvalidSerial),
-                IdentifierKind::Model => ("model", Reason::InvalidModel),
-                _ => ("chromeOsAttestedDeviceId", Reason::InvalidIdentifierSet),
+            let (field, reason) = match invalid.part {
+                Part::SerialNumber => ("serialNumber", Reason::InvalidSerial),
+                Part::Model => ("model", Reason::InvalidModel),
+                Part::CertifiedId | Part::Manufactured => {
+                    ("chromeOsAttestedDeviceId", Reason::InvalidIdentifierSet)
+                }
             };
             Status::invalid_field(format!("{within}.{field}"), invalid.rule).because(reason)
         })?;

@@ -5,7 +5,7 @@
 //!   answers, by which `openapi.rs` describes the API;
 //! * `call.rs`: the way of a call, to its handler and back; `access.rs`: who may make it;
 //! * `partner/`, `customer.rs`, `operation.rs`, `organisation/`: the handlers, one for each side;
-//!   `station.rs`: what factories' test stations call; `artifact.rs`, `enrollment.rs`: those of customers' resources that are Unbox's own;
+//!   `station.rs`: what factories' test stations call, `factory.rs`: what becomes of that; `artifact.rs`, `enrollment.rs`: those of customers' resources that are Unbox's own;
 //!   `batch.rs`: many calls in one request;
 //! * `claims_file.rs`: methods whose body or answer is a CSV file, in `outgoing.rs` and `spool.rs`;
 //! * [`message`]: the requests and answers themselves, one file for each family; `view.rs` and
@@ -24,6 +24,7 @@ mod claims_file;
 pub mod contract;
 mod customer;
 mod enrollment;
+mod factory;
 mod identifier;
 pub mod message;
 pub mod openapi;

@@ -7,7 +7,7 @@ use super::{
     access::{Access, Side},
     artifact,
     call::{Answer, Call, MAX_BODY_BYTES},
-    claims_file, customer, enrollment, operation, organisation, partner, station,
+    claims_file, customer, enrollment, factory, operation, organisation, partner, station,
     wire::status::Status,
 };
 use crate::domain::account::Role;
@@ -119,6 +119,14 @@ pub static ROUTES: &[Route] = routes![
     "partners.devices.register"         POST "/v1/partners/{partner}/devices:register"                  Partner Admin + Station MAX_BODY_BYTES  => station::register;
     "customers.devices.check"           POST "/v1/customers/{customer}/devices:check"                   Customer Viewer + Station MAX_BODY_BYTES => station::check;
     "customers.devices.register"        POST "/v1/customers/{customer}/devices:register"                Customer Admin + Station MAX_BODY_BYTES => station::register;
+    "partners.factoryRecords.list"      GET  "/v1/partners/{partner}/factoryRecords"                    Partner Viewer + Station MAX_BODY_BYTES  => factory::list;
+    "partners.factoryRecords.get"       GET  "/v1/partners/{partner}/factoryRecords/{factoryRecord}"    Partner Viewer + Station MAX_BODY_BYTES  => factory::get;
+    "partners.factoryRecords.delete"    DELETE "/v1/partners/{partner}/factoryRecords/{factoryRecord}"  Partner Admin  MAX_BODY_BYTES  => factory::delete;
+    "partners.trustBundle.get"          GET  "/v1/partners/{partner}/trustBundle"                       Partner Viewer + Station MAX_BODY_BYTES  => factory::trust_bundle;
+    "customers.factoryRecords.list"     GET  "/v1/customers/{customer}/factoryRecords"                  Customer Viewer + Station MAX_BODY_BYTES => factory::list;
+    "customers.factoryRecords.get"      GET  "/v1/customers/{customer}/factoryRecords/{factoryRecord}"  Customer Viewer + Station MAX_BODY_BYTES => factory::get;
+    "customers.factoryRecords.delete"   DELETE "/v1/customers/{customer}/factoryRecords/{factoryRecord}" Customer Admin MAX_BODY_BYTES => factory::delete;
+    "customers.trustBundle.get"         GET  "/v1/customers/{customer}/trustBundle"                     Customer Viewer + Station MAX_BODY_BYTES => factory::trust_bundle;
 
     // Organisations, whoever they are.
     "organisations.list"                              GET    "/v1/organisations"                                                                   AnyOrganisation Viewer MAX_BODY_BYTES => organisation::list;

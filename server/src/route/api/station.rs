@@ -77,12 +77,12 @@ fn checked(found: Standing) -> DeviceCheck {
         Claimed::Ambiguous => DeviceCheck { standing: DeviceStanding::Ambiguous, ..known },
         Claimed::By(reason, members) => DeviceCheck {
             standing: DeviceStanding::Claimed,
-            matched: members.iter().map(message).collect(),
+            matched: members.iter().map(hardware_identifier).collect(),
             ..by(&reason, known)
         },
         Claimed::Differs(reason, missing) => DeviceCheck {
             standing: DeviceStanding::Differs,
-            missing: missing.iter().map(message).collect(),
+            missing: missing.iter().map(hardware_identifier).collect(),
             ..by(&reason, known)
         },
     }
@@ -107,6 +107,7 @@ fn refused(problem: String) -> DeviceRegistration {
     DeviceRegistration { state: RegistrationState::Refused, problem, ..DeviceRegistration::default() }
 }
 
-fn message(identifier: &Identifier) -> HardwareIdentifier {
+/// An identifier as these methods name it.
+pub(super) fn hardware_identifier(identifier: &Identifier) -> HardwareIdentifier {
     HardwareIdentifier { kind: identifier.kind().name().to_owned(), value: identifier.value().to_owned() }
 }

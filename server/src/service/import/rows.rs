@@ -4,12 +4,18 @@
 //! management API has it decided, too: `domain/registration.rs`.
 
 use super::outcome::RowOutcome;
-use crate::domain::{chromeos, claim::Metadata, name::Name, registration::registered_sets};
+use crate::domain::{
+    chromeos,
+    claim::{MANUFACTURE_DATE, Metadata},
+    name::Name,
+    registration::registered_sets,
+};
 use std::{collections::BTreeMap, io::Read, sync::Arc};
 use unbox_common::{
     claims_file::{BadCell, Cells, Column, Header, Purpose, Records, UnusableFile},
-    eligibility::Unit,
-    identity::Identifier,
+    date::Date,
+    eligibility::{Part, Unit},
+    identity::{Identifier, IdentifierKind},
     matching::{IdentifierSet, InvalidSet},
     models::Models,
     protocol::latest::ProofKind,
@@ -68,7 +74,7 @@ impl<R: Read> Rows<R> {
 fn read(cells: &Cells<'_>, purpose: Purpose, models: &Models) -> Result<Row, RowOutcome> {
     let identifiers = cells.identifiers()?;
     let (mut customer, mut configuration, mut proof, mut order) = (None, None, None, None);
-    let mut metadata = Metadata::default();
+    let (mut metadata, mut manufactured) = (Metadata::default(), None);
     let applies = purpose == Purpose::Apply;
     for (index, (field, column)) in cells.header().iter().enumerate() {
         if column == Column::Note {
@@ -87,12 +93,22 @@ fn read(cells: &Cells<'_>, purpose: Purpose, models: &Models) -> Result<Row, Row
             Column::Configuration => configuration = named(),
             Column::Proof => proof = Some(proof_named(cell).ok_or_else(|| wrong(&known_proofs()))?),
             Column::Order => order = Some(cell.parse::<Name>().map_err(|error| wrong(&is_not(&error)))?),
+            Column::ManufactureDate => {
+                cell.parse::<Date>().map_err(|error| wrong(&format!("names no day: {error}")))?;
+                manufactured = Some(cell.to_owned());
+            }
             Column::Metadata => metadata = read_metadata(cell).map_err(|rule| wrong(&rule))?,
             Column::Identifier(_) | Column::ModemType(_) | Column::ModemId(_) | Column::Note => {}
         }
     }
+    if let Some(day) = manufactured {
+        let entry = [(MANUFACTURE_DATE.to_owned(), day)];
+        let added = metadata.updated(entry.iter().map(|(key, value)| (key, value)));
+        metadata = added.map_err(|error| whole(is_not(&error)))?;
+    }
     if !applies {
-        check_chrome_os(models, cells.header(), &identifiers)?;
+        let manufactured = metadata.manufactured().unwrap_or_default();
+        check_chrome_os(models, cells.header(), &identifiers, manufactured)?;
     }
     let sets = registered_sets(identifiers).map_err(|error| identifies_nothing(&error))?;
     if sets.is_empty() {
@@ -102,13 +118,27 @@ fn read(cells: &Cells<'_>, purpose: Purpose, models: &Models) -> Result<Row, Row
 }
 
 /// What a row registers as a ChromeOS device is held against the table of models.
-fn check_chrome_os(models: &Models, header: &Header, identifiers: &[Identifier]) -> Result<(), RowOutcome> {
+fn check_chrome_os(
+    models: &Models,
+    header: &Header,
+    identifiers: &[Identifier],
+    manufactured: Option<Date>,
+) -> Result<(), RowOutcome> {
     let Some(unit) = Unit::of(identifiers) else { return Ok(()) };
-    chromeos::check(models, &unit).map_err(|invalid| {
-        let at = header.position(Column::Identifier(invalid.kind));
+    chromeos::check(models, &Unit { manufactured, ..unit }).map_err(|invalid| {
+        let (column, name) = match invalid.part {
+            Part::Manufactured => (Column::ManufactureDate, MANUFACTURE_DATE),
+            Part::SerialNumber => of_kind(IdentifierKind::SerialNumber),
+            Part::Model => of_kind(IdentifierKind::Model),
+            Part::CertifiedId => of_kind(IdentifierKind::CertifiedDeviceId),
+        };
         let rule = format!("is not that of a ChromeOS device. {}", invalid.rule);
-        RowOutcome::invalid(at.map(|at| at + 1), invalid.kind.name(), rule)
+        RowOutcome::invalid(header.position(column).map(|at| at + 1), name, rule)
     })
+}
+
+const fn of_kind(kind: IdentifierKind) -> (Column, &'static str) {
+    (Column::Identifier(kind), kind.name())
 }
 
 const NO_PROFILE_TYPE: &str = "is not ZERO_TOUCH: this server enrolls devices, and locks no SIM";
@@ -150,6 +180,7 @@ fn read_metadata(cell: &str) -> Result<Metadata, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use unbox_common::models::CertifiedId;
 
     fn models() -> Arc<Models> {
         Arc::new(Models::built_in().clone())
@@ -223,6 +254,36 @@ mod tests {
                 Err(other) => panic!("{other:?}"),
             };
             assert_eq!(found, wrong, "{row}");
+        }
+    }
+
+    #[test]
+    fn a_day_of_manufacture_is_kept_beside_the_claim_and_held_against_the_model() {
+        let model = Models::built_in()
+            .iter()
+            .find(|model| model.manufactured_from.is_some() && model.certified_id == CertifiedId::Serial);
+        let model = &model.unwrap().name;
+        for (day, wrong) in [
+            ("2099-01-31", None),
+            ("", None),
+            ("2001-01-31", Some("is not that of a ChromeOS device. It was made on 2001-01-31")),
+            ("31.01.2099", Some("names no day: expected a day such as 2026-11-21")),
+            ("2099-02-30", Some("names no day: expected a day such as 2026-11-21")),
+        ] {
+            let header = "serial,model,certified_device_id,manufacture_date";
+            let file = format!("{header}\nABCDEFGHIJKLMNO,\"{model}\",ABCDEFGHIJKLMNO,{day}\n");
+            let rows = read(&file).unwrap();
+            match (&rows[0].1, wrong) {
+                (Ok(row), None) => {
+                    let kept = row.metadata.entries().get(MANUFACTURE_DATE);
+                    assert_eq!(kept.map(String::as_str), Some(day).filter(|day| !day.is_empty()));
+                }
+                (Err(RowOutcome::Invalid { column, field, rule }), Some(wrong)) => {
+                    assert_eq!((*column, field.as_str()), (Some(4), "manufacture_date"));
+                    assert!(rule.starts_with(wrong), "{rule}");
+                }
+                other => panic!("{day}: {other:?}"),
+            }
         }
     }
 

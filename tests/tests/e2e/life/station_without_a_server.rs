@@ -1,14 +1,15 @@
-//! A station works on while its server is away; what it tested is registered when the server is back, once.
+//! A station works on while its server is away; what it tested is asked about and registered when the server
+//! is back, once and by itself.
 
 use super::{LIMIT, registered_at_the_factory::Station};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::{
     fs::{self, File},
-    io::Write as _,
+    io::{Read as _, Write as _},
     path::Path,
     process::Stdio,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread,
 };
 use unbox_tests::{
@@ -66,52 +67,66 @@ fn what_was_tested_while_the_server_was_away_is_registered_once_when_it_is_back(
     scene.server.start_again()?;
     assert!(registered(&scene)?.is_empty(), "nothing reached the server before");
     let back = work(&station, folder.path(), "AC-0003\n")?;
+    ensure!(back.contains("The server was asked again about 2 units: 2 pass."), "{back}");
     ensure!(
-        back.contains("1 pass, 0 needs attention, 2 could not check, 0 fail, 0 to be uploaded"),
+        back.contains("3 pass, 0 needs attention, 0 could not check, 0 fail, 0 to be uploaded"),
         "{back}"
     );
-    assert_eq!(registered(&scene)?, [[Some(3), Some(0)]]);
+    // The latest first: the new unit, and before it those that had waited.
+    assert_eq!(registered(&scene)?, [[Some(1), Some(0)], [Some(2), Some(0)]]);
 
     let again = work(&station, folder.path(), "AC-0001\nAC-0002\nAC-0003\n")?;
     ensure!(
         again.contains("3 pass, 0 needs attention, 0 could not check, 0 fail, 0 to be uploaded"),
         "{again}"
     );
-    assert_eq!(
-        registered(&scene)?,
-        [[Some(3), Some(0)]],
-        "a unit that is tested again is registered already"
-    );
+    assert_eq!(registered(&scene)?.len(), 2, "a unit that is tested again is registered already");
     Ok(())
 }
 
 #[test]
-fn a_screen_whose_server_comes_back_registers_what_waits_without_another_scan() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let (mut scene, station) = away(folder.path())?;
-    let (units, log) = (folder.path().join("units"), folder.path().join("shift.jsonl"));
-    let (terminal, inner) = pty_process::blocking::open()?;
-    terminal.resize(pty_process::Size::new(24, 80))?;
-    let agent = pty_process::blocking::Command::new(binaries::agent()?);
-    let agent = agent.args(["station", "--online", "--units"]).arg(units).arg("--log").arg(&log);
-    let mut agent = agent.args(station.arguments()?).env("TERM", "xterm").spawn(inner)?;
-    let terminal = Arc::new(terminal);
-    let shown = Arc::clone(&terminal);
-    // Whoever does not read from a terminal stops the program in it.
-    let read = thread::spawn(move || std::io::copy(&mut &*shown, &mut std::io::sink()));
-    let lines = |kind: &str| -> Result<Option<()>> {
-        let log = fs::read_to_string(&log).unwrap_or_default();
-        Ok(log.contains(&format!("{{\"line\":\"{kind}\"")).then_some(()))
-    };
+fn a_station_whose_server_comes_back_gives_the_verdict_without_another_scan() -> Result<()> {
+    for (form, quit) in [(None, "\x03\x03"), (Some("--lines"), "quit\r")] {
+        let folder = tempfile::tempdir()?;
+        let (mut scene, station) = away(folder.path())?;
+        let (units, log) = (folder.path().join("units"), folder.path().join("shift.jsonl"));
+        let (terminal, inner) = pty_process::blocking::open()?;
+        terminal.resize(pty_process::Size::new(24, 80))?;
+        let agent = pty_process::blocking::Command::new(binaries::agent()?);
+        let agent = agent.args(["station", "--online", "--units"]).arg(units).arg("--log").arg(&log);
+        let agent = agent.args(station.arguments()?).args(form).env("TERM", "xterm");
+        let mut agent = agent.spawn(inner)?;
+        let terminal = Arc::new(terminal);
+        let (shown, written) = (Arc::clone(&terminal), Arc::new(Mutex::new(Vec::new())));
+        let kept = Arc::clone(&written);
+        // Whoever does not read from a terminal stops the program in it.
+        let read = thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(length @ 1..) = (&*shown).read(&mut bytes) {
+                kept.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&bytes[..length]);
+            }
+        });
+        let lines = |kind: &str| -> Result<Option<()>> {
+            let log = fs::read_to_string(&log).unwrap_or_default();
+            Ok(log.contains(&format!("{{\"line\":\"{kind}\"")).then_some(()))
+        };
 
-    (&*terminal).write_all(b"AC-0001\r")?;
-    wait_for(LIMIT, "the test to be in the log", || lines("tested"))?;
-    scene.server.start_again()?;
-    wait_for(LIMIT, "the upload to be in the log", || lines("uploaded"))?;
-    assert_eq!(registered(&scene)?, [[Some(1), Some(0)]]);
-    (&*terminal).write_all(b"\x03\x03")?;
-    assert_eq!(agent.wait()?.code(), Some(0));
-    // It ends with the program.
-    let _ = read.join();
+        (&*terminal).write_all(b"AC-0001\r")?;
+        wait_for(LIMIT, "the test to be in the log", || lines("tested"))?;
+        scene.server.start_again()?;
+        wait_for(LIMIT, "the new verdict to be in the log", || lines("asked_again"))?;
+        wait_for(LIMIT, "the upload to be in the log", || lines("uploaded"))?;
+        assert_eq!(registered(&scene)?, [[Some(1), Some(0)]]);
+        wait_for(LIMIT, "the new verdict to be told", || {
+            let written = written.lock().unwrap_or_else(PoisonError::into_inner);
+            let text = String::from_utf8_lossy(&written).into_owned();
+            // A screen is told word by word; this one stands in no other sentence.
+            Ok(text.contains("about").then_some(()))
+        })?;
+        (&*terminal).write_all(quit.as_bytes())?;
+        assert_eq!(agent.wait()?.code(), Some(0));
+        // It ends with the program.
+        let _ = read.join();
+    }
     Ok(())
 }

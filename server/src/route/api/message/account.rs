@@ -20,7 +20,8 @@ wire_enum! {
         Admin = 2 "ROLE_ADMIN",
         /// Everything.
         Owner = 3 "ROLE_OWNER",
-        /// Look devices up and register them, as a factory's test station does, and nothing else.
+        /// Look devices up, register them and see what was registered, as a factory's test station does,
+        /// and nothing else.
         Station = 4 "ROLE_STATION",
     }
 }

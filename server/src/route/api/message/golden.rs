@@ -21,7 +21,7 @@ const REQUESTS: &str = include_str!("../../../../tests/golden_api/requests.json"
 const ANSWERS: &str = include_str!("../../../../tests/golden_api/answers.json");
 
 /// Something for every message: the 43 published ones and Unbox's own.
-type Each<F> = [(&'static str, F); 83];
+type Each<F> = [(&'static str, F); 86];
 
 /// Takes `$call` with every message as `M`, by its name.
 macro_rules! each_message {
@@ -48,7 +48,8 @@ macro_rules! each_message {
             EnrollmentDecisionRequest EnrollmentEvent EnrollmentReport EnrollmentRequest InstallOutcome
             InstalledPayload ListEnrollmentHistoryResponse ListEnrollmentsResponse ReplacedPart
             BuiltDevice CheckDevicesRequest CheckDevicesResponse DeviceCheck DeviceRegistration
-            HardwareIdentifier RegisterDevicesRequest RegisterDevicesResponse)
+            FactoryRecord HardwareIdentifier ListFactoryRecordsResponse RegisterDevicesRequest
+            RegisterDevicesResponse TrustBundle)
     };
     ($call:ident: $($message:ident)+) => {
         [$((stringify!($message), $call::<$message> as _)),+]

@@ -92,7 +92,10 @@ pub fn schemas() -> Schemas {
         station::CheckDevicesRequest,
         station::CheckDevicesResponse,
         station::RegisterDevicesRequest,
+        station::FactoryRecord,
+        station::ListFactoryRecordsResponse,
         station::RegisterDevicesResponse,
+        station::TrustBundle,
     ]);
     schemas.sort_by(|(one, _), (other, _)| one.cmp(other));
     schemas.dedup_by(|(later, _), (first, _)| later == first);

@@ -1,7 +1,10 @@
 //! What test stations of factories say and ask of the devices before them. All of it is Unbox's own.
 
 use crate::route::api::wire::{enums::wire_enum, message::message};
-use unbox_common::ids::{ClaimId, CompanyId, FactoryRecordId};
+use unbox_common::{
+    ids::{ClaimId, CompanyId, FactoryRecordId},
+    timestamp::Timestamp,
+};
 
 wire_enum! {
     /// Whose a device is, as far as its organisation may see.
@@ -120,5 +123,46 @@ message! {
         device_id: Option<ClaimId> = "deviceId";
         /// What is wrong, and what to do.
         problem: String = "problem";
+    }
+}
+
+message! {
+    /// What test stations registered of a device.
+    pub struct FactoryRecord {
+        /// Its name: `partners/{partner}/factoryRecords/{factoryRecord}`, or the same below `customers`.
+        name: String = "name";
+        /// Its id.
+        record_id: Option<FactoryRecordId> = "recordId";
+        /// Everything that the device showed, and the SHA-256 of its key.
+        identifiers: Vec<HardwareIdentifier> = "identifiers";
+        /// The claim that got the device's key from this record.
+        device_id: Option<ClaimId> = "deviceId";
+        /// When it was registered first.
+        create_time: Option<Timestamp> = "createTime";
+    }
+}
+
+message! {
+    /// What an organisation's test stations registered.
+    pub struct ListFactoryRecordsResponse {
+        /// The records, oldest first.
+        factory_records: Vec<FactoryRecord> = "factoryRecords";
+        /// Where the next page starts; absent on the last one.
+        next_page_token: String = "nextPageToken";
+    }
+}
+
+message! {
+    /// What a device needs to trust this server: the files that images get.
+    pub struct TrustBundle {
+        /// `anchors.pem`: the TLS authorities, byte for byte.
+        anchors: String = "anchors";
+        /// `root.json`: the newest signing root, byte for byte.
+        root: String = "root";
+        /// The version of that root.
+        root_version: i64 = "rootVersion";
+        /// The signed roots after `knownRootVersion`, oldest first, each as its `root.json`: who knows
+        /// that one follows them step by step.
+        newer_roots: Vec<String> = "newerRoots";
     }
 }

@@ -164,11 +164,13 @@ fn new_claim(call: &Call, customer: CompanyId, asked: &PartnerClaim) -> Result<N
             rule,
         ));
     }
-    let sets =
-        identifier::sets(&call.services().settings().models, &asked.device_identifier, "deviceIdentifier")?;
     let metadata = Metadata::default().updated(&asked.device_metadata.entries).map_err(|error| {
         Refused::new(ItemStatus::OtherError, Reason::InvalidParameter, "deviceMetadata", &error.to_string())
     })?;
+    // What is no day is a note like any other; `doctor` says so.
+    let manufactured = metadata.manufactured().unwrap_or_default();
+    let models = &call.services().settings().models;
+    let sets = identifier::sets(models, &asked.device_identifier, "deviceIdentifier", manufactured)?;
     let reseller = call.company().ok();
     Ok(NewClaim {
         customer,

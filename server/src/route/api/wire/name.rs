@@ -9,7 +9,7 @@ use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 use std::{borrow::Cow, fmt, str::FromStr};
 use unbox_common::{
     digest::Sha256,
-    ids::{AccountId, ApiKeyId, ClaimId, CompanyId, ConfigurationId, DeviceId, OperationId},
+    ids::{AccountId, ApiKeyId, ClaimId, CompanyId, ConfigurationId, DeviceId, FactoryRecordId, OperationId},
 };
 use utoipa::openapi::{RefOr, Schema};
 
@@ -162,6 +162,16 @@ name!(
     "customers" customer: CompanyId, "enrollments" enrollment: DeviceId
 );
 name!(
+    /// What a reseller's test stations registered of a device.
+    PartnerFactoryRecordName, "partners/{partner}/factoryRecords/{factoryRecord}",
+    "partners" partner: CompanyId, "factoryRecords" record: FactoryRecordId
+);
+name!(
+    /// What a customer's test stations registered of a device.
+    CustomerFactoryRecordName, "customers/{customer}/factoryRecords/{factoryRecord}",
+    "customers" customer: CompanyId, "factoryRecords" record: FactoryRecordId
+);
+name!(
     /// A long-running operation.
     OperationName, "operations/{operation}", "operations" operation: OperationId
 );
@@ -250,6 +260,14 @@ mod tests {
         assert_eq!(
             round::<VendorCustomerName>("partners/1/vendors/2/customers/3"),
             "partners/1/vendors/2/customers/3"
+        );
+        assert_eq!(
+            round::<PartnerFactoryRecordName>("partners/1/factoryRecords/2"),
+            "partners/1/factoryRecords/2"
+        );
+        assert_eq!(
+            round::<CustomerFactoryRecordName>("customers/1/factoryRecords/2"),
+            "customers/1/factoryRecords/2"
         );
         assert_eq!(round::<OperationName>("operations/9"), "operations/9");
         assert_eq!(round::<OrganisationName>("organisations/9"), "organisations/9");

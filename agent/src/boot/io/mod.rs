@@ -1,8 +1,12 @@
-//! Reads what `boot` needs: configuration, credentials, trust and the ledger's time.
+//! Reads what `boot` needs: configuration, credentials, removable media, trust and the ledger's time.
+
+mod media;
+
+pub use media::take_in;
 
 use super::{
-    BootContext, Fragment, Inputs, InvalidSettings, Layout, Origin, Settings, StartingPoint, Trust,
-    command_line,
+    BootContext, Fragment, Inputs, InvalidSettings, Layout, Medium, Origin, Settings, StartingPoint, Token,
+    Trust, command_line, medium, token,
 };
 use crate::{
     files::{self, FilesError},
@@ -12,14 +16,11 @@ use crate::{
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use std::path::{Path, PathBuf};
 use unbox_common::{
-    protocol::limits::MAX_TOKEN_BYTES,
     secret::Secret,
     trust::{RootRejected, Signed, SigningRoot},
 };
 
 const MAX_CONFIG_BYTES: u64 = 64 * 1024;
-/// A token and the end of its line.
-const MAX_TOKEN_FILE_BYTES: u64 = MAX_TOKEN_BYTES as u64 + 2;
 const MAX_COMMAND_LINE_BYTES: u64 = 64 * 1024;
 const MAX_ANCHORS_BYTES: u64 = 1024 * 1024;
 const MAX_ROOT_BYTES: u64 = 64 * 1024;
@@ -85,13 +86,37 @@ pub enum BootError {
 /// [`BootError`]. A damaged ledger is none: its time is then the floor's.
 pub fn start(from: &StartingPoint) -> Result<BootContext, BootError> {
     let layout = Layout::new(&from.root);
-    let settings = settings(from, &layout)?;
+    let (settings, _) = told(from)?;
     let trust = trust(&layout)?;
     let verified_time = ledger::io::verified_time(&layout)?;
     Ok(BootContext { layout, settings, trust, verified_time })
 }
 
-fn settings(from: &StartingPoint, layout: &Layout) -> Result<Settings, BootError> {
+/// Reads what this device was told, and by which removable media.
+///
+/// # Errors
+/// [`BootError`]; a medium that cannot be used is none.
+pub fn told(from: &StartingPoint) -> Result<(Settings, Vec<Medium>), BootError> {
+    let layout = Layout::new(&from.root);
+    let inputs = inputs(from, &layout)?;
+    let token = inputs.token_file().map(|path| token_file(&layout, path)).transpose()?;
+    let mut media = media::seen(&layout, inputs.token_folder());
+    let medium = medium::token_of(&mut media);
+    Ok((Settings::parse(inputs, token, medium)?, media))
+}
+
+/// The removable media that are there now, and the token that they give, for whoever waits for one.
+/// What is wrong with the configuration is for [`start`] to tell.
+#[must_use]
+pub fn media(from: &StartingPoint) -> (Vec<Medium>, Option<Token>) {
+    let layout = Layout::new(&from.root);
+    let inputs = inputs(from, &layout).unwrap_or_default();
+    let mut media = media::seen(&layout, inputs.token_folder());
+    let token = medium::token_of(&mut media);
+    (media, token)
+}
+
+fn inputs(from: &StartingPoint, layout: &Layout) -> Result<Inputs, BootError> {
     let local = from.config.clone().unwrap_or_else(|| layout.local_config());
     let mut fragments = Vec::new();
     if let Some(folder) = &from.credentials {
@@ -106,9 +131,7 @@ fn settings(from: &StartingPoint, layout: &Layout) -> Result<Settings, BootError
             fragments.push((fragment, Origin::File(path)));
         }
     }
-    let inputs = Inputs::merge(fragments);
-    let token = inputs.token_file().map(|path| token_file(layout, path)).transpose()?;
-    Ok(Settings::parse(inputs, token)?)
+    Ok(Inputs::merge(fragments))
 }
 
 /// How the TPM is used, as the configuration says. A file that cannot be read is for [`start`] to tell.
@@ -139,11 +162,14 @@ fn configuration(path: &Path) -> Result<Option<Fragment>, BootError> {
     Ok(Some(fragment))
 }
 
-fn token_file(layout: &Layout, path: &Path) -> Result<Secret, BootError> {
+fn token_file(layout: &Layout, path: &Path) -> Result<Token, BootError> {
     let path = layout.below(&path.to_string_lossy());
     let bytes =
-        files::read(&path, MAX_TOKEN_FILE_BYTES)?.ok_or_else(|| BootError::NoTokenFile(path.clone()))?;
-    Ok(Secret::new(String::from_utf8_lossy(&bytes).into_owned()))
+        files::read(&path, token::MAX_FILE_BYTES)?.ok_or_else(|| BootError::NoTokenFile(path.clone()))?;
+    Ok(Token {
+        secret: Secret::new(String::from_utf8_lossy(&bytes).into_owned()),
+        origin: Origin::File(path),
+    })
 }
 
 /// Reads anchors and signing root, and follows the newer roots that were kept.

@@ -1,0 +1,173 @@
+//! Removable media: their reader hands on what it found, and the network side looks it up.
+
+use crate::{
+    boot::{
+        Found, Layout, Medium, NotUsed, fat,
+        token::{FILES, MAX_FILE_BYTES, token_in},
+    },
+    files::{self, FilesError},
+};
+use nix::errno::Errno;
+use std::{
+    fs::{self, File},
+    io,
+    path::Path,
+};
+use unbox_common::secret::Secret;
+
+/// What the reader of a medium hands on, in the folder that its unit made for it.
+const FOUND: &str = "found.json";
+
+/// The largest such file, in bytes: a token or a reason.
+const MAX_FOUND_BYTES: u64 = 16 * 1024;
+
+/// The most media that are looked at.
+const MAX_MEDIA: usize = 16;
+
+/// Reads the token off a medium, and hands on to the network side what was found. The folder is
+/// gone when the medium is.
+///
+/// # Errors
+/// [`FilesError`] if it cannot be handed on; what is wrong with the medium is handed on.
+pub fn take_in(volume: File, folder: &Path) -> Result<Found, FilesError> {
+    let found = Found::from(fat::token_on(io::BufReader::new(volume)));
+    let path = folder.join(FOUND);
+    let json = serde_json::to_vec(&found)
+        .map_err(|error| FilesError::Write { path: path.clone(), source: error.into() })?;
+    files::replace(&path, &json, files::PRIVATE_FILE)?;
+    Ok(found)
+}
+
+/// The media that are there: those that a reader handed on, and what is mounted at `folder`.
+pub(super) fn seen(layout: &Layout, folder: Option<&impl AsRef<Path>>) -> Vec<Medium> {
+    let mut media = read_by_others(&layout.media());
+    media.extend(folder.and_then(|folder| mounted(layout, folder.as_ref())));
+    media
+}
+
+fn read_by_others(folder: &Path) -> Vec<Medium> {
+    let medium = |name: String, found| Medium { name, found };
+    let mut names: Vec<String> = match fs::read_dir(folder) {
+        Ok(entries) => {
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            let name = folder.display().to_string();
+            return vec![medium(name, Found::from(Err(NotUsed::unreadable(&error))))];
+        }
+    };
+    names.sort();
+    names.truncate(MAX_MEDIA);
+    // Where nothing is handed on yet, a reader is at work.
+    let found = |name: String| match files::read(&folder.join(&name).join(FOUND), MAX_FOUND_BYTES) {
+        Ok(bytes) => {
+            let found =
+                serde_json::from_slice(&bytes?).map_err(|_| NotUsed::Unreadable("damaged".to_owned()));
+            Some(medium(name, found.unwrap_or_else(|why| Found::from(Err(why)))))
+        }
+        Err(error) => Some(medium(name, Found::from(Err(not_used(&error))))),
+    };
+    names.into_iter().filter_map(found).collect()
+}
+
+/// What is mounted at a folder; `None` if the file is not there, as where nothing is mounted.
+fn mounted(layout: &Layout, folder: &Path) -> Option<Medium> {
+    let path = layout.below(&folder.to_string_lossy());
+    let read = |file| match files::read(&path.join(file), MAX_FILE_BYTES) {
+        Ok(bytes) => bytes.map(|bytes| token_in(&bytes)),
+        Err(error) => Some(Err(not_used(&error))),
+    };
+    let found: Result<Secret, NotUsed> = FILES.into_iter().find_map(read)?;
+    Some(Medium { name: folder.display().to_string(), found: found.into() })
+}
+
+fn not_used(error: &FilesError) -> NotUsed {
+    match error {
+        FilesError::TooLarge { .. } => NotUsed::TooLarge,
+        FilesError::Blocked { .. } => NotUsed::NotAFile,
+        // What a link in the last place is refused with.
+        FilesError::Read { source, .. } if source.raw_os_error() == Some(Errno::ELOOP as i32) => {
+            NotUsed::NotAFile
+        }
+        other => other.io().map_or(NotUsed::NotAFile, NotUsed::unreadable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    fn found(result: Result<&str, NotUsed>) -> Found {
+        Found::from(result.map(|text| Secret::new(text.to_owned())))
+    }
+
+    #[test]
+    fn what_a_reader_hands_on_is_for_its_user_alone_and_gone_with_its_folder() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        let folder = layout.media().join("sdb1");
+        files::make_directory(&folder, files::PRIVATE_DIRECTORY).unwrap();
+        assert_eq!(seen(&layout, None::<&str>.as_ref()), [], "a reader is at work");
+        let stick = root.path().join("stick");
+        files::replace(&stick, b"no volume", files::PRIVATE_FILE).unwrap();
+        let handed = take_in(File::open(&stick).unwrap(), &folder).unwrap();
+        assert_eq!(handed, found(Err(NotUsed::NotFat)));
+        let mode = folder.join(FOUND).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+        assert_eq!(seen(&layout, None::<&str>.as_ref()), [Medium { name: "sdb1".to_owned(), found: handed }]);
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(seen(&layout, None::<&str>.as_ref()), []);
+    }
+
+    #[test]
+    fn what_nobody_handed_on_whole_is_listed_with_its_reason() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        for (name, bytes) in [("sda1", &b"{\"token\":"[..]), ("sdb1", "x".repeat(20_000).as_bytes())] {
+            let folder = layout.media().join(name);
+            files::make_directory(&folder, files::PRIVATE_DIRECTORY).unwrap();
+            files::replace(&folder.join(FOUND), bytes, files::PRIVATE_FILE).unwrap();
+        }
+        let media = seen(&layout, None::<&str>.as_ref());
+        let reasons: Vec<_> = media.into_iter().map(|one| one.found).collect();
+        assert_eq!(
+            reasons,
+            [found(Err(NotUsed::Unreadable("damaged".to_owned()))), found(Err(NotUsed::TooLarge))]
+        );
+    }
+
+    #[test]
+    fn a_mounted_folder_is_read_by_the_same_rules() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        let look = || {
+            let mut media = seen(&layout, Some(&"/media/stick"));
+            assert!(media.len() <= 1);
+            media.pop().map(|one| one.found)
+        };
+        let folder = root.path().join("media/stick");
+        let file = folder.join("unbox-token");
+        assert_eq!(look(), None, "nothing is mounted there");
+        files::make_directory(&folder, files::PUBLIC_DIRECTORY).unwrap();
+        assert_eq!(look(), None);
+        for (content, expected) in [
+            (&b"ppt_1\n"[..], Ok("ppt_1")),
+            (&[b'x'; 2000], Err(NotUsed::TooLarge)),
+            (b"\0\x01\x02", Err(NotUsed::NotAToken)),
+        ] {
+            files::replace(&file, content, files::PUBLIC_FILE).unwrap();
+            assert_eq!(look(), Some(found(expected)));
+        }
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert_eq!(look(), Some(found(Err(NotUsed::NotAFile))));
+        fs::remove_dir(&file).unwrap();
+        symlink("/etc/hostname", &file).unwrap();
+        assert_eq!(look(), Some(found(Err(NotUsed::NotAFile))));
+        fs::remove_file(&file).unwrap();
+        files::replace(&folder.join("unbox-token.txt"), b"ppt_2", files::PUBLIC_FILE).unwrap();
+        assert_eq!(look(), Some(found(Ok("ppt_2"))));
+    }
+}

@@ -1,0 +1,314 @@
+//! The one HTTP client: TLS 1.3 to the anchors of the image, no redirects, every answer capped.
+
+use super::{AGENT_VERSION, CertificateChain, DeviceKey};
+use crate::{
+    boot::{BootContext, Trust},
+    clock::TrustedTime,
+    failure::{DeviceFault, Failure, Misbehaviour, Refusal, TransportError},
+};
+use reqwest::{
+    Response, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE, HeaderMap, RANGE, RETRY_AFTER},
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::UnixTime,
+    sign::{CertifiedKey, SingleCertAndKey},
+    time_provider::TimeProvider,
+};
+use std::{io, sync::Arc, time::Duration};
+use unbox_common::{
+    protocol::{limits::MAX_PROBLEM_BYTES, problem},
+    secret::Secret,
+    timestamp::Timestamp,
+};
+use url::Url;
+
+/// For name, TCP and TLS together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two reads.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
+/// For one message and its answer.
+const MESSAGE_TIMEOUT: Duration = Duration::from_mins(1);
+/// The slowest fetch that is put up with, in bytes per second; a slower one is cut and resumed.
+const SLOWEST_FETCH: u64 = 16 * 1024;
+
+const JSON: &str = "application/json";
+const OCTETS: &str = "application/octet-stream";
+
+/// How long the client waits, so that tests need not.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For name, TCP and TLS together.
+    pub connect: Duration,
+    /// Between two reads.
+    pub read: Duration,
+    /// For one message and its answer.
+    pub message: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { connect: CONNECT_TIMEOUT, read: READ_TIMEOUT, message: MESSAGE_TIMEOUT }
+    }
+}
+
+/// The one HTTP client: TLS 1.3 to the anchors of the image, no redirects, everything capped.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    patience: Patience,
+}
+
+/// What the client is built from.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientSettings<'a> {
+    /// Whom to trust.
+    pub trust: &'a Trust,
+    /// What time it is, for certificates.
+    pub time: TrustedTime,
+    /// The proxy, if one is configured; the environment's is never used.
+    pub proxy: Option<&'a Url>,
+    /// The client certificate and its key, once the device has one.
+    pub certificate: Option<(&'a CertificateChain, &'a DeviceKey)>,
+    /// How long to wait.
+    pub patience: Patience,
+}
+
+impl<'a> ClientSettings<'a> {
+    /// The settings of a device that has no certificate yet.
+    #[must_use]
+    pub fn of(context: &'a BootContext) -> Self {
+        Self {
+            trust: &context.trust,
+            time: context.time(),
+            proxy: context.settings.proxy.as_ref(),
+            certificate: None,
+            patience: Patience::default(),
+        }
+    }
+}
+
+/// The time for certificates: the trusted one, when the client was made.
+#[derive(Debug)]
+struct FixedTime(Timestamp);
+
+impl TimeProvider for FixedTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(self.0.0)))
+    }
+}
+
+impl Client {
+    /// Builds the client.
+    ///
+    /// # Errors
+    /// [`DeviceFault`] if anchors, certificate or key cannot be used.
+    pub fn new(settings: &ClientSettings<'_>) -> Result<Self, DeviceFault> {
+        let tls = tls(settings)?;
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that builds an HTTP client")]
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .https_only(true)
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .pool_max_idle_per_host(1)
+            .user_agent(format!("unbox-agent/{AGENT_VERSION}"))
+            .connect_timeout(settings.patience.connect)
+            .read_timeout(settings.patience.read);
+        if let Some(proxy) = settings.proxy {
+            let proxy = reqwest::Proxy::all(proxy.clone()).map_err(DeviceFault::Client)?;
+            builder = builder.proxy(proxy);
+        }
+        Ok(Self { http: builder.build().map_err(DeviceFault::Client)?, patience: settings.patience })
+    }
+
+    /// Sends a message and reads its answer, up to `limit` bytes.
+    ///
+    /// # Errors
+    /// [`Failure`], by whose fault it is.
+    pub async fn post(&self, to: Url, message: Vec<u8>, limit: usize) -> Result<Vec<u8>, Failure> {
+        let response = self
+            .http
+            .post(to)
+            .header(CONTENT_TYPE, JSON)
+            .header(ACCEPT, JSON)
+            .timeout(self.patience.message)
+            .body(message)
+            .send()
+            .await
+            .map_err(transport)?;
+        let response = accepted(response).await?;
+        if response.status() != StatusCode::OK {
+            return Err(unexpected(&response).into());
+        }
+        expect_type(&response, JSON)?;
+        body(response, limit).await
+    }
+
+    /// Calls a method of the management API with an API key, and with a message unless it is one that only
+    /// reads: the status, and the answer up to `limit` bytes, whatever it is.
+    ///
+    /// # Errors
+    /// [`Failure`], by whose fault it is; a redirect is one.
+    pub async fn call(
+        &self,
+        to: Url,
+        key: &Secret,
+        message: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<(u16, Vec<u8>), Failure> {
+        let request = match message {
+            Some(message) => self.http.post(to).header(CONTENT_TYPE, JSON).body(message),
+            None => self.http.get(to),
+        };
+        let response = request
+            .header(ACCEPT, JSON)
+            .bearer_auth(key.expose())
+            .timeout(self.patience.message)
+            .send()
+            .await
+            .map_err(transport)?;
+        let status = response.status();
+        if status.is_redirection() {
+            return Err(Misbehaviour::Redirected(status.as_u16()).into());
+        }
+        expect_type(&response, JSON)?;
+        Ok((status.as_u16(), body(response, limit).await?))
+    }
+
+    /// Asks for an artifact of `size` bytes, from byte `from` on. The answer's status is 200
+    /// (the whole) or 206 (a part); its body is the caller's to read.
+    ///
+    /// # Errors
+    /// [`Failure`], by whose fault it is; a 404 and a 416 are an unexpected status.
+    pub async fn fetch(&self, artifact: Url, from: u64, size: u64) -> Result<Response, Failure> {
+        let time = self.patience.message + Duration::from_secs(size / SLOWEST_FETCH);
+        let mut request = self.http.get(artifact).header(ACCEPT, OCTETS).timeout(time);
+        if from > 0 {
+            request = request.header(RANGE, format!("bytes={from}-"));
+        }
+        let response = accepted(request.send().await.map_err(transport)?).await?;
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
+            _ => Err(unexpected(&response).into()),
+        }
+    }
+}
+
+fn tls(settings: &ClientSettings<'_>) -> Result<ClientConfig, DeviceFault> {
+    let mut roots = RootCertStore::empty();
+    for anchor in &settings.trust.anchors {
+        roots.add(anchor.clone()).map_err(DeviceFault::Anchors)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let time = Arc::new(FixedTime(settings.time.now));
+    let builder = ClientConfig::builder_with_details(provider, time)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(DeviceFault::Anchors)?
+        .with_root_certificates(roots);
+    Ok(match settings.certificate {
+        Some((chain, key)) => {
+            let certified = CertifiedKey::new(chain.for_tls(), key.for_tls()?);
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
+        }
+        None => builder.with_no_client_auth(),
+    })
+}
+
+/// Turns a "no", a redirect and everything else that is no answer into a failure.
+async fn accepted(response: Response) -> Result<Response, Failure> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    if status.is_redirection() {
+        return Err(Misbehaviour::Redirected(status.as_u16()).into());
+    }
+    let nothing_to_read = unexpected(&response);
+    if expect_type(&response, problem::CONTENT_TYPE).is_err() {
+        return Err(nothing_to_read.into());
+    }
+    let header = retry_after(response.headers());
+    let document = body(response, MAX_PROBLEM_BYTES).await?;
+    let Ok(problem) = serde_json::from_slice::<problem::Problem>(&document) else {
+        return Err(nothing_to_read.into());
+    };
+    let told = problem.retry_after_s.map(|seconds| Duration::from_secs(seconds.into()));
+    Err(Refusal { problem: Box::new(problem), retry_after: told.max(header) }.into())
+}
+
+fn unexpected(response: &Response) -> Misbehaviour {
+    Misbehaviour::UnexpectedStatus {
+        status: response.status().as_u16(),
+        retry_after: retry_after(response.headers()),
+    }
+}
+
+/// `Retry-After` in seconds (RFC 9110, section 10.2.3); the form with a date needs a clock that
+/// both sides agree on, and is passed over.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+fn expect_type(response: &Response, expected: &'static str) -> Result<(), Misbehaviour> {
+    let found = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next());
+    if found.is_some_and(|found| found.trim().eq_ignore_ascii_case(expected)) {
+        Ok(())
+    } else {
+        Err(Misbehaviour::WrongContentType { expected })
+    }
+}
+
+/// Reads a body up to `limit` bytes, and not one chunk further.
+async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(transport)? {
+        if bytes.len() + chunk.len() > limit {
+            return Err(Misbehaviour::TooLarge { limit }.into());
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// Finds out what kind of transport failure the client's error is.
+pub(crate) fn transport(error: reqwest::Error) -> TransportError {
+    use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+    match tls_cause(&error) {
+        Some(rustls::Error::InvalidCertificate(
+            cause @ (Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. }),
+        )) => TransportError::OutsideItsTime(rustls::Error::InvalidCertificate(cause)),
+        Some(cause @ rustls::Error::InvalidCertificate(_)) => TransportError::Untrusted(cause),
+        Some(cause) => TransportError::Tls(cause),
+        None if error.is_timeout() => TransportError::TimedOut(error),
+        None if error.is_connect() => TransportError::Unreachable(error),
+        None => TransportError::Cut(error),
+    }
+}
+
+/// The TLS error at the bottom of a client's error, if there is one.
+fn tls_cause(error: &reqwest::Error) -> Option<rustls::Error> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        // An I/O error carries its cause inside, and does not name it as its source.
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .map(|inner| inner as &(dyn std::error::Error + 'static));
+        let found =
+            error.downcast_ref::<rustls::Error>().or_else(|| inner.and_then(|inner| inner.downcast_ref()));
+        if let Some(found) = found {
+            return Some(found.clone());
+        }
+        next = inner.or_else(|| error.source());
+    }
+    None
+}

@@ -1,0 +1,156 @@
+//! Rows of a screen that are given away one by one, and texts that are made to fit into them.
+
+use crate::console::plain;
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    style::{Modifier, Style},
+    text::Span,
+};
+
+/// What stands where a text has no room.
+pub(super) const MORE: &str = "...";
+
+/// A part of the screen that is given away row by row.
+pub(super) struct Rows<'b> {
+    pub(super) area: Rect,
+    pub(super) buffer: &'b mut Buffer,
+}
+
+impl Rows<'_> {
+    pub(super) fn width(&self) -> usize {
+        self.area.width.into()
+    }
+
+    /// The next rows from the top, as far as there are any.
+    pub(super) fn top(&mut self, rows: u16) -> Rows<'_> {
+        let height = rows.min(self.area.height);
+        let area = Rect { height, ..self.area };
+        self.area = Rect { y: self.area.y + height, height: self.area.height - height, ..self.area };
+        Rows { area, buffer: self.buffer }
+    }
+
+    /// The next rows from the bottom, as far as there are any.
+    pub(super) fn bottom(&mut self, rows: u16) -> Rows<'_> {
+        let height = rows.min(self.area.height);
+        self.area.height -= height;
+        let area = Rect { y: self.area.y + self.area.height, height, ..self.area };
+        Rows { area, buffer: self.buffer }
+    }
+
+    /// The first of these lines at the bottom, in so many rows; if there are more, the last one says so.
+    pub(super) fn paragraph(&mut self, lines: &[String], least: usize, most: usize, style: Style) {
+        let shown = lines.len().min(most);
+        let mut rows = self.bottom(shown.max(least).try_into().unwrap_or(u16::MAX));
+        for (at, line) in lines.iter().take(shown).enumerate() {
+            let cut = at + 1 == shown && shown < lines.len();
+            rows.top(1).words(&if cut { format!("{line} {MORE}") } else { line.clone() }, style);
+        }
+    }
+
+    pub(super) fn fill(&mut self, style: Style) {
+        self.buffer.set_style(self.area, style);
+    }
+
+    pub(super) fn words(self, text: &str, style: Style) {
+        self.at(1, text, style);
+    }
+
+    pub(super) fn centred(self, text: &str, style: Style) {
+        let gap = self.width().saturating_sub(width(text)) / 2;
+        self.at(gap.try_into().unwrap_or(0), text, style);
+    }
+
+    pub(super) fn bar(mut self, [left, right]: &[String; 2]) {
+        let style = Style::new().add_modifier(Modifier::REVERSED);
+        self.fill(style);
+        let end = self.width().saturating_sub(width(right) + 1).try_into().unwrap_or(0);
+        let Self { area, buffer } = self;
+        Rows { area, buffer: &mut *buffer }.words(left, style);
+        Rows { area, buffer }.at(end, right, style);
+    }
+
+    fn at(self, column: u16, text: &str, style: Style) {
+        if self.area.height > 0 && column < self.area.width {
+            let room = usize::from(self.area.width - column);
+            let (text, room) = match room.checked_sub(MORE.len()) {
+                Some(less) if width(text) > room => (format!("{}{MORE}", beginning(text, less)), room),
+                _ => (text.to_owned(), room),
+            };
+            self.buffer.set_stringn(self.area.x + column, self.area.y, text, room, style);
+        }
+    }
+}
+
+/// How many columns a text takes.
+pub(super) fn width(text: &str) -> usize {
+    Span::raw(text).width()
+}
+
+/// A name from outside, fit for a terminal; one that is cut says so.
+pub(super) fn shortened(name: &str, most_bytes: usize) -> String {
+    let (whole, cut) = (plain(name, usize::MAX), plain(name, most_bytes));
+    if cut.len() < whole.len() { cut + MORE } else { whole }
+}
+
+/// The beginning of a text that fits into some columns.
+fn beginning(text: &str, columns: usize) -> &str {
+    let ends = text.char_indices().map(|(at, char)| at + char.len_utf8());
+    let fits = |end: &usize| width(text.get(..*end).unwrap_or_default()) <= columns;
+    text.get(..ends.take_while(fits).last().unwrap_or(0)).unwrap_or_default()
+}
+
+/// The end of a text that fits into some columns.
+pub(super) fn tail(text: &str, columns: u16) -> &str {
+    let starts = text.char_indices().map(|(at, _)| text.get(at..).unwrap_or_default());
+    starts.into_iter().find(|end| width(end) <= columns.into()).unwrap_or_default()
+}
+
+/// A text in lines of some columns, broken between words where there are any.
+pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let mut word = word;
+        loop {
+            let line = lines.pop().unwrap_or_default();
+            let gap = usize::from(!line.is_empty());
+            if width(&line) + gap + width(word) <= columns {
+                lines.push(if gap == 1 { format!("{line} {word}") } else { word.to_owned() });
+                break;
+            }
+            if gap == 1 {
+                lines.extend([line, String::new()]);
+                continue;
+            }
+            // A word that is wider than the screen; where not even a letter fits, nothing helps.
+            let part = Some(beginning(word, columns)).filter(|part| !part.is_empty()).unwrap_or(word);
+            lines.extend([part.to_owned(), String::new()]);
+            word = word.get(part.len()..).unwrap_or_default();
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_cut_says_so() {
+        assert_eq!((shortened("abcdef", 4), shortened("abcd", 4)), ("abcd...".to_owned(), "abcd".to_owned()));
+    }
+
+    #[test]
+    fn text_is_broken_between_words_and_long_words_anywhere() {
+        for (text, columns, expected) in [
+            ("one two three", 7, vec!["one two", "three"]),
+            ("abcdefgh i", 3, vec!["abc", "def", "gh", "i"]),
+            ("東京東京", 4, vec!["東京", "東京"]),
+            ("", 5, vec![""]),
+            ("a b", 0, vec!["a", "b", ""]),
+        ] {
+            assert_eq!(wrapped(text, columns), expected, "{text}");
+        }
+        assert_eq!((tail("abc東", 3), tail("ab", 0)), ("c東", ""));
+    }
+}

@@ -1,0 +1,71 @@
+//! The words in which a station speaks of identifiers, of values and of witnesses.
+
+use super::verdict::Witness;
+use unbox_common::identity::IdentifierKind;
+
+/// The longest value in a message, in characters.
+const MAX_SHOWN_CHARS: usize = 64;
+
+/// What people call an identifier.
+#[must_use]
+pub const fn words(kind: IdentifierKind) -> &'static str {
+    match kind {
+        IdentifierKind::DeviceKey => "device key",
+        IdentifierKind::TpmKey => "TPM key",
+        IdentifierKind::CertifiedDeviceId => "certified device ID",
+        IdentifierKind::SerialNumber => "serial number",
+        IdentifierKind::ServiceTag => "service tag",
+        IdentifierKind::BoardSerial => "board serial number",
+        IdentifierKind::ChassisSerial => "chassis serial number",
+        IdentifierKind::Imei => "IMEI",
+        IdentifierKind::Meid => "MEID",
+        IdentifierKind::MacAddress => "MAC address",
+        IdentifierKind::SystemUuid => "UUID",
+        IdentifierKind::Manufacturer => "manufacturer",
+        IdentifierKind::Model => "model",
+        IdentifierKind::Sku => "SKU",
+    }
+}
+
+/// A value that came from outside, fit for a terminal; one that is cut ends in three dots.
+pub(super) fn shown(value: &str) -> String {
+    let mut chars = value.chars().map(|char| if char.is_control() { ' ' } else { char });
+    let shown: String = chars.by_ref().take(MAX_SHOWN_CHARS).collect();
+    if chars.next().is_some() { shown + "..." } else { shown }
+}
+
+/// The witness at the beginning of a sentence.
+pub(super) fn sentence(witness: &Witness) -> String {
+    let text = witness.to_string();
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + chars.as_str())
+}
+
+/// What the difference looks like, if it looks like a slip.
+pub(super) fn hint(machine: &str, said: &str) -> &'static str {
+    let (machine, said) = (machine.to_ascii_uppercase(), said.to_ascii_uppercase());
+    let part_of = |part: &str, whole: &str| part.len() < whole.len() && whole.contains(part);
+    let alike =
+        |text: &str| text.replace('O', "0").replace(['I', 'L'], "1").replace('B', "8").replace('S', "5");
+    if part_of(&said, &machine) {
+        ", where characters are missing"
+    } else if part_of(&machine, &said) {
+        ", which has characters more"
+    } else if alike(&machine) == alike(&said) {
+        ", which only looks alike"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_cut_says_so_and_moves_no_cursor() {
+        assert_eq!(shown("A\u{1b}[2J\r"), "A [2J ");
+        assert_eq!(shown(&"A".repeat(MAX_SHOWN_CHARS)), "A".repeat(MAX_SHOWN_CHARS));
+        assert_eq!(shown(&"A".repeat(MAX_SHOWN_CHARS + 1)), "A".repeat(MAX_SHOWN_CHARS) + "...");
+    }
+}

@@ -1,0 +1,105 @@
+//! `factory`: what test stations registered, and taking it back.
+
+use super::{
+    Exit,
+    context::{Opened, list},
+    output::{Output, or_dash, sheet},
+    view::View,
+};
+use crate::{
+    domain::{claim::lookup_texts, factory::FactoryRecord},
+    store::FactoryFilter,
+};
+use clap::Subcommand;
+use serde_json::json;
+use unbox_common::ids::{ClaimId, FactoryRecordId};
+
+/// What can be done with records of factories.
+#[derive(Debug, Subcommand)]
+pub(super) enum Factory {
+    /// List them, oldest first; of everybody unless you say of whom.
+    List {
+        /// Of this organisation only: its id, or its exact name.
+        #[arg(long)]
+        company: Option<String>,
+        /// Only of devices that show this serial number, MAC address, key or other identifier.
+        #[arg(long)]
+        identifier: Option<String>,
+        /// At most so many.
+        #[arg(long)]
+        limit: Option<u64>,
+    },
+    /// Show one.
+    Show {
+        /// Its id.
+        record: FactoryRecordId,
+    },
+    /// Delete records, such as those of units that were scrapped. The claim on such a device loses the key
+    /// that it got from the record; it stays in force. Stops at the first that cannot be deleted.
+    #[command(after_help = "\
+A record stays while a device uses its key: `claim remove` or `device deprovision` comes first.")]
+    Delete {
+        /// Their ids.
+        #[arg(required = true)]
+        records: Vec<FactoryRecordId>,
+    },
+}
+
+impl Factory {
+    pub(super) async fn run(self, opened: &Opened, output: &mut Output) -> anyhow::Result<Exit> {
+        let Opened { services, by } = opened;
+        match self {
+            Self::List { company, identifier, limit } => {
+                let company = opened.company_id(company.as_deref()).await?;
+                let filter = FactoryFilter { company, identifiers: identifier.as_deref().map(lookup_texts) };
+                let page = |request| services.list_factory_records(by, filter.clone(), request);
+                list(output, limit, View, page).await?;
+            }
+            Self::Show { record } => show(services.factory_record(by, record).await?, output)?,
+            Self::Delete { records } => {
+                let (mut deleted, mut kept) = (Vec::with_capacity(records.len()), None);
+                for record in records {
+                    match services.delete_factory_record(by, record).await {
+                        Ok(claim) => deleted.push((record, claim)),
+                        Err(error) => {
+                            kept = Some(error);
+                            break;
+                        }
+                    }
+                }
+                told(&deleted, output)?;
+                if let Some(error) = kept {
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Says which records are gone, also if the next one is not.
+fn told(deleted: &[(FactoryRecordId, Option<ClaimId>)], output: &mut Output) -> anyhow::Result<()> {
+    if deleted.is_empty() {
+        return Ok(());
+    }
+    let line = |(record, claim): &(FactoryRecordId, Option<ClaimId>)| {
+        let lost = claim.map(|claim| format!(" Claim {claim} has no device key any more."));
+        format!("Deleted record {record}.{}", lost.unwrap_or_default())
+    };
+    let said = deleted.iter().map(line).collect::<Vec<_>>().join("\n");
+    let each = deleted.iter().map(|(record, claim)| json!({ "record": record, "claim": claim }));
+    output.show(&json!({ "deleted": each.collect::<Vec<_>>() }), &said)
+}
+
+fn show(record: FactoryRecord, output: &mut Output) -> anyhow::Result<()> {
+    let identifiers = record.identity.observed().iter().map(|one| one.identifier.to_string());
+    let text = sheet(&[
+        ("record", record.id.to_string()),
+        ("company", record.company.to_string()),
+        ("identifiers", identifiers.collect::<Vec<_>>().join(", ")),
+        ("claim with its key", or_dash(record.claim)),
+        ("since", record.created_at.to_string()),
+        ("by", record.created_by.clone()),
+    ]);
+    output.show(&View(record), &text)
+}

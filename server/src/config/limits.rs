@@ -1,0 +1,71 @@
+//! How much the server takes on.
+
+use super::{
+    ConfigError, LimitsFragment,
+    value::{number, span},
+};
+use std::time::Duration;
+
+/// How much the server takes on at once, and from one side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections.
+    pub connections: usize,
+    /// Open connections from one address; one reseller's warehouse may sit behind it.
+    pub connections_per_address: usize,
+    /// Device messages that are worked on at the same time.
+    pub requests: usize,
+    /// Time for TLS, and for the head of a request; also how long an idle connection is kept.
+    pub header_timeout: Duration,
+    /// Time for the body of a request, and for its answer.
+    pub request_timeout: Duration,
+    /// Time that requests get to finish when the server stops.
+    pub shutdown_timeout: Duration,
+    /// Handshake messages from one address.
+    pub address: Rate,
+    /// Hellos of one series of identifiers.
+    pub series: Rate,
+    /// Queries of one account in 100 seconds, and of each user that it asks for; 0 for no limit.
+    pub api_queries_per_100s: u32,
+}
+
+/// So many at once, and so many more each second. A burst of 0 means no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// At once.
+    pub burst: u32,
+    /// Each second after that.
+    pub per_second: u32,
+}
+
+impl Limits {
+    pub(super) fn parse(from: &LimitsFragment) -> Result<Self, ConfigError> {
+        let count = |field, value, default| {
+            number(field, value, default, 1..=1_000_000)
+                .map(|count| usize::try_from(count).unwrap_or(usize::MAX))
+        };
+        let rate = |field, value, default| number(field, value, default, 0..=1_000_000);
+        let time = |field, value, secs| span(field, value, Duration::from_secs(secs), 1..=600);
+        Ok(Self {
+            connections: count("limits.connections", from.connections, 8192)?,
+            connections_per_address: count(
+                "limits.connections_per_address",
+                from.connections_per_address,
+                2048,
+            )?,
+            requests: count("limits.requests", from.requests, 1024)?,
+            header_timeout: time("limits.header_timeout_s", from.header_timeout_s, 15)?,
+            request_timeout: time("limits.request_timeout_s", from.request_timeout_s, 30)?,
+            shutdown_timeout: time("limits.shutdown_timeout_s", from.shutdown_timeout_s, 20)?,
+            address: Rate {
+                burst: rate("limits.address_burst", from.address_burst, 4000)?,
+                per_second: rate("limits.address_per_second", from.address_per_second, 50)?.max(1),
+            },
+            series: Rate {
+                burst: rate("limits.series_burst", from.series_burst, 2000)?,
+                per_second: rate("limits.series_per_second", from.series_per_second, 25)?.max(1),
+            },
+            api_queries_per_100s: rate("limits.api_queries_per_100s", from.api_queries_per_100s, 1000)?,
+        })
+    }
+}

@@ -1,0 +1,186 @@
+//! What tests of admission ask about: one claim, one device, and a row of what is shown and proven.
+
+use super::{Admission, Decision, Evidence, TokenEvidence, TpmEvidence, decide};
+use crate::domain::{
+    claim::{Claim, ClaimSets, Metadata, Vacation},
+    company::Terms,
+    device::{ApprovalRequest, Device, DeviceState, Enrollment},
+    token::TokenStanding,
+};
+use unbox_common::{
+    attestation::QUOTED_PCRS,
+    digest::Sha256,
+    identity::{HardwareIdentity, Identifier, IdentifierKind, Observed, Rank, Source},
+    ids::{ClaimId, CompanyId, DeviceId, Generation},
+    matching::IdentifierSet,
+    protocol::latest::ProofKind,
+    timestamp::Timestamp,
+    trust::DevicePublicKey,
+};
+
+pub(super) const NOW: Timestamp = Timestamp(1000);
+pub(super) const BOARD: &str = "BOARD1";
+/// A token of the customer that is in its time.
+pub(super) const VALID: TokenEvidence = TokenEvidence::Known(TokenStanding::Valid);
+
+pub(super) fn key(byte: u8) -> DevicePublicKey {
+    DevicePublicKey::from_point(&[&[4][..], &[byte; 64]].concat()).unwrap()
+}
+
+fn parse(kind: IdentifierKind, value: &str) -> Identifier {
+    Identifier::parse(kind, value).unwrap()
+}
+
+pub(super) fn identity(board: &str) -> HardwareIdentity {
+    let shown = [
+        (IdentifierKind::SerialNumber, "S1"),
+        (IdentifierKind::Manufacturer, "Acme"),
+        (IdentifierKind::Model, "G3"),
+        (IdentifierKind::BoardSerial, board),
+    ];
+    HardwareIdentity::new(
+        shown.map(|(kind, value)| Observed { identifier: parse(kind, value), source: Source::Smbios }),
+    )
+    .unwrap()
+}
+
+pub(super) fn tpm_key(byte: u8) -> Identifier {
+    parse(IdentifierKind::TpmKey, &Sha256::of(&[byte]).to_string())
+}
+
+/// A claim whose window is open until 2000, and which registers key 1.
+pub(super) fn claim(proof: ProofKind) -> Claim {
+    let members = [
+        parse(IdentifierKind::SerialNumber, "S1"),
+        parse(IdentifierKind::Manufacturer, "Acme"),
+        parse(IdentifierKind::Model, "G3"),
+        parse(IdentifierKind::DeviceKey, &key(1).digest().to_string()),
+    ];
+    Claim {
+        id: ClaimId::new(1).unwrap(),
+        customer: CompanyId::new(1).unwrap(),
+        reseller: None,
+        configuration: None,
+        configured_at: NOW,
+        proof,
+        activation_ends_at: Timestamp(2000),
+        sets: ClaimSets::new(vec![IdentifierSet::new(members).unwrap()]),
+        order: None,
+        metadata: Metadata::default(),
+        vacation: None,
+        protected: false,
+        created_at: NOW,
+        created_by: "test".to_owned(),
+        released_at: None,
+    }
+}
+
+pub(super) fn unseen() -> Device {
+    Device::new(DeviceId::new(1).unwrap(), ClaimId::new(1).unwrap(), CompanyId::new(1).unwrap(), NOW)
+}
+
+/// A device that is managed as generation 3 with key 1, and enrolling as generation 4 with key 2.
+pub(super) fn known() -> Device {
+    Device {
+        state: DeviceState::Enrolling { generation: Generation(4), since: NOW },
+        active: Some(Enrollment { generation: Generation(3), key: key(1) }),
+        latest: Some(Enrollment { generation: Generation(4), key: key(2) }),
+        latest_ticket: Some(Sha256::of(b"ticket 4")),
+        identity: Some(identity(BOARD)),
+        ..unseen()
+    }
+}
+
+pub(super) fn request(key: &DevicePublicKey, board: &str, approved_at: Option<Timestamp>) -> ApprovalRequest {
+    ApprovalRequest {
+        device: DeviceId::new(1).unwrap(),
+        customer: CompanyId::new(1).unwrap(),
+        key: key.digest(),
+        identity: identity(board),
+        replaced: Vec::new(),
+        first_at: NOW,
+        last_at: NOW,
+        count: 1,
+        approved_at,
+    }
+}
+
+/// What is asked in one row of a table.
+pub(super) struct Asked {
+    pub(super) proof: ProofKind,
+    pub(super) device: Option<Device>,
+    pub(super) key: u8,
+    pub(super) board: &'static str,
+    pub(super) ticket: &'static [u8],
+    pub(super) now: Timestamp,
+    pub(super) configured: bool,
+    pub(super) terms: Terms,
+    pub(super) vacation: Option<Vacation>,
+    pub(super) protected: bool,
+    pub(super) token: TokenEvidence,
+    pub(super) reset_ticket: bool,
+    pub(super) request: Option<ApprovalRequest>,
+    /// The TPM that proved itself, and those that the claim registers, by a byte each.
+    pub(super) tpm: Option<u8>,
+    pub(super) registered: &'static [u8],
+}
+
+impl Asked {
+    pub(super) fn new(proof: ProofKind, device: Option<Device>, key: u8) -> Self {
+        Self {
+            proof,
+            device,
+            key,
+            board: BOARD,
+            ticket: b"ticket",
+            now: NOW,
+            configured: true,
+            terms: Terms::Accepted,
+            vacation: None,
+            protected: false,
+            token: TokenEvidence::None,
+            reset_ticket: false,
+            request: None,
+            tpm: None,
+            registered: &[],
+        }
+    }
+
+    pub(super) fn decide(&self) -> Decision {
+        let tpm = self.tpm.map(|tpm| TpmEvidence {
+            key: Sha256::of(&[tpm]),
+            rooted: true,
+            pcrs: [Sha256([0; 32]); QUOTED_PCRS],
+        });
+        let mut claim = Claim { vacation: self.vacation, protected: self.protected, ..claim(self.proof) };
+        let sets = self.registered.iter().map(|tpm| IdentifierSet::new([tpm_key(*tpm)]).unwrap());
+        claim.sets = ClaimSets::new(claim.sets.usable().iter().cloned().chain(sets).collect());
+        let identity = identity(self.board);
+        let shown = self.tpm.map(|tpm| identity.clone().with(tpm_key(tpm), Source::Tpm).unwrap());
+        decide(&Admission {
+            now: self.now,
+            claim: &claim,
+            rank: Rank::Serial,
+            device: self.device.as_ref(),
+            key: key(self.key).digest(),
+            identity: shown.as_ref().unwrap_or(&identity),
+            ticket: Sha256::of(self.ticket),
+            configured: self.configured,
+            terms: self.terms,
+            evidence: Evidence {
+                token: self.token,
+                reset_ticket: self.reset_ticket,
+                request: self.request.as_ref(),
+                tpm: tpm.as_ref(),
+            },
+        })
+    }
+
+    pub(super) fn outcome(&self) -> String {
+        match self.decide() {
+            Decision::Admit { generation, why } => format!("admit {generation} {why}"),
+            Decision::Pend(pending) => format!("pend {}", pending.kind()),
+            Decision::Refuse(refusal) => format!("refuse {}", refusal.kind),
+        }
+    }
+}

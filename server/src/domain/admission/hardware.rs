@@ -1,0 +1,143 @@
+//! Rule 5: parts that changed since the device last enrolled, and what waits for an administrator.
+
+use super::{Admission, approved, proof::tpm_of};
+use crate::domain::device::{Device, DeviceState};
+use unbox_common::{
+    identity::{HardwareIdentity, IdentifierKind},
+    matching::{ReplacedPart, hardware_change},
+    refusal::RefusalKind,
+    timestamp::Timestamp,
+};
+
+/// What an administrator has to approve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// The device is not bound to this key.
+    pub unknown_key: bool,
+    /// Parts that are not as they were. Empty if only the key is new.
+    pub replaced: Vec<ReplacedPart>,
+}
+
+impl Pending {
+    /// What the device is told.
+    #[must_use]
+    pub const fn kind(&self) -> RefusalKind {
+        if self.replaced.is_empty() { RefusalKind::PendingApproval } else { RefusalKind::HardwareChanged }
+    }
+
+    /// The state that the device is in from now on. A stranger with its identifiers changes
+    /// nothing of a device that works; only what the device's own key shows does.
+    #[must_use]
+    pub fn state_after(&self, device: &Device, now: Timestamp) -> DeviceState {
+        let state = device.state.clone();
+        let next = if !self.unknown_key {
+            state.hardware_changed(now)
+        } else if device.latest.is_none() {
+            state.held(now)
+        } else {
+            Ok(state)
+        };
+        next.unwrap_or_else(|_| device.state.clone())
+    }
+}
+
+/// Parts that are neither those of the last enrollment nor those that were approved.
+pub(super) fn unapproved_parts(asked: &Admission<'_>) -> Vec<ReplacedPart> {
+    let replaced_since = |last: &HardwareIdentity| {
+        let parts = hardware_change(asked.identity, last, asked.rank).map(|change| change.replaced);
+        parts.unwrap_or_default().into_iter().chain(replaced_tpm(asked, last)).collect::<Vec<_>>()
+    };
+    let Some(last) = asked.device.and_then(|device| device.identity.as_ref()) else {
+        return Vec::new();
+    };
+    match approved(asked) {
+        Some(request) if replaced_since(&request.identity).is_empty() => Vec::new(),
+        _ => replaced_since(last),
+    }
+}
+
+/// The TPM that proved itself, if it is neither registered nor the one from before.
+fn replaced_tpm(asked: &Admission<'_>, last: &HardwareIdentity) -> Option<ReplacedPart> {
+    let now = asked.evidence.tpm?.key;
+    let was = tpm_of(last)?;
+    let is_registered = asked.claim.sets.registered_tpm_keys().any(|key| key == now);
+    (was != now && !is_registered).then(|| ReplacedPart {
+        kind: IdentifierKind::TpmKey,
+        was: vec![was.to_string()],
+        now: vec![now.to_string()],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Decision, fixture::*};
+    use super::*;
+    use crate::domain::device::{ApprovalRequest, StateName};
+    use ProofKind::{Identifiers, Token, Tpm};
+    use unbox_common::{identity::Source, protocol::latest::ProofKind};
+
+    #[test]
+    fn changed_hardware_waits_whatever_was_proven() {
+        let changed =
+            |proof, key| Asked { board: "BOARD2", token: VALID, ..Asked::new(proof, Some(known()), key) };
+        for proof in [Identifiers, Token] {
+            for key in [1, 9] {
+                assert_eq!(changed(proof, key).outcome(), "pend hardware_changed", "{proof} {key}");
+            }
+        }
+        let approve = |board, key: u8| Some(request(&self::key(key), board, Some(NOW)));
+        for (key, request, expected) in [
+            (1, approve("BOARD2", 1), "admit 5 known_key"),
+            (9, approve("BOARD2", 9), "admit 5 approved"),
+            (1, approve("BOARD3", 1), "pend hardware_changed"),
+            (9, approve(BOARD, 9), "pend hardware_changed"),
+            (1, approve("BOARD2", 9), "pend hardware_changed"),
+        ] {
+            let asked = Asked { request, ..changed(Identifiers, key) };
+            assert_eq!(asked.outcome(), expected, "key {key}");
+        }
+    }
+
+    #[test]
+    fn another_tpm_waits_for_exactly_its_approval() {
+        let with = |board, tpm| identity(board).with(tpm_key(tpm), Source::Tpm).unwrap();
+        let device = Device { identity: Some(with(BOARD, 0xaa)), ..known() };
+        for (approved, reset_ticket, expected) in [
+            (None, false, "pend hardware_changed"),
+            (Some(0xbb), false, "admit 5 approved"),
+            (Some(0xcc), false, "pend hardware_changed"),
+            (Some(0xaa), false, "pend hardware_changed"),
+            (None, true, "pend hardware_changed"),
+        ] {
+            let request = approved.map(|tpm| ApprovalRequest {
+                identity: with(BOARD, tpm),
+                ..request(&key(9), BOARD, Some(NOW))
+            });
+            let asked =
+                Asked { tpm: Some(0xbb), reset_ticket, request, ..Asked::new(Tpm, Some(device.clone()), 9) };
+            assert_eq!(asked.outcome(), expected, "{approved:x?}");
+            if let Decision::Pend(pending) = asked.decide() {
+                assert_eq!(pending.replaced[0].kind, IdentifierKind::TpmKey);
+                assert_eq!(pending.unknown_key, approved.is_none() && !reset_ticket);
+                let unchanged = pending.state_after(&device, NOW) == device.state;
+                assert_eq!(unchanged, pending.unknown_key, "what nobody let in changes nothing");
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_devices_own_key_changes_its_state() {
+        let states = |device: Device, key, board| {
+            let asked =
+                Asked { board, now: Timestamp(5000), ..Asked::new(Identifiers, Some(device.clone()), key) };
+            match asked.decide() {
+                Decision::Pend(pending) => pending.state_after(&device, NOW).name(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(states(known(), 9, BOARD), StateName::Enrolling);
+        assert_eq!(states(known(), 9, "BOARD2"), StateName::Enrolling);
+        assert_eq!(states(known(), 1, "BOARD2"), StateName::HardwareChanged);
+        assert_eq!(states(unseen(), 9, BOARD), StateName::PendingApproval);
+    }
+}

@@ -1,0 +1,172 @@
+//! What a device is refused whatever it proves, at its hello and again when it proves itself; and what
+//! is said with a refusal.
+
+use super::proof::NO_TPM;
+use crate::domain::{claim::Claim, company::Terms, device::DeviceState};
+use std::borrow::Cow;
+use unbox_common::{protocol::latest::ProofKind, refusal::RefusalKind, timestamp::Timestamp};
+
+/// A refusal, and what is said with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The kind.
+    pub kind: RefusalKind,
+    /// What the administrator wants to be read.
+    pub message: Option<String>,
+    /// What happened, if the kind alone does not say it.
+    pub detail: Option<Cow<'static, str>>,
+}
+
+impl Refusal {
+    /// A refusal that its kind explains.
+    #[must_use]
+    pub const fn of(kind: RefusalKind) -> Self {
+        Self { kind, message: None, detail: None }
+    }
+
+    /// A refusal that says what happened.
+    #[must_use]
+    pub const fn said(kind: RefusalKind, detail: &'static str) -> Self {
+        Self { kind, message: None, detail: Some(Cow::Borrowed(detail)) }
+    }
+
+    /// A refusal that says what happened, in words that were made for it.
+    #[must_use]
+    pub const fn told(kind: RefusalKind, detail: String) -> Self {
+        Self { kind, message: None, detail: Some(Cow::Owned(detail)) }
+    }
+}
+
+/// What is known of a device that says hello.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// The claim that matched.
+    pub claim: &'a Claim,
+    /// The state of its device, if it was seen before.
+    pub state: Option<&'a DeviceState>,
+    /// Whether the claim or the customer gives it a configuration.
+    pub configured: bool,
+    /// Whether the customer accepted the terms of service.
+    pub terms: Terms,
+}
+
+const NOT_OFFERED: &str = "The owner of this device asks for a proof that it does not offer.";
+
+/// Refuses at once what no proof could change, when a device says hello.
+///
+/// The configuration is not asked for where a token may still bring one.
+#[must_use]
+pub fn refuse_early(now: Timestamp, found: &Found<'_>, offered: &[ProofKind]) -> Option<Refusal> {
+    let Found { claim, state, configured, terms } = *found;
+    if let Some(refusal) = state.and_then(state_refusal).or_else(|| claim_refusal(now, claim, terms)) {
+        return Some(refusal);
+    }
+    if !configured && claim.proof != ProofKind::Token {
+        return Some(Refusal::of(RefusalKind::NotClaimed));
+    }
+    match claim.proof {
+        ProofKind::Tpm if !offered.contains(&ProofKind::Tpm) => {
+            Some(Refusal::said(RefusalKind::ProofRequired, NO_TPM))
+        }
+        proof if !offered.contains(&proof) => Some(Refusal::said(RefusalKind::ProofRequired, NOT_OFFERED)),
+        _ => None,
+    }
+}
+
+/// What a claim and its customer refuse, whatever the device proves. Stale terms do not: a fleet must
+/// not stop because its owner has yet to read a page.
+pub(super) fn claim_refusal(now: Timestamp, claim: &Claim, terms: Terms) -> Option<Refusal> {
+    if claim.vacation_at(now).is_some() {
+        Some(Refusal::of(RefusalKind::NotClaimed))
+    } else if terms == Terms::NotAccepted {
+        Some(Refusal::of(RefusalKind::TermsNotAccepted))
+    } else {
+        None
+    }
+}
+
+pub(super) fn state_refusal(state: &DeviceState) -> Option<Refusal> {
+    let (kind, message) = state.refusal()?;
+    Some(Refusal { kind, message: message.map(str::to_owned), detail: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{TokenEvidence, fixture::*};
+    use super::*;
+    use crate::domain::{claim::Vacation, device::Device};
+    use ProofKind::{Identifiers, RegisteredKey, Token, Tpm};
+
+    #[test]
+    fn a_state_that_refuses_comes_before_every_proof() {
+        let disabled = known().state.disabled(Some("Lost".to_owned()), NOW).unwrap();
+        let deprovisioned = DeviceState::Deprovisioned { since: NOW };
+        for (state, expected) in [(disabled, "refuse disabled"), (deprovisioned, "refuse deprovisioned")] {
+            let device = Device { state, ..known() };
+            let asked = Asked {
+                ticket: b"ticket 4",
+                reset_ticket: true,
+                token: VALID,
+                request: Some(request(&key(2), BOARD, Some(NOW))),
+                ..Asked::new(Token, Some(device), 2)
+            };
+            assert_eq!(asked.outcome(), expected);
+        }
+    }
+
+    #[test]
+    fn a_claim_that_gives_nothing_is_as_good_as_none() {
+        for (proof, token) in [(Identifiers, TokenEvidence::None), (Token, VALID)] {
+            let asked = Asked { configured: false, token, ..Asked::new(proof, None, 9) };
+            assert_eq!(asked.outcome(), "refuse not_claimed");
+        }
+        let no_token = Asked { configured: false, ..Asked::new(Token, None, 9) };
+        assert_eq!(no_token.outcome(), "refuse proof_required");
+    }
+
+    #[test]
+    fn a_claim_on_vacation_is_as_good_as_none_until_it_comes_back() {
+        let vacation = Some(Vacation { started_at: Timestamp(500), ends_at: Timestamp(1001) });
+        for (now, expected) in [(NOW, "refuse not_claimed"), (Timestamp(1001), "admit 1 first_key")] {
+            let asked = Asked { now, vacation, ..Asked::new(Identifiers, None, 9) };
+            assert_eq!(asked.outcome(), expected);
+            let claim = Claim { vacation, ..claim(Identifiers) };
+            let found = Found { claim: &claim, state: None, configured: true, terms: Terms::Accepted };
+            let early = refuse_early(now, &found, &ProofKind::ALL).map(|refusal| refusal.kind);
+            assert_eq!(early, (now == NOW).then_some(RefusalKind::NotClaimed));
+        }
+    }
+
+    #[test]
+    fn who_never_accepted_the_terms_enrolls_nothing_and_who_has_yet_to_read_new_ones_does() {
+        for (terms, expected) in [
+            (Terms::NotAccepted, "refuse terms_not_accepted"),
+            (Terms::Stale, "admit 1 first_key"),
+            (Terms::Accepted, "admit 1 first_key"),
+        ] {
+            let asked = Asked { terms, ..Asked::new(Identifiers, None, 9) };
+            assert_eq!(asked.outcome(), expected);
+        }
+    }
+
+    #[test]
+    fn hello_is_refused_only_for_what_no_proof_changes() {
+        let all = ProofKind::ALL;
+        let disabled = DeviceState::Claimed.disabled(None, NOW).unwrap();
+        for (proof, state, configured, offered, expected) in [
+            (Identifiers, None, true, &all[..], None),
+            (Identifiers, Some(&disabled), true, &all[..], Some(RefusalKind::Disabled)),
+            (Identifiers, None, false, &all[..], Some(RefusalKind::NotClaimed)),
+            (Token, None, false, &all[..], None),
+            (Token, None, true, &[Identifiers][..], Some(RefusalKind::ProofRequired)),
+            (RegisteredKey, None, true, &[][..], Some(RefusalKind::ProofRequired)),
+            (Tpm, None, true, &all[..], None),
+            (Tpm, None, true, &[Identifiers][..], Some(RefusalKind::ProofRequired)),
+        ] {
+            let claim = claim(proof);
+            let found = Found { claim: &claim, state, configured, terms: Terms::Accepted };
+            let refusal = refuse_early(NOW, &found, offered);
+            assert_eq!(refusal.map(|one| one.kind), expected, "{proof} {offered:?}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What organisations do with what their test stations registered: list it, look at it, and take it back.
+
+use super::{ServiceError, Services};
+use crate::{
+    domain::{
+        actor::{Actor, Scope},
+        audit::{Action, Subject},
+        factory::{FactoryRecord, Withdrawal},
+    },
+    store::{FactoryFilter, Page, PageRequest, Tx},
+};
+use serde_json::json;
+use unbox_common::ids::{ClaimId, FactoryRecordId};
+
+impl Services {
+    /// Lists records of the actor's own organisation, oldest first; the operator sees everybody's.
+    pub async fn list_factory_records(
+        &self,
+        by: &Actor,
+        filter: FactoryFilter,
+        page: PageRequest,
+    ) -> Result<Page<FactoryRecord>, ServiceError> {
+        Ok(self.0.store.reader().await?.list_factory_records(by.scope(), &filter, &page).await?)
+    }
+
+    /// Shows a record.
+    pub async fn factory_record(
+        &self,
+        by: &Actor,
+        id: FactoryRecordId,
+    ) -> Result<FactoryRecord, ServiceError> {
+        let found = self.0.store.reader().await?.factory_record(by.scope(), id).await?;
+        found.ok_or_else(|| no_record(id))
+    }
+
+    /// Deletes a record. The claim that got its key from it loses that key, and is returned.
+    ///
+    /// # Errors
+    /// [`ServiceError::Conflict`] if a device enrolled with that key, and neither its claim has ended nor
+    /// it was deprovisioned.
+    pub async fn delete_factory_record(
+        &self,
+        by: &Actor,
+        id: FactoryRecordId,
+    ) -> Result<Option<ClaimId>, ServiceError> {
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                Box::pin(async move { services.delete_record(tx, &by, id).await })
+            })
+            .await
+    }
+
+    async fn delete_record(
+        &self,
+        tx: &mut Tx,
+        by: &Actor,
+        id: FactoryRecordId,
+    ) -> Result<Option<ClaimId>, ServiceError> {
+        let record = held(tx, by, id).await?;
+        let claim = match record.claim {
+            Some(claim) => self.withdraw_key(tx, by, &record, claim).await?,
+            None => None,
+        };
+        tx.delete_factory_record(id).await?;
+        let detail = json!({"record": id, "key": record.key(), "claim": claim});
+        let subject = Subject::Company(record.company);
+        self.note(tx, by, Action::FactoryRecordDeleted, subject, Some(record.company), detail);
+        Ok(claim)
+    }
+
+    /// Takes the key of a record from the claim that got it; the claim, if it had it still.
+    async fn withdraw_key(
+        &self,
+        tx: &mut Tx,
+        by: &Actor,
+        record: &FactoryRecord,
+        claim: ClaimId,
+    ) -> Result<Option<ClaimId>, ServiceError> {
+        tx.lock_claim(claim).await?;
+        // Not of the actor's own scope: a customer's record gives its key to a claim that a reseller made.
+        let found = tx.claim(Scope::Operator, claim).await?;
+        let Some(was) = found.filter(|claim| claim.released_at.is_none()) else { return Ok(None) };
+        let device = tx.device_of_claim(claim).await?;
+        match record.withdrawn_from(&was, device.as_ref()) {
+            Withdrawal::Nothing => Ok(None),
+            Withdrawal::InUse => Err(ServiceError::Conflict(format!(
+                "The device of claim {claim} enrolled with the key of this record. End the claim, or \
+                 deprovision the device, and delete the record then."
+            ))),
+            Withdrawal::Key(now) => {
+                tx.set_claim_sets(&was, &now).await?;
+                let detail = json!({"record": record.id, "key": record.key()});
+                let subject = Subject::Claim(claim);
+                self.note(tx, by, Action::ClaimKeyWithdrawn, subject, Some(was.customer), detail);
+                Ok(Some(claim))
+            }
+        }
+    }
+}
+
+/// A record that nobody registers, and from which no claim gets a key, until the transaction ends.
+async fn held(tx: &mut Tx, by: &Actor, id: FactoryRecordId) -> Result<FactoryRecord, ServiceError> {
+    let mut record = tx.factory_record(by.scope(), id).await?.ok_or_else(|| no_record(id))?;
+    loop {
+        let keys: Vec<String> = record.lookup_keys().into_iter().collect();
+        tx.hold_keys(&keys).await?;
+        let now = tx.factory_record(by.scope(), id).await?.ok_or_else(|| no_record(id))?;
+        if now.lookup_keys().into_iter().eq(keys) {
+            return Ok(now);
+        }
+        // It was registered anew while this waited.
+        record = now;
+    }
+}
+
+fn no_record(id: FactoryRecordId) -> ServiceError {
+    ServiceError::not_found("factory record", id)
+}

@@ -1,0 +1,168 @@
+//! What is held while somebody decides: claims, and keys that nobody may claim meanwhile.
+
+use super::{INSERT_ROWS, claim, claim_columns};
+use crate::{
+    domain::{
+        actor::Scope,
+        claim::{Claim, ClaimSets},
+    },
+    store::{StoreError, Tx, error::failed, row::Fields, sql::is_usual},
+};
+use std::collections::BTreeSet;
+use unbox_common::{
+    digest::Sha256,
+    ids::{ClaimId, CompanyId, DeviceId},
+};
+
+/// Where the locks of identifiers begin among the advisory locks of a PostgreSQL database.
+const KEY_LOCKS: i64 = 0x756e_626f_7800;
+
+/// The lock that this key shares: one of sixteen.
+fn lock_of(key: &str) -> u8 {
+    Sha256::of(key.as_bytes()).0.first().map_or(0, |byte| byte % 16)
+}
+
+/// A claim that is found by a certain key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyHolder {
+    /// The key.
+    pub key: String,
+    /// The claim.
+    pub claim: ClaimId,
+    /// Its customer.
+    pub customer: CompanyId,
+    /// Who registered it.
+    pub reseller: Option<CompanyId>,
+    /// All its sets.
+    pub sets: ClaimSets,
+}
+
+impl Tx {
+    /// Who holds any of these keys, of whatever owner. Until the transaction ends nobody else gets an
+    /// answer about them: so that nothing is claimed twice.
+    pub async fn hold_keys(&mut self, keys: &[String]) -> Result<Vec<KeyHolder>, StoreError> {
+        if self.dialect.locks_rows() {
+            // What is not there yet cannot be locked, so keys share a few locks, taken in one order.
+            let locks: BTreeSet<i64> = keys.iter().map(|key| i64::from(lock_of(key))).collect();
+            for lock in locks {
+                sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
+                    .bind(KEY_LOCKS + lock)
+                    .execute(self.connection())
+                    .await
+                    .map_err(failed("lock identifiers"))?;
+            }
+        }
+        let mut holders = Vec::new();
+        for part in keys.chunks(INSERT_ROWS) {
+            let mut sql = self.sql(
+                "SELECT k.lookup, c.id, c.customer_id, c.reseller_id, c.identifiers FROM claim_keys AS k
+                 JOIN claims AS c ON c.id = k.claim_id WHERE k.lookup IN ",
+            );
+            sql.list(part.iter().cloned()).push(" ORDER BY c.id");
+            let usual = is_usual(part.len(), INSERT_ROWS);
+            let rows = sql
+                .query()
+                .persistent(usual)
+                .fetch_all(self.connection())
+                .await
+                .map_err(failed("see who holds identifiers"))?;
+            for row in &rows {
+                let fields = Fields::of(row, "claims", "id");
+                holders.push(KeyHolder {
+                    key: fields.read("lookup")?,
+                    claim: fields.id("id", ClaimId::new)?,
+                    customer: fields.id("customer_id", CompanyId::new)?,
+                    reseller: fields.id_opt("reseller_id", CompanyId::new)?,
+                    sets: ClaimSets::from_text(fields.read("identifiers")?)
+                        .map_err(|error| fields.wrong("identifiers", error))?,
+                });
+            }
+        }
+        Ok(holders)
+    }
+
+    /// The claims in force within the scope that are found by any of these keys, by devices or by
+    /// people, each with the key. Nobody else decides about them until the transaction ends.
+    pub async fn hold_claims_with(
+        &mut self,
+        scope: Scope,
+        keys: &[String],
+    ) -> Result<Vec<(String, Claim)>, StoreError> {
+        const OPERATION: &str = "find claims by identifiers";
+        let mut found = Vec::new();
+        for part in keys.chunks(INSERT_ROWS) {
+            self.lock_claims_with(scope, part).await?;
+            let usual = is_usual(part.len(), INSERT_ROWS);
+            let mut sql = self.sql(concat!(
+                "SELECT k.lookup, ",
+                claim_columns!(),
+                " FROM (SELECT lookup, claim_id FROM claim_keys WHERE lookup IN "
+            ));
+            sql.list(part.iter().cloned())
+                .push(" UNION SELECT lookup, claim_id FROM claim_search WHERE lookup IN ")
+                .list(part.iter().cloned())
+                .push(") AS k JOIN claims AS c ON c.id = k.claim_id WHERE c.released_at IS NULL")
+                .scope_with_resellers("c.customer_id =", "c.reseller_id =", scope)
+                .push(" ORDER BY c.id");
+            let rows = sql.query().persistent(usual).fetch_all(self.connection()).await;
+            for row in &rows.map_err(failed(OPERATION))? {
+                found.push((Fields::of(row, "claim_keys", "claim_id").read("lookup")?, claim(row)?));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Waits for, and then keeps away, everybody else who decides about the claims in force within the
+    /// scope that are found by any of these keys. One that ends meanwhile is not found afterwards.
+    pub async fn lock_claims_with(&mut self, scope: Scope, keys: &[String]) -> Result<(), StoreError> {
+        if !self.dialect.locks_rows() {
+            return Ok(());
+        }
+        for part in keys.chunks(INSERT_ROWS) {
+            // A statement of its own, as for one claim.
+            let mut sql = self.sql(
+                "SELECT c.id FROM claims AS c WHERE c.released_at IS NULL AND c.id IN
+                 (SELECT claim_id FROM claim_keys WHERE lookup IN ",
+            );
+            sql.list(part.iter().cloned())
+                .push(" UNION SELECT claim_id FROM claim_search WHERE lookup IN ")
+                .list(part.iter().cloned())
+                .push(")")
+                .scope_with_resellers("c.customer_id =", "c.reseller_id =", scope)
+                .push(" ORDER BY c.id FOR NO KEY UPDATE");
+            let usual = is_usual(part.len(), INSERT_ROWS);
+            let locked = sql.query().persistent(usual).fetch_all(self.connection()).await;
+            locked.map_err(failed("lock claims by identifiers"))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for, and then keeps away, everybody else who decides about this claim or its device.
+    ///
+    /// A statement of its own: after a wait, PostgreSQL shows the locked row as it is now, but
+    /// rows that are joined to it as they were before.
+    pub async fn lock_claim(&mut self, id: ClaimId) -> Result<(), StoreError> {
+        if self.dialect.locks_rows() {
+            sqlx::query("SELECT id FROM claims WHERE id = $1 FOR NO KEY UPDATE")
+                .bind(id.get())
+                .fetch_optional(self.connection())
+                .await
+                .map_err(failed("lock a claim"))?;
+        }
+        Ok(())
+    }
+
+    /// The same for the claim of a device.
+    pub async fn lock_device(&mut self, id: DeviceId) -> Result<(), StoreError> {
+        if self.dialect.locks_rows() {
+            sqlx::query(
+                "SELECT id FROM claims WHERE id = (SELECT claim_id FROM devices WHERE id = $1) FOR NO KEY UPDATE",
+            )
+            .bind(id.get())
+            .fetch_optional(self.connection())
+            .await
+            .map_err(failed("lock a device"))?;
+        }
+        Ok(())
+    }
+}

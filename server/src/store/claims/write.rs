@@ -1,0 +1,237 @@
+//! How claims come, change and end.
+
+use super::INSERT_ROWS;
+use crate::{
+    domain::claim::{Claim, ClaimSets, Metadata, Vacation},
+    store::{
+        StoreError, Tx,
+        error::{every_row, failed, one_row},
+        row::{document, millis},
+        sql::is_usual,
+    },
+};
+use std::collections::{BTreeMap, BTreeSet};
+use unbox_common::{
+    ids::{ClaimId, CompanyId, ConfigurationId},
+    protocol::latest::ProofKind,
+    timestamp::Timestamp,
+};
+
+/// Metadata as it is stored: nothing, if there is none.
+fn metadata(of: &Metadata) -> Option<String> {
+    (!of.entries().is_empty()).then(|| document(of))
+}
+
+impl Tx {
+    /// Adds claims, and the keys by which they are found.
+    pub async fn insert_claims(&mut self, claims: &[Claim]) -> Result<(), StoreError> {
+        for part in claims.chunks(INSERT_ROWS) {
+            let mut sql = self.sql(
+                "INSERT INTO claims (id, customer_id, reseller_id, configuration_id, configured_at, proof,
+                                     activation_ends_at, identifiers, order_name, metadata, vacation_started_at,
+                                     vacation_ends_at, protected, created_at, created_by) VALUES ",
+            );
+            sql.rows(part, |row, claim| {
+                row.bind(claim.id.get())
+                    .bind(claim.customer.get())
+                    .bind(claim.reseller.map(CompanyId::get))
+                    .bind(claim.configuration.map(ConfigurationId::get))
+                    .bind(millis(claim.configured_at))
+                    .bind(claim.proof.name())
+                    .bind(millis(claim.activation_ends_at))
+                    .bind(claim.sets.to_text())
+                    .bind(claim.order.as_ref().map(ToString::to_string))
+                    .bind(metadata(&claim.metadata))
+                    .bind(claim.vacation.map(|vacation| millis(vacation.started_at)))
+                    .bind(claim.vacation.map(|vacation| millis(vacation.ends_at)))
+                    .bind(i64::from(claim.protected))
+                    .bind(millis(claim.created_at))
+                    .bind(claim.created_by.clone());
+            });
+            let usual = is_usual(part.len(), INSERT_ROWS);
+            sql.query().persistent(usual).execute(self.connection()).await.map_err(failed("add claims"))?;
+        }
+        self.insert_claim_keys(claims).await?;
+        let mut counts = BTreeMap::new();
+        for claim in claims {
+            if let Some(reseller) = claim.reseller {
+                *counts.entry((reseller, claim.customer)).or_insert(0) += 1;
+            }
+        }
+        for ((reseller, customer), more) in counts {
+            self.count_claims(reseller, customer, more).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds the keys by which claims are found.
+    pub(in crate::store) async fn insert_claim_keys(&mut self, claims: &[Claim]) -> Result<(), StoreError> {
+        let of_each = |keys: fn(&ClaimSets) -> BTreeSet<String>| -> Vec<(String, ClaimId)> {
+            claims.iter().flat_map(|one| keys(&one.sets).into_iter().map(|key| (key, one.id))).collect()
+        };
+        self.insert_keys(
+            "INSERT INTO claim_keys (lookup, claim_id) VALUES ",
+            &of_each(ClaimSets::lookup_keys),
+        )
+        .await?;
+        self.insert_keys(
+            "INSERT INTO claim_search (lookup, claim_id) VALUES ",
+            &of_each(ClaimSets::search_keys),
+        )
+        .await
+    }
+
+    async fn insert_keys(
+        &mut self,
+        into: &'static str,
+        keys: &[(String, ClaimId)],
+    ) -> Result<(), StoreError> {
+        for part in keys.chunks(INSERT_ROWS) {
+            let mut sql = self.sql(into);
+            sql.rows(part, |row, (key, claim)| {
+                row.bind(key.clone()).bind(claim.get());
+            });
+            let usual = is_usual(part.len(), INSERT_ROWS);
+            sql.query()
+                .persistent(usual)
+                .execute(self.connection())
+                .await
+                .map_err(failed("add the keys of claims"))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the number of a reseller's claims for a customer.
+    async fn count_claims(
+        &mut self,
+        reseller: CompanyId,
+        customer: CompanyId,
+        more: i64,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO claim_counts (reseller_id, customer_id, claims) VALUES ($1, $2, $3)
+             ON CONFLICT (reseller_id, customer_id) DO UPDATE SET claims = claim_counts.claims + $3",
+        )
+        .bind(reseller.get())
+        .bind(customer.get())
+        .bind(more)
+        .execute(self.connection())
+        .await
+        .map_err(failed("count the claims of a reseller"))?;
+        Ok(())
+    }
+
+    /// Ends a claim: it matches nothing from now on.
+    pub async fn release_claim(&mut self, claim: &Claim, now: Timestamp) -> Result<(), StoreError> {
+        const OPERATION: &str = "end a claim";
+        let done = sqlx::query("UPDATE claims SET released_at = $2 WHERE id = $1 AND released_at IS NULL")
+            .bind(claim.id.get())
+            .bind(millis(now))
+            .execute(self.connection())
+            .await
+            .map_err(failed(OPERATION))?;
+        one_row(OPERATION, done.rows_affected())?;
+        self.delete_claim_keys(claim).await?;
+        match claim.reseller {
+            Some(reseller) => self.count_claims(reseller, claim.customer, -1).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes away the keys by which a claim is found.
+    pub(in crate::store) async fn delete_claim_keys(&mut self, claim: &Claim) -> Result<(), StoreError> {
+        const DELETE_KEY: &str = "DELETE FROM claim_keys WHERE lookup = $1 AND claim_id = $2";
+        const DELETE_SEARCH: &str = "DELETE FROM claim_search WHERE lookup = $1 AND claim_id = $2";
+        // A key whose set became unusable since then is not here; a released claim is not found by it
+        // either.
+        let keys = claim.sets.lookup_keys().into_iter().map(|key| (DELETE_KEY, key));
+        let search = claim.sets.search_keys().into_iter().map(|key| (DELETE_SEARCH, key));
+        for (statement, key) in keys.chain(search) {
+            sqlx::query(statement)
+                .bind(key)
+                .bind(claim.id.get())
+                .execute(self.connection())
+                .await
+                .map_err(failed("take away the keys of a claim"))?;
+        }
+        Ok(())
+    }
+
+    /// Releases a claim for a time, or ends that.
+    pub async fn set_vacation(&mut self, id: ClaimId, vacation: Option<Vacation>) -> Result<(), StoreError> {
+        const OPERATION: &str = "release a claim for a time";
+        let done = sqlx::query(
+            "UPDATE claims SET vacation_started_at = $2, vacation_ends_at = $3
+             WHERE id = $1 AND released_at IS NULL",
+        )
+        .bind(id.get())
+        .bind(vacation.map(|vacation| millis(vacation.started_at)))
+        .bind(vacation.map(|vacation| millis(vacation.ends_at)))
+        .execute(self.connection())
+        .await
+        .map_err(failed(OPERATION))?;
+        one_row(OPERATION, done.rows_affected())
+    }
+
+    /// Sets what a reseller wrote about a claim.
+    pub async fn set_metadata(&mut self, id: ClaimId, to: &Metadata) -> Result<(), StoreError> {
+        const OPERATION: &str = "set the metadata of a claim";
+        let done = sqlx::query("UPDATE claims SET metadata = $2 WHERE id = $1 AND released_at IS NULL")
+            .bind(id.get())
+            .bind(metadata(to))
+            .execute(self.connection())
+            .await
+            .map_err(failed(OPERATION))?;
+        one_row(OPERATION, done.rows_affected())
+    }
+
+    /// Sets a claim's own configuration.
+    pub async fn set_claim_configuration(
+        &mut self,
+        id: ClaimId,
+        configuration: Option<ConfigurationId>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let done = sqlx::query("UPDATE claims SET configuration_id = $2, configured_at = $3 WHERE id = $1")
+            .bind(id.get())
+            .bind(configuration.map(ConfigurationId::get))
+            .bind(millis(now))
+            .execute(self.connection())
+            .await
+            .map_err(failed("set a claim's configuration"))?;
+        one_row("set a claim's configuration", done.rows_affected())
+    }
+
+    /// The same for many claims that are in force.
+    pub async fn set_configuration_of_claims(
+        &mut self,
+        claims: &[ClaimId],
+        configuration: Option<ConfigurationId>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const OPERATION: &str = "set the configuration of claims";
+        for part in claims.chunks(INSERT_ROWS) {
+            let mut sql = self.sql("UPDATE claims SET configuration_id = ");
+            sql.bind(configuration.map(ConfigurationId::get))
+                .push(", configured_at = ")
+                .bind(millis(now))
+                .push(" WHERE released_at IS NULL AND id IN ")
+                .list(part.iter().map(|claim| claim.get()));
+            let usual = is_usual(part.len(), INSERT_ROWS);
+            let done = sql.query().persistent(usual).execute(self.connection()).await;
+            every_row(OPERATION, part.len(), done.map_err(failed(OPERATION))?.rows_affected())?;
+        }
+        Ok(())
+    }
+
+    /// Sets what a claim's device has to prove.
+    pub async fn set_claim_proof(&mut self, id: ClaimId, proof: ProofKind) -> Result<(), StoreError> {
+        let done = sqlx::query("UPDATE claims SET proof = $2 WHERE id = $1")
+            .bind(id.get())
+            .bind(proof.name())
+            .execute(self.connection())
+            .await
+            .map_err(failed("set a claim's proof"))?;
+        one_row("set a claim's proof", done.rows_affected())
+    }
+}
