@@ -3,7 +3,7 @@
 //! A fixture is a directory below `fixtures/machines` that looks like the root of that machine.
 //! Serial numbers are in the makers' published forms, and belong to no machine.
 
-use std::path::Path;
+use std::{io::Write as _, path::Path};
 use unbox_agent::{
     boot::Layout,
     identity::{Place, Shown, State, Survey, Verdict, io::survey, registration_row, warnings},
@@ -286,6 +286,19 @@ async fn every_place_is_accounted_for() {
         ]
     );
     assert!(looked.iter().all(|one| one.reason.is_some() != (one.state == State::Read)), "{looked:?}");
+}
+
+#[tokio::test]
+async fn a_processor_without_a_serial_number_is_said_to_show_none() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("proc")).unwrap();
+    let mut file = std::fs::File::create_new(root.path().join("proc/cpuinfo")).unwrap();
+    // Of QEMU's board for ARM, as Linux 6.1 has it.
+    file.write_all(b"processor\t: 0\nBogoMIPS\t: 125.00\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n\n")
+        .unwrap();
+    let looked = survey(&Layout::new(root.path())).await.looked;
+    let cpu = looked.iter().find(|one| one.place == Place::Cpu).unwrap();
+    assert_eq!((cpu.state, cpu.reason.as_deref()), (State::Absent, Some("it shows none")));
 }
 
 #[tokio::test]

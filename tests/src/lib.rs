@@ -1,11 +1,13 @@
 //! Harness of Unbox's tests, benchmark and demo: the only place that sees both sides.
 
 pub mod api;
+pub mod architecture;
 pub mod bench;
 pub mod binaries;
 pub mod chaos;
 pub mod clock;
 pub mod copied;
+mod debian;
 pub mod dist;
 pub mod dpc;
 pub mod files;

@@ -48,10 +48,18 @@ impl Scene {
     /// # Errors
     /// If it cannot be packed or uploaded.
     pub fn demo_dpc(&self, version: &str, padding_bytes: usize) -> Result<Value> {
+        self.dpc(&binaries::demo_dpc()?, version, padding_bytes)
+    }
+
+    /// The same with another program in it.
+    ///
+    /// # Errors
+    /// If it cannot be packed or uploaded.
+    pub fn dpc(&self, program: &Path, version: &str, padding_bytes: usize) -> Result<Value> {
         let tar = self.folder.join(format!("demo-dpc-{version}.tar"));
         let file =
             File::options().create(true).write(true).truncate(true).open(&tar).context("open the tar")?;
-        dpc::write_tar(&binaries::demo_dpc()?, file, padding_bytes)?;
+        dpc::write_tar(program, file, padding_bytes)?;
         Ok(json!({
             "name": "demo-dpc",
             "version": version,

@@ -74,10 +74,17 @@ impl Within {
         Ok(names)
     }
 
-    /// Links lead where they would if the directory were the root (`openat2(2)`, since Linux 5.6).
+    /// Links lead where they would if the directory were the root (`openat2(2)`, since Linux 5.6). In the
+    /// system's own root they do so anyway, and that is what our units read: systemd has the kernel deny that
+    /// it knows openat2 to any unit with `RestrictSUIDSGID=`, because no filter sees what it is asked for.
     fn opened(&self, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | flags;
+        if self.path == Path::new("/") {
+            let below = path.strip_prefix("/").unwrap_or(path);
+            return openat(&self.directory, below, flags, Mode::empty());
+        }
         let how = OpenHow::new()
-            .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | flags)
+            .flags(flags)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         openat2(&self.directory, path, how)
     }
@@ -132,5 +139,24 @@ mod tests {
         }
         assert!(matches!(unit.read("/etc/serial".as_ref(), 3), Err(FilesError::TooLarge { .. })));
         assert!(Within::open(&at("nothing")).is_err());
+    }
+
+    #[test]
+    fn the_systems_own_root_is_read_like_any_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        files::make_directory(&at("etc"), files::PUBLIC_DIRECTORY).unwrap();
+        files::replace(&at("etc/serial"), b"its own", files::PUBLIC_FILE).unwrap();
+        symlink("serial", at("etc/linked")).unwrap();
+        symlink("etc", at("inside")).unwrap();
+        let system = Within::open(Path::new("/")).unwrap();
+        for path in [at("etc/serial"), at("inside/serial")] {
+            assert_eq!(system.read(&path, 64).unwrap().as_deref(), Some(&b"its own"[..]), "{path:?}");
+            assert_eq!(system.read(path.strip_prefix("/").unwrap(), 64).unwrap().unwrap(), b"its own");
+        }
+        assert!(system.read(&at("etc/linked"), 64).is_err());
+        assert_eq!(system.read(&at("etc/nothing"), 64).unwrap(), None);
+        assert_eq!(system.names(&at("inside"), 8).unwrap(), ["linked", "serial"]);
+        assert!(system.names(&at("nothing"), 8).unwrap().is_empty());
     }
 }

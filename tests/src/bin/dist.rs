@@ -1,8 +1,12 @@
-//! `cargo dist`: makes what is shipped, into `target/dist/`, and says how large it is.
+//! `cargo dist`: makes what is shipped, for this kind of machine or another, into `target/dist/`, and says how large
+//! it is.
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum as _};
-use unbox_tests::dist::{Product, Release};
+use unbox_tests::{
+    architecture::Architecture,
+    dist::{Product, Release},
+};
 
 /// Makes the Debian packages of agent and server, and the agent's static tarball, in target/dist/.
 ///
@@ -13,13 +17,17 @@ struct Arguments {
     /// Make these only; may be given more than once.
     #[arg(long, value_enum)]
     only: Vec<Product>,
+    /// Make it for this kind of machine. For another than ours, the compiler comes from Debian's archive, and
+    /// the linker from a package that has to be installed, such as gcc-aarch64-linux-gnu.
+    #[arg(long, value_enum, default_value_t = Architecture::HERE)]
+    machine: Architecture,
 }
 
 #[expect(clippy::print_stdout, reason = "a program for people")]
 fn main() -> Result<()> {
-    let Arguments { only } = Arguments::parse();
+    let Arguments { only, machine } = Arguments::parse();
     let products = if only.is_empty() { Product::value_variants() } else { &only };
-    let release = Release::of_workspace()?;
+    let release = Release::of_workspace(machine)?;
     for product in products {
         let path = release.make(*product)?;
         let bytes = path.metadata()?.len();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{MACHINE, Release};
+use super::{Release, compiler};
 use crate::binaries::workspace;
 use crate::host::{self, Program};
 
@@ -20,7 +20,7 @@ pub(super) enum Linkage {
 
 /// Builds the program `package` as it is shipped, and returns where it is.
 pub(super) fn build(release: Release, package: &str, linkage: Linkage) -> Result<PathBuf> {
-    let target = format!("{MACHINE}-unknown-linux-gnu");
+    let target = release.machine.target();
     let profile = if package == "unbox-agent" { "device" } else { "release" };
     // A target of its own even on the same machine, so that its flags do not reach build scripts.
     let mut build = Program::cargo()
@@ -45,6 +45,9 @@ pub(super) fn build(release: Release, package: &str, linkage: Linkage) -> Result
         build = build.args(["--features", "hickory-dns"]);
         flags.push("-Ctarget-feature=+crt-static".to_owned());
     }
+    for (name, value) in compiler::settings(release.machine)? {
+        build = build.env(name, value);
+    }
     build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).show()?;
     Ok(host::target_directory().join(target).join(profile).join(package))
 }
@@ -60,9 +63,14 @@ fn remapped_paths() -> Result<Vec<String>> {
 }
 
 /// The packages that a dynamic program needs, as Debian's `Depends` says it.
-pub(super) fn dependencies(program: &Path) -> Result<String> {
-    let headers = Program::new("objdump").arg("-p").arg(program).read()?;
-    packages(&headers).with_context(|| format!("cannot tell what {} depends on", program.display()))
+pub(super) fn dependencies(release: Release, program: &Path) -> Result<String> {
+    packages(&headers(release, program)?)
+        .with_context(|| format!("cannot tell what {} depends on", program.display()))
+}
+
+/// What a program says of itself to the loader, as `objdump -p` shows it.
+pub(super) fn headers(release: Release, program: &Path) -> Result<String> {
+    Program::new(format!("{}-objdump", release.machine.gnu())).arg("-p").arg(program).read()
 }
 
 /// Reads `objdump -p`: which libraries are needed, and the newest version of their symbols.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::binary::{self, Linkage};
 use super::tree::{Tree, gzip};
-use super::{Product, Release, VERSION, debian_architecture, path};
+use super::{Product, Release, VERSION, path};
 use crate::host::{self, Program};
 
 /// What differs between our packages.
@@ -67,7 +67,7 @@ impl Package {
     fn make(&self, release: Release, mut tree: Tree) -> Result<PathBuf> {
         let name = self.name;
         let program = binary::build(release, name, Linkage::Dynamic)?;
-        let depends = binary::dependencies(&program)?;
+        let depends = binary::dependencies(release, &program)?;
         tree.add(&format!("usr/bin/{name}"), fs::read(&program)?, 0o755);
         tree.add(&format!("usr/share/doc/{name}/copyright"), include_str!("copyright"), 0o644);
         tree.copy(&format!("usr/share/doc/{name}/README.md"), "README.md")?;
@@ -75,7 +75,7 @@ impl Package {
         let control = self
             .control
             .replace("@VERSION@", VERSION)
-            .replace("@ARCHITECTURE@", debian_architecture())
+            .replace("@ARCHITECTURE@", release.machine.debian())
             .replace("@SIZE@", &tree.kibibytes().to_string())
             .replace("@DEPENDS@", &depends);
         let stage = tempfile::tempdir_in(output_directory()?)?;
@@ -92,7 +92,7 @@ impl Package {
         }
         meta.write(root, release.epoch)?;
 
-        let package = path(self.product);
+        let package = path(self.product, release.machine);
         Program::new("dpkg-deb")
             .args(["--root-owner-group", "-Zxz", "--build"])
             .arg(root)

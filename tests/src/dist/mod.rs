@@ -4,6 +4,7 @@
 //! [`Release::epoch`], and the programs name no directory of the machine that built them.
 
 mod binary;
+mod compiler;
 mod deb;
 mod tarball;
 mod tree;
@@ -12,14 +13,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
+use crate::architecture::Architecture;
 use crate::binaries::workspace;
 use crate::host::{self, Program};
 
 /// The workspace's version, which every product carries.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The kind of machine that we build for, as Rust names it: this one.
-const MACHINE: &str = std::env::consts::ARCH;
 
 /// Something that is shipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -32,16 +31,18 @@ pub enum Product {
     Static,
 }
 
-/// What is made at one time from one state of the workspace.
+/// What is made at one time from one state of the workspace, for one kind of machine.
 #[derive(Debug, Clone, Copy)]
 pub struct Release {
+    /// The machine that it is for.
+    machine: Architecture,
     /// The date that everything in it carries, in seconds since 1970.
     epoch: u64,
 }
 
 impl Release {
     /// The release that this workspace holds, dated by `SOURCE_DATE_EPOCH` or by its last commit.
-    pub fn of_workspace() -> Result<Self> {
+    pub fn of_workspace(machine: Architecture) -> Result<Self> {
         let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
             Ok(epoch) => epoch,
             Err(_) => Program::new("git")
@@ -51,7 +52,7 @@ impl Release {
                 .context("set SOURCE_DATE_EPOCH where there is no git history")?,
         };
         let epoch = epoch.trim().parse().context("SOURCE_DATE_EPOCH is not a number of seconds")?;
-        Ok(Self { epoch })
+        Ok(Self { machine, epoch })
     }
 
     /// Makes one product, and returns where it is.
@@ -61,29 +62,20 @@ impl Release {
             Product::Server => deb::server(self),
             Product::Static => tarball::agent(self),
         }
-        .with_context(|| format!("cannot make {}", file_name(product)))
+        .with_context(|| format!("cannot make {}", file_name(product, self.machine)))
     }
 }
 
-/// Where a product is, or will be once it was made.
+/// Where a product for a machine is, or will be once it was made.
 #[must_use]
-pub fn path(product: Product) -> PathBuf {
-    host::target_directory().join("dist").join(file_name(product))
+pub fn path(product: Product, machine: Architecture) -> PathBuf {
+    host::target_directory().join("dist").join(file_name(product, machine))
 }
 
-fn file_name(product: Product) -> String {
+fn file_name(product: Product, machine: Architecture) -> String {
     match product {
-        Product::Deb => format!("unbox-agent_{VERSION}_{}.deb", debian_architecture()),
-        Product::Server => format!("unbox-server_{VERSION}_{}.deb", debian_architecture()),
-        Product::Static => format!("unbox-agent-{VERSION}-{MACHINE}-static.tar.gz"),
-    }
-}
-
-/// The machine as Debian names it.
-fn debian_architecture() -> &'static str {
-    match MACHINE {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
+        Product::Deb => format!("unbox-agent_{VERSION}_{}.deb", machine.debian()),
+        Product::Server => format!("unbox-server_{VERSION}_{}.deb", machine.debian()),
+        Product::Static => format!("unbox-agent-{VERSION}-{}-static.tar.gz", machine.processor()),
     }
 }

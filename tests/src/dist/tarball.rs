@@ -14,7 +14,7 @@ use crate::host::Program;
 /// Makes the tarball.
 pub(super) fn agent(release: Release) -> Result<PathBuf> {
     let program = binary::build(release, "unbox-agent", Linkage::Static)?;
-    let headers = Program::new("objdump").arg("-p").arg(&program).read()?;
+    let headers = binary::headers(release, &program)?;
     ensure!(!headers.contains("NEEDED"), "{} still needs shared libraries", program.display());
 
     let mut tree = Tree::default();
@@ -31,7 +31,7 @@ pub(super) fn agent(release: Release) -> Result<PathBuf> {
     let stage = tempfile::tempdir_in(output_directory()?)?;
     let name = format!("unbox-agent-{VERSION}");
     tree.write(&stage.path().join(&name), release.epoch)?;
-    let tarball = path(Product::Static);
+    let tarball = path(Product::Static, release.machine);
     Program::new("tar")
         .arg("-C")
         .arg(stage.path())

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use ring::digest::{Context as Digest, SHA256};
 
 use super::rootfs::Rootfs;
+use crate::architecture::Architecture;
 use crate::dist::{self, Product};
 use crate::host::{self, Program};
 
@@ -17,7 +18,8 @@ pub const SERVER_ADDRESS: &str = "10.0.2.100";
 /// A name for [`SERVER_ADDRESS`] that every guest knows.
 pub const SERVER_NAME: &str = "server.test";
 
-/// Modules that a QEMU guest needs; the disk, ext4, TPM and DMI drivers are built in.
+/// Modules that a QEMU guest needs, as far as its kernel has them as modules; the drivers of disk, ext4 and DMI
+/// are built in, and that of a PC's TPM.
 const MODULES: &[&str] = &[
     "virtio",
     "virtio_ring",
@@ -28,6 +30,9 @@ const MODULES: &[&str] = &[
     "net_failover",
     "failover",
     "virtio-rng",
+    "virtio_anchor",
+    "tpm_tis",
+    "tpm_tis_core",
     "scsi_common",
     "scsi_mod",
     "sd_mod",
@@ -85,7 +90,7 @@ const MASKED: &[&str] = &[
 const SIZE: &str = "1G";
 
 /// Raise this when the way in which an image is put together changes.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 
 /// A bootable disk, shared by all machines and never written to.
 #[derive(Debug, Clone)]
@@ -94,6 +99,8 @@ pub struct Image {
     pub disk: PathBuf,
     /// The kernel that boots it.
     pub kernel: PathBuf,
+    /// The kind of machine that it boots on.
+    pub machine: Architecture,
 }
 
 impl Image {
@@ -102,20 +109,29 @@ impl Image {
         Self::with_packages("base", &[])
     }
 
+    /// The same guest for boards of ARM: plain, because it is there that its packages can be installed.
+    pub fn arm() -> Result<Self> {
+        Self::made("arm", Architecture::Arm64, &[])
+    }
+
     /// The guest with `unbox-agent` installed from the package that `cargo dist` built.
     pub fn agent() -> Result<Self> {
-        Self::with_packages("agent", &[&dist::path(Product::Deb)])
+        Self::with_packages("agent", &[&dist::path(Product::Deb, Architecture::HERE)])
     }
 
     /// The guest with `unbox-server` installed from the package that `cargo dist` built.
     pub fn server() -> Result<Self> {
-        Self::with_packages("server", &[&dist::path(Product::Server)])
+        Self::with_packages("server", &[&dist::path(Product::Server, Architecture::HERE)])
     }
 
     /// The guest with these Debian packages installed. Images of the same `name` replace each other in the cache.
     pub fn with_packages(name: &str, packages: &[&Path]) -> Result<Self> {
+        Self::made(name, Architecture::HERE, packages)
+    }
+
+    fn made(name: &str, machine: Architecture, packages: &[&Path]) -> Result<Self> {
         let _one_builder_at_a_time = host::lock(&cache_directory().join("lock"))?;
-        let rootfs = Rootfs::cached()?;
+        let rootfs = Rootfs::cached(machine)?;
         let mut recipe: Vec<Vec<u8>> = vec![RECIPE.into(), rootfs.key.clone().into()];
         recipe.extend(GUEST_FILES.iter().map(|file| format!("{file:?}").into_bytes()));
         recipe.push(format!("{MODULES:?} {ENABLED:?} {MASKED:?} {SIZE}").into_bytes());
@@ -130,7 +146,7 @@ impl Image {
             forget_older(name)?;
             build(&rootfs, packages, &disk).with_context(|| format!("cannot build the image `{name}`"))?;
         }
-        Ok(Self { disk, kernel: rootfs.vmlinuz()? })
+        Ok(Self { disk, kernel: rootfs.vmlinuz()?, machine })
     }
 }
 
@@ -189,7 +205,8 @@ fn fill(rootfs: &Rootfs, packages: &[&Path], root: &Path, work: &Path) -> Result
     Program::as_root("chroot").arg(root).args(["depmod", &version]).run()?;
     Program::as_root("chroot").arg(root).args(["systemctl", "--quiet", "enable"]).args(ENABLED).run()?;
     Program::as_root("chroot").arg(root).args(["systemctl", "--quiet", "mask"]).args(MASKED).run()?;
-    install(packages, root)
+    install(packages, root)?;
+    rootfs.exchange_programs(root)
 }
 
 /// Adds the few modules that a guest uses, and returns the kernel's version.

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::board::Board;
+use super::device_tree::DeviceTree;
 use super::disk::FactoryFile;
 use super::image::{Image, SERVER_ADDRESS};
 use super::running::Vm;
-use super::smbios::{Smbios, escaped, oem_string};
+use super::smbios::{Smbios, escaped};
 
 /// A global address from the range that RFC 7042 sets aside for documentation.
 const MAC: &str = "00:00:5e:00:53:01";
@@ -19,7 +21,7 @@ pub struct Machine {
     pub(super) name: String,
     pub(super) image: Image,
     pub(super) files: Vec<FactoryFile>,
-    smbios: Smbios,
+    board: Board,
     mac: String,
     forwards: Vec<(u16, SocketAddr)>,
     credentials: Vec<(String, String)>,
@@ -36,6 +38,7 @@ pub(super) struct Wiring<'a> {
     pub(super) console: &'a Path,
     pub(super) shell: &'a Path,
     pub(super) qmp: &'a Path,
+    pub(super) device_tree: &'a Path,
 }
 
 impl Machine {
@@ -46,7 +49,7 @@ impl Machine {
             name: "device".to_owned(),
             image: image.clone(),
             files: Vec::new(),
-            smbios: Smbios::default(),
+            board: Board::of(image.machine),
             mac: MAC.to_owned(),
             forwards: Vec::new(),
             credentials: Vec::new(),
@@ -64,10 +67,17 @@ impl Machine {
         self
     }
 
-    /// Gives it an identity.
+    /// Gives it an identity, as PCs have it.
     #[must_use]
     pub fn smbios(mut self, smbios: Smbios) -> Self {
-        self.smbios = smbios;
+        self.board = Board::Pc(Box::new(smbios));
+        self
+    }
+
+    /// Gives it an identity, as boards of ARM have it.
+    #[must_use]
+    pub fn device_tree(mut self, tree: DeviceTree) -> Self {
+        self.board = Board::Arm(tree);
         self
     }
 
@@ -146,13 +156,20 @@ impl Machine {
         Vm::new(self)
     }
 
+    /// Writes the device tree that the board has, if it has one.
+    pub(super) fn write_device_tree(&self, blob: &Path) -> Result<()> {
+        match &self.board {
+            Board::Arm(tree) => tree.write(&self.hardware(), blob),
+            Board::Pc(_) => Ok(()),
+        }
+    }
+
     /// The whole command line of one boot.
     pub(super) fn command_line(&self, wiring: &Wiring<'_>) -> Vec<String> {
-        let mut line: Vec<String> = words(
-            "qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
-             -machine q35,accel=tcg -cpu max -smp 1 -m 512 \
-             -object rng-random,id=entropy,filename=/dev/urandom -device virtio-rng-pci,rng=entropy",
-        );
+        let mut line = self.hardware();
+        line.extend(words(
+            "-no-reboot -object rng-random,id=entropy,filename=/dev/urandom -device virtio-rng-pci,rng=entropy",
+        ));
         let path = |path: &Path| escaped(&path.to_string_lossy());
         let mut add = |option: &str, value: String| line.extend([option.to_owned(), value]);
         add("-kernel", self.image.kernel.to_string_lossy().into_owned());
@@ -166,31 +183,44 @@ impl Machine {
         add("-chardev", format!("file,id=console,path={}", path(wiring.console)));
         add("-serial", "chardev:console".to_owned());
         add("-chardev", format!("socket,id=shell,path={}", path(wiring.shell)));
-        add("-serial", "chardev:shell".to_owned());
+        let [option, value] = self.board.kind().shell_device;
+        add(option, value.to_owned());
         add("-qmp", format!("unix:{},server=on,wait=off", path(wiring.qmp)));
         add("-netdev", self.network());
         add("-device", format!("virtio-net-pci,netdev=cable,id=nic,mac={},romfile=", self.mac));
         if let Some(time) = &self.rtc {
             add("-rtc", format!("base={time}"));
         }
-        if let Some(socket) = &self.tpm {
-            add("-chardev", format!("socket,id=tpm,path={}", path(socket)));
-            add("-tpmdev", "emulator,id=tpm,chardev=tpm".to_owned());
-            add("-device", "tpm-tis,tpmdev=tpm".to_owned());
-        }
-        line.extend(self.smbios.arguments());
+        line.extend(self.board.identity(wiring.device_tree));
         for (name, value) in &self.credentials {
-            line.extend(oem_string(&format!("io.systemd.credential:{name}={value}")));
+            line.extend(self.board.credential(name, value));
         }
         line.extend(self.qemu_arguments.iter().cloned());
+        line
+    }
+
+    /// QEMU's program with what is soldered on: what a device tree describes.
+    fn hardware(&self) -> Vec<String> {
+        let kind = self.board.kind();
+        let mut line = words(kind.qemu);
+        line.extend(words("-smp 1 -m 512 -nodefaults -no-user-config -display none"));
+        if let Some(socket) = &self.tpm {
+            let socket = escaped(&socket.to_string_lossy());
+            line.extend(["-chardev".to_owned(), format!("socket,id=tpm,path={socket}")]);
+            line.extend(["-tpmdev".to_owned(), "emulator,id=tpm,chardev=tpm".to_owned()]);
+            line.extend(["-device".to_owned(), format!("{},tpmdev=tpm", kind.tpm)]);
+        }
         line
     }
 
     fn kernel_line(&self) -> String {
         // One request at a time: of a batch, as when ext4 replays its journal, QEMU 7.2 may overlook some, and
         // such a boot stands still.
-        let mut line =
-            "root=/dev/nvme0n1 nvme.io_queue_depth=2 rw console=ttyS0 panic=-1 quiet backdoor".to_owned();
+        let kind = self.board.kind();
+        let mut line = format!(
+            "root=/dev/nvme0n1 nvme.io_queue_depth=2 rw console={} panic=-1 quiet backdoor={}",
+            kind.console, kind.shell
+        );
         for word in &self.kernel_words {
             line.push(' ');
             line.push_str(word);
@@ -221,14 +251,19 @@ fn words(line: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::architecture::Architecture;
 
     fn line(machine: &Machine) -> Vec<String> {
         let at = Path::new("/run/a,b");
-        machine.command_line(&Wiring { disk: at, console: at, shell: at, qmp: at })
+        machine.command_line(&Wiring { disk: at, console: at, shell: at, qmp: at, device_tree: at })
     }
 
     fn machine() -> Machine {
-        Machine::new(&Image { disk: "/x.raw".into(), kernel: "/vmlinuz".into() })
+        of(Architecture::Amd64)
+    }
+
+    fn of(machine: Architecture) -> Machine {
+        Machine::new(&Image { disk: "/x.raw".into(), kernel: "/vmlinuz".into(), machine })
     }
 
     #[test]
@@ -249,6 +284,17 @@ mod tests {
         assert!(
             line.contains(&"type=11,value=io.systemd.credential:unbox.server=https://a/?x=1,,2".to_owned())
         );
+    }
+
+    #[test]
+    fn a_board_of_arm_has_no_smbios_and_is_handed_its_credentials_in_another_way() {
+        let line = line(&of(Architecture::Arm64).credential("unbox.server", "https://a/?x=1,2"));
+        assert!(
+            line.contains(
+                &"name=opt/io.systemd.credentials/unbox.server,string=https://a/?x=1,,2".to_owned()
+            )
+        );
+        assert!(line.contains(&"-dtb".to_owned()) && !line.contains(&"-smbios".to_owned()), "{line:?}");
     }
 
     #[test]

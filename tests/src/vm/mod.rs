@@ -22,6 +22,8 @@
 //! A guest reaches the ports that are forwarded to it and nothing else. To add a scenario, add a file to
 //! `tests/tests/vm/` and its `mod` line to `main.rs` there.
 
+mod board;
+mod device_tree;
 mod disk;
 mod firmware;
 mod image;
@@ -34,6 +36,7 @@ mod smbios;
 mod stick;
 mod vpd;
 
+pub use device_tree::DeviceTree;
 pub use firmware::{SmbiosTables, arguments_in};
 pub use image::{Image, SERVER_ADDRESS, SERVER_NAME};
 pub use machine::Machine;

@@ -1,15 +1,18 @@
 //! The Debian that a virtual machine starts from: a root file system as a tar file, and a kernel.
+//!
+//! One of another kind of machine than this is set up here all the same: what Debian's scripts make of a
+//! package is the same on every kind. Its programs take the place of ours at the end, so that nothing has
+//! to be emulated; dpkg would take minutes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
+use crate::architecture::Architecture;
+use crate::debian::{self, Bootstrap};
 use crate::host::{self, Program};
 use crate::vm::image::{cache_directory, content_key};
-
-const SUITE: &str = "bookworm";
 
 /// What the guest has besides Debian's essential packages: what the agent depends on, and a network.
 const PACKAGES: &[&str] = &[
@@ -29,10 +32,24 @@ const LEFT_OUT: &[&str] = &["/usr/share/man/*", "/usr/share/doc/*", "/usr/share/
 
 /// Fetches the newest kernel from the archive that the root file system came from. It is never
 /// installed: its scripts would build an initrd, which our guest does not need.
-const FETCH_KERNEL: &str = r#"
-cd "$(dirname "$1")"; export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
-package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(linux-image-[^ ]*\).*/\1/p' | head -n1)
-cd "$KERNEL_DIRECTORY" && apt-get -q download "$package"
+const FETCH_KERNEL: &str = r"
+apt-get -q download $(apt-cache depends linux-image-cloud-@MACHINE@ | sed -n 's/.*Depends: \(linux-image-[^ ]*\).*/\1/p' | head -n1)
+";
+
+/// Links that the programs of another kind of machine are unpacked through, as they are here.
+const MERGED_USR: &str =
+    r#"for name in bin lib sbin; do mkdir -p "$1/usr/$name"; ln -s "usr/$name" "$1/$name"; done"#;
+
+/// Puts the programs and libraries of another kind of machine, `$2` in Debian's words and `$4` in GNU's, from
+/// the tar file `$6` in the place of ours below `$1`, and has dpkg know.
+const EXCHANGE: &str = r#"set -e; cd "$1"
+rm -rf lib64 usr/lib64 "usr/lib/$5" etc/ld.so.cache
+tar --numeric-owner --keep-directory-symlink -xpf "$6" ./usr
+cd var/lib/dpkg
+echo "$2" >arch
+sed -i "s/^Architecture: $3\$/Architecture: $2/" status
+sed -i "s/$5/$4/" info/*.list
+for file in info/*:"$3".*; do mv "$file" "${file%%:*}:$2.${file##*.}"; done
 "#;
 
 /// A root file system and the kernel that belongs to it, both in the cache.
@@ -40,8 +57,12 @@ cd "$KERNEL_DIRECTORY" && apt-get -q download "$package"
 pub(super) struct Rootfs {
     /// Identifies the content.
     pub(super) key: String,
-    /// The root file system.
+    /// The kind of machine that it boots.
+    pub(super) machine: Architecture,
+    /// The root file system, for machines of the kind that this is.
     pub(super) tar: PathBuf,
+    /// The files of the same packages for `machine`, if that is of another kind.
+    programs: Option<PathBuf>,
     /// The unpacked kernel package: `boot/vmlinuz-*` and `lib/modules/*`.
     kernel: PathBuf,
 }
@@ -50,64 +71,88 @@ impl Rootfs {
     /// Finds it in the cache, or makes it: half a minute, and needs the Debian archive.
     ///
     /// `UNBOX_DEBIAN_MIRROR` names another archive than mmdebstrap's own choice.
-    pub(super) fn cached() -> Result<Self> {
-        let mirror = std::env::var("UNBOX_DEBIAN_MIRROR").ok();
-        let mut recipe = vec![SUITE, FETCH_KERNEL, mirror.as_deref().unwrap_or("default")];
+    pub(super) fn cached(machine: Architecture) -> Result<Self> {
+        let fetch_kernel = FETCH_KERNEL.replace("@MACHINE@", machine.debian());
+        let mirror = debian::mirror();
+        let mut recipe = vec![debian::SUITE, &fetch_kernel, mirror.as_deref().unwrap_or("default")];
         recipe.extend(PACKAGES.iter().chain(LEFT_OUT));
         let key = content_key(recipe);
-        let rootfs = Self {
-            tar: cache_directory().join(format!("rootfs-{key}.tar")),
-            kernel: cache_directory().join(format!("kernel-{key}")),
-            key,
-        };
-        if !(rootfs.tar.exists() && rootfs.kernel.exists()) {
-            rootfs.build(mirror.as_deref()).context("cannot build the guest's root file system")?;
+        let tar = cache_directory().join(format!("rootfs-{key}.tar"));
+        let kernel = cache_directory().join(format!("kernel-{key}"));
+        let is_there = tar.exists() && kernel.exists();
+        let failed = || format!("cannot build the root file system of a guest for {}", machine.debian());
+        if machine == Architecture::HERE {
+            let rootfs = Self { key, machine, tar, programs: None, kernel };
+            if !is_there {
+                let all = Bootstrap::new("minbase", machine.debian(), &rootfs.downloads()?);
+                let all = all.include(PACKAGES).download("customize", &fetch_kernel);
+                rootfs.build(all, &rootfs.tar).with_context(failed)?;
+            }
+            return Ok(rootfs);
+        }
+        let ours = Self::cached(Architecture::HERE)?;
+        let rootfs = Self { key, machine, tar: ours.tar.clone(), programs: Some(tar.clone()), kernel };
+        if !is_there {
+            let all = Bootstrap::new("extract", machine.debian(), &rootfs.downloads()?);
+            let all = all.include(&ours.packages()?).option("setup-hook", MERGED_USR);
+            rootfs.build(all.download("extract", &fetch_kernel), &tar).with_context(failed)?;
         }
         Ok(rootfs)
     }
 
-    fn build(&self, mirror: Option<&str>) -> Result<()> {
+    /// An empty folder for the kernel's package.
+    fn downloads(&self) -> Result<PathBuf> {
+        let folder = self.kernel.with_extension("new");
+        host::remove(&folder)?;
+        fs::create_dir_all(folder.join("downloads"))?;
+        Ok(folder.join("downloads"))
+    }
+
+    fn build(&self, bootstrap: Bootstrap, tar: &Path) -> Result<()> {
         let work = self.kernel.with_extension("new");
-        host::remove(&work)?;
-        let download = work.join("download");
-        fs::create_dir_all(&download)?;
-        let tar = work.join("rootfs.tar");
-        let mut debstrap = Program::as_root("env")
-            .arg(format!("KERNEL_DIRECTORY={}", download.display()))
-            .args(["mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", "--architectures=amd64"])
-            .arg(format!("--include={}", PACKAGES.join(",")))
-            .arg("--aptopt=Acquire::Languages \"none\"")
-            .arg(format!("--customize-hook={FETCH_KERNEL}"));
+        let (new_tar, new_kernel) = (work.join("rootfs.tar"), work.join("kernel"));
+        let mut bootstrap = bootstrap;
         for path in LEFT_OUT {
-            debstrap = debstrap.arg(format!("--dpkgopt=path-exclude={path}"));
+            bootstrap = bootstrap.option("dpkgopt", &format!("path-exclude={path}"));
         }
-        debstrap.arg(SUITE).arg(&tar).args(mirror).limit(Duration::from_mins(20)).run()?;
-        let package = only_entry(&download, |_| true)?;
-        Program::new("dpkg-deb").arg("-x").arg(&package).arg(work.join("kernel")).run()?;
-        host::rename(&tar, &self.tar)?;
+        bootstrap.make(&new_tar)?;
+        debian::unpack(&work.join("downloads"), &new_kernel)?;
+        host::rename(&new_tar, tar)?;
         host::remove(&self.kernel)?;
-        host::rename(&work.join("kernel"), &self.kernel)?;
+        host::rename(&new_kernel, &self.kernel)?;
         host::remove(&work)
+    }
+
+    /// The names of the packages that are in it.
+    fn packages(&self) -> Result<Vec<String>> {
+        let status = Program::new("tar").arg("-xOf").arg(&self.tar).arg("./var/lib/dpkg/status").read()?;
+        let names = status.lines().filter_map(|line| line.strip_prefix("Package: "));
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        ensure!(!names.is_empty(), "{} holds no packages", self.tar.display());
+        Ok(names)
+    }
+
+    /// Turns what was set up below `root` into what boots the machine, as the last thing that is done there.
+    pub(super) fn exchange_programs(&self, root: &Path) -> Result<()> {
+        let Some(programs) = &self.programs else {
+            return Ok(());
+        };
+        let (there, here) = (self.machine, Architecture::HERE);
+        Program::as_root("sh")
+            .args(["-c", EXCHANGE, "exchange"])
+            .arg(root)
+            .args([there.debian(), here.debian(), &there.gnu(), &here.gnu()])
+            .arg(programs)
+            .run()
     }
 
     /// The kernel's image.
     pub(super) fn vmlinuz(&self) -> Result<PathBuf> {
-        only_entry(&self.kernel.join("boot"), |name| name.starts_with("vmlinuz-"))
+        debian::entry(&self.kernel.join("boot"), "vmlinuz-")
     }
 
     /// The kernel's modules: a directory named after its version.
     pub(super) fn modules(&self) -> Result<PathBuf> {
-        only_entry(&self.kernel.join("lib/modules"), |_| true)
+        debian::entry(&self.kernel.join("lib/modules"), "")
     }
-}
-
-fn only_entry(directory: &Path, wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
-    let failed = || format!("cannot read {}", directory.display());
-    for entry in fs::read_dir(directory).with_context(failed)? {
-        let entry = entry.with_context(failed)?;
-        if wanted(&entry.file_name().to_string_lossy()) {
-            return Ok(entry.path());
-        }
-    }
-    anyhow::bail!("{} does not hold what was expected", directory.display())
 }

@@ -83,9 +83,16 @@ impl Vm {
         self.boots += 1;
         let socket = |kind: &str| self.sockets.path().join(format!("{kind}-{}", self.boots));
         let (shell, qmp) = (socket("shell"), socket("qmp"));
+        let device_tree = self.directory.join("board.dtb");
+        self.machine.write_device_tree(&device_tree).context("cannot make the board's device tree")?;
         let line = Line::listen(&shell)?;
-        let wiring =
-            Wiring { disk: self.disk.path(), console: &self.log("console"), shell: &shell, qmp: &qmp };
+        let wiring = Wiring {
+            disk: self.disk.path(),
+            console: &self.log("console"),
+            shell: &shell,
+            qmp: &qmp,
+            device_tree: &device_tree,
+        };
         let mut qemu = host::spawn_tied(&self.machine.command_line(&wiring), &self.log("qemu"))?;
         match line.connected() {
             Ok(shell) => self.power = Some(Power { qemu, shell }),

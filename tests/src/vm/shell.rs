@@ -1,4 +1,4 @@
-//! A root shell in the guest, over its second serial port: commands go in, framed answers come out.
+//! A root shell in the guest, over a serial port of its own: commands go in, framed answers come out.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};

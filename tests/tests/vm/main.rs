@@ -2,6 +2,7 @@
 
 mod claimed_later;
 mod common;
+mod device_tree;
 mod factory_reset;
 mod first_boot;
 mod makers;

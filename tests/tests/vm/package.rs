@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::Result;
+use unbox_tests::architecture::Architecture;
 use unbox_tests::dist::{self, Product};
 use unbox_tests::vm::{BOOT, Image, Machine};
 
@@ -10,7 +11,7 @@ use unbox_tests::vm::{BOOT, Image, Machine};
 #[ignore = "needs QEMU: run tests/run"]
 fn an_upgrade_keeps_the_administrators_choice_and_a_purge_leaves_nothing() -> Result<()> {
     let mut vm = Machine::new(&Image::agent()?)
-        .file("/root/agent.deb", fs::read(dist::path(Product::Deb))?, 0o644)
+        .file("/root/agent.deb", fs::read(dist::path(Product::Deb, Architecture::HERE))?, 0o644)
         .start()?;
     vm.wait_ready(BOOT)?;
     vm.succeed("systemctl is-system-running --wait || true")?;

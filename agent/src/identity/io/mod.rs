@@ -149,7 +149,10 @@ impl Gathered {
         let without = if has_smbios { "only boards without SMBIOS are asked" } else { "it shows none" };
         let serial = reader.look(Place::Cpu, without, |reader| {
             let cpuinfo = if has_smbios { None } else { reader.bytes(cpu::CPUINFO, cpu::MAX_CPUINFO_BYTES) };
-            cpu::serial(&cpuinfo?)
+            let serial = cpu::serial(&cpuinfo?);
+            // Every machine has the file.
+            reader.found_only(serial.iter().count());
+            serial
         });
         self.candidates.extend(serial);
     }

@@ -72,6 +72,11 @@ impl<'a> Reader<'a> {
         self.found += answers;
     }
 
+    /// Counts these answers alone, and not the files that they were looked for in.
+    pub(super) const fn found_only(&mut self, answers: usize) {
+        self.found = answers;
+    }
+
     /// Notes what cannot be read or made sense of.
     pub(super) fn note(&mut self, from: &str, state: State, reason: &dyn ToString) {
         let reason = reason.to_string();

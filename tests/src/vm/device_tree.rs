@@ -1,0 +1,47 @@
+//! The device tree of a virtual machine: what a board says about itself where there are no SMBIOS tables.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::smbios::escaped;
+use crate::host::{self, Program};
+
+/// What the root node says (Devicetree Specification 0.4, section 2.3). What is empty stays as QEMU has it.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceTree {
+    /// `compatible`: what the board is called, `maker,board`, the most specific name first.
+    pub compatible: Vec<String>,
+    /// `model`.
+    pub model: Vec<String>,
+    /// `serial-number`.
+    pub serial_number: Vec<String>,
+}
+
+impl DeviceTree {
+    /// A board of a maker, as its label says it.
+    #[must_use]
+    pub fn labelled(compatible: &str, model: &str, serial_number: &str) -> Self {
+        Self {
+            compatible: vec![compatible.to_owned(), "linux,dummy-virt".to_owned()],
+            model: vec![model.to_owned()],
+            serial_number: vec![serial_number.to_owned()],
+        }
+    }
+
+    /// Writes the tree of this hardware, a command line of QEMU, to `blob`: its own, with these words at the root.
+    pub(super) fn write(&self, hardware: &[String], blob: &Path) -> Result<()> {
+        let dump = format!("dumpdtb={}", escaped(&blob.to_string_lossy()));
+        host::remove(blob)?;
+        Program::new("env").args(hardware).args(["-machine", &dump]).run()?;
+        for (property, strings) in
+            [("compatible", &self.compatible), ("model", &self.model), ("serial-number", &self.serial_number)]
+        {
+            if !strings.is_empty() {
+                let put = Program::new("fdtput").args(["--type", "s"]).arg(blob).args(["/", property]);
+                put.args(strings).run()?;
+            }
+        }
+        Ok(())
+    }
+}
