@@ -313,19 +313,20 @@ fn the_terminal_is_given_back_on_every_way_out() {
 
 #[test]
 fn the_terminal_is_given_back_when_a_thread_panics() {
+    const THIS: &str = "the_terminal_is_given_back_when_a_thread_panics";
+    /// Says that this is the process in the terminal.
+    const WITHIN: &str = "UNBOX_TEST_WITHIN_THE_SCREEN";
+    if env::var_os(WITHIN).is_some() {
+        let _screen = Screen::open(Look { colour: true }).unwrap();
+        assert!(covers_errors());
+        panic!("in the middle of a shift");
+    }
     let this = env::current_exe().unwrap();
-    let arguments = ["--ignored", "--exact", "a_panic_within_the_screen", "--nocapture"];
-    let mut terminal = Terminal::start(this, &arguments, USUAL, false);
+    let within = format!("{WITHIN}=1");
+    let arguments = [&within, this.to_str().unwrap(), "--exact", THIS, "--nocapture"];
+    let mut terminal = Terminal::start("/usr/bin/env", &arguments, USUAL, false);
     terminal.ends_restored(101);
     assert!(terminal.text().contains("in the middle of a shift"), "{}", terminal.text());
-}
-
-#[test]
-#[ignore = "run in a terminal by the test above"]
-fn a_panic_within_the_screen() {
-    let _screen = Screen::open(Look { colour: true }).unwrap();
-    assert!(covers_errors());
-    panic!("in the middle of a shift");
 }
 
 #[test]

@@ -62,6 +62,12 @@ pub(super) fn check_in(vm: &mut Vm) -> Result<()> {
     vm.wait_until("runuser -u unbox -- unbox-agent check-in", SOON).map(drop)
 }
 
+/// Has the device forget its enrollment.
+pub(super) fn reset(vm: &mut Vm) -> Result<()> {
+    // The installer looks after its work at each boot, and may be at it just now.
+    vm.wait_until("unbox-agent reset", SOON).map(drop)
+}
+
 /// The server's view of the one device.
 pub(super) fn device(scene: &Scene) -> Result<Value> {
     let mut devices = scene.devices()?;

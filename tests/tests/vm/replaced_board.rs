@@ -1,6 +1,8 @@
 //! A main board is replaced under the same disk: the server holds the device until an administrator approves.
 
-use super::common::{ENROLLED, SERIAL, device, is_managed, machine, policy, wait_device, wait_managed};
+use super::common::{
+    ENROLLED, SERIAL, device, is_managed, machine, policy, reset, wait_device, wait_managed,
+};
 use anyhow::{Context as _, Result};
 use unbox_tests::{
     scene::Scene,
@@ -29,7 +31,7 @@ fn a_device_with_another_board_is_managed_again_once_that_is_approved() -> Resul
     vm.start_again()?;
     vm.wait_ready(BOOT)?;
     // Whoever repaired it has it enroll again. Its key is still on the disk.
-    vm.succeed("unbox-agent reset")?;
+    reset(&mut vm)?;
     vm.succeed("systemctl start --no-block unbox.target unbox-handshake.service")?;
     vm.wait_until("unbox-agent status --json | grep -q hardware_changed", ENROLLED)?;
     wait_device(&scene, |device| device["state"] == "hardware_changed")?;

@@ -1,6 +1,6 @@
 //! A claim that asks for the TPM: from power-on to managed, after a factory reset, and in front of another TPM.
 
-use super::common::{CLAIMS, check_in, is_managed, machine, policy, wait_device, wait_managed};
+use super::common::{CLAIMS, check_in, is_managed, machine, policy, reset, wait_device, wait_managed};
 use anyhow::Result;
 use unbox_tests::{
     scene::Scene,
@@ -51,7 +51,8 @@ fn a_device_enrolls_by_its_tpm_comes_back_by_it_and_a_cloned_disk_does_not() -> 
     vm.wait_ready(BOOT)?;
     let said = vm.shell("runuser -u unbox -- unbox-agent check-in 2>&1")?;
     assert!(!said.success() && said.text.contains("another TPM"), "{}", said.text);
-    vm.succeed("systemctl stop unbox-report.timer unbox-handshake.service; unbox-agent reset")?;
+    vm.succeed("systemctl stop unbox-report.timer unbox-handshake.service")?;
+    reset(&mut vm)?;
     vm.succeed("systemctl start --no-block unbox-handshake.service")?;
     vm.wait_until("unbox-agent status --json | grep -q hardware_changed", SOON)?;
     let known = wait_device(&scene, |device| is_managed(device, 2))?;
