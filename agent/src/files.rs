@@ -14,10 +14,17 @@ pub use root::Root;
 pub use tree::{NewTree, clear as clear_tree, remove as remove_tree};
 pub use within::Within;
 
+use nix::{
+    fcntl::{AT_FDCWD, OFlag, openat},
+    sys::stat::Mode,
+};
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Read},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
 };
 use unbox_common::path::UnsafePath;
@@ -106,16 +113,21 @@ pub fn make_directory(path: &Path, mode: u32) -> Result<(), FilesError> {
         .map_err(|source| FilesError::Write { path: path.to_owned(), source })
 }
 
+/// Opens a directory that others are reached through; links on the way are followed.
+fn open_directory(path: &Path) -> Result<OwnedFd, FilesError> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    openat(AT_FDCWD, path, flags, Mode::empty())
+        .map_err(|errno| FilesError::Read { path: path.to_owned(), source: errno.into() })
+}
+
 /// Reads a whole file of at most `limit` bytes; `None` if there is none.
 ///
 /// Only regular files are read, and a link in the last place is not followed.
 pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
     let failed = |source| FilesError::Read { path: path.to_owned(), source };
     // Without O_NONBLOCK, a FIFO in place of the file would hold the agent for ever.
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags((nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK).bits())
-        .open(path);
+    let opened =
+        OpenOptions::new().read(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()).open(path);
     match opened {
         Ok(file) => read_all(file, path, limit).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -152,7 +164,7 @@ pub fn open_growing(path: &Path, mode: u32) -> Result<(File, u64), FilesError> {
             .create(true)
             .mode(mode)
             // Without O_NONBLOCK, a FIFO in place of the file would hold the agent for ever.
-            .custom_flags((nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK).bits())
+            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
             .open(path)?;
         let length = file.metadata()?.len();
         Ok((file, length))
@@ -212,7 +224,7 @@ mod tests {
         symlink(&path, &link).unwrap();
         assert!(matches!(read(&link, 9), Err(FilesError::Read { .. })));
         let fifo = directory.path().join("fifo");
-        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
         assert!(matches!(read(&fifo, 9), Err(FilesError::Blocked { .. })));
     }
 

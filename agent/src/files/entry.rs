@@ -1,9 +1,9 @@
 //! One name in one open directory: everything that changes it, durably and in one step.
 
-use super::FilesError;
+use super::{FilesError, open_directory};
 use nix::{
     errno::Errno,
-    fcntl::{AT_FDCWD, AtFlags, OFlag, openat, posix_fallocate, readlinkat, renameat},
+    fcntl::{AtFlags, OFlag, openat, posix_fallocate, readlinkat, renameat},
     sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat},
     unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, symlinkat, unlinkat},
 };
@@ -119,9 +119,7 @@ impl Entry {
         let name = path
             .file_name()
             .ok_or_else(|| FilesError::Blocked { path: path.to_owned(), why: "it does not end in a name" })?;
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory = openat(AT_FDCWD, parent, flags, Mode::empty())
-            .map_err(|errno| FilesError::Read { path: parent.to_owned(), source: errno.into() })?;
+        let directory = open_directory(parent)?;
         Ok(Self::new(Arc::new(directory), name.to_owned(), path.to_owned(), Arc::new(NoFaults)))
     }
 

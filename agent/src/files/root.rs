@@ -1,9 +1,9 @@
 //! The root of a device's file system, `/` or a sandbox: nothing reached through it is outside.
 
-use super::{Entry, Faults, FilesError, NoFaults, Operation};
+use super::{Entry, Faults, FilesError, NoFaults, Operation, open_directory};
 use nix::{
     errno::Errno,
-    fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat},
+    fcntl::{AtFlags, OFlag, openat, readlinkat},
     sys::stat::{Mode, SFlag, fstatat},
 };
 use std::{
@@ -33,9 +33,7 @@ pub struct Root {
 impl Root {
     /// Opens a root.
     pub fn open(path: &Path) -> Result<Self, FilesError> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory = openat(AT_FDCWD, path, flags, Mode::empty())
-            .map_err(|errno| FilesError::Read { path: path.to_owned(), source: errno.into() })?;
+        let directory = open_directory(path)?;
         Ok(Self { directory: Arc::new(directory), path: path.to_owned(), faults: Arc::new(NoFaults) })
     }
 

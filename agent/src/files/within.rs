@@ -1,11 +1,11 @@
 //! Reading below a directory that a stranger may have made, such as a captured machine: whatever links
 //! it holds, nothing outside of it is read.
 
-use super::{FilesError, read_all};
+use super::{FilesError, open_directory, read_all};
 use nix::{
     dir::Dir,
     errno::Errno,
-    fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2},
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2},
     sys::stat::Mode,
 };
 use std::{
@@ -28,10 +28,7 @@ impl Within {
     /// # Errors
     /// [`FilesError::Read`].
     pub fn open(path: &Path) -> Result<Self, FilesError> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory = openat(AT_FDCWD, path, flags, Mode::empty())
-            .map_err(|errno| FilesError::Read { path: path.to_owned(), source: errno.into() })?;
-        Ok(Self { directory, path: path.to_owned() })
+        Ok(Self { directory: open_directory(path)?, path: path.to_owned() })
     }
 
     /// Reads a whole file of at most `limit` bytes; `None` if there is none.
