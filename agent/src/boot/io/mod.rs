@@ -100,8 +100,7 @@ pub fn told(from: &StartingPoint) -> Result<(Settings, Vec<Medium>), BootError> 
     let layout = Layout::new(&from.root);
     let inputs = inputs(from, &layout)?;
     let token = inputs.token_file().map(|path| token_file(&layout, path)).transpose()?;
-    let mut media = media::seen(&layout, inputs.token_folder());
-    let medium = medium::token_of(&mut media);
+    let (media, medium) = plugged_in(&layout, &inputs);
     Ok((Settings::parse(inputs, token, medium)?, media))
 }
 
@@ -111,7 +110,11 @@ pub fn told(from: &StartingPoint) -> Result<(Settings, Vec<Medium>), BootError> 
 pub fn media(from: &StartingPoint) -> (Vec<Medium>, Option<Token>) {
     let layout = Layout::new(&from.root);
     let inputs = inputs(from, &layout).unwrap_or_default();
-    let mut media = media::seen(&layout, inputs.token_folder());
+    plugged_in(&layout, &inputs)
+}
+
+fn plugged_in(layout: &Layout, inputs: &Inputs) -> (Vec<Medium>, Option<Token>) {
+    let mut media = media::seen(layout, inputs.token_folder());
     let token = medium::token_of(&mut media);
     (media, token)
 }
