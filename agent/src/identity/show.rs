@@ -89,8 +89,6 @@ impl Shown {
         let mut all: Vec<_> = read.chain(derived).collect();
         all.sort();
         let judged = eligibility(survey, models);
-        let register = identity.as_ref().ok().and_then(|identity| to_register(identity, judged.as_ref()));
-        let register = register.map(|set| set.into_iter().map(|(kind, value)| (kind, value.to_owned())));
         Self {
             identifiers: all.into_iter().map(|(one, from)| ShownIdentifier::of(one, from)).collect(),
             refused: survey.refused.iter().map(ShownRefusal::of).collect(),
@@ -99,7 +97,7 @@ impl Shown {
             disagreements: survey.disagreements.clone(),
             facts: survey.facts.clone(),
             warnings: warnings(survey),
-            register: register.map(Iterator::collect),
+            register: identity.as_ref().ok().and_then(|identity| to_register(identity, judged.as_ref())),
             eligibility: judged,
             rank: identity.as_ref().ok().and_then(rank),
             problem: identity.err().map(|error| error.to_string()),
@@ -134,8 +132,9 @@ impl ShownRefusal {
 /// The survey as text, ending with what to register, or with why this device cannot be.
 #[must_use]
 pub fn shown(survey: &Survey, models: &Models) -> String {
+    let shown = Shown::new(survey, models);
     let mut text = String::new();
-    for one in Shown::new(survey, models).identifiers {
+    for one in &shown.identifiers {
         let rank = one.rank.map_or("name", rank_name);
         let from = one.from.as_deref().unwrap_or("(follows from the others)");
         // Writing to a String cannot fail.
@@ -145,14 +144,13 @@ pub fn shown(survey: &Survey, models: &Models) -> String {
         let _ = writeln!(text, "{name:<20} {}", plain(fact, 64));
     }
     section(&mut text, "Not used", survey.refused.iter());
-    section(&mut text, "Warnings", warnings(survey).iter());
+    section(&mut text, "Warnings", shown.warnings.iter());
     section(
         &mut text,
         "Sources that were not simply read",
         survey.looked.iter().filter(|looked| looked.state != State::Read),
     );
-    let judged = eligibility(survey, models);
-    if let Some(judged) = &judged {
+    if let Some(judged) = &shown.eligibility {
         let verdict = format!("{}.", judged.verdict.name());
         let said = [Some(&verdict), judged.reason.as_ref(), judged.advice.as_ref()];
         let said: Vec<&str> = said.into_iter().flatten().map(String::as_str).collect();
@@ -161,20 +159,18 @@ pub fn shown(survey: &Survey, models: &Models) -> String {
             let _ = writeln!(text, "  {:<20} {value}", kind.name());
         }
     }
-    if let Some(rank) = survey.identity().ok().as_ref().and_then(rank) {
+    if let Some(rank) = shown.rank {
         let _ = writeln!(text, "\nThe strongest claim on this machine is by {}.", rank_name(rank));
     }
-    let _ = match survey.identity() {
-        Ok(identity) => match to_register(&identity, judged.as_ref()).map(|set| row_of(&set)) {
-            Some((header, row)) => {
-                writeln!(text, "\nRegister this at the reseller:\n  {header}\n  {row}")
-            }
-            None => writeln!(
-                text,
-                "\nThis device cannot be registered: a serial number needs manufacturer and model beside it."
-            ),
-        },
-        Err(error) => writeln!(text, "\nThis device cannot be registered: {error}."),
+    let _ = match (&shown.problem, shown.register.as_ref().map(row_of)) {
+        (Some(problem), _) => writeln!(text, "\nThis device cannot be registered: {problem}."),
+        (None, Some((header, row))) => {
+            writeln!(text, "\nRegister this at the reseller:\n  {header}\n  {row}")
+        }
+        (None, None) => writeln!(
+            text,
+            "\nThis device cannot be registered: a serial number needs manufacturer and model beside it."
+        ),
     };
     text
 }
@@ -216,34 +212,31 @@ const fn rank_name(rank: Rank) -> &'static str {
 /// `None` if its only identifier is a serial number without maker and model.
 #[must_use]
 pub fn registration_row(identity: &HardwareIdentity) -> Option<(String, String)> {
-    registration(identity).map(|set| row_of(&set))
+    registration(identity).as_ref().map(row_of)
 }
 
-fn row_of(set: &[(IdentifierKind, &str)]) -> (String, String) {
+fn row_of(set: &BTreeMap<IdentifierKind, String>) -> (String, String) {
     let joined = |cells: Vec<String>| cells.join(",");
     (
-        joined(set.iter().map(|(kind, _)| kind.name().to_owned()).collect()),
-        joined(set.iter().map(|(_, value)| cell(value)).collect()),
+        joined(set.keys().map(|kind| kind.name().to_owned()).collect()),
+        joined(set.values().map(|value| cell(value)).collect()),
     )
 }
 
 /// What makes the device eligible by its certified device ID; otherwise the strongest set there is.
-fn to_register<'a>(
-    identity: &'a HardwareIdentity,
-    judged: Option<&'a Eligible>,
-) -> Option<Vec<(IdentifierKind, &'a str)>> {
+fn to_register(
+    identity: &HardwareIdentity,
+    judged: Option<&Eligible>,
+) -> Option<BTreeMap<IdentifierKind, String>> {
     let certified = judged.filter(|judged| {
         judged.verdict == Verdict::Eligible
             && judged.register.contains_key(&IdentifierKind::CertifiedDeviceId)
     });
-    match certified {
-        Some(judged) => Some(judged.register.iter().map(|(kind, value)| (*kind, value.as_str())).collect()),
-        None => registration(identity),
-    }
+    certified.map(|judged| judged.register.clone()).or_else(|| registration(identity))
 }
 
 /// The strongest set of identifiers that a claim can register for this device.
-fn registration(identity: &HardwareIdentity) -> Option<Vec<(IdentifierKind, &str)>> {
+fn registration(identity: &HardwareIdentity) -> Option<BTreeMap<IdentifierKind, String>> {
     let first = |kind| identity.of_kind(kind).next();
     let named = first(IdentifierKind::Manufacturer).zip(first(IdentifierKind::Model));
     let strongest = [
@@ -266,7 +259,7 @@ fn registration(identity: &HardwareIdentity) -> Option<Vec<(IdentifierKind, &str
         set.extend([maker, model]);
     }
     IdentifierSet::new(set.iter().copied().cloned()).ok()?;
-    Some(set.into_iter().map(|one| (one.kind(), one.value())).collect())
+    Some(set.into_iter().map(|one| (one.kind(), one.value().to_owned())).collect())
 }
 
 /// One cell of a CSV file (RFC 4180, section 2).
