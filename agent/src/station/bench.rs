@@ -12,8 +12,8 @@ use crate::{
     console::plain,
 };
 use std::{
+    iter,
     path::{Path, PathBuf},
-    slice,
     time::Duration,
 };
 use unbox_common::{identity::HardwareIdentity, label, timestamp::Timestamp};
@@ -138,19 +138,16 @@ impl Bench {
 
     /// Asks the server about a unit; one that was away a moment ago is not waited for at each of them.
     fn ask(&mut self, unit: &mut Looked) {
-        let (Some(office), Some(identity)) = (&self.equipment.office, unit.identity()) else { return };
+        let (Some(office), Some(_)) = (&self.equipment.office, unit.identity()) else { return };
         let just_now = self.away.as_ref().is_some_and(|since| since.elapsed() < ASK_AGAIN);
-        let answer = (!just_now).then(|| office.check(slice::from_ref(identity)));
+        let answer = (!just_now).then(|| office.check(iter::once(&mut *unit)));
         match (answer, &self.server) {
             (None, Server::Away { reason, .. }) => unit.unasked(reason, WAIT),
             (Some(Err(error)), _) => {
                 unit.unasked(&error.reason(), WAIT);
                 self.is_away(&error);
             }
-            (answer, _) => {
-                answer.into_iter().flatten().flatten().for_each(|standing| standing.tell(unit));
-                self.is_there();
-            }
+            _ => self.is_there(),
         }
     }
 
@@ -185,9 +182,7 @@ impl Bench {
         let Some(office) = &self.equipment.office else { return Ok(()) };
         let mut waiting = self.shift.to_ask(office::MAX_DEVICES);
         if !waiting.is_empty() {
-            let known: Vec<_> = waiting.iter().filter_map(|(_, unit)| unit.identity()).cloned().collect();
-            let standings = office.check(&known)?;
-            waiting.iter_mut().zip(&standings).for_each(|((_, unit), standing)| standing.tell(unit));
+            office.check(waiting.iter_mut().map(|(_, unit)| unit))?;
             caught.judged = self.shift.asked_again(waiting, clock::system())?;
         }
         let (numbers, units): (Vec<_>, Vec<_>) =

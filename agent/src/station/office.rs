@@ -226,12 +226,16 @@ impl Office {
         Ok(Self { client, server: server.clone(), organisation: organisation.clone(), key, runtime })
     }
 
-    /// What the server knows about devices, in their order.
+    /// Has units take in whose they are, each that shows what it is.
     ///
     /// # Errors
-    /// [`OfficeError`].
-    pub fn check(&self, devices: &[HardwareIdentity]) -> Result<Vec<Standing>, OfficeError> {
-        self.ask("check", devices)
+    /// [`OfficeError`]; then nothing is taken in.
+    pub fn check<'u>(&self, units: impl IntoIterator<Item = &'u mut Looked>) -> Result<(), OfficeError> {
+        let known = units.into_iter().filter_map(|unit| Some((unit.identity()?.clone(), unit)));
+        let (devices, units): (Vec<HardwareIdentity>, Vec<&mut Looked>) = known.unzip();
+        let standings: Vec<Standing> = self.ask("check", &devices)?;
+        units.into_iter().zip(&standings).for_each(|(unit, standing)| standing.tell(unit));
+        Ok(())
     }
 
     /// Registers devices; the same again is the same. What became of each, in their order.
@@ -302,14 +306,10 @@ impl Office {
 
 impl Registry for Office {
     fn ask(&mut self, units: &mut [Looked]) {
-        let known: Vec<HardwareIdentity> = units.iter().filter_map(Looked::identity).cloned().collect();
-        let known_units = units.iter_mut().filter(|unit| unit.identity().is_some());
-        match self.check(&known) {
-            Ok(standings) => known_units.zip(&standings).for_each(|(unit, standing)| standing.tell(unit)),
-            Err(error) => {
-                let reason = error.reason();
-                known_units.for_each(|unit| unit.unasked(&reason, TEST_AGAIN));
-            }
+        if let Err(error) = self.check(&mut *units) {
+            let reason = error.reason();
+            let known = units.iter_mut().filter(|unit| unit.identity().is_some());
+            known.for_each(|unit| unit.unasked(&reason, TEST_AGAIN));
         }
     }
 }
@@ -322,7 +322,7 @@ impl Standing {
     }
 
     /// Adds what the server said to a unit.
-    pub(super) fn tell(&self, unit: &mut Looked) {
+    fn tell(&self, unit: &mut Looked) {
         let finding = |reason, verdict, problem: &str, action: &str| {
             Finding::new(reason, verdict, plain(problem, MAX_PROBLEM_BYTES), action)
         };
