@@ -181,6 +181,7 @@ mod tests {
             assert_eq!(of_chrome_os(serial, model, certified), [rule], "{model} {certified}");
         }
     }
+
     #[test]
     fn a_day_of_manufacture_decides_where_the_model_asks_for_one() {
         let model = Models::built_in()

@@ -77,6 +77,7 @@ mod tests {
             assert_eq!(checked.err(), wrong, "{serial} {model} {certified}");
         }
     }
+
     #[test]
     fn a_device_that_was_made_too_early_is_refused_where_the_day_is_said() {
         let model = Models::built_in()
