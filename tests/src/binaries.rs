@@ -53,17 +53,13 @@ fn build() -> Result<PathBuf> {
         own.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).context("find the profile")?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = folder.parent().context("find the target directory")?;
-    let mut build = command(
-        cargo,
-        &[
-            "build",
-            "--quiet",
-            "--package=unbox-agent",
-            "--package=unbox-server",
-            "--package=unbox-tests",
-            "--bins",
-        ],
-    );
+    // With the same features as the harness itself: with others, all dependencies are built twice.
+    let mut build = if own.parent().is_some_and(|folder| folder.ends_with("deps")) {
+        command(cargo, &["test", "--quiet", "--workspace", "--tests", "--bins", "--no-run"])
+    } else {
+        let packages = ["--package=unbox-agent", "--package=unbox-server", "--package=unbox-tests"];
+        command(cargo, &[&["build", "--quiet", "--bins"][..], &packages].concat())
+    };
     if folder.ends_with("release") {
         build.arg("--release");
     }
