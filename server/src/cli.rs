@@ -27,7 +27,7 @@ mod serve;
 mod token;
 mod view;
 
-use crate::domain::company::CompanyKind;
+use crate::{config::Fragment, domain::company::CompanyKind};
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use context::Opened;
@@ -100,7 +100,11 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum Administration {
     /// Bring the database's schema up to date.
-    Migrate,
+    Migrate {
+        /// Also make the tables of an empty database, which `init` does; to be used when it could not.
+        #[arg(long)]
+        create: bool,
+    },
     /// The same as `claim import`: claim devices from a CSV file.
     Import(Box<import::Import>),
     /// Customers, who own devices.
@@ -191,7 +195,7 @@ impl Cli {
             Command::Init(command) => one_thread()?.block_on(command.run(&global, &mut output)),
             Command::Doctor => one_thread()?.block_on(doctor::run(&global, &mut output)),
             Command::Administration(command) => one_thread()?.block_on(async {
-                let opened = Opened::open(&global).await?;
+                let opened = command.open(&global).await?;
                 let exit = command.run(&opened, &mut output).await;
                 opened.services.close().await;
                 exit
@@ -201,10 +205,19 @@ impl Cli {
 }
 
 impl Administration {
+    async fn open(&self, global: &Global) -> anyhow::Result<Opened> {
+        match self {
+            Self::Migrate { create: true } => {
+                Opened::create_with(&global.settings(Fragment::default())?).await
+            }
+            _ => Opened::open(global).await,
+        }
+    }
+
     async fn run(self, opened: &Opened, output: &mut Output) -> anyhow::Result<Exit> {
         match self {
             // Opening the database was all there is to do.
-            Self::Migrate => {
+            Self::Migrate { .. } => {
                 output.say("The database's schema is up to date.")?;
                 Ok(Exit::Done)
             }

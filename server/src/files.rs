@@ -6,7 +6,9 @@
 use std::{
     fs::{DirBuilder, File, Permissions, TryLockError},
     io::{self, Read, Seek as _, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown, fchown},
+    os::unix::fs::{
+        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, fchown,
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -152,10 +154,7 @@ impl Part {
             .truncate(false)
             .open(path)
             .map_err(write_error(path))?;
-        file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => FilesError::InUse(path.to_owned()),
-            TryLockError::Error(source) => write_error(path)(source),
-        })?;
+        try_lock(&file, path)?;
         let mut part = Self { file, path: path.to_owned() };
         if is_new {
             finish(&part.file, path, mode)?;
@@ -193,6 +192,39 @@ impl Write for Part {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
+}
+
+/// The right to something that one process has at a time: as long as it is there, or until the process
+/// ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes it, in an empty file that stays behind.
+    ///
+    /// # Errors
+    /// [`FilesError::InUse`] if somebody has it.
+    pub fn take(path: &Path) -> Result<Self, FilesError> {
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(PRIVATE_FILE)
+            .open(path)
+            .map_err(write_error(path))?;
+        try_lock(&file, path)?;
+        give_to_owner(path).map_err(write_error(path))?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn try_lock(file: &File, path: &Path) -> Result<(), FilesError> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => FilesError::InUse(path.to_owned()),
+        TryLockError::Error(source) => write_error(path)(source),
+    })
 }
 
 /// Gives a whole file its name for good, durably. Done twice, it is done.

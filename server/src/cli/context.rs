@@ -15,7 +15,7 @@ use crate::{
     entropy::{Entropy, SystemEntropy},
     keys::{Keyring, Layout},
     service::{ServiceError, Services},
-    store::{Page, PageRequest, Store},
+    store::{Page, PageRequest, Store, StoreError},
 };
 use anyhow::{Context as _, bail};
 use std::{future::Future, io::Read as _, path::Path, sync::Arc};
@@ -53,12 +53,27 @@ impl Opened {
     }
 
     pub(super) async fn open_with(settings: &Settings) -> anyhow::Result<Self> {
+        Self::over(settings, Store::open(settings.database.expose())).await
+    }
+
+    /// The same, and makes the database where there is none.
+    pub(super) async fn create_with(settings: &Settings) -> anyhow::Result<Self> {
+        Self::over(settings, Store::create(settings.database.expose())).await
+    }
+
+    /// A server that is only looked at: nothing of its database changes.
+    pub(super) async fn inspect_with(settings: &Settings) -> anyhow::Result<Self> {
+        Self::over(settings, Store::inspect(settings.database.expose())).await
+    }
+
+    async fn over(
+        settings: &Settings,
+        store: impl Future<Output = Result<Store, StoreError>>,
+    ) -> anyhow::Result<Self> {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
         let lifetime = settings.device_certificate_lifetime;
         let keyring = Keyring::load(settings.layout.clone(), lifetime, entropy.clone())?;
-        let store = Store::open(settings.database.expose())
-            .await
-            .context("the database could not be opened: check `database` in server.toml")?;
+        let store = store.await?;
         let clock = Arc::new(SystemClock);
         let services = Services::new(store, Arc::new(keyring), clock, entropy, settings.for_services()?)?;
         Ok(Self { services, by: operator() })

@@ -144,7 +144,7 @@ fn of_disk(settings: &Settings) -> Vec<Finding> {
 }
 
 async fn of_database(settings: &Settings) -> Vec<Finding> {
-    let opened = match Opened::open_with(settings).await {
+    let opened = match Opened::inspect_with(settings).await {
         Ok(opened) => opened,
         Err(broken) => return vec![error("database", "", format!("{broken:#}"))],
     };

@@ -55,9 +55,9 @@ impl Init {
         let settings = default_file(&self.names, Some(&url), &self.listen, global.database.as_ref());
         files::write_new(&layout.settings(), settings.as_bytes(), PRIVATE_FILE)?;
         files::make_directory(&layout.artifacts(), PRIVATE_DIRECTORY)?;
-        let opened = Opened::open_with(&global.settings(Fragment::default())?)
-            .await
-            .context("keys and settings are made; when the database answers, run `unbox-server migrate`")?;
+        let opened = Opened::create_with(&global.settings(Fragment::default())?).await.context(
+            "keys and settings are made; when the database answers, run `unbox-server migrate --create`",
+        )?;
         opened.services.close().await;
         let made =
             json!({ "dir": layout.dir(), "url": founding.url, "names": self.names, "trust": layout.trust() });

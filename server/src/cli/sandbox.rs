@@ -11,6 +11,7 @@ use crate::{
     log,
     serve::{Addresses, HangUp, Server, Signals, run},
     service::{ArtifactUpload, ImportDefaults, NewAccount, NewApiKey, NewCompany, NewHolder, Services},
+    store::Store,
 };
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -78,6 +79,7 @@ impl Sandbox {
         let settings = self.settings(directory.path())?;
         log::start(settings.log_format, &settings.log_filter)
             .context("the log filter cannot be read: expected a form like `warn,request=info`")?;
+        Store::create(settings.database.expose()).await?.close().await;
         let server = Server::start(settings, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await?;
         let prepared = tokio::select! {
             prepared = self.prepare(&server) => Some(prepared),

@@ -22,11 +22,12 @@ pub(super) async fn alive() -> Response {
     Json(json!({ "status": "ok" })).into_response()
 }
 
-/// `GET /readyz`: the database answers, too.
+/// `GET /readyz`: the database takes writes, too.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     match timeout(READY_TIMEOUT, app.services.ready()).await {
         Ok(Ok(())) => Json(json!({ "status": "ok" })).into_response(),
-        _ => plain_problem(StatusCode::SERVICE_UNAVAILABLE, "The database does not answer."),
+        Ok(Err(problem)) => plain_problem(StatusCode::SERVICE_UNAVAILABLE, &problem),
+        Err(_) => plain_problem(StatusCode::SERVICE_UNAVAILABLE, "The database does not answer."),
     }
 }
 

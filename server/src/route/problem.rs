@@ -70,6 +70,10 @@ impl RouteError {
             Self::Service(error @ (ServiceError::AlreadyExists(_) | ServiceError::Conflict(_))) => {
                 with_status(StatusCode::CONFLICT, error.to_string())
             }
+            Self::Service(error @ ServiceError::Unavailable { .. }) => {
+                tracing::warn!(error = chain(&error), "a request was turned away");
+                busy()
+            }
             // Whatever failed in here, the device can only come back; the log has the cause.
             Self::Service(error) => {
                 tracing::error!(error = chain(&error), "a request failed in the server");

@@ -16,11 +16,12 @@ use crate::{
     clock::Clock,
     config::Settings,
     entropy::{Entropy, EntropyError},
+    files::Lock,
     keys::{KeyError, Keyring},
     log::chain,
     route::{self, App},
     service::Services,
-    store::{Store, StoreError},
+    store::{ConnectionLimit, Store, StoreError},
 };
 use accept::Doorway;
 use axum::Router;
@@ -56,8 +57,8 @@ pub enum ServeError {
     /// The TPM manufacturers' certificates cannot be used.
     #[error(transparent)]
     TpmRoots(#[from] crate::tpm::RootsError),
-    /// The database could not be opened.
-    #[error("the database could not be opened: check `database` in server.toml")]
+    /// The database could not be opened, or does not take writes.
+    #[error("this server cannot work with its database")]
     Database(#[source] StoreError),
     /// There was no randomness.
     #[error(transparent)]
@@ -106,6 +107,8 @@ pub struct Server {
     handle: Handle<SocketAddr>,
     listeners: JoinSet<io::Result<()>>,
     background: [AbortHandle; 3],
+    /// Of the database's file.
+    _lock: Option<Lock>,
 }
 
 impl Server {
@@ -121,7 +124,7 @@ impl Server {
         let lifetime = settings.device_certificate_lifetime;
         let keyring = Arc::new(Keyring::load(settings.layout.clone(), lifetime, entropy.clone())?);
         let tls = RustlsConfig::from_config(tls::server_config(&settings, &keyring)?);
-        let store = Store::open(settings.database.expose()).await.map_err(ServeError::Database)?;
+        let (store, lock) = open_database(&settings, clock.as_ref()).await.map_err(ServeError::Database)?;
         let chosen = settings.for_services()?;
         let services = Services::new(store, keyring.clone(), clock, entropy.clone(), chosen)?;
         let app = App::new(services.clone(), entropy, &settings.limits);
@@ -139,6 +142,7 @@ impl Server {
             listeners,
             background: [sweeper, worker, tidier],
             settings,
+            _lock: lock,
         };
         let connections = Arc::new(Connections::new(&server.settings.limits));
         let doorway = Doorway::new(connections, app.clone(), &server.settings.limits);
@@ -227,6 +231,24 @@ impl Server {
     fn handle(&self) -> Handle<SocketAddr> {
         self.handle.clone()
     }
+}
+
+/// Opens the database, and sees whether this server can work with it.
+async fn open_database(settings: &Settings, clock: &dyn Clock) -> Result<(Store, Option<Lock>), StoreError> {
+    let url = settings.database.expose();
+    let lock = Store::lock_for_serving(url)?;
+    let store = Store::open(url).await?;
+    store.write_probe(clock.now()).await?;
+    if let Some(connections) = store.connections().filter(|found| found.free() < ConnectionLimit::NEEDED) {
+        tracing::warn!(
+            allowed = connections.allowed,
+            used = connections.used,
+            needed = ConnectionLimit::NEEDED,
+            "the database takes too few connections: raise its max_connections, or the limit of its role or \
+             database, or requests are turned away under load"
+        );
+    }
+    Ok((store, lock))
 }
 
 fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {

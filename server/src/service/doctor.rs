@@ -10,7 +10,7 @@ use crate::{
         name::Name,
         token::TokenStanding,
     },
-    store::{ArtifactsOf, ClaimFilter, CompanyFilter, MAX_ROWS, Page, PageRequest, Reader},
+    store::{ArtifactsOf, ClaimFilter, CompanyFilter, ConnectionLimit, MAX_ROWS, Page, PageRequest, Reader},
 };
 use std::{collections::HashMap, fs};
 use unbox_common::{
@@ -23,6 +23,9 @@ use unbox_common::{
 
 /// Findings of one check that are told one by one; the rest is counted.
 const MAX_FINDINGS: usize = 100;
+
+const READ_ONLY: &str = "The database can only be read, so that no device can enroll: let the server's user write to its \
+     file and directory, or make the standby the primary.";
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +64,7 @@ impl Services {
         if by.scope() == Scope::Operator {
             self.check_artifacts(&mut reader, &mut found).await?;
             drop(reader);
+            self.check_database(&mut found).await?;
             for problem in self.0.store.integrity().await? {
                 let advice = format!("The database file is damaged: {problem}. Restore it from a backup.");
                 found.add(Severity::Error, "database_integrity", String::new(), advice);
@@ -72,6 +76,24 @@ impl Services {
     /// The schema's version, for whoever compares servers.
     pub async fn schema_version(&self) -> Result<i64, ServiceError> {
         Ok(self.0.store.schema_version().await?)
+    }
+
+    /// Whether a server can work with the database.
+    async fn check_database(&self, found: &mut Findings) -> Result<(), ServiceError> {
+        let store = &self.0.store;
+        if store.is_read_only().await? {
+            found.add(Severity::Error, "database_read_only", String::new(), READ_ONLY.to_owned());
+        }
+        if let Some(connections) = store.connections().filter(|one| one.allowed < ConnectionLimit::NEEDED) {
+            let advice = format!(
+                "PostgreSQL takes {} connections at most, and each server opens up to {}: raise max_connections, \
+                 or the limit of its role or database.",
+                connections.allowed,
+                ConnectionLimit::NEEDED
+            );
+            found.add(Severity::Warning, "database_connections", String::new(), advice);
+        }
+        Ok(())
     }
 
     async fn check_tokens(

@@ -5,7 +5,7 @@ use crate::{
     domain::{account::Role, device::IllegalTransition},
     entropy::EntropyError,
     files::FilesError,
-    store::{JobError, StoreError},
+    store::{JobError, Outage, StoreError},
 };
 use std::{fmt, io::ErrorKind};
 use unbox_common::{protocol::problem::Problem, refusal::RefusalKind};
@@ -54,6 +54,15 @@ pub enum ServiceError {
     /// The database cannot take this now; asking again helps.
     #[error("The database is busy. Try again in a moment.")]
     Busy,
+    /// The database does nothing at the moment. The cause is for the log.
+    #[error("{}", .outage.advice())]
+    Unavailable {
+        /// Why.
+        outage: Outage,
+        /// The cause.
+        #[source]
+        source: StoreError,
+    },
     /// The database failed. The cause is for the log.
     #[error("the database failed")]
     Storage(#[source] StoreError),
@@ -72,6 +81,17 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
+    /// Whether a database that restarts, or is overloaded, explains it: the same again may well
+    /// succeed in a moment.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::Busy => true,
+            Self::Unavailable { outage, .. } => outage.is_passing(),
+            _ => false,
+        }
+    }
+
     /// A refusal with nothing added to its kind.
     #[must_use]
     pub fn refused(kind: RefusalKind) -> Self {
@@ -105,7 +125,10 @@ impl From<StoreError> for ServiceError {
         match error {
             StoreError::Busy => Self::Busy,
             StoreError::Cursor => Self::invalid("after", StoreError::Cursor),
-            other => Self::Storage(other),
+            other => match other.outage() {
+                Some(outage) => Self::Unavailable { outage, source: other },
+                None => Self::Storage(other),
+            },
         }
     }
 }
@@ -113,7 +136,7 @@ impl From<StoreError> for ServiceError {
 impl JobError for ServiceError {
     fn store_error(&self) -> Option<&StoreError> {
         match self {
-            Self::Storage(error) => Some(error),
+            Self::Storage(error) | Self::Unavailable { source: error, .. } => Some(error),
             _ => None,
         }
     }

@@ -1,7 +1,10 @@
 //! Claims as rows of a file in the portals' forms: every one of them, page by page, in constant
 //! memory. `service/import/` reads the same files.
+//!
+//! An export is no snapshot: it shows each claim as it is when its page is read. A snapshot would hold
+//! the database's old state for as long as a client takes to read.
 
-use super::{ServiceError, Services};
+use super::{ServiceError, Services, patience::patiently};
 use crate::{
     domain::{
         actor::{Actor, Scope},
@@ -107,33 +110,36 @@ impl ClaimExport {
         self.form
     }
 
-    /// The next rows; `None` at the end.
+    /// The next rows; `None` at the end. A database that restarts meanwhile is waited for.
     pub async fn next_rows(&mut self) -> Result<Option<Vec<ExportedClaim>>, ServiceError> {
-        let mut reader = self.services.0.store.reader().await?;
-        let claims = match (&mut self.next, self.by.scope()) {
-            (Next::End, _) => return Ok(None),
-            (Next::OfReseller(after), Scope::Reseller(reseller)) => {
-                let claims = reader.claims_of_reseller(reseller, &[], *after, MAX_ROWS).await?;
-                *after = claims.last().map(ResellerCursor::at);
-                claims
-            }
-            (Next::Id(after), scope) => {
-                let page = PageRequest { size: Some(MAX_ROWS), after: after.take() };
-                let page = reader.claims(scope, &self.filter, &page).await?;
-                match page.next {
-                    Some(next) => *after = Some(next),
-                    None => self.next = Next::End,
-                }
-                page.items
-            }
-            (Next::OfReseller(_), _) => return Err(ServiceError::OperatorOnly),
-        };
+        let (claims, next) = patiently(|| self.read_page()).await?;
+        self.next = next;
         if claims.is_empty() {
             self.next = Next::End;
             return Ok(None);
         }
         let (form, now) = (self.form, self.services.now());
         Ok(Some(claims.into_iter().map(|claim| ExportedClaim { claim, form, now }).collect()))
+    }
+
+    /// A page, and where the next one begins.
+    async fn read_page(&self) -> Result<(Vec<Claim>, Next), ServiceError> {
+        let mut reader = self.services.0.store.reader().await?;
+        match (&self.next, self.by.scope()) {
+            (Next::End, _) => Ok((Vec::new(), Next::End)),
+            (Next::OfReseller(after), Scope::Reseller(reseller)) => {
+                let claims = reader.claims_of_reseller(reseller, &[], *after, MAX_ROWS).await?;
+                let next =
+                    claims.last().map_or(Next::End, |last| Next::OfReseller(Some(ResellerCursor::at(last))));
+                Ok((claims, next))
+            }
+            (Next::Id(after), scope) => {
+                let page = PageRequest { size: Some(MAX_ROWS), after: after.clone() };
+                let page = reader.claims(scope, &self.filter, &page).await?;
+                Ok((page.items, page.next.map_or(Next::End, |next| Next::Id(Some(next)))))
+            }
+            (Next::OfReseller(_), _) => Err(ServiceError::OperatorOnly),
+        }
     }
 }
 

@@ -37,6 +37,8 @@ mod key_file;
 mod links;
 mod managed;
 mod operations;
+mod patience;
+mod readiness;
 mod reselling;
 mod sign_in;
 mod signer;
@@ -157,6 +159,7 @@ struct Parts {
     key_making: tokio::sync::Mutex<()>,
     /// Whose turn it is to work on which upload.
     turns: uploads::Turns,
+    readiness: readiness::Readiness,
 }
 
 impl Services {
@@ -188,6 +191,7 @@ impl Services {
             operation_waits,
             key_making,
             turns: uploads::Turns::default(),
+            readiness: readiness::Readiness::default(),
         })))
     }
 
@@ -201,11 +205,6 @@ impl Services {
     #[must_use]
     pub fn waiting_writes(&self) -> usize {
         self.0.store.waiting_writes()
-    }
-
-    /// Whether the database answers, for the readiness probe.
-    pub async fn ready(&self) -> Result<(), ServiceError> {
-        Ok(self.0.store.ping().await?)
     }
 
     /// Waits until everything that was accepted is on disk, and takes nothing more.

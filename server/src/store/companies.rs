@@ -157,17 +157,18 @@ impl Reader {
             "SELECT c.id, c.kind, c.name, c.parent_id, c.terms, c.language, c.workspace, c.device_protection,
                  c.default_configuration_id, c.created_at, l.created_at AS linked_at FROM company_links AS l",
         );
-        let own = if of.kind == CompanyKind::Customer {
+        // Ordered by the links' own column, which their indexes have in this order.
+        let (own, after, order) = if of.kind == CompanyKind::Customer {
             sql.push(" JOIN companies AS c ON c.id = l.company_id WHERE 1 = 1");
-            "l.customer_id ="
+            ("l.customer_id =", "l.company_id >", " ORDER BY l.company_id LIMIT ")
         } else {
             sql.push(" JOIN companies AS c ON c.id = l.customer_id WHERE 1 = 1");
-            "l.company_id ="
+            ("l.company_id =", "l.customer_id >", " ORDER BY l.customer_id LIMIT ")
         };
         sql.filter(own, Some(of.id.get()))
             .filter(own, scope.company().map(CompanyId::get))
-            .filter("c.id >", page.key::<i64>()?)
-            .push(" ORDER BY c.id LIMIT ")
+            .filter(after, page.key::<i64>()?)
+            .push(order)
             .bind(page.limit());
         let rows =
             sql.query().fetch_all(self.connection()).await.map_err(failed("list who works for whom"))?;

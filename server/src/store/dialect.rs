@@ -7,11 +7,12 @@ use sqlx::{
 };
 
 /// Every migration: its version, its name, its text.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "initial", include_str!("../../migrations/0001_initial.sql")),
     (2, "accounts", include_str!("../../migrations/0002_accounts.sql")),
     (5, "organisations", include_str!("../../migrations/0005_organisations.sql")),
     (6, "factory claims", include_str!("../../migrations/0006_factory_claims.sql")),
+    (13, "store", include_str!("../../migrations/0013_store.sql")),
 ];
 
 /// What every connection of SQLite is told first. WAL lets readers read while one writes; FULL makes
@@ -66,6 +67,52 @@ impl Dialect {
         match self {
             Self::Sqlite => &[SQLITE_SETUP, "PRAGMA query_only = ON"],
             Self::Postgres => &["SET default_transaction_read_only = on"],
+        }
+    }
+
+    /// What a connection is told first that only looks, and leaves the database's files alone.
+    pub(super) const fn inspector_setup(self) -> &'static [&'static str] {
+        match self {
+            Self::Sqlite => &["PRAGMA busy_timeout = 10000; PRAGMA query_only = ON"],
+            Self::Postgres => &["SET default_transaction_read_only = on"],
+        }
+    }
+
+    /// What shows whether there is a database at all.
+    pub(super) const fn first_look(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SELECT COUNT(*) FROM sqlite_master",
+            Self::Postgres => "SELECT 1",
+        }
+    }
+
+    /// How many connections the database takes, and how many are open beside this one.
+    pub(super) const fn connections(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some(
+                "SELECT LEAST(
+                     CAST(current_setting('max_connections') AS BIGINT)
+                         - CAST(current_setting('superuser_reserved_connections') AS BIGINT),
+                     CASE WHEN d.datconnlimit < 0 THEN NULL ELSE d.datconnlimit END,
+                     CASE WHEN r.rolconnlimit < 0 THEN NULL ELSE r.rolconnlimit END) AS allowed,
+                     (SELECT COUNT(*) FROM pg_stat_activity
+                          WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()) AS used
+                 FROM pg_database AS d, pg_roles AS r
+                 WHERE d.datname = current_database() AND r.rolname = current_user",
+            ),
+        }
+    }
+
+    /// Whether the database is a standby, or is set to be read only.
+    pub(super) const fn read_only(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some(
+                "SELECT CAST(CASE WHEN pg_is_in_recovery() OR reset_val = 'on' THEN 1 ELSE 0 END AS BIGINT)
+                     AS read_only
+                 FROM pg_settings WHERE name = 'default_transaction_read_only'",
+            ),
         }
     }
 

@@ -1,6 +1,8 @@
 //! What can go wrong between the store and its database.
 
+use crate::files::FilesError;
 use sqlx::migrate::MigrateError;
+use std::path::PathBuf;
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -14,9 +16,47 @@ pub enum StoreError {
     /// The URL names no database that this server speaks.
     #[error("expected a database URL that starts with sqlite: or postgres:")]
     UnknownDatabase,
+    /// There is no such file.
+    #[error(
+        "there is no database {}: check `database` in server.toml, or bring it back with \
+         `unbox-server restore FILE`. Only `unbox-server init` makes a new one", _0.display()
+    )]
+    Missing(PathBuf),
+    /// The database is there, and holds nothing of an Unbox server.
+    #[error(
+        "the database is empty: check `database` in server.toml, or bring back what it held with \
+         `unbox-server restore FILE`. If it is meant to be new, run `unbox-server migrate --create`"
+    )]
+    Empty,
+    /// The file, or the directory that it lies in, is read-only.
+    #[error(
+        "{} can only be read: let this user write to it and to its directory, and see whether the file \
+         system is mounted read-only", _0.display()
+    )]
+    ReadOnlyFile(PathBuf),
+    /// Another process serves from this file.
+    #[error(
+        "another `unbox-server serve` uses {}: stop it first. Several servers need a PostgreSQL \
+         database", _0.display()
+    )]
+    Served(PathBuf),
+    /// The lock of whoever serves could not be taken.
+    #[error("the database cannot be locked")]
+    Lock(#[source] FilesError),
     /// The database could not be opened.
-    #[error("the database could not be opened")]
+    #[error("the database could not be opened: check `database` in server.toml")]
     Open(#[source] sqlx::Error),
+    /// The database does not do what it was asked, whatever that is.
+    #[error("could not {operation}: {}", .outage.advice())]
+    Unavailable {
+        /// What was to be done.
+        operation: &'static str,
+        /// Why it cannot be.
+        outage: Outage,
+        /// The cause.
+        #[source]
+        source: sqlx::Error,
+    },
     /// Its schema could not be brought up to date.
     #[error("the database's schema could not be brought up to date")]
     Migrate(#[source] MigrateError),
@@ -25,6 +65,17 @@ pub enum StoreError {
         "the database has schema version {found}, this server knows only {known}: install the newer server"
     )]
     TooNew {
+        /// The newest migration in the database.
+        found: i64,
+        /// The newest migration in this program.
+        known: i64,
+    },
+    /// An older server's schema, which whoever only looks does not change.
+    #[error(
+        "the database has schema version {found}, this server brings it to {known} when it starts, or by \
+         `unbox-server migrate`"
+    )]
+    Outdated {
         /// The newest migration in the database.
         found: i64,
         /// The newest migration in this program.
@@ -66,6 +117,45 @@ pub enum StoreError {
     Cursor,
 }
 
+/// Why a database does nothing, although nothing is wrong with what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outage {
+    /// It cannot be reached, or it ended the connection: it restarts, or another one takes over.
+    Unreachable,
+    /// It has no room left.
+    Full,
+    /// It can only be read: a read-only file, or a standby.
+    ReadOnly,
+    /// Its files are damaged.
+    Damaged,
+}
+
+impl Outage {
+    /// What is the matter, and what helps.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Unreachable => "The database cannot be reached at the moment. Try again in a moment.",
+            Self::Full => {
+                "The database's disk is full. Try again when the operator of this server has made room."
+            }
+            Self::ReadOnly => {
+                "The database can only be read at the moment. Try again when the operator of this server has made it \
+                 writable."
+            }
+            Self::Damaged => {
+                "The database is damaged. The operator of this server has to restore it from a backup."
+            }
+        }
+    }
+
+    /// Whether it may pass by itself, as a restart does.
+    #[must_use]
+    pub const fn is_passing(self) -> bool {
+        matches!(self, Self::Unreachable | Self::ReadOnly)
+    }
+}
+
 /// The error of a write job: whatever it is, it may have begun in the store.
 pub trait JobError: From<StoreError> + Send + 'static {
     /// The store's error, if that is what it is.
@@ -80,8 +170,11 @@ impl JobError for StoreError {
 
 /// What a failed statement means to the caller.
 pub(super) fn failed(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
-    move |source| {
-        if is_busy(&source) { StoreError::Busy } else { StoreError::Statement { operation, source } }
+    move |source| match Meaning::of(&source) {
+        Meaning::Busy => StoreError::Busy,
+        Meaning::Closed => StoreError::Closed,
+        Meaning::Outage(outage) => StoreError::Unavailable { operation, outage, source },
+        Meaning::Other => StoreError::Statement { operation, source },
     }
 }
 
@@ -100,11 +193,74 @@ fn code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(std::borrow::Cow::into_owned)
 }
 
-/// SQLite: another process held the lock for longer than we wait (`SQLITE_BUSY` and kin).
-/// PostgreSQL: no connection became free, or the server takes no more of them.
-fn is_busy(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::PoolTimedOut)
-        || matches!(code(error).as_deref(), Some("5" | "261" | "517" | "53300" | "57P03"))
+/// Whether the statement names a table that is not there.
+pub(super) fn is_missing_table(error: &sqlx::Error) -> bool {
+    match code(error).as_deref() {
+        Some("42P01") => true,
+        Some("1") => error.to_string().contains("no such table"),
+        _ => false,
+    }
+}
+
+/// What an error of the database is about.
+enum Meaning {
+    Busy,
+    Closed,
+    Outage(Outage),
+    Other,
+}
+
+impl Meaning {
+    fn of(error: &sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut => Self::Busy,
+            sqlx::Error::PoolClosed => Self::Closed,
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::WorkerCrashed => Self::Outage(Outage::Unreachable),
+            other => code(other).map_or(Self::Other, |code| Self::of_code(&code)),
+        }
+    }
+
+    fn of_code(code: &str) -> Self {
+        match code.parse() {
+            // Five characters are a SQLSTATE of PostgreSQL, though all of them may be digits.
+            Ok(number) if code.len() < 5 => Self::of_sqlite(number),
+            _ => Self::of_postgres(code),
+        }
+    }
+
+    /// A result code of SQLite (<https://sqlite.org/rescode.html>): the low byte says what, the rest
+    /// where.
+    fn of_sqlite(code: u32) -> Self {
+        const SHARED_MEMORY_CANNOT_GROW: u32 = 4874;
+        match (code & 0xff, code) {
+            (5 | 6, _) => Self::Busy,
+            (13, _) | (_, SHARED_MEMORY_CANNOT_GROW) => Self::Outage(Outage::Full),
+            (8, _) => Self::Outage(Outage::ReadOnly),
+            (10 | 14, _) => Self::Outage(Outage::Unreachable),
+            (11 | 26, _) => Self::Outage(Outage::Damaged),
+            _ => Self::Other,
+        }
+    }
+
+    /// An error code of PostgreSQL (appendix A of its manual).
+    fn of_postgres(code: &str) -> Self {
+        match code {
+            "53300" | "57P03" => Self::Busy,
+            "53100" => Self::Outage(Outage::Full),
+            "25006" => Self::Outage(Outage::ReadOnly),
+            "XX001" | "XX002" => Self::Outage(Outage::Damaged),
+            // A time limit of the database (57014, 55P03, 25P03, 25P04), its end (57P..), its memory
+            // or its disk (53..., 58...), or the connection (08...).
+            "57014" | "55P03" | "25P03" | "25P04" => Self::Outage(Outage::Unreachable),
+            _ if ["08", "53", "57P", "58"].iter().any(|class| code.starts_with(class)) => {
+                Self::Outage(Outage::Unreachable)
+            }
+            _ => Self::Other,
+        }
+    }
 }
 
 impl StoreError {
@@ -117,5 +273,69 @@ impl StoreError {
             }
             _ => false,
         }
+    }
+
+    /// Whether it is a conflict that only says how much is written at once.
+    pub(super) fn is_contention(&self) -> bool {
+        match self {
+            Self::Statement { source, .. } => matches!(code(source).as_deref(), Some("40001" | "40P01")),
+            _ => false,
+        }
+    }
+
+    /// Why the database does nothing, if that is the matter.
+    #[must_use]
+    pub const fn outage(&self) -> Option<Outage> {
+        match self {
+            Self::Unavailable { outage, .. } => Some(*outage),
+            Self::ReadOnlyFile(_) => Some(Outage::ReadOnly),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meant(code: &str) -> Option<Outage> {
+        match Meaning::of_code(code) {
+            Meaning::Outage(outage) => Some(outage),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_database_that_is_out_of_order_is_told_from_a_statement_that_is_wrong() {
+        for (code, outage) in [
+            ("13", Outage::Full),
+            ("4874", Outage::Full),
+            ("1032", Outage::ReadOnly),
+            ("778", Outage::Unreachable),
+            ("14", Outage::Unreachable),
+            ("267", Outage::Damaged),
+            ("26", Outage::Damaged),
+            ("53100", Outage::Full),
+            ("25006", Outage::ReadOnly),
+            ("57P01", Outage::Unreachable),
+            ("57014", Outage::Unreachable),
+            ("08006", Outage::Unreachable),
+            ("58030", Outage::Unreachable),
+            ("XX001", Outage::Damaged),
+        ] {
+            assert_eq!(meant(code), Some(outage), "{code}");
+        }
+        for code in ["1", "19", "2067", "23505", "42P01", "40001", "22P02", "10000"] {
+            assert!(matches!(Meaning::of_code(code), Meaning::Other), "{code}");
+        }
+        for code in ["5", "261", "517", "53300", "57P03"] {
+            assert!(matches!(Meaning::of_code(code), Meaning::Busy), "{code}");
+        }
+    }
+
+    #[test]
+    fn only_what_a_restart_or_a_failover_explains_is_waited_out() {
+        assert!(Outage::Unreachable.is_passing() && Outage::ReadOnly.is_passing());
+        assert!(!Outage::Full.is_passing() && !Outage::Damaged.is_passing());
     }
 }

@@ -11,6 +11,7 @@
 mod accounts;
 mod artifacts;
 mod audit;
+mod begun;
 mod claims;
 mod companies;
 mod configurations;
@@ -21,14 +22,19 @@ mod dpcs;
 mod enrollment;
 mod error;
 mod factory;
+mod open;
 mod operations;
 mod page;
+#[cfg(test)]
+mod plans;
 mod readers;
+mod readiness;
 mod reports;
 mod requests;
 mod reselling;
 mod row;
 mod sql;
+mod standing;
 mod together;
 mod tokens;
 mod uploads;
@@ -44,31 +50,28 @@ pub use credentials::{ApiKeyUse, KeysOf, SigningAccount};
 pub use devices::DeviceFilter;
 pub use dialect::newest_version;
 pub use enrollment::{EnrollmentFacts, ManagedFacts, ShownSecrets, TokenFacts};
-pub use error::{JobError, StoreError};
+pub use error::{JobError, Outage, StoreError};
 pub use factory::FactoryFilter;
 pub use operations::DoneItem;
 pub use page::{MAX_ROWS, Page, PageRequest};
 pub use reports::{REPORTS_KEPT, StoredReport};
 pub use reselling::ResellerCursor;
+pub use standing::ConnectionLimit;
 pub use tokens::ResetTicket;
 pub use writer::Tx;
 
-use crate::files::{self, FilesError, PRIVATE_FILE};
+use begun::Begun;
 use dialect::Dialect;
 use error::failed;
-use futures_util::{FutureExt as _, future::BoxFuture};
+use futures_util::future::BoxFuture;
 use readers::{Lent, Readers};
 use sql::Sql;
-use sqlx::{
-    Any, AnyConnection, AnyPool, ConnectOptions as _, Executor as _, Row as _, Transaction,
-    any::{AnyConnectOptions, AnyPoolOptions},
-    migrate::MigrateError,
-    sqlite::SqliteConnectOptions,
-};
-use std::{path::Path, str::FromStr as _, sync::Arc, time::Duration};
+use sqlx::{AnyConnection, Row as _};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use unbox_common::timestamp::Timestamp;
 use writer::{Reads, Writer};
 
-/// Connections that read at the same time. SQLite reads from memory: more than cores gain nothing.
+/// ConnectionLimit that read at the same time. SQLite reads from memory: more than cores gain nothing.
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 16;
 /// How long a request waits for a connection.
@@ -84,41 +87,12 @@ struct Inner {
     dialect: Dialect,
     readers: Readers,
     writer: Writer,
+    /// The file, on SQLite.
+    file: Option<PathBuf>,
+    connections: Option<ConnectionLimit>,
 }
 
 impl Store {
-    /// Opens a database by its URL, `sqlite:<path>` or `postgres://...`, and brings its schema up
-    /// to date. An SQLite file that is not there yet is made, readable for its owner only.
-    ///
-    /// # Errors
-    /// [`StoreError::TooNew`] if a newer server has changed the schema, and whatever else keeps
-    /// the database from being opened.
-    pub async fn open(url: &str) -> Result<Self, StoreError> {
-        sqlx::any::install_default_drivers();
-        let dialect = Dialect::of(url)?;
-        if dialect == Dialect::Sqlite {
-            make_private(url)?;
-        }
-        let (writers, readers) = match dialect {
-            Dialect::Sqlite => (1, SQLITE_READERS),
-            Dialect::Postgres => (POSTGRES_CONNECTIONS, POSTGRES_CONNECTIONS),
-        };
-        let writing = pool(url, dialect, writers, dialect.writer_setup()).await?;
-        migrate(&writing, dialect).await?;
-        let reading = pool(url, dialect, readers, dialect.reader_setup()).await?;
-        let readers = Readers::new(reading, dialect, readers as usize, ACQUIRE_TIMEOUT);
-        let writer = Writer::start(writing, dialect)?;
-        Ok(Self(Arc::new(Inner { dialect, readers, writer })))
-    }
-
-    /// The URL of an SQLite database in this file.
-    #[must_use]
-    pub fn sqlite_url(path: &Path) -> String {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let escaped = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-        format!("sqlite://{escaped}")
-    }
-
     /// A connection that reads.
     pub async fn reader(&self) -> Result<Reader, StoreError> {
         Ok(Reader { held: Held::Lent(self.0.readers.take().await?), dialect: self.0.dialect })
@@ -170,11 +144,10 @@ impl Store {
         self.0.writer.waiting()
     }
 
-    /// Whether the database answers.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        let mut reader = self.reader().await?;
-        reader.connection().execute("SELECT 1").await.map_err(failed("ask the database"))?;
-        Ok(())
+    /// Writes a row that nobody reads, and returns when it is on disk: only a write shows that the
+    /// database takes writes.
+    pub async fn write_probe(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.write(move |tx| Box::pin(async move { tx.write_readiness(now).await })).await
     }
 
     /// The schema's version.
@@ -216,7 +189,7 @@ pub struct Reader {
 
 enum Held {
     Lent(Lent),
-    InTransaction(Transaction<'static, Any>),
+    InTransaction(Begun),
 }
 
 impl Reader {
@@ -228,52 +201,7 @@ impl Reader {
     fn connection(&mut self) -> &mut AnyConnection {
         match &mut self.held {
             Held::Lent(connection) => connection,
-            Held::InTransaction(transaction) => transaction,
+            Held::InTransaction(begun) => begun,
         }
     }
-}
-
-fn make_private(url: &str) -> Result<(), StoreError> {
-    let options = SqliteConnectOptions::from_str(url).map_err(StoreError::Open)?;
-    match files::write_new(options.get_filename(), &[], PRIVATE_FILE) {
-        Ok(()) | Err(FilesError::Exists(_)) => Ok(()),
-        Err(error) => Err(StoreError::Open(sqlx::Error::Configuration(error.into()))),
-    }
-}
-
-async fn pool(
-    url: &str,
-    dialect: Dialect,
-    connections: u32,
-    setup: &'static [&'static str],
-) -> Result<AnyPool, StoreError> {
-    let options = AnyConnectOptions::from_str(url).map_err(StoreError::Open)?.disable_statement_logging();
-    AnyPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .idle_timeout((connections > 1).then_some(IDLE_TIMEOUT))
-        .max_lifetime(None)
-        // A file does not go away; a server may, and is asked before each use.
-        .test_before_acquire(dialect == Dialect::Postgres)
-        .after_connect(move |connection, _| {
-            async move {
-                for statement in setup {
-                    connection.execute(*statement).await?;
-                }
-                Ok(())
-            }
-            .boxed()
-        })
-        .connect_with(options)
-        .await
-        .map_err(StoreError::Open)
-}
-
-async fn migrate(pool: &AnyPool, dialect: Dialect) -> Result<(), StoreError> {
-    dialect.migrator().run(pool).await.map_err(|error| match error {
-        MigrateError::VersionMissing(found) if found > newest_version() => {
-            StoreError::TooNew { found, known: newest_version() }
-        }
-        other => StoreError::Migrate(other),
-    })
 }

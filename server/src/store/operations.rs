@@ -92,16 +92,11 @@ impl Reader {
         from: u32,
         limit: u32,
     ) -> Result<Vec<DoneItem>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT position, echo, result FROM operation_items WHERE operation_id = $1 AND position >= $2
-             ORDER BY position LIMIT $3",
-        )
-        .bind(id.get())
-        .bind(i64::from(from))
-        .bind(i64::from(limit))
-        .fetch_all(self.connection())
-        .await
-        .map_err(failed("list an operation's items"))?;
+        let mut sql = self.sql("SELECT position, echo, result FROM operation_items WHERE operation_id = ");
+        sql.bind(id.get()).filter("position >=", Some(i64::from(from)));
+        sql.push(" ORDER BY position LIMIT ").bind(i64::from(limit));
+        let rows = sql.query().fetch_all(self.connection()).await;
+        let rows = rows.map_err(failed("list an operation's items"))?;
         let item = |row| {
             let fields = Fields::of(row, "operation_items", "position");
             Ok(DoneItem { echo: fields.read("echo")?, result: fields.json_opt("result")? })

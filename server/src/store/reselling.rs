@@ -26,6 +26,15 @@ impl ResellerCursor {
     }
 }
 
+/// A run of claims that one index gives in their order.
+#[derive(Clone, Copy)]
+enum Of {
+    /// Of this customer, after this claim.
+    Customer(CompanyId, Option<ClaimId>),
+    /// Of all customers after this one.
+    CustomersAfter(Option<CompanyId>),
+}
+
 impl Reader {
     /// At most `limit` claims of a reseller, ordered by customer and age; of these customers, named
     /// in their order, or of every customer if none is named. Every page costs what the first one
@@ -38,7 +47,7 @@ impl Reader {
         limit: u32,
     ) -> Result<Vec<Claim>, StoreError> {
         if customers.is_empty() {
-            return self.run_of_claims(reseller, None, after, limit).await;
+            return self.claims_of_all_customers(reseller, after, limit).await;
         }
         // One statement for all of them would sort whatever is left of the first: no index has the
         // order of several customers from the middle of one.
@@ -52,7 +61,35 @@ impl Reader {
                 break;
             }
             let after = after.filter(|after| after.customer == customer);
-            claims.extend(self.run_of_claims(reseller, Some(customer), after, limit - found).await?);
+            claims.extend(
+                self.run_of_claims(
+                    reseller,
+                    Of::Customer(customer, after.map(|after| after.claim)),
+                    limit - found,
+                )
+                .await?,
+            );
+        }
+        Ok(claims)
+    }
+
+    /// First what is left of the customer that the page before ended with, then those behind it. One
+    /// condition for both (`(customer_id, id) > (a, b)`) makes SQLite read that customer's claims from
+    /// its first one again.
+    async fn claims_of_all_customers(
+        &mut self,
+        reseller: CompanyId,
+        after: Option<ResellerCursor>,
+        limit: u32,
+    ) -> Result<Vec<Claim>, StoreError> {
+        let Some(ResellerCursor { customer, claim }) = after else {
+            return self.run_of_claims(reseller, Of::CustomersAfter(None), limit).await;
+        };
+        let mut claims = self.run_of_claims(reseller, Of::Customer(customer, Some(claim)), limit).await?;
+        let found = u32::try_from(claims.len()).unwrap_or(u32::MAX);
+        if found < limit {
+            let behind = Of::CustomersAfter(Some(customer));
+            claims.extend(self.run_of_claims(reseller, behind, limit - found).await?);
         }
         Ok(claims)
     }
@@ -60,22 +97,18 @@ impl Reader {
     async fn run_of_claims(
         &mut self,
         reseller: CompanyId,
-        customer: Option<CompanyId>,
-        after: Option<ResellerCursor>,
+        of: Of,
         limit: u32,
     ) -> Result<Vec<Claim>, StoreError> {
         let mut sql =
             self.sql(concat!("SELECT ", claim_columns!(), " FROM claims AS c WHERE c.released_at IS NULL"));
-        sql.filter("c.reseller_id =", Some(reseller.get()))
-            .filter("c.customer_id =", customer.map(CompanyId::get));
-        match (customer, after) {
-            (Some(_), after) => drop(sql.filter("c.id >", after.map(|after| after.claim.get()))),
-            (None, Some(ResellerCursor { customer, claim })) => {
-                sql.push(" AND (c.customer_id, c.id) > (").bind(customer.get());
-                sql.push(", ").bind(claim.get()).push(")");
+        sql.filter("c.reseller_id =", Some(reseller.get()));
+        match of {
+            Of::Customer(customer, after) => {
+                sql.filter("c.customer_id =", Some(customer.get())).filter("c.id >", after.map(ClaimId::get))
             }
-            (None, None) => {}
-        }
+            Of::CustomersAfter(customer) => sql.filter("c.customer_id >", customer.map(CompanyId::get)),
+        };
         sql.push(" ORDER BY c.customer_id, c.id LIMIT ").bind(i64::from(limit));
         let rows =
             sql.query().fetch_all(self.connection()).await.map_err(failed("list a reseller's claims"))?;

@@ -104,6 +104,8 @@ impl Sql {
 
     /// The statement, ready to run. Its text is prepared once, and kept.
     pub(super) fn query(self) -> Query<'static, Any, AnyArguments> {
+        #[cfg(test)]
+        recorded::add(&self.text);
         // Every piece of the text is a literal of this crate; values are arguments.
         sqlx::query_with(AssertSqlSafe(self.text), self.arguments)
     }
@@ -128,6 +130,28 @@ impl Values<'_> {
         }
         self.sql.bind(value);
         self
+    }
+}
+
+/// The statements made on this thread, for the tests of their plans.
+#[cfg(test)]
+pub(super) mod recorded {
+    use std::cell::RefCell;
+
+    thread_local! {
+        static TEXTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn add(text: &str) {
+        TEXTS.with_borrow_mut(|texts| texts.push(text.to_owned()));
+    }
+
+    pub(in super::super) fn clear() {
+        TEXTS.with_borrow_mut(Vec::clear);
+    }
+
+    pub(in super::super) fn take() -> Vec<String> {
+        TEXTS.with_borrow_mut(std::mem::take)
     }
 }
 

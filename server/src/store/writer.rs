@@ -6,8 +6,13 @@
 //! whole transaction is undone and its jobs are run again one by one, each in its own: nobody is
 //! harmed by a neighbour. On PostgreSQL, which groups commits itself, each job is a transaction
 //! of its own, and is run again when the database found it in conflict with another.
+//!
+//! A transaction that does not end as it should (a full disk, a restarted server) takes its
+//! connection with it (`begun.rs`): the next job begins on a new one.
 
-use super::{Held, JobError, Reader, StoreError, dialect::Dialect, error::failed, together::Together};
+use super::{
+    Held, JobError, Reader, StoreError, begun::Begun, dialect::Dialect, error::failed, together::Together,
+};
 use futures_util::future::BoxFuture;
 use sqlx::{AnyPool, Executor as _};
 use std::{
@@ -55,25 +60,23 @@ impl DerefMut for Tx {
 
 impl Tx {
     async fn begin(pool: &AnyPool, dialect: Dialect) -> Result<Self, StoreError> {
-        let transaction = pool.begin_with(dialect.begin()).await.map_err(failed("begin a transaction"))?;
-        let reader = Reader { held: Held::InTransaction(transaction), dialect };
+        let begun = Begun::begin(pool, dialect).await.map_err(failed("begin a transaction"))?;
+        let reader = Reader { held: Held::InTransaction(begun), dialect };
         Ok(Self { reader, together: Together::default() })
     }
 
     async fn commit(mut self) -> Result<(), StoreError> {
         self.write_together().await?;
         match self.reader.held {
-            Held::InTransaction(transaction) => transaction.commit().await.map_err(failed("commit")),
+            Held::InTransaction(begun) => begun.commit().await.map_err(failed("commit")),
             Held::Lent(_) => Ok(()),
         }
     }
 
-    /// Undoes everything. A connection that cannot even do that is closed, which does it too.
+    /// Undoes everything.
     async fn undo(self) {
-        if let Held::InTransaction(transaction) = self.reader.held
-            && let Err(error) = transaction.rollback().await
-        {
-            tracing::warn!(%error, "a transaction could not be rolled back");
+        if let Held::InTransaction(begun) = self.reader.held {
+            begun.undo().await;
         }
     }
 }
@@ -92,6 +95,8 @@ pub(super) enum Writer {
     Grouped(mpsc::Sender<Message>),
     /// PostgreSQL: jobs take a connection each.
     Direct { pool: AnyPool, dialect: Dialect, unawaited: Arc<Semaphore> },
+    /// Nothing is written.
+    None,
 }
 
 impl Writer {
@@ -133,6 +138,7 @@ impl Writer {
                 answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
             }
             Self::Direct { pool, dialect, .. } => run_direct(pool, *dialect, work).await,
+            Self::None => Err(StoreError::Closed.into()),
         }
     }
 
@@ -160,6 +166,7 @@ impl Writer {
                     });
                 }
             }
+            Self::None => {}
         }
     }
 
@@ -168,6 +175,7 @@ impl Writer {
         match self {
             Self::Grouped(jobs) => jobs.max_capacity() - jobs.capacity(),
             Self::Direct { unawaited, .. } => MAX_UNAWAITED - unawaited.available_permits(),
+            Self::None => 0,
         }
     }
 
@@ -180,6 +188,7 @@ impl Writer {
                 }
             }
             Self::Direct { pool, .. } => pool.close().await,
+            Self::None => {}
         }
     }
 }
@@ -202,7 +211,11 @@ where
                 error
             }
         };
-        if attempt >= MAX_ATTEMPTS || !error.store_error().is_some_and(StoreError::is_conflict) {
+        let conflict = error.store_error().is_some_and(StoreError::is_conflict);
+        if conflict && attempt >= MAX_ATTEMPTS && error.store_error().is_some_and(StoreError::is_contention) {
+            return Err(StoreError::Busy.into());
+        }
+        if attempt >= MAX_ATTEMPTS || !conflict {
             return Err(error);
         }
         tokio::time::sleep(pause).await;

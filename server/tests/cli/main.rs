@@ -1,7 +1,15 @@
 //! The program itself: exit codes, what it prints, and what it leaves behind.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "what a helper cannot do fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "what a helper cannot do fails the test, and nobody imports a test program"
+)]
 
 mod account;
+#[path = "../support/postgres.rs"]
+mod cluster;
+mod faults;
 mod sandbox;
 
 use nix::{
@@ -26,15 +34,24 @@ const DOCUMENT: &str =
 /// A server's directory, and the program that looks after it.
 struct Admin {
     dir: TempDir,
+    /// The database, if it is not in the directory.
+    database: Option<String>,
 }
 
 impl Admin {
     fn empty() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self { dir: tempfile::tempdir().unwrap(), database: None }
     }
 
     fn founded() -> Self {
         let admin = Self::empty();
+        admin.json(&["init", "--name", "localhost"]);
+        admin
+    }
+
+    /// A server whose database is elsewhere.
+    fn founded_on(database: &str) -> Self {
+        let admin = Self { database: Some(database.to_owned()), ..Self::empty() };
         admin.json(&["init", "--name", "localhost"]);
         admin
     }
@@ -47,6 +64,7 @@ impl Admin {
         #[expect(clippy::disallowed_methods, reason = "the one place of these tests that runs the program")]
         let mut command = Command::new(env!("CARGO_BIN_EXE_unbox-server"));
         command.env_clear().arg("--dir").arg(self.path("")).args(arguments).stdin(Stdio::null());
+        command.envs(self.database.iter().map(|url| ("UNBOX_DATABASE", url)));
         command
     }
 
@@ -95,10 +113,15 @@ impl Admin {
 
     /// Runs `serve` on a free port until it is told to stop.
     fn serve(&self) -> Serving {
+        self.serve_with(&[])
+    }
+
+    fn serve_with(&self, options: &[&str]) -> Serving {
         let ready = self.path("ready.json");
         let log = fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         let child = self
             .command(&["serve", "--listen", "127.0.0.1:0", "--ready-file", ready.to_str().unwrap()])
+            .args(options)
             .stderr(log)
             .stdout(Stdio::null())
             .spawn()
@@ -124,6 +147,11 @@ struct Serving {
 impl Serving {
     fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     fn stop(mut self) -> Option<i32> {
@@ -412,7 +440,7 @@ fn the_program_serves_until_it_is_told_to_stop() {
     admin.json(&["key", "rotate"]);
     serving.signal(Signal::SIGHUP);
     let address = serving.ready["addresses"][0].as_str().unwrap().to_owned();
-    let second = admin.run(&["serve", "--listen", &address]);
+    let second = Admin::founded().run(&["serve", "--listen", &address]);
     assert_eq!(code(&second), 1);
     assert!(error(&second).contains("cannot be listened on"), "{}", error(&second));
     assert_eq!(serving.stop(), Some(0));

@@ -15,6 +15,8 @@ async fn a_server_that_works_says_so() {
         );
     }
     server.services().close().await;
+    // The outcome of a moment ago counts for a second.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     let answer = Exact::of(server.stranger().get(server.at("/readyz")).send().await.unwrap()).await;
     assert_eq!(answer.status, 503, "without its database it is not ready");
 }

@@ -48,7 +48,7 @@ use unbox_server::{
     keys::{self, Founding, Layout},
     serve::{ServeError, Server},
     service::{ArtifactUpload, NewClaim, NewCompany, Services},
-    store::{AccountsOf, AuditFilter, CompanyFilter, DeviceFilter, KeysOf, PageRequest},
+    store::{AccountsOf, AuditFilter, CompanyFilter, DeviceFilter, KeysOf, PageRequest, Store},
 };
 
 const DOCUMENT: &str =
@@ -92,6 +92,7 @@ impl TestServer {
         files::write_new(&layout.settings(), format!("{listen}{settings}").as_bytes(), files::PRIVATE_FILE)
             .unwrap();
         let settings = Settings::parse(Fragment::read(&layout.settings()).unwrap(), layout.clone()).unwrap();
+        Store::create(settings.database.expose()).await.unwrap().close().await;
         let server =
             Server::start(settings, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await.unwrap();
         let operator = Actor::operator("test");

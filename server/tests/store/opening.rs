@@ -2,6 +2,7 @@
 
 use super::companies::add_company;
 use crate::support::TestDatabase;
+use unbox_common::timestamp::Timestamp;
 use unbox_server::{
     domain::{actor::Scope, company::CompanyKind},
     store::{Store, StoreError, newest_version},
@@ -14,7 +15,7 @@ async fn a_database_is_opened_again_as_it_was_left(db: TestDatabase) {
     let mut reader = again.reader().await.unwrap();
     assert!(reader.company_named(Scope::Operator, CompanyKind::Customer, "Acme").await.unwrap().is_some());
     drop(reader);
-    again.ping().await.unwrap();
+    again.write_probe(Timestamp(1)).await.unwrap();
     assert_eq!(again.schema_version().await.unwrap(), newest_version());
     assert_eq!(again.integrity().await.unwrap(), Vec::<String>::new());
 }
@@ -48,8 +49,8 @@ async fn other_databases_are_refused_by_name() {
     for url in ["", "mysql://localhost/x", "/var/lib/unbox.db"] {
         assert!(matches!(Store::open(url).await, Err(StoreError::UnknownDatabase)), "{url}");
     }
-    let missing = Store::open("sqlite:///nowhere/at/all/unbox.db").await;
-    assert!(matches!(missing, Err(StoreError::Open(_))));
+    let nowhere = Store::create("sqlite:///nowhere/at/all/unbox.db").await;
+    assert!(matches!(nowhere, Err(StoreError::Open(_))));
 }
 
 #[tokio::test]
@@ -57,7 +58,7 @@ async fn a_database_file_is_for_its_owner_only() {
     use std::os::unix::fs::PermissionsExt as _;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a b%20?#.db");
-    let store = Store::open(&Store::sqlite_url(&path)).await.unwrap();
+    let store = Store::create(&Store::sqlite_url(&path)).await.unwrap();
     for entry in std::fs::read_dir(directory.path()).unwrap() {
         let entry = entry.unwrap();
         assert!(entry.file_name().to_str().unwrap().starts_with("a b%20?#.db"), "{entry:?}");

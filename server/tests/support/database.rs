@@ -43,13 +43,13 @@ impl TestDatabase {
     pub async fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = Store::sqlite_url(&directory.path().join("unbox.db"));
-        Self { store: Store::open(&url).await.unwrap(), url, directory }
+        Self { store: Store::create(&url).await.unwrap(), url, directory }
     }
 
     pub async fn postgres() -> Self {
         let url = Cluster::shared().database().await;
         let directory = tempfile::tempdir().unwrap();
-        Self { store: Store::open(&url).await.unwrap(), url, directory }
+        Self { store: Store::create(&url).await.unwrap(), url, directory }
     }
 
     /// A connection beside the store, for what the store itself never does.

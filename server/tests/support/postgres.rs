@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::{ChildStdin, Command, Stdio},
     sync::{
@@ -13,40 +14,61 @@ use std::{
 };
 
 /// Who owns the cluster, because `initdb` refuses root.
-const USER: &str = "postgres";
+pub const USER: &str = "postgres";
 const BINARIES: &str = "/usr/lib/postgresql";
 
-/// Starts the server, waits until the other end of its standard input is closed (by the end of
-/// the test program), stops the server, and removes everything. `$1` is the directory, the rest
-/// is how to run a program as the cluster's user.
+/// Starts the server, does what it is told line by line until the other end of its standard input is
+/// closed (by the end of the test program), stops the server, and removes everything. `$1` is the
+/// directory, `$2` where the programs are, `$3` whether a commit waits for the disk, the rest is how to
+/// run one as the cluster's user.
 const KEEPER: &str = r#"
-directory=$1; binaries=$2; shift 2
-"$@" "$binaries/postgres" -D "$directory/data" -k "$directory" -c listen_addresses= -c fsync=off \
-    -c full_page_writes=off -c synchronous_commit=off -c max_connections=400 -c shared_buffers=32MB \
-    >"$directory/log" 2>&1 </dev/null &
-server=$!
-read -r _
-kill -INT "$server"; wait "$server"; rm -rf "$directory"
+directory=$1; binaries=$2; commit=$3; shift 3
+start() {
+    "$@" "$binaries/postgres" -D "$directory/data" -k "$directory" -c listen_addresses= -c fsync=off \
+        -c full_page_writes=off -c synchronous_commit="$commit" -c max_connections=400 -c shared_buffers=32MB \
+        >>"$directory/log" 2>&1 </dev/null &
+    server=$!
+}
+end() { kill "-$1" "$server"; wait "$server"; }
+start "$@"
+while read -r order; do
+    case $order in
+        start) start "$@" ;;
+        standby) "$@" touch "$directory/data/standby.signal"; start "$@" ;;
+        promote) "$@" "$binaries/pg_ctl" promote -D "$directory/data" >/dev/null ;;
+        *) end "$order" ;;
+    esac
+    : >"$directory/done"
+done
+end INT; rm -rf "$directory"
 "#;
 
 /// The cluster of this test program.
 pub struct Cluster {
     directory: PathBuf,
     databases: AtomicU32,
+    binaries: PathBuf,
     /// Closed by the kernel when this program ends.
-    _lifeline: ChildStdin,
+    lifeline: ChildStdin,
 }
 
 impl Cluster {
     /// The cluster, started by whoever asks first.
     pub fn shared() -> &'static Self {
         static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-        CLUSTER.get_or_init(Self::start)
+        CLUSTER.get_or_init(|| Self::start_new("off"))
     }
 
-    fn start() -> Self {
+    /// A cluster of one test, which may stop it.
+    pub fn own() -> Self {
+        Self::start_new("on")
+    }
+
+    fn start_new(synchronous_commit: &str) -> Self {
+        static CLUSTERS: AtomicU32 = AtomicU32::new(0);
+        let number = CLUSTERS.fetch_add(1, Ordering::SeqCst);
         let binaries = newest_binaries();
-        let directory = std::env::temp_dir().join(format!("unbox-postgres-{}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!("unbox-postgres-{}-{number}", std::process::id()));
         let data = directory.join("data");
         fs::create_dir_all(&directory).unwrap();
         let as_user = as_user(&directory);
@@ -61,6 +83,7 @@ impl Cluster {
             .args(["-c", KEEPER, "keeper"])
             .arg(&directory)
             .arg(&binaries)
+            .arg(synchronous_commit)
             .args(&as_user)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -68,29 +91,73 @@ impl Cluster {
             .spawn()
             .unwrap();
         let lifeline = keeper.stdin.take().unwrap();
-        let cluster = Self { directory, databases: AtomicU32::new(0), _lifeline: lifeline };
-        cluster.wait_until_up(&binaries);
+        let cluster = Self { directory, databases: AtomicU32::new(0), binaries, lifeline };
+        cluster.wait_until_up();
         cluster
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self) {
+        self.order("QUIT");
+    }
+
+    /// Ends it as an administrator would.
+    pub fn stop(&mut self) {
+        self.order("INT");
+    }
+
+    /// Starts it again.
+    pub fn start(&mut self) {
+        self.order("start");
+        self.wait_until_up();
+    }
+
+    /// Starts it as a standby, which can only be read.
+    pub fn start_as_standby(&mut self) {
+        self.order("standby");
+        self.wait_until_up();
+    }
+
+    /// Makes the standby a primary.
+    pub fn promote(&mut self) {
+        self.order("promote");
+    }
+
+    fn order(&mut self, order: &str) {
+        let done = self.directory.join("done");
+        let _ = fs::remove_file(&done);
+        writeln!(self.lifeline, "{order}").unwrap();
+        for _ in 0..1500 {
+            if done.exists() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("PostgreSQL did not {order}");
     }
 
     /// The URL of a new, empty database.
     pub async fn database(&self) -> String {
-        use sqlx::{Connection as _, Executor as _};
         let number = self.databases.fetch_add(1, Ordering::SeqCst);
+        self.run(&format!("CREATE DATABASE test{number}")).await;
+        self.url(&format!("test{number}"))
+    }
+
+    /// Runs a statement of the cluster's administrator.
+    pub async fn run(&self, statement: &str) {
+        use sqlx::{Connection as _, Executor as _};
         sqlx::any::install_default_drivers();
         let mut connection = sqlx::AnyConnection::connect(&self.url("postgres")).await.unwrap();
-        let statement = format!("CREATE DATABASE test{number}");
-        connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
-        self.url(&format!("test{number}"))
+        connection.execute(sqlx::AssertSqlSafe(statement.to_owned())).await.unwrap();
     }
 
     fn url(&self, database: &str) -> String {
         format!("postgres://unbox@localhost/{database}?host={}", self.directory.display())
     }
 
-    fn wait_until_up(&self, binaries: &Path) {
-        for _ in 0..500 {
-            let ready = command(binaries.join("pg_isready"))
+    fn wait_until_up(&self) {
+        for _ in 0..1500 {
+            let ready = command(self.binaries.join("pg_isready"))
                 .args(["-q", "-U", "unbox", "-d", "postgres", "-h"])
                 .arg(&self.directory)
                 .status()

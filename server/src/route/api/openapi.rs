@@ -23,7 +23,7 @@ const REFUSALS: &[(u16, &str)] = &[
     (403, "The caller may not do this, or the customer has not accepted the terms of service."),
     (429, "The quota is used up; `Retry-After` says for how many seconds."),
     (500, "The server failed."),
-    (503, "The server is busy; `Retry-After` says for how many seconds."),
+    (503, "The server is busy, or its database is out of order; `Retry-After` says for how many seconds."),
 ];
 /// Refusals of methods whose path names something.
 const OF_NAMES: &[(u16, &str)] = &[(404, "There is no such thing, or none that the caller may see.")];

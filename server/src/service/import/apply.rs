@@ -7,7 +7,7 @@ use crate::{
         audit::{Action, Subject},
         claim::{Claim, lookup_text},
     },
-    service::{ServiceError, Services},
+    service::{ServiceError, Services, patience::patiently},
     store::Tx,
 };
 use serde_json::json;
@@ -60,9 +60,12 @@ impl Services {
         }
         let (lines, wishes): (Vec<u64>, Vec<Wish>) = wishes.into_iter().unzip();
         let (services, by, wishes) = (self.clone(), by.clone(), Arc::new(wishes));
-        let outcomes = self.0.store.write(move |tx| {
+        let outcomes = patiently(|| {
             let (services, by, wishes) = (services.clone(), by.clone(), Arc::clone(&wishes));
-            Box::pin(async move { services.apply_wishes(tx, &by, customer, &wishes).await })
+            self.0.store.write(move |tx| {
+                let (services, by, wishes) = (services.clone(), by.clone(), Arc::clone(&wishes));
+                Box::pin(async move { services.apply_wishes(tx, &by, customer, &wishes).await })
+            })
         });
         Ok(lines.into_iter().zip(outcomes.await?).collect())
     }

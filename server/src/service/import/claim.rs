@@ -16,6 +16,7 @@ use crate::{
         ServiceError, Services,
         claiming::Taken,
         claims::{NO_REGISTERED_KEY, UNDRAWN},
+        patience::patiently,
     },
     store::Tx,
 };
@@ -75,9 +76,12 @@ impl Services {
         }
         let (lines, claims): (Vec<u64>, Vec<Claim>) = claims.into_iter().unzip();
         let (services, by, claims) = (self.clone(), by.clone(), Arc::new(claims));
-        let outcomes = self.0.store.write(move |tx| {
+        let outcomes = patiently(|| {
             let (services, by, claims) = (services.clone(), by.clone(), Arc::clone(&claims));
-            Box::pin(async move { services.write_batch(tx, &by, &claims).await })
+            self.0.store.write(move |tx| {
+                let (services, by, claims) = (services.clone(), by.clone(), Arc::clone(&claims));
+                Box::pin(async move { services.write_batch(tx, &by, &claims).await })
+            })
         });
         Ok(lines.into_iter().zip(outcomes.await?).collect())
     }

@@ -7,7 +7,7 @@ use crate::{
         actor::{Actor, Scope},
         company::CompanyKind,
     },
-    service::{ServiceError, Services},
+    service::{ServiceError, Services, patience::patiently},
 };
 use std::collections::HashMap;
 use unbox_common::ids::{CompanyId, ConfigurationId};
@@ -41,7 +41,7 @@ impl<'i> Parties<'i> {
         let found = if let Some(known) = self.customers.get(&named.name) {
             *known
         } else {
-            let found = self.find_customer(&named.name).await?;
+            let found = patiently(|| self.find_customer(&named.name)).await?;
             self.customers.insert(named.name.clone(), found);
             found
         };
@@ -78,7 +78,7 @@ impl<'i> Parties<'i> {
         let found = if let Some(known) = self.configurations.get(&key) {
             *known
         } else {
-            let found = self.find_configuration(customer, &key.1).await?;
+            let found = patiently(|| self.find_configuration(customer, &key.1)).await?;
             self.configurations.insert(key, found);
             found
         };

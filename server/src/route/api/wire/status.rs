@@ -13,6 +13,8 @@ use unbox_common::refusal::RefusalKind;
 
 /// When to ask again if the server was busy.
 const BUSY_PAUSE: Duration = Duration::from_secs(2);
+/// When to ask again if the database is out of order.
+const OUTAGE_PAUSE: Duration = Duration::from_secs(10);
 
 /// The codes of an error (`google.rpc.Code`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -318,6 +320,11 @@ impl From<ServiceError> for Status {
                 tracing::error!(error = chain(&error), "the disk is full");
                 Self::new(Code::Unavailable, error.to_string())
             }
+            ServiceError::Unavailable { .. } => {
+                tracing::warn!(error = chain(&error), "a request was turned away");
+                Self::new(Code::Unavailable, error.to_string())
+                    .with(Detail::RetryInfo { retry_delay: OUTAGE_PAUSE })
+            }
             ServiceError::Storage(_)
             | ServiceError::Signer(_)
             | ServiceError::Entropy(_)
@@ -332,7 +339,10 @@ impl From<ServiceError> for Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{files::FilesError, store::StoreError};
+    use crate::{
+        files::FilesError,
+        store::{Outage, StoreError},
+    };
     use serde_json::json;
     use std::io::ErrorKind;
 
@@ -423,6 +433,7 @@ mod tests {
         let full = |kind: ErrorKind| {
             ServiceError::from(FilesError::Write { path: "artifacts".into(), source: kind.into() })
         };
+        let outage = |outage| ServiceError::Unavailable { outage, source: StoreError::Closed };
         for (error, http, code) in [
             (ServiceError::not_found("device", 7), 404, Code::NotFound),
             (ServiceError::invalid("name", "is empty"), 400, Code::InvalidArgument),
@@ -433,6 +444,10 @@ mod tests {
             (ServiceError::Busy, 503, Code::Unavailable),
             (ServiceError::refused(RefusalKind::TermsNotAccepted), 403, Code::PermissionDenied),
             (ServiceError::refused(RefusalKind::NoLicence), 400, Code::FailedPrecondition),
+            (outage(Outage::Unreachable), 503, Code::Unavailable),
+            (outage(Outage::Full), 503, Code::Unavailable),
+            (outage(Outage::ReadOnly), 503, Code::Unavailable),
+            (outage(Outage::Damaged), 503, Code::Unavailable),
             (full(ErrorKind::StorageFull), 503, Code::Unavailable),
             (full(ErrorKind::QuotaExceeded), 503, Code::Unavailable),
             (full(ErrorKind::PermissionDenied), 500, Code::Internal),

@@ -1,0 +1,33 @@
+//! The readiness probe, which writes to the database.
+
+use super::{ServiceError, Services};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use unbox_common::timestamp::Timestamp;
+
+/// How long an outcome counts: the database writes no more often than this, however many ask.
+const OUTCOME_LIFETIME: Duration = Duration::from_secs(1);
+
+/// The outcome of the latest probe, and its time. The probe runs under this lock.
+#[derive(Default)]
+pub(super) struct Readiness(Mutex<Option<(Timestamp, Result<(), String>)>>);
+
+impl Services {
+    /// Writes to the database and returns when that is on disk, or the outcome of a moment ago.
+    ///
+    /// # Errors
+    /// A reason in words for people.
+    pub async fn ready(&self) -> Result<(), String> {
+        let mut latest = self.0.readiness.0.lock().await;
+        let now = self.now();
+        if let Some((at, outcome)) = &*latest
+            && Duration::from_millis(now.0.abs_diff(at.0)) < OUTCOME_LIFETIME
+        {
+            return outcome.clone();
+        }
+        let written = self.0.store.write_probe(now).await;
+        let outcome = written.map_err(|error| ServiceError::from(error).to_string());
+        *latest = Some((now, outcome.clone()));
+        outcome
+    }
+}

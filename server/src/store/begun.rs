@@ -1,0 +1,83 @@
+//! A connection in a transaction, and what becomes of it afterwards.
+//!
+//! Only a transaction that ended as it was told to gives its connection back. After anything else
+//! nobody knows what state the connection is in: SQLite has undone some failed transactions by
+//! itself and others not, and PostgreSQL may be gone. Closing it undoes whatever is left.
+
+use super::dialect::Dialect;
+use sqlx::{Any, AnyConnection, AnyPool, Executor as _, pool::PoolConnection};
+use std::ops::{Deref, DerefMut};
+
+/// A connection in a transaction. Dropped, it is closed.
+pub(super) struct Begun {
+    /// There until the transaction ends.
+    connection: Option<PoolConnection<Any>>,
+}
+
+impl Begun {
+    pub(super) async fn begin(pool: &AnyPool, dialect: Dialect) -> Result<Self, sqlx::Error> {
+        let mut begun = Self { connection: Some(pool.acquire().await?) };
+        match begun.execute(dialect.begin()).await {
+            Ok(_) => Ok(begun),
+            Err(error) => {
+                begun.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
+        self.end("COMMIT").await
+    }
+
+    /// Undoes everything.
+    pub(super) async fn undo(self) {
+        if let Err(error) = self.end("ROLLBACK").await {
+            tracing::debug!(%error, "a transaction had ended already; its connection is closed");
+        }
+    }
+
+    async fn end(mut self, statement: &'static str) -> Result<(), sqlx::Error> {
+        match self.execute(statement).await {
+            Ok(_) => {
+                drop(self.connection.take());
+                Ok(())
+            }
+            Err(error) => {
+                self.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn close(mut self) {
+        if let Some(connection) = self.connection.take() {
+            // It is given up, whatever it says to that.
+            let _ = connection.close().await;
+        }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some(mut connection) = self.connection.take() {
+            connection.close_on_drop();
+        }
+    }
+}
+
+impl Deref for Begun {
+    type Target = AnyConnection;
+
+    #[expect(clippy::expect_used, reason = "the connection is taken out by what consumes it only")]
+    fn deref(&self) -> &Self::Target {
+        self.connection.as_ref().expect("a connection until the transaction ends")
+    }
+}
+
+impl DerefMut for Begun {
+    #[expect(clippy::expect_used, reason = "the connection is taken out by what consumes it only")]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.connection.as_mut().expect("a connection until the transaction ends")
+    }
+}

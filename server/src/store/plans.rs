@@ -1,0 +1,282 @@
+//! Every list in pages, held against the plans that SQLite makes for it: a page begins where the one
+//! before it ended, by an index, and reads no row that it does not return.
+//!
+//! A list that is new fails here until it has a row in [`lists`].
+
+use super::{
+    AccountsOf, ArtifactsOf, AuditFilter, ClaimFilter, CompanyFilter, DeviceFilter, FactoryFilter, KeysOf,
+    PageRequest, Reader, ResellerCursor, Store, StoreError, sql::recorded,
+};
+use crate::domain::{
+    account::AccountKind,
+    actor::Scope,
+    audit::Subject,
+    company::{Company, CompanyKind, Terms},
+    device::StateName,
+};
+use sqlx::{AssertSqlSafe, Row as _};
+use std::{collections::BTreeSet, fs, path::Path};
+use unbox_common::{
+    ids::{AccountId, ClaimId, CompanyId, ConfigurationId, OperationId},
+    timestamp::Timestamp,
+};
+
+/// Why a page may be sorted, where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// It comes out of an index.
+    OfIndex,
+    /// It sorts a handful of rows, all that a filter left.
+    OfFew,
+    /// Two pages are merged.
+    OfTwoPages,
+}
+
+/// A statement of a list, and how it is ordered.
+struct Listed {
+    list: &'static str,
+    order: Order,
+    text: String,
+}
+
+fn company(id: i64) -> CompanyId {
+    CompanyId::new(id).unwrap()
+}
+
+/// The scopes of an operator, a customer and a reseller.
+fn scopes() -> [Scope; 3] {
+    [Scope::Operator, Scope::Customer(company(1)), Scope::Reseller(company(2))]
+}
+
+fn after(key: &str) -> PageRequest {
+    PageRequest::following(Some(key.to_owned()))
+}
+
+fn somebody(kind: CompanyKind) -> Company {
+    Company {
+        id: company(1),
+        kind,
+        name: "Acme".parse().unwrap(),
+        default_configuration: None,
+        parent: None,
+        terms: Terms::Accepted,
+        language: None,
+        workspace: None,
+        device_protection: false,
+        created_at: Timestamp(1),
+    }
+}
+
+/// Runs a list, and keeps its statements.
+async fn run<T>(
+    to: &mut Vec<Listed>,
+    list: &'static str,
+    order: Order,
+    work: impl Future<Output = Result<T, StoreError>>,
+) {
+    recorded::clear();
+    work.await.unwrap();
+    let texts = recorded::take().into_iter().filter(|text| text.contains(" LIMIT "));
+    to.extend(texts.map(|text| Listed { list, order, text }));
+}
+
+/// Every list from its second page on, with every filter that it has.
+async fn lists(reader: &mut Reader) -> Vec<Listed> {
+    let mut all = Vec::new();
+    claims(reader, &mut all).await;
+    devices_and_records(reader, &mut all).await;
+    audit(reader, &mut all).await;
+    for scope in scopes() {
+        organisation(reader, &mut all, scope).await;
+        catalogue(reader, &mut all, scope).await;
+    }
+    all
+}
+
+async fn claims(reader: &mut Reader, all: &mut Vec<Listed>) {
+    let page = after("5");
+    let any = ClaimFilter::default;
+    for scope in scopes() {
+        for released in [false, true] {
+            for filter in [
+                any(),
+                ClaimFilter { customer: Some(company(1)), ..any() },
+                ClaimFilter { reseller: Some(company(2)), ..any() },
+                ClaimFilter { configuration: ConfigurationId::new(3).ok(), ..any() },
+                ClaimFilter { proof: Some(unbox_common::protocol::latest::ProofKind::Token), ..any() },
+            ] {
+                let filter = ClaimFilter { released, ..filter };
+                run(all, "claims", Order::OfIndex, reader.claims(scope, &filter, &page)).await;
+            }
+        }
+        let filter = ClaimFilter { identifier: Some("serial_number X".to_owned()), ..any() };
+        run(all, "claims", Order::OfFew, reader.claims(scope, &filter, &page)).await;
+    }
+    let cursor = Some(ResellerCursor { customer: company(1), claim: ClaimId::new(5).unwrap() });
+    let own = reader.claims_of_reseller(company(2), &[], cursor, 10);
+    run(all, "claims_of_reseller", Order::OfIndex, own).await;
+    let named = [company(1)];
+    let of_customer = reader.claims_of_reseller(company(2), &named, cursor, 10);
+    run(all, "claims_of_reseller", Order::OfIndex, of_customer).await;
+}
+
+async fn devices_and_records(reader: &mut Reader, all: &mut Vec<Listed>) {
+    let page = after("5");
+    let any = DeviceFilter::default;
+    for scope in scopes() {
+        for filter in [
+            any(),
+            DeviceFilter { customer: Some(company(1)), ..any() },
+            DeviceFilter { state: Some(StateName::Managed), ..any() },
+            DeviceFilter { waiting: true, ..any() },
+        ] {
+            run(all, "devices", Order::OfIndex, reader.devices(scope, &filter, &page)).await;
+        }
+        let few = [
+            DeviceFilter { claim: ClaimId::new(7).ok(), ..any() },
+            DeviceFilter { identifiers: Some(vec!["serial_number X".to_owned()]), ..any() },
+        ];
+        for filter in few {
+            run(all, "devices", Order::OfFew, reader.devices(scope, &filter, &page)).await;
+        }
+        let records = FactoryFilter { company: None, identifiers: None };
+        let records = reader.list_factory_records(scope, &records, &page);
+        run(all, "list_factory_records", Order::OfIndex, records).await;
+        let few = FactoryFilter { company: None, identifiers: Some(vec!["serial_number X".to_owned()]) };
+        let records = reader.list_factory_records(scope, &few, &page);
+        run(all, "list_factory_records", Order::OfFew, records).await;
+    }
+}
+
+async fn audit(reader: &mut Reader, all: &mut Vec<Listed>) {
+    let page = after("5");
+    let any = AuditFilter::default;
+    let few = AuditFilter { subjects: vec![Subject::Unknown, Subject::Company(company(1))], ..any() };
+    run(all, "audit", Order::OfFew, reader.audit(Scope::Operator, &few, &page)).await;
+    for filter in [
+        any(),
+        AuditFilter { customer: Some(company(1)), ..any() },
+        AuditFilter { since: Some(Timestamp(1)), until: Some(Timestamp(9)), ..any() },
+        AuditFilter { actor: Some("it@acme.example".to_owned()), ..any() },
+    ] {
+        run(all, "audit", Order::OfIndex, reader.audit(Scope::Operator, &filter, &page)).await;
+        for scope in [Scope::Customer(company(1)), Scope::Reseller(company(2))] {
+            run(all, "audit", Order::OfTwoPages, reader.audit(scope, &filter, &page)).await;
+        }
+    }
+}
+
+async fn organisation(reader: &mut Reader, all: &mut Vec<Listed>, scope: Scope) {
+    let page = after("5");
+    // A company sees itself alone.
+    let order = if scope == Scope::Operator { Order::OfIndex } else { Order::OfFew };
+    for kind in [None, Some(CompanyKind::Customer)] {
+        let filter = CompanyFilter::of_kind(kind);
+        run(all, "companies", order, reader.companies(scope, &filter, &page)).await;
+    }
+    for kind in [CompanyKind::Customer, CompanyKind::Reseller] {
+        run(all, "links", Order::OfIndex, reader.links(scope, &somebody(kind), &page)).await;
+    }
+    for of in [AccountsOf::Anybody, AccountsOf::Operator, AccountsOf::Company(company(1))] {
+        for kind in [None, Some(AccountKind::User)] {
+            run(all, "accounts", Order::OfIndex, reader.accounts(scope, of, kind, &page)).await;
+        }
+    }
+    let account = AccountId::new(6).unwrap();
+    let keys = reader.api_keys(scope, KeysOf::Account(account), &page);
+    run(all, "api_keys", Order::OfIndex, keys).await;
+    // A company's keys are few, and they are sorted by account.
+    run(all, "api_keys", Order::OfFew, reader.api_keys(scope, KeysOf::Company(company(1)), &page)).await;
+    let keys = after("0123456789abcdef0123456789abcdef01234567");
+    // So are those of one account.
+    run(all, "service_account_keys", Order::OfFew, reader.service_account_keys(scope, account, &keys)).await;
+    run(all, "operations", Order::OfIndex, reader.operations(scope, &page)).await;
+    let operation = OperationId::new(8).unwrap();
+    run(all, "operation_items", Order::OfIndex, reader.operation_items(operation, 5, 10)).await;
+}
+
+async fn catalogue(reader: &mut Reader, all: &mut Vec<Listed>, scope: Scope) {
+    let page = after("5");
+    for customer in [None, Some(company(1))] {
+        let configurations = reader.configurations(scope, customer, &page);
+        run(all, "configurations", Order::OfIndex, configurations).await;
+        run(all, "tokens", Order::OfIndex, reader.tokens(scope, customer, &page)).await;
+    }
+    for of in [ArtifactsOf::Anybody, ArtifactsOf::Operator, ArtifactsOf::Customer(company(1))] {
+        run(all, "artifacts", Order::OfTwoPages, reader.artifacts(scope, of, &page)).await;
+    }
+    run(all, "dpcs", Order::OfIndex, reader.dpcs(&after("kiosk"))).await;
+}
+
+/// The names of the methods that take a page, out of the files of this folder.
+fn paged_methods(folder: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(paged_methods(&path));
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for method in text.split("pub async fn ").skip(1) {
+            let (name, rest) = method.split_once('(').unwrap();
+            let signature = rest.split_once(" -> ").map_or("", |(signature, _)| signature);
+            if signature.contains("page: &PageRequest") || signature.contains("limit: u32") {
+                found.insert(name.to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// Those that take a limit and have no second page, or sort what is bounded (the reports of a device).
+const SHORT_LISTS: [&str; 5] =
+    ["accounts_with_email", "operation_work", "reports", "reports_before", "requests"];
+
+#[tokio::test]
+async fn every_page_begins_where_the_one_before_it_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::create(&Store::sqlite_url(&directory.path().join("unbox.db"))).await.unwrap();
+    let mut reader = store.reader().await.unwrap();
+    let lists = lists(&mut reader).await;
+
+    let mut named: BTreeSet<String> = lists.iter().map(|one| one.list.to_owned()).collect();
+    named.extend(SHORT_LISTS.map(str::to_owned));
+    let methods = paged_methods(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store"));
+    assert_eq!(
+        methods.difference(&named).collect::<Vec<_>>(),
+        Vec::<&String>::new(),
+        "lists without a row here"
+    );
+
+    let mut wrong = Vec::new();
+    for one in lists {
+        // Nobody sees anything: there is nothing to plan.
+        if one.text.contains(" AND 1 = 0") {
+            continue;
+        }
+        let explained = format!("EXPLAIN QUERY PLAN {}", one.text);
+        let rows = sqlx::query(AssertSqlSafe(explained)).fetch_all(reader.connection()).await.unwrap();
+        let plan: Vec<String> = rows.iter().map(|row| row.try_get("detail").unwrap()).collect();
+        if let Some(problem) = problem(&plan, one.order) {
+            wrong.push(format!("{}: {problem}\n  {}\n  {}", one.list, one.text, plan.join("\n  ")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Returns the reason why later pages cost more than earlier ones.
+fn problem(plan: &[String], order: Order) -> Option<&'static str> {
+    let sorts = plan.iter().any(|step| step.contains("USE TEMP B-TREE FOR ORDER BY"));
+    // Those that are merged are read whole: they are pages.
+    let page =
+        |step: &str| ["theirs", "by_them", "own", "shared"].iter().any(|name| step == format!("SCAN {name}"));
+    let scans = plan.iter().any(|step| step.starts_with("SCAN ") && !page(step));
+    let goes_on = plan.iter().any(|step| step.contains(">?") || step.contains("<?"));
+    match order {
+        _ if scans => Some("it reads a whole table"),
+        Order::OfIndex | Order::OfTwoPages if !goes_on => Some("it begins at the start each time"),
+        Order::OfIndex if sorts => Some("it sorts whatever is left"),
+        _ => None,
+    }
+}

@@ -1,0 +1,23 @@
+//! The row that the readiness probe writes.
+
+use super::{
+    StoreError, Tx,
+    error::{failed, one_row},
+    row::millis,
+};
+use unbox_common::timestamp::Timestamp;
+
+impl Tx {
+    pub(super) async fn write_readiness(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        const OPERATION: &str = "write to the database";
+        let done = sqlx::query(
+            "INSERT INTO readiness (id, written_at) VALUES (1, $1)
+             ON CONFLICT (id) DO UPDATE SET written_at = excluded.written_at",
+        )
+        .bind(millis(now))
+        .execute(self.connection())
+        .await
+        .map_err(failed(OPERATION))?;
+        one_row(OPERATION, done.rows_affected())
+    }
+}

@@ -1,0 +1,61 @@
+//! Limits that a database sets by itself: the connections that it takes, and read-only access.
+
+use super::{Dialect, POSTGRES_CONNECTIONS, Store, StoreError, error::failed, open, row::Fields};
+use sqlx::AnyConnection;
+
+/// The connections that a PostgreSQL server takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionLimit {
+    /// For this database and role at once.
+    pub allowed: u64,
+    /// Those that were open already.
+    pub used: u64,
+}
+
+impl ConnectionLimit {
+    /// The most that one `serve` opens: half to read, half to write.
+    pub const NEEDED: u64 = 2 * POSTGRES_CONNECTIONS as u64;
+
+    /// Those that are left.
+    #[must_use]
+    pub const fn free(self) -> u64 {
+        self.allowed.saturating_sub(self.used)
+    }
+
+    pub(super) async fn read(
+        connection: &mut AnyConnection,
+        dialect: Dialect,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(query) = dialect.connections() else { return Ok(None) };
+        let row = sqlx::query(query).fetch_one(connection).await.map_err(failed("count connections"))?;
+        let fields = Fields::of(&row, "pg_database", "allowed");
+        Ok(Some(Self { allowed: fields.count("allowed")?, used: fields.count("used")? }))
+    }
+}
+
+impl Store {
+    /// The connections that the database took when it was opened; `None` if it does not count them.
+    #[must_use]
+    pub fn connections(&self) -> Option<ConnectionLimit> {
+        self.0.connections
+    }
+
+    /// Returns true if several servers can use this database at once.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.0.dialect == Dialect::Postgres
+    }
+
+    /// Returns true if the database can only be read: a file without write permission, a standby, or a
+    /// setting.
+    pub async fn is_read_only(&self) -> Result<bool, StoreError> {
+        if let Some(path) = &self.0.file {
+            return Ok(open::check_writable(path).is_err());
+        }
+        let Some(query) = self.0.dialect.read_only() else { return Ok(false) };
+        let mut reader = self.reader().await?;
+        let row = sqlx::query(query).fetch_one(reader.connection()).await;
+        let row = row.map_err(failed("see whether the database is read-only"))?;
+        Ok(Fields::of(&row, "pg_settings", "read_only").read::<i64>("read_only")? != 0)
+    }
+}

@@ -1,0 +1,150 @@
+//! PostgreSQL: stopped, killed, failed over, out of room or of connections.
+
+use super::{Admin, Mounted, Value, Working, code, error, fs, sleep, text};
+use crate::cluster::{Cluster, USER};
+use std::{
+    io::Write as _,
+    os::unix::fs::{PermissionsExt as _, chown},
+    process::Stdio,
+    time::Duration,
+};
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run tests/run"]
+fn a_server_outlives_its_database_and_says_what_to_do_meanwhile() {
+    let mut cluster = Cluster::own();
+    let working = Working::on(&block_on(cluster.database()));
+    assert_eq!(working.add("before").status, 200);
+
+    cluster.kill();
+    sleep(Duration::from_millis(1100));
+    assert_eq!(working.readiness().status, 503);
+    let refused = working.add("killed");
+    assert_eq!(refused.status, 503, "{}", refused.text);
+    assert!(refused.text.contains("Try again"), "{}", refused.text);
+    assert!(refused.text.to_ascii_lowercase().contains("\nretry-after: "), "{}", refused.text);
+
+    // Another one takes over, and has not become the primary yet.
+    cluster.start();
+    cluster.stop();
+    cluster.start_as_standby();
+    sleep(Duration::from_millis(1100));
+    let unready = working.readiness();
+    assert_eq!(unready.status, 503, "{}", unready.text);
+    assert!(unready.text.contains("can only be read"), "{}", unready.text);
+    let refused = working.add("standby");
+    assert_eq!(refused.status, 503, "{}", refused.text);
+    let found = working.admin.run(&["doctor"]);
+    assert!(text(&found).contains("make the standby the primary"), "{}", text(&found));
+
+    cluster.promote();
+    working.wait_until_ready();
+    assert_eq!(working.add("after").status, 200);
+    let mut added = working.added();
+    added.sort();
+    assert_eq!(added, ["after", "before"], "what was refused is not there");
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run tests/run"]
+fn a_full_disk_of_postgres_is_told_until_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let disk = Mounted::small(&folder.path().join("disk"), "32m");
+    let space = disk.0.join("space");
+    fs::create_dir(&space).unwrap();
+    let user = nix::unistd::User::from_name(USER).unwrap().unwrap();
+    chown(&space, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
+    let cluster = Cluster::own();
+    let url = block_on(async {
+        cluster.run(&format!("CREATE TABLESPACE small LOCATION '{}'", space.display())).await;
+        let url = cluster.database().await;
+        cluster.run("ALTER DATABASE test0 SET TABLESPACE small").await;
+        url
+    });
+    let working = Working::on(&url);
+    disk.fill();
+    let (mut added, mut refused) = (Vec::new(), None);
+    for number in 0..2000 {
+        let name = format!("{}-{number}", "x".repeat(40));
+        let answer = working.add(&name);
+        match answer.status {
+            200 => added.push(name),
+            503 => {
+                refused = Some(answer);
+                break;
+            }
+            other => panic!("{other}: {}", answer.text),
+        }
+    }
+    let refused = refused.unwrap();
+    assert!(refused.text.contains("disk is full"), "{}", refused.text);
+    disk.make_room();
+    assert_eq!(working.add("room").status, 200);
+    added.push("room".to_owned());
+    let mut found = working.added();
+    found.sort();
+    added.sort();
+    assert_eq!(found, added, "all that was acknowledged, and nothing else");
+    drop(working);
+    drop(cluster);
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run tests/run"]
+fn an_import_goes_on_after_a_short_restart_with_each_row_once() {
+    const ROWS: usize = 12_000;
+    let mut cluster = Cluster::own();
+    let admin = Admin::founded_on(&block_on(cluster.database()));
+    admin.json(&["customer", "create", "Acme"]);
+    let results = admin.dir.path().join("results.csv");
+    let mut import = admin
+        .command(&["import", "-", "--customer", "Acme", "--json", "--results", results.to_str().unwrap()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut rows = import.stdin.take().unwrap();
+    writeln!(rows, "serial_number,manufacturer,model").unwrap();
+    for row in 0..ROWS {
+        if row == ROWS / 2 {
+            cluster.kill();
+        }
+        writeln!(rows, "PF{row:06},LENOVO,20QES0XX00").unwrap();
+    }
+    drop(rows);
+    sleep(Duration::from_secs(2));
+    cluster.start();
+    let ended = import.wait_with_output().unwrap();
+    assert_eq!(code(&ended), 0, "{}", error(&ended));
+    let summary: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(summary["rows"], ROWS);
+    let told = fs::read_to_string(&results).unwrap();
+    let lines: Vec<&str> = told.lines().skip(1).map(|line| line.split(',').next().unwrap()).collect();
+    assert_eq!(lines, (2..ROWS + 2).map(|line| line.to_string()).collect::<Vec<_>>(), "one result a row");
+    let exported = admin.json(&["claim", "export"])["claims"].as_array().unwrap().len();
+    assert_eq!(exported, ROWS, "no row twice, none lost");
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run tests/run"]
+fn too_few_connections_are_told_at_the_start_and_by_doctor() {
+    let cluster = Cluster::own();
+    let url = block_on(async {
+        let url = cluster.database().await;
+        cluster.run("ALTER DATABASE test0 CONNECTION LIMIT 20").await;
+        url
+    });
+    let admin = Admin::founded_on(&url);
+    assert_eq!(admin.serve().stop(), Some(0));
+    let log = fs::read_to_string(admin.dir.path().join("log")).unwrap();
+    assert!(log.contains("too few connections") && log.contains("needed=32"), "{log}");
+    let found = admin.run(&["doctor"]);
+    assert_eq!(code(&found), 3);
+    assert!(text(&found).contains("takes 20 connections at most"), "{}", text(&found));
+}
