@@ -53,7 +53,7 @@ pub(super) enum Company {
         /// The customer's id or exact name.
         customer: String,
     },
-    /// End that; what it has claimed stays claimed.
+    /// End that, for a reseller's vendors too; claims stay, and are the customer's alone from then on.
     Unlink {
         /// Its id or exact name.
         company: String,

@@ -7,7 +7,7 @@ use crate::{
         audit::{Action, Subject},
         company::{Company, CompanyKind, Link},
     },
-    store::{Page, PageRequest},
+    store::{Page, PageRequest, Tx},
 };
 use serde_json::json;
 use unbox_common::ids::CompanyId;
@@ -24,8 +24,10 @@ impl Services {
         Ok(self.0.store.reader().await?.links(by.scope(), of, &page).await?)
     }
 
-    /// Lets a reseller, vendor or EMM work for a customer, or ends that. What it has claimed stays
-    /// claimed.
+    /// Lets a reseller, vendor or EMM work for a customer, or ends that. With a reseller go its vendors.
+    ///
+    /// Claims that it registered stay in force, and are the customer's alone from then on: a temporary
+    /// release, which nobody else could end, is over.
     pub async fn set_works_for(
         &self,
         by: &Actor,
@@ -46,18 +48,37 @@ impl Services {
                     if found.is_none_or(|found| found.kind == CompanyKind::Customer) {
                         return Err(ServiceError::not_found("reseller, vendor or EMM", company));
                     }
-                    let (changed, action) = if works {
-                        (tx.link_companies(company, customer, now).await?, Action::CompanyLinked)
-                    } else {
-                        (tx.unlink_companies(company, customer).await?, Action::CompanyUnlinked)
-                    };
-                    if changed {
+                    if !works {
+                        return services.end_links(tx, &by, company, customer).await;
+                    }
+                    if tx.link_companies(company, customer, now).await? {
                         let (subject, detail) = (Subject::Company(company), json!({"customer": customer}));
-                        services.note(tx, &by, action, subject, Some(customer), detail);
+                        services.note(tx, &by, Action::CompanyLinked, subject, Some(customer), detail);
                     }
                     Ok(())
                 })
             })
             .await
+    }
+
+    async fn end_links(
+        &self,
+        tx: &mut Tx,
+        by: &Actor,
+        company: CompanyId,
+        customer: CompanyId,
+    ) -> Result<(), ServiceError> {
+        let vendors = tx.vendors_working_for(company, customer).await?;
+        if !tx.unlink_companies(company, customer).await? {
+            return Ok(());
+        }
+        for gone in std::iter::once(company).chain(vendors) {
+            tx.unlink_companies(gone, customer).await?;
+            let ended = tx.end_vacations(gone, customer).await?;
+            let detail = json!({"customer": customer, "temporary_releases_ended": ended});
+            let subject = Subject::Company(gone);
+            self.note(tx, by, Action::CompanyUnlinked, subject, Some(customer), detail);
+        }
+        Ok(())
     }
 }

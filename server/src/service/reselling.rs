@@ -112,7 +112,9 @@ impl Services {
         let mut reader = self.0.store.reader().await?;
         let after = match after {
             Some(id) => {
-                let end = reader.claim(by.scope(), id).await?;
+                // Its customer may have ended the link since the page before; the list goes on behind it.
+                let end = reader.claim(Scope::Operator, id).await?;
+                let end = end.filter(|claim| claim.reseller == Some(reseller));
                 Some(ResellerCursor::at(&end.ok_or_else(|| ServiceError::not_found("claim", id))?))
             }
             None => None,

@@ -71,15 +71,24 @@ impl Services {
     }
 
     /// What a customer's token is worth now; `None` if it is none of theirs.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`] for a customer that the actor does not see: nobody learns here whose a
+    /// token is.
     pub async fn token_standing(
         &self,
+        by: &Actor,
         customer: CompanyId,
         shown: &Secret,
     ) -> Result<Option<TokenStanding>, ServiceError> {
+        let mut reader = self.0.store.reader().await?;
+        if reader.company(by.scope(), customer).await?.is_none() {
+            return Err(ServiceError::not_found("customer", customer));
+        }
         let Some(digest) = secret_digest(shown) else {
             return Ok(None);
         };
-        let found = self.0.store.reader().await?.token_by_digest(customer, digest).await?;
+        let found = reader.token_by_digest(customer, digest).await?;
         Ok(found.map(|token| token.standing(self.now())))
     }
 

@@ -140,7 +140,7 @@ impl Reader {
     /// A claim, in force or ended, if it is within the scope.
     pub async fn claim(&mut self, scope: Scope, id: ClaimId) -> Result<Option<Claim>, StoreError> {
         let mut sql = self.sql(concat!("SELECT ", claim_columns!(), " FROM claims AS c WHERE c.id = "));
-        sql.bind(id.get()).scope_with_resellers("c.customer_id =", "c.reseller_id =", scope);
+        sql.bind(id.get()).scope_of_claims(scope);
         let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a claim"))?;
         row.as_ref().map(claim).transpose()
     }
@@ -158,7 +158,7 @@ impl Reader {
             .filter("c.proof =", filter.proof.map(ProofKind::name))
             .filter("c.id >", page.key::<i64>()?)
             .filter("c.reseller_id =", filter.reseller.map(CompanyId::get))
-            .scope_with_resellers("c.customer_id =", "c.reseller_id =", scope);
+            .scope_of_claims(scope);
         if let Some(identifier) = &filter.identifier {
             sql.push(" AND c.id IN (SELECT claim_id FROM claim_keys WHERE lookup = ")
                 .bind(identifier.clone())

@@ -351,6 +351,26 @@ impl Tx {
         Ok(done.rows_affected() == 1)
     }
 
+    /// The vendors of a reseller that work for this customer.
+    pub async fn vendors_working_for(
+        &mut self,
+        reseller: CompanyId,
+        customer: CompanyId,
+    ) -> Result<Vec<CompanyId>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT l.company_id FROM company_links AS l JOIN companies AS c ON c.id = l.company_id
+             WHERE c.parent_id = $1 AND l.customer_id = $2 ORDER BY l.company_id",
+        )
+        .bind(reseller.get())
+        .bind(customer.get())
+        .fetch_all(self.connection())
+        .await
+        .map_err(failed("list the vendors of a reseller"))?;
+        rows.iter()
+            .map(|row| Fields::of(row, "company_links", "company_id").id("company_id", CompanyId::new))
+            .collect()
+    }
+
     /// Sets what a customer's claims get that name no configuration of their own.
     pub async fn set_default_configuration(
         &mut self,

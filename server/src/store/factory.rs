@@ -33,10 +33,13 @@ macro_rules! record_columns {
     };
 }
 
-/// Beside a record `r`, the claim in force that has its key: `c`.
+/// Beside a record `r`, the claim in force that has its key: `c`. Another customer's claim is beside it
+/// only while the record's organisation works for that customer.
 macro_rules! with_claims {
     () => {
-        " LEFT JOIN claims AS c ON c.id = r.claim_id AND c.released_at IS NULL"
+        " LEFT JOIN claims AS c ON c.id = r.claim_id AND c.released_at IS NULL
+             AND (c.customer_id = r.company_id OR EXISTS (SELECT 1 FROM company_links AS l
+                 WHERE l.customer_id = c.customer_id AND l.company_id = r.company_id))"
     };
 }
 
@@ -161,7 +164,7 @@ impl Reader {
                 .push(" UNION SELECT claim_id FROM claim_search WHERE lookup IN ")
                 .list(part.iter().cloned())
                 .push(")")
-                .scope_with_resellers("c.customer_id =", "c.reseller_id =", scope);
+                .scope_of_claims(scope);
             let usual = is_usual(part.len(), PART);
             let rows = sql.query().persistent(usual).fetch_all(self.connection()).await;
             for row in &rows.map_err(failed("find claims by identifiers"))? {
@@ -198,16 +201,19 @@ impl Tx {
         self.insert_factory_keys(new).await
     }
 
-    /// Gives a record what its device shows now, and the claim that has its key.
+    /// Gives a record what its device shows now, and the claim that has its key. A claim that is out of
+    /// sight at present stays noted.
     pub async fn update_factory_record(&mut self, record: &FactoryRecord) -> Result<(), StoreError> {
         const OPERATION: &str = "change what a factory registered";
-        let done = sqlx::query("UPDATE factory_records SET identifiers = $2, claim_id = $3 WHERE id = $1")
-            .bind(record.id.get())
-            .bind(document(&record.identity.to_raw()))
-            .bind(record.claim.map(ClaimId::get))
-            .execute(self.connection())
-            .await
-            .map_err(failed(OPERATION))?;
+        let done = sqlx::query(
+            "UPDATE factory_records SET identifiers = $2, claim_id = COALESCE($3, claim_id) WHERE id = $1",
+        )
+        .bind(record.id.get())
+        .bind(document(&record.identity.to_raw()))
+        .bind(record.claim.map(ClaimId::get))
+        .execute(self.connection())
+        .await
+        .map_err(failed(OPERATION))?;
         one_row(OPERATION, done.rows_affected())?;
         self.delete_factory_keys(record.id).await?;
         self.insert_factory_keys(record).await

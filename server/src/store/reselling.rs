@@ -1,4 +1,5 @@
-//! What a reseller sees: the claims that it registered and that are in force, by customer.
+//! What a reseller sees: the claims that it registered and that are in force, by customer; of customers
+//! that it still works for.
 
 use super::{
     Reader, StoreError,
@@ -6,7 +7,7 @@ use super::{
     error::failed,
     row::Fields,
 };
-use crate::domain::claim::Claim;
+use crate::domain::{actor::Scope, claim::Claim};
 use unbox_common::ids::{ClaimId, CompanyId};
 
 /// Where a list of a reseller's claims goes on: after this customer's claim.
@@ -102,7 +103,7 @@ impl Reader {
     ) -> Result<Vec<Claim>, StoreError> {
         let mut sql =
             self.sql(concat!("SELECT ", claim_columns!(), " FROM claims AS c WHERE c.released_at IS NULL"));
-        sql.filter("c.reseller_id =", Some(reseller.get()));
+        sql.scope_of_claims(Scope::Reseller(reseller));
         match of {
             Of::Customer(customer, after) => {
                 sql.filter("c.customer_id =", Some(customer.get())).filter("c.id >", after.map(ClaimId::get))
@@ -121,11 +122,11 @@ impl Reader {
         reseller: CompanyId,
         customers: &[CompanyId],
     ) -> Result<Vec<CompanyId>, StoreError> {
-        let mut sql = self.sql("SELECT customer_id FROM claim_counts WHERE claims > 0");
-        sql.filter("reseller_id =", Some(reseller.get()))
-            .push(" AND customer_id IN ")
+        let mut sql = self.sql("SELECT c.customer_id FROM claim_counts AS c WHERE c.claims > 0");
+        sql.scope_of_claims(Scope::Reseller(reseller))
+            .push(" AND c.customer_id IN ")
             .list(customers.iter().map(|customer| customer.get()))
-            .push(" ORDER BY customer_id");
+            .push(" ORDER BY c.customer_id");
         let rows =
             sql.query().fetch_all(self.connection()).await.map_err(failed("list a reseller's customers"))?;
         rows.iter()
@@ -139,11 +140,12 @@ impl Reader {
         reseller: CompanyId,
         customers: &[CompanyId],
     ) -> Result<u64, StoreError> {
-        let mut sql = self
-            .sql("SELECT CAST(COALESCE(SUM(claims), 0) AS BIGINT) AS claims FROM claim_counts WHERE 1 = 1");
-        sql.filter("reseller_id =", Some(reseller.get()));
+        let mut sql = self.sql(
+            "SELECT CAST(COALESCE(SUM(c.claims), 0) AS BIGINT) AS claims FROM claim_counts AS c WHERE 1 = 1",
+        );
+        sql.scope_of_claims(Scope::Reseller(reseller));
         if !customers.is_empty() {
-            sql.push(" AND customer_id IN ").list(customers.iter().map(|customer| customer.get()));
+            sql.push(" AND c.customer_id IN ").list(customers.iter().map(|customer| customer.get()));
         }
         let row =
             sql.query().fetch_one(self.connection()).await.map_err(failed("count a reseller's claims"))?;

@@ -3,6 +3,7 @@
 use super::dialect::Dialect;
 use crate::domain::actor::Scope;
 use sqlx::{Any, Arguments as _, AssertSqlSafe, Encode, Type, any::AnyArguments, query::Query};
+use unbox_common::ids::CompanyId;
 
 /// A statement that grows.
 pub(super) struct Sql {
@@ -54,17 +55,22 @@ impl Sql {
         }
     }
 
-    /// The same for a table of which resellers see the rows that they made.
-    pub(super) fn scope_with_resellers(
-        &mut self,
-        customer: &'static str,
-        reseller: &'static str,
-        scope: Scope,
-    ) -> &mut Self {
+    /// Limits the statement to claims `c` within the scope. Those of a reseller are the ones that it
+    /// registered for customers that it still works for.
+    pub(super) fn scope_of_claims(&mut self, scope: Scope) -> &mut Self {
         match scope {
-            Scope::Reseller(id) => self.filter(reseller, Some(id.get())),
-            other => self.scope(customer, other),
+            Scope::Reseller(id) => self.filter("c.reseller_id =", Some(id.get())).while_linked(id),
+            other => self.scope("c.customer_id =", other),
         }
+    }
+
+    /// Limits the statement to rows `c` of customers that this company works for.
+    pub(super) fn while_linked(&mut self, company: CompanyId) -> &mut Self {
+        self.push(
+            " AND EXISTS (SELECT 1 FROM company_links AS l WHERE l.customer_id = c.customer_id AND l.company_id = ",
+        )
+        .bind(company.get())
+        .push(")")
     }
 
     /// The same for a table of which only resellers see rows, their own.
@@ -158,7 +164,6 @@ pub(super) mod recorded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use unbox_common::ids::CompanyId;
 
     #[test]
     fn values_are_numbered_and_never_part_of_the_text() {
@@ -169,16 +174,12 @@ mod tests {
             .scope("customer_id =", Scope::Customer(CompanyId::new(9).unwrap()))
             .scope("customer_id =", Scope::Operator)
             .scope("customer_id =", Scope::Reseller(CompanyId::new(8).unwrap()))
-            .scope_with_resellers(
-                "customer_id =",
-                "reseller_id =",
-                Scope::Reseller(CompanyId::new(8).unwrap()),
-            )
+            .scope_of_claims(Scope::Customer(CompanyId::new(8).unwrap()))
             .push(" AND id IN ")
             .list([1_i64, 2]);
         assert_eq!(
             sql.text,
-            "SELECT id FROM t WHERE id > $1 AND name = $2 AND customer_id = $3 AND 1 = 0 AND reseller_id = $4 AND id IN ($5, $6)"
+            "SELECT id FROM t WHERE id > $1 AND name = $2 AND customer_id = $3 AND 1 = 0 AND c.customer_id = $4 AND id IN ($5, $6)"
         );
         assert_eq!(sql.arguments.len(), 6);
     }

@@ -3,6 +3,7 @@
 mod artifacts;
 mod enrollments;
 mod factory_records;
+mod former_reseller;
 mod stations;
 
 use crate::support::{TestDevice, TestServer};
@@ -125,6 +126,11 @@ impl Api {
             self.post("partner", &self.partner_path("devices:claim"), self.claim_of(serial)).await;
         assert_eq!(status, 200, "{answer}");
         answer["deviceId"].as_str().unwrap().to_owned()
+    }
+
+    /// The partner that this account acts for.
+    fn own_partner(&self, who: &str) -> CompanyId {
+        if who == "vendor" { self.vendor } else { self.partner }
     }
 
     fn path_of(&self, route: &Route, customer: CompanyId) -> String {

@@ -173,7 +173,56 @@ fn own(by: &Actor) -> CompanyId {
     }
 }
 
+async fn what_waits_when_the_link_ends_is_refused_item_by_item(db: TestDatabase) {
+    let world = World::new(db).await;
+    let services = &world.services;
+    let boxes = reseller(&world, "Boxes").await;
+    let item = |work| Item { echo: "{}".to_owned(), work };
+    let serials: Vec<String> = (0..3).map(|n| format!("SERIAL{n:05}")).collect();
+    let claims = serials.iter().map(|serial| claim_item(world.customer, serial)).collect();
+    services.start_operation(&boxes, OperationKind::Claim, claims).await.unwrap();
+    while services.work_once().await.unwrap() {}
+    let made = services.claims_of_reseller(&boxes, &[], None, 10).await.unwrap().claims;
+    let until = Some(START.after(Duration::from_hours(24)));
+    let changes = BTreeMap::from([("ordernumber".to_owned(), "A1".to_owned())]);
+    let claims = [serials[0].as_str(), "SERIAL99999"];
+    let claims = claims.iter().map(|serial| claim_item(world.customer, serial)).collect();
+    let unclaims = vec![
+        item(Work::Unclaim { target: by_serial(&serials[0]), until: None }),
+        item(Work::Unclaim { target: ClaimTarget::Id(made[1].id), until: None }),
+        item(Work::Unclaim { target: ClaimTarget::Id(made[2].id), until }),
+    ];
+    let updates = vec![
+        item(Work::UpdateMetadata { target: by_serial(&serials[0]), changes: changes.clone() }),
+        item(Work::UpdateMetadata { target: ClaimTarget::Id(made[1].id), changes }),
+    ];
+    let mut waiting = Vec::new();
+    for (kind, items) in [
+        (OperationKind::Claim, claims),
+        (OperationKind::Unclaim, unclaims),
+        (OperationKind::UpdateMetadata, updates),
+    ] {
+        waiting.push(services.start_operation(&boxes, kind, items).await.unwrap().id);
+    }
+    let owner = Actor::of_customer("acme's owner", world.customer);
+    services.set_works_for(&owner, own(&boxes), world.customer, false).await.unwrap();
+    let before = world.db.snapshot().await;
+    while services.work_once().await.unwrap() {}
+    assert_eq!(world.db.snapshot().await, before);
+    for (id, expected) in waiting.into_iter().zip([
+        ItemStatus::PermissionDenied,
+        ItemStatus::InvalidDeviceIdentifier,
+        ItemStatus::InvalidDeviceIdentifier,
+    ]) {
+        for done in results(&world, &boxes, id).await {
+            let result = done.result.unwrap();
+            assert_eq!((result.status, result.device), (expected, None), "{result:?}");
+        }
+    }
+}
+
 battery!(
+    what_waits_when_the_link_ends_is_refused_item_by_item,
     every_device_has_its_result_in_the_order_of_the_request,
     what_a_server_left_is_gone_on_with_by_others_and_nothing_is_done_twice,
     claims_are_ended_released_and_written_beside,

@@ -1,22 +1,23 @@
 //! What resellers may do, what they may not, and what devices notice of it.
 
-use crate::support::{START, TestDatabase, TestDevice, World, new_claim, refusal};
+use crate::support::{START, TestDatabase, TestDevice, World, certificate, new_claim, refusal, report};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::task::JoinSet;
 use unbox_common::{
     identity::{Identifier, IdentifierKind},
     ids::CompanyId,
-    protocol::latest::ProofKind,
+    protocol::latest::{Outcome, ProofKind},
     refusal::RefusalKind,
 };
 use unbox_server::{
     domain::{
         actor::Actor,
+        audit::{Action, Subject},
         claim::{ClaimTarget, Metadata},
         company::{CompanyKind, Terms},
     },
-    service::{NewClaim, NewCompany, ServiceError},
-    store::{AuditFilter, CompanyFilter, DeviceFilter, PageRequest},
+    service::{ClaimsForm, NewClaim, NewCompany, ServiceError},
+    store::{AuditFilter, ClaimFilter, CompanyFilter, DeviceFilter, PageRequest},
 };
 
 const SERIAL: &str = "PF0ABCDE";
@@ -223,7 +224,130 @@ async fn metadata_is_changed_whole_or_not_at_all(db: TestDatabase) {
     assert_eq!(services.claim(&boxes, claim.id).await.unwrap().claim.metadata, changed.metadata);
 }
 
+async fn a_former_reseller_has_no_power_over_its_former_customers_claims(db: TestDatabase) {
+    let world = World::new(db).await;
+    let services = &world.services;
+    let boxes = reseller(&world, "Boxes").await;
+    let claim = services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap();
+    let device = TestDevice::new(SERIAL);
+    let grant = device.enroll(services).await.unwrap();
+    let managed = report(grant.generation, &[1], Some(Outcome::Managed { version: 1 }));
+    services.report(certificate(&grant), managed).await.unwrap();
+    let own = Actor::of_customer("acme's owner", world.customer);
+    services.set_works_for(&own, own_id(&boxes), world.customer, false).await.unwrap();
+    let before = world.db.snapshot().await;
+    let gone = |error: ServiceError| assert!(matches!(error, ServiceError::NotFound { .. }), "{error:?}");
+
+    gone(services.claim(&boxes, claim.id).await.unwrap_err());
+    gone(services.claim_in_force(&boxes, claim.id).await.unwrap_err());
+    gone(services.claim_meant(&boxes, &ClaimTarget::Identifiers(serial(SERIAL))).await.unwrap_err());
+    gone(services.unclaim(&boxes, claim.id).await.unwrap_err());
+    let later = Some(START.after(Duration::from_hours(24)));
+    for until in [None, later] {
+        gone(services.set_vacation(&boxes, claim.id, until).await.unwrap_err());
+    }
+    gone(services.update_metadata(&boxes, claim.id, metadata(&[("a", "b")])).await.unwrap_err());
+    gone(services.set_claim_configuration(&boxes, claim.id, None).await.unwrap_err());
+    gone(services.set_claim_proof(&boxes, claim.id, ProofKind::Token).await.unwrap_err());
+    gone(services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap_err());
+    gone(services.register_device(&boxes, claim_by(&boxes, &world, "OTHER123")).await.unwrap_err());
+    assert!(services.claims_identified(&boxes, &serial(SERIAL)).await.unwrap().is_empty());
+    for customers in [&[][..], &[world.customer]] {
+        let found = services.claims_of_reseller(&boxes, customers, None, 10).await.unwrap();
+        assert_eq!((found.claims.len(), found.total), (0, 0));
+    }
+    let listed = services.list_claims(&boxes, ClaimFilter::default(), PageRequest::default()).await.unwrap();
+    assert!(listed.items.is_empty());
+    let mut export = services.export_claims(&boxes, ClaimsForm::Reseller, ClaimFilter::default());
+    assert!(export.next_rows().await.unwrap().is_none());
+    assert_eq!(world.db.snapshot().await, before);
+
+    // For a customer of its own it is refused like everybody else.
+    let cog = services.create_company(&boxes, NewCompany::named(CompanyKind::Customer, "Cog")).await.unwrap();
+    let new = NewClaim { customer: cog.id, ..claim_by(&boxes, &world, SERIAL) };
+    let taken = services.register_device(&boxes, new).await.unwrap_err();
+    assert!(matches!(taken, ServiceError::Conflict(_)), "{taken:?}");
+
+    // The claim is the customer's, to keep or to release.
+    assert_eq!(services.claim(&own, claim.id).await.unwrap().claim.released_at, None);
+    services.unclaim(&own, claim.id).await.unwrap();
+}
+
+async fn a_reseller_that_is_let_in_again_has_what_it_registered(db: TestDatabase) {
+    let world = World::new(db).await;
+    let services = &world.services;
+    let boxes = reseller(&world, "Boxes").await;
+    let mut ids = Vec::new();
+    for name in ["PF0ABCDE", "PF0ABCDF", "PF0ABCDG"] {
+        ids.push(services.register_device(&boxes, claim_by(&boxes, &world, name)).await.unwrap().id);
+    }
+    let works =
+        async |works| services.set_works_for(&world.by, own_id(&boxes), world.customer, works).await.unwrap();
+    works(false).await;
+    let behind = services.claims_of_reseller(&boxes, &[], Some(ids[0]), 10).await.unwrap();
+    assert_eq!((behind.claims.len(), behind.total), (0, 0), "a list that was begun ends");
+    works(true).await;
+    let all = services.claims_of_reseller(&boxes, &[], Some(ids[0]), 10).await.unwrap();
+    assert_eq!(all.claims.iter().map(|claim| claim.id).collect::<Vec<_>>(), ids[1..]);
+    assert_eq!(all.total, 3);
+}
+
+async fn temporary_releases_end_with_the_link(db: TestDatabase) {
+    let world = World::new(db).await;
+    let services = &world.services;
+    let (boxes, crates) = (reseller(&world, "Boxes").await, reseller(&world, "Crates").await);
+    let until = Some(START.after(Duration::from_hours(24 * 365)));
+    let mut ids = Vec::new();
+    for (by, name) in [(&boxes, SERIAL), (&crates, "PF0ABCDF")] {
+        let claim = services.register_device(by, claim_by(by, &world, name)).await.unwrap();
+        ids.push(services.set_vacation(by, claim.id, until).await.unwrap().id);
+    }
+    services.set_works_for(&world.by, own_id(&boxes), world.customer, false).await.unwrap();
+    let vacation = async |id| services.claim(&world.by, id).await.unwrap().claim.vacation;
+    assert_eq!(vacation(ids[0]).await, None);
+    assert!(vacation(ids[1]).await.is_some(), "another reseller's");
+    TestDevice::new(SERIAL).enroll(services).await.unwrap();
+    let filter = AuditFilter { action: Some(Action::CompanyUnlinked), ..AuditFilter::default() };
+    let noted = services.list_audit(&world.by, filter, PageRequest::default()).await.unwrap().items;
+    assert_eq!(noted[0].detail["temporary_releases_ended"], 1);
+}
+
+async fn the_vendors_of_a_reseller_go_with_it(db: TestDatabase) {
+    let world = World::new(db).await;
+    let services = &world.services;
+    let boxes = reseller(&world, "Boxes").await;
+    let bits = NewCompany { parent: Some(own_id(&boxes)), ..NewCompany::named(CompanyKind::Vendor, "Bits") };
+    let bits = services.create_company(&world.by, bits).await.unwrap().id;
+    let vendor = Actor::of_reseller("Bits", bits);
+    let works =
+        async |company, works| services.set_works_for(&world.by, company, world.customer, works).await;
+    works(bits, true).await.unwrap();
+    let claim = services.register_device(&vendor, claim_by(&vendor, &world, SERIAL)).await.unwrap();
+
+    works(own_id(&boxes), false).await.unwrap();
+    for by in [&boxes, &vendor] {
+        let seen = services.company(by, world.customer).await;
+        assert!(matches!(seen, Err(ServiceError::NotFound { .. })), "{seen:?}");
+        let ended = services.unclaim(by, claim.id).await;
+        assert!(matches!(ended, Err(ServiceError::NotFound { .. })), "{ended:?}");
+    }
+    let filter = AuditFilter { action: Some(Action::CompanyUnlinked), ..AuditFilter::default() };
+    let noted = services.list_audit(&world.by, filter, PageRequest::default()).await.unwrap().items;
+    let subjects: Vec<Subject> = noted.into_iter().map(|entry| entry.subject).collect();
+    assert_eq!(subjects, [Subject::Company(bits), Subject::Company(own_id(&boxes))]);
+
+    // A vendor that goes takes nobody with it.
+    works(own_id(&boxes), true).await.unwrap();
+    works(bits, true).await.unwrap();
+    works(bits, false).await.unwrap();
+    assert!(services.company(&boxes, world.customer).await.is_ok());
+}
+
 battery!(
+    a_former_reseller_has_no_power_over_its_former_customers_claims,
+    a_reseller_that_is_let_in_again_has_what_it_registered,
+    temporary_releases_end_with_the_link,
+    the_vendors_of_a_reseller_go_with_it,
     a_claim_that_is_made_again_is_the_same_claim,
     a_device_that_many_claim_at_once_belongs_to_one,
     a_reseller_neither_sees_nor_changes_what_is_not_its_own,

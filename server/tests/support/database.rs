@@ -8,8 +8,9 @@ use unbox_server::store::Store;
 
 /// Everything that a refusal must leave as it was. The audit trail is not in it: it says that
 /// somebody was refused.
-const TABLES: [&str; 20] = [
+const TABLES: [&str; 23] = [
     "companies",
+    "company_links",
     "configurations",
     "configuration_artifacts",
     "artifacts",
@@ -19,6 +20,8 @@ const TABLES: [&str; 20] = [
     "tokens",
     "claims",
     "claim_keys",
+    "claim_search",
+    "claim_counts",
     "factory_records",
     "factory_keys",
     "devices",

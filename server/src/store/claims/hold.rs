@@ -102,7 +102,7 @@ impl Tx {
                 .push(" UNION SELECT lookup, claim_id FROM claim_search WHERE lookup IN ")
                 .list(part.iter().cloned())
                 .push(") AS k JOIN claims AS c ON c.id = k.claim_id WHERE c.released_at IS NULL")
-                .scope_with_resellers("c.customer_id =", "c.reseller_id =", scope)
+                .scope_of_claims(scope)
                 .push(" ORDER BY c.id");
             let rows = sql.query().persistent(usual).fetch_all(self.connection()).await;
             for row in &rows.map_err(failed(OPERATION))? {
@@ -128,7 +128,7 @@ impl Tx {
                 .push(" UNION SELECT claim_id FROM claim_search WHERE lookup IN ")
                 .list(part.iter().cloned())
                 .push(")")
-                .scope_with_resellers("c.customer_id =", "c.reseller_id =", scope)
+                .scope_of_claims(scope)
                 .push(" ORDER BY c.id FOR NO KEY UPDATE");
             let usual = is_usual(part.len(), INSERT_ROWS);
             let locked = sql.query().persistent(usual).fetch_all(self.connection()).await;

@@ -173,6 +173,25 @@ impl Tx {
         one_row(OPERATION, done.rows_affected())
     }
 
+    /// Ends the temporary releases of a customer's claims that this company registered; how many.
+    pub async fn end_vacations(
+        &mut self,
+        reseller: CompanyId,
+        customer: CompanyId,
+    ) -> Result<u64, StoreError> {
+        let done = sqlx::query(
+            "UPDATE claims SET vacation_started_at = NULL, vacation_ends_at = NULL
+             WHERE reseller_id = $1 AND customer_id = $2 AND released_at IS NULL
+                 AND vacation_started_at IS NOT NULL",
+        )
+        .bind(reseller.get())
+        .bind(customer.get())
+        .execute(self.connection())
+        .await
+        .map_err(failed("end the temporary releases of claims"))?;
+        Ok(done.rows_affected())
+    }
+
     /// Sets what a reseller wrote about a claim.
     pub async fn set_metadata(&mut self, id: ClaimId, to: &Metadata) -> Result<(), StoreError> {
         const OPERATION: &str = "set the metadata of a claim";

@@ -51,7 +51,7 @@ pub(in crate::route::api) async fn create(mut call: Call) -> Answer {
     call.answer(&Written(&view::link(&of, &link)))
 }
 
-/// `organisations.links.delete`. What was claimed meanwhile stays claimed.
+/// `organisations.links.delete`. Claims stay, and are the customer's alone from then on.
 pub(in crate::route::api) async fn delete(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let other: CompanyId = call.id(1, "link")?;

@@ -139,10 +139,12 @@ impl Owners {
             (true, true) => {
                 wrong(ItemStatus::InvalidToken, "Devices of DEVICE_TYPE_CHROME_OS are claimed with a token.")
             }
-            (true, false) => match call.services().token_standing(customer, token).await? {
-                Some(TokenStanding::Valid) => Ok(Ok(())),
-                Some(_) => wrong(ItemStatus::RevokedToken, "The token has been revoked, or has expired."),
-                None => wrong(ItemStatus::InvalidToken, "The token is none of this customer's."),
+            (true, false) => match call.services().token_standing(&call.actor, customer, token).await {
+                Ok(Some(TokenStanding::Valid)) => Ok(Ok(())),
+                Ok(Some(_)) => wrong(ItemStatus::RevokedToken, "The token has been revoked, or has expired."),
+                Ok(None) => wrong(ItemStatus::InvalidToken, "The token is none of this customer's."),
+                Err(ServiceError::NotFound { .. }) => Ok(Err(no_such_customer("customerId"))),
+                Err(error) => Err(error.into()),
             },
         }
     }

@@ -1,0 +1,8 @@
+-- Whether a customer lets the stations of factories register keys for claims that are there already.
+
+ALTER TABLE companies ADD COLUMN factory_keys BIGINT NOT NULL DEFAULT 0;
+
+-- Claims that are released for a time, by who registered them: the releases end with the link.
+
+CREATE INDEX claims_on_vacation ON claims (reseller_id, customer_id)
+    WHERE vacation_started_at IS NOT NULL AND released_at IS NULL;
