@@ -111,6 +111,13 @@ impl Actor {
         self.company
     }
 
+    /// Whether they speak for this company itself: as one of its own people, or as the operator. An EMM,
+    /// which acts for a customer, does not.
+    #[must_use]
+    pub fn speaks_for(&self, company: CompanyId) -> bool {
+        self.company.is_none_or(|own| own == company)
+    }
+
     /// What they may do there.
     #[must_use]
     pub const fn role(&self) -> Role {

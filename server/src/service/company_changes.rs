@@ -174,12 +174,16 @@ async fn own_company(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, 
     tx.lock_company(id).await?;
     let found = tx.company(by.scope(), id).await?;
     let company = found.ok_or_else(|| ServiceError::not_found("company", id))?;
-    // A reseller sees customers and vendors, which are not its to change.
+    // A reseller sees customers and vendors, and an EMM acts for customers: neither is theirs to change.
     match by.scope().company() {
         Some(own) if own != id => Err(ServiceError::OperatorOnly),
+        _ if !by.speaks_for(id) => Err(ServiceError::NotYours(ITS_OWN_PEOPLE)),
         _ => Ok(company),
     }
 }
+
+const ITS_OWN_PEOPLE: &str =
+    "This is for the customer's own people to say. Ask an owner of the customer to do it.";
 
 fn check_change(by: &Actor, was: &Company, after: &Company) -> Result<(), ServiceError> {
     if after.terms != was.terms && was.kind != CompanyKind::Customer {

@@ -38,6 +38,9 @@ pub enum ServiceError {
     /// Only the operator of this server may do this.
     #[error("Only the operator of this server may do this.")]
     OperatorOnly,
+    /// The actor sees it, and may not decide about it; whom to ask.
+    #[error("{0}")]
+    NotYours(&'static str),
     /// There is one of that name already.
     #[error("{0}")]
     AlreadyExists(String),

@@ -326,7 +326,9 @@ fn refusal(error: ServiceError) -> Result<ItemResult, ServiceError> {
             (ItemStatus::OtherError, "INVALID_PARAMETER")
         }
         ServiceError::Conflict(_) => (ItemStatus::OtherError, "INVALID_OPERATION"),
-        ServiceError::OperatorOnly => (ItemStatus::PermissionDenied, "AUTHORIZATION_FAIL"),
+        ServiceError::OperatorOnly | ServiceError::NotYours(_) => {
+            (ItemStatus::PermissionDenied, "AUTHORIZATION_FAIL")
+        }
         _ => return Err(error),
     };
     Ok(ItemResult::failure(status, name, error.to_string()))

@@ -1,6 +1,7 @@
 //! The management API over HTTP: who may call what, and what a client then sees.
 
 mod artifacts;
+mod batch;
 mod enrollments;
 mod factory_records;
 mod former_reseller;

@@ -1,10 +1,10 @@
 //! `POST /batch`: many calls in one request, each with a right and a result of its own.
 
 use super::{
-    call::{Batched, refusal},
+    call::{Batched, CREDENTIAL_HEADERS, credential, refusal},
     wire::{
         batch::{self, BatchedRequest, BatchedResponse, MAX_BATCH_BYTES},
-        query::Standard,
+        query::{Query, Standard},
         status::{Code, Status},
     },
 };
@@ -13,7 +13,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::Request,
-    http::{HeaderMap, HeaderName, header},
+    http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
 };
 use http_body_util::BodyExt as _;
@@ -49,8 +49,8 @@ async fn read(app: &App, request: Request) -> Result<Vec<BatchedRequest>, Status
     batch::parse(&content_type, &body)
 }
 
-/// A call of a batch as a request of its own. What it does not say about who asks, and of which host,
-/// the batch does.
+/// A call of a batch as a request of its own. A call that shows no credential runs as whoever sent the
+/// batch; one that shows a credential, good or not, never does.
 fn inner(
     request: axum::http::Request<Bytes>,
     outer: &HeaderMap,
@@ -59,9 +59,14 @@ fn inner(
     if !request.uri().path().starts_with("/v1/") {
         return Err(Status::new(Code::InvalidArgument, "A batch holds calls of this API only, below /v1/."));
     }
+    let query = Query::parse(request.uri().query())?;
+    let inherited = match credential(request.headers(), &query.standard)? {
+        Some(_) => &[][..],
+        None => &CREDENTIAL_HEADERS,
+    };
     let mut request = request.map(Body::from);
-    for name in [header::HOST, header::AUTHORIZATION, HeaderName::from_static("x-goog-api-key")] {
-        if let (false, Some(value)) = (request.headers().contains_key(&name), outer.get(&name)) {
+    for name in inherited.iter().chain([&header::HOST]) {
+        if let (false, Some(value)) = (request.headers().contains_key(name), outer.get(name)) {
             request.headers_mut().insert(name, value.clone());
         }
     }

@@ -22,7 +22,7 @@ use crate::{
 use axum::{
     body::{Body, Bytes},
     extract::Request,
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
 use serde::Serialize;
@@ -279,15 +279,8 @@ async fn authenticated(
     headers: &HeaderMap,
     standard: &Standard,
 ) -> Result<Principal, Status> {
-    let by_header = headers.get(header::AUTHORIZATION).map(bearer).transpose()?;
-    let api_key = headers.get("x-goog-api-key").and_then(|value| value.to_str().ok());
-    let shown = by_header
-        .or_else(|| standard.token.clone())
-        .or_else(|| api_key.map(|key| Secret::new(key.to_owned())))
-        .or_else(|| standard.key.clone());
-    let Some(secret) = shown else {
-        return Err(Status::new(Code::Unauthenticated, NO_CREDENTIALS));
-    };
+    let secret = credential(headers, standard)?;
+    let secret = secret.ok_or_else(|| Status::new(Code::Unauthenticated, NO_CREDENTIALS))?;
     let outcome = app.services.authenticate(&secret).await;
     // Guessing is counted by address; whoever is known has a quota of its own.
     if let (Err(_), Some(peer)) = (&outcome, peer) {
@@ -296,6 +289,22 @@ async fn authenticated(
         })?;
     }
     Ok(outcome?)
+}
+
+/// The headers that say who asks.
+pub(super) const CREDENTIAL_HEADERS: [HeaderName; 2] =
+    [header::AUTHORIZATION, HeaderName::from_static("x-goog-api-key")];
+
+/// The credential that a request shows, if it shows any. An access token counts before an API key, and a
+/// header before a parameter.
+///
+/// # Errors
+/// [`Code::Unauthenticated`] for a header that holds none.
+pub(super) fn credential(headers: &HeaderMap, standard: &Standard) -> Result<Option<Secret>, Status> {
+    let [token, key] = CREDENTIAL_HEADERS;
+    let by_header = headers.get(token).map(bearer).transpose()?;
+    let api_key = headers.get(key).map(|value| Secret::new(value.to_str().unwrap_or_default().to_owned()));
+    Ok(by_header.or_else(|| standard.token.clone()).or(api_key).or_else(|| standard.key.clone()))
 }
 
 const NO_CREDENTIALS: &str = "Request is missing required authentication credential. Expected an OAuth 2 \

@@ -302,7 +302,7 @@ impl From<ServiceError> for Status {
             ServiceError::NotFound { .. } => Self::new(Code::NotFound, error.to_string()),
             ServiceError::Invalid { field, rule } => Self::invalid_field(*field, rule),
             ServiceError::TooLarge(_) => Self::new(Code::InvalidArgument, error.to_string()).answered_as(413),
-            ServiceError::OperatorOnly | ServiceError::RoleTooLow(_) => {
+            ServiceError::OperatorOnly | ServiceError::NotYours(_) | ServiceError::RoleTooLow(_) => {
                 Self::new(Code::PermissionDenied, error.to_string())
             }
             ServiceError::Unauthenticated => Self::new(Code::Unauthenticated, error.to_string()),
@@ -439,6 +439,7 @@ mod tests {
             (ServiceError::invalid("name", "is empty"), 400, Code::InvalidArgument),
             (ServiceError::TooLarge(7), 413, Code::InvalidArgument),
             (ServiceError::OperatorOnly, 403, Code::PermissionDenied),
+            (ServiceError::NotYours("Ask its owner."), 403, Code::PermissionDenied),
             (ServiceError::AlreadyExists(conflict()), 409, Code::AlreadyExists),
             (ServiceError::Conflict(conflict()), 400, Code::FailedPrecondition),
             (ServiceError::Busy, 503, Code::Unavailable),
