@@ -46,6 +46,14 @@ pub(super) enum Company {
         /// `accepted`, `stale` or `not_accepted`.
         terms: Terms,
     },
+    /// Say whether test stations of factories may register keys for a customer's claims.
+    FactoryKeys {
+        /// Its id or exact name.
+        company: String,
+        /// `on` or `off`.
+        #[arg(value_parser = on_or_off)]
+        allowed: bool,
+    },
     /// Let a reseller, vendor or EMM work for a customer.
     Link {
         /// Its id or exact name.
@@ -102,6 +110,13 @@ impl Company {
                 let changed = services.set_terms(by, found.id, terms).await?;
                 output.show(&changed, &format!("The terms of {kind} {}: {terms}.", changed.id))?;
             }
+            Self::FactoryKeys { company, allowed } => {
+                let found = services.find_company(by, kind, &company).await?;
+                let changed = services.set_factory_keys(by, found.id, allowed).await?;
+                let may = if allowed { "may" } else { "may not" };
+                let said = format!("Factories {may} register keys for claims of {kind} {}.", changed.id);
+                output.show(&changed, &said)?;
+            }
             Self::Link { company, customer } => {
                 let (found, customer) =
                     (services.find_company(by, kind, &company).await?, opened.customer(&customer).await?);
@@ -131,6 +146,14 @@ impl Company {
     }
 }
 
+fn on_or_off(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("expected on or off"),
+    }
+}
+
 fn shown(company: &company::Company) -> String {
     sheet(&[
         ("id", company.id.to_string()),
@@ -141,6 +164,7 @@ fn shown(company: &company::Company) -> String {
         ("language", or_dash(company.language.clone())),
         ("Google Workspace", or_dash(company.workspace.clone())),
         ("device protection", company.device_protection.to_string()),
+        ("keys from factories", company.factory_keys.to_string()),
         ("default configuration", or_dash(company.default_configuration)),
         ("since", company.created_at.to_string()),
     ])

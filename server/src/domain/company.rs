@@ -70,6 +70,10 @@ pub struct Company {
     pub workspace: Option<String>,
     /// Whether it may claim devices with protection.
     pub device_protection: bool,
+    /// Whether the stations of factories may register keys for claims of this customer that are there
+    /// already. Off unless its owner says otherwise: a claim that nobody made a key for takes the first
+    /// one, so that one station's credential would be enough to take over every device not yet enrolled.
+    pub factory_keys: bool,
     /// When it was created.
     pub created_at: Timestamp,
 }

@@ -315,6 +315,12 @@ impl Device {
         [&self.latest, &self.active].into_iter().flatten().find(|one| one.generation == generation)
     }
 
+    /// Whether it was ever granted an enrollment.
+    #[must_use]
+    pub const fn has_enrolled(&self) -> bool {
+        self.latest.is_some() || self.active.is_some()
+    }
+
     /// Whether this is a key that the device is bound to.
     #[must_use]
     pub fn knows_key(&self, key: Sha256) -> bool {

@@ -192,6 +192,7 @@ impl Services {
             language: new.language,
             workspace: new.workspace,
             device_protection: new.device_protection,
+            factory_keys: false,
             created_at: now,
         };
         check(&company)?;
@@ -246,6 +247,9 @@ pub(super) fn check(company: &Company) -> Result<(), ServiceError> {
     if company.device_protection && !company.kind.registers_devices() {
         let rule = "only resellers and vendors claim devices";
         return Err(ServiceError::invalid("device_protection", rule));
+    }
+    if company.factory_keys && company.kind != CompanyKind::Customer {
+        return Err(ServiceError::invalid("factory_keys", "only customers have claims"));
     }
     for (field, value, max) in [
         ("language", &company.language, MAX_LANGUAGE_CHARS),

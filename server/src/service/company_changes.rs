@@ -29,6 +29,8 @@ pub struct CompanyChange {
     pub workspace: Option<Option<String>>,
     /// Whether it may claim devices with protection; the operator's to say.
     pub device_protection: Option<bool>,
+    /// Whether the stations of factories may register keys for a customer's claims.
+    pub factory_keys: Option<bool>,
     /// Another reseller of a vendor; the operator's to say.
     pub parent: Option<Option<CompanyId>>,
 }
@@ -62,6 +64,7 @@ impl Services {
                         terms: change.terms.unwrap_or(was.terms),
                         workspace: change.workspace.unwrap_or_else(|| was.workspace.clone()),
                         device_protection: change.device_protection.unwrap_or(was.device_protection),
+                        factory_keys: change.factory_keys.unwrap_or(was.factory_keys),
                         parent: change.parent.unwrap_or(was.parent),
                         ..was.clone()
                     };
@@ -89,6 +92,18 @@ impl Services {
     ) -> Result<Company, ServiceError> {
         let change = CompanyChange { name: Some(name.to_owned()), ..CompanyChange::default() };
         self.update_company(by, id, change).await
+    }
+
+    /// Lets the stations of factories register keys for claims of this customer that are there already, or
+    /// ends that.
+    pub async fn set_factory_keys(
+        &self,
+        by: &Actor,
+        customer: CompanyId,
+        allowed: bool,
+    ) -> Result<Company, ServiceError> {
+        let change = CompanyChange { factory_keys: Some(allowed), ..CompanyChange::default() };
+        self.update_company(by, customer, change).await
     }
 
     /// Notes that a customer accepts the terms of service, or that there are new ones.
@@ -157,6 +172,7 @@ impl Services {
             ("language", json!(was.language), json!(after.language)),
             ("workspace", json!(was.workspace), json!(after.workspace)),
             ("device_protection", json!(was.device_protection), json!(after.device_protection)),
+            ("factory_keys", json!(was.factory_keys), json!(after.factory_keys)),
             ("parent", json!(was.parent), json!(after.parent)),
         ] {
             if was != now {

@@ -3,7 +3,7 @@
 use super::{ServiceError, Services};
 use crate::{
     domain::{
-        actor::Actor,
+        actor::{Actor, Scope},
         audit::{Action, Subject},
         claim::{Claim, ClaimSets, MAX_SETS},
         factory::{FactoryRecord, Relation, lookup_keys},
@@ -41,6 +41,8 @@ pub struct Registered {
     pub record: FactoryRecordId,
     /// The claim that has the device's key, if there is one.
     pub claim: Option<ClaimId>,
+    /// Why the claim on this device did not get its key.
+    pub withheld: Option<&'static str>,
 }
 
 /// What is known about one device.
@@ -146,12 +148,17 @@ impl Services {
             Ok(claim) => claim,
             Err(problem) => return Ok(Registration::Refused(problem.to_owned())),
         };
-        if let Some(claim) = claim
-            && self.give_key(tx, by, claim, &known).await?
-        {
-            known.claim = Some(claim.id);
+        let mut registered = Registered { record: known.id, claim: None, withheld: None };
+        if let Some(claim) = claim {
+            match self.give_key(tx, by, claim, &known).await? {
+                Given::Nothing => registered.claim = Some(claim.id),
+                Given::Withheld(why) => registered.withheld = Some(why),
+                Given::Key => {
+                    registered.claim = Some(claim.id);
+                    known.claim = Some(claim.id);
+                }
+            }
         }
-        let registered = Registered { record: known.id, claim: claim.map(|claim| claim.id) };
         match was {
             None => {
                 tx.insert_factory_record(&known).await?;
@@ -178,20 +185,28 @@ impl Services {
         }
     }
 
-    /// Adds the registered key to a claim that has none; whether it did.
+    /// Adds the registered key to a claim that has none, if its owner lets factories do that and no device
+    /// enrolled by it.
     async fn give_key(
         &self,
         tx: &mut Tx,
         by: &Actor,
         claim: &Claim,
         record: &FactoryRecord,
-    ) -> Result<bool, ServiceError> {
-        let Some(with_key) = with_key(claim, record) else { return Ok(false) };
+    ) -> Result<Given, ServiceError> {
+        let Some(with_key) = with_key(claim, record) else { return Ok(Given::Nothing) };
+        if tx.device_of_claim(claim.id).await?.is_some_and(|device| device.has_enrolled()) {
+            return Ok(Given::Withheld(ENROLLED));
+        }
+        let owner = tx.company(Scope::Operator, claim.customer).await?;
+        if !owner.is_some_and(|owner| owner.factory_keys) {
+            return Ok(Given::Withheld(NOT_ALLOWED));
+        }
         tx.set_claim_sets(claim, &with_key).await?;
         let detail = json!({"record": record.id});
         let subject = Subject::Claim(claim.id);
         self.note(tx, by, Action::ClaimKeyRegistered, subject, Some(claim.customer), detail);
-        Ok(true)
+        Ok(Given::Key)
     }
 
     /// Gives new claims the keys that the factories of their organisations registered, each with the
@@ -239,6 +254,16 @@ impl Services {
         let records = ByKey::new(records, FactoryRecord::lookup_keys);
         Ok(devices.iter().map(|device| standing(device, &claims, &records)).collect())
     }
+}
+
+/// What became of the key of a record, for the claim on its device.
+enum Given {
+    /// The claim takes none.
+    Nothing,
+    /// The claim has it now.
+    Key,
+    /// The claim may not have it, and why.
+    Withheld(&'static str),
 }
 
 /// A new claim, with the key that a factory registered if there is one.
@@ -349,6 +374,11 @@ pub(super) fn organisation(by: &Actor) -> Result<CompanyId, ServiceError> {
         .ok_or_else(|| ServiceError::not_found("organisation", "that this account belongs to"))
 }
 
+const ENROLLED: &str = "A device has enrolled by the claim on this unit, so the claim takes no key any more. The \
+     unit is on record; end the claim before the unit is sold again.";
+const NOT_ALLOWED: &str = "The unit is on record, and the claim on it did not get its key: its customer does \
+     not let factories register keys for claims. Ask an owner of the customer, or register units before they \
+     are claimed.";
 const TWO_RECORDS: &str = "Two devices on record share identifiers with it. Put it aside, and look for the part \
      that belongs to another device.";
 const ANOTHER_KEY: &str = "The claim on this device has another device key already. Ask the reseller to \

@@ -17,7 +17,7 @@ use unbox_common::{
 };
 
 const SELECT: &str = "SELECT id, kind, name, parent_id, terms, language, workspace, device_protection,
-    default_configuration_id, created_at FROM companies WHERE 1 = 1";
+    default_configuration_id, factory_keys, created_at FROM companies WHERE 1 = 1";
 
 /// What is kept for as long as its company, each by a statement that finds one.
 const DEPENDANTS: [(&str, &str); 8] = [
@@ -79,6 +79,7 @@ fn company(row: &AnyRow) -> Result<Company, StoreError> {
         language: fields.read("language")?,
         workspace: fields.read("workspace")?,
         device_protection: fields.read::<i64>("device_protection")? != 0,
+        factory_keys: fields.read::<i64>("factory_keys")? != 0,
         created_at: fields.time("created_at")?,
     })
 }
@@ -155,7 +156,7 @@ impl Reader {
     ) -> Result<Page<Link>, StoreError> {
         let mut sql = self.sql(
             "SELECT c.id, c.kind, c.name, c.parent_id, c.terms, c.language, c.workspace, c.device_protection,
-                 c.default_configuration_id, c.created_at, l.created_at AS linked_at FROM company_links AS l",
+                 c.default_configuration_id, c.factory_keys, c.created_at, l.created_at AS linked_at FROM company_links AS l",
         );
         // Ordered by the links' own column, which their indexes have in this order.
         let (own, after, order) = if of.kind == CompanyKind::Customer {
@@ -217,8 +218,8 @@ impl Tx {
     pub async fn insert_company(&mut self, company: &Company) -> Result<bool, StoreError> {
         let done = sqlx::query(
             "INSERT INTO companies (id, kind, name, default_configuration_id, default_set_at, created_at,
-                 parent_id, terms, language, workspace, device_protection)
-             VALUES ($1, $2, $3, NULL, $4, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+                 parent_id, terms, language, workspace, device_protection, factory_keys)
+             VALUES ($1, $2, $3, NULL, $4, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
         )
         .bind(company.id.get())
         .bind(company.kind.name())
@@ -229,6 +230,7 @@ impl Tx {
         .bind(company.language.clone())
         .bind(company.workspace.clone())
         .bind(i64::from(company.device_protection))
+        .bind(i64::from(company.factory_keys))
         .execute(self.connection())
         .await
         .map_err(failed("add a company"))?;
@@ -252,7 +254,7 @@ impl Tx {
     pub async fn update_company(&mut self, company: &Company) -> Result<bool, StoreError> {
         let done = sqlx::query(
             "UPDATE companies SET name = $2, parent_id = $3, terms = $4, language = $5, workspace = $6,
-                 device_protection = $7
+                 device_protection = $7, factory_keys = $9
              WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM companies AS other WHERE other.id <> $1
                  AND ((other.kind = $8 AND other.name = $2) OR other.workspace = $6))",
         )
@@ -264,6 +266,7 @@ impl Tx {
         .bind(company.workspace.clone())
         .bind(i64::from(company.device_protection))
         .bind(company.kind.name())
+        .bind(i64::from(company.factory_keys))
         .execute(self.connection())
         .await
         .map_err(failed("change a company"))?;

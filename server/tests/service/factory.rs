@@ -1,6 +1,6 @@
 //! What becomes of records that stations made: who sees them, and what goes with them.
 
-use crate::support::{START, TestDatabase, TestDevice, World, new_claim};
+use crate::support::{START, TestDatabase, TestDevice, World, certificate, new_claim, report};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
 use unbox_common::{
@@ -8,7 +8,7 @@ use unbox_common::{
     identity::{HardwareIdentity, Identifier, IdentifierKind, Source},
     ids::{ClaimId, FactoryRecordId},
     matching::IdentifierSet,
-    protocol::latest::ProofKind,
+    protocol::latest::{Outcome, ProofKind},
     refusal::RefusalKind,
 };
 use unbox_server::{
@@ -63,6 +63,7 @@ async fn done(world: &World, action: Action) -> Vec<Subject> {
 
 async fn a_claim_loses_the_key_with_the_record_that_it_is_from(db: TestDatabase) {
     let world = World::new(db).await;
+    world.services.set_factory_keys(&world.by, world.customer, true).await.unwrap();
     let (scrapped, repaired) = (TestDevice::new(SERIAL), TestDevice::new(SERIAL));
     let claimed_later = register(&world, &scrapped).await;
     assert_eq!(claimed_later.claim, None);
@@ -281,6 +282,7 @@ async fn a_record_that_is_deleted_beside_a_claim_leaves_it_no_key(db: TestDataba
 
 async fn a_record_that_is_deleted_beside_a_registration_is_there_whole_or_not_at_all(db: TestDatabase) {
     let world = World::new(db).await;
+    world.services.set_factory_keys(&world.by, world.customer, true).await.unwrap();
     let device = TestDevice::new(SERIAL);
     let claim = world.claim(SERIAL, ProofKind::Identifiers).await.id;
     for round in 0..10 {
@@ -299,7 +301,78 @@ async fn a_record_that_is_deleted_beside_a_registration_is_there_whole_or_not_at
     }
 }
 
+async fn a_station_binds_a_key_to_a_claim_only_where_its_owner_allows_it(db: TestDatabase) {
+    let world = World::new(db).await;
+    let services = &world.services;
+    let claim = world.claim(SERIAL, ProofKind::Identifiers).await.id;
+    let device = TestDevice::new(SERIAL);
+    let known = register(&world, &device).await;
+    assert_eq!(known.claim, None);
+    assert!(known.withheld.unwrap().contains("Ask an owner of the customer"), "{known:?}");
+    assert_eq!(keys_of(&world, claim).await, []);
+    assert_eq!(done(&world, Action::ClaimKeyRegistered).await, []);
+    let record = services.factory_record(&world.by, known.record).await.unwrap();
+    assert_eq!(record.claim, None);
+
+    let owner = Actor::of_customer("acme's owner", world.customer);
+    services.set_factory_keys(&owner, world.customer, true).await.unwrap();
+    assert_eq!(done(&world, Action::CompanyUpdated).await, [Subject::Company(world.customer)]);
+    let known = register(&world, &device).await;
+    assert_eq!((known.claim, known.withheld), (Some(claim), None));
+    assert_eq!(keys_of(&world, claim).await, [device.key().digest()]);
+    assert_eq!(services.factory_record(&world.by, known.record).await.unwrap().claim, Some(claim));
+}
+
+async fn a_station_binds_no_key_to_a_claim_whose_device_has_enrolled(db: TestDatabase) {
+    let world = World::new(db).await;
+    let services = &world.services;
+    services.set_factory_keys(&world.by, world.customer, true).await.unwrap();
+    let claim = world.claim(SERIAL, ProofKind::Identifiers).await.id;
+    let device = TestDevice::new(SERIAL);
+    let grant = device.enroll(services).await.unwrap();
+    let thief = device.wiped();
+    for managed in [false, true] {
+        if managed {
+            let outcome = Some(Outcome::Managed { version: 1 });
+            services.report(certificate(&grant), report(grant.generation, &[1], outcome)).await.unwrap();
+        }
+        let known = register(&world, &thief).await;
+        assert_eq!(known.claim, None);
+        assert!(known.withheld.unwrap().starts_with("A device has enrolled"), "{known:?}");
+        assert_eq!(keys_of(&world, claim).await, []);
+    }
+    assert!(device.enroll(services).await.is_ok());
+}
+
+async fn nobody_else_lets_factories_register_keys(db: TestDatabase) {
+    let world = World::new(db).await;
+    let services = &world.services;
+    let boxes = NewCompany::named(CompanyKind::Reseller, "Boxes");
+    let boxes = services.create_company(&world.by, boxes).await.unwrap().id;
+    services.set_works_for(&world.by, boxes, world.customer, true).await.unwrap();
+    let emm = services.create_company(&world.by, NewCompany::named(CompanyKind::Emm, "Fleet")).await.unwrap();
+    let before = world.db.snapshot().await;
+    for stranger in [
+        Actor::of_reseller("Boxes", boxes),
+        Actor::of_customer("Fleet", world.customer).belonging_to(Some(emm.id)),
+        Actor::of_customer("Bolt", boxes),
+    ] {
+        let refused = services.set_factory_keys(&stranger, world.customer, true).await;
+        let no = matches!(
+            refused,
+            Err(ServiceError::OperatorOnly | ServiceError::NotYours(_) | ServiceError::NotFound { .. })
+        );
+        assert!(no, "{refused:?}");
+    }
+    let refused = services.set_factory_keys(&world.by, boxes, true).await;
+    assert!(matches!(refused, Err(ServiceError::Invalid { field: "factory_keys", .. })), "{refused:?}");
+    assert_eq!(world.db.snapshot().await, before);
+}
+
 battery!(
+    a_station_binds_a_key_to_a_claim_only_where_its_owner_allows_it,
+    a_station_binds_no_key_to_a_claim_whose_device_has_enrolled,
+    nobody_else_lets_factories_register_keys,
     a_claim_loses_the_key_with_the_record_that_it_is_from,
     a_record_stays_while_a_device_uses_its_key,
     a_key_that_a_claim_named_itself_is_its_own,

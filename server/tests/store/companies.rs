@@ -30,6 +30,7 @@ fn company(id: i64, kind: CompanyKind, name: &str) -> Company {
         language: None,
         workspace: None,
         device_protection: false,
+        factory_keys: false,
         created_at: NOW,
     }
 }

@@ -31,6 +31,7 @@ fn company(id: i64, name: &str) -> Company {
         language: None,
         workspace: None,
         device_protection: false,
+        factory_keys: false,
         created_at: Timestamp(1),
     }
 }

@@ -99,7 +99,7 @@ fn registered(became: Registration) -> DeviceRegistration {
         state,
         record_id: Some(known.record),
         device_id: known.claim,
-        problem: String::new(),
+        problem: known.withheld.unwrap_or_default().to_owned(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Api;
 use crate::support::TestDevice;
+use reqwest::Method;
 use serde_json::{Value, json};
 use unbox_common::{
     digest::Sha256,
@@ -89,6 +90,14 @@ async fn a_registered_key_is_the_one_that_a_claim_made_later_asks_for() {
 #[tokio::test]
 async fn a_key_that_is_registered_after_the_claim_is_added_to_it_once() {
     let api = Api::start().await;
+    let organisation = format!("/v1/organisations/{}?updateMask=factoryKeysAllowed", api.customer);
+    let allowed = json!({"factoryKeysAllowed": true});
+    for who in ["emm", "partner", "customer admin", "customer station"] {
+        let (status, _) = api.call(who, Method::PATCH, &organisation, allowed.clone()).await;
+        assert!([403, 404].contains(&status), "{who}: {status}");
+    }
+    let (status, changed) = api.call("customer", Method::PATCH, &organisation, allowed).await;
+    assert_eq!((status, &changed["factoryKeysAllowed"]), (200, &json!(true)), "{changed}");
     let (device, twin) = (TestDevice::new("AB1"), TestDevice::new("AB1"));
     let claim = api.claimed(&device).await;
     for (round, expected) in [(1, "REGISTERED"), (2, "ALREADY_REGISTERED")] {
@@ -107,6 +116,22 @@ async fn a_key_that_is_registered_after_the_claim_is_added_to_it_once() {
     let keys: Vec<Sha256> = found.sets.registered_keys().collect();
     assert_eq!(keys, [device.hello().device_key.digest()]);
     assert_eq!(api.changes().await, 2, "one registration, one claim with its key");
+}
+
+#[tokio::test]
+async fn a_claim_whose_customer_does_not_allow_it_takes_no_key_from_a_station() {
+    let api = Api::start().await;
+    let device = TestDevice::new("AB1");
+    let claim = api.claimed(&device).await;
+    for (round, expected) in [(1, "REGISTERED"), (2, "ALREADY_REGISTERED")] {
+        let became = api.station(STATION, "register", json!([of(&device)])).await;
+        assert_eq!(became[0]["state"], expected, "{round}");
+        assert_eq!(became[0].get("deviceId"), None, "{round}");
+        assert!(became[0]["problem"].as_str().unwrap().contains("did not get its key"), "{round}");
+    }
+    let services = api.server.services();
+    let found = services.claim(&api.server.operator, claim.parse().unwrap()).await.unwrap().claim;
+    assert_eq!(found.sets.registered_keys().count(), 0);
 }
 
 #[tokio::test]

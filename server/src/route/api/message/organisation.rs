@@ -41,6 +41,9 @@ message! {
         google_workspace_customer_id: String = "googleWorkspaceCustomerId";
         /// Whether a reseller or vendor may claim devices with protection; the operator's to say.
         device_protection: bool = "deviceProtection";
+        /// Whether the test stations of factories may register device keys for claims of this customer that
+        /// are there already. A new customer does not allow it.
+        factory_keys_allowed: bool = "factoryKeysAllowed";
         /// When it was created.
         create_time: Option<Timestamp> = "createTime", OUTPUT;
     }

@@ -121,7 +121,7 @@ message! {
         record_id: Option<FactoryRecordId> = "recordId";
         /// The claim that has the device's key, if there is one.
         device_id: Option<ClaimId> = "deviceId";
-        /// What is wrong, and what to do.
+        /// What is wrong, and what to do; of a device on record, why the claim on it did not get its key.
         problem: String = "problem";
     }
 }

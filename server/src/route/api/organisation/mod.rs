@@ -59,6 +59,10 @@ pub(in crate::route::api) async fn create(mut call: Call) -> Answer {
         let rule = "What the operator creates begins with terms accepted. Change them with a patch.";
         return Err(Status::invalid_field("termsStatus", rule));
     }
+    if asked.factory_keys_allowed {
+        let rule = "A new customer lets no factory register keys for its claims. Its owner changes that with a patch.";
+        return Err(Status::invalid_field("factoryKeysAllowed", rule));
+    }
     let new = NewCompany {
         kind,
         name: asked.display_name,
@@ -104,6 +108,7 @@ pub(in crate::route::api) async fn patch(mut call: Call) -> Answer {
             .contains("googleWorkspaceCustomerId")
             .then(|| some(asked.google_workspace_customer_id)),
         device_protection: mask.contains("deviceProtection").then_some(asked.device_protection),
+        factory_keys: mask.contains("factoryKeysAllowed").then_some(asked.factory_keys_allowed),
         parent: mask.contains("parent").then(|| asked.parent.map(|parent| parent.organisation)),
     };
     let changed = call.services().update_company(&call.actor, id, change).await.map_err(named_field)?;
@@ -127,6 +132,7 @@ fn named_field(error: ServiceError) -> Status {
                 "terms" => "termsStatus",
                 "workspace" => "googleWorkspaceCustomerId",
                 "device_protection" => "deviceProtection",
+                "factory_keys" => "factoryKeysAllowed",
                 "expires_at" => "expireTime",
                 "public_key" => "publicKey",
                 other => other,

@@ -44,6 +44,7 @@ pub(super) fn organisation(of: &Company) -> organisation::Organisation {
         language_code: of.language.clone().unwrap_or_default(),
         google_workspace_customer_id: of.workspace.clone().unwrap_or_default(),
         device_protection: of.device_protection,
+        factory_keys_allowed: of.factory_keys,
         create_time: Some(of.created_at),
     }
 }
