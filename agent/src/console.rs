@@ -7,7 +7,6 @@
 
 mod text;
 
-pub(crate) use text::is_invisible;
 pub use text::{chain, plain};
 
 use crate::{

@@ -14,6 +14,7 @@
 //! * [`protocol`]: the messages between device and server, and the handshake's transcript;
 //! * [`refusal`]: every reason for a "no", and what a device then does;
 //! * [`payload`]: what is to be installed;
+//! * [`text`]: which characters people can be shown;
 //! * [`trust`]: who may say so;
 //! * [`attestation`]: what a TPM says of its keys, and whether it is so.
 
@@ -35,5 +36,6 @@ pub mod payload;
 pub mod protocol;
 pub mod refusal;
 pub mod secret;
+pub mod text;
 pub mod timestamp;
 pub mod trust;

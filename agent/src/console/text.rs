@@ -1,5 +1,7 @@
 //! Text that people read on a terminal, whoever wrote it.
 
+use unbox_common::text::is_invisible;
+
 /// An error with its causes, on one line.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
@@ -33,13 +35,6 @@ pub fn plain(text: &str, limit: usize) -> String {
         }
     }
     shown
-}
-
-/// Whether a terminal would obey a character, or hide or reorder others by it.
-pub(crate) fn is_invisible(char: char) -> bool {
-    char.is_control()
-        || matches!(char, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

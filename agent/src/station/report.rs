@@ -7,10 +7,13 @@ use super::{
     units::Summary,
     verdict::{Finding, Verdict},
 };
-use crate::console::{is_invisible, plain};
+use crate::console::plain;
 use serde::Serialize;
 use std::{cmp::Reverse, fmt::Write as _};
-use unbox_common::identity::{HardwareIdentity, Identifier, IdentifierKind, RawIdentifier};
+use unbox_common::{
+    identity::{HardwareIdentity, Identifier, IdentifierKind, RawIdentifier},
+    text::is_invisible,
+};
 
 /// The most units that are named in one sentence.
 const MAX_NAMES: usize = 3;

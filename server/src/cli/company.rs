@@ -3,14 +3,14 @@
 use super::{
     Exit,
     context::{Opened, list},
-    output::{Output, or_dash, sheet},
+    output::{Output, or_dash, sheet, warn},
 };
 use crate::{
     domain::company::{self, CompanyKind, Terms},
     service::NewCompany,
     store::CompanyFilter,
 };
-use clap::Subcommand;
+use clap::{ArgAction, Subcommand};
 
 /// What can be done with companies.
 #[derive(Debug, Subcommand)]
@@ -51,7 +51,7 @@ pub(super) enum Company {
         /// Its id or exact name.
         company: String,
         /// `on` or `off`.
-        #[arg(value_parser = on_or_off)]
+        #[arg(action = ArgAction::Set, value_parser = on_or_off)]
         allowed: bool,
     },
     /// Let a reseller, vendor or EMM work for a customer.
@@ -96,6 +96,7 @@ impl Company {
                 let new = NewCompany { kind, name, parent, language, workspace, device_protection };
                 let created = services.create_company(by, new).await?;
                 output.show(&created, &format!("Created {kind} {} ({}).", created.id, created.name))?;
+                warn_of_lookalikes(opened, &created).await?;
             }
             Self::List => {
                 let page = |request| services.list_companies(by, CompanyFilter::of_kind(Some(kind)), request);
@@ -140,9 +141,17 @@ impl Company {
                 let found = services.find_company(by, kind, &company).await?;
                 let renamed = services.rename_company(by, found.id, &name).await?;
                 output.show(&renamed, &format!("{kind} {} is called {} now.", renamed.id, renamed.name))?;
+                warn_of_lookalikes(opened, &renamed).await?;
             }
         }
         Ok(Exit::Done)
+    }
+}
+
+async fn warn_of_lookalikes(opened: &Opened, company: &company::Company) -> anyhow::Result<()> {
+    match opened.services.lookalikes(&opened.by, company).await? {
+        Some(warning) => warn(&warning),
+        None => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     io::{self, IsTerminal as _, Write},
     path::Path,
 };
-use unbox_common::secret::Secret;
+use unbox_common::{secret::Secret, text::is_invisible};
 
 /// Standard output, and in which form to write to it.
 pub(super) struct Output {
@@ -124,6 +124,11 @@ impl Output {
     }
 }
 
+/// Says on standard error what to look into, so that programs that read the answer need not skip it.
+pub(super) fn warn(text: &str) -> anyhow::Result<()> {
+    Ok(writeln!(io::stderr(), "Warning: {}", printable(text))?)
+}
+
 /// Refuses a file for a secret that is there already; asked before the secret is made, because it
 /// could not be shown again.
 pub(super) fn must_be_new(file: Option<&Path>) -> Result<(), FilesError> {
@@ -167,7 +172,7 @@ pub(super) fn sheet(lines: &[(&str, String)]) -> String {
 
 /// `text` without anything that a terminal would act on.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+    text.chars().map(|char| if is_invisible(char) { '\u{fffd}' } else { char }).collect()
 }
 
 /// A value, or a dash.
@@ -181,9 +186,14 @@ mod tests {
 
     #[test]
     fn columns_line_up_and_nothing_steers_the_terminal() {
-        let rows =
-            [vec!["1".to_owned(), "Acme\u{1b}[2J".to_owned()], vec!["12345".to_owned(), String::new()]];
-        assert_eq!(table(&["id", "name"], &rows, true), "ID     NAME\n1      Acme\u{fffd}[2J\n12345\n");
+        let rows = [
+            vec!["1".to_owned(), "Acme\u{1b}[2J\u{202e}".to_owned()],
+            vec!["12345".to_owned(), String::new()],
+        ];
+        assert_eq!(
+            table(&["id", "name"], &rows, true),
+            "ID     NAME\n1      Acme\u{fffd}[2J\u{fffd}\n12345\n"
+        );
         assert_eq!(
             sheet(&[("id", "1".to_owned()), ("state", "x\ny".to_owned())]),
             "id:    1\nstate: x\u{fffd}y"

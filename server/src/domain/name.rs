@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};
+use unbox_common::text::{is_invisible, is_readable};
+use unicode_security::skeleton;
 
 /// The longest name, in characters.
 pub const MAX_NAME_CHARS: usize = 128;
@@ -12,7 +14,7 @@ pub struct Name(String);
 
 /// The text cannot be a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected one line of 1 to {MAX_NAME_CHARS} characters")]
+#[error("expected one line of 1 to {MAX_NAME_CHARS} characters, without invisible ones")]
 pub struct InvalidName;
 
 /// The text is none of the words that stand for something here.
@@ -38,13 +40,23 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The same text for every name that people might take for this one: letters that look alike
+    /// (Unicode Technical Standard #39, section 4), case and spaces make no difference.
+    #[must_use]
+    pub fn skeleton(&self) -> String {
+        let seen: String = self.0.chars().filter(|char| !is_invisible(*char)).collect();
+        let words = seen.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lower: String = skeleton(&words).flat_map(char::to_lowercase).collect();
+        skeleton(&lower).collect()
+    }
 }
 
 /// Whether `text` is one line (or several, if `lines`) of at most `max` characters that any
-/// terminal and page can show.
+/// terminal and page can show, in the order in which they were written.
 #[must_use]
 pub fn is_plain_text(text: &str, max: usize, lines: bool) -> bool {
-    text.chars().count() <= max && text.chars().all(|char| !char.is_control() || (lines && char == '\n'))
+    text.chars().count() <= max && text.chars().all(|char| is_readable(char) || (lines && char == '\n'))
 }
 
 impl FromStr for Name {
@@ -91,9 +103,31 @@ mod tests {
     fn a_name_is_one_trimmed_line() {
         assert_eq!(" Acme AG ".parse::<Name>().unwrap().as_str(), "Acme AG");
         let long = "x".repeat(MAX_NAME_CHARS + 1);
-        for bad in ["", "  ", "a\nb", "a\u{1b}[31m", long.as_str()] {
+        for bad in ["", "  ", "a\nb", "a\u{1b}[31m", "Acme \u{202e}GA", "Ac\u{200b}me", long.as_str()] {
             assert_eq!(bad.parse::<Name>(), Err(InvalidName), "{bad:?}");
         }
         assert!("\u{e9}".repeat(MAX_NAME_CHARS).parse::<Name>().is_ok());
+        assert!("\u{645}\u{6cc}\u{200c}\u{631}\u{648}\u{62f}".parse::<Name>().is_ok(), "Persian");
+    }
+
+    #[test]
+    fn names_that_look_alike_have_one_skeleton() {
+        let skeleton = |text: &str| text.parse::<Name>().unwrap().skeleton();
+        for (one, other) in [
+            ("Acme AG", "\u{410}\u{441}me AG"),
+            ("Acme AG", "ACME  ag"),
+            ("Paypal", "PaypaI"),
+            ("Google", "G00gle"),
+            ("Modern", "Modem"),
+            ("Acme", "Ac\u{200d}me"),
+            ("Zürich", "Zu\u{308}rich"),
+            ("Scope", "\u{405}\u{441}\u{43e}\u{440}\u{435}"),
+        ] {
+            assert_eq!(skeleton(one), skeleton(other), "{one} {other}");
+        }
+        for (one, other) in [("Acme AG", "Acme SA"), ("Bolt", "Bold"), ("Zürich", "Zurich"), ("東京", "京東")]
+        {
+            assert_ne!(skeleton(one), skeleton(other), "{one} {other}");
+        }
     }
 }

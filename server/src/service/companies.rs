@@ -1,7 +1,7 @@
 //! Companies: customers, and those who work for them; how they come about, and who sees them. How they
 //! change is in `company_changes.rs`, who works for whom in `links.rs`.
 
-use super::{NewAccount, NewHolder, ServiceError, Services};
+use super::{NewAccount, NewHolder, ServiceError, Services, lookalikes::note_lookalikes};
 use crate::{
     domain::{
         access::Principal,
@@ -13,7 +13,7 @@ use crate::{
     },
     store::{CompanyFilter, Page, PageRequest, Tx},
 };
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use unbox_common::ids::CompanyId;
 
 /// The longest tag of a language.
@@ -78,7 +78,7 @@ impl Services {
                     if let Some(creator) = creator {
                         tx.link_companies(creator, company.id, company.created_at).await?;
                     }
-                    let detail = json!({"kind": company.kind, "name": company.name, "creator": creator});
+                    let detail = created_detail(tx, &company, creator).await?;
                     let (id, subject) = (company.id, Subject::Company(company.id));
                     services.note(tx, &by, Action::CompanyCreated, subject, Some(id), detail);
                     Ok(company)
@@ -128,7 +128,7 @@ impl Services {
                     for account in &accounts {
                         services.add_account(tx, &by, account).await?;
                     }
-                    let detail = json!({"kind": company.kind, "name": company.name, "creator": creator});
+                    let detail = created_detail(tx, &company, Some(creator)).await?;
                     let (id, subject) = (company.id, Subject::Company(company.id));
                     services.note(tx, &by, Action::CompanyCreated, subject, Some(id), detail);
                     Ok(company)
@@ -237,6 +237,19 @@ impl Services {
         };
         found.ok_or_else(|| ServiceError::not_found(kind.name(), shown(id_or_name)))
     }
+}
+
+/// What the audit trail keeps of a new company.
+async fn created_detail(
+    tx: &mut Tx,
+    company: &Company,
+    creator: Option<CompanyId>,
+) -> Result<Value, ServiceError> {
+    let mut detail = Map::new();
+    detail.insert("kind".to_owned(), json!(company.kind));
+    detail.insert("name".to_owned(), json!(company.name));
+    detail.insert("creator".to_owned(), json!(creator));
+    note_lookalikes(tx, company, detail).await
 }
 
 /// Whether what is said of a company fits together.

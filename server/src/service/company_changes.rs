@@ -3,6 +3,7 @@
 use super::{
     ServiceError, Services,
     companies::{check, check_parent, name_taken},
+    lookalikes::note_lookalikes,
 };
 use crate::{
     domain::{
@@ -76,7 +77,7 @@ impl Services {
                     if !tx.update_company(&after).await? {
                         return Err(taken(tx, &after).await?);
                     }
-                    services.note_changes(tx, &by, &was, &after);
+                    services.note_changes(tx, &by, &was, &after).await?;
                     Ok(after)
                 })
             })
@@ -157,12 +158,26 @@ impl Services {
             .await
     }
 
-    fn note_changes(&self, tx: &mut Tx, by: &Actor, was: &Company, after: &Company) {
+    async fn note_changes(
+        &self,
+        tx: &mut Tx,
+        by: &Actor,
+        was: &Company,
+        after: &Company,
+    ) -> Result<(), ServiceError> {
+        let renamed = if after.name == was.name {
+            None
+        } else {
+            let mut detail = Map::new();
+            detail.insert("was".to_owned(), json!(was.name));
+            detail.insert("name".to_owned(), json!(after.name));
+            Some(note_lookalikes(tx, after, detail).await?)
+        };
         let mut note = |action, detail| {
             self.note(tx, by, action, Subject::Company(was.id), Some(was.id), detail);
         };
-        if after.name != was.name {
-            note(Action::CompanyRenamed, json!({"was": was.name, "name": after.name}));
+        if let Some(detail) = renamed {
+            note(Action::CompanyRenamed, detail);
         }
         if after.terms != was.terms {
             note(Action::TermsSet, json!({"was": was.terms, "terms": after.terms}));
@@ -182,6 +197,7 @@ impl Services {
         if !others.is_empty() {
             note(Action::CompanyUpdated, Value::Object(others));
         }
+        Ok(())
     }
 }
 

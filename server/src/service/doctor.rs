@@ -1,6 +1,6 @@
 //! Checks of what is stored: what will go wrong, before a device finds out.
 
-use super::{ServiceError, Services, Settings};
+use super::{ServiceError, Services, Settings, lookalikes::check_names};
 use crate::{
     domain::{
         actor::Actor,
@@ -63,6 +63,7 @@ impl Services {
         self.check_tokens(&mut reader, by.scope(), &mut found).await?;
         if by.scope() == Scope::Operator {
             self.check_artifacts(&mut reader, &mut found).await?;
+            check_names(&mut reader, &mut found).await?;
             drop(reader);
             self.check_database(&mut found).await?;
             for problem in self.0.store.integrity().await? {
@@ -277,19 +278,19 @@ fn check_claim(
     }
 }
 
-fn whole_page(after: Option<String>) -> PageRequest {
+pub(super) fn whole_page(after: Option<String>) -> PageRequest {
     PageRequest { size: Some(MAX_ROWS), after }
 }
 
 /// What was found so far, and how much of each check was left out.
 #[derive(Default)]
-struct Findings {
+pub(super) struct Findings {
     told: Vec<Finding>,
     counts: HashMap<&'static str, usize>,
 }
 
 impl Findings {
-    fn add(&mut self, severity: Severity, check: &'static str, subject: String, advice: String) {
+    pub(super) fn add(&mut self, severity: Severity, check: &'static str, subject: String, advice: String) {
         let count = self.counts.entry(check).or_default();
         *count += 1;
         if *count <= MAX_FINDINGS {

@@ -25,6 +25,7 @@ use unbox_common::{
         limits::{MAX_DETAIL_BYTES, MAX_REPORT_ENTRIES},
     },
     refusal::RefusalKind,
+    text::is_readable,
     timestamp::Timestamp,
 };
 
@@ -311,7 +312,7 @@ fn plain(mut report: Report) -> Report {
 
 fn plain_text(text: &str, max_bytes: usize) -> String {
     let mut plain: String =
-        text.chars().map(|char| if char.is_control() { ' ' } else { char }).take(max_bytes).collect();
+        text.chars().map(|char| if is_readable(char) { char } else { ' ' }).take(max_bytes).collect();
     while plain.len() > max_bytes {
         plain.pop();
     }
@@ -325,6 +326,7 @@ mod tests {
     #[test]
     fn texts_of_devices_are_cut_and_cleaned() {
         assert_eq!(plain_text("a\0b\u{1b}[31m\n", 64), "a b [31m ");
+        assert_eq!(plain_text("unit\u{202e}txt", 64), "unit txt");
         assert_eq!(plain_text(&"\u{e9}".repeat(40), 33), "\u{e9}".repeat(16));
     }
 }

@@ -35,6 +35,7 @@ mod handshake;
 mod import;
 mod key_file;
 mod links;
+mod lookalikes;
 mod managed;
 mod operations;
 mod patience;

@@ -124,6 +124,17 @@ impl Reader {
         Ok(page.page(companies, |one: &Company| one.id))
     }
 
+    /// Other companies, of whatever kind, whose names look like this one's; at most `limit`, oldest first.
+    pub async fn companies_like(&mut self, like: &Company, limit: u32) -> Result<Vec<Company>, StoreError> {
+        let mut sql = self.sql(SELECT);
+        sql.filter("skeleton =", Some(like.name.skeleton()))
+            .filter("id <>", Some(like.id.get()))
+            .push(" ORDER BY id LIMIT ")
+            .bind(i64::from(limit));
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("compare names"))?;
+        rows.iter().map(company).collect()
+    }
+
     /// How many companies there are of those that [`Self::companies`] lists.
     pub async fn count_companies(&mut self, scope: Scope, filter: &CompanyFilter) -> Result<u64, StoreError> {
         let mut sql = self.sql("SELECT COUNT(*) AS companies FROM companies WHERE 1 = 1");
@@ -218,8 +229,9 @@ impl Tx {
     pub async fn insert_company(&mut self, company: &Company) -> Result<bool, StoreError> {
         let done = sqlx::query(
             "INSERT INTO companies (id, kind, name, default_configuration_id, default_set_at, created_at,
-                 parent_id, terms, language, workspace, device_protection, factory_keys)
-             VALUES ($1, $2, $3, NULL, $4, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
+                 parent_id, terms, language, workspace, device_protection, factory_keys,
+                 skeleton)
+             VALUES ($1, $2, $3, NULL, $4, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
         )
         .bind(company.id.get())
         .bind(company.kind.name())
@@ -231,6 +243,7 @@ impl Tx {
         .bind(company.workspace.clone())
         .bind(i64::from(company.device_protection))
         .bind(i64::from(company.factory_keys))
+        .bind(company.name.skeleton())
         .execute(self.connection())
         .await
         .map_err(failed("add a company"))?;
@@ -254,7 +267,7 @@ impl Tx {
     pub async fn update_company(&mut self, company: &Company) -> Result<bool, StoreError> {
         let done = sqlx::query(
             "UPDATE companies SET name = $2, parent_id = $3, terms = $4, language = $5, workspace = $6,
-                 device_protection = $7, factory_keys = $9
+                 device_protection = $7, factory_keys = $9, skeleton = $10
              WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM companies AS other WHERE other.id <> $1
                  AND ((other.kind = $8 AND other.name = $2) OR other.workspace = $6))",
         )
@@ -267,6 +280,7 @@ impl Tx {
         .bind(i64::from(company.device_protection))
         .bind(company.kind.name())
         .bind(i64::from(company.factory_keys))
+        .bind(company.name.skeleton())
         .execute(self.connection())
         .await
         .map_err(failed("change a company"))?;

@@ -94,6 +94,29 @@ async fn the_operator_makes_organisations_and_each_sees_what_is_its_own_to_see()
 }
 
 #[tokio::test]
+async fn a_name_that_looks_like_another_organisations_is_warned_of() {
+    let api = Api::start().await;
+    let new = json!({"kind": "ORGANISATION_KIND_EMM", "displayName": "Floot"});
+    let made = api.done("operator", Method::POST, "/v1/organisations", new).await;
+    assert!(made.get("warnings").is_none(), "{made}");
+    let rename = format!("{}?updateMask=displayName", at(&made));
+    let made = api.done("operator", Method::PATCH, &rename, json!({"displayName": "FIeet"})).await;
+    assert!(text(&made["warnings"][0]).contains("looks like that of emm \"Fleet\""), "{made}");
+    assert!(api.read("operator", &at(&made)).await.get("warnings").is_none());
+    let customer = json!({"customer": {"companyName": "Acme \u{410}G", "ownerEmails": ["x@bolt.example"]}});
+    let created = api.done("partner", Method::POST, &api.partner_path("customers"), customer).await;
+    assert!(text(&created["warnings"][0]).contains("customer \"Acme AG\""), "Boxes works for it: {created}");
+    let own = api.own("?updateMask=displayName");
+    let mine = api.done("customer", Method::PATCH, &own, json!({"displayName": "B\u{43e}xes"})).await;
+    assert!(text(&mine["warnings"][0]).contains("1 that your organisation does not see"), "{mine}");
+    for bad in ["Acme \u{202e}GA", "Ac\u{200b}me", "Acme\u{7f}"] {
+        let (status, _) = api.refused("customer", Method::PATCH, &own, json!({"displayName": bad})).await;
+        assert_eq!(status, 400, "{bad:?}");
+    }
+    assert_eq!(api.read("customer", &api.own("")).await["displayName"], "B\u{43e}xes");
+}
+
+#[tokio::test]
 async fn a_customer_lets_an_emm_in_and_ends_that() {
     let api = Api::start().await;
     let (links, devices) = (api.own("/links"), format!("/v1/customers/{}/devices", api.customer));

@@ -220,9 +220,9 @@ async fn a_company_neither_sees_nor_changes_accounts_of_others(db: TestDatabase)
     let operators = services.create_account(by, program(None, "robot", Role::Viewer)).await.unwrap();
     let (api, _) = services.create_api_key(by, api_key(&robot)).await.unwrap();
     let key = services.add_service_account_key(by, robot.id, PUBLIC_KEY, None).await.unwrap();
-    let before = world.db.snapshot().await;
     // A reseller that works for the customer sees the customer, and not its accounts.
     services.set_works_for(by, reseller, world.customer, true).await.unwrap();
+    let before = world.db.snapshot().await;
     for stranger in &[Actor::of_customer("stranger", bolt), Actor::of_reseller("stranger", reseller)] {
         let base = "https://enroll.example.com".parse().unwrap();
         for id in [robot.id, operators.id] {

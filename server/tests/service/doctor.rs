@@ -8,8 +8,9 @@ use unbox_common::{
     protocol::latest::ProofKind,
 };
 use unbox_server::{
-    service::{ArtifactUpload, Finding, NewClaim, NewToken, Severity},
-    store::newest_version,
+    domain::{actor::Actor, audit::Action, company::CompanyKind},
+    service::{ArtifactUpload, Finding, NewClaim, NewCompany, NewToken, Severity},
+    store::{AuditFilter, PageRequest, newest_version},
 };
 
 async fn a_healthy_server_has_no_findings(db: TestDatabase) {
@@ -148,7 +149,43 @@ async fn many_findings_are_counted(db: TestDatabase) {
     assert_eq!(found.iter().map(|one| one.count).sum::<usize>(), 130);
 }
 
+async fn companies_whose_names_look_alike_are_warned_of(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    let create = async |kind, name: &str| {
+        services.create_company(by, NewCompany::named(kind, name)).await.unwrap()
+    };
+    let boxes = create(CompanyKind::Reseller, "Boxes").await;
+    let bolt = create(CompanyKind::Customer, "Bolt").await;
+    assert_eq!(services.lookalikes(by, &bolt).await.unwrap(), None);
+    assert_eq!(services.doctor(by).await.unwrap(), []);
+
+    // A letter of Cyrillic, by a reseller that does not see whom it imitates.
+    let reseller = Actor::of_reseller("Boxes", boxes.id);
+    let new = NewCompany::named(CompanyKind::Customer, "\u{410}cme");
+    let fake = services.create_company(&reseller, new).await.unwrap();
+    let told = services.lookalikes(by, &fake).await.unwrap().unwrap();
+    assert!(told.contains(&format!("customer \"Acme\" ({})", world.customer)), "{told}");
+    let told = services.lookalikes(&reseller, &fake).await.unwrap().unwrap();
+    assert!(told.contains("1 that your organisation does not see") && !told.contains("\"Acme\""), "{told}");
+    let filter = |action| AuditFilter { action: Some(action), ..AuditFilter::default() };
+    let created = services.list_audit(by, filter(Action::CompanyCreated), PageRequest::default()).await;
+    assert_eq!(created.unwrap().items[0].detail["looks_like"], serde_json::json!([world.customer]));
+
+    let renamed = services.rename_company(by, bolt.id, "B0lt").await.unwrap();
+    assert_eq!(services.lookalikes(by, &renamed).await.unwrap(), None, "it looks like its own former name");
+    let renamed = services.rename_company(by, bolt.id, "BOXES").await.unwrap();
+    assert!(services.lookalikes(by, &renamed).await.unwrap().unwrap().contains("reseller \"Boxes\""));
+    let noted = services.list_audit(by, filter(Action::CompanyRenamed), PageRequest::default()).await;
+    assert_eq!(noted.unwrap().items[0].detail["looks_like"], serde_json::json!([boxes.id]));
+    let found = services.doctor(by).await.unwrap();
+    let seen: Vec<_> = found.iter().map(|one| (one.check, one.subject.clone())).collect();
+    let expected = [&bolt, &fake].map(|one| ("company_names_look_alike", format!("company {}", one.id)));
+    assert_eq!(seen, expected);
+}
+
 battery!(
+    companies_whose_names_look_alike_are_warned_of,
     a_healthy_server_has_no_findings,
     what_will_go_wrong_is_told_with_what_to_do,
     a_claim_that_the_rules_now_refuse_is_found,

@@ -141,6 +141,14 @@ async fn a_reseller_sees_what_it_registered_and_how_much_that_is(db: TestDatabas
         add_company(&db, id, kind, name).await;
     }
     let company = |id| CompanyId::new(id).unwrap();
+    for (reseller, customer) in [(7, 1), (7, 2), (8, 1)] {
+        let link = db.store.write(move |tx: &mut Tx| {
+            Box::pin(
+                async move { tx.link_companies(company(reseller), company(customer), Timestamp(1)).await },
+            )
+        });
+        assert!(link.await.unwrap());
+    }
     let of = |id, customer, reseller, serial: &str| Claim {
         customer: company(customer),
         reseller: Some(company(reseller)),

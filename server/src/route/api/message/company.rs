@@ -38,6 +38,8 @@ message! {
         skip_welcome_email: bool = "skipWelcomeEmail", INPUT;
         /// Its Google Workspace account, if it has one.
         google_workspace_account: Option<GoogleWorkspaceAccount> = "googleWorkspaceAccount", OUTPUT;
+        /// Unbox's own: what to look into, in the answer to a new company: that its name looks like another's.
+        warnings: Vec<String> = "warnings", OUTPUT;
     }
 }
 

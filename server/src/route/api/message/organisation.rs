@@ -44,6 +44,8 @@ message! {
         /// Whether the test stations of factories may register device keys for claims of this customer that
         /// are there already. A new customer does not allow it.
         factory_keys_allowed: bool = "factoryKeysAllowed";
+        /// What to look into, in the answer to a new name: that it looks like another organisation's.
+        warnings: Vec<String> = "warnings", OUTPUT;
         /// When it was created.
         create_time: Option<Timestamp> = "createTime", OUTPUT;
     }

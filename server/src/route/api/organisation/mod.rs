@@ -21,7 +21,7 @@ use super::{
     },
 };
 use crate::{
-    domain::company::{CompanyKind, Terms},
+    domain::company::{Company, CompanyKind, Terms},
     service::{CompanyChange, CompanyFilter, NewCompany, PageRequest, ServiceError},
 };
 use serde::Serialize;
@@ -72,7 +72,7 @@ pub(in crate::route::api) async fn create(mut call: Call) -> Answer {
         device_protection: asked.device_protection,
     };
     let created = call.services().create_company(&call.actor, new).await.map_err(named_field)?;
-    call.answer(&Written(&view::organisation(&created)))
+    answer_named(&call, &created, true).await
 }
 
 /// `organisations.get`
@@ -112,7 +112,14 @@ pub(in crate::route::api) async fn patch(mut call: Call) -> Answer {
         parent: mask.contains("parent").then(|| asked.parent.map(|parent| parent.organisation)),
     };
     let changed = call.services().update_company(&call.actor, id, change).await.map_err(named_field)?;
-    call.answer(&Written(&view::organisation(&changed)))
+    answer_named(&call, &changed, mask.contains("displayName")).await
+}
+
+/// An organisation; with a new name, what is to be said about that.
+async fn answer_named(call: &Call, company: &Company, is_new: bool) -> Answer {
+    let alike = if is_new { call.services().lookalikes(&call.actor, company).await? } else { None };
+    let organisation = Message { warnings: alike.into_iter().collect(), ..view::organisation(company) };
+    call.answer(&Written(&organisation))
 }
 
 /// `organisations.delete`

@@ -45,6 +45,7 @@ pub(super) fn organisation(of: &Company) -> organisation::Organisation {
         google_workspace_customer_id: of.workspace.clone().unwrap_or_default(),
         device_protection: of.device_protection,
         factory_keys_allowed: of.factory_keys,
+        warnings: Vec::new(),
         create_time: Some(of.created_at),
     }
 }

@@ -3,7 +3,7 @@
 use super::super::{
     call::{Answer, Call},
     message::company::{
-        CreateCustomerRequest, ListCustomersResponse, ListVendorCustomersResponse, ListVendorsResponse,
+        self, CreateCustomerRequest, ListCustomersResponse, ListVendorCustomersResponse, ListVendorsResponse,
     },
     view::{self, SeenBy},
     wire::{form::Written, status::Status},
@@ -29,7 +29,9 @@ pub(in crate::route::api) async fn create_customer(mut call: Call) -> Answer {
     let admins = emails("customer.adminEmails", &asked.admin_emails)?;
     let created =
         call.services().create_customer(&call.actor, new, owners, admins).await.map_err(named_field)?;
-    call.answer(&Written(&view::company(&created, SeenBy::Partner(call.company()?))))
+    let alike = call.services().lookalikes(&call.actor, &created).await?;
+    let created = view::company(&created, SeenBy::Partner(call.company()?));
+    call.answer(&Written(&company::Company { warnings: alike.into_iter().collect(), ..created }))
 }
 
 /// Addresses that accounts can have.

@@ -1,0 +1,94 @@
+//! Companies whose names look alike, so that people may take one for the other. Nothing is refused for it:
+//! two companies can have nearly the same name, and those who decide are told.
+
+use super::{
+    ServiceError, Services,
+    doctor::{Findings, Severity, whole_page},
+};
+use crate::{
+    domain::{
+        actor::{Actor, Scope},
+        company::{Company, CompanyKind},
+        name::Name,
+    },
+    store::{CompanyFilter, Page, Reader, Tx},
+};
+use serde_json::{Map, Value, json};
+use std::collections::{HashMap, hash_map::Entry};
+use unbox_common::ids::CompanyId;
+
+/// The most companies that one warning names.
+const MAX_NAMED: u32 = 5;
+
+impl Services {
+    /// A warning about the name of a company that looks like others'; nothing, if none does. Companies
+    /// that the actor does not see are counted and not named.
+    pub async fn lookalikes(&self, by: &Actor, company: &Company) -> Result<Option<String>, ServiceError> {
+        let mut reader = self.0.store.reader().await?;
+        let alike = reader.companies_like(company, MAX_NAMED).await?;
+        let (mut named, mut unseen) = (Vec::new(), 0);
+        for other in alike {
+            match reader.company(by.scope(), other.id).await? {
+                Some(other) => named.push(format!("{} {:?} ({})", other.kind, other.name, other.id)),
+                None => unseen += 1,
+            }
+        }
+        if unseen > 0 {
+            named.push(format!("{unseen} that your organisation does not see"));
+        }
+        Ok((!named.is_empty()).then(|| {
+            format!(
+                "The name {:?} looks like that of {}. Choose another, or make sure that nobody takes one for \
+                 the other.",
+                company.name,
+                named.join(", ")
+            )
+        }))
+    }
+}
+
+/// Adds the companies whose names look like this one's to what the audit trail keeps.
+pub(super) async fn note_lookalikes(
+    tx: &mut Tx,
+    company: &Company,
+    mut detail: Map<String, Value>,
+) -> Result<Value, ServiceError> {
+    let alike: Vec<CompanyId> =
+        tx.companies_like(company, MAX_NAMED).await?.into_iter().map(|other| other.id).collect();
+    if !alike.is_empty() {
+        detail.insert("looks_like".to_owned(), json!(alike));
+    }
+    Ok(Value::Object(detail))
+}
+
+/// Finds every company whose name looks like that of an older one.
+pub(super) async fn check_names(reader: &mut Reader, found: &mut Findings) -> Result<(), ServiceError> {
+    let mut first: HashMap<String, (CompanyId, CompanyKind, Name)> = HashMap::new();
+    let mut after = None;
+    loop {
+        let page = whole_page(after);
+        let Page { items, next } =
+            reader.companies(Scope::Operator, &CompanyFilter::default(), &page).await?;
+        for company in items {
+            match first.entry(company.name.skeleton()) {
+                Entry::Vacant(free) => {
+                    free.insert((company.id, company.kind, company.name));
+                }
+                Entry::Occupied(taken) => {
+                    let (id, kind, name) = taken.get();
+                    let advice = format!(
+                        "The name of {} {:?} looks like that of {kind} {id}, {name:?}: people may take one for \
+                         the other. Make sure that both are who they say, and rename one.",
+                        company.kind, company.name
+                    );
+                    let subject = format!("company {}", company.id);
+                    found.add(Severity::Note, "company_names_look_alike", subject, advice);
+                }
+            }
+        }
+        if next.is_none() {
+            return Ok(());
+        }
+        after = next;
+    }
+}
