@@ -144,9 +144,6 @@ pub enum Rejection {
     /// The server has nothing else to offer than what was rejected.
     #[error("the server has no payload that this device can install")]
     Nothing,
-    /// Its URL is none that this device fetches from.
-    #[error("artifact {0} is to be fetched from an address that is not https")]
-    ArtifactAddress(Sha256),
     /// Its server does not have it.
     #[error("artifact {0} is not where it should be")]
     ArtifactMissing(Sha256),
@@ -386,7 +383,6 @@ impl Rejection {
             Self::Unreadable(_) => "payload_unreadable",
             Self::Judged(rejected) => rejected.kind(),
             Self::Nothing => "payload_none",
-            Self::ArtifactAddress(_) => "artifact_address",
             Self::ArtifactMissing(_) => "artifact_missing",
             Self::ArtifactSize { .. } => "artifact_size",
             Self::ArtifactDigest { .. } => "artifact_digest",

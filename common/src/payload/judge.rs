@@ -5,6 +5,7 @@ use super::{
 };
 use crate::{
     bytes::Nonce,
+    digest::Sha256,
     ids::{DeviceId, Generation},
     timestamp::Timestamp,
     trust::Verified,
@@ -103,6 +104,9 @@ pub enum PayloadRejected {
     /// Its policy contradicts itself, or cannot be installed.
     #[error("the payload's policy cannot be installed")]
     Policy(#[source] InvalidPolicy),
+    /// It names one artifact with different sizes, or at different addresses.
+    #[error("the payload names artifact {0} more than once, with another size or address")]
+    TwoArtifacts(Sha256),
 }
 
 impl PayloadRejected {
@@ -119,6 +123,7 @@ impl PayloadRejected {
             Self::TooLarge { .. } => "payload_too_large",
             Self::Unsupported(_) => "payload_unsupported",
             Self::Policy(_) => "payload_policy",
+            Self::TwoArtifacts(_) => "payload_two_artifacts",
         }
     }
 }
@@ -161,6 +166,9 @@ pub fn judge(payload: Verified<Payload>, expected: &Expectation) -> Result<Accep
 pub fn check_contents(payload: &Payload) -> Result<(), PayloadRejected> {
     if payload.artifacts().iter().any(|artifact| artifact.size > MAX_ARTIFACT_BYTES) {
         return Err(PayloadRejected::TooLarge { what: "artifact" });
+    }
+    if let Some(twice) = payload.contradicted_artifact() {
+        return Err(PayloadRejected::TwoArtifacts(twice));
     }
     if let Some(dpc) = &payload.dpc {
         if dpc.kind == DpcKind::Sysext {

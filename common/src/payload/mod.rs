@@ -4,10 +4,12 @@
 //! [`AcceptedPayload`] by [`judge`]: only that can be installed. Unknown fields and unknown
 //! policy items refuse the whole payload, because "exactly or not at all" leaves no third way.
 
+mod address;
 mod judge;
 mod names;
 mod policy;
 
+pub use address::{ArtifactUrl, InvalidArtifactUrl, MAX_ARTIFACT_URL_BYTES};
 pub use judge::{AcceptedPayload, Expectation, MAX_FUTURE_MS, PayloadRejected, check_contents, judge};
 pub use names::{
     CertificateName, DpcName, FileMode, Hostname, InvalidName, PackageName, SysctlKey, SysctlValue, TimeZone,
@@ -24,7 +26,6 @@ use crate::{
     trust::Signable,
 };
 use serde::{Deserialize, Serialize};
-use url::Url;
 
 /// The largest payload document; artifacts are not in it.
 pub const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
@@ -124,7 +125,7 @@ pub struct Artifact {
     pub size: u64,
     /// Where to fetch it; the server's own `/artifacts/sha256/<hex>` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<Url>,
+    pub url: Option<ArtifactUrl>,
 }
 
 /// How to tell that an installed DPC works. Until it says yes, nothing is final.
@@ -192,11 +193,24 @@ impl Payload {
     /// Every artifact that must be there before the installation starts, without duplicates.
     #[must_use]
     pub fn artifacts(&self) -> Vec<&Artifact> {
+        let mut all = self.named_artifacts();
+        all.dedup_by_key(|artifact| artifact.sha256);
+        all
+    }
+
+    /// An artifact that is named more than once, and not the same each time.
+    fn contradicted_artifact(&self) -> Option<Sha256> {
+        let all = self.named_artifacts();
+        let mut pairs = all.iter().zip(all.iter().skip(1));
+        pairs.find(|(one, next)| one.sha256 == next.sha256 && one != next).map(|(one, _)| one.sha256)
+    }
+
+    /// Every mention of an artifact, by digest.
+    fn named_artifacts(&self) -> Vec<&Artifact> {
         let of_dpc = self.dpc.iter().map(|dpc| &dpc.artifact);
         let mut all: Vec<&Artifact> =
             of_dpc.chain(self.policy.iter().filter_map(PolicyItem::artifact)).collect();
         all.sort_by_key(|artifact| artifact.sha256);
-        all.dedup_by_key(|artifact| artifact.sha256);
         all
     }
 }

@@ -120,10 +120,16 @@ impl Document {
         }
     }
 
+    /// The artifacts that it names, each once.
+    #[must_use]
+    pub fn artifacts(&self) -> Vec<Artifact> {
+        self.sample().artifacts().into_iter().cloned().collect()
+    }
+
     /// The artifacts that this server has to have, because the document names no other place.
     #[must_use]
     pub fn own_artifacts(&self) -> Vec<Artifact> {
-        self.sample().artifacts().into_iter().filter(|one| one.url.is_none()).cloned().collect()
+        self.artifacts().into_iter().filter(|one| one.url.is_none()).collect()
     }
 
     /// A payload of this document that no device would get: for what all of them share.
@@ -270,7 +276,18 @@ mod tests {
 
     #[test]
     fn what_no_device_would_install_is_refused_with_the_reason() {
+        const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let with = |rest: &str| MINIMAL.replacen('{', &format!("{{{rest},"), 1);
+        let dpc = |url: &str, size: u64| {
+            format!(
+                r#""dpc":{{"name":"dpc","version":"1","kind":"tar","artifact":{{"sha256":"{EMPTY}","size":{size},"url":"{url}"}}}}"#
+            )
+        };
+        let file = |size: u64| {
+            format!(
+                r#"{{"type":"file","path":"/srv/a","content":{{"artifact":{{"sha256":"{EMPTY}","size":{size}}}}}}}"#
+            )
+        };
         for (text, message) in [
             ("{}".to_owned(), "is not a configuration: missing field `contact` at line 1 column 2"),
             (with(r#""polcy":[]"#), "unknown field `polcy`"),
@@ -279,6 +296,14 @@ mod tests {
                 with(r#""policy":[{"type":"hostname","name":"a"},{"type":"hostname","name":"b"}]"#),
                 "cannot be installed by any device: the payload's policy cannot be installed: two policy items about hostname",
             ),
+            (with(&dpc("http://cdn.example/x", 0)), "begin with https://"),
+            (with(&dpc("file:///etc/shadow", 0)), "begin with https://"),
+            (with(&dpc("https://ann:secret@cdn.example/x", 0)), "without a user name and password"),
+            (
+                with(&format!(r#"{},"policy":[{}]"#, dpc("https://cdn.example/x", 0), file(1))),
+                "names artifact e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 more than once",
+            ),
+            (MINIMAL.replacen("}}", ",\"message\":\"a\u{202e}b\"}}", 1), "expected message to be plain text"),
             (MINIMAL.replace("it@acme.example", "nobody"), "expected contact_email to be an e-mail address"),
             (
                 MINIMAL.replace("+41 44 000 00 00", "call me"),

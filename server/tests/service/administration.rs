@@ -201,6 +201,14 @@ async fn a_configuration_that_no_device_could_install_is_refused(db: TestDatabas
         "document",
         "with 8 bytes, and it has 7",
     );
+    let elsewhere = |size: u64| format!("\"size\":{size},\"url\":\"https://cdn.example/dpc.tar\"");
+    invalid(
+        create(&with_dpc.replace("\"size\":7", &elsewhere(8))).await,
+        "document",
+        "with 8 bytes, and it has 7",
+    );
+    let made = create(&with_dpc.replace("\"size\":7", &elsewhere(7))).await.unwrap();
+    world.services.delete_configuration(&world.by, made.id).await.unwrap();
     let made = create(&with_dpc).await.unwrap();
     conflict(
         world.services.delete_artifact(&world.by, None, digest).await,

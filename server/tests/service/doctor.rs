@@ -152,9 +152,8 @@ async fn many_findings_are_counted(db: TestDatabase) {
 async fn companies_whose_names_look_alike_are_warned_of(db: TestDatabase) {
     let world = World::new(db).await;
     let (services, by) = (&world.services, &world.by);
-    let create = async |kind, name: &str| {
-        services.create_company(by, NewCompany::named(kind, name)).await.unwrap()
-    };
+    let create =
+        async |kind, name: &str| services.create_company(by, NewCompany::named(kind, name)).await.unwrap();
     let boxes = create(CompanyKind::Reseller, "Boxes").await;
     let bolt = create(CompanyKind::Customer, "Bolt").await;
     assert_eq!(services.lookalikes(by, &bolt).await.unwrap(), None);
