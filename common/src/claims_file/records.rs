@@ -9,6 +9,8 @@ use std::io::{self, Read};
 const MAX_ROW_BYTES: usize = 64 * 1024;
 /// What the CSV reader reads ahead.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// What some programs begin a file of UTF-8 with; the CSV reader leaves it out.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Why a file cannot be read, or not any further.
 #[derive(Debug, thiserror::Error)]
@@ -138,19 +140,19 @@ impl<R: Read> Records<R> {
     }
 
     fn advance(&mut self) -> Result<bool, UnusableFile> {
-        // What the reader has buffered belongs to the rows to come.
-        self.csv.get_mut().since_row = 0;
         let line = self.csv.position().line();
-        let more = self.csv.read_byte_record(&mut self.record).map_err(|error| match error.into_kind() {
+        let read = self.csv.read_byte_record(&mut self.record);
+        let file = self.csv.get_ref();
+        let more = read.map_err(|error| match error.into_kind() {
             ErrorKind::Io(cause) if cause.kind() == io::ErrorKind::FileTooLarge => {
-                UnusableFile::EndlessRow { line }
+                UnusableFile::EndlessRow { line: file.row.line }
             }
             ErrorKind::Io(cause) => UnusableFile::CutOff { line, cause },
             other => UnusableFile::Unreadable { line, problem: format!("{other:?}") },
         })?;
         // A row that ends takes one of the newlines that were added; one that does not, takes both.
-        if more && self.csv.get_ref().length.is_some_and(|length| self.csv.position().byte() > length + 1) {
-            return Err(UnusableFile::OpenQuote { line });
+        if more && file.length.is_some_and(|length| self.csv.position().byte() > length + 1) {
+            return Err(UnusableFile::OpenQuote { line: file.row.line });
         }
         Ok(more)
     }
@@ -239,10 +241,57 @@ impl<'r> Cells<'r> {
     }
 }
 
+/// The row at the end of what was read of a file: where it starts, and how long it is so far. Blank lines
+/// are between rows.
+struct LastRow {
+    place: Place,
+    bytes: usize,
+    /// The line that it starts on.
+    line: u64,
+    /// The line of the next byte.
+    behind: u64,
+}
+
+/// Where the next byte of a row stands (RFC 4180). A quotation mark in the middle of a cell is a character
+/// like any other, and what follows the closing one of a quoted cell belongs to that cell.
+#[derive(Clone, Copy)]
+enum Place {
+    StartOfCell,
+    Bare,
+    Quoted,
+    BehindQuote,
+}
+
+impl LastRow {
+    const fn new() -> Self {
+        Self { place: Place::StartOfCell, bytes: 0, line: 1, behind: 1 }
+    }
+
+    /// Takes in what was read next.
+    fn pass(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.bytes += 1;
+            self.place = match (self.place, byte) {
+                (Place::StartOfCell | Place::BehindQuote, b'"') => Place::Quoted,
+                (Place::Quoted, b'"') => Place::BehindQuote,
+                (Place::Quoted, _) => Place::Quoted,
+                (_, b',' | b'\n') => Place::StartOfCell,
+                _ => Place::Bare,
+            };
+            if *byte == b'\n' {
+                self.behind += 1;
+                if !matches!(self.place, Place::Quoted) {
+                    (self.bytes, self.line) = (0, self.behind);
+                }
+            }
+        }
+    }
+}
+
 /// A file that ends in an error when too much of it is read without a row coming to its end.
 struct Capped<R> {
     inner: R,
-    since_row: usize,
+    row: LastRow,
     /// The length of the file, once its end was reached.
     length: Option<u64>,
     read: u64,
@@ -254,18 +303,20 @@ struct Capped<R> {
 
 impl<R: Read> Capped<R> {
     const fn new(inner: R) -> Self {
-        Self { inner, since_row: 0, length: None, read: 0, end: b"\n\n" }
+        Self { inner, row: LastRow::new(), length: None, read: 0, end: b"\n\n" }
     }
 }
 
 impl<R: Read> Read for Capped<R> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        if self.since_row > MAX_ROW_BYTES {
+        if self.row.bytes > MAX_ROW_BYTES {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "a row without end"));
         }
         if self.length.is_none() {
             let read = self.inner.read(to)?;
-            self.since_row += read;
+            let bytes = to.get(..read).unwrap_or_default();
+            let marked = if self.read == 0 { bytes.strip_prefix(BYTE_ORDER_MARK) } else { None };
+            self.row.pass(marked.unwrap_or(bytes));
             self.read += u64::try_from(read).unwrap_or_default();
             if read > 0 || to.is_empty() {
                 return Ok(read);
@@ -297,6 +348,66 @@ mod tests {
         let bad = rows[1].1.as_ref().unwrap_err();
         assert_eq!((rows[1].0, bad.column, bad.field), (5, Some(2), "manufacturer"));
         assert_eq!(rows[2], (7, Ok(3)));
+    }
+
+    #[test]
+    fn rows_end_where_the_csv_reader_lets_them_end() {
+        // Every text of six of these, which is every way into and out of quotation marks.
+        let pieces = ["\"", ",", "\n", "a", "\u{feff}"];
+        for number in 0..5_u32.pow(6) {
+            let piece =
+                |place| pieces.get((number / 5_u32.pow(place) % 5) as usize).copied().unwrap_or_default();
+            let text: String = (0..6).map(piece).collect();
+            let (mut row, mut ended) = (LastRow::new(), 0);
+            let bytes = text.as_bytes().strip_prefix(BYTE_ORDER_MARK).unwrap_or(text.as_bytes());
+            for byte in bytes {
+                let was_blank = row.bytes == 0;
+                row.pass(&[*byte]);
+                ended += usize::from(row.bytes == 0 && !was_blank);
+            }
+            let rows = ended + usize::from(row.bytes > 0);
+            let mut csv = ReaderBuilder::new();
+            csv.has_headers(false).flexible(true).terminator(Terminator::Any(b'\n'));
+            let read = csv.from_reader(text.as_bytes()).byte_records().count();
+            assert_eq!(rows, read, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn blank_lines_are_no_row_without_an_end() {
+        for blank in ["\n", "\r\n", " \n"] {
+            let file = format!("serial,model,manufacturer\n{}S3,G3,Acme\n", blank.repeat(100_000));
+            let mut records = Records::open(file.as_bytes()).unwrap();
+            let row = records.next_row().unwrap().unwrap();
+            assert_eq!((row.line(), row.identifiers().unwrap().len()), (100_002, 3), "{blank:?}");
+            assert!(records.next_row().unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn a_quotation_mark_that_is_left_open_is_named_by_its_line() {
+        let header = "serial,model,manufacturer\n";
+        let blank = "\n".repeat(100_000);
+        for (before, open) in
+            [("", "S3,\"G3,Acme\n"), (blank.as_str(), "S3,\"G3,Acme\n"), ("S,5\" disk,A\n", "\"")]
+        {
+            let line = u64::try_from(before.lines().count()).unwrap() + 2;
+            for (rest, endless) in [(blank.as_str(), true), ("", false)] {
+                let file = format!("{header}{before}{open}{rest}");
+                let mut records = Records::open(file.as_bytes()).unwrap();
+                let problem = loop {
+                    match records.next_row() {
+                        Ok(row) => assert!(row.is_some(), "the file came to its end"),
+                        Err(problem) => break problem,
+                    }
+                };
+                match problem {
+                    UnusableFile::EndlessRow { line: found } if endless => assert_eq!(found, line),
+                    UnusableFile::OpenQuote { line: found } if !endless => assert_eq!(found, line),
+                    other => panic!("{other}"),
+                }
+            }
+        }
     }
 
     #[test]

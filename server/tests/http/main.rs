@@ -10,6 +10,7 @@ mod device;
 mod health;
 mod log;
 mod organisations;
+mod packed;
 #[path = "../support/service_account.rs"]
 mod service_account;
 mod support;

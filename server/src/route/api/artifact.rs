@@ -9,12 +9,8 @@ use super::{
         common::Empty,
     },
     wire::{
-        answer::CONTENT_TYPE,
-        body::decode,
-        content_range::ContentRange,
-        form::Written,
-        name::ArtifactName,
-        status::{Code, Status},
+        answer::CONTENT_TYPE, body::decode, content_range::ContentRange, form::Written, name::ArtifactName,
+        status::Status,
     },
 };
 use crate::{
@@ -28,7 +24,7 @@ use axum::{
 };
 use futures_util::StreamExt as _;
 use std::io::{self, Read};
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::sync::OwnedSemaphorePermit;
 use unbox_common::{
     digest::Sha256,
     ids::{CompanyId, UploadId},
@@ -91,7 +87,8 @@ async fn media(
     if content_length(&call.headers).is_some_and(|length| length > MAX_ARTIFACT_BYTES) {
         return Err(crate::service::ServiceError::TooLarge(MAX_ARTIFACT_BYTES).into());
     }
-    let bytes = Placed { _place: call.place.take(), bytes: call.reader(body) };
+    let bytes = call.reader(body)?;
+    let bytes = Placed { _place: call.place.take(), bytes };
     let upload = ArtifactUpload { customer: Some(customer), name, expected, bytes };
     let added = call.services().add_artifact(&call.actor, upload).await?;
     uploaded(&call, &added, customer)
@@ -105,10 +102,7 @@ async fn start(
     body: Body,
 ) -> Result<Response, Status> {
     let customer = call.company()?;
-    let wrong =
-        || Status::new(Code::InvalidArgument, "The message that starts the upload could not be read.");
-    let read = timeout(call.app.request_timeout, axum::body::to_bytes(body, MAX_START_BYTES)).await;
-    let read = read.map_err(|_| wrong())?.map_err(|_| wrong())?;
+    let read = call.whole(body, MAX_START_BYTES).await?;
     let said: Message = if read.is_empty() { Message::default() } else { decode(&read, MAX_START_BYTES)? };
     let expected = expected.or_else(|| Some(said.sha256.clone()).filter(|text| !text.is_empty()));
     let size = match call.headers.get("x-upload-content-length") {
@@ -156,7 +150,8 @@ pub(super) async fn continue_upload(mut call: Call, body: Body) -> Result<Respon
         }
     };
     let body = Body::from_stream(body.into_data_stream().take_until(turn.taken_over()));
-    let bytes = Placed { _place: call.place.take(), bytes: call.reader(body) };
+    let bytes = call.reader(body)?;
+    let bytes = Placed { _place: call.place.take(), bytes };
     match call.services().continue_upload(&call.actor, turn, part, bytes).await? {
         UploadProgress::Done(artifact) => uploaded(&call, &artifact, customer),
         UploadProgress::Open(received) => {

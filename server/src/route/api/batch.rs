@@ -1,7 +1,7 @@
 //! `POST /batch`: many calls in one request, each with a right and a result of its own.
 
 use super::{
-    call::{Batched, CREDENTIAL_HEADERS, credential, refusal},
+    call::{Batched, CREDENTIAL_HEADERS, credential, refusal, unreadable},
     wire::{
         batch::{self, BatchedRequest, BatchedResponse, MAX_BATCH_BYTES},
         query::{Query, Standard},
@@ -13,7 +13,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::Request,
-    http::{HeaderMap, header},
+    http::{HeaderMap, HeaderName, header},
     response::{IntoResponse as _, Response},
 };
 use http_body_util::BodyExt as _;
@@ -45,8 +45,7 @@ async fn read(app: &App, request: Request) -> Result<Vec<BatchedRequest>, Status
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
     let body = body::read_bytes(app, request, MAX_BATCH_BYTES).await;
-    let body = body.map_err(|_| Status::new(Code::InvalidArgument, "The batch could not be read whole."))?;
-    batch::parse(&content_type, &body)
+    batch::parse(&content_type, &body.map_err(unreadable)?)
 }
 
 /// A call of a batch as a request of its own. A call that shows no credential runs as whoever sent the
@@ -60,8 +59,8 @@ fn inner(
         return Err(Status::new(Code::InvalidArgument, "A batch holds calls of this API only, below /v1/."));
     }
     let query = Query::parse(request.uri().query())?;
-    let inherited = match credential(request.headers(), &query.standard)? {
-        Some(_) => &[][..],
+    let inherited: &[HeaderName] = match credential(request.headers(), &query.standard)? {
+        Some(_) => &[],
         None => &CREDENTIAL_HEADERS,
     };
     let mut request = request.map(Body::from);

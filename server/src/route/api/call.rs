@@ -129,8 +129,17 @@ impl Call {
     }
 
     /// A body that arrives, for a thread that may block.
-    pub(super) fn reader(&self, body: Body) -> impl Read + Send + use<> {
-        body::blocking_reader(&self.app, body)
+    ///
+    /// # Errors
+    /// The body is packed.
+    pub(super) fn reader(&self, body: Body) -> Result<impl Read + Send + use<>, Status> {
+        body::expect_plain(&self.headers).map_err(unreadable)?;
+        Ok(body::blocking_reader(&self.app, body))
+    }
+
+    /// A whole body, of a method that gets streams, too.
+    pub(super) async fn whole(&self, body: Body, limit: usize) -> Result<Bytes, Status> {
+        body::read_parts(&self.app, &self.headers, body, limit).await.map_err(unreadable)
     }
 
     /// The message of the answer.
@@ -292,7 +301,7 @@ async fn authenticated(
 }
 
 /// The headers that say who asks.
-pub(super) const CREDENTIAL_HEADERS: [HeaderName; 2] =
+pub(super) static CREDENTIAL_HEADERS: [HeaderName; 2] =
     [header::AUTHORIZATION, HeaderName::from_static("x-goog-api-key")];
 
 /// The credential that a request shows, if it shows any. An access token counts before an API key, and a
@@ -301,7 +310,7 @@ pub(super) const CREDENTIAL_HEADERS: [HeaderName; 2] =
 /// # Errors
 /// [`Code::Unauthenticated`] for a header that holds none.
 pub(super) fn credential(headers: &HeaderMap, standard: &Standard) -> Result<Option<Secret>, Status> {
-    let [token, key] = CREDENTIAL_HEADERS;
+    let [token, key] = &CREDENTIAL_HEADERS;
     let by_header = headers.get(token).map(bearer).transpose()?;
     let api_key = headers.get(key).map(|value| Secret::new(value.to_str().unwrap_or_default().to_owned()));
     Ok(by_header.or_else(|| standard.token.clone()).or(api_key).or_else(|| standard.key.clone()))
@@ -321,13 +330,18 @@ fn bearer(value: &HeaderValue) -> Result<Secret, Status> {
 }
 
 async fn read_body(app: &App, request: Request, limit: usize) -> Result<Bytes, Status> {
-    body::read_optional(app, request, limit).await.map_err(|error| match error {
+    body::read_optional(app, request, limit).await.map_err(unreadable)
+}
+
+/// Why a body could not be read.
+pub(super) fn unreadable(error: RouteError) -> Status {
+    match error {
         RouteError::Message(status, detail) => {
             Status::new(Code::InvalidArgument, detail).answered_as(status.as_u16())
         }
         RouteError::Slow => Status::new(Code::DeadlineExceeded, "The request took too long to arrive."),
         _ => Status::busy(),
-    })
+    }
 }
 
 /// A status as a response.

@@ -41,7 +41,7 @@ pub(super) async fn import(mut call: Call, body: Body) -> Result<Response, Statu
         let rule = "The file must be of type text/csv.";
         return Err(Status::new(Code::InvalidArgument, rule).answered_as(415));
     }
-    let csv = call.reader(body);
+    let csv = call.reader(body)?;
     let import = call.services().open_import(&call.actor, crate::service::ImportDefaults::default(), csv);
     let import = import.await?;
     let (results, waiting) = spool(call.services().settings().artifact_directory.clone());
