@@ -272,9 +272,8 @@ impl LastRow {
         for byte in bytes {
             self.bytes += 1;
             self.place = match (self.place, byte) {
-                (Place::StartOfCell | Place::BehindQuote, b'"') => Place::Quoted,
                 (Place::Quoted, b'"') => Place::BehindQuote,
-                (Place::Quoted, _) => Place::Quoted,
+                (Place::Quoted, _) | (Place::StartOfCell | Place::BehindQuote, b'"') => Place::Quoted,
                 (_, b',' | b'\n') => Place::StartOfCell,
                 _ => Place::Bare,
             };

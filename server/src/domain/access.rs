@@ -110,13 +110,16 @@ impl Principal {
                 Actor::of_customer(&self.signature(), company)
             }
         };
-        actor.with_role(self.role)
+        actor.with_role(self.role).with_account(self.account)
     }
 
     /// It as one who acts for this customer.
     #[must_use]
     pub fn actor_for(&self, customer: CompanyId) -> Actor {
-        Actor::of_customer(&self.signature(), customer).with_role(self.role).belonging_to(self.company())
+        Actor::of_customer(&self.signature(), customer)
+            .with_role(self.role)
+            .belonging_to(self.company())
+            .with_account(self.account)
     }
 
     /// How the audit trail names it.
@@ -166,7 +169,7 @@ mod tests {
         };
         let actor = principal.actor();
         assert_eq!((actor.name(), actor.role()), ("account 42 order-system", Role::Viewer));
-        assert_eq!(actor.scope().company(), Some(company));
+        assert_eq!((actor.scope().company(), actor.account()), (Some(company), Some(principal.account)));
         for (kind, scope) in [
             (CompanyKind::Reseller, Scope::Reseller(company)),
             (CompanyKind::Vendor, Scope::Reseller(company)),
@@ -179,6 +182,7 @@ mod tests {
         let actor = principal.actor_for(customer);
         assert_eq!((actor.scope(), actor.role()), (Scope::Customer(customer), Role::Viewer));
         assert_eq!(actor.company(), Some(company), "it still belongs to its own");
+        assert_eq!(actor.account(), Some(principal.account));
         let operator = Principal { tenant: None, ..principal };
         assert_eq!(operator.actor().scope(), Scope::Operator);
     }

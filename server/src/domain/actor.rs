@@ -2,7 +2,7 @@
 
 use super::account::Role;
 use std::fmt;
-use unbox_common::ids::{CompanyId, DeviceId};
+use unbox_common::ids::{AccountId, CompanyId, DeviceId};
 
 /// Whose things a request may touch. The store adds it to every query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,7 @@ pub struct Actor {
     scope: Scope,
     role: Role,
     company: Option<CompanyId>,
+    account: Option<AccountId>,
 }
 
 impl Actor {
@@ -55,6 +56,7 @@ impl Actor {
             scope: Scope::Operator,
             role: Role::Owner,
             company: None,
+            account: None,
         }
     }
 
@@ -92,6 +94,12 @@ impl Actor {
         Self { company, ..self }
     }
 
+    /// The same, by this account, which may end while something goes on.
+    #[must_use]
+    pub fn with_account(self, account: AccountId) -> Self {
+        Self { account: Some(account), ..self }
+    }
+
     /// The name that the audit trail shows.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -116,6 +124,12 @@ impl Actor {
     #[must_use]
     pub fn speaks_for(&self, company: CompanyId) -> bool {
         self.company.is_none_or(|own| own == company)
+    }
+
+    /// The account by which they act; `None` for commands on the server's machine, and for devices.
+    #[must_use]
+    pub const fn account(&self) -> Option<AccountId> {
+        self.account
     }
 
     /// What they may do there.

@@ -28,6 +28,8 @@ impl Services {
         filter: AuditFilter,
         page: PageRequest,
     ) -> Result<Page<Entry>, ServiceError> {
+        // A whole trail is read page by page, and takes its time.
+        self.check_still_acts(by).await?;
         Ok(self.0.store.reader().await?.audit(by.scope(), &filter, &page).await?)
     }
 

@@ -111,6 +111,9 @@ impl ClaimExport {
     }
 
     /// The next rows; `None` at the end. A database that restarts meanwhile is waited for.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unauthenticated`] once the actor may not see them any more.
     pub async fn next_rows(&mut self) -> Result<Option<Vec<ExportedClaim>>, ServiceError> {
         let (claims, next) = patiently(|| self.read_page()).await?;
         self.next = next;
@@ -124,6 +127,7 @@ impl ClaimExport {
 
     /// A page, and where the next one begins.
     async fn read_page(&self) -> Result<(Vec<Claim>, Next), ServiceError> {
+        self.services.check_still_acts(&self.by).await?;
         let mut reader = self.services.0.store.reader().await?;
         match (&self.next, self.by.scope()) {
             (Next::End, _) => Ok((Vec::new(), Next::End)),

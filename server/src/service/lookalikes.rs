@@ -17,15 +17,12 @@ use serde_json::{Map, Value, json};
 use std::collections::{HashMap, hash_map::Entry};
 use unbox_common::ids::CompanyId;
 
-/// The most companies that one warning names.
-const MAX_NAMED: u32 = 5;
-
 impl Services {
     /// A warning about the name of a company that looks like others'; nothing, if none does. Companies
     /// that the actor does not see are counted and not named.
     pub async fn lookalikes(&self, by: &Actor, company: &Company) -> Result<Option<String>, ServiceError> {
         let mut reader = self.0.store.reader().await?;
-        let alike = reader.companies_like(company, MAX_NAMED).await?;
+        let alike = reader.companies_like(company).await?;
         let (mut named, mut unseen) = (Vec::new(), 0);
         for other in alike {
             match reader.company(by.scope(), other.id).await? {
@@ -53,8 +50,7 @@ pub(super) async fn note_lookalikes(
     company: &Company,
     mut detail: Map<String, Value>,
 ) -> Result<Value, ServiceError> {
-    let alike: Vec<CompanyId> =
-        tx.companies_like(company, MAX_NAMED).await?.into_iter().map(|other| other.id).collect();
+    let alike: Vec<CompanyId> = tx.companies_like(company).await?.into_iter().map(|other| other.id).collect();
     if !alike.is_empty() {
         detail.insert("looks_like".to_owned(), json!(alike));
     }

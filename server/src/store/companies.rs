@@ -124,13 +124,12 @@ impl Reader {
         Ok(page.page(companies, |one: &Company| one.id))
     }
 
-    /// Other companies, of whatever kind, whose names look like this one's; at most `limit`, oldest first.
-    pub async fn companies_like(&mut self, like: &Company, limit: u32) -> Result<Vec<Company>, StoreError> {
+    /// Other companies, of whatever kind, whose names look like this one's; the oldest, at most five.
+    pub async fn companies_like(&mut self, like: &Company) -> Result<Vec<Company>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("skeleton =", Some(like.name.skeleton()))
             .filter("id <>", Some(like.id.get()))
-            .push(" ORDER BY id LIMIT ")
-            .bind(i64::from(limit));
+            .push(" ORDER BY id LIMIT 5");
         let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("compare names"))?;
         rows.iter().map(company).collect()
     }

@@ -10,13 +10,14 @@ use unbox_common::{
 };
 use unbox_server::{
     domain::{
+        account::Role,
         actor::Actor,
         audit::{Action, Subject},
         company::CompanyKind,
     },
     service::{
-        ClaimsForm, ExportedClaim, ImportDefaults, ImportSummary, NewCompany, RowOutcome, RowResult,
-        ServiceError, Services,
+        ClaimsForm, ExportedClaim, ImportDefaults, ImportSummary, NewAccount, NewCompany, NewHolder,
+        RowOutcome, RowResult, ServiceError, Services,
     },
     store::{AuditFilter, ClaimFilter, PageRequest},
 };
@@ -299,7 +300,54 @@ async fn an_export_has_every_claim_of_its_own_and_no_other(db: TestDatabase) {
     }
 }
 
+async fn long_work_ends_with_the_right_to_it(db: TestDatabase) {
+    let world = World::new(db).await;
+    let services = &world.services;
+    let emm = services.create_company(&world.by, NewCompany::named(CompanyKind::Emm, "Fleet")).await.unwrap();
+    let boxes = NewCompany::named(CompanyKind::Reseller, "Boxes");
+    let boxes = services.create_company(&world.by, boxes).await.unwrap();
+    for company in [emm.id, boxes.id] {
+        services.set_works_for(&world.by, company, world.customer, true).await.unwrap();
+    }
+    let account = async |company, name: &str| {
+        let holder = NewHolder::ServiceAccount { name: name.to_owned() };
+        let new = NewAccount { company: Some(company), holder, role: Role::Admin };
+        services.create_account(&world.by, new).await.unwrap().id
+    };
+    let (of_emm, of_boxes) = (account(emm.id, "fleet").await, account(boxes.id, "boxes").await);
+    let file = |rows: u32| {
+        let row = |n| format!("S{n:05},G3,Acme,ZERO_TOUCH,{}\n", world.customer);
+        let rows: String = (0..rows).map(row).collect();
+        Cursor::new(format!("serial,model,manufacturer,profiletype,owner\n{rows}").into_bytes())
+    };
+    let reseller = Actor::of_reseller("boxes", boxes.id).with_role(Role::Admin).with_account(of_boxes);
+    let mut import = services.open_import(&reseller, ImportDefaults::default(), file(4001)).await.unwrap();
+    assert_eq!(import.next_results().await.unwrap().unwrap().len(), 2000);
+    services.disable_account(&world.by, of_boxes).await.unwrap();
+    let ended = import.next_results().await;
+    assert!(matches!(ended, Err(ServiceError::Unauthenticated)), "{ended:?}");
+    assert_eq!(services.claims_of_reseller(&reseller, &[], None, 1).await.unwrap().total, 2000);
+
+    let fleet = Actor::of_customer("fleet", world.customer)
+        .with_role(Role::Admin)
+        .belonging_to(Some(emm.id))
+        .with_account(of_emm);
+    let mut export = services.export_claims(&fleet, ClaimsForm::Customer, ClaimFilter::default());
+    assert_eq!(export.next_rows().await.unwrap().unwrap().len(), 1000);
+    services.set_works_for(&world.by, emm.id, world.customer, false).await.unwrap();
+    let ended = export.next_rows().await;
+    assert!(matches!(ended, Err(ServiceError::Unauthenticated)), "{ended:?}");
+    services.set_works_for(&world.by, emm.id, world.customer, true).await.unwrap();
+    assert!(export.next_rows().await.is_ok());
+    services.delete_account(&world.by, of_emm).await.unwrap();
+    let ended = export.next_rows().await;
+    assert!(matches!(ended, Err(ServiceError::Unauthenticated)), "{ended:?}");
+    let trail = services.list_audit(&fleet, AuditFilter::default(), PageRequest::default()).await;
+    assert!(matches!(trail, Err(ServiceError::Unauthenticated)), "{trail:?}");
+}
+
 battery!(
+    long_work_ends_with_the_right_to_it,
     a_resellers_file_claims_and_tells_each_row,
     a_customers_file_applies_configurations_to_its_own_devices,
     a_file_that_is_not_for_whoever_sends_it_changes_nothing,

@@ -16,7 +16,7 @@ mod rows;
 
 pub use outcome::{ImportSummary, RowOutcome, RowResult};
 
-use super::{ServiceError, Services, reselling::OTHER_RESELLER};
+use super::{ServiceError, Services, patience::patiently, reselling::OTHER_RESELLER};
 use crate::domain::{
     actor::{Actor, Scope},
     company::CompanyKind,
@@ -162,6 +162,7 @@ impl Import {
                 None => Ok(None),
             };
         };
+        patiently(|| self.services.check_still_acts(&self.by)).await?;
         let results = match self.work {
             Work::Claim => self.claim(batch).await?,
             Work::Apply(customer) => self.apply(customer, batch).await?,

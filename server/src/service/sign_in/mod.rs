@@ -102,6 +102,27 @@ impl Services {
         }
     }
 
+    /// Whether an actor may go on with something long: its account is as it was, and an EMM still works for
+    /// the customer. A token that expired meanwhile was good when it began.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unauthenticated`] if not.
+    pub(super) async fn check_still_acts(&self, by: &Actor) -> Result<(), ServiceError> {
+        let Some(id) = by.account() else { return Ok(()) };
+        let mut reader = self.0.store.reader().await?;
+        let account = reader.account(Scope::Operator, id).await?;
+        let stands = account.is_some_and(|account| {
+            account.disabled_at.is_none() && account.role == by.role() && account.company == by.company()
+        });
+        let works = match (by.company(), by.scope()) {
+            (Some(own), Scope::Customer(customer)) if own != customer => {
+                reader.works_for(own, customer).await?
+            }
+            _ => true,
+        };
+        if stands && works { Ok(()) } else { Err(ServiceError::Unauthenticated) }
+    }
+
     /// Who signed a request for an access token, and what they get. Nothing is issued yet.
     ///
     /// # Errors
