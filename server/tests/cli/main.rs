@@ -317,6 +317,40 @@ fn from_nothing_to_a_claimed_device() {
 }
 
 #[test]
+fn a_customer_says_whether_factories_register_keys_for_its_claims() {
+    let admin = Admin::founded();
+    let customer = admin.json(&["customer", "create", "Acme AG"]);
+    assert_eq!(customer["factory_keys"], false);
+    admin.json(&["reseller", "create", "Boxes"]);
+    let changed = admin.json(&["customer", "factory-keys", "Acme AG", "on"]);
+    assert_eq!(changed["factory_keys"], true);
+    assert!(text(&admin.run(&["customer", "show", "Acme AG"])).contains("keys from factories: "));
+    let noted = admin.json(&["audit", "--action", "company_updated"]);
+    assert_eq!(noted["entries"][0]["detail"]["factory_keys"], serde_json::json!({"was": false, "now": true}));
+    let told = admin.refused(&["reseller", "factory-keys", "Boxes", "on"], 1);
+    assert!(told.contains("only customers have claims"), "{told}");
+    let told = admin.refused(&["customer", "factory-keys", "Acme AG", "maybe"], 2);
+    assert!(told.contains("expected on or off"), "{told}");
+    assert_eq!(admin.json(&["customer", "factory-keys", "Acme AG", "off"])["factory_keys"], false);
+}
+
+#[test]
+fn a_company_that_is_named_like_another_is_warned_of() {
+    let admin = Admin::founded();
+    assert_eq!(error(&admin.run(&["customer", "create", "Acme AG"])), "");
+    let made = admin.run(&["reseller", "create", "\u{410}cme AG", "--json"]);
+    assert_eq!(code(&made), 0);
+    let made_json: Value = serde_json::from_slice(&made.stdout).unwrap();
+    assert_eq!(made_json["name"], "\u{410}cme AG");
+    assert!(error(&made).starts_with("Warning: The name "), "{}", error(&made));
+    assert!(error(&made).contains("looks like that of customer \"Acme AG\""), "{}", error(&made));
+    let renamed = admin.run(&["reseller", "rename", "\u{410}cme AG", "Boxes"]);
+    assert_eq!((code(&renamed), error(&renamed).as_str()), (0, ""));
+    let told = admin.refused(&["reseller", "rename", "Boxes", "Boxes\u{202e}"], 1);
+    assert!(told.contains("without invisible ones"), "{told}");
+}
+
+#[test]
 fn an_import_tells_what_became_of_each_row() {
     let admin = Admin::founded();
     admin.json(&["customer", "create", "Acme AG"]);

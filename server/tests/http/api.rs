@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod batch;
+mod elsewhere;
 mod enrollments;
 mod factory_records;
 mod former_reseller;
