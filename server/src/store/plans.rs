@@ -63,6 +63,7 @@ fn somebody(kind: CompanyKind) -> Company {
         language: None,
         workspace: None,
         device_protection: false,
+        factory_keys: false,
         created_at: Timestamp(1),
     }
 }
