@@ -105,7 +105,7 @@ impl Reader {
                 sql.push(") AS shared ORDER BY id LIMIT ").bind(page.limit());
             }
             None if of == ArtifactsOf::Operator => {
-                narrow(sql.push(SELECT).push(" AND r.customer_id IS NULL"))
+                narrow(sql.push(SELECT).push(" AND r.customer_id IS NULL"));
             }
             None => narrow(sql.push(SELECT)),
         }

@@ -71,7 +71,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use unbox_common::timestamp::Timestamp;
 use writer::{Reads, Writer};
 
-/// ConnectionLimit that read at the same time. SQLite reads from memory: more than cores gain nothing.
+/// Connections that read at the same time. SQLite reads from memory: more than cores gain nothing.
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 16;
 /// How long a request waits for a connection.
