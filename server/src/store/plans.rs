@@ -25,11 +25,11 @@ use unbox_common::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     /// It comes out of an index.
-    OfIndex,
+    Index,
     /// It sorts a handful of rows, all that a filter left.
-    OfFew,
+    FewRows,
     /// Two pages are merged.
-    OfTwoPages,
+    TwoPages,
 }
 
 /// A statement of a list, and how it is ordered.
@@ -107,18 +107,18 @@ async fn claims(reader: &mut Reader, all: &mut Vec<Listed>) {
                 ClaimFilter { proof: Some(unbox_common::protocol::latest::ProofKind::Token), ..any() },
             ] {
                 let filter = ClaimFilter { released, ..filter };
-                run(all, "claims", Order::OfIndex, reader.claims(scope, &filter, &page)).await;
+                run(all, "claims", Order::Index, reader.claims(scope, &filter, &page)).await;
             }
         }
         let filter = ClaimFilter { identifier: Some("serial_number X".to_owned()), ..any() };
-        run(all, "claims", Order::OfFew, reader.claims(scope, &filter, &page)).await;
+        run(all, "claims", Order::FewRows, reader.claims(scope, &filter, &page)).await;
     }
     let cursor = Some(ResellerCursor { customer: company(1), claim: ClaimId::new(5).unwrap() });
     let own = reader.claims_of_reseller(company(2), &[], cursor, 10);
-    run(all, "claims_of_reseller", Order::OfIndex, own).await;
+    run(all, "claims_of_reseller", Order::Index, own).await;
     let named = [company(1)];
     let of_customer = reader.claims_of_reseller(company(2), &named, cursor, 10);
-    run(all, "claims_of_reseller", Order::OfIndex, of_customer).await;
+    run(all, "claims_of_reseller", Order::Index, of_customer).await;
 }
 
 async fn devices_and_records(reader: &mut Reader, all: &mut Vec<Listed>) {
@@ -131,21 +131,21 @@ async fn devices_and_records(reader: &mut Reader, all: &mut Vec<Listed>) {
             DeviceFilter { state: Some(StateName::Managed), ..any() },
             DeviceFilter { waiting: true, ..any() },
         ] {
-            run(all, "devices", Order::OfIndex, reader.devices(scope, &filter, &page)).await;
+            run(all, "devices", Order::Index, reader.devices(scope, &filter, &page)).await;
         }
         let few = [
             DeviceFilter { claim: ClaimId::new(7).ok(), ..any() },
             DeviceFilter { identifiers: Some(vec!["serial_number X".to_owned()]), ..any() },
         ];
         for filter in few {
-            run(all, "devices", Order::OfFew, reader.devices(scope, &filter, &page)).await;
+            run(all, "devices", Order::FewRows, reader.devices(scope, &filter, &page)).await;
         }
         let records = FactoryFilter { company: None, identifiers: None };
         let records = reader.list_factory_records(scope, &records, &page);
-        run(all, "list_factory_records", Order::OfIndex, records).await;
+        run(all, "list_factory_records", Order::Index, records).await;
         let few = FactoryFilter { company: None, identifiers: Some(vec!["serial_number X".to_owned()]) };
         let records = reader.list_factory_records(scope, &few, &page);
-        run(all, "list_factory_records", Order::OfFew, records).await;
+        run(all, "list_factory_records", Order::FewRows, records).await;
     }
 }
 
@@ -153,16 +153,16 @@ async fn audit(reader: &mut Reader, all: &mut Vec<Listed>) {
     let page = after("5");
     let any = AuditFilter::default;
     let few = AuditFilter { subjects: vec![Subject::Unknown, Subject::Company(company(1))], ..any() };
-    run(all, "audit", Order::OfFew, reader.audit(Scope::Operator, &few, &page)).await;
+    run(all, "audit", Order::FewRows, reader.audit(Scope::Operator, &few, &page)).await;
     for filter in [
         any(),
         AuditFilter { customer: Some(company(1)), ..any() },
         AuditFilter { since: Some(Timestamp(1)), until: Some(Timestamp(9)), ..any() },
         AuditFilter { actor: Some("it@acme.example".to_owned()), ..any() },
     ] {
-        run(all, "audit", Order::OfIndex, reader.audit(Scope::Operator, &filter, &page)).await;
+        run(all, "audit", Order::Index, reader.audit(Scope::Operator, &filter, &page)).await;
         for scope in [Scope::Customer(company(1)), Scope::Reseller(company(2))] {
-            run(all, "audit", Order::OfTwoPages, reader.audit(scope, &filter, &page)).await;
+            run(all, "audit", Order::TwoPages, reader.audit(scope, &filter, &page)).await;
         }
     }
 }
@@ -170,43 +170,44 @@ async fn audit(reader: &mut Reader, all: &mut Vec<Listed>) {
 async fn organisation(reader: &mut Reader, all: &mut Vec<Listed>, scope: Scope) {
     let page = after("5");
     // A company sees itself alone.
-    let order = if scope == Scope::Operator { Order::OfIndex } else { Order::OfFew };
+    let order = if scope == Scope::Operator { Order::Index } else { Order::FewRows };
     for kind in [None, Some(CompanyKind::Customer)] {
         let filter = CompanyFilter::of_kind(kind);
         run(all, "companies", order, reader.companies(scope, &filter, &page)).await;
     }
     for kind in [CompanyKind::Customer, CompanyKind::Reseller] {
-        run(all, "links", Order::OfIndex, reader.links(scope, &somebody(kind), &page)).await;
+        run(all, "links", Order::Index, reader.links(scope, &somebody(kind), &page)).await;
     }
     for of in [AccountsOf::Anybody, AccountsOf::Operator, AccountsOf::Company(company(1))] {
         for kind in [None, Some(AccountKind::User)] {
-            run(all, "accounts", Order::OfIndex, reader.accounts(scope, of, kind, &page)).await;
+            run(all, "accounts", Order::Index, reader.accounts(scope, of, kind, &page)).await;
         }
     }
     let account = AccountId::new(6).unwrap();
     let keys = reader.api_keys(scope, KeysOf::Account(account), &page);
-    run(all, "api_keys", Order::OfIndex, keys).await;
+    run(all, "api_keys", Order::Index, keys).await;
     // A company's keys are few, and they are sorted by account.
-    run(all, "api_keys", Order::OfFew, reader.api_keys(scope, KeysOf::Company(company(1)), &page)).await;
+    run(all, "api_keys", Order::FewRows, reader.api_keys(scope, KeysOf::Company(company(1)), &page)).await;
     let keys = after("0123456789abcdef0123456789abcdef01234567");
     // So are those of one account.
-    run(all, "service_account_keys", Order::OfFew, reader.service_account_keys(scope, account, &keys)).await;
-    run(all, "operations", Order::OfIndex, reader.operations(scope, &page)).await;
+    run(all, "service_account_keys", Order::FewRows, reader.service_account_keys(scope, account, &keys))
+        .await;
+    run(all, "operations", Order::Index, reader.operations(scope, &page)).await;
     let operation = OperationId::new(8).unwrap();
-    run(all, "operation_items", Order::OfIndex, reader.operation_items(operation, 5, 10)).await;
+    run(all, "operation_items", Order::Index, reader.operation_items(operation, 5, 10)).await;
 }
 
 async fn catalogue(reader: &mut Reader, all: &mut Vec<Listed>, scope: Scope) {
     let page = after("5");
     for customer in [None, Some(company(1))] {
         let configurations = reader.configurations(scope, customer, &page);
-        run(all, "configurations", Order::OfIndex, configurations).await;
-        run(all, "tokens", Order::OfIndex, reader.tokens(scope, customer, &page)).await;
+        run(all, "configurations", Order::Index, configurations).await;
+        run(all, "tokens", Order::Index, reader.tokens(scope, customer, &page)).await;
     }
     for of in [ArtifactsOf::Anybody, ArtifactsOf::Operator, ArtifactsOf::Customer(company(1))] {
-        run(all, "artifacts", Order::OfTwoPages, reader.artifacts(scope, of, &page)).await;
+        run(all, "artifacts", Order::TwoPages, reader.artifacts(scope, of, &page)).await;
     }
-    run(all, "dpcs", Order::OfIndex, reader.dpcs(&after("kiosk"))).await;
+    run(all, "dpcs", Order::Index, reader.dpcs(&after("kiosk"))).await;
 }
 
 /// The names of the methods that take a page, out of the files of this folder.
@@ -276,8 +277,8 @@ fn problem(plan: &[String], order: Order) -> Option<&'static str> {
     let goes_on = plan.iter().any(|step| step.contains(">?") || step.contains("<?"));
     match order {
         _ if scans => Some("it reads a whole table"),
-        Order::OfIndex | Order::OfTwoPages if !goes_on => Some("it begins at the start each time"),
-        Order::OfIndex if sorts => Some("it sorts whatever is left"),
+        Order::Index | Order::TwoPages if !goes_on => Some("it begins at the start each time"),
+        Order::Index if sorts => Some("it sorts whatever is left"),
         _ => None,
     }
 }
