@@ -14,6 +14,7 @@
 //! * [`protocol`]: the messages between device and server, and the handshake's transcript;
 //! * [`refusal`]: every reason for a "no", and what a device then does;
 //! * [`payload`]: what is to be installed;
+//! * [`protected`]: what of a device no policy reaches, or only with an explicit word;
 //! * [`text`]: which characters people can be shown;
 //! * [`trust`]: who may say so;
 //! * [`attestation`]: what a TPM says of its keys, and whether it is so.
@@ -33,6 +34,7 @@ pub mod matching;
 pub mod models;
 pub mod path;
 pub mod payload;
+pub mod protected;
 pub mod protocol;
 pub mod refusal;
 pub mod secret;

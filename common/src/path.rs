@@ -1,5 +1,6 @@
 //! Paths that a payload may name: they cannot leave the place that they are meant for.
 
+use crate::{protected::holder_of_path, text::is_invisible};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
     fmt,
@@ -9,11 +10,8 @@ use std::{
 /// The longest path, in bytes; Linux takes 4096 with the root in front.
 pub const MAX_PATH_BYTES: usize = 1024;
 
-/// Trees that no payload writes into: kernel interfaces, and Unbox's own trust and state.
-const FORBIDDEN: &[&str] =
-    &["/dev", "/etc/unbox", "/proc", "/run", "/sys", "/usr/lib/unbox", "/usr/share/unbox", "/var/lib/unbox"];
-
-/// An absolute path on the device: no `..`, no empty part, below none of the forbidden trees.
+/// An absolute path on the device: no `..`, no empty part, and nothing that is the kernel's or Unbox's own
+/// ([`holder_of_path`]).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SafePath(String);
 
@@ -30,19 +28,19 @@ pub enum UnsafePath {
     /// It starts with `/`.
     #[error("expected a path relative to the archive, found {0:?}")]
     NotRelative(String),
-    /// `.`, `..`, an empty part, a control character or a NUL.
+    /// `.`, `..`, an empty part, or a character that cannot be seen ([`is_invisible`]).
     #[error("path {0:?} holds a part that is empty, `.`, `..` or not printable")]
     BadPart(String),
     /// Longer than [`MAX_PATH_BYTES`].
     #[error("path is longer than {MAX_PATH_BYTES} bytes")]
     TooLong,
-    /// Inside a tree that payloads must leave alone.
-    #[error("path {path:?} is inside {tree}, which a payload must not touch")]
+    /// A place that payloads must leave alone.
+    #[error("path {path:?} belongs to {holder}, and a payload must not touch it")]
     Forbidden {
         /// The path.
         path: String,
-        /// The tree.
-        tree: &'static str,
+        /// Whose it is.
+        holder: &'static str,
     },
 }
 
@@ -50,8 +48,7 @@ fn check_parts(path: &str, parts: &str) -> Result<(), UnsafePath> {
     if path.len() > MAX_PATH_BYTES {
         return Err(UnsafePath::TooLong);
     }
-    let bad =
-        |part: &str| part.is_empty() || part == "." || part == ".." || part.chars().any(char::is_control);
+    let bad = |part: &str| part.is_empty() || part == "." || part == ".." || part.chars().any(is_invisible);
     if parts.split('/').any(bad) { Err(UnsafePath::BadPart(shown(path))) } else { Ok(()) }
 }
 
@@ -69,11 +66,8 @@ impl SafePath {
             return Err(UnsafePath::NotAbsolute(shown(path)));
         };
         check_parts(path, parts)?;
-        let inside = |tree: &&&str| {
-            path == **tree || path.strip_prefix(**tree).is_some_and(|rest| rest.starts_with('/'))
-        };
-        match FORBIDDEN.iter().find(inside) {
-            Some(tree) => Err(UnsafePath::Forbidden { path: shown(path), tree }),
+        match holder_of_path(path) {
+            Some(holder) => Err(UnsafePath::Forbidden { path: shown(path), holder }),
             None => Ok(Self(path.to_owned())),
         }
     }
@@ -166,6 +160,10 @@ mod tests {
             "/etc/x/",
             "/etc/\0x",
             "/etc/a\nb",
+            "/etc/\u{202e}fdp.x",
+            "/etc/a\u{200b}b",
+            "/usr/bin/unbox-agent",
+            "/lib/systemd/system/unbox-install.service",
             "/proc/sys/kernel",
             "/sys",
             "/var/lib/unbox/ledger.json",
@@ -174,7 +172,7 @@ mod tests {
         ] {
             assert!(SafePath::parse(bad).is_err(), "{bad:?}");
         }
-        for bad in ["", "/x", "../x", "a/../../x", "a//b", "./../x", "."] {
+        for bad in ["", "/x", "../x", "a/../../x", "a//b", "./../x", ".", "a\u{2066}b"] {
             assert!(RelativePath::parse(bad).is_err(), "{bad:?}");
         }
         assert!(SafePath::parse(&format!("/{}", "a".repeat(MAX_PATH_BYTES))).is_err());

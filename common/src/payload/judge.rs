@@ -1,7 +1,8 @@
 //! Whether a payload with a good signature is the one that this device may install now.
 
 use super::{
-    DpcKind, InvalidPolicy, MAX_ARTIFACT_BYTES, MAX_EXTRAS_BYTES, MAX_HEALTH_TIMEOUT_S, Payload, check_policy,
+    DpcKind, InvalidPolicy, MAX_ARTIFACT_BYTES, MAX_EXTRAS_BYTES, MAX_HEALTH_TIMEOUT_S, Payload, check_dpc,
+    check_policy,
 };
 use crate::{
     bytes::Nonce,
@@ -178,6 +179,7 @@ pub fn check_contents(payload: &Payload) -> Result<(), PayloadRejected> {
         if extras > MAX_EXTRAS_BYTES {
             return Err(PayloadRejected::TooLarge { what: "DPC extras" });
         }
+        check_dpc(dpc).map_err(PayloadRejected::Policy)?;
         if dpc.health.timeout_s() > Some(MAX_HEALTH_TIMEOUT_S) {
             return Err(PayloadRejected::TooLarge { what: "health check time limit" });
         }
@@ -191,7 +193,7 @@ mod tests {
     use crate::{
         bytes::FixedBytes,
         ids::ConfigurationId,
-        payload::{ConfigurationRef, Setup},
+        payload::{ConfigurationRef, HealthCheck, Setup},
         trust::{KeySet, SigningKey, sign},
     };
 
@@ -256,5 +258,9 @@ mod tests {
         dpc.kind = DpcKind::Tar;
         dpc.health = serde_json::from_str(slow).unwrap();
         assert_eq!(judge(verified(&unsupported), &expectation()).unwrap_err().kind(), "payload_too_large");
+        let dpc = unsupported.dpc.as_mut().unwrap();
+        (dpc.health, dpc.unit) = (HealthCheck::None, Some("unbox-install.service".parse().unwrap()));
+        let rejected = judge(verified(&unsupported), &expectation()).unwrap_err();
+        assert_eq!(rejected.kind(), "payload_policy");
     }
 }

@@ -15,7 +15,10 @@ pub use names::{
     CertificateName, DpcName, FileMode, Hostname, InvalidName, PackageName, SysctlKey, SysctlValue, TimeZone,
     UnitName, UserName, VersionText,
 };
-pub use policy::{FileContent, InvalidPolicy, MAX_POLICY_ITEMS, PolicyItem, ResourceKey, check_policy};
+pub use policy::{
+    FileContent, InvalidPolicy, MAX_POLICY_ITEMS, PolicyItem, ResourceKey, check_dpc, check_policy,
+    privileged_items,
+};
 
 use crate::{
     bytes::Nonce,

@@ -1,5 +1,6 @@
 //! Names inside a payload: each is checked once, here, and then safe to put into a file or argument.
 
+use crate::text::is_invisible;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};
 
@@ -113,7 +114,7 @@ name!(
     /// The value of a kernel parameter: one line.
     SysctlValue,
     "a sysctl value: one line of at most 256 printable characters",
-    |text| !text.is_empty() && text.len() <= 256 && text.chars().all(|char| char == '\t' || !char.is_control())
+    |text| !text.is_empty() && text.len() <= 256 && text.chars().all(|char| char == '\t' || !is_invisible(char))
 );
 name!(
     /// A host name (RFC 1123, section 2.1): labels of at most 63, in all at most 64 as Linux allows.
@@ -216,7 +217,7 @@ mod tests {
         for bad in ["", "kernel", "net..x", "-w.x", "net.ipv4/../x", "net.*.x"] {
             assert!(bad.parse::<SysctlKey>().is_err(), "{bad:?}");
         }
-        for bad in ["", "1\n2", "\0"] {
+        for bad in ["", "1\n2", "\0", "1\u{202e}"] {
             assert!(bad.parse::<SysctlValue>().is_err(), "{bad:?}");
         }
         for bad in ["", "-a", "a-", "a..b", "a_b", ".a", &"a".repeat(65)] {

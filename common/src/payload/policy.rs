@@ -4,12 +4,16 @@
 //! changes that it plans in the agent's `install/plan.rs`, and a row in both test tables.
 
 use super::{
-    Artifact, CertificateName, FileMode, Hostname, PackageName, SysctlKey, SysctlValue, TimeZone, UnitName,
-    UserName, VersionText,
+    Artifact, CertificateName, Dpc, FileMode, Hostname, PackageName, SysctlKey, SysctlValue, TimeZone,
+    UnitName, UserName, VersionText,
 };
-use crate::{bytes::Bytes, path::SafePath};
+use crate::{
+    bytes::Bytes,
+    path::SafePath,
+    protected::{self, Reach},
+};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, fmt};
+use std::{borrow::Cow, collections::BTreeSet, fmt};
 
 /// The most items of one payload.
 pub const MAX_POLICY_ITEMS: usize = 1024;
@@ -33,6 +37,9 @@ pub enum PolicyItem {
         /// Group; `root` if absent. The group must exist.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         group: Option<UserName>,
+        /// The word without which an item does not give power over the whole device ([`protected`]).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        privileged: bool,
     },
     /// The state of a systemd unit that is there already.
     Unit {
@@ -47,6 +54,9 @@ pub enum PolicyItem {
         /// Impossible to start.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         masked: bool,
+        /// As for a file.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        privileged: bool,
     },
     /// A kernel parameter, now and after every boot.
     Sysctl {
@@ -54,6 +64,9 @@ pub enum PolicyItem {
         key: SysctlKey,
         /// Its value.
         value: SysctlValue,
+        /// As for a file.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        privileged: bool,
     },
     /// The host name.
     Hostname {
@@ -134,6 +147,22 @@ pub enum InvalidPolicy {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// No policy reaches it.
+    #[error("{item} belongs to {holder}, and a policy must not touch it")]
+    Reserved {
+        /// The item.
+        item: ResourceKey,
+        /// Whose it is.
+        holder: &'static str,
+    },
+    /// It gives power over the whole device, and does not say so.
+    #[error("{item} decides {decides}: add `\"privileged\": true` to the item if that is meant")]
+    NotPrivileged {
+        /// The item.
+        item: ResourceKey,
+        /// What such an item decides.
+        decides: &'static str,
+    },
     /// This version cannot install it.
     #[error("{0} cannot be installed by this version of the agent")]
     Unsupported(ResourceKey),
@@ -167,7 +196,54 @@ impl PolicyItem {
         }
     }
 
+    /// Whether it says that it may have power over the whole device.
+    #[must_use]
+    pub const fn is_privileged(&self) -> bool {
+        match self {
+            Self::File { privileged, .. }
+            | Self::Unit { privileged, .. }
+            | Self::Sysctl { privileged, .. } => *privileged,
+            _ => false,
+        }
+    }
+
+    /// Checks how far it reaches; the device does so again where links lead.
+    ///
+    /// # Errors
+    /// [`InvalidPolicy::Reserved`] and [`InvalidPolicy::NotPrivileged`].
+    pub fn check_reach(&self, reach: Reach) -> Result<(), InvalidPolicy> {
+        match reach {
+            Reach::Never(holder) => Err(InvalidPolicy::Reserved { item: self.key(), holder }),
+            Reach::Privileged(decides) if !self.is_privileged() => {
+                Err(InvalidPolicy::NotPrivileged { item: self.key(), decides })
+            }
+            Reach::Open | Reach::Privileged(_) => Ok(()),
+        }
+    }
+
+    fn reach(&self) -> Reach {
+        match self {
+            Self::File { path, .. } => protected::reach_of_path(path.as_str()),
+            Self::Unit { name, .. } => protected::reach_of_unit(name.as_str()),
+            Self::Sysctl { key, .. } => protected::reach_of_sysctl(key.as_str()),
+            _ => Reach::Open,
+        }
+    }
+
+    /// The text of a unit file or drop-in, where the item is one.
+    fn unit_text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::File { path, content, .. } if protected::is_unit_file(path.as_str()) => match content {
+                FileContent::Text(text) => Some(Cow::Borrowed(text)),
+                FileContent::Base64(bytes) => Some(String::from_utf8_lossy(bytes.as_ref())),
+                FileContent::Artifact(_) => None,
+            },
+            _ => None,
+        }
+    }
+
     fn check(&self) -> Result<(), InvalidPolicy> {
+        self.check_reach(self.reach())?;
         let malformed = |problem| Err(InvalidPolicy::Malformed { item: self.key(), problem });
         match self {
             Self::NetworkProfile { .. } => Err(InvalidPolicy::Unsupported(self.key())),
@@ -188,9 +264,31 @@ impl PolicyItem {
             {
                 malformed("a masked unit that is to be enabled or active")
             }
+            _ if self.unit_text().is_some_and(|text| protected::own_unit_in(&text).is_some()) => {
+                malformed("a unit file that would replace, stop or disable a unit of Unbox")
+            }
             _ => Ok(()),
         }
     }
+}
+
+/// Checks that a DPC's unit is its own, and none of Unbox's.
+///
+/// # Errors
+/// [`InvalidPolicy::Reserved`].
+pub fn check_dpc(dpc: &Dpc) -> Result<(), InvalidPolicy> {
+    match dpc.unit.as_ref().map(|unit| (unit, protected::reach_of_unit(unit.as_str()))) {
+        Some((unit, Reach::Never(holder))) => {
+            Err(InvalidPolicy::Reserved { item: ResourceKey(format!("unit {unit}")), holder })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Names the items that may have power over the whole device, for whoever is to know of them.
+#[must_use]
+pub fn privileged_items(policy: &[PolicyItem]) -> Vec<String> {
+    policy.iter().filter(|item| item.is_privileged()).map(|item| item.key().to_string()).collect()
 }
 
 /// Checks what the types cannot: the number of items, contradictions, and their texts.
@@ -245,6 +343,49 @@ mod tests {
             r#"[{"type":"file","path":"/etc/x","content":{"text":"","base64":""}}]"#,
         ] {
             assert!(serde_json::from_str::<Vec<PolicyItem>>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_unbox_is_in_reach_of_a_policy() {
+        for (item, message) in [
+            (
+                r#"{"type":"unit","name":"unbox-install.service","active":false}"#,
+                "unit unbox-install.service belongs to Unbox, and a policy must not touch it",
+            ),
+            (
+                r#"{"type":"unit","name":"unbox.target","active":false,"privileged":true}"#,
+                "unit unbox.target belongs to Unbox, and a policy must not touch it",
+            ),
+            (
+                r#"{"type":"file","path":"/opt/unbox/dpc/acme/x","content":{"text":""},"privileged":true}"#,
+                "file /opt/unbox/dpc/acme/x belongs to Unbox's DPCs, and a policy must not touch it",
+            ),
+            (
+                r#"{"type":"file","path":"/etc/systemd/system/a.service","content":{"text":"[Install]\nAlias=unbox.target"}}"#,
+                "file /etc/systemd/system/a.service holds a unit file that would replace, stop or disable a unit of Unbox",
+            ),
+        ] {
+            assert_eq!(check_policy(&items(&format!("[{item}]"))).unwrap_err().to_string(), message);
+        }
+        let named = r#"[{"type":"file","path":"/etc/systemd/system.control/unbox-install.service.d/x","content":{"text":""}}]"#;
+        assert!(serde_json::from_str::<Vec<PolicyItem>>(named).is_err());
+    }
+
+    #[test]
+    fn power_over_the_device_needs_its_word() {
+        for (item, decides) in [
+            (r#"{"type":"file","path":"/etc/sudoers.d/a","content":{"text":""}}"#, "who becomes root"),
+            (r#"{"type":"unit","name":"dbus.service","masked":true}"#, "whether the device starts"),
+            (r#"{"type":"sysctl","key":"kernel.core_pattern","value":"|/x"}"#, "what the kernel runs"),
+        ] {
+            let refused = check_policy(&items(&format!("[{item}]"))).unwrap_err().to_string();
+            assert!(refused.contains(decides) && refused.contains(r#""privileged": true"#), "{refused}");
+            let with_word = item.replacen('{', r#"{"privileged":true,"#, 1);
+            let policy = items(&format!("[{with_word}]"));
+            assert_eq!(check_policy(&policy), Ok(()));
+            assert!(policy[0].is_privileged());
+            assert_eq!(items(&serde_json::to_string(&policy).unwrap()), policy);
         }
     }
 

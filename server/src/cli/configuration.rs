@@ -5,10 +5,11 @@ use super::{
     context::{Opened, list, read_document},
     output::Output,
 };
-use crate::service::ConfigurationChange;
+use crate::{domain::configuration, service::ConfigurationChange};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
+use unbox_common::payload::privileged_items;
 
 const DOCUMENT_HELP: &str = "\
 A document is JSON: `contact` (contact_email, contact_phone; perhaps company and message), and any \
@@ -86,8 +87,8 @@ impl Configuration {
                 if default {
                     services.set_default_configuration(by, customer.id, Some(created.id)).await?;
                 }
-                output
-                    .show(&created, &format!("Created configuration {} ({}).", created.id, created.name))?;
+                let text = format!("Created configuration {} ({}).", created.id, created.name);
+                output.show(&created, &with_power(text, &created))?;
             }
             Self::List { customer } => {
                 let customer = opened.customer_id(customer.as_deref()).await?;
@@ -105,8 +106,8 @@ impl Configuration {
                 let document = file.as_deref().map(read_document).transpose()?;
                 let change = ConfigurationChange { name, document, default: None };
                 let updated = services.update_configuration(by, found.id, change).await?;
-                output
-                    .show(&updated, &format!("Changed configuration {} ({}).", updated.id, updated.name))?;
+                let text = format!("Changed configuration {} ({}).", updated.id, updated.name);
+                output.show(&updated, &with_power(text, &updated))?;
             }
             Self::Delete(named) => {
                 let found = named.find(opened).await?;
@@ -127,8 +128,16 @@ impl Configuration {
     }
 }
 
+/// Adds which policy items have power over the whole device.
+fn with_power(text: String, configuration: &configuration::Configuration) -> String {
+    match privileged_items(&configuration.document.policy) {
+        items if items.is_empty() => text,
+        items => format!("{text}\nPrivileged: {}.", items.join(", ")),
+    }
+}
+
 impl Named {
-    async fn find(&self, opened: &Opened) -> anyhow::Result<crate::domain::configuration::Configuration> {
+    async fn find(&self, opened: &Opened) -> anyhow::Result<configuration::Configuration> {
         let customer = opened.customer_id(self.customer.as_deref()).await?;
         opened.configuration(&self.configuration, customer).await
     }

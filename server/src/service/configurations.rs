@@ -20,7 +20,7 @@ use std::{
 };
 use unbox_common::{
     ids::{CompanyId, ConfigurationId},
-    payload::Artifact,
+    payload::{Artifact, privileged_items},
     timestamp::Timestamp,
 };
 
@@ -80,7 +80,10 @@ impl Services {
                     if default {
                         services.make_default(tx, &by, customer, Some(new.id)).await?;
                     }
-                    let detail = json!({"name": new.name});
+                    let detail = json!({
+                        "name": new.name,
+                        "privileged": privileged_items(&new.document.policy),
+                    });
                     services.note(
                         tx,
                         &by,
@@ -173,7 +176,11 @@ impl Services {
                         (Some(false), true) => services.make_default(tx, &by, new.customer, None).await?,
                         _ => {}
                     }
-                    let detail = json!({"name": new.name, "document_changed": new.document != was.document});
+                    let detail = json!({
+                        "name": new.name,
+                        "document_changed": new.document != was.document,
+                        "privileged": privileged_items(&new.document.policy),
+                    });
                     services.note(
                         tx,
                         &by,

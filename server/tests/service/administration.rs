@@ -221,6 +221,30 @@ async fn a_configuration_that_no_device_could_install_is_refused(db: TestDatabas
     assert!(!world.services.artifact_path(digest).exists());
 }
 
+async fn what_gives_power_over_the_whole_device_needs_a_word_and_is_audited(db: TestDatabase) {
+    let world = World::new(db).await;
+    let before = world.db.snapshot().await;
+    let create = async |item: &str| {
+        let document = MINIMAL_DOCUMENT.replacen('{', &format!(r#"{{"policy":[{item}],"#), 1);
+        world.services.create_configuration(&world.by, world.customer, "Office", &document).await
+    };
+    let sudoers = r#"{"type":"file","path":"/etc/sudoers.d/acme","content":{"text":""}}"#;
+    invalid(create(sudoers).await, "document", r#"add `"privileged": true` to the item"#);
+    let own = r#"{"type":"unit","name":"unbox-install.service","active":false,"privileged":true}"#;
+    invalid(create(own).await, "document", "belongs to Unbox");
+    let unit = r#"{"type":"file","path":"/lib/systemd/system/unbox.target","content":{"text":""}}"#;
+    invalid(create(unit).await, "document", "belongs to Unbox");
+    assert_eq!(world.db.snapshot().await, before);
+
+    let made = create(&sudoers.replacen('{', r#"{"privileged":true,"#, 1)).await.unwrap();
+    let shown = serde_json::to_value(&made).unwrap();
+    assert_eq!(shown["document"]["policy"][0]["privileged"], true);
+    let filter = AuditFilter { action: Some(Action::ConfigurationCreated), ..AuditFilter::default() };
+    let audit = world.services.list_audit(&world.by, filter, PageRequest::default()).await.unwrap().items;
+    let detail = &audit.iter().find(|entry| entry.subject == Subject::Configuration(made.id)).unwrap().detail;
+    assert_eq!(detail["privileged"], serde_json::json!(["file /etc/sudoers.d/acme"]));
+}
+
 async fn a_device_is_claimed_once(db: TestDatabase) {
     let world = World::new(db).await;
     let bolt = world.other_customer("Bolt").await;
@@ -369,6 +393,7 @@ battery!(
     companies_are_found_by_name_or_id,
     a_configuration_in_use_stays,
     a_configuration_that_no_device_could_install_is_refused,
+    what_gives_power_over_the_whole_device_needs_a_word_and_is_audited,
     a_device_is_claimed_once,
     a_claim_needs_what_it_names,
     a_tenant_neither_sees_nor_changes_what_is_not_its_own,
