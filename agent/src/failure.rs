@@ -65,6 +65,14 @@ pub enum TransportError {
     /// It does not speak TLS 1.3, or not properly.
     #[error("no TLS 1.3 connection with the server was possible")]
     Tls(#[source] rustls::Error),
+    /// The host that a payload names for an artifact does not give it. Whatever it says, it is not the server.
+    #[error("the host of artifact {digest} answered with status {status}")]
+    ArtifactHost {
+        /// Which artifact.
+        digest: Sha256,
+        /// The status.
+        status: u16,
+    },
 }
 
 /// The server answered, but not as the protocol says.
@@ -339,6 +347,7 @@ impl TransportError {
             Self::Untrusted(_) => "server_untrusted",
             Self::OutsideItsTime(_) => RefusalKind::ClockSkew.name(),
             Self::Tls(_) => "tls_failed",
+            Self::ArtifactHost { .. } => "artifact_host",
         }
     }
 
@@ -352,6 +361,10 @@ impl TransportError {
                  another network, or tell your IT department."
             }
             Self::OutsideItsTime(_) => RefusalKind::ClockSkew.advice(),
+            Self::ArtifactHost { .. } => {
+                "The place that a part of the configuration is fetched from does not give it. The device tries again \
+                 by itself; if this stays, tell your IT department."
+            }
             Self::Tls(_) => {
                 "Something between this device and the server changes or blocks the connection. Try another network."
             }

@@ -7,7 +7,7 @@
 use super::incoming::{Announced, AnswerError, Incoming};
 use crate::{
     boot::{Layout, Server},
-    failure::{DeviceFault, Failure, Misbehaviour, Rejection},
+    failure::{DeviceFault, Failure, Misbehaviour, Rejection, TransportError},
     files::{self, FilesError},
     handshake::client::{Client, transport},
 };
@@ -60,9 +60,9 @@ pub async fn fetch_all(
     expect_room(&folder, &artifacts)?;
     let mut done = 0;
     for artifact in artifacts {
-        let url = address(server, artifact);
+        let source = Source::of(server, artifact);
         let mut so_far = |received| progress(done + received, total);
-        fetch(&folder, client, url, artifact, &mut so_far).await?;
+        fetch(&folder, client, &source, artifact, &mut so_far).await?;
         done += artifact.size;
     }
     Ok(())
@@ -132,9 +132,33 @@ fn part(folder: &Path, artifact: &Artifact) -> PathBuf {
     folder.join(format!("{}{PART}", artifact.sha256))
 }
 
-fn address(server: &Server, artifact: &Artifact) -> Url {
-    let own = || server.at(&format!("{ARTIFACT_PATH}/{}", artifact.sha256));
-    artifact.url.as_ref().map_or_else(own, |elsewhere| elsewhere.url().clone())
+/// Where an artifact is fetched from.
+struct Source {
+    url: Url,
+    /// Whether the enrollment server itself answers there: nobody else speaks for the device's owner.
+    is_server: bool,
+}
+
+impl Source {
+    fn of(server: &Server, artifact: &Artifact) -> Self {
+        let own = server.at(&format!("{ARTIFACT_PATH}/{}", artifact.sha256));
+        match &artifact.url {
+            None => Self { url: own, is_server: true },
+            Some(named) => Self { url: named.url().clone(), is_server: named.url().origin() == own.origin() },
+        }
+    }
+
+    /// Asks for the bytes of an artifact from `from` on.
+    async fn open(&self, client: &Client, artifact: &Artifact, from: u64) -> Result<Response, Failure> {
+        let answered = client.fetch(self.url.clone(), from, artifact.size - from).await;
+        answered.map_err(|error| match error {
+            Failure::Refused(refusal) if !self.is_server => {
+                let (digest, status) = (artifact.sha256, refusal.problem.status);
+                TransportError::ArtifactHost { digest, status }.into()
+            }
+            error => error,
+        })
+    }
 }
 
 /// Says no before the first byte is fetched, if there is no room for the last one.
@@ -162,7 +186,7 @@ fn expect_room(folder: &Path, artifacts: &[&Artifact]) -> Result<(), DeviceFault
 async fn fetch(
     folder: &Path,
     client: &Client,
-    url: Url,
+    source: &Source,
     artifact: &Artifact,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<(), Failure> {
@@ -172,13 +196,13 @@ async fn fetch(
     }
     let growing = Growing::open(&part, artifact).await?;
     let resumed = growing.incoming.received() > 0;
-    let tried = grow(client, &url, artifact, growing, progress).await;
+    let tried = grow(client, source, artifact, growing, progress).await;
     let tried = match tried {
         // What was kept from an earlier try was not what it should be: once more, from nothing.
         Err(Failure::Rejected(Rejection::ArtifactDigest { .. })) if resumed => {
             files::remove(&part)?;
             let growing = Growing::open(&part, artifact).await?;
-            grow(client, &url, artifact, growing, progress).await
+            grow(client, source, artifact, growing, progress).await
         }
         tried => tried,
     };
@@ -258,7 +282,7 @@ impl Growing {
 /// Reads the missing bytes off the network while a thread hashes and stores them.
 async fn grow(
     client: &Client,
-    url: &Url,
+    source: &Source,
     artifact: &Artifact,
     mut growing: Growing,
     progress: &mut (dyn FnMut(u64) + Send),
@@ -267,7 +291,7 @@ async fn grow(
         return Ok(growing.incoming.finish()?);
     }
     let from = growing.incoming.received();
-    let response = match client.fetch(url.clone(), from, artifact.size - from).await {
+    let response = match source.open(client, artifact, from).await {
         Err(error) if status_of(&error) == Some(StatusCode::NOT_FOUND.as_u16()) => {
             return Err(Rejection::ArtifactMissing(artifact.sha256).into());
         }
@@ -343,6 +367,7 @@ const fn status_of(error: &Failure) -> Option<u16> {
     match error {
         Failure::Misbehaved(Misbehaviour::UnexpectedStatus { status, .. }) => Some(*status),
         Failure::Refused(refusal) => Some(refusal.problem.status),
+        Failure::Transport(TransportError::ArtifactHost { status, .. }) => Some(*status),
         _ => None,
     }
 }
@@ -361,6 +386,10 @@ mod tests {
     use crate::{
         payload::accept::tests::payload,
         test_server::{NOW, Reply, Request, TestServer, Then},
+    };
+    use unbox_common::{
+        protocol::problem::{self, Problem},
+        refusal::{Disposition, RefusalKind},
     };
 
     /// Three quarters of a megabyte, none of it like another part.
@@ -513,6 +542,26 @@ mod tests {
         let full = device.fetch(&huge).await.unwrap_err();
         assert_eq!(full.kind(), "disk_full");
         assert!(device.server.requests().is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_the_enrollment_server_refuses_for_the_owner() {
+        let gone = Problem::new(RefusalKind::Deprovisioned);
+        let problem = serde_json::to_vec(&gone).unwrap();
+        let reply = Reply::with("410 Gone", &[("content-type", problem::CONTENT_TYPE)], &problem);
+        let (host, device) = (reply.clone(), Device::at(move |_| reply.clone()));
+        let elsewhere = TestServer::start(move |_| host.clone());
+        let place = elsewhere.context(device.layout.clone()).server().unwrap().at("/dpc.tar");
+        let artifact = artifact_of(b"x");
+        let refused = device.fetch(&artifact).await.unwrap_err();
+        assert_eq!(refused.disposition(), Disposition::Fatal, "the server itself may say so");
+        let mut context = device.server.context(device.layout.clone());
+        context.trust.anchors.extend(elsewhere.context(device.layout.clone()).trust.anchors);
+        let (server, client) = (context.server().unwrap(), TestServer::client(&context, NOW));
+        let payload = payload(1, &[Artifact { url: Some(place.to_string().parse().unwrap()), ..artifact }]);
+        let failed = fetch_all(&device.layout, server, &client, &payload, &mut |_, _| {}).await.unwrap_err();
+        assert_eq!((failed.kind(), failed.disposition()), ("artifact_host", Disposition::Retry));
+        assert_eq!(failed.hint(), None, "a stranger does not say how long to wait");
     }
 
     #[test]
