@@ -156,6 +156,46 @@ impl Program {
         Ok(Finished { status, stdout: kept(stdout), stderr: kept(stderr) })
     }
 
+    /// Runs it to its end while `read` reads what it writes on standard output, as much of it as there is. When
+    /// `limit` is over, it and all that it started are ended.
+    ///
+    /// # Errors
+    /// [`ProgramError`]; a program that ends with a failure is none here.
+    pub fn run_into<T>(
+        mut self,
+        limit: Duration,
+        read: impl FnOnce(&mut dyn Read) -> T,
+    ) -> Result<(Finished, T), ProgramError> {
+        let program = self.name;
+        let start = |source| ProgramError::Start { program: program.clone(), source };
+        let wait = |source| ProgramError::Wait { program: program.clone(), source };
+        let mut child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(start)?;
+        let output = child.stdout.take();
+        let stderr = collect(child.stderr.take());
+        let (told, in_time) = thread::scope(|scope| {
+            let watch = scope.spawn(|| {
+                let in_time = wait_until_exit(&child, limit);
+                if !matches!(in_time, Ok(true)) {
+                    end(&child);
+                }
+                in_time
+            });
+            let told = match output {
+                // Closed as soon as nobody reads it any more: the program must not wait for that.
+                Some(mut output) => read(&mut output),
+                None => read(&mut io::empty()),
+            };
+            (told, watch.join())
+        });
+        let status = child.wait().map_err(wait)?;
+        let in_time = in_time.map_err(|_| wait(io::Error::other("the thread that waits for it ended")))?;
+        if !in_time.map_err(wait)? {
+            return Err(ProgramError::TooSlow { program, limit });
+        }
+        let stderr = stderr.recv_timeout(OUTPUT_GRACE).unwrap_or_default();
+        Ok((Finished { status, stdout: Vec::new(), stderr }, told))
+    }
+
     /// Runs it to its end, which must be a good one.
     ///
     /// # Errors
@@ -332,6 +372,19 @@ mod tests {
         let finished = shell("head -c 1000000 /dev/zero; echo end").run(LONG).unwrap();
         assert_eq!(finished.stdout.len(), MAX_OUTPUT_BYTES);
         assert!(finished.stdout.ends_with(b"end\n"));
+    }
+
+    #[test]
+    fn output_of_any_length_is_read_while_it_comes() {
+        let count = |script: &str, limit| {
+            shell(script).run_into(limit, |output| io::copy(output, &mut io::sink()).unwrap())
+        };
+        let (finished, bytes) = count("head -c 1000000 /dev/zero; echo why >&2; exit 3", LONG).unwrap();
+        assert_eq!((bytes, code_of(finished.status), finished.complaint().as_str()), (1_000_000, 3, "why"));
+        let (_, read) = shell("yes").run_into(LONG, |output| output.read(&mut [0; 2]).unwrap()).unwrap();
+        assert_eq!(read, 2, "a program whose output nobody reads any more ends");
+        let slow = count("sleep 1000", Duration::from_millis(100));
+        assert!(matches!(slow, Err(ProgramError::TooSlow { .. })));
     }
 
     #[test]

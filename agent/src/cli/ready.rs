@@ -5,7 +5,7 @@
 
 use crate::{
     files::Root,
-    install::{Change, PackageFile, Reload, Resource, State, System, SystemError, UnitReport},
+    install::{Change, Packages, Reload, Resource, State, System, SystemError, UnitReport},
 };
 use std::{path::Path, time::Duration};
 use unbox_common::{path::SafePath, payload::UnitName};
@@ -53,8 +53,8 @@ impl System for SaysReady {
         self.device.look(resource)
     }
 
-    fn describe(&self, deb: &Path) -> Result<PackageFile, SystemError> {
-        self.device.describe(deb)
+    fn packages(&self) -> &dyn Packages {
+        self.device.packages()
     }
 
     fn covers_reload(&self, what: Reload) -> bool {

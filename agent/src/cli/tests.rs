@@ -628,7 +628,7 @@ async fn an_artifact_that_the_disk_lost_is_fetched_again() {
     assert_eq!(world.stage("handshake").await, Exit::Done);
     files::replace(&world.layout.artifact(Sha256::of(ARTIFACT)), b"the bytes of an ARTIFACT", 0o600).unwrap();
     assert_eq!(world.stage("install").await, Exit::TryAgain);
-    assert_eq!((world.phase(), world.artifact_is_installed()), ("rolled_back", false));
+    assert_eq!((world.phase(), world.artifact_is_installed()), ("unenrolled", false));
     assert_eq!(world.stage("report").await, Exit::Done);
     assert_eq!(world.stage("install").await, Exit::Done);
     assert!(world.artifact_is_installed());

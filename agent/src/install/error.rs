@@ -201,7 +201,7 @@ impl Reason {
                 Self::ProgramFailed
             }
             SystemError::Kernel { .. } => Self::KernelRefused,
-            SystemError::PackagesBusy => Self::PackagesBusy,
+            SystemError::PackagesBusy(_) => Self::PackagesBusy,
             SystemError::NoEffect { .. } => Self::NoEffect,
             SystemError::Program(ProgramError::Start { .. } | ProgramError::Wait { .. })
             | SystemError::Unsupported { .. } => Self::Unsupported,
@@ -215,9 +215,9 @@ impl Reason {
             | TargetError::NoHome(_)
             | TargetError::NoTimeZone(_)
             | TargetError::NoSysctl(_) => Self::DeviceLacks,
-            TargetError::WrongPackage { .. } => Self::PackageRefused,
+            TargetError::WrongPackage { .. } | TargetError::PackageUnfit { .. } => Self::PackageRefused,
             TargetError::NoUnitFile(_) => Self::ArchiveRefused,
-            TargetError::Reserved { .. } | TargetError::Path(_) => Self::PathRefused,
+            TargetError::Reserved { .. } | TargetError::Path(_) | TargetError::Policy(_) => Self::PathRefused,
             TargetError::Unsupported(_) => Self::Unsupported,
             TargetError::Contradiction(_)
             | TargetError::Nested { .. }
@@ -268,6 +268,18 @@ impl InstallError {
         )
     }
 
+    /// Whether a program did not do what it was asked to, or did not want to.
+    pub(super) const fn is_of_program(&self) -> bool {
+        use ProgramError::{Failed, TooSlow};
+        matches!(
+            self,
+            Self::Step {
+                source: SystemError::Program(Failed { .. } | TooSlow { .. }) | SystemError::NoEffect { .. },
+                ..
+            }
+        )
+    }
+
     fn reason(&self) -> Reason {
         match self {
             Self::Busy => Reason::Busy,
@@ -277,7 +289,7 @@ impl InstallError {
             Self::Artifact(error) | Self::Room(error) => Reason::of_io(error),
             Self::Archive(error) => Reason::of_archive(error),
             Self::Package(error) => match Reason::of_system(error) {
-                Reason::ProgramFailed => Reason::PackageRefused,
+                Reason::ProgramFailed | Reason::ArchiveRefused => Reason::PackageRefused,
                 reason => reason,
             },
             Self::Target(error) => Reason::of_target(error),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     files::Root,
-    install::{Change, PackageFile, Reload, State},
+    install::{Change, Packages, Reload, State},
 };
 use std::path::Path;
 use unbox_common::path::SafePath;
@@ -37,7 +37,7 @@ impl System for Scripted {
     fn change(&mut self, _change: &Change, _deb: Option<&Path>) -> Result<(), SystemError> {
         unreachable!()
     }
-    fn describe(&self, _deb: &Path) -> Result<PackageFile, SystemError> {
+    fn packages(&self) -> &dyn Packages {
         unreachable!()
     }
     fn covers_reload(&self, _what: Reload) -> bool {

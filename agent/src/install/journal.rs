@@ -123,7 +123,7 @@ mod tests {
     use unbox_common::refusal::Disposition;
 
     fn written(entries: &[Entry]) -> Vec<u8> {
-        let plan = Plan { steps: Vec::new(), cleanup: Vec::new(), guards: Vec::new() };
+        let plan = Plan::default();
         let mut journal = line(&Head::new(plan, None)).unwrap();
         for entry in entries {
             journal.extend(line(entry).unwrap());

@@ -10,15 +10,18 @@ mod error;
 mod health;
 mod io;
 mod journal;
+mod package;
 mod plan;
 mod record;
 mod resource;
 mod target;
 mod transaction;
+mod turn;
 
 pub use error::{Fault, InstallError};
 pub use health::{Clock, Health};
-pub use io::{ArchiveError, ArtifactError, PackageFile, Reload, System, SystemError, UnitPhase, UnitReport};
+pub use io::{ArchiveError, ArtifactError, Packages, Reload, System, SystemError, UnitPhase, UnitReport};
+pub use package::{Choices, Diversion, PackageFile};
 pub use plan::PlanError;
 pub use record::UnusableDocument;
 pub use resource::{Change, Resource, State, States};
@@ -27,6 +30,7 @@ pub use target::TargetError;
 use crate::files::Root;
 use io::{
     contents::Contents,
+    packages::{self, PackageFiles},
     room::Needs,
     store::{Store, installed as installed_record},
     survey::{self, Survey},
@@ -37,6 +41,7 @@ use record::Record;
 use std::path::{Path, PathBuf};
 use target::Target;
 use transaction::Transaction;
+use turn::Turn;
 use unbox_common::{
     payload::AcceptedPayload,
     protocol::{latest, progress::Progress},
@@ -182,16 +187,19 @@ impl Installer<'_> {
         payload: &AcceptedPayload,
         record: Option<&Record>,
     ) -> Result<Head, InstallError> {
-        let system = &*self.system;
-        let blobs = store.blobs_on(system.root());
-        let Survey { target, tree_bytes, package_bytes } =
-            survey::survey(system, contents, &blobs, payload, record, self.progress)?;
-        let observed = survey::observe(system, &target, record)?;
+        let blobs = store.blobs_on(self.system.root());
+        let Survey { target, tree_bytes, packages } =
+            survey::survey(&*self.system, contents, &blobs, payload, record, self.progress)?;
+        let observed = survey::observe(&*self.system, &target, record)?;
         let states = plan::settle(&target, &observed, record).map_err(InstallError::Target)?;
-        let (plan, baseline) = plan::plan(&observed, record, &states).map_err(InstallError::Plan)?;
+        let (mut plan, baseline) = plan::plan(&observed, record, &states).map_err(InstallError::Plan)?;
+        self.wait_for_packages(&plan)?;
+        let system = &*self.system;
+        let replaced = packages::foresee(system, contents, &mut plan, &states, record, &packages)?;
+        let package_bytes = packages.values().map(|file| file.installed_bytes).fold(0, u64::saturating_add);
         Needs::of(&plan, system.root().path(), store.path(), tree_bytes, package_bytes).check()?;
         keep_what_is_there(system.root(), contents, &plan, &baseline)?;
-        let record = Record::new(payload, target.extras, states, baseline);
+        let record = Record::new(payload, target.extras, states, baseline).with_replaced(replaced);
         Ok(Head::new(plan, Some(record)))
     }
 
@@ -201,12 +209,32 @@ impl Installer<'_> {
         contents: &Contents,
         record: Option<&Record>,
     ) -> Result<Head, InstallError> {
+        let observed = survey::observe(&*self.system, &Target::default(), record)?;
+        let none = States::new();
+        let (mut plan, baseline) = plan::plan(&observed, record, &none).map_err(InstallError::Plan)?;
+        self.wait_for_packages(&plan)?;
         let system = &*self.system;
-        let observed = survey::observe(system, &Target::default(), record)?;
-        let (plan, baseline) = plan::plan(&observed, record, &States::new()).map_err(InstallError::Plan)?;
+        packages::foresee(system, contents, &mut plan, &none, record, &PackageFiles::new())?;
         Needs::of(&plan, system.root().path(), store.path(), 0, 0).check()?;
         keep_what_is_there(system.root(), contents, &plan, &baseline)?;
         Ok(Head::new(plan, None))
+    }
+
+    /// Waits until nobody else is at work on the packages, if any change. After a first boot that may take minutes,
+    /// and nothing has to be stopped, or taken back, for it.
+    fn wait_for_packages(&mut self, plan: &Plan) -> Result<(), InstallError> {
+        if !plan.changes().chain(&plan.cleanup).any(|change| matches!(change.resource, Resource::Package(_)))
+        {
+            return Ok(());
+        }
+        let mut turn = Turn::new(self.clock);
+        loop {
+            let holder = self.system.packages().holder().map_err(InstallError::Package)?;
+            let Some(holder) = holder else { return Ok(()) };
+            if !turn.wait(self.clock, self.progress, &holder) {
+                return Err(InstallError::Package(SystemError::PackagesBusy(holder)));
+            }
+        }
     }
 
     /// Writes the journal, from which moment on there is a way forward and a way back.
@@ -255,7 +283,7 @@ fn keep_what_is_there(
     baseline: &States,
 ) -> Result<(), InstallError> {
     let changing = plan.changes().map(|change| (&change.resource, &change.before));
-    for (resource, state) in changing.chain(baseline) {
+    for (resource, state) in changing.chain(baseline).chain(&plan.put_back) {
         if let (Resource::Path(path), State::File { .. }) = (resource, state) {
             io::paths::keep(root, path, state, contents).map_err(InstallError::Keep)?;
         }

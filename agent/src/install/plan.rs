@@ -8,14 +8,14 @@ use super::{
     Change, Resource, State, States,
     io::Reload,
     record::Record,
-    resource::{Phase, within},
+    resource::{Phase, states_as_list, within},
     target::{Setting, Target, put},
 };
 use serde::{Deserialize, Serialize};
 use unbox_common::payload::UnitName;
 
 /// Everything that an installation does, in order, and all that is needed to take it back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Plan {
     /// What is done, and taken back if it fails.
     pub(crate) steps: Vec<Step>,
@@ -23,6 +23,10 @@ pub(crate) struct Plan {
     pub(crate) cleanup: Vec<Change>,
     /// Units that cannot be started any more, but have to run again if it is taken back.
     pub(crate) guards: Vec<Change>,
+    /// What was at the places of packages that change: put back once those have been taken back, because they may
+    /// have overwritten it, moved it away or left something there.
+    #[serde(default, with = "states_as_list", skip_serializing_if = "States::is_empty")]
+    pub(crate) put_back: States,
 }
 
 /// One step. Every step can be repeated.
@@ -88,6 +92,20 @@ pub(crate) fn plan(
             Err(error) => return Err(error),
         }
     }
+    for (package, replaced) in installed.iter().flat_map(|record| &record.replaced) {
+        let resource = Resource::Package(package.clone());
+        if target.contains_key(&resource) {
+            continue;
+        }
+        // Even if it is right now: the package takes directories with it that are empty then.
+        let restored = replaced.0.iter().filter(|(resource, _)| !baseline.contains_key(*resource));
+        let restored = restored.filter_map(|(resource, after)| {
+            let before = observed.get(resource)?.clone();
+            Some(Change { resource: resource.clone(), before, after: after.clone() })
+        });
+        let goes_last = cleanup.iter().any(|change| change.resource == resource);
+        if goes_last { cleanup.extend(restored) } else { changes.extend(restored) }
+    }
     let is_removal = |change: &mut Change| change.phase() >= Phase::RemoveTree;
     cleanup.extend(changes.extract_if(.., is_removal));
     in_order(&mut cleanup);
@@ -95,7 +113,7 @@ pub(crate) fn plan(
         .into_iter()
         .partition(|change| is_masked_by(&changes, &change.resource));
     changes.extend(held);
-    Ok((Plan { steps: steps(changes), cleanup, guards }, baseline))
+    Ok((Plan { steps: steps(changes), cleanup, guards, put_back: States::new() }, baseline))
 }
 
 /// Unit settings with what the payload leaves open: that stays as it was before any payload.
@@ -117,6 +135,13 @@ pub(crate) fn settle(
         put(&mut states, resource, state)?;
     }
     Ok(states)
+}
+
+impl Step {
+    /// Whether a package changes.
+    pub(crate) const fn is_of_package(&self) -> bool {
+        matches!(self, Self::Change(Change { resource: Resource::Package(_), .. }))
+    }
 }
 
 impl Plan {
@@ -144,7 +169,25 @@ impl Plan {
         let only_seen =
             self.guards.iter().chain(&self.cleanup).filter(|change| change.resource.is_volatile());
         changes.extend(only_seen.map(Change::undone));
-        steps(changes)
+        let mut back = steps(changes);
+        if let Some(last) = back.iter().rposition(Step::is_of_package) {
+            back.splice(last + 1..=last, self.put_back());
+        }
+        back
+    }
+
+    /// The steps that put everything back at the places of packages: diversions first, which move files, then
+    /// directories, then what is in them.
+    fn put_back(&self) -> Vec<Step> {
+        let change = |(resource, state): (&Resource, &State)| Change {
+            resource: resource.clone(),
+            before: state.clone(),
+            after: state.clone(),
+        };
+        let (choices, mut paths): (Vec<_>, Vec<_>) =
+            self.put_back.iter().map(change).partition(|change| change.resource == Resource::Choices);
+        in_order(&mut paths);
+        choices.into_iter().chain(paths).map(Step::Change).collect()
     }
 }
 

@@ -5,11 +5,11 @@
 
 use super::{States, resource::states_as_list};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use unbox_common::{
     digest::Sha256,
     ids::{ConfigurationId, Generation},
-    payload::{HealthCheck, Payload, UnitName},
+    payload::{HealthCheck, PackageName, Payload, UnitName},
     protocol::latest,
 };
 
@@ -40,7 +40,18 @@ pub(crate) struct Record {
     /// The same resources, as they were before they were managed.
     #[serde(with = "states_as_list")]
     pub(crate) baseline: States,
+    /// For each managed package, what nobody had managed and was at its places before it.
+    #[serde(default, skip_serializing_if = "Replaced::is_empty")]
+    pub(crate) replaced: Replaced,
 }
+
+/// What packages replaced, by package.
+pub(crate) type Replaced = BTreeMap<PackageName, ReplacedStates>;
+
+/// What one package replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct ReplacedStates(#[serde(with = "states_as_list")] pub(crate) States);
 
 /// A document that this agent cannot use.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +93,13 @@ impl Record {
             extras,
             target,
             baseline,
+            replaced: Replaced::new(),
         }
+    }
+
+    /// The same, with what its packages replaced.
+    pub(crate) fn with_replaced(self, replaced: Replaced) -> Self {
+        Self { replaced, ..self }
     }
 
     pub(crate) fn parse(document: &[u8]) -> Result<Self, UnusableDocument> {
@@ -103,7 +120,8 @@ impl Record {
         };
         let debs = self.target.values().filter_map(deb);
         let before = self.baseline.values().filter_map(|state| deb(state).or_else(|| file(state)));
-        debs.chain(before).chain(self.extras).collect()
+        let replaced = self.replaced.values().flat_map(|replaced| replaced.0.values()).filter_map(file);
+        debs.chain(before).chain(replaced).chain(self.extras).collect()
     }
 
     /// What a device says of itself when it checks in.

@@ -5,6 +5,7 @@
 //! To add a resource: a variant of [`Resource`] with its states in [`State`], its place in
 //! [`Change::phase`], how it is looked at and changed in `io/mod.rs`, and a row in the tests.
 
+use super::Choices;
 use crate::files::Owner;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
@@ -32,6 +33,8 @@ pub enum Resource {
     },
     /// A Debian package.
     Package(PackageName),
+    /// Diversions, overridden modes and alternatives: no package lists them, and each may change them.
+    Choices,
     /// The present value of a kernel parameter.
     Sysctl(SysctlKey),
     /// The present host name.
@@ -85,6 +88,8 @@ pub enum State {
     /// A package is neither installed nor gone; what the package system calls it. Found, never
     /// wanted.
     Partial(String),
+    /// Diversions, overridden modes and alternatives are these.
+    Choices(Box<Choices>),
     /// A kernel parameter or the host name has this value.
     Value(String),
     /// How a unit is set.
@@ -125,6 +130,8 @@ pub(crate) enum Phase {
     Stop,
     /// So does what is not to start again.
     Disable,
+    /// Packages that go. What they leave behind, or take with them, is put right afterwards.
+    RemovePackage,
     /// Directories, outermost first.
     MakeDirectory,
     /// Trees, which nothing refers to yet.
@@ -183,7 +190,8 @@ impl Change {
             (Resource::Path(_), _) => Phase::Write,
             (Resource::Tree { .. }, State::Unpacked) => Phase::Unpack,
             (Resource::Tree { .. }, _) => Phase::RemoveTree,
-            (Resource::Package(_), _) => Phase::Package,
+            (Resource::Package(_), State::Absent) => Phase::RemovePackage,
+            (Resource::Package(_) | Resource::Choices, _) => Phase::Package,
             (Resource::Sysctl(_) | Resource::RunningHostname, _) => Phase::Kernel,
         }
     }
@@ -203,6 +211,7 @@ impl fmt::Display for Resource {
             Self::Path(path) => write!(f, "{path}"),
             Self::Tree { dpc, digest } => write!(f, "{DPC_DIRECTORY}/{dpc}/{digest}"),
             Self::Package(name) => write!(f, "package {name}"),
+            Self::Choices => f.write_str("diversions and alternatives"),
             Self::Sysctl(key) => write!(f, "kernel parameter {key}"),
             Self::RunningHostname => f.write_str("running host name"),
             Self::UnitSetting(unit) => write!(f, "setting of unit {unit}"),
@@ -223,6 +232,10 @@ impl fmt::Display for State {
             Self::Unpacked => f.write_str("unpacked"),
             Self::Installed { version, .. } => write!(f, "version {version}"),
             Self::Partial(status) => f.write_str(status),
+            Self::Choices(choices) => {
+                let Choices { diversions, alternatives, .. } = &**choices;
+                write!(f, "{} diversions and {} alternatives", diversions.len(), alternatives.len())
+            }
             Self::Value(value) => write!(f, "{value:?}"),
             Self::Setting { enabled, masked } => {
                 let enabled = if *enabled { "enabled" } else { "disabled" };

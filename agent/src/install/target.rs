@@ -7,8 +7,8 @@ use unbox_common::{
     digest::{Hasher, Sha256},
     path::{SafePath, UnsafePath},
     payload::{
-        Dpc, DpcKind, FileContent, HealthCheck, InvalidName, Payload, PolicyItem, SysctlKey, SysctlValue,
-        UnitName, UserName,
+        Dpc, DpcKind, FileContent, HealthCheck, InvalidName, InvalidPolicy, Payload, PolicyItem, SysctlKey,
+        SysctlValue, UnitName, UserName,
     },
 };
 
@@ -62,7 +62,7 @@ pub enum TargetError {
         /// What is inside it.
         inner: SafePath,
     },
-    /// A file inside the tree of a DPC, or a unit of the agent.
+    /// A place that is Unbox's own on this device, by whatever name.
     #[error("{what} belongs to {holder}")]
     Reserved {
         /// The file or unit.
@@ -102,6 +102,17 @@ pub enum TargetError {
         /// Name and version in the file.
         found: String,
     },
+    /// A policy item that reaches too far, perhaps by a link on this device.
+    #[error(transparent)]
+    Policy(#[from] InvalidPolicy),
+    /// A package that is not installed on this device.
+    #[error("package {package} is not installed: {why}")]
+    PackageUnfit {
+        /// Which.
+        package: String,
+        /// Why.
+        why: String,
+    },
     /// A name that leads nowhere good.
     #[error("the payload makes a path that cannot be used")]
     Path(#[from] UnsafePath),
@@ -136,10 +147,7 @@ struct Building<'a> {
 impl<'a> Building<'a> {
     fn item(&mut self, item: &'a PolicyItem) -> Result<(), TargetError> {
         match item {
-            PolicyItem::File { path, content, mode, owner, group } => {
-                if let Some(holder) = holder_of(path.as_str()) {
-                    return Err(TargetError::Reserved { what: path.to_string(), holder });
-                }
+            PolicyItem::File { path, content, mode, owner, group, .. } => {
                 let (digest, size) = match content {
                     FileContent::Text(text) => self.text(text.as_bytes()),
                     FileContent::Base64(bytes) => self.text(bytes.as_ref()),
@@ -149,7 +157,7 @@ impl<'a> Building<'a> {
                 let owner = self.owner(owner.as_ref(), group.as_ref())?;
                 self.put(Resource::Path(path.clone()), State::File { digest, size, mode, owner })
             }
-            PolicyItem::Unit { name, enabled, active, masked } => {
+            PolicyItem::Unit { name, enabled, active, masked, .. } => {
                 let starts = *enabled == Some(true) || *active == Some(true);
                 // A masked unit cannot start: who wants it to, wants the mask to go.
                 let masked = if *masked { Some(true) } else { starts.then_some(false) };
@@ -161,7 +169,7 @@ impl<'a> Building<'a> {
                 };
                 self.put(Resource::UnitActivity(name.clone()), activity)
             }
-            PolicyItem::Sysctl { key, value } => {
+            PolicyItem::Sysctl { key, value, .. } => {
                 self.sysctls.insert(key, value);
                 self.put(Resource::Sysctl(key.clone()), State::Value(value.to_string()))
             }
@@ -301,9 +309,6 @@ impl<'a> Building<'a> {
         if setting == (Setting { enabled: None, masked: None }) {
             return Ok(());
         }
-        if let Some(holder) = holder_of(&format!("{UNIT_DIRECTORY}/{unit}")) {
-            return Err(TargetError::Reserved { what: unit.to_string(), holder });
-        }
         match self.target.settings.insert(unit.clone(), setting) {
             Some(other) if other != setting => {
                 Err(TargetError::Contradiction(Resource::UnitSetting(unit.clone())))
@@ -341,16 +346,6 @@ pub(crate) fn check_nesting(states: &States) -> Result<(), TargetError> {
         }
     }
     Ok(())
-}
-
-/// Who has a place for itself. Were a payload to stop the agent, nobody would bring it to an end.
-fn holder_of(path: &str) -> Option<&'static str> {
-    let below = |tree| path.strip_prefix(tree)?.strip_prefix('/');
-    if below(DPC_DIRECTORY).is_some() {
-        return Some("the DPC's own files");
-    }
-    let is_own = |unit: &str| unit.starts_with("unbox-") || unit.starts_with("unbox.");
-    below(UNIT_DIRECTORY).is_some_and(is_own).then_some("the agent")
 }
 
 /// The service that a unit starts, which is the one that can read credentials.

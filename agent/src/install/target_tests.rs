@@ -186,17 +186,6 @@ fn what_makes_no_sense_is_named() {
     };
     let other = json!({ "type": "package", "name": "acme", "version": "2", "artifact": artifact(b"other") });
     for (dpc, policy, expected) in [
-        (Value::Null, json!([file("/opt/unbox/dpc/acme/x")]), "belongs to the DPC's own files"),
-        (
-            Value::Null,
-            json!([file("/etc/systemd/system/unbox-install.service.d/x.conf")]),
-            "belongs to the agent",
-        ),
-        (
-            Value::Null,
-            json!([{ "type": "unit", "name": "unbox-report.timer", "masked": true }]),
-            "unbox-report.timer belongs to the agent",
-        ),
         (
             Value::Null,
             json!([file("/etc/hostname"), { "type": "hostname", "name": "a" }]),

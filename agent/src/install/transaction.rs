@@ -27,6 +27,7 @@ use super::{
     },
     journal::{Direction, Entry, Journal},
     plan::Step,
+    turn::Turn,
 };
 use unbox_common::{payload::HealthCheck, protocol::progress::Progress};
 
@@ -123,13 +124,19 @@ impl Transaction<'_> {
     }
 
     /// Takes everything back. What fails does not keep the rest from going back.
-    fn back(&mut self, failure: Failure) -> Result<InstallOutcome, InstallError> {
+    fn back(&mut self, mut failure: Failure) -> Result<InstallOutcome, InstallError> {
         (self.hears)(Progress::ConfigError, Some(failure.detail.clone()));
         self.store.release()?;
         let mut first_error = None;
         for step in self.journal.head.plan.way_back(self.journal.reached) {
-            let Err(error) = self.bring_about(&step) else { continue };
-            if error.is_in_the_way() || matches!(&step, Step::Change(change) if change.resource.is_volatile())
+            let Err(error) = self.take_back(&step) else { continue };
+            if step.is_of_package() && error.is_of_program() {
+                // No package, whatever its scripts do, keeps a device from ever being configured again.
+                let left = error.failure().detail;
+                (self.hears)(Progress::ConfigWarning, Some(left.clone()));
+                failure.detail = format!("{}; not taken back: {left}", failure.detail);
+            } else if error.is_in_the_way()
+                || matches!(&step, Step::Change(change) if change.resource.is_volatile())
             {
                 // A unit that does not start any more must not hold up what is on disk, and no
                 // user with a link in the right place the whole device.
@@ -144,6 +151,18 @@ impl Transaction<'_> {
         self.tidy()?;
         let version = self.journal.head.record.as_ref().map(|record| record.version);
         Ok(InstallOutcome::RolledBack { version, failure })
+    }
+
+    /// Takes a step back. A package whose own scripts keep it from becoming what it was is removed first.
+    fn take_back(&mut self, step: &Step) -> Result<(), InstallError> {
+        let tried = self.bring_about(step);
+        let (Err(error), Step::Change(change)) = (&tried, step) else { return tried };
+        if !error.is_of_program() || !matches!(change.after, State::Installed { .. }) {
+            return tried;
+        }
+        let removal = Change { after: State::Absent, ..change.clone() };
+        self.bring_about(&Step::Change(removal))?;
+        self.bring_about(step)
     }
 
     /// Takes a step if there is anything to do.
@@ -202,8 +221,23 @@ impl Transaction<'_> {
                 .reload(*what)
                 .map_err(|source| InstallError::Step { step: what.name().to_owned(), source }),
             Step::Change(change) => {
-                self.change(change).map_err(|source| failed(&change.resource, source))?;
+                self.change_in_turn(change).map_err(|source| failed(&change.resource, source))?;
                 self.check(change)
+            }
+        }
+    }
+
+    /// Makes a change, and waits for that while another program is at work on the packages.
+    fn change_in_turn(&mut self, change: &Change) -> Result<(), SystemError> {
+        let mut turn = Turn::new(self.clock);
+        loop {
+            match self.change(change) {
+                Err(SystemError::PackagesBusy(holder)) => {
+                    if !turn.wait(self.clock, self.hears, &holder) {
+                        return Err(SystemError::PackagesBusy(holder));
+                    }
+                }
+                changed => return changed,
             }
         }
     }

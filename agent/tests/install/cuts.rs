@@ -29,11 +29,11 @@ fn dpc(device: &Device, release: &str, extras: &Value) -> Value {
 
 /// A payload with every kind of item.
 fn first(device: &Device) -> AcceptedPayload {
-    let package = device.artifacts.add(b"tool 1.0");
+    let package = device.artifacts.add(b"tool 1.0\netc/issue tool\nusr/share/empty/tool x\netc/tool.conf 1");
     let passwd = "root:x:0:0::/root:/bin/sh\nada:x:0:0::/home/ada:/bin/sh\n";
     let policy = json!([
         { "type": "file", "path": "/etc/motd", "content": { "text": "hello\n" } },
-        { "type": "file", "path": "/etc/passwd", "content": { "text": passwd }, "mode": "0600" },
+        { "type": "file", "path": "/etc/passwd", "content": { "text": passwd }, "mode": "0600", "privileged": true },
         { "type": "file", "path": "/srv/new/deep/file", "content": { "base64": "AAEC" }, "mode": "0640" },
         { "type": "unit", "name": "old.service", "enabled": false, "active": false },
         { "type": "unit", "name": "held.service", "active": true },
@@ -51,7 +51,10 @@ fn first(device: &Device) -> AcceptedPayload {
 
 /// Another one, in which some things are new, some are changed, some are gone.
 fn second(device: &Device) -> AcceptedPayload {
-    let package = device.artifacts.add(b"tool 2.0");
+    // It replaces what nobody owns, diverts a file, and leaves out one that it had.
+    let package = device
+        .artifacts
+        .add(b"tool 2.0\netc/issue tool 2\nusr/share/other/tool x\ndivert /etc/banner\netc/banner tool");
     let large = device.artifacts.add(&[b'z'; 5000]);
     let policy = json!([
         { "type": "file", "path": "/etc/motd", "content": { "text": "hello again\n" }, "mode": "0600" },
@@ -73,9 +76,11 @@ enum Act {
     Remove,
     /// An update whose DPC turns out not to be well.
     UnhealthyUpdate,
+    /// An update with a package whose scripts fail when everything is in place.
+    FailingUpdate,
 }
 
-const ACTS: [Act; 4] = [Act::Install, Act::Update, Act::Remove, Act::UnhealthyUpdate];
+const ACTS: [Act; 5] = [Act::Install, Act::Update, Act::Remove, Act::UnhealthyUpdate, Act::FailingUpdate];
 
 impl Act {
     /// A device on which this can be done.
@@ -105,6 +110,15 @@ impl Act {
                 device.install(&payload, faults)
             }
             Self::Remove => device.uninstall(faults),
+            Self::FailingUpdate => {
+                let bad = b"tool 3.0\netc/issue tool 3\ndivert /etc/banner\netc/banner tool\nfail";
+                let artifact = device.artifacts.add(bad);
+                let policy = json!([
+                    { "type": "file", "path": "/etc/motd", "content": { "text": "third\n" } },
+                    { "type": "package", "name": "tool", "version": "3.0", "artifact": artifact },
+                ]);
+                device.install(&accept(30, &Value::Null, &policy), faults)
+            }
         }
     }
 
@@ -114,7 +128,8 @@ impl Act {
         let old = device.picture();
         let faults = FailAt::never();
         let outcome = self.run(&mut device, &faults).unwrap();
-        assert_eq!(matches!(outcome, InstallOutcome::RolledBack { .. }), self == Self::UnhealthyUpdate);
+        let goes_back = matches!(self, Self::UnhealthyUpdate | Self::FailingUpdate);
+        assert_eq!(matches!(outcome, InstallOutcome::RolledBack { .. }), goes_back, "{outcome:?}");
         (old, device.picture(), faults.count())
     }
 }
@@ -189,7 +204,10 @@ fn a_disk_that_fills_up_at_any_instant_leaves_everything_as_it_was() {
                 }
                 Err(error) => error.kind().to_owned(),
             };
-            assert!(["no_space", "unhealthy"].contains(&kind.as_str()), "{act:?} full at {at}: {outcome:?}");
+            assert!(
+                ["no_space", "unhealthy", "program_failed"].contains(&kind.as_str()),
+                "{act:?} full at {at}: {outcome:?}"
+            );
             assert!(device.looks_like(&old), "{act:?} full at {at}:\n{:#?}", device.picture());
             assert_eq!(device.resume(&FailAt::never()).unwrap(), None, "{act:?} full at {at}");
         }

@@ -6,9 +6,12 @@ use crate::{
     payloads::{Artifacts, snapshot},
 };
 use std::{
-    collections::BTreeMap,
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
     fs,
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
+    process::ExitStatus,
     sync::Arc,
     time::Duration,
 };
@@ -16,13 +19,14 @@ use tempfile::TempDir;
 use unbox_agent::{
     files::{Operation, Root},
     install::{
-        Change, Clock, InstallError, InstallOutcome, Installer, PackageFile, Reload, Resource, State, System,
-        SystemError, UnitPhase, UnitReport,
+        Change, Choices, Clock, Diversion, InstallError, InstallOutcome, Installer, PackageFile, Packages,
+        Reload, Resource, State, System, SystemError, UnitPhase, UnitReport,
     },
+    programs::ProgramError,
 };
 use unbox_common::{
-    path::SafePath,
-    payload::{AcceptedPayload, UnitName},
+    path::{RelativePath, SafePath},
+    payload::{AcceptedPayload, PackageName, UnitName},
 };
 
 /// A device that is switched on or off.
@@ -33,12 +37,17 @@ pub(crate) struct Device {
     volatile: Volatile,
     /// Whether the DPC's own health check is content.
     pub(crate) healthy: bool,
+    /// How often another program is still seen at work on the packages.
+    pub(crate) busy: Cell<usize>,
 }
 
 /// What lies on the disk beside files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Durable {
     packages: BTreeMap<String, String>,
+    /// The files of each.
+    lists: BTreeMap<String, Vec<String>>,
+    choices: Choices,
     /// Enabled, masked.
     settings: BTreeMap<String, (bool, bool)>,
 }
@@ -82,13 +91,18 @@ impl Device {
             durable: Durable::default(),
             volatile: Volatile::default(),
             healthy: true,
+            busy: Cell::new(0),
         };
+        device.write("etc/issue", "factory\n");
+        device.write("etc/banner", "factory\n");
         device.write("etc/passwd", "root:x:0:0::/root:/bin/sh\nada:x:0:0::/home/ada:/bin/sh\n");
         device.write("etc/group", "root:x:0:\n");
         device.write("etc/hostname", "factory\n");
         device.write("usr/share/zoneinfo/Europe/Zurich", "TZif");
         device.write("usr/lib/systemd/system/old.service", "[Service]\nExecStart=/bin/old\n");
-        for directory in ["home/ada", "root", "opt", "var/lib/unbox", "etc/systemd/system", "usr/bin"] {
+        for directory in
+            ["home/ada", "root", "opt", "var/lib/unbox", "etc/systemd/system", "usr/bin", "usr/share/empty"]
+        {
             fs::create_dir_all(device.root().join(directory)).unwrap();
         }
         device.durable.settings.insert("old.service".to_owned(), (true, false));
@@ -153,6 +167,7 @@ impl Device {
     /// Somebody else installs a package.
     pub(crate) fn has_package(&mut self, name: &str, version: &str) {
         self.durable.packages.insert(name.to_owned(), version.to_owned());
+        self.durable.lists.insert(name.to_owned(), vec![format!("usr/bin/{name}")]);
     }
 
     /// A device that is the same in every way.
@@ -164,6 +179,7 @@ impl Device {
         other.durable = self.durable.clone();
         other.volatile = self.volatile.clone();
         other.healthy = self.healthy;
+        other.busy = self.busy.clone();
         other
     }
 
@@ -295,25 +311,151 @@ impl Model<'_> {
             .map_err(|source| SystemError::Kernel { what: "anything".to_owned(), source })
     }
 
-    fn set_package(&mut self, name: &str, version: Option<&str>) -> Result<(), SystemError> {
+    /// What a package does, and what bad ones do: overwrite what nobody owns, divert what somebody else has, fail.
+    fn set_package(&mut self, name: &str, deb: Option<&Deb>) -> Result<(), SystemError> {
         self.cut()?;
-        let packages = &mut self.device.durable.packages;
-        packages.insert(name.to_owned(), "half".to_owned());
+        self.device.durable.packages.insert(name.to_owned(), "half".to_owned());
         self.cut()?;
-        let program = self.device.root().join("usr/bin").join(name);
-        if let Some(version) = version {
-            fs::create_dir_all(program.parent().unwrap()).unwrap();
-            fs::write(program, version).unwrap();
-        } else {
-            let _ = fs::remove_file(program);
+        for from in deb.iter().flat_map(|deb| &deb.diverts) {
+            let diversion = diversion(from, name);
+            if !self.device.durable.choices.diversions.contains(&diversion) {
+                self.rename(from, &diversion.to);
+                self.device.durable.choices.diversions.insert(diversion);
+            }
         }
         self.cut()?;
+        let root = self.device.root();
+        let old = self.device.durable.lists.remove(name).unwrap_or_default();
+        let brings = |path: &str| deb.is_some_and(|deb| deb.files.iter().any(|(other, _)| other == path));
+        for path in old.iter().filter(|path| !brings(path)) {
+            let _ = fs::remove_file(root.join(path));
+            // Directories that are empty then, whoever made them.
+            let _ = fs::remove_dir(root.join(path).parent().unwrap());
+        }
+        if let Some(deb) = deb {
+            for (path, text) in &deb.files {
+                self.device.write(path, text);
+            }
+            let files = deb.files.iter().map(|(path, _)| path.clone()).collect();
+            self.device.durable.lists.insert(name.to_owned(), files);
+        }
+        self.cut()?;
+        if deb.is_some_and(|deb| deb.fails) {
+            let status = ExitStatus::from_raw(256);
+            let (program, complaint) = ("dpkg".to_owned(), "postinst failed".to_owned());
+            return Err(ProgramError::Failed { program, status, complaint }.into());
+        }
         let packages = &mut self.device.durable.packages;
-        match version {
-            Some(version) => packages.insert(name.to_owned(), version.to_owned()),
+        match deb {
+            Some(deb) => packages.insert(name.to_owned(), deb.version.clone()),
             None => packages.remove(name),
         };
+        if deb.is_none() {
+            let of_package = |diversion: &Diversion| diversion.package.as_deref() == Some(name);
+            let now = self.device.durable.choices.clone();
+            let rest = now.diversions.iter().filter(|one| !of_package(one)).cloned().collect();
+            self.set_choices(&Choices { diversions: rest, ..now });
+        }
         self.cut()
+    }
+
+    fn set_choices(&mut self, after: &Choices) {
+        let now = self.device.durable.choices.clone();
+        for made in now.diversions.difference(&after.diversions) {
+            self.rename(&made.to, &made.from);
+        }
+        for gone in after.diversions.difference(&now.diversions) {
+            self.rename(&gone.from, &gone.to);
+        }
+        self.device.durable.choices = after.clone();
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        let _ = fs::rename(self.device.root().join(&from[1..]), self.device.root().join(&to[1..]));
+    }
+}
+
+fn diversion(from: &str, package: &str) -> Diversion {
+    Diversion { from: from.to_owned(), to: format!("{from}.real"), package: Some(package.to_owned()) }
+}
+
+/// A package file of these tests: a line with name and version, then one for each thing that it does.
+struct Deb {
+    name: String,
+    version: String,
+    files: Vec<(String, String)>,
+    diverts: Vec<String>,
+    fails: bool,
+}
+
+impl Deb {
+    fn read(deb: &Path) -> Self {
+        let text = fs::read_to_string(deb).unwrap();
+        let mut lines = text.lines();
+        let (name, version) = lines.next().unwrap_or_default().split_once(' ').unwrap_or_default();
+        let own = (format!("usr/bin/{name}"), version.to_owned());
+        let mut deb = Self {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            files: vec![own],
+            diverts: Vec::new(),
+            fails: false,
+        };
+        for line in lines {
+            match line.split_once(' ').unwrap_or((line, "")) {
+                ("divert", path) => deb.diverts.push(path.to_owned()),
+                ("fail", _) => deb.fails = true,
+                (path, text) => deb.files.push((path.to_owned(), text.to_owned())),
+            }
+        }
+        deb
+    }
+}
+
+impl Packages for Model<'_> {
+    fn describe(&self, deb: &Path) -> Result<PackageFile, SystemError> {
+        let deb = Deb::read(deb);
+        let files: BTreeSet<RelativePath> =
+            deb.files.iter().map(|(path, _)| RelativePath::parse(path).unwrap()).collect();
+        let directories = files.iter().filter_map(|file| file.as_str().rsplit_once('/'));
+        let directories = directories.map(|(parent, _)| RelativePath::parse(parent).unwrap()).collect();
+        let installed_bytes = 1;
+        Ok(PackageFile {
+            name: deb.name,
+            version: deb.version,
+            installed_bytes,
+            files,
+            directories,
+            is_lasting: false,
+        })
+    }
+
+    fn paths_of(&self, name: &PackageName) -> Result<Vec<String>, SystemError> {
+        let files = self.device.durable.lists.get(name.as_str()).cloned().unwrap_or_default();
+        let parents =
+            files.iter().filter_map(|file| file.rsplit_once('/')).map(|(parent, _)| parent.to_owned());
+        Ok(parents.chain(files.iter().cloned()).map(|path| format!("/{path}")).collect())
+    }
+
+    fn owners(&self, files: &[&SafePath]) -> Result<Vec<(String, String)>, SystemError> {
+        let lists = self.device.durable.lists.iter();
+        let all =
+            lists.flat_map(|(name, list)| list.iter().map(move |path| (name.clone(), format!("/{path}"))));
+        Ok(all.filter(|(_, path)| files.iter().any(|file| file.as_str() == path)).collect())
+    }
+
+    fn rehearse(&self, _debs: &[PathBuf]) -> Result<BTreeSet<String>, SystemError> {
+        Ok(BTreeSet::new())
+    }
+
+    fn choices(&self) -> Result<Choices, SystemError> {
+        Ok(self.device.durable.choices.clone())
+    }
+
+    fn holder(&self) -> Result<Option<String>, SystemError> {
+        let left = self.device.busy.get();
+        self.device.busy.set(left.saturating_sub(1));
+        Ok((left > 0).then(|| "apt-get (process 7)".to_owned()))
     }
 }
 
@@ -334,6 +476,7 @@ impl System for Model<'_> {
                 Some("half") => State::Partial("half installed".to_owned()),
                 Some(version) => State::Installed { version: version.parse().unwrap(), deb: None },
             },
+            Resource::Choices => State::Choices(Box::new(device.durable.choices.clone())),
             Resource::Sysctl(key) => match device.volatile.sysctls.get(key.as_str()) {
                 None => State::Absent,
                 Some(value) => State::Value(value.clone()),
@@ -355,9 +498,18 @@ impl System for Model<'_> {
     fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError> {
         match (&change.resource, &change.after) {
             (Resource::Package(name), State::Installed { version, .. }) => {
-                let held = fs::read_to_string(deb.unwrap()).unwrap();
-                assert_eq!(held, format!("{name} {version}"), "the kept package is another one");
-                return self.set_package(name.as_str(), Some(version.as_str()));
+                if let Some(holder) = self.holder()? {
+                    return Err(SystemError::PackagesBusy(holder));
+                }
+                let held = Deb::read(deb.unwrap());
+                let wanted = (name.as_str(), version.as_str());
+                assert_eq!((held.name.as_str(), held.version.as_str()), wanted, "another package is kept");
+                return self.set_package(name.as_str(), Some(&held));
+            }
+            (Resource::Choices, State::Choices(choices)) => {
+                self.cut()?;
+                self.set_choices(choices);
+                return self.cut();
             }
             (Resource::Package(name), State::Absent) => return self.set_package(name.as_str(), None),
             _ => self.cut()?,
@@ -392,10 +544,8 @@ impl System for Model<'_> {
         self.cut()
     }
 
-    fn describe(&self, deb: &Path) -> Result<PackageFile, SystemError> {
-        let text = fs::read_to_string(deb).unwrap();
-        let (name, version) = text.split_once(' ').unwrap_or_default();
-        Ok(PackageFile { name: name.to_owned(), version: version.to_owned(), installed_bytes: 1 })
+    fn packages(&self) -> &dyn Packages {
+        self
     }
 
     fn covers_reload(&self, _what: Reload) -> bool {

@@ -11,6 +11,7 @@
 mod cuts;
 mod device;
 mod faults;
+mod packages;
 mod payloads;
 mod property;
 mod refusals;

@@ -222,19 +222,112 @@ fn paths_that_lead_where_nothing_may_be_are_refused() {
     symlink("loop", device.root().join("etc/loop")).unwrap();
     fs::create_dir(device.root().join("etc/directory")).unwrap();
     nix::unistd::mkfifo(&device.root().join("etc/fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    for path in [
-        "/etc/innocent/ledger.json",
-        "/etc/loop/x",
-        "/etc/hostname/x",
-        "/etc/directory",
-        "/etc/fifo",
-        "/opt/unbox/dpc/acme/current",
-    ] {
+    for path in ["/etc/innocent/ledger.json", "/etc/loop/x", "/etc/hostname/x", "/etc/directory", "/etc/fifo"]
+    {
         let policy = json!([{ "type": "file", "path": path, "content": { "text": "" } }]);
         let (kind, detail, _) = refused(&mut device, &Value::Null, &policy);
         assert_eq!(kind, "path_refused", "{path}: {detail}");
     }
     fs::remove_file(device.root().join("etc/fifo")).unwrap();
+}
+
+#[test]
+fn what_gives_power_over_the_device_needs_its_word_where_links_lead_as_well() {
+    let mut device = Device::new();
+    fs::create_dir_all(device.root().join("etc/sudoers.d")).unwrap();
+    symlink("/etc/sudoers.d", device.root().join("etc/innocent")).unwrap();
+    fs::rename(device.root().join("var/lib/unbox"), device.root().join("srv-unbox")).unwrap();
+    symlink("../../srv-unbox", device.root().join("var/lib/unbox")).unwrap();
+    let _ = device.install(&accept(1, &Value::Null, &json!([])), &FailAt::never()).unwrap();
+    let file = |path: &str| json!({ "type": "file", "path": path, "content": { "text": "" } });
+    for (path, words) in [
+        ("/etc/innocent/acme", "who may log in and who becomes root: add `\"privileged\": true`"),
+        ("/srv-unbox/ledger.json", "/srv-unbox/ledger.json belongs to Unbox"),
+    ] {
+        let (kind, detail, fault) = refused(&mut device, &Value::Null, &json!([file(path)]));
+        assert_eq!((kind, fault), ("path_refused", Fault::Payload), "{path}: {detail}");
+        assert_says(&detail, words);
+    }
+    let mut allowed = file("/etc/innocent/acme");
+    allowed["privileged"] = json!(true);
+    let outcome = device.install(&accept(1, &Value::Null, &json!([allowed])), &FailAt::never()).unwrap();
+    assert_eq!(outcome, InstallOutcome::Managed { version: 1 });
+}
+
+#[test]
+fn every_file_of_the_agents_package_is_out_of_reach() {
+    let sources = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/agent")).unwrap();
+    let mut places = vec!["/usr/bin/unbox-agent".to_owned()];
+    for source in sources {
+        let name = source.unwrap().file_name().into_string().unwrap();
+        let (stem, kind) = name.rsplit_once('.').unwrap();
+        places.push(match kind {
+            "service" | "target" | "path" | "timer" => format!("/lib/systemd/system/{name}"),
+            "preset" => format!("/lib/systemd/system-preset/{name}"),
+            "rules" => format!("/lib/udev/rules.d/{name}"),
+            "conf" => format!("/usr/lib/{stem}.d/unbox.conf"),
+            "8" => format!("/usr/share/man/man8/{name}.gz"),
+            other => panic!("a new kind of file: {other}"),
+        });
+    }
+    assert!(places.len() > 10);
+    for place in places {
+        let reach = unbox_common::protected::reach_of_path(&place);
+        assert!(matches!(reach, unbox_common::protected::Reach::Never(_)), "{place}");
+    }
+}
+
+#[test]
+fn an_artifact_that_becomes_a_file_is_checked_before_anything_changes() {
+    let mut device = Device::new();
+    let artifact = device.artifacts.add(b"contents");
+    let policy = json!([
+        { "type": "hostname", "name": "kiosk" },
+        { "type": "file", "path": "/etc/x", "content": { "artifact": artifact } },
+    ]);
+    device.artifacts.corrupt(&artifact);
+    assert_eq!(refused(&mut device, &Value::Null, &policy).0, "artifact_changed");
+    fs::remove_file(device.artifacts.directory.join(artifact["sha256"].as_str().unwrap())).unwrap();
+    assert_eq!(refused(&mut device, &Value::Null, &policy).0, "artifact_missing");
+}
+
+fn package(device: &Device, deb: &str) -> Value {
+    let artifact = device.artifacts.add(deb.as_bytes());
+    json!([{ "type": "package", "name": "tool", "version": "1.0", "artifact": artifact }])
+}
+
+#[test]
+fn a_package_reaches_neither_unbox_nor_what_others_have() {
+    let mut device = Device::new();
+    device.has_package("other", "1.0");
+    device.write("usr/bin/other", "1.0");
+    symlink("/etc/unbox", device.root().join("etc/way")).unwrap();
+    fs::create_dir_all(device.root().join("etc/unbox")).unwrap();
+    for (path, kind, words) in [
+        ("usr/bin/other", "package_refused", "it would replace /usr/bin/other of package other"),
+        ("etc/unbox/trust/root.json", "path_refused", "belongs to Unbox"),
+        ("etc/way/trust/root.json", "path_refused", "belongs to Unbox"),
+        ("lib/systemd/system/unbox-install.service", "path_refused", "belongs to Unbox"),
+        ("var/lib/dpkg/status", "path_refused", "belongs to the package system"),
+    ] {
+        let policy = package(&device, &format!("tool 1.0\n{path} x"));
+        let (found, detail, fault) = refused(&mut device, &Value::Null, &policy);
+        assert_eq!((found, fault), (kind, Fault::Payload), "{path}: {detail}");
+        assert!(format!("{detail}").contains(words), "{detail:?} does not say {words:?}");
+    }
+}
+
+#[test]
+fn another_program_that_installs_packages_is_waited_for_and_costs_nothing() {
+    let mut device = Device::new();
+    let policy = package(&device, "tool 1.0");
+    device.busy.set(usize::MAX);
+    let (kind, detail, fault) = refused(&mut device, &Value::Null, &policy);
+    assert_eq!((kind, fault), ("packages_busy", Fault::Device));
+    assert_says(&detail, "apt-get (process 7) is installing packages at the moment");
+    device.busy.set(5);
+    let outcome = device.install(&accept(1, &Value::Null, &policy), &FailAt::never()).unwrap();
+    assert_eq!(outcome, InstallOutcome::Managed { version: 1 });
 }
 
 #[test]
@@ -260,11 +353,11 @@ fn what_a_user_puts_in_the_way_does_not_hold_up_a_reset() {
 #[test]
 fn a_payload_that_contradicts_itself_is_refused() {
     let mut device = Device::new();
-    symlink("usr/lib", device.root().join("lib")).unwrap();
+    symlink("usr/local", device.root().join("local")).unwrap();
     let file = |path: &str, text: &str| json!({ "type": "file", "path": path, "content": { "text": text } });
     for (policy, words) in [
         (json!([file("/etc/hostname", "a"), { "type": "hostname", "name": "b" }]), "/etc/hostname"),
-        (json!([file("/lib/x", "a"), file("/usr/lib/x", "b")]), "/usr/lib/x"),
+        (json!([file("/local/x", "a"), file("/usr/local/x", "b")]), "/usr/local/x"),
         (json!([file("/etc/x", "a"), file("/etc/x/y", "b")]), "has /etc/x as a file"),
     ] {
         let (kind, detail, fault) = refused(&mut device, &Value::Null, &policy);

@@ -24,9 +24,9 @@ const INSTALL: &str = "[Install]\nWantedBy=multi-user.target\n";
 const UNIT: &str = "[Unit]\nDescription=test DPC\n[Service]\nExecStart=/opt/unbox/dpc/acme/current/bin/dpc\n\
                     StateDirectory=acme\n[Install]\nWantedBy=multi-user.target\n";
 
-struct Sandbox {
-    root: PathBuf,
-    artifacts: Artifacts,
+pub(crate) struct Sandbox {
+    pub(crate) root: PathBuf,
+    pub(crate) artifacts: Artifacts,
     _home: TempDir,
 }
 
@@ -50,7 +50,7 @@ impl Sandbox {
         })
     }
 
-    fn install(
+    pub(crate) fn install(
         &self,
         system: &mut dyn System,
         payload: &AcceptedPayload,
@@ -59,7 +59,7 @@ impl Sandbox {
         self.with(system, |installer| installer.install(payload, &artifacts))
     }
 
-    fn uninstall(&self, system: &mut dyn System) -> InstallOutcome {
+    pub(crate) fn uninstall(&self, system: &mut dyn System) -> InstallOutcome {
         #[expect(
             clippy::redundant_closure_for_method_calls,
             reason = "the method's own lifetime is not general enough"
@@ -75,19 +75,19 @@ impl Sandbox {
         self.with(system, |installer| installer.health_now()).unwrap()
     }
 
-    fn open(&self) -> Box<dyn System> {
+    pub(crate) fn open(&self) -> Box<dyn System> {
         open_system(&self.root).unwrap()
     }
 
     /// What the package system writes down for itself does not count.
-    fn picture(&self) -> Vec<String> {
+    pub(crate) fn picture(&self) -> Vec<String> {
         let mut picture = snapshot(&self.root);
         let own = ["var/lib/dpkg", "var/lib/acme", "var/log", "var directory", "var/lib directory"];
         picture.retain(|line| !own.iter().any(|own| line.starts_with(own)));
         picture
     }
 
-    fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.root.join(path)).unwrap_or_default()
     }
 
@@ -215,7 +215,7 @@ fn package(sandbox: &Sandbox, name: &str, version: &str, fails: bool) -> Value {
     sandbox.artifacts.add(&fs::read(deb).unwrap())
 }
 
-fn with_package_database() -> Sandbox {
+pub(crate) fn with_package_database() -> Sandbox {
     let sandbox = Sandbox::new();
     for directory in ["info", "updates", "triggers", "alternatives"] {
         fs::create_dir_all(sandbox.root.join("var/lib/dpkg").join(directory)).unwrap();

@@ -17,6 +17,10 @@ const MAX_TEXT_BYTES: u64 = 64 * 1024;
 /// First bytes of a gzip stream (RFC 1952, section 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
+/// What one entry of an archive may take beside its contents: its header, padding, and perhaps headers that
+/// extend it.
+const HEADERS_BYTES: u64 = 4096;
+
 /// How much an archive may hold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -59,7 +63,7 @@ pub enum ArchiveError {
         path: RelativePath,
     },
     /// Something else than files, directories and symbolic links.
-    #[error("{path} in the archive is {what}, which a DPC must not hold")]
+    #[error("{path} in the archive is {what}, which a payload must not bring")]
     Forbidden {
         /// The entry.
         path: RelativePath,
@@ -113,19 +117,55 @@ pub(crate) fn unpack(stream: impl Read, limits: Limits, tree: &NewTree<'_>) -> R
 
 fn walk(stream: impl Read, limits: Limits, sink: &mut dyn Sink) -> Result<(u64, u64), ArchiveError> {
     let mut stream = BufReader::with_capacity(128 * 1024, stream);
+    let mut visitor = Plain(sink);
     let head = stream.fill_buf().map_err(ArchiveError::Unreadable)?;
     if head.starts_with(&GZIP) {
         let mut gzip = MultiGzDecoder::new(stream);
-        let counted = walk_tar(&mut gzip, limits, sink)?;
+        let counted = walk_tar(&mut gzip, limits, &mut visitor)?;
         let mut rest = gzip.into_inner();
         to_the_end(&mut rest)?;
         Ok(counted)
     } else {
-        walk_tar(&mut stream, limits, sink)
+        walk_tar(&mut stream, limits, &mut visitor)
     }
 }
 
-fn walk_tar(stream: &mut impl Read, limits: Limits, sink: &mut dyn Sink) -> Result<(u64, u64), ArchiveError> {
+/// One entry, with its names as headers of their own may say.
+pub(super) struct Item<'e> {
+    pub(super) name: String,
+    pub(super) kind: EntryType,
+    pub(super) mode: u32,
+    link: Vec<u8>,
+    size: u64,
+    contents: &'e mut dyn Read,
+}
+
+/// Looks at one entry after the other.
+pub(super) trait Visitor {
+    fn visit(&mut self, item: Item<'_>) -> Result<(), ArchiveError>;
+}
+
+/// Reads a tar archive to its end: how many entries and bytes of files are in it.
+pub(super) fn walk_tar(
+    stream: &mut dyn Read,
+    limits: Limits,
+    visitor: &mut dyn Visitor,
+) -> Result<(u64, u64), ArchiveError> {
+    // Padding, too: a few bytes can unpack to zeros without end.
+    let most = limits.bytes.saturating_add(limits.entries.saturating_mul(HEADERS_BYTES));
+    let mut capped = stream.take(most.saturating_add(1));
+    let counted = walk_capped(&mut capped, limits, visitor);
+    if capped.limit() == 0 {
+        return Err(ArchiveError::TooLarge { what: "bytes", limit: most });
+    }
+    counted
+}
+
+fn walk_capped(
+    stream: &mut impl Read,
+    limits: Limits,
+    visitor: &mut dyn Visitor,
+) -> Result<(u64, u64), ArchiveError> {
     let mut archive = Archive::new(&mut *stream);
     let (mut entries, mut bytes) = (0, 0);
     let mut extended = Extended::default();
@@ -133,7 +173,7 @@ fn walk_tar(stream: &mut impl Read, limits: Limits, sink: &mut dyn Sink) -> Resu
     for entry in archive.entries().map_err(ArchiveError::Unreadable)?.raw(true) {
         let mut entry = entry.map_err(ArchiveError::Unreadable)?;
         entries += 1;
-        bytes += entry.size();
+        bytes = entry.size().saturating_add(bytes);
         if entries > limits.entries {
             return Err(ArchiveError::TooLarge { what: "entries", limit: limits.entries });
         }
@@ -143,50 +183,57 @@ fn walk_tar(stream: &mut impl Read, limits: Limits, sink: &mut dyn Sink) -> Resu
         if extended.take(&mut entry)? {
             continue;
         }
-        pass_on(&mut entry, std::mem::take(&mut extended), sink)?;
+        let Extended { path, link } = std::mem::take(&mut extended);
+        let name = text(path.unwrap_or_else(|| entry.path_bytes().into_owned()))?;
+        if matches!(name.as_str(), "." | "./") {
+            continue;
+        }
+        let (kind, size) = (entry.header().entry_type(), entry.size());
+        let mode = entry.header().mode().map_err(ArchiveError::Unreadable)?;
+        let link = link.unwrap_or_else(|| entry.link_name_bytes().unwrap_or_default().into_owned());
+        visitor.visit(Item { name, kind, mode, link, size, contents: &mut entry })?;
     }
     // The digest is known only at the end of the stream, behind the padding.
     to_the_end(stream)?;
     Ok((entries, bytes))
 }
 
-fn to_the_end(stream: &mut impl Read) -> Result<(), ArchiveError> {
+fn to_the_end(stream: &mut (impl Read + ?Sized)) -> Result<(), ArchiveError> {
     io::copy(stream, &mut io::sink()).map(drop).map_err(ArchiveError::Unreadable)
 }
 
-fn pass_on(
-    entry: &mut Entry<'_, impl Read>,
-    extended: Extended,
-    sink: &mut dyn Sink,
-) -> Result<(), ArchiveError> {
-    let name = text(extended.path.unwrap_or_else(|| entry.path_bytes().into_owned()))?;
-    if matches!(name.as_str(), "." | "./") {
-        return Ok(());
+/// Passes on what the tree of a DPC may hold, and refuses the rest.
+struct Plain<'a>(&'a mut dyn Sink);
+
+impl Visitor for Plain<'_> {
+    fn visit(&mut self, item: Item<'_>) -> Result<(), ArchiveError> {
+        pass_on(item, self.0)
     }
+}
+
+fn pass_on(item: Item<'_>, sink: &mut dyn Sink) -> Result<(), ArchiveError> {
+    let Item { name, kind, mode, link, size, contents } = item;
     let path = RelativePath::parse(&name).map_err(ArchiveError::Name)?;
-    let mode = entry.header().mode().map_err(ArchiveError::Unreadable)?;
     let forbidden = |what| Err(ArchiveError::Forbidden { path: path.clone(), what });
     if mode & 0o7000 != 0 {
         return forbidden("set-id or sticky");
     }
     let failed = |source| ArchiveError::Write { path: path.clone(), source };
-    match entry.header().entry_type() {
+    match kind {
         EntryType::Directory => sink.directory(&path, mode & 0o755 | 0o700).map_err(failed),
         EntryType::Regular if name.ends_with('/') => forbidden("a file with the name of a directory"),
         EntryType::Regular => {
-            let expected = entry.size();
-            let mut contents = Counted { inner: entry, read: 0 };
+            let mut contents = Counted { inner: contents, read: 0 };
             sink.file(&path, mode & 0o755, &mut contents).map_err(failed)?;
             to_the_end(&mut contents)?;
-            if contents.read == expected {
+            if contents.read == size {
                 Ok(())
             } else {
                 Err(ArchiveError::Unreadable(io::ErrorKind::UnexpectedEof.into()))
             }
         }
         EntryType::Symlink => {
-            let link = entry.link_name_bytes().unwrap_or_default().into_owned();
-            let target = text(extended.link.unwrap_or(link))?;
+            let target = text(link)?;
             if !stays_inside(&path, &target) {
                 return Err(ArchiveError::Link { path });
             }
@@ -366,6 +413,15 @@ mod tests {
         header.set_size(u64::MAX / 2);
         header.set_cksum();
         assert!(inspect(&header.as_bytes()[..], SMALL, None).is_err());
+    }
+
+    #[test]
+    fn zeros_without_end_behind_an_archive_are_not_read() {
+        let most = SMALL.bytes + SMALL.entries * HEADERS_BYTES;
+        let mut zeros = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        io::copy(&mut io::repeat(0).take(most + 1), &mut zeros).unwrap();
+        let refused = inspect(&zeros.finish().unwrap()[..], SMALL, None).unwrap_err();
+        assert_eq!(refused.to_string(), format!("the archive holds more than {most} bytes"));
     }
 
     #[test]

@@ -1,19 +1,32 @@
 //! Debian packages, through `dpkg`: never a dialogue, never a script of ours.
 
-use super::{PackageFile, SystemError};
+use super::{Packages, SystemError, choices, deb};
 use crate::{
-    install::State,
+    files::{self, FilesError},
+    install::{Choices, State, package::PackageFile},
     programs::{Program, ProgramError},
 };
+use nix::{
+    fcntl::{FcntlArg, fcntl},
+    libc,
+};
 use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs::File,
+    io::Read as _,
     path::{Path, PathBuf},
     time::Duration,
 };
-use unbox_common::payload::PackageName;
+use unbox_common::{path::SafePath, payload::PackageName};
 
 /// How long one package may take; its maintainer scripts may do a lot on a slow disk.
 const CHANGE_LIMIT: Duration = Duration::from_mins(15);
 const QUERY_LIMIT: Duration = Duration::from_mins(1);
+/// The most paths in one question: the answer has to fit into what is kept of a program's output.
+const PATHS_AT_ONCE: usize = 64;
+/// The files whose locks whoever works on packages holds (dpkg's database, its front ends).
+const LOCKS: [&str; 2] = ["lock-frontend", "lock"];
 
 /// The package system of one root.
 pub(super) struct Dpkg {
@@ -51,26 +64,39 @@ impl Dpkg {
             // not for this package to decide.
             let _ = self.dpkg()?.args(["--configure", "--pending"]).run(CHANGE_LIMIT)?;
         }
-        let dpkg = self.dpkg()?;
-        let dpkg = match (after, deb) {
-            (State::Installed { .. }, Some(deb)) => dpkg.arg("--install").arg(deb),
-            (State::Absent, _) => dpkg.args(["--force-remove-reinstreq", "--purge", name.as_str()]),
-            _ => {
-                return Err(SystemError::Unsupported {
-                    what: format!("package {name} as {after}"),
-                    why: "there is no package file for it".to_owned(),
-                });
-            }
-        };
-        match dpkg.succeed(CHANGE_LIMIT) {
-            Ok(_) => Ok(()),
-            Err(ProgramError::Failed { complaint, .. })
-                if complaint.contains("locked by another process") =>
-            {
-                Err(SystemError::PackagesBusy)
-            }
-            Err(error) => Err(error.into()),
+        match (after, deb) {
+            (State::Installed { .. }, Some(deb)) => finish(self.dpkg()?.arg("--install").arg(deb)),
+            (State::Absent, _) => self.purge(name).and_then(|()| choices::forget(self, name.as_str())),
+            _ => Err(SystemError::Unsupported {
+                what: format!("package {name} as {after}"),
+                why: "there is no package file for it".to_owned(),
+            }),
         }
+    }
+
+    /// Brings diversions, overridden modes and alternatives back to how they were.
+    pub(super) fn set_choices(&self, after: &Choices) -> Result<(), SystemError> {
+        choices::restore(self, after)
+    }
+
+    /// Removes a package with its configuration. One that resists goes without its scripts having a say: it must
+    /// hold up neither the next configuration nor a reset.
+    fn purge(&self, name: &PackageName) -> Result<(), SystemError> {
+        let purge = |more: &[&str]| {
+            let dpkg = self.dpkg()?.arg("--force-remove-reinstreq").args(more);
+            finish(dpkg.args(["--purge", name.as_str()]))
+        };
+        let resisted = match purge(&[]) {
+            Err(SystemError::Program(
+                error @ (ProgramError::Failed { .. } | ProgramError::TooSlow { .. }),
+            )) => error,
+            done => return done,
+        };
+        tracing::warn!(package = %name, error = %resisted, "a package resists, and is removed by force");
+        for script in ["prerm", "postrm"] {
+            files::remove(&self.database().join("info").join(format!("{name}.{script}")))?;
+        }
+        purge(&["--force-remove-essential", "--force-remove-protected", "--force-depends"])
     }
 
     fn dpkg(&self) -> Result<Program, SystemError> {
@@ -81,46 +107,156 @@ impl Dpkg {
         Ok(if has_to_be_root { dpkg } else { dpkg.arg("--force-not-root") })
     }
 
-    fn program(&self, name: &str) -> Result<Program, SystemError> {
+    /// Where the package system keeps its files.
+    pub(super) fn database(&self) -> PathBuf {
+        self.path("var/lib/dpkg")
+    }
+
+    /// Where a path of this root is.
+    pub(super) fn path(&self, path: &str) -> PathBuf {
+        self.root.as_deref().unwrap_or(Path::new("/")).join(path)
+    }
+
+    /// One of dpkg's programs, for this root.
+    pub(super) fn program(&self, name: &str) -> Result<Program, SystemError> {
         let program = Program::new(name)
             .env("DEBIAN_FRONTEND", "noninteractive")
             .env("DEBCONF_NONINTERACTIVE_SEEN", "true");
         let Some(root) = &self.root else { return Ok(program) };
-        let database = root.join("var/lib/dpkg");
-        if !database.join("status").exists() {
+        if !self.database().join("status").exists() {
             return Err(SystemError::Unsupported {
                 what: "a Debian package".to_owned(),
                 why: format!("{} has no package database", root.display()),
             });
         }
-        let mut option = std::ffi::OsString::from("--root=");
+        if name == "update-alternatives" {
+            // It knows the two words only apart.
+            return Ok(program.arg("--root").arg(root));
+        }
+        let mut option = OsString::from("--root=");
         option.push(root);
         Ok(program.arg(option))
     }
 }
 
-/// Reads the control file of a package.
-pub(super) fn describe(deb: &Path) -> Result<PackageFile, SystemError> {
-    let finished = Program::new("dpkg-deb")
-        .arg("--field")
-        .arg(deb)
-        .args(["Package", "Version", "Installed-Size"])
-        .succeed(QUERY_LIMIT)?;
-    Ok(package_file(&String::from_utf8_lossy(&finished.stdout)))
+impl Packages for Dpkg {
+    fn describe(&self, deb: &Path) -> Result<PackageFile, SystemError> {
+        deb::describe(deb)
+    }
+
+    fn paths_of(&self, name: &PackageName) -> Result<Vec<String>, SystemError> {
+        let (_, paths) = self.program("dpkg-query")?.args(["--listfiles", name.as_str()]).run_into(
+            QUERY_LIMIT,
+            |output| {
+                let mut listed = Vec::new();
+                output.take(MAX_LIST_BYTES).read_to_end(&mut listed).map(|_| {
+                    let listed = String::from_utf8_lossy(&listed);
+                    listed.lines().filter(|line| line.starts_with('/')).map(str::to_owned).collect()
+                })
+            },
+        )?;
+        let place = self.database().join("info");
+        paths.map_err(|source| FilesError::Read { path: place, source }.into())
+    }
+
+    fn owners(&self, files: &[&SafePath]) -> Result<Vec<(String, String)>, SystemError> {
+        let mut owners = Vec::new();
+        for files in files.chunks(PATHS_AT_ONCE) {
+            let names = files.iter().flat_map(|file| names_of(file.as_str()));
+            let found = self.program("dpkg-query")?.arg("--search").args(names.map(|name| literal(&name)));
+            // Files that belong to nobody are a failure of the program, and a success here.
+            let found = found.run(QUERY_LIMIT)?;
+            owners.extend(owners_of(&String::from_utf8_lossy(&found.stdout)));
+        }
+        Ok(owners)
+    }
+
+    fn rehearse(&self, debs: &[PathBuf]) -> Result<BTreeSet<String>, SystemError> {
+        let finished = self.dpkg()?.args(["--simulate", "--install"]).args(debs).succeed(CHANGE_LIMIT)?;
+        Ok(removed_by(&String::from_utf8_lossy(&finished.stderr)))
+    }
+
+    fn choices(&self) -> Result<Choices, SystemError> {
+        choices::read(self)
+    }
+
+    fn holder(&self) -> Result<Option<String>, SystemError> {
+        for lock in LOCKS {
+            // Where it cannot be opened, nobody could have locked it for us to see; dpkg itself says more.
+            let Ok(file) = File::open(self.database().join(lock)) else { continue };
+            let mut query = libc::flock {
+                l_type: i16::try_from(libc::F_WRLCK).unwrap_or_default(),
+                l_whence: i16::try_from(libc::SEEK_SET).unwrap_or_default(),
+                l_start: 0,
+                l_len: 0,
+                l_pid: 0,
+            };
+            let asked = fcntl(&file, FcntlArg::F_GETLK(&mut query));
+            if asked.is_ok() && i32::from(query.l_type) != libc::F_UNLCK {
+                return Ok(Some(process_name(query.l_pid)));
+            }
+        }
+        Ok(None)
+    }
 }
 
-fn package_file(control: &str) -> PackageFile {
-    let field = |name: &str| {
-        let value = control.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        value.unwrap_or_default().trim().to_owned()
-    };
-    // In KiB (Debian Policy, section 5.6.20).
-    let kib: u64 = field("Installed-Size").parse().unwrap_or(0);
-    PackageFile {
-        name: field("Package"),
-        version: field("Version"),
-        installed_bytes: kib.saturating_mul(1024),
+/// The largest list of an installed package's files, in bytes.
+const MAX_LIST_BYTES: u64 = 16 * 1024 * 1024;
+
+fn finish(dpkg: Program) -> Result<(), SystemError> {
+    match dpkg.succeed(CHANGE_LIMIT) {
+        Ok(_) => Ok(()),
+        Err(ProgramError::Failed { complaint, .. }) if complaint.contains("locked by another process") => {
+            let pid = complaint.split("with pid ").nth(1).unwrap_or_default();
+            let digits = pid.split(|char: char| !char.is_ascii_digit()).next().unwrap_or_default();
+            Err(SystemError::PackagesBusy(process_name(digits.parse().unwrap_or_default())))
+        }
+        Err(error) => Err(error.into()),
     }
+}
+
+/// A process as people know it: its name, where that can be seen, and its number.
+fn process_name(pid: i32) -> String {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name: String = name.trim().chars().filter(|char| !char.is_control()).take(32).collect();
+    match (name.is_empty(), pid > 0) {
+        (false, _) => format!("{name} (process {pid})"),
+        (true, true) => format!("another program (process {pid})"),
+        (true, false) => "another program".to_owned(),
+    }
+}
+
+/// The names that a package may know a file by: on a merged `/usr`, some say `/bin`, others `/usr/bin`.
+fn names_of(path: &str) -> Vec<String> {
+    let unmerged = path.strip_prefix("/usr").filter(|rest| {
+        ["/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/"].iter().any(|top| rest.starts_with(top))
+    });
+    unmerged.map(str::to_owned).into_iter().chain([path.to_owned()]).collect()
+}
+
+/// A path that the search takes as it is.
+fn literal(path: &str) -> String {
+    let is_special = |char: char| matches!(char, '*' | '?' | '[' | ']' | '\\');
+    path.chars().flat_map(|char| is_special(char).then_some('\\').into_iter().chain([char])).collect()
+}
+
+/// Reads what the search found: `package, package:arch: /path`.
+fn owners_of(found: &str) -> Vec<(String, String)> {
+    let lines = found.lines().filter(|line| !line.starts_with("diversion by "));
+    lines
+        .filter_map(|line| line.split_once(": "))
+        .flat_map(|(packages, path)| {
+            packages.split(", ").map(move |package| {
+                (package.split(':').next().unwrap_or_default().to_owned(), path.to_owned())
+            })
+        })
+        .collect()
+}
+
+/// Reads which packages dpkg would remove to make room for others.
+fn removed_by(simulation: &str) -> BTreeSet<String> {
+    let words = simulation.lines().filter_map(|line| line.strip_prefix("dpkg: yes, will remove "));
+    words.filter_map(|rest| rest.split([' ', ':']).next()).map(str::to_owned).collect()
 }
 
 /// Reads `${db:Status-Abbrev}` (dpkg-query(1)): wanted, status, error.
@@ -170,12 +306,42 @@ mod tests {
     }
 
     #[test]
-    fn a_control_file_is_read_field_by_field() {
-        let file = package_file("Package: dpc\nVersion: 1.0\nInstalled-Size: 3\n");
+    fn whose_a_file_is_and_what_would_go_is_read_from_dpkgs_words() {
+        let found = "coreutils: /bin/ls\nlibc6:amd64, libc6:i386: /usr/share/doc/a: b\ndiversion by dash from: /bin/sh\n";
+        let owner = |package: &str, path: &str| (package.to_owned(), path.to_owned());
         assert_eq!(
-            file,
-            PackageFile { name: "dpc".to_owned(), version: "1.0".to_owned(), installed_bytes: 3072 }
+            owners_of(found),
+            [
+                owner("coreutils", "/bin/ls"),
+                owner("libc6", "/usr/share/doc/a: b"),
+                owner("libc6", "/usr/share/doc/a: b"),
+            ]
         );
-        assert_eq!(package_file("").installed_bytes, 0);
+        let words = "dpkg: considering removing unbox-agent in favour of evil ...\n\
+                     dpkg: yes, will remove unbox-agent in favour of evil\ndpkg: warning: x\n";
+        assert_eq!(removed_by(words), BTreeSet::from(["unbox-agent".to_owned()]));
+        assert_eq!(names_of("/usr/bin/ls"), ["/bin/ls", "/usr/bin/ls"]);
+        assert_eq!(names_of("/usr/binary"), ["/usr/binary"]);
+        assert_eq!(literal("/usr/bin/[a*"), "/usr/bin/\\[a\\*");
+    }
+
+    #[test]
+    fn whoever_holds_the_lock_of_the_packages_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let dpkg = Dpkg::below(root.path().to_owned());
+        assert_eq!(dpkg.holder().unwrap(), None);
+        files::make_directory(&dpkg.database(), files::PUBLIC_DIRECTORY).unwrap();
+        let lock = dpkg.database().join("lock-frontend");
+        files::replace(&lock, b"", files::PUBLIC_FILE).unwrap();
+        assert_eq!(dpkg.holder().unwrap(), None);
+        // Another process has to hold it: a process is never in its own way.
+        let script = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(60)";
+        let output = tempfile::tempfile().unwrap();
+        let _holds = Program::new("python3").args(["-c", script]).arg(&lock).start(&output).unwrap();
+        let holder = (0..100).find_map(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            dpkg.holder().unwrap()
+        });
+        assert!(holder.unwrap().starts_with("python3"));
     }
 }

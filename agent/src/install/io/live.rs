@@ -1,8 +1,8 @@
 //! This machine itself: systemd, dpkg, the kernel's parameters, its host name.
 
 use super::{
-    PackageFile, Reload, System, SystemError, UnitPhase, UnitReport,
-    dpkg::{self, Dpkg},
+    Packages, Reload, System, SystemError, UnitPhase, UnitReport,
+    dpkg::Dpkg,
     kernel::{self, Kernel},
     paths::mismatch,
     systemctl::Systemctl,
@@ -44,6 +44,7 @@ impl System for Live {
     fn look(&self, resource: &Resource) -> Result<State, SystemError> {
         match resource {
             Resource::Package(name) => self.dpkg.look(name),
+            Resource::Choices => Ok(State::Choices(Box::new(self.dpkg.choices()?))),
             Resource::Sysctl(key) => Ok(self.kernel.read(key.as_str())?.map_or(State::Absent, State::Value)),
             Resource::RunningHostname => {
                 Ok(self.kernel.read(kernel::HOSTNAME)?.map_or(State::Absent, State::Value))
@@ -60,6 +61,7 @@ impl System for Live {
     fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError> {
         match (&change.resource, &change.after) {
             (Resource::Package(name), after) => self.dpkg.change(name, after, deb),
+            (Resource::Choices, State::Choices(choices)) => self.dpkg.set_choices(choices),
             (Resource::Sysctl(key), State::Value(value)) => self.kernel.write(key.as_str(), value),
             (Resource::RunningHostname, State::Value(name)) => self.kernel.write(kernel::HOSTNAME, name),
             (Resource::UnitSetting(unit), after) => self.systemctl.set(unit, &change.before, after),
@@ -69,8 +71,8 @@ impl System for Live {
         }
     }
 
-    fn describe(&self, deb: &Path) -> Result<PackageFile, SystemError> {
-        dpkg::describe(deb)
+    fn packages(&self) -> &dyn Packages {
+        &self.dpkg
     }
 
     fn covers_reload(&self, _what: Reload) -> bool {

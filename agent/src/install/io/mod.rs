@@ -1,11 +1,15 @@
 //! What the stage needs of a device beside its files: packages, units, kernel and time.
 
 pub(super) mod archive;
+mod choices;
 pub(super) mod contents;
+mod deb;
 mod dpkg;
 mod kernel;
 pub(super) mod live;
+pub(super) mod packages;
 pub(super) mod paths;
+pub(super) mod reach;
 pub(super) mod room;
 pub(super) mod sandbox;
 pub(super) mod store;
@@ -16,13 +20,21 @@ mod unit_file;
 pub use archive::ArchiveError;
 pub use contents::ArtifactError;
 
-use super::{Change, Resource, State};
+use super::{Change, Choices, Resource, State, package::PackageFile};
 use crate::{
     files::{FilesError, Root},
     programs::ProgramError,
 };
-use std::{io, path::Path, time::Duration};
-use unbox_common::{path::SafePath, payload::UnitName};
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use unbox_common::{
+    path::SafePath,
+    payload::{PackageName, UnitName},
+};
 
 /// A device as the install stage sees it.
 pub trait System {
@@ -39,8 +51,8 @@ pub trait System {
     /// `deb` is where the package lies that is to be installed.
     fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError>;
 
-    /// What is in a package file.
-    fn describe(&self, deb: &Path) -> Result<PackageFile, SystemError>;
+    /// Its packages.
+    fn packages(&self) -> &dyn Packages;
 
     /// Whether anything here reads such files.
     fn covers_reload(&self, what: Reload) -> bool;
@@ -55,6 +67,30 @@ pub trait System {
     fn check(&mut self, program: &SafePath, arguments: &[String], limit: Duration) -> Option<String>;
 }
 
+/// The package system of a device, as far as it is asked before anything changes.
+pub trait Packages {
+    /// What is in a package file.
+    fn describe(&self, deb: &Path) -> Result<PackageFile, SystemError>;
+
+    /// Every path of an installed package, directories as well, as the package names them.
+    fn paths_of(&self, name: &PackageName) -> Result<Vec<String>, SystemError>;
+
+    /// The installed packages that any of these files belongs to, each with one such file.
+    fn owners(&self, files: &[&SafePath]) -> Result<Vec<(String, String)>, SystemError>;
+
+    /// The installed packages that would be removed if these package files were installed together.
+    ///
+    /// # Errors
+    /// [`SystemError::Program`] if they could not be installed.
+    fn rehearse(&self, debs: &[PathBuf]) -> Result<BTreeSet<String>, SystemError>;
+
+    /// Diversions, overridden modes and alternatives, as they are now.
+    fn choices(&self) -> Result<Choices, SystemError>;
+
+    /// The program that is at work on the packages now, for people.
+    fn holder(&self) -> Result<Option<String>, SystemError>;
+}
+
 /// What reads files only when it is told to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -63,17 +99,6 @@ pub enum Reload {
     Units,
     /// The system's certificate store.
     CaCertificates,
-}
-
-/// What the control file of a package says (deb-control(5)).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PackageFile {
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Roughly what it takes on disk, in bytes.
-    pub installed_bytes: u64,
 }
 
 /// How a unit is doing, as systemd tells it.
@@ -146,8 +171,8 @@ pub enum SystemError {
         source: io::Error,
     },
     /// Another program is at work on the packages.
-    #[error("another program is installing packages at the moment")]
-    PackagesBusy,
+    #[error("{0} is installing packages at the moment")]
+    PackagesBusy(String),
     /// It was done, but is not so.
     #[error("it was to be {wanted}, but is {found}")]
     NoEffect {

@@ -12,6 +12,11 @@ use unbox_common::{
     payload::DpcName,
 };
 
+/// What kind of thing is at a path, without reading it.
+pub(crate) fn status(root: &Root, path: &SafePath) -> Result<Status, FilesError> {
+    root.entry(path)?.map_or(Ok(Status::Absent), |entry| entry.status())
+}
+
 /// What is at a path.
 pub(crate) fn look(root: &Root, path: &SafePath) -> Result<State, FilesError> {
     let Some(entry) = root.entry(path)? else {

@@ -1,7 +1,7 @@
 //! Whether there is room for an installation, and for its way back, before it begins.
 
 use crate::install::{
-    Change, InstallError, Resource, State,
+    InstallError, Resource, State,
     plan::Plan,
     resource::{DPC_DIRECTORY, Phase},
 };
@@ -60,13 +60,14 @@ impl Needs {
     }
 }
 
-/// The bytes of every file that a plan replaces or removes.
+/// The bytes of every file that a plan replaces or removes, by itself or with a package.
 pub(crate) fn kept_bytes(plan: &Plan) -> u64 {
-    let size = |change: &Change| match change.before {
-        State::File { size, .. } => size,
+    let size = |state: &State| match state {
+        State::File { size, .. } => *size,
         _ => 0,
     };
-    plan.changes().map(size).fold(0, u64::saturating_add)
+    let changing = plan.changes().map(|change| &change.before);
+    changing.chain(plan.put_back.values()).map(size).fold(0, u64::saturating_add)
 }
 
 /// The nearest directory that exists, and its file system.

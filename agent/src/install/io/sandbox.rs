@@ -5,8 +5,8 @@
 //! itself, as the user who runs the agent, and that ends with the agent.
 
 use super::{
-    PackageFile, Reload, System, SystemError, UnitPhase, UnitReport,
-    dpkg::{self, Dpkg},
+    Packages, Reload, System, SystemError, UnitPhase, UnitReport,
+    dpkg::Dpkg,
     live::run_check,
     paths::mismatch,
     systemctl::{self, Systemctl},
@@ -152,6 +152,7 @@ impl System for Sandbox {
     fn look(&self, resource: &Resource) -> Result<State, SystemError> {
         match resource {
             Resource::Package(name) => self.dpkg.look(name),
+            Resource::Choices => Ok(State::Choices(Box::new(self.dpkg.choices()?))),
             Resource::UnitSetting(unit) => self.systemctl.setting(unit),
             Resource::UnitActivity(unit) => Ok(match self.running.get(unit) {
                 Some(_) => State::Active { of: None },
@@ -164,6 +165,7 @@ impl System for Sandbox {
     fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError> {
         match (&change.resource, &change.after) {
             (Resource::Package(name), after) => self.dpkg.change(name, after, deb),
+            (Resource::Choices, State::Choices(choices)) => self.dpkg.set_choices(choices),
             (Resource::UnitSetting(unit), after) => self.systemctl.set(unit, &change.before, after),
             (Resource::UnitActivity(unit), State::Active { .. }) => self.start(unit),
             (Resource::UnitActivity(unit), State::Inactive) => {
@@ -174,8 +176,8 @@ impl System for Sandbox {
         }
     }
 
-    fn describe(&self, deb: &Path) -> Result<PackageFile, SystemError> {
-        dpkg::describe(deb)
+    fn packages(&self) -> &dyn Packages {
+        &self.dpkg
     }
 
     fn covers_reload(&self, _what: Reload) -> bool {

@@ -1,6 +1,11 @@
 //! Looks at the device and the artifacts before anything changes: what a payload means here.
 
-use super::{System, SystemError, archive, contents::Contents, paths};
+use super::{
+    System, SystemError, archive,
+    contents::Contents,
+    packages::{self, PackageFiles},
+    paths, reach,
+};
 use crate::{
     files::{FilesError, Owner, Root},
     install::{
@@ -13,7 +18,7 @@ use crate::{
 use std::{io, path::Path};
 use unbox_common::{
     path::SafePath,
-    payload::{DpcKind, Payload, PolicyItem, UnitName},
+    payload::{DpcKind, FileContent, Payload, PolicyItem, UnitName},
     protocol::progress::Progress,
 };
 
@@ -30,8 +35,8 @@ pub(crate) struct Survey {
     pub(crate) target: Target,
     /// Room that the DPC's tree takes, in bytes.
     pub(crate) tree_bytes: u64,
-    /// Room that packages take, in bytes.
-    pub(crate) package_bytes: u64,
+    /// Its packages.
+    pub(crate) packages: PackageFiles,
 }
 
 /// Hears how far it is.
@@ -49,7 +54,8 @@ pub(crate) fn survey(
     let root = system.root();
     let accounts = accounts(root)?;
     let (unit_file, tree_bytes) = inspect_dpc(contents, payload)?;
-    let package_bytes = check_packages(system, contents, payload)?;
+    check_files(contents, payload)?;
+    let packages = packages::inspect(system, contents, payload)?;
     let means =
         Means { accounts: &accounts, unit_file: unit_file.as_deref(), blobs: &blobs.to_string_lossy() };
     let mut target = target(payload, &means).map_err(InstallError::Target)?;
@@ -58,10 +64,11 @@ pub(crate) fn survey(
     target.states = at_real_places(root, &target.states)?;
     add_parents(root, &mut target.states, installed, accounts.root())?;
     check_nesting(&target.states).map_err(InstallError::Target)?;
+    reach::check(root, payload, &target.states)?;
     for text in target.texts.values() {
         contents.keep(text).map_err(InstallError::Store)?;
     }
-    Ok(Survey { target, tree_bytes, package_bytes })
+    Ok(Survey { target, tree_bytes, packages })
 }
 
 /// The present state of everything that is or will be managed. What was managed, and cannot be
@@ -72,7 +79,9 @@ pub(crate) fn observe(
     installed: Option<&Record>,
 ) -> Result<States, InstallError> {
     let settings = target.settings.keys().cloned().map(Resource::UnitSetting);
-    let managed = installed.iter().flat_map(|record| record.baseline.keys().cloned());
+    let replaced = installed.iter().flat_map(|record| record.replaced.values());
+    let replaced = replaced.flat_map(|replaced| replaced.0.keys().cloned());
+    let managed = installed.iter().flat_map(|record| record.baseline.keys().cloned()).chain(replaced);
     let mut observed = States::new();
     let mut pending: Vec<Resource> = target.states.keys().cloned().chain(settings).chain(managed).collect();
     while let Some(resource) = pending.pop() {
@@ -137,28 +146,16 @@ fn inspect_dpc(contents: &Contents, payload: &Payload) -> Result<(Option<Vec<u8>
     Ok((inspected.unit, bytes))
 }
 
-/// Keeps every package out of reach of the user who fetched it, and checks that it is the one
-/// that the payload names.
-fn check_packages(system: &dyn System, contents: &Contents, payload: &Payload) -> Result<u64, InstallError> {
-    let dpc = payload.dpc.iter().filter(|dpc| dpc.kind == DpcKind::Deb);
-    let dpc = dpc.map(|dpc| (dpc.name.as_str(), &dpc.version, &dpc.artifact));
-    let items = payload.policy.iter().filter_map(|item| match item {
-        PolicyItem::Package { name, version, artifact } => Some((name.as_str(), version, artifact)),
-        _ => None,
-    });
-    let mut bytes: u64 = 0;
-    for (name, version, artifact) in dpc.chain(items) {
-        contents.keep_artifact(artifact.sha256, artifact.size).map_err(InstallError::Keep)?;
-        let file = system.describe(&contents.blob_path(artifact.sha256)).map_err(InstallError::Package)?;
-        if file.name != name || file.version != version.as_str() {
-            return Err(InstallError::Target(TargetError::WrongPackage {
-                expected: format!("{name} {version}"),
-                found: format!("{} {}", file.name, file.version),
-            }));
+/// Reads every artifact that becomes a file to its end, as it will be read when it is written.
+fn check_files(contents: &Contents, payload: &Payload) -> Result<(), InstallError> {
+    for item in &payload.policy {
+        if let PolicyItem::File { content: FileContent::Artifact(artifact), .. } = item {
+            let opened = contents.open(artifact.sha256, artifact.size);
+            let read = opened.and_then(|mut stream| io::copy(&mut stream, &mut io::sink()));
+            read.map_err(InstallError::Artifact)?;
         }
-        bytes = bytes.saturating_add(file.installed_bytes);
     }
-    Ok(bytes)
+    Ok(())
 }
 
 fn leave_out_what_is_not_covered(system: &dyn System, target: &mut Target, hears: Hears<'_>) {

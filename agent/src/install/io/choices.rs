@@ -1,0 +1,135 @@
+//! What packages settle between each other: diversions, overridden modes, alternatives. No package lists them, and
+//! the scripts of one that goes wrong leave them behind.
+
+use super::{SystemError, dpkg::Dpkg};
+use crate::{
+    files::{self, Entry, FilesError},
+    install::{Choices, package::Diversion},
+};
+use std::{io, path::Path, time::Duration};
+
+const LIMIT: Duration = Duration::from_mins(1);
+/// The largest of these files, in bytes.
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
+
+const LINKS: &str = "etc/alternatives";
+
+/// Reads them.
+pub(super) fn read(dpkg: &Dpkg) -> Result<Choices, SystemError> {
+    let database = dpkg.database();
+    let diversions = text(&database.join("diversions"))?;
+    let lines: Vec<&str> = diversions.lines().collect();
+    let diversions = lines.chunks_exact(3).filter_map(|lines| match lines {
+        [from, to, package] => Some(Diversion {
+            from: (*from).to_owned(),
+            to: (*to).to_owned(),
+            package: (*package != ":").then(|| (*package).to_owned()),
+        }),
+        _ => None,
+    });
+    let mut choices = Choices {
+        diversions: diversions.collect(),
+        overrides: text(&database.join("statoverride"))?,
+        ..Choices::default()
+    };
+    for name in names(&database.join("alternatives"))? {
+        let kept = text(&database.join("alternatives").join(&name))?;
+        choices.alternatives.insert(name, kept);
+    }
+    let links = dpkg.path(LINKS);
+    for name in names(&links)? {
+        if let Ok(target) = Entry::of(&links.join(&name))?.link_target() {
+            choices.links.insert(name, target.to_string_lossy().into_owned());
+        }
+    }
+    Ok(choices)
+}
+
+/// Brings them back to how they were.
+pub(super) fn restore(dpkg: &Dpkg, after: &Choices) -> Result<(), SystemError> {
+    let now = read(dpkg)?;
+    for made in now.diversions.difference(&after.diversions) {
+        if divert(dpkg, made, &["--rename", "--remove"]).is_err() {
+            // What is at its place belongs to nobody any more, and is in the way of what was moved.
+            let place = dpkg.path(made.from.trim_start_matches('/'));
+            Entry::of(&place)?.remove()?;
+            divert(dpkg, made, &["--rename", "--remove"])?;
+        }
+    }
+    for gone in after.diversions.difference(&now.diversions) {
+        divert(dpkg, gone, &["--rename", "--divert", &gone.to, "--add"])?;
+    }
+    let database = dpkg.database();
+    set(&database.join("statoverride"), &now.overrides, &after.overrides)?;
+    restore_alternatives(dpkg, &now, after)
+}
+
+/// Takes back the diversions that a package has left behind.
+pub(super) fn forget(dpkg: &Dpkg, package: &str) -> Result<(), SystemError> {
+    let now = read(dpkg)?;
+    let is_left = |diversion: &&Diversion| diversion.package.as_deref() == Some(package);
+    if !now.diversions.iter().any(|diversion| is_left(&diversion)) {
+        return Ok(());
+    }
+    let rest = now.diversions.iter().filter(|diversion| !is_left(diversion)).cloned().collect();
+    restore(dpkg, &Choices { diversions: rest, ..now })
+}
+
+fn restore_alternatives(dpkg: &Dpkg, now: &Choices, after: &Choices) -> Result<(), SystemError> {
+    for name in now.alternatives.keys().filter(|name| !after.alternatives.contains_key(*name)) {
+        dpkg.program("update-alternatives")?.args(["--remove-all", name]).succeed(LIMIT)?;
+    }
+    for (name, kept) in &after.alternatives {
+        let record = dpkg.database().join("alternatives").join(name);
+        if now.alternatives.get(name) == Some(kept) {
+            continue;
+        }
+        set(&record, "", kept)?;
+        // The links that lead to it from elsewhere; which one is chosen is set right below.
+        let _ = dpkg.program("update-alternatives")?.args(["--auto", name]).run(LIMIT)?;
+        set(&record, "", kept)?;
+    }
+    let directory = dpkg.path(LINKS);
+    let links = read(dpkg)?.links;
+    for name in links.keys().filter(|name| !after.links.contains_key(*name)) {
+        Entry::of(&directory.join(name))?.remove()?;
+    }
+    for (name, target) in after.links.iter().filter(|(name, target)| links.get(*name) != Some(target)) {
+        Entry::of(&directory.join(name))?.symlink(target.as_ref())?;
+    }
+    Ok(())
+}
+
+fn divert(dpkg: &Dpkg, diversion: &Diversion, verb: &[&str]) -> Result<(), SystemError> {
+    let program = dpkg.program("dpkg-divert")?;
+    let program = match &diversion.package {
+        Some(package) => program.args(["--package", package.as_str()]),
+        None => program.arg("--local"),
+    };
+    program.args(verb).arg(&diversion.from).succeed(LIMIT)?;
+    Ok(())
+}
+
+/// Writes a file if it changes.
+fn set(path: &Path, now: &str, after: &str) -> Result<(), FilesError> {
+    if now == after { Ok(()) } else { files::replace(path, after.as_bytes(), files::PUBLIC_FILE) }
+}
+
+fn text(path: &Path) -> Result<String, FilesError> {
+    let bytes = files::read(path, MAX_FILE_BYTES)?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn names(directory: &Path) -> Result<Vec<String>, FilesError> {
+    let failed = |source| FilesError::Read { path: directory.to_owned(), source };
+    let entries = match directory.read_dir() {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    Ok(names)
+}

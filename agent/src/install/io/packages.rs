@@ -1,0 +1,288 @@
+//! Packages before anything changes: what installing or removing them would do to the rest of the device, and what
+//! is at their places now.
+
+use super::{
+    Packages, System, SystemError,
+    contents::Contents,
+    paths,
+    reach::{OwnPlaces, place_of},
+    survey,
+};
+use crate::files::Status;
+use crate::install::{
+    Change, InstallError, Resource, State, States,
+    package::{Diversion, PackageFile, check_nesting, leftovers},
+    plan::Plan,
+    record::{Record, Replaced},
+    target::TargetError,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use unbox_common::{
+    digest::Sha256,
+    path::{RelativePath, SafePath},
+    payload::{DpcKind, PackageName, Payload, PolicyItem},
+};
+
+/// The most paths that the packages of one payload may concern: the journal names each.
+const MAX_PATHS: usize = 100_000;
+
+/// The package files of a payload, by digest.
+pub(crate) type PackageFiles = BTreeMap<Sha256, PackageFile>;
+
+/// Keeps every package out of reach of the user who fetched it, and checks that it is the one that the payload
+/// names, and that it may be installed here.
+pub(crate) fn inspect(
+    system: &dyn System,
+    contents: &Contents,
+    payload: &Payload,
+) -> Result<PackageFiles, InstallError> {
+    let dpc = payload.dpc.iter().filter(|dpc| dpc.kind == DpcKind::Deb);
+    let dpc = dpc.map(|dpc| (dpc.name.as_str(), &dpc.version, &dpc.artifact));
+    let items = payload.policy.iter().filter_map(|item| match item {
+        PolicyItem::Package { name, version, artifact } => Some((name.as_str(), version, artifact)),
+        _ => None,
+    });
+    let mut files = PackageFiles::new();
+    for (name, version, artifact) in dpc.chain(items) {
+        contents.keep_artifact(artifact.sha256, artifact.size).map_err(InstallError::Keep)?;
+        let file = system.packages().describe(&contents.blob_path(artifact.sha256));
+        let file = file.map_err(InstallError::Package)?;
+        file.check(name, version.as_str()).map_err(InstallError::Target)?;
+        files.insert(artifact.sha256, file);
+    }
+    if !files.is_empty() {
+        check_nesting(files.values()).map_err(InstallError::Target)?;
+        let places = Places::of(system)?;
+        for file in files.values() {
+            places.of_package(file)?;
+        }
+    }
+    Ok(files)
+}
+
+/// Finds out what the packages of a plan would do to what is not theirs, refuses what must not be, and notes in the
+/// plan what has to be put back if it is undone. Returns what the installed packages will have replaced then.
+pub(crate) fn foresee(
+    system: &dyn System,
+    contents: &Contents,
+    plan: &mut Plan,
+    states: &States,
+    installed: Option<&Record>,
+    files: &PackageFiles,
+) -> Result<Replaced, InstallError> {
+    let is_kept = |name: &PackageName| states.contains_key(&Resource::Package(name.clone()));
+    let mut replaced = installed.map(|record| record.replaced.clone()).unwrap_or_default();
+    replaced.retain(|name, _| is_kept(name));
+    let changes = package_changes(plan);
+    if changes.is_empty() {
+        return Ok(replaced);
+    }
+    rehearse(system.packages(), contents, &changes)?;
+    let places = Places::of(system)?;
+    let managed = managed_paths(plan);
+    let mut concerned = BTreeSet::new();
+    for (name, before, after) in &changes {
+        let had = places.of_installed(system.packages(), name, before)?;
+        let brings = match after {
+            State::Installed { deb: Some(deb), .. } => match files.get(deb) {
+                Some(file) => places.of_package(file)?,
+                None => places.of_package(&described(system.packages(), contents, *deb)?)?,
+            },
+            _ => BTreeSet::new(),
+        };
+        let fresh: BTreeSet<&SafePath> = brings.difference(&had).collect();
+        refuse_strangers_files(system, name, &fresh, states, installed)?;
+        if is_kept(name) {
+            let of_package = replaced.entry(name.clone()).or_default();
+            for path in fresh.into_iter().filter(|path| !managed.contains(*path)) {
+                let (resource, state) = pristine(system, path, installed)?;
+                if state != State::Absent {
+                    of_package.0.entry(resource).or_insert(state);
+                }
+            }
+        }
+        concerned.extend(had.union(&brings).cloned());
+    }
+    replaced.retain(|_, replaced| !replaced.0.is_empty());
+    let beside: Vec<SafePath> = concerned.iter().flat_map(leftovers).collect();
+    concerned.extend(beside);
+    if concerned.len() > MAX_PATHS {
+        let names: Vec<&str> = changes.iter().map(|(name, ..)| name.as_str()).collect();
+        let why = format!("its files are more than {MAX_PATHS}");
+        return Err(unfit(&names.join(", "), why));
+    }
+    note_what_is_there(system, plan, &concerned, &managed)?;
+    Ok(replaced)
+}
+
+/// What was at a place before any payload: what an earlier one put there was not.
+fn pristine(
+    system: &dyn System,
+    path: &SafePath,
+    installed: Option<&Record>,
+) -> Result<(Resource, State), InstallError> {
+    let resource = Resource::Path(path.clone());
+    let known = installed.and_then(|record| record.baseline.get(&resource)).cloned();
+    let state = known.map_or_else(|| survey::look(system, &resource), Ok)?;
+    Ok((resource, state))
+}
+
+/// Looks at every place that packages concern, but for those that the plan changes by itself.
+fn note_what_is_there(
+    system: &dyn System,
+    plan: &mut Plan,
+    concerned: &BTreeSet<SafePath>,
+    managed: &BTreeSet<SafePath>,
+) -> Result<(), InstallError> {
+    for path in concerned.difference(managed) {
+        let resource = Resource::Path(path.clone());
+        let state = survey::look(system, &resource)?;
+        plan.put_back.insert(resource, state);
+    }
+    plan.put_back.insert(Resource::Choices, survey::look(system, &Resource::Choices)?);
+    Ok(())
+}
+
+/// Refuses to replace files of packages that the payload did not bring. dpkg itself would do so only if the package
+/// says that it may (`Replaces`), and would give the file to nobody when the package goes.
+fn refuse_strangers_files(
+    system: &dyn System,
+    name: &PackageName,
+    brings: &BTreeSet<&SafePath>,
+    states: &States,
+    installed: Option<&Record>,
+) -> Result<(), InstallError> {
+    let root = system.root();
+    let is_file =
+        |path: &&&SafePath| matches!(paths::status(root, path), Ok(Status::File(..) | Status::Symlink));
+    let there: Vec<&SafePath> = brings.iter().filter(is_file).copied().collect();
+    let owners = system.packages().owners(&there).map_err(InstallError::Package)?;
+    let is_ours = |owner: &str| {
+        let resource = owner.parse().map(Resource::Package);
+        resource.is_ok_and(|resource| {
+            states.contains_key(&resource)
+                || installed.is_some_and(|record| record.target.contains_key(&resource))
+        })
+    };
+    match owners.into_iter().find(|(owner, _)| owner != name.as_str() && !is_ours(owner)) {
+        Some((owner, path)) => {
+            Err(unfit(name.as_str(), format!("it would replace {path} of package {owner}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Has the package system say what it would remove, and what it would refuse.
+fn rehearse(
+    packages: &dyn Packages,
+    contents: &Contents,
+    changes: &[(PackageName, State, State)],
+) -> Result<(), InstallError> {
+    let installs: Vec<(&PackageName, Sha256)> = changes
+        .iter()
+        .filter_map(|(name, _, after)| match after {
+            State::Installed { deb: Some(deb), .. } => Some((name, *deb)),
+            _ => None,
+        })
+        .collect();
+    if installs.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = installs.iter().map(|(name, _)| name.as_str()).collect();
+    let names = names.join(", ");
+    let goes = |name: &str| {
+        changes.iter().any(|(other, _, after)| other.as_str() == name && *after == State::Absent)
+    };
+    let debs: Vec<_> = installs.iter().map(|(_, deb)| contents.blob_path(*deb)).collect();
+    match packages.rehearse(&debs) {
+        Ok(removed) => match removed.into_iter().find(|name| !goes(name)) {
+            Some(removed) => Err(unfit(&names, format!("it would remove package {removed}"))),
+            None => Ok(()),
+        },
+        // What is in the way may be what goes first.
+        Err(SystemError::Program(_)) if changes.iter().any(|(.., after)| *after == State::Absent) => Ok(()),
+        Err(error) => Err(InstallError::Package(error)),
+    }
+}
+
+fn described(packages: &dyn Packages, contents: &Contents, deb: Sha256) -> Result<PackageFile, InstallError> {
+    packages.describe(&contents.blob_path(deb)).map_err(InstallError::Package)
+}
+
+fn package_changes(plan: &Plan) -> Vec<(PackageName, State, State)> {
+    let planned = plan.changes().chain(&plan.cleanup);
+    let of_package = |change: &Change| match &change.resource {
+        Resource::Package(name) => Some((name.clone(), change.before.clone(), change.after.clone())),
+        _ => None,
+    };
+    planned.filter_map(of_package).collect()
+}
+
+/// The paths that the plan itself changes, and its way back with it.
+fn managed_paths(plan: &Plan) -> BTreeSet<SafePath> {
+    let path = |change: &Change| match &change.resource {
+        Resource::Path(path) => Some(path.clone()),
+        _ => None,
+    };
+    plan.changes().filter_map(path).collect()
+}
+
+fn unfit(package: &str, why: String) -> InstallError {
+    InstallError::Target(TargetError::PackageUnfit { package: package.to_owned(), why })
+}
+
+/// Where the paths that packages name are on this device.
+struct Places<'a> {
+    system: &'a dyn System,
+    own: OwnPlaces,
+    diverted: BTreeMap<String, Diversion>,
+}
+
+impl<'a> Places<'a> {
+    fn of(system: &'a dyn System) -> Result<Self, InstallError> {
+        let choices = system.packages().choices().map_err(InstallError::Package)?;
+        let diverted = choices.diversions.into_iter().map(|diversion| (diversion.from.clone(), diversion));
+        Ok(Self { system, own: OwnPlaces::find(system.root()), diverted: diverted.collect() })
+    }
+
+    /// Those of a package file, every one of which has to be one where it may be.
+    fn of_package(&self, file: &PackageFile) -> Result<BTreeSet<SafePath>, InstallError> {
+        let mut places = BTreeSet::new();
+        for path in file.files.iter().chain(&file.directories) {
+            let path = absolute(path).map_err(InstallError::Target)?;
+            places.insert(place_of(self.system.root(), &self.own, &path)?);
+            if let Some(elsewhere) = self.diverted(&path) {
+                places.insert(place_of(self.system.root(), &self.own, &elsewhere)?);
+            }
+        }
+        Ok(places)
+    }
+
+    /// Those of an installed package. What cannot be named, or reached, no payload has brought.
+    fn of_installed(
+        &self,
+        packages: &dyn Packages,
+        name: &PackageName,
+        state: &State,
+    ) -> Result<BTreeSet<SafePath>, InstallError> {
+        if *state == State::Absent {
+            return Ok(BTreeSet::new());
+        }
+        let paths = packages.paths_of(name).map_err(InstallError::Package)?;
+        let paths = paths.iter().filter_map(|path| SafePath::parse(path).ok());
+        let everywhere = paths.flat_map(|path| [self.diverted(&path), Some(path)]).flatten();
+        let places = everywhere.filter_map(|path| self.system.root().resolve(&path).ok());
+        let can_be_seen = |path: &SafePath| {
+            paths::status(self.system.root(), path).is_ok_and(|status| status != Status::Special)
+        };
+        Ok(places.filter(can_be_seen).collect())
+    }
+
+    fn diverted(&self, path: &SafePath) -> Option<SafePath> {
+        self.diverted.get(path.as_str()).and_then(|diversion| SafePath::parse(&diversion.to).ok())
+    }
+}
+
+fn absolute(path: &RelativePath) -> Result<SafePath, TargetError> {
+    Ok(SafePath::parse(&format!("/{path}"))?)
+}

@@ -1,0 +1,139 @@
+//! What a package file says of itself, and why a device would not install it. Pure.
+//!
+//! Maintainer scripts are code that runs as root, and nothing here foresees them: a package is signed for by its
+//! digest. What can be known before the first change is checked then.
+
+use super::TargetError;
+use std::collections::{BTreeMap, BTreeSet};
+use unbox_common::path::{RelativePath, SafePath};
+
+/// What a package file holds (deb(5), deb-control(5)).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PackageFile {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Whether the package system would refuse to remove it: it is essential, or protected.
+    pub is_lasting: bool,
+    /// What it takes on disk, in bytes: what is in it, or what it says if that is more.
+    pub installed_bytes: u64,
+    /// Its files and links.
+    pub files: BTreeSet<RelativePath>,
+    /// Its directories.
+    pub directories: BTreeSet<RelativePath>,
+}
+
+/// A diversion (dpkg-divert(1)): who else has a file there has it elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Diversion {
+    /// The place.
+    pub from: String,
+    /// Where other packages' files of that name are.
+    pub to: String,
+    /// The package that keeps its file at the place; nobody's if absent.
+    pub package: Option<String>,
+}
+
+/// What packages settle between each other about files that are in none of their lists.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Choices {
+    /// Diversions.
+    pub diversions: BTreeSet<Diversion>,
+    /// Modes and owners that the administrator gave (dpkg-statoverride(1)), as they are kept.
+    pub overrides: String,
+    /// Alternatives (update-alternatives(1)) as they are kept, by name.
+    pub alternatives: BTreeMap<String, String>,
+    /// The links of `/etc/alternatives`, with where they lead.
+    pub links: BTreeMap<String, String>,
+}
+
+impl PackageFile {
+    /// Checks that this is the package that a payload names, and one that can be removed again.
+    pub(crate) fn check(&self, name: &str, version: &str) -> Result<(), TargetError> {
+        if self.name != name || self.version != version {
+            return Err(TargetError::WrongPackage {
+                expected: format!("{name} {version}"),
+                found: format!("{} {}", self.name, self.version),
+            });
+        }
+        let is_own = name == "unbox-agent" || name.starts_with("unbox-agent-");
+        let why = match () {
+            () if is_own => "it is the agent itself, which does not replace itself while it installs",
+            () if self.is_lasting => "it is essential or protected, and could not be removed again",
+            () => return Ok(()),
+        };
+        Err(TargetError::PackageUnfit { package: name.to_owned(), why: why.to_owned() })
+    }
+}
+
+/// Refuses a file of one package inside something that another, or the same, has as a file or link: the way there
+/// would lead elsewhere once that is installed.
+pub(crate) fn check_nesting<'a>(
+    packages: impl Iterator<Item = &'a PackageFile> + Clone,
+) -> Result<(), TargetError> {
+    let files: BTreeSet<&str> =
+        packages.clone().flat_map(|package| &package.files).map(RelativePath::as_str).collect();
+    for path in packages.flat_map(|package| package.files.iter().chain(&package.directories)) {
+        let path = path.as_str();
+        let mut parents = path.match_indices('/').filter_map(|(at, _)| path.get(..at));
+        if let Some(outer) = parents.find(|outer| files.contains(outer)) {
+            let [outer, inner] = [outer, path].map(|path| SafePath::parse(&format!("/{path}")));
+            return Err(TargetError::Nested { outer: outer?, inner: inner? });
+        }
+    }
+    Ok(())
+}
+
+/// Conffiles that dpkg leaves beside the ones that were changed on the device (dpkg(1), `--force-confold`).
+pub(crate) fn leftovers(path: &SafePath) -> Vec<SafePath> {
+    if !path.as_str().starts_with("/etc/") {
+        return Vec::new();
+    }
+    let endings = ["dpkg-dist", "dpkg-old", "dpkg-new"];
+    endings.iter().filter_map(|ending| SafePath::parse(&format!("{path}.{ending}")).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(files: &[&str], directories: &[&str]) -> PackageFile {
+        let paths = |paths: &[&str]| paths.iter().map(|path| RelativePath::parse(path).unwrap()).collect();
+        PackageFile {
+            name: "tool".to_owned(),
+            version: "1".to_owned(),
+            files: paths(files),
+            directories: paths(directories),
+            ..PackageFile::default()
+        }
+    }
+
+    #[test]
+    fn a_package_that_could_not_be_removed_again_is_refused() {
+        let good = package(&[], &[]);
+        assert!(good.check("tool", "1").is_ok());
+        assert!(matches!(good.check("tool", "2"), Err(TargetError::WrongPackage { .. })));
+        let essential = PackageFile { is_lasting: true, ..good.clone() };
+        let agent = PackageFile { name: "unbox-agent".to_owned(), ..good };
+        for refused in [essential.check("tool", "1"), agent.check("unbox-agent", "1")] {
+            assert!(matches!(refused, Err(TargetError::PackageUnfit { .. })), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn no_package_leads_another_through_its_links() {
+        let link = package(&["srv/x"], &["srv"]);
+        assert!(check_nesting([&link, &package(&["srv/y"], &["srv"])].into_iter()).is_ok());
+        let through = package(&["srv/x/unbox/root.json"], &["srv/x"]);
+        for packages in [[&link, &through], [&through, &link]] {
+            assert!(matches!(check_nesting(packages.into_iter()), Err(TargetError::Nested { .. })));
+        }
+    }
+
+    #[test]
+    fn configuration_may_leave_copies_beside_it() {
+        let names = |path: &str| leftovers(&SafePath::parse(path).unwrap()).len();
+        assert_eq!((names("/etc/tool.conf"), names("/usr/bin/tool")), (3, 0));
+    }
+}

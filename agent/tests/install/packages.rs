@@ -1,0 +1,319 @@
+//! Real packages through the real dpkg: what they would overwrite, take away or leave behind.
+
+use crate::{
+    payloads::{Entry, accept, file, gzip, link, tar},
+    sandbox::{Sandbox, with_package_database},
+};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+};
+use tar::EntryType;
+use unbox_agent::install::{InstallError, InstallOutcome};
+
+/// A package as no tool would build it, if need be.
+struct Deb<'a> {
+    name: &'a str,
+    version: &'a str,
+    control: &'a str,
+    scripts: &'a [(&'a str, &'a str)],
+    entries: &'a [Entry<'a>],
+}
+
+const TOOL: Deb<'_> = Deb { name: "tool", version: "1.0", control: "", scripts: &[], entries: &[] };
+
+impl Deb<'_> {
+    /// Writes deb(5): an archive of ar(1) with three members.
+    fn build(&self) -> Vec<u8> {
+        let Self { name, version, control, scripts, entries } = self;
+        let control = format!(
+            "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <n@example.org>\n\
+             {control}Description: test\n"
+        );
+        let mut members = vec![file("./control", 0o644, control.as_bytes())];
+        members.extend(scripts.iter().map(|(name, text)| file(name, 0o755, text.as_bytes())));
+        let mut data: Vec<Entry<'_>> = Vec::new();
+        let mut made: Vec<&str> = Vec::new();
+        for entry in *entries {
+            for (at, _) in entry.name.match_indices('/').filter(|(at, _)| *at > 1) {
+                let parent = &entry.name[..at];
+                if !made.contains(&parent) {
+                    made.push(parent);
+                    data.push(Entry {
+                        kind: EntryType::Directory,
+                        name: parent,
+                        link: "",
+                        mode: 0o755,
+                        bytes: b"",
+                    });
+                }
+            }
+            data.push(Entry { ..*entry });
+        }
+        let members = [
+            ("debian-binary", b"2.0\n".to_vec()),
+            ("control.tar.gz", gzip(&tar(&members))),
+            ("data.tar.gz", gzip(&tar(&data))),
+        ];
+        let mut deb = b"!<arch>\n".to_vec();
+        for (name, bytes) in members {
+            deb.extend(
+                format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, "100644", bytes.len()).bytes(),
+            );
+            deb.extend(&bytes);
+            deb.extend(vec![b'\n'; bytes.len() % 2]);
+        }
+        deb
+    }
+
+    fn item(&self, sandbox: &Sandbox) -> Value {
+        let artifact = sandbox.artifacts.add(&self.build());
+        json!({ "type": "package", "name": self.name, "version": self.version, "artifact": artifact })
+    }
+}
+
+fn install(sandbox: &Sandbox, policy: &Value) -> Result<InstallOutcome, InstallError> {
+    sandbox.install(sandbox.open().as_mut(), &accept(1, &Value::Null, policy))
+}
+
+/// A policy that makes it through every step and then fails.
+fn failing(sandbox: &Sandbox, item: &Value) -> InstallOutcome {
+    let unit =
+        "[Service]\nExecStart=/opt/unbox/dpc/acme/current/bin/dpc\n[Install]\nWantedBy=multi-user.target\n";
+    let archive =
+        tar(&[file("acme.service", 0o644, unit.as_bytes()), file("bin/dpc", 0o755, b"#!/bin/sh\nexit 1\n")]);
+    let dpc = json!({
+        "name": "acme", "version": "1", "kind": "tar", "unit": "acme.service",
+        "artifact": sandbox.artifacts.add(&archive),
+        "health": { "type": "unit_active", "stable_for_s": 1, "timeout_s": 2 },
+    });
+    let outcome = sandbox.install(sandbox.open().as_mut(), &accept(2, &dpc, &json!([item]))).unwrap();
+    let _ = fs::remove_dir(sandbox.root.join("etc/systemd/system/multi-user.target.wants"));
+    outcome
+}
+
+fn reset(sandbox: &Sandbox) {
+    assert_eq!(sandbox.uninstall(sandbox.open().as_mut()), InstallOutcome::Removed);
+}
+
+#[track_caller]
+fn assert_rolled_back(outcome: &InstallOutcome, kind: &str) {
+    assert!(
+        matches!(outcome, InstallOutcome::RolledBack { failure, .. } if failure.kind == kind),
+        "{outcome:?}"
+    );
+}
+
+/// A device with a few things that no package owns.
+fn furnished() -> Sandbox {
+    let sandbox = with_package_database();
+    for (path, text) in
+        [("etc/motd", "factory\n"), ("srv/data/db", "years of work\n"), ("etc/tool.conf", "mine\n")]
+    {
+        let path = sandbox.root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    fs::set_permissions(sandbox.root.join("srv/data/db"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::create_dir_all(sandbox.root.join("srv/empty")).unwrap();
+    symlink("db", sandbox.root.join("srv/data/link")).unwrap();
+    sandbox
+}
+
+const OVERWRITES: Deb<'_> = Deb {
+    entries: &[
+        file("./etc/motd", 0o644, b"tool\n"),
+        file("./srv/data/db", 0o644, b"\n"),
+        file("./srv/data/link", 0o644, b"\n"),
+        file("./srv/empty/new", 0o644, b""),
+        file("./srv/made/new", 0o644, b""),
+        link(EntryType::Symlink, "./etc/tool.conf", "motd"),
+    ],
+    ..TOOL
+};
+
+#[test]
+fn what_a_package_overwrites_comes_back_with_the_way_back_and_with_a_reset() {
+    let sandbox = furnished();
+    let factory = sandbox.picture();
+    assert_rolled_back(&failing(&sandbox, &OVERWRITES.item(&sandbox)), "unhealthy");
+    assert_eq!(sandbox.picture(), factory);
+
+    let managed = InstallOutcome::Managed { version: 1 };
+    assert_eq!(install(&sandbox, &json!([OVERWRITES.item(&sandbox)])).unwrap(), managed);
+    assert_eq!(sandbox.read("etc/motd"), "tool\n");
+    let before = sandbox.picture();
+    let second = Deb { version: "2.0", entries: &[file("./etc/motd", 0o600, b"tool 2\n")], ..OVERWRITES };
+    assert_rolled_back(&failing(&sandbox, &second.item(&sandbox)), "unhealthy");
+    assert_eq!(sandbox.picture(), before);
+
+    assert_eq!(install(&sandbox, &json!([second.item(&sandbox)])).unwrap(), managed);
+    reset(&sandbox);
+    assert_eq!(sandbox.picture(), factory);
+}
+
+#[test]
+fn a_package_that_must_not_be_installed_is_refused_before_anything_changes() {
+    let sandbox = furnished();
+    let agent = Deb { name: "unbox-agent", entries: &[file("./usr/share/agent/x", 0o644, b"")], ..TOOL };
+    let other = Deb {
+        name: "other",
+        control: "Provides: mail\n",
+        entries: &[file("./usr/bin/other", 0o755, b"")],
+        ..TOOL
+    };
+    for installed in [&agent, &other] {
+        let deb = sandbox.root.parent().unwrap().join("installed.deb");
+        fs::write(&deb, installed.build()).unwrap();
+        let mut root = std::ffi::OsString::from("--root=");
+        root.push(&sandbox.root);
+        let done = std::process::Command::new("dpkg")
+            .arg(root)
+            .args(["--force-not-root", "--install"])
+            .arg(deb)
+            .output();
+        assert!(done.as_ref().unwrap().status.success(), "{done:?}");
+    }
+    let before = sandbox.picture();
+    let entry = |kind, mode| [Entry { kind, mode, ..file("./usr/bin/tool", 0, b"") }];
+    let set_id = entry(EntryType::Regular, 0o4755);
+    let (device, fifo) = (entry(EntryType::Block, 0o644), entry(EntryType::Fifo, 0o644));
+    let takes = [file("./usr/bin/other", 0o755, b"mine")];
+    let trust = [file("./etc/unbox/trust/root.json", 0o644, b"")];
+    let unit = [file("./lib/systemd/system/unbox-install.service", 0o644, b"")];
+    let through = [link(EntryType::Symlink, "./srv/way", "/etc"), file("./srv/way/unbox/x", 0o644, b"")];
+    let plain = [file("./usr/bin/tool", 0o755, b"")];
+    let with = |control, entries| Deb { control, entries, ..TOOL };
+    for (deb, kind, words) in [
+        (
+            with("Conflicts: unbox-agent\nReplaces: unbox-agent\n", &plain[..]),
+            "package_refused",
+            "remove package unbox-agent",
+        ),
+        (with("Conflicts: mail\nReplaces: mail\n", &plain), "package_refused", "conflicting packages"),
+        (with("Breaks: unbox-agent\n", &plain), "package_refused", "would break unbox-agent"),
+        (with("Conflicts: other\n", &plain), "package_refused", "conflict"),
+        (with("Depends: not-there\n", &takes), "package_refused", "usr/bin/other of package other"),
+        (with("Replaces: other\n", &takes), "package_refused", "/usr/bin/other of package other"),
+        (with("Essential: yes\n", &plain), "package_refused", "essential or protected"),
+        (with("Protected: yes\n", &plain), "package_refused", "essential or protected"),
+        (with("", &set_id), "package_refused", "set-id"),
+        (with("", &device), "package_refused", "a device"),
+        (with("", &fifo), "package_refused", "a FIFO"),
+        (with("", &trust), "path_refused", "belongs to Unbox"),
+        (with("", &unit), "path_refused", "belongs to Unbox"),
+        (with("", &through), "payload_contradictory", "/srv/way/unbox/x inside it"),
+        (
+            Deb { name: "unbox-agent", version: "9", ..with("", &plain) },
+            "package_refused",
+            "the agent itself",
+        ),
+    ] {
+        let refused = install(&sandbox, &json!([deb.item(&sandbox)])).unwrap_err();
+        let detail = refused.failure().detail;
+        assert_eq!(refused.kind(), kind, "{detail}");
+        assert!(detail.contains(words), "{detail:?} does not say {words:?}");
+        assert_eq!(sandbox.picture(), before, "{detail}");
+    }
+}
+
+/// Gives a root what a maintainer script needs: a shell, and the libraries that it is linked with.
+fn with_a_shell(sandbox: &Sandbox) {
+    let listed = std::process::Command::new("ldd").arg("/bin/dash").output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let libraries = listed.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned);
+    let programs = ["/bin/sh", "/bin/rm", "/bin/kill"].map(str::to_owned);
+    let tools = ["/usr/bin/dpkg-divert", "/usr/bin/update-alternatives"].map(str::to_owned);
+    let more = std::process::Command::new("ldd").args(&tools).arg("/bin/rm").output().unwrap();
+    let more = String::from_utf8(more.stdout).unwrap();
+    let more: Vec<String> = more
+        .split_whitespace()
+        .filter(|word| word.starts_with('/') && !word.ends_with(':'))
+        .map(str::to_owned)
+        .collect();
+    for path in libraries.chain(programs).chain(tools).chain(more) {
+        let to = sandbox.root.join(&path[1..]);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        if Path::new(&path).exists() && !to.exists() {
+            fs::copy(path, to).unwrap();
+        }
+    }
+    fs::create_dir_all(sandbox.root.join("etc/alternatives")).unwrap();
+    fs::create_dir_all(sandbox.root.join("var/log")).unwrap();
+    fs::create_dir_all(sandbox.root.join("dev")).unwrap();
+}
+
+/// Diverts a file, makes an alternative and a file, and says nothing about it when it goes.
+const MESS: &str = "#!/bin/sh\nset -e\ndpkg-divert --package tool --rename --divert /etc/motd.real --add /etc/motd\n\
+                    update-alternatives --install /usr/bin/editor editor /usr/bin/tool 10\n";
+
+const MESSY: Deb<'_> = Deb {
+    entries: &[file("./etc/motd", 0o644, b"tool\n"), file("./usr/bin/tool", 0o755, b"tool\n")],
+    ..TOOL
+};
+
+#[test]
+#[ignore = "needs root: dpkg runs the scripts of packages in the root"]
+fn what_scripts_leave_behind_is_taken_back_with_the_package() {
+    let sandbox = furnished();
+    with_a_shell(&sandbox);
+    let factory = sandbox.picture();
+    let fails = ("./postinst", "#!/bin/sh\nexit 1\n");
+    let first = Deb { scripts: &[("./preinst", MESS), fails], ..MESSY };
+    assert_rolled_back(&install(&sandbox, &json!([first.item(&sandbox)])).unwrap(), "program_failed");
+    assert_eq!(sandbox.picture(), factory);
+
+    let good = Deb {
+        entries: &[file("./usr/bin/tool", 0o755, b"one\n"), file("./etc/tool.conf", 0o644, b"1")],
+        ..TOOL
+    };
+    let _ = install(&sandbox, &json!([good.item(&sandbox)])).unwrap();
+    let before = sandbox.picture();
+    let second = Deb { version: "2.0", ..first };
+    assert_rolled_back(&install(&sandbox, &json!([second.item(&sandbox)])).unwrap(), "program_failed");
+    assert_eq!(sandbox.picture(), before);
+    reset(&sandbox);
+    assert_eq!(sandbox.picture(), factory);
+}
+
+#[test]
+#[ignore = "needs root: dpkg runs the scripts of packages in the root"]
+fn a_dpkg_that_is_killed_in_any_script_leaves_the_old_state() {
+    for script in ["./preinst", "./postinst"] {
+        let sandbox = furnished();
+        with_a_shell(&sandbox);
+        let good = Deb { entries: &[file("./usr/bin/tool", 0o755, b"one\n")], ..TOOL };
+        let _ = install(&sandbox, &json!([good.item(&sandbox)])).unwrap();
+        let before = sandbox.picture();
+        let kills = "#!/bin/sh\nkill -9 $PPID\n";
+        let second = Deb { version: "2.0", scripts: &[(script, kills)], ..OVERWRITES };
+        let outcome = install(&sandbox, &json!([second.item(&sandbox)])).unwrap();
+        assert_rolled_back(&outcome, "program_failed");
+        assert_eq!(sandbox.picture(), before, "{script}");
+    }
+}
+
+#[test]
+#[ignore = "needs root: dpkg runs the scripts of packages in the root"]
+fn a_package_whose_scripts_resist_holds_up_neither_the_next_configuration_nor_a_reset() {
+    let resists = ("./prerm", "#!/bin/sh\nexit 1\n");
+    for scripts in [
+        &[resists][..],
+        &[("./postrm", "#!/bin/sh\nexit 1\n")],
+        &[resists, ("./postinst", "#!/bin/sh\nexit 1\n")],
+    ] {
+        let sandbox = furnished();
+        with_a_shell(&sandbox);
+        let factory = sandbox.picture();
+        let stubborn = Deb { scripts, ..OVERWRITES };
+        let _ = install(&sandbox, &json!([stubborn.item(&sandbox)])).unwrap();
+        let next = json!([{ "type": "file", "path": "/etc/next", "content": { "text": "" } }]);
+        assert_eq!(install(&sandbox, &next).unwrap(), InstallOutcome::Managed { version: 1 });
+        assert!(!sandbox.root.join("srv/made/new").exists());
+        let _ = install(&sandbox, &json!([stubborn.item(&sandbox)])).unwrap();
+        reset(&sandbox);
+        assert_eq!(sandbox.picture(), factory);
+    }
+}
