@@ -28,8 +28,8 @@ pub use warning::{rank, warnings};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 use unbox_common::identity::{
-    HardwareIdentity, Identifier, IdentifierKind, IdentityError, InvalidIdentifier, MAX_IDENTIFIERS,
-    Observed, RawIdentifier, Rule, Source,
+    HardwareIdentity, Identifier, IdentifierKind, IdentityError, InvalidIdentifier, Observed, RawIdentifier,
+    Rule, Source,
 };
 
 /// The largest survey that is read back, in bytes.
@@ -70,8 +70,8 @@ pub enum RefusedBecause {
     PerhapsRemovable,
     /// A stronger source says something else.
     Contradicted,
-    /// A device shows at most [`MAX_IDENTIFIERS`].
-    TooMany,
+    /// A device shows at most so many of its kind.
+    TooMany(usize),
 }
 
 /// One value, and where it stands.
@@ -134,8 +134,12 @@ impl Survey {
             let because = match candidate.parse() {
                 Err(InvalidIdentifier { rule, .. }) => RefusedBecause::Rule(rule),
                 Ok(identifier) if accepted.iter().any(|(one, _)| one.identifier == identifier) => continue,
-                Ok(identifier) if contradicts(&accepted, &identifier) => RefusedBecause::Contradicted,
-                Ok(_) if accepted.len() >= MAX_IDENTIFIERS => RefusedBecause::TooMany,
+                Ok(identifier) if is_complete(&accepted, identifier.kind()) => {
+                    match identifier.kind().most_shown() {
+                        1 => RefusedBecause::Contradicted,
+                        most => RefusedBecause::TooMany(most),
+                    }
+                }
                 Ok(identifier) => {
                     let source = candidate.source;
                     accepted.push((Observed { identifier, source }, candidate.from));
@@ -157,16 +161,9 @@ impl Survey {
     }
 }
 
-/// Whether a device would have two of something of which a device has one.
-fn contradicts(accepted: &[(Observed, String)], identifier: &Identifier) -> bool {
-    use IdentifierKind::{
-        BoardSerial, CertifiedDeviceId, ChassisSerial, SerialNumber, ServiceTag, Sku, SystemUuid,
-    };
-    let single = matches!(
-        identifier.kind(),
-        CertifiedDeviceId | SerialNumber | ServiceTag | BoardSerial | ChassisSerial | SystemUuid | Sku
-    );
-    single && accepted.iter().any(|(one, _)| one.identifier.kind() == identifier.kind())
+/// Whether a device shows as many of this kind already as one device has.
+fn is_complete(accepted: &[(Observed, String)], kind: IdentifierKind) -> bool {
+    accepted.iter().filter(|(one, _)| one.identifier.kind() == kind).count() >= kind.most_shown()
 }
 
 impl Candidate {
@@ -185,7 +182,7 @@ impl fmt::Display for RefusedBecause {
                 f.write_str("belongs to an interface on USB of which nothing says that it is built in")
             }
             Self::Contradicted => f.write_str("differs from what a stronger source says"),
-            Self::TooMany => write!(f, "is one more than the {MAX_IDENTIFIERS} that a device shows"),
+            Self::TooMany(most) => write!(f, "is one more than the {most} that a device shows"),
         }
     }
 }
@@ -289,18 +286,27 @@ mod tests {
     }
 
     #[test]
-    fn a_server_with_very_many_interfaces_still_has_an_identity() {
-        let mut candidates: Vec<_> = (0..200)
-            .map(|n| {
-                candidate(IdentifierKind::MacAddress, &format!("00:16:3e:00:00:{n:02x}"), Source::Network)
-            })
-            .collect();
-        candidates.insert(0, candidate(IdentifierKind::SerialNumber, "AAA111", Source::Smbios));
+    fn a_machine_that_has_more_than_a_device_shows_still_has_an_identity() {
+        use IdentifierKind::{Imei, MacAddress, Manufacturer, Model, SerialNumber};
+        let mut candidates = vec![candidate(SerialNumber, "AAA111", Source::Smbios)];
+        candidates.extend(
+            (0..200).map(|n| candidate(MacAddress, &format!("00:16:3e:00:00:{n:02x}"), Source::Network)),
+        );
+        candidates.extend((10..15).map(|n| candidate(Imei, &format!("490154203237{n}"), Source::Modem)));
+        candidates.extend((10..17).map(|n| candidate(Model, &format!("Name {n}"), Source::Smbios)));
+        candidates.extend((10..17).map(|n| candidate(Manufacturer, &format!("Maker {n}"), Source::Smbios)));
         let survey = Survey::of(candidates, Vec::new(), Vec::new());
         let identity = survey.identity().unwrap();
-        assert_eq!(identity.observed().len(), MAX_IDENTIFIERS);
-        assert_eq!(identity.of_kind(IdentifierKind::SerialNumber).count(), 1);
-        assert_eq!(survey.refused.len(), 201 - MAX_IDENTIFIERS);
+        for (kind, most) in [(SerialNumber, 1), (MacAddress, 16), (Imei, 2), (Model, 4), (Manufacturer, 4)] {
+            assert_eq!(identity.of_kind(kind).count(), most, "{kind}");
+        }
+        assert_eq!(survey.refused.len(), 1 + 200 + 5 + 7 + 7 - (1 + 16 + 2 + 4 + 4));
+        assert!(
+            survey
+                .refused
+                .iter()
+                .any(|one| one.to_string().ends_with("more than the 16 that a device shows"))
+        );
     }
 
     #[test]

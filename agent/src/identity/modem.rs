@@ -40,6 +40,9 @@ pub(super) fn sorted(modems: Vec<(Modem, Behind)>) -> (Vec<Candidate>, Vec<Refus
             }
         }
     }
+    // ModemManager numbers modems as it finds them; where there are more than a device shows, it has to
+    // show the same ones each time.
+    candidates.sort_by(|one, other| (one.kind, &one.value).cmp(&(other.kind, &other.value)));
     (candidates, refused)
 }
 

@@ -85,6 +85,9 @@ pub(super) fn sorted(interfaces: Vec<Interface>) -> (Vec<Candidate>, Vec<Refused
             None => candidates.push(candidate),
         }
     }
+    // The kernel numbers interfaces as it finds them, which differs from boot to boot; where there are
+    // more than a device shows, it has to show the same ones each time.
+    candidates.sort_by(|one, other| one.value.cmp(&other.value));
     (candidates, refused)
 }
 
@@ -121,6 +124,18 @@ mod tests {
                 ("usb0", RefusedBecause::PerhapsRemovable),
             ]
         );
+    }
+
+    #[test]
+    fn the_order_in_which_the_kernel_found_interfaces_decides_nothing() {
+        let interface = |last: u8| Interface {
+            name: format!("eth{last}"),
+            permanent: Some(format!("00:16:3e:00:00:{last:02x}")),
+            behind: Behind::Hardware,
+            ..Interface::default()
+        };
+        let found = sorted((0..40).map(interface).collect());
+        assert_eq!(sorted((0..40).rev().map(interface).collect()), found);
     }
 
     #[test]

@@ -3,6 +3,12 @@
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
+/// MAC addresses of one device: those of a server with four cards of four ports.
+const MAX_MAC_ADDRESSES: usize = 16;
+
+/// Names that one device goes by, of its maker and of its model.
+const MAX_NAMES: usize = 4;
+
 /// A kind of identifier. The wire name is the variant in `snake_case`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -126,14 +132,24 @@ impl IdentifierKind {
         matches!(self, Self::Manufacturer | Self::Model | Self::Sku)
     }
 
-    /// How many of this kind one device has at most: any number of network interfaces, two modems,
-    /// and one of everything else.
+    /// How many of this kind one device has at most: some network interfaces, two modems, and one
+    /// of everything else.
     #[must_use]
     pub const fn most(self) -> usize {
         match self {
-            Self::MacAddress => usize::MAX,
+            Self::MacAddress => MAX_MAC_ADDRESSES,
             Self::Imei | Self::Meid => 2,
             _ => 1,
+        }
+    }
+
+    /// How many of this kind one device may show: as many as it has, and a few names more, because
+    /// firmware calls a machine by its type, its marketing name and the name of its board.
+    #[must_use]
+    pub const fn most_shown(self) -> usize {
+        match self {
+            Self::Manufacturer | Self::Model => MAX_NAMES,
+            other => other.most(),
         }
     }
 

@@ -18,7 +18,8 @@ pub use placeholder::{Placeholder, placeholders};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// The most identifiers that one device may show; a large server with eight NICs has about 20.
+/// The most identifiers that one list may hold, before it is compared with what a device has of each
+/// kind ([`IdentifierKind::most_shown`]).
 pub const MAX_IDENTIFIERS: usize = 64;
 
 /// One identifier as it travels: not yet held against any rule.
@@ -43,8 +44,9 @@ pub struct Observed {
 
 /// Everything that a device knows about itself: normalised, ordered, without duplicates.
 ///
-/// It always holds at least one identifier that can tell this device from all others; see
-/// [`IdentityError::NothingIdentifying`].
+/// It always holds at least one identifier that can tell this device from all others (see
+/// [`IdentityError::NothingIdentifying`]), and never more of a kind than one device has: a list of
+/// sixty serial numbers would be sixty guesses at somebody's device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HardwareIdentity {
     observed: Vec<Observed>,
@@ -56,6 +58,9 @@ pub enum IdentityError {
     /// More identifiers than any device has.
     #[error("expected at most {MAX_IDENTIFIERS} identifiers, found {0}")]
     TooMany(usize),
+    /// More different values of one kind than one device has.
+    #[error("more values for {0} than one device has")]
+    TooManyOf(IdentifierKind),
     /// One identifier broke a rule of its kind.
     #[error(transparent)]
     Invalid(#[from] InvalidIdentifier),
@@ -72,7 +77,8 @@ impl HardwareIdentity {
     /// number of a Dell is its service tag.
     ///
     /// # Errors
-    /// [`IdentityError::TooMany`] and [`IdentityError::NothingIdentifying`].
+    /// [`IdentityError::TooMany`], [`IdentityError::TooManyOf`] and
+    /// [`IdentityError::NothingIdentifying`].
     pub fn new(observed: impl IntoIterator<Item = Observed>) -> Result<Self, IdentityError> {
         let mut set: BTreeSet<Observed> = observed.into_iter().collect();
         if set.len() > MAX_IDENTIFIERS {
@@ -84,6 +90,13 @@ impl HardwareIdentity {
         // The same value from two sources is one identifier: the first source names it.
         let mut observed: Vec<Observed> = set.into_iter().collect();
         observed.dedup_by(|later, first| later.identifier == first.identifier);
+        for of_kind in observed.chunk_by(|a, b| a.identifier.kind() == b.identifier.kind()) {
+            if let [first, ..] = of_kind
+                && of_kind.len() > first.identifier.kind().most_shown()
+            {
+                return Err(IdentityError::TooManyOf(first.identifier.kind()));
+            }
+        }
         if observed.iter().all(|one| one.identifier.kind().rank().is_none()) {
             return Err(IdentityError::NothingIdentifying);
         }
@@ -142,7 +155,7 @@ impl HardwareIdentity {
     /// The identity plus one more identifier, such as the key that a handshake proves.
     ///
     /// # Errors
-    /// [`IdentityError::TooMany`].
+    /// [`IdentityError::TooMany`] and [`IdentityError::TooManyOf`].
     pub fn with(&self, identifier: Identifier, source: Source) -> Result<Self, IdentityError> {
         Self::new(self.observed.iter().cloned().chain([Observed { identifier, source }]))
     }
@@ -151,6 +164,9 @@ impl HardwareIdentity {
 /// Dell prints the system serial number on its label and calls it the service tag.
 fn derived_service_tag(set: &BTreeSet<Observed>) -> Option<Observed> {
     let of = |kind| set.iter().map(|one| &one.identifier).find(|one| one.kind() == kind);
+    if of(IdentifierKind::ServiceTag).is_some() {
+        return None;
+    }
     let maker = of(IdentifierKind::Manufacturer)?;
     if fold_manufacturer(maker.value()) != "dell" {
         return None;
@@ -198,6 +214,37 @@ mod tests {
             raw(IdentifierKind::SerialNumber, "To Be Filled By O.E.M."),
         ]);
         assert!(matches!(refused, Err(IdentityError::Invalid(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn a_device_has_no_more_of_a_kind_than_one_device_has() {
+        let value = |kind: IdentifierKind, n: usize| match kind {
+            IdentifierKind::DeviceKey | IdentifierKind::TpmKey => format!("{n:064x}"),
+            IdentifierKind::ServiceTag => format!("7XK9Q{n:02}"),
+            IdentifierKind::Imei => format!("490154203237{n:02}"),
+            IdentifierKind::Meid => format!("A10000001234{n:02}"),
+            IdentifierKind::MacAddress => format!("00:16:3e:00:00:{n:02x}"),
+            IdentifierKind::SystemUuid => format!("4c4c4544-0058-4b10-8039-b7c04f5131{n:02}"),
+            _ => format!("AB12CD{n:02}"),
+        };
+        for (kind, most) in IdentifierKind::ALL.into_iter().zip([1, 1, 1, 1, 1, 1, 1, 2, 2, 16, 1, 4, 4, 1]) {
+            // One that is there in any case, so that names alone are not refused for being alone.
+            let other = match kind {
+                IdentifierKind::SystemUuid => raw(IdentifierKind::SerialNumber, "PF0ABCDE"),
+                _ => raw(IdentifierKind::SystemUuid, "4c4c4544-0058-4b10-8039-b7c04f513199"),
+            };
+            let of_kind = |count| -> Vec<RawIdentifier> {
+                (10..10 + count).map(|n| raw(kind, &value(kind, n))).chain([other.clone()]).collect()
+            };
+            let whole = HardwareIdentity::from_raw(&of_kind(most)).unwrap();
+            assert_eq!(whole.of_kind(kind).count(), most, "{kind}");
+            let refused = HardwareIdentity::from_raw(&of_kind(most + 1));
+            assert_eq!(refused, Err(IdentityError::TooManyOf(kind)));
+            // The same value from two sources is one.
+            let mut twice = of_kind(most);
+            twice.extend(of_kind(most).into_iter().map(|one| RawIdentifier { source: Source::Vpd, ..one }));
+            assert_eq!(HardwareIdentity::from_raw(&twice).unwrap().of_kind(kind).count(), most, "{kind}");
+        }
     }
 
     #[test]

@@ -122,8 +122,8 @@ fn enrollment(
     Ok(Some(Enrollment { generation: Generation(number), key: public }))
 }
 
-/// What a device showed. Identifiers that the present rules refuse are left out: they are no
-/// longer identifiers, and so cannot have changed.
+/// What a device showed. Identifiers that the present rules refuse are left out, and so are more of a
+/// kind than a device shows: they are no longer identifiers, and so cannot have changed.
 pub(super) fn identity(
     fields: &Fields<'_>,
     column: &'static str,
@@ -131,8 +131,13 @@ pub(super) fn identity(
     let Some(raw) = fields.json_opt::<Vec<RawIdentifier>>(column)? else {
         return Ok(None);
     };
-    let accepted: Vec<RawIdentifier> =
-        raw.into_iter().filter(|one| Identifier::parse(one.kind, &one.value).is_ok()).collect();
+    let mut accepted: Vec<RawIdentifier> = Vec::with_capacity(raw.len());
+    for one in raw {
+        let of_kind = accepted.iter().filter(|other| other.kind == one.kind).count();
+        if of_kind < one.kind.most_shown() && Identifier::parse(one.kind, &one.value).is_ok() {
+            accepted.push(one);
+        }
+    }
     Ok(HardwareIdentity::from_raw(&accepted).ok())
 }
 

@@ -198,6 +198,22 @@ async fn identifiers_that_break_a_rule_are_named(db: TestDatabase) {
     assert_eq!(audited(&world, 1).await[0].detail["kind"], "invalid_identifier");
 }
 
+async fn one_hello_asks_about_one_device(db: TestDatabase) {
+    let world = World::new(db).await;
+    world.claim(SERIAL, ProofKind::Identifiers).await;
+    for (kind, guesses) in [
+        (IdentifierKind::SerialNumber, (10..70).map(|n| format!("PF0ABC{n}")).collect::<Vec<_>>()),
+        (IdentifierKind::ServiceTag, vec!["7XK9Q13".to_owned(), "7XK9Q14".to_owned()]),
+        (IdentifierKind::MacAddress, (0..17).map(|n| format!("00:16:3e:00:01:{n:02x}")).collect()),
+    ] {
+        let mut device = TestDevice::new(SERIAL);
+        device.identity.truncate(3);
+        device.identity.extend(guesses.into_iter().map(|guess| (kind, guess)));
+        let problem = refused(&world, &device, RefusalKind::InvalidIdentifier).await;
+        assert!(problem.detail.unwrap().contains("than one device has"), "{kind}");
+    }
+}
+
 async fn what_is_not_this_protocol_is_refused(db: TestDatabase) {
     let world = World::new(db).await;
     let device = TestDevice::new(SERIAL);
@@ -339,6 +355,7 @@ battery!(
     another_key_than_the_registered_one_is_no_match,
     a_tpm_that_is_only_talked_about_matches_no_claim,
     identifiers_that_break_a_rule_are_named,
+    one_hello_asks_about_one_device,
     what_is_not_this_protocol_is_refused,
     a_message_that_cannot_be_read_does_not_repeat_itself,
     a_ticket_is_good_for_two_minutes_and_here_only,
