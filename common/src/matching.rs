@@ -3,6 +3,7 @@
 use crate::{
     identity::{HardwareIdentity, Identifier, IdentifierKind, Rank},
     ids::{ClaimId, CompanyId},
+    timestamp::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -113,6 +114,21 @@ pub struct RegisteredClaim {
     pub owner: CompanyId,
     /// The registered sets; any one of them is enough.
     pub sets: Vec<IdentifierSet>,
+    /// When it was registered.
+    pub registered_at: Timestamp,
+    /// The device that enrolled by it, if one did.
+    pub bound: Option<Bound>,
+}
+
+/// A device that enrolled by a claim, as matching sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// When it first did.
+    pub since: Timestamp,
+    /// Whether its key is the one that the device to be matched says it holds.
+    pub has_key: bool,
+    /// What it showed when it last enrolled.
+    pub identity: Option<HardwareIdentity>,
 }
 
 /// Why a claim matched.
@@ -133,7 +149,14 @@ pub struct Reason {
 pub enum Match {
     /// One owner's claim, and why.
     Claim(Reason),
-    /// Claims of different owners at the same, strongest rank: every one of them.
+    /// The claim that the device is bound to, although claims of other owners match it, too.
+    Contested {
+        /// The claim, and why it matched.
+        reason: Reason,
+        /// Those of other owners.
+        others: Vec<Reason>,
+    },
+    /// Claims of different owners: every one that matched whole.
     Ambiguous(Vec<Reason>),
     /// No set matched whole. Sets of which a part matched, for the administrators only.
     None {
@@ -144,26 +167,80 @@ pub enum Match {
 
 /// Finds the claim that `identity` belongs to.
 ///
-/// The strongest rank at which any set matches decides. Several claims of one owner at that
-/// rank are one: the oldest (lowest id) stands for them.
+/// Every claim counts that has a set which matches whole. Between those of one owner the strongest
+/// rank decides, and between equals the oldest (lowest id). Between owners no rank decides: a stronger
+/// identifier would take a device from its owner without a word. A device that enrolled stays with
+/// its claim, whatever others have registered since.
 #[must_use]
 pub fn match_claims(identity: &HardwareIdentity, claims: &[RegisteredClaim]) -> Match {
-    let mut whole: Vec<Reason> = claims.iter().filter_map(|claim| best_match(identity, claim)).collect();
-    let Some(strongest) = whole.iter().map(|reason| reason.rank).min() else {
+    let mut whole: Vec<Whole<'_>> = claims.iter().filter_map(|claim| best_match(identity, claim)).collect();
+    if whole.is_empty() {
         return Match::None { near: claims.iter().filter_map(|claim| near_match(identity, claim)).collect() };
+    }
+    whole.sort_by_key(|one| (one.reason.rank, one.reason.claim));
+    let of_key: Vec<&Whole<'_>> = whole.iter().filter(|one| one.has_key()).collect();
+    let bound = if of_key.is_empty() {
+        whole.iter().filter(|one| one.keeps(identity, &whole)).collect()
+    } else {
+        of_key
     };
-    whole.retain(|reason| reason.rank == strongest);
-    whole.sort_by_key(|reason| reason.claim);
-    let owners: BTreeSet<CompanyId> = whole.iter().map(|reason| reason.owner).collect();
-    match whole.first() {
-        Some(first) if owners.len() == 1 => Match::Claim(first.clone()),
-        _ => Match::Ambiguous(whole),
+    let decisive = if bound.is_empty() { whole.iter().collect() } else { bound };
+    let reasons = |of: &mut dyn Iterator<Item = &Whole<'_>>| of.map(|one| one.reason.clone()).collect();
+    match decisive.as_slice() {
+        [first, rest @ ..] if rest.iter().all(|one| one.reason.owner == first.reason.owner) => {
+            let owner = first.reason.owner;
+            let others: Vec<Reason> = reasons(&mut whole.iter().filter(|one| one.reason.owner != owner));
+            let reason = first.reason.clone();
+            if others.is_empty() { Match::Claim(reason) } else { Match::Contested { reason, others } }
+        }
+        _ => Match::Ambiguous(reasons(&mut whole.iter())),
     }
 }
 
-fn best_match(identity: &HardwareIdentity, claim: &RegisteredClaim) -> Option<Reason> {
+/// A claim of which a set matched whole, at its strongest.
+struct Whole<'c> {
+    claim: &'c RegisteredClaim,
+    reason: Reason,
+}
+
+impl Whole<'_> {
+    fn has_key(&self) -> bool {
+        self.claim.bound.as_ref().is_some_and(|bound| bound.has_key)
+    }
+
+    /// Whether the device is the one that enrolled by this claim, before any other owner's claim was
+    /// registered.
+    fn keeps(&self, identity: &HardwareIdentity, whole: &[Whole<'_>]) -> bool {
+        let Some(Bound { since, identity: Some(enrolled), .. }) = &self.claim.bound else { return false };
+        let mut others = whole.iter().filter(|one| one.claim.owner != self.claim.owner);
+        is_same_machine(identity, enrolled) && others.all(|one| *since < one.claim.registered_at)
+    }
+}
+
+/// Whether nothing differs of what one machine has one of; for a machine that shows nothing of that
+/// kind, whether everything is still there. A card with an address or a modem may come from another
+/// machine.
+fn is_same_machine(now: &HardwareIdentity, enrolled: &HardwareIdentity) -> bool {
+    let identifies = |kind: IdentifierKind| kind.rank().is_some_and(|rank| rank != Rank::Key);
+    let (mut has_same, mut has_other) = (false, false);
+    for kind in IdentifierKind::ALL.into_iter().filter(|kind| identifies(*kind) && kind.most() == 1) {
+        match (now.of_kind(kind).next(), enrolled.of_kind(kind).next()) {
+            (None, None) => {}
+            (Some(now), Some(then)) if now == then => has_same = true,
+            (Some(_), Some(_)) => return false,
+            _ => has_other = true,
+        }
+    }
+    if has_same || has_other {
+        return has_same;
+    }
+    let parts = || enrolled.observed().iter().map(|one| &one.identifier).filter(|one| identifies(one.kind()));
+    parts().next().is_some() && parts().all(|one| now.shows(one))
+}
+
+fn best_match<'c>(identity: &HardwareIdentity, claim: &'c RegisteredClaim) -> Option<Whole<'c>> {
     let best = claim.sets.iter().filter(|set| set.matches(identity)).min_by_key(|set| set.rank())?;
-    Some(reason(claim, best.rank(), best.members().iter()))
+    Some(Whole { claim, reason: reason(claim, best.rank(), best.members().iter()) })
 }
 
 fn near_match(identity: &HardwareIdentity, claim: &RegisteredClaim) -> Option<Reason> {
@@ -258,7 +335,32 @@ mod tests {
     }
 
     fn claim(number: i64, owner: i64, sets: Vec<IdentifierSet>) -> RegisteredClaim {
-        RegisteredClaim { claim: ClaimId::new(number).unwrap(), owner: CompanyId::new(owner).unwrap(), sets }
+        RegisteredClaim {
+            claim: ClaimId::new(number).unwrap(),
+            owner: CompanyId::new(owner).unwrap(),
+            sets,
+            registered_at: Timestamp(1000),
+            bound: None,
+        }
+    }
+
+    /// The claim with a device that enrolled at this time and showed this, with another key.
+    fn bound(claim: RegisteredClaim, since: u64, identity: &HardwareIdentity) -> RegisteredClaim {
+        let identity = Some(identity.clone());
+        RegisteredClaim { bound: Some(Bound { since: Timestamp(since), has_key: false, identity }), ..claim }
+    }
+
+    /// A word for the outcome, with the claims that it names.
+    fn outcome(of: Match) -> String {
+        let ids = |reasons: &[Reason]| {
+            reasons.iter().map(|one| one.claim.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        match of {
+            Match::Claim(reason) => format!("claim {}", reason.claim),
+            Match::Contested { reason, others } => format!("claim {} against {}", reason.claim, ids(&others)),
+            Match::Ambiguous(reasons) => format!("ambiguous {}", ids(&reasons)),
+            Match::None { near } => format!("none, near {}", ids(&near)),
+        }
     }
 
     const LAPTOP: &[(IdentifierKind, &str)] = &[
@@ -344,20 +446,127 @@ mod tests {
         assert!(matches!(match_claims(&identity(&other), &claims), Match::None { .. }), "its serial must be");
     }
 
+    /// One set of each rank that a device can show all together, strongest first.
+    fn of_each_rank() -> (HardwareIdentity, Vec<IdentifierSet>) {
+        let key = Sha256::of(b"device key").to_string();
+        let ranked: [&[(IdentifierKind, &str)]; 6] = [
+            &[(IdentifierKind::DeviceKey, &key)],
+            &[(IdentifierKind::CertifiedDeviceId, "C1KS-A1B2C3")],
+            &LAPTOP[..3],
+            &[(IdentifierKind::Imei, "490154203237518")],
+            &LAPTOP[3..4],
+            &LAPTOP[4..5],
+        ];
+        let sets: Vec<IdentifierSet> = ranked.iter().map(|members| set(members)).collect();
+        assert!(sets.is_sorted_by(|one, other| one.rank() < other.rank()), "every rank once");
+        (identity(&ranked.concat()), sets)
+    }
+
     #[test]
-    fn the_stronger_set_wins_and_equal_ranks_of_two_owners_are_ambiguous() {
+    fn no_rank_decides_between_owners_and_the_stronger_does_for_one() {
+        let (device, sets) = of_each_rank();
+        for (stronger, first) in sets.iter().enumerate() {
+            for second in &sets[stronger + 1..] {
+                for (one, other, stronger) in [(first, second, 1), (second, first, 2)] {
+                    let of = |owner| [claim(1, 7, vec![one.clone()]), claim(2, owner, vec![other.clone()])];
+                    let ranks = (one.rank(), other.rank());
+                    let Match::Ambiguous(reasons) = match_claims(&device, &of(8)) else {
+                        panic!("{ranks:?}")
+                    };
+                    assert_eq!(reasons[0].claim.get(), stronger, "{ranks:?}");
+                    assert_eq!(reasons.len(), 2);
+                    assert_eq!(
+                        outcome(match_claims(&device, &of(7))),
+                        format!("claim {stronger}"),
+                        "{ranks:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_device_that_enrolled_stays_with_its_claim_whatever_others_register() {
+        let (device, sets) = of_each_rank();
+        for own in &sets {
+            for others in &sets {
+                let early = bound(claim(1, 7, vec![own.clone()]), 900, &device);
+                let late = claim(2, 8, vec![others.clone()]);
+                let found = match_claims(&device, &[late.clone(), early.clone()]);
+                assert_eq!(outcome(found), "claim 1 against 2", "{:?} {:?}", own.rank(), others.rank());
+                // Also by what was built in since.
+                let before: Vec<_> = device
+                    .observed()
+                    .iter()
+                    .filter(|one| !others.members().contains(&one.identifier) || own == others)
+                    .cloned()
+                    .collect();
+                let early = bound(early, 900, &HardwareIdentity::new(before).unwrap());
+                let found = match_claims(&device, &[late, early]);
+                assert_eq!(outcome(found), "claim 1 against 2", "{:?} {:?}", own.rank(), others.rank());
+            }
+        }
+    }
+
+    #[test]
+    fn who_enrolls_something_after_a_device_was_claimed_does_not_get_the_device() {
         let laptop = identity(LAPTOP);
-        let by_mac = claim(1, 7, vec![set(&[(MacAddress, "00:16:3e:00:00:01")])]);
-        let by_serial = claim(2, 8, vec![set(&LAPTOP[..3])]);
-        let also_by_serial = claim(3, 9, vec![set(&LAPTOP[..3])]);
-        let Match::Claim(reason) = match_claims(&laptop, &[by_mac.clone(), by_serial.clone()]) else {
-            panic!()
+        let owners = claim(1, 7, vec![set(&LAPTOP[..3])]);
+        let by_mac = claim(2, 8, vec![set(&LAPTOP[3..4])]);
+        // Something that showed only what the second claim names, and so matched nothing else.
+        let pretended = identity(&LAPTOP[3..4]);
+        for (since, enrolled) in [(1000, &laptop), (1001, &pretended), (900, &pretended)] {
+            let other = bound(by_mac.clone(), since, enrolled);
+            let found = match_claims(&laptop, &[owners.clone(), other]);
+            assert_eq!(outcome(found), "ambiguous 1 2", "{since} {enrolled:?}");
+        }
+        // The owner's device came later still, and is bound: by then nobody knows.
+        let both = [bound(owners, 1200, &laptop), bound(by_mac, 1100, &pretended)];
+        assert_eq!(outcome(match_claims(&laptop, &both)), "ambiguous 1 2");
+    }
+
+    #[test]
+    fn a_part_that_moved_takes_no_device_along() {
+        let (mac, serial) = (set(&LAPTOP[3..4]), set(&LAPTOP[..3]));
+        let other_machine = identity(&[(SerialNumber, "PF0OTHER"), LAPTOP[1], LAPTOP[2], LAPTOP[3]]);
+        let of_part = |owner| bound(claim(1, owner, vec![mac.clone()]), 900, &other_machine);
+        let laptop = identity(LAPTOP);
+        let found = |owner| match_claims(&laptop, &[of_part(owner), claim(2, 8, vec![serial.clone()])]);
+        assert_eq!(outcome(found(7)), "ambiguous 2 1");
+        assert_eq!(outcome(found(8)), "claim 2");
+        // Boards that show nothing but addresses: one card of another board is not that board.
+        let (own, moved) = ((MacAddress, "00:16:3e:00:00:02"), LAPTOP[3]);
+        let enrolled = identity(&[moved, (MacAddress, "00:16:3e:00:00:03")]);
+        let claims = [bound(claim(1, 7, vec![mac.clone()]), 900, &enrolled), claim(2, 8, vec![set(&[own])])];
+        assert_eq!(outcome(match_claims(&identity(&[own, moved]), &claims)), "ambiguous 1 2");
+        let both = identity(&[own, moved, (MacAddress, "00:16:3e:00:00:03")]);
+        assert_eq!(outcome(match_claims(&both, &claims)), "claim 1 against 2");
+    }
+
+    #[test]
+    fn the_key_that_enrolled_says_which_claim_it_is() {
+        let laptop = identity(LAPTOP);
+        let with_key = |claim: RegisteredClaim| {
+            let bound = Some(Bound { since: Timestamp(5000), has_key: true, identity: None });
+            RegisteredClaim { bound, ..claim }
         };
-        assert_eq!(reason.claim.get(), 2);
-        let Match::Ambiguous(reasons) = match_claims(&laptop, &[by_mac, by_serial, also_by_serial]) else {
-            panic!()
+        let (by_serial, by_uuid) =
+            (claim(1, 7, vec![set(&LAPTOP[..3])]), claim(2, 8, vec![set(&LAPTOP[4..5])]));
+        let found = match_claims(&laptop, &[bound(by_serial.clone(), 900, &laptop), with_key(by_uuid)]);
+        assert_eq!(outcome(found), "claim 2 against 1");
+        let own = claim(3, 7, vec![set(&LAPTOP[3..4])]);
+        assert_eq!(outcome(match_claims(&laptop, &[by_serial, with_key(own)])), "claim 3");
+    }
+
+    #[test]
+    fn claims_that_match_in_part_affect_nobody() {
+        let owners = claim(99, 7, vec![set(&LAPTOP[..3])]);
+        let invented = |number: i64| {
+            let model = format!("Model {number}");
+            claim(number, 8, vec![set(&[LAPTOP[0], LAPTOP[1], (Model, &model)])])
         };
-        assert_eq!(reasons.iter().map(|reason| reason.claim.get()).collect::<Vec<_>>(), [2, 3]);
+        let claims: Vec<_> = (1..=65).map(invented).chain([owners]).collect();
+        assert_eq!(outcome(match_claims(&identity(LAPTOP), &claims)), "claim 99");
     }
 
     #[test]

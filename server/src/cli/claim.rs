@@ -6,7 +6,7 @@ use super::{
     export::Export,
     import::Import,
     output::{Output, or_dash, sheet},
-    view::View,
+    view::{View, collision_text},
 };
 use crate::{
     domain::claim::Metadata,
@@ -57,6 +57,9 @@ Examples:
         /// Found by this identifier, such as `serial_number PF0ABCDE`.
         #[arg(long)]
         identifier: Option<String>,
+        /// Only those whose device matched claims of other owners, too.
+        #[arg(long)]
+        colliding: bool,
         /// Ended claims too.
         #[arg(long)]
         released: bool,
@@ -171,12 +174,22 @@ impl Claim {
             }
             Self::Import(command) => return command.run(opened, output).await,
             Self::Export(command) => return command.run(opened, output).await,
-            Self::List { customer, reseller, configuration, proof, identifier, released, limit } => {
+            Self::List {
+                customer,
+                reseller,
+                configuration,
+                proof,
+                identifier,
+                colliding,
+                released,
+                limit,
+            } => {
                 let customer = opened.customer_id(customer.as_deref()).await?;
                 let configuration = opened.configuration_id(configuration.as_deref(), customer).await?;
                 let reseller = opened.reseller_id(reseller.as_deref()).await?;
                 let proof = proof.map(|proof| proof.0);
-                let filter = ClaimFilter { customer, reseller, configuration, proof, identifier, released };
+                let filter =
+                    ClaimFilter { customer, reseller, configuration, proof, identifier, colliding, released };
                 list(output, limit, View, |request| services.list_claims(by, filter.clone(), request))
                     .await?;
             }
@@ -222,6 +235,7 @@ fn show(view: ClaimView, output: &mut Output) -> anyhow::Result<()> {
         ("identifiers", sets.collect::<Vec<_>>().join(" | ")),
         ("order", or_dash(claim.order.as_ref())),
         ("since", format!("{} by {}", claim.created_at, claim.created_by)),
+        ("collides", or_dash(claim.collision.as_ref().map(collision_text))),
         ("ended", or_dash(claim.released_at)),
         (
             "device",

@@ -6,7 +6,7 @@ use crate::{
         account::Account,
         artifact::Artifact,
         audit::Entry,
-        claim::Claim,
+        claim::{Claim, Collision},
         company::Company,
         configuration::Configuration,
         credential::{ApiKey, ServiceAccountKey},
@@ -168,7 +168,8 @@ impl Row for Entry {
 
 impl Row for View<Claim> {
     const LIST: &'static str = "claims";
-    const HEADS: &'static [&'static str] = &["id", "customer", "proof", "configuration", "identifiers"];
+    const HEADS: &'static [&'static str] =
+        &["id", "customer", "proof", "configuration", "collides", "identifiers"];
 
     fn cells(&self) -> Vec<String> {
         let claim = &self.0;
@@ -177,6 +178,7 @@ impl Row for View<Claim> {
             claim.customer.to_string(),
             claim.proof.to_string(),
             or_dash(claim.configuration),
+            or_dash(claim.collision.as_ref().map(|one| one.at)),
             claim.sets.usable().iter().map(set_text).collect::<Vec<_>>().join(" | "),
         ]
     }
@@ -271,6 +273,7 @@ impl Serialize for View<Claim> {
             "order": claim.order,
             "created_at": claim.created_at,
             "created_by": claim.created_by,
+            "collision": claim.collision,
             "released_at": claim.released_at,
         })
         .serialize(serializer)
@@ -352,6 +355,13 @@ impl Serialize for View<StoredReport> {
         })
         .serialize(serializer)
     }
+}
+
+/// When a device last matched claims of other owners, too, and by what.
+pub(super) fn collision_text(of: &Collision) -> String {
+    let Collision { at, identifiers, others_kinds } = of;
+    let others: Vec<&str> = others_kinds.iter().map(|kind| kind.name()).collect();
+    format!("{at}: {} here, {} in claims of other owners", identifiers.join(", "), others.join(", "))
 }
 
 fn set_text(set: &IdentifierSet) -> String {

@@ -65,6 +65,8 @@ words! {
         DevicesRegistered = "devices_registered",
         /// A record of such a device was deleted.
         FactoryRecordDeleted = "factory_record_deleted",
+        /// The device of a claim matched claims of other owners, too, and stayed with its own.
+        ClaimContested = "claim_contested",
         /// A claim got the device key that the factory registered.
         ClaimKeyRegistered = "claim_key_registered",
         /// A claim lost that key, because the record of it was deleted.
@@ -252,6 +254,7 @@ impl Event {
         let folds = matches!(
             self.action,
             Action::Refused
+                | Action::ClaimContested
                 | Action::ApprovalRequested
                 | Action::Reported
                 | Action::CertificateRenewed

@@ -1,5 +1,9 @@
 //! Claims: which device belongs to which customer, and what it has to prove.
 
+mod key;
+
+pub use key::{ClaimKey, Sought};
+
 use super::name::{Name, is_plain_text};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,8 +51,22 @@ pub struct Claim {
     pub created_at: Timestamp,
     /// Who registered it.
     pub created_by: String,
+    /// The last time that its device matched claims of other owners, too, unless it has enrolled since
+    /// without that.
+    pub collision: Option<Collision>,
     /// When it ended; it matches nothing from then on.
     pub released_at: Option<Timestamp>,
+}
+
+/// A device that matched claims of several owners, as one of them sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collision {
+    /// When it showed itself last.
+    pub at: Timestamp,
+    /// The identifiers by which it matched this claim, as `kind value`.
+    pub identifiers: Vec<String>,
+    /// The kinds of identifier by which it matched the others' claims. Their values are the others'.
+    pub others_kinds: BTreeSet<IdentifierKind>,
 }
 
 impl Claim {
@@ -60,7 +78,13 @@ impl Claim {
             |set: &IdentifierSet| set.members().iter().any(|one| one.kind() == IdentifierKind::TpmKey);
         let asks_tpm = self.proof == ProofKind::Tpm;
         let sets = self.sets.usable().iter().filter(|set| asks_tpm || !needs_tpm(set));
-        RegisteredClaim { claim: self.id, owner: self.customer, sets: sets.cloned().collect() }
+        RegisteredClaim {
+            claim: self.id,
+            owner: self.customer,
+            sets: sets.cloned().collect(),
+            registered_at: self.created_at,
+            bound: None,
+        }
     }
 
     /// The temporary release, while it lasts.

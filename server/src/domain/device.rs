@@ -13,13 +13,13 @@
 //! A state changes only by what was proven or by an administrator. Somebody who merely shows a
 //! device's identifiers leaves an [`ApprovalRequest`], and the state as it was.
 
-use super::{configuration::MAX_MESSAGE_CHARS, name::is_plain_text, words::words};
+use super::{configuration::MAX_MESSAGE_CHARS, name::is_plain_text, network::Network, words::words};
 use serde::{Deserialize, Serialize};
 use unbox_common::{
     digest::Sha256,
     identity::HardwareIdentity,
     ids::{ClaimId, CompanyId, DeviceId, Generation},
-    matching::ReplacedPart,
+    matching::{Bound, ReplacedPart},
     protocol::latest::{Installed, Outcome},
     refusal::RefusalKind,
     timestamp::Timestamp,
@@ -262,6 +262,10 @@ pub struct Device {
     pub re_enroll_requested_at: Option<Timestamp>,
     /// When it was first seen.
     pub created_at: Timestamp,
+    /// When it first enrolled.
+    pub bound_at: Option<Timestamp>,
+    /// The network from which its own key was last heard.
+    pub source: Option<Network>,
     /// What it said last.
     pub last_said: LastSaid,
 }
@@ -298,6 +302,8 @@ impl Device {
             identity: None,
             re_enroll_requested_at: None,
             created_at: now,
+            bound_at: None,
+            source: None,
             last_said: LastSaid::default(),
         }
     }
@@ -325,6 +331,13 @@ impl Device {
     #[must_use]
     pub fn knows_key(&self, key: Sha256) -> bool {
         [&self.latest, &self.active].into_iter().flatten().any(|one| one.key.digest() == key)
+    }
+
+    /// The device as matching sees it, when one with this key asks; `None` before it enrolled.
+    #[must_use]
+    pub fn bound(&self, key: Sha256) -> Option<Bound> {
+        let since = self.bound_at?;
+        Some(Bound { since, has_key: self.knows_key(key), identity: self.identity.clone() })
     }
 
     /// An administrator asks it to enroll again.

@@ -242,6 +242,7 @@ mod tests {
                 protected: false,
                 created_at: Timestamp(1),
                 created_by: "test".to_owned(),
+                collision: None,
                 released_at: None,
             }
         };

@@ -21,6 +21,7 @@ pub mod dpc;
 pub mod factory;
 pub mod ids;
 pub mod name;
+pub mod network;
 pub mod operation;
 pub mod registration;
 pub mod token;

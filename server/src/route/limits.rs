@@ -1,5 +1,7 @@
 //! How often one address, one series of identifiers, or one account may ask.
 
+pub use crate::domain::network::Network as AddressKey;
+
 use crate::config::Rate;
 use governor::{
     Quota, RateLimiter,
@@ -9,7 +11,6 @@ use governor::{
 };
 use std::{
     hash::{BuildHasher as _, Hash, RandomState},
-    net::IpAddr,
     num::NonZeroU32,
     time::Duration,
 };
@@ -25,21 +26,6 @@ pub(super) struct Limiter<C: Clock = MonotonicClock> {
     cells: Option<Cells<C>>,
     hasher: RandomState,
     clock: C,
-}
-
-/// One subscriber: an IPv4 address, or an IPv6 network of 64 bits, of which hosts choose the rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct AddressKey(u128);
-
-impl AddressKey {
-    /// The subscriber at an address.
-    #[must_use]
-    pub fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(v4) => Self(v4.to_ipv6_mapped().to_bits()),
-            IpAddr::V6(v6) => Self(v6.to_bits() >> 64 << 64),
-        }
-    }
 }
 
 impl Limiter {
@@ -123,14 +109,5 @@ mod tests {
         clock.advance(Duration::from_secs(10));
         limiter.sweep();
         assert_eq!(limiter.len(), 0);
-    }
-
-    #[test]
-    fn hosts_of_one_network_are_one_subscriber() {
-        let key = |text: &str| AddressKey::of(text.parse().unwrap());
-        assert_eq!(key("2001:db8:1:2::1"), key("2001:db8:1:2:ffff::9"));
-        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
-        assert_eq!(key("192.0.2.7"), key("::ffff:192.0.2.7"));
-        assert_ne!(key("192.0.2.7"), key("192.0.2.8"));
     }
 }

@@ -18,7 +18,7 @@ use unbox_common::{
 };
 
 /// Who acts when a device asks that has not proved which one it is.
-const A_DEVICE: &str = "device";
+pub(super) const A_DEVICE: &str = "device";
 
 impl Services {
     /// Lists the audit trail, newest first.

@@ -3,8 +3,8 @@
 
 use super::{ServiceError, Services};
 use crate::{
-    domain::claim::{Claim, lookup_text, overlap},
-    store::{KeyHolder, Tx},
+    domain::claim::{Claim, ClaimKey, lookup_text, overlap},
+    store::{KeyHolder, MAX_CLAIMS_OF_KEY, Tx},
 };
 use std::collections::HashMap;
 use unbox_common::{
@@ -27,9 +27,15 @@ pub(super) enum Taken {
     },
     /// Another customer has this device; nothing changed.
     OtherOwner,
+    /// As many claims as one key may find are found by one of its keys; nothing changed.
+    Crowded,
     /// It asks for the registered key, and none is registered; nothing changed.
     NoKey,
 }
+
+/// What is said to whoever claims a device that is [`Taken::Crowded`].
+pub(super) const CROWDED: &str = "Many other claims name the same identifier and differ in the rest. Claim the device \
+     by an identifier that no other device has.";
 
 impl Services {
     /// The same for one claim.
@@ -70,6 +76,7 @@ impl Services {
                 Present::OfTheSame(holder) => {
                     Taken::Already { claim: holder.claim, reseller: holder.reseller }
                 }
+                Present::Crowd => Taken::Crowded,
                 Present::Nobody if lacks_key(claim) => Taken::NoKey,
                 Present::Nobody => {
                     for key in claim.sets.lookup_keys() {
@@ -101,13 +108,16 @@ enum Present<'h> {
     Nobody,
     OfTheSame(&'h KeyHolder),
     OfAnother,
+    Crowd,
 }
 
 /// Who holds the device of this claim already. One set that another customer holds is enough.
 fn present<'h>(claim: &Claim, held: &'h HashMap<String, Vec<KeyHolder>>) -> Present<'h> {
     let mut found = Present::Nobody;
+    let mut is_crowded = false;
     for set in claim.sets.usable() {
         let key = set.lookup_key().map(lookup_text).unwrap_or_default();
+        is_crowded |= is_full(set, held.get(&key).map_or(&[], Vec::as_slice));
         for holder in held.get(&key).into_iter().flatten().filter(|holder| holds(holder, set)) {
             if holder.customer != claim.customer {
                 return Present::OfAnother;
@@ -117,7 +127,14 @@ fn present<'h>(claim: &Claim, held: &'h HashMap<String, Vec<KeyHolder>>) -> Pres
             }
         }
     }
-    found
+    if is_crowded && matches!(found, Present::Nobody) { Present::Crowd } else { found }
+}
+
+/// Whether as many claims are found by the key of this set as one hello should look at.
+fn is_full(set: &IdentifierSet, holders: &[KeyHolder]) -> bool {
+    let key = ClaimKey::of(set);
+    let shares = |holder: &&KeyHolder| holder.sets.usable().iter().any(|other| ClaimKey::of(other) == key);
+    holders.len() >= MAX_CLAIMS_OF_KEY && holders.iter().filter(shares).count() >= MAX_CLAIMS_OF_KEY
 }
 
 fn holds(holder: &KeyHolder, set: &IdentifierSet) -> bool {

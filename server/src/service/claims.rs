@@ -1,7 +1,10 @@
 //! Claims: which device belongs to which customer.
 
 use super::{
-    ServiceError, Services, claiming::Taken, companies::customer_seen, configurations::check_configuration,
+    ServiceError, Services,
+    claiming::{CROWDED, Taken},
+    companies::customer_seen,
+    configurations::check_configuration,
 };
 use crate::{
     domain::{
@@ -75,6 +78,7 @@ impl Services {
                             )));
                         }
                         Taken::OtherOwner => return Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
+                        Taken::Crowded => return Err(ServiceError::Conflict(CROWDED.to_owned())),
                         Taken::NoKey => return Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)),
                     };
                     services.note_claimed(tx, &by, &claim, id);
@@ -115,6 +119,7 @@ impl Services {
             protected: new.protected,
             created_at: now,
             created_by: by.name().to_owned(),
+            collision: None,
             released_at: None,
         })
     }

@@ -319,7 +319,7 @@ fn standing(
     };
     let shown = |set: &IdentifierSet| set.members().iter().filter(|one| device.shows(one)).count();
     let claimed = match match_claims(device, &registered) {
-        Match::Claim(reason) => {
+        Match::Claim(reason) | Match::Contested { reason, .. } => {
             let whole = sets(&reason)
                 .into_iter()
                 .find(|set| set.rank() == reason.rank && set.members().iter().all(|one| names(&reason, one)));

@@ -6,7 +6,7 @@
 
 use super::{
     ServiceError, Services,
-    claiming::Taken,
+    claiming::{CROWDED, Taken},
     claims::{NO_REGISTERED_KEY, NewClaim, OTHER_OWNER, check_parties},
     reselling::{OTHER_RESELLER, meant},
 };
@@ -212,6 +212,7 @@ impl Services {
                 }
                 Taken::Already { .. } => not_yours(OTHER_RESELLER),
                 Taken::OtherOwner => not_yours(OTHER_OWNER),
+                Taken::Crowded => not_yours(CROWDED),
                 Taken::NoKey => as_result(Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)))?,
             };
             if let Some(slot) = results.get_mut(position) {

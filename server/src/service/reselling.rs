@@ -2,7 +2,7 @@
 
 use super::{
     ServiceError, Services,
-    claiming::Taken,
+    claiming::{CROWDED, Taken},
     claims::{NO_REGISTERED_KEY, NewClaim, OTHER_OWNER, check_parties, in_force},
 };
 use crate::{
@@ -61,6 +61,7 @@ impl Services {
                         }
                         Taken::Already { .. } => Err(ServiceError::Conflict(OTHER_RESELLER.to_owned())),
                         Taken::OtherOwner => Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
+                        Taken::Crowded => Err(ServiceError::Conflict(CROWDED.to_owned())),
                         Taken::NoKey => Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)),
                     }
                 })

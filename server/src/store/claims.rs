@@ -8,7 +8,7 @@ pub use hold::KeyHolder;
 use super::{Page, PageRequest, Reader, StoreError, error::failed, row::Fields};
 use crate::domain::{
     actor::Scope,
-    claim::{Claim, ClaimSets, Vacation},
+    claim::{Claim, ClaimSets, Sought, Vacation},
     company::Terms,
     device::DeviceState,
 };
@@ -18,11 +18,14 @@ use unbox_common::{
     protocol::latest::ProofKind,
 };
 
-/// The most claims that one look-up returns; a device that more might match is ambiguous.
-pub const MAX_CANDIDATES: usize = 64;
-/// Identifiers are looked up in lists of these lengths, so that a handful of prepared statements
-/// serves every device.
+/// The most claims that are found by one key; more are not taken.
+pub const MAX_CLAIMS_OF_KEY: usize = 64;
+/// The most claims of which a device that matched none is told to the owners.
+pub const MAX_NEAR: usize = 8;
+/// Identifiers are looked up in lists of these lengths, and names in lists of those, so that a handful
+/// of prepared statements serves every device.
 const LOOKUP_LENGTHS: [usize; 4] = [8, 16, 32, 72];
+const NAMES_LENGTHS: [usize; 3] = [2, 5, 17];
 /// Rows of one INSERT: fifteen values each, and PostgreSQL takes 65,535 values.
 const INSERT_ROWS: usize = 500;
 
@@ -31,7 +34,7 @@ macro_rules! claim_columns {
     () => {
         "c.id AS claim_id, c.customer_id AS claim_customer_id, c.reseller_id, c.configuration_id,
          c.configured_at, c.proof, c.activation_ends_at, c.identifiers, c.order_name,
-         c.metadata, c.vacation_started_at, c.vacation_ends_at, c.protected, c.created_at AS claim_created_at, c.created_by, c.released_at"
+         c.metadata, c.vacation_started_at, c.vacation_ends_at, c.protected, c.created_at AS claim_created_at, c.created_by, c.collision, c.released_at"
     };
 }
 pub(super) use claim_columns;
@@ -49,6 +52,8 @@ pub struct ClaimFilter {
     pub proof: Option<ProofKind>,
     /// Found by this identifier, as `serial_number PF0ABCDE`.
     pub identifier: Option<String>,
+    /// Only those whose device matched claims of other owners, too.
+    pub colliding: bool,
     /// Ended claims too.
     pub released: bool,
 }
@@ -86,6 +91,7 @@ pub(super) fn claim(row: &AnyRow) -> Result<Claim, StoreError> {
         protected: fields.read::<i64>("protected")? != 0,
         created_at: fields.time("claim_created_at")?,
         created_by: fields.read("created_by")?,
+        collision: fields.json_opt("collision")?,
         released_at: fields.time_opt("released_at")?,
     })
 }
@@ -102,15 +108,21 @@ fn proof_named(name: &str) -> Option<ProofKind> {
     ProofKind::ALL.into_iter().find(|kind| kind.name() == name)
 }
 
+/// The values, and the last one as often as it takes to fill a list of one of these lengths.
+fn padded(values: &[String], lengths: &[usize]) -> impl Iterator<Item = String> {
+    let length = lengths.iter().copied().find(|length| *length >= values.len()).unwrap_or(values.len());
+    values.iter().chain(std::iter::repeat_with(|| values.last()).flatten()).take(length).cloned()
+}
+
 impl Reader {
-    /// The claims in force that are found by any of these keys, with what a hello needs to know.
-    /// At most [`MAX_CANDIDATES`] and one.
-    pub async fn claims_found_by(&mut self, keys: &[String]) -> Result<Vec<ClaimCandidate>, StoreError> {
-        let Some(last) = keys.last() else {
+    /// The claims in force that a device might match, with what a hello needs to know.
+    ///
+    /// Their number is bounded by what a device shows, and by [`MAX_CLAIMS_OF_KEY`]. Beyond the limit,
+    /// which no real device comes near, the older ones count: whoever registers later displaces nobody.
+    pub async fn claims_found_by(&mut self, sought: &Sought) -> Result<Vec<ClaimCandidate>, StoreError> {
+        if sought.lookups.is_empty() {
             return Ok(Vec::new());
-        };
-        let length = LOOKUP_LENGTHS.into_iter().find(|length| *length >= keys.len()).unwrap_or(keys.len());
-        let padded = keys.iter().chain(std::iter::repeat(last)).take(length).cloned();
+        }
         let mut sql = self.sql(concat!(
             "SELECT ",
             claim_columns!(),
@@ -119,9 +131,12 @@ impl Reader {
              LEFT JOIN devices AS d ON d.claim_id = c.id
              WHERE c.released_at IS NULL AND c.id IN (SELECT claim_id FROM claim_keys WHERE lookup IN "
         ));
-        // One more than the most, to know that there are more. It stands in the text because SQLite
-        // prepares a statement anew whenever a bound limit is set: 30 us at each hello.
-        sql.list(padded).push(") LIMIT 65");
+        // The limit stands in the text because SQLite prepares a statement anew whenever a bound limit
+        // is set: 30 us at each hello.
+        sql.list(padded(&sought.lookups, &LOOKUP_LENGTHS))
+            .push(" AND named IN ")
+            .list(padded(&sought.named, &NAMES_LENGTHS))
+            .push(" ORDER BY claim_id LIMIT 1024)");
         let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("look up claims"))?;
         let candidate = |row| {
             let fields = Fields::of(row, "devices", "claim_id");
@@ -135,6 +150,22 @@ impl Reader {
             })
         };
         rows.iter().map(candidate).collect()
+    }
+
+    /// Claims in force that share an identifier with a device, whatever they are named: the oldest.
+    pub async fn claims_near(&mut self, lookups: &[String]) -> Result<Vec<Claim>, StoreError> {
+        if lookups.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut sql = self.sql(concat!(
+            "SELECT ",
+            claim_columns!(),
+            " FROM claims AS c
+             WHERE c.released_at IS NULL AND c.id IN (SELECT claim_id FROM claim_keys WHERE lookup IN "
+        ));
+        sql.list(padded(lookups, &LOOKUP_LENGTHS)).push(" ORDER BY claim_id LIMIT 8)");
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("look up near claims"))?;
+        rows.iter().map(claim).collect()
     }
 
     /// A claim, in force or ended, if it is within the scope.
@@ -165,6 +196,9 @@ impl Reader {
                 .push(" UNION SELECT claim_id FROM claim_search WHERE lookup = ")
                 .bind(identifier.clone())
                 .push(")");
+        }
+        if filter.colliding {
+            sql.push(" AND c.collision IS NOT NULL");
         }
         if !filter.released {
             sql.push(" AND c.released_at IS NULL");

@@ -27,7 +27,8 @@ macro_rules! device_columns {
         "d.id AS device_id, d.claim_id AS device_claim_id, d.customer_id AS device_customer_id, d.state,
          d.state_detail, d.latest_generation, d.latest_key, d.latest_ticket, d.active_generation,
          d.active_key, d.identity, d.re_enroll_requested_at, d.created_at AS device_created_at,
-         d.last_seen_at, d.agent_version, d.healthy, d.installed, d.failed_version, d.outcome"
+         d.last_seen_at, d.agent_version, d.healthy, d.installed, d.failed_version, d.outcome, d.bound_at,
+         d.source"
     };
 }
 pub(super) use device_columns;
@@ -98,6 +99,8 @@ pub(super) fn device(row: &AnyRow) -> Result<Device, StoreError> {
         identity: identity(&fields, "identity")?,
         re_enroll_requested_at: fields.time_opt("re_enroll_requested_at")?,
         created_at: fields.time("device_created_at")?,
+        bound_at: fields.time_opt("bound_at")?,
+        source: fields.parse_opt("source")?,
         last_said: LastSaid {
             at: fields.time_opt("last_seen_at")?,
             agent_version: fields.read("agent_version")?,
@@ -159,6 +162,15 @@ impl Reader {
         row.as_ref().map(device).transpose()
     }
 
+    /// The devices of these claims that were seen.
+    pub async fn devices_of_claims(&mut self, claims: &[ClaimId]) -> Result<Vec<Device>, StoreError> {
+        let mut sql =
+            self.sql(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE d.claim_id IN "));
+        sql.list(claims.iter().map(|claim| claim.get()));
+        let rows = sql.query().persistent(false).fetch_all(self.connection()).await;
+        rows.map_err(failed("find the devices of claims"))?.iter().map(device).collect()
+    }
+
     /// Devices, oldest first.
     pub async fn devices(
         &mut self,
@@ -204,7 +216,8 @@ impl Tx {
         let mut sql = self.sql(
             "INSERT INTO devices (id, claim_id, customer_id, state, state_detail, latest_generation, latest_key,
                  latest_ticket, active_generation, active_key, identity, re_enroll_requested_at, created_at,
-                 last_seen_at, agent_version, healthy, installed, failed_version, outcome) VALUES ",
+                 last_seen_at, agent_version, healthy, installed, failed_version, outcome, bound_at, source)
+             VALUES ",
         );
         sql.rows(devices, |row, device| {
             let said = &device.last_said;
@@ -226,7 +239,9 @@ impl Tx {
                 .bind(said.healthy.map(i64::from))
                 .bind(said.installed.as_ref().map(document))
                 .bind(said.failed_version.map(number))
-                .bind(said.outcome.as_ref().map(document));
+                .bind(said.outcome.as_ref().map(document))
+                .bind(device.bound_at.map(millis))
+                .bind(device.source.as_ref().map(ToString::to_string));
         });
         sql.push(
             " ON CONFLICT (id) DO UPDATE SET state = excluded.state, state_detail = excluded.state_detail,
@@ -236,7 +251,8 @@ impl Tx {
                  re_enroll_requested_at = excluded.re_enroll_requested_at,
                  last_seen_at = excluded.last_seen_at, agent_version = excluded.agent_version,
                  healthy = excluded.healthy, installed = excluded.installed,
-                 failed_version = excluded.failed_version, outcome = excluded.outcome",
+                 failed_version = excluded.failed_version, outcome = excluded.outcome,
+                 bound_at = excluded.bound_at, source = excluded.source",
         );
         let done = sql.query().execute(self.connection()).await.map_err(failed(SAVE))?;
         every_row(SAVE, devices.len(), done.rows_affected())

@@ -7,11 +7,12 @@ use sqlx::{
 };
 
 /// Every migration: its version, its name, its text.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "initial", include_str!("../../migrations/0001_initial.sql")),
     (2, "accounts", include_str!("../../migrations/0002_accounts.sql")),
     (5, "organisations", include_str!("../../migrations/0005_organisations.sql")),
     (6, "factory claims", include_str!("../../migrations/0006_factory_claims.sql")),
+    (10, "matching", include_str!("../../migrations/0010_matching.sql")),
     (11, "rights", include_str!("../../migrations/0011_rights.sql")),
     (13, "store", include_str!("../../migrations/0013_store.sql")),
 ];

@@ -5,6 +5,7 @@ mod administration;
 mod approval;
 mod artifacts;
 mod claims_file;
+mod collisions;
 mod concurrency;
 mod doctor;
 mod enrollment;

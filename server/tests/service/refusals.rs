@@ -85,28 +85,6 @@ async fn a_released_claim_is_as_good_as_none(db: TestDatabase) {
     refused(&world, &device, RefusalKind::NotClaimed).await;
 }
 
-async fn two_owners_are_ambiguous_and_both_are_told(db: TestDatabase) {
-    let world = World::new(db).await;
-    let bolt = world.other_customer("Bolt").await;
-    world.claim(SERIAL, ProofKind::Identifiers).await;
-    // The same device by another set, which the server cannot know to be the same.
-    let members = [
-        (IdentifierKind::BoardSerial, "L1HF123"),
-        (IdentifierKind::Manufacturer, "Lenovo"),
-        (IdentifierKind::Model, "20QES0XX00"),
-    ];
-    let set =
-        IdentifierSet::new(members.map(|(kind, value)| Identifier::parse(kind, value).unwrap())).unwrap();
-    let new = NewClaim { sets: vec![set], ..new_claim(bolt, SERIAL, ProofKind::Identifiers) };
-    world.services.create_claim(&world.by, new).await.unwrap();
-    refused(&world, &TestDevice::new(SERIAL), RefusalKind::AmbiguousIdentity).await;
-    let told = audited(&world, 2).await;
-    let mut owners: Vec<_> = told.iter().map(|entry| entry.customer.unwrap()).collect();
-    owners.sort();
-    assert_eq!(owners, [world.customer, bolt]);
-    assert!(told.iter().any(|entry| entry.detail["identifiers"].to_string().contains("PF0ABCDE")));
-}
-
 async fn a_proof_that_is_not_there_is_asked_for(db: TestDatabase) {
     let world = World::new(db).await;
     let claim = world.claim(SERIAL, ProofKind::Token).await;
@@ -349,7 +327,6 @@ battery!(
     unknown_and_unclaimed_devices_get_the_same_bytes,
     a_thousand_strangers_are_one_entry,
     a_released_claim_is_as_good_as_none,
-    two_owners_are_ambiguous_and_both_are_told,
     a_proof_that_is_not_there_is_asked_for,
     tokens_that_are_worth_nothing_are_refused_by_kind,
     another_key_than_the_registered_one_is_no_match,

@@ -12,10 +12,10 @@ use unbox_common::{
 use unbox_server::{
     domain::{
         actor::Scope,
-        claim::{Claim, ClaimSets, Metadata},
+        claim::{Claim, ClaimSets, Collision, Metadata, Sought},
         company::CompanyKind,
     },
-    store::{ClaimFilter, MAX_CANDIDATES, PageRequest, ResellerCursor, StoreError, Tx},
+    store::{ClaimFilter, PageRequest, ResellerCursor, StoreError, Tx},
 };
 
 const NOW: Timestamp = Timestamp(1000);
@@ -37,6 +37,7 @@ pub(super) fn claim(id: i64, serial: &str) -> Claim {
         protected: false,
         created_at: NOW,
         created_by: "test".to_owned(),
+        collision: None,
         released_at: None,
     }
 }
@@ -55,6 +56,12 @@ fn key(serial: &str) -> String {
     format!("serial_number {serial}")
 }
 
+/// What a Lenovo of that model is looked for by that shows these identifiers.
+fn sought(lookups: &[String]) -> Sought {
+    let names = ["", "lenovo/20qes0xx00"].map(str::to_owned);
+    Sought { lookups: lookups.to_vec(), named: names.to_vec() }
+}
+
 async fn a_claim_is_found_by_its_strongest_identifier(db: TestDatabase) {
     add_company(&db, 1, CompanyKind::Customer, "Acme").await;
     add_claims(&db, vec![claim(5, "PF0ABCDE"), claim(6, "PF0ABCDF")]).await;
@@ -69,8 +76,13 @@ async fn a_claim_is_found_by_its_strongest_identifier(db: TestDatabase) {
         (vec!["manufacturer Lenovo".to_owned()], vec![]),
         (vec![], vec![]),
     ] {
-        let mut found: Vec<i64> =
-            reader.claims_found_by(&keys).await.unwrap().iter().map(|one| one.claim.id.get()).collect();
+        let mut found: Vec<i64> = reader
+            .claims_found_by(&sought(&keys))
+            .await
+            .unwrap()
+            .iter()
+            .map(|one| one.claim.id.get())
+            .collect();
         found.sort_unstable();
         assert_eq!(found, expected, "{keys:?}");
     }
@@ -88,7 +100,7 @@ async fn an_ended_claim_is_found_by_nothing_and_still_shown(db: TestDatabase) {
     };
     release().await.unwrap();
     let mut reader = db.store.reader().await.unwrap();
-    assert!(reader.claims_found_by(&[key("PF0ABCDE")]).await.unwrap().is_empty());
+    assert!(reader.claims_found_by(&sought(&[key("PF0ABCDE")])).await.unwrap().is_empty());
     let page = PageRequest::default();
     assert!(reader.claims(Scope::Operator, &ClaimFilter::default(), &page).await.unwrap().items.is_empty());
     let all = ClaimFilter { released: true, ..ClaimFilter::default() };
@@ -98,12 +110,47 @@ async fn an_ended_claim_is_found_by_nothing_and_still_shown(db: TestDatabase) {
     assert!(matches!(release().await, Err(StoreError::Touched { .. })), "a claim ends once");
 }
 
-async fn a_look_up_stops_at_its_cap(db: TestDatabase) {
+async fn a_serial_number_is_found_with_its_maker_and_model(db: TestDatabase) {
     add_company(&db, 1, CompanyKind::Customer, "Acme").await;
-    let many = i64::try_from(MAX_CANDIDATES).unwrap() + 10;
-    add_claims(&db, (1..=many).map(|id| claim(id, "PF0ABCDE")).collect()).await;
-    let found = db.store.reader().await.unwrap().claims_found_by(&[key("PF0ABCDE")]).await.unwrap();
-    assert_eq!(found.len(), MAX_CANDIDATES + 1);
+    let of_model = |id: i64| {
+        let members = [
+            (IdentifierKind::SerialNumber, "PF0ABCDE".to_owned()),
+            (IdentifierKind::Manufacturer, "Lenovo".to_owned()),
+            (IdentifierKind::Model, format!("Model {id}")),
+        ];
+        let members = members.map(|(kind, value)| Identifier::parse(kind, &value).unwrap());
+        Claim { sets: ClaimSets::new(vec![IdentifierSet::new(members).unwrap()]), ..claim(id, "PF0ABCDE") }
+    };
+    add_claims(&db, (1..=100).map(of_model).chain([claim(200, "PF0ABCDE")]).collect()).await;
+    let mut reader = db.store.reader().await.unwrap();
+    let found = reader.claims_found_by(&sought(&[key("PF0ABCDE")])).await.unwrap();
+    assert_eq!(found.iter().map(|one| one.claim.id.get()).collect::<Vec<_>>(), [200]);
+    let near = reader.claims_near(&[key("PF0ABCDE")]).await.unwrap();
+    assert_eq!(near.iter().map(|one| one.id.get()).collect::<Vec<_>>(), Vec::from_iter(1..=8), "the oldest");
+}
+
+async fn a_collision_is_kept_and_listed_until_it_is_over(db: TestDatabase) {
+    add_company(&db, 1, CompanyKind::Customer, "Acme").await;
+    add_claims(&db, vec![claim(5, "PF0ABCDE"), claim(6, "PF0ABCDF")]).await;
+    let collision = Collision {
+        at: Timestamp(2000),
+        identifiers: vec![key("PF0ABCDE")],
+        others_kinds: [IdentifierKind::Imei].into(),
+    };
+    let set = async |to: Option<Collision>| {
+        db.store
+            .write(move |tx: &mut Tx| {
+                let to = to.clone();
+                Box::pin(async move { tx.set_collision(ClaimId::new(5).unwrap(), to.as_ref()).await })
+            })
+            .await
+            .unwrap();
+        let colliding = ClaimFilter { colliding: true, ..ClaimFilter::default() };
+        let mut reader = db.store.reader().await.unwrap();
+        reader.claims(Scope::Operator, &colliding, &PageRequest::default()).await.unwrap().items
+    };
+    assert_eq!(set(Some(collision.clone())).await[0].collision, Some(collision));
+    assert!(set(None).await.is_empty());
 }
 
 async fn lists_are_filtered_and_scoped(db: TestDatabase) {
@@ -207,7 +254,7 @@ async fn a_claim_is_found_by_weaker_identifiers_by_people_only(db: TestDatabase)
         reader.claims(Scope::Operator, &filter, &page).await.unwrap().items,
         std::slice::from_ref(&with_mac)
     );
-    assert!(reader.claims_found_by(std::slice::from_ref(&mac)).await.unwrap().is_empty());
+    assert!(reader.claims_found_by(&sought(std::slice::from_ref(&mac))).await.unwrap().is_empty());
     drop(reader);
     db.store
         .write(move |tx: &mut Tx| {
@@ -246,7 +293,8 @@ async fn a_row_that_does_not_fit_is_named(db: TestDatabase) {
 battery!(
     a_claim_is_found_by_its_strongest_identifier,
     an_ended_claim_is_found_by_nothing_and_still_shown,
-    a_look_up_stops_at_its_cap,
+    a_serial_number_is_found_with_its_maker_and_model,
+    a_collision_is_kept_and_listed_until_it_is_over,
     lists_are_filtered_and_scoped,
     a_reseller_sees_what_it_registered_and_how_much_that_is,
     a_claim_is_found_by_weaker_identifiers_by_people_only,

@@ -1,11 +1,13 @@
-//! Matching: the order of claims decides nothing, and only the strongest rank counts.
+//! Matching: the order of claims decides nothing, no rank decides between owners, and a device that
+//! enrolled is lost to nobody.
 
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 use std::collections::BTreeSet;
 use unbox_common::{
-    identity::{HardwareIdentity, Identifier, IdentifierKind, Observed, Source},
+    identity::{HardwareIdentity, Identifier, IdentifierKind, Observed, Rank, Source},
     ids::{ClaimId, CompanyId},
-    matching::{IdentifierSet, Match, RegisteredClaim, match_claims},
+    matching::{Bound, IdentifierSet, Match, RegisteredClaim, match_claims},
+    timestamp::Timestamp,
 };
 
 /// A small world, so that claims and devices meet often.
@@ -49,6 +51,8 @@ fn some_claims() -> impl Strategy<Value = Vec<RegisteredClaim>> {
                 claim: ClaimId::new(number).unwrap(),
                 owner: CompanyId::new(owner).unwrap(),
                 sets,
+                registered_at: Timestamp(u64::try_from(number).unwrap()),
+                bound: None,
             })
             .collect()
     })
@@ -69,15 +73,14 @@ proptest! {
     }
 
     #[test]
-    fn a_match_is_whole_and_the_strongest(identity in some_identity(), claims in some_claims()) {
+    fn a_match_is_whole_of_one_owner_and_its_strongest(identity in some_identity(), claims in some_claims()) {
         let whole = |set: &&IdentifierSet| set.members().iter().all(|member| identity.shows(member));
         let ranks: Vec<_> = claims
             .iter()
             .filter_map(|claim| Some((claim, claim.sets.iter().filter(whole).map(IdentifierSet::rank).min()?)))
             .collect();
         let strongest = ranks.iter().map(|(_, rank)| *rank).min();
-        let owners: BTreeSet<_> =
-            ranks.iter().filter(|(_, rank)| Some(*rank) == strongest).map(|(claim, _)| claim.owner).collect();
+        let owners: BTreeSet<_> = ranks.iter().map(|(claim, _)| claim.owner).collect();
         match match_claims(&identity, &claims) {
             Match::None { .. } => prop_assert_eq!(strongest, None),
             Match::Claim(reason) => {
@@ -86,7 +89,40 @@ proptest! {
             }
             Match::Ambiguous(reasons) => {
                 prop_assert!(owners.len() > 1);
-                prop_assert!(reasons.iter().all(|reason| Some(reason.rank) == strongest));
+                prop_assert_eq!(reasons.len(), ranks.len(), "all of them are shown");
+            }
+            Match::Contested { .. } => prop_assert!(false, "nothing is bound"),
+        }
+    }
+
+    #[test]
+    fn a_device_that_enrolled_stays_with_its_owner(
+        identity in some_identity(),
+        claims in some_claims(),
+        later in some_claims(),
+    ) {
+        let Match::Claim(reason) = match_claims(&identity, &claims) else { return Ok(()) };
+        let since = Timestamp(100);
+        let mut now = claims;
+        for one in now.iter_mut().filter(|one| one.claim == reason.claim) {
+            one.bound = Some(Bound { since, has_key: false, identity: Some(identity.clone()) });
+        }
+        now.extend(later.into_iter().map(|one| RegisteredClaim {
+            claim: ClaimId::new(one.claim.get() + 100).unwrap(),
+            owner: CompanyId::new(one.owner.get() + 100).unwrap(),
+            registered_at: Timestamp(one.registered_at.0 + 100),
+            ..one
+        }));
+        match match_claims(&identity, &now) {
+            Match::Claim(found) | Match::Contested { reason: found, .. } => {
+                prop_assert_eq!(found.claim, reason.claim);
+            }
+            // Nothing but a key that is not in the machine: no part of it says which machine it is.
+            other => {
+                let keys_alone = identity.observed().iter().all(|one| {
+                    one.identifier.kind().rank().is_none_or(|rank| rank == Rank::Key)
+                });
+                prop_assert!(keys_alone, "{:?}", other);
             }
         }
     }

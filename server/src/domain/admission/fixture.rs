@@ -71,6 +71,7 @@ pub(super) fn claim(proof: ProofKind) -> Claim {
         protected: false,
         created_at: NOW,
         created_by: "test".to_owned(),
+        collision: None,
         released_at: None,
     }
 }

@@ -6,7 +6,7 @@ use super::{
         common::{DeviceMetadata, SectionType},
         company::{self, GoogleWorkspaceAccount, TermsStatus},
         configuration,
-        device::{AdditionalService, Device, DeviceClaim},
+        device::{AdditionalService, Device, DeviceClaim, DeviceCollision},
         dpc::Dpc,
     },
     wire::name::{ConfigurationName, CustomerDeviceName, DpcResourceName, PartnerDeviceName, Segment},
@@ -71,6 +71,11 @@ fn device(claim: &Claim, now: Timestamp) -> Device {
             vacation_mode_expire_time: vacation.map(|vacation| vacation.ends_at),
         }],
         device_metadata: (!metadata.is_empty()).then(|| DeviceMetadata { entries: metadata.clone() }),
+        collision: claim.collision.as_ref().map(|one| DeviceCollision {
+            time: Some(one.at),
+            identifiers: one.identifiers.clone(),
+            other_kinds: one.others_kinds.iter().map(ToString::to_string).collect(),
+        }),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `hello`: finds the claim, and refuses what no proof could change. It stores nothing.
 
 use super::{
-    super::{ServiceError, Services},
+    super::{ServiceError, Services, audit::A_DEVICE},
     check_agent_version, read_message,
     ticket::{Challenged, Notes},
     tpm::Sealed,
@@ -9,16 +9,18 @@ use super::{
 use crate::{
     domain::{
         admission::{Found, Refusal, refuse_early},
-        audit::Subject,
-        claim::lookup_text,
+        audit::{Action, Event, Subject},
+        claim::{Claim, Collision, Sought, lookup_text},
     },
     entropy,
-    store::MAX_CANDIDATES,
+    store::{ClaimCandidate, MAX_NEAR},
 };
 use serde_json::json;
+use std::{collections::BTreeSet, sync::Arc};
 use unbox_common::{
     digest::Sha256,
     identity::{HardwareIdentity, Identifier, IdentifierKind, RawIdentifier, Source},
+    ids::ClaimId,
     matching::{Match, Reason, lookup_keys, match_claims},
     protocol::{
         latest::{Challenge, Hello, PROTOCOL_VERSION},
@@ -28,8 +30,9 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// Claims of which one refusal tells the owners: one hello must not cause many writes.
-const MAX_TOLD: usize = 8;
+/// Owners who are told that their claims collide: a device has fewer identifiers by which claims are
+/// found, and each is held by one owner.
+const MAX_SIDES: usize = 32;
 
 /// A hello whose form and identifiers are in order.
 #[derive(Debug, Clone)]
@@ -104,42 +107,10 @@ impl Services {
     /// A refusal. An unknown device and one whose claim gives it nothing get the same bytes.
     pub async fn challenge(&self, hello: HelloRequest) -> Result<Challenge, ServiceError> {
         let now = self.now();
-        let keys: Vec<String> = lookup_keys(&hello.identity).map(lookup_text).collect();
-        let candidates = self.0.store.reader().await?.claims_found_by(&keys).await?;
-        if candidates.len() > MAX_CANDIDATES {
-            self.note_refusal(
-                now,
-                Subject::Unknown,
-                None,
-                &Refusal::of(RefusalKind::AmbiguousIdentity),
-                json!({}),
-            );
-            return Err(self.refuse(Refusal::of(RefusalKind::AmbiguousIdentity)));
-        }
-        let registered: Vec<_> = candidates.iter().map(|one| one.claim.registered()).collect();
-        let reason = match match_claims(&hello.identity, &registered) {
-            Match::Claim(reason) => reason,
-            Match::Ambiguous(reasons) => {
-                return Err(self.refuse_matched(now, RefusalKind::AmbiguousIdentity, &reasons));
-            }
-            Match::None { near } if near.is_empty() => {
-                self.note_refusal(
-                    now,
-                    Subject::Unknown,
-                    None,
-                    &Refusal::of(RefusalKind::NotClaimed),
-                    json!({}),
-                );
-                return Err(self.refuse(Refusal::of(RefusalKind::NotClaimed)));
-            }
-            Match::None { near } => return Err(self.refuse_matched(now, RefusalKind::NotClaimed, &near)),
-        };
-        let Some(found) = candidates.iter().find(|one| one.claim.id == reason.claim) else {
-            return Err(self.refuse(Refusal::of(RefusalKind::NotClaimed)));
-        };
+        let (found, reason) = self.find_claim(now, &hello).await?;
         let configured = found.default_configuration || found.claim.configuration.is_some();
-        let seen =
-            Found { claim: &found.claim, state: found.device_state.as_ref(), configured, terms: found.terms };
+        let state = found.device_state.as_ref();
+        let seen = Found { claim: &found.claim, state, configured, terms: found.terms };
         if let Some(refusal) = refuse_early(now, &seen, &hello.message.proofs) {
             let (subject, customer) = (Subject::Claim(found.claim.id), Some(found.claim.customer));
             self.note_refusal(now, subject, customer, &refusal, json!({"configured": configured}));
@@ -164,16 +135,109 @@ impl Services {
         Ok(Challenge { ticket: ticket.into(), nonce: server_nonce, proof, tpm: credential })
     }
 
-    /// Refuses a device that claims matched, wholly or in part, and tells their owners which
-    /// identifiers did.
-    fn refuse_matched(&self, now: Timestamp, kind: RefusalKind, reasons: &[Reason]) -> ServiceError {
-        let refusal = Refusal::of(kind);
-        for reason in reasons.iter().take(MAX_TOLD) {
+    /// Finds the claim that a device belongs to.
+    ///
+    /// # Errors
+    /// A refusal if it belongs to none, or to several owners; they are told.
+    async fn find_claim(
+        &self,
+        now: Timestamp,
+        hello: &HelloRequest,
+    ) -> Result<(ClaimCandidate, Reason), ServiceError> {
+        let mut reader = self.0.store.reader().await?;
+        let sought = Sought::of(&hello.identity);
+        let mut candidates = reader.claims_found_by(&sought).await?;
+        let mut registered: Vec<_> = candidates.iter().map(|one| one.claim.registered()).collect();
+        if registered.len() > 1 {
+            // Only between several does it matter which of them has enrolled a device.
+            let ids: Vec<ClaimId> = registered.iter().map(|one| one.claim).collect();
+            let devices = reader.devices_of_claims(&ids).await?;
+            let key = hello.message.device_key.digest();
+            for one in &mut registered {
+                let device = devices.iter().find(|device| device.claim == one.claim);
+                one.bound = device.and_then(|device| device.bound(key));
+            }
+        }
+        let matched = match match_claims(&hello.identity, &registered) {
+            Match::Claim(reason) => Ok(reason),
+            Match::Contested { reason, others } => {
+                let sides: Vec<Reason> = [reason.clone()].into_iter().chain(others).collect();
+                self.note_collision(now, Action::ClaimContested, &sides);
+                Ok(reason)
+            }
+            Match::Ambiguous(reasons) => {
+                self.note_collision(now, Action::Refused, &reasons);
+                Err(RefusalKind::AmbiguousIdentity)
+            }
+            Match::None { .. } => {
+                let near = reader.claims_near(&sought.lookups).await?;
+                let near: Vec<_> = near.iter().map(Claim::registered).collect();
+                self.note_unclaimed(now, match_claims(&hello.identity, &near));
+                Err(RefusalKind::NotClaimed)
+            }
+        };
+        let reason = matched.map_err(|kind| self.refuse(Refusal::of(kind)))?;
+        match candidates.iter().position(|one| one.claim.id == reason.claim) {
+            Some(at) => Ok((candidates.swap_remove(at), reason)),
+            None => Err(self.refuse(Refusal::of(RefusalKind::NotClaimed))),
+        }
+    }
+
+    /// Counts a device that matched no claim whole, and tells the owners of claims that it matched in
+    /// part which identifiers did.
+    fn note_unclaimed(&self, now: Timestamp, matched: Match) {
+        let refusal = Refusal::of(RefusalKind::NotClaimed);
+        let near = match matched {
+            Match::None { near } => near,
+            _ => Vec::new(),
+        };
+        if near.is_empty() {
+            self.note_refusal(now, Subject::Unknown, None, &refusal, json!({}));
+        }
+        for reason in near.iter().take(MAX_NEAR) {
             let detail = json!({"rank": reason.rank, "identifiers": reason.identifiers});
             self.note_refusal(now, Subject::Claim(reason.claim), Some(reason.owner), &refusal, detail);
         }
-        self.refuse(refusal)
     }
+
+    /// Tells the administrators of every side that claims of several owners match one device: in the
+    /// audit trail, and at the claims. Each side learns its own identifiers, and the kinds of the
+    /// others', whose values are not its business.
+    fn note_collision(&self, at: Timestamp, action: Action, reasons: &[Reason]) {
+        let mut owners = BTreeSet::new();
+        for side in reasons.iter().filter(|one| owners.insert(one.owner)).take(MAX_SIDES) {
+            let others = reasons.iter().filter(|one| one.owner != side.owner);
+            let collision =
+                Collision { at, identifiers: side.identifiers.clone(), others_kinds: kinds_of(others) };
+            let detail = json!({
+                "kind": RefusalKind::AmbiguousIdentity,
+                "rank": side.rank,
+                "identifiers": collision.identifiers,
+                "others_kinds": collision.others_kinds,
+            });
+            let event = Event {
+                at,
+                actor: A_DEVICE.to_owned(),
+                company: None,
+                action,
+                subject: Subject::Claim(side.claim),
+                customer: Some(side.owner),
+                detail,
+            };
+            let (ids, claim) = (Arc::clone(&self.0.ids), side.claim);
+            self.0.store.write_soon(move |tx| {
+                tx.append(ids.next(at), event.clone());
+                let collision = collision.clone();
+                Box::pin(async move { tx.set_collision(claim, Some(&collision)).await })
+            });
+        }
+    }
+}
+
+/// The kinds of identifier that claims matched by.
+fn kinds_of<'r>(reasons: impl Iterator<Item = &'r Reason>) -> BTreeSet<IdentifierKind> {
+    let texts = reasons.flat_map(|one| &one.identifiers);
+    texts.filter_map(|text| text.split_once(' ')?.0.parse().ok()).collect()
 }
 
 /// The identifiers of a hello, and the keys that the handshake may prove. A device's key in the list

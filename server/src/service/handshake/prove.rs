@@ -163,6 +163,7 @@ impl Services {
         device.state = device.state.granted(granted.generation, now)?;
         device.latest = Some(Enrollment { generation: granted.generation, key: attempt.notes.key.clone() });
         device.latest_ticket = Some(attempt.ticket);
+        device.bound_at = device.bound_at.or(Some(now));
         device.identity = Some(attempt.identity.clone());
         device.last_said.at = Some(now);
         device.last_said.agent_version = Some(attempt.notes.agent_version.clone());
@@ -170,6 +171,10 @@ impl Services {
         granted.device = Some(device.id);
         if let (Why::ResetTicket, Some(digest)) = (why, attempt.shown.reset_ticket) {
             tx.use_reset_ticket(digest, now).await?;
+        }
+        // What another hello than this one's collided with is over.
+        if claim.collision.as_ref().is_some_and(|one| one.at < attempt.notes.issued_at) {
+            tx.set_collision(claim.id, None).await?;
         }
         if granted.by_token {
             tx.set_claim_configuration(claim.id, Some(granted.assigned.configuration), now).await?;

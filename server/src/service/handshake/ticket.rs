@@ -49,7 +49,7 @@ pub(super) struct Notes {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) tpm: Option<TpmNotes>,
     /// When the challenge was given.
-    issued_at: Timestamp,
+    pub(super) issued_at: Timestamp,
 }
 
 /// What the server remembers of a TPM that introduced itself.

@@ -27,6 +27,10 @@ use unbox_common::{
     protocol::latest::ProofKind,
 };
 
+/// What a row is refused with whose device is [`Taken::Crowded`].
+const CROWDED_ROW: &str =
+    "name one that many other claims name, too: give an identifier that no other device has";
+
 impl Services {
     /// The claim that a row asks for, still without its id.
     pub(super) async fn claim_of_row(
@@ -61,6 +65,7 @@ impl Services {
             protected: false,
             created_at: now,
             created_by: by.name().to_owned(),
+            collision: None,
             released_at: None,
         }))
     }
@@ -109,6 +114,7 @@ impl Services {
                 }
                 Taken::Already { claim, .. } => RowOutcome::AlreadyClaimed(claim),
                 Taken::OtherOwner => RowOutcome::Conflict,
+                Taken::Crowded => RowOutcome::invalid(None, "identifiers", CROWDED_ROW),
                 Taken::NoKey => {
                     RowOutcome::invalid(None, "proof", format!("cannot be met: {NO_REGISTERED_KEY}"))
                 }

@@ -2,7 +2,7 @@
 
 use super::INSERT_ROWS;
 use crate::{
-    domain::claim::{Claim, ClaimSets, Metadata, Vacation},
+    domain::claim::{Claim, ClaimKey, Collision, Metadata, Vacation},
     store::{
         StoreError, Tx,
         error::{every_row, failed, one_row},
@@ -10,7 +10,7 @@ use crate::{
         sql::is_usual,
     },
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use unbox_common::{
     ids::{ClaimId, CompanyId, ConfigurationId},
     protocol::latest::ProofKind,
@@ -66,37 +66,28 @@ impl Tx {
 
     /// Adds the keys by which claims are found.
     pub(in crate::store) async fn insert_claim_keys(&mut self, claims: &[Claim]) -> Result<(), StoreError> {
-        let of_each = |keys: fn(&ClaimSets) -> BTreeSet<String>| -> Vec<(String, ClaimId)> {
-            claims.iter().flat_map(|one| keys(&one.sets).into_iter().map(|key| (key, one.id))).collect()
-        };
-        self.insert_keys(
-            "INSERT INTO claim_keys (lookup, claim_id) VALUES ",
-            &of_each(ClaimSets::lookup_keys),
-        )
-        .await?;
-        self.insert_keys(
-            "INSERT INTO claim_search (lookup, claim_id) VALUES ",
-            &of_each(ClaimSets::search_keys),
-        )
-        .await
-    }
-
-    async fn insert_keys(
-        &mut self,
-        into: &'static str,
-        keys: &[(String, ClaimId)],
-    ) -> Result<(), StoreError> {
+        const OPERATION: &str = "add the keys of claims";
+        let keys: Vec<(ClaimKey, ClaimId)> =
+            claims.iter().flat_map(|one| one.sets.keys().into_iter().map(|key| (key, one.id))).collect();
         for part in keys.chunks(INSERT_ROWS) {
-            let mut sql = self.sql(into);
+            let mut sql = self.sql("INSERT INTO claim_keys (lookup, named, claim_id) VALUES ");
+            sql.rows(part, |row, (key, claim)| {
+                row.bind(key.lookup.clone()).bind(key.named.clone()).bind(claim.get());
+            });
+            let usual = is_usual(part.len(), INSERT_ROWS);
+            sql.query().persistent(usual).execute(self.connection()).await.map_err(failed(OPERATION))?;
+        }
+        let search: Vec<(String, ClaimId)> = claims
+            .iter()
+            .flat_map(|one| one.sets.search_keys().into_iter().map(|key| (key, one.id)))
+            .collect();
+        for part in search.chunks(INSERT_ROWS) {
+            let mut sql = self.sql("INSERT INTO claim_search (lookup, claim_id) VALUES ");
             sql.rows(part, |row, (key, claim)| {
                 row.bind(key.clone()).bind(claim.get());
             });
             let usual = is_usual(part.len(), INSERT_ROWS);
-            sql.query()
-                .persistent(usual)
-                .execute(self.connection())
-                .await
-                .map_err(failed("add the keys of claims"))?;
+            sql.query().persistent(usual).execute(self.connection()).await.map_err(failed(OPERATION))?;
         }
         Ok(())
     }
@@ -190,6 +181,19 @@ impl Tx {
         .await
         .map_err(failed("end the temporary releases of claims"))?;
         Ok(done.rows_affected())
+    }
+
+    /// Notes that the device of a claim in force matched claims of other owners, too, or that it no
+    /// longer does.
+    pub async fn set_collision(&mut self, id: ClaimId, to: Option<&Collision>) -> Result<(), StoreError> {
+        // A claim that ended meanwhile collides with nothing.
+        sqlx::query("UPDATE claims SET collision = $2 WHERE id = $1 AND released_at IS NULL")
+            .bind(id.get())
+            .bind(to.map(document))
+            .execute(self.connection())
+            .await
+            .map_err(failed("note that claims collide"))?;
+        Ok(())
     }
 
     /// Sets what a reseller wrote about a claim.

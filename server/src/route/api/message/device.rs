@@ -46,6 +46,22 @@ message! {
         claims: Vec<DeviceClaim> = "claims", OUTPUT;
         /// What the reseller notes about it.
         device_metadata: Option<DeviceMetadata> = "deviceMetadata";
+        /// Unbox's own: the last time that it matched claims of other owners, too; absent if it did not,
+        /// or has enrolled since without that.
+        collision: Option<DeviceCollision> = "collision", OUTPUT;
+    }
+}
+
+message! {
+    /// A device that claims of several owners name. Until all but one are ended, it enrolls only with
+    /// the one that it has enrolled with before.
+    pub struct DeviceCollision {
+        /// When it showed itself last.
+        time: Option<Timestamp> = "time";
+        /// The identifiers by which it matched this claim, such as `serial_number PF0ABCDE`.
+        identifiers: Vec<String> = "identifiers";
+        /// The kinds of identifier by which it matched claims of others, such as `imei`.
+        other_kinds: Vec<String> = "otherKinds";
     }
 }
 

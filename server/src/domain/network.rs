@@ -1,0 +1,103 @@
+//! The network that a request came from: one subscriber, who may choose among its addresses.
+
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
+
+/// One subscriber: an IPv4 address, or an IPv6 network of 64 bits, of which hosts choose the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Network(IpAddr);
+
+/// The text names no network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected an IPv4 address, or an IPv6 network such as 2001:db8:1:2::/64")]
+pub struct NotANetwork;
+
+impl Network {
+    /// The subscriber at an address.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Self(v4.into()),
+            IpAddr::V6(v6) => Self(first_bits(v6, 64)),
+        }
+    }
+
+    /// The network of fewer bits that it is part of, as providers hand out networks of 48 and 56 bits;
+    /// `None` for IPv4, where one address is all that a subscriber has.
+    #[must_use]
+    pub fn wider(self, bits: u32) -> Option<IpAddr> {
+        match self.0 {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(v6) => Some(first_bits(v6, bits)),
+        }
+    }
+}
+
+fn first_bits(address: Ipv6Addr, bits: u32) -> IpAddr {
+    Ipv6Addr::from_bits(address.to_bits() & !u128::MAX.checked_shr(bits).unwrap_or_default()).into()
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(v4) => v4.fmt(f),
+            IpAddr::V6(v6) => write!(f, "{v6}/64"),
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = NotANetwork;
+
+    fn from_str(text: &str) -> Result<Self, NotANetwork> {
+        text.strip_suffix("/64").unwrap_or(text).parse().map(Self::of).map_err(|_| NotANetwork)
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        network.to_string()
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = NotANetwork;
+
+    fn try_from(text: String) -> Result<Self, NotANetwork> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_of_one_network_are_one_subscriber() {
+        let of = |text: &str| Network::of(text.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("192.0.2.7"), of("::ffff:192.0.2.7"));
+        assert_ne!(of("192.0.2.7"), of("192.0.2.8"));
+    }
+
+    #[test]
+    fn a_network_reads_and_writes_the_same_and_knows_what_it_is_part_of() {
+        for (address, text, of_56, of_48) in [
+            ("192.0.2.7", "192.0.2.7", None, None),
+            ("2001:db8:1:2345::1", "2001:db8:1:2345::/64", Some("2001:db8:1:2300::"), Some("2001:db8:1::")),
+        ] {
+            let network = Network::of(address.parse().unwrap());
+            assert_eq!(network.to_string(), text);
+            assert_eq!(text.parse(), Ok(network));
+            let wider = |bits| network.wider(bits).map(|address| address.to_string());
+            assert_eq!((wider(56).as_deref(), wider(48).as_deref()), (of_56, of_48));
+        }
+        assert_eq!("example.com".parse::<Network>(), Err(NotANetwork));
+    }
+}
