@@ -153,6 +153,7 @@ fn hello(device_key: DevicePublicKey) -> Hello {
         proofs: vec![ProofKind::Identifiers, ProofKind::Token],
         nonce: DEVICE_NONCE,
         root_version: 1,
+        token_digest: None,
         tpm: None,
     }
 }

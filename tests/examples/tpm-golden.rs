@@ -87,6 +87,7 @@ fn hello(key: &TpmKey, endorsement: Sha256) -> Hello {
         proofs: vec![ProofKind::Identifiers, ProofKind::RegisteredKey, ProofKind::Tpm],
         nonce: FixedBytes([0x11; 32]),
         root_version: 1,
+        token_digest: None,
         tpm: Some(key.introduction().clone()),
     }
 }

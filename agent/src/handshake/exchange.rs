@@ -93,6 +93,7 @@ impl Start {
             proofs: proofs.clone(),
             nonce: self.nonce,
             root_version: self.root_version,
+            token_digest: self.token.as_ref().map(|token| Sha256::of(token.expose().as_bytes())),
             tpm: self.tpm.clone(),
         })?;
         let next = AwaitChallenge { start: self, hello: Sha256::of(&hello), proofs };

@@ -83,6 +83,10 @@ pub struct Hello {
     pub nonce: Nonce,
     /// Version of the signing root that the device trusts.
     pub root_version: u64,
+    /// SHA-256 of its pre-provisioning token, if it has one: whoever has a token is not held back for
+    /// what others at the same address guess. The token itself is for [`Prove`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_digest: Option<Sha256>,
     /// Its TPM, if it offers to prove itself by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tpm: Option<TpmIntroduction>,

@@ -118,7 +118,7 @@ pub struct LimitsFragment {
     pub(super) address_burst: Option<u64>,
     pub(super) address_per_second: Option<u64>,
     pub(super) series_burst: Option<u64>,
-    pub(super) series_per_second: Option<u64>,
+    pub(super) series_per_hour: Option<u64>,
     pub(super) api_queries_per_100s: Option<u64>,
 }
 

@@ -23,8 +23,8 @@ pub struct Limits {
     pub shutdown_timeout: Duration,
     /// Handshake messages from one address.
     pub address: Rate,
-    /// Hellos of one series of identifiers.
-    pub series: Rate,
+    /// Identifiers of one series that no claim names, from one address.
+    pub series: HourlyRate,
     /// Queries of one account in 100 seconds, and of each user that it asks for; 0 for no limit.
     pub api_queries_per_100s: u32,
 }
@@ -36,6 +36,15 @@ pub struct Rate {
     pub burst: u32,
     /// Each second after that.
     pub per_second: u32,
+}
+
+/// So many at once, and so many more each hour. A burst of 0 means no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HourlyRate {
+    /// At once.
+    pub burst: u32,
+    /// Each hour after that.
+    pub per_hour: u32,
 }
 
 impl Limits {
@@ -61,9 +70,9 @@ impl Limits {
                 burst: rate("limits.address_burst", from.address_burst, 4000)?,
                 per_second: rate("limits.address_per_second", from.address_per_second, 50)?.max(1),
             },
-            series: Rate {
-                burst: rate("limits.series_burst", from.series_burst, 2000)?,
-                per_second: rate("limits.series_per_second", from.series_per_second, 25)?.max(1),
+            series: HourlyRate {
+                burst: rate("limits.series_burst", from.series_burst, 500)?,
+                per_hour: rate("limits.series_per_hour", from.series_per_hour, 60)?.max(1),
             },
             api_queries_per_100s: rate("limits.api_queries_per_100s", from.api_queries_per_100s, 1000)?,
         })

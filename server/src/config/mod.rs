@@ -15,7 +15,7 @@ pub use address::{server_url, url_of};
 pub use fragment::{
     DevicesFragment, Fragment, LimitsFragment, LogFormat, LogFragment, TlsFragment, TpmFragment,
 };
-pub use limits::{Limits, Rate};
+pub use limits::{HourlyRate, Limits, Rate};
 pub use template::default_file;
 
 use crate::{
@@ -244,7 +244,7 @@ mod tests {
                 _ => format!("{line}\n"),
             })
             .collect();
-        assert!(uncommented.contains("\nseries_burst = 2000\n"));
+        assert!(uncommented.contains("\nseries_burst = 500\n"));
         assert_eq!(format!("{:?}", parse(&uncommented).unwrap()), format!("{written:?}"));
         assert_eq!(format!("{written:?}"), format!("{:?}", parse(&uncommented).unwrap()));
         let nothing = parse("names = [\"enroll.example.com\"]").unwrap();

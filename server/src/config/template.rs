@@ -116,9 +116,11 @@ listen = [{listen}]
 # devices behind one address take about 2,000 when they are switched on. 0 at once: no limit.
 #address_burst = 4000
 #address_per_second = 50
-# Hellos of one series of identifiers (maker and first characters), against enumeration.
-#series_burst = 2000
-#series_per_second = 25
+# Identifiers that no claim names, from one address (IPv6: one /64; four times as many from a /56, and
+# sixteen times from a /48): so many of one kind and maker at once, and so many more each hour. Devices
+# that are claimed cost nothing, and neither does asking again. 0 at once: no limit.
+#series_burst = 500
+#series_per_hour = 60
 # Queries of one account of the management API in 100 seconds. 0: no limit.
 #api_queries_per_100s = 1000
 ";

@@ -27,6 +27,12 @@ impl Network {
         }
     }
 
+    /// The address, or the first one of the network.
+    #[must_use]
+    pub const fn address(self) -> IpAddr {
+        self.0
+    }
+
     /// The network of fewer bits that it is part of, as providers hand out networks of 48 and 56 bits;
     /// `None` for IPv4, where one address is all that a subscriber has.
     #[must_use]

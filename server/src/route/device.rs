@@ -5,7 +5,7 @@ use super::{
     problem::{RouteError, answer},
     record::Subject,
 };
-use crate::service::{DeviceIdentityCert, ServiceError};
+use crate::service::{DeviceIdentityCert, HelloRequest};
 use axum::{
     Extension,
     extract::{Request, State},
@@ -35,8 +35,23 @@ async fn challenge(app: &App, peer: &Peer, request: Request) -> Result<Challenge
     app.by_address.check(address_key(peer)).map_err(RouteError::TooMany)?;
     let body = body::read(app, request, MAX_HELLO_BYTES).await?;
     let hello = app.services.read_hello(&body)?;
-    app.by_series.check(hello.limit_key()).map_err(RouteError::TooMany)?;
-    admitted(app, app.services.challenge(hello)).await
+    admitted(app, answer_unless_guessed(app, peer, hello)).await
+}
+
+/// Answers a hello, unless its address has guessed at identifiers too often and shows nothing else.
+async fn answer_unless_guessed(app: &App, peer: &Peer, hello: HelloRequest) -> Result<Challenge, RouteError> {
+    let heard = app.services.hear(hello).await?;
+    let (from, now) = (address_key(peer), app.started.elapsed());
+    if !heard.is_claimed {
+        let waits = app.guesses.count(from, &heard.guesses, now);
+        return waits.map_or(heard.answer.map_err(Into::into), |wait| Err(RouteError::TooMany(wait)));
+    }
+    match app.guesses.wait(from, &heard.guesses, now) {
+        Some(wait) if !app.services.has_more_than_identifiers(&heard, certificate(peer)).await? => {
+            Err(RouteError::TooMany(wait))
+        }
+        _ => Ok(heard.answer?),
+    }
 }
 
 /// `POST /device/v1/prove`
@@ -93,8 +108,11 @@ async fn news(app: &App, peer: &Peer, request: Request) -> Result<News, RouteErr
 
 /// Whoever the client certificate names.
 fn enrolled(peer: &Peer) -> Result<DeviceIdentityCert, RouteError> {
-    let certificate = peer.device.ok_or(RouteError::NoCertificate)?;
-    Ok(DeviceIdentityCert { device: certificate.device, generation: certificate.generation })
+    certificate(peer).ok_or(RouteError::NoCertificate)
+}
+
+fn certificate(peer: &Peer) -> Option<DeviceIdentityCert> {
+    peer.device.map(|one| DeviceIdentityCert { device: one.device, generation: one.generation })
 }
 
 async fn message<T: DeserializeOwned>(app: &App, request: Request, limit: usize) -> Result<T, RouteError> {
@@ -104,12 +122,12 @@ async fn message<T: DeserializeOwned>(app: &App, request: Request, limit: usize)
 
 /// Runs a service if there is room for it. Only a message that has arrived whole takes a place,
 /// so that slow senders cannot keep others out.
-async fn admitted<T>(
+async fn admitted<T, E: Into<RouteError>>(
     app: &App,
-    service: impl Future<Output = Result<T, ServiceError>>,
+    service: impl Future<Output = Result<T, E>>,
 ) -> Result<T, RouteError> {
     let _place = app.requests.try_acquire().map_err(|_| RouteError::Busy)?;
     let _counted = app.metrics.in_progress();
     let answered = timeout(app.request_timeout, service).await.map_err(|_| RouteError::Busy)?;
-    Ok(answered?)
+    answered.map_err(Into::into)
 }

@@ -16,6 +16,7 @@ pub mod api;
 mod artifact;
 mod body;
 mod device;
+mod guesses;
 mod health;
 mod limits;
 mod metrics;
@@ -35,10 +36,11 @@ use axum::{
     response::IntoResponse as _,
     routing::{get, post},
 };
+use guesses::Guesses;
 use limits::Limiter;
 use problem::RouteError;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 use tower::ServiceExt as _;
 use unbox_common::{
     ids::AccountId,
@@ -57,7 +59,8 @@ pub struct App {
     streams: Arc<Semaphore>,
     request_timeout: Duration,
     by_address: Limiter,
-    by_series: Limiter,
+    guesses: Guesses,
+    started: Instant,
     /// Of accounts.
     quota: ApiQuota,
     page_tokens: PageTokens,
@@ -77,7 +80,8 @@ impl App {
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             request_timeout: limits.request_timeout,
             by_address: Limiter::new(limits.address),
-            by_series: Limiter::new(limits.series),
+            guesses: Guesses::new(limits.series),
+            started: Instant::now(),
             quota: ApiQuota::new(limits.api_queries_per_100s),
         })
     }
@@ -99,7 +103,6 @@ impl App {
     /// Forgets clients that have not been near their limit for a while; called now and then.
     pub fn sweep(&self) {
         self.by_address.sweep();
-        self.by_series.sweep();
         self.quota.sweep();
     }
 

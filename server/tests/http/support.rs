@@ -13,7 +13,12 @@ use rustls::{
     version::TLS13,
 };
 use serde::Serialize;
-use std::{collections::BTreeMap, fs, io, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -156,12 +161,22 @@ impl TestServer {
         self.client_with(None)
     }
 
+    /// The same from another address of this machine.
+    pub(crate) fn stranger_at(&self, address: &str) -> Client {
+        self.client(None, Some(address.parse().unwrap()))
+    }
+
     pub(crate) fn client_with(&self, identity: Option<&Identity>) -> Client {
+        self.client(identity, None)
+    }
+
+    fn client(&self, identity: Option<&Identity>, from: Option<IpAddr>) -> Client {
         #[expect(clippy::disallowed_methods, reason = "the one place of these tests that builds a client")]
         let builder = Client::builder();
         builder
             .tls_backend_preconfigured(self.tls(identity))
             .no_proxy()
+            .local_address(from)
             .resolve("localhost", self.address())
             .build()
             .unwrap()
@@ -347,6 +362,10 @@ impl Enrolled {
     pub(crate) fn identity(&self) -> Identity {
         self.device.identity(&self.grant)
     }
+
+    pub(crate) fn hello(&self) -> Hello {
+        self.device.hello()
+    }
 }
 
 impl TestDevice {
@@ -379,6 +398,7 @@ impl TestDevice {
             proofs: vec![ProofKind::Identifiers, ProofKind::Token, ProofKind::RegisteredKey],
             nonce: self.nonce,
             root_version: 1,
+            token_digest: None,
             tpm: None,
         }
     }

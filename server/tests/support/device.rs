@@ -84,6 +84,7 @@ impl TestDevice {
             proofs: self.proofs.clone(),
             nonce: FixedBytes([7; 32]),
             root_version: 1,
+            token_digest: self.token.as_ref().map(|token| Sha256::of(token.expose().as_bytes())),
             tpm: None,
         }
     }

@@ -260,6 +260,7 @@ impl SimulatedDevice {
             proofs,
             nonce,
             root_version: image.root.version,
+            token_digest: None,
             tpm: None,
         })
     }

@@ -1,16 +1,19 @@
 //! `hello`: finds the claim, and refuses what no proof could change. It stores nothing.
 
 use super::{
-    super::{ServiceError, Services, audit::A_DEVICE},
-    check_agent_version, read_message,
+    super::{DeviceIdentityCert, ServiceError, Services, audit::A_DEVICE},
+    Guess, check_agent_version, read_message,
     ticket::{Challenged, Notes},
     tpm::Sealed,
 };
 use crate::{
     domain::{
+        actor::Scope,
         admission::{Found, Refusal, refuse_early},
         audit::{Action, Event, Subject},
-        claim::{Claim, Collision, Sought, lookup_text},
+        claim::{Claim, Collision, Sought},
+        device::Device,
+        token::{Token, TokenStanding, standing},
     },
     entropy,
     store::{ClaimCandidate, MAX_NEAR},
@@ -21,9 +24,9 @@ use unbox_common::{
     digest::Sha256,
     identity::{HardwareIdentity, Identifier, IdentifierKind, RawIdentifier, Source},
     ids::ClaimId,
-    matching::{Match, Reason, lookup_keys, match_claims},
+    matching::{Match, Reason, match_claims},
     protocol::{
-        latest::{Challenge, Hello, PROTOCOL_VERSION},
+        latest::{Challenge, Hello, PROTOCOL_VERSION, ProofKind},
         limits::{MAX_HELLO_BYTES, MAX_TICKET_BYTES},
     },
     refusal::RefusalKind,
@@ -58,21 +61,21 @@ impl HelloRequest {
             .map_err(|problem| ServiceError::refused_because(RefusalKind::InvalidIdentifier, problem))?;
         Ok(Self { digest: Sha256::of(body), identity, message })
     }
+}
 
-    /// What hellos are counted by against enumeration: the strongest identifier without its last
-    /// three characters, so that a series of serial numbers shares it. The keys are left out,
-    /// because anybody can make new ones.
-    #[must_use]
-    pub fn limit_key(&self) -> String {
-        let is_key = |kind| matches!(kind, IdentifierKind::DeviceKey | IdentifierKind::TpmKey);
-        let strongest = lookup_keys(&self.identity).find(|one| !is_key(one.kind()));
-        let Some(identifier) = strongest else {
-            return String::new();
-        };
-        let mut text = lookup_text(identifier);
-        text.truncate(text.len().saturating_sub(3));
-        text
-    }
+/// A hello that was heard.
+#[derive(Debug)]
+pub struct Heard {
+    /// The answer.
+    pub answer: Result<Challenge, ServiceError>,
+    /// Whether a claim matched: an answer that tells so must not be had by guessing.
+    pub is_claimed: bool,
+    /// What was guessed, if whoever asks has nothing but identifiers: those by which a claim matched, or
+    /// everything that was looked up in vain.
+    pub guesses: Vec<Guess>,
+    claim: Option<ClaimId>,
+    key: Sha256,
+    token_digest: Option<Sha256>,
 }
 
 impl Services {
@@ -106,8 +109,85 @@ impl Services {
     /// # Errors
     /// A refusal. An unknown device and one whose claim gives it nothing get the same bytes.
     pub async fn challenge(&self, hello: HelloRequest) -> Result<Challenge, ServiceError> {
+        self.hear(hello).await?.answer
+    }
+
+    /// The same, for a caller who may keep the answer back.
+    ///
+    /// # Errors
+    /// What failed in the server; a refusal is an answer.
+    pub async fn hear(&self, hello: HelloRequest) -> Result<Heard, ServiceError> {
         let now = self.now();
-        let (found, reason) = self.find_claim(now, &hello).await?;
+        let refuse = |kind| Err(self.refuse(Refusal::of(kind)));
+        let (answer, by, claim) = match self.find_claim(now, &hello).await? {
+            Sighted::One(found, reason) => {
+                let claim = found.claim.id;
+                (self.answer(now, &hello, &found, &reason), Some(reason), Some(claim))
+            }
+            Sighted::Several(reasons) => {
+                (refuse(RefusalKind::AmbiguousIdentity), reasons.into_iter().next(), None)
+            }
+            Sighted::None => (refuse(RefusalKind::NotClaimed), None, None),
+        };
+        let guesses = match &by {
+            Some(reason) => Guess::by(&hello.identity, reason),
+            None => Guess::all(&hello.identity),
+        };
+        Ok(Heard {
+            answer,
+            is_claimed: by.is_some(),
+            guesses,
+            claim,
+            key: hello.message.device_key.digest(),
+            token_digest: hello.message.token_digest,
+        })
+    }
+
+    /// Whether whoever said this hello has more than identifiers: a key that the claim or its device
+    /// knows, the device's certificate, a token of its owner, or a TPM that can be asked. Whom others
+    /// behind the same address guess about is nothing to such a device.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn has_more_than_identifiers(
+        &self,
+        heard: &Heard,
+        certificate: Option<DeviceIdentityCert>,
+    ) -> Result<bool, ServiceError> {
+        let Some(claim) = heard.claim else { return Ok(false) };
+        if matches!(&heard.answer, Ok(challenge) if challenge.tpm.is_some()) {
+            return Ok(true);
+        }
+        let mut reader = self.0.store.reader().await?;
+        let Some(claim) = reader.claim(Scope::Operator, claim).await? else { return Ok(false) };
+        if claim.sets.registered_keys().any(|key| key == heard.key) {
+            return Ok(true);
+        }
+        let device = reader.device_of_claim(claim.id).await?;
+        let is_own = |device: &Device| {
+            device.knows_key(heard.key)
+                || certificate.is_some_and(|certificate| certificate.device == device.id)
+        };
+        if device.as_ref().is_some_and(is_own) {
+            return Ok(true);
+        }
+        let token = match heard.token_digest {
+            Some(digest) => reader.token_by_digest(claim.customer, digest).await?,
+            None => None,
+        };
+        let is_valid =
+            |token: Token| standing(token.expires_at, token.revoked_at, self.now()) == TokenStanding::Valid;
+        Ok(claim.proof == ProofKind::Token && token.is_some_and(is_valid))
+    }
+
+    /// The answer to a device whose claim is found.
+    fn answer(
+        &self,
+        now: Timestamp,
+        hello: &HelloRequest,
+        found: &ClaimCandidate,
+        reason: &Reason,
+    ) -> Result<Challenge, ServiceError> {
         let configured = found.default_configuration || found.claim.configuration.is_some();
         let state = found.device_state.as_ref();
         let seen = Found { claim: &found.claim, state, configured, terms: found.terms };
@@ -116,7 +196,7 @@ impl Services {
             self.note_refusal(now, subject, customer, &refusal, json!({"configured": configured}));
             return Err(self.refuse(refusal));
         }
-        let Sealed { notes: tpm, credential } = match self.seal_for_tpm(&found.claim, &hello, now)? {
+        let Sealed { notes: tpm, credential } = match self.seal_for_tpm(&found.claim, hello, now)? {
             Ok(sealed) => sealed,
             Err(refusal) => {
                 let (subject, customer) = (Subject::Claim(found.claim.id), Some(found.claim.customer));
@@ -127,7 +207,7 @@ impl Services {
         let server_nonce = entropy::nonce(&*self.0.entropy)?;
         let proof = found.claim.proof;
         let given = Challenged { server_nonce, proof, claim: reason.claim, rank: reason.rank, tpm, now };
-        let ticket = self.0.signer.seal_ticket(&Notes::new(&hello, given).to_bytes())?;
+        let ticket = self.0.signer.seal_ticket(&Notes::new(hello, given).to_bytes())?;
         if ticket.len() > MAX_TICKET_BYTES {
             let detail = "The identifiers are too long to be taken together.";
             return Err(ServiceError::refused_because(RefusalKind::InvalidIdentifier, detail));
@@ -135,15 +215,9 @@ impl Services {
         Ok(Challenge { ticket: ticket.into(), nonce: server_nonce, proof, tpm: credential })
     }
 
-    /// Finds the claim that a device belongs to.
-    ///
-    /// # Errors
-    /// A refusal if it belongs to none, or to several owners; they are told.
-    async fn find_claim(
-        &self,
-        now: Timestamp,
-        hello: &HelloRequest,
-    ) -> Result<(ClaimCandidate, Reason), ServiceError> {
+    /// Finds the claim that a device belongs to. If it belongs to none, or to several owners, they are
+    /// told.
+    async fn find_claim(&self, now: Timestamp, hello: &HelloRequest) -> Result<Sighted, ServiceError> {
         let mut reader = self.0.store.reader().await?;
         let sought = Sought::of(&hello.identity);
         let mut candidates = reader.claims_found_by(&sought).await?;
@@ -158,29 +232,26 @@ impl Services {
                 one.bound = device.and_then(|device| device.bound(key));
             }
         }
-        let matched = match match_claims(&hello.identity, &registered) {
-            Match::Claim(reason) => Ok(reason),
+        let reason = match match_claims(&hello.identity, &registered) {
+            Match::Claim(reason) => reason,
             Match::Contested { reason, others } => {
                 let sides: Vec<Reason> = [reason.clone()].into_iter().chain(others).collect();
                 self.note_collision(now, Action::ClaimContested, &sides);
-                Ok(reason)
+                reason
             }
             Match::Ambiguous(reasons) => {
                 self.note_collision(now, Action::Refused, &reasons);
-                Err(RefusalKind::AmbiguousIdentity)
+                return Ok(Sighted::Several(reasons));
             }
             Match::None { .. } => {
                 let near = reader.claims_near(&sought.lookups).await?;
                 let near: Vec<_> = near.iter().map(Claim::registered).collect();
                 self.note_unclaimed(now, match_claims(&hello.identity, &near));
-                Err(RefusalKind::NotClaimed)
+                return Ok(Sighted::None);
             }
         };
-        let reason = matched.map_err(|kind| self.refuse(Refusal::of(kind)))?;
-        match candidates.iter().position(|one| one.claim.id == reason.claim) {
-            Some(at) => Ok((candidates.swap_remove(at), reason)),
-            None => Err(self.refuse(Refusal::of(RefusalKind::NotClaimed))),
-        }
+        let found = candidates.iter().position(|one| one.claim.id == reason.claim);
+        Ok(found.map_or(Sighted::None, |at| Sighted::One(Box::new(candidates.swap_remove(at)), reason)))
     }
 
     /// Counts a device that matched no claim whole, and tells the owners of claims that it matched in
@@ -232,6 +303,13 @@ impl Services {
             });
         }
     }
+}
+
+/// The claims that a device matched whole.
+enum Sighted {
+    One(Box<ClaimCandidate>, Reason),
+    Several(Vec<Reason>),
+    None,
 }
 
 /// The kinds of identifier that claims matched by.

@@ -2,12 +2,14 @@
 //!
 //! What the server must remember in between travels with the device (`ticket.rs`).
 
+mod guess;
 mod hello;
 mod prove;
 mod ticket;
 mod tpm;
 
-pub use hello::HelloRequest;
+pub use guess::Guess;
+pub use hello::{Heard, HelloRequest};
 
 use super::ServiceError;
 use serde::de::DeserializeOwned;

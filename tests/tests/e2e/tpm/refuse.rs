@@ -75,6 +75,7 @@ impl<'a> Liar<'a> {
             proofs: vec![ProofKind::Identifiers, ProofKind::Tpm],
             nonce: FixedBytes([1; 32]),
             root_version: 1,
+            token_digest: None,
             tpm,
         })?;
         let digest = Sha256::of(&hello);

@@ -1,11 +1,16 @@
 //! `POST /device/v1/hello`
 
 use crate::support::{TestDevice, TestServer, exact, problem, retry_after};
-use reqwest::StatusCode;
+use futures_util::{StreamExt as _, stream};
+use reqwest::{Client, StatusCode};
+use std::future::ready;
 use unbox_common::{
-    protocol::latest::{Challenge, HELLO_PATH, ProofKind},
+    digest::Sha256,
+    identity::{IdentifierKind, RawIdentifier},
+    protocol::latest::{Challenge, HELLO_PATH, Hello, ProofKind},
     refusal::RefusalKind,
 };
+use unbox_server::service::{ImportDefaults, NewToken};
 
 #[tokio::test]
 async fn a_claimed_device_is_challenged_and_nothing_is_stored() {
@@ -70,13 +75,94 @@ async fn one_address_may_ask_so_often_and_is_told_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn one_series_of_serial_numbers_may_be_asked_for_so_often() {
-    let server = TestServer::with("[limits]\nseries_burst = 2\nseries_per_second = 1").await;
-    let client = server.stranger();
-    let mut statuses = Vec::new();
-    for serial in ["PF0AB001", "PF0AB002", "PF0AB003", "QX7ZZ001"] {
-        let answer = server.post(&client, HELLO_PATH, &TestDevice::new(serial).hello()).await;
-        statuses.push(answer.status().as_u16());
+async fn an_address_that_guesses_waits_and_nobody_else_does() {
+    let server = TestServer::with("[limits]\nseries_burst = 2\nseries_per_hour = 1").await;
+    let (fresh, enrolled) = (TestDevice::new("PF0AB009"), server.enrolled("PF0AB010").await);
+    server.claim(&fresh).await;
+    let attacker = server.stranger();
+    let status =
+        async |client: &Client, hello: &Hello| server.post(client, HELLO_PATH, hello).await.status().as_u16();
+    for (serial, expected) in [("PF0AB001", 404), ("ZZ9AB002", 404), ("PF0AB001", 404), ("PF0AB003", 429)] {
+        assert_eq!(status(&attacker, &TestDevice::new(serial).hello()).await, expected, "{serial}");
     }
-    assert_eq!(statuses, [404, 404, 429, 404]);
+    assert_eq!(status(&attacker, &fresh.hello()).await, 429, "it does not learn which are claimed");
+    let mut beside = fresh.hello();
+    let other = RawIdentifier { value: "00:16:3e:00:00:99".to_owned(), ..beside.identity[0].clone() };
+    beside.identity.push(RawIdentifier { kind: IdentifierKind::MacAddress, ..other });
+    assert_eq!(status(&attacker, &beside).await, 429, "nor with another identifier beside it");
+    let elsewhere = server.stranger_at("127.0.0.2");
+    assert_eq!(status(&elsewhere, &fresh.hello()).await, 200);
+
+    // Behind the same address, a device that has more than identifiers is not kept waiting.
+    assert_eq!(status(&attacker, &enrolled.hello()).await, 200, "its key");
+    let wiped = TestDevice::new("PF0AB010").hello();
+    assert_eq!(status(&attacker, &wiped).await, 429);
+    assert_eq!(status(&enrolled.client, &wiped).await, 200, "its certificate");
+    assert_eq!(status(&enrolled.client, &fresh.hello()).await, 429, "which is worth nothing for another");
+}
+
+#[tokio::test]
+async fn a_device_with_a_token_of_its_owner_is_not_kept_waiting() {
+    let server = TestServer::with("[limits]\nseries_burst = 1\nseries_per_hour = 1").await;
+    let device = TestDevice::new("PF0AB009");
+    let claim = server.claim(&device).await;
+    let (services, by) = (server.services(), &server.operator);
+    services.set_claim_proof(by, claim, ProofKind::Token).await.unwrap();
+    let new = |name: &str| NewToken {
+        customer: server.customer(),
+        name: name.to_owned(),
+        configuration: None,
+        expires_at: None,
+    };
+    let (_, good) = services.create_token(by, new("Image")).await.unwrap();
+    let (revoked, old) = services.create_token(by, new("Old image")).await.unwrap();
+    services.revoke_token(by, revoked.id).await.unwrap();
+    let client = server.stranger();
+    for serial in ["PF0AB001", "PF0AB002"] {
+        server.post(&client, HELLO_PATH, &TestDevice::new(serial).hello()).await;
+    }
+    for (token, expected) in
+        [(None, 429), (Some("ppt_made_up"), 429), (Some(old.expose()), 429), (Some(good.expose()), 200)]
+    {
+        let token_digest = token.map(|token| Sha256::of(token.as_bytes()));
+        let hello = Hello { token_digest, ..device.hello() };
+        assert_eq!(server.post(&client, HELLO_PATH, &hello).await.status().as_u16(), expected);
+    }
+}
+
+/// With the limits of a server whose settings say nothing about them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_devices_behind_one_address_at_once_are_all_challenged() {
+    const DEVICES: usize = 1000;
+    let server = TestServer::start().await;
+    let serials: Vec<String> = (0..DEVICES).map(|number| format!("PF0AB{number:03}")).collect();
+    let rows: String = serials.iter().map(|serial| format!("{serial},LENOVO,20QES0XX00\n")).collect();
+    let csv = std::io::Cursor::new(format!("serial,manufacturer,model\n{rows}").into_bytes());
+    let defaults = ImportDefaults {
+        customer: Some(server.customer()),
+        configuration: Some(server.configuration()),
+        ..ImportDefaults::default()
+    };
+    let summary = server.services().import_claims(&server.operator, defaults, csv, |_| {}).await.unwrap();
+    assert_eq!(summary.imported, DEVICES as u64);
+    let client = server.stranger();
+    // Half a school that nobody has claimed yet is switched on there, too.
+    let unclaimed = (0..DEVICES / 2).map(|number| format!("PF0CD{number:03}"));
+    let asked: Vec<(String, u16)> = serials
+        .into_iter()
+        .map(|serial| (serial, 200))
+        .chain(unclaimed.map(|serial| (serial, 404)))
+        .collect();
+    for _ in 0..2 {
+        let statuses = stream::iter(&asked).map(async |(serial, expected)| {
+            let answer = server.post(&client, HELLO_PATH, &TestDevice::new(serial).hello()).await;
+            (serial, answer.status().as_u16(), *expected)
+        });
+        let wrong: Vec<_> = statuses
+            .buffer_unordered(64)
+            .filter(|(_, status, expected)| ready(status != expected))
+            .collect()
+            .await;
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
 }

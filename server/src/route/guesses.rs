@@ -1,0 +1,324 @@
+//! How many identifiers that no claim names one address may ask about: against enumeration.
+//!
+//! Only guesses that missed cost something, and the same one again costs nothing for a day: a thousand
+//! claimed devices behind one address are not counted, and devices that wait to be claimed are counted
+//! once each. Whoever guesses too often waits, and nobody at another address does.
+
+use crate::{config::HourlyRate, domain::network::Network, service::Guess};
+use std::{
+    hash::{BuildHasher as _, Hash, RandomState},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Budgets and remembered guesses fall into so many cells each, which bounds the memory whatever an
+/// attacker sends: 1 MiB each, and only what is touched. Which keys share a cell is secret.
+const CELLS: usize = 1 << 17;
+/// The half of a cell that holds a second.
+const SECONDS: u64 = 0xffff_ffff;
+/// How long a guess is remembered.
+const REMEMBERED_S: u64 = 24 * 3600;
+/// The wider networks that share a budget, in bits, and how many times it is that of one subscriber.
+/// Providers hand out networks of these sizes, and whoever has one must not have it 65,536 times.
+const WIDER: [(u32, u64); 2] = [(56, 4), (48, 16)];
+
+/// The guesses of all addresses.
+pub(super) struct Guesses {
+    rate: HourlyRate,
+    hasher: RandomState,
+    book: Mutex<Book>,
+}
+
+struct Book {
+    /// For each budget, the time at which it is whole again, in ms (GCRA).
+    whole_at_ms: Vec<u64>,
+    /// For each guess, the upper half of its hash, and the second of its last count.
+    remembered: Vec<u64>,
+}
+
+impl Guesses {
+    pub(super) fn new(rate: HourlyRate) -> Self {
+        let book = Mutex::new(Book { whole_at_ms: vec![0; CELLS], remembered: vec![0; CELLS] });
+        Self { rate, hasher: RandomState::new(), book }
+    }
+
+    /// The time until whoever is there may have an answer that depends on these guesses; `None` if that
+    /// is now.
+    pub(super) fn wait(&self, from: Network, guesses: &[Guess], now: Duration) -> Option<Duration> {
+        if self.rate.burst == 0 {
+            return None;
+        }
+        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        guesses.iter().filter_map(|guess| self.wait_for(&book, from, guess, now)).max()
+    }
+
+    /// The same for guesses that missed, which are counted. Where another guess of the same hello is
+    /// held back, those that are not are counted all the same: that they missed could be seen.
+    pub(super) fn count(&self, from: Network, guesses: &[Guess], now: Duration) -> Option<Duration> {
+        if self.rate.burst == 0 {
+            return None;
+        }
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut longest = None;
+        for guess in guesses {
+            match self.wait_for(&book, from, guess, now) {
+                None => self.note(&mut book, from, guess, now),
+                wait => longest = longest.max(wait),
+            }
+        }
+        longest
+    }
+
+    fn wait_for(&self, book: &Book, from: Network, guess: &Guess, now: Duration) -> Option<Duration> {
+        let (cell, mark) = self.mark(from, guess);
+        if is_remembered(book, cell, mark, now) {
+            return None;
+        }
+        let now_ms = millis(now);
+        let waits = self.budgets(from, guess).filter_map(|(cell, burst, pause_ms)| {
+            let whole_at = book.whole_at_ms.get(cell).copied().unwrap_or_default();
+            // The last of the burst is spent when one more would not be whole within the time of all.
+            let wait_ms = (whole_at + pause_ms).saturating_sub(now_ms + burst * pause_ms);
+            (wait_ms > 0).then(|| Duration::from_millis(wait_ms))
+        });
+        waits.max()
+    }
+
+    fn note(&self, book: &mut Book, from: Network, guess: &Guess, now: Duration) {
+        let (cell, mark) = self.mark(from, guess);
+        let is_new = !is_remembered(book, cell, mark, now);
+        if let Some(remembered) = book.remembered.get_mut(cell) {
+            *remembered = mark << 32 | (now.as_secs() & SECONDS);
+        }
+        if !is_new {
+            return;
+        }
+        for (cell, _, pause_ms) in self.budgets(from, guess) {
+            if let Some(whole_at) = book.whole_at_ms.get_mut(cell) {
+                *whole_at = (*whole_at).max(millis(now)) + pause_ms;
+            }
+        }
+    }
+
+    /// The budgets that a guess is taken from: cell, burst, and the pause that each guess costs, in ms.
+    fn budgets(&self, from: Network, guess: &Guess) -> impl Iterator<Item = (usize, u64, u64)> {
+        let wider = WIDER.into_iter().filter_map(move |(bits, times)| Some((from.wider(bits)?, bits, times)));
+        let all = std::iter::once((from.address(), 64, 1)).chain(wider);
+        all.map(|(network, bits, times)| {
+            let pause_ms = 3_600_000 / (u64::from(self.rate.per_hour) * times);
+            let cell = self.cell((network, bits, guess.series.as_str())).0;
+            (cell, u64::from(self.rate.burst) * times, pause_ms.max(1))
+        })
+    }
+
+    fn mark(&self, from: Network, guess: &Guess) -> (usize, u64) {
+        let (cell, hash) = self.cell((from, guess));
+        (cell, (hash >> 32).max(1))
+    }
+
+    fn cell(&self, key: impl Hash) -> (usize, u64) {
+        let hash = self.hasher.hash_one(key);
+        // The lower bits choose the cell; it is the upper half that tells keys of one cell apart.
+        (usize::try_from(hash % CELLS as u64).unwrap_or_default(), hash)
+    }
+}
+
+/// Whether a cell holds this mark, which is never 0, and not for too long.
+fn is_remembered(book: &Book, cell: usize, mark: u64, now: Duration) -> bool {
+    let was = book.remembered.get(cell).copied().unwrap_or_default();
+    was >> 32 == mark && now.as_secs() < (was & SECONDS) + REMEMBERED_S
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Fragment, Settings},
+        domain::claim::{ClaimKey, Sought},
+        keys::Layout,
+    };
+    use std::collections::HashSet;
+    use unbox_common::{
+        identity::{HardwareIdentity, Identifier, IdentifierKind, Observed, Source},
+        matching::IdentifierSet,
+    };
+
+    /// The limits of a server whose settings say nothing about them.
+    const DEFAULT: HourlyRate = HourlyRate { burst: 500, per_hour: 60 };
+
+    fn network(address: &str) -> Network {
+        Network::of(address.parse().unwrap())
+    }
+
+    fn serial(number: u64) -> Guess {
+        Guess { series: "serial_number lenovo".to_owned(), value: format!("serial_number PF{number:06}") }
+    }
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_defaults_are_those_that_are_tested_here() {
+        let settings = Settings::parse(Fragment::default(), Layout::new("/srv/unbox")).unwrap();
+        assert_eq!(settings.limits.series, DEFAULT);
+    }
+
+    #[test]
+    fn so_many_miss_at_once_and_then_as_many_as_time_allows() {
+        let guesses = Guesses::new(HourlyRate { burst: 3, per_hour: 60 });
+        let here = network("192.0.2.7");
+        let count = |number, now| guesses.count(here, &[serial(number)], at(now));
+        assert_eq!([0, 1, 2].map(|number| count(number, 0)), [None; 3]);
+        assert_eq!(count(3, 0), Some(at(60)));
+        assert_eq!(guesses.wait(here, &[serial(3)], at(59)), Some(at(1)), "an answer that would tell");
+        assert_eq!(guesses.wait(here, &[serial(3)], at(60)), None);
+        assert_eq!(count(3, 60), None);
+        assert_eq!(count(4, 60), Some(at(60)));
+    }
+
+    #[test]
+    fn the_same_guess_again_costs_nothing_and_is_answered() {
+        let guesses = Guesses::new(HourlyRate { burst: 2, per_hour: 1 });
+        let here = network("192.0.2.7");
+        for now in [0, 30, 3600] {
+            assert_eq!([0, 1].map(|number| guesses.count(here, &[serial(number)], at(now))), [None; 2]);
+        }
+        assert!(guesses.count(here, &[serial(2)], at(30)).is_some());
+        assert_eq!(guesses.wait(here, &[serial(0)], at(30)), None, "it may have been claimed since");
+        assert_eq!(guesses.count(here, &[serial(0)], at(25 * 3600)), None, "a day later it counts again");
+        assert_eq!(guesses.count(here, &[serial(3)], at(25 * 3600)), None);
+        assert!(guesses.count(here, &[serial(4)], at(25 * 3600)).is_some());
+    }
+
+    #[test]
+    fn whoever_guesses_slows_down_nobody_else() {
+        let guesses = Guesses::new(DEFAULT);
+        let attacker = network("192.0.2.7");
+        for number in 0..5000 {
+            guesses.count(attacker, &[serial(number)], at(0));
+        }
+        assert!(guesses.wait(attacker, &[serial(9999)], at(0)).is_some());
+        for other in 0..=255 {
+            let other = network(&format!("198.51.100.{other}"));
+            assert_eq!(guesses.count(other, &[serial(9999)], at(0)), None);
+        }
+        let other_maker = Guess { series: "serial_number dell".to_owned(), ..serial(9999) };
+        assert_eq!(guesses.wait(attacker, &[other_maker], at(0)), None);
+    }
+
+    #[test]
+    fn a_guess_beside_the_target_does_not_lead_around() {
+        let guesses = Guesses::new(HourlyRate { burst: 10, per_hour: 1 });
+        let here = network("192.0.2.7");
+        let beside =
+            |number: u64| Guess { series: format!("mac_address {number}"), value: number.to_string() };
+        let missed = (0..100).filter(|n| guesses.count(here, &[beside(*n), serial(*n)], at(0)).is_none());
+        assert_eq!(missed.count(), 10);
+    }
+
+    #[test]
+    fn a_wide_network_has_a_wide_budget_and_not_one_for_each_part() {
+        for (part, addresses, expected) in [
+            (64, (0..65_536_u32).map(|n| format!("2001:db8:1:2::{n:x}")).collect::<Vec<_>>(), 500),
+            (56, (0..256).flat_map(|n| vec![format!("2001:db8:1:2{n:02x}::1"); 400]).collect(), 2000),
+            (48, (0..65_536).map(|n| format!("2001:db8:1:{n:x}::1")).collect(), 8000),
+        ] {
+            let guesses = Guesses::new(DEFAULT);
+            let counted = (0..).zip(&addresses).filter(|(number, address)| {
+                guesses.count(network(address), &[serial(*number)], at(0)).is_none()
+            });
+            // Two of the budgets may share a cell.
+            assert!((expected * 9 / 10..=expected).contains(&counted.count()), "/{part}");
+        }
+    }
+
+    #[test]
+    fn memory_is_what_it_was() {
+        let guesses = Guesses::new(DEFAULT);
+        for number in 0..2 * CELLS as u64 {
+            let from = Network::of(std::net::Ipv4Addr::from(u32::try_from(number).unwrap()).into());
+            guesses.count(from, &[serial(number)], at(number));
+        }
+        let book = guesses.book.lock().unwrap();
+        assert_eq!((book.whole_at_ms.len(), book.remembered.len()), (CELLS, CELLS));
+    }
+
+    /// A number from 0 to `below`, out of a row that is the same in every run (splitmix64).
+    fn random(state: &mut u64, below: u64) -> u64 {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % below
+    }
+
+    /// The most that one hello may say about one serial number, by somebody who knows maker and model.
+    fn widest(number: u64) -> HardwareIdentity {
+        use IdentifierKind::{BoardSerial, ChassisSerial, MacAddress, Manufacturer, Model, SerialNumber};
+        let serial = format!("PF{number:06}");
+        let names = ["Other 1", "Other 2", "Other 3"];
+        let macs: Vec<String> =
+            (0..16).map(|n| format!("00:16:3e:{:02x}:00:{n:02x}", number % 251)).collect();
+        let shown = [(SerialNumber, serial.as_str()), (BoardSerial, &serial), (ChassisSerial, &serial)]
+            .into_iter()
+            .chain([(Manufacturer, "Lenovo"), (Model, "20QES0XX00")])
+            .chain(names.map(|name| (Manufacturer, name)))
+            .chain(names.map(|name| (Model, name)))
+            .chain(macs.iter().map(|mac| (MacAddress, mac.as_str())));
+        let observed = shown.map(|(kind, value)| Observed {
+            identifier: Identifier::parse(kind, value).unwrap(),
+            source: Source::Smbios,
+        });
+        HardwareIdentity::new(observed).unwrap()
+    }
+
+    #[test]
+    fn a_hit_among_a_million_serials_costs_a_thousand_requests_and_ten_hours() {
+        const SERIALS: u64 = 1_000_000;
+        const CLAIMS: usize = 1000;
+        const RUNS: u64 = 60;
+        let (mut requests, mut hours) = (0, 0);
+        for run in 0..RUNS {
+            let mut state = run;
+            let mut claimed = HashSet::new();
+            while claimed.len() < CLAIMS {
+                let number = random(&mut state, SERIALS);
+                let members = [
+                    (IdentifierKind::SerialNumber, format!("PF{number:06}")),
+                    (IdentifierKind::Manufacturer, "LENOVO".to_owned()),
+                    (IdentifierKind::Model, "20QES0XX00".to_owned()),
+                ];
+                let members = members.map(|(kind, value)| Identifier::parse(kind, &value).unwrap());
+                claimed.insert(ClaimKey::of(&IdentifierSet::new(members).unwrap()).unwrap());
+            }
+            let (guesses, attacker) = (Guesses::new(DEFAULT), network("192.0.2.7"));
+            let mut now = at(0);
+            loop {
+                let number = random(&mut state, SERIALS);
+                if let Some(wait) = guesses.wait(attacker, &[serial(number)], now) {
+                    now += wait;
+                }
+                requests += 1;
+                let sought = Sought::of(&widest(number));
+                let hit = sought.lookups.iter().any(|lookup| {
+                    let key = |named: &String| ClaimKey { lookup: lookup.clone(), named: named.clone() };
+                    sought.named.iter().any(|named| claimed.contains(&key(named)))
+                });
+                if hit {
+                    break;
+                }
+                assert_eq!(guesses.count(attacker, &[serial(number)], now), None);
+            }
+            hours += now.as_secs() / 3600;
+        }
+        let (requests, hours) = (requests / RUNS, hours / RUNS);
+        println!("{requests} requests, {hours} hours from one address");
+        assert!((800..1250).contains(&requests), "{requests} requests");
+        assert!((5..20).contains(&hours), "{hours} hours");
+    }
+}
