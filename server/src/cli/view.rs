@@ -225,7 +225,8 @@ impl Row for View<Device> {
 
 impl Row for View<ApprovalRequest> {
     const LIST: &'static str = "requests";
-    const HEADS: &'static [&'static str] = &["device", "key", "replaced parts", "times", "last", "approved"];
+    const HEADS: &'static [&'static str] =
+        &["device", "key", "replaced parts", "times", "last", "from", "tie", "approved"];
 
     fn cells(&self) -> Vec<String> {
         let request = &self.0;
@@ -236,6 +237,8 @@ impl Row for View<ApprovalRequest> {
             or_dash(Some(replaced.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())),
             request.count.to_string(),
             request.last_at.to_string(),
+            or_dash(request.source),
+            request.tie.to_string(),
             or_dash(request.approved_at),
         ]
     }
@@ -335,6 +338,8 @@ impl Serialize for View<ApprovalRequest> {
             "first_at": request.first_at,
             "last_at": request.last_at,
             "count": request.count,
+            "source": request.source,
+            "tie": request.tie,
             "approved_at": request.approved_at,
         })
         .serialize(serializer)

@@ -28,7 +28,7 @@ mod refusal;
 mod fixture;
 
 pub use hardware::Pending;
-pub use proof::{TokenEvidence, TpmEvidence, other_tpm};
+pub use proof::{TokenEvidence, TpmEvidence, is_own_tpm, other_tpm};
 pub use refusal::{Found, Refusal, refuse_early};
 
 use super::{

@@ -15,6 +15,7 @@
 
 use super::{configuration::MAX_MESSAGE_CHARS, name::is_plain_text, network::Network, words::words};
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use unbox_common::{
     digest::Sha256,
     identity::HardwareIdentity,
@@ -387,11 +388,39 @@ pub struct ApprovalRequest {
     pub count: u64,
     /// When it was approved.
     pub approved_at: Option<Timestamp>,
+    /// The network that it was asked from last.
+    pub source: Option<Network>,
+    /// What ties whoever asked to the device, beside its identifiers.
+    pub tie: Tie,
+}
+
+words! {
+    /// What ties whoever asks with an unknown key to a device, the weakest first.
+    pub enum Tie {
+        /// Nothing but identifiers, which are on the box.
+        None = "none",
+        /// The network that the device's own key was last heard from.
+        Network = "network",
+        /// The device's own key, its certificate or its TPM.
+        Proof = "proof",
+    }
+}
+
+/// The request that is forgotten first when there are too many: of those with the weakest tie, one from
+/// the network that asks with the most keys, and of these the one that was last asked longest ago.
+/// Strangers at one address so push out each other, and never the device's own.
+#[must_use]
+pub fn least_credible(requests: &[ApprovalRequest]) -> Option<&ApprovalRequest> {
+    let from_there = |one: &ApprovalRequest| {
+        requests.iter().filter(|other| (other.tie, other.source) == (one.tie, one.source)).count()
+    };
+    requests.iter().min_by_key(|one| (one.tie, Reverse(from_there(one)), one.last_at, one.key))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use unbox_common::identity::{Identifier, IdentifierKind, Observed, Source};
 
     const NOW: Timestamp = Timestamp(100);
 
@@ -407,6 +436,40 @@ mod tests {
             DeviceState::Disabled { since: NOW, message: Some("lost".to_owned()), was: Box::new(managed) },
             DeviceState::Deprovisioned { since: NOW },
         ]
+    }
+
+    #[test]
+    fn strangers_push_out_each_other_and_never_what_is_tied_to_the_device() {
+        let identifier = Identifier::parse(IdentifierKind::MacAddress, "00:16:3e:00:00:01").unwrap();
+        let identity = HardwareIdentity::new([Observed { identifier, source: Source::Network }]).unwrap();
+        let request = |name: &str, tie, source: &str, last_at| ApprovalRequest {
+            device: DeviceId::new(1).unwrap(),
+            customer: CompanyId::new(1).unwrap(),
+            key: Sha256::of(name.as_bytes()),
+            identity: identity.clone(),
+            replaced: Vec::new(),
+            first_at: NOW,
+            last_at: Timestamp(last_at),
+            count: 1,
+            approved_at: None,
+            source: Some(source.parse().unwrap()),
+            tie,
+        };
+        let mut requests = vec![
+            request("tpm", Tie::Proof, "192.0.2.1", 1),
+            request("school", Tie::Network, "198.51.100.1", 2),
+            request("elsewhere", Tie::None, "203.0.113.1", 3),
+            request("first of many", Tie::None, "192.0.2.1", 5),
+            request("second of many", Tie::None, "192.0.2.1", 4),
+            request("third of many", Tie::None, "192.0.2.1", 6),
+        ];
+        let names = ["second of many", "first of many", "elsewhere", "third of many", "school", "tpm"];
+        for name in names {
+            let key = least_credible(&requests).unwrap().key;
+            assert_eq!(key, Sha256::of(name.as_bytes()), "{name}");
+            requests.retain(|one| one.key != key);
+        }
+        assert_eq!(least_credible(&requests), None);
     }
 
     #[test]

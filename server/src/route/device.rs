@@ -5,7 +5,7 @@ use super::{
     problem::{RouteError, answer},
     record::Subject,
 };
-use crate::service::{DeviceIdentityCert, HelloRequest};
+use crate::service::{DeviceIdentityCert, HelloRequest, Origin};
 use axum::{
     Extension,
     extract::{Request, State},
@@ -73,7 +73,8 @@ pub(super) async fn prove(
 async fn grant(app: &App, peer: &Peer, request: Request) -> Result<Grant, RouteError> {
     app.by_address.check(address_key(peer)).map_err(RouteError::TooMany)?;
     let body = body::read(app, request, MAX_PROVE_BYTES).await?;
-    admitted(app, app.services.prove(&body)).await
+    let origin = Origin { network: Some(address_key(peer)), certificate: certificate(peer) };
+    admitted(app, app.services.prove_from(&body, origin)).await
 }
 
 /// `POST /device/v1/report`
@@ -103,7 +104,7 @@ pub(super) async fn check_in(
 async fn news(app: &App, peer: &Peer, request: Request) -> Result<News, RouteError> {
     let who = enrolled(peer)?;
     let check_in = message(app, request, MAX_CHECK_IN_BYTES).await?;
-    admitted(app, app.services.check_in(who, check_in)).await
+    admitted(app, app.services.check_in_from(who, Some(address_key(peer)), check_in)).await
 }
 
 /// Whoever the client certificate names.

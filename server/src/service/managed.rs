@@ -12,6 +12,7 @@ use crate::{
         configuration::Recipient,
         device::{Device, Enrollment},
         name::Name,
+        network::Network,
     },
     store::{ManagedFacts, Tx},
 };
@@ -150,6 +151,19 @@ impl Services {
     /// # Errors
     /// A refusal, if the device or this generation of it may not ask.
     pub async fn check_in(&self, who: DeviceIdentityCert, check_in: CheckIn) -> Result<News, ServiceError> {
+        self.check_in_from(who, None, check_in).await
+    }
+
+    /// The same from this network, by which the device is known again if it loses its key.
+    ///
+    /// # Errors
+    /// As [`Services::check_in`].
+    pub async fn check_in_from(
+        &self,
+        who: DeviceIdentityCert,
+        network: Option<Network>,
+        check_in: CheckIn,
+    ) -> Result<News, ServiceError> {
         if check_in.generation != who.generation {
             return Err(self.refuse(Refusal::said(RefusalKind::UnsupportedProtocol, OTHER_GENERATION)));
         }
@@ -162,7 +176,7 @@ impl Services {
             .store
             .write_together(move |tx| {
                 let (services, said) = (services.clone(), Arc::clone(&said));
-                Box::pin(async move { services.take_check_in(tx, who, &said, now).await })
+                Box::pin(async move { services.take_check_in(tx, who, network, &said, now).await })
             })
             .await?
             .map_err(|refusal| self.refuse(refusal))?;
@@ -173,6 +187,7 @@ impl Services {
         &self,
         tx: &mut Tx,
         who: DeviceIdentityCert,
+        network: Option<Network>,
         said: &CheckIn,
         now: Timestamp,
     ) -> Result<Result<Box<ManagedFacts>, Refusal>, ServiceError> {
@@ -180,6 +195,7 @@ impl Services {
             Ok(facts) => facts,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        facts.device.source = network.or(facts.device.source);
         let last = &mut facts.device.last_said;
         last.at = Some(now);
         last.agent_version = Some(said.agent_version.clone());

@@ -6,7 +6,10 @@ use super::{
     error::{failed, one_row},
     row::{Fields, document, millis},
 };
-use crate::domain::{actor::Scope, device::ApprovalRequest};
+use crate::domain::{
+    actor::Scope,
+    device::{ApprovalRequest, least_credible},
+};
 use sqlx::any::AnyRow;
 use unbox_common::{
     digest::Sha256,
@@ -14,16 +17,16 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// Requests of one device that are kept, the latest ones: who shows a device's identifiers with
-/// ever new keys must not fill the disk.
-const REQUESTS_KEPT: i64 = 8;
+/// Requests of one device that are kept, the most credible ones: whoever shows a device's identifiers
+/// with ever new keys must not fill the disk, nor hide the device's own request.
+const REQUESTS_KEPT: usize = 8;
 
 /// The columns of a request, in any statement whose table of requests is called `a`.
 macro_rules! request_columns {
     () => {
         "a.device_id AS request_device_id, a.key_digest, a.customer_id AS request_customer_id,
          a.identity AS request_identity, a.replaced, a.first_at, a.last_at AS request_last_at,
-         a.times AS request_times, a.approved_at"
+         a.times AS request_times, a.approved_at, a.source AS request_source, a.tie"
     };
 }
 pub(super) use request_columns;
@@ -42,6 +45,8 @@ pub(super) fn request(row: &AnyRow) -> Result<ApprovalRequest, StoreError> {
         last_at: fields.time("request_last_at")?,
         count: fields.count("request_times")?,
         approved_at: fields.time_opt("approved_at")?,
+        source: fields.parse_opt("request_source")?,
+        tie: fields.parse("tie")?,
     })
 }
 
@@ -82,14 +87,14 @@ impl Tx {
     /// Notes what somebody asked for. Asked again, it is counted; and it is no longer approved,
     /// because what was approved did not suffice.
     pub async fn note_request(&mut self, asked: &ApprovalRequest) -> Result<(), StoreError> {
-        const OPERATION: &str = "note a request";
         sqlx::query(
             "INSERT INTO approval_requests (device_id, key_digest, customer_id, identity, replaced, first_at,
-                 last_at, times, approved_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $6, 1, NULL)
+                 last_at, times, approved_at, source, tie)
+             VALUES ($1, $2, $3, $4, $5, $6, $6, 1, NULL, $7, $8)
              ON CONFLICT (device_id, key_digest) DO UPDATE SET identity = excluded.identity,
                  replaced = excluded.replaced, last_at = excluded.last_at,
-                 times = approval_requests.times + 1, approved_at = NULL",
+                 times = approval_requests.times + 1, approved_at = NULL, source = excluded.source,
+                 tie = excluded.tie",
         )
         .bind(asked.device.get())
         .bind(asked.key.to_string())
@@ -97,19 +102,19 @@ impl Tx {
         .bind(document(&asked.identity.to_raw()))
         .bind(document(&asked.replaced))
         .bind(millis(asked.last_at))
+        .bind(asked.source.map(|source| source.to_string()))
+        .bind(asked.tie.name())
         .execute(self.connection())
         .await
-        .map_err(failed(OPERATION))?;
-        sqlx::query(
-            "DELETE FROM approval_requests WHERE device_id = $1 AND approved_at IS NULL AND key_digest NOT IN
-                 (SELECT key_digest FROM approval_requests WHERE device_id = $1 AND approved_at IS NULL
-                  ORDER BY last_at DESC, key_digest LIMIT $2)",
-        )
-        .bind(asked.device.get())
-        .bind(REQUESTS_KEPT)
-        .execute(self.connection())
-        .await
-        .map_err(failed(OPERATION))?;
+        .map_err(failed("note a request"))?;
+        let noted = self.requests(Scope::Operator, Some(asked.device), u32::MAX).await?;
+        let mut waiting: Vec<_> = noted.into_iter().filter(|one| one.approved_at.is_none()).collect();
+        while waiting.len() > REQUESTS_KEPT
+            && let Some(key) = least_credible(&waiting).map(|one| one.key)
+        {
+            self.delete_request(asked.device, key).await?;
+            waiting.retain(|one| one.key != key);
+        }
         Ok(())
     }
 

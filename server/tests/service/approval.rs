@@ -11,9 +11,9 @@ use unbox_common::{
 use unbox_server::{
     domain::{
         audit::Action,
-        device::{Device, DeviceState, StateName},
+        device::{Device, DeviceState, StateName, Tie},
     },
-    service::ServiceError,
+    service::{Origin, ServiceError},
 };
 
 const SERIAL: &str = "PF0ABCDE";
@@ -53,6 +53,54 @@ async fn an_unknown_key_waits_and_evicts_nobody(db: TestDatabase) {
     let asked: Vec<_> = view.history.iter().filter(|one| one.action == Action::ApprovalRequested).collect();
     assert_eq!((asked.len(), asked[0].count), (1, 3), "counted, not stored three times");
     assert_eq!(world.services.list_requests(&world.by).await.unwrap(), view.requests);
+}
+
+async fn strangers_never_push_out_the_request_of_the_device_itself(db: TestDatabase) {
+    let world = World::new(db).await;
+    world.claim(SERIAL, ProofKind::Identifiers).await;
+    let device = TestDevice::new(SERIAL);
+    let home = |certificate| Origin { network: Some("192.0.2.7".parse().unwrap()), certificate };
+    let away =
+        |last: u8| Origin { network: Some(format!("198.51.100.{last}").parse().unwrap()), certificate: None };
+    let asks = async |device: &TestDevice, origin| {
+        let hello = device.hello_bytes();
+        let challenge = world.services.hello(&hello).await.unwrap();
+        world.services.prove_from(&device.prove_bytes(&hello, &challenge), origin).await
+    };
+    let grant = asks(&device, away(250)).await.unwrap();
+    complete(&world, &grant).await;
+    let news = check_in(Generation(1), None);
+    world.services.check_in_from(certificate(&grant), home(None).network, news).await.unwrap();
+
+    // The same disk with another key, the same school, and a neighbour who asked before the crowd.
+    let (with_certificate, at_home, early) = (device.wiped(), device.wiped(), device.wiped());
+    let ask = async |device: &TestDevice, origin| {
+        refusal(asks(device, origin).await, RefusalKind::PendingApproval);
+        world.clock.advance(Duration::from_secs(1));
+    };
+    ask(&with_certificate, Origin { certificate: Some(certificate(&grant)), ..away(1) }).await;
+    ask(&at_home, home(None)).await;
+    ask(&early, away(2)).await;
+    for _ in 0..20 {
+        ask(&device.wiped(), away(3)).await;
+    }
+    let requests = world.services.device(&world.by, grant.device_id).await.unwrap().requests;
+    assert_eq!(requests.len(), 8);
+    let tie = |device: &TestDevice| {
+        let key = device.key().digest();
+        requests.iter().find(|one| one.key == key).map(|one| one.tie)
+    };
+    assert_eq!(tie(&with_certificate), Some(Tie::Proof));
+    assert_eq!(tie(&at_home), Some(Tie::Network));
+    assert_eq!(tie(&early), Some(Tie::None), "whoever asks with many keys pushes out its own");
+    for last in 4..=40 {
+        ask(&device.wiped(), away(last)).await;
+    }
+    let requests = world.services.device(&world.by, grant.device_id).await.unwrap().requests;
+    assert_eq!(requests.len(), 8);
+    for own in [&with_certificate, &at_home] {
+        assert!(requests.iter().any(|one| one.key == own.key().digest()));
+    }
 }
 
 async fn approval_lets_in_exactly_the_key_that_was_approved(db: TestDatabase) {
@@ -201,6 +249,7 @@ async fn a_strangers_hardware_changes_no_state(db: TestDatabase) {
 }
 
 battery!(
+    strangers_never_push_out_the_request_of_the_device_itself,
     an_unknown_key_waits_and_evicts_nobody,
     approval_lets_in_exactly_the_key_that_was_approved,
     a_refused_request_is_forgotten,

@@ -14,7 +14,7 @@ use unbox_server::{
     domain::{
         actor::Scope,
         company::CompanyKind,
-        device::{ApprovalRequest, Device, DeviceState, Enrollment, LastSaid},
+        device::{ApprovalRequest, Device, DeviceState, Enrollment, LastSaid, Tie},
     },
     store::{DeviceFilter, PageRequest, REPORTS_KEPT, ResetTicket, ShownSecrets, StoreError, Tx},
 };
@@ -112,6 +112,8 @@ fn request(key: &[u8], at: u64) -> ApprovalRequest {
         last_at: Timestamp(at),
         count: 1,
         approved_at: None,
+        source: None,
+        tie: Tie::None,
     }
 }
 

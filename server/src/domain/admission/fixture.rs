@@ -4,7 +4,7 @@ use super::{Admission, Decision, Evidence, TokenEvidence, TpmEvidence, decide};
 use crate::domain::{
     claim::{Claim, ClaimSets, Metadata, Vacation},
     company::Terms,
-    device::{ApprovalRequest, Device, DeviceState, Enrollment},
+    device::{ApprovalRequest, Device, DeviceState, Enrollment, Tie},
     token::TokenStanding,
 };
 use unbox_common::{
@@ -103,6 +103,8 @@ pub(super) fn request(key: &DevicePublicKey, board: &str, approved_at: Option<Ti
         last_at: NOW,
         count: 1,
         approved_at,
+        source: None,
+        tie: Tie::None,
     }
 }
 

@@ -374,6 +374,8 @@ fn request(of: &device::ApprovalRequest) -> ApprovalRequest {
         last_time: Some(of.last_at),
         count: number(of.count),
         approve_time: of.approved_at,
+        source_network: of.source.map(|source| source.to_string()).unwrap_or_default(),
+        tie: of.tie.to_string(),
     }
 }
 

@@ -10,6 +10,7 @@ mod tpm;
 
 pub use guess::Guess;
 pub use hello::{Heard, HelloRequest};
+pub use prove::Origin;
 
 use super::ServiceError;
 use serde::de::DeserializeOwned;

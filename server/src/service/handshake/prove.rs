@@ -5,7 +5,7 @@
 
 use super::{
     super::{
-        ServiceError, Services,
+        DeviceIdentityCert, ServiceError, Services,
         audit::{device_event, refusal_event},
     },
     read_message,
@@ -16,11 +16,14 @@ use crate::{
     domain::{
         admission::{
             Admission, Decision, Evidence, Pending, Refusal, TokenEvidence, TpmEvidence, Why, decide,
+            is_own_tpm,
         },
         audit::{Action, Subject},
+        claim::Claim,
         configuration::{Assigned, Recipient},
-        device::{ApprovalRequest, Device, Enrollment},
+        device::{ApprovalRequest, Device, Enrollment, Tie},
         name::Name,
+        network::Network,
         token::{TokenStanding, secret_digest, standing},
     },
     store::{EnrollmentFacts, ShownSecrets, TokenFacts, Tx},
@@ -49,9 +52,17 @@ impl Services {
     /// # Errors
     /// A refusal; then nothing has changed but what an administrator sees of it.
     pub async fn prove(&self, body: &[u8]) -> Result<Grant, ServiceError> {
+        self.prove_from(body, Origin::default()).await
+    }
+
+    /// The same, by somebody at the other end of a connection.
+    ///
+    /// # Errors
+    /// As [`Services::prove`].
+    pub async fn prove_from(&self, body: &[u8], origin: Origin) -> Result<Grant, ServiceError> {
         let message: Prove = read_message(body, MAX_PROVE_BYTES)?;
         let now = self.now();
-        let attempt = Arc::new(self.attempt(&message, now)?);
+        let attempt = Arc::new(Attempt { origin, ..self.attempt(&message, now)? });
         let services = self.clone();
         let job = Arc::clone(&attempt);
         let outcome = self
@@ -101,7 +112,8 @@ impl Services {
             reset_ticket: message.reset_ticket.as_ref().and_then(secret_digest),
         };
         let sent_token = message.token.is_some();
-        Ok(Attempt { ticket: Sha256::of(sealed), notes, identity, tpm, shown, sent_token, now })
+        let (ticket, origin) = (Sha256::of(sealed), Origin::default());
+        Ok(Attempt { ticket, notes, identity, tpm, shown, sent_token, origin, now })
     }
 
     /// Decides, and writes what follows. Runs inside the write transaction, perhaps more than once.
@@ -164,6 +176,7 @@ impl Services {
         device.latest = Some(Enrollment { generation: granted.generation, key: attempt.notes.key.clone() });
         device.latest_ticket = Some(attempt.ticket);
         device.bound_at = device.bound_at.or(Some(now));
+        device.source = attempt.origin.network.or(device.source);
         device.identity = Some(attempt.identity.clone());
         device.last_said.at = Some(now);
         device.last_said.agent_version = Some(attempt.notes.agent_version.clone());
@@ -221,6 +234,8 @@ impl Services {
             last_at: now,
             count: 1,
             approved_at: None,
+            source: attempt.origin.network,
+            tie: attempt.tie(&claim, &device),
         })
         .await?;
         let detail = json!({
@@ -259,6 +274,15 @@ impl Services {
     }
 }
 
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Origin {
+    /// The network that it is in.
+    pub network: Option<Network>,
+    /// Its client certificate.
+    pub certificate: Option<DeviceIdentityCert>,
+}
+
 /// A proof whose signature is right.
 struct Attempt {
     notes: Notes,
@@ -267,10 +291,24 @@ struct Attempt {
     ticket: Sha256,
     shown: ShownSecrets,
     sent_token: bool,
+    origin: Origin,
     now: Timestamp,
 }
 
 impl Attempt {
+    /// What ties it to this device, beside the identifiers that matched.
+    fn tie(&self, claim: &Claim, device: &Device) -> Tie {
+        let by_certificate = self.origin.certificate.is_some_and(|one| one.device == device.id);
+        let by_tpm = self.tpm.as_ref().is_some_and(|tpm| is_own_tpm(claim, Some(device), tpm));
+        if by_certificate || by_tpm || device.knows_key(self.shown.key) {
+            Tie::Proof
+        } else if self.origin.network.is_some() && self.origin.network == device.source {
+            Tie::Network
+        } else {
+            Tie::None
+        }
+    }
+
     fn standing(&self, token: &TokenFacts) -> TokenStanding {
         standing(token.expires_at, token.revoked_at, self.now)
     }

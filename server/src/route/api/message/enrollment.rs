@@ -132,6 +132,11 @@ message! {
         count: i64 = "count";
         /// When it was approved.
         approve_time: Option<Timestamp> = "approveTime";
+        /// The network that it was asked from last: an IPv4 address, or an IPv6 network of 64 bits.
+        source_network: String = "sourceNetwork";
+        /// What ties whoever asked to the device, beside its identifiers: `proof` (its own key,
+        /// certificate or TPM), `network` (the one from which its own key was last heard) or `none`.
+        tie: String = "tie";
     }
 }
 
