@@ -179,22 +179,25 @@ pub fn match_claims(identity: &HardwareIdentity, claims: &[RegisteredClaim]) -> 
     }
     whole.sort_by_key(|one| (one.reason.rank, one.reason.claim));
     let of_key: Vec<&Whole<'_>> = whole.iter().filter(|one| one.has_key()).collect();
-    let bound = if of_key.is_empty() {
+    let bound: Vec<&Whole<'_>> = if of_key.is_empty() {
         whole.iter().filter(|one| one.keeps(identity, &whole)).collect()
     } else {
         of_key
     };
-    let decisive = if bound.is_empty() { whole.iter().collect() } else { bound };
-    let reasons = |of: &mut dyn Iterator<Item = &Whole<'_>>| of.map(|one| one.reason.clone()).collect();
+    let decisive: Vec<&Whole<'_>> = if bound.is_empty() { whole.iter().collect() } else { bound };
     match decisive.as_slice() {
         [first, rest @ ..] if rest.iter().all(|one| one.reason.owner == first.reason.owner) => {
             let owner = first.reason.owner;
-            let others: Vec<Reason> = reasons(&mut whole.iter().filter(|one| one.reason.owner != owner));
+            let others = reasons(whole.iter().filter(|one| one.reason.owner != owner));
             let reason = first.reason.clone();
             if others.is_empty() { Match::Claim(reason) } else { Match::Contested { reason, others } }
         }
-        _ => Match::Ambiguous(reasons(&mut whole.iter())),
+        _ => Match::Ambiguous(reasons(whole.iter())),
     }
+}
+
+fn reasons<'w, 'c: 'w>(of: impl Iterator<Item = &'w Whole<'c>>) -> Vec<Reason> {
+    of.map(|one| one.reason.clone()).collect()
 }
 
 /// A claim of which a set matched whole, at its strongest.

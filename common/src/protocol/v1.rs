@@ -6,6 +6,7 @@
 use crate::{
     attestation::QUOTED_PCRS,
     bytes::{Bytes, FixedBytes, Nonce},
+    digest::Sha256,
     identity::RawIdentifier,
     ids::{ConfigurationId, DeviceId, Generation},
     payload::{Payload, VersionText},

@@ -42,14 +42,18 @@ impl Guesses {
         Self { rate, hasher: RandomState::new(), book }
     }
 
-    /// The time until whoever is there may have an answer that depends on these guesses; `None` if that
-    /// is now.
+    /// The time until whoever is there may have an answer that depends on these guesses, which hit;
+    /// `None` if that is now. Having it, they may have it again: a device is not held up in between.
     pub(super) fn wait(&self, from: Network, guesses: &[Guess], now: Duration) -> Option<Duration> {
         if self.rate.burst == 0 {
             return None;
         }
-        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        guesses.iter().filter_map(|guess| self.wait_for(&book, from, guess, now)).max()
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let longest = guesses.iter().filter_map(|guess| self.wait_for(&book, from, guess, now)).max();
+        if longest.is_none() {
+            guesses.iter().for_each(|guess| self.remember(&mut book, from, guess, now));
+        }
+        longest
     }
 
     /// The same for guesses that missed, which are counted. Where another guess of the same hello is
@@ -87,9 +91,7 @@ impl Guesses {
     fn note(&self, book: &mut Book, from: Network, guess: &Guess, now: Duration) {
         let (cell, mark) = self.mark(from, guess);
         let is_new = !is_remembered(book, cell, mark, now);
-        if let Some(remembered) = book.remembered.get_mut(cell) {
-            *remembered = mark << 32 | (now.as_secs() & SECONDS);
-        }
+        self.remember(book, from, guess, now);
         if !is_new {
             return;
         }
@@ -100,11 +102,18 @@ impl Guesses {
         }
     }
 
+    fn remember(&self, book: &mut Book, from: Network, guess: &Guess, now: Duration) {
+        let (cell, mark) = self.mark(from, guess);
+        if let Some(remembered) = book.remembered.get_mut(cell) {
+            *remembered = (mark << 32) | (now.as_secs() & SECONDS);
+        }
+    }
+
     /// The budgets that a guess is taken from: cell, burst, and the pause that each guess costs, in ms.
     fn budgets(&self, from: Network, guess: &Guess) -> impl Iterator<Item = (usize, u64, u64)> {
         let wider = WIDER.into_iter().filter_map(move |(bits, times)| Some((from.wider(bits)?, bits, times)));
         let all = std::iter::once((from.address(), 64, 1)).chain(wider);
-        all.map(|(network, bits, times)| {
+        all.map(move |(network, bits, times)| {
             let pause_ms = 3_600_000 / (u64::from(self.rate.per_hour) * times);
             let cell = self.cell((network, bits, guess.series.as_str())).0;
             (cell, u64::from(self.rate.burst) * times, pause_ms.max(1))
@@ -141,7 +150,7 @@ mod tests {
         domain::claim::{ClaimKey, Sought},
         keys::Layout,
     };
-    use std::collections::HashSet;
+    use std::collections::BTreeSet;
     use unbox_common::{
         identity::{HardwareIdentity, Identifier, IdentifierKind, Observed, Source},
         matching::IdentifierSet,
@@ -176,7 +185,7 @@ mod tests {
         assert_eq!([0, 1, 2].map(|number| count(number, 0)), [None; 3]);
         assert_eq!(count(3, 0), Some(at(60)));
         assert_eq!(guesses.wait(here, &[serial(3)], at(59)), Some(at(1)), "an answer that would tell");
-        assert_eq!(guesses.wait(here, &[serial(3)], at(60)), None);
+        assert_eq!(guesses.wait(here, &[serial(7)], at(60)), None);
         assert_eq!(count(3, 60), None);
         assert_eq!(count(4, 60), Some(at(60)));
     }
@@ -193,6 +202,16 @@ mod tests {
         assert_eq!(guesses.count(here, &[serial(0)], at(25 * 3600)), None, "a day later it counts again");
         assert_eq!(guesses.count(here, &[serial(3)], at(25 * 3600)), None);
         assert!(guesses.count(here, &[serial(4)], at(25 * 3600)).is_some());
+    }
+
+    #[test]
+    fn whoever_had_an_answer_may_have_it_again() {
+        let guesses = Guesses::new(HourlyRate { burst: 1, per_hour: 1 });
+        let here = network("192.0.2.7");
+        assert_eq!(guesses.wait(here, &[serial(1)], at(0)), None);
+        assert_eq!(guesses.count(here, &[serial(2)], at(1)), None);
+        assert_eq!(guesses.wait(here, &[serial(1)], at(2)), None);
+        assert!(guesses.wait(here, &[serial(3)], at(2)).is_some());
     }
 
     #[test]
@@ -264,12 +283,16 @@ mod tests {
         let names = ["Other 1", "Other 2", "Other 3"];
         let macs: Vec<String> =
             (0..16).map(|n| format!("00:16:3e:{:02x}:00:{n:02x}", number % 251)).collect();
-        let shown = [(SerialNumber, serial.as_str()), (BoardSerial, &serial), (ChassisSerial, &serial)]
-            .into_iter()
-            .chain([(Manufacturer, "Lenovo"), (Model, "20QES0XX00")])
-            .chain(names.map(|name| (Manufacturer, name)))
-            .chain(names.map(|name| (Model, name)))
-            .chain(macs.iter().map(|mac| (MacAddress, mac.as_str())));
+        let shown = [
+            (SerialNumber, serial.as_str()),
+            (BoardSerial, serial.as_str()),
+            (ChassisSerial, serial.as_str()),
+        ]
+        .into_iter()
+        .chain([(Manufacturer, "Lenovo"), (Model, "20QES0XX00")])
+        .chain(names.map(|name| (Manufacturer, name)))
+        .chain(names.map(|name| (Model, name)))
+        .chain(macs.iter().map(|mac| (MacAddress, mac.as_str())));
         let observed = shown.map(|(kind, value)| Observed {
             identifier: Identifier::parse(kind, value).unwrap(),
             source: Source::Smbios,
@@ -285,7 +308,7 @@ mod tests {
         let (mut requests, mut hours) = (0, 0);
         for run in 0..RUNS {
             let mut state = run;
-            let mut claimed = HashSet::new();
+            let mut claimed = BTreeSet::new();
             while claimed.len() < CLAIMS {
                 let number = random(&mut state, SERIALS);
                 let members = [
@@ -300,24 +323,30 @@ mod tests {
             let mut now = at(0);
             loop {
                 let number = random(&mut state, SERIALS);
-                if let Some(wait) = guesses.wait(attacker, &[serial(number)], now) {
-                    now += wait;
-                }
-                requests += 1;
                 let sought = Sought::of(&widest(number));
-                let hit = sought.lookups.iter().any(|lookup| {
+                let is_hit = sought.lookups.iter().any(|lookup| {
                     let key = |named: &String| ClaimKey { lookup: lookup.clone(), named: named.clone() };
                     sought.named.iter().any(|named| claimed.contains(&key(named)))
                 });
-                if hit {
+                let guess = [serial(number)];
+                let ask = |now| {
+                    if is_hit {
+                        guesses.wait(attacker, &guess, now)
+                    } else {
+                        guesses.count(attacker, &guess, now)
+                    }
+                };
+                while let Some(wait) = ask(now) {
+                    now += wait;
+                }
+                requests += 1;
+                if is_hit {
                     break;
                 }
-                assert_eq!(guesses.count(attacker, &[serial(number)], now), None);
             }
             hours += now.as_secs() / 3600;
         }
         let (requests, hours) = (requests / RUNS, hours / RUNS);
-        println!("{requests} requests, {hours} hours from one address");
         assert!((800..1250).contains(&requests), "{requests} requests");
         assert!((5..20).contains(&hours), "{hours} hours");
     }

@@ -111,7 +111,7 @@ fn proof_named(name: &str) -> Option<ProofKind> {
 /// The values, and the last one as often as it takes to fill a list of one of these lengths.
 fn padded(values: &[String], lengths: &[usize]) -> impl Iterator<Item = String> {
     let length = lengths.iter().copied().find(|length| *length >= values.len()).unwrap_or(values.len());
-    values.iter().chain(std::iter::repeat_with(|| values.last()).flatten()).take(length).cloned()
+    values.iter().chain(values.last().into_iter().cycle()).take(length).cloned()
 }
 
 impl Reader {

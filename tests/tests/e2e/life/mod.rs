@@ -1,6 +1,7 @@
 //! The life of a device, with the real server and the real agent: one chapter each.
 
 mod claimed_later;
+mod claimed_twice;
 mod factory_reset;
 mod factory_reset_without_ticket;
 mod first_boot;
