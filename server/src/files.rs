@@ -50,6 +50,9 @@ pub enum FilesError {
     /// Another program, or another request, is writing it.
     #[error("{0} is being written by somebody else")]
     InUse(PathBuf),
+    /// It was begun in another directory: that of another server, or of a disk that is not there.
+    #[error("{} is not in this directory", _0.display())]
+    Elsewhere(PathBuf),
     /// It is larger than any file of its kind.
     #[error("{} is larger than {limit} bytes", path.display())]
     TooLarge {
@@ -144,9 +147,13 @@ impl Part {
     /// Returns how many bytes it really has then, which is fewer if some were lost.
     ///
     /// # Errors
-    /// [`FilesError::InUse`] if somebody has it open.
+    /// [`FilesError::InUse`] if somebody has it open; [`FilesError::Elsewhere`] if it has begun, and not
+    /// in this directory.
     pub fn open(path: &Path, at: u64, mode: u32) -> Result<(Self, u64), FilesError> {
         let is_new = !path.exists();
+        if is_new && at > 0 {
+            return Err(FilesError::Elsewhere(path.to_owned()));
+        }
         let file = File::options()
             .read(true)
             .write(true)
@@ -155,6 +162,10 @@ impl Part {
             .open(path)
             .map_err(write_error(path))?;
         try_lock(&file, path)?;
+        // Published meanwhile, it is somebody's artifact.
+        if !is_at(&file, path).map_err(write_error(path))? {
+            return Err(FilesError::InUse(path.to_owned()));
+        }
         let mut part = Self { file, path: path.to_owned() };
         if is_new {
             finish(&part.file, path, mode)?;
@@ -207,16 +218,31 @@ impl Lock {
     /// # Errors
     /// [`FilesError::InUse`] if somebody has it.
     pub fn take(path: &Path) -> Result<Self, FilesError> {
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(PRIVATE_FILE)
-            .open(path)
-            .map_err(write_error(path))?;
-        try_lock(&file, path)?;
-        give_to_owner(path).map_err(write_error(path))?;
-        Ok(Self { _file: file })
+        loop {
+            let file = File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(PRIVATE_FILE)
+                .open(path)
+                .map_err(write_error(path))?;
+            try_lock(&file, path)?;
+            if is_at(&file, path).map_err(write_error(path))? {
+                give_to_owner(path).map_err(write_error(path))?;
+                return Ok(Self { _file: file });
+            }
+        }
+    }
+}
+
+/// Returns true if the open file is still the one of this name: it may have been removed or renamed
+/// between its opening and its locking.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let open = file.metadata()?;
+    match path.metadata() {
+        Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -379,6 +405,9 @@ mod tests {
         part.write_all(b"12345").unwrap();
         assert!(matches!(Part::open(&path, 5, PUBLIC_FILE), Err(FilesError::InUse(_))));
         drop(part);
+        let elsewhere = dir.path().join("elsewhere");
+        assert!(matches!(Part::open(&elsewhere, 5, PUBLIC_FILE), Err(FilesError::Elsewhere(_))));
+        assert!(!elsewhere.exists(), "an empty file would look like the beginning");
         let (mut part, at) = Part::open(&path, 3, PUBLIC_FILE).unwrap();
         assert_eq!(at, 3);
         part.write_all(b"xyz").unwrap();
@@ -394,6 +423,21 @@ mod tests {
             remove(&whole).unwrap();
         }
         remove(&dir.path().join("no/such/directory")).unwrap();
+    }
+
+    #[test]
+    fn a_lock_is_one_holders_alone_also_after_its_file_was_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = Lock::take(&path).unwrap();
+        assert!(matches!(Lock::take(&path), Err(FilesError::InUse(_))));
+        assert_eq!(mode(&path), 0o600);
+        remove(&path).unwrap();
+        let second = Lock::take(&path).unwrap();
+        drop(first);
+        assert!(matches!(Lock::take(&path), Err(FilesError::InUse(_))));
+        drop(second);
+        Lock::take(&path).unwrap();
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `GET /artifacts/sha256/<hex>`: bytes that any cache may keep for ever, in ranges.
 
 use super::{App, problem::plain_problem};
+use crate::log::chain;
 use axum::{
     body::Body,
     extract::{Path, Request, State},
@@ -11,6 +12,8 @@ use std::{io, sync::Arc};
 use tower_http::services::ServeFile;
 use unbox_common::digest::Sha256;
 
+/// The pause of a device whose artifact is not here, in seconds: another server may have it.
+const RETRY_AFTER_S: u32 = 15;
 /// What is under a digest never changes.
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
@@ -31,12 +34,10 @@ pub(super) async fn artifact(
     let mut file = ServeFile::new(app.services.artifact_path(digest)).ignore_multi_range_requests(true);
     let served = match file.try_call(request).await {
         Ok(served) => served.map(Body::new),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return plain_problem(StatusCode::NOT_FOUND, "There is no such artifact.");
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return missing(&app, digest).await,
         Err(error) => {
             tracing::error!(%error, %digest, "an artifact could not be read");
-            return plain_problem(StatusCode::SERVICE_UNAVAILABLE, "The artifact cannot be read now.");
+            return later("The artifact cannot be read now. Try again in a moment.");
         }
     };
     match served.status() {
@@ -46,6 +47,29 @@ pub(super) async fn artifact(
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => named(served, etag),
         _ => served,
     }
+}
+
+/// The answer for bytes that are not here. A digest that is registered has its bytes somewhere, in the
+/// directory of another server or in a backup: the device tries again, and nobody has to change its
+/// configuration.
+async fn missing(app: &App, digest: Sha256) -> Response {
+    match app.services.is_artifact_registered(digest).await {
+        Ok(false) => plain_problem(StatusCode::NOT_FOUND, "There is no such artifact."),
+        Ok(true) => {
+            tracing::error!(%digest, "an artifact is registered, and its bytes are not in this server's directory");
+            later("This server does not have the bytes of this artifact. Try again in a moment.")
+        }
+        Err(error) => {
+            tracing::warn!(error = chain(&error), %digest, "nobody knows whether there is such an artifact");
+            later("The artifact cannot be looked up now. Try again in a moment.")
+        }
+    }
+}
+
+fn later(detail: &str) -> Response {
+    let mut response = plain_problem(StatusCode::SERVICE_UNAVAILABLE, detail);
+    response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S.into());
+    response
 }
 
 /// The digest is the one validator: dates of files mean nothing, and a range continues only a

@@ -60,7 +60,7 @@ impl RouteError {
         };
         match self {
             Self::Service(ServiceError::Refused(problem)) => *problem,
-            Self::Service(ServiceError::Busy) | Self::Busy => busy(),
+            Self::Service(ServiceError::Busy | ServiceError::Elsewhere(_)) | Self::Busy => busy(),
             Self::Service(error @ ServiceError::NotFound { .. }) => {
                 with_status(StatusCode::NOT_FOUND, error.to_string())
             }

@@ -229,6 +229,11 @@ impl Services {
             .await
     }
 
+    /// Returns true if anybody has registered these bytes, here or at another server.
+    pub async fn is_artifact_registered(&self, sha256: Sha256) -> Result<bool, ServiceError> {
+        Ok(self.0.store.reader().await?.artifact_is_registered(sha256).await?)
+    }
+
     /// Where the bytes of a digest lie, if they are here.
     #[must_use]
     pub fn artifact_path(&self, sha256: Sha256) -> PathBuf {

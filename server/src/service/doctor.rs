@@ -24,6 +24,8 @@ use unbox_common::{
 /// Findings of one check that are told one by one; the rest is counted.
 const MAX_FINDINGS: usize = 100;
 
+const SHARE_ARTIFACTS: &str = " If another server of this database has it, let all of them use one artifact directory, on a \
+     file system that they share and that locks files.";
 const READ_ONLY: &str = "The database can only be read, so that no device can enroll: let the server's user write to its \
      file and directory, or make the standby the primary.";
 
@@ -134,8 +136,9 @@ impl Services {
                     Ok(here) => format!("has {} bytes instead of {}", here.len(), artifact.size),
                     Err(error) => format!("cannot be read ({error})"),
                 };
+                let shared = if self.0.store.is_shared() { SHARE_ARTIFACTS } else { "" };
                 let advice = format!(
-                    "{} of artifact {:?} {problem}: devices cannot install it. Add the artifact again.",
+                    "{} of artifact {:?} {problem}: devices cannot install it. Add the artifact again.{shared}",
                     path.display(),
                     artifact.name
                 );

@@ -10,6 +10,10 @@ use crate::{
 use std::{fmt, io::ErrorKind};
 use unbox_common::{protocol::problem::Problem, refusal::RefusalKind};
 
+const UPLOAD_ELSEWHERE: &str = "This server does not have the first bytes of this upload; the server where it began has \
+     them. Try again, so that the rest reaches that one, or cancel the upload and begin again. Servers of one \
+     database need one artifact directory.";
+
 /// Why a service did not do what it was asked. Routes map it to HTTP in one place.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -75,6 +79,9 @@ pub enum ServiceError {
     /// There was no randomness. The cause is for the log.
     #[error("no random bytes")]
     Entropy(#[from] EntropyError),
+    /// Bytes that another server of this database has in a directory of its own.
+    #[error("{0}")]
+    Elsewhere(&'static str),
     /// The disk is full. The cause is for the log.
     #[error("The disk of this server is full. Send it again when its operator has made room.")]
     NoRoom(#[source] FilesError),
@@ -155,6 +162,7 @@ impl From<FilesError> for ServiceError {
     fn from(error: FilesError) -> Self {
         match error {
             FilesError::InUse(_) => Self::Busy,
+            FilesError::Elsewhere(_) => Self::Elsewhere(UPLOAD_ELSEWHERE),
             FilesError::Write { ref source, .. }
                 if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
             {

@@ -14,7 +14,7 @@ use crate::{
         artifact::{Artifact, Upload},
         name::Name,
     },
-    files,
+    files::{self, FilesError, Lock, PUBLIC_DIRECTORY},
 };
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ use std::{
 };
 use tokio::{
     sync::{OwnedMutexGuard, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use unbox_common::{
     digest::Sha256,
@@ -40,6 +40,10 @@ pub const MAX_OPEN_UPLOADS: u64 = 16;
 pub const UPLOAD_KEPT: Duration = Duration::from_hours(7 * 24);
 /// How long a request waits until the one before it has ended.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it looks whether another process has ended its own.
+const TURN_POLL: Duration = Duration::from_millis(100);
+/// The end of the name of an upload's lock, beside its part.
+const LOCK_SUFFIX: &str = ".lock";
 /// How old a part is, written in one go, that nobody writes any more.
 const LEFT_BEHIND: Duration = Duration::from_hours(24);
 
@@ -80,6 +84,8 @@ pub enum UploadProgress {
 pub struct UploadTurn {
     upload: Upload,
     _held: OwnedMutexGuard<()>,
+    /// Against other processes with the same artifact directory.
+    _lock: Lock,
     later: watch::Receiver<u64>,
 }
 
@@ -182,7 +188,24 @@ impl Services {
         };
         find().await?;
         let (held, later) = self.0.turns.take(id).await?;
-        Ok(UploadTurn { upload: find().await?, _held: held, later })
+        let lock = timeout(TURN_TIMEOUT, self.upload_lock(id)).await.map_err(|_| ServiceError::Busy)??;
+        Ok(UploadTurn { upload: find().await?, _held: held, _lock: lock, later })
+    }
+
+    /// Waits until no other process works on the upload.
+    async fn upload_lock(&self, id: UploadId) -> Result<Lock, ServiceError> {
+        let (directory, path) = (self.part(""), self.lock_path(id));
+        blocking(move || files::make_directory(&directory, PUBLIC_DIRECTORY)).await?;
+        loop {
+            match Lock::take(&path) {
+                Err(FilesError::InUse(_)) => sleep(TURN_POLL).await,
+                taken => return Ok(taken?),
+            }
+        }
+    }
+
+    fn lock_path(&self, id: UploadId) -> PathBuf {
+        self.part(&format!("{id}{LOCK_SUFFIX}"))
     }
 
     /// Adds bytes to an upload, and registers the artifact when they are all there. Goes on to its end
@@ -295,6 +318,8 @@ impl Services {
         }
         let new = self.new_artifact(Some(upload.customer), upload.name.clone(), sha256, length);
         let registered = self.register(by, new, path, Some(upload.id)).await?;
+        let lock = self.lock_path(upload.id);
+        blocking(move || files::remove(&lock)).await?;
         Ok(UploadProgress::Done(Box::new(registered)))
     }
 
@@ -309,7 +334,8 @@ impl Services {
             .store
             .write(move |tx| Box::pin(async move { Ok::<_, ServiceError>(tx.delete_upload(id).await?) }))
             .await?;
-        blocking(move || files::remove(&part)).await
+        let lock = self.lock_path(id);
+        blocking(move || files::remove(&part).and_then(|()| files::remove(&lock))).await
     }
 
     /// Forgets uploads that nobody went on with, and parts that belong to none. Called now and then.
@@ -325,7 +351,7 @@ impl Services {
         }
         let directory = self.part("");
         for name in blocking(move || files::older_than(&directory, LEFT_BEHIND)).await? {
-            let belongs = match name.parse::<UploadId>() {
+            let belongs = match name.trim_end_matches(LOCK_SUFFIX).parse::<UploadId>() {
                 Ok(id) => self.0.store.reader().await?.upload(Scope::Operator, id).await?.is_some(),
                 Err(_) => !name.starts_with(IN_ONE_GO),
             };

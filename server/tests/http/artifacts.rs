@@ -55,6 +55,22 @@ async fn an_artifact_comes_whole_or_in_ranges_and_may_be_kept_for_ever() {
 }
 
 #[tokio::test]
+async fn an_artifact_that_another_server_has_is_to_be_asked_for_again() {
+    let server = TestServer::start().await;
+    let digest = server.artifact(BYTES).await;
+    // Uploaded at another server of the same database, which has a directory of its own.
+    unbox_server::files::remove(&server.layout().artifacts().join(digest.to_string())).unwrap();
+    let (client, url) = (server.stranger(), server.at(&format!("/artifacts/sha256/{digest}")));
+    for headers in [&[][..], &[("range", "bytes=10-")]] {
+        let answer = get(&client, &url, headers).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("15")), "{headers:?}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
+    let unknown = server.at(&format!("/artifacts/sha256/{}", Sha256::of(b"unknown")));
+    assert_eq!(get(&client, &unknown, &[]).await.status, 404);
+}
+
+#[tokio::test]
 async fn a_range_outside_of_the_bytes_is_refused() {
     let server = TestServer::start().await;
     let digest = server.artifact(BYTES).await;

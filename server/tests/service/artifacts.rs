@@ -253,6 +253,39 @@ async fn an_upload_goes_on_where_it_stopped(db: TestDatabase) {
     assert_eq!((noted.len(), noted[0].actor.as_str()), (1, "Ann of Acme"));
 }
 
+async fn an_upload_that_alternates_between_two_directories_keeps_its_progress(db: TestDatabase) {
+    let world = World::new(db).await;
+    let id = start(&world, None, None).await;
+    let there = world.server_with_artifacts_in("elsewhere");
+    let ten = slice(0, 10);
+    let begun = send(&world, &world.services, id, (ten.0, ten.1, ten.2), ten.3).await.unwrap();
+    assert_eq!(begun, UploadProgress::Open(10));
+    let before = world.db.snapshot().await;
+    for from in [0, 10] {
+        let sent = send(&world, &there, id, (from, None, Some(36)), &BYTES[usize::try_from(from).unwrap()..]);
+        refused(sent.await, "the server where it began");
+        assert_eq!(world.db.snapshot().await, before);
+    }
+    let done = send(&world, &world.services, id, (10, None, Some(36)), &BYTES[10..]).await.unwrap();
+    assert!(matches!(done, UploadProgress::Done(one) if one.sha256 == Sha256::of(BYTES)));
+}
+
+async fn two_servers_with_one_directory_work_on_an_upload_one_after_the_other(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (id, ann) = (start(&world, None, None).await, acme(&world));
+    let there = world.another_server(7);
+    let turn = world.services.upload_turn(&ann, world.customer, id).await.unwrap();
+    let waiting = there.upload_turn(&ann, world.customer, id);
+    let working = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let part = UploadPart { from: 0, length: Some(10), total: Some(36) };
+        world.services.continue_upload(&ann, turn, part, &BYTES[..10]).await
+    };
+    let (worked, waited) = tokio::join!(working, waiting);
+    assert_eq!(worked.unwrap(), UploadProgress::Open(10));
+    assert_eq!(waited.unwrap().received(), 10, "it sees what the other server wrote meanwhile");
+}
+
 async fn an_upload_of_unknown_size_ends_with_its_bytes(db: TestDatabase) {
     let world = World::new(db).await;
     for (first, rest, whole) in [(0, BYTES, BYTES), (10, BYTES, BYTES)] {
@@ -352,6 +385,8 @@ battery!(
     what_is_used_stays_and_the_message_names_what_uses_it,
     bytes_that_are_not_what_was_expected_leave_nothing,
     an_upload_goes_on_where_it_stopped,
+    an_upload_that_alternates_between_two_directories_keeps_its_progress,
+    two_servers_with_one_directory_work_on_an_upload_one_after_the_other,
     an_upload_of_unknown_size_ends_with_its_bytes,
     bytes_that_contradict_what_was_said_are_refused,
     open_uploads_are_few_and_abandoned_ones_are_forgotten,

@@ -62,7 +62,16 @@ impl World {
 
     /// Another server of the same database.
     pub fn another_server(&self, seed: u64) -> Services {
-        let settings = self.services.settings().clone();
+        self.server_of(seed, self.services.settings().clone())
+    }
+
+    /// Another server of the same database that has its artifacts elsewhere.
+    pub fn server_with_artifacts_in(&self, name: &str) -> Services {
+        let artifact_directory = self.db.directory.path().join(name);
+        self.server_of(9, Settings { artifact_directory, ..self.services.settings().clone() })
+    }
+
+    fn server_of(&self, seed: u64, settings: Settings) -> Services {
         let (signer, clock) = (self.signer.clone(), self.clock.clone());
         Services::new(self.db.store.clone(), signer, clock, Arc::new(SeededEntropy::new(seed)), settings)
             .unwrap()

@@ -309,6 +309,9 @@ impl From<ServiceError> for Status {
             ServiceError::AlreadyExists(_) => Self::new(Code::AlreadyExists, error.to_string()),
             ServiceError::Conflict(_) => Self::new(Code::FailedPrecondition, error.to_string()),
             ServiceError::Busy => Self::busy(),
+            ServiceError::Elsewhere(why) => {
+                Self::new(Code::Unavailable, *why).with(Detail::RetryInfo { retry_delay: BUSY_PAUSE })
+            }
             ServiceError::Refused(problem) if problem.kind == RefusalKind::TermsNotAccepted => {
                 Self::terms_not_accepted()
             }
@@ -445,6 +448,7 @@ mod tests {
             (ServiceError::Busy, 503, Code::Unavailable),
             (ServiceError::refused(RefusalKind::TermsNotAccepted), 403, Code::PermissionDenied),
             (ServiceError::refused(RefusalKind::NoLicence), 400, Code::FailedPrecondition),
+            (FilesError::Elsewhere("part".into()).into(), 503, Code::Unavailable),
             (outage(Outage::Unreachable), 503, Code::Unavailable),
             (outage(Outage::Full), 503, Code::Unavailable),
             (outage(Outage::ReadOnly), 503, Code::Unavailable),
