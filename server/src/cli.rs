@@ -8,6 +8,7 @@
 mod account;
 mod artifact;
 mod audit;
+mod backup;
 mod claim;
 mod company;
 mod configuration;
@@ -89,6 +90,10 @@ enum Command {
     Openapi(openapi::Openapi),
     /// Look for what will go wrong.
     Doctor,
+    /// Write the database into one file, also while it is served.
+    Backup(backup::BackupCommand),
+    /// Put the database back as it was in a backup.
+    Restore(backup::RestoreCommand),
     /// Print completions for a shell.
     Completion {
         /// The shell.
@@ -194,6 +199,8 @@ impl Cli {
             // One command does one thing: a second thread would only cost time to start.
             Command::Init(command) => one_thread()?.block_on(command.run(&global, &mut output)),
             Command::Doctor => one_thread()?.block_on(doctor::run(&global, &mut output)),
+            Command::Backup(command) => one_thread()?.block_on(command.run(&global, &mut output)),
+            Command::Restore(command) => one_thread()?.block_on(command.run(&global, &mut output)),
             Command::Administration(command) => one_thread()?.block_on(async {
                 let opened = command.open(&global).await?;
                 let exit = command.run(&opened, &mut output).await;

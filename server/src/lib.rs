@@ -4,6 +4,7 @@
 //! last. Beside that way stand the [`keys`] that sign and issue, and [`files`], the one place
 //! that writes any.
 
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -118,6 +118,69 @@ impl Dialect {
         }
     }
 
+    /// The start of a transaction that reads one moment of the whole database.
+    pub(super) const fn begin_snapshot(self) -> &'static str {
+        match self {
+            Self::Sqlite => "BEGIN",
+            Self::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        }
+    }
+
+    /// A list of the tables that hold data.
+    pub(super) const fn tables(self) -> &'static str {
+        match self {
+            Self::Sqlite => {
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+                     AND name <> '_sqlx_migrations' ORDER BY name"
+            }
+            Self::Postgres => {
+                "SELECT CAST(tablename AS TEXT) AS name FROM pg_tables
+                 WHERE schemaname = current_schema() AND tablename <> '_sqlx_migrations' ORDER BY tablename"
+            }
+        }
+    }
+
+    /// The settings of a connection that fills a database.
+    pub(super) const fn before_restore(self) -> &'static [&'static str] {
+        match self {
+            // They are checked at the end, all together.
+            Self::Sqlite => &["PRAGMA foreign_keys = OFF"],
+            Self::Postgres => &[],
+        }
+    }
+
+    /// A list of foreign keys that can be checked later.
+    pub(super) const fn foreign_keys(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some(
+                "SELECT CAST(conrelid::regclass AS TEXT) AS of_table, CAST(conname AS TEXT) AS name
+                 FROM pg_constraint
+                 WHERE contype = 'f' AND connamespace = current_schema()::regnamespace",
+            ),
+        }
+    }
+
+    /// A check of every foreign key: a row for each that leads nowhere, or an error.
+    pub(super) const fn check_foreign_keys(self) -> &'static str {
+        match self {
+            Self::Sqlite => "PRAGMA foreign_key_check",
+            Self::Postgres => "SET CONSTRAINTS ALL IMMEDIATE",
+        }
+    }
+
+    /// The number of other sessions in this database.
+    pub(super) const fn sessions(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some(
+                "SELECT COUNT(*) AS sessions FROM pg_stat_activity
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()
+                     AND backend_type = 'client backend'",
+            ),
+        }
+    }
+
     /// What the writing connection is told before it closes.
     pub(super) const fn tidy_up(self) -> Option<&'static str> {
         match self {

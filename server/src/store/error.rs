@@ -40,6 +40,26 @@ pub enum StoreError {
          database", _0.display()
     )]
     Served(PathBuf),
+    /// Somebody is connected to a database that is to be replaced.
+    #[error("somebody uses the database: stop every server of it first")]
+    InUse,
+    /// A table holds something else than numbers and texts.
+    #[error("table {table} cannot be backed up: {problem}")]
+    Undumpable {
+        /// The table.
+        table: String,
+        /// The reason.
+        problem: String,
+    },
+    /// A backup names a table or a column that its schema does not have.
+    #[error("the backup has a table {0:?} that does not belong to its schema version")]
+    UnknownTable(String),
+    /// A backup holds rows that refer to others which are not in it.
+    #[error("the backup is not complete: some of its rows refer to others that are missing")]
+    Dangling,
+    /// The files of a restored database could not be put in place.
+    #[error("the database could not be replaced")]
+    Replace(#[source] FilesError),
     /// The lock of whoever serves could not be taken.
     #[error("the database cannot be locked")]
     Lock(#[source] FilesError),

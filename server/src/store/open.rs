@@ -89,14 +89,22 @@ impl Store {
             }
             None => url.to_owned(),
         };
-        let seen = Seen::at(&url, dialect, dialect.inspector_setup()).await?;
+        Self::open_readers(&url, dialect, dialect.inspector_setup()).await
+    }
+
+    async fn open_readers(
+        url: &str,
+        dialect: Dialect,
+        setup: &'static [&'static str],
+    ) -> Result<Self, StoreError> {
+        let seen = Seen::at(url, dialect, setup).await?;
         let found = seen.version.ok_or(StoreError::Empty)?;
         if found < newest_version() {
             return Err(StoreError::Outdated { found, known: newest_version() });
         }
-        let reading = pool(&url, dialect, SQLITE_READERS, dialect.inspector_setup()).await?;
+        let reading = pool(url, dialect, SQLITE_READERS, setup).await?;
         let readers = Readers::new(reading, dialect, SQLITE_READERS as usize, ACQUIRE_TIMEOUT);
-        let (file, connections) = (sqlite_path(&url)?, seen.connections);
+        let (file, connections) = (sqlite_path(url)?, seen.connections);
         Ok(Self(Arc::new(Inner { dialect, readers, writer: Writer::None, file, connections })))
     }
 
@@ -109,13 +117,20 @@ impl Store {
         let Some(path) = sqlite_path(url)? else { return Ok(None) };
         check_exists(&path)?;
         check_writable(&path)?;
-        let mut lock = path.as_os_str().to_owned();
-        lock.push("-serving");
-        match Lock::take(Path::new(&lock)) {
-            Ok(lock) => Ok(Some(lock)),
-            Err(FilesError::InUse(_)) => Err(StoreError::Served(path)),
-            Err(error) => Err(StoreError::Lock(error)),
+        lock(&path).map(Some)
+    }
+
+    /// Opens a database to read all of it, beside whoever writes. Its schema stays as it is.
+    ///
+    /// # Errors
+    /// Those of [`Self::inspect`].
+    pub async fn open_for_backup(url: &str) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let dialect = Dialect::of(url)?;
+        if let Some(path) = sqlite_path(url)? {
+            check_exists(&path)?;
         }
+        Self::open_readers(url, dialect, dialect.reader_setup()).await
     }
 
     /// The URL of an SQLite database in this file.
@@ -164,6 +179,16 @@ fn check_exists(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// Takes the right to serve from a file, or to replace it.
+pub(super) fn lock(path: &Path) -> Result<Lock, StoreError> {
+    let mut lock = path.as_os_str().to_owned();
+    lock.push("-serving");
+    match Lock::take(Path::new(&lock)) {
+        Err(FilesError::InUse(_)) => Err(StoreError::Served(path.to_owned())),
+        taken => taken.map_err(StoreError::Lock),
+    }
+}
+
 /// SQLite opens a file that it may not write to for reading alone, and says so only when it writes; its
 /// directory it needs for the log of changes.
 pub(super) fn check_writable(path: &Path) -> Result<(), StoreError> {
@@ -190,7 +215,7 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-async fn connect(
+pub(super) async fn connect(
     url: &str,
     dialect: Dialect,
     setup: &'static [&'static str],
@@ -208,7 +233,7 @@ async fn connect(
     Ok(connection)
 }
 
-async fn known_version(connection: &mut AnyConnection) -> Result<Option<i64>, StoreError> {
+pub(super) async fn known_version(connection: &mut AnyConnection) -> Result<Option<i64>, StoreError> {
     let found = match sqlx::query("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(connection).await {
         Ok(row) => row.try_get::<Option<i64>, _>(0).map_err(failed("read the schema's version"))?,
         Err(error) if is_missing_table(&error) => None,

@@ -18,6 +18,11 @@ impl Sql {
         Self { dialect, text: text.to_owned(), arguments: AnyArguments::default(), bound: 0 }
     }
 
+    /// A statement of our own text and of names that were checked against the database's.
+    pub(super) fn of_names(dialect: Dialect, text: String) -> Self {
+        Self { dialect, text, arguments: AnyArguments::default(), bound: 0 }
+    }
+
     /// Adds text of ours.
     pub(super) fn push(&mut self, text: &'static str) -> &mut Self {
         self.text.push_str(text);
@@ -130,6 +135,12 @@ pub(super) struct Values<'s> {
 }
 
 impl Values<'_> {
+    /// NULL, of whatever type its column has.
+    pub(super) fn null(&mut self) -> &mut Self {
+        self.sql.push(if std::mem::take(&mut self.first) { "NULL" } else { ", NULL" });
+        self
+    }
+
     pub(super) fn bind<T: Encode<'static, Any> + Type<Any>>(&mut self, value: T) -> &mut Self {
         if !std::mem::take(&mut self.first) {
             self.sql.push(", ");

@@ -7,6 +7,7 @@
 )]
 
 mod account;
+mod backup;
 #[path = "../support/postgres.rs"]
 mod cluster;
 mod faults;

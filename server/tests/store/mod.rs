@@ -2,6 +2,7 @@
 
 mod accounts;
 mod audit;
+mod backup;
 mod claims;
 mod companies;
 mod devices;

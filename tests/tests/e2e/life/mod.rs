@@ -1,5 +1,6 @@
 //! The life of a device, with the real server and the real agent: one chapter each.
 
+mod backup_and_restore;
 mod claimed_later;
 mod claimed_twice;
 mod factory_reset;

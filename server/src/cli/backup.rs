@@ -1,0 +1,139 @@
+//! `backup` and `restore`: a server's data in one file, and back.
+
+use super::{Exit, Global, output::Output};
+use crate::{
+    backup::{self, Backup, Summary},
+    clock::{Clock as _, SystemClock},
+    config::Fragment,
+    store::{Occupancy, Store},
+};
+use anyhow::{Context as _, bail};
+use clap::Args;
+use serde_json::json;
+use std::{
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
+    path::PathBuf,
+};
+
+/// Writes the database into one private file, also while it is served.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Artifacts are not in it: copy their directory beside it. Whoever has a backup with keys can be this server: \
+keep it as you keep the keys.
+
+Examples:
+  unbox-server backup /backup/unbox-data
+  unbox-server backup --with-keys /safe/unbox-all")]
+pub(super) struct BackupCommand {
+    /// The file.
+    file: PathBuf,
+    /// Also the settings and keys of this server: server.toml, keys, roots and trust.
+    #[arg(long)]
+    with_keys: bool,
+    /// Replace a file that is there, without asking.
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// Replaces the database by a backup, and puts back the keys if they are in it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Stop every server of the database first. What a database file held before is kept beside it, as \
+unbox.db.replaced.
+
+Examples:
+  unbox-server restore --dry-run /backup/unbox-data
+  unbox-server restore /backup/unbox-data")]
+pub(super) struct RestoreCommand {
+    /// The file.
+    file: PathBuf,
+    /// Only check the file and say what would be replaced.
+    #[arg(long)]
+    dry_run: bool,
+    /// Replace a database and keys that are there, without asking.
+    #[arg(long)]
+    overwrite: bool,
+}
+
+impl BackupCommand {
+    pub(super) async fn run(self, global: &Global, output: &mut Output) -> anyhow::Result<Exit> {
+        let settings = global.settings(Fragment::default())?;
+        let is_there = self.file.symlink_metadata().is_ok();
+        if is_there && !self.overwrite {
+            confirm(&format!("{} is there already", self.file.display()))?;
+        }
+        let store = Store::open_for_backup(settings.database.expose()).await?;
+        let layout = self.with_keys.then_some(&settings.layout);
+        let written = backup::write(&store, layout, &self.file, SystemClock.now(), is_there).await;
+        store.close().await;
+        let summary = written?;
+        let text = format!(
+            "Wrote {} rows{} to {}. The artifacts in {} are not in it: copy that directory, too.",
+            summary.rows,
+            if self.with_keys { " and the keys" } else { "" },
+            self.file.display(),
+            settings.services.artifact_directory.display()
+        );
+        output.show(&json!({ "file": self.file, "backup": summary }), &text)?;
+        Ok(Exit::Done)
+    }
+}
+
+impl RestoreCommand {
+    pub(super) async fn run(self, global: &Global, output: &mut Output) -> anyhow::Result<Exit> {
+        let layout = global.layout();
+        let backup = Backup::open(&self.file)
+            .with_context(|| format!("{} cannot be restored", self.file.display()))?;
+        let mut replaced: Vec<String> =
+            backup.conflicts(&layout)?.iter().map(|path| path.display().to_string()).collect();
+        // Without settings here, those of the backup say where the database is.
+        let settings = global.settings(Fragment::default());
+        let summary = backup.summary();
+        match &settings {
+            Ok(settings) => {
+                if Store::occupancy(settings.database.expose()).await? == Occupancy::Occupied {
+                    replaced.push("the database".to_owned());
+                }
+            }
+            Err(_) if summary.files > 0 => {}
+            Err(_) => {
+                settings?;
+            }
+        }
+        if self.dry_run {
+            return show(output, summary, &replaced, true);
+        }
+        if !(self.overwrite || replaced.is_empty()) {
+            confirm(&format!("This replaces {}", replaced.join(", ")))?;
+        }
+        backup.restore_files(&layout)?;
+        let settings = global.settings(Fragment::default())?;
+        backup.restore_rows(settings.database.expose()).await?;
+        show(output, summary, &replaced, false)
+    }
+}
+
+fn show(output: &mut Output, summary: &Summary, replaced: &[String], dry: bool) -> anyhow::Result<Exit> {
+    let done = if dry { "Would restore" } else { "Restored" };
+    let over = if replaced.is_empty() { String::new() } else { format!(" over {}", replaced.join(", ")) };
+    let text = format!(
+        "{done} {} rows and {} files of {}{over}. Next: put the artifact directory back, then \
+         `unbox-server doctor` and `unbox-server serve`.",
+        summary.rows, summary.files, summary.head.made_at
+    );
+    output.show(&json!({ "backup": summary, "replaced": replaced, "dry_run": dry }), &text)?;
+    Ok(Exit::Done)
+}
+
+/// Asks somebody at a terminal; nobody else is there to answer.
+fn confirm(matter: &str) -> anyhow::Result<()> {
+    if !io::stdin().is_terminal() {
+        bail!("{matter}: nothing was changed. Say --overwrite if that is meant");
+    }
+    let mut prompt = io::stderr();
+    write!(prompt, "{matter}. Go on? Type yes: ")?;
+    prompt.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    if answer.trim() == "yes" { Ok(()) } else { bail!("nothing was changed") }
+}

@@ -1,0 +1,270 @@
+//! Takes the rows of a dump in, completely or not at all.
+//!
+//! On SQLite they fill a new file, which takes the place of the old one when it is whole; the old one is
+//! kept beside it. On PostgreSQL everything happens in one transaction. The schema is that of the dump
+//! first, and the present one afterwards.
+
+use super::{
+    Dialect, Store, StoreError,
+    dump::{Cell, Dumped, tables},
+    error::failed,
+    open::{self, connect, known_version, sqlite_path},
+    sql::Sql,
+};
+use crate::files::{self, FilesError, PRIVATE_FILE};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
+use std::path::{Path, PathBuf};
+
+/// Values of one INSERT at most: SQLite takes 32,766, PostgreSQL 65,535.
+const INSERT_VALUES: usize = 4000;
+/// Where the new file of an SQLite database grows, behind its name.
+const NEW_SUFFIX: &str = ".restoring";
+/// Where the old one is kept.
+const OLD_SUFFIX: &str = ".replaced";
+
+/// The present contents of a place that a backup is to be restored to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occupancy {
+    /// No database, or one without a schema.
+    Vacant,
+    /// A database with data in it, or something that cannot be read.
+    Occupied,
+}
+
+/// Rows that come one after another; `None` at the end.
+pub trait Rows {
+    /// The error of their source.
+    type Error: From<StoreError>;
+
+    /// The next part.
+    fn next(&mut self) -> Result<Option<Dumped>, Self::Error>;
+}
+
+impl Store {
+    /// Returns the present contents of the database of this URL, and changes nothing.
+    ///
+    /// # Errors
+    /// If PostgreSQL cannot be reached, or somebody uses the database.
+    pub async fn occupancy(url: &str) -> Result<Occupancy, StoreError> {
+        sqlx::any::install_default_drivers();
+        let dialect = Dialect::of(url)?;
+        if let Some(path) = sqlite_path(url)? {
+            let is_there = path.metadata().is_ok_and(|file| file.len() > 0);
+            return Ok(if is_there { Occupancy::Occupied } else { Occupancy::Vacant });
+        }
+        let mut connection = connect(url, dialect, dialect.inspector_setup()).await?;
+        let users = others(&mut connection, dialect).await;
+        let version = known_version(&mut connection).await;
+        let _ = connection.close().await;
+        if users? > 0 {
+            return Err(StoreError::InUse);
+        }
+        match version {
+            Ok(None) => Ok(Occupancy::Vacant),
+            Ok(Some(_)) | Err(StoreError::TooNew { .. }) => Ok(Occupancy::Occupied),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces the database of this URL by these rows, of a schema of this version.
+    ///
+    /// # Errors
+    /// Nothing has changed then.
+    pub async fn restore<R: Rows>(url: &str, version: i64, rows: &mut R) -> Result<(), R::Error> {
+        sqlx::any::install_default_drivers();
+        let dialect = Dialect::of(url)?;
+        let Some(path) = sqlite_path(url)? else {
+            let connection = connect(url, dialect, &[]).await?;
+            return fill(connection, dialect, version, rows).await;
+        };
+        let _lock = open::lock(&path)?;
+        let new = beside(&path, NEW_SUFFIX);
+        for file in with_log(&new) {
+            files::remove(&file).map_err(StoreError::Replace)?;
+        }
+        files::write_new(&new, &[], PRIVATE_FILE).map_err(StoreError::Replace)?;
+        let filled = match connect(&Self::sqlite_url(&new), dialect, dialect.writer_setup()).await {
+            Ok(connection) => fill(connection, dialect, version, rows).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = filled {
+            for file in with_log(&new) {
+                // The error that led here says more.
+                let _ = files::remove(&file);
+            }
+            return Err(error);
+        }
+        Ok(replace(&path, &new).map_err(StoreError::Replace)?)
+    }
+}
+
+/// The old database goes first, its log of changes with it: behind another file, that log would be read
+/// into it.
+fn replace(path: &Path, new: &Path) -> Result<(), FilesError> {
+    let old = beside(path, OLD_SUFFIX);
+    for file in with_log(&old) {
+        files::remove(&file)?;
+    }
+    for (from, to) in with_log(path).into_iter().zip(with_log(&old)) {
+        if from.exists() {
+            files::publish(&from, &to)?;
+        }
+    }
+    files::publish(new, path)
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// A database and the files that SQLite keeps beside it.
+fn with_log(path: &Path) -> [PathBuf; 3] {
+    [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")]
+}
+
+/// Fills a database, and closes it.
+async fn fill<R: Rows>(
+    mut connection: AnyConnection,
+    dialect: Dialect,
+    version: i64,
+    rows: &mut R,
+) -> Result<(), R::Error> {
+    for statement in dialect.before_restore() {
+        connection.execute(*statement).await.map_err(failed("prepare the database"))?;
+    }
+    let mut tx = connection.begin().await.map_err(failed("begin a transaction"))?;
+    clear(&mut tx, dialect).await?;
+    dialect.migrator().run_to(version, &mut *tx).await.map_err(StoreError::Migrate)?;
+    let constraints = loosen(&mut tx, dialect).await?;
+    insert(&mut tx, dialect, rows).await?;
+    tighten(&mut tx, dialect, &constraints).await?;
+    dialect.migrator().run(&mut *tx).await.map_err(StoreError::Migrate)?;
+    tx.commit().await.map_err(failed("commit"))?;
+    if let Some(statement) = dialect.tidy_up() {
+        connection.execute(statement).await.map_err(failed("finish the database"))?;
+    }
+    connection.close().await.map_err(failed("close the database"))?;
+    Ok(())
+}
+
+/// Other sessions of a PostgreSQL database.
+async fn others(connection: &mut AnyConnection, dialect: Dialect) -> Result<i64, StoreError> {
+    let Some(query) = dialect.sessions() else { return Ok(0) };
+    let row = sqlx::query(query).fetch_one(connection).await.map_err(failed("count sessions"))?;
+    row.try_get("sessions").map_err(failed("count sessions"))
+}
+
+/// Drops every table of an earlier database.
+async fn clear(connection: &mut AnyConnection, dialect: Dialect) -> Result<(), StoreError> {
+    if dialect == Dialect::Sqlite {
+        return Ok(());
+    }
+    for table in tables(connection, dialect).await? {
+        run(connection, format!("DROP TABLE {table} CASCADE")).await?;
+    }
+    run(connection, "DROP TABLE IF EXISTS _sqlx_migrations".to_owned()).await
+}
+
+/// Has foreign keys checked at the end: rows come table by table, and tables refer to each other.
+async fn loosen(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+) -> Result<Vec<(String, String)>, StoreError> {
+    let Some(query) = dialect.foreign_keys() else { return Ok(Vec::new()) };
+    let rows = sqlx::query(query).fetch_all(&mut *connection).await;
+    let rows = rows.map_err(failed("list foreign keys"))?;
+    let mut keys = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let name = |column| row.try_get::<String, _>(column).map_err(failed("list foreign keys"));
+        let (table, key) = (name("of_table")?, name("name")?);
+        run(connection, format!("ALTER TABLE {table} ALTER CONSTRAINT {key} DEFERRABLE INITIALLY DEFERRED"))
+            .await?;
+        keys.push((table, key));
+    }
+    Ok(keys)
+}
+
+async fn tighten(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    keys: &[(String, String)],
+) -> Result<(), StoreError> {
+    let checked = sqlx::query(dialect.check_foreign_keys()).fetch_all(&mut *connection).await;
+    if !checked.map_err(failed("check foreign keys"))?.is_empty() {
+        return Err(StoreError::Dangling);
+    }
+    for (table, key) in keys {
+        run(connection, format!("ALTER TABLE {table} ALTER CONSTRAINT {key} NOT DEFERRABLE")).await?;
+    }
+    Ok(())
+}
+
+/// Runs a statement of our own text and of names that the database gave.
+async fn run(connection: &mut AnyConnection, text: String) -> Result<(), StoreError> {
+    connection.execute(AssertSqlSafe(text)).await.map_err(failed("prepare the database"))?;
+    Ok(())
+}
+
+/// Writes all rows, as many to a statement as it takes.
+async fn insert<R: Rows>(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    rows: &mut R,
+) -> Result<(), R::Error> {
+    let known = tables(connection, dialect).await?;
+    let mut head: Option<(String, usize)> = None;
+    let mut waiting: Vec<Vec<Cell>> = Vec::new();
+    while let Some(part) = rows.next()? {
+        match part {
+            Dumped::Table { table, columns } => {
+                flush(connection, dialect, head.as_ref(), &mut waiting).await?;
+                let plain = |name: &String| {
+                    !name.is_empty()
+                        && name
+                            .bytes()
+                            .all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
+                };
+                if !(known.contains(&table) && columns.iter().all(plain) && !columns.is_empty()) {
+                    return Err(StoreError::UnknownTable(table).into());
+                }
+                run(connection, format!("DELETE FROM {table}")).await?;
+                let text = format!("INSERT INTO {table} ({}) VALUES ", columns.join(", "));
+                head = Some((text, columns.len()));
+            }
+            Dumped::Row(row) => {
+                let width = head.as_ref().map_or(0, |(_, columns)| *columns);
+                if row.len() != width || width == 0 {
+                    return Err(StoreError::UnknownTable("of a row".to_owned()).into());
+                }
+                waiting.push(row);
+                if (waiting.len() + 1) * width > INSERT_VALUES {
+                    flush(connection, dialect, head.as_ref(), &mut waiting).await?;
+                }
+            }
+        }
+    }
+    Ok(flush(connection, dialect, head.as_ref(), &mut waiting).await?)
+}
+
+async fn flush(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    head: Option<&(String, usize)>,
+    waiting: &mut Vec<Vec<Cell>>,
+) -> Result<(), StoreError> {
+    let Some((text, _)) = head.filter(|_| !waiting.is_empty()) else { return Ok(()) };
+    let mut sql = Sql::of_names(dialect, text.clone());
+    sql.rows(waiting.drain(..), |to, row| {
+        for cell in row {
+            match cell {
+                Cell::Null => to.null(),
+                Cell::Number(number) => to.bind(number),
+                Cell::Text(text) => to.bind(text),
+            };
+        }
+    });
+    sql.query().execute(&mut *connection).await.map_err(failed("restore rows"))?;
+    Ok(())
+}
