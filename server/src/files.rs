@@ -400,7 +400,7 @@ mod tests {
     fn a_part_goes_on_where_it_was_left_and_is_one_writers_alone() {
         let dir = tempfile::tempdir().unwrap();
         let (path, whole) = (dir.path().join("part"), dir.path().join("whole"));
-        let (mut part, at) = Part::open(&path, 9, PUBLIC_FILE).unwrap();
+        let (mut part, at) = Part::open(&path, 0, PUBLIC_FILE).unwrap();
         assert_eq!((at, mode(&path)), (0, 0o644));
         part.write_all(b"12345").unwrap();
         assert!(matches!(Part::open(&path, 5, PUBLIC_FILE), Err(FilesError::InUse(_))));

@@ -8,4 +8,5 @@ mod companies;
 mod devices;
 mod factory;
 mod opening;
+mod outage;
 mod writer;

@@ -10,6 +10,7 @@ mod world;
 
 pub use database::TestDatabase;
 pub use device::{TestDevice, certificate, check_in, report};
+pub use postgres::Cluster;
 pub(crate) use service_account::{PUBLIC_KEY, TestKey};
 pub use signer::TestSigner;
 pub use world::{MINIMAL_DOCUMENT, START, World, new_claim, refusal, serial_set};

@@ -134,7 +134,7 @@ fn an_import_goes_on_after_a_short_restart_with_each_row_once() {
 #[test]
 #[ignore = "needs PostgreSQL: run tests/run"]
 fn too_few_connections_are_told_at_the_start_and_by_doctor() {
-    let cluster = Cluster::own();
+    let cluster = Cluster::shared();
     let url = block_on(async {
         let url = cluster.database().await;
         cluster.run("ALTER DATABASE test0 CONNECTION LIMIT 20").await;
