@@ -111,15 +111,19 @@ fn an_import_goes_on_after_a_short_restart_with_each_row_once() {
         .unwrap();
     let mut rows = import.stdin.take().unwrap();
     writeln!(rows, "serial_number,manufacturer,model").unwrap();
-    for row in 0..ROWS {
-        if row == ROWS / 2 {
-            cluster.kill();
+    let mut send = |range: std::ops::Range<usize>| {
+        for row in range {
+            writeln!(rows, "PF{row:06},LENOVO,20QES0XX00").unwrap();
         }
-        writeln!(rows, "PF{row:06},LENOVO,20QES0XX00").unwrap();
-    }
-    drop(rows);
+    };
+    send(0..6_000);
+    cluster.kill();
+    // No more than the import reads ahead: it waits for the database, and this for it.
+    send(6_000..8_000);
     sleep(Duration::from_secs(2));
     cluster.start();
+    send(8_000..ROWS);
+    drop(rows);
     let ended = import.wait_with_output().unwrap();
     assert_eq!(code(&ended), 0, "{}", error(&ended));
     let summary: Value = serde_json::from_slice(&ended.stdout).unwrap();
