@@ -154,9 +154,9 @@ pub async fn write(
         .await?;
     let staged = lines.end(rows)?;
     if overwrite {
-        staged.replace()?
+        staged.replace()?;
     } else {
-        staged.create()?
+        staged.create()?;
     }
     Ok(Summary { head, rows, files })
 }

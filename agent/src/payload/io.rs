@@ -365,9 +365,9 @@ fn start_of(response: &Response, incoming: &Incoming, from: u64) -> Result<u64, 
 
 const fn status_of(error: &Failure) -> Option<u16> {
     match error {
-        Failure::Misbehaved(Misbehaviour::UnexpectedStatus { status, .. }) => Some(*status),
+        Failure::Misbehaved(Misbehaviour::UnexpectedStatus { status, .. })
+        | Failure::Transport(TransportError::ArtifactHost { status, .. }) => Some(*status),
         Failure::Refused(refusal) => Some(refusal.problem.status),
-        Failure::Transport(TransportError::ArtifactHost { status, .. }) => Some(*status),
         _ => None,
     }
 }

@@ -51,7 +51,9 @@ impl Guesses {
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         let longest = guesses.iter().filter_map(|guess| self.wait_for(&book, from, guess, now)).max();
         if longest.is_none() {
-            guesses.iter().for_each(|guess| self.remember(&mut book, from, guess, now));
+            for guess in guesses {
+                self.remember(&mut book, from, guess, now);
+            }
         }
         longest
     }

@@ -36,9 +36,9 @@ pub(super) fn read(dpkg: &Dpkg) -> Result<Choices, SystemError> {
         let kept = text(&database.join("alternatives").join(&name))?;
         choices.alternatives.insert(name, kept);
     }
-    let links = dpkg.path(LINKS);
-    for name in names(&links)? {
-        if let Ok(target) = Entry::of(&links.join(&name))?.link_target() {
+    let folder = dpkg.path(LINKS);
+    for name in names(&folder)? {
+        if let Ok(target) = Entry::of(&folder.join(&name))?.link_target() {
             choices.links.insert(name, target.to_string_lossy().into_owned());
         }
     }

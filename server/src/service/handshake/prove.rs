@@ -113,7 +113,7 @@ impl Services {
         };
         let sent_token = message.token.is_some();
         let (ticket, origin) = (Sha256::of(sealed), Origin::default());
-        Ok(Attempt { ticket, notes, identity, tpm, shown, sent_token, origin, now })
+        Ok(Attempt { notes, identity, tpm, ticket, shown, sent_token, origin, now })
     }
 
     /// Decides, and writes what follows. Runs inside the write transaction, perhaps more than once.
