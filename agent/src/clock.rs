@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
+    pin::Pin,
     time::{Duration, Instant, SystemTime},
 };
 use unbox_common::timestamp::Timestamp;
@@ -47,12 +48,44 @@ impl Stopwatch {
     }
 }
 
+/// How a process that talks to the server tells time and waits. Tests hand in one that jumps.
+pub trait Waits: Send + Sync {
+    /// Time since some moment that never changes within a process.
+    fn monotonic(&self) -> Duration;
+
+    /// What the system clock says. It may be wrong, and yet it goes on.
+    fn system(&self) -> Timestamp;
+
+    /// Waits, doing nothing.
+    fn wait(&self, pause: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+impl Waits for Stopwatch {
+    fn monotonic(&self) -> Duration {
+        self.elapsed()
+    }
+
+    fn system(&self) -> Timestamp {
+        system()
+    }
+
+    fn wait(&self, pause: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(tokio::time::sleep(pause))
+    }
+}
+
 /// When this agent was built: no device that runs it can be earlier.
 #[must_use]
 pub fn built() -> Timestamp {
     option_env!("SOURCE_DATE_EPOCH")
         .and_then(|epoch| epoch.parse().ok())
         .map_or(RELEASED, Timestamp::from_secs)
+}
+
+/// The latest time that is believed of anybody: of this device's clock, and of a signature.
+#[must_use]
+pub fn horizon() -> Timestamp {
+    built().after(MAX_AHEAD)
 }
 
 /// The time that certificates and payloads are judged against.

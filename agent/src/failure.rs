@@ -149,9 +149,9 @@ pub enum Rejection {
     /// It is not for this device, or not now.
     #[error("the payload was rejected")]
     Judged(#[source] PayloadRejected),
-    /// The server has nothing else to offer than what was rejected.
-    #[error("the server has no payload that this device can install")]
-    Nothing,
+    /// The server has nothing else to offer than what was rejected, for the reason given.
+    #[error("the server has no payload that this device can install{0}")]
+    Nothing(String),
     /// Its server does not have it.
     #[error("artifact {0} is not where it should be")]
     ArtifactMissing(Sha256),
@@ -286,7 +286,10 @@ impl Failure {
     #[must_use]
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Transport(_) | Self::Misbehaved(_) => Disposition::Retry,
+            // Of a payload from the future, one of the two clocks is wrong; a network usually brings the time.
+            Self::Transport(_)
+            | Self::Misbehaved(_)
+            | Self::Rejected(Rejection::Judged(PayloadRejected::FromTheFuture { .. })) => Disposition::Retry,
             Self::Refused(refusal) => refusal.problem.kind.disposition(),
             // The server has to offer something else, and somebody has to see to that.
             Self::Rejected(_) => Disposition::WaitForAdministrator,
@@ -301,6 +304,17 @@ impl Failure {
             Self::Refused(refusal) => refusal.retry_after,
             Self::Misbehaved(Misbehaviour::UnexpectedStatus { retry_after, .. }) => *retry_after,
             _ => None,
+        }
+    }
+
+    /// The longest pause before the next try, if it is shorter than its disposition says: the time may
+    /// come with the next packet of a time server.
+    #[must_use]
+    pub const fn longest_pause(&self) -> Duration {
+        match self {
+            Self::Transport(TransportError::OutsideItsTime(_))
+            | Self::Rejected(Rejection::Judged(PayloadRejected::FromTheFuture { .. })) => CLOCK_SKEW_PAUSE,
+            _ => Duration::MAX,
         }
     }
 
@@ -328,11 +342,17 @@ impl Failure {
                  again by itself; if this stays, tell your IT department."
             }
             Self::Refused(refusal) => refusal.problem.kind.advice(),
+            Self::Rejected(Rejection::Judged(PayloadRejected::FromTheFuture { .. })) => {
+                RefusalKind::ClockSkew.advice()
+            }
             Self::Rejected(_) => UNINSTALLABLE,
             Self::Device(error) => error.advice(),
         }
     }
 }
+
+/// The longest pause while only the clock is in the way.
+const CLOCK_SKEW_PAUSE: Duration = Duration::from_secs(30);
 
 /// What to do about a payload that this device will not install.
 pub(crate) const UNINSTALLABLE: &str = "What the server offers cannot be installed on this device. An administrator has to look \
@@ -390,12 +410,28 @@ impl Misbehaviour {
 }
 
 impl Rejection {
+    /// Whether this version of the payload is refused for good, by what is in it and not by when or
+    /// how it came.
+    #[must_use]
+    pub const fn is_about_the_payload(&self) -> bool {
+        match self {
+            Self::Judged(rejected) => rejected.is_about_contents(),
+            Self::Unreadable(_) => true,
+            // Whoever serves the artifact may mend that without a new version.
+            Self::ArtifactMissing(_)
+            | Self::ArtifactSize { .. }
+            | Self::ArtifactDigest { .. }
+            | Self::Untrusted(_)
+            | Self::Nothing(_) => false,
+        }
+    }
+
     const fn kind(&self) -> &'static str {
         match self {
             Self::Untrusted(_) => "payload_untrusted",
             Self::Unreadable(_) => "payload_unreadable",
             Self::Judged(rejected) => rejected.kind(),
-            Self::Nothing => "payload_none",
+            Self::Nothing(_) => "payload_none",
             Self::ArtifactMissing(_) => "artifact_missing",
             Self::ArtifactSize { .. } => "artifact_size",
             Self::ArtifactDigest { .. } => "artifact_digest",

@@ -24,6 +24,7 @@ pub mod identity;
 pub mod install;
 pub mod ledger;
 pub mod models;
+pub mod pacer;
 pub mod payload;
 pub mod programs;
 pub mod report;

@@ -1,12 +1,22 @@
 //! How long to wait before the next try: exponential with full jitter, and never before the
-//! server's `Retry-After`.
+//! server's `Retry-After`; and, whatever the outcomes, a bound on requests a minute.
 //!
 //! The policy reads nothing but a failure's disposition and the server's hint. Ten thousand
 //! devices that get power in the same second spread out by themselves, because every pause is
 //! drawn from the whole span between the shortest and the present limit.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 use unbox_common::refusal::Disposition;
+
+/// The most messages that one device sends to its server within [`WINDOW`].
+pub const MAX_MESSAGES: usize = 6;
+
+/// The time over which messages are counted.
+pub const WINDOW: Duration = Duration::from_mins(1);
+
+/// The most messages of a usual round: a report, a check-in, and the two of an enrollment. A round
+/// begins only when this many may still be sent.
+const MESSAGES_OF_A_ROUND: usize = 4;
 
 /// The longest `Retry-After` that is honoured: a wrong one must not put a device to sleep.
 pub const MAX_HINT: Duration = Duration::from_hours(24);
@@ -31,6 +41,87 @@ pub fn pause(
         Some(hint) => hint.min(MAX_HINT) + jittered.saturating_sub(shortest),
         None => jittered,
     })
+}
+
+/// When the messages of the last [`WINDOW`] were sent. Pauses between failures say nothing about
+/// what follows a success; this holds for every order of both.
+#[derive(Debug, Clone, Default)]
+pub struct Pace {
+    sent: VecDeque<Duration>,
+}
+
+impl Pace {
+    /// How long a round has to wait before it begins.
+    #[must_use]
+    pub fn until_round(&self, now: Duration) -> Duration {
+        self.until_below(MAX_MESSAGES - MESSAGES_OF_A_ROUND + 1, now)
+    }
+
+    /// How long a single message has to wait.
+    #[must_use]
+    pub fn until_message(&self, now: Duration) -> Duration {
+        self.until_below(MAX_MESSAGES, now)
+    }
+
+    /// Notes a message that is about to be sent.
+    pub fn sent(&mut self, now: Duration) {
+        self.sent.push_back(now);
+        while self.sent.len() > MAX_MESSAGES {
+            self.sent.pop_front();
+        }
+    }
+
+    /// Forgets the last message: it reached nobody.
+    pub fn unsent(&mut self) {
+        self.sent.pop_back();
+    }
+
+    /// How long until fewer than `limit` messages lie within the window.
+    fn until_below(&self, limit: usize, now: Duration) -> Duration {
+        let counts = self.sent.len().checked_sub(limit).and_then(|at| self.sent.get(at));
+        counts.map_or(Duration::ZERO, |oldest| (*oldest + WINDOW).saturating_sub(now))
+    }
+}
+
+/// Failed tries: how many in a row, and how many may still follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tries {
+    /// `None` for as many as it takes.
+    left: Option<u32>,
+    failures: u32,
+}
+
+impl Tries {
+    /// No try has failed yet.
+    #[must_use]
+    pub const fn new(limit: Option<u32>) -> Self {
+        Self { left: limit, failures: 0 }
+    }
+
+    /// Counts a try that failed.
+    pub const fn fail(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+        if let Some(left) = self.left {
+            self.left = Some(left.saturating_sub(1));
+        }
+    }
+
+    /// Begins to count failures in a row anew.
+    pub const fn succeed(&mut self) {
+        self.failures = 0;
+    }
+
+    /// The failures since the last success.
+    #[must_use]
+    pub const fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Whether no further try is wanted.
+    #[must_use]
+    pub const fn are_used_up(&self) -> bool {
+        matches!(self.left, Some(0))
+    }
 }
 
 /// `span` times `random / u64::MAX`, to the millisecond.
@@ -72,7 +163,53 @@ mod tests {
         assert_eq!(pause(Disposition::Fatal, 1, 0, Some(SECOND)), None);
     }
 
+    #[test]
+    fn a_limit_counts_every_failure_and_a_pause_only_those_in_a_row() {
+        let mut tries = Tries::new(Some(2));
+        tries.fail();
+        tries.succeed();
+        assert_eq!((tries.failures(), tries.are_used_up()), (0, false));
+        tries.fail();
+        assert_eq!((tries.failures(), tries.are_used_up()), (1, true));
+        assert!(!Tries::new(None).are_used_up());
+    }
+
+    #[test]
+    fn an_enrollment_that_succeeds_never_waits_for_its_pace() {
+        let mut pace = Pace::default();
+        for _ in 0..2 {
+            assert_eq!(pace.until_round(SECOND), Duration::ZERO, "hello and prove, then report");
+            assert_eq!(pace.until_message(SECOND), Duration::ZERO);
+            pace.sent(SECOND);
+        }
+        assert_eq!(pace.until_round(SECOND), Duration::ZERO);
+        pace.sent(SECOND);
+        assert_eq!(pace.until_round(3 * SECOND), 58 * SECOND);
+        pace.unsent();
+        assert_eq!(pace.until_round(3 * SECOND), Duration::ZERO);
+    }
+
     proptest! {
+        #[test]
+        fn no_order_of_rounds_sends_more_than_six_messages_a_minute(
+            rounds in proptest::collection::vec((0u64..90_000, 0usize..9), 1..80),
+        ) {
+            let (mut pace, mut now, mut sent) = (Pace::default(), Duration::ZERO, Vec::new());
+            for (pause_ms, messages) in rounds {
+                now += Duration::from_millis(pause_ms);
+                now += pace.until_round(now);
+                for _ in 0..messages {
+                    now += pace.until_message(now);
+                    pace.sent(now);
+                    sent.push(now);
+                }
+            }
+            for from in &sent {
+                let within = sent.iter().filter(|at| (*from..*from + WINDOW).contains(*at)).count();
+                prop_assert!(within <= MAX_MESSAGES, "{within} messages from {from:?} on");
+            }
+        }
+
         #[test]
         fn every_pause_keeps_its_bounds(
             attempt: u32,

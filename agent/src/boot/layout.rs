@@ -1,6 +1,6 @@
 //! Where everything lies on a device, below any root directory.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use unbox_common::digest::Sha256;
 
 /// The paths of one device. With a root other than `/`, a captured machine or a sandbox is one.
@@ -28,10 +28,20 @@ impl Layout {
         self.root == Path::new("/")
     }
 
-    /// An absolute path, below the root.
+    /// An absolute path, below the root. As in the root of a system, `..` leads no higher.
     #[must_use]
-    pub fn below(&self, path: &str) -> PathBuf {
-        self.root.join(path.trim_start_matches('/'))
+    pub fn below(&self, path: impl AsRef<Path>) -> PathBuf {
+        let mut inside = PathBuf::new();
+        for part in path.as_ref().components() {
+            match part {
+                Component::Normal(name) => inside.push(name),
+                Component::ParentDir => {
+                    inside.pop();
+                }
+                Component::Prefix(_) | Component::RootDir | Component::CurDir => {}
+            }
+        }
+        self.root.join(inside)
     }
 
     /// What the administrator of this device configured.

@@ -5,10 +5,7 @@ use crate::{
     boot::{BootContext, Token},
     console::Situation,
     failure::Failure,
-    handshake::{
-        self, CertificateChain, DeviceKey,
-        client::{Client, ClientSettings},
-    },
+    handshake::{self, CertificateChain, DeviceKey},
     payload,
     report::{self, Enrolled},
 };
@@ -22,7 +19,7 @@ pub(super) async fn afresh(
     key: &DeviceKey,
 ) -> Result<(), Failure> {
     let server = context.server()?;
-    let client = Client::new(&ClientSettings::of(context))?;
+    let client = session.client(context, None)?;
     session.console.say(Situation::Contacting { server: &server.to_string() });
     let enroll = async |token: Option<&Token>| {
         handshake::io::enroll(context, &client, identity.clone(), key, token, &session.entropy).await

@@ -10,10 +10,7 @@ use super::{
 use crate::{
     boot::BootContext,
     failure::{Failure, Misbehaviour, Rejection},
-    handshake::{
-        self, CertificateChain, DeviceKey,
-        client::{Client, ClientSettings},
-    },
+    handshake::{self, CertificateChain, DeviceKey},
     ledger::{self, Ledger},
     payload,
     report::{self, Enrolled, Standing, WhatNext, what_next},
@@ -52,7 +49,7 @@ pub(super) async fn until_granted(session: &mut Session, identity: &HardwareIden
     loop {
         match once(session, identity).await {
             Ok(()) => {
-                session.succeeded();
+                session.tries.succeed();
                 return Ok(());
             }
             Err(failure) => session.again(&failure, Some(identity)).await?,
@@ -64,7 +61,11 @@ pub(super) async fn until_granted(session: &mut Session, identity: &HardwareIden
 pub(super) async fn once(session: &mut Session, identity: &HardwareIdentity) -> Result<(), Failure> {
     match round(session, When::AtOnce, async |_| Ok(identity.clone())).await? {
         Kept::Granted => Ok(()),
-        Kept::Rest(_) => Err(Rejection::Nothing.into()),
+        Kept::Rest(_) => {
+            let refused = report::io::enrolled(&session.layout)?.and_then(|enrolled| enrolled.refused);
+            let why = refused.map(|one| format!(": {one}")).unwrap_or_default();
+            Err(Rejection::Nothing(why).into())
+        }
         Kept::NotEnrolled => {
             let context = session.context()?;
             let key = handshake::key_file::device_key(&context.layout, &session.entropy)?;
@@ -79,6 +80,7 @@ pub(super) async fn round(
     when: When,
     identity: impl AsyncFnOnce(&Session) -> Result<HardwareIdentity, Failure>,
 ) -> Result<Kept, Failure> {
+    session.pacer.before_round().await;
     let context = session.context()?;
     let key = handshake::key_file::device_key(&context.layout, &session.entropy)?;
     // What was being fetched when the power was cut comes first. If it cannot be had, the news may
@@ -150,15 +152,14 @@ async fn converse(
     let mut queue = report::io::queue(layout, enrolled.generation)?;
     let pause = match when {
         When::AtOnce => Duration::ZERO,
-        When::Due => enrolled.until_check_in(now, enrolled.jitter(), is_managed),
+        When::Due => enrolled.until_check_in(session.system_clock(), enrolled.jitter(), is_managed),
     };
     if queue.next().is_none() && !pause.is_zero() {
         return Ok(Told::Rest(pause));
     }
     let certificate = CertificateChain::parse(&enrolled.certificate_chain, key.public())
         .map_err(|_| Misbehaviour::WrongCertificate)?;
-    let settings = ClientSettings { certificate: Some((&certificate, key)), ..ClientSettings::of(context) };
-    let client = Client::new(&settings)?;
+    let client = session.client(context, Some((&certificate, key)))?;
     let server = context.server()?;
     report::io::deliver(layout, server, &client, &mut queue).await?;
     if !pause.is_zero() {
@@ -173,10 +174,12 @@ async fn converse(
     };
     let nonce = session.entropy.nonce()?;
     let news = report::io::ask(server, &client, &standing, nonce, now).await?;
-    let enrolled = remember(context, enrolled, &news, key)?;
+    let enrolled = remember(session, context, enrolled, &news, key)?;
     follow_roots(context, &news.roots)?;
     Ok(match what_next(&news, &enrolled) {
-        WhatNext::Rest => Told::Rest(enrolled.until_check_in(now, enrolled.jitter(), is_managed)),
+        WhatNext::Rest => {
+            Told::Rest(enrolled.until_check_in(session.system_clock(), enrolled.jitter(), is_managed))
+        }
         WhatNext::Install(grant) => Told::Install(grant, nonce),
         WhatNext::EnrollAgain => Told::EnrollAgain,
     })
@@ -184,6 +187,7 @@ async fn converse(
 
 /// Remembers what the news say about the enrollment itself, the new certificate first of all.
 fn remember(
+    session: &Session,
     context: &BootContext,
     enrolled: Enrolled,
     news: &News,
@@ -191,7 +195,7 @@ fn remember(
 ) -> Result<Enrolled, Failure> {
     let mut enrolled = Enrolled {
         owner: news.owner.clone(),
-        heard_at: Session::now(context),
+        heard_at: session.system_clock(),
         check_in_after_s: news.check_in_after_s,
         ..enrolled
     };

@@ -36,6 +36,7 @@ use std::{
     ffi::OsString,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Enrolls this device with its owner's server: from power-on to managed.
@@ -203,7 +204,7 @@ pub fn run(args: Args, stopwatch: Stopwatch) -> anyhow::Result<Exit> {
         _ => layout.status(),
     };
     let console = Console::new(Box::new(io::stdout()), status_file, stopwatch);
-    let mut session = Session::new(from, console, attempts);
+    let mut session = Session::new(from, console, attempts, Arc::new(stopwatch));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

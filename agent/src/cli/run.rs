@@ -9,7 +9,7 @@ use super::{
     stage::stopped,
 };
 use crate::{
-    console::Situation,
+    console::{Situation, chain},
     failure::{DeviceFault, Failure},
     files, identity,
     ledger::{Ledger, Phase},
@@ -22,7 +22,10 @@ use unbox_common::{identity::HardwareIdentity, protocol::latest::Outcome, refusa
 /// set in the meantime is noticed.
 const LONGEST_REST: Duration = Duration::from_mins(10);
 
-/// From power-on to managed; then reports and checks in, unless it is to be done `once`.
+/// Runs all stages from power-on to managed; then reports and checks in, unless it is to be done `once`.
+///
+/// As with the units, the server is asked at once when the process begins, and after that when a
+/// check-in is due: how an installation ended is no reason to ask again.
 pub(super) async fn run(session: &mut Session, once: bool) -> Result<Exit, Exit> {
     session.console.ready();
     session.console.done("boot");
@@ -39,11 +42,12 @@ pub(super) async fn run(session: &mut Session, once: bool) -> Result<Exit, Exit>
     let mut when = When::AtOnce;
     loop {
         match turn(session, &identity, when).await {
-            Ok(Turn::Again) => {}
+            Ok(Turn::Again) => when = When::Due,
             Ok(Turn::Rest { exit, .. }) if once => return Ok(exit),
+            Ok(Turn::Rest { exit, .. }) if session.tries.are_used_up() => return Err(exit),
             Ok(Turn::Rest { pause, .. }) => {
                 when = When::Due;
-                session.succeeded();
+                session.tries.succeed();
                 session.rest(pause.min(LONGEST_REST)).await;
             }
             Err(failure) => session.again(&failure, Some(&identity)).await?,
@@ -64,12 +68,13 @@ async fn turn(session: &mut Session, identity: &HardwareIdentity, when: When) ->
         let mut settling = Settling::begin(session, || {})?;
         (settling.look(), settling.ledger().clone())
     };
+    note_refusal(session, &looked, &ledger);
     if !enroll::is_settled(session)? {
         looked?;
         keep::once(session, identity).await?;
         return Ok(Turn::Again);
     }
-    // How it ended is told in any case; the server may have something else.
+    // The server hears how it ended in any case; it may have something else.
     let is_managed = ledger.installed().is_some() && ledger.failed().is_none();
     let when = if is_managed { When::Due } else { when };
     let kept = keep::round(session, when, async |_| Ok(identity.clone())).await?;
@@ -92,6 +97,24 @@ async fn turn(session: &mut Session, identity: &HardwareIdentity, when: When) ->
     }
 }
 
+/// Says at once why nothing was installed, also where the server cannot be told, and counts the try.
+/// What may pass by itself is counted and told where it is tried again.
+fn note_refusal(session: &mut Session, looked: &Result<Settled, Failure>, ledger: &Ledger) {
+    match looked {
+        Err(failure) if failure.disposition() != Disposition::Retry => {
+            session.tries.fail();
+            let (kind, detail) = (failure.kind(), chain(failure));
+            session.console.say(Situation::Rejected { kind, detail: &detail });
+        }
+        Ok(Settled::NotManaged)
+            if ledger.failed().is_some_and(|failed| failed.disposition != Disposition::Retry) =>
+        {
+            session.tries.fail();
+        }
+        _ => {}
+    }
+}
+
 /// Leaves the last word about this device on the console.
 fn say_how_it_is(session: &mut Session, ledger: &Ledger) -> Result<(), Failure> {
     match (&ledger.phase, report::io::outcome(&session.layout)?) {
@@ -105,7 +128,7 @@ fn say_how_it_is(session: &mut Session, ledger: &Ledger) -> Result<(), Failure> 
             Outcome::RolledBack { kind, detail, .. } => {
                 session.console.say(Situation::RolledBack { kind, detail });
             }
-            Outcome::Rejected { kind, detail } => {
+            Outcome::Rejected { kind, detail, .. } => {
                 session.console.say(Situation::Rejected { kind, detail });
             }
         },

@@ -3,15 +3,20 @@
 use super::exit::Exit;
 use crate::{
     boot::{self, BootContext, Layout, Medium, StartingPoint},
-    clock,
+    clock::{self, Waits},
     console::{Console, Situation},
     entropy::Entropy,
     failure::{DeviceFault, Failure},
     files::{self, FilesError},
-    handshake::key_file::make_exchange,
-    retry,
+    handshake::{
+        CertificateChain, DeviceKey,
+        client::{Client, ClientSettings},
+        key_file::make_exchange,
+    },
+    pacer::Pacer,
+    retry::{self, Tries},
 };
-use std::{fs::File, os::unix::fs::MetadataExt as _, time::Duration};
+use std::{fs::File, os::unix::fs::MetadataExt as _, sync::Arc, time::Duration};
 use unbox_common::identity::HardwareIdentity;
 
 /// How often a device that waits for a token looks whether a medium with one was plugged in.
@@ -23,22 +28,28 @@ pub(super) struct Session {
     pub(super) layout: Layout,
     pub(super) console: Console,
     pub(super) entropy: Entropy,
-    /// How many tries may still fail; `None` for as many as it takes.
-    attempts_left: Option<u32>,
-    failures: u32,
+    pub(super) tries: Tries,
+    pub(super) pacer: Pacer,
+    waits: Arc<dyn Waits>,
     /// The removable media that were there at the last look.
     media: Vec<Medium>,
 }
 
 impl Session {
-    pub(super) fn new(from: StartingPoint, console: Console, attempts: Option<u32>) -> Self {
+    pub(super) fn new(
+        from: StartingPoint,
+        console: Console,
+        attempts: Option<u32>,
+        waits: Arc<dyn Waits>,
+    ) -> Self {
         Self {
             layout: Layout::new(&from.root),
             from,
             console,
             entropy: Entropy::system(),
-            attempts_left: attempts,
-            failures: 0,
+            tries: Tries::new(attempts),
+            pacer: Pacer::new(Arc::clone(&waits)),
+            waits,
             media: Vec::new(),
         }
     }
@@ -59,20 +70,20 @@ impl Session {
         failure: &Failure,
         identity: Option<&HardwareIdentity>,
     ) -> Result<(), Exit> {
-        self.failures = self.failures.saturating_add(1);
-        self.attempts_left = self.attempts_left.map(|left| left.saturating_sub(1));
+        self.tries.fail();
         let random = self.entropy.number().unwrap_or(u64::MAX);
-        let pause = retry::pause(failure.disposition(), self.failures, random, failure.hint());
+        let pause = retry::pause(failure.disposition(), self.tries.failures(), random, failure.hint())
+            .map(|pause| pause.min(failure.longest_pause()));
         if failure.asks_for_a_token() {
             self.note_media(boot::io::media(&self.from).0);
         }
         match pause {
-            Some(pause) if self.attempts_left != Some(0) => {
+            Some(pause) if !self.tries.are_used_up() => {
                 self.console.say(Situation::Waiting { failure, pause, identity });
                 if failure.asks_for_a_token() {
                     self.wait_for_medium(pause).await;
                 } else {
-                    tokio::time::sleep(pause).await;
+                    self.rest(pause).await;
                 }
                 Ok(())
             }
@@ -88,7 +99,7 @@ impl Session {
         let (mut left, (_, before)) = (pause, boot::io::media(&self.from));
         while !left.is_zero() {
             let step = left.min(LOOK_EVERY);
-            tokio::time::sleep(step).await;
+            self.rest(step).await;
             left = left.saturating_sub(step);
             let (media, token) = boot::io::media(&self.from);
             self.note_media(media);
@@ -106,9 +117,14 @@ impl Session {
         self.media = media;
     }
 
-    /// A try went well: the next failure is the first again.
-    pub(super) const fn succeeded(&mut self) {
-        self.failures = 0;
+    /// A client for messages to the server, at the pace of this process.
+    pub(super) fn client(
+        &self,
+        context: &BootContext,
+        certificate: Option<(&CertificateChain, &DeviceKey)>,
+    ) -> Result<Client, DeviceFault> {
+        let of_context = ClientSettings::of(context);
+        Client::new(&ClientSettings { certificate, pacer: Some(&self.pacer), ..of_context })
     }
 
     /// Makes sure that no other process of the network side is at work, and that what is written
@@ -125,9 +141,15 @@ impl Session {
         Ok(file.try_lock().is_ok().then_some(file))
     }
 
+    /// What the system clock says, by which check-ins are due: of a clock that is wrong, it is still
+    /// known how far it went.
+    pub(super) fn system_clock(&self) -> unbox_common::timestamp::Timestamp {
+        self.waits.system()
+    }
+
     /// Waits, doing nothing.
     pub(super) async fn rest(&self, pause: Duration) {
-        tokio::time::sleep(pause).await;
+        self.waits.wait(pause).await;
     }
 
     /// The time that reports carry.

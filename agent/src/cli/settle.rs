@@ -10,11 +10,12 @@ use super::session::Session;
 use crate::{
     boot::{self, Layout, Trust},
     clock::{self, Stopwatch, TrustedTime},
-    console::{Console, Situation, chain},
+    console::{Console, Situation, chain, plain},
     failure::{DeviceFault, Failure},
     files, handover,
+    handshake::AGENT_VERSION,
     install::{self, ArtifactDir, InstallError, InstallOutcome, Installer, System},
-    ledger::{self, Enrollment, Event, Ledger, Phase},
+    ledger::{self, Enrollment, Event, Ledger, Phase, Refused},
     payload::{self, accept, io::StoredGrant},
     report::{self, Noted, OutcomeFile},
 };
@@ -25,6 +26,7 @@ use unbox_common::{
     payload::AcceptedPayload,
     protocol::{
         latest::{Grant, Outcome},
+        limits::MAX_DETAIL_BYTES,
         progress::Progress,
     },
     refusal::Disposition,
@@ -94,7 +96,7 @@ impl<'a> Settling<'a> {
             Ok(payload) => self.install(&grant, digest, &payload),
             Err(rejection) => {
                 let rejection = Failure::from(rejection);
-                self.reject(grant.generation, digest, &rejection)?;
+                self.reject(grant.generation, payload::version_of(&grant), digest, &rejection)?;
                 Err(rejection)
             }
         }
@@ -175,11 +177,20 @@ impl<'a> Settling<'a> {
             Err(Failure::Device(DeviceFault::Install(error)))
                 if !matches!(error, InstallError::Unfinished(_)) =>
             {
-                // Not even begun: the ledger is as if nothing had been.
-                self.ledger = before;
-                ledger::io::write(&self.layout, &self.ledger)?;
+                // Not even begun: but for the refusal, the ledger is as if nothing had been.
                 let failure = Failure::from(DeviceFault::Install(error));
-                self.reject(grant.generation, digest, &failure)?;
+                self.reject(grant.generation, Some(payload.version), digest, &failure)?;
+                self.ledger = match failure.disposition() {
+                    Disposition::Retry => before,
+                    _ => before.handle(Event::Refused(Refused {
+                        generation: grant.generation,
+                        version: payload.version,
+                        kind: failure.kind().to_owned(),
+                        detail: plain(&chain(&failure), MAX_DETAIL_BYTES),
+                        agent_version: AGENT_VERSION.to_owned(),
+                    }))?,
+                };
+                ledger::io::write(&self.layout, &self.ledger)?;
                 Err(failure)
             }
             Err(failure) => Err(failure),
@@ -229,7 +240,13 @@ impl<'a> Settling<'a> {
         }
     }
 
-    fn reject(&mut self, generation: Generation, grant: Sha256, failure: &Failure) -> Result<(), Failure> {
+    fn reject(
+        &mut self,
+        generation: Generation,
+        version: Option<u64>,
+        grant: Sha256,
+        failure: &Failure,
+    ) -> Result<(), Failure> {
         let kind = failure.kind();
         // Said once is enough, however often it is tried.
         let said = report::io::outcome(&self.layout)?.is_some_and(|said| {
@@ -241,7 +258,7 @@ impl<'a> Settling<'a> {
         }
         let detail = chain(failure);
         self.note(Progress::ConfigError, Some(detail.clone()));
-        let outcome = Outcome::Rejected { kind: kind.to_owned(), detail };
+        let outcome = Outcome::Rejected { version, kind: kind.to_owned(), detail };
         self.tell(generation, grant, outcome, failure.disposition() == Disposition::Retry)
     }
 

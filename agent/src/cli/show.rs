@@ -4,7 +4,7 @@ use super::{exit::Exit, session::Session};
 use crate::{
     boot::{self, Found, Layout, StartingPoint},
     console::{StatusFile, chain, plain},
-    files, identity, ledger,
+    files, identity, ledger, report,
 };
 use anyhow::Context as _;
 use serde::Serialize;
@@ -51,6 +51,9 @@ struct Status {
     /// The ledger itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     ledger: Option<ledger::Ledger>,
+    /// The payload that the network side refused, before the installer saw it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<ledger::Refused>,
     /// What it was told before it was switched on.
     told: Told,
     /// What the privileged side last said.
@@ -101,6 +104,7 @@ pub(super) fn status(from: &StartingPoint, json: bool) -> io::Result<Exit> {
     let status = Status {
         phase: ledger.as_ref().map_or("damaged", |ledger| ledger.phase.name()).to_owned(),
         ledger,
+        refused: report::io::enrolled(layout).ok().flatten().and_then(|enrolled| enrolled.refused),
         told: told(from, layout),
         installer: last_said(&layout.status()),
         network: last_said(&layout.network_status()),
@@ -164,6 +168,11 @@ fn shown(status: &Status) -> String {
     if let Some(failed) = status.ledger.as_ref().and_then(ledger::Ledger::failed) {
         let reason = plain(&format!("{}: {}", failed.kind, failed.detail), 512);
         lines.push(format!("Failed: version {}, {reason}", failed.version));
+    }
+    let refused = status.ledger.as_ref().and_then(|ledger| ledger.refused.as_ref());
+    if let Some(refused) = refused.or(status.refused.as_ref()) {
+        let reason = plain(&format!("{}: {}", refused.kind, refused.detail), 512);
+        lines.push(format!("Refused: version {}, {reason}", refused.version));
     }
     // The later of the two is what is happening.
     let last = [&status.installer, &status.network].into_iter().flatten().max_by_key(|said| said.at);

@@ -78,7 +78,7 @@ pub(super) async fn install(session: &mut Session) -> Result<Exit, Exit> {
         });
         match settled {
             // A newer grant may have come in the meantime, and nobody else is told of it.
-            Ok((Settled::Managed, _)) => session.succeeded(),
+            Ok((Settled::Managed, _)) => session.tries.succeed(),
             Ok((Settled::Nothing, _)) => return Ok(Exit::Done),
             Ok((Settled::NotManaged, Some(Disposition::Retry))) => {
                 session.again(&DeviceFault::RolledBack.into(), None).await?;

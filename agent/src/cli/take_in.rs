@@ -6,15 +6,15 @@
 use super::session::Session;
 use crate::{
     boot::BootContext,
-    console::{Console, Situation, chain},
-    failure::{DeviceFault, Failure},
+    console::{Console, Situation, chain, plain},
+    failure::{DeviceFault, Failure, Rejection},
     files::{self, FilesError},
     handshake::{
-        CertificateChain, DeviceKey,
+        AGENT_VERSION, CertificateChain, DeviceKey,
         client::{Client, ClientSettings},
     },
-    ledger::{self, Ledger, io::LedgerError},
-    payload::{self, accept},
+    ledger::{self, Ledger, Refused, io::LedgerError},
+    payload::{self, accept, version_of},
     report::{self, Enrolled, Noted},
 };
 use unbox_common::{
@@ -22,6 +22,7 @@ use unbox_common::{
     payload::{AcceptedPayload, Payload},
     protocol::{
         latest::{Grant, Outcome},
+        limits::MAX_DETAIL_BYTES,
         progress::Progress,
     },
     trust::{Signed, SigningRoot},
@@ -42,7 +43,7 @@ pub(super) async fn take_in(
             payload::io::store_grant(&context.layout.pending_grant(), grant)?;
             finish(session, &context, key, grant, &payload).await
         }
-        Err(rejection) => Err(rejected(&context, key, grant, rejection.into()).await?),
+        Err(rejection) => Err(rejected(session, &context, key, grant, rejection).await?),
     }
 }
 
@@ -91,12 +92,12 @@ async fn finish(
 ) -> Result<(), Failure> {
     let layout = &context.layout;
     let (pending, handed_over) = (layout.pending_grant(), layout.grant());
-    report::io::store_enrolled(layout, &Enrolled::by(grant, Session::now(context)))?;
+    report::io::store_enrolled(layout, &Enrolled::by(grant, session.system_clock()))?;
     session.console.say(Situation::Granted { owner: &grant.owner });
     match fetch(context, payload, Some(&mut session.console)).await {
-        Err(failure @ Failure::Rejected(_)) => {
+        Err(Failure::Rejected(rejection)) => {
             files::remove(&pending)?;
-            return Err(rejected(context, key, grant, failure).await?);
+            return Err(rejected(session, context, key, grant, rejection).await?);
         }
         fetched => fetched?,
     }
@@ -187,25 +188,35 @@ pub(super) fn readable_ledger(context: &BootContext) -> Result<Ledger, Failure> 
 
 /// Tells the server that what it offers is rejected here, and hands the rejection back.
 async fn rejected(
+    session: &Session,
     context: &BootContext,
     key: &DeviceKey,
     grant: &Grant,
-    rejection: Failure,
+    rejection: Rejection,
 ) -> Result<Failure, Failure> {
     let layout = &context.layout;
     let at = Session::now(context);
-    let enrolled = Enrolled::by(grant, at);
+    let version = version_of(grant);
+    let is_final = rejection.is_about_the_payload();
+    let rejection = Failure::from(rejection);
+    let detail = plain(&chain(&rejection), MAX_DETAIL_BYTES);
+    let refused = version.filter(|_| is_final).map(|version| Refused {
+        generation: grant.generation,
+        version,
+        kind: rejection.kind().to_owned(),
+        detail: detail.clone(),
+        agent_version: AGENT_VERSION.to_owned(),
+    });
+    let enrolled = Enrolled { refused, ..Enrolled::by(grant, session.system_clock()) };
     report::io::store_enrolled(layout, &enrolled)?;
     let mut queue = report::io::queue(layout, enrolled.generation)?;
-    let detail = chain(&rejection);
     queue.note(Noted { at, progress: Progress::ParsingError, detail: Some(detail.clone()) });
-    queue.conclude(Outcome::Rejected { kind: rejection.kind().to_owned(), detail });
+    queue.conclude(Outcome::Rejected { version, kind: rejection.kind().to_owned(), detail });
     report::io::store_queue(layout, &queue)?;
     let Ok(certificate) = CertificateChain::parse(&enrolled.certificate_chain, key.public()) else {
         return Ok(rejection);
     };
-    let settings = ClientSettings { certificate: Some((&certificate, key)), ..ClientSettings::of(context) };
-    let client = Client::new(&settings)?;
+    let client = session.client(context, Some((&certificate, key)))?;
     // If it cannot be told now, it waits in the queue; the rejection is what counts here.
     if let Err(error) = report::io::deliver(layout, context.server()?, &client, &mut queue).await {
         tracing::warn!(error = %chain(&error), "the rejection could not be reported yet");

@@ -4,7 +4,7 @@
 use super::{Args, exit::Exit, keep, keep::When, reset, run, session::Session, stage};
 use crate::{
     boot::{Layout, StartingPoint, trust_fixtures::signed_root},
-    clock::{self, Stopwatch},
+    clock::{self, Stopwatch, Waits},
     console::{Console, tests::Paper},
     files,
     handshake::certificate_of_spki,
@@ -18,6 +18,7 @@ use clap::Parser as _;
 use serde_json::{Value, json};
 use std::{
     path::PathBuf,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -31,9 +32,18 @@ use unbox_common::{
         problem::Problem,
     },
     refusal::RefusalKind,
+    timestamp::Timestamp,
 };
 
 const ARTIFACT: &[u8] = b"the bytes of an artifact";
+
+/// Below a file.
+const IMPOSSIBLE: Option<&str> = Some("/opt/keep/below");
+
+/// Hears the path of every message.
+type Hears = Box<dyn Fn(&str) + Send>;
+/// Changes something before every message.
+type Shuffles = Box<dyn FnMut(&mut Scene) + Send>;
 
 /// What the server does, and what it heard.
 struct Scene {
@@ -45,6 +55,8 @@ struct Scene {
     roots: u8,
     /// The device that the payload is for.
     device: i64,
+    /// A path in the payload that this device cannot have.
+    impossible: Option<&'static str>,
     /// Whether artifacts can be fetched.
     has_artifacts: bool,
     /// How long certificates live.
@@ -55,6 +67,10 @@ struct Scene {
     token: Option<&'static str>,
     /// What the next check-in brings.
     commands: Vec<&'static str>,
+    /// Hears the path of every message.
+    on_message: Option<Hears>,
+    /// Changes something before every message.
+    shuffle: Option<Shuffles>,
     sends_payload: bool,
     /// Whether the device's certificate is of an enrollment that is over.
     is_over: bool,
@@ -73,11 +89,14 @@ impl Default for Scene {
             signer: 1,
             roots: 1,
             device: 7,
+            impossible: None,
             has_artifacts: true,
             certified_for: Duration::from_hours(24 * 90),
             refusal: None,
             token: None,
             commands: Vec::new(),
+            on_message: None,
+            shuffle: None,
             sends_payload: false,
             is_over: false,
             generation: 0,
@@ -92,10 +111,18 @@ impl Default for Scene {
 
 impl Scene {
     fn answer(&mut self, request: &Request) -> Reply {
+        let path = request.line.split(' ').nth(1).unwrap();
+        if let Some(heard) = self.on_message.as_ref().filter(|_| path.starts_with("/device/")) {
+            heard(path);
+        }
+        if let Some(mut shuffle) = self.shuffle.take() {
+            shuffle(self);
+            self.shuffle = Some(shuffle);
+        }
         if let Some(problem) = &self.refusal {
             return Reply::problem(problem);
         }
-        match request.line.split(' ').nth(1).unwrap() {
+        match path {
             "/device/v1/hello" => {
                 let hello: Hello = serde_json::from_slice(&request.body).unwrap();
                 let proof = if hello.proofs.contains(&ProofKind::Token) { "token" } else { "identifiers" };
@@ -160,12 +187,52 @@ impl Scene {
 
     fn payload(&self, nonce: Nonce) -> Payload {
         let artifact = Artifact { sha256: Sha256::of(ARTIFACT), size: ARTIFACT.len() as u64, url: None };
+        let mut payload = fixtures::payload(self.version, &[artifact]);
+        if let Some(path) = self.impossible {
+            let below = json!({"type": "file", "path": path, "content": {"text": "x"}});
+            payload.policy.push(serde_json::from_value(below).unwrap());
+        }
         Payload {
             device: DeviceId::new(self.device).unwrap(),
             generation: Generation(self.generation),
             nonce,
-            ..fixtures::payload(self.version, &[artifact])
+            ..payload
         }
+    }
+}
+
+/// A clock that jumps: nobody waits, and everybody believes to have waited.
+struct Jumping {
+    passed: Mutex<Duration>,
+    limit: Duration,
+}
+
+impl Jumping {
+    /// Returns once the limit has passed.
+    async fn over(&self) {
+        while self.monotonic() < self.limit {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+impl Waits for Jumping {
+    fn monotonic(&self) -> Duration {
+        *self.passed.lock().unwrap()
+    }
+
+    fn system(&self) -> Timestamp {
+        clock::system().after(self.monotonic())
+    }
+
+    fn wait(&self, pause: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        *self.passed.lock().unwrap() += pause;
+        Box::pin(async move {
+            if self.monotonic() >= self.limit {
+                std::future::pending::<()>().await;
+            }
+            tokio::task::yield_now().await;
+        })
     }
 }
 
@@ -213,13 +280,37 @@ impl World {
     }
 
     fn session_with(&self, attempts: Option<u32>) -> Session {
+        self.session_by(attempts, Arc::new(Stopwatch::start()))
+    }
+
+    fn session_by(&self, attempts: Option<u32>, waits: Arc<dyn Waits>) -> Session {
         let from = StartingPoint { root: self.root.clone(), config: None, credentials: None };
         let out = Box::new(self.paper.clone());
-        Session::new(from, Console::new(out, self.layout.status(), Stopwatch::start()), attempts)
+        Session::new(from, Console::new(out, self.layout.status(), Stopwatch::start()), attempts, waits)
     }
 
     async fn run(&self) -> Exit {
         run::run(&mut self.session(), true).await.unwrap_or_else(|exit| exit)
+    }
+
+    /// Runs as without `--once`, until this much time has passed on a clock that jumps. Returns when
+    /// each message was sent, and how the process ended if it did.
+    async fn run_for(
+        &self,
+        attempts: Option<u32>,
+        limit: Duration,
+    ) -> (Vec<(Duration, String)>, Option<Exit>) {
+        let jumping = Arc::new(Jumping { passed: Mutex::default(), limit });
+        let (clock, sent) = (Arc::clone(&jumping), Arc::new(Mutex::new(Vec::new())));
+        let log = Arc::clone(&sent);
+        self.scene().on_message =
+            Some(Box::new(move |path| log.lock().unwrap().push((clock.monotonic(), path.to_owned()))));
+        let mut session = self.session_by(attempts, Arc::clone(&jumping) as Arc<dyn Waits>);
+        let ended = tokio::select! {
+            ended = run::run(&mut session, false) => Some(ended.unwrap_or_else(|exit| exit)),
+            () = jumping.over() => None,
+        };
+        (std::mem::take(&mut *sent.lock().unwrap()), ended)
     }
 
     async fn stage(&self, name: &str) -> Exit {
@@ -308,6 +399,82 @@ async fn from_power_on_to_managed_and_nothing_happens_twice() {
     let scene = world.scene();
     assert_eq!((scene.hellos.len(), scene.reports.len()), (1, reports));
     assert!(world.paper.text().contains("This device is managed by Acme AG"));
+}
+
+/// The most messages that lie within a minute.
+fn most_in_a_minute(sent: &[(Duration, String)]) -> usize {
+    let minute = Duration::from_mins(1);
+    let within = |from: Duration| sent.iter().filter(|(at, _)| (from..from + minute).contains(at)).count();
+    sent.iter().map(|(at, _)| within(*at)).max().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn a_refused_payload_is_tried_once_and_told_with_its_reason() {
+    let world = World::new();
+    world.scene().impossible = IMPOSSIBLE;
+    world.scene().sends_payload = true;
+    let (sent, ended) = world.run_for(None, Duration::from_mins(30)).await;
+    assert_eq!(ended, None, "it goes on asking for something else");
+    assert!(most_in_a_minute(&sent) <= 6, "{sent:?}");
+    let refusals = |world: &World| {
+        let scene = world.scene();
+        scene.reports.iter().filter(|one| matches!(one.outcome, Some(Outcome::Rejected { .. }))).count()
+    };
+    assert_eq!(refusals(&world), 1, "however often it is offered");
+    let Some(Outcome::Rejected { version, kind, .. }) = world.last_outcome() else { panic!() };
+    assert_eq!((version, kind.as_str()), (Some(50), "path_refused"));
+    assert!(!world.scene().check_ins.is_empty());
+    assert!(world.scene().check_ins.iter().all(|said| said.failed_version == Some(50)));
+    let said = world.paper.text();
+    assert!(said.contains("Reason: ") && said.contains("Code: path_refused"), "{said}");
+    assert_eq!((world.phase(), world.installed_version()), ("unenrolled", None));
+
+    // It outlives the process, and ends with the first other version.
+    let (_, ended) = world.run_for(None, Duration::from_mins(30)).await;
+    assert_eq!((ended, refusals(&world)), (None, 1));
+    world.scene().version = 60;
+    world.scene().impossible = None;
+    world.run_for(None, Duration::from_mins(30)).await;
+    assert_eq!((world.phase(), world.installed_version()), ("managed", Some(60)));
+    assert_eq!(ledger::io::read(&world.layout).unwrap().refused, None);
+}
+
+#[tokio::test]
+async fn refused_payloads_count_as_attempts() {
+    let world = World::new();
+    world.scene().impossible = IMPOSSIBLE;
+    let (_, ended) = world.run_for(Some(1), Duration::from_hours(1)).await;
+    assert_eq!(ended, Some(Exit::Administrator));
+    assert_eq!(world.rejection().as_deref(), Some("path_refused"), "and the server knows it");
+}
+
+#[tokio::test]
+async fn no_order_of_outcomes_sends_more_than_six_messages_a_minute() {
+    for seed in 0..24u64 {
+        let world = World::new();
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut draw = move |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        world.scene().shuffle = Some(Box::new(move |scene| {
+            scene.version = 50 + draw(4);
+            scene.signer = if draw(6) == 0 { 66 } else { 1 };
+            scene.impossible = IMPOSSIBLE.filter(|_| draw(2) == 0);
+            scene.has_artifacts = draw(4) != 0;
+            scene.sends_payload = draw(4) != 0;
+            scene.is_over = draw(8) == 0;
+            scene.certified_for = Duration::from_hours(24 * draw(3));
+            scene.commands = if draw(4) == 0 { vec!["re_enroll"] } else { Vec::new() };
+            let kinds = [RefusalKind::Busy, RefusalKind::NotClaimed, RefusalKind::ClockSkew];
+            scene.refusal = kinds.get(usize::try_from(draw(12)).unwrap()).map(|kind| Problem::new(*kind));
+        }));
+        let (sent, ended) = world.run_for(None, Duration::from_mins(20)).await;
+        assert_eq!(ended, None, "seed {seed}");
+        assert!(sent.len() > 3 && most_in_a_minute(&sent) <= 6, "seed {seed}: {sent:?}");
+    }
 }
 
 #[tokio::test]

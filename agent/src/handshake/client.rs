@@ -5,6 +5,7 @@ use crate::{
     boot::{BootContext, Trust},
     clock::TrustedTime,
     failure::{DeviceFault, Failure, Misbehaviour, Refusal, TransportError},
+    pacer::Pacer,
 };
 use reqwest::{
     Response, StatusCode,
@@ -58,6 +59,7 @@ impl Default for Patience {
 pub struct Client {
     http: reqwest::Client,
     patience: Patience,
+    pacer: Option<Pacer>,
 }
 
 /// What the client is built from.
@@ -73,6 +75,8 @@ pub struct ClientSettings<'a> {
     pub certificate: Option<(&'a CertificateChain, &'a DeviceKey)>,
     /// How long to wait.
     pub patience: Patience,
+    /// How often messages may be sent; as often as asked if absent.
+    pub pacer: Option<&'a Pacer>,
 }
 
 impl<'a> ClientSettings<'a> {
@@ -85,6 +89,7 @@ impl<'a> ClientSettings<'a> {
             proxy: context.settings.proxy.as_ref(),
             certificate: None,
             patience: Patience::default(),
+            pacer: None,
         }
     }
 }
@@ -122,7 +127,11 @@ impl Client {
             let proxy = reqwest::Proxy::all(proxy.clone()).map_err(DeviceFault::Client)?;
             builder = builder.proxy(proxy);
         }
-        Ok(Self { http: builder.build().map_err(DeviceFault::Client)?, patience: settings.patience })
+        Ok(Self {
+            http: builder.build().map_err(DeviceFault::Client)?,
+            patience: settings.patience,
+            pacer: settings.pacer.cloned(),
+        })
     }
 
     /// Sends a message and reads its answer, up to `limit` bytes.
@@ -130,7 +139,10 @@ impl Client {
     /// # Errors
     /// [`Failure`], by whose fault it is.
     pub async fn post(&self, to: Url, message: Vec<u8>, limit: usize) -> Result<Vec<u8>, Failure> {
-        let response = self
+        if let Some(pacer) = &self.pacer {
+            pacer.before_message().await;
+        }
+        let sent = self
             .http
             .post(to)
             .header(CONTENT_TYPE, JSON)
@@ -138,9 +150,13 @@ impl Client {
             .timeout(self.patience.message)
             .body(message)
             .send()
-            .await
-            .map_err(transport)?;
-        let response = accepted(response).await?;
+            .await;
+        if let (Some(pacer), Err(error)) = (&self.pacer, &sent)
+            && error.is_connect()
+        {
+            pacer.unsent();
+        }
+        let response = accepted(sent.map_err(transport)?).await?;
         if response.status() != StatusCode::OK {
             return Err(unexpected(&response).into());
         }

@@ -8,6 +8,7 @@ use crate::{
     boot::Layout,
     files::{self, FilesError},
     handover::{self, HandoverError},
+    handshake::AGENT_VERSION,
 };
 use std::path::PathBuf;
 use unbox_common::timestamp::Timestamp;
@@ -132,7 +133,8 @@ fn floor(layout: &Layout) -> Result<Option<Floor>, FilesError> {
 }
 
 impl Ledger {
-    /// This ledger, not below a floor that was written before it.
+    /// This ledger, not below a floor that was written before it, and without what another version of
+    /// the agent refused.
     fn above(mut self, kept: Option<Floor>) -> Self {
         self.floor = match (self.floor, kept) {
             (Some(own), Some(kept)) if own.device == kept.device => {
@@ -141,6 +143,7 @@ impl Ledger {
             }
             (own, kept) => kept.or(own),
         };
+        self.refused = self.refused.filter(|refused| refused.agent_version == AGENT_VERSION);
         let told = self.floor.map(|floor| floor.verified_time);
         self.verified_time = self.verified_time.max(told);
         self
@@ -211,6 +214,17 @@ mod tests {
         let other = Floor { device: DeviceId::new(9).unwrap(), ..floor };
         handover::write(&layout, &layout.floor(), &other).unwrap();
         assert_eq!(read(&layout).unwrap().floor, Some(other));
+    }
+
+    #[test]
+    fn what_another_agent_refused_is_tried_again() {
+        let (_root, layout, _) = device();
+        let refused = include_str!("../../tests/fixtures/ledger/v1-refused.json");
+        for (agent, expected) in [(AGENT_VERSION, true), ("0.0.9", false)] {
+            let json = refused.replace("\"0.1.0\"", &format!("{agent:?}"));
+            files::replace(&layout.ledger(), json.as_bytes(), 0o640).unwrap();
+            assert_eq!(read(&layout).unwrap().refused.is_some(), expected, "{agent}");
+        }
     }
 
     #[test]

@@ -14,6 +14,8 @@
 //!     +--- ResetDone --- resetting <--- ResetBegun (from every phase)
 //! ```
 //!
+//! `Refused` (a payload was refused before anything was changed) leads back to what was before it.
+//!
 //! The *floor* is what anti-rollback needs. It survives every transition, and a second file
 //! keeps it should the ledger be damaged.
 
@@ -25,6 +27,7 @@ pub use floor::Floor;
 pub use transition::{Event, IllegalTransition};
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use unbox_common::{
     digest::Sha256,
     ids::{DeviceId, Generation},
@@ -52,6 +55,24 @@ pub struct Ledger {
     /// The latest time that something verified told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_time: Option<Timestamp>,
+    /// The payload that was refused last, until another one is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
+}
+
+/// A payload that was refused before anything was changed, and would be refused again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The enrollment that it belongs to.
+    pub generation: Generation,
+    /// Its version.
+    pub version: u64,
+    /// Short name of the reason.
+    pub kind: String,
+    /// The reason, for people.
+    pub detail: String,
+    /// Version of the agent that refused it. A newer one may know how to install it.
+    pub agent_version: String,
 }
 
 /// The durable phases. What happens inside one is simply started again after a power cut.
@@ -150,7 +171,7 @@ impl Ledger {
             Some(floor) => Some(floor.verified_time),
             None => None,
         };
-        Self { version: VERSION, phase: Phase::Unenrolled { cause }, floor, verified_time }
+        Self { version: VERSION, phase: Phase::Unenrolled { cause }, floor, verified_time, refused: None }
     }
 
     /// The enrollment, if there is one.
@@ -193,10 +214,22 @@ impl Ledger {
         Floor::expectation(self.floor.as_ref(), device, generation, now)
     }
 
-    /// Whether this very payload has been dealt with: it is in force, or it failed here and
-    /// would fail again.
+    /// The latest payload version that failed or was refused here: the server need not send it again.
+    #[must_use]
+    pub fn unwanted_version(&self) -> Option<u64> {
+        let refused = self.refused.as_ref().map(|refused| refused.version);
+        self.failed().map(|failed| failed.version).max(refused)
+    }
+
+    /// Whether this very payload has been dealt with: it is in force, or it failed or was refused
+    /// here and would be again.
     #[must_use]
     pub fn has_settled(&self, generation: Generation, version: u64) -> bool {
+        let is_this = |one: &Refused| one.generation == generation && one.version == version;
+        self.refused.as_ref().is_some_and(is_this) || self.is_settled_by_phase(generation, version)
+    }
+
+    fn is_settled_by_phase(&self, generation: Generation, version: u64) -> bool {
         self.enrollment().is_some_and(|own| own.generation == generation)
             && match &self.phase {
                 Phase::Managed { installed, .. } => installed.version == version,
@@ -205,6 +238,12 @@ impl Ledger {
                 }
                 _ => false,
             }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "version {} was refused ({}): {}", self.version, self.kind, self.detail)
     }
 }
 
@@ -258,6 +297,7 @@ mod tests {
         ("managed", include_str!("../../tests/fixtures/ledger/v1-managed.json")),
         ("rolled_back", include_str!("../../tests/fixtures/ledger/v1-rolled-back.json")),
         ("resetting", include_str!("../../tests/fixtures/ledger/v1-resetting.json")),
+        ("managed", include_str!("../../tests/fixtures/ledger/v1-refused.json")),
     ];
 
     #[test]
@@ -300,5 +340,10 @@ mod tests {
         let failed = rolled_back.failed().unwrap().version;
         assert!(rolled_back.has_settled(Generation(1), failed));
         assert!(!rolled_back.has_settled(Generation(1), rolled_back.installed().unwrap().version));
+        let refused = Ledger::parse(GOLDEN[5].1.as_bytes()).unwrap();
+        let version = refused.refused.as_ref().unwrap().version;
+        assert!(refused.has_settled(Generation(1), version) && !refused.has_settled(Generation(2), version));
+        assert!(refused.has_settled(Generation(1), refused.installed().unwrap().version));
+        assert_eq!(refused.unwanted_version(), Some(version));
     }
 }

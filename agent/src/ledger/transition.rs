@@ -1,7 +1,7 @@
 //! Which phase follows which: every change of the ledger is one event, and an event that does
 //! not fit is an error, never a guess.
 
-use super::{Cause, Enrollment, Failed, Floor, Ledger, Phase};
+use super::{Cause, Enrollment, Failed, Floor, Ledger, Phase, Refused};
 use unbox_common::{digest::Sha256, protocol::latest::Installed, refusal::Disposition, timestamp::Timestamp};
 
 /// What happens to a device's ledger.
@@ -18,6 +18,8 @@ pub enum Event {
         /// When it was signed: a time that has certainly passed.
         issued_at: Timestamp,
     },
+    /// A payload was refused before anything was changed.
+    Refused(Refused),
     /// The installation is healthy and final.
     Committed {
         /// What is in force now.
@@ -56,7 +58,7 @@ impl Ledger {
     pub fn handle(self, event: Event) -> Result<Self, IllegalTransition> {
         let illegal = IllegalTransition { from: self.phase.name(), attempted: event.name() };
         let before = self.installed().cloned();
-        let (phase, floor) = match (self.phase, event) {
+        let (phase, floor, refused) = match (self.phase, event) {
             (
                 Phase::Unenrolled { .. }
                 | Phase::Installing { .. }
@@ -66,12 +68,12 @@ impl Ledger {
             ) => {
                 let floor = Floor::raised(self.floor, enrollment.device, enrollment.generation, issued_at);
                 let phase = Phase::Installing { enrollment, version, grant, installed: before };
-                (phase, Some(floor))
+                (phase, Some(floor), None)
             }
             (Phase::Installing { enrollment, .. }, Event::Committed { installed }) => {
                 let floor = self.floor.map(|floor| floor.with_payload(installed.version));
                 let phase = Phase::Managed { enrollment, installed };
-                (phase, floor)
+                (phase, floor, None)
             }
             (
                 Phase::Installing { enrollment, version, installed, .. },
@@ -79,13 +81,25 @@ impl Ledger {
             ) => {
                 let failed = Failed { version, kind, detail, disposition };
                 let phase = Phase::RolledBack { enrollment, installed, failed };
-                (phase, self.floor)
+                (phase, self.floor, None)
             }
-            (_, Event::ResetBegun) => (Phase::Resetting, self.floor),
+            (_, Event::ResetBegun) => (Phase::Resetting, self.floor, None),
             (Phase::Resetting, Event::ResetDone) => {
                 let cause = Cause::Reset;
-                (Phase::Unenrolled { cause }, self.floor)
+                (Phase::Unenrolled { cause }, self.floor, None)
             }
+            // Of an installation that a power cut kept from beginning, nothing is left to go on with.
+            (Phase::Installing { enrollment, installed, .. }, Event::Refused(refused)) => {
+                let phase = match installed {
+                    Some(installed) => Phase::Managed { enrollment, installed },
+                    None => Phase::Unenrolled { cause: Cause::New },
+                };
+                (phase, self.floor, Some(refused))
+            }
+            (
+                phase @ (Phase::Unenrolled { .. } | Phase::Managed { .. } | Phase::RolledBack { .. }),
+                Event::Refused(refused),
+            ) => (phase, self.floor, Some(refused)),
             _ => return Err(illegal),
         };
         Ok(Self {
@@ -93,6 +107,7 @@ impl Ledger {
             phase,
             floor,
             verified_time: floor.map(|floor| floor.verified_time).max(self.verified_time),
+            refused,
         })
     }
 }
@@ -101,6 +116,7 @@ impl Event {
     const fn name(&self) -> &'static str {
         match self {
             Self::Accepted { .. } => "accepted",
+            Self::Refused(_) => "refused",
             Self::Committed { .. } => "committed",
             Self::RolledBack { .. } => "rolled_back",
             Self::ResetBegun => "reset_begun",
@@ -165,6 +181,16 @@ mod tests {
         }
     }
 
+    fn refused(version: u64) -> Event {
+        Event::Refused(Refused {
+            generation: Generation(1),
+            version,
+            kind: "device_lacks".to_owned(),
+            detail: "there is no user kiosk".to_owned(),
+            agent_version: "0.1.0".to_owned(),
+        })
+    }
+
     fn after(events: impl IntoIterator<Item = Event>) -> Result<Ledger, IllegalTransition> {
         events.into_iter().try_fold(Ledger::new(), Ledger::handle)
     }
@@ -179,14 +205,15 @@ mod tests {
             after([Event::ResetBegun]),
         ]
         .map(Result::unwrap);
-        let events = [accepted(1, 60), committed(60), rolled_back(), Event::ResetBegun, Event::ResetDone];
+        let events =
+            [accepted(1, 60), committed(60), rolled_back(), Event::ResetBegun, Event::ResetDone, refused(60)];
         // The same table as the diagram at the top of this folder.
         let expected = [
-            ["installing", "-", "-", "resetting", "-"],
-            ["installing", "managed", "rolled_back", "resetting", "-"],
-            ["installing", "-", "-", "resetting", "-"],
-            ["installing", "-", "-", "resetting", "-"],
-            ["-", "-", "-", "resetting", "unenrolled"],
+            ["installing", "-", "-", "resetting", "-", "unenrolled"],
+            ["installing", "managed", "rolled_back", "resetting", "-", "unenrolled"],
+            ["installing", "-", "-", "resetting", "-", "managed"],
+            ["installing", "-", "-", "resetting", "-", "rolled_back"],
+            ["-", "-", "-", "resetting", "unenrolled", "-"],
         ];
         for (ledger, row) in phases.iter().zip(expected) {
             for (event, to) in events.iter().zip(row) {
@@ -214,6 +241,17 @@ mod tests {
         let done = ledger.handle(committed(60)).unwrap();
         assert_eq!(done.installed(), Some(&installed(60)));
         assert_eq!(done.floor.unwrap().payload_version, Some(60));
+    }
+
+    #[test]
+    fn a_refused_payload_changes_nothing_and_is_remembered_until_another_is_accepted() {
+        let managed = after([accepted(1, 50), committed(50)]).unwrap();
+        let ledger = managed.clone().handle(refused(60)).unwrap();
+        assert_eq!(Ledger { refused: None, ..ledger.clone() }, managed);
+        assert!(ledger.has_settled(Generation(1), 60) && !ledger.has_settled(Generation(1), 61));
+        for next in [accepted(1, 61), Event::ResetBegun] {
+            assert_eq!(ledger.clone().handle(next).unwrap().refused, None);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Whether a grant holds a payload that this device may install now.
 
-use crate::{boot::Trust, failure::Rejection, ledger::Ledger};
+use crate::{boot::Trust, clock, failure::Rejection, ledger::Ledger};
 use unbox_common::{
     bytes::Nonce,
     payload::{AcceptedPayload, judge},
@@ -10,6 +10,8 @@ use unbox_common::{
 };
 
 /// Verifies a grant's payload and judges it by this device's ledger.
+///
+/// It is judged at `now`, or at the time of its signature if that is later.
 ///
 /// `trust` has followed the roots that came with the grant ([`Trust::advanced`]).
 /// `nonce` is that of the request that the grant answers; `None` on the privileged side, which
@@ -28,9 +30,24 @@ pub fn accept(
         VerifyError::Unreadable(_) => Rejection::Unreadable(error),
         _ => Rejection::Untrusted(error),
     })?;
+    // Keys that this device trusts signed it at that time, so that time has passed: a device whose
+    // clock lost its battery learns it here. What is too far ahead to be believed stays in the future.
+    let signed_at = Some(verified.issued_at).filter(|at| *at <= clock::horizon());
+    let now = signed_at.map_or(now, |at| at.max(now));
     let mut expected = ledger.expectation(grant.device_id, grant.generation, now);
     expected.nonce = nonce;
     judge(verified, &expected).map_err(Rejection::Judged)
+}
+
+/// The version that a grant's payload says it has, believed or not; `None` if it says none.
+#[must_use]
+pub fn version_of(grant: &Grant) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u64,
+    }
+    let payload = grant.payload.envelope().payload.as_ref();
+    serde_json::from_slice(payload).ok().map(|Versioned { version }| version)
 }
 
 #[cfg(test)]
@@ -182,6 +199,21 @@ pub(crate) mod tests {
         let mut expired = payload(50, &[]);
         expired.expires_at = NOW;
         assert_eq!(kind(&grant(&expired, 1), &Ledger::new()), "payload_expired");
+    }
+
+    #[test]
+    fn a_signature_tells_a_clock_that_is_behind_what_time_it_is() {
+        let year = std::time::Duration::from_hours(365 * 24);
+        for (years, expected) in [(0, None), (3, None), (9, None), (11, Some("clock_skew"))] {
+            let mut signed = payload(50, &[]);
+            signed.issued_at = clock::built().after(year * years);
+            let judged = accept(&grant(&signed, 1), &trust(), &Ledger::new(), Some(NONCE), NOW);
+            let refused = judged.map_err(|rejected| crate::failure::Failure::from(rejected).kind()).err();
+            assert_eq!(refused, expected, "{years} years after the build");
+            signed.expires_at = signed.issued_at;
+            let expired = kind(&grant(&signed, 1), &Ledger::new());
+            assert_eq!(expired, expected.unwrap_or("payload_expired"), "{years}");
+        }
     }
 
     #[test]

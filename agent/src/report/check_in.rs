@@ -29,11 +29,13 @@ pub struct Standing<'a> {
 /// The message.
 #[must_use]
 pub fn check_in(standing: &Standing<'_>, nonce: Nonce, now: Timestamp) -> CheckIn {
+    let refused = standing.enrolled.refused.as_ref();
+    let refused_here = refused.filter(|one| one.agent_version == AGENT_VERSION).map(|one| one.version);
     CheckIn {
         generation: standing.enrolled.generation,
         agent_version: AGENT_VERSION.to_owned(),
         installed: standing.ledger.installed().cloned(),
-        failed_version: standing.ledger.failed().map(|failed| failed.version),
+        failed_version: standing.ledger.unwanted_version().max(refused_here),
         healthy: standing.healthy,
         nonce,
         root_version: standing.root_version,
@@ -79,6 +81,7 @@ mod tests {
     use crate::{
         entropy::Entropy,
         handshake::{DeviceKey, certificate_of},
+        ledger::Refused,
     };
     use std::time::Duration;
     use unbox_common::bytes::FixedBytes;
@@ -129,5 +132,17 @@ mod tests {
         assert_eq!(message.installed.unwrap().version, 1_795_219_200_000);
         assert!(!message.renew_certificate);
         assert!(check_in(&standing, nonce, NOW.after(70 * day)).renew_certificate);
+        for (agent_version, expected) in [(AGENT_VERSION, 1_795_219_200_002), ("0.0.9", 1_795_219_200_001)] {
+            let refused = Refused {
+                generation: enrolled().generation,
+                version: 1_795_219_200_002,
+                kind: "payload_policy".to_owned(),
+                detail: String::new(),
+                agent_version: agent_version.to_owned(),
+            };
+            let enrolled = Enrolled { refused: Some(refused), ..enrolled() };
+            let standing = Standing { enrolled: &enrolled, ..standing };
+            assert_eq!(check_in(&standing, nonce, NOW).failed_version, Some(expected), "{agent_version}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The enrollment that the network side speaks for: its certificate, and when to check in.
 
+use crate::ledger::Refused;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use unbox_common::{
@@ -32,10 +33,14 @@ pub struct Enrolled {
     pub certificate_chain: Vec<Bytes>,
     /// Whose device it is.
     pub owner: Owner,
-    /// When the server was last heard, by the device's clock.
+    /// When the server was last heard, by the device's own clock, right or wrong: a clock without a
+    /// battery stays behind every time that is believed, and would never come to the next check-in.
     pub heard_at: Timestamp,
     /// How long after that the next check-in is due, in seconds.
     pub check_in_after_s: u32,
+    /// The payload that this side refused last, before the installer saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
 }
 
 impl Enrolled {
@@ -49,6 +54,7 @@ impl Enrolled {
             owner: grant.owner.clone(),
             heard_at: now,
             check_in_after_s: grant.check_in_after_s,
+            refused: None,
         }
     }
 

@@ -84,8 +84,8 @@ impl Queue {
             Outcome::RolledBack { version, kind, detail } => {
                 Outcome::RolledBack { version, kind: short(kind), detail: short(detail) }
             }
-            Outcome::Rejected { kind, detail } => {
-                Outcome::Rejected { kind: short(kind), detail: short(detail) }
+            Outcome::Rejected { version, kind, detail } => {
+                Outcome::Rejected { version, kind: short(kind), detail: short(detail) }
             }
         });
     }
@@ -187,7 +187,11 @@ mod tests {
         for _ in 0..300 {
             queue.note(noted(&"\"quoted\" ".repeat(200)));
         }
-        queue.conclude(Outcome::Rejected { kind: "k".repeat(5000), detail: "\u{1b}[2Jdetail".repeat(5000) });
+        queue.conclude(Outcome::Rejected {
+            version: None,
+            kind: "k".repeat(5000),
+            detail: "\u{1b}[2Jdetail".repeat(5000),
+        });
         let mut parts = 0;
         while let Some(report) = queue.next() {
             assert!(serde_json::to_vec(&report).unwrap().len() <= MAX_REPORT_BYTES);

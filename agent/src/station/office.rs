@@ -217,8 +217,14 @@ impl Office {
         let trust: Trust = trust_in(trust)?;
         let time = TrustedTime::weigh(clock::system(), clock::built(), None);
         let patience = Patience::default();
-        let client =
-            Client::new(&ClientSettings { trust: &trust, time, proxy: None, certificate: None, patience })?;
+        let client = Client::new(&ClientSettings {
+            trust: &trust,
+            time,
+            proxy: None,
+            certificate: None,
+            patience,
+            pacer: None,
+        })?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -15,9 +15,8 @@ use std::ops::Deref;
 
 /// How far ahead of the device's clock a payload may have been signed, in ms.
 ///
-/// The clock that counts is the latest of system clock, build date and the server's last
-/// time, so only a device whose clock runs behind sees a payload from the future; a day is
-/// more than any drift and less than any useful post-dating.
+/// A device that believes the time of a signature judges the payload at that time. What remains
+/// ahead is a time that it does not believe, and one of the two clocks is wrong.
 pub const MAX_FUTURE_MS: u64 = 24 * 3600 * 1000;
 
 /// What the device holds a payload against.
@@ -111,6 +110,12 @@ pub enum PayloadRejected {
 }
 
 impl PayloadRejected {
+    /// Whether this version of the payload would be refused by every device, at any time.
+    #[must_use]
+    pub const fn is_about_contents(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::Unsupported(_) | Self::Policy(_))
+    }
+
     /// The short name that reports carry.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -120,7 +125,7 @@ impl PayloadRejected {
             Self::WrongNonce => "payload_wrong_nonce",
             Self::Older { .. } => "payload_older",
             Self::Expired { .. } => "payload_expired",
-            Self::FromTheFuture { .. } => "payload_from_the_future",
+            Self::FromTheFuture { .. } => crate::refusal::RefusalKind::ClockSkew.name(),
             Self::TooLarge { .. } => "payload_too_large",
             Self::Unsupported(_) => "payload_unsupported",
             Self::Policy(_) => "payload_policy",
@@ -149,11 +154,11 @@ pub fn judge(payload: Verified<Payload>, expected: &Expectation) -> Result<Accep
     {
         return Err(PayloadRejected::Older { installed, found: payload.version });
     }
-    if payload.expires_at <= now {
-        return Err(PayloadRejected::Expired { expired: payload.expires_at, now });
-    }
     if payload.issued_at.0 > now.0.saturating_add(MAX_FUTURE_MS) {
         return Err(PayloadRejected::FromTheFuture { issued: payload.issued_at, now });
+    }
+    if payload.expires_at <= now {
+        return Err(PayloadRejected::Expired { expired: payload.expires_at, now });
     }
     check_contents(&payload)?;
     Ok(AcceptedPayload(payload.into_inner()))
@@ -247,7 +252,7 @@ mod tests {
         assert_eq!(changed(|p| p.nonce = FixedBytes([8; 32])), "payload_wrong_nonce");
         assert_eq!(changed(|p| p.version = 49), "payload_older");
         assert_eq!(changed(|p| p.expires_at = Timestamp(1500)), "payload_expired");
-        assert_eq!(changed(|p| p.issued_at = Timestamp(1501 + MAX_FUTURE_MS)), "payload_from_the_future");
+        assert_eq!(changed(|p| p.issued_at = Timestamp(1501 + MAX_FUTURE_MS)), "clock_skew");
         let sysext = r#"{"name":"dpc","version":"1","kind":"sysext","artifact":{"sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":0}}"#;
         let mut unsupported = payload();
         unsupported.dpc = Some(serde_json::from_str(sysext).unwrap());

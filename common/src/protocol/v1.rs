@@ -250,6 +250,9 @@ pub enum Outcome {
     },
     /// Not even begun.
     Rejected {
+        /// The payload's version, where it could be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<u64>,
         /// Short name of the reason.
         kind: String,
         /// The reason, for people.
@@ -276,7 +279,7 @@ pub struct CheckIn {
     /// What is installed; nothing if the last installation was rolled back to nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installed: Option<Installed>,
-    /// Version of a payload that failed here, so that the server does not send it again.
+    /// Version of a payload that failed or was refused here, so that the server does not send it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_version: Option<u64>,
     /// Whether the DPC passes its health check now.

@@ -280,6 +280,11 @@ impl Services {
 /// Takes an outcome into the device: when the latest generation is managed, it is the active one.
 fn take_outcome(device: &mut Device, generation: Generation, outcome: &Outcome, now: Timestamp) {
     device.last_said.outcome = Some(outcome.clone());
+    device.last_said.failed_version = match outcome {
+        Outcome::Managed { .. } => None,
+        Outcome::RolledBack { version, .. } => Some(*version),
+        Outcome::Rejected { version, .. } => version.or(device.last_said.failed_version),
+    };
     if matches!(outcome, Outcome::Managed { .. }) && device.generation() == generation {
         // In every other state the outcome is kept, and the state is what it was.
         let _ = device.complete(generation, now);
@@ -317,7 +322,7 @@ fn plain(mut report: Report) -> Report {
     for entry in &mut report.entries {
         entry.detail = entry.detail.take().map(|text| plain_text(&text, MAX_DETAIL_BYTES));
     }
-    if let Some(Outcome::RolledBack { kind, detail, .. } | Outcome::Rejected { kind, detail }) =
+    if let Some(Outcome::RolledBack { kind, detail, .. } | Outcome::Rejected { kind, detail, .. }) =
         &mut report.outcome
     {
         *kind = plain_text(kind, MAX_KIND_BYTES);

@@ -87,10 +87,19 @@ async fn managed_completes_the_generation(db: TestDatabase) {
     assert_eq!(device.active, None, "only managed completes");
     let Some(Outcome::RolledBack { detail, .. }) = device.last_said.outcome else { panic!() };
     assert_eq!(detail, "the unit  failed ");
+    assert_eq!(device.last_said.failed_version, Some(START.0));
+    let rejected = Outcome::Rejected {
+        version: Some(START.0 + 1),
+        kind: "device_lacks".to_owned(),
+        detail: "there is no user kiosk".to_owned(),
+    };
+    world.services.report(certificate(&grant), report(Generation(1), &[2], Some(rejected))).await.unwrap();
+    assert_eq!(stored(&world, grant.device_id).await.last_said.failed_version, Some(START.0 + 1));
 
     world.clock.advance(Duration::from_secs(9));
-    world.services.report(certificate(&grant), report(Generation(1), &[2], DONE)).await.unwrap();
+    world.services.report(certificate(&grant), report(Generation(1), &[3], DONE)).await.unwrap();
     let device = stored(&world, grant.device_id).await;
+    assert_eq!(device.last_said.failed_version, None);
     let since = START.after(Duration::from_secs(9));
     assert_eq!(device.state, DeviceState::Managed { generation: Generation(1), since });
     assert_eq!(device.active, device.latest);

@@ -5,7 +5,7 @@ use crate::{
         Found, Layout, Medium, NotUsed, fat,
         token::{FILES, MAX_FILE_BYTES, token_in},
     },
-    files::{self, FilesError},
+    files::{self, FilesError, Within},
 };
 use nix::errno::Errno;
 use std::{
@@ -73,8 +73,8 @@ fn read_by_others(folder: &Path) -> Vec<Medium> {
 
 /// What is mounted at a folder; `None` if the file is not there, as where nothing is mounted.
 fn mounted(layout: &Layout, folder: &Path) -> Option<Medium> {
-    let path = layout.below(&folder.to_string_lossy());
-    let read = |file| match files::read(&path.join(file), MAX_FILE_BYTES) {
+    let root = Within::open(layout.root()).ok()?;
+    let read = |file| match root.read(&folder.join(file), MAX_FILE_BYTES) {
         Ok(bytes) => bytes.map(|bytes| token_in(&bytes)),
         Err(error) => Some(Err(not_used(&error))),
     };

@@ -9,7 +9,7 @@ use super::{
     Trust, command_line, medium, token,
 };
 use crate::{
-    files::{self, FilesError},
+    files::{self, FilesError, Within},
     ledger::{self, io::LedgerError},
     tpm::TpmUse,
 };
@@ -166,12 +166,12 @@ fn configuration(path: &Path) -> Result<Option<Fragment>, BootError> {
 }
 
 fn token_file(layout: &Layout, path: &Path) -> Result<Token, BootError> {
-    let path = layout.below(&path.to_string_lossy());
-    let bytes =
-        files::read(&path, token::MAX_FILE_BYTES)?.ok_or_else(|| BootError::NoTokenFile(path.clone()))?;
+    let origin = layout.below(path);
+    let bytes = Within::open(layout.root())?.read(path, token::MAX_FILE_BYTES)?;
+    let bytes = bytes.ok_or_else(|| BootError::NoTokenFile(origin.clone()))?;
     Ok(Token {
         secret: Secret::new(String::from_utf8_lossy(&bytes).into_owned()),
-        origin: Origin::File(path),
+        origin: Origin::File(origin),
     })
 }
 
@@ -232,4 +232,39 @@ fn follow(layout: &Layout, mut trust: Trust) -> Result<Trust, BootError> {
         trust = trust.advanced(&kept.unwrap_or_default());
     }
     Ok(trust)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn no_path_of_a_configuration_file_leaves_the_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        files::make_directory(&root.join("etc/unbox"), files::PUBLIC_DIRECTORY).unwrap();
+        for (path, token) in [("secret", "of the host"), ("root/secret", "inside")] {
+            files::replace(&folder.path().join(path), token.as_bytes(), files::PRIVATE_FILE).unwrap();
+        }
+        for (path, token) in [("unbox-token", "outside"), ("root/unbox-token", "within")] {
+            files::replace(&folder.path().join(path), token.as_bytes(), files::PRIVATE_FILE).unwrap();
+        }
+        symlink(folder.path(), root.join("out")).unwrap();
+        let layout = Layout::new(&root);
+        for path in ["/secret", "secret", "/../secret", "../../secret", "/etc/../../secret"] {
+            let token = token_file(&layout, Path::new(path)).unwrap();
+            assert_eq!(token.secret.expose(), "inside", "{path}");
+            assert_eq!(token.origin, Origin::File(root.join("secret")), "{path}");
+        }
+        assert!(matches!(token_file(&layout, Path::new("/out/secret")), Err(BootError::NoTokenFile(_))));
+        for folder in ["/", "..", "/../..", "/etc/../.."] {
+            let media = media::seen(&layout, Some(&folder));
+            let [Medium { found: super::super::Found::Token(token), .. }] = media.as_slice() else {
+                panic!("{folder}: {media:?}");
+            };
+            assert_eq!(token.expose(), "within", "{folder}");
+        }
+        assert_eq!(media::seen(&layout, Some(&"/out")), []);
+    }
 }

@@ -354,7 +354,9 @@ fn outcome(of: &Outcome) -> InstallOutcome {
         Outcome::RolledBack { version, kind, detail } => {
             (InstallResult::RolledBack, *version, kind.as_str(), detail.as_str())
         }
-        Outcome::Rejected { kind, detail } => (InstallResult::Rejected, 0, kind.as_str(), detail.as_str()),
+        Outcome::Rejected { version, kind, detail } => {
+            (InstallResult::Rejected, version.unwrap_or(0), kind.as_str(), detail.as_str())
+        }
     };
     let (reason, detail) = (reason.to_owned(), detail.to_owned());
     InstallOutcome { result, version: number(version), reason, detail }

@@ -1,0 +1,56 @@
+//! Holds the messages of one process to their [`Pace`], whichever client sends them.
+
+use crate::{clock::Waits, retry::Pace};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// The pace of one process. Clones share it.
+#[derive(Clone)]
+pub struct Pacer {
+    waits: Arc<dyn Waits>,
+    pace: Arc<Mutex<Pace>>,
+}
+
+impl Pacer {
+    /// A pace at which nothing was sent yet.
+    #[must_use]
+    pub fn new(waits: Arc<dyn Waits>) -> Self {
+        Self { waits, pace: Arc::default() }
+    }
+
+    /// Waits until a whole round may begin.
+    pub async fn before_round(&self) {
+        let pause = self.pace().until_round(self.waits.monotonic());
+        if !pause.is_zero() {
+            tracing::debug!(?pause, "the next round waits for its pace");
+            self.waits.wait(pause).await;
+        }
+    }
+
+    /// Waits until one message may be sent, and counts it.
+    pub(crate) async fn before_message(&self) {
+        let pause = self.pace().until_message(self.waits.monotonic());
+        if !pause.is_zero() {
+            self.waits.wait(pause).await;
+        }
+        self.pace().sent(self.waits.monotonic());
+    }
+
+    /// Does not count the last message: it reached nobody.
+    pub(crate) fn unsent(&self) {
+        self.pace().unsent();
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        // Every change of it is a single step: what a panic left is whole.
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Pacer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pacer")
+    }
+}
