@@ -313,7 +313,7 @@ fn a_package_reaches_neither_unbox_nor_what_others_have() {
         let policy = package(&device, &format!("tool 1.0\n{path} x"));
         let (found, detail, fault) = refused(&mut device, &Value::Null, &policy);
         assert_eq!((found, fault), (kind, Fault::Payload), "{path}: {detail}");
-        assert!(detail.to_string().contains(words), "{detail:?} does not say {words:?}");
+        assert!(detail.contains(words), "{detail:?} does not say {words:?}");
     }
 }
 
