@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, SpooledTempFile};
 
 /// Permissions of a file that only its owner reads.
 pub const PRIVATE_FILE: u32 = 0o600;
@@ -298,6 +298,11 @@ pub fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError
 /// An empty file without a name, on the disk of this directory: whatever happens, it leaves nothing.
 pub fn nameless(directory: &Path) -> Result<File, FilesError> {
     tempfile::tempfile_in(directory).map_err(write_error(directory))
+}
+
+/// The same, in memory for as long as it has at most this many bytes.
+pub fn spooled(directory: &Path, memory_bytes: usize) -> SpooledTempFile {
+    tempfile::spooled_tempfile_in(memory_bytes, directory)
 }
 
 /// Removes a file, durably; one that is not there is no error.

@@ -112,6 +112,7 @@ pub struct LimitsFragment {
     pub(super) connections: Option<u64>,
     pub(super) connections_per_address: Option<u64>,
     pub(super) requests: Option<u64>,
+    pub(super) memory_mib: Option<u64>,
     pub(super) header_timeout_s: Option<u64>,
     pub(super) request_timeout_s: Option<u64>,
     pub(super) shutdown_timeout_s: Option<u64>,

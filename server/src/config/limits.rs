@@ -15,6 +15,8 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Device messages that are worked on at the same time.
     pub requests: usize,
+    /// Memory for the bodies of requests and for answers, in bytes.
+    pub memory_bytes: usize,
     /// Time for TLS, and for the head of a request; also how long an idle connection is kept.
     pub header_timeout: Duration,
     /// Time for the body of a request, and for its answer.
@@ -63,6 +65,8 @@ impl Limits {
                 2048,
             )?,
             requests: count("limits.requests", from.requests, 1024)?,
+            memory_bytes: number("limits.memory_mib", from.memory_mib, 96, 64..=65_536)
+                .map(|mib| usize::try_from(mib).unwrap_or(usize::MAX).saturating_mul(1024 * 1024))?,
             header_timeout: time("limits.header_timeout_s", from.header_timeout_s, 15)?,
             request_timeout: time("limits.request_timeout_s", from.request_timeout_s, 30)?,
             shutdown_timeout: time("limits.shutdown_timeout_s", from.shutdown_timeout_s, 20)?,

@@ -107,6 +107,9 @@ listen = [{listen}]
 #connections_per_address = 2048
 # Device messages at the same time; more are told to come back.
 #requests = 1024
+# Memory for the bodies of requests and for answers, all together. Nobody gets more of it than is left
+# for the others; who finds none is told to come back. MemoryMax= of the unit has to be higher.
+#memory_mib = 96
 # Time for TLS and the head of a request, for the whole request, and for requests to finish
 # when the server stops.
 #header_timeout_s = 15

@@ -1,61 +1,120 @@
 //! Reads the body of a message: of the right type, no larger than it may be, in time; packed by gzip or as
 //! it is (RFC 9110, section 8.4).
 
-use super::{App, problem::RouteError};
+use super::{
+    App,
+    budget::{Holders, NoMemory, Reservation},
+    problem::RouteError,
+};
 use axum::{
-    BoxError,
     body::{Body, BodyDataStream, Bytes},
     extract::Request,
     http::{HeaderMap, StatusCode, header},
 };
 use flate2::write::MultiGzDecoder;
 use futures_util::{StreamExt as _, stream};
-use http_body_util::{BodyExt as _, Collected, LengthLimitError, Limited};
-use std::io::{self, Read, Write};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use std::{
+    io::{self, Read, Write},
+    ops::Deref,
+};
 use tokio::time::timeout;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
+/// What a byte of JSON takes in memory, with the message that is made of it.
+const JSON_FACTOR: usize = 4;
+
+/// A body in memory, which is held for it.
+pub(super) struct WholeBody {
+    bytes: Bytes,
+    memory: Reservation,
+}
+
+impl WholeBody {
+    /// The bytes, and the memory to hold for as long as they are there.
+    pub(super) fn into_parts(self) -> (Bytes, Reservation) {
+        (self.bytes, self.memory)
+    }
+}
+
+impl Deref for WholeBody {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// Reads a whole JSON body of at most `limit` bytes.
-pub(super) async fn read(app: &App, request: Request, limit: usize) -> Result<Bytes, RouteError> {
-    read_typed(app, request, "application/json", limit).await
+pub(super) async fn read(
+    app: &App,
+    holders: Holders,
+    request: Request,
+    limit: usize,
+) -> Result<WholeBody, RouteError> {
+    read_typed(app, holders, request, "application/json", limit).await
 }
 
 /// Reads a whole form of at most `limit` bytes.
-pub(super) async fn read_form(app: &App, request: Request, limit: usize) -> Result<Bytes, RouteError> {
-    read_typed(app, request, "application/x-www-form-urlencoded", limit).await
+pub(super) async fn read_form(
+    app: &App,
+    holders: Holders,
+    request: Request,
+    limit: usize,
+) -> Result<WholeBody, RouteError> {
+    read_typed(app, holders, request, "application/x-www-form-urlencoded", limit).await
 }
 
 async fn read_typed(
     app: &App,
+    holders: Holders,
     request: Request,
     media_type: &str,
     limit: usize,
-) -> Result<Bytes, RouteError> {
+) -> Result<WholeBody, RouteError> {
     if !is_of_type(request.headers(), media_type) {
-        return Err(RouteError::Message(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            format!("The message must be of type {media_type}."),
-        ));
+        return Err(wrong_type(media_type));
     }
-    read_whole(app, request, limit).await
+    read_whole(app, holders, request, limit, JSON_FACTOR).await
 }
 
 /// Reads a whole JSON body of at most `limit` bytes; there may be none, and then its type does not count.
-pub(super) async fn read_optional(app: &App, request: Request, limit: usize) -> Result<Bytes, RouteError> {
+pub(super) async fn read_optional(
+    app: &App,
+    holders: Holders,
+    request: Request,
+    limit: usize,
+) -> Result<WholeBody, RouteError> {
     let is_json = is_of_type(request.headers(), "application/json");
-    let body = read_whole(app, request, limit).await?;
-    if !(is_json || body.is_empty()) {
-        return Err(RouteError::Message(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "The message must be of type application/json.".to_owned(),
-        ));
-    }
-    Ok(body)
+    let body = read_whole(app, holders, request, limit, JSON_FACTOR).await?;
+    if is_json || body.is_empty() { Ok(body) } else { Err(wrong_type("application/json")) }
 }
 
 /// Reads a whole body of any type, of at most `limit` bytes.
-pub(super) async fn read_bytes(app: &App, request: Request, limit: usize) -> Result<Bytes, RouteError> {
-    read_whole(app, request, limit).await
+pub(super) async fn read_bytes(
+    app: &App,
+    holders: Holders,
+    request: Request,
+    limit: usize,
+) -> Result<WholeBody, RouteError> {
+    read_whole(app, holders, request, limit, 1).await
+}
+
+/// That a body of another type was expected.
+pub(super) fn wrong_type(expected: &str) -> RouteError {
+    RouteError::Message(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        format!("The message must be of type {expected}."),
+    )
+}
+
+/// That a body is larger than it may be.
+pub(super) fn too_large(limit: usize) -> RouteError {
+    RouteError::Message(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("This message may have at most {limit} bytes."),
+    )
 }
 
 /// Lets the rest of a body pass by that nobody reads. Whether that was all of it: at most `limit` bytes, in
@@ -71,6 +130,20 @@ pub(super) async fn discard(app: &App, body: Body, limit: usize) -> bool {
         true
     };
     timeout(app.request_timeout, passed).await.unwrap_or(false)
+}
+
+/// Holds the head of a body that is read item by item against its type and limit; there may be none. Whether
+/// it is packed by gzip.
+pub(super) fn check_items(headers: &HeaderMap, body: &Body, limit: usize) -> Result<bool, RouteError> {
+    if announced(headers).is_some_and(|length| length > limit as u64) {
+        return Err(too_large(limit));
+    }
+    let is_empty = body.is_end_stream() || body.size_hint().exact() == Some(0);
+    if is_empty || is_of_type(headers, "application/json") {
+        Ok(!is_empty && matches!(Coding::of(headers)?, Coding::Gzip))
+    } else {
+        Err(wrong_type("application/json"))
+    }
 }
 
 /// The bytes of a body of any length, for a thread that may block; called within the runtime.
@@ -89,45 +162,133 @@ pub(super) fn blocking_reader(app: &App, body: Body) -> impl Read + Send + use<>
     SyncIoBridge::new(StreamReader::new(Box::pin(stream::unfold(body.into_data_stream(), next))))
 }
 
-async fn read_whole(app: &App, request: Request, limit: usize) -> Result<Bytes, RouteError> {
+/// Reads a whole body, holding `factor` bytes of memory for each of its own as they arrive.
+async fn read_whole(
+    app: &App,
+    holders: Holders,
+    request: Request,
+    limit: usize,
+    factor: usize,
+) -> Result<WholeBody, RouteError> {
     let (head, body) = request.into_parts();
-    read_parts(app, &head.headers, body, limit).await
+    read_parts(app, holders, (&head.headers, body), limit, factor).await
 }
 
 /// The same for a request that is taken apart already.
 pub(super) async fn read_parts(
     app: &App,
-    headers: &HeaderMap,
-    body: Body,
+    holders: Holders,
+    (headers, body): (&HeaderMap, Body),
     limit: usize,
-) -> Result<Bytes, RouteError> {
-    let too_large = || {
-        RouteError::Message(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("This message may have at most {limit} bytes."),
-        )
-    };
-    if announced(headers).is_some_and(|length| length > limit as u64) {
-        return Err(too_large());
+    factor: usize,
+) -> Result<WholeBody, RouteError> {
+    let announced = announced(headers);
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(too_large(limit));
     }
-    let (coding, body) = (Coding::of(headers)?, Limited::new(body, limit));
-    let read = async {
-        match coding {
-            Coding::Identity => body.collect().await.map(Collected::to_bytes),
-            Coding::Gzip => unpacked(body, limit).await,
+    // Memory that is never written to is not taken: what is announced costs nothing before it arrives.
+    let bytes = Vec::with_capacity(announced.and_then(|length| length.try_into().ok()).unwrap_or(0));
+    let gathered = Gathered { bytes, memory: app.memory.open(holders), limit, factor };
+    let mut gathered = Unpacked::of(Coding::of(headers)?, gathered);
+    let mut parts = Limited::new(body, limit).into_data_stream();
+    let read = async move {
+        while let Some(part) = parts.next().await {
+            let part = part.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    return too_large(limit);
+                }
+                let detail = "The message ended before its announced length.".to_owned();
+                RouteError::Message(StatusCode::BAD_REQUEST, detail)
+            })?;
+            gathered.write(&part).map_err(|error| not_gathered(error, limit))?;
         }
+        gathered.finish().map_err(|error| not_gathered(error, limit))
     };
-    match timeout(app.request_timeout, read).await.map_err(|_| RouteError::Slow)? {
-        Ok(body) => Ok(body),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(error) if error.is::<TooLong>() => Err(too_large()),
-        Err(error) if error.is::<io::Error>() => {
-            Err(RouteError::Message(StatusCode::BAD_REQUEST, NOT_GZIP.to_owned()))
+    let Gathered { bytes, memory, .. } =
+        timeout(app.request_timeout, read).await.map_err(|_| RouteError::Slow)??;
+    Ok(WholeBody { bytes: bytes.into(), memory })
+}
+
+/// A body as far as it has arrived, within its limit and with its memory.
+struct Gathered {
+    bytes: Vec<u8>,
+    memory: Reservation,
+    limit: usize,
+    factor: usize,
+}
+
+/// Why no more of a body is gathered.
+#[derive(Debug, thiserror::Error)]
+enum Full {
+    #[error("the body has more bytes than it may have")]
+    TooLong,
+    #[error("there is no memory for it")]
+    Memory(NoMemory),
+}
+
+impl Write for Gathered {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + from.len() > self.limit {
+            return Err(io::Error::other(Full::TooLong));
         }
-        Err(_) => Err(RouteError::Message(
-            StatusCode::BAD_REQUEST,
-            "The message ended before its announced length.".to_owned(),
-        )),
+        let memory = self.memory.grow(from.len().saturating_mul(self.factor));
+        memory.map_err(|why| io::Error::other(Full::Memory(why)))?;
+        self.bytes.extend_from_slice(from);
+        Ok(from.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Takes a body as it arrives, and gathers it as it is.
+enum Unpacked {
+    Plain(Gathered),
+    /// Nothing has arrived: a message without a body may come with the header of one.
+    EmptyGzip(Gathered),
+    Gzip(MultiGzDecoder<Gathered>),
+}
+
+impl Unpacked {
+    fn of(coding: Coding, gathered: Gathered) -> Self {
+        match coding {
+            Coding::Identity => Self::Plain(gathered),
+            Coding::Gzip => Self::EmptyGzip(gathered),
+        }
+    }
+
+    fn write(&mut self, part: &[u8]) -> io::Result<()> {
+        if let Self::EmptyGzip(gathered) = self
+            && !part.is_empty()
+        {
+            let memory = gathered.memory.another();
+            let gathered =
+                std::mem::replace(gathered, Gathered { bytes: Vec::new(), memory, limit: 0, factor: 0 });
+            *self = Self::Gzip(MultiGzDecoder::new(gathered));
+        }
+        match self {
+            Self::Plain(gathered) => gathered.write_all(part),
+            Self::EmptyGzip(_) => Ok(()),
+            Self::Gzip(decoder) => decoder.write_all(part),
+        }
+    }
+
+    fn finish(self) -> io::Result<Gathered> {
+        match self {
+            Self::Plain(gathered) | Self::EmptyGzip(gathered) => Ok(gathered),
+            Self::Gzip(decoder) => decoder.finish(),
+        }
+    }
+}
+
+fn not_gathered(error: io::Error, limit: usize) -> RouteError {
+    match error.into_inner().map(|inner| inner.downcast::<Full>()) {
+        Some(Ok(full)) => match *full {
+            Full::TooLong => too_large(limit),
+            Full::Memory(why) => why.into(),
+        },
+        _ => RouteError::Message(StatusCode::BAD_REQUEST, NOT_GZIP.to_owned()),
     }
 }
 
@@ -170,52 +331,6 @@ pub(super) fn expect_plain(headers: &HeaderMap) -> Result<(), RouteError> {
     }
 }
 
-/// Unpacks a body while it arrives.
-async fn unpacked(body: Limited<Body>, limit: usize) -> Result<Bytes, BoxError> {
-    let mut parts = body.into_data_stream();
-    let mut unpacked = MultiGzDecoder::new(Capped { bytes: Vec::new(), limit });
-    let mut is_empty = true;
-    let cause = |error: io::Error| -> BoxError {
-        match error.into_inner() {
-            Some(inner) if inner.is::<TooLong>() => inner,
-            Some(inner) => Box::new(io::Error::other(inner)),
-            None => Box::new(io::Error::from(io::ErrorKind::InvalidData)),
-        }
-    };
-    while let Some(part) = parts.next().await {
-        let part = part?;
-        is_empty &= part.is_empty();
-        unpacked.write_all(&part).map_err(cause)?;
-    }
-    // A message without a body may come with the header of one.
-    if is_empty { Ok(Bytes::new()) } else { Ok(unpacked.finish().map_err(cause)?.bytes.into()) }
-}
-
-/// Bytes that are refused beyond a limit.
-struct Capped {
-    bytes: Vec<u8>,
-    limit: usize,
-}
-
-/// More bytes were unpacked than a message may have.
-#[derive(Debug, thiserror::Error)]
-#[error("too many bytes")]
-struct TooLong;
-
-impl Write for Capped {
-    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + from.len() > self.limit {
-            return Err(io::Error::other(TooLong));
-        }
-        self.bytes.extend_from_slice(from);
-        Ok(from.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Whether the body has this media type, whatever its parameters.
 pub(super) fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
     let essence = |value: &str| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -225,6 +340,7 @@ pub(super) fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
         .is_some_and(|value| essence(value) == media_type)
 }
 
-fn announced(headers: &HeaderMap) -> Option<u64> {
+/// How long a body is, if its head says it.
+pub(super) fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

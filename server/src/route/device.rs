@@ -1,7 +1,7 @@
 //! The four messages of devices. Who asks is checked before what they ask is read.
 
 use super::{
-    App, Peer, address_key, body,
+    App, Peer, address_key, body, holders,
     problem::{RouteError, answer},
     record::Subject,
 };
@@ -33,7 +33,7 @@ pub(super) async fn hello(
 
 async fn challenge(app: &App, peer: &Peer, request: Request) -> Result<Challenge, RouteError> {
     app.by_address.check(address_key(peer)).map_err(RouteError::TooMany)?;
-    let body = body::read(app, request, MAX_HELLO_BYTES).await?;
+    let body = body::read(app, holders(peer), request, MAX_HELLO_BYTES).await?;
     let hello = app.services.read_hello(&body)?;
     admitted(app, answer_unless_guessed(app, peer, hello)).await
 }
@@ -72,7 +72,7 @@ pub(super) async fn prove(
 
 async fn grant(app: &App, peer: &Peer, request: Request) -> Result<Grant, RouteError> {
     app.by_address.check(address_key(peer)).map_err(RouteError::TooMany)?;
-    let body = body::read(app, request, MAX_PROVE_BYTES).await?;
+    let body = body::read(app, holders(peer), request, MAX_PROVE_BYTES).await?;
     let origin = Origin { network: Some(address_key(peer)), certificate: certificate(peer) };
     admitted(app, app.services.prove_from(&body, origin)).await
 }
@@ -88,7 +88,7 @@ pub(super) async fn report(
 
 async fn acknowledge(app: &App, peer: &Peer, request: Request) -> Result<Acknowledged, RouteError> {
     let who = enrolled(peer)?;
-    let report = message(app, request, MAX_REPORT_BYTES).await?;
+    let report = message(app, peer, request, MAX_REPORT_BYTES).await?;
     admitted(app, app.services.report(who, report)).await
 }
 
@@ -103,7 +103,7 @@ pub(super) async fn check_in(
 
 async fn news(app: &App, peer: &Peer, request: Request) -> Result<News, RouteError> {
     let who = enrolled(peer)?;
-    let check_in = message(app, request, MAX_CHECK_IN_BYTES).await?;
+    let check_in = message(app, peer, request, MAX_CHECK_IN_BYTES).await?;
     admitted(app, app.services.check_in_from(who, Some(address_key(peer)), check_in)).await
 }
 
@@ -116,8 +116,13 @@ fn certificate(peer: &Peer) -> Option<DeviceIdentityCert> {
     peer.device.map(|one| DeviceIdentityCert { device: one.device, generation: one.generation })
 }
 
-async fn message<T: DeserializeOwned>(app: &App, request: Request, limit: usize) -> Result<T, RouteError> {
-    let body = body::read(app, request, limit).await?;
+async fn message<T: DeserializeOwned>(
+    app: &App,
+    peer: &Peer,
+    request: Request,
+    limit: usize,
+) -> Result<T, RouteError> {
+    let body = body::read(app, holders(peer), request, limit).await?;
     serde_json::from_slice(&body).map_err(|error| RouteError::malformed(&error))
 }
 

@@ -37,7 +37,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>, Extension(peer): Extens
     if !(peer.plain || peer.address.ip().to_canonical().is_loopback()) {
         return plain_problem(StatusCode::NOT_FOUND, "There is nothing at this path.");
     }
-    match app.metrics.encoded(app.services.waiting_writes()) {
+    match app.metrics.encoded(app.services.waiting_writes(), app.memory.held_bytes()) {
         Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics could not be written");

@@ -24,6 +24,7 @@ pub struct Metrics {
     connections: Gauge,
     in_progress: Gauge,
     waiting_writes: Gauge,
+    memory: Gauge,
     handshake_failures: Counter,
     connections_refused: Counter,
 }
@@ -63,6 +64,7 @@ impl Metrics {
             connections: Gauge::default(),
             in_progress: Gauge::default(),
             waiting_writes: Gauge::default(),
+            memory: Gauge::default(),
             handshake_failures: Counter::default(),
             connections_refused: Counter::default(),
         };
@@ -90,6 +92,12 @@ impl Metrics {
             self.in_progress.clone(),
         );
         registry.register("waiting_writes", "Writes that wait for the database", self.waiting_writes.clone());
+        registry.register_with_unit(
+            "request_memory",
+            "Memory that requests and answers hold",
+            Unit::Bytes,
+            self.memory.clone(),
+        );
         registry.register(
             "tls_handshake_failures",
             "Connections that ended before TLS was set up",
@@ -102,9 +110,10 @@ impl Metrics {
         );
     }
 
-    /// Everything in text, with so many writes waiting now.
-    pub(super) fn encoded(&self, waiting_writes: usize) -> Result<String, fmt::Error> {
+    /// Everything in text, with so many writes waiting and so many bytes held now.
+    pub(super) fn encoded(&self, waiting_writes: usize, memory_bytes: usize) -> Result<String, fmt::Error> {
         self.waiting_writes.set(i64::try_from(waiting_writes).unwrap_or(i64::MAX));
+        self.memory.set(i64::try_from(memory_bytes).unwrap_or(i64::MAX));
         let mut buffer = String::new();
         text::encode(&mut buffer, &self.registry)?;
         Ok(buffer)
@@ -176,7 +185,7 @@ mod tests {
         metrics.refused(RefusalKind::NotClaimed);
         metrics.enrolled(true);
         let open = metrics.connection();
-        let text = metrics.encoded(3).unwrap();
+        let text = metrics.encoded(3, 4096).unwrap();
         for line in [
             "unbox_requests_total{route=\"/device/v1/hello\",status=\"404\"} 1",
             "unbox_request_duration_seconds_count{route=\"/device/v1/hello\"} 1",
@@ -184,12 +193,13 @@ mod tests {
             "unbox_enrollments_total{generation=\"first\"} 1",
             "unbox_connections 1",
             "unbox_waiting_writes 3",
+            "unbox_request_memory_bytes 4096",
             "unbox_build_info{version=\"",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }
         drop(open);
-        assert!(metrics.encoded(3).unwrap().contains("unbox_connections 0"));
+        assert!(metrics.encoded(3, 4096).unwrap().contains("unbox_connections 0"));
 
         let readme = include_str!("../../README.md");
         let (_, table) = readme.split_once("| metric | labels |").unwrap();

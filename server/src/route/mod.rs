@@ -15,6 +15,7 @@
 pub mod api;
 mod artifact;
 mod body;
+mod budget;
 mod device;
 mod guesses;
 mod health;
@@ -37,6 +38,7 @@ use axum::{
     routing::{get, post},
 };
 use guesses::Guesses;
+use budget::{Budget, Holders};
 use limits::Limiter;
 use problem::RouteError;
 use std::{sync::Arc, time::Duration};
@@ -56,6 +58,7 @@ pub struct App {
     entropy: Arc<dyn Entropy>,
     metrics: Metrics,
     requests: Semaphore,
+    memory: Arc<Budget>,
     streams: Arc<Semaphore>,
     request_timeout: Duration,
     by_address: Limiter,
@@ -77,6 +80,7 @@ impl App {
             entropy,
             metrics: Metrics::new(),
             requests: Semaphore::new(limits.requests),
+            memory: Budget::new(limits.memory_bytes),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             request_timeout: limits.request_timeout,
             by_address: Limiter::new(limits.address),
@@ -98,6 +102,11 @@ impl App {
     /// The time until the next one is allowed.
     pub fn count_query(&self, account: AccountId, quota_user: Option<&str>) -> Result<(), Duration> {
         self.quota.check(account, quota_user)
+    }
+
+    /// How long a request waits for memory that others hold.
+    fn memory_patience(&self) -> Duration {
+        self.request_timeout / 2
     }
 
     /// Forgets clients that have not been near their limit for a while; called now and then.
@@ -177,6 +186,11 @@ fn finished_with_api(router: Router<Arc<App>>, app: Arc<App>) -> Router {
         .layer(from_fn_with_state(app.clone(), record::record))
         .fallback(again)
         .with_state(app)
+}
+
+/// For whom memory is held as long as it is not known who asks.
+fn holders(peer: &Peer) -> Holders {
+    Holders { address: Some(address_key(peer)), known: None }
 }
 
 /// The key by which requests of one address are counted.

@@ -3,7 +3,7 @@
 //! A device's message is refused with a kind from the closed set, so that the device knows what
 //! to do; everything else gets a problem document without one.
 
-use super::{App, api};
+use super::{App, api, budget::NoMemory};
 use crate::{log::chain, service::ServiceError};
 use axum::{
     extract::Request,
@@ -37,6 +37,14 @@ pub(super) enum RouteError {
     TooMany(Duration),
     /// More than the server takes on at once.
     Busy,
+    /// No memory is left for this.
+    NoMemory(NoMemory),
+}
+
+impl From<NoMemory> for RouteError {
+    fn from(why: NoMemory) -> Self {
+        Self::NoMemory(why)
+    }
 }
 
 impl From<ServiceError> for RouteError {
@@ -60,7 +68,7 @@ impl RouteError {
         };
         match self {
             Self::Service(ServiceError::Refused(problem)) => *problem,
-            Self::Service(ServiceError::Busy | ServiceError::Elsewhere(_)) | Self::Busy => busy(),
+            Self::Service(ServiceError::Busy | ServiceError::Elsewhere(_)) | Self::Busy | Self::NoMemory(_) => busy(),
             Self::Service(error @ ServiceError::NotFound { .. }) => {
                 with_status(StatusCode::NOT_FOUND, error.to_string())
             }

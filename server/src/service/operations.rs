@@ -5,7 +5,7 @@
 //! several servers share the work, and a lock on the operation's row keeps them apart.
 
 use super::{
-    ServiceError, Services,
+    ItemSpool, ServiceError, Services,
     claiming::{CROWDED, Taken},
     claims::{NO_REGISTERED_KEY, NewClaim, OTHER_OWNER, check_parties},
     reselling::{OTHER_RESELLER, meant},
@@ -15,7 +15,7 @@ use crate::{
         actor::{Actor, Scope},
         audit::{Action, Subject},
         claim::Claim,
-        operation::{Item, ItemResult, ItemStatus, MAX_ITEMS, Operation, OperationKind, Work},
+        operation::{ItemResult, ItemStatus, MAX_ITEMS, Operation, OperationKind, Work},
     },
     store::{DoneItem, Page, PageRequest, Tx},
 };
@@ -25,6 +25,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::sync::Mutex;
 use unbox_common::{
     ids::{ClaimId, CompanyId, ConfigurationId, OperationId},
     protocol::latest::ProofKind,
@@ -32,6 +33,8 @@ use unbox_common::{
 
 /// Items of one transaction: devices that enroll at the same time wait for no longer than it takes.
 const PART_ITEMS: u32 = 500;
+/// Bytes of items that are in memory at the same time, about: a single one may have more.
+const PART_BYTES: usize = 1024 * 1024;
 /// How long the worker sleeps if nobody wakes it: another server may have died.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
@@ -44,28 +47,27 @@ impl Services {
         &self,
         by: &Actor,
         kind: OperationKind,
-        items: Vec<Item>,
+        items: ItemSpool,
     ) -> Result<Operation, ServiceError> {
         let Scope::Reseller(company) = by.scope() else {
             return Err(ServiceError::OperatorOnly);
         };
-        let count = u32::try_from(items.len()).ok().filter(|_| (1..=MAX_ITEMS).contains(&items.len()));
-        let Some(count) = count else {
+        if items.is_empty() || items.len() as usize > MAX_ITEMS {
             return Err(ServiceError::invalid("items", format!("expected 1 to {MAX_ITEMS} devices")));
-        };
+        }
         let now = self.now();
         let operation = Operation {
             id: self.0.ids.operation(now),
             company,
             kind,
             created_by: by.name().to_owned(),
-            items: count,
+            items: items.len(),
             done: 0,
             succeeded: 0,
             created_at: now,
             done_at: None,
         };
-        let (services, by, items) = (self.clone(), by.clone(), Arc::new(items));
+        let (services, by, items) = (self.clone(), by.clone(), Arc::new(Mutex::new(items)));
         let started = self
             .0
             .store
@@ -73,7 +75,17 @@ impl Services {
                 let (services, by, items) = (services.clone(), by.clone(), Arc::clone(&items));
                 let operation = operation.clone();
                 Box::pin(async move {
-                    tx.insert_operation(&operation, &items).await?;
+                    tx.insert_operation(&operation).await?;
+                    let (mut items, mut position) = (items.lock().await, 0);
+                    items.rewind()?;
+                    loop {
+                        let part = items.next(PART_ITEMS as usize, PART_BYTES)?;
+                        if part.is_empty() {
+                            break;
+                        }
+                        tx.insert_operation_items(operation.id, position, &part).await?;
+                        position += part.len();
+                    }
                     let detail = json!({"kind": operation.kind, "devices": operation.items});
                     let subject = Subject::Operation(operation.id);
                     services.note(tx, &by, Action::OperationStarted, subject, Some(company), detail);
@@ -100,7 +112,8 @@ impl Services {
         Ok(self.0.store.reader().await?.operations(by.scope(), &page).await?)
     }
 
-    /// A part of what became of an operation's devices, in the order of the request.
+    /// A part of what became of an operation's devices, in the order of the request: at most `limit` items,
+    /// and fewer if they are large.
     pub async fn operation_results(
         &self,
         by: &Actor,
@@ -112,7 +125,7 @@ impl Services {
         if reader.operation(by.scope(), id).await?.is_none() {
             return Err(ServiceError::not_found("operation", id));
         }
-        Ok(reader.operation_items(id, from, limit).await?)
+        Ok(reader.operation_items(id, from, limit, PART_BYTES).await?)
     }
 
     /// Does what operations ask for, for as long as the server runs.
@@ -162,7 +175,7 @@ impl Services {
         let Some(operation) = tx.operation_to_do(id).await? else {
             return Ok(false);
         };
-        let work = tx.operation_work(&operation, PART_ITEMS).await?;
+        let work = tx.operation_work(&operation, PART_ITEMS, PART_BYTES).await?;
         let by = Actor::of_reseller(&operation.created_by, operation.company);
         let results = match operation.kind {
             OperationKind::Claim => self.claim_part(tx, &by, &operation, work).await?,

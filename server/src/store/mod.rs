@@ -55,7 +55,7 @@ pub use dump::{Cell, Dumped};
 pub use enrollment::{EnrollmentFacts, ManagedFacts, ShownSecrets, TokenFacts};
 pub use error::{JobError, Outage, StoreError};
 pub use factory::FactoryFilter;
-pub use operations::DoneItem;
+pub use operations::{DoneItem, QueuedItem};
 pub use page::{MAX_ROWS, Page, PageRequest};
 pub use reports::{REPORTS_KEPT, StoredReport};
 pub use reselling::ResellerCursor;

@@ -8,8 +8,9 @@ use super::{
 };
 use crate::domain::{
     actor::Scope,
-    operation::{Item, ItemResult, Operation, Work},
+    operation::{ItemResult, Operation, Work},
 };
+use futures_util::TryStreamExt as _;
 use sqlx::any::AnyRow;
 use unbox_common::{
     ids::{CompanyId, OperationId},
@@ -36,6 +37,15 @@ fn operation(row: &AnyRow) -> Result<Operation, StoreError> {
         created_at: fields.time("created_at")?,
         done_at: fields.time_opt("done_at")?,
     })
+}
+
+/// An item of a new operation, as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedItem {
+    /// The request's own JSON.
+    pub echo: String,
+    /// What is to be done, as JSON.
+    pub work: String,
 }
 
 /// An item that was dealt with: what was asked, and what became of it.
@@ -85,30 +95,37 @@ impl Reader {
         rows.iter().map(|row| Fields::of(row, "operations", "id").id("id", OperationId::new)).collect()
     }
 
-    /// A part of an operation's items, in the order of the request.
+    /// A part of an operation's items, in the order of the request: at most `limit`, and no more once
+    /// they have `bytes`.
     pub async fn operation_items(
         &mut self,
         id: OperationId,
         from: u32,
         limit: u32,
+        bytes: usize,
     ) -> Result<Vec<DoneItem>, StoreError> {
+        const OPERATION: &str = "list an operation's items";
         let mut sql = self.sql("SELECT position, echo, result FROM operation_items WHERE operation_id = ");
         sql.bind(id.get()).filter("position >=", Some(i64::from(from)));
         sql.push(" ORDER BY position LIMIT ").bind(i64::from(limit));
-        let rows = sql.query().fetch_all(self.connection()).await;
-        let rows = rows.map_err(failed("list an operation's items"))?;
-        let item = |row| {
-            let fields = Fields::of(row, "operation_items", "position");
-            Ok(DoneItem { echo: fields.read("echo")?, result: fields.json_opt("result")? })
-        };
-        rows.iter().map(item).collect()
+        let mut rows = sql.query().fetch(self.connection());
+        let (mut items, mut size) = (Vec::new(), 0);
+        while let Some(row) = rows.try_next().await.map_err(failed(OPERATION))? {
+            let fields = Fields::of(&row, "operation_items", "position");
+            let item = DoneItem { echo: fields.read("echo")?, result: fields.json_opt("result")? };
+            size += item.echo.len();
+            items.push(item);
+            if size >= bytes {
+                break;
+            }
+        }
+        Ok(items)
     }
 }
 
 impl Tx {
-    /// Adds an operation with everything that it is to do.
-    pub async fn insert_operation(&mut self, new: &Operation, items: &[Item]) -> Result<(), StoreError> {
-        const OPERATION: &str = "add an operation";
+    /// Adds an operation; its items follow.
+    pub async fn insert_operation(&mut self, new: &Operation) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO operations (id, company_id, kind, created_by, items, done, succeeded, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -123,12 +140,24 @@ impl Tx {
         .bind(millis(new.created_at))
         .execute(self.connection())
         .await
-        .map_err(failed(OPERATION))?;
-        for (part, first) in items.chunks(ROWS).zip((0_i64..).step_by(ROWS)) {
+        .map_err(failed("add an operation"))?;
+        Ok(())
+    }
+
+    /// Adds items to a new operation, the first of them at this position.
+    pub async fn insert_operation_items(
+        &mut self,
+        of: OperationId,
+        first: usize,
+        items: &[QueuedItem],
+    ) -> Result<(), StoreError> {
+        const OPERATION: &str = "add items to an operation";
+        let first = i64::try_from(first).unwrap_or(i64::MAX);
+        for (part, first) in items.chunks(ROWS).zip((first..).step_by(ROWS)) {
             let mut sql =
                 self.sql("INSERT INTO operation_items (operation_id, position, echo, work) VALUES ");
             sql.rows(part.iter().zip(first..), |row, (item, position)| {
-                row.bind(new.id.get()).bind(position).bind(item.echo.clone()).bind(document(&item.work));
+                row.bind(of.get()).bind(position).bind(item.echo.clone()).bind(item.work.clone());
             });
             let usual = is_usual(part.len(), ROWS);
             sql.query().persistent(usual).execute(self.connection()).await.map_err(failed(OPERATION))?;
@@ -146,19 +175,32 @@ impl Tx {
         row.as_ref().map(operation).transpose()
     }
 
-    /// What is to be done next of an operation.
-    pub async fn operation_work(&mut self, of: &Operation, limit: u32) -> Result<Vec<Work>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT position, work FROM operation_items WHERE operation_id = $1 AND position >= $2
-             ORDER BY position LIMIT $3",
+    /// What is to be done next of an operation: at most `limit` items, and no more once they have `bytes`.
+    pub async fn operation_work(
+        &mut self,
+        of: &Operation,
+        limit: u32,
+        bytes: usize,
+    ) -> Result<Vec<Work>, StoreError> {
+        const OPERATION: &str = "read what an operation is to do";
+        let mut rows = sqlx::query(
+            "SELECT position, work, CAST(LENGTH(work) AS BIGINT) AS size FROM operation_items
+             WHERE operation_id = $1 AND position >= $2 ORDER BY position LIMIT $3",
         )
         .bind(of.id.get())
         .bind(i64::from(of.done))
         .bind(i64::from(limit))
-        .fetch_all(self.connection())
-        .await
-        .map_err(failed("read what an operation is to do"))?;
-        rows.iter().map(|row| Fields::of(row, "operation_items", "position").json("work")).collect()
+        .fetch(self.connection());
+        let (mut work, mut size) = (Vec::new(), 0);
+        while let Some(row) = rows.try_next().await.map_err(failed(OPERATION))? {
+            let fields = Fields::of(&row, "operation_items", "position");
+            work.push(fields.json("work")?);
+            size += fields.count("size")?;
+            if size >= bytes as u64 {
+                break;
+            }
+        }
+        Ok(work)
     }
 
     /// Keeps what became of the next items, and how far the operation has come.

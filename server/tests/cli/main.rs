@@ -11,6 +11,7 @@ mod backup;
 #[path = "../support/postgres.rs"]
 mod cluster;
 mod faults;
+mod load;
 mod sandbox;
 
 use nix::{

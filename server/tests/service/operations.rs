@@ -12,7 +12,7 @@ use unbox_server::{
         actor::{Actor, Scope},
         claim::{ClaimSets, ClaimTarget, Metadata},
         company::CompanyKind,
-        operation::{Item, ItemResult, ItemStatus, MAX_ITEMS, OperationKind, Work},
+        operation::{Item, ItemResult, ItemStatus, MAX_ITEMS, Operation, OperationKind, Work},
     },
     service::{NewCompany, ServiceError},
     store::{DoneItem, PageRequest},
@@ -30,6 +30,17 @@ fn claim_item(customer: CompanyId, serial: &str) -> Item {
     let work =
         Work::Claim { customer, configuration: None, sets, metadata: Metadata::default(), protected: false };
     Item { echo: format!("{{\"echo\":\"{serial}\"}}"), work }
+}
+
+async fn start(
+    world: &World,
+    by: &Actor,
+    kind: OperationKind,
+    items: Vec<Item>,
+) -> Result<Operation, ServiceError> {
+    let mut spool = world.services.item_spool().unwrap();
+    items.iter().for_each(|item| spool.push(item).unwrap());
+    world.services.start_operation(by, kind, spool).await
 }
 
 fn by_serial(serial: &str) -> ClaimTarget {
@@ -52,7 +63,7 @@ async fn every_device_has_its_result_in_the_order_of_the_request(db: TestDatabas
     items[700] = claim_item(bolt, "OTHER123");
     items[900] = Item { echo: "{}".to_owned(), work: Work::Refused(refused.clone()) };
     items[1100] = items[0].clone();
-    let started = world.services.start_operation(&boxes, OperationKind::Claim, items).await.unwrap();
+    let started = start(&world, &boxes, OperationKind::Claim, items).await.unwrap();
     assert_eq!((started.done, started.done_at), (0, None));
     assert!(world.services.work_once().await.unwrap());
     let half = world.services.operation(&boxes, started.id).await.unwrap();
@@ -83,7 +94,7 @@ async fn what_a_server_left_is_gone_on_with_by_others_and_nothing_is_done_twice(
     let world = World::new(db).await;
     let boxes = reseller(&world, "Boxes").await;
     let items = (0..2600).map(|n| claim_item(world.customer, &format!("SERIAL{n:05}"))).collect();
-    let started = world.services.start_operation(&boxes, OperationKind::Claim, items).await.unwrap();
+    let started = start(&world, &boxes, OperationKind::Claim, items).await.unwrap();
     assert!(world.services.work_once().await.unwrap());
     let (one, other) = (world.another_server(2), world.another_server(3));
     let work = async |services: unbox_server::service::Services| {
@@ -107,7 +118,7 @@ async fn claims_are_ended_released_and_written_beside(db: TestDatabase) {
     let world = World::new(db).await;
     let boxes = reseller(&world, "Boxes").await;
     let items = (0..3).map(|n| claim_item(world.customer, &format!("SERIAL{n:05}"))).collect();
-    world.services.start_operation(&boxes, OperationKind::Claim, items).await.unwrap();
+    start(&world, &boxes, OperationKind::Claim, items).await.unwrap();
     while world.services.work_once().await.unwrap() {}
     let changes = BTreeMap::from([("ordernumber".to_owned(), "A1".to_owned())]);
     let item = |work| Item { echo: "{}".to_owned(), work };
@@ -118,15 +129,14 @@ async fn claims_are_ended_released_and_written_beside(db: TestDatabase) {
         item(Work::UpdateMetadata { target: target.clone(), changes: wrong }),
         item(Work::UpdateMetadata { target: by_serial("NOBODYS1"), changes: BTreeMap::new() }),
     ];
-    let update =
-        world.services.start_operation(&boxes, OperationKind::UpdateMetadata, updates).await.unwrap();
+    let update = start(&world, &boxes, OperationKind::UpdateMetadata, updates).await.unwrap();
     let until = Some(START.after(Duration::from_hours(24)));
     let unclaims = vec![
         item(Work::Unclaim { target: by_serial("SERIAL00001"), until: None }),
         item(Work::Unclaim { target: by_serial("SERIAL00001"), until: None }),
         item(Work::Unclaim { target: by_serial("SERIAL00002"), until }),
     ];
-    let unclaim = world.services.start_operation(&boxes, OperationKind::Unclaim, unclaims).await.unwrap();
+    let unclaim = start(&world, &boxes, OperationKind::Unclaim, unclaims).await.unwrap();
     while world.services.work_once().await.unwrap() {}
     let statuses = async |id| -> Vec<ItemStatus> {
         results(&world, &boxes, id).await.into_iter().map(|item| item.result.unwrap().status).collect()
@@ -144,7 +154,7 @@ async fn an_operation_is_its_own_resellers_and_of_a_size_that_is_said(db: TestDa
     let world = World::new(db).await;
     let (boxes, crates) = (reseller(&world, "Boxes").await, reseller(&world, "Crates").await);
     let one = || vec![claim_item(world.customer, "PF0ABCDE")];
-    let started = world.services.start_operation(&boxes, OperationKind::Claim, one()).await.unwrap();
+    let started = start(&world, &boxes, OperationKind::Claim, one()).await.unwrap();
     let before = world.db.snapshot().await;
     let customer = Actor::of_customer("acme's admin", world.customer);
     for stranger in [&crates, &customer] {
@@ -155,11 +165,11 @@ async fn an_operation_is_its_own_resellers_and_of_a_size_that_is_said(db: TestDa
         let listed = world.services.list_operations(stranger, PageRequest::default()).await.unwrap();
         assert!(listed.items.is_empty());
     }
-    let refused = world.services.start_operation(&customer, OperationKind::Claim, one()).await;
+    let refused = start(&world, &customer, OperationKind::Claim, one()).await;
     assert!(matches!(refused, Err(ServiceError::OperatorOnly)));
     let too_many = vec![claim_item(world.customer, "PF0ABCDE"); MAX_ITEMS + 1];
     for items in [Vec::new(), too_many] {
-        let refused = world.services.start_operation(&boxes, OperationKind::Claim, items).await;
+        let refused = start(&world, &boxes, OperationKind::Claim, items).await;
         assert!(matches!(refused, Err(ServiceError::Invalid { field: "items", .. })));
     }
     assert_eq!(world.db.snapshot().await, before);

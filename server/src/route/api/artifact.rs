@@ -36,7 +36,7 @@ const MAX_START_BYTES: usize = 64 * 1024;
 
 /// `customers.artifacts.list`
 pub(super) async fn list(mut call: Call) -> Answer {
-    let size = call.page_size()?;
+    let size = call.page_size().await?;
     let token = call.own.text("pageToken")?.unwrap_or_default();
     call.no_more_parameters()?;
     let customer = call.company()?;
@@ -201,8 +201,8 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 fn uploaded(call: &Call, artifact: &Artifact, customer: CompanyId) -> Result<Response, Status> {
-    let body = call.answer(&Written(&message(artifact, customer)))?;
-    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response())
+    let reply = call.answer(&Written(&message(artifact, customer)))?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], reply.into_body(&call.app, call.holders)).into_response())
 }
 
 fn message(of: &Artifact, customer: CompanyId) -> Message {

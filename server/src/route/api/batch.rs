@@ -1,14 +1,20 @@
 //! `POST /batch`: many calls in one request, each with a right and a result of its own.
+//!
+//! Each answer is sent before the next call is made, so that one of them is in memory at a time.
 
 use super::{
-    call::{Batched, CREDENTIAL_HEADERS, credential, refusal, unreadable},
+    call::{
+        Batched, CREDENTIAL_HEADERS, authenticated_if_shown, credential, holders, pass_over, refusal,
+        unreadable,
+    },
+    outgoing::{Gone, Outgoing, outgoing},
     wire::{
-        batch::{self, BatchedRequest, BatchedResponse, MAX_BATCH_BYTES},
+        batch::{self, BatchWriter, BatchedRequest, MAX_BATCH_BYTES},
         query::{Query, Standard},
         status::{Code, Status},
     },
 };
-use crate::route::{App, Peer, body};
+use crate::route::{App, Peer, body, budget::Reservation};
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -16,36 +22,93 @@ use axum::{
     http::{HeaderMap, HeaderName, header},
     response::{IntoResponse as _, Response},
 };
-use http_body_util::BodyExt as _;
+use futures_util::StreamExt as _;
+use http_body::Body as _;
+use std::{future::ready, sync::Arc};
 use tower::ServiceExt as _;
 
+/// The largest batch of somebody who shows no credentials but those of its calls, in bytes.
+const MAX_ANONYMOUS_BYTES: usize = 64 * 1024;
+
 /// Answers every call of a batch, one after the other, by the same routes as if it had come alone.
-pub(in crate::route) async fn answer(app: &App, routes: Router, request: Request) -> Response {
+pub(in crate::route) async fn answer(app: &Arc<App>, routes: Router, request: Request) -> Response {
     let peer = request.extensions().get::<Peer>().copied();
     let outer = request.headers().clone();
-    let calls = match read(app, request).await {
-        Ok(calls) => calls,
-        Err(status) => return refusal(&status, &Standard::default()),
+    let mut random = [0; 16];
+    let calls = match app.entropy.fill(&mut random) {
+        Ok(()) => read(app, peer.as_ref(), request).await,
+        Err(_) => return refusal(&Status::busy(), &Standard::default()),
     };
-    let mut answers = Vec::with_capacity(calls.len());
-    for BatchedRequest { id, request } in calls {
-        let response = match inner(request, &outer, peer) {
-            Ok(request) => routes.clone().oneshot(request).await.into_response(),
-            Err(status) => refusal(&status, &Standard::default()),
-        };
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        answers.push(BatchedResponse { id, response: Response::from_parts(head, body) });
-    }
-    let (content_type, body) = batch::render(&answers);
+    let (calls, memory) = match calls {
+        Ok(calls) => calls,
+        Err(refused) => return *refused,
+    };
+    let writer = BatchWriter::new(random);
+    let content_type = writer.content_type();
+    let (outgoing, body) = outgoing(app.request_timeout);
+    tokio::spawn(async move {
+        let _held_for_calls: Reservation = memory;
+        for call in calls {
+            let id = call.id;
+            let response = match inner(call.request, &outer, peer) {
+                Ok(request) => routes.clone().oneshot(request).await.into_response(),
+                Err(status) => refusal(&status, &Standard::default()),
+            };
+            // Whoever reads no answers gets no further calls done.
+            if send(&writer, &outgoing, id.as_ref(), response).await.is_err() {
+                return;
+            }
+        }
+        if outgoing.send(writer.end().into(), ready(())).await.is_ok() {
+            outgoing.end().await;
+        }
+    });
     ([(header::CONTENT_TYPE, content_type)], body).into_response()
 }
 
-async fn read(app: &App, request: Request) -> Result<Vec<BatchedRequest>, Status> {
+async fn send(
+    writer: &BatchWriter,
+    outgoing: &Outgoing,
+    id: Option<&batch::ContentId>,
+    response: Response,
+) -> Result<(), Gone> {
+    let (head, body) = response.into_parts();
+    let length = body.size_hint().exact();
+    outgoing.send(writer.head(id, &head, length).into(), ready(())).await?;
+    let mut parts = body.into_data_stream();
+    while let Some(part) = parts.next().await {
+        outgoing.send(part.map_err(|_| Gone)?, ready(())).await?;
+    }
+    outgoing.send(Bytes::from_static(writer.tail()), ready(())).await
+}
+
+/// The calls of a batch, and the memory that they hold. Who asks is known before anything is read, or little
+/// is read.
+async fn read(
+    app: &App,
+    peer: Option<&Peer>,
+    request: Request,
+) -> Result<(Vec<BatchedRequest>, Reservation), Box<Response>> {
+    let standard = Query::parse(request.uri().query()).map(|query| query.standard).unwrap_or_default();
+    let refused = |status: &Status| Box::new(refusal(status, &standard));
+    let known = match authenticated_if_shown(app, peer, request.headers(), &standard).await {
+        Ok(known) => known,
+        // A credential that is no good is none: its calls may show others.
+        Err(status) if status.code() == Code::Unauthenticated => None,
+        Err(status) => {
+            let asks_first = request.headers().contains_key(header::EXPECT);
+            let mut response = refused(&status);
+            pass_over(app, request.into_body(), asks_first, &mut response).await;
+            return Err(response);
+        }
+    };
+    let limit = if known.is_some() { MAX_BATCH_BYTES } else { MAX_ANONYMOUS_BYTES };
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
-    let body = body::read_bytes(app, request, MAX_BATCH_BYTES).await;
-    batch::parse(&content_type, &body.map_err(unreadable)?)
+    let body = body::read_bytes(app, holders(peer, known.as_ref()), request, limit).await;
+    let (body, memory) = body.map_err(|error| refused(&unreadable(error)))?.into_parts();
+    let calls = batch::parse(&content_type, &body).map_err(|status| refused(&status))?;
+    Ok((calls, memory))
 }
 
 /// A call of a batch as a request of its own. A call that shows no credential runs as whoever sent the

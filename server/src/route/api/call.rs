@@ -16,7 +16,11 @@ use super::{
 };
 use crate::{
     domain::{access::Principal, actor::Actor, company::CompanyKind},
-    route::{App, Peer, RouteError, address_key, body},
+    route::{
+        App, Peer, RouteError, address_key,
+        body::{self, WholeBody},
+        budget::{Holder, Holders, Reservation},
+    },
     service::{MAX_ROWS, Services},
 };
 use axum::{
@@ -25,6 +29,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
+use flate2::read::MultiGzDecoder;
 use serde::Serialize;
 use std::{io::Read, str::FromStr, sync::Arc, time::Duration};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
@@ -35,6 +40,8 @@ pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// Rows of a page if none are asked for.
 const PAGE: i64 = 100;
+/// What a row of a list takes in memory until its text is sent: as an entity, as a message and as text.
+const ROW_BYTES: usize = 8 * 1024;
 
 /// What a handler gets: who asks, for what, and with which words.
 pub(super) struct Call {
@@ -48,6 +55,10 @@ pub(super) struct Call {
     pub(super) peer: Option<Peer>,
     /// Empty if the handler gets the body as a stream.
     pub(super) body: Bytes,
+    /// For whom memory is held.
+    pub(super) holders: Holders,
+    /// What is held while the call is worked on.
+    memory: Vec<Reservation>,
     /// Whether it came in without TLS.
     pub(super) plain: bool,
     /// One of the places for streams, if this is one.
@@ -61,8 +72,26 @@ pub(super) struct Call {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Batched;
 
+/// What a handler answers with.
+pub(super) type Answer = Result<Reply, Status>;
+
 /// The body of an answer.
-pub(super) type Answer = Result<Vec<u8>, Status>;
+pub(super) enum Reply {
+    /// All of it.
+    Whole(Vec<u8>),
+    /// It is written while it is sent.
+    Parts(Body),
+}
+
+impl Reply {
+    /// The body, which holds memory until it is sent.
+    pub(super) fn into_body(self, app: &App, holders: Holders) -> Body {
+        match self {
+            Self::Whole(bytes) => app.memory.open(holders).with(bytes).into(),
+            Self::Parts(body) => body,
+        }
+    }
+}
 
 impl Call {
     pub(super) fn services(&self) -> &Services {
@@ -92,11 +121,22 @@ impl Call {
         decode_patch(&self.body, self.limit, mask)
     }
 
-    /// How many rows of a page are asked for, of a list that is Unbox's own.
-    pub(super) fn page_size(&mut self) -> Result<u32, Status> {
+    /// How many rows of a page are asked for, of a list that is Unbox's own. Waits for memory for them.
+    pub(super) async fn page_size(&mut self) -> Result<u32, Status> {
         let size = self.own.integer("pageSize")?.filter(|size| *size != 0).unwrap_or(PAGE);
         let size = u32::try_from(size).ok().filter(|size| *size <= MAX_ROWS);
-        size.ok_or_else(|| Status::invalid_field("pageSize", format!("Expected 1 to {MAX_ROWS}.")))
+        let size =
+            size.ok_or_else(|| Status::invalid_field("pageSize", format!("Expected 1 to {MAX_ROWS}.")))?;
+        self.hold_rows(size).await?;
+        Ok(size)
+    }
+
+    /// Waits for memory for this many rows, which is held until the answer is written.
+    pub(super) async fn hold_rows(&mut self, rows: u32) -> Result<(), Status> {
+        let bytes = usize::try_from(rows.min(MAX_ROWS)).unwrap_or(usize::MAX).saturating_mul(ROW_BYTES);
+        let patience = self.app.memory_patience();
+        self.memory.push(self.app.memory.wait(self.holders, bytes, patience).await?);
+        Ok(())
     }
 
     /// The row after which a page starts, as services name it; `list` is whatever decides what the list has.
@@ -137,20 +177,41 @@ impl Call {
         Ok(body::blocking_reader(&self.app, body))
     }
 
+    /// The body of a long list, which may be packed, for a thread that may block.
+    ///
+    /// # Errors
+    /// It is of another type, too large, or packed in another way than by gzip.
+    pub(super) fn items_reader(&self, body: Body) -> Result<Box<dyn Read + Send>, Status> {
+        let is_packed = body::check_items(&self.headers, &body, self.limit).map_err(unreadable)?;
+        let bytes = body::blocking_reader(&self.app, body);
+        Ok(if is_packed { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) })
+    }
+
     /// A whole body, of a method that gets streams, too.
     pub(super) async fn whole(&self, body: Body, limit: usize) -> Result<Bytes, Status> {
-        body::read_parts(&self.app, &self.headers, body, limit).await.map_err(unreadable)
+        let whole = body::read_parts(&self.app, self.holders, (&self.headers, body), limit, 1).await;
+        Ok(whole.map_err(unreadable)?.into_parts().0)
     }
 
     /// The message of the answer.
     pub(super) fn answer<T: Message>(&self, message: &Written<'_, T>) -> Answer {
-        self.answer_as::<T>(message)
+        debug_assert!(self.answers_with::<T>(), "{}", T::NAME);
+        answer::respond(message, &self.standard).map(Reply::Whole)
     }
 
-    /// An answer that is written without the message that it stands for.
-    pub(super) fn answer_as<T: Message>(&self, value: &impl Serialize) -> Answer {
-        debug_assert!(self.contract.is_none_or(|contract| contract.answer.is::<T>()), "{}", T::NAME);
-        answer::respond(value, &self.standard)
+    /// Whether the contract of the method has this message as its answer.
+    pub(super) fn answers_with<T: Message>(&self) -> bool {
+        self.contract.is_none_or(|contract| contract.answer.is::<T>())
+    }
+
+    /// The largest body, in bytes.
+    pub(super) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// What every method takes.
+    pub(super) const fn standard(&self) -> &Standard {
+        &self.standard
     }
 
     /// The form that was asked for, if the answer is a file. Nothing but whole rows can be asked for.
@@ -177,18 +238,22 @@ pub(super) struct Method {
 /// Passes a request to the handler of its route.
 pub(super) async fn call(app: Arc<App>, method: Method, path: Vec<String>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    // Who asks first whether to send it is told no by the answer.
     let asks_first = head.headers.contains_key(header::EXPECT);
     let mut body = Some(body);
     let mut response = answered_or_refused(app.clone(), method, path, head, &mut body).await;
-    // Clients send a body after its head, and more requests after it. If it were left lying, the connection
-    // would end under the hands of a client that knows of nothing.
-    if let Some(unread) = body
-        && (asks_first || !body::discard(&app, unread, MAX_BODY_BYTES).await)
-    {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if let Some(unread) = body {
+        pass_over(&app, unread, asks_first, &mut response).await;
     }
     response
+}
+
+/// Passes over a body that nobody read. Clients send it after its head, and more requests after it. If it
+/// were left lying, the connection would end under the hands of a client that knows of nothing.
+pub(super) async fn pass_over(app: &App, unread: Body, asks_first: bool, response: &mut Response) {
+    // Who asks first whether to send it is told no by the answer.
+    if asks_first || !body::discard(app, unread, MAX_BODY_BYTES).await {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
 async fn answered_or_refused(
@@ -225,6 +290,7 @@ async fn answered(
     let peer = head.extensions.get::<Peer>().copied();
     let batched = head.extensions.get::<Batched>().is_some();
     let principal = authenticated(&app, peer.as_ref(), &head.headers, &standard).await?;
+    let holders = holders(peer.as_ref(), Some(&principal));
     let quota_user = standard.quota_user.as_deref();
     app.count_query(principal.account, quota_user).map_err(|wait| {
         let subject = format!("account:{}", principal.account);
@@ -252,6 +318,8 @@ async fn answered(
         headers,
         peer,
         body: Bytes::new(),
+        holders,
+        memory: Vec::new(),
         plain: peer.is_some_and(|peer| peer.plain),
         place: None,
         standard,
@@ -262,13 +330,18 @@ async fn answered(
         Handler::Message(handle) => {
             call.standard.only_json()?;
             let request = Request::from_parts(head, body.take().unwrap_or_default());
-            let body = read_body(&app, request, route.limit).await?;
+            let (body, memory) = read_body(&app, holders, request, route.limit).await?.into_parts();
             let _place = app.requests.try_acquire().map_err(|_| busy())?;
-            let handled = timeout(app.request_timeout, handle(Call { body, ..call })).await;
-            let body = handled.map_err(|_| busy())??;
-            // Some answers hold secrets, and none is anybody else's business.
-            let headers = [(header::CONTENT_TYPE, CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];
-            Ok((headers, body).into_response())
+            let call = Call { body, memory: vec![memory], ..call };
+            let handled = timeout(app.request_timeout, handle(call)).await;
+            Ok(json(handled.map_err(|_| busy())??.into_body(&app, holders)))
+        }
+        Handler::Items(handle) => {
+            call.standard.only_json()?;
+            let place = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| busy())?;
+            let body = body.take().unwrap_or_default();
+            let reply = handle(Call { place: Some(place), ..call }, body).await?;
+            Ok(json(reply.into_body(&app, holders)))
         }
         Handler::Stream(_) if batched => {
             let text = "This method takes or gives a stream, and is no part of a batch. Call it by itself.";
@@ -281,6 +354,21 @@ async fn answered(
     }
 }
 
+/// An answer in JSON. Some hold secrets, and none is anybody else's business.
+fn json(body: Body) -> Response {
+    let headers = [(header::CONTENT_TYPE, CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];
+    (headers, body).into_response()
+}
+
+/// For whom the memory of a request is held. Whoever is known counts for their company.
+pub(super) fn holders(peer: Option<&Peer>, principal: Option<&Principal>) -> Holders {
+    let known = principal.map(|principal| match principal.company() {
+        Some(company) => Holder::Company(company),
+        None => Holder::Account(principal.account),
+    });
+    Holders { address: peer.map(address_key), known }
+}
+
 /// Who asks: by the header, or by a parameter.
 async fn authenticated(
     app: &App,
@@ -288,8 +376,18 @@ async fn authenticated(
     headers: &HeaderMap,
     standard: &Standard,
 ) -> Result<Principal, Status> {
-    let secret = credential(headers, standard)?;
-    let secret = secret.ok_or_else(|| Status::new(Code::Unauthenticated, NO_CREDENTIALS))?;
+    let known = authenticated_if_shown(app, peer, headers, standard).await?;
+    known.ok_or_else(|| Status::new(Code::Unauthenticated, NO_CREDENTIALS))
+}
+
+/// Who asks, if the request itself says it.
+pub(super) async fn authenticated_if_shown(
+    app: &App,
+    peer: Option<&Peer>,
+    headers: &HeaderMap,
+    standard: &Standard,
+) -> Result<Option<Principal>, Status> {
+    let Some(secret) = credential(headers, standard)? else { return Ok(None) };
     let outcome = app.services.authenticate(&secret).await;
     // Guessing is counted by address; whoever is known has a quota of its own.
     if let (Err(_), Some(peer)) = (&outcome, peer) {
@@ -297,7 +395,7 @@ async fn authenticated(
             Status::quota_exceeded("address", "Too many requests without valid credentials.", wait)
         })?;
     }
-    Ok(outcome?)
+    Ok(Some(outcome?))
 }
 
 /// The headers that say who asks.
@@ -329,8 +427,8 @@ fn bearer(value: &HeaderValue) -> Result<Secret, Status> {
     }
 }
 
-async fn read_body(app: &App, request: Request, limit: usize) -> Result<Bytes, Status> {
-    body::read_optional(app, request, limit).await.map_err(unreadable)
+async fn read_body(app: &App, holders: Holders, request: Request, limit: usize) -> Result<WholeBody, Status> {
+    body::read_optional(app, holders, request, limit).await.map_err(unreadable)
 }
 
 /// Why a body could not be read.
@@ -340,6 +438,7 @@ pub(super) fn unreadable(error: RouteError) -> Status {
             Status::new(Code::InvalidArgument, detail).answered_as(status.as_u16())
         }
         RouteError::Slow => Status::new(Code::DeadlineExceeded, "The request took too long to arrive."),
+        RouteError::NoMemory(why) => why.into(),
         _ => Status::busy(),
     }
 }

@@ -3,14 +3,15 @@
 use super::{
     call::{Answer, Call, no_such},
     identifier,
+    in_parts::{self, ListInParts},
     message::{
         common::{DeviceReference, Empty},
         configuration::Configuration as Message,
         customer::{
-            CustomerApplyConfigurationRequest, CustomerListConfigurationsResponse,
-            CustomerListCustomersResponse, CustomerListDevicesResponse, CustomerListDpcsResponse,
+            CustomerApplyConfigurationRequest, CustomerListCustomersResponse, CustomerListDpcsResponse,
             CustomerRemoveConfigurationRequest, CustomerUnclaimDeviceRequest,
         },
+        device::Device,
     },
     partner::device_refused,
     view::{self, SeenBy},
@@ -24,21 +25,29 @@ use super::{
 };
 use crate::{
     domain::{
+        actor::Actor,
         company::{Company, Terms},
         configuration::{Configuration, Contact, Document},
     },
-    service::{ConfigurationChange, MAX_ROWS, PageRequest, ServiceError},
+    route::App,
+    service::{ConfigurationChange, MAX_ROWS, PageRequest, ServiceError, Services},
 };
-use std::time::Duration;
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
 use unbox_common::{
-    ids::{ClaimId, ConfigurationId},
+    ids::{ClaimId, CompanyId, ConfigurationId},
     payload::{Dpc, Setup, WithoutNetwork},
+    timestamp::Timestamp,
 };
 
 /// The largest page of companies.
 const MAX_CUSTOMERS: i64 = 100;
 /// Devices of a page if none are asked for, and at most.
 const DEVICES: (i64, i64) = (5000, 10_000);
+/// Devices that are read at once: each may have 64 KiB of metadata.
+const PART_DEVICES: u32 = 100;
+/// Configurations that are read at once: each may have 1 MiB.
+const PART_CONFIGURATIONS: u32 = 4;
 /// The longest forced reset time.
 const MAX_FORCED_RESET: Duration = Duration::from_hours(6);
 
@@ -93,18 +102,37 @@ pub(super) async fn list_configurations(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let customer = call.company()?;
     let company = call.services().company(&call.actor, customer).await?;
-    let mut configurations = Vec::new();
-    let mut after = None;
-    loop {
-        let request = PageRequest { size: Some(MAX_ROWS), after };
-        let page = call.services().list_configurations(&call.actor, Some(customer), request).await?;
-        configurations.extend(page.items.iter().map(|one| view::configuration(one, &company)));
-        after = page.next;
-        if after.is_none() {
-            break;
+    let (services, by) = (call.services().clone(), call.actor.clone());
+    in_parts::answer(call, Configurations { services, by, company, after: None, is_end: false }).await
+}
+
+/// A customer's configurations. One may have as many bytes as a request.
+struct Configurations {
+    services: Services,
+    by: Actor,
+    company: Company,
+    after: Option<String>,
+    is_end: bool,
+}
+
+impl ListInParts for Configurations {
+    type Item = Message;
+    const PATH: &'static [&'static str] = &["configurations"];
+    const READ_FOR_REST: bool = false;
+
+    async fn next(&mut self) -> Result<Vec<Message>, Status> {
+        if self.is_end {
+            return Ok(Vec::new());
         }
+        let request = PageRequest { size: Some(PART_CONFIGURATIONS), after: self.after.take() };
+        let page = self.services.list_configurations(&self.by, Some(self.company.id), request).await?;
+        (self.is_end, self.after) = (page.next.is_none(), page.next);
+        Ok(page.items.iter().map(|one| view::configuration(one, &self.company)).collect())
     }
-    call.answer(&Written(&CustomerListConfigurationsResponse { configurations }))
+
+    fn rest(&self) -> Result<Value, Status> {
+        Ok(json!({}))
+    }
 }
 
 /// `customers.configurations.get`
@@ -266,25 +294,63 @@ pub(super) async fn list_devices(mut call: Call) -> Answer {
     if !(0..=most).contains(&size) {
         return Err(Status::invalid_field("pageSize", format!("Expected 1 to {most}.")));
     }
-    let size = usize::try_from(if size == 0 { default_size } else { size }).unwrap_or_default();
+    let size = u32::try_from(if size == 0 { default_size } else { size }).unwrap_or_default();
     let customer = call.company()?;
-    let list = ("devices", customer);
-    let mut after = call.page_after(&list, &token)?;
+    let after = call.page_after(&("devices", customer), &token)?;
     let default = call.services().company(&call.actor, customer).await?.default_configuration;
-    let (now, sees_resellers) = (call.services().present(), call.sees_resellers());
-    let mut devices = Vec::new();
-    let mut more = true;
-    while more && devices.len() < size {
-        let rows = u32::try_from(size - devices.len()).unwrap_or(MAX_ROWS).min(MAX_ROWS);
-        let page = call.services().claims_of_customer(&call.actor, customer, rows, after).await?;
-        devices.extend(
-            page.items.iter().map(|claim| view::customer_device(claim, default, now, sees_resellers)),
-        );
-        more = page.next.is_some();
-        after = page.next;
+    let list = Devices {
+        app: Arc::clone(&call.app),
+        by: call.actor.clone(),
+        customer,
+        default,
+        now: call.services().present(),
+        sees_resellers: call.sees_resellers(),
+        wanted: size,
+        after,
+        is_end: false,
+    };
+    in_parts::answer(call, list).await
+}
+
+/// A page of a customer's devices.
+struct Devices {
+    app: Arc<App>,
+    by: Actor,
+    customer: CompanyId,
+    default: Option<ConfigurationId>,
+    now: Timestamp,
+    sees_resellers: bool,
+    wanted: u32,
+    after: Option<String>,
+    is_end: bool,
+}
+
+impl ListInParts for Devices {
+    type Item = Device;
+    const PATH: &'static [&'static str] = &["devices"];
+    const READ_FOR_REST: bool = true;
+
+    async fn next(&mut self) -> Result<Vec<Device>, Status> {
+        let rows = self.wanted.min(PART_DEVICES);
+        if self.is_end || rows == 0 {
+            return Ok(Vec::new());
+        }
+        let services = &self.app.services;
+        let page = services.claims_of_customer(&self.by, self.customer, rows, self.after.take()).await?;
+        self.wanted -= rows;
+        (self.is_end, self.after) = (page.next.is_none(), page.next);
+        let seen = |claim| view::customer_device(claim, self.default, self.now, self.sees_resellers);
+        Ok(page.items.iter().map(seen).collect())
     }
-    let next_page_token = call.next_page(&list, after.as_deref())?;
-    call.answer(&Written(&CustomerListDevicesResponse { devices, next_page_token }))
+
+    fn rest(&self) -> Result<Value, Status> {
+        let list = ("devices", self.customer);
+        let token = match self.after.as_deref().map(str::parse) {
+            Some(Ok(key)) => self.app.page_tokens.issue(&list, key)?,
+            _ => String::new(),
+        };
+        Ok(if token.is_empty() { json!({}) } else { json!({ "nextPageToken": token }) })
+    }
 }
 
 /// `customers.devices.get`

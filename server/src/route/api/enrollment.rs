@@ -47,7 +47,7 @@ use unbox_common::{
 
 /// `customers.enrollments.list`
 pub(super) async fn list(mut call: Call) -> Answer {
-    let size = call.page_size()?;
+    let size = call.page_size().await?;
     let token = call.own.text("pageToken")?.unwrap_or_default();
     let (state, device) = (call.own.text("state")?, call.own.text("device")?);
     let (identifier, waiting) = (call.own.text("identifier")?, call.own.flag("awaitingApproval")?);
@@ -80,7 +80,7 @@ pub(super) async fn get(mut call: Call) -> Answer {
 
 /// `customers.enrollments.history`
 pub(super) async fn history(mut call: Call) -> Answer {
-    let size = call.page_size()?;
+    let size = call.page_size().await?;
     let token = call.own.text("pageToken")?.unwrap_or_default();
     call.no_more_parameters()?;
     let found = found(&call, call.id(1, "enrollment")?).await?.device;

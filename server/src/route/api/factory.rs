@@ -22,7 +22,7 @@ use unbox_common::ids::FactoryRecordId;
 
 /// `partners.factoryRecords.list`, `customers.factoryRecords.list`
 pub(super) async fn list(mut call: Call) -> Answer {
-    let size = call.page_size()?;
+    let size = call.page_size().await?;
     let token = call.own.text("pageToken")?.unwrap_or_default();
     let identifier = call.own.text("identifier")?;
     call.no_more_parameters()?;

@@ -6,7 +6,8 @@
 //! * `call.rs`: the way of a call, to its handler and back; `access.rs`: who may make it;
 //! * `partner/`, `customer.rs`, `operation.rs`, `organisation/`: the handlers, one for each side;
 //!   `station.rs`: what factories' test stations call, `factory.rs`: what becomes of that; `artifact.rs`, `enrollment.rs`: those of customers' resources that are Unbox's own;
-//!   `batch.rs`: many calls in one request;
+//!   `batch.rs`: many calls in one request; `batched_items.rs`: many devices in one call; `in_parts.rs`:
+//!   lists that may be long;
 //! * `claims_file.rs`: methods whose body or answer is a CSV file, in `outgoing.rs` and `spool.rs`;
 //! * [`message`]: the requests and answers themselves, one file for each family; `view.rs` and
 //!   `identifier.rs` stand between them and what services know;
@@ -19,6 +20,7 @@
 pub mod access;
 mod artifact;
 pub(super) mod batch;
+mod batched_items;
 mod call;
 mod claims_file;
 pub mod contract;
@@ -26,6 +28,7 @@ mod customer;
 mod enrollment;
 mod factory;
 mod identifier;
+mod in_parts;
 pub mod message;
 pub mod openapi;
 mod operation;

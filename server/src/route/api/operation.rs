@@ -2,21 +2,28 @@
 
 use super::{
     call::{Answer, Call},
+    in_parts::{self, ListInParts},
     message::operation::{
         DevicesLongRunningOperationMetadata, Operation as Message, OperationMetadata, ProcessingStatus,
     },
     wire::{form::Written, name::OperationName, status::Status},
 };
 use crate::{
-    domain::operation::{Operation, OperationKind},
-    service::DoneItem,
+    domain::{
+        actor::Actor,
+        operation::{Operation, OperationKind},
+    },
+    service::{DoneItem, Services},
 };
 use serde::Serialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 use unbox_common::ids::OperationId;
 
-/// Items that are read at once.
-const PART_ITEMS: u32 = 1000;
+/// Items that are read at once, at most.
+const PART_ITEMS: u32 = 500;
+/// The name of what an operation comes to.
+const RESPONSE: &str =
+    "type.googleapis.com/google.android.device.provisioning.v1.DevicesLongRunningOperationResponse";
 
 /// `operations.get`
 pub(super) async fn get(mut call: Call) -> Answer {
@@ -26,23 +33,41 @@ pub(super) async fn get(mut call: Call) -> Answer {
     if operation.done_at.is_none() {
         return call.answer(&Written(&message(&operation)));
     }
-    let mut items = Vec::with_capacity(operation.items as usize);
-    while items.len() < operation.items as usize {
-        let from = u32::try_from(items.len()).unwrap_or(u32::MAX);
-        let part = call.services().operation_results(&call.actor, id, from, PART_ITEMS).await?;
-        if part.is_empty() {
-            break;
-        }
-        for item in part {
-            items.push(per_device(operation.kind, item)?);
-        }
+    debug_assert!(call.answers_with::<Message>());
+    let (services, by) = (call.services().clone(), call.actor.clone());
+    in_parts::answer(call, Ended { services, by, operation, read: 0 }).await
+}
+
+/// An operation that has ended, with what became of each device. What was asked is echoed as it was kept: a
+/// hundred thousand messages need not be read only to be written again.
+struct Ended {
+    services: Services,
+    by: Actor,
+    operation: Operation,
+    read: u32,
+}
+
+impl ListInParts for Ended {
+    type Item = PerDevice;
+    const PATH: &'static [&'static str] = &["response", "perDeviceStatus"];
+    const READ_FOR_REST: bool = false;
+
+    async fn next(&mut self) -> Result<Vec<PerDevice>, Status> {
+        let of = &self.operation;
+        let part = self.services.operation_results(&self.by, of.id, self.read, PART_ITEMS).await?;
+        self.read += u32::try_from(part.len()).unwrap_or(u32::MAX);
+        part.into_iter().map(|item| per_device(of.kind, item)).collect()
     }
-    let response = Response {
-        kind: "type.googleapis.com/google.android.device.provisioning.v1.DevicesLongRunningOperationResponse",
-        per_device_status: items,
-        success_count: operation.succeeded,
-    };
-    call.answer_as::<Message>(&Ended { operation: Written(&message(&operation)), response })
+
+    fn rest(&self) -> Result<Value, Status> {
+        let mut rest =
+            serde_json::to_value(Written(&message(&self.operation))).map_err(|_| Status::internal())?;
+        if let Some(fields) = rest.as_object_mut() {
+            let response = json!({"@type": RESPONSE, "successCount": self.operation.succeeded});
+            fields.insert("response".to_owned(), response);
+        }
+        Ok(rest)
+    }
 }
 
 /// An operation, as far as it has come.
@@ -66,24 +91,6 @@ pub(super) fn message(operation: &Operation) -> Message {
         error: None,
         response: None,
     }
-}
-
-/// An operation that has ended, with what came of it. What was asked is echoed as it was kept: a
-/// hundred thousand messages need not be read only to be written again.
-#[derive(Serialize)]
-struct Ended<'a> {
-    #[serde(flatten)]
-    operation: Written<'a, Message>,
-    response: Response,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Response {
-    #[serde(rename = "@type")]
-    kind: &'static str,
-    per_device_status: Vec<PerDevice>,
-    success_count: u32,
 }
 
 #[derive(Serialize)]

@@ -34,6 +34,8 @@ pub struct Route {
 pub(super) enum Handler {
     /// It gets one message whole, and answers with one.
     Message(fn(Call) -> BoxFuture<'static, Answer>),
+    /// It reads one long list as it arrives, item by item, and answers with a message.
+    Items(fn(Call, Body) -> BoxFuture<'static, Answer>),
     /// It gets the body as it arrives, or answers with one of any length, and takes its time. The
     /// call's [`place`](Call::place) is to be kept until all of that has passed.
     Stream(fn(Call, Body) -> BoxFuture<'static, Result<Response, Status>>),
@@ -71,8 +73,8 @@ macro_rules! handler {
     ($handler:path) => {
         Handler::Message(|call| Box::pin($handler(call)))
     };
-    ($handler:path as Stream) => {
-        Handler::Stream(|call, body| Box::pin($handler(call, body)))
+    ($handler:path as $kind:ident) => {
+        Handler::$kind(|call, body| Box::pin($handler(call, body)))
     };
 }
 
@@ -82,11 +84,11 @@ pub static ROUTES: &[Route] = routes![
     "partners.customers.create"         POST "/v1/partners/{partner}/customers"                         Partner Admin  MAX_BODY_BYTES  => partner::create_customer;
     "partners.customers.list"           GET  "/v1/partners/{partner}/customers"                         Partner Viewer MAX_BODY_BYTES  => partner::list_customers;
     "partners.devices.claim"            POST "/v1/partners/{partner}/devices:claim"                     Partner Admin  MAX_BODY_BYTES  => partner::claim;
-    "partners.devices.claimAsync"       POST "/v1/partners/{partner}/devices:claimAsync"                Partner Admin  MAX_BATCH_BYTES => partner::claim_async;
+    "partners.devices.claimAsync"       POST "/v1/partners/{partner}/devices:claimAsync"                Partner Admin  MAX_BATCH_BYTES => partner::claim_async as Items;
     "partners.devices.unclaim"          POST "/v1/partners/{partner}/devices:unclaim"                   Partner Admin  MAX_BODY_BYTES  => partner::unclaim;
-    "partners.devices.unclaimAsync"     POST "/v1/partners/{partner}/devices:unclaimAsync"              Partner Admin  MAX_BATCH_BYTES => partner::unclaim_async;
+    "partners.devices.unclaimAsync"     POST "/v1/partners/{partner}/devices:unclaimAsync"              Partner Admin  MAX_BATCH_BYTES => partner::unclaim_async as Items;
     "partners.devices.metadata"         POST "/v1/partners/{partner}/devices/{device}/metadata"         Partner Admin  MAX_BODY_BYTES  => partner::metadata;
-    "partners.devices.updateMetadataAsync" POST "/v1/partners/{partner}/devices:updateMetadataAsync"    Partner Admin  MAX_BATCH_BYTES => partner::update_metadata_async;
+    "partners.devices.updateMetadataAsync" POST "/v1/partners/{partner}/devices:updateMetadataAsync"    Partner Admin  MAX_BATCH_BYTES => partner::update_metadata_async as Items;
     "partners.devices.get"              GET  "/v1/partners/{partner}/devices/{device}"                  Partner Viewer MAX_BODY_BYTES  => partner::device;
     "partners.devices.findByIdentifier" POST "/v1/partners/{partner}/devices:findByIdentifier"          Partner Viewer MAX_BODY_BYTES  => partner::find_by_identifier;
     "partners.devices.findByOwner"      POST "/v1/partners/{partner}/devices:findByOwner"               Partner Viewer MAX_BODY_BYTES  => partner::find_by_owner;

@@ -2,7 +2,7 @@
 
 use crate::{
     log::chain,
-    route::{App, Peer, RouteError, address_key, body},
+    route::{App, Peer, RouteError, address_key, body, holders},
     service::{OAuthError, OAuthRefusal, ServiceError, TokenAnswer, TokenRequest},
 };
 use axum::{
@@ -43,7 +43,7 @@ enum Refused {
 
 async fn exchanged(app: &App, peer: &Peer, request: Request) -> Result<TokenAnswer, Refused> {
     app.by_address.check(address_key(peer)).map_err(RouteError::TooMany)?;
-    let form = body::read_form(app, request, MAX_FORM_BYTES).await?;
+    let form = body::read_form(app, holders(peer), request, MAX_FORM_BYTES).await?;
     let _place = app.requests.try_acquire().map_err(|_| RouteError::Busy)?;
     let exchange = async {
         let sign_in = app.services.verify_assertion(TokenRequest::parse(&form)?).await?;

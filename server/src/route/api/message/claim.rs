@@ -4,7 +4,7 @@ use super::{
     common::{DeviceIdentifier, DeviceMetadata, SectionType, names_a_device},
     device::AdditionalService,
 };
-use crate::route::api::wire::{message::message, status::Status};
+use crate::route::api::wire::message::message;
 use unbox_common::{
     ids::{ClaimId, CompanyId, ConfigurationId},
     secret::Secret,
@@ -179,15 +179,3 @@ message! {
 }
 
 names_a_device!(PartnerUnclaim, UnclaimDeviceRequest, UpdateMetadataArguments);
-
-/// Refuses a batch of more devices than one request may have.
-///
-/// # Errors
-/// The name of the list, and the limit.
-pub fn check_batch(list: &'static str, devices: usize) -> Result<(), Status> {
-    if devices <= MAX_BATCH_DEVICES {
-        return Ok(());
-    }
-    let rule = format!("Expected at most {MAX_BATCH_DEVICES} devices in one request, found {devices}.");
-    Err(Status::invalid_field(list, rule))
-}

@@ -101,7 +101,7 @@ pub(in crate::route::api) async fn delete_service_account(call: Call) -> Answer 
 async fn page(call: &mut Call, kind: AccountKind) -> Result<(Page<Account>, String), Status> {
     let of = call.company()?;
     let list = ("accounts", of, kind.name());
-    let request = page_request(call, &list)?;
+    let request = page_request(call, &list).await?;
     let of = AccountsOf::Company(of);
     let page = call.services().list_accounts(&call.actor, of, Some(kind), request).await?;
     let next = call.next_page(&list, page.next.as_deref())?;

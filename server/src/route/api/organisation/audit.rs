@@ -39,7 +39,7 @@ pub(in crate::route::api) async fn list(mut call: Call) -> Answer {
     let organisation = call.company()?;
     let filter = filter(&mut call)?;
     let list = ("audit", format!("{filter:?}"));
-    let request = page_request(&mut call, &list)?;
+    let request = page_request(&mut call, &list).await?;
     let page = call.services().list_audit(&call.actor, filter, request).await?;
     let next_page_token = call.next_page(&list, page.next.as_deref())?;
     let audit_entries = page.items.into_iter().map(|one| view::audit_entry(organisation, one)).collect();

@@ -112,7 +112,7 @@ pub(in crate::route::api) async fn list_api_keys(mut call: Call) -> Answer {
     let organisation = call.company()?;
     let account = call.own.text("account")?;
     let list = ("API keys", organisation, account.clone());
-    let request = page_request(&mut call, &list)?;
+    let request = page_request(&mut call, &list).await?;
     let of = match account {
         Some(account) => KeysOf::Account(account_named(&call, &account).await?),
         None => KeysOf::Company(organisation),

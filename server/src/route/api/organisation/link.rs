@@ -25,7 +25,7 @@ use unbox_common::ids::CompanyId;
 pub(in crate::route::api) async fn list(mut call: Call) -> Answer {
     let id = call.company()?;
     let list = ("links", id);
-    let request = page_request(&mut call, &list)?;
+    let request = page_request(&mut call, &list).await?;
     let of = call.services().company(&call.actor, id).await?;
     let page = call.services().list_links(&call.actor, &of, request).await?;
     let links = page.items.iter().map(|link| view::link(&of, link)).collect();

@@ -34,7 +34,7 @@ const ROWS: (i64, i64) = (100, 1000);
 pub(in crate::route::api) async fn list(mut call: Call) -> Answer {
     let kind = call.own.text("kind")?.map(|word| kind(&word)).transpose()?;
     let list = ("organisations", call.principal.company(), kind.map(CompanyKind::name));
-    let request = page_request(&mut call, &list)?;
+    let request = page_request(&mut call, &list).await?;
     let page = call.services().list_companies(&call.actor, CompanyFilter::of_kind(kind), request).await?;
     let organisations = page.items.iter().map(view::organisation).collect();
     let next_page_token = call.next_page(&list, page.next.as_deref())?;
@@ -173,7 +173,7 @@ fn some(text: String) -> Option<String> {
 }
 
 /// The page that is asked for of this list, whose own parameters have been taken.
-fn page_request(call: &mut Call, list: &impl Serialize) -> Result<PageRequest, Status> {
+async fn page_request(call: &mut Call, list: &(impl Serialize + Sync)) -> Result<PageRequest, Status> {
     let size = call.own.integer("pageSize")?.unwrap_or(ROWS.0);
     let token = call.own.text("pageToken")?.unwrap_or_default();
     call.no_more_parameters()?;
@@ -181,7 +181,9 @@ fn page_request(call: &mut Call, list: &impl Serialize) -> Result<PageRequest, S
         return Err(Status::invalid_field("pageSize", format!("Expected 1 to {}.", ROWS.1)));
     }
     let after = call.page_after(list, &token)?;
-    Ok(PageRequest { size: u32::try_from(size).ok(), after })
+    let size = u32::try_from(size).ok();
+    call.hold_rows(size.unwrap_or_default()).await?;
+    Ok(PageRequest { size, after })
 }
 
 /// The organisation's own path, as a resource of another one names it.

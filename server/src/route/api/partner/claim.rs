@@ -2,13 +2,14 @@
 
 use super::{
     super::{
+        batched_items::collect,
         call::{Answer, Call},
         identifier,
         message::{
             claim::{
                 ClaimDeviceRequest, ClaimDeviceResponse, ClaimDevicesRequest, PartnerClaim, PartnerUnclaim,
                 UnclaimDeviceRequest, UnclaimDevicesRequest, UpdateDeviceMetadataInBatchRequest,
-                UpdateDeviceMetadataRequest, UpdateMetadataArguments, check_batch,
+                UpdateDeviceMetadataRequest, UpdateMetadataArguments,
             },
             common::{DeviceMetadata, Empty},
         },
@@ -22,10 +23,15 @@ use super::{
     asked::{Owners, Refused, claim_refused, release},
     device_refused,
 };
-use crate::domain::{
-    claim::ClaimSets,
-    operation::{Item, OperationKind, Work},
+use crate::{
+    domain::{
+        claim::ClaimSets,
+        operation::{Item, OperationKind, Work},
+    },
+    service::ItemSpool,
 };
+use axum::body::Body;
+use tokio::runtime::Handle;
 use unbox_common::ids::ClaimId;
 
 /// `partners.devices.claim`
@@ -40,17 +46,14 @@ pub(in crate::route::api) async fn claim(mut call: Call) -> Answer {
 }
 
 /// `partners.devices.claimAsync`
-pub(in crate::route::api) async fn claim_async(mut call: Call) -> Answer {
+pub(in crate::route::api) async fn claim_async(mut call: Call, body: Body) -> Answer {
     call.no_more_parameters()?;
-    let asked = call.message::<ClaimDevicesRequest>()?.claims;
-    check_batch("claims", asked.len())?;
-    let mut owners = Owners::default();
-    let mut items = Vec::with_capacity(asked.len());
-    for mut claim in asked {
+    let (mut owners, runtime) = (Owners::default(), Handle::current());
+    let work = move |call: &Call, mut claim: PartnerClaim| {
         let token = std::mem::take(&mut claim.pre_provisioning_token);
         let echo = written(&claim)?;
         claim.pre_provisioning_token = token;
-        let work = match owners.claim(&call, claim).await? {
+        let work = match runtime.block_on(owners.claim(call, claim))? {
             Ok(new) => Work::Claim {
                 customer: new.customer,
                 configuration: new.configuration,
@@ -60,8 +63,9 @@ pub(in crate::route::api) async fn claim_async(mut call: Call) -> Answer {
             },
             Err(refused) => Work::Refused(refused.result()),
         };
-        items.push(Item { echo, work });
-    }
+        Ok(Item { echo, work })
+    };
+    let (call, items) = collect::<ClaimDevicesRequest, _>(call, body, work).await?;
     start(call, OperationKind::Claim, items).await
 }
 
@@ -88,15 +92,13 @@ pub(in crate::route::api) async fn unclaim(mut call: Call) -> Answer {
 }
 
 /// `partners.devices.unclaimAsync`
-pub(in crate::route::api) async fn unclaim_async(mut call: Call) -> Answer {
+pub(in crate::route::api) async fn unclaim_async(mut call: Call, body: Body) -> Answer {
     call.no_more_parameters()?;
-    let asked = call.message::<UnclaimDevicesRequest>()?.unclaims;
-    check_batch("unclaims", asked.len())?;
-    let item = |one: &PartnerUnclaim| {
-        let work = release(&call, one).unwrap_or_else(|refused| Work::Refused(refused.result()));
-        Ok(Item { echo: written(one)?, work })
+    let work = |call: &Call, one: PartnerUnclaim| {
+        let work = release(call, &one).unwrap_or_else(|refused| Work::Refused(refused.result()));
+        Ok(Item { echo: written(&one)?, work })
     };
-    let items = asked.iter().map(item).collect::<Result<_, Status>>()?;
+    let (call, items) = collect::<UnclaimDevicesRequest, _>(call, body, work).await?;
     start(call, OperationKind::Unclaim, items).await
 }
 
@@ -111,27 +113,23 @@ pub(in crate::route::api) async fn metadata(mut call: Call) -> Answer {
 }
 
 /// `partners.devices.updateMetadataAsync`
-pub(in crate::route::api) async fn update_metadata_async(mut call: Call) -> Answer {
+pub(in crate::route::api) async fn update_metadata_async(mut call: Call, body: Body) -> Answer {
     call.no_more_parameters()?;
-    let asked = call.message::<UpdateDeviceMetadataInBatchRequest>()?.updates;
-    check_batch("updates", asked.len())?;
-    let item = |one: &UpdateMetadataArguments| {
+    let work = |_: &Call, one: UpdateMetadataArguments| {
         let target = one.target().map_err(Refused::from);
         let target = target.and_then(|target| Ok(identifier::target(target, "")?));
+        let echo = written(&one)?;
         let work = match target {
-            Ok(target) => Work::UpdateMetadata { target, changes: one.device_metadata.entries.clone() },
+            Ok(target) => Work::UpdateMetadata { target, changes: one.device_metadata.entries },
             Err(refused) => Work::Refused(refused.result()),
         };
-        Ok(Item { echo: written(one)?, work })
+        Ok(Item { echo, work })
     };
-    let items = asked.iter().map(item).collect::<Result<_, Status>>()?;
+    let (call, items) = collect::<UpdateDeviceMetadataInBatchRequest, _>(call, body, work).await?;
     start(call, OperationKind::UpdateMetadata, items).await
 }
 
-async fn start(call: Call, kind: OperationKind, items: Vec<Item>) -> Answer {
-    if items.is_empty() {
-        return Err(Status::invalid_field("", "Expected at least one device."));
-    }
+async fn start(call: Call, kind: OperationKind, items: ItemSpool) -> Answer {
     let started = call.services().start_operation(&call.actor, kind, items).await?;
     call.answer(&Written(&operation::message(&started)))
 }

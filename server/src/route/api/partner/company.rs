@@ -122,6 +122,7 @@ async fn companies_as(
     let list = (list, call.company()?, filter.served_by, filter.parent);
     let after = call.page_after(&list, &token)?;
     let size = u32::try_from(size).ok().filter(|size| *size > 0).unwrap_or(MAX_ROWS);
+    call.hold_rows(size).await?;
     let request = PageRequest { size: Some(size), after };
     let total = call.services().count_companies(by, filter.clone()).await?;
     let page = call.services().list_companies(by, filter, request).await?;

@@ -33,32 +33,47 @@ pub fn decode_patch<T: Message>(body: &[u8], limit: usize, mask: &FieldMask) -> 
     if violations.is_empty() { Ok(message) } else { Err(Status::invalid(violations)) }
 }
 
+/// That a request is larger than it may be.
+pub(super) fn too_large(limit: usize) -> Status {
+    let message = format!("Request payload size exceeds the limit: {limit} bytes.");
+    Status::new(Code::InvalidArgument, message).answered_as(413)
+}
+
 fn read<T: Message>(body: &[u8], limit: usize) -> Result<T, Status> {
     if body.len() > limit {
-        let message = format!("Request payload size exceeds the limit: {limit} bytes.");
-        return Err(Status::new(Code::InvalidArgument, message).answered_as(413));
+        return Err(too_large(limit));
     }
     let text = std::str::from_utf8(body)
         .map_err(|_| Status::new(Code::InvalidArgument, "The request's body is not UTF-8."))?;
     if text.trim_ascii().is_empty() {
         return Ok(T::default());
     }
-    from_json(text).map(|Read(message)| message)
+    from_json(text, "").map(|Read(message)| message)
 }
 
-/// Reads JSON, a second time if it is wrong: only then it matters where.
-fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, Status> {
+/// Reads JSON that stands at this path of the request, a second time if it is wrong: only then it
+/// matters where.
+pub(super) fn from_json<T: DeserializeOwned>(text: &str, at: &str) -> Result<T, Status> {
     serde_json::from_str(text).map_err(|plain| {
         let mut json = serde_json::Deserializer::from_str(text);
         match serde_path_to_error::deserialize::<_, T>(&mut json) {
-            Err(error) => refused(&error.path().to_string(), error.inner()),
+            Err(error) => {
+                let below = error.path().to_string();
+                let path = match (at, below.as_str()) {
+                    (_, ".") => at.to_owned(),
+                    ("", _) => below,
+                    _ => format!("{at}.{below}"),
+                };
+                refused(&path, error.inner())
+            }
             // The value itself is good, so it is what follows it that is not.
-            Ok(_) => refused(".", &plain),
+            Ok(_) => refused(at, &plain),
         }
     })
 }
 
-fn refused(path: &str, error: &serde_json::Error) -> Status {
+/// Says what is wrong with JSON, and where; an empty path is the whole.
+pub(super) fn refused(path: &str, error: &serde_json::Error) -> Status {
     let (line, column) = (error.line(), error.column());
     let text = error.to_string();
     let place = format!(" at line {line} column {column}");
@@ -67,7 +82,6 @@ fn refused(path: &str, error: &serde_json::Error) -> Status {
         let message = format!("Invalid JSON payload received. Cannot parse it{place}: {text}.");
         return Status::new(Code::InvalidArgument, message);
     }
-    let path = if path == "." { "" } else { path };
     if let Some(name) = named(text, "unknown field `") {
         let (outer, name) = (parent(path, name), shown(name));
         let at = if outer.is_empty() { String::new() } else { format!(" at '{outer}'") };

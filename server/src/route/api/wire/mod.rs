@@ -3,7 +3,8 @@
 //! The way of a request: [`name::normalised_path`] makes its path plain, [`query`] takes its
 //! parameters apart ([`query::Standard::check_fields`] before anything is done), [`body`] decodes its message, [`page_token`] and [`field_mask`] what those
 //! carry. The way back: [`answer`] writes a message, with [`partial`] leaving out what nobody asked
-//! for, or a [`status`]. [`batch`] does both for many requests at once. Whatever cannot be read is
+//! for, or a [`status`]. Lists that may be long are read by [`items`] and written by [`long_list`], an item
+//! at a time. [`batch`] does both for many requests at once. Whatever cannot be read is
 //! a [`status::Status`] that names the field and the rule.
 //!
 //! To add a type that a field of a message can hold: its [`form::Form`], in a file of its own.
@@ -18,6 +19,8 @@ pub mod enums;
 pub mod field_mask;
 pub mod form;
 pub mod int64;
+pub mod items;
+pub mod long_list;
 pub mod message;
 pub mod name;
 pub mod page_token;

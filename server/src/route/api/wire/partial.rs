@@ -14,11 +14,14 @@ pub const MAX_SELECTOR_DEPTH: usize = 16;
 pub struct Selector(Level);
 
 /// The names of one level, each with what to keep below it; nothing below is everything.
-type Level = BTreeMap<String, Kept>;
+pub type Level = BTreeMap<String, Kept>;
 
+/// What to keep of a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Kept {
+pub enum Kept {
+    /// All of it.
     All,
+    /// What this level names.
     Some(Level),
 }
 
@@ -62,6 +65,42 @@ impl Selector {
     /// Removes from `value` whatever was not asked for. Lists are gone through item by item.
     pub fn apply(&self, value: &mut Value) {
         keep(value, &[&self.0]);
+    }
+
+    /// What to keep below this path; `None` if nothing of it was asked for.
+    #[must_use]
+    pub fn below(&self, path: &[&str]) -> Option<Below> {
+        let mut levels = vec![&self.0];
+        for name in path {
+            let named = levels.iter().flat_map(|level| [level.get(*name), level.get("*")]).flatten();
+            let mut next = Vec::new();
+            for kept in named {
+                match kept {
+                    Kept::All => return Some(Below::All),
+                    Kept::Some(level) => next.push(level),
+                }
+            }
+            levels = next;
+        }
+        if levels.is_empty() { None } else { Some(Below::Some(levels.into_iter().cloned().collect())) }
+    }
+}
+
+/// What to keep of the items of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Below {
+    /// Everything.
+    All,
+    /// What any of these names.
+    Some(Vec<Level>),
+}
+
+impl Below {
+    /// Removes from an item whatever was not asked for.
+    pub fn apply(&self, item: &mut Value) {
+        if let Self::Some(levels) = self {
+            keep(item, &levels.iter().collect::<Vec<_>>());
+        }
     }
 }
 

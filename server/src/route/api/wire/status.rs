@@ -5,7 +5,7 @@ use super::{
     detail::{DOMAIN, Detail, FieldViolation, QuotaViolation, Reason},
     message::message,
 };
-use crate::{log::chain, service::ServiceError};
+use crate::{log::chain, route::budget::NoMemory, service::ServiceError};
 use axum::http::HeaderMap;
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -293,6 +293,19 @@ message! {
         status: String = "status", REQUIRED;
         /// More about it, for programs.
         details: Vec<Map<String, Value>> = "details";
+    }
+}
+
+impl From<NoMemory> for Status {
+    fn from(why: NoMemory) -> Self {
+        match why {
+            NoMemory::All => Self::busy(),
+            NoMemory::Share => Self::quota_exceeded(
+                "memory",
+                "Too many large requests at the same time. Send them one after the other.",
+                BUSY_PAUSE,
+            ),
+        }
     }
 }
 

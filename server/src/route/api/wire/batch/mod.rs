@@ -5,12 +5,9 @@ mod read;
 mod write;
 
 pub use read::parse;
-pub use write::render;
+pub use write::BatchWriter;
 
-use axum::{
-    body::Bytes,
-    http::{Request, Response},
-};
+use axum::{body::Bytes, http::Request};
 
 /// The most requests of one batch.
 pub const MAX_BATCH_PARTS: usize = 1000;
@@ -28,13 +25,4 @@ pub struct BatchedRequest {
     pub id: Option<ContentId>,
     /// The request; its target is a path and perhaps a query.
     pub request: Request<Bytes>,
-}
-
-/// One answer of a batch.
-#[derive(Debug)]
-pub struct BatchedResponse {
-    /// The name of the request.
-    pub id: Option<ContentId>,
-    /// The answer.
-    pub response: Response<Bytes>,
 }

@@ -1,54 +1,63 @@
 //! Writes the answers of a batch, in the form that Google's Python client splits at `\r\n\r\n`.
 
-use super::{BatchedResponse, ContentId};
-use axum::{
-    body::Bytes,
-    http::{Response, header},
-};
-use unbox_common::digest::Hasher;
+use super::ContentId;
+use axum::http::{header, response::Parts};
 
-/// Writes the answers of a batch: the Content-Type of the whole, and its body.
-#[must_use]
-pub fn render(responses: &[BatchedResponse]) -> (String, Vec<u8>) {
-    let boundary = boundary_for(responses);
-    let mut body = Vec::new();
-    for one in responses {
-        body.extend_from_slice(format!("--{boundary}\r\nContent-Type: application/http\r\n").as_bytes());
-        if let Some(id) = &one.id {
-            body.extend_from_slice(format!("Content-ID: {}\r\n", id.of_response()).as_bytes());
-        }
-        body.extend_from_slice(b"\r\n");
-        render_response(&one.response, &mut body);
-        body.extend_from_slice(b"\r\n");
-    }
-    body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-    (format!("multipart/mixed; boundary={boundary}"), body)
+/// Writes the answers of a batch one after the other. What is between them is random: no answer has it.
+#[derive(Debug)]
+pub struct BatchWriter {
+    boundary: String,
 }
 
-fn render_response(response: &Response<Bytes>, to: &mut Vec<u8>) {
-    let status = response.status();
-    let reason = status.canonical_reason().unwrap_or("Unknown");
-    to.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).as_bytes());
-    for (name, value) in response.headers() {
-        if name != header::CONTENT_LENGTH {
-            to.extend_from_slice(name.as_str().as_bytes());
-            to.extend_from_slice(b": ");
-            to.extend_from_slice(value.as_bytes());
-            to.extend_from_slice(b"\r\n");
-        }
+impl BatchWriter {
+    /// A writer that separates answers by this.
+    #[must_use]
+    pub fn new(random: [u8; 16]) -> Self {
+        Self { boundary: format!("batch_{:032x}", u128::from_be_bytes(random)) }
     }
-    let body = response.body();
-    to.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
-    to.extend_from_slice(body);
-}
 
-/// A boundary that is in none of the answers: it is made of the digest of all of them.
-fn boundary_for(responses: &[BatchedResponse]) -> String {
-    let mut hasher = Hasher::new();
-    for one in responses {
-        hasher.update(one.response.body());
+    /// The Content-Type of the whole.
+    #[must_use]
+    pub fn content_type(&self) -> String {
+        format!("multipart/mixed; boundary={}", self.boundary)
     }
-    format!("batch_{}", hasher.finish())
+
+    /// What is before the body of an answer, which has this many bytes if that is known.
+    #[must_use]
+    pub fn head(&self, id: Option<&ContentId>, response: &Parts, length: Option<u64>) -> Vec<u8> {
+        let mut head = format!("--{}\r\nContent-Type: application/http\r\n", self.boundary).into_bytes();
+        if let Some(id) = id {
+            head.extend_from_slice(format!("Content-ID: {}\r\n", id.of_response()).as_bytes());
+        }
+        let status = response.status;
+        let reason = status.canonical_reason().unwrap_or("Unknown");
+        head.extend_from_slice(format!("\r\nHTTP/1.1 {} {reason}\r\n", status.as_u16()).as_bytes());
+        for (name, value) in &response.headers {
+            if name != header::CONTENT_LENGTH {
+                head.extend_from_slice(name.as_str().as_bytes());
+                head.extend_from_slice(b": ");
+                head.extend_from_slice(value.as_bytes());
+                head.extend_from_slice(b"\r\n");
+            }
+        }
+        if let Some(length) = length {
+            head.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
+        }
+        head.extend_from_slice(b"\r\n");
+        head
+    }
+
+    /// What is behind the body of an answer.
+    #[must_use]
+    pub const fn tail(&self) -> &'static [u8] {
+        b"\r\n"
+    }
+
+    /// What is behind all answers.
+    #[must_use]
+    pub fn end(&self) -> Vec<u8> {
+        format!("--{}--\r\n", self.boundary).into_bytes()
+    }
 }
 
 impl ContentId {
@@ -64,30 +73,37 @@ impl ContentId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::StatusCode;
+    use axum::http::{Response, StatusCode};
 
     #[test]
     fn answers_come_in_order_and_name_their_requests() {
-        let response = |id: Option<&str>, status, body: &'static str| BatchedResponse {
-            id: id.map(|id| ContentId(id.to_owned())),
-            response: Response::builder()
+        let writer = BatchWriter::new([0xb; 16]);
+        let boundary = writer.content_type();
+        let boundary = boundary.strip_prefix("multipart/mixed; boundary=").unwrap();
+        let mut text = Vec::new();
+        for (id, status, body, length) in [
+            (Some("<b29c + 1>"), StatusCode::OK, "{}", Some(2)),
+            (Some("two"), StatusCode::NOT_FOUND, "{\"error\":{}}", Some(12)),
+            (None, StatusCode::OK, "[1,2]", None),
+        ] {
+            let response = Response::builder()
                 .status(status)
                 .header("content-type", "application/json")
-                .body(Bytes::from_static(body.as_bytes()))
-                .unwrap(),
-        };
-        let (content_type, body) = render(&[
-            response(Some("<b29c + 1>"), StatusCode::OK, "{}"),
-            response(Some("two"), StatusCode::NOT_FOUND, "{\"error\":{}}"),
-            response(None, StatusCode::OK, ""),
-        ]);
-        let boundary = content_type.strip_prefix("multipart/mixed; boundary=").unwrap();
+                .header("content-length", "9")
+                .body(())
+                .unwrap();
+            let id = id.map(|id| ContentId(id.to_owned()));
+            text.extend(writer.head(id.as_ref(), &response.into_parts().0, length));
+            text.extend(body.as_bytes());
+            text.extend(writer.tail());
+        }
+        text.extend(writer.end());
         let expected = "--B\r\nContent-Type: application/http\r\nContent-ID: <response-b29c + 1>\r\n\r\n\
             HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nContent-Length: 2\r\n\r\n{}\r\n\
             --B\r\nContent-Type: application/http\r\nContent-ID: response-two\r\n\r\n\
             HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\nContent-Length: 12\r\n\r\n{\"error\":{}}\r\n\
             --B\r\nContent-Type: application/http\r\n\r\n\
-            HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nContent-Length: 0\r\n\r\n\r\n--B--\r\n";
-        assert_eq!(String::from_utf8(body).unwrap().replace(boundary, "B"), expected);
+            HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n[1,2]\r\n--B--\r\n";
+        assert_eq!(String::from_utf8(text).unwrap().replace(boundary, "B"), expected);
     }
 }

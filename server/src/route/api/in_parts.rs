@@ -1,0 +1,97 @@
+//! An answer with a list that may be long: read and sent a part at a time, so that a part is all that is in
+//! memory, however slowly a client reads.
+
+use super::{
+    call::{Answer, Call, Reply},
+    outgoing::{Gone, Outgoing, outgoing},
+    wire::{answer, long_list::LongList, status::Status},
+};
+use crate::route::{App, budget::Holders};
+use serde::Serialize;
+use serde_json::Value;
+use std::{future::ready, sync::Arc};
+
+/// What a part takes in memory: rows, messages and text.
+const PART_BYTES: usize = 512 * 1024;
+
+/// A list and the answer around it.
+pub(super) trait ListInParts: Send + 'static {
+    /// An item as it is written.
+    type Item: Serialize + Send + Sync;
+    /// Where in the answer the list is.
+    const PATH: &'static [&'static str];
+    /// Whether the rest of the answer is known only once every item was read.
+    const READ_FOR_REST: bool;
+
+    /// The next items; none at the end.
+    fn next(&mut self) -> impl Future<Output = Result<Vec<Self::Item>, Status>> + Send;
+
+    /// The answer without its list. What is before the list in the order of names never changes.
+    fn rest(&self) -> Result<Value, Status>;
+}
+
+/// Answers with a list in parts. What goes wrong with the first part is still an answer of its own.
+pub(super) async fn answer<L: ListInParts>(call: Call, mut list: L) -> Answer {
+    let whole = |rest: &Value| answer::respond(rest, call.standard()).map(Reply::Whole);
+    let Some(form) = LongList::asked_for(L::PATH, call.standard()) else {
+        while L::READ_FOR_REST && !list.next().await?.is_empty() {}
+        return whole(&list.rest()?);
+    };
+    let patience = call.app.memory_patience();
+    let memory = call.app.memory.wait(call.holders, PART_BYTES, patience).await?;
+    let first = list.next().await?;
+    if first.is_empty() {
+        return whole(&list.rest()?);
+    }
+    let (outgoing, body) = outgoing(call.app.request_timeout);
+    let mut part = form.before(list.rest()?)?;
+    let mut sending = Sending { app: Arc::clone(&call.app), holders: call.holders, form, outgoing };
+    sending.form_items(&first, &mut part)?;
+    let part = memory.with(part);
+    tokio::spawn(async move {
+        if sending.outgoing.send(part, ready(())).await.is_ok() {
+            // Nobody is left to tell; the body ends as one that was cut off.
+            let _ = sending.rest(list).await;
+        }
+    });
+    Ok(Reply::Parts(body))
+}
+
+struct Sending {
+    app: Arc<App>,
+    holders: Holders,
+    form: LongList,
+    outgoing: Outgoing,
+}
+
+impl Sending {
+    fn form_items(&mut self, items: &[impl Serialize], to: &mut Vec<u8>) -> Result<(), Status> {
+        items.iter().try_for_each(|item| self.form.write(item, to))
+    }
+
+    async fn rest<L: ListInParts>(mut self, mut list: L) -> Result<(), Gone> {
+        loop {
+            let memory = self.app.memory.wait(self.holders, PART_BYTES, self.app.request_timeout).await;
+            let memory = memory.map_err(|_| Gone)?;
+            let mut part = Vec::new();
+            let items = list.next().await.map_err(|status| cut_off(&status))?;
+            let is_end = items.is_empty();
+            self.form_items(&items, &mut part).map_err(|status| cut_off(&status))?;
+            if is_end {
+                let after = list.rest().and_then(|rest| self.form.after(rest));
+                part = after.map_err(|status| cut_off(&status))?;
+            }
+            drop(items);
+            self.outgoing.send(memory.with(part), ready(())).await?;
+            if is_end {
+                self.outgoing.end().await;
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn cut_off(status: &Status) -> Gone {
+    tracing::warn!(status = status.message(), "a list was cut off");
+    Gone
+}

@@ -1,0 +1,161 @@
+//! Writes an answer with one long list while its items are read: the same bytes as if it were written
+//! whole, in the parts and form that were asked for.
+
+use super::{partial::Below, query::Standard, status::Status};
+use serde::Serialize;
+use serde_json::Value;
+
+/// Stands for the items in the text of the whole; no text of this API is called so.
+const ITEMS: &str = "\u{e000}items\u{e000}";
+/// The indentation of a level.
+const INDENT: &str = "  ";
+
+/// A list inside of an answer, as far as it was asked for.
+#[derive(Debug, Clone)]
+pub struct LongList {
+    path: &'static [&'static str],
+    below: Below,
+    standard: Standard,
+    is_first: bool,
+}
+
+impl LongList {
+    /// The list at this path of an answer; `None` if it was not asked for.
+    #[must_use]
+    pub fn asked_for(path: &'static [&'static str], standard: &Standard) -> Option<Self> {
+        let below = match &standard.fields {
+            None => Below::All,
+            Some(selector) => selector.below(path)?,
+        };
+        Some(Self { path, below, standard: standard.clone(), is_first: true })
+    }
+
+    /// The text before the items; `rest` is the answer without its list.
+    ///
+    /// # Errors
+    /// [`Code::Internal`](super::status::Code::Internal) if the answer has no place for the list.
+    pub fn before(&self, rest: Value) -> Result<Vec<u8>, Status> {
+        Ok(self.around(rest)?.0.into())
+    }
+
+    /// The text behind them.
+    ///
+    /// # Errors
+    /// As [`Self::before`].
+    pub fn after(&self, rest: Value) -> Result<Vec<u8>, Status> {
+        Ok(self.around(rest)?.1.into())
+    }
+
+    /// Adds the text of one item.
+    ///
+    /// # Errors
+    /// [`Code::Internal`](super::status::Code::Internal) if it has no JSON form.
+    pub fn write(&mut self, item: &impl Serialize, to: &mut Vec<u8>) -> Result<(), Status> {
+        if !std::mem::replace(&mut self.is_first, false) {
+            to.push(b',');
+        }
+        let text = match &self.below {
+            Below::All => self.text(item)?,
+            below @ Below::Some(_) => {
+                let mut item = serde_json::to_value(item).map_err(|_| Status::internal())?;
+                below.apply(&mut item);
+                self.text(&item)?
+            }
+        };
+        if self.standard.pretty {
+            let margin = INDENT.repeat(self.path.len() + 1);
+            for line in text.lines() {
+                to.push(b'\n');
+                to.extend_from_slice(margin.as_bytes());
+                to.extend_from_slice(line.as_bytes());
+            }
+        } else {
+            to.extend_from_slice(text.as_bytes());
+        }
+        Ok(())
+    }
+
+    fn text(&self, value: &impl Serialize) -> Result<String, Status> {
+        let text = if self.standard.pretty {
+            serde_json::to_string_pretty(value)
+        } else {
+            serde_json::to_string(value)
+        };
+        text.map_err(|_| Status::internal())
+    }
+
+    fn around(&self, mut rest: Value) -> Result<(String, String), Status> {
+        if let Some(selector) = &self.standard.fields {
+            selector.apply(&mut rest);
+        }
+        let (list, outer) = self.path.split_last().ok_or_else(Status::internal)?;
+        let mut place = &mut rest;
+        for name in outer {
+            let fields = place.as_object_mut().ok_or_else(Status::internal)?;
+            place = fields.entry(*name).or_insert_with(|| Value::Object(serde_json::Map::new()));
+        }
+        let fields = place.as_object_mut().ok_or_else(Status::internal)?;
+        fields.insert((*list).to_owned(), Value::String(ITEMS.to_owned()));
+        let text = self.text(&rest)?;
+        let (before, after) = text.split_once(&format!("\"{ITEMS}\"")).ok_or_else(Status::internal)?;
+        let (margin, end) = if self.standard.pretty {
+            (format!("\n{}", INDENT.repeat(self.path.len())), "\n")
+        } else {
+            (String::new(), "")
+        };
+        Ok((format!("{before}["), format!("{margin}]{after}{end}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{answer::respond, query::Query};
+    use super::*;
+    use serde_json::json;
+
+    const PATH: &[&str] = &["response", "list"];
+
+    fn in_parts(rest: &Value, items: &[Value], standard: &Standard) -> Option<Vec<u8>> {
+        let mut list = LongList::asked_for(PATH, standard)?;
+        let mut text = list.before(rest.clone()).unwrap();
+        for item in items {
+            list.write(item, &mut text).unwrap();
+        }
+        text.extend(list.after(rest.clone()).unwrap());
+        Some(text)
+    }
+
+    #[test]
+    fn parts_are_the_bytes_of_the_whole() {
+        let items = [
+            json!({"a": 1, "b": {"c": "line\nbreak", "d": []}}),
+            json!({"a": 2}),
+            json!({"b": {"c": "\u{e000}items\u{e000}"}}),
+        ];
+        let rest = json!({"name": "n", "response": {"count": 3, "@type": "t"}, "z": true});
+        for query in [
+            "prettyPrint=false",
+            "prettyPrint=true",
+            "fields=response",
+            "fields=response/list/a",
+            "fields=name,response(list(b/c),count)&prettyPrint=false",
+            "fields=*/list,*/list/a",
+            "fields=response/list/*",
+        ] {
+            let standard = Query::parse(Some(query)).unwrap().standard;
+            let mut whole = rest.clone();
+            whole["response"]["list"] = json!(items);
+            let whole = String::from_utf8(respond(&whole, &standard).unwrap()).unwrap();
+            let parts = String::from_utf8(in_parts(&rest, &items, &standard).unwrap()).unwrap();
+            assert_eq!(parts, whole, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_nobody_asked_for_is_not_written() {
+        for query in ["fields=name", "fields=response/count", "fields=z,response/@type"] {
+            let standard = Query::parse(Some(query)).unwrap().standard;
+            assert!(LongList::asked_for(PATH, &standard).is_none(), "{query}");
+        }
+    }
+}
