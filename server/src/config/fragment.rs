@@ -51,6 +51,16 @@ pub struct Fragment {
     /// How much the server takes on.
     #[serde(default)]
     pub limits: LimitsFragment,
+    /// How long the server keeps what is over.
+    #[serde(default)]
+    pub retention: RetentionFragment,
+}
+
+/// `[retention]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionFragment {
+    pub(super) operations_days: Option<u64>,
 }
 
 /// `[tls]`: a server certificate that is not from this server's own authority.
@@ -113,6 +123,7 @@ pub struct LimitsFragment {
     pub(super) connections_per_address: Option<u64>,
     pub(super) requests: Option<u64>,
     pub(super) memory_mib: Option<u64>,
+    pub(super) operations_per_company: Option<u64>,
     pub(super) header_timeout_s: Option<u64>,
     pub(super) request_timeout_s: Option<u64>,
     pub(super) shutdown_timeout_s: Option<u64>,
@@ -171,6 +182,7 @@ impl Fragment {
             devices: below.devices,
             tpm: below.tpm,
             limits: below.limits,
+            retention: below.retention,
         }
     }
 }

@@ -13,7 +13,8 @@ mod value;
 
 pub use address::{server_url, url_of};
 pub use fragment::{
-    DevicesFragment, Fragment, LimitsFragment, LogFormat, LogFragment, TlsFragment, TpmFragment,
+    DevicesFragment, Fragment, LimitsFragment, LogFormat, LogFragment, RetentionFragment, TlsFragment,
+    TpmFragment,
 };
 pub use limits::{HourlyRate, Limits, Rate};
 pub use template::default_file;
@@ -191,6 +192,18 @@ impl Settings {
                     devices.retry_waiting_s,
                     default.retry_waiting_s,
                     1..=86_400,
+                )?,
+                unfinished_operations: number(
+                    "limits.operations_per_company",
+                    merged.limits.operations_per_company,
+                    50,
+                    1..=10_000,
+                )?
+                .into(),
+                operations_kept: days(
+                    "retention.operations_days",
+                    merged.retention.operations_days,
+                    default.operations_kept,
                 )?,
                 models: merged.models.map_or(Ok(default.models.clone()), |path| read_models(below(path)))?,
                 ..default

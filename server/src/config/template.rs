@@ -126,4 +126,11 @@ listen = [{listen}]
 #series_per_hour = 60
 # Queries of one account of the management API in 100 seconds. 0: no limit.
 #api_queries_per_100s = 1000
+# Operations of one reseller or vendor that are not finished.
+#operations_per_company = 50
+
+# How long the server keeps what is over, before it deletes it by itself.
+[retention]
+# Operations with what became of each device, from their end on.
+#operations_days = 30
 ";

@@ -73,6 +73,10 @@ words! {
         ClaimKeyWithdrawn = "claim_key_withdrawn",
         /// Something was asked to be done with many devices.
         OperationStarted = "operation_started",
+        /// An operation was cancelled before its end.
+        OperationCancelled = "operation_cancelled",
+        /// What is known of an ended operation was deleted.
+        OperationDeleted = "operation_deleted",
         /// A device was granted an enrollment.
         Granted = "granted",
         /// A device was refused.

@@ -5,7 +5,7 @@ use super::{
     words::words,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use unbox_common::{
     ids::{ClaimId, CompanyId, ConfigurationId, OperationId},
     timestamp::Timestamp,
@@ -45,8 +45,35 @@ pub struct Operation {
     pub succeeded: u32,
     /// When it was asked for.
     pub created_at: Timestamp,
-    /// When the last device was dealt with.
+    /// When the last device was dealt with, or it was cancelled.
     pub done_at: Option<Timestamp>,
+    /// When it was cancelled: the devices that were left then stay as they are.
+    pub cancelled_at: Option<Timestamp>,
+}
+
+/// The operations to go on with next, one of each company, so that nobody waits for all that another
+/// one asked for. Within a company they take turns: a short one does not wait for a long one.
+///
+/// `waiting` is in the order in which they came; `last` is what was gone on with for each company.
+#[must_use]
+pub fn next_turns(
+    waiting: &[(OperationId, CompanyId)],
+    last: &HashMap<CompanyId, OperationId>,
+) -> Vec<OperationId> {
+    let mut next: Vec<(CompanyId, OperationId)> = Vec::new();
+    let mut places: HashMap<CompanyId, usize> = HashMap::new();
+    for (id, company) in waiting {
+        let had_turn = |id: &OperationId| last.get(company).is_some_and(|last| id <= last);
+        match places.get(company).and_then(|place| next.get_mut(*place)) {
+            None => {
+                places.insert(*company, next.len());
+                next.push((*company, *id));
+            }
+            Some((_, chosen)) if had_turn(chosen) && !had_turn(id) => *chosen = *id,
+            Some(_) => {}
+        }
+    }
+    next.into_iter().map(|(_, id)| id).collect()
 }
 
 /// One device of an operation: what was asked, as it is echoed, and what is to be done.
@@ -161,6 +188,23 @@ impl ItemResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_company_has_its_turn_and_its_operations_take_theirs() {
+        let operation = |id| OperationId::new(id).unwrap();
+        let company = |id| CompanyId::new(id).unwrap();
+        let busy = (1..=110).map(|id| (operation(id), company(7)));
+        let waiting: Vec<_> = busy.chain([(operation(111), company(8))]).collect();
+        let mut last = HashMap::new();
+        for expected in [1, 2, 3] {
+            let next = next_turns(&waiting, &last);
+            assert_eq!(next, [operation(expected), operation(111)]);
+            last.insert(company(7), next[0]);
+        }
+        last.insert(company(7), operation(110));
+        assert_eq!(next_turns(&waiting, &last)[0], operation(1), "after the last comes the first");
+        assert_eq!(next_turns(&[], &last), []);
+    }
 
     #[test]
     fn work_reads_and_writes_the_same() {

@@ -82,6 +82,9 @@ impl RouteError {
                 tracing::warn!(error = chain(&error), "a request was turned away");
                 busy()
             }
+            Self::Service(error @ ServiceError::QuotaExceeded(_)) => {
+                with_status(StatusCode::TOO_MANY_REQUESTS, error.to_string())
+            }
             // Whatever failed in here, the device can only come back; the log has the cause.
             Self::Service(error) => {
                 tracing::error!(error = chain(&error), "a request failed in the server");

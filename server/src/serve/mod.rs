@@ -273,6 +273,11 @@ async fn tidy(services: Services) -> io::Result<()> {
             Ok(forgotten) => tracing::info!(forgotten, "abandoned uploads were forgotten"),
             Err(error) => tracing::warn!(error = chain(&error), "abandoned uploads could not be forgotten"),
         }
+        match services.forget_operations().await {
+            Ok(0) => {}
+            Ok(forgotten) => tracing::info!(forgotten, "operations that ended long ago were forgotten"),
+            Err(error) => tracing::warn!(error = chain(&error), "ended operations could not be forgotten"),
+        }
     }
 }
 

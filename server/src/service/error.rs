@@ -55,6 +55,9 @@ pub enum ServiceError {
     /// difference is made.
     #[error("The credentials are not valid. Sign in again, or ask for a new API key.")]
     Unauthenticated,
+    /// More of something than its company may have. Ask again when there is less of it.
+    #[error("{0}")]
+    QuotaExceeded(String),
     /// It contradicts what is there.
     #[error("{0}")]
     Conflict(String),

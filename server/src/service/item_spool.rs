@@ -107,7 +107,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut spool = ItemSpool::new(directory.path().to_owned());
         let work = |at| Work::Refused(ItemResult::failure(ItemStatus::OtherError, "NO", format!("{at}\n")));
-        for at in 0..3000_u32 {
+        for at in 0..6000_u32 {
             spool.push(&Item { echo: format!("{{\"at\":{at}}}"), work: work(at) }).unwrap();
         }
         assert!(spool.bytes() > MAX_MEMORY_BYTES as u64, "some of it is in a file");

@@ -82,8 +82,20 @@ use crate::{
     store::Store,
     tpm::TpmRoots,
 };
-use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
-use unbox_common::{models::Models, protocol::problem::Problem, refusal::Disposition, timestamp::Timestamp};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use unbox_common::{
+    ids::{CompanyId, OperationId},
+    models::Models,
+    protocol::problem::Problem,
+    refusal::Disposition,
+    timestamp::Timestamp,
+};
 use url::Url;
 
 /// What an operator can choose about the services.
@@ -109,6 +121,10 @@ pub struct Settings {
     pub retry_waiting_s: u32,
     /// When a device may ask again that came at a busy moment, in seconds.
     pub retry_busy_s: u32,
+    /// How many unfinished operations a company may have.
+    pub unfinished_operations: u64,
+    /// How long operations are kept after their end.
+    pub operations_kept: Duration,
     /// The manufacturers whose TPMs are believed.
     pub tpm_roots: TpmRoots,
     /// The models of ChromeOS devices that can be claimed.
@@ -138,6 +154,8 @@ impl Settings {
             check_in_interval_s: 3600,
             retry_waiting_s: 30,
             retry_busy_s: 5,
+            unfinished_operations: 50,
+            operations_kept: Duration::from_hours(30 * 24),
             tpm_roots: TpmRoots::default(),
             models: Arc::new(Models::built_in().clone()),
         }
@@ -156,6 +174,8 @@ struct Parts {
     ids: Arc<IdSource>,
     settings: Settings,
     recent: configurations::Recent,
+    /// Which operation of each company was gone on with last.
+    operation_turns: Mutex<HashMap<CompanyId, OperationId>>,
     /// Wakes whoever works on operations.
     operation_waits: tokio::sync::Notify,
     /// Held by whoever makes a key of a service account.
@@ -191,6 +211,7 @@ impl Services {
             ids,
             settings,
             recent,
+            operation_turns: Mutex::default(),
             operation_waits,
             key_making,
             turns: uploads::Turns::default(),

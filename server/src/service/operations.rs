@@ -15,26 +15,29 @@ use crate::{
         actor::{Actor, Scope},
         audit::{Action, Subject},
         claim::Claim,
-        operation::{ItemResult, ItemStatus, MAX_ITEMS, Operation, OperationKind, Work},
+        operation::{ItemResult, ItemStatus, MAX_ITEMS, Operation, OperationKind, Work, next_turns},
     },
     store::{DoneItem, Page, PageRequest, Tx},
 };
 use serde_json::json;
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 use tokio::sync::Mutex;
 use unbox_common::{
     ids::{ClaimId, CompanyId, ConfigurationId, OperationId},
     protocol::latest::ProofKind,
+    timestamp::Timestamp,
 };
 
 /// Items of one transaction: devices that enroll at the same time wait for no longer than it takes.
 const PART_ITEMS: u32 = 500;
 /// Bytes of items that are in memory at the same time, about: a single one may have more.
 const PART_BYTES: usize = 1024 * 1024;
+/// Operations that are looked up together to be forgotten.
+const FORGOTTEN_AT_ONCE: u32 = 100;
 /// How long the worker sleeps if nobody wakes it: another server may have died.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
@@ -42,7 +45,8 @@ impl Services {
     /// Takes in an operation of a reseller; it is done by [`Self::work_on_operations`].
     ///
     /// # Errors
-    /// [`ServiceError::Invalid`] for none or too many items.
+    /// [`ServiceError::Invalid`] for none or too many items, [`ServiceError::QuotaExceeded`] if too many
+    /// operations wait already; nothing is kept then.
     pub async fn start_operation(
         &self,
         by: &Actor,
@@ -66,7 +70,9 @@ impl Services {
             succeeded: 0,
             created_at: now,
             done_at: None,
+            cancelled_at: None,
         };
+        let most = self.settings().unfinished_operations;
         let (services, by, items) = (self.clone(), by.clone(), Arc::new(Mutex::new(items)));
         let started = self
             .0
@@ -75,6 +81,11 @@ impl Services {
                 let (services, by, items) = (services.clone(), by.clone(), Arc::clone(&items));
                 let operation = operation.clone();
                 Box::pin(async move {
+                    if tx.count_unfinished_operations(company).await? >= most {
+                        return Err(ServiceError::QuotaExceeded(format!(
+                            "There are {most} operations that are not finished. Wait for one, or cancel one."
+                        )));
+                    }
                     tx.insert_operation(&operation).await?;
                     let (mut items, mut position) = (items.lock().await, 0);
                     items.rewind()?;
@@ -148,12 +159,18 @@ impl Services {
         }
     }
 
-    /// Does one part of every operation that waits, so that a short one does not wait for a long
-    /// one; `false` if there was nothing to do.
+    /// Does one part of an operation of every company that waits for some; `false` if there was nothing
+    /// to do.
     pub async fn work_once(&self) -> Result<bool, ServiceError> {
         let waiting = self.0.store.reader().await?.unfinished_operations().await?;
+        let turns = {
+            let mut last = self.0.operation_turns.lock().unwrap_or_else(PoisonError::into_inner);
+            let turns = next_turns(&waiting, &last);
+            *last = waiting.iter().filter(|(id, _)| turns.contains(id)).map(|(id, of)| (*of, *id)).collect();
+            turns
+        };
         let mut worked = false;
-        for id in waiting {
+        for id in turns {
             let services = self.clone();
             let part = self.0.store.write(move |tx| {
                 let services = services.clone();
@@ -169,6 +186,78 @@ impl Services {
             }
         }
         Ok(worked)
+    }
+
+    /// Ends an operation before its last device: what was done stays, and the rest is not begun. One that
+    /// has ended stays as it is.
+    pub async fn cancel_operation(&self, by: &Actor, id: OperationId) -> Result<(), ServiceError> {
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                Box::pin(async move {
+                    let found = tx.operation_to_change(by.scope(), id).await?;
+                    let operation = found.ok_or_else(|| ServiceError::not_found("operation", id))?;
+                    if operation.done_at.is_some() {
+                        return Ok(());
+                    }
+                    tx.cancel_operation(id, services.now()).await?;
+                    let detail = json!({"done": operation.done, "devices": operation.items});
+                    let (action, of) = (Action::OperationCancelled, Some(operation.company));
+                    services.note(tx, &by, action, Subject::Operation(id), of, detail);
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// Deletes what is known of an operation that has ended. What it did stays.
+    ///
+    /// # Errors
+    /// [`ServiceError::Conflict`] if it has not.
+    pub async fn delete_operation(&self, by: &Actor, id: OperationId) -> Result<(), ServiceError> {
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let (services, by) = (services.clone(), by.clone());
+                Box::pin(async move {
+                    let found = tx.operation_to_change(by.scope(), id).await?;
+                    let operation = found.ok_or_else(|| ServiceError::not_found("operation", id))?;
+                    if operation.done_at.is_none() {
+                        let advice = "The operation has not ended. Wait for its end, or cancel it first.";
+                        return Err(ServiceError::Conflict(advice.to_owned()));
+                    }
+                    tx.delete_operation(id).await?;
+                    let (action, of) = (Action::OperationDeleted, Some(operation.company));
+                    services.note(tx, &by, action, Subject::Operation(id), of, json!({}));
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// Forgets operations that ended longer ago than the settings keep them, and returns how many.
+    pub async fn forget_operations(&self) -> Result<usize, ServiceError> {
+        let now = self.now();
+        let kept = u64::try_from(self.settings().operations_kept.as_millis()).unwrap_or(u64::MAX);
+        let before = Timestamp(now.0.saturating_sub(kept));
+        let mut forgotten = 0;
+        loop {
+            let ended =
+                self.0.store.reader().await?.operations_done_before(before, FORGOTTEN_AT_ONCE).await?;
+            if ended.is_empty() {
+                return Ok(forgotten);
+            }
+            for id in ended {
+                let deleted = self.0.store.write(move |tx| {
+                    Box::pin(async move { Ok::<_, ServiceError>(tx.delete_operation(id).await?) })
+                });
+                deleted.await?;
+                forgotten += 1;
+            }
+        }
     }
 
     async fn work_on_part(&self, tx: &mut Tx, id: OperationId) -> Result<bool, ServiceError> {

@@ -14,6 +14,7 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (6, "factory claims", include_str!("../../migrations/0006_factory_claims.sql")),
     (10, "matching", include_str!("../../migrations/0010_matching.sql")),
     (11, "rights", include_str!("../../migrations/0011_rights.sql")),
+    (12, "load", include_str!("../../migrations/0012_load.sql")),
     (13, "store", include_str!("../../migrations/0013_store.sql")),
 ];
 

@@ -20,7 +20,8 @@ use unbox_common::{
 /// Rows of one INSERT or UPDATE.
 const ROWS: usize = 500;
 
-const SELECT: &str = "SELECT id, company_id, kind, created_by, items, done, succeeded, created_at, done_at
+const SELECT: &str =
+    "SELECT id, company_id, kind, created_by, items, done, succeeded, created_at, done_at, cancelled_at
     FROM operations WHERE 1 = 1";
 
 fn operation(row: &AnyRow) -> Result<Operation, StoreError> {
@@ -36,6 +37,7 @@ fn operation(row: &AnyRow) -> Result<Operation, StoreError> {
         succeeded: small("succeeded")?,
         created_at: fields.time("created_at")?,
         done_at: fields.time_opt("done_at")?,
+        cancelled_at: fields.time_opt("cancelled_at")?,
     })
 }
 
@@ -86,12 +88,33 @@ impl Reader {
         Ok(page.page(operations, |one: &Operation| one.id))
     }
 
-    /// Those that are not done, oldest first.
-    pub async fn unfinished_operations(&mut self) -> Result<Vec<OperationId>, StoreError> {
-        let rows = sqlx::query("SELECT id FROM operations WHERE done_at IS NULL ORDER BY id LIMIT 100")
+    /// Those that are not done with their companies, oldest first. A company has few of them.
+    pub async fn unfinished_operations(&mut self) -> Result<Vec<(OperationId, CompanyId)>, StoreError> {
+        let rows = sqlx::query("SELECT id, company_id FROM operations WHERE done_at IS NULL ORDER BY id")
             .fetch_all(self.connection())
             .await
             .map_err(failed("look for operations to go on with"))?;
+        let both = |row| {
+            let fields = Fields::of(row, "operations", "id");
+            Ok((fields.id("id", OperationId::new)?, fields.id("company_id", CompanyId::new)?))
+        };
+        rows.iter().map(both).collect()
+    }
+
+    /// Some of those that ended before this time.
+    pub async fn operations_done_before(
+        &mut self,
+        time: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<OperationId>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id FROM operations WHERE done_at IS NOT NULL AND done_at < $1 ORDER BY done_at LIMIT $2",
+        )
+        .bind(millis(time))
+        .bind(i64::from(limit))
+        .fetch_all(self.connection())
+        .await
+        .map_err(failed("look for operations to forget"))?;
         rows.iter().map(|row| Fields::of(row, "operations", "id").id("id", OperationId::new)).collect()
     }
 
@@ -163,6 +186,63 @@ impl Tx {
             sql.query().persistent(usual).execute(self.connection()).await.map_err(failed(OPERATION))?;
         }
         Ok(())
+    }
+
+    /// How many operations of a company are not done.
+    pub async fn count_unfinished_operations(&mut self, of: CompanyId) -> Result<u64, StoreError> {
+        let row =
+            sqlx::query("SELECT COUNT(*) AS n FROM operations WHERE company_id = $1 AND done_at IS NULL")
+                .bind(of.get())
+                .fetch_one(self.connection())
+                .await
+                .map_err(failed("count a company's operations"))?;
+        Fields::of(&row, "operations", "n").count("n")
+    }
+
+    /// Ends an operation before its last device. What is left of its work is forgotten.
+    pub async fn cancel_operation(&mut self, id: OperationId, now: Timestamp) -> Result<(), StoreError> {
+        const OPERATION: &str = "cancel an operation";
+        sqlx::query("UPDATE operation_items SET work = '' WHERE operation_id = $1 AND result IS NULL")
+            .bind(id.get())
+            .execute(self.connection())
+            .await
+            .map_err(failed(OPERATION))?;
+        let done = sqlx::query("UPDATE operations SET done_at = $2, cancelled_at = $2 WHERE id = $1")
+            .bind(id.get())
+            .bind(millis(now))
+            .execute(self.connection())
+            .await
+            .map_err(failed(OPERATION))?;
+        one_row(OPERATION, done.rows_affected())
+    }
+
+    /// Deletes an operation with its items.
+    pub async fn delete_operation(&mut self, id: OperationId) -> Result<(), StoreError> {
+        const OPERATION: &str = "delete an operation";
+        for statement in
+            ["DELETE FROM operation_items WHERE operation_id = $1", "DELETE FROM operations WHERE id = $1"]
+        {
+            sqlx::query(statement)
+                .bind(id.get())
+                .execute(self.connection())
+                .await
+                .map_err(failed(OPERATION))?;
+        }
+        Ok(())
+    }
+
+    /// An operation within the scope, for somebody who changes it: nobody else does until the
+    /// transaction ends.
+    pub async fn operation_to_change(
+        &mut self,
+        scope: Scope,
+        id: OperationId,
+    ) -> Result<Option<Operation>, StoreError> {
+        let lock = if self.dialect.locks_rows() { " FOR UPDATE" } else { "" };
+        let mut sql = self.sql(SELECT);
+        sql.filter("id =", Some(id.get())).scope_to_resellers("company_id =", scope).push(lock);
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find an operation"))?;
+        row.as_ref().map(operation).transpose()
     }
 
     /// An operation that is to be gone on with, unless it is done or another server is at it. Nobody

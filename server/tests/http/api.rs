@@ -11,6 +11,7 @@ mod stations;
 use crate::support::{TestDevice, TestServer};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
+use sqlx::{Connection as _, Executor as _};
 use std::{collections::BTreeMap, time::Duration};
 use unbox_common::ids::CompanyId;
 use unbox_server::{
@@ -401,6 +402,59 @@ async fn a_batch_tells_the_result_of_each_device() {
     assert_eq!(response["perDeviceStatus"][0]["claim"]["deviceIdentifier"]["serialNumber"], "PF0ABCDE");
     let (status, _) = api.call("other partner", Method::GET, &path, Value::Null).await;
     assert_eq!(status, 404);
+}
+
+#[tokio::test]
+async fn items_of_an_operation_are_read_only_where_they_are_asked_for() {
+    let api = Api::start().await;
+    let claims = json!({"claims": [api.claim_of("PF0ABCDE")]});
+    let (_, started) = api.post("partner", &api.partner_path("devices:claimAsync"), claims).await;
+    let path = format!("/v1/{}", started["name"].as_str().unwrap());
+    let get =
+        async |query: &str| api.call("partner", Method::GET, &format!("{path}?{query}"), Value::Null).await;
+    while get("fields=done").await.1["done"] != true {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(
+        get("fields=response/perDeviceStatus/result/status").await.1,
+        json!({
+            "response": {"perDeviceStatus": [{"result": {"status": "SINGLE_DEVICE_STATUS_SUCCESS"}}]}
+        })
+    );
+    // Items that cannot be read are no obstacle to whoever does not want them.
+    let url = unbox_server::store::Store::sqlite_url(&api.server.layout().database());
+    let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    database.execute("UPDATE operation_items SET echo = '{'").await.unwrap();
+    let (status, answer) = get("fields=done,response/successCount").await;
+    assert_eq!((status, answer), (200, json!({"done": true, "response": {"successCount": 1}})));
+    assert_eq!(get("").await.0, 500);
+}
+
+#[tokio::test]
+async fn an_operation_is_listed_cancelled_and_deleted_by_its_own_reseller() {
+    let api = Api::start().await;
+    let claims = json!({"claims": [api.claim_of("PF0ABCDE")]});
+    let (_, started) = api.post("partner", &api.partner_path("devices:claimAsync"), claims).await;
+    let name = started["name"].as_str().unwrap();
+    let path = format!("/v1/{name}");
+    let cancel = format!("{path}:cancel");
+    let nothing = || Value::Null;
+    for who in ["other partner", "vendor"] {
+        assert_eq!(api.call(who, Method::GET, "/v1/operations", nothing()).await, (200, json!({})));
+        assert_eq!(api.call(who, Method::POST, &cancel, nothing()).await.0, 404, "{who}");
+        assert_eq!(api.call(who, Method::DELETE, &path, nothing()).await.0, 404, "{who}");
+    }
+    assert_eq!(api.call("partner viewer", Method::POST, &cancel, nothing()).await.0, 403);
+    assert_eq!(api.call("partner", Method::POST, &format!("{path}:stop"), nothing()).await.0, 404);
+    let (_, listed) = api.call("partner viewer", Method::GET, "/v1/operations", nothing()).await;
+    assert_eq!(listed["operations"][0]["name"], name);
+    assert_eq!(api.call("partner", Method::POST, &cancel, nothing()).await, (200, json!({})));
+    assert_eq!(
+        api.call("partner", Method::GET, &format!("{path}?fields=done"), nothing()).await.1["done"],
+        true
+    );
+    assert_eq!(api.call("partner", Method::DELETE, &path, nothing()).await, (200, json!({})));
+    assert_eq!(api.call("partner", Method::GET, &path, nothing()).await.0, 404);
 }
 
 #[tokio::test]

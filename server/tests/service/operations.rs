@@ -176,6 +176,87 @@ async fn an_operation_is_its_own_resellers_and_of_a_size_that_is_said(db: TestDa
     assert_eq!(world.services.operation(&world.by, started.id).await.unwrap().company, own(&boxes));
 }
 
+async fn one_company_s_operations_do_not_hold_up_another_s(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (boxes, crates) = (reseller(&world, "Boxes").await, reseller(&world, "Crates").await);
+    for many in 0..50 {
+        let items = (0..20).map(|n| claim_item(world.customer, &format!("BOX{many:03}X{n:03}"))).collect();
+        start(&world, &boxes, OperationKind::Claim, items).await.unwrap();
+    }
+    let one = vec![claim_item(world.customer, "CRATE001")];
+    let single = start(&world, &crates, OperationKind::Claim, one).await.unwrap();
+    assert!(world.services.work_once().await.unwrap());
+    assert!(world.services.operation(&crates, single.id).await.unwrap().done_at.is_some());
+    let all = PageRequest { size: Some(1000), after: None };
+    let theirs = world.services.list_operations(&boxes, all).await.unwrap().items;
+    assert_eq!(theirs.iter().filter(|one| one.done > 0).count(), 1, "one turn each");
+}
+
+async fn a_company_has_a_bounded_number_of_unfinished_operations(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (boxes, crates) = (reseller(&world, "Boxes").await, reseller(&world, "Crates").await);
+    let one = |serial: &str| vec![claim_item(world.customer, serial)];
+    for at in 0..world.services.settings().unfinished_operations {
+        start(&world, &boxes, OperationKind::Claim, one(&format!("SERIAL{at:03}"))).await.unwrap();
+    }
+    let before = world.db.snapshot().await;
+    let refused = start(&world, &boxes, OperationKind::Claim, one("TOOMANY1")).await;
+    assert!(matches!(refused, Err(ServiceError::QuotaExceeded(_))), "{refused:?}");
+    assert_eq!(world.db.snapshot().await, before);
+    start(&world, &crates, OperationKind::Claim, one("CRATE001")).await.unwrap();
+    world.services.work_once().await.unwrap();
+    start(&world, &boxes, OperationKind::Claim, one("AGAIN001")).await.unwrap();
+}
+
+async fn an_operation_is_cancelled_and_then_deleted(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (boxes, crates) = (reseller(&world, "Boxes").await, reseller(&world, "Crates").await);
+    let items = (0..1200).map(|n| claim_item(world.customer, &format!("SERIAL{n:05}"))).collect();
+    let started = start(&world, &boxes, OperationKind::Claim, items).await.unwrap();
+    world.services.work_once().await.unwrap();
+    let before = world.db.snapshot().await;
+    let early = world.services.delete_operation(&boxes, started.id).await;
+    assert!(matches!(early, Err(ServiceError::Conflict(_))), "{early:?}");
+    for outcome in [
+        world.services.cancel_operation(&crates, started.id).await,
+        world.services.delete_operation(&crates, started.id).await,
+    ] {
+        assert!(matches!(outcome, Err(ServiceError::NotFound { .. })), "{outcome:?}");
+    }
+    assert_eq!(world.db.snapshot().await, before);
+
+    world.services.cancel_operation(&boxes, started.id).await.unwrap();
+    assert!(!world.services.work_once().await.unwrap());
+    let cancelled = world.services.operation(&boxes, started.id).await.unwrap();
+    assert_eq!((cancelled.done, cancelled.succeeded), (500, 500));
+    assert!(cancelled.cancelled_at.is_some() && cancelled.done_at.is_some());
+    assert_eq!(world.services.claims_of_reseller(&boxes, &[], None, 1).await.unwrap().total, 500);
+    let once = world.db.snapshot().await;
+    world.services.cancel_operation(&boxes, started.id).await.unwrap();
+    assert_eq!(world.db.snapshot().await, once, "it has ended");
+    world.services.delete_operation(&boxes, started.id).await.unwrap();
+    let found = world.services.operation(&boxes, started.id).await;
+    assert!(matches!(found, Err(ServiceError::NotFound { .. })), "{found:?}");
+    assert_eq!(world.services.claims_of_reseller(&boxes, &[], None, 1).await.unwrap().total, 500);
+}
+
+async fn an_operation_is_forgotten_a_while_after_its_end(db: TestDatabase) {
+    let world = World::new(db).await;
+    let boxes = reseller(&world, "Boxes").await;
+    let one = |serial: &str| vec![claim_item(world.customer, serial)];
+    let ended = start(&world, &boxes, OperationKind::Claim, one("SERIAL001")).await.unwrap();
+    world.services.work_once().await.unwrap();
+    let waiting = start(&world, &boxes, OperationKind::Claim, one("SERIAL002")).await.unwrap();
+    world.clock.advance(world.services.settings().operations_kept);
+    assert_eq!(world.services.forget_operations().await.unwrap(), 0, "to the day");
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(world.services.forget_operations().await.unwrap(), 1);
+    let found = world.services.operation(&boxes, ended.id).await;
+    assert!(matches!(found, Err(ServiceError::NotFound { .. })), "{found:?}");
+    assert!(world.services.operation(&boxes, waiting.id).await.is_ok());
+    assert_eq!(world.services.claims_of_reseller(&boxes, &[], None, 1).await.unwrap().total, 1);
+}
+
 fn own(by: &Actor) -> CompanyId {
     match by.scope() {
         Scope::Reseller(id) => id,
@@ -237,4 +318,8 @@ battery!(
     what_a_server_left_is_gone_on_with_by_others_and_nothing_is_done_twice,
     claims_are_ended_released_and_written_beside,
     an_operation_is_its_own_resellers_and_of_a_size_that_is_said,
+    one_company_s_operations_do_not_hold_up_another_s,
+    a_company_has_a_bounded_number_of_unfinished_operations,
+    an_operation_is_cancelled_and_then_deleted,
+    an_operation_is_forgotten_a_while_after_its_end,
 );

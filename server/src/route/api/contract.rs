@@ -38,7 +38,7 @@ use super::{
             CreateResetTicketResponse, DisableEnrollmentRequest, Enrollment, EnrollmentDecisionRequest,
             EnrollmentRequest, ListEnrollmentHistoryResponse, ListEnrollmentsResponse,
         },
-        operation::Operation,
+        operation::{ListOperationsResponse, Operation},
         organisation::{Link, ListLinksResponse, ListOrganisationsResponse, Organisation},
         station::{
             CheckDevicesRequest, CheckDevicesResponse, FactoryRecord, ListFactoryRecordsResponse,
@@ -202,6 +202,12 @@ pub static CONTRACTS: &[Contract] = contracts![
     /// Lists the customers of a vendor.
     "partners.vendors.customers.list":
         () -> ListVendorCustomersResponse, with (pageSize: i32, pageToken: String);
+    /// Lists the operations that this partner has started, the oldest first.
+    "operations.list": () -> ListOperationsResponse, with (pageSize: i32, pageToken: String);
+    /// Ends an operation before its last device; what was done stays.
+    "operations.cancel": () -> Empty;
+    /// Deletes what is known of an operation that has ended.
+    "operations.delete": () -> Empty;
     /// Shows how far an operation is, and what came of each device once it has ended.
     "operations.get": () -> Operation;
     /// Lists the customers that the caller acts for.

@@ -66,13 +66,24 @@ pub(super) fn router() -> Router<Arc<App>> {
     let mut router = Router::new();
     for route in ROUTES {
         let method = Method { route, contract: Contract::of(route.id) };
+        // A segment of a route is a variable or a text: a verb behind a variable is read here.
+        let (path, verb) = match route.path.split_once("}:") {
+            Some((path, verb)) => (format!("{path}}}"), Some(verb)),
+            None => (route.path.to_owned(), None),
+        };
         let handler = async move |State(app): State<Arc<App>>, path: RawPathParams, request: Request| {
-            let path = path.iter().map(|(_, value)| value.to_owned()).collect();
+            let mut path: Vec<String> = path.iter().map(|(_, value)| value.to_owned()).collect();
+            if let (Some(verb), Some(last)) = (verb, path.last_mut()) {
+                match last.strip_suffix(verb).and_then(|last| last.strip_suffix(':')) {
+                    Some(variable) => *last = variable.to_owned(),
+                    None => return no_such_method(StatusCode::NOT_FOUND, "There is nothing at this path."),
+                }
+            }
             call::call(app, method, path, request).await
         };
         let filter = axum::routing::MethodFilter::try_from(route.method.clone());
         if let Ok(filter) = filter {
-            router = router.route(route.path, on(filter, handler));
+            router = router.route(&path, on(filter, handler));
         }
     }
     router

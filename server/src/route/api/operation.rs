@@ -3,17 +3,25 @@
 use super::{
     call::{Answer, Call},
     in_parts::{self, ListInParts},
-    message::operation::{
-        DevicesLongRunningOperationMetadata, Operation as Message, OperationMetadata, ProcessingStatus,
+    message::{
+        common::Empty,
+        operation::{
+            DevicesLongRunningOperationMetadata, ListOperationsResponse, Operation as Message,
+            OperationMetadata, ProcessingStatus,
+        },
     },
-    wire::{form::Written, name::OperationName, status::Status},
+    wire::{
+        form::Written,
+        name::OperationName,
+        status::{Code, Status},
+    },
 };
 use crate::{
     domain::{
         actor::Actor,
         operation::{Operation, OperationKind},
     },
-    service::{DoneItem, Services},
+    service::{DoneItem, PageRequest, Services},
 };
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
@@ -30,12 +38,41 @@ pub(super) async fn get(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let id: OperationId = call.id(0, "operation")?;
     let operation = call.services().operation(&call.actor, id).await?;
-    if operation.done_at.is_none() {
+    if operation.done_at.is_none() || operation.cancelled_at.is_some() {
         return call.answer(&Written(&message(&operation)));
     }
     debug_assert!(call.answers_with::<Message>());
     let (services, by) = (call.services().clone(), call.actor.clone());
     in_parts::answer(call, Ended { services, by, operation, read: 0 }).await
+}
+
+/// `operations.list`
+pub(super) async fn list(mut call: Call) -> Answer {
+    let size = call.page_size().await?;
+    let token = call.own.text("pageToken")?.unwrap_or_default();
+    call.no_more_parameters()?;
+    let list = ("operations", call.principal.company());
+    let after = call.page_after(&list, &token)?;
+    let page = call.services().list_operations(&call.actor, PageRequest { size: Some(size), after }).await?;
+    let operations = page.items.iter().map(message).collect();
+    let next_page_token = call.next_page(&list, page.next.as_deref())?;
+    call.answer(&Written(&ListOperationsResponse { operations, next_page_token }))
+}
+
+/// `operations.cancel`
+pub(super) async fn cancel(mut call: Call) -> Answer {
+    call.no_more_parameters()?;
+    let id: OperationId = call.id(0, "operation")?;
+    call.services().cancel_operation(&call.actor, id).await?;
+    call.answer(&Written(&Empty {}))
+}
+
+/// `operations.delete`
+pub(super) async fn delete(mut call: Call) -> Answer {
+    call.no_more_parameters()?;
+    let id: OperationId = call.id(0, "operation")?;
+    call.services().delete_operation(&call.actor, id).await?;
+    call.answer(&Written(&Empty {}))
 }
 
 /// An operation that has ended, with what became of each device. What was asked is echoed as it was kept: a
@@ -88,7 +125,10 @@ pub(super) fn message(operation: &Operation) -> Message {
         name: OperationName { operation: operation.id }.to_string(),
         metadata: Some(OperationMetadata::Devices(metadata)),
         done: ended,
-        error: None,
+        error: operation.cancelled_at.map(|_| {
+            let message = format!("Cancelled after {} of {} devices.", operation.done, operation.items);
+            (&Status::new(Code::Cancelled, message)).into()
+        }),
         response: None,
     }
 }

@@ -68,6 +68,7 @@ pub fn schemas() -> Schemas {
         device::GetDeviceSimLockStateResponse,
         operation::DevicesLongRunningOperationMetadata,
         operation::DevicesLongRunningOperationResponse,
+        operation::ListOperationsResponse,
         operation::Operation,
         artifact::Artifact,
         artifact::ListArtifactsResponse,

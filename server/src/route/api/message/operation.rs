@@ -64,10 +64,20 @@ message! {
         metadata: Option<OperationMetadata> = "metadata";
         /// Whether it has ended.
         done: bool = "done";
-        /// Never there: what failed is told device by device.
+        /// That it was cancelled; what failed is told device by device.
         error: Option<Status> = "error";
         /// What came of it, once it has ended.
         response: Option<OperationResponse> = "response";
+    }
+}
+
+message! {
+    /// A page of operations.
+    pub struct ListOperationsResponse {
+        /// The operations, without what came of them.
+        operations: Vec<Operation> = "operations";
+        /// Where the next page starts; absent on the last one.
+        next_page_token: String = "nextPageToken";
     }
 }
 

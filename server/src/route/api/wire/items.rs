@@ -229,7 +229,7 @@ mod tests {
         }
     }
 
-    const LIMITS: ItemLimits = ItemLimits { bytes: 200, items: 3, item_bytes: 60 };
+    const LIMITS: ItemLimits = ItemLimits { bytes: 120, items: 3, item_bytes: 60 };
 
     fn read(json: &str) -> Result<Vec<One>, Status> {
         let mut items = Vec::new();
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(refused(&long), Err((400, "ones[1]: Expected at most 60 bytes.".to_owned())));
         let whole =
             format!(r#"{{"ones":[{{"number":"{0}"}},{{"number":"{0}"}},{{"number":"{0}"}}"#, "1".repeat(19));
-        let (whole, status) = (format!("{whole}{}", " ".repeat(100)), 413);
+        let (whole, status) = (format!("{whole}{}", " ".repeat(20)), 413);
         assert_eq!(refused(&whole).map_err(|(http, _)| http), Err(status));
     }
 

@@ -16,6 +16,9 @@ const BUSY_PAUSE: Duration = Duration::from_secs(2);
 /// When to ask again if the database is out of order.
 const OUTAGE_PAUSE: Duration = Duration::from_secs(10);
 
+/// When to ask again if a company has all that it may have.
+const QUOTA_PAUSE: Duration = Duration::from_secs(10);
+
 /// The codes of an error (`google.rpc.Code`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(
@@ -321,6 +324,7 @@ impl From<ServiceError> for Status {
             ServiceError::Unauthenticated => Self::new(Code::Unauthenticated, error.to_string()),
             ServiceError::AlreadyExists(_) => Self::new(Code::AlreadyExists, error.to_string()),
             ServiceError::Conflict(_) => Self::new(Code::FailedPrecondition, error.to_string()),
+            ServiceError::QuotaExceeded(rule) => Self::quota_exceeded("organisation", rule, QUOTA_PAUSE),
             ServiceError::Busy => Self::busy(),
             ServiceError::Elsewhere(why) => {
                 Self::new(Code::Unavailable, *why).with(Detail::RetryInfo { retry_delay: BUSY_PAUSE })
@@ -459,6 +463,7 @@ mod tests {
             (ServiceError::AlreadyExists(conflict()), 409, Code::AlreadyExists),
             (ServiceError::Conflict(conflict()), 400, Code::FailedPrecondition),
             (ServiceError::Busy, 503, Code::Unavailable),
+            (ServiceError::QuotaExceeded(conflict()), 429, Code::ResourceExhausted),
             (ServiceError::refused(RefusalKind::TermsNotAccepted), 403, Code::PermissionDenied),
             (ServiceError::refused(RefusalKind::NoLicence), 400, Code::FailedPrecondition),
             (FilesError::Elsewhere("part".into()).into(), 503, Code::Unavailable),
