@@ -3,8 +3,9 @@
 //! What root writes belongs to whoever owns the directory: an administrator's command leaves
 //! nothing behind that the server, which is not root, could not read.
 
+use nix::sys::statvfs::statvfs;
 use std::{
-    fs::{DirBuilder, File, Permissions, TryLockError},
+    fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Seek as _, SeekFrom, Write},
     os::unix::fs::{
         DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, fchown,
@@ -303,6 +304,22 @@ pub fn nameless(directory: &Path) -> Result<File, FilesError> {
 /// The same, in memory for as long as it has at most this many bytes.
 pub fn spooled(directory: &Path, memory_bytes: usize) -> SpooledTempFile {
     tempfile::spooled_tempfile_in(memory_bytes, directory)
+}
+
+/// Adds to the end of a file, durably; it is made if it is not there.
+pub fn append(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError> {
+    let mut file =
+        OpenOptions::new().append(true).create(true).mode(mode).open(path).map_err(write_error(path))?;
+    file.write_all(contents).and_then(|()| file.sync_all()).map_err(write_error(path))?;
+    sync_directory(path)
+}
+
+/// Bytes that are free on the disk of this directory, for whoever is not root.
+pub fn free_bytes(directory: &Path) -> io::Result<u64> {
+    let disk = statvfs(directory)?;
+    // The types of both differ between platforms.
+    let free = u128::from(disk.blocks_available()) * u128::from(disk.fragment_size());
+    Ok(u64::try_from(free).unwrap_or(u64::MAX))
 }
 
 /// Removes a file, durably; one that is not there is no error.

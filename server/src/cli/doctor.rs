@@ -12,7 +12,6 @@ use crate::{
     log,
     service::{Finding, Severity},
 };
-use nix::sys::statvfs::statvfs;
 use serde::{Serialize, Serializer};
 use std::{path::Path, time::Duration};
 use unbox_common::timestamp::Timestamp;
@@ -126,10 +125,10 @@ fn of_names(settings: &Settings) -> Vec<Finding> {
 fn of_disk(settings: &Settings) -> Vec<Finding> {
     let check = |path: &Path| {
         let subject = path.display().to_string();
-        match statvfs(path) {
-            Ok(disk) => {
-                let free = u128::from(disk.blocks_available()) * u128::from(disk.fragment_size());
-                (free < u128::from(LEAST_FREE_BYTES)).then(|| {
+        match files::free_bytes(path) {
+            Ok(free) => {
+                let least = LEAST_FREE_BYTES.max(settings.services.reserved_bytes);
+                (free < least).then(|| {
                     let free = free / (1024 * 1024);
                     warning("disk", &subject, format!("{free} MiB are free: make room before writes fail"))
                 })

@@ -51,6 +51,9 @@ pub struct Fragment {
     /// How much the server takes on.
     #[serde(default)]
     pub limits: LimitsFragment,
+    /// Room on the disk.
+    #[serde(default)]
+    pub storage: StorageFragment,
     /// How long the server keeps what is over.
     #[serde(default)]
     pub retention: RetentionFragment,
@@ -61,6 +64,16 @@ pub struct Fragment {
 #[serde(deny_unknown_fields)]
 pub struct RetentionFragment {
     pub(super) operations_days: Option<u64>,
+    pub(super) reports_days: Option<u64>,
+    pub(super) audit_days: Option<u64>,
+}
+
+/// `[storage]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StorageFragment {
+    pub(super) company_mib: Option<u64>,
+    pub(super) reserve_mib: Option<u64>,
 }
 
 /// `[tls]`: a server certificate that is not from this server's own authority.
@@ -131,6 +144,8 @@ pub struct LimitsFragment {
     pub(super) address_per_second: Option<u64>,
     pub(super) series_burst: Option<u64>,
     pub(super) series_per_hour: Option<u64>,
+    pub(super) device_burst: Option<u64>,
+    pub(super) device_per_minute: Option<u64>,
     pub(super) api_queries_per_100s: Option<u64>,
 }
 
@@ -182,6 +197,7 @@ impl Fragment {
             devices: below.devices,
             tpm: below.tpm,
             limits: below.limits,
+            storage: below.storage,
             retention: below.retention,
         }
     }

@@ -4,7 +4,8 @@ use super::{
     ConfigError, LimitsFragment,
     value::{number, span},
 };
-use std::time::Duration;
+use governor::Quota;
+use std::{num::NonZeroU32, time::Duration};
 
 /// How much the server takes on at once, and from one side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,11 @@ pub struct Limits {
     pub address: Rate,
     /// Identifiers of one series that no claim names, from one address.
     pub series: HourlyRate,
+    /// Reports and check-ins of one device: so many at once, and so many more each minute; 0 at once for no
+    /// limit.
+    pub device_burst: u32,
+    /// The latter.
+    pub device_per_minute: u32,
     /// Queries of one account in 100 seconds, and of each user that it asks for; 0 for no limit.
     pub api_queries_per_100s: u32,
 }
@@ -50,6 +56,12 @@ pub struct HourlyRate {
 }
 
 impl Limits {
+    /// How often one device may report and check in.
+    pub(crate) fn device_quota(&self) -> Option<Quota> {
+        let burst = NonZeroU32::new(self.device_burst)?;
+        Some(Quota::per_minute(NonZeroU32::new(self.device_per_minute)?).allow_burst(burst))
+    }
+
     pub(super) fn parse(from: &LimitsFragment) -> Result<Self, ConfigError> {
         let count = |field, value, default| {
             number(field, value, default, 1..=1_000_000)
@@ -78,6 +90,8 @@ impl Limits {
                 burst: rate("limits.series_burst", from.series_burst, 500)?,
                 per_hour: rate("limits.series_per_hour", from.series_per_hour, 60)?.max(1),
             },
+            device_burst: rate("limits.device_burst", from.device_burst, 60)?,
+            device_per_minute: rate("limits.device_per_minute", from.device_per_minute, 12)?.max(1),
             api_queries_per_100s: rate("limits.api_queries_per_100s", from.api_queries_per_100s, 1000)?,
         })
     }

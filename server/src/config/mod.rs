@@ -13,8 +13,8 @@ mod value;
 
 pub use address::{server_url, url_of};
 pub use fragment::{
-    DevicesFragment, Fragment, LimitsFragment, LogFormat, LogFragment, RetentionFragment, TlsFragment,
-    TpmFragment,
+    DevicesFragment, Fragment, LimitsFragment, LogFormat, LogFragment, RetentionFragment, StorageFragment,
+    TlsFragment, TpmFragment,
 };
 pub use limits::{HourlyRate, Limits, Rate};
 pub use template::default_file;
@@ -28,7 +28,7 @@ use crate::{
 use models::read_models;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use unbox_common::{models::InvalidTable, secret::Secret};
-use value::{days, number, span, value};
+use value::{days, mib, number, span, value};
 
 /// Where devices connect unless the settings say otherwise.
 pub const DEFAULT_LISTEN: &str = "[::]:443";
@@ -200,6 +200,20 @@ impl Settings {
                     1..=10_000,
                 )?
                 .into(),
+                reports_kept: days(
+                    "retention.reports_days",
+                    merged.retention.reports_days,
+                    default.reports_kept,
+                )?,
+                audit_kept: merged
+                    .retention
+                    .audit_days
+                    .filter(|days| *days > 0)
+                    .map(|given| days("retention.audit_days", Some(given), Duration::ZERO))
+                    .transpose()?,
+                audit_directory: layout.dir().join("audit"),
+                company_bytes: mib("storage.company_mib", merged.storage.company_mib, 32_768)?,
+                reserved_bytes: mib("storage.reserve_mib", merged.storage.reserve_mib, 1024)?,
                 operations_kept: days(
                     "retention.operations_days",
                     merged.retention.operations_days,

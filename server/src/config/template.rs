@@ -124,6 +124,9 @@ listen = [{listen}]
 # that are claimed cost nothing, and neither does asking again. 0 at once: no limit.
 #series_burst = 500
 #series_per_hour = 60
+# Reports and check-ins of one device: so many at once, and so many more each minute. 0 at once: no limit.
+#device_burst = 60
+#device_per_minute = 12
 # Queries of one account of the management API in 100 seconds. 0: no limit.
 #api_queries_per_100s = 1000
 # Operations of one reseller or vendor that are not finished.
@@ -133,4 +136,16 @@ listen = [{listen}]
 [retention]
 # Operations with what became of each device, from their end on.
 #operations_days = 30
+# What devices reported on their way.
+#reports_days = 365
+# Entries of the audit trail; before they are deleted they are written to files in the directory audit.
+# 0: they stay.
+#audit_days = 0
+
+# Room on the disk, in MiB.
+[storage]
+# For artifacts and uploads of one customer.
+#company_mib = 32768
+# Kept free: no upload gets it, so that the database can go on.
+#reserve_mib = 1024
 ";

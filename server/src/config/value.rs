@@ -17,6 +17,11 @@ pub(super) fn number(
     if allowed.contains(&given) { u32::try_from(given).map_err(|_| outside()) } else { Err(outside()) }
 }
 
+/// Bytes, given in MiB; 0 is none.
+pub(super) fn mib(field: &'static str, given: Option<u64>, default: u32) -> Result<u64, ConfigError> {
+    Ok(u64::from(number(field, given, default, 0..=1_073_741_824)?) * 1024 * 1024)
+}
+
 /// A time in seconds.
 pub(super) fn span(
     field: &'static str,

@@ -87,7 +87,7 @@ pub(super) async fn report(
 }
 
 async fn acknowledge(app: &App, peer: &Peer, request: Request) -> Result<Acknowledged, RouteError> {
-    let who = enrolled(peer)?;
+    let who = enrolled(app, peer)?;
     let report = message(app, peer, request, MAX_REPORT_BYTES).await?;
     admitted(app, app.services.report(who, report)).await
 }
@@ -102,14 +102,16 @@ pub(super) async fn check_in(
 }
 
 async fn news(app: &App, peer: &Peer, request: Request) -> Result<News, RouteError> {
-    let who = enrolled(peer)?;
+    let who = enrolled(app, peer)?;
     let check_in = message(app, peer, request, MAX_CHECK_IN_BYTES).await?;
     admitted(app, app.services.check_in_from(who, Some(address_key(peer)), check_in)).await
 }
 
-/// Whoever the client certificate names.
-fn enrolled(peer: &Peer) -> Result<DeviceIdentityCert, RouteError> {
-    certificate(peer).ok_or(RouteError::NoCertificate)
+/// The device that the client certificate names, unless it asks too often.
+fn enrolled(app: &App, peer: &Peer) -> Result<DeviceIdentityCert, RouteError> {
+    let known = certificate(peer).ok_or(RouteError::NoCertificate)?;
+    app.by_device.check(known.device).map_err(RouteError::TooMany)?;
+    Ok(known)
 }
 
 fn certificate(peer: &Peer) -> Option<DeviceIdentityCert> {

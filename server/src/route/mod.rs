@@ -39,6 +39,7 @@ use axum::{
 };
 use guesses::Guesses;
 use budget::{Budget, Holders};
+use governor::clock::MonotonicClock;
 use limits::Limiter;
 use problem::RouteError;
 use std::{sync::Arc, time::Duration};
@@ -62,6 +63,7 @@ pub struct App {
     streams: Arc<Semaphore>,
     request_timeout: Duration,
     by_address: Limiter,
+    by_device: Limiter,
     guesses: Guesses,
     started: Instant,
     /// Of accounts.
@@ -84,6 +86,7 @@ impl App {
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             request_timeout: limits.request_timeout,
             by_address: Limiter::new(limits.address),
+            by_device: Limiter::with_quota(limits.device_quota(), MonotonicClock),
             guesses: Guesses::new(limits.series),
             started: Instant::now(),
             quota: ApiQuota::new(limits.api_queries_per_100s),
@@ -112,6 +115,7 @@ impl App {
     /// Forgets clients that have not been near their limit for a while; called now and then.
     pub fn sweep(&self) {
         self.by_address.sweep();
+        self.by_device.sweep();
         self.quota.sweep();
     }
 

@@ -273,6 +273,18 @@ async fn tidy(services: Services) -> io::Result<()> {
             Ok(forgotten) => tracing::info!(forgotten, "abandoned uploads were forgotten"),
             Err(error) => tracing::warn!(error = chain(&error), "abandoned uploads could not be forgotten"),
         }
+        match services.forget_reports().await {
+            Ok(0) => {}
+            Ok(forgotten) => tracing::info!(forgotten, "old reports were forgotten"),
+            Err(error) => tracing::warn!(error = chain(&error), "old reports could not be forgotten"),
+        }
+        match services.archive_audit().await {
+            Ok(0) => {}
+            Ok(moved) => tracing::info!(moved, "old entries of the audit trail were moved to files"),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the audit trail could not be moved to files")
+            }
+        }
         match services.forget_operations().await {
             Ok(0) => {}
             Ok(forgotten) => tracing::info!(forgotten, "operations that ended long ago were forgotten"),

@@ -4,7 +4,7 @@
 //! Bytes arrive in a file of their own below [`PARTS`], and get their name for good in the transaction
 //! that registers them: under the same lock, the last one who gives them up removes them.
 
-use super::{ServiceError, Services, companies::customer_of};
+use super::{ServiceError, Services, companies::customer_of, room::Room};
 use crate::{
     domain::{
         actor::{Actor, Scope},
@@ -68,14 +68,17 @@ impl Services {
         let name: Name = name.parse().map_err(|error| ServiceError::invalid("name", error))?;
         check_owner(by, customer)?;
         let part = self.part(&format!("{IN_ONE_GO}{}", self.0.ids.next(self.now())));
+        let mut room = self.room(customer).await?;
         let written = spawn_blocking(move || {
             let part = Discarded(part);
-            let received = receive(&part.0, 0, MAX_ARTIFACT_BYTES, bytes)?;
-            Ok::<_, FilesError>((part, received))
+            let received = receive(&part.0, 0, MAX_ARTIFACT_BYTES, bytes, &mut room)?;
+            // What arrived needs its room until it is registered.
+            Ok::<_, FilesError>((part, received, room))
         });
-        let (part, received) = written.await.map_err(|_| ServiceError::Busy)??;
+        let (part, received, _room) = written.await.map_err(|_| ServiceError::Busy)??;
         match received.end {
             End::Whole => {}
+            End::NoRoom(why) => return Err(*why),
             End::Cut => return Err(ServiceError::invalid("", CUT)),
             End::TooLong => return Err(too_large()),
         }
@@ -307,7 +310,7 @@ impl Drop for Discarded {
 }
 
 /// How a stream of bytes ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum End {
     /// As it should.
     Whole,
@@ -315,6 +318,8 @@ pub(super) enum End {
     Cut,
     /// Beyond its limit: nothing of it is kept.
     TooLong,
+    /// Where there was no more room: what arrived before is kept.
+    NoRoom(Box<ServiceError>),
 }
 
 /// What a part has after bytes were added.
@@ -333,6 +338,7 @@ pub(super) fn receive(
     at: u64,
     limit: u64,
     mut bytes: impl Read,
+    room: &mut Room,
 ) -> Result<Received, FilesError> {
     if let Some(directory) = path.parent() {
         files::make_directory(directory, PUBLIC_DIRECTORY)?;
@@ -349,6 +355,9 @@ pub(super) fn receive(
             Ok(read) => buffer.get(..read).unwrap_or_default(),
             Err(_) => break End::Cut,
         };
+        if let Err(why) = room.take(read.len() as u64) {
+            break End::NoRoom(Box::new(why));
+        }
         added += read.len() as u64;
         if added > limit {
             part.cut(at)?;

@@ -42,6 +42,8 @@ mod operations;
 mod patience;
 mod readiness;
 mod reselling;
+mod retention;
+mod room;
 mod sign_in;
 mod signer;
 mod tokens;
@@ -125,6 +127,16 @@ pub struct Settings {
     pub unfinished_operations: u64,
     /// How long operations are kept after their end.
     pub operations_kept: Duration,
+    /// How long what devices reported is kept.
+    pub reports_kept: Duration,
+    /// How long entries of the audit trail are kept in the database; for good if absent.
+    pub audit_kept: Option<Duration>,
+    /// Where they go then.
+    pub audit_directory: PathBuf,
+    /// Bytes of artifacts and uploads that a customer may have.
+    pub company_bytes: u64,
+    /// Bytes of the disk that uploads leave free.
+    pub reserved_bytes: u64,
     /// The manufacturers whose TPMs are believed.
     pub tpm_roots: TpmRoots,
     /// The models of ChromeOS devices that can be claimed.
@@ -146,7 +158,12 @@ impl Settings {
         Self {
             names: Vec::new(),
             url: None,
+            audit_directory: artifact_directory.join("../audit"),
             artifact_directory,
+            reports_kept: Duration::from_hours(365 * 24),
+            audit_kept: None,
+            company_bytes: 32 << 30,
+            reserved_bytes: 1 << 30,
             ticket_lifetime: Duration::from_mins(2),
             payload_lifetime: Duration::from_hours(7 * 24),
             activation_window: Duration::from_hours(90 * 24),
@@ -182,6 +199,8 @@ struct Parts {
     key_making: tokio::sync::Mutex<()>,
     /// Whose turn it is to work on which upload.
     turns: uploads::Turns,
+    /// What arrives of uploads.
+    arriving: room::Arriving,
     readiness: readiness::Readiness,
 }
 
@@ -215,6 +234,7 @@ impl Services {
             operation_waits,
             key_making,
             turns: uploads::Turns::default(),
+            arriving: room::Arriving::default(),
             readiness: readiness::Readiness::default(),
         })))
     }

@@ -142,6 +142,7 @@ impl Services {
         if new.size.is_some_and(|size| size > MAX_ARTIFACT_BYTES) {
             return Err(too_large());
         }
+        self.room(Some(new.customer)).await?.check(new.size.unwrap_or_default())?;
         let now = self.now();
         let upload = Upload {
             id: self.0.ids.upload(now),
@@ -244,7 +245,7 @@ impl Services {
         }
         let from_start = upload.received == 0;
         let received = self.write_part(turn, &upload, part, bytes).await?;
-        if received.end == End::TooLong {
+        if matches!(received.end, End::TooLong) {
             return Err(match (upload.size, part.length) {
                 (None, None) => too_large(),
                 _ => ServiceError::invalid("content_range", "expected no more bytes than were announced"),
@@ -252,10 +253,13 @@ impl Services {
         }
         upload.received = received.length;
         upload.touched_at = self.now();
-        if received.end == End::Whole && part.length.is_none() {
+        if matches!(received.end, End::Whole) && part.length.is_none() {
             upload.size = upload.size.or(Some(upload.received));
         }
         self.save_upload(&upload).await?;
+        if let End::NoRoom(why) = received.end {
+            return Err(*why);
+        }
         if upload.size != Some(upload.received) {
             return Ok(UploadProgress::Open(upload.received));
         }
@@ -275,14 +279,16 @@ impl Services {
         let rest = upload.size.unwrap_or(MAX_ARTIFACT_BYTES) - at;
         let limit = part.length.map_or(rest, |length| length.saturating_sub(known).min(rest));
         let later = turn.later.clone();
+        let mut room = self.room(Some(upload.customer)).await?;
         blocking(move || {
             let mut bytes = Interrupted { bytes, later };
             // What is here already may come again before the rest.
             let skipped = io::copy(&mut (&mut bytes).take(known), &mut io::sink());
             if skipped.is_ok_and(|skipped| skipped == known) {
-                receive(&path, at, limit, bytes)
+                receive(&path, at, limit, bytes, &mut room)
             } else {
-                receive(&path, at, 0, io::empty()).map(|nothing| Received { end: End::Cut, ..nothing })
+                receive(&path, at, 0, io::empty(), &mut room)
+                    .map(|nothing| Received { end: End::Cut, ..nothing })
             }
         })
         .await

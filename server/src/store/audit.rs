@@ -114,7 +114,25 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// Entries that happened for the last time before this, the oldest ones first.
+    pub async fn audit_before(&mut self, time: Timestamp, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        let mut sql = self.sql(SELECT);
+        sql.filter("last_at <", Some(millis(time))).push(" ORDER BY id LIMIT ").bind(i64::from(limit));
+        let rows = sql.query().fetch_all(self.connection()).await;
+        rows.map_err(failed("list old entries of the audit trail"))?.iter().map(entry).collect()
+    }
+}
+
 impl Tx {
+    /// Deletes entries.
+    pub async fn delete_audit(&mut self, ids: &[i64]) -> Result<(), StoreError> {
+        let mut sql = self.sql("DELETE FROM audit WHERE id IN ");
+        sql.list(ids.iter().copied());
+        sql.query().execute(self.connection()).await.map_err(failed("delete from the audit trail"))?;
+        Ok(())
+    }
+
     /// Adds an event when the transaction is committed. One that is counted with others raises
     /// their number instead.
     pub fn append(&mut self, id: i64, event: Event) {

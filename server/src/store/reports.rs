@@ -100,7 +100,45 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// The last of the next devices after this one, at most this many of them on; `None` if there are no
+    /// more.
+    pub async fn device_some_after(
+        &mut self,
+        after: Option<DeviceId>,
+        devices: u32,
+    ) -> Result<Option<DeviceId>, StoreError> {
+        let row = sqlx::query(
+            "SELECT MAX(id) AS id FROM (SELECT id FROM devices WHERE id > $1 ORDER BY id LIMIT $2) AS next",
+        )
+        .bind(after.map_or(0, DeviceId::get))
+        .bind(i64::from(devices))
+        .fetch_one(self.connection())
+        .await
+        .map_err(failed("list devices"))?;
+        Fields::of(&row, "devices", "id").id_opt("id", DeviceId::new)
+    }
+}
+
 impl Tx {
+    /// Deletes entries that were received before this, of the devices after `after` up to `until`.
+    pub async fn delete_reports_before(
+        &mut self,
+        time: Timestamp,
+        after: Option<DeviceId>,
+        until: DeviceId,
+    ) -> Result<u64, StoreError> {
+        let done =
+            sqlx::query("DELETE FROM reports WHERE device_id > $1 AND device_id <= $2 AND received_at < $3")
+                .bind(after.map_or(0, DeviceId::get))
+                .bind(until.get())
+                .bind(millis(time))
+                .execute(self.connection())
+                .await
+                .map_err(failed("forget old reports"))?;
+        Ok(done.rows_affected())
+    }
+
     /// Adds entries of one generation when the transaction is committed; if its oldest ones are
     /// beyond [`REPORTS_KEPT`] then, they are forgotten.
     pub async fn insert_reports(

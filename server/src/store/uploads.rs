@@ -51,6 +51,22 @@ impl Reader {
         Fields::of(&row, "uploads", "open").count("open")
     }
 
+    /// Bytes of a customer's artifacts and of its uploads, as far as they have come.
+    pub async fn stored_bytes(&mut self, customer: CompanyId) -> Result<u64, StoreError> {
+        let row = sqlx::query(
+            "SELECT CAST(
+                 (SELECT COALESCE(SUM(a.size), 0) FROM artifact_registrations AS r
+                      JOIN artifacts AS a ON a.sha256 = r.sha256 WHERE r.customer_id = $1)
+                 + (SELECT COALESCE(SUM(received), 0) FROM uploads
+                        WHERE customer_id = $1 AND finished IS NULL) AS BIGINT) AS stored",
+        )
+        .bind(customer.get())
+        .fetch_one(self.connection())
+        .await
+        .map_err(failed("count a customer's bytes"))?;
+        Fields::of(&row, "artifacts", "stored").count("stored")
+    }
+
     /// Uploads of which nothing was heard since, a part of them.
     pub async fn uploads_untouched_since(&mut self, time: Timestamp) -> Result<Vec<Upload>, StoreError> {
         let mut sql = self.sql(SELECT);

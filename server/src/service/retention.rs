@@ -1,0 +1,87 @@
+//! What is over is forgotten after a while. Called now and then; each call goes on where the last one
+//! stopped, and each step is a short transaction.
+
+use super::{ServiceError, Services};
+use crate::{
+    domain::audit::Entry,
+    files::{self, FilesError, PRIVATE_DIRECTORY, PRIVATE_FILE},
+};
+use std::time::Duration;
+use tokio::task::spawn_blocking;
+use unbox_common::{ids::DeviceId, timestamp::Timestamp};
+
+/// Entries of the audit trail that are moved together.
+const ENTRIES_AT_ONCE: u32 = 1000;
+/// Devices whose reports are looked through together.
+const DEVICES_AT_ONCE: u32 = 500;
+
+impl Services {
+    fn before(&self, kept: Duration) -> Timestamp {
+        let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
+        Timestamp(self.now().0.saturating_sub(kept))
+    }
+
+    /// Forgets what devices reported longer ago than the settings keep it, and returns how many entries.
+    pub async fn forget_reports(&self) -> Result<u64, ServiceError> {
+        let before = self.before(self.settings().reports_kept);
+        let (mut after, mut forgotten): (Option<DeviceId>, u64) = (None, 0);
+        while let Some(until) = self.0.store.reader().await?.device_some_after(after, DEVICES_AT_ONCE).await?
+        {
+            let deleted = self.0.store.write(move |tx| {
+                Box::pin(async move {
+                    Ok::<_, ServiceError>(tx.delete_reports_before(before, after, until).await?)
+                })
+            });
+            forgotten += deleted.await?;
+            after = Some(until);
+        }
+        Ok(forgotten)
+    }
+
+    /// Moves entries of the audit trail that are older than the settings keep them from the database into
+    /// files, one for each day, and returns how many. An entry is deleted when it is on disk in its file, and
+    /// not before: after a power cut it may stand there twice, with the same id.
+    pub async fn archive_audit(&self) -> Result<u64, ServiceError> {
+        let Some(kept) = self.settings().audit_kept else { return Ok(0) };
+        let (before, mut moved) = (self.before(kept), 0);
+        loop {
+            let entries = self.0.store.reader().await?.audit_before(before, ENTRIES_AT_ONCE).await?;
+            if entries.is_empty() {
+                return Ok(moved);
+            }
+            let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
+            let directory = self.settings().audit_directory.clone();
+            let written = spawn_blocking(move || {
+                files::make_directory(&directory, PRIVATE_DIRECTORY)?;
+                for (day, lines) in by_day(&entries) {
+                    files::append(
+                        &directory.join(format!("audit-{day}.ndjson")),
+                        lines.as_bytes(),
+                        PRIVATE_FILE,
+                    )?;
+                }
+                Ok::<_, FilesError>(())
+            });
+            written.await.map_err(|_| ServiceError::Busy)??;
+            moved += ids.len() as u64;
+            let deleted = self.0.store.write(move |tx| {
+                let ids = ids.clone();
+                Box::pin(async move { Ok::<_, ServiceError>(tx.delete_audit(&ids).await?) })
+            });
+            deleted.await?;
+        }
+    }
+}
+
+/// Lines of JSON by the day, such as `2026-11-21`, on which something happened first.
+fn by_day(entries: &[Entry]) -> std::collections::BTreeMap<String, String> {
+    let mut days: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
+    for entry in entries {
+        let day = entry.at.to_string().chars().take(10).collect();
+        let line = serde_json::to_string(entry).unwrap_or_default();
+        let lines = days.entry(day).or_default();
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    days
+}
