@@ -1,6 +1,6 @@
 //! What one source of settings says: the file, or the command line. Everything may be absent.
 
-use super::ConfigError;
+use super::{ConfigError, ProxyHeader};
 use crate::files;
 use serde::Deserialize;
 use std::{
@@ -22,7 +22,9 @@ pub struct Fragment {
     pub url: Option<String>,
     /// Addresses to listen on for devices, with TLS.
     pub listen: Option<Vec<SocketAddr>>,
-    /// Addresses to listen on without TLS: health, metrics and artifacts only.
+    /// Addresses to listen on without TLS for metrics.
+    pub listen_metrics: Option<Vec<SocketAddr>>,
+    /// Addresses to listen on without TLS: health and artifacts only.
     pub listen_plain: Option<Vec<SocketAddr>>,
     /// Addresses to listen on without TLS for the management API.
     pub listen_api: Option<Vec<SocketAddr>>,
@@ -30,6 +32,10 @@ pub struct Fragment {
     pub api_behind_tls_proxy: Option<bool>,
     /// Whether a balancer tells for whom it connects.
     pub proxy_protocol: Option<bool>,
+    /// Proxies whose word counts for whom they ask.
+    pub trusted_proxies: Option<Vec<String>>,
+    /// The header in which they say it.
+    pub proxy_header: Option<ProxyHeader>,
     /// The database's URL.
     pub database: Option<Secret>,
     /// Where artifacts lie.
@@ -136,6 +142,7 @@ pub struct LimitsFragment {
     pub(super) connections_per_address: Option<u64>,
     pub(super) requests: Option<u64>,
     pub(super) memory_mib: Option<u64>,
+    pub(super) least_bytes_per_s: Option<u64>,
     pub(super) operations_per_company: Option<u64>,
     pub(super) header_timeout_s: Option<u64>,
     pub(super) request_timeout_s: Option<u64>,
@@ -185,7 +192,10 @@ impl Fragment {
             listen_plain: self.listen_plain.or(below.listen_plain),
             listen_api: self.listen_api.or(below.listen_api),
             api_behind_tls_proxy: self.api_behind_tls_proxy.or(below.api_behind_tls_proxy),
+            listen_metrics: self.listen_metrics.or(below.listen_metrics),
             proxy_protocol: self.proxy_protocol.or(below.proxy_protocol),
+            trusted_proxies: self.trusted_proxies.or(below.trusted_proxies),
+            proxy_header: self.proxy_header.or(below.proxy_header),
             database: self.database.or(below.database),
             artifacts: self.artifacts.or(below.artifacts),
             models: self.models.or(below.models),

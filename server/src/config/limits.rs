@@ -1,14 +1,14 @@
 //! How much the server takes on.
 
 use super::{
-    ConfigError, LimitsFragment,
+    ConfigError, LimitsFragment, Proxies,
     value::{number, span},
 };
 use governor::Quota;
 use std::{num::NonZeroU32, time::Duration};
 
 /// How much the server takes on at once, and from one side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Open connections.
     pub connections: usize,
@@ -22,6 +22,10 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Time for the body of a request, and for its answer.
     pub request_timeout: Duration,
+    /// The least that a file brings while it is sent here, in bytes a second; 0 for no limit.
+    pub least_bytes_per_s: u32,
+    /// Whose word counts for whom they ask.
+    pub proxies: Proxies,
     /// Time that requests get to finish when the server stops.
     pub shutdown_timeout: Duration,
     /// Handshake messages from one address.
@@ -82,6 +86,8 @@ impl Limits {
             header_timeout: time("limits.header_timeout_s", from.header_timeout_s, 15)?,
             request_timeout: time("limits.request_timeout_s", from.request_timeout_s, 30)?,
             shutdown_timeout: time("limits.shutdown_timeout_s", from.shutdown_timeout_s, 20)?,
+            least_bytes_per_s: rate("limits.least_bytes_per_s", from.least_bytes_per_s, 1024)?,
+            proxies: Proxies::default(),
             address: Rate {
                 burst: rate("limits.address_burst", from.address_burst, 4000)?,
                 per_second: rate("limits.address_per_second", from.address_per_second, 50)?.max(1),

@@ -8,6 +8,7 @@ mod address;
 mod fragment;
 mod limits;
 mod models;
+mod proxies;
 mod template;
 mod value;
 
@@ -17,6 +18,7 @@ pub use fragment::{
     TlsFragment, TpmFragment,
 };
 pub use limits::{HourlyRate, Limits, Rate};
+pub use proxies::{Proxies, ProxyHeader};
 pub use template::default_file;
 
 use crate::{
@@ -26,12 +28,23 @@ use crate::{
     tpm::{RootsError, TpmRoots},
 };
 use models::read_models;
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 use unbox_common::{models::InvalidTable, secret::Secret};
 use value::{days, mib, number, span, value};
 
 /// Where devices connect unless the settings say otherwise.
 pub const DEFAULT_LISTEN: &str = "[::]:443";
+/// Where metrics are served unless the settings say otherwise. If something else is there, the server does
+/// without them.
+#[must_use]
+pub fn default_metrics() -> Vec<SocketAddr> {
+    vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 9470))]
+}
+
 /// What `listen_api` may be.
 const LOOPBACK_ONLY: &str = "addresses of this machine such as \"127.0.0.1:8480\": credentials would pass in the clear. \
      Or set `api_behind_tls_proxy = true` if a proxy in front of it speaks TLS";
@@ -43,7 +56,9 @@ pub struct Settings {
     pub layout: Layout,
     /// Addresses for devices.
     pub listen: Vec<SocketAddr>,
-    /// Addresses for health, metrics and artifacts, without TLS.
+    /// Addresses for metrics, without TLS.
+    pub listen_metrics: Vec<SocketAddr>,
+    /// Addresses for health and artifacts, without TLS.
     pub listen_plain: Vec<SocketAddr>,
     /// Addresses for the management API without TLS: of this machine, or behind a proxy that speaks it.
     pub listen_api: Vec<SocketAddr>,
@@ -140,12 +155,24 @@ impl Settings {
         if !(behind_proxy || listen_api.iter().all(|address| address.ip().is_loopback())) {
             return Err(value("listen_api", LOOPBACK_ONLY));
         }
+        let proxies = Proxies::parse(
+            &merged.trusted_proxies.unwrap_or_default(),
+            merged.proxy_header.unwrap_or_default(),
+        )?;
+        let proxy_protocol = merged.proxy_protocol.unwrap_or_default();
+        if proxy_protocol && proxies.is_empty() {
+            return Err(value(
+                "trusted_proxies",
+                "the addresses of the balancer, because `proxy_protocol` is set",
+            ));
+        }
         let default = service::Settings::new(artifacts);
         Ok(Self {
             listen,
+            listen_metrics: merged.listen_metrics.unwrap_or_else(default_metrics),
             listen_plain: merged.listen_plain.unwrap_or_default(),
             listen_api,
-            proxy_protocol: merged.proxy_protocol.unwrap_or_default(),
+            proxy_protocol,
             database: merged
                 .database
                 .unwrap_or_else(|| Secret::new(crate::store::Store::sqlite_url(&layout.database()))),
@@ -222,7 +249,7 @@ impl Settings {
                 models: merged.models.map_or(Ok(default.models.clone()), |path| read_models(below(path)))?,
                 ..default
             },
-            limits: Limits::parse(&merged.limits)?,
+            limits: Limits { proxies, ..Limits::parse(&merged.limits)? },
             log_format: merged.log.format.unwrap_or_default(),
             log_filter: merged.log.filter.unwrap_or_else(|| "info".to_owned()),
             layout,
@@ -326,6 +353,8 @@ mod tests {
             ("listen = []", "listen"),
             ("url = \"http://enroll.example.com\"", "url"),
             ("[tls]\nkey = \"x\"", "tls"),
+            ("trusted_proxies = [\"proxy.example.com\"]", "trusted_proxies"),
+            ("proxy_protocol = true", "trusted_proxies"),
         ] {
             let refused = parse(text).unwrap_err();
             assert!(

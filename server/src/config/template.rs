@@ -46,17 +46,23 @@ names = [{names}]
 # Where devices connect. TLS 1.3, with client certificates once they are enrolled.
 listen = [{listen}]
 
-# Health, metrics and artifacts without TLS, for a load balancer or a scraper on this machine.
-# Device messages are never taken here.
+# Health and artifacts without TLS, for a load balancer. Device messages are never taken here.
 #listen_plain = []
+
+# Metrics, for a scraper: they say how many devices there are, and are served nowhere else.
+#listen_metrics = [\"127.0.0.1:9470\"]
 
 # The management API without TLS; with TLS it is where devices connect. Credentials pass here, so only
 # addresses of this machine are taken, unless a proxy that speaks TLS is in front of them.
 #listen_api = []
 #api_behind_tls_proxy = false
 
-# A balancer in front of this server passes TLS through, and says with the PROXY protocol (1 or 2)
-# for whom. Only if nobody else can reach `listen`: whoever connects says who they are.
+# Proxies and balancers in front of this server, as addresses or networks. Limits and log count those for
+# whom they ask, and not them. What anybody else says about that is passed over.
+#trusted_proxies = []
+# The header in which they write for whom: x-forwarded-for or forwarded.
+#proxy_header = \"x-forwarded-for\"
+# Whether those of them that pass TLS through to `listen` say with the PROXY protocol (1 or 2) for whom.
 #proxy_protocol = false
 
 # The database: a file in this directory, or PostgreSQL.
@@ -107,6 +113,8 @@ listen = [{listen}]
 #connections_per_address = 2048
 # Device messages at the same time; more are told to come back.
 #requests = 1024
+# Whoever sends a file more slowly than this, in bytes a second, is sent away. 0: no limit.
+#least_bytes_per_s = 1024
 # Memory for the bodies of requests and for answers, all together. Nobody gets more of it than is left
 # for the others; who finds none is told to come back. MemoryMax= of the unit has to be higher.
 #memory_mib = 96

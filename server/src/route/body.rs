@@ -3,7 +3,7 @@
 
 use super::{
     App,
-    budget::{Holders, NoMemory, Reservation},
+    budget::{Holders, NoneFree, Reservation},
     problem::RouteError,
 };
 use axum::{
@@ -18,8 +18,9 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use std::{
     io::{self, Read, Write},
     ops::Deref,
+    time::Duration,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 /// What a byte of JSON takes in memory, with the message that is made of it.
@@ -148,18 +149,51 @@ pub(super) fn check_items(headers: &HeaderMap, body: &Body, limit: usize) -> Res
 
 /// The bytes of a body of any length, for a thread that may block; called within the runtime.
 ///
-/// Whoever sends may pause for as long as a request may take; a longer pause, or an end before the
-/// announced length, is an error of the read.
+/// Whoever sends may pause for as long as a request may take, and has to bring the least rate on the
+/// whole; a longer pause, or an end before the announced length, is an error of the read.
 pub(super) fn blocking_reader(app: &App, body: Body) -> impl Read + Send + use<> {
     let pause = app.request_timeout;
-    let next = move |mut body: BodyDataStream| async move {
+    let rate = LeastRate::new(app.least_bytes_per_s, pause);
+    let next = move |(mut body, mut rate): (BodyDataStream, LeastRate)| async move {
+        let asked = Instant::now();
         let part = match timeout(pause, body.next()).await {
             Ok(part) => part?.map_err(io::Error::other),
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "nothing arrived for too long")),
         };
-        Some((part, body))
+        let part = part.and_then(|bytes| {
+            let slow = || io::Error::new(io::ErrorKind::TimedOut, "it arrived too slowly");
+            if rate.is_kept(asked.elapsed(), bytes.len()) { Ok(bytes) } else { Err(slow()) }
+        });
+        Some((part, (body, rate)))
     };
-    SyncIoBridge::new(StreamReader::new(Box::pin(stream::unfold(body.into_data_stream(), next))))
+    SyncIoBridge::new(StreamReader::new(Box::pin(stream::unfold((body.into_data_stream(), rate), next))))
+}
+
+/// How much has to arrive. Only the time counts in which the server waits for it, and each period for
+/// itself: who was fast before may not be slow for hours.
+struct LeastRate {
+    bytes_per_s: u32,
+    period: Duration,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl LeastRate {
+    const fn new(bytes_per_s: u32, period: Duration) -> Self {
+        Self { bytes_per_s, period, waited: Duration::ZERO, bytes: 0 }
+    }
+
+    /// Counts a part that took this long to arrive.
+    fn is_kept(&mut self, waited: Duration, bytes: usize) -> bool {
+        self.waited += waited;
+        self.bytes += bytes as u64;
+        if self.waited < self.period {
+            return true;
+        }
+        let is_kept = self.bytes >= self.waited.as_secs() * u64::from(self.bytes_per_s);
+        (self.waited, self.bytes) = (Duration::ZERO, 0);
+        is_kept
+    }
 }
 
 /// Reads a whole body, holding `factor` bytes of memory for each of its own as they arrive.
@@ -223,7 +257,7 @@ enum Full {
     #[error("the body has more bytes than it may have")]
     TooLong,
     #[error("there is no memory for it")]
-    Memory(NoMemory),
+    Memory(NoneFree),
 }
 
 impl Write for Gathered {
@@ -343,4 +377,21 @@ pub(super) fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
 /// How long a body is, if its head says it.
 pub(super) fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trickle_is_told_from_a_pause() {
+        let mut rate = LeastRate::new(1024, Duration::from_secs(30));
+        let seconds = Duration::from_secs;
+        assert!(rate.is_kept(seconds(29), 1), "a pause is no trickle yet");
+        assert!(rate.is_kept(seconds(2), 100_000));
+        assert!(rate.is_kept(seconds(20), 1), "each period counts for itself");
+        assert!(!rate.is_kept(seconds(20), 1));
+        let mut unlimited = LeastRate::new(0, Duration::from_secs(30));
+        assert!(unlimited.is_kept(seconds(3600), 0));
+    }
 }

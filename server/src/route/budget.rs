@@ -1,4 +1,5 @@
-//! The memory that requests and answers may take together, shared fairly among those who ask.
+//! What requests take of something that there is only so much of, shared fairly among those who ask:
+//! bytes of memory, and places for files that pass.
 //!
 //! Whoever asks may hold as much as is still free: alone half of all, beside one other a third, and
 //! a newcomer always finds some. Somebody who is known counts for their company, so that further
@@ -33,16 +34,16 @@ pub(super) struct Holders {
     pub(super) known: Option<Holder>,
 }
 
-/// Why no memory is given.
+/// Why nothing is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoMemory {
+pub(super) enum NoneFree {
     /// Whoever asks holds their share.
     Share,
     /// Everybody together holds all of it.
     All,
 }
 
-/// The memory of all requests.
+/// All that there is.
 pub(super) struct Budget {
     total_bytes: usize,
     held: Mutex<Held>,
@@ -63,6 +64,11 @@ pub(super) struct Reservation {
 }
 
 impl Holders {
+    /// The same for whoever is known, wherever they ask from.
+    pub(super) const fn by_name(self) -> Self {
+        Self { address: None, known: self.known }
+    }
+
     fn each(self) -> impl Iterator<Item = Holder> {
         [self.address.map(Holder::Address), self.known].into_iter().flatten()
     }
@@ -79,7 +85,7 @@ impl Budget {
     }
 
     /// Holds memory at once, or not at all.
-    fn reserve(self: &Arc<Self>, holders: Holders, bytes: usize) -> Result<Reservation, NoMemory> {
+    pub(super) fn reserve(self: &Arc<Self>, holders: Holders, bytes: usize) -> Result<Reservation, NoneFree> {
         let mut reservation = self.open(holders);
         reservation.grow(bytes)?;
         Ok(reservation)
@@ -91,8 +97,8 @@ impl Budget {
         holders: Holders,
         bytes: usize,
         patience: Duration,
-    ) -> Result<Reservation, NoMemory> {
-        let mut missing = NoMemory::All;
+    ) -> Result<Reservation, NoneFree> {
+        let mut missing = NoneFree::All;
         let wait = async {
             loop {
                 // Listens before it looks, so that nothing that is freed in between is missed.
@@ -126,13 +132,13 @@ impl Held {
 
 impl Reservation {
     /// Holds more.
-    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), NoMemory> {
+    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), NoneFree> {
         let mut held = self.budget.held.lock().unwrap_or_else(PoisonError::into_inner);
         let together = held.bytes.saturating_add(bytes);
-        let free = self.budget.total_bytes.checked_sub(together).ok_or(NoMemory::All)?;
+        let free = self.budget.total_bytes.checked_sub(together).ok_or(NoneFree::All)?;
         let own = |holder| held.by_holder.get(&holder).copied().unwrap_or_default();
         if self.holders.each().any(|holder| own(holder).saturating_add(bytes) > free) {
-            return Err(NoMemory::Share);
+            return Err(NoneFree::Share);
         }
         held.add(self.holders, bytes);
         drop(held);
@@ -207,11 +213,11 @@ mod tests {
         let budget = Budget::new(120);
         let first: Vec<_> = std::iter::from_fn(|| budget.reserve(at("192.0.2.1"), 10).ok()).collect();
         assert_eq!(first.len(), 6);
-        assert_eq!(budget.reserve(at("192.0.2.1"), 10).err(), Some(NoMemory::Share));
+        assert_eq!(budget.reserve(at("192.0.2.1"), 10).err(), Some(NoneFree::Share));
         let second: Vec<_> = std::iter::from_fn(|| budget.reserve(at("192.0.2.2"), 10).ok()).collect();
         assert_eq!(second.len(), 3);
         assert!(budget.reserve(at("192.0.2.3"), 10).is_ok());
-        assert_eq!(budget.reserve(at("192.0.2.3"), 200).err(), Some(NoMemory::All));
+        assert_eq!(budget.reserve(at("192.0.2.3"), 200).err(), Some(NoneFree::All));
         drop((first, second));
         assert_eq!(budget.held_bytes(), 0);
         assert!(budget.held.lock().unwrap().by_holder.is_empty());
@@ -234,7 +240,7 @@ mod tests {
     fn a_reservation_that_cannot_grow_stays_as_it_was() {
         let budget = Budget::new(100);
         let mut held = budget.reserve(at("192.0.2.1"), 30).unwrap();
-        assert_eq!(held.grow(30), Err(NoMemory::Share));
+        assert_eq!(held.grow(30), Err(NoneFree::Share));
         assert_eq!(budget.held_bytes(), 30);
         assert_eq!(held.grow(20), Ok(()));
         assert_eq!(budget.held_bytes(), 50);
@@ -256,7 +262,7 @@ mod tests {
         let budget = Budget::new(100);
         let first = budget.reserve(at("192.0.2.1"), 50).unwrap();
         let short = Duration::from_millis(5);
-        assert_eq!(budget.wait(at("192.0.2.1"), 10, short).await.err(), Some(NoMemory::Share));
+        assert_eq!(budget.wait(at("192.0.2.1"), 10, short).await.err(), Some(NoneFree::Share));
         let waiting = tokio::spawn({
             let budget = budget.clone();
             async move { budget.wait(at("192.0.2.1"), 10, Duration::from_mins(1)).await.is_ok() }

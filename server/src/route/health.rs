@@ -1,8 +1,8 @@
 //! Whether the server lives, whether it can work, and what it counts.
 
-use super::{App, Peer, problem::plain_problem};
+use super::{App, problem::plain_problem};
 use axum::{
-    Extension, Json,
+    Json,
     extract::State,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
@@ -31,12 +31,8 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-/// `GET /metrics`: for this machine, and on the plain addresses; nobody else is told how many
-/// devices a company has.
-pub(super) async fn metrics(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>) -> Response {
-    if !(peer.plain || peer.address.ip().to_canonical().is_loopback()) {
-        return plain_problem(StatusCode::NOT_FOUND, "There is nothing at this path.");
-    }
+/// `GET /metrics`
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     match app.metrics.encoded(app.services.waiting_writes(), app.memory.held_bytes()) {
         Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
         Err(error) => {

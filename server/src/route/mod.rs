@@ -3,7 +3,7 @@
 //!
 //! * [`device_router`] is what devices and the management API's clients reach over TLS; [`api_router`]
 //!   that API alone, for a proxy; [`plain_router`] the part of it that needs
-//!   no secrecy (health, metrics, artifacts), for a load balancer or a scraper.
+//!   no secrecy (health, artifacts), for a load balancer; [`metrics_router`] what a scraper reads.
 //! * A request passes `record.rs` (one log line, metrics), then its handler: `device.rs`,
 //!   `artifact.rs`, `health.rs`. What goes wrong is a [`problem::RouteError`], and becomes an
 //!   answer in `problem.rs` and nowhere else.
@@ -17,6 +17,7 @@ mod artifact;
 mod body;
 mod budget;
 mod device;
+mod forwarded;
 mod guesses;
 mod health;
 mod limits;
@@ -29,7 +30,11 @@ pub use limits::AddressKey;
 pub use metrics::{Counted, Metrics};
 pub use peer::Peer;
 
-use crate::{config::Limits, entropy::Entropy, service::Services};
+use crate::{
+    config::{Limits, Proxies},
+    entropy::Entropy,
+    service::Services,
+};
 use api::{quota::ApiQuota, token, wire::page_token::PageTokens};
 use axum::{
     Router,
@@ -51,6 +56,7 @@ use unbox_common::{
 };
 
 /// Imports, exports and uploads that run at the same time: each may take a thread and a batch of rows.
+/// A company has at most as many as are left for the others.
 const MAX_STREAMS: usize = 32;
 
 /// What every handler shares.
@@ -60,8 +66,10 @@ pub struct App {
     metrics: Metrics,
     requests: Semaphore,
     memory: Arc<Budget>,
-    streams: Arc<Semaphore>,
+    streams: Arc<Budget>,
     request_timeout: Duration,
+    least_bytes_per_s: u32,
+    proxies: Proxies,
     by_address: Limiter,
     by_device: Limiter,
     guesses: Guesses,
@@ -83,7 +91,9 @@ impl App {
             metrics: Metrics::new(),
             requests: Semaphore::new(limits.requests),
             memory: Budget::new(limits.memory_bytes),
-            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            streams: Budget::new(MAX_STREAMS),
+            least_bytes_per_s: limits.least_bytes_per_s,
+            proxies: limits.proxies.clone(),
             request_timeout: limits.request_timeout,
             by_address: Limiter::new(limits.address),
             by_device: Limiter::with_quota(limits.device_quota(), MonotonicClock),
@@ -151,6 +161,11 @@ pub fn plain_router(app: Arc<App>) -> Router {
     finished(public(), app)
 }
 
+/// Metrics, for a scraper; on addresses that nothing else is served on.
+pub fn metrics_router(app: Arc<App>) -> Router {
+    finished(Router::new().route("/metrics", get(health::metrics)), app)
+}
+
 fn management() -> Router<Arc<App>> {
     Router::new()
         .route("/token", post(token::token))
@@ -163,7 +178,6 @@ fn public() -> Router<Arc<App>> {
         .route(&format!("{ARTIFACT_PATH}/{{digest}}"), get(artifact::artifact))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
 }
 
 fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
@@ -171,6 +185,7 @@ fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(from_fn_with_state(app.clone(), record::record))
+        .layer(from_fn_with_state(app.clone(), forwarded::know_client))
         .with_state(app)
 }
 
@@ -188,6 +203,7 @@ fn finished_with_api(router: Router<Arc<App>>, app: Arc<App>) -> Router {
         .route("/batch", post(batch))
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(from_fn_with_state(app.clone(), record::record))
+        .layer(from_fn_with_state(app.clone(), forwarded::know_client))
         .fallback(again)
         .with_state(app)
 }

@@ -3,7 +3,7 @@
 //! A device's message is refused with a kind from the closed set, so that the device knows what
 //! to do; everything else gets a problem document without one.
 
-use super::{App, api, budget::NoMemory};
+use super::{App, api, budget::NoneFree};
 use crate::{log::chain, service::ServiceError};
 use axum::{
     extract::Request,
@@ -38,11 +38,11 @@ pub(super) enum RouteError {
     /// More than the server takes on at once.
     Busy,
     /// No memory is left for this.
-    NoMemory(NoMemory),
+    NoMemory(NoneFree),
 }
 
-impl From<NoMemory> for RouteError {
-    fn from(why: NoMemory) -> Self {
+impl From<NoneFree> for RouteError {
+    fn from(why: NoneFree) -> Self {
         Self::NoMemory(why)
     }
 }

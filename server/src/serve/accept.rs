@@ -5,7 +5,7 @@ use super::{
     proxied::client_address,
 };
 use crate::{
-    config::Limits,
+    config::{Limits, Proxies},
     keys::DeviceCertificate,
     route::{App, Counted, Peer},
 };
@@ -62,6 +62,7 @@ pub(super) struct Doorway {
     app: Arc<App>,
     handshake_timeout: Duration,
     stall_timeout: Duration,
+    proxies: Proxies,
 }
 
 /// The door for devices.
@@ -79,10 +80,11 @@ impl Doorway {
             app,
             handshake_timeout: limits.header_timeout,
             stall_timeout: limits.request_timeout,
+            proxies: limits.proxies.clone(),
         }
     }
 
-    /// The door for devices; `proxied` if a balancer in front of it tells for whom it connects.
+    /// The door for devices; `proxied` if trusted balancers in front of it tell for whom they connect.
     pub(super) fn with_tls(&self, config: RustlsConfig, proxied: bool) -> TlsDoor {
         let tls = RustlsAcceptor::new(config).handshake_timeout(self.handshake_timeout);
         TlsDoor { doorway: self.clone(), tls, proxied }
@@ -98,9 +100,13 @@ impl Doorway {
         Ok(place)
     }
 
-    /// Counts a connection for the address that it comes from.
+    /// Counts a connection for the address that it comes from. A proxy connects for many.
     fn of(&self, place: Place, address: SocketAddr) -> io::Result<Held> {
-        let place = place.of(address.ip()).ok_or_else(|| self.refused())?;
+        let place = if self.proxies.trust(address.ip()) {
+            place
+        } else {
+            place.of(address.ip()).ok_or_else(|| self.refused())?
+        };
         Ok(Held { _held: Arc::new((place, self.app.metrics().connection())) })
     }
 
@@ -153,7 +159,7 @@ impl TlsDoor {
         place: Place,
     ) -> io::Result<(TlsStream<TcpStream>, Answering)> {
         let mut address = stream.peer_addr()?;
-        if self.proxied {
+        if self.proxied && self.doorway.proxies.trust(address.ip()) {
             let told = timeout(self.doorway.handshake_timeout, client_address(&mut stream)).await??;
             address = told.unwrap_or(address);
         }

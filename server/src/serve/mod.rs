@@ -14,7 +14,7 @@ pub use tls::TlsError;
 
 use crate::{
     clock::Clock,
-    config::Settings,
+    config::{Settings, default_metrics},
     entropy::{Entropy, EntropyError},
     files::Lock,
     keys::{KeyError, Keyring},
@@ -91,8 +91,10 @@ pub enum ServeError {
 pub struct Addresses {
     /// With TLS, for devices.
     pub addresses: Vec<SocketAddr>,
-    /// Without, for health, metrics and artifacts.
+    /// Without, for health and artifacts.
     pub plain_addresses: Vec<SocketAddr>,
+    /// Without, for metrics.
+    pub metrics_addresses: Vec<SocketAddr>,
     /// Without, for the management API.
     pub api_addresses: Vec<SocketAddr>,
 }
@@ -155,6 +157,16 @@ impl Server {
             let door = doorway.clone();
             let bound = server.listen(address, door, route::plain_router(app.clone()))?;
             server.addresses.plain_addresses.push(bound);
+        }
+        let may_be_missing = server.settings.listen_metrics == default_metrics();
+        for address in server.settings.listen_metrics.clone() {
+            match server.listen(address, doorway.clone(), route::metrics_router(app.clone())) {
+                Ok(bound) => server.addresses.metrics_addresses.push(bound),
+                Err(error) if may_be_missing => {
+                    tracing::warn!(error = chain(&error), "there are no metrics: set `listen_metrics`");
+                }
+                Err(error) => return Err(error),
+            }
         }
         for address in server.settings.listen_api.clone() {
             let bound = server.listen(address, doorway.clone(), route::api_router(app.clone()))?;

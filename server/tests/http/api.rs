@@ -6,6 +6,7 @@ mod elsewhere;
 mod enrollments;
 mod factory_records;
 mod former_reseller;
+mod places;
 mod stations;
 
 use crate::support::{TestDevice, TestServer};

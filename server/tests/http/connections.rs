@@ -68,17 +68,61 @@ async fn a_client_that_stops_reading_is_given_up() {
 
 #[tokio::test]
 async fn behind_a_balancer_the_client_counts_and_not_the_balancer() {
-    let server = TestServer::with("proxy_protocol = true\n[limits]\nconnections_per_address = 1").await;
+    let server = TestServer::with(
+        "proxy_protocol = true\ntrusted_proxies = [\"127.0.0.1\"]\n[limits]\nconnections_per_address = 1",
+    )
+    .await;
     let header = |address: &str| format!("PROXY TCP4 {address} 198.51.100.1 12345 8443\r\n").into_bytes();
     let mut first = server.connect_after(&header("192.0.2.1")).await.unwrap();
     let _second = server.connect_after(&header("192.0.2.2")).await.unwrap();
     assert!(server.connect_after(&header("192.0.2.1")).await.is_err(), "it has one already");
     assert!(server.try_connect().await.is_err(), "nobody comes without the balancer");
-    // What only this machine may see, a client behind the balancer may not.
-    first.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+    first.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     first.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn nobody_but_a_trusted_balancer_says_for_whom_it_connects() {
+    let server = TestServer::with("proxy_protocol = true\ntrusted_proxies = [\"192.0.2.7\"]").await;
+    let header = b"PROXY TCP4 192.0.2.1 198.51.100.1 12345 8443\r\n";
+    assert!(server.connect_after(header).await.is_err(), "this is no TLS");
+    assert!(server.try_connect().await.is_ok());
+}
+
+#[tokio::test]
+async fn clients_behind_a_trusted_proxy_are_counted_one_by_one() {
+    let settings = "trusted_proxies = [\"127.0.0.0/8\"]\n[limits]\naddress_burst = 3\naddress_per_second = 1";
+    let server = TestServer::with(settings).await;
+    let guess = async |client: &str| {
+        let request = server.stranger().get(server.api_at("/v1/organisations")).bearer_auth("uak_guess");
+        request.header("x-forwarded-for", client).send().await.unwrap().status().as_u16()
+    };
+    let mut guesses = Vec::new();
+    for _ in 0..20 {
+        guesses.push(guess("198.51.100.7").await);
+    }
+    assert!(guesses.contains(&429) && guesses.starts_with(&[401, 401, 401]), "{guesses:?}");
+    assert_eq!(guess("198.51.100.8").await, 401, "another client is not kept out");
+    let mut guesses = Vec::new();
+    for at in 0..20 {
+        // What a client writes itself stands before what the proxy adds.
+        guesses.push(guess(&format!("203.0.113.{at}, 198.51.100.9")).await);
+    }
+    assert!(guesses.contains(&429), "{guesses:?}");
+}
+
+#[tokio::test]
+async fn without_trusted_proxies_a_header_changes_nothing() {
+    let server = TestServer::with("[limits]\naddress_burst = 3\naddress_per_second = 1").await;
+    let mut guesses = Vec::new();
+    for at in 0..20 {
+        let request = server.stranger().get(server.api_at("/v1/organisations")).bearer_auth("uak_guess");
+        let answer = request.header("x-forwarded-for", format!("198.51.100.{at}")).send().await.unwrap();
+        guesses.push(answer.status().as_u16());
+    }
+    assert!(guesses.contains(&429), "{guesses:?}");
 }
 
 #[tokio::test]

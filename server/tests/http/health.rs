@@ -30,7 +30,7 @@ async fn what_happened_is_counted_and_a_scanner_cannot_fill_the_counters() {
         client.get(server.at(&format!("/wp-login-{number}.php"))).send().await.unwrap();
     }
     server.enrolled("PF0XYZAB").await;
-    let metrics = Exact::of(client.get(server.at("/metrics")).send().await.unwrap()).await;
+    let metrics = Exact::of(client.get(server.metrics_at()).send().await.unwrap()).await;
     assert_eq!(
         metrics.header("content-type"),
         Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
@@ -48,10 +48,22 @@ async fn what_happened_is_counted_and_a_scanner_cannot_fill_the_counters() {
 }
 
 #[tokio::test]
+async fn metrics_are_served_on_their_own_address_and_nowhere_else() {
+    let server = TestServer::start().await;
+    let client = server.stranger();
+    for elsewhere in [server.at("/metrics"), server.plain_at("/metrics"), server.api_at("/metrics")] {
+        assert_eq!(client.get(&elsewhere).send().await.unwrap().status().as_u16(), 404, "{elsewhere}");
+    }
+    assert_eq!(client.get(server.metrics_at()).send().await.unwrap().status().as_u16(), 200);
+    let other = server.metrics_at().replace("/metrics", "/openapi.json");
+    assert_eq!(client.get(other).send().await.unwrap().status().as_u16(), 404);
+}
+
+#[tokio::test]
 async fn the_plain_address_serves_operators_and_no_devices() {
     let server = TestServer::with("").await;
     let client = server.stranger();
-    for (path, status) in [("/healthz", 200), ("/readyz", 200), ("/metrics", 200), ("/", 404)] {
+    for (path, status) in [("/healthz", 200), ("/readyz", 200), ("/metrics", 404), ("/", 404)] {
         let answer = client.get(server.plain_at(path)).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), status, "{path}");
     }

@@ -92,8 +92,8 @@ impl TestServer {
             Founding { names: vec!["localhost".to_owned()], url: "https://localhost:8443".to_owned() };
         keys::initialise(&layout, &founding, SystemClock.now(), &SystemEntropy::new()).unwrap();
         files::make_directory(&layout.artifacts(), files::PRIVATE_DIRECTORY).unwrap();
-        let listen =
-            "names = [\"localhost\"]\nlisten = [\"127.0.0.1:0\"]\nlisten_plain = [\"127.0.0.1:0\"]\n";
+        let listen = "names = [\"localhost\"]\nlisten = [\"127.0.0.1:0\"]\nlisten_plain = [\"127.0.0.1:0\"]\n\
+                      listen_metrics = [\"127.0.0.1:0\"]\nlisten_api = [\"127.0.0.1:0\"]\n";
         files::write_new(&layout.settings(), format!("{listen}{settings}").as_bytes(), files::PRIVATE_FILE)
             .unwrap();
         let settings = Settings::parse(Fragment::read(&layout.settings()).unwrap(), layout.clone()).unwrap();
@@ -152,6 +152,14 @@ impl TestServer {
         format!("http://{}{path}", self.server.addresses().plain_addresses[0])
     }
 
+    pub(crate) fn metrics_at(&self) -> String {
+        format!("http://{}/metrics", self.server.addresses().metrics_addresses[0])
+    }
+
+    pub(crate) fn api_at(&self, path: &str) -> String {
+        format!("http://{}{path}", self.server.addresses().api_addresses[0])
+    }
+
     pub(crate) fn trusted_root(&self) -> Vec<u8> {
         fs::read(self.layout.trusted_root()).unwrap()
     }
@@ -198,7 +206,7 @@ impl TestServer {
 
     /// Whether this line is in the metrics.
     pub(crate) async fn counts(&self, line: &str) -> bool {
-        let metrics = self.stranger().get(self.at("/metrics")).send().await.unwrap().text().await.unwrap();
+        let metrics = self.stranger().get(self.metrics_at()).send().await.unwrap().text().await.unwrap();
         metrics.lines().any(|one| one == line)
     }
 

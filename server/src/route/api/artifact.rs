@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     domain::artifact::Artifact,
+    route::budget::Reservation,
     service::{ArtifactUpload, ArtifactsOf, NewUpload, PageRequest, UploadPart, UploadProgress},
 };
 use axum::{
@@ -24,7 +25,6 @@ use axum::{
 };
 use futures_util::StreamExt as _;
 use std::io::{self, Read};
-use tokio::sync::OwnedSemaphorePermit;
 use unbox_common::{
     digest::Sha256,
     ids::{CompanyId, UploadId},
@@ -219,7 +219,7 @@ fn message(of: &Artifact, customer: CompanyId) -> Message {
 /// Bytes that keep their place among the streams until they have passed.
 struct Placed<R> {
     bytes: R,
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Option<Reservation>,
 }
 
 impl<R: Read> Read for Placed<R> {

@@ -19,7 +19,7 @@ use crate::{
     route::{
         App, Peer, RouteError, address_key,
         body::{self, WholeBody},
-        budget::{Holder, Holders, Reservation},
+        budget::{Holder, Holders, NoneFree, Reservation},
     },
     service::{MAX_ROWS, Services},
 };
@@ -32,7 +32,7 @@ use axum::{
 use flate2::read::MultiGzDecoder;
 use serde::Serialize;
 use std::{io::Read, str::FromStr, sync::Arc, time::Duration};
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::time::timeout;
 use unbox_common::{ids::CompanyId, secret::Secret};
 
 /// The largest body of most methods, in bytes.
@@ -40,6 +40,8 @@ pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// Rows of a page if none are asked for.
 const PAGE: i64 = 100;
+/// When to ask again for a place that others of the same company have.
+const PLACE_PAUSE: Duration = Duration::from_secs(10);
 /// What a row of a list takes in memory until its text is sent: as an entity, as a message and as text.
 const ROW_BYTES: usize = 8 * 1024;
 
@@ -62,7 +64,7 @@ pub(super) struct Call {
     /// Whether it came in without TLS.
     pub(super) plain: bool,
     /// One of the places for streams, if this is one.
-    pub(super) place: Option<OwnedSemaphorePermit>,
+    pub(super) place: Option<Reservation>,
     standard: Standard,
     limit: usize,
     contract: Option<&'static Contract>,
@@ -338,7 +340,7 @@ async fn answered(
         }
         Handler::Items(handle) => {
             call.standard.only_json()?;
-            let place = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| busy())?;
+            let place = place(&app, holders)?;
             let body = body.take().unwrap_or_default();
             let reply = handle(Call { place: Some(place), ..call }, body).await?;
             Ok(json(reply.into_body(&app, holders)))
@@ -348,10 +350,21 @@ async fn answered(
             Err(Status::new(Code::InvalidArgument, text))
         }
         Handler::Stream(handle) => {
-            let place = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| busy())?;
+            let place = place(&app, holders)?;
             handle(Call { place: Some(place), ..call }, body.take().unwrap_or_default()).await
         }
     }
+}
+
+/// A place for a file, of those that a company shares with all others.
+fn place(app: &App, holders: Holders) -> Result<Reservation, Status> {
+    app.streams.reserve(holders.by_name(), 1).map_err(|why| match why {
+        NoneFree::All => Status::busy(),
+        NoneFree::Share => {
+            let rule = "Too many imports, exports and uploads at the same time. Wait for the end of one.";
+            Status::quota_exceeded("organisation", rule, PLACE_PAUSE)
+        }
+    })
 }
 
 /// An answer in JSON. Some hold secrets, and none is anybody else's business.

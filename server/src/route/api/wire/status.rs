@@ -5,7 +5,7 @@ use super::{
     detail::{DOMAIN, Detail, FieldViolation, QuotaViolation, Reason},
     message::message,
 };
-use crate::{log::chain, route::budget::NoMemory, service::ServiceError};
+use crate::{log::chain, route::budget::NoneFree, service::ServiceError};
 use axum::http::HeaderMap;
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -299,11 +299,11 @@ message! {
     }
 }
 
-impl From<NoMemory> for Status {
-    fn from(why: NoMemory) -> Self {
+impl From<NoneFree> for Status {
+    fn from(why: NoneFree) -> Self {
         match why {
-            NoMemory::All => Self::busy(),
-            NoMemory::Share => Self::quota_exceeded(
+            NoneFree::All => Self::busy(),
+            NoneFree::Share => Self::quota_exceeded(
                 "memory",
                 "Too many large requests at the same time. Send them one after the other.",
                 BUSY_PAUSE,
