@@ -1,6 +1,7 @@
 //! Whether the server lives, whether it can work, and what it counts.
 
-use super::{App, problem::plain_problem};
+use super::{App, metrics::Measured, problem::plain_problem};
+use crate::files;
 use axum::{
     Json,
     extract::State,
@@ -33,7 +34,12 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 
 /// `GET /metrics`
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    match app.metrics.encoded(app.services.waiting_writes(), app.memory.held_bytes()) {
+    let now = Measured {
+        waiting_writes: app.services.waiting_writes(),
+        memory_bytes: app.memory.held_bytes(),
+        disk_free_bytes: files::free_bytes(&app.services.settings().artifact_directory).unwrap_or_default(),
+    };
+    match app.metrics.encoded(&now) {
         Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics could not be written");

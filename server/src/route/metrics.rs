@@ -25,8 +25,20 @@ pub struct Metrics {
     in_progress: Gauge,
     waiting_writes: Gauge,
     memory: Gauge,
+    disk_free: Gauge,
     handshake_failures: Counter,
     connections_refused: Counter,
+}
+
+/// What is measured when somebody asks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Measured {
+    /// Writes that wait for the database.
+    pub(super) waiting_writes: usize,
+    /// Memory that requests and answers hold.
+    pub(super) memory_bytes: usize,
+    /// Free bytes of the disk.
+    pub(super) disk_free_bytes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -65,6 +77,7 @@ impl Metrics {
             in_progress: Gauge::default(),
             waiting_writes: Gauge::default(),
             memory: Gauge::default(),
+            disk_free: Gauge::default(),
             handshake_failures: Counter::default(),
             connections_refused: Counter::default(),
         };
@@ -98,6 +111,12 @@ impl Metrics {
             Unit::Bytes,
             self.memory.clone(),
         );
+        registry.register_with_unit(
+            "disk_free",
+            "Free bytes of the disk that uploads are written to",
+            Unit::Bytes,
+            self.disk_free.clone(),
+        );
         registry.register(
             "tls_handshake_failures",
             "Connections that ended before TLS was set up",
@@ -110,10 +129,11 @@ impl Metrics {
         );
     }
 
-    /// Everything in text, with so many writes waiting and so many bytes held now.
-    pub(super) fn encoded(&self, waiting_writes: usize, memory_bytes: usize) -> Result<String, fmt::Error> {
-        self.waiting_writes.set(i64::try_from(waiting_writes).unwrap_or(i64::MAX));
-        self.memory.set(i64::try_from(memory_bytes).unwrap_or(i64::MAX));
+    /// Everything in text, with what is measured now.
+    pub(super) fn encoded(&self, now: &Measured) -> Result<String, fmt::Error> {
+        self.waiting_writes.set(i64::try_from(now.waiting_writes).unwrap_or(i64::MAX));
+        self.memory.set(i64::try_from(now.memory_bytes).unwrap_or(i64::MAX));
+        self.disk_free.set(i64::try_from(now.disk_free_bytes).unwrap_or(i64::MAX));
         let mut buffer = String::new();
         text::encode(&mut buffer, &self.registry)?;
         Ok(buffer)
@@ -185,7 +205,8 @@ mod tests {
         metrics.refused(RefusalKind::NotClaimed);
         metrics.enrolled(true);
         let open = metrics.connection();
-        let text = metrics.encoded(3, 4096).unwrap();
+        let text =
+            metrics.encoded(&Measured { waiting_writes: 3, memory_bytes: 4096, disk_free_bytes: 7 }).unwrap();
         for line in [
             "unbox_requests_total{route=\"/device/v1/hello\",status=\"404\"} 1",
             "unbox_request_duration_seconds_count{route=\"/device/v1/hello\"} 1",
@@ -194,12 +215,18 @@ mod tests {
             "unbox_connections 1",
             "unbox_waiting_writes 3",
             "unbox_request_memory_bytes 4096",
+            "unbox_disk_free_bytes 7",
             "unbox_build_info{version=\"",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }
         drop(open);
-        assert!(metrics.encoded(3, 4096).unwrap().contains("unbox_connections 0"));
+        assert!(
+            metrics
+                .encoded(&Measured { waiting_writes: 3, memory_bytes: 4096, disk_free_bytes: 7 })
+                .unwrap()
+                .contains("unbox_connections 0")
+        );
 
         let readme = include_str!("../../README.md");
         let (_, table) = readme.split_once("| metric | labels |").unwrap();

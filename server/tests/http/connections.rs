@@ -8,7 +8,8 @@ use tokio::{
     time::timeout,
 };
 use unbox_common::{
-    protocol::latest::{HELLO_PATH, PROVE_PATH},
+    ids::Generation,
+    protocol::latest::{HELLO_PATH, PROVE_PATH, REPORT_PATH, Report},
     refusal::RefusalKind,
 };
 use unbox_server::{
@@ -216,4 +217,21 @@ async fn a_renewed_certificate_is_shown_after_a_reload() {
     assert_ne!(after, before);
     let path = server.layout().server_certificate();
     assert_eq!(keys::server_identity(&path, &path).unwrap().chain[0].as_ref(), after);
+}
+
+#[tokio::test]
+async fn a_device_reports_only_so_often_and_others_are_not_kept_out() {
+    let server = TestServer::with("[limits]\ndevice_burst = 3\ndevice_per_minute = 1").await;
+    let (one, other) = (server.enrolled("PF0ABCDE").await, server.enrolled("PF0XYZAB").await);
+    let report = Report { generation: Generation(1), entries: Vec::new(), outcome: None };
+    for _ in 0..3 {
+        assert_eq!(server.post(&one.client, REPORT_PATH, &report).await.status().as_u16(), 200);
+    }
+    let before = server.everything().await;
+    let refused = server.post(&one.client, REPORT_PATH, &report).await;
+    assert_eq!(refused.status().as_u16(), 429);
+    assert!(retry_after(&refused) > 0);
+    assert_eq!(problem(refused).await.kind, RefusalKind::TooManyRequests);
+    assert_eq!(server.everything().await, before);
+    assert_eq!(server.post(&other.client, REPORT_PATH, &report).await.status().as_u16(), 200);
 }

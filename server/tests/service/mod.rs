@@ -15,4 +15,5 @@ mod managed;
 mod operations;
 mod refusals;
 mod reselling;
+mod retention;
 mod sign_in;

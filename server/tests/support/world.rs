@@ -65,6 +65,13 @@ impl World {
         self.server_of(seed, self.services.settings().clone())
     }
 
+    /// The same with other settings.
+    pub fn server_with(&self, seed: u64, change: impl FnOnce(&mut Settings)) -> Services {
+        let mut settings = self.services.settings().clone();
+        change(&mut settings);
+        self.server_of(seed, settings)
+    }
+
     /// Another server of the same database that has its artifacts elsewhere.
     pub fn server_with_artifacts_in(&self, name: &str) -> Services {
         let artifact_directory = self.db.directory.path().join(name);

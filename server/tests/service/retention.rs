@@ -1,0 +1,106 @@
+//! Room on the disk, and what is forgotten in time.
+
+use crate::support::{START, TestDatabase, TestDevice, World, certificate, report};
+use std::{fs, io::Cursor, os::unix::fs::PermissionsExt as _, time::Duration};
+use unbox_common::{
+    ids::{CompanyId, Generation},
+    protocol::latest::ProofKind,
+};
+use unbox_server::service::{ArtifactUpload, AuditFilter, NewUpload, PageRequest, ServiceError, Services};
+
+const DAY: Duration = Duration::from_hours(24);
+
+async fn add(
+    world: &World,
+    services: &Services,
+    customer: Option<CompanyId>,
+    bytes: Vec<u8>,
+) -> Result<(), ServiceError> {
+    let upload = ArtifactUpload { customer, ..ArtifactUpload::shared("app.tar", Cursor::new(bytes)) };
+    services.add_artifact(&world.by, upload).await.map(drop)
+}
+
+async fn a_customer_has_a_share_of_the_disk_and_a_refusal_leaves_nothing(db: TestDatabase) {
+    let world = World::new(db).await;
+    let services = world.server_with(9, |settings| settings.company_bytes = 100);
+    let (acme, bolt) = (Some(world.customer), Some(world.other_customer("Bolt").await));
+    add(&world, &services, acme, vec![1; 60]).await.unwrap();
+    let before = world.db.snapshot().await;
+    let refused = add(&world, &services, acme, vec![2; 60]).await;
+    assert!(matches!(refused, Err(ServiceError::QuotaExceeded(_))), "{refused:?}");
+    let upload = |size| NewUpload { customer: world.customer, name: "x".to_owned(), size, expected: None };
+    let refused = services.start_upload(&world.by, upload(Some(41))).await;
+    assert!(matches!(refused, Err(ServiceError::QuotaExceeded(_))), "{refused:?}");
+    assert_eq!(world.db.snapshot().await, before);
+    let parts = services.settings().artifact_directory.join(".parts");
+    assert_eq!(fs::read_dir(parts).unwrap().count(), 0);
+    add(&world, &services, acme, vec![3; 40]).await.unwrap();
+    add(&world, &services, bolt, vec![4; 100]).await.unwrap();
+    add(&world, &services, None, vec![5; 1000]).await.unwrap();
+}
+
+async fn uploads_leave_a_reserve_of_the_disk(db: TestDatabase) {
+    let world = World::new(db).await;
+    let services = world.server_with(9, |settings| settings.reserved_bytes = u64::MAX / 2);
+    let before = world.db.snapshot().await;
+    for owner in [Some(world.customer), None] {
+        let refused = add(&world, &services, owner, vec![1; 60]).await;
+        assert!(matches!(refused, Err(ServiceError::NoRoom(_))), "{refused:?}");
+    }
+    assert_eq!(world.db.snapshot().await, before);
+}
+
+async fn reports_are_forgotten_when_they_are_old(db: TestDatabase) {
+    let world = World::new(db).await;
+    world.claim("PF0ABCDE", ProofKind::Identifiers).await;
+    let grant = TestDevice::new("PF0ABCDE").enroll(&world.services).await.unwrap();
+    let who = certificate(&grant);
+    world.services.report(who, report(Generation(1), &[1, 2], None)).await.unwrap();
+    world.clock.advance(DAY);
+    world.services.report(who, report(Generation(1), &[3], None)).await.unwrap();
+    world.clock.set(START.after(world.services.settings().reports_kept));
+    assert_eq!(world.services.forget_reports().await.unwrap(), 0, "to the day");
+    world.clock.advance(DAY / 2);
+    assert_eq!(world.services.forget_reports().await.unwrap(), 2);
+    assert_eq!(world.db.snapshot().await["reports"].len(), 1);
+}
+
+async fn the_audit_trail_is_on_disk_in_a_file_before_it_is_deleted(db: TestDatabase) {
+    let world = World::new(db).await;
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().join("audit");
+    let services = world.server_with(9, |settings| {
+        settings.audit_kept = Some(DAY);
+        settings.audit_directory.clone_from(&folder);
+    });
+    world.clock.advance(DAY);
+    world.other_customer("Bolt").await;
+    let entries = async || {
+        let all = PageRequest { size: Some(1000), after: None };
+        world.services.list_audit(&world.by, AuditFilter::default(), all).await.unwrap().items.len()
+    };
+    let before = entries().await;
+    assert_eq!(
+        world.services.archive_audit().await.unwrap(),
+        0,
+        "it is kept unless the settings say otherwise"
+    );
+    assert_eq!(services.archive_audit().await.unwrap(), 0, "to the day");
+    world.clock.advance(DAY / 2);
+    let moved = services.archive_audit().await.unwrap();
+    assert_eq!(entries().await, 1);
+    assert_eq!(usize::try_from(moved).unwrap(), before - 1);
+    let file = folder.join(format!("audit-{}.ndjson", &START.to_string()[..10]));
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!(text.lines().count(), before - 1);
+    assert!(text.contains("company_created"), "{text}");
+    assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(services.archive_audit().await.unwrap(), 0);
+}
+
+battery!(
+    a_customer_has_a_share_of_the_disk_and_a_refusal_leaves_nothing,
+    uploads_leave_a_reserve_of_the_disk,
+    reports_are_forgotten_when_they_are_old,
+    the_audit_trail_is_on_disk_in_a_file_before_it_is_deleted,
+);
