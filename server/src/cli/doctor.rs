@@ -8,6 +8,7 @@ use super::{
 use crate::{
     clock::{Clock as _, SystemClock},
     config::{Fragment, Settings},
+    files,
     keys::{self, CertificateSummary, KeySummary},
     log,
     service::{Finding, Severity},

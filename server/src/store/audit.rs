@@ -115,12 +115,18 @@ impl Reader {
 }
 
 impl Reader {
-    /// Entries that happened for the last time before this, the oldest ones first.
+    /// Entries that happened for the last time before this, out of the oldest ones of all. They stand in the
+    /// order of time: the first that is younger is the end.
     pub async fn audit_before(&mut self, time: Timestamp, limit: u32) -> Result<Vec<Entry>, StoreError> {
         let mut sql = self.sql(SELECT);
-        sql.filter("last_at <", Some(millis(time))).push(" ORDER BY id LIMIT ").bind(i64::from(limit));
+        sql.push(" ORDER BY id LIMIT ").bind(i64::from(limit));
         let rows = sql.query().fetch_all(self.connection()).await;
-        rows.map_err(failed("list old entries of the audit trail"))?.iter().map(entry).collect()
+        let rows = rows.map_err(failed("list old entries of the audit trail"))?;
+        let mut entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+        let older = entries.iter().take_while(|entry| entry.at < time).count();
+        entries.truncate(older);
+        entries.retain(|entry| entry.last_at < time);
+        Ok(entries)
     }
 }
 

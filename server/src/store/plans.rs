@@ -194,7 +194,7 @@ async fn organisation(reader: &mut Reader, all: &mut Vec<Listed>, scope: Scope) 
         .await;
     run(all, "operations", Order::Index, reader.operations(scope, &page)).await;
     let operation = OperationId::new(8).unwrap();
-    run(all, "operation_items", Order::Index, reader.operation_items(operation, 5, 10)).await;
+    run(all, "operation_items", Order::Index, reader.operation_items(operation, 5, 10, usize::MAX)).await;
 }
 
 async fn catalogue(reader: &mut Reader, all: &mut Vec<Listed>, scope: Scope) {
@@ -232,8 +232,15 @@ fn paged_methods(folder: &Path) -> BTreeSet<String> {
 }
 
 /// Those that take a limit and have no second page, or sort what is bounded (the reports of a device).
-const SHORT_LISTS: [&str; 5] =
-    ["accounts_with_email", "operation_work", "reports", "reports_before", "requests"];
+const SHORT_LISTS: [&str; 7] = [
+    "accounts_with_email",
+    "audit_before",
+    "operation_work",
+    "operations_done_before",
+    "reports",
+    "reports_before",
+    "requests",
+];
 
 #[tokio::test]
 async fn every_page_begins_where_the_one_before_it_ended() {
