@@ -42,9 +42,9 @@ use axum::{
     response::IntoResponse as _,
     routing::{get, post},
 };
-use guesses::Guesses;
 use budget::{Budget, Holders};
 use governor::clock::MonotonicClock;
+use guesses::Guesses;
 use limits::Limiter;
 use problem::RouteError;
 use std::{sync::Arc, time::Duration};

@@ -68,7 +68,9 @@ impl RouteError {
         };
         match self {
             Self::Service(ServiceError::Refused(problem)) => *problem,
-            Self::Service(ServiceError::Busy | ServiceError::Elsewhere(_)) | Self::Busy | Self::NoMemory(_) => busy(),
+            Self::Service(ServiceError::Busy | ServiceError::Elsewhere(_))
+            | Self::Busy
+            | Self::NoMemory(_) => busy(),
             Self::Service(error @ ServiceError::NotFound { .. }) => {
                 with_status(StatusCode::NOT_FOUND, error.to_string())
             }
