@@ -203,6 +203,9 @@ async fn a_company_has_a_bounded_number_of_unfinished_operations(db: TestDatabas
     let refused = start(&world, &boxes, OperationKind::Claim, one("TOOMANY1")).await;
     assert!(matches!(refused, Err(ServiceError::QuotaExceeded(_))), "{refused:?}");
     assert_eq!(world.db.snapshot().await, before);
+    let all = PageRequest { size: Some(1000), after: None };
+    let kept = world.services.list_operations(&boxes, all).await.unwrap().items.len();
+    assert_eq!(kept as u64, world.services.settings().unfinished_operations);
     start(&world, &crates, OperationKind::Claim, one("CRATE001")).await.unwrap();
     world.services.work_once().await.unwrap();
     start(&world, &boxes, OperationKind::Claim, one("AGAIN001")).await.unwrap();
@@ -271,7 +274,7 @@ async fn what_waits_when_the_link_ends_is_refused_item_by_item(db: TestDatabase)
     let item = |work| Item { echo: "{}".to_owned(), work };
     let serials: Vec<String> = (0..3).map(|n| format!("SERIAL{n:05}")).collect();
     let claims = serials.iter().map(|serial| claim_item(world.customer, serial)).collect();
-    services.start_operation(&boxes, OperationKind::Claim, claims).await.unwrap();
+    start(&world, &boxes, OperationKind::Claim, claims).await.unwrap();
     while services.work_once().await.unwrap() {}
     let made = services.claims_of_reseller(&boxes, &[], None, 10).await.unwrap().claims;
     let until = Some(START.after(Duration::from_hours(24)));
@@ -293,7 +296,7 @@ async fn what_waits_when_the_link_ends_is_refused_item_by_item(db: TestDatabase)
         (OperationKind::Unclaim, unclaims),
         (OperationKind::UpdateMetadata, updates),
     ] {
-        waiting.push(services.start_operation(&boxes, kind, items).await.unwrap().id);
+        waiting.push(start(&world, &boxes, kind, items).await.unwrap().id);
     }
     let owner = Actor::of_customer("acme's owner", world.customer);
     services.set_works_for(&owner, own(&boxes), world.customer, false).await.unwrap();
