@@ -136,7 +136,7 @@ impl Reader {
         sql.list(padded(&sought.lookups, &LOOKUP_LENGTHS))
             .push(" AND named IN ")
             .list(padded(&sought.named, &NAMES_LENGTHS))
-            .push(" ORDER BY claim_id LIMIT 1024)");
+            .push(") ORDER BY c.id LIMIT 1024");
         let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("look up claims"))?;
         let candidate = |row| {
             let fields = Fields::of(row, "devices", "claim_id");
@@ -163,7 +163,7 @@ impl Reader {
             " FROM claims AS c
              WHERE c.released_at IS NULL AND c.id IN (SELECT claim_id FROM claim_keys WHERE lookup IN "
         ));
-        sql.list(padded(lookups, &LOOKUP_LENGTHS)).push(" ORDER BY claim_id LIMIT 8)");
+        sql.list(padded(lookups, &LOOKUP_LENGTHS)).push(") ORDER BY c.id LIMIT 8");
         let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("look up near claims"))?;
         rows.iter().map(claim).collect()
     }
