@@ -18,7 +18,7 @@ use std::{
 /// Writes the database into one private file, also while it is served.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Artifacts are not in it: copy their directory beside it. Whoever has a backup with keys can be this server: \
+Artifacts are not in it: copy their directory beside it. A backup with keys is enough to pose as this server: \
 keep it as you keep the keys.
 
 Examples:

@@ -94,7 +94,7 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
-    /// Whether a database that restarts, or is overloaded, explains it: the same again may well
+    /// Returns true if a database that restarts, or is overloaded, explains it: the same again may well
     /// succeed in a moment.
     #[must_use]
     pub const fn is_passing(&self) -> bool {

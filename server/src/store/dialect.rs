@@ -73,7 +73,7 @@ impl Dialect {
         }
     }
 
-    /// What a connection is told first that only looks, and leaves the database's files alone.
+    /// Settings of a connection that only looks and leaves the database's files alone.
     pub(super) const fn inspector_setup(self) -> &'static [&'static str] {
         match self {
             Self::Sqlite => &["PRAGMA busy_timeout = 10000; PRAGMA query_only = ON"],
@@ -81,7 +81,7 @@ impl Dialect {
         }
     }
 
-    /// What shows whether there is a database at all.
+    /// A statement that fails where there is no database.
     pub(super) const fn first_look(self) -> &'static str {
         match self {
             Self::Sqlite => "SELECT COUNT(*) FROM sqlite_master",
@@ -89,7 +89,7 @@ impl Dialect {
         }
     }
 
-    /// How many connections the database takes, and how many are open beside this one.
+    /// A query for the connections that the database takes, and those that are open beside this one.
     pub(super) const fn connections(self) -> Option<&'static str> {
         match self {
             Self::Sqlite => None,
@@ -107,7 +107,7 @@ impl Dialect {
         }
     }
 
-    /// Whether the database is a standby, or is set to be read only.
+    /// A query that finds a standby, and a database that is set to be read only.
     pub(super) const fn read_only(self) -> Option<&'static str> {
         match self {
             Self::Sqlite => None,

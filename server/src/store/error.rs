@@ -69,7 +69,7 @@ pub enum StoreError {
     /// The database does not do what it was asked, whatever that is.
     #[error("could not {operation}: {}", .outage.advice())]
     Unavailable {
-        /// What was to be done.
+        /// The operation that was to be done.
         operation: &'static str,
         /// Why it cannot be.
         outage: Outage,
@@ -169,7 +169,7 @@ impl Outage {
         }
     }
 
-    /// Whether it may pass by itself, as a restart does.
+    /// Returns true if it may pass by itself, as a restart does.
     #[must_use]
     pub const fn is_passing(self) -> bool {
         matches!(self, Self::Unreachable | Self::ReadOnly)
@@ -213,7 +213,7 @@ fn code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(std::borrow::Cow::into_owned)
 }
 
-/// Whether the statement names a table that is not there.
+/// Returns true if the statement names a table that is not there.
 pub(super) fn is_missing_table(error: &sqlx::Error) -> bool {
     match code(error).as_deref() {
         Some("42P01") => true,
@@ -222,7 +222,7 @@ pub(super) fn is_missing_table(error: &sqlx::Error) -> bool {
     }
 }
 
-/// What an error of the database is about.
+/// The meaning of a database error.
 enum Meaning {
     Busy,
     Closed,
@@ -295,7 +295,7 @@ impl StoreError {
         }
     }
 
-    /// Whether it is a conflict that only says how much is written at once.
+    /// Returns true if it is a conflict that only says how much is written at once.
     pub(super) fn is_contention(&self) -> bool {
         match self {
             Self::Statement { source, .. } => matches!(code(source).as_deref(), Some("40001" | "40P01")),

@@ -200,7 +200,7 @@ pub(super) fn check_writable(path: &Path) -> Result<(), StoreError> {
 }
 
 /// A URL that reads a file and makes none beside it. As long as anybody has the database open, its log of
-/// changes is there, and is read, too; without one nobody changes it, and SQLite need not prepare for that.
+/// changes is there, and is read, too. Without that log nobody writes, and SQLite need not prepare for it.
 fn read_only_url(path: &Path) -> String {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
