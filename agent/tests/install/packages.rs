@@ -1,6 +1,7 @@
 //! Real packages through the real dpkg: what they would overwrite, take away or leave behind.
 
 use crate::{
+    faults::{FailAt, Failure},
     payloads::{Entry, accept, file, gzip, link, tar},
     sandbox::{Sandbox, with_package_database},
 };
@@ -9,9 +10,18 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::Path,
+    sync::Arc,
+    time::Duration,
 };
 use tar::EntryType;
-use unbox_agent::install::{InstallError, InstallOutcome};
+use unbox_agent::{
+    files::{Operation, Root},
+    install::{
+        Change, InstallError, InstallOutcome, Packages, Reload, Resource, State, System, SystemError,
+        UnitReport,
+    },
+};
+use unbox_common::{path::SafePath, payload::UnitName};
 
 /// A package as no tool would build it, if need be.
 struct Deb<'a> {
@@ -217,6 +227,112 @@ fn a_package_that_must_not_be_installed_is_refused_before_anything_changes() {
         assert!(detail.contains(words), "{detail:?} does not say {words:?}");
         assert_eq!(sandbox.picture(), before, "{detail}");
     }
+}
+
+/// A sandbox that can lose power: before and after anything that lasts, dpkg included.
+struct Mains {
+    sandbox: Box<dyn System>,
+    root: Root,
+}
+
+impl Mains {
+    fn cut(&self) -> Result<(), SystemError> {
+        let what = || "anything".to_owned();
+        self.root.before(Operation::Attributes).map_err(|source| SystemError::Kernel { what: what(), source })
+    }
+}
+
+impl System for Mains {
+    fn root(&self) -> &Root {
+        &self.root
+    }
+
+    fn covers(&self, resource: &Resource) -> bool {
+        self.sandbox.covers(resource)
+    }
+
+    fn look(&self, resource: &Resource) -> Result<State, SystemError> {
+        self.sandbox.look(resource)
+    }
+
+    fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError> {
+        self.cut()?;
+        self.sandbox.change(change, deb)?;
+        self.cut()
+    }
+
+    fn packages(&self) -> &dyn Packages {
+        self.sandbox.packages()
+    }
+
+    fn covers_reload(&self, what: Reload) -> bool {
+        self.sandbox.covers_reload(what)
+    }
+
+    fn reload(&mut self, what: Reload) -> Result<(), SystemError> {
+        self.sandbox.reload(what)
+    }
+
+    fn unit(&mut self, unit: &UnitName) -> Result<UnitReport, SystemError> {
+        self.sandbox.unit(unit)
+    }
+
+    fn check(&mut self, program: &SafePath, arguments: &[String], limit: Duration) -> Option<String> {
+        self.sandbox.check(program, arguments, limit)
+    }
+}
+
+#[test]
+fn a_power_cut_around_dpkg_ends_in_the_old_state_or_the_new_one() {
+    let first =
+        Deb { entries: &[file("./etc/motd", 0o644, b"one\n"), file("./srv/empty/x", 0o644, b"")], ..TOOL };
+    let second = Deb { version: "2.0", ..OVERWRITES };
+    let device = || {
+        let sandbox = furnished();
+        let _ = install(&sandbox, &json!([first.item(&sandbox)])).unwrap();
+        sandbox
+    };
+    let update = |sandbox: &Sandbox, faults: &Arc<FailAt>| {
+        let root = Root::open(&sandbox.root).unwrap().with_faults(Arc::<FailAt>::clone(faults));
+        let mut mains = Mains { sandbox: sandbox.open(), root };
+        sandbox.install(&mut mains, &accept(2, &Value::Null, &json!([second.item(sandbox)])))
+    };
+    let undisturbed = device();
+    let (old, faults) = (undisturbed.picture(), FailAt::never());
+    assert_eq!(update(&undisturbed, &faults).unwrap(), InstallOutcome::Managed { version: 2 });
+    let (new, operations) = (undisturbed.picture(), faults.count());
+    let (mut ends_old, mut ends_new) = (0, 0);
+    for at in (0..operations).step_by(3) {
+        let sandbox = device();
+        let faults = FailAt::new(Failure::PowerCut, at);
+        let _ = update(&sandbox, &faults);
+        assert!(faults.struck());
+        sandbox.resume();
+        let now = sandbox.picture();
+        assert!(now == old || now == new, "cut at {at} of {operations}: {now:#?}");
+        ends_old += usize::from(now == old);
+        ends_new += usize::from(now == new);
+    }
+    assert!(ends_old > 0 && ends_new > 0, "{ends_old} old, {ends_new} new");
+}
+
+#[test]
+fn a_lock_of_dpkg_is_waited_for() {
+    let sandbox = furnished();
+    let script = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); \
+                  print('held', flush=True); time.sleep(3)";
+    let mut holder = std::process::Command::new("python3")
+        .args(["-c", script])
+        .arg(sandbox.root.join("var/lib/dpkg/lock-frontend"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut [0; 4]).unwrap();
+    let began = std::time::Instant::now();
+    let outcome = install(&sandbox, &json!([OVERWRITES.item(&sandbox)])).unwrap();
+    assert_eq!(outcome, InstallOutcome::Managed { version: 1 });
+    assert!(began.elapsed() > Duration::from_secs(2));
+    holder.wait().unwrap();
 }
 
 /// Gives a root what a maintainer script needs: a shell, and the libraries that it is linked with.

@@ -59,6 +59,12 @@ impl Sandbox {
         self.with(system, |installer| installer.install(payload, &artifacts))
     }
 
+    /// Power on: brings to its end what was cut off.
+    pub(crate) fn resume(&self) -> Option<InstallOutcome> {
+        let artifacts = self.artifacts.dir();
+        self.with(self.open().as_mut(), |installer| installer.resume(&artifacts)).unwrap()
+    }
+
     pub(crate) fn uninstall(&self, system: &mut dyn System) -> InstallOutcome {
         #[expect(
             clippy::redundant_closure_for_method_calls,
