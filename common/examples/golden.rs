@@ -155,6 +155,7 @@ fn hello(device_key: DevicePublicKey) -> Hello {
         root_version: 1,
         token_digest: None,
         tpm: None,
+        enrollment: None,
     }
 }
 

@@ -20,9 +20,10 @@ use unbox_common::{
     trust::{Signed, SigningKey, SigningRoot, sign},
 };
 
-const MESSAGES: [&str; 13] = [
+const MESSAGES: [&str; 14] = [
     "root",
     "hello",
+    "hello-again",
     "challenge",
     "prove",
     "hello-tpm",
@@ -56,6 +57,7 @@ fn golden<T: Serialize + DeserializeOwned>(name: &str) -> T {
 fn every_message_reads_and_writes_the_same_bytes() {
     golden::<Signed<SigningRoot>>("root");
     golden::<Hello>("hello");
+    golden::<Hello>("hello-again");
     golden::<Challenge>("challenge");
     golden::<Prove>("prove");
     golden::<Hello>("hello-tpm");

@@ -89,6 +89,7 @@ fn hello(key: &TpmKey, endorsement: Sha256) -> Hello {
         root_version: 1,
         token_digest: None,
         tpm: Some(key.introduction().clone()),
+        enrollment: None,
     }
 }
 

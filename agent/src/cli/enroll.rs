@@ -1,15 +1,18 @@
 //! The network side of a device that is not enrolled: from the first message to a grant.
 
-use super::{session::Session, take_in::take_in};
+use super::{
+    session::Session,
+    take_in::{readable_ledger, take_in},
+};
 use crate::{
     boot::{BootContext, Token},
     console::Situation,
     failure::Failure,
-    handshake::{self, CertificateChain, DeviceKey},
+    handshake::{self, CertificateChain, DeviceKey, io::Applicant},
     payload,
     report::{self, Enrolled},
 };
-use unbox_common::identity::HardwareIdentity;
+use unbox_common::{identity::HardwareIdentity, protocol::latest::PriorEnrollment};
 
 /// Enrolls from the first message on.
 pub(super) async fn afresh(
@@ -21,8 +24,9 @@ pub(super) async fn afresh(
     let server = context.server()?;
     let client = session.client(context, None)?;
     session.console.say(Situation::Contacting { server: &server.to_string() });
+    let applicant = Applicant { identity, key, enrollment: prior_enrollment(context)? };
     let enroll = async |token: Option<&Token>| {
-        handshake::io::enroll(context, &client, identity.clone(), key, token, &session.entropy).await
+        handshake::io::enroll(context, &client, &applicant, token, &session.entropy).await
     };
     let granted = match (enroll(context.settings.token.as_ref()).await, &context.settings.spare_token) {
         // What is built in was revoked, say, and somebody has plugged in another one.
@@ -31,6 +35,15 @@ pub(super) async fn afresh(
     };
     session.console.done("handshake");
     take_in(session, context, key, granted.grant(), granted.nonce()).await
+}
+
+/// How far this device has come. The server may have lost that: its certificate says it to any server
+/// that has the same keys, also when it has run out.
+fn prior_enrollment(context: &BootContext) -> Result<Option<PriorEnrollment>, Failure> {
+    let Some(enrolled) = report::io::enrolled(&context.layout)? else { return Ok(None) };
+    let payload_version = readable_ledger(context)?.floor.and_then(|floor| floor.payload_version);
+    let certificate = enrolled.certificate_chain.into_iter().next();
+    Ok(certificate.map(|certificate| PriorEnrollment { certificate, payload_version }))
 }
 
 /// Whether this device has a valid enrollment, and the installer its grant: then there is nothing

@@ -9,8 +9,8 @@ use unbox_common::{
     identity::HardwareIdentity,
     protocol::{
         latest::{
-            self as wire, Challenge, Grant, Hello, PROTOCOL_VERSION, ProofKind, TpmCredential, TpmEvidence,
-            TpmIntroduction,
+            self as wire, Challenge, Grant, Hello, PROTOCOL_VERSION, PriorEnrollment, ProofKind,
+            TpmCredential, TpmEvidence, TpmIntroduction,
         },
         limits::MAX_TICKET_BYTES,
         transcript::transcript,
@@ -36,6 +36,8 @@ pub struct Start {
     pub reset_ticket: Option<Secret>,
     /// How its TPM introduces itself, if the key is in one.
     pub tpm: Option<TpmIntroduction>,
+    /// How far it has come, if it was enrolled before.
+    pub enrollment: Option<PriorEnrollment>,
 }
 
 /// `hello` is on its way.
@@ -95,6 +97,7 @@ impl Start {
             root_version: self.root_version,
             token_digest: self.token.as_ref().map(|token| Sha256::of(token.expose().as_bytes())),
             tpm: self.tpm.clone(),
+            enrollment: self.enrollment.clone(),
         })?;
         let next = AwaitChallenge { start: self, hello: Sha256::of(&hello), proofs };
         Ok((hello, next))
@@ -219,6 +222,7 @@ mod tests {
             token: token.map(|token| Secret::new(token.to_owned())),
             reset_ticket: None,
             tpm: None,
+            enrollment: None,
         };
         (key, start)
     }

@@ -10,11 +10,22 @@ use crate::{
 use unbox_common::{
     identity::HardwareIdentity,
     protocol::{
-        latest::{HELLO_PATH, PROVE_PATH},
+        latest::{HELLO_PATH, PROVE_PATH, PriorEnrollment},
         limits::{MAX_CHALLENGE_BYTES, MAX_GRANT_BYTES, MAX_TOKEN_BYTES},
     },
     secret::Secret,
 };
+
+/// What a device enrolls as.
+#[derive(Debug, Clone)]
+pub struct Applicant<'a> {
+    /// What it is.
+    pub identity: &'a HardwareIdentity,
+    /// Its key.
+    pub key: &'a DeviceKey,
+    /// How far it has come, if it was enrolled before.
+    pub enrollment: Option<PriorEnrollment>,
+}
 
 /// Tries the exchange once: two round trips on one connection.
 ///
@@ -23,20 +34,21 @@ use unbox_common::{
 pub async fn enroll(
     context: &BootContext,
     client: &Client,
-    identity: HardwareIdentity,
-    key: &DeviceKey,
+    applicant: &Applicant<'_>,
     token: Option<&Token>,
     entropy: &Entropy,
 ) -> Result<Granted, Failure> {
     let server = context.server()?;
+    let key = applicant.key;
     let start = Start {
-        identity,
+        identity: applicant.identity.clone(),
         key: key.public().clone(),
         nonce: entropy.nonce()?,
         root_version: context.trust.root.version,
         token: token.map(|token| token.secret.clone()),
         reset_ticket: reset_ticket(&context.layout)?,
         tpm: key.tpm().map(|tpm| tpm.introduction().clone()),
+        enrollment: applicant.enrollment.clone(),
     };
     let unsendable = |source| Misbehaviour::Unreadable { what: "own message", source };
     let (hello, next) = start.hello().map_err(unsendable)?;
@@ -83,6 +95,10 @@ mod tests {
         HardwareIdentity::from_raw(&raw).unwrap()
     }
 
+    fn applicant<'a>(identity: &'a HardwareIdentity, key: &'a DeviceKey) -> Applicant<'a> {
+        Applicant { identity, key, enrollment: None }
+    }
+
     /// One try against a server, and what lies on the device afterwards.
     async fn tried_at(server: &TestServer, now: Timestamp) -> Result<Granted, Failure> {
         let root = tempfile::tempdir().unwrap();
@@ -90,7 +106,7 @@ mod tests {
         let entropy = Entropy::system();
         let key = device_key(&context.layout, &entropy).unwrap();
         let client = TestServer::client(&context, now);
-        let tried = enroll(&context, &client, identity(), &key, None, &entropy).await;
+        let tried = enroll(&context, &client, &applicant(&identity(), &key), None, &entropy).await;
         if tried.is_err() {
             let left: Vec<_> = context.layout.exchange().read_dir().unwrap().collect();
             assert_eq!(left.len(), 1, "only the key: {left:?}");
@@ -131,7 +147,8 @@ mod tests {
             let server = honest(move |_| issued.clone());
             let context = server.context(layout);
             let client = TestServer::client(&context, NOW);
-            let granted = enroll(&context, &client, identity(), &key, None, &entropy).await.unwrap();
+            let granted =
+                enroll(&context, &client, &applicant(&identity(), &key), None, &entropy).await.unwrap();
             assert_eq!(granted.grant().device_id.get(), 4211);
             assert_eq!(server.connections(), 1);
             let [hello, prove]: [Request; 2] = server.requests().try_into().unwrap();
@@ -213,7 +230,8 @@ mod tests {
         let client = TestServer::client(&context, NOW);
         let entropy = Entropy::system();
         let key = DeviceKey::generate(&entropy).unwrap();
-        let refused = enroll(&context, &client, identity(), &key, None, &entropy).await.unwrap_err();
+        let refused =
+            enroll(&context, &client, &applicant(&identity(), &key), None, &entropy).await.unwrap_err();
         assert_eq!(refused.kind(), "server_untrusted");
         assert!(stranger.requests().is_empty(), "nothing was said to a stranger");
 
@@ -245,7 +263,8 @@ mod tests {
         let client = TestServer::client(&context, NOW);
         let entropy = Entropy::system();
         let key = DeviceKey::generate(&entropy).unwrap();
-        let failed = enroll(&context, &client, identity(), &key, None, &entropy).await.unwrap_err();
+        let failed =
+            enroll(&context, &client, &applicant(&identity(), &key), None, &entropy).await.unwrap_err();
         assert_eq!(failed.kind(), "unreachable");
     }
 }

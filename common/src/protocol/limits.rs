@@ -26,6 +26,8 @@ pub const MAX_AGENT_VERSION_BYTES: usize = 64;
 pub const MAX_TOKEN_BYTES: usize = 256;
 /// Signing roots in one answer; a device further behind asks again.
 pub const MAX_ROOTS: usize = 8;
+/// The certificate of a prior enrollment, in bytes.
+pub const MAX_PRIOR_CERTIFICATE_BYTES: usize = 4096;
 /// One certificate of a TPM, in bytes.
 pub const MAX_TPM_CERTIFICATE_BYTES: usize = 4096;
 /// Certificates that a TPM introduces itself with: its own, and those of its issuers.

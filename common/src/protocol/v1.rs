@@ -91,6 +91,20 @@ pub struct Hello {
     /// Its TPM, if it offers to prove itself by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tpm: Option<TpmIntroduction>,
+    /// The enrollment that it has or had, if it remembers one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrollment: Option<PriorEnrollment>,
+}
+
+/// How far a device that enrolls again has come already. A server whose database was restored from a
+/// backup may know less.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PriorEnrollment {
+    /// The client certificate of its last grant, DER. It may have expired.
+    pub certificate: Bytes,
+    /// The highest payload version that was in force on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_version: Option<u64>,
 }
 
 /// The keys that a device's TPM is known by. Nothing of it is proven yet.

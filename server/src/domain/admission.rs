@@ -6,8 +6,9 @@
 //! 2. A claim that is released for a time, or gives no configuration, is as good as none; a customer
 //!    that never accepted the terms of service gets nothing either.
 //! 3. What the claim asks for must be proven: a token, the registered key, a TPM.
-//! 4. The key must be one that the device is bound to, or there must be a reason for a new one:
-//!    it is the first inside the activation window, the proof of rule 3 stands for it, a reset
+//! 4. The key must be one that the device is bound to. After the database was restored from a backup, a
+//!    certificate of this server for a later enrollment than the database knows stands for that binding, and
+//!    the generation goes on from there. Else there must be a reason for a new key: it is the first inside the activation window, the proof of rule 3 stands for it, a reset
 //!    ticket was given, or an administrator approved exactly this key. Else the key waits. Of a
 //!    device with protection that enrolled before, a token lets no new key in: whoever took the
 //!    device has the token of its image, too.
@@ -61,6 +62,8 @@ pub struct Admission<'a> {
     pub device: Option<&'a Device>,
     /// Digest of the key that signed the handshake.
     pub key: Sha256,
+    /// The enrollment of this very device that a certificate of this server attests for the key.
+    pub certified: Option<Generation>,
     /// What the device showed.
     pub identity: &'a HardwareIdentity,
     /// Digest of the handshake's ticket.
@@ -109,6 +112,8 @@ words! {
         FirstKey = "first_key",
         /// It is bound to this key already.
         KnownKey = "known_key",
+        /// Its certificate is of a later enrollment than this database knows.
+        Certified = "certified",
         /// A valid token stands for a new key.
         Token = "token",
         /// The factory registered this key.
@@ -145,16 +150,19 @@ pub fn decide(asked: &Admission<'_>) -> Decision {
         return Decision::Refuse(Refusal::of(RefusalKind::NotClaimed));
     }
     let new_key = new_key.filter(|why| *why != Why::Token || !is_kept(asked));
+    let known = asked.device.map_or(Generation(0), Device::generation);
+    let certified = asked.certified.filter(|certified| *certified > known);
     let why = if asked.device.is_some_and(|device| device.knows_key(asked.key)) {
         Some(Why::KnownKey)
+    } else if certified.is_some() {
+        Some(Why::Certified)
     } else {
         new_key.or_else(|| allowed_as_new_key(asked))
     };
     let replaced = unapproved_parts(asked);
     match why {
         Some(why) if replaced.is_empty() => {
-            let generation = asked.device.map_or(Generation(0), Device::generation).next();
-            Decision::Admit { generation, why }
+            Decision::Admit { generation: certified.unwrap_or(known).next(), why }
         }
         _ => Decision::Pend(Pending { unknown_key: why.is_none(), replaced }),
     }
@@ -272,6 +280,31 @@ mod tests {
             };
             assert_eq!(asked.outcome(), expected, "key {key}");
         }
+    }
+
+    #[test]
+    fn a_certificate_of_a_later_enrollment_is_gone_on_from_and_an_earlier_one_is_worth_nothing() {
+        for (device, key, certified, now, expected) in [
+            (Some(known()), 9, 7, 0, "admit 8 certified"),
+            (Some(known()), 9, 5, 9999, "admit 6 certified"),
+            (Some(known()), 9, 4, 0, "pend pending_approval"),
+            (Some(known()), 9, 1, 0, "pend pending_approval"),
+            (Some(known()), 1, 7, 0, "admit 8 known_key"),
+            (Some(known()), 1, 3, 0, "admit 5 known_key"),
+            (Some(unseen()), 9, 3, 9999, "admit 4 certified"),
+        ] {
+            let certified = Some(Generation(certified));
+            let asked = Asked { certified, now: Timestamp(now), ..Asked::new(Identifiers, device, key) };
+            assert_eq!(asked.outcome(), expected, "key {key}, certified {certified:?}");
+        }
+        let certified = Some(Generation(7));
+        for (proof, expected) in [(Token, "refuse proof_required"), (RegisteredKey, "refuse proof_required")]
+        {
+            let asked = Asked { certified, ..Asked::new(proof, Some(known()), 9) };
+            assert_eq!(asked.outcome(), expected, "it takes the place of no proof: {proof}");
+        }
+        let changed = Asked { certified, board: "BOARD2", ..Asked::new(Identifiers, Some(known()), 9) };
+        assert_eq!(changed.outcome(), "pend hardware_changed");
     }
 
     #[test]

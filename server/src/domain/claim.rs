@@ -31,7 +31,8 @@ pub struct Claim {
     pub reseller: Option<CompanyId>,
     /// Its own configuration; the customer's default if there is none.
     pub configuration: Option<ConfigurationId>,
-    /// When that was last set.
+    /// The version that its payloads have at least: drawn when the configuration was changed after the
+    /// device was claimed, 0 before that.
     pub configured_at: Timestamp,
     /// What the device has to prove.
     pub proof: ProofKind,

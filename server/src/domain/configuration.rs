@@ -34,7 +34,8 @@ pub struct Configuration {
     pub document: Document,
     /// When it was created.
     pub created_at: Timestamp,
-    /// When it last changed; always later than the time before.
+    /// The payload version that its last change drew: the time of that change, unless the clock had run
+    /// ahead before.
     pub updated_at: Timestamp,
 }
 
@@ -219,6 +220,27 @@ pub struct Assigned {
     pub assigned_at: Timestamp,
 }
 
+/// How far above the present time a version that a device has reached may lie. It only keeps the numbers
+/// from running out: whatever a device says beyond it cannot be helped.
+const MAX_VERSION_AHEAD: Duration = Duration::from_hours(100 * 365 * 24);
+
+impl Assigned {
+    /// The version of the payload: it rises when the configuration changes, and also when the
+    /// device is given another configuration that is older.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.updated_at.max(self.assigned_at).0
+    }
+
+    /// The version that has to be drawn anew because the device has already `reached` a higher one, by a
+    /// database that was restored since, or by a clock that ran ahead.
+    #[must_use]
+    pub fn overtaken_by(&self, reached: u64, now: Timestamp) -> Option<Timestamp> {
+        let is_possible = reached <= now.after(MAX_VERSION_AHEAD).0;
+        (reached > self.version() && is_possible).then(|| now.max(Timestamp(reached.saturating_add(1))))
+    }
+}
+
 /// What a device is to become: a configuration, and since when it is this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
@@ -229,8 +251,7 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// The version of the payload: it rises when the configuration changes, and also when the
-    /// device is given another configuration that is older.
+    /// The version of the payload: [`Assigned::version`].
     #[must_use]
     pub fn version(&self) -> u64 {
         self.configuration.updated_at.max(self.assigned_at).0
@@ -270,6 +291,26 @@ impl Assignment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_that_a_device_has_passed_is_drawn_anew() {
+        let assigned = Assigned {
+            configuration: ConfigurationId::new(1).unwrap(),
+            updated_at: Timestamp(50),
+            assigned_at: Timestamp(60),
+        };
+        for (reached, now, expected) in [
+            (59, 100, None),
+            (60, 100, None),
+            (61, 100, Some(100)),
+            (61, 5, Some(62)),
+            (u64::MAX, 100, None),
+            (Timestamp(100).after(MAX_VERSION_AHEAD).0 + 1, 100, None),
+        ] {
+            let drawn = assigned.overtaken_by(reached, Timestamp(now));
+            assert_eq!(drawn, expected.map(Timestamp), "{reached} at {now}");
+        }
+    }
 
     const MINIMAL: &str =
         r#"{"contact":{"contact_email":"it@acme.example","contact_phone":"+41 44 000 00 00"}}"#;

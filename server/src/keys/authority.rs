@@ -2,6 +2,8 @@
 //!
 //! Pure: what is random, and what time it is, come in as arguments.
 
+use super::device_certificate::{DeviceCertificate, subject_uri};
+use crate::service::CertifiedEnrollment;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
@@ -10,11 +12,8 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, pem::PemObject as _};
 use std::time::Duration;
 use time::OffsetDateTime;
-use unbox_common::{
-    ids::{DeviceId, Generation},
-    timestamp::Timestamp,
-    trust::DevicePublicKey,
-};
+use unbox_common::{bytes::Bytes, timestamp::Timestamp, trust::DevicePublicKey};
+use x509_parser::parse_x509_certificate;
 use zeroize::Zeroizing;
 
 /// How far back a certificate's time begins, so that a device whose clock runs behind takes it.
@@ -108,19 +107,34 @@ impl Authority {
     /// A certificate for a device's key: one device, one generation, client authentication only.
     pub(super) fn issue_device(
         &self,
-        key: &DevicePublicKey,
-        subject: (DeviceId, Generation),
+        subject: &CertifiedEnrollment,
         (now, lifetime): (Timestamp, Duration),
         serial: &Serial,
     ) -> Result<CertificateDer<'static>, AuthorityError> {
-        let (device, generation) = subject;
+        let CertifiedEnrollment { device, generation, owner, ref key } = *subject;
         let mut params = template(&device.to_string(), now, lifetime, serial)?;
-        let name = super::device_certificate::subject_uri(device, generation);
+        let name = subject_uri(device, generation, owner);
         params.subject_alt_names = vec![SanType::URI(name.try_into().map_err(AuthorityError::Certificate)?)];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.signed_by(&Subject(key), &self.issuer).map(Into::into).map_err(AuthorityError::Certificate)
     }
+}
+
+/// The enrollment that a device's certificate names, if `authority` signed it. Its time is not looked at:
+/// what it attests stays true.
+pub(super) fn certified_enrollment(
+    der: &[u8],
+    authority: &CertificateDer<'static>,
+) -> Option<CertifiedEnrollment> {
+    let DeviceCertificate { device, generation, owner, .. } = DeviceCertificate::parse(der).ok()?;
+    let (rest, certificate) = parse_x509_certificate(der).ok()?;
+    let (_, authority) = parse_x509_certificate(authority).ok()?;
+    let issued = rest.is_empty()
+        && certificate.issuer() == authority.subject()
+        && certificate.verify_signature(Some(authority.public_key())).is_ok();
+    let key = DevicePublicKey::try_from(Bytes(certificate.public_key().raw.to_vec())).ok()?;
+    issued.then_some(CertifiedEnrollment { device, generation, owner, key })
 }
 
 /// A device's key as the certificate library wants it.

@@ -1,7 +1,7 @@
-//! What a verified client certificate says: which device, in which generation.
+//! The name in a device's certificate: which device, in which generation, of which owner.
 
 use unbox_common::{
-    ids::{DeviceId, Generation},
+    ids::{CompanyId, DeviceId, Generation},
     timestamp::Timestamp,
 };
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
@@ -14,18 +14,20 @@ pub struct DeviceCertificate {
     pub device: DeviceId,
     /// The enrollment in which it got the certificate.
     pub generation: Generation,
+    /// The customer that owned it then.
+    pub owner: CompanyId,
     /// When the certificate ends.
     pub not_after: Timestamp,
 }
 
 /// A certificate of the device authority that names no device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected a certificate with one name of the form urn:unbox:device:<id>:generation:<n>")]
+#[error("expected a certificate with one name of the form urn:unbox:device:<id>:generation:<n>:owner:<id>")]
 pub struct NotADeviceCertificate;
 
 /// The name that stands in a device's certificate.
-pub(super) fn subject_uri(device: DeviceId, generation: Generation) -> String {
-    format!("urn:unbox:device:{device}:generation:{generation}")
+pub(super) fn subject_uri(device: DeviceId, generation: Generation, owner: CompanyId) -> String {
+    format!("urn:unbox:device:{device}:generation:{generation}:owner:{owner}")
 }
 
 impl DeviceCertificate {
@@ -43,18 +45,20 @@ impl DeviceCertificate {
         let [GeneralName::URI(name)] = names.value.general_names.as_slice() else {
             return Err(NotADeviceCertificate);
         };
-        let (device, generation) = parse_uri(name).ok_or(NotADeviceCertificate)?;
+        let (device, generation, owner) = parse_uri(name).ok_or(NotADeviceCertificate)?;
         let not_after =
             u64::try_from(certificate.validity().not_after.timestamp()).map_err(|_| NotADeviceCertificate)?;
-        Ok(Self { device, generation, not_after: Timestamp::from_secs(not_after) })
+        Ok(Self { device, generation, owner, not_after: Timestamp::from_secs(not_after) })
     }
 }
 
-fn parse_uri(name: &str) -> Option<(DeviceId, Generation)> {
-    let (device, generation) = name.strip_prefix("urn:unbox:device:")?.split_once(":generation:")?;
-    let (device, generation) = (device.parse().ok()?, Generation(generation.parse().ok()?));
+fn parse_uri(name: &str) -> Option<(DeviceId, Generation, CompanyId)> {
+    let (device, rest) = name.strip_prefix("urn:unbox:device:")?.split_once(":generation:")?;
+    let (generation, owner) = rest.split_once(":owner:")?;
+    let (device, owner) = (device.parse().ok()?, owner.parse().ok()?);
+    let generation = Generation(generation.parse().ok()?);
     // One spelling only: no leading zeros or signs.
-    (subject_uri(device, generation) == name).then_some((device, generation))
+    (subject_uri(device, generation, owner) == name).then_some((device, generation, owner))
 }
 
 #[cfg(test)]
@@ -63,21 +67,24 @@ mod tests {
 
     #[test]
     fn only_the_written_form_names_a_device() {
-        let device = DeviceId::new(4211).unwrap();
-        let name = subject_uri(device, Generation(3));
-        assert_eq!(name, "urn:unbox:device:4211:generation:3");
-        assert_eq!(parse_uri(&name), Some((device, Generation(3))));
+        let (device, owner) = (DeviceId::new(4211).unwrap(), CompanyId::new(17).unwrap());
+        let name = subject_uri(device, Generation(3), owner);
+        assert_eq!(name, "urn:unbox:device:4211:generation:3:owner:17");
+        assert_eq!(parse_uri(&name), Some((device, Generation(3), owner)));
         for bad in [
             "",
             "urn:unbox:device:4211",
-            "urn:unbox:device:0:generation:1",
-            "urn:unbox:device:-1:generation:1",
-            "urn:unbox:device:04211:generation:3",
-            "urn:unbox:device:4211:generation:+3",
-            "urn:unbox:device:4211:generation:03",
-            "urn:unbox:device:4211:generation:3 ",
-            "urn:unbox:device:4211:generation:",
-            "urn:unbox:device:4211:generation:18446744073709551616",
+            "urn:unbox:device:4211:generation:3",
+            "urn:unbox:device:0:generation:1:owner:17",
+            "urn:unbox:device:-1:generation:1:owner:17",
+            "urn:unbox:device:04211:generation:3:owner:17",
+            "urn:unbox:device:4211:generation:+3:owner:17",
+            "urn:unbox:device:4211:generation:03:owner:17",
+            "urn:unbox:device:4211:generation:3:owner:17 ",
+            "urn:unbox:device:4211:generation:3:owner:017",
+            "urn:unbox:device:4211:generation:3:owner:0",
+            "urn:unbox:device:4211:generation::owner:17",
+            "urn:unbox:device:4211:generation:18446744073709551616:owner:17",
         ] {
             assert_eq!(parse_uri(bad), None, "{bad}");
         }

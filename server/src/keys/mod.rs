@@ -28,20 +28,19 @@ pub use survey::{CertificateSummary, KeySummary, TrustedKey, certificate, faults
 use crate::{
     entropy::{Entropy, EntropyError},
     files::FilesError,
-    service::{Signer, SignerError, TrustBundle},
+    service::{CertifiedEnrollment, Signer, SignerError, TrustBundle},
 };
 use arc_swap::ArcSwap;
-use authority::Authority;
+use authority::{Authority, certified_enrollment};
 use root_chain::RootChain;
 use rustls::pki_types::CertificateDer;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use ticket::TicketKey;
 use unbox_common::{
     bytes::Bytes,
-    ids::{DeviceId, Generation},
     payload::Payload,
     timestamp::Timestamp,
-    trust::{DevicePublicKey, Signed, SigningKey, SigningRoot, sign},
+    trust::{Signed, SigningKey, SigningRoot, sign},
 };
 
 /// How long a device's certificate lasts unless the settings say otherwise.
@@ -180,20 +179,20 @@ impl Keyring {
 impl Signer for Keyring {
     fn issue_certificate(
         &self,
-        key: &DevicePublicKey,
-        device: DeviceId,
-        generation: Generation,
+        enrollment: &CertifiedEnrollment,
         now: Timestamp,
     ) -> Result<Vec<Bytes>, SignerError> {
         let loaded = self.loaded.load();
         let serial = io::random(&*self.entropy)?;
         let time = (now, self.device_lifetime);
-        let certificate = loaded
-            .device_ca
-            .issue_device(key, (device, generation), time, &serial)
-            .map_err(KeyError::Issue)?;
+        let certificate =
+            loaded.device_ca.issue_device(enrollment, time, &serial).map_err(KeyError::Issue)?;
         let chain = [&certificate, loaded.device_ca.certificate()];
         Ok(chain.map(|der| Bytes(der.to_vec())).into())
+    }
+
+    fn read_certificate(&self, der: &[u8]) -> Option<CertifiedEnrollment> {
+        certified_enrollment(der, self.loaded.load().device_ca.certificate())
     }
 
     fn sign_payload(&self, payload: &Payload) -> Result<Signed<Payload>, SignerError> {
@@ -241,7 +240,11 @@ mod tests {
     };
     use std::{fs, os::unix::fs::PermissionsExt as _};
     use tempfile::TempDir;
-    use unbox_common::bytes::FixedBytes;
+    use unbox_common::{
+        bytes::FixedBytes,
+        ids::{CompanyId, DeviceId, Generation},
+        trust::DevicePublicKey,
+    };
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -263,8 +266,13 @@ mod tests {
         Keyring::load(layout.clone(), DEVICE_LIFETIME, Arc::new(SeededEntropy::new(1))).unwrap()
     }
 
-    fn device_key() -> DevicePublicKey {
-        DevicePublicKey::from_point(KeyPair::generate().unwrap().public_key_raw()).unwrap()
+    fn enrollment() -> CertifiedEnrollment {
+        CertifiedEnrollment {
+            device: DeviceId::new(4211).unwrap(),
+            generation: Generation(3),
+            owner: CompanyId::new(17).unwrap(),
+            key: DevicePublicKey::from_point(KeyPair::generate().unwrap().public_key_raw()).unwrap(),
+        }
     }
 
     fn tree(layout: &Layout) -> Vec<(PathBuf, u32, Vec<u8>)> {
@@ -338,9 +346,8 @@ mod tests {
     fn a_device_certificate_verifies_against_its_authority_and_no_other() {
         let (_dir, layout) = founded();
         let (_other_dir, other) = founded();
-        let device = DeviceId::new(4211).unwrap();
-        let key = device_key();
-        let chain = keyring(&layout).issue_certificate(&key, device, Generation(3), NOW).unwrap();
+        let enrollment = enrollment();
+        let chain = keyring(&layout).issue_certificate(&enrollment, NOW).unwrap();
         let [leaf, authority] = chain.as_slice() else { panic!("expected leaf and authority") };
         let leaf = CertificateDer::from(leaf.0.clone());
         let authority = [CertificateDer::from(authority.0.clone())];
@@ -358,12 +365,34 @@ mod tests {
         assert_eq!(
             DeviceCertificate::parse(&leaf),
             Ok(DeviceCertificate {
-                device,
-                generation: Generation(3),
+                device: enrollment.device,
+                generation: enrollment.generation,
+                owner: enrollment.owner,
                 not_after: NOW.after(DEVICE_LIFETIME)
             })
         );
-        assert!(leaf.windows(65).any(|window| window == key.point()));
+        assert!(leaf.windows(65).any(|window| window == enrollment.key.point()));
+    }
+
+    #[test]
+    fn a_certificate_attests_its_enrollment_to_its_own_server_alone() {
+        let (_dir, layout) = founded();
+        let (_other_dir, other) = founded();
+        let keyring = keyring(&layout);
+        let enrollment = enrollment();
+        let chain = keyring.issue_certificate(&enrollment, NOW.before(DEVICE_LIFETIME * 3)).unwrap();
+        let leaf = chain[0].as_ref();
+        assert_eq!(keyring.read_certificate(leaf), Some(enrollment), "also after its end");
+        assert_eq!(self::keyring(&other).read_certificate(leaf), None);
+        let mut changed = leaf.to_vec();
+        let at = leaf.windows(4).position(|window| window == b"4211").unwrap();
+        changed[at] = b'5';
+        let last = leaf.len() - 1;
+        let [mut resigned, longer] = [leaf.to_vec(), [leaf, &[0]].concat()];
+        resigned[last] ^= 1;
+        for bad in [&changed[..], &resigned, &longer, &leaf[..last], &[], chain[1].as_ref()] {
+            assert_eq!(keyring.read_certificate(bad), None);
+        }
     }
 
     #[test]

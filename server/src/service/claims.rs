@@ -21,6 +21,7 @@ use unbox_common::{
     ids::{ClaimId, CompanyId, ConfigurationId},
     matching::IdentifierSet,
     protocol::latest::ProofKind,
+    timestamp::Timestamp,
 };
 
 /// A device that is to be claimed.
@@ -109,7 +110,7 @@ impl Services {
             customer: new.customer,
             reseller: new.reseller,
             configuration: new.configuration,
-            configured_at: now,
+            configured_at: Timestamp::default(),
             proof: new.proof,
             activation_ends_at: now.after(self.settings().activation_window),
             sets: ClaimSets::new(new.sets),
@@ -218,7 +219,8 @@ impl Services {
                 Box::pin(async move {
                     let claim = in_force(tx, &by, id).await?;
                     check_configuration(tx, claim.customer, configuration).await?;
-                    tx.set_claim_configuration(id, configuration, now).await?;
+                    let at = tx.next_version(claim.customer, now).await?;
+                    tx.set_claim_configuration(id, configuration, at).await?;
                     let detail = json!({"was": claim.configuration, "configuration": configuration});
                     services.note(
                         tx,
@@ -228,7 +230,7 @@ impl Services {
                         Some(claim.customer),
                         detail,
                     );
-                    Ok(Claim { configuration, configured_at: now, ..claim })
+                    Ok(Claim { configuration, configured_at: at, ..claim })
                 })
             })
             .await

@@ -21,7 +21,6 @@ use std::{
 use unbox_common::{
     ids::{CompanyId, ConfigurationId},
     payload::{Artifact, privileged_items},
-    timestamp::Timestamp,
 };
 
 /// What is to change about a configuration; `None` leaves it as it is.
@@ -70,9 +69,10 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, new) = (services.clone(), by.clone(), configuration.clone());
+                let (services, by, mut new) = (services.clone(), by.clone(), configuration.clone());
                 Box::pin(async move {
                     customer_of(tx, &by, customer).await?;
+                    new.updated_at = tx.next_version(customer, now).await?;
                     check_artifacts(tx, &new).await?;
                     if !tx.insert_configuration(&new).await? {
                         return Err(name_taken("configuration", &new.name));
@@ -162,8 +162,7 @@ impl Services {
                     let mut new = was.clone();
                     new.name = name.unwrap_or(new.name);
                     new.document = document.unwrap_or(new.document);
-                    // Devices never go back in time, even if this clock did.
-                    new.updated_at = now.max(Timestamp(was.updated_at.0.saturating_add(1)));
+                    new.updated_at = tx.next_version(was.customer, now).await?;
                     check_artifacts(tx, &new).await?;
                     if !tx.update_configuration(&new).await? {
                         return Err(name_taken("configuration", &new.name));
@@ -251,7 +250,8 @@ impl Services {
         customer: CompanyId,
         configuration: Option<ConfigurationId>,
     ) -> Result<(), ServiceError> {
-        tx.set_default_configuration(customer, configuration, self.now()).await?;
+        let at = tx.next_version(customer, self.now()).await?;
+        tx.set_default_configuration(customer, configuration, at).await?;
         let (subject, detail) = (Subject::Company(customer), json!({"configuration": configuration}));
         self.note(tx, by, Action::DefaultConfigurationSet, subject, Some(customer), detail);
         Ok(())

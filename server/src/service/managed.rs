@@ -1,7 +1,7 @@
 //! Reports and check-ins of enrolled devices, over mutual TLS.
 
 use super::{
-    ServiceError, Services,
+    CertifiedEnrollment, ServiceError, Services,
     audit::{device_event, refusal_event},
     handshake::check_agent_version,
 };
@@ -203,6 +203,7 @@ impl Services {
         last.installed.clone_from(&said.installed);
         last.failed_version = said.failed_version;
         tx.save_device_together(facts.device.clone());
+        draw_above(tx, &mut facts, said, now).await?;
         if said.renew_certificate {
             let detail = json!({"generation": who.generation});
             let event = device_event(now, Action::CertificateRenewed, who.device, &facts.device, detail);
@@ -231,7 +232,15 @@ impl Services {
         if let Some(Enrollment { key, generation }) = facts.device.enrollment(who.generation)
             && said.renew_certificate
         {
-            news.certificate_chain = signer.issue_certificate(key, who.device, *generation, now)?;
+            news.certificate_chain = signer.issue_certificate(
+                &CertifiedEnrollment {
+                    device: who.device,
+                    generation: *generation,
+                    owner: facts.device.customer,
+                    key: key.clone(),
+                },
+                now,
+            )?;
         }
         if facts.device.re_enroll_requested_at.is_some() {
             news.commands.push(Command::ReEnroll);
@@ -289,6 +298,25 @@ fn take_outcome(device: &mut Device, generation: Generation, outcome: &Outcome, 
         // In every other state the outcome is kept, and the state is what it was.
         let _ = device.complete(generation, now);
     }
+}
+
+/// Draws a version above the one that the device runs, if what it is given has a lower one: the device
+/// would refuse it for good.
+async fn draw_above(
+    tx: &mut Tx,
+    facts: &mut ManagedFacts,
+    said: &CheckIn,
+    now: Timestamp,
+) -> Result<(), ServiceError> {
+    let ManagedFacts { claim, assigned: Some(assigned), .. } = facts else { return Ok(()) };
+    let runs = said.installed.as_ref().map(|installed| installed.version);
+    if let Some(at) = runs.and_then(|runs| assigned.overtaken_by(runs, now)) {
+        let at = tx.next_version(claim.customer, at).await?;
+        tx.set_claim_configuration(claim.id, claim.configuration, at).await?;
+        assigned.assigned_at = at;
+        tracing::warn!(device = %facts.device.id, version = at.0, "the device runs a later version than it is given");
+    }
+    Ok(())
 }
 
 /// How an outcome is counted.

@@ -73,7 +73,7 @@ pub use key_file::{ServiceAccountKeyFile, base_url};
 pub use managed::DeviceIdentityCert;
 pub use reselling::ResellerClaims;
 pub use sign_in::{OAuthError, OAuthRefusal, SignIn, TokenAnswer, TokenRequest};
-pub use signer::{Signer, SignerError, TrustBundle};
+pub use signer::{CertifiedEnrollment, Signer, SignerError, TrustBundle};
 pub use tokens::NewToken;
 pub use uploads::{MAX_OPEN_UPLOADS, NewUpload, UPLOAD_KEPT, UploadPart, UploadProgress, UploadTurn};
 

@@ -79,11 +79,12 @@ impl Services {
     ) -> Result<Claim, ServiceError> {
         let mut claim = in_force(tx, by, id).await?;
         if new.configuration.is_some() && new.configuration != claim.configuration {
-            tx.set_claim_configuration(id, new.configuration, new.configured_at).await?;
+            let at = tx.next_version(claim.customer, self.now()).await?;
+            tx.set_claim_configuration(id, new.configuration, at).await?;
             let detail = json!({"was": claim.configuration, "configuration": new.configuration});
             let (action, subject) = (Action::ClaimConfigurationSet, Subject::Claim(id));
             self.note(tx, by, action, subject, Some(claim.customer), detail);
-            (claim.configuration, claim.configured_at) = (new.configuration, new.configured_at);
+            (claim.configuration, claim.configured_at) = (new.configuration, at);
         }
         let metadata = updated(&claim.metadata, new.metadata.entries())?;
         if metadata != claim.metadata {

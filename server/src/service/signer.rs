@@ -3,7 +3,7 @@
 use std::error::Error;
 use unbox_common::{
     bytes::Bytes,
-    ids::{DeviceId, Generation},
+    ids::{CompanyId, DeviceId, Generation},
     payload::Payload,
     timestamp::Timestamp,
     trust::{DevicePublicKey, Signed, SigningRoot},
@@ -27,16 +27,31 @@ pub struct TrustBundle {
     pub newer_roots: Vec<String>,
 }
 
+/// What a device's client certificate attests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertifiedEnrollment {
+    /// The device.
+    pub device: DeviceId,
+    /// The enrollment in which it gets or got the certificate.
+    pub generation: Generation,
+    /// The customer that owns or owned it.
+    pub owner: CompanyId,
+    /// The device's key.
+    pub key: DevicePublicKey,
+}
+
 /// The keys of the server, at work.
 pub trait Signer: Send + Sync {
-    /// A client certificate for a device's key, DER, the device's own first.
+    /// A client certificate for an enrollment, DER, the device's own first.
     fn issue_certificate(
         &self,
-        key: &DevicePublicKey,
-        device: DeviceId,
-        generation: Generation,
+        enrollment: &CertifiedEnrollment,
         now: Timestamp,
     ) -> Result<Vec<Bytes>, SignerError>;
+
+    /// The enrollment that a client certificate attests, also after its end; `None` unless it was issued
+    /// with these keys.
+    fn read_certificate(&self, der: &[u8]) -> Option<CertifiedEnrollment>;
 
     /// A payload in its signed envelope.
     fn sign_payload(&self, payload: &Payload) -> Result<Signed<Payload>, SignerError>;

@@ -387,6 +387,25 @@ impl Tx {
             .collect()
     }
 
+    /// Draws the next version of a customer's payloads: `at` if every one before it is lower, and else
+    /// the one after the highest.
+    pub async fn next_version(
+        &mut self,
+        customer: CompanyId,
+        at: Timestamp,
+    ) -> Result<Timestamp, StoreError> {
+        let row = sqlx::query(
+            "UPDATE companies SET latest_version = CASE WHEN latest_version < $2 THEN $2 ELSE latest_version + 1 END
+             WHERE id = $1 RETURNING id, latest_version",
+        )
+        .bind(customer.get())
+        .bind(millis(at))
+        .fetch_one(self.connection())
+        .await
+        .map_err(failed("draw a payload version"))?;
+        Fields::of(&row, "companies", "id").time("latest_version")
+    }
+
     /// Sets what a customer's claims get that name no configuration of their own.
     pub async fn set_default_configuration(
         &mut self,

@@ -2,7 +2,7 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::{every_row, failed},
+    error::{every_row, failed, one_row},
     row::{Fields, document, millis, number},
     sql::Sql,
 };
@@ -204,6 +204,27 @@ impl Tx {
     ) -> Result<Option<Device>, StoreError> {
         self.lock_device(id).await?;
         self.device(scope, id).await
+    }
+
+    /// Forgets a device that never enrolled, with those who asked to be it.
+    pub async fn delete_unseen_device(&mut self, id: DeviceId) -> Result<(), StoreError> {
+        const OPERATION: &str = "forget a device that never enrolled";
+        for statement in [
+            "DELETE FROM approval_requests WHERE device_id = $1",
+            "DELETE FROM reset_tickets WHERE device_id = $1",
+        ] {
+            sqlx::query(statement)
+                .bind(id.get())
+                .execute(self.connection())
+                .await
+                .map_err(failed(OPERATION))?;
+        }
+        let done = sqlx::query("DELETE FROM devices WHERE id = $1 AND latest_generation IS NULL")
+            .bind(id.get())
+            .execute(self.connection())
+            .await
+            .map_err(failed(OPERATION))?;
+        one_row(OPERATION, done.rows_affected())
     }
 
     /// Adds a device, or changes everything about it that ever changes.

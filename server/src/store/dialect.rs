@@ -7,7 +7,7 @@ use sqlx::{
 };
 
 /// Every migration: its version, its name, its text.
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 9] = [
     (1, "initial", include_str!("../../migrations/0001_initial.sql")),
     (2, "accounts", include_str!("../../migrations/0002_accounts.sql")),
     (5, "organisations", include_str!("../../migrations/0005_organisations.sql")),
@@ -16,6 +16,7 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (11, "rights", include_str!("../../migrations/0011_rights.sql")),
     (12, "load", include_str!("../../migrations/0012_load.sql")),
     (13, "store", include_str!("../../migrations/0013_store.sql")),
+    (16, "versions", include_str!("../../migrations/0016_versions.sql")),
 ];
 
 /// What every connection of SQLite is told first. WAL lets readers read while one writes; FULL makes

@@ -72,6 +72,8 @@ pub struct TokenFacts {
 pub struct ManagedFacts {
     /// The device.
     pub device: Device,
+    /// Its claim.
+    pub claim: Claim,
     /// Its customer's name.
     pub customer_name: Name,
     /// The claim's own configuration, or its customer's default.
@@ -233,10 +235,12 @@ impl Tx {
             return Ok(None);
         };
         let fields = Fields::of(row, "reports", "device_id");
+        let claim = claim(row)?;
         Ok(Some(ManagedFacts {
             device: device(row)?,
             customer_name: customer_name(row)?,
-            assigned: assigned(row, &claim(row)?)?,
+            assigned: assigned(row, &claim)?,
+            claim,
             sequence: fields.count_opt("sequence")?.unwrap_or_default(),
             requests: fields.count("requests")? > 0,
         }))

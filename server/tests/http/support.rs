@@ -408,6 +408,7 @@ impl TestDevice {
             root_version: 1,
             token_digest: None,
             tpm: None,
+            enrollment: None,
         }
     }
 

@@ -13,7 +13,7 @@ use unbox_common::{
 };
 use unbox_server::{
     domain::{audit::Action, device::DeviceState},
-    service::{NewClaim, NewToken},
+    service::{CertifiedEnrollment, NewClaim, NewToken, Signer as _},
     store::{AuditFilter, ClaimFilter, PageRequest},
 };
 
@@ -26,13 +26,17 @@ async fn identifiers_are_enough_inside_the_window(db: TestDatabase) {
     assert_eq!(grant.generation, Generation(1));
     assert_eq!((grant.server_time, grant.check_in_after_s), (START, 3600));
     assert_eq!(grant.owner.company, "Acme");
-    let expected =
-        format!("device {} generation 1 key {} at {}", grant.device_id, device.key().digest(), START.0);
-    assert_eq!(grant.certificate_chain[0].0, expected.into_bytes());
+    let certified = CertifiedEnrollment {
+        device: grant.device_id,
+        generation: Generation(1),
+        owner: world.customer,
+        key: device.key(),
+    };
+    assert_eq!(world.signer.read_certificate(grant.certificate_chain[0].as_ref()), Some(certified));
     let payload = grant.payload.verify(&world.signer.trusted()).unwrap();
     assert_eq!((payload.device, payload.generation), (grant.device_id, grant.generation));
     assert_eq!(payload.nonce, FixedBytes([7; 32]), "the nonce of this hello");
-    assert_eq!((payload.version, payload.issued_at), (START.0, START));
+    assert_eq!((payload.version, payload.issued_at), (START.0 + 1, START));
     assert_eq!(payload.expires_at, START.after(world.services.settings().payload_lifetime));
     assert_eq!(payload.configuration.id, world.configuration);
 

@@ -19,11 +19,13 @@ use unbox_server::{
         audit::Action,
         device::{Device, DeviceState},
     },
-    service::{ConfigurationChange, DeviceIdentityCert},
+    service::{ConfigurationChange, DeviceIdentityCert, Signer as _},
 };
 
 const SERIAL: &str = "PF0ABCDE";
-const DONE: Option<Outcome> = Some(Outcome::Managed { version: START.0 });
+const DONE: Option<Outcome> = Some(Outcome::Managed { version: VERSION });
+/// The configuration drew one when it was made, and the default the next.
+const VERSION: u64 = START.0 + 1;
 
 async fn granted(world: &World) -> (TestDevice, Grant) {
     world.claim(SERIAL, ProofKind::Identifiers).await;
@@ -110,10 +112,10 @@ async fn what_a_device_runs_is_known_as_soon_as_it_is_managed(db: TestDatabase) 
     let (device, grant) = granted(&world).await;
     world.services.report(certificate(&grant), report(Generation(1), &[1], DONE)).await.unwrap();
     let known = stored(&world, grant.device_id).await.last_said.installed;
-    assert_eq!(known, Some(installed(&world, START.0)));
+    assert_eq!(known, Some(installed(&world, VERSION)));
     // A version that the server does not give is one that it knows nothing about.
     let again = device.enroll(&world.services).await.unwrap();
-    let other = Some(Outcome::Managed { version: START.0 + 1 });
+    let other = Some(Outcome::Managed { version: VERSION + 1 });
     world.services.report(certificate(&again), report(Generation(2), &[1], other)).await.unwrap();
     assert_eq!(stored(&world, grant.device_id).await.last_said.installed, None);
 }
@@ -195,28 +197,28 @@ async fn a_newer_configuration_is_news_once(db: TestDatabase) {
         said.failed_version = failed_version;
         world.services.check_in(who, said).await.unwrap()
     };
-    assert_eq!(ask(Some(installed(&world, START.0)), None).await.payload, None);
+    assert_eq!(ask(Some(installed(&world, VERSION)), None).await.payload, None);
     let nothing_yet = ask(None, None).await.payload.unwrap();
-    assert_eq!(nothing_yet.verify(&world.signer.trusted()).unwrap().version, START.0);
+    assert_eq!(nothing_yet.verify(&world.signer.trusted()).unwrap().version, VERSION);
 
     world.clock.advance(Duration::from_secs(10));
     let document = MINIMAL_DOCUMENT.replace("000 00 00", "111 11 11");
     let change = ConfigurationChange { name: None, document: Some(document), default: None };
     world.services.update_configuration(&world.by, world.configuration, change).await.unwrap();
-    let news = ask(Some(installed(&world, START.0)), None).await;
+    let news = ask(Some(installed(&world, VERSION)), None).await;
     assert_eq!(news.owner.contact_phone, "+41 44 111 11 11");
     let payload = news.payload.unwrap().verify(&world.signer.trusted()).unwrap();
     assert_eq!((payload.version, payload.nonce), (START.0 + 10_000, FixedBytes([9; 32])));
     assert_eq!((payload.device, payload.generation), (grant.device_id, Generation(1)));
     assert_eq!(ask(Some(installed(&world, payload.version)), None).await.payload, None);
     assert_eq!(
-        ask(Some(installed(&world, START.0)), Some(payload.version)).await.payload,
+        ask(Some(installed(&world, VERSION)), Some(payload.version)).await.payload,
         None,
         "it failed there"
     );
     let said = stored(&world, grant.device_id).await.last_said;
     assert_eq!((said.failed_version, said.healthy), (Some(payload.version), Some(true)));
-    assert_eq!(said.installed, Some(installed(&world, START.0)));
+    assert_eq!(said.installed, Some(installed(&world, VERSION)));
 }
 
 async fn a_version_rises_even_if_the_clock_falls(db: TestDatabase) {
@@ -224,7 +226,7 @@ async fn a_version_rises_even_if_the_clock_falls(db: TestDatabase) {
     world.clock.set(Timestamp(START.0 - 1_000_000));
     let change = ConfigurationChange { name: Some("Kiosk 2".to_owned()), document: None, default: None };
     let changed = world.services.update_configuration(&world.by, world.configuration, change).await.unwrap();
-    assert_eq!(changed.updated_at, Timestamp(START.0 + 1));
+    assert_eq!(changed.updated_at, Timestamp(VERSION + 1));
 }
 
 async fn another_older_configuration_is_news_too(db: TestDatabase) {
@@ -267,11 +269,12 @@ async fn a_certificate_is_renewed_for_the_same_key(db: TestDatabase) {
     let world = World::new(db).await;
     let (device, grant) = granted(&world).await;
     world.clock.advance(Duration::from_hours(24 * 300));
-    let mut said = check_in(Generation(1), Some(installed(&world, START.0)));
+    let mut said = check_in(Generation(1), Some(installed(&world, VERSION)));
     said.renew_certificate = true;
     let news = world.services.check_in(certificate(&grant), said).await.unwrap();
-    let leaf = String::from_utf8(news.certificate_chain[0].0.clone()).unwrap();
-    assert!(leaf.contains(&format!("generation 1 key {}", device.key().digest())), "{leaf}");
+    let renewed = world.signer.read_certificate(news.certificate_chain[0].as_ref()).unwrap();
+    assert_eq!((renewed.generation, renewed.owner), (Generation(1), world.customer));
+    assert_eq!(renewed.key, device.key());
     let history = world.services.device(&world.by, grant.device_id).await.unwrap().history;
     assert_eq!(history[0].action, Action::CertificateRenewed);
 }
@@ -280,7 +283,7 @@ async fn a_device_without_configuration_is_left_in_peace(db: TestDatabase) {
     let world = World::new(db).await;
     let (_, grant) = granted(&world).await;
     world.services.set_default_configuration(&world.by, world.customer, None).await.unwrap();
-    let said = check_in(Generation(1), Some(installed(&world, START.0)));
+    let said = check_in(Generation(1), Some(installed(&world, VERSION)));
     let news = world.services.check_in(certificate(&grant), said).await.unwrap();
     assert_eq!((news.payload, news.owner.company.as_str()), (None, "Acme"));
 }

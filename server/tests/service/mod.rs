@@ -15,5 +15,6 @@ mod managed;
 mod operations;
 mod refusals;
 mod reselling;
+mod restored;
 mod retention;
 mod sign_in;

@@ -9,10 +9,11 @@ use unbox_common::{
     digest::Sha256,
     identity::{IdentifierKind, RawIdentifier, Source},
     ids::Generation,
+    payload::Payload,
     protocol::{
         latest::{
-            Challenge, CheckIn, Grant, Hello, Installed, Outcome, PROTOCOL_VERSION, ProofKind, Prove, Report,
-            ReportEntry,
+            Challenge, CheckIn, Grant, Hello, Installed, Outcome, PROTOCOL_VERSION, PriorEnrollment,
+            ProofKind, Prove, Report, ReportEntry,
         },
         progress::Progress,
         transcript::transcript,
@@ -31,6 +32,7 @@ pub struct TestDevice {
     pub proofs: Vec<ProofKind>,
     pub token: Option<Secret>,
     pub reset_ticket: Option<Secret>,
+    pub enrollment: Option<PriorEnrollment>,
 }
 
 impl TestDevice {
@@ -51,6 +53,7 @@ impl TestDevice {
             proofs: vec![ProofKind::Identifiers, ProofKind::Token, ProofKind::RegisteredKey],
             token: None,
             reset_ticket: None,
+            enrollment: None,
         }
     }
 
@@ -58,7 +61,8 @@ impl TestDevice {
     pub fn wiped(&self) -> Self {
         let (pair, random) = new_key();
         let (identity, proofs) = (self.identity.clone(), self.proofs.clone());
-        Self { pair, random, identity, proofs, token: self.token.clone(), reset_ticket: None }
+        let token = self.token.clone();
+        Self { pair, random, identity, proofs, token, reset_ticket: None, enrollment: None }
     }
 
     pub fn replace(&mut self, kind: IdentifierKind, value: &str) {
@@ -86,6 +90,7 @@ impl TestDevice {
             root_version: 1,
             token_digest: self.token.as_ref().map(|token| Sha256::of(token.expose().as_bytes())),
             tpm: None,
+            enrollment: self.enrollment.clone(),
         }
     }
 
@@ -109,6 +114,19 @@ impl TestDevice {
             tpm: None,
         })
         .unwrap()
+    }
+
+    /// The same device, which shows this of its enrollment.
+    pub fn showing(mut self, enrollment: Option<PriorEnrollment>) -> Self {
+        self.enrollment = enrollment;
+        self
+    }
+
+    /// Shows the certificate of this grant from now on, and that its payload was installed.
+    pub fn remember(&mut self, grant: &Grant) {
+        let certificate = grant.certificate_chain[0].clone();
+        let payload: Payload = serde_json::from_slice(grant.payload.envelope().payload.as_ref()).unwrap();
+        self.enrollment = Some(PriorEnrollment { certificate, payload_version: Some(payload.version) });
     }
 
     /// The whole handshake.

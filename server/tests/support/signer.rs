@@ -3,12 +3,11 @@
 use unbox_common::{
     bytes::Bytes,
     digest::Sha256,
-    ids::{DeviceId, Generation},
     payload::Payload,
     timestamp::Timestamp,
-    trust::{DevicePublicKey, KeySet, Signed, SigningKey, SigningRoot, sign},
+    trust::{KeySet, Signed, SigningKey, SigningRoot, sign},
 };
-use unbox_server::service::{Signer, SignerError, TrustBundle};
+use unbox_server::service::{CertifiedEnrollment, Signer, SignerError, TrustBundle};
 
 /// Seals with a tag that only the same secret makes; nothing is encrypted.
 pub struct TestSigner {
@@ -37,13 +36,19 @@ impl TestSigner {
 impl Signer for TestSigner {
     fn issue_certificate(
         &self,
-        key: &DevicePublicKey,
-        device: DeviceId,
-        generation: Generation,
+        enrollment: &CertifiedEnrollment,
         now: Timestamp,
     ) -> Result<Vec<Bytes>, SignerError> {
-        let leaf = format!("device {device} generation {generation} key {} at {}", key.digest(), now.0);
-        Ok(vec![Bytes(leaf.into_bytes()), Bytes(b"authority".to_vec())])
+        let CertifiedEnrollment { device, generation, owner, key } = enrollment;
+        let leaf = (device, generation, owner, key, now);
+        let leaf = serde_json::to_vec(&leaf).map_err(|error| SignerError(error.into()))?;
+        Ok(vec![Bytes([&self.tag(&leaf)[..], &leaf].concat()), Bytes(b"authority".to_vec())])
+    }
+
+    fn read_certificate(&self, der: &[u8]) -> Option<CertifiedEnrollment> {
+        let (device, generation, owner, key, _): (_, _, _, _, Timestamp) =
+            serde_json::from_slice(&self.open_ticket(der)?).ok()?;
+        Some(CertifiedEnrollment { device, generation, owner, key })
     }
 
     fn sign_payload(&self, payload: &Payload) -> Result<Signed<Payload>, SignerError> {

@@ -262,6 +262,7 @@ impl SimulatedDevice {
             root_version: image.root.version,
             token_digest: None,
             tpm: None,
+            enrollment: None,
         })
     }
 

@@ -1,9 +1,9 @@
 //! `hello`: finds the claim, and refuses what no proof could change. It stores nothing.
 
 use super::{
-    super::{DeviceIdentityCert, ServiceError, Services, audit::A_DEVICE},
+    super::{CertifiedEnrollment, DeviceIdentityCert, ServiceError, Services, audit::A_DEVICE},
     Guess, check_agent_version, read_message,
-    ticket::{Challenged, Notes},
+    ticket::{Challenged, Notes, PriorNotes},
     tpm::Sealed,
 };
 use crate::{
@@ -27,7 +27,7 @@ use unbox_common::{
     matching::{Match, Reason, match_claims},
     protocol::{
         latest::{Challenge, Hello, PROTOCOL_VERSION, ProofKind},
-        limits::{MAX_HELLO_BYTES, MAX_TICKET_BYTES},
+        limits::{MAX_HELLO_BYTES, MAX_PRIOR_CERTIFICATE_BYTES, MAX_TICKET_BYTES},
     },
     refusal::RefusalKind,
     timestamp::Timestamp,
@@ -206,13 +206,26 @@ impl Services {
         };
         let server_nonce = entropy::nonce(&*self.0.entropy)?;
         let proof = found.claim.proof;
-        let given = Challenged { server_nonce, proof, claim: reason.claim, rank: reason.rank, tpm, now };
+        let prior = self.certified_before(&hello.message);
+        let given =
+            Challenged { server_nonce, proof, claim: reason.claim, rank: reason.rank, tpm, prior, now };
         let ticket = self.0.signer.seal_ticket(&Notes::new(hello, given).to_bytes())?;
         if ticket.len() > MAX_TICKET_BYTES {
             let detail = "The identifiers are too long to be taken together.";
             return Err(ServiceError::refused_because(RefusalKind::InvalidIdentifier, detail));
         }
         Ok(Challenge { ticket: ticket.into(), nonce: server_nonce, proof, tpm: credential })
+    }
+
+    /// The enrollment that the hello's certificate attests, if this server issued it for the hello's key.
+    fn certified_before(&self, hello: &Hello) -> Option<PriorNotes> {
+        let shown = hello.enrollment.as_ref()?.certificate.as_ref();
+        let certified = Some(shown)
+            .filter(|der| der.len() <= MAX_PRIOR_CERTIFICATE_BYTES)
+            .and_then(|der| self.0.signer.read_certificate(der))
+            .filter(|certified| certified.key == hello.device_key)?;
+        let CertifiedEnrollment { device, generation, owner, .. } = certified;
+        Some(PriorNotes { device, generation, owner })
     }
 
     /// Finds the claim that a device belongs to. If it belongs to none, or to several owners, they are

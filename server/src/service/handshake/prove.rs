@@ -5,7 +5,7 @@
 
 use super::{
     super::{
-        DeviceIdentityCert, ServiceError, Services,
+        CertifiedEnrollment, DeviceIdentityCert, ServiceError, Services,
         audit::{device_event, refusal_event},
     },
     read_message,
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     domain::{
+        actor::Scope,
         admission::{
             Admission, Decision, Evidence, Pending, Refusal, TokenEvidence, TpmEvidence, Why, decide,
             is_own_tpm,
@@ -33,7 +34,7 @@ use std::sync::Arc;
 use unbox_common::{
     digest::Sha256,
     identity::HardwareIdentity,
-    ids::{DeviceId, Generation},
+    ids::{CompanyId, DeviceId, Generation},
     protocol::{
         latest::{Grant, ProofKind, Prove},
         limits::MAX_PROVE_BYTES,
@@ -123,12 +124,14 @@ impl Services {
         };
         let token = facts.token.filter(|one| attempt.standing(one) == TokenStanding::Valid);
         let given = given(&facts, token.as_ref());
+        let certified = certified_device(tx, attempt, &facts).await?;
         let decision = decide(&Admission {
             now: attempt.now,
             claim: &facts.claim,
             rank: attempt.notes.rank,
-            device: facts.device.as_ref(),
+            device: certified.as_ref().map(|(device, _)| device).or(facts.device.as_ref()),
             key: attempt.shown.key,
+            certified: certified.as_ref().map(|(_, generation)| *generation),
             identity: &attempt.identity,
             ticket: attempt.ticket,
             configured: given.is_some(),
@@ -142,6 +145,7 @@ impl Services {
         });
         match (decision, given) {
             (Decision::Admit { generation, why }, Some(given)) => {
+                let facts = known_again(tx, facts, certified).await?;
                 let granted = Granted::new(&facts, generation, given);
                 self.admit(tx, attempt, facts, granted, why).await
             }
@@ -189,9 +193,13 @@ impl Services {
         if claim.collision.as_ref().is_some_and(|one| one.at < attempt.notes.issued_at) {
             tx.set_collision(claim.id, None).await?;
         }
-        if granted.by_token {
-            tx.set_claim_configuration(claim.id, Some(granted.assigned.configuration), now).await?;
-            granted.assigned.assigned_at = now;
+        let overtaken = attempt.overtaken(&granted.assigned, why);
+        if granted.by_token || overtaken.is_some() {
+            let own =
+                if granted.by_token { Some(granted.assigned.configuration) } else { claim.configuration };
+            let at = tx.next_version(claim.customer, overtaken.unwrap_or(now)).await?;
+            tx.set_claim_configuration(claim.id, own, at).await?;
+            granted.assigned.assigned_at = at;
         }
         let detail = json!({
             "generation": granted.generation,
@@ -261,10 +269,12 @@ impl Services {
         let now = attempt.now;
         let payload = assignment.payload(to, now, self.settings().payload_lifetime);
         let signer = &self.0.signer;
+        let key = attempt.notes.key.clone();
+        let enrollment = CertifiedEnrollment { device, generation, owner: granted.customer, key };
         Ok(Grant {
             device_id: device,
             generation,
-            certificate_chain: signer.issue_certificate(&attempt.notes.key, device, generation, now)?,
+            certificate_chain: signer.issue_certificate(&enrollment, now)?,
             owner: assignment.configuration.document.contact.owner(&granted.customer_name),
             payload: signer.sign_payload(&payload)?,
             roots: signer.roots_after(attempt.notes.root_version),
@@ -313,6 +323,13 @@ impl Attempt {
         standing(token.expires_at, token.revoked_at, self.now)
     }
 
+    /// The version to draw for a device that has reached a higher one than it would get. Only a device
+    /// that this server has enrolled before has reached anything.
+    fn overtaken(&self, assigned: &Assigned, why: Why) -> Option<Timestamp> {
+        let reached = self.notes.payload_version.filter(|_| matches!(why, Why::KnownKey | Why::Certified))?;
+        assigned.overtaken_by(reached, self.now)
+    }
+
     fn token_evidence(&self, facts: &EnrollmentFacts) -> TokenEvidence {
         match (&facts.token, self.sent_token) {
             (Some(token), _) => TokenEvidence::Known(self.standing(token)),
@@ -332,6 +349,7 @@ enum Outcome {
 struct Granted {
     device: Option<DeviceId>,
     generation: Generation,
+    customer: CompanyId,
     customer_name: Name,
     assigned: Assigned,
     /// The token brought the configuration, and the claim keeps it.
@@ -343,6 +361,7 @@ impl Granted {
         Self {
             device: facts.device.as_ref().map(|device| device.id),
             generation,
+            customer: facts.claim.customer,
             customer_name: facts.customer_name.clone(),
             assigned: given.assigned,
             by_token: given.by_token,
@@ -369,6 +388,43 @@ fn given(facts: &EnrollmentFacts, token: Option<&TokenFacts>) -> Option<Given> {
         }
         None => facts.assigned.map(|assigned| Given { assigned, by_token: false }),
     }
+}
+
+/// The device that this server's certificate attests, and the generation.
+///
+/// It is the claim's device, or becomes it if the claim's device never enrolled: then this database was
+/// restored from a backup, and does not know the device. What belongs to another claim, or belonged to
+/// another owner, stays what it is.
+async fn certified_device(
+    tx: &mut Tx,
+    attempt: &Attempt,
+    facts: &EnrollmentFacts,
+) -> Result<Option<(Device, Generation)>, ServiceError> {
+    let EnrollmentFacts { claim, device, .. } = facts;
+    let Some(prior) = attempt.notes.prior.filter(|prior| prior.owner == claim.customer) else {
+        return Ok(None);
+    };
+    let device = match device {
+        Some(known) if known.id == prior.device => known.clone(),
+        Some(known) if known.latest.is_some() => return Ok(None),
+        _ if tx.device(Scope::Operator, prior.device).await?.is_some() => return Ok(None),
+        Some(unseen) => Device { id: prior.device, ..unseen.clone() },
+        None => Device::new(prior.device, claim.id, claim.customer, attempt.now),
+    };
+    Ok(Some((device, prior.generation)))
+}
+
+/// The facts with the device that is certified in place of the one that never enrolled.
+async fn known_again(
+    tx: &mut Tx,
+    facts: EnrollmentFacts,
+    certified: Option<(Device, Generation)>,
+) -> Result<EnrollmentFacts, ServiceError> {
+    let Some((device, _)) = certified else { return Ok(facts) };
+    if let Some(unseen) = facts.device.as_ref().filter(|one| one.id != device.id) {
+        tx.delete_unseen_device(unseen.id).await?;
+    }
+    Ok(EnrollmentFacts { device: Some(device), ..facts })
 }
 
 fn subject_of(facts: &EnrollmentFacts) -> Subject {

@@ -11,7 +11,7 @@ use unbox_common::{
     bytes::{Bytes, Nonce},
     digest::Sha256,
     identity::{HardwareIdentity, IdentifierKind, Rank, RawIdentifier, Source},
-    ids::ClaimId,
+    ids::{ClaimId, CompanyId, DeviceId, Generation},
     protocol::latest::ProofKind,
     timestamp::Timestamp,
     trust::DevicePublicKey,
@@ -48,6 +48,12 @@ pub(super) struct Notes {
     /// The TPM that is to prove itself, if that is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) tpm: Option<TpmNotes>,
+    /// The enrollment that this server's certificate for the key attests, if the device showed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) prior: Option<PriorNotes>,
+    /// The payload version that it says it has reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) payload_version: Option<u64>,
     /// When the challenge was given.
     pub(super) issued_at: Timestamp,
 }
@@ -65,6 +71,17 @@ pub(super) struct TpmNotes {
     pub(super) rooted: bool,
 }
 
+/// An enrollment that this server has certified for the device's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PriorNotes {
+    /// The device.
+    pub(super) device: DeviceId,
+    /// The enrollment.
+    pub(super) generation: Generation,
+    /// Who owned the device then.
+    pub(super) owner: CompanyId,
+}
+
 /// What of the notes does not come from the hello itself.
 pub(super) struct Challenged {
     pub(super) server_nonce: Nonce,
@@ -72,6 +89,7 @@ pub(super) struct Challenged {
     pub(super) claim: ClaimId,
     pub(super) rank: Rank,
     pub(super) tpm: Option<TpmNotes>,
+    pub(super) prior: Option<PriorNotes>,
     pub(super) now: Timestamp,
 }
 
@@ -96,6 +114,8 @@ impl Notes {
             root_version: hello.message.root_version,
             agent_version: hello.message.agent_version.clone(),
             tpm: given.tpm,
+            prior: given.prior,
+            payload_version: hello.message.enrollment.as_ref().and_then(|prior| prior.payload_version),
             issued_at: given.now,
         }
     }

@@ -125,9 +125,9 @@ impl Services {
             let (action, subject) = (Action::ClaimConfigurationSet, Subject::Claim(claim));
             self.note(tx, by, action, subject, Some(customer), detail);
         }
-        let now = self.now();
         for (configuration, claims) in by_configuration {
-            tx.set_configuration_of_claims(&claims, configuration, now).await?;
+            let at = tx.next_version(customer, self.now()).await?;
+            tx.set_configuration_of_claims(&claims, configuration, at).await?;
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use unbox_common::{
     ids::{ClaimId, CompanyId},
     protocol::latest::ProofKind,
+    timestamp::Timestamp,
 };
 
 /// What a row is refused with whose device is [`Taken::Crowded`].
@@ -55,7 +56,7 @@ impl Services {
             customer,
             reseller: defaults.reseller,
             configuration,
-            configured_at: now,
+            configured_at: Timestamp::default(),
             proof,
             activation_ends_at: now.after(self.settings().activation_window),
             sets: ClaimSets::new(row.sets),

@@ -77,6 +77,7 @@ impl<'a> Liar<'a> {
             root_version: 1,
             token_digest: None,
             tpm,
+            enrollment: None,
         })?;
         let digest = Sha256::of(&hello);
         match self.post(HELLO_PATH, hello)? {
