@@ -1,10 +1,9 @@
-//! Certificates of endorsement keys (TCG EK Credential Profile, 3.2), and the way from one to a
-//! manufacturer's root.
+//! Certificates of endorsement keys (TCG EK Credential Profile, 3.2).
 //!
 //! Such a certificate has no subject, a critical alternative name of kind directory, and a purpose of
-//! its own: checks for TLS certificates do not fit it.
+//! its own. `path.rs` leads from one to a manufacturer's root.
 
-use super::TpmRoots;
+use super::{TpmRoots, path};
 use unbox_common::{
     bytes::Bytes,
     protocol::limits::{MAX_TPM_CERTIFICATE_BYTES, MAX_TPM_CERTIFICATES},
@@ -17,21 +16,22 @@ use x509_parser::{
         OID_PKIX_AUTHORITY_INFO_ACCESS, OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER,
         OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_CERTIFICATE_POLICIES,
         OID_X509_EXT_CRL_DISTRIBUTION_POINTS, OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE,
-        OID_X509_EXT_SUBJECT_ALT_NAME, OID_X509_EXT_SUBJECT_KEY_IDENTIFIER, Oid,
+        OID_X509_EXT_NAME_CONSTRAINTS, OID_X509_EXT_SUBJECT_ALT_NAME, OID_X509_EXT_SUBJECT_KEY_IDENTIFIER,
+        Oid,
     },
     parse_x509_certificate,
-    time::ASN1Time,
     x509::X509Version,
 };
 
 /// `tcg-kp-EKCertificate`, 2.23.133.8.1: the purpose of these certificates.
 const EK_CERTIFICATE: &str = "2.23.133.8.1";
 /// Critical extensions that are understood, or say nothing about trust.
-const UNDERSTOOD: [Oid<'static>; 9] = [
+const UNDERSTOOD: [Oid<'static>; 10] = [
     OID_X509_EXT_BASIC_CONSTRAINTS,
     OID_X509_EXT_KEY_USAGE,
     OID_X509_EXT_EXTENDED_KEY_USAGE,
     OID_X509_EXT_SUBJECT_ALT_NAME,
+    OID_X509_EXT_NAME_CONSTRAINTS,
     OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER,
     OID_X509_EXT_SUBJECT_KEY_IDENTIFIER,
     OID_X509_EXT_CERTIFICATE_POLICIES,
@@ -66,6 +66,15 @@ pub enum Untraceable {
     /// A certificate on the way is outside its time.
     #[error("the certificate of the TPM's endorsement key, or of its issuer, is outside its time")]
     OutsideItsTime,
+    /// A signature on the way is of a kind that can be forged, or that is not known here.
+    #[error(
+        "the certificate of the TPM's endorsement key, or of its issuer, is signed with SHA-1 or by another \
+         method that this server does not accept"
+    )]
+    Signature,
+    /// An authority on the way may not issue such certificates.
+    #[error("an issuer of the TPM's certificate may not issue it: its own certificate forbids that")]
+    Forbidden,
     /// Nobody on the way is trusted.
     #[error("no root that this server trusts issued the certificate of the TPM's endorsement key")]
     UnknownRoot,
@@ -81,7 +90,10 @@ impl<'a> EndorsementCertificate<'a> {
         let purposes = certificate.extended_key_usage().map_err(|_| InvalidEkCertificate::Unreadable)?;
         let is_for_ek = purposes
             .is_some_and(|usage| usage.value.other.iter().any(|oid| oid.to_id_string() == EK_CERTIFICATE));
-        if !is_for_ek || certificate.is_ca() {
+        let usage = certificate.key_usage().map_err(|_| InvalidEkCertificate::Unreadable)?;
+        // Section 3.2.9: a secret is encrypted for an RSA key, or agreed on with one on a curve.
+        let opens = usage.is_none_or(|usage| usage.value.key_encipherment() || usage.value.key_agreement());
+        if !is_for_ek || !opens || certificate.is_ca() {
             return Err(InvalidEkCertificate::Purpose);
         }
         Ok(Self(certificate))
@@ -99,27 +111,8 @@ impl<'a> EndorsementCertificate<'a> {
     /// [`Untraceable`].
     pub fn trace(&self, issuers: &[Bytes], roots: &TpmRoots, now: Timestamp) -> Result<(), Untraceable> {
         let issuers = issuers.iter().take(MAX_TPM_CERTIFICATES).map(|der| read(der.as_ref()));
-        let mut issuers: Vec<X509Certificate<'_>> = issuers.collect::<Result<_, _>>()?;
-        let now = i64::try_from(now.0 / 1000).ok().and_then(|now| ASN1Time::from_timestamp(now).ok());
-        let now = now.ok_or(Untraceable::OutsideItsTime)?;
-        let mut current = self.0.clone();
-        // Each certificate is used once, so that this ends.
-        for passed in 0..=MAX_TPM_CERTIFICATES {
-            if !current.validity().is_valid_at(now) {
-                return Err(Untraceable::OutsideItsTime);
-            }
-            for root in roots.all() {
-                let Ok(root) = read(root) else { continue };
-                if issued(&root, &current) {
-                    let in_time = root.validity().is_valid_at(now);
-                    return if in_time { Ok(()) } else { Err(Untraceable::OutsideItsTime) };
-                }
-            }
-            let next =
-                issuers.iter().position(|issuer| may_issue(issuer, passed) && issued(issuer, &current));
-            current = issuers.swap_remove(next.ok_or(Untraceable::UnknownRoot)?);
-        }
-        Err(Untraceable::UnknownRoot)
+        let issuers: Vec<X509Certificate<'_>> = issuers.collect::<Result<_, _>>()?;
+        path::trace(&self.0, &issuers, roots, now)
     }
 }
 
@@ -140,25 +133,6 @@ pub(super) fn read(der: &[u8]) -> Result<X509Certificate<'_>, InvalidEkCertifica
         extension.critical && (unread || !UNDERSTOOD.contains(&extension.oid))
     });
     if is_strange { Err(InvalidEkCertificate::Critical) } else { Ok(certificate) }
-}
-
-/// Whether this certificate is an authority's that may stand `passed` authorities above an end.
-fn may_issue(issuer: &X509Certificate<'_>, passed: usize) -> bool {
-    let Ok(Some(constraints)) = issuer.basic_constraints() else { return false };
-    let deep_enough = constraints
-        .value
-        .path_len_constraint
-        .is_none_or(|longest| usize::try_from(longest).is_ok_and(|longest| passed <= longest));
-    let signs = match issuer.key_usage() {
-        Ok(None) => true,
-        Ok(Some(usage)) => usage.value.key_cert_sign(),
-        Err(_) => false,
-    };
-    constraints.value.ca && deep_enough && signs
-}
-
-fn issued(issuer: &X509Certificate<'_>, subject: &X509Certificate<'_>) -> bool {
-    subject.issuer() == issuer.subject() && subject.verify_signature(Some(issuer.public_key())).is_ok()
 }
 
 #[cfg(test)]
@@ -204,7 +178,7 @@ mod tests {
     fn another_authority_of_the_same_name_is_not_the_one_that_signed() {
         let own = EndorsementCertificate::parse(RSA).unwrap();
         let mut forged = der(ISSUER);
-        // The key of the authority is changed, its name is not.
+        // The authority's key is changed, its name is not.
         let (_, read) = parse_x509_certificate(&forged).unwrap();
         let key = read.public_key().subject_public_key.data.to_vec();
         let at = forged.windows(key.len()).position(|window| window == key).unwrap();

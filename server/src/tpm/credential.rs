@@ -42,6 +42,17 @@ enum Kind {
 #[error("expected an endorsement key of RSA-2048, P-256 or P-384 as SubjectPublicKeyInfo")]
 pub struct NotAnEndorsementKey;
 
+/// Why nothing can be sealed for an endorsement key.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The key is a pair of numbers that is no point of its curve.
+    #[error("the TPM's endorsement key is not a point of its curve")]
+    OffCurve,
+    /// There was no randomness.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
+
 impl EndorsementKey {
     /// Reads a DER `SubjectPublicKeyInfo`.
     ///
@@ -81,13 +92,13 @@ impl EndorsementKey {
     /// Seals a secret for the TPM that has this key and `attestation`.
     ///
     /// # Errors
-    /// [`EntropyError`]; also for a point that is not on its curve, for which there is no seed.
+    /// [`SealError`].
     pub fn seal(
         &self,
         attestation: &TpmPublic,
         secret: &[u8; 32],
         entropy: &dyn Entropy,
-    ) -> Result<TpmCredential, EntropyError> {
+    ) -> Result<TpmCredential, SealError> {
         let (hash, seed, encrypted) = match &self.0 {
             Kind::Rsa(key) => {
                 let (seed, encrypted) = for_rsa(key, entropy)?;
@@ -174,7 +185,7 @@ fn for_point(
     point: &[u8],
     curve: &'static agreement::Algorithm,
     hash: Hash,
-) -> Result<(Vec<u8>, Vec<u8>), EntropyError> {
+) -> Result<(Vec<u8>, Vec<u8>), SealError> {
     let random = entropy::ring_random();
     let own = agreement::EphemeralPrivateKey::generate(curve, &random).map_err(|_| EntropyError)?;
     let ours = own.compute_public_key().map_err(|_| EntropyError)?;
@@ -189,7 +200,8 @@ fn for_point(
         // KDFe (part 1, section 11.4.10.3), one block.
         hash.digest(&[&1_u32.to_be_bytes(), shared, IDENTITY, &x, &their_x])
     });
-    Ok((seed.map_err(|_| EntropyError)?, [sized(&x), sized(&y)].concat()))
+    // With a fresh key of ours, agreement fails for nothing but a point that is not on the curve.
+    Ok((seed.map_err(|_| SealError::OffCurve)?, [sized(&x), sized(&y)].concat()))
 }
 
 /// Integrity and ciphertext of a secret (`TPMS_ID_OBJECT`; part 1, sections 24.4 and 24.5).
@@ -288,7 +300,8 @@ mod tests {
             assert!(EndorsementKey::parse(bad).is_err());
         }
         let key = EndorsementKey::parse(&off_curve).unwrap();
-        assert!(key.seal(&attestation(), &[9; 32], &SeededEntropy::new(1)).is_err(), "a point off its curve");
+        let sealed = key.seal(&attestation(), &[9; 32], &SeededEntropy::new(1));
+        assert!(matches!(sealed, Err(SealError::OffCurve)));
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 
 use super::certificate;
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,10 +14,10 @@ const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 /// The most files in a folder; there are a few hundred manufacturers' certificates in the world.
 const MAX_FILES: usize = 4096;
 
-/// Certificates to one of which a TPM's must lead. Any of them may be a manufacturer's root or an
-/// authority below it.
+/// Certificates to one of which a TPM's must lead, by their subject. Any of them may be a manufacturer's
+/// root or an authority below it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TpmRoots(Arc<Vec<Vec<u8>>>);
+pub struct TpmRoots(Arc<BTreeMap<Vec<u8>, Vec<Vec<u8>>>>);
 
 /// Why roots cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,10 +45,12 @@ impl TpmRoots {
     /// # Errors
     /// The place of the first that is no certificate.
     pub fn new(certificates: Vec<Vec<u8>>) -> Result<Self, usize> {
-        match certificates.iter().position(|der| certificate::read(der).is_err()) {
-            Some(bad) => Err(bad),
-            None => Ok(Self(Arc::new(certificates))),
+        let mut by_subject: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
+        for (at, der) in certificates.into_iter().enumerate() {
+            let subject = certificate::read(&der).map_err(|_| at)?.subject().as_raw().to_vec();
+            by_subject.entry(subject).or_default().push(der);
         }
+        Ok(Self(Arc::new(by_subject)))
     }
 
     /// Reads a file, or every file of a folder: `.pem`, `.crt`, `.cer` or `.der`.
@@ -70,7 +73,10 @@ impl TpmRoots {
         for file in files {
             all.extend(certificates_in(&file)?);
         }
-        if all.is_empty() { Err(RootsError::Empty(path.to_owned())) } else { Ok(Self(Arc::new(all))) }
+        if all.is_empty() {
+            return Err(RootsError::Empty(path.to_owned()));
+        }
+        Self::new(all).map_err(|_| RootsError::Certificate(path.to_owned()))
     }
 
     /// Whether nobody said whose TPMs to believe.
@@ -79,9 +85,9 @@ impl TpmRoots {
         self.0.is_empty()
     }
 
-    /// Every certificate, DER.
-    pub(super) fn all(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().map(Vec::as_slice)
+    /// The certificates whose subject has this encoding, DER.
+    pub(super) fn named(&self, subject: &[u8]) -> impl Iterator<Item = &[u8]> {
+        self.0.get(subject).into_iter().flatten().map(Vec::as_slice)
     }
 }
 
@@ -96,5 +102,8 @@ fn certificates_in(path: &Path) -> Result<Vec<Vec<u8>>, RootsError> {
         let blocks = pem::parse_many(&bytes).map_err(|_| not_certificates())?;
         blocks.into_iter().filter(|block| block.tag() == "CERTIFICATE").map(pem::Pem::into_contents).collect()
     };
-    TpmRoots::new(found).map(|roots| roots.0.to_vec()).map_err(|_| not_certificates())
+    match found.iter().all(|der| certificate::read(der).is_ok()) {
+        true => Ok(found),
+        false => Err(not_certificates()),
+    }
 }

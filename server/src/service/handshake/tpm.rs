@@ -12,7 +12,7 @@ use crate::{
         claim::Claim,
     },
     entropy,
-    tpm::{Introduction, NotIntroduced},
+    tpm::{Introduction, NotIntroduced, SealError},
 };
 use unbox_common::{
     attestation::{KeyRole, TpmPublic, verify_certification, verify_quote},
@@ -58,7 +58,13 @@ impl Services {
         };
         let secret = entropy::nonce(&*self.0.entropy)?;
         let Introduction { digest, endorsement, attestation } = introduction;
-        let credential = endorsement.seal(&attestation, &secret.0, &*self.0.entropy)?;
+        let credential = match endorsement.seal(&attestation, &secret.0, &*self.0.entropy) {
+            Ok(credential) => credential,
+            Err(off_curve @ SealError::OffCurve) => {
+                return Ok(Err(Refusal::told(RefusalKind::ProofRequired, format!("{off_curve}."))));
+            }
+            Err(SealError::Entropy(error)) => return Err(error.into()),
+        };
         let notes = TpmNotes {
             endorsement: digest,
             attestation: Bytes(attestation.area().to_vec()),
