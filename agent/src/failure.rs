@@ -62,6 +62,10 @@ pub enum TransportError {
     /// Its certificate is outside its time: one of the two clocks is wrong.
     #[error("the server's certificate is not valid at this device's time")]
     OutsideItsTime(#[source] rustls::Error),
+    /// The server does not take this device's certificate: another authority issues them now, or it has
+    /// expired by the server's clock.
+    #[error("the server does not accept this device's certificate")]
+    CertificateRefused(#[source] rustls::Error),
     /// It does not speak TLS 1.3, or not properly.
     #[error("no TLS 1.3 connection with the server was possible")]
     Tls(#[source] rustls::Error),
@@ -366,6 +370,7 @@ impl TransportError {
             Self::Cut(_) => "connection_cut",
             Self::Untrusted(_) => "server_untrusted",
             Self::OutsideItsTime(_) => RefusalKind::ClockSkew.name(),
+            Self::CertificateRefused(_) => "certificate_refused",
             Self::Tls(_) => "tls_failed",
             Self::ArtifactHost { .. } => "artifact_host",
         }
@@ -384,6 +389,9 @@ impl TransportError {
             Self::ArtifactHost { .. } => {
                 "The place that a part of the configuration is fetched from does not give it. The device tries again \
                  by itself; if this stays, tell your IT department."
+            }
+            Self::CertificateRefused(_) => {
+                "The server replaced what it knows its devices by. This device enrolls again by itself."
             }
             Self::Tls(_) => {
                 "Something between this device and the server changes or blocks the connection. Try another network."

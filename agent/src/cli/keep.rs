@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     boot::BootContext,
-    failure::{Failure, Misbehaviour, Rejection},
+    failure::{Failure, Misbehaviour, Rejection, TransportError},
     handshake::{self, CertificateChain, DeviceKey},
     ledger::{self, Ledger},
     payload,
@@ -123,9 +123,14 @@ enum Told {
 }
 
 /// Whether the server says that this enrollment is over: a newer one took its place, as on a disk
-/// that was put back from a copy. The key is known, and may enroll again.
+/// that was put back from a copy, or another authority issues certificates now. The key is known, and
+/// may enroll again.
 fn is_over(failure: &Failure) -> bool {
-    matches!(failure, Failure::Refused(refusal) if refusal.problem.kind == RefusalKind::ProofRequired)
+    match failure {
+        Failure::Refused(refusal) => refusal.problem.kind == RefusalKind::ProofRequired,
+        Failure::Transport(error) => matches!(error, TransportError::CertificateRefused(_)),
+        _ => false,
+    }
 }
 
 /// The enrollment, unless its certificate has run out while the device was off, or the device's

@@ -12,7 +12,7 @@ use reqwest::{
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, RANGE, RETRY_AFTER},
 };
 use rustls::{
-    ClientConfig, RootCertStore,
+    AlertDescription, ClientConfig, RootCertStore,
     pki_types::UnixTime,
     sign::{CertifiedKey, SingleCertAndKey},
     time_provider::TimeProvider,
@@ -60,6 +60,7 @@ pub struct Client {
     http: reqwest::Client,
     patience: Patience,
     pacer: Option<Pacer>,
+    certified: bool,
 }
 
 /// What the client is built from.
@@ -131,6 +132,7 @@ impl Client {
             http: builder.build().map_err(DeviceFault::Client)?,
             patience: settings.patience,
             pacer: settings.pacer.cloned(),
+            certified: settings.certificate.is_some(),
         })
     }
 
@@ -156,12 +158,25 @@ impl Client {
         {
             pacer.unsent();
         }
-        let response = accepted(sent.map_err(transport)?).await?;
+        let response = accepted(sent.map_err(|error| self.failed(error))?).await?;
         if response.status() != StatusCode::OK {
             return Err(unexpected(&response).into());
         }
         expect_type(&response, JSON)?;
         body(response, limit).await
+    }
+
+    /// Tells what failed. TLS 1.3 ends for the client before the server has looked at the client's
+    /// certificate (RFC 8446, section 4.4.2), so the server's verdict comes as an alert in place of an answer.
+    /// An alert before that is not encrypted, and could be anybody's.
+    fn failed(&self, error: reqwest::Error) -> TransportError {
+        let verdict = tls_cause(&error).filter(|_| self.certified && !error.is_connect());
+        match verdict {
+            Some(cause @ rustls::Error::AlertReceived(alert)) if is_about_a_certificate(alert) => {
+                TransportError::CertificateRefused(cause)
+            }
+            _ => transport(error),
+        }
     }
 
     /// Calls a method of the management API with an API key, and with a message unless it is one that only
@@ -295,6 +310,26 @@ async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> 
     Ok(bytes)
 }
 
+/// Alerts by which a server refuses a client's certificate (RFC 8446, section 6.2).
+const fn is_about_a_certificate(alert: AlertDescription) -> bool {
+    use AlertDescription::{
+        AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked,
+        CertificateUnknown, DecryptError, UnknownCA, UnsupportedCertificate,
+    };
+    matches!(
+        alert,
+        AccessDenied
+            | BadCertificate
+            | CertificateExpired
+            | CertificateRequired
+            | CertificateRevoked
+            | CertificateUnknown
+            | DecryptError
+            | UnknownCA
+            | UnsupportedCertificate
+    )
+}
+
 /// Finds out what kind of transport failure the client's error is.
 pub(crate) fn transport(error: reqwest::Error) -> TransportError {
     use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
@@ -327,4 +362,40 @@ fn tls_cause(error: &reqwest::Error) -> Option<rustls::Error> {
         next = inner.or_else(|| error.source());
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        boot::Layout,
+        entropy::Entropy,
+        handshake::certificate_of,
+        test_server::{CERTIFIED_FROM, NOW, TestServer},
+    };
+
+    #[tokio::test]
+    async fn an_alert_before_tls_is_done_is_no_verdict_on_the_certificate() {
+        let key = DeviceKey::generate(&Entropy::system()).unwrap();
+        let own = [certificate_of(&key, CERTIFIED_FROM, NOW.after(Duration::from_hours(1)))];
+        let chain = CertificateChain::parse(&own, key.public()).unwrap();
+        // unknown_ca, certificate_expired, access_denied: anybody on the way could send them.
+        for alert in [
+            &b"\x15\x03\x03\x00\x02\x02\x30"[..],
+            b"\x15\x03\x03\x00\x02\x02\x2d",
+            b"\x15\x03\x03\x00\x02\x02\x31",
+        ] {
+            let server = TestServer::without_tls(alert);
+            let context = server.context(Layout::new("/"));
+            let settings = ClientSettings {
+                time: TrustedTime { now: NOW, skew: None },
+                certificate: Some((&chain, &key)),
+                ..ClientSettings::of(&context)
+            };
+            let client = Client::new(&settings).unwrap();
+            let to = context.server().unwrap().at("/device/v1/check-in");
+            let failed = client.post(to, Vec::new(), 1).await.unwrap_err();
+            assert_eq!(failed.kind(), "tls_failed");
+        }
+    }
 }

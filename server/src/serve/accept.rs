@@ -165,19 +165,16 @@ impl TlsDoor {
         }
         let held = self.doorway.of(place, address)?;
         let (stream, router) = self.tls.accept(stream, router).await?;
-        let device = named_device(&stream)?;
+        let device = named_device(&stream);
         Ok((stream, answering(router, Peer { address, device, plain: false }, held)))
     }
 }
 
-/// The device that a verified certificate names. A certificate of our authority that names none
-/// is not ours to answer.
-fn named_device(stream: &TlsStream<TcpStream>) -> io::Result<Option<DeviceCertificate>> {
+/// The device that a verified certificate names. One of our authority that names none is as good as no
+/// certificate: the device is told to enroll again.
+fn named_device(stream: &TlsStream<TcpStream>) -> Option<DeviceCertificate> {
     let (_, connection) = stream.get_ref();
-    let leaf = connection.peer_certificates().and_then(|chain| chain.first());
-    leaf.map(|leaf| DeviceCertificate::parse(leaf))
-        .transpose()
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    connection.peer_certificates()?.first().and_then(|leaf| DeviceCertificate::parse(leaf).ok())
 }
 
 fn answering(router: Router, peer: Peer, held: Held) -> Answering {

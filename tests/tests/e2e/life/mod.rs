@@ -9,6 +9,8 @@ mod first_boot;
 mod newer_payload;
 mod registered_at_the_factory;
 mod renewed_certificate;
+mod replaced_authority;
+mod restored_database;
 mod station_without_a_server;
 mod switched_on_again;
 
