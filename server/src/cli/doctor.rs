@@ -11,14 +11,13 @@ use crate::{
     files,
     keys::{self, CertificateSummary, KeySummary},
     log,
+    serve::CERTIFICATE_NOTICE,
     service::{Finding, Severity},
 };
 use serde::{Serialize, Serializer};
-use std::{path::Path, time::Duration};
+use std::path::Path;
 use unbox_common::timestamp::Timestamp;
 
-/// A certificate that ends sooner than this is told about.
-const EXPIRY_NOTICE: Duration = Duration::from_hours(30 * 24);
 /// Less free space than this is told about, in bytes.
 const LEAST_FREE_BYTES: u64 = 1024 * 1024 * 1024;
 /// The day this was written: a clock before it is wrong.
@@ -97,7 +96,7 @@ fn of_expiry(certificate: &CertificateSummary, now: Timestamp) -> Option<Finding
     let renew = "run `unbox-server key renew-server`, or renew the authority's images in time";
     if end <= now {
         Some(error("certificate", &subject, format!("it ended at {end}: {renew}")))
-    } else if end.before(EXPIRY_NOTICE) <= now {
+    } else if end.before(CERTIFICATE_NOTICE) <= now {
         Some(warning("certificate", &subject, format!("it ends at {end}: {renew}")))
     } else {
         None

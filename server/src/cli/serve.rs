@@ -34,6 +34,9 @@ pub(super) struct Serve {
     /// What is logged, such as `info` or `warn,request=info`.
     #[arg(long, env = "UNBOX_LOG", value_name = "FILTER")]
     log: Option<String>,
+    /// Start also with a certificate that has ended, although devices refuse it.
+    #[arg(long)]
+    allow_expired_certificate: bool,
     /// Write process id and addresses here, as JSON, once devices can connect.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -42,13 +45,14 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self, global: &Global, mut output: Output) -> anyhow::Result<Exit> {
         let given = |list: Vec<SocketAddr>| Some(list).filter(|list| !list.is_empty());
-        let settings = global.settings(Fragment {
+        let mut settings = global.settings(Fragment {
             listen: given(self.listen),
             listen_plain: given(self.listen_plain),
             listen_api: given(self.listen_api),
             log: LogFragment { format: self.log_format, filter: self.log },
             ..Fragment::default()
         })?;
+        settings.allow_expired_certificate = self.allow_expired_certificate;
         log::start(settings.log_format, &settings.log_filter)
             .context("the log filter cannot be read: expected a form like `warn,request=info`")?;
         let server = Server::start(settings, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await?;

@@ -70,6 +70,8 @@ pub struct Settings {
     pub certificate: PathBuf,
     /// Its private key.
     pub certificate_key: PathBuf,
+    /// Whether to start with a certificate that has ended, which devices refuse.
+    pub allow_expired_certificate: bool,
     /// Certificates of TPM manufacturers: a file, or a folder of them.
     pub tpm_roots: Option<PathBuf>,
     /// How long a device's certificate lasts.
@@ -178,6 +180,7 @@ impl Settings {
                 .unwrap_or_else(|| Secret::new(crate::store::Store::sqlite_url(&layout.database()))),
             certificate,
             certificate_key,
+            allow_expired_certificate: false,
             tpm_roots: merged.tpm.roots.map(below),
             device_certificate_lifetime: days(
                 "devices.certificate_days",

@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use std::{fmt, time::Duration};
-use unbox_common::refusal::RefusalKind;
+use unbox_common::{refusal::RefusalKind, timestamp::Timestamp};
 
 /// Counters, and the registry that shows them.
 pub struct Metrics {
@@ -28,6 +28,7 @@ pub struct Metrics {
     disk_free: Gauge,
     handshake_failures: Counter,
     connections_refused: Counter,
+    certificate_end: Gauge,
 }
 
 /// What is measured when somebody asks.
@@ -80,6 +81,7 @@ impl Metrics {
             disk_free: Gauge::default(),
             handshake_failures: Counter::default(),
             connections_refused: Counter::default(),
+            certificate_end: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -127,6 +129,11 @@ impl Metrics {
             "Connections closed because there were too many",
             self.connections_refused.clone(),
         );
+        registry.register(
+            "certificate_end_timestamp_seconds",
+            "When the server's certificate ends",
+            self.certificate_end.clone(),
+        );
     }
 
     /// Everything in text, with what is measured now.
@@ -171,6 +178,11 @@ impl Metrics {
         self.handshake_failures.inc();
     }
 
+    /// The server's certificate ends at `end`.
+    pub fn certificate_ends(&self, end: Timestamp) {
+        self.certificate_end.set(i64::try_from(end.as_secs()).unwrap_or(i64::MAX));
+    }
+
     /// A connection was closed because there were too many.
     pub fn connection_refused(&self) {
         self.connections_refused.inc();
@@ -204,6 +216,7 @@ mod tests {
         metrics.request("/device/v1/hello", 404, Duration::from_millis(3));
         metrics.refused(RefusalKind::NotClaimed);
         metrics.enrolled(true);
+        metrics.certificate_ends(Timestamp(1_800_000_000_000));
         let open = metrics.connection();
         let text =
             metrics.encoded(&Measured { waiting_writes: 3, memory_bytes: 4096, disk_free_bytes: 7 }).unwrap();
@@ -213,6 +226,7 @@ mod tests {
             "unbox_refusals_total{kind=\"not_claimed\"} 1",
             "unbox_enrollments_total{generation=\"first\"} 1",
             "unbox_connections 1",
+            "unbox_certificate_end_timestamp_seconds 1800000000",
             "unbox_waiting_writes 3",
             "unbox_request_memory_bytes 4096",
             "unbox_disk_free_bytes 7",

@@ -1,14 +1,16 @@
 //! The running server: listens, shows its certificate, and stops without losing a request.
 //!
-//! `tls.rs` says who may connect, `accept.rs` what becomes of a connection, `connections.rs` how
+//! `tls.rs` says who may connect, `certificate.rs` keeps the certificate good, `accept.rs` what becomes of a connection, `connections.rs` how
 //! many there may be, `signals.rs` how the process is told to stop; this file puts them together.
 
 mod accept;
+mod certificate;
 mod connections;
 mod proxied;
 mod signals;
 mod tls;
 
+pub(crate) use certificate::NOTICE as CERTIFICATE_NOTICE;
 pub use signals::{HangUp, Signals, run};
 pub use tls::TlsError;
 
@@ -26,15 +28,17 @@ use crate::{
 use accept::Doorway;
 use axum::Router;
 use axum_server::{Handle, tls_rustls::RustlsConfig};
+use certificate::Caretaker;
 use connections::Connections;
 use hyper_util::rt::TokioTimer;
 use serde::Serialize;
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     net::TcpSocket,
     task::{AbortHandle, JoinSet},
     time::interval,
 };
+use unbox_common::timestamp::Timestamp;
 
 /// Connections that wait to be accepted; a warehouse that is switched on sends them all at once.
 const BACKLOG: u32 = 4096;
@@ -54,6 +58,19 @@ pub enum ServeError {
     /// TLS could not be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Its certificate is of no more use.
+    #[error(
+        "the server's certificate in {} ended at {end}, and devices refuse it: run `unbox-server key \
+         renew-server`, or get a new one from its authority. To start all the same, say \
+         --allow-expired-certificate",
+        path.display()
+    )]
+    CertificateEnded {
+        /// Where it lies.
+        path: PathBuf,
+        /// When it ended.
+        end: Timestamp,
+    },
     /// The TPM manufacturers' certificates cannot be used.
     #[error(transparent)]
     TpmRoots(#[from] crate::tpm::RootsError),
@@ -103,12 +120,11 @@ pub struct Addresses {
 pub struct Server {
     addresses: Addresses,
     services: Services,
-    keyring: Arc<Keyring>,
+    caretaker: Arc<Caretaker>,
     settings: Settings,
-    tls: RustlsConfig,
     handle: Handle<SocketAddr>,
     listeners: JoinSet<io::Result<()>>,
-    background: [AbortHandle; 3],
+    background: [AbortHandle; 4],
     /// Of the database's file.
     _lock: Option<Lock>,
 }
@@ -123,26 +139,35 @@ impl Server {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, ServeError> {
+        certificate::prepare(&settings, clock.now(), &*entropy)?;
         let lifetime = settings.device_certificate_lifetime;
         let keyring = Arc::new(Keyring::load(settings.layout.clone(), lifetime, entropy.clone())?);
         let tls = RustlsConfig::from_config(tls::server_config(&settings, &keyring)?);
         let (store, lock) = open_database(&settings, clock.as_ref()).await.map_err(ServeError::Database)?;
         let chosen = settings.for_services()?;
-        let services = Services::new(store, keyring.clone(), clock, entropy.clone(), chosen)?;
-        let app = App::new(services.clone(), entropy, &settings.limits);
+        let services = Services::new(store, keyring.clone(), clock.clone(), entropy.clone(), chosen)?;
+        let app = App::new(services.clone(), entropy.clone(), &settings.limits);
+        let caretaker = Arc::new(Caretaker {
+            settings: settings.clone(),
+            keyring,
+            tls: tls.clone(),
+            app: app.clone(),
+            clock,
+            entropy,
+        });
 
         let mut listeners = JoinSet::new();
         let sweeper = listeners.spawn(sweep(app.clone()));
         let worker = listeners.spawn(work(services.clone()));
         let tidier = listeners.spawn(tidy(services.clone()));
+        let watch = listeners.spawn(caretaker.clone().watch());
         let mut server = Self {
             addresses: Addresses::default(),
             services,
-            keyring,
-            tls: tls.clone(),
+            caretaker,
             handle: Handle::new(),
             listeners,
-            background: [sweeper, worker, tidier],
+            background: [sweeper, worker, tidier, watch],
             settings,
             _lock: lock,
         };
@@ -217,9 +242,7 @@ impl Server {
     /// # Errors
     /// [`ServeError`]; what is in use stays in use.
     pub fn reload(&self) -> Result<(), ServeError> {
-        self.keyring.reload()?;
-        self.tls.reload_from_config(tls::server_config(&self.settings, &self.keyring)?);
-        Ok(())
+        self.caretaker.reload()
     }
 
     /// Waits until a listener stops by itself, which none should.
