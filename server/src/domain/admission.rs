@@ -12,7 +12,10 @@
 //!    ticket was given, or an administrator approved exactly this key. Else the key waits. Of a
 //!    device with protection that enrolled before, a token lets no new key in: whoever took the
 //!    device has the token of its image, too.
-//! 5. Hardware that changed since the device last enrolled waits until it is approved.
+//! 5. Hardware that changed since the device last enrolled, or that is not what the claim of a registered key
+//!    registers beside it, waits until it is approved.
+//! 6. A key that is known to be another device's, by a disk or an image that was copied, waits as well,
+//!    whatever stands for it.
 //!
 //! A TPM stands for a new key only if it is *this device's*: registered, or bound when the device first
 //! enrolled. A genuine TPM that nobody registered is some device's, so that the first binding is one of
@@ -28,7 +31,7 @@ mod refusal;
 #[cfg(test)]
 mod fixture;
 
-pub use hardware::Pending;
+pub use hardware::{Pending, contradictions, registered};
 pub use proof::{TokenEvidence, TpmEvidence, is_own_tpm, other_tpm};
 pub use refusal::{Found, Refusal, refuse_early};
 
@@ -64,6 +67,8 @@ pub struct Admission<'a> {
     pub key: Sha256,
     /// The enrollment of this very device that a certificate of this server attests for the key.
     pub certified: Option<Generation>,
+    /// Whether the key is known to be that of another device.
+    pub copied_key: bool,
     /// What the device showed.
     pub identity: &'a HardwareIdentity,
     /// Digest of the handshake's ticket.
@@ -160,11 +165,13 @@ pub fn decide(asked: &Admission<'_>) -> Decision {
         new_key.or_else(|| allowed_as_new_key(asked))
     };
     let replaced = unapproved_parts(asked);
+    // Approved, it is this device's from then on.
+    let copied_key = asked.copied_key && why != Some(Why::KnownKey) && approved(asked).is_none();
     match why {
-        Some(why) if replaced.is_empty() => {
+        Some(why) if replaced.is_empty() && !copied_key => {
             Decision::Admit { generation: certified.unwrap_or(known).next(), why }
         }
-        _ => Decision::Pend(Pending { unknown_key: why.is_none(), replaced }),
+        _ => Decision::Pend(Pending { unknown_key: why.is_none() || copied_key, copied_key, replaced }),
     }
 }
 
@@ -305,6 +312,28 @@ mod tests {
         }
         let changed = Asked { certified, board: "BOARD2", ..Asked::new(Identifiers, Some(known()), 9) };
         assert_eq!(changed.outcome(), "pend hardware_changed");
+    }
+
+    #[test]
+    fn the_key_of_another_device_waits_whatever_stands_for_it() {
+        for (device, proof, key, reset_ticket, approved, expected) in [
+            (None, Identifiers, 9, false, false, "pend pending_approval"),
+            (None, RegisteredKey, 1, false, false, "pend pending_approval"),
+            (Some(known()), Token, 9, false, false, "pend pending_approval"),
+            (Some(known()), Identifiers, 9, true, false, "pend pending_approval"),
+            (Some(known()), Identifiers, 9, false, true, "admit 5 approved"),
+            (Some(known()), Identifiers, 1, false, false, "admit 5 known_key"),
+        ] {
+            let request = approved.then(|| request(&self::key(key), BOARD, Some(NOW)));
+            let asked = Asked {
+                copied_key: true,
+                token: VALID,
+                reset_ticket,
+                request,
+                ..Asked::new(proof, device, key)
+            };
+            assert_eq!(asked.outcome(), expected, "{proof} key {key}");
+        }
     }
 
     #[test]

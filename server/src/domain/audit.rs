@@ -83,6 +83,8 @@ words! {
         Refused = "refused",
         /// A device asked with a key or hardware that an administrator has to approve.
         ApprovalRequested = "approval_requested",
+        /// Other hardware showed the key of a device.
+        KeyCopied = "key_copied",
         /// An administrator approved such a request.
         RequestApproved = "request_approved",
         /// An administrator refused such a request.
@@ -260,6 +262,7 @@ impl Event {
             Action::Refused
                 | Action::ClaimContested
                 | Action::ApprovalRequested
+                | Action::KeyCopied
                 | Action::Reported
                 | Action::CertificateRenewed
                 | Action::SignedIn

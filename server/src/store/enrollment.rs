@@ -17,9 +17,12 @@ use crate::domain::{
 };
 use sqlx::any::AnyRow;
 use unbox_common::{
+    bytes::to_base64,
     digest::Sha256,
+    identity::IdentifierKind,
     ids::{ClaimId, ConfigurationId, DeviceId, Generation, TokenId},
     timestamp::Timestamp,
+    trust::DevicePublicKey,
 };
 
 /// Digests of what a device showed in a handshake.
@@ -52,6 +55,17 @@ pub struct EnrollmentFacts {
     pub reset_ticket: bool,
     /// The token that was shown, if it is one of this customer's.
     pub token: Option<TokenFacts>,
+    /// Whether other claims' devices have the key, or had it, or other claims register it.
+    pub key_is_elsewhere: bool,
+}
+
+/// Another claim in force that knows a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherHolder {
+    /// The claim.
+    pub claim: Claim,
+    /// Its device, if that was seen.
+    pub device: Option<Device>,
 }
 
 /// What a token that was shown is.
@@ -127,6 +141,11 @@ fn joined<T>(
     found.map(|_| read(row)).transpose()
 }
 
+/// What a claim that registers a device's key is found by.
+fn key_lookup(key: Sha256) -> String {
+    format!("{} {key}", IdentifierKind::DeviceKey)
+}
+
 fn token(row: &AnyRow) -> Result<TokenFacts, StoreError> {
     let fields = Fields::of(row, "tokens", "token_id");
     let configuration = match fields.id_opt("token_configuration_id", ConfigurationId::new)? {
@@ -147,10 +166,11 @@ impl Tx {
     pub async fn enrollment_facts(
         &mut self,
         id: ClaimId,
-        shown: ShownSecrets,
+        (key, shown): (&DevicePublicKey, ShownSecrets),
         now: Timestamp,
     ) -> Result<Option<EnrollmentFacts>, StoreError> {
         self.write_before_reading(None, Some(id)).await?;
+        self.write_before_reading_key(shown.key).await?;
         self.lock_claim(id).await?;
         let mut sql = self.sql(concat!(
             "SELECT ",
@@ -164,13 +184,24 @@ impl Tx {
             ", r.device_id AS reset_device_id, t.id AS token_id, t.expires_at AS token_expires_at,
                t.revoked_at AS token_revoked_at, t.configuration_id AS token_configuration_id,
                (SELECT updated_at FROM configurations WHERE id = t.configuration_id)
-                   AS token_configuration_updated_at
-             FROM claims AS c",
-            assigned_tables!(),
-            " LEFT JOIN devices AS d ON d.claim_id = c.id
-             LEFT JOIN approval_requests AS a ON a.device_id = d.id AND a.key_digest = "
+                   AS token_configuration_updated_at,
+               (SELECT COUNT(*) FROM devices AS x WHERE x.claim_id <> c.id AND x.latest_key = "
         ));
-        sql.bind(shown.key.to_string())
+        sql.bind(to_base64(key.spki()))
+            .push(
+                ") + (SELECT COUNT(*) FROM devices AS x WHERE x.claim_id <> c.id
+                      AND x.active_key <> x.latest_key AND x.active_key = ",
+            )
+            .bind(to_base64(key.spki()))
+            .push(") + (SELECT COUNT(*) FROM claim_keys AS x WHERE x.claim_id <> c.id AND x.lookup = ")
+            .bind(key_lookup(shown.key))
+            .push(concat!(
+                ") AS key_is_elsewhere FROM claims AS c",
+                assigned_tables!(),
+                " LEFT JOIN devices AS d ON d.claim_id = c.id
+                 LEFT JOIN approval_requests AS a ON a.device_id = d.id AND a.key_digest = "
+            ))
+            .bind(shown.key.to_string())
             .push(" LEFT JOIN reset_tickets AS r ON r.device_id = d.id AND r.used_at IS NULL AND r.digest = ")
             .bind(shown.reset_ticket.map(|digest| digest.to_string()))
             .push(" AND r.expires_at > ")
@@ -197,7 +228,38 @@ impl Tx {
             request: joined(row, "approval_requests", "request_device_id", request)?,
             reset_ticket: joined(row, "reset_tickets", "reset_device_id", |_| Ok(()))?.is_some(),
             token: joined(row, "tokens", "token_id", token)?,
+            key_is_elsewhere: Fields::of(row, "devices", "claim_id").count("key_is_elsewhere")? > 0,
         }))
+    }
+
+    /// Other claims in force than this one whose device has a key, or that register it.
+    pub async fn key_holders(
+        &mut self,
+        key: &DevicePublicKey,
+        besides: ClaimId,
+    ) -> Result<Vec<OtherHolder>, StoreError> {
+        let spki = to_base64(key.spki());
+        let mut sql = self.sql(concat!(
+            "SELECT ",
+            claim_columns!(),
+            ", ",
+            device_columns!(),
+            " FROM claims AS c LEFT JOIN devices AS d ON d.claim_id = c.id
+              WHERE c.released_at IS NULL AND c.id <> "
+        ));
+        sql.bind(besides.get())
+            .push(" AND c.id IN (SELECT claim_id FROM devices WHERE latest_key = ")
+            .bind(spki.clone())
+            .push(" UNION SELECT claim_id FROM devices WHERE active_key <> latest_key AND active_key = ")
+            .bind(spki)
+            .push(" UNION SELECT claim_id FROM claim_keys WHERE lookup = ")
+            .bind(key_lookup(key.digest()))
+            .push(") ORDER BY c.id LIMIT 16");
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("find who has a key"))?;
+        let holder = |row: &AnyRow| {
+            Ok(OtherHolder { claim: claim(row)?, device: joined(row, "devices", "device_id", device)? })
+        };
+        rows.iter().map(holder).collect()
     }
 
     /// What a device's request is answered by; nobody else may change the device until the

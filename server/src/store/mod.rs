@@ -52,7 +52,7 @@ pub use credentials::{ApiKeyUse, KeysOf, SigningAccount};
 pub use devices::DeviceFilter;
 pub use dialect::newest_version;
 pub use dump::{Cell, Dumped};
-pub use enrollment::{EnrollmentFacts, ManagedFacts, ShownSecrets, TokenFacts};
+pub use enrollment::{EnrollmentFacts, ManagedFacts, OtherHolder, ShownSecrets, TokenFacts};
 pub use error::{JobError, Outage, StoreError};
 pub use factory::FactoryFilter;
 pub use operations::{DoneItem, QueuedItem};

@@ -8,6 +8,7 @@
 use super::{StoreError, Tx};
 use crate::domain::{audit::Event, device::Device};
 use unbox_common::{
+    digest::Sha256,
     ids::{ClaimId, DeviceId, Generation},
     protocol::latest::ReportEntry,
     timestamp::Timestamp,
@@ -54,6 +55,12 @@ impl Tx {
             self.write_reports(part).await?;
         }
         self.write_events(events).await
+    }
+
+    /// Writes what waits if a device of it is bound to this key.
+    pub(super) async fn write_before_reading_key(&mut self, key: Sha256) -> Result<(), StoreError> {
+        let has_key = self.together.devices.iter().any(|one| one.knows_key(key));
+        if has_key { self.write_together().await } else { Ok(()) }
     }
 
     /// Writes what waits if some of it is about this device, or the device of this claim.

@@ -7,6 +7,7 @@ mod artifacts;
 mod claims_file;
 mod collisions;
 mod concurrency;
+mod copies;
 mod doctor;
 mod enrollment;
 mod factory;

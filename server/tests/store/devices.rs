@@ -9,6 +9,7 @@ use unbox_common::{
     ids::{ClaimId, CompanyId, DeviceId, Generation},
     protocol::latest::{Installed, Outcome},
     timestamp::Timestamp,
+    trust::DevicePublicKey,
 };
 use unbox_server::{
     domain::{
@@ -24,6 +25,10 @@ const SERIAL: &str = "PF0ABCDE";
 
 fn id() -> DeviceId {
     DeviceId::new(7).unwrap()
+}
+
+fn any_key() -> DevicePublicKey {
+    TestDevice::new(SERIAL).key()
 }
 
 async fn save(db: &TestDatabase, device: Device) {
@@ -170,7 +175,7 @@ async fn a_reset_ticket_is_good_once_and_only_the_newest(db: TestDatabase) {
         let shown = ShownSecrets { key: Sha256::of(b"k"), token: None, reset_ticket: Some(Sha256::of(text)) };
         let claim = ClaimId::new(5).unwrap();
         let facts = db.store.write(move |tx: &mut Tx| {
-            Box::pin(async move { tx.enrollment_facts(claim, shown, Timestamp(at)).await })
+            Box::pin(async move { tx.enrollment_facts(claim, (&any_key(), shown), Timestamp(at)).await })
         });
         async { facts.await.unwrap().unwrap().reset_ticket }
     };
@@ -215,7 +220,9 @@ async fn facts_are_complete_in_one_look(db: TestDatabase) {
     let facts = db
         .store
         .write(move |tx: &mut Tx| {
-            Box::pin(async move { tx.enrollment_facts(ClaimId::new(5).unwrap(), shown, NOW).await })
+            Box::pin(
+                async move { tx.enrollment_facts(ClaimId::new(5).unwrap(), (&any_key(), shown), NOW).await },
+            )
         })
         .await
         .unwrap()
@@ -224,6 +231,7 @@ async fn facts_are_complete_in_one_look(db: TestDatabase) {
     assert_eq!(facts.device, Some(device.clone()));
     assert_eq!(facts.request, Some(request(b"mine", 1)));
     assert_eq!((facts.customer_name.as_str(), facts.assigned, facts.token), ("Acme", None, None));
+    assert!(!facts.key_is_elsewhere);
     let managed = db
         .store
         .write(move |tx: &mut Tx| Box::pin(async move { tx.managed_facts(id(), Generation(1)).await }))
@@ -256,7 +264,7 @@ async fn what_waits_for_the_commit_is_there_for_who_reads_it(db: TestDatabase) {
                 device.last_said.agent_version = Some("second".to_owned());
                 tx.save_device_together(device.clone());
                 let shown = ShownSecrets { key: Sha256::of(b"key"), token: None, reset_ticket: None };
-                let enrolling = tx.enrollment_facts(device.claim, shown, NOW).await?.unwrap();
+                let enrolling = tx.enrollment_facts(device.claim, (&any_key(), shown), NOW).await?.unwrap();
                 device.last_said.agent_version = Some("third".to_owned());
                 tx.save_device_together(device.clone());
                 Ok::<_, StoreError>((managed, enrolling))

@@ -27,6 +27,7 @@ use unbox_server::service::{DeviceIdentityCert, ServiceError, Services};
 /// A device in a test.
 pub struct TestDevice {
     pair: EcdsaKeyPair,
+    document: Vec<u8>,
     random: SystemRandom,
     pub identity: Vec<(IdentifierKind, String)>,
     pub proofs: Vec<ProofKind>,
@@ -38,7 +39,7 @@ pub struct TestDevice {
 impl TestDevice {
     /// A Lenovo of this serial number, with a key of its own.
     pub fn new(serial: &str) -> Self {
-        let (pair, random) = new_key();
+        let (pair, document, random) = new_key();
         let identity = [
             (IdentifierKind::SerialNumber, serial),
             (IdentifierKind::Manufacturer, "LENOVO"),
@@ -48,6 +49,7 @@ impl TestDevice {
         ];
         Self {
             pair,
+            document,
             random,
             identity: identity.map(|(kind, value)| (kind, value.to_owned())).to_vec(),
             proofs: vec![ProofKind::Identifiers, ProofKind::Token, ProofKind::RegisteredKey],
@@ -59,10 +61,21 @@ impl TestDevice {
 
     /// The same hardware after its disk was wiped: a new key.
     pub fn wiped(&self) -> Self {
-        let (pair, random) = new_key();
+        let (pair, document, random) = new_key();
         let (identity, proofs) = (self.identity.clone(), self.proofs.clone());
         let token = self.token.clone();
-        Self { pair, random, identity, proofs, token, reset_ticket: None, enrollment: None }
+        Self { pair, document, random, identity, proofs, token, reset_ticket: None, enrollment: None }
+    }
+
+    /// Another device with the same key, as on a copied disk.
+    pub fn same_key(&self) -> Self {
+        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let random = self.random.clone();
+        let pair = EcdsaKeyPair::from_pkcs8(algorithm, &self.document, &random).unwrap();
+        let (identity, proofs, document) =
+            (self.identity.clone(), self.proofs.clone(), self.document.clone());
+        let (token, enrollment) = (self.token.clone(), self.enrollment.clone());
+        Self { pair, document, random, identity, proofs, token, reset_ticket: None, enrollment }
     }
 
     pub fn replace(&mut self, kind: IdentifierKind, value: &str) {
@@ -137,13 +150,13 @@ impl TestDevice {
     }
 }
 
-fn new_key() -> (EcdsaKeyPair, SystemRandom) {
+fn new_key() -> (EcdsaKeyPair, Vec<u8>, SystemRandom) {
     #[expect(clippy::disallowed_methods, reason = "each device of a test needs a key of its own, whichever")]
     let random = SystemRandom::new();
     let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
     let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
     let pair = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).unwrap();
-    (pair, random)
+    (pair, document.as_ref().to_vec(), random)
 }
 
 /// The certificate of a grant.

@@ -127,6 +127,11 @@ pub(super) struct Asked {
     /// The TPM that proved itself, and those that the claim registers, by a byte each.
     pub(super) tpm: Option<u8>,
     pub(super) registered: &'static [u8],
+    pub(super) rank: Rank,
+    /// What is shown, if it is not the usual with `board`.
+    pub(super) shown: Option<HardwareIdentity>,
+    /// Whether the key is that of another device.
+    pub(super) copied_key: bool,
 }
 
 impl Asked {
@@ -148,6 +153,9 @@ impl Asked {
             request: None,
             tpm: None,
             registered: &[],
+            rank: Rank::Serial,
+            shown: None,
+            copied_key: false,
         }
     }
 
@@ -160,15 +168,16 @@ impl Asked {
         let mut claim = Claim { vacation: self.vacation, protected: self.protected, ..claim(self.proof) };
         let sets = self.registered.iter().map(|tpm| IdentifierSet::new([tpm_key(*tpm)]).unwrap());
         claim.sets = ClaimSets::new(claim.sets.usable().iter().cloned().chain(sets).collect());
-        let identity = identity(self.board);
+        let identity = self.shown.clone().unwrap_or_else(|| identity(self.board));
         let shown = self.tpm.map(|tpm| identity.clone().with(tpm_key(tpm), Source::Tpm).unwrap());
         decide(&Admission {
             now: self.now,
             claim: &claim,
-            rank: Rank::Serial,
+            rank: self.rank,
             device: self.device.as_ref(),
             key: key(self.key).digest(),
             certified: self.certified,
+            copied_key: self.copied_key,
             identity: shown.as_ref().unwrap_or(&identity),
             ticket: Sha256::of(self.ticket),
             configured: self.configured,

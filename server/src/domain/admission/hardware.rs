@@ -1,19 +1,35 @@
 //! Rule 5: parts that changed since the device last enrolled, and what waits for an administrator.
 
 use super::{Admission, approved, proof::tpm_of};
-use crate::domain::device::{Device, DeviceState};
+use crate::domain::{
+    claim::Claim,
+    device::{Device, DeviceState},
+};
+use std::collections::BTreeSet;
 use unbox_common::{
-    identity::{HardwareIdentity, IdentifierKind},
-    matching::{ReplacedPart, hardware_change},
+    identity::{HardwareIdentity, Identifier, IdentifierKind, Rank},
+    matching::{IdentifierSet, ReplacedPart, hardware_change},
     refusal::RefusalKind,
     timestamp::Timestamp,
 };
+
+/// The kinds of which one machine shows the same value for life, or until its board is replaced.
+const LASTING: [IdentifierKind; 6] = [
+    IdentifierKind::SerialNumber,
+    IdentifierKind::ServiceTag,
+    IdentifierKind::CertifiedDeviceId,
+    IdentifierKind::Imei,
+    IdentifierKind::Meid,
+    IdentifierKind::SystemUuid,
+];
 
 /// What an administrator has to approve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
     /// The device is not bound to this key.
     pub unknown_key: bool,
+    /// The key is that of another device: a disk or an image was copied.
+    pub copied_key: bool,
     /// Parts that are not as they were. Empty if only the key is new.
     pub replaced: Vec<ReplacedPart>,
 }
@@ -47,13 +63,36 @@ pub(super) fn unapproved_parts(asked: &Admission<'_>) -> Vec<ReplacedPart> {
         let parts = hardware_change(asked.identity, last, asked.rank).map(|change| change.replaced);
         parts.unwrap_or_default().into_iter().chain(replaced_tpm(asked, last)).collect::<Vec<_>>()
     };
-    let Some(last) = asked.device.and_then(|device| device.identity.as_ref()) else {
-        return Vec::new();
+    let replaced = match asked.device.and_then(|device| device.identity.as_ref()) {
+        Some(last) => replaced_since(last),
+        // A key that was registered for one machine may have been copied to another.
+        None if asked.rank == Rank::Key => contradictions(asked.identity, &registered(asked.claim)),
+        None => Vec::new(),
     };
     match approved(asked) {
         Some(request) if replaced_since(&request.identity).is_empty() => Vec::new(),
-        _ => replaced_since(last),
+        _ => replaced,
     }
+}
+
+/// Identifiers of which a machine shows others than it is known by: it is another machine, or has another
+/// board. What is shown or known on one side alone says nothing.
+#[must_use]
+pub fn contradictions(shown: &HardwareIdentity, known: &[&Identifier]) -> Vec<ReplacedPart> {
+    let part = |kind: IdentifierKind| {
+        let was: Vec<&Identifier> = known.iter().copied().filter(|one| one.kind() == kind).collect();
+        let now: Vec<String> = shown.of_kind(kind).map(|one| one.value().to_owned()).collect();
+        let contradicts = !was.is_empty() && !now.is_empty() && !was.iter().any(|one| shown.shows(one));
+        let was: BTreeSet<String> = was.iter().map(|one| one.value().to_owned()).collect();
+        contradicts.then(|| ReplacedPart { kind, was: was.into_iter().collect(), now })
+    };
+    LASTING.into_iter().filter_map(part).collect()
+}
+
+/// Everything that a claim registers, of all its sets.
+#[must_use]
+pub fn registered(claim: &Claim) -> Vec<&Identifier> {
+    claim.sets.usable().iter().flat_map(IdentifierSet::members).collect()
 }
 
 /// The TPM that proved itself, if it is neither registered nor the one from before.
@@ -74,7 +113,10 @@ mod tests {
     use super::*;
     use crate::domain::device::{ApprovalRequest, StateName};
     use ProofKind::{Identifiers, Token, Tpm};
-    use unbox_common::{identity::Source, protocol::latest::ProofKind};
+    use unbox_common::{
+        identity::{Observed, Source},
+        protocol::latest::ProofKind,
+    };
 
     #[test]
     fn changed_hardware_waits_whatever_was_proven() {
@@ -122,6 +164,43 @@ mod tests {
                 let unchanged = pending.state_after(&device, NOW) == device.state;
                 assert_eq!(unchanged, pending.unknown_key, "what nobody let in changes nothing");
             }
+        }
+    }
+
+    #[test]
+    fn a_key_that_comes_with_other_hardware_than_was_registered_waits() {
+        let shown = |serial| {
+            let kinds = [(IdentifierKind::SerialNumber, serial), (IdentifierKind::Manufacturer, "Acme")];
+            let observed = kinds.map(|(kind, value)| Observed {
+                identifier: Identifier::parse(kind, value).unwrap(),
+                source: Source::Smbios,
+            });
+            HardwareIdentity::new(observed).unwrap()
+        };
+        let claim = claim(ProofKind::RegisteredKey);
+        assert_eq!(contradictions(&shown("S1"), &registered(&claim)), []);
+        let [part] = <[_; 1]>::try_from(contradictions(&shown("S2"), &registered(&claim))).unwrap();
+        assert_eq!(
+            (part.kind, part.was, part.now),
+            (IdentifierKind::SerialNumber, vec!["S1".to_owned()], vec!["S2".to_owned()])
+        );
+        for (serial, request, expected) in [
+            ("S1", None, "admit 1 registered_key"),
+            ("S2", None, "pend hardware_changed"),
+            ("S2", Some("S2"), "admit 1 registered_key"),
+            ("S2", Some("S3"), "pend hardware_changed"),
+        ] {
+            let request = request.map(|approved| ApprovalRequest {
+                identity: shown(approved),
+                ..super::super::fixture::request(&key(1), BOARD, Some(NOW))
+            });
+            let asked = Asked {
+                request,
+                rank: Rank::Key,
+                shown: Some(shown(serial)),
+                ..Asked::new(ProofKind::RegisteredKey, None, 1)
+            };
+            assert_eq!(asked.outcome(), expected, "{serial}");
         }
     }
 

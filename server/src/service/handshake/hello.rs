@@ -9,7 +9,7 @@ use super::{
 use crate::{
     domain::{
         actor::Scope,
-        admission::{Found, Refusal, refuse_early},
+        admission::{Found, Refusal, contradictions, refuse_early, registered},
         audit::{Action, Event, Subject},
         claim::{Claim, Collision, Sought},
         device::Device,
@@ -22,7 +22,7 @@ use serde_json::json;
 use std::{collections::BTreeSet, sync::Arc};
 use unbox_common::{
     digest::Sha256,
-    identity::{HardwareIdentity, Identifier, IdentifierKind, RawIdentifier, Source},
+    identity::{HardwareIdentity, Identifier, IdentifierKind, Rank, RawIdentifier, Source},
     ids::ClaimId,
     matching::{Match, Reason, match_claims},
     protocol::{
@@ -234,19 +234,19 @@ impl Services {
         let mut reader = self.0.store.reader().await?;
         let sought = Sought::of(&hello.identity);
         let mut candidates = reader.claims_found_by(&sought).await?;
-        let mut registered: Vec<_> = candidates.iter().map(|one| one.claim.registered()).collect();
-        if registered.len() > 1 {
+        let mut known: Vec<_> = candidates.iter().map(|one| one.claim.registered()).collect();
+        if known.len() > 1 {
             // Only between several does it matter which of them has enrolled a device.
-            let ids: Vec<ClaimId> = registered.iter().map(|one| one.claim).collect();
+            let ids: Vec<ClaimId> = known.iter().map(|one| one.claim).collect();
             let devices = reader.devices_of_claims(&ids).await?;
             let key = hello.message.device_key.digest();
-            for one in &mut registered {
+            for one in &mut known {
                 let device = devices.iter().find(|device| device.claim == one.claim);
                 one.bound = device.and_then(|device| device.bound(key));
             }
         }
-        let reason = match match_claims(&hello.identity, &registered) {
-            Match::Claim(reason) => reason,
+        let reason = match match_claims(&hello.identity, &known) {
+            Match::Claim(reason) => by_hardware(&hello.identity, &candidates, reason),
             Match::Contested { reason, others } => {
                 let sides: Vec<Reason> = [reason.clone()].into_iter().chain(others).collect();
                 self.note_collision(now, Action::ClaimContested, &sides);
@@ -258,7 +258,7 @@ impl Services {
             }
             Match::None { .. } => {
                 let near = reader.claims_near(&sought.lookups).await?;
-                let near: Vec<_> = near.iter().map(Claim::registered).collect();
+                let near: Vec<_> = near.iter().map(Claim::known).collect();
                 self.note_unclaimed(now, match_claims(&hello.identity, &near));
                 return Ok(Sighted::None);
             }
@@ -329,6 +329,23 @@ enum Sighted {
 fn kinds_of<'r>(reasons: impl Iterator<Item = &'r Reason>) -> BTreeSet<IdentifierKind> {
     let texts = reasons.flat_map(|one| &one.identifiers);
     texts.filter_map(|text| text.split_once(' ')?.0.parse().ok()).collect()
+}
+
+/// The claim that the hardware belongs to. A key that was copied with a disk or an image matches the claim
+/// that it was registered for; a machine that shows other identifiers than that claim registers, and that
+/// has a claim of its own, goes by its own.
+fn by_hardware(identity: &HardwareIdentity, candidates: &[ClaimCandidate], by_key: Reason) -> Reason {
+    let contradicted = candidates.iter().any(|one| {
+        one.claim.id == by_key.claim && !contradictions(identity, &registered(&one.claim)).is_empty()
+    });
+    if by_key.rank != Rank::Key || !contradicted {
+        return by_key;
+    }
+    let others = candidates.iter().filter(|one| one.claim.id != by_key.claim);
+    match match_claims(identity, &others.map(|one| one.claim.registered()).collect::<Vec<_>>()) {
+        Match::Claim(own) | Match::Contested { reason: own, .. } => own,
+        _ => by_key,
+    }
 }
 
 /// The identifiers of a hello, and the keys that the handshake may prove. A device's key in the list

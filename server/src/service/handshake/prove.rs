@@ -16,8 +16,8 @@ use crate::{
     domain::{
         actor::Scope,
         admission::{
-            Admission, Decision, Evidence, Pending, Refusal, TokenEvidence, TpmEvidence, Why, decide,
-            is_own_tpm,
+            Admission, Decision, Evidence, Pending, Refusal, TokenEvidence, TpmEvidence, Why, contradictions,
+            decide, is_own_tpm, registered,
         },
         audit::{Action, Subject},
         claim::Claim,
@@ -27,7 +27,7 @@ use crate::{
         network::Network,
         token::{TokenStanding, secret_digest, standing},
     },
-    store::{EnrollmentFacts, ShownSecrets, TokenFacts, Tx},
+    store::{EnrollmentFacts, OtherHolder, ShownSecrets, TokenFacts, Tx},
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -35,6 +35,7 @@ use unbox_common::{
     digest::Sha256,
     identity::HardwareIdentity,
     ids::{CompanyId, DeviceId, Generation},
+    matching::ReplacedPart,
     protocol::{
         latest::{Grant, ProofKind, Prove},
         limits::MAX_PROVE_BYTES,
@@ -43,6 +44,9 @@ use unbox_common::{
     refusal::RefusalKind,
     timestamp::Timestamp,
 };
+
+const COPIED_KEY: &str = "This device's key is that of another device: a disk or an image was copied. Reset the \
+    device, so that it makes a key of its own.";
 
 impl Services {
     /// Takes the proof, and enrolls the device.
@@ -119,12 +123,14 @@ impl Services {
 
     /// Decides, and writes what follows. Runs inside the write transaction, perhaps more than once.
     async fn enroll(&self, tx: &mut Tx, attempt: &Attempt) -> Result<Outcome, ServiceError> {
-        let Some(facts) = tx.enrollment_facts(attempt.notes.claim, attempt.shown, attempt.now).await? else {
+        let shown = (&attempt.notes.key, attempt.shown);
+        let Some(facts) = tx.enrollment_facts(attempt.notes.claim, shown, attempt.now).await? else {
             return Ok(Outcome::Refused(Refusal::of(RefusalKind::NotClaimed)));
         };
         let token = facts.token.filter(|one| attempt.standing(one) == TokenStanding::Valid);
         let given = given(&facts, token.as_ref());
         let certified = certified_device(tx, attempt, &facts).await?;
+        let copies = copied_from(tx, attempt, &facts).await?;
         let decision = decide(&Admission {
             now: attempt.now,
             claim: &facts.claim,
@@ -132,6 +138,7 @@ impl Services {
             device: certified.as_ref().map(|(device, _)| device).or(facts.device.as_ref()),
             key: attempt.shown.key,
             certified: certified.as_ref().map(|(_, generation)| *generation),
+            copied_key: !copies.is_empty(),
             identity: &attempt.identity,
             ticket: attempt.ticket,
             configured: given.is_some(),
@@ -150,7 +157,12 @@ impl Services {
                 self.admit(tx, attempt, facts, granted, why).await
             }
             (Decision::Admit { .. }, None) => Ok(Outcome::Refused(Refusal::of(RefusalKind::NotClaimed))),
-            (Decision::Pend(pending), _) => self.hold(tx, attempt, facts, &pending).await,
+            (Decision::Pend(pending), _) => {
+                if pending.copied_key {
+                    self.tell_of_copies(tx, attempt.now, &copies);
+                }
+                self.hold(tx, attempt, facts, &pending).await
+            }
             (Decision::Refuse(refusal), _) => {
                 let subject = subject_of(&facts);
                 let event =
@@ -250,11 +262,28 @@ impl Services {
             "kind": pending.kind(),
             "key": attempt.shown.key,
             "unknown_key": pending.unknown_key,
+            "copied_key": pending.copied_key,
             "replaced": pending.replaced,
         });
         let event = device_event(now, Action::ApprovalRequested, device.id, &device, detail);
         tx.append(self.0.ids.next(now), event);
-        Ok(Outcome::Refused(Refusal::of(pending.kind())))
+        Ok(Outcome::Refused(match pending.copied_key {
+            true => Refusal::said(pending.kind(), COPIED_KEY),
+            false => Refusal::of(pending.kind()),
+        }))
+    }
+
+    /// Tells the owners of the devices that a key belongs to that other hardware showed it.
+    fn tell_of_copies(&self, tx: &mut Tx, now: Timestamp, copies: &[(OtherHolder, Vec<ReplacedPart>)]) {
+        for (OtherHolder { claim, device }, differs) in copies {
+            let subject =
+                device.as_ref().map_or(Subject::Claim(claim.id), |device| Subject::Device(device.id));
+            let refusal = Refusal::said(RefusalKind::PendingApproval, COPIED_KEY);
+            let mut event =
+                refusal_event(now, subject, Some(claim.customer), &refusal, json!({"differs": differs}));
+            event.action = Action::KeyCopied;
+            tx.append(self.0.ids.next(now), event);
+        }
     }
 
     /// Signs and issues what was granted: it is on disk by now.
@@ -412,6 +441,28 @@ async fn certified_device(
         None => Device::new(prior.device, claim.id, claim.customer, attempt.now),
     };
     Ok(Some((device, prior.generation)))
+}
+
+/// The other devices that the key belongs to, with what of this hardware is not theirs. A machine that two
+/// claims register is no copy of itself.
+async fn copied_from(
+    tx: &mut Tx,
+    attempt: &Attempt,
+    facts: &EnrollmentFacts,
+) -> Result<Vec<(OtherHolder, Vec<ReplacedPart>)>, ServiceError> {
+    let is_bound = facts.device.as_ref().is_some_and(|device| device.knows_key(attempt.shown.key));
+    if is_bound || !facts.key_is_elsewhere {
+        return Ok(Vec::new());
+    }
+    let holders = tx.key_holders(&attempt.notes.key, facts.claim.id).await?;
+    let differing = holders.into_iter().filter_map(|holder| {
+        let last = holder.device.as_ref().and_then(|device| device.identity.as_ref());
+        let seen = last.into_iter().flat_map(|last| last.observed()).map(|one| &one.identifier);
+        let known: Vec<_> = registered(&holder.claim).into_iter().chain(seen).collect();
+        let differs = contradictions(&attempt.identity, &known);
+        (!differs.is_empty()).then_some((holder, differs))
+    });
+    Ok(differing.collect())
 }
 
 /// The facts with the device that is certified in place of the one that never enrolled.

@@ -1,0 +1,143 @@
+//! Disks and images that were copied: one key on two machines.
+
+use crate::support::{TestDatabase, TestDevice, World, refusal, serial_set};
+use serde_json::json;
+use unbox_common::{
+    identity::{Identifier, IdentifierKind},
+    ids::Generation,
+    matching::IdentifierSet,
+    protocol::latest::ProofKind,
+    refusal::RefusalKind,
+};
+use unbox_server::{
+    domain::audit::{Action, Subject},
+    service::NewClaim,
+    store::{AuditFilter, PageRequest},
+};
+
+const FIRST: &str = "PF0ABCDE";
+const SECOND: &str = "PF0ZZZZZ";
+
+/// What the audit trail holds of one kind, by its subject.
+async fn told(world: &World, action: Action) -> Vec<(Subject, serde_json::Value)> {
+    let filter = AuditFilter { action: Some(action), ..AuditFilter::default() };
+    let page = world.services.list_audit(&world.by, filter, PageRequest::default()).await.unwrap();
+    page.items.into_iter().map(|entry| (entry.subject, entry.detail)).collect()
+}
+
+/// The same disk in another machine.
+fn copied_to(device: &TestDevice, serial: &str) -> TestDevice {
+    let mut copy = device.same_key();
+    copy.replace(IdentifierKind::SerialNumber, serial);
+    copy
+}
+
+/// A claim on a machine, which also registers the key of a device.
+async fn claim_with_key(world: &World, serial: &str, device: &TestDevice) -> NewClaim {
+    let key = Identifier::parse(IdentifierKind::DeviceKey, &device.key().digest().to_string()).unwrap();
+    NewClaim {
+        customer: world.customer,
+        reseller: None,
+        configuration: None,
+        proof: ProofKind::RegisteredKey,
+        sets: vec![serial_set(serial), IdentifierSet::new([key]).unwrap()],
+        order: None,
+        metadata: unbox_server::domain::claim::Metadata::default(),
+        protected: false,
+    }
+}
+
+async fn the_second_machine_with_a_key_waits_and_both_owners_are_told(db: TestDatabase) {
+    let world = World::new(db).await;
+    let other = world.other_customer("Other").await;
+    let office = world
+        .services
+        .create_configuration(&world.by, other, "Theirs", crate::support::MINIMAL_DOCUMENT)
+        .await
+        .unwrap();
+    world.services.set_default_configuration(&world.by, other, Some(office.id)).await.unwrap();
+    world.claim(FIRST, ProofKind::Identifiers).await;
+    world.claim_for(other, SECOND, ProofKind::Identifiers).await.unwrap();
+    let device = TestDevice::new(FIRST);
+    let grant = device.enroll(&world.services).await.unwrap();
+    let first = world.services.device(&world.by, grant.device_id).await.unwrap().device;
+
+    let copy = copied_to(&device, SECOND);
+    for _ in 0..2 {
+        let problem = refusal(copy.enroll(&world.services).await, RefusalKind::PendingApproval);
+        assert!(problem.detail.unwrap().contains("another device"));
+    }
+    assert_eq!(world.services.device(&world.by, grant.device_id).await.unwrap().device, first);
+    let copied = told(&world, Action::KeyCopied).await;
+    assert_eq!(copied.len(), 1, "counted, not stored twice: {copied:?}");
+    assert_eq!(copied[0].0, Subject::Device(grant.device_id));
+    assert_eq!(copied[0].1["differs"][0]["was"], json!([FIRST]));
+    assert_eq!(copied[0].1["differs"][0]["now"], json!([SECOND]));
+    let asked = told(&world, Action::ApprovalRequested).await;
+    assert_eq!(asked[0].1["copied_key"], true);
+    let waiting = world.services.list_requests(&world.by).await.unwrap();
+    assert_eq!((waiting.len(), waiting[0].customer), (1, other));
+
+    // With a key of its own it is the other owner's, and the first device goes on.
+    let own = copy.wiped().enroll(&world.services).await.unwrap();
+    assert_ne!(own.device_id, grant.device_id);
+    assert_eq!(device.enroll(&world.services).await.unwrap().generation, Generation(2));
+}
+
+async fn two_copies_in_one_moment_are_not_both_taken(db: TestDatabase) {
+    let world = World::new(db).await;
+    world.claim(FIRST, ProofKind::Identifiers).await;
+    world.claim(SECOND, ProofKind::Identifiers).await;
+    let device = TestDevice::new(FIRST);
+    let copy = copied_to(&device, SECOND);
+    let (first, second) = tokio::join!(device.enroll(&world.services), copy.enroll(&world.services));
+    assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+}
+
+async fn a_copied_key_does_not_open_the_claim_that_registered_it(db: TestDatabase) {
+    let world = World::new(db).await;
+    let device = TestDevice::new(FIRST);
+    let new = claim_with_key(&world, FIRST, &device).await;
+    let first = world.services.create_claim(&world.by, new).await.unwrap();
+    let copy = copied_to(&device, SECOND);
+    // Nobody claims the other machine: it is held, and not taken for the first one.
+    refusal(copy.enroll(&world.services).await, RefusalKind::HardwareChanged);
+    // Its owner does: then it goes by its own claim, and waits there.
+    let second = world.claim(SECOND, ProofKind::Identifiers).await;
+    refusal(copy.enroll(&world.services).await, RefusalKind::PendingApproval);
+    let copied = told(&world, Action::KeyCopied).await;
+    assert_eq!(copied.len(), 1, "{copied:?}");
+    let waiting = world.services.list_requests(&world.by).await.unwrap();
+    let claims: Vec<_> = {
+        let mut claims = Vec::new();
+        for request in &waiting {
+            claims.push(world.services.device(&world.by, request.device).await.unwrap().device.claim);
+        }
+        claims
+    };
+    assert_eq!(claims, [first.id, second.id]);
+    // The right machine enrolls as if nothing had been.
+    let grant = device.enroll(&world.services).await.unwrap();
+    assert_eq!(grant.generation, Generation(1));
+    assert_eq!(world.services.device(&world.by, grant.device_id).await.unwrap().device.claim, first.id);
+}
+
+async fn an_approved_copy_is_let_in(db: TestDatabase) {
+    let world = World::new(db).await;
+    world.claim(FIRST, ProofKind::Identifiers).await;
+    world.claim(SECOND, ProofKind::Identifiers).await;
+    let device = TestDevice::new(FIRST);
+    device.enroll(&world.services).await.unwrap();
+    let copy = copied_to(&device, SECOND);
+    refusal(copy.enroll(&world.services).await, RefusalKind::PendingApproval);
+    let waiting = world.services.list_requests(&world.by).await.unwrap();
+    world.services.approve_request(&world.by, waiting[0].device, waiting[0].key).await.unwrap();
+    assert_eq!(copy.enroll(&world.services).await.unwrap().device_id, waiting[0].device);
+}
+
+battery!(
+    the_second_machine_with_a_key_waits_and_both_owners_are_told,
+    two_copies_in_one_moment_are_not_both_taken,
+    a_copied_key_does_not_open_the_claim_that_registered_it,
+    an_approved_copy_is_let_in,
+);
