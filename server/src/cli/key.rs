@@ -44,6 +44,14 @@ Example, with the root key offline:
         #[arg(long, value_name = "FILE")]
         root_key: Option<PathBuf>,
     },
+    /// Make a new authority of device certificates; certificates of the old one still count.
+    #[command(after_help = "\
+Devices get a new certificate with their next check-in, once a running server got SIGHUP.
+The old authority's private key is removed.")]
+    RotateDeviceCa,
+    /// Let only the present authority of device certificates count.
+    #[command(after_help = "A device that has no certificate of it yet enrolls again by itself.")]
+    RetireDeviceCa,
     /// Give the server a new TLS key and certificate; devices notice nothing.
     RenewServer {
         /// Names of the server, in place of the settings.
@@ -118,6 +126,26 @@ impl Key {
                         "Only payload key {} is believed, from root version {} on. {RELOAD}",
                         retired.key, retired.version
                     ),
+                )?;
+            }
+            Self::RotateDeviceCa => {
+                rotate::rotate_device_ca(&layout, SystemClock.now(), &entropy)?;
+                let new = keys::certificate(layout.device_ca())?;
+                output.show(
+                    &json!(new),
+                    &format!(
+                        "{} issues the certificates of devices from now on. {RELOAD}\n\
+                     Next: when every device has checked in, unbox-server key retire-device-ca.",
+                        new.subject
+                    ),
+                )?;
+            }
+            Self::RetireDeviceCa => {
+                rotate::retire_device_cas(&layout)?;
+                let present = keys::certificate(layout.device_ca())?;
+                output.show(
+                    &json!(present),
+                    &format!("Only certificates of {} count. {RELOAD}", present.subject),
                 )?;
             }
             Self::RenewServer { names } => {

@@ -12,7 +12,7 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, pem::PemObject as _};
 use std::time::Duration;
 use time::OffsetDateTime;
-use unbox_common::{bytes::Bytes, timestamp::Timestamp, trust::DevicePublicKey};
+use unbox_common::{bytes::Bytes, digest::Sha256, timestamp::Timestamp, trust::DevicePublicKey};
 use x509_parser::parse_x509_certificate;
 use zeroize::Zeroizing;
 
@@ -85,6 +85,12 @@ impl Authority {
     /// The authority's own certificate.
     pub(super) const fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// Digest of its name, by which its certificates are told from others'.
+    pub(super) fn name(&self) -> Sha256 {
+        parse_x509_certificate(&self.certificate)
+            .map_or(Sha256([0; 32]), |(_, certificate)| Sha256::of(certificate.subject().as_raw()))
     }
 
     /// A new key and certificate for the server itself.

@@ -1,6 +1,7 @@
 //! The name in a device's certificate: which device, in which generation, of which owner.
 
 use unbox_common::{
+    digest::Sha256,
     ids::{CompanyId, DeviceId, Generation},
     timestamp::Timestamp,
 };
@@ -16,6 +17,8 @@ pub struct DeviceCertificate {
     pub generation: Generation,
     /// The customer that owned it then.
     pub owner: CompanyId,
+    /// Digest of its issuer's name.
+    pub issuer: Sha256,
     /// When the certificate ends.
     pub not_after: Timestamp,
 }
@@ -48,7 +51,8 @@ impl DeviceCertificate {
         let (device, generation, owner) = parse_uri(name).ok_or(NotADeviceCertificate)?;
         let not_after =
             u64::try_from(certificate.validity().not_after.timestamp()).map_err(|_| NotADeviceCertificate)?;
-        Ok(Self { device, generation, owner, not_after: Timestamp::from_secs(not_after) })
+        let issuer = Sha256::of(certificate.issuer().as_raw());
+        Ok(Self { device, generation, owner, issuer, not_after: Timestamp::from_secs(not_after) })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Authority, KeyError, Layout, RootChain,
-    authority::check_names,
+    authority::{KeyAndCertificate, check_names},
     io::{authority_error, load_authority, make_signing_key, make_ticket_key, random, required, write_root},
 };
 use crate::{
@@ -12,6 +12,9 @@ use crate::{
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use std::path::Path;
 use unbox_common::timestamp::Timestamp;
+
+const TLS_CA: &str = "Unbox TLS CA";
+pub(super) const DEVICE_CA: &str = "Unbox Device CA";
 
 /// What a new server is to be called.
 #[derive(Debug, Clone)]
@@ -44,8 +47,9 @@ pub fn initialise(
     for path in [layout.roots(), layout.trust()] {
         files::make_directory(&path, PUBLIC_DIRECTORY)?;
     }
-    make_authority(&layout.tls_ca(), "Unbox TLS CA", now, entropy)?;
-    make_authority(&layout.device_ca(), "Unbox Device CA", now, entropy)?;
+    for (path, name) in [(layout.tls_ca(), TLS_CA), (layout.device_ca(), DEVICE_CA)] {
+        files::write_new(&path, make_authority(&path, name, now, entropy)?.as_bytes(), PRIVATE_FILE)?;
+    }
     make_server_certificate(layout, &founding.names, now, entropy)?;
     make_ticket_key(&layout.ticket_key(), entropy)?;
 
@@ -73,12 +77,17 @@ pub(super) fn make_server_certificate(
     Ok(files::replace(&path, pem.as_bytes(), PRIVATE_FILE)?)
 }
 
-/// The same name twice would make two authorities look alike, so each carries a random number.
-fn make_authority(path: &Path, name: &str, now: Timestamp, entropy: &dyn Entropy) -> Result<(), KeyError> {
+/// Makes an authority for `path`. The same name twice would make two of them look alike, so each carries a
+/// random number.
+pub(super) fn make_authority(
+    path: &Path,
+    name: &str,
+    now: Timestamp,
+    entropy: &dyn Entropy,
+) -> Result<KeyAndCertificate, KeyError> {
     let number = u32::from_be_bytes(random(entropy)?);
-    let pem = Authority::generate(&format!("{name} {number:08x}"), now, &random(entropy)?)
-        .map_err(authority_error(path))?;
-    Ok(files::write_new(path, pem.as_bytes(), PRIVATE_FILE)?)
+    Authority::generate(&format!("{name} {number:08x}"), now, &random(entropy)?)
+        .map_err(authority_error(path))
 }
 
 fn write_trust(layout: &Layout, founding: &Founding) -> Result<(), KeyError> {

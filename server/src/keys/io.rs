@@ -60,10 +60,20 @@ pub(super) fn load(layout: &Layout) -> Result<Loaded, KeyError> {
         .ok_or_else(|| KeyError::NoPayloadKey(layout.keys()))?;
     Ok(Loaded {
         device_ca: load_authority(&layout.device_ca())?,
+        former_device_cas: former_device_cas(layout)?,
         payload_key,
         roots,
         ticket: load_ticket_key(&layout.ticket_key())?,
     })
+}
+
+/// The device authorities that were replaced, and whose certificates still count.
+pub(super) fn former_device_cas(layout: &Layout) -> Result<Vec<CertificateDer<'static>>, KeyError> {
+    let path = layout.former_device_cas();
+    let pem = files::read(&path, MAX_FILE_BYTES)?.unwrap_or_default();
+    CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|_| KeyError::Malformed { path, expected: "certificates in PEM" })
 }
 
 pub(super) fn load_authority(path: &Path) -> Result<Authority, KeyError> {

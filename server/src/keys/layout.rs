@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 ///   payload-N.pem     the key that signs payloads since root version N
 ///   root-N.pem        the key that signs signing roots since root version N; better kept offline
 ///   ticket.key        seals the server's notes between two messages of a handshake
+/// former-device-cas.pem  certificates of device authorities that were replaced and still count
 /// roots/N.json        every signing root, each signed by the keys of the one before
 /// trust/              public: what an image needs to trust this server
 /// ```
@@ -88,6 +89,12 @@ impl Layout {
     #[must_use]
     pub fn device_ca(&self) -> PathBuf {
         self.keys().join("device-ca.pem")
+    }
+
+    /// Device authorities that were replaced, and whose certificates still count.
+    #[must_use]
+    pub fn former_device_cas(&self) -> PathBuf {
+        self.dir.join("former-device-cas.pem")
     }
 
     /// The key that signs payloads since a root version.

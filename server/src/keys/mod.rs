@@ -38,6 +38,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use ticket::TicketKey;
 use unbox_common::{
     bytes::Bytes,
+    digest::Sha256,
     payload::Payload,
     timestamp::Timestamp,
     trust::{Signed, SigningKey, SigningRoot, sign},
@@ -121,6 +122,11 @@ pub enum KeyError {
     /// No private key that the newest root trusts for the next one.
     #[error("the key that signs roots is not in {}: hand it in with --root-key FILE", _0.display())]
     NoRootKey(PathBuf),
+    /// No device authority was replaced.
+    #[error(
+        "no former device authority counts, so there is none to retire: run `key rotate-device-ca` first"
+    )]
+    NoFormerAuthority,
     /// There is only one payload key.
     #[error(
         "the newest root trusts one payload key only, so there is none to retire: run `key rotate` first"
@@ -144,6 +150,7 @@ pub struct Keyring {
 
 struct Loaded {
     device_ca: Authority,
+    former_device_cas: Vec<CertificateDer<'static>>,
     payload_key: SigningKey,
     roots: RootChain,
     ticket: TicketKey,
@@ -169,10 +176,16 @@ impl Keyring {
         Ok(())
     }
 
-    /// The authority that devices' certificates are checked against.
+    /// The authorities that devices' certificates are checked against, the one that issues them first.
     #[must_use]
-    pub fn device_authority(&self) -> CertificateDer<'static> {
-        self.loaded.load().device_ca.certificate().clone()
+    pub fn device_authorities(&self) -> Vec<CertificateDer<'static>> {
+        self.loaded.load().device_authorities().cloned().collect()
+    }
+}
+
+impl Loaded {
+    fn device_authorities(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        std::iter::once(self.device_ca.certificate()).chain(&self.former_device_cas)
     }
 }
 
@@ -192,7 +205,11 @@ impl Signer for Keyring {
     }
 
     fn read_certificate(&self, der: &[u8]) -> Option<CertifiedEnrollment> {
-        certified_enrollment(der, self.loaded.load().device_ca.certificate())
+        self.loaded.load().device_authorities().find_map(|authority| certified_enrollment(der, authority))
+    }
+
+    fn certificate_issuer(&self) -> Sha256 {
+        self.loaded.load().device_ca.name()
     }
 
     fn sign_payload(&self, payload: &Payload) -> Result<Signed<Payload>, SignerError> {
@@ -290,7 +307,9 @@ mod tests {
 
     fn verifier(layout: &Layout) -> Arc<dyn ClientCertVerifier> {
         let mut roots = RootCertStore::empty();
-        roots.add(keyring(layout).device_authority()).unwrap();
+        for authority in keyring(layout).device_authorities() {
+            roots.add(authority).unwrap();
+        }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap()
     }
@@ -368,10 +387,49 @@ mod tests {
                 device: enrollment.device,
                 generation: enrollment.generation,
                 owner: enrollment.owner,
+                issuer: keyring(&layout).certificate_issuer(),
                 not_after: NOW.after(DEVICE_LIFETIME)
             })
         );
         assert!(leaf.windows(65).any(|window| window == enrollment.key.point()));
+    }
+
+    #[test]
+    fn a_replaced_device_authority_counts_until_it_is_retired() {
+        let (_dir, layout) = founded();
+        let keyring = keyring(&layout);
+        let entropy = SystemEntropy::new();
+        let enrollment = enrollment();
+        let of_old = keyring.issue_certificate(&enrollment, NOW).unwrap();
+        let old_issuer = keyring.certificate_issuer();
+        let before = tree(&layout);
+        assert!(matches!(rotate::retire_device_cas(&layout), Err(KeyError::NoFormerAuthority)));
+        assert_eq!(tree(&layout), before);
+
+        rotate::rotate_device_ca(&layout, NOW, &entropy).unwrap();
+        keyring.reload().unwrap();
+        let of_new = keyring.issue_certificate(&enrollment, NOW).unwrap();
+        assert_ne!(of_new[1], of_old[1], "the new authority issues");
+        let counts = |chain: &[Bytes]| {
+            let [leaf, authority] = chain else { panic!("expected leaf and authority") };
+            let [leaf, authority] = [leaf, authority].map(|der| CertificateDer::from(der.0.clone()));
+            let now = UnixTime::since_unix_epoch(Duration::from_millis(NOW.0));
+            verifier(&layout).verify_client_cert(&leaf, &[authority], now).is_ok()
+        };
+        assert!(counts(&of_old) && counts(&of_new));
+        assert_eq!(keyring.read_certificate(of_old[0].as_ref()), Some(enrollment.clone()));
+        assert_eq!(DeviceCertificate::parse(of_old[0].as_ref()).unwrap().issuer, old_issuer);
+        assert_eq!(
+            DeviceCertificate::parse(of_new[0].as_ref()).unwrap().issuer,
+            keyring.certificate_issuer()
+        );
+
+        rotate::rotate_device_ca(&layout, NOW, &entropy).unwrap();
+        assert!(counts(&of_old) && counts(&of_new), "two of them were replaced");
+        rotate::retire_device_cas(&layout).unwrap();
+        keyring.reload().unwrap();
+        assert!(!counts(&of_old) && !counts(&of_new));
+        assert_eq!(keyring.read_certificate(of_old[0].as_ref()), None);
     }
 
     #[test]
@@ -398,7 +456,7 @@ mod tests {
     #[test]
     fn the_authority_itself_is_no_device_and_the_server_no_client() {
         let (_dir, layout) = founded();
-        let authority = keyring(&layout).device_authority();
+        let authority = keyring(&layout).device_authorities().remove(0);
         assert_eq!(DeviceCertificate::parse(&authority), Err(NotADeviceCertificate));
         let server = server_identity(&layout.server_certificate(), &layout.server_certificate()).unwrap();
         assert_eq!(DeviceCertificate::parse(&server.chain[0]), Err(NotADeviceCertificate));

@@ -2,10 +2,16 @@
 
 use super::{
     Change, KeyError, Layout, RootChain, SigningKey,
-    init::make_server_certificate,
-    io::{load_roots, load_signing_key, make_signing_key, payload_keys, root_keys, write_root},
+    init::{DEVICE_CA, make_authority, make_server_certificate},
+    io::{
+        former_device_cas, load_authority, load_roots, load_signing_key, make_signing_key, payload_keys,
+        root_keys, write_root,
+    },
 };
-use crate::{entropy::Entropy, files};
+use crate::{
+    entropy::Entropy,
+    files::{self, PRIVATE_FILE, PUBLIC_FILE},
+};
 use std::path::{Path, PathBuf};
 use unbox_common::{timestamp::Timestamp, trust::KeyId};
 
@@ -92,6 +98,31 @@ pub fn renew_server(
     entropy: &dyn Entropy,
 ) -> Result<(), KeyError> {
     make_server_certificate(layout, names, now, entropy)
+}
+
+/// Makes a new authority of device certificates. Certificates of the one before still count, until
+/// [`retire_device_cas`]; its private key is gone, so that it issues no more. Devices get a new certificate
+/// with their next check-in.
+pub fn rotate_device_ca(layout: &Layout, now: Timestamp, entropy: &dyn Entropy) -> Result<(), KeyError> {
+    let present = load_authority(&layout.device_ca())?;
+    let mut former = former_device_cas(layout)?;
+    // After an interrupted rotation it is there already.
+    if !former.contains(present.certificate()) {
+        former.push(present.certificate().clone());
+    }
+    let blocks: Vec<_> = former.iter().map(|der| pem::Pem::new("CERTIFICATE", der.as_ref())).collect();
+    files::replace(&layout.former_device_cas(), pem::encode_many(&blocks).as_bytes(), PUBLIC_FILE)?;
+    let path = layout.device_ca();
+    Ok(files::replace(&path, make_authority(&path, DEVICE_CA, now, entropy)?.as_bytes(), PRIVATE_FILE)?)
+}
+
+/// Lets only the present authority of device certificates count. A device that has no certificate by it
+/// yet enrolls again.
+pub fn retire_device_cas(layout: &Layout) -> Result<(), KeyError> {
+    if former_device_cas(layout)?.is_empty() {
+        return Err(KeyError::NoFormerAuthority);
+    }
+    Ok(files::remove(&layout.former_device_cas())?)
 }
 
 fn extend(

@@ -5,7 +5,10 @@ use super::{
     problem::{RouteError, answer},
     record::Subject,
 };
-use crate::service::{DeviceIdentityCert, HelloRequest, Origin};
+use crate::{
+    keys::DeviceCertificate,
+    service::{DeviceIdentityCert, HelloRequest, Origin},
+};
 use axum::{
     Extension,
     extract::{Request, State},
@@ -115,7 +118,8 @@ fn enrolled(app: &App, peer: &Peer) -> Result<DeviceIdentityCert, RouteError> {
 }
 
 fn certificate(peer: &Peer) -> Option<DeviceIdentityCert> {
-    peer.device.map(|one| DeviceIdentityCert { device: one.device, generation: one.generation })
+    let DeviceCertificate { device, generation, issuer, .. } = peer.device?;
+    Some(DeviceIdentityCert { device, generation, issuer })
 }
 
 async fn message<T: DeserializeOwned>(

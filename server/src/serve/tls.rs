@@ -57,7 +57,9 @@ pub(super) fn server_config(settings: &Settings, keyring: &Keyring) -> Result<Ar
     let provider =
         Arc::new(CryptoProvider { cipher_suites: CIPHER_SUITES.to_vec(), ..ring::default_provider() });
     let mut authorities = RootCertStore::empty();
-    authorities.add(keyring.device_authority()).map_err(TlsError::DeviceAuthority)?;
+    for authority in keyring.device_authorities() {
+        authorities.add(authority).map_err(TlsError::DeviceAuthority)?;
+    }
     let devices = WebPkiClientVerifier::builder_with_provider(authorities.into(), provider.clone())
         .allow_unauthenticated()
         .build()

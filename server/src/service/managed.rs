@@ -19,6 +19,7 @@ use crate::{
 use serde_json::json;
 use std::sync::Arc;
 use unbox_common::{
+    digest::Sha256,
     ids::{DeviceId, Generation},
     payload::Payload,
     protocol::{
@@ -46,6 +47,8 @@ pub struct DeviceIdentityCert {
     pub device: DeviceId,
     /// The generation that it was issued for.
     pub generation: Generation,
+    /// Digest of its issuer's name.
+    pub issuer: Sha256,
 }
 
 impl Services {
@@ -230,7 +233,7 @@ impl Services {
             owner: nobody(&facts.customer_name),
         };
         if let Some(Enrollment { key, generation }) = facts.device.enrollment(who.generation)
-            && said.renew_certificate
+            && (said.renew_certificate || who.issuer != signer.certificate_issuer())
         {
             news.certificate_chain = signer.issue_certificate(
                 &CertifiedEnrollment {

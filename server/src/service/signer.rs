@@ -3,6 +3,7 @@
 use std::error::Error;
 use unbox_common::{
     bytes::Bytes,
+    digest::Sha256,
     ids::{CompanyId, DeviceId, Generation},
     payload::Payload,
     timestamp::Timestamp,
@@ -52,6 +53,9 @@ pub trait Signer: Send + Sync {
     /// The enrollment that a client certificate attests, also after its end; `None` unless it was issued
     /// with these keys.
     fn read_certificate(&self, der: &[u8]) -> Option<CertifiedEnrollment>;
+
+    /// Digest of the name of the authority that issues client certificates now.
+    fn certificate_issuer(&self) -> Sha256;
 
     /// A payload in its signed envelope.
     fn sign_payload(&self, payload: &Payload) -> Result<Signed<Payload>, SignerError>;

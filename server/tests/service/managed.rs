@@ -6,6 +6,7 @@ use crate::support::{
 use std::time::Duration;
 use unbox_common::{
     bytes::FixedBytes,
+    digest::Sha256,
     ids::{DeviceId, Generation},
     protocol::{
         latest::{Command, Grant, Installed, Outcome, ProofKind},
@@ -152,7 +153,7 @@ async fn messages_that_are_not_of_this_certificate_are_refused(db: TestDatabase)
     refusal(other, RefusalKind::UnsupportedProtocol);
     let other = world.services.check_in(who, check_in(Generation(2), None)).await;
     refusal(other, RefusalKind::UnsupportedProtocol);
-    let stranger = DeviceIdentityCert { device: DeviceId::new(1).unwrap(), generation: Generation(1) };
+    let stranger = DeviceIdentityCert { device: DeviceId::new(1).unwrap(), ..who };
     refusal(
         world.services.report(stranger, report(Generation(1), &[1], DONE)).await,
         RefusalKind::ProofRequired,
@@ -279,6 +280,18 @@ async fn a_certificate_is_renewed_for_the_same_key(db: TestDatabase) {
     assert_eq!(history[0].action, Action::CertificateRenewed);
 }
 
+async fn a_certificate_of_a_former_authority_is_replaced_unasked(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (device, grant) = granted(&world).await;
+    let said = || check_in(Generation(1), Some(installed(&world, VERSION)));
+    let news = world.services.check_in(certificate(&grant), said()).await.unwrap();
+    assert_eq!(news.certificate_chain, []);
+    let former = DeviceIdentityCert { issuer: Sha256::of(b"former"), ..certificate(&grant) };
+    let news = world.services.check_in(former, said()).await.unwrap();
+    let new = world.signer.read_certificate(news.certificate_chain[0].as_ref()).unwrap();
+    assert_eq!((new.device, new.generation, new.key), (grant.device_id, Generation(1), device.key()));
+}
+
 async fn a_device_without_configuration_is_left_in_peace(db: TestDatabase) {
     let world = World::new(db).await;
     let (_, grant) = granted(&world).await;
@@ -301,5 +314,6 @@ battery!(
     another_older_configuration_is_news_too,
     a_device_is_told_to_enroll_again_until_it_has,
     a_certificate_is_renewed_for_the_same_key,
+    a_certificate_of_a_former_authority_is_replaced_unasked,
     a_device_without_configuration_is_left_in_peace,
 );

@@ -51,6 +51,10 @@ impl Signer for TestSigner {
         Some(CertifiedEnrollment { device, generation, owner, key })
     }
 
+    fn certificate_issuer(&self) -> Sha256 {
+        Sha256::of(&[self.secret])
+    }
+
     fn sign_payload(&self, payload: &Payload) -> Result<Signed<Payload>, SignerError> {
         sign(payload, &[&self.payload_key()]).map_err(|error| SignerError(error.into()))
     }

@@ -258,7 +258,7 @@ impl Services {
             }
             Match::None { .. } => {
                 let near = reader.claims_near(&sought.lookups).await?;
-                let near: Vec<_> = near.iter().map(Claim::known).collect();
+                let near: Vec<_> = near.iter().map(Claim::registered).collect();
                 self.note_unclaimed(now, match_claims(&hello.identity, &near));
                 return Ok(Sighted::None);
             }
