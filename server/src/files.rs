@@ -302,6 +302,7 @@ pub fn nameless(directory: &Path) -> Result<File, FilesError> {
 }
 
 /// The same, in memory for as long as it has at most this many bytes.
+#[must_use]
 pub fn spooled(directory: &Path, memory_bytes: usize) -> SpooledTempFile {
     tempfile::spooled_tempfile_in(memory_bytes, directory)
 }

@@ -69,9 +69,12 @@ pub struct Fragment {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetentionFragment {
-    pub(super) operations_days: Option<u64>,
-    pub(super) reports_days: Option<u64>,
-    pub(super) audit_days: Option<u64>,
+    #[serde(rename = "operations_days")]
+    pub(super) operations: Option<u64>,
+    #[serde(rename = "reports_days")]
+    pub(super) reports: Option<u64>,
+    #[serde(rename = "audit_days")]
+    pub(super) audit: Option<u64>,
 }
 
 /// `[storage]`.

@@ -151,7 +151,6 @@ impl Settings {
             _ => return Err(value("tls", "`certificate` and `key` together, or neither")),
         };
         let artifacts = merged.artifacts.map_or_else(|| layout.artifacts(), below);
-        let devices = merged.devices;
         let listen_api = merged.listen_api.unwrap_or_default();
         let behind_proxy = merged.api_behind_tls_proxy.unwrap_or_default();
         if !(behind_proxy || listen_api.iter().all(|address| address.ip().is_loopback())) {
@@ -168,7 +167,18 @@ impl Settings {
                 "the addresses of the balancer, because `proxy_protocol` is set",
             ));
         }
-        let default = service::Settings::new(artifacts);
+        let mut services = service::Settings {
+            names,
+            url,
+            audit_directory: layout.dir().join("audit"),
+            ..service::Settings::new(artifacts)
+        };
+        if let Some(models) = merged.models {
+            services.models = read_models(below(models))?;
+        }
+        let operations = merged.limits.operations_per_company;
+        let services =
+            parse_services(services, &merged.devices, operations, &merged.retention, &merged.storage)?;
         Ok(Self {
             listen,
             listen_metrics: merged.listen_metrics.unwrap_or_else(default_metrics),
@@ -184,74 +194,10 @@ impl Settings {
             tpm_roots: merged.tpm.roots.map(below),
             device_certificate_lifetime: days(
                 "devices.certificate_days",
-                devices.certificate_days,
+                merged.devices.certificate_days,
                 DEVICE_LIFETIME,
             )?,
-            services: service::Settings {
-                names,
-                url,
-                ticket_lifetime: span(
-                    "devices.challenge_s",
-                    devices.challenge_s,
-                    default.ticket_lifetime,
-                    5..=3600,
-                )?,
-                payload_lifetime: days(
-                    "devices.payload_days",
-                    devices.payload_days,
-                    default.payload_lifetime,
-                )?,
-                activation_window: days(
-                    "devices.activation_days",
-                    devices.activation_days,
-                    default.activation_window,
-                )?,
-                reset_ticket_lifetime: days(
-                    "devices.reset_ticket_days",
-                    devices.reset_ticket_days,
-                    default.reset_ticket_lifetime,
-                )?,
-                check_in_interval_s: number(
-                    "devices.check_in_s",
-                    devices.check_in_s,
-                    default.check_in_interval_s,
-                    1..=604_800,
-                )?,
-                retry_waiting_s: number(
-                    "devices.retry_waiting_s",
-                    devices.retry_waiting_s,
-                    default.retry_waiting_s,
-                    1..=86_400,
-                )?,
-                unfinished_operations: number(
-                    "limits.operations_per_company",
-                    merged.limits.operations_per_company,
-                    50,
-                    1..=10_000,
-                )?
-                .into(),
-                reports_kept: days(
-                    "retention.reports_days",
-                    merged.retention.reports_days,
-                    default.reports_kept,
-                )?,
-                audit_kept: merged
-                    .retention
-                    .audit_days
-                    .filter(|days| *days > 0)
-                    .map(|given| days("retention.audit_days", Some(given), Duration::ZERO))
-                    .transpose()?,
-                audit_directory: layout.dir().join("audit"),
-                company_bytes: mib("storage.company_mib", merged.storage.company_mib, 32_768)?,
-                reserved_bytes: mib("storage.reserve_mib", merged.storage.reserve_mib, 1024)?,
-                operations_kept: days(
-                    "retention.operations_days",
-                    merged.retention.operations_days,
-                    default.operations_kept,
-                )?,
-                models: merged.models.map_or(Ok(default.models.clone()), |path| read_models(below(path)))?,
-                ..default
-            },
+            services,
             limits: Limits { proxies, ..Limits::parse(&merged.limits)? },
             log_format: merged.log.format.unwrap_or_default(),
             log_filter: merged.log.filter.unwrap_or_else(|| "info".to_owned()),
@@ -267,6 +213,53 @@ impl Settings {
         let tpm_roots = self.tpm_roots.as_deref().map(TpmRoots::load).transpose()?;
         Ok(service::Settings { tpm_roots: tpm_roots.unwrap_or_default(), ..self.services.clone() })
     }
+}
+
+/// The services' settings with the times and the bounds that were given.
+fn parse_services(
+    default: service::Settings,
+    devices: &DevicesFragment,
+    operations: Option<u64>,
+    retention: &RetentionFragment,
+    storage: &StorageFragment,
+) -> Result<service::Settings, ConfigError> {
+    Ok(service::Settings {
+        ticket_lifetime: span("devices.challenge_s", devices.challenge_s, default.ticket_lifetime, 5..=3600)?,
+        payload_lifetime: days("devices.payload_days", devices.payload_days, default.payload_lifetime)?,
+        activation_window: days(
+            "devices.activation_days",
+            devices.activation_days,
+            default.activation_window,
+        )?,
+        reset_ticket_lifetime: days(
+            "devices.reset_ticket_days",
+            devices.reset_ticket_days,
+            default.reset_ticket_lifetime,
+        )?,
+        check_in_interval_s: number(
+            "devices.check_in_s",
+            devices.check_in_s,
+            default.check_in_interval_s,
+            1..=604_800,
+        )?,
+        retry_waiting_s: number(
+            "devices.retry_waiting_s",
+            devices.retry_waiting_s,
+            default.retry_waiting_s,
+            1..=86_400,
+        )?,
+        unfinished_operations: number("limits.operations_per_company", operations, 50, 1..=10_000)?.into(),
+        reports_kept: days("retention.reports_days", retention.reports, default.reports_kept)?,
+        audit_kept: retention
+            .audit
+            .filter(|days| *days > 0)
+            .map(|given| days("retention.audit_days", Some(given), Duration::ZERO))
+            .transpose()?,
+        company_bytes: mib("storage.company_mib", storage.company_mib, 32_768)?,
+        reserved_bytes: mib("storage.reserve_mib", storage.reserve_mib, 1024)?,
+        operations_kept: days("retention.operations_days", retention.operations, default.operations_kept)?,
+        ..default
+    })
 }
 
 #[cfg(test)]

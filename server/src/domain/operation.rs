@@ -58,7 +58,7 @@ pub struct Operation {
 #[must_use]
 pub fn next_turns(
     waiting: &[(OperationId, CompanyId)],
-    last: &HashMap<CompanyId, OperationId>,
+    last: &BTreeMap<CompanyId, OperationId>,
 ) -> Vec<OperationId> {
     let mut next: Vec<(CompanyId, OperationId)> = Vec::new();
     let mut places: HashMap<CompanyId, usize> = HashMap::new();
@@ -195,7 +195,7 @@ mod tests {
         let company = |id| CompanyId::new(id).unwrap();
         let busy = (1..=110).map(|id| (operation(id), company(7)));
         let waiting: Vec<_> = busy.chain([(operation(111), company(8))]).collect();
-        let mut last = HashMap::new();
+        let mut last = BTreeMap::new();
         for expected in [1, 2, 3] {
             let next = next_turns(&waiting, &last);
             assert_eq!(next, [operation(expected), operation(111)]);

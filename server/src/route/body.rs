@@ -285,7 +285,7 @@ enum Unpacked {
 }
 
 impl Unpacked {
-    fn of(coding: Coding, gathered: Gathered) -> Self {
+    const fn of(coding: Coding, gathered: Gathered) -> Self {
         match coding {
             Coding::Identity => Self::Plain(gathered),
             Coding::Gzip => Self::EmptyGzip(gathered),
@@ -317,7 +317,7 @@ impl Unpacked {
 }
 
 fn not_gathered(error: io::Error, limit: usize) -> RouteError {
-    match error.into_inner().map(|inner| inner.downcast::<Full>()) {
+    match error.into_inner().map(<dyn std::error::Error + Send + Sync>::downcast::<Full>) {
         Some(Ok(full)) => match *full {
             Full::TooLong => too_large(limit),
             Full::Memory(why) => why.into(),
@@ -330,6 +330,7 @@ const NOT_GZIP: &str = "The message is not what Content-Encoding says. Pack all 
      is and without that header.";
 
 /// How a body is packed.
+#[derive(Clone, Copy)]
 enum Coding {
     Identity,
     Gzip,

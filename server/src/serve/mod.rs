@@ -317,7 +317,7 @@ async fn tidy(services: Services) -> io::Result<()> {
             Ok(0) => {}
             Ok(moved) => tracing::info!(moved, "old entries of the audit trail were moved to files"),
             Err(error) => {
-                tracing::warn!(error = chain(&error), "the audit trail could not be moved to files")
+                tracing::warn!(error = chain(&error), "the audit trail could not be moved to files");
             }
         }
         match services.forget_operations().await {

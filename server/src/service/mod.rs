@@ -86,7 +86,7 @@ use crate::{
 };
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
@@ -192,7 +192,7 @@ struct Parts {
     settings: Settings,
     recent: configurations::Recent,
     /// Which operation of each company was gone on with last.
-    operation_turns: Mutex<HashMap<CompanyId, OperationId>>,
+    operation_turns: Mutex<BTreeMap<CompanyId, OperationId>>,
     /// Wakes whoever works on operations.
     operation_waits: tokio::sync::Notify,
     /// Held by whoever makes a key of a service account.
