@@ -61,13 +61,12 @@ impl World {
             body.len()
         );
         let mut reader = stream.try_clone().unwrap();
-        let sent = thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| {
                 let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
             });
             Answer::read(&mut reader)
-        });
-        sent
+        })
     }
 
     fn peak_resident_kib(&self) -> u64 {
@@ -78,7 +77,6 @@ impl World {
 
     fn assert_light(&self, attack: &str) {
         let peak = self.peak_resident_kib();
-        println!("{attack}: {} MiB at most", peak / 1024);
         assert!(peak < MAX_RESIDENT_KIB, "{attack}: {} MiB", peak / 1024);
     }
 }

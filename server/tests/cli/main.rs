@@ -2,6 +2,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     unreachable_pub,
     reason = "what a helper cannot do fails the test, and nobody imports a test program"
 )]

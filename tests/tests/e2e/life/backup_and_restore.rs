@@ -35,6 +35,7 @@ fn devices_are_managed_by_a_server_that_was_restored() -> Result<()> {
     scene.server.admin(&["customer", "create", "Later"])?;
 
     scene.server.kill();
+    #[expect(clippy::disallowed_methods, reason = "an accident, and not ours")]
     fs::rename(&server, folder.path().join("lost")).context("lose everything")?;
     scene.server.admin(&["restore", backup])?;
     copy(&artifacts, &server.join("artifacts"))?;

@@ -21,7 +21,7 @@ fn device_with_uuid(scene: &Scene, folder: &std::path::Path) -> Result<Sandbox> 
 
 fn claim_for_the_other(scene: &Scene) -> Result<String> {
     let claim = scene.server.admin_json(&["claim", "add", "--customer", OTHER_CUSTOMER, "--uuid", UUID])?;
-    Ok(claim["id"].as_str().context("an id")?.to_owned())
+    Ok(claim.get("id").and_then(Value::as_str).context("an id")?.to_owned())
 }
 
 fn waits_for(device: &Sandbox, agent: &Running, kind: &str) -> Result<()> {
