@@ -57,7 +57,11 @@ const FORBIDDEN: &[Forbidden] = &[
             "axum",
             "tokio",
             "std::fs",
-            "std::net",
+            // An address is a value; what opens sockets is not for the domain.
+            "std::net::TcpListener",
+            "std::net::TcpStream",
+            "std::net::ToSocketAddrs",
+            "std::net::UdpSocket",
         ],
         reason: "domain imports nothing but common",
     },

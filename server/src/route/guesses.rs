@@ -14,6 +14,9 @@ use std::{
 /// Budgets and remembered guesses fall into so many cells each, which bounds the memory whatever an
 /// attacker sends: 1 MiB each, and only what is touched. Which keys share a cell is secret.
 const CELLS: usize = 1 << 17;
+/// The cells that a guess may be remembered in: with one alone, two devices of a school would make the
+/// server forget each other.
+const WAYS: usize = 4;
 /// The half of a cell that holds a second.
 const SECONDS: u64 = 0xffff_ffff;
 /// How long a guess is remembered.
@@ -76,8 +79,8 @@ impl Guesses {
     }
 
     fn wait_for(&self, book: &Book, from: Network, guess: &Guess, now: Duration) -> Option<Duration> {
-        let (cell, mark) = self.mark(from, guess);
-        if is_remembered(book, cell, mark, now) {
+        let (set, mark) = self.mark(from, guess);
+        if is_remembered(book, set, mark, now) {
             return None;
         }
         let now_ms = millis(now);
@@ -91,8 +94,8 @@ impl Guesses {
     }
 
     fn note(&self, book: &mut Book, from: Network, guess: &Guess, now: Duration) {
-        let (cell, mark) = self.mark(from, guess);
-        let is_new = !is_remembered(book, cell, mark, now);
+        let (set, mark) = self.mark(from, guess);
+        let is_new = !is_remembered(book, set, mark, now);
         self.remember(book, from, guess, now);
         if !is_new {
             return;
@@ -105,9 +108,12 @@ impl Guesses {
     }
 
     fn remember(&self, book: &mut Book, from: Network, guess: &Guess, now: Duration) {
-        let (cell, mark) = self.mark(from, guess);
-        if let Some(remembered) = book.remembered.get_mut(cell) {
-            *remembered = (mark << 32) | (now.as_secs() & SECONDS);
+        let (set, mark) = self.mark(from, guess);
+        let ways = book.remembered.get_mut(set..set + WAYS).unwrap_or_default();
+        // Its own place if it has one, else an empty one, else that of the oldest.
+        let place = ways.iter_mut().min_by_key(|was| (**was >> 32 != mark, **was != 0, **was & SECONDS));
+        if let Some(place) = place {
+            *place = (mark << 32) | (now.as_secs() & SECONDS);
         }
     }
 
@@ -122,9 +128,10 @@ impl Guesses {
         })
     }
 
+    /// The first of the cells in which a guess may be remembered, and what is kept of it there.
     fn mark(&self, from: Network, guess: &Guess) -> (usize, u64) {
         let (cell, hash) = self.cell((from, guess));
-        (cell, (hash >> 32).max(1))
+        (cell / WAYS * WAYS, (hash >> 32).max(1))
     }
 
     fn cell(&self, key: impl Hash) -> (usize, u64) {
@@ -134,10 +141,10 @@ impl Guesses {
     }
 }
 
-/// Whether a cell holds this mark, which is never 0, and not for too long.
-fn is_remembered(book: &Book, cell: usize, mark: u64, now: Duration) -> bool {
-    let was = book.remembered.get(cell).copied().unwrap_or_default();
-    was >> 32 == mark && now.as_secs() < (was & SECONDS) + REMEMBERED_S
+/// Whether one of the cells holds this mark, which is never 0, and not for too long.
+fn is_remembered(book: &Book, set: usize, mark: u64, now: Duration) -> bool {
+    let ways = book.remembered.get(set..set + WAYS).unwrap_or_default();
+    ways.iter().any(|was| was >> 32 == mark && now.as_secs() < (was & SECONDS) + REMEMBERED_S)
 }
 
 fn millis(time: Duration) -> u64 {
@@ -190,6 +197,16 @@ mod tests {
         assert_eq!(guesses.wait(here, &[serial(7)], at(60)), None);
         assert_eq!(count(3, 60), None);
         assert_eq!(count(4, 60), Some(at(60)));
+    }
+
+    #[test]
+    fn a_thousand_guesses_of_one_address_are_all_remembered() {
+        let guesses = Guesses::new(HourlyRate { burst: 1000, per_hour: 1 });
+        let here = network("192.0.2.7");
+        for _ in 0..2 {
+            assert!((0..1000).all(|number| guesses.count(here, &[serial(number)], at(0)).is_none()));
+        }
+        assert!(guesses.count(here, &[serial(1000)], at(0)).is_some(), "the budget is spent");
     }
 
     #[test]

@@ -171,6 +171,7 @@ impl Tx {
     ) -> Result<Option<EnrollmentFacts>, StoreError> {
         self.write_before_reading(None, Some(id)).await?;
         self.write_before_reading_key(shown.key).await?;
+        self.lock_key(shown.key).await?;
         self.lock_claim(id).await?;
         let mut sql = self.sql(concat!(
             "SELECT ",
@@ -230,6 +231,20 @@ impl Tx {
             token: joined(row, "tokens", "token_id", token)?,
             key_is_elsewhere: Fields::of(row, "devices", "claim_id").count("key_is_elsewhere")? > 0,
         }))
+    }
+
+    /// Waits for, and then keeps away, everybody else who enrolls with this key: two copies of a disk may
+    /// do so in one moment, by two claims. Keys that share a lock wait for each other for nothing.
+    async fn lock_key(&mut self, key: Sha256) -> Result<(), StoreError> {
+        if self.dialect.locks_rows() {
+            let lock = key.0.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes));
+            sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
+                .bind(lock)
+                .execute(self.connection())
+                .await
+                .map_err(failed("lock a device key"))?;
+        }
+        Ok(())
     }
 
     /// Other claims in force than this one whose device has a key, or that register it.

@@ -267,16 +267,31 @@ impl TestServer {
 
     /// Says hello; returns the exact bytes of it, and the challenge.
     pub(crate) async fn challenge(&self, device: &TestDevice) -> (Vec<u8>, Challenge) {
+        self.challenge_to(&self.stranger(), device).await
+    }
+
+    async fn challenge_to(&self, client: &Client, device: &TestDevice) -> (Vec<u8>, Challenge) {
         let hello = device.hello();
-        let answer = self.post(&self.stranger(), HELLO_PATH, &hello).await;
-        let challenge = answer.json().await.unwrap();
+        let challenge = self.post(client, HELLO_PATH, &hello).await.json().await.unwrap();
         (serde_json::to_vec(&hello).unwrap(), challenge)
     }
 
     pub(crate) async fn grant(&self, device: &TestDevice) -> Grant {
-        let (hello, challenge) = self.challenge(device).await;
-        let answer = self.post(&self.stranger(), PROVE_PATH, &device.prove(&hello, &challenge)).await;
+        self.grant_to(&self.stranger(), device).await
+    }
+
+    async fn grant_to(&self, client: &Client, device: &TestDevice) -> Grant {
+        let (hello, challenge) = self.challenge_to(client, device).await;
+        let answer = self.post(client, PROVE_PATH, &device.prove(&hello, &challenge)).await;
         answer.json().await.unwrap()
+    }
+
+    /// Claims a device and enrolls it, at another address than the one of [`TestServer::stranger`].
+    pub(crate) async fn enrolled_elsewhere(&self, serial: &str) -> Enrolled {
+        let device = TestDevice::new(serial);
+        self.claim(&device).await;
+        let grant = self.grant_to(&self.stranger_at("127.0.0.3"), &device).await;
+        self.with_certificate(device, grant)
     }
 
     /// Claims and enrolls a device.
@@ -288,6 +303,10 @@ impl TestServer {
 
     async fn enroll(&self, device: TestDevice) -> Enrolled {
         let grant = self.grant(&device).await;
+        self.with_certificate(device, grant)
+    }
+
+    fn with_certificate(&self, device: TestDevice, grant: Grant) -> Enrolled {
         let identity = device.identity(&grant);
         Enrolled { id: grant.device_id, client: self.client_with(Some(&identity)), device, grant }
     }

@@ -216,6 +216,7 @@ async fn a_reseller_sees_the_collisions_of_what_it_claimed(db: TestDatabase) {
         sets: vec![sets()[2].clone()],
         ..new_claim(world.customer, SERIAL, ProofKind::Identifiers)
     };
+    world.services.set_works_for(&world.by, dealer, world.customer, true).await.unwrap();
     let made = world.services.create_claim(&world.by, new).await.unwrap();
     claim(&world, bolt, &sets()[0]).await.unwrap();
     refusal(laptop().enroll(&world.services).await, RefusalKind::AmbiguousIdentity);

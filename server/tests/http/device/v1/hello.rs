@@ -77,7 +77,8 @@ async fn one_address_may_ask_so_often_and_is_told_when_to_come_back() {
 #[tokio::test]
 async fn an_address_that_guesses_waits_and_nobody_else_does() {
     let server = TestServer::with("[limits]\nseries_burst = 2\nseries_per_hour = 1").await;
-    let (fresh, enrolled) = (TestDevice::new("PF0AB009"), server.enrolled("PF0AB010").await);
+    let fresh = TestDevice::new("PF0AB009");
+    let enrolled = server.enrolled_elsewhere("PF0AB010").await;
     server.claim(&fresh).await;
     let attacker = server.stranger();
     let status =
