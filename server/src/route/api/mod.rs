@@ -47,14 +47,17 @@ use super::App;
 use axum::{
     Router,
     extract::{RawPathParams, Request, State},
-    http::{StatusCode, Uri, header},
+    http::{HeaderValue, Method as HttpMethod, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
-    routing::on,
+    routing::{MethodFilter, any, on},
 };
 use call::Method;
 use contract::Contract;
 use routes::ROUTES;
-use std::sync::{Arc, LazyLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 use wire::{
     name::normalised_path,
     query::Standard,
@@ -63,7 +66,7 @@ use wire::{
 
 /// The methods of the table.
 pub(super) fn router() -> Router<Arc<App>> {
-    let mut router = Router::new();
+    let mut methods: BTreeMap<String, Vec<Verb>> = BTreeMap::new();
     for route in ROUTES {
         let method = Method { route, contract: Contract::of(route.id) };
         // A segment of a route is a variable or a text: a verb behind a variable is read here.
@@ -71,22 +74,60 @@ pub(super) fn router() -> Router<Arc<App>> {
             Some((path, verb)) => (format!("{path}}}"), Some(verb)),
             None => (route.path.to_owned(), None),
         };
-        let handler = async move |State(app): State<Arc<App>>, path: RawPathParams, request: Request| {
-            let mut path: Vec<String> = path.iter().map(|(_, value)| value.to_owned()).collect();
-            if let (Some(verb), Some(last)) = (verb, path.last_mut()) {
-                match last.strip_suffix(verb).and_then(|last| last.strip_suffix(':')) {
-                    Some(variable) => *last = variable.to_owned(),
-                    None => return no_such_method(StatusCode::NOT_FOUND, "There is nothing at this path."),
-                }
-            }
-            call::call(app, method, path, request).await
-        };
-        let filter = axum::routing::MethodFilter::try_from(route.method.clone());
-        if let Ok(filter) = filter {
-            router = router.route(&path, on(filter, handler));
-        }
+        methods.entry(path).or_default().push(Verb { verb, method });
     }
-    router
+    methods.into_iter().fold(Router::new(), |router, (path, methods)| {
+        if methods.iter().any(|one| one.verb.is_some()) {
+            let methods: Arc<[Verb]> = methods.into();
+            let handler = async move |State(app): State<Arc<App>>, path: RawPathParams, request: Request| {
+                call_by_verb(app, &methods, variables(&path), request).await
+            };
+            return router.route(&path, any(handler));
+        }
+        methods.into_iter().fold(router, |router, Verb { method, .. }| {
+            let handler = async move |State(app): State<Arc<App>>, path: RawPathParams, request: Request| {
+                call::call(app, method, variables(&path), request).await
+            };
+            match MethodFilter::try_from(method.route.method.clone()) {
+                Ok(filter) => router.route(&path, on(filter, handler)),
+                Err(_) => router,
+            }
+        })
+    })
+}
+
+/// A method, and the verb behind the last variable of its path.
+struct Verb {
+    verb: Option<&'static str>,
+    method: Method,
+}
+
+fn variables(path: &RawPathParams) -> Vec<String> {
+    path.iter().map(|(_, value)| value.to_owned()).collect()
+}
+
+/// Passes a request to the method that its verb and its HTTP method name together.
+async fn call_by_verb(app: Arc<App>, methods: &[Verb], mut path: Vec<String>, request: Request) -> Response {
+    let last = path.last().map(String::as_str).unwrap_or_default();
+    let is_named = |verb: &&str| last.strip_suffix(*verb).is_some_and(|variable| variable.ends_with(':'));
+    let verb = methods.iter().filter_map(|one| one.verb).find(is_named);
+    if let (Some(verb), Some(last)) = (verb, path.last_mut()) {
+        last.truncate(last.len() - verb.len() - 1);
+    }
+    let with_verb = || methods.iter().filter(|one| one.verb == verb).map(|one| one.method);
+    let asked = if request.method() == HttpMethod::HEAD { &HttpMethod::GET } else { request.method() };
+    if let Some(method) = with_verb().find(|method| method.route.method == *asked) {
+        return call::call(app, method, path, request).await;
+    }
+    let mut allowed: Vec<&str> = with_verb().map(|method| method.route.method.as_str()).collect();
+    if allowed.contains(&"GET") {
+        allowed.push("HEAD");
+    }
+    let mut response = no_such_method(StatusCode::METHOD_NOT_ALLOWED, "This path takes another method.");
+    if let Ok(allowed) = HeaderValue::try_from(allowed.join(",")) {
+        response.headers_mut().insert(header::ALLOW, allowed);
+    }
+    response
 }
 
 /// `GET /openapi.json`
