@@ -64,7 +64,7 @@ pub(super) async fn go_on(
     if let Some((grant, payload)) = kept {
         return finish(session, context, key, &grant, &payload).await.map(Some);
     }
-    files::discard(&path)?;
+    files::remove(&path)?;
     Ok(None)
 }
 
@@ -96,7 +96,7 @@ async fn finish(
     session.console.say(Situation::Granted { owner: &grant.owner });
     match fetch(context, payload, Some(&mut session.console)).await {
         Err(Failure::Rejected(rejection)) => {
-            files::discard(&pending)?;
+            files::remove(&pending)?;
             return Err(rejected(session, context, key, grant, rejection).await?);
         }
         fetched => fetched?,
@@ -107,7 +107,7 @@ async fn finish(
         serde_json::from_slice::<Payload>(before.grant.payload.envelope().payload.as_ref()).ok()
     });
     files::publish(&pending, &handed_over)?;
-    files::discard(&layout.reset_ticket())?;
+    files::remove(&layout.reset_ticket())?;
     let keep: Vec<&Payload> = before.iter().chain([&**payload]).collect();
     // What is in the way takes room, and does no harm: the next time is as good.
     let _ = payload::io::clean(layout, &keep);

@@ -14,8 +14,6 @@
 //!     +--- ResetDone --- resetting <--- ResetBegun (from every phase)
 //! ```
 //!
-//! `MachineChanged` (the disk came from another machine) leads to `unenrolled` from every phase but
-//! `resetting`, and
 //! `Refused` (a payload was refused before anything was changed) leads back to what was before it.
 //!
 //! The *floor* is what anti-rollback needs. It survives every transition, and a second file
@@ -28,7 +26,6 @@ mod transition;
 pub use floor::Floor;
 pub use transition::{Event, IllegalTransition};
 
-use crate::machine::Machine;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use unbox_common::{
@@ -61,9 +58,6 @@ pub struct Ledger {
     /// The payload that was refused last, until another one is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
-    /// The machine that is enrolled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub machine: Option<Machine>,
 }
 
 /// A payload that was refused before anything was changed, and would be refused again.
@@ -133,8 +127,6 @@ pub enum Cause {
     Reset,
     /// Its ledger was damaged; it enrolls again, above the floor that it kept.
     LedgerDamaged,
-    /// Its disk was copied from another machine, which is enrolled itself.
-    OtherMachine,
 }
 
 /// Which enrollment this device is in, and whose it is.
@@ -179,14 +171,7 @@ impl Ledger {
             Some(floor) => Some(floor.verified_time),
             None => None,
         };
-        Self {
-            version: VERSION,
-            phase: Phase::Unenrolled { cause },
-            floor,
-            verified_time,
-            refused: None,
-            machine: None,
-        }
+        Self { version: VERSION, phase: Phase::Unenrolled { cause }, floor, verified_time, refused: None }
     }
 
     /// The enrollment, if there is one.

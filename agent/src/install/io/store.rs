@@ -14,15 +14,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(super) const DIRECTORY: &str = "install";
+const DIRECTORY: &str = "install";
 const BLOBS: &str = "blobs";
-pub(super) const RECORD: &str = "installed.json";
-pub(super) const COPY: &str = "installed.copy.json";
-pub(super) const JOURNAL: &str = "journal.jsonl";
+const RECORD: &str = "installed.json";
+const JOURNAL: &str = "journal.jsonl";
 const RESERVE: &str = "reserve";
 const LOCK: &str = "lock";
 /// The largest record that is read, in bytes.
-pub(super) const MAX_RECORD_BYTES: u64 = 64 * 1024 * 1024;
+const MAX_RECORD_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The stage's directory, held by this process alone.
 pub(crate) struct Store {
@@ -81,18 +80,16 @@ impl Store {
 
     /// Makes this what is installed; `None` if nothing is.
     pub(crate) fn set_record(&self, record: Option<&Record>) -> Result<(), InstallError> {
-        let (entry, copy) = (self.root.name(RECORD), self.root.name(COPY));
+        let entry = self.root.name(RECORD);
         let Some(record) = record else {
-            return entry.remove().and_then(|()| copy.remove()).map_err(InstallError::Store);
+            return entry.remove().map_err(InstallError::Store);
         };
         let document = line(record).map_err(InstallError::Serialise)?;
-        for entry in [copy, entry] {
-            let written = entry.write(files::Attributes::of_mode(files::PRIVATE_FILE), |file| {
+        entry
+            .write(files::Attributes::of_mode(files::PRIVATE_FILE), |file| {
                 std::io::Write::write_all(file, &document)
-            });
-            written.map_err(InstallError::Store)?;
-        }
-        Ok(())
+            })
+            .map_err(InstallError::Store)
     }
 
     /// The journal of a transaction that has not ended; what is torn of it is cut off.
@@ -134,7 +131,7 @@ impl Store {
 
     /// Gives that room back.
     pub(crate) fn release(&self) -> Result<(), InstallError> {
-        self.root.name(RESERVE).discard().map_err(InstallError::Store)
+        self.root.name(RESERVE).remove().map_err(InstallError::Store)
     }
 }
 
