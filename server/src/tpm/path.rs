@@ -294,8 +294,8 @@ mod tests {
             assert_eq!(traced(&own, &sent, &[stranger.root(), root.root()]), Ok(()));
             assert_eq!(traced(&own, &sent, &[root.root()]), Ok(()));
         }
-        assert_eq!(traced(&own, &[old.clone()], &[root.root()]), Err(OutsideItsTime));
-        assert_eq!(traced(&own, &[other.clone()], &[root.root()]), Err(UnknownRoot));
+        assert_eq!(traced(&own, std::slice::from_ref(&old), &[root.root()]), Err(OutsideItsTime));
+        assert_eq!(traced(&own, std::slice::from_ref(&other), &[root.root()]), Err(UnknownRoot));
         // The same among the configured ones, where an old and a new certificate often lie side by side.
         assert_eq!(traced(&own, &[], &[other, old, good]), Ok(()));
     }

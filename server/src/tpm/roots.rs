@@ -102,8 +102,5 @@ fn certificates_in(path: &Path) -> Result<Vec<Vec<u8>>, RootsError> {
         let blocks = pem::parse_many(&bytes).map_err(|_| not_certificates())?;
         blocks.into_iter().filter(|block| block.tag() == "CERTIFICATE").map(pem::Pem::into_contents).collect()
     };
-    match found.iter().all(|der| certificate::read(der).is_ok()) {
-        true => Ok(found),
-        false => Err(not_certificates()),
-    }
+    if found.iter().all(|der| certificate::read(der).is_ok()) { Ok(found) } else { Err(not_certificates()) }
 }

@@ -109,6 +109,7 @@ pub(super) fn request(key: &DevicePublicKey, board: &str, approved_at: Option<Ti
 }
 
 /// What is asked in one row of a table.
+#[expect(clippy::struct_excessive_bools, reason = "a row of a table of cases")]
 pub(super) struct Asked {
     pub(super) proof: ProofKind,
     pub(super) device: Option<Device>,

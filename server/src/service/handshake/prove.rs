@@ -267,9 +267,10 @@ impl Services {
         });
         let event = device_event(now, Action::ApprovalRequested, device.id, &device, detail);
         tx.append(self.0.ids.next(now), event);
-        Ok(Outcome::Refused(match pending.copied_key {
-            true => Refusal::said(pending.kind(), COPIED_KEY),
-            false => Refusal::of(pending.kind()),
+        Ok(Outcome::Refused(if pending.copied_key {
+            Refusal::said(pending.kind(), COPIED_KEY)
+        } else {
+            Refusal::of(pending.kind())
         }))
     }
 
@@ -457,7 +458,7 @@ async fn copied_from(
     let holders = tx.key_holders(&attempt.notes.key, facts.claim.id).await?;
     let differing = holders.into_iter().filter_map(|holder| {
         let last = holder.device.as_ref().and_then(|device| device.identity.as_ref());
-        let seen = last.into_iter().flat_map(|last| last.observed()).map(|one| &one.identifier);
+        let seen = last.into_iter().flat_map(HardwareIdentity::observed).map(|one| &one.identifier);
         let known: Vec<_> = registered(&holder.claim).into_iter().chain(seen).collect();
         let differs = contradictions(&attempt.identity, &known);
         (!differs.is_empty()).then_some((holder, differs))
