@@ -34,10 +34,8 @@ fn devices_come_back_to_managed_by_themselves() -> Result<()> {
         enroll_again(&scene, &known, &log(turn))?;
     }
     assert_eq!(known.read("/etc/motd")?, "second\n");
-    let before: Vec<_> = [&known, &unknown]
-        .map(unbox_tests::sandbox::Sandbox::installed_version)
-        .into_iter()
-        .collect::<Result<_>>()?;
+    let before: Vec<_> =
+        [&known, &unknown].map(Sandbox::installed_version).into_iter().collect::<Result<_>>()?;
 
     scene.server.stop()?;
     put_back(&copy, &database)?;

@@ -137,8 +137,8 @@ async fn a_thousand_devices_behind_one_address_at_once_are_all_challenged() {
     const DEVICES: usize = 1000;
     let server = TestServer::start().await;
     let serials: Vec<String> = (0..DEVICES).map(|number| format!("PF0AB{number:03}")).collect();
-    let rows: String = serials.iter().map(|serial| format!("{serial},LENOVO,20QES0XX00\n")).collect();
-    let csv = std::io::Cursor::new(format!("serial,manufacturer,model\n{rows}").into_bytes());
+    let rows: Vec<String> = serials.iter().map(|serial| format!("{serial},LENOVO,20QES0XX00")).collect();
+    let csv = std::io::Cursor::new(format!("serial,manufacturer,model\n{}\n", rows.join("\n")).into_bytes());
     let defaults = ImportDefaults {
         customer: Some(server.customer()),
         configuration: Some(server.configuration()),
