@@ -33,7 +33,7 @@ fn copied_to(device: &TestDevice, serial: &str) -> TestDevice {
 }
 
 /// A claim on a machine, which also registers the key of a device.
-async fn claim_with_key(world: &World, serial: &str, device: &TestDevice) -> NewClaim {
+fn claim_with_key(world: &World, serial: &str, device: &TestDevice) -> NewClaim {
     let key = Identifier::parse(IdentifierKind::DeviceKey, &device.key().digest().to_string()).unwrap();
     NewClaim {
         customer: world.customer,
@@ -97,7 +97,7 @@ async fn two_copies_in_one_moment_are_not_both_taken(db: TestDatabase) {
 async fn a_copied_key_does_not_open_the_claim_that_registered_it(db: TestDatabase) {
     let world = World::new(db).await;
     let device = TestDevice::new(FIRST);
-    let new = claim_with_key(&world, FIRST, &device).await;
+    let new = claim_with_key(&world, FIRST, &device);
     let first = world.services.create_claim(&world.by, new).await.unwrap();
     let copy = copied_to(&device, SECOND);
     // Nobody claims the other machine: it is held, and not taken for the first one.

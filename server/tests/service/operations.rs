@@ -39,7 +39,9 @@ async fn start(
     items: Vec<Item>,
 ) -> Result<Operation, ServiceError> {
     let mut spool = world.services.item_spool().unwrap();
-    items.iter().for_each(|item| spool.push(item).unwrap());
+    for item in items {
+        spool.push(item).unwrap();
+    }
     world.services.start_operation(by, kind, spool).await
 }
 

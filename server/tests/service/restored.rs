@@ -27,11 +27,11 @@ async fn veteran(times: u64) -> (TestDevice, Grant) {
     lost.claim(SERIAL, ProofKind::Identifiers).await;
     let mut device = TestDevice::new(SERIAL);
     lost.clock.advance(Duration::from_secs(5));
-    let mut last = None;
+    let mut newest = None;
     for _ in 0..times {
-        last = Some(device.enroll(&lost.services).await.unwrap());
+        newest = Some(device.enroll(&lost.services).await.unwrap());
     }
-    let grant = last.unwrap();
+    let grant = newest.unwrap();
     device.remember(&grant);
     (device, grant)
 }
@@ -109,8 +109,8 @@ async fn a_certificate_counts_only_for_its_key_its_owner_and_its_server(db: Test
     let mut forged = before.certificate_chain[0].clone();
     forged.0[0] ^= 1;
     let enrollment = Some(PriorEnrollment { certificate: forged, payload_version: None });
-    let forger = device.showing(enrollment);
-    refusal(forger.enroll(&world.services).await, RefusalKind::PendingApproval);
+    let stranger = device.showing(enrollment);
+    refusal(stranger.enroll(&world.services).await, RefusalKind::PendingApproval);
     assert!(before_all.is_empty());
     let devices = &world.db.snapshot().await["devices"];
     assert_eq!(devices.len(), 1, "one that never enrolled: {devices:?}");
@@ -173,7 +173,7 @@ async fn no_change_is_lost_after_a_clock_that_ran_ahead(db: TestDatabase) {
     let mut next = async |configuration| {
         let installed = Some(Installed { configuration: office, version: runs, dpc: None });
         let news = services.check_in(certificate(&grant), check_in(Generation(1), installed)).await.unwrap();
-        let payload = news.payload.expect("a change").verify(&world.signer.trusted()).unwrap();
+        let payload = news.payload.unwrap().verify(&world.signer.trusted()).unwrap();
         assert_eq!(payload.configuration.id, configuration);
         assert!(payload.version > runs, "{} after {runs}", payload.version);
         runs = payload.version;

@@ -126,7 +126,11 @@ async fn a_serial_number_is_found_with_its_maker_and_model(db: TestDatabase) {
     let found = reader.claims_found_by(&sought(&[key("PF0ABCDE")])).await.unwrap();
     assert_eq!(found.iter().map(|one| one.claim.id.get()).collect::<Vec<_>>(), [200]);
     let near = reader.claims_near(&[key("PF0ABCDE")]).await.unwrap();
-    assert_eq!(near.iter().map(|one| one.id.get()).collect::<Vec<_>>(), Vec::from_iter(1..=8), "the oldest");
+    assert_eq!(
+        near.iter().map(|one| one.id.get()).collect::<Vec<_>>(),
+        (1..=8).collect::<Vec<i64>>(),
+        "the oldest"
+    );
 }
 
 async fn a_collision_is_kept_and_listed_until_it_is_over(db: TestDatabase) {
