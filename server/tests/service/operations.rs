@@ -40,7 +40,7 @@ async fn start(
 ) -> Result<Operation, ServiceError> {
     let mut spool = world.services.item_spool().unwrap();
     for item in items {
-        spool.push(item).unwrap();
+        spool.push(&item).unwrap();
     }
     world.services.start_operation(by, kind, spool).await
 }
