@@ -111,6 +111,9 @@ async fn call_by_verb(app: Arc<App>, methods: &[Verb], mut path: Vec<String>, re
     let last = path.last().map(String::as_str).unwrap_or_default();
     let is_named = |verb: &&str| last.strip_suffix(*verb).is_some_and(|variable| variable.ends_with(':'));
     let verb = methods.iter().filter_map(|one| one.verb).find(is_named);
+    if verb.is_none() && last.contains(':') {
+        return no_such_method(StatusCode::NOT_FOUND, "There is nothing at this path.");
+    }
     if let (Some(verb), Some(last)) = (verb, path.last_mut()) {
         last.truncate(last.len() - verb.len() - 1);
     }
