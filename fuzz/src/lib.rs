@@ -26,18 +26,21 @@ pub mod boot {
 #[path = "../../agent/src/identity/device_tree.rs"]
 pub mod device_tree;
 
-/// Certificates of endorsement keys: the server's own file, with the roots without the folder that
+/// Certificates of endorsement keys: the server's own files, with the roots without the folder that
 /// they come from.
 #[path = "../../server/src/tpm"]
 pub mod tpm {
     pub mod certificate;
+    pub mod path;
 
     /// Certificates to one of which a TPM's must lead.
     pub struct TpmRoots(pub Vec<Vec<u8>>);
 
     impl TpmRoots {
-        fn all(&self) -> impl Iterator<Item = &[u8]> {
-            self.0.iter().map(Vec::as_slice)
+        /// The server's own look-up, without its map.
+        pub(super) fn named(&self, subject: &[u8]) -> impl Iterator<Item = &[u8]> {
+            let issued_as = |der: &&[u8]| certificate::read(der).is_ok_and(|it| it.subject().as_raw() == subject);
+            self.0.iter().map(Vec::as_slice).filter(issued_as)
         }
     }
 }

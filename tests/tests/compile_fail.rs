@@ -115,8 +115,8 @@ fn libraries() -> Result<Libraries> {
     let folder = own.parent().context("the folder of the test")?;
     let target = folder.ancestors().nth(2).context("the target directory")?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut asked =
-        command(cargo, &["build", "--quiet", "--message-format=json", "--package=unbox-tests", "--lib"]);
+    // As this test was built: with other features, they would be built once more.
+    let mut asked = command(cargo, &["test", "--quiet", "--message-format=json", "--workspace", "--tests", "--no-run"]);
     if folder.parent().is_some_and(|profile| profile.ends_with("release")) {
         asked.arg("--release");
     }
@@ -126,11 +126,11 @@ fn libraries() -> Result<Libraries> {
     let built: Vec<Built> =
         said.lines().map(serde_json::from_str).collect::<Result<_, _>>().context("read what cargo said")?;
     let named = ["unbox_common", "unbox_agent"].map(|name| {
-        let is_it = |built: &&Built| built.target.name == name && built.target.kind == ["lib"];
-        let files =
-            &built.iter().find(is_it).with_context(|| format!("cargo did not build {name}"))?.filenames;
-        let library = files.iter().find(|file| file.extension().is_some_and(|ending| ending == "rlib"));
-        Ok((name, library.with_context(|| format!("{name} is no library"))?.clone()))
+        // Its own unit tests are of the same kind, but no library.
+        let of_it = built.iter().filter(|it| it.target.name == name && it.target.kind == ["lib"]);
+        let mut files = of_it.flat_map(|it| &it.filenames);
+        let library = files.find(|file| file.extension().is_some_and(|ending| ending == "rlib"));
+        Ok((name, library.with_context(|| format!("cargo did not build {name}"))?.clone()))
     });
     Ok(Libraries { named: named.into_iter().collect::<Result<_>>()?, folder: folder.to_owned() })
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use clap::{Parser, ValueEnum as _};
 use unbox_tests::{
     architecture::Architecture,
-    dist::{Product, Release},
+    dist::{Build, Product, Release},
 };
 
 /// Makes the Debian packages of agent and server, and the agent's static tarball, in target/dist/.
@@ -21,13 +21,16 @@ struct Arguments {
     /// the linker from a package that has to be installed, such as gcc-aarch64-linux-gnu.
     #[arg(long, value_enum, default_value_t = Architecture::HERE)]
     machine: Architecture,
+    /// Do not optimise. For tests alone: what comes of it is ten times as large.
+    #[arg(long)]
+    quick: bool,
 }
 
 #[expect(clippy::print_stdout, reason = "a program for people")]
 fn main() -> Result<()> {
-    let Arguments { only, machine } = Arguments::parse();
+    let Arguments { only, machine, quick } = Arguments::parse();
     let products = if only.is_empty() { Product::value_variants() } else { &only };
-    let release = Release::of_workspace(machine)?;
+    let release = Release::of_workspace(machine, if quick { Build::Quick } else { Build::Optimised })?;
     for product in products {
         let path = release.make(*product)?;
         let bytes = path.metadata()?.len();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Release, compiler};
+use super::{Build, Release, compiler};
 use crate::binaries::workspace;
 use crate::host::{self, Program};
 
@@ -21,7 +21,11 @@ pub(super) enum Linkage {
 /// Builds the program `package` as it is shipped, and returns where it is.
 pub(super) fn build(release: Release, package: &str, linkage: Linkage) -> Result<PathBuf> {
     let target = release.machine.target();
-    let profile = if package == "unbox-agent" { "device" } else { "release" };
+    let profile = match release.build {
+        Build::Quick => "quick",
+        Build::Optimised if package == "unbox-agent" => "device",
+        Build::Optimised => "release",
+    };
     // A target of its own even on the same machine, so that its flags do not reach build scripts.
     let mut build = Program::cargo()
         .args([

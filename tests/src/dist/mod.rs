@@ -31,18 +31,29 @@ pub enum Product {
     Static,
 }
 
+/// How much time goes into the programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    /// As shipped.
+    Optimised,
+    /// As soon as possible, for tests of what is in a product and whether it starts.
+    Quick,
+}
+
 /// What is made at one time from one state of the workspace, for one kind of machine.
 #[derive(Debug, Clone, Copy)]
 pub struct Release {
     /// The machine that it is for.
     machine: Architecture,
+    /// How the programs are built.
+    build: Build,
     /// The date that everything in it carries, in seconds since 1970.
     epoch: u64,
 }
 
 impl Release {
     /// The release that this workspace holds, dated by `SOURCE_DATE_EPOCH` or by its last commit.
-    pub fn of_workspace(machine: Architecture) -> Result<Self> {
+    pub fn of_workspace(machine: Architecture, build: Build) -> Result<Self> {
         let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
             Ok(epoch) => epoch,
             Err(_) => Program::new("git")
@@ -52,7 +63,7 @@ impl Release {
                 .context("set SOURCE_DATE_EPOCH where there is no git history")?,
         };
         let epoch = epoch.trim().parse().context("SOURCE_DATE_EPOCH is not a number of seconds")?;
-        Ok(Self { machine, epoch })
+        Ok(Self { machine, build, epoch })
     }
 
     /// Makes one product, and returns where it is.
