@@ -87,6 +87,15 @@ pub enum Situation<'a> {
     },
     /// The ledger was damaged.
     LedgerDamaged,
+    /// The disk came from another machine.
+    OtherMachine,
+    /// A record of this device was damaged.
+    StateDamaged {
+        /// Which, as the beginning of a sentence.
+        what: &'a str,
+        /// What follows from it, as a sentence.
+        so: &'a str,
+    },
     /// Something did not work, and will be tried again.
     Waiting {
         /// What.
@@ -182,6 +191,19 @@ impl Situation<'_> {
                     "ledger_damaged",
                     "This device's own records were damaged and have been put aside. It enrolls again.".to_owned(),
                 )
+            },
+            Self::OtherMachine => Message {
+                kind: Some("other_machine".to_owned()),
+                ..said(
+                    "other_machine",
+                    "This disk was copied from another device. This device makes a key of its own, and enrolls as what \
+                     it is."
+                        .to_owned(),
+                )
+            },
+            Self::StateDamaged { what, so } => Message {
+                kind: Some("state_damaged".to_owned()),
+                ..said("state_damaged", format!("{what} was damaged and has been put aside. {so}"))
             },
             Self::Waiting {
                 failure,

@@ -242,6 +242,9 @@ pub enum DeviceFault {
     /// The file that should hold a reset ticket does not.
     #[error("the ticket file does not hold a reset ticket: one line of printable characters")]
     NoTicket,
+    /// Somebody was asked, and did not say yes.
+    #[error("nothing was changed, because nobody confirmed it: add --yes to go on without being asked")]
+    NotConfirmed,
     /// A file of the network side is damaged; it is made anew.
     #[error("{what} is damaged")]
     Damaged {
@@ -455,7 +458,9 @@ impl DeviceFault {
             Self::Boot(BootError::Ledger(error)) | Self::Ledger(error) => error.kind(),
             Self::Boot(_) => "configuration",
             Self::Survey(SurveyError::Identity(_)) => "no_identity",
-            Self::Key(KeyError::NotAKey(_) | KeyError::Exposed(_)) => "key_unusable",
+            Self::Key(
+                KeyError::NotAKey(_) | KeyError::Exposed(_) | KeyError::Damaged(_) | KeyError::Unreadable(_),
+            ) => "key_unusable",
             Self::Key(KeyError::NoTpm) => "no_tpm",
             Self::Key(KeyError::Tpm(TpmError::OtherTpm)) => "other_tpm",
             Self::Key(KeyError::Tpm(_)) => "tpm_failed",
@@ -469,6 +474,7 @@ impl DeviceFault {
             Self::RolledBack => "rolled_back",
             Self::ResetFailed { .. } => "reset_failed",
             Self::NoTicket => "no_ticket",
+            Self::NotConfirmed => "not_confirmed",
             Self::Files(error)
             | Self::Key(KeyError::Files(error))
             | Self::Handover(HandoverError::Files(error)) => storage_kind(error.io()),
@@ -484,12 +490,19 @@ impl DeviceFault {
             | Self::Key(KeyError::NotAKey(_) | KeyError::Exposed(_))
             | Self::Survey(SurveyError::Identity(_))
             | Self::NoTicket
+            | Self::NotConfirmed
             | Self::NotOwner(_) => Disposition::Fatal,
             Self::Ledger(error) if error.is_newer() => Disposition::Fatal,
             Self::Install(error) => error.disposition(),
             Self::DiskFull { .. }
             | Self::Files(_)
-            | Self::Key(KeyError::Files(_) | KeyError::NoTpm | KeyError::Tpm(TpmError::OtherTpm))
+            | Self::Key(
+                KeyError::Files(_)
+                | KeyError::Damaged(_)
+                | KeyError::Unreadable(_)
+                | KeyError::NoTpm
+                | KeyError::Tpm(TpmError::OtherTpm),
+            )
             | Self::Handover(_)
             | Self::Artifact(_)
             | Self::Ledger(_)
@@ -515,7 +528,18 @@ impl DeviceFault {
             Self::Busy | Self::Install(InstallError::Busy) => {
                 "Another process of the agent is at work on this device. Wait until it is done."
             }
-            Self::Boot(_) | Self::Anchors(_) | Self::Key(KeyError::NotAKey(_) | KeyError::Exposed(_)) => {
+            Self::Ledger(error) | Self::Boot(BootError::Ledger(error)) if error.is_newer() => {
+                "A newer version of the agent wrote this device's records. Install that version again, or give the \
+                 records up with `unbox-agent reset --forget-newer`."
+            }
+            Self::NotConfirmed => "Nothing was changed.",
+            Self::Key(
+                KeyError::NotAKey(_) | KeyError::Exposed(_) | KeyError::Damaged(_) | KeyError::Unreadable(_),
+            ) => {
+                "The key of this device cannot be used. Put the right one back, or have a new one made with \
+                 `unbox-agent reset`."
+            }
+            Self::Boot(_) | Self::Anchors(_) => {
                 "The image of this device is not set up for enrollment. Tell your IT department what is written here."
             }
             Self::Key(KeyError::Tpm(TpmError::OtherTpm)) => {

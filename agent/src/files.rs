@@ -15,9 +15,11 @@ pub use tree::{NewTree, clear as clear_tree, remove as remove_tree};
 pub use within::Within;
 
 use nix::{
+    errno::Errno,
     fcntl::{AT_FDCWD, OFlag, openat},
     sys::stat::Mode,
 };
+use serde::de::DeserializeOwned;
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Read},
@@ -37,6 +39,11 @@ pub const PUBLIC_FILE: u32 = 0o644;
 pub const PRIVATE_DIRECTORY: u32 = 0o700;
 /// Permissions of a directory that everybody may look into.
 pub const PUBLIC_DIRECTORY: u32 = 0o755;
+
+/// The ending of a document that was damaged, and of which another one takes the place.
+pub const DAMAGED: &str = ".damaged";
+/// The ending of a document of a newer agent that was given up.
+pub const NEWER: &str = ".newer";
 
 /// A file that could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +94,20 @@ pub enum FilesError {
 }
 
 impl FilesError {
+    /// Whether the name is there, and what it names is not a file that can be read as one of its kind:
+    /// a directory, a link, a FIFO, too many bytes, or nothing for this user to read.
+    #[must_use]
+    pub fn is_not_a_document(&self) -> bool {
+        match self {
+            Self::Blocked { .. } | Self::TooLarge { .. } => true,
+            Self::Read { source, .. } => {
+                let of = |errno: Errno| source.raw_os_error() == Some(errno as i32);
+                [Errno::ELOOP, Errno::EACCES, Errno::EISDIR, Errno::ENXIO].into_iter().any(of)
+            }
+            Self::Write { .. } | Self::Forbidden { .. } => false,
+        }
+    }
+
     /// The operating system's error, if it is one.
     #[must_use]
     pub fn io(&self) -> Option<&io::Error> {
@@ -97,11 +118,13 @@ impl FilesError {
     }
 }
 
-/// Writes a file, in place of the one that may be there: readers see the old one or the new one.
+/// Writes a file, in place of whatever may be there: readers see the old file or the new one.
 ///
 /// Two writers of the same path must not run at the same time.
 pub fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError> {
-    Entry::of(path)?.write(Attributes::of_mode(mode), |file| io::Write::write_all(file, contents))
+    let entry = Entry::of(path)?;
+    entry.make_way()?;
+    entry.write(Attributes::of_mode(mode), |file| io::Write::write_all(file, contents))
 }
 
 /// Makes a directory and its missing parents. One that exists keeps its permissions.
@@ -135,6 +158,15 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
     }
 }
 
+/// Reads a document of the agent's own. One that is damaged, or that something else has taken the place
+/// of, is as good as none.
+pub fn read_json<T: DeserializeOwned>(path: &Path, limit: u64) -> Result<Option<T>, FilesError> {
+    match read(path, limit) {
+        Err(error) if error.is_not_a_document() => Ok(None),
+        read => Ok(read?.and_then(|bytes| serde_json::from_slice(&bytes).ok())),
+    }
+}
+
 fn read_all(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, FilesError> {
     let failed = |source| FilesError::Read { path: path.to_owned(), source };
     if !file.metadata().map_err(failed)?.is_file() {
@@ -149,6 +181,23 @@ fn read_all(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, FilesError> 
     }
 }
 
+/// Has nothing under this name any more, whatever was there; fine if there is nothing.
+pub fn discard(path: &Path) -> Result<(), FilesError> {
+    Entry::of(path)?.discard()
+}
+
+/// Gives what is under a name another name, with this ending, and takes the place of what had it. Returns
+/// where it is now.
+pub fn set_aside(path: &Path, ending: &str) -> Result<PathBuf, FilesError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(ending);
+    let aside = path.with_file_name(name);
+    let entry = Entry::of(&aside)?;
+    entry.discard()?;
+    entry.take(path.file_name().unwrap_or_default())?;
+    Ok(aside)
+}
+
 /// Removes a file durably; fine if there is none.
 pub fn remove(path: &Path) -> Result<(), FilesError> {
     Entry::of(path)?.remove()
@@ -156,7 +205,7 @@ pub fn remove(path: &Path) -> Result<(), FilesError> {
 
 /// Opens a file that grows, such as an artifact while it is fetched, and says how long it is.
 ///
-/// What is appended is durable only after [`publish`].
+/// Anything but a file in its place is put away. What is appended is durable only after [`publish`].
 pub fn open_growing(path: &Path, mode: u32) -> Result<(File, u64), FilesError> {
     let open = || {
         let file = OpenOptions::new()
@@ -166,10 +215,22 @@ pub fn open_growing(path: &Path, mode: u32) -> Result<(File, u64), FilesError> {
             // Without O_NONBLOCK, a FIFO in place of the file would hold the agent for ever.
             .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
             .open(path)?;
-        let length = file.metadata()?.len();
-        Ok((file, length))
+        let metadata = file.metadata()?;
+        let is_file = metadata.is_file();
+        is_file.then_some((file, metadata.len())).ok_or_else(|| io::Error::from(Errno::EISDIR))
     };
-    open().map_err(|source| FilesError::Write { path: path.to_owned(), source })
+    let failed = |source: io::Error| FilesError::Write { path: path.to_owned(), source };
+    match open() {
+        Err(error)
+            if [Errno::ELOOP, Errno::EISDIR, Errno::ENXIO]
+                .iter()
+                .any(|errno| error.raw_os_error() == Some(*errno as i32)) =>
+        {
+            discard(path)?;
+            open().map_err(failed)
+        }
+        opened => opened.map_err(failed),
+    }
 }
 
 /// Gives a file that is complete its final name, durably. Both names are in one directory.
@@ -177,6 +238,7 @@ pub fn publish(growing: &Path, path: &Path) -> Result<(), FilesError> {
     let failed = |source| FilesError::Write { path: growing.to_owned(), source };
     File::open(growing).and_then(|file| file.sync_all()).map_err(failed)?;
     let to = Entry::of(path)?;
+    to.make_way()?;
     let from = growing.file_name().unwrap_or_default();
     to.take(from)
 }
@@ -226,6 +288,43 @@ mod tests {
         let fifo = directory.path().join("fifo");
         nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
         assert!(matches!(read(&fifo, 9), Err(FilesError::Blocked { .. })));
+    }
+
+    #[test]
+    fn nothing_that_others_put_in_the_way_of_a_name_holds_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let put = |kind: &str, path: &Path| match kind {
+            "empty directory" => std::fs::create_dir(path).unwrap(),
+            "directory" => std::fs::create_dir_all(path.join("below/it")).unwrap(),
+            "FIFO" => nix::unistd::mkfifo(path, Mode::S_IRWXU).unwrap(),
+            "link" => symlink("/etc/hostname", path).unwrap(),
+            "dangling link" => symlink("/nowhere", path).unwrap(),
+            _ => drop(std::os::unix::net::UnixListener::bind(path).unwrap()),
+        };
+        for kind in ["empty directory", "directory", "FIFO", "link", "dangling link", "socket"] {
+            let path = at("grant.json");
+            put(kind, &path);
+            assert!(read(&path, 9).unwrap_err().is_not_a_document(), "{kind}");
+            discard(&path).unwrap();
+            assert!(path.symlink_metadata().is_err(), "{kind}");
+            // Also in the way of the name under which a new file is staged.
+            let staged = at(Entry::of(&path).unwrap().staged_name().to_str().unwrap());
+            for way in [&path, &staged] {
+                put(kind, way);
+                replace(&path, b"new", PRIVATE_FILE).unwrap_or_else(|error| panic!("{kind}: {error:?}"));
+                assert_eq!(read(&path, 9).unwrap().unwrap(), b"new", "{kind}");
+                discard(&path).unwrap();
+            }
+            put(kind, &path);
+            let (file, length) = open_growing(&path, PRIVATE_FILE).unwrap();
+            assert!(file.metadata().unwrap().is_file() && length == 0, "{kind}");
+            put(kind, &at("grant.json.damaged"));
+            let aside = set_aside(&path, DAMAGED).unwrap();
+            assert!(aside.is_file() && path.symlink_metadata().is_err(), "{kind}");
+            std::fs::remove_file(aside).unwrap();
+        }
+        discard(&at("nothing")).unwrap();
     }
 
     #[test]

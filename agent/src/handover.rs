@@ -3,7 +3,7 @@
 
 use crate::{
     boot::Layout,
-    files::{self, Attributes, Entry, FilesError, Owner},
+    files::{self, Attributes, Entry, FilesError, Owner, Status},
 };
 use serde::Serialize;
 use std::{io::Write as _, path::Path};
@@ -35,11 +35,34 @@ pub enum HandoverError {
 /// # Errors
 /// [`HandoverError`]; the old document is then still there.
 pub fn write(layout: &Layout, path: &Path, document: &impl Serialize) -> Result<(), HandoverError> {
-    let attributes = Attributes { mode: MODE, owner: owner(layout)? };
+    let attributes = attributes(layout)?;
     let mut json = serde_json::to_vec_pretty(document).map_err(HandoverError::Document)?;
     json.push(b'\n');
-    Entry::of(path)?.write(attributes, |file| file.write_all(&json))?;
+    let entry = Entry::of(path)?;
+    if matches!(entry.status()?, Status::Directory(_)) {
+        entry.discard()?;
+    }
+    entry.write(attributes, |file| file.write_all(&json))?;
     Ok(())
+}
+
+/// Whether a file is there and has the owner and the permissions that [`write()`] gives: with others, the
+/// network side cannot read it, or more than it can.
+///
+/// # Errors
+/// [`FilesError`] if that cannot be found out.
+pub fn is_readable_by_its_reader(layout: &Layout, path: &Path) -> Result<bool, FilesError> {
+    let expected = attributes(layout)?;
+    Ok(match Entry::of(path)?.status()? {
+        Status::File(found, _) => {
+            found.mode == expected.mode && (expected.owner.is_none() || found.owner == expected.owner)
+        }
+        _ => false,
+    })
+}
+
+fn attributes(layout: &Layout) -> Result<Attributes, FilesError> {
+    Ok(Attributes { mode: MODE, owner: owner(layout)? })
 }
 
 fn owner(layout: &Layout) -> Result<Option<Owner>, FilesError> {

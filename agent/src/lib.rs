@@ -23,6 +23,7 @@ pub mod handshake;
 pub mod identity;
 pub mod install;
 pub mod ledger;
+pub mod machine;
 pub mod models;
 pub mod pacer;
 pub mod payload;

@@ -122,6 +122,12 @@ impl Layout {
         self.exchange().join("device.key")
     }
 
+    /// The machine that the key was made on.
+    #[must_use]
+    pub fn machine(&self) -> PathBuf {
+        self.exchange().join("machine.json")
+    }
+
     /// The TPM, with the kernel's resource manager in front of it; or, for a machine that is simulated,
     /// the socket of a simulated TPM.
     #[must_use]
@@ -187,6 +193,12 @@ impl Layout {
     #[must_use]
     pub fn identity(&self) -> PathBuf {
         self.runtime().join("identity.json")
+    }
+
+    /// There if this is another machine than the enrolled one: what systemd's conditions look at.
+    #[must_use]
+    pub fn other_machine_marker(&self) -> PathBuf {
+        self.runtime().join("other-machine")
     }
 
     /// What the privileged side last said on the console, for programs.

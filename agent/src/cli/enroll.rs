@@ -33,6 +33,7 @@ pub(super) async fn afresh(
         (Err(failure), Some(spare)) if failure.is_about_the_token() => enroll(Some(spare)).await?,
         (tried, _) => tried?,
     };
+    handshake::key_file::note_machine(&context.layout, identity)?;
     session.console.done("handshake");
     take_in(session, context, key, granted.grant(), granted.nonce()).await
 }
@@ -46,14 +47,15 @@ fn prior_enrollment(context: &BootContext) -> Result<Option<PriorEnrollment>, Fa
     Ok(certificate.map(|certificate| PriorEnrollment { certificate, payload_version }))
 }
 
-/// Whether this device has a valid enrollment, and the installer its grant: then there is nothing
-/// to enroll. What the installer refused of it is the check-in's to replace.
+/// Whether this device has a valid enrollment, and the installer its grant or what came of it: then there
+/// is nothing to enroll. What the installer refused of it is the check-in's to replace.
 pub(super) fn is_settled(session: &mut Session) -> Result<bool, Failure> {
     let context = session.context()?;
     let layout = &context.layout;
-    let is_handed_over = payload::io::read_grant(&layout.grant()).is_ok_and(|grant| grant.is_some())
-        && !layout.pending_grant().exists();
-    Ok(is_handed_over && valid_enrollment(session, &context)?.is_some())
+    let is_installed = readable_ledger(&context)?.installed().is_some();
+    let is_handed_over = payload::io::read_grant(&layout.grant()).is_ok_and(|grant| grant.is_some());
+    let is_pending = layout.pending_grant().exists();
+    Ok((is_handed_over || is_installed) && !is_pending && valid_enrollment(session, &context)?.is_some())
 }
 
 /// The enrollment that the network side speaks for, if its certificate is this key's and good.

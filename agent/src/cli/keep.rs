@@ -57,10 +57,16 @@ pub(super) async fn until_granted(session: &mut Session, identity: &HardwareIden
     }
 }
 
-/// Tries once. A device that is enrolled, but could install nothing yet, asks for something else.
+/// Tries once. A device that is enrolled, but could install nothing yet, asks for something else; one that
+/// has something in force needs nothing.
 pub(super) async fn once(session: &mut Session, identity: &HardwareIdentity) -> Result<(), Failure> {
     match round(session, When::AtOnce, async |_| Ok(identity.clone())).await? {
         Kept::Granted => Ok(()),
+        Kept::Rest(_)
+            if ledger::io::read(&session.layout).is_ok_and(|ledger| ledger.installed().is_some()) =>
+        {
+            Ok(())
+        }
         Kept::Rest(_) => {
             let refused = report::io::enrolled(&session.layout)?.and_then(|enrolled| enrolled.refused);
             let why = refused.map(|one| format!(": {one}")).unwrap_or_default();

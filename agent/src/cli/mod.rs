@@ -34,7 +34,7 @@ use keep::When;
 use session::Session;
 use std::{
     ffi::OsString,
-    io,
+    io::{self, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -128,6 +128,12 @@ enum DeviceCommand {
         /// A file with the administrator's one-time ticket: the device gets a new key.
         #[arg(long, value_name = "FILE")]
         ticket_file: Option<PathBuf>,
+        /// Give up the records of a newer version of the agent, which this one cannot read.
+        #[arg(long)]
+        forget_newer: bool,
+        /// Do not ask before records are given up.
+        #[arg(long, requires = "forget_newer")]
+        yes: bool,
     },
 }
 
@@ -212,6 +218,17 @@ pub fn run(args: Args, stopwatch: Stopwatch) -> anyhow::Result<Exit> {
     runtime.block_on(command(&mut session, asked))
 }
 
+/// Asks on the terminal; where there is none, nobody says yes.
+fn is_confirmed(what: &str) -> bool {
+    if !io::stdin().is_terminal() {
+        return false;
+    }
+    let mut answer = String::new();
+    let asked =
+        write!(io::stderr(), "{what}\nGo on? [y/N] ").and_then(|()| io::stdin().read_line(&mut answer));
+    asked.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
 /// The one device that most commands are about.
 fn only(roots: &[PathBuf]) -> anyhow::Result<&Path> {
     match roots {
@@ -229,7 +246,13 @@ async fn command(session: &mut Session, command: DeviceCommand) -> anyhow::Resul
         DeviceCommand::Stage { name: Stage::Report, .. } => stage::report(session, When::Due).await,
         DeviceCommand::Medium { folder } => stage::medium(&folder),
         DeviceCommand::CheckIn => stage::report(session, When::AtOnce).await,
-        DeviceCommand::Reset { ticket_file } => reset::reset(session, ticket_file.as_deref()),
+        DeviceCommand::Reset { ticket_file, forget_newer, yes } => {
+            let mut confirm = |what: &str| yes || is_confirmed(what);
+            let forget_newer: Option<&mut dyn FnMut(&str) -> bool> =
+                if forget_newer { Some(&mut confirm) } else { None };
+            let ticket_file = ticket_file.as_deref();
+            reset::reset(session, reset::Reset { ticket_file, forget_newer }).await
+        }
         DeviceCommand::Identity { json, capture, models } => {
             let models = models::read(models.as_deref())?;
             return show::identity(session, json, capture.as_deref(), &models).await;

@@ -6,17 +6,43 @@ use crate::{
     console::Situation,
     failure::{DeviceFault, Failure},
     files::{self, Attributes, Entry, FilesError, Owner},
-    handshake::{self, key_file::make_exchange},
+    handshake::key_file::{self, make_exchange},
+    identity, install, ledger,
 };
-use std::{fs::File, io::Write as _, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    fs::File,
+    io::Write as _,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use unbox_common::{protocol::limits::MAX_TOKEN_BYTES, secret::Secret};
+
+/// How long a process of the network side may go on with what it is at. After that it counts as one that
+/// will not let go: what it still writes is about an enrollment that is over.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether it has let go.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How a device is reset.
+pub(super) struct Reset<'a> {
+    /// A file with the administrator's one-time ticket.
+    pub(super) ticket_file: Option<&'a Path>,
+    /// Whether the records of a newer agent are given up. Asked with what goes; says whether to go on.
+    pub(super) forget_newer: Option<&'a mut dyn FnMut(&str) -> bool>,
+}
 
 /// Checks that the device can enroll again, then takes away what was installed and forgets the
 /// enrollment. With a reset ticket the device's key is forgotten too, and the ticket is kept for
-/// the next handshake: it is what allows a new key. A key in a TPM that is not this device's is
-/// forgotten in any case.
-pub(super) fn reset(session: &mut Session, ticket_file: Option<&Path>) -> Result<Exit, Exit> {
-    match validated(session, ticket_file).and_then(|ticket| forget(session, ticket.as_ref())) {
+/// the next handshake: it is what allows a new key. A key that nobody here can use is forgotten in
+/// any case.
+pub(super) async fn reset(session: &mut Session, how: Reset<'_>) -> Result<Exit, Exit> {
+    let ended = match validated(session, how.ticket_file) {
+        Ok(ticket) => forget(session, ticket.as_ref(), how.forget_newer).await,
+        Err(failure) => Err(failure),
+    };
+    match ended {
         Ok(()) => {
             let why = "This device was reset. It enrolls again at its next start.";
             session.console.say(Situation::AtRest { why });
@@ -34,10 +60,6 @@ fn validated(session: &mut Session, ticket_file: Option<&Path>) -> Result<Option
         return Err(DeviceFault::from(BootError::NoServer).into());
     }
     let Some(path) = ticket_file else {
-        // Without a ticket, the key is what the server knows this device by.
-        if context.layout.device_key().exists() {
-            handshake::key_file::device_key(&context.layout, &session.entropy)?;
-        }
         return Ok(None);
     };
     let bytes = files::read(path, MAX_TOKEN_BYTES as u64 + 2)?;
@@ -50,30 +72,91 @@ fn validated(session: &mut Session, ticket_file: Option<&Path>) -> Result<Option
 
 /// First what the next handshake needs, then everything else: a power cut in between leaves a
 /// device that is managed, or one whose reset goes on.
-fn forget(session: &mut Session, ticket: Option<&Secret>) -> Result<(), Failure> {
+async fn forget(
+    session: &mut Session,
+    ticket: Option<&Secret>,
+    forget_newer: Option<&mut dyn FnMut(&str) -> bool>,
+) -> Result<(), Failure> {
     let layout = session.layout.clone();
-    let _lock = nobody_is_at_work(&layout)?;
+    let _lock = wait_for_whoever_is_at_work(session).await?;
+    if let Some(confirm) = forget_newer {
+        give_up_newer_records(&layout, confirm)?;
+    }
     if let Some(ticket) = ticket {
         keep_ticket(&layout, ticket)?;
     }
-    let unusable = handshake::key_file::key_is_elsewhere(&layout, &session.entropy)?;
-    Settling::begin(session, || {})?.reset()?;
-    if ticket.is_some() || unusable {
-        files::remove(&layout.device_key())?;
+    let is_unusable = key_file::is_unusable(&layout, &session.entropy);
+    let identity = identity::io::take_over(&layout).ok();
+    Settling::begin(session, identity.as_ref(), || {})?.reset()?;
+    if ticket.is_some() || is_unusable {
+        files::discard(&layout.device_key())?;
     }
     Ok(())
 }
 
-/// The lock of the exchange, if anybody ever made one. Its owner may be another user.
-fn nobody_is_at_work(layout: &Layout) -> Result<Option<File>, Failure> {
-    if !layout.exchange().is_dir() {
+/// Puts the records of a newer agent aside, if there are any and whoever is asked says yes.
+fn give_up_newer_records(layout: &Layout, confirm: &mut dyn FnMut(&str) -> bool) -> Result<(), Failure> {
+    let mut newer = install::newer_records(&layout.state())?;
+    if ledger::io::read(layout).is_err_and(|error| error.is_newer()) {
+        newer.push(layout.ledger());
+    }
+    if newer.is_empty() {
+        return Ok(());
+    }
+    if !confirm(&what_goes(layout, &newer)) {
+        return Err(DeviceFault::NotConfirmed.into());
+    }
+    for path in newer {
+        files::set_aside(&path, files::NEWER)?;
+    }
+    Ok(())
+}
+
+fn what_goes(layout: &Layout, newer: &[PathBuf]) -> String {
+    let names: Vec<String> = newer.iter().map(|path| path.display().to_string()).collect();
+    let installed = if newer.iter().any(|path| path.starts_with(layout.state().join("install"))) {
+        "What it installed stays on this device as it is, and nothing can take it away later."
+    } else {
+        "What is installed is taken away."
+    };
+    format!(
+        "A newer version of the agent wrote {}. They are put aside with the ending {}, and this device enrolls \
+         again. {installed}",
+        names.join(", "),
+        files::NEWER
+    )
+}
+
+/// Takes the lock of the exchange, if anybody ever made one, and waits for whoever holds it, but not
+/// for ever: its owner is another user, who may hold it as long as he likes.
+async fn wait_for_whoever_is_at_work(session: &mut Session) -> Result<Option<File>, Failure> {
+    let path = session.layout.exchange_lock();
+    if !session.layout.exchange().is_dir() {
         return Ok(None);
     }
-    let lock = Entry::of(&layout.exchange_lock())?.open()?;
-    match lock.map(|file| file.try_lock().map(|()| file)) {
-        None => Ok(None),
-        Some(Ok(file)) => Ok(Some(file)),
-        Some(Err(_)) => Err(DeviceFault::Busy.into()),
+    let mut waited = Duration::ZERO;
+    loop {
+        let lock = match Entry::of(&path)?.open() {
+            // Whatever is there, it is no lock that anybody holds.
+            Err(error) if error.is_not_a_document() => return Ok(None),
+            opened => opened?,
+        };
+        match lock.map(|file| file.try_lock().map(|()| file)) {
+            None => return Ok(None),
+            Some(Ok(file)) => return Ok(Some(file)),
+            Some(Err(_)) if waited >= LOCK_PATIENCE => {
+                tracing::warn!(
+                    "another process did not let go of the exchange; the reset goes on without it"
+                );
+                return Ok(None);
+            }
+            Some(Err(_)) => {
+                let why = "Another process of the agent is at work. The reset waits for it.";
+                session.console.say(Situation::AtRest { why });
+                session.rest(LOOK_EVERY).await;
+                waited += LOOK_EVERY;
+            }
+        }
     }
 }
 
@@ -84,7 +167,8 @@ fn keep_ticket(layout: &Layout, ticket: &Secret) -> Result<(), Failure> {
     let owner = exchange.metadata().map_err(|source| FilesError::Read { path: exchange, source })?;
     let owner = Some(Owner { uid: owner.uid(), gid: owner.gid() });
     let attributes = Attributes { mode: files::PRIVATE_FILE, owner };
-    Entry::of(&layout.reset_ticket())?
-        .write(attributes, |file| file.write_all(ticket.expose().as_bytes()))?;
+    let entry = Entry::of(&layout.reset_ticket())?;
+    entry.discard()?;
+    entry.write(attributes, |file| file.write_all(ticket.expose().as_bytes()))?;
     Ok(())
 }

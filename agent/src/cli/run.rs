@@ -64,8 +64,9 @@ enum Turn {
 
 /// One turn: install what was granted, or enroll, and report.
 async fn turn(session: &mut Session, identity: &HardwareIdentity, when: When) -> Result<Turn, Failure> {
+    session.own_key(identity)?;
     let (looked, ledger) = {
-        let mut settling = Settling::begin(session, || {})?;
+        let mut settling = Settling::begin(session, Some(identity), || {})?;
         (settling.look(), settling.ledger().clone())
     };
     note_refusal(session, &looked, &ledger);

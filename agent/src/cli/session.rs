@@ -11,7 +11,7 @@ use crate::{
     handshake::{
         CertificateChain, DeviceKey,
         client::{Client, ClientSettings},
-        key_file::make_exchange,
+        key_file::{self, make_exchange},
     },
     pacer::Pacer,
     retry::{self, Tries},
@@ -139,6 +139,14 @@ impl Session {
         }
         let (file, _) = files::open_growing(&self.layout.exchange_lock(), files::PRIVATE_FILE)?;
         Ok(file.try_lock().is_ok().then_some(file))
+    }
+
+    /// Makes sure that key and enrollment are this machine's, before anybody hears of them.
+    pub(super) fn own_key(&mut self, identity: &HardwareIdentity) -> Result<(), Failure> {
+        if key_file::bind_to_machine(&self.layout, identity)? {
+            self.console.say(Situation::OtherMachine);
+        }
+        Ok(())
     }
 
     /// What the system clock says, by which check-ins are due: of a clock that is wrong, it is still

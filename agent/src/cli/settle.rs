@@ -14,14 +14,16 @@ use crate::{
     failure::{DeviceFault, Failure},
     files, handover,
     handshake::AGENT_VERSION,
-    install::{self, ArtifactDir, InstallError, InstallOutcome, Installer, System},
+    install::{self, ArtifactDir, InstallError, InstallOutcome, Installer, LostRecord, System},
     ledger::{self, Enrollment, Event, Ledger, Phase, Refused},
+    machine::Machine,
     payload::{self, accept, io::StoredGrant},
     report::{self, Noted, OutcomeFile},
 };
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 use unbox_common::{
     digest::Sha256,
+    identity::HardwareIdentity,
     ids::Generation,
     payload::AcceptedPayload,
     protocol::{
@@ -50,17 +52,31 @@ pub(super) struct Settling<'a> {
     system: Box<dyn System>,
     ledger: Ledger,
     entries: Vec<Noted>,
+    /// What this machine shows, where it is known already.
+    machine: Option<Machine>,
 }
 
 impl<'a> Settling<'a> {
     /// Opens the ledger, and brings to its end what a power cut left behind.
-    pub(super) fn begin(session: &'a mut Session, ready: fn()) -> Result<Self, Failure> {
+    pub(super) fn begin(
+        session: &'a mut Session,
+        identity: Option<&HardwareIdentity>,
+        ready: fn(),
+    ) -> Result<Self, Failure> {
         let layout = session.layout.clone();
         files::make_directory(&layout.state(), files::PUBLIC_DIRECTORY)?;
-        let opened = ledger::io::open(&layout)?;
+        let mut opened = ledger::io::open(&layout)?;
         if let Some(aside) = &opened.damaged {
             tracing::error!(moved_to = %aside.display(), "the ledger was damaged");
             session.console.say(Situation::LedgerDamaged);
+        }
+        for lost in install::repair(&layout.state())? {
+            session.console.say(Situation::StateDamaged { what: lost.name(), so: lost.consequence() });
+            if lost == LostRecord::Installed && opened.ledger.installed().is_some() {
+                // What the ledger says is in force, nobody can take back any more: it is installed anew.
+                opened.ledger = Ledger::after_damage(opened.ledger.floor);
+                ledger::io::write(&layout, &opened.ledger)?;
+            }
         }
         let system = install::open_system(layout.root())?;
         let system: Box<dyn System> = Box::new(super::ready::SaysReady::new(system, ready));
@@ -70,9 +86,35 @@ impl<'a> Settling<'a> {
             system,
             ledger: opened.ledger,
             entries: Vec::new(),
+            machine: identity.map(Machine::of),
         };
         settling.resume()?;
+        settling.check_machine()?;
         Ok(settling)
+    }
+
+    /// Gives up an enrollment that is another machine's, with the grant that led to it. What is installed
+    /// stays until this machine has a payload of its own.
+    fn check_machine(&mut self) -> Result<(), Failure> {
+        let Some(own) = &self.machine else { return Ok(()) };
+        let is_other = self.ledger.machine.as_ref().is_some_and(|machine| machine.is_other_than(own));
+        if is_other && let Some(of_other) = self.ledger.enrollment().cloned() {
+            self.console.say(Situation::OtherMachine);
+            let stored = payload::io::read_grant(&self.layout.grant()).ok().flatten();
+            let is_its = stored.is_some_and(|StoredGrant { grant, .. }| {
+                grant.device_id == of_other.device && grant.generation <= of_other.generation
+            });
+            if is_its {
+                files::discard(&self.layout.grant())?;
+            }
+            self.write(Event::MachineChanged)?;
+            self.mark()?;
+        } else if !is_other && self.ledger.machine.is_none() && self.ledger.enrollment().is_some() {
+            // An older agent enrolled it.
+            self.ledger.machine.clone_from(&self.machine);
+            ledger::io::write(&self.layout, &self.ledger)?;
+        }
+        Ok(())
     }
 
     /// How far this device has come.
@@ -82,7 +124,17 @@ impl<'a> Settling<'a> {
 
     /// Looks at the grant in the exchange, and deals with it.
     pub(super) fn look(&mut self) -> Result<Settled, Failure> {
-        let Some(StoredGrant { grant, digest }) = payload::io::read_grant(&self.layout.grant())? else {
+        let stored = match payload::io::read_grant(&self.layout.grant()) {
+            Err(DeviceFault::Damaged { .. }) => {
+                // Whatever it was, it is nothing to install, and the network side asks for another.
+                files::discard(&self.layout.grant())?;
+                let so = "The server is asked for another.";
+                self.console.say(Situation::StateDamaged { what: "The grant of this device", so });
+                None
+            }
+            stored => stored?,
+        };
+        let Some(StoredGrant { grant, digest }) = stored else {
             return Ok(Settled::Nothing);
         };
         let last = report::io::outcome(&self.layout)?;
@@ -122,8 +174,8 @@ impl<'a> Settling<'a> {
         let forgotten = [layout.grant(), layout.pending_grant(), layout.enrollment(), layout.queue()];
         for path in forgotten.into_iter().chain([layout.outcome()]) {
             // Where nothing ever was, there is no folder either.
-            if path.exists() {
-                files::remove(&path)?;
+            if path.parent().is_some_and(Path::is_dir) {
+                files::discard(&path)?;
             }
         }
         self.write(Event::ResetDone)
@@ -298,7 +350,11 @@ impl<'a> Settling<'a> {
     }
 
     fn write(&mut self, event: Event) -> Result<(), Failure> {
-        let next = self.ledger.clone().handle(event)?;
+        let is_of_this_machine = matches!(event, Event::Accepted { .. } | Event::MachineChanged);
+        let mut next = self.ledger.clone().handle(event)?;
+        if is_of_this_machine && self.machine.is_some() {
+            next.machine.clone_from(&self.machine);
+        }
         ledger::io::write(&self.layout, &next)?;
         self.ledger = next;
         Ok(())

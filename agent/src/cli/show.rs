@@ -4,7 +4,9 @@ use super::{exit::Exit, session::Session};
 use crate::{
     boot::{self, Found, Layout, StartingPoint},
     console::{StatusFile, chain, plain},
-    files, identity, ledger, report,
+    files, identity,
+    ledger::{self, io::LedgerError},
+    report,
 };
 use anyhow::Context as _;
 use serde::Serialize;
@@ -46,7 +48,7 @@ const MACHINE_CREDENTIALS: &str = "/run/credentials/@system";
 /// The status of a device, for programs.
 #[derive(Debug, Serialize)]
 struct Status {
-    /// Name of the ledger's phase; `damaged` if it cannot be read.
+    /// Name of the ledger's phase; `damaged` if it cannot be read, `newer` if a newer agent wrote it.
     phase: String,
     /// The ledger itself.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,8 +103,9 @@ pub(super) fn status(from: &StartingPoint, json: bool) -> io::Result<Exit> {
         Ok(ledger) => (Some(ledger), None),
         Err(error) => (None, Some(error)),
     };
+    let unreadable = if problem.as_ref().is_some_and(LedgerError::is_newer) { "newer" } else { "damaged" };
     let status = Status {
-        phase: ledger.as_ref().map_or("damaged", |ledger| ledger.phase.name()).to_owned(),
+        phase: ledger.as_ref().map_or(unreadable, |ledger| ledger.phase.name()).to_owned(),
         ledger,
         refused: report::io::enrolled(layout).ok().flatten().and_then(|enrolled| enrolled.refused),
         told: told(from, layout),

@@ -11,8 +11,9 @@ use crate::{
     boot::{self, Found},
     console::{Situation, chain},
     failure::{DeviceFault, Failure},
-    files::FilesError,
-    identity,
+    files::{self, FilesError},
+    identity, ledger,
+    machine::Machine,
 };
 use std::{io, os::fd::AsFd as _, path::Path};
 use unbox_common::{identity::HardwareIdentity, refusal::Disposition};
@@ -23,9 +24,24 @@ pub(super) async fn identity(session: &mut Session) -> Result<Exit, Exit> {
     let handed_over = identity::io::hand_over(&session.layout, &survey)
         .and_then(|()| survey.identity().map_err(identity::io::SurveyError::from));
     match handed_over {
-        Ok(_) => Ok(Exit::Done),
+        Ok(identity) => match mark_machine(session, &identity) {
+            Ok(()) => Ok(Exit::Done),
+            Err(fault) => stopped(session, &fault.into()),
+        },
         Err(error) => stopped(session, &DeviceFault::from(error).into()),
     }
+}
+
+/// Has the handshake run although the disk says that its machine is enrolled: that is another one.
+fn mark_machine(session: &Session, identity: &HardwareIdentity) -> Result<(), DeviceFault> {
+    let path = session.layout.other_machine_marker();
+    let enrolled = ledger::io::read(&session.layout).ok().and_then(|ledger| ledger.machine);
+    if enrolled.is_some_and(|machine| machine.is_other_than(&Machine::of(identity))) {
+        files::replace(&path, b"", files::PUBLIC_FILE)?;
+    } else {
+        files::discard(&path)?;
+    }
+    Ok(())
 }
 
 /// `medium`: without a network, without root, and with nothing but the medium itself.
@@ -54,6 +70,9 @@ pub(super) async fn handshake(session: &mut Session) -> Result<Exit, Exit> {
         Ok(None) => return Ok(at_rest(session, "Another process of the agent is at work.")),
         Err(fault) => return stopped(session, &fault.into()),
     };
+    if let Err(failure) = own_key(session) {
+        return stopped(session, &failure);
+    }
     match enroll::is_settled(session) {
         Ok(true) => return Ok(at_rest(session, "This device is enrolled, or about to be.")),
         Ok(false) => {}
@@ -70,7 +89,8 @@ pub(super) async fn handshake(session: &mut Session) -> Result<Exit, Exit> {
 /// `stage install`: as root, without a network. Ends when the grant is dealt with.
 pub(super) async fn install(session: &mut Session) -> Result<Exit, Exit> {
     loop {
-        let settled = Settling::begin(session, ready).and_then(|mut settling| {
+        let identity = identity::io::take_over(&session.layout).ok();
+        let settled = Settling::begin(session, identity.as_ref(), ready).and_then(|mut settling| {
             // Whatever a power cut left behind is at its end: nothing on the disk is half done.
             ready();
             let settled = settling.look()?;
@@ -99,12 +119,23 @@ pub(super) async fn report(session: &mut Session, when: When) -> Result<Exit, Ex
         Ok(None) => return Ok(at_rest(session, "Another process of the agent is at work.")),
         Err(fault) => return stopped(session, &fault.into()),
     };
+    if let Err(failure) = own_key(session) {
+        return stopped(session, &failure);
+    }
     match keep::round(session, when, async |session| take_over(session)).await {
         Ok(Kept::NotEnrolled) => Ok(at_rest(session, "This device is not enrolled yet.")),
         // Whoever asked by hand wants to know.
         Ok(Kept::Rest(_)) if when == When::AtOnce => Ok(at_rest(session, "The server has nothing new.")),
         Ok(Kept::Rest(_) | Kept::Granted) => Ok(Exit::Done),
         Err(failure) => stopped(session, &failure),
+    }
+}
+
+/// Without an identity there is nothing to compare: it is the next stage that needs one.
+fn own_key(session: &mut Session) -> Result<(), Failure> {
+    match identity::io::take_over(&session.layout) {
+        Ok(identity) => session.own_key(&identity),
+        Err(_) => Ok(()),
     }
 }
 

@@ -10,10 +10,10 @@ use crate::{
     failure::{DeviceFault, Failure, Rejection},
     files::{self, FilesError},
     handshake::{
-        AGENT_VERSION, CertificateChain, DeviceKey,
+        self, AGENT_VERSION, CertificateChain, DeviceKey,
         client::{Client, ClientSettings},
     },
-    ledger::{self, Ledger, Refused, io::LedgerError},
+    ledger::{self, Event, Ledger, Refused, io::LedgerError},
     payload::{self, accept, version_of},
     report::{self, Enrolled, Noted},
 };
@@ -64,7 +64,7 @@ pub(super) async fn go_on(
     if let Some((grant, payload)) = kept {
         return finish(session, context, key, &grant, &payload).await.map(Some);
     }
-    files::remove(&path)?;
+    files::discard(&path)?;
     Ok(None)
 }
 
@@ -96,7 +96,7 @@ async fn finish(
     session.console.say(Situation::Granted { owner: &grant.owner });
     match fetch(context, payload, Some(&mut session.console)).await {
         Err(Failure::Rejected(rejection)) => {
-            files::remove(&pending)?;
+            files::discard(&pending)?;
             return Err(rejected(session, context, key, grant, rejection).await?);
         }
         fetched => fetched?,
@@ -107,7 +107,7 @@ async fn finish(
         serde_json::from_slice::<Payload>(before.grant.payload.envelope().payload.as_ref()).ok()
     });
     files::publish(&pending, &handed_over)?;
-    files::remove(&layout.reset_ticket())?;
+    files::discard(&layout.reset_ticket())?;
     let keep: Vec<&Payload> = before.iter().chain([&**payload]).collect();
     // What is in the way takes room, and does no harm: the next time is as good.
     let _ = payload::io::clean(layout, &keep);
@@ -177,13 +177,22 @@ pub(super) fn follow_roots(
     Ok(context)
 }
 
-/// The ledger as the network side sees it. A damaged one counts as none: the privileged side
-/// begins a new one, above the floor that it kept.
+/// The ledger as the network side sees it: as the privileged side will see it when it gets there. A damaged
+/// one counts as none, and one that came with a disk from another machine as one that says so.
 pub(super) fn readable_ledger(context: &BootContext) -> Result<Ledger, Failure> {
-    match ledger::io::read(&context.layout) {
-        Err(error) if error.is_damaged() => Ok(Ledger::after_damage(None)),
-        read => Ok(read.map_err(|error: LedgerError| DeviceFault::from(error))?),
+    let ledger = match ledger::io::read(&context.layout) {
+        Err(error) if error.is_damaged() => return Ok(Ledger::after_damage(None)),
+        read => read.map_err(|error: LedgerError| DeviceFault::from(error))?,
+    };
+    let own = handshake::key_file::machine(&context.layout)?;
+    let is_anothers = match (&ledger.machine, &own) {
+        (Some(enrolled), Some(own)) => enrolled.is_other_than(own),
+        _ => false,
+    };
+    if is_anothers && ledger.enrollment().is_some() {
+        return Ok(ledger.handle(Event::MachineChanged)?);
     }
+    Ok(ledger)
 }
 
 /// Tells the server that what it offers is rejected here, and hands the rejection back.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     ffi::{OsStr, OsString},
     fs::File,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{self, Write as _},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -296,16 +297,49 @@ impl Entry {
 
     /// Removes what an interrupted write left beside this name.
     pub fn clear(&self) -> Result<(), FilesError> {
-        let staged = self.staged_name();
-        if self.stat(&staged).is_err() {
+        self.put_away(&self.staged_name())
+    }
+
+    /// Has nothing under this name any more, whatever it is. A directory that is not empty gets another
+    /// name beside it: however much somebody put into it, that takes no longer.
+    pub fn discard(&self) -> Result<(), FilesError> {
+        self.clear()?;
+        self.put_away(&self.name)
+    }
+
+    /// Discards what is there, unless a file can take its place.
+    pub(super) fn make_way(&self) -> Result<(), FilesError> {
+        match self.status()? {
+            Status::Directory(_) => self.discard(),
+            Status::Absent | Status::File(..) | Status::Symlink | Status::Special => Ok(()),
+        }
+    }
+
+    fn put_away(&self, name: &OsStr) -> Result<(), FilesError> {
+        if self.stat(name).is_err() {
             return Ok(());
         }
-        let remove = || {
+        let remove = |flag| unlinkat(&*self.directory, name, flag);
+        let put_away = || {
             self.faults.before(Operation::Remove)?;
-            unlinkat(&*self.directory, staged.as_os_str(), UnlinkatFlags::NoRemoveDir)?;
+            match remove(UnlinkatFlags::NoRemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(Errno::EISDIR) => match remove(UnlinkatFlags::RemoveDir) {
+                    Ok(()) | Err(Errno::ENOENT) => {}
+                    Err(_) => self.rename_to_a_free_name(name)?,
+                },
+                Err(errno) => return Err(errno.into()),
+            }
             self.sync_directory()
         };
-        remove().map_err(|source| self.unwritable(source))
+        put_away().map_err(|source| self.unwritable(source))
+    }
+
+    /// The name cannot be guessed: whoever owns the directory would take it beforehand.
+    fn rename_to_a_free_name(&self, name: &OsStr) -> io::Result<()> {
+        let unguessable = RandomState::new().build_hasher().finish();
+        let free = format!(".unbox-discarded-{unguessable:016x}");
+        renameat(&*self.directory, name, &*self.directory, free.as_str()).map_err(io::Error::from)
     }
 
     /// Renames what was staged, or removes it where staging failed.

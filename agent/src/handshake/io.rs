@@ -68,7 +68,10 @@ pub async fn enroll(
 
 fn reset_ticket(layout: &Layout) -> Result<Option<Secret>, DeviceFault> {
     // A ticket that cannot be one is not sent: the server then says what it needs instead.
-    let bytes = files::read(&layout.reset_ticket(), MAX_TOKEN_BYTES as u64 + 2)?;
+    let bytes = match files::read(&layout.reset_ticket(), MAX_TOKEN_BYTES as u64 + 2) {
+        Err(error) if error.is_not_a_document() => None,
+        read => read?,
+    };
     Ok(bytes.and_then(|bytes| boot::parse_token(&Secret::new(String::from_utf8_lossy(&bytes).into_owned()))))
 }
 

@@ -29,9 +29,15 @@ pub enum KeyError {
     /// The file holds something else.
     #[error("{} is not a P-256 private key in PKCS#8, PEM", .0.display())]
     NotAKey(PathBuf),
+    /// The file holds what is left of something, or no text at all.
+    #[error("{} is damaged", .0.display())]
+    Damaged(PathBuf),
     /// Everybody on the device could read it.
     #[error("{} can be read by everybody: its permissions must be 0600", .0.display())]
     Exposed(PathBuf),
+    /// This process may not read it.
+    #[error("{} belongs to another user, or its permissions are wrong: it must be 0600 and its reader's own", .0.display())]
+    Unreadable(PathBuf),
     /// The file could not be read or written.
     #[error(transparent)]
     Files(#[from] FilesError),

@@ -5,10 +5,15 @@ use crate::{
     boot::{self, Layout},
     entropy::Entropy,
     files::{self, Attributes, Entry, FilesError, Owner, Status},
+    machine::{MAX_MACHINE_BYTES, Machine},
     tpm::{Tpm, TpmKey, TpmUse},
 };
-use std::{io::Write as _, os::unix::fs::MetadataExt as _};
-use unbox_common::secret::Secret;
+use rustls::pki_types::pem::{PemObject, SectionKind};
+use std::{
+    io::{self, Write as _},
+    os::unix::fs::MetadataExt as _,
+};
+use unbox_common::{identity::HardwareIdentity, secret::Secret};
 
 /// Makes the exchange, where nobody has made it yet. What leads to it is for everybody to pass.
 ///
@@ -21,21 +26,101 @@ pub fn make_exchange(layout: &Layout) -> Result<(), FilesError> {
 
 /// Reads the device's key, or makes it: a key that the factory put there is used as it is.
 ///
+/// A key of which only a damaged file is left is put aside, and another one is made: it is then the
+/// server that says what a new key needs. A file that holds something else than a key of ours is not
+/// touched.
+///
 /// # Errors
 /// [`KeyError`].
 pub fn device_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyError> {
-    let path = layout.device_key();
     make_exchange(layout)?;
-    let Some(text) = files::read(&path, MAX_KEY_BYTES)? else {
-        let key = new_key(layout, entropy)?;
-        let text = key.to_file();
-        // Root may make it, in a factory; it is for whoever owns the exchange.
-        let exchange = layout.exchange();
-        let owner = exchange.metadata().map_err(|source| FilesError::Read { path: exchange, source })?;
-        let owner = Some(Owner { uid: owner.uid(), gid: owner.gid() });
-        let attributes = Attributes { mode: files::PRIVATE_FILE, owner };
-        Entry::of(&path)?.write(attributes, |file| file.write_all(text.expose().as_bytes()))?;
-        return Ok(key);
+    match stored_key(layout, entropy) {
+        Ok(Some(key)) => return Ok(key),
+        Ok(None) => {}
+        Err(KeyError::Damaged(path)) => {
+            let aside = files::set_aside(&path, files::DAMAGED)?;
+            tracing::error!(moved_to = %aside.display(), "the device's key was damaged: a new one is made");
+        }
+        Err(error) => return Err(error),
+    }
+    let key = new_key(layout, entropy)?;
+    let text = key.to_file();
+    // Root may make it, in a factory; it is for whoever owns the exchange.
+    let exchange = layout.exchange();
+    let owner = exchange.metadata().map_err(|source| FilesError::Read { path: exchange, source })?;
+    let owner = Some(Owner { uid: owner.uid(), gid: owner.gid() });
+    let attributes = Attributes { mode: files::PRIVATE_FILE, owner };
+    Entry::of(&layout.device_key())?.write(attributes, |file| file.write_all(text.expose().as_bytes()))?;
+    Ok(key)
+}
+
+/// Gives up a key that came from another machine, with everything that this machine is not, and notes on
+/// which one the next is made. Returns whether there was such a key.
+///
+/// A key of which nobody noted that, an older agent's or a factory's, is this machine's from now on.
+///
+/// # Errors
+/// [`FilesError`].
+pub fn bind_to_machine(layout: &Layout, identity: &HardwareIdentity) -> Result<bool, FilesError> {
+    make_exchange(layout)?;
+    let known = machine(layout)?;
+    let is_other = known.as_ref().is_some_and(|machine| machine.is_other_than(&Machine::of(identity)));
+    if is_other {
+        // The key last but for its machine: until it is gone, a power cut changes nothing about that.
+        for of_the_other in [
+            layout.pending_grant(),
+            layout.grant(),
+            layout.enrollment(),
+            layout.queue(),
+            layout.reset_ticket(),
+            layout.device_key(),
+        ] {
+            files::discard(&of_the_other)?;
+        }
+    }
+    if is_other || known.is_none() {
+        note_machine(layout, identity)?;
+    }
+    Ok(is_other)
+}
+
+/// The machine that the key is bound to; `None` if nobody noted that yet.
+///
+/// # Errors
+/// [`FilesError`].
+pub fn machine(layout: &Layout) -> Result<Option<Machine>, FilesError> {
+    files::read_json(&layout.machine(), MAX_MACHINE_BYTES)
+}
+
+/// Notes what the machine shows now, as its server took it in.
+///
+/// # Errors
+/// [`FilesError`].
+pub fn note_machine(layout: &Layout, identity: &HardwareIdentity) -> Result<(), FilesError> {
+    let path = layout.machine();
+    let json = serde_json::to_vec(&Machine::of(identity))
+        .map_err(|error| FilesError::Write { path: path.clone(), source: error.into() })?;
+    let exchange = layout.exchange();
+    let owner = exchange.metadata().map_err(|source| FilesError::Read { path: exchange, source })?;
+    let owner = Some(Owner { uid: owner.uid(), gid: owner.gid() });
+    let entry = Entry::of(&path)?;
+    if !matches!(entry.status()?, Status::Absent | Status::File(..)) {
+        entry.discard()?;
+    }
+    entry.write(Attributes { mode: files::PRIVATE_FILE, owner }, |file| file.write_all(&json))
+}
+
+/// Reads the device's key; `None` if there is none.
+fn stored_key(layout: &Layout, entropy: &Entropy) -> Result<Option<DeviceKey>, KeyError> {
+    let path = layout.device_key();
+    let text = match files::read(&path, MAX_KEY_BYTES) {
+        Ok(None) => return Ok(None),
+        Ok(Some(text)) => text,
+        Err(FilesError::Read { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(KeyError::Unreadable(path));
+        }
+        Err(error) if error.is_not_a_document() => return Err(KeyError::Damaged(path)),
+        Err(error) => return Err(error.into()),
     };
     let text = Secret::new(String::from_utf8_lossy(&text).into_owned());
     if let Status::File(attributes, _) = Entry::of(&path)?.status()?
@@ -48,7 +133,19 @@ pub fn device_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyEr
         [b'{', ..] => TpmKey::from_file(text, &layout.tpm()).map(DeviceKey::in_tpm).ok(),
         _ => DeviceKey::from_pem(text, entropy).ok(),
     };
-    read.ok_or(KeyError::NotAKey(path))
+    match read {
+        Some(key) => Ok(Some(key)),
+        None if is_whole(text) => Err(KeyError::NotAKey(path)),
+        None => Err(KeyError::Damaged(path)),
+    }
+}
+
+/// Whether it is a document to its end, whatever is in it.
+fn is_whole(text: &[u8]) -> bool {
+    match text {
+        [b'{', ..] => serde_json::from_slice::<serde_json::Value>(text).is_ok(),
+        _ => PemObject::from_pem_slice(text).is_ok_and(|_: (SectionKind, Vec<u8>)| true),
+    }
 }
 
 /// Makes a key, in the TPM where there is one and the settings leave it to us.
@@ -74,16 +171,15 @@ fn new_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyError> {
     }
 }
 
-/// Whether the device's key is in a TPM that this device does not have: nobody here can use it again.
-///
-/// # Errors
-/// [`KeyError`] if the TPM cannot be asked.
-pub fn key_is_elsewhere(layout: &Layout, entropy: &Entropy) -> Result<bool, KeyError> {
-    if !layout.device_key().exists() {
-        return Ok(false);
+/// Whether nobody on this device can use what is in the place of its key: it is damaged, no key, open to
+/// everybody, or in a TPM that this device does not have. A TPM that cannot be asked now may have it.
+#[must_use]
+pub fn is_unusable(layout: &Layout, entropy: &Entropy) -> bool {
+    match stored_key(layout, entropy) {
+        Ok(None) => false,
+        Ok(Some(key)) => key.tpm().is_some_and(|tpm| matches!(tpm.is_here(), Ok(false))),
+        Err(_) => true,
     }
-    let key = device_key(layout, entropy)?;
-    Ok(key.tpm().map(TpmKey::is_here).transpose()? == Some(false))
 }
 
 #[cfg(test)]
@@ -123,7 +219,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let layout = Layout::new(root.path());
         make_exchange(&layout).unwrap();
-        for text in ["{", "{}", r#"{"held_in":"tpm"}"#, r#"{"held_in":"software"}"#] {
+        for text in ["{}", r#"{"held_in":"tpm"}"#, r#"{"held_in":"software"}"#] {
             files::replace(&layout.device_key(), text.as_bytes(), 0o600).unwrap();
             assert!(matches!(device_key(&layout, &Entropy::system()), Err(KeyError::NotAKey(_))), "{text}");
         }
@@ -146,9 +242,31 @@ mod tests {
 
         files::replace(&layout.device_key(), factory.to_file().expose().as_bytes(), 0o644).unwrap();
         assert!(matches!(device_key(&layout, &entropy), Err(KeyError::Exposed(_))));
-        files::replace(&layout.device_key(), b"half a k", 0o600).unwrap();
-        assert!(matches!(device_key(&layout, &entropy), Err(KeyError::NotAKey(_))));
-        let kept = files::read(&layout.device_key(), 99).unwrap().unwrap();
-        assert_eq!(kept, b"half a k", "a damaged key is not replaced by itself");
+        assert!(is_unusable(&layout, &entropy));
+    }
+
+    #[test]
+    fn a_damaged_key_is_put_aside_and_something_else_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        let entropy = Entropy::system();
+        let whole = device_key(&layout, &entropy).unwrap();
+        let pem = files::read(&layout.device_key(), 1 << 14).unwrap().unwrap();
+        for damage in [&b""[..], &[0; 512], &pem[..pem.len() / 2], b"{\"held_in\":\"t", b"half a k"] {
+            files::replace(&layout.device_key(), damage, 0o600).unwrap();
+            assert!(is_unusable(&layout, &entropy));
+            let made = device_key(&layout, &entropy).unwrap();
+            assert_ne!(made.public(), whole.public());
+            assert_eq!(device_key(&layout, &entropy).unwrap().public(), made.public());
+            let aside = layout.exchange().join("device.key.damaged");
+            assert_eq!(files::read(&aside, 1 << 14).unwrap().unwrap(), damage);
+        }
+        let certificate = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+        for other in [r#"{"held_in":"elsewhere"}"#, certificate] {
+            files::replace(&layout.device_key(), other.as_bytes(), 0o600).unwrap();
+            assert!(matches!(device_key(&layout, &entropy), Err(KeyError::NotAKey(_))), "{other}");
+            assert_eq!(files::read(&layout.device_key(), 999).unwrap().unwrap(), other.as_bytes());
+            assert!(is_unusable(&layout, &entropy));
+        }
     }
 }

@@ -20,6 +20,7 @@ mod turn;
 
 pub use error::{Fault, InstallError};
 pub use health::{Clock, Health};
+pub use io::repair::{LostRecord, newer_records, repair};
 pub use io::{ArchiveError, ArtifactError, Packages, Reload, System, SystemError, UnitPhase, UnitReport};
 pub use package::{Choices, Diversion, PackageFile};
 pub use plan::PlanError;
@@ -209,7 +210,8 @@ impl Installer<'_> {
         contents: &Contents,
         record: Option<&Record>,
     ) -> Result<Head, InstallError> {
-        let observed = survey::observe(&*self.system, &Target::default(), record)?;
+        let mut observed = survey::observe(&*self.system, &Target::default(), record)?;
+        io::repair::leave_what_is_lost(&mut observed, record, contents);
         let none = States::new();
         let (mut plan, baseline) = plan::plan(&observed, record, &none).map_err(InstallError::Plan)?;
         self.wait_for_packages(&plan)?;

@@ -72,27 +72,37 @@ pub struct Opened {
 /// [`LedgerError`]; a damaged ledger is one, and is left where it is.
 pub fn read(layout: &Layout) -> Result<Ledger, LedgerError> {
     let path = layout.ledger();
-    let Some(bytes) = files::read(&path, MAX_LEDGER_BYTES)? else {
-        return Ok(Ledger::new().above(floor(layout)?));
+    let parsed = match files::read(&path, MAX_LEDGER_BYTES) {
+        Ok(None) => return Ok(Ledger::new().above(floor(layout)?)),
+        Ok(Some(bytes)) => Ledger::parse(&bytes),
+        Err(error) if error.is_not_a_document() => Err(LedgerUnreadable::Damaged(error.to_string())),
+        Err(error) => return Err(error.into()),
     };
-    match Ledger::parse(&bytes) {
+    match parsed {
         Ok(ledger) => Ok(ledger.above(floor(layout)?)),
         Err(source) => Err(LedgerError::Unreadable { path, source }),
     }
 }
 
 /// Reads the ledger, for the privileged side: a damaged one is moved aside, and a new one is
-/// begun above the floor that was kept.
+/// begun above the floor that was kept. A damaged floor is written anew from the ledger, and so is
+/// a ledger that the network side could not read.
 ///
 /// # Errors
 /// [`LedgerError`]; also for a ledger that a newer agent wrote, which is left alone.
 pub fn open(layout: &Layout) -> Result<Opened, LedgerError> {
     match read(layout) {
-        Ok(ledger) => Ok(Opened { ledger, damaged: None }),
+        Ok(ledger) => {
+            let path = layout.ledger();
+            let is_kept = floor(layout)? == ledger.floor
+                && (!path.exists() || handover::is_readable_by_its_reader(layout, &path)?);
+            if !is_kept {
+                write(layout, &ledger)?;
+            }
+            Ok(Opened { ledger, damaged: None })
+        }
         Err(LedgerError::Unreadable { path, source: LedgerUnreadable::Damaged(_) }) => {
-            let aside = path.with_extension("json.damaged");
-            let bytes = files::read(&path, MAX_LEDGER_BYTES)?.unwrap_or_default();
-            files::replace(&aside, &bytes, files::PRIVATE_FILE)?;
+            let aside = files::set_aside(&path, files::DAMAGED)?;
             let ledger = Ledger::after_damage(floor(layout)?);
             write(layout, &ledger)?;
             Ok(Opened { ledger, damaged: Some(aside) })
@@ -128,8 +138,7 @@ pub fn verified_time(layout: &Layout) -> Result<Option<Timestamp>, LedgerError> 
 
 /// The floor that was kept beside the ledger. A damaged one holds nothing.
 fn floor(layout: &Layout) -> Result<Option<Floor>, FilesError> {
-    let bytes = files::read(&layout.floor(), MAX_FLOOR_BYTES)?;
-    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    files::read_json(&layout.floor(), MAX_FLOOR_BYTES)
 }
 
 impl Ledger {
@@ -177,6 +186,10 @@ mod tests {
     fn a_damaged_ledger_is_moved_aside_and_its_floor_kept() {
         let (_root, layout, ledger) = device();
         for damage in [&MANAGED.as_bytes()[..200], b"", &[0; 300]] {
+            files::replace(&layout.floor(), damage, 0o640).unwrap();
+            assert_eq!(read(&layout).unwrap(), ledger, "a damaged floor alone");
+            assert_eq!(open(&layout).unwrap().ledger, ledger);
+            assert_eq!(floor(&layout).unwrap(), ledger.floor, "it is written anew");
             files::replace(&layout.ledger(), damage, 0o640).unwrap();
             assert!(matches!(read(&layout), Err(LedgerError::Unreadable { .. })));
             assert_eq!(verified_time(&layout).unwrap(), ledger.verified_time);
@@ -188,6 +201,7 @@ mod tests {
             assert_eq!(aside, damage);
             // No loop: the next start finds a whole ledger.
             assert_eq!(open(&layout).unwrap().damaged, None);
+            write(&layout, &ledger).unwrap();
         }
     }
 

@@ -14,6 +14,8 @@
 //!     +--- ResetDone --- resetting <--- ResetBegun (from every phase)
 //! ```
 //!
+//! `MachineChanged` (the disk came from another machine) leads to `unenrolled` from every phase but
+//! `resetting`, and
 //! `Refused` (a payload was refused before anything was changed) leads back to what was before it.
 //!
 //! The *floor* is what anti-rollback needs. It survives every transition, and a second file
@@ -26,6 +28,7 @@ mod transition;
 pub use floor::Floor;
 pub use transition::{Event, IllegalTransition};
 
+use crate::machine::Machine;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use unbox_common::{
@@ -58,6 +61,9 @@ pub struct Ledger {
     /// The payload that was refused last, until another one is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
+    /// The machine that is enrolled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
 }
 
 /// A payload that was refused before anything was changed, and would be refused again.
@@ -127,6 +133,8 @@ pub enum Cause {
     Reset,
     /// Its ledger was damaged; it enrolls again, above the floor that it kept.
     LedgerDamaged,
+    /// Its disk was copied from another machine, which is enrolled itself.
+    OtherMachine,
 }
 
 /// Which enrollment this device is in, and whose it is.
@@ -171,7 +179,14 @@ impl Ledger {
             Some(floor) => Some(floor.verified_time),
             None => None,
         };
-        Self { version: VERSION, phase: Phase::Unenrolled { cause }, floor, verified_time, refused: None }
+        Self {
+            version: VERSION,
+            phase: Phase::Unenrolled { cause },
+            floor,
+            verified_time,
+            refused: None,
+            machine: None,
+        }
     }
 
     /// The enrollment, if there is one.

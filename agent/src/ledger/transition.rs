@@ -34,6 +34,8 @@ pub enum Event {
         /// Whether trying the same payload again can help.
         disposition: Disposition,
     },
+    /// The disk came from another machine.
+    MachineChanged,
     /// Everything that was installed is about to be taken away.
     ResetBegun,
     /// Everything that was installed is gone.
@@ -83,6 +85,13 @@ impl Ledger {
                 let phase = Phase::RolledBack { enrollment, installed, failed };
                 (phase, self.floor, None)
             }
+            (
+                Phase::Unenrolled { .. }
+                | Phase::Installing { .. }
+                | Phase::Managed { .. }
+                | Phase::RolledBack { .. },
+                Event::MachineChanged,
+            ) => (Phase::Unenrolled { cause: Cause::OtherMachine }, self.floor, None),
             (_, Event::ResetBegun) => (Phase::Resetting, self.floor, None),
             (Phase::Resetting, Event::ResetDone) => {
                 let cause = Cause::Reset;
@@ -108,6 +117,7 @@ impl Ledger {
             floor,
             verified_time: floor.map(|floor| floor.verified_time).max(self.verified_time),
             refused,
+            machine: self.machine,
         })
     }
 }
@@ -119,6 +129,7 @@ impl Event {
             Self::Refused(_) => "refused",
             Self::Committed { .. } => "committed",
             Self::RolledBack { .. } => "rolled_back",
+            Self::MachineChanged => "machine_changed",
             Self::ResetBegun => "reset_begun",
             Self::ResetDone => "reset_done",
         }
@@ -205,15 +216,22 @@ mod tests {
             after([Event::ResetBegun]),
         ]
         .map(Result::unwrap);
-        let events =
-            [accepted(1, 60), committed(60), rolled_back(), Event::ResetBegun, Event::ResetDone, refused(60)];
+        let events = [
+            accepted(1, 60),
+            committed(60),
+            rolled_back(),
+            Event::ResetBegun,
+            Event::ResetDone,
+            refused(60),
+            Event::MachineChanged,
+        ];
         // The same table as the diagram at the top of this folder.
         let expected = [
-            ["installing", "-", "-", "resetting", "-", "unenrolled"],
-            ["installing", "managed", "rolled_back", "resetting", "-", "unenrolled"],
-            ["installing", "-", "-", "resetting", "-", "managed"],
-            ["installing", "-", "-", "resetting", "-", "rolled_back"],
-            ["-", "-", "-", "resetting", "unenrolled", "-"],
+            ["installing", "-", "-", "resetting", "-", "unenrolled", "unenrolled"],
+            ["installing", "managed", "rolled_back", "resetting", "-", "unenrolled", "unenrolled"],
+            ["installing", "-", "-", "resetting", "-", "managed", "unenrolled"],
+            ["installing", "-", "-", "resetting", "-", "rolled_back", "unenrolled"],
+            ["-", "-", "-", "resetting", "unenrolled", "-", "-"],
         ];
         for (ledger, row) in phases.iter().zip(expected) {
             for (event, to) in events.iter().zip(row) {

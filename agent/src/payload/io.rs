@@ -54,6 +54,11 @@ pub async fn fetch_all(
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<(), Failure> {
     let folder = layout.artifacts();
+    for part in folder.ancestors().take_while(|part| *part != layout.exchange()) {
+        if part.symlink_metadata().is_ok_and(|found| !found.is_dir()) {
+            files::discard(part)?;
+        }
+    }
     files::make_directory(&folder, files::PRIVATE_DIRECTORY)?;
     let artifacts = payload.artifacts();
     let total: u64 = artifacts.iter().map(|artifact| artifact.size).sum();
@@ -82,12 +87,16 @@ pub struct StoredGrant {
 /// # Errors
 /// [`DeviceFault::Damaged`] if the file is none.
 pub fn read_grant(path: &Path) -> Result<Option<StoredGrant>, DeviceFault> {
-    let Some(bytes) = files::read(path, MAX_STORED_GRANT_BYTES)? else {
-        return Ok(None);
+    const DAMAGED: DeviceFault = DeviceFault::Damaged { what: "the grant in the exchange" };
+    let bytes = match files::read(path, MAX_STORED_GRANT_BYTES) {
+        Ok(None) => return Ok(None),
+        Ok(Some(bytes)) => bytes,
+        Err(error) if error.is_not_a_document() => return Err(DAMAGED),
+        Err(error) => return Err(error.into()),
     };
     match serde_json::from_slice(&bytes) {
         Ok(grant) => Ok(Some(StoredGrant { grant, digest: Sha256::of(&bytes) })),
-        Err(_) => Err(DeviceFault::Damaged { what: "the grant in the exchange" }),
+        Err(_) => Err(DAMAGED),
     }
 }
 
@@ -119,7 +128,7 @@ pub fn clean(layout: &Layout, keep: &[&Payload]) -> Result<(), FilesError> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let digest = name.strip_suffix(PART).unwrap_or(&name);
         if !named.contains(digest) {
-            files::remove(&entry.path())?;
+            files::discard(&entry.path())?;
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use crate::{
     handshake::client::Client,
     programs::{Program, code_of},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use std::{path::Path, time::Duration};
 use unbox_common::{
     bytes::Nonce,
@@ -37,7 +37,7 @@ const UNIT_IS_DOWN: [i32; 2] = [3, 4];
 /// # Errors
 /// [`FilesError`].
 pub fn enrolled(layout: &Layout) -> Result<Option<Enrolled>, FilesError> {
-    load(&layout.enrollment(), MAX_ENROLLED_BYTES)
+    files::read_json(&layout.enrollment(), MAX_ENROLLED_BYTES)
 }
 
 /// Stores the enrollment that this side speaks for.
@@ -54,7 +54,7 @@ pub fn store_enrolled(layout: &Layout, enrolled: &Enrolled) -> Result<(), FilesE
 /// # Errors
 /// [`FilesError`].
 pub fn queue(layout: &Layout, generation: Generation) -> Result<Queue, FilesError> {
-    let queue: Option<Queue> = load(&layout.queue(), MAX_QUEUE_BYTES)?;
+    let queue: Option<Queue> = files::read_json(&layout.queue(), MAX_QUEUE_BYTES)?;
     let mut queue = queue.map_or_else(|| Queue::new(generation), |queue| queue.of(generation));
     if outcome(layout)?.is_some_and(|outcome| queue.take(&outcome)) {
         store_queue(layout, &queue)?;
@@ -67,7 +67,7 @@ pub fn queue(layout: &Layout, generation: Generation) -> Result<Queue, FilesErro
 /// # Errors
 /// [`FilesError`].
 pub fn outcome(layout: &Layout) -> Result<Option<OutcomeFile>, FilesError> {
-    load(&layout.outcome(), MAX_OUTCOME_BYTES)
+    files::read_json(&layout.outcome(), MAX_OUTCOME_BYTES)
 }
 
 /// Stores the queue.
@@ -76,11 +76,6 @@ pub fn outcome(layout: &Layout) -> Result<Option<OutcomeFile>, FilesError> {
 /// [`FilesError`].
 pub fn store_queue(layout: &Layout, queue: &Queue) -> Result<(), FilesError> {
     store(&layout.queue(), queue)
-}
-
-fn load<T: DeserializeOwned>(path: &Path, limit: u64) -> Result<Option<T>, FilesError> {
-    let bytes = files::read(path, limit)?;
-    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
 fn store(path: &Path, document: &impl Serialize) -> Result<(), FilesError> {

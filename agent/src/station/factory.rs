@@ -11,7 +11,10 @@ use crate::{
     boot::{BootError, Layout, Trust, io::trust_in},
     entropy::Entropy,
     files::{self, FilesError},
-    handshake::{KeyError, key_file::device_key},
+    handshake::{
+        KeyError,
+        key_file::{bind_to_machine, device_key},
+    },
     identity::Survey,
 };
 use serde::Serialize;
@@ -135,6 +138,8 @@ pub fn prepare(
     entropy: &Entropy,
 ) -> Result<Prepared, FactoryError> {
     let identity = survey.identity()?;
+    // An image that was booted elsewhere brings that machine's key along.
+    bind_to_machine(layout, &identity)?;
     let key = device_key(layout, entropy)?.public().digest().to_string();
     let [folder, _] = layout.trust();
     files::make_directory(&folder, files::PUBLIC_DIRECTORY)?;

@@ -226,9 +226,7 @@ fn image_root(path: &Path) -> Result<unbox_common::trust::Verified<SigningRoot>,
 /// server sends the others once more.
 fn follow(layout: &Layout, mut trust: Trust) -> Result<Trust, BootError> {
     for path in [layout.signing_roots(), layout.fetched_roots()] {
-        let bytes = files::read(&path, MAX_STORED_ROOTS_BYTES)?;
-        let kept: Option<Vec<Signed<SigningRoot>>> =
-            bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let kept: Option<Vec<Signed<SigningRoot>>> = files::read_json(&path, MAX_STORED_ROOTS_BYTES)?;
         trust = trust.advanced(&kept.unwrap_or_default());
     }
     Ok(trust)

@@ -10,6 +10,7 @@ pub(super) mod live;
 pub(super) mod packages;
 pub(super) mod paths;
 pub(super) mod reach;
+pub(super) mod repair;
 pub(super) mod room;
 pub(super) mod sandbox;
 pub(super) mod store;

@@ -14,14 +14,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const DIRECTORY: &str = "install";
+pub(super) const DIRECTORY: &str = "install";
 const BLOBS: &str = "blobs";
-const RECORD: &str = "installed.json";
-const JOURNAL: &str = "journal.jsonl";
+pub(super) const RECORD: &str = "installed.json";
+pub(super) const COPY: &str = "installed.copy.json";
+pub(super) const JOURNAL: &str = "journal.jsonl";
 const RESERVE: &str = "reserve";
 const LOCK: &str = "lock";
 /// The largest record that is read, in bytes.
-const MAX_RECORD_BYTES: u64 = 64 * 1024 * 1024;
+pub(super) const MAX_RECORD_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The stage's directory, held by this process alone.
 pub(crate) struct Store {
@@ -80,16 +81,18 @@ impl Store {
 
     /// Makes this what is installed; `None` if nothing is.
     pub(crate) fn set_record(&self, record: Option<&Record>) -> Result<(), InstallError> {
-        let entry = self.root.name(RECORD);
+        let (entry, copy) = (self.root.name(RECORD), self.root.name(COPY));
         let Some(record) = record else {
-            return entry.remove().map_err(InstallError::Store);
+            return entry.remove().and_then(|()| copy.remove()).map_err(InstallError::Store);
         };
         let document = line(record).map_err(InstallError::Serialise)?;
-        entry
-            .write(files::Attributes::of_mode(files::PRIVATE_FILE), |file| {
+        for entry in [copy, entry] {
+            let written = entry.write(files::Attributes::of_mode(files::PRIVATE_FILE), |file| {
                 std::io::Write::write_all(file, &document)
-            })
-            .map_err(InstallError::Store)
+            });
+            written.map_err(InstallError::Store)?;
+        }
+        Ok(())
     }
 
     /// The journal of a transaction that has not ended; what is torn of it is cut off.
@@ -131,7 +134,7 @@ impl Store {
 
     /// Gives that room back.
     pub(crate) fn release(&self) -> Result<(), InstallError> {
-        self.root.name(RESERVE).remove().map_err(InstallError::Store)
+        self.root.name(RESERVE).discard().map_err(InstallError::Store)
     }
 }
 
