@@ -49,6 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         version: 1,
         payload_keys: KeySet::new(1, [payload_key.public()])?,
         root_keys: KeySet::new(1, [root_key.public()])?,
+        tls_anchors: None,
     };
     write("root", &sign(&root, &[&root_key])?)?;
 

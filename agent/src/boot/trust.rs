@@ -1,7 +1,7 @@
-//! Whom this device trusts: the TLS anchors of its image, and the signing root that follows
-//! from the image's by signed steps.
+//! Whom this device trusts: the signing root that follows from the image's by signed steps, and the TLS
+//! anchors that it names, or the image's.
 
-use rustls::pki_types::CertificateDer;
+use rustls::{RootCertStore, pki_types::CertificateDer};
 use std::path::PathBuf;
 use unbox_common::trust::{Signed, SigningRoot, Verified};
 
@@ -19,6 +19,18 @@ pub struct Trust {
 }
 
 impl Trust {
+    /// The trust of an image. Its root may name other anchors than lie beside it.
+    #[must_use]
+    pub fn of_image(
+        anchors: Vec<CertificateDer<'static>>,
+        root: Verified<SigningRoot>,
+        folder: PathBuf,
+    ) -> Self {
+        let mut trust = Self { anchors, root, chain: Vec::new(), folder };
+        trust.take_anchors();
+        trust
+    }
+
     /// This trust after the roots of `next` that follow from it, oldest first.
     ///
     /// A root that does not follow is passed over: what it would have allowed stays refused.
@@ -27,17 +39,33 @@ impl Trust {
         for next in next {
             if let Ok(successor) = self.root.successor(next) {
                 self.root = successor;
+                self.take_anchors();
                 self.chain.push(next.clone());
             }
         }
         self
+    }
+
+    /// Takes over the anchors that the root names. What cannot be used is passed over: without any other, those
+    /// before it stay.
+    fn take_anchors(&mut self) {
+        let Some(named) = &self.root.tls_anchors else { return };
+        let usable = |anchor: &CertificateDer<'_>| RootCertStore::empty().add(anchor.clone()).is_ok();
+        let named = named.iter().map(|der| CertificateDer::from(der.to_vec()));
+        let named: Vec<_> = named.filter(usable).collect();
+        if !named.is_empty() {
+            self.anchors = named;
+        }
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use unbox_common::trust::{KeySet, SigningKey, sign};
+    use unbox_common::{
+        bytes::Bytes,
+        trust::{KeySet, SigningKey, sign},
+    };
 
     /// A root of `version`, signed by itself and by the one before it, both made of seeds.
     pub(crate) fn signed_root(version: u8) -> Signed<SigningRoot> {
@@ -47,8 +75,40 @@ pub(crate) mod tests {
             version: version.into(),
             payload_keys: KeySet::new(1, [key(version).public()]).unwrap(),
             root_keys: KeySet::new(1, [own.public()]).unwrap(),
+            tls_anchors: None,
         };
         sign(&root, &[&before, &own]).unwrap()
+    }
+
+    /// The same root, naming TLS anchors.
+    fn signed_root_with(version: u8, anchors: &[&[u8]]) -> Signed<SigningRoot> {
+        let key = |seed| SigningKey::from_seed(&[seed; 32]);
+        let named: Vec<Bytes> = anchors.iter().map(|der| Bytes(der.to_vec())).collect();
+        let root: SigningRoot =
+            serde_json::from_slice(signed_root(version).envelope().payload.as_ref()).unwrap();
+        let root = SigningRoot { tls_anchors: Some(named.try_into().unwrap()), ..root };
+        sign(&root, &[&key(100 + version - 1), &key(100 + version)]).unwrap()
+    }
+
+    fn certificate(name: &str) -> CertificateDer<'static> {
+        rcgen::generate_simple_self_signed([name.to_owned()]).unwrap().cert.into()
+    }
+
+    #[test]
+    fn anchors_are_those_of_the_newest_root_that_names_any() {
+        let (image, old, new) = (certificate("image"), certificate("old"), certificate("new"));
+        let image = Trust { anchors: vec![image], ..trust() };
+        let both = image.clone().advanced(&[signed_root_with(2, &[&old, &new])]);
+        assert_eq!(both.anchors, [old, new.clone()]);
+        let later = both.clone().advanced(&[signed_root(3)]);
+        assert_eq!(later.anchors, both.anchors, "it says nothing about them");
+        assert_eq!(both.advanced(&[signed_root_with(3, &[&new])]).anchors, [new.clone()]);
+        let unusable = image.clone().advanced(&[signed_root_with(2, &[b"no certificate"])]);
+        assert_eq!((unusable.root.version, &unusable.anchors), (2, &image.anchors), "it keeps a way to its server");
+        let in_part = image.clone().advanced(&[signed_root_with(2, &[b"no certificate", &new])]);
+        assert_eq!(in_part.anchors, [new.clone()]);
+        let root = SigningRoot::from_image(&signed_root_with(1, &[&new])).unwrap();
+        assert_eq!(Trust::of_image(image.anchors, root, PathBuf::new()).anchors, [new]);
     }
 
     /// The key that signs payloads under root `version`.

@@ -109,8 +109,8 @@ impl Bundle {
         self.trust.root.version
     }
 
-    /// The same with the last of these newer roots, to which a device would follow step by step. The
-    /// anchors stay those by which the server was found to be the right one.
+    /// The same with the last of these newer roots, to which a device would follow step by step. Anchors come
+    /// from such roots alone: the file of them stays the one by which the server was found to be the right one.
     ///
     /// # Errors
     /// [`FactoryError::OtherRoots`] if one does not follow: a device could not follow either.

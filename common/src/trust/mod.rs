@@ -12,4 +12,4 @@ mod root;
 pub use device_key::{DeviceKeySignature, DevicePublicKey, NotADeviceKey};
 pub use dsse::{Envelope, Signable, Signature, Signed, Verified, VerifyError, sign};
 pub use keys::{InvalidKeySet, KeyId, KeySet, NotASigningKey, PublicKey, SigningKey};
-pub use root::{RootRejected, SigningRoot};
+pub use root::{InvalidTlsAnchors, RootRejected, SigningRoot, TlsAnchors};

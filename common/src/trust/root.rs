@@ -4,7 +4,13 @@
 //! it, and its own, have signed it, one version at a time (as in TUF 1.0, section 5.3).
 
 use super::{KeySet, Signable, Signed, Verified, VerifyError};
+use crate::bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+/// The most TLS anchors that a root names.
+const MAX_ANCHORS: usize = 4;
+/// The largest TLS anchor, in bytes of DER: all of them fit into a root.
+const MAX_ANCHOR_BYTES: usize = 2048;
 
 /// The document that anchors trust in payloads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +22,45 @@ pub struct SigningRoot {
     pub payload_keys: KeySet,
     /// Keys that sign the next root. Kept offline.
     pub root_keys: KeySet,
+    /// Whom servers' certificates must lead to from now on; `None` leaves that as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_anchors: Option<TlsAnchors>,
+}
+
+/// The certificates that a server's own must lead to one of, DER, oldest first. There is at least one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Bytes>", into = "Vec<Bytes>")]
+pub struct TlsAnchors(Vec<Bytes>);
+
+/// Certificates that a root cannot name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected 1 to {MAX_ANCHORS} certificates of at most {MAX_ANCHOR_BYTES} bytes each")]
+pub struct InvalidTlsAnchors;
+
+impl TlsAnchors {
+    /// The certificates, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(AsRef::as_ref)
+    }
+}
+
+impl TryFrom<Vec<Bytes>> for TlsAnchors {
+    type Error = InvalidTlsAnchors;
+
+    fn try_from(certificates: Vec<Bytes>) -> Result<Self, InvalidTlsAnchors> {
+        let fits = |der: &Bytes| (1..=MAX_ANCHOR_BYTES).contains(&der.0.len());
+        if (1..=MAX_ANCHORS).contains(&certificates.len()) && certificates.iter().all(fits) {
+            Ok(Self(certificates))
+        } else {
+            Err(InvalidTlsAnchors)
+        }
+    }
+}
+
+impl From<TlsAnchors> for Vec<Bytes> {
+    fn from(anchors: TlsAnchors) -> Self {
+        anchors.0
+    }
 }
 
 impl Signable for SigningRoot {
@@ -85,6 +130,7 @@ mod tests {
             version,
             payload_keys: KeySet::new(1, [payload.public()]).unwrap(),
             root_keys: KeySet::new(1, [root.public()]).unwrap(),
+            tls_anchors: None,
         }
     }
 
@@ -100,6 +146,21 @@ mod tests {
         assert_eq!(first.successor(&skipped), Err(RootRejected::WrongVersion { expected: 2, found: 3 }));
         let replayed = sign(&root(1, &payload, &old), &[&old]).unwrap();
         assert_eq!(first.successor(&replayed), Err(RootRejected::WrongVersion { expected: 2, found: 1 }));
+    }
+
+    #[test]
+    fn a_root_names_few_anchors_that_fit_into_it() {
+        let anchors = |count, bytes| TlsAnchors::try_from(vec![Bytes(vec![0x30; bytes]); count]);
+        for (count, bytes) in [(0, 1), (MAX_ANCHORS + 1, 1), (1, 0), (1, MAX_ANCHOR_BYTES + 1)] {
+            assert_eq!(anchors(count, bytes), Err(InvalidTlsAnchors), "{count} of {bytes} bytes");
+        }
+        let (payload, old) = (key(1), key(3));
+        let largest = anchors(MAX_ANCHORS, MAX_ANCHOR_BYTES).unwrap();
+        let largest = SigningRoot { tls_anchors: Some(largest), ..root(1, &payload, &old) };
+        let signed = sign(&largest, &[&old]).unwrap();
+        assert_eq!(*SigningRoot::from_image(&signed).unwrap(), largest);
+        let none = serde_json::to_value(root(1, &payload, &old)).unwrap();
+        assert_eq!(none.get("tls_anchors"), None);
     }
 
     #[test]

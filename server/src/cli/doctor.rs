@@ -9,7 +9,7 @@ use crate::{
     clock::{Clock as _, SystemClock},
     config::{Fragment, Settings},
     files,
-    keys::{self, CertificateSummary, KeySummary},
+    keys::{self, CertificateSummary, KeySummary, anchors},
     log,
     serve::CERTIFICATE_NOTICE,
     service::{Finding, Severity},
@@ -44,6 +44,7 @@ pub(super) async fn run(global: &Global, output: &mut Output) -> anyhow::Result<
         Ok(settings) => {
             findings.extend(of_disk(&settings));
             findings.extend(of_names(&settings));
+            findings.extend(of_anchors(&settings, now));
             // Without its keys the server does not run, and there is nobody to ask.
             if usable {
                 findings.extend(of_database(&settings).await);
@@ -73,6 +74,18 @@ fn of_keys(summary: &KeySummary, now: Timestamp) -> Vec<Finding> {
             advice: "the key that signs changes of keys is on this machine: keep it offline, and hand it in \
                      with --root-key when you rotate"
                 .to_owned(),
+            count: 1,
+        });
+    }
+    if summary.anchors.len() > 1 {
+        findings.push(Finding {
+            severity: Severity::Note,
+            check: "TLS anchors",
+            subject: String::new(),
+            advice: format!(
+                "{} TLS anchors count: run `unbox-server key retire-anchors` when every device has checked in",
+                summary.anchors.len()
+            ),
             count: 1,
         });
     }
@@ -120,6 +133,23 @@ fn of_names(settings: &Settings) -> Vec<Finding> {
             )
         })
         .collect()
+}
+
+/// Devices accept nothing but a certificate that leads to one of their anchors.
+fn of_anchors(settings: &Settings, now: Timestamp) -> Option<Finding> {
+    let reached = anchors::Reached { certificate: &settings.certificate, names: &settings.services.names };
+    match anchors::accepted(&settings.layout, reached, now) {
+        Ok(true) => None,
+        Ok(false) => Some(error(
+            "TLS anchors",
+            &settings.certificate.display().to_string(),
+            "devices refuse this certificate: none of their anchors leads to it; run `unbox-server key \
+             rotate-anchors --anchor FILE` with its authority's, and wait until they have checked in before \
+             you use it"
+                .to_owned(),
+        )),
+        Err(broken) => Some(error("TLS anchors", "", log::chain(&broken))),
+    }
 }
 
 fn of_disk(settings: &Settings) -> Vec<Finding> {

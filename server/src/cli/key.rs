@@ -8,7 +8,7 @@ use crate::{
     clock::{Clock as _, SystemClock},
     config::Fragment,
     entropy::SystemEntropy,
-    keys::{self, rotate},
+    keys::{self, anchors, rotate},
 };
 use clap::Subcommand;
 use serde::Serialize;
@@ -52,6 +52,30 @@ The old authority's private key is removed.")]
     /// Let only the present authority of device certificates count.
     #[command(after_help = "A device that has no certificate of it yet enrolls again by itself.")]
     RetireDeviceCa,
+    /// Make a new TLS authority, or let another one count; the old one still does.
+    #[command(after_help = "\
+Devices follow by themselves: the anchors are in a signing root that they get with their next answer.
+The new authority issues the server's certificate at once, and devices that know only the old one accept it.
+The old authority's private key is removed.
+
+Example, before the server's certificate comes from somebody else's authority:
+  unbox-server key rotate-anchors --anchor isrg-root-x1.pem")]
+    RotateAnchors {
+        /// Let the certificates in this file count, instead of making an authority.
+        #[arg(long, value_name = "FILE")]
+        anchor: Option<PathBuf>,
+        /// The present root key, if it is not in the server's directory.
+        #[arg(long, value_name = "FILE")]
+        root_key: Option<PathBuf>,
+    },
+    /// Let only the TLS anchors count that the server's certificate leads to.
+    #[command(after_help = "\
+A device that has not checked in since rotate-anchors never accepts this server again, until it gets a new image.")]
+    RetireAnchors {
+        /// The present root key, if it is not in the server's directory.
+        #[arg(long, value_name = "FILE")]
+        root_key: Option<PathBuf>,
+    },
     /// Give the server a new TLS key and certificate; devices notice nothing.
     RenewServer {
         /// Names of the server, in place of the settings.
@@ -148,6 +172,42 @@ impl Key {
                     &format!("Only certificates of {} count. {RELOAD}", present.subject),
                 )?;
             }
+            Self::RotateAnchors { anchor, root_key } => {
+                let root_key = root_key.as_deref();
+                let anchored = match anchor {
+                    Some(file) => anchors::add(&layout, &file, root_key)?,
+                    None => {
+                        let names = global.settings(Fragment::default())?.services.names;
+                        anchors::rotate(&layout, &names, root_key, SystemClock.now(), &entropy)?
+                    }
+                };
+                output.show(
+                    &anchored,
+                    &format!(
+                        "{} TLS anchors count, from root version {} on. {RELOAD}\n\
+                     Next: put trust/ into new images; when every device has checked in, \
+                     unbox-server key retire-anchors.",
+                        anchored.anchors.len(),
+                        anchored.version
+                    ),
+                )?;
+            }
+            Self::RetireAnchors { root_key } => {
+                let settings = global.settings(Fragment::default())?;
+                let reached =
+                    anchors::Reached { certificate: &settings.certificate, names: &settings.services.names };
+                let anchored =
+                    anchors::retire(&layout, reached, root_key.as_deref(), SystemClock.now(), &entropy)?;
+                let left: Vec<_> = anchored.anchors.iter().map(|anchor| anchor.subject.as_str()).collect();
+                output.show(
+                    &anchored,
+                    &format!(
+                        "Only {} counts, from root version {} on. {RELOAD}",
+                        left.join(" or "),
+                        anchored.version
+                    ),
+                )?;
+            }
             Self::RenewServer { names } => {
                 let names = if names.is_empty() {
                     global.settings(Fragment::default())?.services.names
@@ -178,11 +238,13 @@ fn lines(summary: &keys::KeySummary) -> Vec<Line> {
     };
     let payload = summary.payload_keys.iter().map(|key| trusted("payload key", key));
     let root = summary.root_keys.iter().map(|key| trusted("root key", key));
-    let certificates = summary.certificates.iter().map(|certificate| Line {
-        what: "certificate".to_owned(),
+    let certificate = |what: &str, certificate: &keys::CertificateSummary| Line {
+        what: what.to_owned(),
         name: certificate.subject.clone(),
         until: certificate.not_after.to_string(),
         place: place(Some(&certificate.path)),
-    });
-    payload.chain(root).chain(certificates).collect()
+    };
+    let certificates = summary.certificates.iter().map(|one| certificate("certificate", one));
+    let anchors = summary.anchors.iter().map(|one| certificate("TLS anchor", one));
+    payload.chain(root).chain(certificates).chain(anchors).collect()
 }

@@ -52,6 +52,8 @@ pub enum AuthorityError {
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
+    /// Its certificate by the authority before it, for whoever trusts only that one yet.
+    by_former: Option<CertificateDer<'static>>,
 }
 
 /// A private key and its certificate, as one PEM text: they are replaced together or not at all.
@@ -64,22 +66,37 @@ impl Authority {
         now: Timestamp,
         serial: &Serial,
     ) -> Result<KeyAndCertificate, AuthorityError> {
-        let mut params = template(name, now, AUTHORITY_LIFETIME, serial)?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().map_err(AuthorityError::Certificate)?;
+        let params = authority_params(name, now, serial)?;
         let certificate = params.self_signed(&key).map_err(AuthorityError::Certificate)?;
         Ok(joined(&key, &certificate.pem()))
+    }
+
+    /// Makes the authority that follows this one, with a certificate by this one.
+    pub(super) fn generate_successor(
+        &self,
+        name: &str,
+        now: Timestamp,
+        serials: [&Serial; 2],
+    ) -> Result<KeyAndCertificate, AuthorityError> {
+        let key = KeyPair::generate().map_err(AuthorityError::Certificate)?;
+        let [own, by_former] = serials.map(|serial| authority_params(name, now, serial));
+        let own = own?.self_signed(&key).map_err(AuthorityError::Certificate)?;
+        let by_former = by_former?.signed_by(&key, &self.issuer).map_err(AuthorityError::Certificate)?;
+        Ok(joined(&key, &format!("{}{}", own.pem(), by_former.pem())))
     }
 
     /// Reads an authority from its PEM text.
     pub(super) fn from_pem(pem: &[u8]) -> Result<Self, AuthorityError> {
         let key = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(|_| AuthorityError::NotAnAuthority)?;
-        let certificate = CertificateDer::from_pem_slice(pem).map_err(|_| AuthorityError::NotAnAuthority)?;
+        let mut certificates = CertificateDer::pem_slice_iter(pem);
+        let mut next = || certificates.next().transpose().map_err(|_| AuthorityError::NotAnAuthority);
+        let certificate = next()?.ok_or(AuthorityError::NotAnAuthority)?;
+        let by_former = next()?;
         let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256)
             .map_err(AuthorityError::Certificate)?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(AuthorityError::Certificate)?;
-        Ok(Self { issuer, certificate })
+        Ok(Self { issuer, certificate, by_former })
     }
 
     /// The authority's own certificate.
@@ -93,7 +110,12 @@ impl Authority {
             .map_or(Sha256([0; 32]), |(_, certificate)| Sha256::of(certificate.subject().as_raw()))
     }
 
-    /// A new key and certificate for the server itself.
+    /// Key and certificate without the one by the authority before it.
+    pub(super) fn without_former(&self) -> KeyAndCertificate {
+        joined(self.issuer.key(), &to_pem(&self.certificate))
+    }
+
+    /// A new key and certificate for the server itself, with what leads from it to the authority before this one.
     pub(super) fn issue_server(
         &self,
         names: &[String],
@@ -107,7 +129,8 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate().map_err(AuthorityError::Certificate)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(AuthorityError::Certificate)?;
-        Ok(joined(&key, &certificate.pem()))
+        let by_former = self.by_former.as_ref().map(|der| to_pem(der)).unwrap_or_default();
+        Ok(joined(&key, &format!("{}{by_former}", certificate.pem())))
     }
 
     /// A certificate for a device's key: one device, one generation, client authentication only.
@@ -156,6 +179,18 @@ impl PublicKeyData for Subject<'_> {
     }
 }
 
+/// An authority may sign the one that follows it, and nobody else's.
+fn authority_params(
+    name: &str,
+    now: Timestamp,
+    serial: &Serial,
+) -> Result<CertificateParams, AuthorityError> {
+    let mut params = template(name, now, AUTHORITY_LIFETIME, serial)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
+}
+
 fn template(
     name: &str,
     now: Timestamp,
@@ -201,6 +236,10 @@ fn subject_name(name: &str) -> Result<SanType, AuthorityError> {
         ServerName::IpAddress(address) => Ok(SanType::IpAddress(address.into())),
         _ => Ok(SanType::DnsName(name.try_into().map_err(AuthorityError::Certificate)?)),
     }
+}
+
+fn to_pem(certificate: &CertificateDer<'_>) -> String {
+    pem::encode(&pem::Pem::new("CERTIFICATE", certificate.as_ref()))
 }
 
 fn joined(key: &KeyPair, certificate: &str) -> KeyAndCertificate {

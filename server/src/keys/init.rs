@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use std::path::Path;
 use unbox_common::timestamp::Timestamp;
 
-const TLS_CA: &str = "Unbox TLS CA";
+pub(super) const TLS_CA: &str = "Unbox TLS CA";
 pub(super) const DEVICE_CA: &str = "Unbox Device CA";
 
 /// What a new server is to be called.
@@ -77,17 +77,19 @@ pub(super) fn make_server_certificate(
     Ok(files::replace(&path, pem.as_bytes(), PRIVATE_FILE)?)
 }
 
-/// Makes an authority for `path`. The same name twice would make two of them look alike, so each carries a
-/// random number.
+/// Makes an authority for `path`.
 pub(super) fn make_authority(
     path: &Path,
     name: &str,
     now: Timestamp,
     entropy: &dyn Entropy,
 ) -> Result<KeyAndCertificate, KeyError> {
-    let number = u32::from_be_bytes(random(entropy)?);
-    Authority::generate(&format!("{name} {number:08x}"), now, &random(entropy)?)
-        .map_err(authority_error(path))
+    Authority::generate(&authority_name(name, entropy)?, now, &random(entropy)?).map_err(authority_error(path))
+}
+
+/// A name that no other authority has: two of the same name would look alike.
+pub(super) fn authority_name(name: &str, entropy: &dyn Entropy) -> Result<String, KeyError> {
+    Ok(format!("{name} {:08x}", u32::from_be_bytes(random(entropy)?)))
 }
 
 fn write_trust(layout: &Layout, founding: &Founding) -> Result<(), KeyError> {

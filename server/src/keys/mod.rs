@@ -7,6 +7,7 @@
 //! Certificates are made in `authority.rs`, the chain of signing roots in `root_chain.rs`,
 //! tickets in `ticket.rs`; all three are pure. `io.rs` reads and writes the files.
 
+pub mod anchors;
 mod authority;
 mod device_certificate;
 mod init;
@@ -127,6 +128,18 @@ pub enum KeyError {
         "no former device authority counts, so there is none to retire: run `key rotate-device-ca` first"
     )]
     NoFormerAuthority,
+    /// More anchors than a root can name.
+    #[error("a signing root cannot name these TLS anchors: run `unbox-server key retire-anchors` first")]
+    Anchors(#[source] unbox_common::trust::InvalidTlsAnchors),
+    /// No anchor can be given up.
+    #[error("the server's certificate needs every TLS anchor, so there is none to retire")]
+    NoFormerAnchor,
+    /// Devices would not accept the server any more.
+    #[error(
+        "the certificate in {} leads to no TLS anchor of devices by itself: have one of them issue it first",
+        _0.display()
+    )]
+    NotAnchored(PathBuf),
     /// There is only one payload key.
     #[error(
         "the newest root trusts one payload key only, so there is none to retire: run `key rotate` first"

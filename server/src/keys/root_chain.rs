@@ -5,7 +5,8 @@
 use unbox_common::{
     protocol::limits::MAX_ROOTS,
     trust::{
-        InvalidKeySet, KeySet, PublicKey, RootRejected, Signed, SigningKey, SigningRoot, Verified, sign,
+        InvalidKeySet, KeySet, PublicKey, RootRejected, Signed, SigningKey, SigningRoot, TlsAnchors, Verified,
+        sign,
     },
 };
 
@@ -17,7 +18,7 @@ pub(super) struct RootChain {
 }
 
 /// What the next root changes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Change {
     /// A new key signs payloads; the old ones are still believed.
     AddPayloadKey(PublicKey),
@@ -25,6 +26,8 @@ pub enum Change {
     RetireOtherPayloadKeys(PublicKey),
     /// A new key signs the roots after this one; the old ones no longer do.
     ReplaceRootKeys(PublicKey),
+    /// Servers' certificates must lead to one of these from now on.
+    SetTlsAnchors(TlsAnchors),
 }
 
 /// Why a chain of roots was not accepted, or not continued.
@@ -57,6 +60,7 @@ impl RootChain {
             version: 1,
             payload_keys: KeySet::new(1, [*payload_key]).map_err(RootChainError::KeySet)?,
             root_keys: KeySet::new(1, [root_key.public()]).map_err(RootChainError::KeySet)?,
+            tls_anchors: None,
         };
         Self::accept(vec![sign(&root, &[root_key]).map_err(RootChainError::Sign)?])
     }
@@ -86,6 +90,7 @@ impl RootChain {
             version: self.latest.version.saturating_add(1),
             payload_keys: self.latest.payload_keys.clone(),
             root_keys: self.latest.root_keys.clone(),
+            tls_anchors: self.latest.tls_anchors.clone(),
         };
         match change {
             Change::AddPayloadKey(key) => {
@@ -99,6 +104,7 @@ impl RootChain {
             Change::ReplaceRootKeys(key) => {
                 root.root_keys = KeySet::new(1, [key]).map_err(RootChainError::KeySet)?;
             }
+            Change::SetTlsAnchors(anchors) => root.tls_anchors = Some(anchors),
         }
         let next = sign(&root, signers).map_err(RootChainError::Sign)?;
         Self::accept(self.signed.iter().cloned().chain([next]).collect())

@@ -125,7 +125,7 @@ pub fn retire_device_cas(layout: &Layout) -> Result<(), KeyError> {
     Ok(files::remove(&layout.former_device_cas())?)
 }
 
-fn extend(
+pub(super) fn extend(
     layout: &Layout,
     chain: &RootChain,
     change: Change,
@@ -137,7 +137,11 @@ fn extend(
     Ok(next.latest().version)
 }
 
-fn root_signer(layout: &Layout, chain: &RootChain, given: Option<&Path>) -> Result<SigningKey, KeyError> {
+pub(super) fn root_signer(
+    layout: &Layout,
+    chain: &RootChain,
+    given: Option<&Path>,
+) -> Result<SigningKey, KeyError> {
     let candidates = match given {
         Some(path) => vec![(path.to_owned(), load_signing_key(path)?)],
         None => root_keys(layout)?,

@@ -1,7 +1,7 @@
 //! What keys and certificates there are, for whoever looks after them; nothing private.
 
 use super::{
-    KeyError, Layout, RootChain,
+    KeyError, Layout, RootChain, anchors,
     io::{
         load_authority, load_roots, load_ticket_key, payload_keys, private_directory, required, root_keys,
         server_identity,
@@ -9,7 +9,7 @@ use super::{
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use unbox_common::{
     timestamp::Timestamp,
     trust::{KeyId, KeySet, SigningKey},
@@ -27,6 +27,8 @@ pub struct KeySummary {
     pub root_keys: Vec<TrustedKey>,
     /// Authorities, and the server's own certificate.
     pub certificates: Vec<CertificateSummary>,
+    /// TLS anchors of devices, oldest first.
+    pub anchors: Vec<CertificateSummary>,
 }
 
 /// A key that the newest root trusts.
@@ -69,6 +71,10 @@ pub fn survey(layout: &Layout) -> Result<KeySummary, KeyError> {
         payload_keys: trusted(&root.payload_keys, &payload_keys(layout)?),
         root_keys: trusted(&root.root_keys, &root_keys(layout)?),
         certificates,
+        anchors: anchors::present(layout, &chain)?
+            .iter()
+            .map(|der| summary(der, layout.trusted_anchors()))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -108,9 +114,14 @@ fn newest_is_trusted(layout: &Layout, chain: &RootChain) -> Result<(), KeyError>
 /// # Errors
 /// [`KeyError`] if the file holds none.
 pub fn certificate(path: PathBuf) -> Result<CertificateSummary, KeyError> {
-    let malformed = || KeyError::Malformed { path: path.clone(), expected: "a certificate in PEM" };
-    let der = CertificateDer::from_pem_slice(&required(&path)?).map_err(|_| malformed())?;
-    let (_, parsed) = X509Certificate::from_der(&der).map_err(|_| malformed())?;
+    let der = CertificateDer::from_pem_slice(&required(&path)?);
+    summary(&der.map_err(|_| not_a_certificate(&path))?, path)
+}
+
+/// A certificate that lies in a file, by itself or among others.
+pub(super) fn summary(der: &CertificateDer<'_>, path: PathBuf) -> Result<CertificateSummary, KeyError> {
+    let malformed = || not_a_certificate(&path);
+    let (_, parsed) = X509Certificate::from_der(der).map_err(|_| malformed())?;
     let alternative = parsed.subject_alternative_name().map_err(|_| malformed())?;
     let names = alternative.map(|names| names.value.general_names.iter().map(shown).collect());
     let not_after = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
@@ -120,6 +131,10 @@ pub fn certificate(path: PathBuf) -> Result<CertificateSummary, KeyError> {
         not_after: Timestamp::from_secs(not_after),
         path,
     })
+}
+
+fn not_a_certificate(path: &Path) -> KeyError {
+    KeyError::Malformed { path: path.to_owned(), expected: "a certificate in PEM" }
 }
 
 fn trusted(set: &KeySet, present: &[(PathBuf, SigningKey)]) -> Vec<TrustedKey> {

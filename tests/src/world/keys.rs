@@ -56,6 +56,7 @@ impl Keys {
             version: 1,
             payload_keys: KeySet::new(1, [self.payload_key.public()])?,
             root_keys: KeySet::new(1, [self.root_key.public()])?,
+            tls_anchors: None,
         })
     }
 

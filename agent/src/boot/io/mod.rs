@@ -196,12 +196,8 @@ pub fn trust(layout: &Layout) -> Result<Trust, BootError> {
 pub fn trust_in(folder: &Path) -> Result<Trust, BootError> {
     let path = folder.join("anchors.pem");
     let pem = files::read(&path, MAX_ANCHORS_BYTES)?.ok_or(BootError::NoTrust)?;
-    Ok(Trust {
-        anchors: anchors(&path, &pem)?,
-        root: image_root(&folder.join("root.json"))?,
-        chain: Vec::new(),
-        folder: folder.to_owned(),
-    })
+    let anchors = anchors(&path, &pem)?;
+    Ok(Trust::of_image(anchors, image_root(&folder.join("root.json"))?, folder.to_owned()))
 }
 
 fn anchors(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BootError> {

@@ -1,0 +1,302 @@
+//! The TLS anchors of devices: the certificates that the server's own must lead to.
+//!
+//! An image carries the first ones; a signing root names others. Both ways in which one anchor gives way to
+//! another begin with a root that names the old and the new.
+
+use super::{
+    Authority, Change, KeyError, Layout, RootChain,
+    init::{TLS_CA, authority_name, make_server_certificate},
+    io::{authority_error, load_authority, load_roots, random, required},
+    rotate::{extend, root_signer},
+    survey::{CertificateSummary, summary},
+};
+use crate::{
+    entropy::Entropy,
+    files::{self, PRIVATE_FILE, PUBLIC_FILE},
+};
+use rustls::{
+    RootCertStore,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+};
+use std::{path::Path, sync::Arc, time::Duration};
+use unbox_common::{bytes::Bytes, timestamp::Timestamp, trust::TlsAnchors};
+use x509_parser::parse_x509_certificate;
+
+/// The anchors after a change.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Anchored {
+    /// The version of the signing root that names them.
+    pub version: u64,
+    /// Their certificates, oldest first.
+    pub anchors: Vec<CertificateSummary>,
+}
+
+/// The server that devices reach: its certificate, and the names that they reach it by.
+#[derive(Debug, Clone, Copy)]
+pub struct Reached<'a> {
+    /// The file of its certificate, and of what leads from it to an anchor.
+    pub certificate: &'a Path,
+    /// Its names, the main one first.
+    pub names: &'a [String],
+}
+
+/// Makes a new TLS authority, which counts beside the one before it, and has it issue the server's certificate.
+/// A device that knows only the old one yet still accepts that certificate, until [`retire`].
+///
+/// # Errors
+/// [`KeyError`]; also if the old authority's key is kept elsewhere.
+pub fn rotate(
+    layout: &Layout,
+    names: &[String],
+    root_key: Option<&Path>,
+    now: Timestamp,
+    entropy: &dyn Entropy,
+) -> Result<Anchored, KeyError> {
+    let path = layout.tls_ca();
+    let former = load_authority(&path)?;
+    let name = authority_name(TLS_CA, entropy)?;
+    let serials = [&random(entropy)?, &random(entropy)?];
+    let successor = former.generate_successor(&name, now, serials).map_err(authority_error(&path))?;
+    let new = Authority::from_pem(successor.as_bytes()).map_err(authority_error(&path))?;
+    // First the root: if this ends here, devices trust an authority that does not exist, and nothing else.
+    let anchored = add_all(layout, &[new.certificate().clone()], root_key)?;
+    files::replace(&path, successor.as_bytes(), PRIVATE_FILE)?;
+    make_server_certificate(layout, names, now, entropy)?;
+    Ok(anchored)
+}
+
+/// Lets the certificates of a file count as well, such as those of an authority that will issue the server's
+/// certificate from now on.
+///
+/// # Errors
+/// [`KeyError`] if the file holds something else, or more than a root can name.
+pub fn add(layout: &Layout, file: &Path, root_key: Option<&Path>) -> Result<Anchored, KeyError> {
+    let new = certificates(file)?;
+    let unusable = new.iter().any(|anchor| RootCertStore::empty().add(anchor.clone()).is_err());
+    if new.is_empty() || unusable {
+        return Err(KeyError::Malformed {
+            path: file.to_owned(),
+            expected: "certificates of authorities in PEM",
+        });
+    }
+    add_all(layout, &new, root_key)
+}
+
+/// Lets only those anchors count that the server's certificate leads to by itself.
+///
+/// # Errors
+/// [`KeyError::NotAnchored`] if there is none, and [`KeyError::NoFormerAnchor`] if all are needed.
+pub fn retire(
+    layout: &Layout,
+    reached: Reached<'_>,
+    root_key: Option<&Path>,
+    now: Timestamp,
+    entropy: &dyn Entropy,
+) -> Result<Anchored, KeyError> {
+    let chain = load_roots(layout)?;
+    let (present, mut shown) = (present(layout, &chain)?, certificates(reached.certificate)?);
+    // What leads from a newer anchor to an older one is what is to end.
+    shown.retain(|shown| !present.iter().any(|anchor| public_key(anchor) == public_key(shown)));
+    let leads = |anchor: &CertificateDer<'static>| leads_to(&shown, anchor, reached.names, now);
+    let kept: Vec<_> = present.iter().filter(|anchor| leads(anchor)).cloned().collect();
+    if kept.is_empty() {
+        return Err(KeyError::NotAnchored(reached.certificate.to_owned()));
+    }
+    if kept.len() == present.len() {
+        return Err(KeyError::NoFormerAnchor);
+    }
+    let anchored = set(layout, &chain, &kept, root_key)?;
+    let path = layout.tls_ca();
+    if path.exists() {
+        let own = load_authority(&path)?;
+        files::replace(&path, own.without_former().as_bytes(), PRIVATE_FILE)?;
+        if reached.certificate == layout.server_certificate() {
+            make_server_certificate(layout, reached.names, now, entropy)?;
+        }
+    }
+    Ok(anchored)
+}
+
+/// Whether a device accepts the server's certificate today, as far as that is its authority's to say.
+///
+/// # Errors
+/// [`KeyError`] if roots, anchors or certificate cannot be read.
+pub fn accepted(layout: &Layout, reached: Reached<'_>, now: Timestamp) -> Result<bool, KeyError> {
+    let shown = certificates(reached.certificate)?;
+    let anchors = present(layout, &load_roots(layout)?)?;
+    Ok(anchors.iter().any(|anchor| leads_to(&shown, anchor, reached.names, now)))
+}
+
+/// The anchors in force, oldest first.
+pub(super) fn present(layout: &Layout, chain: &RootChain) -> Result<Vec<CertificateDer<'static>>, KeyError> {
+    match &chain.latest().tls_anchors {
+        Some(named) => Ok(named.iter().map(|der| CertificateDer::from(der.to_vec())).collect()),
+        None => certificates(&layout.trusted_anchors()),
+    }
+}
+
+fn add_all(
+    layout: &Layout,
+    new: &[CertificateDer<'static>],
+    root_key: Option<&Path>,
+) -> Result<Anchored, KeyError> {
+    let chain = load_roots(layout)?;
+    let mut anchors = present(layout, &chain)?;
+    for anchor in new {
+        if !anchors.contains(anchor) {
+            anchors.push(anchor.clone());
+        }
+    }
+    set(layout, &chain, &anchors, root_key)
+}
+
+/// Writes the root that names these anchors, and the file of them for new images.
+fn set(
+    layout: &Layout,
+    chain: &RootChain,
+    anchors: &[CertificateDer<'static>],
+    root_key: Option<&Path>,
+) -> Result<Anchored, KeyError> {
+    let path = layout.trusted_anchors();
+    let named: Vec<Bytes> = anchors.iter().map(|der| Bytes(der.to_vec())).collect();
+    let named = TlsAnchors::try_from(named).map_err(KeyError::Anchors)?;
+    let signer = root_signer(layout, chain, root_key)?;
+    let version = extend(layout, chain, Change::SetTlsAnchors(named), &[&signer])?;
+    let blocks: Vec<_> = anchors.iter().map(|der| pem::Pem::new("CERTIFICATE", der.as_ref())).collect();
+    files::replace(&path, pem::encode_many(&blocks).as_bytes(), PUBLIC_FILE)?;
+    let anchors = anchors.iter().map(|der| summary(der, path.clone())).collect::<Result<_, _>>()?;
+    Ok(Anchored { version, anchors })
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, KeyError> {
+    CertificateDer::pem_slice_iter(&required(file)?)
+        .collect::<Result<_, _>>()
+        .map_err(|_| KeyError::Malformed { path: file.to_owned(), expected: "certificates in PEM" })
+}
+
+fn public_key<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
+    parse_x509_certificate(certificate).ok().map(|(_, certificate)| certificate.public_key().raw)
+}
+
+/// Whether the first certificate leads to an anchor over the others, judged as a device does.
+fn leads_to(
+    shown: &[CertificateDer<'static>],
+    anchor: &CertificateDer<'static>,
+    names: &[String],
+    now: Timestamp,
+) -> bool {
+    let Some(([own], others)) = shown.split_at_checked(1) else { return false };
+    let Some(Ok(name)) = names.first().map(|name| ServerName::try_from(name.as_str())) else { return false };
+    let mut anchors = RootCertStore::empty();
+    if anchors.add(anchor.clone()).is_err() {
+        return false;
+    }
+    let provider = Arc::new(ring::default_provider());
+    let now = UnixTime::since_unix_epoch(Duration::from_millis(now.0));
+    WebPkiServerVerifier::builder_with_provider(anchors.into(), provider)
+        .build()
+        .is_ok_and(|verifier| verifier.verify_server_cert(own, others, &name, &[], now).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        entropy::SystemEntropy,
+        keys::{Founding, initialise},
+    };
+    use std::fs;
+    use tempfile::TempDir;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn names() -> Vec<String> {
+        vec!["enroll.example.com".to_owned()]
+    }
+
+    fn founded() -> (TempDir, Layout) {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path().join("server"));
+        let founding = Founding { names: names(), url: "https://enroll.example.com".to_owned() };
+        initialise(&layout, &founding, NOW, &SystemEntropy::new()).unwrap();
+        (dir, layout)
+    }
+
+    fn anchors(layout: &Layout) -> Vec<CertificateDer<'static>> {
+        present(layout, &load_roots(layout).unwrap()).unwrap()
+    }
+
+    fn is_accepted_by(layout: &Layout, anchor: &CertificateDer<'static>) -> bool {
+        leads_to(&certificates(&layout.server_certificate()).unwrap(), anchor, &names(), NOW)
+    }
+
+    fn retire_now(layout: &Layout) -> Result<Anchored, KeyError> {
+        let (certificate, names) = (layout.server_certificate(), names());
+        let reached = Reached { certificate: &certificate, names: &names };
+        retire(layout, reached, None, NOW, &SystemEntropy::new())
+    }
+
+    #[test]
+    fn a_new_authority_counts_beside_the_old_one_until_that_is_retired() {
+        let (_dir, layout) = founded();
+        let [old] = anchors(&layout).try_into().unwrap();
+        let anchored = rotate(&layout, &names(), None, NOW, &SystemEntropy::new()).unwrap();
+        assert_eq!((anchored.version, anchored.anchors.len()), (2, 2));
+        let [first, new] = anchors(&layout).try_into().unwrap();
+        assert_eq!(first, old);
+        assert_eq!(certificates(&layout.trusted_anchors()).unwrap(), [old.clone(), new.clone()]);
+        assert!(is_accepted_by(&layout, &old), "a device that was switched off all the time");
+        assert!(is_accepted_by(&layout, &new));
+
+        assert_eq!(retire_now(&layout).unwrap().version, 3);
+        assert_eq!(anchors(&layout), [new.clone()]);
+        assert!(is_accepted_by(&layout, &new) && !is_accepted_by(&layout, &old));
+        let before = fs::read(layout.tls_ca()).unwrap();
+        assert!(matches!(retire_now(&layout), Err(KeyError::NoFormerAnchor)));
+        assert_eq!((fs::read(layout.tls_ca()).unwrap(), anchors(&layout)), (before, vec![new]));
+        make_server_certificate(&layout, &names(), NOW, &SystemEntropy::new()).unwrap();
+        assert_eq!(certificates(&layout.server_certificate()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_authority_elsewhere_takes_over_once_it_has_issued_the_servers_certificate() {
+        let (dir, layout) = founded();
+        let (_other_dir, other) = founded();
+        let before = anchors(&layout);
+        let anchored = add(&layout, &other.trusted_anchors(), None).unwrap();
+        assert_eq!((anchored.version, anchors(&layout).len()), (2, 2));
+        let names = names();
+        let reached = |certificate| Reached { certificate, names: &names };
+        let (own, others) = (layout.server_certificate(), other.server_certificate());
+        assert!(accepted(&layout, reached(&others), NOW).unwrap());
+        let entropy = SystemEntropy::new();
+        assert_eq!(retire(&layout, reached(&others), None, NOW, &entropy).unwrap().version, 3);
+        assert_eq!(anchors(&layout), anchors(&other));
+        assert_ne!(anchors(&layout), before);
+        assert!(!accepted(&layout, reached(&own), NOW).unwrap(), "its own certificate leads nowhere now");
+        let refused = retire(&layout, reached(&own), None, NOW, &entropy);
+        assert!(matches!(refused, Err(KeyError::NotAnchored(_))), "{refused:?}");
+
+        let nothing = dir.path().join("nothing.pem");
+        fs::write(&nothing, "").unwrap();
+        for bad in [&nothing, &layout.settings(), &layout.root(1)] {
+            assert!(add(&layout, bad, None).is_err(), "{}", bad.display());
+        }
+        assert_eq!(load_roots(&layout).unwrap().latest().version, 3);
+    }
+
+    #[test]
+    fn a_root_does_not_name_more_anchors_than_it_can() {
+        let (_dir, layout) = founded();
+        for _ in 1..4 {
+            rotate(&layout, &names(), None, NOW, &SystemEntropy::new()).unwrap();
+        }
+        let before = (anchors(&layout), fs::read(layout.tls_ca()).unwrap());
+        let refused = rotate(&layout, &names(), None, NOW, &SystemEntropy::new());
+        assert!(matches!(refused, Err(KeyError::Anchors(_))), "{refused:?}");
+        assert_eq!((anchors(&layout), fs::read(layout.tls_ca()).unwrap()), before);
+        assert_eq!(retire_now(&layout).unwrap().anchors.len(), 1);
+    }
+}
