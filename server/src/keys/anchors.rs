@@ -16,11 +16,12 @@ use crate::{
 };
 use rustls::{
     RootCertStore,
-    client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
+    client::verify_server_cert_signed_by_trust_anchor,
     crypto::ring,
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+    pki_types::{CertificateDer, UnixTime, pem::PemObject as _},
+    server::ParsedCertificate,
 };
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 use unbox_common::{bytes::Bytes, timestamp::Timestamp, trust::TlsAnchors};
 use x509_parser::parse_x509_certificate;
 
@@ -99,7 +100,7 @@ pub fn retire(
     let (present, mut shown) = (present(layout, &chain)?, certificates(reached.certificate)?);
     // What leads from a newer anchor to an older one is what is to end.
     shown.retain(|shown| !present.iter().any(|anchor| public_key(anchor) == public_key(shown)));
-    let leads = |anchor: &CertificateDer<'static>| leads_to(&shown, anchor, reached.names, now);
+    let leads = |anchor: &CertificateDer<'static>| leads_to(&shown, anchor, now);
     let kept: Vec<_> = present.iter().filter(|anchor| leads(anchor)).cloned().collect();
     if kept.is_empty() {
         return Err(KeyError::NotAnchored(reached.certificate.to_owned()));
@@ -119,14 +120,14 @@ pub fn retire(
     Ok(anchored)
 }
 
-/// Whether a device accepts the server's certificate today, as far as that is its authority's to say.
+/// Whether devices accept the server's certificate at that time, as far as that is its authority's to say.
 ///
 /// # Errors
 /// [`KeyError`] if roots, anchors or certificate cannot be read.
-pub fn accepted(layout: &Layout, reached: Reached<'_>, now: Timestamp) -> Result<bool, KeyError> {
-    let shown = certificates(reached.certificate)?;
+pub fn accepted(layout: &Layout, certificate: &Path, at: Timestamp) -> Result<bool, KeyError> {
+    let shown = certificates(certificate)?;
     let anchors = present(layout, &load_roots(layout)?)?;
-    Ok(anchors.iter().any(|anchor| leads_to(&shown, anchor, reached.names, now)))
+    Ok(anchors.iter().any(|anchor| leads_to(&shown, anchor, at)))
 }
 
 /// The anchors in force, oldest first.
@@ -184,20 +185,15 @@ fn public_key<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
 fn leads_to(
     shown: &[CertificateDer<'static>],
     anchor: &CertificateDer<'static>,
-    names: &[String],
     now: Timestamp,
 ) -> bool {
-    let Some(([own], others)) = shown.split_at_checked(1) else { return false };
-    let Some(Ok(name)) = names.first().map(|name| ServerName::try_from(name.as_str())) else { return false };
+    let Some((own, others)) = shown.split_first() else { return false };
     let mut anchors = RootCertStore::empty();
-    if anchors.add(anchor.clone()).is_err() {
-        return false;
-    }
-    let provider = Arc::new(ring::default_provider());
+    let Ok(own) = ParsedCertificate::try_from(own) else { return false };
+    let algorithms = ring::default_provider().signature_verification_algorithms.all;
     let now = UnixTime::since_unix_epoch(Duration::from_millis(now.0));
-    WebPkiServerVerifier::builder_with_provider(anchors.into(), provider)
-        .build()
-        .is_ok_and(|verifier| verifier.verify_server_cert(own, others, &name, &[], now).is_ok())
+    anchors.add(anchor.clone()).is_ok()
+        && verify_server_cert_signed_by_trust_anchor(&own, &anchors, others, now, algorithms).is_ok()
 }
 
 #[cfg(test)]
@@ -229,7 +225,7 @@ mod tests {
     }
 
     fn is_accepted_by(layout: &Layout, anchor: &CertificateDer<'static>) -> bool {
-        leads_to(&certificates(&layout.server_certificate()).unwrap(), anchor, &names(), NOW)
+        leads_to(&certificates(&layout.server_certificate()).unwrap(), anchor, NOW)
     }
 
     fn retire_now(layout: &Layout) -> Result<Anchored, KeyError> {
@@ -270,12 +266,12 @@ mod tests {
         let names = names();
         let reached = |certificate| Reached { certificate, names: &names };
         let (own, others) = (layout.server_certificate(), other.server_certificate());
-        assert!(accepted(&layout, reached(&others), NOW).unwrap());
+        assert!(accepted(&layout, &others, NOW).unwrap());
         let entropy = SystemEntropy::new();
         assert_eq!(retire(&layout, reached(&others), None, NOW, &entropy).unwrap().version, 3);
         assert_eq!(anchors(&layout), anchors(&other));
         assert_ne!(anchors(&layout), before);
-        assert!(!accepted(&layout, reached(&own), NOW).unwrap(), "its own certificate leads nowhere now");
+        assert!(!accepted(&layout, &own, NOW).unwrap(), "its own certificate leads nowhere now");
         let refused = retire(&layout, reached(&own), None, NOW, &entropy);
         assert!(matches!(refused, Err(KeyError::NotAnchored(_))), "{refused:?}");
 
