@@ -9,9 +9,8 @@ use crate::{
     clock::{Clock as _, SystemClock},
     config::{Fragment, Settings},
     files,
-    keys::{self, CertificateSummary, KeySummary, anchors},
+    keys::{self, CertificateSummary, KeySummary, Standing, anchors},
     log,
-    serve::CERTIFICATE_NOTICE,
     service::{Finding, Severity},
 };
 use serde::{Serialize, Serializer};
@@ -43,7 +42,7 @@ pub(super) async fn run(global: &Global, output: &mut Output) -> anyhow::Result<
     match global.settings(Fragment::default()) {
         Ok(settings) => {
             findings.extend(of_disk(&settings));
-            findings.extend(of_names(&settings));
+            findings.extend(of_certificate(&settings, now));
             findings.extend(of_anchors(&settings, now));
             // Without its keys the server does not run, and there is nobody to ask.
             if usable {
@@ -107,22 +106,23 @@ fn of_keys(summary: &KeySummary, now: Timestamp) -> Vec<Finding> {
 fn of_expiry(certificate: &CertificateSummary, now: Timestamp) -> Option<Finding> {
     let (subject, end) = (certificate.subject.clone(), certificate.not_after);
     let renew = "run `unbox-server key renew-server`, or renew the authority's images in time";
-    if end <= now {
-        Some(error("certificate", &subject, format!("it ended at {end}: {renew}")))
-    } else if end.before(CERTIFICATE_NOTICE) <= now {
-        Some(warning("certificate", &subject, format!("it ends at {end}: {renew}")))
-    } else {
-        None
+    match certificate.standing(now) {
+        Standing::Ended => Some(error("certificate", &subject, format!("it ended at {end}: {renew}"))),
+        Standing::Overdue => Some(warning("certificate", &subject, format!("it ends at {end}: {renew}"))),
+        Standing::Good | Standing::Due => None,
     }
 }
 
 /// Names that devices use must stand in the certificate.
-fn of_names(settings: &Settings) -> Vec<Finding> {
+fn of_certificate(settings: &Settings, now: Timestamp) -> Vec<Finding> {
     let shown = match keys::certificate(settings.certificate.clone()) {
-        Ok(certificate) => certificate.names,
+        Ok(certificate) => certificate,
         Err(broken) => return vec![error("certificate", "server", log::chain(&broken))],
     };
-    let missing = settings.services.names.iter().filter(|name| !shown.contains(name));
+    let missing = settings.services.names.iter().filter(|name| !shown.names.contains(name));
+    // That of the own authority is among the keys.
+    let is_elsewhere = settings.certificate != settings.layout.server_certificate();
+    let ends = of_expiry(&shown, now).filter(|_| is_elsewhere);
     missing
         .map(|name| {
             warning(
@@ -132,6 +132,7 @@ fn of_names(settings: &Settings) -> Vec<Finding> {
                     .to_owned(),
             )
         })
+        .chain(ends)
         .collect()
 }
 

@@ -45,6 +45,9 @@ pub struct Fragment {
     /// A certificate by another authority.
     #[serde(default)]
     pub tls: TlsFragment,
+    /// An ACME authority that issues the certificate.
+    #[serde(default)]
+    pub acme: AcmeFragment,
     /// The log.
     #[serde(default)]
     pub log: LogFragment,
@@ -93,6 +96,18 @@ pub struct TlsFragment {
     pub certificate: Option<PathBuf>,
     /// Its private key, PEM.
     pub key: Option<PathBuf>,
+}
+
+/// `[acme]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcmeFragment {
+    /// The authority's directory, an address that begins with `https`.
+    pub directory: Option<url::Url>,
+    /// Whom it writes to, such as `mailto:it@example.com`.
+    pub contact: Option<String>,
+    /// The certificate of the authority's own server, PEM, if the system does not trust it.
+    pub root: Option<PathBuf>,
 }
 
 /// `[log]`.
@@ -207,6 +222,7 @@ impl Fragment {
                 filter: self.log.filter.or(below.log.filter),
             },
             tls: below.tls,
+            acme: below.acme,
             devices: below.devices,
             tpm: below.tpm,
             limits: below.limits,

@@ -14,7 +14,7 @@ mod value;
 
 pub use address::{server_url, url_of};
 pub use fragment::{
-    DevicesFragment, Fragment, LimitsFragment, LogFormat, LogFragment, RetentionFragment, StorageFragment,
+    AcmeFragment, DevicesFragment, Fragment, LimitsFragment, LogFormat, LogFragment, RetentionFragment, StorageFragment,
     TlsFragment, TpmFragment,
 };
 pub use limits::{HourlyRate, Limits, Rate};
@@ -29,7 +29,7 @@ use crate::{
 };
 use models::read_models;
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -70,6 +70,8 @@ pub struct Settings {
     pub certificate: PathBuf,
     /// Its private key.
     pub certificate_key: PathBuf,
+    /// The ACME authority that issues them.
+    pub acme: Option<Acme>,
     /// Whether to start with a certificate that has ended, which devices refuse.
     pub allow_expired_certificate: bool,
     /// Certificates of TPM manufacturers: a file, or a folder of them.
@@ -84,6 +86,17 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// What is logged.
     pub log_filter: String,
+}
+
+/// An authority that issues the server's certificate by ACME.
+#[derive(Debug, Clone)]
+pub struct Acme {
+    /// Its directory.
+    pub directory: url::Url,
+    /// Whom it writes to.
+    pub contact: Option<String>,
+    /// The certificate of its own server, if the system does not trust it.
+    pub root: Option<PathBuf>,
 }
 
 /// Why settings cannot be used.
@@ -145,8 +158,11 @@ impl Settings {
             None => url_of(&names, &listen),
         };
         let below = |path: PathBuf| layout.dir().join(path);
+        let acme = parse_acme(merged.acme, &names, below)?;
         let (certificate, certificate_key) = match (merged.tls.certificate, merged.tls.key) {
+            (None, None) if acme.is_some() => (layout.acme_certificate(), layout.acme_certificate()),
             (None, None) => (layout.server_certificate(), layout.server_certificate()),
+            (Some(_), Some(_)) if acme.is_some() => return Err(value("tls", "nothing, because [acme] is set")),
             (Some(certificate), Some(key)) => (below(certificate), below(key)),
             _ => return Err(value("tls", "`certificate` and `key` together, or neither")),
         };
@@ -190,6 +206,7 @@ impl Settings {
                 .unwrap_or_else(|| Secret::new(crate::store::Store::sqlite_url(&layout.database()))),
             certificate,
             certificate_key,
+            acme,
             allow_expired_certificate: false,
             tpm_roots: merged.tpm.roots.map(below),
             device_certificate_lifetime: days(
@@ -213,6 +230,26 @@ impl Settings {
         let tpm_roots = self.tpm_roots.as_deref().map(TpmRoots::load).transpose()?;
         Ok(service::Settings { tpm_roots: tpm_roots.unwrap_or_default(), ..self.services.clone() })
     }
+}
+
+fn parse_acme(
+    given: AcmeFragment,
+    names: &[String],
+    below: impl Fn(PathBuf) -> PathBuf,
+) -> Result<Option<Acme>, ConfigError> {
+    let AcmeFragment { directory, contact, root } = given;
+    let Some(directory) = directory else {
+        let is_empty = contact.is_none() && root.is_none();
+        let expected = "the address of the authority's directory, because the rest of [acme] is set";
+        return if is_empty { Ok(None) } else { Err(value("acme.directory", expected)) };
+    };
+    if directory.scheme() != "https" {
+        return Err(value("acme.directory", "an address that begins with https://"));
+    }
+    if !names.iter().any(|name| name.parse::<IpAddr>().is_err()) {
+        return Err(value("names", "a DNS name among them, because [acme] is set"));
+    }
+    Ok(Some(Acme { directory, contact, root: root.map(below) }))
 }
 
 /// The services' settings with the times and the bounds that were given.
@@ -288,7 +325,7 @@ mod tests {
         let written = parse(&file()).unwrap();
         let uncommented: String = file()
             .lines()
-            .filter(|line| !line.contains("/etc/") && !line.contains("postgres"))
+            .filter(|line| ["/etc/", "postgres", "acme"].iter().all(|other| !line.contains(other)))
             .map(|line| match line.strip_prefix('#') {
                 Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),
                 _ => format!("{line}\n"),

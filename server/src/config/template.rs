@@ -81,6 +81,14 @@ listen = [{listen}]
 #certificate = \"/etc/ssl/enroll.pem\"
 #key = \"/etc/ssl/private/enroll.pem\"
 
+# Or one by an authority that speaks ACME, got and renewed by the server itself. The authority asks on port
+# 443 of each name above. First: unbox-server key rotate-anchors --anchor FILE, with the certificate of the
+# authority's root, and wait until every device has checked in.
+[acme]
+#directory = \"https://acme-v02.api.letsencrypt.org/directory\"
+#contact = \"mailto:acme@example.com\"
+#root = \"/etc/ssl/acme-root.pem\"
+
 [log]
 # text or json, one line for each request; never a token, a body or an identifier.
 #format = \"text\"

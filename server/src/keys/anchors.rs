@@ -130,6 +130,16 @@ pub fn accepted(layout: &Layout, certificate: &Path, at: Timestamp) -> Result<bo
     Ok(anchors.iter().any(|anchor| leads_to(&shown, anchor, at)))
 }
 
+/// Whether devices accept another authority than the server's own.
+///
+/// # Errors
+/// [`KeyError`] if roots, anchors or the own authority cannot be read.
+pub fn name_another_authority(layout: &Layout) -> Result<bool, KeyError> {
+    let own = layout.tls_ca();
+    let own = if own.exists() { certificates(&own)? } else { Vec::new() };
+    Ok(present(layout, &load_roots(layout)?)?.iter().any(|anchor| !own.contains(anchor)))
+}
+
 /// The anchors in force, oldest first.
 pub(super) fn present(layout: &Layout, chain: &RootChain) -> Result<Vec<CertificateDer<'static>>, KeyError> {
     match &chain.latest().tls_anchors {

@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 ///   device-ca.pem     the authority of device certificates: key and certificate
 ///   payload-N.pem     the key that signs payloads since root version N
 ///   root-N.pem        the key that signs signing roots since root version N; better kept offline
+///   acme.pem          the server's TLS key and certificate by an ACME authority; acme-next.pem where
+///                     devices do not accept that yet
+///   acme-account.json the account with that authority
 ///   ticket.key        seals the server's notes between two messages of a handshake
 /// former-device-cas.pem  certificates of device authorities that were replaced and still count
 /// roots/N.json        every signing root, each signed by the keys of the one before
@@ -83,6 +86,24 @@ impl Layout {
     #[must_use]
     pub fn server_certificate(&self) -> PathBuf {
         self.keys().join("server.pem")
+    }
+
+    /// The server's TLS key and certificate by an ACME authority.
+    #[must_use]
+    pub fn acme_certificate(&self) -> PathBuf {
+        self.keys().join("acme.pem")
+    }
+
+    /// The one that an ACME authority issued, and devices do not accept yet.
+    #[must_use]
+    pub fn next_acme_certificate(&self) -> PathBuf {
+        self.keys().join("acme-next.pem")
+    }
+
+    /// The account with the ACME authority.
+    #[must_use]
+    pub fn acme_account(&self) -> PathBuf {
+        self.keys().join("acme-account.json")
     }
 
     /// The authority of device certificates.

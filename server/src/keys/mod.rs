@@ -24,7 +24,7 @@ pub use init::{Founding, initialise};
 pub use io::{Identity, server_identity};
 pub use layout::Layout;
 pub use root_chain::{Change, RootChainError};
-pub use survey::{CertificateSummary, KeySummary, TrustedKey, certificate, faults, survey};
+pub use survey::{CertificateSummary, KeySummary, Standing, TrustedKey, certificate, faults, survey};
 
 use crate::{
     entropy::{Entropy, EntropyError},

@@ -9,12 +9,15 @@ use super::{
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use unbox_common::{
     timestamp::Timestamp,
     trust::{KeyId, KeySet, SigningKey},
 };
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer as _, GeneralName, X509Certificate};
 
 /// Every key and certificate of a server.
 #[derive(Debug, Clone, Serialize)]
@@ -49,8 +52,45 @@ pub struct CertificateSummary {
     pub subject: String,
     /// DNS names and addresses.
     pub names: Vec<String>,
+    /// When it begins.
+    pub not_before: Timestamp,
     /// When it ends.
     pub not_after: Timestamp,
+}
+
+/// A certificate that lasts for a year is renewed this long before its end, and one that lasts shorter at two thirds
+/// of its life.
+const RENEWAL: Duration = Duration::from_hours(60 * 24);
+
+/// How much of its life a certificate has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// Enough.
+    Good,
+    /// It is time to renew it.
+    Due,
+    /// Nobody has renewed it.
+    Overdue,
+    /// It has ended: nobody accepts it.
+    Ended,
+}
+
+impl CertificateSummary {
+    /// How much of its life is left at `now`.
+    #[must_use]
+    pub fn standing(&self, now: Timestamp) -> Standing {
+        let life = Duration::from_millis(self.not_after.0.saturating_sub(self.not_before.0));
+        let renewal = RENEWAL.min(life / 3);
+        if self.not_after <= now {
+            Standing::Ended
+        } else if self.not_after.before(renewal / 2) <= now {
+            Standing::Overdue
+        } else if self.not_after.before(renewal) <= now {
+            Standing::Due
+        } else {
+            Standing::Good
+        }
+    }
 }
 
 /// Reads the public side of every key.
@@ -124,11 +164,12 @@ pub(super) fn summary(der: &CertificateDer<'_>, path: PathBuf) -> Result<Certifi
     let (_, parsed) = X509Certificate::from_der(der).map_err(|_| malformed())?;
     let alternative = parsed.subject_alternative_name().map_err(|_| malformed())?;
     let names = alternative.map(|names| names.value.general_names.iter().map(shown).collect());
-    let not_after = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
+    let seconds = |time: ASN1Time| Timestamp::from_secs(u64::try_from(time.timestamp()).unwrap_or_default());
     Ok(CertificateSummary {
         subject: parsed.subject().to_string(),
         names: names.unwrap_or_default(),
-        not_after: Timestamp::from_secs(not_after),
+        not_before: seconds(parsed.validity().not_before),
+        not_after: seconds(parsed.validity().not_after),
         path,
     })
 }
@@ -150,5 +191,42 @@ fn shown(name: &GeneralName<'_>) -> String {
         GeneralName::IPAddress(octets) => <[u8; 16]>::try_from(*octets)
             .map_or_else(|_| "?".to_owned(), |octets| std::net::Ipv6Addr::from(octets).to_string()),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_renewed_before_anybody_is_warned() {
+        let end = Timestamp::from_secs(1_800_000_000);
+        let days = |count: u32| Duration::from_hours(24) * count;
+        let standing = |life, left: Timestamp| {
+            let certificate = CertificateSummary {
+                path: PathBuf::new(),
+                subject: String::new(),
+                names: Vec::new(),
+                not_before: end.before(days(life)),
+                not_after: end,
+            };
+            certificate.standing(left)
+        };
+        for (life, left, expected) in [
+            (397, days(397), Standing::Good),
+            (397, days(61), Standing::Good),
+            (397, days(60), Standing::Due),
+            (397, days(31), Standing::Due),
+            (397, days(30), Standing::Overdue),
+            (397, Duration::from_millis(1), Standing::Overdue),
+            (397, Duration::ZERO, Standing::Ended),
+            (90, days(31), Standing::Good),
+            (90, days(30), Standing::Due),
+            (90, days(15), Standing::Overdue),
+            (6, days(3), Standing::Good),
+            (6, days(2), Standing::Due),
+        ] {
+            assert_eq!(standing(life, end.before(left)), expected, "{life} days, {left:?} left");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What becomes of a connection: a place, TLS, and whom its certificate names.
 
 use super::{
+    acme,
     connections::{Connections, Place},
     proxied::client_address,
 };
@@ -165,6 +166,9 @@ impl TlsDoor {
         }
         let held = self.doorway.of(place, address)?;
         let (stream, router) = self.tls.accept(stream, router).await?;
+        if stream.get_ref().1.alpn_protocol() == Some(acme::PROTOCOL) {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "an ACME authority has its answer"));
+        }
         let device = named_device(&stream);
         Ok((stream, answering(router, Peer { address, device, plain: false }, held)))
     }

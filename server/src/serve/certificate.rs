@@ -1,12 +1,17 @@
 //! The server's own certificate while it is in use: renewed in time where its authority is here, and
 //! warned about where it is not.
 
-use super::{ServeError, tls};
+use super::{
+    ServeError,
+    acme::{self, Answers},
+    tls,
+};
 use crate::{
     clock::Clock,
-    config::Settings,
+    config::{Acme, Settings},
     entropy::Entropy,
-    keys::{self, KeyError, Keyring, rotate},
+    files,
+    keys::{self, CertificateSummary, KeyError, Keyring, Standing, anchors, rotate},
     log::chain,
     route::App,
 };
@@ -14,60 +19,39 @@ use axum_server::tls_rustls::RustlsConfig;
 use std::{io, sync::Arc, time::Duration};
 use tokio::time::interval;
 use unbox_common::timestamp::Timestamp;
+use zeroize::Zeroizing;
 
-/// A certificate that ends sooner is renewed by its authority, if that is here.
-const RENEWAL: Duration = Duration::from_hours(60 * 24);
-/// A certificate that ends sooner is warned about: nobody has renewed it.
-pub(crate) const NOTICE: Duration = Duration::from_hours(30 * 24);
+/// The largest file of a certificate, in bytes.
+const MAX_PEM_BYTES: u64 = 64 * 1024;
+
 /// How often it is looked at, and warned about.
 const LOOK_EVERY: Duration = Duration::from_hours(1);
 
-/// What is to be done about a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// Nothing.
-    Good,
-    /// It is time to renew it, if that is ours to do.
-    Due,
-    /// Somebody has to see to it.
-    Notice,
-    /// Devices refuse it.
-    Ended,
-}
-
-fn standing(end: Timestamp, now: Timestamp) -> Standing {
-    if end <= now {
-        Standing::Ended
-    } else if end.before(NOTICE) <= now {
-        Standing::Notice
-    } else if end.before(RENEWAL) <= now {
-        Standing::Due
-    } else {
-        Standing::Good
-    }
-}
-
-/// Renews the certificate if that is due and ours to do, and says when the one in use ends.
+/// Renews the certificate if that is due and its authority is here, and says how the one in use stands.
 ///
 /// # Errors
 /// [`KeyError`] if it cannot be read. That it could not be renewed is logged: the old one may still be good.
-fn renewed(settings: &Settings, now: Timestamp, entropy: &dyn Entropy) -> Result<Timestamp, KeyError> {
+fn renewed(
+    settings: &Settings,
+    now: Timestamp,
+    entropy: &dyn Entropy,
+) -> Result<CertificateSummary, KeyError> {
     let path = settings.certificate.clone();
-    let end = keys::certificate(path.clone())?.not_after;
+    let in_use = keys::certificate(path.clone())?;
     let layout = &settings.layout;
     let is_ours = path == layout.server_certificate() && layout.tls_ca().exists();
-    if !is_ours || standing(end, now) == Standing::Good {
-        return Ok(end);
+    if !is_ours || in_use.standing(now) == Standing::Good {
+        return Ok(in_use);
     }
     match rotate::renew_server(layout, &settings.services.names, now, entropy) {
         Ok(()) => {
-            let renewed = keys::certificate(path)?.not_after;
-            tracing::info!(until = %renewed, "the server's certificate was renewed");
+            let renewed = keys::certificate(path)?;
+            tracing::info!(until = %renewed.not_after, "the server's certificate was renewed");
             Ok(renewed)
         }
         Err(error) => {
             tracing::warn!(error = chain(&error), "the server's certificate could not be renewed");
-            Ok(end)
+            Ok(in_use)
         }
     }
 }
@@ -75,11 +59,36 @@ fn renewed(settings: &Settings, now: Timestamp, entropy: &dyn Entropy) -> Result
 /// Makes sure that the server starts with a certificate that devices accept.
 ///
 /// # Errors
-/// [`ServeError::CertificateEnded`], unless the settings allow that.
+/// [`ServeError::CertificateEnded`], unless the settings allow that, or an ACME authority has to reach the
+/// server first. [`ServeError::NoAcmeAnchor`] if devices accept no authority but the server's own.
 pub(super) fn prepare(settings: &Settings, now: Timestamp, entropy: &dyn Entropy) -> Result<(), ServeError> {
-    let end = renewed(settings, now, entropy)?;
-    if standing(end, now) == Standing::Ended && !settings.allow_expired_certificate {
-        return Err(ServeError::CertificateEnded { path: settings.certificate.clone(), end });
+    if settings.acme.is_some() {
+        return prepare_acme(settings, now);
+    }
+    let in_use = renewed(settings, now, entropy)?;
+    if in_use.standing(now) == Standing::Ended && !settings.allow_expired_certificate {
+        return Err(ServeError::CertificateEnded {
+            path: settings.certificate.clone(),
+            end: in_use.not_after,
+        });
+    }
+    Ok(())
+}
+
+/// Until an ACME authority has issued the first one, the certificate of the server's own is shown.
+fn prepare_acme(settings: &Settings, now: Timestamp) -> Result<(), ServeError> {
+    let layout = &settings.layout;
+    if !anchors::name_another_authority(layout)? {
+        return Err(ServeError::NoAcmeAnchor);
+    }
+    let (own, in_use, next) =
+        (layout.server_certificate(), layout.acme_certificate(), layout.next_acme_certificate());
+    if next.exists() && anchors::accepted(layout, &next, now)? {
+        files::publish(&next, &in_use)?;
+    }
+    if !in_use.exists() {
+        let pem = Zeroizing::new(files::read(&own, MAX_PEM_BYTES)?.unwrap_or_default());
+        files::write_new(&in_use, &pem, files::PRIVATE_FILE)?;
     }
     Ok(())
 }
@@ -89,6 +98,7 @@ pub(super) struct Caretaker {
     pub(super) settings: Settings,
     pub(super) keyring: Arc<Keyring>,
     pub(super) tls: RustlsConfig,
+    pub(super) answers: Arc<Answers>,
     pub(super) app: Arc<App>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
@@ -98,7 +108,8 @@ impl Caretaker {
     /// Reads keys and certificates again.
     pub(super) fn reload(&self) -> Result<(), ServeError> {
         self.keyring.reload()?;
-        self.tls.reload_from_config(tls::server_config(&self.settings, &self.keyring)?);
+        let config = tls::server_config(&self.settings, &self.keyring, &self.answers)?;
+        self.tls.reload_from_config(config);
         Ok(())
     }
 
@@ -107,7 +118,7 @@ impl Caretaker {
         let mut in_use = None;
         loop {
             every.tick().await;
-            match self.look(in_use) {
+            match self.look(in_use).await {
                 Ok(end) => in_use = Some(end),
                 Err(error) => {
                     tracing::error!(error = chain(&error), "the server's certificate cannot be used");
@@ -118,18 +129,53 @@ impl Caretaker {
 
     /// Renews the certificate if need be, takes one into use that was renewed here or by another server of
     /// the same keys, and says when it ends.
-    fn look(&self, in_use: Option<Timestamp>) -> Result<Timestamp, ServeError> {
+    async fn look(&self, in_use: Option<Timestamp>) -> Result<Timestamp, ServeError> {
         let now = self.clock.now();
-        let end = renewed(&self.settings, now, &*self.entropy)?;
+        if let Some(acme) = &self.settings.acme {
+            self.ask_authority(acme, now).await?;
+        }
+        let certificate = renewed(&self.settings, now, &*self.entropy)?;
+        let end = certificate.not_after;
         if in_use.is_some_and(|in_use| in_use != end) {
-            self.tls.reload_from_config(tls::server_config(&self.settings, &self.keyring)?);
+            self.tls.reload_from_config(tls::server_config(&self.settings, &self.keyring, &self.answers)?);
         }
         self.app.metrics().certificate_ends(end);
-        if matches!(standing(end, now), Standing::Notice | Standing::Ended) {
+        if certificate.standing(now) >= Standing::Overdue {
             let path = self.settings.certificate.display();
-            tracing::warn!(%path, until = %end, "the server's certificate ends soon, and is not renewed here");
+            tracing::warn!(%path, until = %end, "the server's certificate ends soon, and nobody has renewed it");
         }
         Ok(end)
+    }
+
+    /// Gets a new certificate from the ACME authority if that is due. One that devices would refuse waits until
+    /// the server starts again: somebody has to see to it that they accept it, and they have to hear of that.
+    async fn ask_authority(&self, acme: &Acme, now: Timestamp) -> Result<(), ServeError> {
+        let (path, layout) = (&self.settings.certificate, &self.settings.layout);
+        let next = layout.next_acme_certificate();
+        let is_the_first = files::read(path, MAX_PEM_BYTES)? == files::read(&layout.server_certificate(), MAX_PEM_BYTES)?;
+        if !is_the_first && keys::certificate(path.clone())?.standing(now) == Standing::Good {
+            return Ok(());
+        }
+        if next.exists() && keys::certificate(next.clone())?.standing(now) == Standing::Good {
+            tracing::error!(
+                "devices would refuse the certificate that was issued: run `unbox-server key rotate-anchors \
+                 --anchor FILE` with the root certificate of its authority, and restart the server when they \
+                 have checked in"
+            );
+            return Ok(());
+        }
+        match acme::obtain(acme, layout, &self.settings.services.names, &self.answers).await {
+            Ok(pem) => files::replace(&next, pem.as_bytes(), files::PRIVATE_FILE)?,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "no certificate came from the ACME authority");
+                return Ok(());
+            }
+        }
+        if anchors::accepted(layout, &next, now)? {
+            files::publish(&next, path)?;
+            tracing::info!("the ACME authority issued the server's certificate");
+        }
+        Ok(())
     }
 }
 
@@ -174,12 +220,12 @@ mod tests {
         let (_dir, settings) = founded().await;
         let clock = Arc::new(FakeClock::at(START));
         let server = started(&settings, &clock).await.unwrap();
-        let first = server.caretaker.look(None).unwrap();
+        let first = server.caretaker.look(None).await.unwrap();
         let in_use = server.caretaker.tls.get_inner();
         clock.advance(SERVER_LIFETIME.saturating_sub(61 * DAY));
-        assert_eq!(server.caretaker.look(Some(first)).unwrap(), first, "it is too early");
+        assert_eq!(server.caretaker.look(Some(first)).await.unwrap(), first, "it is too early");
         clock.advance(2 * DAY);
-        let second = server.caretaker.look(Some(first)).unwrap();
+        let second = server.caretaker.look(Some(first)).await.unwrap();
         assert_eq!(second, clock.now().after(SERVER_LIFETIME));
         assert!(!Arc::ptr_eq(&in_use, &server.caretaker.tls.get_inner()), "new connections get it");
         assert_eq!(keys::certificate(settings.certificate.clone()).unwrap().names, ["localhost"]);
@@ -207,22 +253,5 @@ mod tests {
         started(&settings, &clock).await.unwrap().stop().await;
         let renewed = keys::certificate(settings.certificate.clone()).unwrap();
         assert_eq!(renewed.not_after, clock.now().after(SERVER_LIFETIME));
-    }
-
-    #[test]
-    fn a_certificate_is_renewed_before_anybody_is_warned() {
-        let end = Timestamp::from_secs(1_800_000_000);
-        let days = |count: u32| end.before(Duration::from_hours(24) * count);
-        for (now, expected) in [
-            (days(397), Standing::Good),
-            (days(61), Standing::Good),
-            (days(60), Standing::Due),
-            (days(31), Standing::Due),
-            (days(30), Standing::Notice),
-            (Timestamp(end.0 - 1), Standing::Notice),
-            (end, Standing::Ended),
-        ] {
-            assert_eq!(standing(end, now), expected, "{now}");
-        }
     }
 }

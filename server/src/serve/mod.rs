@@ -1,16 +1,16 @@
 //! The running server: listens, shows its certificate, and stops without losing a request.
 //!
-//! `tls.rs` says who may connect, `certificate.rs` keeps the certificate good, `accept.rs` what becomes of a connection, `connections.rs` how
-//! many there may be, `signals.rs` how the process is told to stop; this file puts them together.
+//! `tls.rs` says who may connect, `certificate.rs` keeps the certificate good and `acme.rs` gets it from others,
+//! `accept.rs` says what becomes of a connection, `connections.rs` how many there may be, `signals.rs` how the process is told to stop; this file puts them together.
 
 mod accept;
+mod acme;
 mod certificate;
 mod connections;
 mod proxied;
 mod signals;
 mod tls;
 
-pub(crate) use certificate::NOTICE as CERTIFICATE_NOTICE;
 pub use signals::{HangUp, Signals, run};
 pub use tls::TlsError;
 
@@ -71,6 +71,13 @@ pub enum ServeError {
         /// When it ended.
         end: Timestamp,
     },
+    /// Devices would refuse what an ACME authority issues.
+    #[error(
+        "devices accept no authority but this server's own: before [acme] is set, run `unbox-server key \
+         rotate-anchors --anchor FILE` with the root certificate of that authority, and wait until every device \
+         has checked in"
+    )]
+    NoAcmeAnchor,
     /// The TPM manufacturers' certificates cannot be used.
     #[error(transparent)]
     TpmRoots(#[from] crate::tpm::RootsError),
@@ -98,9 +105,9 @@ pub enum ServeError {
     /// The signal handlers could not be installed.
     #[error("signals cannot be received")]
     Signals(#[source] io::Error),
-    /// The file for whoever waits could not be written.
+    /// A file could not be read or written.
     #[error(transparent)]
-    ReadyFile(#[from] crate::files::FilesError),
+    Files(#[from] crate::files::FilesError),
 }
 
 /// Where a running server can be reached.
@@ -142,7 +149,8 @@ impl Server {
         certificate::prepare(&settings, clock.now(), &*entropy)?;
         let lifetime = settings.device_certificate_lifetime;
         let keyring = Arc::new(Keyring::load(settings.layout.clone(), lifetime, entropy.clone())?);
-        let tls = RustlsConfig::from_config(tls::server_config(&settings, &keyring)?);
+        let answers = Arc::default();
+        let tls = RustlsConfig::from_config(tls::server_config(&settings, &keyring, &answers)?);
         let (store, lock) = open_database(&settings, clock.as_ref()).await.map_err(ServeError::Database)?;
         let chosen = settings.for_services()?;
         let services = Services::new(store, keyring.clone(), clock.clone(), entropy.clone(), chosen)?;
@@ -151,6 +159,7 @@ impl Server {
             settings: settings.clone(),
             keyring,
             tls: tls.clone(),
+            answers,
             app: app.clone(),
             clock,
             entropy,

@@ -1,5 +1,6 @@
 //! TLS 1.3 and nothing older; a client certificate is taken if it is from the device authority.
 
+use super::acme::{self, Answers, Shown};
 use crate::{
     config::Settings,
     keys::{self, KeyError, Keyring},
@@ -16,6 +17,7 @@ use rustls::{
         },
     },
     server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier},
+    sign::CertifiedKey,
     version::TLS13,
 };
 use std::sync::Arc;
@@ -53,7 +55,11 @@ pub enum TlsError {
 ///
 /// # Errors
 /// [`TlsError`] naming what cannot be used.
-pub(super) fn server_config(settings: &Settings, keyring: &Keyring) -> Result<Arc<ServerConfig>, TlsError> {
+pub(super) fn server_config(
+    settings: &Settings,
+    keyring: &Keyring,
+    answers: &Arc<Answers>,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let provider =
         Arc::new(CryptoProvider { cipher_suites: CIPHER_SUITES.to_vec(), ..ring::default_provider() });
     let mut authorities = RootCertStore::empty();
@@ -65,14 +71,18 @@ pub(super) fn server_config(settings: &Settings, keyring: &Keyring) -> Result<Ar
         .build()
         .map_err(TlsError::Verifier)?;
     let own = keys::server_identity(&settings.certificate, &settings.certificate_key)?;
+    let own = CertifiedKey::from_der(own.chain, own.key, &provider).map_err(TlsError::Certificate)?;
+    let shown = Shown { own: own.into(), answers: answers.clone() };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .map_err(TlsError::Version)?
         .with_client_cert_verifier(devices)
-        .with_single_cert(own.chain, own.key)
-        .map_err(TlsError::Certificate)?;
+        .with_cert_resolver(Arc::new(shown));
     config.ignore_client_order = true;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if settings.acme.is_some() {
+        config.alpn_protocols.push(acme::PROTOCOL.to_vec());
+    }
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config.into())

@@ -1,5 +1,6 @@
 //! The life of a device, with the real server and the real agent: one chapter each.
 
+mod acme;
 mod backup_and_restore;
 mod claimed_later;
 mod claimed_twice;
@@ -9,6 +10,7 @@ mod first_boot;
 mod newer_payload;
 mod registered_at_the_factory;
 mod renewed_certificate;
+mod replaced_anchors;
 mod replaced_authority;
 mod restored_database;
 mod station_without_a_server;

@@ -1,0 +1,170 @@
+//! The server's certificate from an authority that speaks ACME (RFC 8555), which asks on the server's own port
+//! whether it is the one (RFC 8737).
+
+use crate::{
+    config::Acme,
+    files::{self, PRIVATE_FILE},
+    keys::Layout,
+};
+use instant_acme::{
+    Account, AccountCredentials, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder,
+    OrderStatus, RetryPolicy,
+};
+use rcgen::{CertificateParams, CustomExtension, KeyPair};
+use rustls::{
+    crypto::ring::sign::any_ecdsa_type,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use zeroize::Zeroizing;
+
+/// The protocol in which an authority asks (RFC 8737, section 4).
+pub(super) const PROTOCOL: &[u8] = b"acme-tls/1";
+/// The largest file of an account, in bytes.
+const MAX_ACCOUNT_BYTES: u64 = 16 * 1024;
+/// How long the authority may take to look, and then to issue.
+const PATIENCE: RetryPolicy = RetryPolicy::new().timeout(Duration::from_mins(2));
+
+/// Why no certificate came.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AcmeError {
+    /// The authority cannot be reached, or refuses.
+    #[error("the authority issued no certificate")]
+    Authority(#[from] instant_acme::Error),
+    /// It will not ask in this way.
+    #[error("the authority does not offer to ask on this server's own port (tls-alpn-01)")]
+    NotOffered,
+    /// It asked, and was not satisfied.
+    #[error("the authority has to reach this server by each of its names on port 443, and could not: {0}")]
+    NotProven(String),
+    /// The answer for the authority could not be made.
+    #[error("the answer to the authority's question could not be made")]
+    Answer(#[source] rcgen::Error),
+    /// The same.
+    #[error("the answer to the authority's question cannot be shown")]
+    Show(#[source] rustls::Error),
+    /// The account could not be read or kept.
+    #[error(transparent)]
+    Files(#[from] files::FilesError),
+    /// The file of the account holds something else.
+    #[error("{} does not hold an ACME account: remove it, and another is made", path.display())]
+    Account {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The cause.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// What is shown in TLS: the server's certificate, or the answer to an authority's question.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) own: Arc<CertifiedKey>,
+    pub(super) answers: Arc<Answers>,
+}
+
+/// The answers to an authority's questions, by name, while it asks.
+#[derive(Debug, Default)]
+pub(super) struct Answers(Mutex<BTreeMap<String, Arc<CertifiedKey>>>);
+
+impl Answers {
+    fn set(&self, name: String, answer: CertifiedKey) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name, answer.into());
+    }
+
+    fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn get(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let asks = hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == PROTOCOL));
+        if asks { self.answers.get(hello.server_name()?) } else { Some(self.own.clone()) }
+    }
+}
+
+/// Gets a certificate for these names: private key and chain, in PEM. Addresses among them are left out.
+pub(super) async fn obtain(
+    acme: &Acme,
+    layout: &Layout,
+    names: &[String],
+    answers: &Answers,
+) -> Result<Zeroizing<String>, AcmeError> {
+    let account = account(acme, layout).await?;
+    let names = names.iter().filter(|name| name.parse::<IpAddr>().is_err());
+    let identifiers: Vec<_> = names.map(|name| Identifier::Dns(name.clone())).collect();
+    let issued = order(&account, &identifiers, answers).await;
+    answers.clear();
+    issued
+}
+
+async fn order(
+    account: &Account,
+    identifiers: &[Identifier],
+    answers: &Answers,
+) -> Result<Zeroizing<String>, AcmeError> {
+    let mut order = account.new_order(&NewOrder::new(identifiers)).await?;
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        if authorization.status == AuthorizationStatus::Valid {
+            continue;
+        }
+        let mut challenge = authorization.challenge(ChallengeType::TlsAlpn01).ok_or(AcmeError::NotOffered)?;
+        let name = challenge.identifier().to_string();
+        let digest = challenge.key_authorization().digest().as_ref().to_vec();
+        answers.set(name.clone(), answer(name, &digest)?);
+        challenge.set_ready().await?;
+    }
+    if order.poll_ready(&PATIENCE).await? != OrderStatus::Ready {
+        let why = order.state().error.as_ref().map(ToString::to_string);
+        return Err(AcmeError::NotProven(why.unwrap_or_else(|| "it does not say why".to_owned())));
+    }
+    let key = Zeroizing::new(order.finalize().await?);
+    let chain = order.poll_certificate(&PATIENCE).await?;
+    Ok(Zeroizing::new(format!("{}{chain}", *key)))
+}
+
+/// The account with the authority: the one that was made before, or a new one.
+async fn account(acme: &Acme, layout: &Layout) -> Result<Account, AcmeError> {
+    let builder = match &acme.root {
+        Some(root) => Account::builder_with_root(root)?,
+        None => Account::builder()?,
+    };
+    let path = layout.acme_account();
+    if let Some(kept) = files::read(&path, MAX_ACCOUNT_BYTES)?.map(Zeroizing::new) {
+        let kept: AccountCredentials =
+            serde_json::from_slice(&kept).map_err(|source| AcmeError::Account { path, source })?;
+        return Ok(builder.from_credentials(kept).await?);
+    }
+    let contact: Vec<_> = acme.contact.iter().map(String::as_str).collect();
+    let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
+    let (account, credentials) = builder.create(&new, acme.directory.to_string(), None).await?;
+    let json = serde_json::to_vec(&credentials).map_err(|source| AcmeError::Account { path: path.clone(), source })?;
+    files::write_new(&path, &Zeroizing::new(json), PRIVATE_FILE)?;
+    Ok(account)
+}
+
+/// The certificate that answers a question: it names the server and holds the digest (RFC 8737, section 3).
+fn answer(name: String, digest: &[u8]) -> Result<CertifiedKey, AcmeError> {
+    let key = KeyPair::generate().map_err(AcmeError::Answer)?;
+    let mut params = CertificateParams::new([name]).map_err(AcmeError::Answer)?;
+    params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
+    let certificate = params.self_signed(&key).map_err(AcmeError::Answer)?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let key = any_ecdsa_type(&key).map_err(AcmeError::Show)?;
+    Ok(CertifiedKey::new(vec![certificate.into()], key))
+}

@@ -1,0 +1,122 @@
+//! The server's certificate comes from an authority that speaks ACME: Pebble, by the makers of Let's Encrypt.
+
+use super::{CLAIMS, LIMIT, device, policy};
+use anyhow::{Context as _, Result};
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+};
+use unbox_tests::{
+    files,
+    process::{Running, command, wait_for},
+    scene::Scene,
+    server,
+};
+
+#[test]
+#[ignore = "needs pebble: run tests/run"]
+fn an_acme_authority_issues_the_servers_certificate_and_devices_stay() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut scene = Scene::set(folder.path())?;
+    scene.configure(None, &policy("mine\n"))?;
+    scene.claim(CLAIMS, &[])?;
+    let device = device(&scene, &folder.path().join("device"))?;
+    device.power_on(&folder.path().join("first.log"))?;
+    let authority = Pebble::start(&folder.path().join("pebble"), scene.server.address.port())?;
+    let settings = folder.path().join("server/server.toml");
+    let before = fs::read_to_string(&settings)?;
+
+    // Devices would refuse what it issues: the server does not start so.
+    scene.server.stop()?;
+    files::write(&settings, authority.settings(&before)?.as_bytes())?;
+    let refused = scene.server.start_again().err().map(|error| format!("{error:#}")).unwrap_or_default();
+    assert!(refused.contains("key rotate-anchors --anchor FILE"), "{refused}");
+
+    // Its root is let count, and the device hears of that before anything else changes.
+    files::write(&settings, before.as_bytes())?;
+    let root = authority.root()?;
+    scene.server.admin(&["key", "rotate-anchors", "--anchor", &root.to_string_lossy()])?;
+    scene.server.start_again()?;
+    device.run_agent(&["check-in"])?.success()?;
+    scene.server.stop()?;
+    files::write(&settings, authority.settings(&before)?.as_bytes())?;
+    scene.server.start_again()?;
+    wait_for(LIMIT, "a certificate", || {
+        Ok(scene.server.log().contains("the ACME authority issued the server's certificate").then_some(()))
+    })
+    .with_context(|| format!("{}\n{}", scene.server.log(), authority.process.output()))?;
+    device.run_agent(&["check-in"])?.success()?;
+
+    // Now nobody else has to be believed any more.
+    let anchored = scene.server.admin_json(&["key", "retire-anchors"])?;
+    assert_eq!(anchored["anchors"].as_array().map(Vec::len), Some(1));
+    assert!(anchored.to_string().contains("Pebble Root CA"), "{anchored}");
+    scene.server.stop()?;
+    scene.server.start_again()?;
+    device.run_agent(&["check-in"])?.success()?;
+    assert_eq!(scene.device()?["generation"], 1, "it is enrolled as before");
+    Ok(())
+}
+
+/// An authority on this machine, which asks on the port of the server.
+struct Pebble {
+    process: Running,
+    folder: PathBuf,
+    port: u16,
+    management: u16,
+}
+
+impl Pebble {
+    fn start(folder: &Path, asks_on: u16) -> Result<Self> {
+        fs::create_dir(folder)?;
+        let [port, management] = [free_port()?, free_port()?];
+        let own = rcgen::generate_simple_self_signed([server::NAME.to_owned()])?;
+        files::write(&folder.join("own.pem"), own.cert.pem().as_bytes())?;
+        files::write(&folder.join("own.key"), own.signing_key.serialize_pem().as_bytes())?;
+        let config = serde_json::json!({"pebble": {
+            "listenAddress": format!("127.0.0.1:{port}"),
+            "managementListenAddress": format!("127.0.0.1:{management}"),
+            "certificate": folder.join("own.pem"),
+            "privateKey": folder.join("own.key"),
+            "httpPort": 1,
+            "tlsPort": asks_on,
+        }});
+        files::write(&folder.join("config.json"), config.to_string().as_bytes())?;
+        let mut pebble = command("pebble", &["-config"]);
+        pebble.arg(folder.join("config.json")).env("PEBBLE_VA_NOSLEEP", "1");
+        let process = Running::start(pebble, &folder.join("log"))?;
+        let authority = Self { process, folder: folder.to_owned(), port, management };
+        wait_for(LIMIT, "Pebble", || Ok(authority.root().ok()))
+            .with_context(|| authority.process.output())?;
+        Ok(authority)
+    }
+
+    /// The root certificate of what it issues.
+    fn root(&self) -> Result<PathBuf> {
+        let own = reqwest::Certificate::from_pem(&fs::read(self.folder.join("own.pem"))?)?;
+        let client = reqwest::Client::builder().tls_certs_only([own]).build()?;
+        let url = format!("https://{}:{}/roots/0", server::NAME, self.management);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let pem = runtime.block_on(async { client.get(url).send().await?.error_for_status()?.text().await })?;
+        let path = self.folder.join("root.pem");
+        files::write(&path, pem.as_bytes())?;
+        Ok(path)
+    }
+
+    /// A server's settings with this authority. It can resolve one of the server's names only.
+    fn settings(&self, before: &str) -> Result<String> {
+        let names = before.lines().find(|line| line.starts_with("names = ")).context("the names")?;
+        let own = self.folder.join("own.pem");
+        let acme = format!(
+            "[acme]\ndirectory = \"https://{}:{}/dir\"\nroot = {own:?}\n",
+            server::NAME,
+            self.port
+        );
+        Ok(before.replace(names, &format!("names = [\"{}\"]", server::NAME)).replace("[acme]\n", &acme))
+    }
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
