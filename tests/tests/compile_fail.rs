@@ -116,7 +116,8 @@ fn libraries() -> Result<Libraries> {
     let target = folder.ancestors().nth(2).context("the target directory")?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // As this test was built: with other features, they would be built once more.
-    let mut asked = command(cargo, &["test", "--quiet", "--message-format=json", "--workspace", "--tests", "--no-run"]);
+    let mut asked =
+        command(cargo, &["test", "--quiet", "--message-format=json", "--workspace", "--tests", "--no-run"]);
     if folder.parent().is_some_and(|profile| profile.ends_with("release")) {
         asked.arg("--release");
     }

@@ -104,7 +104,11 @@ pub(crate) mod tests {
         assert_eq!(later.anchors, both.anchors, "it says nothing about them");
         assert_eq!(both.advanced(&[signed_root_with(3, &[&new])]).anchors, [new.clone()]);
         let unusable = image.clone().advanced(&[signed_root_with(2, &[b"no certificate"])]);
-        assert_eq!((unusable.root.version, &unusable.anchors), (2, &image.anchors), "it keeps a way to its server");
+        assert_eq!(
+            (unusable.root.version, &unusable.anchors),
+            (2, &image.anchors),
+            "it keeps a way to its server"
+        );
         let in_part = image.clone().advanced(&[signed_root_with(2, &[b"no certificate", &new])]);
         assert_eq!(in_part.anchors, [new.clone()]);
         let root = SigningRoot::from_image(&signed_root_with(1, &[&new])).unwrap();

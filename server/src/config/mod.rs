@@ -14,8 +14,8 @@ mod value;
 
 pub use address::{server_url, url_of};
 pub use fragment::{
-    AcmeFragment, DevicesFragment, Fragment, LimitsFragment, LogFormat, LogFragment, RetentionFragment, StorageFragment,
-    TlsFragment, TpmFragment,
+    AcmeFragment, DevicesFragment, Fragment, LimitsFragment, LogFormat, LogFragment, RetentionFragment,
+    StorageFragment, TlsFragment, TpmFragment,
 };
 pub use limits::{HourlyRate, Limits, Rate};
 pub use proxies::{Proxies, ProxyHeader};
@@ -162,7 +162,9 @@ impl Settings {
         let (certificate, certificate_key) = match (merged.tls.certificate, merged.tls.key) {
             (None, None) if acme.is_some() => (layout.acme_certificate(), layout.acme_certificate()),
             (None, None) => (layout.server_certificate(), layout.server_certificate()),
-            (Some(_), Some(_)) if acme.is_some() => return Err(value("tls", "nothing, because [acme] is set")),
+            (Some(_), Some(_)) if acme.is_some() => {
+                return Err(value("tls", "nothing, because [acme] is set"));
+            }
             (Some(certificate), Some(key)) => (below(certificate), below(key)),
             _ => return Err(value("tls", "`certificate` and `key` together, or neither")),
         };

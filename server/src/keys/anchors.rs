@@ -192,11 +192,7 @@ fn public_key<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
 }
 
 /// Whether the first certificate leads to an anchor over the others, judged as a device does.
-fn leads_to(
-    shown: &[CertificateDer<'static>],
-    anchor: &CertificateDer<'static>,
-    now: Timestamp,
-) -> bool {
+fn leads_to(shown: &[CertificateDer<'static>], anchor: &CertificateDer<'static>, now: Timestamp) -> bool {
     let Some((own, others)) = shown.split_first() else { return false };
     let mut anchors = RootCertStore::empty();
     let Ok(own) = ParsedCertificate::try_from(own) else { return false };

@@ -84,7 +84,8 @@ pub(super) fn make_authority(
     now: Timestamp,
     entropy: &dyn Entropy,
 ) -> Result<KeyAndCertificate, KeyError> {
-    Authority::generate(&authority_name(name, entropy)?, now, &random(entropy)?).map_err(authority_error(path))
+    Authority::generate(&authority_name(name, entropy)?, now, &random(entropy)?)
+        .map_err(authority_error(path))
 }
 
 /// A name that no other authority has: two of the same name would look alike.

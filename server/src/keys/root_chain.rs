@@ -5,8 +5,8 @@
 use unbox_common::{
     protocol::limits::MAX_ROOTS,
     trust::{
-        InvalidKeySet, KeySet, PublicKey, RootRejected, Signed, SigningKey, SigningRoot, TlsAnchors, Verified,
-        sign,
+        InvalidKeySet, KeySet, PublicKey, RootRejected, Signed, SigningKey, SigningRoot, TlsAnchors,
+        Verified, sign,
     },
 };
 

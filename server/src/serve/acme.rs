@@ -153,7 +153,8 @@ async fn account(acme: &Acme, layout: &Layout) -> Result<Account, AcmeError> {
     let contact: Vec<_> = acme.contact.iter().map(String::as_str).collect();
     let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
     let (account, credentials) = builder.create(&new, acme.directory.to_string(), None).await?;
-    let json = serde_json::to_vec(&credentials).map_err(|source| AcmeError::Account { path: path.clone(), source })?;
+    let json = serde_json::to_vec(&credentials)
+        .map_err(|source| AcmeError::Account { path: path.clone(), source })?;
     files::write_new(&path, &Zeroizing::new(json), PRIVATE_FILE)?;
     Ok(account)
 }

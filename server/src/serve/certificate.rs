@@ -152,7 +152,8 @@ impl Caretaker {
     async fn ask_authority(&self, acme: &Acme, now: Timestamp) -> Result<(), ServeError> {
         let (path, layout) = (&self.settings.certificate, &self.settings.layout);
         let next = layout.next_acme_certificate();
-        let is_the_first = files::read(path, MAX_PEM_BYTES)? == files::read(&layout.server_certificate(), MAX_PEM_BYTES)?;
+        let is_the_first =
+            files::read(path, MAX_PEM_BYTES)? == files::read(&layout.server_certificate(), MAX_PEM_BYTES)?;
         if !is_the_first && keys::certificate(path.clone())?.standing(now) == Standing::Good {
             return Ok(());
         }

@@ -98,7 +98,8 @@ impl Pebble {
         let client = reqwest::Client::builder().tls_certs_only([own]).build()?;
         let url = format!("https://{}:{}/roots/0", server::NAME, self.management);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let pem = runtime.block_on(async { client.get(url).send().await?.error_for_status()?.text().await })?;
+        let pem =
+            runtime.block_on(async { client.get(url).send().await?.error_for_status()?.text().await })?;
         let path = self.folder.join("root.pem");
         files::write(&path, pem.as_bytes())?;
         Ok(path)
@@ -108,11 +109,8 @@ impl Pebble {
     fn settings(&self, before: &str) -> Result<String> {
         let names = before.lines().find(|line| line.starts_with("names = ")).context("the names")?;
         let own = self.folder.join("own.pem");
-        let acme = format!(
-            "[acme]\ndirectory = \"https://{}:{}/dir\"\nroot = {own:?}\n",
-            server::NAME,
-            self.port
-        );
+        let acme =
+            format!("[acme]\ndirectory = \"https://{}:{}/dir\"\nroot = {own:?}\n", server::NAME, self.port);
         Ok(before.replace(names, &format!("names = [\"{}\"]", server::NAME)).replace("[acme]\n", &acme))
     }
 }
