@@ -187,8 +187,9 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, KeyError> {
         .map_err(|_| KeyError::Malformed { path: file.to_owned(), expected: "certificates in PEM" })
 }
 
-fn public_key<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
-    parse_x509_certificate(certificate).ok().map(|(_, certificate)| certificate.public_key().raw)
+/// The public key of a certificate, DER.
+fn public_key(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    parse_x509_certificate(certificate).ok().map(|(_, certificate)| certificate.public_key().raw.to_vec())
 }
 
 /// Whether the first certificate leads to an anchor over the others, judged as a device does.
