@@ -23,8 +23,9 @@ fn a_device_whose_certificate_is_refused_enrolls_again_by_itself() -> Result<()>
         .context("replace the authority")?;
     scene.server.start_again()?;
 
-    let said = device.power_on(&folder.path().join("second.log"))?;
+    let said = device.run_agent(&["check-in"])?.success()?;
     assert!(!said.contains("another network"), "{said}");
+    device.power_on(&folder.path().join("second.log"))?;
     let known = scene.device()?;
     assert_eq!((known["state"].as_str(), known["generation"].as_u64()), (Some("managed"), Some(2)));
     assert_eq!(device.snapshot()?, snapshot);
