@@ -8,6 +8,7 @@ pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod disk;
 pub mod domain;
 pub mod entropy;
 pub mod files;

@@ -1,4 +1,4 @@
-//! Stage install: an accepted payload becomes what the device is, exactly or not at all.
+//! Stage install: an accepted payload becomes what the device is, completely or not at all.
 //!
 //! `StagedInstall -> Outcome` on the device's path. The stage takes an [`AcceptedPayload`] and
 //! its artifacts, and ends in one of two states: everything that the payload says is in place and

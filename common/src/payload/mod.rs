@@ -2,7 +2,7 @@
 //!
 //! A payload arrives as `Signed<Payload>`, becomes `Verified<Payload>` by its signature, and
 //! [`AcceptedPayload`] by [`judge`]: only that can be installed. Unknown fields and unknown
-//! policy items refuse the whole payload, because "exactly or not at all" leaves no third way.
+//! policy items refuse the whole payload, because "completely or not at all" leaves no third way.
 
 mod address;
 mod judge;

@@ -8,17 +8,20 @@ use super::{
 use crate::{
     clock::{Clock as _, SystemClock},
     config::{Fragment, Settings},
+    disk::DiskHistory,
     files,
     keys::{self, CertificateSummary, KeySummary, Standing, anchors},
     log,
     service::{Finding, Severity},
 };
 use serde::{Serialize, Serializer};
-use std::path::Path;
+use std::{path::Path, time::Duration};
 use unbox_common::timestamp::Timestamp;
 
 /// Less free space than this is told about, in bytes.
 const LEAST_FREE_BYTES: u64 = 1024 * 1024 * 1024;
+/// A disk that will be full sooner is told about.
+const FORECAST: Duration = Duration::from_hours(60 * 24);
 /// The day this was written: a clock before it is wrong.
 const WRITTEN: Timestamp = Timestamp::from_secs(1_790_000_000);
 
@@ -41,7 +44,7 @@ pub(super) async fn run(global: &Global, output: &mut Output) -> anyhow::Result<
     }
     match global.settings(Fragment::default()) {
         Ok(settings) => {
-            findings.extend(of_disk(&settings));
+            findings.extend(of_disk(&settings, now));
             findings.extend(of_certificate(&settings, now));
             findings.extend(of_anchors(&settings, now));
             // Without its keys the server does not run, and there is nobody to ask.
@@ -154,16 +157,23 @@ fn of_anchors(settings: &Settings, now: Timestamp) -> Option<Finding> {
     }
 }
 
-fn of_disk(settings: &Settings) -> Vec<Finding> {
+fn of_disk(settings: &Settings, now: Timestamp) -> Vec<Finding> {
+    let history = DiskHistory::read(&settings.layout.disk_history()).unwrap_or_default();
+    let reserve = LEAST_FREE_BYTES.max(settings.services.reserved_bytes);
+    let forecast = |path: &Path| {
+        let full = history.full_at(path, reserve).filter(|full| *full < now.after(FORECAST))?;
+        let advice = format!("as it fills, uploads are refused from {full} on: make room before");
+        Some(warning("disk", &path.display().to_string(), advice))
+    };
     let check = |path: &Path| {
         let subject = path.display().to_string();
         match files::free_bytes(path) {
             Ok(free) => {
-                let least = LEAST_FREE_BYTES.max(settings.services.reserved_bytes);
-                (free < least).then(|| {
-                    let free = free / (1024 * 1024);
-                    warning("disk", &subject, format!("{free} MiB are free: make room before writes fail"))
-                })
+                if free >= reserve {
+                    return forecast(path);
+                }
+                let free = free / (1024 * 1024);
+                Some(warning("disk", &subject, format!("{free} MiB are free: make room before writes fail")))
             }
             Err(cause) => {
                 Some(error("disk", &subject, format!("it cannot be looked at ({cause}): create it")))

@@ -76,6 +76,8 @@ pub struct RetentionFragment {
     pub(super) operations: Option<u64>,
     #[serde(rename = "reports_days")]
     pub(super) reports: Option<u64>,
+    #[serde(rename = "claims_days")]
+    pub(super) claims: Option<u64>,
     #[serde(rename = "audit_days")]
     pub(super) audit: Option<u64>,
 }

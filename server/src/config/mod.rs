@@ -289,6 +289,7 @@ fn parse_services(
         )?,
         unfinished_operations: number("limits.operations_per_company", operations, 50, 1..=10_000)?.into(),
         reports_kept: days("retention.reports_days", retention.reports, default.reports_kept)?,
+        claims_kept: days("retention.claims_days", retention.claims, default.claims_kept)?,
         audit_kept: retention
             .audit
             .filter(|days| *days > 0)

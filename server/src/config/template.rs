@@ -154,6 +154,8 @@ listen = [{listen}]
 #operations_days = 30
 # What devices reported on their way.
 #reports_days = 365
+# Claims that ended, with their devices: what became of them stays in the audit trail.
+#claims_days = 1095
 # Entries of the audit trail; before they are deleted they are written to files in the directory audit.
 # 0: they stay.
 #audit_days = 0

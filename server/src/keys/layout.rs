@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 /// server.toml         settings
 /// unbox.db            the embedded database
 /// artifacts/          what devices download
+/// disk.json           how full the disks were, day by day
 /// keys/               private, 0700
 ///   tls-ca.pem        the authority that devices' images trust for TLS: key and certificate
 ///   server.pem        the server's own TLS key and certificate
@@ -56,6 +57,12 @@ impl Layout {
     #[must_use]
     pub fn artifacts(&self) -> PathBuf {
         self.dir.join("artifacts")
+    }
+
+    /// How full the disks were, day by day.
+    #[must_use]
+    pub fn disk_history(&self) -> PathBuf {
+        self.dir.join("disk.json")
     }
 
     /// Everything private.

@@ -17,12 +17,13 @@ pub use tls::TlsError;
 use crate::{
     clock::Clock,
     config::{Settings, default_metrics},
+    disk::DiskHistory,
     entropy::{Entropy, EntropyError},
     files::Lock,
-    keys::{KeyError, Keyring},
+    keys::{KeyError, Keyring, Layout},
     log::chain,
     route::{self, App},
-    service::Services,
+    service::{ServiceError, Services},
     store::{ConnectionLimit, Store, StoreError},
 };
 use accept::Doorway;
@@ -168,7 +169,7 @@ impl Server {
         let mut listeners = JoinSet::new();
         let sweeper = listeners.spawn(sweep(app.clone()));
         let worker = listeners.spawn(work(services.clone()));
-        let tidier = listeners.spawn(tidy(services.clone()));
+        let tidier = listeners.spawn(tidy(services.clone(), settings.layout.clone()));
         let watch = listeners.spawn(caretaker.clone().watch());
         let mut server = Self {
             addresses: Addresses::default(),
@@ -308,32 +309,28 @@ async fn work(services: Services) -> io::Result<()> {
     Ok(())
 }
 
-async fn tidy(services: Services) -> io::Result<()> {
+async fn tidy(services: Services, layout: Layout) -> io::Result<()> {
     let mut every = interval(TIDY_EVERY);
     loop {
         every.tick().await;
-        match services.sweep_uploads().await {
-            Ok(0) => {}
-            Ok(forgotten) => tracing::info!(forgotten, "abandoned uploads were forgotten"),
-            Err(error) => tracing::warn!(error = chain(&error), "abandoned uploads could not be forgotten"),
+        done("abandoned uploads were forgotten", services.sweep_uploads().await);
+        done("old reports were forgotten", services.forget_reports().await);
+        done("claims that ended long ago were forgotten", services.forget_claims().await);
+        done("old entries of the audit trail were moved to files", services.archive_audit().await);
+        done("operations that ended long ago were forgotten", services.forget_operations().await);
+        let directories = [layout.dir(), &services.settings().artifact_directory];
+        if let Err(error) = DiskHistory::look(&layout.disk_history(), &directories, services.now()) {
+            tracing::warn!(error = chain(&error), "how full the disks are could not be noted");
         }
-        match services.forget_reports().await {
-            Ok(0) => {}
-            Ok(forgotten) => tracing::info!(forgotten, "old reports were forgotten"),
-            Err(error) => tracing::warn!(error = chain(&error), "old reports could not be forgotten"),
-        }
-        match services.archive_audit().await {
-            Ok(0) => {}
-            Ok(moved) => tracing::info!(moved, "old entries of the audit trail were moved to files"),
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "the audit trail could not be moved to files");
-            }
-        }
-        match services.forget_operations().await {
-            Ok(0) => {}
-            Ok(forgotten) => tracing::info!(forgotten, "operations that ended long ago were forgotten"),
-            Err(error) => tracing::warn!(error = chain(&error), "ended operations could not be forgotten"),
-        }
+    }
+}
+
+/// Logs how many of something were dealt with, or why they could not be.
+fn done(what: &'static str, count: Result<u64, ServiceError>) {
+    match count {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "{what}"),
+        Err(error) => tracing::warn!(error = chain(&error), "not done: {what}"),
     }
 }
 

@@ -129,6 +129,8 @@ pub struct Settings {
     pub operations_kept: Duration,
     /// How long what devices reported is kept.
     pub reports_kept: Duration,
+    /// How long claims are kept after their end, with their devices.
+    pub claims_kept: Duration,
     /// How long entries of the audit trail are kept in the database; for good if absent.
     pub audit_kept: Option<Duration>,
     /// Where they go then.
@@ -161,6 +163,7 @@ impl Settings {
             audit_directory: artifact_directory.join("../audit"),
             artifact_directory,
             reports_kept: Duration::from_hours(365 * 24),
+            claims_kept: Duration::from_hours(3 * 365 * 24),
             audit_kept: None,
             company_bytes: 32 << 30,
             reserved_bytes: 1 << 30,
@@ -276,7 +279,7 @@ impl Services {
         Ok(self.0.signer.trust_bundle(known)?)
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.0.clock.now()
     }
 

@@ -239,7 +239,7 @@ impl Services {
     }
 
     /// Forgets operations that ended longer ago than the settings keep them, and returns how many.
-    pub async fn forget_operations(&self) -> Result<usize, ServiceError> {
+    pub async fn forget_operations(&self) -> Result<u64, ServiceError> {
         let now = self.now();
         let kept = u64::try_from(self.settings().operations_kept.as_millis()).unwrap_or(u64::MAX);
         let before = Timestamp(now.0.saturating_sub(kept));

@@ -12,6 +12,8 @@ use unbox_common::{ids::DeviceId, timestamp::Timestamp};
 
 /// Entries of the audit trail that are moved together.
 const ENTRIES_AT_ONCE: u32 = 1000;
+/// Claims that are forgotten together.
+const CLAIMS_AT_ONCE: u32 = 100;
 /// Devices whose reports are looked through together.
 const DEVICES_AT_ONCE: u32 = 500;
 
@@ -36,6 +38,23 @@ impl Services {
             after = Some(until);
         }
         Ok(forgotten)
+    }
+
+    /// Forgets claims that ended longer ago than the settings keep them, with their devices, and returns how
+    /// many.
+    pub async fn forget_claims(&self) -> Result<u64, ServiceError> {
+        let (before, mut forgotten) = (self.before(self.settings().claims_kept), 0);
+        loop {
+            let ended = self.0.store.reader().await?.claims_ended_before(before, CLAIMS_AT_ONCE).await?;
+            if ended.is_empty() {
+                return Ok(forgotten);
+            }
+            let deleted = self.0.store.write(move |tx| {
+                let ended = ended.clone();
+                Box::pin(async move { Ok::<_, ServiceError>(tx.delete_ended_claims(&ended).await?) })
+            });
+            forgotten += deleted.await?;
+        }
     }
 
     /// Moves entries of the audit trail that are older than the settings keep them from the database into

@@ -347,7 +347,7 @@ impl Services {
     /// Forgets uploads that nobody went on with, and parts that belong to none. Called now and then.
     ///
     /// Returns how many uploads were forgotten.
-    pub async fn sweep_uploads(&self) -> Result<usize, ServiceError> {
+    pub async fn sweep_uploads(&self) -> Result<u64, ServiceError> {
         let now = self.now();
         let kept = u64::try_from(UPLOAD_KEPT.as_millis()).unwrap_or(u64::MAX);
         let oldest = Timestamp(now.0.saturating_sub(kept));
@@ -366,7 +366,7 @@ impl Services {
                 blocking(move || files::remove(&part)).await?;
             }
         }
-        Ok(abandoned.len())
+        Ok(abandoned.len() as u64)
     }
 }
 

@@ -5,7 +5,11 @@ mod write;
 
 pub use hold::KeyHolder;
 
-use super::{Page, PageRequest, Reader, StoreError, error::failed, row::Fields};
+use super::{
+    Page, PageRequest, Reader, StoreError,
+    error::failed,
+    row::{Fields, millis},
+};
 use crate::domain::{
     actor::Scope,
     claim::{Claim, ClaimSets, Sought, Vacation},
@@ -16,6 +20,7 @@ use sqlx::any::AnyRow;
 use unbox_common::{
     ids::{ClaimId, CompanyId, ConfigurationId},
     protocol::latest::ProofKind,
+    timestamp::Timestamp,
 };
 
 /// The most claims that are found by one key; more are not taken.
@@ -150,6 +155,21 @@ impl Reader {
             })
         };
         rows.iter().map(candidate).collect()
+    }
+
+    /// Claims that ended before this, the first to end first.
+    pub async fn claims_ended_before(
+        &mut self,
+        time: Timestamp,
+        at_most: u32,
+    ) -> Result<Vec<ClaimId>, StoreError> {
+        let rows = sqlx::query("SELECT id FROM claims WHERE released_at IS NOT NULL AND released_at < $1 ORDER BY released_at LIMIT $2")
+            .bind(millis(time))
+            .bind(i64::from(at_most))
+            .fetch_all(self.connection())
+            .await
+            .map_err(failed("look for claims that ended"))?;
+        rows.iter().map(|row| Fields::of(row, "claims", "id").id("id", ClaimId::new)).collect()
     }
 
     /// Claims in force that share an identifier with a device, whatever they are named: the oldest.

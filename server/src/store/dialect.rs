@@ -17,6 +17,7 @@ const MIGRATIONS: [(i64, &str, &str); 9] = [
     (12, "load", include_str!("../../migrations/0012_load.sql")),
     (13, "store", include_str!("../../migrations/0013_store.sql")),
     (16, "versions", include_str!("../../migrations/0016_versions.sql")),
+    (17, "retention", include_str!("../../migrations/0017_retention.sql")),
 ];
 
 /// What every connection of SQLite is told first. WAL lets readers read while one writes; FULL makes

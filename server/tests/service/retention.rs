@@ -65,6 +65,32 @@ async fn reports_are_forgotten_when_they_are_old(db: TestDatabase) {
     assert_eq!(world.db.snapshot().await["reports"].len(), 1);
 }
 
+async fn a_claim_that_ended_is_forgotten_with_its_device(db: TestDatabase) {
+    let world = World::new(db).await;
+    let [ended, stays] = ["PF0ABCDE", "PF0ABCDF"];
+    let mut claims = Vec::new();
+    for serial in [ended, stays] {
+        claims.push(world.claim(serial, ProofKind::Identifiers).await.id);
+        let grant = TestDevice::new(serial).enroll(&world.services).await.unwrap();
+        world.services.report(certificate(&grant), report(Generation(1), &[1], None)).await.unwrap();
+    }
+    world.services.unclaim(&world.by, claims[0]).await.unwrap();
+    world.clock.advance(world.services.settings().claims_kept);
+    let before = world.db.snapshot().await;
+    assert_eq!(world.services.forget_claims().await.unwrap(), 0, "to the day");
+    assert_eq!(world.db.snapshot().await, before);
+    world.clock.advance(DAY);
+    assert_eq!(world.services.forget_claims().await.unwrap(), 1);
+    let after = world.db.snapshot().await;
+    for table in ["claims", "devices", "reports"] {
+        assert_eq!(after[table].len(), 1, "{table}");
+    }
+    assert_eq!(after["audit"], before["audit"]);
+    assert_eq!(world.services.forget_claims().await.unwrap(), 0);
+    let again = TestDevice::new(stays).enroll(&world.services).await;
+    assert!(again.is_ok(), "nothing happened to the other");
+}
+
 async fn the_audit_trail_is_on_disk_in_a_file_before_it_is_deleted(db: TestDatabase) {
     let world = World::new(db).await;
     let directory = tempfile::tempdir().unwrap();
@@ -102,5 +128,6 @@ battery!(
     a_customer_has_a_share_of_the_disk_and_a_refusal_leaves_nothing,
     uploads_leave_a_reserve_of_the_disk,
     reports_are_forgotten_when_they_are_old,
+    a_claim_that_ended_is_forgotten_with_its_device,
     the_audit_trail_is_on_disk_in_a_file_before_it_is_deleted,
 );

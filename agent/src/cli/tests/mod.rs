@@ -280,8 +280,9 @@ impl World {
         self.scene.lock().unwrap()
     }
 
+    /// One try, on a clock that jumps: its pace costs no time.
     fn session(&self) -> Session {
-        self.session_with(Some(1))
+        self.session_by(Some(1), Arc::new(Jumping { passed: Mutex::default(), limit: Duration::MAX }))
     }
 
     fn session_with(&self, attempts: Option<u32>) -> Session {

@@ -258,3 +258,31 @@ impl Tx {
         one_row("set a claim's proof", done.rows_affected())
     }
 }
+
+impl Tx {
+    /// Deletes claims that have ended, with everything about their devices. Whoever reads the audit trail still
+    /// finds there what became of them.
+    pub async fn delete_ended_claims(&mut self, ids: &[ClaimId]) -> Result<u64, StoreError> {
+        const OF_DEVICES: [&str; 3] = [
+            "DELETE FROM approval_requests WHERE device_id IN (SELECT id FROM devices WHERE claim_id IN ",
+            "DELETE FROM reset_tickets WHERE device_id IN (SELECT id FROM devices WHERE claim_id IN ",
+            "DELETE FROM reports WHERE device_id IN (SELECT id FROM devices WHERE claim_id IN ",
+        ];
+        const OF_CLAIMS: [&str; 5] = [
+            "DELETE FROM devices WHERE claim_id IN ",
+            "DELETE FROM claim_keys WHERE claim_id IN ",
+            "DELETE FROM claim_search WHERE claim_id IN ",
+            "UPDATE factory_records SET claim_id = NULL WHERE claim_id IN ",
+            "DELETE FROM claims WHERE released_at IS NOT NULL AND id IN ",
+        ];
+        let mut deleted = 0;
+        let of_devices = OF_DEVICES.map(|text| (text, ")"));
+        for (text, end) in of_devices.into_iter().chain(OF_CLAIMS.map(|text| (text, ""))) {
+            let mut sql = self.sql(text);
+            sql.list(ids.iter().map(|id| id.get())).push(end);
+            let done = sql.query().execute(self.connection()).await;
+            deleted = done.map_err(failed("forget claims that ended"))?.rows_affected();
+        }
+        Ok(deleted)
+    }
+}
