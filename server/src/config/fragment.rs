@@ -87,6 +87,7 @@ pub struct RetentionFragment {
 #[serde(deny_unknown_fields)]
 pub struct StorageFragment {
     pub(super) company_mib: Option<u64>,
+    pub(super) operations_mib: Option<u64>,
     pub(super) reserve_mib: Option<u64>,
 }
 

@@ -164,6 +164,8 @@ listen = [{listen}]
 [storage]
 # For artifacts and uploads of one customer.
 #company_mib = 32768
+# For operations of one reseller or vendor: where there are more, those that ended first are forgotten.
+#operations_mib = 1024
 # Kept free: no upload gets it, so that the database can go on.
 #reserve_mib = 1024
 ";

@@ -125,6 +125,8 @@ pub struct Settings {
     pub retry_busy_s: u32,
     /// How many unfinished operations a company may have.
     pub unfinished_operations: u64,
+    /// Bytes of operations that a reseller or vendor may have.
+    pub operations_bytes: u64,
     /// How long operations are kept after their end.
     pub operations_kept: Duration,
     /// How long what devices reported is kept.
@@ -175,6 +177,7 @@ impl Settings {
             retry_waiting_s: 30,
             retry_busy_s: 5,
             unfinished_operations: 50,
+            operations_bytes: 1 << 30,
             operations_kept: Duration::from_hours(30 * 24),
             tpm_roots: TpmRoots::default(),
             models: Arc::new(Models::built_in().clone()),

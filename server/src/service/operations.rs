@@ -36,6 +36,8 @@ use unbox_common::{
 const PART_ITEMS: u32 = 500;
 /// Bytes of items that are in memory at the same time, about: a single one may have more.
 const PART_BYTES: usize = 1024 * 1024;
+/// Bytes of what became of one item, about.
+const RESULT_BYTES: usize = 256;
 /// Operations that are looked up together to be forgotten.
 const FORGOTTEN_AT_ONCE: u32 = 100;
 /// How long the worker sleeps if nobody wakes it: another server may have died.
@@ -87,7 +89,7 @@ impl Services {
                         )));
                     }
                     tx.insert_operation(&operation).await?;
-                    let (mut items, mut position) = (items.lock().await, 0);
+                    let (mut items, mut position, mut bytes) = (items.lock().await, 0, 0);
                     items.rewind()?;
                     loop {
                         let part = items.next(PART_ITEMS as usize, PART_BYTES)?;
@@ -96,7 +98,13 @@ impl Services {
                         }
                         tx.insert_operation_items(operation.id, position, &part).await?;
                         position += part.len();
+                        bytes += part
+                            .iter()
+                            .map(|one| one.echo.len() + one.work.len() + RESULT_BYTES)
+                            .sum::<usize>();
                     }
+                    tx.set_operation_bytes(operation.id, bytes as u64).await?;
+                    services.make_room_for_operation(tx, company).await?;
                     let detail = json!({"kind": operation.kind, "devices": operation.items});
                     let subject = Subject::Operation(operation.id);
                     services.note(tx, &by, Action::OperationStarted, subject, Some(company), detail);
@@ -106,6 +114,26 @@ impl Services {
             .await?;
         self.0.operation_waits.notify_one();
         Ok(started)
+    }
+
+    /// Keeps a company's operations within its share of the disk: those that ended first are forgotten early.
+    async fn make_room_for_operation(&self, tx: &mut Tx, company: CompanyId) -> Result<(), ServiceError> {
+        let share = self.settings().operations_bytes;
+        let sizes = tx.operation_sizes(company).await?;
+        let mut held: u64 = sizes.iter().map(|(_, bytes, _)| bytes).sum();
+        for (id, bytes, has_ended) in sizes {
+            if held > share && has_ended {
+                tx.delete_operation(id).await?;
+                held -= bytes;
+            }
+        }
+        if held > share {
+            let mib = share / (1024 * 1024);
+            return Err(ServiceError::QuotaExceeded(format!(
+                "The operations that are not finished take more than {mib} MiB. Wait for one, or cancel one."
+            )));
+        }
+        Ok(())
     }
 
     /// Shows how far an operation has come.

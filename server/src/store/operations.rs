@@ -188,6 +188,37 @@ impl Tx {
         Ok(())
     }
 
+    /// Notes how much room an operation takes, in bytes.
+    pub async fn set_operation_bytes(&mut self, id: OperationId, bytes: u64) -> Result<(), StoreError> {
+        const OPERATION: &str = "note the size of an operation";
+        let done = sqlx::query("UPDATE operations SET bytes = $2 WHERE id = $1")
+            .bind(id.get())
+            .bind(i64::try_from(bytes).unwrap_or(i64::MAX))
+            .execute(self.connection())
+            .await
+            .map_err(failed(OPERATION))?;
+        one_row(OPERATION, done.rows_affected())
+    }
+
+    /// The operations of a company, oldest first, each with the room that it takes, in bytes, and whether it has
+    /// ended.
+    pub async fn operation_sizes(
+        &mut self,
+        of: CompanyId,
+    ) -> Result<Vec<(OperationId, u64, bool)>, StoreError> {
+        let rows = sqlx::query("SELECT id, bytes, done_at FROM operations WHERE company_id = $1 ORDER BY id")
+            .bind(of.get())
+            .fetch_all(self.connection())
+            .await
+            .map_err(failed("look for the room of operations"))?;
+        let size = |row| {
+            let fields = Fields::of(row, "operations", "id");
+            let has_ended = fields.time_opt("done_at")?.is_some();
+            Ok((fields.id("id", OperationId::new)?, fields.count("bytes")?, has_ended))
+        };
+        rows.iter().map(size).collect()
+    }
+
     /// How many operations of a company are not done.
     pub async fn count_unfinished_operations(&mut self, of: CompanyId) -> Result<u64, StoreError> {
         let row =

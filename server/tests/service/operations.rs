@@ -14,7 +14,7 @@ use unbox_server::{
         company::CompanyKind,
         operation::{Item, ItemResult, ItemStatus, MAX_ITEMS, Operation, OperationKind, Work},
     },
-    service::{NewCompany, ServiceError},
+    service::{NewCompany, ServiceError, Services},
     store::{DoneItem, PageRequest},
 };
 
@@ -38,11 +38,20 @@ async fn start(
     kind: OperationKind,
     items: Vec<Item>,
 ) -> Result<Operation, ServiceError> {
-    let mut spool = world.services.item_spool().unwrap();
+    start_on(&world.services, by, kind, items).await
+}
+
+async fn start_on(
+    services: &Services,
+    by: &Actor,
+    kind: OperationKind,
+    items: Vec<Item>,
+) -> Result<Operation, ServiceError> {
+    let mut spool = services.item_spool().unwrap();
     for item in items {
         spool.push(&item).unwrap();
     }
-    world.services.start_operation(by, kind, spool).await
+    services.start_operation(by, kind, spool).await
 }
 
 fn by_serial(serial: &str) -> ClaimTarget {
@@ -245,6 +254,26 @@ async fn an_operation_is_cancelled_and_then_deleted(db: TestDatabase) {
     assert_eq!(world.services.claims_of_reseller(&boxes, &[], None, 1).await.unwrap().total, 500);
 }
 
+async fn operations_that_ended_make_room_for_others_and_those_that_have_not_do_not(db: TestDatabase) {
+    let world = World::new(db).await;
+    let boxes = reseller(&world, "Boxes").await;
+    let many =
+        |from: u32| (from..from + 20).map(|n| claim_item(world.customer, &format!("SERIAL{n:03}"))).collect();
+    // Room for two of twenty devices.
+    let services = world.server_with(9, |settings| settings.operations_bytes = 20 * 1024);
+    let first = start_on(&services, &boxes, OperationKind::Claim, many(0)).await.unwrap();
+    start_on(&services, &boxes, OperationKind::Claim, many(20)).await.unwrap();
+    let before = world.db.snapshot().await;
+    let refused = start_on(&services, &boxes, OperationKind::Claim, many(40)).await;
+    assert!(matches!(refused, Err(ServiceError::QuotaExceeded(_))), "{refused:?}");
+    assert_eq!(world.db.snapshot().await, before);
+
+    world.services.cancel_operation(&boxes, first.id).await.unwrap();
+    start_on(&services, &boxes, OperationKind::Claim, many(40)).await.unwrap();
+    let found = world.services.operation(&boxes, first.id).await;
+    assert!(matches!(found, Err(ServiceError::NotFound { .. })), "{found:?}");
+}
+
 async fn an_operation_is_forgotten_a_while_after_its_end(db: TestDatabase) {
     let world = World::new(db).await;
     let boxes = reseller(&world, "Boxes").await;
@@ -326,5 +355,6 @@ battery!(
     one_company_s_operations_do_not_hold_up_another_s,
     a_company_has_a_bounded_number_of_unfinished_operations,
     an_operation_is_cancelled_and_then_deleted,
+    operations_that_ended_make_room_for_others_and_those_that_have_not_do_not,
     an_operation_is_forgotten_a_while_after_its_end,
 );
