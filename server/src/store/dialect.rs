@@ -7,7 +7,7 @@ use sqlx::{
 };
 
 /// Every migration: its version, its name, its text.
-const MIGRATIONS: [(i64, &str, &str); 9] = [
+const MIGRATIONS: [(i64, &str, &str); 10] = [
     (1, "initial", include_str!("../../migrations/0001_initial.sql")),
     (2, "accounts", include_str!("../../migrations/0002_accounts.sql")),
     (5, "organisations", include_str!("../../migrations/0005_organisations.sql")),
