@@ -144,6 +144,15 @@ impl Sandbox {
         Ok(agent.output())
     }
 
+    /// Has the device ask for news at once, as its units do when somebody asks for that; what the agent said.
+    ///
+    /// # Errors
+    /// If it ended otherwise, with what it said.
+    pub fn check_in(&self) -> Result<String> {
+        self.run_agent(&["stage", "identity"])?.success()?;
+        self.run_agent(&["check-in"])?.success()
+    }
+
     /// Runs the agent to its end.
     ///
     /// # Errors

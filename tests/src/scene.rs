@@ -40,6 +40,7 @@ impl Scene {
         let server = TestServer::start_with(&folder.join("server"), settings)?;
         server.admin(&["reseller", "create", RESELLER])?;
         server.admin(&["customer", "create", CUSTOMER])?;
+        server.admin(&["reseller", "link", RESELLER, CUSTOMER])?;
         Ok(Self { server, folder: folder.to_owned() })
     }
 

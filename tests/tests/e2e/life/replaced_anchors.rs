@@ -30,7 +30,7 @@ fn devices_follow_to_a_new_tls_authority_and_the_old_one_ends() -> Result<()> {
     let anchored = scene.server.admin_json(&["key", "rotate-anchors"])?;
     assert_eq!(anchored["anchors"].as_array().map(Vec::len), Some(2));
     restart(&mut scene)?;
-    follows.run_agent(&["check-in"])?.success()?;
+    follows.check_in()?;
     // An image from before still leads to the server, which certifies itself by both authorities.
     never_on.power_on(&folder.path().join("late.log"))?;
     let doctor = scene.server.admin_json(&["doctor"])?;
@@ -38,8 +38,8 @@ fn devices_follow_to_a_new_tls_authority_and_the_old_one_ends() -> Result<()> {
 
     scene.server.admin(&["key", "retire-anchors"])?;
     restart(&mut scene)?;
-    follows.run_agent(&["check-in"])?.success()?;
-    never_on.run_agent(&["check-in"])?.success()?;
+    follows.check_in()?;
+    never_on.check_in()?;
     let refused = switched_off.run_agent(&["check-in"])?;
     assert!(!refused.status.success() && refused.stdout.contains("server_untrusted"), "{refused:?}");
 

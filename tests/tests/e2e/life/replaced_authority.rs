@@ -23,7 +23,7 @@ fn a_device_whose_certificate_is_refused_enrolls_again_by_itself() -> Result<()>
         .context("replace the authority")?;
     scene.server.start_again()?;
 
-    let said = device.run_agent(&["check-in"])?.success()?;
+    let said = device.check_in()?;
     assert!(!said.contains("another network"), "{said}");
     device.power_on(&folder.path().join("second.log"))?;
     let known = scene.device()?;

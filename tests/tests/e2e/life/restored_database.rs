@@ -42,6 +42,7 @@ fn devices_come_back_to_managed_by_themselves() -> Result<()> {
     scene.server.start_again()?;
     assert_eq!(scene.device()?["generation"], 1, "the copy knows one device, as it was");
     for (device, name) in [(&known, "known-4.log"), (&unknown, "unknown-2.log")] {
+        device.check_in()?;
         let said = device.power_on(&log(name))?;
         assert_eq!(device.read("/etc/motd")?, "first\n", "what the copy gives is in force: {said}");
     }
@@ -70,6 +71,7 @@ fn enroll_again(scene: &Scene, device: &Sandbox, log: &Path) -> Result<()> {
     let listed = scene.devices()?;
     let known = listed.iter().find(|one| one.to_string().contains(serial.trim())).context("the device")?;
     scene.server.admin(&["device", "re-enroll", known["id"].as_str().context("an id")?])?;
+    device.check_in()?;
     device.power_on(log)?;
     Ok(())
 }
