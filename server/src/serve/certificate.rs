@@ -157,25 +157,27 @@ impl Caretaker {
         if !is_the_first && keys::certificate(path.clone())?.standing(now) == Standing::Good {
             return Ok(());
         }
-        if next.exists() && keys::certificate(next.clone())?.standing(now) == Standing::Good {
-            tracing::error!(
-                "devices would refuse the certificate that was issued: run `unbox-server key rotate-anchors \
-                 --anchor FILE` with the root certificate of its authority, and restart the server when they \
-                 have checked in"
-            );
-            return Ok(());
-        }
-        match acme::obtain(acme, layout, &self.settings.services.names, &self.answers).await {
-            Ok(pem) => files::replace(&next, pem.as_bytes(), files::PRIVATE_FILE)?,
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "no certificate came from the ACME authority");
+        let waits = next.exists() && keys::certificate(next.clone())?.standing(now) == Standing::Good;
+        if !waits {
+            match acme::obtain(acme, layout, &self.settings.services.names, &self.answers).await {
+                Ok(pem) => files::replace(&next, pem.as_bytes(), files::PRIVATE_FILE)?,
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "no certificate came from the ACME authority");
+                    return Ok(());
+                }
+            }
+            // It may begin with the second in which it was issued.
+            if anchors::accepted(layout, &next, self.clock.now())? {
+                files::publish(&next, path)?;
+                tracing::info!("the ACME authority issued the server's certificate");
                 return Ok(());
             }
         }
-        if anchors::accepted(layout, &next, now)? {
-            files::publish(&next, path)?;
-            tracing::info!("the ACME authority issued the server's certificate");
-        }
+        tracing::error!(
+            "devices would refuse the certificate that was issued: run `unbox-server key rotate-anchors \
+             --anchor FILE` with the root certificate of its authority, and restart the server when they have \
+             checked in"
+        );
         Ok(())
     }
 }

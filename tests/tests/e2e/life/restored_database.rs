@@ -47,7 +47,7 @@ fn devices_come_back_to_managed_by_themselves() -> Result<()> {
         assert_eq!(device.read("/etc/motd")?, "first\n", "what the copy gives is in force: {said}");
     }
     for (device, before) in [&known, &unknown].into_iter().zip(before) {
-        assert!(device.installed_version()? > before, "no version falls");
+        assert!(device.installed_version()? >= before, "no version falls");
     }
     let mut generations: Vec<u64> = Vec::new();
     for known in scene.devices()? {
