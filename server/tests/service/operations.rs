@@ -108,7 +108,7 @@ async fn what_a_server_left_is_gone_on_with_by_others_and_nothing_is_done_twice(
     let started = start(&world, &boxes, OperationKind::Claim, items).await.unwrap();
     assert!(world.services.work_once().await.unwrap());
     let (one, other) = (world.another_server(2), world.another_server(3));
-    let work = async |services: unbox_server::service::Services| {
+    let work = async |services: Services| {
         while services.work_once().await.unwrap()
             || services.operation(&boxes, started.id).await.unwrap().done_at.is_none()
         {}
