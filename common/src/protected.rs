@@ -9,6 +9,10 @@
 //! for every directory that systemd reads units from, `{conf}` for every directory that programs read settings
 //! from. To protect more: one more pattern here, and a row in the test.
 
+mod unit_file;
+
+pub use unit_file::{MAX_UNIT_FILE_BYTES, own_unit_in, replaced_target_in};
+
 /// How far a policy reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
@@ -168,9 +172,20 @@ const PRIVILEGED: &[Group] = &[
             "{units}/basic.target*",
             "{units}/default.target*",
             "{units}/emergency*",
+            "{units}/graphical.target*",
+            "{units}/init.scope*",
             "{units}/local-fs*",
+            "{units}/multi-user.target*",
+            "{units}/network-online.target*",
+            "{units}/nss-lookup.target*",
+            "{units}/paths.target*",
             "{units}/rescue*",
+            "{units}/runlevel*.target*",
+            "{units}/sockets.target*",
             "{units}/sysinit.target*",
+            "{units}/system.slice*",
+            "{units}/timers.target*",
+            "{units}/-.slice*",
         ],
     ),
     (
@@ -217,11 +232,13 @@ const PRIVILEGED: &[Group] = &[
 /// Units of the agent.
 const OWN_UNITS: &[&str] = &["unbox-*", "unbox.*"];
 
-/// Units without which a device does not come up, or goes down.
+/// Units without which a device does not come up, or goes down. Those that units of the agent hang below, wait for
+/// or run in are among them: without one of them, nothing of the agent starts.
 const PRIVILEGED_UNITS: &[&str] = &[
     "*.automount",
     "*.mount",
     "*.swap",
+    "-.slice",
     "basic.target",
     "ctrl-alt-del.target",
     "dbus*",
@@ -229,19 +246,28 @@ const PRIVILEGED_UNITS: &[&str] = &[
     "emergency.*",
     "exit.target",
     "final.target",
+    "graphical.target",
     "halt.target",
     "hibernate.target",
     "hybrid-sleep.target",
+    "init.scope",
     "initrd*",
     "kexec.target",
     "local-fs*",
+    "multi-user.target",
+    "network-online.target",
+    "nss-lookup.target",
+    "paths.target",
     "poweroff.target",
     "reboot.target",
     "rescue.*",
+    "runlevel*.target",
     "shutdown.target",
     "sleep.target",
+    "sockets.target",
     "suspend*",
     "sysinit.target",
+    "system.slice",
     "systemd-halt.service",
     "systemd-hibernate.service",
     "systemd-journald*",
@@ -253,6 +279,7 @@ const PRIVILEGED_UNITS: &[&str] = &[
     "systemd-sysusers.service",
     "systemd-tmpfiles*",
     "systemd-udev*",
+    "timers.target",
     "umount.target",
 ];
 
@@ -266,10 +293,6 @@ const PRIVILEGED_SYSCTLS: &[&str] = &[
     "kernel.poweroff_cmd",
     "kernel.usermodehelper.*",
 ];
-
-/// Settings of a unit file by which it gets the name of another unit, or changes one together with itself
-/// (systemd.unit(5)).
-const SETTINGS_ABOUT_OTHERS: &[&str] = &["Alias", "Also", "Conflicts", "OnFailure", "OnSuccess"];
 
 /// Says whose a path is that a payload cannot even name; `None` for every other one.
 #[must_use]
@@ -310,6 +333,12 @@ pub fn reach_of_sysctl(key: &str) -> Reach {
     }
 }
 
+/// Says how far a policy reaches that lets somebody log in, as root or as anybody else.
+#[must_use]
+pub const fn reach_of_login(as_root: bool) -> Reach {
+    if as_root { Reach::Privileged("who may log in and who becomes root") } else { Reach::Open }
+}
+
 /// The directories of Unbox itself, for whoever looks where they really are.
 pub fn own_directories() -> impl Iterator<Item = &'static str> {
     let unnameable = UNNAMEABLE.iter().filter(|(holder, _)| *holder == OWN);
@@ -331,14 +360,16 @@ pub fn is_unit_file(path: &str) -> bool {
         .any(|directory| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/')))
 }
 
-/// Finds a unit of Unbox that a unit file would take the name of, stop or disable together with itself.
-#[must_use]
-pub fn own_unit_in(unit_file: &str) -> Option<&str> {
-    let settings = unit_file.lines().filter_map(|line| line.split_once('='));
-    let about_others = settings.filter(|(key, _)| SETTINGS_ABOUT_OTHERS.contains(&key.trim()));
-    about_others
-        .flat_map(|(_, value)| value.split_whitespace())
-        .find(|unit| matches!(reach_of_unit(unit), Reach::Never(_)))
+/// Whether a unit that is named with specifiers may turn out to be one of Unbox's: the text before the first one is
+/// all that is known of it.
+fn may_be_own_unit(unit: &str) -> bool {
+    match unit.split_once('%') {
+        None => matches!(reach_of_unit(unit), Reach::Never(_)),
+        Some((known, _)) => OWN_UNITS.iter().any(|pattern| {
+            let own = pattern.trim_end_matches('*');
+            own.starts_with(known) || known.starts_with(own)
+        }),
+    }
 }
 
 /// The path with its first directories as a merged `/usr` names them.
@@ -446,7 +477,7 @@ mod tests {
         ] {
             assert!(matches!(reach_of_path(path), Reach::Privileged(_)), "{path}");
         }
-        for unit in ["dbus.service", "sysinit.target", "poweroff.target", "usr.mount"] {
+        for unit in ["dbus.service", "sysinit.target", "poweroff.target", "usr.mount", "runlevel3.target"] {
             assert!(matches!(reach_of_unit(unit), Reach::Privileged(_)), "{unit}");
         }
         for key in ["kernel.core_pattern", "kernel.usermodehelper.bset"] {
@@ -479,16 +510,30 @@ mod tests {
         assert_eq!(reach_of_sysctl("net.ipv4.ip_forward"), Reach::Open);
     }
 
+    /// Targets and slices that the agent's own units name, and those that systemd adds by itself.
     #[test]
-    fn a_unit_file_that_concerns_one_of_unboxs_units_is_found() {
-        for (text, found) in [
-            ("[Install]\nAlias=unbox-install.service\n", Some("unbox-install.service")),
-            ("[Install]\nAlso = a.service unbox.target\n", Some("unbox.target")),
-            ("[Unit]\nConflicts=unbox-report.timer\n", Some("unbox-report.timer")),
-            ("[Unit]\nAfter=unbox.target\n", None),
-            ("[Install]\nAlias=acme.service\n", None),
-        ] {
-            assert_eq!(own_unit_in(text), found, "{text}");
+    fn what_unboxs_units_hang_below_needs_a_word() {
+        let units = concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/agent");
+        let mut needed: Vec<String> = ["basic.target", "default.target", "graphical.target", "system.slice"]
+            .into_iter()
+            .chain(["paths.target", "timers.target"])
+            .map(str::to_owned)
+            .collect();
+        for file in std::fs::read_dir(units).unwrap() {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            let values = text.lines().filter_map(|line| line.split_once('='));
+            let about = ["After", "BindsTo", "Requires", "Wants", "WantedBy"];
+            let values = values.filter(|(key, _)| about.contains(key)).map(|(_, value)| value);
+            let named = values.flat_map(str::split_whitespace).filter(|unit| unit.ends_with(".target"));
+            needed.extend(named.map(str::to_owned));
+        }
+        assert!(needed.iter().any(|unit| unit == "multi-user.target"), "{needed:?}");
+        for unit in needed {
+            assert!(matches!(reach_of_unit(&unit), Reach::Privileged(_)), "{unit}");
+            let file = format!("/usr/lib/systemd/system/{unit}");
+            for path in [format!("{file}.d/x.conf"), file] {
+                assert!(matches!(reach_of_path(&path), Reach::Privileged(_)), "{path}");
+            }
         }
     }
 
