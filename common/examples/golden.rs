@@ -43,6 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let device_key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random)
         .map_err(|_| "no key")?;
     let public = DevicePublicKey::from_point(device_key.public_key().as_ref())?;
+    let key_digest = public.digest();
     let (payload_key, root_key) = (SigningKey::from_seed(&[1; 32]), SigningKey::from_seed(&[2; 32]));
 
     let root = SigningRoot {
@@ -81,16 +82,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             generation: Generation(1),
             certificate_chain: vec![Bytes(b"DER certificate".to_vec()), Bytes(b"DER issuer".to_vec())],
             owner: owner(),
-            payload: sign(&payload(NOW.0, DEVICE_NONCE)?, &[&payload_key])?,
+            payload: sign(&payload(NOW.0, key_digest, DEVICE_NONCE)?, &[&payload_key])?,
             roots: Vec::new(),
             server_time: NOW,
             check_in_after_s: 3600,
         },
     )?;
-    write_life(&payload_key)
+    write_life(&payload_key, key_digest)
 }
 
-fn write_life(payload_key: &SigningKey) -> Result<(), Box<dyn Error>> {
+fn write_life(payload_key: &SigningKey, key_digest: Sha256) -> Result<(), Box<dyn Error>> {
     let entry = |sequence, progress| ReportEntry {
         sequence,
         at: Timestamp(NOW.0 + sequence),
@@ -129,7 +130,7 @@ fn write_life(payload_key: &SigningKey) -> Result<(), Box<dyn Error>> {
             check_in_after_s: 3600,
             server_time: NOW,
             commands: vec![Command::ReEnroll],
-            payload: Some(sign(&payload(NOW.0 + 1, CHECK_IN_NONCE)?, &[payload_key])?),
+            payload: Some(sign(&payload(NOW.0 + 1, key_digest, CHECK_IN_NONCE)?, &[payload_key])?),
             roots: Vec::new(),
             certificate_chain: Vec::new(),
             owner: owner(),
@@ -169,10 +170,11 @@ fn owner() -> Owner {
     }
 }
 
-fn payload(version: u64, nonce: Nonce) -> Result<Payload, Box<dyn Error>> {
+fn payload(version: u64, key_digest: Sha256, nonce: Nonce) -> Result<Payload, Box<dyn Error>> {
     Ok(Payload {
         device: DeviceId::new(4_211)?,
         generation: Generation(1),
+        key_digest,
         nonce,
         version,
         issued_at: NOW,

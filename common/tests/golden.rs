@@ -124,6 +124,7 @@ fn the_worked_example_replays() {
     let expectation = Expectation {
         device: DeviceId::new(4_211).unwrap(),
         generation: Generation(1),
+        key_digest: Some(hello.device_key.digest()),
         nonce: Some(hello.nonce),
         installed_version: None,
         now: grant.server_time,

@@ -26,6 +26,8 @@ pub struct Expectation {
     pub device: DeviceId,
     /// The generation of its enrollment.
     pub generation: Generation,
+    /// Digest of the device's public key; `None` where the device is known by an id that it has kept.
+    pub key_digest: Option<Sha256>,
     /// The nonce that it asked with; `None` where another stage has checked that already.
     pub nonce: Option<Nonce>,
     /// The version that is installed.
@@ -56,6 +58,14 @@ pub enum PayloadRejected {
         expected: DeviceId,
         /// The device in the payload.
         found: DeviceId,
+    },
+    /// It is for another device, by its key.
+    #[error("the payload is for the device whose key has the digest {found}, this device's has {expected}")]
+    WrongKey {
+        /// This device's key.
+        expected: Sha256,
+        /// The key in the payload.
+        found: Sha256,
     },
     /// It belongs to another enrollment.
     #[error("the payload belongs to generation {found}, this enrollment is generation {expected}")]
@@ -121,6 +131,7 @@ impl PayloadRejected {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::WrongDevice { .. } => "payload_wrong_device",
+            Self::WrongKey { .. } => "payload_wrong_key",
             Self::WrongGeneration { .. } => "payload_wrong_generation",
             Self::WrongNonce => "payload_wrong_nonce",
             Self::Older { .. } => "payload_older",
@@ -139,9 +150,12 @@ impl PayloadRejected {
 /// # Errors
 /// [`PayloadRejected`] with the first thing that is wrong.
 pub fn judge(payload: Verified<Payload>, expected: &Expectation) -> Result<AcceptedPayload, PayloadRejected> {
-    let Expectation { device, generation, nonce, installed_version, now } = *expected;
+    let Expectation { device, generation, key_digest, nonce, installed_version, now } = *expected;
     if payload.device != device {
         return Err(PayloadRejected::WrongDevice { expected: device, found: payload.device });
+    }
+    if let Some(expected) = key_digest.filter(|expected| payload.key_digest != *expected) {
+        return Err(PayloadRejected::WrongKey { expected, found: payload.key_digest });
     }
     if payload.generation != generation {
         return Err(PayloadRejected::WrongGeneration { expected: generation, found: payload.generation });
@@ -206,6 +220,7 @@ mod tests {
         Payload {
             device: DeviceId::new(7).unwrap(),
             generation: Generation(2),
+            key_digest: Sha256::of(b"key"),
             nonce: FixedBytes([9; 32]),
             version: 50,
             issued_at: Timestamp(1000),
@@ -224,6 +239,7 @@ mod tests {
         Expectation {
             device: DeviceId::new(7).unwrap(),
             generation: Generation(2),
+            key_digest: Some(Sha256::of(b"key")),
             nonce: Some(FixedBytes([9; 32])),
             installed_version: Some(50),
             now: Timestamp(1500),
@@ -241,6 +257,13 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_kept_its_id_is_known_by_that() {
+        let known = Expectation { key_digest: None, ..expectation() };
+        let other = Payload { key_digest: Sha256::of(b"other"), ..payload() };
+        assert!(judge(verified(&other), &known).is_ok());
+    }
+
+    #[test]
     fn every_wrong_payload_has_its_own_error() {
         let changed = |change: fn(&mut Payload)| {
             let mut payload = payload();
@@ -248,6 +271,7 @@ mod tests {
             judge(verified(&payload), &expectation()).unwrap_err().kind()
         };
         assert_eq!(changed(|p| p.device = DeviceId::new(8).unwrap()), "payload_wrong_device");
+        assert_eq!(changed(|p| p.key_digest = Sha256::of(b"other")), "payload_wrong_key");
         assert_eq!(changed(|p| p.generation = Generation(1)), "payload_wrong_generation");
         assert_eq!(changed(|p| p.nonce = FixedBytes([8; 32])), "payload_wrong_nonce");
         assert_eq!(changed(|p| p.version = 49), "payload_older");

@@ -47,6 +47,8 @@ pub struct Payload {
     pub device: DeviceId,
     /// The enrollment that it belongs to.
     pub generation: Generation,
+    /// Digest of that device's public key, as DER `SubjectPublicKeyInfo`.
+    pub key_digest: Sha256,
     /// The nonce of the request that it answers: `hello` or `check-in`.
     pub nonce: Nonce,
     /// When the configuration last changed, in ms since the epoch; a device never goes back.

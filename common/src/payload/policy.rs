@@ -10,7 +10,7 @@ use super::{
 use crate::{
     bytes::Bytes,
     path::SafePath,
-    protected::{self, Reach},
+    protected::{self, MAX_UNIT_FILE_BYTES, Reach},
 };
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeSet, fmt};
@@ -91,6 +91,9 @@ pub enum PolicyItem {
         user: UserName,
         /// Lines of an `authorized_keys` file (sshd(8)).
         keys: Vec<String>,
+        /// As for a file: whoever logs in as root has the device.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        privileged: bool,
     },
     /// A network profile. Understood, but not installed by this version: the payload is refused.
     NetworkProfile {
@@ -202,7 +205,8 @@ impl PolicyItem {
         match self {
             Self::File { privileged, .. }
             | Self::Unit { privileged, .. }
-            | Self::Sysctl { privileged, .. } => *privileged,
+            | Self::Sysctl { privileged, .. }
+            | Self::AuthorizedKeys { privileged, .. } => *privileged,
             _ => false,
         }
     }
@@ -226,7 +230,27 @@ impl PolicyItem {
             Self::File { path, .. } => protected::reach_of_path(path.as_str()),
             Self::Unit { name, .. } => protected::reach_of_unit(name.as_str()),
             Self::Sysctl { key, .. } => protected::reach_of_sysctl(key.as_str()),
+            Self::AuthorizedKeys { user, .. } => protected::reach_of_login(user.as_str() == "root"),
             _ => Reach::Open,
+        }
+    }
+
+    /// Checks the text of a unit file that the item brings; the device does so again with what it has fetched, and
+    /// where links lead.
+    ///
+    /// # Errors
+    /// [`InvalidPolicy::Malformed`] and [`InvalidPolicy::NotPrivileged`].
+    pub fn check_unit_file(&self, text: &str) -> Result<(), InvalidPolicy> {
+        let malformed = |problem| Err(InvalidPolicy::Malformed { item: self.key(), problem });
+        if text.len() > MAX_UNIT_FILE_BYTES {
+            return malformed("a unit file of more than 64 KiB");
+        }
+        if protected::own_unit_in(text).is_some() {
+            return malformed("a unit file that would replace, stop or hold up a unit of Unbox");
+        }
+        match protected::replaced_target_in(text) {
+            Some(_) => self.check_reach(Reach::Privileged("whether the device starts and stays up")),
+            None => Ok(()),
         }
     }
 
@@ -264,25 +288,23 @@ impl PolicyItem {
             {
                 malformed("a masked unit that is to be enabled or active")
             }
-            _ if self.unit_text().is_some_and(|text| protected::own_unit_in(&text).is_some()) => {
-                malformed("a unit file that would replace, stop or disable a unit of Unbox")
-            }
-            _ => Ok(()),
+            _ => self.unit_text().map_or(Ok(()), |text| self.check_unit_file(&text)),
         }
     }
 }
 
-/// Checks that a DPC's unit is its own, and none of Unbox's.
+/// Checks that a DPC's unit is its own, none of Unbox's, and none that a device does not start without.
 ///
 /// # Errors
 /// [`InvalidPolicy::Reserved`].
 pub fn check_dpc(dpc: &Dpc) -> Result<(), InvalidPolicy> {
-    match dpc.unit.as_ref().map(|unit| (unit, protected::reach_of_unit(unit.as_str()))) {
-        Some((unit, Reach::Never(holder))) => {
-            Err(InvalidPolicy::Reserved { item: ResourceKey(format!("unit {unit}")), holder })
-        }
-        _ => Ok(()),
-    }
+    let Some(unit) = &dpc.unit else { return Ok(()) };
+    let holder = match protected::reach_of_unit(unit.as_str()) {
+        Reach::Open => return Ok(()),
+        Reach::Privileged(_) => "the system",
+        Reach::Never(holder) => holder,
+    };
+    Err(InvalidPolicy::Reserved { item: ResourceKey(format!("unit {unit}")), holder })
 }
 
 /// Names the items that may have power over the whole device, for whoever is to know of them.
@@ -327,7 +349,7 @@ mod tests {
             {"type":"sysctl","key":"net.ipv4.ip_forward","value":"1"},
             {"type":"hostname","name":"kiosk-1"},
             {"type":"time_zone","zone":"Europe/Zurich"},
-            {"type":"authorized_keys","user":"root","keys":["ssh-ed25519 AAAA admin@acme"]}
+            {"type":"authorized_keys","user":"root","keys":["ssh-ed25519 AAAA admin@acme"],"privileged":true}
         ]"#;
         let policy = items(json);
         check_policy(&policy).unwrap();
@@ -363,7 +385,11 @@ mod tests {
             ),
             (
                 r#"{"type":"file","path":"/etc/systemd/system/a.service","content":{"text":"[Install]\nAlias=unbox.target"}}"#,
-                "file /etc/systemd/system/a.service holds a unit file that would replace, stop or disable a unit of Unbox",
+                "file /etc/systemd/system/a.service holds a unit file that would replace, stop or hold up a unit of Unbox",
+            ),
+            (
+                r#"{"type":"file","path":"/etc/systemd/system/a.service","content":{"base64":"Q29uZmxpY3RzPVwKdW5ib3gudGFyZ2V0"}}"#,
+                "file /etc/systemd/system/a.service holds a unit file that would replace, stop or hold up a unit of Unbox",
             ),
         ] {
             assert_eq!(check_policy(&items(&format!("[{item}]"))).unwrap_err().to_string(), message);
@@ -377,6 +403,13 @@ mod tests {
         for (item, decides) in [
             (r#"{"type":"file","path":"/etc/sudoers.d/a","content":{"text":""}}"#, "who becomes root"),
             (r#"{"type":"unit","name":"dbus.service","masked":true}"#, "whether the device starts"),
+            (r#"{"type":"unit","name":"multi-user.target","masked":true}"#, "whether the device starts"),
+            (r#"{"type":"unit","name":"timers.target","active":false}"#, "whether the device starts"),
+            (
+                r#"{"type":"file","path":"/etc/systemd/system/a.target","content":{"text":"[Install]\nAlias=default.target"}}"#,
+                "whether the device starts",
+            ),
+            (r#"{"type":"authorized_keys","user":"root","keys":[]}"#, "who becomes root"),
             (r#"{"type":"sysctl","key":"kernel.core_pattern","value":"|/x"}"#, "what the kernel runs"),
         ] {
             let refused = check_policy(&items(&format!("[{item}]"))).unwrap_err().to_string();
@@ -390,6 +423,26 @@ mod tests {
     }
 
     #[test]
+    fn a_dpc_has_no_unit_of_the_systems() {
+        let artifact = Artifact { sha256: crate::digest::Sha256::of(b""), size: 0, url: None };
+        for (unit, refused) in [
+            ("acme.service", None),
+            (
+                "unbox-install.service",
+                Some("unit unbox-install.service belongs to Unbox, and a policy must not touch it"),
+            ),
+            (
+                "multi-user.target",
+                Some("unit multi-user.target belongs to the system, and a policy must not touch it"),
+            ),
+        ] {
+            let dpc = serde_json::json!({"name": "acme", "version": "1", "kind": "tar", "unit": unit, "artifact": artifact});
+            let checked = check_dpc(&serde_json::from_value(dpc).unwrap());
+            assert_eq!(checked.err().map(|error| error.to_string()).as_deref(), refused, "{unit}");
+        }
+    }
+
+    #[test]
     fn contradictions_and_broken_texts_are_named() {
         for (json, message) in [
             (
@@ -397,8 +450,8 @@ mod tests {
                 "two policy items about hostname",
             ),
             (
-                r#"[{"type":"authorized_keys","user":"root","keys":["a\nb"]}]"#,
-                "authorised keys of root holds a key that is not one line",
+                r#"[{"type":"authorized_keys","user":"ada","keys":["a\nb"]}]"#,
+                "authorised keys of ada holds a key that is not one line",
             ),
             (
                 r#"[{"type":"ca_certificate","name":"x","pem":"no"}]"#,

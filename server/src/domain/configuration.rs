@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
 use unbox_common::{
     bytes::{FixedBytes, Nonce},
+    digest::Sha256,
     ids::{CompanyId, ConfigurationId, DeviceId, Generation},
     payload::{
         Artifact, ConfigurationRef, Dpc, MAX_PAYLOAD_BYTES, Payload, PayloadRejected, PolicyItem, Setup,
@@ -139,6 +140,7 @@ impl Document {
         Payload {
             device: LARGEST_DEVICE,
             generation: Generation(u64::MAX),
+            key_digest: Sha256([0; 32]),
             nonce: FixedBytes([0; 32]),
             version: u64::MAX,
             issued_at: Timestamp(u64::MAX),
@@ -204,6 +206,8 @@ pub struct Recipient {
     pub device: DeviceId,
     /// Its generation.
     pub generation: Generation,
+    /// Digest of its public key.
+    pub key_digest: Sha256,
     /// The nonce of its request.
     pub nonce: Nonce,
 }
@@ -276,6 +280,7 @@ impl Assignment {
         Payload {
             device: to.device,
             generation: to.generation,
+            key_digest: to.key_digest,
             nonce: to.nonce,
             version: self.version(),
             issued_at: now,
@@ -400,6 +405,7 @@ mod tests {
         let to = Recipient {
             device: DeviceId::new(7).unwrap(),
             generation: Generation(2),
+            key_digest: Sha256([4; 32]),
             nonce: FixedBytes([3; 32]),
         };
         let payload = assignment(50, 60).payload(to, Timestamp(100), Duration::from_millis(5));
@@ -408,5 +414,6 @@ mod tests {
             (60, Timestamp(100), Timestamp(105))
         );
         assert_eq!((payload.device, payload.generation, payload.nonce), (to.device, to.generation, to.nonce));
+        assert_eq!(payload.key_digest, to.key_digest);
     }
 }

@@ -486,6 +486,7 @@ mod tests {
         let payload = Payload {
             device: DeviceId::new(7).unwrap(),
             generation: Generation(1),
+            key_digest: Sha256::of(b"key"),
             nonce: FixedBytes([0; 32]),
             version: 1,
             issued_at: NOW,

@@ -232,7 +232,8 @@ impl Services {
             certificate_chain: Vec::new(),
             owner: nobody(&facts.customer_name),
         };
-        if let Some(Enrollment { key, generation }) = facts.device.enrollment(who.generation)
+        let enrollment = facts.device.enrollment(who.generation);
+        if let Some(Enrollment { key, generation }) = enrollment
             && (said.renew_certificate || who.issuer != signer.certificate_issuer())
         {
             news.certificate_chain = signer.issue_certificate(
@@ -256,8 +257,12 @@ impl Services {
         };
         news.owner = assignment.configuration.document.contact.owner(&facts.customer_name);
         // A device that is about to enroll again gets its payload with the new grant.
-        if news.commands.is_empty() && is_news(said, assignment.version()) {
-            let to = Recipient { device: who.device, generation: who.generation, nonce: said.nonce };
+        if let Some(Enrollment { key, generation }) = enrollment
+            && news.commands.is_empty()
+            && is_news(said, assignment.version())
+        {
+            let (generation, key_digest) = (*generation, key.digest());
+            let to = Recipient { device: who.device, generation, key_digest, nonce: said.nonce };
             let payload: Payload = assignment.payload(to, now, self.settings().payload_lifetime);
             news.payload = Some(signer.sign_payload(&payload)?);
         }

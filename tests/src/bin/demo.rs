@@ -100,7 +100,7 @@ fn policy() -> Value {
         {"type": "file", "path": "/etc/motd", "content": {"text": "Property of Acme AG\n"}},
         {"type": "hostname", "name": "kiosk-0007"},
         {"type": "sysctl", "key": "net.ipv4.ip_forward", "value": "0"},
-        {"type": "authorized_keys", "user": "root", "keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE admin@acme"]},
+        {"type": "authorized_keys", "user": "root", "privileged": true, "keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE admin@acme"]},
     ])
 }
 

@@ -186,7 +186,7 @@ impl SimulatedDevice {
         };
         let prove = serde_json::to_vec(&self.prove(hello, challenge)?).context("write the proof")?;
         match accepted(connection.post(PROVE_PATH, prove).await?)? {
-            Ok(grant) => check(image, grant, nonce).map(Ok),
+            Ok(grant) => self.check(image, grant, nonce).map(Ok),
             Err(refusal) => Ok(Err(refusal)),
         }
     }
@@ -256,7 +256,7 @@ impl SimulatedDevice {
             protocol: PROTOCOL_VERSION,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             identity: self.identity.clone(),
-            device_key: DevicePublicKey::from_point(self.key.public_key().as_ref())?,
+            device_key: self.public_key()?,
             proofs,
             nonce,
             root_version: image.root.version,
@@ -271,22 +271,27 @@ impl SimulatedDevice {
         ring::rand::SecureRandom::fill(&self.random, &mut nonce).map_err(|_| anyhow!("make a nonce"))?;
         Ok(FixedBytes(nonce))
     }
-}
 
-/// The checks of a real device.
-fn check(image: &FleetImage, grant: Grant, nonce: Nonce) -> Result<Granted> {
-    let payload = grant.payload.verify(&image.root.payload_keys).context("verify the payload")?;
-    let version = payload.version;
-    let expectation = Expectation {
-        device: grant.device_id,
-        generation: grant.generation,
-        nonce: Some(nonce),
-        installed_version: None,
-        now: Timestamp(grant.server_time.0),
-    };
-    judge(payload, &expectation).context("judge the payload")?;
-    ensure!(!grant.certificate_chain.is_empty(), "the grant brings no certificate");
-    Ok(Granted { grant, version })
+    /// The checks of a real device.
+    fn check(&self, image: &FleetImage, grant: Grant, nonce: Nonce) -> Result<Granted> {
+        let payload = grant.payload.verify(&image.root.payload_keys).context("verify the payload")?;
+        let version = payload.version;
+        let expectation = Expectation {
+            device: grant.device_id,
+            generation: grant.generation,
+            key_digest: Some(self.public_key()?.digest()),
+            nonce: Some(nonce),
+            installed_version: None,
+            now: Timestamp(grant.server_time.0),
+        };
+        judge(payload, &expectation).context("judge the payload")?;
+        ensure!(!grant.certificate_chain.is_empty(), "the grant brings no certificate");
+        Ok(Granted { grant, version })
+    }
+
+    fn public_key(&self) -> Result<DevicePublicKey> {
+        Ok(DevicePublicKey::from_point(self.key.public_key().as_ref())?)
+    }
 }
 
 fn accepted<T: DeserializeOwned>(answer: Answer) -> Result<Result<T, Answer>> {

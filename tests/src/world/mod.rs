@@ -38,7 +38,7 @@ pub const DEVICE: i64 = 4211;
 pub struct World {
     /// All keys, those of the image's trust bundle among them.
     pub keys: Keys,
-    /// The payload that a grant carries; nonce and generation are filled in.
+    /// The payload that a grant carries; key, nonce and generation are filled in.
     pub payload: Payload,
     /// When managed devices come back, in seconds.
     pub check_in_after_s: u32,
@@ -66,6 +66,7 @@ impl World {
         let payload = Payload {
             device: DeviceId::new(DEVICE)?,
             generation: Generation(1),
+            key_digest: Sha256([0; 32]),
             nonce: FixedBytes([0; 32]),
             version: now.0,
             issued_at: now,
@@ -127,7 +128,7 @@ impl World {
     pub fn grant(&self) -> Result<Grant> {
         let (key, nonce, grants) = self.greeting()?;
         let generation = Generation(grants);
-        let payload = Payload { nonce, generation, ..self.payload.clone() };
+        let payload = Payload { key_digest: key.digest(), nonce, generation, ..self.payload.clone() };
         Ok(Grant {
             device_id: self.payload.device,
             generation,
@@ -201,8 +202,10 @@ impl World {
     /// If the payload cannot be signed.
     pub fn news(&self, newer: Option<&Payload>) -> Result<News> {
         let check_in = self.seen.lock().ok().and_then(|seen| seen.check_ins.last().cloned());
+        let (key, ..) = self.greeting()?;
         let payload = newer.zip(check_in).map(|(payload, check_in)| {
             self.keys.sign(&Payload {
+                key_digest: key.digest(),
                 nonce: check_in.nonce,
                 generation: check_in.generation,
                 ..payload.clone()

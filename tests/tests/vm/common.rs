@@ -33,7 +33,7 @@ pub(super) fn policy(text: &str) -> Value {
         {"type": "sysctl", "key": "net.ipv4.ip_forward", "value": "1"},
         {"type": "hostname", "name": "kiosk-7001"},
         {"type": "time_zone", "zone": "Europe/Zurich"},
-        {"type": "authorized_keys", "user": "root", "keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE admin@acme"]},
+        {"type": "authorized_keys", "user": "root", "privileged": true, "keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE admin@acme"]},
         {"type": "unit", "name": "systemd-timesyncd.service", "masked": true},
     ])
 }

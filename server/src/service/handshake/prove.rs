@@ -295,7 +295,8 @@ impl Services {
         let Granted { generation, assigned, .. } = *granted;
         // Deleted since the commit: the device asks again and finds out what it is now.
         let assignment = self.assignment(assigned).await?.ok_or(ServiceError::Busy)?;
-        let to = Recipient { device, generation, nonce: attempt.notes.device_nonce };
+        let (key_digest, nonce) = (attempt.shown.key, attempt.notes.device_nonce);
+        let to = Recipient { device, generation, key_digest, nonce };
         let now = attempt.now;
         let payload = assignment.payload(to, now, self.settings().payload_lifetime);
         let signer = &self.0.signer;

@@ -186,7 +186,7 @@ fn contents(world: &mut World, folder: &Path, release: &str) -> Result<Payload> 
         {"type": "file", "path": "/etc/motd", "content": {"artifact": artifact}},
         {"type": "hostname", "name": format!("kiosk-{release}")},
         {"type": "time_zone", "zone": zone},
-        {"type": "authorized_keys", "user": "root", "keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE admin@acme"]},
+        {"type": "authorized_keys", "user": "root", "privileged": true, "keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE admin@acme"]},
     ]);
     let dpc = json!({"name": "demo-dpc", "version": release, "kind": "tar", "artifact": artifact});
     Ok(Payload {

@@ -41,6 +41,6 @@ fn policy(motd: &str) -> Value {
     json!([
         {"type": "file", "path": "/etc/motd", "content": {"text": motd}},
         {"type": "hostname", "name": "kiosk-0007"},
-        {"type": "authorized_keys", "user": "root", "keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE admin@acme"]},
+        {"type": "authorized_keys", "user": "root", "privileged": true, "keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE admin@acme"]},
     ])
 }

@@ -10,6 +10,7 @@ mod expired_payload;
 mod older_payload;
 mod payload_for_another_device;
 mod payload_for_another_generation;
+mod payload_for_another_key;
 mod payload_signed_by_a_stranger;
 mod replayed_payload;
 mod tampered_payload;
