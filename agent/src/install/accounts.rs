@@ -18,6 +18,8 @@ pub(crate) struct Accounts {
 pub(crate) struct User {
     pub(crate) owner: Owner,
     pub(crate) home: String,
+    /// Whether it is root, by whatever name (uid 0).
+    pub(crate) is_root: bool,
 }
 
 impl Accounts {
@@ -30,7 +32,7 @@ impl Accounts {
             let gid = fields.next()?.parse().ok()?;
             let home = fields.nth(1)?.to_owned();
             let owner = everything.unwrap_or(Owner { uid, gid });
-            Some((name.to_owned(), User { owner, home }))
+            Some((name.to_owned(), User { owner, home, is_root: uid == 0 }))
         });
         let groups = group.lines().filter_map(|line| {
             let mut fields = line.split(':');
@@ -41,6 +43,12 @@ impl Accounts {
 
     pub(crate) fn user(&self, name: &UserName) -> Option<&User> {
         self.users.get(name.as_str())
+    }
+
+    /// Whether keys of this user's let somebody log in as root: it is root, or its home is also root's.
+    pub(crate) fn logs_in_as_root(&self, name: &UserName) -> bool {
+        let is_root_at = |home: &str| self.users.values().any(|user| user.is_root && user.home == home);
+        self.user(name).is_some_and(|user| user.is_root || is_root_at(&user.home))
     }
 
     /// The number of a group.
@@ -80,10 +88,23 @@ mod tests {
     fn users_and_groups_are_those_of_the_root() {
         let accounts = Accounts::parse(PASSWD, GROUP, None);
         let ada = accounts.user(&name("ada")).unwrap();
-        assert_eq!(*ada, User { owner: Owner { uid: 1000, gid: 1001 }, home: "/home/ada".to_owned() });
+        let owner = Owner { uid: 1000, gid: 1001 };
+        assert_eq!(*ada, User { owner, home: "/home/ada".to_owned(), is_root: false });
         assert_eq!(accounts.group(&name("adm")), Some(4));
         assert_eq!(accounts.user(&name("broken")), None);
         assert_eq!(accounts.group(&name("ada")), None);
+    }
+
+    #[test]
+    fn whoever_has_the_number_or_the_home_of_root_logs_in_as_root() {
+        let passwd = "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/srv:/bin/sh\nops:x:9:9::/root:/bin/sh\n\
+                      ada:x:1000:1000::/home/ada:/bin/sh\n";
+        let me = Owner { uid: 1000, gid: 1000 };
+        for accounts in [Accounts::parse(passwd, "", None), Accounts::parse(passwd, "", Some(me))] {
+            let as_root =
+                ["root", "toor", "ops", "ada", "nobody"].map(|user| accounts.logs_in_as_root(&name(user)));
+            assert_eq!(as_root, [true, true, true, false, false]);
+        }
     }
 
     #[test]

@@ -217,7 +217,10 @@ impl Reason {
             | TargetError::NoSysctl(_) => Self::DeviceLacks,
             TargetError::WrongPackage { .. } | TargetError::PackageUnfit { .. } => Self::PackageRefused,
             TargetError::NoUnitFile(_) => Self::ArchiveRefused,
-            TargetError::Reserved { .. } | TargetError::Path(_) | TargetError::Policy(_) => Self::PathRefused,
+            TargetError::Reserved { .. }
+            | TargetError::Path(_)
+            | TargetError::Policy(_)
+            | TargetError::Unit(_) => Self::PathRefused,
             TargetError::Unsupported(_) => Self::Unsupported,
             TargetError::Contradiction(_)
             | TargetError::Nested { .. }

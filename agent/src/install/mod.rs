@@ -22,7 +22,7 @@ pub use error::{Fault, InstallError};
 pub use health::{Clock, Health};
 pub use io::repair::{LostRecord, newer_records, repair};
 pub use io::{ArchiveError, ArtifactError, Packages, Reload, System, SystemError, UnitPhase, UnitReport};
-pub use package::{Choices, Diversion, PackageFile};
+pub use package::{Choices, Diversion, PackageFile, UnitConflict};
 pub use plan::PlanError;
 pub use record::UnusableDocument;
 pub use resource::{Change, Resource, State, States};

@@ -5,7 +5,10 @@
 
 use super::TargetError;
 use std::collections::{BTreeMap, BTreeSet};
-use unbox_common::path::{RelativePath, SafePath};
+use unbox_common::{
+    path::{RelativePath, SafePath},
+    protected::{self, Reach},
+};
 
 /// What a package file holds (deb(5), deb-control(5)).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,10 +21,40 @@ pub struct PackageFile {
     pub is_lasting: bool,
     /// What it takes on disk, in bytes: what is in it, or what it says if that is more.
     pub installed_bytes: u64,
+    /// A unit file in it that concerns a unit of Unbox, if there is one.
+    pub conflict: Option<UnitConflict>,
     /// Its files and links.
     pub files: BTreeSet<RelativePath>,
     /// Its directories.
     pub directories: BTreeSet<RelativePath>,
+}
+
+/// A unit file that reaches beyond its own unit, to one that has to stay as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unit file {file} would replace, stop or hold up {unit}")]
+pub struct UnitConflict {
+    /// The file.
+    pub file: String,
+    /// The unit of Unbox, or the target that the device starts by.
+    pub unit: String,
+}
+
+impl UnitConflict {
+    /// Searches the text of a unit file.
+    #[must_use]
+    pub fn find(file: &str, text: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(text);
+        let unit = protected::own_unit_in(&text).or_else(|| protected::replaced_target_in(&text))?;
+        Some(Self { file: file.to_owned(), unit })
+    }
+
+    /// Looks at a link among unit files, which gives a unit another name.
+    #[must_use]
+    pub fn of_link(file: &str, target: &str) -> Option<Self> {
+        let unit = target.rsplit('/').next().unwrap_or_default();
+        let is_own = matches!(protected::reach_of_unit(unit), Reach::Never(_));
+        is_own.then(|| Self { file: file.to_owned(), unit: unit.to_owned() })
+    }
 }
 
 /// A diversion (dpkg-divert(1)): who else has a file there has it elsewhere.
@@ -56,6 +89,9 @@ impl PackageFile {
                 expected: format!("{name} {version}"),
                 found: format!("{} {}", self.name, self.version),
             });
+        }
+        if let Some(conflict) = &self.conflict {
+            return Err(conflict.clone().into());
         }
         let is_own = name == "unbox-agent" || name.starts_with("unbox-agent-");
         let why = match () {
@@ -118,6 +154,22 @@ mod tests {
         let agent = PackageFile { name: "unbox-agent".to_owned(), ..good };
         for refused in [essential.check("tool", "1"), agent.check("unbox-agent", "1")] {
             assert!(matches!(refused, Err(TargetError::PackageUnfit { .. })), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_package_with_a_unit_file_about_a_unit_of_unbox_is_refused() {
+        let conflict =
+            UnitConflict::find("/usr/lib/systemd/system/a.service", b"[Unit]\nConflicts=unbox.target\n");
+        let tool = PackageFile { conflict, ..package(&[], &[]) };
+        assert!(matches!(tool.check("tool", "1"), Err(TargetError::Unit(_))));
+        for (target, is_refused) in [
+            ("unbox-install.service", true),
+            ("../x/unbox.target", true),
+            ("b.service", false),
+            ("/dev/null", false),
+        ] {
+            assert_eq!(UnitConflict::of_link("a.service", target).is_some(), is_refused, "{target}");
         }
     }
 

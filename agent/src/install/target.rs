@@ -1,6 +1,6 @@
 //! What a payload asks for, as states of resources. Pure: the device is looked at elsewhere.
 
-use super::{Resource, State, States, accounts::Accounts, resource::DPC_DIRECTORY};
+use super::{Resource, State, States, accounts::Accounts, package::UnitConflict, resource::DPC_DIRECTORY};
 use crate::files::Owner;
 use std::{collections::BTreeMap, fmt::Write as _};
 use unbox_common::{
@@ -102,6 +102,9 @@ pub enum TargetError {
         /// Name and version in the file.
         found: String,
     },
+    /// A unit file that reaches too far.
+    #[error(transparent)]
+    Unit(#[from] UnitConflict),
     /// A policy item that reaches too far, perhaps by a link on this device.
     #[error(transparent)]
     Policy(#[from] InvalidPolicy),
@@ -185,7 +188,7 @@ impl<'a> Building<'a> {
             PolicyItem::CaCertificate { name, pem } => {
                 self.file(&format!("{CA_DIRECTORY}/unbox-{name}.crt"), pem.as_bytes(), 0o644)
             }
-            PolicyItem::AuthorizedKeys { user, keys } => self.authorized_keys(user, keys),
+            PolicyItem::AuthorizedKeys { user, keys, .. } => self.authorized_keys(user, keys),
             PolicyItem::Package { name, version, artifact } => {
                 let deb = Some(artifact.sha256);
                 let state = State::Installed { version: version.clone(), deb };

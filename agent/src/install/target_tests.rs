@@ -9,7 +9,7 @@ const EMPTY: &str = "0 bytes e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca49
 
 pub(in crate::install) fn payload(dpc: &Value, policy: &Value) -> Payload {
     serde_json::from_value(json!({
-        "device": "7", "generation": 1, "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        "device": "7", "generation": 1, "key_digest": Sha256::of(b"key"), "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
         "version": 1, "issued_at": 1000, "expires_at": 9000,
         "configuration": { "id": "3", "name": "test" }, "dpc": dpc, "policy": policy,
     }))

@@ -30,7 +30,7 @@ fn dpc(device: &Device, release: &str, extras: &Value) -> Value {
 /// A payload with every kind of item.
 fn first(device: &Device) -> AcceptedPayload {
     let package = device.artifacts.add(b"tool 1.0\netc/issue tool\nusr/share/empty/tool x\netc/tool.conf 1");
-    let passwd = "root:x:0:0::/root:/bin/sh\nada:x:0:0::/home/ada:/bin/sh\n";
+    let passwd = "root:x:0:0::/root:/bin/sh\nada:x:1000:1000::/home/ada:/bin/sh\n";
     let policy = json!([
         { "type": "file", "path": "/etc/motd", "content": { "text": "hello\n" } },
         { "type": "file", "path": "/etc/passwd", "content": { "text": passwd }, "mode": "0600", "privileged": true },

@@ -20,13 +20,14 @@ use unbox_agent::{
     files::{Operation, Root},
     install::{
         Change, Choices, Clock, Diversion, InstallError, InstallOutcome, Installer, PackageFile, Packages,
-        Reload, Resource, State, System, SystemError, UnitPhase, UnitReport,
+        Reload, Resource, State, System, SystemError, UnitConflict, UnitPhase, UnitReport,
     },
     programs::ProgramError,
 };
 use unbox_common::{
     path::{RelativePath, SafePath},
     payload::{AcceptedPayload, PackageName, UnitName},
+    protected::is_unit_file,
 };
 
 /// A device that is switched on or off.
@@ -95,7 +96,7 @@ impl Device {
         };
         device.write("etc/issue", "factory\n");
         device.write("etc/banner", "factory\n");
-        device.write("etc/passwd", "root:x:0:0::/root:/bin/sh\nada:x:0:0::/home/ada:/bin/sh\n");
+        device.write("etc/passwd", "root:x:0:0::/root:/bin/sh\nada:x:1000:1000::/home/ada:/bin/sh\n");
         device.write("etc/group", "root:x:0:\n");
         device.write("etc/hostname", "factory\n");
         device.write("usr/share/zoneinfo/Europe/Zurich", "TZif");
@@ -420,10 +421,15 @@ impl Packages for Model<'_> {
         let directories = files.iter().filter_map(|file| file.as_str().rsplit_once('/'));
         let directories = directories.map(|(parent, _)| RelativePath::parse(parent).unwrap()).collect();
         let installed_bytes = 1;
+        let mut conflicts = deb.files.iter().map(|(path, text)| (format!("/{path}"), text));
+        let conflict = conflicts.find_map(|(path, text)| {
+            is_unit_file(&path).then(|| UnitConflict::find(&path, text.as_bytes())).flatten()
+        });
         Ok(PackageFile {
             name: deb.name,
             version: deb.version,
             installed_bytes,
+            conflict,
             files,
             directories,
             is_lasting: false,

@@ -2,7 +2,7 @@
 //! read-only.
 
 use std::{
-    io,
+    fmt, io,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -23,18 +23,25 @@ pub(crate) enum Failure {
     ReadOnly,
 }
 
-/// Fails at one operation, counted from the first.
-#[derive(Debug)]
+/// Fails at one operation, counted from the first, or does something else just before it.
 pub(crate) struct FailAt {
     failure: Failure,
     at: usize,
     count: AtomicUsize,
     freed: AtomicBool,
+    meanwhile: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl FailAt {
     pub(crate) fn new(failure: Failure, at: usize) -> Arc<Self> {
-        Arc::new(Self { failure, at, count: AtomicUsize::new(0), freed: AtomicBool::new(false) })
+        let (count, freed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Arc::new(Self { failure, at, count, freed, meanwhile: None })
+    }
+
+    /// Nothing fails, but somebody else does this just before one operation.
+    pub(crate) fn meanwhile(at: usize, act: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        let (count, freed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Arc::new(Self { failure: Failure::None, at, count, freed, meanwhile: Some(Box::new(act)) })
     }
 
     pub(crate) fn never() -> Arc<Self> {
@@ -51,9 +58,18 @@ impl FailAt {
     }
 }
 
+impl fmt::Debug for FailAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FailAt({:?}, {} of {})", self.failure, self.count(), self.at)
+    }
+}
+
 impl Faults for FailAt {
     fn before(&self, operation: Operation) -> io::Result<()> {
         let count = self.count.fetch_add(1, Ordering::SeqCst);
+        if let Some(act) = self.meanwhile.as_ref().filter(|_| count == self.at) {
+            act();
+        }
         if count < self.at {
             return Ok(());
         }

@@ -16,3 +16,5 @@ mod payloads;
 mod property;
 mod refusals;
 mod sandbox;
+mod swapped;
+mod unit_files;

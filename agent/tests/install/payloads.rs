@@ -49,7 +49,7 @@ impl Artifacts {
 /// A payload with this DPC and this policy, accepted as the payload stage does.
 pub(crate) fn accept(version: u64, dpc: &Value, policy: &Value) -> AcceptedPayload {
     let payload = json!({
-        "device": "7", "generation": 1, "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        "device": "7", "generation": 1, "key_digest": Sha256::of(b"key"), "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
         "version": version, "issued_at": 1000, "expires_at": 9000,
         "configuration": { "id": "3", "name": "test" },
         "dpc": dpc, "policy": policy,
@@ -61,6 +61,7 @@ pub(crate) fn accept(version: u64, dpc: &Value, policy: &Value) -> AcceptedPaylo
     let expected = Expectation {
         device: DeviceId::new(7).unwrap(),
         generation: Generation(1),
+        key_digest: None,
         nonce: None,
         installed_version: None,
         now: Timestamp(2000),

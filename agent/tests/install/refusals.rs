@@ -13,7 +13,7 @@ use unbox_agent::install::{Fault, InstallOutcome};
 const UNIT: Entry<'_> =
     file("acme.service", 0o644, b"[Service]\nExecStart=/opt/unbox/dpc/acme/current/dpc\n");
 
-fn dpc_of(device: &Device, archive: &[u8]) -> Value {
+pub(crate) fn dpc_of(device: &Device, archive: &[u8]) -> Value {
     json!({
         "name": "acme", "version": "1", "kind": "tar", "unit": "acme.service",
         "artifact": device.artifacts.add(archive),
@@ -21,7 +21,7 @@ fn dpc_of(device: &Device, archive: &[u8]) -> Value {
 }
 
 /// Installs this, and gives the kind and the words of the refusal. Nothing may have changed.
-fn refused(device: &mut Device, dpc: &Value, policy: &Value) -> (&'static str, String, Fault) {
+pub(crate) fn refused(device: &mut Device, dpc: &Value, policy: &Value) -> (&'static str, String, Fault) {
     let before = device.picture();
     let kept = device.state_dir().join("install").exists().then(|| device.kept());
     let payload = accept(1, dpc, policy);
@@ -45,7 +45,7 @@ fn with(entry: Entry<'_>) -> Vec<u8> {
     tar(&[UNIT, entry])
 }
 
-fn assert_says(detail: &str, words: &str) {
+pub(crate) fn assert_says(detail: &str, words: &str) {
     assert!(detail.contains(words), "{detail:?} does not say {words:?}");
 }
 
@@ -291,7 +291,7 @@ fn an_artifact_that_becomes_a_file_is_checked_before_anything_changes() {
     assert_eq!(refused(&mut device, &Value::Null, &policy).0, "artifact_missing");
 }
 
-fn package(device: &Device, deb: &str) -> Value {
+pub(crate) fn package(device: &Device, deb: &str) -> Value {
     let artifact = device.artifacts.add(deb.as_bytes());
     json!([{ "type": "package", "name": "tool", "version": "1.0", "artifact": artifact }])
 }

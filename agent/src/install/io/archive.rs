@@ -135,9 +135,9 @@ pub(super) struct Item<'e> {
     pub(super) name: String,
     pub(super) kind: EntryType,
     pub(super) mode: u32,
-    link: Vec<u8>,
+    pub(super) link: Vec<u8>,
     size: u64,
-    contents: &'e mut dyn Read,
+    pub(super) contents: &'e mut dyn Read,
 }
 
 /// Looks at one entry after the other.

@@ -5,12 +5,15 @@ use super::{
     archive::{ArchiveError, Item, LIMITS, Visitor, walk_tar},
 };
 use crate::{
-    install::package::PackageFile,
+    install::package::{PackageFile, UnitConflict},
     programs::{Finished, Program, ProgramError},
 };
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{collections::BTreeSet, io::Read, path::Path, time::Duration};
 use tar::EntryType;
-use unbox_common::path::RelativePath;
+use unbox_common::{
+    path::RelativePath,
+    protected::{self, MAX_UNIT_FILE_BYTES},
+};
 
 /// How long reading the control fields may take.
 const FIELDS_LIMIT: Duration = Duration::from_mins(1);
@@ -43,6 +46,7 @@ pub(super) fn describe(deb: &Path) -> Result<PackageFile, SystemError> {
     let unpacked = bytes.saturating_add(entries.saturating_mul(ENTRY_BYTES));
     package.installed_bytes = package.installed_bytes.max(unpacked);
     (package.files, package.directories) = (listing.files, listing.directories);
+    package.conflict = listing.conflict;
     Ok(package)
 }
 
@@ -70,16 +74,44 @@ fn package_file(control: &str) -> PackageFile {
     }
 }
 
-/// The names in a package.
+/// The names in a package, and what its unit files are about.
 #[derive(Default)]
 struct Listing {
+    conflict: Option<UnitConflict>,
     files: BTreeSet<RelativePath>,
     directories: BTreeSet<RelativePath>,
 }
 
+impl Listing {
+    /// Searches a unit file. A second name of a file, whose bytes came with the first, could not be searched.
+    fn search(&mut self, path: &RelativePath, place: &str, item: &mut Item<'_>) -> Result<(), ArchiveError> {
+        let forbidden = |what| Err(ArchiveError::Forbidden { path: path.clone(), what });
+        let found = match item.kind {
+            EntryType::Regular | EntryType::Continuous => {
+                let mut text = Vec::new();
+                let mut contents = Read::take(&mut *item.contents, MAX_UNIT_FILE_BYTES as u64 + 1);
+                contents.read_to_end(&mut text).map_err(ArchiveError::Unreadable)?;
+                if text.len() > MAX_UNIT_FILE_BYTES {
+                    return forbidden("a unit file of more than 64 KiB");
+                }
+                UnitConflict::find(place, &text)
+            }
+            EntryType::Symlink => UnitConflict::of_link(place, &String::from_utf8_lossy(&item.link)),
+            EntryType::Link => return forbidden("a hard link among unit files"),
+            _ => None,
+        };
+        self.conflict = self.conflict.take().or(found);
+        Ok(())
+    }
+}
+
 impl Visitor for Listing {
-    fn visit(&mut self, item: Item<'_>) -> Result<(), ArchiveError> {
+    fn visit(&mut self, mut item: Item<'_>) -> Result<(), ArchiveError> {
         let path = RelativePath::parse(&item.name).map_err(ArchiveError::Name)?;
+        let place = format!("/{path}");
+        if protected::is_unit_file(&place) {
+            self.search(&path, &place, &mut item)?;
+        }
         let what = match item.kind {
             EntryType::Directory => {
                 self.directories.insert(path);
@@ -103,6 +135,9 @@ impl Visitor for Listing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files;
+    use std::path::PathBuf;
+    use tempfile::TempDir;
 
     #[test]
     fn a_control_file_is_read_field_by_field() {
@@ -113,5 +148,65 @@ mod tests {
         for lasting in ["Essential: yes", "Protected: yes", "Important: Yes"] {
             assert!(package_file(&format!("Package: a\n{lasting}\n")).is_lasting, "{lasting}");
         }
+    }
+
+    /// Builds a package of these files and links that says that it takes this many KiB.
+    fn build(kib: u64, files: &[(&str, &[u8])], link: Option<(&str, &str)>) -> (TempDir, PathBuf) {
+        let build = tempfile::tempdir().unwrap();
+        let (tree, deb) = (build.path().join("tree"), build.path().join("tool.deb"));
+        let control = format!(
+            "Package: tool\nVersion: 1\nArchitecture: all\nMaintainer: nobody <n@example.org>\n\
+             Installed-Size: {kib}\nDescription: test\n"
+        );
+        for (path, bytes) in [("DEBIAN/control", control.as_bytes())].iter().chain(files) {
+            let path = tree.join(path);
+            files::make_directory(path.parent().unwrap(), 0o755).unwrap();
+            files::replace(&path, bytes, 0o644).unwrap();
+        }
+        if let Some((path, target)) = link {
+            files::make_directory(tree.join(path).parent().unwrap(), 0o755).unwrap();
+            std::os::unix::fs::symlink(target, tree.join(path)).unwrap();
+        }
+        let built = Program::new("dpkg-deb").args(["--root-owner-group", "--build"]).arg(&tree).arg(&deb);
+        built.succeed(FIELDS_LIMIT).unwrap();
+        (build, deb)
+    }
+
+    #[test]
+    fn the_larger_of_what_a_package_says_and_holds_counts() {
+        let held = vec![7; 1024 * 1024];
+        for (says_kib, expected) in [(0, None), (4, None), (64 * 1024, Some(64 * 1024 * 1024))] {
+            let (_build, deb) = build(says_kib, &[("usr/share/tool/data", &held)], None);
+            let found = describe(&deb).unwrap().installed_bytes;
+            match expected {
+                Some(said) => assert_eq!(found, said),
+                // The file, and five entries of at most a block each.
+                None => assert!((1 << 20..(1 << 20) + 8 * ENTRY_BYTES).contains(&found), "{found}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_unit_file_about_a_unit_of_unbox_is_found_in_a_package() {
+        let about = b"[Unit]\nConflicts=\\\n  unbox-report.timer\n".as_slice();
+        let found = |files: &[(&str, &[u8])], link| describe(&build(1, files, link).1).unwrap().conflict;
+        for directory in ["etc/systemd/system", "lib/systemd/system", "usr/lib/systemd/system/a.service.d"] {
+            let file = format!("{directory}/tool.conf");
+            let conflict = found(&[(&file, about)], None).unwrap();
+            assert_eq!((conflict.file, conflict.unit.as_str()), (format!("/{file}"), "unbox-report.timer"));
+        }
+        let link = Some(("usr/lib/systemd/system/tool.service", "unbox-install.service"));
+        assert!(found(&[], link).is_some());
+        assert_eq!(found(&[("usr/share/doc/tool/example.service", about)], None), None);
+        let good = [("usr/lib/systemd/system/tool.service", b"[Service]\nExecStart=/bin/true\n".as_slice())];
+        assert_eq!(found(&good, Some(("etc/systemd/system/other.service", "/dev/null"))), None);
+    }
+
+    #[test]
+    fn a_unit_file_that_cannot_be_searched_is_refused() {
+        let long = vec![b'#'; MAX_UNIT_FILE_BYTES + 1];
+        let (_build, deb) = build(1, &[("usr/lib/systemd/system/tool.service", &long)], None);
+        let refused = describe(&deb).unwrap_err();
+        assert!(matches!(&refused, SystemError::Archive(ArchiveError::Forbidden { .. })), "{refused:?}");
     }
 }

@@ -1,14 +1,19 @@
 //! How far a payload reaches on this device: the lists of `unbox_common::protected` once more, where links lead.
 
+use super::contents::Contents;
 use crate::{
     files::Root,
-    install::{InstallError, Resource, States, target::TargetError},
+    install::{InstallError, Resource, States, package::UnitConflict, target::TargetError},
 };
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
 use unbox_common::{
     path::SafePath,
-    payload::{Payload, PolicyItem},
-    protected::{self, Reach},
+    payload::{FileContent, Payload, PolicyItem},
+    protected::{self, MAX_UNIT_FILE_BYTES, Reach},
 };
 
 /// The places of Unbox that have another name on this device: directories that are links, and the agent itself.
@@ -45,7 +50,12 @@ impl OwnPlaces {
 }
 
 /// Checks everything that a payload writes, at its real places.
-pub(crate) fn check(root: &Root, payload: &Payload, states: &States) -> Result<(), InstallError> {
+pub(crate) fn check(
+    root: &Root,
+    contents: &Contents,
+    payload: &Payload,
+    states: &States,
+) -> Result<(), InstallError> {
     let own = OwnPlaces::find(root);
     for resource in states.keys() {
         if let Resource::Path(path) = resource {
@@ -53,13 +63,41 @@ pub(crate) fn check(root: &Root, payload: &Payload, states: &States) -> Result<(
         }
     }
     for item in &payload.policy {
-        if let PolicyItem::File { path, .. } = item {
+        if let PolicyItem::File { path, content, .. } = item {
             let real = root.resolve(path).map_err(InstallError::Path)?;
             let reach = protected::reach_of_path(real.as_str());
             item.check_reach(reach).map_err(|error| InstallError::Target(error.into()))?;
+            if protected::is_unit_file(real.as_str()) {
+                let text = text_of(contents, content).map_err(InstallError::Artifact)?;
+                item.check_unit_file(&text).map_err(|error| InstallError::Target(error.into()))?;
+            }
         }
     }
     Ok(())
+}
+
+/// Checks the unit file of a DPC's archive, which becomes one of the device's.
+pub(crate) fn check_dpc_unit(payload: &Payload, text: Option<&[u8]>) -> Result<(), InstallError> {
+    let unit = payload.dpc.as_ref().and_then(|dpc| dpc.unit.as_ref());
+    match unit.zip(text).and_then(|(unit, text)| UnitConflict::find(unit.as_str(), text)) {
+        Some(conflict) => Err(InstallError::Target(conflict.into())),
+        None => Ok(()),
+    }
+}
+
+/// The text of a file that the policy brings; of one that is too long for a unit file, more than one may have.
+fn text_of<'a>(contents: &Contents, content: &'a FileContent) -> io::Result<Cow<'a, str>> {
+    let artifact = match content {
+        FileContent::Text(text) => return Ok(Cow::Borrowed(text)),
+        FileContent::Base64(bytes) => return Ok(String::from_utf8_lossy(bytes.as_ref())),
+        FileContent::Artifact(artifact) => artifact,
+    };
+    let mut stream = contents.open(artifact.sha256, artifact.size)?;
+    let mut text = Vec::new();
+    stream.by_ref().take(MAX_UNIT_FILE_BYTES as u64 + 1).read_to_end(&mut text)?;
+    // Whether these are the artifact's bytes is known only at its end.
+    io::copy(&mut stream, &mut io::sink())?;
+    Ok(Cow::Owned(String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// Finds the real place of a path of a package, and refuses one that is Unbox's or the package system's own.

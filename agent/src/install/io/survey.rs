@@ -19,6 +19,7 @@ use std::{io, path::Path};
 use unbox_common::{
     path::SafePath,
     payload::{DpcKind, FileContent, Payload, PolicyItem, UnitName},
+    protected,
     protocol::progress::Progress,
 };
 
@@ -54,6 +55,7 @@ pub(crate) fn survey(
     let root = system.root();
     let accounts = accounts(root)?;
     let (unit_file, tree_bytes) = inspect_dpc(contents, payload)?;
+    reach::check_dpc_unit(payload, unit_file.as_deref())?;
     check_files(contents, payload)?;
     let packages = packages::inspect(system, contents, payload)?;
     let means =
@@ -64,7 +66,7 @@ pub(crate) fn survey(
     target.states = at_real_places(root, &target.states)?;
     add_parents(root, &mut target.states, installed, accounts.root())?;
     check_nesting(&target.states).map_err(InstallError::Target)?;
-    reach::check(root, payload, &target.states)?;
+    reach::check(root, contents, payload, &target.states)?;
     for text in target.texts.values() {
         contents.keep(text).map_err(InstallError::Store)?;
     }
@@ -193,6 +195,8 @@ fn check_device(system: &dyn System, payload: &Payload, accounts: &Accounts) -> 
                 }
             }
             PolicyItem::AuthorizedKeys { user, .. } => {
+                let reach = protected::reach_of_login(accounts.logs_in_as_root(user));
+                item.check_reach(reach).map_err(|error| InstallError::Target(error.into()))?;
                 let home = accounts.user(user).map_or("", |account| account.home.as_str());
                 if !matches!(at(root, home)?, State::Directory { .. } | State::Symlink { .. }) {
                     return Err(InstallError::Target(TargetError::NoHome(user.clone())));

@@ -1,0 +1,89 @@
+//! Unit files that would take the device away from Unbox, by every way in which a payload brings one.
+
+use crate::{
+    device::Device,
+    faults::FailAt,
+    payloads::{accept, file, tar},
+    refusals::{assert_says, dpc_of, package, refused},
+};
+use serde_json::{Value, json};
+use std::{fs, os::unix::fs::symlink};
+use unbox_agent::install::{Fault, InstallOutcome};
+
+/// Stops a unit of Unbox when it starts. The name stands in a line of its own.
+const HOSTILE: &str = "[Unit]\nConflicts=\\\n  unbox-report.timer\n[Service]\nExecStart=/bin/true\n";
+const UNIT: &str = "/etc/systemd/system/kiosk.service";
+
+fn assert_refused(device: &mut Device, dpc: &Value, policy: &Value, words: &str) {
+    let (kind, detail, fault) = refused(device, dpc, policy);
+    assert_eq!((kind, fault), ("path_refused", Fault::Payload), "{detail}");
+    assert_says(&detail, words);
+}
+
+#[test]
+fn a_unit_file_that_comes_as_an_artifact_is_searched_before_anything_changes() {
+    let mut device = Device::new();
+    let item = |path: &str, content: Value| json!([{ "type": "file", "path": path, "content": content }]);
+    let artifact = device.artifacts.add(HOSTILE.as_bytes());
+    let hold_up = "would replace, stop or hold up a unit of Unbox";
+    for path in [UNIT, "/usr/local/lib/systemd/system/kiosk.service.d/x.conf"] {
+        assert_refused(&mut device, &Value::Null, &item(path, json!({ "artifact": artifact })), hold_up);
+    }
+    let long = device.artifacts.add(&vec![b'#'; 64 * 1024 + 1]);
+    let policy = item(UNIT, json!({ "artifact": long }));
+    assert_refused(&mut device, &Value::Null, &policy, "a unit file of more than 64 KiB");
+
+    let good = device.artifacts.add(b"[Service]\nExecStart=/bin/true\n");
+    for (path, artifact) in [("/etc/kiosk/notes", &artifact), (UNIT, &good)] {
+        let payload = accept(1, &Value::Null, &item(path, json!({ "artifact": artifact })));
+        let outcome = device.install(&payload, &FailAt::never()).unwrap();
+        assert_eq!(outcome, InstallOutcome::Managed { version: 1 }, "{path}");
+    }
+}
+
+#[test]
+fn a_unit_file_is_searched_where_links_lead_as_well() {
+    let mut device = Device::new();
+    symlink("/etc/systemd/system", device.root().join("etc/innocent")).unwrap();
+    let policy =
+        json!([{ "type": "file", "path": "/etc/innocent/a.service", "content": { "text": HOSTILE } }]);
+    assert_refused(&mut device, &Value::Null, &policy, "would replace, stop or hold up a unit of Unbox");
+}
+
+#[test]
+fn the_unit_file_of_a_dpc_is_searched_before_anything_changes() {
+    for (text, unit) in
+        [(HOSTILE, "unbox-report.timer"), ("[Install]\nAlias=default.target\n", "default.target")]
+    {
+        let mut device = Device::new();
+        let dpc = dpc_of(&device, &tar(&[file("acme.service", 0o644, text.as_bytes())]));
+        let words = format!("unit file acme.service would replace, stop or hold up {unit}");
+        assert_refused(&mut device, &dpc, &json!([]), &words);
+    }
+}
+
+#[test]
+fn the_unit_files_of_a_package_are_searched_before_anything_changes() {
+    let mut device = Device::new();
+    let deb = "tool 1.0\nlib/systemd/system/tool.service Conflicts=unbox.target";
+    let policy = package(&device, deb);
+    let words = "unit file /lib/systemd/system/tool.service would replace, stop or hold up unbox.target";
+    assert_refused(&mut device, &Value::Null, &policy, words);
+}
+
+#[test]
+fn keys_that_log_in_as_root_need_the_word_whatever_root_is_called() {
+    let mut device = Device::new();
+    let accounts = "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/home/ada:/bin/sh\nops:x:9:9::/root:/bin/sh\n";
+    device.write("etc/passwd", accounts);
+    for user in ["toor", "ops"] {
+        let mut item = json!({ "type": "authorized_keys", "user": user, "keys": ["ssh-a"] });
+        let words = "who may log in and who becomes root: add `\"privileged\": true`";
+        assert_refused(&mut device, &Value::Null, &json!([item]), words);
+        item["privileged"] = json!(true);
+        let payload = accept(1, &Value::Null, &json!([item]));
+        let outcome = device.install(&payload, &FailAt::never()).unwrap();
+        assert_eq!(outcome, InstallOutcome::Managed { version: 1 }, "{user}");
+    }
+    assert!(fs::exists(device.root().join("root/.ssh/authorized_keys")).unwrap());
+}
