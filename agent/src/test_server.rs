@@ -6,8 +6,10 @@ use crate::{
     handshake::client::{Client, ClientSettings, Patience},
 };
 use rustls::{
-    ServerConfig, ServerConnection, StreamOwned,
-    pki_types::{CertificateDer, PrivateKeyDer},
+    DigitallySignedStruct, DistinguishedName, ServerConfig, ServerConnection, SignatureScheme, StreamOwned,
+    client::danger::HandshakeSignatureValid,
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime},
+    server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use std::{
     io::{self, Read, Write},
@@ -32,6 +34,8 @@ pub(crate) struct Request {
     pub(crate) line: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    /// Whether the client showed a certificate on this connection.
+    pub(crate) certified: bool,
 }
 
 /// What the server sends, and what it does then.
@@ -183,10 +187,56 @@ fn certified() -> (Arc<ServerConfig>, CertificateDer<'static>) {
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_no_client_auth()
+        .with_client_cert_verifier(Arc::new(AnyClient))
         .with_single_cert(vec![certificate.clone()], key)
         .unwrap();
     (Arc::new(config), certificate)
+}
+
+/// A verifier that asks for a client certificate, and takes any or none.
+#[derive(Debug)]
+struct AnyClient;
+
+impl ClientCertVerifier for AnyClient {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.3 only".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+    }
 }
 
 fn listen(serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> (u16, Arc<AtomicUsize>) {
@@ -206,11 +256,12 @@ fn listen(serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -
 }
 
 fn serve(
-    stream: &mut (impl Read + Write),
+    stream: &mut StreamOwned<ServerConnection, TcpStream>,
     answer: &dyn Fn(&Request) -> Reply,
     log: &Mutex<Vec<Request>>,
 ) -> io::Result<()> {
-    while let Some(request) = request(stream)? {
+    while let Some(mut request) = request(stream)? {
+        request.certified = stream.conn.peer_certificates().is_some();
         log.lock().unwrap().push(request.clone());
         let Reply { bytes, then } = answer(&request);
         stream.write_all(&bytes)?;
@@ -248,7 +299,7 @@ fn request(stream: &mut impl Read) -> io::Result<Option<Request>> {
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    let mut request = Request { line, headers, body: Vec::new() };
+    let mut request = Request { line, headers, ..Request::default() };
     let length = request.header("content-length").and_then(|length| length.parse().ok());
     request.body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut request.body)?;

@@ -93,7 +93,7 @@ pub(super) async fn round(
     // bring something else.
     let unfinished = match go_on(session, &context, &key).await {
         Ok(Some(())) => return Ok(Kept::Granted),
-        Ok(None) => mend(&context).await.err(),
+        Ok(None) => mend(&context, &key).await.err(),
         Err(failure) => Some(failure),
     };
     if report::io::enrolled(&context.layout)?.is_none() {

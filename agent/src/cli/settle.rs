@@ -11,13 +11,14 @@ use crate::{
     boot::{self, Layout, Trust},
     clock::{self, Stopwatch, TrustedTime},
     console::{Console, Situation, chain, plain},
+    entropy::Entropy,
     failure::{DeviceFault, Failure},
     files, handover,
-    handshake::AGENT_VERSION,
+    handshake::{AGENT_VERSION, key_file},
     install::{self, ArtifactDir, InstallError, InstallOutcome, Installer, LostRecord, System},
     ledger::{self, Enrollment, Event, Ledger, Phase, Refused},
     machine::Machine,
-    payload::{self, accept, io::StoredGrant},
+    payload::{self, Requester, accept, io::StoredGrant},
     report::{self, Noted, OutcomeFile},
 };
 use std::{path::Path, time::Duration};
@@ -49,6 +50,7 @@ pub(super) enum Settled {
 pub(super) struct Settling<'a> {
     layout: Layout,
     console: &'a mut Console,
+    entropy: &'a Entropy,
     system: Box<dyn System>,
     ledger: Ledger,
     entries: Vec<Noted>,
@@ -83,6 +85,7 @@ impl<'a> Settling<'a> {
         let mut settling = Self {
             layout,
             console: &mut session.console,
+            entropy: &session.entropy,
             system,
             ledger: opened.ledger,
             entries: Vec::new(),
@@ -141,9 +144,16 @@ impl<'a> Settling<'a> {
         if last.is_some_and(|last| last.grant == digest && is_final(&last, &self.ledger)) {
             return Ok(Settled::Nothing);
         }
+        let Some(requester) = self.requester()? else {
+            // Without the key, nobody can speak for the enrollment that it led to.
+            files::discard(&self.layout.grant())?;
+            let so = "The device makes another, and asks the server for another grant.";
+            self.console.say(Situation::StateDamaged { what: "The key of this device", so });
+            return Ok(Settled::Nothing);
+        };
         let trust = self.keep_roots(&grant)?;
         let time = TrustedTime::weigh(clock::system(), clock::built(), self.ledger.verified_time);
-        match accept(&grant, &trust, &self.ledger, None, time.now) {
+        match accept(&grant, &trust, &self.ledger, requester, time.now) {
             Ok(payload) if self.ledger.has_settled(grant.generation, payload.version) => Ok(Settled::Nothing),
             Ok(payload) => self.install(&grant, digest, &payload),
             Err(rejection) => {
@@ -152,6 +162,16 @@ impl<'a> Settling<'a> {
                 Err(rejection)
             }
         }
+    }
+
+    /// The device as the ledger knows it, if it is enrolled, and as its key shows it otherwise. `None` if there is
+    /// neither.
+    fn requester(&self) -> Result<Option<Requester>, Failure> {
+        if self.ledger.enrollment().is_some() {
+            return Ok(Some(Requester { key_digest: None, nonce: None }));
+        }
+        let key = key_file::held_key(&self.layout, self.entropy).map_err(DeviceFault::from)?;
+        Ok(key.map(|key| Requester { key_digest: Some(key.digest()), nonce: None }))
     }
 
     /// Takes everything away that was installed, and forgets the enrollment; the floor stays.

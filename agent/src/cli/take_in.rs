@@ -14,7 +14,7 @@ use crate::{
         client::{Client, ClientSettings},
     },
     ledger::{self, Event, Ledger, Refused, io::LedgerError},
-    payload::{self, accept, version_of},
+    payload::{self, Requester, accept, version_of},
     report::{self, Enrolled, Noted},
 };
 use unbox_common::{
@@ -38,7 +38,8 @@ pub(super) async fn take_in(
 ) -> Result<(), Failure> {
     let context = follow_roots(context, &grant.roots)?;
     let ledger = readable_ledger(&context)?;
-    match accept(grant, &context.trust, &ledger, Some(nonce), Session::now(&context)) {
+    let requester = Requester { key_digest: Some(key.public().digest()), nonce: Some(nonce) };
+    match accept(grant, &context.trust, &ledger, requester, Session::now(&context)) {
         Ok(payload) => {
             payload::io::store_grant(&context.layout.pending_grant(), grant)?;
             finish(session, &context, key, grant, &payload).await
@@ -78,7 +79,8 @@ fn still_good(
     if !certificate.is_ok_and(|certificate| certificate.is_valid(now)) {
         return Ok(None);
     }
-    let payload = accept(&grant, &context.trust, &readable_ledger(context)?, None, now).ok();
+    let requester = Requester { key_digest: Some(key.public().digest()), nonce: None };
+    let payload = accept(&grant, &context.trust, &readable_ledger(context)?, requester, now).ok();
     Ok(payload.map(|payload| (grant, payload)))
 }
 
@@ -138,7 +140,7 @@ async fn fetch(
 }
 
 /// Fetches again what the installer found missing or damaged on the disk.
-pub(super) async fn mend(context: &BootContext) -> Result<(), Failure> {
+pub(super) async fn mend(context: &BootContext, key: &DeviceKey) -> Result<(), Failure> {
     let Some(last) = report::io::outcome(&context.layout)? else {
         return Ok(());
     };
@@ -153,7 +155,8 @@ pub(super) async fn mend(context: &BootContext) -> Result<(), Failure> {
         return Ok(());
     };
     let (ledger, now) = (readable_ledger(context)?, Session::now(context));
-    match accept(&stored.grant, &context.trust, &ledger, None, now) {
+    let requester = Requester { key_digest: Some(key.public().digest()), nonce: None };
+    match accept(&stored.grant, &context.trust, &ledger, requester, now) {
         Ok(payload) => fetch(context, &payload, None).await,
         Err(_) => Ok(()),
     }

@@ -6,14 +6,14 @@ use crate::{
     entropy::Entropy,
     files::{self, Attributes, Entry, FilesError, Owner, Status},
     machine::{MAX_MACHINE_BYTES, Machine},
-    tpm::{Tpm, TpmKey, TpmUse},
+    tpm::{Tpm, TpmError, TpmKey, TpmUse},
 };
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use std::{
     io::{self, Write as _},
     os::unix::fs::MetadataExt as _,
 };
-use unbox_common::{identity::HardwareIdentity, secret::Secret};
+use unbox_common::{identity::HardwareIdentity, secret::Secret, trust::DevicePublicKey};
 
 /// Makes the exchange, where nobody has made it yet. What leads to it is for everybody to pass.
 ///
@@ -145,6 +145,26 @@ fn is_whole(text: &[u8]) -> bool {
     match text {
         [b'{', ..] => serde_json::from_slice::<serde_json::Value>(text).is_ok(),
         _ => PemObject::from_pem_slice(text).is_ok_and(|_: (SectionKind, Vec<u8>)| true),
+    }
+}
+
+/// The public half of the key that this device holds, computed from its private half or by its TPM; `None` if
+/// there is none that can be used.
+///
+/// Where the file says that the key is in the TPM, that has to make it again: what the file says of the public
+/// half is whatever its owner wrote.
+///
+/// # Errors
+/// [`KeyError`], not about what is damaged.
+pub fn held_key(layout: &Layout, entropy: &Entropy) -> Result<Option<DevicePublicKey>, KeyError> {
+    let key = match stored_key(layout, entropy) {
+        Ok(Some(key)) => key,
+        Ok(None) | Err(KeyError::Damaged(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match key.tpm() {
+        Some(tpm) if !tpm.is_here()? => Err(TpmError::OtherTpm.into()),
+        _ => Ok(Some(key.public().clone())),
     }
 }
 

@@ -45,7 +45,7 @@ impl Accounts {
         self.users.get(name.as_str())
     }
 
-    /// Whether keys of this user's let somebody log in as root: it is root, or its home is also root's.
+    /// Whether this user's keys let somebody log in as root: it is root, or has root's home.
     pub(crate) fn logs_in_as_root(&self, name: &UserName) -> bool {
         let is_root_at = |home: &str| self.users.values().any(|user| user.is_root && user.home == home);
         self.user(name).is_some_and(|user| user.is_root || is_root_at(&user.home))

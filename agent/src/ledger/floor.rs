@@ -43,6 +43,7 @@ impl Floor {
         Expectation {
             device,
             generation: own.map_or(generation, |own| own.generation.max(generation)),
+            key_digest: None,
             nonce: None,
             installed_version: own.and_then(|own| own.payload_version),
             now,

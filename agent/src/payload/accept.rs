@@ -3,19 +3,28 @@
 use crate::{boot::Trust, clock, failure::Rejection, ledger::Ledger};
 use unbox_common::{
     bytes::Nonce,
-    payload::{AcceptedPayload, judge},
+    digest::Sha256,
+    payload::{AcceptedPayload, Expectation, judge},
     protocol::latest::Grant,
     timestamp::Timestamp,
     trust::VerifyError,
 };
+
+/// Whoever made the request that a grant answers, as far as this side of the device knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Requester {
+    /// Digest of the key that asked; `None` where the ledger says which device this is.
+    pub key_digest: Option<Sha256>,
+    /// The nonce; `None` where it was compared before, and on the privileged side, which did not make it.
+    pub nonce: Option<Nonce>,
+}
 
 /// Verifies a grant's payload and judges it by this device's ledger.
 ///
 /// It is judged at `now`, or at the time of its signature if that is later.
 ///
 /// `trust` has followed the roots that came with the grant ([`Trust::advanced`]).
-/// `nonce` is that of the request that the grant answers; `None` on the privileged side, which
-/// did not make it.
+/// `requester` made the request that the grant answers.
 ///
 /// # Errors
 /// [`Rejection`] with the first thing that is wrong.
@@ -23,7 +32,7 @@ pub fn accept(
     grant: &Grant,
     trust: &Trust,
     ledger: &Ledger,
-    nonce: Option<Nonce>,
+    requester: Requester,
     now: Timestamp,
 ) -> Result<AcceptedPayload, Rejection> {
     let verified = grant.payload.verify(&trust.root.payload_keys).map_err(|error| match error {
@@ -34,9 +43,9 @@ pub fn accept(
     // clock lost its battery learns it here. What is too far ahead to be believed stays in the future.
     let signed_at = Some(verified.issued_at).filter(|at| *at <= clock::horizon());
     let now = signed_at.map_or(now, |at| at.max(now));
-    let mut expected = ledger.expectation(grant.device_id, grant.generation, now);
-    expected.nonce = nonce;
-    judge(verified, &expected).map_err(Rejection::Judged)
+    let Requester { key_digest, nonce } = requester;
+    let known = ledger.expectation(grant.device_id, grant.generation, now);
+    judge(verified, &Expectation { key_digest, nonce, ..known }).map_err(Rejection::Judged)
 }
 
 /// The version that a grant's payload says it has, believed or not; `None` if it says none.
@@ -64,6 +73,7 @@ pub(crate) mod tests {
     };
 
     pub(crate) const NONCE: Nonce = FixedBytes([9; 32]);
+    const PRIVILEGED: Requester = Requester { key_digest: None, nonce: None };
     const NOW: Timestamp = Timestamp(1500);
 
     pub(crate) fn owner() -> Owner {
@@ -87,6 +97,7 @@ pub(crate) mod tests {
         Payload {
             device: DeviceId::new(7).unwrap(),
             generation: Generation(2),
+            key_digest: Sha256::of(b"key"),
             nonce: NONCE,
             version,
             issued_at: Timestamp(1000),
@@ -123,7 +134,7 @@ pub(crate) mod tests {
             .handle(Event::Accepted {
                 enrollment,
                 version,
-                grant: unbox_common::digest::Sha256::of(b"grant"),
+                grant: Sha256::of(b"grant"),
                 issued_at: Timestamp(900),
             })
             .unwrap()
@@ -131,16 +142,20 @@ pub(crate) mod tests {
             .unwrap()
     }
 
+    fn requester() -> Requester {
+        Requester { key_digest: Some(Sha256::of(b"key")), nonce: Some(NONCE) }
+    }
+
     fn kind(grant: &Grant, ledger: &Ledger) -> &'static str {
-        let rejected = accept(grant, &trust().advanced(&grant.roots), ledger, Some(NONCE), NOW).unwrap_err();
+        let rejected = accept(grant, &trust().advanced(&grant.roots), ledger, requester(), NOW).unwrap_err();
         crate::failure::Failure::from(rejected).kind()
     }
 
     #[test]
     fn a_good_grant_is_accepted_on_both_sides() {
         let grant = grant(&payload(50, &[]), 1);
-        for (ledger, nonce) in [(Ledger::new(), Some(NONCE)), (managed(50), None)] {
-            let accepted = accept(&grant, &trust(), &ledger, nonce, NOW).unwrap();
+        for (ledger, requester) in [(Ledger::new(), requester()), (managed(50), PRIVILEGED)] {
+            let accepted = accept(&grant, &trust(), &ledger, requester, NOW).unwrap();
             assert_eq!(accepted.version, 50);
         }
     }
@@ -164,6 +179,12 @@ pub(crate) mod tests {
         let mut mixed = grant(&payload(50, &[]), 1);
         mixed.device_id = DeviceId::new(8).unwrap();
         assert_eq!(kind(&mixed, &Ledger::new()), "payload_wrong_device");
+
+        let mut others = payload(50, &[]);
+        others.key_digest = Sha256::of(b"another key");
+        for ledger in [Ledger::new(), managed(50)] {
+            assert_eq!(kind(&grant(&others, 1), &ledger), "payload_wrong_key");
+        }
 
         let mut earlier = payload(60, &[]);
         earlier.generation = Generation(1);
@@ -190,7 +211,7 @@ pub(crate) mod tests {
         let mut other = payload(10, &[]);
         (other.device, other.generation) = (DeviceId::new(8).unwrap(), Generation(1));
         let reset = managed(50).handle(Event::ResetBegun).unwrap().handle(Event::ResetDone).unwrap();
-        assert!(accept(&grant(&other, 1), &trust(), &reset, None, NOW).is_ok());
+        assert!(accept(&grant(&other, 1), &trust(), &reset, PRIVILEGED, NOW).is_ok());
         assert_eq!(kind(&grant(&other, 1), &managed(50)), "payload_wrong_device");
     }
 
@@ -207,7 +228,7 @@ pub(crate) mod tests {
         for (years, expected) in [(0, None), (3, None), (9, None), (11, Some("clock_skew"))] {
             let mut signed = payload(50, &[]);
             signed.issued_at = clock::built().after(year * years);
-            let judged = accept(&grant(&signed, 1), &trust(), &Ledger::new(), Some(NONCE), NOW);
+            let judged = accept(&grant(&signed, 1), &trust(), &Ledger::new(), requester(), NOW);
             let refused = judged.map_err(|rejected| crate::failure::Failure::from(rejected).kind()).err();
             assert_eq!(refused, expected, "{years} years after the build");
             signed.expires_at = signed.issued_at;
@@ -222,7 +243,7 @@ pub(crate) mod tests {
         assert_eq!(kind(&rotated, &Ledger::new()), "payload_untrusted");
         rotated.roots = vec![signed_root(2)];
         let trust = trust().advanced(&rotated.roots);
-        assert!(accept(&rotated, &trust, &Ledger::new(), Some(NONCE), NOW).is_ok());
+        assert!(accept(&rotated, &trust, &Ledger::new(), requester(), NOW).is_ok());
         // The old key is worth nothing any more.
         let mut by_old_key = grant(&payload(50, &[]), 1);
         by_old_key.roots = vec![signed_root(2)];

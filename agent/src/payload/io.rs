@@ -488,6 +488,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_host_that_drips_is_given_up_in_time_and_the_next_try_goes_on() {
+        // All bytes are the same, so that what drips is right.
+        let (whole, begun) = (vec![b'x'; 4000], 1000);
+        let artifact = artifact_of(&whole);
+        let device = Device::at(move |request| match request.header("range") {
+            None => {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", whole.len());
+                Reply::raw([head.as_bytes(), &whole[..begun]].concat()).then(Then::Drip)
+            }
+            Some(_) => honest(request, &whole),
+        });
+        let slow = device.fetch(&artifact).await.unwrap_err();
+        assert_eq!((slow.kind(), slow.disposition()), ("timed_out", Disposition::Retry));
+        assert_eq!(device.stored(&artifact), None);
+        let kept = part(&device.layout.artifacts(), &artifact).metadata().unwrap().len();
+        assert!((begun as u64..4000).contains(&kept), "{kept}");
+        device.fetch(&artifact).await.unwrap();
+        assert_eq!(device.stored(&artifact), Some(vec![b'x'; 4000]));
+        assert_eq!(device.ranges(), [None, Some(format!("bytes={kept}-"))]);
+    }
+
+    #[tokio::test]
     async fn a_server_without_ranges_sends_it_whole() {
         let (whole, artifact) = (bytes(), artifact_of(&bytes()));
         let device = Device::at(move |_| Reply::with("200 OK", &[], &whole));

@@ -9,7 +9,7 @@ mod accept;
 mod incoming;
 pub mod io;
 
-pub use accept::{accept, version_of};
+pub use accept::{Requester, accept, version_of};
 
 #[cfg(test)]
 pub(crate) use accept::tests as fixtures;

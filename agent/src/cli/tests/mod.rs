@@ -2,6 +2,7 @@
 //! the device, what the server hears, and what does not change when something is refused.
 
 mod damage;
+mod foreign;
 mod machine;
 mod pace;
 
@@ -64,6 +65,8 @@ struct Scene {
     impossible: Option<&'static str>,
     /// Whether artifacts can be fetched.
     has_artifacts: bool,
+    /// Another host that the payload says to fetch its artifact from.
+    host: Option<String>,
     /// How long certificates live.
     certified_for: Duration,
     /// What every message is answered with instead.
@@ -96,6 +99,7 @@ impl Default for Scene {
             device: 7,
             impossible: None,
             has_artifacts: true,
+            host: None,
             certified_for: Duration::from_hours(24 * 90),
             refusal: None,
             token: None,
@@ -191,7 +195,8 @@ impl Scene {
     }
 
     fn payload(&self, nonce: Nonce) -> Payload {
-        let artifact = Artifact { sha256: Sha256::of(ARTIFACT), size: ARTIFACT.len() as u64, url: None };
+        let url = self.host.as_ref().map(|host| format!("{host}/artifact").parse().unwrap());
+        let artifact = Artifact { sha256: Sha256::of(ARTIFACT), size: ARTIFACT.len() as u64, url };
         let mut payload = fixtures::payload(self.version, &[artifact]);
         if let Some(path) = self.impossible {
             let below = json!({"type": "file", "path": path, "content": {"text": "x"}});
@@ -200,6 +205,7 @@ impl Scene {
         Payload {
             device: DeviceId::new(self.device).unwrap(),
             generation: Generation(self.generation),
+            key_digest: self.hello.as_ref().unwrap().device_key.digest(),
             nonce,
             ..payload
         }
@@ -245,6 +251,7 @@ impl Waits for Jumping {
 struct World {
     _folder: tempfile::TempDir,
     root: PathBuf,
+    server: TestServer,
     layout: Layout,
     scene: Arc<Mutex<Scene>>,
     paper: Paper,
@@ -273,7 +280,7 @@ impl World {
             put(&format!("sys/class/dmi/id/{field}"), value.as_bytes());
         }
         put("opt/keep", b"");
-        Self { layout: Layout::new(&root), _folder: folder, root, scene, paper: Paper::default() }
+        Self { layout: Layout::new(&root), _folder: folder, root, server, scene, paper: Paper::default() }
     }
 
     fn scene(&self) -> MutexGuard<'_, Scene> {
