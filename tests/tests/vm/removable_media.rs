@@ -48,6 +48,13 @@ fn a_device_without_a_token_enrolls_by_itself_when_the_right_stick_is_plugged_in
     vm.pull_out("hostile")?;
     vm.wait_until("[ -z \"$(ls /run/unbox/media)\" ]", SOON)?;
 
+    // Its reader has the user of the device's key, and not the key: without this, it would find nothing.
+    vm.succeed("runuser -u unbox -- test -r /var/lib/unbox/exchange/device.key")?;
+    vm.succeed(
+        "mkdir -p /run/systemd/system/unbox-medium@.service.d && printf '[Service]\\nExecStartPost=/bin/sh -c \
+         \"! test -r /var/lib/unbox/exchange && ! ls /var/lib/unbox\"\\n' \
+         > /run/systemd/system/unbox-medium@.service.d/probe.conf && systemctl daemon-reload",
+    )?;
     vm.plug_in("right", &right)?;
     vm.wait_console("Found a pre-provisioning token on the removable medium sd", SOON)?;
     let found = vm.succeed("stat -c '%a %U:%G' /run/unbox/media/* /run/unbox/media/*/found.json")?;
