@@ -1,7 +1,12 @@
 //! The agent's side and the server's side of the proof against each other, without a network between them.
 
 use super::manufactured;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use std::{
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+};
 use unbox_agent::tpm::{Tpm, TpmError, TpmKey};
 use unbox_common::timestamp::Timestamp;
 use unbox_common::{
@@ -107,5 +112,37 @@ fn a_key_is_worth_nothing_in_another_tpm() -> Result<()> {
     own.serve(&path)?;
     assert!(key.is_here()?, "switched off and on, it is the same key");
     let _: &Manufacturer = &manufacturer;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs swtpm: run tests/run"]
+fn a_cleared_tpm_makes_the_same_key_again() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("tpmrm0");
+    let (_manufacturer, _tpm) = manufactured(folder.path(), Certified::Rsa, &path)?;
+    let mut tpm = Tpm::open(&path)?.context("a TPM")?;
+    let key = TpmKey::make(&mut tpm, &path, FixedBytes([7; 32]))?;
+    drop(tpm);
+
+    clear(&path)?;
+    assert!(key.is_here()?, "the key that was made before is still to be had");
+    let again = TpmKey::make(&mut Tpm::open(&path)?.context("a TPM")?, &path, FixedBytes([7; 32]))?;
+    assert_eq!(again.public(), key.public());
+    assert!(key.public().verifies(b"transcript", &key.sign(b"transcript")?));
+    Ok(())
+}
+
+/// `TPM2_Clear` by the authorisation of the lockout hierarchy, which is empty (part 3, section 24.6).
+fn clear(path: &Path) -> Result<()> {
+    let head =
+        [0x8002_u16.to_be_bytes().as_slice(), &27_u32.to_be_bytes(), &0x126_u32.to_be_bytes()].concat();
+    let (lockout, password) = (0x4000_000a_u32.to_be_bytes(), 0x4000_0009_u32.to_be_bytes());
+    let session = [&9_u32.to_be_bytes()[..], &password, &[0; 5]].concat();
+    let mut socket = UnixStream::connect(path)?;
+    socket.write_all(&[&head[..], &lockout, &session].concat())?;
+    let mut answer = [0; 10];
+    socket.read_exact(&mut answer)?;
+    ensure!(answer[6..] == [0; 4], "TPM2_Clear was refused: {answer:02x?}");
     Ok(())
 }
