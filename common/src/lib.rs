@@ -10,6 +10,7 @@
 //!   to register;
 //! * [`matching`]: which claim that identity belongs to;
 //! * [`doubt`]: what of a claim no device will show;
+//! * [`machine`]: whether a machine is the known one or another;
 //! * [`claims_file`]: the files in which devices are named by the thousand;
 //! * [`protocol`]: the messages between device and server, and the handshake's transcript;
 //! * [`refusal`]: every reason for a "no", and what a device then does;
@@ -29,6 +30,7 @@ pub mod eligibility;
 pub mod identity;
 pub mod ids;
 pub mod label;
+pub mod machine;
 pub mod maker;
 pub mod matching;
 pub mod models;
