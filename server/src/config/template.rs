@@ -140,7 +140,8 @@ listen = [{listen}]
 # that are claimed cost nothing, and neither does asking again. 0 at once: no limit.
 #series_burst = 500
 #series_per_hour = 60
-# Reports and check-ins of one device: so many at once, and so many more each minute. 0 at once: no limit.
+# Reports and check-ins of one device, and enrollments of one key: so many at once, and so many more each
+# minute. 0 at once: no limit.
 #device_burst = 60
 #device_per_minute = 12
 # Queries of one account of the management API in 100 seconds. 0: no limit.

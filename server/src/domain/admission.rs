@@ -31,7 +31,7 @@ mod refusal;
 #[cfg(test)]
 mod fixture;
 
-pub use hardware::{Pending, contradictions, registered};
+pub use hardware::{Pending, registered};
 pub use proof::{TokenEvidence, TpmEvidence, is_own_tpm, other_tpm};
 pub use refusal::{Found, Refusal, refuse_early};
 

@@ -254,21 +254,25 @@ const SLOT_MS: u64 = 3600 * 1000;
 impl Event {
     /// The entry that this event is counted in, if it is one of a kind that a stranger, or a
     /// device gone wrong, can cause as often as it likes. Such events must not fill the disk:
-    /// there is one entry for each action, kind, generation, subject and hour.
+    /// there is one entry for each action, kind or reason, generation, subject and hour. Each grant has a
+    /// generation of its own, so that it counts for nothing there.
     #[must_use]
     pub fn fold(&self) -> Option<String> {
         let folds = matches!(
             self.action,
             Action::Refused
                 | Action::ClaimContested
+                | Action::Granted
                 | Action::ApprovalRequested
                 | Action::KeyCopied
                 | Action::Reported
                 | Action::CertificateRenewed
                 | Action::SignedIn
         );
-        let kind = self.detail.get("kind").and_then(Value::as_str).unwrap_or_default();
-        let generation = self.detail.get("generation").and_then(Value::as_u64).unwrap_or_default();
+        let kind = self.detail.get("kind").or_else(|| self.detail.get("why"));
+        let kind = kind.and_then(Value::as_str).unwrap_or_default();
+        let generation = self.detail.get("generation").filter(|_| self.action != Action::Granted);
+        let generation = generation.and_then(Value::as_u64).unwrap_or_default();
         let slot = self.at.0 / SLOT_MS;
         folds.then(|| format!("{} {kind} {generation} {} {slot}", self.action, self.subject))
     }
@@ -306,10 +310,29 @@ mod tests {
             customer: None,
             detail: json!({"kind": "not_claimed"}),
         };
-        assert_eq!(event(Action::Granted, 0).fold(), None);
+        assert_eq!(event(Action::Claimed, 0).fold(), None);
         let first = event(Action::Refused, 0).fold();
         assert!(first.is_some());
         assert_eq!(first, event(Action::Refused, SLOT_MS - 1).fold());
         assert_ne!(first, event(Action::Refused, SLOT_MS).fold());
+    }
+
+    #[test]
+    fn grants_of_one_device_fold_by_their_reason_and_not_by_their_generation() {
+        let granted = |device, why, generation| {
+            let event = Event {
+                at: Timestamp(0),
+                actor: "device".to_owned(),
+                company: None,
+                action: Action::Granted,
+                subject: Subject::Device(DeviceId::new(device).unwrap()),
+                customer: None,
+                detail: json!({"why": why, "generation": generation}),
+            };
+            event.fold().unwrap()
+        };
+        assert_eq!(granted(7, "known_key", 2), granted(7, "known_key", 3));
+        assert_ne!(granted(7, "first_key", 1), granted(7, "known_key", 2));
+        assert_ne!(granted(7, "known_key", 2), granted(8, "known_key", 2));
     }
 }

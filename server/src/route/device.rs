@@ -77,7 +77,15 @@ async fn grant(app: &App, peer: &Peer, request: Request) -> Result<Grant, RouteE
     app.by_address.check(address_key(peer)).map_err(RouteError::TooMany)?;
     let body = body::read(app, holders(peer), request, MAX_PROVE_BYTES).await?;
     let origin = Origin { network: Some(address_key(peer)), certificate: certificate(peer) };
-    admitted(app, app.services.prove_from(&body, origin)).await
+    admitted(app, grant_unless_too_often(app, &body, origin)).await
+}
+
+/// Enrolls a device, unless it does so too often. Its key is counted, which it has proven by then: nobody
+/// else uses it up.
+async fn grant_unless_too_often(app: &App, body: &[u8], origin: Origin) -> Result<Grant, RouteError> {
+    let proof = app.services.read_prove(body, origin)?;
+    app.by_device.check(proof.key()).map_err(RouteError::TooMany)?;
+    Ok(app.services.grant(proof).await?)
 }
 
 /// `POST /device/v1/report`

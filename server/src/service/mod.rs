@@ -66,7 +66,7 @@ pub use doctor::{Finding, Severity};
 pub use error::ServiceError;
 pub use export::{ClaimExport, ClaimsForm, ExportedClaim};
 pub use factory::{Claimed, DeviceStanding, MAX_STATION_DEVICES, Registered, Registration};
-pub use handshake::{Guess, Heard, HelloRequest, Origin};
+pub use handshake::{Guess, Heard, HelloRequest, Origin, Proof};
 pub use import::{Import, ImportDefaults, ImportSummary, RowOutcome, RowResult};
 pub use item_spool::ItemSpool;
 pub use key_file::{ServiceAccountKeyFile, base_url};

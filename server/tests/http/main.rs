@@ -15,3 +15,5 @@ mod packed;
 mod service_account;
 mod support;
 mod token;
+#[path = "../support/tpm.rs"]
+mod tpm;

@@ -246,13 +246,28 @@ impl TestServer {
     }
 
     async fn claim_with(&self, device: &TestDevice, configuration: Option<ConfigurationId>) -> ClaimId {
-        let members = device.identity.iter().map(|one| Identifier::parse(one.kind, &one.value).unwrap());
+        self.claim_by(vec![device.set()], ProofKind::Identifiers, configuration).await
+    }
+
+    /// Claims a device by its identifiers, and by a TPM with this endorsement key.
+    pub(crate) async fn claim_tpm(&self, device: &TestDevice, key: &str) -> ClaimId {
+        let tpm = Identifier::parse(IdentifierKind::TpmKey, key).unwrap();
+        let sets = vec![device.set(), IdentifierSet::new([tpm]).unwrap()];
+        self.claim_by(sets, ProofKind::Tpm, Some(self.configuration)).await
+    }
+
+    async fn claim_by(
+        &self,
+        sets: Vec<IdentifierSet>,
+        proof: ProofKind,
+        configuration: Option<ConfigurationId>,
+    ) -> ClaimId {
         let new = NewClaim {
             customer: self.customer,
             reseller: None,
             configuration,
-            proof: ProofKind::Identifiers,
-            sets: vec![IdentifierSet::new(members).unwrap()],
+            proof,
+            sets,
             order: None,
             metadata: Metadata::default(),
             protected: false,
@@ -429,6 +444,12 @@ impl TestDevice {
             tpm: None,
             enrollment: None,
         }
+    }
+
+    /// The set by which it is claimed.
+    fn set(&self) -> IdentifierSet {
+        let members = self.identity.iter().map(|one| Identifier::parse(one.kind, &one.value).unwrap());
+        IdentifierSet::new(members).unwrap()
     }
 
     /// What a reseller writes into a claim of it.

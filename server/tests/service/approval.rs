@@ -65,7 +65,8 @@ async fn strangers_never_push_out_the_request_of_the_device_itself(db: TestDatab
     let asks = async |device: &TestDevice, origin| {
         let hello = device.hello_bytes();
         let challenge = world.services.hello(&hello).await.unwrap();
-        world.services.prove_from(&device.prove_bytes(&hello, &challenge), origin).await
+        let proof = world.services.read_prove(&device.prove_bytes(&hello, &challenge), origin)?;
+        world.services.grant(proof).await
     };
     let grant = asks(&device, away(250)).await.unwrap();
     complete(&world, &grant).await;

@@ -122,6 +122,43 @@ async fn a_copied_key_does_not_open_the_claim_that_registered_it(db: TestDatabas
     assert_eq!(world.services.device(&world.by, grant.device_id).await.unwrap().device.claim, first.id);
 }
 
+/// A machine that shows an address and a board, and nothing stronger.
+fn of_parts(mut device: TestDevice, number: u8) -> TestDevice {
+    device.identity = vec![
+        (IdentifierKind::MacAddress, format!("00:16:3e:00:01:{number:02x}")),
+        (IdentifierKind::BoardSerial, format!("B0ARD{number:03}")),
+    ];
+    device
+}
+
+async fn a_copy_is_noticed_on_machines_that_show_only_addresses_and_boards(db: TestDatabase) {
+    let world = World::new(db).await;
+    let device = of_parts(TestDevice::new(FIRST), 1);
+    let copy = of_parts(device.same_key(), 2);
+    let address = |of: &TestDevice| {
+        let address = Identifier::parse(IdentifierKind::MacAddress, &of.identity[0].1).unwrap();
+        IdentifierSet::new([address]).unwrap()
+    };
+    let new = claim_with_key(&world, FIRST, &device);
+    let sets = vec![address(&device), new.sets[1].clone()];
+    world.services.create_claim(&world.by, NewClaim { sets, ..new }).await.unwrap();
+    // The claim that registered the key is not opened by it on another machine.
+    refusal(copy.enroll(&world.services).await, RefusalKind::HardwareChanged);
+    let new = NewClaim {
+        sets: vec![address(&copy)],
+        proof: ProofKind::Identifiers,
+        ..claim_with_key(&world, FIRST, &device)
+    };
+    world.services.create_claim(&world.by, new).await.unwrap();
+    let grant = device.enroll(&world.services).await.unwrap();
+    let first = world.services.device(&world.by, grant.device_id).await.unwrap().device;
+    refusal(copy.enroll(&world.services).await, RefusalKind::PendingApproval);
+    assert_eq!(world.services.device(&world.by, grant.device_id).await.unwrap().device, first);
+    let copied = told(&world, Action::KeyCopied).await;
+    let kinds: Vec<_> = copied[0].1["differs"].as_array().unwrap().iter().map(|part| &part["kind"]).collect();
+    assert_eq!(kinds, ["mac_address", "board_serial"]);
+}
+
 async fn an_approved_copy_is_let_in(db: TestDatabase) {
     let world = World::new(db).await;
     world.claim(FIRST, ProofKind::Identifiers).await;
@@ -139,5 +176,6 @@ battery!(
     the_second_machine_with_a_key_waits_and_both_owners_are_told,
     two_copies_in_one_moment_are_not_both_taken,
     a_copied_key_does_not_open_the_claim_that_registered_it,
+    a_copy_is_noticed_on_machines_that_show_only_addresses_and_boards,
     an_approved_copy_is_let_in,
 );

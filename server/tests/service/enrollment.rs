@@ -132,6 +132,20 @@ async fn a_lost_answer_is_given_again(db: TestDatabase) {
     assert_eq!(world.services.prove(&prove).await.unwrap().generation, Generation(3));
 }
 
+async fn a_device_that_enrolls_without_end_fills_no_disk(db: TestDatabase) {
+    let world = World::new(db).await;
+    world.claim("PF0ABCDE", ProofKind::Identifiers).await;
+    let device = TestDevice::new("PF0ABCDE");
+    for generation in 1..=30 {
+        assert_eq!(device.enroll(&world.services).await.unwrap().generation, Generation(generation));
+    }
+    let granted = AuditFilter { action: Some(Action::Granted), ..AuditFilter::default() };
+    let page = world.services.list_audit(&world.by, granted, PageRequest::default()).await.unwrap();
+    let seen = page.items.iter().map(|entry| (entry.detail["why"].as_str(), entry.count));
+    assert_eq!(seen.collect::<Vec<_>>(), [(Some("known_key"), 29), (Some("first_key"), 1)]);
+    assert_eq!(page.items[0].detail["generation"], 30);
+}
+
 async fn hello_stores_nothing(db: TestDatabase) {
     let world = World::new(db).await;
     world.claim("PF0ABCDE", ProofKind::Identifiers).await;
@@ -184,6 +198,7 @@ battery!(
     a_token_brings_a_configuration_that_the_claim_keeps,
     the_key_that_the_factory_registered_enrolls,
     a_lost_answer_is_given_again,
+    a_device_that_enrolls_without_end_fills_no_disk,
     hello_stores_nothing,
     another_server_of_the_same_keys_takes_the_proof,
     a_secret_is_stored_nowhere,

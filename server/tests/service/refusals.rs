@@ -1,11 +1,16 @@
 //! Every refusal of a handshake: its kind, what it says, and that nothing changed but the count.
 
-use crate::support::{START, TestDatabase, TestDevice, World, new_claim, refusal, serial_set};
+use crate::support::{START, TestDatabase, TestDevice, World, introduction, new_claim, refusal, serial_set};
 use std::time::Duration;
 use unbox_common::{
+    digest::Sha256,
     identity::{Identifier, IdentifierKind},
     matching::IdentifierSet,
-    protocol::{latest::ProofKind, limits::MAX_HELLO_BYTES, problem::Problem},
+    protocol::{
+        latest::{Hello, ProofKind},
+        limits::MAX_HELLO_BYTES,
+        problem::Problem,
+    },
     refusal::RefusalKind,
     secret::Secret,
     timestamp::Timestamp,
@@ -163,6 +168,26 @@ async fn a_tpm_that_is_only_talked_about_matches_no_claim(db: TestDatabase) {
     refused(&world, &liar, RefusalKind::NotClaimed).await;
     liar.identity.retain(|(kind, _)| *kind == IdentifierKind::TpmKey);
     refused(&world, &liar, RefusalKind::InvalidIdentifier).await;
+}
+
+async fn a_tpm_that_somebody_else_introduces_opens_no_claim_without_its_proof(db: TestDatabase) {
+    let world = World::new(db).await;
+    let introduced = introduction();
+    let key = Sha256::of(introduced.endorsement_key.as_ref()).to_string();
+    let tpm = Identifier::parse(IdentifierKind::TpmKey, &key).unwrap();
+    let new = NewClaim {
+        sets: vec![IdentifierSet::new([tpm]).unwrap()],
+        ..new_claim(world.customer, SERIAL, ProofKind::Identifiers)
+    };
+    let claim = world.services.create_claim(&world.by, new).await.unwrap();
+    let hello = Hello { tpm: Some(introduced), ..TestDevice::new("OTHER123").hello() };
+    let hello = serde_json::to_vec(&hello).unwrap();
+    let before = world.db.snapshot().await;
+    refusal(world.services.hello(&hello).await, RefusalKind::NotClaimed);
+    assert_eq!(world.db.snapshot().await, before);
+    // The same hello finds the claim once the TPM is asked, and then it cannot be vouched for by a word.
+    world.services.set_claim_proof(&world.by, claim.id, ProofKind::Tpm).await.unwrap();
+    refusal(world.services.hello(&hello).await, RefusalKind::ProofRequired);
 }
 
 async fn identifiers_that_break_a_rule_are_named(db: TestDatabase) {
@@ -331,6 +356,7 @@ battery!(
     tokens_that_are_worth_nothing_are_refused_by_kind,
     another_key_than_the_registered_one_is_no_match,
     a_tpm_that_is_only_talked_about_matches_no_claim,
+    a_tpm_that_somebody_else_introduces_opens_no_claim_without_its_proof,
     identifiers_that_break_a_rule_are_named,
     one_hello_asks_about_one_device,
     what_is_not_this_protocol_is_refused,

@@ -2,15 +2,19 @@
 
 #[macro_use]
 mod database;
+mod changed;
 mod device;
 mod postgres;
 mod service_account;
 mod signer;
+mod tpm;
 mod world;
 
+pub(crate) use changed::change;
 pub use database::TestDatabase;
 pub use device::{TestDevice, certificate, check_in, report};
 pub use postgres::Cluster;
 pub(crate) use service_account::{PUBLIC_KEY, TestKey};
 pub use signer::TestSigner;
+pub(crate) use tpm::introduction;
 pub use world::{MINIMAL_DOCUMENT, START, World, new_claim, refusal, serial_set};

@@ -5,23 +5,13 @@ use crate::domain::{
     claim::Claim,
     device::{Device, DeviceState},
 };
-use std::collections::BTreeSet;
 use unbox_common::{
     identity::{HardwareIdentity, Identifier, IdentifierKind, Rank},
+    machine::contradictions,
     matching::{IdentifierSet, ReplacedPart, hardware_change},
     refusal::RefusalKind,
     timestamp::Timestamp,
 };
-
-/// The kinds of which one machine shows the same value for life, or until its board is replaced.
-const LASTING: [IdentifierKind; 6] = [
-    IdentifierKind::SerialNumber,
-    IdentifierKind::ServiceTag,
-    IdentifierKind::CertifiedDeviceId,
-    IdentifierKind::Imei,
-    IdentifierKind::Meid,
-    IdentifierKind::SystemUuid,
-];
 
 /// What an administrator has to approve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,24 +65,12 @@ pub(super) fn unapproved_parts(asked: &Admission<'_>) -> Vec<ReplacedPart> {
     }
 }
 
-/// Identifiers of which a machine shows others than it is known by: it is another machine, or has another
-/// board. What is shown or known on one side alone says nothing.
-#[must_use]
-pub fn contradictions(shown: &HardwareIdentity, known: &[&Identifier]) -> Vec<ReplacedPart> {
-    let part = |kind: IdentifierKind| {
-        let was: Vec<&Identifier> = known.iter().copied().filter(|one| one.kind() == kind).collect();
-        let now: Vec<String> = shown.of_kind(kind).map(|one| one.value().to_owned()).collect();
-        let contradicts = !was.is_empty() && !now.is_empty() && !was.iter().any(|one| shown.shows(one));
-        let was: BTreeSet<String> = was.iter().map(|one| one.value().to_owned()).collect();
-        contradicts.then(|| ReplacedPart { kind, was: was.into_iter().collect(), now })
-    };
-    LASTING.into_iter().filter_map(part).collect()
-}
-
-/// Everything that a claim registers, of all its sets.
+/// The identifiers that a claim registers, of all its sets; without maker and model, which are written as
+/// people call them.
 #[must_use]
 pub fn registered(claim: &Claim) -> Vec<&Identifier> {
-    claim.sets.usable().iter().flat_map(IdentifierSet::members).collect()
+    let all = claim.sets.usable().iter().flat_map(IdentifierSet::members);
+    all.filter(|one| one.kind().rank().is_some()).collect()
 }
 
 /// The TPM that proved itself, if it is neither registered nor the one from before.

@@ -69,7 +69,7 @@ pub(super) fn prove(asked: &Admission<'_>) -> Result<Option<Why>, Refusal> {
             None => Err(Refusal::said(RefusalKind::ProofRequired, NO_TPM)),
             Some(tpm) => match other_tpm(asked.claim, tpm.key) {
                 Some(refusal) => Err(refusal),
-                None => Ok(is_own_tpm(asked.claim, asked.device, tpm).then_some(Why::Tpm)),
+                None => Ok(is_own_tpm(asked.claim, asked.device, tpm.key).then_some(Why::Tpm)),
             },
         },
     }
@@ -84,10 +84,10 @@ pub fn other_tpm(claim: &Claim, shown: Sha256) -> Option<Refusal> {
     (!is_registered).then(|| Refusal::said(RefusalKind::HardwareChanged, OTHER_TPM))
 }
 
-/// Whether a TPM that proved itself is known to be this device's: registered, or bound before.
+/// Whether the TPM with this endorsement key is known to be this device's: registered, or bound before.
 #[must_use]
-pub fn is_own_tpm(claim: &Claim, device: Option<&Device>, tpm: &TpmEvidence) -> bool {
-    claim.sets.registered_tpm_keys().chain(device.and_then(bound_tpm)).any(|key| key == tpm.key)
+pub fn is_own_tpm(claim: &Claim, device: Option<&Device>, tpm: Sha256) -> bool {
+    claim.sets.registered_tpm_keys().chain(device.and_then(bound_tpm)).any(|key| key == tpm)
 }
 
 /// The TPM that a device last proved itself by.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     domain::{
         actor::Scope,
-        admission::{Found, Refusal, contradictions, refuse_early, registered},
+        admission::{Found, Refusal, is_own_tpm, refuse_early, registered},
         audit::{Action, Event, Subject},
         claim::{Claim, Collision, Sought},
         device::Device,
@@ -24,6 +24,7 @@ use unbox_common::{
     digest::Sha256,
     identity::{HardwareIdentity, Identifier, IdentifierKind, Rank, RawIdentifier, Source},
     ids::ClaimId,
+    machine::contradictions,
     matching::{Match, Reason, match_claims},
     protocol::{
         latest::{Challenge, Hello, PROTOCOL_VERSION, ProofKind},
@@ -75,6 +76,7 @@ pub struct Heard {
     pub guesses: Vec<Guess>,
     claim: Option<ClaimId>,
     key: Sha256,
+    tpm: Option<Sha256>,
     token_digest: Option<Sha256>,
 }
 
@@ -139,13 +141,15 @@ impl Services {
             guesses,
             claim,
             key: hello.message.device_key.digest(),
+            tpm: hello.message.tpm.as_ref().map(|tpm| Sha256::of(tpm.endorsement_key.as_ref())),
             token_digest: hello.message.token_digest,
         })
     }
 
-    /// Whether whoever said this hello has more than identifiers: a key that the claim or its device
-    /// knows, the device's certificate, a token of its owner, or a TPM that can be asked. Whom others
-    /// behind the same address guess about is nothing to such a device.
+    /// Whether whoever said this hello has more than identifiers: a key, its own or its TPM's, that the
+    /// claim or its device knows, the device's certificate, or a token of its owner. Whom others behind
+    /// the same address guess about is nothing to such a device. That some TPM introduces itself is not
+    /// enough: the certificates of all TPMs in the world are public.
     ///
     /// # Errors
     /// If the database fails.
@@ -155,15 +159,16 @@ impl Services {
         certificate: Option<DeviceIdentityCert>,
     ) -> Result<bool, ServiceError> {
         let Some(claim) = heard.claim else { return Ok(false) };
-        if matches!(&heard.answer, Ok(challenge) if challenge.tpm.is_some()) {
-            return Ok(true);
-        }
         let mut reader = self.0.store.reader().await?;
         let Some(claim) = reader.claim(Scope::Operator, claim).await? else { return Ok(false) };
         if claim.sets.registered_keys().any(|key| key == heard.key) {
             return Ok(true);
         }
         let device = reader.device_of_claim(claim.id).await?;
+        let knows_tpm = |tpm| claim.proof == ProofKind::Tpm && is_own_tpm(&claim, device.as_ref(), tpm);
+        if heard.tpm.is_some_and(knows_tpm) {
+            return Ok(true);
+        }
         let is_own = |device: &Device| {
             device.knows_key(heard.key)
                 || certificate.is_some_and(|certificate| certificate.device == device.id)

@@ -4,13 +4,14 @@
 
 mod guess;
 mod hello;
+mod prior;
 mod prove;
 mod ticket;
 mod tpm;
 
 pub use guess::Guess;
 pub use hello::{Heard, HelloRequest};
-pub use prove::Origin;
+pub use prove::{Origin, Proof};
 
 use super::ServiceError;
 use serde::de::DeserializeOwned;

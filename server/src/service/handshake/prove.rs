@@ -8,16 +8,16 @@ use super::{
         CertifiedEnrollment, DeviceIdentityCert, ServiceError, Services,
         audit::{device_event, refusal_event},
     },
+    prior::{certified_device, copied_from, known_again},
     read_message,
     ticket::Notes,
     tpm::check_answer,
 };
 use crate::{
     domain::{
-        actor::Scope,
         admission::{
-            Admission, Decision, Evidence, Pending, Refusal, TokenEvidence, TpmEvidence, Why, contradictions,
-            decide, is_own_tpm, registered,
+            Admission, Decision, Evidence, Pending, Refusal, TokenEvidence, TpmEvidence, Why, decide,
+            is_own_tpm,
         },
         audit::{Action, Subject},
         claim::Claim,
@@ -49,43 +49,48 @@ const COPIED_KEY: &str = "This device's key is that of another device: a disk or
     device, so that it makes a key of its own.";
 
 impl Services {
-    /// Takes the proof, and enrolls the device.
+    /// Takes the proof, and enrolls the device: [`Services::read_prove`], then [`Services::grant`].
+    ///
+    /// # Errors
+    /// Theirs.
+    pub async fn prove(&self, body: &[u8]) -> Result<Grant, ServiceError> {
+        self.grant(self.read_prove(body, Origin::default())?).await
+    }
+
+    /// Reads the exact bytes of a proof, and checks everything about it that needs no database.
+    ///
+    /// # Errors
+    /// A refusal, which is counted.
+    pub fn read_prove(&self, body: &[u8], origin: Origin) -> Result<Proof, ServiceError> {
+        let message: Prove = read_message(body, MAX_PROVE_BYTES)?;
+        Ok(Proof { origin, ..self.check(&message, self.now())? })
+    }
+
+    /// Enrolls the device.
     ///
     /// The same proof again, while its ticket is good, gives the same generation: the answer may
     /// have been lost.
     ///
     /// # Errors
     /// A refusal; then nothing has changed but what an administrator sees of it.
-    pub async fn prove(&self, body: &[u8]) -> Result<Grant, ServiceError> {
-        self.prove_from(body, Origin::default()).await
-    }
-
-    /// The same, by somebody at the other end of a connection.
-    ///
-    /// # Errors
-    /// As [`Services::prove`].
-    pub async fn prove_from(&self, body: &[u8], origin: Origin) -> Result<Grant, ServiceError> {
-        let message: Prove = read_message(body, MAX_PROVE_BYTES)?;
-        let now = self.now();
-        let attempt = Arc::new(Attempt { origin, ..self.attempt(&message, now)? });
-        let services = self.clone();
-        let job = Arc::clone(&attempt);
+    pub async fn grant(&self, proof: Proof) -> Result<Grant, ServiceError> {
+        let proof = Arc::new(proof);
+        let (services, job) = (self.clone(), Arc::clone(&proof));
         let outcome = self
             .0
             .store
             .write_together(move |tx| {
-                let (services, attempt) = (services.clone(), Arc::clone(&job));
-                Box::pin(async move { services.enroll(tx, &attempt).await })
+                let (services, proof) = (services.clone(), Arc::clone(&job));
+                Box::pin(async move { services.enroll(tx, &proof).await })
             })
             .await?;
         match outcome {
-            Outcome::Granted(granted) => self.grant(&attempt, &granted).await,
+            Outcome::Granted(granted) => self.issue(&proof, &granted).await,
             Outcome::Refused(refusal) => Err(self.refuse(refusal)),
         }
     }
 
-    /// Checks everything about a proof that needs no database.
-    fn attempt(&self, message: &Prove, now: Timestamp) -> Result<Attempt, ServiceError> {
+    fn check(&self, message: &Prove, now: Timestamp) -> Result<Proof, ServiceError> {
         const STRANGE: &str =
             "The ticket is not one of this server's, or older than its keys. Start again with hello.";
         const LATE: &str = "The ticket has expired. Start again with hello.";
@@ -118,56 +123,56 @@ impl Services {
         };
         let sent_token = message.token.is_some();
         let (ticket, origin) = (Sha256::of(sealed), Origin::default());
-        Ok(Attempt { notes, identity, tpm, ticket, shown, sent_token, origin, now })
+        Ok(Proof { notes, identity, tpm, ticket, shown, sent_token, origin, now })
     }
 
     /// Decides, and writes what follows. Runs inside the write transaction, perhaps more than once.
-    async fn enroll(&self, tx: &mut Tx, attempt: &Attempt) -> Result<Outcome, ServiceError> {
-        let shown = (&attempt.notes.key, attempt.shown);
-        let Some(facts) = tx.enrollment_facts(attempt.notes.claim, shown, attempt.now).await? else {
+    async fn enroll(&self, tx: &mut Tx, proof: &Proof) -> Result<Outcome, ServiceError> {
+        let shown = (&proof.notes.key, proof.shown);
+        let Some(facts) = tx.enrollment_facts(proof.notes.claim, shown, proof.now).await? else {
             return Ok(Outcome::Refused(Refusal::of(RefusalKind::NotClaimed)));
         };
-        let token = facts.token.filter(|one| attempt.standing(one) == TokenStanding::Valid);
+        let token = facts.token.filter(|one| proof.standing(one) == TokenStanding::Valid);
         let given = given(&facts, token.as_ref());
-        let certified = certified_device(tx, attempt, &facts).await?;
-        let copies = copied_from(tx, attempt, &facts).await?;
+        let certified = certified_device(tx, proof, &facts).await?;
+        let copies = copied_from(tx, proof, &facts).await?;
         let decision = decide(&Admission {
-            now: attempt.now,
+            now: proof.now,
             claim: &facts.claim,
-            rank: attempt.notes.rank,
+            rank: proof.notes.rank,
             device: certified.as_ref().map(|(device, _)| device).or(facts.device.as_ref()),
-            key: attempt.shown.key,
+            key: proof.shown.key,
             certified: certified.as_ref().map(|(_, generation)| *generation),
             copied_key: !copies.is_empty(),
-            identity: &attempt.identity,
-            ticket: attempt.ticket,
+            identity: &proof.identity,
+            ticket: proof.ticket,
             configured: given.is_some(),
             terms: facts.terms,
             evidence: Evidence {
-                token: attempt.token_evidence(&facts),
+                token: proof.token_evidence(&facts),
                 reset_ticket: facts.reset_ticket,
                 request: facts.request.as_ref(),
-                tpm: attempt.tpm.as_ref(),
+                tpm: proof.tpm.as_ref(),
             },
         });
         match (decision, given) {
             (Decision::Admit { generation, why }, Some(given)) => {
                 let facts = known_again(tx, facts, certified).await?;
                 let granted = Granted::new(&facts, generation, given);
-                self.admit(tx, attempt, facts, granted, why).await
+                self.admit(tx, proof, facts, granted, why).await
             }
             (Decision::Admit { .. }, None) => Ok(Outcome::Refused(Refusal::of(RefusalKind::NotClaimed))),
             (Decision::Pend(pending), _) => {
                 if pending.copied_key {
-                    self.tell_of_copies(tx, attempt.now, &copies);
+                    self.tell_of_copies(tx, proof.now, &copies);
                 }
-                self.hold(tx, attempt, facts, &pending).await
+                self.hold(tx, proof, facts, &pending).await
             }
             (Decision::Refuse(refusal), _) => {
                 let subject = subject_of(&facts);
                 let event =
-                    refusal_event(attempt.now, subject, Some(facts.claim.customer), &refusal, json!({}));
-                tx.append(self.0.ids.next(attempt.now), event);
+                    refusal_event(proof.now, subject, Some(facts.claim.customer), &refusal, json!({}));
+                tx.append(self.0.ids.next(proof.now), event);
                 Ok(Outcome::Refused(refusal))
             }
         }
@@ -176,12 +181,12 @@ impl Services {
     async fn admit(
         &self,
         tx: &mut Tx,
-        attempt: &Attempt,
+        proof: &Proof,
         facts: EnrollmentFacts,
         mut granted: Granted,
         why: Why,
     ) -> Result<Outcome, ServiceError> {
-        let now = attempt.now;
+        let now = proof.now;
         if why == Why::Repeated {
             return Ok(Outcome::Granted(Box::new(granted)));
         }
@@ -189,23 +194,23 @@ impl Services {
         let mut device =
             device.unwrap_or_else(|| Device::new(self.0.ids.device(now), claim.id, claim.customer, now));
         device.state = device.state.granted(granted.generation, now)?;
-        device.latest = Some(Enrollment { generation: granted.generation, key: attempt.notes.key.clone() });
-        device.latest_ticket = Some(attempt.ticket);
+        device.latest = Some(Enrollment { generation: granted.generation, key: proof.notes.key.clone() });
+        device.latest_ticket = Some(proof.ticket);
         device.bound_at = device.bound_at.or(Some(now));
-        device.source = attempt.origin.network.or(device.source);
-        device.identity = Some(attempt.identity.clone());
+        device.source = proof.origin.network.or(device.source);
+        device.identity = Some(proof.identity.clone());
         device.last_said.at = Some(now);
-        device.last_said.agent_version = Some(attempt.notes.agent_version.clone());
+        device.last_said.agent_version = Some(proof.notes.agent_version.clone());
         tx.save_device_together(device.clone());
         granted.device = Some(device.id);
-        if let (Why::ResetTicket, Some(digest)) = (why, attempt.shown.reset_ticket) {
+        if let (Why::ResetTicket, Some(digest)) = (why, proof.shown.reset_ticket) {
             tx.use_reset_ticket(digest, now).await?;
         }
         // What another hello than this one's collided with is over.
-        if claim.collision.as_ref().is_some_and(|one| one.at < attempt.notes.issued_at) {
+        if claim.collision.as_ref().is_some_and(|one| one.at < proof.notes.issued_at) {
             tx.set_collision(claim.id, None).await?;
         }
-        let overtaken = attempt.overtaken(&granted.assigned, why);
+        let overtaken = proof.overtaken(&granted.assigned, why);
         if granted.by_token || overtaken.is_some() {
             let own =
                 if granted.by_token { Some(granted.assigned.configuration) } else { claim.configuration };
@@ -218,10 +223,10 @@ impl Services {
             "why": why,
             "proof": claim.proof,
             "claim": claim.id,
-            "key": attempt.shown.key,
+            "key": proof.shown.key,
             "token": token.filter(|_| claim.proof == ProofKind::Token).map(|one| one.id),
-            "agent_version": attempt.notes.agent_version,
-            "tpm": attempt.tpm,
+            "agent_version": proof.notes.agent_version,
+            "tpm": proof.tpm,
         });
         let event = device_event(now, Action::Granted, device.id, &device, detail);
         tx.append(self.0.ids.next(now), event);
@@ -231,11 +236,11 @@ impl Services {
     async fn hold(
         &self,
         tx: &mut Tx,
-        attempt: &Attempt,
+        proof: &Proof,
         facts: EnrollmentFacts,
         pending: &Pending,
     ) -> Result<Outcome, ServiceError> {
-        let now = attempt.now;
+        let now = proof.now;
         let EnrollmentFacts { claim, device: known, .. } = facts;
         let mut device = known
             .clone()
@@ -247,20 +252,20 @@ impl Services {
         tx.note_request(&ApprovalRequest {
             device: device.id,
             customer: device.customer,
-            key: attempt.shown.key,
-            identity: attempt.identity.clone(),
+            key: proof.shown.key,
+            identity: proof.identity.clone(),
             replaced: pending.replaced.clone(),
             first_at: now,
             last_at: now,
             count: 1,
             approved_at: None,
-            source: attempt.origin.network,
-            tie: attempt.tie(&claim, &device),
+            source: proof.origin.network,
+            tie: proof.tie(&claim, &device),
         })
         .await?;
         let detail = json!({
             "kind": pending.kind(),
-            "key": attempt.shown.key,
+            "key": proof.shown.key,
             "unknown_key": pending.unknown_key,
             "copied_key": pending.copied_key,
             "replaced": pending.replaced,
@@ -288,19 +293,19 @@ impl Services {
     }
 
     /// Signs and issues what was granted: it is on disk by now.
-    async fn grant(&self, attempt: &Attempt, granted: &Granted) -> Result<Grant, ServiceError> {
+    async fn issue(&self, proof: &Proof, granted: &Granted) -> Result<Grant, ServiceError> {
         let Some(device) = granted.device else {
             return Err(ServiceError::Busy);
         };
         let Granted { generation, assigned, .. } = *granted;
         // Deleted since the commit: the device asks again and finds out what it is now.
         let assignment = self.assignment(assigned).await?.ok_or(ServiceError::Busy)?;
-        let (key_digest, nonce) = (attempt.shown.key, attempt.notes.device_nonce);
+        let (key_digest, nonce) = (proof.shown.key, proof.notes.device_nonce);
         let to = Recipient { device, generation, key_digest, nonce };
-        let now = attempt.now;
+        let now = proof.now;
         let payload = assignment.payload(to, now, self.settings().payload_lifetime);
         let signer = &self.0.signer;
-        let key = attempt.notes.key.clone();
+        let key = proof.notes.key.clone();
         let enrollment = CertifiedEnrollment { device, generation, owner: granted.customer, key };
         Ok(Grant {
             device_id: device,
@@ -308,7 +313,7 @@ impl Services {
             certificate_chain: signer.issue_certificate(&enrollment, now)?,
             owner: assignment.configuration.document.contact.owner(&granted.customer_name),
             payload: signer.sign_payload(&payload)?,
-            roots: signer.roots_after(attempt.notes.root_version),
+            roots: signer.roots_after(proof.notes.root_version),
             server_time: now,
             check_in_after_s: self.settings().check_in_interval_s,
         })
@@ -325,22 +330,29 @@ pub struct Origin {
 }
 
 /// A proof whose signature is right.
-struct Attempt {
-    notes: Notes,
-    identity: HardwareIdentity,
+#[derive(Debug)]
+pub struct Proof {
+    pub(super) notes: Notes,
+    pub(super) identity: HardwareIdentity,
     tpm: Option<TpmEvidence>,
     ticket: Sha256,
-    shown: ShownSecrets,
+    pub(super) shown: ShownSecrets,
     sent_token: bool,
     origin: Origin,
-    now: Timestamp,
+    pub(super) now: Timestamp,
 }
 
-impl Attempt {
+impl Proof {
+    /// Digest of the device's key.
+    #[must_use]
+    pub const fn key(&self) -> Sha256 {
+        self.shown.key
+    }
+
     /// What ties it to this device, beside the identifiers that matched.
     fn tie(&self, claim: &Claim, device: &Device) -> Tie {
         let by_certificate = self.origin.certificate.is_some_and(|one| one.device == device.id);
-        let by_tpm = self.tpm.as_ref().is_some_and(|tpm| is_own_tpm(claim, Some(device), tpm));
+        let by_tpm = self.tpm.as_ref().is_some_and(|tpm| is_own_tpm(claim, Some(device), tpm.key));
         if by_certificate || by_tpm || device.knows_key(self.shown.key) {
             Tie::Proof
         } else if self.origin.network.is_some() && self.origin.network == device.source {
@@ -419,65 +431,6 @@ fn given(facts: &EnrollmentFacts, token: Option<&TokenFacts>) -> Option<Given> {
         }
         None => facts.assigned.map(|assigned| Given { assigned, by_token: false }),
     }
-}
-
-/// The device that this server's certificate attests, and the generation.
-///
-/// It is the claim's device, or becomes it if the claim's device never enrolled: then this database was
-/// restored from a backup, and does not know the device. What belongs to another claim, or belonged to
-/// another owner, stays what it is.
-async fn certified_device(
-    tx: &mut Tx,
-    attempt: &Attempt,
-    facts: &EnrollmentFacts,
-) -> Result<Option<(Device, Generation)>, ServiceError> {
-    let EnrollmentFacts { claim, device, .. } = facts;
-    let Some(prior) = attempt.notes.prior.filter(|prior| prior.owner == claim.customer) else {
-        return Ok(None);
-    };
-    let device = match device {
-        Some(known) if known.id == prior.device => known.clone(),
-        Some(known) if known.latest.is_some() => return Ok(None),
-        _ if tx.device(Scope::Operator, prior.device).await?.is_some() => return Ok(None),
-        Some(unseen) => Device { id: prior.device, ..unseen.clone() },
-        None => Device::new(prior.device, claim.id, claim.customer, attempt.now),
-    };
-    Ok(Some((device, prior.generation)))
-}
-
-/// The other devices that the key belongs to, with what of this hardware is not theirs. A machine that two
-/// claims register is no copy of itself.
-async fn copied_from(
-    tx: &mut Tx,
-    attempt: &Attempt,
-    facts: &EnrollmentFacts,
-) -> Result<Vec<(OtherHolder, Vec<ReplacedPart>)>, ServiceError> {
-    let is_bound = facts.device.as_ref().is_some_and(|device| device.knows_key(attempt.shown.key));
-    if is_bound || !facts.key_is_elsewhere {
-        return Ok(Vec::new());
-    }
-    let holders = tx.key_holders(&attempt.notes.key, facts.claim.id).await?;
-    let differing = holders.into_iter().filter_map(|holder| {
-        let last = holder.device.as_ref().and_then(|device| device.identity.as_ref());
-        let seen = last.into_iter().flat_map(HardwareIdentity::observed).map(|one| &one.identifier);
-        let known: Vec<_> = registered(&holder.claim).into_iter().chain(seen).collect();
-        let differs = contradictions(&attempt.identity, &known);
-        (!differs.is_empty()).then_some((holder, differs))
-    });
-    Ok(differing.collect())
-}
-
-/// The facts with the device that is certified in place of the one that never enrolled.
-async fn known_again(
-    tx: &mut Tx,
-    facts: EnrollmentFacts,
-    certified: Option<(Device, Generation)>,
-) -> Result<EnrollmentFacts, ServiceError> {
-    let Some((device, _)) = certified else { return Ok(facts) };
-    if let Some(unseen) = facts.device.as_ref().filter(|one| one.id != device.id) {
-        tx.delete_unseen_device(unseen.id).await?;
-    }
-    Ok(EnrollmentFacts { device: Some(device), ..facts })
 }
 
 fn subject_of(facts: &EnrollmentFacts) -> Subject {

@@ -1,6 +1,9 @@
 //! `POST /device/v1/hello`
 
-use crate::support::{TestDevice, TestServer, exact, problem, retry_after};
+use crate::{
+    support::{TestDevice, TestServer, exact, problem, retry_after},
+    tpm,
+};
 use futures_util::{StreamExt as _, stream};
 use reqwest::{Client, StatusCode};
 use std::future::ready;
@@ -129,6 +132,64 @@ async fn a_device_with_a_token_of_its_owner_is_not_kept_waiting() {
         let hello = Hello { token_digest, ..device.hello() };
         assert_eq!(server.post(&client, HELLO_PATH, &hello).await.status().as_u16(), expected);
     }
+}
+
+/// Settings by which the authority of the TPM that introduces itself is believed.
+fn with_tpm_roots(settings: &str) -> String {
+    let roots = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tpm/issuer.pem");
+    format!("{settings}\n[tpm]\nroots = {roots:?}\n")
+}
+
+#[tokio::test]
+async fn an_introduced_tpm_hides_from_its_address_which_devices_are_claimed() {
+    let server = TestServer::with(&with_tpm_roots("[limits]\nseries_burst = 2\nseries_per_hour = 1")).await;
+    let claimed = TestDevice::new("PF0AB009");
+    let claim = server.claim(&claimed).await;
+    server.services().set_claim_proof(&server.operator, claim, ProofKind::Tpm).await.unwrap();
+    let hello = |device: &TestDevice| Hello {
+        proofs: vec![ProofKind::Tpm],
+        tpm: Some(tpm::introduction()),
+        ..device.hello()
+    };
+    let fresh = server.post(&server.stranger_at("127.0.0.2"), HELLO_PATH, &hello(&claimed)).await;
+    assert_eq!(fresh.status(), StatusCode::OK, "where nobody guesses, a hit costs nothing");
+    let challenge: Challenge = fresh.json().await.unwrap();
+    assert!(challenge.tpm.is_some());
+
+    let attacker = server.stranger();
+    for serial in ["PF0AB001", "PF0AB002"] {
+        let missed = server.post(&attacker, HELLO_PATH, &hello(&TestDevice::new(serial))).await;
+        assert_eq!(missed.status(), StatusCode::NOT_FOUND);
+    }
+    let before = server.everything().await;
+    let mut told = Vec::new();
+    for device in [&claimed, &TestDevice::new("PF0AB003")] {
+        let answer = server.post(&attacker, HELLO_PATH, &hello(device)).await;
+        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+        let problem = problem(answer).await;
+        assert!(problem.retry_after_s.is_some_and(|wait| wait > 3000), "{problem:?}");
+        told.push((problem.kind, problem.detail));
+    }
+    assert_eq!(told[0], told[1], "a hit and a miss");
+    assert_eq!(server.everything().await, before);
+}
+
+#[tokio::test]
+async fn a_device_whose_tpm_its_claim_registers_is_not_kept_waiting() {
+    let server = TestServer::with(&with_tpm_roots("[limits]\nseries_burst = 1\nseries_per_hour = 1")).await;
+    let device = TestDevice::new("PF0AB009");
+    let introduction = tpm::introduction();
+    let key = Sha256::of(introduction.endorsement_key.as_ref()).to_string();
+    server.claim_tpm(&device, &key).await;
+    let client = server.stranger();
+    for serial in ["PF0AB001", "PF0AB002"] {
+        server.post(&client, HELLO_PATH, &TestDevice::new(serial).hello()).await;
+    }
+    let hello = Hello { proofs: vec![ProofKind::Tpm], ..device.hello() };
+    let unknown = server.post(&client, HELLO_PATH, &hello).await;
+    assert_eq!(unknown.status(), StatusCode::TOO_MANY_REQUESTS);
+    let known = Hello { tpm: Some(introduction), ..hello };
+    assert_eq!(server.post(&client, HELLO_PATH, &known).await.status(), StatusCode::OK);
 }
 
 /// With the limits of a server whose settings say nothing about them.

@@ -1,11 +1,12 @@
 //! `POST /device/v1/prove`
 
-use crate::support::{TestDevice, TestServer, problem};
+use crate::support::{TestDevice, TestServer, problem, retry_after};
 use reqwest::StatusCode;
 use unbox_common::{
     bytes::{Bytes, FixedBytes},
     ids::Generation,
     protocol::latest::{PROVE_PATH, Prove},
+    refusal::RefusalKind,
     trust::{Signed, SigningRoot},
 };
 use unbox_server::keys::DeviceCertificate;
@@ -51,4 +52,26 @@ async fn a_signature_by_another_key_enrolls_nobody() {
     let answer = server.post(&server.stranger(), PROVE_PATH, &stolen).await;
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(server.devices().await, before.devices);
+}
+
+#[tokio::test]
+async fn a_device_enrolls_only_so_often_and_others_are_not_kept_out() {
+    let server = TestServer::with("[limits]\ndevice_burst = 2\ndevice_per_minute = 1").await;
+    let (device, other) = (TestDevice::new("PF0ABCDE"), TestDevice::new("PF0XYZAB"));
+    server.claim(&device).await;
+    server.claim(&other).await;
+    for generation in 1..=2 {
+        assert_eq!(server.grant(&device).await.generation.0, generation);
+    }
+    let (hello, challenge) = server.challenge(&device).await;
+    let before = server.everything().await;
+    // From another address, too.
+    for client in [server.stranger(), server.stranger_at("127.0.0.2")] {
+        let refused = server.post(&client, PROVE_PATH, &device.prove(&hello, &challenge)).await;
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(retry_after(&refused) > 0);
+        assert_eq!(problem(refused).await.kind, RefusalKind::TooManyRequests);
+    }
+    assert_eq!(server.everything().await, before);
+    assert_eq!(server.grant(&other).await.generation.0, 1);
 }
