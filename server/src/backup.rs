@@ -37,6 +37,8 @@ const FORMAT: u32 = 1;
 const MAX_LINE_BYTES: u64 = 64 * 1024 * 1024;
 /// The largest file of keys or settings, in bytes.
 const MAX_KEY_FILE_BYTES: u64 = 4 * 1024 * 1024;
+/// The settings file, as it lies in a server's directory.
+const SETTINGS: &str = "server.toml";
 
 /// Why a backup could not be made or restored.
 #[derive(Debug, thiserror::Error)]
@@ -242,6 +244,21 @@ impl Backup {
         &self.summary
     }
 
+    /// The settings file in it, if there is one.
+    ///
+    /// # Errors
+    /// If the file cannot be read any more.
+    pub fn settings(&self) -> Result<Option<Vec<u8>>, BackupError> {
+        let mut found = None;
+        self.for_each_file(|name, contents, _| {
+            if name == Path::new(SETTINGS) {
+                found = Some(contents.to_owned());
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
     /// The files in it that are different in this directory; those that are missing there are not.
     ///
     /// # Errors
@@ -302,7 +319,7 @@ fn check_name(name: &str) -> Result<&Path, BackupError> {
     let path = Path::new(name);
     let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
     let known =
-        name == "server.toml" || ["keys/", "roots/", "trust/"].iter().any(|folder| name.starts_with(folder));
+        name == SETTINGS || ["keys/", "roots/", "trust/"].iter().any(|folder| name.starts_with(folder));
     if plain && known { Ok(path) } else { Err(BackupError::Escapes(name.to_owned())) }
 }
 

@@ -5,6 +5,8 @@ use crate::{
     backup::{self, Backup, Summary},
     clock::{Clock as _, SystemClock},
     config::Fragment,
+    files::{self, PRIVATE_DIRECTORY},
+    keys::Layout,
     store::{Occupancy, Store},
 };
 use anyhow::{Context as _, bail};
@@ -14,6 +16,8 @@ use std::{
     io::{self, BufRead as _, IsTerminal as _, Write as _},
     path::PathBuf,
 };
+use unbox_common::secret::Secret;
+use url::Url;
 
 /// Writes the database into one private file, also while it is served.
 #[derive(Debug, Args)]
@@ -39,7 +43,8 @@ pub(super) struct BackupCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Stop every server of the database first. What a database file held before is kept beside it, as \
-unbox.db.replaced.
+unbox.db.replaced. Rows go to the database in the server's directory, or to the one that its settings name \
+already; if the settings in the backup name another, say --database.
 
 Examples:
   unbox-server restore --dry-run /backup/unbox-data
@@ -84,33 +89,65 @@ impl RestoreCommand {
         let layout = global.layout();
         let backup = Backup::open(&self.file)
             .with_context(|| format!("{} cannot be restored", self.file.display()))?;
+        let database = target(global, &layout, &backup)?;
         let mut replaced: Vec<String> =
             backup.conflicts(&layout)?.iter().map(|path| path.display().to_string()).collect();
-        // Without settings here, those of the backup say where the database is.
-        let settings = global.settings(Fragment::default());
-        let summary = backup.summary();
-        match &settings {
-            Ok(settings) => {
-                if Store::occupancy(settings.database.expose()).await? == Occupancy::Occupied {
-                    replaced.push("the database".to_owned());
-                }
-            }
-            Err(_) if summary.files > 0 => {}
-            Err(_) => {
-                settings?;
-            }
+        if Store::occupancy(database.expose()).await? == Occupancy::Occupied {
+            replaced.push("the database".to_owned());
         }
+        let summary = backup.summary();
         if self.dry_run {
             return show(output, summary, &replaced, true);
         }
         if !(self.overwrite || replaced.is_empty()) {
             confirm(&format!("This replaces {}", replaced.join(", ")))?;
         }
-        backup.restore_files(&layout)?;
-        let settings = global.settings(Fragment::default())?;
-        backup.restore_rows(settings.database.expose()).await?;
+        files::make_directory(layout.dir(), PRIVATE_DIRECTORY)?;
+        // The rows come first, because they are restored completely or not at all.
+        backup.restore_rows(database.expose()).await.context("nothing was restored")?;
+        backup.restore_files(&layout).context(
+            "the database was restored, but not all keys and settings: put right what is wrong, and run the \
+             same command again",
+        )?;
         show(output, summary, &replaced, false)
     }
+}
+
+/// The database that the rows go to: the one in the server's directory, the one that the settings there
+/// name already, or the one that the operator names. What else the settings of a backup name is not
+/// believed: somebody may have changed them, and any file of this machine could be meant.
+fn target(global: &Global, layout: &Layout, backup: &Backup) -> anyhow::Result<Secret> {
+    let here = Fragment::read(&layout.settings());
+    let Some(contents) = backup.settings()? else {
+        let here = here?;
+        return Ok(global.database.clone().unwrap_or_else(|| here.database_url(layout)));
+    };
+    let restored = Fragment::parse(&layout.settings(), &contents).context("the settings in the backup")?;
+    if let Some(named) = &global.database {
+        return Ok(named.clone());
+    }
+    let wanted = restored.database_url(layout);
+    let is_own = wanted == Fragment::default().database_url(layout);
+    if !(is_own || here.is_ok_and(|here| here.database_url(layout) == wanted)) {
+        bail!(
+            "the settings in the backup keep the database outside of {}: {}. Nothing was changed. If its rows \
+             are to go there, name it with --database",
+            layout.dir().display(),
+            without_password(&wanted)
+        );
+    }
+    Ok(wanted)
+}
+
+/// The address of a database as it may be shown.
+fn without_password(url: &Secret) -> String {
+    let Ok(mut shown) = Url::parse(url.expose()) else {
+        return "at an address that cannot be read".to_owned();
+    };
+    // A URL without a host has no password, either.
+    let _ = shown.set_password(None);
+    shown.set_query(None);
+    shown.to_string()
 }
 
 fn show(output: &mut Output, summary: &Summary, replaced: &[String], dry: bool) -> anyhow::Result<Exit> {

@@ -1,7 +1,7 @@
 //! What one source of settings says: the file, or the command line. Everything may be absent.
 
 use super::{ConfigError, ProxyHeader};
-use crate::files;
+use crate::{files, keys::Layout, store::Store};
 use serde::Deserialize;
 use std::{
     net::SocketAddr,
@@ -194,12 +194,27 @@ impl Fragment {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let contents =
             files::read(path, MAX_FILE_BYTES)?.ok_or_else(|| ConfigError::Missing(path.to_owned()))?;
-        let text = String::from_utf8_lossy(&contents);
+        Self::parse(path, &contents)
+    }
+
+    /// Reads what a settings file holds; `path` is named in errors alone.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the line.
+    pub fn parse(path: &Path, contents: &[u8]) -> Result<Self, ConfigError> {
+        let text = String::from_utf8_lossy(contents);
         toml::from_str(&text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
             let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
             ConfigError::Syntax { path: path.to_owned(), line, message: error.message().to_owned() }
         })
+    }
+
+    /// The database's URL: the embedded database of this directory unless the fragment says otherwise.
+    #[must_use]
+    pub fn database_url(&self, layout: &Layout) -> Secret {
+        let embedded = || Secret::new(Store::sqlite_url(&layout.database()));
+        self.database.clone().unwrap_or_else(embedded)
     }
 
     /// This fragment, and `below` where it says nothing. Only what the command line can say is

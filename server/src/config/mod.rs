@@ -145,6 +145,7 @@ impl Settings {
     /// # Errors
     /// [`ConfigError::Value`] with the first setting that cannot be used.
     pub fn parse(merged: Fragment, layout: Layout) -> Result<Self, ConfigError> {
+        let database = merged.database_url(&layout);
         let listen = match merged.listen {
             Some(listen) => listen,
             None => DEFAULT_LISTEN.parse().into_iter().collect(),
@@ -203,9 +204,7 @@ impl Settings {
             listen_plain: merged.listen_plain.unwrap_or_default(),
             listen_api,
             proxy_protocol,
-            database: merged
-                .database
-                .unwrap_or_else(|| Secret::new(crate::store::Store::sqlite_url(&layout.database()))),
+            database,
             certificate,
             certificate_key,
             acme,

@@ -1,7 +1,27 @@
 //! `backup` and `restore`, as an operator types them.
 
-use super::{Admin, code, error, mode, text};
-use std::fs;
+use super::{Admin, changed::change, code, error, mode, text};
+use serde_json::{Value, json};
+use std::{fs, io::Write as _, path::Path};
+use unbox_common::bytes::{from_base64, to_base64};
+
+/// Has the settings in a backup name this database.
+fn name_database(backup: &Path, url: &str) {
+    change(backup, |lines| {
+        let settings = lines.iter_mut().find(|line| line.contains("\"server.toml\"")).unwrap();
+        let mut file: Value = serde_json::from_str(settings).unwrap();
+        let contents = from_base64(file["contents"].as_str().unwrap()).unwrap();
+        let named = [format!("database = {url:?}\n").as_bytes(), &contents].concat();
+        file["contents"] = json!(to_base64(&named));
+        *settings = file.to_string();
+    });
+}
+
+/// Loses a server's directory.
+fn lose(admin: &Admin) {
+    #[expect(clippy::disallowed_methods, reason = "an accident, and not ours")]
+    fs::rename(admin.path(""), admin.dir.path().join("lost")).unwrap();
+}
 
 #[test]
 fn a_server_that_was_lost_comes_back_from_a_backup_made_while_it_served() {
@@ -19,8 +39,7 @@ fn a_server_that_was_lost_comes_back_from_a_backup_made_while_it_served() {
     admin.json(&["customer", "create", "Later"]);
     let keys = fs::read(admin.path("keys/device-ca.pem")).unwrap();
 
-    #[expect(clippy::disallowed_methods, reason = "an accident, and not ours")]
-    fs::rename(admin.path(""), admin.dir.path().join("lost")).unwrap();
+    lose(&admin);
     let planned = admin.json(&["restore", "--dry-run", path]);
     assert_eq!((&planned["dry_run"], &planned["replaced"]), (&true.into(), &serde_json::json!([])));
     assert!(!admin.path("").exists(), "a dry run changes nothing");
@@ -65,4 +84,73 @@ fn nothing_is_overwritten_without_a_word() {
     let told = admin.refused(&["restore", "--overwrite", other.to_str().unwrap()], 1);
     assert!(told.contains("Take another one"), "{told}");
     assert_eq!(error(&admin.run(&["customer", "list"])), "");
+}
+
+#[test]
+fn the_settings_in_a_backup_do_not_say_where_its_rows_go() {
+    let admin = Admin::founded();
+    admin.json(&["customer", "create", "Acme AG"]);
+    let file = admin.dir.path().join("backup");
+    let path = file.to_str().unwrap();
+    admin.json(&["backup", "--with-keys", path]);
+    let victim = admin.dir.path().join("victim");
+    fs::File::create_new(&victim).unwrap().write_all(b"somebody's file").unwrap();
+    let elsewhere = format!("sqlite://{}", victim.display());
+    name_database(&file, &elsewhere);
+    let is_untouched = || fs::read(&victim).unwrap() == b"somebody's file";
+
+    // In place of a server that keeps its rows in its directory, and on a fresh machine.
+    for fresh in [false, true] {
+        if fresh {
+            lose(&admin);
+        }
+        for options in [&["--dry-run"][..], &["--overwrite"], &[]] {
+            let told = admin.refused(&[&["restore", path], options].concat(), 1);
+            assert!(told.contains("--database") && told.contains(victim.to_str().unwrap()), "{told}");
+            assert!(is_untouched() && admin.path("").exists() != fresh);
+        }
+    }
+    let named = ["restore", path, "--database", &elsewhere];
+    let told = admin.refused(&named, 1);
+    assert!(told.contains("replaces the database"), "{told}");
+    assert!(is_untouched() && !admin.path("").exists());
+    admin.json(&[&named[..], &["--overwrite"]].concat());
+    let kept = admin.dir.path().join("victim.replaced");
+    assert_eq!(fs::read(kept).unwrap(), b"somebody's file");
+    assert_eq!(admin.json(&["customer", "list"])["companies"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_server_whose_rows_are_elsewhere_already_is_restored_there() {
+    let admin = Admin::empty();
+    let database = format!("sqlite://{}", admin.dir.path().join("elsewhere.db").display());
+    admin.json(&["init", "--name", "localhost", "--database", &database]);
+    let file = admin.dir.path().join("backup");
+    let path = file.to_str().unwrap();
+    admin.json(&["backup", "--with-keys", path]);
+    admin.json(&["customer", "create", "Later"]);
+    admin.json(&["restore", "--overwrite", path]);
+    assert_eq!(admin.json(&["customer", "list"])["companies"], json!([]));
+    name_database(&file, "postgres://unbox:hunter2@db.example/unbox?password=hunter2");
+    let told = admin.refused(&["restore", "--overwrite", path], 1);
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn a_backup_whose_rows_cannot_be_restored_changes_no_key_either() {
+    let admin = Admin::founded();
+    admin.json(&["customer", "create", "Acme AG"]);
+    let file = admin.dir.path().join("backup");
+    let path = file.to_str().unwrap();
+    admin.json(&["backup", "--with-keys", path]);
+    change(&file, |lines| lines.push(r#"{"table":"nobody_knows","columns":["id"]}"#.to_owned()));
+    admin.json(&["key", "rotate"]);
+    admin.json(&["customer", "create", "Later"]);
+    let told = admin.refused(&["restore", "--overwrite", path], 1);
+    assert!(told.contains("nothing was restored") && told.contains("nobody_knows"), "{told}");
+
+    lose(&admin);
+    let told = admin.refused(&["restore", path], 1);
+    assert!(told.contains("nothing was restored"), "{told}");
+    assert!(!admin.path("unbox.db").exists() && !admin.path("server.toml").exists());
 }

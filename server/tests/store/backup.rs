@@ -1,6 +1,6 @@
 //! Backups: all that was there at one moment, and completely or not at all.
 
-use crate::support::{TestDatabase, World};
+use crate::support::{TestDatabase, World, change};
 use std::{fs, io::Write as _, path::PathBuf};
 use unbox_common::{protocol::latest::ProofKind, timestamp::Timestamp};
 use unbox_server::{
@@ -65,10 +65,50 @@ async fn a_backup_that_is_not_whole_changes_nothing(db: TestDatabase) {
     }
 }
 
+async fn a_whole_backup_with_rows_of_another_schema_changes_nothing(db: TestDatabase) {
+    let (world, path) = backed_up(db).await;
+    world.claim("PF0LATER", ProofKind::Identifiers).await;
+    let before = world.db.snapshot().await;
+    world.db.store.close().await;
+    let whole = fs::read_to_string(&path).unwrap();
+    let companies = "{\"table\":\"companies\",";
+    let edits: [(&str, &dyn Fn(&mut Vec<String>)); 5] = [
+        ("an unknown table", &|lines| {
+            lines.push(r#"{"table":"nobody_knows","columns":["id"]}"#.to_owned());
+            lines.push("[1]".to_owned());
+        }),
+        ("a table of the database itself", &|lines| {
+            lines.push(r#"{"table":"_sqlx_migrations","columns":["version"]}"#.to_owned());
+        }),
+        ("an unknown column", &|lines| {
+            let table = lines.iter_mut().find(|line| line.starts_with(companies)).unwrap();
+            *table = table.replace("\"name\"", "\"nobody_knows\"");
+        }),
+        ("a column that is more than a name", &|lines| {
+            let table = lines.iter_mut().find(|line| line.starts_with(companies)).unwrap();
+            *table = table.replace("\"name\"", "\"name) SELECT 1 --\"");
+        }),
+        ("a short row", &|lines| {
+            let table = lines.iter().position(|line| line.starts_with(companies)).unwrap();
+            lines[table + 1] = "[1]".to_owned();
+        }),
+    ];
+    for (what, edit) in edits {
+        let mut file = fs::File::options().write(true).truncate(true).open(&path).unwrap();
+        file.write_all(whole.as_bytes()).unwrap();
+        change(&path, |lines| edit(lines));
+        assert_ne!(fs::read_to_string(&path).unwrap(), whole, "{what}");
+        let backup = Backup::open(&path).unwrap();
+        assert!(backup.restore_rows(&world.db.url).await.is_err(), "{what}");
+        assert_eq!(opened(&world.db.url).await.snapshot().await, before, "{what}");
+    }
+}
+
 battery!(
     a_restored_database_is_the_one_that_was_backed_up,
     a_backup_moves_from_either_database_to_sqlite,
     a_backup_that_is_not_whole_changes_nothing,
+    a_whole_backup_with_rows_of_another_schema_changes_nothing,
 );
 
 #[tokio::test]
