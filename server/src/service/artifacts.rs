@@ -75,7 +75,7 @@ impl Services {
             // What arrived needs its room until it is registered.
             Ok::<_, FilesError>((part, received, room))
         });
-        let (part, received, _room) = written.await.map_err(|_| ServiceError::Busy)??;
+        let (part, received, room) = written.await.map_err(|_| ServiceError::Busy)??;
         match received.end {
             End::Whole => {}
             End::NoRoom(why) => return Err(*why),
@@ -84,7 +84,13 @@ impl Services {
         }
         check_digest(expected, received.sha256)?;
         let new = self.new_artifact(customer, name, received.sha256, received.length);
-        self.register(by, new, part.0.clone(), None).await
+        let id = new.id;
+        let registered = self.register(by, new, part.0.clone(), None).await?;
+        // Bytes that were there before take no room of their own.
+        if registered.id == id {
+            room.settle();
+        }
+        Ok(registered)
     }
 
     pub(super) fn new_artifact(
@@ -117,6 +123,12 @@ impl Services {
                     tx.lock_artifacts().await?;
                     if let Some(customer) = new.customer {
                         customer_of(tx, &by, customer).await?;
+                        let known = tx.artifact(new.sha256, new.customer).await?;
+                        let has_it = known.is_some_and(|known| known.customer == new.customer);
+                        // The bytes of an upload were checked when they were saved.
+                        if upload.is_none() && !has_it {
+                            services.check_quota(tx, customer, new.size).await?;
+                        }
                     }
                     blocking(move || files::publish(&part, &path)).await?;
                     services.note_artifact(tx, &by, new, upload).await

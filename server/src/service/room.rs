@@ -1,12 +1,15 @@
 //! Room on the disk for what companies send: a share for each of them, and a rest that nobody gets.
 
 use super::{ServiceError, Services};
-use crate::files::{self, FilesError};
+use crate::{
+    files::{self, FilesError},
+    store::Tx,
+};
 use std::{
     collections::HashMap,
     io,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use unbox_common::ids::CompanyId;
 
@@ -14,17 +17,31 @@ use unbox_common::ids::CompanyId;
 const LOOK_EVERY_BYTES: u64 = 4 * 1024 * 1024;
 const MIB: u64 = 1024 * 1024;
 
-/// Bytes that arrive at this time, by customer: they stand in no database yet.
-pub(super) type Arriving = Arc<Mutex<HashMap<CompanyId, u64>>>;
+/// The open streams of each customer.
+pub(super) type Arriving = Arc<Mutex<HashMap<CompanyId, Streams>>>;
+
+/// The open streams of one customer.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    open: usize,
+    /// Bytes that stand in no database yet.
+    arriving: u64,
+    /// Bytes of streams that have ended since, and stand there.
+    settled: u64,
+}
 
 /// The room for one stream of bytes.
 pub(super) struct Room {
     arriving: Arriving,
     customer: Option<CompanyId>,
+    /// Bytes that stood in the database when the stream began.
     stored: u64,
+    /// Bytes that had been settled by then.
+    settled: u64,
     quota: u64,
     reserve: u64,
     directory: PathBuf,
+    free_bytes: fn(&Path) -> io::Result<u64>,
     taken: u64,
     unseen: u64,
 }
@@ -32,34 +49,71 @@ pub(super) struct Room {
 impl Services {
     /// Room for bytes of a customer, or of the operator, who has no quota.
     pub(super) async fn room(&self, customer: Option<CompanyId>) -> Result<Room, ServiceError> {
-        let stored = match customer {
-            Some(customer) => self.0.store.reader().await?.stored_bytes(customer).await?,
-            None => 0,
-        };
         let settings = self.settings();
-        Ok(Room {
-            arriving: Arc::clone(&self.0.arriving),
-            customer,
-            stored,
-            quota: settings.company_bytes,
-            reserve: settings.reserved_bytes,
-            directory: settings.artifact_directory.clone(),
-            taken: 0,
-            unseen: LOOK_EVERY_BYTES,
-        })
+        let (quota, reserve) = (settings.company_bytes, settings.reserved_bytes);
+        let directory = settings.artifact_directory.clone();
+        // It is open before the database is read: what others settle meanwhile may count twice, but is
+        // never missed.
+        let mut room = Room::open(Arc::clone(&self.0.arriving), customer, quota, reserve, directory);
+        if let Some(customer) = customer {
+            room.stored = self.0.store.reader().await?.stored_bytes(customer).await?;
+        }
+        Ok(room)
+    }
+
+    /// Checks that a customer may have so many bytes more, in the transaction that registers them: other
+    /// servers of the database take in bytes, too.
+    pub(super) async fn check_quota(
+        &self,
+        tx: &mut Tx,
+        customer: CompanyId,
+        more: u64,
+    ) -> Result<(), ServiceError> {
+        let quota = self.settings().company_bytes;
+        let stored = tx.stored_bytes(customer).await?;
+        if stored.saturating_add(more) > quota { Err(over(quota)) } else { Ok(()) }
     }
 }
 
 impl Room {
+    fn open(
+        arriving: Arriving,
+        customer: Option<CompanyId>,
+        quota: u64,
+        reserve: u64,
+        directory: PathBuf,
+    ) -> Self {
+        let mut room = Self {
+            arriving,
+            customer,
+            stored: 0,
+            settled: 0,
+            quota,
+            reserve,
+            directory,
+            free_bytes: files::free_bytes,
+            taken: 0,
+            unseen: LOOK_EVERY_BYTES,
+        };
+        room.settled = room.change_streams(|streams| {
+            streams.open += 1;
+            streams.settled
+        });
+        room
+    }
+
     /// Takes room for bytes that are about to be written.
     pub(super) fn take(&mut self, bytes: u64) -> Result<(), ServiceError> {
-        if let Some(customer) = self.customer {
-            let mut arriving = self.arriving.lock().unwrap_or_else(PoisonError::into_inner);
-            let all = arriving.entry(customer).or_default();
-            if self.stored.saturating_add(*all).saturating_add(bytes) > self.quota {
-                return Err(self.over_quota());
-            }
-            *all += bytes;
+        let (stored, settled, quota) = (self.stored, self.settled, self.quota);
+        let has_room = self.customer.is_none()
+            || self.change_streams(|streams| {
+                let others = streams.arriving.saturating_add(streams.settled.saturating_sub(settled));
+                let fits = stored.saturating_add(others).saturating_add(bytes) <= quota;
+                streams.arriving += if fits { bytes } else { 0 };
+                fits
+            });
+        if !has_room {
+            return Err(over(quota));
         }
         self.taken += bytes;
         self.unseen += bytes;
@@ -70,23 +124,32 @@ impl Room {
         Ok(())
     }
 
+    /// Ends a stream whose bytes stand in the database now.
+    pub(super) fn settle(self) {
+        let taken = self.taken;
+        self.change_streams(|streams| streams.settled += taken);
+    }
+
     /// Whether this many bytes would fit if they came now.
     pub(super) fn check(&self, bytes: u64) -> Result<(), ServiceError> {
         if self.customer.is_some() && self.stored.saturating_add(bytes) > self.quota {
-            return Err(self.over_quota());
+            return Err(over(self.quota));
         }
         self.leave_reserve(bytes)
     }
 
-    fn over_quota(&self) -> ServiceError {
-        ServiceError::QuotaExceeded(format!(
-            "A customer may have {} MiB of artifacts and uploads. Delete some that nothing uses.",
-            self.quota / MIB
-        ))
+    /// Changes the count of the customer's streams; the operator's are not counted.
+    fn change_streams<T: Default>(&self, change: impl FnOnce(&mut Streams) -> T) -> T {
+        let Some(customer) = self.customer else { return T::default() };
+        change(self.all_streams().entry(customer).or_default())
+    }
+
+    fn all_streams(&self) -> MutexGuard<'_, HashMap<CompanyId, Streams>> {
+        self.arriving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn leave_reserve(&self, bytes: u64) -> Result<(), ServiceError> {
-        match files::free_bytes(&self.directory) {
+        match (self.free_bytes)(&self.directory) {
             Ok(free) if free < self.reserve.saturating_add(bytes) => {
                 let source = io::ErrorKind::StorageFull.into();
                 Err(FilesError::Write { path: self.directory.clone(), source }.into())
@@ -99,30 +162,45 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        let Some(customer) = self.customer else { return };
-        let mut arriving = self.arriving.lock().unwrap_or_else(PoisonError::into_inner);
-        match arriving.get_mut(&customer) {
-            Some(all) if *all > self.taken => *all -= self.taken,
-            _ => drop(arriving.remove(&customer)),
+        let taken = self.taken;
+        let open = self.change_streams(|streams| {
+            streams.arriving = streams.arriving.saturating_sub(taken);
+            streams.open = streams.open.saturating_sub(1);
+            streams.open
+        });
+        if let (Some(customer), 0) = (self.customer, open) {
+            let mut all = self.all_streams();
+            // Another stream may have been opened since.
+            if all.get(&customer).is_some_and(|streams| streams.open == 0) {
+                all.remove(&customer);
+            }
         }
     }
 }
 
+fn over(quota: u64) -> ServiceError {
+    ServiceError::QuotaExceeded(format!(
+        "A customer may have {} MiB of artifacts and uploads. Delete some that nothing uses.",
+        quota / MIB
+    ))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::artifacts::{End, receive},
+        *,
+    };
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     fn room(arriving: &Arriving, id: i64, quota: u64, reserve: u64) -> Room {
-        Room {
-            arriving: Arc::clone(arriving),
-            customer: Some(CompanyId::new(id).unwrap()),
-            stored: 10,
-            quota,
-            reserve,
-            directory: std::env::temp_dir(),
-            taken: 0,
-            unseen: LOOK_EVERY_BYTES,
-        }
+        let customer = Some(CompanyId::new(id).unwrap());
+        with_stored(Room::open(Arc::clone(arriving), customer, quota, reserve, std::env::temp_dir()), 10)
+    }
+
+    fn with_stored(mut room: Room, stored: u64) -> Room {
+        room.stored = stored;
+        room
     }
 
     #[test]
@@ -139,9 +217,38 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_ended_counts_for_those_that_began_before_and_once_for_others() {
+        let arriving = Arriving::default();
+        let (mut one, mut two) = (room(&arriving, 7, 100, 0), room(&arriving, 7, 100, 0));
+        assert!(one.take(60).is_ok());
+        one.settle();
+        assert!(matches!(two.take(31), Err(ServiceError::QuotaExceeded(_))));
+        assert!(two.take(20).is_ok());
+        // It finds the first in the database.
+        let mut later = with_stored(room(&arriving, 7, 100, 0), 70);
+        assert!(later.take(10).is_ok());
+        assert!(later.take(1).is_err() && two.take(1).is_err());
+        drop((two, later));
+        assert!(arriving.lock().unwrap().is_empty());
+    }
+
+    #[test]
     fn the_reserve_is_nobody_s() {
         let arriving = Arriving::default();
         let refused = room(&arriving, 7, u64::MAX, u64::MAX / 2).take(1);
         assert!(matches!(refused, Err(ServiceError::NoRoom(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn a_stream_ends_at_the_next_look_when_the_disk_fills_up_meanwhile() {
+        static FREE: AtomicU64 = AtomicU64::new(100 * MIB);
+        let directory = tempfile::tempdir().unwrap();
+        let mut room = room(&Arriving::default(), 7, u64::MAX, MIB);
+        // Somebody else fills it right after the first look.
+        room.free_bytes = |_| Ok(FREE.swap(0, Ordering::SeqCst));
+        let received =
+            receive(&directory.path().join("part"), 0, u64::MAX, io::repeat(0), &mut room).unwrap();
+        assert!(matches!(&received.end, End::NoRoom(why) if matches!(**why, ServiceError::NoRoom(_))));
+        assert!((1..=LOOK_EVERY_BYTES).contains(&received.length), "{}", received.length);
     }
 }

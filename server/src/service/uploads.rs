@@ -7,6 +7,7 @@ use super::{
     ServiceError, Services,
     artifacts::{End, IN_ONE_GO, Received, blocking, check_digest, digest, receive, too_large},
     companies::customer_of,
+    room::Room,
 };
 use crate::{
     domain::{
@@ -244,7 +245,7 @@ impl Services {
             return Ok(UploadProgress::Open(upload.received));
         }
         let from_start = upload.received == 0;
-        let received = self.write_part(turn, &upload, part, bytes).await?;
+        let (received, room) = self.write_part(turn, &upload, part, bytes).await?;
         if matches!(received.end, End::TooLong) {
             return Err(match (upload.size, part.length) {
                 (None, None) => too_large(),
@@ -257,6 +258,7 @@ impl Services {
             upload.size = upload.size.or(Some(upload.received));
         }
         self.save_upload(&upload).await?;
+        room.settle();
         if let End::NoRoom(why) = received.end {
             return Err(*why);
         }
@@ -273,7 +275,7 @@ impl Services {
         upload: &Upload,
         part: UploadPart,
         bytes: R,
-    ) -> Result<Received, ServiceError> {
+    ) -> Result<(Received, Room), ServiceError> {
         let (path, at) = (self.part(&upload.id.to_string()), upload.received);
         let known = at - part.from;
         let rest = upload.size.unwrap_or(MAX_ARTIFACT_BYTES) - at;
@@ -284,23 +286,33 @@ impl Services {
             let mut bytes = Interrupted { bytes, later };
             // What is here already may come again before the rest.
             let skipped = io::copy(&mut (&mut bytes).take(known), &mut io::sink());
-            if skipped.is_ok_and(|skipped| skipped == known) {
-                receive(&path, at, limit, bytes, &mut room)
+            let received = if skipped.is_ok_and(|skipped| skipped == known) {
+                receive(&path, at, limit, bytes, &mut room)?
             } else {
-                receive(&path, at, 0, io::empty(), &mut room)
-                    .map(|nothing| Received { end: End::Cut, ..nothing })
-            }
+                let nothing = receive(&path, at, 0, io::empty(), &mut room)?;
+                Received { end: End::Cut, ..nothing }
+            };
+            // What arrived needs its room until it is saved.
+            Ok((received, room))
         })
         .await
     }
 
     async fn save_upload(&self, upload: &Upload) -> Result<(), ServiceError> {
-        let upload = upload.clone();
+        let (services, upload) = (self.clone(), upload.clone());
         self.0
             .store
             .write(move |tx| {
-                let upload = upload.clone();
-                Box::pin(async move { Ok(tx.update_upload(&upload).await?) })
+                let (services, upload) = (services.clone(), upload.clone());
+                Box::pin(async move {
+                    tx.lock_artifacts().await?;
+                    let saved = tx.upload(Scope::Operator, upload.id).await?;
+                    let more = upload.received.saturating_sub(saved.map_or(0, |saved| saved.received));
+                    if more > 0 {
+                        services.check_quota(tx, upload.customer, more).await?;
+                    }
+                    Ok(tx.update_upload(&upload).await?)
+                })
             })
             .await
     }

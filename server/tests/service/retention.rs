@@ -1,12 +1,21 @@
 //! Room on the disk, and what is forgotten in time.
 
 use crate::support::{START, TestDatabase, TestDevice, World, certificate, report};
-use std::{fs, io::Cursor, os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{
+    fs,
+    io::{self, Cursor, Read},
+    os::unix::fs::PermissionsExt as _,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    time::Duration,
+};
+use tokio::task::spawn_blocking;
 use unbox_common::{
     ids::{CompanyId, Generation},
     protocol::latest::ProofKind,
 };
-use unbox_server::service::{ArtifactUpload, AuditFilter, NewUpload, PageRequest, ServiceError, Services};
+use unbox_server::service::{
+    ArtifactUpload, AuditFilter, NewUpload, PageRequest, ServiceError, Services, UploadPart,
+};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -37,6 +46,81 @@ async fn a_customer_has_a_share_of_the_disk_and_a_refusal_leaves_nothing(db: Tes
     add(&world, &services, acme, vec![3; 40]).await.unwrap();
     add(&world, &services, bolt, vec![4; 100]).await.unwrap();
     add(&world, &services, None, vec![5; 1000]).await.unwrap();
+}
+
+/// Bytes that arrive when the test sends them.
+struct Slow {
+    chunks: Receiver<Vec<u8>>,
+    chunk: Cursor<Vec<u8>>,
+}
+
+impl Slow {
+    /// The sender waits until each chunk is taken.
+    fn new() -> (SyncSender<Vec<u8>>, Self) {
+        let (send, chunks) = sync_channel(0);
+        (send, Self { chunks, chunk: Cursor::default() })
+    }
+}
+
+impl Read for Slow {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.chunk.read(buffer)?;
+        if read > 0 {
+            return Ok(read);
+        }
+        self.chunk = Cursor::new(self.chunks.recv().unwrap_or_default());
+        self.chunk.read(buffer)
+    }
+}
+
+async fn send(to: &SyncSender<Vec<u8>>, chunk: Vec<u8>) {
+    let to = to.clone();
+    spawn_blocking(move || to.send(chunk).unwrap()).await.unwrap();
+}
+
+async fn streams_side_by_side_share_the_quota_also_on_two_servers(db: TestDatabase) {
+    let world = World::new(db).await;
+    let server = |seed| world.server_with(seed, |settings| settings.company_bytes = 100);
+    let (here, there) = (server(9), server(10));
+    let bolt = world.other_customer("Bolt").await;
+    for (customer, other) in [(world.customer, &here), (bolt, &there)] {
+        let (sender, bytes) = Slow::new();
+        let upload = ArtifactUpload { customer: Some(customer), ..ArtifactUpload::shared("slow", bytes) };
+        let (services, by) = (here.clone(), world.by.clone());
+        let slow = tokio::spawn(async move { services.add_artifact(&by, upload).await });
+        send(&sender, vec![1; 30]).await;
+        add(&world, other, Some(customer), vec![2; 60]).await.unwrap();
+        let before = world.db.snapshot().await;
+        send(&sender, vec![3; 20]).await;
+        drop(sender);
+        let refused = slow.await.unwrap();
+        assert!(matches!(refused, Err(ServiceError::QuotaExceeded(_))), "{refused:?}");
+        assert_eq!(world.db.snapshot().await, before);
+        let parts = here.settings().artifact_directory.join(".parts");
+        assert_eq!(fs::read_dir(parts).unwrap().count(), 0);
+        add(&world, &here, Some(customer), vec![4; 40]).await.unwrap();
+    }
+}
+
+async fn an_upload_saves_no_more_than_the_quota_leaves_when_it_saves(db: TestDatabase) {
+    let world = World::new(db).await;
+    let server = |seed| world.server_with(seed, |settings| settings.company_bytes = 100);
+    let (here, there) = (server(9), server(10));
+    let new = NewUpload { customer: world.customer, name: "x".to_owned(), size: Some(50), expected: None };
+    let id = here.start_upload(&world.by, new).await.unwrap().id;
+    let turn = here.upload_turn(&world.by, world.customer, id).await.unwrap();
+    let (sender, bytes) = Slow::new();
+    let (services, by) = (here.clone(), world.by.clone());
+    let whole = UploadPart { from: 0, length: Some(50), total: Some(50) };
+    let slow = tokio::spawn(async move { services.continue_upload(&by, turn, whole, bytes).await });
+    send(&sender, vec![1; 30]).await;
+    add(&world, &there, Some(world.customer), vec![2; 60]).await.unwrap();
+    let before = world.db.snapshot().await;
+    send(&sender, vec![3; 20]).await;
+    drop(sender);
+    let refused = slow.await.unwrap();
+    assert!(matches!(refused, Err(ServiceError::QuotaExceeded(_))), "{refused:?}");
+    assert_eq!(world.db.snapshot().await, before);
 }
 
 async fn uploads_leave_a_reserve_of_the_disk(db: TestDatabase) {
@@ -124,6 +208,8 @@ async fn the_audit_trail_is_on_disk_in_a_file_before_it_is_deleted(db: TestDatab
 
 battery!(
     a_customer_has_a_share_of_the_disk_and_a_refusal_leaves_nothing,
+    streams_side_by_side_share_the_quota_also_on_two_servers,
+    an_upload_saves_no_more_than_the_quota_leaves_when_it_saves,
     uploads_leave_a_reserve_of_the_disk,
     reports_are_forgotten_when_they_are_old,
     a_claim_that_ended_is_forgotten_with_its_device,
