@@ -97,6 +97,12 @@ impl Account {
         self.role == Role::Owner && self.disabled_at.is_none()
     }
 
+    /// Whether it may change what this company may change.
+    #[must_use]
+    pub fn may_change_for(&self, company: CompanyId) -> bool {
+        self.company == Some(company) && self.role >= Role::Admin && self.disabled_at.is_none()
+    }
+
     /// Whether a company that has `other_owners` beside this account would be left without one if it
     /// became `after`, or went (`None`). The operator's own accounts may all go: whoever has the
     /// machine has the server.

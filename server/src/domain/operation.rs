@@ -7,7 +7,7 @@ use super::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, HashMap};
 use unbox_common::{
-    ids::{ClaimId, CompanyId, ConfigurationId, OperationId},
+    ids::{AccountId, ClaimId, CompanyId, ConfigurationId, OperationId},
     timestamp::Timestamp,
 };
 
@@ -37,6 +37,9 @@ pub struct Operation {
     pub kind: OperationKind,
     /// Who asked for it.
     pub created_by: String,
+    /// Their account, if they have one: the operation ends with its rights.
+    #[serde(skip)]
+    pub account: Option<AccountId>,
     /// How many devices it is about.
     pub items: u32,
     /// How many of them are dealt with, whatever became of them.

@@ -40,6 +40,11 @@ const PART_BYTES: usize = 1024 * 1024;
 const RESULT_BYTES: usize = 256;
 /// Operations that are looked up together to be forgotten.
 const FORGOTTEN_AT_ONCE: u32 = 100;
+/// The name of the error of whoever has no right to what an item asks for.
+const AUTHORIZATION_FAIL: &str = "AUTHORIZATION_FAIL";
+/// The result of a device that is left over when the account ends.
+const ACCOUNT_ENDED: &str = "The account that asked for this was disabled or deleted, or may no longer change anything. Ask again with \
+     another account.";
 /// How long the worker sleeps if nobody wakes it: another server may have died.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
@@ -67,6 +72,7 @@ impl Services {
             company,
             kind,
             created_by: by.name().to_owned(),
+            account: by.account(),
             items: items.len(),
             done: 0,
             succeeded: 0,
@@ -293,6 +299,12 @@ impl Services {
             return Ok(false);
         };
         let work = tx.operation_work(&operation, PART_ITEMS, PART_BYTES).await?;
+        if !may_go_on(tx, &operation).await? {
+            let (status, error) = (ItemStatus::PermissionDenied, AUTHORIZATION_FAIL);
+            let refused = vec![ItemResult::failure(status, error, ACCOUNT_ENDED); work.len()];
+            tx.save_results(&operation, &refused, self.now()).await?;
+            return Ok(true);
+        }
         let by = Actor::of_reseller(&operation.created_by, operation.company);
         let results = match operation.kind {
             OperationKind::Claim => self.claim_part(tx, &by, &operation, work).await?,
@@ -428,6 +440,13 @@ impl Services {
     }
 }
 
+/// Whether the account that asked for an operation may still do what the rest of it asks for.
+async fn may_go_on(tx: &mut Tx, operation: &Operation) -> Result<bool, ServiceError> {
+    let Some(id) = operation.account else { return Ok(true) };
+    let account = tx.account(Scope::Operator, id).await?;
+    Ok(account.is_some_and(|account| account.may_change_for(operation.company)))
+}
+
 /// What was found out about customers and configurations, each once in a part.
 #[derive(Default)]
 struct Parties(HashMap<(CompanyId, Option<ConfigurationId>, bool), Option<ItemResult>>);
@@ -458,7 +477,7 @@ fn refusal(error: ServiceError) -> Result<ItemResult, ServiceError> {
         }
         ServiceError::Conflict(_) => (ItemStatus::OtherError, "INVALID_OPERATION"),
         ServiceError::OperatorOnly | ServiceError::NotYours(_) => {
-            (ItemStatus::PermissionDenied, "AUTHORIZATION_FAIL")
+            (ItemStatus::PermissionDenied, AUTHORIZATION_FAIL)
         }
         _ => return Err(error),
     };

@@ -7,7 +7,7 @@ use sqlx::{
 };
 
 /// Every migration: its version, its name, its text.
-const MIGRATIONS: [(i64, &str, &str); 10] = [
+const MIGRATIONS: [(i64, &str, &str); 11] = [
     (1, "initial", include_str!("../../migrations/0001_initial.sql")),
     (2, "accounts", include_str!("../../migrations/0002_accounts.sql")),
     (5, "organisations", include_str!("../../migrations/0005_organisations.sql")),
@@ -18,6 +18,7 @@ const MIGRATIONS: [(i64, &str, &str); 10] = [
     (13, "store", include_str!("../../migrations/0013_store.sql")),
     (16, "versions", include_str!("../../migrations/0016_versions.sql")),
     (17, "retention", include_str!("../../migrations/0017_retention.sql")),
+    (18, "operations", include_str!("../../migrations/0018_operations.sql")),
 ];
 
 /// What every connection of SQLite is told first. WAL lets readers read while one writes; FULL makes

@@ -13,7 +13,7 @@ use crate::domain::{
 use futures_util::TryStreamExt as _;
 use sqlx::any::AnyRow;
 use unbox_common::{
-    ids::{CompanyId, OperationId},
+    ids::{AccountId, CompanyId, OperationId},
     timestamp::Timestamp,
 };
 
@@ -21,8 +21,8 @@ use unbox_common::{
 const ROWS: usize = 500;
 
 const SELECT: &str =
-    "SELECT id, company_id, kind, created_by, items, done, succeeded, created_at, done_at, cancelled_at
-    FROM operations WHERE 1 = 1";
+    "SELECT id, company_id, kind, created_by, account_id, items, done, succeeded, created_at, done_at,
+    cancelled_at FROM operations WHERE 1 = 1";
 
 fn operation(row: &AnyRow) -> Result<Operation, StoreError> {
     let fields = Fields::of(row, "operations", "id");
@@ -32,6 +32,7 @@ fn operation(row: &AnyRow) -> Result<Operation, StoreError> {
         company: fields.id("company_id", CompanyId::new)?,
         kind: fields.parse("kind")?,
         created_by: fields.read("created_by")?,
+        account: fields.id_opt("account_id", AccountId::new)?,
         items: small("items")?,
         done: small("done")?,
         succeeded: small("succeeded")?,
@@ -150,13 +151,14 @@ impl Tx {
     /// Adds an operation; its items follow.
     pub async fn insert_operation(&mut self, new: &Operation) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO operations (id, company_id, kind, created_by, items, done, succeeded, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO operations (id, company_id, kind, created_by, account_id, items, done, succeeded, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(new.id.get())
         .bind(new.company.get())
         .bind(new.kind.name())
         .bind(new.created_by.clone())
+        .bind(new.account.map(AccountId::get))
         .bind(i64::from(new.items))
         .bind(i64::from(new.done))
         .bind(i64::from(new.succeeded))

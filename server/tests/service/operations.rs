@@ -9,12 +9,13 @@ use unbox_common::{
 };
 use unbox_server::{
     domain::{
+        account::Role,
         actor::{Actor, Scope},
         claim::{ClaimSets, ClaimTarget, Metadata},
         company::CompanyKind,
         operation::{Item, ItemResult, ItemStatus, MAX_ITEMS, Operation, OperationKind, Work},
     },
-    service::{NewCompany, ServiceError, Services},
+    service::{AccountChange, NewAccount, NewCompany, NewHolder, ServiceError, Services},
     store::{DoneItem, PageRequest},
 };
 
@@ -274,6 +275,43 @@ async fn operations_that_ended_make_room_for_others_and_those_that_have_not_do_n
     assert!(matches!(found, Err(ServiceError::NotFound { .. })), "{found:?}");
 }
 
+async fn an_operation_ends_with_the_rights_of_the_account_that_asked_for_it(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    let boxes = reseller(&world, "Boxes").await;
+    let company = boxes.company().unwrap();
+    let account = async |name: &str| {
+        let holder = NewHolder::ServiceAccount { name: name.to_owned() };
+        let new = NewAccount { company: Some(company), holder, role: Role::Admin };
+        services.create_account(by, new).await.unwrap().id
+    };
+    let to_viewer = AccountChange { role: Some(Role::Viewer), ..AccountChange::default() };
+    let accounts = [account("disabled").await, account("deleted").await, account("demoted").await];
+    for (number, id) in accounts.into_iter().enumerate() {
+        let actor = boxes.clone().with_role(Role::Admin).with_account(id);
+        let serial = |n: u32| format!("SERIAL{number}{n:05}");
+        let items = (0..700).map(|n| claim_item(world.customer, &serial(n))).collect();
+        let started = start(&world, &actor, OperationKind::Claim, items).await.unwrap();
+        assert!(services.work_once().await.unwrap());
+        match number {
+            0 => services.disable_account(by, id).await,
+            1 => services.delete_account(by, id).await,
+            _ => services.update_account(by, id, to_viewer.clone()).await,
+        }
+        .unwrap();
+        let claims = world.db.snapshot().await["claims"].clone();
+        while services.work_once().await.unwrap() {}
+        assert_eq!(world.db.snapshot().await["claims"], claims, "nothing more was claimed");
+        let ended = services.operation(&boxes, started.id).await.unwrap();
+        assert_eq!((ended.done, ended.succeeded), (700, 500));
+        assert!(ended.done_at.is_some());
+        let results = results(&world, &boxes, started.id).await;
+        let refused = results[500].result.clone().unwrap();
+        assert_eq!(refused.status, ItemStatus::PermissionDenied);
+        assert!(refused.message.unwrap().contains("The account that asked for this was disabled"));
+    }
+}
+
 async fn an_operation_is_forgotten_a_while_after_its_end(db: TestDatabase) {
     let world = World::new(db).await;
     let boxes = reseller(&world, "Boxes").await;
@@ -356,5 +394,6 @@ battery!(
     a_company_has_a_bounded_number_of_unfinished_operations,
     an_operation_is_cancelled_and_then_deleted,
     operations_that_ended_make_room_for_others_and_those_that_have_not_do_not,
+    an_operation_ends_with_the_rights_of_the_account_that_asked_for_it,
     an_operation_is_forgotten_a_while_after_its_end,
 );
