@@ -4,7 +4,7 @@
 use super::{ServiceError, Services};
 use crate::{
     domain::claim::{Claim, ClaimKey, lookup_text, overlap},
-    store::{KeyHolder, MAX_CLAIMS_OF_KEY, Tx},
+    store::{KeyHolder, MAX_CLAIMS_OF_KEY, MAX_CLAIMS_OF_KEY_AND_COMPANY, Tx},
 };
 use std::collections::HashMap;
 use unbox_common::{
@@ -27,7 +27,8 @@ pub(super) enum Taken {
     },
     /// Another customer has this device; nothing changed.
     OtherOwner,
-    /// As many claims as one key may find are found by one of its keys; nothing changed.
+    /// As many claims as one key may find, or one company may register, are found by one of its keys;
+    /// nothing changed.
     Crowded,
     /// It asks for the registered key, and none is registered; nothing changed.
     NoKey,
@@ -117,7 +118,8 @@ fn present<'h>(claim: &Claim, held: &'h HashMap<String, Vec<KeyHolder>>) -> Pres
     let mut is_crowded = false;
     for set in claim.sets.usable() {
         let key = set.lookup_key().map(lookup_text).unwrap_or_default();
-        is_crowded |= is_full(set, held.get(&key).map_or(&[], Vec::as_slice));
+        let by = claim.reseller.unwrap_or(claim.customer);
+        is_crowded |= is_full(set, by, held.get(&key).map_or(&[], Vec::as_slice));
         for holder in held.get(&key).into_iter().flatten().filter(|holder| holds(holder, set)) {
             if holder.customer != claim.customer {
                 return Present::OfAnother;
@@ -130,11 +132,17 @@ fn present<'h>(claim: &Claim, held: &'h HashMap<String, Vec<KeyHolder>>) -> Pres
     if is_crowded && matches!(found, Present::Nobody) { Present::Crowd } else { found }
 }
 
-/// Whether as many claims are found by the key of this set as one hello should look at.
-fn is_full(set: &IdentifierSet, holders: &[KeyHolder]) -> bool {
+/// Whether as many claims are found by the key of this set as one hello should look at, or as one company
+/// may register.
+fn is_full(set: &IdentifierSet, by: CompanyId, holders: &[KeyHolder]) -> bool {
+    if holders.len() < MAX_CLAIMS_OF_KEY_AND_COMPANY {
+        return false;
+    }
     let key = ClaimKey::of(set);
     let shares = |holder: &&KeyHolder| holder.sets.usable().iter().any(|other| ClaimKey::of(other) == key);
-    holders.len() >= MAX_CLAIMS_OF_KEY && holders.iter().filter(shares).count() >= MAX_CLAIMS_OF_KEY
+    let sharing: Vec<_> = holders.iter().filter(shares).collect();
+    let own = sharing.iter().filter(|holder| holder.reseller.unwrap_or(holder.customer) == by).count();
+    sharing.len() >= MAX_CLAIMS_OF_KEY || own >= MAX_CLAIMS_OF_KEY_AND_COMPANY
 }
 
 fn holds(holder: &KeyHolder, set: &IdentifierSet) -> bool {

@@ -25,6 +25,8 @@ use unbox_common::{
 
 /// The most claims that are found by one key; more are not taken.
 pub const MAX_CLAIMS_OF_KEY: usize = 64;
+/// How many of them one company may register, so that none keeps others from claiming by that key.
+pub const MAX_CLAIMS_OF_KEY_AND_COMPANY: usize = 16;
 /// The most claims of which a device that matched none is told to the owners.
 pub const MAX_NEAR: usize = 8;
 /// Identifiers are looked up in lists of these lengths, and names in lists of those, so that a handful

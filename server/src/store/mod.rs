@@ -45,7 +45,9 @@ mod writer;
 pub use accounts::AccountsOf;
 pub use artifacts::{ArtifactUse, ArtifactsOf};
 pub use audit::AuditFilter;
-pub use claims::{ClaimCandidate, ClaimFilter, KeyHolder, MAX_CLAIMS_OF_KEY, MAX_NEAR};
+pub use claims::{
+    ClaimCandidate, ClaimFilter, KeyHolder, MAX_CLAIMS_OF_KEY, MAX_CLAIMS_OF_KEY_AND_COMPANY, MAX_NEAR,
+};
 pub use companies::CompanyFilter;
 pub use configurations::Use;
 pub use credentials::{ApiKeyUse, KeysOf, SigningAccount};

@@ -176,13 +176,15 @@ async fn claims_on_models_that_do_not_exist_affect_nobody(db: TestDatabase) {
 
 async fn as_many_claims_as_one_key_may_find_are_taken_and_the_next_is_refused(db: TestDatabase) {
     let world = World::new(db).await;
-    let bolt = world.other_customer("Bolt").await;
     let with_uuid = |number: usize| {
         let uuid = format!("4c4c4544-0058-4b10-8039-b7c04f51{number:04}");
         set(&[MAC, (SystemUuid, &uuid)])
     };
-    for number in 0..64 {
-        claim(&world, bolt, &with_uuid(number)).await.unwrap();
+    for company in 0..4 {
+        let customer = world.other_customer(&format!("Bolt {company}")).await;
+        for number in 0..16 {
+            claim(&world, customer, &with_uuid(16 * company + number)).await.unwrap();
+        }
     }
     let before = world.db.snapshot().await;
     let refused = claim(&world, world.customer, &with_uuid(64)).await.unwrap_err();
@@ -191,6 +193,23 @@ async fn as_many_claims_as_one_key_may_find_are_taken_and_the_next_is_refused(db
     // None of them matches the device whole, and none keeps it from its owner.
     world.claim(SERIAL, ProofKind::Identifiers).await;
     laptop().enroll(&world.services).await.unwrap();
+}
+
+async fn no_company_alone_keeps_an_owner_from_claiming_by_an_identifier(db: TestDatabase) {
+    let world = World::new(db).await;
+    let bolt = world.other_customer("Bolt").await;
+    let with_uuid = |number: usize| {
+        let uuid = format!("4c4c4544-0058-4b10-8039-b7c04f51{number:04}");
+        set(&[MAC, (SystemUuid, &uuid)])
+    };
+    for number in 0..16 {
+        claim(&world, bolt, &with_uuid(number)).await.unwrap();
+    }
+    let before = world.db.snapshot().await;
+    let refused = claim(&world, bolt, &with_uuid(16)).await.unwrap_err();
+    assert!(refused.to_string().contains("no other device has"), "{refused}");
+    assert_eq!(world.db.snapshot().await, before);
+    claim(&world, world.customer, &with_uuid(16)).await.unwrap();
 }
 
 async fn whoever_comes_near_a_claim_is_told_to_its_owner(db: TestDatabase) {
@@ -232,6 +251,7 @@ battery!(
     a_managed_device_stays_with_its_owner_whatever_others_register,
     claims_on_models_that_do_not_exist_affect_nobody,
     as_many_claims_as_one_key_may_find_are_taken_and_the_next_is_refused,
+    no_company_alone_keeps_an_owner_from_claiming_by_an_identifier,
     whoever_comes_near_a_claim_is_told_to_its_owner,
     a_reseller_sees_the_collisions_of_what_it_claimed,
 );
