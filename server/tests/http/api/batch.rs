@@ -65,6 +65,35 @@ async fn a_calls_own_credential_counts_and_never_the_batchs() {
 }
 
 #[tokio::test]
+async fn little_is_read_of_a_batch_before_it_is_known_who_sent_it() {
+    const ANONYMOUS_BYTES: usize = 64 * 1024;
+    let api = Api::start().await;
+    let own = format!("GET /v1/customers/{}/devices", api.customer);
+    // A call that shows its own key, behind as much as nobody reads.
+    let call = call(&own, &format!("X-Goog-Api-Key: {}\r\n", api.keys["customer"])) + "--x--\r\n";
+    let send = async |bytes: usize, key: Option<&String>| {
+        let body = " ".repeat(bytes - call.len() - 2) + "\r\n" + &call;
+        assert_eq!(body.len(), bytes);
+        let mut request = api.server.stranger().post(api.server.at("/batch"));
+        if let Some(key) = key {
+            request = request.header("x-goog-api-key", key);
+        }
+        let request = request.header("content-type", "multipart/mixed; boundary=x").body(body);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap().contains("HTTP/1.1 200"))
+    };
+    assert_eq!(send(ANONYMOUS_BYTES, None).await, (200, true));
+    let before = api.server.everything().await;
+    assert_eq!(send(ANONYMOUS_BYTES + 1, None).await, (413, false));
+    let no_key = "uak_0000".to_owned();
+    assert_eq!(send(ANONYMOUS_BYTES + 1, Some(&no_key)).await, (413, false));
+    assert_eq!(api.server.everything().await, before);
+    for bytes in [ANONYMOUS_BYTES, ANONYMOUS_BYTES + 1] {
+        assert_eq!(send(bytes, Some(&api.keys["customer"])).await, (200, true));
+    }
+}
+
+#[tokio::test]
 async fn a_stolen_batch_key_changes_nothing_for_a_call_of_somebody_else() {
     let api = Api::start().await;
     let before = api.server.everything().await;
