@@ -254,8 +254,8 @@ const SLOT_MS: u64 = 3600 * 1000;
 impl Event {
     /// The entry that this event is counted in, if it is one of a kind that a stranger, or a
     /// device gone wrong, can cause as often as it likes. Such events must not fill the disk:
-    /// there is one entry for each action, kind or reason, generation, subject and hour. Each grant has a
-    /// generation of its own, so that it counts for nothing there.
+    /// there is one entry for each action, kind, generation, subject and hour. Grants, of which each has a
+    /// generation of its own, share one by their reason and their key: each key that was let in is told.
     #[must_use]
     pub fn fold(&self) -> Option<String> {
         let folds = matches!(
@@ -269,12 +269,14 @@ impl Event {
                 | Action::CertificateRenewed
                 | Action::SignedIn
         );
-        let kind = self.detail.get("kind").or_else(|| self.detail.get("why"));
-        let kind = kind.and_then(Value::as_str).unwrap_or_default();
-        let generation = self.detail.get("generation").filter(|_| self.action != Action::Granted);
-        let generation = generation.and_then(Value::as_u64).unwrap_or_default();
+        let text = |name: &str| self.detail.get(name).and_then(Value::as_str).unwrap_or_default();
+        let generation = self.detail.get("generation").and_then(Value::as_u64).unwrap_or_default();
+        let kind = match self.action {
+            Action::Granted => format!("{} {}", text("why"), text("key")),
+            _ => format!("{} {generation}", text("kind")),
+        };
         let slot = self.at.0 / SLOT_MS;
-        folds.then(|| format!("{} {kind} {generation} {} {slot}", self.action, self.subject))
+        folds.then(|| format!("{} {kind} {} {slot}", self.action, self.subject))
     }
 }
 
@@ -318,8 +320,8 @@ mod tests {
     }
 
     #[test]
-    fn grants_of_one_device_fold_by_their_reason_and_not_by_their_generation() {
-        let granted = |device, why, generation| {
+    fn grants_of_one_device_fold_by_reason_and_key_and_not_by_their_generation() {
+        let granted = |device, why, key, generation| {
             let event = Event {
                 at: Timestamp(0),
                 actor: "device".to_owned(),
@@ -327,12 +329,13 @@ mod tests {
                 action: Action::Granted,
                 subject: Subject::Device(DeviceId::new(device).unwrap()),
                 customer: None,
-                detail: json!({"why": why, "generation": generation}),
+                detail: json!({"why": why, "key": key, "generation": generation}),
             };
             event.fold().unwrap()
         };
-        assert_eq!(granted(7, "known_key", 2), granted(7, "known_key", 3));
-        assert_ne!(granted(7, "first_key", 1), granted(7, "known_key", 2));
-        assert_ne!(granted(7, "known_key", 2), granted(8, "known_key", 2));
+        assert_eq!(granted(7, "known_key", "a", 2), granted(7, "known_key", "a", 3));
+        assert_ne!(granted(7, "first_key", "a", 1), granted(7, "known_key", "a", 2));
+        assert_ne!(granted(7, "known_key", "a", 2), granted(8, "known_key", "a", 2));
+        assert_ne!(granted(7, "token", "a", 2), granted(7, "token", "b", 3), "each key is told");
     }
 }
