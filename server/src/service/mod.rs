@@ -33,6 +33,7 @@ mod factory;
 mod factory_records;
 mod handshake;
 mod import;
+mod item_results;
 mod item_spool;
 mod key_file;
 mod links;

@@ -8,6 +8,7 @@ use super::{
     ItemSpool, ServiceError, Services,
     claiming::{CROWDED, Taken},
     claims::{NO_REGISTERED_KEY, NewClaim, OTHER_OWNER, check_parties},
+    item_results::{account_ended, as_result, not_yours, refusal},
     reselling::{OTHER_RESELLER, meant},
 };
 use crate::{
@@ -40,11 +41,6 @@ const PART_BYTES: usize = 1024 * 1024;
 const RESULT_BYTES: usize = 256;
 /// Operations that are looked up together to be forgotten.
 const FORGOTTEN_AT_ONCE: u32 = 100;
-/// The name of the error of whoever has no right to what an item asks for.
-const AUTHORIZATION_FAIL: &str = "AUTHORIZATION_FAIL";
-/// The result of a device that is left over when the account ends.
-const ACCOUNT_ENDED: &str = "The account that asked for this was disabled or deleted, or may no longer change anything. Ask again with \
-     another account.";
 /// How long the worker sleeps if nobody wakes it: another server may have died.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
@@ -300,8 +296,7 @@ impl Services {
         };
         let work = tx.operation_work(&operation, PART_ITEMS, PART_BYTES).await?;
         if !may_go_on(tx, &operation).await? {
-            let (status, error) = (ItemStatus::PermissionDenied, AUTHORIZATION_FAIL);
-            let refused = vec![ItemResult::failure(status, error, ACCOUNT_ENDED); work.len()];
+            let refused = vec![account_ended(); work.len()];
             tx.save_results(&operation, &refused, self.now()).await?;
             return Ok(true);
         }
@@ -450,36 +445,3 @@ async fn may_go_on(tx: &mut Tx, operation: &Operation) -> Result<bool, ServiceEr
 /// What was found out about customers and configurations, each once in a part.
 #[derive(Default)]
 struct Parties(HashMap<(CompanyId, Option<ConfigurationId>, bool), Option<ItemResult>>);
-
-fn not_yours(message: &str) -> ItemResult {
-    ItemResult::failure(ItemStatus::SectionNotYours, "DEVICE_ALREADY_EXISTS", message)
-}
-
-fn as_result(outcome: Result<ClaimId, ServiceError>) -> Result<ItemResult, ServiceError> {
-    outcome.map(ItemResult::success).or_else(refusal)
-}
-
-/// An error that concerns one item only; every other undoes the whole part, which is tried again.
-/// Whatever an item is refused for is found out before it writes.
-fn refusal(error: ServiceError) -> Result<ItemResult, ServiceError> {
-    let (status, name) = match &error {
-        ServiceError::NotFound { what: "device" | "claim", .. } => {
-            (ItemStatus::InvalidDeviceIdentifier, "INVALID_DEVICE_ID")
-        }
-        ServiceError::NotFound { what: "customer", .. } => {
-            (ItemStatus::PermissionDenied, "INVALID_CUSTOMER_ID")
-        }
-        ServiceError::Invalid { field: "device_identifier" | "sets", .. } => {
-            (ItemStatus::InvalidDeviceIdentifier, "INVALID_IDENTIFIER_SET")
-        }
-        ServiceError::NotFound { .. } | ServiceError::Invalid { .. } => {
-            (ItemStatus::OtherError, "INVALID_PARAMETER")
-        }
-        ServiceError::Conflict(_) => (ItemStatus::OtherError, "INVALID_OPERATION"),
-        ServiceError::OperatorOnly | ServiceError::NotYours(_) => {
-            (ItemStatus::PermissionDenied, AUTHORIZATION_FAIL)
-        }
-        _ => return Err(error),
-    };
-    Ok(ItemResult::failure(status, name, error.to_string()))
-}
