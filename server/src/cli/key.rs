@@ -13,7 +13,7 @@ use crate::{
 use clap::Subcommand;
 use serde::Serialize;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What can be done with keys.
 #[derive(Debug, Subcommand)]
@@ -173,41 +173,9 @@ impl Key {
                 )?;
             }
             Self::RotateAnchors { anchor, root_key } => {
-                let root_key = root_key.as_deref();
-                let anchored = match anchor {
-                    Some(file) => anchors::add(&layout, &file, root_key)?,
-                    None => {
-                        let names = global.settings(Fragment::default())?.services.names;
-                        anchors::rotate(&layout, &names, root_key, SystemClock.now(), &entropy)?
-                    }
-                };
-                output.show(
-                    &anchored,
-                    &format!(
-                        "{} TLS anchors count, from root version {} on. {RELOAD}\n\
-                     Next: put trust/ into new images; when every device has checked in, \
-                     unbox-server key retire-anchors.",
-                        anchored.anchors.len(),
-                        anchored.version
-                    ),
-                )?;
+                rotate_anchors(global, output, anchor.as_deref(), root_key.as_deref())?;
             }
-            Self::RetireAnchors { root_key } => {
-                let settings = global.settings(Fragment::default())?;
-                let reached =
-                    anchors::Reached { certificate: &settings.certificate, names: &settings.services.names };
-                let anchored =
-                    anchors::retire(&layout, reached, root_key.as_deref(), SystemClock.now(), &entropy)?;
-                let left: Vec<_> = anchored.anchors.iter().map(|anchor| anchor.subject.as_str()).collect();
-                output.show(
-                    &anchored,
-                    &format!(
-                        "Only {} counts, from root version {} on. {RELOAD}",
-                        left.join(" or "),
-                        anchored.version
-                    ),
-                )?;
-            }
+            Self::RetireAnchors { root_key } => retire_anchors(global, output, root_key.as_deref())?,
             Self::RenewServer { names } => {
                 let names = if names.is_empty() {
                     global.settings(Fragment::default())?.services.names
@@ -224,6 +192,40 @@ impl Key {
         }
         Ok(Exit::Done)
     }
+}
+
+fn rotate_anchors(
+    global: &Global,
+    output: &mut Output,
+    anchor: Option<&Path>,
+    root_key: Option<&Path>,
+) -> anyhow::Result<()> {
+    let layout = global.layout();
+    let anchored = if let Some(file) = anchor {
+        anchors::add(&layout, file, root_key)?
+    } else {
+        let names = global.settings(Fragment::default())?.services.names;
+        anchors::rotate(&layout, &names, root_key, SystemClock.now(), &SystemEntropy::new())?
+    };
+    let (count, version) = (anchored.anchors.len(), anchored.version);
+    output.show(
+        &anchored,
+        &format!(
+            "{count} TLS anchors count, from root version {version} on. {RELOAD}\n\
+             Next: put trust/ into new images; when every device has checked in, \
+             unbox-server key retire-anchors."
+        ),
+    )
+}
+
+fn retire_anchors(global: &Global, output: &mut Output, root_key: Option<&Path>) -> anyhow::Result<()> {
+    let settings = global.settings(Fragment::default())?;
+    let reached = anchors::Reached { certificate: &settings.certificate, names: &settings.services.names };
+    let entropy = SystemEntropy::new();
+    let anchored = anchors::retire(&global.layout(), reached, root_key, SystemClock.now(), &entropy)?;
+    let left: Vec<_> = anchored.anchors.iter().map(|anchor| anchor.subject.as_str()).collect();
+    let (left, version) = (left.join(" or "), anchored.version);
+    output.show(&anchored, &format!("Only {left} counts, from root version {version} on. {RELOAD}"))
 }
 
 fn lines(summary: &keys::KeySummary) -> Vec<Line> {

@@ -86,9 +86,12 @@ pub struct RetentionFragment {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StorageFragment {
-    pub(super) company_mib: Option<u64>,
-    pub(super) operations_mib: Option<u64>,
-    pub(super) reserve_mib: Option<u64>,
+    #[serde(rename = "company_mib")]
+    pub(super) company: Option<u64>,
+    #[serde(rename = "operations_mib")]
+    pub(super) operations: Option<u64>,
+    #[serde(rename = "reserve_mib")]
+    pub(super) reserve: Option<u64>,
 }
 
 /// `[tls]`: a server certificate that is not from this server's own authority.

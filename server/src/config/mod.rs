@@ -294,9 +294,9 @@ fn parse_services(
             .filter(|days| *days > 0)
             .map(|given| days("retention.audit_days", Some(given), Duration::ZERO))
             .transpose()?,
-        company_bytes: mib("storage.company_mib", storage.company_mib, 32_768)?,
-        operations_bytes: mib("storage.operations_mib", storage.operations_mib, 1024)?,
-        reserved_bytes: mib("storage.reserve_mib", storage.reserve_mib, 1024)?,
+        company_bytes: mib("storage.company_mib", storage.company, 32_768)?,
+        operations_bytes: mib("storage.operations_mib", storage.operations, 1024)?,
+        reserved_bytes: mib("storage.reserve_mib", storage.reserve, 1024)?,
         operations_kept: days("retention.operations_days", retention.operations, default.operations_kept)?,
         ..default
     })

@@ -152,8 +152,8 @@ mod tests {
 
     /// Builds a package of these files and links that says that it takes this many KiB.
     fn build(kib: u64, files: &[(&str, &[u8])], link: Option<(&str, &str)>) -> (TempDir, PathBuf) {
-        let build = tempfile::tempdir().unwrap();
-        let (tree, deb) = (build.path().join("tree"), build.path().join("tool.deb"));
+        let folder = tempfile::tempdir().unwrap();
+        let (tree, deb) = (folder.path().join("tree"), folder.path().join("tool.deb"));
         let control = format!(
             "Package: tool\nVersion: 1\nArchitecture: all\nMaintainer: nobody <n@example.org>\n\
              Installed-Size: {kib}\nDescription: test\n"
@@ -169,7 +169,7 @@ mod tests {
         }
         let built = Program::new("dpkg-deb").args(["--root-owner-group", "--build"]).arg(&tree).arg(&deb);
         built.succeed(FIELDS_LIMIT).unwrap();
-        (build, deb)
+        (folder, deb)
     }
 
     #[test]
