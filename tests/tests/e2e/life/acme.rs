@@ -9,7 +9,7 @@ use std::{
 };
 use unbox_tests::{
     files,
-    process::{Running, command, wait_for},
+    process::{Running, command, run, wait_for},
     scene::Scene,
     server,
 };
@@ -94,14 +94,10 @@ impl Pebble {
 
     /// The root certificate of what it issues.
     fn root(&self) -> Result<PathBuf> {
-        // Where another test of this process was faster, it is there.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let own = reqwest::Certificate::from_pem(&fs::read(self.folder.join("own.pem"))?)?;
-        let client = reqwest::Client::builder().tls_certs_only([own]).build()?;
         let url = format!("https://{}:{}/roots/0", server::NAME, self.management);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let pem =
-            runtime.block_on(async { client.get(url).send().await?.error_for_status()?.text().await })?;
+        let mut curl = command("curl", &["--silent", "--show-error", "--fail", &url, "--cacert"]);
+        curl.arg(self.folder.join("own.pem"));
+        let pem = run(curl)?.success()?;
         let path = self.folder.join("root.pem");
         files::write(&path, pem.as_bytes())?;
         Ok(path)
@@ -111,8 +107,9 @@ impl Pebble {
     fn settings(&self, before: &str) -> Result<String> {
         let names = before.lines().find(|line| line.starts_with("names = ")).context("the names")?;
         let own = self.folder.join("own.pem");
+        let (name, port) = (server::NAME, self.port);
         let acme =
-            format!("[acme]\ndirectory = \"https://{}:{}/dir\"\nroot = {own:?}\n", server::NAME, self.port);
+            format!("[acme]\ndirectory = \"https://{name}:{port}/dir\"\nroot = \"{}\"\n", own.display());
         Ok(before.replace(names, &format!("names = [\"{}\"]", server::NAME)).replace("[acme]\n", &acme))
     }
 }
