@@ -11,7 +11,7 @@ pub(crate) fn change(backup: &Path, change: impl FnOnce(&mut Vec<String>)) {
     lines.pop();
     change(&mut lines);
     let rows = lines.iter().filter(|line| line.starts_with('[')).count();
-    let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let body = lines.join("\n") + "\n";
     let end: Value = json!({"end": {"rows": rows, "sha256": Sha256::of(body.as_bytes())}});
     let mut file = fs::File::options().write(true).truncate(true).open(backup).unwrap();
     file.write_all(format!("{body}{end}\n").as_bytes()).unwrap();
