@@ -65,6 +65,9 @@ async fn a_backup_that_is_not_whole_changes_nothing(db: TestDatabase) {
     }
 }
 
+/// A change of the lines of a backup.
+type Edit<'a> = &'a dyn Fn(&mut Vec<String>);
+
 async fn a_whole_backup_with_rows_of_another_schema_changes_nothing(db: TestDatabase) {
     let (world, path) = backed_up(db).await;
     world.claim("PF0LATER", ProofKind::Identifiers).await;
@@ -72,7 +75,7 @@ async fn a_whole_backup_with_rows_of_another_schema_changes_nothing(db: TestData
     world.db.store.close().await;
     let whole = fs::read_to_string(&path).unwrap();
     let companies = "{\"table\":\"companies\",";
-    let edits: [(&str, &dyn Fn(&mut Vec<String>)); 5] = [
+    let edits: [(&str, Edit<'_>); 5] = [
         ("an unknown table", &|lines| {
             lines.push(r#"{"table":"nobody_knows","columns":["id"]}"#.to_owned());
             lines.push("[1]".to_owned());
@@ -90,7 +93,7 @@ async fn a_whole_backup_with_rows_of_another_schema_changes_nothing(db: TestData
         }),
         ("a short row", &|lines| {
             let table = lines.iter().position(|line| line.starts_with(companies)).unwrap();
-            lines[table + 1] = "[1]".to_owned();
+            "[1]".clone_into(&mut lines[table + 1]);
         }),
     ];
     for (what, edit) in edits {
