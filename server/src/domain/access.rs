@@ -1,4 +1,4 @@
-//! What a request may be about: the scopes of OAuth, and who holds an access token.
+//! The scopes of OAuth, and the account behind an API key or access token.
 
 use super::{
     account::Role,
@@ -11,38 +11,38 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use unbox_common::ids::{AccountId, CompanyId};
 
 words! {
-    /// A part of the API that a token opens (RFC 6749, section 3.3), by the names that clients of the
-    /// Android Device Provisioning Partner API ask for.
+    /// A part of the API that a token opens (RFC 6749, section 3.3), named as clients of the Android Device
+    /// Provisioning Partner API request it.
     pub enum AccessScope {
-        /// What resellers and vendors do: `/v1/partners` and its operations.
+        /// Access for resellers and vendors: `/v1/partners` and its operations.
         Provisioning = "https://www.googleapis.com/auth/androidworkprovisioning",
-        /// What customers and EMMs do: `/v1/customers`.
+        /// Access for customers and EMMs: `/v1/customers`.
         ZeroTouch = "https://www.googleapis.com/auth/androidworkzerotouchemm",
     }
 }
 
-/// The parts of the API that a token opens; names apart by a space in text.
+/// A set of access scopes; as text, their names separated by spaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessScopes(BTreeSet<AccessScope>);
 
-/// Whoever asks, once they have shown an API key or an access token.
+/// The account that an API key or access token belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     /// The account.
     pub account: AccountId,
-    /// What people call it.
+    /// The name that people use for it.
     pub name: Name,
-    /// Whose it is, and what that company is here; `None` if it is the operator's.
+    /// The company of the account, and the kind of company; `None` for the operator's accounts.
     pub tenant: Option<(CompanyId, CompanyKind)>,
-    /// What it may do.
+    /// The role, which says what the account may do.
     pub role: Role,
-    /// Which parts of the API it may use.
+    /// The parts of the API that it may use.
     pub scopes: AccessScopes,
 }
 
 impl AccessScopes {
-    /// All that an account of such a company may ask for, and what it gets if it asks for nothing;
-    /// without a company it is the operator's.
+    /// Returns every scope that an account of such a company may request, which is also the default; `None`
+    /// stands for the operator.
     #[must_use]
     pub fn of(kind: Option<CompanyKind>) -> Self {
         Self(match kind {
@@ -58,8 +58,8 @@ impl AccessScopes {
         self.0.contains(&scope)
     }
 
-    /// What these scopes, asked for by an account that may have `allowed`, come to: all of `allowed` if
-    /// nothing was asked for, and `None` if more was.
+    /// Returns the scopes granted to an account that may have `allowed`: all of `allowed` if none were
+    /// requested, and `None` if more were requested than allowed.
     #[must_use]
     pub fn within(self, allowed: Self) -> Option<Self> {
         if self.0.is_empty() { Some(allowed) } else { self.0.is_subset(&allowed.0).then_some(self) }
@@ -84,21 +84,21 @@ impl fmt::Display for AccessScopes {
 }
 
 impl Principal {
-    /// The company it belongs to; `None` for the operator's.
+    /// Returns the company of the account; `None` for the operator's.
     #[must_use]
     pub fn company(&self) -> Option<CompanyId> {
         self.tenant.map(|(company, _)| company)
     }
 
-    /// What that company is here.
+    /// Returns the kind of that company.
     #[must_use]
     pub fn company_kind(&self) -> Option<CompanyKind> {
         self.tenant.map(|(_, kind)| kind)
     }
 
-    /// It as one who acts, within its own company and with its own role. An EMM's own company owns
-    /// nothing: for the customers that it works for it becomes an actor of theirs, once somebody has
-    /// looked whether it does ([`Self::actor_for`]).
+    /// Returns the account as an actor within its own company, with its own role. An EMM's own company owns
+    /// nothing: the EMM becomes an actor of its customers once their link has been checked
+    /// ([`Self::actor_for`]).
     #[must_use]
     pub fn actor(&self) -> Actor {
         let actor = match self.tenant {
@@ -113,7 +113,7 @@ impl Principal {
         actor.with_role(self.role).with_account(self.account)
     }
 
-    /// It as one who acts for this customer.
+    /// Returns the account as an actor for this customer.
     #[must_use]
     pub fn actor_for(&self, customer: CompanyId) -> Actor {
         Actor::of_customer(&self.signature(), customer)
@@ -122,7 +122,7 @@ impl Principal {
             .with_account(self.account)
     }
 
-    /// How the audit trail names it.
+    /// Returns the name used in the audit trail.
     fn signature(&self) -> String {
         format!("account {} {}", self.account, self.name)
     }

@@ -10,15 +10,15 @@ use unbox_common::{
 
 /// The longest e-mail address (RFC 5321, section 4.5.3.1, as corrected by erratum 1690).
 const MAX_EMAIL_BYTES: usize = 254;
-/// The longest part before its `@`.
+/// The longest local part, before the `@`.
 const MAX_LOCAL_BYTES: usize = 64;
 /// The longest name of a service account: it has to fit before an `@`.
 const MAX_SERVICE_NAME_BYTES: usize = MAX_LOCAL_BYTES - 1;
-/// Addresses of service accounts end so: no mail ever arrives there (RFC 2606, section 2).
+/// The domain of service accounts' addresses; mail never arrives there (RFC 2606, section 2).
 const SERVICE_DOMAIN: &str = "unbox.invalid";
 
 words! {
-    /// Who stands behind an account.
+    /// The kind of account.
     pub enum AccountKind {
         /// A person.
         User = "user",
@@ -28,16 +28,16 @@ words! {
 }
 
 words! {
-    /// What an account may do with what its company may see. Each may what those before it may.
+    /// The role of an account. Each role includes those before it.
     pub enum Role {
-        /// What a factory's test station does, and nothing else: look devices up, register them and see
-        /// what was registered, where a method says so. Only programs have it.
+        /// The role of a factory's test station: it looks devices up, registers them and reads
+        /// registrations, where a method permits it. Only service accounts have this role.
         Station = "station",
-        /// Look.
+        /// Read access.
         Viewer = "viewer",
-        /// Change everything but owners.
+        /// All rights except over owners.
         Admin = "admin",
-        /// Everything.
+        /// All rights.
         Owner = "owner",
     }
 }
@@ -47,24 +47,24 @@ words! {
 pub struct Account {
     /// Its id.
     pub id: AccountId,
-    /// Whose it is; `None` if it belongs to the operator of this server.
+    /// The company that it belongs to; `None` for accounts of the server's operator.
     pub company: Option<CompanyId>,
-    /// Person or program.
+    /// Whether it belongs to a person or a program.
     pub kind: AccountKind,
-    /// What people call it.
+    /// The name that people use for it.
     pub name: Name,
-    /// Its e-mail address, one account of a company each; of a service account the name by which it
-    /// signs in, given by this server.
+    /// The e-mail address, unique within a company; for a service account, the name by which it signs in,
+    /// given by this server.
     pub email: Email,
-    /// What it may do.
+    /// Its role.
     pub role: Role,
-    /// When it was created.
+    /// The time of its creation.
     pub created_at: Timestamp,
-    /// Since when it can do nothing.
+    /// The time from which it is disabled.
     pub disabled_at: Option<Timestamp>,
 }
 
-/// An e-mail address in lower case: two accounts never differ in that alone.
+/// An e-mail address in lower case, so that two accounts never differ in case alone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Email(String);
 
@@ -82,8 +82,8 @@ pub struct InvalidEmail;
 pub struct InvalidServiceName;
 
 impl Role {
-    /// Whether whoever has this role may create and change accounts of role `other`, and hand out
-    /// what they sign in with: nobody makes anybody mightier than they are themselves.
+    /// Whether an account with this role may create and change accounts of role `other`, and issue their
+    /// credentials. Nobody can grant more power than they have.
     #[must_use]
     pub fn may_manage(self, other: Self) -> bool {
         self >= Self::Admin && self >= other
@@ -91,21 +91,21 @@ impl Role {
 }
 
 impl Account {
-    /// Whether it owns its company, and can.
+    /// Whether this is an owner that is not disabled.
     #[must_use]
     pub fn is_active_owner(&self) -> bool {
         self.role == Role::Owner && self.disabled_at.is_none()
     }
 
-    /// Whether it may change what this company may change.
+    /// Whether it may make changes on behalf of this company.
     #[must_use]
     pub fn may_change_for(&self, company: CompanyId) -> bool {
         self.company == Some(company) && self.role >= Role::Admin && self.disabled_at.is_none()
     }
 
-    /// Whether a company that has `other_owners` beside this account would be left without one if it
-    /// became `after`, or went (`None`). The operator's own accounts may all go: whoever has the
-    /// machine has the server.
+    /// Whether a company that has `other_owners` beside this account would be left without an owner if the
+    /// account became `after`, or were deleted (`None`). The operator's own accounts may all be deleted,
+    /// because access to the machine is enough to administer the server.
     #[must_use]
     pub fn leaves_no_owner(&self, after: Option<&Self>, other_owners: u64) -> bool {
         self.company.is_some()
@@ -116,10 +116,10 @@ impl Account {
 }
 
 impl Email {
-    /// The address by which a service account signs in.
+    /// Returns the address by which a service account signs in.
     ///
     /// # Errors
-    /// [`InvalidServiceName`] if its name could not stand in one.
+    /// [`InvalidServiceName`] if the name cannot be a local part.
     pub fn of_service_account(name: &str, company: Option<CompanyId>) -> Result<Self, InvalidServiceName> {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let good = (1..=MAX_SERVICE_NAME_BYTES).contains(&name.len())
@@ -133,15 +133,15 @@ impl Email {
         Ok(Self(format!("{name}@{company}.{SERVICE_DOMAIN}")))
     }
 
-    /// Takes an address as it stands in the database.
+    /// Reads an address from the database.
     ///
     /// # Errors
-    /// [`InvalidEmail`] unless it is one of ours or a person's.
+    /// [`InvalidEmail`] unless it is a service account's address or a person's.
     pub fn stored(text: &str) -> Result<Self, InvalidEmail> {
         if text.ends_with(SERVICE_DOMAIN) { Ok(Self(text.to_owned())) } else { text.parse() }
     }
 
-    /// The text.
+    /// Returns the address as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -151,7 +151,7 @@ impl Email {
 impl FromStr for Email {
     type Err = InvalidEmail;
 
-    /// The address of a person. Quoted and non-ASCII addresses are refused: few systems take them.
+    /// Reads a person's address. Quoted and non-ASCII addresses are refused: few systems accept them.
     fn from_str(text: &str) -> Result<Self, InvalidEmail> {
         let text = text.trim();
         let (local, host) = text.rsplit_once('@').ok_or(InvalidEmail)?;

@@ -1,23 +1,23 @@
-//! Who asks for something, and which tenant's things they may see.
+//! The actor behind a request, and the tenant whose data it may see.
 
 use super::account::Role;
 use std::fmt;
 use unbox_common::ids::{AccountId, CompanyId, DeviceId};
 
-/// Whose things a request may touch. The store adds it to every query.
+/// The part of the data that a request may touch. The store adds it to every query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// The operator of this server: everything.
     Operator,
-    /// One customer's things.
+    /// One customer's data.
     Customer(CompanyId),
-    /// What one reseller has registered, and the customers that it registers for.
+    /// The claims that one reseller registered, and the customers that it registers for.
     Reseller(CompanyId),
 }
 
 impl Scope {
-    /// The company that somebody belongs to, of whichever kind; `None` for the operator. Accounts and
-    /// what they sign in with are seen by their own company alone.
+    /// Returns the company of the actor, of any kind; `None` for the operator. Accounts and their
+    /// credentials are visible to their own company alone.
     #[must_use]
     pub const fn company(self) -> Option<CompanyId> {
         match self {
@@ -26,7 +26,7 @@ impl Scope {
         }
     }
 
-    /// Whether everything of `customer` is within; of what a reseller registers for it, it may not be.
+    /// Whether all of `customer`'s data is in scope. A reseller sees only part of it.
     #[must_use]
     pub fn covers(self, customer: CompanyId) -> bool {
         match self {
@@ -37,7 +37,7 @@ impl Scope {
     }
 }
 
-/// Whoever acts: their name for the audit trail, their scope, and what they may do within it.
+/// Somebody who acts: a name for the audit trail, a scope, and a role within it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
     name: String,
@@ -48,7 +48,7 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// The operator, under the name that the audit trail shows.
+    /// Returns the operator, under the name that the audit trail shows.
     #[must_use]
     pub fn operator(name: &str) -> Self {
         Self {
@@ -60,19 +60,19 @@ impl Actor {
         }
     }
 
-    /// Somebody who acts for one customer.
+    /// Returns an actor for one customer.
     #[must_use]
     pub fn of_customer(name: &str, customer: CompanyId) -> Self {
         Self { scope: Scope::Customer(customer), company: Some(customer), ..Self::operator(name) }
     }
 
-    /// Somebody who acts for one reseller.
+    /// Returns an actor for one reseller.
     #[must_use]
     pub fn of_reseller(name: &str, reseller: CompanyId) -> Self {
         Self { scope: Scope::Reseller(reseller), company: Some(reseller), ..Self::operator(name) }
     }
 
-    /// A device that acts for itself.
+    /// Returns a device that acts for itself.
     #[must_use]
     pub fn device(device: DeviceId, customer: CompanyId) -> Self {
         Self {
@@ -82,57 +82,57 @@ impl Actor {
         }
     }
 
-    /// The same, with this role in place of an owner's.
+    /// Returns the same actor with this role in place of an owner's.
     #[must_use]
     pub fn with_role(self, role: Role) -> Self {
         Self { role, ..self }
     }
 
-    /// The same, as somebody of this company: an EMM acts for customers that are not its own.
+    /// Returns the same actor as a member of this company: an EMM acts for customers that are not its own.
     #[must_use]
     pub fn belonging_to(self, company: Option<CompanyId>) -> Self {
         Self { company, ..self }
     }
 
-    /// The same, by this account, which may end while something goes on.
+    /// Returns the same actor with this account, which may be disabled while an operation runs.
     #[must_use]
     pub fn with_account(self, account: AccountId) -> Self {
         Self { account: Some(account), ..self }
     }
 
-    /// The name that the audit trail shows.
+    /// Returns the name that the audit trail shows.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What they may see.
+    /// Returns the scope.
     #[must_use]
     pub const fn scope(&self) -> Scope {
         self.scope
     }
 
-    /// The company that they belong to, for which they may act or not; `None` for the operator and for
-    /// devices.
+    /// Returns the company that the actor belongs to, whether or not it acts for that company now; `None`
+    /// for the operator and for devices.
     #[must_use]
     pub const fn company(&self) -> Option<CompanyId> {
         self.company
     }
 
-    /// Whether they speak for this company itself: as one of its own people, or as the operator. An EMM,
-    /// which acts for a customer, does not.
+    /// Whether the actor represents this company itself: as one of its own people, or as the operator. An
+    /// EMM that acts for a customer does not.
     #[must_use]
     pub fn speaks_for(&self, company: CompanyId) -> bool {
         self.company.is_none_or(|own| own == company)
     }
 
-    /// The account by which they act; `None` for commands on the server's machine, and for devices.
+    /// Returns the account by which it acts; `None` for commands on the server's machine, and for devices.
     #[must_use]
     pub const fn account(&self) -> Option<AccountId> {
         self.account
     }
 
-    /// What they may do there.
+    /// Returns the role within the scope.
     #[must_use]
     pub const fn role(&self) -> Role {
         self.role

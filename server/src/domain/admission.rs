@@ -1,28 +1,30 @@
-//! Who gets in: a pure function of the claim, the device as it is known, and what was proven.
+//! The decision on enrollment: a pure function of the claim, the known device, and the proof.
 //!
 //! The rules, in this order (DESIGN.md, sections 2, 3 and 6):
 //!
 //! 1. A device that is disabled or deprovisioned is refused, whatever it proves.
-//! 2. A claim that is released for a time, or gives no configuration, is as good as none; a customer
-//!    that never accepted the terms of service gets nothing either.
-//! 3. What the claim asks for must be proven: a token, the registered key, a TPM.
+//! 2. A claim that is temporarily released, or gives no configuration, counts as no claim; a device of a
+//!    customer that never accepted the terms of service is refused, too.
+//! 3. The proof that the claim demands must be given: a token, the registered key, a TPM.
 //! 4. The key must be one that the device is bound to. After the database was restored from a backup, a
-//!    certificate of this server for a later enrollment than the database knows stands for that binding, and
-//!    the generation goes on from there. Else there must be a reason for a new key: it is the first inside the activation window, the proof of rule 3 stands for it, a reset
-//!    ticket was given, or an administrator approved exactly this key. Else the key waits. Of a
-//!    device with protection that enrolled before, a token lets no new key in: whoever took the
-//!    device has the token of its image, too.
-//! 5. Hardware that changed since the device last enrolled, or that is not what the claim of a registered key
-//!    registers beside it, waits until it is approved.
-//! 6. A key that is known to be another device's, by a disk or an image that was copied, waits as well,
-//!    whatever stands for it.
+//!    certificate of this server for a later enrollment than the database knows counts as that binding, and
+//!    the generation continues from there. Otherwise there must be a reason to accept a new key: it is the
+//!    first inside the activation window, the proof of rule 3 vouches for it, a reset ticket was given, or an
+//!    administrator approved exactly this key. Without a reason the key waits for approval. For a protected
+//!    device that enrolled before, a token does not admit a new key: a thief of the device has the token of
+//!    its image, too.
+//! 5. Hardware that changed since the device last enrolled, or that contradicts the identifiers that the
+//!    claim registers beside its key, waits for approval.
+//! 6. A key that is known to belong to another device, because a disk or an image was copied, waits as well,
+//!    whatever vouches for it.
 //!
-//! A TPM stands for a new key only if it is *this device's*: registered, or bound when the device first
-//! enrolled. A genuine TPM that nobody registered is some device's, so that the first binding is one of
-//! rule 4, inside the activation window; and another than the bound one is changed hardware.
+//! A TPM vouches for a new key only if it is *this device's*: registered, or bound when the device first
+//! enrolled. A genuine TPM that nobody registered belongs to some device, but not provably to this one, so
+//! its first binding falls under rule 4, inside the activation window; a TPM other than the bound one is
+//! changed hardware.
 //!
 //! Nothing here evicts a working key: a grant only adds a generation, and the generation before
-//! it stays good until the new one is complete.
+//! it stays valid until the new one is complete.
 
 mod hardware;
 mod proof;
@@ -59,7 +61,7 @@ pub struct Admission<'a> {
     pub now: Timestamp,
     /// The claim that matched.
     pub claim: &'a Claim,
-    /// What the match is worth.
+    /// The strength of the match.
     pub rank: Rank,
     /// The device of this claim, if it was seen before.
     pub device: Option<&'a Device>,
@@ -69,7 +71,7 @@ pub struct Admission<'a> {
     pub certified: Option<Generation>,
     /// Whether the key is known to be that of another device.
     pub copied_key: bool,
-    /// What the device showed.
+    /// The identifiers that the device showed.
     pub identity: &'a HardwareIdentity,
     /// Digest of the handshake's ticket.
     pub ticket: Sha256,
@@ -77,59 +79,59 @@ pub struct Admission<'a> {
     pub configured: bool,
     /// Whether the customer accepted the terms of service.
     pub terms: Terms,
-    /// What else it proved.
+    /// The rest of its proof.
     pub evidence: Evidence<'a>,
 }
 
-/// What a device proved beside its key.
+/// The proof that a device gave beside its key.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Evidence<'a> {
     /// The token that it sent.
     pub token: TokenEvidence,
-    /// Whether it sent a reset ticket that is good for this device, unused and in its time.
+    /// Whether it sent a reset ticket that is valid for this device, unused and unexpired.
     pub reset_ticket: bool,
-    /// What was asked with this key before, and perhaps approved.
+    /// The earlier request with this key, which may have been approved.
     pub request: Option<&'a ApprovalRequest>,
-    /// The TPM that proved itself, and holds the key.
+    /// The TPM that proved itself and holds the key.
     pub tpm: Option<&'a TpmEvidence>,
 }
 
-/// What becomes of a device that asks to be enrolled.
+/// The decision about a device that asks to be enrolled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// It is enrolled.
     Admit {
-        /// As which generation.
+        /// The generation that is granted.
         generation: Generation,
-        /// For which reason.
+        /// The reason for the grant.
         why: Why,
     },
-    /// An administrator has to approve it.
+    /// An administrator has to approve the request.
     Pend(Pending),
     /// It is refused.
     Refuse(Refusal),
 }
 
 words! {
-    /// Why a device was enrolled.
+    /// The reason for an enrollment.
     pub enum Why {
         /// The first key inside the activation window.
         FirstKey = "first_key",
         /// It is bound to this key already.
         KnownKey = "known_key",
-        /// Its certificate is of a later enrollment than this database knows.
+        /// Its certificate is for a later enrollment than this database knows.
         Certified = "certified",
-        /// A valid token stands for a new key.
+        /// A valid token vouches for a new key.
         Token = "token",
         /// The factory registered this key.
         RegisteredKey = "registered_key",
-        /// The device's own TPM stands for a new key.
+        /// The device's own TPM vouches for a new key.
         Tpm = "tpm",
-        /// A reset ticket stands for a new key.
+        /// A reset ticket vouches for a new key.
         ResetTicket = "reset_ticket",
         /// An administrator approved this key.
         Approved = "approved",
-        /// The answer to this very handshake was lost: it is given again.
+        /// The answer to this very handshake was lost, and the grant is repeated.
         Repeated = "repeated",
     }
 }
@@ -150,7 +152,7 @@ pub fn decide(asked: &Admission<'_>) -> Decision {
         Ok(why) => why,
         Err(refusal) => return Decision::Refuse(refusal),
     };
-    // Only after the proof: an expired token is told as such, not as a missing configuration.
+    // Only after the proof, so that an expired token is reported as such, not as a missing configuration.
     if !asked.configured {
         return Decision::Refuse(Refusal::of(RefusalKind::NotClaimed));
     }
@@ -165,7 +167,7 @@ pub fn decide(asked: &Admission<'_>) -> Decision {
         new_key.or_else(|| allowed_as_new_key(asked))
     };
     let replaced = unapproved_parts(asked);
-    // Approved, it is this device's from then on.
+    // Once approved, the key belongs to this device.
     let copied_key = asked.copied_key && why != Some(Why::KnownKey) && approved(asked).is_none();
     match why {
         Some(why) if replaced.is_empty() && !copied_key => {
@@ -175,14 +177,14 @@ pub fn decide(asked: &Admission<'_>) -> Decision {
     }
 }
 
-/// The generation that this very handshake was granted, by the same key.
+/// Returns the generation that was granted to this very handshake with the same key.
 fn repeated(device: &Device, asked: &Admission<'_>) -> Option<Generation> {
     let latest = device.latest.as_ref()?;
     let same = device.latest_ticket == Some(asked.ticket) && latest.key.digest() == asked.key;
     same.then_some(latest.generation)
 }
 
-/// Whether it is a device with protection that enrolled before.
+/// Whether this is a protected device that enrolled before.
 fn is_kept(asked: &Admission<'_>) -> bool {
     asked.claim.protected && is_bound(asked)
 }
@@ -341,7 +343,7 @@ mod tests {
         let same = |key| Asked { ticket: b"ticket 4", ..Asked::new(Identifiers, Some(known()), key) };
         assert_eq!(same(2).outcome(), "admit 4 repeated");
         assert_eq!(same(1).outcome(), "admit 5 known_key", "another key that borrows the ticket");
-        // What was granted is given again even if a token ran out in between.
+        // A grant is repeated even if the token expired in between.
         let asked = Asked { proof: Token, token: TokenEvidence::Known(TokenStanding::Expired), ..same(2) };
         assert_eq!(asked.outcome(), "admit 4 repeated");
     }

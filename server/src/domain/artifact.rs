@@ -1,4 +1,4 @@
-//! Artifacts: bytes that payloads name by their digest, and uploads that become some.
+//! Artifacts: bytes that payloads name by their digest, and the uploads that create them.
 
 use super::name::Name;
 use unbox_common::{
@@ -7,43 +7,43 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// A registered artifact. Its bytes lie in the artifact directory under its digest, once, whoever has
-/// them registered.
+/// A registered artifact. Its bytes are stored once in the artifact directory, under their digest, however
+/// many customers registered them.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Artifact {
-    /// The registration.
+    /// The id of the registration.
     pub id: ArtifactId,
-    /// The digest of the whole.
+    /// The digest of all bytes.
     pub sha256: Sha256,
     /// The size in bytes.
     pub size: u64,
-    /// Whose it is; the operator's, for all customers, if absent.
+    /// The customer that owns it; `None` for the operator's artifacts, which all customers may use.
     pub customer: Option<CompanyId>,
-    /// What people call it, usually a file name.
+    /// The name that people use for it, usually a file name.
     pub name: Name,
-    /// When it was registered.
+    /// The time of its registration.
     pub created_at: Timestamp,
 }
 
-/// An upload that is done in several requests.
+/// An upload in several requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload {
     /// Its id.
     pub id: UploadId,
-    /// Whose it is.
+    /// The customer that owns it.
     pub customer: CompanyId,
-    /// What people will call the artifact.
+    /// The name that the artifact will have.
     pub name: Name,
-    /// How many bytes it is to have, once that was said.
+    /// The announced size in bytes, if any.
     pub size: Option<u64>,
-    /// The digest that it has to have, if one was said.
+    /// The announced digest, if any.
     pub expected: Option<Sha256>,
-    /// How many bytes are on disk.
+    /// The number of bytes on disk.
     pub received: u64,
-    /// The artifact that it became.
+    /// The digest of the finished artifact.
     pub finished: Option<Sha256>,
-    /// When it was started.
+    /// The time at which it was started.
     pub created_at: Timestamp,
-    /// When bytes of it arrived last.
+    /// The time at which bytes last arrived.
     pub touched_at: Timestamp,
 }

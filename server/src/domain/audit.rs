@@ -1,4 +1,4 @@
-//! The audit trail: who did what to which thing, and when.
+//! The audit trail: records of who did what, to which object, and when.
 
 use super::words::words;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use unbox_common::{
 };
 
 words! {
-    /// What was done.
+    /// An action in the audit trail.
     pub enum Action {
         /// A company was created.
         CompanyCreated = "company_created",
@@ -25,11 +25,11 @@ words! {
         TermsSet = "terms_set",
         /// A reseller, vendor or EMM works for a customer from now on.
         CompanyLinked = "company_linked",
-        /// It does no longer.
+        /// A reseller, vendor or EMM was linked to a customer.
         CompanyUnlinked = "company_unlinked",
-        /// A customer got another default configuration, or none.
+        /// Such a link ended.
         DefaultConfigurationSet = "default_configuration_set",
-        /// A configuration was created.
+        /// The default configuration of a customer was changed or removed.
         ConfigurationCreated = "configuration_created",
         /// A configuration was changed.
         ConfigurationUpdated = "configuration_updated",
@@ -41,7 +41,7 @@ words! {
         ArtifactDeleted = "artifact_deleted",
         /// A DPC was added to the catalogue, or changed.
         DpcSaved = "dpc_saved",
-        /// A DPC was taken out of the catalogue.
+        /// A DPC was removed from the catalogue.
         DpcDeleted = "dpc_deleted",
         /// A token was created.
         TokenCreated = "token_created",
@@ -53,35 +53,35 @@ words! {
         ClaimsImported = "claims_imported",
         /// A claim was ended.
         Unclaimed = "unclaimed",
-        /// A claim got another configuration, or none.
+        /// The configuration of a claim was changed or removed.
         ClaimConfigurationSet = "claim_configuration_set",
-        /// A claim is released for a time, or that was ended.
+        /// A temporary release of a claim began or was ended.
         VacationSet = "vacation_set",
-        /// What a reseller writes about a claim was changed.
+        /// The metadata of a claim was changed.
         MetadataSet = "metadata_set",
-        /// A claim asks for another proof.
+        /// The proof that a claim demands was changed.
         ClaimProofSet = "claim_proof_set",
         /// Test stations of an organisation registered devices; one entry for each request.
         DevicesRegistered = "devices_registered",
-        /// A record of such a device was deleted.
+        /// A record of a registered device was deleted.
         FactoryRecordDeleted = "factory_record_deleted",
-        /// The device of a claim matched claims of other owners, too, and stayed with its own.
+        /// The device of a claim also matched claims of other owners, and stayed with its own.
         ClaimContested = "claim_contested",
         /// A claim got the device key that the factory registered.
         ClaimKeyRegistered = "claim_key_registered",
-        /// A claim lost that key, because the record of it was deleted.
+        /// A claim lost that key because its record was deleted.
         ClaimKeyWithdrawn = "claim_key_withdrawn",
-        /// Something was asked to be done with many devices.
+        /// A batch operation was started.
         OperationStarted = "operation_started",
         /// An operation was cancelled before its end.
         OperationCancelled = "operation_cancelled",
-        /// What is known of an ended operation was deleted.
+        /// The record of an ended operation was deleted.
         OperationDeleted = "operation_deleted",
         /// A device was granted an enrollment.
         Granted = "granted",
         /// A device was refused.
         Refused = "refused",
-        /// A device asked with a key or hardware that an administrator has to approve.
+        /// A device asked with a key or hardware that needs an administrator's approval.
         ApprovalRequested = "approval_requested",
         /// Other hardware showed the key of a device.
         KeyCopied = "key_copied",
@@ -95,9 +95,9 @@ words! {
         DeviceDisabled = "device_disabled",
         /// A device was enabled again.
         DeviceEnabled = "device_enabled",
-        /// A device was released for good.
+        /// A device was released permanently.
         DeviceDeprovisioned = "device_deprovisioned",
-        /// A device is to enroll again.
+        /// A device was asked to enroll again.
         ReEnrollmentRequested = "re_enrollment_requested",
         /// A reset ticket was minted.
         ResetTicketMinted = "reset_ticket_minted",
@@ -105,35 +105,35 @@ words! {
         CertificateRenewed = "certificate_renewed",
         /// An account was created.
         AccountCreated = "account_created",
-        /// An account got another name or role.
+        /// The name or role of an account was changed.
         AccountUpdated = "account_updated",
         /// An account was disabled.
         AccountDisabled = "account_disabled",
         /// An account was enabled again.
         AccountEnabled = "account_enabled",
-        /// An account was deleted, with everything that it signed in with.
+        /// An account was deleted, with all its credentials.
         AccountDeleted = "account_deleted",
-        /// An account got an API key.
+        /// An API key was created for an account.
         ApiKeyCreated = "api_key_created",
         /// An API key was replaced by a new one.
         ApiKeyRotated = "api_key_rotated",
         /// An API key was revoked.
         ApiKeyRevoked = "api_key_revoked",
-        /// A service account got a key, made here or handed in.
+        /// A key was created or imported for a service account.
         ServiceAccountKeyCreated = "service_account_key_created",
         /// A key of a service account was replaced by a new one.
         ServiceAccountKeyRotated = "service_account_key_rotated",
         /// A key of a service account was revoked.
         ServiceAccountKeyRevoked = "service_account_key_revoked",
-        /// A service account got an access token.
+        /// A service account received an access token.
         SignedIn = "signed_in",
     }
 }
 
-/// What it was done to: a kind and an id, `device 42` in text.
+/// The object of an action: a kind and an id, `device 42` as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Subject {
-    /// Nothing that this server knows.
+    /// An object that this server does not know.
     Unknown,
     /// A company.
     Company(CompanyId),
@@ -169,7 +169,7 @@ impl fmt::Display for Subject {
     }
 }
 
-/// The text names no kind of subject, or not its id.
+/// The text names no kind of subject, or lacks its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected `unknown`, or company, configuration, artifact, token, claim, operation, device or account and an id"
@@ -204,22 +204,22 @@ impl Serialize for Subject {
     }
 }
 
-/// Something that happened, before it has its id.
+/// An event that has no id yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// When.
+    /// The time of the event.
     pub at: Timestamp,
-    /// Who did it.
+    /// The name of the actor.
     pub actor: String,
-    /// The company that they belong to.
+    /// The company of the actor.
     pub company: Option<CompanyId>,
-    /// What was done.
+    /// The action.
     pub action: Action,
-    /// To what.
+    /// The object of the action.
     pub subject: Subject,
-    /// Whose thing it is.
+    /// The customer that owns the object.
     pub customer: Option<CompanyId>,
-    /// More about it: a JSON object without secrets.
+    /// Details: a JSON object without secrets.
     pub detail: Value,
 }
 
@@ -228,34 +228,34 @@ pub struct Event {
 pub struct Entry {
     /// Its id; entries are ordered by it.
     pub id: i64,
-    /// When it happened, the first time if it stands for several.
+    /// The time of the event; the first time if the entry counts several.
     pub at: Timestamp,
-    /// Who did it.
+    /// The name of the actor.
     pub actor: String,
-    /// The company that they belong to.
+    /// The company of the actor.
     pub company: Option<CompanyId>,
-    /// What was done.
+    /// The action.
     pub action: Action,
-    /// To what.
+    /// The object of the action.
     pub subject: Subject,
-    /// Whose thing it is.
+    /// The customer that owns the object.
     pub customer: Option<CompanyId>,
-    /// More about it; of the last time if it stands for several.
+    /// Details; those of the last event if the entry counts several.
     pub detail: Value,
-    /// How often it happened: what can happen without end is counted, an hour to an entry.
+    /// The number of events: those that can recur without limit are counted, one entry an hour.
     pub count: u64,
-    /// When it happened last.
+    /// The time of the last event.
     pub last_at: Timestamp,
 }
 
-/// How long events of one kind and subject share an entry, in ms.
+/// The time for which events of one kind and subject share an entry, in ms.
 const SLOT_MS: u64 = 3600 * 1000;
 
 impl Event {
-    /// The entry that this event is counted in, if it is one of a kind that a stranger, or a
-    /// device gone wrong, can cause as often as it likes. Such events must not fill the disk:
-    /// there is one entry for each action, kind, generation, subject and hour. Grants, of which each has a
-    /// generation of its own, share one by their reason and their key: each key that was let in is told.
+    /// Returns the key of the entry that this event is counted in, if a stranger or a faulty device can
+    /// cause events of its kind without limit. Such events must not fill the disk: there is one entry for
+    /// each action, kind, generation, subject and hour. Grants, which have a new generation each time,
+    /// share an entry by reason and key, so that each admitted key is recorded.
     #[must_use]
     pub fn fold(&self) -> Option<String> {
         let folds = matches!(

@@ -1,28 +1,28 @@
-//! What a ChromeOS device is registered by, where a claim is made: the rules are those of
-//! [`unbox_common::eligibility`], which stations have, too.
+//! Checks the identifiers of ChromeOS devices in claims, by the rules of [`unbox_common::eligibility`],
+//! which test stations share.
 
 use unbox_common::{
     eligibility::{Part, Reason, Unit, judge},
     models::Models,
 };
 
-/// A set of identifiers that is no ChromeOS device.
+/// A set of identifiers that cannot be a ChromeOS device's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{rule}")]
 pub struct InvalidChromeOs {
-    /// Which of the three is wrong, or the day of manufacture.
+    /// The invalid identifier, or the day of manufacture.
     pub part: Part,
-    /// The rule that it broke, and what to do.
+    /// The broken rule, and advice on what to do.
     pub rule: String,
 }
 
-/// Holds what a ChromeOS device is registered by against the table of models. A claim need not say when
-/// the device was made; if it does, that is judged, too.
+/// Checks the identifiers of a ChromeOS device against the table of models. A claim may omit the day of
+/// manufacture; if it names one, the day is checked, too.
 ///
 /// # Errors
 /// [`InvalidChromeOs`] with the first rule that is broken.
 pub fn check(models: &Models, unit: &Unit<'_>) -> Result<(), InvalidChromeOs> {
-    // A station may make a certified ID of the rest; a claim has to say all three.
+    // A station may derive a certified ID from the rest; a claim has to name all three.
     for (part, value) in [
         (Part::SerialNumber, unit.serial_number),
         (Part::Model, unit.model),

@@ -1,4 +1,4 @@
-//! Claims: which device belongs to which customer, and what it has to prove.
+//! Claims: the link between a device and its customer, and the proof that the device must give.
 
 mod key;
 
@@ -25,54 +25,55 @@ pub const MAX_SETS: usize = 8;
 pub struct Claim {
     /// Its id.
     pub id: ClaimId,
-    /// Who owns the device.
+    /// The customer that owns the device.
     pub customer: CompanyId,
-    /// Who registered it, if that was a reseller.
+    /// The reseller that registered it, if any.
     pub reseller: Option<CompanyId>,
-    /// Its own configuration; the customer's default if there is none.
+    /// The claim's own configuration; `None` for the customer's default.
     pub configuration: Option<ConfigurationId>,
-    /// The version that its payloads have at least: drawn when the configuration was changed after the
+    /// The minimum version of its payloads: the time at which the configuration was last changed after the
     /// device was claimed, 0 before that.
     pub configured_at: Timestamp,
-    /// What the device has to prove.
+    /// The proof that the device must give.
     pub proof: ProofKind,
-    /// Until when the first key that shows the identifiers is bound without asking anybody.
+    /// The end of the activation window, in which the first key that shows the identifiers is bound without
+    /// approval.
     pub activation_ends_at: Timestamp,
-    /// What the device has to show: any one of these sets, whole.
+    /// The identifier sets; the device must show any one of them completely.
     pub sets: ClaimSets,
-    /// The order that it came with.
+    /// The order that the device belongs to.
     pub order: Option<Name>,
-    /// What else the reseller wrote about it.
+    /// The reseller's notes about the device.
     pub metadata: Metadata,
-    /// Its temporary release, if there was one that was not ended before its time.
+    /// The temporary release, unless it was ended early.
     pub vacation: Option<Vacation>,
     /// Whether it was claimed with device protection.
     pub protected: bool,
-    /// When it was registered.
+    /// The time of its registration.
     pub created_at: Timestamp,
-    /// Who registered it.
+    /// The name of the actor who registered it.
     pub created_by: String,
-    /// The last time that its device matched claims of other owners, too, unless it has enrolled since
-    /// without that.
+    /// The last collision of its device with claims of other owners, unless the device has since enrolled
+    /// without one.
     pub collision: Option<Collision>,
-    /// When it ended; it matches nothing from then on.
+    /// The time at which it ended; it matches nothing from then on.
     pub released_at: Option<Timestamp>,
 }
 
-/// A device that matched claims of several owners, as one of them sees it.
+/// The match of one device with claims of several owners, as one of them sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Collision {
-    /// When it showed itself last.
+    /// The time of the last collision.
     pub at: Timestamp,
     /// The identifiers by which it matched this claim, as `kind value`.
     pub identifiers: Vec<String>,
-    /// The kinds of identifier by which it matched the others' claims. Their values are the others'.
+    /// The kinds of identifier that matched the claims of others. Their values are confidential.
     pub others_kinds: BTreeSet<IdentifierKind>,
 }
 
 impl Claim {
-    /// The claim as matching sees it. A TPM's key, which anybody can name, counts only where the TPM is
-    /// going to be asked for a proof.
+    /// Returns the claim as matching sees it. A TPM's key, which anybody can name, counts only if the TPM
+    /// will have to prove itself.
     #[must_use]
     pub fn registered(&self) -> RegisteredClaim {
         let needs_tpm =
@@ -88,20 +89,20 @@ impl Claim {
         }
     }
 
-    /// The temporary release, while it lasts.
+    /// Returns the temporary release, while it lasts.
     #[must_use]
     pub fn vacation_at(&self, now: Timestamp) -> Option<Vacation> {
         self.vacation.filter(|vacation| now < vacation.ends_at)
     }
 }
 
-/// Which claim is meant: by its id, or by what identifies its device.
+/// A reference to a claim: by its id, or by identifiers of its device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClaimTarget {
     /// Its id.
     Id(ClaimId),
-    /// Identifiers that are all registered in it.
+    /// Identifiers that the claim registers, all of them.
     #[serde(serialize_with = "write_identifiers", deserialize_with = "read_identifiers")]
     Identifiers(Vec<Identifier>),
 }
@@ -116,12 +117,12 @@ fn read_identifiers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Id
     stored.iter().map(parse).collect::<Result<_, _>>().map_err(serde::de::Error::custom)
 }
 
-/// A claim that is released for a time: no device enrolls by it, and it comes back by itself.
+/// A temporary release of a claim: no device enrolls by the claim until it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vacation {
-    /// Since when.
+    /// The time at which the release began.
     pub started_at: Timestamp,
-    /// From when on the claim is in force again.
+    /// The time at which the claim is in force again.
     pub ends_at: Timestamp,
 }
 
@@ -132,24 +133,24 @@ pub const MAX_METADATA_KEY_BYTES: usize = 64;
 /// The longest value of metadata, in characters.
 pub const MAX_METADATA_VALUE_CHARS: usize = 512;
 
-/// The entry of metadata that says on which day a device was made, as `2026-11-21`.
+/// The metadata key for the day of manufacture, such as `2026-11-21`.
 pub const MANUFACTURE_DATE: &str = "manufacture_date";
 
-/// What a reseller writes beside a claim, such as `ordernumber` or `phonenumber`: free text that
-/// decides about no device. Of [`MANUFACTURE_DATE`] the checks of what is registered take note.
+/// Free text that a reseller stores with a claim, such as `ordernumber` or `phonenumber`. It plays no part
+/// in admission; only [`MANUFACTURE_DATE`] is read, when a registration is checked.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Metadata(BTreeMap<String, String>);
 
-/// Metadata that cannot be kept.
+/// Metadata that cannot be stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMetadata {
-    /// A key of another form.
+    /// A malformed key.
     #[error(
         "{0:?} cannot be a key of metadata: expected 1 to {MAX_METADATA_KEY_BYTES} letters, digits, `_`, `-` or `.`"
     )]
     Key(String),
-    /// A value that no page can show.
+    /// A value that no page can display.
     #[error("the value of {0:?} is not plain text of at most {MAX_METADATA_VALUE_CHARS} characters")]
     Value(String),
     /// Too many entries.
@@ -158,16 +159,16 @@ pub enum InvalidMetadata {
 }
 
 impl Metadata {
-    /// The entries, by key.
+    /// Returns the entries, by key.
     #[must_use]
     pub const fn entries(&self) -> &BTreeMap<String, String> {
         &self.0
     }
 
-    /// The day on which the device was made, if it is known.
+    /// Returns the day on which the device was made, if known.
     ///
     /// # Errors
-    /// [`InvalidDate`] if what is written there is no day.
+    /// [`InvalidDate`] if the entry is not a valid day.
     pub fn manufactured(&self) -> Result<Option<Date>, InvalidDate> {
         self.0.get(MANUFACTURE_DATE).map(|day| day.parse()).transpose()
     }
@@ -175,7 +176,7 @@ impl Metadata {
     /// Adds and replaces entries; an empty value deletes its entry.
     ///
     /// # Errors
-    /// [`InvalidMetadata`]; nothing of it is taken then.
+    /// [`InvalidMetadata`]; no change is made in that case.
     pub fn updated<'e>(
         &self,
         changes: impl IntoIterator<Item = (&'e String, &'e String)>,
@@ -202,8 +203,8 @@ impl Metadata {
 /// The identifier sets of a claim, as they are stored: a JSON array of sets, each an array of
 /// `[kind, value]`.
 ///
-/// Rules may become stricter after a claim was stored. A set that they now refuse is kept, named
-/// as unusable, and matches nothing, which is what no device can show anyway.
+/// Rules may become stricter after a claim was stored. A set that the present rules refuse is kept, marked
+/// unusable, and matches no device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimSets {
     usable: Vec<IdentifierSet>,
@@ -223,16 +224,16 @@ pub enum Unusable {
     /// A kind that this version does not know.
     #[error(transparent)]
     Kind(#[from] UnknownKind),
-    /// One identifier.
+    /// An identifier breaks it.
     #[error(transparent)]
     Identifier(#[from] InvalidIdentifier),
-    /// All of them together.
+    /// The combination of identifiers breaks it.
     #[error(transparent)]
     Set(#[from] InvalidSet),
 }
 
 impl UnusableSet {
-    /// Which rule it breaks.
+    /// Returns the rule that it breaks.
     #[must_use]
     pub const fn reason(&self) -> &Unusable {
         &self.reason
@@ -240,13 +241,13 @@ impl UnusableSet {
 }
 
 impl ClaimSets {
-    /// Sets that were checked just now.
+    /// Wraps sets that have been checked.
     #[must_use]
     pub const fn new(usable: Vec<IdentifierSet>) -> Self {
         Self { usable, unusable: Vec::new() }
     }
 
-    /// The same with one more set.
+    /// Returns these sets plus one more.
     #[must_use]
     pub fn with(&self, set: IdentifierSet) -> Self {
         let mut sets = self.clone();
@@ -254,7 +255,7 @@ impl ClaimSets {
         sets
     }
 
-    /// The same without the sets that are this device key and nothing else.
+    /// Returns these sets without those that consist of this device key alone.
     #[must_use]
     pub fn without_key(&self, key: Sha256) -> Self {
         let is_key =
@@ -264,19 +265,19 @@ impl ClaimSets {
         sets
     }
 
-    /// The sets that a device can match.
+    /// Returns the sets that a device can match.
     #[must_use]
     pub fn usable(&self) -> &[IdentifierSet] {
         &self.usable
     }
 
-    /// The sets that no device can match, with the reason.
+    /// Returns the sets that no device can match, with the reasons.
     #[must_use]
     pub fn unusable(&self) -> &[UnusableSet] {
         &self.unusable
     }
 
-    /// The digests of the device keys that the factory registered.
+    /// Returns the digests of the device keys that the factory registered.
     pub fn registered_keys(&self) -> impl Iterator<Item = Sha256> {
         self.usable
             .iter()
@@ -285,7 +286,7 @@ impl ClaimSets {
             .filter_map(|one| one.value().parse().ok())
     }
 
-    /// The digests of the TPMs' endorsement keys that are registered.
+    /// Returns the digests of the registered endorsement keys of TPMs.
     pub fn registered_tpm_keys(&self) -> impl Iterator<Item = Sha256> {
         self.usable
             .iter()
@@ -294,14 +295,14 @@ impl ClaimSets {
             .filter_map(|one| one.value().parse().ok())
     }
 
-    /// The texts by which a store finds these sets: the strongest identifier of each.
+    /// Returns the texts by which a store finds these sets: the strongest identifier of each.
     #[must_use]
     pub fn lookup_keys(&self) -> BTreeSet<String> {
         self.usable.iter().filter_map(IdentifierSet::lookup_key).map(lookup_text).collect()
     }
 
-    /// The texts by which people may look for these sets beside [`Self::lookup_keys`]: whatever else
-    /// in them tells one device from another.
+    /// Returns further texts by which people may search for these sets beside [`Self::lookup_keys`]: all
+    /// other identifiers that distinguish devices.
     #[must_use]
     pub fn search_keys(&self) -> BTreeSet<String> {
         let found = self.lookup_keys();
@@ -313,7 +314,7 @@ impl ClaimSets {
             .collect()
     }
 
-    /// The stored form.
+    /// Returns the stored form.
     #[must_use]
     pub fn to_text(&self) -> String {
         let usable = self
@@ -325,14 +326,14 @@ impl ClaimSets {
             .iter()
             .map(|set| set.members.iter().map(|(kind, value)| (kind.as_str(), value.as_str())).collect());
         let all: Vec<_> = usable.chain(unusable).collect();
-        // Pairs of texts in lists: nothing that could fail to be JSON.
+        // Serializing lists of pairs of strings cannot fail.
         serde_json::to_string(&all).unwrap_or_default()
     }
 
     /// Reads the stored form.
     ///
     /// # Errors
-    /// `serde_json`'s error if the text has another form.
+    /// Returns `serde_json`'s error if the text has another form.
     pub fn from_text(text: &str) -> Result<Self, serde_json::Error> {
         let stored: Vec<Vec<(String, String)>> = serde_json::from_str(text)?;
         let mut sets = Self::new(Vec::with_capacity(stored.len()));
@@ -354,23 +355,23 @@ fn read_set(members: &[(String, String)]) -> Result<IdentifierSet, Unusable> {
     Ok(IdentifierSet::new(identifiers)?)
 }
 
-/// The text by which a store finds what this identifier is part of.
+/// Returns the text by which a store finds claims and records with this identifier.
 #[must_use]
 pub fn lookup_text(identifier: &Identifier) -> String {
     identifier.to_string()
 }
 
-/// The texts for all identifiers that somebody may mean who writes `value` and not of which kind it is.
+/// Returns the lookup texts of `value` for every kind of identifier, for searches that name no kind.
 #[must_use]
 pub fn lookup_texts(value: &str) -> Vec<String> {
     let identifying = IdentifierKind::ALL.into_iter().filter(|kind| kind.rank().is_some());
     identifying.filter_map(|kind| Identifier::parse(kind, value).ok()).map(|one| lookup_text(&one)).collect()
 }
 
-/// Whether one device could match both sets, given that they are found by the same identifier.
+/// Whether one device could match both sets, given that they share a lookup identifier.
 ///
-/// Makers number their models alike, so the same serial number under another model is another
-/// device; a set that only says more or less about the same serial number is not.
+/// Makers reuse serial numbers between models, so the same serial number under another model is another
+/// device; a set that adds or omits details of the same serial number is not.
 #[must_use]
 pub fn overlap(one: &IdentifierSet, other: &IdentifierSet) -> bool {
     let contradicts = |a: &Identifier| {

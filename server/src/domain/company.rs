@@ -7,15 +7,15 @@ use unbox_common::{
 };
 
 words! {
-    /// What a company is to this server.
+    /// The kind of a company.
     pub enum CompanyKind {
-        /// It owns devices.
+        /// A company that owns devices.
         Customer = "customer",
-        /// It sells them, and registers them for customers.
+        /// A company that sells devices and registers them for customers.
         Reseller = "reseller",
-        /// It does the same under a reseller, which sees its customers.
+        /// A company that does the same under a reseller, which sees the vendor's customers.
         Vendor = "vendor",
-        /// It keeps configurations and devices of the customers that asked it to.
+        /// A company that manages configurations and devices for customers that invited it.
         Emm = "emm",
     }
 }
@@ -29,23 +29,23 @@ impl CompanyKind {
 }
 
 words! {
-    /// Whether a customer has accepted the terms of service; devices are granted nothing before.
+    /// The acceptance of the terms of service by a customer; its devices are granted nothing before.
     pub enum Terms {
-        /// Never.
+        /// No terms were accepted yet.
         NotAccepted = "not_accepted",
-        /// The present ones.
+        /// The present terms were accepted.
         Accepted = "accepted",
-        /// Earlier ones; the present ones not yet.
+        /// Earlier terms were accepted, but not yet the present ones.
         Stale = "stale",
     }
 }
 
-/// That a company works for a customer, seen from one of the two.
+/// A link between a customer and a company that works for it, seen from one side.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Link {
-    /// The other one.
+    /// The company on the other side.
     pub other: Company,
-    /// Since when.
+    /// The time at which the link was made.
     pub since: Timestamp,
 }
 
@@ -54,26 +54,26 @@ pub struct Link {
 pub struct Company {
     /// Its id.
     pub id: CompanyId,
-    /// What it is to this server.
+    /// The kind of company.
     pub kind: CompanyKind,
     /// Its name, unique among companies of its kind.
     pub name: Name,
-    /// What its claims get that name no configuration of their own.
+    /// The configuration of claims that name none of their own.
     pub default_configuration: Option<ConfigurationId>,
     /// The reseller of a vendor.
     pub parent: Option<CompanyId>,
-    /// Whether it accepted the terms of service.
+    /// The acceptance of the terms of service.
     pub terms: Terms,
-    /// The language of its people, BCP 47.
+    /// The language of its people, as a BCP 47 tag.
     pub language: Option<String>,
-    /// Its Google Workspace account, by which resellers may name it too.
+    /// Its Google Workspace account, by which resellers may also name it.
     pub workspace: Option<String>,
     /// Whether it may claim devices with protection.
     pub device_protection: bool,
-    /// Whether the stations of factories may register keys for claims of this customer that are there
-    /// already. Off unless its owner says otherwise: a claim that nobody made a key for takes the first
-    /// one, so that one station's credential would be enough to take over every device not yet enrolled.
+    /// Whether stations of factories may register keys for existing claims of this customer. Off by
+    /// default: a claim without a key takes the first one that is registered, so that one station's
+    /// credential would be enough to take over every device not yet enrolled.
     pub factory_keys: bool,
-    /// When it was created.
+    /// The time of its creation.
     pub created_at: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! Configurations: what a customer's devices become, and the payload that follows from one.
+//! Configurations: the desired setup of a customer's devices, and the payloads made from it.
 
 use super::name::{Name, is_plain_text};
 use serde::{Deserialize, Serialize};
@@ -15,11 +15,11 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// The largest configuration document, in bytes: some room is left for what a payload adds.
+/// The largest configuration document, in bytes; 16 KiB remain for the rest of the payload.
 pub const MAX_DOCUMENT_BYTES: usize = MAX_PAYLOAD_BYTES - 16 * 1024;
 /// The longest e-mail address or telephone number, in characters.
 const MAX_CONTACT_CHARS: usize = 254;
-/// The longest message to whoever stands in front of the device, in characters.
+/// The longest message to the person in front of the device, in characters.
 pub const MAX_MESSAGE_CHARS: usize = 2000;
 
 /// A customer's configuration.
@@ -27,53 +27,53 @@ pub const MAX_MESSAGE_CHARS: usize = 2000;
 pub struct Configuration {
     /// Its id.
     pub id: ConfigurationId,
-    /// Whose it is.
+    /// The customer that owns it.
     pub customer: CompanyId,
-    /// What the customer calls it; unique among theirs.
+    /// The customer's name for it, unique among the customer's configurations.
     pub name: Name,
-    /// What it says.
+    /// The document.
     pub document: Document,
-    /// When it was created.
+    /// The time of its creation.
     pub created_at: Timestamp,
-    /// The payload version that its last change drew: the time of that change, unless the clock had run
-    /// ahead before.
+    /// The payload version of its last change: the time of that change, or later if the version was already
+    /// ahead of the clock.
     pub updated_at: Timestamp,
 }
 
-/// What a configuration says, as its author writes it: JSON, and not a field more.
+/// The contents of a configuration, as its author writes them: JSON without unknown fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
     /// The device policy controller, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dpc: Option<Dpc>,
-    /// What the device itself is to be like.
+    /// The settings of the device itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policy: Vec<PolicyItem>,
-    /// How first set-up behaves.
+    /// The behaviour of the first set-up.
     #[serde(default)]
     pub setup: Setup,
-    /// Whom whoever stands in front of the device may ask.
+    /// The contact for the person in front of the device.
     pub contact: Contact,
 }
 
-/// Whose device this is, in the words of its owner.
+/// The owner's name and contact details, in the owner's words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contact {
-    /// The company; the customer's name if absent.
+    /// The name of the company; the customer's name if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub company: Option<Name>,
-    /// Whom to write to.
+    /// The e-mail address for questions.
     pub contact_email: String,
-    /// Whom to call.
+    /// The telephone number for questions.
     pub contact_phone: String,
-    /// A greeting, or what to do next.
+    /// A greeting or instructions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
-/// Why a document cannot be a configuration.
+/// The reason why a document cannot be a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidDocument {
     /// Larger than a payload can carry.
@@ -82,15 +82,15 @@ pub enum InvalidDocument {
     /// Not JSON of the right form; the message of the parser names line, column and field.
     #[error("is not a configuration: {0}")]
     Unreadable(String),
-    /// A part that no device would install.
+    /// A part that every device would refuse to install.
     #[error("cannot be installed by any device: {}", chain(.0))]
     Contents(PayloadRejected),
-    /// A line of the contact that cannot be shown.
+    /// A line of the contact that cannot be displayed.
     #[error("expected {field} to be {expected}")]
     Contact {
-        /// Which.
+        /// The name of the field.
         field: &'static str,
-        /// What it should be.
+        /// The expected form.
         expected: &'static str,
     },
 }
@@ -103,10 +103,10 @@ fn chain(rejected: &PayloadRejected) -> String {
 }
 
 impl Document {
-    /// Reads a document, and holds it against everything that a device would refuse.
+    /// Reads a document and checks it for everything that a device would refuse.
     ///
     /// # Errors
-    /// [`InvalidDocument`] with the first thing that is wrong.
+    /// Returns [`InvalidDocument`] with the first fault.
     pub fn parse(text: &str) -> Result<Self, InvalidDocument> {
         if text.len() > MAX_DOCUMENT_BYTES {
             return Err(InvalidDocument::TooLarge);
@@ -122,19 +122,19 @@ impl Document {
         }
     }
 
-    /// The artifacts that it names, each once.
+    /// Returns the artifacts that it names, each once.
     #[must_use]
     pub fn artifacts(&self) -> Vec<Artifact> {
         self.sample().artifacts().into_iter().cloned().collect()
     }
 
-    /// The artifacts that this server has to have, because the document names no other place.
+    /// Returns the artifacts that this server has to hold, because the document names no other source.
     #[must_use]
     pub fn own_artifacts(&self) -> Vec<Artifact> {
         self.artifacts().into_iter().filter(|one| one.url.is_none()).collect()
     }
 
-    /// A payload of this document that no device would get: for what all of them share.
+    /// Builds a payload of this document for no device, to check what all its payloads share.
     fn sample(&self) -> Payload {
         let text = "x".repeat(super::name::MAX_NAME_CHARS);
         Payload {
@@ -187,7 +187,7 @@ impl Contact {
         }
     }
 
-    /// The contact as the device shows it.
+    /// Returns the contact as the device shows it.
     #[must_use]
     pub fn owner(&self, customer: &Name) -> Owner {
         Owner {
@@ -199,7 +199,7 @@ impl Contact {
     }
 }
 
-/// Which enrollment a payload is for.
+/// The enrollment that a payload is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recipient {
     /// The device.
@@ -212,32 +212,32 @@ pub struct Recipient {
     pub nonce: Nonce,
 }
 
-/// Which configuration a device is given, without what it says.
+/// The configuration assigned to a device, without its contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Assigned {
     /// The configuration.
     pub configuration: ConfigurationId,
-    /// When it last changed.
+    /// The time of its last change.
     pub updated_at: Timestamp,
-    /// When the device was given this configuration rather than another: when its claim was set,
-    /// or its customer's default, whichever is later.
+    /// The time of the assignment: of the last change to the claim or to the customer's default, whichever
+    /// is later.
     pub assigned_at: Timestamp,
 }
 
-/// How far above the present time a version that a device has reached may lie. It only keeps the numbers
-/// from running out: whatever a device says beyond it cannot be helped.
+/// The furthest that a version reached by a device may lie above the present time. The limit only keeps the
+/// numbers from running out: a version beyond it is ignored.
 const MAX_VERSION_AHEAD: Duration = Duration::from_hours(100 * 365 * 24);
 
 impl Assigned {
-    /// The version of the payload: it rises when the configuration changes, and also when the
-    /// device is given another configuration that is older.
+    /// Returns the version of the payload. It rises when the configuration changes, and also when the
+    /// device is assigned an older configuration.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.updated_at.max(self.assigned_at).0
     }
 
-    /// The version that has to be drawn anew because the device has already `reached` a higher one, by a
-    /// database that was restored since, or by a clock that ran ahead.
+    /// Returns a new version if the device has `reached` a higher one already, because the database was
+    /// restored or a clock was fast.
     #[must_use]
     pub fn overtaken_by(&self, reached: u64, now: Timestamp) -> Option<Timestamp> {
         let is_possible = reached <= now.after(MAX_VERSION_AHEAD).0;
@@ -245,23 +245,23 @@ impl Assigned {
     }
 }
 
-/// What a device is to become: a configuration, and since when it is this one.
+/// A device's configuration, and the time at which it was assigned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
     /// The configuration.
     pub configuration: Arc<Configuration>,
-    /// When the device was given this configuration rather than another.
+    /// The time of the assignment.
     pub assigned_at: Timestamp,
 }
 
 impl Assignment {
-    /// The version of the payload: [`Assigned::version`].
+    /// Returns the version of the payload: [`Assigned::version`].
     #[must_use]
     pub fn version(&self) -> u64 {
         self.configuration.updated_at.max(self.assigned_at).0
     }
 
-    /// What a device runs that has installed it.
+    /// Returns the state of a device that has installed it.
     #[must_use]
     pub fn installed(&self) -> Installed {
         let Configuration { id, document, .. } = &*self.configuration;
@@ -273,7 +273,7 @@ impl Assignment {
         }
     }
 
-    /// The payload for one enrollment, good for `lifetime` from `now` on.
+    /// Builds the payload for one enrollment, valid for `lifetime` from `now` on.
     #[must_use]
     pub fn payload(&self, to: Recipient, now: Timestamp, lifetime: Duration) -> Payload {
         let Configuration { id, name, document, .. } = &*self.configuration;

@@ -1,5 +1,5 @@
-//! What accounts sign in with: API keys, keys of service accounts, and the access tokens that those
-//! are exchanged for. Of secrets only digests are kept.
+//! Credentials of accounts: API keys, keys of service accounts, and the access tokens that those keys are
+//! exchanged for. Only digests of secrets are stored.
 
 use super::{access::AccessScopes, account::AccountKind, name::Name};
 use serde::{Serialize, Serializer};
@@ -12,18 +12,18 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// Starts every API key, so that scanners recognise a leaked one.
+/// The prefix of every API key, so that scanners recognise a leaked one.
 pub const API_KEY_PREFIX: &str = "uak";
-/// Starts every access token.
+/// The prefix of every access token.
 pub const ACCESS_TOKEN_PREFIX: &str = "uat";
-/// How long an access token opens anything.
+/// The lifetime of an access token.
 pub const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
-/// Credentials of one kind that one account may have in force; Google's service accounts have as many.
+/// The most valid credentials of one kind for one account; the same limit as for Google's service accounts.
 pub const MAX_CREDENTIALS: u64 = 10;
-/// How often the use of an API key is written down, at most.
+/// The shortest interval between two records of the use of an API key.
 pub const NOTE_USE_EVERY: Duration = Duration::from_hours(1);
-/// Characters of an API key that are kept and shown: enough to tell two of them apart, and 32 of its
-/// 256 bits.
+/// The number of characters of an API key that are stored and shown: enough to tell two keys apart, and 32
+/// of its 256 bits.
 const SHOWN_CHARS: usize = API_KEY_PREFIX.len() + 1 + 8;
 
 /// An API key, without the secret.
@@ -31,40 +31,40 @@ const SHOWN_CHARS: usize = API_KEY_PREFIX.len() + 1 + 8;
 pub struct ApiKey {
     /// Its id.
     pub id: ApiKeyId,
-    /// Who signs in with it.
+    /// The account that signs in with it.
     pub account: AccountId,
-    /// Whether that is a person or a program.
+    /// The kind of that account.
     pub account_kind: AccountKind,
-    /// Whose account that is; `None` if it is the operator's.
+    /// The company of that account; `None` for the operator's.
     pub company: Option<CompanyId>,
-    /// What people call it.
+    /// The name that people use for it.
     pub name: Name,
     /// The first characters of the secret.
     pub prefix: String,
-    /// When it was created.
+    /// The time of its creation.
     pub created_at: Timestamp,
-    /// From when on it is worthless.
+    /// The time of its expiry.
     pub expires_at: Option<Timestamp>,
-    /// When it was revoked.
+    /// The time of its revocation.
     pub revoked_at: Option<Timestamp>,
-    /// When it was used last, to the hour.
+    /// The time of its last use, to the hour.
     pub last_used_at: Option<Timestamp>,
 }
 
-/// A key of a service account: its public half.
+/// The public half of a service account's key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ServiceAccountKey {
     /// Its id.
     pub id: KeyId,
-    /// Who signs in with it.
+    /// The account that signs in with it.
     pub account: AccountId,
     /// An RSA key: `SubjectPublicKeyInfo` in DER (RFC 5280, section 4.1).
     pub public_key: Bytes,
-    /// When it was made here, or handed in.
+    /// The time at which it was made here, or imported.
     pub created_at: Timestamp,
-    /// From when on it is worthless.
+    /// The time of its expiry.
     pub expires_at: Option<Timestamp>,
-    /// When it was revoked.
+    /// The time of its revocation.
     pub revoked_at: Option<Timestamp>,
 }
 
@@ -82,18 +82,18 @@ pub struct NotAKeyId;
 pub struct AccessToken {
     /// Digest of the secret.
     pub digest: Sha256,
-    /// The key that it was exchanged for: its account asks with the token, and revoked it takes the
-    /// token along.
+    /// The key that it was exchanged for. Its account is the principal, and revoking the key also revokes
+    /// the token.
     pub key: KeyId,
-    /// Which parts of the API it opens.
+    /// The parts of the API that it opens.
     pub scopes: AccessScopes,
-    /// When it was issued.
+    /// The time of its issue.
     pub created_at: Timestamp,
-    /// From when on it is worthless.
+    /// The time of its expiry.
     pub expires_at: Timestamp,
 }
 
-/// Which kind of credential a secret is, by its first characters.
+/// The kind of a credential, recognised by its first characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CredentialKind {
     /// An API key.
@@ -103,7 +103,7 @@ pub enum CredentialKind {
 }
 
 impl CredentialKind {
-    /// The kind, unless it is none that opens the API.
+    /// Returns the kind of this secret; `None` if it does not open the API.
     #[must_use]
     pub fn of(secret: &Secret) -> Option<Self> {
         match secret.expose().split_once('_')? {
@@ -115,13 +115,13 @@ impl CredentialKind {
 }
 
 impl ApiKey {
-    /// The part of a secret that is kept and shown.
+    /// Returns the part of a secret that is stored and shown.
     #[must_use]
     pub fn shown(secret: &Secret) -> String {
         secret.expose().chars().take(SHOWN_CHARS).collect()
     }
 
-    /// Whether its use at `now` is worth writing down.
+    /// Whether the last use is recent enough that a use at `now` need not be recorded.
     #[must_use]
     pub fn is_use_noted(last_used_at: Option<Timestamp>, now: Timestamp) -> bool {
         last_used_at.is_some_and(|last| now.since(last) < NOTE_USE_EVERY)
@@ -129,13 +129,13 @@ impl ApiKey {
 }
 
 impl KeyId {
-    /// The name made of these bytes.
+    /// Builds the name from these bytes.
     #[must_use]
     pub fn new(bytes: [u8; 20]) -> Self {
         Self(bytes.map(|byte| format!("{byte:02x}")).concat())
     }
 
-    /// The text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,17 +1,17 @@
-//! Devices: what the server remembers of one, and the states that it goes through.
+//! Devices: the server's record of each one, and its states.
 //!
 //! ```text
 //! claimed -> enrolling -> managed          granted, then completed
 //!    |  \________^  ^________/             every enrollment begins again with a grant
 //!    v             \
-//! pending approval  hardware changed       held for an administrator; a grant ends it
+//! pending approval  hardware changed       waits for an administrator; a grant ends it
 //!
 //! any of these <-> disabled                with the administrator's message
 //! any          ->  deprovisioned           for good
 //! ```
 //!
-//! A state changes only by what was proven or by an administrator. Somebody who merely shows a
-//! device's identifiers leaves an [`ApprovalRequest`], and the state as it was.
+//! A state changes only on proof or by an administrator. Somebody who merely shows a device's identifiers
+//! leaves an [`ApprovalRequest`] and does not change the state.
 
 use super::{configuration::MAX_MESSAGE_CHARS, name::is_plain_text, network::Network, words::words};
 use serde::{Deserialize, Serialize};
@@ -28,86 +28,86 @@ use unbox_common::{
 };
 
 words! {
-    /// A device's state, without what belongs to it.
+    /// The name of a device's state.
     pub enum StateName {
-        /// Registered, and never enrolled.
+        /// Registered, but never enrolled.
         Claimed = "claimed",
-        /// Granted, and not yet managed.
+        /// Granted an enrollment, but not yet managed.
         Enrolling = "enrolling",
-        /// It runs its payload.
+        /// Running its payload.
         Managed = "managed",
-        /// It never enrolled, and the time in which it could without asking is over.
+        /// Never enrolled, and the activation window is over.
         PendingApproval = "pending_approval",
-        /// The device proved to be itself, and parts of it were replaced.
+        /// Proven by its key, but with replaced parts.
         HardwareChanged = "hardware_changed",
-        /// The owner disabled it.
+        /// Disabled by its owner.
         Disabled = "disabled",
-        /// The owner released it for good.
+        /// Permanently released by its owner.
         Deprovisioned = "deprovisioned",
     }
 }
 
-/// A device's state, with what belongs to it.
+/// A device's state, with its details.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum DeviceState {
-    /// Registered, and never enrolled.
+    /// Registered, but never enrolled.
     Claimed,
-    /// Granted, and not yet managed.
+    /// Granted an enrollment, but not yet managed.
     Enrolling {
-        /// Which enrollment.
+        /// The enrollment.
         generation: Generation,
-        /// When it was granted.
+        /// The time of the grant.
         since: Timestamp,
     },
-    /// It runs its payload.
+    /// Running its payload.
     Managed {
-        /// Which enrollment.
+        /// The enrollment.
         generation: Generation,
-        /// When it was complete.
+        /// The time of completion.
         since: Timestamp,
     },
-    /// It never enrolled, and somebody has to approve that it does.
+    /// Never enrolled, and waiting for an administrator's approval.
     PendingApproval {
-        /// When it first asked.
+        /// The time of the first request.
         since: Timestamp,
     },
-    /// Parts of it were replaced, and somebody has to approve that.
+    /// Waiting for an administrator to approve replaced parts.
     HardwareChanged {
-        /// When it first showed them.
+        /// The time at which it first showed them.
         since: Timestamp,
-        /// What it was before, and is again if the change is refused.
+        /// The previous state, to which it returns if the change is refused.
         was: Box<DeviceState>,
     },
-    /// The owner disabled it.
+    /// Disabled by its owner.
     Disabled {
-        /// When.
+        /// The time at which it was disabled.
         since: Timestamp,
-        /// What whoever holds it should read.
+        /// A message to the person who holds the device.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         message: Option<String>,
-        /// What it was before, and is again when it is enabled.
+        /// The previous state, to which it returns when enabled.
         was: Box<DeviceState>,
     },
-    /// The owner released it for good.
+    /// Permanently released by its owner.
     Deprovisioned {
-        /// When.
+        /// The time of the release.
         since: Timestamp,
     },
 }
 
-/// A step that a state does not allow.
+/// A transition that a state does not allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a device that is {from} cannot be {attempted}")]
 pub struct IllegalTransition {
-    /// The state that it is in.
+    /// The present state.
     pub from: StateName,
-    /// What was attempted.
+    /// The attempted transition.
     pub attempted: &'static str,
 }
 
 impl DeviceState {
-    /// The state without what belongs to it.
+    /// Returns the name of the state.
     #[must_use]
     pub const fn name(&self) -> StateName {
         match self {
@@ -125,7 +125,7 @@ impl DeviceState {
         Err(IllegalTransition { from: self.name(), attempted })
     }
 
-    /// The device was granted an enrollment.
+    /// Returns the state after a grant.
     pub fn granted(self, generation: Generation, now: Timestamp) -> Result<Self, IllegalTransition> {
         match self {
             Self::Claimed
@@ -137,14 +137,14 @@ impl DeviceState {
         }
     }
 
-    /// The enrollment of this generation is complete.
+    /// Returns the state after the enrollment of this generation is complete.
     pub fn completed(self, generation: Generation, now: Timestamp) -> Result<Self, IllegalTransition> {
         match self {
             Self::Enrolling { generation: own, .. } if own == generation => {
                 Ok(Self::Managed { generation, since: now })
             }
             Self::Managed { generation: own, .. } if own == generation => Ok(self),
-            // What the device was doing when the change was seen goes on.
+            // The enrollment that was under way when the change was seen continues.
             Self::HardwareChanged { since, was } => {
                 Ok(Self::HardwareChanged { since, was: Box::new(was.completed(generation, now)?) })
             }
@@ -152,7 +152,7 @@ impl DeviceState {
         }
     }
 
-    /// A device that never enrolled asks too late to be enrolled unseen.
+    /// Returns the state of a device that first asks after its activation window.
     pub fn held(self, now: Timestamp) -> Result<Self, IllegalTransition> {
         match self {
             Self::Claimed => Ok(Self::PendingApproval { since: now }),
@@ -161,7 +161,7 @@ impl DeviceState {
         }
     }
 
-    /// The device, proven by its key, shows other parts than before.
+    /// Returns the state of a device that, proven by its key, shows other parts than before.
     pub fn hardware_changed(self, now: Timestamp) -> Result<Self, IllegalTransition> {
         match self {
             Self::Enrolling { .. } | Self::Managed { .. } => {
@@ -172,7 +172,7 @@ impl DeviceState {
         }
     }
 
-    /// An administrator refused what the device was held for.
+    /// Returns the state after an administrator refused what the device waited for.
     #[must_use]
     pub fn refused(self) -> Self {
         match self {
@@ -182,7 +182,7 @@ impl DeviceState {
         }
     }
 
-    /// The owner disables it, or changes the message.
+    /// Returns the state after the owner disabled the device or changed the message.
     pub fn disabled(self, message: Option<String>, now: Timestamp) -> Result<Self, IllegalTransition> {
         match self {
             Self::Deprovisioned { .. } => self.illegal("disabled"),
@@ -191,7 +191,7 @@ impl DeviceState {
         }
     }
 
-    /// The owner enables it again.
+    /// Returns the state after the owner enabled the device again.
     pub fn enabled(self) -> Result<Self, IllegalTransition> {
         match self {
             Self::Disabled { was, .. } => Ok(*was),
@@ -199,7 +199,7 @@ impl DeviceState {
         }
     }
 
-    /// The owner releases it for good.
+    /// Returns the state after the owner released the device permanently.
     pub fn deprovisioned(self, now: Timestamp) -> Result<Self, IllegalTransition> {
         match self {
             Self::Deprovisioned { .. } => self.illegal("deprovisioned"),
@@ -207,7 +207,7 @@ impl DeviceState {
         }
     }
 
-    /// What every request of this device is answered with, if its state alone refuses it.
+    /// Returns the refusal of every request of this device, if its state causes one.
     #[must_use]
     pub fn refusal(&self) -> Option<(RefusalKind, Option<&str>)> {
         match self {
@@ -227,10 +227,10 @@ pub struct Enrollment {
     pub key: DevicePublicKey,
 }
 
-/// Whether whoever holds a disabled device can be shown this.
+/// Checks that a message can be shown on a disabled device.
 ///
 /// # Errors
-/// The rule, for whoever wrote it.
+/// The rule that it breaks, for the author of the message.
 pub fn check_message(message: Option<&str>) -> Result<(), String> {
     match message {
         Some(text) if !is_plain_text(text, MAX_MESSAGE_CHARS, true) => {
@@ -240,56 +240,56 @@ pub fn check_message(message: Option<&str>) -> Result<(), String> {
     }
 }
 
-/// What the server remembers of one device.
+/// The server's record of one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
     /// Its id.
     pub id: DeviceId,
-    /// The claim that it enrolled by.
+    /// The claim that it enrolled under.
     pub claim: ClaimId,
-    /// Who owns it.
+    /// The customer that owns it.
     pub customer: CompanyId,
     /// Its state.
     pub state: DeviceState,
-    /// The enrollment that was complete last.
+    /// The last completed enrollment.
     pub active: Option<Enrollment>,
-    /// The enrollment that was granted last; the active one if that is complete.
+    /// The last granted enrollment; the same as the active one once that is complete.
     pub latest: Option<Enrollment>,
-    /// Digest of the handshake ticket that the latest enrollment was granted for.
+    /// The digest of the handshake ticket of the latest enrollment.
     pub latest_ticket: Option<Sha256>,
-    /// What it showed when it was granted last.
+    /// The identifiers that it showed at the last grant.
     pub identity: Option<HardwareIdentity>,
-    /// When an administrator asked it to enroll again; until it has.
+    /// The time at which an administrator asked it to enroll again; `None` once it has.
     pub re_enroll_requested_at: Option<Timestamp>,
-    /// When it was first seen.
+    /// The time of its first request.
     pub created_at: Timestamp,
-    /// When it first enrolled.
+    /// The time of its first enrollment.
     pub bound_at: Option<Timestamp>,
-    /// The network from which its own key was last heard.
+    /// The network of the last request with its own key.
     pub source: Option<Network>,
-    /// What it said last.
+    /// Its last message about itself.
     pub last_said: LastSaid,
 }
 
-/// What a device said of itself last.
+/// The last message of a device about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LastSaid {
-    /// When it was heard.
+    /// The time of the message.
     pub at: Option<Timestamp>,
-    /// Version of its agent.
+    /// The version of its agent.
     pub agent_version: Option<String>,
     /// Whether its DPC passes its health check.
     pub healthy: Option<bool>,
-    /// What it runs.
+    /// The configuration that it runs.
     pub installed: Option<Installed>,
-    /// The payload that failed there.
+    /// The version of the payload that failed on the device.
     pub failed_version: Option<u64>,
-    /// How the last installation ended.
+    /// The outcome of the last installation.
     pub outcome: Option<Outcome>,
 }
 
 impl Device {
-    /// A device that has not asked for anything yet.
+    /// Returns a device that has made no request yet.
     #[must_use]
     pub fn new(id: DeviceId, claim: ClaimId, customer: CompanyId, now: Timestamp) -> Self {
         Self {
@@ -309,14 +309,14 @@ impl Device {
         }
     }
 
-    /// The generation that was granted last; 0 before the first.
+    /// Returns the generation that was granted last; 0 before the first grant.
     #[must_use]
     pub fn generation(&self) -> Generation {
         self.latest.as_ref().map_or(Generation(0), |one| one.generation)
     }
 
-    /// The enrollment of this generation, if its certificates are still good: the latest that
-    /// was granted, or the one that works until then.
+    /// Returns the enrollment of this generation if its certificates are still valid: the latest granted
+    /// one, or the active one.
     #[must_use]
     pub fn enrollment(&self, generation: Generation) -> Option<&Enrollment> {
         [&self.latest, &self.active].into_iter().flatten().find(|one| one.generation == generation)
@@ -328,23 +328,24 @@ impl Device {
         self.latest.is_some() || self.active.is_some()
     }
 
-    /// Whether this is a key that the device is bound to.
+    /// Whether the device is bound to this key.
     #[must_use]
     pub fn knows_key(&self, key: Sha256) -> bool {
         [&self.latest, &self.active].into_iter().flatten().any(|one| one.key.digest() == key)
     }
 
-    /// The device as matching sees it, when one with this key asks; `None` before it enrolled.
+    /// Returns the device as matching sees it when a request comes with this key; `None` before its first
+    /// enrollment.
     #[must_use]
     pub fn bound(&self, key: Sha256) -> Option<Bound> {
         let since = self.bound_at?;
         Some(Bound { since, has_key: self.knows_key(key), identity: self.identity.clone() })
     }
 
-    /// An administrator asks it to enroll again.
+    /// Asks the device to enroll again.
     ///
     /// # Errors
-    /// [`IllegalTransition`] if it never enrolled, or may not.
+    /// [`IllegalTransition`] if it never enrolled, or is disabled or deprovisioned.
     pub fn ask_to_enroll_again(&mut self, now: Timestamp) -> Result<(), IllegalTransition> {
         if self.latest.is_none() || self.state.refusal().is_some() {
             return self.state.illegal("asked to enroll again");
@@ -353,7 +354,7 @@ impl Device {
         Ok(())
     }
 
-    /// The latest enrollment becomes the active one; what was asked for before is settled.
+    /// Makes the latest enrollment the active one, and settles an earlier request to enroll again.
     ///
     /// # Errors
     /// [`IllegalTransition`] unless `generation` is the one that the device is enrolling with or
@@ -366,49 +367,49 @@ impl Device {
     }
 }
 
-/// A key, or hardware, with which somebody asked to be this device, and which an administrator
-/// may approve: exactly that key, and the hardware that it came with.
+/// A request to be this device with a new key or other hardware. An administrator may approve exactly that
+/// key with the hardware that it came with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApprovalRequest {
     /// The device.
     pub device: DeviceId,
-    /// Who owns it.
+    /// The customer that owns it.
     pub customer: CompanyId,
-    /// Digest of the key.
+    /// The digest of the key.
     pub key: Sha256,
-    /// What was shown with it.
+    /// The identifiers shown with it.
     pub identity: HardwareIdentity,
-    /// What is not as it was when the device last enrolled.
+    /// The parts that changed since the device last enrolled.
     pub replaced: Vec<ReplacedPart>,
-    /// When it was asked first.
+    /// The time of the first request.
     pub first_at: Timestamp,
-    /// When it was asked last.
+    /// The time of the last request.
     pub last_at: Timestamp,
-    /// How often.
+    /// The number of requests.
     pub count: u64,
-    /// When it was approved.
+    /// The time of the approval.
     pub approved_at: Option<Timestamp>,
-    /// The network that it was asked from last.
+    /// The network of the last request.
     pub source: Option<Network>,
-    /// What ties whoever asked to the device, beside its identifiers.
+    /// The strongest link between the requester and the device, beside its identifiers.
     pub tie: Tie,
 }
 
 words! {
-    /// What ties whoever asks with an unknown key to a device, the weakest first.
+    /// The link between the sender of an unknown key and a device, weakest first.
     pub enum Tie {
-        /// Nothing but identifiers, which are on the box.
+        /// Only identifiers, which are printed on the box.
         None = "none",
-        /// The network that the device's own key was last heard from.
+        /// The network of the last request with the device's own key.
         Network = "network",
-        /// The device's own key, its certificate or its TPM.
+        /// Proof by the device's own key, its certificate or its TPM.
         Proof = "proof",
     }
 }
 
-/// The request that is forgotten first when there are too many: of those with the weakest tie, one from
-/// the network that asks with the most keys, and of these the one that was last asked longest ago.
-/// Strangers at one address so push out each other, and never the device's own.
+/// Returns the request to delete first when there are too many: among those with the weakest tie, the one
+/// last made longest ago from the network that asks with the most keys. So strangers at one address
+/// displace each other, and never the device's own requests.
 #[must_use]
 pub fn least_credible(requests: &[ApprovalRequest]) -> Option<&ApprovalRequest> {
     let from_there = |one: &ApprovalRequest| {

@@ -1,4 +1,4 @@
-//! The catalogue of DPCs: what customers choose from when they configure over the network.
+//! The catalogue of DPCs that customers choose from when they configure over the network.
 
 use super::name::Name;
 use serde::Serialize;
@@ -10,40 +10,40 @@ use unbox_common::{
 /// The largest description of a DPC, in bytes.
 pub const MAX_DPC_BYTES: usize = 64 * 1024;
 
-/// A DPC of the catalogue. Its extras are the customer's, and so not here.
+/// A DPC in the catalogue. It has no extras, because they are the customer's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CatalogueDpc {
-    /// What people call it.
+    /// The name that people use for it.
     pub title: Name,
-    /// What is installed.
+    /// The DPC to install.
     pub dpc: Dpc,
-    /// When it was added.
+    /// The time at which it was added.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// The time of its last change.
     pub updated_at: Timestamp,
 }
 
 /// A DPC that cannot be in the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDpc {
-    /// Larger than any description.
+    /// The description is too large.
     #[error("is larger than {MAX_DPC_BYTES} bytes")]
     TooLarge,
-    /// Not JSON of the right form; the message of the parser names line, column and field.
+    /// The text is not JSON of the right form; the parser's message names line, column and field.
     #[error("is not a DPC: {0}")]
     Unreadable(String),
-    /// Extras belong to configurations.
+    /// The description has extras, which belong to configurations.
     #[error("holds `extras`, which belong to the configurations that use it: leave them out here")]
     Extras,
-    /// No device of this version installs it.
+    /// No device of this version can install it.
     #[error("is of kind sysext, which no device installs yet")]
     Unsupported,
 }
 
-/// Reads the description of a DPC: the part `dpc` of a configuration's document, without extras.
+/// Reads the description of a DPC: the `dpc` part of a configuration document, without extras.
 ///
 /// # Errors
-/// [`InvalidDpc`] with the first thing that is wrong.
+/// Returns [`InvalidDpc`] with the first fault.
 pub fn parse(text: &str) -> Result<Dpc, InvalidDpc> {
     if text.len() > MAX_DPC_BYTES {
         return Err(InvalidDpc::TooLarge);

@@ -1,8 +1,7 @@
-//! What a factory's test stations registered: which devices there are, and the key of each.
+//! Registrations by factories' test stations: which devices exist, and the key of each.
 //!
-//! A record claims nothing. It belongs to one organisation, and what it says counts for the claims of
-//! that organisation alone: a claim on the same device gets the key that was registered for it, and loses
-//! it with the record.
+//! A record claims nothing. It belongs to one organisation and counts for that organisation's claims alone:
+//! a claim on the same device gets the registered key, and loses it with the record.
 
 use super::{
     claim::{Claim, lookup_text},
@@ -17,46 +16,46 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// A device as the factory of an organisation registered it.
+/// A device as an organisation's factory registered it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FactoryRecord {
     /// Its id.
     pub id: FactoryRecordId,
-    /// Whose record it is.
+    /// The organisation that owns the record.
     pub company: CompanyId,
-    /// Everything that the device showed.
+    /// All identifiers that the device showed.
     pub identity: HardwareIdentity,
-    /// The claim in force that got the device's key from this record.
+    /// The claim in force that received the device's key from this record.
     pub claim: Option<ClaimId>,
-    /// When it was registered first.
+    /// The time of its first registration.
     pub created_at: Timestamp,
-    /// Who registered it first.
+    /// The name of the actor who registered it first.
     pub created_by: String,
 }
 
-/// How a device that is shown stands to one that is on record.
+/// The relation between a device that is shown and one on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relation {
-    /// They have nothing in common.
+    /// The two have nothing in common.
     Other,
-    /// They are the same device.
+    /// The two are the same device.
     Same,
-    /// They share an identifier, and differ in one of which a device has one: this kind.
+    /// The two share an identifier and differ in one of this kind, of which a device has only one.
     Contradicts(IdentifierKind),
 }
 
-/// What becomes of a claim's key when the record goes that it came from.
+/// The effect on a claim's key when the record that it came from is deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Withdrawal {
-    /// The claim does not have it.
+    /// The claim does not have the key.
     Nothing,
-    /// The claim loses it, and is this one from then on.
+    /// The claim loses the key; this is the claim afterwards.
     Key(Box<Claim>),
-    /// A device enrolled with it and is not given up: the record stays.
+    /// A device enrolled with the key and is not deprovisioned: the record stays.
     InUse,
 }
 
-/// What a device keeps for life. Of everything else, parts are replaced while it is built.
+/// The identifiers that a device keeps for life. Other parts may be replaced while it is built.
 const FOR_LIFE: [IdentifierKind; 5] = [
     IdentifierKind::DeviceKey,
     IdentifierKind::TpmKey,
@@ -66,7 +65,7 @@ const FOR_LIFE: [IdentifierKind; 5] = [
 ];
 
 impl FactoryRecord {
-    /// How a device stands to this one.
+    /// Returns the relation between a device that is shown and this one.
     #[must_use]
     pub fn relation(&self, shown: &HardwareIdentity) -> Relation {
         let own = &self.identity;
@@ -81,7 +80,8 @@ impl FactoryRecord {
         FOR_LIFE.into_iter().find(differs).map_or(Relation::Same, Relation::Contradicts)
     }
 
-    /// The record after the device was shown again: what it shows now, and the keys that it had.
+    /// Returns the record after the device was shown again: the identifiers that it shows now, and its
+    /// earlier keys where it shows none.
     #[must_use]
     pub fn shown_again(&self, shown: &HardwareIdentity) -> Self {
         let mut identity = shown.clone();
@@ -96,15 +96,15 @@ impl FactoryRecord {
         Self { identity, ..self.clone() }
     }
 
-    /// The texts by which a store finds it.
+    /// Returns the texts by which a store finds it.
     #[must_use]
     pub fn lookup_keys(&self) -> BTreeSet<String> {
         lookup_keys(&self.identity)
     }
 
-    /// The set that a claim on this device gets beside its own: the registered key.
+    /// Returns the additional identifier set for a claim on this device: the registered key.
     ///
-    /// `None` if the device has none, if the claim is not about it, or if the claim has a key already.
+    /// `None` if the device has no key, the claim is on another device, or the claim already has a key.
     #[must_use]
     pub fn key_for(&self, claim: &Claim) -> Option<IdentifierSet> {
         let key = self.identity.of_kind(IdentifierKind::DeviceKey).next()?;
@@ -116,17 +116,17 @@ impl FactoryRecord {
         IdentifierSet::new([key.clone()]).ok()
     }
 
-    /// Digest of the device's key, if it has one.
+    /// Returns the digest of the device's key, if it has one.
     #[must_use]
     pub fn key(&self) -> Option<Sha256> {
         self.identity.of_kind(IdentifierKind::DeviceKey).next()?.value().parse().ok()
     }
 
-    /// What becomes of the key that `claim` got from this record, when the record goes. `device` is the
-    /// claim's, if it was ever seen.
+    /// Returns the effect of the record's deletion on the key that `claim` received from it. `device` is
+    /// the claim's device, if it was ever seen.
     ///
-    /// A unit that was returned or scrapped must not leave a key that still opens something; a device that
-    /// works with its key must not be locked out, at its next factory reset, by somebody who tidies up.
+    /// A unit that was returned or scrapped must not leave behind a valid key; a working device must not be
+    /// locked out, at its next factory reset, by somebody who tidies up.
     #[must_use]
     pub fn withdrawn_from(&self, claim: &Claim, device: Option<&Device>) -> Withdrawal {
         let Some(key) = self.key().filter(|_| self.claim == Some(claim.id)) else {
@@ -145,7 +145,7 @@ impl FactoryRecord {
     }
 }
 
-/// The texts by which records of a device are found, and claims on it.
+/// Returns the texts by which a device's records, and claims on it, are found.
 #[must_use]
 pub fn lookup_keys(identity: &HardwareIdentity) -> BTreeSet<String> {
     lookup(identity).map(lookup_text).collect()

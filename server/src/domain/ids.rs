@@ -1,4 +1,4 @@
-//! New ids: positive, ordered by time, and without a word to the database.
+//! New ids: positive, ordered by time, and drawn without the database.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use unbox_common::{
@@ -9,47 +9,48 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// The bits below the milliseconds: about a million ids in each, before they run ahead.
+/// The number of bits below the milliseconds: about a million ids per millisecond before ids run ahead of
+/// the clock.
 const COUNTER_BITS: u32 = 20;
 const COUNTER_MASK: i64 = (1 << COUNTER_BITS) - 1;
 
-/// Where something that has no id stands among ids: by its time, and by a number of its own within
-/// that millisecond.
+/// Returns a sort key, comparable with ids, for an object without an id: its time, and a number unique
+/// within that millisecond.
 #[must_use]
 pub fn key_at(time: Timestamp, number: u64) -> i64 {
     let millis = i64::try_from(time.0).unwrap_or(i64::MAX).min(i64::MAX >> COUNTER_BITS);
     (millis << COUNTER_BITS) | i64::try_from(number).map_or(COUNTER_MASK, |number| number.min(COUNTER_MASK))
 }
 
-/// The time and the number of such a key.
+/// Returns the time and the number of such a key.
 #[must_use]
 pub fn time_of(key: i64) -> (Timestamp, u64) {
     let part = |part: i64| u64::try_from(part).unwrap_or_default();
     (Timestamp(part(key >> COUNTER_BITS)), part(key & COUNTER_MASK))
 }
 
-/// The one source of ids of this process: milliseconds, then a counter that starts at random.
+/// The source of this process's ids: milliseconds, then a counter with a random start.
 ///
-/// Two servers on one database draw the same id only if their counters meet in the same
-/// millisecond; the store then runs that write again.
+/// Two servers on one database draw the same id only if their counters coincide within one millisecond; the
+/// store then repeats the write.
 #[derive(Debug)]
 pub struct IdSource(AtomicI64);
 
 impl IdSource {
-    /// A source whose counter starts at `seed`.
+    /// Returns a source whose counter starts at `seed`.
     #[must_use]
     pub fn new(seed: u32) -> Self {
         Self(AtomicI64::new(i64::from(seed) & COUNTER_MASK))
     }
 
-    /// The next id: larger than every one before it, also when the clock ran backwards.
+    /// Returns the next id, which is larger than all before it even if the clock ran backwards.
     pub fn next(&self, now: Timestamp) -> i64 {
         self.block(now, 1)
     }
 
-    /// The first of `count` ids that follow each other.
+    /// Returns the first of `count` consecutive ids.
     pub fn block(&self, now: Timestamp, count: u32) -> i64 {
-        // 43 bits of milliseconds last until the year 2248; later, only the counter counts on.
+        // 43 bits of milliseconds last until the year 2248; after that, only the counter advances.
         let millis = i64::try_from(now.0).unwrap_or(i64::MAX).min(i64::MAX >> COUNTER_BITS);
         let first = |last: i64| {
             let follows = last.saturating_add(1);
@@ -79,27 +80,27 @@ macro_rules! of_kind {
 }
 
 of_kind! {
-    /// A new company's id.
+    /// Returns the id of a new company.
     company -> CompanyId;
-    /// A new configuration's id.
+    /// Returns the id of a new configuration.
     configuration -> ConfigurationId;
-    /// A new claim's id.
+    /// Returns the id of a new claim.
     claim -> ClaimId;
-    /// The id of a new record of a factory.
+    /// Returns the id of a new factory record.
     factory_record -> FactoryRecordId;
-    /// A new device's id.
+    /// Returns the id of a new device.
     device -> DeviceId;
-    /// A new operation's id.
+    /// Returns the id of a new operation.
     operation -> OperationId;
-    /// A new token's id.
+    /// Returns the id of a new token.
     token -> TokenId;
-    /// The id of a new registration of an artifact.
+    /// Returns the id of a new artifact registration.
     artifact -> ArtifactId;
-    /// A new upload's id.
+    /// Returns the id of a new upload.
     upload -> UploadId;
-    /// A new account's id.
+    /// Returns the id of a new account.
     account -> AccountId;
-    /// A new API key's id.
+    /// Returns the id of a new API key.
     api_key -> ApiKeyId;
 }
 

@@ -1,7 +1,7 @@
-//! What the server knows and decides, without I/O: entities, their states, and the rules.
+//! The server's knowledge and rules, without I/O: entities, their states, and decisions.
 //!
-//! Nothing here reads a clock, a database or a socket: services hand in what the rules need.
-//! The heart is [`admission`]: who gets in, who waits, who is refused, and why.
+//! Nothing here reads a clock, a database or a socket: services pass in what the rules need. The heart is
+//! [`admission`], which decides who is admitted, who waits and who is refused.
 
 mod words;
 

@@ -1,4 +1,4 @@
-//! What people call things: one line of text that can be shown anywhere.
+//! Names that people give things: one line of text that can be displayed anywhere.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};
@@ -17,32 +17,32 @@ pub struct Name(String);
 #[error("expected one line of 1 to {MAX_NAME_CHARS} characters, without invisible ones")]
 pub struct InvalidName;
 
-/// The text is none of the words that stand for something here.
+/// The text is not one of the known words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is not one of: {known}")]
 pub struct UnknownWord {
     /// The text, cut to 64 characters.
     pub found: String,
-    /// The words, apart by commas.
+    /// The known words, separated by commas.
     pub known: String,
 }
 
 impl UnknownWord {
-    /// Names what was found and what could have been.
+    /// Names the text that was found and the words that were possible.
     pub fn new(found: &str, known: impl Iterator<Item = &'static str>) -> Self {
         Self { found: found.chars().take(64).collect(), known: known.collect::<Vec<_>>().join(", ") }
     }
 }
 
 impl Name {
-    /// The text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The same text for every name that people might take for this one: letters that look alike
-    /// (Unicode Technical Standard #39, section 4), case and spaces make no difference.
+    /// Returns the same text for all names that people might confuse: look-alike letters (Unicode Technical
+    /// Standard #39, section 4), case and spaces make no difference.
     #[must_use]
     pub fn skeleton(&self) -> String {
         let seen: String = self.0.chars().filter(|char| !is_invisible(*char)).collect();
@@ -52,8 +52,8 @@ impl Name {
     }
 }
 
-/// Whether `text` is one line (or several, if `lines`) of at most `max` characters that any
-/// terminal and page can show, in the order in which they were written.
+/// Whether `text` is one line (or several, if `lines`) of at most `max` characters that any terminal and
+/// page can display, in the order in which they were written.
 #[must_use]
 pub fn is_plain_text(text: &str, max: usize, lines: bool) -> bool {
     text.chars().count() <= max && text.chars().all(|char| is_readable(char) || (lines && char == '\n'))

@@ -1,4 +1,4 @@
-//! The network that a request came from: one subscriber, who may choose among its addresses.
+//! The network of a request: one subscriber, who may choose freely among its addresses.
 
 use serde::{Deserialize, Serialize};
 use std::{
@@ -7,7 +7,7 @@ use std::{
     str::FromStr,
 };
 
-/// One subscriber: an IPv4 address, or an IPv6 network of 64 bits, of which hosts choose the rest.
+/// A subscriber's network: an IPv4 address, or an IPv6 network of 64 bits, in which hosts choose the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Network(IpAddr);
@@ -18,7 +18,7 @@ pub struct Network(IpAddr);
 pub struct NotANetwork;
 
 impl Network {
-    /// The subscriber at an address.
+    /// Returns the network of an address.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
@@ -27,14 +27,14 @@ impl Network {
         }
     }
 
-    /// The address, or the first one of the network.
+    /// Returns the address, or the first one of the network.
     #[must_use]
     pub const fn address(self) -> IpAddr {
         self.0
     }
 
-    /// The network of fewer bits that it is part of, as providers hand out networks of 48 and 56 bits;
-    /// `None` for IPv4, where one address is all that a subscriber has.
+    /// Returns the enclosing network of `bits` bits, because providers hand out networks of 48 and 56 bits;
+    /// `None` for IPv4, where a subscriber has one address.
     #[must_use]
     pub fn wider(self, bits: u32) -> Option<IpAddr> {
         match self.0 {

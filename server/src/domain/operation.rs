@@ -1,4 +1,4 @@
-//! Long-running operations: what is to be done with many devices, and what became of each.
+//! Long-running operations: the work on many devices, and the result for each.
 
 use super::{
     claim::{ClaimSets, ClaimTarget, Metadata},
@@ -15,49 +15,50 @@ use unbox_common::{
 pub const MAX_ITEMS: usize = 100_000;
 
 words! {
-    /// What an operation does with every one of its devices.
+    /// The action of an operation on each of its devices.
     pub enum OperationKind {
-        /// It claims them.
+        /// Claiming devices.
         Claim = "claim",
-        /// It ends their claims, or releases them for a time.
+        /// Ending claims, or releasing them temporarily.
         Unclaim = "unclaim",
-        /// It changes what is written beside their claims.
+        /// Changing the metadata of claims.
         UpdateMetadata = "update_metadata",
     }
 }
 
-/// An operation: how far it has come.
+/// An operation and its progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Operation {
     /// Its id.
     pub id: OperationId,
-    /// Whose it is: the reseller or vendor that asked for it.
+    /// The reseller or vendor that started it.
     pub company: CompanyId,
-    /// What it does.
+    /// The kind of work.
     pub kind: OperationKind,
-    /// Who asked for it.
+    /// The name of the actor who started it.
     pub created_by: String,
-    /// Their account, if they have one: the operation ends with its rights.
+    /// The account of that actor, if any: the operation stops when the account loses its rights.
     #[serde(skip)]
     pub account: Option<AccountId>,
-    /// How many devices it is about.
+    /// The number of its devices.
     pub items: u32,
-    /// How many of them are dealt with, whatever became of them.
+    /// The number of devices processed, successfully or not.
     pub done: u32,
-    /// How many of them succeeded.
+    /// The number of devices processed successfully.
     pub succeeded: u32,
-    /// When it was asked for.
+    /// The time at which it was started.
     pub created_at: Timestamp,
-    /// When the last device was dealt with, or it was cancelled.
+    /// The time at which the last device was processed, or the operation was cancelled.
     pub done_at: Option<Timestamp>,
-    /// When it was cancelled: the devices that were left then stay as they are.
+    /// The time at which it was cancelled; the remaining devices stay unchanged.
     pub cancelled_at: Option<Timestamp>,
 }
 
-/// The operations to go on with next, one of each company, so that nobody waits for all that another
-/// one asked for. Within a company they take turns: a short one does not wait for a long one.
+/// Returns the operations to continue next, one for each company, so that no company waits for all of
+/// another's work. Within a company operations take turns, so that a short one does not wait for a long
+/// one.
 ///
-/// `waiting` is in the order in which they came; `last` is what was gone on with for each company.
+/// `waiting` is in order of arrival; `last` is the operation last continued for each company.
 #[must_use]
 pub fn next_turns(
     waiting: &[(OperationId, CompanyId)],
@@ -79,48 +80,48 @@ pub fn next_turns(
     next.into_iter().map(|(_, id)| id).collect()
 }
 
-/// One device of an operation: what was asked, as it is echoed, and what is to be done.
+/// One device of an operation: the request, as it is echoed, and the work to do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
     /// The request's own JSON.
     pub echo: String,
-    /// What it means.
+    /// The parsed work.
     pub work: Work,
 }
 
-/// What is to be done with one device.
+/// The work on one device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "work", rename_all = "snake_case")]
 pub enum Work {
-    /// Claim it.
+    /// Claims the device.
     Claim {
-        /// For this customer.
+        /// The customer that gets it.
         customer: CompanyId,
-        /// With this configuration; the customer's default if absent.
+        /// The configuration; the customer's default if absent.
         configuration: Option<ConfigurationId>,
-        /// By these identifiers.
+        /// The identifier sets.
         #[serde(serialize_with = "write_sets", deserialize_with = "read_sets")]
         sets: ClaimSets,
-        /// What is written beside it.
+        /// The metadata of the claim.
         metadata: Metadata,
-        /// With device protection.
+        /// Whether it is claimed with device protection.
         protected: bool,
     },
-    /// End its claim, or release it until then.
+    /// Ends the claim, or releases it temporarily.
     Unclaim {
-        /// Which.
+        /// The claim.
         target: ClaimTarget,
-        /// Until when; for good if absent.
+        /// The end of the release; permanent if absent.
         until: Option<Timestamp>,
     },
-    /// Change what is written beside its claim.
+    /// Changes the metadata of the claim.
     UpdateMetadata {
-        /// Which.
+        /// The claim.
         target: ClaimTarget,
-        /// What changes.
+        /// The changed entries.
         changes: BTreeMap<String, String>,
     },
-    /// Nothing: the request itself was wrong.
+    /// Does nothing, because the request itself was invalid.
     Refused(ItemResult),
 }
 
@@ -133,56 +134,56 @@ fn read_sets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ClaimSets, D:
 }
 
 words! {
-    /// What became of one device of an operation; the names of the Android Device Provisioning
-    /// Partner API (`PerDeviceStatusInBatch.status`), without their common prefix.
+    /// The status of one device of an operation, named as in the Android Device Provisioning Partner API
+    /// (`PerDeviceStatusInBatch.status`), without the common prefix.
     pub enum ItemStatus {
-        /// Something failed here.
+        /// A failure of this server.
         UnknownError = "UNKNOWN_ERROR",
-        /// Anything that has no name of its own.
+        /// An error without a name of its own.
         OtherError = "OTHER_ERROR",
-        /// It is done.
+        /// Success.
         Success = "SUCCESS",
-        /// Not for whoever asks.
+        /// The requester lacks permission.
         PermissionDenied = "PERMISSION_DENIED",
-        /// The identifiers cannot be used.
+        /// The identifiers are invalid.
         InvalidDeviceIdentifier = "INVALID_DEVICE_IDENTIFIER",
-        /// No section of this name can be claimed.
+        /// Sections with this name cannot be claimed.
         InvalidSectionType = "INVALID_SECTION_TYPE",
-        /// Somebody else has claimed it.
+        /// Somebody else has claimed the device.
         SectionNotYours = "SECTION_NOT_YOURS",
         /// The pre-provisioning token is not one of the customer's.
         InvalidToken = "INVALID_TOKEN",
         /// The pre-provisioning token was revoked.
         RevokedToken = "REVOKED_TOKEN",
-        /// The customer may have no more devices.
+        /// The customer has reached its limit of devices.
         DeviceLimitExceeded = "DEVICE_LIMIT_EXCEEDED",
     }
 }
 
-/// What became of one device.
+/// The result for one device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemResult {
-    /// In one word.
+    /// The status.
     pub status: ItemStatus,
-    /// Its claim, if it succeeded.
+    /// The claim, in case of success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<ClaimId>,
-    /// Short name of what is wrong.
+    /// The short name of the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What is wrong, for people.
+    /// The explanation of the error, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
 impl ItemResult {
-    /// It is done.
+    /// Returns a success.
     #[must_use]
     pub const fn success(device: ClaimId) -> Self {
         Self { status: ItemStatus::Success, device: Some(device), error: None, message: None }
     }
 
-    /// It is not, and why.
+    /// Returns a failure with its reason.
     pub fn failure(status: ItemStatus, error: &str, message: impl Into<String>) -> Self {
         Self { status, device: None, error: Some(error.to_owned()), message: Some(message.into()) }
     }

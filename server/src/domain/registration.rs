@@ -1,18 +1,17 @@
-//! What a claim registers of the identifiers that it was given: the one rule of the management API
-//! and of claims files.
+//! The identifier sets that a claim registers: one rule for the management API and for claims files.
 
 use unbox_common::{
     identity::{Identifier, IdentifierKind},
     matching::{IdentifierSet, InvalidSet},
 };
 
-/// The sets that these identifiers make; any one of them, whole, is the device. None if there is no
-/// identifier at all.
+/// Returns the sets that these identifiers form; any one of them, completely shown, is the device. The
+/// result is empty if there are no identifiers.
 ///
-/// What the agent reads of the device itself is one set. A modem may be removed, a certified id is read
-/// where nothing else is, and a TPM proves more than a text: each is a set of its own. Maker and model
-/// beside them alone add nothing. A certified id without a maker, as ChromeOS devices are registered,
-/// makes one set with its serial number and its model.
+/// The identifiers that the agent reads from the device itself form one set. A modem may be removed, a
+/// certified id is read where nothing else is, and a TPM proves more than a text: each forms a set of its
+/// own. Maker and model alone add nothing to them. A certified id without a maker, as ChromeOS devices are
+/// registered, forms one set with its serial number and its model.
 ///
 /// # Errors
 /// The rule that the identifiers break together.

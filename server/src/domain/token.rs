@@ -1,4 +1,4 @@
-//! Pre-provisioning tokens and reset tickets: secrets that only their digest remains of.
+//! Pre-provisioning tokens and reset tickets: secrets of which only the digest is stored.
 
 use super::name::Name;
 use unbox_common::{
@@ -9,9 +9,9 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// Starts every pre-provisioning token, so that scanners recognise a leaked one.
+/// The prefix of every pre-provisioning token, so that scanners recognise a leaked one.
 pub const TOKEN_PREFIX: &str = "ppt";
-/// Starts every reset ticket.
+/// The prefix of every reset ticket.
 pub const RESET_TICKET_PREFIX: &str = "rst";
 
 /// A pre-provisioning token, without the secret.
@@ -19,40 +19,40 @@ pub const RESET_TICKET_PREFIX: &str = "rst";
 pub struct Token {
     /// Its id.
     pub id: TokenId,
-    /// Whose devices it enrolls.
+    /// The customer whose devices it enrolls.
     pub customer: CompanyId,
-    /// What the customer calls it.
+    /// The customer's name for it.
     pub name: Name,
-    /// What a device gets that it enrolls, if its claim names no configuration.
+    /// The configuration of devices that it enrolls, if their claims name none.
     pub configuration: Option<ConfigurationId>,
-    /// When it was created.
+    /// The time of its creation.
     pub created_at: Timestamp,
-    /// From when on it is worthless.
+    /// The time of its expiry.
     pub expires_at: Option<Timestamp>,
-    /// When it was revoked.
+    /// The time of its revocation.
     pub revoked_at: Option<Timestamp>,
 }
 
-/// What a token is worth at one moment.
+/// The validity of a token at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenStanding {
-    /// It enrolls devices of its customer.
+    /// The token enrolls devices of its customer.
     Valid,
-    /// Its time is over.
+    /// The token has expired.
     Expired,
-    /// Somebody revoked it.
+    /// The token was revoked.
     Revoked,
 }
 
 impl Token {
-    /// What it is worth at `now`.
+    /// Returns the validity of the token at `now`.
     #[must_use]
     pub fn standing(&self, now: Timestamp) -> TokenStanding {
         standing(self.expires_at, self.revoked_at, now)
     }
 }
 
-/// What a token with these times is worth at `now`.
+/// Returns the validity at `now` of a token with these times.
 #[must_use]
 pub fn standing(
     expires_at: Option<Timestamp>,
@@ -68,9 +68,9 @@ pub fn standing(
     }
 }
 
-/// The digest by which a secret is stored and looked up: an index tells nothing about a secret
-/// of 160 random bits, so the look-up needs no other constant-time comparison. `None` if no
-/// secret of ours is that long.
+/// Returns the digest by which a secret is stored and looked up. An index reveals nothing about a secret of
+/// 160 random bits, so the look-up needs no constant-time comparison. `None` if the text is longer than any
+/// secret of this server.
 #[must_use]
 pub fn secret_digest(secret: &Secret) -> Option<Sha256> {
     let text = secret.expose();

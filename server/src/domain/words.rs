@@ -1,6 +1,6 @@
-//! Enums whose variants are words: in the database, on the command line and in the audit trail.
+//! Enums whose variants are words in the database, on the command line and in the audit trail.
 
-/// Declares such an enum with `ALL`, `name`, `Display`, `FromStr` and serde, all by the word.
+/// Declares such an enum with `ALL`, `name`, `Display`, `FromStr` and serde, all based on the word.
 macro_rules! words {
     ($(#[$doc:meta])* pub enum $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
@@ -13,7 +13,7 @@ macro_rules! words {
             /// Every variant, in the order of declaration.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// The word.
+            /// Returns the word.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {

@@ -1,4 +1,4 @@
-//! What tests of admission ask about: one claim, one device, and a row of what is shown and proven.
+//! Fixtures for tests of admission: one claim, one device, and one table row of inputs.
 
 use super::{Admission, Decision, Evidence, TokenEvidence, TpmEvidence, decide};
 use crate::domain::{
@@ -20,7 +20,7 @@ use unbox_common::{
 
 pub(super) const NOW: Timestamp = Timestamp(1000);
 pub(super) const BOARD: &str = "BOARD1";
-/// A token of the customer that is in its time.
+/// A valid token of the customer.
 pub(super) const VALID: TokenEvidence = TokenEvidence::Known(TokenStanding::Valid);
 
 pub(super) fn key(byte: u8) -> DevicePublicKey {
@@ -48,7 +48,7 @@ pub(super) fn tpm_key(byte: u8) -> Identifier {
     parse(IdentifierKind::TpmKey, &Sha256::of(&[byte]).to_string())
 }
 
-/// A claim whose window is open until 2000, and which registers key 1.
+/// Returns a claim that registers key 1 and whose activation window is open until 2000.
 pub(super) fn claim(proof: ProofKind) -> Claim {
     let members = [
         parse(IdentifierKind::SerialNumber, "S1"),
@@ -80,7 +80,7 @@ pub(super) fn unseen() -> Device {
     Device::new(DeviceId::new(1).unwrap(), ClaimId::new(1).unwrap(), CompanyId::new(1).unwrap(), NOW)
 }
 
-/// A device that is managed as generation 3 with key 1, and enrolling as generation 4 with key 2.
+/// Returns a device that is managed as generation 3 with key 1, and enrolling as generation 4 with key 2.
 pub(super) fn known() -> Device {
     Device {
         state: DeviceState::Enrolling { generation: Generation(4), since: NOW },
@@ -108,7 +108,7 @@ pub(super) fn request(key: &DevicePublicKey, board: &str, approved_at: Option<Ti
     }
 }
 
-/// What is asked in one row of a table.
+/// The inputs of one row of a table.
 #[expect(clippy::struct_excessive_bools, reason = "a row of a table of cases")]
 pub(super) struct Asked {
     pub(super) proof: ProofKind,
@@ -125,13 +125,13 @@ pub(super) struct Asked {
     pub(super) token: TokenEvidence,
     pub(super) reset_ticket: bool,
     pub(super) request: Option<ApprovalRequest>,
-    /// The TPM that proved itself, and those that the claim registers, by a byte each.
+    /// The TPM that proved itself, and those that the claim registers, one byte each.
     pub(super) tpm: Option<u8>,
     pub(super) registered: &'static [u8],
     pub(super) rank: Rank,
-    /// What is shown, if it is not the usual with `board`.
+    /// The identity that is shown instead of the usual one with `board`.
     pub(super) shown: Option<HardwareIdentity>,
-    /// Whether the key is that of another device.
+    /// Whether the key belongs to another device.
     pub(super) copied_key: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Rule 5: parts that changed since the device last enrolled, and what waits for an administrator.
+//! Rule 5: parts that changed since the device last enrolled, and requests that wait for an administrator.
 
 use super::{Admission, approved, proof::tpm_of};
 use crate::domain::{
@@ -13,26 +13,26 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// What an administrator has to approve.
+/// A request that an administrator has to approve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
     /// The device is not bound to this key.
     pub unknown_key: bool,
-    /// The key is that of another device: a disk or an image was copied.
+    /// The key belongs to another device: a disk or an image was copied.
     pub copied_key: bool,
-    /// Parts that are not as they were. Empty if only the key is new.
+    /// The changed parts; empty if only the key is new.
     pub replaced: Vec<ReplacedPart>,
 }
 
 impl Pending {
-    /// What the device is told.
+    /// Returns the refusal that the device receives.
     #[must_use]
     pub const fn kind(&self) -> RefusalKind {
         if self.replaced.is_empty() { RefusalKind::PendingApproval } else { RefusalKind::HardwareChanged }
     }
 
-    /// The state that the device is in from now on. A stranger with its identifiers changes
-    /// nothing of a device that works; only what the device's own key shows does.
+    /// Returns the device's new state. A stranger who shows its identifiers changes nothing about a working
+    /// device; only hardware shown with the device's own key does.
     #[must_use]
     pub fn state_after(&self, device: &Device, now: Timestamp) -> DeviceState {
         let state = device.state.clone();
@@ -47,7 +47,7 @@ impl Pending {
     }
 }
 
-/// Parts that are neither those of the last enrollment nor those that were approved.
+/// Returns the parts that belong neither to the last enrollment nor to an approved request.
 pub(super) fn unapproved_parts(asked: &Admission<'_>) -> Vec<ReplacedPart> {
     let replaced_since = |last: &HardwareIdentity| {
         let parts = hardware_change(asked.identity, last, asked.rank).map(|change| change.replaced);
@@ -65,15 +65,14 @@ pub(super) fn unapproved_parts(asked: &Admission<'_>) -> Vec<ReplacedPart> {
     }
 }
 
-/// The identifiers that a claim registers, of all its sets; without maker and model, which are written as
-/// people call them.
+/// Returns the identifiers of all sets of a claim, without maker and model, whose spelling varies.
 #[must_use]
 pub fn registered(claim: &Claim) -> Vec<&Identifier> {
     let all = claim.sets.usable().iter().flat_map(IdentifierSet::members);
     all.filter(|one| one.kind().rank().is_some()).collect()
 }
 
-/// The TPM that proved itself, if it is neither registered nor the one from before.
+/// Returns the TPM that proved itself, if it is neither registered nor the previous one.
 fn replaced_tpm(asked: &Admission<'_>, last: &HardwareIdentity) -> Option<ReplacedPart> {
     let now = asked.evidence.tpm?.key;
     let was = tpm_of(last)?;

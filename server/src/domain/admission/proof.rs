@@ -1,4 +1,4 @@
-//! Rule 3: what the claim asks for is held against what the device proved.
+//! Rule 3: the device's proof is checked against the claim's demands.
 
 use super::{Admission, Refusal, Why};
 use crate::domain::{claim::Claim, device::Device, token::TokenStanding};
@@ -11,30 +11,30 @@ use unbox_common::{
     refusal::RefusalKind,
 };
 
-/// A TPM that opened its secret, and vouched for the device's key and for the firmware.
+/// A TPM that opened its secret and vouched for the device's key and for the firmware.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TpmEvidence {
     /// Digest of its endorsement key.
     pub key: Sha256,
-    /// Whether a manufacturer's root vouches for it; else the claim's registration does.
+    /// Whether a manufacturer's root vouches for it; otherwise the claim's registration does.
     pub rooted: bool,
-    /// What was measured: PCR 0 to 7 of the SHA-256 bank.
+    /// The measurements: PCRs 0 to 7 of the SHA-256 bank.
     pub pcrs: [Sha256; QUOTED_PCRS],
 }
 
-/// What became of the token that a device sent.
+/// The result of checking the token that a device sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TokenEvidence {
-    /// It sent none.
+    /// No token was sent.
     #[default]
     None,
-    /// It is none of this customer's.
+    /// The token is not one of this customer's.
     Unknown,
-    /// It is one of this customer's.
+    /// The token is one of this customer's.
     Known(TokenStanding),
 }
 
-/// Also said at a hello, to whoever does not offer it.
+/// Also sent in answer to a hello that does not offer a TPM.
 pub(super) const NO_TPM: &str = "The owner of this device asks for a proof by its TPM. Switch the TPM on in the firmware's settings; a device whose key is not in its TPM has to be reset.";
 const OTHER_TPM: &str = "The TPM of this device is not the one that was registered for it. If its board was replaced, register the new TPM's key.";
 const NO_TOKEN: &str = "The owner of this device asks for a pre-provisioning token, and none was sent.";
@@ -42,8 +42,7 @@ const TOKEN_EXPIRED: &str = "The pre-provisioning token expired.";
 const TOKEN_REVOKED: &str = "The pre-provisioning token was revoked.";
 const NOT_THE_REGISTERED_KEY: &str = "The device's key is not the one that was registered for it.";
 
-/// Holds the evidence against the claim's policy. What proves the device by more than its
-/// identifiers also stands for a new key.
+/// Checks the evidence against the claim's policy. Proof beyond the identifiers also vouches for a new key.
 pub(super) fn prove(asked: &Admission<'_>) -> Result<Option<Why>, Refusal> {
     match asked.claim.proof {
         ProofKind::Identifiers => Ok(None),
@@ -75,7 +74,7 @@ pub(super) fn prove(asked: &Admission<'_>) -> Result<Option<Why>, Refusal> {
     }
 }
 
-/// Refuses a TPM that is none of those that the claim registers, if it registers any.
+/// Refuses a TPM that the claim does not register, if it registers any.
 #[must_use]
 pub fn other_tpm(claim: &Claim, shown: Sha256) -> Option<Refusal> {
     let mut registered = claim.sets.registered_tpm_keys().peekable();
@@ -90,12 +89,12 @@ pub fn is_own_tpm(claim: &Claim, device: Option<&Device>, tpm: Sha256) -> bool {
     claim.sets.registered_tpm_keys().chain(device.and_then(bound_tpm)).any(|key| key == tpm)
 }
 
-/// The TPM that a device last proved itself by.
+/// Returns the TPM that a device last proved itself by.
 fn bound_tpm(device: &Device) -> Option<Sha256> {
     tpm_of(device.identity.as_ref()?)
 }
 
-/// The TPM that is among these identifiers.
+/// Returns the TPM among these identifiers.
 pub(super) fn tpm_of(identity: &HardwareIdentity) -> Option<Sha256> {
     identity.of_kind(IdentifierKind::TpmKey).find_map(|one| one.value().parse().ok())
 }
@@ -123,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_tpm_stands_for_a_new_key_where_it_is_known_to_be_this_devices() {
-        // Enrolled before, by the TPM 0xaa.
+        // A device that enrolled before with the TPM 0xaa.
         let bound = || {
             let identity = identity(BOARD).with(tpm_key(0xaa), Source::Tpm).unwrap();
             Some(Device { identity: Some(identity), ..known() })

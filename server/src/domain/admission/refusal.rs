@@ -1,43 +1,43 @@
-//! What a device is refused whatever it proves, at its hello and again when it proves itself; and what
-//! is said with a refusal.
+//! Refusals that no proof can avert, given at the hello and again at the proof, and the texts that go with
+//! refusals.
 
 use super::proof::NO_TPM;
 use crate::domain::{claim::Claim, company::Terms, device::DeviceState};
 use std::borrow::Cow;
 use unbox_common::{protocol::latest::ProofKind, refusal::RefusalKind, timestamp::Timestamp};
 
-/// A refusal, and what is said with it.
+/// A refusal and its texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The kind.
     pub kind: RefusalKind,
-    /// What the administrator wants to be read.
+    /// The message that the administrator wrote.
     pub message: Option<String>,
-    /// What happened, if the kind alone does not say it.
+    /// The explanation, if the kind alone does not suffice.
     pub detail: Option<Cow<'static, str>>,
 }
 
 impl Refusal {
-    /// A refusal that its kind explains.
+    /// Returns a refusal that its kind explains.
     #[must_use]
     pub const fn of(kind: RefusalKind) -> Self {
         Self { kind, message: None, detail: None }
     }
 
-    /// A refusal that says what happened.
+    /// Returns a refusal with a fixed explanation.
     #[must_use]
     pub const fn said(kind: RefusalKind, detail: &'static str) -> Self {
         Self { kind, message: None, detail: Some(Cow::Borrowed(detail)) }
     }
 
-    /// A refusal that says what happened, in words that were made for it.
+    /// Returns a refusal with an explanation composed at run time.
     #[must_use]
     pub const fn told(kind: RefusalKind, detail: String) -> Self {
         Self { kind, message: None, detail: Some(Cow::Owned(detail)) }
     }
 }
 
-/// What is known of a device that says hello.
+/// The known facts about a device that says hello.
 #[derive(Debug, Clone, Copy)]
 pub struct Found<'a> {
     /// The claim that matched.
@@ -52,9 +52,9 @@ pub struct Found<'a> {
 
 const NOT_OFFERED: &str = "The owner of this device asks for a proof that it does not offer.";
 
-/// Refuses at once what no proof could change, when a device says hello.
+/// Refuses a device at its hello if no proof could change the outcome.
 ///
-/// The configuration is not asked for where a token may still bring one.
+/// A missing configuration is no reason while a token may still bring one.
 #[must_use]
 pub fn refuse_early(now: Timestamp, found: &Found<'_>, offered: &[ProofKind]) -> Option<Refusal> {
     let Found { claim, state, configured, terms } = *found;
@@ -73,8 +73,8 @@ pub fn refuse_early(now: Timestamp, found: &Found<'_>, offered: &[ProofKind]) ->
     }
 }
 
-/// What a claim and its customer refuse, whatever the device proves. Stale terms do not: a fleet must
-/// not stop because its owner has yet to read a page.
+/// Returns the refusal that follows from a claim and its customer, whatever the device proves. Outdated
+/// terms do not refuse: a fleet must not stop because its owner has yet to read a page.
 pub(super) fn claim_refusal(now: Timestamp, claim: &Claim, terms: Terms) -> Option<Refusal> {
     if claim.vacation_at(now).is_some() {
         Some(Refusal::of(RefusalKind::NotClaimed))

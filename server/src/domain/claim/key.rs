@@ -7,19 +7,19 @@ use unbox_common::{
     matching::{IdentifierSet, lookup_keys},
 };
 
-/// What one set of a claim is found by.
+/// The key by which one set of a claim is found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClaimKey {
     /// Its strongest identifier, as `serial_number PF0ABCDE`.
     pub lookup: String,
-    /// The maker and the model within which that is unique, folded; empty for any other identifier. Else
-    /// anybody who knows a serial number could have its device looked for among a thousand claims on
-    /// models that do not exist.
+    /// The folded maker and model within which that identifier is unique; empty for any other identifier.
+    /// Otherwise, anybody who knows a serial number could slow down look-ups of its device by a thousand
+    /// claims on models that do not exist.
     pub named: String,
 }
 
 impl ClaimKey {
-    /// The key of a set.
+    /// Returns the key of a set.
     #[must_use]
     pub fn of(set: &IdentifierSet) -> Option<Self> {
         let strongest = set.lookup_key()?;
@@ -33,25 +33,24 @@ impl ClaimKey {
 }
 
 impl ClaimSets {
-    /// The keys of the sets that a device can match.
+    /// Returns the keys of the sets that a device can match.
     #[must_use]
     pub fn keys(&self) -> BTreeSet<ClaimKey> {
         self.usable().iter().filter_map(ClaimKey::of).collect()
     }
 }
 
-/// What the claims that a device might match are found by: any of these identifiers, with any of these
-/// names.
+/// A search for the claims that a device might match: any of these identifiers, with any of these names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sought {
-    /// As [`ClaimKey::lookup`].
+    /// The identifiers, as in [`ClaimKey::lookup`].
     pub lookups: Vec<String>,
-    /// As [`ClaimKey::named`].
+    /// The names, as in [`ClaimKey::named`].
     pub named: Vec<String>,
 }
 
 impl Sought {
-    /// What a device is looked for by.
+    /// Returns the search for a device.
     #[must_use]
     pub fn of(identity: &HardwareIdentity) -> Self {
         let makers = || identity.of_kind(IdentifierKind::Manufacturer);
@@ -64,7 +63,7 @@ impl Sought {
     }
 }
 
-/// Compared like [`Identifier::same_as`].
+/// Folds both names like [`Identifier::same_as`].
 fn named(maker: &Identifier, model: &Identifier) -> String {
     format!("{}/{}", fold_manufacturer(maker.value()), fold_name(model.value()))
 }
