@@ -1,7 +1,7 @@
-//! Accounts: who may ask this server for something on behalf of a company.
+//! Accounts: the people and programs that may use this server on behalf of a company.
 //!
-//! Each company looks after its own; nobody makes an account mightier than their own, and a company
-//! keeps at least one owner that can act.
+//! Each company manages its own accounts. Nobody can give an account more power than they have themselves,
+//! and a company keeps at least one active owner.
 
 use super::{ServiceError, Services, companies::shown};
 use crate::{
@@ -16,42 +16,42 @@ use crate::{
 use serde_json::json;
 use unbox_common::ids::{AccountId, CompanyId};
 
-/// An account that is to be created.
+/// An account to create.
 #[derive(Debug, Clone)]
 pub struct NewAccount {
-    /// Whose it is; `None` if it is the operator's.
+    /// The company that it belongs to; `None` for the operator's.
     pub company: Option<CompanyId>,
-    /// Person or program.
+    /// The person or program behind it.
     pub holder: NewHolder,
-    /// What it may do.
+    /// Its role.
     pub role: Role,
 }
 
-/// Who is to stand behind an account.
+/// The holder of a new account.
 #[derive(Debug, Clone)]
 pub enum NewHolder {
     /// A person.
     User {
-        /// Their e-mail address.
+        /// The e-mail address.
         email: String,
-        /// What people call them; the e-mail address if absent.
+        /// The name that people use; the e-mail address if absent.
         name: Option<String>,
     },
     /// A program.
     ServiceAccount {
-        /// Its name, which becomes part of its address.
+        /// The name, which becomes part of its address.
         name: String,
     },
 }
 
-/// What is to become of an account; `None` stays as it is.
+/// A change to an account; `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct AccountChange {
-    /// Another name; a service account's is part of its address, and stays.
+    /// The new name. A service account's name is part of its address and cannot change.
     pub name: Option<String>,
-    /// Another role.
+    /// The new role.
     pub role: Option<Role>,
-    /// Whether it is disabled: whatever it signs in with opens nothing then.
+    /// Whether it is disabled, which makes all its credentials useless.
     pub disabled: Option<bool>,
 }
 
@@ -99,7 +99,7 @@ impl Services {
         found.ok_or_else(|| no_account(id))
     }
 
-    /// Finds an account as people name it: by its e-mail address, or by its id.
+    /// Finds an account by its e-mail address or by its id.
     pub async fn find_account(&self, by: &Actor, id_or_email: &str) -> Result<Account, ServiceError> {
         let text = id_or_email.trim().to_ascii_lowercase();
         let mut reader = self.0.store.reader().await?;
@@ -117,7 +117,7 @@ impl Services {
         found.ok_or_else(|| ServiceError::not_found("account", shown(id_or_email)))
     }
 
-    /// Gives an account another name or role, disables it or enables it again. What is so already stays.
+    /// Changes an account's name or role, disables it or enables it again. Unchanged fields have no effect.
     pub async fn update_account(
         &self,
         by: &Actor,
@@ -147,25 +147,25 @@ impl Services {
         self.change_account(by, id, to).await
     }
 
-    /// Disables an account: whatever it signs in with opens nothing. Once more changes nothing.
+    /// Disables an account, which makes all its credentials useless. A second call has no effect.
     pub async fn disable_account(&self, by: &Actor, id: AccountId) -> Result<Account, ServiceError> {
         let change = AccountChange { disabled: Some(true), ..AccountChange::default() };
         self.update_account(by, id, change).await
     }
 
-    /// Enables an account again. Once more changes nothing.
+    /// Enables an account again. A second call has no effect.
     pub async fn enable_account(&self, by: &Actor, id: AccountId) -> Result<Account, ServiceError> {
         let change = AccountChange { disabled: Some(false), ..AccountChange::default() };
         self.update_account(by, id, change).await
     }
 
-    /// Deletes an account and everything that it signs in with; returns what it was.
+    /// Deletes an account with all its credentials, and returns its last state.
     pub async fn delete_account(&self, by: &Actor, id: AccountId) -> Result<Account, ServiceError> {
         self.change_account(by, id, |_| Ok(None)).await
     }
 
-    /// Adds an account in a transaction that also does something else, such as creating its company.
-    /// Whether `by` may do so is the caller's to know.
+    /// Adds an account in a transaction that also does something else, such as creating its company. The
+    /// caller has to check that `by` may do so.
     pub(super) async fn add_account(
         &self,
         tx: &mut Tx,
@@ -184,7 +184,7 @@ impl Services {
         Ok(())
     }
 
-    /// A new account with its id, once its names are good.
+    /// Builds a new account with its id, once its names are valid.
     pub(super) fn account_of(&self, new: NewAccount) -> Result<Account, ServiceError> {
         let now = self.now();
         let (kind, name, email) = match new.holder {
@@ -214,7 +214,7 @@ impl Services {
         })
     }
 
-    /// Changes an account into what `to` makes of it, or deletes it if that is nothing.
+    /// Changes an account to the result of `to`, or deletes it if there is none.
     async fn change_account(
         &self,
         by: &Actor,
@@ -262,7 +262,7 @@ impl Services {
     }
 }
 
-/// What became of an account, in the words of the audit trail.
+/// Returns the actions for the audit trail that describe the change of an account.
 fn actions(was: &Account, after: Option<&Account>) -> Vec<Action> {
     let Some(after) = after else { return vec![Action::AccountDeleted] };
     let mut actions = Vec::new();
@@ -277,7 +277,7 @@ fn actions(was: &Account, after: Option<&Account>) -> Vec<Action> {
     actions
 }
 
-/// An account that the actor may see and change, and that nobody else changes meanwhile.
+/// Returns an account that the actor may see and change, locked until the transaction ends.
 pub(super) async fn managed_account(tx: &mut Tx, by: &Actor, id: AccountId) -> Result<Account, ServiceError> {
     tx.lock_account(id).await?;
     let account = tx.account(by.scope(), id).await?.ok_or_else(|| no_account(id))?;
@@ -285,7 +285,7 @@ pub(super) async fn managed_account(tx: &mut Tx, by: &Actor, id: AccountId) -> R
     Ok(account)
 }
 
-/// A test station is a program.
+/// Only service accounts can be test stations.
 fn check_role(kind: AccountKind, role: Role) -> Result<(), ServiceError> {
     if kind == AccountKind::User && role == Role::Station {
         return Err(ServiceError::invalid(
@@ -296,7 +296,7 @@ fn check_role(kind: AccountKind, role: Role) -> Result<(), ServiceError> {
     Ok(())
 }
 
-/// Whether the actor may change accounts of this role.
+/// Checks that the actor may change accounts of this role.
 pub(super) fn may_manage(by: &Actor, role: Role) -> Result<(), ServiceError> {
     if by.role().may_manage(role) { Ok(()) } else { Err(ServiceError::RoleTooLow(role.max(Role::Admin))) }
 }

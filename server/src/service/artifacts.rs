@@ -1,8 +1,8 @@
-//! Artifacts: bytes that payloads name by their digest. Each customer has its own, and the operator
-//! some for all; the same bytes of several are one file.
+//! Artifacts: bytes that payloads name by their digest. Customers have their own, and the operator shares
+//! some with all; identical bytes of several owners are one file.
 //!
-//! Bytes arrive in a file of their own below [`PARTS`], and get their name for good in the transaction
-//! that registers them: under the same lock, the last one who gives them up removes them.
+//! Bytes arrive in a file of their own below [`PARTS`], and are renamed to their digest in the transaction
+//! that registers them. Under the same lock, the last owner to delete them removes the file.
 
 use super::{ServiceError, Services, companies::customer_of, room::Room};
 use crate::{
@@ -27,38 +27,39 @@ use unbox_common::{
     payload::MAX_ARTIFACT_BYTES,
 };
 
-/// The directory below that of artifacts in which bytes lie that are none yet.
+/// The directory below that of artifacts for bytes that are not yet registered.
 pub(super) const PARTS: &str = ".parts";
-/// What the names of parts begin with that are written in one go. Left behind, nobody goes on with them.
+/// The prefix of the names of parts that are written in one request. Nobody resumes such a part after a
+/// crash.
 pub(super) const IN_ONE_GO: &str = "new-";
-/// Bytes that are read and written together.
+/// The number of bytes that are read and written together.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Bytes that are to become an artifact.
+/// The bytes of a new artifact.
 pub struct ArtifactUpload<R> {
-    /// Whose it is to be; the operator's, for all customers, if absent.
+    /// The customer that will own it; absent for the operator's, which all customers share.
     pub customer: Option<CompanyId>,
-    /// What people call it, usually the file's name.
+    /// The name that people use for it, usually the file's name.
     pub name: String,
-    /// The digest that the bytes have to have, if one is known.
+    /// The expected digest, if known.
     pub expected: Option<Sha256>,
     /// The bytes; read once, to the end, on a thread that may block.
     pub bytes: R,
 }
 
 impl<R> ArtifactUpload<R> {
-    /// An artifact for all customers, of which only this is known.
+    /// Returns the upload of an artifact for all customers, with no expected digest.
     pub fn shared(name: &str, bytes: R) -> Self {
         Self { customer: None, name: name.to_owned(), expected: None, bytes }
     }
 }
 
 impl Services {
-    /// Streams bytes into the artifact directory, then registers them. The same bytes again are
-    /// the same artifact.
+    /// Streams bytes into the artifact directory, then registers them. An owner that sends the same bytes
+    /// again gets the same artifact.
     ///
     /// # Errors
-    /// Nothing is registered then, and nothing of the bytes is kept.
+    /// In case of an error nothing is registered, and the bytes are deleted.
     pub async fn add_artifact<R: Read + Send + 'static>(
         &self,
         by: &Actor,
@@ -72,7 +73,7 @@ impl Services {
         let written = spawn_blocking(move || {
             let part = Discarded(part);
             let received = receive(&part.0, 0, MAX_ARTIFACT_BYTES, bytes, &mut room)?;
-            // What arrived needs its room until it is registered.
+            // The bytes need their room until they are registered.
             Ok::<_, FilesError>((part, received, room))
         });
         let (part, received, room) = written.await.map_err(|_| ServiceError::Busy)??;
@@ -86,7 +87,7 @@ impl Services {
         let new = self.new_artifact(customer, name, received.sha256, received.length);
         let id = new.id;
         let registered = self.register(by, new, part.0.clone(), None).await?;
-        // Bytes that were there before take no room of their own.
+        // Bytes that were registered before need no further room.
         if registered.id == id {
             room.settle();
         }
@@ -104,7 +105,7 @@ impl Services {
         Artifact { id: self.0.ids.artifact(now), sha256, size, customer, name, created_at: now }
     }
 
-    /// Gives the bytes of a part their name, and registers them; for an upload that is over then.
+    /// Renames a part to its digest and registers it; an upload ends with that.
     pub(super) async fn register(
         &self,
         by: &Actor,
@@ -125,7 +126,7 @@ impl Services {
                         customer_of(tx, &by, customer).await?;
                         let known = tx.artifact(new.sha256, new.customer).await?;
                         let has_it = known.is_some_and(|known| known.customer == new.customer);
-                        // The bytes of an upload were checked when they were saved.
+                        // The bytes of an upload were checked against the quota when they were saved.
                         if upload.is_none() && !has_it {
                             services.check_quota(tx, customer, new.size).await?;
                         }
@@ -162,7 +163,7 @@ impl Services {
         Ok(new)
     }
 
-    /// Lists artifacts, the oldest registration first.
+    /// Lists artifacts, oldest registration first.
     pub async fn list_artifacts(
         &self,
         by: &Actor,
@@ -172,7 +173,8 @@ impl Services {
         Ok(self.0.store.reader().await?.artifacts(by.scope(), of, &page).await?)
     }
 
-    /// An artifact that a customer may name: its own, or a shared one. Without a customer, a shared one.
+    /// Returns an artifact that a customer may name: its own, or a shared one. Without a customer, returns
+    /// only shared ones.
     pub async fn artifact(
         &self,
         by: &Actor,
@@ -186,10 +188,10 @@ impl Services {
         self.0.store.reader().await?.artifact(sha256, customer).await?.ok_or_else(missing)
     }
 
-    /// Deletes an owner's artifact that nothing would miss; and its bytes, if nobody else has them.
+    /// Deletes an owner's artifact that nothing uses, and its bytes if nobody else registered them.
     ///
     /// # Errors
-    /// [`ServiceError::Conflict`] names what uses it.
+    /// [`ServiceError::Conflict`] names the user of the artifact.
     pub async fn delete_artifact(
         &self,
         by: &Actor,
@@ -225,8 +227,8 @@ impl Services {
         if was_last { self.remove_bytes(sha256).await } else { Ok(()) }
     }
 
-    /// Removes bytes that nobody has registered any more; a transaction of its own, because that they
-    /// are forgotten has to be on disk before they go.
+    /// Removes bytes that nobody has registered any more. This is a transaction of its own, because the
+    /// deletion of the registration must be on disk before the bytes are removed.
     async fn remove_bytes(&self, sha256: Sha256) -> Result<(), ServiceError> {
         let path = self.artifact_path(sha256);
         self.0
@@ -249,20 +251,20 @@ impl Services {
         Ok(self.0.store.reader().await?.artifact_is_registered(sha256).await?)
     }
 
-    /// Where the bytes of a digest lie, if they are here.
+    /// Returns the path of the bytes with a digest, whether or not they exist.
     #[must_use]
     pub fn artifact_path(&self, sha256: Sha256) -> PathBuf {
         self.settings().artifact_directory.join(sha256.to_string())
     }
 
-    /// Where bytes lie that are no artifact yet.
+    /// Returns the path of bytes that are not yet an artifact.
     pub(super) fn part(&self, name: &str) -> PathBuf {
         self.settings().artifact_directory.join(PARTS).join(name)
     }
 }
 
-/// Whether somebody may change artifacts of this owner. Those without one are shared by all customers,
-/// so only the operator changes them.
+/// Checks that the actor may change artifacts of this owner. Those without an owner are shared by all
+/// customers, so only the operator changes them.
 fn check_owner(by: &Actor, customer: Option<CompanyId>) -> Result<(), ServiceError> {
     match customer {
         None if by.scope() != Scope::Operator => Err(ServiceError::OperatorOnly),
@@ -284,15 +286,15 @@ fn in_use(by: &[ArtifactUse]) -> ServiceError {
     ))
 }
 
-/// Why bytes are no artifact that ended before they were all there.
+/// The rule broken by bytes that end too early.
 pub(super) const CUT: &str = "expected bytes up to the end that was announced. Send them again";
 
-/// More bytes than any artifact has.
+/// Returns the error for more bytes than an artifact may have.
 pub(super) fn too_large() -> ServiceError {
     ServiceError::TooLarge(MAX_ARTIFACT_BYTES)
 }
 
-/// Holds bytes against the digest that they have to have.
+/// Checks bytes against their expected digest.
 pub(super) fn check_digest(expected: Option<Sha256>, found: Sha256) -> Result<(), ServiceError> {
     match expected {
         Some(expected) if expected != found => Err(ServiceError::invalid(
@@ -303,14 +305,14 @@ pub(super) fn check_digest(expected: Option<Sha256>, found: Sha256) -> Result<()
     }
 }
 
-/// Does on another thread what may block.
+/// Runs blocking work on another thread.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, FilesError> + Send + 'static,
 ) -> Result<T, ServiceError> {
     Ok(spawn_blocking(work).await.map_err(|_| ServiceError::Busy)??)
 }
 
-/// A part that is removed when nobody needs it any more; one that was published is no longer there.
+/// A part that is removed on drop; a published part has been renamed by then.
 struct Discarded(PathBuf);
 
 impl Drop for Discarded {
@@ -321,30 +323,30 @@ impl Drop for Discarded {
     }
 }
 
-/// How a stream of bytes ended.
+/// The end of a stream of bytes.
 #[derive(Debug)]
 pub(super) enum End {
-    /// As it should.
+    /// The stream was complete.
     Whole,
-    /// With an error: what arrived before is kept.
+    /// The stream ended with an error; earlier bytes are kept.
     Cut,
-    /// Beyond its limit: nothing of it is kept.
+    /// The stream exceeded its limit; nothing is kept.
     TooLong,
-    /// Where there was no more room: what arrived before is kept.
+    /// The disk or the quota was full; earlier bytes are kept.
     NoRoom(Box<ServiceError>),
 }
 
-/// What a part has after bytes were added.
+/// The state of a part after bytes were added.
 pub(super) struct Received {
-    /// All of its bytes.
+    /// The length of the whole part, in bytes.
     pub(super) length: u64,
-    /// The digest of those that were added.
+    /// The digest of the added bytes.
     pub(super) sha256: Sha256,
-    /// How the stream ended.
+    /// The end of the stream.
     pub(super) end: End,
 }
 
-/// Adds bytes, at most `limit`, to a part that has `at`, and returns when they are on disk.
+/// Appends at most `limit` bytes to a part of length `at`, and returns when they are on disk.
 pub(super) fn receive(
     path: &Path,
     at: u64,
@@ -357,7 +359,7 @@ pub(super) fn receive(
     }
     let (mut part, found) = Part::open(path, at, PUBLIC_FILE)?;
     if found < at {
-        // Some were lost, with the disk or the directory: whoever sends has to go back.
+        // Some bytes were lost, with the disk or the directory: the client has to resume earlier.
         return Ok(Received { length: found, sha256: Hasher::new().finish(), end: End::Cut });
     }
     let (mut hasher, mut buffer, mut added) = (Hasher::new(), vec![0; BUFFER_BYTES], 0);
@@ -383,7 +385,7 @@ pub(super) fn receive(
     Ok(Received { length: at + added, sha256: hasher.finish(), end })
 }
 
-/// The digest of the whole of a part, which has `length` bytes.
+/// Computes the digest of a whole part, which has `length` bytes.
 pub(super) fn digest(path: &Path, length: u64) -> Result<Sha256, FilesError> {
     let failed = |source| FilesError::Read { path: path.to_owned(), source };
     let (mut part, _) = Part::open(path, length, PUBLIC_FILE)?;

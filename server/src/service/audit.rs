@@ -1,4 +1,4 @@
-//! The audit trail: how what administrators and devices do gets into it, and how it is read.
+//! The audit trail: entries about actions of administrators and devices, and the way to read them.
 
 use super::{ServiceError, Services};
 use crate::{
@@ -17,7 +17,7 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// Who acts when a device asks that has not proved which one it is.
+/// The actor in entries about devices that have not proved their identity.
 pub(super) const A_DEVICE: &str = "device";
 
 impl Services {
@@ -28,12 +28,12 @@ impl Services {
         filter: AuditFilter,
         page: PageRequest,
     ) -> Result<Page<Entry>, ServiceError> {
-        // A whole trail is read page by page, and takes its time.
+        // Reading a whole trail page by page takes long enough for an account to be disabled.
         self.check_still_acts(by).await?;
         Ok(self.0.store.reader().await?.audit(by.scope(), &filter, &page).await?)
     }
 
-    /// Adds what an administrator did, in the transaction that did it.
+    /// Records an administrator's action, in the transaction that performs it.
     pub(super) fn note(
         &self,
         tx: &mut Tx,
@@ -56,8 +56,8 @@ impl Services {
         tx.append(self.0.ids.next(at), event);
     }
 
-    /// Counts a refusal in the audit trail, soon. Nobody waits for it, and under load it is the
-    /// first thing to be left out: whoever knocks must not be able to make others wait.
+    /// Counts a refusal in the audit trail, in the background. Nobody waits for it, and under load it is
+    /// the first thing to be dropped: an unknown client must not be able to make others wait.
     pub(super) fn note_refusal(
         &self,
         now: Timestamp,
@@ -75,7 +75,7 @@ impl Services {
     }
 }
 
-/// The event of a refusal.
+/// Builds the event of a refusal.
 pub(super) fn refusal_event(
     at: Timestamp,
     subject: Subject,
@@ -94,7 +94,7 @@ pub(super) fn refusal_event(
     Event { at, actor, company: None, action, subject, customer, detail }
 }
 
-/// The event of something that a device did.
+/// Builds the event of a device's action.
 pub(super) fn device_event(
     at: Timestamp,
     action: Action,

@@ -1,5 +1,5 @@
-//! Takes claims into the store, one or thousands in a transaction, and sees to it that no device is
-//! claimed twice. Whoever claims, by command, by file or over the network, comes by here.
+//! Inserts claims into the store, one or thousands in a transaction, and ensures that no device is claimed
+//! twice. All claims, by command, by file or over the network, pass through here.
 
 use super::{ServiceError, Services};
 use crate::{
@@ -13,40 +13,40 @@ use unbox_common::{
     protocol::latest::ProofKind,
 };
 
-/// What became of a claim.
+/// The result of adding a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// It is in force now, under this id.
+    /// The claim is now in force under this id.
     New(ClaimId),
-    /// The same customer has this device already, by this claim; nothing changed.
+    /// The same customer already has this device, by this claim; nothing changed.
     Already {
-        /// The claim.
+        /// The existing claim.
         claim: ClaimId,
-        /// Who registered it.
+        /// The reseller that registered it.
         reseller: Option<CompanyId>,
     },
     /// Another customer has this device; nothing changed.
     OtherOwner,
-    /// As many claims as one key may find, or one company may register, are found by one of its keys;
+    /// One of its keys already leads to as many claims as a key may have, in all or from one company;
     /// nothing changed.
     Crowded,
-    /// It asks for the registered key, and none is registered; nothing changed.
+    /// The claim demands the registered key, and none is registered; nothing changed.
     NoKey,
 }
 
-/// What is said to whoever claims a device that is [`Taken::Crowded`].
+/// The explanation for a device that is [`Taken::Crowded`].
 pub(super) const CROWDED: &str = "Many other claims name the same identifier and differ in the rest. Claim the device \
      by an identifier that no other device has.";
 
 impl Services {
-    /// The same for one claim.
+    /// Adds one claim, as [`Self::take_claims`] does.
     pub(super) async fn take_claim(&self, tx: &mut Tx, claim: &Claim) -> Result<Taken, ServiceError> {
         let taken = self.take_claims(tx, std::slice::from_ref(claim)).await?;
         taken.first().copied().ok_or(ServiceError::Busy)
     }
 
-    /// Adds the claims that nobody holds yet, and says what became of each, in their order. Their ids
-    /// are drawn here.
+    /// Adds the claims whose devices are unclaimed, and returns the result of each, in order. The ids are
+    /// drawn here.
     pub(super) async fn take_claims(
         &self,
         tx: &mut Tx,
@@ -112,7 +112,7 @@ enum Present<'h> {
     Crowd,
 }
 
-/// Who holds the device of this claim already. One set that another customer holds is enough.
+/// Returns the present holder of this claim's device. One set that another customer holds is enough.
 fn present<'h>(claim: &Claim, held: &'h HashMap<String, Vec<KeyHolder>>) -> Present<'h> {
     let mut found = Present::Nobody;
     let mut is_crowded = false;
@@ -132,8 +132,8 @@ fn present<'h>(claim: &Claim, held: &'h HashMap<String, Vec<KeyHolder>>) -> Pres
     if is_crowded && matches!(found, Present::Nobody) { Present::Crowd } else { found }
 }
 
-/// Whether as many claims are found by the key of this set as one hello should look at, or as one company
-/// may register.
+/// Whether the key of this set leads to as many claims as one hello should examine, or as one company may
+/// register.
 fn is_full(set: &IdentifierSet, by: CompanyId, holders: &[KeyHolder]) -> bool {
     if holders.len() < MAX_CLAIMS_OF_KEY_AND_COMPANY {
         return false;

@@ -1,4 +1,4 @@
-//! Claims: which device belongs to which customer.
+//! Claims: the link between a device and its customer.
 
 use super::{
     ServiceError, Services,
@@ -24,35 +24,35 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// A device that is to be claimed.
+/// A device to claim.
 #[derive(Debug, Clone)]
 pub struct NewClaim {
-    /// Who owns it.
+    /// The customer that owns it.
     pub customer: CompanyId,
-    /// Who registers it, if that is a reseller.
+    /// The reseller that registers it, if any.
     pub reseller: Option<CompanyId>,
-    /// Its own configuration; the customer's default if there is none.
+    /// The claim's own configuration; `None` for the customer's default.
     pub configuration: Option<ConfigurationId>,
-    /// What it has to prove.
+    /// The proof that the device must give.
     pub proof: ProofKind,
-    /// What it has to show: any one of these, whole.
+    /// The identifier sets; the device must show any one of them completely.
     pub sets: Vec<IdentifierSet>,
-    /// The order that it came with.
+    /// The order that the device belongs to.
     pub order: Option<String>,
-    /// What else the reseller writes about it.
+    /// The reseller's notes about the device.
     pub metadata: Metadata,
-    /// Whether it is claimed with device protection; only some resellers may.
+    /// Whether it is claimed with device protection, which only some resellers may do.
     pub protected: bool,
 }
 
-/// A claim with everything that belongs to it.
+/// A claim with its device and its history.
 #[derive(Debug, Clone)]
 pub struct ClaimView {
     /// The claim.
     pub claim: Claim,
-    /// Its device, once it was seen.
+    /// Its device, if it was ever seen.
     pub device: Option<Device>,
-    /// What happened to both, newest first; the newest part of it.
+    /// The newest audit entries about both, newest first.
     pub history: Vec<Entry>,
 }
 
@@ -60,7 +60,7 @@ impl Services {
     /// Claims one device.
     ///
     /// # Errors
-    /// [`ServiceError::Conflict`] if the same customer has claimed it, or another one, who is not
+    /// [`ServiceError::Conflict`] if the same customer has claimed it, or another customer, who is not
     /// named.
     pub async fn create_claim(&self, by: &Actor, new: NewClaim) -> Result<Claim, ServiceError> {
         let claim = self.new_claim(by, new)?;
@@ -89,8 +89,8 @@ impl Services {
             .await
     }
 
-    /// The claim that is asked for, once everything is checked that needs no database. Its id is
-    /// drawn when it is taken.
+    /// Builds the requested claim after all checks that need no database. Its id is drawn when it is
+    /// inserted.
     pub(super) fn new_claim(&self, by: &Actor, new: NewClaim) -> Result<Claim, ServiceError> {
         check_sets(&new)?;
         if let Scope::Reseller(own) = by.scope()
@@ -125,7 +125,7 @@ impl Services {
         })
     }
 
-    /// Notes a claim that was made.
+    /// Records a new claim in the audit trail.
     pub(super) fn note_claimed(&self, tx: &mut Tx, by: &Actor, claim: &Claim, id: ClaimId) {
         let detail =
             json!({"proof": claim.proof, "configuration": claim.configuration, "order": claim.order});
@@ -155,17 +155,17 @@ impl Services {
         Ok(ClaimView { claim, device, history })
     }
 
-    /// A claim that is in force.
+    /// Returns a claim that is in force.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`] also for one that has ended.
+    /// [`ServiceError::NotFound`] also for a claim that has ended.
     pub async fn claim_in_force(&self, by: &Actor, id: ClaimId) -> Result<Claim, ServiceError> {
         let found = self.0.store.reader().await?.claim(by.scope(), id).await?;
         let found = found.filter(|claim| claim.released_at.is_none());
         found.ok_or_else(|| ServiceError::not_found("claim", id))
     }
 
-    /// A customer's claims, oldest first.
+    /// Lists a customer's claims, oldest first.
     pub async fn claims_of_customer(
         &self,
         by: &Actor,
@@ -177,7 +177,7 @@ impl Services {
         self.list_claims(by, filter, PageRequest { size: Some(rows), after }).await
     }
 
-    /// Ends a claim. Its device, if there is one, is deprovisioned.
+    /// Ends a claim. Its device, if any, is deprovisioned.
     pub async fn unclaim(&self, by: &Actor, id: ClaimId) -> Result<(), ServiceError> {
         let (services, by) = (self.clone(), by.clone());
         self.0
@@ -236,7 +236,7 @@ impl Services {
             .await
     }
 
-    /// Sets what a claim's device has to prove from now on.
+    /// Sets the proof that a claim's device must give from now on.
     pub async fn set_claim_proof(
         &self,
         by: &Actor,
@@ -270,10 +270,10 @@ impl Services {
     }
 }
 
-/// Why a device cannot be claimed that somebody else has.
+/// The explanation for a device that another customer has claimed.
 pub(super) const OTHER_OWNER: &str =
     "Another customer has claimed this device. Its present owner has to end that claim first.";
-/// Why a claim cannot ask for a registered key.
+/// The rule for claims that demand the registered key.
 pub(super) const NO_REGISTERED_KEY: &str = "registered_key needs a device_key among the \
      claim's identifiers, or one that a test station of the reseller or the customer registered";
 
@@ -287,7 +287,7 @@ fn check_sets(new: &NewClaim) -> Result<(), ServiceError> {
     Ok(())
 }
 
-/// Customer, reseller and configuration must be there, and belong together.
+/// Checks that customer, reseller and configuration exist and belong together.
 pub(super) async fn check_parties(tx: &mut Tx, by: &Actor, claim: &Claim) -> Result<(), ServiceError> {
     customer_seen(tx, by, claim.customer).await?;
     check_configuration(tx, claim.customer, claim.configuration).await?;
@@ -304,14 +304,14 @@ pub(super) async fn check_parties(tx: &mut Tx, by: &Actor, claim: &Claim) -> Res
     Ok(())
 }
 
-/// A claim that is in force; nobody else decides about it until the transaction ends.
+/// Returns a claim that is in force, locked until the transaction ends.
 pub(super) async fn in_force(tx: &mut Tx, by: &Actor, id: ClaimId) -> Result<Claim, ServiceError> {
     tx.lock_claim(id).await?;
     let found = tx.claim(by.scope(), id).await?.filter(|claim| claim.released_at.is_none());
     found.ok_or_else(|| ServiceError::not_found("claim", id))
 }
 
-/// Stands for the id of a claim until it is drawn inside the transaction.
+/// A placeholder for the id of a claim until the id is drawn inside the transaction.
 pub(super) const UNDRAWN: ClaimId = match ClaimId::new(1) {
     Ok(id) => id,
     Err(_) => unreachable!(),

@@ -1,5 +1,5 @@
-//! Companies: customers, and those who work for them; how they come about, and who sees them. How they
-//! change is in `company_changes.rs`, who works for whom in `links.rs`.
+//! Companies: creating and finding customers, and the companies that work for them. Changes are in
+//! `company_changes.rs`, links between companies in `links.rs`.
 
 use super::{NewAccount, NewHolder, ServiceError, Services, lookalikes::note_lookalikes};
 use crate::{
@@ -16,23 +16,23 @@ use crate::{
 use serde_json::{Map, Value, json};
 use unbox_common::ids::CompanyId;
 
-/// The longest tag of a language.
+/// The longest language tag.
 const MAX_LANGUAGE_CHARS: usize = 35;
 /// The longest id of a Google Workspace account.
 const MAX_WORKSPACE_CHARS: usize = 64;
-/// The most people that a customer is created with.
+/// The most people that a customer can be created with.
 const MAX_PEOPLE: usize = 100;
 
-/// A company that is to be created.
+/// A company to create.
 #[derive(Debug, Clone)]
 pub struct NewCompany {
-    /// What it is to this server.
+    /// The kind of company.
     pub kind: CompanyKind,
     /// Its name.
     pub name: String,
     /// The reseller of a vendor.
     pub parent: Option<CompanyId>,
-    /// The language of its people, a tag of BCP 47.
+    /// The language of its people, as a BCP 47 tag.
     pub language: Option<String>,
     /// Its Google Workspace account.
     pub workspace: Option<String>,
@@ -41,7 +41,7 @@ pub struct NewCompany {
 }
 
 impl NewCompany {
-    /// A company of which nothing is known but kind and name.
+    /// Returns a company with nothing but a kind and a name.
     #[must_use]
     pub fn named(kind: CompanyKind, name: &str) -> Self {
         Self {
@@ -56,8 +56,8 @@ impl NewCompany {
 }
 
 impl Services {
-    /// Creates a company: the operator any, a reseller or vendor a customer that it works for from
-    /// then on. A customer that somebody else created has yet to accept the terms of service.
+    /// Creates a company. The operator creates any; a reseller or vendor creates a customer that it works
+    /// for from then on. A customer created by somebody else has yet to accept the terms of service.
     pub async fn create_company(&self, by: &Actor, new: NewCompany) -> Result<Company, ServiceError> {
         let creator = match (by.scope(), new.kind) {
             (Scope::Operator, _) => None,
@@ -90,7 +90,7 @@ impl Services {
     /// Creates a customer together with the accounts of the people who own and administer it.
     ///
     /// # Errors
-    /// [`ServiceError::Invalid`] without an owner; nothing is created then.
+    /// [`ServiceError::Invalid`] without an owner; nothing is created in that case.
     pub async fn create_customer(
         &self,
         by: &Actor,
@@ -137,7 +137,7 @@ impl Services {
             .await
     }
 
-    /// The customer of a Google Workspace account, if the actor sees it.
+    /// Returns the customer of a Google Workspace account, if the actor sees it.
     pub async fn company_of_workspace(
         &self,
         by: &Actor,
@@ -147,10 +147,10 @@ impl Services {
         Ok(found.filter(|company| company.kind == CompanyKind::Customer))
     }
 
-    /// A reseller as one who looks at what a vendor of its own sees.
+    /// Returns a reseller as an actor that sees what one of its vendors sees.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`] for anybody else's vendor.
+    /// [`ServiceError::NotFound`] for the vendor of anybody else.
     pub async fn as_vendor(&self, by: &Actor, vendor: CompanyId) -> Result<Actor, ServiceError> {
         let found = self.0.store.reader().await?.company(by.scope(), vendor).await?;
         let own = |company: &Company| match by.scope() {
@@ -163,7 +163,7 @@ impl Services {
         }
     }
 
-    /// The customers that a principal may act for: itself, or whom its EMM works for.
+    /// Lists the customers that a principal may act for: itself, or the customers that its EMM works for.
     pub async fn customers_of(
         &self,
         principal: &Principal,
@@ -209,7 +209,7 @@ impl Services {
         Ok(self.0.store.reader().await?.companies(by.scope(), &filter, &page).await?)
     }
 
-    /// How many companies [`Self::list_companies`] lists in all.
+    /// Counts the companies that [`Self::list_companies`] lists in all.
     pub async fn count_companies(&self, by: &Actor, filter: CompanyFilter) -> Result<u64, ServiceError> {
         Ok(self.0.store.reader().await?.count_companies(by.scope(), &filter).await?)
     }
@@ -220,7 +220,7 @@ impl Services {
         found.ok_or_else(|| ServiceError::not_found("company", id))
     }
 
-    /// Finds a company as people name it: by its exact name, or by its id.
+    /// Finds a company by its exact name or by its id.
     pub async fn find_company(
         &self,
         by: &Actor,
@@ -239,7 +239,7 @@ impl Services {
     }
 }
 
-/// What the audit trail keeps of a new company.
+/// Returns the audit detail of a new company.
 async fn created_detail(
     tx: &mut Tx,
     company: &Company,
@@ -252,7 +252,7 @@ async fn created_detail(
     note_lookalikes(tx, company, detail).await
 }
 
-/// Whether what is said of a company fits together.
+/// Checks that the fields of a company are consistent.
 pub(super) fn check(company: &Company) -> Result<(), ServiceError> {
     if (company.kind == CompanyKind::Vendor) != company.parent.is_some() {
         return Err(ServiceError::invalid("parent", "a vendor has a reseller, and nobody else does"));
@@ -280,7 +280,7 @@ pub(super) fn check(company: &Company) -> Result<(), ServiceError> {
     Ok(())
 }
 
-/// Whether the reseller of a vendor is one.
+/// Checks that the parent of a vendor is a reseller.
 pub(super) async fn check_parent(tx: &mut Tx, by: &Actor, company: &Company) -> Result<(), ServiceError> {
     let Some(parent) = company.parent else { return Ok(()) };
     let found = tx.company(by.scope(), parent).await?;
@@ -290,7 +290,7 @@ pub(super) async fn check_parent(tx: &mut Tx, by: &Actor, company: &Company) -> 
     }
 }
 
-/// A customer that the actor may act for.
+/// Returns a customer that the actor may act for.
 pub(super) async fn customer_of(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
     if by.scope().covers(id) {
         customer_seen(tx, by, id).await
@@ -299,18 +299,18 @@ pub(super) async fn customer_of(tx: &mut Tx, by: &Actor, id: CompanyId) -> Resul
     }
 }
 
-/// A customer that the actor may act for, or register devices for.
+/// Returns a customer that the actor may act for, or register devices for.
 pub(super) async fn customer_seen(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
     let found = tx.company(by.scope(), id).await?.filter(|company| company.kind == CompanyKind::Customer);
     found.ok_or_else(|| ServiceError::not_found("customer", id))
 }
 
-/// The name is in use.
+/// Returns the error for a name that is in use.
 pub(super) fn name_taken(what: &'static str, name: &Name) -> ServiceError {
     ServiceError::AlreadyExists(format!("There is a {what} named {name:?} already. Choose another name."))
 }
 
-/// A name as an error may repeat it.
+/// Quotes a name for use in an error.
 pub(super) fn shown(name: &str) -> String {
     format!("{:?}", name.chars().take(64).collect::<String>())
 }

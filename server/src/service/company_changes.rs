@@ -1,4 +1,4 @@
-//! What becomes of a company after it was created: what it is called, what it may do, and its end.
+//! Changes to existing companies: names, rights and deletion.
 
 use super::{
     ServiceError, Services,
@@ -17,28 +17,28 @@ use crate::{
 use serde_json::{Map, Value, json};
 use unbox_common::ids::CompanyId;
 
-/// What is to become of a company; `None` stays as it is.
+/// A change to a company; `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct CompanyChange {
-    /// Another name.
+    /// The new name.
     pub name: Option<String>,
-    /// Another language, or none.
+    /// The new language, or none.
     pub language: Option<Option<String>>,
-    /// Whether it accepts the terms of service; anything but that it does is the operator's to say.
+    /// The acceptance of the terms of service; any value except acceptance is reserved to the operator.
     pub terms: Option<Terms>,
-    /// Another Google Workspace account, or none; the operator's to say.
+    /// The new Google Workspace account, or none; reserved to the operator.
     pub workspace: Option<Option<String>>,
-    /// Whether it may claim devices with protection; the operator's to say.
+    /// Whether it may claim devices with protection; reserved to the operator.
     pub device_protection: Option<bool>,
     /// Whether the stations of factories may register keys for a customer's claims.
     pub factory_keys: Option<bool>,
-    /// Another reseller of a vendor; the operator's to say.
+    /// The new reseller of a vendor; reserved to the operator.
     pub parent: Option<Option<CompanyId>>,
 }
 
 impl Services {
-    /// Changes a company: the operator any, whoever belongs to it what is its own to say. What stays as
-    /// it is needs nobody's leave.
+    /// Changes a company. The operator changes any; members of a company change what is theirs to decide.
+    /// Unchanged fields need no permission.
     pub async fn update_company(
         &self,
         by: &Actor,
@@ -84,7 +84,7 @@ impl Services {
             .await
     }
 
-    /// Gives a company another name.
+    /// Renames a company.
     pub async fn rename_company(
         &self,
         by: &Actor,
@@ -95,8 +95,7 @@ impl Services {
         self.update_company(by, id, change).await
     }
 
-    /// Lets the stations of factories register keys for claims of this customer that are there already, or
-    /// ends that.
+    /// Lets factories' stations register keys for existing claims of this customer, or forbids it.
     pub async fn set_factory_keys(
         &self,
         by: &Actor,
@@ -107,7 +106,7 @@ impl Services {
         self.update_company(by, customer, change).await
     }
 
-    /// Notes that a customer accepts the terms of service, or that there are new ones.
+    /// Records that a customer accepted the terms of service, or that the terms changed.
     pub async fn set_terms(
         &self,
         by: &Actor,
@@ -121,11 +120,11 @@ impl Services {
         self.update_company(by, customer, change).await
     }
 
-    /// Deletes a company with its accounts and everything that they sign in with; returns what it was.
-    /// Only the operator may.
+    /// Deletes a company with its accounts and their credentials, and returns its last state. Only the
+    /// operator may do so.
     ///
     /// # Errors
-    /// [`ServiceError::Conflict`] with what is kept for as long as the company.
+    /// [`ServiceError::Conflict`] names what still depends on the company.
     pub async fn delete_company(&self, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
         if by.scope() != Scope::Operator {
             return Err(ServiceError::OperatorOnly);
@@ -201,12 +200,12 @@ impl Services {
     }
 }
 
-/// A company that the actor belongs to, or any for the operator; nobody else changes it meanwhile.
+/// Returns a company that the actor belongs to, or any for the operator, locked until the transaction ends.
 async fn own_company(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
     tx.lock_company(id).await?;
     let found = tx.company(by.scope(), id).await?;
     let company = found.ok_or_else(|| ServiceError::not_found("company", id))?;
-    // A reseller sees customers and vendors, and an EMM acts for customers: neither is theirs to change.
+    // A reseller sees customers and vendors, and an EMM acts for customers: neither may change them.
     match by.scope().company() {
         Some(own) if own != id => Err(ServiceError::OperatorOnly),
         _ if !by.speaks_for(id) => Err(ServiceError::NotYours(ITS_OWN_PEOPLE)),
@@ -229,7 +228,7 @@ fn check_change(by: &Actor, was: &Company, after: &Company) -> Result<(), Servic
     check(after)
 }
 
-/// Whose name or Workspace account is in the way.
+/// Returns an error that names the conflict: the name or the Workspace account.
 async fn taken(tx: &mut Tx, company: &Company) -> Result<ServiceError, ServiceError> {
     let named = tx.company_named(Scope::Operator, company.kind, company.name.as_str()).await?;
     if named.is_some_and(|other| other.id != company.id) {

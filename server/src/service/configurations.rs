@@ -23,14 +23,14 @@ use unbox_common::{
     payload::{Artifact, privileged_items},
 };
 
-/// What is to change about a configuration; `None` leaves it as it is.
+/// A change to a configuration; `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct ConfigurationChange {
     /// The new name.
     pub name: Option<String>,
-    /// The new document, JSON.
+    /// The new document, as JSON.
     pub document: Option<String>,
-    /// Whether it is its customer's default from now on, or no longer.
+    /// Whether it is now its customer's default.
     pub default: Option<bool>,
 }
 
@@ -46,7 +46,7 @@ impl Services {
         self.create_configuration_as(by, customer, name, document, false).await
     }
 
-    /// The same, and at once its customer's default if it is to be.
+    /// Creates a configuration, and makes it its customer's default if requested.
     pub async fn create_configuration_as(
         &self,
         by: &Actor,
@@ -118,7 +118,7 @@ impl Services {
         found.ok_or_else(|| ServiceError::not_found("configuration", id))
     }
 
-    /// Finds a customer's configuration as people name it: by its exact name, or by its id.
+    /// Finds a customer's configuration by its exact name or by its id.
     pub async fn find_configuration(
         &self,
         by: &Actor,
@@ -140,7 +140,7 @@ impl Services {
         found.ok_or_else(missing)
     }
 
-    /// Changes name, document or both. Devices get the new document when they check in.
+    /// Changes the name, the document or both. Devices get the new document when they check in.
     pub async fn update_configuration(
         &self,
         by: &Actor,
@@ -222,7 +222,7 @@ impl Services {
             .await
     }
 
-    /// Sets what a customer's claims get that name no configuration of their own.
+    /// Sets the configuration of a customer's claims that name none of their own.
     pub async fn set_default_configuration(
         &self,
         by: &Actor,
@@ -257,8 +257,8 @@ impl Services {
         Ok(())
     }
 
-    /// What a device was given. Read from the database only if it changed since it was last read:
-    /// thousands of devices get the same one.
+    /// Returns a device's assignment. It is read from the database only if it changed since the last time,
+    /// because thousands of devices share one configuration.
     pub(super) async fn assignment(&self, given: Assigned) -> Result<Option<Assignment>, ServiceError> {
         let assigned_at = given.assigned_at;
         if let Some(configuration) = self.0.recent.configuration(given) {
@@ -274,12 +274,12 @@ impl Services {
     }
 }
 
-/// Configurations that were read lately.
+/// A cache of recently read configurations.
 #[derive(Default)]
 pub(super) struct Recent(Mutex<HashMap<ConfigurationId, Arc<Configuration>>>);
 
 impl Recent {
-    /// How many are kept; most servers have fewer in use.
+    /// The most configurations in the cache; most servers have fewer in use.
     const KEPT: usize = 64;
 
     fn configuration(&self, given: Assigned) -> Option<Arc<Configuration>> {
@@ -308,7 +308,7 @@ async fn found(tx: &mut Tx, by: &Actor, id: ConfigurationId) -> Result<Configura
     tx.configuration(by.scope(), id).await?.ok_or_else(|| ServiceError::not_found("configuration", id))
 }
 
-/// A configuration that a customer's things may name: their own.
+/// Checks that a configuration belongs to the customer whose object names it.
 pub(super) async fn check_configuration(
     tx: &mut Tx,
     customer: CompanyId,
@@ -323,8 +323,8 @@ pub(super) async fn check_configuration(
     }
 }
 
-/// Artifacts without a place of their own must be here: the customer's own, or those that all share. Those
-/// that are here have the size that the document says, wherever devices fetch them.
+/// Checks the artifacts of a document. Those without a URL must exist here, the customer's own or shared
+/// ones. The size of each existing artifact must be the one in the document, wherever devices fetch it.
 async fn check_artifacts(tx: &mut Tx, new: &Configuration) -> Result<(), ServiceError> {
     for needed in new.document.artifacts() {
         check_artifact(tx, "document", Some(new.customer), &needed).await?;
@@ -332,7 +332,7 @@ async fn check_artifacts(tx: &mut Tx, new: &Configuration) -> Result<(), Service
     Ok(())
 }
 
-/// The same for one of them, which `field` names; without a customer, only what all share.
+/// Checks one artifact, which `field` names. Without a customer, only shared artifacts count.
 pub(super) async fn check_artifact(
     tx: &mut Tx,
     field: &'static str,

@@ -1,4 +1,4 @@
-//! What accounts sign in with: API keys, and keys of service accounts.
+//! Credentials of accounts: API keys, and keys of service accounts.
 
 use super::{
     ServiceError, Services,
@@ -27,22 +27,22 @@ use unbox_common::{
 };
 use url::Url;
 
-/// The longest time that a replaced key stays good.
+/// The longest time for which a replaced key stays valid.
 const MAX_OVERLAP: Duration = Duration::from_hours(30 * 24);
 
-/// An API key that is to be created.
+/// An API key to create.
 #[derive(Debug, Clone)]
 pub struct NewApiKey {
-    /// Who signs in with it.
+    /// The account that signs in with it.
     pub account: AccountId,
-    /// What people call it.
+    /// The name that people use for it.
     pub name: String,
-    /// From when on it is worthless.
+    /// The time of its expiry.
     pub expires_at: Option<Timestamp>,
 }
 
 impl Services {
-    /// Creates an API key. The secret is returned here and never again.
+    /// Creates an API key. The secret is returned only this once.
     pub async fn create_api_key(&self, by: &Actor, new: NewApiKey) -> Result<(ApiKey, Secret), ServiceError> {
         let name: Name = new.name.parse().map_err(|error| ServiceError::invalid("name", error))?;
         let now = self.now();
@@ -68,7 +68,7 @@ impl Services {
         Ok((key, secret))
     }
 
-    /// Lists the API keys of an account, or of all those of a company, oldest first.
+    /// Lists the API keys of an account or of a whole company, oldest first.
     pub async fn list_api_keys(
         &self,
         by: &Actor,
@@ -87,8 +87,8 @@ impl Services {
         found.ok_or_else(|| no_api_key(id))
     }
 
-    /// Replaces an API key by a new one of the same name and lifetime. The old one stays good for
-    /// `overlap`, in which programs change over; with none it is revoked at once.
+    /// Replaces an API key with a new one of the same name and lifetime. The old one stays valid for
+    /// `overlap`, while programs switch over; with an overlap of zero it is revoked at once.
     pub async fn rotate_api_key(
         &self,
         by: &Actor,
@@ -110,7 +110,7 @@ impl Services {
                 Box::pin(async move {
                     let (account, old) = managed_api_key(tx, &by, id).await?;
                     in_force(old.revoked_at, old.expires_at, now)?;
-                    // The old key makes room for the new one, unless both are good for a while.
+                    // The old key makes room for the new one, unless both are valid for a while.
                     let others = tx.count_api_keys(account.id, now).await?;
                     room_for_another(others.saturating_sub(overlap.is_zero().into()), "API keys")?;
                     let (expires_at, revoked_at) = end(old.expires_at, now, overlap);
@@ -125,7 +125,7 @@ impl Services {
         Ok((key, secret))
     }
 
-    /// Revokes an API key; it opens nothing from now on. Once more changes nothing.
+    /// Revokes an API key. A second call has no effect.
     pub async fn revoke_api_key(&self, by: &Actor, id: ApiKeyId) -> Result<ApiKey, ServiceError> {
         let now = self.now();
         let (services, by) = (self.clone(), by.clone());
@@ -148,7 +148,7 @@ impl Services {
     }
 
     /// Makes a key for a service account, and the file with which Google's client libraries sign in at
-    /// `base_url`. The private half is in that file and nowhere else.
+    /// `base_url`. That file has the only copy of the private half.
     pub async fn create_service_account_key(
         &self,
         by: &Actor,
@@ -167,8 +167,8 @@ impl Services {
         Ok((key, file))
     }
 
-    /// Replaces a key of a service account by one that is made here, with the same lifetime. The old one
-    /// stays good for `overlap`, in which programs change over; with none it is revoked at once.
+    /// Replaces a key of a service account with one made here, with the same lifetime. The old one stays
+    /// valid for `overlap`, while programs switch over; with an overlap of zero it is revoked at once.
     pub async fn rotate_service_account_key(
         &self,
         by: &Actor,
@@ -209,7 +209,7 @@ impl Services {
         Ok((key, file))
     }
 
-    /// A key of a service account, by its id.
+    /// Returns a key of a service account by its id.
     pub async fn service_account_key(
         &self,
         by: &Actor,
@@ -219,8 +219,8 @@ impl Services {
         found.ok_or_else(|| no_key(id))
     }
 
-    /// The service account for which a key is to be made. Asked before the work; what counts is asked
-    /// again when the key is stored.
+    /// Returns the service account that a key is to be made for. This early check saves work; the binding
+    /// check happens when the key is stored.
     async fn key_holder(&self, by: &Actor, account: AccountId) -> Result<Account, ServiceError> {
         let holder = self.account(by, account).await?;
         may_manage(by, holder.role)?;
@@ -228,7 +228,7 @@ impl Services {
         Ok(holder)
     }
 
-    /// Takes the public half of a key that its owner made: `SubjectPublicKeyInfo`, PEM.
+    /// Imports the public half of a key that its owner made: `SubjectPublicKeyInfo`, PEM.
     pub async fn add_service_account_key(
         &self,
         by: &Actor,
@@ -251,8 +251,8 @@ impl Services {
         Ok(self.0.store.reader().await?.service_account_keys(by.scope(), account.id, &page).await?)
     }
 
-    /// Revokes a key of a service account, and with it every token that it was exchanged for. Once
-    /// more changes nothing.
+    /// Revokes a key of a service account, with every token that it was exchanged for. A second call has no
+    /// effect.
     pub async fn revoke_service_account_key(
         &self,
         by: &Actor,
@@ -279,7 +279,7 @@ impl Services {
             .await
     }
 
-    /// Makes one key at a time: it keeps a processor busy, and whoever asks for many waits for them.
+    /// Makes one key at a time, because each keeps a processor busy: many requests wait for one another.
     async fn key_pair(&self) -> Result<KeyPair, ServiceError> {
         let _turn = self.0.key_making.lock().await;
         let entropy = Arc::clone(&self.0.entropy);
@@ -365,16 +365,16 @@ impl Services {
     }
 }
 
-/// An API key that the actor may end, and its account, which nobody else changes meanwhile.
+/// Returns an API key that the actor may revoke, and its account, locked until the transaction ends.
 async fn managed_api_key(tx: &mut Tx, by: &Actor, id: ApiKeyId) -> Result<(Account, ApiKey), ServiceError> {
     let key = tx.api_key(by.scope(), id).await?.ok_or_else(|| no_api_key(id))?;
     let account = managed_account(tx, by, key.account).await?;
-    // Once more: whoever held the lock before may have ended it.
+    // Read again: the previous holder of the lock may have revoked it.
     let key = tx.api_key(by.scope(), id).await?.ok_or_else(|| no_api_key(id))?;
     Ok((account, key))
 }
 
-/// The same for a key of a service account.
+/// Does the same for a key of a service account.
 async fn managed_key(
     tx: &mut Tx,
     by: &Actor,
@@ -390,8 +390,8 @@ fn named(key: &ApiKey) -> serde_json::Value {
     json!({"key": key.id, "name": key.name, "expires_at": key.expires_at})
 }
 
-/// When a key that is good until `expires_at` ends if it is replaced now: its new end, and when it is
-/// revoked.
+/// Returns the new expiry and the revocation time of a key that is replaced now and was valid until
+/// `expires_at`.
 fn end(
     expires_at: Option<Timestamp>,
     now: Timestamp,

@@ -1,4 +1,4 @@
-//! Devices, as administrators see and steer them.
+//! Devices from the administrator's point of view.
 
 use super::{ServiceError, Services};
 use crate::{
@@ -21,50 +21,50 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// Requests that one list holds.
+/// The most requests in one list.
 const MAX_REQUESTS: u32 = 1000;
-/// Reports that a device is shown with.
+/// The most reports shown with a device.
 const SHOWN_REPORTS: u32 = 64;
 
-/// A device with everything that belongs to it.
+/// A device with its requests, reports and history.
 #[derive(Debug, Clone)]
 pub struct DeviceView {
     /// The device.
     pub device: Device,
-    /// Keys and hardware that wait for approval, or were approved and not used yet.
+    /// Keys and hardware that wait for approval, or were approved and not yet used.
     pub requests: Vec<ApprovalRequest>,
     /// Its newest reports, newest first.
     pub reports: Vec<StoredReport>,
-    /// What happened to it, newest first; the newest part of it.
+    /// The newest audit entries about it, newest first.
     pub history: Vec<Entry>,
 }
 
-/// Something that happened to a device.
+/// An event in the life of a device.
 #[derive(Debug, Clone)]
 pub struct DeviceEvent {
-    /// Its place among all of them; the newer, the larger.
+    /// The sort key of the event; newer events have larger keys.
     pub key: i64,
-    /// What it was.
+    /// The kind of event.
     pub kind: EventKind,
 }
 
-/// What happened to a device.
+/// The kind of an event in the life of a device.
 #[derive(Debug, Clone)]
 pub enum EventKind {
-    /// Something that the audit trail has.
+    /// An entry of the audit trail.
     Noted(Entry),
-    /// It reported.
+    /// A report of the device.
     Reported(StoredReport),
 }
 
 impl Services {
-    /// How many devices a list has.
+    /// Counts the devices of a list.
     pub async fn count_devices(&self, by: &Actor, filter: DeviceFilter) -> Result<u64, ServiceError> {
         Ok(self.0.store.reader().await?.count_devices(by.scope(), &filter).await?)
     }
 
-    /// What happened to a device and to its claim, the newest first, before an event of this key. With
-    /// it comes the key of the last, if there are more.
+    /// Returns the events of a device and its claim before the event with this key, newest first, with the
+    /// key of the last one if there are more.
     pub async fn device_history(
         &self,
         by: &Actor,
@@ -116,8 +116,8 @@ impl Services {
         Ok(DeviceView { device, requests, reports, history })
     }
 
-    /// The device of a claim, made known first if it never asked for anything: so that a device
-    /// can be disabled, or given a reset ticket, before it is seen.
+    /// Returns the device of a claim, after creating it if it never made a request, so that a device can be
+    /// disabled or given a reset ticket before it is seen.
     pub async fn device_of_claim(&self, by: &Actor, claim: ClaimId) -> Result<Device, ServiceError> {
         let now = self.now();
         let (services, by) = (self.clone(), by.clone());
@@ -145,12 +145,12 @@ impl Services {
             .await
     }
 
-    /// Lists what waits for approval, the oldest first; at most 1,000.
+    /// Lists the requests that wait for approval, oldest first; at most 1,000.
     pub async fn list_requests(&self, by: &Actor) -> Result<Vec<ApprovalRequest>, ServiceError> {
         Ok(self.0.store.reader().await?.requests(by.scope(), None, MAX_REQUESTS).await?)
     }
 
-    /// Approves exactly this key, and the hardware that it was shown with.
+    /// Approves exactly this key with the hardware that it was shown with.
     pub async fn approve_request(&self, by: &Actor, id: DeviceId, key: Sha256) -> Result<(), ServiceError> {
         let now = self.now();
         let (services, by) = (self.clone(), by.clone());
@@ -170,7 +170,7 @@ impl Services {
             .await
     }
 
-    /// Refuses this key, and the hardware that it was shown with.
+    /// Refuses this key with the hardware that it was shown with.
     pub async fn refuse_request(&self, by: &Actor, id: DeviceId, key: Sha256) -> Result<(), ServiceError> {
         let (services, by) = (self.clone(), by.clone());
         self.0
@@ -193,7 +193,7 @@ impl Services {
             .await
     }
 
-    /// Disables a device: whatever it asks, it is told this message.
+    /// Disables a device: all its requests are answered with this message.
     pub async fn disable_device(
         &self,
         by: &Actor,
@@ -210,7 +210,7 @@ impl Services {
         .await
     }
 
-    /// Enables a device again, as it was before.
+    /// Enables a device again, in its previous state.
     pub async fn enable_device(&self, by: &Actor, id: DeviceId) -> Result<Device, ServiceError> {
         self.change_device(by, id, Action::DeviceEnabled, json!({}), |device| {
             device.state = device.state.clone().enabled()?;
@@ -219,7 +219,7 @@ impl Services {
         .await
     }
 
-    /// Releases a device for good.
+    /// Releases a device permanently.
     pub async fn deprovision_device(&self, by: &Actor, id: DeviceId) -> Result<Device, ServiceError> {
         let now = self.now();
         self.change_device(by, id, Action::DeviceDeprovisioned, json!({}), move |device| {
@@ -229,7 +229,7 @@ impl Services {
         .await
     }
 
-    /// Asks a device to enroll again; it is told when it checks in, until it has.
+    /// Asks a device to enroll again; each check-in repeats this until it has.
     pub async fn request_re_enrollment(&self, by: &Actor, id: DeviceId) -> Result<Device, ServiceError> {
         let now = self.now();
         self.change_device(by, id, Action::ReEnrollmentRequested, json!({}), move |device| {
@@ -238,9 +238,8 @@ impl Services {
         .await
     }
 
-    /// Mints a one-time ticket that lets this device enroll with a new key after an authorised
-    /// factory reset. Its older ones are worthless from now on. The secret is returned here and
-    /// never again.
+    /// Mints a one-time ticket that lets this device enroll with a new key after an authorised factory
+    /// reset. Its older tickets become invalid. The secret is returned only this once.
     pub async fn mint_reset_ticket(
         &self,
         by: &Actor,

@@ -1,4 +1,4 @@
-//! Checks of what is stored: what will go wrong, before a device finds out.
+//! Checks of stored data, which find problems before a device runs into them.
 
 use super::{ServiceError, Services, Settings, lookalikes::check_names};
 use crate::{
@@ -21,7 +21,7 @@ use unbox_common::{
     protocol::latest::ProofKind,
 };
 
-/// Findings of one check that are told one by one; the rest is counted.
+/// The most findings of one check that are listed; the rest is counted.
 const MAX_FINDINGS: usize = 100;
 
 const SHARE_ARTIFACTS: &str = " If another server of this database has it, let all of them use one artifact directory, on a \
@@ -29,35 +29,35 @@ const SHARE_ARTIFACTS: &str = " If another server of this database has it, let a
 const READ_ONLY: &str = "The database can only be read, so that no device can enroll: let the server's user write to its \
      file and directory, or make the standby the primary.";
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Worth knowing.
+    /// A hint.
     Note,
-    /// Some device will be refused.
+    /// A problem for which some device will be refused.
     Warning,
-    /// The server cannot do its work.
+    /// A problem that keeps the server from working.
     Error,
 }
 
 /// Something that an administrator should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
     /// The check that found it.
     pub check: &'static str,
-    /// What it is about, as `claim 42`; empty if about everything.
+    /// The object that it is about, such as `claim 42`; empty if it is about everything.
     pub subject: String,
-    /// What is wrong, and what to do.
+    /// The problem, and advice on what to do.
     pub advice: String,
-    /// How many it stands for: one, or all those of its check that are not told one by one.
+    /// The number of problems that it stands for: one, or all unlisted ones of its check.
     pub count: usize,
 }
 
 impl Services {
-    /// Runs every check, the worst findings first. At most 100 findings of each check, then how
-    /// many more there are. Reads all claims.
+    /// Runs every check and returns the worst findings first: at most 100 of each check, then the number of
+    /// further ones. Reads all claims.
     pub async fn doctor(&self, by: &Actor) -> Result<Vec<Finding>, ServiceError> {
         let mut found = Findings::default();
         let mut reader = self.0.store.reader().await?;
@@ -76,12 +76,12 @@ impl Services {
         Ok(found.sorted())
     }
 
-    /// The schema's version, for whoever compares servers.
+    /// Returns the version of the schema, for comparisons between servers.
     pub async fn schema_version(&self) -> Result<i64, ServiceError> {
         Ok(self.0.store.schema_version().await?)
     }
 
-    /// Whether a server can work with the database.
+    /// Checks that a server can work with the database.
     async fn check_database(&self, found: &mut Findings) -> Result<(), ServiceError> {
         let store = &self.0.store;
         if store.is_read_only().await? {
@@ -157,7 +157,7 @@ impl Services {
     }
 }
 
-/// Page by page, so that any number of claims needs the memory of one page.
+/// Checks all claims, page by page, so that any number of them needs the memory of one page.
 async fn check_claims(
     reader: &mut Reader,
     scope: Scope,
@@ -180,7 +180,7 @@ async fn check_claims(
     }
 }
 
-/// The customers' names, and whether each has a default configuration.
+/// Returns the customers' names, and whether each has a default configuration.
 async fn customers(
     reader: &mut Reader,
     scope: Scope,
@@ -200,7 +200,7 @@ async fn customers(
     }
 }
 
-/// What a claim registers and no device will show, one check for each rule.
+/// Finds registered identifiers that no device will show, with one check for each rule.
 fn check_identifiers(claim: &Claim, models: &Models, found: &mut Findings) {
     let subject = || format!("claim {}", claim.id);
     for set in claim.sets.unusable() {
@@ -285,7 +285,7 @@ pub(super) fn whole_page(after: Option<String>) -> PageRequest {
     PageRequest { size: Some(MAX_ROWS), after }
 }
 
-/// What was found so far, and how much of each check was left out.
+/// The findings so far, and the number of unlisted ones of each check.
 #[derive(Default)]
 pub(super) struct Findings {
     told: Vec<Finding>,

@@ -1,4 +1,4 @@
-//! The catalogue of DPCs: the operator keeps it, everybody reads it.
+//! The catalogue of DPCs, maintained by the operator and readable by everybody.
 
 use super::{ServiceError, Services, configurations::check_artifact};
 use crate::{
@@ -14,8 +14,8 @@ use serde_json::json;
 use unbox_common::payload::DpcName;
 
 impl Services {
-    /// Adds a DPC from its JSON description, or replaces the one of its name. Configurations keep
-    /// what they were made from.
+    /// Adds a DPC from its JSON description, or replaces the one with its name. Existing configurations
+    /// keep the version that they were made from.
     pub async fn save_dpc(
         &self,
         by: &Actor,
@@ -63,7 +63,7 @@ impl Services {
         self.0.store.reader().await?.dpc(&name).await?.ok_or_else(missing)
     }
 
-    /// Takes a DPC out of the catalogue. Configurations that were made from it keep it.
+    /// Removes a DPC from the catalogue. Configurations that were made from it keep it.
     pub async fn delete_dpc(&self, by: &Actor, name: &str) -> Result<(), ServiceError> {
         operator_only(by)?;
         let found = self.dpc(name).await?;

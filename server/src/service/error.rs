@@ -1,4 +1,4 @@
-//! How a service says no: a refusal for a device, a reason for an administrator, or a failure.
+//! Errors of services: a refusal for a device, a reason for an administrator, or a failure.
 
 use super::signer::SignerError;
 use crate::{
@@ -14,60 +14,60 @@ const UPLOAD_ELSEWHERE: &str = "This server does not have the first bytes of thi
      them. Try again, so that the rest reaches that one, or cancel the upload and begin again. Servers of one \
      database need one artifact directory.";
 
-/// Why a service did not do what it was asked. Routes map it to HTTP in one place.
+/// The reason why a service did not do what it was asked. Routes map it to HTTP in one place.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// A device is refused; nothing but this document is told.
+    /// A device is refused; it receives nothing but this document.
     #[error("refused: {}", .0.kind)]
     Refused(Box<Problem>),
-    /// The thing does not exist, or not within the actor's scope: no difference is made.
+    /// The object does not exist, or is outside the actor's scope; the two cases look the same.
     #[error("There is no {what} {name}. List what there is, and name one of those.")]
     NotFound {
-        /// What kind of thing.
+        /// The kind of object.
         what: &'static str,
-        /// What it was called.
+        /// The name or id that was given.
         name: String,
     },
-    /// A value cannot be used.
+    /// A value is invalid.
     #[error("{field}: {rule}")]
     Invalid {
-        /// Which field.
+        /// The name of the field.
         field: &'static str,
-        /// The rule that it broke.
+        /// The broken rule.
         rule: String,
     },
-    /// More bytes than there may be.
+    /// There are more bytes than allowed.
     #[error("At most {0} bytes are taken. Send less.")]
     TooLarge(u64),
     /// Only the operator of this server may do this.
     #[error("Only the operator of this server may do this.")]
     OperatorOnly,
-    /// The actor sees it, and may not decide about it; whom to ask.
+    /// The actor sees the object but may not decide about it; the text says whom to ask.
     #[error("{0}")]
     NotYours(&'static str),
-    /// There is one of that name already.
+    /// An object with that name already exists.
     #[error("{0}")]
     AlreadyExists(String),
-    /// Within the same company, only a mightier role may do this.
+    /// Only a higher role within the same company may do this.
     #[error("This takes the role {0} or one above it. Ask an owner of your organisation.")]
     RoleTooLow(Role),
-    /// The API key or access token is unknown, expired or revoked, or its account is disabled: no
-    /// difference is made.
+    /// The API key or access token is unknown, expired or revoked, or its account is disabled; all these
+    /// cases look the same.
     #[error("The credentials are not valid. Sign in again, or ask for a new API key.")]
     Unauthenticated,
-    /// More of something than its company may have. Ask again when there is less of it.
+    /// The company's quota is exhausted. The request may be repeated when less of it is used.
     #[error("{0}")]
     QuotaExceeded(String),
-    /// It contradicts what is there.
+    /// The request contradicts the present state.
     #[error("{0}")]
     Conflict(String),
-    /// The database cannot take this now; asking again helps.
+    /// The database is overloaded; the request may be repeated.
     #[error("The database is busy. Try again in a moment.")]
     Busy,
-    /// The database does nothing at the moment. The cause is for the log.
+    /// The database is down at the moment. The cause is for the log.
     #[error("{}", .outage.advice())]
     Unavailable {
-        /// Why.
+        /// The reason.
         outage: Outage,
         /// The cause.
         #[source]
@@ -82,7 +82,7 @@ pub enum ServiceError {
     /// There was no randomness. The cause is for the log.
     #[error("no random bytes")]
     Entropy(#[from] EntropyError),
-    /// Bytes that another server of this database has in a directory of its own.
+    /// The bytes are in the separate directory of another server of this database.
     #[error("{0}")]
     Elsewhere(&'static str),
     /// The disk is full. The cause is for the log.
@@ -94,8 +94,8 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
-    /// Returns true if a database that restarts, or is overloaded, explains it: the same again may well
-    /// succeed in a moment.
+    /// Returns true if a restart or an overload of the database explains the error, so that the same
+    /// request may soon succeed.
     #[must_use]
     pub const fn is_passing(&self) -> bool {
         match self {
@@ -105,23 +105,23 @@ impl ServiceError {
         }
     }
 
-    /// A refusal with nothing added to its kind.
+    /// Returns a refusal with nothing but its kind.
     #[must_use]
     pub fn refused(kind: RefusalKind) -> Self {
         Problem::new(kind).into()
     }
 
-    /// A refusal, and what happened.
+    /// Returns a refusal with an explanation.
     pub fn refused_because(kind: RefusalKind, detail: impl Into<String>) -> Self {
         Problem::new(kind).detail(detail).into()
     }
 
-    /// A value cannot be used, and why.
+    /// Returns the error for an invalid value, with the broken rule.
     pub fn invalid(field: &'static str, rule: impl fmt::Display) -> Self {
         Self::Invalid { field, rule: rule.to_string() }
     }
 
-    /// A thing is not there.
+    /// Returns the error for an object that does not exist.
     pub fn not_found(what: &'static str, name: impl fmt::Display) -> Self {
         Self::NotFound { what, name: name.to_string() }
     }

@@ -1,8 +1,8 @@
-//! Claims as rows of a file in the portals' forms: every one of them, page by page, in constant
-//! memory. `service/import/` reads the same files.
+//! Exports claims as rows of a file in the portals' forms, page by page, in constant memory.
+//! `service/import/` reads the same files.
 //!
-//! An export is no snapshot: it shows each claim as it is when its page is read. A snapshot would hold
-//! the database's old state for as long as a client takes to read.
+//! An export is not a snapshot: it shows each claim as it is when its page is read. A snapshot would make
+//! the database hold its old state for as long as a client takes to read.
 
 use super::{ServiceError, Services, patience::patiently};
 use crate::{
@@ -21,14 +21,14 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// In which form claims are written.
+/// The form of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimsForm {
-    /// A reseller's: whose the devices are.
+    /// A reseller's form, with the owners of the devices.
     Reseller,
-    /// The same with the configurations, which are no reseller's business.
+    /// The reseller's form plus the configurations, which resellers must not see.
     Operator,
-    /// A customer's: which configuration each device has of its own; 0 is the customer's default.
+    /// A customer's form, with each device's own configuration; 0 stands for the customer's default.
     Customer,
 }
 
@@ -56,12 +56,12 @@ const CUSTOMER: [&str; 10] = [
     "profileid",
     "devicemetadata",
 ];
-/// What the portals' own exports leave out.
+/// The columns that the portals' own exports lack.
 const MORE_MODEMS: [&str; 4] = ["modemtype3", "modemid3", "modemtype4", "modemid4"];
 const FURTHER: [&str; 3] = [MANUFACTURE_DATE, "proof", "order"];
 
 impl ClaimsForm {
-    /// The names of the columns, in their order.
+    /// Returns the names of the columns, in order.
     pub fn columns(self) -> impl Iterator<Item = &'static str> {
         let (portal, configuration) = match self {
             Self::Reseller => (RESELLER, None),
@@ -73,7 +73,7 @@ impl ClaimsForm {
     }
 }
 
-/// Claims that are being exported: all that were in force all the while, each once.
+/// A running export: it has every claim that is in force throughout, exactly once.
 pub struct ClaimExport {
     services: Services,
     by: Actor,
@@ -82,17 +82,17 @@ pub struct ClaimExport {
     next: Next,
 }
 
-/// Where the export goes on.
+/// The position at which the export continues.
 enum Next {
-    /// Behind this claim, in the order of their ids.
+    /// After this claim, in the order of ids.
     Id(Option<String>),
-    /// Behind this one of a reseller, by customer.
+    /// After this claim of a reseller, by customer.
     OfReseller(Option<ResellerCursor>),
     End,
 }
 
 impl Services {
-    /// Begins to export the claims in force that the actor sees and the filter wants.
+    /// Starts an export of the claims in force that the actor sees and the filter selects.
     #[must_use]
     pub fn export_claims(&self, by: &Actor, form: ClaimsForm, filter: ClaimFilter) -> ClaimExport {
         let next = match by.scope() {
@@ -104,16 +104,16 @@ impl Services {
 }
 
 impl ClaimExport {
-    /// The form of the rows.
+    /// Returns the form of the rows.
     #[must_use]
     pub const fn form(&self) -> ClaimsForm {
         self.form
     }
 
-    /// The next rows; `None` at the end. A database that restarts meanwhile is waited for.
+    /// Returns the next rows; `None` at the end. Waits for a database that restarts.
     ///
     /// # Errors
-    /// [`ServiceError::Unauthenticated`] once the actor may not see them any more.
+    /// [`ServiceError::Unauthenticated`] once the actor may no longer see the claims.
     pub async fn next_rows(&mut self) -> Result<Option<Vec<ExportedClaim>>, ServiceError> {
         let (claims, next) = patiently(|| self.read_page()).await?;
         self.next = next;
@@ -125,7 +125,7 @@ impl ClaimExport {
         Ok(Some(claims.into_iter().map(|claim| ExportedClaim { claim, form, now }).collect()))
     }
 
-    /// A page, and where the next one begins.
+    /// Reads a page, and returns the position of the next one.
     async fn read_page(&self) -> Result<(Vec<Claim>, Next), ServiceError> {
         self.services.check_still_acts(&self.by).await?;
         let mut reader = self.services.0.store.reader().await?;
@@ -156,8 +156,8 @@ pub struct ExportedClaim {
 }
 
 impl ExportedClaim {
-    /// Its cells, one for each column. No spreadsheet takes one of them for a formula, and an import
-    /// reads the values that they stand for.
+    /// Returns its cells, one for each column, escaped so that no spreadsheet takes a cell for a formula.
+    /// An import reads the original values.
     pub fn cells(&self) -> impl Iterator<Item = String> {
         self.form.columns().map(|column| match self.value(column) {
             Cow::Borrowed(value) => plain_cell(value).into_owned(),
@@ -233,7 +233,7 @@ impl ExportedClaim {
     }
 }
 
-/// What the row says, by the names of the columns; without what it does not say.
+/// Serializes the non-empty cells under the names of their columns.
 impl Serialize for ExportedClaim {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;

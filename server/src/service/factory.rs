@@ -1,4 +1,4 @@
-//! What test stations of factories do: register devices with their keys, and look up whose they are.
+//! Services for factories' test stations: registering devices with their keys, and looking up their owners.
 
 use super::{ServiceError, Services};
 use crate::{
@@ -21,60 +21,60 @@ use unbox_common::{
 /// The most devices of one request.
 pub const MAX_STATION_DEVICES: usize = 500;
 
-/// What became of one device that was to be registered.
+/// The result of registering one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Registration {
-    /// It is on record now.
+    /// The device is now on record.
     New(Registered),
-    /// It was on record, and is with what it shows now.
+    /// The device was on record, and the record has been updated.
     Updated(Registered),
-    /// It was on record like this; nothing changed.
+    /// The device was on record like this; nothing changed.
     Already(Registered),
-    /// It contradicts what is on record; nothing changed. What is wrong, and what to do.
+    /// The device contradicts a record; nothing changed. The text explains the problem and the remedy.
     Refused(String),
 }
 
-/// A device that is on record.
+/// A device on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Registered {
     /// The record.
     pub record: FactoryRecordId,
-    /// The claim that has the device's key, if there is one.
+    /// The claim that has the device's key, if any.
     pub claim: Option<ClaimId>,
-    /// Why the claim on this device did not get its key.
+    /// The reason why the claim on this device did not get its key.
     pub withheld: Option<&'static str>,
 }
 
-/// What is known about one device.
+/// The known facts about one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceStanding {
-    /// Whose it is.
+    /// The claim situation.
     pub claimed: Claimed,
-    /// Whether a station registered it.
+    /// The record, if a station registered the device.
     pub record: Option<FactoryRecordId>,
-    /// The kind of identifier by which it contradicts another device that a station registered.
+    /// The kind of identifier by which it contradicts another registered device.
     pub duplicate: Option<IdentifierKind>,
 }
 
-/// Whose a device is, by the claims that its organisation may see.
+/// The claim situation of a device, by the claims that its organisation may see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
-    /// Nobody's.
+    /// The device is unclaimed.
     No,
-    /// By this claim; the identifiers that decided.
+    /// The device matches this claim by these identifiers.
     By(Reason, Vec<Identifier>),
-    /// It shows a part of what this claim names, and not these.
+    /// The device shows part of this claim's set, but lacks these identifiers.
     Differs(Reason, Vec<Identifier>),
-    /// By claims of different customers.
+    /// The device matches claims of different customers.
     Ambiguous,
 }
 
 impl Services {
-    /// Registers devices for the organisation of whoever asks. The same device again is the same record,
-    /// and a key that was registered is never replaced.
+    /// Registers devices for the actor's organisation. Registering a device again updates its record, and a
+    /// registered key is never replaced.
     ///
     /// # Errors
-    /// Of the request as a whole; each device has its own result.
+    /// Returns errors of the request as a whole; each device has its own result.
     pub async fn register_built(
         &self,
         by: &Actor,
@@ -102,7 +102,7 @@ impl Services {
         let keys: BTreeSet<String> = devices.iter().flat_map(lookup_keys).collect();
         let keys = Vec::from_iter(keys);
         tx.hold_keys(&keys).await?;
-        // A claim that somebody is ending is in force or has ended, and does not end in between.
+        // So that a claim that somebody is ending has either ended or not, and cannot end in between.
         tx.lock_claims_with(by.scope(), &keys).await?;
         let mut results = Vec::with_capacity(devices.len());
         for identity in devices {
@@ -185,8 +185,8 @@ impl Services {
         }
     }
 
-    /// Adds the registered key to a claim that has none, if its owner lets factories do that and no device
-    /// enrolled by it.
+    /// Adds the registered key to a claim that has none, if its owner lets factories do so and no device
+    /// has enrolled under it.
     async fn give_key(
         &self,
         tx: &mut Tx,
@@ -209,8 +209,8 @@ impl Services {
         Ok(Given::Key)
     }
 
-    /// Gives new claims the keys that the factories of their organisations registered, each with the
-    /// record that its key is from; `None` if no factory ever registered anything.
+    /// Returns new claims with the keys that their organisations' factories registered, each with the
+    /// record of its key; `None` if no factory ever registered anything.
     pub(super) async fn with_registered_keys(
         &self,
         tx: &mut Tx,
@@ -227,7 +227,7 @@ impl Services {
             let keys = claim.sets.lookup_keys();
             let able = |record| with_key(claim, record).map(|claim| WithKey { claim, from: Some(record.id) });
             let mut able = records.found_by(&keys).filter_map(able);
-            // Of two records that a claim fits, neither is believed.
+            // If a claim fits two records, neither is trusted.
             match (able.next(), able.next()) {
                 (Some(only), None) => only,
                 _ => WithKey { claim: claim.clone(), from: None },
@@ -236,7 +236,7 @@ impl Services {
         Ok(Some(claims.iter().map(given).collect()))
     }
 
-    /// What is known about devices, within the organisation of whoever asks.
+    /// Returns the known facts about devices, within the actor's organisation.
     pub async fn look_up_built(
         &self,
         by: &Actor,
@@ -256,25 +256,25 @@ impl Services {
     }
 }
 
-/// What became of the key of a record, for the claim on its device.
+/// The result of giving a record's key to the claim on its device.
 enum Given {
-    /// The claim takes none.
+    /// The claim accepts no key.
     Nothing,
-    /// The claim has it now.
+    /// The claim now has the key.
     Key,
-    /// The claim may not have it, and why.
+    /// The claim may not have the key, for this reason.
     Withheld(&'static str),
 }
 
-/// A new claim, with the key that a factory registered if there is one.
+/// A new claim, with the key that a factory registered, if any.
 pub(super) struct WithKey {
     /// The claim.
     pub(super) claim: Claim,
-    /// The record that its key is from.
+    /// The record that the key comes from.
     pub(super) from: Option<FactoryRecordId>,
 }
 
-/// Things that are found by any of several texts.
+/// Values that can be found by any of several texts.
 struct ByKey<T> {
     all: Vec<T>,
     places: HashMap<String, Vec<usize>>,
@@ -344,7 +344,7 @@ fn names(reason: &Reason, member: &Identifier) -> bool {
     reason.identifiers.iter().any(|one| *one == member.to_string())
 }
 
-/// The claim on this device, if there is exactly one customer's.
+/// Returns the claim on this device, if exactly one customer has one.
 fn the_claim<'c>(record: &FactoryRecord, claims: &'c [Claim]) -> Result<Option<&'c Claim>, &'static str> {
     let registered: Vec<_> = claims.iter().map(Claim::registered).collect();
     let Match::Claim(reason) = match_claims(&record.identity, &registered) else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! What organisations do with what their test stations registered: list it, look at it, and take it back.
+//! Management of factory records by their organisations: listing, showing and deleting.
 
 use super::{ServiceError, Services};
 use crate::{
@@ -13,7 +13,7 @@ use serde_json::json;
 use unbox_common::ids::{ClaimId, FactoryRecordId};
 
 impl Services {
-    /// Lists records of the actor's own organisation, oldest first; the operator sees everybody's.
+    /// Lists records of the actor's own organisation, oldest first; the operator sees all.
     pub async fn list_factory_records(
         &self,
         by: &Actor,
@@ -33,11 +33,11 @@ impl Services {
         found.ok_or_else(|| no_record(id))
     }
 
-    /// Deletes a record. The claim that got its key from it loses that key, and is returned.
+    /// Deletes a record. The claim that received its key loses that key, and is returned.
     ///
     /// # Errors
-    /// [`ServiceError::Conflict`] if a device enrolled with that key, and neither its claim has ended nor
-    /// it was deprovisioned.
+    /// [`ServiceError::Conflict`] if a device enrolled with that key, its claim is in force, and the device
+    /// is not deprovisioned.
     pub async fn delete_factory_record(
         &self,
         by: &Actor,
@@ -71,7 +71,7 @@ impl Services {
         Ok(claim)
     }
 
-    /// Takes the key of a record from the claim that got it; the claim, if it had it still.
+    /// Removes a record's key from the claim that received it. Returns the claim, if it still had the key.
     async fn withdraw_key(
         &self,
         tx: &mut Tx,
@@ -80,7 +80,7 @@ impl Services {
         claim: ClaimId,
     ) -> Result<Option<ClaimId>, ServiceError> {
         tx.lock_claim(claim).await?;
-        // Not of the actor's own scope: a customer's record gives its key to a claim that a reseller made.
+        // Not in the actor's own scope: a customer's record gives its key to a claim that a reseller made.
         let found = tx.claim(Scope::Operator, claim).await?;
         let Some(was) = found.filter(|claim| claim.released_at.is_none()) else { return Ok(None) };
         let device = tx.device_of_claim(claim).await?;
@@ -101,7 +101,8 @@ impl Services {
     }
 }
 
-/// A record that nobody registers, and from which no claim gets a key, until the transaction ends.
+/// Returns a record, locked until the transaction ends: nobody registers it again, and no claim gets its
+/// key.
 async fn held(tx: &mut Tx, by: &Actor, id: FactoryRecordId) -> Result<FactoryRecord, ServiceError> {
     let mut record = tx.factory_record(by.scope(), id).await?.ok_or_else(|| no_record(id))?;
     loop {
@@ -111,7 +112,7 @@ async fn held(tx: &mut Tx, by: &Actor, id: FactoryRecordId) -> Result<FactoryRec
         if now.lookup_keys().into_iter().eq(keys) {
             return Ok(now);
         }
-        // It was registered anew while this waited.
+        // It was registered again while this waited.
         record = now;
     }
 }

@@ -1,16 +1,16 @@
-//! Results of an operation's devices that failed, under the names of the Android Device Provisioning
+//! Results for devices of an operation that failed, under the names of the Android Device Provisioning
 //! Partner API.
 
 use super::ServiceError;
 use crate::domain::operation::{ItemResult, ItemStatus};
 use unbox_common::ids::ClaimId;
 
-/// The name of the error of whoever has no right to what an item asks for.
+/// The name of the error for a missing right.
 const AUTHORIZATION_FAIL: &str = "AUTHORIZATION_FAIL";
 const ACCOUNT_ENDED: &str = "The account that asked for this was disabled or deleted, or may no longer change anything. Ask again with \
      another account.";
 
-/// The result of a device that is left over when the account that asked has ended.
+/// Returns the result for the devices left over when the requesting account lost its rights.
 pub(super) fn account_ended() -> ItemResult {
     ItemResult::failure(ItemStatus::PermissionDenied, AUTHORIZATION_FAIL, ACCOUNT_ENDED)
 }
@@ -23,8 +23,8 @@ pub(super) fn as_result(outcome: Result<ClaimId, ServiceError>) -> Result<ItemRe
     outcome.map(ItemResult::success).or_else(refusal)
 }
 
-/// An error that concerns one item only; every other undoes the whole part, which is tried again.
-/// Whatever an item is refused for is found out before it writes.
+/// Turns an error into an item's result if it concerns that item only; every other error undoes the whole
+/// part, which is tried again. An item is checked completely before it writes anything.
 pub(super) fn refusal(error: ServiceError) -> Result<ItemResult, ServiceError> {
     let (status, name) = match &error {
         ServiceError::NotFound { what: "device" | "claim", .. } => {

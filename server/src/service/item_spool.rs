@@ -1,4 +1,4 @@
-//! The items of an operation that is not there yet: a few in memory, many in a file without a name.
+//! The items of an operation that is not yet created: a few in memory, many in an unnamed file.
 
 use super::{ServiceError, Services};
 use crate::{
@@ -12,10 +12,10 @@ use std::{
 };
 use tempfile::SpooledTempFile;
 
-/// What waits in memory, in bytes.
+/// The most bytes in memory.
 const MAX_MEMORY_BYTES: usize = 256 * 1024;
 
-/// Items in their order, two lines each: what was asked, and what is to be done.
+/// Items in order, two lines each: the request and the work to do.
 pub struct ItemSpool {
     lines: BufReader<SpooledTempFile>,
     directory: PathBuf,
@@ -24,7 +24,7 @@ pub struct ItemSpool {
 }
 
 impl Services {
-    /// A spool on the disk of the artifacts.
+    /// Creates a spool on the disk of the artifacts.
     pub fn item_spool(&self) -> Result<ItemSpool, ServiceError> {
         let directory = self.settings().artifact_directory.clone();
         files::make_directory(&directory, PUBLIC_DIRECTORY)?;
@@ -38,7 +38,7 @@ impl ItemSpool {
         Self { lines, directory, items: 0, bytes: 0 }
     }
 
-    /// Puts an item behind the others.
+    /// Appends an item.
     ///
     /// # Errors
     /// [`ServiceError::NoRoom`] if the disk is full.
@@ -52,19 +52,19 @@ impl ItemSpool {
         Ok(())
     }
 
-    /// How many items there are.
+    /// Returns the number of items.
     #[must_use]
     pub const fn len(&self) -> u32 {
         self.items
     }
 
-    /// Whether there are none.
+    /// Whether it is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.items == 0
     }
 
-    /// How many bytes they have together.
+    /// Returns the number of bytes of all items.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.bytes
@@ -75,7 +75,8 @@ impl ItemSpool {
         self.lines.rewind().map_err(|error| self.failed(error))
     }
 
-    /// The next items, at most this many and not many more than this many bytes; none at the end.
+    /// Returns the next items, at most this many and not many more than this many bytes; an empty list at
+    /// the end.
     pub(super) fn next(&mut self, items: usize, bytes: usize) -> Result<Vec<QueuedItem>, ServiceError> {
         let (mut part, mut size) = (Vec::new(), 0);
         while part.len() < items && size < bytes {

@@ -1,5 +1,5 @@
-//! Keys of service accounts: how they are made, what is taken from owners who made their own, and the
-//! file that Google's client libraries read.
+//! Keys of service accounts: making them, importing those that owners made, and the file that Google's
+//! client libraries read.
 
 use super::{ServiceError, SignerError};
 use crate::{
@@ -17,15 +17,15 @@ use unbox_common::{bytes::Bytes, secret::Secret};
 use url::Url;
 use zeroize::Zeroizing;
 
-/// The size of the keys that are made here.
+/// The size of keys made here.
 const KEY_BITS: usize = 2048;
-/// The smallest key that is taken. The largest has 4,096 bits, which is what the parser takes.
+/// The smallest imported key. The largest has 4,096 bits, the parser's limit.
 const MIN_KEY_BITS: usize = 2048;
-/// The longest text in which such a key can stand.
+/// The longest text of such a key.
 const MAX_PEM_BYTES: usize = 4096;
-/// A name of no meaning here, which the libraries want to find.
+/// A value without meaning here, which the libraries expect.
 const PROJECT: &str = "unbox";
-/// The libraries compare it with their own, and take another one for another vendor's cloud.
+/// The value that the libraries expect; any other would be another vendor's cloud to them.
 const UNIVERSE: &str = "googleapis.com";
 
 /// The path at which assertions are exchanged for access tokens.
@@ -39,7 +39,7 @@ pub(super) struct KeyPair {
     pub(super) private: Secret,
 }
 
-/// What a service account signs in with, as Google's client libraries read it from a file.
+/// The credentials of a service account, as Google's client libraries read them from a file.
 #[derive(Debug, Serialize)]
 pub struct ServiceAccountKeyFile {
     r#type: &'static str,
@@ -55,13 +55,13 @@ pub struct ServiceAccountKeyFile {
     universe_domain: &'static str,
 }
 
-/// The text holds no public key that signs in.
+/// The text has no public key that could verify a sign-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected an RSA public key of 2048 to 4096 bits, PEM, that starts with -----BEGIN PUBLIC KEY-----")]
 pub(super) struct NotAPublicKey;
 
 impl KeyPair {
-    /// A new key. Takes a second or so, on a thread that may block.
+    /// Makes a new key. Takes a second or so, on a thread that may block.
     pub(super) fn generate(entropy: &dyn Entropy) -> Result<Self, ServiceError> {
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| ServiceError::from(SignerError(error));
         let mut seed = Zeroizing::new([0; 32]);
@@ -74,7 +74,7 @@ impl KeyPair {
     }
 }
 
-/// Reads a public key that its owner hands in.
+/// Reads a public key that its owner made.
 pub(super) fn public_key(pem: &str) -> Result<Bytes, NotAPublicKey> {
     if pem.len() > MAX_PEM_BYTES {
         return Err(NotAPublicKey);
@@ -88,13 +88,13 @@ pub(super) fn public_key(pem: &str) -> Result<Bytes, NotAPublicKey> {
 }
 
 impl ServiceAccountKeyFile {
-    /// Where clients exchange what they sign.
+    /// Returns the URL at which clients exchange assertions.
     #[must_use]
     pub fn token_uri(&self) -> &str {
         &self.token_uri
     }
 
-    /// The file for a key of `account`, to sign in at `base_url`.
+    /// Returns the file for a key of `account`, to sign in at `base_url`.
     pub(super) fn new(account: &Account, key: &KeyId, private_key: Secret, base_url: &Url) -> Self {
         let base = base_url.as_str().trim_end_matches('/');
         Self {
@@ -105,7 +105,7 @@ impl ServiceAccountKeyFile {
             client_email: account.email.to_string(),
             client_id: account.id.to_string(),
             token_uri: format!("{base}{TOKEN_PATH}"),
-            // Libraries want these fields, and ask none of them when a service account signs in.
+            // Libraries require these fields, but do not use them when a service account signs in.
             auth_uri: base.to_owned(),
             auth_provider_x509_cert_url: base.to_owned(),
             client_x509_cert_url: base.to_owned(),
@@ -114,11 +114,11 @@ impl ServiceAccountKeyFile {
     }
 }
 
-/// A URL below which the API is; plain HTTP is for a server on this machine only, because what is sent
-/// there opens the API.
+/// Parses the URL below which the API is served. Plain HTTP is accepted for this machine only, because the
+/// transmitted credentials open the API.
 ///
 /// # Errors
-/// What was expected instead.
+/// The expected form.
 pub fn base_url(text: &str) -> Result<Url, &'static str> {
     let expected = "expected a URL such as https://enroll.example.com, or http:// for this machine only";
     let url: Url = text.parse().map_err(|_| expected)?;

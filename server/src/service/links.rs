@@ -1,4 +1,4 @@
-//! Who works for a customer: resellers and vendors register its devices, EMMs configure them.
+//! Links between companies: resellers and vendors register a customer's devices, EMMs configure them.
 
 use super::{ServiceError, Services, companies::customer_of};
 use crate::{
@@ -13,8 +13,8 @@ use serde_json::json;
 use unbox_common::ids::CompanyId;
 
 impl Services {
-    /// Lists who works for a customer, or for whom a company of another kind works. A company sees its
-    /// own.
+    /// Lists the companies that work for a customer, or the customers that another company works for. A
+    /// company sees its own links.
     pub async fn list_links(
         &self,
         by: &Actor,
@@ -24,10 +24,11 @@ impl Services {
         Ok(self.0.store.reader().await?.links(by.scope(), of, &page).await?)
     }
 
-    /// Lets a reseller, vendor or EMM work for a customer, or ends that. With a reseller go its vendors.
+    /// Links a reseller, vendor or EMM to a customer, or ends the link. A reseller's vendors lose their
+    /// links with it.
     ///
-    /// Claims that it registered stay in force, and are the customer's alone from then on: a temporary
-    /// release, which nobody else could end, is over.
+    /// Claims that the company registered stay in force, and from then on belong to the customer alone.
+    /// Temporary releases end, because nobody else could end them.
     pub async fn set_works_for(
         &self,
         by: &Actor,
@@ -42,7 +43,7 @@ impl Services {
             .write(move |tx| {
                 let (services, by) = (services.clone(), by.clone());
                 Box::pin(async move {
-                    // Whom a customer works with is its own decision.
+                    // A customer decides for itself with whom it works.
                     customer_of(tx, &by, customer).await?;
                     let found = tx.company(Scope::Operator, company).await?;
                     if found.is_none_or(|found| found.kind == CompanyKind::Customer) {

@@ -1,5 +1,5 @@
-//! Companies whose names look alike, so that people may take one for the other. Nothing is refused for it:
-//! two companies can have nearly the same name, and those who decide are told.
+//! Companies whose names look alike, so that people may confuse them. Nothing is refused because of it: two
+//! companies can have nearly the same name, and those who decide are warned.
 
 use super::{
     ServiceError, Services,
@@ -18,8 +18,8 @@ use std::collections::{HashMap, hash_map::Entry};
 use unbox_common::ids::CompanyId;
 
 impl Services {
-    /// A warning about the name of a company that looks like others'; nothing, if none does. Companies
-    /// that the actor does not see are counted and not named.
+    /// Returns a warning if other companies' names look like this one's. Companies that the actor does not
+    /// see are counted but not named.
     pub async fn lookalikes(&self, by: &Actor, company: &Company) -> Result<Option<String>, ServiceError> {
         let mut reader = self.0.store.reader().await?;
         let alike = reader.companies_like(company).await?;
@@ -44,7 +44,7 @@ impl Services {
     }
 }
 
-/// Adds the companies whose names look like this one's to what the audit trail keeps.
+/// Adds the companies with similar names to the audit detail of a company.
 pub(super) async fn note_lookalikes(
     tx: &mut Tx,
     company: &Company,

@@ -40,7 +40,7 @@ const NO_SEQUENCE: &str = "Entries are numbered from 1, one by one.";
 const SUPERSEDED: &str =
     "This certificate is of an enrollment that is over: the device has enrolled again since. Enroll again.";
 
-/// Who speaks, by the client certificate of the connection.
+/// The device behind a connection, as its client certificate states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceIdentityCert {
     /// The device that the certificate names.
@@ -52,10 +52,10 @@ pub struct DeviceIdentityCert {
 }
 
 impl Services {
-    /// Takes a device's progress and outcome. Sending it twice changes nothing.
+    /// Records a device's progress and outcome. Sending a report twice has no effect.
     ///
     /// # Errors
-    /// A refusal, if the device or this generation of it may not report.
+    /// A refusal, if the device or its generation may not report.
     pub async fn report(
         &self,
         who: DeviceIdentityCert,
@@ -67,7 +67,7 @@ impl Services {
         if report.entries.len() > MAX_REPORT_ENTRIES {
             return Err(self.refuse(Refusal::said(RefusalKind::UnsupportedProtocol, TOO_MANY_ENTRIES)));
         }
-        // What a database cannot count it could not tell from what it has seen.
+        // Entries that the database cannot count could not be recognised as duplicates.
         let countable = |sequence: u64| sequence > 0 && i64::try_from(sequence).is_ok();
         if !report.entries.iter().all(|entry| countable(entry.sequence)) {
             return Err(self.refuse(Refusal::said(RefusalKind::UnsupportedProtocol, NO_SEQUENCE)));
@@ -127,8 +127,8 @@ impl Services {
         Ok(Ok(highest.max(facts.sequence)))
     }
 
-    /// Notes what a device runs that has just become managed: what it was given, unless that has
-    /// changed since. From the first check-in on, it says so in its own words.
+    /// Records what a newly managed device runs: its assignment, unless that has changed since. From the
+    /// first check-in on, the device reports this itself.
     async fn take_installed(
         &self,
         facts: &mut ManagedFacts,
@@ -149,15 +149,15 @@ impl Services {
         Ok(())
     }
 
-    /// Tells a managed device what is new.
+    /// Answers a managed device's check-in with its news.
     ///
     /// # Errors
-    /// A refusal, if the device or this generation of it may not ask.
+    /// A refusal, if the device or its generation may not check in.
     pub async fn check_in(&self, who: DeviceIdentityCert, check_in: CheckIn) -> Result<News, ServiceError> {
         self.check_in_from(who, None, check_in).await
     }
 
-    /// The same from this network, by which the device is known again if it loses its key.
+    /// Does the same from this network, which helps to recognise the device if it loses its key.
     ///
     /// # Errors
     /// As [`Services::check_in`].
@@ -269,15 +269,15 @@ impl Services {
         Ok(news)
     }
 
-    /// What a request of this device is answered by, or why it is refused.
+    /// Returns the facts for answering a request of this device, or the reason to refuse it.
     async fn facts(
         &self,
         tx: &mut Tx,
         who: DeviceIdentityCert,
         now: Timestamp,
     ) -> Result<Result<ManagedFacts, Refusal>, ServiceError> {
-        // A device that this database does not know enrolled with another one, or with a later
-        // state of this one: it can only enroll again.
+        // A device that is unknown to this database enrolled with another one, or with a later state of
+        // this one: it can only enroll again.
         let Some(facts) = tx.managed_facts(who.device, who.generation).await? else {
             return Ok(Err(Refusal::said(RefusalKind::ProofRequired, SUPERSEDED)));
         };
@@ -294,7 +294,7 @@ impl Services {
     }
 }
 
-/// Takes an outcome into the device: when the latest generation is managed, it is the active one.
+/// Records an outcome: once the latest generation is managed, it becomes the active one.
 fn take_outcome(device: &mut Device, generation: Generation, outcome: &Outcome, now: Timestamp) {
     device.last_said.outcome = Some(outcome.clone());
     device.last_said.failed_version = match outcome {
@@ -303,13 +303,13 @@ fn take_outcome(device: &mut Device, generation: Generation, outcome: &Outcome, 
         Outcome::Rejected { version, .. } => version.or(device.last_said.failed_version),
     };
     if matches!(outcome, Outcome::Managed { .. }) && device.generation() == generation {
-        // In every other state the outcome is kept, and the state is what it was.
+        // In every other state the outcome is kept, and the state does not change.
         let _ = device.complete(generation, now);
     }
 }
 
-/// Draws a version above the one that the device runs, if what it is given has a lower one: the device
-/// would refuse it for good.
+/// Draws a version above the one that the device runs, if its assignment has a lower one, which the device
+/// would always refuse.
 async fn draw_above(
     tx: &mut Tx,
     facts: &mut ManagedFacts,
@@ -327,7 +327,7 @@ async fn draw_above(
     Ok(())
 }
 
-/// How an outcome is counted.
+/// Returns the label of an outcome in the metrics.
 fn outcome_word(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Managed { .. } => "managed",
@@ -342,7 +342,7 @@ fn is_news(said: &CheckIn, version: u64) -> bool {
     newer && said.failed_version != Some(version)
 }
 
-/// The owner of a device whose configuration was taken away: the customer, and no contact.
+/// Returns the owner of a device whose configuration was removed: the customer, without contact.
 fn nobody(customer: &Name) -> Owner {
     Owner {
         company: customer.to_string(),
@@ -352,8 +352,8 @@ fn nobody(customer: &Name) -> Owner {
     }
 }
 
-/// The report with texts that can be stored and shown anywhere: cut to their length, and without
-/// control characters.
+/// Returns the report with texts that can be stored and shown anywhere: truncated, and without control
+/// characters.
 fn plain(mut report: Report) -> Report {
     for entry in &mut report.entries {
         entry.detail = entry.detail.take().map(|text| plain_text(&text, MAX_DETAIL_BYTES));

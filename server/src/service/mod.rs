@@ -1,19 +1,19 @@
-//! Services: what the server does for devices and administrators, whoever calls.
+//! Services: the server's operations for devices and administrators, independent of the caller.
 //!
-//! Routes and the command line call these methods and nothing below them. A method takes parsed
-//! values (or, where exact bytes count, the bytes), decides with [`crate::domain`], keeps what
-//! must last with [`crate::store`], and answers only when that is on disk.
+//! Routes and the command line call these methods and nothing below them. A method takes parsed values (or
+//! raw bytes, if the exact bytes matter), decides with [`crate::domain`], stores lasting changes with
+//! [`crate::store`], and answers only when they are on disk.
 //!
 //! * devices: [`Services::hello`], [`Services::prove`] (`handshake/`), [`Services::report`],
 //!   [`Services::check_in`] (`managed.rs`);
-//! * administrators: one file for each kind of thing, each method with an
+//! * administrators: one file for each kind of object, each method with an
 //!   [`Actor`](crate::domain::actor::Actor) that the audit trail names and whose scope the store
 //!   applies;
-//! * whoever signs in: `sign_in/`, which makes a [`Principal`](crate::domain::access::Principal) of an
-//!   API key or an access token, and an access token of what a service account signed.
+//! * sign-in: `sign_in/`, which turns an API key or an access token into a
+//!   [`Principal`](crate::domain::access::Principal), and a service account's assertion into an access token.
 //!
-//! To add an operation: its method in the file of its thing, its statements in the store's file
-//! of the same name, its [`Action`](crate::domain::audit::Action), a test for each refusal.
+//! To add an operation: its method in the file of its object, its statements in the store's file of the
+//! same name, its [`Action`](crate::domain::audit::Action), a test for each refusal.
 
 mod accounts;
 mod artifacts;
@@ -50,7 +50,7 @@ mod signer;
 mod tokens;
 mod uploads;
 
-/// What lists are asked by, and answered with.
+/// Parameters and results of lists.
 pub use crate::store::{
     AccountsOf, ArtifactsOf, AuditFilter, ClaimFilter, CompanyFilter, DeviceFilter, DoneItem, FactoryFilter,
     KeysOf, MAX_ROWS, Page, PageRequest, StoredReport,
@@ -101,55 +101,55 @@ use unbox_common::{
 };
 use url::Url;
 
-/// What an operator can choose about the services.
+/// The operator's settings for the services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Names of the server; the first is the main one.
     pub names: Vec<String>,
-    /// Where devices and clients reach it, if that is known.
+    /// The URL at which devices and clients reach the server, if known.
     pub url: Option<Url>,
-    /// Where artifacts lie, each under its digest.
+    /// The directory of the artifacts, which are named by their digest.
     pub artifact_directory: PathBuf,
-    /// How long a challenge can be answered.
+    /// The time in which a challenge may be answered.
     pub ticket_lifetime: Duration,
-    /// How long a payload can be installed.
+    /// The time in which a payload may be installed.
     pub payload_lifetime: Duration,
-    /// How long after registration the first key is bound without asking anybody.
+    /// The time after registration in which the first key is bound without approval.
     pub activation_window: Duration,
-    /// How long a reset ticket can be used.
+    /// The lifetime of a reset ticket.
     pub reset_ticket_lifetime: Duration,
-    /// How often managed devices ask for news, in seconds.
+    /// The interval at which managed devices check in, in seconds.
     pub check_in_interval_s: u32,
-    /// When a device may ask again that an administrator has to let in, in seconds.
+    /// The time after which a device that waits for approval may ask again, in seconds.
     pub retry_waiting_s: u32,
-    /// When a device may ask again that came at a busy moment, in seconds.
+    /// The time after which a device that met a busy server may ask again, in seconds.
     pub retry_busy_s: u32,
-    /// How many unfinished operations a company may have.
+    /// The most unfinished operations of a company.
     pub unfinished_operations: u64,
-    /// Bytes of operations that a reseller or vendor may have.
+    /// The most bytes of operations of a reseller or vendor.
     pub operations_bytes: u64,
-    /// How long operations are kept after their end.
+    /// The time for which operations are kept after their end.
     pub operations_kept: Duration,
-    /// How long what devices reported is kept.
+    /// The time for which reports of devices are kept.
     pub reports_kept: Duration,
-    /// How long claims are kept after their end, with their devices.
+    /// The time for which claims and their devices are kept after the claims' end.
     pub claims_kept: Duration,
-    /// How long entries of the audit trail are kept in the database; for good if absent.
+    /// The time for which audit entries are kept in the database; unlimited if absent.
     pub audit_kept: Option<Duration>,
-    /// Where they go then.
+    /// The directory of older audit entries.
     pub audit_directory: PathBuf,
-    /// Bytes of artifacts and uploads that a customer may have.
+    /// The most bytes of artifacts and uploads of a customer.
     pub company_bytes: u64,
-    /// Bytes of the disk that uploads leave free.
+    /// The bytes of the disk that uploads leave free.
     pub reserved_bytes: u64,
-    /// The manufacturers whose TPMs are believed.
+    /// The TPM manufacturers that are trusted.
     pub tpm_roots: TpmRoots,
     /// The models of ChromeOS devices that can be claimed.
     pub models: Arc<Models>,
 }
 
 impl Settings {
-    /// Whether the server goes by this name or address; an IPv6 address may stand in brackets.
+    /// Whether this is a name or address of the server; an IPv6 address may be in brackets.
     #[must_use]
     pub fn is_own_host(&self, host: &str) -> bool {
         let named = self.names.iter().map(String::as_str).chain(self.url.as_ref().and_then(Url::host_str));
@@ -157,7 +157,7 @@ impl Settings {
         named.map(bare).any(|name| name == bare(host))
     }
 
-    /// The defaults, with artifacts in this directory.
+    /// Returns the defaults, with artifacts in this directory.
     #[must_use]
     pub fn new(artifact_directory: PathBuf) -> Self {
         Self {
@@ -186,7 +186,7 @@ impl Settings {
     }
 }
 
-/// All services. Cheap to clone; every clone is the same server.
+/// All services. Cloning is cheap; every clone is the same server.
 #[derive(Clone)]
 pub struct Services(Arc<Parts>);
 
@@ -198,24 +198,24 @@ struct Parts {
     ids: Arc<IdSource>,
     settings: Settings,
     recent: configurations::Recent,
-    /// Which operation of each company was gone on with last.
+    /// The operation of each company that was continued last.
     operation_turns: Mutex<BTreeMap<CompanyId, OperationId>>,
-    /// Wakes whoever works on operations.
+    /// Wakes the worker of operations.
     operation_waits: tokio::sync::Notify,
-    /// Held by whoever makes a key of a service account.
+    /// Held while a key of a service account is made.
     key_making: tokio::sync::Mutex<()>,
-    /// Whose turn it is to work on which upload.
+    /// The turns of requests that work on uploads.
     turns: uploads::Turns,
-    /// What arrives of uploads.
+    /// The room taken by arriving uploads.
     arriving: room::Arriving,
     readiness: readiness::Readiness,
 }
 
 impl Services {
-    /// Wires the services.
+    /// Connects the services.
     ///
     /// # Errors
-    /// [`EntropyError`] if there is no randomness to start with.
+    /// [`EntropyError`] if there is no randomness at the start.
     pub fn new(
         store: Store,
         signer: Arc<dyn Signer>,
@@ -246,39 +246,40 @@ impl Services {
         })))
     }
 
-    /// What the operator chose.
+    /// Returns the operator's settings.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.0.settings
     }
 
-    /// Writes that wait for the database, for the metrics.
+    /// Returns the number of writes that wait for the database, for the metrics.
     #[must_use]
     pub fn waiting_writes(&self) -> usize {
         self.0.store.waiting_writes()
     }
 
-    /// Waits until everything that was accepted is on disk, and takes nothing more.
+    /// Waits until everything that was accepted is on disk, and accepts nothing more.
     pub async fn close(&self) {
         self.0.store.close().await;
     }
 
-    /// The present time, as services see it.
+    /// Returns the present time, as services see it.
     #[must_use]
     pub fn present(&self) -> Timestamp {
         self.now()
     }
 
-    /// A secret that all servers of these keys share, for page tokens.
+    /// Returns a secret for page tokens, shared by all servers with these keys.
     #[must_use]
     pub fn page_token_secret(&self) -> [u8; 32] {
         self.0.signer.page_token_secret()
     }
 
-    /// What a device needs to trust this server, and the roots that follow the one that it knows.
+    /// Returns the files that a device needs to trust this server, and the roots after the one that it
+    /// knows.
     ///
     /// # Errors
-    /// [`ServiceError::Signer`] if a file of it is not there.
+    /// [`ServiceError::Signer`] if one of the files is missing.
     pub fn trust_bundle(&self, known: u64) -> Result<TrustBundle, ServiceError> {
         Ok(self.0.signer.trust_bundle(known)?)
     }
@@ -287,7 +288,7 @@ impl Services {
         self.0.clock.now()
     }
 
-    /// The refusal as it travels, with the time after which asking again makes sense.
+    /// Returns the refusal as it is sent, with the time after which the device may ask again.
     fn refuse(&self, refusal: Refusal) -> ServiceError {
         let mut problem = Problem::new(refusal.kind).message(refusal.message);
         problem.detail = refusal.detail.map(Cow::into_owned);

@@ -1,8 +1,8 @@
-//! Long-running operations: taken in at once, done a part at a time, and gone on with after a restart.
+//! Long-running operations: accepted at once, done a part at a time, and continued after a restart.
 //!
-//! A part is one transaction: what it does to claims and what became of each item are on disk
-//! together, or not at all. So nothing is done twice, however often the server dies. On PostgreSQL
-//! several servers share the work, and a lock on the operation's row keeps them apart.
+//! A part is one transaction: its changes to claims and the result of each item reach the disk together, or
+//! not at all. So nothing is done twice, however often the server dies. On PostgreSQL several servers share
+//! the work, and a lock on the operation's row keeps them apart.
 
 use super::{
     ItemSpool, ServiceError, Services,
@@ -33,23 +33,23 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// Items of one transaction: devices that enroll at the same time wait for no longer than it takes.
+/// The number of items in one transaction; devices that enroll at the same time wait for one at most.
 const PART_ITEMS: u32 = 500;
-/// Bytes of items that are in memory at the same time, about: a single one may have more.
+/// The approximate number of bytes of items in memory; a single item may have more.
 const PART_BYTES: usize = 1024 * 1024;
-/// Bytes of what became of one item, about.
+/// The approximate number of bytes of one item's result.
 const RESULT_BYTES: usize = 256;
-/// Operations that are looked up together to be forgotten.
+/// The number of ended operations that are looked up together for deletion.
 const FORGOTTEN_AT_ONCE: u32 = 100;
-/// How long the worker sleeps if nobody wakes it: another server may have died.
+/// The longest sleep of the worker: another server may have died with its work undone.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 impl Services {
-    /// Takes in an operation of a reseller; it is done by [`Self::work_on_operations`].
+    /// Accepts an operation of a reseller, which [`Self::work_on_operations`] carries out.
     ///
     /// # Errors
-    /// [`ServiceError::Invalid`] for none or too many items, [`ServiceError::QuotaExceeded`] if too many
-    /// operations wait already; nothing is kept then.
+    /// [`ServiceError::Invalid`] for no or too many items, [`ServiceError::QuotaExceeded`] if too many
+    /// operations are waiting; nothing is stored in that case.
     pub async fn start_operation(
         &self,
         by: &Actor,
@@ -118,7 +118,7 @@ impl Services {
         Ok(started)
     }
 
-    /// Keeps a company's operations within its share of the disk: those that ended first are forgotten early.
+    /// Keeps a company's operations within its share of the disk by deleting early those that ended first.
     async fn make_room_for_operation(&self, tx: &mut Tx, company: CompanyId) -> Result<(), ServiceError> {
         let share = self.settings().operations_bytes;
         let sizes = tx.operation_sizes(company).await?;
@@ -138,7 +138,7 @@ impl Services {
         Ok(())
     }
 
-    /// Shows how far an operation has come.
+    /// Returns an operation with its progress.
     pub async fn operation(&self, by: &Actor, id: OperationId) -> Result<Operation, ServiceError> {
         let found = self.0.store.reader().await?.operation(by.scope(), id).await?;
         found.ok_or_else(|| ServiceError::not_found("operation", id))
@@ -153,8 +153,8 @@ impl Services {
         Ok(self.0.store.reader().await?.operations(by.scope(), &page).await?)
     }
 
-    /// A part of what became of an operation's devices, in the order of the request: at most `limit` items,
-    /// and fewer if they are large.
+    /// Returns a part of an operation's results, in the order of the request: at most `limit` items, and
+    /// fewer if they are large.
     pub async fn operation_results(
         &self,
         by: &Actor,
@@ -169,7 +169,7 @@ impl Services {
         Ok(reader.operation_items(id, from, limit, PART_BYTES).await?)
     }
 
-    /// Does what operations ask for, for as long as the server runs.
+    /// Carries out operations for as long as the server runs.
     pub async fn work_on_operations(&self) {
         loop {
             match self.work_once().await {
@@ -189,8 +189,8 @@ impl Services {
         }
     }
 
-    /// Does one part of an operation of every company that waits for some; `false` if there was nothing
-    /// to do.
+    /// Does one part of an operation for every company that has one waiting; returns `false` if there was
+    /// nothing to do.
     pub async fn work_once(&self) -> Result<bool, ServiceError> {
         let waiting = self.0.store.reader().await?.unfinished_operations().await?;
         let turns = {
@@ -208,7 +208,7 @@ impl Services {
             });
             match part.await {
                 Ok(done) => worked |= done,
-                // Not the other operations' fault; this one is tried again later.
+                // The other operations are not to blame; this one is tried again later.
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(operation = %id, error, "an operation could not be gone on with");
@@ -218,8 +218,8 @@ impl Services {
         Ok(worked)
     }
 
-    /// Ends an operation before its last device: what was done stays, and the rest is not begun. One that
-    /// has ended stays as it is.
+    /// Ends an operation before its last device: finished work stays, and the rest is not begun. An ended
+    /// operation does not change.
     pub async fn cancel_operation(&self, by: &Actor, id: OperationId) -> Result<(), ServiceError> {
         let (services, by) = (self.clone(), by.clone());
         self.0
@@ -242,10 +242,10 @@ impl Services {
             .await
     }
 
-    /// Deletes what is known of an operation that has ended. What it did stays.
+    /// Deletes the record of an ended operation. Its effects stay.
     ///
     /// # Errors
-    /// [`ServiceError::Conflict`] if it has not.
+    /// [`ServiceError::Conflict`] if it has not ended.
     pub async fn delete_operation(&self, by: &Actor, id: OperationId) -> Result<(), ServiceError> {
         let (services, by) = (self.clone(), by.clone());
         self.0
@@ -268,7 +268,7 @@ impl Services {
             .await
     }
 
-    /// Forgets operations that ended longer ago than the settings keep them, and returns how many.
+    /// Deletes operations that ended longer ago than the settings keep them, and returns their number.
     pub async fn forget_operations(&self) -> Result<u64, ServiceError> {
         let now = self.now();
         let kept = u64::try_from(self.settings().operations_kept.as_millis()).unwrap_or(u64::MAX);
@@ -364,7 +364,7 @@ impl Services {
         Ok(results.into_iter().flatten().collect())
     }
 
-    /// The claim that an item asks for, or why it cannot be.
+    /// Returns the claim that an item requests, or the reason why it is impossible.
     async fn prepare(
         &self,
         tx: &mut Tx,
@@ -411,7 +411,7 @@ impl Services {
         Ok(checked.map_or(Ok(claim), Err))
     }
 
-    /// Does one item that is not a claim.
+    /// Processes one item that is not a claim.
     async fn work_on(&self, tx: &mut Tx, by: &Actor, work: Work) -> Result<ItemResult, ServiceError> {
         let (Work::Unclaim { target, .. } | Work::UpdateMetadata { target, .. }) = &work else {
             return Ok(match work {
@@ -435,13 +435,13 @@ impl Services {
     }
 }
 
-/// Whether the account that asked for an operation may still do what the rest of it asks for.
+/// Whether the requesting account may still do what the rest of the operation requires.
 async fn may_go_on(tx: &mut Tx, operation: &Operation) -> Result<bool, ServiceError> {
     let Some(id) = operation.account else { return Ok(true) };
     let account = tx.account(Scope::Operator, id).await?;
     Ok(account.is_some_and(|account| account.may_change_for(operation.company)))
 }
 
-/// What was found out about customers and configurations, each once in a part.
+/// Results of checks of customers and configurations, each made once in a part.
 #[derive(Default)]
 struct Parties(HashMap<(CompanyId, Option<ConfigurationId>, bool), Option<ItemResult>>);

@@ -1,4 +1,4 @@
-//! Long work outlasts a database that restarts: what failed by that is done again.
+//! Retries for long work that must survive a restart of the database.
 
 use super::ServiceError;
 use std::time::Duration;
@@ -6,12 +6,11 @@ use tokio::time::sleep;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// All pauses together. A database that is away for longer needs somebody.
+/// The total of all pauses. A longer outage needs an administrator.
 const MAX_PAUSE_TOTAL: Duration = Duration::from_mins(2);
 
-/// Does `work`, again and again while a restart or an overload of the database explains its failure.
-/// Doing it twice must come to the same as doing it once: nobody knows whether a lost connection took
-/// a commit with it.
+/// Repeats `work` for as long as a restart or an overload of the database explains its failure. Doing it
+/// twice must have the same effect as doing it once: a lost connection may or may not have committed.
 pub(super) async fn patiently<T, W>(work: impl FnMut() -> W) -> Result<T, ServiceError>
 where
     W: Future<Output = Result<T, ServiceError>>,
@@ -37,7 +36,7 @@ where
     }
 }
 
-/// Each twice as long as the one before it.
+/// Returns the pauses, each twice as long as the one before.
 fn pauses() -> impl Iterator<Item = Duration> {
     let longer = |pause: &Duration| Some(LONGEST_PAUSE.min(pause.saturating_mul(2)));
     std::iter::successors(Some(FIRST_PAUSE), longer).scan(Duration::ZERO, |total, pause| {
@@ -51,7 +50,7 @@ mod tests {
     use super::*;
     use crate::store::{Outage, StoreError};
 
-    /// Tries work that fails for this reason this many times.
+    /// Counts the tries of work that fails for this reason this many times.
     async fn tries(outage: Outage, failures: usize) -> (usize, bool) {
         let mut tries = 0;
         let outcome = repeat([Duration::ZERO; 9].into_iter(), || {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use unbox_common::timestamp::Timestamp;
 
-/// How long an outcome counts: the database writes no more often than this, however many ask.
+/// The lifetime of an outcome: the probe writes no more often than this, however many clients ask.
 const OUTCOME_LIFETIME: Duration = Duration::from_secs(1);
 
 /// The outcome of the latest probe, and its time. The probe runs under this lock.
@@ -13,10 +13,10 @@ const OUTCOME_LIFETIME: Duration = Duration::from_secs(1);
 pub(super) struct Readiness(Mutex<Option<(Timestamp, Result<(), String>)>>);
 
 impl Services {
-    /// Writes to the database and returns when that is on disk, or the outcome of a moment ago.
+    /// Writes to the database and returns when that is on disk, or returns a recent outcome.
     ///
     /// # Errors
-    /// A reason in words for people.
+    /// The reason, for people.
     pub async fn ready(&self) -> Result<(), String> {
         let mut latest = self.0.readiness.0.lock().await;
         let now = self.now();

@@ -1,4 +1,4 @@
-//! What resellers do with claims: register, find, release for a time, and write beside them.
+//! Services for resellers: registering and finding claims, releasing them temporarily, and their metadata.
 
 use super::{
     ServiceError, Services,
@@ -29,19 +29,19 @@ const MAX_VACATION_MS: u64 = 5 * 366 * 24 * 3600 * 1000;
 pub struct ResellerClaims {
     /// The claims.
     pub claims: Vec<Claim>,
-    /// Where the next part begins; `None` if this was the last.
+    /// The start of the next part; `None` if this was the last.
     pub next: Option<ClaimId>,
-    /// How many there are in all.
+    /// The total number of claims.
     pub total: u64,
 }
 
 impl Services {
-    /// Claims a device as its reseller. The same claim again is the same claim: it takes over the
-    /// configuration and the metadata that are sent with it, and ends a temporary release.
+    /// Claims a device as its reseller. Repeating a claim does not create another: it updates the
+    /// configuration and the metadata, and ends a temporary release.
     ///
     /// # Errors
-    /// [`ServiceError::Conflict`] if another customer has the device, who is not named, or this one
-    /// by somebody else.
+    /// [`ServiceError::Conflict`] if another customer has the device, who is not named, or this customer
+    /// has it by another reseller.
     pub async fn register_device(&self, by: &Actor, new: NewClaim) -> Result<Claim, ServiceError> {
         let claim = self.new_claim(by, new)?;
         let (services, by) = (self.clone(), by.clone());
@@ -69,7 +69,7 @@ impl Services {
             .await
     }
 
-    /// Takes over what a repeated claim says anew.
+    /// Updates an existing claim from a repeated one.
     pub(super) async fn register_again(
         &self,
         tx: &mut Tx,
@@ -98,8 +98,8 @@ impl Services {
         Ok(claim)
     }
 
-    /// The reseller's claims, by customer and age: of these customers, or of all; from the start, or after
-    /// the claim that the page before ended with.
+    /// Lists the reseller's claims, by customer and age: those of these customers, or all; from the start,
+    /// or after the last claim of the previous page.
     pub async fn claims_of_reseller(
         &self,
         by: &Actor,
@@ -114,7 +114,8 @@ impl Services {
         let mut reader = self.0.store.reader().await?;
         let after = match after {
             Some(id) => {
-                // Its customer may have ended the link since the page before; the list goes on behind it.
+                // The customer may have ended the link since the previous page; the list continues after
+                // it.
                 let end = reader.claim(Scope::Operator, id).await?;
                 let end = end.filter(|claim| claim.reseller == Some(reseller));
                 Some(ResellerCursor::at(&end.ok_or_else(|| ServiceError::not_found("claim", id))?))
@@ -129,8 +130,8 @@ impl Services {
         Ok(ResellerClaims { claims, next, total })
     }
 
-    /// The claims in force, within the actor's scope, that register all these identifiers; oldest
-    /// first, and not more than anybody can use.
+    /// Returns the claims in force, within the actor's scope, that register all these identifiers; oldest
+    /// first, up to a sensible limit.
     pub async fn claims_identified(
         &self,
         by: &Actor,
@@ -139,12 +140,12 @@ impl Services {
         identified(&mut self.0.store.reader().await?, by, identifiers).await
     }
 
-    /// The one claim that is meant.
+    /// Returns the one claim that the target refers to.
     pub async fn claim_meant(&self, by: &Actor, target: &ClaimTarget) -> Result<ClaimId, ServiceError> {
         meant(&mut self.0.store.reader().await?, by, target).await
     }
 
-    /// Releases a claim until `ends_at`, or ends that.
+    /// Releases a claim until `ends_at`, or ends the release.
     pub async fn set_vacation(
         &self,
         by: &Actor,
@@ -181,7 +182,7 @@ impl Services {
         Ok(Claim { vacation, ..claim })
     }
 
-    /// Adds to, replaces and deletes (by an empty value) what is written beside a claim.
+    /// Changes the metadata of a claim: adds entries, replaces them, or deletes them by an empty value.
     pub async fn update_metadata(
         &self,
         by: &Actor,
@@ -232,7 +233,7 @@ impl Services {
         metadata: &Metadata,
     ) -> Result<(), ServiceError> {
         tx.set_metadata(claim.id, metadata).await?;
-        // What people wrote may be personal: the trail names the keys.
+        // The values may be personal data: the trail names only the keys.
         let keys: Vec<&String> = metadata.entries().keys().collect();
         let detail = json!({"keys": keys});
         self.note(tx, by, Action::MetadataSet, Subject::Claim(claim.id), Some(claim.customer), detail);
@@ -240,7 +241,7 @@ impl Services {
     }
 }
 
-/// Why a device cannot be claimed that the same customer has from somebody else.
+/// The explanation for a device that the same customer has from somebody else.
 pub(super) const OTHER_RESELLER: &str = "Somebody else has registered this device for the same customer.";
 const SEVERAL: &str =
     "More than one device has these identifiers. Name it by its device id, or give more of them.";
@@ -249,7 +250,7 @@ fn updated(metadata: &Metadata, changes: &BTreeMap<String, String>) -> Result<Me
     metadata.updated(changes).map_err(|error| ServiceError::invalid("device_metadata", error))
 }
 
-/// The one claim that is meant.
+/// Returns the one claim that the target refers to.
 pub(super) async fn meant(
     reader: &mut Reader,
     by: &Actor,
@@ -266,7 +267,7 @@ pub(super) async fn meant(
     }
 }
 
-/// Claims in force that register all these identifiers.
+/// Returns claims in force that register all these identifiers.
 async fn identified(
     reader: &mut Reader,
     by: &Actor,

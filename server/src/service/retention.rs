@@ -1,5 +1,5 @@
-//! What is over is forgotten after a while. Called now and then; each call goes on where the last one
-//! stopped, and each step is a short transaction.
+//! Deletion of old data. Called from time to time; each call continues where the last one stopped, and each
+//! step is a short transaction.
 
 use super::{ServiceError, Services};
 use crate::{
@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use unbox_common::{ids::DeviceId, timestamp::Timestamp};
 
-/// Entries of the audit trail that are moved together.
+/// The number of audit entries that are moved together.
 const ENTRIES_AT_ONCE: u32 = 1000;
-/// Claims that are forgotten together.
+/// The number of claims that are deleted together.
 const CLAIMS_AT_ONCE: u32 = 100;
-/// Devices whose reports are looked through together.
+/// The number of devices whose reports are examined together.
 const DEVICES_AT_ONCE: u32 = 500;
 
 impl Services {
@@ -23,7 +23,7 @@ impl Services {
         Timestamp(self.now().0.saturating_sub(kept))
     }
 
-    /// Forgets what devices reported longer ago than the settings keep it, and returns how many entries.
+    /// Deletes reports older than the settings keep them, and returns the number of entries.
     pub async fn forget_reports(&self) -> Result<u64, ServiceError> {
         let before = self.before(self.settings().reports_kept);
         let (mut after, mut forgotten): (Option<DeviceId>, u64) = (None, 0);
@@ -40,8 +40,8 @@ impl Services {
         Ok(forgotten)
     }
 
-    /// Forgets claims that ended longer ago than the settings keep them, with their devices, and returns how
-    /// many.
+    /// Deletes claims that ended longer ago than the settings keep them, with their devices, and returns
+    /// their number.
     pub async fn forget_claims(&self) -> Result<u64, ServiceError> {
         let (before, mut forgotten) = (self.before(self.settings().claims_kept), 0);
         loop {
@@ -57,9 +57,9 @@ impl Services {
         }
     }
 
-    /// Moves entries of the audit trail that are older than the settings keep them from the database into
-    /// files, one for each day, and returns how many. An entry is deleted when it is on disk in its file, and
-    /// not before: after a power cut it may stand there twice, with the same id.
+    /// Moves audit entries older than the settings keep them from the database into files, one for each
+    /// day, and returns their number. An entry is deleted only once it is on disk in its file: after a
+    /// power cut it may be there twice, with the same id.
     pub async fn archive_audit(&self) -> Result<u64, ServiceError> {
         let Some(kept) = self.settings().audit_kept else { return Ok(0) };
         let (before, mut moved) = (self.before(kept), 0);
@@ -92,7 +92,7 @@ impl Services {
     }
 }
 
-/// Lines of JSON by the day, such as `2026-11-21`, on which something happened first.
+/// Returns lines of JSON by the day of the first event, such as `2026-11-21`.
 fn by_day(entries: &[Entry]) -> std::collections::BTreeMap<String, String> {
     let mut days: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
     for entry in entries {

@@ -1,4 +1,4 @@
-//! Room on the disk for what companies send: a share for each of them, and a rest that nobody gets.
+//! Disk space for uploads: a share for each company, and a reserve that nobody gets.
 
 use super::{ServiceError, Services};
 use crate::{
@@ -13,7 +13,7 @@ use std::{
 };
 use unbox_common::ids::CompanyId;
 
-/// How many bytes are written before the disk is looked at again.
+/// The number of bytes written between two checks of the disk.
 const LOOK_EVERY_BYTES: u64 = 4 * 1024 * 1024;
 const MIB: u64 = 1024 * 1024;
 
@@ -24,19 +24,19 @@ pub(super) type Arriving = Arc<Mutex<HashMap<CompanyId, Streams>>>;
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     open: usize,
-    /// Bytes that stand in no database yet.
+    /// The bytes that no database row accounts for yet.
     arriving: u64,
-    /// Bytes of streams that have ended since, and stand there.
+    /// The bytes of finished streams that the database accounts for.
     settled: u64,
 }
 
-/// The room for one stream of bytes.
+/// The disk space for one stream of bytes.
 pub(super) struct Room {
     arriving: Arriving,
     customer: Option<CompanyId>,
-    /// Bytes that stood in the database when the stream began.
+    /// The bytes in the database when the stream began.
     stored: u64,
-    /// Bytes that had been settled by then.
+    /// The bytes that had been settled by then.
     settled: u64,
     quota: u64,
     reserve: u64,
@@ -47,13 +47,13 @@ pub(super) struct Room {
 }
 
 impl Services {
-    /// Room for bytes of a customer, or of the operator, who has no quota.
+    /// Opens room for bytes of a customer, or of the operator, who has no quota.
     pub(super) async fn room(&self, customer: Option<CompanyId>) -> Result<Room, ServiceError> {
         let settings = self.settings();
         let (quota, reserve) = (settings.company_bytes, settings.reserved_bytes);
         let directory = settings.artifact_directory.clone();
-        // It is open before the database is read: what others settle meanwhile may count twice, but is
-        // never missed.
+        // Opened before the database is read, so that bytes that others settle meanwhile may count twice,
+        // but are never missed.
         let mut room = Room::open(Arc::clone(&self.0.arriving), customer, quota, reserve, directory);
         if let Some(customer) = customer {
             room.stored = self.0.store.reader().await?.stored_bytes(customer).await?;
@@ -61,8 +61,8 @@ impl Services {
         Ok(room)
     }
 
-    /// Checks that a customer may have so many bytes more, in the transaction that registers them: other
-    /// servers of the database take in bytes, too.
+    /// Checks that a customer may have this many bytes more, in the transaction that registers them,
+    /// because other servers of the database accept bytes, too.
     pub(super) async fn check_quota(
         &self,
         tx: &mut Tx,
@@ -124,7 +124,7 @@ impl Room {
         Ok(())
     }
 
-    /// Ends a stream whose bytes stand in the database now.
+    /// Ends a stream whose bytes are now in the database.
     pub(super) fn settle(self) {
         let taken = self.taken;
         self.change_streams(|streams| streams.settled += taken);
@@ -154,7 +154,7 @@ impl Room {
                 let source = io::ErrorKind::StorageFull.into();
                 Err(FilesError::Write { path: self.directory.clone(), source }.into())
             }
-            // A disk that cannot be looked at says so itself when it is written to.
+            // If the disk cannot be inspected, the write itself will report the fault.
             _ => Ok(()),
         }
     }
@@ -224,7 +224,7 @@ mod tests {
         one.settle();
         assert!(matches!(two.take(31), Err(ServiceError::QuotaExceeded(_))));
         assert!(two.take(20).is_ok());
-        // It finds the first in the database.
+        // It finds the bytes of the first in the database.
         let mut later = with_stored(room(&arriving, 7, 100, 0), 70);
         assert!(later.take(10).is_ok());
         assert!(later.take(1).is_err() && two.take(1).is_err());

@@ -19,21 +19,21 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// A token that is to be created.
+/// A token to create.
 #[derive(Debug, Clone)]
 pub struct NewToken {
-    /// Whose devices it enrolls.
+    /// The customer whose devices it enrolls.
     pub customer: CompanyId,
-    /// What the customer calls it.
+    /// The customer's name for it.
     pub name: String,
-    /// What devices get whose claim names no configuration.
+    /// The configuration of devices whose claim names none.
     pub configuration: Option<ConfigurationId>,
-    /// From when on it is worthless.
+    /// The time of its expiry.
     pub expires_at: Option<Timestamp>,
 }
 
 impl Services {
-    /// Creates a token. The secret is returned here and never again.
+    /// Creates a token. The secret is returned only this once.
     pub async fn create_token(&self, by: &Actor, new: NewToken) -> Result<(Token, Secret), ServiceError> {
         let name: Name = new.name.parse().map_err(|error| ServiceError::invalid("name", error))?;
         let now = self.now();
@@ -70,11 +70,11 @@ impl Services {
         Ok((token, secret))
     }
 
-    /// What a customer's token is worth now; `None` if it is none of theirs.
+    /// Returns the validity of a customer's token now; `None` if it is not one of theirs.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`] for a customer that the actor does not see: nobody learns here whose a
-    /// token is.
+    /// [`ServiceError::NotFound`] for a customer that the actor does not see, so that nobody learns the
+    /// owner of a token.
     pub async fn token_standing(
         &self,
         by: &Actor,
@@ -102,7 +102,7 @@ impl Services {
         Ok(self.0.store.reader().await?.tokens(by.scope(), customer, &page).await?)
     }
 
-    /// Revokes a token; it enrolls nothing from now on. Once more changes nothing.
+    /// Revokes a token; it enrolls nothing from now on. A second call has no effect.
     pub async fn revoke_token(&self, by: &Actor, id: TokenId) -> Result<Token, ServiceError> {
         let now = self.now();
         let (services, by) = (self.clone(), by.clone());

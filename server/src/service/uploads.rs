@@ -1,7 +1,7 @@
-//! Uploads in several requests: they go on after a lost connection, and after a restart of the server.
+//! Uploads in several requests, which continue after a lost connection or a restart of the server.
 //!
-//! How many bytes count is in the database, and is written only when they are on disk. One request at
-//! a time works on an upload: a client that comes back takes it from a connection that merely hangs.
+//! The length of an upload is in the database, and is updated only once the bytes are on disk. One request
+//! at a time works on an upload: a client that reconnects takes over from a hanging connection.
 
 use super::{
     ServiceError, Services,
@@ -35,73 +35,73 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// Uploads of one customer that are not finished.
+/// The most unfinished uploads of one customer.
 pub const MAX_OPEN_UPLOADS: u64 = 16;
-/// How long an upload waits for its next bytes.
+/// The time for which an upload waits for its next bytes.
 pub const UPLOAD_KEPT: Duration = Duration::from_hours(7 * 24);
-/// How long a request waits until the one before it has ended.
+/// The longest wait for the previous request to end.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often it looks whether another process has ended its own.
+/// The interval at which a request checks whether another process has released the lock.
 const TURN_POLL: Duration = Duration::from_millis(100);
-/// The end of the name of an upload's lock, beside its part.
+/// The suffix of the name of an upload's lock, beside its part.
 const LOCK_SUFFIX: &str = ".lock";
-/// How old a part is, written in one go, that nobody writes any more.
+/// The age at which a part written in one request counts as abandoned.
 const LEFT_BEHIND: Duration = Duration::from_hours(24);
 
-/// An upload that is to be started.
+/// An upload to start.
 #[derive(Debug, Clone)]
 pub struct NewUpload {
-    /// Whose artifact it is to be.
+    /// The customer that will own the artifact.
     pub customer: CompanyId,
-    /// What people will call it.
+    /// The name that the artifact will have.
     pub name: String,
-    /// How many bytes it will have, if that is known.
+    /// The size in bytes, if known.
     pub size: Option<u64>,
-    /// The digest that it has to have, if one is known.
+    /// The expected digest, if known.
     pub expected: Option<Sha256>,
 }
 
-/// The bytes that one request adds.
+/// The position of the bytes that one request adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UploadPart {
-    /// Where they begin.
+    /// The offset of the first byte.
     pub from: u64,
-    /// How many they are; up to the end of the whole, if that is not said.
+    /// The number of bytes; up to the end if absent.
     pub length: Option<u64>,
-    /// How many bytes the whole has, if that is known.
+    /// The size of the whole, in bytes, if known.
     pub total: Option<u64>,
 }
 
-/// How far an upload has come.
+/// The progress of an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UploadProgress {
-    /// So many bytes are on disk.
+    /// This many bytes are on disk.
     Open(u64),
-    /// It is an artifact.
+    /// The artifact is finished.
     Done(Box<Artifact>),
 }
 
-/// The right to work on an upload, until somebody comes after.
+/// The right to work on an upload, until another request takes it over.
 pub struct UploadTurn {
     upload: Upload,
     _held: OwnedMutexGuard<()>,
-    /// Against other processes with the same artifact directory.
+    /// Excludes other processes with the same artifact directory.
     _lock: Lock,
     later: watch::Receiver<u64>,
 }
 
 impl UploadTurn {
-    /// How many bytes are on disk.
+    /// Returns the number of bytes on disk.
     #[must_use]
     pub fn received(&self) -> u64 {
         self.upload.received
     }
 
-    /// Waits until somebody came after, who is then waiting for this one to end.
+    /// Waits until another request takes over, which then waits for this one to end.
     pub fn taken_over(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut later = self.later.clone();
         async move {
-            // Without a sender nobody can come any more.
+            // Without a sender, no request can take over.
             if later.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -109,7 +109,7 @@ impl UploadTurn {
     }
 }
 
-/// Who works on which upload in this process.
+/// The turns of requests in this process, by upload.
 #[derive(Default)]
 pub(super) struct Turns(Mutex<HashMap<UploadId, Arc<Turn>>>);
 
@@ -120,7 +120,7 @@ struct Turn {
 }
 
 impl Turns {
-    /// Takes the turn from whoever has it.
+    /// Takes the turn from the present holder.
     async fn take(&self, id: UploadId) -> Result<(OwnedMutexGuard<()>, watch::Receiver<u64>), ServiceError> {
         let turn = {
             let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,7 +137,7 @@ impl Services {
     /// Starts an upload.
     ///
     /// # Errors
-    /// [`ServiceError::Conflict`] if the customer has too many that are not finished.
+    /// [`ServiceError::Conflict`] if the customer has too many unfinished ones.
     pub async fn start_upload(&self, by: &Actor, new: NewUpload) -> Result<Upload, ServiceError> {
         let name: Name = new.name.parse().map_err(|error| ServiceError::invalid("name", error))?;
         if new.size.is_some_and(|size| size > MAX_ARTIFACT_BYTES) {
@@ -210,12 +210,12 @@ impl Services {
         self.part(&format!("{id}{LOCK_SUFFIX}"))
     }
 
-    /// Adds bytes to an upload, and registers the artifact when they are all there. Goes on to its end
-    /// when nobody waits for it any more: what arrived is kept.
+    /// Adds bytes to an upload, and registers the artifact when it is complete. Runs to its end even if the
+    /// client is gone: the bytes that arrived are kept.
     ///
     /// # Errors
-    /// [`ServiceError::Invalid`] if the bytes contradict what was said of them. If that is their digest,
-    /// the upload is over and nothing of it is kept.
+    /// [`ServiceError::Invalid`] if the bytes contradict the announcement. If their digest is wrong, the
+    /// upload ends and nothing is kept.
     pub async fn continue_upload<R: Read + Send + 'static>(
         &self,
         by: &Actor,
@@ -268,7 +268,7 @@ impl Services {
         self.finish_upload(by, &upload, from_start.then_some(received.sha256)).await
     }
 
-    /// Writes what is new of a part.
+    /// Writes the new bytes of a part.
     async fn write_part<R: Read + Send + 'static>(
         &self,
         turn: &UploadTurn,
@@ -284,7 +284,7 @@ impl Services {
         let mut room = self.room(Some(upload.customer)).await?;
         blocking(move || {
             let mut bytes = Interrupted { bytes, later };
-            // What is here already may come again before the rest.
+            // A client may send bytes again that are already here.
             let skipped = io::copy(&mut (&mut bytes).take(known), &mut io::sink());
             let received = if skipped.is_ok_and(|skipped| skipped == known) {
                 receive(&path, at, limit, bytes, &mut room)?
@@ -292,7 +292,7 @@ impl Services {
                 let nothing = receive(&path, at, 0, io::empty(), &mut room)?;
                 Received { end: End::Cut, ..nothing }
             };
-            // What arrived needs its room until it is saved.
+            // The bytes need their room until they are saved.
             Ok((received, room))
         })
         .await
@@ -341,7 +341,7 @@ impl Services {
         Ok(UploadProgress::Done(Box::new(registered)))
     }
 
-    /// Ends an upload that did not become an artifact. One that did is forgotten; the artifact stays.
+    /// Cancels an unfinished upload. A finished one is merely forgotten; its artifact stays.
     pub async fn cancel_upload(&self, turn: UploadTurn) -> Result<(), ServiceError> {
         let id = turn.upload.id;
         self.forget_upload(id, self.part(&id.to_string())).await
@@ -356,9 +356,9 @@ impl Services {
         blocking(move || files::remove(&part).and_then(|()| files::remove(&lock))).await
     }
 
-    /// Forgets uploads that nobody went on with, and parts that belong to none. Called now and then.
+    /// Deletes abandoned uploads, and parts without an upload. Called from time to time.
     ///
-    /// Returns how many uploads were forgotten.
+    /// Returns the number of deleted uploads.
     pub async fn sweep_uploads(&self) -> Result<u64, ServiceError> {
         let now = self.now();
         let kept = u64::try_from(UPLOAD_KEPT.as_millis()).unwrap_or(u64::MAX);
@@ -382,7 +382,7 @@ impl Services {
     }
 }
 
-/// The size of the whole, as both the start and this part say it.
+/// Returns the size of the whole, if the start of the upload and this part agree on it.
 fn agreed_size(upload: &Upload, part: UploadPart) -> Result<Option<u64>, ServiceError> {
     let size = match (upload.size, part.total) {
         (Some(size), Some(total)) if size != total => {
@@ -402,7 +402,7 @@ fn agreed_size(upload: &Upload, part: UploadPart) -> Result<Option<u64>, Service
     Ok(size)
 }
 
-/// A stream that ends in an error once somebody came after.
+/// A stream that fails once another request takes over.
 struct Interrupted<R> {
     bytes: R,
     later: watch::Receiver<u64>,

@@ -1,5 +1,4 @@
-//! Identifiers that somebody without the device could have guessed, as they are counted against
-//! enumeration.
+//! Identifiers that somebody without the device could have guessed, counted to stop enumeration.
 
 use crate::domain::claim::lookup_text;
 use unbox_common::{
@@ -7,24 +6,25 @@ use unbox_common::{
     matching::{Reason, lookup_keys},
 };
 
-/// One identifier that was asked about.
+/// One identifier in a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Guess {
-    /// Its kind, and its maker where it is unique only within that one's models: how one goes through
-    /// serial numbers of a maker, from the front or from the back, makes no difference.
+    /// Its kind, and its maker if it is unique only within a maker's models. Guesses at a maker's serial
+    /// numbers count together, in whatever order they are tried.
     pub series: String,
     /// The identifier, as `serial_number PF0ABCDE`.
     pub value: String,
 }
 
 impl Guess {
-    /// Everything that claims are found by. Keys are left out: nobody guesses them.
+    /// Returns every identifier by which claims are found. Keys are left out, because nobody can guess
+    /// them.
     pub(super) fn all(identity: &HardwareIdentity) -> Vec<Self> {
         let guessable = |one: &&Identifier| one.kind().rank() != Some(Rank::Key);
         lookup_keys(identity).filter(guessable).flat_map(|one| Self::of(identity, one)).collect()
     }
 
-    /// The identifier by which a claim matched.
+    /// Returns the identifiers by which a claim matched.
     pub(super) fn by(identity: &HardwareIdentity, reason: &Reason) -> Vec<Self> {
         let decided = |one: &&Identifier| {
             one.kind().rank() == Some(reason.rank) && reason.identifiers.contains(&lookup_text(one))
@@ -33,8 +33,8 @@ impl Guess {
         key.map(|one| Self::of(identity, one)).unwrap_or_default()
     }
 
-    /// Once for each maker that the device names, so that a made-up one beside the right one makes no
-    /// series of its own.
+    /// Returns a guess for each maker that the device names, so that naming an invented maker beside the
+    /// right one does not avoid the right series.
     fn of(identity: &HardwareIdentity, identifier: &Identifier) -> Vec<Self> {
         let kind = identifier.kind();
         let guess = |maker: &str| Self { series: format!("{kind} {maker}"), value: lookup_text(identifier) };

@@ -1,4 +1,4 @@
-//! `hello`: finds the claim, and refuses what no proof could change. It stores nothing.
+//! `hello`: finds the claim, and refuses a device that no proof could help. It stores nothing.
 
 use super::{
     super::{CertifiedEnrollment, DeviceIdentityCert, ServiceError, Services, audit::A_DEVICE},
@@ -34,11 +34,11 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// Owners who are told that their claims collide: a device has fewer identifiers by which claims are
+/// The most owners that are notified of a collision. A device has fewer identifiers by which claims are
 /// found, and each is held by one owner.
 const MAX_SIDES: usize = 32;
 
-/// A hello whose form and identifiers are in order.
+/// A hello whose form and identifiers are valid.
 #[derive(Debug, Clone)]
 pub struct HelloRequest {
     pub(super) message: Hello,
@@ -64,15 +64,15 @@ impl HelloRequest {
     }
 }
 
-/// A hello that was heard.
+/// The result of a hello.
 #[derive(Debug)]
 pub struct Heard {
     /// The answer.
     pub answer: Result<Challenge, ServiceError>,
-    /// Whether a claim matched: an answer that tells so must not be had by guessing.
+    /// Whether a claim matched: guessing must not yield an answer that reveals this.
     pub is_claimed: bool,
-    /// What was guessed, if whoever asks has nothing but identifiers: those by which a claim matched, or
-    /// everything that was looked up in vain.
+    /// The guesses to count if the device showed nothing but identifiers: those by which a claim matched,
+    /// or all that were looked up in vain.
     pub guesses: Vec<Guess>,
     claim: Option<ClaimId>,
     key: Sha256,
@@ -105,19 +105,19 @@ impl Services {
         })
     }
 
-    /// Challenges the device that said hello, or refuses what no proof could change. Nothing is
-    /// stored but the count of refusals.
+    /// Challenges the device that said hello, or refuses it if no proof could help. Only the count of
+    /// refusals is stored.
     ///
     /// # Errors
-    /// A refusal. An unknown device and one whose claim gives it nothing get the same bytes.
+    /// A refusal. An unknown device and one whose claim gives it no configuration get the same bytes.
     pub async fn challenge(&self, hello: HelloRequest) -> Result<Challenge, ServiceError> {
         self.hear(hello).await?.answer
     }
 
-    /// The same, for a caller who may keep the answer back.
+    /// Does the same as [`Self::challenge`], for a caller who may withhold the answer.
     ///
     /// # Errors
-    /// What failed in the server; a refusal is an answer.
+    /// Returns failures of the server; a refusal is an answer.
     pub async fn hear(&self, hello: HelloRequest) -> Result<Heard, ServiceError> {
         let now = self.now();
         let refuse = |kind| Err(self.refuse(Refusal::of(kind)));
@@ -146,9 +146,9 @@ impl Services {
         })
     }
 
-    /// Whether whoever said this hello has more than identifiers: a key, its own or its TPM's, that the
-    /// claim or its device knows, the device's certificate, or a token of its owner. Whom others behind
-    /// the same address guess about is nothing to such a device. That some TPM introduces itself is not
+    /// Whether the device behind this hello has more than identifiers: a key, its own or its TPM's, that
+    /// the claim or its device knows, the device's certificate, or a token of its owner. Other clients'
+    /// guesses from the same address must not affect such a device. The mere introduction of a TPM is not
     /// enough: the certificates of all TPMs in the world are public.
     ///
     /// # Errors
@@ -185,7 +185,7 @@ impl Services {
         Ok(claim.proof == ProofKind::Token && token.is_some_and(is_valid))
     }
 
-    /// The answer to a device whose claim is found.
+    /// Returns the answer to a device whose claim was found.
     fn answer(
         &self,
         now: Timestamp,
@@ -222,7 +222,8 @@ impl Services {
         Ok(Challenge { ticket: ticket.into(), nonce: server_nonce, proof, tpm: credential })
     }
 
-    /// The enrollment that the hello's certificate attests, if this server issued it for the hello's key.
+    /// Returns the enrollment that the hello's certificate attests, if this server issued it for the
+    /// hello's key.
     fn certified_before(&self, hello: &Hello) -> Option<PriorNotes> {
         let shown = hello.enrollment.as_ref()?.certificate.as_ref();
         let certified = Some(shown)
@@ -233,15 +234,15 @@ impl Services {
         Some(PriorNotes { device, generation, owner })
     }
 
-    /// Finds the claim that a device belongs to. If it belongs to none, or to several owners, they are
-    /// told.
+    /// Finds the claim that a device belongs to. If there is none, or there are several owners, those
+    /// concerned are notified.
     async fn find_claim(&self, now: Timestamp, hello: &HelloRequest) -> Result<Sighted, ServiceError> {
         let mut reader = self.0.store.reader().await?;
         let sought = Sought::of(&hello.identity);
         let mut candidates = reader.claims_found_by(&sought).await?;
         let mut known: Vec<_> = candidates.iter().map(|one| one.claim.registered()).collect();
         if known.len() > 1 {
-            // Only between several does it matter which of them has enrolled a device.
+            // Earlier enrollments matter only if there are several claims.
             let ids: Vec<ClaimId> = known.iter().map(|one| one.claim).collect();
             let devices = reader.devices_of_claims(&ids).await?;
             let key = hello.message.device_key.digest();
@@ -272,8 +273,8 @@ impl Services {
         Ok(found.map_or(Sighted::None, |at| Sighted::One(Box::new(candidates.swap_remove(at)), reason)))
     }
 
-    /// Counts a device that matched no claim whole, and tells the owners of claims that it matched in
-    /// part which identifiers did.
+    /// Counts a device that matched no claim completely, and tells the owners of partly matching claims
+    /// which identifiers matched.
     fn note_unclaimed(&self, now: Timestamp, matched: Match) {
         let refusal = Refusal::of(RefusalKind::NotClaimed);
         let near = match matched {
@@ -289,9 +290,9 @@ impl Services {
         }
     }
 
-    /// Tells the administrators of every side that claims of several owners match one device: in the
-    /// audit trail, and at the claims. Each side learns its own identifiers, and the kinds of the
-    /// others', whose values are not its business.
+    /// Notifies the administrators of every side that claims of several owners match one device, in the
+    /// audit trail and in the claims. Each side learns its own identifiers, and only the kinds of the
+    /// others', whose values are confidential.
     fn note_collision(&self, at: Timestamp, action: Action, reasons: &[Reason]) {
         let mut owners = BTreeSet::new();
         for side in reasons.iter().filter(|one| owners.insert(one.owner)).take(MAX_SIDES) {
@@ -323,22 +324,22 @@ impl Services {
     }
 }
 
-/// The claims that a device matched whole.
+/// The claims that a device matched completely.
 enum Sighted {
     One(Box<ClaimCandidate>, Reason),
     Several(Vec<Reason>),
     None,
 }
 
-/// The kinds of identifier that claims matched by.
+/// Returns the kinds of identifier that claims matched by.
 fn kinds_of<'r>(reasons: impl Iterator<Item = &'r Reason>) -> BTreeSet<IdentifierKind> {
     let texts = reasons.flat_map(|one| &one.identifiers);
     texts.filter_map(|text| text.split_once(' ')?.0.parse().ok()).collect()
 }
 
-/// The claim that the hardware belongs to. A key that was copied with a disk or an image matches the claim
-/// that it was registered for; a machine that shows other identifiers than that claim registers, and that
-/// has a claim of its own, goes by its own.
+/// Returns the claim that the hardware belongs to. A key that was copied with a disk or an image matches
+/// the claim that it was registered for; a machine that shows other identifiers than that claim registers,
+/// and that has a claim of its own, is matched to its own.
 fn by_hardware(identity: &HardwareIdentity, candidates: &[ClaimCandidate], by_key: Reason) -> Reason {
     let contradicted = candidates.iter().any(|one| {
         one.claim.id == by_key.claim && !contradictions(identity, &registered(&one.claim)).is_empty()
@@ -353,9 +354,9 @@ fn by_hardware(identity: &HardwareIdentity, candidates: &[ClaimCandidate], by_ke
     }
 }
 
-/// The identifiers of a hello, and the keys that the handshake may prove. A device's key in the list
-/// itself is a statement without proof, and must be that key; a TPM's key counts only as that of the
-/// TPM which introduces itself.
+/// Returns the identifiers of a hello, and the keys that the handshake may prove. A device key in the list
+/// is an unproven statement and must equal the hello's key; a TPM key counts only as that of the TPM that
+/// introduces itself.
 fn identity_of(hello: &Hello) -> Result<HardwareIdentity, String> {
     let key = |kind, digest: Sha256| {
         Identifier::parse(kind, &digest.to_string()).map_err(|error| error.to_string())

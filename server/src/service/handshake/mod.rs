@@ -1,6 +1,6 @@
 //! The handshake: `hello` is answered by a challenge, `prove` by a grant.
 //!
-//! What the server must remember in between travels with the device (`ticket.rs`).
+//! The server's state between the two travels with the device (`ticket.rs`).
 
 mod guess;
 mod hello;
@@ -24,7 +24,7 @@ pub(super) fn read_message<T: DeserializeOwned>(body: &[u8], limit: usize) -> Re
     if body.len() > limit {
         return unsupported(format!("The message is larger than {limit} bytes."));
     }
-    // The parser's message may repeat a part of the input, and a token is a part of it.
+    // The parser's message may repeat part of the input, such as a token.
     serde_json::from_slice(body).or_else(|error| {
         unsupported(format!(
             "The message cannot be read at line {}, column {}.",
@@ -34,7 +34,7 @@ pub(super) fn read_message<T: DeserializeOwned>(body: &[u8], limit: usize) -> Re
     })
 }
 
-/// An agent's version is kept and shown: one short printable word or two.
+/// Checks an agent's version, which is stored and shown: it must be short and printable.
 pub(super) fn check_agent_version(version: &str) -> Result<(), ServiceError> {
     let printable = version.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
     if printable && version.len() <= MAX_AGENT_VERSION_BYTES {

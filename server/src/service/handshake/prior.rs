@@ -1,5 +1,5 @@
-//! What is known of a device before it is decided about: an enrollment that its certificate attests, and
-//! other devices that hold its key.
+//! Facts about a device from before the decision: an enrollment that its certificate attests, and other
+//! devices that hold its key.
 
 use super::{super::ServiceError, Proof};
 use crate::{
@@ -10,11 +10,11 @@ use unbox_common::{
     identity::HardwareIdentity, ids::Generation, machine::contradictions, matching::ReplacedPart,
 };
 
-/// The device that this server's certificate attests, and the generation.
+/// Returns the device and generation that this server's certificate attests.
 ///
-/// It is the claim's device, or becomes it if the claim's device never enrolled: then this database was
-/// restored from a backup, and does not know the device. What belongs to another claim, or belonged to
-/// another owner, stays what it is.
+/// It is the claim's device, or becomes it if the claim's device never enrolled: in that case this database
+/// was restored from a backup and does not know the device. A device of another claim, or of another owner,
+/// is left alone.
 pub(super) async fn certified_device(
     tx: &mut Tx,
     proof: &Proof,
@@ -34,8 +34,8 @@ pub(super) async fn certified_device(
     Ok(Some((device, prior.generation)))
 }
 
-/// The other devices that the key belongs to, with what of this hardware is not theirs. A machine that two
-/// claims register is no copy of itself.
+/// Returns the other devices that the key belongs to, each with the parts in which this hardware differs. A
+/// machine that two claims register is no copy of itself.
 pub(super) async fn copied_from(
     tx: &mut Tx,
     proof: &Proof,
@@ -56,7 +56,7 @@ pub(super) async fn copied_from(
     Ok(differing.collect())
 }
 
-/// The facts with the device that is certified in place of the one that never enrolled.
+/// Returns the facts with the certified device in place of the one that never enrolled.
 pub(super) async fn known_again(
     tx: &mut Tx,
     facts: EnrollmentFacts,

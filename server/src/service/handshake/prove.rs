@@ -1,7 +1,7 @@
 //! `prove`: checks the device's signature, then decides and writes in one transaction.
 //!
-//! Certificate and payload are only made when that is on disk: if the server dies in between, the
-//! device proves again with the same ticket and gets the same generation.
+//! Certificate and payload are only made once that is on disk: if the server dies in between, the device
+//! proves again with the same ticket and gets the same generation.
 
 use super::{
     super::{
@@ -49,10 +49,10 @@ const COPIED_KEY: &str = "This device's key is that of another device: a disk or
     device, so that it makes a key of its own.";
 
 impl Services {
-    /// Takes the proof, and enrolls the device: [`Services::read_prove`], then [`Services::grant`].
+    /// Checks the proof and enrolls the device: [`Services::read_prove`], then [`Services::grant`].
     ///
     /// # Errors
-    /// Theirs.
+    /// Those of the two methods.
     pub async fn prove(&self, body: &[u8]) -> Result<Grant, ServiceError> {
         self.grant(self.read_prove(body, Origin::default())?).await
     }
@@ -68,11 +68,11 @@ impl Services {
 
     /// Enrolls the device.
     ///
-    /// The same proof again, while its ticket is good, gives the same generation: the answer may
+    /// Repeating the same proof while its ticket is valid gives the same generation, because the answer may
     /// have been lost.
     ///
     /// # Errors
-    /// A refusal; then nothing has changed but what an administrator sees of it.
+    /// A refusal; nothing but records for the administrator has changed in that case.
     pub async fn grant(&self, proof: Proof) -> Result<Grant, ServiceError> {
         let proof = Arc::new(proof);
         let (services, job) = (self.clone(), Arc::clone(&proof));
@@ -126,7 +126,7 @@ impl Services {
         Ok(Proof { notes, identity, tpm, ticket, shown, sent_token, origin, now })
     }
 
-    /// Decides, and writes what follows. Runs inside the write transaction, perhaps more than once.
+    /// Decides and writes the consequences. Runs inside the write transaction, perhaps more than once.
     async fn enroll(&self, tx: &mut Tx, proof: &Proof) -> Result<Outcome, ServiceError> {
         let shown = (&proof.notes.key, proof.shown);
         let Some(facts) = tx.enrollment_facts(proof.notes.claim, shown, proof.now).await? else {
@@ -206,7 +206,7 @@ impl Services {
         if let (Why::ResetTicket, Some(digest)) = (why, proof.shown.reset_ticket) {
             tx.use_reset_ticket(digest, now).await?;
         }
-        // What another hello than this one's collided with is over.
+        // A collision from before this hello is over.
         if claim.collision.as_ref().is_some_and(|one| one.at < proof.notes.issued_at) {
             tx.set_collision(claim.id, None).await?;
         }
@@ -279,7 +279,7 @@ impl Services {
         }))
     }
 
-    /// Tells the owners of the devices that a key belongs to that other hardware showed it.
+    /// Tells the owners of a key's devices that other hardware showed the key.
     fn tell_of_copies(&self, tx: &mut Tx, now: Timestamp, copies: &[(OtherHolder, Vec<ReplacedPart>)]) {
         for (OtherHolder { claim, device }, differs) in copies {
             let subject =
@@ -292,13 +292,13 @@ impl Services {
         }
     }
 
-    /// Signs and issues what was granted: it is on disk by now.
+    /// Issues the certificate and signs the payload of a grant that is already on disk.
     async fn issue(&self, proof: &Proof, granted: &Granted) -> Result<Grant, ServiceError> {
         let Some(device) = granted.device else {
             return Err(ServiceError::Busy);
         };
         let Granted { generation, assigned, .. } = *granted;
-        // Deleted since the commit: the device asks again and finds out what it is now.
+        // The configuration was deleted since the commit: the device asks again and gets the new state.
         let assignment = self.assignment(assigned).await?.ok_or(ServiceError::Busy)?;
         let (key_digest, nonce) = (proof.shown.key, proof.notes.device_nonce);
         let to = Recipient { device, generation, key_digest, nonce };
@@ -320,16 +320,16 @@ impl Services {
     }
 }
 
-/// The other end of a connection.
+/// The origin of a connection.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Origin {
-    /// The network that it is in.
+    /// The client's network.
     pub network: Option<Network>,
-    /// Its client certificate.
+    /// The client certificate.
     pub certificate: Option<DeviceIdentityCert>,
 }
 
-/// A proof whose signature is right.
+/// A proof with a valid signature.
 #[derive(Debug)]
 pub struct Proof {
     pub(super) notes: Notes,
@@ -343,13 +343,13 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// Digest of the device's key.
+    /// Returns the digest of the device's key.
     #[must_use]
     pub const fn key(&self) -> Sha256 {
         self.shown.key
     }
 
-    /// What ties it to this device, beside the identifiers that matched.
+    /// Returns the strongest link to this device beside the identifiers that matched.
     fn tie(&self, claim: &Claim, device: &Device) -> Tie {
         let by_certificate = self.origin.certificate.is_some_and(|one| one.device == device.id);
         let by_tpm = self.tpm.as_ref().is_some_and(|tpm| is_own_tpm(claim, Some(device), tpm.key));
@@ -366,8 +366,8 @@ impl Proof {
         standing(token.expires_at, token.revoked_at, self.now)
     }
 
-    /// The version to draw for a device that has reached a higher one than it would get. Only a device
-    /// that this server has enrolled before has reached anything.
+    /// Returns the version to draw for a device that has reached a higher one than it would get. Only a
+    /// device that this server enrolled before can have reached any.
     fn overtaken(&self, assigned: &Assigned, why: Why) -> Option<Timestamp> {
         let reached = self.notes.payload_version.filter(|_| matches!(why, Why::KnownKey | Why::Certified))?;
         assigned.overtaken_by(reached, self.now)
@@ -382,7 +382,7 @@ impl Proof {
     }
 }
 
-/// What became of a proof.
+/// The outcome of a proof.
 enum Outcome {
     Granted(Box<Granted>),
     Refused(Refusal),
@@ -395,7 +395,7 @@ struct Granted {
     customer: CompanyId,
     customer_name: Name,
     assigned: Assigned,
-    /// The token brought the configuration, and the claim keeps it.
+    /// Whether the token brought the configuration, which the claim then keeps.
     by_token: bool,
 }
 
@@ -412,14 +412,14 @@ impl Granted {
     }
 }
 
-/// Which configuration a device gets, and whether its token brought it.
+/// The configuration that a device gets, and whether its token brought it.
 #[derive(Clone, Copy)]
 struct Given {
     assigned: Assigned,
     by_token: bool,
 }
 
-/// The claim's own configuration, or the token's, or the customer's default.
+/// Returns the claim's own configuration, or the token's, or the customer's default.
 fn given(facts: &EnrollmentFacts, token: Option<&TokenFacts>) -> Option<Given> {
     let claim = &facts.claim;
     let asked_for_token = claim.configuration.is_none() && claim.proof == ProofKind::Token;

@@ -1,8 +1,8 @@
-//! The sealed ticket: everything that the server must remember between hello and prove.
+//! The sealed ticket: the server's state between hello and prove.
 //!
-//! The server stores nothing for a device that has proved nothing. Its notes travel with the
-//! device, sealed; the first byte says which form they have, so that a server that was updated in
-//! between reads or refuses them, and never misreads.
+//! The server stores nothing for a device that has proved nothing. Its notes travel with the device,
+//! sealed. The first byte names their form, so that a server that was updated in between reads or refuses
+//! them, and never misreads them.
 
 use super::HelloRequest;
 use serde::{Deserialize, Serialize};
@@ -19,46 +19,46 @@ use unbox_common::{
 
 /// The form of the notes.
 const FORM: u8 = 1;
-/// How far ahead another server's clock may be.
+/// The most that another server's clock may be ahead.
 const SKEW: Duration = Duration::from_secs(30);
 
-/// What the server remembers of a hello.
+/// The server's notes about a hello.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Notes {
-    /// Digest of the hello's exact bytes.
+    /// The digest of the hello's exact bytes.
     pub(super) hello: Sha256,
-    /// What the device showed, as `(kind, value, source)`.
+    /// The identifiers that the device showed, as `(kind, value, source)`.
     identity: Vec<(IdentifierKind, String, Source)>,
-    /// The key that it says it holds.
+    /// The key that the device claims to hold.
     pub(super) key: DevicePublicKey,
-    /// Its nonce.
+    /// The device's nonce.
     pub(super) device_nonce: Nonce,
-    /// Ours.
+    /// The server's nonce.
     pub(super) server_nonce: Nonce,
-    /// The proof that was asked for.
+    /// The demanded proof.
     pub(super) proof: ProofKind,
     /// The claim that matched.
     pub(super) claim: ClaimId,
-    /// What the match is worth.
+    /// The strength of the match.
     pub(super) rank: Rank,
-    /// The signing root that the device has.
+    /// The version of the device's signing root.
     pub(super) root_version: u64,
-    /// Its agent.
+    /// The version of its agent.
     pub(super) agent_version: String,
-    /// The TPM that is to prove itself, if that is asked for.
+    /// The TPM that must prove itself, if the claim demands one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) tpm: Option<TpmNotes>,
     /// The enrollment that this server's certificate for the key attests, if the device showed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) prior: Option<PriorNotes>,
-    /// The payload version that it says it has reached.
+    /// The payload version that the device claims to have reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) payload_version: Option<u64>,
-    /// When the challenge was given.
+    /// The time of the challenge.
     pub(super) issued_at: Timestamp,
 }
 
-/// What the server remembers of a TPM that introduced itself.
+/// The server's notes about a TPM that introduced itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TpmNotes {
     /// The endorsement key that the secret was sealed for, as an identifier.
@@ -78,11 +78,11 @@ pub(super) struct PriorNotes {
     pub(super) device: DeviceId,
     /// The enrollment.
     pub(super) generation: Generation,
-    /// Who owned the device then.
+    /// The customer that owned the device then.
     pub(super) owner: CompanyId,
 }
 
-/// What of the notes does not come from the hello itself.
+/// The part of the notes that does not come from the hello itself.
 pub(super) struct Challenged {
     pub(super) server_nonce: Nonce,
     pub(super) proof: ProofKind,
@@ -95,7 +95,7 @@ pub(super) struct Challenged {
 
 impl Notes {
     pub(super) fn new(hello: &HelloRequest, given: Challenged) -> Self {
-        // What no TPM is going to prove stays out of what is remembered.
+        // A TPM key that will not be proved is not remembered.
         let is_kept = |one: &RawIdentifier| given.tpm.is_some() || one.kind != IdentifierKind::TpmKey;
         let identity = hello.identity.to_raw();
         Self {
@@ -120,15 +120,15 @@ impl Notes {
         }
     }
 
-    /// The plain text that is sealed.
+    /// Returns the plain text to seal.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![FORM];
-        // Writing our own type into memory cannot fail; a cut text would not be read again.
+        // Serializing our own type into memory cannot fail; truncated text would not be accepted later.
         let _ = serde_json::to_writer(&mut bytes, self);
         bytes
     }
 
-    /// Reads what was sealed.
+    /// Reads notes that were sealed.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [FORM, json @ ..] => serde_json::from_slice(json).ok(),
@@ -136,7 +136,7 @@ impl Notes {
         }
     }
 
-    /// What the device showed. `None` if the rules have changed since.
+    /// Returns the identifiers that the device showed; `None` if the rules have changed since.
     pub(super) fn identity(&self) -> Option<HardwareIdentity> {
         let raw: Vec<RawIdentifier> = self
             .identity
@@ -146,7 +146,7 @@ impl Notes {
         HardwareIdentity::from_raw(&raw).ok()
     }
 
-    /// Whether the challenge can still be answered.
+    /// Whether the challenge may still be answered.
     pub(super) fn is_in_time(&self, now: Timestamp, lifetime: Duration) -> bool {
         now < self.issued_at.after(lifetime) && self.issued_at <= now.after(SKEW)
     }

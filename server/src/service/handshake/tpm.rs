@@ -1,4 +1,4 @@
-//! The proof `tpm`: a secret is sealed for the TPM that introduced itself, and what it answers is held
+//! The proof `tpm`: a secret is sealed for the TPM that introduced itself, and the TPM's answer is checked
 //! against this handshake.
 
 use super::{
@@ -31,7 +31,7 @@ const NO_ANSWER: &str = "The answer of the TPM is missing.";
 const NOT_IN_TPM: &str = "The device's key is not in the TPM.";
 const NOT_QUOTED: &str = "The TPM's statement about the firmware does not belong to this handshake.";
 
-/// What goes into the ticket, and what goes to the device; both empty unless the claim asks for a TPM.
+/// The notes for the ticket and the secret for the device; both empty unless the claim demands a TPM.
 #[derive(Default)]
 pub(super) struct Sealed {
     pub(super) notes: Option<TpmNotes>,
@@ -39,10 +39,10 @@ pub(super) struct Sealed {
 }
 
 impl Services {
-    /// Seals a secret for the device's TPM, if the claim asks for one.
+    /// Seals a secret for the device's TPM, if the claim demands one.
     ///
     /// # Errors
-    /// Without randomness. The inner error refuses the device: nothing that it proves could help.
+    /// Fails without randomness. The inner error refuses a device that no proof could help.
     pub(super) fn seal_for_tpm(
         &self,
         claim: &Claim,
@@ -74,7 +74,7 @@ impl Services {
         Ok(Ok(Sealed { notes: Some(notes), credential: Some(credential) }))
     }
 
-    /// The TPM that introduced itself, and whether a manufacturer vouches for it.
+    /// Returns the TPM that introduced itself, and whether a manufacturer vouches for it.
     fn introduced(
         &self,
         claim: &Claim,
@@ -100,8 +100,8 @@ impl Services {
     }
 }
 
-/// Checks what a TPM answered, against the notes of the challenge and the transcript. `None` if it was
-/// asked nothing.
+/// Checks a TPM's answer against the notes of the challenge and the transcript. Returns `None` if none was
+/// demanded.
 pub(super) fn check_answer(
     notes: &Notes,
     message: &wire::Prove,
@@ -110,7 +110,7 @@ pub(super) fn check_answer(
     let Some(asked) = &notes.tpm else { return Ok(None) };
     let answer = message.tpm.as_ref().ok_or(NO_ANSWER)?;
     let opened = from_base64(answer.secret.expose()).map_err(|_| NOT_OPENED)?;
-    // Digests are compared: how long that takes says nothing about the secret.
+    // Comparing digests takes a time that reveals nothing about the secret.
     if Sha256::of(&opened) != asked.secret {
         return Err(NOT_OPENED);
     }

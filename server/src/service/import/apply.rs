@@ -1,4 +1,4 @@
-//! A batch of rows that apply configurations to devices that are claimed already.
+//! A batch of rows that apply configurations to claimed devices.
 
 use super::outcome::RowOutcome;
 use crate::{
@@ -21,12 +21,12 @@ use unbox_common::{
     matching::IdentifierSet,
 };
 
-/// What a row asks for.
+/// A row's request.
 #[derive(Debug, Clone)]
 pub(super) struct Wish {
-    /// What its device has registered, all of it.
+    /// All identifier sets of its device.
     pub(super) sets: Vec<IdentifierSet>,
-    /// What it is to get; the customer's default if none.
+    /// The requested configuration; `None` for the customer's default.
     pub(super) configuration: Option<ConfigurationId>,
 }
 
@@ -35,7 +35,7 @@ impl Wish {
         self.sets.iter().flat_map(IdentifierSet::members)
     }
 
-    /// What to look the device up by: the strongest identifier.
+    /// Returns the key to look the device up by: the strongest identifier.
     fn key(&self) -> Option<String> {
         let strongest = self.sets.iter().min_by_key(|set| set.rank())?;
         strongest.lookup_key().map(lookup_text)
@@ -48,7 +48,7 @@ impl Wish {
 }
 
 impl Services {
-    /// Applies configurations to the devices of a customer, and says what became of each row.
+    /// Applies configurations to the devices of a customer, and returns the result of each row.
     pub(super) async fn apply_batch(
         &self,
         by: &Actor,
@@ -70,7 +70,7 @@ impl Services {
         Ok(lines.into_iter().zip(outcomes.await?).collect())
     }
 
-    /// A later row sees what an earlier one did; what is written is the end of it.
+    /// Later rows see the effect of earlier ones; only the final state is written.
     async fn apply_wishes(
         &self,
         tx: &mut Tx,

@@ -28,12 +28,12 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// What a row is refused with whose device is [`Taken::Crowded`].
+/// The rule broken by a row whose device is [`Taken::Crowded`].
 const CROWDED_ROW: &str =
     "name one that many other claims name, too: give an identifier that no other device has";
 
 impl Services {
-    /// The claim that a row asks for, still without its id.
+    /// Returns the claim that a row requests, without its id.
     pub(super) async fn claim_of_row(
         &self,
         by: &Actor,
@@ -71,7 +71,7 @@ impl Services {
         }))
     }
 
-    /// Writes the claims that nobody holds yet, and says what became of each.
+    /// Writes the claims whose devices are unclaimed, and returns the result of each row.
     pub(super) async fn claim_batch(
         &self,
         by: &Actor,
@@ -107,7 +107,7 @@ impl Services {
                     fresh.entry(claim.customer).or_default().push(id);
                     RowOutcome::Imported(id)
                 }
-                // What somebody else registered is not named to a reseller.
+                // A reseller does not learn the id of a claim that somebody else registered.
                 Taken::Already { reseller, .. }
                     if matches!(by.scope(), Scope::Reseller(_)) && reseller != claim.reseller =>
                 {

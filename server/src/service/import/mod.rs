@@ -1,12 +1,12 @@
 //! Claims from a CSV file: rows of any number in constant memory, each with its own result.
 //!
-//! A thread that may block reads and checks rows (`rows.rs`, in the words of `unbox_common::claims_file`). Here they
-//! are looked up (`parties.rs`), held against what is claimed already and written, a batch to a
-//! transaction, while the thread reads on: a reseller's file claims devices (`claim.rs`), a customer's
-//! applies configurations to those that it has (`apply.rs`).
+//! A thread that may block reads and checks rows (`rows.rs`, in the words of `unbox_common::claims_file`).
+//! Here their names are looked up (`parties.rs`), then they are checked against existing claims and
+//! written, one batch in a transaction, while the thread reads on: a reseller's file claims devices
+//! (`claim.rs`), a customer's applies configurations to its devices (`apply.rs`).
 //!
-//! To add a column: its name and meaning in `unbox_common::claims_file`, its rule there or in `rows.rs`, its place in the
-//! export (`service/export.rs`), and a row in the tests of each.
+//! To add a column: its name and meaning in `unbox_common::claims_file`, its rule there or in `rows.rs`,
+//! its place in the export (`service/export.rs`), and a row in the tests of each.
 
 mod apply;
 mod claim;
@@ -35,12 +35,12 @@ use unbox_common::{
     protocol::latest::ProofKind,
 };
 
-/// Rows of one transaction: devices that enroll at the same time wait for no longer than it takes.
+/// The number of rows in one transaction; devices that enroll at the same time wait for one at most.
 const BATCH_ROWS: usize = 2000;
-/// Batches that are read ahead.
+/// The number of batches that are read ahead.
 const BATCHES_AHEAD: usize = 2;
 
-/// What rows get that do not say it themselves.
+/// Defaults for rows that leave a value out.
 #[derive(Debug, Clone, Default)]
 pub struct ImportDefaults {
     /// The customer.
@@ -53,7 +53,7 @@ pub struct ImportDefaults {
     pub proof: Option<ProofKind>,
 }
 
-/// A file that is being imported. Dropped, it stops after the batch that is being written.
+/// A running import. When dropped, it stops after the batch that is being written.
 pub struct Import {
     services: Services,
     by: Actor,
@@ -64,21 +64,21 @@ pub struct Import {
     summary: ImportSummary,
 }
 
-/// What is done with rows.
+/// The kind of work on rows.
 #[derive(Debug, Clone, Copy)]
 enum Work {
     Claim,
-    /// To devices of this customer.
+    /// Applies configurations to devices of this customer.
     Apply(CompanyId),
 }
 
 impl Services {
-    /// Imports claims from CSV. Every row has its result, told to `sink` when it is on disk, in
-    /// the order of the file.
+    /// Imports claims from CSV. Each row's result is passed to `sink` when it is on disk, in the order of
+    /// the file.
     ///
     /// # Errors
-    /// If the file as a whole cannot be used (its header, or it stops being CSV), or the database
-    /// fails; rows that were told before are imported all the same.
+    /// If the file as a whole is unusable (a bad header, or malformed CSV further down), or the database
+    /// fails; rows that were already reported remain imported.
     pub async fn import_claims<R: Read + Send + 'static>(
         &self,
         by: &Actor,
@@ -93,11 +93,11 @@ impl Services {
         Ok(import.summary())
     }
 
-    /// Reads the first line of a file, and begins to read its rows. A reseller claims with it, and a
-    /// customer applies configurations; for the operator it depends on the columns.
+    /// Reads the first line of a file and starts to read its rows. A reseller's file claims devices, a
+    /// customer's applies configurations; for the operator it depends on the columns.
     ///
     /// # Errors
-    /// If the first line cannot be used, or the file is not for this actor.
+    /// If the first line is unusable, or the actor may not import such a file.
     pub async fn open_import<R: Read + Send + 'static>(
         &self,
         by: &Actor,
@@ -150,11 +150,10 @@ impl Services {
 }
 
 impl Import {
-    /// What became of the next rows, in the order of the file; `None` at its end.
+    /// Returns the results of the next rows, in the order of the file; `None` at its end.
     ///
     /// # Errors
-    /// If the file stops being CSV, or the database fails; rows that were told before are imported
-    /// all the same.
+    /// If the CSV is malformed, or the database fails; rows that were already reported remain imported.
     pub async fn next_results(&mut self) -> Result<Option<Vec<RowResult>>, ServiceError> {
         let Some(batch) = self.batches.recv().await else {
             return match self.reading.take() {
@@ -173,7 +172,7 @@ impl Import {
         Ok(Some(results.into_iter().map(|(line, outcome)| RowResult { line, outcome }).collect()))
     }
 
-    /// What became of all rows that were told so far.
+    /// Returns the totals of all rows reported so far.
     #[must_use]
     pub const fn summary(&self) -> ImportSummary {
         self.summary
@@ -225,7 +224,7 @@ async fn wish_of_row(customer: CompanyId, row: Row, parties: &mut Parties<'_>) -
     Ok(configuration.map(|configuration| Wish { sets: row.sets, configuration }))
 }
 
-/// What this actor does with such a file.
+/// Returns the work that such a file means for this actor.
 fn work(by: &Actor, defaults: &ImportDefaults, header: &Header) -> Result<Work, ServiceError> {
     let refused = |rule: &str| Err(ServiceError::invalid("file", rule));
     match (by.scope(), header.purpose(), defaults.customer) {
@@ -252,7 +251,7 @@ async fn read_to_the_end(reading: JoinHandle<Result<(), UnusableFile>>) -> Resul
     }
 }
 
-/// Reads the whole file, batch by batch, until nobody takes them any more.
+/// Reads the whole file, batch by batch, until the receiver is gone.
 fn read_batches(mut rows: Rows<impl Read>, to: &mpsc::Sender<Vec<ReadRow>>) -> Result<(), UnusableFile> {
     let mut batch = Vec::with_capacity(BATCH_ROWS);
     loop {

@@ -1,48 +1,48 @@
-//! What became of the rows of a claims file.
+//! The results of the rows of a claims file.
 
 use serde::Serialize;
 use unbox_common::ids::ClaimId;
 
-/// What became of one row.
+/// The result of one row, with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowResult {
     /// The line that the row starts on, from 1; the header is line 1.
     pub line: u64,
-    /// What became of it.
+    /// The result.
     pub outcome: RowOutcome,
 }
 
-/// What became of one row.
+/// The result of one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowOutcome {
-    /// It is claimed now.
+    /// The device is now claimed.
     Imported(ClaimId),
-    /// The same customer has claimed it before, perhaps in a row above; nothing changed.
+    /// The same customer claimed the device before, perhaps in an earlier row; nothing changed.
     AlreadyClaimed(ClaimId),
     /// The claim has this configuration now.
     Applied(ClaimId),
     /// The claim had this configuration before; nothing changed.
     AlreadyApplied(ClaimId),
-    /// Another customer has claimed it, perhaps in a row above; nothing changed.
+    /// Another customer claimed the device, perhaps in an earlier row; nothing changed.
     Conflict,
-    /// Somebody else has claimed it for the same customer; nothing changed.
+    /// Somebody else claimed the device for the same customer; nothing changed.
     OtherReseller,
     /// The customer has no such device; nothing changed.
     NotFound,
-    /// It cannot be used; nothing changed.
+    /// The row is invalid; nothing changed.
     Invalid {
         /// The column, from 1; `None` if the row as a whole is wrong.
         column: Option<usize>,
         /// The column's name, or `row`.
         field: String,
-        /// The rule that it broke, to be read after the field. It never repeats a value: files hold
-        /// secrets in wrong columns.
+        /// The broken rule, to be read after the field. It never repeats a value, because secrets may be in
+        /// wrong columns.
         rule: String,
     },
 }
 
 impl RowOutcome {
-    /// One word for it.
+    /// Returns the status as one word.
     #[must_use]
     pub const fn status(&self) -> &'static str {
         match self {
@@ -56,7 +56,7 @@ impl RowOutcome {
         }
     }
 
-    /// The claim, if there is one that may be named.
+    /// Returns the claim, if there is one that may be named.
     #[must_use]
     pub const fn claim(&self) -> Option<ClaimId> {
         match self {
@@ -67,7 +67,7 @@ impl RowOutcome {
         }
     }
 
-    /// What is wrong with the row, and what to do; `None` if nothing is.
+    /// Returns the problem with the row and its remedy; `None` if there is none.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         Some(match self {
@@ -93,24 +93,24 @@ impl RowOutcome {
     }
 }
 
-/// How an import ended.
+/// The totals of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct ImportSummary {
-    /// Rows that were read.
+    /// The number of rows that were read.
     pub rows: u64,
-    /// Rows that are claims now.
+    /// The number of new claims.
     pub imported: u64,
-    /// Rows that were claims before.
+    /// The number of rows that were already claimed.
     pub already_claimed: u64,
-    /// Rows whose configuration is applied now.
+    /// The number of newly applied configurations.
     pub applied: u64,
-    /// Rows whose configuration was applied before.
+    /// The number of configurations that were already applied.
     pub already_applied: u64,
-    /// Rows that somebody else has claimed.
+    /// The number of rows that somebody else has claimed.
     pub conflicts: u64,
-    /// Rows whose device the customer does not have.
+    /// The number of rows whose device the customer does not have.
     pub not_found: u64,
-    /// Rows that could not be used.
+    /// The number of invalid rows.
     pub invalid: u64,
 }
 
@@ -128,7 +128,7 @@ impl ImportSummary {
         } += 1;
     }
 
-    /// Rows that changed nothing and should have.
+    /// Returns the number of rows that failed.
     #[must_use]
     pub const fn failed(&self) -> u64 {
         self.conflicts + self.not_found + self.invalid

@@ -1,5 +1,4 @@
-//! Who the rows of a file are about: customers and configurations by the names in their cells, each
-//! looked up once in a batch.
+//! The customers and configurations named in the cells of a file, each looked up once per batch.
 
 use super::{ImportDefaults, outcome::RowOutcome, rows::Named};
 use crate::{
@@ -15,7 +14,7 @@ use unbox_common::ids::{CompanyId, ConfigurationId};
 /// The configuration that stands for the customer's default.
 const DEFAULT: &str = "0";
 
-/// What the names in a batch of rows stand for.
+/// The objects behind the names in a batch of rows.
 pub(super) struct Parties<'i> {
     services: &'i Services,
     by: &'i Actor,
@@ -24,7 +23,7 @@ pub(super) struct Parties<'i> {
     configurations: HashMap<(CompanyId, String), Option<ConfigurationId>>,
 }
 
-/// Something that was looked up, or what is wrong with the row that asks for it.
+/// A looked-up object, or the problem with the row that names it.
 pub(super) type Found<T> = Result<Result<T, RowOutcome>, ServiceError>;
 
 impl<'i> Parties<'i> {
@@ -32,7 +31,7 @@ impl<'i> Parties<'i> {
         Self { services, by, defaults, customers: HashMap::new(), configurations: HashMap::new() }
     }
 
-    /// The customer of a row.
+    /// Returns the customer of a row.
     pub(super) async fn customer(&mut self, named: Option<&Named>) -> Found<CompanyId> {
         let Some(named) = named else {
             let none = || RowOutcome::invalid(None, "customer", "is not said, and no default was given");
@@ -60,7 +59,7 @@ impl<'i> Parties<'i> {
         }
     }
 
-    /// The configuration of a row; none if it says so, or nothing.
+    /// Returns the configuration of a row; `None` for the customer's default.
     pub(super) async fn configuration(
         &mut self,
         customer: CompanyId,
@@ -91,7 +90,7 @@ impl<'i> Parties<'i> {
         customer: CompanyId,
         name: &str,
     ) -> Result<Option<ConfigurationId>, ServiceError> {
-        // A reseller knows the ids that it was told; a customer's names are not its to try.
+        // A reseller may use the ids that it was told, but must not probe a customer's names.
         if let Scope::Reseller(_) = self.by.scope() {
             let Ok(id) = name.parse() else { return Ok(None) };
             let mut reader = self.services.0.store.reader().await?;

@@ -1,7 +1,7 @@
-//! Rows of a claims file: CSV in, checked rows out, each with its line.
+//! Rows of a claims file: CSV in, checked rows out, each with its line number.
 //!
-//! A row names one device. What it registers of the row's identifiers is decided where the
-//! management API has it decided, too: `domain/registration.rs`.
+//! A row names one device. The identifier sets that it registers follow the same rule as in the management
+//! API: `domain/registration.rs`.
 
 use super::outcome::RowOutcome;
 use crate::domain::{
@@ -21,7 +21,7 @@ use unbox_common::{
     protocol::latest::ProofKind,
 };
 
-/// What a row says.
+/// The contents of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) sets: Vec<IdentifierSet>,
@@ -32,7 +32,7 @@ pub(super) struct Row {
     pub(super) metadata: Metadata,
 }
 
-/// What a cell calls something that has to be looked up.
+/// The name in a cell that has to be looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named {
     /// The number of the column, from 1.
@@ -43,7 +43,7 @@ pub(super) struct Named {
     pub(super) name: String,
 }
 
-/// A row and the line that it starts on, or what is wrong with it.
+/// A row with the line that it starts on, or the problem with it.
 pub(super) type ReadRow = (u64, Result<Row, RowOutcome>);
 
 /// The rows of a file, in constant memory.
@@ -54,7 +54,7 @@ pub(super) struct Rows<R> {
 }
 
 impl<R: Read> Rows<R> {
-    /// Reads the header; ChromeOS devices are held against `models`.
+    /// Reads the header; `models` are for checking ChromeOS devices.
     pub(super) fn open(file: R, models: Arc<Models>) -> Result<Self, UnusableFile> {
         let records = Records::open(file)?;
         Ok(Self { purpose: records.header().purpose(), records, models })
@@ -64,7 +64,7 @@ impl<R: Read> Rows<R> {
         self.records.header()
     }
 
-    /// The next row that is not empty; `None` at the end.
+    /// Returns the next non-empty row; `None` at the end.
     pub(super) fn next_row(&mut self) -> Result<Option<ReadRow>, UnusableFile> {
         let row = self.records.next_row()?;
         Ok(row.map(|cells| (cells.line(), read(&cells, self.purpose, &self.models))))
@@ -117,7 +117,7 @@ fn read(cells: &Cells<'_>, purpose: Purpose, models: &Models) -> Result<Row, Row
     Ok(Row { sets, customer, configuration, proof, order, metadata })
 }
 
-/// What a row registers as a ChromeOS device is held against the table of models.
+/// Checks a row's ChromeOS identifiers against the table of models.
 fn check_chrome_os(
     models: &Models,
     header: &Header,
@@ -170,7 +170,7 @@ fn known_proofs() -> String {
     format!("is not one of: {}", ProofKind::ALL.map(ProofKind::name).join(", "))
 }
 
-/// Metadata as a cell has it: a JSON object of texts.
+/// Reads metadata from a cell: a JSON object of texts.
 fn read_metadata(cell: &str) -> Result<Metadata, String> {
     let entries: BTreeMap<String, String> = serde_json::from_str(cell)
         .map_err(|_| r#"is not a JSON object of texts, such as {"ordernumber": "PO 1"}"#.to_owned())?;

@@ -1,5 +1,5 @@
-//! What a service account signs to get an access token: a JSON web token (RFC 7519, RFC 7523), read,
-//! verified and judged. Pure: keys and time are handed in.
+//! The assertion that a service account signs to get an access token: a JSON web token (RFC 7519, RFC
+//! 7523), read, verified and judged. Pure: keys and time are parameters.
 
 use super::oauth::{OAuthError, OAuthRefusal::InvalidGrant};
 use crate::{domain::credential::KeyId, service::Settings};
@@ -16,25 +16,25 @@ use unbox_common::timestamp::Timestamp;
 use url::Url;
 use x509_parser::{prelude::FromDer as _, x509::SubjectPublicKeyInfo};
 
-/// The largest assertion that is looked into, in bytes; with a key of 4,096 bits it has about 1,100.
+/// The largest assertion that is examined, in bytes; with a key of 4,096 bits it has about 1,100.
 const MAX_ASSERTION_BYTES: usize = 16 * 1024;
-/// The longest time for which one is signed (what Google's clients sign for, and what Google takes).
+/// The longest lifetime of an assertion, as signed by Google's clients and accepted by Google.
 const MAX_LIFETIME: Duration = Duration::from_hours(1);
-/// How far the clock of a client may be off.
+/// The most that a client's clock may be wrong.
 const MAX_SKEW: Duration = Duration::from_mins(5);
 /// The audience that Google's client libraries name, whatever the key file says.
 const GOOGLE_AUDIENCE: &str = "https://oauth2.googleapis.com/token";
 
-/// An assertion that nobody has verified yet.
+/// An assertion that is not verified yet.
 pub(super) struct Assertion<'a> {
     text: &'a str,
-    /// The key that it says to be signed with; not all clients say it.
+    /// The key that it claims to be signed with; not all clients name one.
     pub(super) key: Option<KeyId>,
-    /// Who says to have signed it.
+    /// The alleged signer.
     pub(super) issuer: String,
 }
 
-/// What a service account has signed.
+/// The contents that a service account has signed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct Claims {
     iss: String,
@@ -55,7 +55,7 @@ enum Audience {
 }
 
 impl<'a> Assertion<'a> {
-    /// Reads who says to have signed it, with which key.
+    /// Reads the alleged signer and key.
     pub(super) fn read(text: &'a str) -> Result<Self, OAuthError> {
         let malformed =
             || InvalidGrant.because("The assertion is no JSON web token with iss, aud, iat and exp.");
@@ -63,7 +63,7 @@ impl<'a> Assertion<'a> {
             return Err(InvalidGrant.because("The assertion is larger than 16 KiB."));
         }
         let header = jsonwebtoken::decode_header(text).map_err(|error| match error.kind() {
-            // Not in the list of the library, such as `none`.
+            // An algorithm that the library does not know, such as `none`.
             ErrorKind::Json(_) => InvalidGrant.because("The assertion must be signed with RS256."),
             _ => malformed(),
         })?;
@@ -77,14 +77,14 @@ impl<'a> Assertion<'a> {
         Ok(Self { text, key, issuer: claims.iss })
     }
 
-    /// What it says, if it was signed with this key: `SubjectPublicKeyInfo`, DER.
+    /// Returns the contents if they were signed with this key: `SubjectPublicKeyInfo`, DER.
     pub(super) fn verify(&self, public_key: &[u8]) -> Option<Claims> {
-        // Once for the process; later calls change nothing.
+        // Takes effect once per process; later calls change nothing.
         let _ = RING.install_default();
         let (_, key) = SubjectPublicKeyInfo::from_der(public_key).ok()?;
         let key = DecodingKey::from_rsa_der(&key.subject_public_key.data);
         let mut validation = Validation::new(Algorithm::RS256);
-        // The library would read the system's clock, and knows no audience by its host alone.
+        // The library would read the system's clock, and cannot match an audience by its host alone.
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         validation.validate_aud = false;
@@ -93,7 +93,7 @@ impl<'a> Assertion<'a> {
 }
 
 impl Claims {
-    /// Whether they are meant for this server, at this time.
+    /// Checks that they are meant for this server, at this time.
     pub(super) fn judge(&self, server: &Settings, now: Timestamp) -> Result<(), OAuthError> {
         let (from, until) = (Timestamp::from_secs(self.iat), Timestamp::from_secs(self.exp));
         if until <= from || until.since(from) > MAX_LIFETIME {
@@ -119,13 +119,14 @@ impl Claims {
     }
 }
 
-/// One answer for an unknown account, an unknown, expired or revoked key, and a wrong signature.
+/// Returns the same error for an unknown account, an unknown, expired or revoked key, and a wrong
+/// signature.
 pub(super) fn unknown() -> OAuthError {
     InvalidGrant.because("The service account or its key is not known here, or the signature is wrong.")
 }
 
-/// Whether this is a URL of our token endpoint. Whichever port a client reaches us by: a proxy in front
-/// may take another one than we listen on.
+/// Whether this is a URL of this server's token endpoint. Any port is accepted: a proxy in front may use
+/// another one than this server.
 fn is_ours(audience: &str, server: &Settings) -> bool {
     if audience == GOOGLE_AUDIENCE {
         return true;
@@ -134,8 +135,8 @@ fn is_ours(audience: &str, server: &Settings) -> bool {
     url.host_str().is_some_and(|host| server.is_own_host(host)) && url.path() == super::TOKEN_PATH
 }
 
-/// All the cryptography that JSON web tokens have in this server: RSA with SHA-256, by ring, which
-/// also refuses keys below 2,048 bits.
+/// The only cryptography for JSON web tokens in this server: RSA with SHA-256, by ring, which also refuses
+/// keys below 2,048 bits.
 static RING: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
     verifier_factory: |algorithm, key| match algorithm {

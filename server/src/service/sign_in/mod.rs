@@ -1,7 +1,7 @@
-//! Who asks: accounts by an API key or an access token, and service accounts that exchange what they
-//! signed for an access token.
+//! Authentication: accounts by an API key or an access token, and service accounts that exchange a signed
+//! assertion for an access token.
 //!
-//! `oauth.rs` is what is said at the token endpoint, `assertion.rs` what is signed; both are pure.
+//! `oauth.rs` has the messages of the token endpoint, `assertion.rs` the assertions; both are pure.
 
 mod assertion;
 mod oauth;
@@ -34,7 +34,7 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// A service account that has proved who it is, and what it gets for that. Only
+/// A service account that has proved its identity, and the scopes that it gets. Only
 /// [`Services::verify_assertion`] makes one.
 #[derive(Debug)]
 pub struct SignIn {
@@ -44,7 +44,7 @@ pub struct SignIn {
 }
 
 impl SignIn {
-    /// Whose sign-in it is, for whoever counts them.
+    /// Returns the account that signs in, for rate limits.
     #[must_use]
     pub const fn account(&self) -> AccountId {
         self.by.principal.account
@@ -52,10 +52,10 @@ impl SignIn {
 }
 
 impl Services {
-    /// Who shows this API key or access token.
+    /// Returns the principal behind this API key or access token.
     ///
     /// # Errors
-    /// [`ServiceError::Unauthenticated`] if it opens nothing, whatever the reason.
+    /// [`ServiceError::Unauthenticated`] if it is not valid, whatever the reason.
     pub async fn authenticate(&self, secret: &Secret) -> Result<Principal, ServiceError> {
         let unknown = ServiceError::Unauthenticated;
         let (Some(kind), Some(digest)) = (CredentialKind::of(secret), secret_digest(secret)) else {
@@ -78,11 +78,11 @@ impl Services {
         }
     }
 
-    /// A principal as one who acts for a customer: the customer itself, an EMM that works for it, or the
-    /// operator.
+    /// Returns a principal as an actor for a customer: the customer itself, an EMM that works for it, or
+    /// the operator.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`] for everybody else, whether there is such a customer or not.
+    /// [`ServiceError::NotFound`] for everybody else, whether or not the customer exists.
     pub async fn acting_for(
         &self,
         principal: &Principal,
@@ -102,8 +102,8 @@ impl Services {
         }
     }
 
-    /// Whether an actor may go on with something long: its account is as it was, and an EMM still works for
-    /// the customer. A token that expired meanwhile was good when it began.
+    /// Checks that an actor may continue a long task: its account is unchanged, and an EMM still works for
+    /// the customer. It does not matter if a token has expired since the start.
     ///
     /// # Errors
     /// [`ServiceError::Unauthenticated`] if not.
@@ -123,7 +123,7 @@ impl Services {
         if stands && works { Ok(()) } else { Err(ServiceError::Unauthenticated) }
     }
 
-    /// Who signed a request for an access token, and what they get. Nothing is issued yet.
+    /// Returns the signer of a request for an access token, and the scopes granted. Nothing is issued yet.
     ///
     /// # Errors
     /// [`OAuthError::Refused`] with the code of RFC 6749.
@@ -135,8 +135,8 @@ impl Services {
         Ok(SignIn { by, scopes, at: now })
     }
 
-    /// Issues an access token to whoever signed for it. The same assertion is taken again as long as it
-    /// is good: Google's clients send it again when an answer was lost.
+    /// Issues an access token for a verified sign-in. The same assertion is accepted again while it is
+    /// valid: Google's clients send it again when an answer was lost.
     pub async fn issue_token(&self, sign_in: SignIn) -> Result<TokenAnswer, OAuthError> {
         let SignIn { by: SigningAccount { key, principal }, scopes, at } = sign_in;
         let end = at.after(ACCESS_TOKEN_LIFETIME);
@@ -161,7 +161,7 @@ impl Services {
         Ok(answer)
     }
 
-    /// Who signed a request, and what.
+    /// Returns the signer of a request, and the signed contents.
     async fn verified(
         &self,
         request: &TokenRequest,
@@ -179,7 +179,7 @@ impl Services {
     }
 }
 
-/// The scopes that the account gets of those that it asked for.
+/// Returns the scopes that the account gets of those that it requested.
 fn granted(asked: Option<String>, principal: &Principal) -> Result<AccessScopes, OAuthError> {
     let known = asked.unwrap_or_default().parse::<AccessScopes>();
     let known = known.map_err(|_| OAuthRefusal::InvalidScope.because("A scope is not known here."))?;

@@ -1,20 +1,20 @@
-//! What is said at the token endpoint: requests and refusals of OAuth 2.0 (RFC 6749), for the one
-//! grant that is taken (RFC 7523).
+//! The messages of the token endpoint: requests and refusals of OAuth 2.0 (RFC 6749), for the only
+//! supported grant (RFC 7523).
 
 use crate::{domain::access::AccessScopes, service::ServiceError};
 use serde::Serialize;
 use std::borrow::Cow;
 use unbox_common::secret::Secret;
 
-/// The grant that is taken: something that the client signed (RFC 7523, section 2.1).
+/// The only supported grant: an assertion that the client signed (RFC 7523, section 2.1).
 pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// A request for an access token, read from a form.
 #[derive(Debug)]
 pub struct TokenRequest {
-    /// What the client signed.
+    /// The signed assertion.
     pub(super) assertion: Secret,
-    /// The scopes that it asks for, if not in what it signed.
+    /// The requested scopes, if they are outside the assertion.
     pub(super) scope: Option<String>,
 }
 
@@ -23,23 +23,23 @@ pub struct TokenRequest {
 pub struct TokenAnswer {
     /// The token.
     pub access_token: Secret,
-    /// How it is shown: as a bearer token.
+    /// Its type: a bearer token.
     pub token_type: &'static str,
-    /// For how many seconds it opens something.
+    /// Its lifetime, in seconds.
     pub expires_in: u64,
-    /// What it opens.
+    /// The granted scopes.
     pub scope: String,
 }
 
-/// Why there is no access token.
+/// The reason why no access token is issued.
 #[derive(Debug, thiserror::Error)]
 pub enum OAuthError {
-    /// The client asked for something that it does not get.
+    /// The request is refused.
     #[error("{refusal}: {description}")]
     Refused {
         /// The error code.
         refusal: OAuthRefusal,
-        /// For whoever writes the client.
+        /// The explanation for the author of the client.
         description: &'static str,
     },
     /// The server failed; the cause is for the log.
@@ -53,16 +53,16 @@ pub enum OAuthError {
 pub enum OAuthRefusal {
     /// A parameter is missing, given twice, or malformed.
     InvalidRequest,
-    /// What the client signed is not good, or no longer.
+    /// The assertion is invalid or expired.
     InvalidGrant,
-    /// Another grant than the one that is taken.
+    /// The grant is not supported.
     UnsupportedGrantType,
     /// A scope that is unknown, or that this account may not have.
     InvalidScope,
 }
 
 impl OAuthRefusal {
-    /// The code as it stands in the answer.
+    /// Returns the code as it is in the answer.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -73,7 +73,7 @@ impl OAuthRefusal {
         }
     }
 
-    /// It, and why.
+    /// Returns a refusal with this code and an explanation.
     pub(super) const fn because(self, description: &'static str) -> OAuthError {
         OAuthError::Refused { refusal: self, description }
     }
@@ -92,8 +92,8 @@ impl<E: Into<ServiceError>> From<E> for OAuthError {
 }
 
 impl TokenRequest {
-    /// Reads a request from `application/x-www-form-urlencoded` bytes. What is not known is ignored;
-    /// what is known must not be there twice (RFC 6749, section 3.2).
+    /// Reads a request from `application/x-www-form-urlencoded` bytes. Unknown parameters are ignored;
+    /// known ones must not be repeated (RFC 6749, section 3.2).
     ///
     /// # Errors
     /// [`OAuthRefusal::InvalidRequest`] and [`OAuthRefusal::UnsupportedGrantType`].
