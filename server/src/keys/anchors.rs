@@ -1,7 +1,7 @@
-//! The TLS anchors of devices: the certificates that the server's own must lead to.
+//! The TLS anchors of devices: the certificates that the server's own certificate must lead to.
 //!
-//! An image carries the first ones; a signing root names others. Both ways in which one anchor gives way to
-//! another begin with a root that names the old and the new.
+//! An image has the first ones; a signing root names others. Every replacement of an anchor starts with a
+//! root that names both the old and the new one.
 
 use super::{
     Authority, Change, KeyError, Layout, RootChain,
@@ -34,20 +34,20 @@ pub struct Anchored {
     pub anchors: Vec<CertificateSummary>,
 }
 
-/// The server that devices reach: its certificate, and the names that they reach it by.
+/// The server from the point of view of devices: its certificate and its names.
 #[derive(Debug, Clone, Copy)]
 pub struct Reached<'a> {
-    /// The file of its certificate, and of what leads from it to an anchor.
+    /// The file of its certificate, with the certificates that lead from it to an anchor.
     pub certificate: &'a Path,
     /// Its names, the main one first.
     pub names: &'a [String],
 }
 
-/// Makes a new TLS authority, which counts beside the one before it, and has it issue the server's certificate.
-/// A device that knows only the old one yet still accepts that certificate, until [`retire`].
+/// Makes a new TLS authority, which is trusted beside the one before it, and has it issue the server's
+/// certificate. A device that still knows only the old one accepts that certificate, too, until [`retire`].
 ///
 /// # Errors
-/// [`KeyError`]; also if the old authority's key is kept elsewhere.
+/// [`KeyError`]; also if the old authority's key is stored elsewhere.
 pub fn rotate(
     layout: &Layout,
     names: &[String],
@@ -61,14 +61,15 @@ pub fn rotate(
     let serials = [&random(entropy)?, &random(entropy)?];
     let successor = former.generate_successor(&name, now, serials).map_err(authority_error(&path))?;
     let new = Authority::from_pem(successor.as_bytes()).map_err(authority_error(&path))?;
-    // First the root: if this ends here, devices trust an authority that does not exist, and nothing else.
+    // First the root: if the process stops here, devices trust an authority that does not exist, and
+    // nothing worse.
     let anchored = add_all(layout, &[new.certificate().clone()], root_key)?;
     files::replace(&path, successor.as_bytes(), PRIVATE_FILE)?;
     make_server_certificate(layout, names, now, entropy)?;
     Ok(anchored)
 }
 
-/// Lets the certificates of a file count as well, such as those of an authority that will issue the server's
+/// Adds the certificates of a file as anchors, such as those of an authority that will issue the server's
 /// certificate from now on.
 ///
 /// # Errors
@@ -85,7 +86,7 @@ pub fn add(layout: &Layout, file: &Path, root_key: Option<&Path>) -> Result<Anch
     add_all(layout, &new, root_key)
 }
 
-/// Lets only those anchors count that the server's certificate leads to by itself.
+/// Retires all anchors except those that the server's certificate leads to by itself.
 ///
 /// # Errors
 /// [`KeyError::NotAnchored`] if there is none, and [`KeyError::NoFormerAnchor`] if all are needed.
@@ -98,7 +99,7 @@ pub fn retire(
 ) -> Result<Anchored, KeyError> {
     let chain = load_roots(layout)?;
     let (present, mut shown) = (present(layout, &chain)?, certificates(reached.certificate)?);
-    // What leads from a newer anchor to an older one is what is to end.
+    // The cross-certificates from a newer anchor to an older one are to be retired as well.
     shown.retain(|shown| !present.iter().any(|anchor| public_key(anchor) == public_key(shown)));
     let leads = |anchor: &CertificateDer<'static>| leads_to(&shown, anchor, now);
     let kept: Vec<_> = present.iter().filter(|anchor| leads(anchor)).cloned().collect();
@@ -120,7 +121,7 @@ pub fn retire(
     Ok(anchored)
 }
 
-/// Whether devices accept the server's certificate at that time, as far as that is its authority's to say.
+/// Whether devices accept the server's certificate at that time, as far as its authority is concerned.
 ///
 /// # Errors
 /// [`KeyError`] if roots, anchors or certificate cannot be read.
@@ -130,7 +131,7 @@ pub fn accepted(layout: &Layout, certificate: &Path, at: Timestamp) -> Result<bo
     Ok(anchors.iter().any(|anchor| leads_to(&shown, anchor, at)))
 }
 
-/// Whether devices accept another authority than the server's own.
+/// Whether devices accept an authority other than the server's own.
 ///
 /// # Errors
 /// [`KeyError`] if roots, anchors or the own authority cannot be read.
@@ -140,7 +141,7 @@ pub fn name_another_authority(layout: &Layout) -> Result<bool, KeyError> {
     Ok(present(layout, &load_roots(layout)?)?.iter().any(|anchor| !own.contains(anchor)))
 }
 
-/// The anchors in force, oldest first.
+/// Returns the anchors in force, oldest first.
 pub(super) fn present(layout: &Layout, chain: &RootChain) -> Result<Vec<CertificateDer<'static>>, KeyError> {
     match &chain.latest().tls_anchors {
         Some(named) => Ok(named.iter().map(|der| CertificateDer::from(der.to_vec())).collect()),
@@ -163,7 +164,7 @@ fn add_all(
     set(layout, &chain, &anchors, root_key)
 }
 
-/// Writes the root that names these anchors, and the file of them for new images.
+/// Writes the root that names these anchors, and the file with them for new images.
 fn set(
     layout: &Layout,
     chain: &RootChain,
@@ -187,12 +188,12 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, KeyError> {
         .map_err(|_| KeyError::Malformed { path: file.to_owned(), expected: "certificates in PEM" })
 }
 
-/// The public key of a certificate, DER.
+/// Returns the public key of a certificate, DER.
 fn public_key(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
     parse_x509_certificate(certificate).ok().map(|(_, certificate)| certificate.public_key().raw.to_vec())
 }
 
-/// Whether the first certificate leads to an anchor over the others, judged as a device does.
+/// Whether the first certificate leads to an anchor through the others, judged as by a device.
 fn leads_to(shown: &[CertificateDer<'static>], anchor: &CertificateDer<'static>, now: Timestamp) -> bool {
     let Some((own, others)) = shown.split_first() else { return false };
     let mut anchors = RootCertStore::empty();

@@ -1,6 +1,6 @@
 //! Certificate authorities: one for the server's TLS certificate, one for devices' certificates.
 //!
-//! Pure: what is random, and what time it is, come in as arguments.
+//! Pure: randomness and time are parameters.
 
 use super::device_certificate::{DeviceCertificate, subject_uri};
 use crate::service::CertifiedEnrollment;
@@ -16,19 +16,19 @@ use unbox_common::{bytes::Bytes, digest::Sha256, timestamp::Timestamp, trust::De
 use x509_parser::parse_x509_certificate;
 use zeroize::Zeroizing;
 
-/// How far back a certificate's time begins, so that a device whose clock runs behind takes it.
+/// The time by which a certificate is backdated, so that a device whose clock is slow accepts it.
 pub const BACKDATED: Duration = Duration::from_hours(48);
-/// How long an authority lasts: longer than the devices whose images trust it.
+/// The lifetime of an authority: longer than that of devices whose images trust it.
 pub const AUTHORITY_LIFETIME: Duration = Duration::from_hours(20 * 365 * 24);
-/// How long a server certificate lasts: the most that browsers and auditors accept.
+/// The lifetime of a server certificate: the most that browsers and auditors accept.
 pub const SERVER_LIFETIME: Duration = Duration::from_hours(397 * 24);
-/// Random bytes of a serial number; RFC 5280, section 4.1.2.2, allows 20.
+/// The number of random bytes in a serial number; RFC 5280, section 4.1.2.2, allows 20.
 const SERIAL_BYTES: usize = 16;
 
 /// The random part of a certificate's serial number.
 pub(super) type Serial = [u8; SERIAL_BYTES];
 
-/// Why a certificate or its authority could not be made or read.
+/// The reason why a certificate or its authority could not be made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// A name that no certificate can carry.
@@ -37,7 +37,7 @@ pub enum AuthorityError {
     /// A server certificate must carry a name.
     #[error("expected at least one name for the server's certificate")]
     NoName,
-    /// The time is outside of what a certificate can say.
+    /// The time cannot be expressed in a certificate.
     #[error("{0} is no time that a certificate can carry")]
     Time(Timestamp),
     /// The PEM text does not hold a private key and a certificate.
@@ -52,11 +52,11 @@ pub enum AuthorityError {
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
-    /// Its certificate by the authority before it, for whoever trusts only that one yet.
+    /// Its certificate by the authority before it, for devices that trust only that one so far.
     by_former: Option<CertificateDer<'static>>,
 }
 
-/// A private key and its certificate, as one PEM text: they are replaced together or not at all.
+/// A private key and its certificate, as one PEM text, so that they are always replaced together.
 pub(super) type KeyAndCertificate = Zeroizing<String>;
 
 impl Authority {
@@ -72,7 +72,7 @@ impl Authority {
         Ok(joined(&key, &certificate.pem()))
     }
 
-    /// Makes the authority that follows this one, with a certificate by this one.
+    /// Makes the successor of this authority, with a certificate by this one.
     pub(super) fn generate_successor(
         &self,
         name: &str,
@@ -99,23 +99,24 @@ impl Authority {
         Ok(Self { issuer, certificate, by_former })
     }
 
-    /// The authority's own certificate.
+    /// Returns the authority's own certificate.
     pub(super) const fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
     }
 
-    /// Digest of its name, by which its certificates are told from others'.
+    /// Returns the digest of its name, which identifies its certificates.
     pub(super) fn name(&self) -> Sha256 {
         parse_x509_certificate(&self.certificate)
             .map_or(Sha256([0; 32]), |(_, certificate)| Sha256::of(certificate.subject().as_raw()))
     }
 
-    /// Key and certificate without the one by the authority before it.
+    /// Returns the key and the certificate, without the one by the previous authority.
     pub(super) fn without_former(&self) -> KeyAndCertificate {
         joined(self.issuer.key(), &to_pem(&self.certificate))
     }
 
-    /// A new key and certificate for the server itself, with what leads from it to the authority before this one.
+    /// Issues a new key and certificate for the server itself, with the certificates that lead to the
+    /// previous authority.
     pub(super) fn issue_server(
         &self,
         names: &[String],
@@ -133,7 +134,7 @@ impl Authority {
         Ok(joined(&key, &format!("{}{by_former}", certificate.pem())))
     }
 
-    /// A certificate for a device's key: one device, one generation, client authentication only.
+    /// Issues a certificate for a device's key: one device, one generation, client authentication only.
     pub(super) fn issue_device(
         &self,
         subject: &CertifiedEnrollment,
@@ -150,8 +151,8 @@ impl Authority {
     }
 }
 
-/// The enrollment that a device's certificate names, if `authority` signed it. Its time is not looked at:
-/// what it attests stays true.
+/// Returns the enrollment that a device's certificate names, if `authority` signed it. The validity period
+/// is ignored, because the statement stays true.
 pub(super) fn certified_enrollment(
     der: &[u8],
     authority: &CertificateDer<'static>,
@@ -166,7 +167,7 @@ pub(super) fn certified_enrollment(
     issued.then_some(CertifiedEnrollment { device, generation, owner, key })
 }
 
-/// A device's key as the certificate library wants it.
+/// A device's key in the form that the certificate library requires.
 struct Subject<'a>(&'a DevicePublicKey);
 
 impl PublicKeyData for Subject<'_> {
@@ -179,7 +180,7 @@ impl PublicKeyData for Subject<'_> {
     }
 }
 
-/// An authority may sign the one that follows it, and nobody else's.
+/// Returns the parameters of an authority. It may sign its successor, but no other authority.
 fn authority_params(
     name: &str,
     now: Timestamp,
@@ -218,7 +219,7 @@ fn date(at: Timestamp) -> Result<OffsetDateTime, AuthorityError> {
         .ok_or(AuthorityError::Time(at))
 }
 
-/// Whether a server certificate can carry these names; asked before anything is written.
+/// Checks that a server certificate can carry these names, before anything is written.
 pub(super) fn check_names(names: &[String]) -> Result<(), AuthorityError> {
     match subject_names(names)?.len() {
         0 => Err(AuthorityError::NoName),

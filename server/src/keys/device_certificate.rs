@@ -1,4 +1,4 @@
-//! The name in a device's certificate: which device, in which generation, of which owner.
+//! The name in a device's certificate: the device, its generation and its owner.
 
 use unbox_common::{
     digest::Sha256,
@@ -7,19 +7,19 @@ use unbox_common::{
 };
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
-/// A device as its certificate names it. TLS has checked the certificate; whether the generation
-/// is still the present one is for the service to say.
+/// A device as its certificate names it. TLS has verified the certificate; the service decides whether the
+/// generation is still valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceCertificate {
     /// The device.
     pub device: DeviceId,
-    /// The enrollment in which it got the certificate.
+    /// The enrollment that the certificate is for.
     pub generation: Generation,
-    /// The customer that owned it then.
+    /// The customer that owned the device then.
     pub owner: CompanyId,
-    /// Digest of its issuer's name.
+    /// The digest of its issuer's name.
     pub issuer: Sha256,
-    /// When the certificate ends.
+    /// The end of the certificate's validity.
     pub not_after: Timestamp,
 }
 
@@ -28,13 +28,13 @@ pub struct DeviceCertificate {
 #[error("expected a certificate with one name of the form urn:unbox:device:<id>:generation:<n>:owner:<id>")]
 pub struct NotADeviceCertificate;
 
-/// The name that stands in a device's certificate.
+/// Returns the name in a device's certificate.
 pub(super) fn subject_uri(device: DeviceId, generation: Generation, owner: CompanyId) -> String {
     format!("urn:unbox:device:{device}:generation:{generation}:owner:{owner}")
 }
 
 impl DeviceCertificate {
-    /// Reads a certificate that TLS has verified already.
+    /// Parses a certificate that TLS has already verified.
     ///
     /// # Errors
     /// [`NotADeviceCertificate`] unless it carries exactly one name, in the form that

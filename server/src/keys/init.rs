@@ -1,4 +1,4 @@
-//! Makes every key of a new server, and what devices' images need to trust it.
+//! Makes all keys of a new server, and the files that devices' images need to trust it.
 
 use super::{
     Authority, KeyError, Layout, RootChain,
@@ -16,10 +16,10 @@ use unbox_common::timestamp::Timestamp;
 pub(super) const TLS_CA: &str = "Unbox TLS CA";
 pub(super) const DEVICE_CA: &str = "Unbox Device CA";
 
-/// What a new server is to be called.
+/// The names of a new server.
 #[derive(Debug, Clone)]
 pub struct Founding {
-    /// DNS names and IP addresses under which devices reach it; the first is the main one.
+    /// DNS names and IP addresses at which devices reach it; the first is the main one.
     pub names: Vec<String>,
     /// Its address in devices' settings, such as `https://enroll.example.com:8443`.
     pub url: String,
@@ -28,8 +28,8 @@ pub struct Founding {
 /// Makes all keys and the trust bundle below `layout`.
 ///
 /// # Errors
-/// [`KeyError::Occupied`] if anything that would be written is there already: keys are never
-/// replaced. A failure half-way leaves files that the next try will name.
+/// [`KeyError::Occupied`] if any file to be written exists already: keys are never replaced. A failure
+/// half-way leaves files that the next attempt will report.
 pub fn initialise(
     layout: &Layout,
     founding: &Founding,
@@ -61,8 +61,7 @@ pub fn initialise(
     write_trust(layout, founding)
 }
 
-/// Replaces the server's own TLS key and certificate; the authority stays, so devices notice
-/// nothing.
+/// Replaces the server's own TLS key and certificate. The authority stays, so devices notice nothing.
 pub(super) fn make_server_certificate(
     layout: &Layout,
     names: &[String],
@@ -88,7 +87,7 @@ pub(super) fn make_authority(
         .map_err(authority_error(path))
 }
 
-/// A name that no other authority has: two of the same name would look alike.
+/// Returns a unique name for an authority, because two with the same name would look alike.
 pub(super) fn authority_name(name: &str, entropy: &dyn Entropy) -> Result<String, KeyError> {
     Ok(format!("{name} {:08x}", u32::from_be_bytes(random(entropy)?)))
 }

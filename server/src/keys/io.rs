@@ -22,18 +22,18 @@ use zeroize::Zeroizing;
 
 /// The largest key, certificate chain or root that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
-/// Bits that let others than the owner at a file.
+/// The permission bits that open a file to anyone other than its owner.
 const OTHERS: u32 = 0o077;
 
 /// The server's own TLS key and certificate chain.
 pub struct Identity {
-    /// Leaf first.
+    /// The certificates, leaf first.
     pub chain: Vec<CertificateDer<'static>>,
-    /// Its private key.
+    /// The private key.
     pub key: PrivateKeyDer<'static>,
 }
 
-/// Reads the certificate that the server shows, and its key: two files, or one that holds both.
+/// Reads the certificate that the server presents, and its key, from two files or from one with both.
 ///
 /// # Errors
 /// [`KeyError`] naming the file.
@@ -67,7 +67,7 @@ pub(super) fn load(layout: &Layout) -> Result<Loaded, KeyError> {
     })
 }
 
-/// The device authorities that were replaced, and whose certificates still count.
+/// Returns the replaced device authorities whose certificates are still accepted.
 pub(super) fn former_device_cas(layout: &Layout) -> Result<Vec<CertificateDer<'static>>, KeyError> {
     let path = layout.former_device_cas();
     let pem = files::read(&path, MAX_FILE_BYTES)?.unwrap_or_default();
@@ -85,12 +85,12 @@ pub(super) fn authority_error(path: &Path) -> impl FnOnce(AuthorityError) -> Key
     |source| KeyError::Authority { path, source }
 }
 
-/// Every private payload key that is there, oldest first.
+/// Returns all private payload keys on this machine, oldest first.
 pub(super) fn payload_keys(layout: &Layout) -> Result<Vec<(PathBuf, SigningKey)>, KeyError> {
     numbered_keys(&layout.keys(), "payload-")
 }
 
-/// Every private root key that is there, oldest first.
+/// Returns all private root keys on this machine, oldest first.
 pub(super) fn root_keys(layout: &Layout) -> Result<Vec<(PathBuf, SigningKey)>, KeyError> {
     numbered_keys(&layout.keys(), "root-")
 }
@@ -145,7 +145,7 @@ pub(super) fn load_ticket_key(path: &Path) -> Result<TicketKey, KeyError> {
     Ok(TicketKey::new(&secret))
 }
 
-/// A new Ed25519 key, in a file that was not there before.
+/// Makes an Ed25519 key, in a new file.
 pub(super) fn make_signing_key(path: &Path, entropy: &dyn Entropy) -> Result<SigningKey, KeyError> {
     let key = SigningKey::from_seed(&Zeroizing::new(random(entropy)?));
     let text = Zeroizing::new(pem::encode(&pem::Pem::new("PRIVATE KEY", key.to_pkcs8())));
@@ -159,7 +159,7 @@ pub(super) fn make_ticket_key(path: &Path, entropy: &dyn Entropy) -> Result<(), 
     Ok(files::write_new(path, text.as_bytes(), PRIVATE_FILE)?)
 }
 
-/// Writes the newest root: first into the chain, then into what new images trust.
+/// Writes the newest root: first into the chain, then into the files for new images.
 pub(super) fn write_root(layout: &Layout, chain: &RootChain) -> Result<(), KeyError> {
     let Some(root) = chain.latest_signed() else { return Ok(()) };
     let json = root_json(root)?;
@@ -167,14 +167,14 @@ pub(super) fn write_root(layout: &Layout, chain: &RootChain) -> Result<(), KeyEr
     Ok(files::replace(&layout.trusted_root(), json.as_bytes(), PUBLIC_FILE)?)
 }
 
-/// A root as it stands in a file.
+/// Returns a root in its file format.
 fn root_json(root: &Signed<SigningRoot>) -> Result<String, KeyError> {
     let mut json = serde_json::to_string_pretty(root).map_err(KeyError::Sign)?;
     json.push('\n');
     Ok(json)
 }
 
-/// What new images trust: the anchors as they lie there, and the roots in force.
+/// Returns the files that new images trust: the anchors as stored, and the roots in force.
 pub(super) fn trust_bundle(layout: &Layout, chain: &RootChain, known: u64) -> Result<TrustBundle, KeyError> {
     let path = layout.trusted_anchors();
     let anchors = files::read(&path, MAX_FILE_BYTES)?.ok_or_else(|| KeyError::Missing(path.clone()))?;
@@ -195,19 +195,19 @@ pub(super) fn random<const N: usize>(entropy: &dyn Entropy) -> Result<[u8; N], K
     Ok(bytes)
 }
 
-/// A file that must be there.
+/// Reads a file that must exist.
 pub(super) fn required(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     files::read(path, MAX_FILE_BYTES)?.map(Zeroizing::new).ok_or_else(|| KeyError::Missing(path.to_owned()))
 }
 
-/// A file that must be there, and that nobody else may read.
+/// Reads a file that must exist, and that nobody else may read.
 fn private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let contents = required(path)?;
     hidden(path, "0600")?;
     Ok(contents)
 }
 
-/// A directory that nobody else may look into.
+/// Checks that nobody else may access a directory.
 pub(super) fn private_directory(path: &Path) -> Result<(), KeyError> {
     hidden(path, "0700")
 }

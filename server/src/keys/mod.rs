@@ -1,8 +1,8 @@
-//! Keys: who signs payloads, who issues certificates, and what devices trust.
+//! Keys: signing payloads, issuing certificates, and the files that devices trust.
 //!
-//! `init` makes everything below one directory ([`Layout`]); a [`Keyring`] is what `serve` reads
-//! of it, once, at start. It never reads the key that signs roots, nor that of the TLS
-//! authority: both can be taken off the machine, and only [`rotate`] asks for them.
+//! `init` makes everything below one directory ([`Layout`]); a [`Keyring`] is the part that `serve` reads
+//! once, at start. It never reads the key that signs roots, nor that of the TLS authority: both can be
+//! taken off the machine, and only [`rotate`] asks for them.
 //!
 //! Certificates are made in `authority.rs`, the chain of signing roots in `root_chain.rs`,
 //! tickets in `ticket.rs`; all three are pure. `io.rs` reads and writes the files.
@@ -45,41 +45,41 @@ use unbox_common::{
     trust::{Signed, SigningKey, SigningRoot, sign},
 };
 
-/// How long a device's certificate lasts unless the settings say otherwise.
+/// The default lifetime of a device's certificate.
 pub const DEVICE_LIFETIME: Duration = Duration::from_hours(365 * 24);
 
-/// Why a key could not be made, read or used.
+/// The reason why a key could not be made, read or used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// `init` finds something where it would write.
+    /// `init` found an existing file that it would have to overwrite.
     #[error(
         "{} exists already, so nothing was written: choose another directory, or move it away if \
          an earlier init was interrupted",
         _0.display()
     )]
     Occupied(PathBuf),
-    /// A file that must be there is not.
+    /// A required file is missing.
     #[error("{} is missing: run `unbox-server init` first, or restore it from a backup", _0.display())]
     Missing(PathBuf),
-    /// A private file that others may read.
+    /// A private file is readable by others.
     #[error("{0} can be read by others (mode {mode:04o}): run `chmod {expected} {0}`, and rotate the key", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
         /// Its permissions.
         mode: u32,
-        /// What they should be.
+        /// The permissions that it should have.
         expected: &'static str,
     },
-    /// A file does not hold what its name says.
+    /// A file does not have the contents that its name promises.
     #[error("{} does not hold {expected}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The contents that it should have.
         expected: &'static str,
     },
-    /// What images get is not the newest root.
+    /// The root for images is not the newest one.
     #[error("{} is not the newest root: copy {} over it, and into new images", trusted.display(), newest.display())]
     Outdated {
         /// The root for images.
@@ -93,7 +93,7 @@ pub enum KeyError {
     /// The kernel gave no randomness.
     #[error(transparent)]
     Entropy(EntropyError),
-    /// The server cannot be called that.
+    /// The names of the server are invalid.
     #[error("these names cannot stand in the server's certificate")]
     Names(#[source] AuthorityError),
     /// A certificate could not be made or read.
@@ -117,10 +117,10 @@ pub enum KeyError {
         #[source]
         source: RootChainError,
     },
-    /// No private key is there for what the newest root trusts.
+    /// There is no private key for the payload keys that the newest root trusts.
     #[error("no private key in {} signs for the newest root: restore payload-N.pem from a backup", _0.display())]
     NoPayloadKey(PathBuf),
-    /// No private key that the newest root trusts for the next one.
+    /// There is no private key that the newest root trusts to sign the next one.
     #[error("the key that signs roots is not in {}: hand it in with --root-key FILE", _0.display())]
     NoRootKey(PathBuf),
     /// No device authority was replaced.
@@ -128,13 +128,13 @@ pub enum KeyError {
         "no former device authority counts, so there is none to retire: run `key rotate-device-ca` first"
     )]
     NoFormerAuthority,
-    /// More anchors than a root can name.
+    /// There are more anchors than a root can name.
     #[error("a signing root cannot name these TLS anchors: run `unbox-server key retire-anchors` first")]
     Anchors(#[source] unbox_common::trust::InvalidTlsAnchors),
-    /// No anchor can be given up.
+    /// No anchor can be retired.
     #[error("the server's certificate needs every TLS anchor, so there is none to retire")]
     NoFormerAnchor,
-    /// Devices would not accept the server any more.
+    /// Devices would no longer accept the server.
     #[error(
         "the certificate in {} leads to no TLS anchor of devices by itself: have one of them issue it first",
         _0.display()
@@ -148,12 +148,12 @@ pub enum KeyError {
     /// The payload could not be serialised.
     #[error("the payload could not be signed")]
     Sign(#[source] serde_json::Error),
-    /// More notes than a ticket can carry.
+    /// The notes are larger than a ticket can carry.
     #[error("a ticket of {0} bytes is larger than the protocol allows")]
     TicketTooLarge(usize),
 }
 
-/// The keys that a running server uses. They are read once, and again when it is told to.
+/// The keys of a running server. They are read at the start, and again on request.
 pub struct Keyring {
     layout: Layout,
     device_lifetime: Duration,
@@ -173,7 +173,7 @@ impl Keyring {
     /// Reads the keys below a directory that [`initialise`] has made.
     ///
     /// # Errors
-    /// [`KeyError`] naming the file that is missing, exposed, malformed or not of this chain.
+    /// [`KeyError`] naming the file that is missing, exposed, malformed or not part of this chain.
     pub fn load(
         layout: Layout,
         device_lifetime: Duration,
@@ -183,13 +183,13 @@ impl Keyring {
         Ok(Self { layout, device_lifetime, entropy, loaded })
     }
 
-    /// Reads the keys again. If that fails, those in use stay.
+    /// Reads the keys again. If that fails, the present ones stay in use.
     pub fn reload(&self) -> Result<(), KeyError> {
         self.loaded.store(io::load(&self.layout)?.into());
         Ok(())
     }
 
-    /// The authorities that devices' certificates are checked against, the one that issues them first.
+    /// Returns the authorities that devices' certificates are checked against, the issuing one first.
     #[must_use]
     pub fn device_authorities(&self) -> Vec<CertificateDer<'static>> {
         self.loaded.load().device_authorities().cloned().collect()

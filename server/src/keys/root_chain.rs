@@ -1,6 +1,6 @@
-//! The signing roots from the first to the newest, and how the next one is made.
+//! The signing roots from the first to the newest, and the making of the next one.
 //!
-//! Pure: files are read and written elsewhere, keys come in as arguments.
+//! Pure: other files read and write them, and keys are parameters.
 
 use unbox_common::{
     protocol::limits::MAX_ROOTS,
@@ -17,10 +17,10 @@ pub(super) struct RootChain {
     latest: Verified<SigningRoot>,
 }
 
-/// What the next root changes.
+/// The change that the next root makes.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// A new key signs payloads; the old ones are still believed.
+    /// A new key signs payloads; the old ones stay trusted.
     AddPayloadKey(PublicKey),
     /// Only this key signs payloads from now on.
     RetireOtherPayloadKeys(PublicKey),
@@ -30,22 +30,22 @@ pub enum Change {
     SetTlsAnchors(TlsAnchors),
 }
 
-/// Why a chain of roots was not accepted, or not continued.
+/// The reason why a chain of roots was not accepted, or not continued.
 #[derive(Debug, thiserror::Error)]
 pub enum RootChainError {
-    /// There is not even a first root.
+    /// There is no root at all.
     #[error("there is no signing root")]
     Empty,
     /// A root does not follow the one before it, or the first is not signed by itself.
     #[error("signing root {version} is not accepted")]
     Rejected {
-        /// Its place in the chain.
+        /// The version of the root.
         version: u64,
         /// The cause.
         #[source]
         source: RootRejected,
     },
-    /// The keys of the next root make no set.
+    /// The keys of the next root do not form a valid set.
     #[error("the next root's keys make no set")]
     KeySet(#[source] InvalidKeySet),
     /// The next root could not be serialised.
@@ -54,7 +54,7 @@ pub enum RootChainError {
 }
 
 impl RootChain {
-    /// The first root: one payload key, one root key.
+    /// Returns a chain with the first root: one payload key, one root key.
     pub(super) fn first(payload_key: &PublicKey, root_key: &SigningKey) -> Result<Self, RootChainError> {
         let root = SigningRoot {
             version: 1,
@@ -65,7 +65,7 @@ impl RootChain {
         Self::accept(vec![sign(&root, &[root_key]).map_err(RootChainError::Sign)?])
     }
 
-    /// Follows the roots one by one, as a device with the first one would.
+    /// Verifies the roots one by one, as a device with the first one would.
     pub(super) fn accept(signed: Vec<Signed<SigningRoot>>) -> Result<Self, RootChainError> {
         let mut versions = 1..;
         let mut latest: Option<Verified<SigningRoot>> = None;
@@ -84,7 +84,7 @@ impl RootChain {
         latest.map(|latest| Self { signed, latest }).ok_or(RootChainError::Empty)
     }
 
-    /// The chain with one more root, signed by `signers` and checked as a device will check it.
+    /// Returns the chain with one more root, signed by `signers` and checked as a device will check it.
     pub(super) fn extended(&self, change: Change, signers: &[&SigningKey]) -> Result<Self, RootChainError> {
         let mut root = SigningRoot {
             version: self.latest.version.saturating_add(1),
@@ -110,23 +110,23 @@ impl RootChain {
         Self::accept(self.signed.iter().cloned().chain([next]).collect())
     }
 
-    /// The newest root.
+    /// Returns the newest root.
     pub(super) fn latest(&self) -> &SigningRoot {
         &self.latest
     }
 
-    /// The newest root as it travels.
+    /// Returns the newest root in its signed form.
     pub(super) fn latest_signed(&self) -> Option<&Signed<SigningRoot>> {
         self.signed.last()
     }
 
-    /// The roots that a device with `version` still has to follow, oldest first, as many as one
+    /// Returns the roots that a device with `version` still has to follow, oldest first, as many as one
     /// answer may carry.
     pub(super) fn after(&self, version: u64) -> Vec<Signed<SigningRoot>> {
         self.all_after(version).take(MAX_ROOTS).cloned().collect()
     }
 
-    /// All of them.
+    /// Returns all of these roots.
     pub(super) fn all_after(&self, version: u64) -> impl Iterator<Item = &Signed<SigningRoot>> {
         self.signed.iter().skip(usize::try_from(version).unwrap_or(usize::MAX))
     }

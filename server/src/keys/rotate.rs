@@ -15,19 +15,19 @@ use crate::{
 use std::path::{Path, PathBuf};
 use unbox_common::{timestamp::Timestamp, trust::KeyId};
 
-/// A rotation that was done.
+/// The result of a rotation.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Rotated {
     /// The version of the new signing root.
     pub version: u64,
-    /// The key that is new, or that remains.
+    /// The new or remaining key.
     pub key: KeyId,
-    /// Where its private half lies.
+    /// The path of its private half.
     pub path: PathBuf,
 }
 
-/// Makes a new payload key. The running server signs with it as soon as it reads its keys again;
-/// the old one is still believed, until [`retire_payload_keys`].
+/// Makes a new payload key. The running server signs with it as soon as it reads its keys again; the old
+/// one stays trusted until [`retire_payload_keys`].
 ///
 /// `root_key` is the file of the key that signs roots, if it is not in the server's directory.
 pub fn rotate_payload_key(
@@ -38,7 +38,7 @@ pub fn rotate_payload_key(
     let chain = load_roots(layout)?;
     let signer = root_signer(layout, &chain, root_key)?;
     let path = layout.payload_key(next_version(&chain));
-    // After an interrupted rotation the key is there, and no root knows it: it is used now.
+    // After an interrupted rotation the key exists, but no root names it: it is used now.
     let key = found_or_made(&path, entropy)?;
     extend(layout, &chain, Change::AddPayloadKey(key.public()), &[&signer]).map(|version| Rotated {
         version,
@@ -47,7 +47,7 @@ pub fn rotate_payload_key(
     })
 }
 
-/// Lets only the newest payload key be believed, and removes the private halves of the others.
+/// Retires all payload keys except the newest, and removes their private halves.
 pub fn retire_payload_keys(layout: &Layout, root_key: Option<&Path>) -> Result<Rotated, KeyError> {
     let chain = load_roots(layout)?;
     let trusted = &chain.latest().payload_keys;
@@ -66,10 +66,10 @@ pub fn retire_payload_keys(layout: &Layout, root_key: Option<&Path>) -> Result<R
     Ok(Rotated { version, key: key.public().id(), path })
 }
 
-/// Makes a new root key. The old one signs the change, as does the new one, and is then of no
-/// more use; it is left where it is, for whoever took it offline to destroy.
+/// Makes a new root key. The old one signs the change, as does the new one, and is useless from then on;
+/// its file stays for its keeper to destroy.
 ///
-/// `new_key` is where the new private key goes: into the server's directory if `None`.
+/// `new_key` is the path of the new private key; in the server's directory if `None`.
 pub fn rotate_root_key(
     layout: &Layout,
     root_key: Option<&Path>,
@@ -90,7 +90,7 @@ pub fn rotate_root_key(
     })
 }
 
-/// Gives the server a new TLS key and certificate by the same authority.
+/// Renews the server's TLS key and certificate with the same authority.
 pub fn renew_server(
     layout: &Layout,
     names: &[String],
@@ -100,13 +100,13 @@ pub fn renew_server(
     make_server_certificate(layout, names, now, entropy)
 }
 
-/// Makes a new authority of device certificates. Certificates of the one before still count, until
-/// [`retire_device_cas`]; its private key is gone, so that it issues no more. Devices get a new certificate
-/// with their next check-in.
+/// Makes a new authority of device certificates. Certificates of the previous one stay accepted until
+/// [`retire_device_cas`]; its private key is deleted, so that it issues no more. Devices get a new
+/// certificate at their next check-in.
 pub fn rotate_device_ca(layout: &Layout, now: Timestamp, entropy: &dyn Entropy) -> Result<(), KeyError> {
     let present = load_authority(&layout.device_ca())?;
     let mut former = former_device_cas(layout)?;
-    // After an interrupted rotation it is there already.
+    // After an interrupted rotation it is in the list already.
     if !former.contains(present.certificate()) {
         former.push(present.certificate().clone());
     }
@@ -116,8 +116,8 @@ pub fn rotate_device_ca(layout: &Layout, now: Timestamp, entropy: &dyn Entropy) 
     Ok(files::replace(&path, make_authority(&path, DEVICE_CA, now, entropy)?.as_bytes(), PRIVATE_FILE)?)
 }
 
-/// Lets only the present authority of device certificates count. A device that has no certificate by it
-/// yet enrolls again.
+/// Retires all authorities of device certificates except the present one. A device without a certificate by
+/// that one enrolls again.
 pub fn retire_device_cas(layout: &Layout) -> Result<(), KeyError> {
     if former_device_cas(layout)?.is_empty() {
         return Err(KeyError::NoFormerAuthority);

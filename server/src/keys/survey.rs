@@ -1,4 +1,4 @@
-//! What keys and certificates there are, for whoever looks after them; nothing private.
+//! A summary of keys and certificates for administrators; nothing private.
 
 use super::{
     KeyError, Layout, RootChain, anchors,
@@ -22,13 +22,13 @@ use x509_parser::prelude::{ASN1Time, FromDer as _, GeneralName, X509Certificate}
 /// Every key and certificate of a server.
 #[derive(Debug, Clone, Serialize)]
 pub struct KeySummary {
-    /// The newest signing root.
+    /// The version of the newest signing root.
     pub root_version: u64,
-    /// Keys whose payloads devices believe.
+    /// The keys whose payloads devices trust.
     pub payload_keys: Vec<TrustedKey>,
-    /// Keys whose roots devices believe.
+    /// The keys whose roots devices trust.
     pub root_keys: Vec<TrustedKey>,
-    /// Authorities, and the server's own certificate.
+    /// The authorities, and the server's own certificate.
     pub certificates: Vec<CertificateSummary>,
     /// TLS anchors of devices, oldest first.
     pub anchors: Vec<CertificateSummary>,
@@ -39,44 +39,44 @@ pub struct KeySummary {
 pub struct TrustedKey {
     /// Its name.
     pub id: KeyId,
-    /// Where its private half lies; nothing if it is not on this machine.
+    /// The path of its private half; `None` if it is not on this machine.
     pub path: Option<PathBuf>,
 }
 
-/// A certificate, as people ask about it.
+/// A certificate, as administrators need it.
 #[derive(Debug, Clone, Serialize)]
 pub struct CertificateSummary {
-    /// Where it lies.
+    /// The path of its file.
     pub path: PathBuf,
     /// Its subject.
     pub subject: String,
-    /// DNS names and addresses.
+    /// Its DNS names and addresses.
     pub names: Vec<String>,
-    /// When it begins.
+    /// The start of its validity.
     pub not_before: Timestamp,
-    /// When it ends.
+    /// The end of its validity.
     pub not_after: Timestamp,
 }
 
-/// A certificate that lasts for a year is renewed this long before its end, and one that lasts shorter at two thirds
-/// of its life.
+/// The time before the end at which a certificate with a lifetime of a year is renewed; one with a shorter
+/// life is renewed at two thirds of it.
 const RENEWAL: Duration = Duration::from_hours(60 * 24);
 
-/// How much of its life a certificate has left.
+/// The remaining life of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
-    /// Enough.
+    /// Enough is left.
     Good,
-    /// It is time to renew it.
+    /// The renewal is due.
     Due,
-    /// Nobody has renewed it.
+    /// The renewal is overdue.
     Overdue,
-    /// It has ended: nobody accepts it.
+    /// The certificate has expired, and nobody accepts it.
     Ended,
 }
 
 impl CertificateSummary {
-    /// How much of its life is left at `now`.
+    /// Returns the remaining life at `now`.
     #[must_use]
     pub fn standing(&self, now: Timestamp) -> Standing {
         let life = Duration::from_millis(self.not_after.0.saturating_sub(self.not_before.0));
@@ -118,7 +118,7 @@ pub fn survey(layout: &Layout) -> Result<KeySummary, KeyError> {
     })
 }
 
-/// Everything that is wrong with the files of a server: each is looked at by itself.
+/// Returns all faults of a server's files, each of which is checked by itself.
 #[must_use]
 pub fn faults(layout: &Layout) -> Vec<KeyError> {
     let own = layout.server_certificate();
@@ -139,7 +139,7 @@ pub fn faults(layout: &Layout) -> Vec<KeyError> {
     .collect()
 }
 
-/// New images must get the newest root: an interrupted rotation may have left an older one.
+/// Checks that new images get the newest root, because an interrupted rotation may have left an older one.
 fn newest_is_trusted(layout: &Layout, chain: &RootChain) -> Result<(), KeyError> {
     let (trusted, newest) = (layout.trusted_root(), layout.root(chain.latest().version));
     if required(&trusted)? == required(&newest)? {
@@ -149,7 +149,7 @@ fn newest_is_trusted(layout: &Layout, chain: &RootChain) -> Result<(), KeyError>
     }
 }
 
-/// The certificate in a PEM file.
+/// Returns the certificate in a PEM file.
 ///
 /// # Errors
 /// [`KeyError`] if the file holds none.
@@ -158,7 +158,7 @@ pub fn certificate(path: PathBuf) -> Result<CertificateSummary, KeyError> {
     summary(&der.map_err(|_| not_a_certificate(&path))?, path)
 }
 
-/// A certificate that lies in a file, by itself or among others.
+/// Summarises a certificate from a file, which may hold others, too.
 pub(super) fn summary(der: &CertificateDer<'_>, path: PathBuf) -> Result<CertificateSummary, KeyError> {
     let malformed = || not_a_certificate(&path);
     let (_, parsed) = X509Certificate::from_der(der).map_err(|_| malformed())?;

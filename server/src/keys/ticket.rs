@@ -7,18 +7,18 @@ use ring::{
 };
 use unbox_common::protocol::limits::MAX_TICKET_BYTES;
 
-/// Random bytes in front of every ticket.
+/// The number of random bytes in front of every ticket.
 pub(super) const SALT_BYTES: usize = 32;
-/// The secret itself.
+/// The number of bytes of the secret itself.
 pub(super) const SECRET_BYTES: usize = 32;
-/// Binds a ticket to its purpose: nothing else that this key might seal passes for one.
+/// The purpose of the tickets, so that nothing else sealed with this key passes for one.
 const PURPOSE: &[u8] = b"unbox handshake ticket v1";
 
 /// The key that seals tickets.
 ///
-/// Each ticket is sealed with a key of its own, derived from the secret and 32 random bytes,
-/// so that no number of tickets wears the secret out: 96-bit random nonces under one key would
-/// have to be changed after 2^32 of them.
+/// Each ticket is sealed with a key of its own, derived from the secret and 32 random bytes, so that no
+/// number of tickets wears the secret out: with 96-bit random nonces under one key, the key would have to
+/// be changed after 2^32 of them.
 pub(super) struct TicketKey(Prk);
 
 impl TicketKey {
@@ -26,7 +26,7 @@ impl TicketKey {
         Self(Prk::new_less_safe(HKDF_SHA256, secret))
     }
 
-    /// The sealed form: salt, ciphertext, tag. `None` if it would be larger than a ticket may be.
+    /// Returns the sealed form: salt, ciphertext, tag. `None` if it would exceed the size of a ticket.
     pub(super) fn seal(&self, plain: &[u8], salt: &[u8; SALT_BYTES]) -> Option<Vec<u8>> {
         let mut sealed = plain.to_vec();
         let tag = self
@@ -37,7 +37,7 @@ impl TicketKey {
         (ticket.len() <= MAX_TICKET_BYTES).then_some(ticket)
     }
 
-    /// What was sealed; `None` for anything that this key did not seal.
+    /// Opens a ticket; returns `None` if this key did not seal it.
     pub(super) fn open(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         if ticket.len() > MAX_TICKET_BYTES {
             return None;
@@ -48,7 +48,7 @@ impl TicketKey {
         Some(plain.to_vec())
     }
 
-    /// Another secret that follows from this one, for a purpose of its own.
+    /// Derives another secret for a purpose of its own.
     pub(super) fn secret_for(&self, purpose: &[u8]) -> [u8; SECRET_BYTES] {
         let mut secret = [0; SECRET_BYTES];
         // HKDF fails only for more than 255 blocks.
@@ -64,7 +64,7 @@ impl TicketKey {
     }
 }
 
-/// A key that seals one ticket needs one nonce.
+/// Returns a fixed nonce, because a key that seals one ticket needs only one.
 fn only_nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }

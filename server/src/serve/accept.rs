@@ -1,4 +1,4 @@
-//! What becomes of a connection: a place, TLS, and whom its certificate names.
+//! The start of a connection: a place, TLS, and the device in its certificate.
 
 use super::{
     acme,
@@ -29,16 +29,16 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tower::Layer as _;
 
-/// A router that knows whom it answers, for as long as the connection lasts.
+/// A router that knows its peer, for as long as the connection lasts.
 type Answering = AddExtension<AddExtension<Router, Peer>, Held>;
 
-/// What is given back when a connection ends.
+/// The resources that are returned when a connection ends.
 #[derive(Clone)]
 pub(super) struct Held {
     _held: Arc<(Place, Counted)>,
 }
 
-/// What the accept loop needs of a door.
+/// The accept loop's interface to a door.
 pub(super) trait Door:
     Accept<
         TcpStream,
@@ -85,23 +85,23 @@ impl Doorway {
         }
     }
 
-    /// The door for devices; `proxied` if trusted balancers in front of it tell for whom they connect.
+    /// Returns the door for devices; with `proxied`, trusted balancers in front of it name their clients.
     pub(super) fn with_tls(&self, config: RustlsConfig, proxied: bool) -> TlsDoor {
         let tls = RustlsAcceptor::new(config).handshake_timeout(self.handshake_timeout);
         TlsDoor { doorway: self.clone(), tls, proxied }
     }
 
-    /// Lets a connection in, if there is a place for it.
+    /// Admits a connection, if there is a place for it.
     fn enter(&self, stream: &TcpStream) -> io::Result<Place> {
         let place = self.connections.admit().ok_or_else(|| self.refused())?;
         stream.set_nodelay(true)?;
-        // A client that stops reading its answer is given up after this time (tcp(7)).
+        // A client that stops reading its answer is disconnected after this time (tcp(7)).
         let stall = u32::try_from(self.stall_timeout.as_millis()).unwrap_or(u32::MAX);
         setsockopt(stream, TcpUserTimeout, &stall)?;
         Ok(place)
     }
 
-    /// Counts a connection for the address that it comes from. A proxy connects for many.
+    /// Counts a connection under the address that it comes from. A proxy connects for many.
     fn of(&self, place: Place, address: SocketAddr) -> io::Result<Held> {
         let place = if self.proxies.trust(address.ip()) {
             place
@@ -174,8 +174,8 @@ impl TlsDoor {
     }
 }
 
-/// The device that a verified certificate names. One of our authority that names none is as good as no
-/// certificate: the device is told to enroll again.
+/// Returns the device that a verified certificate names. A certificate of our authority that names none
+/// counts as no certificate: the device is told to enroll again.
 fn named_device(stream: &TlsStream<TcpStream>) -> Option<DeviceCertificate> {
     let (_, connection) = stream.get_ref();
     connection.peer_certificates()?.first().and_then(|leaf| DeviceCertificate::parse(leaf).ok())

@@ -1,5 +1,5 @@
-//! The server's certificate from an authority that speaks ACME (RFC 8555), which asks on the server's own port
-//! whether it is the one (RFC 8737).
+//! The server's certificate from an ACME authority (RFC 8555), which verifies the server on the server's
+//! own port (RFC 8737).
 
 use crate::{
     config::Acme,
@@ -25,35 +25,35 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// The protocol in which an authority asks (RFC 8737, section 4).
+/// The protocol of the authority's challenge (RFC 8737, section 4).
 pub(super) const PROTOCOL: &[u8] = b"acme-tls/1";
-/// The largest file of an account, in bytes.
+/// The largest account file, in bytes.
 const MAX_ACCOUNT_BYTES: u64 = 16 * 1024;
-/// How long the authority may take to look, and then to issue.
+/// The longest wait for the authority's verification, and then for the certificate.
 const PATIENCE: RetryPolicy = RetryPolicy::new().timeout(Duration::from_mins(2));
 
-/// Why no certificate came.
+/// The reason why no certificate was obtained.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AcmeError {
-    /// The authority cannot be reached, or refuses.
+    /// The authority is unreachable, or refuses.
     #[error("the authority issued no certificate")]
     Authority(#[from] instant_acme::Error),
-    /// It will not ask in this way.
+    /// The authority does not offer this kind of challenge.
     #[error("the authority does not offer to ask on this server's own port (tls-alpn-01)")]
     NotOffered,
-    /// It asked, and was not satisfied.
+    /// The challenge failed.
     #[error("the authority has to reach this server by each of its names on port 443, and could not: {0}")]
     NotProven(String),
-    /// The answer for the authority could not be made.
+    /// The certificate for the challenge could not be made.
     #[error("the answer to the authority's question could not be made")]
     Answer(#[source] rcgen::Error),
-    /// The same.
+    /// The certificate for the challenge could not be used.
     #[error("the answer to the authority's question cannot be shown")]
     Show(#[source] rustls::Error),
-    /// The account could not be read or kept.
+    /// The account could not be read or written.
     #[error(transparent)]
     Files(#[from] files::FilesError),
-    /// The file of the account holds something else.
+    /// The account file is malformed.
     #[error("{} does not hold an ACME account: remove it, and another is made", path.display())]
     Account {
         /// The file.
@@ -64,14 +64,14 @@ pub(super) enum AcmeError {
     },
 }
 
-/// What is shown in TLS: the server's certificate, or the answer to an authority's question.
+/// The certificate in TLS: the server's own, or the answer to an authority's challenge.
 #[derive(Debug)]
 pub(super) struct Shown {
     pub(super) own: Arc<CertifiedKey>,
     pub(super) answers: Arc<Answers>,
 }
 
-/// The answers to an authority's questions, by name, while it asks.
+/// The answers to pending challenges, by name.
 #[derive(Debug, Default)]
 pub(super) struct Answers(Mutex<BTreeMap<String, Arc<CertifiedKey>>>);
 
@@ -96,7 +96,8 @@ impl ResolvesServerCert for Shown {
     }
 }
 
-/// Gets a certificate for these names: private key and chain, in PEM. Addresses among them are left out.
+/// Obtains a certificate for these names: private key and chain, in PEM. IP addresses among them are left
+/// out.
 pub(super) async fn obtain(
     acme: &Acme,
     layout: &Layout,
@@ -138,7 +139,7 @@ async fn order(
     Ok(Zeroizing::new(format!("{}{chain}", *key)))
 }
 
-/// The account with the authority: the one that was made before, or a new one.
+/// Returns the account with the authority: the stored one, or a new one.
 async fn account(acme: &Acme, layout: &Layout) -> Result<Account, AcmeError> {
     let builder = match &acme.root {
         Some(root) => Account::builder_with_root(root)?,
@@ -159,7 +160,8 @@ async fn account(acme: &Acme, layout: &Layout) -> Result<Account, AcmeError> {
     Ok(account)
 }
 
-/// The certificate that answers a question: it names the server and holds the digest (RFC 8737, section 3).
+/// Makes the certificate that answers a challenge: it names the server and holds the digest (RFC 8737,
+/// section 3).
 fn answer(name: String, digest: &[u8]) -> Result<CertifiedKey, AcmeError> {
     let key = KeyPair::generate().map_err(AcmeError::Answer)?;
     let mut params = CertificateParams::new([name]).map_err(AcmeError::Answer)?;

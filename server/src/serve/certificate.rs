@@ -1,5 +1,5 @@
-//! The server's own certificate while it is in use: renewed in time where its authority is here, and
-//! warned about where it is not.
+//! The server's own certificate while it is in use: renewed in time if its authority's key is here, and
+//! with warnings otherwise.
 
 use super::{
     ServeError,
@@ -21,16 +21,17 @@ use tokio::time::interval;
 use unbox_common::timestamp::Timestamp;
 use zeroize::Zeroizing;
 
-/// The largest file of a certificate, in bytes.
+/// The largest certificate file, in bytes.
 const MAX_PEM_BYTES: u64 = 64 * 1024;
 
-/// How often it is looked at, and warned about.
+/// The interval between checks, and between warnings.
 const LOOK_EVERY: Duration = Duration::from_hours(1);
 
-/// Renews the certificate if that is due and its authority is here, and says how the one in use stands.
+/// Renews the certificate if that is due and its authority's key is here, and returns the state of the one
+/// in use.
 ///
 /// # Errors
-/// [`KeyError`] if it cannot be read. That it could not be renewed is logged: the old one may still be good.
+/// [`KeyError`] if it cannot be read. A failed renewal is logged, because the old one may still be valid.
 fn renewed(
     settings: &Settings,
     now: Timestamp,
@@ -56,7 +57,7 @@ fn renewed(
     }
 }
 
-/// Makes sure that the server starts with a certificate that devices accept.
+/// Ensures that the server starts with a certificate that devices accept.
 ///
 /// # Errors
 /// [`ServeError::CertificateEnded`], unless the settings allow that, or an ACME authority has to reach the
@@ -75,7 +76,7 @@ pub(super) fn prepare(settings: &Settings, now: Timestamp, entropy: &dyn Entropy
     Ok(())
 }
 
-/// Until an ACME authority has issued the first one, the certificate of the server's own is shown.
+/// Uses the certificate of the server's own authority until an ACME authority has issued the first one.
 fn prepare_acme(settings: &Settings, now: Timestamp) -> Result<(), ServeError> {
     let layout = &settings.layout;
     if !anchors::name_another_authority(layout)? {
@@ -93,7 +94,7 @@ fn prepare_acme(settings: &Settings, now: Timestamp) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// What looks after the certificate.
+/// The background task that looks after the certificate.
 pub(super) struct Caretaker {
     pub(super) settings: Settings,
     pub(super) keyring: Arc<Keyring>,
@@ -127,8 +128,8 @@ impl Caretaker {
         }
     }
 
-    /// Renews the certificate if need be, takes one into use that was renewed here or by another server of
-    /// the same keys, and says when it ends.
+    /// Renews the certificate if necessary, starts to use one that was renewed here or by another server
+    /// with the same keys, and returns the end of its validity.
     async fn look(&self, in_use: Option<Timestamp>) -> Result<Timestamp, ServeError> {
         let now = self.clock.now();
         if let Some(acme) = &self.settings.acme {
@@ -147,8 +148,9 @@ impl Caretaker {
         Ok(end)
     }
 
-    /// Gets a new certificate from the ACME authority if that is due. One that devices would refuse waits until
-    /// the server starts again: somebody has to see to it that they accept it, and they have to hear of that.
+    /// Requests a new certificate from the ACME authority if that is due. One that devices would refuse
+    /// waits until the server restarts, because an administrator has to make devices accept it, and they
+    /// have to learn of that.
     async fn ask_authority(&self, acme: &Acme, now: Timestamp) -> Result<(), ServeError> {
         let (path, layout) = (&self.settings.certificate, &self.settings.layout);
         let next = layout.next_acme_certificate();
@@ -166,7 +168,7 @@ impl Caretaker {
                     return Ok(());
                 }
             }
-            // It may begin with the second in which it was issued.
+            // Its validity may start in the very second in which it was issued.
             if anchors::accepted(layout, &next, self.clock.now())? {
                 files::publish(&next, path)?;
                 tracing::info!("the ACME authority issued the server's certificate");
@@ -200,7 +202,7 @@ mod tests {
     const START: Timestamp = Timestamp::from_secs(1_800_000_000);
     const DAY: Duration = Duration::from_hours(24);
 
-    /// A server's directory of that day, and settings for it.
+    /// Returns a server's directory created that day, and settings for it.
     async fn founded() -> (TempDir, Settings) {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
@@ -239,7 +241,7 @@ mod tests {
     async fn a_server_starts_with_a_certificate_that_devices_accept_or_says_why_not() {
         let (_dir, mut settings) = founded().await;
         let clock = Arc::new(FakeClock::at(START.after(SERVER_LIFETIME)));
-        // Its authority is kept elsewhere.
+        // Its authority's key is stored elsewhere.
         let (here, elsewhere) = (settings.layout.tls_ca(), settings.layout.dir().join("elsewhere.pem"));
         #[expect(clippy::disallowed_methods, reason = "an accident, and not ours")]
         fs::rename(&here, &elsewhere).unwrap();

@@ -1,4 +1,4 @@
-//! How many connections there may be, in all and from one address.
+//! The limits on connections, in all and from one address.
 
 use crate::{config::Limits, route::AddressKey};
 use std::{
@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// The connections that are open.
+/// The open connections.
 pub(super) struct Connections {
     most: usize,
     most_per_address: usize,
@@ -20,7 +20,7 @@ struct Open {
     by_address: HashMap<AddressKey, usize>,
 }
 
-/// The place of one connection; free again when it is dropped.
+/// The place of one connection, released on drop.
 pub(super) struct Place {
     connections: Arc<Connections>,
     address: Option<AddressKey>,
@@ -35,7 +35,7 @@ impl Connections {
         }
     }
 
-    /// A place for one more connection; `None` if all are taken.
+    /// Takes a place for one more connection; `None` if all are taken.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Place> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.total >= self.most {
@@ -48,7 +48,7 @@ impl Connections {
 }
 
 impl Place {
-    /// The same place, now that it is known for whom; `None` if that address has all of its own.
+    /// Assigns the place to an address, once that is known; `None` if the address has used up its share.
     pub(super) fn of(mut self, address: IpAddr) -> Option<Self> {
         let address = AddressKey::of(address);
         let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);

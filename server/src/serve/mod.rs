@@ -1,7 +1,8 @@
-//! The running server: listens, shows its certificate, and stops without losing a request.
+//! The running server: listens, presents its certificate, and stops without losing a request.
 //!
-//! `tls.rs` says who may connect, `certificate.rs` keeps the certificate good and `acme.rs` gets it from others,
-//! `accept.rs` says what becomes of a connection, `connections.rs` how many there may be, `signals.rs` how the process is told to stop; this file puts them together.
+//! `tls.rs` decides who may connect, `certificate.rs` keeps the certificate valid and `acme.rs` obtains it
+//! from others, `accept.rs` handles new connections, `connections.rs` limits their number, `signals.rs`
+//! receives the requests to stop; this file puts them together.
 
 mod accept;
 mod acme;
@@ -41,25 +42,26 @@ use tokio::{
 };
 use unbox_common::timestamp::Timestamp;
 
-/// Connections that wait to be accepted; a warehouse that is switched on sends them all at once.
+/// The number of connections that may wait to be accepted; a warehouse that is switched on sends them all
+/// at once.
 const BACKLOG: u32 = 4096;
-/// Bytes of a request's head, and of a chunk of an answer, that one connection may hold.
+/// The number of bytes of a request's head, and of a chunk of an answer, that one connection may hold.
 const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
-/// How often clients that ask no more are forgotten.
+/// The interval at which idle clients are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
-/// How often uploads are forgotten that nobody went on with.
+/// The interval at which abandoned uploads are deleted.
 const TIDY_EVERY: Duration = Duration::from_hours(1);
 
-/// Why the server does not run.
+/// The reason why the server does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// A key is missing or cannot be used.
+    /// A key is missing or unusable.
     #[error(transparent)]
     Keys(#[from] KeyError),
     /// TLS could not be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Its certificate is of no more use.
+    /// The server's certificate has expired.
     #[error(
         "the server's certificate in {} ended at {end}, and devices refuse it: run `unbox-server key \
          renew-server`, or get a new one from its authority. To start all the same, say \
@@ -67,28 +69,28 @@ pub enum ServeError {
         path.display()
     )]
     CertificateEnded {
-        /// Where it lies.
+        /// The path of the certificate.
         path: PathBuf,
-        /// When it ended.
+        /// The end of its validity.
         end: Timestamp,
     },
-    /// Devices would refuse what an ACME authority issues.
+    /// Devices would refuse certificates of an ACME authority.
     #[error(
         "devices accept no authority but this server's own: before [acme] is set, run `unbox-server key \
          rotate-anchors --anchor FILE` with the root certificate of that authority, and wait until every device \
          has checked in"
     )]
     NoAcmeAnchor,
-    /// The TPM manufacturers' certificates cannot be used.
+    /// The TPM manufacturers' certificates are unusable.
     #[error(transparent)]
     TpmRoots(#[from] crate::tpm::RootsError),
-    /// The database could not be opened, or does not take writes.
+    /// The database could not be opened, or does not accept writes.
     #[error("this server cannot work with its database")]
     Database(#[source] StoreError),
     /// There was no randomness.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
-    /// An address could not be listened on.
+    /// The server cannot listen on an address.
     #[error(
         "{address} cannot be listened on: choose another in `listen`, stop what uses it, or give the \
          program CAP_NET_BIND_SERVICE for a port below 1024"
@@ -111,20 +113,20 @@ pub enum ServeError {
     Files(#[from] crate::files::FilesError),
 }
 
-/// Where a running server can be reached.
+/// The addresses of a running server.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Addresses {
-    /// With TLS, for devices.
+    /// The addresses with TLS, for devices.
     pub addresses: Vec<SocketAddr>,
-    /// Without, for health and artifacts.
+    /// The addresses without TLS, for health and artifacts.
     pub plain_addresses: Vec<SocketAddr>,
-    /// Without, for metrics.
+    /// The addresses without TLS, for metrics.
     pub metrics_addresses: Vec<SocketAddr>,
-    /// Without, for the management API.
+    /// The addresses without TLS, for the management API.
     pub api_addresses: Vec<SocketAddr>,
 }
 
-/// A server that runs.
+/// A running server.
 pub struct Server {
     addresses: Addresses,
     services: Services,
@@ -133,7 +135,7 @@ pub struct Server {
     handle: Handle<SocketAddr>,
     listeners: JoinSet<io::Result<()>>,
     background: [AbortHandle; 4],
-    /// Of the database's file.
+    /// The lock on the database's file.
     _lock: Option<Lock>,
 }
 
@@ -141,7 +143,7 @@ impl Server {
     /// Opens everything and listens.
     ///
     /// # Errors
-    /// [`ServeError`]; nothing listens then.
+    /// [`ServeError`]; nothing listens in that case.
     pub async fn start(
         settings: Settings,
         clock: Arc<dyn Clock>,
@@ -223,7 +225,7 @@ impl Server {
             .map_err(failed)?
             .acceptor(door)
             .handle(self.handle.clone())
-            // Last, because a new acceptor forgets it; without it, a silent client is waited for.
+            // Last, because a new acceptor resets it; without it, the server waits for a silent client.
             .http1_only();
         server
             .http_builder()
@@ -235,13 +237,13 @@ impl Server {
         Ok(bound)
     }
 
-    /// Where it listens: with port 0 in the settings, the ports that it got.
+    /// Returns the addresses that it listens on: with port 0 in the settings, the ports that it got.
     #[must_use]
     pub const fn addresses(&self) -> &Addresses {
         &self.addresses
     }
 
-    /// The services behind the routes.
+    /// Returns the services behind the routes.
     #[must_use]
     pub const fn services(&self) -> &Services {
         &self.services
@@ -250,7 +252,7 @@ impl Server {
     /// Reads keys and certificates again; new connections use them.
     ///
     /// # Errors
-    /// [`ServeError`]; what is in use stays in use.
+    /// [`ServeError`]; the present ones stay in use.
     pub fn reload(&self) -> Result<(), ServeError> {
         self.caretaker.reload()
     }
@@ -263,7 +265,7 @@ impl Server {
         }
     }
 
-    /// Accepts nothing more, lets requests finish for as long as the settings say, and closes the
+    /// Accepts nothing more, lets requests finish for as long as the settings allow, and closes the
     /// database when everything is on disk.
     pub async fn stop(mut self) {
         self.background.iter().for_each(AbortHandle::abort);
@@ -272,13 +274,13 @@ impl Server {
         self.services.close().await;
     }
 
-    /// A handle that ends [`Self::stop`] at once.
+    /// Returns a handle that ends [`Self::stop`] at once.
     fn handle(&self) -> Handle<SocketAddr> {
         self.handle.clone()
     }
 }
 
-/// Opens the database, and sees whether this server can work with it.
+/// Opens the database, and checks that this server can work with it.
 async fn open_database(settings: &Settings, clock: &dyn Clock) -> Result<(Store, Option<Lock>), StoreError> {
     let url = settings.database.expose();
     let lock = Store::lock_for_serving(url)?;
@@ -325,7 +327,7 @@ async fn tidy(services: Services, layout: Layout) -> io::Result<()> {
     }
 }
 
-/// Logs how many of something were dealt with, or why they could not be.
+/// Logs how many objects were processed, or why they could not be.
 fn done(what: &'static str, count: Result<u64, ServiceError>) {
     match count {
         Ok(0) => {}

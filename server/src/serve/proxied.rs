@@ -1,5 +1,5 @@
-//! The PROXY protocol, versions 1 and 2: a balancer in front of TLS tells for whom it
-//! connects, so that limits and log know the client and not the balancer.
+//! The PROXY protocol, versions 1 and 2: a balancer in front of TLS names its client, so that limits and
+//! log refer to the client and not to the balancer.
 
 use ppp::{HeaderResult, v1, v2};
 use std::{io, net::SocketAddr};
@@ -7,16 +7,15 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// The longest header of version 1, with its end of line (PROXY protocol, section 2.1).
 const MAX_V1_BYTES: usize = 107;
-/// More addresses and extensions than any balancer sends, in version 2.
+/// The longest header of version 2, which exceeds the addresses and extensions of any balancer.
 const MAX_V2_BYTES: usize = 1024;
-/// What both versions have at least.
+/// The length that both versions have at least.
 const START_BYTES: usize = 12;
 
-/// Reads the header, and not a byte more. `None` if the balancer speaks for itself, as in its
-/// health checks.
+/// Reads exactly the header. Returns `None` if the balancer speaks for itself, as in its health checks.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidData`] for anything that is no such header.
+/// [`io::ErrorKind::InvalidData`] for anything that is not such a header.
 pub(super) async fn client_address(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
     let mut header = vec![0; START_BYTES];
     stream.read_exact(&mut header).await?;
@@ -93,7 +92,7 @@ mod tests {
             (b"PROXY TCP6 2001:db8::7 2001:db8::1 12345 443\r\nTLS".to_vec(), Some("[2001:db8::7]:12345")),
             (b"PROXY UNKNOWN\r\nTLS".to_vec(), None),
             (v2(1, 0x11, &v4), Some("192.0.2.7:12345")),
-            // With an extension behind the addresses.
+            // With an extension after the addresses.
             (v2(1, 0x11, &[&v4[..], &[0x04, 0, 1, 9]].concat()), Some("192.0.2.7:12345")),
             (v2(0, 0x00, b""), None),
         ] {

@@ -1,4 +1,4 @@
-//! The process around a server: when it is ready, when it stops, and who is told.
+//! The process around a server: readiness, stopping, and the notification of both.
 
 use super::{Addresses, ServeError, Server};
 use crate::files::{self, PUBLIC_FILE};
@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::path::Path;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What the ready file says.
+/// The contents of the ready file.
 #[derive(Serialize)]
 struct Ready<'a> {
     pid: u32,
@@ -16,7 +16,7 @@ struct Ready<'a> {
     addresses: &'a Addresses,
 }
 
-/// The signals that are listened to. From their installation on, none of them ends the process.
+/// The signals that the server handles. Once installed, none of them kills the process.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -25,12 +25,12 @@ pub struct Signals {
     meaning: HangUp,
 }
 
-/// What SIGHUP means.
+/// The meaning of SIGHUP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HangUp {
-    /// To a service: that its keys have changed.
+    /// For a service: its keys have changed.
     Reload,
-    /// To a program in a terminal: that the terminal is gone.
+    /// For a program in a terminal: the terminal is gone.
     Stop,
 }
 
@@ -40,10 +40,10 @@ enum Wish {
 }
 
 impl Signals {
-    /// Starts to listen.
+    /// Starts to handle signals.
     ///
     /// # Errors
-    /// [`ServeError::Signals`]
+    /// [`ServeError::Signals`] if the handlers cannot be installed.
     pub fn install(meaning: HangUp) -> Result<Self, ServeError> {
         let on = |kind| signal(kind).map_err(ServeError::Signals);
         Ok(Self {
@@ -54,7 +54,7 @@ impl Signals {
         })
     }
 
-    /// Waits until the process is told to stop. What was not waited for to its end is not lost.
+    /// Waits until the process is told to stop. A wait that is dropped early loses no signal.
     pub async fn stop(&mut self) {
         while !matches!(self.next().await, Wish::Stop) {}
     }
@@ -71,11 +71,11 @@ impl Signals {
     }
 }
 
-/// Runs a server that has started until it is told to stop, and reads its keys again when it is told to.
-/// A second SIGTERM or SIGINT does not wait for requests.
+/// Runs a started server until the process is told to stop, and reads its keys again on request. A second
+/// SIGTERM or SIGINT does not wait for requests.
 ///
 /// # Errors
-/// [`ServeError`] if a listener fails, or if nobody could be told that the server is ready.
+/// [`ServeError`] if a listener fails, or if the readiness could not be announced.
 pub async fn run(
     mut server: Server,
     mut signals: Signals,
@@ -130,14 +130,15 @@ fn reload(server: &Server, status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// Tells systemd, if it listens (`sd_notify(3)`).
+/// Notifies systemd, if it listens (`sd_notify(3)`).
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "systemd was not told");
     }
 }
 
-/// Every connection is a file; most systems start processes with room for 1,024.
+/// Raises the limit on open files: every connection is one, and most systems start processes with room for
+/// 1,024.
 fn raise_file_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));

@@ -1,4 +1,4 @@
-//! TLS 1.3 and nothing older; a client certificate is taken if it is from the device authority.
+//! TLS 1.3 and nothing older; a client certificate is accepted if it is from the device authority.
 
 use super::acme::{self, Answers, Shown};
 use crate::{
@@ -22,12 +22,12 @@ use rustls::{
 };
 use std::sync::Arc;
 
-/// In the server's order. Processors have instructions for SHA-256 and rarely for SHA-384, with which
-/// a handshake costs the server about a tenth more.
+/// The cipher suites in the server's order. Processors have instructions for SHA-256 and rarely for
+/// SHA-384, with which a handshake costs the server about a tenth more.
 const CIPHER_SUITES: [SupportedCipherSuite; 3] =
     [TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
 
-/// Why TLS could not be set up.
+/// The reason why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The server's certificate or key is missing or malformed.
@@ -39,22 +39,22 @@ pub enum TlsError {
     /// The device authority's certificate cannot be trusted.
     #[error("the device authority's certificate cannot be used")]
     DeviceAuthority(#[source] rustls::Error),
-    /// No verifier for devices' certificates.
+    /// The verifier for devices' certificates could not be built.
     #[error("the device authority's certificate cannot verify others")]
     Verifier(#[source] VerifierBuilderError),
-    /// The cryptography that this was built with has no TLS 1.3.
+    /// The cryptography library of this build lacks TLS 1.3.
     #[error("TLS 1.3 is not available")]
     Version(#[source] rustls::Error),
 }
 
-/// What the server says in a TLS handshake.
+/// Returns the server's side of a TLS handshake.
 ///
 /// No session is resumed: a device connects anew once it has a certificate, and then once an
-/// hour, so there is nothing to gain; and a session that outlives a certificate is one thing less
-/// to think about.
+/// hour, so there is nothing to gain; and a session that outlived a certificate would be one thing
+/// more to think about.
 ///
 /// # Errors
-/// [`TlsError`] naming what cannot be used.
+/// [`TlsError`] naming the unusable file.
 pub(super) fn server_config(
     settings: &Settings,
     keyring: &Keyring,

@@ -327,7 +327,7 @@ async fn draw_above(
     Ok(())
 }
 
-/// Returns the label of an outcome in the metrics.
+/// Returns the kind of an outcome for the audit trail.
 fn outcome_word(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Managed { .. } => "managed",

@@ -16,15 +16,15 @@ use unbox_common::ids::{AccountId, CompanyId};
 const SELECT: &str = "SELECT a.id, a.company_id, a.kind, a.name, a.email, a.role, a.created_at, a.disabled_at
     FROM accounts AS a WHERE 1 = 1";
 
-/// Whose accounts to list.
+/// The accounts to list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AccountsOf {
-    /// Everybody's within the scope.
+    /// All accounts in the scope.
     #[default]
     Anybody,
-    /// The operator's own.
+    /// The operator's own accounts.
     Operator,
-    /// One company's.
+    /// The accounts of one company.
     Company(CompanyId),
 }
 
@@ -42,13 +42,13 @@ fn account(row: &AnyRow) -> Result<Account, StoreError> {
     })
 }
 
-/// Limits a statement over accounts, called `a` in it, to those of the scope's own company.
+/// Limits a statement over accounts, named `a` in it, to those of the scope's own company.
 pub(super) fn accounts_within(sql: &mut Sql, scope: Scope) {
     sql.filter("a.company_id =", scope.company().map(CompanyId::get));
 }
 
 impl Reader {
-    /// An account, if it is within the scope.
+    /// Returns an account, if it is in the scope.
     pub async fn account(&mut self, scope: Scope, id: AccountId) -> Result<Option<Account>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("a.id =", Some(id.get()));
@@ -57,8 +57,8 @@ impl Reader {
         row.as_ref().map(account).transpose()
     }
 
-    /// The accounts of this e-mail address within the scope, at most `limit`: a person may have one in
-    /// several companies.
+    /// Returns the accounts with this e-mail address in the scope, at most `limit`: a person may have one
+    /// in several companies.
     pub async fn accounts_with_email(
         &mut self,
         scope: Scope,
@@ -73,7 +73,7 @@ impl Reader {
         rows.iter().map(account).collect()
     }
 
-    /// Accounts, of one kind or of both, oldest first.
+    /// Lists accounts, of one kind or of both, oldest first.
     pub async fn accounts(
         &mut self,
         scope: Scope,
@@ -99,7 +99,7 @@ impl Reader {
         Ok(page.page(accounts, |one: &Account| one.id))
     }
 
-    /// How many owners that can act the company of an account has beside it.
+    /// Counts the other active owners of an account's company.
     pub async fn other_owners(&mut self, account: &Account) -> Result<u64, StoreError> {
         let mut sql = self
             .sql("SELECT COUNT(*) AS owners FROM accounts AS a WHERE a.disabled_at IS NULL AND a.role = ");
@@ -112,8 +112,8 @@ impl Reader {
 }
 
 impl Tx {
-    /// Waits for, and then keeps away, everybody else who changes accounts of the same company: two
-    /// owners who take each other's role at once would leave none.
+    /// Locks the accounts of this account's company until the transaction ends, because two owners who
+    /// demote each other at once would leave none.
     pub async fn lock_account(&mut self, id: AccountId) -> Result<(), StoreError> {
         if self.dialect.locks_rows() {
             sqlx::query(
@@ -128,7 +128,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Adds an account; `false` if its company has one of this e-mail address.
+    /// Adds an account; returns `false` if its company has one with this e-mail address.
     pub async fn insert_account(&mut self, new: &Account) -> Result<bool, StoreError> {
         let done = sqlx::query(
             "INSERT INTO accounts (id, company_id, kind, name, email, role, created_at, disabled_at)
@@ -148,7 +148,7 @@ impl Tx {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Changes everything about an account that ever changes.
+    /// Updates all mutable fields of an account.
     pub async fn update_account(&mut self, account: &Account) -> Result<(), StoreError> {
         let done = sqlx::query("UPDATE accounts SET name = $2, role = $3, disabled_at = $4 WHERE id = $1")
             .bind(account.id.get())

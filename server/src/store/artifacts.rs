@@ -1,4 +1,4 @@
-//! Artifacts: what is registered and by whom, not the bytes.
+//! Artifacts: the registrations and their owners, not the bytes.
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
@@ -16,24 +16,25 @@ use unbox_common::{
 const SELECT: &str = "SELECT r.id, r.sha256, a.size, r.customer_id, r.name, r.created_at
      FROM artifact_registrations AS r JOIN artifacts AS a ON a.sha256 = r.sha256 WHERE 1 = 1";
 
-/// Where the lock of all artifacts is among the advisory locks of a PostgreSQL database.
+/// The number of the lock on all artifacts among the advisory locks of a PostgreSQL database.
 const ARTIFACT_LOCK: i64 = 0x756e_626f_7900;
 
-/// Uses of an artifact that are named; more are not counted.
+/// The most uses of an artifact that are named; further ones are not counted.
 const NAMED_USES: i64 = 3;
 
-/// Which artifacts to list.
+/// The artifacts to list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArtifactsOf {
-    /// Every registration of everybody.
+    /// All registrations.
     Anybody,
     /// Those that the operator shares with all customers.
     Operator,
-    /// Those that this customer may name: its own, and the shared ones that it has not itself.
+    /// The artifacts that this customer may name: its own, and the shared ones that it does not have
+    /// itself.
     Customer(CompanyId),
 }
 
-/// What keeps an artifact from being deleted.
+/// An object that keeps an artifact from being deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ArtifactUse {
     /// A configuration.
@@ -55,8 +56,8 @@ fn artifact(row: &AnyRow) -> Result<Artifact, StoreError> {
 }
 
 impl Reader {
-    /// The artifact of this digest that a customer may name: its own, or else the shared one. Without
-    /// a customer, the shared one.
+    /// Returns the artifact with this digest that a customer may name: its own, or else the shared one.
+    /// Without a customer, returns the shared one.
     pub async fn artifact(
         &mut self,
         sha256: Sha256,
@@ -65,14 +66,14 @@ impl Reader {
         let mut sql = self.sql(SELECT);
         sql.filter("r.sha256 =", Some(sha256.to_string()))
             .push(" AND (r.customer_id IS NULL OR r.customer_id = ")
-            // No company has the number 0.
+            // Company ids are never 0.
             .bind(customer.map_or(0, CompanyId::get))
             .push(") ORDER BY CASE WHEN r.customer_id IS NULL THEN 1 ELSE 0 END LIMIT 1");
         let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find an artifact"))?;
         row.as_ref().map(artifact).transpose()
     }
 
-    /// Artifacts within the scope, the oldest registration first.
+    /// Lists artifacts in the scope, oldest registration first.
     pub async fn artifacts(
         &mut self,
         scope: Scope,
@@ -94,7 +95,7 @@ impl Reader {
         };
         let mut sql = self.sql("");
         match customer.map(CompanyId::get) {
-            // Two short lists out of one index: one condition for both would sort all of them.
+            // Two short lists from one index: a single condition for both would sort all of them.
             Some(customer) => {
                 narrow(sql.push("SELECT * FROM (").push(SELECT).filter("r.customer_id =", Some(customer)));
                 sql.push(") AS own UNION ALL SELECT * FROM (").push(SELECT).push(
@@ -114,7 +115,7 @@ impl Reader {
         Ok(page.page(artifacts, |one: &Artifact| one.id))
     }
 
-    /// Whether anybody has these bytes registered.
+    /// Whether anybody has registered these bytes.
     pub async fn artifact_is_registered(&mut self, sha256: Sha256) -> Result<bool, StoreError> {
         let row = sqlx::query("SELECT sha256 FROM artifacts WHERE sha256 = $1")
             .bind(sha256.to_string())
@@ -124,8 +125,8 @@ impl Reader {
         Ok(row.is_some())
     }
 
-    /// What would miss this registration, a few of each kind: what names the digest and would find no
-    /// other registration of it.
+    /// Returns a few objects of each kind that depend on this registration: they name the digest, and no
+    /// other registration would serve them.
     pub async fn artifact_uses(&mut self, of: &Artifact) -> Result<Vec<ArtifactUse>, StoreError> {
         let mut uses = Vec::new();
         let mut sql = self.sql(
@@ -167,8 +168,8 @@ impl Reader {
 }
 
 impl Tx {
-    /// Waits for, and then keeps away, everybody else who registers, deletes or names artifacts: so
-    /// that no bytes go that somebody is just about to need.
+    /// Locks all artifacts until the transaction ends against registering, deleting and naming, so that no
+    /// bytes are deleted that somebody is about to need.
     pub async fn lock_artifacts(&mut self) -> Result<(), StoreError> {
         if self.dialect.locks_rows() {
             sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
@@ -180,7 +181,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Registers an artifact; `false` if its owner has it already.
+    /// Registers an artifact; returns `false` if its owner already has it.
     pub async fn insert_artifact(&mut self, new: &Artifact) -> Result<bool, StoreError> {
         const OPERATION: &str = "register an artifact";
         sqlx::query("INSERT INTO artifacts (sha256, size) VALUES ($1, $2) ON CONFLICT (sha256) DO NOTHING")
@@ -204,7 +205,7 @@ impl Tx {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Forgets a registration that nothing uses. Returns whether it was the last one of its bytes.
+    /// Deletes an unused registration. Returns whether it was the last one of its bytes.
     pub async fn delete_artifact(&mut self, was: &Artifact) -> Result<bool, StoreError> {
         const OPERATION: &str = "delete an artifact";
         let done = sqlx::query("DELETE FROM artifact_registrations WHERE id = $1")

@@ -19,22 +19,22 @@ const SELECT: &str =
     "SELECT id, happened_at, actor, company_id, action, subject, customer_id, detail, times, last_at
     FROM audit WHERE 1 = 1";
 
-/// Which entries of the audit trail to list; `None` means any.
+/// A filter on entries of the audit trail; `None` means any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditFilter {
-    /// Of this customer.
+    /// Only entries of this customer.
     pub customer: Option<CompanyId>,
-    /// About things of this company, or by its people.
+    /// Only entries about objects of this company, or by its people.
     pub organisation: Option<CompanyId>,
-    /// About these things.
+    /// Only entries about these objects.
     pub subjects: Vec<Subject>,
-    /// Of this kind.
+    /// Only entries with this action.
     pub action: Option<Action>,
-    /// That happened, for the last time, not before this.
+    /// Only entries whose last event was at or after this time.
     pub since: Option<Timestamp>,
-    /// That happened, for the first time, before this.
+    /// Only entries whose first event was before this time.
     pub until: Option<Timestamp>,
-    /// By whoever has this name, or one that begins with these words.
+    /// Only entries by the actor with this name, or with a name that starts with these words.
     pub actor: Option<String>,
 }
 
@@ -77,8 +77,8 @@ fn entry(row: &AnyRow) -> Result<Entry, StoreError> {
 }
 
 impl Reader {
-    /// Entries, newest first: of a company those about its things, and those about others' that its own
-    /// people caused.
+    /// Lists entries, newest first. A company sees those about its own objects, and those about others'
+    /// that its own people caused.
     pub async fn audit(
         &mut self,
         scope: Scope,
@@ -99,7 +99,7 @@ impl Reader {
         let mut sql = self.sql("");
         match organisation {
             None => narrow(sql.push(SELECT)),
-            // Two short lists out of two indexes: one condition for both would sort the whole trail.
+            // Two short lists from two indexes: a single condition for both would sort the whole trail.
             Some(own) => {
                 narrow(sql.push("SELECT * FROM (").push(SELECT).filter("customer_id =", Some(own)));
                 sql.push(") AS theirs UNION ALL SELECT * FROM (").push(SELECT);
@@ -115,8 +115,8 @@ impl Reader {
 }
 
 impl Reader {
-    /// Entries that happened for the last time before this, out of the oldest ones of all. They stand in the
-    /// order of time: the first that is younger is the end.
+    /// Returns entries whose last event was before this time, from the oldest ones of all. They are in
+    /// order of time, and the first younger one ends the list.
     pub async fn audit_before(&mut self, time: Timestamp, limit: u32) -> Result<Vec<Entry>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.push(" ORDER BY id LIMIT ").bind(i64::from(limit));
@@ -139,13 +139,13 @@ impl Tx {
         Ok(())
     }
 
-    /// Adds an event when the transaction is committed. One that is counted with others raises
-    /// their number instead.
+    /// Adds an event when the transaction is committed. If it is counted with others, their number is
+    /// raised instead.
     pub fn append(&mut self, id: i64, event: Event) {
         self.together.events.push((id, event));
     }
 
-    /// Writes what was appended.
+    /// Writes the added events.
     pub(super) async fn write_events(&mut self, events: Vec<(i64, Event)>) -> Result<(), StoreError> {
         let events: Vec<_> = events.into_iter().map(|(id, event)| (id, event.fold(), event)).collect();
         let mut rest = events.as_slice();
@@ -178,7 +178,7 @@ impl Tx {
     }
 }
 
-/// How many of these rows go into the next statement: none that would count twice in the same row
+/// Returns the number of these rows for the next statement: no two that would count in the same row
 /// (PostgreSQL: "cannot affect row a second time").
 fn rows_together(rows: &[(i64, Option<String>, Event)]) -> usize {
     let mut folds = BTreeSet::new();

@@ -1,16 +1,16 @@
-//! A connection in a transaction, and what becomes of it afterwards.
+//! A connection in a transaction, and its fate afterwards.
 //!
-//! Only a transaction that ended as it was told to gives its connection back. After anything else
-//! nobody knows what state the connection is in: SQLite has undone some failed transactions by
-//! itself and others not, and PostgreSQL may be gone. Closing it undoes whatever is left.
+//! Only a transaction that ended as intended returns its connection. In all other cases the state of the
+//! connection is unknown: SQLite has undone some failed transactions by itself and others not, and
+//! PostgreSQL may be gone. Closing it undoes whatever is left.
 
 use super::dialect::Dialect;
 use sqlx::{Any, AnyConnection, AnyPool, Executor as _, pool::PoolConnection};
 use std::ops::{Deref, DerefMut};
 
-/// A connection in a transaction. Dropped, it is closed.
+/// A connection in a transaction. It is closed on drop.
 pub(super) struct Begun {
-    /// There until the transaction ends.
+    /// Present until the transaction ends.
     connection: Option<PoolConnection<Any>>,
 }
 
@@ -52,7 +52,7 @@ impl Begun {
 
     async fn close(mut self) {
         if let Some(connection) = self.connection.take() {
-            // It is given up, whatever it says to that.
+            // The connection is abandoned, whatever the answer.
             let _ = connection.close().await;
         }
     }

@@ -1,4 +1,4 @@
-//! Claims, and the keys by which they are found: their rows, and who reads them.
+//! Claims, and the keys by which they are found: their rows, and the ways to read them.
 
 mod hold;
 mod write;
@@ -23,20 +23,20 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// The most claims that are found by one key; more are not taken.
+/// The most claims that one key may lead to; further ones are refused.
 pub const MAX_CLAIMS_OF_KEY: usize = 64;
-/// How many of them one company may register, so that none keeps others from claiming by that key.
+/// The most claims of one company under one key, so that none keeps others from claiming by it.
 pub const MAX_CLAIMS_OF_KEY_AND_COMPANY: usize = 16;
-/// The most claims of which a device that matched none is told to the owners.
+/// The most partly matching claims whose owners are notified about an unmatched device.
 pub const MAX_NEAR: usize = 8;
-/// Identifiers are looked up in lists of these lengths, and names in lists of those, so that a handful
-/// of prepared statements serves every device.
+/// The lengths of lists in look-ups by identifiers and by names, so that a few prepared statements serve
+/// every device.
 const LOOKUP_LENGTHS: [usize; 4] = [8, 16, 32, 72];
 const NAMES_LENGTHS: [usize; 3] = [2, 5, 17];
-/// Rows of one INSERT: fifteen values each, and PostgreSQL takes 65,535 values.
+/// The number of rows in one INSERT: each has fifteen values, and PostgreSQL accepts 65,535.
 const INSERT_ROWS: usize = 500;
 
-/// The columns of a claim, in any statement whose table of claims is called `c`.
+/// The columns of a claim, in any statement whose table of claims is named `c`.
 macro_rules! claim_columns {
     () => {
         "c.id AS claim_id, c.customer_id AS claim_customer_id, c.reseller_id, c.configuration_id,
@@ -46,26 +46,26 @@ macro_rules! claim_columns {
 }
 pub(super) use claim_columns;
 
-/// Which claims to list; `None` means any.
+/// A filter on claims; `None` means any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClaimFilter {
-    /// Of this customer.
+    /// Only claims of this customer.
     pub customer: Option<CompanyId>,
-    /// Registered by this reseller.
+    /// Only claims that this reseller registered.
     pub reseller: Option<CompanyId>,
-    /// With this configuration of their own.
+    /// Only claims with this configuration of their own.
     pub configuration: Option<ConfigurationId>,
-    /// That ask for this proof.
+    /// Only claims that demand this proof.
     pub proof: Option<ProofKind>,
-    /// Found by this identifier, as `serial_number PF0ABCDE`.
+    /// Only claims found by this identifier, such as `serial_number PF0ABCDE`.
     pub identifier: Option<String>,
-    /// Only those whose device matched claims of other owners, too.
+    /// Only claims whose device also matched claims of other owners.
     pub colliding: bool,
-    /// Ended claims too.
+    /// Whether to include ended claims.
     pub released: bool,
 }
 
-/// A claim that a device might match, and what is known beside it.
+/// A claim that a device might match, with related facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimCandidate {
     /// The claim.
@@ -74,11 +74,11 @@ pub struct ClaimCandidate {
     pub default_configuration: bool,
     /// Whether its customer accepted the terms of service.
     pub terms: Terms,
-    /// The state of its device, if that was seen.
+    /// The state of its device, if it was ever seen.
     pub device_state: Option<DeviceState>,
 }
 
-/// A claim out of a row with [`claim_columns`].
+/// Reads a claim from a row with [`claim_columns`].
 pub(super) fn claim(row: &AnyRow) -> Result<Claim, StoreError> {
     let fields = Fields::of(row, "claims", "claim_id");
     let identifiers: &str = fields.read("identifiers")?;
@@ -115,17 +115,17 @@ fn proof_named(name: &str) -> Option<ProofKind> {
     ProofKind::ALL.into_iter().find(|kind| kind.name() == name)
 }
 
-/// The values, and the last one as often as it takes to fill a list of one of these lengths.
+/// Pads values to one of these lengths by repeating the last one.
 fn padded(values: &[String], lengths: &[usize]) -> impl Iterator<Item = String> {
     let length = lengths.iter().copied().find(|length| *length >= values.len()).unwrap_or(values.len());
     values.iter().chain(values.last().into_iter().cycle()).take(length).cloned()
 }
 
 impl Reader {
-    /// The claims in force that a device might match, with what a hello needs to know.
+    /// Returns the claims in force that a device might match, with the facts that a hello needs.
     ///
-    /// Their number is bounded by what a device shows, and by [`MAX_CLAIMS_OF_KEY`]. Beyond the limit,
-    /// which no real device comes near, the older ones count: whoever registers later displaces nobody.
+    /// Their number is limited by the identifiers of a device, and by [`MAX_CLAIMS_OF_KEY`]. Beyond the
+    /// limit, which no real device approaches, the older ones count: a later registration displaces nobody.
     pub async fn claims_found_by(&mut self, sought: &Sought) -> Result<Vec<ClaimCandidate>, StoreError> {
         if sought.lookups.is_empty() {
             return Ok(Vec::new());
@@ -138,8 +138,8 @@ impl Reader {
              LEFT JOIN devices AS d ON d.claim_id = c.id
              WHERE c.released_at IS NULL AND c.id IN (SELECT claim_id FROM claim_keys WHERE lookup IN "
         ));
-        // The limit stands in the text because SQLite prepares a statement anew whenever a bound limit
-        // is set: 30 us at each hello.
+        // The limit is part of the text because SQLite prepares a statement anew whenever a bound limit is
+        // set, which takes 30 us at each hello.
         sql.list(padded(&sought.lookups, &LOOKUP_LENGTHS))
             .push(" AND named IN ")
             .list(padded(&sought.named, &NAMES_LENGTHS))
@@ -159,7 +159,7 @@ impl Reader {
         rows.iter().map(candidate).collect()
     }
 
-    /// Claims that ended before this, the first to end first.
+    /// Returns claims that ended before this time, earliest end first.
     pub async fn claims_ended_before(
         &mut self,
         time: Timestamp,
@@ -174,7 +174,8 @@ impl Reader {
         rows.iter().map(|row| Fields::of(row, "claims", "id").id("id", ClaimId::new)).collect()
     }
 
-    /// Claims in force that share an identifier with a device, whatever they are named: the oldest.
+    /// Returns the oldest claims in force that share an identifier with a device, regardless of maker and
+    /// model.
     pub async fn claims_near(&mut self, lookups: &[String]) -> Result<Vec<Claim>, StoreError> {
         if lookups.is_empty() {
             return Ok(Vec::new());
@@ -190,7 +191,7 @@ impl Reader {
         rows.iter().map(claim).collect()
     }
 
-    /// A claim, in force or ended, if it is within the scope.
+    /// Returns a claim, in force or ended, if it is in the scope.
     pub async fn claim(&mut self, scope: Scope, id: ClaimId) -> Result<Option<Claim>, StoreError> {
         let mut sql = self.sql(concat!("SELECT ", claim_columns!(), " FROM claims AS c WHERE c.id = "));
         sql.bind(id.get()).scope_of_claims(scope);
@@ -198,7 +199,7 @@ impl Reader {
         row.as_ref().map(claim).transpose()
     }
 
-    /// Claims, oldest first.
+    /// Lists claims, oldest first.
     pub async fn claims(
         &mut self,
         scope: Scope,

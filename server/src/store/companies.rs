@@ -19,7 +19,7 @@ use unbox_common::{
 const SELECT: &str = "SELECT id, kind, name, parent_id, terms, language, workspace, device_protection,
     default_configuration_id, factory_keys, created_at FROM companies WHERE 1 = 1";
 
-/// What is kept for as long as its company, each by a statement that finds one.
+/// The rows that prevent the deletion of a company, each with a statement that finds one.
 const DEPENDANTS: [(&str, &str); 8] = [
     ("vendors", "SELECT 1 FROM companies WHERE parent_id = $1 LIMIT 1"),
     ("configurations", "SELECT 1 FROM configurations WHERE customer_id = $1 LIMIT 1"),
@@ -31,21 +31,21 @@ const DEPENDANTS: [(&str, &str); 8] = [
     ("factory records", "SELECT 1 FROM factory_records WHERE company_id = $1 LIMIT 1"),
 ];
 
-/// Which companies to list; `None` means any.
+/// A filter on companies; `None` means any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CompanyFilter {
-    /// Of this kind.
+    /// Only companies of this kind.
     pub kind: Option<CompanyKind>,
-    /// Under this reseller.
+    /// Only vendors of this reseller.
     pub parent: Option<CompanyId>,
-    /// For which this reseller, vendor or EMM works.
+    /// Only customers that this reseller, vendor or EMM works for.
     pub served_by: Option<CompanyId>,
-    /// That work for this customer.
+    /// Only companies that work for this customer.
     pub serving: Option<CompanyId>,
 }
 
 impl CompanyFilter {
-    /// Of one kind, or of every.
+    /// Returns a filter for one kind, or for all.
     #[must_use]
     pub fn of_kind(kind: Option<CompanyKind>) -> Self {
         Self { kind, ..Self::default() }
@@ -85,7 +85,7 @@ fn company(row: &AnyRow) -> Result<Company, StoreError> {
 }
 
 impl Reader {
-    /// A company, if it is within the scope.
+    /// Returns a company, if it is in the scope.
     pub async fn company(&mut self, scope: Scope, id: CompanyId) -> Result<Option<Company>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get()));
@@ -94,7 +94,7 @@ impl Reader {
         row.as_ref().map(company).transpose()
     }
 
-    /// A company of this kind and exactly this name, if it is within the scope.
+    /// Returns the company with this kind and exactly this name, if it is in the scope.
     pub async fn company_named(
         &mut self,
         scope: Scope,
@@ -108,7 +108,7 @@ impl Reader {
         row.as_ref().map(company).transpose()
     }
 
-    /// Companies, oldest first.
+    /// Lists companies, oldest first.
     pub async fn companies(
         &mut self,
         scope: Scope,
@@ -124,7 +124,7 @@ impl Reader {
         Ok(page.page(companies, |one: &Company| one.id))
     }
 
-    /// Other companies, of whatever kind, whose names look like this one's; the oldest, at most five.
+    /// Returns the oldest five other companies, of any kind, whose names look like this one's.
     pub async fn companies_like(&mut self, like: &Company) -> Result<Vec<Company>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("skeleton =", Some(like.name.skeleton()))
@@ -134,7 +134,7 @@ impl Reader {
         rows.iter().map(company).collect()
     }
 
-    /// How many companies there are of those that [`Self::companies`] lists.
+    /// Counts the companies that [`Self::companies`] lists.
     pub async fn count_companies(&mut self, scope: Scope, filter: &CompanyFilter) -> Result<u64, StoreError> {
         let mut sql = self.sql("SELECT COUNT(*) AS companies FROM companies WHERE 1 = 1");
         filter.narrow(&mut sql);
@@ -143,7 +143,7 @@ impl Reader {
         Fields::of(&row, "companies", "companies").count("companies")
     }
 
-    /// The customer of this Google Workspace account, if it is within the scope.
+    /// Returns the customer with this Google Workspace account, if it is in the scope.
     pub async fn company_of_workspace(
         &mut self,
         scope: Scope,
@@ -156,8 +156,8 @@ impl Reader {
         row.as_ref().map(company).transpose()
     }
 
-    /// Who works for a customer, or for whom a company of another kind works; by the ids of those others.
-    /// A company sees its own.
+    /// Lists the companies that work for a customer, or the customers of a company of another kind, ordered
+    /// by their ids. A company sees its own links.
     pub async fn links(
         &mut self,
         scope: Scope,
@@ -168,7 +168,7 @@ impl Reader {
             "SELECT c.id, c.kind, c.name, c.parent_id, c.terms, c.language, c.workspace, c.device_protection,
                  c.default_configuration_id, c.factory_keys, c.created_at, l.created_at AS linked_at FROM company_links AS l",
         );
-        // Ordered by the links' own column, which their indexes have in this order.
+        // Ordered by a column of the links, because their indexes have this order.
         let (own, after, order) = if of.kind == CompanyKind::Customer {
             sql.push(" JOIN companies AS c ON c.id = l.company_id WHERE 1 = 1");
             ("l.customer_id =", "l.company_id >", " ORDER BY l.company_id LIMIT ")
@@ -203,8 +203,8 @@ impl Reader {
     }
 }
 
-/// Limits a statement over companies to those that somebody may see: itself; for a reseller also
-/// its vendors, and the customers that it works for.
+/// Limits a statement over companies to the visible ones: the company itself; for a reseller also its
+/// vendors, and the customers that it works for.
 fn companies_within(sql: &mut Sql, scope: Scope) {
     match scope {
         Scope::Operator => {}
@@ -224,7 +224,8 @@ fn companies_within(sql: &mut Sql, scope: Scope) {
 }
 
 impl Tx {
-    /// Adds a company; `false` if there is one of this kind and name, or of this Workspace account.
+    /// Adds a company; returns `false` if one exists with this kind and name, or with this Workspace
+    /// account.
     pub async fn insert_company(&mut self, company: &Company) -> Result<bool, StoreError> {
         let done = sqlx::query(
             "INSERT INTO companies (id, kind, name, default_configuration_id, default_set_at, created_at,
@@ -249,7 +250,7 @@ impl Tx {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Waits for, and then keeps away, everybody else who changes this company.
+    /// Locks this company until the transaction ends.
     pub async fn lock_company(&mut self, id: CompanyId) -> Result<(), StoreError> {
         if self.dialect.locks_rows() {
             sqlx::query("SELECT id FROM companies WHERE id = $1 FOR NO KEY UPDATE")
@@ -261,8 +262,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Changes everything about a company that administrators change; `false` if another one has its name
-    /// or its Workspace account.
+    /// Updates all fields of a company that administrators can change; returns `false` if another one has
+    /// its name or its Workspace account.
     pub async fn update_company(&mut self, company: &Company) -> Result<bool, StoreError> {
         let done = sqlx::query(
             "UPDATE companies SET name = $2, parent_id = $3, terms = $4, language = $5, workspace = $6,
@@ -286,7 +287,7 @@ impl Tx {
         Ok(done.rows_affected() == 1)
     }
 
-    /// What keeps a company from being deleted, in words; nothing if it may go.
+    /// Returns descriptions of the rows that prevent a company's deletion.
     pub async fn company_dependants(&mut self, id: CompanyId) -> Result<Vec<&'static str>, StoreError> {
         let mut found = Vec::new();
         for (what, statement) in DEPENDANTS {
@@ -302,8 +303,8 @@ impl Tx {
         Ok(found)
     }
 
-    /// Deletes a company with its accounts, what they sign in with, and for whom it works; `false` if
-    /// something else still belongs to it.
+    /// Deletes a company with its accounts, their credentials and its links; returns `false` if something
+    /// else still belongs to it.
     pub async fn delete_company(&mut self, id: CompanyId) -> Result<bool, StoreError> {
         const OPERATION: &str = "delete a company";
         for statement in [
@@ -332,7 +333,7 @@ impl Tx {
         }
     }
 
-    /// Lets a reseller, vendor or EMM work for a customer; `false` if it does already.
+    /// Links a reseller, vendor or EMM to a customer; returns `false` if it is linked already.
     pub async fn link_companies(
         &mut self,
         company: CompanyId,
@@ -352,7 +353,7 @@ impl Tx {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Ends that; `false` if it did not.
+    /// Ends a link; returns `false` if there was none.
     pub async fn unlink_companies(
         &mut self,
         company: CompanyId,
@@ -367,7 +368,7 @@ impl Tx {
         Ok(done.rows_affected() == 1)
     }
 
-    /// The vendors of a reseller that work for this customer.
+    /// Returns the vendors of a reseller that work for this customer.
     pub async fn vendors_working_for(
         &mut self,
         reseller: CompanyId,
@@ -387,8 +388,8 @@ impl Tx {
             .collect()
     }
 
-    /// Draws the next version of a customer's payloads: `at` if every one before it is lower, and else
-    /// the one after the highest.
+    /// Draws the next version of a customer's payloads: `at` if that is higher than all before, and
+    /// otherwise the one after the highest.
     pub async fn next_version(
         &mut self,
         customer: CompanyId,
@@ -406,7 +407,7 @@ impl Tx {
         Fields::of(&row, "companies", "id").time("latest_version")
     }
 
-    /// Sets what a customer's claims get that name no configuration of their own.
+    /// Sets the configuration of a customer's claims that name none of their own.
     pub async fn set_default_configuration(
         &mut self,
         customer: CompanyId,

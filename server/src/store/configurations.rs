@@ -1,4 +1,4 @@
-//! Configurations, and the artifacts that they need.
+//! Configurations, and the artifacts that they use.
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
@@ -15,12 +15,12 @@ use unbox_common::{
 const SELECT: &str =
     "SELECT id, customer_id, name, document, created_at, updated_at FROM configurations WHERE 1 = 1";
 
-/// What uses a configuration, so that it cannot be deleted.
+/// A use of a configuration that prevents its deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
-    /// A claim.
+    /// A claim names it.
     Claim,
-    /// A token.
+    /// A token names it.
     Token,
     /// It is its customer's default.
     Default,
@@ -39,7 +39,7 @@ fn configuration(row: &AnyRow) -> Result<Configuration, StoreError> {
 }
 
 impl Reader {
-    /// A configuration, if it is within the scope.
+    /// Returns a configuration, if it is in the scope.
     pub async fn configuration(
         &mut self,
         scope: Scope,
@@ -52,7 +52,7 @@ impl Reader {
         row.as_ref().map(configuration).transpose()
     }
 
-    /// A customer's configuration of exactly this name.
+    /// Returns a customer's configuration with exactly this name.
     pub async fn configuration_named(
         &mut self,
         customer: CompanyId,
@@ -65,7 +65,7 @@ impl Reader {
         row.as_ref().map(configuration).transpose()
     }
 
-    /// Configurations, oldest first.
+    /// Lists configurations, oldest first.
     pub async fn configurations(
         &mut self,
         scope: Scope,
@@ -83,7 +83,7 @@ impl Reader {
         Ok(page.page(configurations, |one: &Configuration| one.id))
     }
 
-    /// What uses a configuration; nothing if it may be deleted.
+    /// Returns a use of a configuration; `None` if it may be deleted.
     pub async fn configuration_use(&mut self, id: ConfigurationId) -> Result<Option<Use>, StoreError> {
         let row = sqlx::query(
             "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM claims WHERE configuration_id = $1 AND released_at IS NULL LIMIT 1) AS c) AS claims,
@@ -106,7 +106,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Adds a configuration; `false` if its customer has one of this name.
+    /// Adds a configuration; returns `false` if its customer has one with this name.
     pub async fn insert_configuration(&mut self, new: &Configuration) -> Result<bool, StoreError> {
         let done = sqlx::query(
             "INSERT INTO configurations (id, customer_id, name, document, created_at, updated_at)
@@ -128,7 +128,7 @@ impl Tx {
         Ok(true)
     }
 
-    /// Changes a configuration; `false` if its customer has another one of this name.
+    /// Updates a configuration; returns `false` if its customer has another one with this name.
     pub async fn update_configuration(&mut self, changed: &Configuration) -> Result<bool, StoreError> {
         let done = sqlx::query(
             "UPDATE configurations SET name = $3, document = $4, updated_at = $5
@@ -155,7 +155,7 @@ impl Tx {
         Ok(true)
     }
 
-    /// Deletes a configuration that nothing uses. Claims and tokens that are over forget it.
+    /// Deletes an unused configuration. Ended claims and tokens lose their reference to it.
     pub async fn delete_configuration(&mut self, id: ConfigurationId) -> Result<(), StoreError> {
         const OPERATION: &str = "delete a configuration";
         for statement in [

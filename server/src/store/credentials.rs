@@ -1,4 +1,4 @@
-//! What accounts sign in with: digests and public keys, never secrets.
+//! Credentials of accounts: digests and public keys, never secrets.
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
@@ -23,7 +23,7 @@ use unbox_common::{
 const SELECT_API_KEY: &str = "SELECT k.id, k.account_id, k.name, k.prefix, k.created_at, k.expires_at,
     k.revoked_at, k.last_used_at, a.company_id, a.kind AS account_kind FROM api_keys AS k JOIN accounts AS a ON a.id = k.account_id WHERE 1 = 1";
 
-/// The columns of a service account's key, called `k` in its statement.
+/// The columns of a service account's key, named `k` in its statement.
 macro_rules! key_columns {
     () => {
         "k.id AS key_id, k.account_id AS key_account_id, k.public_key, k.created_at AS key_created_at,
@@ -39,32 +39,32 @@ macro_rules! principal_columns {
     };
 }
 
-/// Whose API keys to list.
+/// The API keys to list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeysOf {
-    /// One account's.
+    /// The keys of one account.
     Account(AccountId),
-    /// Those of every account of a company.
+    /// The keys of all accounts of a company.
     Company(CompanyId),
 }
 
-/// Who showed an API key, and when it was used before.
+/// The principal behind an API key, and the last use of the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKeyUse {
-    /// Who.
+    /// The principal.
     pub principal: Principal,
     /// The key.
     pub key: ApiKeyId,
-    /// When its use was written down last.
+    /// The last recorded use.
     pub last_used_at: Option<Timestamp>,
 }
 
-/// A key with which a service account may have signed, and who that would be.
+/// A key with which a service account may have signed, and the principal behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningAccount {
     /// The key.
     pub key: ServiceAccountKey,
-    /// Who signs in with it, and all that they may ask for.
+    /// The principal, with all scopes that it may request.
     pub principal: Principal,
 }
 
@@ -97,7 +97,7 @@ fn service_account_key(row: &AnyRow) -> Result<ServiceAccountKey, StoreError> {
     })
 }
 
-/// A principal out of a row with [`principal_columns`], with all scopes that it may have.
+/// Reads a principal from a row with [`principal_columns`], with all scopes that it may have.
 fn principal(row: &AnyRow) -> Result<Principal, StoreError> {
     let account = Fields::of(row, "accounts", "account_id");
     let company = Fields::of(row, "companies", "company_id");
@@ -112,7 +112,7 @@ fn principal(row: &AnyRow) -> Result<Principal, StoreError> {
 }
 
 impl Reader {
-    /// Who shows the API key of this digest, if it opens anything at `now`.
+    /// Returns the principal behind the API key with this digest, if it is valid at `now`.
     pub async fn api_key_use(
         &mut self,
         digest: Sha256,
@@ -141,7 +141,7 @@ impl Reader {
         }))
     }
 
-    /// Who shows the access token of this digest, if it opens anything at `now`.
+    /// Returns the principal behind the access token with this digest, if it is valid at `now`.
     pub async fn access_token_use(
         &mut self,
         digest: Sha256,
@@ -166,7 +166,7 @@ impl Reader {
         Ok(Some(Principal { scopes, ..principal(&row)? }))
     }
 
-    /// The keys with which this service account may sign at `now`, or only the one that it names.
+    /// Returns the keys with which this service account may sign at `now`, or only the named one.
     pub async fn signing_accounts(
         &mut self,
         email: &str,
@@ -194,7 +194,7 @@ impl Reader {
         rows.iter().map(signing).collect()
     }
 
-    /// An API key, if its account is within the scope.
+    /// Returns an API key, if its account is in the scope.
     pub async fn api_key(&mut self, scope: Scope, id: ApiKeyId) -> Result<Option<ApiKey>, StoreError> {
         let mut sql = self.sql(SELECT_API_KEY);
         sql.filter("k.id =", Some(id.get()));
@@ -203,7 +203,7 @@ impl Reader {
         row.as_ref().map(api_key).transpose()
     }
 
-    /// The API keys of an account, or of all those of a company, oldest first.
+    /// Lists the API keys of an account or of a whole company, oldest first.
     pub async fn api_keys(
         &mut self,
         scope: Scope,
@@ -223,7 +223,7 @@ impl Reader {
         Ok(page.page(keys, |one: &ApiKey| one.id))
     }
 
-    /// A key of a service account, if that is within the scope.
+    /// Returns a key of a service account, if the account is in the scope.
     pub async fn service_account_key(
         &mut self,
         scope: Scope,
@@ -236,7 +236,7 @@ impl Reader {
         row.as_ref().map(service_account_key).transpose()
     }
 
-    /// The keys of a service account, by their ids.
+    /// Lists the keys of a service account, by their ids.
     pub async fn service_account_keys(
         &mut self,
         scope: Scope,
@@ -261,14 +261,14 @@ impl Reader {
         ))
     }
 
-    /// How many API keys of an account open something at `now`.
+    /// Counts the API keys of an account that are valid at `now`.
     pub async fn count_api_keys(&mut self, account: AccountId, now: Timestamp) -> Result<u64, StoreError> {
         let counted = "SELECT COUNT(*) AS credentials FROM api_keys WHERE account_id = $1
             AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
         self.count_credentials(counted, account, now).await
     }
 
-    /// How many keys a service account can sign with at `now`.
+    /// Counts the keys that a service account can sign with at `now`.
     pub async fn count_service_account_keys(
         &mut self,
         account: AccountId,
@@ -316,7 +316,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Lets an API key end at another time, or revokes it.
+    /// Changes the expiry of an API key, or revokes it.
     pub async fn end_api_key(&mut self, key: &ApiKey) -> Result<(), StoreError> {
         let done = sqlx::query(
             "UPDATE api_keys SET expires_at = $2, revoked_at = $3 WHERE id = $1 AND revoked_at IS NULL",
@@ -330,8 +330,7 @@ impl Tx {
         one_row("end an API key", done.rows_affected())
     }
 
-    /// Writes down that an API key was used, unless another server did so within the hour or the key
-    /// is gone.
+    /// Records the use of an API key, unless another server did so within the hour or the key is gone.
     pub async fn note_api_key_use(&mut self, id: ApiKeyId, now: Timestamp) -> Result<(), StoreError> {
         sqlx::query(
             "UPDATE api_keys SET last_used_at = $2
@@ -363,8 +362,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Lets a key of a service account end at another time, or revokes it; the tokens that it was
-    /// exchanged for end with it.
+    /// Changes the expiry of a service account's key, or revokes it along with the tokens that it was
+    /// exchanged for.
     pub async fn end_service_account_key(&mut self, key: &ServiceAccountKey) -> Result<(), StoreError> {
         let done = sqlx::query(
             "UPDATE service_account_keys SET expires_at = $2, revoked_at = $3
@@ -379,7 +378,7 @@ impl Tx {
         one_row("end a key", done.rows_affected())
     }
 
-    /// Adds an access token, and forgets those that have expired.
+    /// Adds an access token, and deletes expired ones.
     pub async fn insert_access_token(&mut self, new: &AccessToken) -> Result<(), StoreError> {
         const OPERATION: &str = "add an access token";
         sqlx::query("DELETE FROM access_tokens WHERE expires_at <= $1")

@@ -18,10 +18,10 @@ use unbox_common::{
     trust::DevicePublicKey,
 };
 
-/// What fails if a device cannot be saved.
+/// The name of the operation that saves a device.
 const SAVE: &str = "save a device";
 
-/// The columns of a device, in any statement whose table of devices is called `d`.
+/// The columns of a device, in any statement whose table of devices is named `d`.
 macro_rules! device_columns {
     () => {
         "d.id AS device_id, d.claim_id AS device_claim_id, d.customer_id AS device_customer_id, d.state,
@@ -33,18 +33,18 @@ macro_rules! device_columns {
 }
 pub(super) use device_columns;
 
-/// Which devices to list; `None` means any.
+/// A filter on devices; `None` means any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeviceFilter {
-    /// Of this customer.
+    /// Only devices of this customer.
     pub customer: Option<CompanyId>,
-    /// In this state.
+    /// Only devices in this state.
     pub state: Option<StateName>,
-    /// The one of this claim.
+    /// Only the device of this claim.
     pub claim: Option<ClaimId>,
-    /// Whose claim registers one of these identifiers, as `serial_number PF0ABCDE`.
+    /// Only devices whose claim registers one of these identifiers, such as `serial_number PF0ABCDE`.
     pub identifiers: Option<Vec<String>>,
-    /// Only those with a key or hardware that waits for approval.
+    /// Only devices with a key or hardware that waits for approval.
     pub waiting: bool,
 }
 
@@ -75,7 +75,7 @@ fn chosen(sql: &mut Sql, scope: Scope, filter: &DeviceFilter) {
     }
 }
 
-/// A device out of a row with [`device_columns`].
+/// Reads a device from a row with [`device_columns`].
 pub(super) fn device(row: &AnyRow) -> Result<Device, StoreError> {
     let fields = Fields::of(row, "devices", "device_id");
     let state: DeviceState = fields.json("state_detail")?;
@@ -84,7 +84,7 @@ pub(super) fn device(row: &AnyRow) -> Result<Device, StoreError> {
     }
     let latest = enrollment(&fields, "latest_generation", "latest_key")?;
     let active = match (&latest, fields.count_opt("active_generation")?) {
-        // Nearly always the same enrollment: its key need not be read twice.
+        // Nearly always the same enrollment, whose key need not be read twice.
         (Some(latest), Some(active)) if latest.generation.0 == active => Some(latest.clone()),
         _ => enrollment(&fields, "active_generation", "active_key")?,
     };
@@ -125,8 +125,8 @@ fn enrollment(
     Ok(Some(Enrollment { generation: Generation(number), key: public }))
 }
 
-/// What a device showed. Identifiers that the present rules refuse are left out, and so are more of a
-/// kind than a device shows: they are no longer identifiers, and so cannot have changed.
+/// Reads the identifiers that a device showed. Those that the present rules refuse are left out, and so are
+/// more of a kind than a device may show: they are no longer identifiers, and so cannot have changed.
 pub(super) fn identity(
     fields: &Fields<'_>,
     column: &'static str,
@@ -145,7 +145,7 @@ pub(super) fn identity(
 }
 
 impl Reader {
-    /// A device, if it is within the scope.
+    /// Returns a device, if it is in the scope.
     pub async fn device(&mut self, scope: Scope, id: DeviceId) -> Result<Option<Device>, StoreError> {
         let mut sql = self.sql(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE d.id = "));
         sql.bind(id.get()).scope("d.customer_id =", scope);
@@ -153,7 +153,7 @@ impl Reader {
         row.as_ref().map(device).transpose()
     }
 
-    /// The device of a claim, if it was ever seen.
+    /// Returns the device of a claim, if it was ever seen.
     pub async fn device_of_claim(&mut self, claim: ClaimId) -> Result<Option<Device>, StoreError> {
         let mut sql =
             self.sql(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE d.claim_id = "));
@@ -162,7 +162,7 @@ impl Reader {
         row.as_ref().map(device).transpose()
     }
 
-    /// The devices of these claims that were seen.
+    /// Returns the devices of these claims that were ever seen.
     pub async fn devices_of_claims(&mut self, claims: &[ClaimId]) -> Result<Vec<Device>, StoreError> {
         let mut sql =
             self.sql(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE d.claim_id IN "));
@@ -171,7 +171,7 @@ impl Reader {
         rows.map_err(failed("find the devices of claims"))?.iter().map(device).collect()
     }
 
-    /// Devices, oldest first.
+    /// Lists devices, oldest first.
     pub async fn devices(
         &mut self,
         scope: Scope,
@@ -186,7 +186,7 @@ impl Reader {
         Ok(page.page(devices, |one: &Device| one.id))
     }
 
-    /// How many devices such a list has.
+    /// Counts the devices of such a list.
     pub async fn count_devices(&mut self, scope: Scope, filter: &DeviceFilter) -> Result<u64, StoreError> {
         let mut sql = self.sql("SELECT COUNT(*) AS devices FROM devices AS d WHERE 1 = 1");
         chosen(&mut sql, scope, filter);
@@ -196,7 +196,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// A device that nobody else may change until this transaction ends.
+    /// Returns a device, locked until this transaction ends.
     pub async fn device_for_update(
         &mut self,
         scope: Scope,
@@ -206,7 +206,7 @@ impl Tx {
         self.device(scope, id).await
     }
 
-    /// Forgets a device that never enrolled, with those who asked to be it.
+    /// Deletes a device that never enrolled, with its approval requests.
     pub async fn delete_unseen_device(&mut self, id: DeviceId) -> Result<(), StoreError> {
         const OPERATION: &str = "forget a device that never enrolled";
         for statement in [
@@ -227,12 +227,12 @@ impl Tx {
         one_row(OPERATION, done.rows_affected())
     }
 
-    /// Adds a device, or changes everything about it that ever changes.
+    /// Adds a device, or updates all its mutable fields.
     pub async fn save_device(&mut self, device: &Device) -> Result<(), StoreError> {
         self.write_devices(std::slice::from_ref(device)).await
     }
 
-    /// The same for several, each of them once.
+    /// Does the same for several devices, none of them twice.
     pub(super) async fn write_devices(&mut self, devices: &[Device]) -> Result<(), StoreError> {
         let mut sql = self.sql(
             "INSERT INTO devices (id, claim_id, customer_id, state, state_detail, latest_generation, latest_key,

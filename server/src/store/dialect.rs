@@ -6,7 +6,7 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
 };
 
-/// Every migration: its version, its name, its text.
+/// All migrations: version, name and text of each.
 const MIGRATIONS: [(i64, &str, &str); 11] = [
     (1, "initial", include_str!("../../migrations/0001_initial.sql")),
     (2, "accounts", include_str!("../../migrations/0002_accounts.sql")),
@@ -21,7 +21,7 @@ const MIGRATIONS: [(i64, &str, &str); 11] = [
     (18, "operations", include_str!("../../migrations/0018_operations.sql")),
 ];
 
-/// What every connection of SQLite is told first. WAL lets readers read while one writes; FULL makes
+/// The set-up of every SQLite connection. WAL lets readers read while another connection writes; FULL makes
 /// a commit survive a power cut.
 const SQLITE_SETUP: &str = "PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
@@ -29,8 +29,8 @@ const SQLITE_SETUP: &str = "PRAGMA journal_mode = WAL;
     PRAGMA foreign_keys = ON;
     PRAGMA temp_store = MEMORY;
     PRAGMA journal_size_limit = 67108864;";
-/// What the connection that writes is told beside that: room for the pages that a large import
-/// touches again and again (16 MiB, taken when needed), and fewer, larger checkpoints.
+/// The further set-up of the writing connection: room for the pages that a large import touches again and
+/// again (16 MiB, allocated when needed), and fewer, larger checkpoints.
 const SQLITE_WRITER_SETUP: &str = "PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000;";
 
 /// The database behind the store.
@@ -51,8 +51,8 @@ impl Dialect {
         }
     }
 
-    /// How a write transaction starts. SQLite takes the write lock at once: a transaction that
-    /// reads first and writes later fails as soon as another one wrote in between.
+    /// Returns the start of a write transaction. SQLite takes the write lock at once, because a transaction
+    /// that reads first and writes later fails if another one wrote in between.
     pub(super) const fn begin(self) -> &'static str {
         match self {
             Self::Sqlite => "BEGIN IMMEDIATE",
@@ -60,7 +60,7 @@ impl Dialect {
         }
     }
 
-    /// What a connection that writes is told first.
+    /// Returns the set-up of a writing connection.
     pub(super) const fn writer_setup(self) -> &'static [&'static str] {
         match self {
             Self::Sqlite => &[SQLITE_SETUP, SQLITE_WRITER_SETUP],
@@ -68,7 +68,7 @@ impl Dialect {
         }
     }
 
-    /// What a connection that only reads is told first; it then cannot write.
+    /// Returns the set-up of a reading connection, which then cannot write.
     pub(super) const fn reader_setup(self) -> &'static [&'static str] {
         match self {
             Self::Sqlite => &[SQLITE_SETUP, "PRAGMA query_only = ON"],
@@ -76,7 +76,7 @@ impl Dialect {
         }
     }
 
-    /// Settings of a connection that only looks and leaves the database's files alone.
+    /// Returns the set-up of a connection that only inspects and leaves the database's files alone.
     pub(super) const fn inspector_setup(self) -> &'static [&'static str] {
         match self {
             Self::Sqlite => &["PRAGMA busy_timeout = 10000; PRAGMA query_only = ON"],
@@ -84,7 +84,7 @@ impl Dialect {
         }
     }
 
-    /// A statement that fails where there is no database.
+    /// Returns a statement that fails if there is no database.
     pub(super) const fn first_look(self) -> &'static str {
         match self {
             Self::Sqlite => "SELECT COUNT(*) FROM sqlite_master",
@@ -92,7 +92,8 @@ impl Dialect {
         }
     }
 
-    /// A query for the connections that the database takes, and those that are open beside this one.
+    /// Returns a query for the connections that the database accepts, and those that are open beside this
+    /// one.
     pub(super) const fn connections(self) -> Option<&'static str> {
         match self {
             Self::Sqlite => None,
@@ -110,7 +111,7 @@ impl Dialect {
         }
     }
 
-    /// A query that finds a standby, and a database that is set to be read only.
+    /// Returns a query that detects a standby and a database that is set to read-only.
     pub(super) const fn read_only(self) -> Option<&'static str> {
         match self {
             Self::Sqlite => None,
@@ -122,7 +123,7 @@ impl Dialect {
         }
     }
 
-    /// The start of a transaction that reads one moment of the whole database.
+    /// Returns the start of a transaction that reads one moment of the whole database.
     pub(super) const fn begin_snapshot(self) -> &'static str {
         match self {
             Self::Sqlite => "BEGIN",
@@ -130,7 +131,7 @@ impl Dialect {
         }
     }
 
-    /// A list of the tables that hold data.
+    /// Returns a query for the tables that hold data.
     pub(super) const fn tables(self) -> &'static str {
         match self {
             Self::Sqlite => {
@@ -144,16 +145,16 @@ impl Dialect {
         }
     }
 
-    /// The settings of a connection that fills a database.
+    /// Returns the set-up of a connection that fills a database.
     pub(super) const fn before_restore(self) -> &'static [&'static str] {
         match self {
-            // They are checked at the end, all together.
+            // Foreign keys are checked at the end, all together.
             Self::Sqlite => &["PRAGMA foreign_keys = OFF"],
             Self::Postgres => &[],
         }
     }
 
-    /// A list of foreign keys that can be checked later.
+    /// Returns a query for the foreign keys that can be checked later.
     pub(super) const fn foreign_keys(self) -> Option<&'static str> {
         match self {
             Self::Sqlite => None,
@@ -165,7 +166,7 @@ impl Dialect {
         }
     }
 
-    /// A check of every foreign key: a row for each that leads nowhere, or an error.
+    /// Returns a check of every foreign key: a row for each dangling one, or an error.
     pub(super) const fn check_foreign_keys(self) -> &'static str {
         match self {
             Self::Sqlite => "PRAGMA foreign_key_check",
@@ -173,7 +174,7 @@ impl Dialect {
         }
     }
 
-    /// The number of other sessions in this database.
+    /// Returns a query for the number of other sessions in this database.
     pub(super) const fn sessions(self) -> Option<&'static str> {
         match self {
             Self::Sqlite => None,
@@ -185,7 +186,7 @@ impl Dialect {
         }
     }
 
-    /// What the writing connection is told before it closes.
+    /// Returns the last statement of the writing connection before it closes.
     pub(super) const fn tidy_up(self) -> Option<&'static str> {
         match self {
             Self::Sqlite => Some("PRAGMA wal_checkpoint(TRUNCATE)"),
@@ -193,10 +194,10 @@ impl Dialect {
         }
     }
 
-    /// Writes the place of the `number`th value of a statement whose values are bound in order.
+    /// Writes the placeholder of the `number`th value of a statement whose values are bound in order.
     ///
-    /// SQLite looks for the name of every numbered parameter in a list of all of them, which is
-    /// quadratic: 30 us for each row of a bulk INSERT. A nameless one costs nothing.
+    /// SQLite looks for the name of every numbered parameter in a list of all of them, which is quadratic:
+    /// 30 us for each row of a bulk INSERT. An unnamed one costs nothing.
     pub(super) fn placeholder(self, number: usize, to: &mut String) {
         match self {
             Self::Sqlite => to.push('?'),
@@ -207,13 +208,13 @@ impl Dialect {
         }
     }
 
-    /// Whether a transaction has to lock the rows that it decides by. On SQLite there is only ever
-    /// one that writes.
+    /// Whether a transaction has to lock the rows that it decides by. SQLite never has more than one
+    /// writer.
     pub(super) const fn locks_rows(self) -> bool {
         matches!(self, Self::Postgres)
     }
 
-    /// What checks the whole database, one row of text for each thing that is wrong.
+    /// Returns a check of the whole database, with one row of text for each fault.
     pub(super) const fn integrity_check(self) -> Option<&'static str> {
         match self {
             Self::Sqlite => Some("PRAGMA quick_check"),
@@ -221,7 +222,7 @@ impl Dialect {
         }
     }
 
-    /// The schema in this dialect.
+    /// Returns the schema in this dialect.
     pub(super) fn migrator(self) -> Migrator {
         let migrations = MIGRATIONS.map(|(version, name, text)| {
             let sql = AssertSqlSafe(self.ddl(text)).into_sql_str();
@@ -240,7 +241,7 @@ impl Dialect {
     }
 }
 
-/// The newest schema version that this program knows.
+/// Returns the newest schema version that this program knows.
 #[must_use]
 pub fn newest_version() -> i64 {
     MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or_default()

@@ -22,7 +22,7 @@ fn dpc(row: &AnyRow) -> Result<CatalogueDpc, StoreError> {
 }
 
 impl Reader {
-    /// A DPC by its name.
+    /// Returns a DPC by its name.
     pub async fn dpc(&mut self, name: &DpcName) -> Result<Option<CatalogueDpc>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("name =", Some(name.to_string()));
@@ -30,7 +30,7 @@ impl Reader {
         row.as_ref().map(dpc).transpose()
     }
 
-    /// DPCs, by name.
+    /// Lists DPCs, by name.
     pub async fn dpcs(&mut self, page: &PageRequest) -> Result<Page<CatalogueDpc>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("name >", page.after.clone()).push(" ORDER BY name LIMIT ").bind(page.limit());
@@ -41,7 +41,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Adds a DPC, or replaces the one of its name.
+    /// Adds a DPC, or replaces the one with its name.
     pub async fn save_dpc(&mut self, new: &CatalogueDpc) -> Result<(), StoreError> {
         let own = new.dpc.artifact.url.is_none().then(|| new.dpc.artifact.sha256.to_string());
         sqlx::query(
@@ -62,7 +62,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Takes a DPC out of the catalogue; `false` if it was not there.
+    /// Removes a DPC from the catalogue; returns `false` if it was not there.
     pub async fn delete_dpc(&mut self, name: &DpcName) -> Result<bool, StoreError> {
         let done = sqlx::query("DELETE FROM dpcs WHERE name = $1")
             .bind(name.to_string())

@@ -1,8 +1,8 @@
-//! The contents of a database as rows that know nothing of SQLite or PostgreSQL: for a backup, which
-//! either of them can take in again (`restore.rs`).
+//! The contents of a database as rows independent of SQLite and PostgreSQL, for a backup that either of
+//! them can restore (`restore.rs`).
 //!
-//! Rows are read in one transaction, so that all of them are of one moment, and by the tables that the
-//! database names itself, so that none is forgotten. Both databases hold numbers and texts alone.
+//! Rows are read in one transaction, so that all of them are from one moment, and from the tables that the
+//! database lists itself, so that none is forgotten. Both databases hold only numbers and texts.
 
 use super::{Dialect, Reader, Store, StoreError, error::failed};
 use futures_util::TryStreamExt as _;
@@ -25,7 +25,7 @@ pub enum Cell {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Dumped {
-    /// The table of the rows that follow, and its columns in their order.
+    /// The table of the rows that follow, and its columns in order.
     Table {
         /// Its name.
         table: String,
@@ -37,7 +37,7 @@ pub enum Dumped {
 }
 
 impl Store {
-    /// Passes on every row of every table, all as of one moment. Writers go on meanwhile.
+    /// Passes every row of every table to `take`, all from one moment. Writers continue meanwhile.
     ///
     /// # Errors
     /// The first error of the database, or of `take`.
@@ -54,7 +54,7 @@ impl Store {
     }
 }
 
-/// A transaction that only reads, on a connection that others read by afterwards.
+/// A read-only transaction, on a connection that other readers use afterwards.
 struct Snapshot<'r>(&'r mut Reader);
 
 impl<'r> Snapshot<'r> {
@@ -94,7 +94,7 @@ async fn dump_tables<E: From<StoreError>>(
     Ok(())
 }
 
-/// The names of all tables but those that the database and its migrations keep for themselves.
+/// Returns the names of all tables except those that belong to the database itself and its migrations.
 pub(super) async fn tables(
     connection: &mut AnyConnection,
     dialect: Dialect,

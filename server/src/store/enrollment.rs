@@ -1,4 +1,4 @@
-//! What a handshake, a report and a check-in need to know, each in one statement.
+//! The facts for a handshake, a report and a check-in, each read in one statement.
 
 use super::{
     StoreError, Tx,
@@ -25,37 +25,37 @@ use unbox_common::{
     trust::DevicePublicKey,
 };
 
-/// Digests of what a device showed in a handshake.
+/// Digests of the secrets that a device showed in a handshake.
 #[derive(Debug, Clone, Copy)]
 pub struct ShownSecrets {
-    /// Of its key.
+    /// The digest of its key.
     pub key: Sha256,
-    /// Of its pre-provisioning token.
+    /// The digest of its pre-provisioning token.
     pub token: Option<Sha256>,
-    /// Of its reset ticket.
+    /// The digest of its reset ticket.
     pub reset_ticket: Option<Sha256>,
 }
 
-/// What is known about an enrollment that is to be decided.
+/// The known facts for a decision on enrollment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnrollmentFacts {
-    /// The claim, in force.
+    /// The claim, which is in force.
     pub claim: Claim,
-    /// Its customer's name.
+    /// The name of its customer.
     pub customer_name: Name,
     /// Whether its customer accepted the terms of service.
     pub terms: Terms,
     /// The claim's own configuration, or its customer's default.
     pub assigned: Option<Assigned>,
-    /// Its device, if that was seen.
+    /// The device of the claim, if it was ever seen.
     pub device: Option<Device>,
-    /// What was asked with this key before.
+    /// The earlier request with this key.
     pub request: Option<ApprovalRequest>,
-    /// Whether the reset ticket is good for this device.
+    /// Whether the reset ticket is valid for this device.
     pub reset_ticket: bool,
     /// The token that was shown, if it is one of this customer's.
     pub token: Option<TokenFacts>,
-    /// Whether other claims' devices have the key, or had it, or other claims register it.
+    /// Whether devices of other claims have or had the key, or other claims register it.
     pub key_is_elsewhere: bool,
 }
 
@@ -64,41 +64,42 @@ pub struct EnrollmentFacts {
 pub struct OtherHolder {
     /// The claim.
     pub claim: Claim,
-    /// Its device, if that was seen.
+    /// Its device, if it was ever seen.
     pub device: Option<Device>,
 }
 
-/// What a token that was shown is.
+/// The facts about the token that a device sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenFacts {
     /// The token.
     pub id: TokenId,
-    /// What it gives devices whose claim names no configuration, and when that last changed.
+    /// The configuration that it gives devices whose claim names none, and the time of that configuration's
+    /// last change.
     pub configuration: Option<(ConfigurationId, Timestamp)>,
-    /// From when on it is worthless.
+    /// The time of its expiry.
     pub expires_at: Option<Timestamp>,
-    /// When it was revoked.
+    /// The time of its revocation.
     pub revoked_at: Option<Timestamp>,
 }
 
-/// What is known about a device that reports or checks in.
+/// The known facts about a device that reports or checks in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManagedFacts {
     /// The device.
     pub device: Device,
     /// Its claim.
     pub claim: Claim,
-    /// Its customer's name.
+    /// The name of its customer.
     pub customer_name: Name,
     /// The claim's own configuration, or its customer's default.
     pub assigned: Option<Assigned>,
-    /// The highest sequence that is stored of this generation.
+    /// The highest stored sequence number of this generation.
     pub sequence: u64,
-    /// Whether keys of it wait for an administrator, or were let in by one.
+    /// Whether keys of the device wait for approval, or were approved.
     pub requests: bool,
 }
 
-/// What a claim assigns: its own configuration, or its customer's default.
+/// The columns of a claim's assignment: its own configuration, or its customer's default.
 macro_rules! assigned_columns {
     () => {
         "o.name AS customer_name, o.terms, o.default_set_at, k.id AS assigned_configuration_id,
@@ -130,7 +131,7 @@ fn customer_name(row: &AnyRow) -> Result<Name, StoreError> {
     Fields::of(row, "companies", "claim_customer_id").parse("customer_name")
 }
 
-/// What a LEFT JOIN found, if it found something: `column` is never NULL in a row that is there.
+/// Reads the result of a LEFT JOIN, if there is one: `column` is never NULL in an existing row.
 fn joined<T>(
     row: &AnyRow,
     table: &'static str,
@@ -141,7 +142,7 @@ fn joined<T>(
     found.map(|_| read(row)).transpose()
 }
 
-/// What a claim that registers a device's key is found by.
+/// Returns the text by which a claim that registers a device's key is found.
 fn key_lookup(key: Sha256) -> String {
     format!("{} {key}", IdentifierKind::DeviceKey)
 }
@@ -161,8 +162,8 @@ fn token(row: &AnyRow) -> Result<TokenFacts, StoreError> {
 }
 
 impl Tx {
-    /// Everything by which an enrollment is decided; nobody else may enroll by this claim until
-    /// the transaction ends. `None` if the claim is no longer in force.
+    /// Returns all facts for a decision on enrollment. Nobody else may enroll under this claim until the
+    /// transaction ends. `None` if the claim is no longer in force.
     pub async fn enrollment_facts(
         &mut self,
         id: ClaimId,
@@ -233,8 +234,9 @@ impl Tx {
         }))
     }
 
-    /// Waits for, and then keeps away, everybody else who enrolls with this key: two copies of a disk may
-    /// do so in one moment, by two claims. Keys that share a lock wait for each other for nothing.
+    /// Locks this key against other enrollments until the transaction ends: two copies of a disk may enroll
+    /// at the same moment, under two claims. Keys that share a lock also wait for each other, to no
+    /// purpose.
     async fn lock_key(&mut self, key: Sha256) -> Result<(), StoreError> {
         if self.dialect.locks_rows() {
             let lock = key.0.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes));
@@ -247,7 +249,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Other claims in force than this one whose device has a key, or that register it.
+    /// Returns the other claims in force whose device has this key, or that register it.
     pub async fn key_holders(
         &mut self,
         key: &DevicePublicKey,
@@ -277,8 +279,7 @@ impl Tx {
         rows.iter().map(holder).collect()
     }
 
-    /// What a device's request is answered by; nobody else may change the device until the
-    /// transaction ends.
+    /// Returns the facts for answering a device's request, and locks the device until the transaction ends.
     pub async fn managed_facts(
         &mut self,
         id: DeviceId,

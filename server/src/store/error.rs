@@ -1,34 +1,34 @@
-//! What can go wrong between the store and its database.
+//! Errors between the store and its database.
 
 use crate::files::FilesError;
 use sqlx::migrate::MigrateError;
 use std::path::PathBuf;
 
-/// Why the store did not do what it was asked.
+/// The reason why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// More writes wait than the queue takes, or another process holds the database.
+    /// More writes wait than the queue holds, or another process holds the database.
     #[error("the database takes no more writes at the moment")]
     Busy,
     /// The store was closed.
     #[error("the database was closed")]
     Closed,
-    /// The URL names no database that this server speaks.
+    /// The URL names no database that this server supports.
     #[error("expected a database URL that starts with sqlite: or postgres:")]
     UnknownDatabase,
-    /// There is no such file.
+    /// The file does not exist.
     #[error(
         "there is no database {}: check `database` in server.toml, or bring it back with \
          `unbox-server restore FILE`. Only `unbox-server init` makes a new one", _0.display()
     )]
     Missing(PathBuf),
-    /// The database is there, and holds nothing of an Unbox server.
+    /// The database exists, but holds nothing of an Unbox server.
     #[error(
         "the database is empty: check `database` in server.toml, or bring back what it held with \
          `unbox-server restore FILE`. If it is meant to be new, run `unbox-server migrate --create`"
     )]
     Empty,
-    /// The file, or the directory that it lies in, is read-only.
+    /// The file, or the directory that it is in, is read-only.
     #[error(
         "{} can only be read: let this user write to it and to its directory, and see whether the file \
          system is mounted read-only", _0.display()
@@ -43,7 +43,7 @@ pub enum StoreError {
     /// Somebody is connected to a database that is to be replaced.
     #[error("somebody uses the database: stop every server of it first")]
     InUse,
-    /// A table holds something else than numbers and texts.
+    /// A table holds something other than numbers and texts.
     #[error("table {table} cannot be backed up: {problem}")]
     Undumpable {
         /// The table.
@@ -54,24 +54,24 @@ pub enum StoreError {
     /// A backup names a table or a column that its schema does not have.
     #[error("the backup has a table {0:?} that does not belong to its schema version")]
     UnknownTable(String),
-    /// A backup holds rows that refer to others which are not in it.
+    /// A backup has rows that refer to rows missing from it.
     #[error("the backup is not complete: some of its rows refer to others that are missing")]
     Dangling,
     /// The files of a restored database could not be put in place.
     #[error("the database could not be replaced")]
     Replace(#[source] FilesError),
-    /// The lock of whoever serves could not be taken.
+    /// The lock for serving could not be taken.
     #[error("the database cannot be locked")]
     Lock(#[source] FilesError),
     /// The database could not be opened.
     #[error("the database could not be opened: check `database` in server.toml")]
     Open(#[source] sqlx::Error),
-    /// The database does not do what it was asked, whatever that is.
+    /// The database is in no state to do anything.
     #[error("could not {operation}: {}", .outage.advice())]
     Unavailable {
         /// The operation that was to be done.
         operation: &'static str,
-        /// Why it cannot be.
+        /// The reason.
         outage: Outage,
         /// The cause.
         #[source]
@@ -90,7 +90,7 @@ pub enum StoreError {
         /// The newest migration in this program.
         known: i64,
     },
-    /// An older server's schema, which whoever only looks does not change.
+    /// The schema is an older server's, and read-only access does not change it.
     #[error(
         "the database has schema version {found}, this server brings it to {known} when it starts, or by \
          `unbox-server migrate`"
@@ -104,54 +104,54 @@ pub enum StoreError {
     /// A statement failed.
     #[error("could not {operation}")]
     Statement {
-        /// What it was for.
+        /// The operation that it was part of.
         operation: &'static str,
         /// The cause.
         #[source]
         source: sqlx::Error,
     },
-    /// A row holds something that its type does not.
+    /// A row holds a value that its type does not allow.
     #[error("table {table}, row {row}, column {column}: {problem}")]
     Row {
         /// The table.
         table: &'static str,
-        /// The row's key, as far as it could be read.
+        /// The row's key, if it could be read.
         row: String,
         /// The column.
         column: &'static str,
-        /// What is wrong with it.
+        /// The problem with the value.
         problem: String,
     },
-    /// A statement touched other than the rows that it was for.
+    /// A statement changed another number of rows than it should have.
     #[error("{operation} touched {touched} rows instead of {expected}")]
     Touched {
-        /// What it was for.
+        /// The operation that it was part of.
         operation: &'static str,
-        /// How many rows it should have touched.
+        /// The number of rows that it should have changed.
         expected: u64,
-        /// How many it did.
+        /// The number of rows that it did change.
         touched: u64,
     },
-    /// A page was asked for that does not exist.
+    /// The requested page does not exist.
     #[error("expected the `next` of the page before")]
     Cursor,
 }
 
-/// Why a database does nothing, although nothing is wrong with what it was asked.
+/// The reason why a database refuses all work, although the request was valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outage {
-    /// It cannot be reached, or it ended the connection: it restarts, or another one takes over.
+    /// It cannot be reached, or it closed the connection: it restarts, or another one takes over.
     Unreachable,
     /// It has no room left.
     Full,
-    /// It can only be read: a read-only file, or a standby.
+    /// It is read-only: a read-only file, or a standby.
     ReadOnly,
     /// Its files are damaged.
     Damaged,
 }
 
 impl Outage {
-    /// What is the matter, and what helps.
+    /// Returns the problem and its remedy.
     #[must_use]
     pub const fn advice(self) -> &'static str {
         match self {
@@ -176,9 +176,9 @@ impl Outage {
     }
 }
 
-/// The error of a write job: whatever it is, it may have begun in the store.
+/// The error of a write job, which may originate in the store.
 pub trait JobError: From<StoreError> + Send + 'static {
-    /// The store's error, if that is what it is.
+    /// Returns the store's error, if it is one.
     fn store_error(&self) -> Option<&StoreError>;
 }
 
@@ -188,7 +188,7 @@ impl JobError for StoreError {
     }
 }
 
-/// What a failed statement means to the caller.
+/// Returns a function that turns a failed statement into the error for the caller.
 pub(super) fn failed(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
     move |source| match Meaning::of(&source) {
         Meaning::Busy => StoreError::Busy,
@@ -198,12 +198,12 @@ pub(super) fn failed(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreEr
     }
 }
 
-/// An UPDATE or DELETE that was for exactly one row.
+/// Checks an UPDATE or DELETE that was for exactly one row.
 pub(super) fn one_row(operation: &'static str, touched: u64) -> Result<(), StoreError> {
     every_row(operation, 1, touched)
 }
 
-/// A statement that was for exactly so many rows.
+/// Checks a statement that was for exactly this many rows.
 pub(super) fn every_row(operation: &'static str, rows: usize, touched: u64) -> Result<(), StoreError> {
     let expected = u64::try_from(rows).unwrap_or(u64::MAX);
     if touched == expected { Ok(()) } else { Err(StoreError::Touched { operation, expected, touched }) }
@@ -213,7 +213,7 @@ fn code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(std::borrow::Cow::into_owned)
 }
 
-/// Returns true if the statement names a table that is not there.
+/// Returns true if the statement names a table that does not exist.
 pub(super) fn is_missing_table(error: &sqlx::Error) -> bool {
     match code(error).as_deref() {
         Some("42P01") => true,
@@ -245,14 +245,14 @@ impl Meaning {
 
     fn of_code(code: &str) -> Self {
         match code.parse() {
-            // Five characters are a SQLSTATE of PostgreSQL, though all of them may be digits.
+            // A code of five characters is a PostgreSQL SQLSTATE, even if all of them are digits.
             Ok(number) if code.len() < 5 => Self::of_sqlite(number),
             _ => Self::of_postgres(code),
         }
     }
 
-    /// A result code of SQLite (<https://sqlite.org/rescode.html>): the low byte says what, the rest
-    /// where.
+    /// Classifies a result code of SQLite (<https://sqlite.org/rescode.html>): the low byte gives the
+    /// error, the rest the place.
     fn of_sqlite(code: u32) -> Self {
         const SHARED_MEMORY_CANNOT_GROW: u32 = 4874;
         match (code & 0xff, code) {
@@ -265,15 +265,15 @@ impl Meaning {
         }
     }
 
-    /// An error code of PostgreSQL (appendix A of its manual).
+    /// Classifies an error code of PostgreSQL (appendix A of its manual).
     fn of_postgres(code: &str) -> Self {
         match code {
             "53300" | "57P03" => Self::Busy,
             "53100" => Self::Outage(Outage::Full),
             "25006" => Self::Outage(Outage::ReadOnly),
             "XX001" | "XX002" => Self::Outage(Outage::Damaged),
-            // A time limit of the database (57014, 55P03, 25P03, 25P04), its end (57P..), its memory
-            // or its disk (53..., 58...), or the connection (08...).
+            // A time limit of the database (57014, 55P03, 25P03, 25P04), its shutdown (57P..), its memory
+            // or disk (53..., 58...), or the connection (08...).
             "57014" | "55P03" | "25P03" | "25P04" => Self::Outage(Outage::Unreachable),
             _ if ["08", "53", "57P", "58"].iter().any(|class| code.starts_with(class)) => {
                 Self::Outage(Outage::Unreachable)
@@ -284,8 +284,8 @@ impl Meaning {
 }
 
 impl StoreError {
-    /// Whether the same job may well succeed if it runs again from its start: PostgreSQL found a
-    /// conflict with another transaction, or two servers drew the same id.
+    /// Whether the same job may succeed if it runs again from its start: PostgreSQL found a conflict with
+    /// another transaction, or two servers drew the same id.
     pub(super) fn is_conflict(&self) -> bool {
         match self {
             Self::Statement { source, .. } => {
@@ -295,7 +295,7 @@ impl StoreError {
         }
     }
 
-    /// Returns true if it is a conflict that only says how much is written at once.
+    /// Returns true if it is a conflict caused merely by many simultaneous writes.
     pub(super) fn is_contention(&self) -> bool {
         match self {
             Self::Statement { source, .. } => matches!(code(source).as_deref(), Some("40001" | "40P01")),
@@ -303,7 +303,7 @@ impl StoreError {
         }
     }
 
-    /// Why the database does nothing, if that is the matter.
+    /// Returns the outage behind the error, if there is one.
     #[must_use]
     pub const fn outage(&self) -> Option<Outage> {
         match self {

@@ -1,4 +1,4 @@
-//! What factories registered, by the identifiers of each device.
+//! Records of factories, found by the identifiers of each device.
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
@@ -15,16 +15,16 @@ use unbox_common::{
     ids::{ClaimId, CompanyId, FactoryRecordId},
 };
 
-/// Which records to list; `None` means any.
+/// A filter on records; `None` means any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FactoryFilter {
-    /// Of this organisation.
+    /// Only records of this organisation.
     pub company: Option<CompanyId>,
-    /// Of a device that shows one of these identifiers, as `serial_number PF0ABCDE`.
+    /// Only records of a device with one of these identifiers, such as `serial_number PF0ABCDE`.
     pub identifiers: Option<Vec<String>>,
 }
 
-/// Rows of one INSERT, and values of one list.
+/// The number of rows in one INSERT, and of values in one list.
 const PART: usize = 500;
 
 macro_rules! record_columns {
@@ -33,8 +33,8 @@ macro_rules! record_columns {
     };
 }
 
-/// Beside a record `r`, the claim in force that has its key: `c`. Another customer's claim is beside it
-/// only while the record's organisation works for that customer.
+/// Adds to a record `r` the claim in force that has its key, as `c`. Another customer's claim appears only
+/// while the record's organisation works for that customer.
 macro_rules! with_claims {
     () => {
         " LEFT JOIN claims AS c ON c.id = r.claim_id AND c.released_at IS NULL
@@ -56,7 +56,7 @@ fn record(row: &AnyRow) -> Result<FactoryRecord, StoreError> {
     })
 }
 
-/// The records of these companies that are found by any of these keys.
+/// Returns the records of these companies that any of these keys leads to.
 fn records_sql(sql: &mut Sql, companies: &[CompanyId], keys: &[String]) {
     sql.list(companies.iter().map(|company| company.get()))
         .push(" AND k.lookup IN ")
@@ -73,7 +73,7 @@ const RECORDS: &str = concat!(
 );
 
 impl Reader {
-    /// What these companies registered of the devices of any of these keys, oldest first.
+    /// Returns these companies' records of devices with any of these keys, oldest first.
     pub async fn factory_records(
         &mut self,
         companies: &[CompanyId],
@@ -93,7 +93,7 @@ impl Reader {
         Ok(found.into_values().collect())
     }
 
-    /// A record, if it is the scope's own.
+    /// Returns a record, if it is the scope's own.
     pub async fn factory_record(
         &mut self,
         scope: Scope,
@@ -111,7 +111,7 @@ impl Reader {
         row.map_err(failed("find what a factory registered"))?.as_ref().map(record).transpose()
     }
 
-    /// Records of the scope's own organisation, or of any for the operator; oldest first.
+    /// Lists records of the scope's own organisation, or of all for the operator; oldest first.
     pub async fn list_factory_records(
         &mut self,
         scope: Scope,
@@ -150,7 +150,7 @@ impl Reader {
         Ok(page.page(records, |one: &FactoryRecord| one.id))
     }
 
-    /// The claims in force within the scope that are found by any of these keys.
+    /// Returns the claims in force in the scope that any of these keys leads to.
     pub async fn claims_with(&mut self, scope: Scope, keys: &[String]) -> Result<Vec<Claim>, StoreError> {
         let mut found = BTreeMap::new();
         for part in keys.chunks(PART) {
@@ -183,7 +183,7 @@ impl Tx {
         Ok(found.await.map_err(failed("see whether factories registered anything"))?.is_some())
     }
 
-    /// Adds a record, under the id that it has.
+    /// Adds a record under its id.
     pub async fn insert_factory_record(&mut self, new: &FactoryRecord) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO factory_records (id, company_id, identifiers, claim_id, created_at, created_by)
@@ -201,8 +201,8 @@ impl Tx {
         self.insert_factory_keys(new).await
     }
 
-    /// Gives a record what its device shows now, and the claim that has its key. A claim that is out of
-    /// sight at present stays noted.
+    /// Updates a record with the identifiers that its device shows now, and with the claim that has its
+    /// key. A claim that is out of scope at present stays recorded.
     pub async fn update_factory_record(&mut self, record: &FactoryRecord) -> Result<(), StoreError> {
         const OPERATION: &str = "change what a factory registered";
         let done = sqlx::query(
@@ -219,7 +219,7 @@ impl Tx {
         self.insert_factory_keys(record).await
     }
 
-    /// Notes which claims got their keys from which records.
+    /// Records which claims received their keys from which records.
     pub async fn note_keys_given(&mut self, given: &[(FactoryRecordId, ClaimId)]) -> Result<(), StoreError> {
         const OPERATION: &str = "note which claim has a registered key";
         for (record, claim) in given {
@@ -269,7 +269,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Gives a claim in force these sets in place of `was`: its device's key was registered, or taken back.
+    /// Replaces the sets `was` of a claim in force, because its device's key was registered or withdrawn.
     pub async fn set_claim_sets(&mut self, was: &Claim, now: &Claim) -> Result<(), StoreError> {
         const OPERATION: &str = "change the identifiers of a claim";
         let done = sqlx::query("UPDATE claims SET identifiers = $2 WHERE id = $1 AND released_at IS NULL")

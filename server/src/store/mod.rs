@@ -1,9 +1,9 @@
-//! The store: everything that must last, in SQLite or PostgreSQL.
+//! The store: all lasting data, in SQLite or PostgreSQL.
 //!
-//! A [`Reader`] reads; a [`Tx`] reads and writes inside a write transaction, which only
-//! [`Store::write`] opens (`writer.rs`). Each kind of thing has a file with the typed methods of
-//! both. SQL is one text for both databases: `$1` placeholders, BIGINT, TEXT, and nothing that
-//! one of them lacks; the few differences are in `dialect.rs`. Values become types in `row.rs`.
+//! A [`Reader`] reads; a [`Tx`] reads and writes inside a write transaction, which only [`Store::write`]
+//! opens (`writer.rs`). Each kind of object has a file with the typed methods of both. SQL is one text for
+//! both databases: `$1` placeholders, BIGINT, TEXT, and nothing that one of them lacks; the few differences
+//! are in `dialect.rs`. Values become types in `row.rs`.
 //!
 //! To add a table: a migration, listed in `dialect.rs`; a file here; rows in the battery
 //! (`server/tests/store`), which runs on both databases.
@@ -77,15 +77,16 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use unbox_common::timestamp::Timestamp;
 use writer::{Reads, Writer};
 
-/// Connections that read at the same time. SQLite reads from memory: more than cores gain nothing.
+/// The number of connections that read at the same time. SQLite reads from memory: more than cores gain
+/// nothing.
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 16;
-/// How long a request waits for a connection.
+/// The longest wait of a request for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection that nobody uses stays open.
+/// The time for which an unused connection stays open.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The database, open. Cheap to clone; every clone is the same database.
+/// An open database. Cloning is cheap; every clone is the same database.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
@@ -93,24 +94,25 @@ struct Inner {
     dialect: Dialect,
     readers: Readers,
     writer: Writer,
-    /// The file, on SQLite.
+    /// The file of an SQLite database.
     file: Option<PathBuf>,
     connections: Option<ConnectionLimit>,
 }
 
 impl Store {
-    /// A connection that reads.
+    /// Returns a connection that reads.
     pub async fn reader(&self) -> Result<Reader, StoreError> {
         Ok(Reader { held: Held::Lent(self.0.readers.take().await?), dialect: self.0.dialect })
     }
 
     /// Runs `job` in a write transaction, and returns when it is on disk.
     ///
-    /// The job may run more than once, each time from the start and as if it had never run: it
-    /// must read what it decides by inside. If it returns an error, nothing of it is kept.
+    /// The job may run more than once, each time from the start and as if it had never run: it must read
+    /// everything that it decides by inside the transaction. If it returns an error, none of its changes
+    /// are kept.
     ///
     /// # Errors
-    /// Those of the job; [`StoreError::Busy`] if more jobs wait than the queue takes.
+    /// Those of the job; [`StoreError::Busy`] if more jobs wait than the queue holds.
     pub async fn write<T, E, F>(&self, job: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -120,9 +122,8 @@ impl Store {
         self.0.writer.run(job, Reads::Anything).await
     }
 
-    /// The same for a job of which there are thousands at once, and which reads nothing but
-    /// [`Tx::enrollment_facts`] or [`Tx::managed_facts`]: what it writes at the commit is written
-    /// together with what others do.
+    /// Does the same for a frequent kind of job that reads nothing but [`Tx::enrollment_facts`] or
+    /// [`Tx::managed_facts`]: its writes at the commit are combined with those of other jobs.
     ///
     /// # Errors
     /// Those of [`Self::write`].
@@ -135,8 +136,8 @@ impl Store {
         self.0.writer.run(job, Reads::ItsOwnDevice).await
     }
 
-    /// Runs `job`, which reads nothing, in a write transaction some time soon, or not at all if the
-    /// database is busy: for what is worth keeping, but not worth waiting for.
+    /// Runs `job`, which reads nothing, in a write transaction some time soon, or drops it if the database
+    /// is busy: for data that is worth storing, but not worth waiting for.
     pub fn write_soon<F>(&self, job: F)
     where
         F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<(), StoreError>> + Send + 'static,
@@ -144,19 +145,19 @@ impl Store {
         self.0.writer.run_soon(job);
     }
 
-    /// Writes that wait for their turn.
+    /// Returns the number of writes that wait for their turn.
     #[must_use]
     pub fn waiting_writes(&self) -> usize {
         self.0.writer.waiting()
     }
 
-    /// Writes a row that nobody reads, and returns when it is on disk: only a write shows that the
-    /// database takes writes.
+    /// Writes a row that nobody reads, and returns when it is on disk, because only a write shows that the
+    /// database accepts writes.
     pub async fn write_probe(&self, now: Timestamp) -> Result<(), StoreError> {
         self.write(move |tx| Box::pin(async move { tx.write_readiness(now).await })).await
     }
 
-    /// The schema's version.
+    /// Returns the version of the schema.
     pub async fn schema_version(&self) -> Result<i64, StoreError> {
         let mut reader = self.reader().await?;
         let row = sqlx::query("SELECT MAX(version) FROM _sqlx_migrations")
@@ -166,7 +167,7 @@ impl Store {
         row.try_get(0).map_err(failed("read the schema's version"))
     }
 
-    /// What the database itself finds wrong with its files. Reads all of them.
+    /// Returns the faults that the database itself finds in its files. Reads all of them.
     pub async fn integrity(&self) -> Result<Vec<String>, StoreError> {
         let Some(check) = self.0.dialect.integrity_check() else {
             return Ok(Vec::new());
@@ -180,7 +181,7 @@ impl Store {
         Ok(texts.filter(|text| text != "ok").collect())
     }
 
-    /// Waits until every accepted job is on disk, takes no more, and closes the database.
+    /// Waits until every accepted job is on disk, accepts no more, and closes the database.
     pub async fn close(&self) {
         self.0.writer.close().await;
         self.0.readers.close().await;
@@ -199,7 +200,7 @@ enum Held {
 }
 
 impl Reader {
-    /// A statement whose text depends on what is asked for.
+    /// Returns a statement whose text depends on the request.
     fn sql(&self, text: &'static str) -> Sql {
         Sql::new(self.dialect, text)
     }

@@ -1,7 +1,7 @@
-//! Opens a database: an existing one, a new one, or one that is only looked at.
+//! Opens a database: an existing one, a new one, or one for inspection only.
 //!
-//! Before any pool, one connection sees what is there. A pool tries again whatever fails, and would
-//! say of a damaged file that it took too long.
+//! Before any pool, one connection looks at the database. A pool retries after every error, and would
+//! report a damaged file as a timeout.
 
 use super::{
     ACQUIRE_TIMEOUT, Dialect, IDLE_TIMEOUT, Inner, POSTGRES_CONNECTIONS, Readers, SQLITE_READERS, Store,
@@ -30,9 +30,9 @@ impl Store {
     /// to date.
     ///
     /// # Errors
-    /// [`StoreError::Missing`] or [`StoreError::Empty`] if there is none: an empty one in its place would
-    /// look as if every device had been forgotten. [`StoreError::TooNew`] if a newer server has changed
-    /// the schema, and whatever else keeps the database from being opened.
+    /// [`StoreError::Missing`] or [`StoreError::Empty`] if there is none, because an empty one in its place
+    /// would look as if every device had been forgotten; [`StoreError::TooNew`] if a newer server has
+    /// changed the schema; and other errors that keep the database from being opened.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let dialect = Dialect::of(url)?;
@@ -45,8 +45,8 @@ impl Store {
         Self::open_pools(url, dialect, seen).await
     }
 
-    /// The same, and makes the database where there is none. An SQLite file is readable for its owner
-    /// only.
+    /// Does the same, and creates the database if it does not exist. An SQLite file is readable by its
+    /// owner only.
     ///
     /// # Errors
     /// Those of [`Self::open`].
@@ -75,7 +75,7 @@ impl Store {
         Ok(Self(Arc::new(Inner { dialect, readers, writer, file, connections })))
     }
 
-    /// Opens a database to look at it: it is left as it is, down to its schema and its files.
+    /// Opens a database for inspection, and leaves its schema and its files unchanged.
     ///
     /// # Errors
     /// Those of [`Self::open`], and [`StoreError::Outdated`] if its schema is older than this program.
@@ -108,11 +108,11 @@ impl Store {
         Ok(Self(Arc::new(Inner { dialect, readers, writer: Writer::None, file, connections })))
     }
 
-    /// Takes the right to serve from an SQLite file, which one process has at a time. PostgreSQL has
-    /// room for any number.
+    /// Takes the lock for serving from an SQLite file, which one process has at a time. PostgreSQL allows
+    /// any number of servers.
     ///
     /// # Errors
-    /// [`StoreError::Served`] if somebody has it.
+    /// [`StoreError::Served`] if another process has it.
     pub fn lock_for_serving(url: &str) -> Result<Option<Lock>, StoreError> {
         let Some(path) = sqlite_path(url)? else { return Ok(None) };
         check_exists(&path)?;
@@ -120,7 +120,7 @@ impl Store {
         lock(&path).map(Some)
     }
 
-    /// Opens a database to read all of it, beside whoever writes. Its schema stays as it is.
+    /// Opens a database to read all of it while others write. Its schema stays unchanged.
     ///
     /// # Errors
     /// Those of [`Self::inspect`].
@@ -133,7 +133,7 @@ impl Store {
         Self::open_readers(url, dialect, dialect.reader_setup()).await
     }
 
-    /// The URL of an SQLite database in this file.
+    /// Returns the URL of an SQLite database in this file.
     #[must_use]
     pub fn sqlite_url(path: &Path) -> String {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -159,7 +159,7 @@ impl Seen {
     }
 }
 
-/// The file of an SQLite database.
+/// Returns the file of an SQLite database.
 pub(super) fn sqlite_path(url: &str) -> Result<Option<PathBuf>, StoreError> {
     if Dialect::of(url)? != Dialect::Sqlite {
         return Ok(None);
@@ -174,12 +174,12 @@ fn check_exists(path: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Err(StoreError::Missing(path.to_owned()))
         }
-        // Whatever else is wrong with it, the database itself says better.
+        // The database itself reports other faults better.
         _ => Ok(()),
     }
 }
 
-/// Takes the right to serve from a file, or to replace it.
+/// Takes the lock for serving from a file, or for replacing it.
 pub(super) fn lock(path: &Path) -> Result<Lock, StoreError> {
     let mut lock = path.as_os_str().to_owned();
     lock.push("-serving");
@@ -189,8 +189,8 @@ pub(super) fn lock(path: &Path) -> Result<Lock, StoreError> {
     }
 }
 
-/// SQLite opens a file that it may not write to for reading alone, and says so only when it writes; its
-/// directory it needs for the log of changes.
+/// Checks write permission early: SQLite opens an unwritable file for reading, and fails only when it
+/// writes; it needs the directory for its write-ahead log.
 pub(super) fn check_writable(path: &Path) -> Result<(), StoreError> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     for place in [path, directory.unwrap_or(Path::new("."))] {
@@ -199,8 +199,9 @@ pub(super) fn check_writable(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A URL that reads a file and makes none beside it. As long as anybody has the database open, its log of
-/// changes is there, and is read, too. Without that log nobody writes, and SQLite need not prepare for it.
+/// Returns a URL that reads a file and creates none beside it. While anybody has the database open, its
+/// write-ahead log exists, and is read, too. Without that log nobody writes, and SQLite need not prepare
+/// for it.
 fn read_only_url(path: &Path) -> String {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
@@ -228,7 +229,7 @@ pub(super) async fn connect(
     for statement in setup {
         connection.execute(*statement).await.map_err(opened)?;
     }
-    // SQLite reads nothing before it is asked for something.
+    // SQLite reads nothing before the first statement.
     connection.execute(dialect.first_look()).await.map_err(opened)?;
     Ok(connection)
 }
@@ -260,7 +261,7 @@ async fn pool(
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout((connections > 1).then_some(IDLE_TIMEOUT))
         .max_lifetime(None)
-        // A file does not go away; a server may, and is asked before each use.
+        // A file does not go away; a server may, and is tested before each use.
         .test_before_acquire(dialect == Dialect::Postgres)
         .after_connect(move |connection, _| {
             async move {

@@ -17,7 +17,7 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// Rows of one INSERT or UPDATE.
+/// The number of rows in one INSERT or UPDATE.
 const ROWS: usize = 500;
 
 const SELECT: &str =
@@ -42,26 +42,26 @@ fn operation(row: &AnyRow) -> Result<Operation, StoreError> {
     })
 }
 
-/// An item of a new operation, as it is written.
+/// An item of a new operation, in its stored form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedItem {
     /// The request's own JSON.
     pub echo: String,
-    /// What is to be done, as JSON.
+    /// The work to do, as JSON.
     pub work: String,
 }
 
-/// An item that was dealt with: what was asked, and what became of it.
+/// A processed item: the request and its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DoneItem {
     /// The request's own JSON.
     pub echo: String,
-    /// What became of it; `None` if it waits.
+    /// The result; `None` if the item is waiting.
     pub result: Option<ItemResult>,
 }
 
 impl Reader {
-    /// An operation, if it is within the scope: a reseller's own.
+    /// Returns an operation, if it is in the scope: a reseller's own.
     pub async fn operation(
         &mut self,
         scope: Scope,
@@ -73,7 +73,7 @@ impl Reader {
         row.as_ref().map(operation).transpose()
     }
 
-    /// Operations, oldest first.
+    /// Lists operations, oldest first.
     pub async fn operations(
         &mut self,
         scope: Scope,
@@ -89,7 +89,7 @@ impl Reader {
         Ok(page.page(operations, |one: &Operation| one.id))
     }
 
-    /// Those that are not done with their companies, oldest first. A company has few of them.
+    /// Returns the unfinished operations with their companies, oldest first. A company has few of them.
     pub async fn unfinished_operations(&mut self) -> Result<Vec<(OperationId, CompanyId)>, StoreError> {
         let rows = sqlx::query("SELECT id, company_id FROM operations WHERE done_at IS NULL ORDER BY id")
             .fetch_all(self.connection())
@@ -102,7 +102,7 @@ impl Reader {
         rows.iter().map(both).collect()
     }
 
-    /// Some of those that ended before this time.
+    /// Returns some of the operations that ended before this time.
     pub async fn operations_done_before(
         &mut self,
         time: Timestamp,
@@ -119,8 +119,8 @@ impl Reader {
         rows.iter().map(|row| Fields::of(row, "operations", "id").id("id", OperationId::new)).collect()
     }
 
-    /// A part of an operation's items, in the order of the request: at most `limit`, and no more once
-    /// they have `bytes`.
+    /// Returns a part of an operation's items, in the order of the request: at most `limit`, and no more
+    /// once they have `bytes`.
     pub async fn operation_items(
         &mut self,
         id: OperationId,
@@ -148,7 +148,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Adds an operation; its items follow.
+    /// Adds an operation, whose items follow.
     pub async fn insert_operation(&mut self, new: &Operation) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO operations (id, company_id, kind, created_by, account_id, items, done, succeeded, created_at)
@@ -169,7 +169,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Adds items to a new operation, the first of them at this position.
+    /// Adds items to a new operation, starting at this position.
     pub async fn insert_operation_items(
         &mut self,
         of: OperationId,
@@ -190,7 +190,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes how much room an operation takes, in bytes.
+    /// Records the size of an operation, in bytes.
     pub async fn set_operation_bytes(&mut self, id: OperationId, bytes: u64) -> Result<(), StoreError> {
         const OPERATION: &str = "note the size of an operation";
         let done = sqlx::query("UPDATE operations SET bytes = $2 WHERE id = $1")
@@ -202,7 +202,7 @@ impl Tx {
         one_row(OPERATION, done.rows_affected())
     }
 
-    /// The operations of a company, oldest first, each with the room that it takes, in bytes, and whether it has
+    /// Returns the operations of a company, oldest first, each with its size in bytes and whether it has
     /// ended.
     pub async fn operation_sizes(
         &mut self,
@@ -221,7 +221,7 @@ impl Tx {
         rows.iter().map(size).collect()
     }
 
-    /// How many operations of a company are not done.
+    /// Counts the unfinished operations of a company.
     pub async fn count_unfinished_operations(&mut self, of: CompanyId) -> Result<u64, StoreError> {
         let row =
             sqlx::query("SELECT COUNT(*) AS n FROM operations WHERE company_id = $1 AND done_at IS NULL")
@@ -232,7 +232,7 @@ impl Tx {
         Fields::of(&row, "operations", "n").count("n")
     }
 
-    /// Ends an operation before its last device. What is left of its work is forgotten.
+    /// Ends an operation before its last device, and deletes the rest of its work.
     pub async fn cancel_operation(&mut self, id: OperationId, now: Timestamp) -> Result<(), StoreError> {
         const OPERATION: &str = "cancel an operation";
         sqlx::query("UPDATE operation_items SET work = '' WHERE operation_id = $1 AND result IS NULL")
@@ -264,8 +264,7 @@ impl Tx {
         Ok(())
     }
 
-    /// An operation within the scope, for somebody who changes it: nobody else does until the
-    /// transaction ends.
+    /// Returns an operation in the scope, locked until the transaction ends.
     pub async fn operation_to_change(
         &mut self,
         scope: Scope,
@@ -278,8 +277,8 @@ impl Tx {
         row.as_ref().map(operation).transpose()
     }
 
-    /// An operation that is to be gone on with, unless it is done or another server is at it. Nobody
-    /// else gets it until the transaction ends.
+    /// Returns an operation to continue, unless it is done or another server is working on it. It stays
+    /// locked until the transaction ends.
     pub async fn operation_to_do(&mut self, id: OperationId) -> Result<Option<Operation>, StoreError> {
         let lock = if self.dialect.locks_rows() { " FOR UPDATE SKIP LOCKED" } else { "" };
         let mut sql = self.sql(SELECT);
@@ -288,7 +287,7 @@ impl Tx {
         row.as_ref().map(operation).transpose()
     }
 
-    /// What is to be done next of an operation: at most `limit` items, and no more once they have `bytes`.
+    /// Returns the next work of an operation: at most `limit` items, and no more once they have `bytes`.
     pub async fn operation_work(
         &mut self,
         of: &Operation,
@@ -316,7 +315,7 @@ impl Tx {
         Ok(work)
     }
 
-    /// Keeps what became of the next items, and how far the operation has come.
+    /// Saves the results of the next items, and the progress of the operation.
     pub async fn save_results(
         &mut self,
         of: &Operation,

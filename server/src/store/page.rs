@@ -1,33 +1,33 @@
-//! Lists in parts: each page says where the next one starts.
+//! Lists in pages, each of which gives the start of the next.
 
 use super::StoreError;
 use std::str::FromStr;
 
-/// Rows of a page if none are asked for.
+/// The default number of rows in a page.
 const DEFAULT_ROWS: u32 = 100;
-/// Rows of a page at most.
+/// The largest number of rows in a page.
 pub const MAX_ROWS: u32 = 1000;
 
-/// How many rows to list, and where to go on.
+/// A request for one page of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PageRequest {
-    /// At most so many; 100 if absent, never more than [`MAX_ROWS`].
+    /// The number of rows at most; 100 if absent, never more than [`MAX_ROWS`].
     pub size: Option<u32>,
-    /// Where the page before ended: its `next`.
+    /// The `next` of the previous page.
     pub after: Option<String>,
 }
 
-/// A part of a list.
+/// One page of a list.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Page<T> {
     /// The rows.
     pub items: Vec<T>,
-    /// Where the next page starts; `None` if this was the last.
+    /// The start of the next page; `None` if this was the last.
     pub next: Option<String>,
 }
 
 impl PageRequest {
-    /// A page that follows `after`.
+    /// Returns a request for the page that follows `after`.
     #[must_use]
     pub fn following(after: Option<String>) -> Self {
         Self { size: None, after }
@@ -37,17 +37,18 @@ impl PageRequest {
         self.size.unwrap_or(DEFAULT_ROWS).clamp(1, MAX_ROWS)
     }
 
-    /// How many rows to read: one more than the page holds, to know whether there is a next one.
+    /// Returns the number of rows to read: one more than the page holds, which shows whether there is a
+    /// next one.
     pub(super) fn limit(&self) -> i64 {
         i64::from(self.rows()) + 1
     }
 
-    /// The key after which the page starts.
+    /// Returns the key after which the page starts.
     pub(super) fn key<K: FromStr>(&self) -> Result<Option<K>, StoreError> {
         self.after.as_deref().map(K::from_str).transpose().map_err(|_| StoreError::Cursor)
     }
 
-    /// The page out of the rows that were read, whose keys are given by `key`.
+    /// Builds the page from the rows that were read, whose keys `key` gives.
     pub(super) fn page<T, K: ToString>(&self, mut items: Vec<T>, key: impl Fn(&T) -> K) -> Page<T> {
         let rows = usize::try_from(self.rows()).unwrap_or(usize::MAX);
         let more = items.len() > rows;

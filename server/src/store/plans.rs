@@ -1,7 +1,7 @@
-//! Every list in pages, held against the plans that SQLite makes for it: a page begins where the one
-//! before it ended, by an index, and reads no row that it does not return.
+//! Checks every paged list against SQLite's query plans: a page starts at the end of the previous one, by
+//! an index, and reads no row that it does not return.
 //!
-//! A list that is new fails here until it has a row in [`lists`].
+//! A new list fails here until it has a row in [`lists`].
 
 use super::{
     AccountsOf, ArtifactsOf, AuditFilter, ClaimFilter, CompanyFilter, DeviceFilter, FactoryFilter, KeysOf,
@@ -21,18 +21,18 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// Why a page may be sorted, where it is.
+/// The reason for the order of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
-    /// It comes out of an index.
+    /// The rows come from an index in this order.
     Index,
-    /// It sorts a handful of rows, all that a filter left.
+    /// The statement sorts the few rows that a filter leaves.
     FewRows,
-    /// Two pages are merged.
+    /// The statement merges two pages.
     TwoPages,
 }
 
-/// A statement of a list, and how it is ordered.
+/// A statement of a list, and the way in which it is ordered.
 struct Listed {
     list: &'static str,
     order: Order,
@@ -43,7 +43,7 @@ fn company(id: i64) -> CompanyId {
     CompanyId::new(id).unwrap()
 }
 
-/// The scopes of an operator, a customer and a reseller.
+/// Returns the scopes of an operator, a customer and a reseller.
 fn scopes() -> [Scope; 3] {
     [Scope::Operator, Scope::Customer(company(1)), Scope::Reseller(company(2))]
 }
@@ -68,7 +68,7 @@ fn somebody(kind: CompanyKind) -> Company {
     }
 }
 
-/// Runs a list, and keeps its statements.
+/// Runs a list, and records its statements.
 async fn run<T>(
     to: &mut Vec<Listed>,
     list: &'static str,
@@ -81,7 +81,7 @@ async fn run<T>(
     to.extend(texts.map(|text| Listed { list, order, text }));
 }
 
-/// Every list from its second page on, with every filter that it has.
+/// Runs every list from its second page on, with every filter that it has.
 async fn lists(reader: &mut Reader) -> Vec<Listed> {
     let mut all = Vec::new();
     claims(reader, &mut all).await;
@@ -169,7 +169,7 @@ async fn audit(reader: &mut Reader, all: &mut Vec<Listed>) {
 
 async fn organisation(reader: &mut Reader, all: &mut Vec<Listed>, scope: Scope) {
     let page = after("5");
-    // A company sees itself alone.
+    // A company sees only itself.
     let order = if scope == Scope::Operator { Order::Index } else { Order::FewRows };
     for kind in [None, Some(CompanyKind::Customer)] {
         let filter = CompanyFilter::of_kind(kind);
@@ -186,10 +186,10 @@ async fn organisation(reader: &mut Reader, all: &mut Vec<Listed>, scope: Scope) 
     let account = AccountId::new(6).unwrap();
     let keys = reader.api_keys(scope, KeysOf::Account(account), &page);
     run(all, "api_keys", Order::Index, keys).await;
-    // A company's keys are few, and they are sorted by account.
+    // A company has few keys, which are sorted by account.
     run(all, "api_keys", Order::FewRows, reader.api_keys(scope, KeysOf::Company(company(1)), &page)).await;
     let keys = after("0123456789abcdef0123456789abcdef01234567");
-    // So are those of one account.
+    // So does one account.
     run(all, "service_account_keys", Order::FewRows, reader.service_account_keys(scope, account, &keys))
         .await;
     run(all, "operations", Order::Index, reader.operations(scope, &page)).await;
@@ -210,7 +210,7 @@ async fn catalogue(reader: &mut Reader, all: &mut Vec<Listed>, scope: Scope) {
     run(all, "dpcs", Order::Index, reader.dpcs(&after("kiosk"))).await;
 }
 
-/// The names of the methods that take a page, out of the files of this folder.
+/// Returns the names of the methods that take a page, from the files of this folder.
 fn paged_methods(folder: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -231,7 +231,7 @@ fn paged_methods(folder: &Path) -> BTreeSet<String> {
     found
 }
 
-/// Those that take a limit and have no second page, or sort what is bounded (the reports of a device).
+/// Lists that have a limit and no second page, or that sort few rows (the reports of a device).
 const SHORT_LISTS: [&str; 7] = [
     "accounts_with_email",
     "audit_before",
@@ -260,7 +260,7 @@ async fn every_page_begins_where_the_one_before_it_ended() {
 
     let mut wrong = Vec::new();
     for one in lists {
-        // Nobody sees anything: there is nothing to plan.
+        // Such a scope sees nothing, so there is nothing to plan.
         if one.text.contains(" AND 1 = 0") {
             continue;
         }
@@ -277,7 +277,7 @@ async fn every_page_begins_where_the_one_before_it_ended() {
 /// Returns the reason why later pages cost more than earlier ones.
 fn problem(plan: &[String], order: Order) -> Option<&'static str> {
     let sorts = plan.iter().any(|step| step.contains("USE TEMP B-TREE FOR ORDER BY"));
-    // Those that are merged are read whole: they are pages.
+    // Merged lists are read completely, because they are pages themselves.
     let page =
         |step: &str| ["theirs", "by_them", "own", "shared"].iter().any(|name| step == format!("SCAN {name}"));
     let scans = plan.iter().any(|step| step.starts_with("SCAN ") && !page(step));

@@ -1,8 +1,7 @@
-//! Connections that read, and how many there are.
+//! The connections that read.
 //!
-//! A pool asks each connection that comes back whether it still lives. That is worth it for a server
-//! far away; for SQLite it would be one more statement for each that a hello needs. So connections
-//! to a file stay out of the pool, and are kept here.
+//! A pool tests each returned connection. That is worthwhile for a remote server; for SQLite it would add
+//! one statement to each that a hello needs. So connections to a file bypass the pool, and are kept here.
 
 use super::{StoreError, dialect::Dialect, error::failed};
 use sqlx::{Any, AnyPool, pool::PoolConnection};
@@ -19,27 +18,27 @@ use tokio::{
 /// The connections of one database.
 pub(super) struct Readers {
     pool: AnyPool,
-    /// Those that are kept here; nothing on PostgreSQL.
+    /// The connections to a file; `None` on PostgreSQL.
     kept: Option<Arc<Kept>>,
     patience: Duration,
 }
 
 struct Kept {
-    /// As many as there may be connections.
+    /// One permit for each allowed connection.
     places: Arc<Semaphore>,
     idle: Mutex<Vec<PoolConnection<Any>>>,
 }
 
-/// A connection that comes back to where it was taken from.
+/// A connection that returns to its origin on drop.
 pub(super) struct Lent {
-    /// There until it is dropped.
+    /// Present until it is dropped.
     connection: Option<PoolConnection<Any>>,
-    /// Where it is kept, and its place there.
+    /// The origin, and its permit there.
     home: Option<(Arc<Kept>, OwnedSemaphorePermit)>,
 }
 
 impl Readers {
-    /// `connections` of a pool; a request waits no longer than `patience` for one.
+    /// Wraps `connections` of a pool; a request waits for one no longer than `patience`.
     pub(super) fn new(pool: AnyPool, dialect: Dialect, connections: usize, patience: Duration) -> Self {
         let kept = (dialect == Dialect::Sqlite).then(|| {
             Arc::new(Kept { places: Arc::new(Semaphore::new(connections)), idle: Mutex::default() })
@@ -78,7 +77,7 @@ impl Drop for Lent {
     fn drop(&mut self) {
         if let (Some(connection), Some((kept, _))) = (self.connection.take(), &self.home) {
             let mut idle = kept.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            // Asked under the lock: whoever closes empties the list after that.
+            // Checked under the lock: closing empties the list after that.
             if !kept.places.is_closed() {
                 idle.push(connection);
             }

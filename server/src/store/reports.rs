@@ -13,8 +13,8 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// Entries that are kept of one generation: a device that reports for years must not fill the
-/// disk, and nobody reads more.
+/// The most stored entries of one generation: a device that reports for years must not fill the disk, and
+/// nobody reads more.
 pub const REPORTS_KEPT: u64 = 512;
 
 /// One entry of a device's report, as it is stored.
@@ -24,9 +24,9 @@ pub struct StoredReport {
     pub device: DeviceId,
     /// Its generation.
     pub generation: Generation,
-    /// What it said.
+    /// The entry that the device sent.
     pub entry: ReportEntry,
-    /// When it was received.
+    /// The time of its receipt.
     pub received_at: Timestamp,
 }
 
@@ -46,7 +46,7 @@ fn report(row: &AnyRow) -> Result<StoredReport, StoreError> {
     })
 }
 
-/// The wire name of a progress type, which is also how it is stored.
+/// Returns the wire name of a progress type, which is also its stored form.
 fn to_word(progress: Progress) -> String {
     match serde_json::to_value(progress) {
         Ok(serde_json::Value::String(word)) => word,
@@ -59,7 +59,7 @@ fn from_word(word: &str) -> Result<Progress, serde_json::Error> {
 }
 
 impl Reader {
-    /// The newest entries of a device, newest first.
+    /// Returns the newest entries of a device, newest first.
     pub async fn reports(&mut self, device: DeviceId, limit: u32) -> Result<Vec<StoredReport>, StoreError> {
         let rows = sqlx::query(
             "SELECT device_id, generation, sequence, happened_at, progress, detail, received_at FROM reports
@@ -75,8 +75,8 @@ impl Reader {
 }
 
 impl Reader {
-    /// Entries of a device that were received before another one: at an earlier time, or at the same
-    /// with a lower sequence number. The newest first.
+    /// Returns entries of a device that were received before another one: at an earlier time, or at the
+    /// same time with a lower sequence number. Newest first.
     pub async fn reports_before(
         &mut self,
         device: DeviceId,
@@ -101,8 +101,8 @@ impl Reader {
 }
 
 impl Reader {
-    /// The last of the next devices after this one, at most this many of them on; `None` if there are no
-    /// more.
+    /// Returns the last of the next devices after this one, counting at most this many; `None` if there are
+    /// no more.
     pub async fn device_some_after(
         &mut self,
         after: Option<DeviceId>,
@@ -121,7 +121,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Deletes entries that were received before this, of the devices after `after` up to `until`.
+    /// Deletes entries that were received before this time, of the devices after `after` up to `until`.
     pub async fn delete_reports_before(
         &mut self,
         time: Timestamp,
@@ -139,8 +139,8 @@ impl Tx {
         Ok(done.rows_affected())
     }
 
-    /// Adds entries of one generation when the transaction is committed; if its oldest ones are
-    /// beyond [`REPORTS_KEPT`] then, they are forgotten.
+    /// Adds entries of one generation when the transaction is committed, and deletes its oldest ones beyond
+    /// [`REPORTS_KEPT`].
     pub async fn insert_reports(
         &mut self,
         device: DeviceId,
@@ -167,7 +167,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes entries that are new.
+    /// Writes new entries.
     pub(super) async fn write_reports(&mut self, reports: &[NewReport]) -> Result<(), StoreError> {
         let mut sql = self.sql(
             "INSERT INTO reports (device_id, generation, sequence, happened_at, progress, detail, received_at) VALUES ",

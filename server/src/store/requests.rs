@@ -17,11 +17,11 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// Requests of one device that are kept, the most credible ones: whoever shows a device's identifiers
-/// with ever new keys must not fill the disk, nor hide the device's own request.
+/// The most stored requests of one device, of which the most credible ones are kept: showing a device's
+/// identifiers with ever new keys must not fill the disk, nor hide the device's own request.
 const REQUESTS_KEPT: usize = 8;
 
-/// The columns of a request, in any statement whose table of requests is called `a`.
+/// The columns of a request, in any statement whose table of requests is named `a`.
 macro_rules! request_columns {
     () => {
         "a.device_id AS request_device_id, a.key_digest, a.customer_id AS request_customer_id,
@@ -31,7 +31,7 @@ macro_rules! request_columns {
 }
 pub(super) use request_columns;
 
-/// A request out of a row with [`request_columns`].
+/// Reads a request from a row with [`request_columns`].
 pub(super) fn request(row: &AnyRow) -> Result<ApprovalRequest, StoreError> {
     let fields = Fields::of(row, "approval_requests", "request_device_id");
     Ok(ApprovalRequest {
@@ -51,7 +51,7 @@ pub(super) fn request(row: &AnyRow) -> Result<ApprovalRequest, StoreError> {
 }
 
 impl Reader {
-    /// The requests of one device, or all that are not approved yet, the oldest first.
+    /// Lists the requests of one device, or all that are not approved yet, oldest first.
     pub async fn requests(
         &mut self,
         scope: Scope,
@@ -69,7 +69,7 @@ impl Reader {
         rows.iter().map(request).collect()
     }
 
-    /// One request of a device.
+    /// Returns one request of a device.
     pub async fn request(
         &mut self,
         device: DeviceId,
@@ -84,8 +84,8 @@ impl Reader {
 }
 
 impl Tx {
-    /// Notes what somebody asked for. Asked again, it is counted; and it is no longer approved,
-    /// because what was approved did not suffice.
+    /// Records a request. A repeated request is counted, and loses its approval, because that did not
+    /// suffice.
     pub async fn note_request(&mut self, asked: &ApprovalRequest) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO approval_requests (device_id, key_digest, customer_id, identity, replaced, first_at,
@@ -137,7 +137,7 @@ impl Tx {
         one_row("approve a request", done.rows_affected())
     }
 
-    /// Forgets one request of a device.
+    /// Deletes one request of a device.
     pub async fn delete_request(&mut self, device: DeviceId, key: Sha256) -> Result<(), StoreError> {
         let done = sqlx::query("DELETE FROM approval_requests WHERE device_id = $1 AND key_digest = $2")
             .bind(device.get())
@@ -148,7 +148,7 @@ impl Tx {
         one_row("forget a request", done.rows_affected())
     }
 
-    /// Forgets one request if there is one: its key is the device's own now.
+    /// Deletes one request, if it exists: its key is now the device's own.
     pub async fn settle_request(&mut self, device: DeviceId, key: Sha256) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM approval_requests WHERE device_id = $1 AND key_digest = $2")
             .bind(device.get())

@@ -1,5 +1,5 @@
-//! What a reseller sees: the claims that it registered and that are in force, by customer; of customers
-//! that it still works for.
+//! The view of a reseller: the claims in force that it registered, by customer, for customers that it still
+//! works for.
 
 use super::{
     Reader, StoreError,
@@ -10,7 +10,7 @@ use super::{
 use crate::domain::{actor::Scope, claim::Claim};
 use unbox_common::ids::{ClaimId, CompanyId};
 
-/// Where a list of a reseller's claims goes on: after this customer's claim.
+/// The position in a list of a reseller's claims: after this customer's claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ResellerCursor {
     /// The customer.
@@ -20,26 +20,26 @@ pub struct ResellerCursor {
 }
 
 impl ResellerCursor {
-    /// After this claim.
+    /// Returns the position after this claim.
     #[must_use]
     pub fn at(claim: &Claim) -> Self {
         Self { customer: claim.customer, claim: claim.id }
     }
 }
 
-/// A run of claims that one index gives in their order.
+/// A run of claims that one index yields in order.
 #[derive(Clone, Copy)]
 enum Of {
-    /// Of this customer, after this claim.
+    /// The claims of this customer, after this claim.
     Customer(CompanyId, Option<ClaimId>),
-    /// Of all customers after this one.
+    /// The claims of all customers after this one.
     CustomersAfter(Option<CompanyId>),
 }
 
 impl Reader {
-    /// At most `limit` claims of a reseller, ordered by customer and age; of these customers, named
-    /// in their order, or of every customer if none is named. Every page costs what the first one
-    /// costs: an index leads to where it starts.
+    /// Returns at most `limit` claims of a reseller, ordered by customer and age: of these customers, named
+    /// in their order, or of every customer if none is named. Every page costs as much as the first: an
+    /// index leads to its start.
     pub async fn claims_of_reseller(
         &mut self,
         reseller: CompanyId,
@@ -50,8 +50,8 @@ impl Reader {
         if customers.is_empty() {
             return self.claims_of_all_customers(reseller, after, limit).await;
         }
-        // One statement for all of them would sort whatever is left of the first: no index has the
-        // order of several customers from the middle of one.
+        // One statement for all of them would sort the rest of the first: no index has the order of several
+        // customers from the middle of one.
         let mut claims = Vec::new();
         for customer in self.with_claims(reseller, customers).await? {
             let found = u32::try_from(claims.len()).unwrap_or(u32::MAX);
@@ -74,9 +74,9 @@ impl Reader {
         Ok(claims)
     }
 
-    /// First what is left of the customer that the page before ended with, then those behind it. One
-    /// condition for both (`(customer_id, id) > (a, b)`) makes SQLite read that customer's claims from
-    /// its first one again.
+    /// Reads first the rest of the customer that the previous page ended with, then those after it. A
+    /// single condition for both (`(customer_id, id) > (a, b)`) makes SQLite read that customer's claims
+    /// from the start again.
     async fn claims_of_all_customers(
         &mut self,
         reseller: CompanyId,
@@ -116,7 +116,7 @@ impl Reader {
         rows.iter().map(claim).collect()
     }
 
-    /// Those of these customers for whom the reseller has registered anything, in their order.
+    /// Returns those of these customers for which the reseller has registered anything, in order.
     async fn with_claims(
         &mut self,
         reseller: CompanyId,
@@ -134,7 +134,7 @@ impl Reader {
             .collect()
     }
 
-    /// How many those are in all.
+    /// Counts these claims in all.
     pub async fn count_claims_of_reseller(
         &mut self,
         reseller: CompanyId,

@@ -1,8 +1,8 @@
-//! Takes the rows of a dump in, completely or not at all.
+//! Restores the rows of a dump, completely or not at all.
 //!
-//! On SQLite they fill a new file, which takes the place of the old one when it is whole; the old one is
-//! kept beside it. On PostgreSQL everything happens in one transaction. The schema is that of the dump
-//! first, and the present one afterwards.
+//! On SQLite they fill a new file, which replaces the old one when it is complete; the old one is kept
+//! beside it. On PostgreSQL everything happens in one transaction. The schema is that of the dump first,
+//! and is then brought up to date.
 
 use super::{
     Dialect, Store, StoreError,
@@ -15,14 +15,14 @@ use crate::files::{self, FilesError, PRIVATE_FILE};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
 use std::path::{Path, PathBuf};
 
-/// Values of one INSERT at most: SQLite takes 32,766, PostgreSQL 65,535.
+/// The most values in one INSERT: SQLite accepts 32,766, PostgreSQL 65,535.
 const INSERT_VALUES: usize = 4000;
-/// Where the new file of an SQLite database grows, behind its name.
+/// The suffix of the new file of an SQLite database, while it is filled.
 const NEW_SUFFIX: &str = ".restoring";
-/// Where the old one is kept.
+/// The suffix of the old file.
 const OLD_SUFFIX: &str = ".replaced";
 
-/// The present contents of a place that a backup is to be restored to.
+/// The present contents of the place that a backup is to be restored to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occupancy {
     /// No database, or one without a schema.
@@ -31,12 +31,12 @@ pub enum Occupancy {
     Occupied,
 }
 
-/// Rows that come one after another; `None` at the end.
+/// A sequence of rows; `None` at the end.
 pub trait Rows {
     /// The error of their source.
     type Error: From<StoreError>;
 
-    /// The next part.
+    /// Returns the next part.
     fn next(&mut self) -> Result<Option<Dumped>, Self::Error>;
 }
 
@@ -66,10 +66,10 @@ impl Store {
         }
     }
 
-    /// Replaces the database of this URL by these rows, of a schema of this version.
+    /// Replaces the database of this URL with these rows, which have the schema of this version.
     ///
     /// # Errors
-    /// Nothing has changed then.
+    /// In case of an error nothing has changed.
     pub async fn restore<R: Rows>(url: &str, version: i64, rows: &mut R) -> Result<(), R::Error> {
         sqlx::any::install_default_drivers();
         let dialect = Dialect::of(url)?;
@@ -89,7 +89,7 @@ impl Store {
         };
         if let Err(error) = filled {
             for file in with_log(&new) {
-                // The error that led here says more.
+                // The first error explains more.
                 let _ = files::remove(&file);
             }
             return Err(error);
@@ -98,8 +98,8 @@ impl Store {
     }
 }
 
-/// The old database goes first, its log of changes with it: behind another file, that log would be read
-/// into it.
+/// Moves the old database away first, together with its write-ahead log: SQLite would apply that log to
+/// another file in its place.
 fn replace(path: &Path, new: &Path) -> Result<(), FilesError> {
     let old = beside(path, OLD_SUFFIX);
     for file in with_log(&old) {
@@ -119,7 +119,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// A database and the files that SQLite keeps beside it.
+/// Returns a database and the files that SQLite keeps beside it.
 fn with_log(path: &Path) -> [PathBuf; 3] {
     [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")]
 }
@@ -149,7 +149,7 @@ async fn fill<R: Rows>(
     Ok(())
 }
 
-/// Other sessions of a PostgreSQL database.
+/// Counts the other sessions of a PostgreSQL database.
 async fn others(connection: &mut AnyConnection, dialect: Dialect) -> Result<i64, StoreError> {
     let Some(query) = dialect.sessions() else { return Ok(0) };
     let row = sqlx::query(query).fetch_one(connection).await.map_err(failed("count sessions"))?;
@@ -167,7 +167,8 @@ async fn clear(connection: &mut AnyConnection, dialect: Dialect) -> Result<(), S
     run(connection, "DROP TABLE IF EXISTS _sqlx_migrations".to_owned()).await
 }
 
-/// Has foreign keys checked at the end: rows come table by table, and tables refer to each other.
+/// Postpones the check of foreign keys to the end: rows come table by table, and tables refer to each
+/// other.
 async fn loosen(
     connection: &mut AnyConnection,
     dialect: Dialect,
@@ -201,13 +202,13 @@ async fn tighten(
     Ok(())
 }
 
-/// Runs a statement of our own text and of names that the database gave.
+/// Runs a statement composed of literals and of names that the database gave.
 async fn run(connection: &mut AnyConnection, text: String) -> Result<(), StoreError> {
     connection.execute(AssertSqlSafe(text)).await.map_err(failed("prepare the database"))?;
     Ok(())
 }
 
-/// Writes all rows, as many to a statement as it takes.
+/// Writes all rows, many in one statement.
 async fn insert<R: Rows>(
     connection: &mut AnyConnection,
     dialect: Dialect,

@@ -1,4 +1,4 @@
-//! Rows become types here, and a value that does not fit names its table, row and column.
+//! Turns rows into types; a value that does not fit is reported with its table, row and column.
 
 use super::StoreError;
 use serde::de::DeserializeOwned;
@@ -15,12 +15,12 @@ pub(super) struct Fields<'r> {
 }
 
 impl<'r> Fields<'r> {
-    /// The columns of `table`, whose rows are named by the column `key`.
+    /// Returns the columns of `table`, whose rows are identified by the column `key`.
     pub(super) const fn of(row: &'r AnyRow, table: &'static str, key: &'static str) -> Self {
         Self { row, table, key }
     }
 
-    /// A value as the database has it.
+    /// Reads a raw value.
     pub(super) fn read<T>(&self, column: &'static str) -> Result<T, StoreError>
     where
         T: Decode<'r, Any> + Type<Any>,
@@ -28,12 +28,12 @@ impl<'r> Fields<'r> {
         self.row.try_get(column).map_err(|error| self.wrong(column, error))
     }
 
-    /// A text that is one of our types.
+    /// Reads a text and parses it.
     pub(super) fn parse<T: FromStr<Err: Display>>(&self, column: &'static str) -> Result<T, StoreError> {
         self.read::<&str>(column)?.parse().map_err(|error| self.wrong(column, error))
     }
 
-    /// The same, or NULL.
+    /// Does the same, or returns `None` for NULL.
     pub(super) fn parse_opt<T: FromStr<Err: Display>>(
         &self,
         column: &'static str,
@@ -42,12 +42,12 @@ impl<'r> Fields<'r> {
         text.map(str::parse).transpose().map_err(|error| self.wrong(column, error))
     }
 
-    /// A text that is a JSON document.
+    /// Reads a JSON document.
     pub(super) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, StoreError> {
         serde_json::from_str(self.read(column)?).map_err(|error| self.wrong(column, error))
     }
 
-    /// The same, or NULL.
+    /// Does the same, or returns `None` for NULL.
     pub(super) fn json_opt<T: DeserializeOwned>(
         &self,
         column: &'static str,
@@ -56,7 +56,7 @@ impl<'r> Fields<'r> {
         text.map(serde_json::from_str).transpose().map_err(|error| self.wrong(column, error))
     }
 
-    /// An id.
+    /// Reads an id.
     pub(super) fn id<T>(
         &self,
         column: &'static str,
@@ -65,7 +65,7 @@ impl<'r> Fields<'r> {
         new(self.read(column)?).map_err(|error| self.wrong(column, error))
     }
 
-    /// An id, or NULL.
+    /// Reads an id, or returns `None` for NULL.
     pub(super) fn id_opt<T>(
         &self,
         column: &'static str,
@@ -75,28 +75,28 @@ impl<'r> Fields<'r> {
         id.map(new).transpose().map_err(|error| self.wrong(column, error))
     }
 
-    /// A number that is never negative.
+    /// Reads a number that is never negative.
     pub(super) fn count(&self, column: &'static str) -> Result<u64, StoreError> {
         u64::try_from(self.read::<i64>(column)?).map_err(|error| self.wrong(column, error))
     }
 
-    /// The same, or NULL.
+    /// Does the same, or returns `None` for NULL.
     pub(super) fn count_opt(&self, column: &'static str) -> Result<Option<u64>, StoreError> {
         let number: Option<i64> = self.read(column)?;
         number.map(u64::try_from).transpose().map_err(|error| self.wrong(column, error))
     }
 
-    /// A time.
+    /// Reads a time.
     pub(super) fn time(&self, column: &'static str) -> Result<Timestamp, StoreError> {
         self.count(column).map(Timestamp)
     }
 
-    /// A time, or NULL.
+    /// Reads a time, or returns `None` for NULL.
     pub(super) fn time_opt(&self, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
         Ok(self.count_opt(column)?.map(Timestamp))
     }
 
-    /// The error of a value that does not fit.
+    /// Returns the error for a value that does not fit.
     pub(super) fn wrong(&self, column: &'static str, problem: impl Display) -> StoreError {
         let row = match (self.row.try_get::<i64, _>(self.key), self.row.try_get::<String, _>(self.key)) {
             (Ok(id), _) => id.to_string(),
@@ -107,18 +107,18 @@ impl<'r> Fields<'r> {
     }
 }
 
-/// A number as the database takes it; what is larger than any of ours becomes the largest.
+/// Converts a number for the database; larger ones than it can hold become its largest.
 pub(super) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// A time as the database takes it.
+/// Converts a time for the database.
 pub(super) fn millis(time: Timestamp) -> i64 {
     number(time.0)
 }
 
-/// A document as the database takes it.
+/// Serializes a document for the database.
 pub(super) fn document(value: &impl serde::Serialize) -> String {
-    // Our own types hold no map with other than text keys, which is all that could fail.
+    // Serialization could only fail for maps whose keys are no texts, and our own types have none.
     serde_json::to_string(value).unwrap_or_default()
 }

@@ -1,11 +1,11 @@
-//! Statements whose text depends on what is asked for: text is ours, values are bound.
+//! Statements whose text depends on the request: the text consists of literals, values are bound.
 
 use super::dialect::Dialect;
 use crate::domain::actor::Scope;
 use sqlx::{Any, Arguments as _, AssertSqlSafe, Encode, Type, any::AnyArguments, query::Query};
 use unbox_common::ids::CompanyId;
 
-/// A statement that grows.
+/// A statement under construction.
 pub(super) struct Sql {
     dialect: Dialect,
     text: String,
@@ -18,18 +18,18 @@ impl Sql {
         Self { dialect, text: text.to_owned(), arguments: AnyArguments::default(), bound: 0 }
     }
 
-    /// A statement of our own text and of names that were checked against the database's.
+    /// Returns a statement composed of literals and of names that were checked against the database's.
     pub(super) fn of_names(dialect: Dialect, text: String) -> Self {
         Self { dialect, text, arguments: AnyArguments::default(), bound: 0 }
     }
 
-    /// Adds text of ours.
+    /// Appends literal text.
     pub(super) fn push(&mut self, text: &'static str) -> &mut Self {
         self.text.push_str(text);
         self
     }
 
-    /// Adds a value: its place in the text, and the value beside it.
+    /// Appends a value: its placeholder in the text, and the value beside it.
     pub(super) fn bind<T: Encode<'static, Any> + Type<Any>>(&mut self, value: T) -> &mut Self {
         // Encoding for `Any` only moves the value; an error would show as a missing argument.
         let _ = self.arguments.add(value);
@@ -38,7 +38,7 @@ impl Sql {
         self
     }
 
-    /// Adds a condition, if there is something to compare with.
+    /// Appends a condition, if there is a value to compare with.
     pub(super) fn filter<T: Encode<'static, Any> + Type<Any>>(
         &mut self,
         condition: &'static str,
@@ -50,8 +50,8 @@ impl Sql {
         self
     }
 
-    /// Limits the statement to one tenant's rows, by the column that names the customer. Of such a
-    /// table resellers see nothing.
+    /// Limits the statement to one tenant's rows, by the column that names the customer. Resellers see
+    /// nothing of such a table.
     pub(super) fn scope(&mut self, customer: &'static str, scope: Scope) -> &mut Self {
         match scope {
             Scope::Operator => self,
@@ -60,8 +60,8 @@ impl Sql {
         }
     }
 
-    /// Limits the statement to claims `c` within the scope. Those of a reseller are the ones that it
-    /// registered for customers that it still works for.
+    /// Limits the statement to claims `c` in the scope. A reseller's are those that it registered for
+    /// customers that it still works for.
     pub(super) fn scope_of_claims(&mut self, scope: Scope) -> &mut Self {
         match scope {
             Scope::Reseller(id) => self.filter("c.reseller_id =", Some(id.get())).while_linked(id),
@@ -78,7 +78,7 @@ impl Sql {
         .push(")")
     }
 
-    /// The same for a table of which only resellers see rows, their own.
+    /// Does the same for a table of which only resellers see rows, their own.
     pub(super) fn scope_to_resellers(&mut self, reseller: &'static str, scope: Scope) -> &mut Self {
         match scope {
             Scope::Operator => self,
@@ -87,7 +87,7 @@ impl Sql {
         }
     }
 
-    /// Adds `($1, $2), ($3, $4), ...`.
+    /// Appends `($1, $2), ($3, $4), ...`.
     pub(super) fn rows<T>(
         &mut self,
         rows: impl IntoIterator<Item = T>,
@@ -101,7 +101,7 @@ impl Sql {
         self
     }
 
-    /// Adds `($1, $2, ...)`.
+    /// Appends `($1, $2, ...)`.
     pub(super) fn list<T: Encode<'static, Any> + Type<Any>>(
         &mut self,
         values: impl IntoIterator<Item = T>,
@@ -113,17 +113,17 @@ impl Sql {
         })
     }
 
-    /// The statement, ready to run. Its text is prepared once, and kept.
+    /// Returns the statement, ready to run. Its text is prepared once and cached.
     pub(super) fn query(self) -> Query<'static, Any, AnyArguments> {
         #[cfg(test)]
         recorded::add(&self.text);
-        // Every piece of the text is a literal of this crate; values are arguments.
+        // All pieces of the text are literals of this crate; values are arguments.
         sqlx::query_with(AssertSqlSafe(self.text), self.arguments)
     }
 }
 
-/// Whether a statement over so many rows is worth keeping prepared: one row, or a full part of
-/// many. The rest of a file has any length, and each would stay in memory.
+/// Whether a statement over this many rows is worth keeping prepared: one row, or a full part of many. The
+/// last part of a file may have any length, and each length would stay in memory.
 pub(super) fn is_usual(rows: usize, full: usize) -> bool {
     rows == 1 || rows == full
 }
@@ -135,7 +135,7 @@ pub(super) struct Values<'s> {
 }
 
 impl Values<'_> {
-    /// NULL, of whatever type its column has.
+    /// Appends NULL, of any type.
     pub(super) fn null(&mut self) -> &mut Self {
         self.sql.push(if std::mem::take(&mut self.first) { "NULL" } else { ", NULL" });
         self

@@ -1,22 +1,22 @@
-//! Limits that a database sets by itself: the connections that it takes, and read-only access.
+//! Limits of the database itself: the connections that it accepts, and read-only access.
 
 use super::{Dialect, POSTGRES_CONNECTIONS, Store, StoreError, error::failed, open, row::Fields};
 use sqlx::AnyConnection;
 
-/// The connections that a PostgreSQL server takes.
+/// The connections that a PostgreSQL server accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionLimit {
-    /// For this database and role at once.
+    /// The most for this database and role at once.
     pub allowed: u64,
-    /// Those that were open already.
+    /// The number that was open already.
     pub used: u64,
 }
 
 impl ConnectionLimit {
-    /// The most that one `serve` opens: half to read, half to write.
+    /// The most connections of one `serve`: half to read, half to write.
     pub const NEEDED: u64 = 2 * POSTGRES_CONNECTIONS as u64;
 
-    /// Those that are left.
+    /// Returns the number that is left.
     #[must_use]
     pub const fn free(self) -> u64 {
         self.allowed.saturating_sub(self.used)
@@ -34,7 +34,8 @@ impl ConnectionLimit {
 }
 
 impl Store {
-    /// The connections that the database took when it was opened; `None` if it does not count them.
+    /// Returns the connections that the database accepted when it was opened; `None` if it does not count
+    /// them.
     #[must_use]
     pub fn connections(&self) -> Option<ConnectionLimit> {
         self.0.connections
@@ -46,8 +47,7 @@ impl Store {
         self.0.dialect == Dialect::Postgres
     }
 
-    /// Returns true if the database can only be read: a file without write permission, a standby, or a
-    /// setting.
+    /// Returns true if the database is read-only: a file without write permission, a standby, or a setting.
     pub async fn is_read_only(&self) -> Result<bool, StoreError> {
         if let Some(path) = &self.0.file {
             return Ok(open::check_writable(path).is_err());

@@ -1,9 +1,9 @@
-//! What the jobs of a group write together, just before they commit: a few statements for all of
-//! them, where each would take three of its own.
+//! Combined writes of the jobs of a group, just before they commit: a few statements for all of them,
+//! instead of three for each.
 //!
-//! A job that reads what another may have left here has it written first: [`Tx::enrollment_facts`]
-//! and [`Tx::managed_facts`] look for their own device, and before every job that reads anything
-//! else the writer calls [`Tx::write_together`].
+//! Before a job reads rows that another may have left here, they are written: [`Tx::enrollment_facts`] and
+//! [`Tx::managed_facts`] check for their own device, and before every job that reads anything else the
+//! writer calls [`Tx::write_together`].
 
 use super::{StoreError, Tx};
 use crate::domain::{audit::Event, device::Device};
@@ -14,14 +14,14 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// Rows of one INSERT: numbers from a short list, so that a handful of prepared statements serves
-/// groups of every size.
+/// The numbers of rows in one INSERT, from a short list, so that a few prepared statements serve groups of
+/// every size.
 const STATEMENT_ROWS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
-/// Rows that are still to be written.
+/// Rows that are not written yet.
 #[derive(Default)]
 pub(super) struct Together {
-    /// Devices, each once.
+    /// Devices, none of them twice.
     pub(super) devices: Vec<Device>,
     /// Entries of reports.
     pub(super) reports: Vec<NewReport>,
@@ -29,7 +29,7 @@ pub(super) struct Together {
     pub(super) events: Vec<(i64, Event)>,
 }
 
-/// An entry of a report that is to be stored.
+/// An entry of a report to be stored.
 pub(super) struct NewReport {
     pub(super) device: DeviceId,
     pub(super) generation: Generation,
@@ -38,14 +38,13 @@ pub(super) struct NewReport {
 }
 
 impl Tx {
-    /// Adds a device, or changes everything about it that ever changes, when the transaction is
-    /// committed.
+    /// Adds a device, or updates all its mutable fields, when the transaction is committed.
     pub fn save_device_together(&mut self, device: Device) {
         self.together.devices.retain(|one| one.id != device.id);
         self.together.devices.push(device);
     }
 
-    /// Writes everything that waits. Devices first, because reports belong to them.
+    /// Writes all waiting rows. Devices come first, because reports refer to them.
     pub(super) async fn write_together(&mut self) -> Result<(), StoreError> {
         let Together { devices, reports, events } = std::mem::take(&mut self.together);
         for part in parts(&devices) {
@@ -57,13 +56,13 @@ impl Tx {
         self.write_events(events).await
     }
 
-    /// Writes what waits if a device of it is bound to this key.
+    /// Writes the waiting rows if a device among them is bound to this key.
     pub(super) async fn write_before_reading_key(&mut self, key: Sha256) -> Result<(), StoreError> {
         let has_key = self.together.devices.iter().any(|one| one.knows_key(key));
         if has_key { self.write_together().await } else { Ok(()) }
     }
 
-    /// Writes what waits if some of it is about this device, or the device of this claim.
+    /// Writes the waiting rows if any is about this device, or the device of this claim.
     pub(super) async fn write_before_reading(
         &mut self,
         device: Option<DeviceId>,
@@ -76,7 +75,7 @@ impl Tx {
     }
 }
 
-/// How many of so many rows go into the next statement.
+/// Returns the number of rows for the next statement.
 pub(super) fn rows_of(remaining: usize) -> usize {
     STATEMENT_ROWS.into_iter().find(|rows| *rows <= remaining).unwrap_or(remaining)
 }

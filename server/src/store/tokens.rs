@@ -15,16 +15,16 @@ use unbox_common::{
 
 const SELECT: &str = "SELECT id, customer_id, configuration_id, name, created_at, expires_at, revoked_at FROM tokens WHERE 1 = 1";
 
-/// A reset ticket that is to be stored.
+/// A reset ticket to be stored.
 #[derive(Debug, Clone, Copy)]
 pub struct ResetTicket {
     /// Digest of the secret.
     pub digest: Sha256,
-    /// The device that it is good for.
+    /// The device that it is valid for.
     pub device: DeviceId,
-    /// When it was minted.
+    /// The time at which it was minted.
     pub created_at: Timestamp,
-    /// From when on it is worthless.
+    /// The time of its expiry.
     pub expires_at: Timestamp,
 }
 
@@ -42,7 +42,7 @@ fn token(row: &AnyRow) -> Result<Token, StoreError> {
 }
 
 impl Reader {
-    /// A token, if it is within the scope.
+    /// Returns a token, if it is in the scope.
     pub async fn token(&mut self, scope: Scope, id: TokenId) -> Result<Option<Token>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).scope("customer_id =", scope);
@@ -50,7 +50,7 @@ impl Reader {
         row.as_ref().map(token).transpose()
     }
 
-    /// The token of this digest, if it is this customer's.
+    /// Returns the token with this digest, if it is this customer's.
     pub async fn token_by_digest(
         &mut self,
         customer: CompanyId,
@@ -62,7 +62,7 @@ impl Reader {
         row.as_ref().map(token).transpose()
     }
 
-    /// Tokens, oldest first.
+    /// Lists tokens, oldest first.
     pub async fn tokens(
         &mut self,
         scope: Scope,
@@ -112,7 +112,7 @@ impl Tx {
         one_row("revoke a token", done.rows_affected())
     }
 
-    /// Adds a reset ticket, and takes the device's older ones out of force.
+    /// Adds a reset ticket, and invalidates the device's older ones.
     pub async fn insert_reset_ticket(&mut self, new: ResetTicket) -> Result<(), StoreError> {
         const OPERATION: &str = "add a reset ticket";
         sqlx::query("UPDATE reset_tickets SET used_at = $2 WHERE device_id = $1 AND used_at IS NULL")

@@ -1,4 +1,4 @@
-//! Uploads in several requests: what was said about them, and how far they have come.
+//! Uploads in several requests: their announced properties and their progress.
 
 use super::{
     Reader, StoreError, Tx,
@@ -32,7 +32,7 @@ fn upload(row: &AnyRow) -> Result<Upload, StoreError> {
 }
 
 impl Reader {
-    /// An upload, if it is within the scope.
+    /// Returns an upload, if it is in the scope.
     pub async fn upload(&mut self, scope: Scope, id: UploadId) -> Result<Option<Upload>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).scope("customer_id =", scope);
@@ -40,7 +40,7 @@ impl Reader {
         row.as_ref().map(upload).transpose()
     }
 
-    /// How many uploads of a customer are not finished.
+    /// Counts the unfinished uploads of a customer.
     pub async fn open_uploads(&mut self, customer: CompanyId) -> Result<u64, StoreError> {
         let row =
             sqlx::query("SELECT COUNT(*) AS open FROM uploads WHERE customer_id = $1 AND finished IS NULL")
@@ -51,7 +51,7 @@ impl Reader {
         Fields::of(&row, "uploads", "open").count("open")
     }
 
-    /// Bytes of a customer's artifacts and of its uploads, as far as they have come.
+    /// Returns the bytes of a customer's artifacts, and those of its uploads so far.
     pub async fn stored_bytes(&mut self, customer: CompanyId) -> Result<u64, StoreError> {
         let row = sqlx::query(
             "SELECT CAST(
@@ -67,7 +67,7 @@ impl Reader {
         Fields::of(&row, "artifacts", "stored").count("stored")
     }
 
-    /// Uploads of which nothing was heard since, a part of them.
+    /// Returns some of the uploads that received nothing since this time.
     pub async fn uploads_untouched_since(&mut self, time: Timestamp) -> Result<Vec<Upload>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("touched_at <", Some(millis(time))).push(" ORDER BY touched_at LIMIT 100");
@@ -98,7 +98,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Changes everything about an upload that ever changes.
+    /// Updates all mutable fields of an upload.
     pub async fn update_upload(&mut self, upload: &Upload) -> Result<(), StoreError> {
         const OPERATION: &str = "change an upload";
         let done = sqlx::query(
@@ -115,7 +115,7 @@ impl Tx {
         one_row(OPERATION, done.rows_affected())
     }
 
-    /// Forgets an upload; `false` if it is forgotten already.
+    /// Deletes an upload; returns `false` if it is already gone.
     pub async fn delete_upload(&mut self, id: UploadId) -> Result<bool, StoreError> {
         let done = sqlx::query("DELETE FROM uploads WHERE id = $1")
             .bind(id.get())

@@ -1,14 +1,14 @@
 //! The one place that opens a write transaction.
 //!
-//! SQLite has one writer at a time, and a durable commit costs a flush of the disk. So one thread
-//! owns the one connection that writes, takes jobs from a queue, and commits as many as have
-//! gathered in one transaction; each caller is answered after that commit. When a job fails, the
-//! whole transaction is undone and its jobs are run again one by one, each in its own: nobody is
-//! harmed by a neighbour. On PostgreSQL, which groups commits itself, each job is a transaction
-//! of its own, and is run again when the database found it in conflict with another.
+//! SQLite has one writer at a time, and a durable commit costs a flush of the disk. So one thread owns the
+//! one connection that writes, takes jobs from a queue, and commits all that have gathered in one
+//! transaction; each caller is answered after that commit. When a job fails, the whole transaction is
+//! undone and its jobs run again one by one, each in its own, so that no job suffers from another's
+//! failure. On PostgreSQL, which groups commits itself, each job is a transaction of its own, and runs
+//! again if the database found it in conflict with another.
 //!
-//! A transaction that does not end as it should (a full disk, a restarted server) takes its
-//! connection with it (`begun.rs`): the next job begins on a new one.
+//! A transaction that does not end properly (a full disk, a restarted server) closes its connection
+//! (`begun.rs`); the next job starts on a new one.
 
 use super::{
     Held, JobError, Reader, StoreError, begun::Begun, dialect::Dialect, error::failed, together::Together,
@@ -26,21 +26,21 @@ use tokio::{
     sync::{Semaphore, mpsc, oneshot},
 };
 
-/// Jobs that may wait; more are told that the database is busy.
+/// The most waiting jobs; further callers are told that the database is busy.
 const QUEUE_JOBS: usize = 1024;
-/// Jobs in one transaction: enough to make the flush cheap, few enough to answer soon.
+/// The most jobs in one transaction: enough to make the flush cheap, few enough to answer soon.
 const MAX_GROUP: usize = 256;
-/// How often a job is run again that PostgreSQL found in conflict.
+/// The most attempts at a job that PostgreSQL found in conflict.
 const MAX_ATTEMPTS: u32 = 6;
 /// The first pause between two attempts; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
-/// Jobs that nobody waits for, at most so many at a time.
+/// The most jobs without a waiting caller at a time.
 const MAX_UNAWAITED: usize = 64;
 
-/// A write transaction. It reads, too: everything that a [`Reader`] does.
+/// A write transaction, which can also do everything that a [`Reader`] does.
 pub struct Tx {
     reader: Reader,
-    /// What is written just before the commit.
+    /// The rows that are written just before the commit.
     pub(super) together: Together,
 }
 
@@ -81,12 +81,12 @@ impl Tx {
     }
 }
 
-/// What a job reads of what others in its group wrote.
+/// The rows of other jobs in its group that a job reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reads {
-    /// Anything: all of it is written before the job runs.
+    /// Any rows: all of them are written before the job runs.
     Anything,
-    /// The facts of its own device, which see to it themselves.
+    /// The facts of its own device, which are written on demand.
     ItsOwnDevice,
 }
 
@@ -95,7 +95,7 @@ pub(super) enum Writer {
     Grouped(mpsc::Sender<Message>),
     /// PostgreSQL: jobs take a connection each.
     Direct { pool: AnyPool, dialect: Dialect, unawaited: Arc<Semaphore> },
-    /// Nothing is written.
+    /// Read-only: nothing is written.
     None,
 }
 
@@ -105,9 +105,9 @@ impl Writer {
             Dialect::Sqlite => {
                 let (jobs, queue) = mpsc::channel(QUEUE_JOBS);
                 let (group, runtime) = (Group { pool, dialect, queue }, Handle::current());
-                // Each statement goes to SQLite's own thread and back. A thread that waits for
-                // nothing else is woken for half of what it costs to wake the runtime's threads,
-                // which answer devices meanwhile.
+                // Each statement goes to SQLite's own thread and back. Waking a thread that waits for
+                // nothing else costs half as much as waking the runtime's threads, which answer devices
+                // meanwhile.
                 thread::Builder::new()
                     .name("store-writer".to_owned())
                     .spawn(move || runtime.block_on(group.serve()))
@@ -148,7 +148,7 @@ impl Writer {
     {
         match self {
             Self::Grouped(jobs) => {
-                // Those who wait for an answer come first: half of the queue is theirs alone.
+                // Jobs with a waiting caller come first: half of the queue is reserved for them.
                 if jobs.capacity() > QUEUE_JOBS / 2 {
                     let (reply, _) = oneshot::channel();
                     let job = Box::new(Typed { work, reads: Reads::ItsOwnDevice, outcome: None, reply });
@@ -170,7 +170,7 @@ impl Writer {
         }
     }
 
-    /// Jobs that wait for their turn.
+    /// Returns the number of jobs that wait for their turn.
     pub(super) fn waiting(&self) -> usize {
         match self {
             Self::Grouped(jobs) => jobs.max_capacity() - jobs.capacity(),
@@ -224,7 +224,7 @@ where
     Err(StoreError::Busy.into())
 }
 
-/// A job with its types, as its caller knows it.
+/// A job with the types of its caller.
 struct Typed<T, E, F> {
     work: F,
     reads: Reads,
@@ -232,15 +232,15 @@ struct Typed<T, E, F> {
     reply: oneshot::Sender<Result<T, E>>,
 }
 
-/// A job as the queue knows it.
+/// A job in the queue, without its types.
 pub(super) trait Job: Send {
-    /// What it reads.
+    /// Returns the rows that it reads.
     fn reads(&self) -> Reads;
 
-    /// Runs it in `tx`, keeps its outcome, and says whether that is a good one.
+    /// Runs it in `tx`, stores its outcome, and returns whether it succeeded.
     fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, bool>;
 
-    /// Gives the caller the outcome, or the error that undid it.
+    /// Passes the outcome to the caller, or the error that undid it.
     fn answer(self: Box<Self>, undone: Option<StoreError>);
 }
 
@@ -275,23 +275,23 @@ where
             (None, Some(outcome)) => outcome,
             (None, None) => Err(StoreError::Closed.into()),
         };
-        // A caller who went away does not need to know.
+        // The caller may be gone, and then needs no answer.
         let _ = self.reply.send(outcome);
     }
 }
 
-/// What became of a group of jobs.
+/// The fate of a group of jobs.
 #[derive(Clone, Copy)]
 enum Fate {
     /// All are on disk.
     Committed,
-    /// None has left a trace: each is run again, alone, and gets an outcome of its own.
+    /// All are undone without a trace; each runs again, alone, with an outcome of its own.
     Undone,
-    /// Another process kept the lock for too long: trying each alone would only take as long again.
+    /// Another process kept the lock for too long: retrying one by one would only take as long again.
     Busy,
 }
 
-/// What the thread does that owns the connection of SQLite that writes.
+/// The work of the thread that owns SQLite's writing connection.
 struct Group {
     pool: AnyPool,
     dialect: Dialect,

@@ -1,6 +1,6 @@
 //! Certificates of endorsement keys (TCG EK Credential Profile, 3.2).
 //!
-//! Such a certificate has no subject, a critical alternative name of kind directory, and a purpose of
+//! Such a certificate has no subject, a critical alternative name of the directory kind, and a purpose of
 //! its own. `path.rs` leads from one to a manufacturer's root.
 
 use super::{TpmRoots, path};
@@ -25,7 +25,7 @@ use x509_parser::{
 
 /// `tcg-kp-EKCertificate`, 2.23.133.8.1: the purpose of these certificates.
 const EK_CERTIFICATE: &str = "2.23.133.8.1";
-/// Critical extensions that are understood, or say nothing about trust.
+/// Critical extensions that are understood, or irrelevant to trust.
 const UNDERSTOOD: [Oid<'static>; 10] = [
     OID_X509_EXT_BASIC_CONSTRAINTS,
     OID_X509_EXT_KEY_USAGE,
@@ -39,43 +39,43 @@ const UNDERSTOOD: [Oid<'static>; 10] = [
     OID_PKIX_AUTHORITY_INFO_ACCESS,
 ];
 
-/// The certificate of an endorsement key, read, and not traced to anybody yet.
+/// The certificate of an endorsement key, parsed but not yet traced to a root.
 #[derive(Debug, Clone)]
 pub struct EndorsementCertificate<'a>(X509Certificate<'a>);
 
-/// Why bytes are not the certificate of an endorsement key.
+/// The reason why bytes are not the certificate of an endorsement key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEkCertificate {
-    /// Too long, or not one X.509 certificate of version 3 with nothing behind it.
+    /// It is too long, or not exactly one X.509 certificate of version 3.
     #[error("it is not an X.509 certificate of at most {MAX_TPM_CERTIFICATE_BYTES} bytes")]
     Unreadable,
     /// It is not for an endorsement key.
     #[error("its purpose is not that of an endorsement key")]
     Purpose,
-    /// It says something critical that is not understood.
+    /// It has a critical extension that is not understood.
     #[error("it has a critical extension that is not understood")]
     Critical,
 }
 
-/// Why a certificate leads to no root.
+/// The reason why a certificate leads to no root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Untraceable {
-    /// A certificate cannot be used.
+    /// A certificate is invalid.
     #[error("the certificate of the TPM's endorsement key cannot be used: {0}")]
     Invalid(#[from] InvalidEkCertificate),
-    /// A certificate on the way is outside its time.
+    /// A certificate on the path is expired or not yet valid.
     #[error("the certificate of the TPM's endorsement key, or of its issuer, is outside its time")]
     OutsideItsTime,
-    /// A signature on the way is of a kind that can be forged, or that is not known here.
+    /// A signature on the path uses a method that is forgeable or unknown.
     #[error(
         "the certificate of the TPM's endorsement key, or of its issuer, is signed with SHA-1 or by another \
          method that this server does not accept"
     )]
     Signature,
-    /// An authority on the way may not issue such certificates.
+    /// An authority on the path may not issue such certificates.
     #[error("an issuer of the TPM's certificate may not issue it: its own certificate forbids that")]
     Forbidden,
-    /// Nobody on the way is trusted.
+    /// No authority on the path is trusted.
     #[error("no root that this server trusts issued the certificate of the TPM's endorsement key")]
     UnknownRoot,
 }
@@ -91,7 +91,7 @@ impl<'a> EndorsementCertificate<'a> {
         let is_for_ek = purposes
             .is_some_and(|usage| usage.value.other.iter().any(|oid| oid.to_id_string() == EK_CERTIFICATE));
         let usage = certificate.key_usage().map_err(|_| InvalidEkCertificate::Unreadable)?;
-        // Section 3.2.9: a secret is encrypted for an RSA key, or agreed on with one on a curve.
+        // Section 3.2.9: a secret is encrypted for an RSA key, or agreed on with a key on a curve.
         let opens = usage.is_none_or(|usage| usage.value.key_encipherment() || usage.value.key_agreement());
         if !is_for_ek || !opens || certificate.is_ca() {
             return Err(InvalidEkCertificate::Purpose);
@@ -99,13 +99,13 @@ impl<'a> EndorsementCertificate<'a> {
         Ok(Self(certificate))
     }
 
-    /// The endorsement key, DER `SubjectPublicKeyInfo`.
+    /// Returns the endorsement key, DER `SubjectPublicKeyInfo`.
     #[must_use]
     pub fn public_key(&self) -> &[u8] {
         self.0.public_key().raw
     }
 
-    /// Follows the certificate to one of the roots, over the issuers' certificates that came with it.
+    /// Traces the certificate to one of the roots, through the issuers' certificates that came with it.
     ///
     /// # Errors
     /// [`Untraceable`].
@@ -116,7 +116,7 @@ impl<'a> EndorsementCertificate<'a> {
     }
 }
 
-/// Reads a certificate of which everything critical is understood.
+/// Parses a certificate, all of whose critical extensions must be understood.
 pub(super) fn read(der: &[u8]) -> Result<X509Certificate<'_>, InvalidEkCertificate> {
     if der.len() > MAX_TPM_CERTIFICATE_BYTES {
         return Err(InvalidEkCertificate::Unreadable);
@@ -144,7 +144,7 @@ mod tests {
     const P384: &[u8] = include_bytes!("../../tests/fixtures/tpm/p-384.der");
     const ISSUER: &[u8] = include_bytes!("../../tests/fixtures/tpm/issuer.pem");
     const ROOT: &[u8] = include_bytes!("../../tests/fixtures/tpm/root.pem");
-    /// A day on which all of them are good.
+    /// A day on which all of them are valid.
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
     fn der(pem: &[u8]) -> Vec<u8> {
@@ -178,7 +178,7 @@ mod tests {
     fn another_authority_of_the_same_name_is_not_the_one_that_signed() {
         let own = EndorsementCertificate::parse(RSA).unwrap();
         let mut forged = der(ISSUER);
-        // The authority's key is changed, its name is not.
+        // The authority's key is changed, but not its name.
         let (_, read) = parse_x509_certificate(&forged).unwrap();
         let key = read.public_key().subject_public_key.data.to_vec();
         let at = forged.windows(key.len()).position(|window| window == key).unwrap();
@@ -213,7 +213,7 @@ mod tests {
             bytes[at] = to;
             bytes.truncate(end);
             if let Ok(certificate) = EndorsementCertificate::parse(&bytes) {
-                // It either is the certificate, or leads nowhere.
+                // It is either the original certificate, or cannot be traced.
                 let traced = certificate.trace(&[], &roots(&[ISSUER]), NOW);
                 prop_assert_eq!(traced.is_ok(), bytes == RSA);
             }

@@ -1,6 +1,6 @@
-//! `TPM2_MakeCredential` without a TPM (TPM 2.0 Library, part 1, section 24 and annexes B and C):
-//! a secret that only the TPM with this endorsement key can open, and only if the key of the given
-//! name is in it.
+//! `TPM2_MakeCredential` without a TPM (TPM 2.0 Library, part 1, section 24 and annexes B and C): a secret
+//! that only the TPM with this endorsement key can open, and only if it also holds the key with the given
+//! name.
 
 use crate::entropy::{self, Entropy, EntropyError};
 use aes::cipher::{KeyIvInit as _, consts::U16};
@@ -15,7 +15,7 @@ use unbox_common::{
 };
 use x509_parser::{prelude::FromDer as _, public_key::PublicKey, x509::SubjectPublicKeyInfo};
 
-/// What the seed is for, which also is the label of the encryption; the zero belongs to it.
+/// The purpose of the seed, which is also the label of the encryption, including the zero.
 const IDENTITY: &[u8] = b"IDENTITY\0";
 const STORAGE: &[u8] = b"STORAGE\0";
 const INTEGRITY: &[u8] = b"INTEGRITY\0";
@@ -42,10 +42,10 @@ enum Kind {
 #[error("expected an endorsement key of RSA-2048, P-256 or P-384 as SubjectPublicKeyInfo")]
 pub struct NotAnEndorsementKey;
 
-/// Why nothing can be sealed for an endorsement key.
+/// The reason why nothing can be sealed for an endorsement key.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    /// The key is a pair of numbers that is no point of its curve.
+    /// The coordinates of the key are no point of its curve.
     #[error("the TPM's endorsement key is not a point of its curve")]
     OffCurve,
     /// There was no randomness.
@@ -118,7 +118,7 @@ impl EndorsementKey {
     }
 }
 
-/// The name algorithm of an endorsement key, which decides every length.
+/// The name algorithm of an endorsement key, which determines all lengths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hash {
     Sha256,
@@ -152,7 +152,7 @@ impl Hash {
         context.sign().as_ref().to_vec()
     }
 
-    /// `KDFa` (part 1, section 11.4.10.2) for at most one block of `bits`.
+    /// Computes `KDFa` (part 1, section 11.4.10.2) for at most one block of `bits`.
     fn kdf_a(self, key: &[u8], label: &[u8], context: &[u8], bits: u32) -> Vec<u8> {
         let mut block = self.hmac_of(key, &[&1_u32.to_be_bytes(), label, context, &bits.to_be_bytes()]);
         block.truncate(usize::try_from(bits / 8).unwrap_or(0));
@@ -167,20 +167,20 @@ impl Hash {
     }
 }
 
-/// A fresh seed, and its encryption with RSAES-OAEP (part 1, annex B.4).
+/// Draws a seed, and encrypts it with RSAES-OAEP (part 1, annex B.4).
 fn for_rsa(key: &RsaPublicKey, entropy: &dyn Entropy) -> Result<(Vec<u8>, Vec<u8>), EntropyError> {
     let (mut seed, mut randomness) = ([0; 32], [0; 32]);
     entropy.fill(&mut seed)?;
     entropy.fill(&mut randomness)?;
     let mut random = ChaCha20Rng::from_seed(randomness);
-    // The label goes in with its final zero.
+    // The label includes its final zero.
     let label = String::from_utf8_lossy(IDENTITY);
     let padding = Oaep::new_with_label::<rsa::sha2::Sha256, _>(label);
     let encrypted = key.encrypt(&mut random, padding, &seed).map_err(|_| EntropyError)?;
     Ok((seed.to_vec(), encrypted))
 }
 
-/// A seed that both sides derive: ours from a key that is used once (part 1, annex C.6.1).
+/// Derives a seed that both sides can compute; this side's key is used once (part 1, annex C.6.1).
 fn for_point(
     point: &[u8],
     curve: &'static agreement::Algorithm,
@@ -200,11 +200,11 @@ fn for_point(
         // KDFe (part 1, section 11.4.10.3), one block.
         hash.digest(&[&1_u32.to_be_bytes(), shared, IDENTITY, &x, &their_x])
     });
-    // With a fresh key of ours, agreement fails for nothing but a point that is not on the curve.
+    // With a fresh key of our own, agreement fails only for a point that is not on the curve.
     Ok((seed.map_err(|_| SealError::OffCurve)?, [sized(&x), sized(&y)].concat()))
 }
 
-/// Integrity and ciphertext of a secret (`TPMS_ID_OBJECT`; part 1, sections 24.4 and 24.5).
+/// Returns integrity and ciphertext of a secret (`TPMS_ID_OBJECT`; part 1, sections 24.4 and 24.5).
 fn sealed(hash: Hash, seed: &[u8], name: &[u8], secret: &[u8]) -> Result<Vec<u8>, EntropyError> {
     let mut text = sized(secret);
     let no_iv = [0; 16];
@@ -221,18 +221,18 @@ fn sealed(hash: Hash, seed: &[u8], name: &[u8], secret: &[u8]) -> Result<Vec<u8>
     Ok([sized(&integrity), text].concat())
 }
 
-/// AES in CFB mode, in place.
+/// Encrypts with AES in CFB mode, in place.
 fn encrypt<C>(key: &[u8], iv: &[u8; 16], text: &mut [u8]) -> Result<(), EntropyError>
 where
     C: aes::cipher::BlockCipherEncrypt + aes::cipher::BlockSizeUser<BlockSize = U16> + aes::cipher::KeyInit,
 {
-    // The key's length follows from the hash, and always fits; nothing may leave unencrypted if it did not.
+    // The key's length follows from the hash, and always fits; otherwise nothing must leave unencrypted.
     let mut cipher = BufEncryptor::<C>::new_from_slices(key, iv).map_err(|_| EntropyError)?;
     cipher.encrypt(text);
     Ok(())
 }
 
-/// A `TPM2B`.
+/// Returns a `TPM2B`.
 fn sized(bytes: &[u8]) -> Vec<u8> {
     [&u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes()[..], bytes].concat()
 }
@@ -283,7 +283,7 @@ mod tests {
         ] {
             assert_ne!(base, other);
         }
-        // A change of the ciphertext is a change of what the integrity is over.
+        // Changing the ciphertext must break the integrity, which covers it.
         let (integrity, text) = base.split_at(34);
         let key = Hash::Sha256.kdf_a(&[1; 32], INTEGRITY, &[], 256);
         assert_eq!(integrity[2..], Hash::Sha256.hmac_of(&key, &[text, &[2; 34]]));

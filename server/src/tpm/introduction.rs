@@ -1,4 +1,4 @@
-//! How a device's TPM introduces itself: by which keys, and who vouches for them.
+//! The introduction of a device's TPM: its keys, and the certificate that vouches for them.
 
 use super::{
     EndorsementCertificate, EndorsementKey, InvalidEkCertificate, NotAnEndorsementKey, TpmRoots, Untraceable,
@@ -10,36 +10,36 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// A TPM whose keys have the right form. That it has them is still to be proven.
+/// A TPM whose keys have the right form. It has yet to prove that it holds them.
 #[derive(Debug, Clone)]
 pub struct Introduction {
-    /// Digest of its endorsement key: the identifier `tpm_key`.
+    /// The digest of its endorsement key: the identifier `tpm_key`.
     pub digest: Sha256,
     /// The endorsement key.
     pub endorsement: EndorsementKey,
-    /// The attestation key that it says stands beside it.
+    /// The attestation key that it claims to hold as well.
     pub attestation: TpmPublic,
 }
 
-/// Why a TPM's introduction is not taken.
+/// The reason why a TPM's introduction is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotIntroduced {
-    /// The endorsement key is none.
+    /// The endorsement key is invalid.
     #[error("the TPM's endorsement key cannot be used: {0}")]
     Endorsement(#[from] NotAnEndorsementKey),
-    /// The attestation key is none.
+    /// The attestation key is invalid.
     #[error("the TPM's attestation key cannot be used: {0}")]
     Attestation(NotATpmKey),
     /// The certificate is for another key.
     #[error("the certificate of the TPM is for another endorsement key")]
     OtherKey,
-    /// It comes without a certificate, and roots are configured.
+    /// There is no certificate, although roots are configured.
     #[error("the TPM holds no certificate of its endorsement key, and this server asks for one")]
     NoCertificate,
-    /// More certificates than anybody needs.
+    /// There are more certificates than any TPM needs.
     #[error("the TPM sent more than {MAX_TPM_CERTIFICATES} certificates")]
     TooMany,
-    /// Its certificate leads nowhere.
+    /// The certificate leads to no root.
     #[error(transparent)]
     Untraceable(#[from] Untraceable),
 }

@@ -1,8 +1,8 @@
-//! What devices with a TPM prove, checked without one.
+//! Proofs of devices with a TPM, checked without one.
 //!
-//! `certificate.rs` reads the certificates of endorsement keys, `path.rs` follows them to the
-//! manufacturers' roots, `roots.rs` holds those, and `credential.rs` seals a secret that one TPM alone can open
-//! (`TPM2_MakeCredential`). What a TPM states is read and checked in `unbox_common::attestation`.
+//! `certificate.rs` reads the certificates of endorsement keys, `path.rs` traces them to the manufacturers'
+//! roots, `roots.rs` holds those, and `credential.rs` seals a secret that only one TPM can open
+//! (`TPM2_MakeCredential`). A TPM's statements are read and checked in `unbox_common::attestation`.
 
 mod certificate;
 mod credential;

@@ -1,7 +1,7 @@
-//! The way from the certificate of an endorsement key to a manufacturer's root (RFC 5280, section 6).
+//! The path from the certificate of an endorsement key to a manufacturer's root (RFC 5280, section 6).
 //!
-//! Libraries for TLS certificates do not fit: they know no such purpose, and take a root for a bare key,
-//! whose own limits do not count.
+//! Libraries for TLS certificates do not fit: they do not know this purpose, and treat a root as a bare
+//! key, whose own limits do not count.
 
 use super::{
     TpmRoots,
@@ -19,7 +19,7 @@ use x509_parser::{
     x509::{AttributeTypeAndValue, X509Name},
 };
 
-/// The methods of signing that are accepted. RSASSA-PSS is verified with SHA-256 or longer alone.
+/// The accepted signature methods. RSASSA-PSS is verified with SHA-256 or longer only.
 const SIGNATURES: [Oid<'static>; 6] = [
     OID_PKCS1_SHA256WITHRSA,
     OID_PKCS1_SHA384WITHRSA,
@@ -29,10 +29,10 @@ const SIGNATURES: [Oid<'static>; 6] = [
     OID_SIG_ECDSA_WITH_SHA384,
 ];
 
-/// Follows `own` over some of `issuers` to one of the roots.
+/// Traces `own` through some of `issuers` to one of the roots.
 ///
 /// # Errors
-/// [`Untraceable`]: of all ways that were tried, the first reason that is not simply another issuer.
+/// [`Untraceable`]: of all paths that were tried, the first reason other than a different issuer.
 pub(super) fn trace(
     own: &X509Certificate<'_>,
     issuers: &[X509Certificate<'_>],
@@ -54,8 +54,9 @@ struct Search<'s> {
 }
 
 impl<'s> Search<'s> {
-    /// Goes on from the last certificate of `path`. Several issuers may have its issuer's name, such as an
-    /// authority's old and new certificate: each is tried. No certificate is used twice, so that this ends.
+    /// Continues from the last certificate of `path`. Several issuers may have the right name, such as an
+    /// authority's old and new certificate: each is tried. No certificate is used twice, so that the search
+    /// ends.
     fn climb(&self, path: &mut Vec<&'s X509Certificate<'s>>) -> Result<(), Untraceable> {
         let Some(last) = path.last().copied() else { return Err(Untraceable::UnknownRoot) };
         let mut reason = Untraceable::UnknownRoot;
@@ -88,10 +89,10 @@ impl<'s> Search<'s> {
         Err(reason)
     }
 
-    /// Whether `issuer` issued the last certificate of `path`, and might.
+    /// Checks that `issuer` issued the last certificate of `path`, and was allowed to.
     fn check(&self, issuer: &X509Certificate<'_>, path: &[&X509Certificate<'_>]) -> Result<(), Untraceable> {
         let [.., last] = path else { return Err(Untraceable::UnknownRoot) };
-        // Both places must name the method (RFC 5280, section 4.1.1.2): only one of them is signed.
+        // Both places must name the same method (RFC 5280, section 4.1.1.2): only one of them is signed.
         if last.signature_algorithm != last.tbs_certificate.signature
             || !SIGNATURES.contains(&last.signature_algorithm.algorithm)
         {
@@ -110,7 +111,8 @@ impl<'s> Search<'s> {
     }
 }
 
-/// Whether this certificate is that of an authority that may stand `passed` authorities above an end.
+/// Whether this certificate is that of an authority that may stand `passed` authorities above an end
+/// entity.
 fn may_issue(issuer: &X509Certificate<'_>, passed: usize) -> bool {
     let Ok(Some(constraints)) = issuer.basic_constraints() else { return false };
     let deep_enough = constraints
@@ -125,8 +127,8 @@ fn may_issue(issuer: &X509Certificate<'_>, passed: usize) -> bool {
     constraints.value.ca && deep_enough && signs
 }
 
-/// Whether an authority's name constraints allow every name of a certificate below it. Of names that are
-/// no directory names, nothing is understood: where one is constrained, none is allowed.
+/// Whether an authority's name constraints allow every name of a certificate below it. Only directory names
+/// are understood: if names of another kind are constrained, none of that kind is allowed.
 fn names_are_allowed(issuer: &X509Certificate<'_>, below: &X509Certificate<'_>) -> bool {
     let constraints = match issuer.name_constraints() {
         Ok(None) => return true,
@@ -152,7 +154,7 @@ fn is_same_kind(tree: &GeneralName<'_>, name: &GeneralName<'_>) -> bool {
     std::mem::discriminant(tree) == std::mem::discriminant(name)
 }
 
-/// Whether a name lies within a subtree; `None` where that is not understood.
+/// Whether a name lies within a subtree; `None` if it is not understood.
 fn is_within(name: &GeneralName<'_>, tree: &GeneralName<'_>) -> Option<bool> {
     let (GeneralName::DirectoryName(name), GeneralName::DirectoryName(tree)) = (name, tree) else {
         return None;
@@ -161,8 +163,8 @@ fn is_within(name: &GeneralName<'_>, tree: &GeneralName<'_>) -> Option<bool> {
     Some(self::parts(tree).into_iter().all(|part| parts.next() == Some(part)))
 }
 
-/// The parts of a directory name, each comparable as RFC 5280, section 7.1, asks in the main: without case
-/// and without superfluous spaces.
+/// Returns the parts of a directory name, comparable largely as RFC 5280, section 7.1, requires: without
+/// case and superfluous spaces.
 fn parts(name: &X509Name<'_>) -> Vec<Vec<(String, Vec<u8>)>> {
     let part = |one: &AttributeTypeAndValue<'_>| {
         let value = one.as_str().map_or_else(
@@ -187,7 +189,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    /// An authority: its key, and what its certificate says.
+    /// An authority: its key, and the contents of its certificate.
     struct Authority {
         key: KeyPair,
         params: CertificateParams,
@@ -296,7 +298,7 @@ mod tests {
         }
         assert_eq!(traced(&own, std::slice::from_ref(&old), &[root.root()]), Err(OutsideItsTime));
         assert_eq!(traced(&own, std::slice::from_ref(&other), &[root.root()]), Err(UnknownRoot));
-        // The same among the configured ones, where an old and a new certificate often lie side by side.
+        // The same holds for configured ones, where an old and a new certificate are often side by side.
         assert_eq!(traced(&own, &[], &[other, old, good]), Ok(()));
     }
 

@@ -1,5 +1,5 @@
-//! The manufacturers whose TPMs this server believes: certificates that the operator put into a
-//! file or a folder.
+//! The TPM manufacturers that this server trusts: certificates that the operator put into a file or a
+//! folder.
 
 use super::certificate;
 use std::{
@@ -14,24 +14,24 @@ const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 /// The most files in a folder; there are a few hundred manufacturers' certificates in the world.
 const MAX_FILES: usize = 4096;
 
-/// Certificates to one of which a TPM's must lead, by their subject. Any of them may be a manufacturer's
-/// root or an authority below it.
+/// Certificates, by their subject, to one of which a TPM's must lead. Each may be a manufacturer's root or
+/// an authority below it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TpmRoots(Arc<BTreeMap<Vec<u8>, Vec<Vec<u8>>>>);
 
-/// Why roots cannot be used.
+/// The reason why roots cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RootsError {
     /// A file or a folder cannot be read.
     #[error("the TPM manufacturers' certificates in {} cannot be read", path.display())]
     Read {
-        /// Which.
+        /// The path of the file or folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// A file holds something else.
+    /// A file holds something other than certificates.
     #[error("{} does not hold certificates, in PEM or one in DER, that are understood", _0.display())]
     Certificate(PathBuf),
     /// There is no certificate at all.
@@ -40,10 +40,10 @@ pub enum RootsError {
 }
 
 impl TpmRoots {
-    /// These certificates, DER.
+    /// Indexes these certificates, DER.
     ///
     /// # Errors
-    /// The place of the first that is no certificate.
+    /// The position of the first invalid certificate.
     pub fn new(certificates: Vec<Vec<u8>>) -> Result<Self, usize> {
         let mut by_subject: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
         for (at, der) in certificates.into_iter().enumerate() {
@@ -56,7 +56,7 @@ impl TpmRoots {
     /// Reads a file, or every file of a folder: `.pem`, `.crt`, `.cer` or `.der`.
     ///
     /// # Errors
-    /// [`RootsError`]: a root that is left out is a TPM that is refused, so nothing is passed over.
+    /// [`RootsError`]: a missing root means a refused TPM, so no fault is ignored.
     pub fn load(path: &Path) -> Result<Self, RootsError> {
         let failed = |source| RootsError::Read { path: path.to_owned(), source };
         let mut files = vec![path.to_owned()];
@@ -79,13 +79,13 @@ impl TpmRoots {
         Self::new(all).map_err(|_| RootsError::Certificate(path.to_owned()))
     }
 
-    /// Whether nobody said whose TPMs to believe.
+    /// Whether no manufacturer is configured.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The certificates whose subject has this encoding, DER.
+    /// Returns the certificates whose subject has this encoding, DER.
     pub(super) fn named(&self, subject: &[u8]) -> impl Iterator<Item = &[u8]> {
         self.0.get(subject).into_iter().flatten().map(Vec::as_slice)
     }

@@ -1,4 +1,4 @@
-//! What is held while somebody decides: claims, and keys that nobody may claim meanwhile.
+//! Locks for decisions: on claims, and on keys that nobody may claim meanwhile.
 
 use super::{INSERT_ROWS, claim, claim_columns};
 use crate::{
@@ -14,35 +14,35 @@ use unbox_common::{
     ids::{ClaimId, CompanyId, DeviceId},
 };
 
-/// Where the locks of identifiers begin among the advisory locks of a PostgreSQL database.
+/// The first number of the locks on identifiers among the advisory locks of a PostgreSQL database.
 const KEY_LOCKS: i64 = 0x756e_626f_7800;
 
-/// The lock that this key shares: one of sixteen.
+/// Returns the lock of this key: one of sixteen, which keys share.
 fn lock_of(key: &str) -> u8 {
     Sha256::of(key.as_bytes()).0.first().map_or(0, |byte| byte % 16)
 }
 
-/// A claim that is found by a certain key.
+/// A claim found by a certain key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyHolder {
     /// The key.
     pub key: String,
     /// The claim.
     pub claim: ClaimId,
-    /// Its customer.
+    /// The customer of the claim.
     pub customer: CompanyId,
-    /// Who registered it.
+    /// The reseller that registered it.
     pub reseller: Option<CompanyId>,
     /// All its sets.
     pub sets: ClaimSets,
 }
 
 impl Tx {
-    /// Who holds any of these keys, of whatever owner. Until the transaction ends nobody else gets an
-    /// answer about them: so that nothing is claimed twice.
+    /// Returns the claims of any owner that hold any of these keys. Other callers wait for the end of the
+    /// transaction before they get an answer about them, so that nothing is claimed twice.
     pub async fn hold_keys(&mut self, keys: &[String]) -> Result<Vec<KeyHolder>, StoreError> {
         if self.dialect.locks_rows() {
-            // What is not there yet cannot be locked, so keys share a few locks, taken in one order.
+            // Rows that do not exist yet cannot be locked, so keys share a few locks, taken in one order.
             let locks: BTreeSet<i64> = keys.iter().map(|key| i64::from(lock_of(key))).collect();
             for lock in locks {
                 sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
@@ -81,8 +81,8 @@ impl Tx {
         Ok(holders)
     }
 
-    /// The claims in force within the scope that are found by any of these keys, by devices or by
-    /// people, each with the key. Nobody else decides about them until the transaction ends.
+    /// Returns the claims in force in the scope that devices or people find by any of these keys, each with
+    /// the key. They stay locked until the transaction ends.
     pub async fn hold_claims_with(
         &mut self,
         scope: Scope,
@@ -112,14 +112,14 @@ impl Tx {
         Ok(found)
     }
 
-    /// Waits for, and then keeps away, everybody else who decides about the claims in force within the
-    /// scope that are found by any of these keys. One that ends meanwhile is not found afterwards.
+    /// Locks the claims in force in the scope that any of these keys leads to, until the transaction ends.
+    /// A claim that ends during the wait is not found afterwards.
     pub async fn lock_claims_with(&mut self, scope: Scope, keys: &[String]) -> Result<(), StoreError> {
         if !self.dialect.locks_rows() {
             return Ok(());
         }
         for part in keys.chunks(INSERT_ROWS) {
-            // A statement of its own, as for one claim.
+            // A separate statement, as for one claim.
             let mut sql = self.sql(
                 "SELECT c.id FROM claims AS c WHERE c.released_at IS NULL AND c.id IN
                  (SELECT claim_id FROM claim_keys WHERE lookup IN ",
@@ -137,10 +137,10 @@ impl Tx {
         Ok(())
     }
 
-    /// Waits for, and then keeps away, everybody else who decides about this claim or its device.
+    /// Locks this claim and its device until the transaction ends.
     ///
-    /// A statement of its own: after a wait, PostgreSQL shows the locked row as it is now, but
-    /// rows that are joined to it as they were before.
+    /// A separate statement: after a wait, PostgreSQL shows the present state of the locked row, but an
+    /// older state of rows joined to it.
     pub async fn lock_claim(&mut self, id: ClaimId) -> Result<(), StoreError> {
         if self.dialect.locks_rows() {
             sqlx::query("SELECT id FROM claims WHERE id = $1 FOR NO KEY UPDATE")
@@ -152,7 +152,7 @@ impl Tx {
         Ok(())
     }
 
-    /// The same for the claim of a device.
+    /// Does the same for the claim of a device.
     pub async fn lock_device(&mut self, id: DeviceId) -> Result<(), StoreError> {
         if self.dialect.locks_rows() {
             sqlx::query(

@@ -1,4 +1,4 @@
-//! How claims come, change and end.
+//! Inserting, changing and ending claims.
 
 use super::INSERT_ROWS;
 use crate::{
@@ -17,7 +17,7 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// Metadata as it is stored: nothing, if there is none.
+/// Returns metadata in its stored form, or `None` if there is none.
 fn metadata(of: &Metadata) -> Option<String> {
     (!of.entries().is_empty()).then(|| document(of))
 }
@@ -92,7 +92,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Keeps the number of a reseller's claims for a customer.
+    /// Updates the number of a reseller's claims for a customer.
     async fn count_claims(
         &mut self,
         reseller: CompanyId,
@@ -129,12 +129,12 @@ impl Tx {
         }
     }
 
-    /// Takes away the keys by which a claim is found.
+    /// Deletes the keys by which a claim is found.
     pub(in crate::store) async fn delete_claim_keys(&mut self, claim: &Claim) -> Result<(), StoreError> {
         const DELETE_KEY: &str = "DELETE FROM claim_keys WHERE lookup = $1 AND claim_id = $2";
         const DELETE_SEARCH: &str = "DELETE FROM claim_search WHERE lookup = $1 AND claim_id = $2";
-        // A key whose set became unusable since then is not here; a released claim is not found by it
-        // either.
+        // A key whose set has since become unusable is not deleted here, but does not lead to a released
+        // claim either.
         let keys = claim.sets.lookup_keys().into_iter().map(|key| (DELETE_KEY, key));
         let search = claim.sets.search_keys().into_iter().map(|key| (DELETE_SEARCH, key));
         for (statement, key) in keys.chain(search) {
@@ -148,7 +148,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Releases a claim for a time, or ends that.
+    /// Releases a claim temporarily, or ends the release.
     pub async fn set_vacation(&mut self, id: ClaimId, vacation: Option<Vacation>) -> Result<(), StoreError> {
         const OPERATION: &str = "release a claim for a time";
         let done = sqlx::query(
@@ -164,7 +164,8 @@ impl Tx {
         one_row(OPERATION, done.rows_affected())
     }
 
-    /// Ends the temporary releases of a customer's claims that this company registered; how many.
+    /// Ends the temporary releases of a customer's claims that this company registered, and returns their
+    /// number.
     pub async fn end_vacations(
         &mut self,
         reseller: CompanyId,
@@ -183,10 +184,10 @@ impl Tx {
         Ok(done.rows_affected())
     }
 
-    /// Notes that the device of a claim in force matched claims of other owners, too, or that it no
+    /// Records that the device of a claim in force also matched claims of other owners, or that it no
     /// longer does.
     pub async fn set_collision(&mut self, id: ClaimId, to: Option<&Collision>) -> Result<(), StoreError> {
-        // A claim that ended meanwhile collides with nothing.
+        // A claim that ended meanwhile has no collisions.
         sqlx::query("UPDATE claims SET collision = $2 WHERE id = $1 AND released_at IS NULL")
             .bind(id.get())
             .bind(to.map(document))
@@ -196,7 +197,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Sets what a reseller wrote about a claim.
+    /// Sets the metadata of a claim.
     pub async fn set_metadata(&mut self, id: ClaimId, to: &Metadata) -> Result<(), StoreError> {
         const OPERATION: &str = "set the metadata of a claim";
         let done = sqlx::query("UPDATE claims SET metadata = $2 WHERE id = $1 AND released_at IS NULL")
@@ -225,7 +226,7 @@ impl Tx {
         one_row("set a claim's configuration", done.rows_affected())
     }
 
-    /// The same for many claims that are in force.
+    /// Does the same for many claims in force.
     pub async fn set_configuration_of_claims(
         &mut self,
         claims: &[ClaimId],
@@ -247,7 +248,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Sets what a claim's device has to prove.
+    /// Sets the proof that a claim's device must give.
     pub async fn set_claim_proof(&mut self, id: ClaimId, proof: ProofKind) -> Result<(), StoreError> {
         let done = sqlx::query("UPDATE claims SET proof = $2 WHERE id = $1")
             .bind(id.get())
@@ -260,8 +261,8 @@ impl Tx {
 }
 
 impl Tx {
-    /// Deletes claims that have ended, with everything about their devices. Whoever reads the audit trail still
-    /// finds there what became of them.
+    /// Deletes ended claims, with all data about their devices. The audit trail still tells what became of
+    /// them.
     pub async fn delete_ended_claims(&mut self, ids: &[ClaimId]) -> Result<u64, StoreError> {
         const OF_DEVICES: [&str; 3] = [
             "DELETE FROM approval_requests WHERE device_id IN (SELECT id FROM devices WHERE claim_id IN ",
