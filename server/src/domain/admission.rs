@@ -11,8 +11,8 @@
 //!    the generation continues from there. Otherwise there must be a reason to accept a new key: it is the
 //!    first inside the activation window, the proof of rule 3 vouches for it, a reset ticket was given, or an
 //!    administrator approved exactly this key. Without a reason the key waits for approval. For a protected
-//!    device that enrolled before, a token does not admit a new key: a thief of the device has the token of
-//!    its image, too.
+//!    device that enrolled before, a token does not admit a new key: a thief who has the device also has the
+//!    token of its image.
 //! 5. Hardware that changed since the device last enrolled, or that contradicts the identifiers that the
 //!    claim registers beside its key, waits for approval.
 //! 6. A key that is known to belong to another device, because a disk or an image was copied, waits as well,

@@ -71,7 +71,7 @@ words! {
         ClaimKeyRegistered = "claim_key_registered",
         /// A claim lost that key because its record was deleted.
         ClaimKeyWithdrawn = "claim_key_withdrawn",
-        /// A batch operation was started.
+        /// An operation was started.
         OperationStarted = "operation_started",
         /// An operation was cancelled before its end.
         OperationCancelled = "operation_cancelled",

@@ -17,7 +17,7 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// The most identifier sets of one claim.
+/// The maximum number of identifier sets of one claim.
 pub const MAX_SETS: usize = 8;
 
 /// A claim: a registration of one device for one customer. It outlives the device's disk.
@@ -126,7 +126,7 @@ pub struct Vacation {
     pub ends_at: Timestamp,
 }
 
-/// The most entries of one claim's metadata.
+/// The maximum number of entries of one claim's metadata.
 pub const MAX_METADATA_ENTRIES: usize = 32;
 /// The longest key of metadata, in bytes.
 pub const MAX_METADATA_KEY_BYTES: usize = 64;

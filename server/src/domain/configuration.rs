@@ -261,7 +261,7 @@ impl Assignment {
         self.configuration.updated_at.max(self.assigned_at).0
     }
 
-    /// Returns the state of a device that has installed it.
+    /// Returns the configuration as a device reports it after installing it.
     #[must_use]
     pub fn installed(&self) -> Installed {
         let Configuration { id, document, .. } = &*self.configuration;

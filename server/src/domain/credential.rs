@@ -18,7 +18,7 @@ pub const API_KEY_PREFIX: &str = "uak";
 pub const ACCESS_TOKEN_PREFIX: &str = "uat";
 /// The lifetime of an access token.
 pub const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
-/// The most valid credentials of one kind for one account; the same limit as for Google's service accounts.
+/// The maximum number of valid credentials of one kind for one account, as for Google's service accounts.
 pub const MAX_CREDENTIALS: u64 = 10;
 /// The shortest interval between two records of the use of an API key.
 pub const NOTE_USE_EVERY: Duration = Duration::from_hours(1);

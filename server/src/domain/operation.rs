@@ -11,7 +11,7 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// The most devices of one operation.
+/// The maximum number of devices of one operation.
 pub const MAX_ITEMS: usize = 100_000;
 
 words! {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// ```text
 /// server.toml         settings
 /// unbox.db            the embedded database
-/// artifacts/          what devices download
+/// artifacts/          the files that devices download
 /// disk.json           the fill level of the disks, day by day
 /// keys/               private, 0700
 ///   tls-ca.pem        the authority that devices' images trust for TLS: key and certificate
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 ///                     as devices do not accept that authority yet
 ///   acme-account.json the account with that authority
 ///   ticket.key        seals the server's notes between two messages of a handshake
-/// former-device-cas.pem  certificates of device authorities that were replaced and still count
+/// former-device-cas.pem  certificates of replaced device authorities that are still accepted
 /// roots/N.json        every signing root, each signed by the keys of the one before
 /// trust/              public: the files that an image needs to trust this server
 /// ```
@@ -65,7 +65,7 @@ impl Layout {
         self.dir.join("disk.json")
     }
 
-    /// Returns the directory of everything private.
+    /// Returns the directory of the private keys.
     #[must_use]
     pub fn keys(&self) -> PathBuf {
         self.dir.join("keys")
@@ -101,7 +101,7 @@ impl Layout {
         self.keys().join("acme.pem")
     }
 
-    /// Returns the path of the one by an ACME authority that devices do not accept yet.
+    /// Returns the path of an ACME authority's certificate that devices do not accept yet.
     #[must_use]
     pub fn next_acme_certificate(&self) -> PathBuf {
         self.keys().join("acme-next.pem")

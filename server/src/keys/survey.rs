@@ -58,8 +58,8 @@ pub struct CertificateSummary {
     pub not_after: Timestamp,
 }
 
-/// The time before the end at which a certificate with a lifetime of a year is renewed; one with a shorter
-/// life is renewed at two thirds of it.
+/// The time before its end at which a certificate is renewed; one that lasts less than 180 days is renewed
+/// at two thirds of its life.
 const RENEWAL: Duration = Duration::from_hours(60 * 24);
 
 /// The remaining life of a certificate.

@@ -101,7 +101,7 @@ impl Doorway {
         Ok(place)
     }
 
-    /// Counts a connection under the address that it comes from. A proxy connects for many.
+    /// Counts a connection under its address, unless that is a trusted proxy's, which connects for many.
     fn of(&self, place: Place, address: SocketAddr) -> io::Result<Held> {
         let place = if self.proxies.trust(address.ip()) {
             place

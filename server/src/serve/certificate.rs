@@ -27,8 +27,8 @@ const MAX_PEM_BYTES: u64 = 64 * 1024;
 /// The interval between checks, and between warnings.
 const LOOK_EVERY: Duration = Duration::from_hours(1);
 
-/// Renews the certificate if that is due and its authority's key is here, and returns the state of the one
-/// in use.
+/// Renews the certificate if that is due and its authority's key is here, and returns the one that is in
+/// use afterwards.
 ///
 /// # Errors
 /// [`KeyError`] if it cannot be read. A failed renewal is logged, because the old one may still be valid.
@@ -94,7 +94,7 @@ fn prepare_acme(settings: &Settings, now: Timestamp) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// The background task that looks after the certificate.
+/// The background task that keeps the certificate valid.
 pub(super) struct Caretaker {
     pub(super) settings: Settings,
     pub(super) keyring: Arc<Keyring>,

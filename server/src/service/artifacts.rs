@@ -191,7 +191,7 @@ impl Services {
     /// Deletes an owner's artifact that nothing uses, and its bytes if nobody else registered them.
     ///
     /// # Errors
-    /// [`ServiceError::Conflict`] names the user of the artifact.
+    /// [`ServiceError::Conflict`] names the objects that use the artifact.
     pub async fn delete_artifact(
         &self,
         by: &Actor,
@@ -323,7 +323,7 @@ impl Drop for Discarded {
     }
 }
 
-/// The end of a stream of bytes.
+/// The way in which a stream of bytes ended.
 #[derive(Debug)]
 pub(super) enum End {
     /// The stream was complete.
@@ -342,7 +342,7 @@ pub(super) struct Received {
     pub(super) length: u64,
     /// The digest of the added bytes.
     pub(super) sha256: Sha256,
-    /// The end of the stream.
+    /// The way in which the stream ended.
     pub(super) end: End,
 }
 

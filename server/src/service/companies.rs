@@ -20,7 +20,7 @@ use unbox_common::ids::CompanyId;
 const MAX_LANGUAGE_CHARS: usize = 35;
 /// The longest id of a Google Workspace account.
 const MAX_WORKSPACE_CHARS: usize = 64;
-/// The most people that a customer can be created with.
+/// The maximum number of people that a customer can be created with.
 const MAX_PEOPLE: usize = 100;
 
 /// A company to create.

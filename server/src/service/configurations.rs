@@ -279,7 +279,7 @@ impl Services {
 pub(super) struct Recent(Mutex<HashMap<ConfigurationId, Arc<Configuration>>>);
 
 impl Recent {
-    /// The most configurations in the cache; most servers have fewer in use.
+    /// The maximum number of configurations in the cache; most servers have fewer in use.
     const KEPT: usize = 64;
 
     fn configuration(&self, given: Assigned) -> Option<Arc<Configuration>> {

@@ -374,7 +374,7 @@ async fn managed_api_key(tx: &mut Tx, by: &Actor, id: ApiKeyId) -> Result<(Accou
     Ok((account, key))
 }
 
-/// Does the same for a key of a service account.
+/// Returns a key of a service account that the actor may revoke, and the account, locked in the same way.
 async fn managed_key(
     tx: &mut Tx,
     by: &Actor,

@@ -21,9 +21,9 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// The most requests in one list.
+/// The maximum number of requests in one list.
 const MAX_REQUESTS: u32 = 1000;
-/// The most reports shown with a device.
+/// The maximum number of reports shown with a device.
 const SHOWN_REPORTS: u32 = 64;
 
 /// A device with its requests, reports and history.

@@ -21,7 +21,7 @@ use unbox_common::{
     protocol::latest::ProofKind,
 };
 
-/// The most findings of one check that are listed; the rest is counted.
+/// The maximum number of findings of one check that are listed; the rest is counted.
 const MAX_FINDINGS: usize = 100;
 
 const SHARE_ARTIFACTS: &str = " If another server of this database has it, let all of them use one artifact directory, on a \

@@ -18,7 +18,7 @@ use unbox_common::{
     matching::{IdentifierSet, Match, Reason, match_claims},
 };
 
-/// The most devices of one request.
+/// The maximum number of devices of one request.
 pub const MAX_STATION_DEVICES: usize = 500;
 
 /// The result of registering one device.

@@ -12,7 +12,7 @@ use std::{
 };
 use tempfile::SpooledTempFile;
 
-/// The most bytes in memory.
+/// The maximum size in memory, in bytes.
 const MAX_MEMORY_BYTES: usize = 256 * 1024;
 
 /// Items in order, two lines each: the request and the work to do.

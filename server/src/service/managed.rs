@@ -157,7 +157,7 @@ impl Services {
         self.check_in_from(who, None, check_in).await
     }
 
-    /// Does the same from this network, which helps to recognise the device if it loses its key.
+    /// Answers a check-in from this network, which helps to recognise the device if it loses its key.
     ///
     /// # Errors
     /// As [`Services::check_in`].

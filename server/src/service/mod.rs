@@ -124,9 +124,9 @@ pub struct Settings {
     pub retry_waiting_s: u32,
     /// The time after which a device that met a busy server may ask again, in seconds.
     pub retry_busy_s: u32,
-    /// The most unfinished operations of a company.
+    /// The maximum number of unfinished operations of a company.
     pub unfinished_operations: u64,
-    /// The most bytes of operations of a reseller or vendor.
+    /// The maximum number of bytes of operations of a reseller or vendor.
     pub operations_bytes: u64,
     /// The time for which operations are kept after their end.
     pub operations_kept: Duration,
@@ -138,7 +138,7 @@ pub struct Settings {
     pub audit_kept: Option<Duration>,
     /// The directory of older audit entries.
     pub audit_directory: PathBuf,
-    /// The most bytes of artifacts and uploads of a customer.
+    /// The maximum number of bytes of artifacts and uploads of a customer.
     pub company_bytes: u64,
     /// The bytes of the disk that uploads leave free.
     pub reserved_bytes: u64,

@@ -35,7 +35,7 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// The most unfinished uploads of one customer.
+/// The maximum number of unfinished uploads of one customer.
 pub const MAX_OPEN_UPLOADS: u64 = 16;
 /// The time for which an upload waits for its next bytes.
 pub const UPLOAD_KEPT: Duration = Duration::from_hours(7 * 24);

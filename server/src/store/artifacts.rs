@@ -19,7 +19,7 @@ const SELECT: &str = "SELECT r.id, r.sha256, a.size, r.customer_id, r.name, r.cr
 /// The number of the lock on all artifacts among the advisory locks of a PostgreSQL database.
 const ARTIFACT_LOCK: i64 = 0x756e_626f_7900;
 
-/// The most uses of an artifact that are named; further ones are not counted.
+/// The maximum number of uses of an artifact that are named; further ones are not counted.
 const NAMED_USES: i64 = 3;
 
 /// The artifacts to list.

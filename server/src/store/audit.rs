@@ -115,8 +115,8 @@ impl Reader {
 }
 
 impl Reader {
-    /// Returns entries whose last event was before this time, from the oldest ones of all. They are in
-    /// order of time, and the first younger one ends the list.
+    /// Returns the oldest entries whose last event was before this time. Entries are in order of their
+    /// first event, so the search ends at the first that began later.
     pub async fn audit_before(&mut self, time: Timestamp, limit: u32) -> Result<Vec<Entry>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.push(" ORDER BY id LIMIT ").bind(i64::from(limit));

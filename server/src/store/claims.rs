@@ -23,11 +23,11 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// The most claims that one key may lead to; further ones are refused.
+/// The maximum number of claims that one key may lead to; further ones are refused.
 pub const MAX_CLAIMS_OF_KEY: usize = 64;
-/// The most claims of one company under one key, so that none keeps others from claiming by it.
+/// The maximum number of claims of one company under one key, so that none keeps others from claiming by it.
 pub const MAX_CLAIMS_OF_KEY_AND_COMPANY: usize = 16;
-/// The most partly matching claims whose owners are notified about an unmatched device.
+/// The maximum number of partly matching claims whose owners are notified about an unmatched device.
 pub const MAX_NEAR: usize = 8;
 /// The lengths of lists in look-ups by identifiers and by names, so that a few prepared statements serve
 /// every device.

@@ -232,7 +232,7 @@ impl Tx {
         self.write_devices(std::slice::from_ref(device)).await
     }
 
-    /// Does the same for several devices, none of them twice.
+    /// Adds or updates several devices, none of them twice.
     pub(super) async fn write_devices(&mut self, devices: &[Device]) -> Result<(), StoreError> {
         let mut sql = self.sql(
             "INSERT INTO devices (id, claim_id, customer_id, state, state_detail, latest_generation, latest_key,

@@ -122,8 +122,9 @@ impl Store {
         self.0.writer.run(job, Reads::Anything).await
     }
 
-    /// Does the same for a frequent kind of job that reads nothing but [`Tx::enrollment_facts`] or
-    /// [`Tx::managed_facts`]: its writes at the commit are combined with those of other jobs.
+    /// Runs a job like [`Self::write`], if it is of a frequent kind and reads nothing but
+    /// [`Tx::enrollment_facts`] or [`Tx::managed_facts`]: its writes at the commit are combined with those
+    /// of other jobs.
     ///
     /// # Errors
     /// Those of [`Self::write`].

@@ -45,8 +45,8 @@ impl Store {
         Self::open_pools(url, dialect, seen).await
     }
 
-    /// Does the same, and creates the database if it does not exist. An SQLite file is readable by its
-    /// owner only.
+    /// Opens a database like [`Self::open`], and creates it if it does not exist. An SQLite file is
+    /// readable by its owner only.
     ///
     /// # Errors
     /// Those of [`Self::open`].

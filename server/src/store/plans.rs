@@ -21,7 +21,7 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// The reason for the order of a page.
+/// The way in which a statement gets its rows into order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     /// The rows come from an index in this order.

@@ -13,8 +13,8 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// The most stored entries of one generation: a device that reports for years must not fill the disk, and
-/// nobody reads more.
+/// The maximum number of stored entries of one generation: a device that reports for years must not fill
+/// the disk, and nobody reads more.
 pub const REPORTS_KEPT: u64 = 512;
 
 /// One entry of a device's report, as it is stored.

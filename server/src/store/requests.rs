@@ -17,8 +17,8 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// The most stored requests of one device, of which the most credible ones are kept: showing a device's
-/// identifiers with ever new keys must not fill the disk, nor hide the device's own request.
+/// The maximum number of stored requests of one device, of which the most credible are kept: showing a
+/// device's identifiers with ever new keys must not fill the disk, nor hide the device's own request.
 const REQUESTS_KEPT: usize = 8;
 
 /// The columns of a request, in any statement whose table of requests is named `a`.

@@ -15,7 +15,7 @@ use crate::files::{self, FilesError, PRIVATE_FILE};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
 use std::path::{Path, PathBuf};
 
-/// The most values in one INSERT: SQLite accepts 32,766, PostgreSQL 65,535.
+/// The maximum number of values in one INSERT: SQLite accepts 32,766, PostgreSQL 65,535.
 const INSERT_VALUES: usize = 4000;
 /// The suffix of the new file of an SQLite database, while it is filled.
 const NEW_SUFFIX: &str = ".restoring";
@@ -98,8 +98,8 @@ impl Store {
     }
 }
 
-/// Moves the old database away first, together with its write-ahead log: SQLite would apply that log to
-/// another file in its place.
+/// Moves the old database away first, together with its write-ahead log: SQLite would apply that log to any
+/// other file at the same path.
 fn replace(path: &Path, new: &Path) -> Result<(), FilesError> {
     let old = beside(path, OLD_SUFFIX);
     for file in with_log(&old) {

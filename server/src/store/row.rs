@@ -33,7 +33,7 @@ impl<'r> Fields<'r> {
         self.read::<&str>(column)?.parse().map_err(|error| self.wrong(column, error))
     }
 
-    /// Does the same, or returns `None` for NULL.
+    /// Reads a text and parses it, or returns `None` for NULL.
     pub(super) fn parse_opt<T: FromStr<Err: Display>>(
         &self,
         column: &'static str,
@@ -47,7 +47,7 @@ impl<'r> Fields<'r> {
         serde_json::from_str(self.read(column)?).map_err(|error| self.wrong(column, error))
     }
 
-    /// Does the same, or returns `None` for NULL.
+    /// Reads a JSON document, or returns `None` for NULL.
     pub(super) fn json_opt<T: DeserializeOwned>(
         &self,
         column: &'static str,
@@ -80,7 +80,7 @@ impl<'r> Fields<'r> {
         u64::try_from(self.read::<i64>(column)?).map_err(|error| self.wrong(column, error))
     }
 
-    /// Does the same, or returns `None` for NULL.
+    /// Reads a number that is never negative, or returns `None` for NULL.
     pub(super) fn count_opt(&self, column: &'static str) -> Result<Option<u64>, StoreError> {
         let number: Option<i64> = self.read(column)?;
         number.map(u64::try_from).transpose().map_err(|error| self.wrong(column, error))
@@ -119,6 +119,6 @@ pub(super) fn millis(time: Timestamp) -> i64 {
 
 /// Serializes a document for the database.
 pub(super) fn document(value: &impl serde::Serialize) -> String {
-    // Serialization could only fail for maps whose keys are no texts, and our own types have none.
+    // Serialization could only fail for maps whose keys are not texts, and our own types have none.
     serde_json::to_string(value).unwrap_or_default()
 }

@@ -78,7 +78,7 @@ impl Sql {
         .push(")")
     }
 
-    /// Does the same for a table of which only resellers see rows, their own.
+    /// Limits the statement to a reseller's own rows. Customers see nothing of such a table.
     pub(super) fn scope_to_resellers(&mut self, reseller: &'static str, scope: Scope) -> &mut Self {
         match scope {
             Scope::Operator => self,

@@ -6,14 +6,14 @@ use sqlx::AnyConnection;
 /// The connections that a PostgreSQL server accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionLimit {
-    /// The most for this database and role at once.
+    /// The maximum number for this database and role at once.
     pub allowed: u64,
     /// The number that was open already.
     pub used: u64,
 }
 
 impl ConnectionLimit {
-    /// The most connections of one `serve`: half to read, half to write.
+    /// The maximum number of connections of one `serve`: half to read, half to write.
     pub const NEEDED: u64 = 2 * POSTGRES_CONNECTIONS as u64;
 
     /// Returns the number that is left.

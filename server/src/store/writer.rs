@@ -26,15 +26,15 @@ use tokio::{
     sync::{Semaphore, mpsc, oneshot},
 };
 
-/// The most waiting jobs; further callers are told that the database is busy.
+/// The maximum number of waiting jobs; further callers are told that the database is busy.
 const QUEUE_JOBS: usize = 1024;
-/// The most jobs in one transaction: enough to make the flush cheap, few enough to answer soon.
+/// The maximum number of jobs in one transaction: enough to make the flush cheap, few enough to answer soon.
 const MAX_GROUP: usize = 256;
-/// The most attempts at a job that PostgreSQL found in conflict.
+/// The maximum number of attempts at a job that PostgreSQL found in conflict.
 const MAX_ATTEMPTS: u32 = 6;
 /// The first pause between two attempts; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
-/// The most jobs without a waiting caller at a time.
+/// The maximum number of jobs without a waiting caller at a time.
 const MAX_UNAWAITED: usize = 64;
 
 /// A write transaction, which can also do everything that a [`Reader`] does.

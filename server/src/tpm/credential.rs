@@ -45,7 +45,7 @@ pub struct NotAnEndorsementKey;
 /// The reason why nothing can be sealed for an endorsement key.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    /// The coordinates of the key are no point of its curve.
+    /// The coordinates of the key are not a point of its curve.
     #[error("the TPM's endorsement key is not a point of its curve")]
     OffCurve,
     /// There was no randomness.
@@ -226,7 +226,8 @@ fn encrypt<C>(key: &[u8], iv: &[u8; 16], text: &mut [u8]) -> Result<(), EntropyE
 where
     C: aes::cipher::BlockCipherEncrypt + aes::cipher::BlockSizeUser<BlockSize = U16> + aes::cipher::KeyInit,
 {
-    // The key's length follows from the hash, and always fits; otherwise nothing must leave unencrypted.
+    // The key's length follows from the hash, and always fits. If it did not, nothing must leave
+    // unencrypted.
     let mut cipher = BufEncryptor::<C>::new_from_slices(key, iv).map_err(|_| EntropyError)?;
     cipher.encrypt(text);
     Ok(())

@@ -11,7 +11,7 @@ use std::{
 
 /// The largest file of certificates that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
-/// The most files in a folder; there are a few hundred manufacturers' certificates in the world.
+/// The maximum number of files in a folder; there are a few hundred manufacturers' certificates in the world.
 const MAX_FILES: usize = 4096;
 
 /// Certificates, by their subject, to one of which a TPM's must lead. Each may be a manufacturer's root or

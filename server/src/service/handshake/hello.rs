@@ -34,8 +34,8 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// The most owners that are notified of a collision. A device has fewer identifiers by which claims are
-/// found, and each is held by one owner.
+/// The maximum number of owners that are notified of a collision. A device has fewer identifiers by which
+/// claims are found, and each is held by one owner.
 const MAX_SIDES: usize = 32;
 
 /// A hello whose form and identifiers are valid.
@@ -234,7 +234,7 @@ impl Services {
         Some(PriorNotes { device, generation, owner })
     }
 
-    /// Finds the claim that a device belongs to. If there is none, or there are several owners, those
+    /// Finds the claim that a device belongs to. If there is none, or there are several owners, the owners
     /// concerned are notified.
     async fn find_claim(&self, now: Timestamp, hello: &HelloRequest) -> Result<Sighted, ServiceError> {
         let mut reader = self.0.store.reader().await?;

@@ -152,7 +152,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Does the same for the claim of a device.
+    /// Locks the claim of a device until the transaction ends.
     pub async fn lock_device(&mut self, id: DeviceId) -> Result<(), StoreError> {
         if self.dialect.locks_rows() {
             sqlx::query(

@@ -226,7 +226,7 @@ impl Tx {
         one_row("set a claim's configuration", done.rows_affected())
     }
 
-    /// Does the same for many claims in force.
+    /// Sets the configuration of many claims in force.
     pub async fn set_configuration_of_claims(
         &mut self,
         claims: &[ClaimId],
