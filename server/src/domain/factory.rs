@@ -155,7 +155,8 @@ fn lookup(identity: &HardwareIdentity) -> impl Iterator<Item = &Identifier> {
     identity.observed().iter().map(|one| &one.identifier).filter(|one| one.kind().rank().is_some())
 }
 
-/// A serial number is unique only within one maker's model.
+/// Whether this identifier, which both show, makes them the same device: a serial number is unique only
+/// within one maker's model.
 fn is_same(own: &HardwareIdentity, shown: &HardwareIdentity, one: &Identifier) -> bool {
     let names = [IdentifierKind::Manufacturer, IdentifierKind::Model];
     let agree = |kind| own.of_kind(kind).any(|name| shown.shows(name));

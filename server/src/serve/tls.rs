@@ -54,7 +54,7 @@ pub enum TlsError {
 /// more to think about.
 ///
 /// # Errors
-/// [`TlsError`] naming the unusable file.
+/// [`TlsError`] naming the unusable part.
 pub(super) fn server_config(
     settings: &Settings,
     keyring: &Keyring,

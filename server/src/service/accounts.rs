@@ -285,7 +285,7 @@ pub(super) async fn managed_account(tx: &mut Tx, by: &Actor, id: AccountId) -> R
     Ok(account)
 }
 
-/// Only service accounts can be test stations.
+/// Checks the role: only service accounts can be test stations.
 fn check_role(kind: AccountKind, role: Role) -> Result<(), ServiceError> {
     if kind == AccountKind::User && role == Role::Station {
         return Err(ServiceError::invalid(

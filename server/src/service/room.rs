@@ -130,7 +130,7 @@ impl Room {
         self.change_streams(|streams| streams.settled += taken);
     }
 
-    /// Whether this many bytes would fit if they came now.
+    /// Checks that this many bytes would fit if they came now.
     pub(super) fn check(&self, bytes: u64) -> Result<(), ServiceError> {
         if self.customer.is_some() && self.stored.saturating_add(bytes) > self.quota {
             return Err(over(self.quota));

@@ -56,7 +56,7 @@ fn record(row: &AnyRow) -> Result<FactoryRecord, StoreError> {
     })
 }
 
-/// Returns the records of these companies that any of these keys leads to.
+/// Adds the condition for the records of these companies that any of these keys leads to.
 fn records_sql(sql: &mut Sql, companies: &[CompanyId], keys: &[String]) {
     sql.list(companies.iter().map(|company| company.get()))
         .push(" AND k.lookup IN ")

@@ -70,7 +70,8 @@ impl Services {
         Ok(lines.into_iter().zip(outcomes.await?).collect())
     }
 
-    /// Later rows see the effect of earlier ones; only the final state is written.
+    /// Applies the rows in order: later ones see the effect of earlier ones, and only the final state is
+    /// written.
     async fn apply_wishes(
         &self,
         tx: &mut Tx,
