@@ -1,9 +1,9 @@
-//! What the kernel command line says to the agent: `unbox.server=` and `unbox.token=`.
+//! Settings on the kernel command line: `unbox.server=` and `unbox.token=`.
 
 use super::Fragment;
 use unbox_common::secret::Secret;
 
-/// Reads the words of a command line (kernel-command-line(7)); the last one of a name counts.
+/// Reads the words of a command line (kernel-command-line(7)); the last word with a given name wins.
 #[must_use]
 pub(super) fn fragment(line: &str) -> Fragment {
     let mut fragment = Fragment::default();

@@ -1,13 +1,13 @@
-//! The token on a FAT volume (Microsoft's FAT specification 1.03, and ECMA-107), read by this process and not by the
-//! kernel: a stick may hold anything, and the kernel would look at it with all its rights.
+//! Reads the token off a FAT volume (Microsoft's FAT specification 1.03, and ECMA-107) in this process
+//! instead of mounting it: a stick may hold anything, and the kernel would parse it with full privileges.
 //!
-//! It is read by ours and not by a library, because the library that suits trusts the sizes that a volume says of itself.
+//! The parser is our own because the library that fits trusts the sizes that a volume claims for itself.
 
 use super::token::{FILES, MAX_FILE_BYTES, NotUsed, token_in};
 use std::io::{self, Read, Seek, SeekFrom};
 use unbox_common::secret::Secret;
 
-/// The largest folder, in bytes: 65,536 entries. One that leads back into itself ends there, too.
+/// The largest folder, in bytes: 65,536 entries. It also bounds a folder whose cluster chain is a loop.
 const MAX_FOLDER_BYTES: u64 = 2 * 1024 * 1024;
 
 /// The longest name, in UTF-16 units.
@@ -15,7 +15,7 @@ const MAX_NAME_UNITS: usize = 255;
 
 const SECTOR_BYTES: usize = 512;
 const ENTRY_BYTES: usize = 32;
-/// An entry with a part of a long name, which stands before the entry that it names.
+/// The attribute of an entry that holds part of a long name; such entries precede the entry they name.
 const LONG_NAME: u8 = 0x0f;
 const VOLUME_LABEL: u8 = 0x08;
 const FOLDER: u8 = 0x10;
@@ -24,12 +24,12 @@ const DELETED: u8 = 0xe5;
 /// Reads the token off a FAT volume.
 ///
 /// # Errors
-/// [`NotUsed`], in words for whoever plugged it in.
+/// [`NotUsed`], worded for the person who plugged it in.
 pub fn token_on(volume: impl Read + Seek) -> Result<Secret, NotUsed> {
     let mut volume = Volume::open(volume)?;
     let folder = volume.first_folder().map_err(|error| NotUsed::unreadable(&error))?;
     let places = |entry: &Entry| FILES.iter().position(|file| entry.name.eq_ignore_ascii_case(file));
-    // Of two, the first of the list counts.
+    // If both files exist, the first in the list wins.
     let found = entries(&folder).into_iter().filter_map(|entry| Some((places(&entry)?, entry)));
     let (_, file) = found.min_by_key(|(place, _)| *place).ok_or(NotUsed::NoFile)?;
     if file.is_folder {
@@ -41,14 +41,14 @@ pub fn token_on(volume: impl Read + Seek) -> Result<Secret, NotUsed> {
     token_in(&volume.chain(file.cluster, file.size).map_err(|error| NotUsed::unreadable(&error))?)
 }
 
-/// A volume, and what its first sector says of it, in bytes.
+/// A volume, with the geometry from its first sector, in bytes.
 struct Volume<T> {
     disk: T,
     kind: Kind,
     fat_at: u64,
-    /// Where the first folder is, if it has a place of its own, and its size.
+    /// Offset and size of the first folder, if it has a fixed place (FAT12 and FAT16).
     folder: (u64, u64),
-    /// The first cluster of the first folder, where it has none.
+    /// The first cluster of the first folder, if it has no fixed place (FAT32).
     folder_cluster: u64,
     data_at: u64,
     cluster_bytes: u64,
@@ -72,7 +72,7 @@ impl<T: Read + Seek> Volume<T> {
         }
     }
 
-    /// `None` if the first sector is not that of a FAT volume.
+    /// Parses the first sector; `None` if it is not that of a FAT volume.
     fn of(disk: T, first: &[u8; SECTOR_BYTES]) -> Option<Self> {
         let (word, long) = (|at| number(first, at, 2), |at| number(first, at, 4));
         let (sector, per_cluster, fats) = (word(11), number(first, 13, 1), number(first, 16, 1));
@@ -86,7 +86,7 @@ impl<T: Read + Seek> Volume<T> {
             return None;
         }
         let either = |short: u64, wide: u64| if short == 0 { wide } else { short };
-        // All of these are of 32 bits at most: neither sums nor products leave 64.
+        // All of these fit in 32 bits, so neither sums nor products overflow 64.
         let fat_sectors = either(word(22), long(36));
         let folder_bytes = word(17) * ENTRY_BYTES as u64;
         let folder_at = word(14) + fats * fat_sectors;
@@ -116,7 +116,7 @@ impl<T: Read + Seek> Volume<T> {
         }
     }
 
-    /// What is in a cluster and in those that follow it, up to so many bytes.
+    /// Reads a cluster and the clusters chained after it, up to `limit` bytes.
     fn chain(&mut self, mut cluster: u64, limit: u64) -> io::Result<Vec<u8>> {
         let (mut bytes, mut left) = (Vec::new(), limit);
         while left > 0 && (2..self.clusters.saturating_add(2)).contains(&cluster) {
@@ -128,7 +128,7 @@ impl<T: Read + Seek> Volume<T> {
         Ok(bytes)
     }
 
-    /// The cluster behind this one. What ends a chain is larger than any cluster's number.
+    /// Returns the next cluster of the chain. An end mark is larger than any cluster's number.
     fn following(&mut self, cluster: u64) -> io::Result<u64> {
         let (at, bytes) = match self.kind {
             Kind::Fat12 => (cluster + cluster / 2, 2),
@@ -153,7 +153,7 @@ impl<T: Read + Seek> Volume<T> {
     }
 }
 
-/// A file or a folder with a long name. Short names are passed over: none that is looked for fits into one.
+/// A file or a folder with a long name. Short names are skipped: no name we look for fits into one.
 struct Entry {
     name: String,
     is_folder: bool,
@@ -172,7 +172,7 @@ fn entries(folder: &[u8]) -> Vec<Entry> {
         if order == u64::from(DELETED) {
             name.clear();
         } else if is(LONG_NAME) {
-            // The last part of a name stands first, and is marked.
+            // The last part of a name comes first, and is marked.
             if order & 0x40 != 0 || name.len() > MAX_NAME_UNITS {
                 name.clear();
             }
@@ -191,7 +191,7 @@ fn entries(folder: &[u8]) -> Vec<Entry> {
     found
 }
 
-/// A number of so many bytes, the lowest first; what is not there is zero.
+/// Reads a little-endian number of `length` bytes at `at`; missing bytes count as zero.
 fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
     let digits = bytes.iter().skip(at).take(length);
     digits.rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
@@ -205,7 +205,7 @@ mod tests {
     use std::io::{Cursor, Write as _};
     use unbox_common::protocol::limits::MAX_TOKEN_BYTES;
 
-    /// A volume of this many MiB with these files; a name that ends in a slash is a folder.
+    /// Makes a volume of this many MiB with these files; a name that ends in a slash is a folder.
     fn volume(kind: FatType, mebibytes: usize, files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut bytes = Cursor::new(vec![0; mebibytes << 20]);
         let options = FormatVolumeOptions::new().fat_type(kind).volume_label(*b"UNBOX      ");
@@ -266,7 +266,7 @@ mod tests {
     fn a_long_file_is_read_over_its_clusters_and_no_further() {
         let token = "x".repeat(MAX_TOKEN_BYTES);
         for (kind, mebibytes) in [(FatType::Fat12, 1), (FatType::Fat16, 16), (FatType::Fat32, 40)] {
-            // Names enough that the folder itself has several clusters.
+            // Enough names for the folder itself to need several clusters.
             let names: Vec<String> =
                 (0..60).map(|number| format!("a photograph with a long name {number}")).collect();
             let mut files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();

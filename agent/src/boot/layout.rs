@@ -1,9 +1,9 @@
-//! Where everything lies on a device, below any root directory.
+//! The paths of every file of the agent, below any root directory.
 
 use std::path::{Component, Path, PathBuf};
 use unbox_common::digest::Sha256;
 
-/// The paths of one device. With a root other than `/`, a captured machine or a sandbox is one.
+/// The paths of one device. With a root other than `/`, the device is a captured machine or a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     root: PathBuf,
@@ -22,13 +22,13 @@ impl Layout {
         &self.root
     }
 
-    /// Whether this is the running system, and not a directory that looks like one.
+    /// Whether this is the running system, rather than a directory that looks like one.
     #[must_use]
     pub fn is_running_system(&self) -> bool {
         self.root == Path::new("/")
     }
 
-    /// An absolute path, below the root. As in the root of a system, `..` leads no higher.
+    /// Returns an absolute path below the root. As in a system's root, `..` leads no higher.
     #[must_use]
     pub fn below(&self, path: impl AsRef<Path>) -> PathBuf {
         let mut inside = PathBuf::new();
@@ -44,19 +44,19 @@ impl Layout {
         self.root.join(inside)
     }
 
-    /// What the administrator of this device configured.
+    /// The configuration file of this device's administrator.
     #[must_use]
     pub fn local_config(&self) -> PathBuf {
         self.below("/etc/unbox/agent.toml")
     }
 
-    /// What the image brought.
+    /// The configuration file of the image.
     #[must_use]
     pub fn image_config(&self) -> PathBuf {
         self.below("/usr/lib/unbox/agent.toml")
     }
 
-    /// Where TLS anchors and signing root may lie, the first that holds anchors counting.
+    /// The folders for TLS anchors and signing root; the first one that holds anchors wins.
     #[must_use]
     pub fn trust(&self) -> [PathBuf; 2] {
         [self.below("/etc/unbox/trust"), self.below("/usr/lib/unbox/trust")]
@@ -74,49 +74,49 @@ impl Layout {
         self.state().join("ledger.json")
     }
 
-    /// What anti-rollback needs, once more: it outlives a damaged ledger.
+    /// The anti-rollback floor, stored separately so that it outlives a damaged ledger.
     #[must_use]
     pub fn floor(&self) -> PathBuf {
         self.state().join("floor.json")
     }
 
-    /// Signing roots that are newer than the image's.
+    /// Signing roots newer than the image's.
     #[must_use]
     pub fn signing_roots(&self) -> PathBuf {
         self.state().join("signing-roots.json")
     }
 
-    /// Signing roots that the network side has heard of; the privileged side keeps its own.
+    /// Signing roots that the network side received; the privileged side keeps its own.
     #[must_use]
     pub fn fetched_roots(&self) -> PathBuf {
         self.exchange().join("signing-roots.json")
     }
 
-    /// Held by the one process of the network side that is at work.
+    /// The lock held by the one active process of the network side.
     #[must_use]
     pub fn exchange_lock(&self) -> PathBuf {
         self.exchange().join("lock")
     }
 
-    /// How the last installation ended, for the report.
+    /// The result of the last installation, for the report.
     #[must_use]
     pub fn outcome(&self) -> PathBuf {
         self.state().join("outcome.json")
     }
 
-    /// There if the device is enrolled: what systemd's conditions look at.
+    /// The marker that exists if the device is enrolled; conditions of systemd units check it.
     #[must_use]
     pub fn enrolled_marker(&self) -> PathBuf {
         self.state().join("enrolled")
     }
 
-    /// What the network side owns. The privileged side believes nothing in it.
+    /// The folder owned by the network side. The privileged side trusts nothing in it.
     #[must_use]
     pub fn exchange(&self) -> PathBuf {
         self.state().join("exchange")
     }
 
-    /// The device's private key, or what its TPM makes it of.
+    /// The device's private key, or the salt that its TPM remakes the key from.
     #[must_use]
     pub fn device_key(&self) -> PathBuf {
         self.exchange().join("device.key")
@@ -128,32 +128,32 @@ impl Layout {
         self.exchange().join("machine.json")
     }
 
-    /// The TPM, with the kernel's resource manager in front of it; or, for a machine that is simulated,
-    /// the socket of a simulated TPM.
+    /// The TPM behind the kernel's resource manager; on a simulated machine, the socket of a simulated
+    /// TPM.
     #[must_use]
     pub fn tpm(&self) -> PathBuf {
         self.below("/dev/tpmrm0")
     }
 
-    /// A grant whose artifacts are not all there yet.
+    /// A grant that still lacks some of its artifacts.
     #[must_use]
     pub fn pending_grant(&self) -> PathBuf {
         self.exchange().join("grant.pending.json")
     }
 
-    /// A grant with everything that it needs: what the installer waits for.
+    /// A grant with all its artifacts; the installer waits for this file.
     #[must_use]
     pub fn grant(&self) -> PathBuf {
         self.exchange().join("grant.json")
     }
 
-    /// The enrollment that the network side speaks for: certificate chain, owner, next check-in.
+    /// The current enrollment as the network side sees it: certificate chain, owner, next check-in.
     #[must_use]
     pub fn enrollment(&self) -> PathBuf {
         self.exchange().join("enrollment.json")
     }
 
-    /// Progress and outcome that the server has not acknowledged.
+    /// Progress and outcome not yet acknowledged by the server.
     #[must_use]
     pub fn queue(&self) -> PathBuf {
         self.exchange().join("queue.json")
@@ -165,7 +165,7 @@ impl Layout {
         self.exchange().join("reset-ticket")
     }
 
-    /// Where artifacts are fetched to.
+    /// The folder for fetched artifacts.
     #[must_use]
     pub fn artifacts(&self) -> PathBuf {
         self.exchange().join("artifacts/sha256")
@@ -177,37 +177,37 @@ impl Layout {
         self.artifacts().join(digest.to_string())
     }
 
-    /// What is volatile: gone after a reboot.
+    /// The folder for volatile state, gone after a reboot.
     #[must_use]
     pub fn runtime(&self) -> PathBuf {
         self.below("/run/unbox")
     }
 
-    /// What was found on removable media, a folder for each that is plugged in.
+    /// Results from removable media, with a folder for each medium that is plugged in.
     #[must_use]
     pub fn media(&self) -> PathBuf {
         self.runtime().join("media")
     }
 
-    /// The identity that the privileged side read.
+    /// The identity, as read by the privileged side.
     #[must_use]
     pub fn identity(&self) -> PathBuf {
         self.runtime().join("identity.json")
     }
 
-    /// There if this is another machine than the enrolled one: what systemd's conditions look at.
+    /// The marker that exists if this is not the enrolled machine; conditions of systemd units check it.
     #[must_use]
     pub fn other_machine_marker(&self) -> PathBuf {
         self.runtime().join("other-machine")
     }
 
-    /// What the privileged side last said on the console, for programs.
+    /// The last console message of the privileged side, for programs.
     #[must_use]
     pub fn status(&self) -> PathBuf {
         self.runtime().join("status.json")
     }
 
-    /// What the network side last said: it writes nowhere but into the exchange.
+    /// The last console message of the network side, which can write only to the exchange.
     #[must_use]
     pub fn network_status(&self) -> PathBuf {
         self.exchange().join("status.json")

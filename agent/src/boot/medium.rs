@@ -1,28 +1,29 @@
-//! A pre-provisioning token from a removable medium: a stick or a card labelled `UNBOX` with a file `unbox-token`.
+//! A pre-provisioning token from a removable medium: a stick or a card labelled `UNBOX`, with a file
+//! `unbox-token`.
 //!
-//! It gives a token and nothing else. An address or an anchor on it is never looked for: whoever can plug in a
-//! stick must not be able to say whom this device talks to, nor whom it believes.
+//! It provides a token and nothing else. Addresses and anchors on it are ignored: a person who can plug
+//! in a stick must not be able to choose the server or the trust anchors of this device.
 
 use super::{Origin, Token, token::NotUsed};
 use serde::{Deserialize, Serialize};
 use unbox_common::secret::Secret;
 
-/// A medium that was seen.
+/// A medium that is or was present.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Medium {
-    /// What the kernel calls it, such as `sdb1`; or the folder that it is mounted at.
+    /// The kernel's name for it, such as `sdb1`; or the folder where it is mounted.
     pub name: String,
-    /// What it gave.
+    /// The result of reading it.
     pub found: Found,
 }
 
-/// What a medium gave: what its reader hands on, as a file that only the network side reads.
+/// The result of reading a medium, handed on in a file that only the network side reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Found {
     /// A token.
     Token(Secret),
-    /// None, for this reason.
+    /// No token, with the reason.
     NotUsed(String),
 }
 
@@ -32,7 +33,7 @@ impl From<Result<Secret, NotUsed>> for Found {
     }
 }
 
-/// The token that the media give. Of media that disagree, none is used: the reason takes the place of their tokens.
+/// Returns the token of the media. If media disagree, none is used: the reason replaces their tokens.
 pub(super) fn token_of(media: &mut [Medium]) -> Option<Token> {
     const DISAGREE: &str = "another medium holds another token: leave only one of them in";
     let mut tokens = media.iter().filter_map(|medium| match &medium.found {

@@ -1,13 +1,12 @@
-//! Stage 1, `boot`: what this device was told before it was switched on.
+//! Stage 1, `boot`: the settings and trust that this device was given before it was switched on.
 //!
-//! In: a root directory. Out: [`BootContext`], which every later stage starts from: the paths,
-//! the settings, whom to trust, and what time it certainly is. Sources of settings, strongest
-//! first: firmware credentials, kernel command line, `/etc/unbox/agent.toml`,
-//! `/usr/lib/unbox/agent.toml`; and for a token alone, last of all, a removable medium. A source of
-//! an address is never a source of trust.
+//! In: a root directory. Out: [`BootContext`], the starting point of every later stage: the paths, the
+//! settings, the trust anchors, and a lower bound of the time. Sources of settings, strongest first:
+//! firmware credentials, kernel command line, `/etc/unbox/agent.toml`, `/usr/lib/unbox/agent.toml`; and
+//! for a token alone, last of all, a removable medium. A source of an address is never a source of trust.
 //!
-//! To add a source: a [`Fragment`] of what it says in a pure file here, its place in the order
-//! in `io.rs`, and its name in [`Origin`].
+//! To add a source: parse it into a [`Fragment`] in a pure file here, give it a place in the order in
+//! `io.rs`, and name it in [`Origin`].
 
 mod command_line;
 pub mod fat;
@@ -34,21 +33,21 @@ use crate::clock::TrustedTime;
 use std::path::PathBuf;
 use unbox_common::timestamp::Timestamp;
 
-/// What a device knows before it does anything. Only [`io::start`] makes one.
+/// Everything that a device knows before it does anything. Only [`io::start`] makes one.
 #[derive(Debug, Clone)]
 pub struct BootContext {
-    /// Where everything lies.
+    /// The paths of this device.
     pub layout: Layout,
-    /// What it was told.
+    /// The merged settings.
     pub settings: Settings,
-    /// Whom it trusts.
+    /// The anchors and the signing root.
     pub trust: Trust,
-    /// The latest time that something verified told.
+    /// The latest time taken from a verified source.
     pub verified_time: Option<Timestamp>,
 }
 
 impl BootContext {
-    /// The server to enroll at.
+    /// Returns the server to enroll with.
     ///
     /// # Errors
     /// [`BootError::NoServer`] if no source names one.
@@ -56,19 +55,19 @@ impl BootContext {
         self.settings.server.as_ref().ok_or(BootError::NoServer)
     }
 
-    /// The time to judge by, now.
+    /// Returns the time to judge by, now.
     #[must_use]
     pub fn time(&self) -> TrustedTime {
         TrustedTime::weigh(crate::clock::system(), crate::clock::built(), self.verified_time)
     }
 }
 
-/// Where to start from: what the command line and the environment say.
+/// The input of this stage, from the command line and the environment.
 #[derive(Debug, Clone, Default)]
 pub struct StartingPoint {
     /// The root directory; `/` on a device.
     pub root: PathBuf,
-    /// A file to read in place of `/etc/unbox/agent.toml`.
+    /// A file to read instead of `/etc/unbox/agent.toml`.
     pub config: Option<PathBuf>,
     /// The folder of systemd's credentials, `$CREDENTIALS_DIRECTORY`.
     pub credentials: Option<PathBuf>,

@@ -8,7 +8,7 @@ use std::{fmt, path::PathBuf};
 use unbox_common::{protocol::limits::MAX_TOKEN_BYTES, secret::Secret};
 use url::Url;
 
-/// What one source says; everything may be absent.
+/// The settings from one source; each may be absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fragment {
@@ -19,15 +19,15 @@ pub struct Fragment {
     pub token: Option<Secret>,
     /// A file that holds the pre-provisioning token.
     pub token_file: Option<PathBuf>,
-    /// A folder where removable media are mounted, for targets without our units.
+    /// A folder for mounted removable media, for targets without our units.
     pub token_folder: Option<PathBuf>,
-    /// An HTTP proxy, by its URL.
+    /// The URL of an HTTP proxy.
     pub proxy: Option<String>,
-    /// How the TPM is used.
+    /// The use of the TPM.
     pub tpm: Option<TpmUse>,
 }
 
-/// Where a value came from, in the words of the console.
+/// The source of a value, named as on the console.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// systemd credentials: SMBIOS strings, `fw_cfg`, or whatever the unit loads.
@@ -51,7 +51,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// All fragments merged: the first source that says something wins.
+/// All fragments merged: for each value, the first source that has it wins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inputs {
     server: Option<(String, Origin)>,
@@ -71,7 +71,8 @@ impl Inputs {
             merged.server = merged.server.or_else(|| named(fragment.server));
             merged.proxy = merged.proxy.or_else(|| named(fragment.proxy));
             merged.token_folder = merged.token_folder.or(fragment.token_folder);
-            // A token and a file that holds one are two ways to say the same.
+            // A token and a token file are two ways to give the same setting, so the stronger source's
+            // wins.
             if merged.token.is_none() && merged.token_file.is_none() {
                 merged.token = fragment.token.map(|secret| Token { secret, origin });
                 merged.token_file = fragment.token_file;
@@ -80,7 +81,7 @@ impl Inputs {
         merged
     }
 
-    /// The file to read the token from, if no source gave the token itself.
+    /// Returns the file to read the token from, if no source gave the token itself.
     #[must_use]
     pub fn token_file(&self) -> Option<&PathBuf> {
         match self.token {
@@ -89,32 +90,32 @@ impl Inputs {
         }
     }
 
-    /// The folder where removable media are mounted.
+    /// Returns the folder for mounted removable media.
     #[must_use]
     pub fn token_folder(&self) -> Option<&PathBuf> {
         self.token_folder.as_ref()
     }
 }
 
-/// What the agent runs with.
+/// The validated settings that the agent runs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The server, if any source names one.
     pub server: Option<Server>,
     /// The pre-provisioning token of the strongest source that has one.
     pub token: Option<Token>,
-    /// Another one, from a removable medium, for when the first is refused.
+    /// A second token, from a removable medium, used if the first is refused.
     pub spare_token: Option<Token>,
     /// The proxy to reach the server through.
     pub proxy: Option<Url>,
 }
 
-/// A pre-provisioning token, and where it came from.
+/// A pre-provisioning token and its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     /// The token itself.
     pub secret: Secret,
-    /// Who gave it.
+    /// The source of the token.
     pub origin: Origin,
 }
 
@@ -122,32 +123,32 @@ pub struct Token {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     url: Url,
-    /// Who says so.
+    /// The source of the address.
     pub origin: Origin,
 }
 
-/// Why a value cannot be used.
+/// The reason why a value is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSettings {
-    /// The server's address is none.
+    /// The server's address is invalid.
     #[error(
         "the server address {value:?} in {origin} cannot be used: expected a form like https://enroll.example.com"
     )]
     Server {
-        /// What was found, cut to 128 characters.
+        /// The value found, cut to 128 characters.
         value: String,
-        /// Where.
+        /// The source of the value.
         origin: Origin,
     },
-    /// The proxy's address is none.
+    /// The proxy's address is invalid.
     #[error(
         "the proxy address in {origin} cannot be used: expected a form like http://proxy.example.com:3128"
     )]
     Proxy {
-        /// Where.
+        /// The source of the value.
         origin: Origin,
     },
-    /// The token cannot be one.
+    /// The token is not well-formed.
     #[error(
         "the pre-provisioning token cannot be used: expected one line of 1 to {MAX_TOKEN_BYTES} printable characters"
     )]
@@ -155,12 +156,12 @@ pub enum InvalidSettings {
 }
 
 impl Settings {
-    /// Turns inputs into domain types. `token_file` is what the named file holds, if it was read;
-    /// `medium` is a removable medium's token, which comes last: what is built in was chosen by the
-    /// device's owner, and a stick by whoever stands in front of it.
+    /// Turns inputs into domain types. `token_file` is the content of the named file, if it was read;
+    /// `medium` is a removable medium's token, which comes last: built-in settings were chosen by the
+    /// device's owner, a stick by anyone who stands in front of it.
     ///
     /// # Errors
-    /// [`InvalidSettings`] naming the value and where it came from.
+    /// [`InvalidSettings`], naming the value and its source.
     pub fn parse(
         inputs: Inputs,
         token_file: Option<Token>,
@@ -214,7 +215,7 @@ impl Server {
         }
     }
 
-    /// The address of one of the server's paths, such as `/device/v1/hello`.
+    /// Returns the URL of one of the server's paths, such as `/device/v1/hello`.
     #[must_use]
     pub fn at(&self, path: &str) -> Url {
         let mut url = self.url.clone();
@@ -298,7 +299,7 @@ mod tests {
         assert_eq!((settings.token, settings.spare_token), (Some(from_file), Some(stick())));
         let settings = Settings::parse(Inputs::default(), None, Some(stick())).unwrap();
         assert_eq!((settings.token, settings.spare_token), (Some(stick()), None));
-        // The same one twice is one.
+        // The same token from two sources counts once.
         let settings = Settings::parse(said("stick\n", Origin::Credential), None, Some(stick())).unwrap();
         assert_eq!((settings.token, settings.spare_token), (Some(token("stick", Origin::Credential)), None));
     }

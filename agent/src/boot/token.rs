@@ -1,52 +1,52 @@
-//! What may be a pre-provisioning token, and why a file or a medium holds none.
+//! The rules for a pre-provisioning token, and the reasons why a file or a medium holds none.
 
 use unbox_common::{protocol::limits::MAX_TOKEN_BYTES, secret::Secret};
 
-/// The names that the file may have, in the order in which they count; Windows adds the ending without showing it.
+/// Accepted names of the file, in order of precedence; Windows may add the extension without showing it.
 pub(super) const FILES: [&str; 2] = ["unbox-token", "unbox-token.txt"];
 
-/// A token and the end of its line.
+/// The largest token file: a token and its line ending.
 pub(super) const MAX_FILE_BYTES: u64 = MAX_TOKEN_BYTES as u64 + 2;
 
-/// Why a medium gave no token, in words for whoever plugged it in.
+/// The reason why a medium gave no token, worded for the person who plugged it in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotUsed {
-    /// It has another file system, or none.
+    /// The medium has another file system, or none.
     #[error("its file system is not FAT; format it as FAT32")]
     NotFat,
-    /// The file is not on it.
+    /// The file does not exist.
     #[error("there is no file named unbox-token in its first folder")]
     NoFile,
-    /// A folder, a link or something else has that name.
+    /// A folder, a link or something else has the file's name.
     #[error("unbox-token is not a plain file")]
     NotAFile,
     /// The file is too large.
     #[error("unbox-token is larger than the {MAX_TOKEN_BYTES} bytes of a token")]
     TooLarge,
-    /// What is in the file is no token.
+    /// The file's content is not a token.
     #[error("unbox-token does not hold a token: one line of 1 to {MAX_TOKEN_BYTES} printable characters")]
     NotAToken,
-    /// It could not be read to the end.
+    /// The medium could not be read completely.
     #[error("it could not be read: {0}")]
     Unreadable(String),
 }
 
 impl NotUsed {
-    /// Reading failed, for this reason.
+    /// Wraps the reason of a failed read.
     #[must_use]
     pub fn unreadable(error: &std::io::Error) -> Self {
         Self::Unreadable(error.to_string())
     }
 }
 
-/// Reads a token. It is one line; the line's end is not part of it.
+/// Parses a token: one line, without its line ending.
 pub(crate) fn parse_token(token: &Secret) -> Option<Secret> {
     let line = token.expose().trim();
     let fits = (1..=MAX_TOKEN_BYTES).contains(&line.len());
     (fits && line.bytes().all(|byte| byte.is_ascii_graphic())).then(|| Secret::new(line.to_owned()))
 }
 
-/// The token in the bytes of a file.
+/// Reads the token from the bytes of a file.
 ///
 /// # Errors
 /// [`NotUsed::TooLarge`] and [`NotUsed::NotAToken`].

@@ -1,25 +1,25 @@
-//! Whom this device trusts: the signing root that follows from the image's by signed steps, and the TLS
-//! anchors that it names, or the image's.
+//! The trust of this device: the signing root that follows from the image's by signed steps, and the TLS
+//! anchors that this root names, or else the image's.
 
 use rustls::{RootCertStore, pki_types::CertificateDer};
 use std::path::PathBuf;
 use unbox_common::trust::{Signed, SigningRoot, Verified};
 
-/// The anchors of one device.
+/// The anchors and the signing root of one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
-    /// Certificates that a server's certificate must lead to; never empty.
+    /// Anchors that a server's certificate must chain to; never empty.
     pub anchors: Vec<CertificateDer<'static>>,
     /// The signing root in force.
     pub root: Verified<SigningRoot>,
-    /// The roots that led from the image's to the one in force, oldest first.
+    /// The roots between the image's and the one in force, oldest first.
     pub chain: Vec<Signed<SigningRoot>>,
-    /// The folder that they came from.
+    /// The folder they were read from.
     pub folder: PathBuf,
 }
 
 impl Trust {
-    /// The trust of an image. Its root may name other anchors than lie beside it.
+    /// Starts from the image's trust. Its root may name anchors other than those in the folder.
     #[must_use]
     pub fn of_image(
         anchors: Vec<CertificateDer<'static>>,
@@ -31,9 +31,9 @@ impl Trust {
         trust
     }
 
-    /// This trust after the roots of `next` that follow from it, oldest first.
+    /// Follows the roots in `next` that succeed this one, oldest first.
     ///
-    /// A root that does not follow is passed over: what it would have allowed stays refused.
+    /// A root that does not follow is skipped: everything it would have allowed stays refused.
     #[must_use]
     pub fn advanced(mut self, next: &[Signed<SigningRoot>]) -> Self {
         for next in next {
@@ -46,8 +46,8 @@ impl Trust {
         self
     }
 
-    /// Takes over the anchors that the root names. What cannot be used is passed over: without any other, those
-    /// before it stay.
+    /// Adopts the anchors that the root names. Unusable ones are skipped; if none is usable, the previous
+    /// anchors stay.
     fn take_anchors(&mut self) {
         let Some(named) = &self.root.tls_anchors else { return };
         let usable = |anchor: &CertificateDer<'_>| RootCertStore::empty().add(anchor.clone()).is_ok();
@@ -67,7 +67,7 @@ pub(crate) mod tests {
         trust::{KeySet, SigningKey, sign},
     };
 
-    /// A root of `version`, signed by itself and by the one before it, both made of seeds.
+    /// Makes a root of `version`, signed by itself and by the one before it, with keys made from seeds.
     pub(crate) fn signed_root(version: u8) -> Signed<SigningRoot> {
         let key = |seed| SigningKey::from_seed(&[seed; 32]);
         let (before, own) = (key(100 + version - 1), key(100 + version));
@@ -80,7 +80,7 @@ pub(crate) mod tests {
         sign(&root, &[&before, &own]).unwrap()
     }
 
-    /// The same root, naming TLS anchors.
+    /// Makes the same root, naming TLS anchors.
     fn signed_root_with(version: u8, anchors: &[&[u8]]) -> Signed<SigningRoot> {
         let key = |seed| SigningKey::from_seed(&[seed; 32]);
         let named: Vec<Bytes> = anchors.iter().map(|der| Bytes(der.to_vec())).collect();
@@ -116,12 +116,12 @@ pub(crate) mod tests {
         assert_eq!(Trust::of_image(image.anchors, root, PathBuf::new()).anchors, [new]);
     }
 
-    /// The key that signs payloads under root `version`.
+    /// Returns the key that signs payloads under root `version`.
     pub(crate) fn payload_key(version: u8) -> SigningKey {
         SigningKey::from_seed(&[version; 32])
     }
 
-    /// Trust that stands at root 1, with no anchors.
+    /// Returns trust that stands at root 1, with no anchors.
     pub(crate) fn trust() -> Trust {
         Trust {
             anchors: Vec::new(),

@@ -1,4 +1,4 @@
-//! The network side of a device that is not enrolled: from the first message to a grant.
+//! The network side of an unenrolled device: from the first message to a grant.
 
 use super::{
     session::Session,
@@ -29,7 +29,7 @@ pub(super) async fn afresh(
         handshake::io::enroll(context, &client, &applicant, token, &session.entropy).await
     };
     let granted = match (enroll(context.settings.token.as_ref()).await, &context.settings.spare_token) {
-        // What is built in was revoked, say, and somebody has plugged in another one.
+        // For example, the built-in token was revoked and somebody plugged in another one.
         (Err(failure), Some(spare)) if failure.is_about_the_token() => enroll(Some(spare)).await?,
         (tried, _) => tried?,
     };
@@ -38,8 +38,8 @@ pub(super) async fn afresh(
     take_in(session, context, key, granted.grant(), granted.nonce()).await
 }
 
-/// How far this device has come. The server may have lost that: its certificate says it to any server
-/// that has the same keys, also when it has run out.
+/// Returns the progress of this device, in case the server lost it: the certificate proves it to any
+/// server with the same keys, even after it expired.
 fn prior_enrollment(context: &BootContext) -> Result<Option<PriorEnrollment>, Failure> {
     let Some(enrolled) = report::io::enrolled(&context.layout)? else { return Ok(None) };
     let payload_version = readable_ledger(context)?.floor.and_then(|floor| floor.payload_version);
@@ -47,8 +47,8 @@ fn prior_enrollment(context: &BootContext) -> Result<Option<PriorEnrollment>, Fa
     Ok(certificate.map(|certificate| PriorEnrollment { certificate, payload_version }))
 }
 
-/// Whether this device has a valid enrollment, and the installer its grant or what came of it: then there
-/// is nothing to enroll. What the installer refused of it is the check-in's to replace.
+/// Whether nothing is left to enroll: this device has a valid enrollment, and the installer has its grant
+/// or has dealt with it. If the installer refused it, the check-in replaces it.
 pub(super) fn is_settled(session: &mut Session) -> Result<bool, Failure> {
     let context = session.context()?;
     let layout = &context.layout;
@@ -58,7 +58,7 @@ pub(super) fn is_settled(session: &mut Session) -> Result<bool, Failure> {
     Ok((is_handed_over || is_installed) && !is_pending && valid_enrollment(session, &context)?.is_some())
 }
 
-/// The enrollment that the network side speaks for, if its certificate is this key's and good.
+/// Returns the network side's enrollment, if its certificate is valid and matches this key.
 pub(super) fn valid_enrollment(
     session: &Session,
     context: &BootContext,

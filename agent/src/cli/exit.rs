@@ -1,4 +1,4 @@
-//! How the process ends, for units and scripts.
+//! The exit status of the process, for units and scripts.
 
 use crate::{failure::Failure, station::Verdict};
 use std::process::ExitCode;
@@ -9,21 +9,21 @@ use unbox_common::refusal::Disposition;
 pub enum Exit {
     /// Done; after `run --once`, managed.
     Done,
-    /// It failed and will be tried again.
+    /// Failed; it will be tried again.
     TryAgain,
     /// An administrator has to do something.
     Administrator,
-    /// Trying again cannot help.
+    /// Failed; trying again cannot help.
     Fatal,
     /// The device's own records are damaged.
     Damaged,
-    /// The command line cannot be read.
+    /// The command line is invalid.
     Usage,
-    /// What a test station says of units; `verify --help` has its own table.
+    /// A test station's verdict; `verify --help` has its own table.
     Verdict(Verdict),
 }
 
-/// The text of `--help` about them. Code 2, usage, is the argument parser's.
+/// The section of `--help` about exit codes. Code 2, usage, is the argument parser's.
 pub(super) const HELP: &str = "Exit codes:
   0  done; after `run --once`: managed
   1  failed, and tried again by itself
@@ -33,7 +33,7 @@ pub(super) const HELP: &str = "Exit codes:
   5  the device's own records are damaged; it enrolls again";
 
 impl Exit {
-    /// How a process ends that gives up on this failure.
+    /// Returns the exit status of a process that gives up on this failure.
     #[must_use]
     pub fn of(failure: &Failure) -> Self {
         match failure.disposition() {

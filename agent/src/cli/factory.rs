@@ -1,4 +1,4 @@
-//! `factory register`: the last step of a factory, and the settings by which a station asks its server.
+//! `factory register`: the last step in a factory, and the options for a station's access to its server.
 
 use super::exit::Exit;
 use crate::{
@@ -21,7 +21,7 @@ use std::{
 };
 use url::Url;
 
-/// The text of `--help` about how it ends.
+/// The section of `--help` about exit codes.
 const HELP: &str = "Exit codes:
   0  registered, now or before
   1  refused: what to do is in the answer
@@ -29,7 +29,7 @@ const HELP: &str = "Exit codes:
 
 Started again after a power cut, it goes on where it was: the key that is there is used.";
 
-/// Where the server is, and as whom it is asked.
+/// The server's address, and the station's account on it.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Office {
     /// The server's address, such as <https://enroll.example.com>.
@@ -48,10 +48,10 @@ pub(super) struct Office {
 }
 
 impl Office {
-    /// The server of the options, as this station asks it.
+    /// Connects to the server named by the options.
     ///
     /// # Errors
-    /// If there is none, or it cannot be asked.
+    /// If no server is named, or if it cannot be used.
     pub(super) fn open(&self) -> anyhow::Result<office::Office> {
         let settings = OfficeSettings {
             server: self.server.clone().context("which server? name it with --server")?,
@@ -65,7 +65,7 @@ impl Office {
     }
 }
 
-/// What is done in a factory.
+/// The commands of a factory.
 #[derive(Debug, Subcommand)]
 pub(super) enum Factory {
     /// Make the device's key, write the trust bundle, and register key and identifiers.
@@ -79,13 +79,13 @@ pub(super) enum Factory {
     },
 }
 
-/// Runs it to its end; what keeps it from that is told, and is an exit code of its own.
+/// Runs the command; a failure is printed, and has an exit code of its own.
 pub(super) fn run(factory: &Factory, roots: &[PathBuf]) -> Exit {
     let Factory::Register { office, json } = factory;
     match registered(office, roots, *json) {
         Ok(verdict) => Exit::Verdict(verdict),
         Err(error) => {
-            // Nobody may be listening, and the exit code says it, too.
+            // Standard error may be closed, and the exit code carries the result anyway.
             let _ = writeln!(io::stderr(), "Not registered: {}.", chain(error.as_ref()));
             Exit::Verdict(Verdict::CouldNotCheck)
         }

@@ -1,5 +1,4 @@
-//! The network side of a device that is enrolled: report, check in when it is due, and do what
-//! the news ask for.
+//! The network side of an enrolled device: report, check in when it is due, and act on the news.
 
 use super::{
     enroll::{afresh, valid_enrollment},
@@ -24,27 +23,27 @@ use unbox_common::{
     refusal::RefusalKind,
 };
 
-/// When a round checks in.
+/// The time of a round's check-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
-    /// When the server said so.
+    /// At the time that the server set.
     Due,
-    /// In this round: somebody may have switched the device off and on to see it succeed.
+    /// In this round: somebody may have power-cycled the device to see it succeed.
     AtOnce,
 }
 
-/// How a round ended.
+/// The result of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kept {
     /// This device has no enrollment.
     NotEnrolled,
-    /// Everything is said; the next check-in is due after this.
+    /// Everything is reported; the next check-in is due after this time.
     Rest(Duration),
     /// There is a new grant for the installer.
     Granted,
 }
 
-/// Tries until there is a grant with everything that it needs, or until trying again cannot help.
+/// Tries until there is a complete grant, or until trying again cannot help.
 pub(super) async fn until_granted(session: &mut Session, identity: &HardwareIdentity) -> Result<(), Exit> {
     loop {
         match once(session, identity).await {
@@ -57,8 +56,8 @@ pub(super) async fn until_granted(session: &mut Session, identity: &HardwareIden
     }
 }
 
-/// Tries once. A device that is enrolled, but could install nothing yet, asks for something else; one that
-/// has something in force needs nothing.
+/// Tries once. An enrolled device that could install nothing yet needs another grant; one with a payload
+/// in force needs none.
 pub(super) async fn once(session: &mut Session, identity: &HardwareIdentity) -> Result<(), Failure> {
     match round(session, When::AtOnce, async |_| Ok(identity.clone())).await? {
         Kept::Granted => Ok(()),
@@ -80,7 +79,7 @@ pub(super) async fn once(session: &mut Session, identity: &HardwareIdentity) -> 
     }
 }
 
-/// One round. `identity` is asked for only if the device has to enroll again.
+/// Performs one round. `identity` is called only if the device has to enroll again.
 pub(super) async fn round(
     session: &mut Session,
     when: When,
@@ -89,8 +88,8 @@ pub(super) async fn round(
     session.pacer.before_round().await;
     let context = session.context()?;
     let key = handshake::key_file::device_key(&context.layout, &session.entropy)?;
-    // What was being fetched when the power was cut comes first. If it cannot be had, the news may
-    // bring something else.
+    // A fetch that a power cut interrupted comes first. If it fails, the check-in may bring something
+    // else.
     let unfinished = match go_on(session, &context, &key).await {
         Ok(Some(())) => return Ok(Kept::Granted),
         Ok(None) => mend(&context, &key).await.err(),
@@ -118,19 +117,18 @@ pub(super) async fn round(
     }
 }
 
-/// What the server told a device that reported and checked in.
+/// The server's answer to a report and check-in.
 enum Told {
-    /// Nothing new; the next check-in is due after this.
+    /// Nothing new; the next check-in is due after this time.
     Rest(Duration),
     /// A newer payload, in answer to this nonce.
     Install(Box<Grant>, Nonce),
-    /// The device is to enroll again.
+    /// The device has to enroll again.
     EnrollAgain,
 }
 
-/// Whether the server says that this enrollment is over: a newer one took its place, as on a disk
-/// that was put back from a copy, or another authority issues certificates now. The key is known, and
-/// may enroll again.
+/// Whether the server says that this enrollment is over: a newer one replaced it, as on a disk restored
+/// from a copy, or another authority issues certificates now. The key is known, and may enroll again.
 fn is_over(failure: &Failure) -> bool {
     match failure {
         Failure::Refused(refusal) => refusal.problem.kind == RefusalKind::ProofRequired,
@@ -139,8 +137,8 @@ fn is_over(failure: &Failure) -> bool {
     }
 }
 
-/// The enrollment, unless its certificate has run out while the device was off, or the device's
-/// own records are damaged.
+/// Returns the enrollment, unless its certificate expired while the device was off, or the device's own
+/// records are damaged.
 fn usable_enrollment(session: &Session, context: &BootContext) -> Result<Option<Enrolled>, Failure> {
     match ledger::io::read(&context.layout) {
         Err(error) if error.is_damaged() => Ok(None),
@@ -148,7 +146,7 @@ fn usable_enrollment(session: &Session, context: &BootContext) -> Result<Option<
     }
 }
 
-/// Reports what waits, and checks in when it is time.
+/// Sends pending reports, and checks in when it is time.
 async fn converse(
     session: &Session,
     context: &BootContext,
@@ -196,7 +194,7 @@ async fn converse(
     })
 }
 
-/// Remembers what the news say about the enrollment itself, the new certificate first of all.
+/// Stores the news about the enrollment itself, the new certificate first of all.
 fn remember(
     session: &Session,
     context: &BootContext,
@@ -219,7 +217,7 @@ fn remember(
     Ok(enrolled)
 }
 
-/// Whether what is installed is well, as far as the network side can see: its unit is active.
+/// Whether the installed payload is healthy as far as the network side can see: its unit is active.
 fn is_healthy(context: &BootContext, ledger: &Ledger) -> bool {
     let Some(installed) = ledger.installed() else {
         return true;

@@ -1,4 +1,4 @@
-//! `label`: a picture of a unit's label, or the commands that print it.
+//! `label`: a picture of a unit's label, or printer commands for it.
 
 use super::exit::Exit;
 use crate::{
@@ -14,7 +14,7 @@ use std::{
     path::PathBuf,
 };
 
-/// The text of `--help` about how it ends.
+/// The section of `--help` about exit codes.
 const HELP: &str = "Exit codes:
   0  written
   3  could not be written, with the reason on standard error; wrong usage, too";
@@ -32,12 +32,12 @@ pub(super) struct Label {
     zpl: Option<PathBuf>,
 }
 
-/// Runs it to its end; what keeps it from that is told, and is an exit code of its own.
+/// Runs the command; a failure is printed, and has an exit code of its own.
 pub(super) fn run(label: &Label, roots: &[PathBuf]) -> Exit {
     match written(label, roots) {
         Ok(()) => Exit::Done,
         Err(error) => {
-            // Nobody may be listening, and the exit code says it, too.
+            // Standard error may be closed, and the exit code carries the result anyway.
             let _ = writeln!(io::stderr(), "No label: {}.", chain(error.as_ref()));
             Exit::Verdict(Verdict::CouldNotCheck)
         }

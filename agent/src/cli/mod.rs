@@ -1,4 +1,4 @@
-//! The command line: which command runs which stages, and how the process ends.
+//! The command line: the stages of each command, and the exit status of the process.
 
 mod enroll;
 mod exit;
@@ -62,7 +62,7 @@ enum Command {
     Station(StationCommand),
 }
 
-/// What a factory's test station does.
+/// The commands of a factory's test station.
 #[derive(Debug, Subcommand)]
 enum StationCommand {
     /// Compare this machine, or captured ones, with label, order and claim: pass, fail or needs
@@ -77,7 +77,7 @@ enum StationCommand {
     Station(Box<station::Station>),
 }
 
-/// What one device does for itself.
+/// The commands for a single device.
 #[derive(Debug, Subcommand)]
 enum DeviceCommand {
     /// Do all stages in one process, then stay and check in.
@@ -91,7 +91,7 @@ enum DeviceCommand {
     },
     /// Do one stage, as its unit runs it.
     Stage {
-        /// Which stage.
+        /// The stage to run.
         name: Stage,
         /// End after this many failed tries.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -100,7 +100,7 @@ enum DeviceCommand {
     /// Read the token off the removable medium on standard input, as its unit does.
     #[command(hide = true)]
     Medium {
-        /// The folder where what was found is handed on.
+        /// The folder to write the result to.
         folder: PathBuf,
     },
     /// Report, and ask the server for news now, whether or not it is time (as the user `unbox`).
@@ -149,17 +149,18 @@ enum Stage {
     Report,
 }
 
-/// A root directory in full: other programs and links are given it, and stand elsewhere.
+/// Makes a root directory absolute: it is passed to other programs and to links, which resolve it
+/// elsewhere.
 fn root(text: &str) -> io::Result<PathBuf> {
     std::path::absolute(text)
 }
 
 impl Args {
-    /// Reads the command line.
+    /// Parses the command line.
     ///
     /// # Errors
-    /// What to print of it, and how the process ends: the parser's own code is 2, which of a verdict means
-    /// something else.
+    /// The message to print, and the exit status: the parser's own code 2 means something else for a
+    /// verdict.
     pub fn read(arguments: Vec<OsString>) -> Result<Self, (clap::Error, Exit)> {
         Self::try_parse_from(&arguments).map_err(|error| {
             let lenient = Self::command().ignore_errors(true).try_get_matches_from(arguments);
@@ -176,7 +177,7 @@ impl Args {
     }
 }
 
-/// Runs the command to its end.
+/// Runs the command.
 ///
 /// # Errors
 /// If the process itself cannot work: no runtime, no standard output.
@@ -218,7 +219,7 @@ pub fn run(args: Args, stopwatch: Stopwatch) -> anyhow::Result<Exit> {
     runtime.block_on(command(&mut session, asked))
 }
 
-/// Asks on the terminal; where there is none, nobody says yes.
+/// Asks on the terminal; without one, the answer is no.
 fn is_confirmed(what: &str) -> bool {
     if !io::stdin().is_terminal() {
         return false;
@@ -229,7 +230,7 @@ fn is_confirmed(what: &str) -> bool {
     asked.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
-/// The one device that most commands are about.
+/// Returns the single device that most commands need.
 fn only(roots: &[PathBuf]) -> anyhow::Result<&Path> {
     match roots {
         [root] => Ok(root),

@@ -1,7 +1,7 @@
-//! A device that says READY to systemd before the first unit is started.
+//! A system that reports READY to systemd before it starts the first unit.
 //!
-//! At boot, everything waits for the installer until nothing on the disk is half done, and the
-//! units that it starts wait with the rest. So it has to be said before the first of them.
+//! At boot, everything waits for the installer until nothing on the disk is half done, including the
+//! units that the installer itself starts. Hence it must be ready before it starts the first of them.
 
 use crate::{
     files::Root,
@@ -10,7 +10,7 @@ use crate::{
 use std::{path::Path, time::Duration};
 use unbox_common::{path::SafePath, payload::UnitName};
 
-/// The device itself, and what to do before its first unit is started.
+/// The device's system, and the callback to run before its first unit is started.
 pub(super) struct SaysReady {
     device: Box<dyn System>,
     ready: Option<fn()>,

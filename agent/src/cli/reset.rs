@@ -1,4 +1,4 @@
-//! `reset`: back to how the device was before it was enrolled, so that it enrolls again.
+//! `reset`: returns the device to its state before enrollment, so that it enrolls again.
 
 use super::{exit::Exit, session::Session, settle::Settling, stage::stopped};
 use crate::{
@@ -18,25 +18,25 @@ use std::{
 };
 use unbox_common::{protocol::limits::MAX_TOKEN_BYTES, secret::Secret};
 
-/// How long a process of the network side may go on with what it is at. After that it counts as one that
-/// will not let go: what it still writes is about an enrollment that is over.
+/// Time for a process of the network side to finish its work. After that it is taken for one that holds
+/// the lock on purpose: anything it still writes belongs to an enrollment that is over.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether it has let go.
+/// Interval between attempts to take the lock.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// How a device is reset.
+/// The options of a reset.
 pub(super) struct Reset<'a> {
     /// A file with the administrator's one-time ticket.
     pub(super) ticket_file: Option<&'a Path>,
-    /// Whether the records of a newer agent are given up. Asked with what goes; says whether to go on.
+    /// Asks for consent to discard a newer agent's records, given a description of the loss; `None` if
+    /// they must be kept.
     pub(super) forget_newer: Option<&'a mut dyn FnMut(&str) -> bool>,
 }
 
-/// Checks that the device can enroll again, then takes away what was installed and forgets the
-/// enrollment. With a reset ticket the device's key is forgotten too, and the ticket is kept for
-/// the next handshake: it is what allows a new key. A key that nobody here can use is forgotten in
-/// any case.
+/// Checks that the device can enroll again, then removes the installed payload and forgets the
+/// enrollment. With a reset ticket, the device's key is forgotten too, and the ticket, which allows a new
+/// key, is stored for the next handshake. An unusable key is forgotten in any case.
 pub(super) async fn reset(session: &mut Session, how: Reset<'_>) -> Result<Exit, Exit> {
     let ended = match validated(session, how.ticket_file) {
         Ok(ticket) => forget(session, ticket.as_ref(), how.forget_newer).await,
@@ -52,7 +52,7 @@ pub(super) async fn reset(session: &mut Session, how: Reset<'_>) -> Result<Exit,
     }
 }
 
-/// Nothing is taken away from a device that could not come back.
+/// Checks first, so that nothing is removed from a device that could not enroll again.
 fn validated(session: &mut Session, ticket_file: Option<&Path>) -> Result<Option<Secret>, Failure> {
     let context = session.context()?;
     let may_come_by_credential = context.layout.is_running_system();
@@ -70,8 +70,8 @@ fn validated(session: &mut Session, ticket_file: Option<&Path>) -> Result<Option
     Ok(Some(ticket))
 }
 
-/// First what the next handshake needs, then everything else: a power cut in between leaves a
-/// device that is managed, or one whose reset goes on.
+/// Stores the input of the next handshake first, then forgets everything else: after a power cut in
+/// between, the device is still managed, or its reset resumes.
 async fn forget(
     session: &mut Session,
     ticket: Option<&Secret>,
@@ -94,7 +94,7 @@ async fn forget(
     Ok(())
 }
 
-/// Puts the records of a newer agent aside, if there are any and whoever is asked says yes.
+/// Moves a newer agent's records aside, if there are any and `confirm` agrees.
 fn give_up_newer_records(layout: &Layout, confirm: &mut dyn FnMut(&str) -> bool) -> Result<(), Failure> {
     let mut newer = install::newer_records(&layout.state())?;
     if ledger::io::read(layout).is_err_and(|error| error.is_newer()) {
@@ -127,8 +127,8 @@ fn what_goes(layout: &Layout, newer: &[PathBuf]) -> String {
     )
 }
 
-/// Takes the lock of the exchange, if anybody ever made one, and waits for whoever holds it, but not
-/// for ever: its owner is another user, who may hold it as long as he likes.
+/// Takes the lock of the exchange, if it exists, and waits for its holder, but not indefinitely: the
+/// lock's owner is another user, who might never release it.
 async fn wait_for_whoever_is_at_work(session: &mut Session) -> Result<Option<File>, Failure> {
     let path = session.layout.exchange_lock();
     if !session.layout.exchange().is_dir() {
@@ -137,7 +137,7 @@ async fn wait_for_whoever_is_at_work(session: &mut Session) -> Result<Option<Fil
     let mut waited = Duration::ZERO;
     loop {
         let lock = match Entry::of(&path)?.open() {
-            // Whatever is there, it is no lock that anybody holds.
+            // Not a regular file, so nobody can hold a lock on it.
             Err(error) if error.is_not_a_document() => return Ok(None),
             opened => opened?,
         };
@@ -160,7 +160,7 @@ async fn wait_for_whoever_is_at_work(session: &mut Session) -> Result<Option<Fil
     }
 }
 
-/// Keeps the ticket where the network side finds it, as its own.
+/// Stores the ticket for the network side, with the owner of the exchange.
 fn keep_ticket(layout: &Layout, ticket: &Secret) -> Result<(), Failure> {
     make_exchange(layout)?;
     let exchange = layout.exchange();

@@ -18,14 +18,14 @@ use crate::{
 use std::time::Duration;
 use unbox_common::{identity::HardwareIdentity, protocol::latest::Outcome, refusal::Disposition};
 
-/// How long a device that only waits for its next check-in may sleep at once: a clock that is
-/// set in the meantime is noticed.
+/// The longest single sleep of a device that only waits for its next check-in, so that a changed clock is
+/// noticed.
 const LONGEST_REST: Duration = Duration::from_mins(10);
 
-/// Runs all stages from power-on to managed; then reports and checks in, unless it is to be done `once`.
+/// Runs all stages from power-on to managed; then reports and checks in, unless `once` is set.
 ///
-/// As with the units, the server is asked at once when the process begins, and after that when a
-/// check-in is due: how an installation ended is no reason to ask again.
+/// As with the units, the server is asked at once when the process begins, and after that when a check-in
+/// is due: the result of an installation is no reason to ask again.
 pub(super) async fn run(session: &mut Session, once: bool) -> Result<Exit, Exit> {
     session.console.ready();
     session.console.done("boot");
@@ -56,13 +56,13 @@ pub(super) async fn run(session: &mut Session, once: bool) -> Result<Exit, Exit>
 }
 
 enum Turn {
-    /// There is something to do at once.
+    /// More to do at once.
     Again,
-    /// Everything is done and said; what follows comes after a pause.
+    /// Everything is done and reported; the next turn follows after a pause.
     Rest { pause: Duration, exit: Exit },
 }
 
-/// One turn: install what was granted, or enroll, and report.
+/// Performs one turn: install a pending grant, or enroll, and report.
 async fn turn(session: &mut Session, identity: &HardwareIdentity, when: When) -> Result<Turn, Failure> {
     session.own_key(identity)?;
     let (looked, ledger) = {
@@ -75,7 +75,7 @@ async fn turn(session: &mut Session, identity: &HardwareIdentity, when: When) ->
         keep::once(session, identity).await?;
         return Ok(Turn::Again);
     }
-    // The server hears how it ended in any case; it may have something else.
+    // The server is told the result in any case, and may offer something else.
     let is_managed = ledger.installed().is_some() && ledger.failed().is_none();
     let when = if is_managed { When::Due } else { when };
     let kept = keep::round(session, when, async |_| Ok(identity.clone())).await?;
@@ -98,8 +98,8 @@ async fn turn(session: &mut Session, identity: &HardwareIdentity, when: When) ->
     }
 }
 
-/// Says at once why nothing was installed, also where the server cannot be told, and counts the try.
-/// What may pass by itself is counted and told where it is tried again.
+/// Prints at once why nothing was installed, even if the server cannot be told, and counts the try.
+/// Temporary failures are counted and printed by the retry instead.
 fn note_refusal(session: &mut Session, looked: &Result<Settled, Failure>, ledger: &Ledger) {
     match looked {
         Err(failure) if failure.disposition() != Disposition::Retry => {
@@ -116,7 +116,7 @@ fn note_refusal(session: &mut Session, looked: &Result<Settled, Failure>, ledger
     }
 }
 
-/// Leaves the last word about this device on the console.
+/// Leaves the final status of this device on the console.
 fn say_how_it_is(session: &mut Session, ledger: &Ledger) -> Result<(), Failure> {
     match (&ledger.phase, report::io::outcome(&session.layout)?) {
         (Phase::Managed { enrollment, .. }, _) => session.console.say(Situation::Managed {
@@ -138,7 +138,7 @@ fn say_how_it_is(session: &mut Session, ledger: &Ledger) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Reads the identity. There is nobody to hand it to: it stays in this process.
+/// Reads the identity. It stays in this process: no other process needs it.
 async fn survey(session: &Session) -> Result<HardwareIdentity, Failure> {
     files::make_directory(&session.layout.runtime(), files::PUBLIC_DIRECTORY)?;
     let survey = identity::io::survey(&session.layout).await;

@@ -1,4 +1,4 @@
-//! What every command works with, and how it waits before it tries again.
+//! The context shared by all commands, and the wait before a retry.
 
 use super::exit::Exit;
 use crate::{
@@ -19,10 +19,10 @@ use crate::{
 use std::{fs::File, os::unix::fs::MetadataExt as _, sync::Arc, time::Duration};
 use unbox_common::identity::HardwareIdentity;
 
-/// How often a device that waits for a token looks whether a medium with one was plugged in.
+/// Interval at which a device that waits for a token checks for a new medium.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// One process of the agent at work.
+/// The state of one agent process.
 pub(super) struct Session {
     pub(super) from: StartingPoint,
     pub(super) layout: Layout,
@@ -31,7 +31,7 @@ pub(super) struct Session {
     pub(super) tries: Tries,
     pub(super) pacer: Pacer,
     waits: Arc<dyn Waits>,
-    /// The removable media that were there at the last look.
+    /// The removable media present at the last look.
     media: Vec<Medium>,
 }
 
@@ -54,8 +54,8 @@ impl Session {
         }
     }
 
-    /// Reads what this device was told. At every try anew: an administrator may have put it
-    /// right in between, and a newer signing root may have come.
+    /// Reads settings and trust. Repeated at every try: an administrator may have corrected them in
+    /// between, and a newer signing root may have arrived.
     pub(super) fn context(&mut self) -> Result<BootContext, Failure> {
         let context = boot::io::start(&self.from)?;
         if let Some(skew) = context.time().skew {
@@ -64,7 +64,7 @@ impl Session {
         Ok(context)
     }
 
-    /// Takes a failed try: waits until the next one, or gives up and says how the process ends.
+    /// Handles a failed try: waits until the next one, or gives up with an exit status.
     pub(super) async fn again(
         &mut self,
         failure: &Failure,
@@ -94,7 +94,7 @@ impl Session {
         }
     }
 
-    /// Waits, but no longer than until somebody plugs in a medium with a token.
+    /// Waits for `pause`, or until somebody plugs in a medium with a token.
     async fn wait_for_medium(&mut self, pause: Duration) {
         let (mut left, (_, before)) = (pause, boot::io::media(&self.from));
         while !left.is_zero() {
@@ -109,7 +109,7 @@ impl Session {
         }
     }
 
-    /// Says of each medium that is new what was found on it.
+    /// Prints the result of each new medium.
     fn note_media(&mut self, media: Vec<Medium>) {
         for medium in media.iter().filter(|one| !self.media.contains(one)) {
             self.console.say(Situation::Medium(medium));
@@ -117,7 +117,7 @@ impl Session {
         self.media = media;
     }
 
-    /// A client for messages to the server, at the pace of this process.
+    /// Makes a client for messages to the server, at the pace of this process.
     pub(super) fn client(
         &self,
         context: &BootContext,
@@ -127,8 +127,8 @@ impl Session {
         Client::new(&ClientSettings { certificate, pacer: Some(&self.pacer), ..of_context })
     }
 
-    /// Makes sure that no other process of the network side is at work, and that what is written
-    /// into the exchange belongs to its owner. Held until dropped.
+    /// Makes sure that no other process of the network side is active, and that files written to the
+    /// exchange belong to its owner. The lock is held until dropped.
     pub(super) fn lock_exchange(&self) -> Result<Option<File>, DeviceFault> {
         make_exchange(&self.layout)?;
         let exchange = self.layout.exchange();
@@ -141,7 +141,7 @@ impl Session {
         Ok(file.try_lock().is_ok().then_some(file))
     }
 
-    /// Makes sure that key and enrollment are this machine's, before anybody hears of them.
+    /// Makes sure that key and enrollment belong to this machine before they are used.
     pub(super) fn own_key(&mut self, identity: &HardwareIdentity) -> Result<(), Failure> {
         if key_file::bind_to_machine(&self.layout, identity)? {
             self.console.say(Situation::OtherMachine);
@@ -149,18 +149,17 @@ impl Session {
         Ok(())
     }
 
-    /// What the system clock says, by which check-ins are due: of a clock that is wrong, it is still
-    /// known how far it went.
+    /// Returns the system clock, by which check-ins are due: even a wrong clock measures elapsed time.
     pub(super) fn system_clock(&self) -> unbox_common::timestamp::Timestamp {
         self.waits.system()
     }
 
-    /// Waits, doing nothing.
+    /// Sleeps for `pause`.
     pub(super) async fn rest(&self, pause: Duration) {
         self.waits.wait(pause).await;
     }
 
-    /// The time that reports carry.
+    /// Returns the time for reports.
     pub(super) fn now(context: &BootContext) -> unbox_common::timestamp::Timestamp {
         context.time().now.max(clock::built())
     }

@@ -1,10 +1,10 @@
-//! The privileged side: a grant becomes what the device is, or is refused, and the ledger says so.
+//! The privileged side: it installs or refuses a grant, and records the result in the ledger.
 //!
-//! It believes nothing in the exchange: signature, device, generation, version and expiry are
-//! judged here once more, by its own ledger and the image's anchors.
+//! It trusts nothing in the exchange: signature, device, generation, version and expiry are judged here
+//! again, by its own ledger and the image's anchors.
 //!
-//! After every way to end, what is written is, in this order: the outcome for the report, the
-//! ledger, the marker. A power cut between two of them only has the last steps done again.
+//! Whatever the result, it is written in this order: the outcome for the report, the ledger, the marker.
+//! After a power cut between two of them, only the remaining steps are repeated.
 
 use super::session::Session;
 use crate::{
@@ -35,14 +35,14 @@ use unbox_common::{
     refusal::Disposition,
 };
 
-/// How a look at the exchange ended.
+/// The result of a look at the exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Settled {
     /// There is no grant, or it was dealt with before.
     Nothing,
-    /// It is installed and healthy.
+    /// The payload is installed and healthy.
     Managed,
-    /// It was undone, or refused before it began.
+    /// The payload was rolled back, or refused before any change.
     NotManaged,
 }
 
@@ -54,12 +54,12 @@ pub(super) struct Settling<'a> {
     system: Box<dyn System>,
     ledger: Ledger,
     entries: Vec<Noted>,
-    /// What this machine shows, where it is known already.
+    /// This machine's identifiers, if already known.
     machine: Option<Machine>,
 }
 
 impl<'a> Settling<'a> {
-    /// Opens the ledger, and brings to its end what a power cut left behind.
+    /// Opens the ledger, and completes work that a power cut interrupted.
     pub(super) fn begin(
         session: &'a mut Session,
         identity: Option<&HardwareIdentity>,
@@ -75,7 +75,8 @@ impl<'a> Settling<'a> {
         for lost in install::repair(&layout.state())? {
             session.console.say(Situation::StateDamaged { what: lost.name(), so: lost.consequence() });
             if lost == LostRecord::Installed && opened.ledger.installed().is_some() {
-                // What the ledger says is in force, nobody can take back any more: it is installed anew.
+                // A payload that the ledger records as in force can no longer be rolled back: it is
+                // installed again.
                 opened.ledger = Ledger::after_damage(opened.ledger.floor);
                 ledger::io::write(&layout, &opened.ledger)?;
             }
@@ -96,8 +97,8 @@ impl<'a> Settling<'a> {
         Ok(settling)
     }
 
-    /// Gives up an enrollment that is another machine's, with the grant that led to it. What is installed
-    /// stays until this machine has a payload of its own.
+    /// Drops an enrollment that belongs to another machine, with the grant that led to it. The installed
+    /// payload stays until this machine gets its own.
     fn check_machine(&mut self) -> Result<(), Failure> {
         let Some(own) = &self.machine else { return Ok(()) };
         let is_other = self.ledger.machine.as_ref().is_some_and(|machine| machine.is_other_than(own));
@@ -113,23 +114,23 @@ impl<'a> Settling<'a> {
             self.write(Event::MachineChanged)?;
             self.mark()?;
         } else if !is_other && self.ledger.machine.is_none() && self.ledger.enrollment().is_some() {
-            // An older agent enrolled it.
+            // The enrollment was made by an older agent, which did not record the machine.
             self.ledger.machine.clone_from(&self.machine);
             ledger::io::write(&self.layout, &self.ledger)?;
         }
         Ok(())
     }
 
-    /// How far this device has come.
+    /// Returns the ledger.
     pub(super) const fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
-    /// Looks at the grant in the exchange, and deals with it.
+    /// Reads the grant in the exchange, and deals with it.
     pub(super) fn look(&mut self) -> Result<Settled, Failure> {
         let stored = match payload::io::read_grant(&self.layout.grant()) {
             Err(DeviceFault::Damaged { .. }) => {
-                // Whatever it was, it is nothing to install, and the network side asks for another.
+                // A damaged grant cannot be installed; the network side asks for another.
                 files::discard(&self.layout.grant())?;
                 let so = "The server is asked for another.";
                 self.console.say(Situation::StateDamaged { what: "The grant of this device", so });
@@ -145,7 +146,7 @@ impl<'a> Settling<'a> {
             return Ok(Settled::Nothing);
         }
         let Some(requester) = self.requester()? else {
-            // Without the key, nobody can speak for the enrollment that it led to.
+            // Without the key, the enrollment from this grant is unusable.
             files::discard(&self.layout.grant())?;
             let so = "The device makes another, and asks the server for another grant.";
             self.console.say(Situation::StateDamaged { what: "The key of this device", so });
@@ -164,8 +165,8 @@ impl<'a> Settling<'a> {
         }
     }
 
-    /// The device as the ledger knows it, if it is enrolled, and as its key shows it otherwise. `None` if there is
-    /// neither.
+    /// Returns the device as the ledger knows it, if it is enrolled, or else as its key identifies it.
+    /// `None` if there is neither.
     fn requester(&self) -> Result<Option<Requester>, Failure> {
         if self.ledger.enrollment().is_some() {
             return Ok(Some(Requester { key_digest: None, nonce: None }));
@@ -174,7 +175,7 @@ impl<'a> Settling<'a> {
         Ok(key.map(|key| Requester { key_digest: Some(key.digest()), nonce: None }))
     }
 
-    /// Takes everything away that was installed, and forgets the enrollment; the floor stays.
+    /// Removes everything that was installed, and forgets the enrollment; the floor stays.
     pub(super) fn reset(&mut self) -> Result<(), Failure> {
         files::remove(&self.layout.enrolled_marker())?;
         self.write(Event::ResetBegun)?;
@@ -193,7 +194,7 @@ impl<'a> Settling<'a> {
         let layout = &self.layout;
         let forgotten = [layout.grant(), layout.pending_grant(), layout.enrollment(), layout.queue()];
         for path in forgotten.into_iter().chain([layout.outcome()]) {
-            // Where nothing ever was, there is no folder either.
+            // If nothing was ever stored, the folder does not exist either.
             if path.parent().is_some_and(Path::is_dir) {
                 files::discard(&path)?;
             }
@@ -201,7 +202,7 @@ impl<'a> Settling<'a> {
         self.write(Event::ResetDone)
     }
 
-    /// Brings to its end what was interrupted, and repairs what the last steps had not come to.
+    /// Completes interrupted work, and repeats the final steps that were not reached.
     fn resume(&mut self) -> Result<(), Failure> {
         let artifacts = ArtifactDir(self.layout.artifacts());
         let resumed = self.installer(|installer| installer.resume(&artifacts))?;
@@ -210,8 +211,8 @@ impl<'a> Settling<'a> {
                 self.conclude(&enrollment, version, grant, outcome)?;
             }
             (None, Phase::Installing { enrollment, version, grant, .. }) => {
-                // It came to its end before the ledger could say so, or it never began. In the
-                // second case the grant is dealt with again.
+                // Either the installation ended before the ledger could record it, or it never began. In
+                // the second case, the grant is dealt with again.
                 let state = self.layout.state();
                 let installed = install::installed(&state)?;
                 if installed.is_some_and(|installed| installed.version == version) {
@@ -249,7 +250,7 @@ impl<'a> Settling<'a> {
             Err(Failure::Device(DeviceFault::Install(error)))
                 if !matches!(error, InstallError::Unfinished(_)) =>
             {
-                // Not even begun: but for the refusal, the ledger is as if nothing had been.
+                // Nothing was changed: apart from the refusal, the ledger stays as it was.
                 let failure = Failure::from(DeviceFault::Install(error));
                 self.reject(grant.generation, Some(payload.version), digest, &failure)?;
                 self.ledger = match failure.disposition() {
@@ -303,7 +304,7 @@ impl<'a> Settling<'a> {
                 self.write(Event::RolledBack { kind, detail, disposition })?;
                 Ok(Settled::NotManaged)
             }
-            // A reset that was cut off, and is at its end now.
+            // A reset that was interrupted, and is complete now.
             InstallOutcome::Removed => {
                 self.write(Event::ResetBegun)?;
                 self.finish_reset()?;
@@ -320,7 +321,7 @@ impl<'a> Settling<'a> {
         failure: &Failure,
     ) -> Result<(), Failure> {
         let kind = failure.kind();
-        // Said once is enough, however often it is tried.
+        // Report it once, however often it is tried.
         let said = report::io::outcome(&self.layout)?.is_some_and(|said| {
             said.grant == grant
                 && matches!(&said.outcome, Outcome::Rejected { kind: before, .. } if before == kind)
@@ -334,8 +335,8 @@ impl<'a> Settling<'a> {
         self.tell(generation, grant, outcome, failure.disposition() == Disposition::Retry)
     }
 
-    /// Keeps the signing roots that led to the one in force: also the network side's, which are
-    /// signed like all others.
+    /// Stores the signing roots that led to the one in force, including those from the network side,
+    /// which are signed like all others.
     fn keep_roots(&self, grant: &Grant) -> Result<Trust, Failure> {
         let trust = boot::io::trust(&self.layout)?.advanced(&grant.roots);
         if !trust.chain.is_empty() {
@@ -344,7 +345,7 @@ impl<'a> Settling<'a> {
         Ok(trust)
     }
 
-    /// The marker says what the ledger says.
+    /// Brings the marker in line with the ledger.
     fn mark(&self) -> Result<(), Failure> {
         let path = self.layout.enrolled_marker();
         let marked = match (self.ledger.enrollment(), self.ledger.installed()) {
@@ -403,8 +404,8 @@ impl<'a> Settling<'a> {
     }
 }
 
-/// Whether this is the last word about its grant. What the ledger does not know of is not: its
-/// records may have been damaged since.
+/// Whether this outcome is the last word about its grant. An outcome unknown to the ledger is not: the
+/// ledger may have been damaged since.
 fn is_final(last: &OutcomeFile, ledger: &Ledger) -> bool {
     match &last.outcome {
         Outcome::Rejected { .. } => !last.tries_again,

@@ -1,4 +1,4 @@
-//! `identity` and `status`: what this device is, and how far it has come.
+//! `identity` and `status`: the identifiers of this device, and its progress.
 
 use super::{exit::Exit, session::Session};
 use crate::{
@@ -19,7 +19,7 @@ use unbox_common::models::Models;
 /// The largest status file that is read, in bytes.
 const MAX_STATUS_BYTES: u64 = 64 * 1024;
 
-/// Prints the identifiers, what was refused, and what to register.
+/// Prints the identifiers, the refused ones, and the row to register.
 pub(super) async fn identity(
     session: &Session,
     json: bool,
@@ -42,7 +42,7 @@ pub(super) async fn identity(
     Ok(if survey.identity().is_ok() { Exit::Done } else { Exit::Fatal })
 }
 
-/// Where systemd keeps the credentials of the machine; only root enters.
+/// The folder where systemd keeps the machine's credentials; readable by root only.
 const MACHINE_CREDENTIALS: &str = "/run/credentials/@system";
 
 /// The status of a device, for programs.
@@ -53,32 +53,32 @@ struct Status {
     /// The ledger itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     ledger: Option<ledger::Ledger>,
-    /// The payload that the network side refused, before the installer saw it.
+    /// The payload that the network side refused before the installer saw it.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<ledger::Refused>,
-    /// What it was told before it was switched on.
+    /// The settings from before the device was switched on.
     told: Told,
-    /// What the privileged side last said.
+    /// The last console message of the privileged side.
     #[serde(skip_serializing_if = "Option::is_none")]
     installer: Option<StatusFile>,
-    /// What the network side last said.
+    /// The last console message of the network side.
     #[serde(skip_serializing_if = "Option::is_none")]
     network: Option<StatusFile>,
 }
 
-/// What a device was told, and by which source; a token is never shown itself.
+/// The settings of a device and their sources; the token itself is never shown.
 #[derive(Debug, Default, Serialize)]
 struct Told {
     /// The server's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<String>,
-    /// Who says so.
+    /// The source of the address.
     #[serde(skip_serializing_if = "Option::is_none")]
     server_from: Option<String>,
-    /// Which source has a pre-provisioning token.
+    /// The source of the pre-provisioning token.
     #[serde(skip_serializing_if = "Option::is_none")]
     token_from: Option<String>,
-    /// Why the sources cannot be used as they are.
+    /// The reason why the sources are unusable.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
     /// The removable media that are plugged in.
@@ -91,12 +91,12 @@ struct ShownMedium {
     name: String,
     /// Whether there is a token on it.
     has_token: bool,
-    /// Why it is not used.
+    /// The reason why it is not used.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
-/// Prints how far this device has come.
+/// Prints the progress of this device.
 pub(super) fn status(from: &StartingPoint, json: bool) -> io::Result<Exit> {
     let layout = &Layout::new(&from.root);
     let (ledger, problem) = match ledger::io::read(layout) {
@@ -123,7 +123,7 @@ pub(super) fn status(from: &StartingPoint, json: bool) -> io::Result<Exit> {
     Ok(if problem.is_some() { Exit::Damaged } else { Exit::Done })
 }
 
-/// What the sources say that a stage would start from.
+/// Returns the settings that a stage would start with.
 fn told(from: &StartingPoint, layout: &Layout) -> Told {
     let credentials = from.credentials.clone().or_else(|| Some(layout.below(MACHINE_CREDENTIALS)));
     let (settings, media) = match boot::io::told(&StartingPoint { credentials, ..from.clone() }) {
@@ -177,7 +177,7 @@ fn shown(status: &Status) -> String {
         let reason = plain(&format!("{}: {}", refused.kind, refused.detail), 512);
         lines.push(format!("Refused: version {}, {reason}", refused.version));
     }
-    // The later of the two is what is happening.
+    // The later of the two messages is current.
     let last = [&status.installer, &status.network].into_iter().flatten().max_by_key(|said| said.at);
     if let Some(said) = last {
         lines.push(format!("Last: {} ({})", plain(&said.headline, 512), said.at));

@@ -1,4 +1,4 @@
-//! The four stages as units run them, each with no more rights than it needs.
+//! The four stages as run by units, each with the fewest rights possible.
 
 use super::{
     enroll,
@@ -32,7 +32,8 @@ pub(super) async fn identity(session: &mut Session) -> Result<Exit, Exit> {
     }
 }
 
-/// Has the handshake run although the disk says that its machine is enrolled: that is another one.
+/// Marks a machine that is not the enrolled one, so that the handshake runs despite the enrollment on the
+/// disk.
 fn mark_machine(session: &Session, identity: &HardwareIdentity) -> Result<(), DeviceFault> {
     let path = session.layout.other_machine_marker();
     let enrolled = ledger::io::read(&session.layout).ok().and_then(|ledger| ledger.machine);
@@ -44,7 +45,7 @@ fn mark_machine(session: &Session, identity: &HardwareIdentity) -> Result<(), De
     Ok(())
 }
 
-/// `medium`: without a network, without root, and with nothing but the medium itself.
+/// `medium`: without a network, without root, and with access to nothing but the medium itself.
 pub(super) fn medium(folder: &Path) -> Result<Exit, Exit> {
     let handed_on = io::stdin()
         .as_fd()
@@ -91,13 +92,13 @@ pub(super) async fn install(session: &mut Session) -> Result<Exit, Exit> {
     loop {
         let identity = identity::io::take_over(&session.layout).ok();
         let settled = Settling::begin(session, identity.as_ref(), ready).and_then(|mut settling| {
-            // Whatever a power cut left behind is at its end: nothing on the disk is half done.
+            // Interrupted work is complete now: nothing on the disk is half done.
             ready();
             let settled = settling.look()?;
             Ok((settled, settling.ledger().failed().map(|failed| failed.disposition)))
         });
         match settled {
-            // A newer grant may have come in the meantime, and nobody else is told of it.
+            // A newer grant may have arrived in the meantime, and no other process would be notified.
             Ok((Settled::Managed, _)) => session.tries.succeed(),
             Ok((Settled::Nothing, _)) => return Ok(Exit::Done),
             Ok((Settled::NotManaged, Some(Disposition::Retry))) => {
@@ -124,14 +125,14 @@ pub(super) async fn report(session: &mut Session, when: When) -> Result<Exit, Ex
     }
     match keep::round(session, when, async |session| take_over(session)).await {
         Ok(Kept::NotEnrolled) => Ok(at_rest(session, "This device is not enrolled yet.")),
-        // Whoever asked by hand wants to know.
+        // A person who ran the command wants to see the result.
         Ok(Kept::Rest(_)) if when == When::AtOnce => Ok(at_rest(session, "The server has nothing new.")),
         Ok(Kept::Rest(_) | Kept::Granted) => Ok(Exit::Done),
         Err(failure) => stopped(session, &failure),
     }
 }
 
-/// Without an identity there is nothing to compare: it is the next stage that needs one.
+/// Binds the key to the machine. A missing identity is ignored: the next stage that needs one reports it.
 fn own_key(session: &mut Session) -> Result<(), Failure> {
     match identity::io::take_over(&session.layout) {
         Ok(identity) => session.own_key(&identity),
@@ -153,8 +154,8 @@ pub(super) fn stopped(session: &mut Session, failure: &Failure) -> Result<Exit, 
     Err(Exit::of(failure))
 }
 
-/// Tells systemd that the boot need not wait any more.
+/// Tells systemd that the boot need not wait any longer.
 fn ready() {
-    // Without systemd, nobody waits.
+    // Without systemd, nothing waits.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }

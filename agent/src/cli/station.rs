@@ -1,4 +1,4 @@
-//! `station`: tests units all shift, the next one by its scan.
+//! `station`: tests units throughout a shift, one per scan.
 
 use super::{exit::Exit, witnesses::Witnesses};
 use crate::{
@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-/// The text of `--help` about how it works and ends.
+/// The section of `--help` about operation and exit codes.
 const HELP: &str =
     "Each line that the scanner types is the next unit; an empty line is passed over, `print` prints the
 label of the last unit once more, and `quit` or the end of the input ends. On a terminal, Ctrl-C ends,
@@ -44,15 +44,15 @@ Exit codes:
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Station {
-    /// The log of this shift: a new file, or the one to go on with.
+    /// The log of this shift: a new file, or an existing one to continue.
     #[arg(long, value_name = "FILE")]
     log: PathBuf,
-    /// Where captured machines are: each label holds the name of its unit's directory. Otherwise every scan is
-    /// the label of the machine at --root.
+    /// The directory of captured machines: each label holds the name of its unit's directory. Without it,
+    /// every scan is the label of the machine at --root.
     #[arg(long, value_name = "DIR")]
     units: Option<PathBuf>,
-    /// Where labels are printed: a printer's device that takes ZPL, or a folder that gets an SVG and a
-    /// ZPL file for each, for a spooler.
+    /// The printer for labels: a device that takes ZPL, or a folder that gets an SVG and a ZPL file for each,
+    /// for a spooler.
     #[arg(long, value_name = "PATH")]
     printer: Option<PathBuf>,
     /// Line by line also on a terminal, as where input or output is none.
@@ -62,12 +62,12 @@ pub(super) struct Station {
     witnesses: Witnesses,
 }
 
-/// Runs it to its end; what keeps it from going on is told, and is an exit code of its own.
+/// Runs the command; a failure is printed, and has an exit code of its own.
 pub(super) fn run(station: &Station, roots: &[PathBuf]) -> Exit {
     match worked(station, roots) {
         Ok(()) => Exit::Done,
         Err(error) => {
-            // Nobody may be listening, and the exit code says it, too.
+            // Standard error may be closed, and the exit code carries the result anyway.
             let _ = writeln!(io::stderr(), "The station cannot go on: {}.", chain(error.as_ref()));
             Exit::Verdict(Verdict::CouldNotCheck)
         }
@@ -93,7 +93,7 @@ fn worked(station: &Station, roots: &[PathBuf]) -> anyhow::Result<()> {
     in_lines(bench, BufReader::new(io::stdin()), io::stdout().lock())
 }
 
-/// What a power cut left unfinished was never shown.
+/// A test that a power cut interrupted was never shown.
 const TORN: &str = "The last test before the power was cut was not finished: test that unit again.";
 
 fn on_screen(bench: Bench, log: &Path) -> anyhow::Result<()> {
@@ -101,7 +101,7 @@ fn on_screen(bench: Bench, log: &Path) -> anyhow::Result<()> {
     let mut desk = Desk::new(&name, bench.standing(), clock::system());
     desk.notice = bench.was_torn().then(|| TORN.to_owned());
     let tally = screen::io::run(bench, desk)?;
-    // Where the terminal is gone, nobody reads it.
+    // If the terminal is gone, nobody reads it.
     let _ = writeln!(io::stdout(), "-- {}.", tally_text(&tally));
     Ok(())
 }
@@ -116,7 +116,8 @@ fn in_lines(
     }
     catch_up(&mut bench, &mut out)?;
     writeln!(out, "{}", standing(&bench))?;
-    // A scanner that says nothing for a while keeps nobody from asking the server again.
+    // The scanner has a thread of its own, so that a silent scanner does not keep the server from being
+    // asked.
     let (tell, scans) = mpsc::sync_channel(1);
     thread::Builder::new()
         .name("scanner".to_owned())
@@ -151,7 +152,7 @@ fn in_lines(
     }
 }
 
-/// Reads scans until there are no more, or nobody wants them.
+/// Reads scans until there are no more, or until the receiver is gone.
 fn read_scans(mut scanner: impl BufRead, tell: &SyncSender<Result<Vec<u8>, StationError>>) {
     while let Some(scan) = next_scan(&mut scanner).transpose() {
         let failed = scan.is_err();
@@ -161,7 +162,8 @@ fn read_scans(mut scanner: impl BufRead, tell: &SyncSender<Result<Vec<u8>, Stati
     }
 }
 
-/// Works off what waits for the server, as far as that can be asked; whether that changed anything.
+/// Processes the units that wait for the server, as far as it can be reached. Returns whether anything
+/// changed.
 fn catch_up(bench: &mut Bench, out: &mut impl Write) -> anyhow::Result<bool> {
     let mut changed = false;
     while bench.due() == Some(Duration::ZERO) {
@@ -193,7 +195,7 @@ fn print(bench: &Bench, unit: Option<&Tested>, out: &mut impl Write) -> io::Resu
     }
 }
 
-/// The shift so far, on one line.
+/// Formats the shift's counts on one line.
 fn standing(bench: &Bench) -> String {
     let Standing { tally, server } = bench.standing();
     let waiting = match server {

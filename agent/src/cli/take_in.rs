@@ -1,7 +1,7 @@
-//! The network side's work on a grant: believe it, fetch what it needs, hand it to the installer.
+//! The network side's work on a grant: verify it, fetch its artifacts, hand it to the installer.
 //!
-//! A grant that is believed is kept at once, so that a power cut while artifacts are fetched
-//! costs neither the handshake nor the bytes that are there.
+//! A verified grant is stored at once, so that a power cut during a download costs neither the handshake
+//! nor the bytes already fetched.
 
 use super::session::Session;
 use crate::{
@@ -28,7 +28,7 @@ use unbox_common::{
     trust::{Signed, SigningRoot},
 };
 
-/// Takes in a grant that just came: keeps it if it is believed, tells the server if it is not.
+/// Takes in a grant that just arrived: stores it if it is valid, tells the server if it is not.
 pub(super) async fn take_in(
     session: &mut Session,
     context: &BootContext,
@@ -48,8 +48,7 @@ pub(super) async fn take_in(
     }
 }
 
-/// Goes on with a grant that was kept when the power was cut; `None` if there is none that is
-/// still good.
+/// Resumes a grant that was stored before a power cut; `None` if none is still valid.
 pub(super) async fn go_on(
     session: &mut Session,
     context: &BootContext,
@@ -84,7 +83,7 @@ fn still_good(
     Ok(payload.map(|payload| (grant, payload)))
 }
 
-/// Fetches what the payload needs, and hands the grant to the installer.
+/// Fetches the payload's artifacts, and hands the grant to the installer.
 async fn finish(
     session: &mut Session,
     context: &BootContext,
@@ -103,7 +102,7 @@ async fn finish(
         }
         fetched => fetched?,
     }
-    // The installer may still be at the grant before this one.
+    // The installer may still be working on the previous grant.
     let before = payload::io::read_grant(&handed_over).ok().flatten();
     let before = before.and_then(|before| {
         serde_json::from_slice::<Payload>(before.grant.payload.envelope().payload.as_ref()).ok()
@@ -111,7 +110,7 @@ async fn finish(
     files::publish(&pending, &handed_over)?;
     files::discard(&layout.reset_ticket())?;
     let keep: Vec<&Payload> = before.iter().chain([&**payload]).collect();
-    // What is in the way takes room, and does no harm: the next time is as good.
+    // Leftovers take room but do no harm; they can be removed next time.
     let _ = payload::io::clean(layout, &keep);
     session.console.done("payload");
     session.console.say(Situation::Fetched);
@@ -127,7 +126,7 @@ async fn fetch(
     let client = Client::new(&ClientSettings::of(context))?;
     let mut told = 0;
     let mut progress = |received: u64, total: u64| {
-        // A tenth at a time: a console is no progress bar.
+        // In steps of a tenth: a console is not a progress bar.
         let tenths = received.saturating_mul(10) / total.max(1);
         if tenths > told
             && let Some(console) = &mut console
@@ -139,7 +138,7 @@ async fn fetch(
     payload::io::fetch_all(&context.layout, server, &client, payload, &mut progress).await
 }
 
-/// Fetches again what the installer found missing or damaged on the disk.
+/// Fetches artifacts again that the installer found missing or damaged on the disk.
 pub(super) async fn mend(context: &BootContext, key: &DeviceKey) -> Result<(), Failure> {
     let Some(last) = report::io::outcome(&context.layout)? else {
         return Ok(());
@@ -162,7 +161,7 @@ pub(super) async fn mend(context: &BootContext, key: &DeviceKey) -> Result<(), F
     }
 }
 
-/// Follows the roots that came with an answer, and keeps those that are new.
+/// Follows the roots in an answer, and stores the new ones.
 pub(super) fn follow_roots(
     context: &BootContext,
     roots: &[Signed<SigningRoot>],
@@ -180,8 +179,8 @@ pub(super) fn follow_roots(
     Ok(context)
 }
 
-/// The ledger as the network side sees it: as the privileged side will see it when it gets there. A damaged
-/// one counts as none, and one that came with a disk from another machine as one that says so.
+/// Returns the ledger as the privileged side will see it when it runs: a damaged ledger counts as empty,
+/// and one from another machine's disk as marked as such.
 pub(super) fn readable_ledger(context: &BootContext) -> Result<Ledger, Failure> {
     let ledger = match ledger::io::read(&context.layout) {
         Err(error) if error.is_damaged() => return Ok(Ledger::after_damage(None)),
@@ -198,7 +197,7 @@ pub(super) fn readable_ledger(context: &BootContext) -> Result<Ledger, Failure> 
     Ok(ledger)
 }
 
-/// Tells the server that what it offers is rejected here, and hands the rejection back.
+/// Tells the server that its offer is rejected here, and returns the rejection.
 async fn rejected(
     session: &Session,
     context: &BootContext,
@@ -229,7 +228,7 @@ async fn rejected(
         return Ok(rejection);
     };
     let client = session.client(context, Some((&certificate, key)))?;
-    // If it cannot be told now, it waits in the queue; the rejection is what counts here.
+    // If the server cannot be told now, the message waits in the queue; the rejection matters more here.
     if let Err(error) = report::io::deliver(layout, context.server()?, &client, &mut queue).await {
         tracing::warn!(error = %chain(&error), "the rejection could not be reported yet");
     }

@@ -1,4 +1,4 @@
-//! `verify`: whether units are what label, order and claim say, for scripts and test stations.
+//! `verify`: compares units with label, order and claim, for scripts and test stations.
 
 use super::{exit::Exit, witnesses::Witnesses};
 use crate::{
@@ -23,7 +23,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The text of `--help` about how it ends.
+/// The section of `--help` about exit codes.
 const HELP: &str = "Exit codes:
   0  pass: every unit will enroll, as far as can be seen here
   1  fail: a unit will not enroll as it is
@@ -61,12 +61,12 @@ pub(super) struct Verify {
     junit: Option<PathBuf>,
 }
 
-/// Runs it to its end; what keeps it from checking is told, and is an exit code of its own.
+/// Runs the command; a failure to check is printed, and has an exit code of its own.
 pub(super) fn run(verify: &Verify, roots: &[PathBuf]) -> Exit {
     match checked(verify, roots) {
         Ok(verdict) => Exit::Verdict(verdict),
         Err(error) => {
-            // Nobody may be listening, and the exit code says it, too.
+            // Standard error may be closed, and the exit code carries the result anyway.
             let _ = writeln!(io::stderr(), "Could not check: {}.", chain(error.as_ref()));
             Exit::Verdict(Verdict::CouldNotCheck)
         }
@@ -124,7 +124,7 @@ fn tested(
     Ok(summary)
 }
 
-/// Writes a report in one step: nobody ever reads half of one.
+/// Writes a report in one step, so that nobody reads half of one.
 fn with_junit(
     path: &Path,
     test: impl FnOnce(&mut Junit<&mut File>) -> io::Result<Summary>,
@@ -140,7 +140,7 @@ fn with_junit(
     Ok(summary)
 }
 
-/// In which words it is told.
+/// The form of the output: text or JSON.
 struct Tell {
     json: bool,
 }

@@ -1,4 +1,4 @@
-//! What units are held against, as the options of `verify` and `station` name it.
+//! The sources that units are checked against, as options of `verify` and `station`.
 
 use super::factory::Office;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 use clap::Args;
 use std::path::PathBuf;
 
-/// Everybody who speaks for a unit beside its label.
+/// Every source about a unit apart from its label.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Witnesses {
     /// The order: a file with the columns of a claims file.
@@ -20,8 +20,8 @@ pub(super) struct Witnesses {
     /// A table of further ChromeOS models, in the columns of the built-in one; its rows count first.
     #[arg(long, value_name = "CSV")]
     models: Option<PathBuf>,
-    /// Ask the server, too, whose each unit is. A station registers what passed there; without a network,
-    /// later.
+    /// Also ask the server for each unit's claim. A station registers units that passed there; without a
+    /// network, later.
     #[arg(long, requires = "server")]
     online: bool,
     #[command(flatten)]
@@ -29,7 +29,7 @@ pub(super) struct Witnesses {
 }
 
 impl Witnesses {
-    /// The files among them.
+    /// Opens the sources that are files.
     ///
     /// # Errors
     /// If one cannot be used.
@@ -38,10 +38,10 @@ impl Witnesses {
         Ok(Reference { order, models: models::read(self.models.as_deref())? })
     }
 
-    /// The server, if it is asked.
+    /// Connects to the server, if `online` is set.
     ///
     /// # Errors
-    /// If it cannot be.
+    /// If it cannot be used.
     pub(super) fn office(&self) -> anyhow::Result<Option<office::Office>> {
         self.online.then(|| self.office.open()).transpose()
     }

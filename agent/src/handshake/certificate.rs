@@ -4,7 +4,7 @@ use rustls::pki_types::CertificateDer;
 use unbox_common::{bytes::Bytes, timestamp::Timestamp, trust::DevicePublicKey};
 use x509_parser::parse_x509_certificate;
 
-/// The most certificates of one chain: device, issuer, and an intermediate or two.
+/// The most certificates in one chain: device, issuer, and an intermediate or two.
 const MAX_CHAIN: usize = 4;
 
 /// A chain whose first certificate is for this device's key.
@@ -15,16 +15,16 @@ pub struct CertificateChain {
     not_after: Timestamp,
 }
 
-/// Why a chain is not one for this device.
+/// The reason why a chain is not valid for this device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCertificate {
-    /// Nothing, or more than anybody needs.
+    /// The chain is empty or too long.
     #[error("expected 1 to {MAX_CHAIN} certificates, found {0}")]
     Length(usize),
-    /// Not a certificate.
+    /// The first element is not a certificate.
     #[error("expected a certificate in DER")]
     Unreadable,
-    /// For another key.
+    /// The certificate is for another key.
     #[error("the certificate is for another key")]
     OtherKey,
 }
@@ -58,25 +58,25 @@ impl CertificateChain {
         })
     }
 
-    /// The chain as it is stored.
+    /// Returns the chain as it is stored.
     #[must_use]
     pub fn as_bytes(&self) -> &[Bytes] {
         &self.chain
     }
 
-    /// Until when it is good.
+    /// Returns the end of the certificate's validity.
     #[must_use]
     pub const fn not_after(&self) -> Timestamp {
         self.not_after
     }
 
-    /// Whether it is still good.
+    /// Whether the certificate has not expired.
     #[must_use]
     pub fn is_valid(&self, now: Timestamp) -> bool {
         now < self.not_after
     }
 
-    /// Whether less than a third of its life is left.
+    /// Whether less than a third of its lifetime is left.
     #[must_use]
     pub fn wants_renewal(&self, now: Timestamp) -> bool {
         let life = self.not_after.since(self.not_before);
@@ -94,13 +94,13 @@ pub(crate) mod tests {
     use crate::{entropy::Entropy, handshake::DeviceKey};
     use std::time::Duration;
 
-    /// A self-signed certificate for a device's key, good between the two times.
+    /// Makes a self-signed certificate for a device's key, valid between the two times.
     pub(crate) fn certificate(key: &DeviceKey, from: Timestamp, until: Timestamp) -> Bytes {
         let pair = rcgen::KeyPair::from_pem(key.to_file().expose()).unwrap();
         Bytes(lasting(from, until).self_signed(&pair).unwrap().der().to_vec())
     }
 
-    /// A certificate for a public key alone, as a server issues it, by an issuer of the moment.
+    /// Makes a certificate for a public key alone, as a server issues it, by a throwaway issuer.
     pub(crate) fn certificate_of_spki(key: &DevicePublicKey, from: Timestamp, until: Timestamp) -> Bytes {
         let subject = rcgen::SubjectPublicKeyInfo::from_der(key.spki()).unwrap();
         let pair = rcgen::KeyPair::generate().unwrap();

@@ -1,4 +1,4 @@
-//! The one HTTP client: TLS 1.3 to the anchors of the image, no redirects, every answer capped.
+//! The only HTTP client: TLS 1.3 to the anchors of the image, no redirects, every answer capped.
 
 use super::{AGENT_VERSION, CertificateChain, DeviceKey};
 use crate::{
@@ -25,22 +25,22 @@ use unbox_common::{
 };
 use url::Url;
 
-/// For name, TCP and TLS together.
+/// Limit for name resolution, TCP and TLS together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two reads.
+/// Limit between two reads.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
-/// For one message and its answer.
+/// Limit for one message and its answer.
 const MESSAGE_TIMEOUT: Duration = Duration::from_mins(1);
-/// The slowest fetch that is put up with, in bytes per second; a slower one is cut and resumed.
+/// The slowest acceptable download, in bytes per second; a slower one is cut and resumed.
 const SLOWEST_FETCH: u64 = 16 * 1024;
 
 const JSON: &str = "application/json";
 const OCTETS: &str = "application/octet-stream";
 
-/// How long the client waits, so that tests need not.
+/// The timeouts of the client, adjustable so that tests need not wait.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// For name, TCP and TLS together.
+    /// For name resolution, TCP and TLS together.
     pub connect: Duration,
     /// Between two reads.
     pub read: Duration,
@@ -54,7 +54,7 @@ impl Default for Patience {
     }
 }
 
-/// The one HTTP client: TLS 1.3 to the anchors of the image, no redirects, everything capped.
+/// The only HTTP client: TLS 1.3 to the anchors of the image, no redirects, everything capped.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -63,25 +63,25 @@ pub struct Client {
     certified: bool,
 }
 
-/// What the client is built from.
+/// The input for building a client.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientSettings<'a> {
-    /// Whom to trust.
+    /// The anchors and the signing root.
     pub trust: &'a Trust,
-    /// What time it is, for certificates.
+    /// The time for judging certificates.
     pub time: TrustedTime,
     /// The proxy, if one is configured; the environment's is never used.
     pub proxy: Option<&'a Url>,
     /// The client certificate and its key, once the device has one.
     pub certificate: Option<(&'a CertificateChain, &'a DeviceKey)>,
-    /// How long to wait.
+    /// The timeouts.
     pub patience: Patience,
-    /// How often messages may be sent; as often as asked if absent.
+    /// The rate limit of messages; none if absent.
     pub pacer: Option<&'a Pacer>,
 }
 
 impl<'a> ClientSettings<'a> {
-    /// The settings of a device that has no certificate yet.
+    /// Returns the settings of a device without a certificate.
     #[must_use]
     pub fn of(context: &'a BootContext) -> Self {
         Self {
@@ -95,7 +95,7 @@ impl<'a> ClientSettings<'a> {
     }
 }
 
-/// The time for certificates: the trusted one, when the client was made.
+/// The time for certificates: the trusted time when the client was made.
 #[derive(Debug)]
 struct FixedTime(Timestamp);
 
@@ -109,7 +109,7 @@ impl Client {
     /// Builds the client.
     ///
     /// # Errors
-    /// [`DeviceFault`] if anchors, certificate or key cannot be used.
+    /// [`DeviceFault`] if anchors, certificate or key are unusable.
     pub fn new(settings: &ClientSettings<'_>) -> Result<Self, DeviceFault> {
         let tls = tls(settings)?;
         #[expect(clippy::disallowed_methods, reason = "this is the one place that builds an HTTP client")]
@@ -139,7 +139,7 @@ impl Client {
     /// Sends a message and reads its answer, up to `limit` bytes.
     ///
     /// # Errors
-    /// [`Failure`], by whose fault it is.
+    /// [`Failure`], by the party at fault.
     pub async fn post(&self, to: Url, message: Vec<u8>, limit: usize) -> Result<Vec<u8>, Failure> {
         if let Some(pacer) = &self.pacer {
             pacer.before_message().await;
@@ -166,9 +166,9 @@ impl Client {
         body(response, limit).await
     }
 
-    /// Tells what failed. TLS 1.3 ends for the client before the server has looked at the client's
-    /// certificate (RFC 8446, section 4.4.2), so the server's verdict comes as an alert in place of an answer.
-    /// An alert before that is not encrypted, and could be anybody's.
+    /// Classifies a failed request. In TLS 1.3, the handshake ends for the client before the server has
+    /// checked the client's certificate (RFC 8446, section 4.4.2), so the server's verdict arrives as an
+    /// alert instead of an answer. An earlier alert is not encrypted, and could come from anybody.
     fn failed(&self, error: reqwest::Error) -> TransportError {
         let verdict = tls_cause(&error).filter(|_| self.certified && !error.is_connect());
         match verdict {
@@ -179,11 +179,11 @@ impl Client {
         }
     }
 
-    /// Calls a method of the management API with an API key, and with a message unless it is one that only
-    /// reads: the status, and the answer up to `limit` bytes, whatever it is.
+    /// Calls a method of the management API with an API key, and with a message unless the method only
+    /// reads. Returns the status, and the answer up to `limit` bytes, whatever it is.
     ///
     /// # Errors
-    /// [`Failure`], by whose fault it is; a redirect is one.
+    /// [`Failure`], by the party at fault; a redirect is one.
     pub async fn call(
         &self,
         to: Url,
@@ -210,11 +210,11 @@ impl Client {
         Ok((status.as_u16(), body(response, limit).await?))
     }
 
-    /// Asks for an artifact of `size` bytes, from byte `from` on. The answer's status is 200
-    /// (the whole) or 206 (a part); its body is the caller's to read.
+    /// Requests an artifact of `size` bytes, starting at byte `from`. The answer's status is 200
+    /// (everything) or 206 (a part); the caller reads its body.
     ///
     /// # Errors
-    /// [`Failure`], by whose fault it is; a 404 and a 416 are an unexpected status.
+    /// [`Failure`], by the party at fault; a 404 and a 416 are an unexpected status.
     pub async fn fetch(&self, artifact: Url, from: u64, size: u64) -> Result<Response, Failure> {
         let time = self.patience.message + Duration::from_secs(size / SLOWEST_FETCH);
         let mut request = self.http.get(artifact).header(ACCEPT, OCTETS).timeout(time);
@@ -249,7 +249,7 @@ fn tls(settings: &ClientSettings<'_>) -> Result<ClientConfig, DeviceFault> {
     })
 }
 
-/// Turns a "no", a redirect and everything else that is no answer into a failure.
+/// Turns a refusal, a redirect and anything else that is not an answer into a failure.
 async fn accepted(response: Response) -> Result<Response, Failure> {
     let status = response.status();
     if status.is_success() {
@@ -278,8 +278,8 @@ fn unexpected(response: &Response) -> Misbehaviour {
     }
 }
 
-/// `Retry-After` in seconds (RFC 9110, section 10.2.3); the form with a date needs a clock that
-/// both sides agree on, and is passed over.
+/// Parses `Retry-After` in seconds (RFC 9110, section 10.2.3); the form with a date needs a clock that
+/// both sides agree on, and is ignored.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
@@ -298,7 +298,7 @@ fn expect_type(response: &Response, expected: &'static str) -> Result<(), Misbeh
     }
 }
 
-/// Reads a body up to `limit` bytes, and not one chunk further.
+/// Reads a body of at most `limit` bytes, and stops at the first chunk beyond it.
 async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(transport)? {
@@ -310,7 +310,7 @@ async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> 
     Ok(bytes)
 }
 
-/// Alerts by which a server refuses a client's certificate (RFC 8446, section 6.2).
+/// Whether a server refuses a client's certificate by this alert (RFC 8446, section 6.2).
 const fn is_about_a_certificate(alert: AlertDescription) -> bool {
     use AlertDescription::{
         AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked,
@@ -330,7 +330,7 @@ const fn is_about_a_certificate(alert: AlertDescription) -> bool {
     )
 }
 
-/// Finds out what kind of transport failure the client's error is.
+/// Classifies the client's transport error.
 pub(crate) fn transport(error: reqwest::Error) -> TransportError {
     use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
     match tls_cause(&error) {
@@ -345,11 +345,11 @@ pub(crate) fn transport(error: reqwest::Error) -> TransportError {
     }
 }
 
-/// The TLS error at the bottom of a client's error, if there is one.
+/// Returns the TLS error at the root of a client's error, if there is one.
 fn tls_cause(error: &reqwest::Error) -> Option<rustls::Error> {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
-        // An I/O error carries its cause inside, and does not name it as its source.
+        // An I/O error carries its cause inside, but does not name it as its source.
         let inner = error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref)
@@ -379,7 +379,7 @@ mod tests {
         let key = DeviceKey::generate(&Entropy::system()).unwrap();
         let own = [certificate_of(&key, CERTIFIED_FROM, NOW.after(Duration::from_hours(1)))];
         let chain = CertificateChain::parse(&own, key.public()).unwrap();
-        // unknown_ca, certificate_expired, access_denied: anybody on the way could send them.
+        // unknown_ca, certificate_expired, access_denied: anybody on the path could send them.
         for alert in [
             &b"\x15\x03\x03\x00\x02\x02\x30"[..],
             b"\x15\x03\x03\x00\x02\x02\x2d",

@@ -1,4 +1,4 @@
-//! The exchange itself, without any I/O: which message follows which, and what it must hold.
+//! The exchange itself, without any I/O: the order of messages, and the required content of each.
 
 use super::{AGENT_VERSION, CertificateChain};
 use crate::failure::Misbehaviour;
@@ -19,28 +19,28 @@ use unbox_common::{
     trust::{DeviceKeySignature, DevicePublicKey},
 };
 
-/// Everything that an exchange starts from.
+/// The input of an exchange.
 #[derive(Debug, Clone)]
 pub struct Start {
-    /// What the device is.
+    /// The identity of the device.
     pub identity: HardwareIdentity,
-    /// The public half of its key.
+    /// The public half of the device's key.
     pub key: DevicePublicKey,
-    /// A nonce that was never used before.
+    /// A fresh nonce.
     pub nonce: Nonce,
-    /// The version of the signing root that it trusts.
+    /// The version of the signing root in force.
     pub root_version: u64,
-    /// Its pre-provisioning token, if it has one.
+    /// The pre-provisioning token, if there is one.
     pub token: Option<Secret>,
-    /// Its reset ticket, if it has one.
+    /// The reset ticket, if there is one.
     pub reset_ticket: Option<Secret>,
-    /// How its TPM introduces itself, if the key is in one.
+    /// The introduction of the TPM, if the key is in one.
     pub tpm: Option<TpmIntroduction>,
-    /// How far it has come, if it was enrolled before.
+    /// The progress of an earlier enrollment, if there was one.
     pub enrollment: Option<PriorEnrollment>,
 }
 
-/// `hello` is on its way.
+/// `hello` was sent.
 #[derive(Debug)]
 pub struct AwaitChallenge {
     start: Start,
@@ -48,7 +48,7 @@ pub struct AwaitChallenge {
     proofs: Vec<ProofKind>,
 }
 
-/// The server wants a proof: a signature over [`Prove::transcript`].
+/// The server asked for a proof: a signature over [`Prove::transcript`].
 #[derive(Debug)]
 pub struct Prove {
     start: Start,
@@ -58,14 +58,14 @@ pub struct Prove {
     transcript: Vec<u8>,
 }
 
-/// `prove` is on its way.
+/// `prove` was sent.
 #[derive(Debug)]
 pub struct AwaitGrant {
     key: DevicePublicKey,
     nonce: Nonce,
 }
 
-/// The server took this device in. Only [`AwaitGrant::handle`] makes one.
+/// The server granted the enrollment. Only [`AwaitGrant::handle`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Granted {
     grant: Grant,
@@ -74,12 +74,12 @@ pub struct Granted {
 }
 
 impl Start {
-    /// The first message.
+    /// Makes the first message.
     ///
     /// # Errors
-    /// `serde_json`'s, which a message without maps and floats never gives.
+    /// An error of `serde_json`, which does not occur for a message without maps and floats.
     pub fn hello(self) -> Result<(Vec<u8>, AwaitChallenge), serde_json::Error> {
-        // A factory may have registered this very key: only the server knows.
+        // The factory may have registered this very key: only the server knows.
         let mut proofs = vec![ProofKind::Identifiers, ProofKind::RegisteredKey];
         if self.token.is_some() {
             proofs.push(ProofKind::Token);
@@ -105,10 +105,10 @@ impl Start {
 }
 
 impl AwaitChallenge {
-    /// Takes the server's challenge.
+    /// Handles the server's challenge.
     ///
     /// # Errors
-    /// [`Misbehaviour`] if it cannot be read, or asks for what was not offered.
+    /// [`Misbehaviour`] if it cannot be parsed, or asks for a proof that was not offered.
     pub fn handle(self, answer: &[u8]) -> Result<Prove, Misbehaviour> {
         let challenge: Challenge = read("challenge", answer)?;
         if challenge.ticket.0.len() > MAX_TICKET_BYTES {
@@ -122,29 +122,29 @@ impl AwaitChallenge {
             return Err(Misbehaviour::NoCredential);
         }
         let transcript = transcript(self.hello, challenge.ticket.as_ref(), &challenge.nonce, challenge.proof);
-        // A token is shown to nobody who does not ask for it.
+        // The token is sent only to a server that asks for it.
         let token = self.start.token.clone().filter(|_| challenge.proof == ProofKind::Token);
         Ok(Prove { start: self.start, ticket: challenge.ticket, token, credential, transcript })
     }
 }
 
 impl Prove {
-    /// What the device's key has to sign.
+    /// Returns the bytes that the device's key has to sign.
     #[must_use]
     pub fn transcript(&self) -> &[u8] {
         &self.transcript
     }
 
-    /// What the TPM has to open, if the server asks for that.
+    /// Returns the credential that the TPM has to open, if the server asks for that.
     #[must_use]
     pub const fn credential(&self) -> Option<&TpmCredential> {
         self.credential.as_ref()
     }
 
-    /// The second message, with the TPM's answer if the server asks for one.
+    /// Makes the second message, with the TPM's answer if the server asks for one.
     ///
     /// # Errors
-    /// `serde_json`'s, which a message without maps and floats never gives.
+    /// An error of `serde_json`, which does not occur for a message without maps and floats.
     pub fn signed(
         self,
         signature: DeviceKeySignature,
@@ -163,10 +163,10 @@ impl Prove {
 }
 
 impl AwaitGrant {
-    /// Takes the server's grant. The payload in it is not believed yet.
+    /// Handles the server's grant. The payload in it is not verified yet.
     ///
     /// # Errors
-    /// [`Misbehaviour`] if it cannot be read, or its certificate is not for this device's key.
+    /// [`Misbehaviour`] if it cannot be parsed, or its certificate is not for this device's key.
     pub fn handle(self, answer: &[u8]) -> Result<Granted, Misbehaviour> {
         let grant: Grant = read("grant", answer)?;
         let certificate = CertificateChain::parse(&grant.certificate_chain, &self.key)
@@ -176,26 +176,26 @@ impl AwaitGrant {
 }
 
 impl Granted {
-    /// The grant as it came.
+    /// Returns the grant as received.
     #[must_use]
     pub const fn grant(&self) -> &Grant {
         &self.grant
     }
 
-    /// The certificate for this device's key.
+    /// Returns the certificate for this device's key.
     #[must_use]
     pub const fn certificate(&self) -> &CertificateChain {
         &self.certificate
     }
 
-    /// The nonce that the payload has to repeat.
+    /// Returns the nonce that the payload has to repeat.
     #[must_use]
     pub const fn nonce(&self) -> Nonce {
         self.nonce
     }
 }
 
-/// Reads a message.
+/// Parses a message.
 pub(crate) fn read<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Misbehaviour> {
     serde_json::from_slice(bytes).map_err(|source| Misbehaviour::Unreadable { what, source })
 }

@@ -1,4 +1,4 @@
-//! One try of the exchange.
+//! One attempt at the exchange.
 
 use super::{DeviceKey, Granted, KeyError, Start, client::Client};
 use crate::{
@@ -16,18 +16,18 @@ use unbox_common::{
     secret::Secret,
 };
 
-/// What a device enrolls as.
+/// A device's credentials for enrollment.
 #[derive(Debug, Clone)]
 pub struct Applicant<'a> {
-    /// What it is.
+    /// The identity of the device.
     pub identity: &'a HardwareIdentity,
-    /// Its key.
+    /// The key of the device.
     pub key: &'a DeviceKey,
-    /// How far it has come, if it was enrolled before.
+    /// The progress of an earlier enrollment, if there was one.
     pub enrollment: Option<PriorEnrollment>,
 }
 
-/// Tries the exchange once: two round trips on one connection.
+/// Performs the exchange once: two round trips on one connection.
 ///
 /// # Errors
 /// [`Failure`]; nothing has changed on this device.
@@ -67,7 +67,7 @@ pub async fn enroll(
 }
 
 fn reset_ticket(layout: &Layout) -> Result<Option<Secret>, DeviceFault> {
-    // A ticket that cannot be one is not sent: the server then says what it needs instead.
+    // A malformed ticket is not sent: the server then says what it needs instead.
     let bytes = match files::read(&layout.reset_ticket(), MAX_TOKEN_BYTES as u64 + 2) {
         Err(error) if error.is_not_a_document() => None,
         read => read?,
@@ -102,7 +102,7 @@ mod tests {
         Applicant { identity, key, enrollment: None }
     }
 
-    /// One try against a server, and what lies on the device afterwards.
+    /// Tries once against a server, and checks the files on the device afterwards.
     async fn tried_at(server: &TestServer, now: Timestamp) -> Result<Granted, Failure> {
         let root = tempfile::tempdir().unwrap();
         let context = server.context(Layout::new(root.path()));
@@ -121,7 +121,7 @@ mod tests {
         tried_at(server, NOW).await.unwrap_err().kind()
     }
 
-    /// An honest server, for a key that it reads from the hello.
+    /// Starts an honest server, for the key in the hello.
     fn honest(certify: impl Fn(&Hello) -> Bytes + Send + Sync + 'static) -> TestServer {
         let seen = std::sync::Mutex::new(None);
         TestServer::start(move |request| {

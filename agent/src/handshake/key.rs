@@ -1,5 +1,5 @@
-//! The device's own key: made on the device, in its TPM where there is one, or put there by the
-//! factory, and never shown.
+//! The device's own key: made on the device, in its TPM if there is one, or installed by the factory, and
+//! never disclosed.
 
 use crate::{
     entropy::{Entropy, NoEntropy},
@@ -23,19 +23,19 @@ use unbox_common::{
 /// The largest key file that is read, in bytes.
 pub(super) const MAX_KEY_BYTES: u64 = 16 * 1024;
 
-/// A device key that cannot be used.
+/// The reason why a device key is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The file holds something else.
+    /// The file does not hold a key.
     #[error("{} is not a P-256 private key in PKCS#8, PEM", .0.display())]
     NotAKey(PathBuf),
-    /// The file holds what is left of something, or no text at all.
+    /// The file is truncated, or is not text.
     #[error("{} is damaged", .0.display())]
     Damaged(PathBuf),
-    /// Everybody on the device could read it.
+    /// Everybody on the device can read the file.
     #[error("{} can be read by everybody: its permissions must be 0600", .0.display())]
     Exposed(PathBuf),
-    /// This process may not read it.
+    /// This process has no permission to read the file.
     #[error("{} belongs to another user, or its permissions are wrong: it must be 0600 and its reader's own", .0.display())]
     Unreadable(PathBuf),
     /// The file could not be read or written.
@@ -47,10 +47,10 @@ pub enum KeyError {
     /// A signature could not be made.
     #[error("the device key could not sign")]
     Sign(#[source] NoEntropy),
-    /// The key is in a TPM, or is to be made in one, and that does not work.
+    /// The key is in a TPM, or should be made in one, and the TPM failed.
     #[error("the TPM of this device cannot be used")]
     Tpm(#[from] TpmError),
-    /// There is no TPM, and the settings say that the key must be in one.
+    /// There is no TPM, although the settings require one.
     #[error("this device has no TPM, and its settings ask for one: change `tpm` in /etc/unbox/agent.toml")]
     NoTpm,
 }
@@ -61,19 +61,19 @@ pub struct DeviceKey {
     public: DevicePublicKey,
 }
 
-/// A key that this process holds itself.
+/// A key held in this process.
 struct Software {
     pair: EcdsaKeyPair,
     pkcs8: PrivatePkcs8KeyDer<'static>,
 }
 
-/// Where the private half is.
+/// The place of the private half.
 enum Held {
     Here(Box<Software>),
     InTpm(Arc<TpmKey>),
 }
 
-/// The bytes are no P-256 key in PKCS#8.
+/// The bytes are not a P-256 key in PKCS#8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotAKey;
 
@@ -89,7 +89,7 @@ impl DeviceKey {
             .map_err(|NotAKey| KeyError::Generate(NoEntropy))
     }
 
-    /// Reads a key from PEM.
+    /// Parses a key from PEM.
     pub(super) fn from_pem(pem: &[u8], entropy: &Entropy) -> Result<Self, NotAKey> {
         let pkcs8 = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(|_| NotAKey)?;
         Self::from_pkcs8(pkcs8, entropy)
@@ -107,12 +107,12 @@ impl DeviceKey {
         Ok(Self { held: Held::Here(Box::new(Software { pair, pkcs8 })), public })
     }
 
-    /// A key that is in the TPM of this device.
+    /// Wraps a key in the TPM of this device.
     pub(super) fn in_tpm(key: TpmKey) -> Self {
         Self { public: key.public().clone(), held: Held::InTpm(Arc::new(key)) }
     }
 
-    /// The TPM's side of this key, if it is in one.
+    /// Returns the TPM's side of this key, if it is in one.
     #[must_use]
     pub fn tpm(&self) -> Option<&TpmKey> {
         match &self.held {
@@ -121,14 +121,14 @@ impl DeviceKey {
         }
     }
 
-    /// What is stored of the key, where only its owner reads: itself in PEM, or what its TPM makes it of.
+    /// Returns the content of the key's file: the key in PEM, or the salt that its TPM remakes it from.
     pub(super) fn to_file(&self) -> Secret {
         match &self.held {
             Held::Here(key) => pem_of(&key.pkcs8),
             Held::InTpm(key) => Secret::new(key.to_file()),
         }
     }
-    /// The public half.
+    /// Returns the public half.
     #[must_use]
     pub const fn public(&self) -> &DevicePublicKey {
         &self.public
@@ -147,15 +147,16 @@ impl DeviceKey {
         <[u8; 64]>::try_from(signature.as_ref()).map(FixedBytes).map_err(|_| KeyError::Sign(NoEntropy))
     }
 
-    /// The key for TLS client authentication.
+    /// Returns the key for TLS client authentication.
     ///
     /// # Errors
-    /// [`KeyError::Tpm`] if it is in a TPM that does not have it.
+    /// [`KeyError::Tpm`] if the TPM cannot remake it.
     pub(super) fn for_tls(&self) -> Result<Arc<dyn SigningKey>, KeyError> {
         match &self.held {
             Held::Here(key) => any_ecdsa_type(&PrivateKeyDer::Pkcs8(key.pkcs8.clone_key()))
                 .map_err(|_| KeyError::Sign(NoEntropy)),
-            // Said before TLS begins: a signature that fails in the middle of it is only "no connection".
+            // Checked before TLS begins: a signature that fails during the handshake shows only as "no
+            // connection".
             Held::InTpm(key) if key.is_here()? => Ok(Arc::new(TlsKey(Arc::clone(key)))),
             Held::InTpm(_) => Err(TpmError::OtherTpm.into()),
         }
@@ -177,7 +178,7 @@ fn pem_of(pkcs8: &PrivatePkcs8KeyDer<'_>) -> Secret {
     Secret::new(pem)
 }
 
-/// A key in the TPM, as TLS uses it.
+/// A key in the TPM, in the form that TLS uses.
 #[derive(Debug, Clone)]
 struct TlsKey(Arc<TpmKey>);
 
@@ -208,7 +209,8 @@ impl Signer for TlsKey {
     }
 }
 
-/// A positive `INTEGER`: no leading zeros but the one that keeps it positive (X.690, section 8.3).
+/// Encodes a positive `INTEGER`: no leading zeros but the one that keeps it positive (X.690, section
+/// 8.3).
 fn der_integer(bytes: &[u8]) -> Vec<u8> {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     let digits = bytes.get(zeros..).unwrap_or_default();
@@ -216,7 +218,7 @@ fn der_integer(bytes: &[u8]) -> Vec<u8> {
     der(0x02, &[sign, digits].concat())
 }
 
-/// Tag, length and contents; a signature is shorter than 128 bytes.
+/// Encodes tag, length and contents; a signature is shorter than 128 bytes.
 fn der(tag: u8, contents: &[u8]) -> Vec<u8> {
     let length = u8::try_from(contents.len()).unwrap_or(u8::MAX);
     [&[tag, length], contents].concat()

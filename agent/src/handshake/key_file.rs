@@ -15,7 +15,7 @@ use std::{
 };
 use unbox_common::{identity::HardwareIdentity, secret::Secret, trust::DevicePublicKey};
 
-/// Makes the exchange, where nobody has made it yet. What leads to it is for everybody to pass.
+/// Makes the exchange folder, if it does not exist. Everybody may enter the folders above it.
 ///
 /// # Errors
 /// [`FilesError`].
@@ -24,11 +24,10 @@ pub fn make_exchange(layout: &Layout) -> Result<(), FilesError> {
     files::make_directory(&layout.exchange(), files::PRIVATE_DIRECTORY)
 }
 
-/// Reads the device's key, or makes it: a key that the factory put there is used as it is.
+/// Reads the device's key, or makes one: a key that the factory installed is used as it is.
 ///
-/// A key of which only a damaged file is left is put aside, and another one is made: it is then the
-/// server that says what a new key needs. A file that holds something else than a key of ours is not
-/// touched.
+/// A damaged key file is moved aside, and a new key is made: the server then says what a new key needs. A
+/// file with any other content is not touched.
 ///
 /// # Errors
 /// [`KeyError`].
@@ -45,7 +44,7 @@ pub fn device_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyEr
     }
     let key = new_key(layout, entropy)?;
     let text = key.to_file();
-    // Root may make it, in a factory; it is for whoever owns the exchange.
+    // Root may make the key, in a factory; it belongs to the owner of the exchange.
     let exchange = layout.exchange();
     let owner = exchange.metadata().map_err(|source| FilesError::Read { path: exchange, source })?;
     let owner = Some(Owner { uid: owner.uid(), gid: owner.gid() });
@@ -54,10 +53,10 @@ pub fn device_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyEr
     Ok(key)
 }
 
-/// Gives up a key that came from another machine, with everything that this machine is not, and notes on
-/// which one the next is made. Returns whether there was such a key.
+/// Drops a key that came from another machine, together with everything bound to that machine, and
+/// records the machine that the next key is made on. Returns whether there was such a key.
 ///
-/// A key of which nobody noted that, an older agent's or a factory's, is this machine's from now on.
+/// A key without such a record, made by an older agent or a factory, belongs to this machine from now on.
 ///
 /// # Errors
 /// [`FilesError`].
@@ -66,7 +65,8 @@ pub fn bind_to_machine(layout: &Layout, identity: &HardwareIdentity) -> Result<b
     let known = machine(layout)?;
     let is_other = known.as_ref().is_some_and(|machine| machine.is_other_than(&Machine::of(identity)));
     if is_other {
-        // The key last but for its machine: until it is gone, a power cut changes nothing about that.
+        // The key goes last, apart from its machine: until it is gone, a power cut does not change the
+        // verdict.
         for of_the_other in [
             layout.pending_grant(),
             layout.grant(),
@@ -84,7 +84,7 @@ pub fn bind_to_machine(layout: &Layout, identity: &HardwareIdentity) -> Result<b
     Ok(is_other)
 }
 
-/// The machine that the key is bound to; `None` if nobody noted that yet.
+/// Returns the machine that the key is bound to; `None` if it was never recorded.
 ///
 /// # Errors
 /// [`FilesError`].
@@ -92,7 +92,7 @@ pub fn machine(layout: &Layout) -> Result<Option<Machine>, FilesError> {
     files::read_json(&layout.machine(), MAX_MACHINE_BYTES)
 }
 
-/// Notes what the machine shows now, as its server took it in.
+/// Records the identifiers that the machine shows now, as accepted by its server.
 ///
 /// # Errors
 /// [`FilesError`].
@@ -140,7 +140,7 @@ fn stored_key(layout: &Layout, entropy: &Entropy) -> Result<Option<DeviceKey>, K
     }
 }
 
-/// Whether it is a document to its end, whatever is in it.
+/// Whether the file is a complete document, whatever its content.
 fn is_whole(text: &[u8]) -> bool {
     match text {
         [b'{', ..] => serde_json::from_slice::<serde_json::Value>(text).is_ok(),
@@ -148,14 +148,14 @@ fn is_whole(text: &[u8]) -> bool {
     }
 }
 
-/// The public half of the key that this device holds, computed from its private half or by its TPM; `None` if
-/// there is none that can be used.
+/// Returns the public half of this device's key, computed from its private half or by its TPM; `None` if
+/// there is no usable key.
 ///
-/// Where the file says that the key is in the TPM, that has to make it again: what the file says of the public
-/// half is whatever its owner wrote.
+/// If the file says that the key is in the TPM, the TPM has to make it again: the public half in the file
+/// is whatever its owner wrote.
 ///
 /// # Errors
-/// [`KeyError`], not about what is damaged.
+/// [`KeyError`], except for damaged files.
 pub fn held_key(layout: &Layout, entropy: &Entropy) -> Result<Option<DevicePublicKey>, KeyError> {
     let key = match stored_key(layout, entropy) {
         Ok(Some(key)) => key,
@@ -168,7 +168,7 @@ pub fn held_key(layout: &Layout, entropy: &Entropy) -> Result<Option<DevicePubli
     }
 }
 
-/// Makes a key, in the TPM where there is one and the settings leave it to us.
+/// Makes a key, in the TPM if there is one and the settings allow it.
 fn new_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyError> {
     let tpm_use = boot::io::tpm_use(layout);
     if tpm_use == TpmUse::Never {
@@ -184,15 +184,15 @@ fn new_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyError> {
         (Err(error), TpmUse::Required) => Err(error.into()),
         (Ok(None), _) => DeviceKey::generate(entropy),
         (Err(error), _) => {
-            // A device enrolls with a broken TPM, too, unless its claim asks for the TPM's proof.
+            // A device also enrolls with a broken TPM, unless its claim asks for the TPM's proof.
             tracing::warn!(error = &error as &dyn std::error::Error, "the key is made in software");
             DeviceKey::generate(entropy)
         }
     }
 }
 
-/// Whether nobody on this device can use what is in the place of its key: it is damaged, no key, open to
-/// everybody, or in a TPM that this device does not have. A TPM that cannot be asked now may have it.
+/// Whether the key's file cannot be used on this device: it is damaged, not a key, readable by everybody,
+/// or for a TPM that this device does not have. A TPM that cannot be asked now may have it.
 #[must_use]
 pub fn is_unusable(layout: &Layout, entropy: &Entropy) -> bool {
     match stored_key(layout, entropy) {
@@ -222,7 +222,7 @@ mod tests {
             std::fs::create_dir_all(root.path().join("etc/unbox")).unwrap();
             files::replace(&layout.local_config(), setting.as_bytes(), 0o644).unwrap();
             if broken {
-                // A file where the device should be.
+                // A regular file in place of the TPM's device.
                 std::fs::create_dir(root.path().join("dev")).unwrap();
                 std::fs::File::create_new(layout.tpm()).unwrap();
             }

@@ -1,15 +1,15 @@
-//! Stage 3, `handshake`: proving to the server which device this is.
+//! Stage 3, `handshake`: proves to the server which device this is.
 //!
-//! In: `BootContext` and `HardwareIdentity`. Out: [`Granted`], which only the last state makes.
-//! The states consume themselves, so that no message can be sent twice or out of order:
+//! In: `BootContext` and `HardwareIdentity`. Out: [`Granted`], which only the last state makes. The
+//! states consume themselves, so that no message can be sent twice or out of order:
 //!
 //! ```text
 //! Start --hello--> AwaitChallenge --challenge--> Prove --prove--> AwaitGrant --grant--> Granted
 //! ```
 //!
-//! Nothing of it is kept: after a power cut, the exchange starts again with a new nonce. Two
-//! round trips on one connection. [`client`] is the one HTTP client, [`key_file`] the file of the
-//! device's key, and [`io`] one try.
+//! Nothing of it is stored: after a power cut, the exchange starts again with a new nonce. It takes two
+//! round trips on one connection. [`client`] is the only HTTP client, [`key_file`] the file of the
+//! device's key, and [`io`] one attempt.
 
 mod certificate;
 pub mod client;
@@ -27,5 +27,5 @@ pub(crate) use exchange::read;
 #[cfg(test)]
 pub(crate) use certificate::tests::{certificate as certificate_of, certificate_of_spki};
 
-/// What the agent calls itself, in messages and in `User-Agent`.
+/// Version of the agent, in messages and in `User-Agent`.
 pub const AGENT_VERSION: &str = env!("CARGO_PKG_VERSION");

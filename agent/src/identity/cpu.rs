@@ -1,15 +1,15 @@
-//! The serial number that the processors of small ARM boards carry, out of `/proc/cpuinfo`.
+//! The serial number in the processors of small ARM boards, from `/proc/cpuinfo`.
 
 use super::Candidate;
 use unbox_common::identity::{IdentifierKind, Source};
 
-/// The file.
+/// Path of the processor information.
 pub(super) const CPUINFO: &str = "/proc/cpuinfo";
 
-/// The largest one that is read, in bytes: one of an ARM board is a few kilobytes.
+/// The largest file that is read, in bytes: that of an ARM board has a few kilobytes.
 pub(super) const MAX_CPUINFO_BYTES: u64 = 1024 * 1024;
 
-/// The serial number, if there is one; a kernel that knows none writes zeros.
+/// Returns the serial number, if there is one; a kernel that does not know it writes zeros.
 pub(super) fn serial(cpuinfo: &[u8]) -> Option<Candidate> {
     let text = String::from_utf8_lossy(cpuinfo);
     let value = text.lines().find_map(|line| {

@@ -1,16 +1,16 @@
-//! Identifiers out of a device tree: what boards without SMBIOS carry (Devicetree
-//! Specification 0.4, section 2.3).
+//! Identifiers from a device tree, found on boards without SMBIOS (Devicetree Specification 0.4, section
+//! 2.3).
 
 use unbox_common::identity::IdentifierKind;
 
-/// The folders of the root node. The second is a link to the first, but a captured machine may
-/// hold only that one.
+/// Folders of the root node. The second is a link to the first, but a captured machine may hold only the
+/// second.
 pub(super) const ROOTS: &[&str] = &["/sys/firmware/devicetree/base", "/proc/device-tree"];
 
 /// The properties of the root node that are read.
 pub const PROPERTIES: &[&str] = &["serial-number", "model", "compatible"];
 
-/// What one property of the root node says: an identifier that is held against no rule yet.
+/// Reads one property of the root node as an identifier that no rule has been applied to yet.
 #[must_use]
 pub fn value(property: &str, bytes: &[u8]) -> Option<(IdentifierKind, String)> {
     // Property strings end with NUL; a list holds several.
@@ -19,7 +19,7 @@ pub fn value(property: &str, bytes: &[u8]) -> Option<(IdentifierKind, String)> {
     match property {
         "serial-number" => Some((IdentifierKind::SerialNumber, text.into_owned())),
         "model" => Some((IdentifierKind::Model, text.into_owned())),
-        // The only maker that a device tree names: the prefix of its most specific name.
+        // The only manufacturer in a device tree: the prefix of its most specific name.
         "compatible" => {
             let (maker, _) = text.split_once(',')?;
             Some((IdentifierKind::Manufacturer, maker.to_owned()))

@@ -1,5 +1,4 @@
-//! Whether this machine can be registered by a certified device ID, where it is one of those that
-//! the rules for them are about.
+//! The eligibility of a machine for registration by a certified device ID, where the rules apply to it.
 
 use super::Survey;
 use serde::Serialize;
@@ -13,32 +12,32 @@ use unbox_common::{
 /// The verdict about a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Eligible {
-    /// What it is.
+    /// The verdict itself.
     pub verdict: Verdict,
-    /// Why it is not that it can be.
+    /// The reason, unless it is eligible.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What to do about it.
+    /// The advice to the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
-    /// What to register, as far as that is known to be right.
+    /// The identifiers to register, as far as they are known to be correct.
     pub register: BTreeMap<IdentifierKind, String>,
 }
 
-/// Whether it can be registered.
+/// The eligibility for registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// As it is.
+    /// Eligible as it is.
     Eligible,
-    /// Not at all, or not as it is.
+    /// Not eligible, at all or as it is.
     NotEligible,
-    /// Something is not known.
+    /// Some information is missing.
     Unknown,
 }
 
-/// Judges the machine by this table; `None` if it is none that has a certified device ID: it carries no vital
-/// product data.
+/// Judges the machine by this table; `None` if it carries no vital product data, and so has no certified
+/// device ID.
 #[must_use]
 pub fn eligibility(survey: &Survey, models: &Models) -> Option<Eligible> {
     let from_vpd = survey.accepted.iter().any(|(one, _)| one.source == Source::Vpd);
@@ -76,7 +75,7 @@ impl From<Eligibility> for Eligible {
 }
 
 impl Verdict {
-    /// In words.
+    /// Returns the verdict in words.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,11 +1,11 @@
-//! Stage 2, `identity`: what this device is.
+//! Stage 2, `identity`: reads the hardware identifiers of this device.
 //!
-//! In: any root directory, so that a captured machine is a fixture. Out: a [`Survey`]: the
-//! identifiers that passed the rules (a `HardwareIdentity`, if one of them identifies), and,
-//! just as visible, every value that was refused and every source that could not be read.
+//! In: any root directory, so that a captured machine is a fixture. Out: a [`Survey`]: the identifiers
+//! that passed the rules (a `HardwareIdentity`, if one of them identifies the device), and, just as
+//! visible, every refused value and every unreadable source.
 //!
-//! To add a source: a pure file that turns what it holds into [`Candidate`]s, a place in
-//! `io.rs` that reads it, and a fixture directory with its row in `tests/identity_fixtures.rs`.
+//! To add a source: a pure file that turns its content into [`Candidate`]s, a place in `io.rs` that reads
+//! it, and a fixture directory with its row in `tests/identity_fixtures.rs`.
 
 mod cpu;
 pub mod device_tree;
@@ -35,10 +35,10 @@ use unbox_common::identity::{
 /// The largest survey that is read back, in bytes.
 pub const MAX_SURVEY_BYTES: u64 = 256 * 1024;
 
-/// A value as a source holds it: not yet held against any rule.
+/// A raw value from a source, before any rule is applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// What it would be.
+    /// The kind of identifier that it would be.
     pub kind: IdentifierKind,
     /// The value as it was read.
     pub value: String,
@@ -48,33 +48,33 @@ pub struct Candidate {
     pub from: String,
 }
 
-/// A value that was not taken.
+/// A value that was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     /// The value.
     pub candidate: Candidate,
-    /// Why.
+    /// The reason.
     pub because: RefusedBecause,
 }
 
-/// Why a value was not taken.
+/// The reason why a value was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefusedBecause {
     /// It broke a rule of its kind.
     Rule(Rule),
-    /// The driver invented the address: it is another one after the next boot.
+    /// The driver made the address up: it changes with every boot.
     RandomAddress,
-    /// It can be unplugged, and then identifies another device.
+    /// The hardware can be unplugged, and then identifies another device.
     Removable,
-    /// It hangs on USB, and nothing says that it is built in.
+    /// The hardware is on USB, and nothing marks it as built in.
     PerhapsRemovable,
-    /// A stronger source says something else.
+    /// A stronger source has another value.
     Contradicted,
-    /// A device shows at most so many of its kind.
+    /// A device shows at most this many identifiers of this kind.
     TooMany(usize),
 }
 
-/// One value, and where it stands.
+/// A value and its source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Said {
     /// The value; empty if there is none.
@@ -83,50 +83,50 @@ pub struct Said {
     pub from: String,
 }
 
-/// Two places that should say the same, and do not.
+/// Two places that should hold the same value, but do not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Disagreement {
     /// The field or key.
     pub what: String,
-    /// What counts.
+    /// The value that is used.
     pub counts: Said,
-    /// What another place says.
+    /// The value from the other place.
     pub other: Said,
 }
 
-/// What a source tells about the machine that is no identifier.
+/// Facts about the machine that are not identifiers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Facts {
-    /// The day on which the maker made it, as the maker wrote it.
+    /// The day of manufacture, in the manufacturer's notation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manufactured: Option<String>,
     /// The brand code of a ChromeOS device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub brand_code: Option<String>,
-    /// The free strings of its SMBIOS tables, without those that may be secrets.
+    /// The free strings of its SMBIOS tables, except those that may be secrets.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub oem_strings: Vec<String>,
 }
 
-/// Everything that one look at the hardware brought.
+/// The complete result of one look at the hardware.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// What passed the rules, and the file or interface that it came from.
+    /// Identifiers that passed the rules, each with its file or interface.
     pub accepted: Vec<(Observed, String)>,
-    /// What did not.
+    /// Values that were not accepted.
     pub refused: Vec<Refused>,
-    /// What could not be read.
+    /// Sources that could not be read.
     pub unreadable: Vec<Unreadable>,
-    /// Every place that was looked at.
+    /// Every place that was examined.
     pub looked: Vec<Looked>,
-    /// Where two places disagree.
+    /// Pairs of places that disagree.
     pub disagreements: Vec<Disagreement>,
-    /// What else is known of the machine.
+    /// Other facts about the machine.
     pub facts: Facts,
 }
 
 impl Survey {
-    /// Holds candidates against the rules; the order is that of their sources, strongest first.
+    /// Checks candidates against the rules; they come in the order of their sources, strongest first.
     #[must_use]
     pub fn of(candidates: Vec<Candidate>, mut refused: Vec<Refused>, unreadable: Vec<Unreadable>) -> Self {
         let mut accepted: Vec<(Observed, String)> = Vec::new();
@@ -152,7 +152,7 @@ impl Survey {
         Self { accepted, refused, unreadable, ..Self::default() }
     }
 
-    /// The identity, if what was read identifies a device.
+    /// Returns the identity, if the accepted values identify a device.
     ///
     /// # Errors
     /// [`IdentityError::NothingIdentifying`].
@@ -161,7 +161,7 @@ impl Survey {
     }
 }
 
-/// Whether a device shows as many of this kind already as one device has.
+/// Whether the maximum of shown identifiers of this kind is reached.
 fn is_complete(accepted: &[(Observed, String)], kind: IdentifierKind) -> bool {
     accepted.iter().filter(|(one, _)| one.identifier.kind() == kind).count() >= kind.most_shown()
 }
@@ -188,7 +188,7 @@ impl fmt::Display for RefusedBecause {
 }
 
 impl Said {
-    /// Whether both say the same, but for white space and case.
+    /// Whether both values are the same, apart from white space and case.
     fn agrees_with(&self, other: &Self) -> bool {
         self.value.trim().eq_ignore_ascii_case(other.value.trim())
     }
@@ -209,22 +209,22 @@ impl fmt::Display for Disagreement {
     }
 }
 
-/// A survey as it lies in `/run/unbox/identity.json`.
+/// A survey in the form of `/run/unbox/identity.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SurveyFile {
-    /// What passed the rules; it is held against them again when it is read.
+    /// Identifiers that passed the rules; the rules are applied again when the file is read.
     pub identity: Vec<RawIdentifier>,
-    /// What did not, in words.
+    /// Values that were not accepted, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
-    /// What could not be read, and why.
+    /// Sources that could not be read, with the reasons.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unreadable: BTreeMap<String, String>,
 }
 
 impl From<&Survey> for SurveyFile {
     fn from(survey: &Survey) -> Self {
-        // The whole identity, so that what follows from others is in it; nothing if it is none.
+        // The whole identity, including derived identifiers; empty if there is none.
         let identity = survey.identity().map(|identity| identity.to_raw());
         Self {
             identity: identity.unwrap_or_default(),

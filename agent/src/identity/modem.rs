@@ -4,12 +4,12 @@ use super::{Candidate, Refused, RefusedBecause, network::Behind};
 use serde::{Deserialize, Serialize};
 use unbox_common::identity::{IdentifierKind, Source};
 
-/// One modem as `ModemManager` describes it.
+/// One modem as described by `ModemManager`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Modem {
     /// Its object, such as `/org/freedesktop/ModemManager1/Modem/0`.
     pub(super) object: String,
-    /// The device in sysfs that it is part of.
+    /// The device in sysfs that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) device: Option<String>,
     /// `Modem3gpp.Imei`.
@@ -20,8 +20,8 @@ pub(super) struct Modem {
     pub(super) meid: Option<String>,
 }
 
-/// Sorts modems into identifiers and refused ones: a stick that can be pulled out identifies
-/// itself and not the device.
+/// Sorts modems into identifiers and refused ones: a removable stick identifies itself and not the
+/// device.
 pub(super) fn sorted(modems: Vec<(Modem, Behind)>) -> (Vec<Candidate>, Vec<Refused>) {
     let (mut candidates, mut refused) = (Vec::new(), Vec::new());
     for (modem, behind) in modems {
@@ -40,8 +40,8 @@ pub(super) fn sorted(modems: Vec<(Modem, Behind)>) -> (Vec<Candidate>, Vec<Refus
             }
         }
     }
-    // ModemManager numbers modems as it finds them; where there are more than a device shows, it has to
-    // show the same ones each time.
+    // ModemManager numbers modems in order of discovery; if there are more than a device may show, it has
+    // to show the same ones each time.
     candidates.sort_by(|one, other| (one.kind, &one.value).cmp(&(other.kind, &other.value)));
     (candidates, refused)
 }

@@ -4,33 +4,33 @@ use super::{Candidate, Refused, RefusedBecause};
 use serde::{Deserialize, Serialize};
 use unbox_common::identity::{IdentifierKind, Source};
 
-/// One interface as netlink knows it.
+/// One interface as reported by netlink.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Link {
     /// Its name.
     pub(super) name: String,
-    /// `IFLA_PERM_ADDRESS`: the address that the hardware carries.
+    /// `IFLA_PERM_ADDRESS`: the address stored in the hardware.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) permanent: Option<String>,
-    /// `IFLA_INFO_KIND`: what kind of software it is, if it is software.
+    /// `IFLA_INFO_KIND`: the type of a software interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) kind: Option<String>,
 }
 
-/// One interface, as netlink or a captured `/sys/class/net` shows it.
+/// One interface, from netlink or from a captured `/sys/class/net`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Interface {
     /// Its name.
     pub(super) name: String,
-    /// Its permanent address; the address that is set may be a bond's.
+    /// Its permanent address; the current address may be a bond's.
     pub(super) permanent: Option<String>,
-    /// What is behind it.
+    /// The hardware or software behind it.
     pub(super) behind: Behind,
-    /// The driver invented the address (`NET_ADDR_RANDOM`).
+    /// Whether the driver made the address up (`NET_ADDR_RANDOM`).
     pub(super) is_random: bool,
 }
 
-/// What is behind an interface.
+/// The kind of hardware or software behind an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Behind {
     /// Only software: a bridge, a bond, a VLAN, a tunnel.
@@ -40,16 +40,15 @@ pub(super) enum Behind {
     Hardware,
     /// Hardware that can be unplugged: a dock or an adapter.
     Removable,
-    /// Hardware on USB of which nothing says that it is built in.
+    /// Hardware on USB that is not marked as built in.
     Usb,
 }
 
-/// What hangs on the bus at this path of `/sys/devices`, and whether the kernel knows that it can
-/// be unplugged: `removable` of the device and of everything above it, nearest first.
+/// Classifies the hardware at this path of `/sys/devices`. `removable` holds the attribute of that name
+/// of the device and of everything above it, nearest first.
 ///
-/// A PC's firmware says of each of its ports whether something is built in there; what a PC leaves
-/// open is an adapter. A board with a device tree has no such table, and its own Ethernet may hang
-/// on USB.
+/// A PC's firmware says for each port whether something is built in there; an unmarked device on a PC is
+/// an adapter. A board with a device tree has no such table, and its own Ethernet may be on USB.
 pub(super) fn behind(device: &str, removable: &[String], is_pc: bool) -> Behind {
     if device.starts_with("/sys/devices/virtual/") {
         return Behind::Software;
@@ -65,7 +64,7 @@ pub(super) fn behind(device: &str, removable: &[String], is_pc: bool) -> Behind 
     if on_usb && is_pc && !fixed { Behind::Usb } else { Behind::Hardware }
 }
 
-/// Sorts interfaces into identifiers and refused ones; those of software are neither.
+/// Sorts interfaces into identifiers and refused ones; software interfaces are neither.
 pub(super) fn sorted(interfaces: Vec<Interface>) -> (Vec<Candidate>, Vec<Refused>) {
     let (mut candidates, mut refused) = (Vec::new(), Vec::new());
     for Interface { name, permanent, behind, is_random } in interfaces {
@@ -85,8 +84,8 @@ pub(super) fn sorted(interfaces: Vec<Interface>) -> (Vec<Candidate>, Vec<Refused
             None => candidates.push(candidate),
         }
     }
-    // The kernel numbers interfaces as it finds them, which differs from boot to boot; where there are
-    // more than a device shows, it has to show the same ones each time.
+    // The kernel numbers interfaces in order of discovery, which differs from boot to boot; if there are
+    // more than a device may show, it has to show the same ones each time.
     candidates.sort_by(|one, other| one.value.cmp(&other.value));
     (candidates, refused)
 }
@@ -145,7 +144,7 @@ mod tests {
         for (device, removable, is_pc, expected) in [
             (PCI, &[][..], true, Behind::Hardware),
             (PCI, &["fixed"], true, Behind::Hardware),
-            // A dock on Thunderbolt is on PCI, too.
+            // A dock on Thunderbolt is on PCI as well.
             (PCI, &["unknown", "removable"], true, Behind::Removable),
             (USB, &["removable"], true, Behind::Removable),
             (USB, &["fixed"], true, Behind::Hardware),

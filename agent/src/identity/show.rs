@@ -1,5 +1,5 @@
-//! A survey as people and factory stations read it: what was found, what was refused and why,
-//! and the row to register.
+//! A survey as shown to people and factory stations: found values, refused values with reasons, and the
+//! row to register.
 
 use super::{
     Disagreement, Eligible, Facts, Looked, Refused, State, Survey, Unreadable, Verdict, eligibility, rank,
@@ -22,28 +22,29 @@ use unbox_common::{
 pub struct Shown {
     /// Every identifier, ordered by kind.
     pub identifiers: Vec<ShownIdentifier>,
-    /// Every value that was not taken.
+    /// Every value that was not accepted.
     pub refused: Vec<ShownRefusal>,
     /// Every file or interface that could not be read.
     pub unreadable: Vec<Unreadable>,
-    /// Every place that was looked at, and what became of it.
+    /// Every place that was examined, with the result.
     pub sources: Vec<Looked>,
-    /// Where two places disagree.
+    /// Pairs of places that disagree.
     pub disagreements: Vec<Disagreement>,
-    /// What else is known of the machine.
+    /// Other facts about the machine.
     pub facts: Facts,
-    /// What somebody should know before this machine is registered, in words.
+    /// Facts that somebody should know before this machine is registered, in words.
     pub warnings: Vec<String>,
     /// The strongest rank that this machine reaches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rank: Option<Rank>,
-    /// Whether it can be registered by a certified device ID; absent if it is none of those machines.
+    /// The eligibility for registration by a certified device ID; absent if the machine has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eligibility: Option<Eligible>,
-    /// What to register at the reseller, column by column; absent if this device cannot be.
+    /// The values to register at the reseller, column by column; absent if this device cannot be
+    /// registered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub register: Option<BTreeMap<IdentifierKind, String>>,
-    /// Why it cannot be registered.
+    /// The reason why it cannot be registered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
@@ -57,18 +58,18 @@ pub struct ShownIdentifier {
     pub value: String,
     /// The kind of source.
     pub source: Source,
-    /// What it is worth by itself; absent for a maker, a model or a SKU.
+    /// Its rank on its own; absent for a manufacturer, a model or a SKU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rank: Option<Rank>,
-    /// The file or interface that it was read from; absent if it follows from others.
+    /// The file or interface that it was read from; absent if it is derived from others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
 }
 
-/// One value that was not taken.
+/// One value that was not accepted.
 #[derive(Debug, Serialize)]
 pub struct ShownRefusal {
-    /// What it would have been.
+    /// The kind of identifier that it would have been.
     pub kind: IdentifierKind,
     /// The value, cut to 64 characters.
     pub value: String,
@@ -79,7 +80,7 @@ pub struct ShownRefusal {
 }
 
 impl Shown {
-    /// A survey, judged by this table of models.
+    /// Makes the form for programs, judging eligibility by this table of models.
     #[must_use]
     pub fn new(survey: &Survey, models: &Models) -> Self {
         let identity = survey.identity();
@@ -129,7 +130,8 @@ impl ShownRefusal {
     }
 }
 
-/// The survey as text, ending with what to register, or with why this device cannot be.
+/// Formats the survey as text, ending with the row to register, or with the reason why this device cannot
+/// be registered.
 #[must_use]
 pub fn shown(survey: &Survey, models: &Models) -> String {
     let shown = Shown::new(survey, models);
@@ -175,7 +177,7 @@ pub fn shown(survey: &Survey, models: &Models) -> String {
     text
 }
 
-/// A heading and its lines, if there are any.
+/// Writes a heading and its lines, if there are any.
 fn section(text: &mut String, heading: &str, lines: impl Iterator<Item = impl Display>) {
     let mut lines = lines.peekable();
     if lines.peek().is_some() {
@@ -186,7 +188,7 @@ fn section(text: &mut String, heading: &str, lines: impl Iterator<Item = impl Di
     }
 }
 
-/// What is known of the machine besides identifiers, by name.
+/// Returns the facts about the machine apart from identifiers, by name.
 fn facts(survey: &Survey) -> Vec<(&'static str, &str)> {
     let Facts { manufactured, brand_code, oem_strings } = &survey.facts;
     let mut facts = Vec::new();
@@ -207,7 +209,7 @@ const fn rank_name(rank: Rank) -> &'static str {
     }
 }
 
-/// Header and row of a claims file for this device.
+/// Returns header and row of a claims file for this device.
 ///
 /// `None` if its only identifier is a serial number without maker and model.
 #[must_use]
@@ -223,7 +225,8 @@ fn row_of(set: &BTreeMap<IdentifierKind, String>) -> (String, String) {
     )
 }
 
-/// What makes the device eligible by its certified device ID; otherwise the strongest set there is.
+/// Returns the identifiers that make the device eligible by its certified device ID; otherwise the
+/// strongest set available.
 fn to_register(
     identity: &HardwareIdentity,
     judged: Option<&Eligible>,
@@ -235,7 +238,7 @@ fn to_register(
     certified.map(|judged| judged.register.clone()).or_else(|| registration(identity))
 }
 
-/// The strongest set of identifiers that a claim can register for this device.
+/// Returns the strongest set of identifiers that a claim can register for this device.
 fn registration(identity: &HardwareIdentity) -> Option<BTreeMap<IdentifierKind, String>> {
     let first = |kind| identity.of_kind(kind).next();
     let named = first(IdentifierKind::Manufacturer).zip(first(IdentifierKind::Model));
@@ -262,7 +265,7 @@ fn registration(identity: &HardwareIdentity) -> Option<BTreeMap<IdentifierKind, 
     Some(set.into_iter().map(|one| (one.kind(), one.value().to_owned())).collect())
 }
 
-/// One cell of a CSV file (RFC 4180, section 2).
+/// Formats one cell of a CSV file (RFC 4180, section 2).
 fn cell(value: &str) -> String {
     if value.contains([',', '"']) { format!("\"{}\"", value.replace('"', "\"\"")) } else { value.to_owned() }
 }

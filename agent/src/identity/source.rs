@@ -1,22 +1,21 @@
-//! The places that a survey looks at, and what became of each look: nothing is passed over in
-//! silence.
+//! The places that a survey examines, and the result of each look, so that nothing is skipped silently.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A place where identifiers may be.
+/// A place that may hold identifiers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
     /// The SMBIOS tables that the firmware wrote.
     SmbiosTables,
-    /// The kernel's copy of some of their fields.
+    /// The kernel's copy of some of the tables' fields.
     SmbiosFields,
     /// The root node of the device tree.
     DeviceTree,
     /// The keys of the vital product data.
     Vpd,
-    /// The partitions that those keys come from.
+    /// The partitions that the keys come from.
     VpdPartition,
     /// The serial number of the processor of an ARM board.
     Cpu,
@@ -28,17 +27,17 @@ pub enum Place {
     Modem,
 }
 
-/// What became of looking at a place or a file.
+/// The result of reading a place or a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// It was read.
+    /// The place was read.
     Read,
-    /// This machine has no such thing.
+    /// This machine does not have it.
     Absent,
-    /// It is for somebody else to read, root as a rule.
+    /// Access was denied; root is usually needed.
     NotPermitted,
-    /// It is there, and does not hold what it should.
+    /// It exists, but has the wrong content.
     Invalid,
     /// It did not answer in time.
     TimedOut,
@@ -46,31 +45,31 @@ pub enum State {
     Failed,
 }
 
-/// One place, and what became of looking at it.
+/// One place, with the result of reading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Looked {
     /// The place.
     pub place: Place,
-    /// What became of it.
+    /// The result.
     pub state: State,
-    /// Why, where it was not simply read.
+    /// The reason, unless it was simply read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// A file or interface that is there and could not be read, or not be made sense of.
+/// A file or interface that exists, but could not be read or parsed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unreadable {
     /// The file.
     pub from: String,
-    /// What became of it.
+    /// The result.
     pub state: State,
-    /// Why, in the operating system's words where they are its own.
+    /// The reason, in the operating system's words where it has any.
     pub reason: String,
 }
 
 impl Place {
-    /// Where it is, in words for people.
+    /// Returns the name for people.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -88,7 +87,7 @@ impl Place {
 }
 
 impl State {
-    /// In words.
+    /// Returns the state in words.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -103,8 +102,8 @@ impl State {
 }
 
 impl Looked {
-    /// Sums up a look: how many files or answers it found, the troubles on the way, and what it
-    /// means if there was neither.
+    /// Summarises a look from the number of files or answers found, the errors, and the reason to give if
+    /// there were neither.
     pub(super) fn of(place: Place, found: usize, troubles: &[Unreadable], absent: &str) -> Self {
         let told = |one: &Unreadable| {
             let name = one.from.rsplit_once('/').map_or(one.from.as_str(), |(_, name)| name);

@@ -1,4 +1,4 @@
-//! The TPM: its endorsement key, by which its maker knows it.
+//! The TPM's identifier, from its endorsement key, by which its manufacturer knows it.
 
 use super::Candidate;
 use unbox_common::{
@@ -6,7 +6,7 @@ use unbox_common::{
     identity::{IdentifierKind, Source},
 };
 
-/// The identifier of a TPM: the digest of its endorsement key.
+/// Makes the identifier of a TPM: the digest of its endorsement key.
 pub(super) fn candidate(endorsement_key: Sha256, from: String) -> Candidate {
     Candidate { kind: IdentifierKind::TpmKey, value: endorsement_key.to_string(), source: Source::Tpm, from }
 }

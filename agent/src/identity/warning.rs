@@ -1,10 +1,10 @@
-//! What somebody should know before this machine is registered by what it shows.
+//! Warnings for people who register this machine by its identifiers.
 
 use super::{RefusedBecause, Survey};
 use std::collections::BTreeSet;
 use unbox_common::identity::{HardwareIdentity, IdentifierKind, Rank, Rule};
 
-/// Warnings, the gravest first, each a sentence or two.
+/// Returns the warnings, most serious first, each a sentence or two.
 #[must_use]
 pub fn warnings(survey: &Survey) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -21,7 +21,7 @@ pub fn warnings(survey: &Survey) -> Vec<String> {
     warnings
 }
 
-/// The strongest rank that an identity reaches by itself.
+/// Returns the strongest rank that an identity reaches by itself.
 #[must_use]
 pub fn rank(identity: &HardwareIdentity) -> Option<Rank> {
     let named = [IdentifierKind::Manufacturer, IdentifierKind::Model]
@@ -31,7 +31,7 @@ pub fn rank(identity: &HardwareIdentity) -> Option<Rank> {
     kinds.filter(|kind| named || !kind.needs_maker_and_model()).filter_map(IdentifierKind::rank).min()
 }
 
-/// Why this identity is easily lost, or easily mistaken for another.
+/// Returns the reason why this identity is easily lost, or easily mistaken for another.
 fn weakness(identity: &HardwareIdentity) -> Option<String> {
     let weak = match rank(identity)? {
         Rank::Uuid => "a UUID, which a new main board or a change in the firmware's set-up replaces",
@@ -51,7 +51,7 @@ fn only_of_a_part(identity: &HardwareIdentity) -> bool {
     whole.iter().all(|kind| identity.of_kind(*kind).next().is_none())
 }
 
-/// Which identifiers the maker left out.
+/// Returns a warning about identifiers that the manufacturer left out.
 fn placeholders(survey: &Survey) -> Option<String> {
     let refused = survey.refused.iter().filter(|one| {
         matches!(one.because, RefusedBecause::Rule(Rule::Placeholder)) && one.candidate.kind.rank().is_some()
@@ -92,7 +92,7 @@ mod tests {
             (vec![(MacAddress, "00163e000001"), uuid], Some(Rank::MacAddress), Some("MAC addresses")),
             (vec![(Imei, "490154203237518")], Some(Rank::Modem), Some("the number of its modem")),
             (vec![(BoardSerial, "B12"), named[0], named[1]], Some(Rank::Serial), Some("of a part")),
-            // A serial number that nobody can register is worth nothing.
+            // A serial number that cannot be registered does not raise the rank.
             (vec![(SerialNumber, "AB12"), uuid], Some(Rank::Uuid), Some("a UUID")),
         ] {
             let survey = survey(&identifiers);

@@ -1,4 +1,4 @@
-//! Removable media: their reader hands on what it found, and the network side looks it up.
+//! Removable media: a reader process per medium writes down its result, and the network side picks it up.
 
 use crate::{
     boot::{
@@ -15,20 +15,20 @@ use std::{
 };
 use unbox_common::secret::Secret;
 
-/// What the reader of a medium hands on, in the folder that its unit made for it.
+/// Name of the file with a reader's result, in the folder that its unit made for it.
 const FOUND: &str = "found.json";
 
-/// The largest such file, in bytes: a token or a reason.
+/// The largest result file, in bytes: a token or a reason.
 const MAX_FOUND_BYTES: u64 = 16 * 1024;
 
-/// The most media that are looked at.
+/// The most media that are considered.
 const MAX_MEDIA: usize = 16;
 
-/// Reads the token off a medium, and hands on to the network side what was found. The folder is
-/// gone when the medium is.
+/// Reads the token off a medium and writes the result for the network side. The folder disappears with
+/// the medium.
 ///
 /// # Errors
-/// [`FilesError`] if it cannot be handed on; what is wrong with the medium is handed on.
+/// [`FilesError`] if the result cannot be written; a fault of the medium is part of the result.
 pub fn take_in(volume: File, folder: &Path) -> Result<Found, FilesError> {
     let found = Found::from(fat::token_on(io::BufReader::new(volume)));
     let path = folder.join(FOUND);
@@ -38,7 +38,7 @@ pub fn take_in(volume: File, folder: &Path) -> Result<Found, FilesError> {
     Ok(found)
 }
 
-/// The media that are there: those that a reader handed on, and what is mounted at `folder`.
+/// Returns the media that are present: those that a reader reported, and the one mounted at `folder`.
 pub(super) fn seen(layout: &Layout, folder: Option<&impl AsRef<Path>>) -> Vec<Medium> {
     let mut media = read_by_others(&layout.media());
     media.extend(folder.and_then(|folder| mounted(layout, folder.as_ref())));
@@ -59,7 +59,7 @@ fn read_by_others(folder: &Path) -> Vec<Medium> {
     };
     names.sort();
     names.truncate(MAX_MEDIA);
-    // Where nothing is handed on yet, a reader is at work.
+    // No result yet: the reader is still at work.
     let found = |name: String| match files::read(&folder.join(&name).join(FOUND), MAX_FOUND_BYTES) {
         Ok(bytes) => {
             let found =
@@ -71,7 +71,7 @@ fn read_by_others(folder: &Path) -> Vec<Medium> {
     names.into_iter().filter_map(found).collect()
 }
 
-/// What is mounted at a folder; `None` if the file is not there, as where nothing is mounted.
+/// Reads the medium mounted at a folder; `None` if there is no token file, as when nothing is mounted.
 fn mounted(layout: &Layout, folder: &Path) -> Option<Medium> {
     let root = Within::open(layout.root()).ok()?;
     let read = |file| match root.read(&folder.join(file), MAX_FILE_BYTES) {
@@ -86,7 +86,7 @@ fn not_used(error: &FilesError) -> NotUsed {
     match error {
         FilesError::TooLarge { .. } => NotUsed::TooLarge,
         FilesError::Blocked { .. } => NotUsed::NotAFile,
-        // What a link in the last place is refused with.
+        // The error for a link in the last component of the path.
         FilesError::Read { source, .. } if source.raw_os_error() == Some(Errno::ELOOP as i32) => {
             NotUsed::NotAFile
         }

@@ -1,4 +1,4 @@
-//! Reads what `boot` needs: configuration, credentials, removable media, trust and the ledger's time.
+//! Reads the inputs of `boot`: configuration, credentials, removable media, trust and the ledger's time.
 
 mod media;
 
@@ -24,28 +24,28 @@ const MAX_CONFIG_BYTES: u64 = 64 * 1024;
 const MAX_COMMAND_LINE_BYTES: u64 = 64 * 1024;
 const MAX_ANCHORS_BYTES: u64 = 1024 * 1024;
 const MAX_ROOT_BYTES: u64 = 64 * 1024;
-/// Every root that a device ever took; one is below 1 KiB.
+/// The largest file of signing roots: it holds every root that a device ever accepted, each below 1 KiB.
 const MAX_STORED_ROOTS_BYTES: u64 = 1024 * 1024;
 
-/// Why the device cannot start.
+/// The reason why the device cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
-    /// A file is there and cannot be read.
+    /// A file exists but cannot be read.
     #[error(transparent)]
     Read(#[from] FilesError),
     /// A configuration file is not valid.
     #[error("{path} is not a valid configuration")]
     Config {
-        /// Which.
+        /// The file with the error.
         path: PathBuf,
-        /// Why.
+        /// The parser's error.
         #[source]
         source: Box<toml::de::Error>,
     },
-    /// A value in it cannot be used.
+    /// A value in a configuration file is invalid.
     #[error(transparent)]
     Settings(#[from] InvalidSettings),
-    /// The file that should hold the token is not there.
+    /// The file that should hold the token does not exist.
     #[error("the token file {0} does not exist")]
     NoTokenFile(PathBuf),
     /// No source names a server.
@@ -53,25 +53,25 @@ pub enum BootError {
         "no server is configured: set `server` in /etc/unbox/agent.toml, or unbox.server= on the kernel command line"
     )]
     NoServer,
-    /// No anchors anywhere.
+    /// Neither trust folder holds anchors.
     #[error(
         "no trust anchors: put anchors.pem and root.json of the server into /etc/unbox/trust or /usr/lib/unbox/trust"
     )]
     NoTrust,
-    /// A trust file does not hold what it should.
+    /// A trust file has the wrong content.
     #[error("{path} does not hold {expected}")]
     TrustUnreadable {
-        /// Which.
+        /// The file with the wrong content.
         path: PathBuf,
-        /// What it should hold.
+        /// The expected content.
         expected: &'static str,
     },
     /// The image's signing root is damaged.
     #[error("{path} is not a signing root")]
     RootRejected {
-        /// Which.
+        /// The file of the root.
         path: PathBuf,
-        /// Why.
+        /// The reason for the rejection.
         #[source]
         source: RootRejected,
     },
@@ -80,10 +80,10 @@ pub enum BootError {
     Ledger(#[from] LedgerError),
 }
 
-/// Reads everything that `boot` hands on.
+/// Reads everything that `boot` passes on to later stages.
 ///
 /// # Errors
-/// [`BootError`]. A damaged ledger is none: its time is then the floor's.
+/// [`BootError`]. A damaged ledger is not an error: the time then comes from the floor.
 pub fn start(from: &StartingPoint) -> Result<BootContext, BootError> {
     let layout = Layout::new(&from.root);
     let (settings, _) = told(from)?;
@@ -92,10 +92,10 @@ pub fn start(from: &StartingPoint) -> Result<BootContext, BootError> {
     Ok(BootContext { layout, settings, trust, verified_time })
 }
 
-/// Reads what this device was told, and by which removable media.
+/// Reads the settings of this device, and the removable media that contribute to them.
 ///
 /// # Errors
-/// [`BootError`]; a medium that cannot be used is none.
+/// [`BootError`]; an unusable medium is not an error.
 pub fn told(from: &StartingPoint) -> Result<(Settings, Vec<Medium>), BootError> {
     let layout = Layout::new(&from.root);
     let inputs = inputs(from, &layout)?;
@@ -104,8 +104,8 @@ pub fn told(from: &StartingPoint) -> Result<(Settings, Vec<Medium>), BootError> 
     Ok((Settings::parse(inputs, token, medium)?, media))
 }
 
-/// The removable media that are there now, and the token that they give, for whoever waits for one.
-/// What is wrong with the configuration is for [`start`] to tell.
+/// Returns the removable media that are present and the token they give, for callers that wait for one.
+/// Configuration errors are ignored here: [`start`] reports them.
 #[must_use]
 pub fn media(from: &StartingPoint) -> (Vec<Medium>, Option<Token>) {
     let layout = Layout::new(&from.root);
@@ -137,7 +137,7 @@ fn inputs(from: &StartingPoint, layout: &Layout) -> Result<Inputs, BootError> {
     Ok(Inputs::merge(fragments))
 }
 
-/// How the TPM is used, as the configuration says. A file that cannot be read is for [`start`] to tell.
+/// Returns the configured use of the TPM. An unreadable file counts as absent: [`start`] reports it.
 #[must_use]
 pub fn tpm_use(layout: &Layout) -> TpmUse {
     let said = |path: PathBuf| configuration(&path).ok().flatten().and_then(|fragment| fragment.tpm);
@@ -175,7 +175,7 @@ fn token_file(layout: &Layout, path: &Path) -> Result<Token, BootError> {
     })
 }
 
-/// Reads anchors and signing root, and follows the newer roots that were kept.
+/// Reads anchors and signing root, and follows the newer roots that were stored.
 ///
 /// # Errors
 /// [`BootError`] if there are none, or if they are damaged.
@@ -189,7 +189,7 @@ pub fn trust(layout: &Layout) -> Result<Trust, BootError> {
     Err(BootError::NoTrust)
 }
 
-/// Reads the anchors and the signing root of one bundle.
+/// Reads the anchors and the signing root from one trust folder.
 ///
 /// # Errors
 /// [`BootError::NoTrust`] if there are no anchors, and others if they are damaged.
@@ -217,9 +217,9 @@ fn image_root(path: &Path) -> Result<unbox_common::trust::Verified<SigningRoot>,
         .map_err(|source| BootError::RootRejected { path: path.to_owned(), source })
 }
 
-/// Follows the newer roots that either side kept. Who kept them does not matter: each is signed
-/// by the one before it. A damaged file holds none: an older root is in force again, and the
-/// server sends the others once more.
+/// Follows the newer roots that either side stored. It does not matter which side: each root is signed by
+/// the one before it. A damaged file counts as empty: an older root is then in force, and the server
+/// sends the newer ones again.
 fn follow(layout: &Layout, mut trust: Trust) -> Result<Trust, BootError> {
     for path in [layout.signing_roots(), layout.fetched_roots()] {
         let kept: Option<Vec<Signed<SigningRoot>>> = files::read_json(&path, MAX_STORED_ROOTS_BYTES)?;

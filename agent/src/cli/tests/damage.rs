@@ -1,4 +1,4 @@
-//! Files that a disk damaged, or that somebody put something else in the place of.
+//! Files that a disk damaged, or that were replaced by something else.
 
 use super::*;
 
@@ -18,7 +18,7 @@ async fn a_half_written_ledger_is_put_aside_and_the_device_comes_back() {
     let floor = ledger::io::read(&world.layout).unwrap().floor.unwrap();
     assert_eq!((floor.generation, floor.payload_version), (Generation(2), Some(50)));
 
-    // Not below the floor, although the ledger that knew it was lost.
+    // Not below the floor, although the ledger that recorded it was lost.
     files::replace(&world.layout.ledger(), b"", 0o640).unwrap();
     world.scene().version = 49;
     let older = world.scene().grant(FixedBytes([3; 32])).to_string();
@@ -58,7 +58,7 @@ async fn nothing_that_the_network_side_does_keeps_root_from_a_reset() {
         assert_eq!(world.run().await, Exit::Done, "{obstacle}");
         assert_eq!(world.phase(), "managed", "{obstacle}");
     }
-    // A lock that is held for ever.
+    // A lock that is never released.
     let world = World::new();
     assert_eq!(world.run().await, Exit::Done);
     let _held = world.session().lock_exchange().unwrap().unwrap();
@@ -66,7 +66,7 @@ async fn nothing_that_the_network_side_does_keeps_root_from_a_reset() {
     assert_eq!((world.phase(), world.artifact_is_installed()), ("unenrolled", false));
 }
 
-/// What an ordinary user may put where a file is expected.
+/// Objects that an ordinary user may put where a file is expected.
 pub(super) const OBSTACLES: [&str; 5] = ["directory", "FIFO", "socket", "link", "dangling link"];
 
 pub(super) fn put_in_the_way(obstacle: &str, path: &Path) {
@@ -93,7 +93,7 @@ const PRIVILEGED: [&str; 9] = [
     "install/reserve",
 ];
 
-/// Every file of the network side.
+/// Every file that the network side keeps.
 const NETWORK: [&str; 10] = [
     "exchange/device.key",
     "exchange/machine.json",
@@ -107,7 +107,7 @@ const NETWORK: [&str; 10] = [
     "exchange/artifacts",
 ];
 
-/// What becomes of a file.
+/// The kinds of damage.
 const DAMAGES: [&str; 5] = ["emptied", "zeros", "cut in half", "of another version", "unreadable"];
 
 fn damage(how: &str, path: &Path) {
@@ -117,7 +117,7 @@ fn damage(how: &str, path: &Path) {
         "zeros" => vec![0; before.len()],
         "cut in half" => before[..before.len() / 2].to_vec(),
         "of another version" => b"{\"version\": 99, \"format\": 99}\n".to_vec(),
-        // Root may read every file: what it cannot read is none.
+        // Root can read every file, so an unreadable one is a directory.
         _ => return put_in_the_way("directory", path),
     };
     files::replace(path, &bytes, 0o600).unwrap();
@@ -133,7 +133,8 @@ async fn a_device_comes_back_from_every_damage_to_the_files_of_the_network_side(
     comes_back(&NETWORK).await;
 }
 
-/// By itself, or by a reset where only that is safe; and a reset always works.
+/// Checks that the device recovers by itself, or by a reset where only that is safe; and that a reset
+/// always works.
 async fn comes_back(files: &[&str]) {
     for file in files {
         for how in DAMAGES {
@@ -154,7 +155,7 @@ async fn comes_back(files: &[&str]) {
             if ended == Exit::Done {
                 assert_eq!((world.phase(), world.installed_version()), ("managed", Some(50)), "{case}");
                 assert!(world.artifact_is_installed() && world.layout.enrolled_marker().is_file(), "{case}");
-                // What was repaired stays so.
+                // Repairs last.
                 let (hellos, ledger) = (world.scene().hellos.len(), world.ledger_bytes());
                 assert_eq!(world.run().await, Exit::Done, "{case}");
                 assert_eq!((world.scene().hellos.len(), world.ledger_bytes()), (hellos, ledger), "{case}");
@@ -200,7 +201,7 @@ async fn the_records_of_a_newer_agent_are_given_up_only_when_somebody_says_so() 
     assert_eq!(world.reset_by(how).await, Exit::Done);
     assert!(!world.artifact_is_installed() && world.phase() == "unenrolled");
     assert_eq!(std::fs::read(world.layout.state().join("ledger.json.newer")).unwrap(), newer);
-    // The floor outlives it: nothing older is installed.
+    // The floor survives: nothing older is installed.
     world.scene().version = 49;
     assert_eq!(world.run().await, Exit::Administrator);
     assert_eq!(world.rejection().as_deref(), Some("payload_older"));

@@ -1,10 +1,10 @@
-//! What belongs to other devices, and hosts that are not the server.
+//! Grants that belong to other devices, and hosts other than the server.
 
 use super::*;
 use crate::entropy::Entropy;
 use crate::handshake::DeviceKey;
 
-/// A device that has a grant and is not enrolled yet, and whose network process is taken over.
+/// Makes an unenrolled device with a grant, whose network process is taken over.
 async fn granted() -> World {
     let world = World::new();
     assert_eq!(world.stage("identity").await, Exit::Done);
@@ -13,7 +13,7 @@ async fn granted() -> World {
     world
 }
 
-/// The grant that the same server signed for another device.
+/// Makes the grant that the same server signs for another device.
 fn grant_of(world: &World, key: &DeviceKey) -> Vec<u8> {
     let mut hello = world.scene().hello.clone().unwrap();
     hello.device_key = key.public().clone();
@@ -45,7 +45,7 @@ async fn a_public_key_in_the_place_of_the_devices_key_proves_nothing() {
     files::replace(&world.layout.grant(), &grant_of(&world, &other), 0o600).unwrap();
     let spki = unbox_common::bytes::to_base64(other.public().spki());
     let public = format!("-----BEGIN PUBLIC KEY-----\n{spki}\n-----END PUBLIC KEY-----\n");
-    // Well formed, but there is no TPM that makes this key.
+    // Well-formed, but no TPM can make this key.
     let tpm = json!({
         "held_in": "tpm", "salt": FixedBytes([1; 32]), "device_key": Bytes(device_key_area(&other)),
         "tpm": {"endorsement_key": "", "attestation_key": ""},
@@ -58,7 +58,7 @@ async fn a_public_key_in_the_place_of_the_devices_key_proves_nothing() {
     }
 }
 
-/// The public area that a TPM would give this key, if it had it.
+/// Makes the public area that a TPM would give this key, if it held it.
 fn device_key_area(key: &DeviceKey) -> Vec<u8> {
     let template = unbox_common::attestation::KeyRole::Device.template(&[1; 32]);
     let point = key.public().spki();

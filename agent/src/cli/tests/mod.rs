@@ -1,5 +1,5 @@
-//! The commands against a small honest server that can be told to be otherwise: what ends up on
-//! the device, what the server hears, and what does not change when something is refused.
+//! The commands against a small honest server that can be told to misbehave: the files on the device, the
+//! messages to the server, and the state that a refusal must not change.
 
 mod damage;
 mod foreign;
@@ -43,21 +43,21 @@ use unbox_common::{
 
 const ARTIFACT: &[u8] = b"the bytes of an artifact";
 
-/// Below a file.
+/// A path below a file.
 const IMPOSSIBLE: Option<&str> = Some("/opt/keep/below");
 
-/// Hears the path of every message.
+/// A callback that receives the path of every message.
 type Hears = Box<dyn Fn(&str) + Send>;
-/// Changes something before every message.
+/// A callback that changes the scene before every message.
 type Shuffles = Box<dyn FnMut(&mut Scene) + Send>;
 
-/// What the server does, and what it heard.
+/// The server's behaviour, and the messages it received.
 struct Scene {
-    /// Version of the payload that it offers.
+    /// Version of the payload on offer.
     version: u64,
-    /// The root whose payload key signs.
+    /// The number of the root whose payload key signs.
     signer: u8,
-    /// Roots that it sends along.
+    /// The number of roots sent along.
     roots: u8,
     /// The device that the payload is for.
     device: i64,
@@ -65,22 +65,22 @@ struct Scene {
     impossible: Option<&'static str>,
     /// Whether artifacts can be fetched.
     has_artifacts: bool,
-    /// Another host that the payload says to fetch its artifact from.
+    /// Another host that the payload names for its artifact.
     host: Option<String>,
-    /// How long certificates live.
+    /// The lifetime of certificates.
     certified_for: Duration,
-    /// What every message is answered with instead.
+    /// The refusal sent in answer to every message.
     refusal: Option<Problem>,
-    /// The token that it asks for.
+    /// The required token.
     token: Option<&'static str>,
-    /// What the next check-in brings.
+    /// The commands in the answer to the next check-in.
     commands: Vec<&'static str>,
-    /// Hears the path of every message.
+    /// Receives the path of every message.
     on_message: Option<Hears>,
-    /// Changes something before every message.
+    /// Changes the scene before every message.
     shuffle: Option<Shuffles>,
     sends_payload: bool,
-    /// Whether the device's certificate is of an enrollment that is over.
+    /// Whether the device's certificate belongs to an enrollment that is over.
     is_over: bool,
     generation: u64,
     hello: Option<Hello>,
@@ -212,7 +212,7 @@ impl Scene {
     }
 }
 
-/// A clock that jumps: nobody waits, and everybody believes to have waited.
+/// A clock that jumps: waits take no real time, but all of them seem to have passed.
 struct Jumping {
     passed: Mutex<Duration>,
     limit: Duration,
@@ -287,7 +287,7 @@ impl World {
         self.scene.lock().unwrap()
     }
 
-    /// One try, on a clock that jumps: its pace costs no time.
+    /// Makes a session for one try, on a clock that jumps, so that its pace costs no time.
     fn session(&self) -> Session {
         self.session_by(Some(1), Arc::new(Jumping { passed: Mutex::default(), limit: Duration::MAX }))
     }
@@ -306,8 +306,8 @@ impl World {
         run::run(&mut self.session(), true).await.unwrap_or_else(|exit| exit)
     }
 
-    /// Runs as without `--once`, until this much time has passed on a clock that jumps. Returns when
-    /// each message was sent, and how the process ended if it did.
+    /// Runs as without `--once`, until this much time has passed on a clock that jumps. Returns the
+    /// messages with their times, and the exit status if the process ended.
     async fn run_for(
         &self,
         attempts: Option<u32>,
@@ -353,21 +353,21 @@ impl World {
         reset::reset(&mut session, how).await.unwrap_or_else(|exit| exit)
     }
 
-    /// Plugs in a medium: what its reader hands on.
+    /// Plugs in a medium with this reader's result.
     fn plug_in(&self, name: &str, found: &Value) {
         let folder = self.layout.media().join(name);
         files::make_directory(&folder, 0o700).unwrap();
         files::replace(&folder.join("found.json"), found.to_string().as_bytes(), 0o600).unwrap();
     }
 
-    /// Waits until the console has said this.
+    /// Waits until the console has printed this text.
     async fn heard(&self, text: &str) {
         while !self.paper.text().contains(text) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// Makes the next round check in, however far its time is.
+    /// Makes the next round check in, however far away its time is.
     fn make_due(&self) {
         let path = self.layout.enrollment();
         let mut enrolled: Value =
@@ -376,7 +376,7 @@ impl World {
         files::replace(&path, enrolled.to_string().as_bytes(), 0o600).unwrap();
     }
 
-    /// Another value in its firmware.
+    /// Changes a value in its firmware.
     fn becomes(&self, field: &str, value: &str) {
         let path = self.root.join("sys/class/dmi/id").join(field);
         files::replace(&path, value.as_bytes(), 0o444).unwrap();

@@ -1,8 +1,8 @@
-//! What a device sends, and how often: whatever the order of outcomes.
+//! The messages of a device and their rate, for any order of outcomes.
 
 use super::*;
 
-/// The most messages that lie within a minute.
+/// Returns the largest number of messages within a minute.
 fn most_in_a_minute(sent: &[(Duration, String)]) -> usize {
     let minute = Duration::from_mins(1);
     let within = |from: Duration| sent.iter().filter(|(at, _)| (from..from + minute).contains(at)).count();
@@ -30,7 +30,7 @@ async fn a_refused_payload_is_tried_once_and_told_with_its_reason() {
     assert!(said.contains("Reason: ") && said.contains("Code: path_refused"), "{said}");
     assert_eq!((world.phase(), world.installed_version()), ("unenrolled", None));
 
-    // It outlives the process, and ends with the first other version.
+    // The refusal outlives the process, and ends with the first other version.
     let (_, ended) = world.run_for(None, Duration::from_mins(30)).await;
     assert_eq!((ended, refusals(&world)), (None, 1));
     world.scene().version = 60;

@@ -1,5 +1,5 @@
-//! A machine in a folder: what its sources held, so that it can be looked at elsewhere and shows
-//! the same, and nothing that is a secret.
+//! A captured machine in a folder: the content of its sources, so that a survey elsewhere gives the same
+//! result, but without secrets.
 
 use super::look;
 use crate::{
@@ -24,7 +24,7 @@ use std::{
 };
 use unbox_common::{digest::Sha256, timestamp::Timestamp};
 
-/// The folder of what is no file of the machine.
+/// The folder for records that are not files of the machine.
 const FOLDER: &str = "unbox";
 const MANIFEST: &str = "capture.json";
 const INTERFACES: &str = "interfaces.json";
@@ -32,69 +32,69 @@ const LINKS: &str = "links.json";
 const MODEMS: &str = "modems.json";
 const TPM: &str = "tpm.json";
 
-/// The one form of captures so far.
+/// The only format of captures so far.
 const FORMAT: u32 = 1;
 
 /// The largest file of [`FOLDER`] that is read back, in bytes.
 const MAX_RECORD_BYTES: u64 = 1024 * 1024;
 
-/// The largest name of a kernel, in bytes.
+/// The longest kernel release, in bytes.
 const MAX_RELEASE_BYTES: u64 = 256;
 
-/// Why a machine was not captured. What there was before is as it was.
+/// The reason why a machine was not captured. Existing files are unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
-    /// It would mix two machines.
+    /// The folder is not empty; capturing into it would mix two machines.
     #[error("{} is not empty: name a folder that does not exist yet", .0.display())]
     NotEmpty(PathBuf),
-    /// The place for it cannot be used.
+    /// The folder is unusable.
     #[error("{} cannot be used", path.display())]
     Unusable {
         /// The folder.
         path: PathBuf,
-        /// The cause.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
-    /// A file of it could not be written.
+    /// A file of the capture could not be written.
     #[error(transparent)]
     Files(#[from] FilesError),
 }
 
-/// What a survey came from.
+/// The raw input of a survey.
 #[derive(Debug, Default)]
 pub(super) struct Record {
-    /// What netlink answered.
+    /// The answer of netlink.
     pub(super) interfaces: Option<Vec<Link>>,
-    /// What `ModemManager` answered.
+    /// The answer of `ModemManager`.
     pub(super) modems: Option<Vec<Modem>>,
-    /// What the TPM's endorsement key is called.
+    /// The digest of the TPM's endorsement key.
     pub(super) tpm: Option<Sha256>,
     /// The files, by path.
     pub(super) files: BTreeMap<String, Vec<u8>>,
-    /// Where links led, by path: told and not made, so that no copy of a capture loses them.
+    /// The targets of links, by path: recorded as text, so that no copy of a capture loses them.
     pub(super) links: BTreeMap<String, String>,
-    /// What could not be read, and is therefore not among the files.
+    /// The sources that could not be read, and are therefore not among the files.
     pub(super) unreadable: Vec<Unreadable>,
 }
 
-/// What is known of a capture.
+/// The metadata of a capture.
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
     format: u32,
-    /// Version of the agent that made it.
+    /// Version of the agent that made the capture.
     agent: String,
     /// Release of the kernel that it ran on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     kernel: Option<String>,
-    /// When.
+    /// The time of the capture.
     captured: Timestamp,
-    /// What could not be read or not be kept.
+    /// The sources that could not be read or stored.
     unreadable: Vec<Unreadable>,
 }
 
-/// Captures what is below `layout`'s root into a new folder that only its owner enters, and
-/// returns what the machine shows.
+/// Captures the machine below `layout`'s root into a new folder that only its owner can enter, and
+/// returns its survey.
 ///
 /// # Errors
 /// [`CaptureError`].
@@ -118,7 +118,7 @@ pub async fn capture(layout: &Layout, folder: &Path) -> Result<Survey, CaptureEr
 }
 
 impl Record {
-    /// Reads what a folder is a capture of; `None` if it is none.
+    /// Reads the record of a captured machine; `None` if the root is not a capture.
     pub(super) fn of(layout: &Layout) -> Option<Self> {
         if layout.is_running_system() {
             return None;
@@ -148,19 +148,19 @@ impl Record {
         Some(record)
     }
 
-    /// What became of reading this, when the machine was captured.
+    /// Returns the error that occurred here when the machine was captured.
     pub(super) fn unreadable(&self, from: &str) -> Option<Unreadable> {
         self.unreadable.iter().find(|one| one.from == from).cloned()
     }
 
-    /// What is wrong with the capture itself.
+    /// Returns the faults of the capture itself.
     pub(super) fn flaws(&self) -> impl Iterator<Item = &Unreadable> {
         let own = format!("/{FOLDER}/");
         self.unreadable.iter().filter(move |one| one.from.starts_with(&own))
     }
 
-    /// Takes out of the files what this survey does not need and others must not have. A file
-    /// that cannot be made sense of cannot be searched for secrets, and is left out.
+    /// Removes everything from the files that this survey does not need and others must not see. A file
+    /// that cannot be parsed cannot be searched for secrets, and is left out.
     fn without_secrets(mut self) -> Self {
         let table = self.files.remove(smbios::TABLE);
         let entry_point = self.files.remove(smbios::ENTRY_POINT);
@@ -197,7 +197,7 @@ impl Record {
         if let Some(key) = &self.tpm {
             write(&own.join(TPM), &json(key))?;
         }
-        // Last, because a folder without it is no capture.
+        // Last, because a folder without it does not count as a capture.
         write(&own.join(MANIFEST), &json(manifest))
     }
 }
@@ -227,7 +227,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), CaptureError> {
 }
 
 fn json(document: &impl Serialize) -> Vec<u8> {
-    // Maps with string keys and plain values: nothing in them can fail.
+    // Maps with string keys and plain values cannot fail to serialize.
     let mut bytes = serde_json::to_vec_pretty(document).unwrap_or_default();
     bytes.push(b'\n');
     bytes

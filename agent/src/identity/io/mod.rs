@@ -1,5 +1,5 @@
-//! Reads the sources of identifiers below any root directory, and asks the running system for
-//! what no file says: the interfaces over netlink, the modems over D-Bus.
+//! Reads the sources of identifiers below any root directory, and queries the running system for data
+//! that is in no file: the interfaces over netlink, the modems over D-Bus.
 
 mod capture;
 mod modems;
@@ -38,37 +38,37 @@ const ETHERNET: &str = "1";
 const ADDRESS_PERMANENT: &str = "0";
 const ADDRESS_RANDOM: &str = "1";
 
-/// What a capture calls the three things that are asked for and not read.
+/// Names in a capture for the three sources that are queried rather than read.
 const NETLINK: &str = "netlink";
 const MODEM_MANAGER: &str = "ModemManager";
 const TPM: &str = "/dev/tpmrm0";
 
-/// The hand-over between the process that may read the hardware and the one that talks.
+/// A failed hand-over between the process with access to the hardware and the one with the network.
 #[derive(Debug, thiserror::Error)]
 pub enum SurveyError {
-    /// It could not be written.
+    /// The identity could not be written.
     #[error("the identity could not be handed over")]
     Write(#[source] HandoverError),
-    /// The folder for it could not be made, or the file not be read.
+    /// The folder could not be made, or the file could not be read.
     #[error(transparent)]
     Files(#[from] FilesError),
     /// Nothing was handed over.
     #[error("{} does not exist: `unbox-agent stage identity` writes it, as root", .0.display())]
     Absent(PathBuf),
-    /// It is damaged.
+    /// The file is damaged.
     #[error("{} is damaged", .0.display())]
     Damaged(PathBuf),
-    /// It holds no identity.
+    /// The file holds no identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
 }
 
-/// Looks at everything below `layout`'s root.
+/// Surveys the machine below `layout`'s root.
 pub async fn survey(layout: &Layout) -> Survey {
     look(layout).await.survey
 }
 
-/// A survey, and everything that it came from.
+/// A survey, with its raw input.
 struct Look {
     survey: Survey,
     record: Record,
@@ -95,7 +95,7 @@ async fn look(layout: &Layout) -> Look {
     Look { survey, record }
 }
 
-/// Hands a survey to the process that talks: `/run/unbox/identity.json`.
+/// Hands a survey to the network side: `/run/unbox/identity.json`.
 ///
 /// # Errors
 /// [`SurveyError`].
@@ -104,7 +104,7 @@ pub fn hand_over(layout: &Layout, survey: &Survey) -> Result<(), SurveyError> {
     handover::write(layout, &layout.identity(), &SurveyFile::from(survey)).map_err(SurveyError::Write)
 }
 
-/// Takes the identity that was handed over, and holds it against the rules again.
+/// Reads the identity that was handed over, and applies the rules again.
 ///
 /// # Errors
 /// [`SurveyError`].
@@ -115,7 +115,7 @@ pub fn take_over(layout: &Layout) -> Result<HardwareIdentity, SurveyError> {
     Ok(HardwareIdentity::from_raw(&file.identity)?)
 }
 
-/// What the places have brought so far, strongest first.
+/// The findings so far, strongest source first.
 #[derive(Default)]
 struct Gathered {
     candidates: Vec<Candidate>,
@@ -145,19 +145,20 @@ impl Gathered {
             reader.look(Place::VpdPartition, "this machine has none", |reader| partitions(reader, &pairs));
         self.disagreements.extend(differing);
 
-        // The file of a PC takes the kernel long to write, and has no serial number in it.
+        // On a PC, the kernel takes long to produce this file, and it holds no serial number.
         let without = if has_smbios { "only boards without SMBIOS are asked" } else { "it shows none" };
         let serial = reader.look(Place::Cpu, without, |reader| {
             let cpuinfo = if has_smbios { None } else { reader.bytes(cpu::CPUINFO, cpu::MAX_CPUINFO_BYTES) };
             let serial = cpu::serial(&cpuinfo?);
-            // Every machine has the file.
+            // Every machine has the file, so only a serial number counts as found.
             reader.found_only(serial.iter().count());
             serial
         });
         self.candidates.extend(serial);
     }
 
-    /// The TPM, unless the settings say to leave it alone. What it is called comes back for a capture.
+    /// Reads the TPM, unless the settings exclude it. Returns the digest of its endorsement key for a
+    /// capture.
     fn tpm(&mut self, reader: &mut Reader<'_>, layout: &Layout) -> Option<Sha256> {
         let key = reader.look(Place::Tpm, "this machine shows none", |reader| {
             let key = match &reader.captured {
@@ -167,7 +168,7 @@ impl Gathered {
                     reader.unreadable.extend(noted);
                     key
                 }
-                // Settings are read only where they decide something.
+                // The settings are read only if there is a TPM to decide about.
                 None if layout.tpm().try_exists().is_ok_and(|there| !there)
                     || boot::io::tpm_use(layout) == TpmUse::Never =>
                 {
@@ -205,7 +206,7 @@ impl Gathered {
         self.refused.extend(refused);
     }
 
-    /// The modems' answers come back for a capture.
+    /// Reads the modems. Returns their answers for a capture.
     async fn modems(
         &mut self,
         reader: &mut Reader<'_>,
@@ -247,7 +248,7 @@ impl Gathered {
     }
 }
 
-/// What the TPM's endorsement key is called, of a machine that has one.
+/// Returns the digest of the endorsement key, if the machine has a TPM.
 fn endorsement_key(reader: &mut Reader<'_>, layout: &Layout) -> Option<Sha256> {
     let read = Tpm::open(&layout.tpm()).and_then(|tpm| tpm.map(|mut tpm| endorsement(&mut tpm)).transpose());
     read.map_or_else(
@@ -262,7 +263,7 @@ fn endorsement_key(reader: &mut Reader<'_>, layout: &Layout) -> Option<Sha256> {
     )
 }
 
-/// Whether SMBIOS describes the machine: then its firmware also says what can be unplugged.
+/// Whether SMBIOS describes the machine: its firmware then also marks removable devices.
 fn is_pc(candidates: &[Candidate]) -> bool {
     candidates.iter().any(|one| one.source == Source::Smbios)
 }
@@ -338,8 +339,8 @@ fn partitions(reader: &mut Reader<'_>, pairs: &[Pair]) -> Vec<Disagreement> {
     differing
 }
 
-/// Interfaces of a machine that netlink does not speak for: the address counts where the kernel
-/// says that it is the permanent one.
+/// Returns the interfaces of a machine without netlink: an address counts if the kernel marks it as
+/// permanent.
 fn in_sysfs(reader: &mut Reader<'_>, is_pc: bool) -> Vec<Interface> {
     let mut interfaces = Vec::new();
     for name in reader.names("/sys/class/net") {
@@ -356,7 +357,7 @@ fn in_sysfs(reader: &mut Reader<'_>, is_pc: bool) -> Vec<Interface> {
     interfaces
 }
 
-/// What sysfs knows about the hardware behind a link.
+/// Returns the information of sysfs about the hardware behind a link.
 fn of_link(reader: &mut Reader<'_>, link: &Link, is_pc: bool) -> Interface {
     let name = link.name.clone();
     let software = Interface { name: name.clone(), ..Interface::default() };
@@ -366,7 +367,7 @@ fn of_link(reader: &mut Reader<'_>, link: &Link, is_pc: bool) -> Interface {
     let Some(device) = reader.link(&format!("/sys/class/net/{name}/device")) else {
         return software;
     };
-    // A part of a card that is handed to virtual machines is no card of its own.
+    // A virtual function, handed to virtual machines, is not a card of its own.
     if reader.link(&format!("{device}/physfn")).is_some() {
         return software;
     }
@@ -376,8 +377,8 @@ fn of_link(reader: &mut Reader<'_>, link: &Link, is_pc: bool) -> Interface {
     Interface { name, permanent: link.permanent.clone(), behind, is_random }
 }
 
-/// What hangs at a path of `/sys/devices`: some device on the way up may say that it can be
-/// unplugged.
+/// Classifies the hardware at a path of `/sys/devices`: any device on the way up may be marked as
+/// removable.
 fn behind(reader: &mut Reader<'_>, device: &str, is_pc: bool) -> Behind {
     let mut removable = Vec::new();
     let mut folder = device;

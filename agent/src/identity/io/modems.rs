@@ -1,5 +1,4 @@
-//! Asks `ModemManager` for the modems, over D-Bus: only where there is one to ask for, and never
-//! for long.
+//! Queries `ModemManager` for the modems, over D-Bus: only if there is a modem, and with a short timeout.
 
 use super::reader::Reader;
 use crate::identity::{State, modem::Modem};
@@ -12,10 +11,10 @@ use zbus::{
     zvariant::{OwnedObjectPath, OwnedValue},
 };
 
-/// How long all of it may take. A modem that is still starting is there at the next boot.
+/// Time limit for all queries. A modem that is still starting is found at the next boot.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// The most modems of a machine.
+/// The most modems of one machine.
 const MAX_MODEMS: usize = 16;
 
 const SERVICE: WellKnownName<'static> =
@@ -25,16 +24,16 @@ const GSM: &str = "org.freedesktop.ModemManager1.Modem.Modem3gpp";
 const CDMA: &str = "org.freedesktop.ModemManager1.Modem.ModemCdma";
 const MODEM: &str = "org.freedesktop.ModemManager1.Modem";
 
-/// What every object of a service has, by interface and property.
+/// The objects of a service, by interface and property.
 type Objects = HashMap<OwnedObjectPath, HashMap<String, HashMap<String, OwnedValue>>>;
 
-/// Whether the kernel knows a modem. Most machines have none, and then D-Bus is left alone.
+/// Whether the kernel knows a modem. Most machines have none, and then D-Bus is not used.
 pub(super) fn is_there(reader: &mut Reader<'_>) -> bool {
     let usb = reader.names("/sys/class/usbmisc").iter().any(|name| name.starts_with("cdc-wdm"));
     usb || !reader.names("/sys/class/wwan").is_empty()
 }
 
-/// Asks for all modems; otherwise, what became of asking.
+/// Queries all modems; otherwise returns the state and reason of the failure.
 pub(super) async fn ask() -> Result<Vec<Modem>, (State, String)> {
     let builder = Builder::system().map_err(|error| (State::Failed, error.to_string()))?;
     ask_within(builder, LIMIT).await
@@ -53,7 +52,7 @@ async fn ask_within(builder: Builder<'_>, limit: Duration) -> Result<Vec<Modem>,
     }
 }
 
-/// `None` if nobody answers to the name, nor would be started for it.
+/// Queries over a connection; `None` if the service is neither running nor activatable.
 async fn over(builder: Builder<'_>) -> Result<Option<Vec<Modem>>, zbus::Error> {
     let connection = builder.build().await?;
     let bus = fdo::DBusProxy::new(&connection).await?;
@@ -98,7 +97,7 @@ mod tests {
     use tokio::{net::UnixListener, task::JoinHandle};
     use zbus::{Guid, interface, zvariant::Value};
 
-    /// As much of a bus as a client needs.
+    /// The part of a bus that a client needs.
     struct Bus {
         client: &'static str,
         running: Vec<&'static str>,
@@ -123,7 +122,7 @@ mod tests {
         }
     }
 
-    /// What `ModemManager` says; one that hangs never does.
+    /// A fake `ModemManager`, which can be made to hang.
     struct Manager {
         hangs: bool,
     }
@@ -148,7 +147,7 @@ mod tests {
             ]);
             let cdma =
                 HashMap::from([(CDMA.to_owned(), HashMap::from([property("Meid", "A1000000123456")]))]);
-            // Another type than the interface says is as good as nothing.
+            // A value of the wrong type counts as absent.
             let odd = HashMap::from([(
                 GSM.to_owned(),
                 HashMap::from([("Imei".to_owned(), OwnedValue::from(7_u32))]),
@@ -161,7 +160,7 @@ mod tests {
         }
     }
 
-    /// A bus on a socket of its own, for one client.
+    /// Starts a bus on a socket of its own, for one client.
     fn bus(folder: &tempfile::TempDir, bus: Bus, manager: Manager) -> (String, JoinHandle<()>) {
         let socket = folder.path().join("bus");
         let listener = UnixListener::bind(&socket).unwrap();

@@ -1,12 +1,12 @@
-//! Asks the kernel for the interfaces of the running system.
+//! Queries the kernel for the interfaces of the running system.
 
 use super::reader::MAX_ENTRIES;
 use crate::identity::network::Link;
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkInfo, LinkLayerType, LinkMessage};
 
-/// Every Ethernet interface, with `IFLA_PERM_ADDRESS`: the address that the hardware carries,
-/// whatever a bond or a user has set since.
+/// Returns every Ethernet interface with `IFLA_PERM_ADDRESS`: the address of the hardware, whatever a
+/// bond or a user has set since.
 pub(super) async fn interfaces() -> Result<Vec<Link>, rtnetlink::Error> {
     let (connection, handle, _) =
         rtnetlink::new_connection().map_err(|error| rtnetlink::Error::NamespaceError(error.to_string()))?;

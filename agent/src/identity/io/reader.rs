@@ -1,5 +1,4 @@
-//! Reads what lies below a root: remembers what it could not read, and keeps what it read if a
-//! capture is to be made of it.
+//! Reads files below a root: records failures, and keeps what it read in case a capture is to be made.
 
 use super::capture::Record;
 use crate::{
@@ -16,28 +15,28 @@ use std::{
 /// The largest file of sysfs, device tree or VPD that is read, in bytes.
 pub(super) const MAX_FIELD_BYTES: u64 = 4096;
 
-/// The most entries of a folder that are looked at; a machine with more interfaces has its
-/// identity in its firmware.
+/// The most entries of a folder that are read; a machine with more interfaces has an identity in its
+/// firmware.
 pub(super) const MAX_ENTRIES: usize = 1024;
 
 /// One look at a machine.
 pub(super) struct Reader<'a> {
     root: &'a Path,
-    /// Everything is read below it; `None` if there is no such root.
+    /// The directory below which everything is read; `None` if the root does not exist.
     within: Option<Within>,
-    /// Where the root really is, for links that lead out of it; looked up when the first one is met.
+    /// The real path of the root, for links that lead out of it; resolved at the first such link.
     real: OnceCell<PathBuf>,
-    /// Folders that this machine has not: most machines lack most places, and each has many files.
+    /// Folders that this machine lacks: most machines lack most places, and each place has many files.
     absent: Vec<PathBuf>,
-    /// What this root is a capture of, if it is one.
+    /// The record, if this root is a captured machine.
     pub(super) captured: Option<Record>,
     pub(super) unreadable: Vec<Unreadable>,
     pub(super) looked: Vec<Looked>,
-    /// Files and answers that the place brought which is being looked at.
+    /// The number of files and answers found in the current place.
     found: usize,
-    /// What was read, by its path.
+    /// The files read, by path.
     pub(super) files: BTreeMap<String, Vec<u8>>,
-    /// Where links led, by their paths.
+    /// The targets of links, by path.
     pub(super) links: BTreeMap<String, String>,
 }
 
@@ -57,7 +56,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Looks at a place, and notes what became of it; `absent` is why there may be nothing.
+    /// Reads a place, and records the result; `absent` is the reason to give if nothing is found.
     pub(super) fn look<T>(&mut self, place: Place, absent: &str, read: impl FnOnce(&mut Self) -> T) -> T {
         let troubles = self.unreadable.len();
         self.found = 0;
@@ -67,23 +66,23 @@ impl<'a> Reader<'a> {
         result
     }
 
-    /// Counts an answer that is no file.
+    /// Counts answers that are not files.
     pub(super) const fn found(&mut self, answers: usize) {
         self.found += answers;
     }
 
-    /// Counts these answers alone, and not the files that they were looked for in.
+    /// Counts these answers alone, and not the files that were searched for them.
     pub(super) const fn found_only(&mut self, answers: usize) {
         self.found = answers;
     }
 
-    /// Notes what cannot be read or made sense of.
+    /// Records a failure to read or parse something.
     pub(super) fn note(&mut self, from: &str, state: State, reason: &dyn ToString) {
         let reason = reason.to_string();
         self.unreadable.push(Unreadable { from: from.to_owned(), state, reason });
     }
 
-    /// A whole file of at most `limit` bytes.
+    /// Reads a whole file of at most `limit` bytes.
     pub(super) fn bytes(&mut self, path: &str, limit: u64) -> Option<Vec<u8>> {
         if let Some(noted) = self.captured.as_ref().and_then(|record| record.unreadable(path)) {
             self.unreadable.push(noted);
@@ -120,17 +119,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A small file of text, without the white space around it.
+    /// Reads a small text file, without surrounding white space.
     pub(super) fn text(&mut self, path: &str) -> Option<String> {
         self.bytes(path, MAX_FIELD_BYTES).map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
     }
 
-    /// Where a link leads, as a path below the root; `None` if it leads nowhere, or out of it.
+    /// Returns the target of a link, as a path below the root; `None` if it dangles, or leads out of the
+    /// root.
     pub(super) fn link(&mut self, path: &str) -> Option<String> {
         let told = self.captured.as_ref().and_then(|record| record.links.get(path)).cloned();
         let target = told.or_else(|| {
             let link = self.root.join(plain(path));
-            // Cheaper than to follow everything on the way to what is not there.
+            // Cheaper than resolving the whole path of a missing link.
             link.symlink_metadata().ok()?;
             let root =
                 self.real.get_or_init(|| self.root.canonicalize().unwrap_or_else(|_| self.root.to_owned()));
@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
         Some(target)
     }
 
-    /// The names in a folder, in order; none if there is no such folder.
+    /// Returns the names in a folder, sorted; none if the folder does not exist.
     pub(super) fn names(&mut self, folder: &str) -> Vec<String> {
         match self.within.as_ref().map(|within| within.names(&plain(folder), MAX_ENTRIES)) {
             None => Vec::new(),
@@ -153,7 +153,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A path below the root: it is ours, or made of a name that the machine told, and such a name has one part.
+/// Makes a path relative to the root. It is a constant, or built from a name reported by the machine,
+/// which is a single component.
 fn plain(path: &str) -> PathBuf {
     Path::new(path).components().filter(|part| matches!(part, Component::Normal(_))).collect()
 }
@@ -165,7 +166,7 @@ fn state_of(error: Option<&io::Error>) -> State {
     }
 }
 
-/// The operating system's words, or what is wrong with the file itself.
+/// Returns the operating system's message, or the fault of the file itself.
 fn reason_of(error: &FilesError) -> String {
     match error {
         FilesError::TooLarge { limit, .. } => format!("it is larger than {limit} bytes"),

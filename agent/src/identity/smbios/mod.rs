@@ -1,7 +1,8 @@
-//! Identifiers out of SMBIOS: the tables that the firmware wrote, and the kernel's copy of some
-//! of their fields in `/sys/class/dmi/id`.
+//! Identifiers from SMBIOS: the tables that the firmware wrote, and the kernel's copy of some of their
+//! fields in `/sys/class/dmi/id`.
 //!
-//! The tables count: they are what the firmware wrote. The copy stands in where they cannot be
+//! The tables take precedence, because the firmware wrote them. The copy is a substitute where they
+//! cannot be read, and a cross-check where both exist.
 //! read, and is a cross-check where both are there.
 
 mod scrub;
@@ -13,14 +14,14 @@ pub use table::{Field, MAX_TABLE_BYTES, Tables};
 use super::{Candidate, Disagreement, Said};
 use unbox_common::identity::{IdentifierKind, Source, fold_manufacturer};
 
-/// The table, and the entry point that says how to read it.
+/// Paths of the table, and of the entry point that describes it.
 pub(super) const TABLE: &str = "/sys/firmware/dmi/tables/DMI";
 pub(super) const ENTRY_POINT: &str = "/sys/firmware/dmi/tables/smbios_entry_point";
 
-/// The folder of the kernel's copy.
+/// The folder with the kernel's copy.
 pub(super) const FOLDER: &str = "/sys/class/dmi/id";
 
-/// Files of that folder, and the kind that each holds.
+/// Files in that folder, with the kind of identifier in each.
 pub(super) const FIELDS: &[(&str, IdentifierKind)] = &[
     ("sys_vendor", IdentifierKind::Manufacturer),
     ("product_name", IdentifierKind::Model),
@@ -29,14 +30,14 @@ pub(super) const FIELDS: &[(&str, IdentifierKind)] = &[
     ("product_uuid", IdentifierKind::SystemUuid),
     ("board_serial", IdentifierKind::BoardSerial),
     ("chassis_serial", IdentifierKind::ChassisSerial),
-    // Where the system carries no name of its own, the board's is what the label says.
+    // If the system has no names of its own, the board's are those on the label.
     ("board_vendor", IdentifierKind::Manufacturer),
     ("board_name", IdentifierKind::Model),
     // Lenovo prints the marketing name here, and resellers write either.
     ("product_version", IdentifierKind::Model),
 ];
 
-/// Brings both together, field by field, and says where they differ.
+/// Merges both sources, field by field, and returns their differences.
 pub(super) fn merged(
     tables: &Tables,
     copy: &[(&'static str, String)],
@@ -71,8 +72,8 @@ pub(super) fn merged(
     (chosen(read), disagreements)
 }
 
-/// Leaves out what says nothing about *this* system: the board's names where the system has its
-/// own, and `product_version` where the maker is not one that puts a name there.
+/// Drops values that do not describe *this* system: the board's names if the system has its own, and
+/// `product_version` unless the manufacturer puts a name there.
 fn chosen(read: Vec<(&'static str, Candidate)>) -> Vec<Candidate> {
     let usable = |field: &str| {
         read.iter().filter(|(name, _)| *name == field).find(|(_, candidate)| candidate.parse().is_ok())

@@ -1,9 +1,9 @@
-//! The SMBIOS tables for a capture: without the secrets that firmware hands to systemd.
+//! The SMBIOS tables for a capture, without the secrets that firmware passes to systemd.
 
 use super::table::{END_OF_TABLE, OEM_STRINGS, Structures, is_secret};
 
-/// Entry point and table without OEM strings that may be secrets; lengths and checksums are right
-/// again. A table that was cut short is cut short still.
+/// Returns entry point and table without OEM strings that may be secrets, with corrected lengths and
+/// checksums. A truncated table stays truncated.
 #[must_use]
 pub fn without_secrets(entry_point: &[u8], table: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let mut kept = Vec::with_capacity(table.len());
@@ -29,7 +29,7 @@ pub fn without_secrets(entry_point: &[u8], table: &[u8]) -> (Vec<u8>, Vec<u8>) {
             kept.push(0);
         }
     }
-    // Nobody knows what stands behind the end, or behind a structure without one.
+    // Bytes after the end, or after an unterminated structure, may be anything.
     if structures.is_cut_short() {
         kept.extend([0, 4]);
     } else if structures.rest.first() == Some(&END_OF_TABLE) {
@@ -40,7 +40,7 @@ pub fn without_secrets(entry_point: &[u8], table: &[u8]) -> (Vec<u8>, Vec<u8>) {
     (entry_point, kept)
 }
 
-/// The entry point of a table of this length (DSP0134, 5.2.1 and 5.2.2).
+/// Returns the entry point of a table with this length (DSP0134, 5.2.1 and 5.2.2).
 fn resized(entry_point: &[u8], length: usize) -> Vec<u8> {
     let mut bytes = entry_point.to_vec();
     if bytes.starts_with(b"_SM3_") {
@@ -62,7 +62,7 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     }
 }
 
-/// Makes the bytes of a range add up to zero.
+/// Sets the checksum so that the bytes of the range add up to zero.
 fn set_checksum(bytes: &mut [u8], range: std::ops::Range<usize>, at: usize) {
     put(bytes, at, &[0]);
     let sum = bytes.get(range).unwrap_or_default().iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));

@@ -1,29 +1,28 @@
 //! The SMBIOS tables themselves (DMTF DSP0134 3.7, sections 5.2, 6 and 7.1 to 7.12).
 //!
-//! They are read here and not by a library, because firmware is input: the one that parses them
-//! reads past the end of a short structure.
+//! They are parsed here and not by a library, because firmware is untrusted input: the library that
+//! parses them reads past the end of a short structure.
 
-/// The largest table that is read, in bytes; SMBIOS 2 cannot say more than 64 KiB.
+/// The largest table that is read, in bytes; SMBIOS 2 cannot express more than 64 KiB.
 pub const MAX_TABLE_BYTES: u64 = 1024 * 1024;
 
 /// The most OEM strings that are shown.
 const MAX_OEM_STRINGS: usize = 64;
 
-/// The structure that ends a table.
+/// Type of the structure that ends a table.
 pub(super) const END_OF_TABLE: u8 = 127;
 
-/// The structure of free strings.
+/// Type of the structure of free strings.
 pub(super) const OEM_STRINGS: u8 = 11;
 
-/// What the tables say of this machine.
+/// The content of the tables for this machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tables {
-    /// Fields, named as the kernel names its copy in `/sys/class/dmi/id`, with the type of the
-    /// structure that each stands in.
+    /// Fields, named like the kernel's copy in `/sys/class/dmi/id`, each with the type of its structure.
     pub fields: Vec<Field>,
     /// The free strings of type 11, without those that may be secrets.
     pub oem_strings: Vec<String>,
-    /// Whether a structure does not end where it should: nothing behind it is known.
+    /// Whether a structure does not end where it should; everything after it is lost.
     pub is_cut_short: bool,
 }
 
@@ -34,12 +33,12 @@ pub struct Field {
     pub name: &'static str,
     /// The type of the structure.
     pub structure: u8,
-    /// What it holds.
+    /// Its value.
     pub value: String,
 }
 
 impl Tables {
-    /// Reads them; `None` if the entry point is none of SMBIOS.
+    /// Parses the tables; `None` if the entry point is not that of SMBIOS.
     #[must_use]
     pub fn parse(entry_point: &[u8], table: &[u8]) -> Option<Self> {
         let version = Version::of(entry_point)?;
@@ -50,7 +49,7 @@ impl Tables {
             if structure.kind == OEM_STRINGS {
                 tables.take_strings(&structure);
             }
-            // Blade servers describe more than one board; the first is the one that runs us.
+            // Blade servers describe more than one board; the first is the one that we run on.
             match seen.get_mut(usize::from(structure.kind)) {
                 Some(seen) if !*seen => *seen = true,
                 _ => continue,
@@ -87,8 +86,8 @@ impl Tables {
     }
 }
 
-/// Whether a free string is for systemd, which takes credentials from here, or looks like a
-/// secret for somebody else.
+/// Whether a free string is for systemd, which reads credentials from here, or looks like some other
+/// secret.
 pub(super) fn is_secret(text: &[u8]) -> bool {
     let text = String::from_utf8_lossy(text).to_ascii_lowercase();
     text.starts_with("io.systemd.")
@@ -102,7 +101,7 @@ pub(super) fn is_secret(text: &[u8]) -> bool {
 struct Version(u8, u8);
 
 impl Version {
-    /// Reads it from the entry point: `_SM_` (32 bit) or `_SM3_` (64 bit).
+    /// Reads the version from the entry point: `_SM_` (32 bit) or `_SM3_` (64 bit).
     fn of(entry_point: &[u8]) -> Option<Self> {
         let at = |offset: usize| entry_point.get(offset).copied();
         if entry_point.starts_with(b"_SM3_") {
@@ -115,9 +114,9 @@ impl Version {
     }
 }
 
-/// Walks the structures until the table or its end marker ends.
+/// An iterator over the structures, up to the end of the table or its end marker.
 pub(super) struct Structures<'a> {
-    /// What was not walked yet; afterwards the end marker, or what could not be walked.
+    /// The remaining bytes; after the walk, the end marker, or the unparsable rest.
     pub(super) rest: &'a [u8],
 }
 
@@ -125,7 +124,7 @@ pub(super) struct Structures<'a> {
 pub(super) struct Structure<'a> {
     pub(super) kind: u8,
     pub(super) formatted: &'a [u8],
-    /// With the two zeros that end them.
+    /// The strings, with the two zeros that end them.
     pub(super) string_set: &'a [u8],
 }
 
@@ -134,7 +133,7 @@ impl<'a> Structures<'a> {
         Self { rest: table }
     }
 
-    /// After the walk: whether it ended for lack of an end.
+    /// After the walk: whether the table ended without an end marker.
     pub(super) fn is_cut_short(&self) -> bool {
         self.rest.first() != Some(&END_OF_TABLE) && self.rest.iter().any(|byte| *byte != 0)
     }
@@ -157,18 +156,18 @@ impl<'a> Iterator for Structures<'a> {
 }
 
 impl<'a> Structure<'a> {
-    /// The strings, in order.
+    /// Returns the strings, in order.
     pub(super) fn strings(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.string_set.split(|byte| *byte == 0).take_while(|text| !text.is_empty())
     }
 
-    /// The string whose number stands at `offset`; none if the number is 0 or there is no such.
+    /// Returns the string whose number is at `offset`; `None` if the number is 0 or out of range.
     fn string_at(&self, offset: usize) -> Option<String> {
         let number = usize::from(*self.formatted.get(offset)?).checked_sub(1)?;
         self.strings().nth(number).map(|text| String::from_utf8_lossy(text).into_owned())
     }
 
-    /// The UUID at `offset`: from version 2.6 on, its first three fields are little-endian.
+    /// Returns the UUID at `offset`: from version 2.6 on, its first three fields are little-endian.
     fn uuid_at(&self, offset: usize, version: Version) -> Option<String> {
         let mut uuid: [u8; 16] = self.formatted.get(offset..offset + 16)?.try_into().ok()?;
         if version >= Version(2, 6) {
@@ -187,7 +186,7 @@ pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Strings as they stand behind a structure.
+    /// Encodes the strings after a structure.
     pub(crate) fn strings(texts: &[&str]) -> Vec<u8> {
         let mut bytes: Vec<u8> = texts.iter().flat_map(|text| text.bytes().chain([0])).collect();
         bytes.push(0);
@@ -197,7 +196,7 @@ pub(super) mod tests {
         bytes
     }
 
-    /// A table like a maker's: the strings of types 1, 2, 3 and 11, and the end marker.
+    /// Makes a realistic table: the strings of types 1, 2, 3 and 11, and the end marker.
     pub(crate) fn table(system: [&str; 4], board: &str, chassis: &str, free: &[&str]) -> Vec<u8> {
         let [maker, model, serial, sku] = system;
         let mut table = vec![1, 27, 0, 1, 1, 2, 0, 3];

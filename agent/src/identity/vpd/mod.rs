@@ -1,8 +1,8 @@
-//! Identifiers out of ChromeOS vital product data: key-value pairs that the factory wrote.
+//! Identifiers from ChromeOS vital product data: key-value pairs that the factory wrote.
 //!
-//! The read-only section counts. The read-write one, which the running system can change,
-//! stands in only for what the factory left out, and never for what the maker certifies. The
-//! kernel makes a file of every key; the partition that it read them from is a cross-check.
+//! The read-only section takes precedence. The read-write section, which the running system can change,
+//! only fills in what the factory left out, and never a value that the manufacturer certifies. The kernel
+//! presents every key as a file; the partition that it read them from is a cross-check.
 
 mod partition;
 
@@ -11,7 +11,7 @@ pub use partition::{InvalidPartition, MAX_PARTITION_BYTES, Partition};
 use super::{Candidate, Disagreement, Said};
 use unbox_common::identity::{IdentifierKind, Source};
 
-/// Where the kernel makes folders of the sections.
+/// The kernel's folder of the sections.
 pub(super) const FOLDER: &str = "/sys/firmware/vpd";
 
 /// Sections below [`FOLDER`], the stronger one first.
@@ -22,22 +22,22 @@ pub(super) const SECTIONS: &[&str] = &["ro", "rw"];
 pub(super) struct Key {
     /// Its name.
     pub(super) name: &'static str,
-    /// What it holds.
+    /// The meaning of its value.
     pub(super) holds: Holds,
 }
 
-/// What a key holds.
+/// The meaning of a key's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holds {
     /// An identifier.
     Identifier(IdentifierKind),
-    /// The day on which the device was made.
+    /// The day of manufacture.
     Manufactured,
-    /// The brand code that the maker was given.
+    /// The brand code assigned to the manufacturer.
     BrandCode,
 }
 
-/// The keys that are read; every other one stays where it is, for some are secrets.
+/// The keys that are read; all others are left alone, because some are secrets.
 pub(super) const KEYS: &[Key] = &[
     Key { name: "attested_device_id", holds: Holds::Identifier(IdentifierKind::CertifiedDeviceId) },
     Key { name: "serial_number", holds: Holds::Identifier(IdentifierKind::SerialNumber) },
@@ -48,7 +48,7 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "rlz_brand_code", holds: Holds::BrandCode },
 ];
 
-/// One key as a section's folder holds it.
+/// One key from a section's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pair {
     pub(super) key: Key,
@@ -61,21 +61,21 @@ impl Pair {
         Self { key, section, value: text(bytes) }
     }
 
-    /// The file of this key.
+    /// Returns the file of this key.
     fn from(&self) -> String {
         format!("{FOLDER}/{}/{}", self.section, self.key.name)
     }
 
     fn candidate(&self) -> Option<Candidate> {
         let Holds::Identifier(kind) = self.key.holds else { return None };
-        // A certificate that anybody can rewrite is none.
+        // A certified ID that anybody can rewrite certifies nothing.
         let believed = kind != IdentifierKind::CertifiedDeviceId || self.section == "ro";
         let (value, from) = (self.value.clone(), self.from());
         believed.then_some(Candidate { kind, value, source: Source::Vpd, from })
     }
 }
 
-/// The identifiers, without what a stronger section says already.
+/// Returns the identifiers, without those that a stronger section already has.
 pub(super) fn chosen(read: &[Pair]) -> Vec<Candidate> {
     let mut kept: Vec<Candidate> = Vec::new();
     for candidate in read.iter().filter_map(Pair::candidate) {
@@ -87,7 +87,7 @@ pub(super) fn chosen(read: &[Pair]) -> Vec<Candidate> {
     kept
 }
 
-/// What a key holds that is no identifier: the first section that has it.
+/// Returns the value of a key that is not an identifier, from the first section that has it.
 pub(super) fn fact(read: &[Pair], holds: Holds) -> Option<String> {
     let usable = |value: &&str| {
         (1..=64).contains(&value.len()) && value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
@@ -96,7 +96,7 @@ pub(super) fn fact(read: &[Pair], holds: Holds) -> Option<String> {
     of_kind.find_map(|pair| Some(pair.value.trim()).filter(usable)).map(str::to_owned)
 }
 
-/// Where a section's files say something else than its partition.
+/// Returns the differences between a section's files and its partition.
 pub(super) fn compared(section: &'static str, read: &[Pair], partition: &Partition<'_>) -> Vec<Disagreement> {
     let differing = KEYS.iter().filter_map(|key| {
         let file = Said {
@@ -120,7 +120,7 @@ pub(super) fn compared(section: &'static str, read: &[Pair], partition: &Partiti
     differing.collect()
 }
 
-/// Where the kernel shows the partition of a section.
+/// Returns the kernel's file for the partition of a section.
 pub(super) fn partition_file(section: &str) -> String {
     format!("{FOLDER}/{section}_raw")
 }

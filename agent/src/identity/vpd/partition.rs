@@ -1,20 +1,20 @@
-//! A partition of vital product data as the flash holds it: version 2.0 of the format, as
-//! coreboot and Linux read it (`drivers/firmware/google/vpd_decode.c`).
+//! A partition of vital product data in flash: version 2.0 of the format, as parsed by coreboot and Linux
+//! (`drivers/firmware/google/vpd_decode.c`).
 //!
-//! An entry is a type, a key and a value; a length is written in groups of seven bits, highest
-//! first, the top bit of a byte saying that another one follows.
+//! An entry is a type, a key and a value; a length is encoded in groups of seven bits, highest first, and
+//! the top bit of a byte means that another one follows.
 
 /// The largest partition that is read, in bytes; those of Chromebooks have 8 to 64 KiB.
 pub const MAX_PARTITION_BYTES: u64 = 256 * 1024;
 
-/// The most entries of a partition.
+/// The most entries in one partition.
 const MAX_ENTRIES: usize = 4096;
 
 const TERMINATOR: u8 = 0x00;
 const STRING: u8 = 0x01;
-/// About the partition itself; its key and value are not for us.
+/// Type of the entry about the partition itself; its key and value are ignored.
 const INFO: u8 = 0xfe;
-/// Flash that was erased and never written.
+/// Erased flash that was never written.
 const ERASED: u8 = 0xff;
 
 /// The entries of a partition, in order.
@@ -23,30 +23,30 @@ pub struct Partition<'a> {
     entries: Vec<(&'a [u8], &'a [u8])>,
 }
 
-/// Why bytes are no partition.
+/// The reason why bytes are not a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPartition {
-    /// An entry is longer than what is left.
+    /// An entry is longer than the remaining bytes.
     #[error("the entry at byte {0} is cut short")]
     CutShort(usize),
-    /// An entry of another type.
+    /// An entry has an unknown type.
     #[error("the entry at byte {at} is of the unknown type {kind:#04x}")]
     UnknownType {
-        /// Where it begins.
+        /// Offset of the entry.
         at: usize,
         /// Its type.
         kind: u8,
     },
-    /// More entries than any machine has.
+    /// The partition has more entries than any machine has.
     #[error("it has more than {MAX_ENTRIES} entries")]
     TooMany,
 }
 
 impl<'a> Partition<'a> {
-    /// Reads a partition to its end.
+    /// Parses a partition completely.
     ///
     /// # Errors
-    /// [`InvalidPartition`], with the entry at which it stops making sense.
+    /// [`InvalidPartition`], with the offset of the offending entry.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, InvalidPartition> {
         let mut entries = Vec::new();
         let mut rest = bytes;
@@ -71,14 +71,13 @@ impl<'a> Partition<'a> {
         }
     }
 
-    /// The value of a key; of a key that is there twice, the first counts, as it does for Linux.
+    /// Returns the value of a key; of duplicate keys, the first counts, as in Linux.
     #[must_use]
     pub fn value(&self, key: &str) -> Option<&'a [u8]> {
         self.entries.iter().find(|(name, _)| *name == key.as_bytes()).map(|(_, value)| *value)
     }
 
-    /// A partition with these keys alone: what a capture keeps of it, for the others may be
-    /// secrets.
+    /// Encodes a partition with only these keys, for a capture: other keys may be secrets.
     #[must_use]
     pub fn only(&self, keys: &[&str]) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -126,7 +125,7 @@ pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A partition with these entries.
+    /// Encodes a partition with these entries.
     pub(crate) fn partition(entries: &[(&str, &str)]) -> Vec<u8> {
         let entries: Vec<_> = entries.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes())).collect();
         let keys: Vec<_> = entries.iter().map(|(key, _)| std::str::from_utf8(key).unwrap()).collect();
