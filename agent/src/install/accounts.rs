@@ -1,4 +1,4 @@
-//! Users and groups of the device that is installed, as its own `/etc/passwd` and `/etc/group` say.
+//! Users and groups of the target device, from its own `/etc/passwd` and `/etc/group`.
 
 use crate::files::Owner;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use unbox_common::payload::UserName;
 pub(crate) struct Accounts {
     users: BTreeMap<String, User>,
     groups: BTreeMap<String, u32>,
-    /// Whoever owns everything where the agent may not give files away: a sandbox without root.
+    /// The owner of every file if the agent may not change owners: a sandbox without root.
     everything: Option<Owner>,
 }
 
@@ -18,12 +18,12 @@ pub(crate) struct Accounts {
 pub(crate) struct User {
     pub(crate) owner: Owner,
     pub(crate) home: String,
-    /// Whether it is root, by whatever name (uid 0).
+    /// Whether the uid is 0, whatever the name.
     pub(crate) is_root: bool,
 }
 
 impl Accounts {
-    /// Reads the two files. Lines that are not of their form are passed over, as libc does.
+    /// Parses the two files. Malformed lines are skipped, as libc does.
     pub(crate) fn parse(passwd: &str, group: &str, everything: Option<Owner>) -> Self {
         let users = passwd.lines().filter_map(|line| {
             let mut fields = line.split(':');
@@ -45,25 +45,25 @@ impl Accounts {
         self.users.get(name.as_str())
     }
 
-    /// Whether this user's keys let somebody log in as root: it is root, or has root's home.
+    /// Whether this user's keys let somebody log in as root: the user is root, or has root's home.
     pub(crate) fn logs_in_as_root(&self, name: &UserName) -> bool {
         let is_root_at = |home: &str| self.users.values().any(|user| user.is_root && user.home == home);
         self.user(name).is_some_and(|user| user.is_root || is_root_at(&user.home))
     }
 
-    /// The number of a group.
+    /// Returns the id of a group.
     pub(crate) fn group(&self, name: &UserName) -> Option<u32> {
         let gid = self.groups.get(name.as_str()).copied()?;
         Some(self.everything.map_or(gid, |owner| owner.gid))
     }
 
-    /// Who owns what nobody else was named for.
+    /// Returns the default owner.
     pub(crate) fn root(&self) -> Owner {
         self.everything.unwrap_or(Owner { uid: 0, gid: 0 })
     }
 }
 
-/// The first of two equal names counts (getpwnam(3)).
+/// Of two equal names, the first counts (getpwnam(3)).
 fn first_of_each<T>(entries: impl Iterator<Item = (String, T)>) -> BTreeMap<String, T> {
     let mut first = BTreeMap::new();
     for (name, value) in entries {

@@ -1,4 +1,4 @@
-//! Why an installation did not take place, whose fault that is, and what the device does next.
+//! The reason for a failed installation, the party at fault, and the next action of the device.
 
 use super::{
     Failure, PlanError, Resource, TargetError,
@@ -9,43 +9,43 @@ use crate::{files::FilesError, programs::ProgramError};
 use std::{error::Error, io, path::PathBuf};
 use unbox_common::refusal::Disposition;
 
-/// Who has to change something.
+/// The party that has to change something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Whoever made the payload: this device will not install it, however often it tries.
+    /// The payload's author: this device will never install it as it is.
     Payload,
     /// This device: it is full, broken, busy, or not as the payload expects it.
     Device,
 }
 
-/// An installation that did not take place.
+/// The reason why an installation did not take place.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// Another process of the agent is at it.
+    /// Another process of the agent is installing.
     #[error("another installation is in progress on this device")]
     Busy,
-    /// An installation was neither completed nor taken back yet.
+    /// An earlier installation was neither completed nor rolled back yet.
     #[error("an earlier installation has to be brought to its end first")]
     Unfinished(#[source] Option<Box<InstallError>>),
     /// The stage's own files could not be read or written.
     #[error("the state of the installation could not be kept")]
     Store(#[source] FilesError),
-    /// A document of the stage could not be made.
+    /// A document of the stage could not be serialized.
     #[error("the state of the installation could not be put into words")]
     Serialise(#[source] serde_json::Error),
-    /// The journal of a transaction cannot be used.
+    /// The journal of a transaction is unusable.
     #[error("the journal of the last installation cannot be used")]
     Journal(#[source] UnusableDocument),
-    /// The record of what is installed cannot be used.
+    /// The record of the installed payload is unusable.
     #[error("the record of what is installed cannot be used")]
     Record(#[source] UnusableDocument),
     /// An artifact could not be read.
     #[error("an artifact of the payload could not be read")]
     Artifact(#[source] io::Error),
-    /// An artifact could not be kept.
+    /// An artifact could not be stored.
     #[error("an artifact of the payload could not be kept")]
     Keep(#[source] FilesError),
-    /// The DPC's archive is not one that is unpacked.
+    /// The DPC's archive was refused.
     #[error("the DPC's archive cannot be used")]
     Archive(#[source] ArchiveError),
     /// A package file could not be read.
@@ -54,52 +54,52 @@ pub enum InstallError {
     /// The payload does not make sense on this device.
     #[error("the payload cannot be installed on this device")]
     Target(#[source] TargetError),
-    /// There would be no way back.
+    /// The payload could not be rolled back.
     #[error("the payload could be installed, but not taken back")]
     Plan(#[source] PlanError),
-    /// A path cannot be used.
+    /// A path of the payload is unusable.
     #[error("a path of the payload cannot be used on this device")]
     Path(#[source] FilesError),
-    /// The present state of something could not be found out.
+    /// The current state of a resource could not be determined.
     #[error("the present state of {resource} could not be found out")]
     Look {
-        /// What.
+        /// The resource.
         resource: Resource,
         /// The cause.
         #[source]
         source: SystemError,
     },
-    /// How much room there is could not be found out.
+    /// The free room could not be determined.
     #[error("the room on the disk could not be found out")]
     Room(#[source] io::Error),
-    /// There is not enough room.
+    /// The disk has too little room.
     #[error("{} has {free} bytes free, and the installation needs {needed}", path.display())]
     NoRoom {
         /// A directory on the file system.
         path: PathBuf,
-        /// What is needed, in bytes.
+        /// The bytes needed.
         needed: u64,
-        /// What is free, in bytes.
+        /// The bytes free.
         free: u64,
     },
     /// A step failed.
     #[error("{step} could not be changed")]
     Step {
-        /// What was to change.
+        /// The resource that was to change.
         step: String,
         /// The cause.
         #[source]
         source: SystemError,
     },
-    /// Everything was in place, but did not work.
+    /// Every step succeeded, but the result does not work.
     #[error("the DPC is not healthy: {0}")]
     Unhealthy(String),
-    /// The device lost power, or the agent crashed, again and again.
+    /// The device lost power, or the agent crashed, too many times.
     #[error("the installation was interrupted {0} times")]
     Interrupted(usize),
 }
 
-/// The closed set of reasons, as reports carry them.
+/// The closed set of reasons in reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
     Busy,
@@ -127,7 +127,7 @@ enum Reason {
 }
 
 impl Reason {
-    /// Name, fault and disposition of each: the table of `README.md`.
+    /// Returns name, fault and disposition: the table in `README.md`.
     const fn row(self) -> (&'static str, Fault, Disposition) {
         use Disposition::{Retry, WaitForAdministrator};
         use Fault::{Device, Payload};
@@ -232,25 +232,25 @@ impl Reason {
 }
 
 impl InstallError {
-    /// The short name that reports carry, from a closed set: the table of `README.md`.
+    /// Returns the short name for reports, from a closed set: the table in `README.md`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         self.reason().row().0
     }
 
-    /// Whose fault it is.
+    /// Returns the party at fault.
     #[must_use]
     pub fn fault(&self) -> Fault {
         self.reason().row().1
     }
 
-    /// What the device does next.
+    /// Returns the next action of the device.
     #[must_use]
     pub fn disposition(&self) -> Disposition {
         self.reason().row().2
     }
 
-    /// The same as it is journalled and reported.
+    /// Converts the error into the form for journal and reports.
     #[must_use]
     pub fn failure(&self) -> Failure {
         let mut detail = self.to_string();
@@ -262,7 +262,7 @@ impl InstallError {
         Failure { kind: self.kind().to_owned(), detail, disposition: self.disposition() }
     }
 
-    /// Whether somebody else put something in the way since a path was managed.
+    /// Whether somebody else has put an obstacle in a managed path.
     pub(super) fn is_in_the_way(&self) -> bool {
         matches!(
             self,
@@ -271,7 +271,7 @@ impl InstallError {
         )
     }
 
-    /// Whether a program did not do what it was asked to, or did not want to.
+    /// Whether a program failed, timed out or had no effect.
     pub(super) const fn is_of_program(&self) -> bool {
         use ProgramError::{Failed, TooSlow};
         matches!(

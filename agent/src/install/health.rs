@@ -1,35 +1,35 @@
-//! The health check: until it says yes, nothing is final.
+//! The health check: nothing is final until it passes.
 
 use super::{InstallError, Resource, System, SystemError, UnitPhase, UnitReport};
 use std::time::Duration;
 use unbox_common::payload::{HealthCheck, UnitName};
 
-/// How often a unit is looked at.
+/// Interval between looks at a unit.
 const UNIT_POLL: Duration = Duration::from_millis(250);
-/// How long to wait before a check that failed is run again.
+/// Pause before a failed check is run again.
 const CHECK_PAUSE: Duration = Duration::from_secs(1);
-/// How long a check may take that is run once, for a check-in.
+/// Time limit for a check that is run once, for a check-in.
 const MAX_CHECK_NOW: Duration = Duration::from_secs(10);
 
-/// Time, as far as waiting needs it.
+/// The clock and the sleep for waiting.
 pub trait Clock {
-    /// The time since some point in the past; never runs backwards.
+    /// Returns the time since some point in the past; never runs backwards.
     fn monotonic(&self) -> Duration;
 
     /// Returns after `span`.
     fn sleep(&mut self, span: Duration);
 }
 
-/// How what is installed is doing now.
+/// The current health of the installed payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
-    /// As it should be, or nobody asked.
+    /// Healthy, or no check is configured.
     Healthy,
-    /// Not so; the reason, for people.
+    /// Unhealthy, with the reason for people.
     Unhealthy(String),
 }
 
-/// Waits until the check says yes, for as long as it may take.
+/// Waits until the check passes, within its time limit.
 pub(super) fn wait(
     system: &mut dyn System,
     clock: &mut dyn Clock,
@@ -58,7 +58,7 @@ pub(super) fn wait(
     }
 }
 
-/// Looks once, without waiting.
+/// Checks once, without waiting.
 pub(super) fn now(
     system: &mut dyn System,
     unit: Option<&UnitName>,
@@ -87,7 +87,7 @@ fn report(system: &mut dyn System, unit: &UnitName) -> Result<UnitReport, Instal
     system.unit(unit).map_err(look)
 }
 
-/// Waiting with an end.
+/// A wait with a deadline.
 struct Waiting<'a> {
     clock: &'a mut dyn Clock,
     end: Duration,
@@ -98,7 +98,7 @@ impl Waiting<'_> {
         self.end.saturating_sub(self.clock.monotonic())
     }
 
-    /// Waits, but not beyond the end; `false` if that has come.
+    /// Waits, but not beyond the deadline; `false` if that has passed.
     fn pause(&mut self, span: Duration) -> bool {
         let left = self.left();
         self.clock.sleep(span.min(left));
@@ -118,7 +118,7 @@ impl Waiting<'_> {
             let now = self.clock.monotonic();
             match (report.phase, &run) {
                 (UnitPhase::Failed, _) => return unhealthy("failed"),
-                // The same run as before: a unit that restarts all the time is not stable.
+                // Still the same run: a unit that keeps restarting is not stable.
                 (UnitPhase::Active, Some((first, since))) if *first == report => {
                     if now.saturating_sub(*since) >= stable_for {
                         return Ok(());

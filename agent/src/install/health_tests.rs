@@ -8,7 +8,7 @@ use crate::{
 use std::path::Path;
 use unbox_common::path::SafePath;
 
-/// What the unit and the check say, second by second; the last one stays.
+/// The states of unit and check, second by second; the last one stays.
 struct Scripted {
     units: Vec<(UnitPhase, u32)>,
     checks: Vec<bool>,
@@ -68,7 +68,7 @@ impl Clock for Fake {
     }
 }
 
-/// Waits, and gives the complaint, if any, with the time that it took.
+/// Waits, and returns the complaint, if any, with the time taken.
 fn waited(script: &mut Scripted, check: &HealthCheck) -> (Option<String>, Duration) {
     let mut clock = Fake::default();
     let unit: UnitName = "dpc.service".parse().unwrap();

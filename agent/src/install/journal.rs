@@ -1,9 +1,9 @@
-//! The journal of a transaction: what a power cut leaves behind to find the way from.
+//! The journal of a transaction, from which it is resumed after a power cut.
 //!
-//! One JSON document a line. The first is the [`Plan`] with every state before and after; it is
-//! written in one step, so a journal is there in full or not at all. The others are appended and
-//! made durable before what they announce. Only the last one can be torn, and then what it
-//! announces has not begun.
+//! One JSON document a line. The first is the [`Plan`] with every state before and after; it is written
+//! atomically, so a journal exists completely or not at all. The others are appended and made durable
+//! before the action they announce. Only the last line can be torn, and the action it announces has not
+//! begun.
 //!
 //! ```text
 //! plan -> begin 1 -> begin 2 -> ... -> committed            (forward, then final)
@@ -23,13 +23,13 @@ const FORMAT: u32 = 1;
 /// The largest journal that is read, in bytes.
 pub(crate) const MAX_JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The first line: everything that is needed to go on, or back.
+/// The first line, with everything needed to go forward or back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {
     format: u32,
-    /// What is done.
+    /// The changes.
     pub(crate) plan: Plan,
-    /// What is installed once it is done; nothing if everything is taken away.
+    /// The record to install once the plan is done; nothing if everything is removed.
     pub(crate) record: Option<Record>,
 }
 
@@ -39,35 +39,35 @@ pub(crate) struct Head {
 pub(crate) enum Entry {
     /// The first `n` steps may have begun.
     Begin(usize),
-    /// The agent was started in the middle.
+    /// The agent was restarted in the middle.
     Resumed,
-    /// It failed, and is taken back.
+    /// The transaction failed, and is being rolled back.
     Back(Failure),
-    /// It is healthy and final.
+    /// The new state is healthy and final.
     Committed,
 }
 
-/// Where a transaction stands.
+/// The direction of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Direction {
-    /// On its way to the new state.
+    /// Forward to the new state.
     Forward,
-    /// On its way back, because of this.
+    /// Back to the old state, because of this failure.
     Back(Failure),
-    /// The new state is final; what is left is tidying up.
+    /// The new state is final; only cleaning up is left.
     Committed,
 }
 
-/// A journal as it was read.
+/// A parsed journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Journal {
     pub(crate) head: Head,
     pub(crate) direction: Direction,
-    /// How many steps may have begun.
+    /// The number of steps that may have begun.
     pub(crate) reached: usize,
-    /// How often the agent was started in the middle.
+    /// The number of times the agent was restarted in the middle.
     pub(crate) resumed: usize,
-    /// How long the part is that was durable, in bytes; what follows is torn.
+    /// Length of the durable part, in bytes; the rest is torn.
     pub(crate) durable_bytes: usize,
 }
 
@@ -78,12 +78,12 @@ impl Head {
 }
 
 impl Journal {
-    /// The journal of a transaction that begins.
+    /// Makes the journal of a new transaction.
     pub(crate) const fn begin(head: Head) -> Self {
         Self { head, direction: Direction::Forward, reached: 0, resumed: 0, durable_bytes: 0 }
     }
 
-    /// Reads a journal.
+    /// Parses a journal.
     pub(crate) fn parse(journal: &[u8]) -> Result<Self, UnusableDocument> {
         let mut lines = journal.split_inclusive(|byte| *byte == b'\n');
         let head = lines.next().filter(|line| line.ends_with(b"\n"));
@@ -91,7 +91,7 @@ impl Journal {
         check_format(head)?;
         let mut read = Self::begin(serde_json::from_slice(head).map_err(UnusableDocument::Unreadable)?);
         read.durable_bytes = head.len();
-        // Without its end, a line was not durable: what it announces has not begun.
+        // A line without its end was not durable: the action it announces has not begun.
         for line in lines.take_while(|line| line.ends_with(b"\n")) {
             read.take(&serde_json::from_slice(line).map_err(UnusableDocument::Unreadable)?);
             read.durable_bytes += line.len();
@@ -99,7 +99,7 @@ impl Journal {
         Ok(read)
     }
 
-    /// What an entry says about where the transaction stands.
+    /// Applies an entry to the state of the transaction.
     pub(crate) fn take(&mut self, entry: &Entry) {
         match entry {
             Entry::Begin(step) => self.reached = self.reached.max(*step),
@@ -110,7 +110,7 @@ impl Journal {
     }
 }
 
-/// A line of the journal, with its end.
+/// Serializes a line of the journal, with its line ending.
 pub(crate) fn line(document: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
     let mut line = serde_json::to_vec(document)?;
     line.push(b'\n');

@@ -1,4 +1,4 @@
-//! Stage install: an accepted payload becomes what the device is, completely or not at all.
+//! Stage 6, `install`: makes the device what an accepted payload says, completely or not at all.
 //!
 //! `StagedInstall -> Outcome` on the device's path. The stage takes an [`AcceptedPayload`] and
 //! its artifacts, and ends in one of two states: everything that the payload says is in place and
@@ -49,29 +49,29 @@ use unbox_common::{
     refusal::Disposition,
 };
 
-/// What the last lines of a journal need on a full disk, in bytes.
+/// Room for the last lines of a journal on a full disk, in bytes.
 const ROOM_FOR_LINES_BYTES: u64 = 64 * 1024;
 
-/// What the stage works with. One at a time: a lock file in the state directory sees to that.
+/// The stage's environment. Only one runs at a time: a lock file in the state directory ensures that.
 pub struct Installer<'a> {
     /// The device.
     pub system: &'a mut dyn System,
-    /// The agent's state directory; the stage keeps to `install/` below it.
+    /// The agent's state directory; the stage uses only `install/` below it.
     pub state_dir: &'a Path,
-    /// Waits for the health check.
+    /// The clock for the health check's waits.
     pub clock: &'a mut dyn Clock,
-    /// Hears how far it is, for the report and the console.
+    /// A callback for progress, for the report and the console.
     pub progress: &'a mut dyn FnMut(Progress, Option<String>),
 }
 
-/// Where the payload stage left the artifacts: each under its SHA-256 in hexadecimal.
+/// The directory with the artifacts from the payload stage, each named by its SHA-256 in hexadecimal.
 ///
-/// An unprivileged user owns this directory, so nothing in it is believed: every artifact is
-/// checked against its digest once more while it is read.
+/// An unprivileged user owns this directory, so nothing in it is trusted: every artifact is checked
+/// against its digest again while it is read.
 #[derive(Debug, Clone)]
 pub struct ArtifactDir(pub PathBuf);
 
-/// How an installation ended.
+/// The result of an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum InstallOutcome {
@@ -82,16 +82,16 @@ pub enum InstallOutcome {
     },
     /// Everything is as it was.
     RolledBack {
-        /// The version of the payload that did not come to be; `None` if it was a reset.
+        /// The version of the payload that was not installed; `None` if it was a reset.
         version: Option<u64>,
-        /// Why.
+        /// The reason.
         failure: Failure,
     },
     /// Everything that was managed is as it was before the first payload.
     Removed,
 }
 
-/// Why an installation was rolled back, as it outlives a power cut.
+/// The reason for a rollback, in a form that survives a power cut.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Failure {
     /// Short name, from the set of [`InstallError::kind`].
@@ -106,9 +106,9 @@ impl Installer<'_> {
     /// Installs a payload.
     ///
     /// # Errors
-    /// [`InstallError`] if it was not even begun: nothing has changed. What fails later is an
-    /// [`InstallOutcome::RolledBack`], except [`InstallError::Unfinished`]: then the way back was
-    /// cut off as well, and [`Self::resume`] has to go on with it before anything else.
+    /// [`InstallError`] if it failed before the first change. A later failure is an
+    /// [`InstallOutcome::RolledBack`], except [`InstallError::Unfinished`]: then the rollback was
+    /// interrupted as well, and [`Self::resume`] has to continue it before anything else.
     pub fn install(
         &mut self,
         payload: &AcceptedPayload,
@@ -121,7 +121,7 @@ impl Installer<'_> {
         self.begin(&store, contents, record.as_ref(), head)
     }
 
-    /// Restores everything that was ever managed to what it was before the first payload.
+    /// Restores everything that was ever managed to its state before the first payload.
     ///
     /// # Errors
     /// As for [`Self::install`].
@@ -133,23 +133,24 @@ impl Installer<'_> {
         self.begin(&store, contents, record.as_ref(), head)
     }
 
-    /// Brings an installation that was cut off to its end; `None` if there is none. Called at
-    /// every start, before anything else.
+    /// Completes an interrupted installation; `None` if there is none. Called at every start, before
+    /// anything else.
     ///
     /// # Errors
-    /// [`InstallError::Unfinished`] if it could not be brought to its end now either.
+    /// [`InstallError::Unfinished`] if it could not be completed this time either.
     pub fn resume(&mut self, artifacts: &ArtifactDir) -> Result<Option<InstallOutcome>, InstallError> {
         let store = Store::open(self.system.root(), self.state_dir)?;
         let contents = store.contents(Some(artifacts))?;
         if let Some(journal) = store.journal()? {
             return self.transaction(&store, contents, journal).resume().map(Some);
         }
-        // What was prepared, but not begun.
+        // Leftovers of an installation that was prepared, but never begun.
         tidy(&store, &contents, store.record()?.as_ref())?;
         Ok(None)
     }
 
-    /// What is managed, but no longer as the payload says: found before, wanted after.
+    /// Returns the managed resources that no longer match the payload: `before` is the state found,
+    /// `after` the intended one.
     pub fn drift(&self) -> Result<Vec<Change>, InstallError> {
         let Some(record) = installed_record(self.state_dir)? else {
             return Ok(Vec::new());
@@ -164,7 +165,7 @@ impl Installer<'_> {
         Ok(drift)
     }
 
-    /// Runs the health check of what is installed once, without waiting for it to become good.
+    /// Runs the installed payload's health check once, without waiting for it to pass.
     pub fn health_now(&mut self) -> Result<Health, InstallError> {
         match installed_record(self.state_dir)? {
             Some(record) => health::now(self.system, record.unit.as_ref(), &record.health),
@@ -180,7 +181,7 @@ impl Installer<'_> {
         Ok(store)
     }
 
-    /// Everything that can be found out, checked and kept before the first change.
+    /// Does everything that can be done before the first change: survey, check, copy.
     fn prepare(
         &mut self,
         store: &Store,
@@ -222,8 +223,8 @@ impl Installer<'_> {
         Ok(Head::new(plan, None))
     }
 
-    /// Waits until nobody else is at work on the packages, if any change. After a first boot that may take minutes,
-    /// and nothing has to be stopped, or taken back, for it.
+    /// Waits until no other program works on packages, if the plan changes any. After a first boot that
+    /// may take minutes, and nothing has to be stopped or rolled back for it.
     fn wait_for_packages(&mut self, plan: &Plan) -> Result<(), InstallError> {
         if !plan.changes().chain(&plan.cleanup).any(|change| matches!(change.resource, Resource::Package(_)))
         {
@@ -239,7 +240,7 @@ impl Installer<'_> {
         }
     }
 
-    /// Writes the journal, from which moment on there is a way forward and a way back.
+    /// Writes the journal; from then on, the transaction can go forward or back.
     fn begin(
         &mut self,
         store: &Store,
@@ -249,8 +250,8 @@ impl Installer<'_> {
     ) -> Result<InstallOutcome, InstallError> {
         let begun = head.and_then(|head| {
             let written = line(&head).map_err(InstallError::Serialise)?;
-            // Either way needs room even if somebody fills the disk meanwhile: the files that are
-            // put back, or the record, which is a part of the journal.
+            // Both directions need room even if somebody fills the disk meanwhile: for the restored
+            // files, or for the record, which is part of the journal.
             let room = io::room::kept_bytes(&head.plan).saturating_add(written.len() as u64);
             store.set_aside(room.saturating_add(ROOM_FOR_LINES_BYTES))?;
             store.begin(&written)?;
@@ -259,8 +260,8 @@ impl Installer<'_> {
         match begun {
             Ok(head) => self.transaction(store, contents, Journal::begin(head)).run(),
             Err(error) => {
-                // Nothing has begun; what was kept for it is only in the way. If it cannot be
-                // removed now, the next start does it.
+                // Nothing has begun, so its copies are not needed. If they cannot be removed now, the
+                // next start does it.
                 let _ = store.end().and_then(|()| tidy(store, &contents, record));
                 Err(error)
             }
@@ -299,7 +300,7 @@ fn tidy(store: &Store, contents: &Contents, record: Option<&Record>) -> Result<(
     store.release()
 }
 
-/// The device at a root: `/` is this machine itself, anything else a sandbox.
+/// Opens the device at a root: `/` is the running machine, anything else a sandbox.
 pub fn open_system(root: &Path) -> Result<Box<dyn System>, InstallError> {
     let opened = Root::open(root).map_err(InstallError::Path)?;
     let is_live = root.canonicalize().is_ok_and(|path| path == Path::new("/"));
@@ -310,7 +311,7 @@ pub fn open_system(root: &Path) -> Result<Box<dyn System>, InstallError> {
     })
 }
 
-/// What is installed on the device now; `None` before the first payload and after a reset.
+/// Returns the installed payload; `None` before the first payload and after a reset.
 pub fn installed(state_dir: &Path) -> Result<Option<latest::Installed>, InstallError> {
     Ok(installed_record(state_dir)?.map(|record| record.installed()))
 }

@@ -1,7 +1,8 @@
-//! What a package file says of itself, and why a device would not install it. Pure.
+//! The content of a package file, and the reasons why a device refuses it. Pure.
 //!
-//! Maintainer scripts are code that runs as root, and nothing here foresees them: a package is signed for by its
-//! digest. What can be known before the first change is checked then.
+//! Maintainer scripts are code that runs as root, and their effects are not predicted: the signed payload
+//! names the package by its digest. Everything else that can be known before the first change is checked
+//! then.
 
 use super::TargetError;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,18 +11,18 @@ use unbox_common::{
     protected::{self, Reach},
 };
 
-/// What a package file holds (deb(5), deb-control(5)).
+/// The description of a package file (deb(5), deb-control(5)).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PackageFile {
     /// Its name.
     pub name: String,
     /// Its version.
     pub version: String,
-    /// Whether the package system would refuse to remove it: it is essential, or protected.
+    /// Whether the package system would refuse to remove it, because it is essential or protected.
     pub is_lasting: bool,
-    /// What it takes on disk, in bytes: what is in it, or what it says if that is more.
+    /// Its size on disk, in bytes: the sum of its files, or the declared size if that is larger.
     pub installed_bytes: u64,
-    /// A unit file in it that concerns a unit of Unbox, if there is one.
+    /// A unit file in it that affects a unit of Unbox, if there is one.
     pub conflict: Option<UnitConflict>,
     /// Its files and links.
     pub files: BTreeSet<RelativePath>,
@@ -29,13 +30,13 @@ pub struct PackageFile {
     pub directories: BTreeSet<RelativePath>,
 }
 
-/// A unit file that reaches beyond its own unit, to one that has to stay as it is.
+/// A unit file that affects not only its own unit, but also one that has to stay as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unit file {file} would replace, stop or hold up {unit}")]
 pub struct UnitConflict {
-    /// The file.
+    /// The unit file.
     pub file: String,
-    /// The unit of Unbox, or the target that the device starts by.
+    /// The unit of Unbox, or the target that the device boots to.
     pub unit: String,
 }
 
@@ -48,7 +49,7 @@ impl UnitConflict {
         Some(Self { file: file.to_owned(), unit })
     }
 
-    /// Looks at a link among unit files, which gives a unit another name.
+    /// Checks a link among unit files, which gives a unit another name.
     #[must_use]
     pub fn of_link(file: &str, target: &str) -> Option<Self> {
         let unit = target.rsplit('/').next().unwrap_or_default();
@@ -57,32 +58,32 @@ impl UnitConflict {
     }
 }
 
-/// A diversion (dpkg-divert(1)): who else has a file there has it elsewhere.
+/// A diversion (dpkg-divert(1)): other packages' files at this place are moved elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Diversion {
-    /// The place.
+    /// The diverted place.
     pub from: String,
-    /// Where other packages' files of that name are.
+    /// The new place for other packages' files.
     pub to: String,
-    /// The package that keeps its file at the place; nobody's if absent.
+    /// The package whose file stays at the diverted place; a local diversion if absent.
     pub package: Option<String>,
 }
 
-/// What packages settle between each other about files that are in none of their lists.
+/// The state that packages share, about files that are in none of their lists.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Choices {
-    /// Diversions.
+    /// The diversions.
     pub diversions: BTreeSet<Diversion>,
-    /// Modes and owners that the administrator gave (dpkg-statoverride(1)), as they are kept.
+    /// Modes and owners set by the administrator (dpkg-statoverride(1)), in dpkg's own format.
     pub overrides: String,
-    /// Alternatives (update-alternatives(1)) as they are kept, by name.
+    /// Alternatives (update-alternatives(1)) in their own format, by name.
     pub alternatives: BTreeMap<String, String>,
-    /// The links of `/etc/alternatives`, with where they lead.
+    /// The links of `/etc/alternatives`, with their targets.
     pub links: BTreeMap<String, String>,
 }
 
 impl PackageFile {
-    /// Checks that this is the package that a payload names, and one that can be removed again.
+    /// Checks that this is the package that a payload names, and that it can be removed again.
     pub(crate) fn check(&self, name: &str, version: &str) -> Result<(), TargetError> {
         if self.name != name || self.version != version {
             return Err(TargetError::WrongPackage {
@@ -103,8 +104,8 @@ impl PackageFile {
     }
 }
 
-/// Refuses a file of one package inside something that another, or the same, has as a file or link: the way there
-/// would lead elsewhere once that is installed.
+/// Refuses a file below a path that this or another package has as a file or link: once that is
+/// installed, the path would lead elsewhere.
 pub(crate) fn check_nesting<'a>(
     packages: impl Iterator<Item = &'a PackageFile> + Clone,
 ) -> Result<(), TargetError> {
@@ -121,7 +122,8 @@ pub(crate) fn check_nesting<'a>(
     Ok(())
 }
 
-/// Conffiles that dpkg leaves beside the ones that were changed on the device (dpkg(1), `--force-confold`).
+/// Returns the files that dpkg leaves beside conffiles that were changed on the device (dpkg(1),
+/// `--force-confold`).
 pub(crate) fn leftovers(path: &SafePath) -> Vec<SafePath> {
     if !path.as_str().starts_with("/etc/") {
         return Vec::new();

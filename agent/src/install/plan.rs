@@ -1,8 +1,8 @@
-//! What has to change: `observed x installed x target -> Plan`. Pure.
+//! The changes to make: `observed x installed x target -> Plan`. Pure.
 //!
-//! A resource that the new payload names goes to the state that the payload says. One that only
-//! the old payload named goes back to its baseline: what it was before any payload. Whatever is
-//! as it should be already is not touched.
+//! A resource named in the new payload changes to the payload's state. One named only in the old payload
+//! goes back to its baseline, its state before any payload. A resource that is already in its intended
+//! state is not touched.
 
 use super::{
     Change, Resource, State, States,
@@ -14,43 +14,43 @@ use super::{
 use serde::{Deserialize, Serialize};
 use unbox_common::payload::UnitName;
 
-/// Everything that an installation does, in order, and all that is needed to take it back.
+/// All changes of an installation, in order, with everything needed to roll them back.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// What is done, and taken back if it fails.
+    /// The steps, rolled back if one fails.
     pub(crate) steps: Vec<Step>,
-    /// What is done after everything else is final: removing what nothing needs any more.
+    /// Changes made once everything else is final: the removal of unneeded things.
     pub(crate) cleanup: Vec<Change>,
-    /// Units that cannot be started any more, but have to run again if it is taken back.
+    /// Units that can no longer be started, but have to run again after a rollback.
     pub(crate) guards: Vec<Change>,
-    /// What was at the places of packages that change: put back once those have been taken back, because they may
-    /// have overwritten it, moved it away or left something there.
+    /// The previous content of the places of changing packages: restored after the packages' own
+    /// rollback, because they may have overwritten it, moved it away or left something there.
     #[serde(default, with = "states_as_list", skip_serializing_if = "States::is_empty")]
     pub(crate) put_back: States,
 }
 
-/// One step. Every step can be repeated.
+/// One step, which can be repeated safely.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Step {
-    /// A resource changes.
+    /// Changes a resource.
     Change(Change),
-    /// Something reads its files again.
+    /// Makes something read its files again.
     Reload(Reload),
 }
 
-/// A plan that could not be taken back, and is therefore not begun.
+/// The reason why a plan cannot be rolled back, and is therefore not begun.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// A package whose present version could not be put back.
+    /// The current version of a package could not be reinstalled.
     #[error("{} ({}) could not be put back, because this device does not have the package file", .0.resource, .0.before)]
     NoWayBack(Box<Change>),
-    /// A directory is where a file should be, or the other way round.
+    /// A directory exists where a file should be, or the other way round.
     #[error("{} is a {} on this device, and is to be a {}", .0.resource, .0.before, .0.after)]
     InTheWay(Box<Change>),
 }
 
-/// Plans the way from what is there to what the target says. Gives the new baseline with it.
+/// Plans the way from the observed states to the target. Returns the new baseline as well.
 pub(crate) fn plan(
     observed: &States,
     installed: Option<&Record>,
@@ -67,7 +67,7 @@ pub(crate) fn plan(
         changes.extend(change(resource, before, after)?);
     }
     for unit in target.keys().filter_map(set_unit) {
-        // How a unit is set decides whether it runs after a boot, so that is kept as well.
+        // A unit's setting decides whether it runs after a boot, so the baseline includes its activity.
         let activity = Resource::UnitActivity(unit.clone());
         if !target.contains_key(&activity) {
             let pristine = old_baseline.get(&activity).or_else(|| observed.get(&activity));
@@ -81,10 +81,10 @@ pub(crate) fn plan(
         }
         let before = present(resource, observed, [known, old_baseline]);
         match change(resource, before, pristine) {
-            // A unit that does not start any more must not keep a payload from going.
+            // A unit that no longer starts must not block the removal of a payload.
             Ok(Some(change)) if change.phase() == Phase::Start => cleanup.push(change),
             Ok(change) => changes.extend(change),
-            // Nobody wants it any more, so there is no need for a way back: it goes when all is
+            // The new payload does not name it, so it needs no rollback: it is removed when everything is
             // final, or stays as somebody else left it.
             Err(PlanError::NoWayBack(change)) => {
                 cleanup.extend(is_reachable(&change.after).then_some(*change));
@@ -97,7 +97,7 @@ pub(crate) fn plan(
         if target.contains_key(&resource) {
             continue;
         }
-        // Even if it is right now: the package takes directories with it that are empty then.
+        // Even if its state is right now: the package also removes directories that become empty.
         let restored = replaced.0.iter().filter(|(resource, _)| !baseline.contains_key(*resource));
         let restored = restored.filter_map(|(resource, after)| {
             let before = observed.get(resource)?.clone();
@@ -116,7 +116,7 @@ pub(crate) fn plan(
     Ok((Plan { steps: steps(changes), cleanup, guards, put_back: States::new() }, baseline))
 }
 
-/// Unit settings with what the payload leaves open: that stays as it was before any payload.
+/// Completes unit settings: values that the payload leaves open stay as they were before any payload.
 pub(crate) fn settle(
     target: &Target,
     observed: &States,
@@ -138,14 +138,14 @@ pub(crate) fn settle(
 }
 
 impl Step {
-    /// Whether a package changes.
+    /// Whether the step changes a package.
     pub(crate) const fn is_of_package(&self) -> bool {
         matches!(self, Self::Change(Change { resource: Resource::Package(_), .. }))
     }
 }
 
 impl Plan {
-    /// Every change that is made before all is final.
+    /// Returns every change made before the result is final.
     pub(crate) fn changes(&self) -> impl Iterator<Item = &Change> {
         self.steps.iter().filter_map(|step| match step {
             Step::Change(change) => Some(change),
@@ -153,10 +153,10 @@ impl Plan {
         })
     }
 
-    /// The way back, after the first `reached` steps were begun.
+    /// Returns the steps of the rollback, after the first `reached` steps were begun.
     ///
-    /// What is on disk is taken back as far as it was touched. What a reboot changes is put back
-    /// in any case: the boot may have done what the steps had not come to yet.
+    /// Changes on disk are rolled back as far as they were begun. Volatile resources are restored in any
+    /// case: a boot may have applied steps that had not begun.
     pub(crate) fn way_back(&self, reached: usize) -> Vec<Step> {
         let mut changes: Vec<Change> = Vec::new();
         for (position, step) in self.steps.iter().enumerate() {
@@ -176,8 +176,8 @@ impl Plan {
         back
     }
 
-    /// The steps that put everything back at the places of packages: diversions first, which move files, then
-    /// directories, then what is in them.
+    /// Returns the steps that restore the places of packages: diversions first, because they move files,
+    /// then directories, then their content.
     fn put_back(&self) -> Vec<Step> {
         let change = |(resource, state): (&Resource, &State)| Change {
             resource: resource.clone(),
@@ -191,21 +191,21 @@ impl Plan {
     }
 }
 
-/// The state of a resource, with what the device itself cannot tell.
+/// Returns the state of a resource, completed with facts that the device itself does not record.
 fn present(resource: &Resource, observed: &States, known: [&States; 2]) -> State {
     let found = observed.get(resource).unwrap_or(&State::Absent);
     let mut known = known.into_iter().map(|states| states.get(resource).filter(|state| state.matches(found)));
     let told = match found {
-        // The same version from elsewhere is the same package.
+        // The same version from another source is the same package.
         State::Installed { .. } => known.find_map(|state| state),
-        // Only what the agent started itself was started from what it says.
+        // The agent knows the inputs of a unit only if it started the unit itself.
         State::Active { .. } => known.next().flatten(),
         _ => None,
     };
     told.unwrap_or(found).clone()
 }
 
-/// The change that a resource needs; `None` if it is as it should be.
+/// Returns the change that a resource needs; `None` if its state is right.
 fn change(resource: &Resource, before: State, after: &State) -> Result<Option<Change>, PlanError> {
     let is_same = match after {
         State::Active { .. } => before == *after,
@@ -214,7 +214,7 @@ fn change(resource: &Resource, before: State, after: &State) -> Result<Option<Ch
     };
     let change = Change { resource: resource.clone(), before, after: after.clone() };
     if is_same {
-        // What a reboot in the middle may change takes its turn even if it is right now.
+        // A reboot may change a volatile resource, so it gets its step even if its state is right now.
         return Ok(resource.is_volatile().then_some(change));
     }
     match (&change.before, after) {
@@ -229,12 +229,12 @@ fn change(resource: &Resource, before: State, after: &State) -> Result<Option<Ch
     }
 }
 
-/// Whether the agent could bring something into this state: not without the package's file.
+/// Whether the agent could restore this state; a package needs its file.
 const fn is_reachable(state: &State) -> bool {
     !matches!(state, State::Installed { deb: None, .. } | State::Partial(_))
 }
 
-/// Whether two packages are the same version, and not known to come from different files.
+/// Whether two packages have the same version, and are not known to come from different files.
 fn is_same_package(one: &State, other: &State) -> bool {
     match (one, other) {
         (State::Installed { deb: Some(one), .. }, State::Installed { deb: Some(other), .. })
@@ -254,8 +254,8 @@ const fn set_unit(resource: &Resource) -> Option<&UnitName> {
     }
 }
 
-/// Units whose setting changes, though not by themselves whether they run: that stays as it is,
-/// whatever a boot in the middle makes of it.
+/// Returns the activities of units whose setting changes but whose activity does not: they keep their
+/// current state, whatever a boot in between does.
 fn left_open(changes: &[Change], observed: &States) -> Vec<Change> {
     let settings = changes.iter().filter_map(|change| set_unit(&change.resource));
     let activities = settings.cloned().map(Resource::UnitActivity);
@@ -268,7 +268,7 @@ fn left_open(changes: &[Change], observed: &States) -> Vec<Change> {
         .collect()
 }
 
-/// Whether a unit can only be stopped once these changes are made.
+/// Whether these changes mask the unit, so that it can be stopped but not started afterwards.
 fn is_masked_by(changes: &[Change], activity: &Resource) -> bool {
     changes.iter().any(|change| {
         let (Resource::UnitSetting(unit), Resource::UnitActivity(other)) = (&change.resource, activity)
@@ -301,7 +301,7 @@ fn in_order(changes: &mut [Change]) {
     });
 }
 
-/// Who has to be told of a change.
+/// Returns the reader to notify of a change.
 fn read_by(change: &Change) -> Option<Reload> {
     const UNITS: [&str; 4] = [
         "/etc/systemd/system",

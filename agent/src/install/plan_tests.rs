@@ -34,7 +34,7 @@ fn version(version: &str, deb: Option<&[u8]>) -> State {
     State::Installed { version: version.parse().unwrap(), deb: deb.map(Sha256::of) }
 }
 
-/// A device that does as it is told, and remembers what is installed.
+/// A device that applies every change, and remembers the installed record.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Device {
     states: States,
@@ -46,7 +46,7 @@ impl Device {
         Self { states: states.into_iter().collect(), installed: None }
     }
 
-    /// What it finds: all that a resource can tell, and a default where nothing is.
+    /// Observes all resources, with a default for missing ones.
     fn observe(&self, target: &Target) -> States {
         let settings = target
             .settings
@@ -91,7 +91,7 @@ impl Device {
         plan
     }
 
-    /// Everything but what is as if it had never been touched.
+    /// Returns every state except the defaults, as if never touched.
     fn picture(&self) -> States {
         let mut picture = self.states.clone();
         picture.retain(|resource, state| *state != default_of(resource));

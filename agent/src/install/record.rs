@@ -1,7 +1,7 @@
-//! What is installed, and what was there before the first payload: `installed.json`.
+//! The record of the installed payload, and of the state before the first payload: `installed.json`.
 //!
-//! One document for both, because they change together: it is replaced in one step, and only
-//! after the health check has said yes.
+//! Both are in one document, because they change together: it is replaced atomically, and only after the
+//! health check has passed.
 
 use super::{States, resource::states_as_list};
 use serde::{Deserialize, Serialize};
@@ -18,11 +18,11 @@ use super::State;
 /// The version of the document that this agent writes.
 const FORMAT: u32 = 1;
 
-/// What is installed.
+/// The record of the installed payload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     format: u32,
-    /// The enrollment that it belongs to.
+    /// The generation of its enrollment.
     pub(crate) generation: Generation,
     /// The payload's version.
     pub(crate) version: u64,
@@ -30,44 +30,44 @@ pub(crate) struct Record {
     dpc: Option<latest::InstalledDpc>,
     /// The DPC's unit.
     pub(crate) unit: Option<UnitName>,
-    /// How to tell that it works.
+    /// The health check.
     pub(crate) health: HealthCheck,
     /// The DPC's extras, among the blobs.
     extras: Option<Sha256>,
-    /// Everything that is managed, as it is to be.
+    /// Every managed resource, in its intended state.
     #[serde(with = "states_as_list")]
     pub(crate) target: States,
-    /// The same resources, as they were before they were managed.
+    /// The same resources, in their state before they were managed.
     #[serde(with = "states_as_list")]
     pub(crate) baseline: States,
-    /// For each managed package, what nobody had managed and was at its places before it.
+    /// Unmanaged files that each managed package replaced.
     #[serde(default, skip_serializing_if = "Replaced::is_empty")]
     pub(crate) replaced: Replaced,
 }
 
-/// What packages replaced, by package.
+/// The replaced states, by package.
 pub(crate) type Replaced = BTreeMap<PackageName, ReplacedStates>;
 
-/// What one package replaced.
+/// The states that one package replaced.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct ReplacedStates(#[serde(with = "states_as_list")] pub(crate) States);
 
-/// A document that this agent cannot use.
+/// The reason why this agent cannot use a document.
 #[derive(Debug, thiserror::Error)]
 pub enum UnusableDocument {
-    /// It is not what this agent writes.
+    /// The document is not in this agent's format.
     #[error("it cannot be read")]
     Unreadable(#[source] serde_json::Error),
-    /// A newer agent wrote it.
+    /// A newer agent wrote the document.
     #[error("it has format {0}, and this agent knows formats up to {FORMAT}")]
     TooNew(u32),
-    /// It ends in the middle, or is empty.
+    /// The document is truncated or empty.
     #[error("it is not complete")]
     Incomplete,
 }
 
-/// Every document begins with its format, which is read before anything else.
+/// The beginning of every document: its format, checked before the rest is parsed.
 #[derive(Deserialize)]
 struct Formatted {
     format: u32,
@@ -97,7 +97,7 @@ impl Record {
         }
     }
 
-    /// The same, with what its packages replaced.
+    /// Returns the same record, with the states that its packages replaced.
     pub(crate) fn with_replaced(self, replaced: Replaced) -> Self {
         Self { replaced, ..self }
     }
@@ -107,8 +107,7 @@ impl Record {
         serde_json::from_slice(document).map_err(UnusableDocument::Unreadable)
     }
 
-    /// Every blob that is needed as long as this is installed: what there is to go back to, and
-    /// what the DPC reads.
+    /// Returns every blob needed while this is installed: for the rollback, and for the DPC to read.
     pub(crate) fn blobs(&self) -> BTreeSet<Sha256> {
         let deb = |state: &State| match state {
             State::Installed { deb, .. } => *deb,
@@ -124,7 +123,7 @@ impl Record {
         debs.chain(before).chain(replaced).chain(self.extras).collect()
     }
 
-    /// What a device says of itself when it checks in.
+    /// Returns the description that a device sends when it checks in.
     pub(crate) fn installed(&self) -> latest::Installed {
         latest::Installed { configuration: self.configuration, version: self.version, dpc: self.dpc.clone() }
     }

@@ -1,9 +1,9 @@
-//! What can be managed, in which states, and what changing one from state to state means.
+//! The resources that can be managed, their states, and the changes between states.
 //!
-//! Doing and undoing are the same: a [`Change`] whose states are swapped takes back what it did.
+//! Doing and undoing are the same operation: a [`Change`] with its states swapped undoes the original.
 //!
 //! To add a resource: a variant of [`Resource`] with its states in [`State`], its place in
-//! [`Change::phase`], how it is looked at and changed in `io/mod.rs`, and a row in the tests.
+//! [`Change::phase`], its reading and changing in `io/mod.rs`, and a row in the tests.
 
 use super::Choices;
 use crate::files::Owner;
@@ -15,16 +15,16 @@ use unbox_common::{
     payload::{DpcName, PackageName, SysctlKey, UnitName, VersionText},
 };
 
-/// Where the trees of tar DPCs lie: one directory per DPC, and in it one per artifact.
+/// The directory of all trees of tar DPCs: one directory per DPC, and in it one per artifact.
 pub(crate) const DPC_DIRECTORY: &str = "/opt/unbox/dpc";
 
-/// One thing on the device that has a state.
+/// Anything on the device that has a state.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resource {
     /// A file, link or directory, at its real place.
     Path(SafePath),
-    /// An unpacked tar DPC, below `/opt/unbox/dpc/<dpc>/<digest>`: there in full, or not at all.
+    /// An unpacked tar DPC, below `/opt/unbox/dpc/<dpc>/<digest>`: complete, or absent.
     Tree {
         /// The DPC.
         dpc: DpcName,
@@ -33,15 +33,16 @@ pub enum Resource {
     },
     /// A Debian package.
     Package(PackageName),
-    /// Diversions, overridden modes and alternatives: no package lists them, and each may change them.
+    /// Diversions, overridden modes and alternatives: no package lists them, and any package may change
+    /// them.
     Choices,
-    /// The present value of a kernel parameter.
+    /// The current value of a kernel parameter.
     Sysctl(SysctlKey),
-    /// The present host name.
+    /// The current host name.
     RunningHostname,
-    /// What a unit does at the next boot.
+    /// The setting of a unit for the next boot.
     UnitSetting(UnitName),
-    /// What a unit does now.
+    /// The current activity of a unit.
     UnitActivity(UnitName),
 }
 
@@ -49,7 +50,7 @@ pub enum Resource {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Nothing is there.
+    /// The resource does not exist.
     Absent,
     /// A regular file.
     File {
@@ -65,10 +66,10 @@ pub enum State {
     },
     /// A symbolic link.
     Symlink {
-        /// Where it points to.
+        /// Its target.
         target: String,
     },
-    /// A directory, whatever is in it.
+    /// A directory, whatever its content.
     Directory {
         /// Permission bits.
         mode: u32,
@@ -76,35 +77,35 @@ pub enum State {
         #[serde(flatten)]
         owner: Owner,
     },
-    /// A tree is there in full.
+    /// A complete tree.
     Unpacked,
-    /// A package is installed.
+    /// An installed package.
     Installed {
         /// Its version.
         version: VersionText,
-        /// The `.deb` that it came from, if that is kept. The package system does not know it.
+        /// The `.deb` that it came from, if stored. The package system does not know it.
         deb: Option<Sha256>,
     },
-    /// A package is neither installed nor gone; what the package system calls it. Found, never
-    /// wanted.
+    /// A package that is neither installed nor absent, with the package system's name for its status.
+    /// Only found, never intended.
     Partial(String),
-    /// Diversions, overridden modes and alternatives are these.
+    /// These diversions, overridden modes and alternatives.
     Choices(Box<Choices>),
-    /// A kernel parameter or the host name has this value.
+    /// The value of a kernel parameter or the host name.
     Value(String),
-    /// How a unit is set.
+    /// The setting of a unit.
     Setting {
-        /// Started at boot.
+        /// Whether it starts at boot.
         enabled: bool,
-        /// Impossible to start.
+        /// Whether starting it is impossible.
         masked: bool,
     },
     /// The unit is not running.
     Inactive,
     /// The unit is running.
     Active {
-        /// Digest of everything that it was started from, if that is known. systemd does not
-        /// know it; a difference means that the unit has to be started anew.
+        /// Digest of everything that it was started from, if known. systemd does not know it; a
+        /// difference means that the unit has to be restarted.
         of: Option<Sha256>,
     },
 }
@@ -112,41 +113,41 @@ pub enum State {
 /// Resources with their states.
 pub type States = BTreeMap<Resource, State>;
 
-/// One resource that is to go from one state to another.
+/// The change of one resource from one state to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// Which.
+    /// The resource.
     pub resource: Resource,
-    /// The state that it was found in.
+    /// The state it was found in.
     pub before: State,
-    /// The state that it is to be in.
+    /// The intended state.
     pub after: State,
 }
 
-/// When a change takes its turn. Within a phase, the order is that of the resources.
+/// The order of changes. Within a phase, the order is that of the resources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// What is to stop, stops while its files are still there.
+    /// Units to stop, while their files still exist.
     Stop,
-    /// So does what is not to start again.
+    /// Units to disable, likewise.
     Disable,
-    /// Packages that go. What they leave behind, or take with them, is put right afterwards.
+    /// Packages to remove. Anything that they leave behind or take with them is corrected afterwards.
     RemovePackage,
-    /// Directories, outermost first.
+    /// Directories to make, outermost first.
     MakeDirectory,
-    /// Trees, which nothing refers to yet.
+    /// Trees to unpack, which nothing refers to yet.
     Unpack,
-    /// Packages; what they bring, files may then replace.
+    /// Packages to install; later phases may replace their files.
     Package,
     /// Files and links.
     Write,
-    /// What reads the files: systemd, the certificate store.
+    /// Readers of the files: systemd, the certificate store.
     Reload,
     /// Kernel parameters and the host name.
     Kernel,
-    /// What is to start at boot.
+    /// Units to enable at boot.
     Enable,
-    /// What is to run now.
+    /// Units to start now.
     Start,
     /// Trees that nothing refers to any more.
     RemoveTree,
@@ -155,15 +156,16 @@ pub(crate) enum Phase {
 }
 
 impl State {
-    /// Whether a resource that looks like `found` is in this state.
+    /// Whether a resource observed as `found` is in this state.
     ///
-    /// What the device cannot tell (which `.deb`, what a unit was started from) is not compared.
+    /// Facts that the device does not record (the `.deb` of a package, the inputs of a unit) are not
+    /// compared.
     #[must_use]
     pub fn matches(&self, found: &Self) -> bool {
         match (self, found) {
             (Self::Installed { version, .. }, Self::Installed { version: other, .. }) => version == other,
             (Self::Active { .. }, Self::Active { .. }) => true,
-            // The kernel sets lists apart by tabs, people by blanks.
+            // The kernel separates list items by tabs, people by blanks.
             (Self::Value(value), Self::Value(other)) => value.split_whitespace().eq(other.split_whitespace()),
             _ => self == found,
         }
@@ -171,7 +173,7 @@ impl State {
 }
 
 impl Change {
-    /// The change that takes this one back.
+    /// Returns the change that undoes this one.
     #[must_use]
     pub fn undone(&self) -> Self {
         Self { resource: self.resource.clone(), before: self.after.clone(), after: self.before.clone() }
@@ -198,7 +200,7 @@ impl Change {
 }
 
 impl Resource {
-    /// Whether a reboot changes it: its state then follows from what is on disk.
+    /// Whether a reboot changes it: its state then follows from the files on disk.
     #[must_use]
     pub const fn is_volatile(&self) -> bool {
         matches!(self, Self::Sysctl(_) | Self::RunningHostname | Self::UnitActivity(_))
@@ -252,7 +254,7 @@ pub(crate) fn within(path: &SafePath, tree: &str) -> bool {
     path.as_str().strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// [`States`] as JSON: a list, because a resource is no text that could be a key.
+/// [`States`] as JSON: a list, because a resource is not a string that could be a key.
 pub(crate) mod states_as_list {
     use super::{Resource, State, States};
     use serde::{Deserialize, Deserializer, Serializer};

@@ -1,7 +1,7 @@
-//! Tar archives of DPCs: read with suspicion, once to know what is in them and once to unpack.
+//! Tar archives of DPCs: treated as hostile, and read twice, once to inspect and once to unpack.
 //!
-//! A tree holds regular files, directories and symbolic links that stay inside it, and nothing
-//! else. Everything belongs to root, and nobody else can write to it, whatever the archive says.
+//! A tree holds only regular files, directories and symbolic links that stay inside it. Everything
+//! belongs to root, and nobody else can write to it, whatever the archive says.
 
 use crate::files::NewTree;
 use flate2::bufread::MultiGzDecoder;
@@ -12,42 +12,41 @@ use std::{
 use tar::{Archive, Entry, EntryType, PaxExtensions};
 use unbox_common::path::{RelativePath, UnsafePath};
 
-/// The largest unit file, and the largest header that extends another, in bytes.
+/// The largest unit file, and the largest extension header, in bytes.
 const MAX_TEXT_BYTES: u64 = 64 * 1024;
 /// First bytes of a gzip stream (RFC 1952, section 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// What one entry of an archive may take beside its contents: its header, padding, and perhaps headers that
-/// extend it.
+/// Allowance per entry apart from its contents: header, padding, and perhaps extension headers.
 const HEADERS_BYTES: u64 = 4096;
 
-/// How much an archive may hold.
+/// The limits of an archive.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Files, directories and links.
+    /// The most files, directories and links.
     pub(crate) entries: u64,
-    /// Bytes of all files together.
+    /// The most bytes of all files together.
     pub(crate) bytes: u64,
 }
 
-/// More than any DPC needs; what the device has room for is checked as well.
+/// More than any DPC needs; the free room is checked as well.
 pub(crate) const LIMITS: Limits = Limits { entries: 200_000, bytes: 16 * 1024 * 1024 * 1024 };
 
-/// What is in an archive.
+/// The content of an archive, in numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Inspected {
-    /// Files, directories and links.
+    /// The number of files, directories and links.
     pub(crate) entries: u64,
-    /// Bytes of all files together.
+    /// The bytes of all files together.
     pub(crate) bytes: u64,
-    /// The unit file, if the archive holds the one that was looked for.
+    /// The unit file, if the archive holds the requested one.
     pub(crate) unit: Option<Vec<u8>>,
 }
 
-/// An archive that is not unpacked.
+/// The reason why an archive is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// It ends too early, or is no tar archive.
+    /// The archive ends too early, or is not in tar format.
     #[error("the archive cannot be read")]
     Unreadable(#[source] io::Error),
     /// A name leads out of the tree.
@@ -62,20 +61,20 @@ pub enum ArchiveError {
         /// The link.
         path: RelativePath,
     },
-    /// Something else than files, directories and symbolic links.
+    /// The entry is neither a file, a directory nor a symbolic link.
     #[error("{path} in the archive is {what}, which a payload must not bring")]
     Forbidden {
         /// The entry.
         path: RelativePath,
-        /// What it is.
+        /// The type of the entry.
         what: &'static str,
     },
-    /// It holds more than an archive may.
+    /// The archive exceeds a limit.
     #[error("the archive holds more than {limit} {what}")]
     TooLarge {
-        /// Entries or bytes.
+        /// The unit of the limit: entries or bytes.
         what: &'static str,
-        /// How many may be in it.
+        /// The limit.
         limit: u64,
     },
     /// A file could not be written.
@@ -83,22 +82,22 @@ pub enum ArchiveError {
     Write {
         /// The entry.
         path: RelativePath,
-        /// The cause.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
 }
 
-/// Where entries go. The paths are safe, the modes are plain, the links stay inside.
+/// The receiver of entries. The paths are safe, the modes are plain, the links stay inside.
 trait Sink {
     fn directory(&mut self, path: &RelativePath, mode: u32) -> io::Result<()>;
     fn file(&mut self, path: &RelativePath, mode: u32, contents: &mut dyn Read) -> io::Result<()>;
     fn symlink(&mut self, path: &RelativePath, target: &str) -> io::Result<()>;
 }
 
-/// Reads an archive to its end without unpacking it.
+/// Reads a whole archive without unpacking it.
 ///
-/// `unit` is the file name of the unit to look for, at the top or in `lib/systemd/system`.
+/// `unit` is the file name of the unit to find, at the top or in `lib/systemd/system`.
 pub(crate) fn inspect(
     stream: impl Read,
     limits: Limits,
@@ -109,7 +108,7 @@ pub(crate) fn inspect(
     Ok(Inspected { entries, bytes, unit: found.text })
 }
 
-/// Unpacks an archive, reading it to its end.
+/// Unpacks a whole archive.
 pub(crate) fn unpack(stream: impl Read, limits: Limits, tree: &NewTree<'_>) -> Result<(), ArchiveError> {
     let mut sink = Unpacking(tree);
     walk(stream, limits, &mut sink).map(drop)
@@ -130,7 +129,7 @@ fn walk(stream: impl Read, limits: Limits, sink: &mut dyn Sink) -> Result<(u64, 
     }
 }
 
-/// One entry, with its names as headers of their own may say.
+/// One entry, with the names from its extension headers.
 pub(super) struct Item<'e> {
     pub(super) name: String,
     pub(super) kind: EntryType,
@@ -140,18 +139,18 @@ pub(super) struct Item<'e> {
     pub(super) contents: &'e mut dyn Read,
 }
 
-/// Looks at one entry after the other.
+/// A visitor of one entry after the other.
 pub(super) trait Visitor {
     fn visit(&mut self, item: Item<'_>) -> Result<(), ArchiveError>;
 }
 
-/// Reads a tar archive to its end: how many entries and bytes of files are in it.
+/// Reads a whole tar archive, and returns the number of entries and the bytes of files.
 pub(super) fn walk_tar(
     stream: &mut dyn Read,
     limits: Limits,
     visitor: &mut dyn Visitor,
 ) -> Result<(u64, u64), ArchiveError> {
-    // Padding, too: a few bytes can unpack to zeros without end.
+    // Padding counts, too: a few compressed bytes can unpack to endless zeros.
     let most = limits.bytes.saturating_add(limits.entries.saturating_mul(HEADERS_BYTES));
     let mut capped = stream.take(most.saturating_add(1));
     let counted = walk_capped(&mut capped, limits, visitor);
@@ -193,7 +192,7 @@ fn walk_capped(
         let link = link.unwrap_or_else(|| entry.link_name_bytes().unwrap_or_default().into_owned());
         visitor.visit(Item { name, kind, mode, link, size, contents: &mut entry })?;
     }
-    // The digest is known only at the end of the stream, behind the padding.
+    // The digest is known only at the end of the stream, after the padding.
     to_the_end(stream)?;
     Ok((entries, bytes))
 }
@@ -202,7 +201,7 @@ fn to_the_end(stream: &mut (impl Read + ?Sized)) -> Result<(), ArchiveError> {
     io::copy(stream, &mut io::sink()).map(drop).map_err(ArchiveError::Unreadable)
 }
 
-/// Passes on what the tree of a DPC may hold, and refuses the rest.
+/// A visitor that passes on what the tree of a DPC may hold, and refuses the rest.
 struct Plain<'a>(&'a mut dyn Sink);
 
 impl Visitor for Plain<'_> {
@@ -247,8 +246,8 @@ fn pass_on(item: Item<'_>, sink: &mut dyn Sink) -> Result<(), ArchiveError> {
     }
 }
 
-/// Whether a link at `path` points into the tree: upwards only at its beginning, and not above
-/// the top. `..` behind a name could climb out of another link, so it is not allowed there.
+/// Whether a link at `path` points into the tree: upwards only at its beginning, and not above the top.
+/// `..` after a name could climb out of another link, so it is not allowed there.
 fn stays_inside(path: &RelativePath, target: &str) -> bool {
     let depth = path.as_str().split('/').count() - 1;
     let mut parts = target.split('/').filter(|part| !matches!(*part, "" | ".")).peekable();
@@ -267,7 +266,7 @@ fn text(bytes: Vec<u8>) -> Result<String, ArchiveError> {
     String::from_utf8(bytes).map_err(|_| ArchiveError::NotText)
 }
 
-/// Long names that came in headers of their own, for the entry that follows them.
+/// Long names from extension headers, for the entry that follows them.
 #[derive(Default)]
 struct Extended {
     path: Option<Vec<u8>>,
@@ -288,7 +287,7 @@ impl Extended {
         let mut header = Vec::new();
         entry.read_to_end(&mut header).map_err(ArchiveError::Unreadable)?;
         if kind.is_gnu_longname() || kind.is_gnu_longlink() {
-            // GNU tar closes the name with a NUL.
+            // GNU tar ends the name with a NUL.
             let name = header.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
             if kind.is_gnu_longname() {
                 self.path = Some(name);
@@ -309,7 +308,7 @@ impl Extended {
                         io::Error::new(io::ErrorKind::InvalidData, "an extension that is not supported");
                     return Err(ArchiveError::Unreadable(odd));
                 }
-                // Times, owners and comments: nothing that a tree keeps.
+                // Times, owners and comments, none of which a tree keeps.
                 _ => (),
             }
         }
@@ -317,7 +316,7 @@ impl Extended {
     }
 }
 
-/// Counts what passes: an archive that is cut off inside a file must not look complete.
+/// A counting reader: an archive that is cut off inside a file must not look complete.
 struct Counted<R> {
     inner: R,
     read: u64,
@@ -347,7 +346,7 @@ impl Sink for Unpacking<'_> {
     }
 }
 
-/// Unpacks nothing, but keeps the unit file.
+/// A sink that unpacks nothing, but keeps the unit file.
 struct UnitFinder<'a> {
     unit: Option<&'a str>,
     text: Option<Vec<u8>>,
@@ -407,7 +406,7 @@ mod tests {
         let large = with(|tar| add(tar, EntryType::Regular, "zeros", &[0; 1001]));
         let refused = inspect(&large[..], SMALL, None).unwrap_err();
         assert_eq!(refused.to_string(), "the archive holds more than 1000 bytes");
-        // A size that nothing could hold, with nothing behind it.
+        // An impossibly large size, with no data after it.
         let mut header = Header::new_gnu();
         header.set_path("x").unwrap();
         header.set_size(u64::MAX / 2);

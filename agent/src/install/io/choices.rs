@@ -1,5 +1,5 @@
-//! What packages settle between each other: diversions, overridden modes, alternatives. No package lists them, and
-//! the scripts of one that goes wrong leave them behind.
+//! State that packages share: diversions, overridden modes, alternatives. No package lists them, and the
+//! scripts of a failing package leave them behind.
 
 use super::{SystemError, dpkg::Dpkg};
 use crate::{
@@ -14,7 +14,7 @@ const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
 const LINKS: &str = "etc/alternatives";
 
-/// Reads them.
+/// Reads the current choices.
 pub(super) fn read(dpkg: &Dpkg) -> Result<Choices, SystemError> {
     let database = dpkg.database();
     let diversions = text(&database.join("diversions"))?;
@@ -45,12 +45,12 @@ pub(super) fn read(dpkg: &Dpkg) -> Result<Choices, SystemError> {
     Ok(choices)
 }
 
-/// Brings them back to how they were.
+/// Restores the choices to `after`.
 pub(super) fn restore(dpkg: &Dpkg, after: &Choices) -> Result<(), SystemError> {
     let now = read(dpkg)?;
     for made in now.diversions.difference(&after.diversions) {
         if divert(dpkg, made, &["--rename", "--remove"]).is_err() {
-            // What is at its place belongs to nobody any more, and is in the way of what was moved.
+            // The file in its place belongs to no package any more, and blocks the one that was moved.
             let place = dpkg.path(made.from.trim_start_matches('/'));
             Entry::of(&place)?.remove()?;
             divert(dpkg, made, &["--rename", "--remove"])?;
@@ -64,7 +64,7 @@ pub(super) fn restore(dpkg: &Dpkg, after: &Choices) -> Result<(), SystemError> {
     restore_alternatives(dpkg, &now, after)
 }
 
-/// Takes back the diversions that a package has left behind.
+/// Removes the diversions that a package has left behind.
 pub(super) fn forget(dpkg: &Dpkg, package: &str) -> Result<(), SystemError> {
     let now = read(dpkg)?;
     let is_left = |diversion: &&Diversion| diversion.package.as_deref() == Some(package);
@@ -85,7 +85,7 @@ fn restore_alternatives(dpkg: &Dpkg, now: &Choices, after: &Choices) -> Result<(
             continue;
         }
         set(&record, "", kept)?;
-        // The links that lead to it from elsewhere; which one is chosen is set right below.
+        // Restores the links that lead to it from elsewhere; the chosen alternative is set right below.
         let _ = dpkg.program("update-alternatives")?.args(["--auto", name]).run(LIMIT)?;
         set(&record, "", kept)?;
     }
@@ -110,7 +110,7 @@ fn divert(dpkg: &Dpkg, diversion: &Diversion, verb: &[&str]) -> Result<(), Syste
     Ok(())
 }
 
-/// Writes a file if it changes.
+/// Writes a file if its content changes.
 fn set(path: &Path, now: &str, after: &str) -> Result<(), FilesError> {
     if now == after { Ok(()) } else { files::replace(path, after.as_bytes(), files::PUBLIC_FILE) }
 }

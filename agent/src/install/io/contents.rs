@@ -1,7 +1,7 @@
-//! Bytes by their digest: the artifacts that came, and the blobs that the stage keeps itself.
+//! Bytes addressed by digest: the fetched artifacts, and the stage's own blobs.
 //!
-//! Blobs belong to root. They hold what has to outlive the artifacts: files as they were before,
-//! the texts of a policy, packages to go back to, a DPC's extras.
+//! Blobs belong to root. They hold everything that has to outlive the artifacts: replaced files, the
+//! texts of a policy, packages to go back to, a DPC's extras.
 
 use crate::{
     files::{self, Attributes, Entry, FilesError, Root},
@@ -15,24 +15,25 @@ use std::{
 };
 use unbox_common::digest::{Hasher, Sha256};
 
-/// Where bytes are looked for: among the blobs first.
+/// The sources of bytes: blobs first, then artifacts.
 pub(crate) struct Contents {
     blobs: Root,
     artifacts: Option<ArtifactDir>,
 }
 
-/// An artifact is missing, or is no longer what it was when it was fetched.
+/// An artifact is missing, or was changed since it was fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ArtifactError {
-    /// It is not there.
+    /// The artifact does not exist.
     #[error("artifact {0} is not on this device")]
     Missing(Sha256),
-    /// Its bytes have another digest or size.
+    /// The artifact's bytes have another digest or size.
     #[error("artifact {0} is not what its digest says")]
     Changed(Sha256),
 }
 
-/// A stream that fails at its end, or where it becomes too long, if it is not what was expected.
+/// A stream that fails at its end, or as soon as it is too long, unless it has the expected digest and
+/// size.
 pub(crate) struct Checked<R> {
     inner: R,
     hasher: Option<Hasher>,
@@ -41,7 +42,7 @@ pub(crate) struct Checked<R> {
 }
 
 impl ArtifactError {
-    /// Finds this error inside an I/O error.
+    /// Extracts this error from an I/O error.
     pub(crate) fn within(error: &io::Error) -> Option<Self> {
         error.get_ref().and_then(|inner| inner.downcast_ref()).copied()
     }
@@ -58,7 +59,7 @@ impl Contents {
         Self { blobs, artifacts }
     }
 
-    /// Opens the bytes with this digest and size, wherever they are.
+    /// Opens the bytes with this digest and size, from either source.
     pub(crate) fn open(&self, digest: Sha256, size: u64) -> io::Result<Checked<File>> {
         let file = self.find(digest)?;
         if file.metadata()?.len() != size {
@@ -67,7 +68,7 @@ impl Contents {
         Ok(Checked::new(file, digest, size))
     }
 
-    /// Opens the bytes with this digest, however many they are.
+    /// Opens the bytes with this digest, whatever their size.
     pub(crate) fn open_any(&self, digest: Sha256) -> io::Result<Checked<File>> {
         let file = self.find(digest)?;
         let size = file.metadata()?.len();
@@ -82,25 +83,25 @@ impl Contents {
         let Some(ArtifactDir(directory)) = &self.artifacts else { return Err(missing) };
         match Entry::of(&directory.join(digest.to_string())).and_then(|entry| entry.open()) {
             Ok(found) => found.ok_or(missing),
-            // A link or a FIFO in its place.
+            // A link or a FIFO in place of the artifact.
             Err(FilesError::Blocked { .. }) => Err(ArtifactError::Changed(digest).into()),
             Err(FilesError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Err(missing),
             Err(error) => Err(io::Error::other(error)),
         }
     }
 
-    /// Whether a blob is there already.
+    /// Whether the blob exists.
     pub(crate) fn has(&self, digest: Sha256) -> Result<bool, FilesError> {
         self.blob(digest).open().map(|blob| blob.is_some())
     }
 
-    /// Keeps bytes as a blob.
+    /// Stores bytes as a blob.
     pub(crate) fn keep(&self, bytes: &[u8]) -> Result<(), FilesError> {
         let digest = Sha256::of(bytes);
         self.keep_from(bytes, digest, bytes.len() as u64)
     }
 
-    /// Keeps what a stream holds as a blob, if it is what was expected.
+    /// Stores a stream as a blob, if it has the expected digest and size.
     pub(crate) fn keep_from(&self, stream: impl Read, digest: Sha256, size: u64) -> Result<(), FilesError> {
         if self.has(digest)? {
             return Ok(());
@@ -110,7 +111,7 @@ impl Contents {
         })
     }
 
-    /// Keeps an artifact as a blob, out of reach of the user who fetched it.
+    /// Stores an artifact as a blob, out of reach of the user who fetched it.
     pub(crate) fn keep_artifact(&self, digest: Sha256, size: u64) -> Result<(), FilesError> {
         if self.has(digest)? {
             return Ok(());
@@ -121,7 +122,7 @@ impl Contents {
         self.keep_from(stream.inner, digest, size)
     }
 
-    /// Removes every blob that is not named.
+    /// Removes every blob that is not in `named`.
     pub(crate) fn keep_only(&self, named: &BTreeSet<Sha256>) -> Result<(), FilesError> {
         let failed = |source| FilesError::Read { path: self.blobs.path().to_owned(), source };
         for found in self.blobs.path().read_dir().map_err(failed)? {
@@ -135,7 +136,7 @@ impl Contents {
         Ok(())
     }
 
-    /// Where a blob lies.
+    /// Returns the path of a blob.
     pub(crate) fn blob_path(&self, digest: Sha256) -> PathBuf {
         self.blobs.path().join(digest.to_string())
     }

@@ -1,4 +1,4 @@
-//! Package files, read with suspicion: their control fields, and every name in them.
+//! Package files, treated as hostile: their control fields, and every name in them.
 
 use super::{
     SystemError,
@@ -15,14 +15,14 @@ use unbox_common::{
     protected::{self, MAX_UNIT_FILE_BYTES},
 };
 
-/// How long reading the control fields may take.
+/// Time limit for reading the control fields.
 const FIELDS_LIMIT: Duration = Duration::from_mins(1);
-/// How long unpacking all of it may take on a slow device.
+/// Time limit for unpacking the whole package on a slow device.
 const LIST_LIMIT: Duration = Duration::from_mins(15);
-/// What one file takes on disk beside its bytes.
+/// Allowance on disk for each file apart from its bytes.
 const ENTRY_BYTES: u64 = 4096;
 
-/// Reads a package file to its end.
+/// Reads a whole package file.
 pub(super) fn describe(deb: &Path) -> Result<PackageFile, SystemError> {
     let fields = Program::new("dpkg-deb")
         .arg("--field")
@@ -35,7 +35,7 @@ pub(super) fn describe(deb: &Path) -> Result<PackageFile, SystemError> {
         .arg("--fsys-tarfile")
         .arg(deb)
         .run_into(LIST_LIMIT, |tar| walk_tar(tar, LIMITS, &mut listing))?;
-    // A name that is refused says more than that nobody read on.
+    // A refused name is a better message than the broken pipe that follows from it.
     let (entries, bytes) = match walked {
         Err(ArchiveError::Unreadable(_)) if !finished.status.success() => return Err(failed(&finished)),
         walked => walked?,
@@ -62,7 +62,7 @@ fn package_file(control: &str) -> PackageFile {
     };
     // In KiB (Debian Policy, section 5.6.20).
     let kib: u64 = field("Installed-Size").parse().unwrap_or(0);
-    // `Important` is what `Protected` was called before (deb-control(5)).
+    // `Important` is the former name of `Protected` (deb-control(5)).
     let is_lasting =
         ["Essential", "Protected", "Important"].iter().any(|name| field(name).eq_ignore_ascii_case("yes"));
     PackageFile {
@@ -74,7 +74,7 @@ fn package_file(control: &str) -> PackageFile {
     }
 }
 
-/// The names in a package, and what its unit files are about.
+/// The names in a package, and the first conflict found in its unit files.
 #[derive(Default)]
 struct Listing {
     conflict: Option<UnitConflict>,
@@ -83,7 +83,8 @@ struct Listing {
 }
 
 impl Listing {
-    /// Searches a unit file. A second name of a file, whose bytes came with the first, could not be searched.
+    /// Searches a unit file. A hard link is refused, because its bytes came with the first name and
+    /// cannot be searched.
     fn search(&mut self, path: &RelativePath, place: &str, item: &mut Item<'_>) -> Result<(), ArchiveError> {
         let forbidden = |what| Err(ArchiveError::Forbidden { path: path.clone(), what });
         let found = match item.kind {
@@ -150,7 +151,7 @@ mod tests {
         }
     }
 
-    /// Builds a package of these files and links that says that it takes this many KiB.
+    /// Builds a package of these files and links that declares an installed size of this many KiB.
     fn build(kib: u64, files: &[(&str, &[u8])], link: Option<(&str, &str)>) -> (TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let (tree, deb) = (folder.path().join("tree"), folder.path().join("tool.deb"));

@@ -1,4 +1,4 @@
-//! Debian packages, through `dpkg`: never a dialogue, never a script of ours.
+//! Debian packages, through `dpkg`: never a dialogue, never a script of our own.
 
 use super::{Packages, SystemError, choices, deb};
 use crate::{
@@ -20,17 +20,17 @@ use std::{
 };
 use unbox_common::{path::SafePath, payload::PackageName};
 
-/// How long one package may take; its maintainer scripts may do a lot on a slow disk.
+/// Time limit for one package; its maintainer scripts may do a lot on a slow disk.
 const CHANGE_LIMIT: Duration = Duration::from_mins(15);
 const QUERY_LIMIT: Duration = Duration::from_mins(1);
-/// The most paths in one question: the answer has to fit into what is kept of a program's output.
+/// The most paths in one query: the answer has to fit into the stored part of a program's output.
 const PATHS_AT_ONCE: usize = 64;
-/// The files whose locks whoever works on packages holds (dpkg's database, its front ends).
+/// The files locked by every program that works on packages (dpkg's front ends, its database).
 const LOCKS: [&str; 2] = ["lock-frontend", "lock"];
 
 /// The package system of one root.
 pub(super) struct Dpkg {
-    /// A root other than `/`.
+    /// The root, if it is not `/`.
     root: Option<PathBuf>,
 }
 
@@ -60,8 +60,8 @@ impl Dpkg {
         deb: Option<&Path>,
     ) -> Result<(), SystemError> {
         if let State::Partial(_) = self.look(name)? {
-            // An interrupted dpkg left others half done as well. Whether that can be repaired is
-            // not for this package to decide.
+            // An interrupted dpkg may have left other packages half configured. Whether they can be
+            // repaired must not decide about this one.
             let _ = self.dpkg()?.args(["--configure", "--pending"]).run(CHANGE_LIMIT)?;
         }
         match (after, deb) {
@@ -74,13 +74,13 @@ impl Dpkg {
         }
     }
 
-    /// Brings diversions, overridden modes and alternatives back to how they were.
+    /// Restores diversions, overridden modes and alternatives.
     pub(super) fn set_choices(&self, after: &Choices) -> Result<(), SystemError> {
         choices::restore(self, after)
     }
 
-    /// Removes a package with its configuration. One that resists goes without its scripts having a say: it must
-    /// hold up neither the next configuration nor a reset.
+    /// Removes a package with its configuration. If it resists, it is removed without its scripts: it
+    /// must block neither the next configuration nor a reset.
     fn purge(&self, name: &PackageName) -> Result<(), SystemError> {
         let purge = |more: &[&str]| {
             let dpkg = self.dpkg()?.arg("--force-remove-reinstreq").args(more);
@@ -100,24 +100,24 @@ impl Dpkg {
     }
 
     fn dpkg(&self) -> Result<Program, SystemError> {
-        // Configuration files that were changed on the device stay as they are: only then can
-        // going back to the package's old version bring back what was there.
+        // Configuration files that were changed on the device stay as they are, so that going back to the
+        // package's old version restores them.
         let dpkg = self.program("dpkg")?.args(["--force-confdef", "--force-confold"]);
         let has_to_be_root = self.root.is_none() || nix::unistd::geteuid().is_root();
         Ok(if has_to_be_root { dpkg } else { dpkg.arg("--force-not-root") })
     }
 
-    /// Where the package system keeps its files.
+    /// Returns the directory of dpkg's database.
     pub(super) fn database(&self) -> PathBuf {
         self.path("var/lib/dpkg")
     }
 
-    /// Where a path of this root is.
+    /// Returns the real path of a path below this root.
     pub(super) fn path(&self, path: &str) -> PathBuf {
         self.root.as_deref().unwrap_or(Path::new("/")).join(path)
     }
 
-    /// One of dpkg's programs, for this root.
+    /// Prepares one of dpkg's programs for this root.
     pub(super) fn program(&self, name: &str) -> Result<Program, SystemError> {
         let program = Program::new(name)
             .env("DEBIAN_FRONTEND", "noninteractive")
@@ -130,7 +130,7 @@ impl Dpkg {
             });
         }
         if name == "update-alternatives" {
-            // It knows the two words only apart.
+            // It accepts the option only as two separate arguments.
             return Ok(program.arg("--root").arg(root));
         }
         let mut option = OsString::from("--root=");
@@ -164,7 +164,7 @@ impl Packages for Dpkg {
         for files in files.chunks(PATHS_AT_ONCE) {
             let names = files.iter().flat_map(|file| names_of(file.as_str()));
             let found = self.program("dpkg-query")?.arg("--search").args(names.map(|name| literal(&name)));
-            // Files that belong to nobody are a failure of the program, and a success here.
+            // The program fails if a file belongs to no package; here, that is a valid answer.
             let found = found.run(QUERY_LIMIT)?;
             owners.extend(owners_of(&String::from_utf8_lossy(&found.stdout)));
         }
@@ -182,7 +182,7 @@ impl Packages for Dpkg {
 
     fn holder(&self) -> Result<Option<String>, SystemError> {
         for lock in LOCKS {
-            // Where it cannot be opened, nobody could have locked it for us to see; dpkg itself says more.
+            // If we cannot open it, we could not see its lock either; dpkg itself gives a better message.
             let Ok(file) = File::open(self.database().join(lock)) else { continue };
             let mut query = libc::flock {
                 l_type: i16::try_from(libc::F_WRLCK).unwrap_or_default(),
@@ -200,7 +200,7 @@ impl Packages for Dpkg {
     }
 }
 
-/// The largest list of an installed package's files, in bytes.
+/// The longest list of an installed package's files, in bytes.
 const MAX_LIST_BYTES: u64 = 16 * 1024 * 1024;
 
 fn finish(dpkg: Program) -> Result<(), SystemError> {
@@ -215,7 +215,7 @@ fn finish(dpkg: Program) -> Result<(), SystemError> {
     }
 }
 
-/// A process as people know it: its name, where that can be seen, and its number.
+/// Describes a process for people: its name, if readable, and its id.
 fn process_name(pid: i32) -> String {
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     let name: String = name.trim().chars().filter(|char| !char.is_control()).take(32).collect();
@@ -226,7 +226,8 @@ fn process_name(pid: i32) -> String {
     }
 }
 
-/// The names that a package may know a file by: on a merged `/usr`, some say `/bin`, others `/usr/bin`.
+/// Returns the names by which packages may know a file: on a merged `/usr`, some list `/bin`, others
+/// `/usr/bin`.
 fn names_of(path: &str) -> Vec<String> {
     let unmerged = path.strip_prefix("/usr").filter(|rest| {
         ["/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/"].iter().any(|top| rest.starts_with(top))
@@ -234,13 +235,13 @@ fn names_of(path: &str) -> Vec<String> {
     unmerged.map(str::to_owned).into_iter().chain([path.to_owned()]).collect()
 }
 
-/// A path that the search takes as it is.
+/// Escapes a path, so that the search takes it literally.
 fn literal(path: &str) -> String {
     let is_special = |char: char| matches!(char, '*' | '?' | '[' | ']' | '\\');
     path.chars().flat_map(|char| is_special(char).then_some('\\').into_iter().chain([char])).collect()
 }
 
-/// Reads what the search found: `package, package:arch: /path`.
+/// Parses the search's output: `package, package:arch: /path`.
 fn owners_of(found: &str) -> Vec<(String, String)> {
     let lines = found.lines().filter(|line| !line.starts_with("diversion by "));
     lines
@@ -253,13 +254,13 @@ fn owners_of(found: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Reads which packages dpkg would remove to make room for others.
+/// Parses the packages that dpkg would remove to make room for others.
 fn removed_by(simulation: &str) -> BTreeSet<String> {
     let words = simulation.lines().filter_map(|line| line.strip_prefix("dpkg: yes, will remove "));
     words.filter_map(|rest| rest.split([' ', ':']).next()).map(str::to_owned).collect()
 }
 
-/// Reads `${db:Status-Abbrev}` (dpkg-query(1)): wanted, status, error.
+/// Parses `${db:Status-Abbrev}` (dpkg-query(1)): wanted, status, error.
 fn state_of(name: &PackageName, listed: &str) -> Result<State, SystemError> {
     let unsupported =
         |why: &str| SystemError::Unsupported { what: format!("package {name}"), why: why.to_owned() };
@@ -334,7 +335,7 @@ mod tests {
         let lock = dpkg.database().join("lock-frontend");
         files::replace(&lock, b"", files::PUBLIC_FILE).unwrap();
         assert_eq!(dpkg.holder().unwrap(), None);
-        // Another process has to hold it: a process is never in its own way.
+        // Another process has to hold it: a process never conflicts with its own lock.
         let script = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(60)";
         let output = tempfile::tempfile().unwrap();
         let _holds = Program::new("python3").args(["-c", script]).arg(&lock).start(&output).unwrap();

@@ -1,7 +1,7 @@
-//! Parameters of the running kernel, its host name among them, below `/proc/sys`.
+//! Parameters of the running kernel, including its host name, below `/proc/sys`.
 //!
-//! The installer's own unit keeps it from the network and from the kernel. There it sees another
-//! network's parameters, and can set none: systemd then does it, outside, as it starts units.
+//! The installer's own unit is isolated from the network and the kernel. Inside, it sees the parameters
+//! of another network namespace, and can set none; it then has systemd run a program outside.
 
 use super::SystemError;
 use crate::{files, programs::Program};
@@ -15,19 +15,19 @@ use std::{
 };
 use unbox_common::bytes::to_base64;
 
-/// The host name as the kernel calls it.
+/// The kernel's name for the host name.
 pub(super) const HOSTNAME: &str = "kernel.hostname";
-/// Where a value is written that is read outside.
+/// The directory for values that are read outside.
 const OUTPUT_DIRECTORY: &str = "/run/unbox";
 const OUTPUT: &str = "/run/unbox/kernel-parameter";
 /// The longest value that is read, in bytes.
 const MAX_VALUE_BYTES: u64 = 64 * 1024;
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// The kernel that the device runs.
+/// The kernel of the running device.
 pub(super) struct Kernel {
     is_inside: bool,
-    /// What was read outside, which takes a while.
+    /// Values read outside, cached because that is slow.
     known: RefCell<BTreeMap<String, Option<String>>>,
 }
 
@@ -36,7 +36,7 @@ impl Kernel {
         Self { is_inside: !sees_what_systemd_sees(), known: RefCell::default() }
     }
 
-    /// The value of a parameter; `None` if this kernel does not have it.
+    /// Reads a parameter; `None` if this kernel does not have it.
     pub(super) fn read(&self, key: &str) -> Result<Option<String>, SystemError> {
         if !(self.is_inside && key.starts_with("net.")) {
             return read(key);
@@ -55,8 +55,7 @@ impl Kernel {
     }
 }
 
-/// Whether this process is in the network that the device starts with. Where that cannot be
-/// told, it is not.
+/// Whether this process is in the network namespace of PID 1. If that is unknown, the answer is no.
 fn sees_what_systemd_sees() -> bool {
     let network = |process: &str| fs::read_link(format!("/proc/{process}/ns/net"));
     matches!((network("1"), network("self")), (Ok(one), Ok(own)) if one == own)
@@ -90,7 +89,7 @@ fn read_outside(key: &str) -> Result<Option<String>, SystemError> {
     let value = files::read(Path::new(OUTPUT), MAX_VALUE_BYTES)?.unwrap_or_default();
     files::remove(Path::new(OUTPUT))?;
     let value = String::from_utf8_lossy(&value).trim_end().to_owned();
-    // What cannot be read is not there, as far as anybody could set it.
+    // A parameter that cannot be read counts as absent, because it could not be set either.
     Ok(finished.status.success().then_some(value))
 }
 
@@ -105,8 +104,8 @@ fn write_outside(key: &str, value: &str) -> Result<(), SystemError> {
     Ok(())
 }
 
-/// A program that systemd runs to its end. Without `--wait` and `--pipe`, which need D-Bus: after
-/// a power cut, the way to it is closed until the installer is done.
+/// Prepares a program for systemd to run, without `--wait` and `--pipe`: they need D-Bus, which is not
+/// available after a power cut until the installer is done.
 fn outside() -> Program {
     Program::new("systemd-run").args([
         "--quiet",

@@ -1,4 +1,4 @@
-//! This machine itself: systemd, dpkg, the kernel's parameters, its host name.
+//! The running machine: systemd, dpkg, the kernel's parameters, its host name.
 
 use super::{
     Packages, Reload, System, SystemError, UnitPhase, UnitReport,
@@ -15,7 +15,7 @@ use crate::{
 use std::{path::Path, time::Duration};
 use unbox_common::{path::SafePath, payload::UnitName};
 
-/// How long reading every certificate may take.
+/// Time limit for reading every certificate.
 const CA_LIMIT: Duration = Duration::from_mins(5);
 
 /// The machine that the agent runs on.
@@ -98,7 +98,7 @@ impl System for Live {
     }
 }
 
-/// Runs a DPC's health check: its complaint, if it has one.
+/// Runs a DPC's health check, and returns its complaint, if any.
 pub(super) fn run_check(program: Program, limit: Duration) -> Option<String> {
     match program.run(limit) {
         Ok(finished) if finished.status.success() => None,

@@ -1,4 +1,4 @@
-//! What the stage needs of a device beside its files: packages, units, kernel and time.
+//! The stage's view of a device apart from its files: packages, units, kernel and time.
 
 pub(super) mod archive;
 mod choices;
@@ -39,60 +39,61 @@ use unbox_common::{
 
 /// A device as the install stage sees it.
 pub trait System {
-    /// Its file system.
+    /// Returns its file system.
     fn root(&self) -> &Root;
 
-    /// Whether such a resource can be changed here. What cannot is told, and left out.
+    /// Whether such a resource can be changed here. Others are reported, and left out.
     fn covers(&self, resource: &Resource) -> bool;
 
-    /// The present state of anything but files and trees.
+    /// Returns the current state of anything but files and trees.
     fn look(&self, resource: &Resource) -> Result<State, SystemError>;
 
-    /// Brings anything but files and trees into a state; fine if it is in it already.
-    /// `deb` is where the package lies that is to be installed.
+    /// Changes anything but files and trees; succeeds if the state is already right. `deb` is the path of
+    /// the package to install.
     fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError>;
 
-    /// Its packages.
+    /// Returns its package system.
     fn packages(&self) -> &dyn Packages;
 
     /// Whether anything here reads such files.
     fn covers_reload(&self, what: Reload) -> bool;
 
-    /// Has something read its files again.
+    /// Makes something read its files again.
     fn reload(&mut self, what: Reload) -> Result<(), SystemError>;
 
-    /// How a unit is doing.
+    /// Returns the current status of a unit.
     fn unit(&mut self, unit: &UnitName) -> Result<UnitReport, SystemError>;
 
-    /// Runs a DPC's own health check: `None` if it is content, else its complaint.
+    /// Runs a DPC's own health check, and returns its complaint, if any.
     fn check(&mut self, program: &SafePath, arguments: &[String], limit: Duration) -> Option<String>;
 }
 
-/// The package system of a device, as far as it is asked before anything changes.
+/// The package system of a device, for queries before anything changes.
 pub trait Packages {
-    /// What is in a package file.
+    /// Reads a package file.
     fn describe(&self, deb: &Path) -> Result<PackageFile, SystemError>;
 
-    /// Every path of an installed package, directories as well, as the package names them.
+    /// Returns every path of an installed package, including directories, as the package names them.
     fn paths_of(&self, name: &PackageName) -> Result<Vec<String>, SystemError>;
 
-    /// The installed packages that any of these files belongs to, each with one such file.
+    /// Returns the installed packages that own any of these files, each with one such file.
     fn owners(&self, files: &[&SafePath]) -> Result<Vec<(String, String)>, SystemError>;
 
-    /// The installed packages that would be removed if these package files were installed together.
+    /// Returns the installed packages that would be removed if these package files were installed
+    /// together.
     ///
     /// # Errors
     /// [`SystemError::Program`] if they could not be installed.
     fn rehearse(&self, debs: &[PathBuf]) -> Result<BTreeSet<String>, SystemError>;
 
-    /// Diversions, overridden modes and alternatives, as they are now.
+    /// Returns the current diversions, overridden modes and alternatives.
     fn choices(&self) -> Result<Choices, SystemError>;
 
-    /// The program that is at work on the packages now, for people.
+    /// Returns the program that is working on packages now, for people.
     fn holder(&self) -> Result<Option<String>, SystemError>;
 }
 
-/// What reads files only when it is told to.
+/// A program that reads files only when told to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reload {
@@ -102,32 +103,32 @@ pub enum Reload {
     CaCertificates,
 }
 
-/// How a unit is doing, as systemd tells it.
+/// The current status of a unit, according to systemd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitReport {
     /// Whether it runs.
     pub phase: UnitPhase,
-    /// How often it was started anew by itself.
+    /// The number of automatic restarts.
     pub restarts: u32,
-    /// The same as long as it is the same run.
+    /// Id of the current run.
     pub invocation: String,
 }
 
 /// systemd's `ActiveState`, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnitPhase {
-    /// It runs.
+    /// The unit is running.
     Active,
-    /// It is about to run, or about to stop.
+    /// The unit is starting or stopping.
     Changing,
-    /// It does not run, and nothing went wrong.
+    /// The unit is not running, without an error.
     Inactive,
-    /// It does not run, because something went wrong.
+    /// The unit is not running, because of an error.
     Failed,
 }
 
 impl Reload {
-    /// What it is, for people.
+    /// Returns the name for people.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -138,7 +139,7 @@ impl Reload {
 }
 
 impl UnitPhase {
-    /// What it is, for people.
+    /// Returns the name for people.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -159,35 +160,35 @@ pub enum SystemError {
     /// A program failed.
     #[error(transparent)]
     Program(#[from] ProgramError),
-    /// An archive was not unpacked.
+    /// An archive could not be unpacked.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     /// The kernel refused a value.
     #[error("the kernel did not take {what}")]
     Kernel {
-        /// What.
+        /// The parameter and value.
         what: String,
         /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Another program is at work on the packages.
+    /// Another program is working on the packages.
     #[error("{0} is installing packages at the moment")]
     PackagesBusy(String),
-    /// It was done, but is not so.
+    /// The change was made, but had no effect.
     #[error("it was to be {wanted}, but is {found}")]
     NoEffect {
-        /// What was wanted.
+        /// The intended state.
         wanted: String,
-        /// What is there.
+        /// The state found.
         found: String,
     },
-    /// This device has no means for it.
+    /// This device does not support the operation.
     #[error("{what} is not possible here: {why}")]
     Unsupported {
-        /// What.
+        /// The operation.
         what: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
 }

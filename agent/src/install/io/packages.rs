@@ -1,5 +1,5 @@
-//! Packages before anything changes: what installing or removing them would do to the rest of the device, and what
-//! is at their places now.
+//! Checks of packages before anything changes: the effect of installing or removing them on the rest of
+//! the device, and the current content of their places.
 
 use super::{
     Packages, System, SystemError,
@@ -29,8 +29,8 @@ const MAX_PATHS: usize = 100_000;
 /// The package files of a payload, by digest.
 pub(crate) type PackageFiles = BTreeMap<Sha256, PackageFile>;
 
-/// Keeps every package out of reach of the user who fetched it, and checks that it is the one that the payload
-/// names, and that it may be installed here.
+/// Copies every package out of reach of the user who fetched it, and checks that it is the one that the
+/// payload names, and that it may be installed here.
 pub(crate) fn inspect(
     system: &dyn System,
     contents: &Contents,
@@ -60,8 +60,9 @@ pub(crate) fn inspect(
     Ok(files)
 }
 
-/// Finds out what the packages of a plan would do to what is not theirs, refuses what must not be, and notes in the
-/// plan what has to be put back if it is undone. Returns what the installed packages will have replaced then.
+/// Determines the effect of the plan's packages on files that are not theirs, refuses forbidden effects,
+/// and adds to the plan what must be restored if it is rolled back. Returns the files that the installed
+/// packages will have replaced.
 pub(crate) fn foresee(
     system: &dyn System,
     contents: &Contents,
@@ -115,7 +116,8 @@ pub(crate) fn foresee(
     Ok(replaced)
 }
 
-/// What was at a place before any payload: what an earlier one put there was not.
+/// Returns the content of a place before any payload, which is not the current one if an earlier payload
+/// changed it.
 fn pristine(
     system: &dyn System,
     path: &SafePath,
@@ -127,7 +129,7 @@ fn pristine(
     Ok((resource, state))
 }
 
-/// Looks at every place that packages concern, but for those that the plan changes by itself.
+/// Records the state of every place that the packages concern, except those that the plan itself changes.
 fn note_what_is_there(
     system: &dyn System,
     plan: &mut Plan,
@@ -143,8 +145,9 @@ fn note_what_is_there(
     Ok(())
 }
 
-/// Refuses to replace files of packages that the payload did not bring. dpkg itself would do so only if the package
-/// says that it may (`Replaces`), and would give the file to nobody when the package goes.
+/// Refuses to replace files of packages that the payload did not bring. dpkg itself would do so only if
+/// the package declares it (`Replaces`), and would leave the file without an owner once the package is
+/// removed.
 fn refuse_strangers_files(
     system: &dyn System,
     name: &PackageName,
@@ -172,7 +175,8 @@ fn refuse_strangers_files(
     }
 }
 
-/// Has the package system say what it would remove, and what it would refuse.
+/// Has the package system simulate the change, to find packages it would remove and errors it would
+/// report.
 fn rehearse(
     packages: &dyn Packages,
     contents: &Contents,
@@ -199,7 +203,7 @@ fn rehearse(
             Some(removed) => Err(unfit(&names, format!("it would remove package {removed}"))),
             None => Ok(()),
         },
-        // What is in the way may be what goes first.
+        // The conflict may be with a package that is removed first.
         Err(SystemError::Program(_)) if changes.iter().any(|(.., after)| *after == State::Absent) => Ok(()),
         Err(error) => Err(InstallError::Package(error)),
     }
@@ -218,7 +222,7 @@ fn package_changes(plan: &Plan) -> Vec<(PackageName, State, State)> {
     planned.filter_map(of_package).collect()
 }
 
-/// The paths that the plan itself changes, and its way back with it.
+/// Returns the paths that the plan itself changes and rolls back.
 fn managed_paths(plan: &Plan) -> BTreeSet<SafePath> {
     let path = |change: &Change| match &change.resource {
         Resource::Path(path) => Some(path.clone()),
@@ -231,7 +235,7 @@ fn unfit(package: &str, why: String) -> InstallError {
     InstallError::Target(TargetError::PackageUnfit { package: package.to_owned(), why })
 }
 
-/// Where the paths that packages name are on this device.
+/// The mapping from paths in packages to real places on this device.
 struct Places<'a> {
     system: &'a dyn System,
     own: OwnPlaces,
@@ -245,7 +249,7 @@ impl<'a> Places<'a> {
         Ok(Self { system, own: OwnPlaces::find(system.root()), diverted: diverted.collect() })
     }
 
-    /// Those of a package file, every one of which has to be one where it may be.
+    /// Returns the places of a package file, each of which must be allowed.
     fn of_package(&self, file: &PackageFile) -> Result<BTreeSet<SafePath>, InstallError> {
         let mut places = BTreeSet::new();
         for path in file.files.iter().chain(&file.directories) {
@@ -258,7 +262,8 @@ impl<'a> Places<'a> {
         Ok(places)
     }
 
-    /// Those of an installed package. What cannot be named, or reached, no payload has brought.
+    /// Returns the places of an installed package. Paths that cannot be named or reached are left out: no
+    /// payload has brought them.
     fn of_installed(
         &self,
         packages: &dyn Packages,

@@ -1,4 +1,4 @@
-//! Files, links, directories and trees: how they are looked at, and how they change.
+//! Files, links, directories and trees: reading and changing their states.
 
 use super::{SystemError, archive, contents::Contents};
 use crate::{
@@ -12,12 +12,12 @@ use unbox_common::{
     payload::DpcName,
 };
 
-/// What kind of thing is at a path, without reading it.
+/// Returns the kind of object at a path, without reading it.
 pub(crate) fn status(root: &Root, path: &SafePath) -> Result<Status, FilesError> {
     root.entry(path)?.map_or(Ok(Status::Absent), |entry| entry.status())
 }
 
-/// What is at a path.
+/// Returns the state of a path.
 pub(crate) fn look(root: &Root, path: &SafePath) -> Result<State, FilesError> {
     let Some(entry) = root.entry(path)? else {
         return Ok(State::Absent);
@@ -47,7 +47,7 @@ pub(crate) fn look(root: &Root, path: &SafePath) -> Result<State, FilesError> {
     }
 }
 
-/// Brings a path into a state, in one step.
+/// Changes a path to a state, atomically.
 pub(crate) fn change(
     root: &Root,
     path: &SafePath,
@@ -77,7 +77,7 @@ pub(crate) fn change(
     Ok(())
 }
 
-/// Removes what an interrupted step left beside a path.
+/// Removes the leftovers of an interrupted step beside a path.
 pub(crate) fn clear(root: &Root, resource: &Resource) -> Result<(), FilesError> {
     match resource {
         Resource::Path(path) => match root.entry(path)? {
@@ -92,7 +92,7 @@ pub(crate) fn clear(root: &Root, resource: &Resource) -> Result<(), FilesError> 
     }
 }
 
-/// Keeps a copy of the file that is about to change.
+/// Copies the file that is about to change into the blobs.
 pub(crate) fn keep(
     root: &Root,
     path: &SafePath,
@@ -114,7 +114,7 @@ pub(crate) fn keep(
     contents.keep_from(file.ok_or_else(gone)?, *digest, *size)
 }
 
-/// Where a tree is. `/opt` may be a link that the image made.
+/// Returns the path of a tree. `/opt` may be a link made by the image.
 pub(crate) fn tree_path(root: &Root, dpc: &DpcName, digest: Sha256) -> Result<SafePath, FilesError> {
     let path = format!("{DPC_DIRECTORY}/{dpc}/{digest}");
     let path = SafePath::parse(&path)
@@ -122,7 +122,7 @@ pub(crate) fn tree_path(root: &Root, dpc: &DpcName, digest: Sha256) -> Result<Sa
     root.resolve(&path)
 }
 
-/// Whether a tree is there. It appears and goes whole, so its name is enough.
+/// Whether a tree exists. It appears and disappears atomically, so checking its name is enough.
 pub(crate) fn look_tree(root: &Root, dpc: &DpcName, digest: Sha256) -> Result<State, FilesError> {
     let status = match root.entry(&tree_path(root, dpc, digest)?)? {
         Some(entry) => entry.status()?,
@@ -158,12 +158,13 @@ pub(crate) fn change_tree(
     Ok(())
 }
 
-/// Trees belong to root; a sandbox without root has only one owner to give.
+/// Returns the owner of trees: root, or the only possible owner in a sandbox without root.
 fn tree_owner() -> Option<Owner> {
     nix::unistd::geteuid().is_root().then_some(Owner { uid: 0, gid: 0 })
 }
 
-/// A state that such a resource cannot have: the journal was not written by this agent.
+/// Returns the error for a state that such a resource cannot have, in a journal that this agent did not
+/// write.
 pub(crate) fn mismatch(resource: &Resource, state: &State) -> SystemError {
     SystemError::Unsupported {
         what: format!("{resource} as {state}"),
@@ -171,7 +172,7 @@ pub(crate) fn mismatch(resource: &Resource, state: &State) -> SystemError {
     }
 }
 
-/// Digest and size of what is written into it.
+/// A writer that computes digest and size.
 struct Hashing {
     hasher: Hasher,
     size: u64,

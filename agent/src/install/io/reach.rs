@@ -16,12 +16,13 @@ use unbox_common::{
     protected::{self, MAX_UNIT_FILE_BYTES, Reach},
 };
 
-/// The places of Unbox that have another name on this device: directories that are links, and the agent itself.
+/// Places of Unbox that have another name on this device: directories that are links, and the agent
+/// itself.
 #[derive(Debug)]
 pub(crate) struct OwnPlaces(Vec<PathBuf>);
 
 impl OwnPlaces {
-    /// Finds them.
+    /// Finds those places.
     pub(crate) fn find(root: &Root) -> Self {
         let top = root.path().canonicalize().unwrap_or_else(|_| root.path().to_owned());
         let mut places: Vec<PathBuf> =
@@ -76,7 +77,7 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Checks the unit file of a DPC's archive, which becomes one of the device's.
+/// Checks the unit file in a DPC's archive, which becomes one of the device's.
 pub(crate) fn check_dpc_unit(payload: &Payload, text: Option<&[u8]>) -> Result<(), InstallError> {
     let unit = payload.dpc.as_ref().and_then(|dpc| dpc.unit.as_ref());
     match unit.zip(text).and_then(|(unit, text)| UnitConflict::find(unit.as_str(), text)) {
@@ -85,7 +86,8 @@ pub(crate) fn check_dpc_unit(payload: &Payload, text: Option<&[u8]>) -> Result<(
     }
 }
 
-/// The text of a file that the policy brings; of one that is too long for a unit file, more than one may have.
+/// Returns the text of a file in the policy; of a file too long for a unit file, one byte more than the
+/// limit.
 fn text_of<'a>(contents: &Contents, content: &'a FileContent) -> io::Result<Cow<'a, str>> {
     let artifact = match content {
         FileContent::Text(text) => return Ok(Cow::Borrowed(text)),
@@ -95,12 +97,12 @@ fn text_of<'a>(contents: &Contents, content: &'a FileContent) -> io::Result<Cow<
     let mut stream = contents.open(artifact.sha256, artifact.size)?;
     let mut text = Vec::new();
     stream.by_ref().take(MAX_UNIT_FILE_BYTES as u64 + 1).read_to_end(&mut text)?;
-    // Whether these are the artifact's bytes is known only at its end.
+    // The digest can be checked only at the end of the stream.
     io::copy(&mut stream, &mut io::sink())?;
     Ok(Cow::Owned(String::from_utf8_lossy(&text).into_owned()))
 }
 
-/// Finds the real place of a path of a package, and refuses one that is Unbox's or the package system's own.
+/// Resolves a path of a package, and refuses places that belong to Unbox or the package system.
 pub(crate) fn place_of(root: &Root, own: &OwnPlaces, path: &SafePath) -> Result<SafePath, InstallError> {
     let real = root.resolve(path).map_err(InstallError::Path)?;
     own.check(&real).map_err(InstallError::Target)?;

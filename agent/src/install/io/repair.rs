@@ -1,7 +1,7 @@
-//! What is done about the stage's own records when a disk, or somebody, has damaged them.
+//! Repairs the stage's own records after a disk or a person damaged them.
 //!
-//! `installed.json` has a copy beside it, because nothing else knows what was there before the first
-//! payload. A document of a newer agent is not damaged, and is left alone.
+//! `installed.json` has a copy beside it, because it alone records the state before the first payload. A
+//! document of a newer agent is not damaged, and is left alone.
 
 use super::{
     contents::Contents,
@@ -20,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A record that is lost, and was put aside.
+/// A record that is lost; its damaged file was moved aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LostRecord {
     /// `installed.json`, and its copy.
@@ -30,7 +30,7 @@ pub enum LostRecord {
 }
 
 impl LostRecord {
-    /// Its name, as the beginning of a sentence.
+    /// Returns its name, as the beginning of a sentence.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl LostRecord {
         }
     }
 
-    /// What follows from the loss, as a sentence.
+    /// Returns the consequence of the loss, as a sentence.
     #[must_use]
     pub const fn consequence(self) -> &'static str {
         match self {
@@ -53,7 +53,7 @@ impl LostRecord {
     }
 }
 
-/// What lies under the name of a document.
+/// The content of a document's file.
 enum Found {
     Absent,
     Usable(Vec<u8>),
@@ -61,7 +61,7 @@ enum Found {
     Newer,
 }
 
-/// Repairs the records of the stage as far as that is possible. Returns those that are lost.
+/// Repairs the records of the stage as far as possible. Returns those that are lost.
 ///
 /// # Errors
 /// [`InstallError`] if a file could not be read or written.
@@ -81,7 +81,7 @@ pub fn repair(state_dir: &Path) -> Result<Vec<LostRecord>, InstallError> {
     let record = |name| look(&at(name), MAX_RECORD_BYTES, |bytes| Record::parse(bytes).map(drop));
     match (record(RECORD)?, record(COPY)?) {
         (Found::Damaged, Found::Usable(copy)) => write(&at(RECORD), &copy)?,
-        // Without a journal, a record goes only together with its copy.
+        // While a journal exists, only the record may be missing; otherwise record and copy go together.
         (Found::Absent, Found::Usable(copy)) if !is_under_way => write(&at(RECORD), &copy)?,
         (Found::Usable(record), Found::Damaged | Found::Absent) => write(&at(COPY), &record)?,
         (Found::Damaged, _) => {
@@ -93,7 +93,7 @@ pub fn repair(state_dir: &Path) -> Result<Vec<LostRecord>, InstallError> {
     Ok(lost)
 }
 
-/// Finds the documents that a newer agent wrote.
+/// Finds documents written by a newer agent.
 ///
 /// # Errors
 /// [`InstallError`] if a file could not be read.
@@ -113,7 +113,7 @@ pub fn newer_records(state_dir: &Path) -> Result<Vec<PathBuf>, InstallError> {
     Ok(newer)
 }
 
-/// Leaves out what cannot go back to what it was, because the copy of that is lost: it stays as it is.
+/// Drops resources whose baseline cannot be restored, because its copy is lost: they stay as they are.
 pub(crate) fn leave_what_is_lost(observed: &mut States, record: Option<&Record>, contents: &Contents) {
     let Some(record) = record else { return };
     let is_lost = |state: &State| match state {

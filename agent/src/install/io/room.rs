@@ -1,4 +1,4 @@
-//! Whether there is room for an installation, and for its way back, before it begins.
+//! The check for enough room, for an installation and its rollback, before it begins.
 
 use crate::install::{
     InstallError, Resource, State,
@@ -13,15 +13,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What has to stay free on every file system that is written to, in bytes.
+/// Room to leave free on every file system that is written to, in bytes.
 const MARGIN_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Room that is needed, by place.
+/// The room needed, by place.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Needs(Vec<(PathBuf, u64)>);
 
 impl Needs {
-    /// What a plan writes, with copies of what it replaces.
+    /// Computes the room for a plan, including copies of the files that it replaces.
     pub(crate) fn of(plan: &Plan, root: &Path, store: &Path, tree_bytes: u64, package_bytes: u64) -> Self {
         let mut needs = Self(vec![(store.to_owned(), kept_bytes(plan).saturating_mul(2))]);
         for change in plan.changes() {
@@ -41,7 +41,7 @@ impl Needs {
         needs
     }
 
-    /// Checks that there is as much, and something left.
+    /// Checks that this much room and the margin are free.
     pub(crate) fn check(&self) -> Result<(), InstallError> {
         let mut by_device: BTreeMap<u64, (PathBuf, u64)> = BTreeMap::new();
         for (path, bytes) in &self.0 {
@@ -60,7 +60,7 @@ impl Needs {
     }
 }
 
-/// The bytes of every file that a plan replaces or removes, by itself or with a package.
+/// Returns the size of all files that a plan replaces or removes, itself or through a package.
 pub(crate) fn kept_bytes(plan: &Plan) -> u64 {
     let size = |state: &State| match state {
         State::File { size, .. } => *size,
@@ -70,7 +70,7 @@ pub(crate) fn kept_bytes(plan: &Plan) -> u64 {
     changing.chain(plan.put_back.values()).map(size).fold(0, u64::saturating_add)
 }
 
-/// The nearest directory that exists, and its file system.
+/// Returns the nearest existing directory, and its file system.
 fn nearest(path: &Path) -> io::Result<(PathBuf, u64)> {
     for existing in path.ancestors() {
         match fs::symlink_metadata(existing) {

@@ -1,8 +1,8 @@
-//! Any other root: files, packages and unit settings are real, and a DPC really runs. What is not
-//! done there is left out and said: kernel parameters, the running host name, reloads.
+//! A device in any root but `/`: files, packages and unit settings are real, and a DPC really runs.
+//! Unsupported changes are reported and left out: kernel parameters, the running host name, reloads.
 //!
-//! There is no systemd in a sandbox. A unit "runs" as one process group that the agent starts
-//! itself, as the user who runs the agent, and that ends with the agent.
+//! There is no systemd in a sandbox. A unit "runs" as a process group that the agent starts itself, as
+//! its own user, and that ends with the agent.
 
 use super::{
     Packages, Reload, System, SystemError, UnitPhase, UnitReport,
@@ -24,7 +24,7 @@ use std::{
 };
 use unbox_common::{path::SafePath, payload::UnitName};
 
-/// Where systemd looks for unit files, in its order.
+/// systemd's directories for unit files, in its order.
 const UNIT_DIRECTORIES: [&str; 4] =
     ["etc/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
 /// The largest unit file or credential, in bytes.
@@ -36,7 +36,7 @@ pub(crate) struct Sandbox {
     dpkg: Dpkg,
     systemctl: Systemctl,
     running: BTreeMap<UnitName, Run>,
-    /// Counts the runs, so that each has its own name.
+    /// The number of runs so far, so that each has its own name.
     runs: u64,
 }
 
@@ -101,7 +101,7 @@ impl Sandbox {
         unit_file::parse(&texts).map_err(unsupported)
     }
 
-    /// Copies credentials to where only this unit looks, as `LoadCredential=` does.
+    /// Copies credentials to a directory for this unit alone, as `LoadCredential=` does.
     fn credentials(&self, place: &Path, service: &Service) -> Result<PathBuf, SystemError> {
         let directory = place.join("credentials");
         files::make_directory(&directory, files::PRIVATE_DIRECTORY)?;
@@ -117,7 +117,7 @@ impl Sandbox {
         Ok(directory)
     }
 
-    /// Where a program of the sandbox is, if links do not lead out of it.
+    /// Returns the real path of a program in the sandbox, if no link leads out of it.
     fn inside(&self, program: &SafePath) -> Result<PathBuf, SystemError> {
         let path = program.below(self.root.path());
         let failed = |source| FilesError::Read { path: path.clone(), source };

@@ -1,4 +1,5 @@
-//! The stage's own directory: its lock, its record, its journal, its blobs, and room to go back.
+//! The stage's own directory: its lock, its record, its journal, its blobs, and the room reserved for
+//! rollback.
 
 use super::contents::Contents;
 use crate::{
@@ -32,8 +33,8 @@ pub(crate) struct Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        // Closing the file would leave the lock to a child that is about to be started. If it
-        // cannot be given back, it ends with the process.
+        // Closing the file would leave the lock with a child that is about to be started. If unlocking
+        // fails, the lock ends with the process.
         let _ = self.lock.unlock();
     }
 }
@@ -56,7 +57,7 @@ impl Store {
         }
     }
 
-    /// Where the blobs are, as the device itself names the place.
+    /// Returns the blobs' path as seen from inside the device.
     pub(crate) fn blobs_on(&self, device: &Root) -> PathBuf {
         let blobs = self.root.path().join(BLOBS);
         match blobs.strip_prefix(device.path()) {
@@ -79,7 +80,7 @@ impl Store {
         document.map(|document| Record::parse(&document).map_err(InstallError::Record)).transpose()
     }
 
-    /// Makes this what is installed; `None` if nothing is.
+    /// Replaces the record; `None` if nothing is installed.
     pub(crate) fn set_record(&self, record: Option<&Record>) -> Result<(), InstallError> {
         let (entry, copy) = (self.root.name(RECORD), self.root.name(COPY));
         let Some(record) = record else {
@@ -95,7 +96,7 @@ impl Store {
         Ok(())
     }
 
-    /// The journal of a transaction that has not ended; what is torn of it is cut off.
+    /// Returns the journal of an unfinished transaction, after cutting off a torn last line.
     pub(crate) fn journal(&self) -> Result<Option<Journal>, InstallError> {
         let entry = self.root.name(JOURNAL);
         let Some(bytes) = entry.read(MAX_JOURNAL_BYTES).map_err(InstallError::Store)? else {
@@ -127,18 +128,18 @@ impl Store {
         self.root.name(JOURNAL).remove().map_err(InstallError::Store)
     }
 
-    /// Sets room aside that the way back will need on a disk that is full by then.
+    /// Reserves room for the rollback, in case the disk is full by then.
     pub(crate) fn set_aside(&self, bytes: u64) -> Result<(), InstallError> {
         self.root.name(RESERVE).set_aside(bytes).map_err(InstallError::Store)
     }
 
-    /// Gives that room back.
+    /// Releases the reserved room.
     pub(crate) fn release(&self) -> Result<(), InstallError> {
         self.root.name(RESERVE).discard().map_err(InstallError::Store)
     }
 }
 
-/// Reads the record without locking anything.
+/// Reads the record without taking the lock.
 pub(crate) fn installed(state_dir: &Path) -> Result<Option<Record>, InstallError> {
     let path = state_dir.join(DIRECTORY).join(RECORD);
     let document = files::read(&path, MAX_RECORD_BYTES).map_err(InstallError::Store)?;

@@ -1,4 +1,4 @@
-//! Looks at the device and the artifacts before anything changes: what a payload means here.
+//! Surveys device and artifacts before anything changes, to find out what a payload means here.
 
 use super::{
     System, SystemError, archive,
@@ -25,25 +25,25 @@ use unbox_common::{
 
 /// The largest `/etc/passwd` or `/etc/group` that is read, in bytes.
 const MAX_ACCOUNTS_BYTES: u64 = 16 * 1024 * 1024;
-/// Permissions of a directory that has to be made for something in it.
+/// Permissions of a missing parent directory.
 const MADE_DIRECTORY_MODE: u32 = 0o755;
-/// What one file of a tree takes on disk beside its bytes.
+/// Allowance on disk for each file of a tree apart from its bytes.
 const ENTRY_BYTES: u64 = 4096;
 
-/// What a payload means on this device.
+/// The meaning of a payload on this device.
 pub(crate) struct Survey {
-    /// What it asks for, at its real places.
+    /// The intended states, at their real places.
     pub(crate) target: Target,
-    /// Room that the DPC's tree takes, in bytes.
+    /// The room for the DPC's tree, in bytes.
     pub(crate) tree_bytes: u64,
-    /// Its packages.
+    /// The package files.
     pub(crate) packages: PackageFiles,
 }
 
-/// Hears how far it is.
+/// A callback for progress.
 pub(crate) type Hears<'a> = &'a mut dyn FnMut(Progress, Option<String>);
 
-/// Looks at everything that a payload touches. Only blobs are written.
+/// Surveys everything that a payload touches. Only blobs are written.
 pub(crate) fn survey(
     system: &dyn System,
     contents: &Contents,
@@ -73,8 +73,8 @@ pub(crate) fn survey(
     Ok(Survey { target, tree_bytes, packages })
 }
 
-/// The present state of everything that is or will be managed. What was managed, and cannot be
-/// reached any more, is left out.
+/// Returns the current state of everything that is or will be managed. Previously managed resources that
+/// cannot be reached any more are left out.
 pub(crate) fn observe(
     system: &dyn System,
     target: &Target,
@@ -91,12 +91,13 @@ pub(crate) fn observe(
             continue;
         }
         if let Resource::UnitSetting(unit) = &resource {
-            // Whether it runs follows from its setting at the next boot.
+            // A unit's setting decides whether it runs after the next boot, so its activity is observed,
+            // too.
             pending.push(Resource::UnitActivity(unit.clone()));
         }
         match look(system, &resource) {
             Ok(state) => drop(observed.insert(resource, state)),
-            // Nobody asks for it any more, and somebody else has put something in its place.
+            // The payload no longer names it, and somebody else has put an obstacle in its place.
             Err(error) if error.is_in_the_way() && !target.states.contains_key(&resource) => (),
             Err(error) => return Err(error),
         }
@@ -104,7 +105,7 @@ pub(crate) fn observe(
     Ok(observed)
 }
 
-/// The present state of one resource.
+/// Returns the current state of one resource.
 pub(crate) fn look(system: &dyn System, resource: &Resource) -> Result<State, InstallError> {
     let root = system.root();
     let state = match resource {
@@ -132,7 +133,7 @@ fn accounts(root: &Root) -> Result<Accounts, InstallError> {
     Ok(Accounts::parse(&passwd, &group, (!me.is_root()).then_some(only_me)))
 }
 
-/// Reads the DPC's archive to its end: the unit file in it, and the room that it takes.
+/// Reads the whole DPC archive, and returns its unit file and the room for its tree.
 fn inspect_dpc(contents: &Contents, payload: &Payload) -> Result<(Option<Vec<u8>>, u64), InstallError> {
     let Some(dpc) = payload.dpc.as_ref().filter(|dpc| dpc.kind == DpcKind::Tar) else {
         return Ok((None, 0));
@@ -141,14 +142,14 @@ fn inspect_dpc(contents: &Contents, payload: &Payload) -> Result<(Option<Vec<u8>
     let mut stream = contents.open(digest, size).map_err(InstallError::Artifact)?;
     let unit = dpc.unit.as_ref().map(UnitName::as_str);
     let inspected = archive::inspect(&mut stream, archive::LIMITS, unit);
-    // What is not the artifact at all says nothing about the payload.
+    // If the bytes are not the artifact's, that error counts: it says nothing about the payload.
     io::copy(&mut stream, &mut io::sink()).map_err(InstallError::Artifact)?;
     let inspected = inspected.map_err(InstallError::Archive)?;
     let bytes = inspected.bytes.saturating_add(inspected.entries.saturating_mul(ENTRY_BYTES));
     Ok((inspected.unit, bytes))
 }
 
-/// Reads every artifact that becomes a file to its end, as it will be read when it is written.
+/// Reads every artifact that becomes a file completely, as it will be read when it is written.
 fn check_files(contents: &Contents, payload: &Payload) -> Result<(), InstallError> {
     for item in &payload.policy {
         if let PolicyItem::File { content: FileContent::Artifact(artifact), .. } = item {
@@ -183,7 +184,8 @@ fn leave_out_what_is_not_covered(system: &dyn System, target: &mut Target, hears
     }
 }
 
-/// What only the device knows: its time zones, its home directories, its kernel's parameters.
+/// Checks facts that only the device knows: its time zones, its home directories, its kernel's
+/// parameters.
 fn check_device(system: &dyn System, payload: &Payload, accounts: &Accounts) -> Result<(), InstallError> {
     let root = system.root();
     for item in &payload.policy {
@@ -220,7 +222,7 @@ fn at(root: &Root, path: &str) -> Result<State, InstallError> {
     paths::look(root, &resolved).map_err(InstallError::Path)
 }
 
-/// The same states, with every path where links on the way lead to.
+/// Returns the same states, with links in the parents of every path resolved.
 fn at_real_places(root: &Root, states: &States) -> Result<States, InstallError> {
     let mut real = States::new();
     for (resource, state) in states {
@@ -228,7 +230,7 @@ fn at_real_places(root: &Root, states: &States) -> Result<States, InstallError> 
             Resource::Path(path) => Resource::Path(root.resolve(path).map_err(InstallError::Path)?),
             other => other.clone(),
         };
-        // A place with two names is one place.
+        // Two names for one place contradict each other.
         if real.contains_key(&resource) {
             return Err(InstallError::Target(TargetError::Contradiction(resource)));
         }
@@ -237,7 +239,7 @@ fn at_real_places(root: &Root, states: &States) -> Result<States, InstallError> 
     Ok(real)
 }
 
-/// Adds the directories that are missing, and those that an earlier payload had made.
+/// Adds missing directories, and those that an earlier payload had made.
 fn add_parents(
     root: &Root,
     states: &mut States,

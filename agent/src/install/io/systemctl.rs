@@ -1,4 +1,4 @@
-//! systemd's units, through `systemctl`: what they do at the next boot, and what they do now.
+//! systemd's units, through `systemctl`: their settings for the next boot, and their current activity.
 
 use super::{SystemError, UnitPhase, UnitReport, paths::mismatch};
 use crate::{
@@ -12,13 +12,13 @@ use std::{
 };
 use unbox_common::payload::UnitName;
 
-/// How long a unit may take to start or stop; systemd's own limit is 90 s.
+/// Time limit for starting or stopping a unit; systemd's own limit is 90 s.
 const CHANGE_LIMIT: Duration = Duration::from_mins(5);
 const QUERY_LIMIT: Duration = Duration::from_secs(30);
 
 /// The units of one root.
 pub(super) struct Systemctl {
-    /// Where the unit files are.
+    /// The root directory of the unit files.
     root: PathBuf,
     /// Whether systemd runs there.
     is_live: bool,
@@ -33,7 +33,7 @@ impl Systemctl {
         Self { root, is_live: false }
     }
 
-    /// What a unit does at the next boot.
+    /// Returns a unit's setting for the next boot.
     pub(super) fn setting(&self, unit: &UnitName) -> Result<State, SystemError> {
         let finished = self.program().args(["is-enabled", "--", unit.as_str()]).run(QUERY_LIMIT)?;
         let word = String::from_utf8_lossy(&finished.stdout);
@@ -43,7 +43,7 @@ impl Systemctl {
         })
     }
 
-    /// Changes what a unit does at the next boot.
+    /// Changes a unit's setting for the next boot.
     pub(super) fn set(&self, unit: &UnitName, before: &State, after: &State) -> Result<(), SystemError> {
         let (State::Setting { enabled: was_enabled, masked: was_masked }, State::Setting { enabled, masked }) =
             (before, after)
@@ -56,7 +56,7 @@ impl Systemctl {
             change("unmask")?;
         }
         if enabled != was_enabled {
-            // What is only about the next boot, systemd need not know now.
+            // The setting is about the next boot, so systemd need not be told now.
             let verb = if *enabled { "enable" } else { "disable" };
             self.program().args([verb, "--no-reload", "--", unit.as_str()]).succeed(CHANGE_LIMIT)?;
         }
@@ -66,7 +66,7 @@ impl Systemctl {
         Ok(())
     }
 
-    /// How a unit is doing.
+    /// Returns the current status of a unit.
     pub(super) fn report(&self, unit: &UnitName) -> Result<UnitReport, SystemError> {
         let finished = self
             .program()
@@ -75,9 +75,10 @@ impl Systemctl {
         Ok(report_of(&String::from_utf8_lossy(&finished.stdout)))
     }
 
-    /// Starts a unit; one that runs is started anew.
+    /// Starts a unit, or restarts a running one.
     pub(super) fn restart(&self, unit: &UnitName) -> Result<(), SystemError> {
-        // A unit that failed too often would not be started at all. There may be nothing to reset.
+        // systemd refuses to start a unit that failed too often. Nothing may need a reset, so errors are
+        // ignored.
         let _ = self.program().args(["reset-failed", "--", unit.as_str()]).run(QUERY_LIMIT)?;
         self.program().args(["restart", "--", unit.as_str()]).succeed(CHANGE_LIMIT)?;
         Ok(())
@@ -90,14 +91,14 @@ impl Systemctl {
         Ok(())
     }
 
-    /// Has systemd read its unit files again.
+    /// Makes systemd read its unit files again.
     pub(super) fn reload(&self) -> Result<(), SystemError> {
         self.program().arg("daemon-reload").succeed(CHANGE_LIMIT)?;
         Ok(())
     }
 
     fn program(&self) -> Program {
-        // Not `--quiet`: `is-enabled` would not even say what it is asked for.
+        // Not `--quiet`: it would suppress the output of `is-enabled`, too.
         let program = Program::new("systemctl").args(["--no-ask-password", "--no-pager"]);
         if self.is_live {
             return program;
@@ -107,7 +108,7 @@ impl Systemctl {
         program.arg(option)
     }
 
-    /// Whether a unit is enabled below its mask, where systemd does not tell.
+    /// Whether a unit is enabled below its mask, which systemd does not report.
     fn is_wanted(&self, unit: &UnitName) -> bool {
         let Ok(entries) = self.root.join("etc/systemd/system").read_dir() else {
             return false;
@@ -126,7 +127,7 @@ pub(super) fn is_there() -> bool {
     ["/usr/bin/systemctl", "/bin/systemctl"].iter().any(|path| Path::new(path).exists())
 }
 
-/// Reads `systemctl show`.
+/// Parses the output of `systemctl show`.
 fn report_of(shown: &str) -> UnitReport {
     let property = |name: &str| {
         let value = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));

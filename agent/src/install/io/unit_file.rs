@@ -1,5 +1,5 @@
-//! Unit files, as far as a sandbox can run them: one plain command, its environment, its
-//! directories and credentials. Pure.
+//! A parser for unit files that a sandbox can run: one plain command, its environment, its directories
+//! and credentials. Pure.
 
 use std::{collections::BTreeMap, path::PathBuf};
 use unbox_common::path::SafePath;
@@ -14,14 +14,14 @@ pub(super) struct Service {
     pub(super) state_directory: Option<String>,
     /// Credential names and the files that hold them.
     pub(super) credentials: Vec<(String, PathBuf)>,
-    /// Counts as running after it has ended well.
+    /// Whether the service counts as running after it exited successfully.
     pub(super) remains: bool,
 }
 
-/// What a sandbox cannot run.
+/// The reason why a sandbox cannot run a unit.
 pub(super) type Unsupported = String;
 
-/// Reads a unit file and its drop-ins, in this order.
+/// Parses a unit file and its drop-ins, in this order.
 pub(super) fn parse(texts: &[String]) -> Result<Service, Unsupported> {
     let mut settings: Vec<(&str, &str)> = Vec::new();
     for text in texts {
@@ -72,14 +72,14 @@ pub(super) fn parse(texts: &[String]) -> Result<Service, Unsupported> {
 }
 
 fn command_of(command: &str) -> Result<(SafePath, Vec<String>), Unsupported> {
-    // `-`: a failure is no failure (systemd.service(5)). Other prefixes change what is run.
+    // `-`: a failure is ignored (systemd.service(5)). Other prefixes change the way the command is run.
     let mut words = plain(command.strip_prefix('-').unwrap_or(command))?.split_whitespace();
     let program = words.next().unwrap_or_default();
     let program = SafePath::parse(program).map_err(|error| format!("its command is not plain: {error}"))?;
     Ok((program, words.map(str::to_owned).collect()))
 }
 
-/// Text without specifiers, quotes and variables, which only systemd knows how to read.
+/// Returns the text, unless it has specifiers, quotes or variables, which only systemd can interpret.
 fn plain(text: &str) -> Result<&str, Unsupported> {
     if text.contains(['%', '"', '\'', '\\', '$', ';']) {
         Err(format!("{text:?} is more than plain words"))
