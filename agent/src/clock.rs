@@ -1,8 +1,8 @@
-//! The one place that reads the clock, and what the device makes of it.
+//! The only place that reads the clock, and the rule for trusting it.
 //!
-//! A device that was in a box for a year, or whose battery is empty, does not know the time.
-//! Everything is therefore judged against [`TrustedTime`]: the latest of system clock, build
-//! date and the last time that something verified told.
+//! A device that spent a year in a box, or whose battery is empty, does not know the time. Everything is
+//! therefore judged against [`TrustedTime`]: the latest of the system clock, the build date and the last
+//! time from a verified source.
 
 use serde::{Deserialize, Serialize};
 use std::{
@@ -12,23 +12,23 @@ use std::{
 };
 use unbox_common::timestamp::Timestamp;
 
-/// When this version was released; builds that set `SOURCE_DATE_EPOCH` use that instead.
+/// Release date of this version; builds that set `SOURCE_DATE_EPOCH` use that instead.
 const RELEASED: Timestamp = Timestamp::from_secs(1_793_491_200); // 2026-11-01T00:00:00Z
 
-/// How far after the build date a clock is still believed.
+/// The longest time after the build date at which a clock is still believed.
 const MAX_AHEAD: Duration = Duration::from_hours(10 * 365 * 24);
 
-/// What the system clock says now.
+/// Returns the time of the system clock.
 #[must_use]
 pub fn system() -> Timestamp {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
     let now = SystemTime::now();
-    // A clock before 1970 reads as 1970: both are before the build date, and said so.
+    // A clock before 1970 reads as 1970: both are before the build date, so both count as skewed.
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp(0).after(since)
 }
 
-/// Measures how long something takes.
+/// A stopwatch on the monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch(Instant);
 
@@ -41,22 +41,22 @@ impl Stopwatch {
         Self(now)
     }
 
-    /// How long it has been.
+    /// Returns the time since the start.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
 }
 
-/// How a process that talks to the server tells time and waits. Tests hand in one that jumps.
+/// The clock and the sleep of a process that talks to the server. Tests pass one that jumps.
 pub trait Waits: Send + Sync {
-    /// Time since some moment that never changes within a process.
+    /// Returns the time since a moment that is fixed within a process.
     fn monotonic(&self) -> Duration;
 
-    /// What the system clock says. It may be wrong, and yet it goes on.
+    /// Returns the system clock. It may be wrong, but it advances.
     fn system(&self) -> Timestamp;
 
-    /// Waits, doing nothing.
+    /// Sleeps for `pause`.
     fn wait(&self, pause: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
@@ -74,7 +74,7 @@ impl Waits for Stopwatch {
     }
 }
 
-/// When this agent was built: no device that runs it can be earlier.
+/// Returns the build date of this agent, a lower bound of the current time.
 #[must_use]
 pub fn built() -> Timestamp {
     option_env!("SOURCE_DATE_EPOCH")
@@ -82,7 +82,7 @@ pub fn built() -> Timestamp {
         .map_or(RELEASED, Timestamp::from_secs)
 }
 
-/// The latest time that is believed of anybody: of this device's clock, and of a signature.
+/// Returns the latest time that is believed from any source, be it this device's clock or a signature.
 #[must_use]
 pub fn horizon() -> Timestamp {
     built().after(MAX_AHEAD)
@@ -97,34 +97,34 @@ pub struct TrustedTime {
     pub skew: Option<ClockSkew>,
 }
 
-/// A system clock that cannot be right.
+/// A system clock that must be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClockSkew {
-    /// It is earlier than a time that has certainly passed.
+    /// The clock is earlier than a time known to have passed.
     Behind {
-        /// What the clock says.
+        /// The time of the system clock.
         system: Timestamp,
-        /// What has passed.
+        /// The time known to have passed.
         floor: Timestamp,
     },
-    /// It is many years after the build date.
+    /// The clock is many years past the build date.
     Ahead {
-        /// What the clock says.
+        /// The time of the system clock.
         system: Timestamp,
     },
 }
 
 impl TrustedTime {
-    /// Weighs the system clock against what has certainly passed: the build date, and the last
-    /// time that a verified server or payload told, if there was one.
+    /// Weighs the system clock against times known to have passed: the build date, and the last time from
+    /// a verified server or payload, if there was one.
     #[must_use]
     pub fn weigh(system: Timestamp, built: Timestamp, verified: Option<Timestamp>) -> Self {
         let floor = verified.map_or(built, |verified| verified.max(built));
         if system.since(built) > MAX_AHEAD {
             return Self { now: floor, skew: Some(ClockSkew::Ahead { system }) };
         }
-        // A verified time may run a little ahead of this clock; that alone is no wrong clock.
+        // A verified time may run a little ahead of this clock; that alone does not make the clock wrong.
         let skew = (system < built).then_some(ClockSkew::Behind { system, floor });
         Self { now: system.max(floor), skew }
     }

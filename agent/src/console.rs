@@ -1,8 +1,7 @@
-//! What whoever stands in front of the device reads: what is happening, whose device this is,
-//! and what to do when it stops.
+//! The messages for people in front of the device: current activity, owner, and next steps when it stops.
 //!
-//! The same words go to standard output (the units lead it to journal and console), to
-//! `systemctl status`, and to a file for programs. Whatever a server says passes [`plain`]: no
+//! The same text goes to standard output (the units send it to journal and console), to `systemctl
+//! status`, and to a file for programs. All text from a server passes through [`plain`], so that no
 //! control character reaches a terminal.
 
 mod text;
@@ -28,13 +27,13 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// The longest text of a server's that is shown, in bytes.
+/// The longest text from a server that is shown, in bytes.
 const MAX_SHOWN_BYTES: usize = 512;
 
-/// What is happening.
+/// The current activity of the device.
 #[derive(Debug, Clone, Copy)]
 pub enum Situation<'a> {
-    /// The clock cannot be right.
+    /// The system clock must be wrong.
     ClockSkewed(ClockSkew),
     /// A removable medium was plugged in.
     Medium(&'a Medium),
@@ -43,19 +42,19 @@ pub enum Situation<'a> {
         /// The server.
         server: &'a str,
     },
-    /// The server took this device in.
+    /// The server granted this device its enrollment.
     Granted {
-        /// Whose device it is.
+        /// The owner of the device.
         owner: &'a Owner,
     },
-    /// Artifacts arrive.
+    /// Artifacts are being fetched.
     Fetching {
-        /// Bytes that are there.
+        /// Bytes received so far.
         received: u64,
         /// Bytes in all.
         total: u64,
     },
-    /// Everything is there; the privileged side goes on.
+    /// All artifacts are fetched; the privileged side continues.
     Fetched,
     /// A payload is being installed.
     Installing {
@@ -64,14 +63,14 @@ pub enum Situation<'a> {
     },
     /// The device is managed.
     Managed {
-        /// The device.
+        /// The id of the device.
         device: DeviceId,
-        /// The enrollment.
+        /// The generation of the enrollment.
         generation: Generation,
-        /// Whose device it is.
+        /// The owner of the device.
         owner: &'a Owner,
     },
-    /// The installation was undone.
+    /// The installation was rolled back.
     RolledBack {
         /// Short name of the reason.
         kind: &'a str,
@@ -91,49 +90,49 @@ pub enum Situation<'a> {
     OtherMachine,
     /// A record of this device was damaged.
     StateDamaged {
-        /// Which, as the beginning of a sentence.
+        /// The record, as the beginning of a sentence.
         what: &'a str,
-        /// What follows from it, as a sentence.
+        /// The consequence, as a sentence.
         so: &'a str,
     },
-    /// Something did not work, and will be tried again.
+    /// A step failed, and will be tried again.
     Waiting {
-        /// What.
+        /// The failure.
         failure: &'a Failure,
-        /// For how long.
+        /// The pause before the next try.
         pause: Duration,
-        /// What to read out on the telephone.
+        /// The identifiers to read out on the telephone.
         identity: Option<&'a HardwareIdentity>,
     },
-    /// Something did not work, and trying again cannot help.
+    /// A step failed, and trying again cannot help.
     Stopped {
-        /// What.
+        /// The failure.
         failure: &'a Failure,
-        /// What to read out on the telephone.
+        /// The identifiers to read out on the telephone.
         identity: Option<&'a HardwareIdentity>,
     },
     /// There is nothing to do.
     AtRest {
-        /// Why.
+        /// The reason.
         why: &'a str,
     },
 }
 
-/// A situation in words.
+/// The text of a situation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// Short name of the state.
     pub state: &'static str,
     /// Short name of the failure, if it is one.
     pub kind: Option<String>,
-    /// One line.
+    /// The first line.
     pub headline: String,
-    /// What else there is to know.
+    /// Further lines.
     pub more: Vec<String>,
 }
 
 impl Situation<'_> {
-    /// The situation in words; nothing in it can move a cursor.
+    /// Returns the situation's text, free of characters that could move a cursor.
     #[must_use]
     pub fn message(&self) -> Message {
         let said = |state, headline: String| Message { state, kind: None, headline, more: Vec::new() };
@@ -231,7 +230,7 @@ fn failed(state: &'static str, failure: &Failure, identity: Option<&HardwareIden
     Message { state, kind: Some(failure.kind().to_owned()), headline: failure.advice().to_owned(), more }
 }
 
-/// The identifiers that an administrator asks for on the telephone.
+/// Returns the identifiers that an administrator asks for on the telephone.
 fn to_read_out(identity: &HardwareIdentity) -> Option<String> {
     let identifying: Vec<String> = identity
         .observed()
@@ -244,7 +243,8 @@ fn to_read_out(identity: &HardwareIdentity) -> Option<String> {
     (!identifying.is_empty()).then(|| format!("This device: {}", identifying.join(", ")))
 }
 
-/// How much has arrived, in steps that do not fill a console: a message is printed when it changes.
+/// Formats the download's progress, in steps that do not fill a console: a message is printed when it
+/// changes.
 fn fetching(received: u64, total: u64) -> String {
     const LARGE_BYTES: u64 = 64 << 20;
     let step = if total < LARGE_BYTES { 25 } else { 10 };
@@ -270,7 +270,7 @@ fn shown(text: &str) -> String {
     plain(text, MAX_SHOWN_BYTES)
 }
 
-/// How long one stage of this process took.
+/// The time at which one stage of this process was done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageTime {
     /// The stage.
@@ -279,7 +279,7 @@ pub struct StageTime {
     pub done_after_us: u64,
 }
 
-/// The file for programs: the last situation.
+/// The file for programs, with the last situation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusFile {
     /// Short name of the state.
@@ -287,17 +287,17 @@ pub struct StatusFile {
     /// Short name of the failure, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// One line.
+    /// The first line.
     pub headline: String,
-    /// What else there is to know.
+    /// Further lines.
     pub more: Vec<String>,
-    /// When it was said.
+    /// The time of the message.
     pub at: Timestamp,
-    /// The stages that this process has done.
+    /// The stages that this process has completed.
     pub stages: Vec<StageTime>,
 }
 
-/// Says to everybody who listens what is happening.
+/// The console: reports situations to standard output, systemd and the status file.
 pub struct Console {
     out: Box<dyn Write + Send>,
     status_file: PathBuf,
@@ -307,13 +307,13 @@ pub struct Console {
 }
 
 impl Console {
-    /// A console that writes to `out` and to a status file.
+    /// Makes a console that writes to `out` and to a status file.
     #[must_use]
     pub fn new(out: Box<dyn Write + Send>, status_file: PathBuf, stopwatch: Stopwatch) -> Self {
         Self { out, status_file, stopwatch, stages: Vec::new(), last: None }
     }
 
-    /// Notes that a stage is done; of one that is done again, the latest time counts.
+    /// Records that a stage is done; for a repeated stage, the latest time counts.
     pub fn done(&mut self, stage: &str) {
         let elapsed = self.stopwatch.elapsed().as_micros();
         let done_after_us = u64::try_from(elapsed).unwrap_or(u64::MAX);
@@ -325,7 +325,7 @@ impl Console {
         }
     }
 
-    /// Says what is happening, unless it has just said the same.
+    /// Reports a situation, unless the last message was the same.
     pub fn say(&mut self, situation: Situation<'_>) {
         let message = situation.message();
         if self.last.as_ref() == Some(&message) {
@@ -333,17 +333,17 @@ impl Console {
         }
         let again =
             self.last.as_ref().is_some_and(|last| (last.state, &last.kind) == (message.state, &message.kind));
-        // Nobody may be listening: a device enrolls also without a console.
+        // Output may be closed: a device also enrolls without a console.
         let _ = self.print(&message, again);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&message.headline)]);
-        // What passes in a moment is not worth a write that reaches the disk.
+        // Transient situations are not worth a durable write.
         if !matches!(situation, Situation::Contacting { .. } | Situation::Fetching { .. }) {
             self.store(&message);
         }
         self.last = Some(message);
     }
 
-    /// Says to systemd that the process does its work now.
+    /// Tells systemd that the process is ready.
     pub fn ready(&self) {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
@@ -352,7 +352,7 @@ impl Console {
         if !again || message.more.is_empty() {
             writeln!(self.out, "unbox: {}", message.headline)?;
         }
-        // What was explained once is not explained at every try.
+        // An explanation is not repeated at every try.
         let skip = if again { message.more.len().saturating_sub(1) } else { 0 };
         for line in message.more.iter().skip(skip) {
             writeln!(self.out, "unbox:   {line}")?;
@@ -369,7 +369,7 @@ impl Console {
             at: crate::clock::system(),
             stages: self.stages.clone(),
         };
-        // Not on the way of anything: where it cannot be written, the console has said it.
+        // Nothing depends on this file: if it cannot be written, the console has the message.
         if let Ok(mut json) = serde_json::to_vec_pretty(&status) {
             json.push(b'\n');
             let stored = files::replace(&self.status_file, &json, files::PUBLIC_FILE);
@@ -390,7 +390,7 @@ pub(crate) mod tests {
     };
     use unbox_common::{identity::RawIdentifier, protocol::problem::Problem, refusal::RefusalKind};
 
-    /// A console whose words can be read back.
+    /// A console whose output can be read back.
     #[derive(Clone, Default)]
     pub(crate) struct Paper(Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! The one place that makes randomness: nonces, keys and the jitter of pauses.
+//! The only source of randomness: nonces, keys and the jitter of pauses.
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 use unbox_common::bytes::{FixedBytes, Nonce};
@@ -7,13 +7,13 @@ use unbox_common::bytes::{FixedBytes, Nonce};
 #[derive(Debug, Clone)]
 pub struct Entropy(SystemRandom);
 
-/// The kernel has no random numbers to give.
+/// The kernel gave no random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the kernel gave no random numbers")]
 pub struct NoEntropy;
 
 impl Entropy {
-    /// The kernel's generator (getrandom(2)).
+    /// Uses the kernel's generator (getrandom(2)).
     #[must_use]
     pub fn system() -> Self {
         #[expect(clippy::disallowed_methods, reason = "this is the one place that makes randomness")]
@@ -21,7 +21,7 @@ impl Entropy {
         Self(random)
     }
 
-    /// A nonce that was never used before.
+    /// Returns a fresh nonce.
     ///
     /// # Errors
     /// [`NoEntropy`].
@@ -29,7 +29,7 @@ impl Entropy {
         self.bytes().map(FixedBytes)
     }
 
-    /// A number between 0 and `u64::MAX`, each as likely as any other.
+    /// Returns a uniformly distributed number between 0 and `u64::MAX`.
     ///
     /// # Errors
     /// [`NoEntropy`].
@@ -43,7 +43,7 @@ impl Entropy {
         Ok(bytes)
     }
 
-    /// For keys and signatures, which take the generator itself.
+    /// Returns the generator itself, for keys and signatures.
     pub(crate) const fn ring(&self) -> &SystemRandom {
         &self.0
     }

@@ -1,7 +1,7 @@
-//! Why something did not work, and whose fault that is: the one error type of the way from
-//! power-on to managed.
+//! The one error type on the way from power-on to managed: the reason of a failure, and the party at
+//! fault.
 //!
-//! Each failure answers [`Failure::kind`], from a closed set of short names, and
+//! Each failure has a [`Failure::kind`], from a closed set of short names, and a
 //! [`Failure::disposition`]; the retry policy and the exit code read nothing else.
 
 use crate::{
@@ -24,19 +24,19 @@ use unbox_common::{
     trust::VerifyError,
 };
 
-/// Something that did not work, by whose fault it is.
+/// A failure, by the party at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The way to the server does not work.
+    /// The connection to the server failed.
     #[error(transparent)]
     Transport(#[from] TransportError),
-    /// The server answered, but not as the protocol says.
+    /// The server answered, but not as the protocol requires.
     #[error(transparent)]
     Misbehaved(#[from] Misbehaviour),
-    /// The server said no.
+    /// The server refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// What is to be installed cannot be believed, or is not for this device now.
+    /// The payload is not trusted, or not for this device now.
     #[error(transparent)]
     Rejected(#[from] Rejection),
     /// Something on this device is missing, full or broken.
@@ -44,135 +44,136 @@ pub enum Failure {
     Device(#[from] DeviceFault),
 }
 
-/// The way to the server does not work.
+/// The connection to the server failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    /// No connection: no network, no such name, nobody there.
+    /// No connection: no network, unknown host name, or no listener.
     #[error("the server could not be reached")]
     Unreachable(#[source] reqwest::Error),
-    /// Too slow, or silent.
+    /// The server was too slow, or silent.
     #[error("the server did not answer in time")]
     TimedOut(#[source] reqwest::Error),
-    /// The connection ended in the middle.
+    /// The connection broke during a message.
     #[error("the connection to the server was cut")]
     Cut(#[source] reqwest::Error),
-    /// Its certificate does not lead to an anchor of this image, or names another server.
+    /// The server's certificate does not chain to an anchor of this image, or names another server.
     #[error("the server's certificate is not one that this device trusts")]
     Untrusted(#[source] rustls::Error),
-    /// Its certificate is outside its time: one of the two clocks is wrong.
+    /// The server's certificate is outside its validity: one of the two clocks is wrong.
     #[error("the server's certificate is not valid at this device's time")]
     OutsideItsTime(#[source] rustls::Error),
-    /// The server does not take this device's certificate: another authority issues them now, or it has
-    /// expired by the server's clock.
+    /// The server rejects this device's certificate: another authority issues them now, or it has expired
+    /// by the server's clock.
     #[error("the server does not accept this device's certificate")]
     CertificateRefused(#[source] rustls::Error),
-    /// It does not speak TLS 1.3, or not properly.
+    /// The server does not speak TLS 1.3, or not correctly.
     #[error("no TLS 1.3 connection with the server was possible")]
     Tls(#[source] rustls::Error),
-    /// The host that a payload names for an artifact does not give it. Whatever it says, it is not the server.
+    /// The host that a payload names for an artifact does not serve it. Its answer is not the server's,
+    /// whatever it says.
     #[error("the host of artifact {digest} answered with status {status}")]
     ArtifactHost {
-        /// Which artifact.
+        /// Digest of the artifact.
         digest: Sha256,
-        /// The status.
+        /// The HTTP status.
         status: u16,
     },
 }
 
-/// The server answered, but not as the protocol says.
+/// The server answered, but not as the protocol requires.
 #[derive(Debug, thiserror::Error)]
 pub enum Misbehaviour {
-    /// It sent the device elsewhere.
+    /// The server redirected the device.
     #[error("the server redirects to another place (status {0}), which this device does not follow")]
     Redirected(u16),
-    /// A status that the protocol does not know here.
+    /// The HTTP status is not defined here by the protocol.
     #[error("the server answered with status {status}")]
     UnexpectedStatus {
-        /// The status.
+        /// The HTTP status.
         status: u16,
-        /// Its `Retry-After`.
+        /// The value of `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// Another kind of content than the protocol has.
+    /// The answer's media type is wrong.
     #[error("the server's answer is not {expected}")]
     WrongContentType {
-        /// The media type that belongs there.
+        /// The media type required here.
         expected: &'static str,
     },
-    /// More bytes than the answer may have.
+    /// The answer is too large.
     #[error("the server's answer is larger than {limit} bytes")]
     TooLarge {
-        /// The cap, in bytes.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// The answer cannot be read.
+    /// The answer could not be parsed.
     #[error("the server's {what} cannot be read")]
     Unreadable {
-        /// Which message.
+        /// Name of the message.
         what: &'static str,
-        /// Why.
+        /// The parser's error.
         #[source]
         source: serde_json::Error,
     },
-    /// It asks for a proof that the device did not offer.
+    /// The server asked for a proof that the device did not offer.
     #[error("the server asks for the proof {0}, which this device did not offer")]
     ProofNotOffered(&'static str),
-    /// It asks for a TPM, and gives it nothing to open.
+    /// The server asked for the proof `tpm` without a credential to open.
     #[error("the server asks for the TPM, and gives it nothing to open")]
     NoCredential,
-    /// The certificate that it issued is not for this device's key.
+    /// The server issued a certificate for another key.
     #[error("the server issued a certificate that is not for this device's key")]
     WrongCertificate,
-    /// It does not say that it stored what it was sent.
+    /// The server did not confirm that it stored the report.
     #[error("the server did not acknowledge the report")]
     NotAcknowledged,
-    /// It answered a request for a part with another part.
+    /// The server answered a range request with another range.
     #[error("the server sent another part of an artifact than the one that was asked for")]
     WrongRange,
 }
 
-/// The server's no, with everything that it said.
+/// The server's refusal, with everything it said.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the server refused: {}", problem.kind)]
 pub struct Refusal {
     /// The problem document.
     pub problem: Box<Problem>,
-    /// Not before this.
+    /// The earliest time for the next try.
     pub retry_after: Option<Duration>,
 }
 
-/// What is to be installed is not what this device may install.
+/// The payload is not one that this device may install.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejection {
-    /// The signatures are not those of the keys that this device trusts.
+    /// The signatures are not by keys that this device trusts.
     #[error("the payload is not signed by keys that this device trusts")]
     Untrusted(#[source] VerifyError),
-    /// The right keys signed it, but this version of the agent cannot read all of it.
+    /// The signatures are good, but this version of the agent does not understand the whole payload.
     #[error("the payload asks for something that this version of the agent does not know")]
     Unreadable(#[source] VerifyError),
-    /// It is not for this device, or not now.
+    /// The payload is not for this device, or not now.
     #[error("the payload was rejected")]
     Judged(#[source] PayloadRejected),
-    /// The server has nothing else to offer than what was rejected, for the reason given.
+    /// The server offers only what was rejected, for the given reason.
     #[error("the server has no payload that this device can install{0}")]
     Nothing(String),
-    /// Its server does not have it.
+    /// The server of the artifact does not have it.
     #[error("artifact {0} is not where it should be")]
     ArtifactMissing(Sha256),
-    /// It is longer or shorter than the payload says.
+    /// The artifact is longer or shorter than the payload says.
     #[error("artifact {digest} is not {size} bytes long")]
     ArtifactSize {
-        /// Which.
+        /// Digest of the artifact.
         digest: Sha256,
-        /// What the payload says.
+        /// Size according to the payload, in bytes.
         size: u64,
     },
-    /// Its bytes are others than the payload says.
+    /// The artifact's digest differs from the payload's.
     #[error("artifact {expected} has another digest: {found}")]
     ArtifactDigest {
-        /// What the payload says.
+        /// Digest according to the payload.
         expected: Sha256,
-        /// What was fetched.
+        /// Digest of the fetched bytes.
         found: Sha256,
     },
 }
@@ -180,13 +181,13 @@ pub enum Rejection {
 /// Something on this device is missing, full or broken.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceFault {
-    /// Configuration or trust.
+    /// Configuration or trust is missing or invalid.
     #[error(transparent)]
     Boot(#[from] BootError),
     /// The identity could not be read or handed over.
     #[error(transparent)]
     Survey(#[from] SurveyError),
-    /// The device's key.
+    /// The device's key is missing or unusable.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The TLS configuration could not be built from the image's anchors.
@@ -195,65 +196,65 @@ pub enum DeviceFault {
     /// The HTTP client could not be built.
     #[error("no connection could be prepared")]
     Client(#[source] reqwest::Error),
-    /// No randomness.
+    /// The kernel gave no random numbers.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
-    /// No room for what is to be fetched.
+    /// The disk has too little room for the artifacts.
     #[error("the disk is full: {needed} bytes are needed, {free} are free")]
     DiskFull {
         /// Bytes that are needed.
         needed: u64,
-        /// Bytes that are there.
+        /// Bytes that are free.
         free: u64,
     },
     /// A file could not be read or written.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// A file could not be handed to the other side.
+    /// A file could not be handed over to the other side.
     #[error(transparent)]
     Handover(#[from] HandoverError),
     /// An artifact could not be written.
     #[error("an artifact could not be stored")]
     Artifact(#[source] io::Error),
-    /// The ledger.
+    /// The ledger could not be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The ledger does not allow what was about to happen.
+    /// The ledger does not allow the intended transition.
     #[error(transparent)]
     Transition(#[from] IllegalTransition),
-    /// The installation was not even begun.
+    /// The installation failed before any change.
     #[error(transparent)]
     Install(#[from] InstallError),
     /// Another process of the agent is at work on this device.
     #[error("another process of the agent is at work on this device")]
     Busy,
-    /// The exchange belongs to another user: what is written there would be closed to that one.
+    /// The exchange belongs to another user, who could not read files written by this one.
     #[error("{} belongs to another user: start the unit, or run this as that user", .0.display())]
     NotOwner(PathBuf),
-    /// An installation was undone for a reason that passes.
+    /// An installation was rolled back for a temporary reason.
     #[error("the installation was undone, and is tried again")]
     RolledBack,
-    /// What was installed could not be taken away.
+    /// The installed payload could not be removed.
     #[error("what was installed could not be taken away: {detail}")]
     ResetFailed {
-        /// Why.
+        /// The reason.
         detail: String,
     },
-    /// The file that should hold a reset ticket does not.
+    /// The ticket file does not hold a reset ticket.
     #[error("the ticket file does not hold a reset ticket: one line of printable characters")]
     NoTicket,
-    /// Somebody was asked, and did not say yes.
+    /// The user did not confirm.
     #[error("nothing was changed, because nobody confirmed it: add --yes to go on without being asked")]
     NotConfirmed,
-    /// A file of the network side is damaged; it is made anew.
+    /// A file of the network side is damaged; it is written anew.
     #[error("{what} is damaged")]
     Damaged {
-        /// Which file, in words.
+        /// The file, in words.
         what: &'static str,
     },
 }
 
-/// What goes wrong on the device itself is a failure of the whole way.
+/// Converts faults of the device's parts into a [`Failure`].
 macro_rules! device_fault {
     ($($error:ty),* $(,)?) => {$(
         impl From<$error> for Failure {
@@ -277,7 +278,7 @@ device_fault!(
 );
 
 impl Failure {
-    /// The short name, from a closed set; for a refusal, the server's.
+    /// Returns the short name, from a closed set; for a refusal, the server's.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -289,22 +290,23 @@ impl Failure {
         }
     }
 
-    /// What the device does next.
+    /// Returns the next action of the device.
     #[must_use]
     pub fn disposition(&self) -> Disposition {
         match self {
-            // Of a payload from the future, one of the two clocks is wrong; a network usually brings the time.
+            // If a payload is from the future, one of the two clocks is wrong; a network usually brings
+            // the time.
             Self::Transport(_)
             | Self::Misbehaved(_)
             | Self::Rejected(Rejection::Judged(PayloadRejected::FromTheFuture { .. })) => Disposition::Retry,
             Self::Refused(refusal) => refusal.problem.kind.disposition(),
-            // The server has to offer something else, and somebody has to see to that.
+            // The server must offer something else, which takes an administrator.
             Self::Rejected(_) => Disposition::WaitForAdministrator,
             Self::Device(error) => error.disposition(),
         }
     }
 
-    /// How long the server asks to wait.
+    /// Returns the pause that the server asked for.
     #[must_use]
     pub const fn hint(&self) -> Option<Duration> {
         match self {
@@ -314,8 +316,8 @@ impl Failure {
         }
     }
 
-    /// The longest pause before the next try, if it is shorter than its disposition says: the time may
-    /// come with the next packet of a time server.
+    /// Returns the longest pause before the next try, if shorter than the disposition's: the time may
+    /// arrive with the next packet of a time server.
     #[must_use]
     pub const fn longest_pause(&self) -> Duration {
         match self {
@@ -325,21 +327,21 @@ impl Failure {
         }
     }
 
-    /// Whether the server refused the token that it was shown.
+    /// Whether the server refused the token it was shown.
     #[must_use]
     pub fn is_about_the_token(&self) -> bool {
         let Self::Refused(refusal) = self else { return false };
         matches!(refusal.problem.kind, RefusalKind::InvalidToken | RefusalKind::RevokedToken)
     }
 
-    /// Whether a token, or another one, may be what the server asks for.
+    /// Whether the server may be asking for a token, or for another one.
     #[must_use]
     pub fn asks_for_a_token(&self) -> bool {
         let Self::Refused(refusal) = self else { return false };
         self.is_about_the_token() || refusal.problem.kind == RefusalKind::ProofRequired
     }
 
-    /// What whoever stands in front of the device can do about it.
+    /// Returns the advice for a person in front of the device.
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
@@ -358,10 +360,10 @@ impl Failure {
     }
 }
 
-/// The longest pause while only the clock is in the way.
+/// The longest pause while the clock is the only obstacle.
 const CLOCK_SKEW_PAUSE: Duration = Duration::from_secs(30);
 
-/// What to do about a payload that this device will not install.
+/// The advice about a payload that this device will not install.
 pub(crate) const UNINSTALLABLE: &str = "What the server offers cannot be installed on this device. An administrator has to look \
     at the configuration.";
 
@@ -421,14 +423,14 @@ impl Misbehaviour {
 }
 
 impl Rejection {
-    /// Whether this version of the payload is refused for good, by what is in it and not by when or
-    /// how it came.
+    /// Whether this version of the payload is refused for good, because of its content and not of the
+    /// time or the way it arrived.
     #[must_use]
     pub const fn is_about_the_payload(&self) -> bool {
         match self {
             Self::Judged(rejected) => rejected.is_about_contents(),
             Self::Unreadable(_) => true,
-            // Whoever serves the artifact may mend that without a new version.
+            // The artifact's host may fix that without a new version.
             Self::ArtifactMissing(_)
             | Self::ArtifactSize { .. }
             | Self::ArtifactDigest { .. }
@@ -555,7 +557,7 @@ impl DeviceFault {
     }
 }
 
-/// A full disk is its own state; every other trouble with storage is one.
+/// Names a storage error: a full disk has its own kind, all others share one.
 fn storage_kind(error: Option<&io::Error>) -> &'static str {
     match error.map(io::Error::kind) {
         Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => "disk_full",
@@ -606,7 +608,7 @@ mod tests {
         assert!(unwritten(io::ErrorKind::StorageFull).advice().contains("full"));
     }
 
-    /// The kinds between quotes; those of one word look like any word, and are left out.
+    /// Returns the kinds between quotes; those of a single word look like any word, and are left out.
     fn kinds_in(text: &str, quote: char) -> BTreeSet<&str> {
         let is_kind =
             |word: &&str| word.contains('_') && word.bytes().all(|b| b == b'_' || b.is_ascii_lowercase());

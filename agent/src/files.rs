@@ -1,8 +1,8 @@
-//! The one place that writes files: whole, durable, with their permissions, or not at all.
+//! The only place that writes files: complete, durable and with their permissions, or not at all.
 //!
-//! The functions here take plain paths and are for the agent's own files. What lies in
-//! directories that others can write into goes through [`Root`], which never follows a link
-//! out of the tree that it was given; what a stranger captured is read through [`Within`].
+//! The functions here take plain paths and are for the agent's own files. Files in directories that
+//! others can write to go through [`Root`], which never follows a link out of its tree; files captured by
+//! a stranger are read through [`Within`].
 
 mod entry;
 mod root;
@@ -31,42 +31,42 @@ use std::{
 };
 use unbox_common::path::UnsafePath;
 
-/// Permissions of a file that only its owner reads.
+/// Permissions of a file that only its owner can read.
 pub const PRIVATE_FILE: u32 = 0o600;
-/// Permissions of a file that everybody may read.
+/// Permissions of a file that everybody can read.
 pub const PUBLIC_FILE: u32 = 0o644;
-/// Permissions of a directory that only its owner enters.
+/// Permissions of a directory that only its owner can enter.
 pub const PRIVATE_DIRECTORY: u32 = 0o700;
-/// Permissions of a directory that everybody may look into.
+/// Permissions of a directory that everybody can list.
 pub const PUBLIC_DIRECTORY: u32 = 0o755;
 
-/// The ending of a document that was damaged, and of which another one takes the place.
+/// The extension of a damaged document that was replaced.
 pub const DAMAGED: &str = ".damaged";
-/// The ending of a document of a newer agent that was given up.
+/// The extension of a newer agent's document that was discarded.
 pub const NEWER: &str = ".newer";
 
 /// A file that could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
-    /// It could not be read, or not be looked at.
+    /// A file could not be read or examined.
     #[error("{} could not be read", path.display())]
     Read {
         /// The file or directory.
         path: PathBuf,
-        /// The cause.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
-    /// It could not be written, or not durably.
+    /// A file could not be written, or not durably.
     #[error("{} could not be written", path.display())]
     Write {
         /// The file or directory.
         path: PathBuf,
-        /// The cause.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
-    /// It is larger than any file of its kind.
+    /// A file is too large for its kind.
     #[error("{} is larger than {limit} bytes", path.display())]
     TooLarge {
         /// The file.
@@ -74,28 +74,28 @@ pub enum FilesError {
         /// The largest size, in bytes.
         limit: u64,
     },
-    /// What is in the way to it cannot be passed safely.
+    /// An obstacle on the path cannot be passed safely.
     #[error("{} cannot be reached: {why}", path.display())]
     Blocked {
         /// The file.
         path: PathBuf,
-        /// What is in the way.
+        /// The obstacle.
         why: &'static str,
     },
-    /// Links on the way lead into a tree that a payload must leave alone.
+    /// Links on the path lead into a tree that payloads must leave alone.
     #[error("{} leads to a place that a payload must not touch", path.display())]
     Forbidden {
-        /// The path as it was asked for.
+        /// The path as requested.
         path: PathBuf,
-        /// Where it leads.
+        /// The rule that the link's target violates.
         #[source]
         source: UnsafePath,
     },
 }
 
 impl FilesError {
-    /// Whether the name is there, and what it names is not a file that can be read as one of its kind:
-    /// a directory, a link, a FIFO, too many bytes, or nothing for this user to read.
+    /// Whether the name exists, but not as a readable document: it is a directory, a link, a FIFO, too
+    /// large, or not readable by this user.
     #[must_use]
     pub fn is_not_a_document(&self) -> bool {
         match self {
@@ -108,7 +108,7 @@ impl FilesError {
         }
     }
 
-    /// The operating system's error, if it is one.
+    /// Returns the operating system's error, if it is one.
     #[must_use]
     pub fn io(&self) -> Option<&io::Error> {
         match self {
@@ -118,16 +118,16 @@ impl FilesError {
     }
 }
 
-/// Writes a file, in place of whatever may be there: readers see the old file or the new one.
+/// Writes a file, replacing whatever exists: readers see the old file or the new one.
 ///
-/// Two writers of the same path must not run at the same time.
+/// There must be no two concurrent writers of one path.
 pub fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError> {
     let entry = Entry::of(path)?;
     entry.make_way()?;
     entry.write(Attributes::of_mode(mode), |file| io::Write::write_all(file, contents))
 }
 
-/// Makes a directory and its missing parents. One that exists keeps its permissions.
+/// Makes a directory and its missing parents. An existing one keeps its permissions.
 pub fn make_directory(path: &Path, mode: u32) -> Result<(), FilesError> {
     DirBuilder::new()
         .recursive(true)
@@ -136,19 +136,19 @@ pub fn make_directory(path: &Path, mode: u32) -> Result<(), FilesError> {
         .map_err(|source| FilesError::Write { path: path.to_owned(), source })
 }
 
-/// Opens a directory that others are reached through; links on the way are followed.
+/// Opens a directory from which others are reached; links on the path are followed.
 fn open_directory(path: &Path) -> Result<OwnedFd, FilesError> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     openat(AT_FDCWD, path, flags, Mode::empty())
         .map_err(|errno| FilesError::Read { path: path.to_owned(), source: errno.into() })
 }
 
-/// Reads a whole file of at most `limit` bytes; `None` if there is none.
+/// Reads a whole file of at most `limit` bytes; `None` if it does not exist.
 ///
-/// Only regular files are read, and a link in the last place is not followed.
+/// Only regular files are read, and a link in the last component is not followed.
 pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
     let failed = |source| FilesError::Read { path: path.to_owned(), source };
-    // Without O_NONBLOCK, a FIFO in place of the file would hold the agent for ever.
+    // Without O_NONBLOCK, a FIFO in place of the file would block the agent indefinitely.
     let opened =
         OpenOptions::new().read(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()).open(path);
     match opened {
@@ -158,8 +158,8 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
     }
 }
 
-/// Reads a document of the agent's own. One that is damaged, or that something else has taken the place
-/// of, is as good as none.
+/// Reads one of the agent's own documents. A damaged one, or an object that is not a document, counts as
+/// absent.
 pub fn read_json<T: DeserializeOwned>(path: &Path, limit: u64) -> Result<Option<T>, FilesError> {
     match read(path, limit) {
         Err(error) if error.is_not_a_document() => Ok(None),
@@ -181,13 +181,13 @@ fn read_all(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, FilesError> 
     }
 }
 
-/// Has nothing under this name any more, whatever was there; fine if there is nothing.
+/// Removes whatever has this name; succeeds if nothing does.
 pub fn discard(path: &Path) -> Result<(), FilesError> {
     Entry::of(path)?.discard()
 }
 
-/// Gives what is under a name another name, with this ending, and takes the place of what had it. Returns
-/// where it is now.
+/// Renames a file by appending this extension, replacing any file with the new name. Returns the new
+/// path.
 pub fn set_aside(path: &Path, ending: &str) -> Result<PathBuf, FilesError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(ending);
@@ -198,21 +198,22 @@ pub fn set_aside(path: &Path, ending: &str) -> Result<PathBuf, FilesError> {
     Ok(aside)
 }
 
-/// Removes a file durably; fine if there is none.
+/// Removes a file durably; succeeds if it does not exist.
 pub fn remove(path: &Path) -> Result<(), FilesError> {
     Entry::of(path)?.remove()
 }
 
-/// Opens a file that grows, such as an artifact while it is fetched, and says how long it is.
+/// Opens a file to append to, such as an artifact during its download, and returns its length.
 ///
-/// Anything but a file in its place is put away. What is appended is durable only after [`publish`].
+/// Anything in its place that is not a file is moved away. Appended bytes are durable only after
+/// [`publish`].
 pub fn open_growing(path: &Path, mode: u32) -> Result<(File, u64), FilesError> {
     let open = || {
         let file = OpenOptions::new()
             .append(true)
             .create(true)
             .mode(mode)
-            // Without O_NONBLOCK, a FIFO in place of the file would hold the agent for ever.
+            // Without O_NONBLOCK, a FIFO in place of the file would block the agent indefinitely.
             .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
             .open(path)?;
         let metadata = file.metadata()?;
@@ -233,7 +234,7 @@ pub fn open_growing(path: &Path, mode: u32) -> Result<(File, u64), FilesError> {
     }
 }
 
-/// Gives a file that is complete its final name, durably. Both names are in one directory.
+/// Gives a complete file its final name, durably. Both names are in one directory.
 pub fn publish(growing: &Path, path: &Path) -> Result<(), FilesError> {
     let failed = |source| FilesError::Write { path: growing.to_owned(), source };
     File::open(growing).and_then(|file| file.sync_all()).map_err(failed)?;
@@ -308,7 +309,7 @@ mod tests {
             assert!(read(&path, 9).unwrap_err().is_not_a_document(), "{kind}");
             discard(&path).unwrap();
             assert!(path.symlink_metadata().is_err(), "{kind}");
-            // Also in the way of the name under which a new file is staged.
+            // Also in place of the staging name of a new file.
             let staged = at(Entry::of(&path).unwrap().staged_name().to_str().unwrap());
             for way in [&path, &staged] {
                 put(kind, way);

@@ -1,5 +1,5 @@
-//! Files by which one side tells the other something: written by the privileged side, read by
-//! the network side, and by nobody else.
+//! Files from the privileged side to the network side: written by the one, read by the other, and by
+//! nobody else.
 
 use crate::{
     boot::Layout,
@@ -8,7 +8,7 @@ use crate::{
 use serde::Serialize;
 use std::{io::Write as _, path::Path};
 
-/// Permissions of such a file.
+/// Permissions of a handed-over file.
 const MODE: u32 = 0o640;
 
 /// The group of the network side.
@@ -20,20 +20,20 @@ const MAX_GROUPS_BYTES: u64 = 1024 * 1024;
 /// A file that could not be handed over.
 #[derive(Debug, thiserror::Error)]
 pub enum HandoverError {
-    /// It could not be written.
+    /// The file could not be written.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// The document could not be put into words.
+    /// The document could not be serialized.
     #[error("a document could not be written as JSON")]
     Document(#[source] serde_json::Error),
 }
 
 /// Writes a document in one step, `0640 root:unbox`.
 ///
-/// In a sandbox, and where there is no such group, it belongs to whoever runs the agent.
+/// In a sandbox, and where the group does not exist, the file belongs to the agent's user.
 ///
 /// # Errors
-/// [`HandoverError`]; the old document is then still there.
+/// [`HandoverError`]; the old document then still exists.
 pub fn write(layout: &Layout, path: &Path, document: &impl Serialize) -> Result<(), HandoverError> {
     let attributes = attributes(layout)?;
     let mut json = serde_json::to_vec_pretty(document).map_err(HandoverError::Document)?;
@@ -46,11 +46,11 @@ pub fn write(layout: &Layout, path: &Path, document: &impl Serialize) -> Result<
     Ok(())
 }
 
-/// Whether a file is there and has the owner and the permissions that [`write()`] gives: with others, the
-/// network side cannot read it, or more than it can.
+/// Whether a file exists with the owner and the permissions that [`write()`] sets: with others, the
+/// network side cannot read it, or can do more than read it.
 ///
 /// # Errors
-/// [`FilesError`] if that cannot be found out.
+/// [`FilesError`] if the file cannot be examined.
 pub fn is_readable_by_its_reader(layout: &Layout, path: &Path) -> Result<bool, FilesError> {
     let expected = attributes(layout)?;
     Ok(match Entry::of(path)?.status()? {
@@ -69,13 +69,13 @@ fn owner(layout: &Layout) -> Result<Option<Owner>, FilesError> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(None);
     }
-    // Read here and not by libc: a static build must not load name service modules.
+    // Parsed here and not by libc: a static build must not load name service modules.
     let groups = files::read(&layout.below("/etc/group"), MAX_GROUPS_BYTES)?.unwrap_or_default();
     let gid = group_id(&String::from_utf8_lossy(&groups));
     Ok(gid.map(|gid| Owner { uid: 0, gid }))
 }
 
-/// The number of the network side's group (group(5)).
+/// Returns the id of the network side's group (group(5)).
 fn group_id(groups: &str) -> Option<u32> {
     groups.lines().find_map(|line| {
         let (name, rest) = line.split_once(':')?;

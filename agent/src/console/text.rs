@@ -1,8 +1,8 @@
-//! Text that people read on a terminal, whoever wrote it.
+//! Text for a terminal, from any author.
 
 use unbox_common::text::is_invisible;
 
-/// An error with its causes, on one line.
+/// Formats an error with its causes, on one line.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -15,8 +15,8 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Text that a terminal shows as it is: no control characters, no characters that reorder or
-/// hide others, single spaces, at most `limit` bytes.
+/// Makes text safe for a terminal: no control characters, no characters that reorder or hide others,
+/// single spaces, at most `limit` bytes.
 #[must_use]
 pub fn plain(text: &str, limit: usize) -> String {
     let spaced = text.replace(is_invisible, " ");

@@ -1,4 +1,4 @@
-//! One name in one open directory: everything that changes it, durably and in one step.
+//! One name in one open directory, and every change to it: durable and atomic.
 
 use super::{FilesError, open_directory};
 use nix::{
@@ -19,7 +19,7 @@ use std::{
 };
 use unbox_common::digest::Sha256;
 
-/// Who owns a file.
+/// The owner of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Owner {
     /// User id.
@@ -28,16 +28,16 @@ pub struct Owner {
     pub gid: u32,
 }
 
-/// What a file or directory has beside its name and contents.
+/// The attributes of a file or directory, apart from name and contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attributes {
     /// Permission bits, at most `0o7777`.
     pub mode: u32,
-    /// Its owner; whoever runs the agent if absent.
+    /// The owner; the user of the agent if absent.
     pub owner: Option<Owner>,
 }
 
-/// What is under a name.
+/// The kind of object under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// Nothing.
@@ -52,39 +52,39 @@ pub enum Status {
     Special,
 }
 
-/// A change on disk, of those after which a power cut must find the old state or the new one.
+/// A change on disk, after which a power cut must leave either the old state or the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// A new file, under a name that nobody looks for.
+    /// Creates a file, under a staging name.
     Create,
-    /// Its contents and attributes reach the disk.
+    /// Flushes a file's contents and attributes to the disk.
     Sync,
-    /// It gets its name.
+    /// Gives the file its name.
     Rename,
-    /// A new symbolic link.
+    /// Creates a symbolic link.
     Symlink,
-    /// A new directory.
+    /// Creates a directory.
     MakeDirectory,
-    /// New permissions or owner.
+    /// Changes permissions or owner.
     Attributes,
-    /// A name goes away.
+    /// Removes a name.
     Remove,
-    /// Bytes at the end of a file.
+    /// Appends bytes to a file.
     Append,
-    /// The names in a directory reach the disk.
+    /// Flushes the names in a directory to the disk.
     SyncDirectory,
 }
 
-/// Asked before every [`Operation`]: tests cut the power or fill the disk there.
+/// A hook before every [`Operation`], by which tests cut the power or fill the disk.
 pub trait Faults: Send + Sync {
-    /// Says whether the operation takes place.
+    /// Decides whether the operation takes place.
     ///
     /// # Errors
-    /// What the operation fails with.
+    /// The error that the operation fails with.
     fn before(&self, operation: Operation) -> io::Result<()>;
 }
 
-/// Every operation takes place.
+/// A hook that lets every operation take place.
 #[derive(Debug, Clone, Copy)]
 pub struct NoFaults;
 
@@ -94,7 +94,7 @@ impl Faults for NoFaults {
     }
 }
 
-/// A name in a directory that is held open: no later change of a path leads it elsewhere.
+/// A name in a directory that is held open, so that no later change of the path can redirect it.
 pub struct Entry {
     directory: Arc<OwnedFd>,
     name: OsString,
@@ -103,7 +103,7 @@ pub struct Entry {
 }
 
 impl Attributes {
-    /// These permissions, owned by whoever runs the agent.
+    /// Returns attributes with these permissions, owned by the agent's user.
     #[must_use]
     pub const fn of_mode(mode: u32) -> Self {
         Self { mode, owner: None }
@@ -111,7 +111,8 @@ impl Attributes {
 }
 
 impl Entry {
-    /// The entry of a plain path; links on the way are followed, one in the last place is not.
+    /// Opens the directory of a plain path; links on the path are followed, one in the last component is
+    /// not.
     pub fn of(path: &Path) -> Result<Self, FilesError> {
         let parent = match path.parent() {
             Some(parent) if parent != Path::new("") => parent,
@@ -133,13 +134,13 @@ impl Entry {
         Self { directory, name, path, faults }
     }
 
-    /// Where it is, for messages.
+    /// Returns the path, for messages.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What is there now.
+    /// Returns the kind of object that exists now.
     pub fn status(&self) -> Result<Status, FilesError> {
         match self.stat(&self.name) {
             Ok(stat) => Ok(status_of(&stat)),
@@ -148,12 +149,12 @@ impl Entry {
         }
     }
 
-    /// Where the symbolic link points to.
+    /// Returns the target of the symbolic link.
     pub fn link_target(&self) -> Result<OsString, FilesError> {
         readlinkat(&*self.directory, self.name.as_os_str()).map_err(|errno| self.unreadable(errno.into()))
     }
 
-    /// Opens the regular file for reading; `None` if nothing is there.
+    /// Opens the regular file for reading; `None` if it does not exist.
     pub fn open(&self) -> Result<Option<File>, FilesError> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         match openat(&*self.directory, self.name.as_os_str(), flags, Mode::empty()) {
@@ -171,14 +172,14 @@ impl Entry {
         }
     }
 
-    /// Reads the whole file of at most `limit` bytes; `None` if nothing is there.
+    /// Reads the whole file of at most `limit` bytes; `None` if it does not exist.
     pub fn read(&self, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
         self.open()?.map(|file| super::read_all(file, &self.path, limit)).transpose()
     }
 
-    /// Writes the file in one step, in place of the file or link that may be there.
+    /// Writes the file atomically, replacing an existing file or link.
     ///
-    /// `contents` writes them; if it fails, nothing has changed.
+    /// `contents` writes the bytes; if it fails, nothing has changed.
     pub fn write(
         &self,
         attributes: Attributes,
@@ -200,7 +201,7 @@ impl Entry {
         self.published(write(), &new_name)
     }
 
-    /// Adds bytes to the end of the file, durably. If that fails, the file is as long as before.
+    /// Appends bytes to the file, durably. If that fails, the file keeps its length.
     pub fn append(&self, bytes: &[u8]) -> Result<(), FilesError> {
         let append = || {
             self.faults.before(Operation::Append)?;
@@ -216,12 +217,12 @@ impl Entry {
         append().map_err(|source| self.unwritable(source))
     }
 
-    /// Has the name of a new file reach the disk.
+    /// Makes the name of a new file durable.
     pub fn keep_name(&self) -> Result<(), FilesError> {
         self.sync_directory().map_err(|source| self.unwritable(source))
     }
 
-    /// Cuts the file off behind `length` bytes, durably.
+    /// Truncates the file to `length` bytes, durably.
     pub fn cut(&self, length: u64) -> Result<(), FilesError> {
         let cut = || {
             self.faults.before(Operation::Append)?;
@@ -233,7 +234,7 @@ impl Entry {
         cut().map_err(|source| self.unwritable(source))
     }
 
-    /// Makes a file that holds nothing but room on the disk.
+    /// Makes a file that only reserves room on the disk.
     pub fn set_aside(&self, bytes: u64) -> Result<(), FilesError> {
         self.write(Attributes::of_mode(super::PRIVATE_FILE), |file| {
             let bytes = i64::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
@@ -241,7 +242,7 @@ impl Entry {
         })
     }
 
-    /// Makes a symbolic link in one step, in place of the file or link that may be there.
+    /// Makes a symbolic link atomically, replacing an existing file or link.
     pub fn symlink(&self, target: &OsStr) -> Result<(), FilesError> {
         self.clear()?;
         let staged = self.staged_name();
@@ -252,12 +253,12 @@ impl Entry {
         self.published(link(), &staged)
     }
 
-    /// Gives the file `from` of the same directory this name.
+    /// Renames the file `from` of the same directory to this name.
     pub(super) fn take(&self, from: &OsStr) -> Result<(), FilesError> {
         self.rename_from(from).map_err(|source| self.unwritable(source))
     }
 
-    /// Makes the directory, or gives the one that is there these attributes.
+    /// Makes the directory, or sets the attributes of an existing one.
     pub fn make_directory(&self, attributes: Attributes) -> Result<(), FilesError> {
         let make = || {
             self.faults.before(Operation::MakeDirectory)?;
@@ -274,10 +275,9 @@ impl Entry {
         make().map_err(|source| self.unwritable(source))
     }
 
-    /// Removes what is there, durably: a file, a link or an empty directory.
+    /// Removes the object, durably: a file, a link or an empty directory.
     ///
-    /// A directory that somebody else put something into, or mounted something on, stays, and
-    /// that is fine.
+    /// A directory into which somebody else put or mounted something stays; that is not an error.
     pub fn remove(&self) -> Result<(), FilesError> {
         self.clear()?;
         let flag = match self.status()? {
@@ -295,19 +295,19 @@ impl Entry {
         remove().map_err(|source| self.unwritable(source))
     }
 
-    /// Removes what an interrupted write left beside this name.
+    /// Removes the staging file that an interrupted write left behind.
     pub fn clear(&self) -> Result<(), FilesError> {
         self.put_away(&self.staged_name())
     }
 
-    /// Has nothing under this name any more, whatever it is. A directory that is not empty gets another
-    /// name beside it: however much somebody put into it, that takes no longer.
+    /// Removes whatever has this name. A directory that is not empty is renamed instead, so that its size
+    /// does not matter.
     pub fn discard(&self) -> Result<(), FilesError> {
         self.clear()?;
         self.put_away(&self.name)
     }
 
-    /// Discards what is there, unless a file can take its place.
+    /// Discards the object, unless a file can replace it.
     pub(super) fn make_way(&self) -> Result<(), FilesError> {
         match self.status()? {
             Status::Directory(_) => self.discard(),
@@ -335,26 +335,26 @@ impl Entry {
         put_away().map_err(|source| self.unwritable(source))
     }
 
-    /// The name cannot be guessed: whoever owns the directory would take it beforehand.
+    /// The name is unguessable, so that the owner of the directory cannot take it beforehand.
     fn rename_to_a_free_name(&self, name: &OsStr) -> io::Result<()> {
         let unguessable = RandomState::new().build_hasher().finish();
         let free = format!(".unbox-discarded-{unguessable:016x}");
         renameat(&*self.directory, name, &*self.directory, free.as_str()).map_err(io::Error::from)
     }
 
-    /// Renames what was staged, or removes it where staging failed.
+    /// Renames the staged file, or removes it if staging failed.
     fn published(&self, staging: io::Result<()>, staged: &OsStr) -> Result<(), FilesError> {
         let published = staging.and_then(|()| self.rename_from(staged));
         published.map_err(|source| {
             if self.faults.before(Operation::Remove).is_ok() {
-                // The first failure is the one to tell; what is left here, the next write clears.
+                // The first failure is the one to report; the next write clears the leftovers.
                 let _ = unlinkat(&*self.directory, staged, UnlinkatFlags::NoRemoveDir);
             }
             self.unwritable(source)
         })
     }
 
-    /// Gives what is there the name under which it is cleared: out of sight in one step.
+    /// Renames the object to its staging name, which hides it atomically until it is cleared.
     pub(super) fn hide(&self) -> io::Result<()> {
         self.faults.before(Operation::Rename)?;
         renameat(&*self.directory, self.name.as_os_str(), &*self.directory, self.staged_name().as_os_str())?;
@@ -389,7 +389,8 @@ impl Entry {
         fstatat(&*self.directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
     }
 
-    /// Always the same for one name, so that whoever comes next finds and removes it.
+    /// Returns the staging name. It is always the same for one name, so that the next writer finds and
+    /// removes leftovers.
     pub(super) fn staged_name(&self) -> OsString {
         let digest = Sha256::of(self.name.as_encoded_bytes()).to_string();
         OsString::from(format!(".unbox-{}", digest.get(..16).unwrap_or_default()))
@@ -419,8 +420,8 @@ fn status_of(stat: &FileStat) -> Status {
     }
 }
 
-/// Owner first: changing it clears set-id bits that the mode may ask for. An owner that is the right one
-/// already is left alone: the units that talk may not even call `fchown`.
+/// Sets the owner first: changing it clears set-id bits that the mode may ask for. A correct owner is
+/// left alone, because the units of the network side may not even call `fchown`.
 pub(super) fn set_attributes(file: &impl std::os::fd::AsFd, attributes: Attributes) -> io::Result<()> {
     if let Some(Owner { uid, gid }) = attributes.owner {
         let found = fstat(file)?;

@@ -1,4 +1,4 @@
-//! The root of a device's file system, `/` or a sandbox: nothing reached through it is outside.
+//! The root of a device's file system, `/` or a sandbox; nothing outside is reachable through it.
 
 use super::{Entry, Faults, FilesError, NoFaults, Operation, open_directory};
 use nix::{
@@ -16,13 +16,13 @@ use std::{
 };
 use unbox_common::path::SafePath;
 
-/// The most symbolic links on one way (`path_resolution(7)` has the same limit).
+/// The most symbolic links in one path (`path_resolution(7)` has the same limit).
 const MAX_LINKS: u32 = 40;
 
 const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-/// An open root directory. Cloning it is cheap.
+/// An open root directory, cheap to clone.
 #[derive(Clone)]
 pub struct Root {
     directory: Arc<OwnedFd>,
@@ -37,39 +37,39 @@ impl Root {
         Ok(Self { directory: Arc::new(directory), path: path.to_owned(), faults: Arc::new(NoFaults) })
     }
 
-    /// Another directory, with the same faults.
+    /// Opens another directory, with the same fault hook.
     pub fn beside(&self, path: &Path) -> Result<Self, FilesError> {
         Ok(Self::open(path)?.with_faults(Arc::clone(&self.faults)))
     }
 
-    /// The same root, with faults.
+    /// Returns the same root, with a fault hook.
     #[must_use]
     pub fn with_faults(self, faults: Arc<dyn Faults>) -> Self {
         Self { faults, ..self }
     }
 
-    /// Where it is.
+    /// Returns the path of the root.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Asks the faults, for changes that are not made through an [`Entry`].
+    /// Calls the fault hook, for changes not made through an [`Entry`].
     pub fn before(&self, operation: Operation) -> io::Result<()> {
         self.faults.before(operation)
     }
 
-    /// A name right below the root.
+    /// Returns the entry of a name directly below the root.
     #[must_use]
     pub fn name(&self, name: &str) -> Entry {
         let path = self.path.join(name);
         Entry::new(Arc::clone(&self.directory), name.into(), path, Arc::clone(&self.faults))
     }
 
-    /// The entry of a path whose parents are real directories; `None` if one of them is missing.
+    /// Returns the entry of a path whose parents are real directories; `None` if one of them is missing.
     ///
-    /// No link is followed: a path is [resolved](Self::resolve) once, when the plan is made, and
-    /// whoever puts a link in its way afterwards is refused here.
+    /// No link is followed: a path is [resolved](Self::resolve) once, while planning, and a link put in
+    /// its way afterwards is refused here.
     pub fn entry(&self, path: &SafePath) -> Result<Option<Entry>, FilesError> {
         let shown = path.below(&self.path);
         let (parents, name) = path.as_str().rsplit_once('/').unwrap_or_default();
@@ -88,10 +88,10 @@ impl Root {
         Ok(Some(Entry::new(directory, name.into(), shown, Arc::clone(&self.faults))))
     }
 
-    /// Where a path really is: its parents without links, the last part as it stands.
+    /// Resolves the links in the parents of a path; the last component stays as it is.
     ///
-    /// Links are followed inside the root, and never from what an ordinary user owns to what
-    /// somebody else owns: such a link is that user's way to make root write elsewhere.
+    /// Links are followed inside the root, and never from something owned by an ordinary user to
+    /// something owned by another: such a link is that user's way to make root write elsewhere.
     pub fn resolve(&self, path: &SafePath) -> Result<SafePath, FilesError> {
         let mut walk = Walk::new(self, path);
         while let Some(part) = walk.left.pop_front() {
@@ -116,13 +116,13 @@ enum Step {
     Missing,
 }
 
-/// On the way from the root to a path.
+/// A walk from the root to a path.
 struct Walk<'a> {
     root: &'a Root,
     shown: PathBuf,
     passed: Vec<(OsString, Arc<OwnedFd>)>,
     left: VecDeque<OsString>,
-    /// The user who owns what was passed last; what is right below the root is trusted.
+    /// The owner of the last component passed; everything directly below the root is trusted.
     owner: Option<u32>,
     links: u32,
 }
@@ -193,7 +193,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Nothing is there, so the rest is taken as it stands.
+    /// Handles a missing component: the rest of the path is taken literally.
     fn missing(&mut self, part: &OsStr) -> Result<Step, FilesError> {
         self.left.push_front(part.to_owned());
         let odd = |part: &OsString| matches!(part.as_bytes(), b"" | b"." | b"..");
@@ -212,7 +212,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Whether a way may lead from what `from` owns to what `to` owns, as in systemd's `CHASE_SAFE`.
+/// Whether a path may lead from an object owned by `from` to one owned by `to`, as in systemd's
+/// `CHASE_SAFE`.
 fn is_safe_transition(from: Option<u32>, to: u32) -> bool {
     from.is_none_or(|from| from == 0 || from == to)
 }

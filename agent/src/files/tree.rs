@@ -1,4 +1,4 @@
-//! A whole directory that appears at once: written under another name, made durable, renamed.
+//! A directory tree that appears atomically: written under a staging name, made durable, renamed.
 
 use super::{Attributes, Entry, FilesError, Operation, Owner, Status, entry::set_attributes};
 use nix::{
@@ -22,8 +22,8 @@ const NEW_FILE: OFlag = OFlag::O_WRONLY
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
-/// A tree that nobody sees yet. Dropped without [`publish`](Self::publish), it is cleared by
-/// whoever next writes or removes the same tree.
+/// A tree that is not visible yet. If dropped without [`publish`](Self::publish), it is cleared by the
+/// next write or removal of the same tree.
 pub struct NewTree<'a> {
     entry: &'a Entry,
     top: OwnedFd,
@@ -31,7 +31,7 @@ pub struct NewTree<'a> {
 }
 
 impl<'a> NewTree<'a> {
-    /// Starts a tree that will be at `entry`. What an interrupted attempt left is cleared first.
+    /// Begins a tree that will be at `entry`, after clearing what an interrupted attempt left.
     pub fn begin(entry: &'a Entry, owner: Option<Owner>) -> Result<Self, FilesError> {
         clear(entry)?;
         let begin = || {
@@ -44,14 +44,14 @@ impl<'a> NewTree<'a> {
         Ok(Self { entry, top, owner })
     }
 
-    /// A directory; its parents come with it.
+    /// Makes a directory and its parents.
     pub fn directory(&self, path: &RelativePath, mode: u32) -> io::Result<()> {
         self.entry.before(Operation::MakeDirectory)?;
         let directory = self.enter(path.as_str().split('/'))?;
         set_attributes(&directory, self.attributes(mode))
     }
 
-    /// A regular file that must not be there yet.
+    /// Writes a regular file that must not exist yet.
     pub fn file(&self, path: &RelativePath, mode: u32, contents: &mut impl Read) -> io::Result<()> {
         self.entry.before(Operation::Create)?;
         let (parent, name) = self.parent(path)?;
@@ -61,14 +61,14 @@ impl<'a> NewTree<'a> {
         set_attributes(&file, self.attributes(mode))
     }
 
-    /// A symbolic link that must not be there yet.
+    /// Makes a symbolic link that must not exist yet.
     pub fn symlink(&self, path: &RelativePath, target: &str) -> io::Result<()> {
         self.entry.before(Operation::Symlink)?;
         let (parent, name) = self.parent(path)?;
         symlinkat(target, &parent, name).map_err(io::Error::from)
     }
 
-    /// Makes all of it durable, and gives it its name.
+    /// Makes the whole tree durable, and gives it its name.
     pub fn publish(self) -> Result<(), FilesError> {
         let publish = || {
             set_attributes(&self.top, self.attributes(super::PUBLIC_DIRECTORY))?;
@@ -86,7 +86,7 @@ impl<'a> NewTree<'a> {
         }
     }
 
-    /// Opens a directory, making what is missing. A link on the way is refused by the kernel.
+    /// Opens a directory, making missing ones. The kernel refuses links on the path.
     fn enter<'p>(&self, parts: impl Iterator<Item = &'p str>) -> io::Result<OwnedFd> {
         let mut here = self.top.try_clone()?;
         for part in parts {
@@ -108,7 +108,7 @@ impl<'a> NewTree<'a> {
     }
 }
 
-/// Removes a tree: in one step out of sight, then for good.
+/// Removes a tree: hides it atomically, then deletes it.
 pub fn remove(entry: &Entry) -> Result<(), FilesError> {
     clear(entry)?;
     if matches!(entry.status()?, Status::Directory(_)) {
@@ -118,7 +118,7 @@ pub fn remove(entry: &Entry) -> Result<(), FilesError> {
     Ok(())
 }
 
-/// Removes what an interrupted [`NewTree`] or [`remove`] left.
+/// Clears the leftovers of an interrupted [`NewTree`] or [`remove`].
 pub fn clear(entry: &Entry) -> Result<(), FilesError> {
     let remove = || {
         let staged = entry.path().with_file_name(entry.staged_name());

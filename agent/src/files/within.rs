@@ -1,5 +1,5 @@
-//! Reading below a directory that a stranger may have made, such as a captured machine: whatever links
-//! it holds, nothing outside of it is read.
+//! Reads below a directory that a stranger may have made, such as a captured machine: whatever links it
+//! holds, nothing outside is read.
 
 use super::{FilesError, open_directory, read_all};
 use nix::{
@@ -31,15 +31,15 @@ impl Within {
         Ok(Self { directory: open_directory(path)?, path: path.to_owned() })
     }
 
-    /// Reads a whole file of at most `limit` bytes; `None` if there is none.
+    /// Reads a whole file of at most `limit` bytes; `None` if it does not exist.
     ///
-    /// Only regular files are read, and a link in the last place is not followed.
+    /// Only regular files are read, and a link in the last component is not followed.
     ///
     /// # Errors
     /// [`FilesError`]
     pub fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
         let shown = self.path.join(path.strip_prefix("/").unwrap_or(path));
-        // Without O_NONBLOCK, a FIFO in place of the file would hold the agent for ever.
+        // Without O_NONBLOCK, a FIFO in place of the file would block the agent indefinitely.
         match self.opened(path, OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK) {
             Ok(file) => read_all(File::from(file), &shown, limit).map(Some),
             Err(Errno::ENOENT) => Ok(None),
@@ -47,16 +47,16 @@ impl Within {
         }
     }
 
-    /// Whether there is such a folder or file, or something that keeps one from finding out.
+    /// Whether such a folder or file exists, or an obstacle keeps us from finding out.
     #[must_use]
     pub fn has(&self, path: &Path) -> bool {
         !matches!(self.opened(path, OFlag::O_PATH), Err(Errno::ENOENT))
     }
 
-    /// At most so many of the names in a folder, in order; none if there is no such folder.
+    /// Returns up to `most` names in a folder, sorted; none if the folder does not exist.
     ///
     /// # Errors
-    /// If there is one that cannot be listed.
+    /// If the folder exists but cannot be listed.
     pub fn names(&self, folder: &Path, most: usize) -> io::Result<Vec<String>> {
         let opened = match self.opened(folder, OFlag::O_DIRECTORY) {
             Ok(opened) => opened,
@@ -71,9 +71,10 @@ impl Within {
         Ok(names)
     }
 
-    /// Links lead where they would if the directory were the root (`openat2(2)`, since Linux 5.6). In the
-    /// system's own root they do so anyway, and that is what our units read: systemd has the kernel deny that
-    /// it knows openat2 to any unit with `RestrictSUIDSGID=`, because no filter sees what it is asked for.
+    /// Resolves links as if the directory were the root (`openat2(2)`, since Linux 5.6). In the system's
+    /// own root they resolve like that anyway, and that is the root our units read: systemd makes the
+    /// kernel return ENOSYS for openat2 in any unit with `RestrictSUIDSGID=`, because seccomp filters
+    /// cannot inspect its arguments.
     fn opened(&self, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | flags;
         if self.path == Path::new("/") {
