@@ -1,4 +1,4 @@
-//! A test station at work: from a scan to a verdict that is on the disk, and on to the server.
+//! A test station at work: from a scan to a verdict on the disk, and on to the server.
 
 use super::{
     check::{Looked, Tested},
@@ -18,27 +18,27 @@ use std::{
 };
 use unbox_common::{identity::HardwareIdentity, label, timestamp::Timestamp};
 
-/// How often a server that is away is asked again.
+/// Interval between attempts to reach an unavailable server.
 const ASK_AGAIN: Duration = Duration::from_secs(15);
 /// The longest name of a unit, in bytes.
 const MAX_NAME_BYTES: usize = 80;
-/// What to do about a unit whose server could not be asked.
+/// Advice about a unit whose server could not be asked.
 const WAIT: &str = "Check the network and the station's account. The station asks again by itself.";
 
-/// Where the unit of a scan is.
+/// The place of the unit for a scan.
 #[derive(Debug)]
 pub enum Place {
     /// Every scan is the label of this one machine.
     Root(PathBuf),
-    /// Captured machines, each in a directory with the name that its label holds.
+    /// Captured machines, each in a directory named by its label.
     Units(PathBuf),
 }
 
-/// What a station works with.
+/// The equipment of a station.
 pub struct Equipment {
-    /// Where its units are.
+    /// The place of its units.
     pub place: Place,
-    /// What they are held against.
+    /// The reference that they are checked against.
     pub reference: Reference,
     /// The server, if it is asked.
     pub office: Option<Office>,
@@ -50,61 +50,61 @@ pub struct Equipment {
 pub struct Bench {
     equipment: Equipment,
     shift: Shift,
-    /// What waits for modems.
+    /// The runtime for queries of modems.
     runtime: tokio::runtime::Runtime,
     server: Server,
-    /// Since the server could not be asked the last time.
+    /// The time since the last failed attempt to reach the server.
     away: Option<Stopwatch>,
 }
 
-/// What a station knows of its server.
+/// The state of the server, as known to a station.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Server {
-    /// It is not asked.
+    /// The server is not used.
     Unasked,
-    /// Nobody knows yet.
+    /// The server was not asked yet.
     Unknown,
-    /// It answered.
+    /// The server answered.
     Reached,
-    /// It could not be asked.
+    /// The server could not be reached.
     Away {
-        /// Since when.
+        /// The time of the first failed attempt.
         since: Timestamp,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// A station so far.
+/// The state of a station.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// The shift.
+    /// The counts of the shift.
     pub tally: Tally,
-    /// The server.
+    /// The state of the server.
     pub server: Server,
 }
 
-/// What became of the queue.
+/// The result of processing the queue.
 #[derive(Debug, Clone, Default)]
 pub struct CaughtUp {
-    /// Units that had waited for the server, and their verdicts now.
+    /// Units that had waited for the server, with their current verdicts.
     pub judged: Vec<Tested>,
-    /// What the server refused to register, one sentence for each unit.
+    /// Registrations that the server refused, one sentence for each unit.
     pub refused: Vec<String>,
 }
 
 impl Bench {
-    /// A station that goes on with a shift.
+    /// Makes a station that continues a shift.
     #[must_use]
     pub const fn new(equipment: Equipment, shift: Shift, runtime: tokio::runtime::Runtime) -> Self {
         let server = if equipment.office.is_some() { Server::Unknown } else { Server::Unasked };
         Self { equipment, shift, runtime, server, away: None }
     }
 
-    /// Tests the unit of a scan. What was found is on the disk then.
+    /// Tests the unit of a scan. The result is then on the disk.
     ///
     /// # Errors
-    /// [`ShiftError`]; then the unit counts as not tested.
+    /// [`ShiftError`]; the unit then counts as not tested.
     pub fn test(&mut self, scan: &[u8]) -> Result<Tested, ShiftError> {
         let name = name_of(scan);
         let mut looked = match self.place(scan) {
@@ -121,7 +121,7 @@ impl Bench {
         self.shift.test(name, looked, clock::system())
     }
 
-    /// Where the unit of a scan is: under the name that was scanned, or that the label holds.
+    /// Returns the directory for a scan: named like the scan, or like a value in the label.
     fn place(&self, scan: &[u8]) -> Option<PathBuf> {
         let folder = match &self.equipment.place {
             Place::Root(root) => return Some(root.clone()),
@@ -136,7 +136,7 @@ impl Bench {
         })
     }
 
-    /// Asks the server about a unit; one that was away a moment ago is not waited for at each of them.
+    /// Asks the server about a unit; after a recent failure, it is not asked again for each unit.
     fn ask(&mut self, unit: &mut Looked) {
         let (Some(office), Some(_)) = (&self.equipment.office, unit.identity()) else { return };
         let just_now = self.away.as_ref().is_some_and(|since| since.elapsed() < ASK_AGAIN);
@@ -151,8 +151,8 @@ impl Bench {
         }
     }
 
-    /// How long it is until the queue is due: units that the server is to be asked about or to register.
-    /// `None` if nothing is.
+    /// Returns the time until the queue is due, which holds units to ask the server about or to register.
+    /// `None` if it is empty.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
         let wanted = self.equipment.office.is_some() && self.shift.tally().pending > 0;
@@ -161,11 +161,11 @@ impl Bench {
         wanted.then_some(wait)
     }
 
-    /// Asks the server about units that had waited for it, and then registers what passed. If it cannot
-    /// be asked, that waits on.
+    /// Asks the server about units that had waited for it, and then registers those that passed. If the
+    /// server cannot be reached, they keep waiting.
     ///
     /// # Errors
-    /// [`ShiftError`]; then it is sent once more, which changes nothing at the server.
+    /// [`ShiftError`]; the units are then sent once more, which changes nothing at the server.
     pub fn catch_up(&mut self) -> Result<CaughtUp, ShiftError> {
         let mut caught = CaughtUp::default();
         match self.try_to(&mut caught) {
@@ -204,7 +204,7 @@ impl Bench {
         self.server = Server::Reached;
     }
 
-    /// It is away since the first time that it could not be asked.
+    /// Marks the server as away, since the first failed attempt.
     fn is_away(&mut self, error: &OfficeError) {
         let since = if let Server::Away { since, .. } = &self.server { *since } else { clock::system() };
         self.away = Some(Stopwatch::start());
@@ -220,20 +220,20 @@ impl Bench {
         printer.print(identity.ok_or(PrinterError::NoIdentity)?)
     }
 
-    /// The station so far.
+    /// Returns the state of the station.
     #[must_use]
     pub fn standing(&self) -> Standing {
         Standing { tally: self.shift.tally(), server: self.server.clone() }
     }
 
-    /// Whether the last test before the power was cut is to be made again.
+    /// Whether the last test was interrupted by a power cut, and has to be repeated.
     #[must_use]
     pub const fn was_torn(&self) -> bool {
         self.shift.was_torn()
     }
 }
 
-/// Why the queue was not worked off.
+/// The reason why the queue was not processed.
 #[derive(Debug, thiserror::Error)]
 enum CatchUpError {
     #[error(transparent)]
@@ -242,14 +242,14 @@ enum CatchUpError {
     Office(#[from] OfficeError),
 }
 
-/// A unit by its name, which is a name in the folder and never a way out of it.
+/// Returns the directory of a unit, whose name cannot lead out of the folder.
 fn unit_in(folder: &Path, name: &str) -> Option<PathBuf> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let good = name.bytes().all(plain) && !name.is_empty() && !name.starts_with('.');
     Some(folder.join(name)).filter(|root| good && root.is_dir())
 }
 
-/// What people call the unit of a scan, fit for a terminal.
+/// Returns a unit's name for people, safe for a terminal.
 #[must_use]
 pub fn name_of(scan: &[u8]) -> String {
     plain(&String::from_utf8_lossy(scan), MAX_NAME_BYTES)

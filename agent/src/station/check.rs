@@ -1,4 +1,4 @@
-//! One unit with everything that speaks for it: from a survey, its labels and the order to a verdict.
+//! One unit with all its sources: from a survey, its labels and the order to a verdict.
 
 use super::{
     label,
@@ -21,44 +21,44 @@ use unbox_common::{
     models::Models,
 };
 
-/// The longest problem that holds words from outside, in bytes.
+/// The longest problem that quotes outside text, in bytes.
 const MAX_PROBLEM_BYTES: usize = 1024;
 
-/// A unit that was looked at, before it is held against the others.
+/// A surveyed unit, before it is compared with the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Looked {
     #[serde(flatten)]
     machine: Machine,
     #[serde(flatten)]
     expected: Expected,
-    /// When it was made, by its label or by itself.
+    /// The day of manufacture, from its label or the unit itself.
     #[serde(skip)]
     manufactured: Option<Date>,
-    /// Why nobody could be asked whose it is.
+    /// The reason why the server's answer is missing.
     #[serde(skip)]
     unasked: Option<Unasked>,
 }
 
-/// Why the server was not asked, or did not answer.
+/// The reason why the server was not asked, or did not answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Unasked {
     reason: String,
     action: &'static str,
 }
 
-/// A unit that was tested.
+/// A tested unit.
 #[derive(Debug, Clone)]
 pub struct Tested {
-    /// What people call it: the name of its directory, or what was scanned.
+    /// Its name for people: that of its directory, or the scan.
     pub name: String,
-    /// What became of it.
+    /// Its verdict with the reasons.
     pub judged: Judged,
-    /// What it is, if that could be read.
+    /// Its identity, if it could be read.
     pub identity: Option<HardwareIdentity>,
 }
 
 impl Looked {
-    /// Takes in what the machine shows and what its labels say.
+    /// Takes in the survey of the machine and the text of its labels.
     #[must_use]
     pub fn new(survey: &Survey, labels: &[Vec<u8>]) -> Self {
         let (mut expected, mut manufactured) = (Expected::default(), None);
@@ -76,7 +76,7 @@ impl Looked {
         Self { machine, expected, manufactured: manufactured.or(told), unasked: None }
     }
 
-    /// A unit that cannot be looked at.
+    /// Makes a unit that cannot be surveyed.
     #[must_use]
     pub fn unusable(problem: &str, action: &str) -> Self {
         let mut looked = Self::new(&Survey::default(), &[]);
@@ -90,31 +90,31 @@ impl Looked {
         looked
     }
 
-    /// What the machine is, if that could be read.
+    /// Returns the identity of the machine, if it could be read.
     #[must_use]
     pub const fn identity(&self) -> Option<&HardwareIdentity> {
         self.machine.identity.as_ref()
     }
 
-    /// The same unit, out of a log that has its identity beside it.
+    /// Returns the same unit with its identity, which the log stores separately.
     #[must_use]
     pub fn of_identity(self, identity: HardwareIdentity) -> Self {
         Self { machine: Machine { identity: Some(identity), ..self.machine }, ..self }
     }
 
-    /// Takes in that nobody could be asked whose it is: why, and what to do.
+    /// Records that the server could not be asked about the unit, with reason and advice.
     pub fn unasked(&mut self, reason: &str, action: &'static str) {
         self.unasked = Some(Unasked { reason: reason.to_owned(), action });
     }
 
-    /// Whether nobody could be asked whose it is.
+    /// Whether the server could not be asked about the unit.
     #[must_use]
     pub const fn is_unasked(&self) -> bool {
         self.unasked.is_some()
     }
 
-    /// Takes in what the order says of it; what is ordered by a certified device ID is held against the
-    /// table of models.
+    /// Takes in the order's answer; a unit ordered by a certified device ID is checked against the table
+    /// of models.
     pub fn ordered(&mut self, answer: Result<Ordered, impl Error>, models: &Models) {
         match answer {
             Ok(Ordered::Row(Row { line, identifiers, listed })) => {
@@ -146,18 +146,18 @@ impl Looked {
         Finding::new(Reason::NotInOrder, Verdict::Fail, problem, action)
     }
 
-    /// Takes in a finding about it.
+    /// Adds a finding about the unit.
     pub fn found(&mut self, finding: Finding) {
         self.expected.findings.push(finding);
     }
 
-    /// Takes in what the server says of it.
+    /// Takes in the identifiers from the server's claim.
     pub fn claimed(&mut self, said: impl IntoIterator<Item = Identifier>) {
         self.expected.said.extend(said.into_iter().map(|one| Said::plainly(Witness::Claim, one)));
     }
 
-    /// Holds it against the units before it. `number` tells this unit from the others, and `named` is
-    /// what people call the one of a number.
+    /// Compares the unit with those before it. `number` distinguishes this unit from the others, and
+    /// `named` returns the name of the unit with a given number.
     pub fn compare(&mut self, seen: &Seen, number: u32, named: impl Fn(u32) -> String) {
         if let Some(identity) = self.identity() {
             let repeated = seen.repeated(identity, number).into_iter();
@@ -166,7 +166,7 @@ impl Looked {
         }
     }
 
-    /// The verdict.
+    /// Computes the verdict.
     #[must_use]
     pub fn judged(mut self, name: String) -> Tested {
         self.expected.findings.extend(self.unasked.map(unavailable));
@@ -178,7 +178,7 @@ impl Looked {
 }
 
 impl Tested {
-    /// Its identifiers, as they travel.
+    /// Returns its identifiers, in their wire format.
     #[must_use]
     pub fn identifiers(&self) -> Vec<RawIdentifier> {
         self.identity.as_ref().map(HardwareIdentity::to_raw).unwrap_or_default()
@@ -190,7 +190,7 @@ fn unavailable(Unasked { reason, action }: Unasked) -> Finding {
     Finding::new(Reason::ServerUnavailable, Verdict::CouldNotCheck, problem, action)
 }
 
-/// What a row registers by a certified device ID is held against the table of models.
+/// Checks a certified device ID in a row against the table of models.
 fn not_eligible(
     row: &[Identifier],
     line: u64,

@@ -1,10 +1,10 @@
-//! `factory register`: a device gets its key and whom it trusts, and its organisation hears of it.
+//! `factory register`: gives a device its key and trust bundle, and registers it with its organisation.
 //!
-//! The order makes it safe to cut the power at any time: first the key is durable, then the trust bundle,
-//! then the device is registered. Whoever starts again uses the key that is there, and the server knows it.
+//! The order makes a power cut safe at any time: first the key is durable, then the trust bundle, then
+//! the device is registered. A second run uses the existing key, and the server knows it.
 //!
-//! A device follows newer signing roots by itself when it enrolls and when it checks in. That a factory's
-//! folder is old costs it steps, and one that is very old several tries; so it gets the newest root here.
+//! A device follows newer signing roots by itself when it enrolls and when it checks in. An old folder
+//! costs it extra steps, and a very old one several tries; so it gets the newest root here.
 
 use super::office::{Office, OfficeError, Registration};
 use crate::{
@@ -26,28 +26,28 @@ use unbox_common::{
 
 const ANCHORS: &str = "anchors.pem";
 const ROOT: &str = "root.json";
-/// The largest of them that is copied, in bytes.
+/// The largest bundle file that is copied, in bytes.
 const MAX_BUNDLE_FILE_BYTES: u64 = 1024 * 1024;
 
-/// Why a device was not registered.
+/// The reason why a device was not registered.
 #[derive(Debug, thiserror::Error)]
 pub enum FactoryError {
-    /// It shows nothing that identifies it.
+    /// The device shows nothing that identifies it.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// Its key could not be made.
+    /// The device's key could not be made.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The key has no name.
+    /// The key's digest is not a valid identifier.
     #[error(transparent)]
     KeyName(#[from] InvalidIdentifier),
-    /// The trust bundle cannot be used.
+    /// The trust bundle is unusable.
     #[error(transparent)]
     Bundle(#[from] BootError),
-    /// A file of it is not there.
+    /// A file of the trust bundle does not exist.
     #[error("{} does not exist", .0.display())]
     NoBundle(PathBuf),
-    /// The server's roots are none that the device would follow to.
+    /// The device could not follow to the server's roots.
     #[error(
         "the server's newer signing roots do not follow from {}: copy the folder `trust` of the server again",
         .0.display()
@@ -64,7 +64,7 @@ pub enum FactoryError {
     Office(#[from] OfficeError),
 }
 
-/// What a device is given to trust the server by.
+/// The trust bundle of a device, by which it verifies the server.
 #[derive(Debug)]
 pub struct Bundle {
     trust: Trust,
@@ -79,21 +79,21 @@ pub struct Prepared {
     key: String,
 }
 
-/// What became of a device.
+/// The result for a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Outcome {
-    /// SHA-256 of its public key, as claims name it.
+    /// SHA-256 of its public key, in the form used by claims.
     pub device_key: String,
-    /// What the server says.
+    /// The server's answer.
     #[serde(flatten)]
     pub registration: Registration,
 }
 
 impl Bundle {
-    /// The bundle in a folder. Whatever a device could not use stops here, before it has a key.
+    /// Reads the bundle in a folder. An unusable bundle fails here, before the device has a key.
     ///
     /// # Errors
-    /// [`FactoryError::Bundle`] if it cannot be used, and others if it cannot be read.
+    /// [`FactoryError::Bundle`] if it is unusable, and others if it cannot be read.
     pub fn read(folder: &Path) -> Result<Self, FactoryError> {
         let file = |name| {
             let path = folder.join(name);
@@ -103,17 +103,18 @@ impl Bundle {
         Ok(Self { trust, anchors: file(ANCHORS)?, root: file(ROOT)? })
     }
 
-    /// The version of its signing root.
+    /// Returns the version of its signing root.
     #[must_use]
     pub fn root_version(&self) -> u64 {
         self.trust.root.version
     }
 
-    /// The same with the last of these newer roots, to which a device would follow step by step. Anchors come
-    /// from such roots alone: the file of them stays the one by which the server was found to be the right one.
+    /// Returns the bundle with the last of these newer roots, which a device would follow step by step.
+    /// The devices take anchors from such roots alone: the bundle's anchors file stays the one that the
+    /// server was verified with.
     ///
     /// # Errors
-    /// [`FactoryError::OtherRoots`] if one does not follow: a device could not follow either.
+    /// [`FactoryError::OtherRoots`] if one does not follow: a device could not follow it either.
     pub fn advanced(self, newer: &[Signed<SigningRoot>]) -> Result<Self, FactoryError> {
         let trust = self.trust.advanced(newer);
         if trust.chain.len() < newer.len() {
@@ -127,10 +128,10 @@ impl Bundle {
     }
 }
 
-/// Makes the device's key, unless there is one, and gives it the trust bundle.
+/// Makes the device's key, unless it exists, and writes the trust bundle to the device.
 ///
 /// # Errors
-/// [`FactoryError`]; what was written until then is used by the next try.
+/// [`FactoryError`]; the next try reuses everything written so far.
 pub fn prepare(
     layout: &Layout,
     survey: &Survey,
@@ -153,7 +154,7 @@ pub fn prepare(
     Ok(Prepared { identity: identity.with(identifier, Source::Key)?, key })
 }
 
-/// Registers a device that was prepared. The same again is the same.
+/// Registers a prepared device. Repeating it changes nothing.
 ///
 /// # Errors
 /// [`FactoryError::Office`].
@@ -185,7 +186,7 @@ mod tests {
         Survey::of(vec![candidate], Vec::new(), Vec::new())
     }
 
-    /// A root file as the device would read it.
+    /// Returns the version of the root as the device reads it.
     fn root_version(layout: &Layout) -> u64 {
         crate::boot::io::trust(layout).unwrap().root.version
     }

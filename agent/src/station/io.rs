@@ -20,12 +20,12 @@ use unbox_common::{
     claims_file::UnusableFile, identity::HardwareIdentity, label::MAX_SCAN_BYTES, models::Models,
 };
 
-/// The file beside a captured machine that holds its labels, one scan a line.
+/// The file of labels beside a captured machine, one scan a line.
 pub const LABELS_FILE: &str = "labels.txt";
 /// The most labels of one unit.
 pub const MAX_LABELS: usize = 32;
 
-/// A file of a test station that cannot be used.
+/// The reason why a file of a test station is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum StationError {
     /// A directory of units could not be listed.
@@ -33,35 +33,35 @@ pub enum StationError {
     List {
         /// The directory.
         path: PathBuf,
-        /// The cause.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
-    /// There is no unit in it.
+    /// The directory has no unit in it.
     #[error("{} holds no directory of a unit", .0.display())]
     NoUnits(PathBuf),
     /// The order could not be opened.
     #[error("the order {} could not be opened", path.display())]
     OpenOrder {
-        /// The file.
+        /// The order file.
         path: PathBuf,
-        /// The cause.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
-    /// The order cannot be used.
+    /// The order is unusable.
     #[error("the order {} cannot be used", path.display())]
     Order {
-        /// The file.
+        /// The order file.
         path: PathBuf,
-        /// The cause.
+        /// The fault in the file.
         #[source]
         source: UnusableFile,
     },
-    /// The order is not any more what was read.
+    /// The order was changed after it was read.
     #[error("the order {} was changed: start again", .0.display())]
     OrderChanged(PathBuf),
-    /// More labels than a unit has, or a longer one.
+    /// There are too many labels, or one is too long.
     #[error("expected at most {MAX_LABELS} lines of labels, each of at most {MAX_SCAN_BYTES} bytes")]
     TooManyLabels,
     /// Labels could not be read.
@@ -72,24 +72,24 @@ pub enum StationError {
     Files(#[from] FilesError),
 }
 
-/// What is read of an order at a time, in bytes, for the one row of a unit.
+/// The size of one read from an order, in bytes, for the single row of a unit.
 const MAX_READ_BYTES: usize = 4096;
 
-/// A machine that is to be tested.
+/// A machine to be tested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
-    /// What people call it.
+    /// Its name for people.
     pub name: String,
-    /// Where it is; `/` for the machine that runs this.
+    /// Its root directory; `/` for the machine that runs this.
     pub root: PathBuf,
-    /// What was scanned of it already.
+    /// Its labels scanned so far.
     pub labels: Vec<Vec<u8>>,
 }
 
-/// What units are held against.
+/// The reference that units are checked against.
 #[derive(Debug)]
 pub struct Reference {
-    /// What was ordered.
+    /// The order.
     pub order: Option<OrderFile>,
     /// The models that can be registered by a certified device ID.
     pub models: Models,
@@ -106,7 +106,7 @@ impl Default for Reference {
 pub struct OrderFile {
     path: PathBuf,
     file: File,
-    /// Its length and when it was last written, as it was read.
+    /// Its length and modification time when it was read.
     state: (u64, i64, i64),
     index: OrderIndex,
 }
@@ -118,7 +118,7 @@ impl OrderFile {
     /// [`StationError::OpenOrder`] and [`StationError::Order`].
     pub fn open(path: &Path) -> Result<Self, StationError> {
         let path = path.to_owned();
-        // A row is read again from its place, and nobody waits at a FIFO for whoever writes into it.
+        // Rows are read again by their offset, so a FIFO is of no use; without O_NONBLOCK, it would block.
         let options = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&path);
         let opened = options.and_then(|file| Ok((file.try_clone()?, state(&file)?, file)));
         let (from_start, state, file) =
@@ -129,16 +129,16 @@ impl OrderFile {
         }
     }
 
-    /// Where its rows are.
+    /// Returns the index of its rows.
     #[must_use]
     pub const fn index(&self) -> &OrderIndex {
         &self.index
     }
 
-    /// The row of a unit.
+    /// Returns the row of a unit.
     ///
     /// # Errors
-    /// [`StationError::OrderChanged`] if the file is not any more what was read, and else
+    /// [`StationError::OrderChanged`] if the file was changed since it was read, otherwise
     /// [`StationError::Order`].
     pub fn find(&self, identity: &HardwareIdentity) -> Result<Ordered, StationError> {
         if state(&self.file).ok() != Some(self.state) {
@@ -172,7 +172,7 @@ impl Read for From<'_> {
     }
 }
 
-/// The units below a directory, one in each of its directories, by name.
+/// Returns the units below a directory, one per subdirectory, sorted by name.
 ///
 /// # Errors
 /// [`StationError::List`] and [`StationError::NoUnits`].
@@ -190,7 +190,7 @@ pub fn units_below(folder: &Path) -> Result<Vec<Unit>, StationError> {
     if units.is_empty() { Err(StationError::NoUnits(folder.to_owned())) } else { Ok(units) }
 }
 
-/// Looks at a unit: its hardware, its labels, and its row of the order.
+/// Surveys a unit: its hardware, its labels, and its row of the order.
 pub async fn look(unit: &Unit, reference: &Reference) -> Looked {
     const CAPTURE: &str = "Name a directory that `unbox-agent identity --capture` made.";
     let layout = Layout::new(&unit.root);
@@ -224,7 +224,7 @@ fn labels_in(path: &Path) -> Result<Vec<Vec<u8>>, StationError> {
     }
 }
 
-/// Labels as a scanner types them: one a line, to an empty line or the end.
+/// Reads labels from a scanner: one a line, up to an empty line or the end.
 ///
 /// # Errors
 /// [`StationError::Labels`] and [`StationError::TooManyLabels`].
@@ -243,7 +243,7 @@ pub fn read_labels(from: impl Read) -> Result<Vec<Vec<u8>>, StationError> {
     }
 }
 
-/// The next line of a scanner; `None` at the end.
+/// Reads the next line of a scanner; `None` at the end.
 ///
 /// # Errors
 /// [`StationError::Labels`].
@@ -251,8 +251,8 @@ pub fn next_scan(from: &mut impl BufRead) -> Result<Option<Vec<u8>>, StationErro
     read_line(from).map_err(StationError::Labels)
 }
 
-/// One line without its end; `None` at the end. Of a line that is longer than any scan, the rest is
-/// passed over: it is no scan of its own.
+/// Reads one line without its ending; `None` at the end. The excess of an overlong line is skipped, so
+/// that it does not count as another scan.
 fn read_line(from: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     let read = from.take(MAX_SCAN_BYTES as u64 + 2).read_until(b'\n', &mut line)?;
@@ -304,7 +304,7 @@ mod tests {
         assert!(matches!(order.find(&unit), Ok(Ordered::Row(row)) if row.line == 3));
         OpenOptions::new().write(true).open(&path).unwrap().set_len(40).unwrap();
         assert!(matches!(order.find(&unit), Err(StationError::OrderChanged(_))));
-        // A new file in its place is another one, for whoever starts again.
+        // A new file in its place is another order, which a new run would use.
         let order = OrderFile::open(&path).unwrap();
         files::replace(&path, b"serial_number\n", files::PUBLIC_FILE).unwrap();
         assert!(order.find(&unit).is_ok());

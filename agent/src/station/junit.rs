@@ -1,15 +1,15 @@
-//! A run as JUnit reads it: one test case for each unit.
+//! A run as a JUnit report: one test case for each unit.
 //!
-//! A unit that fails or needs attention is a failure, and one that could not be checked an error. The
-//! element at the top counts them, and is written again when they are known.
+//! A unit that fails or needs attention is a failure, and one that could not be checked an error. The top
+//! element has the counts, and is rewritten when they are known.
 
 use super::{check::Tested, units::Summary, verdict::Verdict};
 use std::io::{self, Seek, SeekFrom, Write};
 
-/// Room for the first element, so that its numbers can be put in place: white space in it means nothing.
+/// Room for the top element, so that its numbers can be filled in: white space in it has no meaning.
 const HEAD_BYTES: usize = 240;
 
-/// A report that is being written.
+/// A report in progress.
 pub struct Junit<W> {
     to: W,
 }
@@ -18,7 +18,7 @@ impl<W: Write + Seek> Junit<W> {
     /// Begins the report.
     ///
     /// # Errors
-    /// The writer's.
+    /// The writer's error.
     pub fn begin(mut to: W) -> io::Result<Self> {
         to.write_all(head(&Summary::default()).as_bytes())?;
         Ok(Self { to })
@@ -27,7 +27,7 @@ impl<W: Write + Seek> Junit<W> {
     /// Adds a unit.
     ///
     /// # Errors
-    /// The writer's.
+    /// The writer's error.
     pub fn unit(&mut self, tested: &Tested) -> io::Result<()> {
         let name = escaped(&tested.name);
         let case = format!("  <testcase classname=\"unbox.verify\" name=\"{name}\"");
@@ -48,10 +48,10 @@ impl<W: Write + Seek> Junit<W> {
         writeln!(self.to, "    </{element}>\n  </testcase>")
     }
 
-    /// Ends the report, and puts the numbers at its top.
+    /// Ends the report, and fills in the numbers at its top.
     ///
     /// # Errors
-    /// The writer's.
+    /// The writer's error.
     pub fn end(mut self, summary: &Summary) -> io::Result<()> {
         self.to.write_all(b"</testsuite>\n")?;
         self.to.seek(SeekFrom::Start(0))?;
@@ -59,7 +59,7 @@ impl<W: Write + Seek> Junit<W> {
     }
 }
 
-/// The first element, always of the same length.
+/// Formats the top element, always with the same length.
 fn head(summary: &Summary) -> String {
     let element = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"unbox-agent verify\" tests=\"{}\" \
@@ -72,7 +72,7 @@ fn head(summary: &Summary) -> String {
     format!("{element:<HEAD_BYTES$}>\n")
 }
 
-/// Text as XML holds it (XML 1.0, sections 2.2 and 2.4).
+/// Escapes text for XML (XML 1.0, sections 2.2 and 2.4).
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {

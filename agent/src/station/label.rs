@@ -1,4 +1,4 @@
-//! What a scanned label says of a unit, and what is wrong with one that says nothing.
+//! The meaning of a scanned label, and the finding about an unreadable one.
 
 use super::verdict::{Finding, Reason, Verdict, Witness};
 use super::verify::Said;
@@ -7,19 +7,19 @@ use unbox_common::{date::Date, label};
 const SCAN_AGAIN: &str =
     "Scan the code of the serial number or of the service tag, and keep the scanner straight.";
 
-/// A label that was read.
+/// A parsed label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
-    /// Everything that it says of the unit.
+    /// The identifiers on it, with their possible meanings.
     pub said: Vec<Said>,
-    /// When the unit was made, if it says it.
+    /// The day of manufacture, if the label has it.
     pub manufactured: Option<Date>,
 }
 
-/// Reads one scan. `number` is its place among the labels of the unit, from 1.
+/// Parses one scan. `number` is its position among the labels of the unit, from 1.
 ///
 /// # Errors
-/// The finding, if it names no unit.
+/// The finding, if the scan does not identify a unit.
 pub fn read(scan: &[u8], number: usize) -> Result<Label, Box<Finding>> {
     let witness = Witness::Label { number };
     let unreadable = |problem: String| {

@@ -1,4 +1,5 @@
-//! What a verdict needs of a survey: little enough to lie in a log until a server that is away can be asked.
+//! The part of a survey that a verdict depends on: small enough to be logged until the server can be
+//! asked.
 
 use super::words::shown;
 use crate::identity::{RefusedBecause, State, Survey, Unreadable};
@@ -6,17 +7,17 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use unbox_common::identity::{HardwareIdentity, IdentifierKind, Rule};
 
-/// A machine as it was looked at.
+/// A machine as surveyed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
-    /// What it is, if that could be read. The log has it already.
+    /// Its identity, if it could be read. The log stores it separately.
     #[serde(skip)]
     pub identity: Option<HardwareIdentity>,
-    /// Placeholders that stand where identifiers should be, fit for a terminal.
+    /// Placeholders found in place of identifiers, safe for a terminal.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub placeholders: BTreeMap<IdentifierKind, String>,
-    /// A source that might hold what is missing, and that nobody could read. What is there and makes no
-    /// sense is the machine's own fault.
+    /// An unreadable source that might hold the missing identifiers. Malformed content does not count:
+    /// that is the machine's own fault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread: Option<Unreadable>,
 }

@@ -1,21 +1,23 @@
-//! The test station of a factory: whether a unit will enroll in the field, said before it is shipped.
+//! The test station of a factory: predicts, before a unit is shipped, whether it will enroll in the
+//! field.
 //!
-//! In: what a machine shows (a `Survey`), and what label, order and claim say. Out: a [`Judged`], pass,
-//! fail or needs attention, with every mismatch named.
+//! In: the survey of a machine, and the data from label, order and claim. Out: a [`Judged`], pass, fail
+//! or needs attention, with every mismatch named.
 //!
-//! * [`verdict`]: what is said about a unit; [`verify`]: how it comes about, a pure function; [`machine`]:
-//!   what of a survey it needs; [`words`]: in which words;
-//! * [`label`], [`order`], [`seen`]: what speaks for a unit, and what against it;
-//! * [`check`]: one unit with everything that belongs to it; [`units`]: thousands of them; [`shift`]: one
-//!   after the other, with a log that survives a power cut; [`bench`]: a station at that work, and
-//!   [`screen`]: its full-screen form;
-//! * [`office`]: what the server knows of units; [`factory`]: a device's key and trust, and its record;
-//! * [`print`]: the label that a unit gets; [`printer`]: where it goes;
-//! * [`report`], [`junit`]: what people and programs read of it;
+//! * [`verdict`]: the verdict about a unit; [`verify`]: its computation, a pure function; [`machine`]:
+//!   the part of a survey that it needs; [`words`]: its wording;
+//! * [`label`], [`order`], [`seen`]: the sources for a unit, and against it;
+//! * [`check`]: one unit with all its sources; [`units`]: thousands of them; [`shift`]: one after the
+//!   other, with a log that survives a power cut; [`bench`]: a station at that work, and [`screen`]: its
+//!   full-screen form;
+//! * [`office`]: the server's knowledge of units; [`factory`]: a device's key and trust, and its
+//!   registration;
+//! * [`print`]: the label of a unit; [`printer`]: its output;
+//! * [`report`], [`junit`]: the output for people and programs;
 //! * [`io`]: the files of all this.
 //!
-//! To add a reason: its variant in [`Reason`] with its short name, its sentences where it is found, and
-//! a row in the tests there.
+//! To add a reason: its variant in [`Reason`] with its short name, its sentences where it is found, and a
+//! row in the tests there.
 
 pub mod bench;
 pub mod check;

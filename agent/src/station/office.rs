@@ -1,7 +1,7 @@
-//! The office of a station: the server, asked through a station's account.
+//! The server, queried through a station's account.
 //!
-//! It is asked for up to 500 devices at a time. Whatever it answers is held against the rules again, and
-//! only what can be shown on a terminal is taken out of it.
+//! A query is about up to 500 devices at a time. Every answer is checked against the rules again, and
+//! only text that is safe for a terminal is taken from it.
 
 use super::{
     check::Looked,
@@ -31,21 +31,21 @@ use unbox_common::{
 };
 use url::Url;
 
-/// The most devices of one request.
+/// The most devices in one request.
 pub const MAX_DEVICES: usize = 500;
-/// The largest answer, in bytes: some hundred for each identifier of each device.
+/// The largest answer, in bytes: a few hundred for each identifier of each device.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
-/// The longest API key, and the end of its line.
+/// The longest API key, including its line ending.
 const MAX_KEY_FILE_BYTES: u64 = 4096;
-/// The longest text of the server's that is shown, in bytes.
+/// The longest text from the server that is shown, in bytes.
 const MAX_PROBLEM_BYTES: usize = 512;
-/// The credential that holds the API key, where no file is named.
+/// The credential with the API key, used if no file is named.
 pub const KEY_CREDENTIAL: &str = "unbox.station-key";
 
-/// What to do about a unit whose server could not be asked, where nobody asks again.
+/// Advice about a unit whose server could not be asked, if the query is not repeated.
 const TEST_AGAIN: &str = "Check the network and the station's account, and test the unit again.";
 
-/// Where the office is, and as whom it is asked.
+/// The server's address, and the station's account on it.
 #[derive(Debug, Clone)]
 pub struct OfficeSettings {
     /// The server's address.
@@ -58,51 +58,51 @@ pub struct OfficeSettings {
     pub trust: PathBuf,
 }
 
-/// Why the office cannot be asked.
+/// The reason why the server cannot be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum OfficeError {
-    /// The address is not one.
+    /// The server's address is invalid.
     #[error("the server's address {0} cannot be used: expected a form like https://enroll.example.com")]
     Address(Url),
-    /// The organisation is not one.
+    /// The organisation's name is invalid.
     #[error("the organisation {0:?} cannot be used: expected partners/ or customers/ and its number")]
     Organisation(String),
     /// There is no API key.
     #[error("no API key: name a file with --key-file, or give the credential {KEY_CREDENTIAL}")]
     NoKey,
-    /// Everybody could read the API key.
+    /// Everybody can read the API key.
     #[error("{} can be read by everybody: its permissions must be 0600", .0.display())]
     Exposed(PathBuf),
-    /// It is none.
+    /// The file does not hold an API key.
     #[error("{} holds no API key", .0.display())]
     NotAKey(PathBuf),
     /// A file could not be read.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// The trust bundle cannot be used.
+    /// The trust bundle is unusable.
     #[error(transparent)]
     Trust(#[from] BootError),
-    /// The client cannot be built.
+    /// The client could not be built.
     #[error(transparent)]
     Client(#[from] DeviceFault),
-    /// There is no runtime.
+    /// The runtime could not be started.
     #[error("could not start the runtime")]
     Runtime(#[source] io::Error),
-    /// The way to the server does not work, or the server does not answer as it should.
+    /// The connection failed, or the server did not answer correctly.
     #[error(transparent)]
     Asked(Box<Failure>),
-    /// The request could not be written.
+    /// The request could not be serialized.
     #[error("could not write the request")]
     Request(#[source] serde_json::Error),
-    /// The server said no: its sentence, without the full stop.
+    /// The server refused: its sentence, without the full stop.
     #[error("the server refused: {0}")]
     Refused(String),
-    /// What the server said is not an answer to the question.
+    /// The server's answer does not fit the question.
     #[error("the server's answer {0}; ask an administrator whether server and station fit together")]
     Answer(&'static str),
 }
 
-/// The server, as a station asks it.
+/// A connection to the server for a station.
 pub struct Office {
     client: Client,
     server: Url,
@@ -111,7 +111,7 @@ pub struct Office {
     runtime: tokio::runtime::Runtime,
 }
 
-/// What the server knows about a device.
+/// The server's knowledge of a device.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Standing {
@@ -124,19 +124,19 @@ pub struct Standing {
     problem: String,
 }
 
-/// What became of a device that was to be registered.
+/// The result of registering a device.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Registration {
     /// One word: `REGISTERED`, `UPDATED`, `ALREADY_REGISTERED` or `REFUSED`.
     pub state: String,
-    /// The record.
+    /// Id of the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record_id: Option<String>,
-    /// The claim that has its key.
+    /// Id of the claimed device with its key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_id: Option<String>,
-    /// What is wrong, and what to do.
+    /// The fault, with advice.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub problem: String,
 }
@@ -189,7 +189,7 @@ impl Registration {
 }
 
 impl OfficeError {
-    /// The whole reason, fit for a terminal.
+    /// Formats the whole reason, safe for a terminal.
     #[must_use]
     pub fn reason(&self) -> String {
         plain(&chain(self), MAX_PROBLEM_BYTES)
@@ -197,7 +197,7 @@ impl OfficeError {
 }
 
 impl Office {
-    /// Reads key and trust, and builds the client; nothing is asked yet.
+    /// Reads key and trust, and builds the client; nothing is sent yet.
     ///
     /// # Errors
     /// [`OfficeError`].
@@ -232,10 +232,10 @@ impl Office {
         Ok(Self { client, server: server.clone(), organisation: organisation.clone(), key, runtime })
     }
 
-    /// Has units take in whose they are, each that shows what it is.
+    /// Asks about the claims of all units that have an identity, and adds the answers to them.
     ///
     /// # Errors
-    /// [`OfficeError`]; then nothing is taken in.
+    /// [`OfficeError`]; then no answer is added.
     pub fn check<'u>(&self, units: impl IntoIterator<Item = &'u mut Looked>) -> Result<(), OfficeError> {
         let known = units.into_iter().filter_map(|unit| Some((unit.identity()?.clone(), unit)));
         let (devices, units): (Vec<HardwareIdentity>, Vec<&mut Looked>) = known.unzip();
@@ -244,10 +244,10 @@ impl Office {
         Ok(())
     }
 
-    /// Registers devices; the same again is the same. What became of each, in their order.
+    /// Registers devices; repeating it changes nothing. Returns the results in their order.
     ///
     /// # Errors
-    /// [`OfficeError`]; then it is not known whether they are registered, and asking again finds out.
+    /// [`OfficeError`]; it is then unknown whether they are registered, and a repetition finds out.
     pub fn register(&self, devices: &[HardwareIdentity]) -> Result<Vec<Registration>, OfficeError> {
         let mut results: Vec<Registration> = self.ask("register", devices)?;
         for one in &mut results {
@@ -256,7 +256,7 @@ impl Office {
         Ok(results)
     }
 
-    /// The signing roots of the server after version `known`, oldest first. Nothing of them is believed
+    /// Returns the signing roots of the server after version `known`, oldest first. They are not verified
     /// yet.
     ///
     /// # Errors
@@ -321,13 +321,13 @@ impl Registry for Office {
 }
 
 impl Standing {
-    /// Whose device it is, as the server numbers customers.
+    /// Returns the owner of the device, by the server's customer number.
     #[must_use]
     pub fn owner(&self) -> Option<&str> {
         self.owner_company_id.as_deref()
     }
 
-    /// Adds what the server said to a unit.
+    /// Adds the server's answer to a unit.
     fn tell(&self, unit: &mut Looked) {
         let finding = |reason, verdict, problem: &str, action: &str| {
             Finding::new(reason, verdict, plain(problem, MAX_PROBLEM_BYTES), action)
@@ -376,7 +376,7 @@ impl Standing {
     }
 }
 
-/// What a survey can hold of what the server names: keys are no part of it.
+/// Returns the server's identifiers that a survey can contain, which excludes keys.
 fn identifiers(named: &[Named]) -> impl Iterator<Item = Identifier> {
     let parse = |one: &Named| Identifier::parse(one.kind.parse().ok()?, &one.value).ok();
     let keys = [IdentifierKind::DeviceKey, IdentifierKind::TpmKey];

@@ -1,7 +1,7 @@
-//! The order file: which units are to be made, in the columns of a claims file.
+//! The order file: the units to be made, in the columns of a claims file.
 //!
-//! It is read once from end to end, and of each row only the place is kept, so that a file of any size
-//! takes some bytes a row. A unit's own row is read again when the unit is there.
+//! It is read once completely, and only the offset of each row is kept, so that a file of any size takes
+//! some bytes a row. A unit's own row is read again when the unit is tested.
 
 use std::{
     collections::BTreeSet,
@@ -14,12 +14,12 @@ use unbox_common::{
     matching::IdentifierSet,
 };
 
-/// Problems of rows that are kept; of more, there is only the number.
+/// The most row problems that are kept; beyond that, they are only counted.
 const MAX_PROBLEMS: usize = 100;
-/// Rows that are read for one unit.
+/// The most rows that are read for one unit.
 const MAX_CANDIDATES: usize = 16;
 
-/// A row that cannot be used, or that another row contradicts.
+/// A row that is unusable, or that contradicts another row.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct RowProblem {
     /// The line that the row starts on; the header is line 1.
@@ -29,7 +29,7 @@ pub struct RowProblem {
     pub column: Option<usize>,
     /// The name of the column, or `row`.
     pub field: String,
-    /// What is wrong, to be read after the field.
+    /// The fault, to be read after the field.
     pub rule: String,
 }
 
@@ -43,25 +43,25 @@ impl std::fmt::Display for RowProblem {
     }
 }
 
-/// Where a row stands.
+/// The position of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Its line.
     pub line: u64,
-    /// Its first byte, or that of an empty line before it.
+    /// The offset of its first byte, or of an empty line before it.
     pub offset: u64,
 }
 
-/// One identifier of one row, in few bytes.
+/// One identifier of one row, in compact form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     identifier: u64,
-    /// Maker and model, where a number is unique only within them; else 0.
+    /// A hash of maker and model if the number is unique only within them; else 0.
     names: u64,
     place: Place,
 }
 
-/// Where the rows of an order file are, by the identifiers in them.
+/// An index of the rows of an order file, by their identifiers.
 #[derive(Debug, Clone, Default)]
 pub struct OrderIndex {
     header: Header,
@@ -71,14 +71,14 @@ pub struct OrderIndex {
     problem_count: u64,
 }
 
-/// What an order says about a unit.
+/// The answer of an order about a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ordered {
-    /// One row is whole, or the only one that names parts of it.
+    /// One row matches completely, or is the only one that matches in part.
     Row(Row),
-    /// Several rows are whole.
+    /// Several rows match completely.
     Several(Vec<u64>),
-    /// No row names any part of it.
+    /// No row matches, not even in part.
     None,
 }
 
@@ -87,9 +87,9 @@ pub enum Ordered {
 pub struct Row {
     /// Its line.
     pub line: u64,
-    /// Every identifier in it that a machine has to show.
+    /// The identifiers in it that the machine must show.
     pub identifiers: Vec<Identifier>,
-    /// What it only calls the unit, by the names of a price list.
+    /// Identifiers that only describe the unit, in the terms of a price list.
     pub listed: Vec<Identifier>,
 }
 
@@ -97,7 +97,7 @@ impl OrderIndex {
     /// Reads a whole file.
     ///
     /// # Errors
-    /// [`UnusableFile`] if its header cannot be used, or it stops being CSV.
+    /// [`UnusableFile`] if its header is unusable, or if it is not CSV throughout.
     pub fn read(file: impl Read) -> Result<Self, UnusableFile> {
         let mut records = Records::open(file)?;
         let mut index = Self { header: records.header().clone(), ..Self::default() };
@@ -134,7 +134,7 @@ impl OrderIndex {
         }
     }
 
-    /// Rows that name the same device: keys are sorted, so they stand side by side.
+    /// Finds rows that name the same device: keys are sorted, so they are adjacent.
     fn find_doubles(&mut self) {
         let mut doubles = BTreeSet::new();
         for pair in self.keys.windows(2) {
@@ -158,22 +158,22 @@ impl OrderIndex {
         }
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     #[must_use]
     pub const fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// The first of the rows that cannot be used, and how many there are in all.
+    /// Returns the first of the unusable rows, and the number of all.
     #[must_use]
     pub fn problems(&self) -> (&[RowProblem], u64) {
         (&self.problems, self.problem_count)
     }
 
-    /// The row of a unit. `open` gives the file from that byte on.
+    /// Returns the row of a unit. `open` returns the file from a given byte on.
     ///
     /// # Errors
-    /// [`UnusableFile`] if the file is not any more what was read.
+    /// [`UnusableFile`] if the file was changed since it was read.
     pub fn find<R: Read>(
         &self,
         identity: &HardwareIdentity,
@@ -225,7 +225,7 @@ impl Row {
     }
 }
 
-/// Maker and model of the row before, and what they were folded to: most rows of an order share them.
+/// Maker and model of the previous row, with their hash: most rows of an order share them.
 #[derive(Default)]
 struct Names {
     written: Option<[String; 2]>,

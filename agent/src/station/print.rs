@@ -1,7 +1,7 @@
-//! The label of a unit, to be printed: its identifiers as Code 128, and all of them as one QR code.
+//! The printable label of a unit: its identifiers as Code 128, and all of them as one QR code.
 //!
-//! The texts in the codes are those that [`unbox_common::label::parse`] reads back, so a label that is
-//! scanned again says the same. SVG is drawn here; ZPL leaves the drawing of codes to the printer.
+//! The codes contain the texts that [`unbox_common::label::parse`] reads back, so a scan of the label
+//! gives the same identifiers. SVG is drawn here; for ZPL, the printer draws the codes.
 
 use barcoders::sym::code128::Code128;
 use qrcode::{Color, EcLevel, QrCode};
@@ -16,21 +16,21 @@ use super::words::words;
 /// The label's size in millimetres.
 const WIDTH_MM: f64 = 76.0;
 const HEIGHT_MM: f64 = 38.0;
-/// What stays white at the edge, in millimetres.
+/// The white margin, in millimetres.
 const MARGIN_MM: f64 = 3.0;
 /// The side of the QR code, with its quiet zone.
 const QR_MM: f64 = 22.0;
-/// Modules that stay white around a QR code (ISO/IEC 18004) and beside a Code 128 (ISO/IEC 15417).
+/// White modules around a QR code (ISO/IEC 18004) and beside a Code 128 (ISO/IEC 15417).
 const QR_QUIET: usize = 4;
 const BAR_QUIET: usize = 10;
-/// The narrowest bar that scanners of the trade read, in millimetres.
+/// The narrowest bar that industrial scanners can read, in millimetres.
 const NARROWEST_BAR_MM: f64 = 0.17;
-/// Bar codes beside each other would be mixed up: at most this many, one below the other.
+/// The most bar codes, one below the other: side by side, they would be confused.
 const MAX_BARS: usize = 3;
-/// Dots of a millimetre, of the printers that most factories have: 203 dpi.
+/// Dots per millimetre of the printers that most factories have: 203 dpi.
 const DOTS_PER_MM: f64 = 8.0;
 
-/// The kinds that get a bar code of their own, the most wanted first.
+/// The kinds that get a bar code of their own, in order of preference.
 const BAR_KINDS: [IdentifierKind; 5] = [
     IdentifierKind::ServiceTag,
     IdentifierKind::SerialNumber,
@@ -39,21 +39,21 @@ const BAR_KINDS: [IdentifierKind; 5] = [
     IdentifierKind::MacAddress,
 ];
 
-/// Why a unit gets no label.
+/// The reason why a unit gets no label.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PrintError {
-    /// There is nothing on it that identifies.
+    /// The unit has no identifier to print.
     #[error("no identifier of this unit can be printed as a bar code")]
     Nothing,
-    /// A value has no place in a code.
+    /// A value does not fit into a bar code.
     #[error("the {0} does not fit into a bar code of this label")]
     DoesNotFit(&'static str),
-    /// All of it together has none.
+    /// The identifiers together do not fit into the QR code.
     #[error("the identifiers do not fit into a QR code")]
     TooMuch,
 }
 
-/// What a label says.
+/// The content of a label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitLabel {
     heading: String,
@@ -70,7 +70,7 @@ struct Bar {
 }
 
 impl UnitLabel {
-    /// The label of a unit.
+    /// Makes the label of a unit.
     ///
     /// # Errors
     /// [`PrintError::Nothing`].
@@ -80,7 +80,7 @@ impl UnitLabel {
             let caption = format!("{}: {}", words(one.kind()), one.value());
             Some(Bar { caption, value: one.value().to_owned(), text: code_128(one)? })
         };
-        // The serial number of a Dell is its service tag, and stands there once.
+        // The serial number of a Dell is its service tag, so it is printed only once.
         let tagged = first(IdentifierKind::ServiceTag).is_some();
         let wanted = BAR_KINDS.into_iter().filter(|kind| !(tagged && *kind == IdentifierKind::SerialNumber));
         let bars: Vec<Bar> = wanted.filter_map(first).filter_map(bar).take(MAX_BARS).collect();
@@ -95,13 +95,13 @@ impl UnitLabel {
         Ok(Self { heading, bars, qr })
     }
 
-    /// The value that stands first on it.
+    /// Returns the first value on the label.
     #[must_use]
     pub fn first_value(&self) -> &str {
         self.bars.first().map_or("", |bar| &bar.value)
     }
 
-    /// The label as a picture, in millimetres.
+    /// Draws the label as SVG, in millimetres.
     ///
     /// # Errors
     /// [`PrintError::DoesNotFit`] and [`PrintError::TooMuch`].
@@ -126,7 +126,7 @@ impl UnitLabel {
         Ok(svg)
     }
 
-    /// The label in the language of Zebra's printers (ZPL II).
+    /// Formats the label in the language of Zebra's printers (ZPL II).
     #[must_use]
     pub fn zpl(&self) -> String {
         let dots = |mm: f64| (mm * DOTS_PER_MM).round();
@@ -147,15 +147,15 @@ impl UnitLabel {
     }
 }
 
-/// The height of a bar code.
+/// The height of a bar code, in millimetres.
 const BAR_MM: f64 = 6.0;
 
-/// Where each bar code begins, from the top.
+/// Returns the top of each bar code, in millimetres.
 fn tops() -> impl Iterator<Item = f64> {
     (0..u8::MAX).map(|at| MARGIN_MM + 4.0 + f64::from(at) * (BAR_MM + 4.2))
 }
 
-/// The dark squares of a QR code, row by row.
+/// Draws the dark squares of a QR code, row by row.
 fn qr_path(text: &str, (left, top): (f64, f64)) -> Result<String, PrintError> {
     let code = QrCode::with_error_correction_level(text, EcLevel::M).map_err(|_| PrintError::TooMuch)?;
     let width = code.width();
@@ -176,7 +176,7 @@ fn qr_path(text: &str, (left, top): (f64, f64)) -> Result<String, PrintError> {
     Ok(path)
 }
 
-/// The bars of a Code 128, as wide as there is room beside the QR code.
+/// Draws the bars of a Code 128, as wide as the room beside the QR code allows.
 fn bar_path(bar: &Bar, top: f64) -> Result<String, PrintError> {
     let does_not_fit = || PrintError::DoesNotFit("value");
     // Character set B, in the notation of the encoder.
@@ -195,7 +195,7 @@ fn bar_path(bar: &Bar, top: f64) -> Result<String, PrintError> {
     Ok(path)
 }
 
-/// Where dark modules are: the first of each run, and how many follow each other.
+/// Returns the runs of dark modules: the start of each, and its length.
 fn runs(modules: impl Iterator<Item = bool>) -> Vec<(usize, usize)> {
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for (at, _) in modules.enumerate().filter(|(_, dark)| *dark) {
@@ -207,7 +207,7 @@ fn runs(modules: impl Iterator<Item = bool>) -> Vec<(usize, usize)> {
     runs
 }
 
-/// A number of modules, to calculate with: far below what a float holds exactly.
+/// Converts a number of modules, far below the largest integer that a float holds exactly.
 fn modules(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
@@ -216,7 +216,7 @@ fn xml(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// A field of ZPL: what the printer would take for a command, and what begins an escape, in hexadecimal.
+/// Escapes a field of ZPL: command and escape characters become hexadecimal.
 fn field(text: &str) -> String {
     text.chars().fold(String::new(), |mut field, char| {
         let _ = match char {
@@ -295,7 +295,7 @@ mod tests {
         let bar = Bar { caption: String::new(), value: String::new(), text: "SPF0ABCDE".to_owned() };
         let bars = Code128::new(format!("\u{181}{}", bar.text)).unwrap().encode();
         let text: String = bars.iter().map(|bar| if *bar == 1 { '1' } else { '0' }).collect();
-        // Start B, nine characters, the check character, and stop: 11 modules each, and 13.
+        // Start B, nine characters and the check character have 11 modules each, and stop has 13.
         assert_eq!(text.len(), 11 * 11 + 13);
         assert!(text.starts_with("11010010000") && text.ends_with("1100011101011"), "{text}");
         assert!(bar_path(&bar, 0.0).is_ok());

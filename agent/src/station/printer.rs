@@ -1,4 +1,4 @@
-//! Where labels are printed: on a printer's device, or in a folder that a spooler empties.
+//! The output of labels: on a printer's device, or in a folder that a spooler empties.
 
 use super::print::{PrintError, UnitLabel};
 use super::seen::fingerprint;
@@ -19,47 +19,46 @@ use unbox_common::identity::HardwareIdentity;
 
 /// The longest that a printer may take to accept one label.
 const PRINT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a printer that is busy is left alone.
+/// The pause before a busy printer is tried again.
 const BUSY: Duration = Duration::from_millis(20);
-/// The longest name of a unit in the name of a file, in bytes.
+/// The longest part of a unit's name in a file name, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
 /// A printer of labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Printer(PathBuf);
 
-/// Why a label was not printed.
+/// The reason why a label was not printed.
 #[derive(Debug, thiserror::Error)]
 pub enum PrinterError {
     /// There is no printer.
     #[error("no printer: name one with --printer")]
     None,
-    /// Nobody knows what the unit is.
+    /// The unit's identity is unknown.
     #[error("what this unit is could not be read")]
     NoIdentity,
-    /// The label cannot be made.
+    /// The label could not be made.
     #[error(transparent)]
     Label(#[from] PrintError),
-    /// The folder cannot be used.
+    /// The folder is unusable.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// It is neither.
+    /// The path is neither a printer nor a folder.
     #[error("{} is neither a printer nor a folder", .0.display())]
     NoPrinter(PathBuf),
-    /// It does not take the label.
+    /// The printer does not accept the label.
     #[error("the printer {} does not print", path.display())]
     Device {
         /// The device.
         path: PathBuf,
-        /// The cause.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
 }
 
 impl Printer {
-    /// A printer that is a device which takes ZPL, or a folder, which gets an SVG and a ZPL file for each
-    /// label.
+    /// Uses a device that takes ZPL, or a folder, which gets an SVG and a ZPL file for each label.
     #[must_use]
     pub const fn new(path: PathBuf) -> Self {
         Self(path)
@@ -81,7 +80,7 @@ impl Printer {
             return Ok(());
         }
         let failed = |source| PrinterError::Device { path: self.0.clone(), source };
-        // Without O_NONBLOCK, a printer that is switched off would hold the station for ever.
+        // Without O_NONBLOCK, a printer that is switched off would block the station indefinitely.
         let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let device = OpenOptions::new().write(true).custom_flags(flags.bits()).open(&self.0);
         let device = device.map_err(failed)?;
@@ -113,7 +112,7 @@ fn send(mut device: File, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The name of a unit as that of a file, always the same for one unit and never that of another.
+/// Returns a file name for a unit, which is stable and unique.
 fn file_name(label: &UnitLabel, identity: &HardwareIdentity) -> String {
     let plain = |char: char| if char.is_ascii_alphanumeric() || char == '-' { char } else { '_' };
     let name: String = label.first_value().chars().take(MAX_NAME_BYTES).map(plain).collect();

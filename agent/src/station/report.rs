@@ -1,4 +1,4 @@
-//! What people and programs read of a unit and of a run.
+//! The output about units and runs, for people and programs.
 
 use super::{
     check::Tested,
@@ -21,25 +21,25 @@ const MAX_NAMES: usize = 3;
 /// A unit for programs, on one line.
 #[derive(Debug, Serialize)]
 pub struct UnitReport<'t> {
-    /// What people call it.
+    /// Its name for people.
     pub unit: &'t str,
-    /// How it ended.
+    /// Its verdict.
     pub verdict: Verdict,
-    /// Why.
+    /// The reasons.
     pub findings: &'t [Finding],
-    /// What it is.
+    /// Its identity.
     pub identity: Vec<RawIdentifier>,
 }
 
 /// The last line of a run for programs.
 #[derive(Debug, Serialize)]
 pub struct RunReport<'t> {
-    /// How it went.
+    /// The summary of the run.
     pub summary: &'t Summary,
-    /// Rows of the order that cannot be used; the first ones.
+    /// The first unusable rows of the order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub order_problems: Vec<super::order::RowProblem>,
-    /// How many there are in all.
+    /// The number of all unusable rows.
     pub order_problem_count: u64,
 }
 
@@ -55,7 +55,7 @@ impl<'t> From<&'t Tested> for UnitReport<'t> {
 }
 
 impl<'t> RunReport<'t> {
-    /// The run, and what is wrong with its order.
+    /// Makes the line from the summary and the index of the order.
     #[must_use]
     pub fn new(summary: &'t Summary, order: Option<&OrderIndex>) -> Self {
         let (problems, count) = order.map(OrderIndex::problems).unwrap_or_default();
@@ -63,16 +63,17 @@ impl<'t> RunReport<'t> {
     }
 }
 
-/// A document for programs, on one line; also a terminal shows it as it is.
+/// Serializes a document for programs, on one line that is also safe for a terminal.
 ///
 /// # Errors
-/// The serializer's.
+/// The serializer's error.
 pub fn json_line(document: &impl Serialize) -> serde_json::Result<String> {
     let json = serde_json::to_string(document)?;
     let mut line = String::with_capacity(json.len() + 1);
     for char in json.chars() {
         if is_invisible(char) {
-            // Only within a string, where it may be written so (RFC 8259, section 7).
+            // Invisible characters occur only within strings, where they may be escaped (RFC 8259,
+            // section 7).
             for unit in char.encode_utf16(&mut [0; 2]) {
                 let _ = write!(line, "\\u{unit:04x}");
             }
@@ -84,7 +85,7 @@ pub fn json_line(document: &impl Serialize) -> serde_json::Result<String> {
     Ok(line)
 }
 
-/// A unit for people: one line, and two for each reason.
+/// Formats a unit for people: one line, and two for each reason.
 #[must_use]
 pub fn unit_text(tested: &Tested) -> String {
     let called = tested.identity.as_ref().and_then(serial).map(Identifier::value).unwrap_or_default();
@@ -100,7 +101,7 @@ pub fn unit_text(tested: &Tested) -> String {
     text
 }
 
-/// A run for people.
+/// Formats a run for people.
 #[must_use]
 pub fn run_text(summary: &Summary, order: Option<&OrderIndex>) -> String {
     let mut text = String::new();
@@ -130,8 +131,8 @@ pub fn run_text(summary: &Summary, order: Option<&OrderIndex>) -> String {
     text
 }
 
-/// What the server that is back said about units that had waited for it, in one sentence; none if there
-/// were none.
+/// Formats the server's late answers about units that had waited for it, as one sentence; `None` without
+/// units.
 #[must_use]
 pub fn again_text(units: &[Tested]) -> Option<String> {
     let verdict = |unit: &&Tested| unit.judged.verdict;
@@ -153,7 +154,7 @@ pub fn again_text(units: &[Tested]) -> Option<String> {
     (!units.is_empty()).then(|| plain(&text, usize::MAX))
 }
 
-/// A shift so far, for people.
+/// Formats the counts of a shift, for people.
 #[must_use]
 pub fn tally_text(tally: &Tally) -> String {
     let of = |verdict| tally.counts.get(&verdict).copied().unwrap_or_default();
@@ -161,7 +162,7 @@ pub fn tally_text(tally: &Tally) -> String {
     Verdict::ALL.map(words).join(", ")
 }
 
-/// The identifier by which people call a unit.
+/// Returns the identifier by which people call a unit.
 #[must_use]
 pub fn serial(identity: &HardwareIdentity) -> Option<&Identifier> {
     let by_kind = |kind| identity.of_kind(kind).next();

@@ -1,6 +1,6 @@
-//! Which identifiers were seen before in this run: two units never show the same.
+//! The identifiers seen before in this run, because no two units may show the same one.
 //!
-//! A few bytes for each identifier, whatever its length, so that a shift of thousands of units fits.
+//! Each takes a few bytes, whatever its length, so that a shift of thousands of units fits.
 
 use super::verdict::{Finding, Reason, Verdict};
 use super::words::words;
@@ -13,13 +13,13 @@ use unbox_common::{
     identity::{HardwareIdentity, Identifier, IdentifierKind, fold_manufacturer, fold_name},
 };
 
-/// The identifiers of the units so far, by what tells them apart.
+/// The identifiers of the units so far, by digest.
 #[derive(Debug, Clone, Default)]
 pub struct Seen(HashMap<u64, u32>);
 
 impl Seen {
-    /// Which identifiers of unit `number` another unit showed: that one's number, as it was given, and the
-    /// identifier.
+    /// Returns the identifiers of unit `number` that another unit showed before, each with that unit's
+    /// number.
     #[must_use]
     pub fn repeated(&self, identity: &HardwareIdentity, number: u32) -> Vec<(u32, Identifier)> {
         let others = distinct(identity).filter_map(|identifier| {
@@ -29,7 +29,7 @@ impl Seen {
         others.collect()
     }
 
-    /// Notes the identifiers of unit `number`; whoever showed one first keeps it.
+    /// Records the identifiers of unit `number`; the first unit to show an identifier keeps it.
     pub fn note(&mut self, identity: &HardwareIdentity, number: u32) {
         for identifier in distinct(identity) {
             self.0.entry(digest(identity, identifier)).or_insert(number);
@@ -37,7 +37,7 @@ impl Seen {
     }
 }
 
-/// The finding about one identifier that two units show; `other` is what people call the first one.
+/// Makes the finding about one identifier that two units show; `other` is the name of the first one.
 #[must_use]
 pub fn duplicate(other: &str, identifier: &Identifier) -> Finding {
     let kind = identifier.kind();
@@ -52,7 +52,8 @@ pub fn duplicate(other: &str, identifier: &Identifier) -> Finding {
     finding
 }
 
-/// A text by which a unit is recognised when it comes again: what tells it from all others.
+/// Returns a text by which a unit is recognised when it comes again, made of its distinguishing
+/// identifiers.
 #[must_use]
 pub fn fingerprint(identity: &HardwareIdentity) -> String {
     let all: Vec<String> = distinct(identity).map(|one| named(identity, one)).collect();
@@ -61,11 +62,11 @@ pub fn fingerprint(identity: &HardwareIdentity) -> String {
 
 fn distinct(identity: &HardwareIdentity) -> impl Iterator<Item = &Identifier> {
     let all = identity.observed().iter().map(|one| &one.identifier);
-    // A service tag is the serial number once more.
+    // A service tag only repeats the serial number.
     all.filter(|one| one.kind().rank().is_some() && one.kind() != IdentifierKind::ServiceTag)
 }
 
-/// Serial numbers are unique only within one maker's model.
+/// Formats an identifier uniquely: serial numbers are unique only within one maker's model.
 fn named(identity: &HardwareIdentity, identifier: &Identifier) -> String {
     let mut text = identifier.to_string();
     if identifier.kind().needs_maker_and_model() {

@@ -1,9 +1,9 @@
-//! The log of a shift: one JSON line for each test, durable before anybody sees the verdict.
+//! The log of a shift: one JSON line for each test, durable before the verdict is shown.
 //!
-//! It is only ever appended to, by one station at a time. Whoever starts again in the same shift goes on
-//! with its counts, its duplicates and its queue: units that the server is still to be asked about, and
-//! then those that it is still to register. A line that a power cut left unfinished was never shown: it is
-//! put aside, into a file of its own.
+//! It is only ever appended to, by one station at a time. A restart in the same shift continues with its
+//! counts, its duplicates and its queue: units that the server is still to be asked about, and then those
+//! that it is still to register. A line that a power cut interrupted was never shown: it is moved to a
+//! file of its own.
 
 use super::{
     check::{Looked, Tested},
@@ -24,18 +24,18 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// The largest log that is read, in bytes: some hundred thousand tests.
+/// The largest log that is read, in bytes: several hundred thousand tests.
 const MAX_LOG_BYTES: u64 = 512 * 1024 * 1024;
-/// How lines begin that are no tests.
+/// The beginnings of lines that are not tests.
 const NO_TESTS: [&[u8]; 2] = [b"{\"line\":\"uploaded\"", b"{\"line\":\"asked_again\""];
 
-/// A log that cannot be used.
+/// The reason why a log is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum ShiftError {
-    /// It could not be read or written.
+    /// The log could not be read or written.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// A line within it was changed.
+    /// A line in the log was changed.
     #[error("line {line} of {} is not a test: keep the file, and begin another shift", path.display())]
     Damaged {
         /// The log.
@@ -43,13 +43,13 @@ pub enum ShiftError {
         /// The line, from 1.
         line: usize,
     },
-    /// Another station appends to it.
+    /// Another station is appending to the log.
     #[error("another station works with {}: end that one, or begin another shift", .0.display())]
     InUse(PathBuf),
-    /// It is not as this station left it.
+    /// The log was changed by somebody else.
     #[error("somebody changed {} while the station worked: start again, and test the last unit again", .0.display())]
     Changed(PathBuf),
-    /// A test cannot be written down.
+    /// A test could not be serialized.
     #[error("a test could not be written down")]
     Write(#[source] serde_json::Error),
 }
@@ -67,11 +67,11 @@ enum Line {
         #[serde(flatten)]
         judged: Judged,
         identity: Vec<RawIdentifier>,
-        /// Everything that it takes to judge the unit once the server can be asked.
+        /// The data for judging the unit once the server can be asked.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         waiting: Option<Box<Looked>>,
     },
-    /// The server was asked about a unit that had waited for it, and this is its verdict now.
+    /// The server was asked about a unit that had waited for it, and this is its current verdict.
     AskedAgain {
         number: u32,
         at: Timestamp,
@@ -79,17 +79,17 @@ enum Line {
         #[serde(flatten)]
         judged: Judged,
     },
-    /// The server knows these units.
+    /// The server has registered these units.
     Uploaded { at: Timestamp, numbers: Vec<u32> },
 }
 
-/// A shift that goes on.
+/// A shift in progress.
 #[derive(Debug)]
 pub struct Shift {
     log: PathBuf,
-    /// Held, so that nobody else appends to it.
+    /// The locked log file, so that no other process appends to it.
     file: File,
-    /// How long it is, in bytes.
+    /// Its length, in bytes.
     length: u64,
     units: Vec<Known>,
     numbers: HashMap<String, u32>,
@@ -98,16 +98,16 @@ pub struct Shift {
     began: Option<Timestamp>,
 }
 
-/// A shift so far.
+/// The counts of a shift.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// How many units have which verdict; of a unit that was tested again, the last counts.
+    /// The number of units for each verdict; of a unit that was tested again, the last verdict counts.
     pub counts: BTreeMap<Verdict, usize>,
-    /// How many of them show an identifier that another unit showed.
+    /// The number of units with an identifier that another unit showed.
     pub duplicates: usize,
-    /// How many the server does not know yet.
+    /// The number of units that wait for the server.
     pub pending: usize,
-    /// When the first of them was tested.
+    /// The time of the first test.
     pub began: Option<Timestamp>,
 }
 
@@ -120,18 +120,18 @@ struct Known {
     queued: Queued,
 }
 
-/// What the server is still to be asked or told about a unit.
+/// A unit's pending request to the server.
 #[derive(Debug, Clone)]
 enum Queued {
     Nothing,
-    /// Whose it is; what is to be registered follows from the answer.
+    /// Ask for its claim; the registration follows from the answer.
     ToAsk(Box<Looked>),
-    /// What it is.
+    /// Register this identity.
     ToRegister(Box<HardwareIdentity>),
 }
 
 impl Shift {
-    /// Begins a shift, or goes on with it. Nobody else can until this is dropped.
+    /// Begins or resumes a shift. No other process can until this is dropped.
     ///
     /// # Errors
     /// [`ShiftError`].
@@ -168,13 +168,13 @@ impl Shift {
         Ok(shift)
     }
 
-    /// Whether the last line was an unfinished test, and put aside.
+    /// Whether the last line was an unfinished test, and was moved aside.
     #[must_use]
     pub const fn was_torn(&self) -> bool {
         self.torn
     }
 
-    /// The shift so far.
+    /// Returns the counts of the shift.
     #[must_use]
     pub fn tally(&self) -> Tally {
         let mut tally = Tally { began: self.began, ..Tally::default() };
@@ -186,10 +186,10 @@ impl Shift {
         tally
     }
 
-    /// Judges a unit, and writes that down before anybody is told.
+    /// Judges a unit, and logs the verdict before it is shown.
     ///
     /// # Errors
-    /// [`ShiftError`]; then the unit counts as not tested.
+    /// [`ShiftError`]; the unit then counts as not tested.
     pub fn test(&mut self, name: String, mut unit: Looked, at: Timestamp) -> Result<Tested, ShiftError> {
         let next = u32::try_from(self.units.len()).unwrap_or(u32::MAX);
         let again = unit.identity().and_then(|identity| self.numbers.get(&fingerprint(identity)));
@@ -213,7 +213,7 @@ impl Shift {
         Ok(tested)
     }
 
-    /// Units that the server is to be asked about, the oldest first, with their numbers.
+    /// Returns units to ask the server about, oldest first, with their numbers.
     #[must_use]
     pub fn to_ask(&self, most: usize) -> Vec<(u32, Looked)> {
         let waiting = (0..).zip(&self.units).filter_map(|(number, unit)| match &unit.queued {
@@ -223,10 +223,10 @@ impl Shift {
         waiting.take(most).collect()
     }
 
-    /// Judges units once more, with what the server said of them.
+    /// Judges units again, with the server's answers.
     ///
     /// # Errors
-    /// [`ShiftError`]; then they are asked about once more.
+    /// [`ShiftError`]; the server is then asked again.
     pub fn asked_again(
         &mut self,
         units: Vec<(u32, Looked)>,
@@ -244,7 +244,7 @@ impl Shift {
         Ok(all)
     }
 
-    /// Units that the server is to register, the oldest first: their numbers and what they are.
+    /// Returns units for the server to register, oldest first, with their numbers.
     #[must_use]
     pub fn to_register(&self, most: usize) -> Vec<(u32, HardwareIdentity)> {
         let waiting = (0..).zip(&self.units).filter_map(|(number, unit)| match &unit.queued {
@@ -254,15 +254,15 @@ impl Shift {
         waiting.take(most).collect()
     }
 
-    /// Notes that the server knows these units.
+    /// Records that the server has registered these units.
     ///
     /// # Errors
-    /// [`ShiftError`]; then they are uploaded once more, which changes nothing there.
+    /// [`ShiftError`]; they are then uploaded again, which changes nothing there.
     pub fn uploaded(&mut self, numbers: Vec<u32>, at: Timestamp) -> Result<(), ShiftError> {
         self.write(vec![Line::Uploaded { at, numbers }])
     }
 
-    /// Appends lines to the log, durably, and takes them in.
+    /// Appends lines to the log, durably, and applies them.
     fn write(&mut self, lines: Vec<Line>) -> Result<(), ShiftError> {
         let mut bytes = Vec::new();
         for line in &lines {
@@ -286,7 +286,7 @@ impl Shift {
         Ok(())
     }
 
-    /// Takes in a line, whether it was written just now or before the power was cut.
+    /// Applies a line, whether it was written just now or before the power was cut.
     fn take(&mut self, line: Line) {
         match line {
             Line::Uploaded { numbers, .. } => {
@@ -345,14 +345,14 @@ impl Known {
     }
 }
 
-/// Only what passed is worth to be known: a unit that fails gets another identity. That the server could
-/// not be asked is no fault of the unit, and why it has to wait.
+/// Whether the unit is worth registering: one that fails will get another identity. A server that could
+/// not be asked is not the unit's fault; the unit then waits.
 fn is_worth_knowing(judged: &Judged) -> bool {
     let own = judged.findings.iter().filter(|one| one.reason != Reason::ServerUnavailable);
     own.fold(Verdict::Pass, |worst, one| worst.max(one.verdict)) <= Verdict::NeedsAttention
 }
 
-/// Where a line goes that a power cut left unfinished.
+/// Returns the path for an unfinished line.
 fn beside(log: &Path) -> PathBuf {
     let mut name = OsString::from(log);
     name.push(".torn");
@@ -434,7 +434,7 @@ mod tests {
     fn what_a_server_says_that_is_back_counts_as_if_it_had_never_been_away() {
         use IdentifierKind::{MacAddress, Manufacturer, Model, SerialNumber};
         let claimed = |kind, value| Identifier::parse(kind, value).unwrap();
-        // Its placeholder matters only until something better is recognised, by the claim.
+        // Its placeholder matters only until a better identifier is recognised, here by the claim.
         let blank = [
             (SerialNumber, "Default string"),
             (Manufacturer, "Acme"),
@@ -455,7 +455,7 @@ mod tests {
         }
         assert_eq!(counts(&shift), [(Verdict::CouldNotCheck, 3)]);
         drop(shift);
-        // Also after a power cut, of which the last line is cut off and put aside.
+        // The same after a power cut, which leaves a torn last line to be cut off and moved aside.
         let whole = fs::read(&log).unwrap();
         let mut shift = Shift::open(&log).unwrap();
         let mut waiting = shift.to_ask(9);
@@ -542,7 +542,7 @@ mod tests {
         shift.test("b".to_owned(), unit("AB12CD2", MAC[1], &[]), NOW).unwrap();
         let two = fs::read(&log).unwrap();
         drop(shift);
-        // The power may be cut behind any byte of the second line.
+        // The power may be cut after any byte of the second line.
         for cut in one.len() + 1..two.len() {
             files::replace(&log, &two[..cut], files::PRIVATE_FILE).unwrap();
             let shift = Shift::open(&log).unwrap();
@@ -555,7 +555,7 @@ mod tests {
     #[test]
     fn what_a_power_cut_left_unfinished_is_called_a_test_only_if_it_may_be_one() {
         let folder = tempfile::tempdir().unwrap();
-        // Whatever its name ends in, a log is not the place for what is put aside.
+        // A log is never the place for its own torn line, whatever its extension.
         let log = folder.path().join("day.torn");
         for (torn, test) in [
             ("{\"line\":\"tested\",\"nu", true),

@@ -1,6 +1,7 @@
-//! Thousands of units in one run: looked at in parallel, judged one after the other, told in order.
+//! Thousands of units in one run: surveyed in parallel, judged one after the other, reported in order.
 //!
-//! A part of them is in memory at a time, and of those before it only what duplicates are found by.
+//! Only a part of them is in memory at a time, and of earlier ones only the digests for finding
+//! duplicates.
 
 use super::{
     check::{Looked, Tested},
@@ -18,30 +19,30 @@ use std::{
     time::Duration,
 };
 
-/// Units that are in memory at the same time, and asked for in one request to the server.
+/// The number of units in memory at the same time, and in one request to the server.
 pub const PART: usize = 256;
 
-/// How a run went.
+/// The summary of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Summary {
-    /// Units in all.
+    /// The number of units.
     pub units: usize,
-    /// How many of each verdict.
+    /// The number of units for each verdict.
     pub verdicts: BTreeMap<Verdict, usize>,
-    /// How long it took, in seconds.
+    /// The duration, in seconds.
     pub seconds: f64,
     /// Units per second.
     pub units_per_second: f64,
 }
 
 impl Summary {
-    /// The worst verdict of all units.
+    /// Returns the worst verdict of all units.
     #[must_use]
     pub fn worst(&self) -> Verdict {
         self.verdicts.keys().max().copied().unwrap_or_default()
     }
 
-    /// How many units had this verdict.
+    /// Returns the number of units with this verdict.
     #[must_use]
     pub fn count(&self, verdict: Verdict) -> usize {
         self.verdicts.get(&verdict).copied().unwrap_or_default()
@@ -54,16 +55,16 @@ impl Summary {
     }
 }
 
-/// Somebody who knows more about units: the server, if it is asked.
+/// A further source about units: the server, if it is asked.
 pub trait Registry {
-    /// Adds what it knows to each of these units.
+    /// Adds its answers to each of these units.
     fn ask(&mut self, units: &mut [Looked]);
 }
 
-/// Tests every unit, and tells `sink` of each in order.
+/// Tests every unit, and passes each to `sink`, in order.
 ///
 /// # Errors
-/// The sink's.
+/// The sink's error.
 pub fn test_all(
     units: &[Unit],
     reference: &Reference,
@@ -101,8 +102,8 @@ pub fn test_all(
     .map(|()| summary.took(stopwatch.elapsed()))
 }
 
-/// Looks at all units, on a thread for each core, each of which takes every so-manieth unit and gets no
-/// further ahead than half a part; in order.
+/// Surveys all units, and returns them in order. There is a thread for each core; with n threads, each
+/// takes every n-th unit, and gets no further ahead than half a part.
 fn looked_at<'s>(
     units: &'s [Unit],
     reference: &'s Reference,
@@ -123,7 +124,7 @@ fn looked_at<'s>(
     })
 }
 
-/// Looks at some units until they end, or nobody wants to know.
+/// Surveys some units until they end, or until the receiver is gone.
 fn look_at_each<'u>(
     units: impl Iterator<Item = &'u Unit>,
     reference: &Reference,
@@ -132,7 +133,7 @@ fn look_at_each<'u>(
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            // Whoever does not listen any more needs no reason.
+            // If the receiver is gone, it needs no reason.
             let _ = tell.send(Err(error));
             return;
         }
@@ -167,7 +168,7 @@ mod tests {
             captured(folder.path(), &format!("u{number:04}"), &format!("S{number:04}"));
         }
         captured(folder.path(), "u0007", "None");
-        // The last one is in another part than the one whose number it has.
+        // The last one is in another part than the unit whose number it has.
         captured(folder.path(), &format!("u{:04}", PART + 2), "S0001");
         let units = super::super::io::units_below(folder.path()).unwrap();
         let mut told = Vec::new();

@@ -1,21 +1,21 @@
-//! What a test station says about a unit: pass, fail or needs attention, and every reason.
+//! The verdict of a test station about a unit: pass, fail or needs attention, with every reason.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use unbox_common::identity::IdentifierKind;
 
-/// How a check ended. The later one counts where several apply.
+/// The result of a check. If several apply, the last in this order counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It will enroll in the field, as far as can be seen here.
+    /// The unit will enroll in the field, as far as can be seen here.
     #[default]
     Pass,
-    /// Somebody has to look at it before it is shipped.
+    /// Somebody has to look at the unit before it is shipped.
     NeedsAttention,
-    /// It could not be looked at.
+    /// The unit could not be checked.
     CouldNotCheck,
-    /// It will not enroll as it is.
+    /// The unit will not enroll as it is.
     Fail,
 }
 
@@ -23,7 +23,7 @@ impl Verdict {
     /// Every verdict, best first.
     pub const ALL: [Self; 4] = [Self::Pass, Self::NeedsAttention, Self::CouldNotCheck, Self::Fail];
 
-    /// What a worker reads.
+    /// Returns the words for a worker.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -35,13 +35,13 @@ impl Verdict {
     }
 }
 
-/// Who said what a unit must be.
+/// The source of an expectation about a unit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Witness {
-    /// A label, by its place among those that were scanned, from 1.
+    /// A label, by its position among the scanned ones, from 1.
     Label {
-        /// Its place.
+        /// Its position.
         number: usize,
     },
     /// The order file.
@@ -69,41 +69,41 @@ impl fmt::Display for Witness {
 pub struct Finding {
     /// Short name of the reason, from a closed set.
     pub reason: Reason,
-    /// What this alone would make of the unit.
+    /// The verdict that this reason alone would give.
     pub verdict: Verdict,
     /// The kind of identifier, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<IdentifierKind>,
-    /// What the machine shows; empty if it shows none.
+    /// The values that the machine shows; empty if it shows none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shows: Vec<String>,
-    /// What it should show, any one of these.
+    /// The expected values, any one of which is enough.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expected: Vec<String>,
-    /// Who says so.
+    /// The source of the expectation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witness: Option<Witness>,
-    /// What is wrong, in one sentence.
+    /// The fault, in one sentence.
     pub problem: String,
-    /// What to do, in one sentence.
+    /// The advice, in one sentence.
     pub action: String,
 }
 
-/// Why a unit did not simply pass.
+/// The reason why a unit did not simply pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The machine shows another value.
     Different,
-    /// The machine shows none.
+    /// The machine shows no such value.
     Missing,
-    /// The maker never programmed it.
+    /// The manufacturer never programmed the value.
     Placeholder,
     /// The source that might hold it could not be read.
     Unreadable,
-    /// Nothing in it tells it from others of its model.
+    /// Nothing distinguishes the unit from others of its model.
     NoIdentity,
-    /// A label that is no bar code of a device.
+    /// The label is not a bar code of a device.
     LabelUnreadable,
     /// The order file has no row for it.
     NotInOrder,
@@ -113,13 +113,13 @@ pub enum Reason {
     OrderUnreadable,
     /// Another unit showed the same identifier.
     Duplicate,
-    /// Nobody has claimed it.
+    /// No customer has claimed it.
     NotClaimed,
-    /// A claim names parts of it, and others that it does not show.
+    /// A claim names some of its identifiers, and others that it does not show.
     ClaimDiffers,
     /// Several customers have claimed it.
     Ambiguous,
-    /// Its model and date of manufacture speak against the identifier that it shows.
+    /// Its model and date of manufacture rule out the identifier that it shows.
     NotEligible,
     /// The server could not be asked.
     ServerUnavailable,
@@ -128,7 +128,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The short name, as programs read it.
+    /// Returns the short name, for programs.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -153,7 +153,7 @@ impl Reason {
 }
 
 impl Finding {
-    /// A reason that is about no single identifier.
+    /// Makes a reason that is not about a single identifier.
     pub fn new(
         reason: Reason,
         verdict: Verdict,
@@ -179,17 +179,17 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What became of one unit.
+/// The result of one unit.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Judged {
-    /// How it ended: the worst of the reasons.
+    /// The verdict: the worst of the reasons.
     pub verdict: Verdict,
     /// Every reason, worst first.
     pub findings: Vec<Finding>,
 }
 
 impl Judged {
-    /// Takes the worst of these reasons.
+    /// Takes the worst of these reasons as the verdict.
     #[must_use]
     pub fn by(mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.verdict));

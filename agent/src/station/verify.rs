@@ -1,4 +1,4 @@
-//! Whether a unit is what its label, its order and its claim say: a pure function.
+//! The comparison of a unit with its label, its order and its claim: a pure function.
 
 use super::{
     machine::Machine,
@@ -9,38 +9,38 @@ use crate::identity::{State, Unreadable, registration_row};
 use serde::{Deserialize, Serialize};
 use unbox_common::identity::{HardwareIdentity, Identifier, IdentifierKind};
 
-/// One thing that a witness says of a unit.
+/// One statement of a source about a unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "SaidInLog", into = "SaidInLog")]
 pub struct Said {
-    /// Who says it.
+    /// The source.
     pub witness: Witness,
-    /// What it may mean: a label of a number alone can be meant in several ways, and one that fits is
-    /// enough. All identifiers of one way hold together, and a way without any means that it may be about
+    /// Its possible meanings: a bare number on a label may have several, and one that fits is enough. All
+    /// identifiers of one meaning belong together, and a meaning without any says that it may be about
     /// something else, such as a part.
     pub ways: Vec<Vec<Identifier>>,
 }
 
-/// The same as it lies in a log.
+/// The same in the format of the log.
 #[derive(Serialize, Deserialize)]
 struct SaidInLog {
     witness: Witness,
     ways: Vec<Vec<(IdentifierKind, String)>>,
 }
 
-/// Everything that is known about a unit beside the machine itself.
+/// Everything known about a unit apart from the machine itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
-    /// What labels, order and claim say.
+    /// The statements of labels, order and claim.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub said: Vec<Said>,
-    /// What is wrong already: a label that cannot be read, an order without the unit, another unit
-    /// with the same identifier.
+    /// Faults found before: an unreadable label, an order without the unit, another unit with the same
+    /// identifier.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
 }
 
-/// Holds a machine against everything that was said about it.
+/// Checks a machine against everything that was said about it.
 #[must_use]
 pub fn verify(machine: &Machine, expected: Expected) -> Judged {
     let Expected { said, mut findings } = expected;
@@ -58,7 +58,7 @@ pub fn verify(machine: &Machine, expected: Expected) -> Judged {
             _ => findings.extend(mismatches(machine, one)),
         }
     }
-    // A number that may be that of a part counts against a unit only if no label names the unit.
+    // A number that may be a part's counts against a unit only if no label identifies the unit.
     findings.extend(doubtful.filter(|_| !labelled).map(perhaps_of_a_part));
     match identity {
         None => findings.push(nothing_identifying(machine)),
@@ -74,7 +74,7 @@ pub fn verify(machine: &Machine, expected: Expected) -> Judged {
     Judged::by(findings)
 }
 
-/// What a machine without an identity lacks: it may only be that nobody could read it.
+/// Makes the finding about a machine without an identity, which may only be due to an unreadable source.
 fn nothing_identifying(machine: &Machine) -> Finding {
     if let Some(unread) = &machine.unread {
         return Finding::new(
@@ -101,7 +101,7 @@ impl From<Said> for SaidInLog {
 }
 
 impl From<SaidInLog> for Said {
-    /// A way that the rules of today refuse means nothing any more.
+    /// Drops meanings that the current rules refuse.
     fn from(said: SaidInLog) -> Self {
         let way = |way: Vec<(IdentifierKind, String)>| {
             way.iter().map(|(kind, value)| Identifier::parse(*kind, value).ok()).collect()
@@ -111,7 +111,7 @@ impl From<SaidInLog> for Said {
 }
 
 impl Said {
-    /// Something that can be meant in one way only.
+    /// Makes a statement with a single meaning.
     #[must_use]
     pub fn plainly(witness: Witness, identifier: Identifier) -> Self {
         Self { witness, ways: vec![vec![identifier]] }
@@ -122,8 +122,8 @@ impl Said {
     }
 }
 
-/// Everything in the likeliest meaning that the machine does not show: of several, that of which it
-/// shows the most, or at least something of the same kinds.
+/// Returns everything in the likeliest meaning that the machine does not show. The likeliest meaning is
+/// the one that the machine shows most of, or at least something of the same kinds.
 fn mismatches(machine: &Machine, said: &Said) -> Vec<Finding> {
     let identity = machine.identity.as_ref();
     let agreement = |way: &&Vec<Identifier>| {
@@ -133,7 +133,7 @@ fn mismatches(machine: &Machine, said: &Said) -> Vec<Finding> {
         };
         (way.iter().filter(shows).count(), way.iter().filter(answers).count())
     };
-    // The first of equals: the likeliest stands first.
+    // The first of equals: the likeliest comes first.
     let meant = said.ways.iter().rev().max_by_key(agreement);
     let missing = meant.into_iter().flatten();
     let missing = missing.filter(|one| !identity.is_some_and(|identity| identity.shows(one)));
@@ -210,7 +210,7 @@ const fn read_again(unread: &Unreadable) -> &'static str {
     }
 }
 
-/// What to do about a value that differs, by who says so.
+/// Returns the advice about a differing value, by source.
 const fn correct(witness: &Witness) -> &'static str {
     match witness {
         Witness::Label { .. } => {
@@ -225,8 +225,8 @@ const fn correct(witness: &Witness) -> &'static str {
     }
 }
 
-/// Placeholders where most machines have what identifies them. They matter only while nothing better
-/// was recognised.
+/// Returns findings about placeholders in place of the usual identifiers. They matter only while no
+/// better identifier was recognised.
 fn placeholders(machine: &Machine, identity: &HardwareIdentity) -> Vec<Finding> {
     let missing = |kind: &IdentifierKind| identity.of_kind(*kind).next().is_none();
     let usual = [IdentifierKind::SerialNumber, IdentifierKind::SystemUuid];
@@ -282,7 +282,7 @@ mod tests {
             said(&LABEL, &[(SerialNumber, "pf0abcde")]),
             said(&ORDER, &[(Manufacturer, "Lenovo")]),
             said(&ORDER, &[(MacAddress, "00163E000001")]),
-            // A number without a name may be any of these; one that fits is enough.
+            // A bare number may be any of these; one that fits is enough.
             said(&LABEL, &[(ChassisSerial, "L1HF123"), (BoardSerial, "L1HF123")]),
         ];
         assert_eq!(judged(&machine(UNIT), all), Judged::default());

@@ -1,4 +1,4 @@
-//! The words in which a station speaks of identifiers, of values and of witnesses.
+//! The words of a station for identifiers, values and sources.
 
 use super::verdict::Witness;
 use unbox_common::identity::IdentifierKind;
@@ -6,7 +6,7 @@ use unbox_common::identity::IdentifierKind;
 /// The longest value in a message, in characters.
 const MAX_SHOWN_CHARS: usize = 64;
 
-/// What people call an identifier.
+/// Returns the name of a kind of identifier, for people.
 #[must_use]
 pub const fn words(kind: IdentifierKind) -> &'static str {
     match kind {
@@ -27,21 +27,21 @@ pub const fn words(kind: IdentifierKind) -> &'static str {
     }
 }
 
-/// A value that came from outside, fit for a terminal; one that is cut ends in three dots.
+/// Makes an outside value safe for a terminal; a truncated one ends in three dots.
 pub(super) fn shown(value: &str) -> String {
     let mut chars = value.chars().map(|char| if char.is_control() { ' ' } else { char });
     let shown: String = chars.by_ref().take(MAX_SHOWN_CHARS).collect();
     if chars.next().is_some() { shown + "..." } else { shown }
 }
 
-/// The witness at the beginning of a sentence.
+/// Formats the source for the beginning of a sentence.
 pub(super) fn sentence(witness: &Witness) -> String {
     let text = witness.to_string();
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + chars.as_str())
 }
 
-/// What the difference looks like, if it looks like a slip.
+/// Describes the difference, if it looks like a slip.
 pub(super) fn hint(machine: &str, said: &str) -> &'static str {
     let (machine, said) = (machine.to_ascii_uppercase(), said.to_ascii_uppercase());
     let part_of = |part: &str, whole: &str| part.len() < whole.len() && whole.contains(part);

@@ -1,8 +1,8 @@
-//! What the screen of a station knows, and what follows from a key, a result or the clock.
+//! The state of a station's screen, and its reaction to keys, results and the clock.
 //!
-//! One unit is tested at a time. A scan that comes meanwhile waits in line, and is refused in words when
-//! too many wait; a line is one scan, and nothing of it ever becomes a part of another. Units that were
-//! tested before can be looked at again until the next scan, and verdicts change when the server is back.
+//! One unit is tested at a time. Further scans wait in line, and are refused with a message if too many
+//! wait; a line is one scan, and never becomes part of another. Earlier units can be viewed again until
+//! the next scan, and verdicts change when the server is back.
 
 use super::keys::Key;
 use crate::{
@@ -18,58 +18,58 @@ use crate::{
 use std::{collections::VecDeque, time::Duration};
 use unbox_common::{identity::HardwareIdentity, label::MAX_SCAN_BYTES, timestamp::Timestamp};
 
-/// The most scans that wait.
+/// The most waiting scans.
 pub const MAX_WAITING: usize = 8;
-/// The most units before the last one that can be looked at again.
+/// The most earlier units that can be viewed again.
 pub const MAX_EARLIER: usize = 32;
-/// The longest reason why a label was not printed, in bytes.
+/// The longest reason for a failed print, in bytes.
 const MAX_PROBLEM_BYTES: usize = 512;
-/// A line that nobody went on with for so long is no scan.
+/// The time after which an unfinished line is no longer a scan.
 const LINE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The station as its screen shows it.
+/// The state of the station as shown on its screen.
 #[derive(Debug, Clone)]
 pub struct Desk {
     /// The name of the log.
     pub log: String,
-    /// What the clock says.
+    /// The current time.
     pub now: Timestamp,
-    /// The shift so far.
+    /// The counts of the shift.
     pub tally: Tally,
-    /// What is known of the server.
+    /// The state of the server.
     pub server: Server,
-    /// What is typed.
+    /// The line being typed.
     pub line: Line,
-    /// The unit that is tested, and since when.
+    /// The unit under test, with its start time.
     pub testing: Option<(String, Timestamp)>,
-    /// Scans that wait for it.
+    /// The scans waiting to be tested.
     pub waiting: VecDeque<Vec<u8>>,
-    /// The unit that was tested last.
+    /// The last tested unit.
     pub last: Option<Tested>,
-    /// Those before it, the latest first.
+    /// The units before it, the latest first.
     pub earlier: VecDeque<Tested>,
-    /// Which of those is looked at again.
+    /// Index of the earlier unit on display.
     pub selected: Option<usize>,
-    /// Lines of a long text that were passed over.
+    /// The number of lines scrolled past in a long text.
     pub scroll: usize,
-    /// How much of it there is room for.
+    /// The visible part of that text.
     view: View,
-    /// What somebody has to know beside the verdict.
+    /// A message that the worker must see apart from the verdict.
     pub notice: Option<String>,
-    /// Whether the end of the shift was asked for.
+    /// Whether the end of the shift was requested.
     pub ending: bool,
 }
 
-/// How much of what is said about a unit is on the screen.
+/// The size of the text about a unit, and of its visible part.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct View {
-    /// Lines that are shown.
+    /// The number of lines shown.
     pub rows: usize,
-    /// Lines in all.
+    /// The number of all lines.
     pub lines: usize,
 }
 
-/// A line that is typed.
+/// The line being typed.
 #[derive(Debug, Clone, Default)]
 pub struct Line {
     bytes: Vec<u8>,
@@ -77,36 +77,36 @@ pub struct Line {
     changed: Timestamp,
 }
 
-/// What the desk is told.
+/// An event for the desk.
 #[derive(Debug)]
 pub enum Event {
-    /// A key.
+    /// A key was pressed.
     Key(Key),
-    /// The unit was tested, and it is on the disk.
+    /// The unit was tested, and the result is on the disk.
     Tested(Box<Tested>, Standing),
-    /// What became of what waited for the server.
+    /// The queue for the server was processed.
     CaughtUp(CaughtUp, Standing),
-    /// What became of a label: the unit's name, and why it was not printed.
+    /// A label was printed, or not: the unit's name, and the reason for a failure.
     Printed(String, Option<String>),
-    /// The time.
+    /// The clock advanced.
     Tick(Timestamp),
 }
 
-/// What has to be done now.
+/// The next action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing but to draw.
+    /// Only draw.
     Draw,
     /// Test the unit of this scan.
     Test(Vec<u8>),
-    /// Print the label of the unit of this name.
+    /// Print the label of the unit with this name.
     Print(String, Option<Box<HardwareIdentity>>),
-    /// End.
+    /// End the shift.
     End,
 }
 
 impl Desk {
-    /// A desk at the beginning of a shift, or in the middle of one that goes on.
+    /// Makes the desk at the beginning of a shift, or in the middle of a resumed one.
     #[must_use]
     pub fn new(log: &str, standing: Standing, now: Timestamp) -> Self {
         Self {
@@ -127,7 +127,7 @@ impl Desk {
         }
     }
 
-    /// Takes in an event; what has to be done.
+    /// Handles an event, and returns the next action.
     pub fn handle(&mut self, event: Event) -> Next {
         match event {
             Event::Key(key) => return self.key(key),
@@ -150,13 +150,13 @@ impl Desk {
         Next::Draw
     }
 
-    /// For how long the shift has gone on.
+    /// Returns the time since the beginning of the shift.
     #[must_use]
     pub fn clock(&self) -> Duration {
         self.tally.began.map_or(Duration::ZERO, |began| self.now.since(began))
     }
 
-    /// The unit that is shown, if none is tested.
+    /// Returns the unit on display, if none is being tested.
     #[must_use]
     pub fn shown(&self) -> Option<&Tested> {
         match self.selected {
@@ -165,7 +165,7 @@ impl Desk {
         }
     }
 
-    /// Takes in how much of what is said about it was shown.
+    /// Records the visible part of the text about the unit.
     pub fn viewed(&mut self, view: View) {
         self.view = view;
         self.scroll = self.scroll.min(view.last());
@@ -202,7 +202,7 @@ impl Desk {
                         let text = "Refused: longer than any label. Scan the unit again.";
                         self.notice = Some(text.to_owned());
                     }
-                    // An Enter too many neither asks for the end nor takes the question back.
+                    // An extra Enter neither requests the end nor cancels the question.
                     b"" => self.ending = asked,
                     b"quit" => return self.end(asked),
                     b"print" => return self.print(),
@@ -250,7 +250,7 @@ impl Desk {
         Next::Draw
     }
 
-    /// Nothing of the unit before stays in the place of the verdict.
+    /// Starts a test, and clears the last verdict, so that it is not taken for the new unit's.
     fn begin(&mut self, scan: Vec<u8>) -> Next {
         self.select(None);
         self.scroll = 0;
@@ -286,8 +286,8 @@ impl Desk {
         }
     }
 
-    /// A unit has its new verdict wherever it is shown; one that is shown nowhere and did not pass is one
-    /// to look at.
+    /// Updates the verdict wherever the unit is on display; a unit that is not, and did not pass, is
+    /// added to the list.
     fn judged_again(&mut self, unit: Tested) {
         let known = self.last.iter_mut().chain(&mut self.earlier);
         let same: Vec<&mut Tested> =
@@ -310,7 +310,7 @@ impl Desk {
 }
 
 impl View {
-    /// The first line of the last page.
+    /// Returns the first line of the last page.
     const fn last(self) -> usize {
         self.lines.saturating_sub(self.rows)
     }
@@ -323,7 +323,7 @@ impl Line {
         self.bytes.is_empty()
     }
 
-    /// The end of it, fit for a terminal.
+    /// Returns the end of the line, safe for a terminal.
     #[must_use]
     pub fn shown(&self, most_bytes: usize) -> String {
         let from = self.bytes.len().saturating_sub(most_bytes);

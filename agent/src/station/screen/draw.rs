@@ -1,7 +1,8 @@
-//! The desk as cells of a terminal: a pure function, made for 80x24 down to 40x12, and of use on any size.
+//! The desk drawn as cells of a terminal: a pure function, made for 80x24 down to 40x12, and usable at
+//! any size.
 //!
-//! The verdict fills most of the screen with its colour, and is always said in words, too. Every text that
-//! came from outside was made fit for a terminal before, or is here, and one that has no room says so.
+//! The verdict fills most of the screen with its colour, and is always there in words, too. All text from
+//! outside is made safe for a terminal, and truncated text is marked.
 
 use super::{
     desk::{Desk, View},
@@ -25,27 +26,27 @@ use ratatui::{
 use std::time::Duration;
 use unbox_common::identity::Identifier;
 
-/// A screen of fewer rows leaves out what a worker can do without.
+/// The fewest rows for a full screen; a smaller one leaves out everything that a worker can do without.
 const FULL_ROWS: u16 = 20;
-/// The most units in the list of the last ones.
+/// The most units in the list of recent ones.
 const EARLIER_ROWS: u16 = 4;
-/// The most rows of what somebody has to know beside the verdict.
+/// The most rows of the message apart from the verdict.
 const NOTICE_ROWS: usize = 3;
-/// The least rows of a screen that has a title, one that counts, and one that has help.
+/// The fewest rows of a screen with a title, one with counts, and one with help.
 const TITLE_ROWS: u16 = 6;
 const COUNT_ROWS: u16 = 9;
 const HELP_ROWS: u16 = 5;
-/// The longest name in a line of others, in bytes.
+/// The longest name in a line with others, in bytes.
 const MAX_NAME_BYTES: usize = 40;
 
-/// What the terminal can show.
+/// The capabilities of the terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
-    /// Whether it has colours, and nobody asked to do without (`NO_COLOR`).
+    /// Whether it has colours, and they were not switched off (`NO_COLOR`).
     pub colour: bool,
 }
 
-/// Draws the desk; how much of what is said about a unit was shown.
+/// Draws the desk, and returns the visible part of the text about the unit.
 pub fn draw(desk: &Desk, look: Look, area: Rect, buffer: &mut Buffer) -> View {
     let full = area.height >= FULL_ROWS;
     let bold = Style::new().add_modifier(Modifier::BOLD);
@@ -75,7 +76,7 @@ pub fn draw(desk: &Desk, look: Look, area: Rect, buffer: &mut Buffer) -> View {
     stage(desk, look, full, rest)
 }
 
-/// The units before the last one, as far as there is room; the selected one is among them.
+/// Draws the earlier units, as far as there is room; the selected one is among them.
 fn earlier(desk: &Desk, mut rows: Rows<'_>) {
     let past = desk.selected.unwrap_or(0).saturating_sub(usize::from(EARLIER_ROWS) - 1);
     for (at, unit) in desk.earlier.iter().enumerate().skip(past).take(EARLIER_ROWS.into()) {
@@ -86,7 +87,7 @@ fn earlier(desk: &Desk, mut rows: Rows<'_>) {
     }
 }
 
-/// The large part: what became of the unit, or what the station waits for.
+/// Draws the large part: the result of the unit, or the action that the station waits for.
 fn stage(desk: &Desk, look: Look, full: bool, mut rest: Rows<'_>) -> View {
     let (word, name, style) = match (desk.shown(), &desk.testing) {
         (Some(unit), _) => {
@@ -105,7 +106,7 @@ fn stage(desk: &Desk, look: Look, full: bool, mut rest: Rows<'_>) -> View {
     let bold = style.add_modifier(Modifier::BOLD);
     let lines = desk.shown().map(|unit| reasons(unit, style, rest.width())).unwrap_or_default();
     let sizes = [Size::Large, Size::Small].into_iter();
-    // Large letters are worth less than a line of what is wrong.
+    // Large letters matter less than a line about a fault.
     let size = sizes.map(|size| (size, letters::rows(word, size))).find(|(size, rows)| {
         let fits = rows.len() + 3 + lines.len() <= usize::from(rest.area.height) || *size == Size::Small;
         full && fits && rows.first().is_some_and(|row| width(row) + 2 <= rest.width())
@@ -117,7 +118,7 @@ fn stage(desk: &Desk, look: Look, full: bool, mut rest: Rows<'_>) -> View {
         }
         rest.top(1);
     }
-    // The large letters are blocks: whoever listens to the screen, or searches it, needs the word.
+    // The large letters are blocks: a screen reader or a search needs the word itself.
     let room = usize::from(rest.area.height.saturating_sub(1));
     let unseen =
         if room < 2 && room < lines.len() { format!("  ({} lines)", lines.len()) } else { String::new() };
@@ -125,7 +126,7 @@ fn stage(desk: &Desk, look: Look, full: bool, mut rest: Rows<'_>) -> View {
     page(desk, &lines, rest, bold)
 }
 
-/// What is wrong with a unit, and what to do about each, in lines.
+/// Formats the faults of a unit, with advice about each, in lines.
 fn reasons(unit: &Tested, style: Style, columns: usize) -> Vec<(String, Style)> {
     let room = columns.saturating_sub(2);
     let mut lines = Vec::new();
@@ -138,7 +139,7 @@ fn reasons(unit: &Tested, style: Style, columns: usize) -> Vec<(String, Style)> 
     lines
 }
 
-/// As many of these lines as there is room for, and where there are more, which ones.
+/// Draws as many of these lines as fit, and their position if there are more.
 fn page(desk: &Desk, lines: &[(String, Style)], mut rest: Rows<'_>, style: Style) -> View {
     let room = usize::from(rest.area.height);
     let says_where = room > 1 && lines.len() > room;
@@ -164,7 +165,7 @@ fn colours(verdict: Verdict, look: Look) -> Style {
     Style::new().fg(words).bg(ground)
 }
 
-/// What people call a unit, and its number where that is something else.
+/// Returns the name of a unit, and its number if that is different.
 fn named(unit: &Tested) -> String {
     let name = shortened(&unit.name, MAX_NAME_BYTES);
     let number = unit.identity.as_ref().and_then(serial).map(Identifier::value).unwrap_or_default();
@@ -213,7 +214,7 @@ fn server(desk: &Desk) -> String {
     }
 }
 
-/// What somebody has to read before the next scan, in lines.
+/// Returns the message to read before the next scan, in lines.
 fn notice(desk: &Desk, columns: u16) -> Vec<String> {
     let text = urgent(desk).unwrap_or_default();
     if text.is_empty() { Vec::new() } else { wrapped(&text, columns.saturating_sub(2).into()) }
@@ -424,7 +425,7 @@ mod tests {
         }
     }
 
-    /// A unit with so many things wrong that no usual terminal has room for them.
+    /// Makes a unit with more faults than fit on any usual terminal.
     fn long(desk: &mut Desk) -> Vec<String> {
         let words: Vec<String> = (0..60).map(|number| format!("word{number:03}")).collect();
         let parts = words.chunks(6).map(|part| part.join(" "));
@@ -446,7 +447,7 @@ mod tests {
                     unread.retain(|word| !text.contains(word.as_str()));
                     let sign = text.contains("Lines ") || text.contains("lines)") || text.contains(MORE);
                     assert!(sign || unread.is_empty() || page > 0, "{width}x{height}: {text}");
-                    // Below, there may be room for the verdict alone.
+                    // Below that height, there may be room for the verdict alone.
                     if unread.is_empty() || (height < 6 && before == unread.len()) {
                         break;
                     }

@@ -1,8 +1,8 @@
 //! The terminal of the screen, the thread that tests, and the signals that end it.
 //!
-//! One thread reads keys, one tests and uploads, and the one that draws waits for both, for the clock and
-//! for signals. Whoever ends the process finds every verdict that was shown on the disk, so nothing has to
-//! be waited for.
+//! One thread reads keys, one tests and uploads, and the drawing thread waits for both, for the clock and
+//! for signals. Every verdict on display is already on the disk, so the process can end without waiting
+//! for anything.
 
 use super::{
     desk::{Desk, Event, Next, View},
@@ -42,23 +42,23 @@ use tokio::{
 };
 use unbox_common::identity::HardwareIdentity;
 
-/// How often the clock is drawn.
+/// Interval between updates of the clock.
 const TICK: Duration = Duration::from_secs(1);
-/// Reads and results that wait to be drawn.
+/// The most reads and results that wait to be drawn.
 const MAX_EVENTS: usize = 64;
-/// The most bytes of one read.
+/// The most bytes in one read.
 const READ_BYTES: usize = 4096;
 
-/// Whether the terminal is ours now.
+/// Whether the screen occupies the terminal now.
 static UP: AtomicBool = AtomicBool::new(false);
 
-/// Why the screen cannot go on.
+/// The reason why the screen cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum ScreenError {
     /// The terminal could not be set up or drawn on.
     #[error("the terminal could not be used")]
     Terminal(#[source] io::Error),
-    /// Signals cannot be waited for.
+    /// The signal handlers could not be installed.
     #[error("signals could not be waited for")]
     Signals(#[source] io::Error),
     /// A thread could not be started.
@@ -67,7 +67,7 @@ pub enum ScreenError {
     /// The log could not be written.
     #[error(transparent)]
     Shift(#[from] ShiftError),
-    /// The thread that tests is gone.
+    /// The testing thread is gone.
     #[error("the test of a unit ended unexpectedly")]
     Gone,
 }
@@ -79,30 +79,30 @@ pub fn is_possible() -> bool {
     !dumb && io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
-/// Whether what goes to standard error would be drawn over the screen.
+/// Whether output on standard error would spoil the screen.
 #[must_use]
 pub fn covers_errors() -> bool {
     UP.load(Ordering::Relaxed) && io::stderr().is_terminal()
 }
 
-/// What the environment says of the terminal.
+/// Reads the terminal's capabilities from the environment.
 #[must_use]
 pub fn look() -> Look {
-    // https://no-color.org: whatever it says, as long as it says something.
+    // https://no-color.org: any value counts, as long as it is not empty.
     Look { colour: env::var_os("NO_COLOR").is_none_or(|text| text.is_empty()) }
 }
 
-/// A terminal that shows the screen, and is as it was when this is gone.
+/// A terminal that shows the screen, and is restored on drop.
 pub struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
     look: Look,
 }
 
 impl Screen {
-    /// Takes the terminal. It is given back also when a thread panics.
+    /// Takes the terminal. It is restored even if a thread panics.
     ///
     /// # Errors
-    /// If it is none.
+    /// If there is no terminal.
     pub fn open(look: Look) -> io::Result<Self> {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
@@ -122,7 +122,7 @@ impl Screen {
         }
     }
 
-    /// Shows the desk, in the size that the terminal has now.
+    /// Draws the desk, at the current size of the terminal.
     ///
     /// # Errors
     /// If the terminal is gone.
@@ -140,16 +140,16 @@ impl Drop for Screen {
     }
 }
 
-/// Gives the terminal back, once.
+/// Restores the terminal, once.
 fn leave() {
     if UP.swap(false, Ordering::Relaxed) {
-        // Where the terminal is gone, nothing is to be given back.
+        // If the terminal is gone, nothing can be restored.
         let _ = execute!(io::stdout(), LeaveAlternateScreen, cursor::Show);
         let _ = disable_raw_mode();
     }
 }
 
-/// What the threads tell the one that draws.
+/// Messages to the drawing thread.
 enum Told {
     Read(Vec<u8>),
     /// The terminal is gone.
@@ -158,22 +158,23 @@ enum Told {
     Failed(ShiftError),
 }
 
-/// What the thread that tests is asked for.
+/// Tasks for the testing thread.
 enum Task {
     Test(Vec<u8>),
     Print(String, Option<Box<HardwareIdentity>>),
 }
 
-/// Runs the station on the screen until its worker ends the shift, or a signal does; the shift so far.
+/// Runs the station on the screen until the worker or a signal ends the shift. Returns the shift's
+/// counts.
 ///
 /// # Errors
-/// [`ScreenError`]; the terminal is given back before.
+/// [`ScreenError`]; the terminal is restored first.
 pub fn run(bench: Bench, mut desk: Desk) -> Result<Tally, ScreenError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(ScreenError::Signals)?;
     let (tell, told) = mpsc::channel(MAX_EVENTS);
     let (tasks, to_do) = std_mpsc::channel();
-    // Before the terminal is ours, so that none of them leaves it as it is then.
+    // Before the screen takes the terminal, so that no signal leaves it in that state.
     let signals = {
         let _in_runtime = runtime.enter();
         Signals::new().map_err(ScreenError::Signals)?
@@ -188,7 +189,7 @@ pub fn run(bench: Bench, mut desk: Desk) -> Result<Tally, ScreenError> {
     Ok(desk.tally)
 }
 
-/// The signals that matter.
+/// The signals that are handled.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -207,7 +208,7 @@ impl Signals {
     }
 }
 
-/// The other threads, as the one that draws knows them.
+/// The other threads, as seen by the drawing thread.
 struct Threads {
     told: mpsc::Receiver<Told>,
     tasks: std_mpsc::Sender<Task>,
@@ -272,8 +273,8 @@ fn read_keys(tell: &mpsc::Sender<Told>) {
     }
 }
 
-/// Tests what is scanned, prints, and in between works off what waits for the server, until the screen is
-/// gone.
+/// Tests scanned units, prints labels, and meanwhile processes the queue for the server, until the screen
+/// is gone.
 fn work(mut bench: Bench, tasks: &std_mpsc::Receiver<Task>, tell: &mpsc::Sender<Told>) {
     loop {
         let told = match tasks.recv_timeout(bench.due().unwrap_or(Duration::MAX)) {
@@ -295,7 +296,7 @@ fn work(mut bench: Bench, tasks: &std_mpsc::Receiver<Task>, tell: &mpsc::Sender<
     }
 }
 
-/// There is nobody to work for any more.
+/// The screen is gone.
 struct Over;
 
 fn say(event: Result<Event, ShiftError>, tell: &mpsc::Sender<Told>) -> Result<(), Over> {

@@ -1,10 +1,10 @@
-//! What a scanner and a keyboard type, as keys.
+//! The input of scanner and keyboard, as keys.
 //!
-//! A scan is taken as bytes, because labels carry separators below the space (GS, RS, EOT) and bytes that
-//! are no text. Of the sequences by which a terminal tells of its other keys, some mean something here and
-//! the rest is passed over; what is pasted counts as typed.
+//! A scan is read as bytes, because labels contain control characters as separators (GS, RS, EOT) and
+//! bytes that are not text. Some of a terminal's escape sequences for other keys have a meaning here, and
+//! the rest are ignored; pasted text counts as typed.
 
-/// The longest sequence of a terminal; what goes on longer is none.
+/// The longest escape sequence of a terminal; anything longer is not one.
 const MAX_SEQUENCE_BYTES: usize = 32;
 
 /// One key.
@@ -14,25 +14,25 @@ pub enum Key {
     Byte(u8),
     /// The end of a line.
     Enter,
-    /// Takes the last character back.
+    /// Deletes the last character.
     Backspace,
-    /// Takes the line back (Escape).
+    /// Deletes the line (Escape).
     Clear,
-    /// Asks for the end of the shift (Ctrl-C).
+    /// Requests the end of the shift (Ctrl-C).
     Stop,
-    /// Shows a unit that was tested later (arrow up).
+    /// Shows the next later unit (arrow up).
     Newer,
-    /// Shows a unit that was tested before (arrow down).
+    /// Shows the next earlier unit (arrow down).
     Older,
-    /// Goes back in a long text (page up).
+    /// Scrolls back in a long text (page up).
     PageUp,
-    /// Goes on in a long text (page down).
+    /// Scrolls forward in a long text (page down).
     PageDown,
-    /// Prints the label of the unit that is shown (F2).
+    /// Prints the label of the unit on display (F2).
     Print,
 }
 
-/// Bytes of a terminal to keys, read by read.
+/// A decoder from bytes of a terminal to keys, read by read.
 #[derive(Debug, Default)]
 pub struct Keyboard(State);
 
@@ -40,18 +40,18 @@ pub struct Keyboard(State);
 enum State {
     #[default]
     Plain,
-    /// Behind an Escape.
+    /// After an Escape.
     Escape,
-    /// Behind `Escape O`: one byte more.
+    /// After `Escape O`: one more byte follows.
     Function,
-    /// Behind `Escape [ [`, by which Linux's console tells of function keys: one byte more.
+    /// After `Escape [ [`, the prefix of function keys on Linux's console: one more byte follows.
     Console,
-    /// Behind `Escape [`: bytes so far, and the number that they are.
+    /// After `Escape [`: the number of bytes so far, and the number they spell.
     Sequence(usize, Option<u16>),
 }
 
 impl Keyboard {
-    /// The keys of one read. An Escape that nothing follows in the same read is the key.
+    /// Decodes the keys of one read. An Escape at the end of a read is the key itself.
     pub fn keys(&mut self, bytes: &[u8]) -> Vec<Key> {
         let mut keys = Vec::with_capacity(bytes.len());
         for byte in bytes {
@@ -90,7 +90,7 @@ impl Keyboard {
                 keys.push(plain(byte));
                 State::Plain
             }
-            // Nothing that a terminal sends: the line so far is given up, and the byte stands for itself.
+            // No terminal sends this: the line so far is discarded, and the byte is taken literally.
             _ => {
                 keys.push(Key::Clear);
                 return self.take(byte, keys);
@@ -113,7 +113,7 @@ fn with_digit(number: u16, byte: u8) -> Option<u16> {
     number.checked_mul(10)?.checked_add(digit.try_into().ok()?)
 }
 
-/// `Escape [ number byte`, with 0 for no number, as xterm and its kin send it.
+/// Decodes `Escape [ number byte`, with 0 for no number, as sent by xterm and similar terminals.
 const fn special(number: u16, byte: u8) -> Option<Key> {
     match (number, byte) {
         (0, b'A') => Some(Key::Newer),
@@ -125,7 +125,7 @@ const fn special(number: u16, byte: u8) -> Option<Key> {
     }
 }
 
-/// `Escape O byte`: function keys, and arrows where a program left them so.
+/// Decodes `Escape O byte`: function keys, and arrows if a program left them in that mode.
 const fn function(byte: u8) -> Option<Key> {
     match byte {
         b'A' => Some(Key::Newer),
@@ -140,7 +140,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Keys as text: `^` for Clear, `$` for Enter, `<` for Backspace, `!` for Stop, and capitals for the rest.
+    /// Formats keys as text: `^` for Clear, `$` for Enter, `<` for Backspace, `!` for Stop, and capitals
+    /// for the rest.
     fn typed(reads: &[&[u8]]) -> Vec<u8> {
         let mut keyboard = Keyboard::default();
         let keys = reads.iter().flat_map(|read| keyboard.keys(read));
@@ -173,7 +174,7 @@ mod tests {
             (&[b"\x1b[A\x1b[B\x1bOA\x1bOB"], b"NONO"),
             (&[b"\x1b[5~\x1b[", b"6~"], b"UD"),
             (&[b"\x1bOQ\x1b[12~\x1b[[B"], b"PPP"),
-            // The other function keys of Linux's console, and numbers that are no key.
+            // The other function keys of Linux's console, and numbers without a key.
             (&[b"\x1b[[A\x1b[[Cx\x1b[99999~\x1b[0~y"], b"xy"),
             (&[b"\x1b[200~AB\rCD\x1b[201~\r"], b"AB$CD$"),
             (&[b"A\x1b]0;owned\x07\r"], b"A^]0;owned\x07$"),
@@ -188,7 +189,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever came before, a line break or two bring the keyboard back to plain typing.
+        /// After any bytes, at most two line breaks bring the keyboard back to plain typing.
         #[test]
         fn no_bytes_leave_the_keyboard_in_a_state_that_eats_the_next_scan(bytes: Vec<u8>) {
             let mut keyboard = Keyboard::default();

@@ -1,15 +1,15 @@
 //! The letters of the verdicts, large enough to be read across a hall.
 
-/// How large a word is drawn.
+/// The size of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
-    /// Five rows.
+    /// Five rows high.
     Large,
-    /// Three rows, of half blocks.
+    /// Three rows high, drawn in half blocks.
     Small,
 }
 
-/// The rows of a letter, a bit for each point, the lowest one at the right.
+/// Returns the rows of a letter, a bit for each point, the lowest one at the right.
 const fn letter(char: char) -> (u32, [u8; 5]) {
     let rows = match char {
         'A' => [0b010, 0b101, 0b111, 0b101, 0b101],
@@ -35,7 +35,7 @@ const fn letter(char: char) -> (u32, [u8; 5]) {
     (3, rows)
 }
 
-/// A word as rows of a terminal, all equally wide.
+/// Draws a word as rows of a terminal, all equally wide.
 #[must_use]
 pub fn rows(word: &str, size: Size) -> Vec<String> {
     let points: Vec<Vec<bool>> = (0..5_usize).map(|row| points(word, row)).collect();
@@ -59,7 +59,7 @@ pub fn rows(word: &str, size: Size) -> Vec<String> {
     }
 }
 
-/// One row of points, with a gap between letters and none at the end.
+/// Returns one row of points, with a gap between letters and none at the end.
 fn points(word: &str, row: usize) -> Vec<bool> {
     let mut points = Vec::new();
     for char in word.chars() {

@@ -1,9 +1,9 @@
-//! The full-screen form of the station: what a worker sees all shift, and how keys reach it.
+//! The full-screen form of the station, for its worker and scanner.
 //!
-//! * [`keys`]: bytes of a scanner or a keyboard to keys;
-//! * [`desk`]: what the screen knows, and what follows from a key, a result or the clock;
-//! * [`draw`]: the desk as cells of a terminal, a pure function; [`letters`]: its large words; `rows`: where
-//!   they go, and how they are made to fit;
+//! * [`keys`]: decodes keys from the bytes of a scanner or a keyboard;
+//! * [`desk`]: the state of the screen, and its reaction to keys, results and the clock;
+//! * [`draw`]: the desk as cells of a terminal, a pure function; [`letters`]: its large words; `rows`:
+//!   layout and fitting of text;
 //! * [`io`]: the terminal, the thread that tests, and the signals.
 
 pub mod desk;

@@ -1,4 +1,4 @@
-//! Rows of a screen that are given away one by one, and texts that are made to fit into them.
+//! Rows of a screen, handed out one by one, and the fitting of text into them.
 
 use crate::console::plain;
 use ratatui::{
@@ -8,10 +8,10 @@ use ratatui::{
     text::Span,
 };
 
-/// What stands where a text has no room.
+/// The mark of truncated text.
 pub(super) const MORE: &str = "...";
 
-/// A part of the screen that is given away row by row.
+/// A part of the screen that is handed out row by row.
 pub(super) struct Rows<'b> {
     pub(super) area: Rect,
     pub(super) buffer: &'b mut Buffer,
@@ -22,7 +22,7 @@ impl Rows<'_> {
         self.area.width.into()
     }
 
-    /// The next rows from the top, as far as there are any.
+    /// Takes the next rows from the top, as many as are left.
     pub(super) fn top(&mut self, rows: u16) -> Rows<'_> {
         let height = rows.min(self.area.height);
         let area = Rect { height, ..self.area };
@@ -30,7 +30,7 @@ impl Rows<'_> {
         Rows { area, buffer: self.buffer }
     }
 
-    /// The next rows from the bottom, as far as there are any.
+    /// Takes the next rows from the bottom, as many as are left.
     pub(super) fn bottom(&mut self, rows: u16) -> Rows<'_> {
         let height = rows.min(self.area.height);
         self.area.height -= height;
@@ -38,7 +38,8 @@ impl Rows<'_> {
         Rows { area, buffer: self.buffer }
     }
 
-    /// The first of these lines at the bottom, in so many rows; if there are more, the last one says so.
+    /// Writes the first `most` of these lines at the bottom, in at least `least` rows; if lines are left
+    /// out, the last one is marked.
     pub(super) fn paragraph(&mut self, lines: &[String], least: usize, most: usize, style: Style) {
         let shown = lines.len().min(most);
         let mut rows = self.bottom(shown.max(least).try_into().unwrap_or(u16::MAX));
@@ -82,31 +83,31 @@ impl Rows<'_> {
     }
 }
 
-/// How many columns a text takes.
+/// Returns the width of a text in columns.
 pub(super) fn width(text: &str) -> usize {
     Span::raw(text).width()
 }
 
-/// A name from outside, fit for a terminal; one that is cut says so.
+/// Makes an outside name safe for a terminal; a truncated one is marked.
 pub(super) fn shortened(name: &str, most_bytes: usize) -> String {
     let (whole, cut) = (plain(name, usize::MAX), plain(name, most_bytes));
     if cut.len() < whole.len() { cut + MORE } else { whole }
 }
 
-/// The beginning of a text that fits into some columns.
+/// Returns the longest beginning of a text that fits into `columns`.
 fn beginning(text: &str, columns: usize) -> &str {
     let ends = text.char_indices().map(|(at, char)| at + char.len_utf8());
     let fits = |end: &usize| width(text.get(..*end).unwrap_or_default()) <= columns;
     text.get(..ends.take_while(fits).last().unwrap_or(0)).unwrap_or_default()
 }
 
-/// The end of a text that fits into some columns.
+/// Returns the longest end of a text that fits into `columns`.
 pub(super) fn tail(text: &str, columns: u16) -> &str {
     let starts = text.char_indices().map(|(at, _)| text.get(at..).unwrap_or_default());
     starts.into_iter().find(|end| width(end) <= columns.into()).unwrap_or_default()
 }
 
-/// A text in lines of some columns, broken between words where there are any.
+/// Wraps a text into lines of `columns`, between words if possible.
 pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
@@ -122,7 +123,7 @@ pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
                 lines.extend([line, String::new()]);
                 continue;
             }
-            // A word that is wider than the screen; where not even a letter fits, nothing helps.
+            // A word wider than the screen is split; if not even a letter fits, it overflows.
             let part = Some(beginning(word, columns)).filter(|part| !part.is_empty()).unwrap_or(word);
             lines.extend([part.to_owned(), String::new()]);
             word = word.get(part.len()..).unwrap_or_default();
