@@ -1,4 +1,4 @@
-//! The commands that the agent gives a TPM, each with its answer in our own types.
+//! The commands that the agent sends to a TPM, with the answers in our own types.
 
 use super::{
     TpmError,
@@ -31,20 +31,20 @@ use unbox_common::{
 
 /// The largest command that is written, in bytes.
 const MAX_COMMAND_BYTES: usize = 4096;
-/// `TPM_RC_YIELDED`, `TPM_RC_TESTING` and `TPM_RC_RETRY`: the same command is to be sent again.
+/// `TPM_RC_YIELDED`, `TPM_RC_TESTING` and `TPM_RC_RETRY`: the same command must be sent again.
 const SEND_AGAIN: [u32; 3] = [0x908, 0x90a, 0x922];
-/// How often, with pauses that double from [`FIRST_PAUSE`] up to 64 times that.
+/// The most tries, with pauses that double from [`FIRST_PAUSE`] up to 64 times that.
 const MAX_TRIES: u32 = 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// `TPM_RC_HANDLE` about the first handle: there is nothing at this index.
 const NO_SUCH_HANDLE: u32 = 0x18b;
-/// Bytes of one read of non-volatile memory, which every TPM allows.
+/// The size of one read of non-volatile memory, which every TPM allows.
 const NV_CHUNK_BYTES: u16 = 512;
 
-/// A TPM that is open.
+/// An open TPM.
 pub struct Tpm(Box<dyn Transport>);
 
-/// A key that is loaded, until it is flushed.
+/// A loaded key, until it is flushed.
 #[derive(Debug, Clone)]
 pub(super) struct Loaded {
     handle: Handle,
@@ -52,14 +52,14 @@ pub(super) struct Loaded {
     pub(super) area: Vec<u8>,
 }
 
-/// What an attestation key signed.
+/// A statement signed by an attestation key.
 #[derive(Debug, Clone)]
 pub(super) struct Attested {
     pub(super) statement: Bytes,
     pub(super) signature: DeviceKeySignature,
 }
 
-/// How whoever uses a key is allowed to.
+/// The authorisation for using a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Authorisation {
     /// An empty password.
@@ -79,7 +79,7 @@ impl Tpm {
         Ok(opened.map(Self))
     }
 
-    /// Makes the key of a template from the endorsement seed, does something with it, and flushes it.
+    /// Makes the key of a template from the endorsement seed, calls `work` with it, and flushes it.
     pub(super) fn with_key<T>(
         &mut self,
         template: &[u8],
@@ -112,13 +112,13 @@ impl Tpm {
         self.call::<_, TpmFlushContextResponse>(&command, &[]).map(drop)
     }
 
-    /// Signs a digest with a key that signs anything.
+    /// Signs a digest with an unrestricted key.
     pub(super) fn sign(&mut self, key: &Loaded, digest: Sha256) -> Result<DeviceKeySignature, TpmError> {
         let command = TpmSignCommand {
             handles: [key.handle],
             digest: sized(&digest.0, TpmCc::Sign)?,
             in_scheme: keys_own_scheme(),
-            // It was not this TPM that hashed, and the key does not ask for that.
+            // The digest was not made by this TPM, and the key does not require that.
             validation: TpmtTkHashcheck {
                 tag: TpmSt::HashCheck,
                 hierarchy: TpmRh::Null,
@@ -129,7 +129,7 @@ impl Tpm {
         signature(&signed.signature, TpmCc::Sign)
     }
 
-    /// Has the attestation key vouch for another key.
+    /// Certifies another key with the attestation key.
     pub(super) fn certify(&mut self, key: &Loaded, by: &Loaded, data: Sha256) -> Result<Attested, TpmError> {
         let command = TpmCertifyCommand {
             handles: [key.handle, by.handle],
@@ -140,7 +140,7 @@ impl Tpm {
         attested(&said.certify_info.inner, &said.signature, TpmCc::Certify)
     }
 
-    /// Has the attestation key vouch for the measurements.
+    /// Quotes the measurements with the attestation key.
     pub(super) fn quote(&mut self, by: &Loaded, data: Sha256) -> Result<Attested, TpmError> {
         let command = TpmQuoteCommand {
             handles: [by.handle],
@@ -161,7 +161,7 @@ impl Tpm {
         values.and_then(|values| values.try_into().ok()).ok_or(TpmError::NoMeasurements)
     }
 
-    /// Reads an index of non-volatile memory, up to `limit` bytes. `None` if there is no such index.
+    /// Reads an index of non-volatile memory, up to `limit` bytes; `None` if it does not exist.
     pub(super) fn read_nv(&mut self, index: u32, limit: usize) -> Result<Option<Vec<u8>>, TpmError> {
         let handle = Handle::from(index);
         let public: TpmNvReadPublicResponse =
@@ -224,11 +224,11 @@ impl Tpm {
         Ok(opened?.cert_info.to_vec())
     }
 
-    /// A policy session that fulfils what the default endorsement keys ask for.
+    /// Opens a policy session that satisfies the policy of the default endorsement keys.
     fn endorsement_session(&mut self) -> Result<Handle, TpmError> {
         let command = TpmStartAuthSessionCommand {
             handles: [fixed(TpmRh::Null), fixed(TpmRh::Null)],
-            // No session key is derived from it: the session only says what is allowed.
+            // No session key is derived from it: the session only carries the authorisation.
             nonce_caller: sized(&[0; 16], TpmCc::StartAuthSession)?,
             encrypted_salt: TpmBuffer::default(),
             session_type: TpmSe::Policy,
@@ -257,7 +257,7 @@ impl Tpm {
         }
     }
 
-    /// Sends a command, again and again while the TPM asks for that, and reads its answer.
+    /// Sends a command, repeatedly while the TPM asks for that, and reads its answer.
     fn call<C: TpmFrame, R: TpmUnmarshalBody>(
         &mut self,
         command: &C,
@@ -297,7 +297,7 @@ fn empty_password() -> TpmsAuthCommand {
     TpmsAuthCommand { session_handle: fixed(TpmRh::Pw), ..Default::default() }
 }
 
-/// The scheme that the key was made with.
+/// Returns the scheme that the key was made with.
 fn keys_own_scheme() -> TpmtSigScheme {
     TpmtSigScheme { scheme: TpmAlgId::Null, ..Default::default() }
 }
@@ -350,7 +350,7 @@ mod tests {
         sync::{Arc, Mutex},
     };
 
-    /// Answers in turn, and keeps what it was sent.
+    /// A transport that gives prepared answers in turn, and records the commands.
     #[derive(Clone, Default)]
     struct Script(Arc<Mutex<Lines>>);
 

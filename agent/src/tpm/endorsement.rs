@@ -1,4 +1,4 @@
-//! The endorsement key: by it, and its certificate, the maker of a TPM knows it.
+//! The endorsement key, by which, with its certificate, the manufacturer knows a TPM.
 
 use super::{
     Tpm, TpmError,
@@ -11,18 +11,19 @@ use unbox_common::{
 };
 use x509_parser::parse_x509_certificate;
 
-/// Where certificates of the endorsement keys' issuers lie (TCG EK Credential Profile, 2.2.1.5.2).
+/// First index of the certificates of the endorsement keys' issuers (TCG EK Credential Profile,
+/// 2.2.1.5.2).
 const ISSUERS_AT: u32 = 0x01c0_0100;
 
-/// How many bytes non-volatile memory may hold at once; certificates may have padding behind them.
+/// The largest content of one index; certificates may be followed by padding.
 const MAX_NV_BYTES: usize = 2 * MAX_TPM_CERTIFICATE_BYTES;
 
-/// How a TPM introduces itself: its endorsement key, and the certificates that it holds for it.
+/// The introduction of a TPM: its endorsement key, and the certificates that it holds for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endorsement {
     /// The key, DER `SubjectPublicKeyInfo`.
     pub key: Bytes,
-    /// Its certificate, then its issuers'; DER. Empty if the maker put none into the TPM.
+    /// Its certificate, then its issuers'; DER. Empty if the manufacturer stored none in the TPM.
     pub certificates: Vec<Bytes>,
     pub(super) template: &'static EkTemplate,
 }
@@ -30,20 +31,20 @@ pub struct Endorsement {
 /// One of the default endorsement keys (TCG EK Credential Profile, 2.2).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct EkTemplate {
-    /// Where its certificate lies in non-volatile memory.
+    /// Index of its certificate in non-volatile memory.
     certificate_at: u32,
-    /// The public area that the TPM is asked for, up to the unique part.
+    /// The public area to request from the TPM, up to the unique part.
     head: &'static [u8],
     /// The length of each field of the unique part, which is zeros.
     unique: &'static [u16],
     /// `SubjectPublicKeyInfo` up to the key itself.
     spki: &'static [u8],
-    /// How its use is authorised.
+    /// The authorisation for its use.
     pub(super) allowed_by: Authorisation,
 }
 
-/// The default keys. The first whose certificate is there is the one that identifies the TPM: RSA
-/// first, because that is the one by which other tools register a TPM.
+/// The default keys. The first one with a certificate identifies the TPM: RSA first, because other tools
+/// register a TPM by that one.
 static TEMPLATES: [EkTemplate; 3] = [
     // L-1: RSA 2048, AES-128, SHA-256, PolicySecret(endorsement).
     EkTemplate {
@@ -92,11 +93,11 @@ static TEMPLATES: [EkTemplate; 3] = [
         allowed_by: Authorisation::Empty,
     },
 ];
-/// Which of them identifies a TPM without certificates: the one that is made at once.
+/// The key that identifies a TPM without certificates: the one that is made fastest.
 const WITHOUT_CERTIFICATE: &EkTemplate = &TEMPLATES[1];
 
 impl EkTemplate {
-    /// What the TPM is asked for.
+    /// Returns the public area to request from the TPM.
     pub(super) fn public_area(&self) -> Vec<u8> {
         let mut area = self.head.to_vec();
         for length in self.unique {
@@ -106,11 +107,11 @@ impl EkTemplate {
         area
     }
 
-    /// The key of a public area that the TPM made for this template, as `SubjectPublicKeyInfo`.
+    /// Returns the key of a public area that the TPM made for this template, as `SubjectPublicKeyInfo`.
     fn spki(&self, loaded: &Loaded) -> Option<Vec<u8>> {
         let mut rest = loaded.area.strip_prefix(self.head)?;
         let mut key = self.spki.to_vec();
-        // A point has two coordinates of one length; RSA keys have certificates.
+        // A point has two coordinates of the same length; RSA keys are read from certificates.
         let width = match self.spki.len() {
             27 => 32,
             24 => 48,
@@ -128,14 +129,14 @@ impl EkTemplate {
 }
 
 impl Endorsement {
-    /// The identifier of this TPM: SHA-256 of its endorsement key.
+    /// Returns the identifier of this TPM: SHA-256 of its endorsement key.
     #[must_use]
     pub fn digest(&self) -> Sha256 {
         Sha256::of(self.key.as_ref())
     }
 }
 
-/// Reads by which endorsement key this TPM is known. No key is made where a certificate holds it.
+/// Reads the endorsement key that identifies this TPM. No key is made if a certificate holds it.
 ///
 /// # Errors
 /// [`TpmError`].
@@ -156,7 +157,7 @@ pub fn endorsement(tpm: &mut Tpm) -> Result<Endorsement, TpmError> {
     Ok(Endorsement { key: Bytes(key), certificates: Vec::new(), template })
 }
 
-/// The certificates of issuers that the TPM holds: one after the other, over as many indexes as it takes.
+/// Reads the issuers' certificates in the TPM: concatenated, over as many indexes as needed.
 fn issuers(tpm: &mut Tpm) -> Result<Vec<Bytes>, TpmError> {
     let mut held = Vec::new();
     for index in ISSUERS_AT..ISSUERS_AT + 8 {
@@ -176,7 +177,7 @@ fn issuers(tpm: &mut Tpm) -> Result<Vec<Bytes>, TpmError> {
     Ok(found)
 }
 
-/// The certificate that these bytes begin with, and its key; what follows may be padding.
+/// Returns the certificate at the beginning of these bytes, and its key; the rest may be padding.
 fn first_certificate(bytes: &[u8]) -> Option<(&[u8], Bytes)> {
     let (rest, certificate) = parse_x509_certificate(bytes).ok()?;
     let length = bytes.len().checked_sub(rest.len())?;

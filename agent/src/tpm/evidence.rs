@@ -1,4 +1,4 @@
-//! The proof `tpm`: how a TPM introduces itself, and how it answers a challenge.
+//! The proof `tpm`: the introduction of a TPM, and its answer to a challenge.
 
 use super::{
     Endorsement, Tpm, TpmError,
@@ -19,7 +19,7 @@ pub(super) struct Introduced {
     pub(super) attestation_key: Bytes,
 }
 
-/// What a TPM is known by, for `hello`.
+/// Returns the introduction of the TPM, for `hello`.
 ///
 /// # Errors
 /// [`TpmError`].
@@ -38,7 +38,8 @@ pub(super) fn introduced(tpm: &mut Tpm) -> Result<Introduced, TpmError> {
     Ok(Introduced { endorsement, attestation_key })
 }
 
-/// The same key each time: it is made from the TPM's seed, without a salt.
+/// Calls `work` with the attestation key. It is the same key each time, made from the TPM's seed without
+/// a salt.
 fn with_attestation_key<T>(
     tpm: &mut Tpm,
     work: impl FnOnce(&mut Tpm, &Loaded) -> Result<T, TpmError>,
@@ -46,7 +47,7 @@ fn with_attestation_key<T>(
     tpm.with_key(&KeyRole::Attestation.template(&[]), work)
 }
 
-/// Opens the challenge's secret, which only the TPM that introduced itself so can.
+/// Opens the challenge's secret, which only the introduced TPM can do.
 pub(super) fn activate(
     tpm: &mut Tpm,
     endorsement: &Endorsement,
@@ -68,7 +69,7 @@ pub(super) fn activate(
     })
 }
 
-/// Has the attestation key vouch for the device's key and for the measurements.
+/// Certifies the device's key and quotes the measurements with the attestation key.
 pub(super) fn vouch(
     tpm: &mut Tpm,
     device_key: &Loaded,

@@ -1,4 +1,4 @@
-//! The device's key in the TPM, and what lies on the disk of it.
+//! The device's key in the TPM, and its file on the disk.
 
 use super::{
     Tpm, TpmError,
@@ -15,7 +15,7 @@ use unbox_common::{
     trust::{DeviceKeySignature, DevicePublicKey},
 };
 
-/// The device's key, in the TPM. What is kept of it on the disk is worth nothing without that TPM.
+/// The device's key, in the TPM. The part on the disk is worthless without that TPM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TpmKey {
     path: PathBuf,
@@ -23,21 +23,21 @@ pub struct TpmKey {
     public: DevicePublicKey,
 }
 
-/// What lies where a key in software would lie: it says where the key is.
+/// The file in place of a key in software: it says where the key is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "held_in", rename_all = "snake_case")]
 enum KeyFile {
     Tpm(Stored),
 }
 
-/// What makes the same key again, in the same TPM.
+/// The input for making the same key again, in the same TPM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Stored {
-    /// What makes this key another than the one before it.
+    /// The salt that distinguishes this key from the one before it.
     salt: FixedBytes<32>,
     /// Its public area.
     device_key: Bytes,
-    /// How the TPM introduced itself when it made this key.
+    /// The introduction of the TPM when it made this key.
     tpm: TpmIntroduction,
 }
 
@@ -57,27 +57,27 @@ impl TpmKey {
         Ok(Self { path: path.to_owned(), stored, public: made.key().clone() })
     }
 
-    /// Reads the file of a key whose TPM is at `path`. The TPM is asked when it has to sign.
+    /// Parses the file of a key whose TPM is at `path`. The TPM is not used before it has to sign.
     pub(crate) fn from_file(text: &[u8], path: &Path) -> Result<Self, NotStored> {
         let KeyFile::Tpm(stored) = serde_json::from_slice(text).map_err(|_| NotStored)?;
         let public = TpmPublic::parse(stored.device_key.as_ref(), KeyRole::Device).map_err(|_| NotStored)?;
         Ok(Self { path: path.to_owned(), public: public.key().clone(), stored })
     }
 
-    /// The file of this key.
+    /// Returns the content of this key's file.
     #[must_use]
     pub(crate) fn to_file(&self) -> String {
         // Writing our own type cannot fail; an empty file would not be read as a key again.
         serde_json::to_string_pretty(&KeyFile::Tpm(self.stored.clone())).unwrap_or_default()
     }
 
-    /// The public half.
+    /// Returns the public half.
     #[must_use]
     pub const fn public(&self) -> &DevicePublicKey {
         &self.public
     }
 
-    /// How its TPM introduced itself.
+    /// Returns the introduction of its TPM.
     #[must_use]
     pub const fn introduction(&self) -> &TpmIntroduction {
         &self.stored.tpm
@@ -86,7 +86,7 @@ impl TpmKey {
     /// Whether the TPM of this device holds this key.
     ///
     /// # Errors
-    /// [`TpmError`] if it cannot be asked.
+    /// [`TpmError`] if the TPM cannot be used.
     pub fn is_here(&self) -> Result<bool, TpmError> {
         match self.with_own_key(|_, _| Ok(())) {
             Ok(()) => Ok(true),

@@ -1,6 +1,6 @@
-//! Moves bytes to a TPM and back: the kernel's device file, or the socket of a simulated TPM.
+//! Moves bytes to a TPM and back: through the kernel's device file, or the socket of a simulated TPM.
 //!
-//! Which of the two lies at the path decides: below `/dev` only root can put either.
+//! The type of the file at the path decides: below `/dev`, only root can create either.
 
 use std::{
     fs::{File, OpenOptions},
@@ -12,22 +12,22 @@ use std::{
 
 /// The largest answer that is read, in bytes (`TPM_MAX_RESPONSE_SIZE`).
 const MAX_ANSWER_BYTES: usize = 4096;
-/// Tag, size and code, with which every answer begins.
+/// The size of an answer's header: tag, size and code.
 const HEAD_BYTES: usize = 10;
-/// The slowest command, making an RSA key, takes a discrete TPM tens of seconds.
+/// Time limit for a socket; the slowest command, making an RSA key, takes a discrete TPM tens of seconds.
 const SOCKET_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Sends one command and returns its whole answer.
 pub trait Transport: Send {
     /// # Errors
-    /// Those of the device or the socket; `InvalidData` for an answer that is none.
+    /// An error of the device or the socket; `InvalidData` for a malformed answer.
     fn exchange(&mut self, command: &[u8]) -> io::Result<Vec<u8>>;
 }
 
-/// Opens the TPM at `path`. `None` if there is nothing.
+/// Opens the TPM at `path`; `None` if the path does not exist.
 ///
 /// # Errors
-/// Those of opening it.
+/// The operating system's error.
 pub(super) fn open(path: &Path) -> io::Result<Option<Box<dyn Transport>>> {
     let kind = match path.metadata() {
         Ok(found) => found.file_type(),
@@ -57,7 +57,7 @@ impl Transport for Device {
     }
 }
 
-/// A stream of bytes: an answer may come in pieces.
+/// A byte stream, in which an answer may arrive in pieces.
 struct Socket(UnixStream);
 
 impl Transport for Socket {
@@ -67,7 +67,7 @@ impl Transport for Socket {
     }
 }
 
-/// Reads as much as the answer's head says, and no more than an answer may have.
+/// Reads as many bytes as the answer's header says, up to the largest answer.
 fn read_answer(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut buffer = vec![0; MAX_ANSWER_BYTES];
     let mut filled = 0;
@@ -88,7 +88,7 @@ fn read_answer(from: &mut impl Read) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The size that an answer's head says, once it is there.
+/// Returns the size in an answer's header, once it has arrived.
 fn size(head: &[u8]) -> Option<usize> {
     let size = head.get(2..6)?.first_chunk::<4>().copied().map(u32::from_be_bytes)?;
     usize::try_from(size).ok()
