@@ -1,15 +1,15 @@
 //! The device side of Unbox: from power-on to managed, and then out of the way.
 //!
-//! A folder is a stage, and each hands the next one type that only it can make:
+//! Each folder is a stage, and passes the next one a type that only it can make:
 //!
 //! ```text
 //! boot -> identity -> handshake -> payload -> install -> report
 //! BootContext -> HardwareIdentity -> Grant -> AcceptedPayload -> StagedInstall -> Outcome
 //! ```
 //!
-//! Each stage is its contract (`mod.rs`), pure files, and one `io.rs`. What they share lies
-//! beside them: the ledger, the clock, randomness, files, programs, and the console. Beside
-//! the way of a device stands the [`station`], which tests it before it is shipped.
+//! Each stage consists of its contract (`mod.rs`), pure files, and one `io.rs`. Shared modules are beside
+//! them: the ledger, the clock, randomness, files, programs, and the console. The [`station`] is not a
+//! stage; it tests devices before they are shipped.
 
 pub mod boot;
 pub mod cli;

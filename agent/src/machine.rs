@@ -1,9 +1,9 @@
-//! The machine that a key and a ledger belong to: a disk may be copied, and then it lies.
+//! The machine that a key and a ledger belong to, recorded because a disk may be copied to another one.
 //!
-//! Pure: what is compared, by the [rule](unbox_common::machine) that the server goes by, too, is what the
-//! [identity](crate::identity) stage read. A copied disk gives up the
-//! key that came with it and enrolls as what it is now; a machine of which parts were replaced stays
-//! what it is, and its server decides.
+//! Pure: it compares identifiers read by the [identity](crate::identity) stage, by the same
+//! [rule](unbox_common::machine) as the server. A device with a copied disk drops the copied key and
+//! enrolls as the machine that it is; a machine with replaced parts keeps its identity, and its server
+//! decides.
 
 use serde::{Deserialize, Serialize};
 use unbox_common::{
@@ -11,23 +11,23 @@ use unbox_common::{
     machine::contradictions,
 };
 
-/// The most bytes of a machine as a document.
+/// The largest machine document, in bytes.
 pub const MAX_MACHINE_BYTES: u64 = 256 * 1024;
 
-/// What a machine showed when a key was made on it, or when it last enrolled.
+/// The identifiers that a machine showed when a key was made on it, or when it last enrolled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     identity: Vec<RawIdentifier>,
 }
 
 impl Machine {
-    /// The machine that shows this identity.
+    /// Records the machine with this identity.
     #[must_use]
     pub fn of(identity: &HardwareIdentity) -> Self {
         Self { identity: identity.to_raw() }
     }
 
-    /// Whether `now` is shown by another machine than this one.
+    /// Whether `now` belongs to another machine than this one.
     #[must_use]
     pub fn is_other_than(&self, now: &Self) -> bool {
         let read = |machine: &Self| HardwareIdentity::from_raw(&machine.identity);

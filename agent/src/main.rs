@@ -1,4 +1,4 @@
-//! The agent's one binary: reads the command line, says how it ended.
+//! The agent's only binary: reads the command line, and returns the exit status.
 
 use std::{env, io, process::ExitCode};
 use tracing_subscriber::EnvFilter;
@@ -14,12 +14,12 @@ fn main() -> ExitCode {
     let args = match Args::read(env::args_os().collect()) {
         Ok(args) => args,
         Err((error, exit)) => {
-            // Nobody may be listening, and the exit code says it, too.
+            // The stream may be closed, and the exit code carries the result anyway.
             let _ = error.print();
             return exit.into();
         }
     };
-    // What people read goes to standard output; this is for whoever looks for a cause.
+    // Messages for users go to standard output; this log is for troubleshooting.
     let filter = EnvFilter::try_from_env("UNBOX_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(log).init();
     match cli::run(args, stopwatch) {
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Standard error, but not across the screen of a station.
+/// Returns standard error, unless the screen of a station covers it.
 fn log() -> Box<dyn io::Write> {
     if screen::io::covers_errors() { Box::new(io::sink()) } else { Box::new(io::stderr()) }
 }

@@ -1,4 +1,4 @@
-//! The table of ChromeOS models that a machine is judged by: the built-in one, and one beside it as data.
+//! The table of ChromeOS models for judging machines: the built-in one, extended by a file.
 
 use crate::files::{self, FilesError};
 use std::path::{Path, PathBuf};
@@ -7,27 +7,27 @@ use unbox_common::models::{InvalidTable, Models};
 /// The largest table that is read, in bytes.
 const MAX_TABLE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// A table that cannot be used.
+/// The reason why a table is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelsError {
-    /// It could not be read.
+    /// The file could not be read.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// It is not there.
+    /// The file does not exist.
     #[error("the table of models {} does not exist", .0.display())]
     Absent(PathBuf),
-    /// It is none.
+    /// The file's content is not a valid table.
     #[error("the table of models {} cannot be used", path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault in the table.
         #[source]
         source: InvalidTable,
     },
 }
 
-/// The built-in table, and the one in this file if there is one; its rows count before the built-in ones.
+/// Reads the built-in table, extended by this file if there is one; the file's rows take precedence.
 ///
 /// # Errors
 /// [`ModelsError`].

@@ -1,4 +1,4 @@
-//! Holds the messages of one process to their [`Pace`], whichever client sends them.
+//! The limiter that keeps the messages of one process to their [`Pace`], whichever client sends them.
 
 use crate::{clock::Waits, retry::Pace};
 use std::{
@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// The pace of one process. Clones share it.
+/// The limiter of one process. Clones share it.
 #[derive(Clone)]
 pub struct Pacer {
     waits: Arc<dyn Waits>,
@@ -14,7 +14,7 @@ pub struct Pacer {
 }
 
 impl Pacer {
-    /// A pace at which nothing was sent yet.
+    /// Makes a limiter that has counted no message yet.
     #[must_use]
     pub fn new(waits: Arc<dyn Waits>) -> Self {
         Self { waits, pace: Arc::default() }
@@ -38,13 +38,13 @@ impl Pacer {
         self.pace().sent(self.waits.monotonic());
     }
 
-    /// Does not count the last message: it reached nobody.
+    /// Uncounts the last message, which did not reach the server.
     pub(crate) fn unsent(&self) {
         self.pace().unsent();
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace> {
-        // Every change of it is a single step: what a panic left is whole.
+        // Every change is a single step, so the state is consistent even after a panic.
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

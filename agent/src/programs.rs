@@ -1,4 +1,4 @@
-//! The one place that runs other programs: no shell, a clean environment, bounded time and output.
+//! The only place that runs other programs: no shell, a clean environment, bounded time and output.
 
 use nix::{
     errno::Errno,
@@ -19,13 +19,13 @@ use std::{
     time::Duration,
 };
 
-/// Where programs are looked for.
+/// The search path for programs.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
-/// How much of each output stream is kept: its end, in bytes.
+/// The stored part of each output stream: its last bytes.
 const MAX_OUTPUT_BYTES: usize = 64 * 1024;
-/// How long a program that was told to end may take before it is killed.
+/// The time between asking a program to end and killing it.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long output is waited for after the program has ended: a daemon may hold it open.
+/// The longest wait for output after the program has ended: a daemon may hold the stream open.
 const OUTPUT_GRACE: Duration = Duration::from_millis(500);
 
 /// A program with its arguments, not started yet.
@@ -38,7 +38,7 @@ pub struct Program {
 /// A program that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
-    /// How it ended.
+    /// The exit status.
     pub status: ExitStatus,
     /// The end of its standard output.
     pub stdout: Vec<u8>,
@@ -46,17 +46,17 @@ pub struct Finished {
     pub stderr: Vec<u8>,
 }
 
-/// A program that runs in the background, with all that it starts. Ends when dropped.
+/// A program in the background, with all its child processes. Ends when dropped.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
     name: String,
 }
 
-/// A program that could not be run, or did not do its work.
+/// The reason why a program could not be run, or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
-    /// It is not there, or cannot be executed.
+    /// The program does not exist, or cannot be executed.
     #[error("{program} could not be started")]
     Start {
         /// The program.
@@ -65,7 +65,7 @@ pub enum ProgramError {
         #[source]
         source: io::Error,
     },
-    /// Whether it ended could not be found out.
+    /// Waiting for the program failed.
     #[error("{program} could not be waited for")]
     Wait {
         /// The program.
@@ -74,7 +74,7 @@ pub enum ProgramError {
         #[source]
         source: io::Error,
     },
-    /// It took too long, and was ended.
+    /// The program exceeded its time limit, and was stopped.
     #[error("{program} took longer than {} s and was stopped", limit.as_secs_f32())]
     TooSlow {
         /// The program.
@@ -82,20 +82,20 @@ pub enum ProgramError {
         /// The time limit.
         limit: Duration,
     },
-    /// It ended with a failure.
+    /// The program ended with a failure.
     #[error("{program} failed ({status}): {complaint}")]
     Failed {
         /// The program.
         program: String,
-        /// How it ended.
+        /// The exit status.
         status: ExitStatus,
-        /// The end of what it wrote on standard error, on one line.
+        /// The end of its standard error, on one line.
         complaint: String,
     },
 }
 
 impl Program {
-    /// A program by its name in the system's directories, or by its full path.
+    /// Prepares a program, named in the system's directories or by its full path.
     #[must_use]
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let program = program.as_ref();
@@ -111,7 +111,7 @@ impl Program {
         Self { command, name: program.to_string_lossy().into_owned() }
     }
 
-    /// Adds an argument. Everybody on the device can read it: never a secret.
+    /// Adds an argument. Everybody on the device can read it, so it must never be a secret.
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.command.arg(argument);
@@ -125,17 +125,17 @@ impl Program {
         self
     }
 
-    /// Sets a variable of its environment, which is otherwise empty but for the search path.
+    /// Sets an environment variable; the environment is otherwise empty except for the search path.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.command.env(name, value.into());
         self
     }
 
-    /// Runs it to its end. When `limit` is over, it and all that it started are ended.
+    /// Runs the program to its end. After `limit`, it and all its child processes are stopped.
     ///
     /// # Errors
-    /// [`ProgramError`]; a program that ends with a failure is none here.
+    /// [`ProgramError`]; a program that ends with a failure is not an error here.
     pub fn run(mut self, limit: Duration) -> Result<Finished, ProgramError> {
         let program = self.name;
         let start = |source| ProgramError::Start { program: program.clone(), source };
@@ -156,11 +156,11 @@ impl Program {
         Ok(Finished { status, stdout: kept(stdout), stderr: kept(stderr) })
     }
 
-    /// Runs it to its end while `read` reads what it writes on standard output, as much of it as there is. When
-    /// `limit` is over, it and all that it started are ended.
+    /// Runs the program to its end while `read` reads its complete standard output. After `limit`, it and
+    /// all its child processes are stopped.
     ///
     /// # Errors
-    /// [`ProgramError`]; a program that ends with a failure is none here.
+    /// [`ProgramError`]; a program that ends with a failure is not an error here.
     pub fn run_into<T>(
         mut self,
         limit: Duration,
@@ -181,7 +181,7 @@ impl Program {
                 in_time
             });
             let told = match output {
-                // Closed as soon as nobody reads it any more: the program must not wait for that.
+                // Closed as soon as the reader is done, so that the program does not block on it.
                 Some(mut output) => read(&mut output),
                 None => read(&mut io::empty()),
             };
@@ -196,7 +196,7 @@ impl Program {
         Ok((Finished { status, stdout: Vec::new(), stderr }, told))
     }
 
-    /// Runs it to its end, which must be a good one.
+    /// Runs the program to its end, which must be a success.
     ///
     /// # Errors
     /// [`ProgramError`].
@@ -210,7 +210,7 @@ impl Program {
         Err(ProgramError::Failed { program, status: finished.status, complaint })
     }
 
-    /// Starts it in the background; what it writes goes to `output`.
+    /// Starts the program in the background; its output goes to `output`.
     ///
     /// # Errors
     /// [`ProgramError::Start`].
@@ -227,7 +227,7 @@ impl Program {
 }
 
 impl Finished {
-    /// The end of what it wrote on standard error, on one line, for an error message.
+    /// Returns the end of its standard error, on one line, for an error message.
     #[must_use]
     pub fn complaint(&self) -> String {
         const MAX_CHARS: usize = 400;
@@ -240,7 +240,7 @@ impl Finished {
 }
 
 impl Running {
-    /// How it ended; `None` while it runs.
+    /// Returns the exit status; `None` while it runs.
     ///
     /// # Errors
     /// [`ProgramError::Wait`].
@@ -248,11 +248,11 @@ impl Running {
         self.child.try_wait().map_err(|source| ProgramError::Wait { program: self.name.clone(), source })
     }
 
-    /// Ends it and all that it started.
+    /// Stops the program and all its child processes.
     pub fn stop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             end(&self.child);
-            // It was killed: there is nothing to learn from how it ended.
+            // It was killed, so its exit status is of no interest.
             let _ = self.child.wait();
         }
     }
@@ -276,7 +276,7 @@ fn wait_until_exit(child: &Child, limit: Duration) -> io::Result<bool> {
                 waited => break waited,
             }
         };
-        // Nobody listens any more once the limit is over.
+        // The receiver is gone if the limit has passed.
         let _ = ended.send(waited.map(drop));
     })?;
     match end.recv_timeout(limit) {
@@ -286,10 +286,10 @@ fn wait_until_exit(child: &Child, limit: Duration) -> io::Result<bool> {
     }
 }
 
-/// Ends a process group: politely first, then for certain.
+/// Stops a process group: by SIGTERM first, then by SIGKILL.
 fn end(child: &Child) {
     let group = pid_of(child);
-    // A group that is gone already is what is wanted.
+    // If the group is gone already, nothing is left to do.
     let _ = killpg(group, Signal::SIGTERM);
     if !matches!(wait_until_exit(child, GRACE), Ok(true)) {
         let _ = killpg(group, Signal::SIGKILL);
@@ -318,14 +318,14 @@ fn collect(stream: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
                 let over = kept.len().saturating_sub(MAX_OUTPUT_BYTES);
                 kept.drain(..over);
             }
-            // Nobody listens any more if the program left somebody behind who holds the stream.
+            // The receiver is gone if a child process still holds the stream open.
             let _ = full.send(kept);
         });
     }
     output
 }
 
-/// The exit code of a program that was ended by a signal is told as a shell would: 128 + signal.
+/// Returns the exit code; for a program ended by a signal, as in a shell, 128 + signal.
 #[must_use]
 pub fn code_of(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)

@@ -1,9 +1,9 @@
-//! How long to wait before the next try: exponential with full jitter, and never before the
-//! server's `Retry-After`; and, whatever the outcomes, a bound on requests a minute.
+//! The pause before the next try: exponential with full jitter, and never shorter than the server's
+//! `Retry-After`; and, whatever the outcomes, a limit on messages per minute.
 //!
-//! The policy reads nothing but a failure's disposition and the server's hint. Ten thousand
-//! devices that get power in the same second spread out by themselves, because every pause is
-//! drawn from the whole span between the shortest and the present limit.
+//! The policy reads only a failure's disposition and the server's hint. Ten thousand devices that get
+//! power in the same second spread out by themselves, because every pause is drawn from the whole span
+//! between the shortest and the current limit.
 
 use std::{collections::VecDeque, time::Duration};
 use unbox_common::refusal::Disposition;
@@ -11,20 +11,20 @@ use unbox_common::refusal::Disposition;
 /// The most messages that one device sends to its server within [`WINDOW`].
 pub const MAX_MESSAGES: usize = 6;
 
-/// The time over which messages are counted.
+/// The period over which messages are counted.
 pub const WINDOW: Duration = Duration::from_mins(1);
 
-/// The most messages of a usual round: a report, a check-in, and the two of an enrollment. A round
-/// begins only when this many may still be sent.
+/// The most messages of a usual round: a report, a check-in, and the two of an enrollment. A round begins
+/// only when this many may still be sent.
 const MESSAGES_OF_A_ROUND: usize = 4;
 
-/// The longest `Retry-After` that is honoured: a wrong one must not put a device to sleep.
+/// The longest `Retry-After` that is respected: a wrong one must not put a device to sleep.
 pub const MAX_HINT: Duration = Duration::from_hours(24);
 
-/// The pause before try number `attempt + 1`, after `attempt` tries that failed in the same way.
+/// Returns the pause before try number `attempt + 1`, after `attempt` tries that failed in the same way.
 ///
-/// `random` is any number, each as likely as any other; `hint` is the server's `Retry-After`.
-/// `None` means that trying again cannot help.
+/// `random` is a uniformly distributed number; `hint` is the server's `Retry-After`. `None` means that
+/// trying again cannot help.
 #[must_use]
 pub fn pause(
     disposition: Disposition,
@@ -37,33 +37,33 @@ pub fn pause(
     let limit = shortest.saturating_mul(doubled).min(longest);
     let jittered = shortest + fraction(limit.saturating_sub(shortest), random);
     Some(match hint {
-        // The same hint went to every device: the jitter comes on top of it.
+        // Every device got the same hint, so the jitter is added to it.
         Some(hint) => hint.min(MAX_HINT) + jittered.saturating_sub(shortest),
         None => jittered,
     })
 }
 
-/// When the messages of the last [`WINDOW`] were sent. Pauses between failures say nothing about
-/// what follows a success; this holds for every order of both.
+/// The times of the messages within the last [`WINDOW`]. Pauses after failures do not limit messages
+/// after a success; this limit holds for any order of both.
 #[derive(Debug, Clone, Default)]
 pub struct Pace {
     sent: VecDeque<Duration>,
 }
 
 impl Pace {
-    /// How long a round has to wait before it begins.
+    /// Returns the wait before a round may begin.
     #[must_use]
     pub fn until_round(&self, now: Duration) -> Duration {
         self.until_below(MAX_MESSAGES - MESSAGES_OF_A_ROUND + 1, now)
     }
 
-    /// How long a single message has to wait.
+    /// Returns the wait before a single message.
     #[must_use]
     pub fn until_message(&self, now: Duration) -> Duration {
         self.until_below(MAX_MESSAGES, now)
     }
 
-    /// Notes a message that is about to be sent.
+    /// Counts a message that is about to be sent.
     pub fn sent(&mut self, now: Duration) {
         self.sent.push_back(now);
         while self.sent.len() > MAX_MESSAGES {
@@ -71,34 +71,34 @@ impl Pace {
         }
     }
 
-    /// Forgets the last message: it reached nobody.
+    /// Uncounts the last message, which did not reach the server.
     pub fn unsent(&mut self) {
         self.sent.pop_back();
     }
 
-    /// How long until fewer than `limit` messages lie within the window.
+    /// Returns the time until fewer than `limit` messages are within the window.
     fn until_below(&self, limit: usize, now: Duration) -> Duration {
         let counts = self.sent.len().checked_sub(limit).and_then(|at| self.sent.get(at));
         counts.map_or(Duration::ZERO, |oldest| (*oldest + WINDOW).saturating_sub(now))
     }
 }
 
-/// Failed tries: how many in a row, and how many may still follow.
+/// A count of consecutive failures, and of the tries that are left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tries {
-    /// `None` for as many as it takes.
+    /// The tries that are left; `None` for no limit.
     left: Option<u32>,
     failures: u32,
 }
 
 impl Tries {
-    /// No try has failed yet.
+    /// Begins without failures.
     #[must_use]
     pub const fn new(limit: Option<u32>) -> Self {
         Self { left: limit, failures: 0 }
     }
 
-    /// Counts a try that failed.
+    /// Counts a failed try.
     pub const fn fail(&mut self) {
         self.failures = self.failures.saturating_add(1);
         if let Some(left) = self.left {
@@ -106,25 +106,25 @@ impl Tries {
         }
     }
 
-    /// Begins to count failures in a row anew.
+    /// Resets the count of consecutive failures.
     pub const fn succeed(&mut self) {
         self.failures = 0;
     }
 
-    /// The failures since the last success.
+    /// Returns the number of failures since the last success.
     #[must_use]
     pub const fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Whether no further try is wanted.
+    /// Whether the limit of tries is reached.
     #[must_use]
     pub const fn are_used_up(&self) -> bool {
         matches!(self.left, Some(0))
     }
 }
 
-/// `span` times `random / u64::MAX`, to the millisecond.
+/// Returns `span` times `random / u64::MAX`, in whole milliseconds.
 fn fraction(span: Duration, random: u64) -> Duration {
     let scaled = span.as_millis() * u128::from(random) / u128::from(u64::MAX);
     Duration::from_millis(u64::try_from(scaled).unwrap_or(u64::MAX))

@@ -1,4 +1,4 @@
-//! A small TLS server for tests, which answers as it is told, and misbehaves when it is told so.
+//! A small TLS server for tests, which answers as told, and misbehaves when told to.
 
 use crate::{
     boot::{BootContext, Layout, Origin, Server, Settings, Trust, trust_fixtures},
@@ -23,12 +23,12 @@ use std::{
 };
 use unbox_common::{protocol::problem::Problem, timestamp::Timestamp};
 
-/// From when on the server's certificate is valid, for sixty years.
+/// The time from which the server's certificate is valid, for sixty years.
 pub(crate) const CERTIFIED_FROM: Timestamp = Timestamp::from_secs(1_790_000_000);
-/// A time at which it is.
+/// A time at which the certificate is valid.
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-/// One request, as it came.
+/// One request, as received.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Request {
     pub(crate) line: String,
@@ -38,7 +38,7 @@ pub(crate) struct Request {
     pub(crate) certified: bool,
 }
 
-/// What the server sends, and what it does then.
+/// A reply, and the server's behaviour after it.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
     bytes: Vec<u8>,
@@ -51,11 +51,11 @@ pub(crate) enum Then {
     GoOn,
     /// Cuts the connection.
     Cut,
-    /// Says nothing more, and keeps the connection.
+    /// Sends nothing more, and keeps the connection open.
     Stall,
-    /// Sends the last byte again and again, for ever.
+    /// Sends the last byte again and again, endlessly.
     Endless,
-    /// The same, one every few milliseconds.
+    /// The same, one byte every few milliseconds.
     Drip,
 }
 
@@ -112,7 +112,7 @@ impl TestServer {
         Self { port, anchor, connections, requests }
     }
 
-    /// Starts a server that answers every connection with these bytes and no TLS.
+    /// Starts a server that answers every connection with these bytes and without TLS.
     pub(crate) fn without_tls(bytes: &'static [u8]) -> Self {
         let (_, anchor) = certified();
         let (port, connections) = listen(move |mut stream| {
@@ -126,7 +126,7 @@ impl TestServer {
         Self { port, anchor, connections, requests: Arc::default() }
     }
 
-    /// What a device at `layout` knows that belongs to this server.
+    /// Returns the context of a device at `layout` that belongs to this server.
     pub(crate) fn context(&self, layout: Layout) -> BootContext {
         BootContext {
             layout,
@@ -141,18 +141,18 @@ impl TestServer {
         }
     }
 
-    /// Its address.
+    /// Returns its address.
     pub(crate) fn url(&self) -> String {
         format!("https://localhost:{}", self.port)
     }
 
-    /// Its certificate, as an image carries it.
+    /// Returns its certificate, in the form of an image's anchors.
     pub(crate) fn anchor_pem(&self) -> String {
         let base64 = unbox_common::bytes::to_base64(&self.anchor);
         format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
     }
 
-    /// A client of this device at this time, which does not wait long.
+    /// Makes a client for this device at this time, with short timeouts.
     pub(crate) fn client(context: &BootContext, now: Timestamp) -> Client {
         let skew: Option<ClockSkew> = None;
         Client::new(&ClientSettings {
@@ -193,7 +193,7 @@ fn certified() -> (Arc<ServerConfig>, CertificateDer<'static>) {
     (Arc::new(config), certificate)
 }
 
-/// A verifier that asks for a client certificate, and takes any or none.
+/// A verifier that asks for a client certificate, and accepts any or none.
 #[derive(Debug)]
 struct AnyClient;
 
@@ -248,7 +248,7 @@ fn listen(serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -
         for stream in listener.incoming().flatten() {
             count.fetch_add(1, Ordering::SeqCst);
             let serve = Arc::clone(&serve);
-            // A client that goes away is what some tests want.
+            // Some tests want the client to disconnect.
             thread::spawn(move || serve(stream).ok());
         }
     });

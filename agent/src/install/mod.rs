@@ -1,9 +1,9 @@
-//! Stage 6, `install`: makes the device what an accepted payload says, completely or not at all.
+//! Stage 5, `install`: makes the device what an accepted payload says, completely or not at all.
 //!
-//! `StagedInstall -> Outcome` on the device's path. The stage takes an [`AcceptedPayload`] and
-//! its artifacts, and ends in one of two states: everything that the payload says is in place and
-//! healthy, or everything is as it was. A power cut at any instant changes nothing about that:
-//! [`Installer::resume`] at the next start brings it to one of the two.
+//! `StagedInstall -> Outcome` on the device's path. The stage takes an [`AcceptedPayload`] and its
+//! artifacts, and ends in one of two states: everything in the payload is in place and healthy, or
+//! everything is as it was. That holds for a power cut at any instant: [`Installer::resume`] at the next
+//! start completes one of the two.
 
 mod accounts;
 mod error;

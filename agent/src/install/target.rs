@@ -1,4 +1,4 @@
-//! What a payload asks for, as states of resources. Pure: the device is looked at elsewhere.
+//! The states of resources that a payload asks for. Pure: the device is surveyed elsewhere.
 
 use super::{Resource, State, States, accounts::Accounts, package::UnitConflict, resource::DPC_DIRECTORY};
 use crate::files::Owner;
@@ -15,119 +15,119 @@ use unbox_common::{
 const SYSCTL_FILE: &str = "/etc/sysctl.d/60-unbox.conf";
 const CA_DIRECTORY: &str = "/usr/local/share/ca-certificates";
 const UNIT_DIRECTORY: &str = "/etc/systemd/system";
-/// Name of the credential that holds a DPC's extras (systemd.exec(5), `LoadCredential=`).
+/// Name of the credential with a DPC's extras (systemd.exec(5), `LoadCredential=`).
 pub(crate) const EXTRAS_CREDENTIAL: &str = "unbox.extras";
 
-/// What the device is to be like.
+/// The intended state of the device.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Target {
-    /// Every resource that the payload names. Paths are as they are written.
+    /// Every resource that the payload names. Paths are as written in the payload.
     pub(crate) states: States,
-    /// Unit settings; what an item leaves open stays as it was.
+    /// Unit settings; values that an item leaves open stay as they were.
     pub(crate) settings: BTreeMap<UnitName, Setting>,
-    /// The contents of files that are not artifacts, by digest.
+    /// Contents of files that are not artifacts, by digest.
     pub(crate) texts: BTreeMap<Sha256, Vec<u8>>,
     /// The DPC's extras, one of the texts.
     pub(crate) extras: Option<Sha256>,
 }
 
-/// What a payload asks of a unit at the next boot.
+/// A payload's setting of a unit for the next boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Setting {
     pub(crate) enabled: Option<bool>,
     pub(crate) masked: Option<bool>,
 }
 
-/// What has to be known about the device to say what a payload asks for.
+/// The facts about the device that the target depends on.
 pub(crate) struct Means<'a> {
     /// Its users and groups.
     pub(crate) accounts: &'a Accounts,
     /// The unit file in the DPC's archive.
     pub(crate) unit_file: Option<&'a [u8]>,
-    /// Where blobs lie, as the device itself names the place.
+    /// The blobs' path as seen from inside the device.
     pub(crate) blobs: &'a str,
 }
 
-/// A payload that does not make sense on this device.
+/// The reason why a payload does not make sense on this device.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// Two items about one thing, perhaps by different names.
+    /// Two items concern one resource, perhaps by different names.
     #[error("two parts of the payload are about {0}")]
     Contradiction(Resource),
-    /// A file would be where another needs a directory.
+    /// A file is where another item needs a directory.
     #[error("the payload has {outer} as a file, and {inner} inside it")]
     Nested {
         /// The file.
         outer: SafePath,
-        /// What is inside it.
+        /// The path inside it.
         inner: SafePath,
     },
-    /// A place that is Unbox's own on this device, by whatever name.
+    /// A place belongs to Unbox on this device, perhaps under another name.
     #[error("{what} belongs to {holder}")]
     Reserved {
         /// The file or unit.
         what: String,
-        /// Whose it is.
+        /// The owner of the place.
         holder: &'static str,
     },
-    /// A user who is not on the device.
+    /// The user does not exist on the device.
     #[error("there is no user {0} on this device")]
     NoUser(UserName),
-    /// A group that is not on the device.
+    /// The group does not exist on the device.
     #[error("there is no group {0} on this device")]
     NoGroup(UserName),
-    /// A user without a home directory.
+    /// The user has no home directory.
     #[error("user {0} has no home directory on this device")]
     NoHome(UserName),
-    /// A time zone that is not on the device.
+    /// The time zone is not installed on the device.
     #[error("time zone {0} is not installed on this device")]
     NoTimeZone(String),
-    /// A kernel parameter that this kernel does not have.
+    /// This kernel does not have the parameter.
     #[error("this kernel has no parameter {0}")]
     NoSysctl(SysctlKey),
-    /// An archive without the unit that is to be started.
+    /// The archive lacks the unit to start.
     #[error("the DPC's archive holds no {0}, neither at the top nor in lib/systemd/system")]
     NoUnitFile(UnitName),
-    /// Extras that nothing could read.
+    /// No service could read the extras.
     #[error("the payload has extras for the DPC, but names no service that could read them")]
     ExtrasWithoutService,
-    /// A health check of a unit that is not named.
+    /// The health check is about a unit that is not named.
     #[error("the payload asks whether the DPC's unit is active, but names no unit")]
     HealthWithoutUnit,
-    /// A package that is not what the payload says.
+    /// The package file does not match the payload.
     #[error("the package file is {found}, the payload says {expected}")]
     WrongPackage {
-        /// Name and version that the payload says.
+        /// Name and version according to the payload.
         expected: String,
         /// Name and version in the file.
         found: String,
     },
-    /// A unit file that reaches too far.
+    /// A unit file affects units that must stay as they are.
     #[error(transparent)]
     Unit(#[from] UnitConflict),
-    /// A policy item that reaches too far, perhaps by a link on this device.
+    /// A policy item exceeds its rights, perhaps by a link on this device.
     #[error(transparent)]
     Policy(#[from] InvalidPolicy),
-    /// A package that is not installed on this device.
+    /// A package must not be installed on this device.
     #[error("package {package} is not installed: {why}")]
     PackageUnfit {
-        /// Which.
+        /// Name of the package.
         package: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// A name that leads nowhere good.
+    /// A path made from the payload is invalid.
     #[error("the payload makes a path that cannot be used")]
     Path(#[from] UnsafePath),
-    /// A name in one place that is none in another.
+    /// A name made from the payload is invalid.
     #[error("the payload makes a name that cannot be used")]
     Name(#[from] InvalidName),
-    /// Something that this version does not install.
+    /// This version of the agent does not support the item.
     #[error("{0} cannot be installed by this version of the agent")]
     Unsupported(String),
 }
 
-/// Says what a payload asks for.
+/// Computes the target of a payload.
 pub(crate) fn target(payload: &Payload, means: &Means<'_>) -> Result<Target, TargetError> {
     let mut building = Building { payload, means, target: Target::default(), sysctls: BTreeMap::new() };
     for item in &payload.policy {
@@ -162,7 +162,7 @@ impl<'a> Building<'a> {
             }
             PolicyItem::Unit { name, enabled, active, masked, .. } => {
                 let starts = *enabled == Some(true) || *active == Some(true);
-                // A masked unit cannot start: who wants it to, wants the mask to go.
+                // A masked unit cannot start, so a unit that is to start must be unmasked.
                 let masked = if *masked { Some(true) } else { starts.then_some(false) };
                 self.setting(name, Setting { enabled: *enabled, masked })?;
                 let activity = match active {
@@ -198,7 +198,7 @@ impl<'a> Building<'a> {
         }
     }
 
-    /// The digest of a unit file that the payload itself brings: with a new one, the unit starts anew.
+    /// Returns the digest of a unit file in the payload: a new one makes the unit restart.
     fn unit_item(&self, unit: &UnitName) -> Option<Sha256> {
         let wanted = SafePath::parse(&format!("{UNIT_DIRECTORY}/{unit}")).ok()?;
         self.payload.policy.iter().find_map(|item| match item {
@@ -230,7 +230,7 @@ impl<'a> Building<'a> {
         }
         let mut text = "# Set by the owner of this device; the next payload replaces this file.\n".to_owned();
         for (key, value) in &self.sysctls {
-            // Writing into a String does not fail.
+            // Writing to a String cannot fail.
             let _ = writeln!(text, "{key} = {value}");
         }
         self.file(SYSCTL_FILE, text.as_bytes(), 0o644)
@@ -325,7 +325,7 @@ impl<'a> Building<'a> {
     }
 }
 
-/// Adds a resource, which must not be there in another state.
+/// Adds a resource, which must not be present in another state.
 pub(crate) fn put(states: &mut States, resource: Resource, state: State) -> Result<(), TargetError> {
     match states.get(&resource) {
         Some(other) if *other != state => Err(TargetError::Contradiction(resource)),
@@ -351,7 +351,7 @@ pub(crate) fn check_nesting(states: &States) -> Result<(), TargetError> {
     Ok(())
 }
 
-/// The service that a unit starts, which is the one that can read credentials.
+/// Returns the service that a unit starts, since only a service can read credentials.
 fn service_of(unit: &UnitName) -> Option<String> {
     let (stem, kind) = unit.as_str().rsplit_once('.')?;
     matches!(kind, "service" | "socket" | "timer" | "path").then(|| format!("{stem}.service"))

@@ -1,10 +1,10 @@
-//! What each item of a payload asks for, line by line, and what asks for nothing sensible.
+//! The target of each payload item, line by line, and items that make no sense.
 
 use super::*;
 use crate::install::accounts::Accounts;
 use serde_json::{Value, json};
 
-/// Digest and size of nothing, so that a row can be read.
+/// Digest and size of an empty file, to keep the rows readable.
 const EMPTY: &str = "0 bytes e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 pub(in crate::install) fn payload(dpc: &Value, policy: &Value) -> Payload {
@@ -142,7 +142,7 @@ fn a_tar_dpc_is_its_tree_its_unit_and_its_extras() {
     assert_eq!(
         starts,
         [
-            // The service that the timer starts is the one that can read credentials.
+            // Only the service started by the timer can read credentials.
             "/etc/systemd/system/acme.service.d/50-unbox.conf: file 0644".to_owned(),
             "/etc/systemd/system/acme.timer: file 0644".to_owned(),
             format!("/opt/unbox/dpc/acme/current: link to {tree}"),

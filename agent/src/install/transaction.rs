@@ -1,4 +1,4 @@
-//! The transaction: journal, steps, health check, commit; or the way back to what was there.
+//! The transaction: journal, steps, health check, commit; or rollback.
 //!
 //! ```text
 //!             begin                     every step, healthy
@@ -13,8 +13,8 @@
 //!                       '--------
 //! ```
 //!
-//! After a power cut, Forward begins again at the first step. That is safe, because a step whose
-//! resource is as it should be does nothing, and needed, because a reboot undoes what only the
+//! After a power cut, Forward begins again at the first step. That is safe, because a step does nothing
+//! if its resource is already right, and necessary, because a reboot loses everything that only the
 //! running kernel knew.
 
 use super::{
@@ -31,8 +31,8 @@ use super::{
 };
 use unbox_common::{payload::HealthCheck, protocol::progress::Progress};
 
-/// How often a transaction goes on after an interruption before it is taken back: a DPC that
-/// brings the whole device down must not do so for ever.
+/// The number of times that a transaction resumes before it is rolled back: a DPC that crashes the whole
+/// device must not do so indefinitely.
 const MAX_RESUMES: usize = 5;
 
 /// A transaction whose journal is on disk.
@@ -46,7 +46,7 @@ pub(super) struct Transaction<'a> {
 }
 
 impl Transaction<'_> {
-    /// Goes on after the agent was started in the middle.
+    /// Resumes after the agent was restarted in the middle.
     pub(super) fn resume(mut self) -> Result<InstallOutcome, InstallError> {
         if self.journal.direction == Direction::Forward {
             let resumed = self.journal.resumed;
@@ -59,7 +59,7 @@ impl Transaction<'_> {
         self.run()
     }
 
-    /// Brings it to its end.
+    /// Runs the transaction to its end.
     pub(super) fn run(mut self) -> Result<InstallOutcome, InstallError> {
         if self.journal.direction == Direction::Forward
             && let Err(error) = self.forward().and_then(|()| self.log(&Entry::Committed))
@@ -105,7 +105,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// The new state is final. All of this can be repeated.
+    /// Completes a final transaction. All of this can be repeated.
     fn finish(&mut self) -> Result<InstallOutcome, InstallError> {
         let head = self.journal.head.clone();
         self.store.release()?;
@@ -113,7 +113,7 @@ impl Transaction<'_> {
         for change in head.plan.cleanup {
             let step = Step::Change(change);
             if let Err(error) = self.bring_about(&step) {
-                // Nothing needs it any more: it may stay without doing harm.
+                // Nothing needs it any more, so leaving it does no harm.
                 (self.hears)(Progress::ConfigWarning, Some(error.failure().detail));
             }
         }
@@ -123,7 +123,7 @@ impl Transaction<'_> {
             .map_or(InstallOutcome::Removed, |record| InstallOutcome::Managed { version: record.version }))
     }
 
-    /// Takes everything back. What fails does not keep the rest from going back.
+    /// Rolls everything back. A failed step does not stop the rest.
     fn back(&mut self, mut failure: Failure) -> Result<InstallOutcome, InstallError> {
         (self.hears)(Progress::ConfigError, Some(failure.detail.clone()));
         self.store.release()?;
@@ -131,15 +131,16 @@ impl Transaction<'_> {
         for step in self.journal.head.plan.way_back(self.journal.reached) {
             let Err(error) = self.take_back(&step) else { continue };
             if step.is_of_package() && error.is_of_program() {
-                // No package, whatever its scripts do, keeps a device from ever being configured again.
+                // No package, whatever its scripts do, may prevent a device from ever being configured
+                // again.
                 let left = error.failure().detail;
                 (self.hears)(Progress::ConfigWarning, Some(left.clone()));
                 failure.detail = format!("{}; not taken back: {left}", failure.detail);
             } else if error.is_in_the_way()
                 || matches!(&step, Step::Change(change) if change.resource.is_volatile())
             {
-                // A unit that does not start any more must not hold up what is on disk, and no
-                // user with a link in the right place the whole device.
+                // A unit that no longer starts must not stop the rollback of files, and a user who puts a
+                // link in the right place must not stop the whole device.
                 (self.hears)(Progress::ConfigWarning, Some(error.failure().detail));
             } else {
                 first_error.get_or_insert(error);
@@ -153,7 +154,7 @@ impl Transaction<'_> {
         Ok(InstallOutcome::RolledBack { version, failure })
     }
 
-    /// Takes a step back. A package whose own scripts keep it from becoming what it was is removed first.
+    /// Rolls a step back. A package whose own scripts prevent that is removed first.
     fn take_back(&mut self, step: &Step) -> Result<(), InstallError> {
         let tried = self.bring_about(step);
         let (Err(error), Step::Change(change)) = (&tried, step) else { return tried };
@@ -165,13 +166,13 @@ impl Transaction<'_> {
         self.bring_about(step)
     }
 
-    /// Takes a step if there is anything to do.
+    /// Performs a step if there is anything to do.
     fn bring_about(&mut self, step: &Step) -> Result<(), InstallError> {
         self.clear(step)?;
         if self.is_done(step)? { Ok(()) } else { self.take(step) }
     }
 
-    /// Leaves nothing but what the installed payload needs, and then no journal.
+    /// Removes everything that the installed payload does not need, and finally the journal.
     fn tidy(&mut self) -> Result<(), InstallError> {
         let needed = self.store.record()?.map(|record| record.blobs()).unwrap_or_default();
         self.contents.keep_only(&needed).map_err(InstallError::Store)?;
@@ -180,7 +181,7 @@ impl Transaction<'_> {
     }
 
     fn turn_back(&mut self, error: &InstallError) -> Result<(), InstallError> {
-        // On a full disk, even the line that says so needs room.
+        // On a full disk, even this line needs room.
         let logged = self.store.release().and_then(|()| self.log(&Entry::Back(error.failure())));
         logged.map_err(|error| InstallError::Unfinished(Some(Box::new(error))))
     }
@@ -191,7 +192,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Removes what an interruption left beside a step's resource.
+    /// Removes the leftovers of an interruption beside a step's resource.
     fn clear(&self, step: &Step) -> Result<(), InstallError> {
         let Step::Change(change) = step else { return Ok(()) };
         paths::clear(self.system.root(), &change.resource)
@@ -202,7 +203,7 @@ impl Transaction<'_> {
     fn is_done(&self, step: &Step) -> Result<bool, InstallError> {
         match step {
             Step::Reload(what) => Ok(!self.system.covers_reload(*what)),
-            // Whether it was started from what is there now, systemd does not know.
+            // systemd does not know whether the unit was started from the current files.
             Step::Change(Change { before, after: after @ State::Active { of: Some(_) }, .. })
                 if before != after =>
             {
@@ -227,7 +228,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// Makes a change, and waits for that while another program is at work on the packages.
+    /// Makes a change, and waits while another program is working on the packages.
     fn change_in_turn(&mut self, change: &Change) -> Result<(), SystemError> {
         let mut turn = Turn::new(self.clock);
         loop {
@@ -259,7 +260,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// Programs say that they did something; whether it is so is looked at.
+    /// Verifies a change, because programs may report success without effect.
     fn check(&self, change: &Change) -> Result<(), InstallError> {
         let Change { resource, after, .. } = change;
         if !matches!(resource, Resource::Package(_) | Resource::UnitSetting(_)) {

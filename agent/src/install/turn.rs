@@ -1,16 +1,16 @@
-//! Waiting for a turn at the packages, while another program is at work on them.
+//! Waiting for access to the packages while another program is working on them.
 
 use super::{Clock, io::survey::Hears};
 use std::time::Duration;
 use unbox_common::protocol::progress::Progress;
 
-/// How long another program is waited for: less than the unit of this stage may take, and more than an unattended
-/// upgrade at a first boot usually does.
+/// The longest wait for another program: shorter than the time limit of this stage's unit, and longer
+/// than a usual unattended upgrade at a first boot.
 const PATIENCE: Duration = Duration::from_mins(10);
-/// How often it is looked whether it is done.
+/// Interval between checks.
 const POLL: Duration = Duration::from_secs(2);
 
-/// A wait, with its end.
+/// A wait with a deadline.
 #[derive(Debug)]
 pub(super) struct Turn {
     end: Duration,
@@ -18,12 +18,12 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Begins to wait.
+    /// Begins a wait.
     pub(super) fn new(clock: &dyn Clock) -> Self {
         Self { end: clock.monotonic() + PATIENCE, told: None }
     }
 
-    /// Waits for a moment and says for whom, once for each; `false` if that took long enough.
+    /// Waits for a moment, and reports each new holder once; `false` if the deadline has passed.
     pub(super) fn wait(&mut self, clock: &mut dyn Clock, hears: Hears<'_>, holder: &str) -> bool {
         if clock.monotonic() >= self.end {
             return false;

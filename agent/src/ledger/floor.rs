@@ -1,4 +1,4 @@
-//! What a device must never fall below, whatever happens to the rest of its memory.
+//! The anti-rollback floor, kept whatever happens to the rest of the device's memory.
 
 use serde::{Deserialize, Serialize};
 use unbox_common::{
@@ -10,10 +10,10 @@ use unbox_common::{
 /// The largest floor file that is read, in bytes.
 pub(super) const MAX_FLOOR_BYTES: u64 = 4096;
 
-/// The highest generation and payload version that this device has accepted, and when.
+/// The highest generation and payload version that this device has accepted, and the time.
 ///
-/// It is about one device id: another owner's server, which knows this hardware by another id,
-/// starts from its own numbers.
+/// It is about one device id: another owner's server, which knows this hardware by another id, starts
+/// from its own numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Floor {
     /// The device's id.
@@ -23,15 +23,15 @@ pub struct Floor {
     /// The highest payload version that was in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_version: Option<u64>,
-    /// The latest time that something verified told.
+    /// The latest time from a verified source.
     pub verified_time: Timestamp,
 }
 
 impl Floor {
-    /// What a payload for `device` and `generation` is held against, above `floor`.
+    /// Returns the expectation for a payload for `device` and `generation`, above `floor`.
     ///
-    /// A generation below the floor is expected to be the floor's, so that the payload is
-    /// refused by it.
+    /// For a generation below the floor, the floor's own generation is expected, so that the payload is
+    /// refused.
     #[must_use]
     pub fn expectation(
         floor: Option<&Self>,
@@ -50,7 +50,7 @@ impl Floor {
         }
     }
 
-    /// The floor after a grant of this enrollment was accepted at `now`.
+    /// Returns the floor after a grant of this enrollment was accepted at `now`.
     #[must_use]
     pub fn raised(floor: Option<Self>, device: DeviceId, generation: Generation, now: Timestamp) -> Self {
         let own = floor.filter(|floor| floor.device == device);
@@ -62,7 +62,7 @@ impl Floor {
         }
     }
 
-    /// The floor after a payload of this version went into force.
+    /// Returns the floor after a payload of this version was put in force.
     #[must_use]
     pub fn with_payload(self, version: u64) -> Self {
         Self { payload_version: self.payload_version.max(Some(version)), ..self }

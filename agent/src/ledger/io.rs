@@ -1,7 +1,7 @@
-//! Reads and writes `ledger.json`, and beside it the floor that outlives a damaged one.
+//! Reads and writes `ledger.json`, and beside it the floor, which survives a damaged ledger.
 //!
-//! Only the privileged side writes. The floor is written *before* the ledger: after a power cut
-//! between the two, the floor is the higher one, and the stricter counts.
+//! Only the privileged side writes. The floor is written *before* the ledger: after a power cut between
+//! the two, the floor is the higher one, and the stricter value counts.
 
 use super::{Floor, Ledger, LedgerUnreadable, MAX_LEDGER_BYTES, floor::MAX_FLOOR_BYTES};
 use crate::{
@@ -13,28 +13,28 @@ use crate::{
 use std::path::PathBuf;
 use unbox_common::timestamp::Timestamp;
 
-/// A ledger that could not be used.
+/// The reason why a ledger is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// It could not be read.
+    /// The ledger could not be read.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// It could not be written.
+    /// The ledger could not be written.
     #[error(transparent)]
     Handover(#[from] HandoverError),
-    /// It was read, and is none.
+    /// The file's content is not a ledger for this agent.
     #[error("{} cannot be used", path.display())]
     Unreadable {
-        /// Where it lies.
+        /// Path of the ledger.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         #[source]
         source: LedgerUnreadable,
     },
 }
 
 impl LedgerError {
-    /// The short name that reports and the console carry.
+    /// Returns the short name for reports and the console.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -44,32 +44,32 @@ impl LedgerError {
         }
     }
 
-    /// Whether a newer agent wrote it: this one must leave it alone.
+    /// Whether a newer agent wrote the ledger, so that this one must leave it alone.
     #[must_use]
     pub const fn is_newer(&self) -> bool {
         matches!(self, Self::Unreadable { source: LedgerUnreadable::Newer(_), .. })
     }
 
-    /// Whether it is damaged: the privileged side begins a new one.
+    /// Whether the ledger is damaged, so that the privileged side begins a new one.
     #[must_use]
     pub const fn is_damaged(&self) -> bool {
         matches!(self, Self::Unreadable { source: LedgerUnreadable::Damaged(_), .. })
     }
 }
 
-/// A ledger as the privileged side found it.
+/// A ledger as opened by the privileged side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
-    /// The ledger to go on from.
+    /// The ledger to continue with.
     pub ledger: Ledger,
-    /// Where the damaged one was moved to, if it was damaged.
+    /// The new path of the damaged ledger, if it was damaged.
     pub damaged: Option<PathBuf>,
 }
 
-/// Reads the ledger, for whoever only looks. One that is not there is a new device's.
+/// Reads the ledger, for readers that never write it. A missing ledger is that of a new device.
 ///
 /// # Errors
-/// [`LedgerError`]; a damaged ledger is one, and is left where it is.
+/// [`LedgerError`]; a damaged ledger is an error, and stays in place.
 pub fn read(layout: &Layout) -> Result<Ledger, LedgerError> {
     let path = layout.ledger();
     let parsed = match files::read(&path, MAX_LEDGER_BYTES) {
@@ -84,9 +84,9 @@ pub fn read(layout: &Layout) -> Result<Ledger, LedgerError> {
     }
 }
 
-/// Reads the ledger, for the privileged side: a damaged one is moved aside, and a new one is
-/// begun above the floor that was kept. A damaged floor is written anew from the ledger, and so is
-/// a ledger that the network side could not read.
+/// Reads the ledger, for the privileged side: a damaged one is moved aside, and a new one begins above
+/// the stored floor. A damaged floor is rewritten from the ledger, and so is a ledger that the network
+/// side could not read.
 ///
 /// # Errors
 /// [`LedgerError`]; also for a ledger that a newer agent wrote, which is left alone.
@@ -114,7 +114,7 @@ pub fn open(layout: &Layout) -> Result<Opened, LedgerError> {
 /// Writes the ledger, and its floor first.
 ///
 /// # Errors
-/// [`LedgerError`]; the old ledger is then still there.
+/// [`LedgerError`]; the old ledger then still exists.
 pub fn write(layout: &Layout, ledger: &Ledger) -> Result<(), LedgerError> {
     files::make_directory(&layout.state(), files::PUBLIC_DIRECTORY)?;
     if let Some(floor) = &ledger.floor {
@@ -124,7 +124,7 @@ pub fn write(layout: &Layout, ledger: &Ledger) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// The latest time that something verified told; a damaged ledger still has its floor's.
+/// Returns the latest time from a verified source; if the ledger is damaged, the floor's.
 ///
 /// # Errors
 /// [`LedgerError`] if the files cannot be read at all.
@@ -136,14 +136,14 @@ pub fn verified_time(layout: &Layout) -> Result<Option<Timestamp>, LedgerError> 
     }
 }
 
-/// The floor that was kept beside the ledger. A damaged one holds nothing.
+/// Reads the floor stored beside the ledger. A damaged one counts as absent.
 fn floor(layout: &Layout) -> Result<Option<Floor>, FilesError> {
     files::read_json(&layout.floor(), MAX_FLOOR_BYTES)
 }
 
 impl Ledger {
-    /// This ledger, not below a floor that was written before it, and without what another version of
-    /// the agent refused.
+    /// Raises this ledger to a floor that was written before it, and drops the refusal of another agent
+    /// version.
     fn above(mut self, kept: Option<Floor>) -> Self {
         self.floor = match (self.floor, kept) {
             (Some(own), Some(kept)) if own.device == kept.device => {
@@ -199,7 +199,7 @@ mod tests {
             assert_eq!(opened.ledger.floor, ledger.floor);
             let aside = files::read(&opened.damaged.unwrap(), 1 << 20).unwrap().unwrap();
             assert_eq!(aside, damage);
-            // No loop: the next start finds a whole ledger.
+            // The repair does not repeat: the next start finds a whole ledger.
             assert_eq!(open(&layout).unwrap().damaged, None);
             write(&layout, &ledger).unwrap();
         }

@@ -1,7 +1,7 @@
-//! What the privileged side remembers: how far this device has come, across power cuts.
+//! The memory of the privileged side: the progress of this device, across power cuts.
 //!
-//! `ledger.json` is versioned and written whole or not at all, by the privileged side only;
-//! the network side reads it. Everything here is pure; `io.rs` reads and writes the files.
+//! `ledger.json` is versioned and written atomically, by the privileged side only; the network side reads
+//! it. Everything here is pure; `io.rs` reads and writes the files.
 //!
 //! ```text
 //!              Accepted             Committed
@@ -15,11 +15,11 @@
 //! ```
 //!
 //! `MachineChanged` (the disk came from another machine) leads to `unenrolled` from every phase but
-//! `resetting`, and
-//! `Refused` (a payload was refused before anything was changed) leads back to what was before it.
+//! `resetting`, and `Refused` (a payload was refused before any change) leads back to the phase before
+//! it.
 //!
-//! The *floor* is what anti-rollback needs. It survives every transition, and a second file
-//! keeps it should the ledger be damaged.
+//! The *floor* protects against rollback. It survives every transition, and a second file preserves it in
+//! case the ledger is damaged.
 
 mod floor;
 pub mod io;
@@ -43,19 +43,19 @@ use unbox_common::{
 /// The largest ledger that is read, in bytes.
 pub const MAX_LEDGER_BYTES: u64 = 64 * 1024;
 
-/// The version of the form that this agent writes.
+/// The version of the format that this agent writes.
 const VERSION: u32 = 1;
 
-/// How far this device has come.
+/// The progress of this device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     version: u32,
     /// The durable phase.
     pub phase: Phase,
-    /// What this device must never fall below.
+    /// The anti-rollback floor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<Floor>,
-    /// The latest time that something verified told.
+    /// The latest time from a verified source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_time: Option<Timestamp>,
     /// The payload that was refused last, until another one is accepted.
@@ -66,10 +66,10 @@ pub struct Ledger {
     pub machine: Option<Machine>,
 }
 
-/// A payload that was refused before anything was changed, and would be refused again.
+/// A payload that was refused before any change, and would be refused again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// The enrollment that it belongs to.
+    /// The generation of its enrollment.
     pub generation: Generation,
     /// Its version.
     pub version: u64,
@@ -77,28 +77,28 @@ pub struct Refused {
     pub kind: String,
     /// The reason, for people.
     pub detail: String,
-    /// Version of the agent that refused it. A newer one may know how to install it.
+    /// Version of the agent that refused it. A newer one may be able to install it.
     pub agent_version: String,
 }
 
-/// The durable phases. What happens inside one is simply started again after a power cut.
+/// The durable phases. Work inside a phase is simply started again after a power cut.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum Phase {
-    /// Nobody's device yet, or not any more.
+    /// The device has no owner yet, or no longer.
     Unenrolled {
-        /// How it came to that.
+        /// The reason.
         cause: Cause,
     },
-    /// An installation has begun and is not over.
+    /// An installation has begun and not ended.
     Installing {
-        /// The enrollment that it belongs to.
+        /// The enrollment that the payload belongs to.
         enrollment: Enrollment,
         /// The payload's version.
         version: u64,
-        /// Digest of the grant that brought it.
+        /// Digest of its grant.
         grant: Sha256,
-        /// What is in force until it is over.
+        /// The payload in force in the meantime.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         installed: Option<Installed>,
     },
@@ -106,49 +106,49 @@ pub enum Phase {
     Managed {
         /// The enrollment.
         enrollment: Enrollment,
-        /// What is installed.
+        /// The installed payload.
         installed: Installed,
     },
-    /// The last installation was undone; the device is exactly as it was before it.
+    /// The last installation was rolled back; the device is exactly as it was before.
     RolledBack {
         /// The enrollment.
         enrollment: Enrollment,
-        /// What is in force.
+        /// The payload in force.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         installed: Option<Installed>,
-        /// What failed.
+        /// The failed installation.
         failed: Failed,
     },
-    /// A reset has begun: what is installed is being taken away.
+    /// A reset has begun: the installed payload is being removed.
     Resetting,
 }
 
-/// Why a device is not enrolled.
+/// The reason why a device is not enrolled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// It never was.
+    /// The device was never enrolled.
     New,
-    /// It was reset.
+    /// The device was reset.
     Reset,
-    /// Its ledger was damaged; it enrolls again, above the floor that it kept.
+    /// The ledger was damaged; the device enrolls again, above its stored floor.
     LedgerDamaged,
-    /// Its disk was copied from another machine, which is enrolled itself.
+    /// The disk was copied from another machine, which is enrolled itself.
     OtherMachine,
 }
 
-/// Which enrollment this device is in, and whose it is.
+/// The enrollment of this device, with its owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enrollment {
     /// The device's id.
     pub device: DeviceId,
-    /// Which enrollment.
+    /// The generation of the enrollment.
     pub generation: Generation,
-    /// Whose device it is.
+    /// The owner of the device.
     pub owner: Owner,
 }
 
-/// An installation that did not come through.
+/// A failed installation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
     /// The payload's version.
@@ -162,13 +162,13 @@ pub struct Failed {
 }
 
 impl Ledger {
-    /// The ledger of a device that has none yet.
+    /// Returns the ledger of a new device.
     #[must_use]
     pub const fn new() -> Self {
         Self::unenrolled(Cause::New, None)
     }
 
-    /// The ledger after a damaged one: above the floor that was kept, if any was.
+    /// Returns the ledger that replaces a damaged one: above the stored floor, if there is one.
     #[must_use]
     pub const fn after_damage(floor: Option<Floor>) -> Self {
         Self::unenrolled(Cause::LedgerDamaged, floor)
@@ -189,7 +189,7 @@ impl Ledger {
         }
     }
 
-    /// The enrollment, if there is one.
+    /// Returns the enrollment, if there is one.
     #[must_use]
     pub const fn enrollment(&self) -> Option<&Enrollment> {
         match &self.phase {
@@ -200,7 +200,7 @@ impl Ledger {
         }
     }
 
-    /// What is in force.
+    /// Returns the payload in force.
     #[must_use]
     pub const fn installed(&self) -> Option<&Installed> {
         match &self.phase {
@@ -210,7 +210,7 @@ impl Ledger {
         }
     }
 
-    /// The payload version that failed, if the last installation did.
+    /// Returns the failed payload version, if the last installation failed.
     #[must_use]
     pub const fn failed(&self) -> Option<&Failed> {
         match &self.phase {
@@ -219,25 +219,25 @@ impl Ledger {
         }
     }
 
-    /// What a payload for `device` and `generation` is held against.
+    /// Returns the expectation for a payload for `device` and `generation`.
     ///
-    /// An enrolled device stays the device that it is; only one that is not enrolled takes the
-    /// id that the server gives it.
+    /// An enrolled device keeps its id; only an unenrolled one adopts the id that the server gives it.
     #[must_use]
     pub fn expectation(&self, device: DeviceId, generation: Generation, now: Timestamp) -> Expectation {
         let device = self.enrollment().map_or(device, |own| own.device);
         Floor::expectation(self.floor.as_ref(), device, generation, now)
     }
 
-    /// The latest payload version that failed or was refused here: the server need not send it again.
+    /// Returns the latest payload version that failed or was refused here: the server need not send it
+    /// again.
     #[must_use]
     pub fn unwanted_version(&self) -> Option<u64> {
         let refused = self.refused.as_ref().map(|refused| refused.version);
         self.failed().map(|failed| failed.version).max(refused)
     }
 
-    /// Whether this very payload has been dealt with: it is in force, or it failed or was refused
-    /// here and would be again.
+    /// Whether this payload has been dealt with: it is in force, or it failed or was refused here and
+    /// would be again.
     #[must_use]
     pub fn has_settled(&self, generation: Generation, version: u64) -> bool {
         let is_this = |one: &Refused| one.generation == generation && one.version == version;
@@ -268,19 +268,19 @@ impl Default for Ledger {
     }
 }
 
-/// Why the bytes of a ledger are none.
+/// The reason why bytes are not a usable ledger.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerUnreadable {
-    /// Half-written, overwritten, or somebody else's.
+    /// The ledger is half-written, overwritten, or not a ledger.
     #[error("the ledger is damaged: {0}")]
     Damaged(String),
-    /// Written by a newer agent.
+    /// A newer agent wrote the ledger.
     #[error("the ledger has version {0}, this agent reads up to version {VERSION}")]
     Newer(u32),
 }
 
 impl Ledger {
-    /// Reads a ledger of any version up to this one.
+    /// Parses a ledger of any version up to this one.
     ///
     /// # Errors
     /// [`LedgerUnreadable`]; a newer one is not damaged, and is left alone.
@@ -290,7 +290,7 @@ impl Ledger {
             version: u32,
         }
         let damaged = |error: serde_json::Error| {
-            // Where, not what: the content may be anything.
+            // The position, not the content, which may be anything.
             LedgerUnreadable::Damaged(format!("line {}, column {}", error.line(), error.column()))
         };
         let Versioned { version } = serde_json::from_slice(bytes).map_err(damaged)?;
@@ -305,7 +305,7 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    /// Every phase as version 1 wrote it.
+    /// Every phase as written by version 1.
     const GOLDEN: &[(&str, &str)] = &[
         ("unenrolled", include_str!("../../tests/fixtures/ledger/v1-unenrolled.json")),
         ("installing", include_str!("../../tests/fixtures/ledger/v1-installing.json")),

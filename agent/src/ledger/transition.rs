@@ -1,31 +1,31 @@
-//! Which phase follows which: every change of the ledger is one event, and an event that does
-//! not fit is an error, never a guess.
+//! The transitions between phases: every change of the ledger is one event, and an event that does not
+//! fit is an error, never a guess.
 
 use super::{Cause, Enrollment, Failed, Floor, Ledger, Phase, Refused};
 use unbox_common::{digest::Sha256, protocol::latest::Installed, refusal::Disposition, timestamp::Timestamp};
 
-/// What happens to a device's ledger.
+/// An event in a device's ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A payload was verified and judged: its installation begins.
     Accepted {
-        /// The enrollment that it belongs to.
+        /// The enrollment that the payload belongs to.
         enrollment: Enrollment,
         /// Its version.
         version: u64,
-        /// Digest of the grant that brought it.
+        /// Digest of its grant.
         grant: Sha256,
-        /// When it was signed: a time that has certainly passed.
+        /// Time of its signature, which has certainly passed.
         issued_at: Timestamp,
     },
-    /// A payload was refused before anything was changed.
+    /// A payload was refused before any change.
     Refused(Refused),
     /// The installation is healthy and final.
     Committed {
-        /// What is in force now.
+        /// The payload in force now.
         installed: Installed,
     },
-    /// The installation was undone.
+    /// The installation was rolled back.
     RolledBack {
         /// Short name of the reason.
         kind: String,
@@ -36,13 +36,13 @@ pub enum Event {
     },
     /// The disk came from another machine.
     MachineChanged,
-    /// Everything that was installed is about to be taken away.
+    /// The removal of everything installed begins.
     ResetBegun,
-    /// Everything that was installed is gone.
+    /// Everything installed is removed.
     ResetDone,
 }
 
-/// An event that cannot happen in this phase.
+/// An event that is not possible in this phase.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a ledger in phase {from} cannot take {attempted}")]
 pub struct IllegalTransition {
@@ -53,7 +53,7 @@ pub struct IllegalTransition {
 }
 
 impl Ledger {
-    /// The ledger after `event`.
+    /// Returns the ledger after `event`.
     ///
     /// # Errors
     /// [`IllegalTransition`] if the event does not fit the phase.
@@ -97,7 +97,7 @@ impl Ledger {
                 let cause = Cause::Reset;
                 (Phase::Unenrolled { cause }, self.floor, None)
             }
-            // Of an installation that a power cut kept from beginning, nothing is left to go on with.
+            // If a power cut prevented the installation from beginning, nothing is left to resume.
             (Phase::Installing { enrollment, installed, .. }, Event::Refused(refused)) => {
                 let phase = match installed {
                     Some(installed) => Phase::Managed { enrollment, installed },
@@ -137,7 +137,7 @@ impl Event {
 }
 
 impl Phase {
-    /// The name of the phase, as it is stored and shown.
+    /// Returns the name of the phase, as stored and shown.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -225,7 +225,7 @@ mod tests {
             refused(60),
             Event::MachineChanged,
         ];
-        // The same table as the diagram at the top of this folder.
+        // The same table as the diagram at the top of this folder's `mod.rs`.
         let expected = [
             ["installing", "-", "-", "resetting", "-", "unenrolled", "unenrolled"],
             ["installing", "managed", "rolled_back", "resetting", "-", "unenrolled", "unenrolled"],

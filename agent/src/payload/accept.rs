@@ -1,4 +1,4 @@
-//! Whether a grant holds a payload that this device may install now.
+//! The decision whether a grant holds a payload that this device may install now.
 
 use crate::{boot::Trust, clock, failure::Rejection, ledger::Ledger};
 use unbox_common::{
@@ -10,12 +10,12 @@ use unbox_common::{
     trust::VerifyError,
 };
 
-/// Whoever made the request that a grant answers, as far as this side of the device knows.
+/// The sender of the request that a grant answers, as far as this side of the device knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Requester {
-    /// Digest of the key that asked; `None` where the ledger says which device this is.
+    /// Digest of the key that sent the request; `None` if the ledger identifies the device.
     pub key_digest: Option<Sha256>,
-    /// The nonce; `None` where it was compared before, and on the privileged side, which did not make it.
+    /// The nonce; `None` if it was compared before, and on the privileged side, which did not make it.
     pub nonce: Option<Nonce>,
 }
 
@@ -23,11 +23,11 @@ pub struct Requester {
 ///
 /// It is judged at `now`, or at the time of its signature if that is later.
 ///
-/// `trust` has followed the roots that came with the grant ([`Trust::advanced`]).
-/// `requester` made the request that the grant answers.
+/// `trust` has followed the roots in the grant ([`Trust::advanced`]). `requester` sent the request that
+/// the grant answers.
 ///
 /// # Errors
-/// [`Rejection`] with the first thing that is wrong.
+/// [`Rejection`] with the first fault.
 pub fn accept(
     grant: &Grant,
     trust: &Trust,
@@ -39,8 +39,8 @@ pub fn accept(
         VerifyError::Unreadable(_) => Rejection::Unreadable(error),
         _ => Rejection::Untrusted(error),
     })?;
-    // Keys that this device trusts signed it at that time, so that time has passed: a device whose
-    // clock lost its battery learns it here. What is too far ahead to be believed stays in the future.
+    // Trusted keys signed it at that time, so that time has passed: a device whose clock lost its battery
+    // learns it here. A time too far ahead to be believed still counts as in the future.
     let signed_at = Some(verified.issued_at).filter(|at| *at <= clock::horizon());
     let now = signed_at.map_or(now, |at| at.max(now));
     let Requester { key_digest, nonce } = requester;
@@ -48,7 +48,7 @@ pub fn accept(
     judge(verified, &Expectation { key_digest, nonce, ..known }).map_err(Rejection::Judged)
 }
 
-/// The version that a grant's payload says it has, believed or not; `None` if it says none.
+/// Returns the version that a grant's payload claims, verified or not; `None` if it claims none.
 #[must_use]
 pub fn version_of(grant: &Grant) -> Option<u64> {
     #[derive(serde::Deserialize)]
@@ -112,7 +112,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// A grant of this payload, signed with the payload key of root `signer`.
+    /// Makes a grant of this payload, signed with the payload key of root `signer`.
     pub(crate) fn grant(payload: &Payload, signer: u8) -> Grant {
         Grant {
             device_id: payload.device,
@@ -244,7 +244,7 @@ pub(crate) mod tests {
         rotated.roots = vec![signed_root(2)];
         let trust = trust().advanced(&rotated.roots);
         assert!(accept(&rotated, &trust, &Ledger::new(), requester(), NOW).is_ok());
-        // The old key is worth nothing any more.
+        // The old key is no longer trusted.
         let mut by_old_key = grant(&payload(50, &[]), 1);
         by_old_key.roots = vec![signed_root(2)];
         assert_eq!(kind(&by_old_key, &Ledger::new()), "payload_untrusted");

@@ -1,4 +1,4 @@
-//! An artifact while it arrives: where it goes on, and whether it is what was announced.
+//! An artifact during its download: the offset to resume at, and the checks of size and digest.
 
 use crate::failure::{Misbehaviour, Rejection};
 use unbox_common::{
@@ -6,7 +6,7 @@ use unbox_common::{
     payload::Artifact,
 };
 
-/// The bytes of one artifact so far, held against its size and, in the end, its digest.
+/// The bytes received so far of one artifact, checked against its size and, in the end, its digest.
 #[derive(Clone)]
 pub(super) struct Incoming {
     digest: Sha256,
@@ -16,22 +16,22 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    /// Nothing has arrived yet.
+    /// Begins with no bytes.
     pub(super) fn new(artifact: &Artifact) -> Self {
         Self { digest: artifact.sha256, size: artifact.size, received: 0, hasher: Hasher::new() }
     }
 
-    /// How many bytes have arrived.
+    /// Returns the number of bytes received.
     pub(super) const fn received(&self) -> u64 {
         self.received
     }
 
-    /// Whether all of it is there.
+    /// Whether all bytes were received.
     pub(super) const fn is_complete(&self) -> bool {
         self.received == self.size
     }
 
-    /// Nothing has arrived after all.
+    /// Discards the bytes received.
     pub(super) fn forget(&mut self) {
         self.received = 0;
         self.hasher = Hasher::new();
@@ -48,7 +48,7 @@ impl Incoming {
         Ok(())
     }
 
-    /// Checks the whole.
+    /// Checks the complete artifact.
     pub(super) fn finish(self) -> Result<(), Rejection> {
         if !self.is_complete() {
             return Err(self.wrong_size());
@@ -61,8 +61,8 @@ impl Incoming {
         }
     }
 
-    /// Checks what an answer announces before its first byte is read. `from` is where it was
-    /// asked to start; returns where it does: there, or at the beginning.
+    /// Checks the headers of an answer before its first byte is read. `from` is the requested offset;
+    /// returns the actual one: `from`, or the beginning.
     pub(super) fn starts_at(&self, from: u64, answer: Announced<'_>) -> Result<u64, AnswerError> {
         let start = match answer {
             Announced { is_part: false, .. } => 0,
@@ -84,10 +84,10 @@ impl Incoming {
     }
 }
 
-/// What the head of an answer says about its body.
+/// The headers of an answer that describe its body.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Announced<'a> {
-    /// Status 206.
+    /// Whether the status is 206.
     pub(super) is_part: bool,
     /// `Content-Range`.
     pub(super) content_range: Option<&'a str>,
@@ -95,7 +95,7 @@ pub(super) struct Announced<'a> {
     pub(super) length: Option<u64>,
 }
 
-/// An answer that is not worth reading.
+/// The reason not to read an answer.
 #[derive(Debug)]
 pub(super) enum AnswerError {
     Misbehaved(Misbehaviour),

@@ -1,8 +1,8 @@
-//! Fetches artifacts: streamed to disk in constant memory, checked while they stream, resumed
-//! where they were cut.
+//! Downloads of artifacts: streamed to disk in constant memory, checked on the way, resumed after an
+//! interruption.
 //!
-//! The socket and the disk do not wait for each other: one task reads and decrypts, a thread
-//! hashes and writes, and a few buffers travel between them.
+//! Socket and disk do not wait for each other: one task reads and decrypts, a thread hashes and writes,
+//! and a few buffers travel between them.
 
 use super::incoming::{Announced, AnswerError, Incoming};
 use crate::{
@@ -32,20 +32,19 @@ use unbox_common::{
 };
 use url::Url;
 
-/// The size of one buffer on its way from the socket to the disk, in bytes.
+/// The size of one buffer between socket and disk, in bytes.
 const BUFFER_BYTES: usize = 256 * 1024;
-/// How many buffers may be on that way at once: 2 MiB, whatever the artifact's size.
+/// The number of buffers in the channel: with those in use, 2 MiB, whatever the artifact's size.
 const BUFFERS: usize = 6;
 /// The largest grant that is read back, in bytes.
 const MAX_STORED_GRANT_BYTES: u64 = 2 * MAX_GRANT_BYTES as u64;
-/// What stays free on the disk, in bytes, for the device itself.
+/// Room left free on the disk for the device itself, in bytes.
 const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Fetches every artifact of a payload that is not there yet, and tells `progress` how many
-/// bytes of how many are.
+/// Fetches all missing artifacts of a payload, and reports bytes received and total bytes to `progress`.
 ///
 /// # Errors
-/// [`Failure`]; what has arrived stays, and the next try goes on from there.
+/// [`Failure`]; bytes already received stay, and the next try resumes there.
 pub async fn fetch_all(
     layout: &Layout,
     server: &Server,
@@ -73,10 +72,10 @@ pub async fn fetch_all(
     Ok(())
 }
 
-/// A grant as it lies on disk.
+/// A grant stored on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredGrant {
-    /// The grant. Nothing in it is believed.
+    /// The grant. Nothing in it is verified.
     pub grant: Grant,
     /// Digest of the file.
     pub digest: Sha256,
@@ -85,7 +84,7 @@ pub struct StoredGrant {
 /// Reads a grant; `None` if there is none.
 ///
 /// # Errors
-/// [`DeviceFault::Damaged`] if the file is none.
+/// [`DeviceFault::Damaged`] if the file is not a grant.
 pub fn read_grant(path: &Path) -> Result<Option<StoredGrant>, DeviceFault> {
     const DAMAGED: DeviceFault = DeviceFault::Damaged { what: "the grant in the exchange" };
     let bytes = match files::read(path, MAX_STORED_GRANT_BYTES) {
@@ -134,17 +133,17 @@ pub fn clean(layout: &Layout, keep: &[&Payload]) -> Result<(), FilesError> {
     Ok(())
 }
 
-/// The ending of an artifact that is not complete.
+/// The extension of an incomplete artifact.
 const PART: &str = ".part";
 
 fn part(folder: &Path, artifact: &Artifact) -> PathBuf {
     folder.join(format!("{}{PART}", artifact.sha256))
 }
 
-/// Where an artifact is fetched from.
+/// The source of an artifact.
 struct Source {
     url: Url,
-    /// Whether the enrollment server itself answers there: nobody else speaks for the device's owner.
+    /// Whether the URL is the enrollment server's: no other host speaks for the device's owner.
     is_server: bool,
 }
 
@@ -157,7 +156,7 @@ impl Source {
         }
     }
 
-    /// Asks for the bytes of an artifact from `from` on.
+    /// Requests the bytes of an artifact, starting at `from`.
     async fn open(&self, client: &Client, artifact: &Artifact, from: u64) -> Result<Response, Failure> {
         let answered = client.fetch(self.url.clone(), from, artifact.size - from).await;
         answered.map_err(|error| match error {
@@ -170,7 +169,7 @@ impl Source {
     }
 }
 
-/// Says no before the first byte is fetched, if there is no room for the last one.
+/// Fails before the first byte is fetched, if there is no room for the last one.
 fn expect_room(folder: &Path, artifacts: &[&Artifact]) -> Result<(), DeviceFault> {
     let missing = artifacts.iter().map(|artifact| {
         let length = |path: PathBuf| path.metadata().map_or(0, |metadata| metadata.len());
@@ -191,7 +190,7 @@ fn expect_room(folder: &Path, artifacts: &[&Artifact]) -> Result<(), DeviceFault
     Ok(())
 }
 
-/// Fetches one artifact, unless it is there.
+/// Fetches one artifact, unless it is present.
 async fn fetch(
     folder: &Path,
     client: &Client,
@@ -207,7 +206,7 @@ async fn fetch(
     let resumed = growing.incoming.received() > 0;
     let tried = grow(client, source, artifact, growing, progress).await;
     let tried = match tried {
-        // What was kept from an earlier try was not what it should be: once more, from nothing.
+        // The bytes kept from an earlier try were wrong: fetch once more, from the beginning.
         Err(Failure::Rejected(Rejection::ArtifactDigest { .. })) if resumed => {
             files::remove(&part)?;
             let growing = Growing::open(&part, artifact).await?;
@@ -223,7 +222,7 @@ async fn fetch(
     Ok(blocking(publish).await??)
 }
 
-/// Whether a complete file is the artifact. One that is not is removed: the disk lost some of it.
+/// Whether a complete file is the artifact. A wrong one is removed: the disk has damaged it.
 async fn is_there(path: &Path, artifact: &Artifact) -> Result<bool, DeviceFault> {
     if !path.exists() {
         return Ok(false);
@@ -236,15 +235,14 @@ async fn is_there(path: &Path, artifact: &Artifact) -> Result<bool, DeviceFault>
     Ok(false)
 }
 
-/// A file that grows, and what is known about the bytes in it.
+/// A growing file, with the checks of its bytes.
 struct Growing {
     file: File,
     incoming: Incoming,
 }
 
 impl Growing {
-    /// Opens the file and hashes what is in it; a file that is longer than the artifact is
-    /// begun anew.
+    /// Opens the file and hashes its content; a file longer than the artifact is started over.
     async fn open(path: &Path, artifact: &Artifact) -> Result<Self, DeviceFault> {
         let (path, artifact) = (path.to_owned(), artifact.clone());
         blocking(move || -> Result<Self, DeviceFault> {
@@ -260,7 +258,7 @@ impl Growing {
         .await?
     }
 
-    /// Hashes what was there, up to `length`.
+    /// Hashes the existing bytes, up to `length`.
     fn hash(&mut self, path: &Path, length: u64) -> io::Result<()> {
         let mut reader = File::open(path)?.take(length);
         let mut buffer = vec![0; BUFFER_BYTES];
@@ -270,18 +268,18 @@ impl Growing {
             if bytes.is_empty() {
                 return Ok(());
             }
-            // The length was checked: it is not more than the artifact has.
+            // The length was checked: it does not exceed the artifact's.
             self.incoming.take(bytes).map_err(io::Error::other)?;
         }
     }
 
-    /// Takes and stores the next bytes.
+    /// Checks and stores the next bytes.
     fn store(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.incoming.take(bytes)?;
         self.file.write_all(bytes).map_err(|error| DeviceFault::Artifact(error).into())
     }
 
-    /// Forgets what is there.
+    /// Discards the bytes received.
     fn begin_anew(&mut self) -> io::Result<()> {
         self.incoming.forget();
         self.file.set_len(0)
@@ -322,13 +320,13 @@ async fn grow(
     });
     let received = receive(response, &buffers, start, progress).await;
     drop(buffers);
-    // What could not be stored explains why nothing more was received.
+    // A failure to store also explains why receiving stopped, so it comes first.
     let growing = stored.await.map_err(|_| worker_failed())??;
     received?;
     Ok(growing.incoming.finish()?)
 }
 
-/// Passes the body on in buffers, as long as somebody takes them.
+/// Passes the body on in buffers, until the receiver is gone.
 async fn receive(
     mut response: Response,
     buffers: &mpsc::Sender<Vec<u8>>,
@@ -352,7 +350,7 @@ async fn receive(
             progress(received);
         }
     };
-    // Also of a connection that was cut, every byte counts.
+    // Even if the connection was cut, the bytes received so far are stored.
     if !buffer.is_empty() {
         let _ = buffers.send(buffer).await;
     }
@@ -401,7 +399,7 @@ mod tests {
         refusal::{Disposition, RefusalKind},
     };
 
-    /// Three quarters of a megabyte, none of it like another part.
+    /// Returns 800 kB without repetition.
     fn bytes() -> Vec<u8> {
         (0u32..200_000).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
     }
@@ -410,7 +408,7 @@ mod tests {
         Artifact { sha256: Sha256::of(bytes), size: bytes.len() as u64, url: None }
     }
 
-    /// Answers like an honest server: the whole, or the part that was asked for.
+    /// Answers like an honest server: everything, or the requested part.
     fn honest(request: &Request, bytes: &[u8]) -> Reply {
         let from = request
             .header("range")
@@ -489,7 +487,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_host_that_drips_is_given_up_in_time_and_the_next_try_goes_on() {
-        // All bytes are the same, so that what drips is right.
+        // All bytes are the same, so that whatever trickles in is right.
         let (whole, begun) = (vec![b'x'; 4000], 1000);
         let artifact = artifact_of(&whole);
         let device = Device::at(move |request| match request.header("range") {

@@ -1,9 +1,9 @@
-//! Stage 4, `payload`: believing what is to be installed, and fetching it.
+//! Stage 4, `payload`: verifies a payload, and fetches its artifacts.
 //!
-//! In: a grant. Out: an `AcceptedPayload`, signed by keys that this device trusts and judged to
-//! be for this device, this enrollment and this time, with every artifact on disk. Both sides
-//! of the device accept by the same function: the network side before it fetches, and the
-//! privileged side once more before it installs, because it believes nothing in the exchange.
+//! In: a grant. Out: an `AcceptedPayload`, signed by keys that this device trusts and judged to be for
+//! this device, this enrollment and this time, with every artifact on disk. Both sides of the device
+//! accept by the same function: the network side before it fetches, and the privileged side again before
+//! it installs, because it trusts nothing in the exchange.
 
 mod accept;
 mod incoming;

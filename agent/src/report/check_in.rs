@@ -1,4 +1,4 @@
-//! What a check-in says, and what its answer means.
+//! The message of a check-in, and the meaning of its answer.
 
 use super::Enrolled;
 use crate::{
@@ -11,22 +11,22 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// How the device stands when it checks in.
+/// The state of the device at a check-in.
 #[derive(Debug, Clone, Copy)]
 pub struct Standing<'a> {
-    /// The enrollment that it speaks for.
+    /// The current enrollment.
     pub enrolled: &'a Enrolled,
     /// Its certificate.
     pub certificate: &'a CertificateChain,
-    /// What is in force, and what failed.
+    /// The ledger, with the payload in force and the one that failed.
     pub ledger: &'a Ledger,
-    /// Whether its DPC is well.
+    /// Whether its DPC is healthy.
     pub healthy: bool,
-    /// Version of the signing root that it trusts.
+    /// Version of the signing root in force.
     pub root_version: u64,
 }
 
-/// The message.
+/// Makes the message.
 #[must_use]
 pub fn check_in(standing: &Standing<'_>, nonce: Nonce, now: Timestamp) -> CheckIn {
     let refused = standing.enrolled.refused.as_ref();
@@ -43,18 +43,18 @@ pub fn check_in(standing: &Standing<'_>, nonce: Nonce, now: Timestamp) -> CheckI
     }
 }
 
-/// What the device does with the news, beside remembering who owns it and when to ask again.
+/// The device's reaction to the news, apart from storing owner and time of the next check-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WhatNext {
-    /// Nothing until the next check-in.
+    /// Do nothing until the next check-in.
     Rest,
     /// Enroll again, from the first message on.
     EnrollAgain,
-    /// Verify and install this: the enrollment as it is, with a newer payload.
+    /// Verify and install this grant: the current enrollment with a newer payload.
     Install(Box<Grant>),
 }
 
-/// Reads the news. A request to enroll again comes first: it brings its own payload.
+/// Decides on the news. A request to enroll again comes first: it brings its own payload.
 #[must_use]
 pub fn what_next(news: &News, enrolled: &Enrolled) -> WhatNext {
     if news.commands.contains(&Command::ReEnroll) {

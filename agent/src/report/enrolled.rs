@@ -1,4 +1,5 @@
-//! The enrollment that the network side speaks for: its certificate, and when to check in.
+//! The current enrollment as the network side sees it: its certificate, and the time of the next
+//! check-in.
 
 use crate::ledger::Refused;
 use serde::{Deserialize, Serialize};
@@ -10,16 +11,16 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// The largest file of this kind that is read, in bytes.
+/// The largest enrollment file that is read, in bytes.
 pub(super) const MAX_ENROLLED_BYTES: u64 = 256 * 1024;
 
 /// The shortest time between two check-ins, whatever the server says.
 const SHORTEST_CHECK_IN: Duration = Duration::from_secs(10);
-/// The longest.
+/// The longest time between two check-ins.
 const LONGEST_CHECK_IN: Duration = Duration::from_hours(7 * 24);
-/// The longest for a device on which nothing is in force: it waits for an administrator.
+/// The longest time for a device without a payload in force, which waits for an administrator.
 const LONGEST_UNMANAGED: Duration = Duration::from_mins(15);
-/// How far a clock may have been set back before a check-in is due all the same.
+/// The largest step back of the clock that does not make a check-in due at once.
 const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
 
 /// `enrollment.json`, in the exchange.
@@ -27,16 +28,16 @@ const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
 pub struct Enrolled {
     /// The device's id.
     pub device_id: DeviceId,
-    /// Which enrollment.
+    /// The generation of the enrollment.
     pub generation: Generation,
     /// The client certificate first, then its issuers; DER.
     pub certificate_chain: Vec<Bytes>,
-    /// Whose device it is.
+    /// The owner of the device.
     pub owner: Owner,
-    /// When the server was last heard, by the device's own clock, right or wrong: a clock without a
-    /// battery stays behind every time that is believed, and would never come to the next check-in.
+    /// The time of the server's last answer, by the device's own clock, right or wrong: without a
+    /// battery, that clock is always behind the trusted time, and would never reach the next check-in.
     pub heard_at: Timestamp,
-    /// How long after that the next check-in is due, in seconds.
+    /// The time from then to the next check-in, in seconds.
     pub check_in_after_s: u32,
     /// The payload that this side refused last, before the installer saw it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,7 +45,7 @@ pub struct Enrolled {
 }
 
 impl Enrolled {
-    /// What a grant says.
+    /// Takes the enrollment from a grant.
     #[must_use]
     pub fn by(grant: &Grant, now: Timestamp) -> Self {
         Self {
@@ -58,10 +59,10 @@ impl Enrolled {
         }
     }
 
-    /// How long until the next check-in; zero if it is due.
+    /// Returns the time until the next check-in; zero if it is due.
     ///
-    /// `jitter` is a number of this device's own: devices that enrolled in the same second do
-    /// not ask in the same second for ever. It adds up to a tenth.
+    /// `jitter` is this device's own number, so that devices that enrolled in the same second do not keep
+    /// checking in in the same second. It adds up to a tenth.
     #[must_use]
     pub fn until_check_in(&self, now: Timestamp, jitter: u8, is_managed: bool) -> Duration {
         let longest = if is_managed { LONGEST_CHECK_IN } else { LONGEST_UNMANAGED };
@@ -73,7 +74,7 @@ impl Enrolled {
         due.since(now)
     }
 
-    /// The number that [`Self::until_check_in`] takes: always the same for one device.
+    /// Returns the number for [`Self::until_check_in`], constant for one device.
     #[must_use]
     pub fn jitter(&self) -> u8 {
         let [first, ..] = unbox_common::digest::Sha256::of(&self.device_id.get().to_be_bytes()).0;
@@ -99,7 +100,7 @@ mod tests {
             (3600, heard.after(minutes(61)), 128, minutes(2)),
             (0, heard, 0, SHORTEST_CHECK_IN),
             (u32::MAX, heard, 0, LONGEST_CHECK_IN),
-            // The clock was set back, a little and a lot.
+            // The clock was set back, by a little and by a lot.
             (3600, heard.before(minutes(1)), 0, minutes(61)),
             (3600, heard.before(minutes(10)), 0, Duration::ZERO),
         ] {

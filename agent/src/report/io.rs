@@ -24,15 +24,15 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// How long the service manager may take to say how a unit is.
+/// Time limit for the service manager to report the state of a unit.
 const UNIT_STATE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Exit codes of `systemctl is-active` that say no (systemctl(1), "exit status"): not active,
-/// and no such unit. Every other failure says nothing about the unit.
+/// Exit codes of `systemctl is-active` for an inactive and for an unknown unit (systemctl(1), "exit
+/// status"). Any other failure says nothing about the unit.
 const UNIT_IS_DOWN: [i32; 2] = [3, 4];
 
-/// Reads the enrollment that this side speaks for. A damaged one is as good as none: the device
-/// enrolls again, with the same key.
+/// Reads the current enrollment. A damaged file counts as absent: the device enrolls again, with the same
+/// key.
 ///
 /// # Errors
 /// [`FilesError`].
@@ -40,7 +40,7 @@ pub fn enrolled(layout: &Layout) -> Result<Option<Enrolled>, FilesError> {
     files::read_json(&layout.enrollment(), MAX_ENROLLED_BYTES)
 }
 
-/// Stores the enrollment that this side speaks for.
+/// Stores the current enrollment.
 ///
 /// # Errors
 /// [`FilesError`].
@@ -48,8 +48,8 @@ pub fn store_enrolled(layout: &Layout, enrolled: &Enrolled) -> Result<(), FilesE
     store(&layout.enrollment(), enrolled)
 }
 
-/// Reads the queue of a generation, with the last installation's outcome in it. A damaged one is
-/// begun anew, above what the server has seen.
+/// Reads the queue of a generation, and adds the last installation's outcome. A damaged queue is started
+/// over, and [`Queue::acknowledge`] renumbers it above the numbers that the server has seen.
 ///
 /// # Errors
 /// [`FilesError`].
@@ -62,7 +62,7 @@ pub fn queue(layout: &Layout, generation: Generation) -> Result<Queue, FilesErro
     Ok(queue)
 }
 
-/// Reads how the last installation ended. A damaged file says nothing.
+/// Reads the outcome of the last installation. A damaged file counts as absent.
 ///
 /// # Errors
 /// [`FilesError`].
@@ -84,10 +84,10 @@ fn store(path: &Path, document: &impl Serialize) -> Result<(), FilesError> {
     files::replace(path, &json, files::PRIVATE_FILE)
 }
 
-/// Sends everything that waits, and forgets what the server has stored.
+/// Sends everything that waits, and drops what the server has stored.
 ///
 /// # Errors
-/// [`Failure`]; what was not acknowledged still waits.
+/// [`Failure`]; unacknowledged entries stay in the queue.
 pub async fn deliver(
     layout: &Layout,
     server: &Server,
@@ -127,8 +127,8 @@ fn unsendable(source: serde_json::Error) -> Misbehaviour {
     Misbehaviour::Unreadable { what: "own message", source }
 }
 
-/// Whether the unit of what is installed is active now. `true` where nobody can say: in a
-/// sandbox, and without a unit.
+/// Whether the installed payload's unit is active now. `true` if that is unknown: in a sandbox, and
+/// without a unit.
 #[must_use]
 pub fn unit_is_well(layout: &Layout, unit: Option<&UnitName>) -> bool {
     let Some(unit) = unit.filter(|_| layout.is_running_system()) else {

@@ -1,9 +1,9 @@
-//! Stage 6, `report`: telling the server what happened, and asking whether there is news.
+//! Stage 6, `report`: reports the outcome to the server, and asks for news.
 //!
-//! In: how an installation ended. Out: a server that knows it, however often the power was cut
-//! in between: what is to be said lies in a durable [`Queue`], numbered within its generation,
-//! and stays there until the server has acknowledged it. Then, when it is due, a check-in: it may
-//! bring a newer payload, a newer certificate, or the request to enroll again.
+//! In: the outcome of an installation. Out: a server that knows it, despite any number of power cuts:
+//! reports are in a durable [`Queue`], numbered within their generation, and stay there until the server
+//! has acknowledged them. Then, when it is due, a check-in: it may bring a newer payload, a newer
+//! certificate, or the request to enroll again.
 //!
 //! Everything here is over mutual TLS, with the certificate of [`Enrolled`].
 

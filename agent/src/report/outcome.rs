@@ -1,4 +1,4 @@
-//! How an installation ended, as the privileged side tells the network side.
+//! The outcome of an installation, from the privileged side to the network side.
 
 use serde::{Deserialize, Serialize};
 use unbox_common::{
@@ -11,17 +11,17 @@ use unbox_common::{
 /// The largest outcome file that is read, in bytes.
 pub(super) const MAX_OUTCOME_BYTES: u64 = 512 * 1024;
 
-/// The most progress entries that one installation notes.
+/// The most progress entries of one installation.
 const MAX_ENTRIES: usize = 256;
 
-/// One thing that happened, and when.
+/// One progress entry with its time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Noted {
-    /// When, by the device's clock.
+    /// The time, by the device's clock.
     pub at: Timestamp,
-    /// What.
+    /// The progress.
     pub progress: Progress,
-    /// More about it, for people.
+    /// Details, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -29,21 +29,21 @@ pub struct Noted {
 /// `outcome.json`: the last word about one grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeFile {
-    /// The enrollment.
+    /// The generation of the enrollment.
     pub generation: Generation,
-    /// Digest of the grant that it is about.
+    /// Digest of the grant.
     pub grant: Sha256,
-    /// What happened on the way, oldest first.
+    /// The progress entries, oldest first.
     pub entries: Vec<Noted>,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Whether the privileged side tries the same grant again, because the reason may pass.
+    /// Whether the privileged side tries the same grant again, because the reason may be temporary.
     #[serde(default)]
     pub tries_again: bool,
 }
 
 impl OutcomeFile {
-    /// The last word about a grant; of very many entries, the last ones.
+    /// Makes the last word about a grant; excess entries are dropped, oldest first.
     #[must_use]
     pub fn new(
         generation: Generation,
@@ -56,7 +56,7 @@ impl OutcomeFile {
         Self { generation, grant, entries, outcome, tries_again }
     }
 
-    /// What tells this outcome from every other, also of the same grant.
+    /// Returns the digest, which distinguishes this outcome from all others, even of the same grant.
     #[must_use]
     pub fn digest(&self) -> Sha256 {
         Sha256::of(&serde_json::to_vec(self).unwrap_or_default())

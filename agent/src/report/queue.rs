@@ -1,4 +1,4 @@
-//! What the server has not acknowledged yet: numbered, durable, and sent until it has.
+//! The queue of unacknowledged reports: numbered, durable, and sent until acknowledged.
 
 use super::{Noted, OutcomeFile};
 use crate::console::plain;
@@ -12,16 +12,16 @@ use unbox_common::{
     },
 };
 
-/// The most entries that wait; of more, the oldest are forgotten.
+/// The most waiting entries; beyond that, the oldest are dropped.
 const MAX_WAITING: usize = 512;
 
-/// The largest queue that is read, in bytes: every entry at its longest, escaped.
+/// The largest queue that is read, in bytes: every entry at its maximum length, escaped.
 pub(super) const MAX_QUEUE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Room that a report's own fields and its outcome take, in bytes.
+/// Room for a report's own fields and its outcome, in bytes.
 const REPORT_OVERHEAD_BYTES: usize = 16 * 1024;
 
-/// What is to be said within one generation.
+/// The reports of one generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queue {
     generation: Generation,
@@ -29,26 +29,26 @@ pub struct Queue {
     entries: Vec<ReportEntry>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
-    /// The outcome that was taken in already, by its digest.
+    /// Digest of the last outcome that was added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     taken: Option<Sha256>,
 }
 
 impl Queue {
-    /// Nothing has been said in this generation yet.
+    /// Makes an empty queue for a generation.
     #[must_use]
     pub const fn new(generation: Generation) -> Self {
         Self { generation, last_sequence: 0, entries: Vec::new(), outcome: None, taken: None }
     }
 
-    /// This queue, if it belongs to `generation`; else a new one, because the server takes
-    /// nothing of an older generation any more.
+    /// Returns this queue, if it belongs to `generation`; otherwise a new one, because the server no
+    /// longer accepts reports of an older generation.
     #[must_use]
     pub fn of(self, generation: Generation) -> Self {
         if self.generation == generation { self } else { Self::new(generation) }
     }
 
-    /// Adds one thing that happened.
+    /// Adds one progress entry.
     pub fn note(&mut self, noted: Noted) {
         self.last_sequence += 1;
         self.entries.push(ReportEntry {
@@ -61,8 +61,8 @@ impl Queue {
         self.entries.drain(..over);
     }
 
-    /// Takes in how an installation ended, once. Says whether it did: the outcome of another
-    /// generation, or one that was taken already, is none of this queue's.
+    /// Adds the outcome of an installation, once. Returns whether it was added: the outcome of another
+    /// generation, or one that was added before, is ignored.
     pub fn take(&mut self, file: &OutcomeFile) -> bool {
         let digest = file.digest();
         if file.generation != self.generation || self.taken == Some(digest) {
@@ -76,7 +76,7 @@ impl Queue {
         true
     }
 
-    /// Says how it ended.
+    /// Sets the outcome.
     pub fn conclude(&mut self, outcome: Outcome) {
         let short = |text: String| plain(&text, MAX_DETAIL_BYTES);
         self.outcome = Some(match outcome {
@@ -90,7 +90,7 @@ impl Queue {
         });
     }
 
-    /// The next report to send; `None` if everything was acknowledged.
+    /// Returns the next report to send; `None` if everything was acknowledged.
     #[must_use]
     pub fn next(&self) -> Option<Report> {
         let mut room = MAX_REPORT_BYTES - REPORT_OVERHEAD_BYTES;
@@ -106,7 +106,7 @@ impl Queue {
             })
             .cloned()
             .collect();
-        // How it ended is said last: the server then knows everything that led to it.
+        // The outcome is sent last: the server then knows everything that led to it.
         let is_last = entries.len() == self.entries.len();
         let outcome = self.outcome.clone().filter(|_| is_last);
         (!entries.is_empty() || outcome.is_some()).then_some(Report {
@@ -116,10 +116,10 @@ impl Queue {
         })
     }
 
-    /// Forgets what the server has stored.
+    /// Drops the entries that the server has stored.
     ///
-    /// A server that has seen more than this queue ever said shows that the queue was lost once:
-    /// what waits gets numbers that the server has not seen, and is sent again.
+    /// A server that has seen higher numbers than this queue shows that the queue was lost once: the
+    /// waiting entries are renumbered above them, and sent again.
     pub fn acknowledge(&mut self, sent: &Report, answer: &Acknowledged) {
         let sent_up_to = sent.entries.last().map_or(0, |entry| entry.sequence);
         if answer.sequence > self.last_sequence && !sent.entries.is_empty() {
@@ -231,8 +231,8 @@ mod tests {
     }
 
     proptest! {
-        /// A server that stores what it is sent, power cuts after any step: every entry arrives,
-        /// once, in order.
+        /// Against a server that stores everything it receives, with power cuts after any step, every
+        /// entry arrives, once, in order.
         #[test]
         fn nothing_is_lost_and_nothing_told_twice(steps in proptest::collection::vec(0u8..4, 1..60)) {
             let mut disk = Queue::new(Generation(1));

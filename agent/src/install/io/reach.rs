@@ -1,4 +1,5 @@
-//! How far a payload reaches on this device: the lists of `unbox_common::protected` once more, where links lead.
+//! The reach of a payload on this device: the lists of `unbox_common::protected` applied again to real
+//! paths.
 
 use super::contents::Contents;
 use crate::{

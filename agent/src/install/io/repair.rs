@@ -81,7 +81,7 @@ pub fn repair(state_dir: &Path) -> Result<Vec<LostRecord>, InstallError> {
     let record = |name| look(&at(name), MAX_RECORD_BYTES, |bytes| Record::parse(bytes).map(drop));
     match (record(RECORD)?, record(COPY)?) {
         (Found::Damaged, Found::Usable(copy)) => write(&at(RECORD), &copy)?,
-        // While a journal exists, only the record may be missing; otherwise record and copy go together.
+        // A removal in progress deletes the record before its copy; without a journal, it was lost.
         (Found::Absent, Found::Usable(copy)) if !is_under_way => write(&at(RECORD), &copy)?,
         (Found::Usable(record), Found::Damaged | Found::Absent) => write(&at(COPY), &record)?,
         (Found::Damaged, _) => {
