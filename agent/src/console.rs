@@ -1,8 +1,8 @@
 //! The messages for people in front of the device: current activity, owner, and next steps when it stops.
 //!
-//! The same text goes to standard output (the units send it to journal and console), to `systemctl
-//! status`, and to a file for programs. All text from a server passes through [`plain`], so that no
-//! control character reaches a terminal.
+//! The same text goes to standard output (the units send it to journal and console), to systemd's status
+//! line, and to a file for programs. All text from a server passes through [`plain`], so that no control
+//! character reaches a terminal.
 
 mod text;
 

@@ -246,7 +246,7 @@ pub enum DeviceFault {
     /// The user did not confirm.
     #[error("nothing was changed, because nobody confirmed it: add --yes to go on without being asked")]
     NotConfirmed,
-    /// A file of the network side is damaged; it is written anew.
+    /// A file of the network side is damaged; it will be rewritten.
     #[error("{what} is damaged")]
     Damaged {
         /// The file, in words.

@@ -47,7 +47,7 @@ pub struct Args {
     /// The root directory of the device; anything but / is a sandbox. `verify` takes several.
     #[arg(long = "root", global = true, default_value = "/", value_name = "DIR", value_parser = root)]
     roots: Vec<PathBuf>,
-    /// A file to read in place of /etc/unbox/agent.toml.
+    /// A file to read instead of /etc/unbox/agent.toml.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -73,7 +73,7 @@ enum StationCommand {
     Factory(factory::Factory),
     /// Make the label of a unit, as a picture or for a printer.
     Label(label::Label),
-    /// Test units all shift, the next one by its scan.
+    /// Test units throughout a shift, one per scan.
     Station(Box<station::Station>),
 }
 
@@ -103,17 +103,17 @@ enum DeviceCommand {
         /// The folder to write the result to.
         folder: PathBuf,
     },
-    /// Report, and ask the server for news now, whether or not it is time (as the user `unbox`).
+    /// Report, and ask the server for news now, whether or not it is due (as the user `unbox`).
     CheckIn,
-    /// Show what this device is, what was refused and why, and what to register.
+    /// Show the identifiers of this device, the refused values with reasons, and the row to register.
     Identity {
         /// As JSON.
         #[arg(long)]
         json: bool,
-        /// Keep what the sources hold in this new folder, without secrets: `--root` reads it back.
+        /// Save the content of the sources in this new folder, without secrets: `--root` reads it back.
         #[arg(long, value_name = "DIR")]
         capture: Option<PathBuf>,
-        /// A table of further ChromeOS models, in the columns of the built-in one; its rows count first.
+        /// A table of further ChromeOS models, in the columns of the built-in one; its rows take precedence.
         #[arg(long, value_name = "CSV")]
         models: Option<PathBuf>,
     },
@@ -123,15 +123,15 @@ enum DeviceCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Take away what was installed, forget the enrollment, and enroll again at the next start.
+    /// Remove everything installed, forget the enrollment, and enroll again at the next start.
     Reset {
         /// A file with the administrator's one-time ticket: the device gets a new key.
         #[arg(long, value_name = "FILE")]
         ticket_file: Option<PathBuf>,
-        /// Give up the records of a newer version of the agent, which this one cannot read.
+        /// Discard the records of a newer version of the agent, which this one cannot read.
         #[arg(long)]
         forget_newer: bool,
-        /// Do not ask before records are given up.
+        /// Do not ask before records are discarded.
         #[arg(long, requires = "forget_newer")]
         yes: bool,
     },
@@ -145,7 +145,7 @@ enum Stage {
     Handshake,
     /// Install the grant (root, no network).
     Install,
-    /// Report, check in, fetch what is newer (network, no root).
+    /// Report, check in, fetch a newer payload (network, no root).
     Report,
 }
 

@@ -18,7 +18,7 @@ use crate::{
 use std::{io, os::fd::AsFd as _, path::Path};
 use unbox_common::{identity::HardwareIdentity, refusal::Disposition};
 
-/// `stage identity`: as root, without a network.
+/// Runs `stage identity`: as root, without a network.
 pub(super) async fn identity(session: &mut Session) -> Result<Exit, Exit> {
     let survey = identity::io::survey(&session.layout).await;
     let handed_over = identity::io::hand_over(&session.layout, &survey)
@@ -45,7 +45,7 @@ fn mark_machine(session: &Session, identity: &HardwareIdentity) -> Result<(), De
     Ok(())
 }
 
-/// `medium`: without a network, without root, and with access to nothing but the medium itself.
+/// Runs `medium`: without a network, without root, and with access to nothing but the medium itself.
 pub(super) fn medium(folder: &Path) -> Result<Exit, Exit> {
     let handed_on = io::stdin()
         .as_fd()
@@ -63,7 +63,7 @@ pub(super) fn medium(folder: &Path) -> Result<Exit, Exit> {
     Ok(Exit::Done)
 }
 
-/// `stage handshake`: with the network, without root. Ends when there is a grant.
+/// Runs `stage handshake`: with the network, without root. Ends when there is a grant.
 pub(super) async fn handshake(session: &mut Session) -> Result<Exit, Exit> {
     session.console.ready();
     let _lock = match session.lock_exchange() {
@@ -87,7 +87,7 @@ pub(super) async fn handshake(session: &mut Session) -> Result<Exit, Exit> {
     Ok(Exit::Done)
 }
 
-/// `stage install`: as root, without a network. Ends when the grant is dealt with.
+/// Runs `stage install`: as root, without a network. Ends when the grant is dealt with.
 pub(super) async fn install(session: &mut Session) -> Result<Exit, Exit> {
     loop {
         let identity = identity::io::take_over(&session.layout).ok();
@@ -113,7 +113,7 @@ pub(super) async fn install(session: &mut Session) -> Result<Exit, Exit> {
     }
 }
 
-/// `stage report` and `check-in`: with the network, without root. One round.
+/// Runs `stage report` and `check-in`: with the network, without root. Performs one round.
 pub(super) async fn report(session: &mut Session, when: When) -> Result<Exit, Exit> {
     let _lock = match session.lock_exchange() {
         Ok(Some(lock)) => lock,

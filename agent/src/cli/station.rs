@@ -40,7 +40,7 @@ Exit codes:
   0  ended
   3  could not go on, with the reason on standard error; wrong usage, too";
 
-/// Tests units one after the other, all shift.
+/// Tests units one after the other, throughout a shift.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Station {
@@ -55,7 +55,7 @@ pub(super) struct Station {
     /// for a spooler.
     #[arg(long, value_name = "PATH")]
     printer: Option<PathBuf>,
-    /// Line by line also on a terminal, as where input or output is none.
+    /// Work line by line even on a terminal, as if input or output were a pipe.
     #[arg(long)]
     lines: bool,
     #[command(flatten)]

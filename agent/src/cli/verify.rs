@@ -41,19 +41,19 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Verify {
-    /// A directory with a captured machine in each of its directories, in place of --root; their
-    /// labels may be in a file labels.txt in each.
+    /// A directory with one captured machine per subdirectory, instead of --root; each may have its labels
+    /// in a file labels.txt.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["labels", "scan"])]
     units: Option<PathBuf>,
     /// The text of a label as a scanner types it; once for each label of the unit.
     #[arg(long = "label", value_name = "TEXT")]
     labels: Vec<String>,
-    /// Read labels from standard input, one a line, to an empty line or the end.
+    /// Read labels from standard input, one per line, up to an empty line or the end.
     #[arg(long)]
     scan: bool,
     #[command(flatten)]
     witnesses: Witnesses,
-    /// One JSON document a line: each unit, and then the run.
+    /// Print one JSON document per line: each unit, then the run.
     #[arg(long)]
     json: bool,
     /// Write a JUnit report.

@@ -17,7 +17,7 @@ pub(super) struct Witnesses {
     /// The order: a file with the columns of a claims file.
     #[arg(long, value_name = "CSV")]
     expect: Option<PathBuf>,
-    /// A table of further ChromeOS models, in the columns of the built-in one; its rows count first.
+    /// A table of further ChromeOS models, in the columns of the built-in one; its rows take precedence.
     #[arg(long, value_name = "CSV")]
     models: Option<PathBuf>,
     /// Also ask the server for each unit's claim. A station registers units that passed there; without a

@@ -335,7 +335,7 @@ impl Entry {
         put_away().map_err(|source| self.unwritable(source))
     }
 
-    /// The name is unguessable, so that the owner of the directory cannot take it beforehand.
+    /// Renames to an unguessable name, so that the owner of the directory cannot take it beforehand.
     fn rename_to_a_free_name(&self, name: &OsStr) -> io::Result<()> {
         let unguessable = RandomState::new().build_hasher().finish();
         let free = format!(".unbox-discarded-{unguessable:016x}");

@@ -63,7 +63,7 @@ impl Accounts {
     }
 }
 
-/// Of two equal names, the first counts (getpwnam(3)).
+/// Keeps the first of two entries with equal names (getpwnam(3)).
 fn first_of_each<T>(entries: impl Iterator<Item = (String, T)>) -> BTreeMap<String, T> {
     let mut first = BTreeMap::new();
     for (name, value) in entries {

@@ -98,7 +98,7 @@ pub struct Failure {
     pub kind: String,
     /// The reason with its causes, for people.
     pub detail: String,
-    /// Whether trying the same payload again can help.
+    /// The disposition, which decides whether the same payload is tried again.
     pub disposition: Disposition,
 }
 

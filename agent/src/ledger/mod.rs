@@ -157,7 +157,7 @@ pub struct Failed {
     pub kind: String,
     /// The reason, for people.
     pub detail: String,
-    /// Whether trying the same payload again can help.
+    /// The disposition, which decides whether the same payload is tried again.
     pub disposition: Disposition,
 }
 

@@ -31,7 +31,7 @@ pub enum Event {
         kind: String,
         /// The reason, for people.
         detail: String,
-        /// Whether trying the same payload again can help.
+        /// The disposition, which decides whether the same payload is tried again.
         disposition: Disposition,
     },
     /// The disk came from another machine.

@@ -231,8 +231,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against a server that stores everything it receives, with power cuts after any step, every
-        /// entry arrives, once, in order.
+        /// Checks that every entry arrives, once, in order, at a server that stores everything it
+        /// receives, with power cuts after any step.
         #[test]
         fn nothing_is_lost_and_nothing_told_twice(steps in proptest::collection::vec(0u8..4, 1..60)) {
             let mut disk = Queue::new(Generation(1));

@@ -13,7 +13,7 @@ use unbox_common::{
     identity::{HardwareIdentity, Identifier, IdentifierKind, fold_manufacturer, fold_name},
 };
 
-/// The identifiers of the units so far, by digest.
+/// The number of the first unit that showed an identifier, by the identifier's digest.
 #[derive(Debug, Clone, Default)]
 pub struct Seen(HashMap<u64, u32>);
 

@@ -41,7 +41,7 @@ pub enum TpmUse {
     Required,
 }
 
-/// The failure of an operation with a TPM.
+/// A failed operation with a TPM.
 #[derive(Debug, thiserror::Error)]
 pub enum TpmError {
     /// The TPM could not be opened.

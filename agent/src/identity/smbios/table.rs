@@ -133,7 +133,7 @@ impl<'a> Structures<'a> {
         Self { rest: table }
     }
 
-    /// After the walk: whether the table ended without an end marker.
+    /// Whether, after the walk, the table ended without an end marker.
     pub(super) fn is_cut_short(&self) -> bool {
         self.rest.first() != Some(&END_OF_TABLE) && self.rest.iter().any(|byte| *byte != 0)
     }

@@ -106,7 +106,7 @@ pub enum Reload {
 /// The current status of a unit, according to systemd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitReport {
-    /// Whether it runs.
+    /// Its activity.
     pub phase: UnitPhase,
     /// The number of automatic restarts.
     pub restarts: u32,

@@ -58,7 +58,7 @@ pub enum ScreenError {
     /// The terminal could not be set up or drawn on.
     #[error("the terminal could not be used")]
     Terminal(#[source] io::Error),
-    /// The signal handlers could not be installed.
+    /// Waiting for signals could not be set up.
     #[error("signals could not be waited for")]
     Signals(#[source] io::Error),
     /// A thread could not be started.

@@ -189,7 +189,7 @@ mod tests {
     }
 
     proptest! {
-        /// After any bytes, at most two line breaks bring the keyboard back to plain typing.
+        /// Checks that after any bytes, a line break brings the keyboard back to plain typing.
         #[test]
         fn no_bytes_leave_the_keyboard_in_a_state_that_eats_the_next_scan(bytes: Vec<u8>) {
             let mut keyboard = Keyboard::default();
