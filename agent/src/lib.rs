@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! boot -> identity -> handshake -> payload -> install -> report
-//! BootContext -> HardwareIdentity -> Grant -> AcceptedPayload -> StagedInstall -> Outcome
+//! BootContext -> HardwareIdentity -> Grant -> AcceptedPayload -> InstallOutcome -> Report
 //! ```
 //!
 //! Each stage consists of its contract (`mod.rs`), pure files, and one `io.rs`. Shared modules are beside

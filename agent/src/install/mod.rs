@@ -1,6 +1,6 @@
 //! Stage 5, `install`: makes the device what an accepted payload says, completely or not at all.
 //!
-//! `StagedInstall -> Outcome` on the device's path. The stage takes an [`AcceptedPayload`] and its
+//! `AcceptedPayload -> InstallOutcome` on the device's path. The stage takes an [`AcceptedPayload`] and its
 //! artifacts, and ends in one of two states: everything in the payload is in place and healthy, or
 //! everything is as it was. That holds for a power cut at any instant: [`Installer::resume`] at the next
 //! start completes one of the two.
