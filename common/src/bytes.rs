@@ -29,7 +29,7 @@ pub fn from_base64(text: &str) -> Result<Vec<u8>, NotBase64> {
     STANDARD.decode(text).map_err(|_| NotBase64)
 }
 
-/// The text was not standard base64 with padding.
+/// The error for a text that is not standard base64 with padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected standard base64 with padding")]
 pub struct NotBase64;

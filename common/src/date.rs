@@ -1,4 +1,4 @@
-//! Days of the calendar: when a device was made, and from when on its model is eligible.
+//! Days of the calendar: days of manufacture, and the first eligible day of a model.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};
@@ -8,13 +8,13 @@ use time::Month;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Date(time::Date);
 
-/// The text names no day.
+/// The error for a text that does not name a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected a day such as 2026-11-21")]
 pub struct InvalidDate;
 
 impl Date {
-    /// A day out of its numbers; `None` if the calendar has no such day.
+    /// Makes a day from its numbers; `None` if the calendar has no such day.
     #[must_use]
     pub fn new(year: u16, month: u8, day: u8) -> Option<Self> {
         let month = Month::try_from(month).ok()?;

@@ -1,4 +1,4 @@
-//! SHA-256 digests: how artifacts, files and handshakes are named.
+//! SHA-256 digests: the names of artifacts, files and handshakes.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};
@@ -7,13 +7,13 @@ use std::{fmt, str::FromStr};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sha256(pub [u8; 32]);
 
-/// The text was not 64 lower-case hexadecimal characters.
+/// The error for a text that is not 64 lower-case hexadecimal characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected a SHA-256 digest: 64 lower-case hexadecimal characters")]
 pub struct NotADigest;
 
 impl Sha256 {
-    /// The digest of `bytes`.
+    /// Computes the digest of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         let mut hasher = Hasher::new();
@@ -22,12 +22,12 @@ impl Sha256 {
     }
 }
 
-/// A digest that grows while data streams past.
+/// A digest that is computed while data streams past.
 #[derive(Clone)]
 pub struct Hasher(ring::digest::Context);
 
 impl Hasher {
-    /// An empty digest.
+    /// Starts a digest of no bytes.
     #[must_use]
     pub fn new() -> Self {
         Self(ring::digest::Context::new(&ring::digest::SHA256))
@@ -38,7 +38,7 @@ impl Hasher {
         self.0.update(bytes);
     }
 
-    /// The digest of everything that was added.
+    /// Returns the digest of all bytes that were added.
     #[must_use]
     pub fn finish(self) -> Sha256 {
         let digest = self.0.finish();

@@ -1,5 +1,5 @@
-//! What a device will hardly show, though each identifier passed the rules of its kind: found in what is
-//! registered, before the devices ship.
+//! Identifiers that a device is unlikely to show, although each passed the rules of its kind: found when
+//! they are registered, before the devices ship.
 
 use crate::{
     date::Date,
@@ -10,25 +10,25 @@ use crate::{
     models::{Model, Models},
 };
 
-/// What is odd about a set of identifiers, in one sentence; [`Doubt::advice`] says what to do.
+/// An oddity of a set of identifiers, in one sentence; [`Doubt::advice`] returns the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Doubt {
-    /// A serial number that is not in its maker's form.
+    /// A serial number in an unusual form for its maker.
     #[error(transparent)]
     Serial(SerialDoubt),
-    /// A Dell whose serial number is not its service tag.
+    /// A Dell with different serial number and service tag.
     #[error("The serial number is not the service tag, and on a Dell the two are one.")]
     TwoTags,
     /// A unit that cannot be registered by its certified device ID.
     #[error(transparent)]
     NotEligible(Reason),
-    /// A unit of which nobody knows what its maker certifies.
+    /// A unit whose maker's certified ID is not known.
     #[error(transparent)]
     NotKnown(Reason),
 }
 
 impl Doubt {
-    /// The name of the check that found it, for counting.
+    /// Returns the name of the check that found it, for counting.
     #[must_use]
     pub const fn check(&self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl Doubt {
         }
     }
 
-    /// Whether no device can show it, as far as its maker has told anybody.
+    /// Whether certainly no device can show the set, as far as its maker has published.
     #[must_use]
     pub const fn is_certain(&self) -> bool {
         match self {
@@ -56,7 +56,7 @@ impl Doubt {
         }
     }
 
-    /// What to do, in one sentence.
+    /// Returns the remedy, in one sentence.
     #[must_use]
     pub const fn advice(&self) -> &'static str {
         match self {
@@ -70,7 +70,8 @@ impl Doubt {
     }
 }
 
-/// Everything that is odd about a set, given what makers certify, and when the unit was made if that is known.
+/// Finds everything that is odd about a set, given what makers certify, and the day of manufacture if it is
+/// known.
 #[must_use]
 pub fn doubts(set: &IdentifierSet, models: &Models, manufactured: Option<Date>) -> Vec<Doubt> {
     let of = |kind| {

@@ -1,5 +1,5 @@
-//! Whether a unit can be registered by a certified device ID, and exactly what to register: one pure
-//! function of a table of [`Models`] and of what is known about the unit.
+//! The check whether a unit can be registered by a certified device ID, and exactly what to register: one
+//! pure function of a table of [`Models`] and of what is known about the unit.
 
 use crate::{
     date::Date,
@@ -8,28 +8,27 @@ use crate::{
     models::{CertifiedId, Footnote, Model, Models},
 };
 
-/// What is known about one unit, as it was typed, scanned or read: none of it is believed.
+/// The known facts about one unit, as they were typed, scanned or read: none of them is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Unit<'a> {
-    /// The name of the model, as the table has it.
+    /// The name of the model, as in the table.
     pub model: &'a str,
     /// The serial number; empty if it is not known.
     pub serial_number: &'a str,
-    /// The certified device ID; empty if it is not known, and then it is made of the others where
+    /// The certified device ID; empty if it is not known, and then it is built from the other fields where
     /// the maker's form allows it.
     pub certified_device_id: &'a str,
     /// Lenovo's machine type and model, 7 or 10 characters; empty if it is not known.
     pub machine_type_model: &'a str,
     /// The MAC address of the unit, of several the one of [`certified_mac`]; empty if it is not known.
     pub mac_address: &'a str,
-    /// The day on which it was made.
+    /// The day of manufacture.
     pub manufactured: Option<Date>,
 }
 
 impl<'a> Unit<'a> {
-    /// The unit that these identifiers register as a ChromeOS device: a certified device ID beside a serial
-    /// number or a model, and without a maker. A certified ID that stands alone says nothing that could be
-    /// checked.
+    /// Returns the unit that these identifiers register as a ChromeOS device: a certified device ID beside a
+    /// serial number or a model, and without a maker. A certified ID alone leaves nothing to check.
     #[must_use]
     pub fn of(identifiers: &'a [Identifier]) -> Option<Self> {
         use IdentifierKind::{CertifiedDeviceId, Manufacturer, Model, SerialNumber};
@@ -49,8 +48,8 @@ impl<'a> Unit<'a> {
     }
 }
 
-/// Of the MAC addresses of one unit the one that its certified device ID holds; if that holds another or
-/// none, the first. Empty if there is none.
+/// Returns the one of a unit's MAC addresses that its certified device ID contains; the first if it
+/// contains another one or none; an empty text if the unit has none.
 #[must_use]
 pub fn certified_mac<'a>(
     certified_device_id: &str,
@@ -65,34 +64,34 @@ pub fn certified_mac<'a>(
 
 /// The verdict about one unit.
 ///
-/// `register` holds what to register (serial number, model, certified device ID) as far as it is known
-/// to be right: all three if the unit is eligible; put right, where what is wrong can be put right; none
-/// if the unit cannot be registered whatever one writes.
+/// `register` holds what to register (serial number, model, certified device ID), as far as it is known
+/// to be right: all three if the unit is eligible; corrected, where a mistake can be corrected; nothing if
+/// the unit cannot be registered at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Eligibility {
-    /// Register it so.
+    /// The unit can be registered like this.
     Eligible {
         /// Serial number, model and certified device ID.
         register: Vec<Identifier>,
     },
-    /// It cannot be registered, or not with these values.
+    /// The unit cannot be registered, or not with these values.
     NotEligible {
-        /// Why not.
+        /// The cause.
         reason: Reason,
-        /// What to register instead, if anything.
+        /// The identifiers to register instead, if any.
         register: Vec<Identifier>,
     },
-    /// Something must be known that is not.
+    /// Something that must be known is missing.
     Unknown {
-        /// What is missing.
+        /// The missing fact.
         reason: Reason,
-        /// What is known to be right.
+        /// The identifiers that are known to be right.
         register: Vec<Identifier>,
     },
 }
 
-/// Why a unit is not eligible, or not known to be: what is wrong, in one sentence.
-/// [`Reason::advice`] says what to do about it.
+/// The reason why a unit is not eligible, or not known to be, in one sentence. [`Reason::advice`] returns
+/// the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// The model has no name.
@@ -101,15 +100,15 @@ pub enum Reason {
     /// The table has no such model.
     #[error("No model of this name is in the table of supported models.")]
     UnknownModel,
-    /// It was made too early.
+    /// The unit was made too early.
     #[error("It was made on {made}, and units of this model can be registered from {first} on.")]
     MadeTooEarly {
-        /// When it was made.
+        /// The day of manufacture.
         made: Date,
         /// The first day that is eligible.
         first: Date,
     },
-    /// Units made before a day are not eligible, and when this one was made is not known.
+    /// Units made before a day are not eligible, and the day of manufacture of this one is not known.
     #[error("Only units made on {0} or later can be registered, and when this one was made is not known.")]
     MadeWhen(Date),
     /// There is no serial number.
@@ -124,24 +123,24 @@ pub enum Reason {
          registered, leave out the last."
     )]
     ShortLabel,
-    /// The serial number has another form than the model's.
+    /// The serial number does not have the model's form.
     #[error("The serial number of this model is {0}.")]
     SerialForm(&'static str),
-    /// The certified device ID is not known, and cannot be made of what is.
+    /// The certified device ID is not known, and cannot be built from the other fields.
     #[error("The certified device ID is not known; of this model it is {}.", .0.words())]
     NoCertifiedId(CertifiedId),
-    /// The certified device ID has another form than the model's, or is that of another unit.
+    /// The certified device ID does not have the model's form, or belongs to another unit.
     #[error("The certified device ID of this model is {}.", .0.words())]
     CertifiedIdForm(CertifiedId),
-    /// The serial number stands where the certified device ID should, and the maker has two.
+    /// The serial number was given as the certified device ID, but this maker's differ.
     #[error("The certified device ID of this model is not its serial number.")]
     IsSerial,
-    /// The certified device ID holds another serial number, machine type or MAC address.
+    /// The certified device ID contains another serial number, machine type or MAC address.
     #[error("The certified device ID is that of another unit: its {0} is not the one of this unit.")]
     OtherUnit(&'static str),
 }
 
-/// Which of what a unit is registered by a [`Reason`] is about.
+/// The part of a registration that a [`Reason`] is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// The serial number.
@@ -161,7 +160,7 @@ const FIFTEEN: &str = "15 letters and digits";
 const SERVICE_TAG: &str = "its service tag, 7 letters and digits";
 
 impl Reason {
-    /// What this is about.
+    /// Returns the part that the reason is about.
     #[must_use]
     pub const fn part(&self) -> Part {
         match self {
@@ -176,7 +175,7 @@ impl Reason {
         }
     }
 
-    /// What to do, in one sentence.
+    /// Returns the remedy, in one sentence.
     #[must_use]
     pub const fn advice(&self) -> &'static str {
         match self {
@@ -195,7 +194,7 @@ impl Reason {
         }
     }
 
-    /// Whether something is missing, and nothing wrong.
+    /// Whether something is missing, rather than wrong.
     const fn is_missing(&self) -> bool {
         matches!(
             self,
@@ -205,7 +204,7 @@ impl Reason {
 }
 
 impl Eligibility {
-    /// Why not, unless it is eligible.
+    /// Returns the reason, unless the unit is eligible.
     #[must_use]
     pub const fn reason(&self) -> Option<&Reason> {
         match self {
@@ -214,7 +213,7 @@ impl Eligibility {
         }
     }
 
-    /// What to register.
+    /// Returns the identifiers to register.
     #[must_use]
     pub fn register(&self) -> &[Identifier] {
         let (Self::Eligible { register }
@@ -232,7 +231,7 @@ impl Eligibility {
     }
 }
 
-/// Judges one unit. What is wrong is told before what is missing.
+/// Judges one unit. Mistakes are reported before gaps.
 #[must_use]
 pub fn judge(models: &Models, unit: &Unit<'_>) -> Eligibility {
     if unit.model.trim().is_empty() {
@@ -255,14 +254,14 @@ pub fn judge(models: &Models, unit: &Unit<'_>) -> Eligibility {
     found.keep(IdentifierKind::Model, Some(&name(model, unit)));
     found.keep(IdentifierKind::CertifiedDeviceId, certified.as_deref());
     match found.wrong.or(made_when) {
-        // What cannot be registered at all is not put right.
+        // A unit that cannot be registered at all is not corrected.
         Some(Reason::ShortLabel) => Eligibility::not(Reason::ShortLabel, Vec::new()),
         Some(reason) => Eligibility::not(reason, found.register),
         None => Eligibility::Eligible { register: found.register },
     }
 }
 
-/// A value that is right or was put right, and the rule that the given one broke.
+/// A correct or corrected value, and the rule that the given one broke.
 struct Judged {
     value: Option<String>,
     wrong: Option<Reason>,
@@ -278,7 +277,7 @@ impl Judged {
     }
 }
 
-/// What was found out so far.
+/// The findings so far.
 struct Found {
     register: Vec<Identifier>,
     wrong: Option<Reason>,
@@ -300,7 +299,7 @@ impl Found {
     }
 }
 
-/// The name that this unit goes by, spelt as the table spells it.
+/// Returns the unit's name for this model, spelt as in the table.
 fn name(model: &Model, unit: &Unit<'_>) -> String {
     let asked = fold_name(unit.model);
     model.names().find(|name| fold_name(name) == asked).unwrap_or_else(|| model.name.clone())
@@ -335,7 +334,7 @@ fn serial(model: &Model, unit: &Unit<'_>) -> Judged {
     }
 }
 
-/// The whole string of a unit of which the end stands where the whole should.
+/// Builds the whole string of a unit whose serial number holds only the end of it.
 fn whole_string(unit: &Unit<'_>, end: &str) -> Option<String> {
     let certified = unit.certified_device_id.trim().parse::<MachineString>().ok();
     let string = certified.filter(|string| string.serial() == end);
@@ -343,7 +342,7 @@ fn whole_string(unit: &Unit<'_>, end: &str) -> Option<String> {
     string.map(|string| string.to_string())
 }
 
-/// `serial` is right, or was put right.
+/// Judges the certified device ID; `serial` is correct or corrected.
 fn certified_id(model: &Model, unit: &Unit<'_>, serial: Option<&str>) -> Judged {
     let form = model.certified_id;
     let given = unit.certified_device_id.trim();
@@ -368,7 +367,7 @@ fn certified_id(model: &Model, unit: &Unit<'_>, serial: Option<&str>) -> Judged 
     }
 }
 
-/// The rule that a certified device ID breaks, if it does; it is in capitals.
+/// Returns the rule that a certified device ID, given in capitals, breaks.
 fn broken(model: &Model, unit: &Unit<'_>, serial: Option<&str>, id: &str) -> Option<Reason> {
     let form = model.certified_id;
     let other_form = Some(Reason::CertifiedIdForm(form));
@@ -395,12 +394,13 @@ fn broken(model: &Model, unit: &Unit<'_>, serial: Option<&str>, id: &str) -> Opt
             Ok(_) => None,
             Err(_) => other_form,
         },
-        // Nothing else is published about it but its letters, which `Identifier` has checked.
+        // Only its letters are published, and `Identifier` has checked them.
         CertifiedId::AsusToken => (serial == Some(id)).then_some(Reason::IsSerial),
     }
 }
 
-/// The first four characters name the machine; the rest is how it was ordered.
+/// Whether a machine type and model is that of this machine: the first four characters name it; the rest
+/// says how it was ordered.
 fn is_machine(string: &MachineString, mtm: &str) -> bool {
     mtm.get(..4).is_none_or(|machine| machine.eq_ignore_ascii_case(string.machine_type()))
 }

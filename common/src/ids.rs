@@ -1,9 +1,9 @@
-//! Names that the server gives: opaque to devices, `int64` inside the server.
+//! Names given by the server: opaque to devices, `int64` inside the server.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};
 
-/// The text was not the decimal form of a positive 64-bit number.
+/// The error for a text that is not the decimal form of a positive 64-bit number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected a positive decimal number of at most 19 digits")]
 pub struct NotAnId;
@@ -17,7 +17,7 @@ macro_rules! id {
         pub struct $name(i64);
 
         impl $name {
-            /// Takes a number as it stands in the database.
+            /// Makes an id from the number in the database.
             ///
             /// # Errors
             /// [`NotAnId`] unless it is positive.
@@ -25,7 +25,7 @@ macro_rules! id {
                 if value > 0 { Ok(Self(value)) } else { Err(NotAnId) }
             }
 
-            /// The number as it stands in the database.
+            /// Returns the number in the database.
             #[must_use]
             pub const fn get(self) -> i64 {
                 self.0
@@ -98,15 +98,15 @@ id!(
     OperationId
 );
 id!(
-    /// One registration of an artifact: whose it is, and what they call it.
+    /// One registration of an artifact: its owner, and the owner's name for it.
     ArtifactId
 );
 id!(
-    /// An upload that is done in several requests.
+    /// An upload in several requests.
     UploadId
 );
 id!(
-    /// An account: a person or a program that may ask the server for something.
+    /// An account: a person or a program that may call the server.
     AccountId
 );
 id!(
@@ -114,13 +114,13 @@ id!(
     ApiKeyId
 );
 
-/// How often a device has been enrolled; the first enrollment is 1, and it never falls.
+/// The count of a device's enrollments; the first enrollment is 1, and it never falls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(pub u64);
 
 impl Generation {
-    /// The generation that the next enrollment gets.
+    /// Returns the generation of the next enrollment.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))

@@ -1,24 +1,24 @@
-//! Pure data and rules of Unbox: what device, factory station and server must agree on.
+//! The pure data and rules of Unbox, on which device, factory station and server must agree.
 //!
-//! Nothing here reads a file, a clock or a socket, or makes a random number: time and
-//! randomness are arguments. The way through it is the way of an enrollment:
+//! Nothing here reads a file, a clock or a socket, or draws a random number: time and randomness
+//! are arguments. The modules follow the way of an enrollment:
 //!
-//! * [`identity`]: what a device says it is, and which identifiers are worth anything;
+//! * [`identity`]: a device's identifiers, and their strength;
 //! * [`maker`]: forms that makers give their numbers;
-//! * [`label`]: what a bar code scanner typed, and what of it names a device;
-//! * [`models`] and [`eligibility`]: whether a unit can be registered by a certified device ID, and what
-//!   to register;
-//! * [`matching`]: which claim that identity belongs to;
-//! * [`doubt`]: what of a claim no device will show;
-//! * [`machine`]: whether a machine is the known one or another;
-//! * [`claims_file`]: the files in which devices are named by the thousand;
+//! * [`label`]: texts from a bar code scanner, and the identifiers in them;
+//! * [`models`] and [`eligibility`]: the check whether a unit can be registered by a certified device ID,
+//!   and what to register;
+//! * [`matching`]: the claim that an identity belongs to;
+//! * [`doubt`]: identifiers of a claim that no device will show;
+//! * [`machine`]: the check whether a machine is the known one or another;
+//! * [`claims_file`]: the files that name devices by the thousand;
 //! * [`protocol`]: the messages between device and server, and the handshake's transcript;
-//! * [`refusal`]: every reason for a "no", and what a device then does;
-//! * [`payload`]: what is to be installed;
-//! * [`protected`]: what of a device no policy reaches, or only with an explicit word;
-//! * [`text`]: which characters people can be shown;
-//! * [`trust`]: who may say so;
-//! * [`attestation`]: what a TPM says of its keys, and whether it is so.
+//! * [`refusal`]: every reason for a "no", and the device's reaction;
+//! * [`payload`]: the software and settings to install;
+//! * [`protected`]: the parts of a device that no policy reaches, or only an explicitly privileged one;
+//! * [`text`]: the characters that may be shown to people;
+//! * [`trust`]: the keys and signatures that make all of this believable;
+//! * [`attestation`]: a TPM's statements about its keys, and their verification.
 
 pub mod attestation;
 pub mod bytes;

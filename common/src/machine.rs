@@ -1,5 +1,5 @@
-//! Whether a machine is the one that is known, or another: a key may be copied with its disk, and parts
-//! may be replaced. Device and server decide it by the same rule.
+//! The check whether a machine is the known one or another: a key may be copied with its disk, and parts
+//! may be replaced. Device and server use the same rule.
 
 use crate::{
     identity::{HardwareIdentity, Identifier, IdentifierKind},
@@ -15,7 +15,7 @@ const STRONG: [IdentifierKind; 4] = [
     IdentifierKind::ServiceTag,
 ];
 
-/// Those of parts that may be replaced: they tell machines apart only where nothing stronger does.
+/// Identifiers of replaceable parts: they tell machines apart only if there is nothing stronger.
 const WEAK: [IdentifierKind; 6] = [
     IdentifierKind::Imei,
     IdentifierKind::Meid,
@@ -25,11 +25,11 @@ const WEAK: [IdentifierKind; 6] = [
     IdentifierKind::ChassisSerial,
 ];
 
-/// The identifiers by which a machine is another than the known one; none if it is the same, or if nothing
-/// can be compared.
+/// Returns the identifiers that show a machine to be another than the known one; none if it is the same, or
+/// if nothing can be compared.
 ///
-/// One strong identifier that is still the same makes it the same machine. An identifier that only one side
-/// has says nothing: a source may be silent for a while.
+/// One strong identifier in common makes it the same machine. An identifier that only one side has means
+/// nothing: a source may be silent for a while.
 #[must_use]
 pub fn contradictions(shown: &HardwareIdentity, known: &[&Identifier]) -> Vec<ReplacedPart> {
     let compare = |kinds: &[IdentifierKind]| -> Vec<(IdentifierKind, bool)> {
@@ -43,7 +43,7 @@ pub fn contradictions(shown: &HardwareIdentity, known: &[&Identifier]) -> Vec<Re
     compared.into_iter().map(|(kind, _)| replaced(shown, known, kind)).collect()
 }
 
-/// Whether both have an identifier of this kind in common; `None` if one of them has none.
+/// Whether both have an identifier of this kind in common; `None` if one of them has none at all.
 fn agree(shown: &HardwareIdentity, known: &[&Identifier], kind: IdentifierKind) -> Option<bool> {
     let mut before = of_kind(known, kind).peekable();
     before.peek().and(shown.of_kind(kind).next())?;

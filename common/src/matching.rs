@@ -1,4 +1,4 @@
-//! Which claim a device belongs to: a pure function of its identity and the claims.
+//! The choice of the claim that a device belongs to: a pure function of its identity and the claims.
 
 use crate::{
     identity::{HardwareIdentity, Identifier, IdentifierKind, Rank},
@@ -18,7 +18,7 @@ pub struct IdentifierSet {
     rank: Rank,
 }
 
-/// Why a list of identifiers is not a set that a claim can register.
+/// The reason why a list of identifiers is not a set that a claim can register.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSet {
     /// Nothing in it tells one device from another.
@@ -75,7 +75,7 @@ impl IdentifierSet {
         &self.members
     }
 
-    /// What the whole set is worth: its strongest member.
+    /// Returns the rank of the whole set: that of its strongest member.
     #[must_use]
     pub const fn rank(&self) -> Rank {
         self.rank
@@ -91,9 +91,8 @@ impl IdentifierSet {
         self.members.iter().filter(|one| !self.merely_names(one)).all(|one| identity.shows(one))
     }
 
-    /// Whether a member only says what people call the device, and need not be shown: beside an
-    /// identifier that the maker certifies, maker and model are those of a price list, which the
-    /// device's firmware does not know.
+    /// Whether a member is only a name of the product and need not be shown: beside an identifier that the
+    /// maker certifies, maker and model come from a price list, which the device's firmware does not know.
     #[must_use]
     pub fn merely_names(&self, member: &Identifier) -> bool {
         self.rank == Rank::CertifiedDeviceId && member.kind().rank().is_none()
@@ -114,7 +113,7 @@ pub struct RegisteredClaim {
     pub owner: CompanyId,
     /// The registered sets; any one of them is enough.
     pub sets: Vec<IdentifierSet>,
-    /// When it was registered.
+    /// The time of its registration.
     pub registered_at: Timestamp,
     /// The device that enrolled by it, if one did.
     pub bound: Option<Bound>,
@@ -123,22 +122,22 @@ pub struct RegisteredClaim {
 /// A device that enrolled by a claim, as matching sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
-    /// When it first did.
+    /// The time of its first enrollment.
     pub since: Timestamp,
     /// Whether its key is the one that the device to be matched says it holds.
     pub has_key: bool,
-    /// What it showed when it last enrolled.
+    /// The identity that it showed when it last enrolled.
     pub identity: Option<HardwareIdentity>,
 }
 
-/// Why a claim matched.
+/// The reason why a claim matched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
     /// The claim.
     pub claim: ClaimId,
     /// Its owner.
     pub owner: CompanyId,
-    /// What the matching set is worth.
+    /// The rank of the matching set.
     pub rank: Rank,
     /// The members of that set, as `kind value`.
     pub identifiers: Vec<String>,
@@ -147,30 +146,30 @@ pub struct Reason {
 /// The outcome of matching one device against the claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Match {
-    /// One owner's claim, and why.
+    /// One owner's claim, and the reason.
     Claim(Reason),
     /// The claim that the device is bound to, although claims of other owners match it, too.
     Contested {
-        /// The claim, and why it matched.
+        /// The claim, and the reason why it matched.
         reason: Reason,
-        /// Those of other owners.
+        /// The claims of other owners.
         others: Vec<Reason>,
     },
-    /// Claims of different owners: every one that matched whole.
+    /// Claims of different owners: all of those that matched whole.
     Ambiguous(Vec<Reason>),
-    /// No set matched whole. Sets of which a part matched, for the administrators only.
+    /// No set matched whole. Sets that matched in part are for the administrators only.
     None {
-        /// Claims of which at least one ranked identifier matched.
+        /// Claims with at least one ranked identifier that matched.
         near: Vec<Reason>,
     },
 }
 
 /// Finds the claim that `identity` belongs to.
 ///
-/// Every claim counts that has a set which matches whole. Between those of one owner the strongest
+/// Every claim counts that has a set which matches whole. Between claims of one owner the strongest
 /// rank decides, and between equals the oldest (lowest id). Between owners no rank decides: a stronger
-/// identifier would take a device from its owner without a word. A device that enrolled stays with
-/// its claim, whatever others have registered since.
+/// identifier would take a device from its owner without a word. An enrolled device stays with its
+/// claim, whatever others have registered since.
 #[must_use]
 pub fn match_claims(identity: &HardwareIdentity, claims: &[RegisteredClaim]) -> Match {
     let mut whole: Vec<Whole<'_>> = claims.iter().filter_map(|claim| best_match(identity, claim)).collect();
@@ -200,7 +199,7 @@ fn reasons<'w, 'c: 'w>(of: impl Iterator<Item = &'w Whole<'c>>) -> Vec<Reason> {
     of.map(|one| one.reason.clone()).collect()
 }
 
-/// A claim of which a set matched whole, at its strongest.
+/// A claim with a set that matched whole, at its strongest.
 struct Whole<'c> {
     claim: &'c RegisteredClaim,
     reason: Reason,
@@ -220,8 +219,8 @@ impl Whole<'_> {
     }
 }
 
-/// Whether nothing differs of what one machine has one of; for a machine that shows nothing of that
-/// kind, whether everything is still there. A card with an address or a modem may come from another
+/// Whether all identifiers that a machine has only one of are unchanged; for a machine that shows none of
+/// those, whether everything is still there. A card with an address or a modem may come from another
 /// machine.
 fn is_same_machine(now: &HardwareIdentity, enrolled: &HardwareIdentity) -> bool {
     let identifies = |kind: IdentifierKind| kind.rank().is_some_and(|rank| rank != Rank::Key);
@@ -259,21 +258,21 @@ fn reason<'a>(claim: &RegisteredClaim, rank: Rank, members: impl Iterator<Item =
     Reason { claim: claim.claim, owner: claim.owner, rank, identifiers }
 }
 
-/// One part of a device that is not what it was.
+/// One part of a device that has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplacedPart {
     /// The kind of identifier that changed.
     pub kind: IdentifierKind,
-    /// What it was when the device last enrolled.
+    /// The value when the device last enrolled.
     pub was: Vec<String>,
-    /// What it is now; empty if it is gone.
+    /// The value now; empty if it is gone.
     pub now: Vec<String>,
 }
 
 /// A known device of which parts were replaced: its own state, not a new device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HardwareChange {
-    /// What changed. Never empty.
+    /// The changes. Never empty.
     pub replaced: Vec<ReplacedPart>,
 }
 
@@ -497,7 +496,7 @@ mod tests {
                 let late = claim(2, 8, vec![others.clone()]);
                 let found = match_claims(&device, &[late.clone(), early.clone()]);
                 assert_eq!(outcome(found), "claim 1 against 2", "{:?} {:?}", own.rank(), others.rank());
-                // Also by what was built in since.
+                // Also by a part that was built in since.
                 let before: Vec<_> = device
                     .observed()
                     .iter()
@@ -516,7 +515,7 @@ mod tests {
         let laptop = identity(LAPTOP);
         let owners = claim(1, 7, vec![set(&LAPTOP[..3])]);
         let by_mac = claim(2, 8, vec![set(&LAPTOP[3..4])]);
-        // Something that showed only what the second claim names, and so matched nothing else.
+        // A device that showed only the second claim's identifier, and so matched nothing else.
         let pretended = identity(&LAPTOP[3..4]);
         for (since, enrolled) in [(1000, &laptop), (1001, &pretended), (900, &pretended)] {
             let other = bound(by_mac.clone(), since, enrolled);

@@ -1,4 +1,4 @@
-//! Paths that a payload may name: they cannot leave the place that they are meant for.
+//! Paths that a payload may name: they cannot leave their intended place.
 
 use crate::{protected::holder_of_path, text::is_invisible};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -10,8 +10,8 @@ use std::{
 /// The longest path, in bytes; Linux takes 4096 with the root in front.
 pub const MAX_PATH_BYTES: usize = 1024;
 
-/// An absolute path on the device: no `..`, no empty part, and nothing that is the kernel's or Unbox's own
-/// ([`holder_of_path`]).
+/// An absolute path on the device: no `..`, no empty part, and nothing that belongs to the kernel or to
+/// Unbox ([`holder_of_path`]).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SafePath(String);
 
@@ -19,7 +19,7 @@ pub struct SafePath(String);
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RelativePath(String);
 
-/// Why a path is not safe.
+/// The reason why a path is not safe.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnsafePath {
     /// It does not start with `/`.
@@ -28,18 +28,18 @@ pub enum UnsafePath {
     /// It starts with `/`.
     #[error("expected a path relative to the archive, found {0:?}")]
     NotRelative(String),
-    /// `.`, `..`, an empty part, or a character that cannot be seen ([`is_invisible`]).
+    /// `.`, `..`, an empty part, or an invisible character ([`is_invisible`]).
     #[error("path {0:?} holds a part that is empty, `.`, `..` or not printable")]
     BadPart(String),
     /// Longer than [`MAX_PATH_BYTES`].
     #[error("path is longer than {MAX_PATH_BYTES} bytes")]
     TooLong,
-    /// A place that payloads must leave alone.
+    /// A place that payloads must not touch.
     #[error("path {path:?} belongs to {holder}, and a payload must not touch it")]
     Forbidden {
         /// The path.
         path: String,
-        /// Whose it is.
+        /// The owner of the place.
         holder: &'static str,
     },
 }
@@ -60,7 +60,7 @@ impl SafePath {
     /// Checks an absolute path.
     ///
     /// # Errors
-    /// [`UnsafePath`], naming what is wrong with it.
+    /// [`UnsafePath`], naming the problem.
     pub fn parse(path: &str) -> Result<Self, UnsafePath> {
         let Some(parts) = path.strip_prefix('/') else {
             return Err(UnsafePath::NotAbsolute(shown(path)));
@@ -72,19 +72,19 @@ impl SafePath {
         }
     }
 
-    /// The path as it was written.
+    /// Returns the path as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The path below `root`. Symbolic links on the way are the caller's to resolve.
+    /// Returns the path below `root`. The caller has to resolve symbolic links on the way.
     #[must_use]
     pub fn below(&self, root: &Path) -> PathBuf {
         root.join(self.0.trim_start_matches('/'))
     }
 
-    /// The path's parents, outermost first, without `/` itself.
+    /// Returns the path's parents, outermost first, without `/` itself.
     pub fn parents(&self) -> impl Iterator<Item = Self> {
         let ends: Vec<usize> = self.0.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0).collect();
         ends.into_iter().filter_map(|end| self.0.get(..end).map(|parent| Self(parent.to_owned())))
@@ -95,7 +95,7 @@ impl RelativePath {
     /// Checks a path inside an archive; one leading `./` is allowed, as `tar` writes it.
     ///
     /// # Errors
-    /// [`UnsafePath`], naming what is wrong with it.
+    /// [`UnsafePath`], naming the problem.
     pub fn parse(path: &str) -> Result<Self, UnsafePath> {
         if path.starts_with('/') {
             return Err(UnsafePath::NotRelative(shown(path)));
@@ -105,7 +105,7 @@ impl RelativePath {
         Ok(Self(path.to_owned()))
     }
 
-    /// The path as it was written, without a leading `./` and a closing `/`.
+    /// Returns the path as it was written, without a leading `./` and a closing `/`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,33 +1,33 @@
-//! Places and units that a policy does not reach, and those that it reaches only with an explicit word.
+//! Places and units that no policy reaches, and those that only an explicitly privileged item reaches.
 //!
 //! A policy is signed for, and a unit file in it is code that runs as root: these lists do not make a hostile
-//! administrator harmless. They keep a configuration from taking the device away from Unbox, by mistake or by a
-//! name that looks innocent, and they make whatever gives power over the whole device stand out: in the
-//! configuration, in the audit, and on the device, which checks both again with links resolved.
+//! administrator harmless. They keep a configuration from taking the device away from Unbox, by mistake or by
+//! an innocent-looking name, and they make every power over the whole device visible: in the configuration,
+//! in the audit, and on the device, which checks both again with links resolved.
 //!
-//! A pattern names a tree: what it matches, and everything below. `*` stands for any part of one name, `{units}`
-//! for every directory that systemd reads units from, `{conf}` for every directory that programs read settings
-//! from. To protect more: one more pattern here, and a row in the test.
+//! A pattern names a tree: the paths that it matches, and everything below. `*` stands for any part of one
+//! name, `{units}` for every directory that systemd reads units from, `{conf}` for every directory that
+//! programs read settings from. To protect more: one more pattern here, and a row in the test.
 
 mod unit_file;
 
 pub use unit_file::{MAX_UNIT_FILE_BYTES, own_unit_in, replaced_target_in};
 
-/// How far a policy reaches.
+/// The policies that reach a place, a unit or a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     /// Any policy.
     Open,
-    /// A policy item with `"privileged": true`. Says what such an item decides.
+    /// A policy item with `"privileged": true`; with the matter that such an item decides.
     Privileged(&'static str),
-    /// No policy. Says whose it is.
+    /// No policy; with the owner.
     Never(&'static str),
 }
 
-/// A list of patterns, and what they have in common.
+/// A list of patterns, and their common description.
 type Group = (&'static str, &'static [&'static str]);
 
-/// Whose our own places are.
+/// The owner of the agent's own places.
 const OWN: &str = "Unbox";
 
 /// Directories that the system's systemd reads units from (systemd.unit(5)). Those below `/run` are in
@@ -92,7 +92,7 @@ const UNNAMEABLE: &[Group] = &[
     ),
 ];
 
-/// Paths that an installation itself writes to, and no policy item or package does.
+/// Paths that the installer itself writes to, and no policy item or package does.
 const RESERVED: &[Group] =
     &[("Unbox's DPCs", &["/opt/unbox"]), ("the package system", &["/var/lib/dpkg", "/etc/alternatives"])];
 
@@ -232,8 +232,8 @@ const PRIVILEGED: &[Group] = &[
 /// Units of the agent.
 const OWN_UNITS: &[&str] = &["unbox-*", "unbox.*"];
 
-/// Units without which a device does not come up, or goes down. Those that units of the agent hang below, wait for
-/// or run in are among them: without one of them, nothing of the agent starts.
+/// Units without which a device does not come up or go down, among them those that the agent's units hang
+/// below, wait for or run in: without one of them, no unit of the agent starts.
 const PRIVILEGED_UNITS: &[&str] = &[
     "*.automount",
     "*.mount",
@@ -283,7 +283,7 @@ const PRIVILEGED_UNITS: &[&str] = &[
     "umount.target",
 ];
 
-/// Kernel parameters that name a program for the kernel to run as root, or let programs leak memory of root's.
+/// Kernel parameters that name a program for the kernel to run as root, or let programs leak root's memory.
 const PRIVILEGED_SYSCTLS: &[&str] = &[
     "fs.binfmt_misc.*",
     "fs.suid_dumpable",
@@ -294,13 +294,13 @@ const PRIVILEGED_SYSCTLS: &[&str] = &[
     "kernel.usermodehelper.*",
 ];
 
-/// Says whose a path is that a payload cannot even name; `None` for every other one.
+/// Returns the owner of a path that a payload cannot even name; `None` for every other path.
 #[must_use]
 pub fn holder_of_path(path: &str) -> Option<&'static str> {
     group_of(&canonical(path), UNNAMEABLE)
 }
 
-/// Says how far a policy reaches at a path.
+/// Returns which policies reach a path.
 #[must_use]
 pub fn reach_of_path(path: &str) -> Reach {
     let path = canonical(path);
@@ -310,7 +310,7 @@ pub fn reach_of_path(path: &str) -> Reach {
     group_of(&path, PRIVILEGED).map_or(Reach::Open, Reach::Privileged)
 }
 
-/// Says how far a policy reaches for a unit.
+/// Returns which policies reach a unit.
 #[must_use]
 pub fn reach_of_unit(unit: &str) -> Reach {
     let is_in = |list: &[&str]| list.iter().any(|pattern| matches_name(pattern, unit));
@@ -323,7 +323,7 @@ pub fn reach_of_unit(unit: &str) -> Reach {
     }
 }
 
-/// Says how far a policy reaches for a kernel parameter.
+/// Returns which policies reach a kernel parameter.
 #[must_use]
 pub fn reach_of_sysctl(key: &str) -> Reach {
     if PRIVILEGED_SYSCTLS.iter().any(|pattern| matches_name(pattern, key)) {
@@ -333,25 +333,25 @@ pub fn reach_of_sysctl(key: &str) -> Reach {
     }
 }
 
-/// Says how far a policy reaches that lets somebody log in, as root or as anybody else.
+/// Returns which policies may let somebody log in, as root or as another user.
 #[must_use]
 pub const fn reach_of_login(as_root: bool) -> Reach {
     if as_root { Reach::Privileged("who may log in and who becomes root") } else { Reach::Open }
 }
 
-/// The directories of Unbox itself, for whoever looks where they really are.
+/// Returns the directories of Unbox itself, for callers that resolve links.
 pub fn own_directories() -> impl Iterator<Item = &'static str> {
     let unnameable = UNNAMEABLE.iter().filter(|(holder, _)| *holder == OWN);
     unnameable.flat_map(|(_, patterns)| *patterns).copied().filter(|path| !path.contains(['*', '{']))
 }
 
-/// The directories that systemd reads units from, without those below `/run`.
+/// Returns the directories that systemd reads units from, without those below `/run`.
 #[must_use]
 pub const fn unit_directories() -> &'static [&'static str] {
     UNIT_DIRECTORIES
 }
 
-/// Whether a path is one that systemd reads a unit or a drop-in from.
+/// Whether systemd reads a unit or a drop-in from this path.
 #[must_use]
 pub fn is_unit_file(path: &str) -> bool {
     let path = canonical(path);
@@ -360,8 +360,8 @@ pub fn is_unit_file(path: &str) -> bool {
         .any(|directory| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/')))
 }
 
-/// Whether a unit that is named with specifiers may turn out to be one of Unbox's: the text before the first one is
-/// all that is known of it.
+/// Whether a unit that is named with specifiers may turn out to be one of Unbox's: only the text before the
+/// first specifier is known.
 fn may_be_own_unit(unit: &str) -> bool {
     match unit.split_once('%') {
         None => matches!(reach_of_unit(unit), Reach::Never(_)),
@@ -372,7 +372,7 @@ fn may_be_own_unit(unit: &str) -> bool {
     }
 }
 
-/// The path with its first directories as a merged `/usr` names them.
+/// Returns the path with its first directories as a merged `/usr` names them.
 fn canonical(path: &str) -> String {
     let below =
         |alias: &str| path.strip_prefix(alias).filter(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -385,7 +385,7 @@ fn group_of(path: &str, groups: &[Group]) -> Option<&'static str> {
     found.map(|(name, _)| *name)
 }
 
-/// Whether a path is in the tree that a pattern names.
+/// Whether a path is in the tree of a pattern.
 fn contains(pattern: &str, path: &str) -> bool {
     for (word, directories) in [("{units}", UNIT_DIRECTORIES), ("{conf}", SETTINGS_DIRECTORIES)] {
         if let Some(rest) = pattern.strip_prefix(word) {
@@ -400,7 +400,7 @@ fn contains(pattern: &str, path: &str) -> bool {
     pattern.split('/').all(|wanted| names.next().is_some_and(|name| matches_name(wanted, name)))
 }
 
-/// Whether a name has the form of a pattern, in which `*` stands for anything, or for nothing.
+/// Whether a name matches a pattern, in which `*` stands for any text, even none.
 fn matches_name(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,

@@ -1,5 +1,5 @@
-//! A device whose files are real and whose rest is a model: packages, units, kernel. It can lose
-//! power, and what it does when it boots follows from what is on its disk, as on a real one.
+//! A simulated device with real files; packages, units and kernel are a model. It can lose power, and
+//! its state after a boot follows from its disk, as on a real device.
 
 use crate::{
     faults::FailAt,
@@ -36,29 +36,29 @@ pub(crate) struct Device {
     pub(crate) artifacts: Artifacts,
     durable: Durable,
     volatile: Volatile,
-    /// Whether the DPC's own health check is content.
+    /// Whether the DPC's own health check succeeds.
     pub(crate) healthy: bool,
-    /// How often another program is still seen at work on the packages.
+    /// The number of further checks that find another program at work on the packages.
     pub(crate) busy: Cell<usize>,
 }
 
-/// What lies on the disk beside files.
+/// The durable state beside the files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Durable {
     packages: BTreeMap<String, String>,
-    /// The files of each.
+    /// The files of each package.
     lists: BTreeMap<String, Vec<String>>,
     choices: Choices,
-    /// Enabled, masked.
+    /// Each unit's settings: enabled, masked.
     settings: BTreeMap<String, (bool, bool)>,
 }
 
-/// What a reboot forgets.
+/// The state that a reboot clears.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Volatile {
     sysctls: BTreeMap<String, String>,
     hostname: String,
-    /// Running units, and a picture of the files that each was started from.
+    /// The running units, each with the contents of the files that it was started from.
     running: BTreeMap<String, Vec<String>>,
     /// The certificates that the system trusts.
     trusted: Vec<String>,
@@ -66,7 +66,7 @@ struct Volatile {
     known_units: Vec<String>,
 }
 
-/// Everything that there is to see.
+/// A snapshot of everything that can be observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Picture {
     files: Vec<String>,
@@ -77,7 +77,7 @@ pub(crate) struct Picture {
 const KERNEL: [(&str, &str); 2] = [("net.ipv4.ip_forward", "0"), ("vm.swappiness", "60")];
 
 impl Device {
-    /// A device as it leaves the factory: a few files, one unit that runs, one that is masked.
+    /// Makes a device in its factory state: a few files, one unit that runs, one that is masked.
     pub(crate) fn new() -> Self {
         let shared_memory = Path::new("/dev/shm");
         let home = if shared_memory.is_dir() {
@@ -165,13 +165,13 @@ impl Device {
         })
     }
 
-    /// Somebody else installs a package.
+    /// Installs a package as another program would.
     pub(crate) fn has_package(&mut self, name: &str, version: &str) {
         self.durable.packages.insert(name.to_owned(), version.to_owned());
         self.durable.lists.insert(name.to_owned(), vec![format!("usr/bin/{name}")]);
     }
 
-    /// A device that is the same in every way.
+    /// Makes an identical copy of the device.
     pub(crate) fn fork(&self) -> Self {
         let mut other = Self::new();
         fs::remove_dir_all(other.root()).unwrap();
@@ -184,7 +184,7 @@ impl Device {
         other
     }
 
-    /// Power off and on again.
+    /// Switches the device off and on again.
     pub(crate) fn reboot(&mut self) {
         self.volatile = self.after_boot();
     }
@@ -217,8 +217,8 @@ impl Device {
         }
     }
 
-    /// Whether the device looks like this, or as this would look after a boot: what a payload
-    /// leaves open about a unit, a boot decides.
+    /// Whether the device looks like the picture, or as it would after a boot: where a payload leaves
+    /// the state of a unit open, a boot decides it.
     pub(crate) fn looks_like(&self, picture: &Picture) -> bool {
         let now = self.picture();
         let booted = self.after_boot();
@@ -237,7 +237,7 @@ impl Device {
             && units.into_iter().all(runs_as_it_should)
     }
 
-    /// What nobody but the agent sees, and what must not grow for ever.
+    /// Lists the agent's own files, which must not grow without bound.
     pub(crate) fn kept(&self) -> Vec<String> {
         let install = self.state_dir().join("install");
         let names =
@@ -250,7 +250,7 @@ impl Device {
         kept
     }
 
-    /// A picture of the files that a unit is started from.
+    /// Returns the contents of the files that a unit is started from.
     fn files_of(&self, unit: &str) -> Vec<String> {
         let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
         let etc = self.root().join("etc/systemd/system");
@@ -298,21 +298,22 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The device as the stage sees it while it is on.
+/// The running device as the install stage sees it.
 struct Model<'a> {
     device: &'a mut Device,
     root: Root,
 }
 
 impl Model<'_> {
-    /// The power can go before and after anything that lasts.
+    /// Loses power, if that is due: possible before and after every durable change.
     fn cut(&self) -> Result<(), SystemError> {
         self.root
             .before(Operation::Attributes)
             .map_err(|source| SystemError::Kernel { what: "anything".to_owned(), source })
     }
 
-    /// What a package does, and what bad ones do: overwrite what nobody owns, divert what somebody else has, fail.
+    /// Installs a package, or removes it without a `deb`. Bad packages overwrite unowned files, divert files
+    /// of others, or fail.
     fn set_package(&mut self, name: &str, deb: Option<&Deb>) -> Result<(), SystemError> {
         self.cut()?;
         self.device.durable.packages.insert(name.to_owned(), "half".to_owned());
@@ -330,7 +331,7 @@ impl Model<'_> {
         let brings = |path: &str| deb.is_some_and(|deb| deb.files.iter().any(|(other, _)| other == path));
         for path in old.iter().filter(|path| !brings(path)) {
             let _ = fs::remove_file(root.join(path));
-            // Directories that are empty then, whoever made them.
+            // Directories that this leaves empty, no matter who made them.
             let _ = fs::remove_dir(root.join(path).parent().unwrap());
         }
         if let Some(deb) = deb {
@@ -380,7 +381,7 @@ fn diversion(from: &str, package: &str) -> Diversion {
     Diversion { from: from.to_owned(), to: format!("{from}.real"), package: Some(package.to_owned()) }
 }
 
-/// A package file of these tests: a line with name and version, then one for each thing that it does.
+/// A package file of these tests: a line with name and version, then one line for each action.
 struct Deb {
     name: String,
     version: String,
@@ -582,7 +583,7 @@ impl System for Model<'_> {
     }
 }
 
-/// Time that passes only while somebody waits.
+/// A clock that advances only during a sleep.
 #[derive(Debug, Default)]
 struct FakeClock(Duration);
 

@@ -1,8 +1,8 @@
-//! What a TPM 2.0 says of its keys and of the firmware, read and checked without one.
+//! A TPM 2.0's statements about its keys and the firmware, read and checked without a TPM.
 //!
 //! Names and layouts are those of the TPM 2.0 Library Specification, parts 1 and 2. A device asks
-//! its TPM for exactly the keys that are described here, and a server takes no others: what a TPM
-//! sends is compared with what it was asked for, not interpreted.
+//! its TPM for exactly the keys that are described here, and a server accepts no others: a TPM's
+//! answer is compared with the request, not interpreted.
 //!
 //! * [`TpmPublic`]: the public half of an attestation key or a device key, with its attributes;
 //! * [`verify_quote`]: the attestation key vouches for the firmware's measurements, now;

@@ -3,7 +3,7 @@
 use super::reader::Reader;
 use crate::{digest::Sha256, trust::DevicePublicKey};
 
-/// The largest public area that is read, in bytes; one of ours has 88.
+/// The largest public area that is read, in bytes; that of an Unbox key has 88.
 pub const MAX_PUBLIC_BYTES: usize = 256;
 
 const ECC_AND_SHA256: [u8; 4] = [0x00, 0x23, 0x00, 0x0b];
@@ -21,18 +21,18 @@ const NO_DA: u32 = 1 << 10;
 const RESTRICTED: u32 = 1 << 16;
 const SIGN: u32 = 1 << 18;
 
-/// What a key in a TPM is for, and so which attributes it must have.
+/// The purpose of a key in a TPM, which determines its attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyRole {
-    /// Signs only what the TPM itself says.
+    /// A key that signs only the TPM's own statements.
     Attestation,
-    /// Signs what the device gives it: handshakes and TLS.
+    /// A key that signs whatever the device gives it: handshakes and TLS.
     Device,
 }
 
 impl KeyRole {
-    /// Its attributes (`TPMA_OBJECT`). Made by this TPM, and never leaves it; no authorisation, and
-    /// so none that could be guessed or locked out.
+    /// Returns the role's attributes (`TPMA_OBJECT`). The key is made by this TPM and never leaves it; it
+    /// needs no authorisation, so there is none to guess or to lock out.
     #[must_use]
     pub const fn attributes(self) -> u32 {
         let kept = FIXED_TPM | FIXED_PARENT | SENSITIVE_DATA_ORIGIN | USER_WITH_AUTH | NO_DA | SIGN;
@@ -42,8 +42,8 @@ impl KeyRole {
         }
     }
 
-    /// What a TPM is asked for, as a public area. Keys that are made from the same seed with different
-    /// `salt` (at most 32 bytes) are different keys; with the same, the same key.
+    /// Returns the public area to request from a TPM. The same seed gives different keys for different
+    /// `salt` (at most 32 bytes), and the same key for the same `salt`.
     #[must_use]
     pub fn template(self, salt: &[u8]) -> Vec<u8> {
         let length = u16::try_from(salt.len()).unwrap_or(u16::MAX).to_be_bytes();
@@ -59,18 +59,18 @@ pub struct TpmPublic {
     key: DevicePublicKey,
 }
 
-/// The bytes are not the public area of such a key.
+/// The reason why bytes are not the public area of such a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotATpmKey {
     /// Another kind of key, or no key at all.
     #[error("expected the public area of an ECDSA P-256 key without a policy")]
     Form,
-    /// Such a key, which may do what it must not, or may not do what it must.
+    /// Such a key with attributes that it must not have, or without some that it must have.
     #[error("the key's attributes are {found:#x}, expected {expected:#x}")]
     Attributes {
-        /// What a key of this role has.
+        /// The attributes of a key of this role.
         expected: u32,
-        /// What this one has.
+        /// The attributes of this key.
         found: u32,
     },
 }
@@ -101,7 +101,8 @@ impl TpmPublic {
         &self.key
     }
 
-    /// What the TPM calls this key: `nameAlg`, then the digest of the public area (part 1, section 16).
+    /// Returns the TPM's name for this key: `nameAlg`, then the digest of the public area (part 1,
+    /// section 16).
     #[must_use]
     pub fn name(&self) -> [u8; 34] {
         let mut name = [0; 34];
@@ -138,7 +139,7 @@ pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The public area of a key with these attributes and this point (without its first byte).
+    /// Builds the public area of a key with these attributes and this point (without its first byte).
     pub(in super::super) fn area(attributes: u32, point: &[u8]) -> Vec<u8> {
         let (x, y) = point.split_at(point.len() / 2);
         let sized = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();

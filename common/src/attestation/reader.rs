@@ -1,6 +1,6 @@
 //! A cursor over the TPM's wire format: big-endian numbers, and byte strings behind their length.
 
-/// What is left to read. Every step is `None` past the end.
+/// The bytes still to be read. Every step returns `None` past the end.
 pub(super) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -14,12 +14,12 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
-    /// The next bytes, if they are exactly these.
+    /// Reads the next bytes, if they are exactly these.
     pub(super) fn expect(&mut self, expected: &[u8]) -> Option<()> {
         (self.take(expected.len())? == expected).then_some(())
     }
 
-    /// A `TPM2B`: 16 bits of length, then as many bytes.
+    /// Reads a `TPM2B`: 16 bits of length, then as many bytes.
     pub(super) fn sized(&mut self) -> Option<&'a [u8]> {
         let length = self.take(2)?.first_chunk::<2>().copied().map(u16::from_be_bytes)?;
         self.take(length.into())

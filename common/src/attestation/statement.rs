@@ -1,5 +1,5 @@
-//! What an attestation key signs (`TPMS_ATTEST`): quotes of the firmware's measurements, and
-//! certifications of other keys in the same TPM.
+//! The statements that an attestation key signs (`TPMS_ATTEST`): quotes of the firmware's
+//! measurements, and certifications of other keys in the same TPM.
 
 use super::{TpmPublic, reader::Reader};
 use crate::{
@@ -8,13 +8,13 @@ use crate::{
     trust::DeviceKeySignature,
 };
 
-/// The largest statement that is read, in bytes; one of ours has less than 200.
+/// The largest statement that is read, in bytes; those for Unbox have less than 200.
 pub const MAX_STATEMENT_BYTES: usize = 1024;
 /// The registers that are quoted: PCR 0 to 7 of the SHA-256 bank, which hold firmware, its settings
 /// and the state of Secure Boot (TCG PC Client Platform Firmware Profile, section 3.3.4).
 pub const QUOTED_PCRS: usize = 8;
 
-/// `TPM_GENERATED_VALUE`: nothing but a TPM puts this before what a restricted key signs.
+/// `TPM_GENERATED_VALUE`: only a TPM puts it before the data that a restricted key signs.
 const MAGIC: [u8; 4] = [0xff, 0x54, 0x43, 0x47];
 const QUOTE: [u8; 2] = [0x80, 0x18];
 const CERTIFY: [u8; 2] = [0x80, 0x17];
@@ -23,13 +23,13 @@ const CLOCK_AND_FIRMWARE_BYTES: usize = 8 + 4 + 4 + 1 + 8;
 /// One selection: the SHA-256 bank, three bytes of bits, the first eight of them set.
 const SELECTION: [u8; 10] = [0x00, 0x00, 0x00, 0x01, 0x00, 0x0b, 0x03, 0xff, 0x00, 0x00];
 
-/// What a statement is bound to: the digest of this handshake's transcript.
+/// The value that a statement is bound to: the digest of this handshake's transcript.
 pub type Qualification = Sha256;
 
-/// Why a statement is not believed.
+/// The reason why a statement is not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAttested {
-    /// It cannot be read, or it says something else than it was asked for.
+    /// The statement cannot be read, or is not the one that was asked for.
     #[error("it is not the statement that was asked for")]
     Form,
     /// The attestation key did not sign it.
@@ -85,7 +85,7 @@ pub fn verify_certification(
     if name == key.name() { Ok(()) } else { Err(NotAttested::OtherKey) }
 }
 
-/// What a statement of this kind is about, once its signature and its binding hold.
+/// Checks signature and binding of a statement of this kind, and returns a reader of its subject.
 fn signed<'a>(
     by: &TpmPublic,
     statement: &'a [u8],
@@ -104,7 +104,7 @@ fn signed<'a>(
     if extra == bound_to.0 { Ok(reader) } else { Err(NotAttested::Replayed) }
 }
 
-/// Reads up to what the statement is about, and returns what it is bound to.
+/// Reads the head, up to the statement's subject, and returns the value that the statement is bound to.
 fn read_head<'a>(reader: &mut Reader<'a>, kind: [u8; 2]) -> Option<&'a [u8]> {
     reader.expect(&MAGIC)?;
     reader.expect(&kind)?;
@@ -114,7 +114,7 @@ fn read_head<'a>(reader: &mut Reader<'a>, kind: [u8; 2]) -> Option<&'a [u8]> {
     Some(extra)
 }
 
-/// The last byte string of a statement.
+/// Reads the last byte string of a statement.
 fn last(mut reader: Reader<'_>) -> Result<&[u8], NotAttested> {
     reader.sized().filter(|_| reader.is_at_end()).ok_or(NotAttested::Form)
 }
@@ -216,7 +216,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_break_the_parser(bytes in proptest::collection::vec(any::<u8>(), 0..200), from in 0..60_usize) {
-            // With a head that is right up to some point, so that every field is reached.
+            // The head is right up to some point, so that every field is reached.
             let good = quote(&SELECTION, &PCRS);
             let bytes = [&good[..from], &bytes[..]].concat();
             let mut reader = Reader::new(&bytes);

@@ -1,8 +1,8 @@
-//! The columns of a claims file: what each is called, what it is about, and how a cell is kept from
+//! The columns of a claims file: their names, their meanings, and the escape that keeps a cell from
 //! becoming a formula.
 //!
-//! Files are in Unbox's own words or in those of the zero-touch portals; a column means the same
-//! under each of its names, and stands at any place.
+//! Files use Unbox's own words or those of the zero-touch portals; a column means the same under each of
+//! its names, and may stand in any position.
 
 use crate::identity::IdentifierKind;
 use std::borrow::Cow;
@@ -22,7 +22,7 @@ pub const IDENTIFIER_COLUMNS: [&str; 8] = [
     "device_key",
 ];
 
-/// What else Unbox's own form says of a device.
+/// The other columns of Unbox's own form.
 const CLAIM_COLUMNS: [&str; 5] = ["manufacture_date", "customer", "configuration", "proof", "order"];
 
 /// The columns of Unbox's own form.
@@ -51,7 +51,7 @@ pub const PORTAL_COLUMNS: [&str; 13] = [
 pub const NOTE_COLUMNS: [&str; 4] =
     ["deviceid", "claimtime", "vacationmodestarttime", "vacationmodeexpiretime"];
 
-/// What a column is about.
+/// The meaning of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Column {
     /// An identifier of this kind.
@@ -60,21 +60,21 @@ pub enum Column {
     ModemType(u8),
     /// Its IMEI or MEID.
     ModemId(u8),
-    /// Whose device it is.
+    /// The customer that owns the device.
     Customer,
-    /// What it gets.
+    /// The configuration that the device gets.
     Configuration,
-    /// What it has to prove.
+    /// The proof that the device must give.
     Proof,
-    /// The day on which it was made.
+    /// The day of manufacture.
     ManufactureDate,
-    /// The order that it came with.
+    /// The order that the device belongs to.
     Order,
-    /// What the reseller notes beside it.
+    /// The reseller's notes about the device.
     Metadata,
-    /// What the device is claimed for: only one thing can be meant.
+    /// The kind of claim: only one value is possible.
     ProfileType,
-    /// For people only.
+    /// A note for people only.
     Note,
 }
 
@@ -103,7 +103,7 @@ impl Column {
     }
 }
 
-/// What a file is for.
+/// The purpose of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// It claims devices.
@@ -112,7 +112,7 @@ pub enum Purpose {
     Apply,
 }
 
-/// A first line that names no columns that a file can have.
+/// The reason why a first line is not a header.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidHeader {
     /// No column has this name.
@@ -121,10 +121,10 @@ pub enum InvalidHeader {
         /// The name, cut to 64 characters.
         name: String,
     },
-    /// Two columns mean the same.
+    /// Two columns mean the same thing.
     #[error("{}", same(.0, .1))]
     DoubleColumn(&'static str, &'static str),
-    /// A column says nothing without another one.
+    /// A column means nothing without another one.
     #[error("the column {0} needs another one beside it for {1}")]
     Unpaired(&'static str, &'static str),
 }
@@ -182,7 +182,7 @@ impl Header {
         self.0.iter().copied()
     }
 
-    /// The index of a column.
+    /// Returns the index of a column.
     #[must_use]
     pub fn position(&self, column: Column) -> Option<usize> {
         self.0.iter().position(|(_, other)| *other == column)
@@ -194,7 +194,8 @@ impl Header {
         self.position(column).is_some()
     }
 
-    /// A customer's file names profiles and no owner: the devices are its own already.
+    /// Returns the purpose of the file. A customer's file names profiles and no owner, because the devices
+    /// are already its own.
     #[must_use]
     pub fn purpose(&self) -> Purpose {
         let profiles = self.0.iter().any(|(name, _)| *name == "profileid");
@@ -207,7 +208,7 @@ pub fn known_columns() -> impl Iterator<Item = &'static str> {
     own_columns().chain(PORTAL_COLUMNS).chain(NOTE_COLUMNS)
 }
 
-/// The same as one text, for whoever has to choose.
+/// Returns the same columns as one text, for an error message.
 #[must_use]
 pub fn known_names() -> String {
     known_columns().collect::<Vec<_>>().join(", ")
@@ -216,7 +217,8 @@ pub fn known_names() -> String {
 /// Characters by which spreadsheets take a cell for a formula, also in their full width.
 const FORMULA: [char; 8] = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
 
-/// A cell that no spreadsheet takes for a formula: one that would be one begins with an apostrophe.
+/// Returns the cell in a form that no spreadsheet takes for a formula: with an apostrophe in front where
+/// it would be one.
 #[must_use]
 pub fn plain_cell(value: &str) -> Cow<'_, str> {
     if value.trim_start_matches('\'').starts_with(FORMULA) {
@@ -226,7 +228,7 @@ pub fn plain_cell(value: &str) -> Cow<'_, str> {
     }
 }
 
-/// The value of such a cell: [`plain_cell`] undone.
+/// Undoes [`plain_cell`].
 #[must_use]
 pub fn plain_value(cell: &str) -> &str {
     match cell.strip_prefix('\'') {

@@ -1,8 +1,8 @@
 //! Files of devices: the columns of resellers, customers and factories, and their rows.
 //!
-//! The server imports such files, and a test station holds units against one: both read them here.
-//! To add a column: its name and meaning in `columns.rs`, its rule in `records.rs` if it identifies a
-//! device, and else in the server's import.
+//! The server imports such files, and a test station checks units against one: both read them here.
+//! To add a column: its name and meaning in `columns.rs`; its rule in `records.rs` if it identifies a
+//! device, otherwise in the server's import.
 
 mod columns;
 mod records;

@@ -5,48 +5,48 @@ use crate::identity::{Identifier, IdentifierKind};
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder, StringRecord, Terminator};
 use std::io::{self, Read};
 
-/// The most bytes of one row. A quote that is never closed makes one row of the rest of a file.
+/// The most bytes of one row. A quote that is never closed turns the rest of a file into one row.
 const MAX_ROW_BYTES: usize = 64 * 1024;
-/// What the CSV reader reads ahead.
+/// The size of the CSV reader's buffer.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// What some programs begin a file of UTF-8 with; the CSV reader leaves it out.
+/// The byte order mark that some programs write first into a file of UTF-8; the CSV reader drops it.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Why a file cannot be read, or not any further.
+/// The reason why a file cannot be read, or not any further.
 #[derive(Debug, thiserror::Error)]
 pub enum UnusableFile {
-    /// There is nothing in it.
+    /// The file is empty.
     #[error("expected a first line with column names out of: {}", known_names())]
     NoHeader,
-    /// Its first line cannot be used.
+    /// The first line is not a usable header.
     #[error(transparent)]
     Header(#[from] InvalidHeader),
     /// A row without an end.
     #[error("line {line}: a row of more than {MAX_ROW_BYTES} bytes; is a quotation mark missing?")]
     EndlessRow {
-        /// Where it starts.
+        /// The line on which the row starts.
         line: u64,
     },
     /// The last row has no end.
     #[error("line {line}: the file ends inside quotation marks; was it cut off?")]
     OpenQuote {
-        /// Where it starts.
+        /// The line on which the row starts.
         line: u64,
     },
-    /// It could not be read.
+    /// Reading failed.
     #[error("line {line}: the file could not be read to its end ({cause})")]
     CutOff {
-        /// How far it was read.
+        /// The line up to which the file was read.
         line: u64,
-        /// Why not further.
+        /// The cause.
         cause: io::Error,
     },
-    /// It is no CSV.
+    /// The file is not CSV.
     #[error("line {line}: {problem}")]
     Unreadable {
-        /// How far it was read.
+        /// The line up to which the file was read.
         line: u64,
-        /// Why not further.
+        /// The problem, in words.
         problem: String,
     },
 }
@@ -71,7 +71,7 @@ pub struct Records<R> {
     record: ByteRecord,
 }
 
-/// One row as it stands in the file.
+/// One row, as the file has it.
 #[derive(Debug, Clone, Copy)]
 pub struct Cells<'r> {
     header: &'r Header,
@@ -94,7 +94,7 @@ impl<R: Read> Records<R> {
         Ok(records)
     }
 
-    /// Goes on with a file behind its header. Lines are counted from here on.
+    /// Resumes a file behind its header. Lines are counted from here on.
     pub fn resume(file: R, header: Header) -> Self {
         let csv = ReaderBuilder::new()
             .has_headers(false)
@@ -105,13 +105,13 @@ impl<R: Read> Records<R> {
         Self { csv, header, record: ByteRecord::new() }
     }
 
-    /// The columns.
+    /// Returns the header.
     #[must_use]
     pub const fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The next row that is not empty; `None` at the end.
+    /// Reads the next row that is not empty; `None` at the end.
     ///
     /// # Errors
     /// [`UnusableFile`]: nothing after it can be read.
@@ -126,13 +126,13 @@ impl<R: Read> Records<R> {
         Ok(None)
     }
 
-    /// Where the next row begins, in bytes: from there, the file can be resumed.
+    /// Returns the offset of the next row, in bytes: the file can be resumed there.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.csv.position().byte()
     }
 
-    /// The line that the row starts on: the reader stands behind the row's last newline.
+    /// Returns the line on which the row starts: the reader stands behind the row's last newline.
     fn line(&self) -> u64 {
         let newlines = self.record.iter().flatten().filter(|byte| **byte == b'\n').count();
         let behind = self.csv.position().line();
@@ -150,7 +150,7 @@ impl<R: Read> Records<R> {
             ErrorKind::Io(cause) => UnusableFile::CutOff { line, cause },
             other => UnusableFile::Unreadable { line, problem: format!("{other:?}") },
         })?;
-        // A row that ends takes one of the newlines that were added; one that does not, takes both.
+        // A complete row consumes one of the newlines that were added; an incomplete one consumes both.
         if more && file.length.is_some_and(|length| self.csv.position().byte() > length + 1) {
             return Err(UnusableFile::OpenQuote { line: file.row.line });
         }
@@ -159,29 +159,29 @@ impl<R: Read> Records<R> {
 }
 
 impl<'r> Cells<'r> {
-    /// The columns.
+    /// Returns the header.
     #[must_use]
     pub const fn header(&self) -> &'r Header {
         self.header
     }
 
-    /// The line that the row starts on, from 1.
+    /// Returns the line on which the row starts, from 1.
     #[must_use]
     pub const fn line(&self) -> u64 {
         self.line
     }
 
-    /// What stands in the cell of this index, without white space and apostrophe around it.
+    /// Returns the content of the cell at this index, without white space and apostrophe around it.
     ///
     /// # Errors
-    /// [`BadCell`] if it is no text.
+    /// [`BadCell`] if it is not text.
     pub fn cell(&self, index: usize) -> Result<&str, BadCell> {
         let bytes = self.record.get(index).unwrap_or_default();
         let text = std::str::from_utf8(bytes).map_err(|_| self.bad(index, "is not UTF-8".to_owned()))?;
         Ok(plain_value(text.trim()))
     }
 
-    /// Every identifier of the row.
+    /// Parses every identifier of the row.
     ///
     /// # Errors
     /// [`BadCell`] for the first cell that broke a rule, or for a row of another length than the header.
@@ -225,7 +225,7 @@ impl<'r> Cells<'r> {
         Identifier::parse(kind, text).map_err(|error| self.bad(index, error.rule.to_string()))
     }
 
-    /// What kind of number the modem has.
+    /// Returns the kind of the modem's number.
     fn modem_kind(&self, modem: u8) -> Result<IdentifierKind, BadCell> {
         let at = self.header.position(Column::ModemType(modem)).unwrap_or_default();
         match self.cell(at)? {
@@ -241,8 +241,8 @@ impl<'r> Cells<'r> {
     }
 }
 
-/// The row at the end of what was read of a file: where it starts, and how long it is so far. Blank lines
-/// are between rows.
+/// The row at the end of the part of a file that was read: its start, and its length so far. Blank lines
+/// lie between rows.
 struct LastRow {
     place: Place,
     bytes: usize,
@@ -252,8 +252,8 @@ struct LastRow {
     behind: u64,
 }
 
-/// Where the next byte of a row stands (RFC 4180). A quotation mark in the middle of a cell is a character
-/// like any other, and what follows the closing one of a quoted cell belongs to that cell.
+/// The position of the next byte within a row (RFC 4180). A quotation mark in the middle of a cell is an
+/// ordinary character, and text after the closing mark of a quoted cell belongs to that cell.
 #[derive(Clone, Copy)]
 enum Place {
     StartOfCell,
@@ -267,7 +267,7 @@ impl LastRow {
         Self { place: Place::StartOfCell, bytes: 0, line: 1, behind: 1 }
     }
 
-    /// Takes in what was read next.
+    /// Advances past the bytes that were just read.
     fn pass(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.bytes += 1;
@@ -287,16 +287,16 @@ impl LastRow {
     }
 }
 
-/// A file that ends in an error when too much of it is read without a row coming to its end.
+/// A file whose reading fails once a row grows too long.
 struct Capped<R> {
     inner: R,
     row: LastRow,
     /// The length of the file, once its end was reached.
     length: Option<u64>,
     read: u64,
-    /// Newlines that are read behind its end: one, so that its last row has an end as every row has,
-    /// and lines can be counted; and one more, by which a row without an end is found out. A carriage
-    /// return before a newline is white space at the end of a cell.
+    /// Newlines that are added at the end of the file: one so that the last row ends as every row does, and
+    /// lines can be counted; and one more to detect an open quote. A carriage return before a newline is
+    /// white space at the end of a cell.
     end: &'static [u8],
 }
 
@@ -351,7 +351,7 @@ mod tests {
 
     #[test]
     fn rows_end_where_the_csv_reader_lets_them_end() {
-        // Every text of six of these, which is every way into and out of quotation marks.
+        // Every text of six of these covers every way into and out of quotation marks.
         let pieces = ["\"", ",", "\n", "a", "\u{feff}"];
         for number in 0..5_u32.pow(6) {
             let piece =

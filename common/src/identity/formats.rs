@@ -1,4 +1,4 @@
-//! The form of each kind of identifier, and how makers' and models' names are folded.
+//! The form of each kind of identifier, and the folding of makers' and models' names.
 
 use super::{IdentifierKind, Rule};
 use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
@@ -6,7 +6,7 @@ use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed}
 /// Brings a trimmed, printable value into the canonical form of its kind.
 pub(super) fn normalise(kind: IdentifierKind, value: &str) -> Result<String, Rule> {
     match kind {
-        // Labels and bar codes carry capitals whatever the firmware says.
+        // Labels and bar codes use capitals, whatever the firmware says.
         IdentifierKind::SerialNumber | IdentifierKind::BoardSerial | IdentifierKind::ChassisSerial => {
             Ok(value.to_ascii_uppercase())
         }
@@ -21,7 +21,7 @@ pub(super) fn normalise(kind: IdentifierKind, value: &str) -> Result<String, Rul
     }
 }
 
-/// Seven characters of 0-9 and A-Z, five on machines made before 1998.
+/// Checks a service tag: seven characters of 0-9 and A-Z, five on machines made before 1998.
 fn service_tag(value: &str) -> Result<String, Rule> {
     let alphanumeric = value.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if alphanumeric && matches!(value.len(), 5 | 7) {
@@ -31,7 +31,8 @@ fn service_tag(value: &str) -> Result<String, Rule> {
     }
 }
 
-/// Twelve hexadecimal digits, pairs apart by `:` or `-` or not at all (IEEE 802-2014, 8.2).
+/// Normalises a MAC address: twelve hexadecimal digits, pairs separated by `:` or `-`, or not at all
+/// (IEEE 802-2014, 8.2).
 fn mac_address(value: &str) -> Result<String, Rule> {
     const EXPECTED: Rule = Rule::Format { expected: "a MAC address of 12 hexadecimal digits" };
     let separated =
@@ -57,7 +58,7 @@ fn mac_address(value: &str) -> Result<String, Rule> {
     Ok(canonical)
 }
 
-/// 32 hexadecimal digits, with or without the dashes of RFC 9562, section 4.
+/// Normalises a UUID: 32 hexadecimal digits, with or without the dashes of RFC 9562, section 4.
 fn uuid(value: &str) -> Result<String, Rule> {
     const EXPECTED: Rule = Rule::Format { expected: "a UUID such as 4c4c4544-0058-4b10-8039-b7c04f513133" };
     let dashed =
@@ -71,8 +72,8 @@ fn uuid(value: &str) -> Result<String, Rule> {
     Ok(groups.join("-"))
 }
 
-/// 15 digits, the last of them the check digit (3GPP TS 23.003, section 6.2); without it, it is
-/// added.
+/// Normalises an IMEI: 15 digits, the last of them the check digit (3GPP TS 23.003, section 6.2), which
+/// is added if it is missing.
 fn imei(value: &str) -> Result<String, Rule> {
     let digits = without_separators(value);
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -91,7 +92,7 @@ fn imei(value: &str) -> Result<String, Rule> {
     }
 }
 
-/// The digit that makes the sum of Luhn end in zero (ISO/IEC 7812-1, annex B; for base 16, 3GPP2
+/// Computes the digit that makes the Luhn sum end in zero (ISO/IEC 7812-1, annex B; for base 16, 3GPP2
 /// S.R0048-A).
 fn luhn(digits: &str, radix: u32) -> u32 {
     let doubled = |digit: u32| 2 * digit / radix + 2 * digit % radix;
@@ -101,8 +102,8 @@ fn luhn(digits: &str, radix: u32) -> u32 {
     (radix - sum % radix) % radix
 }
 
-/// 14 hexadecimal digits (3GPP2 S.R0048-A); in its decimal form 18 digits, of which 10 are the
-/// first 32 bits and 8 the other 24. Either may be followed by a check digit, which is left out.
+/// Normalises a MEID: 14 hexadecimal digits (3GPP2 S.R0048-A), or 18 decimal digits, of which 10 are the
+/// first 32 bits and 8 the other 24. Either may be followed by a check digit, which is dropped.
 fn meid(value: &str) -> Result<String, Rule> {
     const EXPECTED: Rule =
         Rule::Format { expected: "a MEID of 14 hexadecimal digits, or of 18 decimal ones" };
@@ -139,12 +140,12 @@ fn meid(value: &str) -> Result<String, Rule> {
     if rest >> 24 == 0 { Ok(format!("{first:08X}{rest:06X}")) } else { Err(EXPECTED) }
 }
 
-/// What people put between groups of digits.
+/// Removes the separators that people put between groups of digits.
 fn without_separators(value: &str) -> String {
     value.chars().filter(|char| !matches!(char, ' ' | '-' | '/' | '.')).collect()
 }
 
-/// Makers publish no form of it but its letters.
+/// Checks a certified device ID: makers publish nothing of its form but the letters.
 fn certified_device_id(value: &str) -> Result<String, Rule> {
     if value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
         Ok(value.to_ascii_uppercase())
@@ -161,7 +162,7 @@ fn key_digest(value: &str) -> Result<String, Rule> {
     Ok(digest.to_string())
 }
 
-/// The one way to write a name: composed characters (Unicode NFC), single spaces.
+/// Returns the canonical spelling of a name: composed characters (Unicode NFC), single spaces.
 pub(super) fn composed(name: &str) -> String {
     single_spaced(&ComposingNormalizerBorrowed::new_nfc().normalize(name))
 }
@@ -170,7 +171,7 @@ fn single_spaced(value: &str) -> String {
     value.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Words that say what kind of company a maker is, not which.
+/// Words that say what kind of company a maker is, not which one.
 const LEGAL_FORMS: &[&str] = &[
     "ag",
     "co",
@@ -193,7 +194,7 @@ const LEGAL_FORMS: &[&str] = &[
     "technology",
 ];
 
-/// Makers that go by more than one name, folded.
+/// Makers with more than one name, folded.
 const SAME_MAKER: &[(&str, &str)] = &[
     ("asustek", "asus"),
     ("hewlett packard", "hp"),
@@ -204,21 +205,21 @@ const SAME_MAKER: &[(&str, &str)] = &[
     ("super micro", "supermicro"),
 ];
 
-/// A maker's name as it is compared: lower case, without punctuation and legal form.
+/// Folds a maker's name for comparison: lower case, without punctuation and legal form.
 #[must_use]
 pub fn fold_manufacturer(name: &str) -> String {
     let words = name.to_ascii_lowercase().replace(['.', '(', ')'], "").replace([',', '-', '_'], " ");
     let mut kept: Vec<&str> =
         words.split_ascii_whitespace().filter(|word| !LEGAL_FORMS.contains(word)).collect();
     if kept.is_empty() {
-        // A maker whose whole name is such words, like "Technology Group", keeps them.
+        // A maker whose whole name consists of such words, like "Technology Group", keeps them.
         kept = words.split_ascii_whitespace().collect();
     }
     let folded = kept.join(" ");
     SAME_MAKER.iter().find(|(alias, _)| *alias == folded).map_or(folded, |(_, name)| (*name).to_owned())
 }
 
-/// A model or SKU as it is compared: lower case, single spaces, and without accents, which not every
+/// Folds a model or SKU for comparison: lower case, single spaces, and without accents, which not every
 /// keyboard has.
 #[must_use]
 pub fn fold_name(name: &str) -> String {

@@ -25,7 +25,7 @@ pub enum Rule {
     /// Characters that no label carries.
     #[error("holds characters other than printable ASCII")]
     NotPrintable,
-    /// What the maker left in place of a value.
+    /// A maker's filler in place of a value.
     #[error("is a placeholder that the maker never replaced")]
     Placeholder,
     /// Not in the form that this kind has.
@@ -34,7 +34,7 @@ pub enum Rule {
         /// The form, in words.
         expected: &'static str,
     },
-    /// A MAC address that software made up.
+    /// A MAC address assigned by software, not by a maker.
     #[error("is a locally administered address, which software can choose")]
     LocallyAdministered,
     /// A MAC address of a group.
@@ -42,11 +42,11 @@ pub enum Rule {
     Multicast,
 }
 
-/// A value that is no identifier, with the rule that it broke.
+/// A value that is not an identifier, with the rule that it broke.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {value:?} {rule}")]
 pub struct InvalidIdentifier {
-    /// The kind it was given for.
+    /// The kind that it was given for.
     pub kind: IdentifierKind,
     /// The value, cut to 64 characters.
     pub value: String,
@@ -173,7 +173,7 @@ mod tests {
         assert!(!maker("Dell").same_as(&maker("HP")));
         assert!(model("Latitude  7450").same_as(&model("latitude 7450")));
         assert!(!model("Latitude 7450").same_as(&model("Latitude 7440")));
-        // Names have the letters of their language, and not every keyboard has those.
+        // Names use the letters of their language, which not every keyboard has.
         let (composed, decomposed) = (model("14e 2e g\u{e9}n"), model("14e\u{a0}2e ge\u{301}n"));
         assert_eq!(composed, decomposed);
         assert!(composed.same_as(&model("14E 2E GEN")) && composed.same_as(&model("14E 2E G\u{c9}N")));

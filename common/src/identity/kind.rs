@@ -1,12 +1,12 @@
-//! The kinds of identifier: their wire names, what they are worth, and where they come from.
+//! The kinds of identifier: their wire names, their strength, and their sources.
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
-/// MAC addresses of one device: those of a server with four cards of four ports.
+/// The most MAC addresses of one device: those of a server with four cards of four ports.
 const MAX_MAC_ADDRESSES: usize = 16;
 
-/// Names that one device goes by, of its maker and of its model.
+/// The most names of one device's maker, and of its model.
 const MAX_NAMES: usize = 4;
 
 /// A kind of identifier. The wire name is the variant in `snake_case`.
@@ -35,15 +35,15 @@ pub enum IdentifierKind {
     MacAddress,
     /// SMBIOS system UUID.
     SystemUuid,
-    /// Who made the device.
+    /// The maker of the device.
     Manufacturer,
-    /// What the maker calls it.
+    /// The maker's name for the model.
     Model,
     /// The maker's stock keeping unit.
     Sku,
 }
 
-/// What a set of identifiers is worth, strongest first. A stronger set wins over a weaker one.
+/// The strength of a set of identifiers, strongest first. A stronger set wins over a weaker one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rank {
@@ -61,7 +61,7 @@ pub enum Rank {
     Uuid,
 }
 
-/// Where an identifier was read.
+/// The place where an identifier was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
@@ -77,11 +77,11 @@ pub enum Source {
     Network,
     /// The modems, as `ModemManager` knows them.
     Modem,
-    /// The key that the device holds.
+    /// The device's key.
     Key,
     /// The TPM.
     Tpm,
-    /// It follows from other identifiers.
+    /// Derived from other identifiers.
     Derived,
 }
 
@@ -104,7 +104,7 @@ impl IdentifierKind {
         Self::Sku,
     ];
 
-    /// What this kind is worth by itself; `None` if many devices share a value.
+    /// Returns the rank of this kind by itself; `None` if many devices share a value.
     #[must_use]
     pub const fn rank(self) -> Option<Rank> {
         match self {
@@ -126,13 +126,13 @@ impl IdentifierKind {
         matches!(self, Self::SerialNumber | Self::BoardSerial | Self::ChassisSerial)
     }
 
-    /// Whether this kind is what people call a device or who made it, and not an identifier of one.
+    /// Whether this kind names a product or its maker rather than one device.
     #[must_use]
     pub const fn is_name(self) -> bool {
         matches!(self, Self::Manufacturer | Self::Model | Self::Sku)
     }
 
-    /// How many of this kind one device has at most: some network interfaces, two modems, and one
+    /// Returns the most values of this kind that one device has: some network interfaces, two modems, and one
     /// of everything else.
     #[must_use]
     pub const fn most(self) -> usize {
@@ -143,8 +143,8 @@ impl IdentifierKind {
         }
     }
 
-    /// How many of this kind one device may show: as many as it has, and a few names more, because
-    /// firmware calls a machine by its type, its marketing name and the name of its board.
+    /// Returns the most values of this kind that one device may show: as many as it has, and a few names
+    /// more, because firmware calls a machine by its type, its marketing name and the name of its board.
     #[must_use]
     pub const fn most_shown(self) -> usize {
         match self {
@@ -181,7 +181,7 @@ impl fmt::Display for IdentifierKind {
     }
 }
 
-/// No kind of identifier has this name.
+/// The error for a name that is not a kind of identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown kind of identifier {0:?}")]
 pub struct UnknownKind(pub String);

@@ -1,4 +1,4 @@
-//! What a device is: a set of identifiers, each with its source and its strength.
+//! The identity of a device: a set of identifiers, each with its source and its strength.
 //!
 //! An [`Identifier`] exists only if it passed the rules of its kind, and the rules are the
 //! same on device, factory station and server. To add a kind: a variant in [`IdentifierKind`]
@@ -18,41 +18,41 @@ pub use placeholder::{Placeholder, placeholders};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// The most identifiers that one list may hold, before it is compared with what a device has of each
-/// kind ([`IdentifierKind::most_shown`]).
+/// The most identifiers that one list may hold, before the limits of each kind
+/// ([`IdentifierKind::most_shown`]) are applied.
 pub const MAX_IDENTIFIERS: usize = 64;
 
-/// One identifier as it travels: not yet held against any rule.
+/// One identifier as it travels: not yet checked against any rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RawIdentifier {
     /// Wire name of the kind, such as `serial_number`.
     pub kind: IdentifierKind,
     /// The value as it was read.
     pub value: String,
-    /// Where it was read.
+    /// The source of the value.
     pub source: Source,
 }
 
-/// One identifier that passed its rules, and where it was read.
+/// One identifier that passed its rules, with its source.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Observed {
     /// The identifier itself.
     pub identifier: Identifier,
-    /// Where it was read.
+    /// The source of the identifier.
     pub source: Source,
 }
 
-/// Everything that a device knows about itself: normalised, ordered, without duplicates.
+/// All that a device knows about itself: normalised, ordered, without duplicates.
 ///
-/// It always holds at least one identifier that can tell this device from all others (see
-/// [`IdentityError::NothingIdentifying`]), and never more of a kind than one device has: a list of
-/// sixty serial numbers would be sixty guesses at somebody's device.
+/// It always holds at least one identifier that tells this device from all others (see
+/// [`IdentityError::NothingIdentifying`]), and never more of a kind than one device has: sixty serial
+/// numbers would be sixty guesses at somebody else's device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HardwareIdentity {
     observed: Vec<Observed>,
 }
 
-/// Why a list of identifiers is not an identity.
+/// The reason why a list of identifiers is not an identity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
     /// More identifiers than any device has.
@@ -73,7 +73,7 @@ pub enum IdentityError {
 }
 
 impl HardwareIdentity {
-    /// Builds an identity from what was observed, and adds what follows from it: the serial
+    /// Builds an identity from observed identifiers, and adds those that follow from them: the serial
     /// number of a Dell is its service tag.
     ///
     /// # Errors
@@ -103,7 +103,7 @@ impl HardwareIdentity {
         Ok(Self { observed })
     }
 
-    /// Holds identifiers from the wire against the rules.
+    /// Checks identifiers from the wire against the rules.
     ///
     /// # Errors
     /// Any [`IdentityError`]; one bad identifier refuses the whole list, because a device that
@@ -122,7 +122,7 @@ impl HardwareIdentity {
         Self::new(observed)
     }
 
-    /// The form that travels.
+    /// Returns the wire form.
     #[must_use]
     pub fn to_raw(&self) -> Vec<RawIdentifier> {
         self.observed
@@ -135,7 +135,7 @@ impl HardwareIdentity {
             .collect()
     }
 
-    /// Everything that was observed, ordered by kind and value.
+    /// Returns all observed identifiers, ordered by kind and value.
     #[must_use]
     pub fn observed(&self) -> &[Observed] {
         &self.observed
@@ -152,7 +152,7 @@ impl HardwareIdentity {
         self.of_kind(identifier.kind()).any(|one| one.same_as(identifier))
     }
 
-    /// The identity plus one more identifier, such as the key that a handshake proves.
+    /// Returns the identity with one more identifier, such as the key that a handshake proves.
     ///
     /// # Errors
     /// [`IdentityError::TooMany`] and [`IdentityError::TooManyOf`].
@@ -161,7 +161,7 @@ impl HardwareIdentity {
     }
 }
 
-/// Dell prints the system serial number on its label and calls it the service tag.
+/// Returns the service tag of a Dell: its label shows the system serial number under that name.
 fn derived_service_tag(set: &BTreeSet<Observed>) -> Option<Observed> {
     let of = |kind| set.iter().map(|one| &one.identifier).find(|one| one.kind() == kind);
     if of(IdentifierKind::ServiceTag).is_some() {
@@ -228,7 +228,7 @@ mod tests {
             _ => format!("AB12CD{n:02}"),
         };
         for (kind, most) in IdentifierKind::ALL.into_iter().zip([1, 1, 1, 1, 1, 1, 1, 2, 2, 16, 1, 4, 4, 1]) {
-            // One that is there in any case, so that names alone are not refused for being alone.
+            // An identifier that is always there, so that names are not refused for standing alone.
             let other = match kind {
                 IdentifierKind::SystemUuid => raw(IdentifierKind::SerialNumber, "PF0ABCDE"),
                 _ => raw(IdentifierKind::SystemUuid, "4c4c4544-0058-4b10-8039-b7c04f513199"),

@@ -1,6 +1,6 @@
-//! Values that makers leave in firmware instead of an identifier.
+//! Filler that makers leave in firmware in place of an identifier.
 //!
-//! Compared trimmed and case-folded. Add a value that you met in the field to the list of its
+//! Compared trimmed and case-folded. Add a value that was seen in the field to the list of its
 //! kind; the list is the rule. `RULES.md` shows all of them.
 
 use super::IdentifierKind;
@@ -66,14 +66,14 @@ const SERIALS: &[&str] = &[
     "tulip computers",
 ];
 
-/// What a placeholder of a serial number begins with, whatever follows.
+/// The beginning of placeholder serial numbers, whatever follows.
 const SERIAL_BEGINS: &str = "123456789";
 
-/// What a serial number that counts up to fill its field may begin with: `asset-1234567890`.
+/// Prefixes of a serial number that counts up to fill its field: `asset-1234567890`.
 const BEFORE_COUNTING: &[&str] =
     &["", "asset-", "bsn", "bss-", "chassis-", "csn", "mb-", "sn-", "ssn", "sys-"];
 
-/// How many digits a count has at least, so that a short number may be one by chance.
+/// The fewest digits that count as counting up; a shorter run may be coincidence.
 const LEAST_COUNTED: usize = 7;
 
 /// Never the name of a maker, a model or a stock keeping unit.
@@ -89,7 +89,7 @@ const NAMES: &[&str] = &[
     "system version",
 ];
 
-/// What a placeholder of a name begins with.
+/// The beginning of placeholder names.
 const NAME_BEGINS: &str = "to be filled";
 
 /// UUIDs that whole product lines share, dashes left out.
@@ -102,10 +102,10 @@ const UUIDS: &[&str] = &[
     "deadbeefdeadbeefdeadbeefdeadbeef",
 ];
 
-/// The tail that one firmware vendor's default UUID keeps, whatever the board.
+/// The tail of one firmware vendor's default UUID, whatever the board.
 const UUID_TAIL: &str = "0700080009";
 
-/// MAC addresses that adapters without one of their own show, and drivers that have no adapter.
+/// MAC addresses of adapters without one of their own, and of drivers without an adapter.
 const MACS: &[&str] = &[
     "00:01:02:03:04:05",
     "00:0b:ca:fe:00:00",
@@ -119,16 +119,16 @@ const MACS: &[&str] = &[
     "50:50:54:50:30:30",
 ];
 
-/// One line of the table of placeholders: for which kinds, what, and how it is meant.
+/// One line of the table of placeholders: the kinds, the value, and how it matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placeholder {
-    /// What it is never: `any identifier`, `serial number`, ...
+    /// The kind that it never is: `any identifier`, `serial number`, ...
     pub of: &'static str,
     /// The value, or the pattern in words.
     pub value: String,
 }
 
-/// The whole table, for people to read.
+/// Returns the whole table, for people to read.
 #[must_use]
 pub fn placeholders() -> Vec<Placeholder> {
     const SERIAL: &str = "serial number, service tag, certified ID";
@@ -201,7 +201,7 @@ fn one_character_repeated(text: &str) -> bool {
     chars.all(|other| Some(other) == first)
 }
 
-/// Digits each of which is one more than the one before it, with 0 after 9.
+/// Whether each digit is one more than the one before it, with 0 after 9.
 fn counts_up(text: &str) -> bool {
     BEFORE_COUNTING.iter().filter_map(|prefix| text.strip_prefix(prefix)).any(|digits| {
         let next = |digit: u8| if digit == b'9' { b'0' } else { digit + 1 };

@@ -2,12 +2,12 @@
 
 use super::{Field, FieldName};
 
-/// What a value behind a data identifier is.
+/// The meaning of a value behind a data identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// A serial number.
     Serial,
-    /// Where the maker sits (a CAGE code of 5 characters), and a serial number.
+    /// The maker's location (a CAGE code of 5 characters), and a serial number.
     CageAndSerial,
     /// Lenovo's string.
     LenovoString,
@@ -21,7 +21,7 @@ pub(super) enum Meaning {
     Nothing,
 }
 
-/// The data identifiers that stand on devices. Those whose letter stands alone but for `S` are not here:
+/// The data identifiers that devices carry. Of those that are one letter, only `S` is here, because
 /// serial numbers begin with letters.
 const KNOWN: [(&str, Meaning); 17] = [
     ("S", Meaning::Serial),
@@ -32,7 +32,7 @@ const KNOWN: [(&str, Meaning); 17] = [
     ("20S", Meaning::Nothing),
     ("22S", Meaning::Modem),
     ("23S", Meaning::MacAddress),
-    // Agency, company and serial number: nobody can tell where the last begins.
+    // Agency, company and serial number: there is no telling where the last begins.
     ("25S", Meaning::Nothing),
     // A further traceability code.
     ("30S", Meaning::Nothing),
@@ -44,19 +44,19 @@ const KNOWN: [(&str, Meaning); 17] = [
     ("30P", Meaning::Nothing),
     // A lot.
     ("1T", Meaning::Nothing),
-    // Where it was made.
+    // The place of manufacture.
     ("4L", Meaning::Nothing),
     // The week, and the day, of manufacture.
     ("10D", Meaning::Nothing),
     ("16D", Meaning::MadeOn),
 ];
 
-/// What a data identifier says of its value.
+/// Returns the meaning of a data identifier.
 pub(super) fn meaning(identifier: &str) -> Meaning {
     KNOWN.iter().find(|(name, _)| *name == identifier).map_or(Meaning::Nothing, |(_, meaning)| *meaning)
 }
 
-/// The field of an element whose form says that it begins with a data identifier.
+/// Reads an element whose form says that it begins with a data identifier.
 pub(super) fn read(element: &str) -> Option<Field> {
     let digits = element.bytes().take_while(u8::is_ascii_digit).count();
     let letter = element.as_bytes().get(digits)?;
@@ -66,7 +66,8 @@ pub(super) fn read(element: &str) -> Option<Field> {
     right.then(|| Field { name, value: value.to_owned() })
 }
 
-/// The same for a text of which nobody says so: only the known ones, before a value without spaces.
+/// Reads a text that does not say that it begins with a data identifier: only the known ones, before a
+/// value without spaces.
 pub(super) fn read_unsaid(text: &str) -> Option<Vec<Field>> {
     let field = read(text)?;
     let FieldName::DataIdentifier(identifier) = &field.name else { return None };

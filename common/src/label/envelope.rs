@@ -2,15 +2,15 @@
 
 use super::{Field, FieldName, GS, InvalidScan, ansi, gs1};
 
-/// What an envelope begins with.
+/// The beginning of an envelope.
 pub(super) const BEGINS: &str = "[)>\u{1e}";
 
-/// What ends each format within it.
+/// The end of each format within it.
 const RS: char = '\u{1e}';
-/// What ends the envelope; not every printer writes it.
+/// The end of the envelope; not every printer writes it.
 const EOT: char = '\u{4}';
 
-/// Reads what follows [`BEGINS`]: formats, each of two digits, GS and elements that GS separates.
+/// Reads an envelope behind [`BEGINS`]: formats, each of two digits, GS and elements that GS separates.
 pub(super) fn read(inside: &str) -> Result<Vec<Field>, InvalidScan> {
     let mut fields = Vec::new();
     for format in inside.trim_end_matches(EOT).split(RS).filter(|format| !format.is_empty()) {

@@ -8,11 +8,11 @@ const MOST: [(&str, usize); 6] =
     [("10", 20), ("21", 20), ("240", 30), ("241", 30), ("8002", 20), ("8004", 30)];
 const MOST_OF_ANY: usize = 90;
 
-/// The host of GS1's resolver, before which a digital link has its elements in its path.
+/// The host of GS1's resolver: a digital link has its elements in the path behind it.
 const LINK: &str = "https://id.gs1.org/";
 
-/// Reads an element string. `None` if it is none: an identifier that does not exist, a value that is
-/// too long, a letter where a digit must be, or a wrong check digit.
+/// Reads an element string. `None` if it is not one: an identifier that does not exist, a value that is
+/// too long, a letter in place of a digit, or a wrong check digit.
 pub(super) fn read(text: &str) -> Option<Vec<Field>> {
     let mut rest = text.trim_start_matches(GS);
     let mut fields = Vec::new();
@@ -28,13 +28,13 @@ pub(super) fn read(text: &str) -> Option<Vec<Field>> {
     (!fields.is_empty()).then_some(fields)
 }
 
-/// The same for a text of which nobody says that it is one, from a scanner that does not name the kind of
-/// code: only what begins with a GTIN is believed.
+/// Reads a text that may be an element string, from a scanner that does not name the kind of code: only
+/// one that begins with a GTIN is believed.
 pub(super) fn read_unsaid(text: &str) -> Option<Vec<Field>> {
     if text.trim_start_matches(GS).starts_with("01") { read(text) } else { None }
 }
 
-/// An element string as people read it: `(01)09506000134352(21)PF0ABCDE`, or a digital link.
+/// Reads the printed form of an element string: `(01)09506000134352(21)PF0ABCDE`, or a digital link.
 pub(super) fn read_printed(text: &str) -> Option<Vec<Field>> {
     if let Some(path) = text.strip_prefix(LINK) {
         return read_link(path);
@@ -53,19 +53,19 @@ pub(super) fn read_printed(text: &str) -> Option<Vec<Field>> {
     Some(fields)
 }
 
-/// The number of a product as an EAN or UPC code has it, 8 to 14 digits: a GTIN.
+/// Reads the number of a product from an EAN or UPC code, 8 to 14 digits: a GTIN.
 pub(super) fn product(digits: &str) -> Option<Field> {
     if (8..=14).contains(&digits.len()) { element("01", &format!("{digits:0>14}")) } else { None }
 }
 
-/// The identifier in parentheses with which a text begins, and what follows it.
+/// Splits off the identifier in parentheses at the beginning of a text.
 fn printed_identifier(text: &str) -> Option<(&str, &str)> {
     let text = text.strip_prefix('(')?;
     let (identifier, behind) = text.split_at_checked(identifier_digits(text)?)?;
     Some((identifier, behind.strip_prefix(')')?))
 }
 
-/// `01/09506000134352/21/PF0ABCDE`, of a GS1 digital link.
+/// Reads the path of a GS1 digital link: `01/09506000134352/21/PF0ABCDE`.
 fn read_link(path: &str) -> Option<Vec<Field>> {
     let path = path.split(['?', '#']).next()?;
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
@@ -78,7 +78,7 @@ fn read_link(path: &str) -> Option<Vec<Field>> {
     pairs.collect()
 }
 
-/// How many digits the identifier has with which this text begins.
+/// Returns the number of digits of the identifier at the beginning of this text.
 fn identifier_digits(text: &str) -> Option<usize> {
     let digits = match text.get(..2)?.parse::<u8>().ok()? {
         0..=4 | 10..=22 | 30 | 37 | 90..=99 => 2,
@@ -89,7 +89,7 @@ fn identifier_digits(text: &str) -> Option<usize> {
     text.get(..digits)?.bytes().all(|byte| byte.is_ascii_digit()).then_some(digits)
 }
 
-/// How many digits its value has, if that is laid down; every other value ends at FNC1.
+/// Returns the number of digits of its value, if that is fixed; every other value ends at FNC1.
 fn value_digits(identifier: &str) -> Option<usize> {
     match identifier.get(..2)?.parse::<u8>().ok()? {
         0 => Some(18),
@@ -114,7 +114,7 @@ fn element(identifier: &str, value: &str) -> Option<Field> {
     (right && (!checked || check_digit_is_right(value))).then(|| Field { name, value: value.to_owned() })
 }
 
-/// Weights 3 and 1 from the right (section 7.9.1).
+/// Whether the check digit is right: weights 3 and 1 from the right (section 7.9.1).
 fn check_digit_is_right(digits: &str) -> bool {
     let weighted = digits.bytes().rev().zip([1, 3].into_iter().cycle());
     let sum: u32 = weighted.map(|(digit, weight)| u32::from(digit.wrapping_sub(b'0')) * weight).sum();

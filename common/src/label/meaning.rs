@@ -1,4 +1,4 @@
-//! From a field to what it says about a device: every way in which it can be meant.
+//! From a field to its meaning for a device: every possible reading.
 
 use super::{
     Field, FieldName,
@@ -14,10 +14,10 @@ use crate::{
     },
 };
 
-/// Every way, the likeliest first.
+/// Every possible reading, the likeliest first.
 type Ways = Vec<Vec<Identifier>>;
 
-/// What a field says about a device; nothing if it is about something else.
+/// Returns what a field says about a device; `None` if it is about something else.
 pub(super) fn of(field: &Field) -> Option<Result<Ways, InvalidIdentifier>> {
     let value = field.value.as_str();
     match &field.name {
@@ -36,7 +36,7 @@ pub(super) fn of(field: &Field) -> Option<Result<Ways, InvalidIdentifier>> {
     }
 }
 
-/// The same for a field that only looks like what it says it is: the whole scan may be a bare value, too.
+/// Does the same for a field that only resembles its form: the whole scan may also be a bare value.
 pub(super) fn of_lookalike(
     field: &Field,
     whole: &str,
@@ -51,7 +51,7 @@ pub(super) fn of_lookalike(
     }
 }
 
-/// The day of manufacture, if the field says it.
+/// Returns the day of manufacture, if the field holds it.
 pub(super) fn day_of_manufacture(field: &Field) -> Option<Date> {
     let value = field.value.as_str();
     match &field.name {
@@ -65,7 +65,7 @@ pub(super) fn day_of_manufacture(field: &Field) -> Option<Date> {
     }
 }
 
-/// `YYYYMMDD`
+/// Reads `YYYYMMDD`.
 fn digits(value: &str) -> Option<Date> {
     let (year, rest) = value.split_at_checked(4)?;
     let (month, day) = rest.split_at_checked(2)?;
@@ -90,7 +90,7 @@ fn named(kind: IdentifierKind, value: &str) -> Result<Ways, InvalidIdentifier> {
     Identifier::parse(kind, value).map(|identifier| vec![vec![identifier]])
 }
 
-/// A value that is a serial number, or the string that Lenovo prints in its place.
+/// Reads a serial number, or the string that Lenovo prints in its place.
 fn serial(value: &str) -> Result<Ways, InvalidIdentifier> {
     of_lenovo(value).map_or_else(
         || Identifier::parse(IdentifierKind::SerialNumber, value).map(|serial| vec![vec![serial]]),
@@ -98,8 +98,8 @@ fn serial(value: &str) -> Result<Ways, InvalidIdentifier> {
     )
 }
 
-/// `1S` and what follows: the serial number is its end, but for the models whose serial number is all
-/// of it.
+/// Reads the rest of a `1S` string: its end is the serial number, except on models whose serial number
+/// is the whole of it.
 fn of_lenovo(value: &str) -> Option<Ways> {
     use IdentifierKind::{CertifiedDeviceId, Manufacturer, Model, SerialNumber};
     let value = value.trim();
@@ -118,7 +118,7 @@ fn of_lenovo(value: &str) -> Option<Ways> {
     ])
 }
 
-/// 14 digits and a check digit are an IMEI, letters make a MEID of it.
+/// Reads the number of a modem: 14 digits and a check digit are an IMEI; letters make it a MEID.
 fn modem(value: &str) -> Result<Ways, InvalidIdentifier> {
     let imei = Identifier::parse(IdentifierKind::Imei, value);
     let meid = Identifier::parse(IdentifierKind::Meid, value);
@@ -128,7 +128,7 @@ fn modem(value: &str) -> Result<Ways, InvalidIdentifier> {
     }
 }
 
-/// A value of which nobody says what it is. Its form says what else than a serial number it may be.
+/// Reads a value without a name. Its form shows what it may be other than a serial number.
 fn bare(value: &str) -> Result<Ways, InvalidIdentifier> {
     use IdentifierKind::{Imei, MacAddress, Meid, SerialNumber, ServiceTag, SystemUuid};
     if let Some(ways) = of_lenovo(value) {
@@ -136,7 +136,7 @@ fn bare(value: &str) -> Result<Ways, InvalidIdentifier> {
     }
     let hexadecimal = value.bytes().all(|byte| byte.is_ascii_hexdigit());
     let decimal = value.bytes().all(|byte| byte.is_ascii_digit());
-    // What has the separators of one kind is of that kind.
+    // A value with the separators of one kind is of that kind.
     match grouped(value).as_slice() {
         [2, 2, 2, 2, 2, 2] => return named(MacAddress, value),
         [8, 4, 4, 4, 12] => return named(SystemUuid, value),
@@ -154,7 +154,7 @@ fn bare(value: &str) -> Result<Ways, InvalidIdentifier> {
     let read = |kinds: &[IdentifierKind]| -> Vec<Identifier> {
         kinds.iter().filter_map(|kind| Identifier::parse(*kind, value).ok()).collect()
     };
-    // Dell prints the express service code beside the tag, in groups for people who read it out.
+    // Dell prints the express service code beside the tag, in groups that are easy to read out.
     let groups: Vec<usize> = value.split([' ', '-']).map(str::len).collect();
     let is_code = matches!(groups.as_slice(), [10 | 11] | [3, 3, 3, 1 | 2]);
     let tag = dell::service_tag(value).filter(|_| is_code);
@@ -163,7 +163,7 @@ fn bare(value: &str) -> Result<Ways, InvalidIdentifier> {
     Ok(ways.map(|one| vec![one]).collect())
 }
 
-/// The lengths of the groups of hexadecimal digits, if the value is nothing but those.
+/// Returns the lengths of the groups of hexadecimal digits, if the value consists of those alone.
 fn grouped(value: &str) -> Vec<usize> {
     let separator = if value.contains(':') { ':' } else { '-' };
     let group = |group: &str| {

@@ -1,10 +1,10 @@
-//! What a bar code scanner types, or a label says: pure text in, fields and identifiers out; and the
-//! texts of the codes that a station prints.
+//! Texts from bar code scanners and labels: pure text in, fields and identifiers out; and the texts of
+//! the codes that a station prints.
 //!
-//! A scanner sends one text for each code. The code says by its form what it holds: ANSI data
+//! A scanner sends one text for each code. The form of the code shows what it holds: ANSI data
 //! identifiers (`S`, `23S`), GS1 application identifiers, an ISO/IEC 15434 envelope, words
-//! (`SN: PF0ABCDE`), or nothing at all. Where a text can be meant in more than one way every way is
-//! told, and nobody guesses: the one who compares takes the way that the machine agrees with.
+//! (`SN: PF0ABCDE`), or nothing at all. An ambiguous text yields every reading, without a guess: the
+//! comparison picks the reading that agrees with the machine.
 //!
 //! To add a form of code: a reader of its own that makes [`Field`]s, its place in [`parse`], and its
 //! rows in the tests. To add an identifier to a form: a row in that reader's table.
@@ -25,14 +25,14 @@ use scan::Syntax;
 /// The longest scan, in bytes: more than the largest QR code holds (ISO/IEC 18004, 7,089 digits).
 pub const MAX_SCAN_BYTES: usize = 8 * 1024;
 
-/// What separates the elements of a GS1 code and of an envelope: GS of ASCII, in the place of FNC1.
+/// The separator of elements in a GS1 code and in an envelope: ASCII GS, in place of FNC1.
 const GS: char = '\u{1d}';
 
 /// Reads one scan.
 ///
 /// # Errors
-/// [`InvalidScan`] with what is wrong with it as a whole. A single field that breaks the rules of what
-/// it says it is does not refuse the scan: see [`Reading::refused`].
+/// [`InvalidScan`] if the scan as a whole is wrong. A single field that breaks the rules of its claimed
+/// kind does not refuse the scan: see [`Reading::refused`].
 pub fn parse(scan: &[u8]) -> Result<Scan, InvalidScan> {
     if scan.len() > MAX_SCAN_BYTES {
         return Err(InvalidScan::TooLong);
@@ -51,7 +51,7 @@ pub fn parse(scan: &[u8]) -> Result<Scan, InvalidScan> {
     Ok(Scan::new(symbology, syntax, text, fields))
 }
 
-/// Printable characters, line ends within a QR code, and the four separators of ASCII and EOT.
+/// Whether labels carry this character: printable, a line end within a QR code, a separator of ASCII or EOT.
 fn is_on_labels(char: char) -> bool {
     char == ' '
         || char.is_ascii_graphic()
@@ -59,7 +59,7 @@ fn is_on_labels(char: char) -> bool {
         || matches!(char, '\t' | '\n' | '\r' | '\u{4}' | '\u{1c}'..='\u{1f}')
 }
 
-/// The fields of a code, and how it says what they are.
+/// Returns the fields of a code, and how it names them.
 fn fields(symbology: Option<Symbology>, text: &str) -> Result<(Syntax, Vec<Field>), InvalidScan> {
     if let Some(inside) = text.strip_prefix(envelope::BEGINS) {
         return Ok((Syntax::Said, envelope::read(inside)?));
@@ -73,7 +73,7 @@ fn fields(symbology: Option<Symbology>, text: &str) -> Result<(Syntax, Vec<Field
     if let Some(fields) = words::read(text).or_else(|| gs1::read_printed(text)) {
         return Ok((Syntax::Said, fields));
     }
-    // Without a sign of its own, a code of these forms is also a text that looks like one.
+    // Without a marker, a code of these forms may also be an ordinary text that resembles one.
     let looks = gs1::read_unsaid(text).or_else(|| ansi::read_unsaid(text));
     Ok(looks.map_or_else(|| (Syntax::Bare, vec![Field::bare(text)]), |fields| (Syntax::LooksLike, fields)))
 }

@@ -1,4 +1,4 @@
-//! One scan, read: its fields, and what they say about a device.
+//! One parsed scan: its fields, and their meaning for a device.
 
 use super::{MAX_SCAN_BYTES, meaning};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
 };
 use std::fmt;
 
-/// One scan, read.
+/// One parsed scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scan {
     symbology: Option<Symbology>,
@@ -16,7 +16,7 @@ pub struct Scan {
     manufactured: Option<Date>,
 }
 
-/// The kind of code, where the scanner says it (symbology identifier, ISO/IEC 15424).
+/// The kind of code, if the scanner names it (symbology identifier, ISO/IEC 15424).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Symbology {
     /// `]A`
@@ -44,16 +44,16 @@ pub enum Symbology {
 /// One field of a scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
-    /// What the code says that this is.
+    /// The code's name for this field.
     pub name: FieldName,
     /// The value, without its name.
     pub value: String,
 }
 
-/// What a code says that a field is.
+/// The name that a code gives a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FieldName {
-    /// Nothing: the value stands alone.
+    /// No name: the value stands alone.
     Bare,
     /// An ANSI MH10.8.2 data identifier, such as `S` or `23S`.
     DataIdentifier(String),
@@ -63,23 +63,23 @@ pub enum FieldName {
     Word(String),
 }
 
-/// What one field says about a device.
+/// The meaning of one field for a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// The field, by its place in [`Scan::fields`].
+    /// The field, by its index in [`Scan::fields`].
     pub field: usize,
-    /// Every way in which it can be meant, the likeliest first; all identifiers of one way hold
-    /// together. One way: the field says it. Several: the machine decides. A way without identifiers
+    /// Every possible reading, the likeliest first; all identifiers of one reading belong together. A single
+    /// reading is what the field says; between several, the machine decides. A reading without identifiers
     /// means that the field may be about something else, such as a part number.
     pub ways: Vec<Vec<Identifier>>,
-    /// The rule that the field broke, if it can be meant in no way.
+    /// The rule that the field broke, if it has no possible reading.
     pub refused: Option<InvalidIdentifier>,
 }
 
-/// Why a scan as a whole cannot be read.
+/// The reason why a scan as a whole cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidScan {
-    /// There is nothing in it.
+    /// The scan is empty.
     #[error("the scan is empty")]
     Empty,
     /// Larger than any code.
@@ -88,20 +88,20 @@ pub enum InvalidScan {
     /// Bytes that no label carries.
     #[error("the scan holds characters that no label carries")]
     NotPrintable,
-    /// The code says that it is one of GS1, and is not.
+    /// The code claims to be one of GS1, and is not.
     #[error("the code is not one of GS1, or a check digit in it is wrong")]
     Gs1,
-    /// The envelope does not hold together.
+    /// The envelope is malformed.
     #[error("the code is cut off, or of a form that is not known")]
     Envelope,
 }
 
-/// How a code says what its fields are.
+/// The way in which a code names its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Syntax {
-    /// By itself.
+    /// Explicitly.
     Said,
-    /// It only looks so: it may as well be a bare value.
+    /// By resemblance only: the text may also be a bare value.
     LooksLike,
     /// Not at all.
     Bare,
@@ -161,7 +161,7 @@ impl Scan {
         Self { symbology, fields, readings, manufactured }
     }
 
-    /// The kind of code, if the scanner said it.
+    /// Returns the kind of code, if the scanner named it.
     #[must_use]
     pub const fn symbology(&self) -> Option<Symbology> {
         self.symbology
@@ -173,13 +173,13 @@ impl Scan {
         &self.fields
     }
 
-    /// What of it identifies a device, already held against the rules.
+    /// Returns the identifiers of a device in the scan, already checked against the rules.
     #[must_use]
     pub fn identifiers(&self) -> &[Reading] {
         &self.readings
     }
 
-    /// The day on which the device was made, if the code says it.
+    /// Returns the day of manufacture, if the code holds it.
     #[must_use]
     pub const fn manufactured(&self) -> Option<Date> {
         self.manufactured

@@ -1,4 +1,4 @@
-//! Scans as scanners send them, and what is read out of them.
+//! Scans as scanners send them, and their readings.
 
 use super::*;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
 };
 use proptest::prelude::*;
 
-/// Each field as `name=value`, and each reading as its ways: `kind value+kind value|...`.
+/// Returns each field as `name=value`, and each reading as its ways: `kind value+kind value|...`.
 fn read(scan: &str) -> (Vec<String>, Vec<String>) {
     let scan = parse(scan.as_bytes()).unwrap_or_else(|error| panic!("{scan:?}: {error}"));
     let fields = scan.fields().iter().map(|field| format!("{}={}", field.name, field.value)).collect();
@@ -88,7 +88,7 @@ fn what_begins_like_a_data_identifier_may_be_the_value_itself() {
             "(18S)=1ABCDPF0ABCDE",
             "serial_number PF0ABCDE | serial_number 18S1ABCDPF0ABCDE",
         ),
-        // A part number, or a serial number that begins so: it need not say anything about the device.
+        // A part number, or a serial number with the same beginning: it may say nothing about the device.
         ("1P20QES0XX00", "(1P)=20QES0XX00", " | serial_number 1P20QES0XX00"),
         (
             "25SUN043325711MH80312000",
@@ -134,7 +134,7 @@ fn gs1_element_strings_are_read_as_scanners_send_them() {
     ] {
         assert_read(scan, &fields, &["serial_number PF0ABCDE"]);
     }
-    // Nobody says that this is one.
+    // Nothing marks this as one.
     assert_read(
         "010950600013435221PF0ABCDE",
         &fields,
@@ -171,7 +171,7 @@ fn a_gs1_code_that_does_not_hold_together_is_refused() {
         let whole = scan == "]C10109506000134352";
         assert_eq!(refused.as_ref().err(), (!whole).then_some(&InvalidScan::Gs1), "{scan}");
     }
-    // In parentheses, or without a sign, it is then a text like any other.
+    // In parentheses, or without a marker, it is then a text like any other.
     for scan in ["(01)09506000134353(21)PF0ABCDE", "010950600013435321PF0ABCDE", "(21"] {
         let (fields, readings) = read(scan);
         assert_eq!(

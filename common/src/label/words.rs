@@ -1,14 +1,14 @@
 //! Codes that name their fields in words: lines or pairs, a flat JSON object, or the query of a URL.
 //!
-//! Only a text of which every part has a name, and at least one name is known, is read so; free text
-//! is not searched for something that looks like a number.
+//! A text is read like this only if each of its parts has a name, and at least one name is known; free
+//! text is not searched for anything that resembles a number.
 
 use super::{Field, FieldName};
 use crate::identity::IdentifierKind;
 use serde_json::{Map, Value};
 use url::Url;
 
-/// What labels call identifiers, letters and digits only, in small letters. The wire names of all
+/// Labels' names of identifiers, letters and digits only, in lower case. The wire names of all
 /// kinds are known beside them.
 const KNOWN: [(&str, IdentifierKind); 29] = [
     ("sn", IdentifierKind::SerialNumber),
@@ -42,13 +42,13 @@ const KNOWN: [(&str, IdentifierKind); 29] = [
     ("modelno", IdentifierKind::Model),
 ];
 
-/// What labels call the day of manufacture, in the same way.
+/// Labels' names for the day of manufacture, in the same form.
 const MADE_ON: [&str; 5] = ["mfgdate", "mfd", "manufactured", "manufacturedate", "manufacturedon"];
 
-/// What Dell's labels call the express service code, in the same way.
+/// Dell labels' names for the express service code, in the same form.
 const EXPRESS_SERVICE_CODE: [&str; 3] = ["expressservicecode", "expresscode", "esc"];
 
-/// The kind that a word stands for.
+/// Returns the kind that a word stands for.
 pub(super) fn kind(word: &str) -> Option<IdentifierKind> {
     let word = folded(word);
     let of_wire_name = || IdentifierKind::ALL.into_iter().find(|kind| folded(kind.name()) == word);
@@ -83,12 +83,12 @@ pub(super) fn read(text: &str) -> Option<Vec<Field>> {
     fields.iter().any(known).then_some(fields)
 }
 
-/// What stands between pairs.
+/// The separators between pairs.
 pub(super) const BETWEEN: [char; 4] = ['\n', ';', ',', '|'];
 
 type Pairs = Vec<(String, String)>;
 
-/// Pairs apart by the first of these that leaves nothing but pairs; or one pair.
+/// Splits a text at the first of these separators that leaves nothing but pairs; or reads one pair.
 fn of_pairs(text: &str) -> Option<Pairs> {
     let apart = |between: char| -> Option<Pairs> {
         let parts = text.split(between).map(str::trim).filter(|part| !part.is_empty());
@@ -101,14 +101,14 @@ fn of_pairs(text: &str) -> Option<Pairs> {
     })
 }
 
-/// `name: value` or `name=value`.
+/// Reads `name: value` or `name=value`.
 fn pair(part: &str) -> Option<(String, String)> {
     let (word, value) = part.split_once([':', '='])?;
     let (word, value) = (word.trim(), value.trim());
     (!folded(word).is_empty() && !value.is_empty()).then(|| (word.to_owned(), value.to_owned()))
 }
 
-/// A flat object; what is not a text in it is left out.
+/// Reads a flat object; members that are not texts are ignored.
 fn of_json(text: &str) -> Option<Pairs> {
     let object: Map<String, Value> = serde_json::from_str(text).ok()?;
     let text = |(word, value): (String, Value)| value.as_str().map(|text| (word, text.trim().to_owned()));

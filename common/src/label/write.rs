@@ -4,8 +4,8 @@
 use super::words::BETWEEN;
 use crate::identity::{Identifier, IdentifierKind};
 
-/// The text of a Code 128 symbol for one identifier, with its ANSI data identifier; `None` for a kind that
-/// has none.
+/// Returns the text of a Code 128 symbol for one identifier, with its ANSI data identifier; `None` for a
+/// kind that has none.
 #[must_use]
 pub fn code_128(identifier: &Identifier) -> Option<String> {
     let value = identifier.value();
@@ -13,14 +13,14 @@ pub fn code_128(identifier: &Identifier) -> Option<String> {
         IdentifierKind::SerialNumber => Some(format!("S{value}")),
         IdentifierKind::MacAddress => Some(format!("23S{}", value.replace(':', "").to_ascii_uppercase())),
         IdentifierKind::Imei | IdentifierKind::Meid => Some(format!("22S{value}")),
-        // The bar codes of these hold the bare value, by their makers' own rules.
+        // By their makers' own rules, the bar codes of these hold the bare value.
         IdentifierKind::CertifiedDeviceId | IdentifierKind::ServiceTag => Some(value.to_owned()),
         _ => None,
     }
 }
 
-/// The text of a QR code for a whole machine: pairs of kind and value. They stand in one line, so that a
-/// scanner that types ends no line within it, unless a value has in it what separates them.
+/// Returns the text of a QR code for a whole machine: pairs of kind and value. They stand in one line, so
+/// that a scanner that types sends no line end within it, unless a value contains a separator.
 #[must_use]
 pub fn qr_code<'i>(identifiers: impl IntoIterator<Item = &'i Identifier>) -> String {
     let pairs: Vec<String> =

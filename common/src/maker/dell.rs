@@ -1,7 +1,7 @@
 //! Dell's service tag and its express service code: the same number, once in base 36 for the label, and
 //! once in base 10 for telephones.
 
-/// The express service code of a service tag: `7XK9Q13` is 17,266,906,119.
+/// Returns the express service code of a service tag: `7XK9Q13` is 17,266,906,119.
 ///
 /// `None` if the text is not a service tag of 7 (or, before 1998, 5) letters and digits.
 #[must_use]
@@ -11,10 +11,10 @@ pub fn express_service_code(tag: &str) -> Option<u64> {
     if alphanumeric && matches!(tag.len(), 5 | 7) { u64::from_str_radix(tag, 36).ok() } else { None }
 }
 
-/// The service tag of an express service code, of which the digits may stand in groups.
+/// Returns the service tag of an express service code, whose digits may stand in groups.
 ///
-/// A code does not say how long its tag is: one that fits into 5 characters is taken for a tag of
-/// before 1998, because no tag begins with two zeros. `None` if the text is no such code.
+/// A code does not say how long its tag is: one that fits into 5 characters is taken for a tag from
+/// before 1998, because no tag begins with two zeros. `None` if the text is not such a code.
 #[must_use]
 pub fn service_tag(express_service_code: &str) -> Option<String> {
     let grouped = |byte: &u8| matches!(byte, b' ' | b'-');

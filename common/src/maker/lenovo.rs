@@ -1,8 +1,8 @@
-//! Lenovo's strings, as its bar codes hold them: `1S` and what follows.
+//! Lenovo's strings, as its bar codes hold them: `1S` and the rest.
 //!
 //! `1S` is the data identifier of a supplier's serial number (ANSI MH10.8.2), printed as a part of the
-//! value. Behind it stand machine type and model (MTM) and the serial number; or, on one model, where the
-//! unit was made, and its MAC address.
+//! value. It is followed by machine type and model (MTM) and the serial number; or, on one model, by the
+//! place of manufacture and the MAC address.
 
 use crate::identity::{Identifier, IdentifierKind};
 use std::{fmt, str::FromStr};
@@ -16,14 +16,14 @@ pub struct MachineString {
     serial: String,
 }
 
-/// `1S`, where it was made, and the MAC address: `1SC1KS00163E000001`.
+/// `1S`, the place of manufacture, and the MAC address: `1SC1KS00163E000001`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OriginString {
     origin: Origin,
     mac: Identifier,
 }
 
-/// Where a unit was made, as an [`OriginString`] says it.
+/// The place of manufacture, as an [`OriginString`] has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// `C1KS`
@@ -32,7 +32,7 @@ pub enum Origin {
     Vietnam,
 }
 
-/// The text is not such a string.
+/// The error for a text that is not such a string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected {0}")]
 pub struct NotLenovo(&'static str);
@@ -62,13 +62,13 @@ impl MachineString {
         &self.mtm
     }
 
-    /// The four characters that name the machine; the rest of the MTM is how it was ordered.
+    /// Returns the four characters that name the machine; the rest of the MTM says how it was ordered.
     #[must_use]
     pub fn machine_type(&self) -> &str {
         self.mtm.get(..4).unwrap_or_default()
     }
 
-    /// The serial number that the firmware shows.
+    /// Returns the serial number that the firmware shows.
     #[must_use]
     pub fn serial(&self) -> &str {
         &self.serial
@@ -100,7 +100,7 @@ impl fmt::Display for MachineString {
 impl Origin {
     const ALL: [Self; 2] = [Self::China, Self::Vietnam];
 
-    /// The code that stands for it.
+    /// Returns the code of the place.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -120,7 +120,7 @@ impl OriginString {
         Ok(Self { origin, mac })
     }
 
-    /// Where the unit was made.
+    /// Returns the place of manufacture.
     #[must_use]
     pub const fn origin(&self) -> Origin {
         self.origin
@@ -140,7 +140,7 @@ impl FromStr for OriginString {
         let rest = without_prefix(text).ok_or(ORIGIN)?;
         let (code, mac) = rest.split_at_checked(4).ok_or(ORIGIN)?;
         let origin = Origin::ALL.into_iter().find(|origin| origin.code().eq_ignore_ascii_case(code));
-        // The string has no separators, whatever a MAC address may have elsewhere.
+        // The string has no separators, even where a MAC address may have them.
         if mac.len() == 12 { Self::new(origin.ok_or(ORIGIN)?, mac) } else { Err(ORIGIN) }
     }
 }

@@ -1,8 +1,8 @@
-//! Makers' own forms: what their bar codes hold, and what is odd about a serial number of theirs.
+//! Makers' own forms: the contents of their bar codes, and oddities of their serial numbers.
 //!
-//! A form that a maker publishes refuses; one that is only usual makes a [`SerialDoubt`], for a station or
-//! an administrator to look at. To add a maker: a row in [`SERIAL_FORMS`], and a module if its strings
-//! have to be taken apart.
+//! A value that breaks a published form is refused; one that breaks a merely usual form makes a
+//! [`SerialDoubt`], for a station or an administrator to look at. To add a maker: a row in
+//! [`SERIAL_FORMS`], and a module if its strings have to be taken apart.
 
 pub mod dell;
 pub mod lenovo;
@@ -14,7 +14,7 @@ use crate::identity::fold_manufacturer;
 pub struct SerialForm {
     /// The maker, folded (see [`fold_manufacturer`]).
     pub maker: &'static str,
-    /// How many letters and digits it has.
+    /// The possible numbers of letters and digits.
     pub lengths: &'static [usize],
     /// The same in words.
     pub words: &'static str,
@@ -28,37 +28,37 @@ pub const SERIAL_FORMS: [SerialForm; 4] = [
     SerialForm { maker: "samsung", lengths: &[11, 15], words: "15 characters (phones and tablets: 11)" },
 ];
 
-/// What is odd about a serial number, in one sentence; [`SerialDoubt::advice`] says what to do.
+/// An oddity of a serial number, in one sentence; [`SerialDoubt::advice`] returns the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SerialDoubt {
     /// One character is missing.
     #[error("The serial number has 14 characters; labels of early Samsung units leave out the last of 15.")]
     CutShort,
-    /// What the bar code holds, not what the firmware shows.
+    /// The whole string of the bar code, instead of the serial number that the firmware shows.
     #[error("The serial number is a whole 1S string; the firmware shows {serial}.")]
     WholeString {
         /// The serial number in it.
         serial: String,
     },
-    /// The number for telephones.
+    /// The express service code, which is meant for telephones.
     #[error("The serial number is an express service code; the service tag is {tag}.")]
     ExpressCode {
         /// The service tag that it stands for.
         tag: String,
     },
-    /// Not what this maker's serial numbers look like.
+    /// An unusual serial number for this maker.
     #[error("Serial numbers of this maker have another form: {}.", .0.words)]
     Unusual(SerialForm),
 }
 
 impl SerialDoubt {
-    /// Whether no device can show such a serial number, as far as the maker has told anybody.
+    /// Whether certainly no device can show such a serial number, as far as the maker has published.
     #[must_use]
     pub const fn is_certain(&self) -> bool {
         !matches!(self, Self::Unusual(_))
     }
 
-    /// What to do, in one sentence.
+    /// Returns the remedy, in one sentence.
     #[must_use]
     pub const fn advice(&self) -> &'static str {
         match self {
@@ -70,7 +70,7 @@ impl SerialDoubt {
     }
 }
 
-/// What is odd about this serial number of this maker, if anything.
+/// Finds the oddity of this serial number of this maker, if there is one.
 #[must_use]
 pub fn serial_doubt(maker: &str, serial: &str) -> Option<SerialDoubt> {
     let maker = fold_manufacturer(maker);

@@ -1,9 +1,9 @@
-//! The models that can be registered by a certified device ID, and what the maker of each certifies.
+//! The models that can be registered by a certified device ID, and the form of each one's certified ID.
 //!
 //! The built-in table is `data/chromeos-models.csv`: the models of Google's help page for zero-touch
-//! enrollment of ChromeOS devices, as it names them. A new model is a new row: there, or in a table of
-//! the same form that an installation loads beside it ([`Models::and`]). What a row asks of one unit is
-//! decided in [`crate::eligibility`].
+//! enrollment of ChromeOS devices, under its names. A new model is a new row: there, or in a table of
+//! the same form that an installation loads beside it ([`Models::and`]). [`crate::eligibility`] applies a
+//! row to one unit.
 
 mod table;
 
@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Models {
     rows: Vec<Model>,
-    /// Row of each name, folded; a model of two names is there twice.
+    /// The row of each name, folded; a model with two names is there twice.
     by_name: BTreeMap<String, usize>,
 }
 
@@ -25,17 +25,17 @@ pub struct Models {
 pub struct Model {
     /// The name under which it is registered.
     pub name: String,
-    /// Who sells it.
+    /// The brand that sells it.
     pub brand: String,
-    /// The first day of manufacture from which units are eligible; every unit is if there is none.
+    /// The first eligible day of manufacture; without it, every unit is eligible.
     pub manufactured_from: Option<Date>,
-    /// What the maker certifies.
+    /// The form of its certified device ID.
     pub certified_id: CertifiedId,
-    /// What is different about this model.
+    /// A peculiarity of this model.
     pub footnote: Option<Footnote>,
 }
 
-/// What the maker of a model certifies: the form of its certified device ID.
+/// The form of a model's certified device ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertifiedId {
     /// `serial`: the serial number.
@@ -44,13 +44,13 @@ pub enum CertifiedId {
     DellServiceTag,
     /// `lenovo_1s_mtm_serial`: `1S`, machine type and model, serial number.
     LenovoMtmSerial,
-    /// `lenovo_1s_origin_mac`: `1S`, where it was made (`C1KS` China, `C1VM` Vietnam), MAC address.
+    /// `lenovo_1s_origin_mac`: `1S`, the place of manufacture (`C1KS` China, `C1VM` Vietnam), MAC address.
     LenovoOriginMac,
-    /// `asus_certified_id`: a token of capitals, digits and `-` that nobody parses.
+    /// `asus_certified_id`: an opaque token of capitals, digits and `-`.
     AsusToken,
 }
 
-/// What a footnote of the table says.
+/// The meaning of a footnote of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Footnote {
     /// 1: the serial number itself is the whole `1S` string.
@@ -58,13 +58,13 @@ pub enum Footnote {
     /// 2: labels of units made before the date leave out the last of the serial number's 15
     /// characters; such units cannot be registered.
     ShortLabels,
-    /// 3: the certified ID ends in the MAC address, and says where the unit was made.
+    /// 3: the certified ID ends in the MAC address, and contains the place of manufacture.
     OriginAndMac,
     /// 4: there is a second model of the same name followed by ` (15w)`.
     TwoNames,
 }
 
-/// What the second name of a model with footnote 4 ends in.
+/// The end of the second name of a model with footnote 4.
 pub const SECOND_NAME: &str = " (15w)";
 
 static BUILT_IN: LazyLock<Models> = LazyLock::new(|| {
@@ -73,7 +73,7 @@ static BUILT_IN: LazyLock<Models> = LazyLock::new(|| {
 });
 
 impl Models {
-    /// The table that this version was built with.
+    /// Returns the table that this version was built with.
     #[must_use]
     pub fn built_in() -> &'static Self {
         &BUILT_IN
@@ -83,12 +83,12 @@ impl Models {
     /// `footnote`, in any order.
     ///
     /// # Errors
-    /// [`InvalidTable`]: the first line and column that cannot be meant.
+    /// [`InvalidTable`]: the first line and column that is wrong.
     pub fn parse(csv: &[u8]) -> Result<Self, InvalidTable> {
         table::read(csv)
     }
 
-    /// This table and a further one; of a name that both have, the row of the further one counts.
+    /// Merges this table with a further one; if both have a name, the row of the further one counts.
     #[must_use]
     pub fn and(&self, further: &Self) -> Self {
         let kept = self.rows.iter().filter(|row| further.find(&row.name).is_none());
@@ -97,13 +97,13 @@ impl Models {
         both
     }
 
-    /// The model of this name, however it is spaced, capitalised and accented.
+    /// Finds the model of this name, however it is spaced, capitalised and accented.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Model> {
         self.rows.get(*self.by_name.get(&fold_name(name))?)
     }
 
-    /// Every row, in the order of the table.
+    /// Returns every row, in the order of the table.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Model> {
         self.rows.iter()
@@ -123,7 +123,7 @@ impl Model {
         self.footnote == Some(Footnote::SerialIsWholeString)
     }
 
-    /// Every name under which it may be registered.
+    /// Returns every name under which it may be registered.
     pub fn names(&self) -> impl Iterator<Item = String> {
         let second =
             (self.footnote == Some(Footnote::TwoNames)).then(|| format!("{}{SECOND_NAME}", self.name));

@@ -1,4 +1,4 @@
-//! Tables of models as they are written: CSV in, rows or the first mistake out.
+//! Tables of models as text: CSV in, rows or the first mistake out.
 
 use super::{CertifiedId, Footnote, Model, Models};
 use crate::{
@@ -11,22 +11,22 @@ const MAX_TABLE_BYTES: usize = 4 * 1024 * 1024;
 
 const COLUMNS: [&str; 5] = ["model", "brand", "manufactured_from", "certified_id", "footnote"];
 
-/// Why a table of models cannot be used.
+/// The reason why a table of models cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTable {
-    /// Too large to be one.
+    /// The table is too large.
     #[error("expected a table of at most {MAX_TABLE_BYTES} bytes, found {0}")]
     TooLarge(usize),
-    /// The first line.
+    /// The first line is not a usable header.
     #[error("line 1: expected the columns {}, each once", COLUMNS.join(", "))]
     Header,
-    /// The file stops being CSV.
+    /// A row that is not CSV.
     #[error("line {line}: expected {} cells, in UTF-8", COLUMNS.len())]
     Row {
         /// The line on which the row starts, from 1.
         line: u64,
     },
-    /// One cell.
+    /// A wrong cell.
     #[error("line {line}, column {column}: {value:?} is not {expected}")]
     Cell {
         /// The line on which the row starts, from 1.
@@ -35,10 +35,10 @@ pub enum InvalidTable {
         column: &'static str,
         /// The cell, cut to 64 characters.
         value: String,
-        /// What would be right.
+        /// The values that would be right.
         expected: &'static str,
     },
-    /// A model that is there twice.
+    /// A model that occurs twice.
     #[error("line {line}: the model {name:?} is there already")]
     Twice {
         /// The line on which the row starts, from 1.
@@ -98,7 +98,7 @@ impl CertifiedId {
     pub const ALL: [Self; 5] =
         [Self::Serial, Self::DellServiceTag, Self::LenovoMtmSerial, Self::LenovoOriginMac, Self::AsusToken];
 
-    /// Its name in the table.
+    /// Returns its name in the table.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -110,7 +110,7 @@ impl CertifiedId {
         }
     }
 
-    /// What it is, in words.
+    /// Returns a description of the form, in words.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -126,7 +126,7 @@ impl CertifiedId {
 }
 
 impl Footnote {
-    /// Its number in the table.
+    /// Returns its number in the table.
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {
@@ -137,7 +137,7 @@ impl Footnote {
         }
     }
 
-    /// What it says, in words.
+    /// Returns the meaning of the footnote, in words.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -154,7 +154,7 @@ impl Footnote {
     }
 }
 
-/// A name by which something can be registered.
+/// Reads a name by which something can be registered.
 fn name_of(cell: &str) -> Result<String, &'static str> {
     let name = Identifier::parse(IdentifierKind::Model, cell);
     name.map(|name| name.value().to_owned()).map_err(|_| "a name of at most 255 bytes")

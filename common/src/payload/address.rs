@@ -1,5 +1,5 @@
-//! The address of an artifact that another server holds: checked once, here, for the server that takes a
-//! configuration and the device that fetches.
+//! The address of an artifact on another server: checked once, here, both for the server that takes a
+//! configuration and for the device that fetches.
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
@@ -8,29 +8,31 @@ use url::Url;
 /// The longest address, in bytes.
 pub const MAX_ARTIFACT_URL_BYTES: usize = 2048;
 
-/// Where a device fetches an artifact: over HTTPS, without a user name or password.
+/// The address from which a device fetches an artifact: over HTTPS, without a user name or password.
 ///
-/// An artifact is known by its digest, so that TLS keeps it from others, and not from being changed. What
-/// signs in to a host would lie in every payload, and in the logs of every proxy on the way.
+/// An artifact is identified by its digest, so TLS keeps it confidential but is not needed for its
+/// integrity. Credentials in the address would end up in every payload, and in the logs of every proxy on
+/// the way.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ArtifactUrl(Url);
 
-/// Why a text cannot be the address of an artifact. It never repeats the text, which may hold a password.
+/// The reason why a text cannot be the address of an artifact. It never repeats the text, which may hold a
+/// password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidArtifactUrl {
-    /// Not a URL.
+    /// The text is not a URL.
     #[error("expected the URL of an artifact, such as https://cdn.example/dpc.tar")]
     NotAUrl,
     /// Longer than [`MAX_ARTIFACT_URL_BYTES`].
     #[error("expected the URL of an artifact to have at most {MAX_ARTIFACT_URL_BYTES} bytes")]
     TooLong,
-    /// Of another scheme.
+    /// The URL has another scheme.
     #[error(
         "expected the URL of an artifact to begin with https://, because devices fetch from nowhere else"
     )]
     NotHttps,
-    /// With a user name or a password.
+    /// The URL has a user name or a password.
     #[error(
         "expected the URL of an artifact without a user name and password, which every device would hold"
     )]

@@ -1,4 +1,4 @@
-//! Whether a payload with a good signature is the one that this device may install now.
+//! The check whether a payload with a valid signature is one that this device may install now.
 
 use super::{
     DpcKind, InvalidPolicy, MAX_ARTIFACT_BYTES, MAX_EXTRAS_BYTES, MAX_HEALTH_TIMEOUT_S, Payload, check_dpc,
@@ -13,22 +13,22 @@ use crate::{
 };
 use std::ops::Deref;
 
-/// How far ahead of the device's clock a payload may have been signed, in ms.
+/// The furthest time ahead of the device's clock at which a payload may have been signed, in ms.
 ///
-/// A device that believes the time of a signature judges the payload at that time. What remains
-/// ahead is a time that it does not believe, and one of the two clocks is wrong.
+/// A device that believes the time of a signature judges the payload at that time. Any remaining
+/// difference is a time that the device does not believe, and one of the two clocks is wrong.
 pub const MAX_FUTURE_MS: u64 = 24 * 3600 * 1000;
 
-/// What the device holds a payload against.
+/// The facts that the device checks a payload against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectation {
     /// The device's own id.
     pub device: DeviceId,
     /// The generation of its enrollment.
     pub generation: Generation,
-    /// Digest of the device's public key; `None` where the device is known by an id that it has kept.
+    /// Digest of the device's public key; `None` where the device is identified by an id that it has kept.
     pub key_digest: Option<Sha256>,
-    /// The nonce that it asked with; `None` where another stage has checked that already.
+    /// The nonce of its request; `None` if another stage has checked that already.
     pub nonce: Option<Nonce>,
     /// The version that is installed.
     pub installed_version: Option<u64>,
@@ -48,10 +48,10 @@ impl Deref for AcceptedPayload {
     }
 }
 
-/// Why a signed payload is not for this device, or not for now.
+/// The reason why a signed payload is not for this device, or not for now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadRejected {
-    /// It is for another device.
+    /// The payload is for another device.
     #[error("the payload is for device {found}, this is device {expected}")]
     WrongDevice {
         /// This device.
@@ -59,7 +59,7 @@ pub enum PayloadRejected {
         /// The device in the payload.
         found: DeviceId,
     },
-    /// It is for another device, by its key.
+    /// The payload is for another device, by its key.
     #[error("the payload is for the device whose key has the digest {found}, this device's has {expected}")]
     WrongKey {
         /// This device's key.
@@ -67,7 +67,7 @@ pub enum PayloadRejected {
         /// The key in the payload.
         found: Sha256,
     },
-    /// It belongs to another enrollment.
+    /// The payload belongs to another enrollment.
     #[error("the payload belongs to generation {found}, this enrollment is generation {expected}")]
     WrongGeneration {
         /// This enrollment.
@@ -75,58 +75,58 @@ pub enum PayloadRejected {
         /// The generation in the payload.
         found: Generation,
     },
-    /// It answers another request.
+    /// The payload answers another request.
     #[error("the payload answers another request than the one that was made")]
     WrongNonce,
-    /// It is older than what is installed.
+    /// The payload is older than the installed one.
     #[error("the payload has version {found}, which is older than the installed {installed}")]
     Older {
-        /// What is installed.
+        /// The installed version.
         installed: u64,
         /// The version in the payload.
         found: u64,
     },
-    /// Its time is over.
+    /// The payload has expired.
     #[error("the payload expired at {expired}, it is now {now}")]
     Expired {
-        /// When it expired.
+        /// The time of its expiry.
         expired: Timestamp,
         /// The device's time.
         now: Timestamp,
     },
-    /// Its time has not come.
+    /// The payload is not valid yet.
     #[error("the payload was issued at {issued}, more than a day ahead of this device's {now}")]
     FromTheFuture {
-        /// When it was signed.
+        /// The time of its signature.
         issued: Timestamp,
         /// The device's time.
         now: Timestamp,
     },
-    /// Something in it is larger than it may be.
+    /// A part of the payload is larger than allowed.
     #[error("the payload's {what} is larger than it may be")]
     TooLarge {
-        /// What.
+        /// The part, in words.
         what: &'static str,
     },
-    /// It asks for something that this version cannot do.
+    /// The payload asks for something that this version cannot do.
     #[error("the payload asks for {0}, which this version of the agent cannot install")]
     Unsupported(&'static str),
-    /// Its policy contradicts itself, or cannot be installed.
+    /// The policy contradicts itself, or cannot be installed.
     #[error("the payload's policy cannot be installed")]
     Policy(#[source] InvalidPolicy),
-    /// It names one artifact with different sizes, or at different addresses.
+    /// The payload names one artifact with different sizes, or at different addresses.
     #[error("the payload names artifact {0} more than once, with another size or address")]
     TwoArtifacts(Sha256),
 }
 
 impl PayloadRejected {
-    /// Whether this version of the payload would be refused by every device, at any time.
+    /// Whether every device would refuse this version of the payload, at any time.
     #[must_use]
     pub const fn is_about_contents(&self) -> bool {
         matches!(self, Self::TooLarge { .. } | Self::Unsupported(_) | Self::Policy(_))
     }
 
-    /// The short name that reports carry.
+    /// Returns the short name for reports.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -145,10 +145,10 @@ impl PayloadRejected {
     }
 }
 
-/// Accepts a payload if it is for this device, this enrollment, this request and this time.
+/// Accepts a payload that is for this device, this enrollment, this request and this time.
 ///
 /// # Errors
-/// [`PayloadRejected`] with the first thing that is wrong.
+/// [`PayloadRejected`] with the first problem.
 pub fn judge(payload: Verified<Payload>, expected: &Expectation) -> Result<AcceptedPayload, PayloadRejected> {
     let Expectation { device, generation, key_digest, nonce, installed_version, now } = *expected;
     if payload.device != device {
@@ -178,7 +178,7 @@ pub fn judge(payload: Verified<Payload>, expected: &Expectation) -> Result<Accep
     Ok(AcceptedPayload(payload.into_inner()))
 }
 
-/// Whether any device could install this, whoever it is for: what the server asks before it
+/// Checks whether any device at all could install this payload: the server does so before it
 /// accepts a configuration.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! What is to be installed on one device: its DPC, its policy, and for how long that holds.
+//! The software and settings to install on one device: its DPC, its policy, and their validity.
 //!
 //! A payload arrives as `Signed<Payload>`, becomes `Verified<Payload>` by its signature, and
 //! [`AcceptedPayload`] by [`judge`]: only that can be installed. Unknown fields and unknown
@@ -39,7 +39,7 @@ pub const MAX_EXTRAS_BYTES: usize = 64 * 1024;
 /// The longest that a health check may take, in seconds.
 pub const MAX_HEALTH_TIMEOUT_S: u32 = 3600;
 
-/// Everything that one device is to become, and the handshake that it belongs to.
+/// All that one device is to become, and the handshake that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Payload {
@@ -51,21 +51,21 @@ pub struct Payload {
     pub key_digest: Sha256,
     /// The nonce of the request that it answers: `hello` or `check-in`.
     pub nonce: Nonce,
-    /// When the configuration last changed, in ms since the epoch; a device never goes back.
+    /// The time of the last change of the configuration, in ms since the epoch; a device never goes back.
     pub version: u64,
-    /// When it was signed.
+    /// The time of its signature.
     pub issued_at: Timestamp,
-    /// From when on it may no longer be installed.
+    /// The time from which it may no longer be installed.
     pub expires_at: Timestamp,
-    /// Where it came from, for people.
+    /// The configuration that it was made from, for people.
     pub configuration: ConfigurationRef,
     /// The device policy controller, if the configuration names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dpc: Option<Dpc>,
-    /// What the device itself is to be like.
+    /// The settings of the device itself.
     #[serde(default)]
     pub policy: Vec<PolicyItem>,
-    /// How first set-up behaves until this is installed.
+    /// The behaviour of first set-up until this is installed.
     #[serde(default)]
     pub setup: Setup,
 }
@@ -81,7 +81,7 @@ impl Signable for Payload {
 pub struct ConfigurationRef {
     /// Its id.
     pub id: ConfigurationId,
-    /// What the customer calls it.
+    /// The customer's name for it.
     pub name: String,
 }
 
@@ -93,22 +93,22 @@ pub struct Dpc {
     pub name: DpcName,
     /// Its version, for people and for the report.
     pub version: VersionText,
-    /// How it is packed.
+    /// The form of its package.
     pub kind: DpcKind,
-    /// The bytes.
+    /// The package itself.
     pub artifact: Artifact,
     /// The systemd unit to enable and start, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<UnitName>,
-    /// Handed to it at its first start, as it is: a JSON object.
+    /// A JSON object, handed to the DPC unchanged at its first start.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub extras: serde_json::Map<String, serde_json::Value>,
-    /// How to tell that it works.
+    /// The check that it works.
     #[serde(default)]
     pub health: HealthCheck,
 }
 
-/// How a DPC is packed.
+/// The form of a DPC's package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DpcKind {
@@ -120,71 +120,71 @@ pub enum DpcKind {
     Sysext,
 }
 
-/// Bytes that are fetched, streamed and checked, by their digest.
+/// A file to fetch, streamed and checked by its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Artifact {
-    /// SHA-256 of the whole.
+    /// SHA-256 of the whole file.
     pub sha256: Sha256,
     /// Size in bytes.
     pub size: u64,
-    /// Where to fetch it; the server's own `/artifacts/sha256/<hex>` if absent.
+    /// The address to fetch it from; the server's own `/artifacts/sha256/<hex>` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<ArtifactUrl>,
 }
 
-/// How to tell that an installed DPC works. Until it says yes, nothing is final.
+/// The check that an installed DPC works. Nothing is final until it succeeds.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum HealthCheck {
-    /// It is installed; nothing more is asked.
+    /// No check beyond the installation.
     #[default]
     None,
-    /// Its unit becomes active within the time limit, and then stays so.
+    /// The unit becomes active within the time limit, and then stays so.
     UnitActive {
-        /// How long the unit must stay active, in seconds.
+        /// The time for which the unit must stay active, in seconds.
         #[serde(default)]
         stable_for_s: u32,
-        /// The time limit for all of it, in seconds.
+        /// The time limit for the whole check, in seconds.
         timeout_s: u32,
     },
-    /// A program of the DPC ends with exit code 0 within the time limit. Run again until then.
+    /// A program of the DPC exits with code 0 within the time limit. It is run again until then.
     Command {
         /// The program.
         program: SafePath,
         /// Its arguments.
         #[serde(default)]
         arguments: Vec<String>,
-        /// The time limit for all of it, in seconds.
+        /// The time limit for the whole check, in seconds.
         timeout_s: u32,
     },
 }
 
-/// How first set-up behaves until the payload is installed.
+/// The behaviour of first set-up until the payload is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setup {
-    /// How long the login prompt may be held back, in seconds; 0 does not hold it.
+    /// The longest time to hold back the login prompt, in seconds; 0 does not hold it.
     #[serde(default)]
     pub hold_for_s: u32,
-    /// What happens when there is no network.
+    /// The behaviour without a network.
     #[serde(default)]
     pub without_network: WithoutNetwork,
 }
 
-/// What a device does that finds no network at set-up.
+/// The behaviour of a device without a network at set-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WithoutNetwork {
-    /// Set-up goes on; enrollment follows when there is a network.
+    /// Set-up goes on; enrollment follows once there is a network.
     #[default]
     Continue,
-    /// Set-up is held as long as it may be.
+    /// Set-up is held as long as allowed.
     Hold,
 }
 
 impl HealthCheck {
-    /// The time limit in seconds; `None` if there is nothing to wait for.
+    /// Returns the time limit in seconds; `None` if there is nothing to wait for.
     #[must_use]
     pub const fn timeout_s(&self) -> Option<u32> {
         match self {
@@ -195,7 +195,7 @@ impl HealthCheck {
 }
 
 impl Payload {
-    /// Every artifact that must be there before the installation starts, without duplicates.
+    /// Returns every artifact that must be there before the installation starts, without duplicates.
     #[must_use]
     pub fn artifacts(&self) -> Vec<&Artifact> {
         let mut all = self.named_artifacts();
@@ -203,14 +203,14 @@ impl Payload {
         all
     }
 
-    /// An artifact that is named more than once, and not the same each time.
+    /// Returns an artifact that is named more than once, with differences.
     fn contradicted_artifact(&self) -> Option<Sha256> {
         let all = self.named_artifacts();
         let mut pairs = all.iter().zip(all.iter().skip(1));
         pairs.find(|(one, next)| one.sha256 == next.sha256 && one != next).map(|(one, _)| one.sha256)
     }
 
-    /// Every mention of an artifact, by digest.
+    /// Returns every mention of an artifact, by digest.
     fn named_artifacts(&self) -> Vec<&Artifact> {
         let of_dpc = self.dpc.iter().map(|dpc| &dpc.artifact);
         let mut all: Vec<&Artifact> =

@@ -1,16 +1,16 @@
-//! Names inside a payload: each is checked once, here, and then safe to put into a file or argument.
+//! Names inside a payload: each is checked once, here, and is then safe in a file or an argument.
 
 use crate::text::is_invisible;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};
 
-/// A name that does not have the form it must have.
+/// A name in a wrong form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{value:?} is not {expected}")]
 pub struct InvalidName {
     /// The text, cut to 64 characters.
     pub value: String,
-    /// The form, in words.
+    /// The expected form, in words.
     pub expected: &'static str,
 }
 
@@ -21,7 +21,7 @@ macro_rules! name {
         pub struct $name(String);
 
         impl $name {
-            /// The name as it was written.
+            /// Returns the name as it was written.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -67,7 +67,7 @@ macro_rules! name {
     };
 }
 
-/// Whether `text` has 1 to `max` bytes, starts with a letter or digit, and else holds only
+/// Whether `text` has 1 to `max` bytes, starts with a letter or digit, and otherwise contains only
 /// letters, digits and `extra`.
 fn made_of(text: &str, max: usize, extra: &str) -> bool {
     text.len() <= max
@@ -157,7 +157,7 @@ fn is_package_name(text: &str) -> bool {
 pub struct FileMode(u32);
 
 impl FileMode {
-    /// The bits, at most `0o777`.
+    /// Returns the bits, at most `0o777`.
     #[must_use]
     pub const fn bits(self) -> u32 {
         self.0

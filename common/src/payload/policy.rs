@@ -1,4 +1,4 @@
-//! Policy: typed items, and no free scripts. What needs code belongs in the DPC.
+//! Policy: typed items, and no free scripts. Anything that needs code belongs in the DPC.
 //!
 //! To add an item: a variant here with its [`ResourceKey`], its names in `names.rs`, the
 //! changes that it plans in the agent's `install/plan.rs`, and a row in both test tables.
@@ -18,40 +18,40 @@ use std::{borrow::Cow, collections::BTreeSet, fmt};
 /// The most items of one payload.
 pub const MAX_POLICY_ITEMS: usize = 1024;
 
-/// One thing that the device is to be like.
+/// One setting of the device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum PolicyItem {
     /// A regular file.
     File {
-        /// Where.
+        /// The path of the file.
         path: SafePath,
-        /// What is in it.
+        /// The content of the file.
         content: FileContent,
         /// Permission bits; `"0644"` if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mode: Option<FileMode>,
-        /// Owner; `root` if absent. The user must exist.
+        /// The owner; `root` if absent. The user must exist.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         owner: Option<UserName>,
-        /// Group; `root` if absent. The group must exist.
+        /// The group; `root` if absent. The group must exist.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         group: Option<UserName>,
-        /// The word without which an item does not give power over the whole device ([`protected`]).
+        /// Required for an item that gives power over the whole device ([`protected`]).
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         privileged: bool,
     },
-    /// The state of a systemd unit that is there already.
+    /// The state of a systemd unit that already exists.
     Unit {
-        /// Which.
+        /// The name of the unit.
         name: UnitName,
-        /// Started at boot or not; left as it is if absent.
+        /// Whether it starts at boot; unchanged if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         enabled: Option<bool>,
-        /// Running now or not; left as it is if absent.
+        /// Whether it runs now; unchanged if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         active: Option<bool>,
-        /// Impossible to start.
+        /// Whether it is impossible to start.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         masked: bool,
         /// As for a file.
@@ -60,7 +60,7 @@ pub enum PolicyItem {
     },
     /// A kernel parameter, now and after every boot.
     Sysctl {
-        /// Which.
+        /// The name of the parameter.
         key: SysctlKey,
         /// Its value.
         value: SysctlValue,
@@ -91,39 +91,39 @@ pub enum PolicyItem {
         user: UserName,
         /// Lines of an `authorized_keys` file (sshd(8)).
         keys: Vec<String>,
-        /// As for a file: whoever logs in as root has the device.
+        /// As for a file: a login as root gives power over the whole device.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         privileged: bool,
     },
     /// A network profile. Understood, but not installed by this version: the payload is refused.
     NetworkProfile {
-        /// What to call it.
+        /// The name of the profile.
         name: CertificateName,
     },
     /// A Debian package in exactly one version, from an artifact.
     Package {
-        /// Which.
+        /// The name of the package.
         name: PackageName,
-        /// In which version.
+        /// The version of the package.
         version: VersionText,
         /// The `.deb`.
         artifact: Artifact,
     },
 }
 
-/// What is in a file.
+/// The content of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum FileContent {
-    /// This text.
+    /// A text.
     Text(String),
-    /// These bytes.
+    /// Bytes in base64.
     Base64(Bytes),
     /// The bytes of an artifact.
     Artifact(Artifact),
 }
 
-/// What an item is about. Two items about the same thing contradict each other.
+/// The subject of an item. Two items with the same subject contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ResourceKey(String);
 
@@ -133,46 +133,46 @@ impl fmt::Display for ResourceKey {
     }
 }
 
-/// Why a policy cannot be installed, whatever the device.
+/// The reason why a policy cannot be installed on any device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPolicy {
     /// More items than a payload may hold.
     #[error("expected at most {MAX_POLICY_ITEMS} policy items, found {0}")]
     TooMany(usize),
-    /// Two items about the same thing.
+    /// Two items with the same subject.
     #[error("two policy items about {0}")]
     Contradiction(ResourceKey),
-    /// A key or certificate that cannot be one line or one PEM block.
+    /// A key that is not one line, or a certificate that is not one PEM block.
     #[error("{item} holds {problem}")]
     Malformed {
         /// The item.
         item: ResourceKey,
-        /// What is wrong with it.
+        /// The problem, in words.
         problem: &'static str,
     },
-    /// No policy reaches it.
+    /// An item about something that no policy reaches.
     #[error("{item} belongs to {holder}, and a policy must not touch it")]
     Reserved {
         /// The item.
         item: ResourceKey,
-        /// Whose it is.
+        /// The owner of its subject.
         holder: &'static str,
     },
-    /// It gives power over the whole device, and does not say so.
+    /// An item that gives power over the whole device without saying so.
     #[error("{item} decides {decides}: add `\"privileged\": true` to the item if that is meant")]
     NotPrivileged {
         /// The item.
         item: ResourceKey,
-        /// What such an item decides.
+        /// The matter that such an item decides.
         decides: &'static str,
     },
-    /// This version cannot install it.
+    /// An item that this version cannot install.
     #[error("{0} cannot be installed by this version of the agent")]
     Unsupported(ResourceKey),
 }
 
 impl PolicyItem {
-    /// What this item is about.
+    /// Returns the subject of this item.
     #[must_use]
     pub fn key(&self) -> ResourceKey {
         ResourceKey(match self {
@@ -188,7 +188,7 @@ impl PolicyItem {
         })
     }
 
-    /// The artifact that it needs, if any.
+    /// Returns the artifact that it needs, if any.
     #[must_use]
     pub const fn artifact(&self) -> Option<&Artifact> {
         match self {
@@ -199,7 +199,7 @@ impl PolicyItem {
         }
     }
 
-    /// Whether it says that it may have power over the whole device.
+    /// Whether the item says that it may have power over the whole device.
     #[must_use]
     pub const fn is_privileged(&self) -> bool {
         match self {
@@ -211,7 +211,7 @@ impl PolicyItem {
         }
     }
 
-    /// Checks how far it reaches; the device does so again where links lead.
+    /// Checks the item's reach; the device does so again where links lead.
     ///
     /// # Errors
     /// [`InvalidPolicy::Reserved`] and [`InvalidPolicy::NotPrivileged`].
@@ -235,8 +235,8 @@ impl PolicyItem {
         }
     }
 
-    /// Checks the text of a unit file that the item brings; the device does so again with what it has fetched, and
-    /// where links lead.
+    /// Checks the text of a unit file in the item; the device does so again with the file that it
+    /// fetched, and where links lead.
     ///
     /// # Errors
     /// [`InvalidPolicy::Malformed`] and [`InvalidPolicy::NotPrivileged`].
@@ -254,7 +254,7 @@ impl PolicyItem {
         }
     }
 
-    /// The text of a unit file or drop-in, where the item is one.
+    /// Returns the text of a unit file or drop-in, if the item is one.
     fn unit_text(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::File { path, content, .. } if protected::is_unit_file(path.as_str()) => match content {
@@ -293,7 +293,7 @@ impl PolicyItem {
     }
 }
 
-/// Checks that a DPC's unit is its own, none of Unbox's, and none that a device does not start without.
+/// Checks that a DPC's unit is its own: neither one of Unbox's nor one that a device needs to start.
 ///
 /// # Errors
 /// [`InvalidPolicy::Reserved`].
@@ -307,13 +307,13 @@ pub fn check_dpc(dpc: &Dpc) -> Result<(), InvalidPolicy> {
     Err(InvalidPolicy::Reserved { item: ResourceKey(format!("unit {unit}")), holder })
 }
 
-/// Names the items that may have power over the whole device, for whoever is to know of them.
+/// Names the items that may have power over the whole device, for the audit.
 #[must_use]
 pub fn privileged_items(policy: &[PolicyItem]) -> Vec<String> {
     policy.iter().filter(|item| item.is_privileged()).map(|item| item.key().to_string()).collect()
 }
 
-/// Checks what the types cannot: the number of items, contradictions, and their texts.
+/// Checks the rules that the types cannot express: the number of items, contradictions, and their texts.
 ///
 /// # Errors
 /// [`InvalidPolicy`] for the first item that is wrong.

@@ -5,8 +5,8 @@ use super::{Reach, may_be_own_unit, reach_of_unit};
 /// The largest unit file that is searched, in bytes. A larger one is not installed.
 pub const MAX_UNIT_FILE_BYTES: usize = 64 * 1024;
 
-/// Settings of a unit file by which it takes the name of another unit, stops it, fails it, holds it up, gets into
-/// its namespaces, or is started in its place (systemd.unit(5)). The others only start a unit beside this one
+/// Settings by which a unit file takes the name of another unit, stops it, fails it, delays it, enters its
+/// namespaces, or starts in its place (systemd.unit(5)). The other settings only start a unit beside this one
 /// (`Wants=` and its kind), or wait for it.
 const SETTINGS_ABOUT_OTHERS: &[&str] = &[
     "Alias",
@@ -26,14 +26,15 @@ const SETTINGS_ABOUT_OTHERS: &[&str] = &[
 /// Characters that end a line, alone or one of each together.
 const LINE_ENDS: [char; 3] = ['\n', '\r', '\0'];
 
-/// Finds a unit of Unbox that a unit file would take the name of, stop, fail or hold up. One that is named with
-/// specifiers counts if it may be one.
+/// Finds a unit of Unbox that a unit file would take the name of, stop, fail or delay. A name with
+/// specifiers counts if it may turn out to be one.
 #[must_use]
 pub fn own_unit_in(unit_file: &str) -> Option<String> {
     find_unit(unit_file, SETTINGS_ABOUT_OTHERS, may_be_own_unit)
 }
 
-/// Finds a target, one of those without which a device does not come up, that a unit file would take the name of.
+/// Finds a target that a unit file would take the name of, among those that a device does not come up
+/// without.
 #[must_use]
 pub fn replaced_target_in(unit_file: &str) -> Option<String> {
     let decides = |unit: &str| unit.ends_with(".target") && reach_of_unit(unit) != Reach::Open;
@@ -45,14 +46,14 @@ fn find_unit(unit_file: &str, settings: &[&str], is_wanted: impl Fn(&str) -> boo
     let assignments = lines.iter().filter_map(|line| line.split_once('='));
     let mut values = assignments.filter(|(key, _)| settings.contains(&key.trim())).map(|(_, value)| value);
     values.find_map(|value| {
-        // Quotes may stand anywhere in a word, and no name of a unit has one.
+        // Quotes may stand anywhere in a word, and no unit's name contains one.
         let value = value.replace(['"', '\''], "");
         value.split_whitespace().find(|unit| is_wanted(unit)).map(str::to_owned)
     })
 }
 
-/// The lines of a unit file without comments, each with those that it goes on in. A comment between them does not
-/// end it.
+/// Splits a unit file into lines without comments, each with its continuations. A comment between them does
+/// not end the line.
 fn logical_lines(text: &str) -> Vec<String> {
     let (mut lines, mut open) = (Vec::new(), String::new());
     for line in physical_lines(text.strip_prefix('\u{feff}').unwrap_or(text)) {
@@ -82,7 +83,7 @@ fn physical_lines(text: &str) -> Vec<&str> {
     lines
 }
 
-/// The text behind one end of a line: `\r\n` is one, `\n\n` are two.
+/// Returns the text behind one end of a line: `\r\n` is one, `\n\n` are two.
 fn after_line_end(text: &str) -> &str {
     let mut seen = String::new();
     for (at, character) in text.char_indices() {

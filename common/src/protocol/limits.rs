@@ -1,4 +1,4 @@
-//! The largest of everything that travels. Both sides stop reading there.
+//! The size limits of everything that travels. Both sides stop reading there.
 
 /// `hello`, in bytes.
 pub const MAX_HELLO_BYTES: usize = 32 * 1024;
@@ -34,5 +34,5 @@ pub const MAX_TPM_CERTIFICATE_BYTES: usize = 4096;
 pub const MAX_TPM_CERTIFICATES: usize = 4;
 /// The largest endorsement key, as `SubjectPublicKeyInfo`, in bytes: RSA-4096 has 550.
 pub const MAX_ENDORSEMENT_KEY_BYTES: usize = 600;
-/// The sealed secret of a challenge and what opens it, each in bytes.
+/// The sealed secret of a challenge, and the seed that opens it, each in bytes.
 pub const MAX_TPM_CREDENTIAL_BYTES: usize = 600;

@@ -18,19 +18,19 @@ pub struct Problem {
     pub status: u16,
     /// One line for people; the same for every problem of this kind.
     pub title: String,
-    /// What happened this time, and what to do; never anything secret.
+    /// The circumstances of this occurrence, and the remedy; never anything secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// What the administrator wants whoever holds the device to read.
+    /// The administrator's message to the person at the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// When to ask again, in seconds; the same as the `Retry-After` header.
+    /// The time until the next request, in seconds; the same as the `Retry-After` header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u32>,
 }
 
 impl Problem {
-    /// The problem document of a kind, with nothing added.
+    /// Makes the problem document of a kind, with nothing added.
     #[must_use]
     pub fn new(kind: RefusalKind) -> Self {
         Self {
@@ -44,7 +44,7 @@ impl Problem {
         }
     }
 
-    /// Adds what happened this time.
+    /// Adds the circumstances of this occurrence.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
@@ -58,7 +58,7 @@ impl Problem {
         self
     }
 
-    /// Adds when to ask again, in seconds.
+    /// Adds the time until the next request, in seconds.
     #[must_use]
     pub const fn retry_after_s(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);

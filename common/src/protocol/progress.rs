@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How far a device has come. The wire names are those of RFC 8572.
+/// The progress of a device. The wire names are those of RFC 8572.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "RFC 8572 defines each; a second definition here could only differ")]

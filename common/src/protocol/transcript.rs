@@ -1,16 +1,16 @@
-//! What a device signs to prove that it took part in this handshake, and in no other.
+//! The bytes that a device signs to prove that it took part in this handshake, and in no other.
 
 use super::v1::ProofKind;
 use crate::{bytes::Nonce, digest::Sha256};
 
-/// Starts every transcript: a signature made here means nothing anywhere else.
+/// The start of every transcript: a signature made here means nothing anywhere else.
 const DOMAIN: &[u8] = b"unbox handshake v1\0";
 
-/// The bytes that the device key signs, and the server checks.
+/// Returns the bytes that the device key signs, and the server checks.
 ///
 /// They bind the exact `hello` as it was sent (identity, key, nonce of the device), the exact
-/// ticket, the nonce of the server, and the proof that was asked for. Every part has a fixed
-/// length, so no two handshakes share a transcript.
+/// ticket, the nonce of the server, and the required proof. Every part has a fixed length, so no two
+/// handshakes share a transcript.
 #[must_use]
 pub fn transcript(hello: Sha256, ticket: &[u8], server_nonce: &Nonce, proof: ProofKind) -> Vec<u8> {
     let proof = Sha256::of(proof.name().as_bytes());

@@ -1,7 +1,7 @@
 //! Version 1 of the device protocol: JSON over HTTPS below `/device/v1`.
 //!
-//! Unknown fields are passed over on both sides, so that either can be newer; what is signed
-//! is stricter (see [`crate::payload`]).
+//! Both sides ignore unknown fields, so that either can be newer; signed documents are stricter (see
+//! [`crate::payload`]).
 
 use crate::{
     attestation::QUOTED_PCRS,
@@ -28,10 +28,10 @@ pub const PROVE_PATH: &str = "/device/v1/prove";
 pub const REPORT_PATH: &str = "/device/v1/report";
 /// Path of `check-in`, over mutual TLS.
 pub const CHECK_IN_PATH: &str = "/device/v1/check-in";
-/// Where artifacts lie, by their SHA-256.
+/// Path of artifacts, each under its SHA-256.
 pub const ARTIFACT_PATH: &str = "/artifacts/sha256";
 
-/// What a device can show beside its identifiers, and what a claim asks for.
+/// A proof that a device can give beside its identifiers, and that a claim can require.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProofKind {
@@ -67,7 +67,7 @@ impl fmt::Display for ProofKind {
     }
 }
 
-/// First message of a device: what it is, which key it holds, what it can prove.
+/// First message of a device: its identifiers, its key, and the proofs that it can give.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// [`PROTOCOL_VERSION`].
@@ -78,17 +78,17 @@ pub struct Hello {
     pub identity: Vec<RawIdentifier>,
     /// The public half of the device's key.
     pub device_key: DevicePublicKey,
-    /// What it can prove.
+    /// The proofs that it can give.
     pub proofs: Vec<ProofKind>,
     /// The device's nonce; the payload will repeat it.
     pub nonce: Nonce,
     /// Version of the signing root that the device trusts.
     pub root_version: u64,
-    /// SHA-256 of its pre-provisioning token, if it has one: whoever has a token is not held back for
-    /// what others at the same address guess. The token itself is for [`Prove`].
+    /// SHA-256 of its pre-provisioning token, if it has one: a device with a token is not slowed down by
+    /// others' guesses from the same address. The token itself is for [`Prove`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_digest: Option<Sha256>,
-    /// Its TPM, if it offers to prove itself by one.
+    /// Its TPM, if it offers a proof by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tpm: Option<TpmIntroduction>,
     /// The enrollment that it has or had, if it remembers one.
@@ -96,7 +96,7 @@ pub struct Hello {
     pub enrollment: Option<PriorEnrollment>,
 }
 
-/// How far a device that enrolls again has come already. A server whose database was restored from a
+/// The previous enrollment of a device that enrolls again. A server whose database was restored from a
 /// backup may know less.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PriorEnrollment {
@@ -107,7 +107,7 @@ pub struct PriorEnrollment {
     pub payload_version: Option<u64>,
 }
 
-/// The keys that a device's TPM is known by. Nothing of it is proven yet.
+/// The keys of a device's TPM. Nothing of it is proven yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TpmIntroduction {
     /// The endorsement key, DER `SubjectPublicKeyInfo`.
@@ -120,16 +120,16 @@ pub struct TpmIntroduction {
     pub attestation_key: Bytes,
 }
 
-/// Answer to [`Hello`]: what the server asks for. The server remembers nothing of it.
+/// Answer to [`Hello`]: the server's question. The server remembers nothing of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Challenge {
     /// Opaque: the server's own notes, sealed.
     pub ticket: Bytes,
     /// The server's nonce.
     pub nonce: Nonce,
-    /// The proof that the claim asks for.
+    /// The proof that the claim requires.
     pub proof: ProofKind,
-    /// What only that TPM can open, if the proof is [`ProofKind::Tpm`].
+    /// The credential that only that TPM can open, if the proof is [`ProofKind::Tpm`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tpm: Option<TpmCredential>,
 }
@@ -140,7 +140,7 @@ pub struct Challenge {
 pub struct TpmCredential {
     /// The sealed secret (`TPMS_ID_OBJECT`: integrity and ciphertext).
     pub credential: Bytes,
-    /// What the endorsement key needs to open it (the contents of `TPM2B_ENCRYPTED_SECRET`).
+    /// The input that the endorsement key needs to open it (the contents of `TPM2B_ENCRYPTED_SECRET`).
     pub seed: Bytes,
 }
 
@@ -151,18 +151,18 @@ pub struct Prove {
     pub ticket: Bytes,
     /// The device key's signature over the [transcript](super::transcript).
     pub signature: DeviceKeySignature,
-    /// The pre-provisioning token, if the challenge asks for one.
+    /// The pre-provisioning token, if the challenge requires one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
     /// A one-time ticket that allows a new key after an authorised factory reset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset_ticket: Option<Secret>,
-    /// What the TPM answered, if the challenge asks for it.
+    /// The TPM's answer, if the challenge requires it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tpm: Option<TpmEvidence>,
 }
 
-/// What a TPM answers to a challenge. Both statements are bound to this handshake: their qualifying
+/// The TPM's answer to a challenge. Both statements are bound to this handshake: their qualifying
 /// data is the SHA-256 of the [transcript](super::transcript).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TpmEvidence {
@@ -172,11 +172,11 @@ pub struct TpmEvidence {
     pub device_key: Bytes,
     /// The attestation key's statement about the device key (`TPMS_ATTEST`).
     pub certification: Bytes,
-    /// Its signature.
+    /// The signature of `certification`.
     pub certification_signature: DeviceKeySignature,
     /// The attestation key's statement about the measurements (`TPMS_ATTEST`).
     pub quote: Bytes,
-    /// Its signature.
+    /// The signature of `quote`.
     pub quote_signature: DeviceKeySignature,
     /// The measurements themselves: PCR 0 to 7 of the SHA-256 bank.
     pub pcrs: [FixedBytes<32>; QUOTED_PCRS],
@@ -187,33 +187,33 @@ pub struct TpmEvidence {
 pub struct Grant {
     /// The device's id from now on.
     pub device_id: DeviceId,
-    /// Which enrollment this is.
+    /// The generation of this enrollment.
     pub generation: Generation,
     /// The client certificate for the device's key first, then its issuer; DER.
     pub certificate_chain: Vec<Bytes>,
-    /// Whose device this is, for whoever stands in front of it.
+    /// The owner of the device, for the person in front of it.
     pub owner: Owner,
-    /// What to install.
+    /// The payload to install.
     pub payload: Signed<Payload>,
     /// Signing roots that the device does not have yet, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roots: Vec<Signed<SigningRoot>>,
     /// The server's clock.
     pub server_time: Timestamp,
-    /// When to check in for the first time after set-up, in seconds.
+    /// The time until the first check-in after set-up, in seconds.
     pub check_in_after_s: u32,
 }
 
-/// Whose device this is.
+/// The owner of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// The company.
     pub company: String,
-    /// Whom to write to.
+    /// The address to write to.
     pub contact_email: String,
-    /// Whom to call.
+    /// The number to call.
     pub contact_phone: String,
-    /// A greeting, or what to do next.
+    /// A greeting, or the next step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
@@ -223,37 +223,37 @@ pub struct Owner {
 pub struct Report {
     /// The enrollment that it is about.
     pub generation: Generation,
-    /// What happened, oldest first.
+    /// The events, oldest first.
     pub entries: Vec<ReportEntry>,
-    /// How it ended, once it has.
+    /// The end of the installation, once it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
 }
 
-/// One thing that happened.
+/// One event on the device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportEntry {
-    /// Counts up within a generation, from 1; what the server has seen it does not take again.
+    /// Counts up within a generation, from 1; the server does not accept a number again that it has seen.
     pub sequence: u64,
-    /// When, by the device's clock.
+    /// The time, by the device's clock.
     pub at: Timestamp,
-    /// What, in the words of RFC 8572.
+    /// The event, in the words of RFC 8572.
     pub progress: Progress,
     /// More about it, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
-/// How an installation ended.
+/// The end of an installation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
 pub enum Outcome {
-    /// Installed, healthy, final.
+    /// The payload is installed, healthy and final.
     Managed {
         /// The payload's version.
         version: u64,
     },
-    /// Undone: the device is exactly as it was.
+    /// The installation was undone: the device is exactly as before.
     RolledBack {
         /// The payload's version.
         version: u64,
@@ -262,7 +262,7 @@ pub enum Outcome {
         /// The reason, for people.
         detail: String,
     },
-    /// Not even begun.
+    /// The installation did not begin.
     Rejected {
         /// The payload's version, where it could be read.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -283,14 +283,14 @@ pub struct Acknowledged {
     pub server_time: Timestamp,
 }
 
-/// A managed device asks whether there is news, over mutual TLS.
+/// A managed device's question for news, over mutual TLS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckIn {
     /// The enrollment.
     pub generation: Generation,
     /// Version of the agent.
     pub agent_version: String,
-    /// What is installed; nothing if the last installation was rolled back to nothing.
+    /// The installed payload; `None` if the last installation was rolled back to nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installed: Option<Installed>,
     /// Version of a payload that failed or was refused here, so that the server does not send it again.
@@ -302,12 +302,12 @@ pub struct CheckIn {
     pub nonce: Nonce,
     /// Version of the signing root that the device trusts.
     pub root_version: u64,
-    /// The device asks for a new certificate for the same key.
+    /// Whether the device asks for a new certificate for the same key.
     #[serde(default)]
     pub renew_certificate: bool,
 }
 
-/// What a device runs.
+/// The payload that a device runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Installed {
     /// The configuration.
