@@ -1,4 +1,4 @@
-//! Every reason for which a server says no, and what a device does about each.
+//! Every reason for which a server says no, and the device's reaction to each.
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
@@ -41,7 +41,7 @@ pub enum RefusalKind {
     Busy,
 }
 
-/// What a device does after a refusal or a failure.
+/// The device's reaction to a refusal or a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Disposition {
@@ -86,7 +86,7 @@ impl RefusalKind {
         Self::Busy,
     ];
 
-    /// What a device does about it.
+    /// Returns the device's reaction to it.
     #[must_use]
     pub const fn disposition(self) -> Disposition {
         match self {
@@ -124,7 +124,7 @@ impl RefusalKind {
         }
     }
 
-    /// One line for whoever stands in front of the device: what it is, and what to do.
+    /// Returns one line for the person in front of the device: the situation, and the next step.
     #[must_use]
     pub const fn advice(self) -> &'static str {
         match self {

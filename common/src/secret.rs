@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 /// A secret text: shown as `[redacted]`, compared in constant time, wiped when dropped.
 ///
-/// It serialises as itself, because a token must travel; what is logged is its [`fmt::Debug`].
+/// It serialises as itself, because a token must travel; logs show its [`fmt::Debug`].
 #[derive(Clone, Default)]
 pub struct Secret(Zeroizing<String>);
 
@@ -17,7 +17,7 @@ impl Secret {
         Self(Zeroizing::new(text))
     }
 
-    /// The secret itself. Every caller of this is a place to look at in a review.
+    /// Returns the secret itself. Every call is a place to look at in a review.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -26,7 +26,7 @@ impl Secret {
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        // Digests first: the comparison then tells nothing about lengths or common prefixes.
+        // Digests first: the comparison then reveals nothing about lengths or common prefixes.
         crate::digest::Sha256::of(self.0.as_bytes()) == crate::digest::Sha256::of(other.0.as_bytes())
     }
 }

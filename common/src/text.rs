@@ -1,7 +1,7 @@
-//! Text that people read: which characters it may hold, so that no screen obeys, hides or reorders any of it.
+//! Text for people: the characters that it may hold, so that no screen obeys, hides or reorders any of it.
 
-/// Whether a terminal would obey a character, or hide or reorder others by it: control characters, the
-/// controls of the bidirectional algorithm (UAX #9), and characters without a glyph.
+/// Whether a terminal would obey a character, or hide or reorder others because of it: control characters,
+/// the controls of the bidirectional algorithm (UAX #9), and characters without a glyph.
 #[must_use]
 pub fn is_invisible(char: char) -> bool {
     char.is_control()
@@ -9,8 +9,8 @@ pub fn is_invisible(char: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Whether a character can stand in a text that people wrote for people. The two joiners, which are
-/// invisible by themselves, are part of how Persian, Hindi and others are spelled.
+/// Whether a character can stand in a text that people wrote for people. The two joiners, although
+/// invisible themselves, are needed to spell Persian, Hindi and other languages.
 #[must_use]
 pub fn is_readable(char: char) -> bool {
     !is_invisible(char) || matches!(char, '\u{200c}' | '\u{200d}')

@@ -4,37 +4,37 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// Milliseconds since 1970-01-01T00:00:00Z; RFC 3339 when a person reads it.
+/// Milliseconds since 1970-01-01T00:00:00Z; shown to people as RFC 3339.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// A point in time from whole seconds since the epoch.
+    /// Makes a point in time from whole seconds since the epoch.
     #[must_use]
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs.saturating_mul(1000))
     }
 
-    /// Whole seconds since the epoch, rounded down.
+    /// Returns the whole seconds since the epoch, rounded down.
     #[must_use]
     pub const fn as_secs(self) -> u64 {
         self.0 / 1000
     }
 
-    /// This point plus `span`; the last representable point if that is too late.
+    /// Returns this point plus `span`; the last representable point if that is too late.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// This point minus `span`; the epoch if that is too early.
+    /// Returns this point minus `span`; the epoch if that is too early.
     #[must_use]
     pub fn before(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// How long after `earlier` this is; zero if it is not after it.
+    /// Returns the time from `earlier` to this point; zero if this point is not later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

@@ -1,5 +1,5 @@
-//! Backup files: the database's rows as of one moment, and the keys if they are wanted, in one private
-//! file of lines that either database takes in again.
+//! Backup files: the database's rows at one moment, and optionally the keys, in one private file of lines
+//! that either database can restore.
 //!
 //! ```text
 //! {"unbox_backup":1,"schema_version":13,"made_at":...,"keys":false}
@@ -9,10 +9,9 @@
 //! {"end":{"rows":1,"sha256":"<of all lines before>"}}
 //! ```
 //!
-//! It is a format of our own, and neither a copy of SQLite's file nor a dump by `pg_dump`: so a backup of
-//! one database restores to the other, nothing has to be installed whose version fits the database's, and
-//! one test holds for both. A file that was cut off or changed is known by its last line before anything
-//! is restored.
+//! The format is Unbox's own, neither a copy of SQLite's file nor a dump by `pg_dump`. So a backup of one
+//! database restores to the other, no installed program has to fit the database's version, and one test
+//! covers both. The last line exposes a file that was cut off or changed before anything is restored.
 
 use crate::{
     files::{self, FilesError, PRIVATE_DIRECTORY, PRIVATE_FILE, Staged},
@@ -33,14 +32,14 @@ use unbox_common::{
 
 /// The version of the format.
 const FORMAT: u32 = 1;
-/// The longest line, in bytes: no row is near it.
+/// The longest line, in bytes: rows are far shorter.
 const MAX_LINE_BYTES: u64 = 64 * 1024 * 1024;
 /// The largest file of keys or settings, in bytes.
 const MAX_KEY_FILE_BYTES: u64 = 4 * 1024 * 1024;
-/// The settings file, as it lies in a server's directory.
+/// The name of the settings file in a server's directory.
 const SETTINGS: &str = "server.toml";
 
-/// Why a backup could not be made or restored.
+/// The reason why a backup could not be made or restored.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// The database failed.
@@ -55,7 +54,7 @@ pub enum BackupError {
     /// The backup could not be read.
     #[error("the backup could not be read")]
     Read(#[source] io::Error),
-    /// It is something else, or damaged.
+    /// The file is not a backup, or damaged.
     #[error("line {line} of the file is not that of a backup: {problem}. Take another one")]
     Malformed {
         /// The line, from 1.
@@ -63,7 +62,7 @@ pub enum BackupError {
         /// The reason.
         problem: String,
     },
-    /// Its end is missing, or its digest is another one.
+    /// The end is missing, or its digest does not match.
     #[error("the backup is not whole: it was cut off or changed. Take another one")]
     NotWhole,
     /// A newer server made it.
@@ -71,9 +70,9 @@ pub enum BackupError {
         "the backup has schema version {found}, this server knows only {known}: install the newer server"
     )]
     TooNew {
-        /// Its schema.
+        /// The backup's schema.
         found: i64,
-        /// Ours.
+        /// The server's schema.
         known: i64,
     },
     /// A file in it would be written outside of the server's directory.
@@ -89,7 +88,7 @@ pub struct Head {
     pub schema_version: i64,
     /// The time of the backup.
     pub made_at: Timestamp,
-    /// Settings and keys are in it, too.
+    /// Whether it includes settings and keys.
     pub keys: bool,
 }
 
@@ -128,10 +127,10 @@ pub struct Summary {
     pub files: u64,
 }
 
-/// Writes a backup, 0600, of a database that may be in use.
+/// Writes a backup, mode 0600, of a database that may be in use.
 ///
 /// # Errors
-/// There is no new file then.
+/// Any [`BackupError`]; there is no new file then.
 pub async fn write(
     store: &Store,
     keys: Option<&Layout>,
@@ -163,7 +162,7 @@ pub async fn write(
     Ok(Summary { head, rows, files })
 }
 
-/// The files that a server needs beside its database, as they lie below its directory.
+/// Reads the files that a server needs beside its database, with their names below its directory.
 fn key_files(layout: &Layout) -> Result<Vec<KeyFile>, BackupError> {
     use std::os::unix::fs::PermissionsExt as _;
     let mut paths = vec![layout.settings()];
@@ -186,7 +185,7 @@ fn key_files(layout: &Layout) -> Result<Vec<KeyFile>, BackupError> {
     Ok(found)
 }
 
-/// Lines that are being written, and their digest.
+/// The lines of a backup during writing, and their digest.
 struct Lines {
     to: BufWriter<Staged>,
     hasher: Hasher,
@@ -211,14 +210,14 @@ impl Lines {
     }
 }
 
-/// A backup file that was found to be whole.
+/// A backup file that was checked to be whole.
 pub struct Backup {
     path: PathBuf,
     summary: Summary,
 }
 
 impl Backup {
-    /// Reads all of a file, and keeps none of it.
+    /// Reads all of a file to check it, without keeping it in memory.
     ///
     /// # Errors
     /// If it is not a whole backup that this server understands.
@@ -259,7 +258,7 @@ impl Backup {
         Ok(found)
     }
 
-    /// The files in it that are different in this directory; those that are missing there are not.
+    /// Lists the files in it that differ from those in this directory; missing ones are not listed.
     ///
     /// # Errors
     /// If a file cannot be read.
@@ -278,7 +277,7 @@ impl Backup {
     /// Puts the files in it into this directory.
     ///
     /// # Errors
-    /// If one of them cannot be written; those before it are.
+    /// If one of them cannot be written; the ones before it are.
     pub fn restore_files(&self, layout: &Layout) -> Result<(), BackupError> {
         self.for_each_file(|name, contents, mode| {
             let path = layout.dir().join(name);
@@ -304,17 +303,17 @@ impl Backup {
         Ok(())
     }
 
-    /// Replaces a database by the rows in it.
+    /// Replaces the rows of a database by those of the backup.
     ///
     /// # Errors
-    /// The database is as it was then.
+    /// Any [`BackupError`]; the database is unchanged then.
     pub async fn restore_rows(&self, url: &str) -> Result<(), BackupError> {
         let mut parts = Parts::open(&self.path)?;
         Store::restore(url, self.summary.head.schema_version, &mut parts).await
     }
 }
 
-/// A name below a server's directory.
+/// Checks a name below a server's directory.
 fn check_name(name: &str) -> Result<&Path, BackupError> {
     let path = Path::new(name);
     let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
@@ -364,7 +363,7 @@ impl Parts {
         if text.last() == Some(&b'\n') { Ok(text) } else { Err(BackupError::NotWhole) }
     }
 
-    /// The next part; `None` at an end that fits all that came before.
+    /// Reads the next part; `None` at an end that matches everything before it.
     fn next_part(&mut self) -> Result<Option<Part>, BackupError> {
         if self.ended {
             return Ok(None);

@@ -1,9 +1,9 @@
-//! The command line: what can be asked of a server on its own machine.
+//! The command line: the commands for a server, on its own machine.
 //!
-//! Each file below `cli/` is one kind of thing with its commands; `context.rs` opens what they
-//! need, `output.rs` is how they answer: a table for people, one JSON document with
-//! `--json`. To add a command: a variant in the enum of its thing, its service method, its place
-//! in the test of the help text.
+//! Each file below `cli/` is one kind of thing with its commands; `context.rs` opens the settings,
+//! keys and database that they need, `output.rs` writes their answers: a table for people, one JSON
+//! document with `--json`. To add a command: a variant in the enum of its thing, its service method,
+//! its place in the test of the help text.
 
 mod account;
 mod artifact;
@@ -57,7 +57,7 @@ pub struct Cli {
     command: Command,
 }
 
-/// What every command takes.
+/// The options of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "For every command")]
 struct Global {
@@ -67,7 +67,7 @@ struct Global {
     /// Answer with one JSON document.
     #[arg(long, global = true)]
     json: bool,
-    /// The database, in place of what the settings say. It may hold a password, so rather set
+    /// The database, in place of the one in the settings. It may hold a password, so rather set
     /// the variable than type it.
     #[arg(long, global = true, env = "UNBOX_DATABASE", hide_env_values = true, value_parser = secret)]
     database: Option<Secret>,
@@ -75,7 +75,7 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a new server: keys, settings, database, and what images need to trust it.
+    /// Make a new server: keys, settings, database, and the files that images need to trust it.
     Init(init::Init),
     /// Serve devices until SIGTERM.
     Serve(serve::Serve),
@@ -88,11 +88,11 @@ enum Command {
     Sandbox(sandbox::Sandbox),
     /// Print the description of the management API (OpenAPI 3.1).
     Openapi(openapi::Openapi),
-    /// Look for what will go wrong.
+    /// Look for things that will go wrong.
     Doctor,
     /// Write the database into one file, also while it is served.
     Backup(backup::BackupCommand),
-    /// Put the database back as it was in a backup.
+    /// Put the database back to its state in a backup.
     Restore(backup::RestoreCommand),
     /// Print completions for a shell.
     Completion {
@@ -101,12 +101,12 @@ enum Command {
     },
 }
 
-/// What needs the database.
+/// The commands that need the database.
 #[derive(Debug, Subcommand)]
 enum Administration {
     /// Bring the database's schema up to date.
     Migrate {
-        /// Also make the tables of an empty database, which `init` does; to be used when it could not.
+        /// Also make the tables of an empty database, which `init` does; for when it could not.
         #[arg(long)]
         create: bool,
     },
@@ -124,13 +124,13 @@ enum Administration {
     /// EMMs, who keep configurations and devices of customers.
     #[command(subcommand)]
     Emm(company::Company),
-    /// Accounts: who may use the API for a company, and what they sign in with.
+    /// Accounts: the people and programs that may use the API for a company, and their keys.
     #[command(subcommand)]
     Account(account::Account),
-    /// Configurations: what a customer's devices become.
+    /// Configurations: the setup of a customer's devices.
     #[command(subcommand)]
     Configuration(configuration::Configuration),
-    /// Artifacts: what devices download.
+    /// Artifacts: files that devices download.
     #[command(subcommand)]
     Artifact(artifact::Artifact),
     /// The catalogue of DPCs that customers choose from over the network.
@@ -139,27 +139,27 @@ enum Administration {
     /// Pre-provisioning tokens.
     #[command(subcommand)]
     Token(token::Token),
-    /// Claims: which device belongs to whom.
+    /// Claims: devices and their owners.
     #[command(subcommand)]
     Claim(claim::Claim),
-    /// What test stations of factories registered: devices and their keys.
+    /// Records of factories' test stations: devices and their keys.
     #[command(subcommand)]
     Factory(factory::Factory),
     /// Devices that were seen.
     #[command(subcommand)]
     Device(device::Device),
-    /// Show who did what, and when.
+    /// Show the audit trail: all actions, with their actors and times.
     Audit(audit::Audit),
 }
 
-/// How a command ended.
+/// The end of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// It is done.
     Done,
-    /// It failed; the error was told.
+    /// It failed; the error was printed.
     Failed,
-    /// It is done, but some rows failed, or something was found.
+    /// It is done, but some rows failed, or there are findings.
     Findings,
 }
 
@@ -174,7 +174,7 @@ impl From<Exit> for ExitCode {
 }
 
 impl Cli {
-    /// Does what the command line says.
+    /// Runs the command.
     ///
     /// # Errors
     /// The first thing that failed, with its causes.
@@ -196,7 +196,7 @@ impl Cli {
             Command::Sandbox(command) => {
                 runtime(&mut Builder::new_multi_thread())?.block_on(command.run(output))
             }
-            // One command does one thing: a second thread would only cost time to start.
+            // A command does one thing: a second thread would only cost time to start.
             Command::Init(command) => one_thread()?.block_on(command.run(&global, &mut output)),
             Command::Doctor => one_thread()?.block_on(doctor::run(&global, &mut output)),
             Command::Backup(command) => one_thread()?.block_on(command.run(&global, &mut output)),
@@ -223,7 +223,7 @@ impl Administration {
 
     async fn run(self, opened: &Opened, output: &mut Output) -> anyhow::Result<Exit> {
         match self {
-            // Opening the database was all there is to do.
+            // Opening the database was all that had to be done.
             Self::Migrate { .. } => {
                 output.say("The database's schema is up to date.")?;
                 Ok(Exit::Done)

@@ -1,4 +1,4 @@
-//! The server's clock: the one place that reads the time. Everything else is handed it.
+//! The server's clock: the one place that reads the time. Everything else gets it as an argument.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -8,7 +8,7 @@ use unbox_common::timestamp::Timestamp;
 
 /// Tells the time.
 pub trait Clock: Send + Sync {
-    /// The present time.
+    /// Returns the present time.
     fn now(&self) -> Timestamp;
 }
 
@@ -29,18 +29,18 @@ impl Clock for SystemClock {
 pub struct FakeClock(AtomicU64);
 
 impl FakeClock {
-    /// A clock that shows `now`.
+    /// Makes a clock that shows `now`.
     #[must_use]
     pub const fn at(now: Timestamp) -> Self {
         Self(AtomicU64::new(now.0))
     }
 
-    /// Moves the clock to `now`, forth or back.
+    /// Moves the clock to `now`, forward or back.
     pub fn set(&self, now: Timestamp) {
         self.0.store(now.0, Ordering::SeqCst);
     }
 
-    /// Moves the clock forth.
+    /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         self.set(self.now().after(by));
     }

@@ -1,4 +1,4 @@
-//! How full the disks are, day by day, and when the last room will be gone.
+//! The history of disk usage, day by day, and the forecast of a full disk.
 
 use crate::files::{self, FilesError, PRIVATE_FILE};
 use serde::{Deserialize, Serialize};
@@ -11,15 +11,15 @@ use unbox_common::timestamp::Timestamp;
 
 /// The largest file of days, in bytes.
 const MAX_BYTES: u64 = 64 * 1024;
-/// So many days are kept.
+/// The number of days that are kept.
 const DAYS: usize = 30;
 const DAY: Duration = Duration::from_hours(24);
 
-/// Free bytes of each directory, one look for each day, oldest first.
+/// Free bytes of each directory, one measurement for each day, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskHistory(BTreeMap<PathBuf, VecDeque<Look>>);
 
-/// A look at a disk.
+/// A measurement of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Look {
     at: Timestamp,
@@ -27,7 +27,7 @@ struct Look {
 }
 
 impl DiskHistory {
-    /// Reads the history. A damaged one is none: it grows again.
+    /// Reads the history. A damaged one counts as empty: it grows again.
     ///
     /// # Errors
     /// [`FilesError`].
@@ -36,8 +36,8 @@ impl DiskHistory {
         Ok(serde_json::from_slice(&bytes).unwrap_or_default())
     }
 
-    /// Looks at the disks of these directories, and keeps that if the last look is a day old. One that cannot be
-    /// looked at is left out.
+    /// Measures the disks of these directories, and keeps the result if the last one is a day old. A disk
+    /// that cannot be measured is left out.
     ///
     /// # Errors
     /// [`FilesError`].
@@ -59,7 +59,7 @@ impl DiskHistory {
 
     fn add(&mut self, directory: &Path, look: Look) {
         let looks = self.0.entry(directory.to_owned()).or_default();
-        // A clock that was set back begins anew.
+        // A clock that was set back starts over.
         looks.retain(|before| before.at <= look.at);
         if looks.back().is_none_or(|last| last.at.after(DAY) <= look.at) {
             looks.push_back(look);
@@ -69,8 +69,8 @@ impl DiskHistory {
         }
     }
 
-    /// When only `reserve_bytes` will be left on the disk of a directory, if it goes on like that; `None` if it
-    /// does not fill, or is not known for long enough.
+    /// Forecasts the time at which only `reserve_bytes` will be left on the disk of a directory, at the
+    /// present pace; `None` if it does not fill up, or has not been measured for long enough.
     #[must_use]
     pub fn full_at(&self, directory: &Path, reserve_bytes: u64) -> Option<Timestamp> {
         let looks = self.0.get(directory)?;

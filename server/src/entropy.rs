@@ -1,4 +1,4 @@
-//! The server's randomness: the one place that draws it. Everything else is handed it.
+//! The server's randomness: the one place that draws it. Everything else gets it as an argument.
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,36 +10,36 @@ use unbox_common::{
 
 /// Bytes of randomness in a token; 160 bits cannot be guessed.
 const TOKEN_BYTES: usize = 20;
-/// Bytes of randomness in what opens the API.
+/// Bytes of randomness in a credential of the API.
 const CREDENTIAL_BYTES: usize = 32;
 
-/// The operating system gave no random bytes.
+/// The error if the operating system gave no random bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the operating system gave no random bytes")]
 pub struct EntropyError;
 
 /// Draws random bytes.
 pub trait Entropy: Send + Sync {
-    /// Fills `to` with bytes that nobody can foretell.
+    /// Fills `to` with unpredictable bytes.
     ///
     /// # Errors
-    /// [`EntropyError`]; what `to` holds then must not be used.
+    /// [`EntropyError`]; the content of `to` must not be used then.
     fn fill(&self, to: &mut [u8]) -> Result<(), EntropyError>;
 }
 
-/// 32 bytes that are used once.
+/// Draws 32 bytes that are used once.
 pub fn nonce(entropy: &dyn Entropy) -> Result<Nonce, EntropyError> {
     let mut bytes = [0; 32];
     entropy.fill(&mut bytes)?;
     Ok(FixedBytes(bytes))
 }
 
-/// A new token or reset ticket: `prefix`, an underscore, and 40 hexadecimal digits.
+/// Draws a new token or reset ticket: `prefix`, an underscore, and 40 hexadecimal digits.
 pub fn token_text(entropy: &dyn Entropy, prefix: &str) -> Result<Secret, EntropyError> {
     secret_text::<TOKEN_BYTES>(entropy, prefix)
 }
 
-/// A new API key or access token: `prefix`, an underscore, and 64 hexadecimal digits.
+/// Draws a new API key or access token: `prefix`, an underscore, and 64 hexadecimal digits.
 pub fn credential_text(entropy: &dyn Entropy, prefix: &str) -> Result<Secret, EntropyError> {
     secret_text::<CREDENTIAL_BYTES>(entropy, prefix)
 }
@@ -51,7 +51,7 @@ fn secret_text<const BYTES: usize>(entropy: &dyn Entropy, prefix: &str) -> Resul
     Ok(Secret::new(format!("{prefix}_{digits}")))
 }
 
-/// The generator that key agreement takes: it draws its one-time keys itself.
+/// Returns the generator for key agreement, which draws its one-time keys itself.
 #[must_use]
 pub fn ring_random() -> SystemRandom {
     #[expect(clippy::disallowed_methods, reason = "this is the entropy module")]
@@ -63,7 +63,7 @@ pub fn ring_random() -> SystemRandom {
 pub struct SystemEntropy(SystemRandom);
 
 impl SystemEntropy {
-    /// A handle; nothing is read yet.
+    /// Makes a handle; nothing is read yet.
     #[must_use]
     pub fn new() -> Self {
         #[expect(clippy::disallowed_methods, reason = "this is the entropy module")]
@@ -83,7 +83,7 @@ impl Entropy for SystemEntropy {
     }
 }
 
-/// Bytes that follow from a seed and are the same at every run, for tests.
+/// Bytes that are derived from a seed and are the same in every run, for tests.
 #[derive(Debug)]
 pub struct SeededEntropy {
     seed: u64,
@@ -91,7 +91,7 @@ pub struct SeededEntropy {
 }
 
 impl SeededEntropy {
-    /// The sequence of `seed`.
+    /// Starts the sequence of `seed`.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self { seed, drawn: AtomicU64::new(0) }

@@ -1,7 +1,7 @@
-//! The one place that writes files: whole, durable, with the permissions they need, or not at all.
+//! The one place that writes files: whole, durable and with the right permissions, or not at all.
 //!
-//! What root writes belongs to whoever owns the directory: an administrator's command leaves
-//! nothing behind that the server, which is not root, could not read.
+//! Files that root writes get the owner of their directory: an administrator's command leaves nothing
+//! behind that the server, which does not run as root, could not read.
 
 use nix::sys::statvfs::statvfs;
 use std::{
@@ -15,22 +15,22 @@ use std::{
 };
 use tempfile::{NamedTempFile, SpooledTempFile};
 
-/// Permissions of a file that only its owner reads.
+/// Permissions of a file that only its owner can read.
 pub const PRIVATE_FILE: u32 = 0o600;
-/// Permissions of a file that everybody may read.
+/// Permissions of a file that everybody can read.
 pub const PUBLIC_FILE: u32 = 0o644;
-/// Permissions of a directory that only its owner enters.
+/// Permissions of a directory that only its owner can enter.
 pub const PRIVATE_DIRECTORY: u32 = 0o700;
-/// Permissions of a directory that everybody may look into.
+/// Permissions of a directory that everybody can list.
 pub const PUBLIC_DIRECTORY: u32 = 0o755;
 
-/// A file that could not be read or written.
+/// The reason why a file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
-    /// Somebody wrote it before; it is never replaced.
+    /// The file exists already; it is never replaced.
     #[error("{0} exists already, and is left as it is")]
     Exists(PathBuf),
-    /// It could not be written, or not durably.
+    /// The file could not be written, or not durably.
     #[error("{} could not be written", path.display())]
     Write {
         /// The file or directory.
@@ -39,10 +39,10 @@ pub enum FilesError {
         #[source]
         source: io::Error,
     },
-    /// It could not be read.
+    /// The file could not be read.
     #[error("{} could not be read", path.display())]
     Read {
-        /// The file.
+        /// The file that could not be read.
         path: PathBuf,
         /// The cause.
         #[source]
@@ -51,20 +51,20 @@ pub enum FilesError {
     /// Another program, or another request, is writing it.
     #[error("{0} is being written by somebody else")]
     InUse(PathBuf),
-    /// It was begun in another directory: that of another server, or of a disk that is not there.
+    /// The file was begun in another directory: that of another server, or of a disk that is not mounted.
     #[error("{} is not in this directory", _0.display())]
     Elsewhere(PathBuf),
-    /// It is larger than any file of its kind.
+    /// The file is larger than any of its kind.
     #[error("{} is larger than {limit} bytes", path.display())]
     TooLarge {
-        /// The file.
+        /// The file that is too large.
         path: PathBuf,
         /// The largest size, in bytes.
         limit: u64,
     },
 }
 
-/// A file that is being written, under a name that no reader looks for. Dropped, it is gone.
+/// A file during writing, under a name that no reader looks for. It is removed when dropped.
 #[derive(Debug)]
 pub struct Staged {
     file: NamedTempFile,
@@ -73,7 +73,7 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// An empty file that is to be `path`.
+    /// Makes an empty file that will become `path`.
     pub fn new(path: &Path, mode: u32) -> Result<Self, FilesError> {
         let file = tempfile::Builder::new()
             .prefix(".new-")
@@ -83,15 +83,15 @@ impl Staged {
         Ok(Self { file, path: path.to_owned(), mode })
     }
 
-    /// Puts the file in its place, in place of the one that may be there: readers see the old one
-    /// or the new one.
+    /// Moves the file to its path, replacing a file that may be there: readers see the old one or the
+    /// new one.
     pub fn replace(self) -> Result<(), FilesError> {
         let path = self.path.clone();
         self.finished()?.persist(&path).map_err(|error| write_error(&path)(error.error))?;
         sync_directory(&path)
     }
 
-    /// Puts the file in its place, where nothing may be yet.
+    /// Moves the file to its path, where nothing may exist yet.
     pub fn create(self) -> Result<(), FilesError> {
         let path = self.path.clone();
         self.finished()?.persist_noclobber(&path).map_err(|error| match error.error.kind() {
@@ -106,16 +106,16 @@ impl Staged {
         Ok(self)
     }
 
-    /// The file with its contents on disk.
+    /// Returns the file with its contents on disk.
     fn finished(self) -> Result<NamedTempFile, FilesError> {
         finish(self.file.as_file(), &self.path, self.mode)?;
         Ok(self.file)
     }
 }
 
-/// Gives a file its permissions and its owner, and has it on disk.
+/// Gives a file its permissions and its owner, and syncs it to disk.
 fn finish(file: &File, path: &Path, mode: u32) -> Result<(), FilesError> {
-    // The umask may have taken bits away that a public file needs.
+    // The umask may have removed permissions that a public file needs.
     file.set_permissions(Permissions::from_mode(mode))
         .and_then(|()| match owner_to_be(path)? {
             Some((user, group)) => fchown(file, Some(user), Some(group)),
@@ -135,8 +135,8 @@ impl Write for Staged {
     }
 }
 
-/// A file that is written in several sittings, and published when it is whole. As long as it is open,
-/// nobody else can open it this way.
+/// A file that is written in several sessions, and published once it is whole. While it is open, nobody
+/// else can open it this way.
 #[derive(Debug)]
 pub struct Part {
     file: File,
@@ -144,12 +144,12 @@ pub struct Part {
 }
 
 impl Part {
-    /// Opens it, or makes it, to go on after its first `at` bytes: what is behind them is cut off.
-    /// Returns how many bytes it really has then, which is fewer if some were lost.
+    /// Opens or makes the file, to continue after its first `at` bytes: the rest is cut off. Returns the
+    /// length that it really has, which is less if some bytes were lost.
     ///
     /// # Errors
-    /// [`FilesError::InUse`] if somebody has it open; [`FilesError::Elsewhere`] if it has begun, and not
-    /// in this directory.
+    /// [`FilesError::InUse`] if it is open elsewhere; [`FilesError::Elsewhere`] if it was begun, but not in
+    /// this directory.
     pub fn open(path: &Path, at: u64, mode: u32) -> Result<(Self, u64), FilesError> {
         let is_new = !path.exists();
         if is_new && at > 0 {
@@ -163,7 +163,7 @@ impl Part {
             .open(path)
             .map_err(write_error(path))?;
         try_lock(&file, path)?;
-        // Published meanwhile, it is somebody's artifact.
+        // Published in the meantime, it is an artifact in use.
         if !is_at(&file, path).map_err(write_error(path))? {
             return Err(FilesError::InUse(path.to_owned()));
         }
@@ -177,19 +177,19 @@ impl Part {
         Ok((part, length))
     }
 
-    /// Cuts it off after so many bytes; writing goes on there.
+    /// Cuts the file off at this length; writing continues there.
     pub fn cut(&mut self, length: u64) -> Result<(), FilesError> {
         let seek = |mut file: &File| file.seek(SeekFrom::Start(length));
         self.file.set_len(length).and_then(|()| seek(&self.file)).map_err(write_error(&self.path))?;
         Ok(())
     }
 
-    /// Returns when everything that was written is on disk.
+    /// Waits until everything that was written is on disk.
     pub fn sync(&self) -> Result<(), FilesError> {
         self.file.sync_all().map_err(write_error(&self.path))
     }
 
-    /// It from its start, to be read.
+    /// Returns a reader of the file, from its start.
     pub fn contents(&mut self) -> Result<impl Read + '_, FilesError> {
         self.file.rewind().map_err(write_error(&self.path))?;
         Ok(&self.file)
@@ -206,18 +206,18 @@ impl Write for Part {
     }
 }
 
-/// The right to something that one process has at a time: as long as it is there, or until the process
-/// ends, however it ends.
+/// An exclusive right among processes: held until it is dropped, or until the process ends, in whatever
+/// way.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes it, in an empty file that stays behind.
+    /// Takes the lock, in an empty file that stays behind.
     ///
     /// # Errors
-    /// [`FilesError::InUse`] if somebody has it.
+    /// [`FilesError::InUse`] if another process holds it.
     pub fn take(path: &Path) -> Result<Self, FilesError> {
         loop {
             let file = File::options()
@@ -236,8 +236,8 @@ impl Lock {
     }
 }
 
-/// Returns true if the open file is still the one of this name: it may have been removed or renamed
-/// between its opening and its locking.
+/// Whether the open file is still the one of this name: it may have been removed or renamed between its
+/// opening and its locking.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let open = file.metadata()?;
     match path.metadata() {
@@ -254,7 +254,7 @@ fn try_lock(file: &File, path: &Path) -> Result<(), FilesError> {
     })
 }
 
-/// Gives a whole file its name for good, durably. Done twice, it is done.
+/// Gives a whole file its final name, durably. Repeating it is harmless.
 pub fn publish(part: &Path, path: &Path) -> Result<(), FilesError> {
     #[expect(clippy::disallowed_methods, reason = "this is the module that writes files")]
     match std::fs::rename(part, path) {
@@ -264,7 +264,7 @@ pub fn publish(part: &Path, path: &Path) -> Result<(), FilesError> {
     }
 }
 
-/// The names of a directory's files that were last written before so long; none if there is no such
+/// Lists a directory's files that were last written at least this long ago; none if there is no such
 /// directory.
 pub fn older_than(directory: &Path, age: Duration) -> Result<Vec<String>, FilesError> {
     let failed = |source| FilesError::Read { path: directory.to_owned(), source };
@@ -296,18 +296,18 @@ pub fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError
     Staged::new(path, mode)?.with(&mut &*contents)?.replace()
 }
 
-/// An empty file without a name, on the disk of this directory: whatever happens, it leaves nothing.
+/// Makes an empty file without a name, on the disk of this directory: it never leaves anything behind.
 pub fn nameless(directory: &Path) -> Result<File, FilesError> {
     tempfile::tempfile_in(directory).map_err(write_error(directory))
 }
 
-/// The same, in memory for as long as it has at most this many bytes.
+/// Does the same, in memory as long as the file has at most this many bytes.
 #[must_use]
 pub fn spooled(directory: &Path, memory_bytes: usize) -> SpooledTempFile {
     tempfile::spooled_tempfile_in(memory_bytes, directory)
 }
 
-/// Adds to the end of a file, durably; it is made if it is not there.
+/// Appends to a file, durably; it is made if it does not exist.
 pub fn append(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError> {
     let mut file =
         OpenOptions::new().append(true).create(true).mode(mode).open(path).map_err(write_error(path))?;
@@ -315,7 +315,7 @@ pub fn append(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError>
     sync_directory(path)
 }
 
-/// Bytes that are free on the disk of this directory, for whoever is not root.
+/// Returns the free bytes on the disk of this directory, for users other than root.
 pub fn free_bytes(directory: &Path) -> io::Result<u64> {
     let disk = statvfs(directory)?;
     // The types of both differ between platforms.
@@ -323,7 +323,7 @@ pub fn free_bytes(directory: &Path) -> io::Result<u64> {
     Ok(u64::try_from(free).unwrap_or(u64::MAX))
 }
 
-/// Removes a file, durably; one that is not there is no error.
+/// Removes a file, durably; a missing one is not an error.
 pub fn remove(path: &Path) -> Result<(), FilesError> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -332,7 +332,7 @@ pub fn remove(path: &Path) -> Result<(), FilesError> {
     }
 }
 
-/// Makes a directory and its missing parents. One that exists keeps its permissions.
+/// Makes a directory and its missing parents. An existing one keeps its permissions.
 pub fn make_directory(path: &Path, mode: u32) -> Result<(), FilesError> {
     let missing = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
     let missing: Vec<&Path> = missing.collect();
@@ -340,7 +340,7 @@ pub fn make_directory(path: &Path, mode: u32) -> Result<(), FilesError> {
     missing.into_iter().rev().try_for_each(|made| give_to_owner(made).map_err(write_error(made)))
 }
 
-/// Gives what root has made to whoever owns the directory that it lies in.
+/// Gives a file that root has made to the owner of its directory.
 fn give_to_owner(path: &Path) -> io::Result<()> {
     match owner_to_be(path)? {
         Some((user, group)) => chown(path, Some(user), Some(group)),
@@ -348,7 +348,7 @@ fn give_to_owner(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Who is to own what root writes at this path; `None` if it is whoever writes.
+/// Returns the owner of a file that root writes at this path; `None` for other users.
 fn owner_to_be(path: &Path) -> io::Result<Option<(u32, u32)>> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(None);

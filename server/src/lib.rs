@@ -1,8 +1,7 @@
 //! The Unbox enrollment server: devices ask over HTTPS, administrators over a command line.
 //!
-//! The way of a request is `route -> service -> domain`, and `service -> store` for what must
-//! last. Beside that way stand the [`keys`] that sign and issue, and [`files`], the one place
-//! that writes any.
+//! A request goes `route -> service -> domain`, and `service -> store` for everything durable. Beside
+//! that way stand the [`keys`] that sign and issue, and [`files`], the one place that writes files.
 
 pub mod backup;
 pub mod cli;

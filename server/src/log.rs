@@ -1,4 +1,4 @@
-//! The log: set up once, one line for each thing, on standard error.
+//! The log: set up once, one line for each event, on standard error.
 
 use crate::config::LogFormat;
 use std::{error::Error, io};
@@ -7,7 +7,7 @@ use tracing_subscriber::{EnvFilter, filter::ParseError, fmt};
 /// Starts the log of this process.
 ///
 /// # Errors
-/// The filter cannot be read, such as `warn,request=info`.
+/// If the filter, such as `warn,request=info`, cannot be parsed.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), ParseError> {
     let filter = EnvFilter::builder().parse(filter)?;
     let lines = fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
@@ -19,7 +19,7 @@ pub fn start(format: LogFormat, filter: &str) -> Result<(), ParseError> {
     Ok(())
 }
 
-/// An error with its causes, in one line.
+/// Formats an error with its causes, in one line.
 #[must_use]
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     std::iter::successors(Some(error), |&error| error.source())

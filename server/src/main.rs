@@ -1,4 +1,4 @@
-//! The `unbox-server` program: reads the command line, does what it says, and ends with an exit
+//! The `unbox-server` program: reads the command line, runs the command, and ends with an exit
 //! code that scripts can rely on.
 
 use clap::Parser as _;
@@ -9,10 +9,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.run() {
         Ok(exit) => exit.into(),
-        // Whoever reads the output, such as `head`, has seen enough.
+        // The reader of the output, such as `head`, has seen enough.
         Err(error) if broken_pipe(&error) => Exit::Done.into(),
         Err(error) => {
-            // Nobody is left to tell if standard error is gone, too.
+            // If standard error is gone, too, there is nobody left to tell.
             let _ = writeln!(std::io::stderr(), "unbox-server: {error:#}");
             Exit::Failed.into()
         }

@@ -331,14 +331,14 @@ pub struct InstalledDpc {
 /// Answer to [`CheckIn`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct News {
-    /// When to check in again, in seconds.
+    /// The time until the next check-in, in seconds.
     pub check_in_after_s: u32,
     /// The server's clock.
     pub server_time: Timestamp,
-    /// What to do, in this order.
+    /// The commands to carry out, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<Command>,
-    /// A payload that is newer than what is installed.
+    /// A payload that is newer than the installed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Signed<Payload>>,
     /// Signing roots that the device does not have yet, oldest first.
@@ -347,17 +347,17 @@ pub struct News {
     /// The new certificate, if one was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificate_chain: Vec<Bytes>,
-    /// Whose device this is.
+    /// The owner of the device.
     pub owner: Owner,
 }
 
-/// What an administrator asks of a device.
+/// An administrator's command to a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
     /// Enroll again, from the first message on; the generation rises.
     ReEnroll,
-    /// Something that a newer server asks for; an older agent passes it over.
+    /// A command of a newer server; an older agent ignores it.
     #[serde(other)]
     Unknown,
 }

@@ -16,13 +16,13 @@ pub trait Signable: Serialize + DeserializeOwned {
     const MAX_BYTES: usize;
 }
 
-/// The envelope as it travels. Nothing in it is believed.
+/// The envelope as it travels. Nothing in it is trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Envelope {
     /// The serialised document.
     pub payload: Bytes,
-    /// What kind of document it is.
+    /// The type of the document.
     pub payload_type: String,
     /// Signatures over payload type and payload.
     pub signatures: Vec<Signature>,
@@ -32,7 +32,7 @@ pub struct Envelope {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signature {
-    /// Which key signed: a hint for the look-up, not a statement.
+    /// The key that signed: a hint for the look-up, not a statement.
     pub keyid: KeyId,
     /// The Ed25519 signature, 64 bytes.
     pub sig: Bytes,
@@ -54,7 +54,7 @@ pub struct Verified<T> {
     signers: BTreeSet<KeyId>,
 }
 
-/// Why an envelope was not believed.
+/// The reason why an envelope is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
     /// The envelope holds another kind of document.
@@ -76,7 +76,7 @@ pub enum VerifyError {
     TooFewSignatures {
         /// Different trusted keys whose signature is valid.
         valid: usize,
-        /// How many are needed.
+        /// The number of signatures that are needed.
         threshold: usize,
     },
     /// The signature is right, but this agent cannot read the document: it is never half-read.
@@ -84,7 +84,7 @@ pub enum VerifyError {
     Unreadable(String),
 }
 
-/// The bytes that are signed (DSSE 1.0.2, "PAE").
+/// Returns the bytes that are signed (DSSE 1.0.2, "PAE").
 fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
     [head.as_bytes(), payload].concat()
@@ -124,7 +124,7 @@ impl<T: Signable> Signed<T> {
     /// Reads the document, if enough different keys of `trusted` signed it.
     ///
     /// Two signatures by one key count once. Signatures by unknown keys, and wrong ones, are
-    /// passed over: they neither help nor harm.
+    /// ignored: they neither help nor harm.
     ///
     /// # Errors
     /// [`VerifyError`]; nothing of the document is parsed before the signatures are counted.
@@ -164,7 +164,7 @@ impl<T> Verified<T> {
         &self.signers
     }
 
-    /// The document itself; who holds it has to keep in mind where it came from.
+    /// Returns the document itself; its holder has to keep its origin in mind.
     #[must_use]
     pub fn into_inner(self) -> T {
         self.document

@@ -35,7 +35,7 @@ impl PublicKey {
     }
 }
 
-/// Public keys, and how many of them must have signed.
+/// Public keys, and the number of them that must have signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "WireKeySet", into = "WireKeySet")]
 pub struct KeySet {
@@ -70,7 +70,7 @@ pub enum InvalidKeySet {
 }
 
 impl KeySet {
-    /// A set of which `threshold` different keys must have signed.
+    /// Makes a set of which `threshold` different keys must have signed.
     ///
     /// # Errors
     /// [`InvalidKeySet`] if no signature, or more than there are keys, would be needed.
@@ -84,13 +84,13 @@ impl KeySet {
         }
     }
 
-    /// How many different keys must have signed.
+    /// Returns the number of different keys that must have signed.
     #[must_use]
     pub const fn threshold(&self) -> usize {
         self.threshold
     }
 
-    /// The key of this name, if the set holds it.
+    /// Returns the key of this name, if the set holds it.
     #[must_use]
     pub fn key(&self, id: &KeyId) -> Option<&PublicKey> {
         self.keys.get(id)
@@ -128,7 +128,7 @@ pub struct SigningKey {
 pub struct NotASigningKey;
 
 impl SigningKey {
-    /// The key of a seed: 32 bytes that were chosen at random, once.
+    /// Makes the key of a seed: 32 bytes that were chosen at random, once.
     ///
     /// # Panics
     /// Never: every seed of 32 bytes is a key (RFC 8032, section 5.1.5).
@@ -148,7 +148,7 @@ impl SigningKey {
         Ok(Self { pair, pkcs8: Zeroizing::new(der.to_vec()) })
     }
 
-    /// The key in PKCS#8 DER, to be stored where only its owner reads.
+    /// Returns the key in PKCS#8 DER, to be stored where only its owner can read it.
     #[must_use]
     pub fn to_pkcs8(&self) -> &[u8] {
         &self.pkcs8
@@ -164,7 +164,7 @@ impl SigningKey {
         PublicKey(FixedBytes(bytes))
     }
 
-    /// The signature over `message`; the same message always gives the same signature.
+    /// Signs `message`; the same message always gives the same signature.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         self.pair.sign(message).as_ref().to_vec()

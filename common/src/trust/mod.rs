@@ -1,8 +1,8 @@
-//! Who may say what: signatures over payloads, over signing roots and over handshakes.
+//! Trust in documents: signatures over payloads, over signing roots and over handshakes.
 //!
 //! This is the one place that verifies a signature. A [`Signed`] value cannot be read; its
-//! only way out is [`Signed::verify`], and what comes out, [`Verified`], cannot be made in
-//! any other way.
+//! only way out is [`Signed::verify`], and the result, [`Verified`], cannot be made in any
+//! other way.
 
 mod device_key;
 mod dsse;

@@ -1,4 +1,4 @@
-//! The signing root: which keys may sign payloads, and which keys may change that.
+//! The signing root: the keys that may sign payloads, and the keys that may change those.
 //!
 //! A device's image carries one. A newer one is believed only if the keys of the one before
 //! it, and its own, have signed it, one version at a time (as in TUF 1.0, section 5.3).
@@ -22,12 +22,13 @@ pub struct SigningRoot {
     pub payload_keys: KeySet,
     /// Keys that sign the next root. Kept offline.
     pub root_keys: KeySet,
-    /// Whom servers' certificates must lead to from now on; `None` leaves that as it was.
+    /// The authorities of servers' certificates from now on; `None` keeps the present ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_anchors: Option<TlsAnchors>,
 }
 
-/// The certificates that a server's own must lead to one of, DER, oldest first. There is at least one.
+/// The TLS authorities, DER, oldest first: a server's certificate must lead to one of them. There is at
+/// least one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Bytes>", into = "Vec<Bytes>")]
 pub struct TlsAnchors(Vec<Bytes>);
@@ -68,7 +69,7 @@ impl Signable for SigningRoot {
     const MAX_BYTES: usize = 16 * 1024;
 }
 
-/// Why a signing root was not accepted.
+/// The reason why a signing root is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RootRejected {
     /// The keys of the present root did not sign it.
@@ -88,11 +89,11 @@ pub enum RootRejected {
 }
 
 impl SigningRoot {
-    /// Reads the first root, out of a place that is trusted by itself: the device's image.
+    /// Reads the first root from a place that is trusted by itself: the device's image.
     ///
     /// # Errors
-    /// [`RootRejected::NotByItself`] if it is not signed by its own root keys: such a file is
-    /// damaged, whoever put it there.
+    /// [`RootRejected::NotByItself`] if its own root keys did not sign it: such a file is
+    /// damaged, no matter who put it there.
     pub fn from_image(signed: &Signed<Self>) -> Result<Verified<Self>, RootRejected> {
         // The keys that check the document are inside it: peek at them, then verify for real.
         let peeked: Self = serde_json::from_slice(signed.envelope().payload.as_ref())

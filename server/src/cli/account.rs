@@ -1,4 +1,4 @@
-//! `account`: who may use the API for a company, and what they sign in with.
+//! `account`: the people and programs that may use the API for a company, and their keys.
 
 mod credential;
 
@@ -15,7 +15,7 @@ use crate::{
 use clap::{Args, Subcommand};
 use unbox_common::ids::CompanyId;
 
-/// How somebody gets in for whom nobody is there yet.
+/// The advice for the first account of a company.
 const FIRST_OWNER: &str = "\
 The first owner of an organisation is made here; everybody after it by that owner, over HTTP:
   unbox-server reseller create Resale
@@ -26,7 +26,7 @@ The first owner of an organisation is made here; everybody after it by that owne
 The same for a customer, a vendor or an EMM. An account made with --operator in place of --company makes
 organisations and their first owners over HTTP, too.";
 
-/// What can be done with accounts.
+/// The commands for accounts.
 #[derive(Debug, Subcommand)]
 #[command(after_help = FIRST_OWNER)]
 pub(super) enum Account {
@@ -41,11 +41,11 @@ Examples:
         of: Of,
         #[command(flatten)]
         holder: Holder,
-        /// What it may do: viewer, admin or owner; or station, for what a factory tests with.
+        /// Its role: viewer, admin or owner; or station, for a factory's test station.
         #[arg(long, default_value_t = Role::Admin)]
         role: Role,
     },
-    /// List them; of everybody unless you say of whom.
+    /// List them; all of them, unless you name an owner.
     List {
         #[command(flatten)]
         of: PerhapsOf,
@@ -59,10 +59,10 @@ Examples:
     SetRole {
         /// Its id or e-mail address.
         account: String,
-        /// What it may do: viewer, admin or owner; or station, for what a factory tests with.
+        /// Its new role: viewer, admin or owner; or station, for a factory's test station.
         role: Role,
     },
-    /// Disable one: whatever it signs in with opens nothing.
+    /// Disable one: its keys open nothing.
     Disable {
         /// Its id or e-mail address.
         account: String,
@@ -72,7 +72,7 @@ Examples:
         /// Its id or e-mail address.
         account: String,
     },
-    /// Delete one, and everything that it signs in with.
+    /// Delete one, and all of its keys.
     Delete {
         /// Its id or e-mail address.
         account: String,
@@ -85,7 +85,7 @@ Examples:
     ApiKey(credential::ApiKey),
 }
 
-/// Whose account.
+/// The owner of an account.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct Of {
@@ -97,7 +97,7 @@ pub(super) struct Of {
     operator: bool,
 }
 
-/// Whose account, or anybody's.
+/// The owner of accounts, or nobody in particular.
 #[derive(Debug, Args)]
 #[group(required = false, multiple = false)]
 pub(super) struct PerhapsOf {
@@ -109,14 +109,14 @@ pub(super) struct PerhapsOf {
     operator: bool,
 }
 
-/// Who stands behind an account.
+/// The person or program behind an account.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub(super) struct Holder {
     /// A person, by their e-mail address.
     #[arg(long, conflicts_with = "service_account")]
     email: Option<String>,
-    /// What the person is called.
+    /// The person's name.
     #[arg(long, requires = "email")]
     name: Option<String>,
     /// A program, by a name of lower-case letters, digits and hyphens.
@@ -177,7 +177,7 @@ impl Holder {
     fn into_new(self) -> NewHolder {
         match self.service_account {
             Some(name) => NewHolder::ServiceAccount { name },
-            // The command line has one of the two.
+            // Clap requires one of the two.
             None => NewHolder::User { email: self.email.unwrap_or_default(), name: self.name },
         }
     }

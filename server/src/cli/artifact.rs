@@ -1,4 +1,4 @@
-//! `artifact`: what devices download.
+//! `artifact`: files that devices download.
 
 use super::{
     Exit,
@@ -11,14 +11,14 @@ use clap::{Args, Subcommand};
 use std::{fs::File, path::PathBuf};
 use unbox_common::digest::Sha256;
 
-/// What can be done with artifacts.
+/// The commands for artifacts.
 #[derive(Debug, Subcommand)]
 pub(super) enum Artifact {
     /// Add a file; prints the digest and size that a configuration names.
     Add {
         /// The file.
         file: PathBuf,
-        /// What people call it; the file's name if absent.
+        /// Its name, for people; the file's name if absent.
         #[arg(long)]
         name: Option<String>,
         /// For this customer only; for all of them if absent.
@@ -30,7 +30,7 @@ pub(super) enum Artifact {
     },
     /// List everybody's, or those that one customer may use.
     List {
-        /// That this customer may use: its own, and those for all.
+        /// Those that this customer may use: its own, and the shared ones.
         #[arg(long)]
         customer: Option<String>,
     },
@@ -46,7 +46,7 @@ pub(super) enum Artifact {
 pub(super) struct Which {
     /// Its SHA-256.
     sha256: Sha256,
-    /// The customer whose it is; it is one for all if absent.
+    /// The customer that it belongs to; a shared one if absent.
     #[arg(long)]
     customer: Option<String>,
 }

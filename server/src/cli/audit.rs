@@ -1,4 +1,4 @@
-//! `audit`: who did what, and when.
+//! `audit`: all actions, with their actors and times.
 
 use super::{
     Exit,
@@ -31,10 +31,10 @@ pub(super) struct Audit {
     /// Before this time.
     #[arg(long, value_parser = time)]
     until: Option<Timestamp>,
-    /// By this one only, such as \"account 42\".
+    /// By this actor only, such as \"account 42\".
     #[arg(long)]
     actor: Option<String>,
-    /// At most so many.
+    /// The most entries to show.
     #[arg(long, default_value_t = 100)]
     limit: u64,
 }

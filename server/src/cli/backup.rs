@@ -34,7 +34,7 @@ pub(super) struct BackupCommand {
     /// Also the settings and keys of this server: server.toml, keys, roots and trust.
     #[arg(long)]
     with_keys: bool,
-    /// Replace a file that is there, without asking.
+    /// Replace an existing file, without asking.
     #[arg(long)]
     overwrite: bool,
 }
@@ -55,7 +55,7 @@ pub(super) struct RestoreCommand {
     /// Only check the file and say what would be replaced.
     #[arg(long)]
     dry_run: bool,
-    /// Replace a database and keys that are there, without asking.
+    /// Replace an existing database and existing keys, without asking.
     #[arg(long)]
     overwrite: bool,
 }
@@ -113,9 +113,9 @@ impl RestoreCommand {
     }
 }
 
-/// The database that the rows go to: the one in the server's directory, the one that the settings there
-/// name already, or the one that the operator names. What else the settings of a backup name is not
-/// believed: somebody may have changed them, and any file of this machine could be meant.
+/// Chooses the database that the rows go to: the one in the server's directory, the one that its settings
+/// name already, or the one that the operator names. A database that only the backup's settings name is not
+/// trusted: they may have been changed, and could name any file of this machine.
 fn target(global: &Global, layout: &Layout, backup: &Backup) -> anyhow::Result<Secret> {
     let here = Fragment::read(&layout.settings());
     let Some(contents) = backup.settings()? else {
@@ -139,7 +139,7 @@ fn target(global: &Global, layout: &Layout, backup: &Backup) -> anyhow::Result<S
     Ok(wanted)
 }
 
-/// The address of a database as it may be shown.
+/// Returns the address of a database in a form that may be shown.
 fn without_password(url: &Secret) -> String {
     let Ok(mut shown) = Url::parse(url.expose()) else {
         return "at an address that cannot be read".to_owned();
@@ -162,7 +162,7 @@ fn show(output: &mut Output, summary: &Summary, replaced: &[String], dry: bool) 
     Ok(Exit::Done)
 }
 
-/// Asks somebody at a terminal; nobody else is there to answer.
+/// Asks for confirmation at a terminal; without one, nobody can answer.
 fn confirm(matter: &str) -> anyhow::Result<()> {
     if !io::stdin().is_terminal() {
         bail!("{matter}: nothing was changed. Say --overwrite if that is meant");

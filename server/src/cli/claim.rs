@@ -1,4 +1,4 @@
-//! `claim`: which device belongs to whom.
+//! `claim`: devices and their owners.
 
 use super::{
     Exit,
@@ -27,7 +27,7 @@ use unbox_common::{
     trust::DevicePublicKey,
 };
 
-/// What can be done with claims.
+/// The commands for claims.
 #[derive(Debug, Subcommand)]
 pub(super) enum Claim {
     /// Claim one device; `import` claims many.
@@ -63,7 +63,7 @@ Examples:
         /// Ended claims too.
         #[arg(long)]
         released: bool,
-        /// At most so many.
+        /// The most claims to show.
         #[arg(long)]
         limit: Option<u64>,
     },
@@ -79,7 +79,7 @@ Examples:
         /// The configuration's id or exact name; the customer's default if absent.
         configuration: Option<String>,
     },
-    /// Set what the claim's device has to prove from now on.
+    /// Set the proof that the claim's device must give from now on.
     Prove {
         /// Its id.
         claim: ClaimId,
@@ -93,31 +93,31 @@ Examples:
     },
 }
 
-/// A device to be claimed. Everything that is given must match.
+/// A device to claim. All identifiers that are given must match.
 #[derive(Debug, Args)]
 pub(super) struct Add {
-    /// Who owns it: a customer's id or exact name.
+    /// The owner: a customer's id or exact name.
     #[arg(long)]
     customer: String,
-    /// Who registers it: a reseller's id or exact name.
+    /// The reseller that registers it: an id or exact name.
     #[arg(long)]
     reseller: Option<String>,
     /// Its own configuration, an id or exact name; the customer's default if absent.
     #[arg(long)]
     configuration: Option<String>,
-    /// What it has to prove.
+    /// The proof that it must give.
     #[arg(long, default_value = "identifiers")]
     proof: Proof,
-    /// The order that it came with.
+    /// The order that it belongs to.
     #[arg(long)]
     order: Option<String>,
     /// Serial number; manufacturer and model belong to it.
     #[arg(long = "serial")]
     serial_number: Option<String>,
-    /// Who made it.
+    /// Its maker.
     #[arg(long)]
     manufacturer: Option<String>,
-    /// What the maker calls it.
+    /// The maker's name for it.
     #[arg(long)]
     model: Option<String>,
     /// Dell service tag.
@@ -152,7 +152,7 @@ impl FromStr for Proof {
     }
 }
 
-/// No proof has this name.
+/// The error for a text that is not the name of a proof.
 #[derive(Debug, thiserror::Error)]
 #[error("expected identifiers, token, registered_key or tpm")]
 pub(super) struct UnknownProof;
@@ -290,7 +290,7 @@ impl Add {
     }
 }
 
-/// The digest itself, or the digest of the key in a file.
+/// Returns the digest itself, or the digest of the key in a file.
 fn key_digest(digest_or_file: &str) -> anyhow::Result<String> {
     if digest_or_file.parse::<unbox_common::digest::Sha256>().is_ok() {
         return Ok(digest_or_file.to_owned());

@@ -12,7 +12,7 @@ use crate::{
 };
 use clap::{ArgAction, Subcommand};
 
-/// What can be done with companies.
+/// The commands for companies.
 #[derive(Debug, Subcommand)]
 pub(super) enum Company {
     /// Create one; prints its id.
@@ -46,7 +46,7 @@ pub(super) enum Company {
         /// `accepted`, `stale` or `not_accepted`.
         terms: Terms,
     },
-    /// Say whether test stations of factories may register keys for a customer's claims.
+    /// Set whether test stations of factories may register keys for a customer's claims.
     FactoryKeys {
         /// Its id or exact name.
         company: String,
@@ -61,7 +61,7 @@ pub(super) enum Company {
         /// The customer's id or exact name.
         customer: String,
     },
-    /// End that, for a reseller's vendors too; claims stay, and are the customer's alone from then on.
+    /// End a link, for a reseller's vendors too; claims stay, and belong to the customer alone from then on.
     Unlink {
         /// Its id or exact name.
         company: String,

@@ -1,4 +1,4 @@
-//! `configuration`: what a customer's devices become.
+//! `configuration`: the setup of a customer's devices.
 
 use super::{
     Exit,
@@ -16,21 +16,21 @@ A document is JSON: `contact` (contact_email, contact_phone; perhaps company and
 of `dpc`, `policy` and `setup` as in the payload. The smallest one:
   {\"contact\": {\"contact_email\": \"it@acme.example\", \"contact_phone\": \"+41 44 000 00 00\"}}";
 
-/// What can be done with configurations.
+/// The commands for configurations.
 #[derive(Debug, Subcommand)]
 pub(super) enum Configuration {
     /// Create one from a JSON document; prints its id.
     #[command(after_help = DOCUMENT_HELP)]
     Create {
-        /// What it is called.
+        /// Its name.
         name: String,
-        /// Whose it is: a customer's id or exact name.
+        /// Its owner: a customer's id or exact name.
         #[arg(long)]
         customer: String,
         /// The document; - reads standard input.
         #[arg(long)]
         file: PathBuf,
-        /// Make it what the customer's claims get that name none of their own.
+        /// Make it the default, for the customer's claims without a configuration of their own.
         #[arg(long)]
         default: bool,
     },
@@ -42,7 +42,7 @@ pub(super) enum Configuration {
     },
     /// Show one with its document.
     Show(Named),
-    /// Change name, document or both; devices get it when they check in.
+    /// Change name, document or both; devices get the change when they check in.
     #[command(after_help = DOCUMENT_HELP)]
     Update {
         #[command(flatten)]
@@ -56,7 +56,7 @@ pub(super) enum Configuration {
     },
     /// Delete one that no claim, token or default uses.
     Delete(Named),
-    /// Set what a customer's claims get that name none of their own.
+    /// Set the default, for the customer's claims without a configuration of their own.
     Default {
         /// The customer's id or exact name.
         #[arg(long)]
@@ -71,7 +71,7 @@ pub(super) enum Configuration {
 pub(super) struct Named {
     /// Its id; or its exact name, with --customer.
     configuration: String,
-    /// Whose it is: a customer's id or exact name.
+    /// Its owner: a customer's id or exact name.
     #[arg(long)]
     customer: Option<String>,
 }
@@ -128,7 +128,7 @@ impl Configuration {
     }
 }
 
-/// Adds which policy items have power over the whole device.
+/// Adds the policy items that have power over the whole device.
 fn with_power(text: String, configuration: &configuration::Configuration) -> String {
     match privileged_items(&configuration.document.policy) {
         items if items.is_empty() => text,

@@ -1,4 +1,4 @@
-//! Opens what a command needs: settings, keys, database, services.
+//! Opens the parts of a server that a command needs: settings, keys, database, services.
 
 use super::{
     Global,
@@ -38,7 +38,7 @@ impl Global {
         Layout::new(&self.dir)
     }
 
-    /// Settings of the file, below what the command line says.
+    /// Merges the command line's settings over those of the file.
     pub(super) fn settings(&self, line: Fragment) -> anyhow::Result<Settings> {
         let layout = self.layout();
         let line = Fragment { database: self.database.clone(), ..line };
@@ -56,12 +56,12 @@ impl Opened {
         Self::over(settings, Store::open(settings.database.expose())).await
     }
 
-    /// The same, and makes the database where there is none.
+    /// Does the same, and makes the database if there is none.
     pub(super) async fn create_with(settings: &Settings) -> anyhow::Result<Self> {
         Self::over(settings, Store::create(settings.database.expose())).await
     }
 
-    /// A server that is only looked at: nothing of its database changes.
+    /// Opens a server for inspection only: nothing in its database changes.
     pub(super) async fn inspect_with(settings: &Settings) -> anyhow::Result<Self> {
         Self::over(settings, Store::inspect(settings.database.expose())).await
     }
@@ -79,7 +79,7 @@ impl Opened {
         Ok(Self { services, by: operator() })
     }
 
-    /// A customer by id or exact name.
+    /// Finds a customer by id or exact name.
     pub(super) async fn customer(&self, id_or_name: &str) -> anyhow::Result<Company> {
         Ok(self.services.find_company(&self.by, CompanyKind::Customer, id_or_name).await?)
     }
@@ -97,7 +97,7 @@ impl Opened {
         Ok(Some(found.id))
     }
 
-    /// A company of any kind by id, or by exact name if no two kinds share it.
+    /// Finds a company of any kind by id, or by exact name if no two kinds share it.
     pub(super) async fn company_id(&self, given: Option<&str>) -> anyhow::Result<Option<CompanyId>> {
         let Some(id_or_name) = given else { return Ok(None) };
         let mut found: Option<Company> = None;
@@ -121,13 +121,13 @@ impl Opened {
         }
     }
 
-    /// Where clients reach this server, unless somebody knows better.
+    /// Returns the address at which clients reach this server, unless the command line says otherwise.
     pub(super) fn base_url(&self) -> anyhow::Result<Url> {
         let url = self.services.settings().url.clone();
         url.context("the settings do not say where clients reach this server: say it with --base-url")
     }
 
-    /// A configuration by id, or by exact name within a customer.
+    /// Finds a configuration by id, or by exact name within a customer.
     pub(super) async fn configuration(
         &self,
         id_or_name: &str,
@@ -197,7 +197,7 @@ pub(super) fn read_document(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Whoever runs this command, as the audit trail will name them.
+/// Returns the person who runs this command, as the audit trail names them.
 fn operator() -> Actor {
     let user = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
     match user {

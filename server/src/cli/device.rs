@@ -1,4 +1,4 @@
-//! `device`: devices that were seen, and what an administrator does about them.
+//! `device`: devices that were seen, and administrators' commands for them.
 
 use super::{
     Exit,
@@ -23,7 +23,7 @@ use unbox_common::{
     ids::{ClaimId, DeviceId},
 };
 
-/// What can be done with devices.
+/// The commands for devices.
 #[derive(Debug, Subcommand)]
 pub(super) enum Device {
     /// List devices.
@@ -35,7 +35,7 @@ pub(super) enum Device {
         /// disabled or deprovisioned.
         #[arg(long)]
         state: Option<StateName>,
-        /// At most so many.
+        /// The most devices to show.
         #[arg(long)]
         limit: Option<u64>,
     },
@@ -44,11 +44,11 @@ pub(super) enum Device {
         /// Its id.
         device: DeviceId,
     },
-    /// Show everything that happened to one, newest first.
+    /// Show all events of one, newest first.
     History {
         /// Its id.
         device: DeviceId,
-        /// At most so many.
+        /// The most events to show.
         #[arg(long, default_value_t = 100)]
         limit: u64,
     },
@@ -58,11 +58,11 @@ pub(super) enum Device {
     Approve(Request),
     /// Refuse a key, and the hardware that it was shown with.
     Refuse(Request),
-    /// Disable a device: whatever it asks, it is told the message.
+    /// Disable a device: every request is refused, with the message.
     Disable {
         #[command(flatten)]
         which: Which,
-        /// What whoever holds it reads.
+        /// The message to the person who holds it.
         #[arg(long)]
         message: Option<String>,
     },
@@ -73,7 +73,7 @@ pub(super) enum Device {
     },
     /// Release a device for good.
     Deprovision(Which),
-    /// Ask a device to enroll again; it is told when it checks in.
+    /// Ask a device to enroll again; it learns of it when it checks in.
     ReEnroll {
         /// Its id.
         device: DeviceId,
@@ -94,7 +94,7 @@ pub(super) enum Device {
 pub(super) struct Which {
     /// Its id.
     device: Option<DeviceId>,
-    /// Or its claim's id, also before it was ever seen.
+    /// Or its claim's id, even before it was ever seen.
     #[arg(long)]
     claim: Option<ClaimId>,
 }
@@ -191,7 +191,7 @@ impl Which {
 }
 
 impl Request {
-    /// The key that was named, or the only one that waits.
+    /// Returns the key that was named, or the only one that waits.
     async fn key(&self, opened: &Opened) -> anyhow::Result<Sha256> {
         if let Some(key) = self.key {
             return Ok(key);

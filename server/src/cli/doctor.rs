@@ -1,4 +1,4 @@
-//! `doctor`: what will go wrong, before a device finds out.
+//! `doctor`: finds problems before a device does.
 
 use super::{
     Exit, Global,
@@ -18,14 +18,14 @@ use serde::{Serialize, Serializer};
 use std::{path::Path, time::Duration};
 use unbox_common::timestamp::Timestamp;
 
-/// Less free space than this is told about, in bytes.
+/// The free space below which a disk is reported, in bytes.
 const LEAST_FREE_BYTES: u64 = 1024 * 1024 * 1024;
-/// A disk that will be full sooner is told about.
+/// The time within which a disk must fill up to be reported.
 const FORECAST: Duration = Duration::from_hours(60 * 24);
-/// The day this was written: a clock before it is wrong.
+/// The day on which this was written: a clock before it is wrong.
 const WRITTEN: Timestamp = Timestamp::from_secs(1_790_000_000);
 
-/// Runs every check that can be run: keys first, then settings, disk, and what is stored.
+/// Runs every possible check: keys first, then settings, disk, and the stored data.
 pub(super) async fn run(global: &Global, output: &mut Output) -> anyhow::Result<Exit> {
     let mut findings = Vec::new();
     let now = SystemClock.now();
@@ -47,7 +47,7 @@ pub(super) async fn run(global: &Global, output: &mut Output) -> anyhow::Result<
             findings.extend(of_disk(&settings, now));
             findings.extend(of_certificate(&settings, now));
             findings.extend(of_anchors(&settings, now));
-            // Without its keys the server does not run, and there is nobody to ask.
+            // Without its keys the server does not run, and cannot be asked.
             if usable {
                 findings.extend(of_database(&settings).await);
             }
@@ -61,7 +61,7 @@ pub(super) async fn run(global: &Global, output: &mut Output) -> anyhow::Result<
     } else {
         output.rows(&findings.into_iter().map(Found).collect::<Vec<_>>())?;
     }
-    // Notes are worth reading, and nothing that a script should stop at.
+    // Notes are worth reading, but no reason for a script to stop.
     Ok(if worst > Some(Severity::Note) { Exit::Findings } else { Exit::Done })
 }
 
@@ -116,14 +116,14 @@ fn of_expiry(certificate: &CertificateSummary, now: Timestamp) -> Option<Finding
     }
 }
 
-/// Names that devices use must stand in the certificate.
+/// Checks that the certificate carries the names that devices use.
 fn of_certificate(settings: &Settings, now: Timestamp) -> Vec<Finding> {
     let shown = match keys::certificate(settings.certificate.clone()) {
         Ok(certificate) => certificate,
         Err(broken) => return vec![error("certificate", "server", log::chain(&broken))],
     };
     let missing = settings.services.names.iter().filter(|name| !shown.names.contains(name));
-    // That of the own authority is among the keys.
+    // A certificate of the own authority is checked with the keys.
     let is_elsewhere = settings.certificate != settings.layout.server_certificate();
     let ends = of_expiry(&shown, now).filter(|_| is_elsewhere);
     missing
@@ -139,9 +139,9 @@ fn of_certificate(settings: &Settings, now: Timestamp) -> Vec<Finding> {
         .collect()
 }
 
-/// Devices accept nothing but a certificate that leads to one of their anchors.
+/// Checks the certificate against the anchors: devices accept no other.
 fn of_anchors(settings: &Settings, now: Timestamp) -> Option<Finding> {
-    // One that has ended is told of by itself.
+    // A certificate that has ended is reported separately.
     let end = keys::certificate(settings.certificate.clone()).ok()?.not_after;
     match anchors::accepted(&settings.layout, &settings.certificate, now.min(end)) {
         Ok(true) => None,
@@ -202,7 +202,7 @@ fn warning(check: &'static str, subject: &str, advice: String) -> Finding {
     Finding { severity: Severity::Warning, ..error(check, subject, advice) }
 }
 
-/// A finding as it is listed.
+/// A finding in the list.
 struct Found(Finding);
 
 const fn severity_name(severity: Severity) -> &'static str {

@@ -13,7 +13,7 @@ A description is the part `dpc` of a configuration's document, without extras:
   {\"name\": \"acme-dpc\", \"version\": \"1.4.0\", \"kind\": \"tar\", \"artifact\": {\"sha256\": \"...\", \"size\": 1048576},
    \"unit\": \"acme-dpc.service\"}";
 
-/// What can be done with the catalogue.
+/// The commands for the catalogue.
 #[derive(Debug, Subcommand)]
 pub(super) enum Dpc {
     /// Add one from its JSON description, or replace the one of its name.
@@ -21,7 +21,7 @@ pub(super) enum Dpc {
     Add {
         /// The description; - reads standard input.
         file: PathBuf,
-        /// What people call it; its name if absent.
+        /// Its title, for people; its name if absent.
         #[arg(long)]
         title: Option<String>,
     },

@@ -31,7 +31,7 @@ pub(super) struct Export {
     /// Registered by this reseller: an id or exact name.
     #[arg(long)]
     reseller: Option<String>,
-    /// Write them to this file, in place of the one that may be there.
+    /// Write them to this file, replacing one that exists.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -67,7 +67,7 @@ impl Export {
     }
 }
 
-/// Where the file goes.
+/// The destination of the export.
 enum Destination<'o> {
     File(Staged),
     Output(&'o mut Output),
@@ -89,7 +89,7 @@ impl<'o> Destination<'o> {
     }
 }
 
-/// The file as it grows: CSV, or one JSON document.
+/// The growing file: CSV, or one JSON document.
 struct Sheet {
     form: ClaimsForm,
     json: bool,

@@ -1,4 +1,4 @@
-//! `factory`: what test stations registered, and taking it back.
+//! `factory`: the records of test stations, and their deletion.
 
 use super::{
     Exit,
@@ -14,10 +14,10 @@ use clap::Subcommand;
 use serde_json::json;
 use unbox_common::ids::{ClaimId, FactoryRecordId};
 
-/// What can be done with records of factories.
+/// The commands for records of factories.
 #[derive(Debug, Subcommand)]
 pub(super) enum Factory {
-    /// List them, oldest first; of everybody unless you say of whom.
+    /// List them, oldest first; all of them, unless you name an organisation.
     List {
         /// Of this organisation only: its id, or its exact name.
         #[arg(long)]
@@ -25,7 +25,7 @@ pub(super) enum Factory {
         /// Only of devices that show this serial number, MAC address, key or other identifier.
         #[arg(long)]
         identifier: Option<String>,
-        /// At most so many.
+        /// The most records to show.
         #[arg(long)]
         limit: Option<u64>,
     },
@@ -77,7 +77,7 @@ impl Factory {
     }
 }
 
-/// Says which records are gone, also if the next one is not.
+/// Reports the deleted records, even if the next one cannot be deleted.
 fn told(deleted: &[(FactoryRecordId, Option<ClaimId>)], output: &mut Output) -> anyhow::Result<()> {
     if deleted.is_empty() {
         return Ok(());

@@ -47,7 +47,7 @@ pub(super) struct Import {
     /// The proof of rows that name none.
     #[arg(long)]
     proof: Option<Proof>,
-    /// Write what became of each row here, as CSV.
+    /// Write the result of each row here, as CSV.
     #[arg(long, value_name = "FILE")]
     results: Option<PathBuf>,
 }
@@ -78,7 +78,7 @@ impl Import {
     }
 }
 
-/// How far a command is, said on a terminal now and then.
+/// The progress of a command, reported on a terminal now and then.
 pub(super) struct Progress {
     shown: bool,
     rows: u64,
@@ -98,7 +98,7 @@ impl Progress {
     }
 }
 
-/// Where results of rows go: into a file, or the failed ones to standard error.
+/// The destination of row results: a file, or standard error for the failed ones.
 struct Told {
     file: Option<csv::Writer<Staged>>,
     progress: Progress,
@@ -118,7 +118,7 @@ impl Told {
         Ok(Self { file, progress: Progress::new(), failure: None })
     }
 
-    /// Errors of writing are kept for the end: they must not stop an import half-way.
+    /// Writes one result. Errors are kept for the end: they must not stop an import half-way.
     fn tell(&mut self, row: &RowResult) {
         let written = match &mut self.file {
             Some(file) => file.write_record(record(row)).map_err(anyhow::Error::from),
@@ -153,7 +153,7 @@ fn record(row: &RowResult) -> [String; 6] {
     [line, status, claim, column.unwrap_or_default(), field, rule]
 }
 
-/// What is said of a row that changed nothing and should have.
+/// Returns the message for a row that should have changed something and did not.
 fn sentence(row: &RowResult) -> Option<String> {
     let problem = row.outcome.problem()?;
     let place = match &row.outcome {

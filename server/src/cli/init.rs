@@ -14,7 +14,7 @@ use serde_json::json;
 use std::net::SocketAddr;
 use url::Url;
 
-/// What is missing if devices have nowhere to go.
+/// The problem if devices have no address to connect to.
 const NO_ADDRESS: &str = "expected --name to be a DNS name or IP address, and --listen to have a port other than 0: \
      they make the address for devices, unless --url says it";
 

@@ -15,10 +15,10 @@ use serde::Serialize;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// What can be done with keys.
+/// The commands for keys.
 #[derive(Debug, Subcommand)]
 pub(super) enum Key {
-    /// List keys and certificates, and when they end.
+    /// List keys and certificates, with their ends.
     List,
     /// Make a new key that signs payloads; or, with --root, one that signs changes of keys.
     #[command(after_help = "\
@@ -34,11 +34,11 @@ Example, with the root key offline:
         /// The present root key, if it is not in the server's directory.
         #[arg(long, value_name = "FILE")]
         root_key: Option<PathBuf>,
-        /// Where the new root key goes, if not into the server's directory.
+        /// The file for the new root key, if not in the server's directory.
         #[arg(long, value_name = "FILE", requires = "root")]
         new_root_key: Option<PathBuf>,
     },
-    /// Believe only the newest payload key, and remove the old ones.
+    /// Trust only the newest payload key, and remove the old ones.
     Retire {
         /// The present root key, if it is not in the server's directory.
         #[arg(long, value_name = "FILE")]
@@ -49,10 +49,10 @@ Example, with the root key offline:
 Devices get a new certificate with their next check-in, once a running server got SIGHUP.
 The old authority's private key is removed.")]
     RotateDeviceCa,
-    /// Let only the present authority of device certificates count.
+    /// End the trust in all but the present authority of device certificates.
     #[command(after_help = "A device that has no certificate of it yet enrolls again by itself.")]
     RetireDeviceCa,
-    /// Make a new TLS authority, or let another one count; the old one still does.
+    /// Make a new TLS authority, or trust another one; the old one stays trusted.
     #[command(after_help = "\
 Devices follow by themselves: the anchors are in a signing root that they get with their next answer.
 The new authority issues the server's certificate at once, and devices that know only the old one accept it.
@@ -61,14 +61,14 @@ The old authority's private key is removed.
 Example, before the server's certificate comes from somebody else's authority:
   unbox-server key rotate-anchors --anchor isrg-root-x1.pem")]
     RotateAnchors {
-        /// Let the certificates in this file count, instead of making an authority.
+        /// Trust the certificates in this file, instead of making an authority.
         #[arg(long, value_name = "FILE")]
         anchor: Option<PathBuf>,
         /// The present root key, if it is not in the server's directory.
         #[arg(long, value_name = "FILE")]
         root_key: Option<PathBuf>,
     },
-    /// Let only the TLS anchors count that the server's certificate leads to.
+    /// End the trust in all TLS anchors but those that the server's certificate leads to.
     #[command(after_help = "\
 A device that has not checked in since rotate-anchors never accepts this server again, until it gets a new image.")]
     RetireAnchors {

@@ -1,4 +1,4 @@
-//! How commands answer: tables for people, one JSON document for programs.
+//! The answers of commands: tables for people, one JSON document for programs.
 
 use crate::files::{self, FilesError, PRIVATE_FILE};
 use anyhow::Context as _;
@@ -9,15 +9,15 @@ use std::{
 };
 use unbox_common::{secret::Secret, text::is_invisible};
 
-/// Standard output, and in which form to write to it.
+/// Standard output, and the form to write to it.
 pub(super) struct Output {
     json: bool,
     to: io::Stdout,
 }
 
-/// Something that can be listed.
+/// An item of a list.
 pub(super) trait Row: Serialize {
-    /// What the list is called in JSON.
+    /// The name of the list in JSON.
     const LIST: &'static str;
     /// The heads of the columns.
     const HEADS: &'static [&'static str];
@@ -26,14 +26,14 @@ pub(super) trait Row: Serialize {
     fn cells(&self) -> Vec<String>;
 }
 
-/// A list that is being shown, part by part.
+/// A list that is shown part by part.
 pub(super) struct Listing<'a> {
     output: &'a mut Output,
     empty: bool,
 }
 
 impl Listing<'_> {
-    /// The next part. Columns line up within a part.
+    /// Shows the next part. Columns line up within a part.
     pub(super) fn rows<R: Row>(&mut self, rows: &[R]) -> anyhow::Result<()> {
         let first = std::mem::take(&mut self.empty);
         if !self.output.json {
@@ -55,7 +55,7 @@ impl Listing<'_> {
         Ok(self.output.to.write_all(text.as_bytes())?)
     }
 
-    /// The end; after at least one part, even if it was empty.
+    /// Ends the list; after at least one part, even an empty one.
     pub(super) fn end(self) -> anyhow::Result<()> {
         if self.output.json { Ok(writeln!(self.output.to, "]}}")?) } else { Ok(()) }
     }
@@ -71,34 +71,34 @@ impl Output {
         self.json
     }
 
-    /// What was done, where there is nothing to show for it.
+    /// Shows a sentence about something that was done, where there is nothing else to show.
     pub(super) fn say(&mut self, text: &str) -> anyhow::Result<()> {
         self.show(&serde_json::json!({ "message": text }), text)
     }
 
-    /// One thing: for people by `text`, for programs whole.
+    /// Shows one thing: `text` to people, the whole to programs.
     pub(super) fn show(&mut self, thing: &impl Serialize, text: &str) -> anyhow::Result<()> {
         if self.json { Ok(writeln!(self.to, "{}", json(thing)?)?) } else { Ok(writeln!(self.to, "{text}")?) }
     }
 
-    /// Text for a shell, as it is.
+    /// Writes text for a shell, unchanged.
     pub(super) fn script(&mut self, text: &[u8]) -> anyhow::Result<()> {
         Ok(self.to.write_all(text)?)
     }
 
-    /// The start of a list.
+    /// Starts a list.
     pub(super) const fn list(&mut self) -> Listing<'_> {
         Listing { output: self, empty: true }
     }
 
-    /// A whole list.
+    /// Shows a whole list.
     pub(super) fn rows<R: Row>(&mut self, rows: &[R]) -> anyhow::Result<()> {
         let mut list = self.list();
         list.rows(rows)?;
         list.end()
     }
 
-    /// A secret that nobody will see again: to a new private file, or to standard output.
+    /// Hands out a secret that is never shown again: to a new private file, or to standard output.
     pub(super) fn secret(
         &mut self,
         thing: &impl Serialize,
@@ -124,13 +124,13 @@ impl Output {
     }
 }
 
-/// Says on standard error what to look into, so that programs that read the answer need not skip it.
+/// Writes a warning to standard error, so that programs that read the answer need not skip it.
 pub(super) fn warn(text: &str) -> anyhow::Result<()> {
     Ok(writeln!(io::stderr(), "Warning: {}", printable(text))?)
 }
 
-/// Refuses a file for a secret that is there already; asked before the secret is made, because it
-/// could not be shown again.
+/// Refuses an existing file for a secret; called before the secret is made, because it could not be shown
+/// again.
 pub(super) fn must_be_new(file: Option<&Path>) -> Result<(), FilesError> {
     match file.filter(|path| path.symlink_metadata().is_ok()) {
         Some(path) => Err(FilesError::Exists(path.to_owned())),
@@ -142,7 +142,7 @@ fn json(thing: &impl Serialize) -> anyhow::Result<String> {
     serde_json::to_string(thing).context("the answer could not be written")
 }
 
-/// Columns side by side. What a device or a customer wrote cannot steer the terminal.
+/// Sets columns side by side. Text by a device or a customer cannot control the terminal.
 fn table(heads: &[&str], rows: &[Vec<String>], with_heads: bool) -> String {
     let heads: Vec<String> = heads.iter().map(|head| head.to_uppercase()).collect();
     let rows: Vec<Vec<String>> =
@@ -163,19 +163,19 @@ fn table(heads: &[&str], rows: &[Vec<String>], with_heads: bool) -> String {
     text
 }
 
-/// Lines of `name: value`, one below the other.
+/// Returns lines of `name: value`.
 pub(super) fn sheet(lines: &[(&str, String)]) -> String {
     let width = lines.iter().map(|(name, _)| name.chars().count() + 1).max().unwrap_or_default();
     let line = |(name, value): &(&str, String)| format!("{:width$} {}", format!("{name}:"), printable(value));
     lines.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// `text` without anything that a terminal would act on.
+/// Returns `text` without anything that a terminal would act on.
 pub(super) fn printable(text: &str) -> String {
     text.chars().map(|char| if is_invisible(char) { '\u{fffd}' } else { char }).collect()
 }
 
-/// A value, or a dash.
+/// Returns a value, or a dash.
 pub(super) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }

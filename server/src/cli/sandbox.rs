@@ -1,4 +1,4 @@
-//! `sandbox`: a server to try the management API with, which forgets everything when it stops.
+//! `sandbox`: a server for trying the management API, which forgets everything when it stops.
 
 use super::{Exit, output::Output};
 use crate::{
@@ -39,25 +39,25 @@ pub(super) struct Sandbox {
     /// The address to listen on, one of this machine; port 0 takes any that is free.
     #[arg(long, default_value = "127.0.0.1:8480", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
-    /// Where the keys are written, for clients to read: a directory, made if it is not there.
+    /// The directory for the keys that clients read; it is made if it does not exist.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Fill it with so many claims, for load tests.
+    /// Fill it with this many claims, for load tests.
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100_000_000))]
     claims: u32,
-    /// How often one account may ask in 100 seconds; 0 for no limit.
+    /// The queries that one account may make in 100 seconds; 0 for no limit.
     #[arg(long, default_value_t = 0, value_name = "N")]
     queries_per_100s: u64,
-    /// What is logged.
+    /// The filter of the log.
     #[arg(long, env = "UNBOX_LOG", default_value = "warn", value_name = "FILTER")]
     log: String,
 }
 
-/// Where everything stands that a client needs to know.
+/// The file with everything that a client needs to know.
 const ENVIRONMENT: &str = "env.json";
 /// The key files, in the form of client libraries.
 const KEY_FILES: [&str; 3] = ["reseller.json", "customer.json", "emm.json"];
-/// How many claims are filled in from one line of progress to the next.
+/// Filled-in claims between two lines of progress.
 const PROGRESS_CLAIMS: u32 = 100_000;
 
 /// The companies of a sandbox.
@@ -96,7 +96,7 @@ impl Sandbox {
         Ok(Exit::Done)
     }
 
-    /// Fills the database, and writes the files that clients read: `env.json` last, so that whoever
+    /// Fills the database, and writes the files that clients read: `env.json` last, so that a client that
     /// waits for it finds everything else.
     async fn prepare(&self, server: &Server) -> anyhow::Result<Prepared> {
         let base = server.addresses().api_addresses.first().context("nothing is listened on")?;
@@ -140,7 +140,8 @@ impl Sandbox {
         Ok(Settings::parse(fragment, layout)?)
     }
 
-    /// An owner's service account with key file and API key for each company; the API keys by name.
+    /// Makes an owner's service account with key file and API key for each company; returns the API keys
+    /// by name.
     async fn accounts(
         &self,
         services: &Services,
@@ -183,7 +184,7 @@ impl Sandbox {
         let tell = |_| {
             filled += 1;
             if filled.is_multiple_of(PROGRESS_CLAIMS) {
-                // Who watches wants to know; who does not is not held up.
+                // A closed standard error must not stop the filling.
                 let _ = writeln!(io::stderr(), "{filled} of {} claims", self.claims);
             }
         };
@@ -192,7 +193,7 @@ impl Sandbox {
     }
 }
 
-/// What a sandbox tells those who use it.
+/// The facts that a sandbox shows to its users.
 struct Prepared {
     environment: Value,
     advice: String,
@@ -206,14 +207,14 @@ async fn serve(
     mut output: Output,
 ) -> anyhow::Result<()> {
     let announce = |_: &Addresses| {
-        // Who started it without a terminal need not read this.
+        // Without a standard output there is nobody to read this.
         let _ = output.show(&prepared.environment, &prepared.advice);
     };
     Ok(run(server, signals, None, announce).await?)
 }
 
-/// Makes the directory for the keys, or takes the one that an earlier sandbox has left. Any other is
-/// refused: a key file of the same name may be the only copy of a key that is in use.
+/// Makes the directory for the keys, or reuses the one of an earlier sandbox. Any other is refused: a key
+/// file of the same name may be the only copy of a key that is in use.
 fn make_room(out: &Path) -> anyhow::Result<()> {
     files::make_directory(out, PRIVATE_DIRECTORY)?;
     let mut found = Vec::new();
@@ -226,7 +227,7 @@ fn make_room(out: &Path) -> anyhow::Result<()> {
         bail!("{} holds other files: choose an empty directory for --out, or a new one", out.display());
     }
     for file in found {
-        // What is left of an earlier sandbox opens nothing any more.
+        // Keys of an earlier sandbox open nothing any more.
         files::remove(&out.join(file))?;
     }
     Ok(())
@@ -277,7 +278,7 @@ fn archive() -> io::Result<Vec<u8>> {
     archive.into_inner()
 }
 
-/// A claims file of any length that is written while it is read.
+/// A claims file of any length that is generated while it is read.
 struct GeneratedClaims {
     next: u32,
     end: u32,

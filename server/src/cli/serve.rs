@@ -28,13 +28,13 @@ pub(super) struct Serve {
     /// An address for the management API without TLS, on this machine.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen_api: Vec<SocketAddr>,
-    /// How lines of the log look.
+    /// The form of log lines.
     #[arg(long, value_enum)]
     log_format: Option<LogFormat>,
-    /// What is logged, such as `info` or `warn,request=info`.
+    /// The filter of the log, such as `info` or `warn,request=info`.
     #[arg(long, env = "UNBOX_LOG", value_name = "FILTER")]
     log: Option<String>,
-    /// Start also with a certificate that has ended, although devices refuse it.
+    /// Start even with a certificate that has ended, although devices refuse it.
     #[arg(long)]
     allow_expired_certificate: bool,
     /// Write process id and addresses here, as JSON, once devices can connect.
@@ -67,7 +67,7 @@ impl Serve {
                         .map(|address| format!("http://{address}")),
                 )
                 .collect();
-            // Who started it without a terminal need not read this.
+            // Without a standard output there is nobody to read this.
             let _ = output.show(addresses, &format!("Listening on {}", urls.join(", ")));
         };
         run(server, Signals::install(HangUp::Reload)?, self.ready_file.as_deref(), announce).await?;

@@ -13,7 +13,7 @@ use clap::Subcommand;
 use std::{path::PathBuf, time::Duration};
 use unbox_common::ids::TokenId;
 
-/// What can be done with tokens.
+/// The commands for tokens.
 #[derive(Debug, Subcommand)]
 pub(super) enum Token {
     /// Create one; prints it, this once.
@@ -21,16 +21,16 @@ pub(super) enum Token {
         after_help = "Example:\n  unbox-server token create image-2026 --customer Acme --expires-in-days 365 --output token"
     )]
     Create {
-        /// What it is called.
+        /// Its name.
         #[arg(default_value = "pre-provisioning")]
         name: String,
-        /// Whose devices it enrolls: a customer's id or exact name.
+        /// The customer whose devices it enrolls: an id or exact name.
         #[arg(long)]
         customer: String,
-        /// What devices get whose claim names no configuration: an id or exact name.
+        /// The configuration for devices whose claim names none: an id or exact name.
         #[arg(long)]
         configuration: Option<String>,
-        /// For how many days it is good; for ever if absent.
+        /// The days for which it is good; without end if absent.
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=3650))]
         expires_in_days: Option<u64>,
         /// Write it to a new file that only you can read, and not to the screen.

@@ -1,4 +1,4 @@
-//! How things look in a list, and as JSON.
+//! The forms of things in a list, and in JSON.
 
 use super::output::{Row, or_dash};
 use crate::{
@@ -21,7 +21,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use unbox_common::matching::IdentifierSet;
 
-/// A thing whose JSON form is made here.
+/// A thing that gets its JSON form here.
 pub(super) struct View<T>(pub(super) T);
 
 impl Row for Company {
@@ -362,7 +362,7 @@ impl Serialize for View<StoredReport> {
     }
 }
 
-/// When a device last matched claims of other owners, too, and by what.
+/// Describes the last match of a device with claims of other owners, too, and its identifiers.
 pub(super) fn collision_text(of: &Collision) -> String {
     let Collision { at, identifiers, others_kinds } = of;
     let others: Vec<&str> = others_kinds.iter().map(|kind| kind.name()).collect();
@@ -379,7 +379,7 @@ fn set_json(set: &IdentifierSet) -> Value {
     set.members().iter().map(member).collect()
 }
 
-/// The wire name of an enum without fields.
+/// Returns the wire name of an enum without fields.
 fn word(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(Value::String(word)) => word,

@@ -1,12 +1,12 @@
-//! Where a server is reached.
+//! The address at which a server is reached.
 
 use std::net::SocketAddr;
 use url::{Host, Url};
 
-/// Where a server is reached: a host, and a port unless it is 443.
+/// Parses the address at which a server is reached: a host, and a port unless it is 443.
 ///
 /// # Errors
-/// What was expected instead.
+/// The form that was expected.
 pub fn server_url(text: &str) -> Result<Url, &'static str> {
     let expected = "an address such as https://enroll.example.com:8443";
     let url: Url = text.parse().map_err(|_| expected)?;
@@ -18,8 +18,8 @@ pub fn server_url(text: &str) -> Result<Url, &'static str> {
     }
 }
 
-/// The address that the main name and the first port make. There is none without a name, or while the
-/// system has yet to choose the port.
+/// Builds the address from the main name and the first port; `None` without a name, or while the system
+/// has yet to choose the port.
 #[must_use]
 pub fn url_of(names: &[String], listen: &[SocketAddr]) -> Option<Url> {
     let name = names.first()?;

@@ -1,4 +1,4 @@
-//! What one source of settings says: the file, or the command line. Everything may be absent.
+//! The settings of one source: the file, or the command line. All of them are optional.
 
 use super::{ConfigError, ProxyHeader};
 use crate::{files, keys::Layout, store::Store};
@@ -12,13 +12,13 @@ use unbox_common::secret::Secret;
 /// The largest settings file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// What one source says; everything may be absent.
+/// The settings of one source; all of them are optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fragment {
     /// DNS names and addresses under which devices reach the server.
     pub names: Option<Vec<String>>,
-    /// Where devices and clients reach the server, if its first name and port do not say it.
+    /// The address of the server for devices and clients, unless it follows from its first name and port.
     pub url: Option<String>,
     /// Addresses to listen on for devices, with TLS.
     pub listen: Option<Vec<SocketAddr>>,
@@ -30,15 +30,15 @@ pub struct Fragment {
     pub listen_api: Option<Vec<SocketAddr>>,
     /// Whether a proxy that speaks TLS stands in front of `listen_api`.
     pub api_behind_tls_proxy: Option<bool>,
-    /// Whether a balancer tells for whom it connects.
+    /// Whether a balancer sends the client's address.
     pub proxy_protocol: Option<bool>,
-    /// Proxies whose word counts for whom they ask.
+    /// Proxies that are trusted about the client's address.
     pub trusted_proxies: Option<Vec<String>>,
-    /// The header in which they say it.
+    /// The header in which they send it.
     pub proxy_header: Option<ProxyHeader>,
     /// The database's URL.
     pub database: Option<Secret>,
-    /// Where artifacts lie.
+    /// The directory of artifacts.
     pub artifacts: Option<PathBuf>,
     /// A table of further ChromeOS models.
     pub models: Option<PathBuf>,
@@ -51,19 +51,19 @@ pub struct Fragment {
     /// The log.
     #[serde(default)]
     pub log: LogFragment,
-    /// What devices get, and for how long.
+    /// Devices' configuration and lifetimes.
     #[serde(default)]
     pub devices: DevicesFragment,
-    /// Whose TPMs are believed.
+    /// The trusted TPM manufacturers.
     #[serde(default)]
     pub tpm: TpmFragment,
-    /// How much the server takes on.
+    /// The limits of the server's load.
     #[serde(default)]
     pub limits: LimitsFragment,
-    /// Room on the disk.
+    /// The room on the disk.
     #[serde(default)]
     pub storage: StorageFragment,
-    /// How long the server keeps what is over.
+    /// The time for which the server keeps ended things.
     #[serde(default)]
     pub retention: RetentionFragment,
 }
@@ -110,7 +110,7 @@ pub struct TlsFragment {
 pub struct AcmeFragment {
     /// The authority's directory, an address that begins with `https`.
     pub directory: Option<url::Url>,
-    /// Whom it writes to, such as `mailto:it@example.com`.
+    /// The contact that the authority writes to, such as `mailto:it@example.com`.
     pub contact: Option<String>,
     /// The certificate of the authority's own server, PEM, if the system does not trust it.
     pub root: Option<PathBuf>,
@@ -122,11 +122,11 @@ pub struct AcmeFragment {
 pub struct LogFragment {
     /// `text` or `json`.
     pub format: Option<LogFormat>,
-    /// What is logged: `info`, or a filter such as `warn,request=info`.
+    /// The filter of the log: `info`, or such as `warn,request=info`.
     pub filter: Option<String>,
 }
 
-/// How a line of the log looks.
+/// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
@@ -181,8 +181,8 @@ pub struct LimitsFragment {
 }
 
 impl LimitsFragment {
-    /// What a sandbox holds its clients to: how often an account may ask in 100 seconds. They all come
-    /// from one address, and one that tries what is refused is there for just that.
+    /// Returns the limits of a sandbox's clients: `per_100s` queries of an account in 100 seconds. They all
+    /// come from one address, which is not limited, because some of them test refusals on purpose.
     #[must_use]
     pub fn of_sandbox(per_100s: u64) -> Self {
         Self { api_queries_per_100s: Some(per_100s), address_burst: Some(0), ..Self::default() }
@@ -200,7 +200,7 @@ impl Fragment {
         Self::parse(path, &contents)
     }
 
-    /// Reads what a settings file holds; `path` is named in errors alone.
+    /// Parses the contents of a settings file; `path` is only for errors.
     ///
     /// # Errors
     /// [`ConfigError`] with the line.
@@ -213,15 +213,15 @@ impl Fragment {
         })
     }
 
-    /// The database's URL: the embedded database of this directory unless the fragment says otherwise.
+    /// Returns the database's URL: that of this directory's embedded database, unless the fragment has one.
     #[must_use]
     pub fn database_url(&self, layout: &Layout) -> Secret {
         let embedded = || Secret::new(Store::sqlite_url(&layout.database()));
         self.database.clone().unwrap_or_else(embedded)
     }
 
-    /// This fragment, and `below` where it says nothing. Only what the command line can say is
-    /// merged by value; the tables come from the file.
+    /// Merges this fragment over `below`, which fills its gaps. Only settings that the command line can have
+    /// are merged by value; the tables come from the file.
     #[must_use]
     pub fn over(self, below: Self) -> Self {
         Self {

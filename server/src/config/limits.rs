@@ -1,4 +1,4 @@
-//! How much the server takes on.
+//! The limits of the server's load.
 
 use super::{
     ConfigError, LimitsFragment, Proxies,
@@ -7,41 +7,40 @@ use super::{
 use governor::Quota;
 use std::{num::NonZeroU32, time::Duration};
 
-/// How much the server takes on at once, and from one side.
+/// The limits of the server's load, at once and from one side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Open connections.
     pub connections: usize,
     /// Open connections from one address; one reseller's warehouse may sit behind it.
     pub connections_per_address: usize,
-    /// Device messages that are worked on at the same time.
+    /// Device messages that are handled at the same time.
     pub requests: usize,
     /// Memory for the bodies of requests and for answers, in bytes.
     pub memory_bytes: usize,
-    /// Time for TLS, and for the head of a request; also how long an idle connection is kept.
+    /// Time for TLS, and for the head of a request; idle connections are closed after the same time.
     pub header_timeout: Duration,
     /// Time for the body of a request, and for its answer.
     pub request_timeout: Duration,
-    /// The least that a file brings while it is sent here, in bytes a second; 0 for no limit.
+    /// The least speed of a file's upload, in bytes a second; 0 for no limit.
     pub least_bytes_per_s: u32,
-    /// Whose word counts for whom they ask.
+    /// The proxies that are trusted about the client's address.
     pub proxies: Proxies,
-    /// Time that requests get to finish when the server stops.
+    /// Time for requests to finish when the server stops.
     pub shutdown_timeout: Duration,
-    /// Handshake messages from one address.
+    /// The rate of handshake messages from one address.
     pub address: Rate,
-    /// Identifiers of one series that no claim names, from one address.
+    /// The rate of identifiers of one series that no claim names, from one address.
     pub series: HourlyRate,
-    /// Reports and check-ins of one device: so many at once, and so many more each minute; 0 at once for no
-    /// limit.
+    /// The reports and check-ins that one device may send at once; 0 for no limit.
     pub device_burst: u32,
-    /// The latter.
+    /// The reports and check-ins that one device may send each minute after that.
     pub device_per_minute: u32,
-    /// Queries of one account in 100 seconds, and of each user that it asks for; 0 for no limit.
+    /// Queries of one account in 100 seconds, and of each of its users; 0 for no limit.
     pub api_queries_per_100s: u32,
 }
 
-/// So many at once, and so many more each second. A burst of 0 means no limit.
+/// A limit at once, and another for each second after that. A burst of 0 means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// At once.
@@ -50,7 +49,7 @@ pub struct Rate {
     pub per_second: u32,
 }
 
-/// So many at once, and so many more each hour. A burst of 0 means no limit.
+/// A limit at once, and another for each hour after that. A burst of 0 means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HourlyRate {
     /// At once.
@@ -60,7 +59,7 @@ pub struct HourlyRate {
 }
 
 impl Limits {
-    /// How often one device may report and check in.
+    /// Returns the quota of one device's reports and check-ins.
     pub(crate) fn device_quota(&self) -> Option<Quota> {
         let burst = NonZeroU32::new(self.device_burst)?;
         Some(Quota::per_minute(NonZeroU32::new(self.device_per_minute)?).allow_burst(burst))

@@ -1,8 +1,8 @@
-//! Settings in three steps: fragments (all optional) are merged, the file below the command line,
-//! into one; that becomes [`Settings`], in the types that the server uses.
+//! Settings in three steps: fragments (all optional) are merged into one, with the command line over the
+//! file; the result becomes [`Settings`], in the types that the server uses.
 //!
-//! To add a setting: its fragment, its value with the range that it may have, its comment in
-//! `template.rs`, and the table in the README, which a test compares.
+//! To add a setting: its fragment, its value with the allowed range, its comment in `template.rs`, and the
+//! table in the README, which a test compares.
 
 mod address;
 mod fragment;
@@ -36,23 +36,23 @@ use std::{
 use unbox_common::{models::InvalidTable, secret::Secret};
 use value::{days, mib, number, span, value};
 
-/// Where devices connect unless the settings say otherwise.
+/// The default address for devices.
 pub const DEFAULT_LISTEN: &str = "[::]:443";
-/// Where metrics are served unless the settings say otherwise. If something else is there, the server does
-/// without them.
+/// Returns the default addresses for metrics. If another program listens there, the server does without
+/// metrics.
 #[must_use]
 pub fn default_metrics() -> Vec<SocketAddr> {
     vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 9470))]
 }
 
-/// What `listen_api` may be.
+/// The addresses that `listen_api` may have.
 const LOOPBACK_ONLY: &str = "addresses of this machine such as \"127.0.0.1:8480\": credentials would pass in the clear. \
      Or set `api_behind_tls_proxy = true` if a proxy in front of it speaks TLS";
 
-/// What the server runs with.
+/// The settings of a running server.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where keys, roots and trust lie.
+    /// The files of keys, roots and trust.
     pub layout: Layout,
     /// Addresses for devices.
     pub listen: Vec<SocketAddr>,
@@ -60,7 +60,7 @@ pub struct Settings {
     pub listen_metrics: Vec<SocketAddr>,
     /// Addresses for health and artifacts, without TLS.
     pub listen_plain: Vec<SocketAddr>,
-    /// Addresses for the management API without TLS: of this machine, or behind a proxy that speaks it.
+    /// Addresses for the management API without TLS: of this machine, or behind a proxy with TLS.
     pub listen_api: Vec<SocketAddr>,
     /// Whether connections of devices start with a header of the PROXY protocol.
     pub proxy_protocol: bool,
@@ -76,15 +76,15 @@ pub struct Settings {
     pub allow_expired_certificate: bool,
     /// Certificates of TPM manufacturers: a file, or a folder of them.
     pub tpm_roots: Option<PathBuf>,
-    /// How long a device's certificate lasts.
+    /// The lifetime of a device's certificate.
     pub device_certificate_lifetime: Duration,
-    /// What the services need.
+    /// The settings of the services.
     pub services: service::Settings,
-    /// How much the server takes on.
+    /// The limits of the server's load.
     pub limits: Limits,
-    /// How a line of the log looks.
+    /// The form of log lines.
     pub log_format: LogFormat,
-    /// What is logged.
+    /// The filter of the log.
     pub log_filter: String,
 }
 
@@ -93,32 +93,32 @@ pub struct Settings {
 pub struct Acme {
     /// Its directory.
     pub directory: url::Url,
-    /// Whom it writes to.
+    /// The contact that it writes to.
     pub contact: Option<String>,
     /// The certificate of its own server, if the system does not trust it.
     pub root: Option<PathBuf>,
 }
 
-/// Why settings cannot be used.
+/// The reason why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file could not be read.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// There is no settings file: this is no server's directory.
+    /// There is no settings file: this is not a server's directory.
     #[error("{} is missing: run `unbox-server init` first, or name the right --dir", _0.display())]
     Missing(PathBuf),
-    /// The file is not TOML, or says something that no setting is called.
+    /// The file is not TOML, or has an unknown setting.
     #[error("{}, line {line}: {message}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What is wrong; for an unknown key, also the known ones.
+        /// The problem; for an unknown key, also the known ones.
         message: String,
     },
-    /// The table of models is not there.
+    /// The table of models does not exist.
     #[error("the table of models {} is missing: put it there, or take `models` out of the settings", _0.display())]
     NoModels(PathBuf),
     /// The table of models cannot be used.
@@ -126,21 +126,21 @@ pub enum ConfigError {
     Models {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         source: InvalidTable,
     },
-    /// A value is outside of what it may be.
+    /// A value is outside of its range.
     #[error("the setting `{field}` cannot be used: expected {expected}")]
     Value {
-        /// Which.
+        /// The name of the setting.
         field: &'static str,
-        /// What it may be.
+        /// The values that are allowed.
         expected: String,
     },
 }
 
 impl Settings {
-    /// Turns what was merged into what the server uses, for the directory of `layout`.
+    /// Turns the merged fragments into settings, for the directory of `layout`.
     ///
     /// # Errors
     /// [`ConfigError::Value`] with the first setting that cannot be used.
@@ -223,7 +223,7 @@ impl Settings {
         })
     }
 
-    /// What the services run with: the settings, and what lies in the files that they name.
+    /// Returns the settings of the services: the values, and the contents of the files that they name.
     ///
     /// # Errors
     /// [`RootsError`] if the TPM manufacturers' certificates cannot be read.
@@ -253,7 +253,7 @@ fn parse_acme(
     Ok(Some(Acme { directory, contact, root: root.map(below) }))
 }
 
-/// The services' settings with the times and the bounds that were given.
+/// Returns the services' settings with the given times and bounds.
 fn parse_services(
     default: service::Settings,
     devices: &DevicesFragment,

@@ -1,4 +1,4 @@
-//! The table of models, as a setting may extend it.
+//! The table of models, with the extension that a setting may name.
 
 use super::ConfigError;
 use crate::files;
@@ -8,7 +8,7 @@ use unbox_common::models::Models;
 /// The largest table of models that is read, in bytes.
 const MAX_MODELS_BYTES: u64 = 4 * 1024 * 1024;
 
-/// The built-in table and the one in this file.
+/// Merges the built-in table and the one in this file.
 pub(super) fn read_models(path: PathBuf) -> Result<Arc<Models>, ConfigError> {
     let Some(table) = files::read(&path, MAX_MODELS_BYTES)? else { return Err(ConfigError::NoModels(path)) };
     match Models::parse(&table) {

@@ -1,4 +1,4 @@
-//! The proxies that are believed when they say for whom they ask.
+//! The proxies that are trusted about the client's address.
 
 use super::{ConfigError, value::value};
 use ipnet::IpNet;
@@ -9,18 +9,18 @@ use std::{net::IpAddr, sync::Arc};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProxyHeader {
-    /// `X-Forwarded-For`, as most write it.
+    /// `X-Forwarded-For`, as most proxies write it.
     #[default]
     XForwardedFor,
     /// `Forwarded` (RFC 7239).
     Forwarded,
 }
 
-/// The proxies that are believed.
+/// The trusted proxies.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Proxies {
     networks: Arc<[IpNet]>,
-    /// What they write. The other header is passed on as a client sent it.
+    /// The header that they write. The other header is passed on as a client sent it.
     pub header: ProxyHeader,
 }
 
@@ -39,7 +39,7 @@ impl Proxies {
         Ok(Self { networks: networks.iter().map(network).collect::<Result<_, _>>()?, header })
     }
 
-    /// Whether somebody at this address is believed.
+    /// Whether the proxy at this address is trusted.
     #[must_use]
     pub fn trust(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

@@ -1,11 +1,11 @@
-//! The settings file of a new server: what was chosen, and everything else as a comment.
+//! The settings file of a new server: the chosen values, and everything else as a comment.
 
 use super::url_of;
 use std::net::SocketAddr;
 use unbox_common::secret::Secret;
 use url::Url;
 
-/// The settings file of a new server: what was chosen, and everything else as a comment.
+/// Returns the settings file of a new server: the chosen values, and everything else as a comment.
 #[must_use]
 pub fn default_file(
     names: &[String],

@@ -1,11 +1,11 @@
-//! Numbers and times of a fragment, each within the range that it may have.
+//! Numbers and times of a fragment, each checked against its range.
 
 use super::ConfigError;
 use std::{ops::RangeInclusive, time::Duration};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// A whole number.
+/// Parses a whole number.
 pub(super) fn number(
     field: &'static str,
     given: Option<u64>,
@@ -17,12 +17,12 @@ pub(super) fn number(
     if allowed.contains(&given) { u32::try_from(given).map_err(|_| outside()) } else { Err(outside()) }
 }
 
-/// Bytes, given in MiB; 0 is none.
+/// Parses a size in MiB and returns it in bytes; 0 stays 0.
 pub(super) fn mib(field: &'static str, given: Option<u64>, default: u32) -> Result<u64, ConfigError> {
     Ok(u64::from(number(field, given, default, 0..=1_073_741_824)?) * 1024 * 1024)
 }
 
-/// A time in seconds.
+/// Parses a time in seconds.
 pub(super) fn span(
     field: &'static str,
     given: Option<u64>,
@@ -33,7 +33,7 @@ pub(super) fn span(
     number(field, Some(given), 0, allowed).map(|secs| Duration::from_secs(secs.into()))
 }
 
-/// A time in days, of at most ten years.
+/// Parses a time in days, of at most ten years.
 pub(super) fn days(
     field: &'static str,
     given: Option<u64>,
@@ -43,7 +43,7 @@ pub(super) fn days(
     number(field, Some(given), 0, 1..=3650).map(|days| DAY * days)
 }
 
-/// The refusal of a setting, with what it may be.
+/// Makes the error for a setting, with its allowed values.
 pub(super) fn value(field: &'static str, expected: impl Into<String>) -> ConfigError {
     ConfigError::Value { field, expected: expected.into() }
 }

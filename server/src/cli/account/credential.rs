@@ -1,5 +1,5 @@
-//! `account key` and `account api-key`: what accounts sign in with. Secrets are shown once, or written
-//! to a file that nobody else reads.
+//! `account key` and `account api-key`: the keys that accounts sign in with. Secrets are shown once, or
+//! written to a file that nobody else can read.
 
 use crate::{
     cli::{
@@ -18,7 +18,7 @@ use std::{io::Write as _, path::PathBuf, time::Duration};
 use unbox_common::{ids::ApiKeyId, timestamp::Timestamp};
 use url::Url;
 
-/// What can be done with keys of service accounts.
+/// The commands for keys of service accounts.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Key {
     /// Make one, and the file with which client libraries sign in; or take one that its owner made.
@@ -31,7 +31,7 @@ Example:
     Create {
         /// The service account: its id or e-mail address.
         account: String,
-        /// Write the key file to this new file, that only you can read.
+        /// Write the key file to this new file, which only you can read.
         #[arg(
             long,
             value_name = "FILE",
@@ -40,7 +40,7 @@ Example:
             conflicts_with = "public_key"
         )]
         out: Option<PathBuf>,
-        /// Where clients reach this server; https:// and its first name if absent.
+        /// The address at which clients reach this server; https:// and its first name if absent.
         #[arg(long, value_name = "URL", value_parser = base_url, conflicts_with = "public_key")]
         base_url: Option<Url>,
         /// Take this RSA public key, PEM, whose private half stays with its owner; - for standard
@@ -50,7 +50,7 @@ Example:
         #[command(flatten)]
         lifetime: Lifetime,
     },
-    /// List those of a service account; private halves are not kept.
+    /// List those of a service account; the server does not keep private halves.
     List {
         /// The service account: its id or e-mail address.
         account: String,
@@ -59,13 +59,13 @@ Example:
     Rotate {
         /// Its id.
         key: KeyId,
-        /// For how many hours the old one stays good, for programs to change over.
+        /// The hours for which the old one stays good, so that programs can change over.
         #[arg(long, value_name = "HOURS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=720))]
         overlap_hours: u64,
-        /// Write the key file to this new file, that only you can read.
+        /// Write the key file to this new file, which only you can read.
         #[arg(long, value_name = "FILE", visible_alias = "output")]
         out: PathBuf,
-        /// Where clients reach this server; https:// and its first name if absent.
+        /// The address at which clients reach this server; https:// and its first name if absent.
         #[arg(long, value_name = "URL", value_parser = base_url)]
         base_url: Option<Url>,
     },
@@ -76,7 +76,7 @@ Example:
     },
 }
 
-/// What can be done with API keys.
+/// The commands for API keys.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ApiKey {
     /// Create one; prints it, this once.
@@ -84,9 +84,9 @@ pub(in crate::cli) enum ApiKey {
 Example:
   unbox-server account api-key create it@acme.example export --expires-in-days 365 --out api-key")]
     Create {
-        /// Who signs in with it: an account's id or e-mail address.
+        /// The account that signs in with it: its id or e-mail address.
         account: String,
-        /// What it is called.
+        /// Its name.
         #[arg(default_value = "api")]
         name: String,
         #[command(flatten)]
@@ -103,7 +103,7 @@ Example:
     Rotate {
         /// Its id.
         key: ApiKeyId,
-        /// For how many hours the old one stays good, for programs to change over.
+        /// The hours for which the old one stays good, so that programs can change over.
         #[arg(long, value_name = "HOURS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=720))]
         overlap_hours: u64,
         #[command(flatten)]
@@ -116,15 +116,15 @@ Example:
     },
 }
 
-/// How long something is good.
+/// The lifetime of a key.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Lifetime {
-    /// For how many days it is good; for ever if absent.
+    /// The days for which it is good; without end if absent.
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=3650))]
     expires_in_days: Option<u64>,
 }
 
-/// Where a secret goes.
+/// The destination of a secret.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct To {
     /// Write it to a new file that only you can read, and not to the screen.
@@ -148,7 +148,7 @@ impl Key {
             }
             Self::Create { account, out, base_url, public_key: None, lifetime } => {
                 output::must_be_new(out.as_deref())?;
-                // The command line has it. Staged first: a key whose file cannot be written is lost.
+                // Clap requires it here. Staged first: a key whose file cannot be written is lost.
                 let path = out.unwrap_or_default();
                 let mut file = Staged::new(&path, PRIVATE_FILE)?;
                 let account = services.find_account(by, &account).await?;

@@ -1,5 +1,4 @@
-//! Who may call a method: which side of the API it is on, which role it takes, and for whom the path
-//! says that it acts.
+//! The right to call a method: its side of the API, its role, and the company that the path names.
 
 use super::wire::{
     detail::Reason,
@@ -16,7 +15,7 @@ use crate::{
 };
 use unbox_common::ids::CompanyId;
 
-/// On which side of the API a method is.
+/// The side of the API that a method is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// `/v1/partners/{partner}`: resellers and vendors, each for itself.
@@ -25,22 +24,22 @@ pub enum Side {
     Customer,
     /// The same before the customer has accepted the terms of service.
     CustomerBeforeTerms,
-    /// `/v1/customers`: customers and EMMs, who see whom they act for.
+    /// `/v1/customers`: customers and EMMs, who see the customers that they act for.
     AnyCustomer,
     /// `/v1/operations`: resellers and vendors.
     Operations,
-    /// `/v1/organisations/{organisation}`: whoever belongs to it, and the operator.
+    /// `/v1/organisations/{organisation}`: members of the organisation, and the operator.
     Organisation,
-    /// `/v1/organisations`: everybody, who sees what is theirs to see.
+    /// `/v1/organisations`: everybody, each within what they may see.
     AnyOrganisation,
     /// The operator of this server alone.
     Operator,
 }
 
-/// What a method takes of whoever calls it.
+/// The requirements of a method for its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Access {
-    /// On which side it is.
+    /// The side that it is on.
     pub side: Side,
     /// The least role.
     pub role: Role,
@@ -55,7 +54,7 @@ impl Access {
 }
 
 impl Side {
-    /// The scopes that open it: any of these.
+    /// Returns the scopes that open this side: any one of them is enough.
     pub(super) const fn scopes(self) -> &'static [AccessScope] {
         match self {
             Self::Partner | Self::Operations => &[AccessScope::Provisioning],
@@ -65,11 +64,11 @@ impl Side {
     }
 }
 
-/// Whoever calls, as one who acts; `named` is the company in the path.
+/// Returns the caller as an actor; `named` is the company in the path.
 ///
 /// # Errors
-/// [`Code::PermissionDenied`] for the wrong side or role; [`Code::NotFound`] for a company that is
-/// not there, or not theirs: no difference is made.
+/// [`Code::PermissionDenied`] for the wrong side or role; [`Code::NotFound`] for a company that does not
+/// exist, or is not theirs: the answers are equal.
 pub(super) async fn actor(
     services: &Services,
     principal: &Principal,
@@ -85,7 +84,7 @@ pub(super) async fn actor(
             access.role
         )));
     }
-    // A station works for its own organisation, also where that works for others.
+    // A station works for its own organisation, even if that works for others.
     if principal.role == Role::Station && principal.company() != named {
         let message = "There is no such organisation that this station belongs to.";
         return Err(Status::new(Code::NotFound, message));

@@ -1,6 +1,6 @@
-//! Artifacts of customers: `/v1/customers/{customer}/artifacts`, and their upload as Google's client
-//! libraries do it: whole (`uploadType=media`), or in parts (`uploadType=resumable`) that go on where
-//! they stopped.
+//! Artifacts of customers: `/v1/customers/{customer}/artifacts`, and their upload in the way of Google's
+//! client libraries: whole (`uploadType=media`), or in parts (`uploadType=resumable`) that continue after
+//! an interruption.
 
 use super::{
     call::{Answer, Call, no_such},
@@ -94,7 +94,7 @@ async fn media(
     uploaded(&call, &added, customer)
 }
 
-/// Starts an upload in parts. What is not among the parameters may be in a message.
+/// Starts an upload in parts. Values that are not among the parameters may be in a message.
 async fn start(
     call: &Call,
     name: Option<String>,
@@ -180,8 +180,8 @@ fn upload_meant(call: &mut Call) -> Result<(CompanyId, UploadId), Status> {
     Ok((call.company()?, id.parse().map_err(|_| no_such("upload"))?))
 }
 
-/// Where the client has reached this server: what it is to send next goes there, too. A proxy that
-/// speaks TLS says so.
+/// Returns the address at which the client reached this server, for the next parts of the upload. A proxy
+/// with TLS says so.
 fn address(call: &Call) -> Result<String, Status> {
     let text = |name| call.headers.get(name).and_then(|value| value.to_str().ok());
     let host: Option<Authority> = text(header::HOST).and_then(|host| host.parse().ok());

@@ -1,4 +1,4 @@
-//! `POST /batch`: many calls in one request, each with a right and a result of its own.
+//! `POST /batch`: many calls in one request, each with its own credential and result.
 //!
 //! Each answer is sent before the next call is made, so that one of them is in memory at a time.
 
@@ -27,7 +27,7 @@ use http_body::Body as _;
 use std::{future::ready, sync::Arc};
 use tower::ServiceExt as _;
 
-/// The largest batch of somebody who shows no credentials but those of its calls, in bytes.
+/// The largest batch without credentials but those of its calls, in bytes.
 const MAX_ANONYMOUS_BYTES: usize = 64 * 1024;
 
 /// Answers every call of a batch, one after the other, by the same routes as if it had come alone.
@@ -54,7 +54,7 @@ pub(in crate::route) async fn answer(app: &Arc<App>, routes: Router, request: Re
                 Ok(request) => routes.clone().oneshot(request).await.into_response(),
                 Err(status) => refusal(&status, &Standard::default()),
             };
-            // Whoever reads no answers gets no further calls done.
+            // If the client stops reading, the remaining calls are not made.
             if send(&writer, &outgoing, id.as_ref(), response).await.is_err() {
                 return;
             }
@@ -82,8 +82,8 @@ async fn send(
     outgoing.send(Bytes::from_static(writer.tail()), ready(())).await
 }
 
-/// The calls of a batch, and the memory that they hold. Who asks is known before anything is read, or little
-/// is read.
+/// Reads the calls of a batch, with the memory that they hold. The caller is known before anything is read;
+/// otherwise only little is read.
 async fn read(
     app: &App,
     peer: Option<&Peer>,
@@ -93,7 +93,7 @@ async fn read(
     let refused = |status: &Status| Box::new(refusal(status, &standard));
     let known = match authenticated_if_shown(app, peer, request.headers(), &standard).await {
         Ok(known) => known,
-        // A credential that is no good is none: its calls may show others.
+        // An invalid credential counts as none: the calls may show others.
         Err(status) if status.code() == Code::Unauthenticated => None,
         Err(status) => {
             let asks_first = request.headers().contains_key(header::EXPECT);
@@ -111,8 +111,8 @@ async fn read(
     Ok((calls, memory))
 }
 
-/// A call of a batch as a request of its own. A call that shows no credential runs as whoever sent the
-/// batch; one that shows a credential, good or not, never does.
+/// Turns a call of a batch into a request of its own. A call without a credential runs with that of the
+/// batch; one with a credential, valid or not, never does.
 fn inner(
     request: axum::http::Request<Bytes>,
     outer: &HeaderMap,

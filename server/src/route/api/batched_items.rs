@@ -1,5 +1,5 @@
 //! The items of a batch of devices: read from the body one by one, and kept in a file until all of them
-//! are there, so that a batch is taken in whole or not at all, and never lies in memory.
+//! are there, so that a batch is accepted completely or not at all, and is never in memory as a whole.
 
 use super::{
     call::Call,
@@ -18,8 +18,8 @@ use tokio::task::spawn_blocking;
 /// The largest item, in bytes: as much as a device's metadata can have, escaped, and as much again.
 const MAX_ITEM_BYTES: usize = 256 * 1024;
 
-/// Reads the message `T`, a list of `I`, and makes of each what is to be done with it. `work` is called on a
-/// thread that may block.
+/// Reads the message `T`, a list of `I`, and turns each item into its work. `work` is called on a thread
+/// that may block.
 pub(super) async fn collect<T: Message, I: Form>(
     call: Call,
     body: Body,

@@ -38,14 +38,14 @@ use unbox_common::{ids::CompanyId, secret::Secret};
 /// The largest body of most methods, in bytes.
 pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// Rows of a page if none are asked for.
+/// The rows of a page if the request does not say.
 const PAGE: i64 = 100;
-/// When to ask again for a place that others of the same company have.
+/// The pause before the next try for a place that others of the same company have.
 const PLACE_PAUSE: Duration = Duration::from_secs(10);
-/// What a row of a list takes in memory until its text is sent: as an entity, as a message and as text.
+/// The memory for a row of a list until its text is sent: as an entity, as a message and as text.
 const ROW_BYTES: usize = 8 * 1024;
 
-/// What a handler gets: who asks, for what, and with which words.
+/// The input of a handler: the caller, the method's subject, and the parameters.
 pub(super) struct Call {
     pub(super) app: Arc<App>,
     pub(super) actor: Actor,
@@ -57,36 +57,36 @@ pub(super) struct Call {
     pub(super) peer: Option<Peer>,
     /// Empty if the handler gets the body as a stream.
     pub(super) body: Bytes,
-    /// For whom memory is held.
+    /// The holders of the memory.
     pub(super) holders: Holders,
-    /// What is held while the call is worked on.
+    /// The memory that is held during the call.
     memory: Vec<Reservation>,
-    /// Whether it came in without TLS.
+    /// Whether the request came without TLS.
     pub(super) plain: bool,
-    /// One of the places for streams, if this is one.
+    /// A place among the streams, if the call is one.
     pub(super) place: Option<Reservation>,
     standard: Standard,
     limit: usize,
     contract: Option<&'static Contract>,
 }
 
-/// Marks a request that came as one of a batch, whose answers are held in memory.
+/// The mark of a request from a batch, whose answers are held in memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Batched;
 
-/// What a handler answers with.
+/// The answer of a handler.
 pub(super) type Answer = Result<Reply, Status>;
 
 /// The body of an answer.
 pub(super) enum Reply {
-    /// All of it.
+    /// The whole body.
     Whole(Vec<u8>),
-    /// It is written while it is sent.
+    /// A body that is written while it is sent.
     Parts(Body),
 }
 
 impl Reply {
-    /// The body, which holds memory until it is sent.
+    /// Returns the body, which holds memory until it is sent.
     pub(super) fn into_body(self, app: &App, holders: Holders) -> Body {
         match self {
             Self::Whole(bytes) => app.memory.open(holders).with(bytes).into(),
@@ -100,30 +100,30 @@ impl Call {
         &self.app.services
     }
 
-    /// A segment of the path that is an id.
+    /// Returns a segment of the path that is an id.
     pub(super) fn id<T: FromStr>(&self, at: usize, what: &str) -> Result<T, Status> {
         let text = self.path.get(at).map(String::as_str).unwrap_or_default();
         text.parse().map_err(|_| no_such(what))
     }
 
-    /// The company that the path begins with.
+    /// Returns the company at the beginning of the path.
     pub(super) fn company(&self) -> Result<CompanyId, Status> {
         self.id(0, "company")
     }
 
-    /// The message of the request. Every parameter of the method's own has to be taken before.
+    /// Parses the message of the request. The method's own parameters have to be taken before.
     pub(super) fn message<T: Message>(&self) -> Result<T, Status> {
         debug_assert!(self.contract.is_none_or(|contract| contract.request.is::<T>()), "{}", T::NAME);
         decode(&self.body, self.limit)
     }
 
-    /// The message of a PATCH.
+    /// Parses the message of a PATCH.
     pub(super) fn patch<T: Message>(&self, mask: &FieldMask) -> Result<T, Status> {
         debug_assert!(self.contract.is_none_or(|contract| contract.request.is::<T>()), "{}", T::NAME);
         decode_patch(&self.body, self.limit, mask)
     }
 
-    /// How many rows of a page are asked for, of a list that is Unbox's own. Waits for memory for them.
+    /// Returns the number of rows that are asked for, of a list of Unbox's own. Waits for memory for them.
     pub(super) async fn page_size(&mut self) -> Result<u32, Status> {
         let size = self.own.integer("pageSize")?.filter(|size| *size != 0).unwrap_or(PAGE);
         let size = u32::try_from(size).ok().filter(|size| *size <= MAX_ROWS);
@@ -133,7 +133,7 @@ impl Call {
         Ok(size)
     }
 
-    /// Waits for memory for this many rows, which is held until the answer is written.
+    /// Waits for memory for this many rows, and holds it until the answer is written.
     pub(super) async fn hold_rows(&mut self, rows: u32) -> Result<(), Status> {
         let bytes = usize::try_from(rows.min(MAX_ROWS)).unwrap_or(usize::MAX).saturating_mul(ROW_BYTES);
         let patience = self.app.memory_patience();
@@ -141,12 +141,13 @@ impl Call {
         Ok(())
     }
 
-    /// The row after which a page starts, as services name it; `list` is whatever decides what the list has.
+    /// Returns the row after which a page starts, in the services' form; `list` is everything that determines
+    /// the list.
     pub(super) fn page_after(&self, list: &impl Serialize, token: &str) -> Result<Option<String>, Status> {
         Ok(self.app.page_tokens.open(list, token)?.map(|key| key.to_string()))
     }
 
-    /// The token of the page that follows this row; empty if there is none.
+    /// Returns the token of the page that follows this row; empty if there is none.
     pub(super) fn next_page(&self, list: &impl Serialize, row: Option<&str>) -> Result<String, Status> {
         match row.map(str::parse) {
             Some(Ok(key)) => self.app.page_tokens.issue(list, key),
@@ -154,48 +155,48 @@ impl Call {
         }
     }
 
-    /// Nothing but the standard parameters may be left.
+    /// Refuses all parameters that are left, except the standard ones.
     pub(super) fn no_more_parameters(&mut self) -> Result<(), Status> {
         std::mem::replace(&mut self.own, Own::none()).finish()
     }
 
-    /// How bytes are uploaded, if the query says it.
+    /// Returns the way in which bytes are uploaded, if the query has it.
     pub(super) fn upload_type(&self) -> Option<&str> {
         self.standard.upload_type.as_deref()
     }
 
-    /// Whether whoever calls may know who registers devices: EMMs work for a customer, and not with its
+    /// Whether the caller may know the resellers of devices: EMMs work for a customer, and not with its
     /// resellers.
     pub(super) fn sees_resellers(&self) -> bool {
         self.principal.company_kind() != Some(CompanyKind::Emm)
     }
 
-    /// A body that arrives, for a thread that may block.
+    /// Returns a reader of an arriving body, for a thread that may block.
     ///
     /// # Errors
-    /// The body is packed.
+    /// If the body is compressed.
     pub(super) fn reader(&self, body: Body) -> Result<impl Read + Send + use<>, Status> {
         body::expect_plain(&self.headers).map_err(unreadable)?;
         Ok(body::blocking_reader(&self.app, body))
     }
 
-    /// The body of a long list, which may be packed, for a thread that may block.
+    /// Returns a reader of a long list's body, which may be compressed, for a thread that may block.
     ///
     /// # Errors
-    /// It is of another type, too large, or packed in another way than by gzip.
+    /// If it has another type, is too large, or is compressed by anything but gzip.
     pub(super) fn items_reader(&self, body: Body) -> Result<Box<dyn Read + Send>, Status> {
         let is_packed = body::check_items(&self.headers, &body, self.limit).map_err(unreadable)?;
         let bytes = body::blocking_reader(&self.app, body);
         Ok(if is_packed { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) })
     }
 
-    /// A whole body, of a method that gets streams, too.
+    /// Reads a whole body, of a method that also gets streams.
     pub(super) async fn whole(&self, body: Body, limit: usize) -> Result<Bytes, Status> {
         let whole = body::read_parts(&self.app, self.holders, (&self.headers, body), limit, 1).await;
         Ok(whole.map_err(unreadable)?.into_parts().0)
     }
 
-    /// The message of the answer.
+    /// Writes the message of the answer.
     pub(super) fn answer<T: Message>(&self, message: &Written<'_, T>) -> Answer {
         debug_assert!(self.answers_with::<T>(), "{}", T::NAME);
         answer::respond(message, &self.standard).map(Reply::Whole)
@@ -206,17 +207,17 @@ impl Call {
         self.contract.is_none_or(|contract| contract.answer.is::<T>())
     }
 
-    /// The largest body, in bytes.
+    /// Returns the largest size of the body, in bytes.
     pub(super) const fn limit(&self) -> usize {
         self.limit
     }
 
-    /// What every method takes.
+    /// Returns the parameters that every method has.
     pub(super) const fn standard(&self) -> &Standard {
         &self.standard
     }
 
-    /// The form that was asked for, if the answer is a file. Nothing but whole rows can be asked for.
+    /// Returns the requested form of a file. Only whole rows can be requested.
     pub(super) fn form_of_file(&self) -> Result<Option<Alt>, Status> {
         match &self.standard.fields {
             Some(_) => Err(Status::invalid_field("fields", "The answer is a file, and comes whole.")),
@@ -225,12 +226,12 @@ impl Call {
     }
 }
 
-/// There is no such thing, or it is not theirs.
+/// Makes the refusal for a thing that does not exist, or is not theirs.
 pub(super) fn no_such(what: &str) -> Status {
     Status::new(Code::NotFound, format!("There is no such {what}."))
 }
 
-/// A row of the table, and what it takes and answers.
+/// A row of the table of routes, and its contract.
 #[derive(Clone, Copy)]
 pub(super) struct Method {
     pub(super) route: &'static Route,
@@ -249,10 +250,10 @@ pub(super) async fn call(app: Arc<App>, method: Method, path: Vec<String>, reque
     response
 }
 
-/// Passes over a body that nobody read. Clients send it after its head, and more requests after it. If it
-/// were left lying, the connection would end under the hands of a client that knows of nothing.
+/// Reads and discards an unread body. Clients send it after its head, and more requests after it: a body
+/// that is left unread would break the connection of a client that did nothing wrong.
 pub(super) async fn pass_over(app: &App, unread: Body, asks_first: bool, response: &mut Response) {
-    // Who asks first whether to send it is told no by the answer.
+    // A client that asks before sending the body gets its "no" with the answer.
     if asks_first || !body::discard(app, unread, MAX_BODY_BYTES).await {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -356,7 +357,7 @@ async fn answered(
     }
 }
 
-/// A place for a file, of those that a company shares with all others.
+/// Takes one of the places for streams, of which a company gets only its share.
 fn place(app: &App, holders: Holders) -> Result<Reservation, Status> {
     app.streams.reserve(holders.by_name(), 1).map_err(|why| match why {
         NoneFree::All => Status::busy(),
@@ -367,13 +368,13 @@ fn place(app: &App, holders: Holders) -> Result<Reservation, Status> {
     })
 }
 
-/// An answer in JSON. Some hold secrets, and none is anybody else's business.
+/// Makes an answer in JSON. Some hold secrets, so none may be cached.
 fn json(body: Body) -> Response {
     let headers = [(header::CONTENT_TYPE, CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];
     (headers, body).into_response()
 }
 
-/// For whom the memory of a request is held. Whoever is known counts for their company.
+/// Returns the holders of a request's memory. A known caller counts for their company.
 pub(super) fn holders(peer: Option<&Peer>, principal: Option<&Principal>) -> Holders {
     let known = principal.map(|principal| match principal.company() {
         Some(company) => Holder::Company(company),
@@ -382,7 +383,7 @@ pub(super) fn holders(peer: Option<&Peer>, principal: Option<&Principal>) -> Hol
     Holders { address: peer.map(address_key), known }
 }
 
-/// Who asks: by the header, or by a parameter.
+/// Identifies the caller: by the header, or by a parameter.
 async fn authenticated(
     app: &App,
     peer: Option<&Peer>,
@@ -393,7 +394,7 @@ async fn authenticated(
     known.ok_or_else(|| Status::new(Code::Unauthenticated, NO_CREDENTIALS))
 }
 
-/// Who asks, if the request itself says it.
+/// Identifies the caller, if the request itself has a credential.
 pub(super) async fn authenticated_if_shown(
     app: &App,
     peer: Option<&Peer>,
@@ -402,7 +403,7 @@ pub(super) async fn authenticated_if_shown(
 ) -> Result<Option<Principal>, Status> {
     let Some(secret) = credential(headers, standard)? else { return Ok(None) };
     let outcome = app.services.authenticate(&secret).await;
-    // Guessing is counted by address; whoever is known has a quota of its own.
+    // Guesses are counted by address; a known caller has a quota of its own.
     if let (Err(_), Some(peer)) = (&outcome, peer) {
         app.by_address.check(address_key(peer)).map_err(|wait| {
             Status::quota_exceeded("address", "Too many requests without valid credentials.", wait)
@@ -411,15 +412,15 @@ pub(super) async fn authenticated_if_shown(
     Ok(Some(outcome?))
 }
 
-/// The headers that say who asks.
+/// The headers that can hold a credential.
 pub(super) static CREDENTIAL_HEADERS: [HeaderName; 2] =
     [header::AUTHORIZATION, HeaderName::from_static("x-goog-api-key")];
 
-/// The credential that a request shows, if it shows any. An access token counts before an API key, and a
-/// header before a parameter.
+/// Returns the credential of a request, if it has one. An access token takes precedence over an API key,
+/// and a header over a parameter.
 ///
 /// # Errors
-/// [`Code::Unauthenticated`] for a header that holds none.
+/// [`Code::Unauthenticated`] for a header without a valid one.
 pub(super) fn credential(headers: &HeaderMap, standard: &Standard) -> Result<Option<Secret>, Status> {
     let [token, key] = &CREDENTIAL_HEADERS;
     let by_header = headers.get(token).map(bearer).transpose()?;
@@ -444,7 +445,7 @@ async fn read_body(app: &App, holders: Holders, request: Request, limit: usize) 
     body::read_optional(app, holders, request, limit).await.map_err(unreadable)
 }
 
-/// Why a body could not be read.
+/// Turns the error of reading a body into a status.
 pub(super) fn unreadable(error: RouteError) -> Status {
     match error {
         RouteError::Message(status, detail) => {
@@ -456,7 +457,7 @@ pub(super) fn unreadable(error: RouteError) -> Status {
     }
 }
 
-/// A status as a response.
+/// Turns a status into a response.
 pub(super) fn refusal(status: &Status, standard: &Standard) -> Response {
     let http = StatusCode::from_u16(status.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = answer::refuse(status, standard);

@@ -1,8 +1,8 @@
-//! Claims files over HTTP: `devices:import` and `devices:export` of partners and of customers, which
-//! are Unbox's own.
+//! Claims files over HTTP: `devices:import` and `devices:export` of partners and of customers, methods of
+//! Unbox's own.
 //!
 //! An import answers while it reads: a line for each row, and a last one with the status `done`, or
-//! `stopped` with the reason. A client may send everything before it reads anything (`spool.rs`).
+//! `stopped` with the reason. A client may send everything before it reads any of it (`spool.rs`).
 
 use super::{
     call::Call,
@@ -50,7 +50,7 @@ pub(super) async fn import(mut call: Call, body: Body) -> Result<Response, Statu
     let reading = read.clone();
     tokio::spawn(async move {
         let _end = read.drop_guard();
-        // Nobody reads the results any more: what was told stays, and the rest is not begun.
+        // If nobody reads the results any more, the answered rows stay, and the rest is not begun.
         let _ = run(import, form, &results).await;
     });
     let place = call.place.take();
@@ -78,13 +78,13 @@ async fn run(mut import: Import, form: Form, results: &super::spool::SpoolWriter
     }
 }
 
-/// Passes results on to a client, which has no hurry while the file is read: it may be busy sending.
+/// Passes results on to a client, which may take its time while the file is read: it may be busy sending.
 async fn pass_on(
     mut waiting: SpoolReader,
     outgoing: Outgoing,
     reading: CancellationToken,
 ) -> Result<(), Gone> {
-    // A file that cannot be read ends the answer as one that was not finished.
+    // If the spool cannot be read, the answer ends as an unfinished one.
     while let Some(bytes) = waiting.next().await.map_err(|_| Gone)? {
         outgoing.send(bytes, reading.cancelled()).await?;
     }
@@ -104,7 +104,7 @@ pub(super) async fn export(mut call: Call, _body: Body) -> Result<Response, Stat
     let filter = ClaimFilter { customer, ..ClaimFilter::default() };
     let mut export = call.services().export_claims(&call.actor, claims, filter);
     let (outgoing, answer) = outgoing(call.app.request_timeout);
-    // What goes wrong with the first page is still an answer of its own.
+    // An error in the first page can still be an answer of its own.
     let first = export.next_rows().await?;
     let place = call.place.take();
     tokio::spawn(async move {
@@ -137,7 +137,7 @@ async fn send_pages(
     Ok(())
 }
 
-/// How lines are written.
+/// The form of lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Csv,

@@ -1,9 +1,9 @@
-//! What every method takes and answers: its messages, or the media types of what streams; its own
-//! parameters; and the refusals that only some methods know.
+//! The contract of every method: its messages, or the media types of its streams; its own parameters; and
+//! the refusals that only some methods have.
 //!
-//! The way of a call holds each request against its row before a handler sees it, and `openapi.rs`
-//! describes the API by the same rows: so a row that says the wrong thing shows in the first test that
-//! calls the method. To add a method: see `mod.rs`.
+//! Each request is checked against its row before a handler sees it, and `openapi.rs` describes the API by
+//! the same rows: so a wrong row shows in the first test that calls the method. To add a method: see
+//! `mod.rs`.
 
 use super::{
     message::{
@@ -54,16 +54,16 @@ use super::{
 };
 use utoipa::openapi::{RefOr, Schema};
 
-/// What one method takes and answers.
+/// The contract of one method.
 #[derive(Debug)]
 pub struct Contract {
     /// The name of the method.
     pub id: &'static str,
-    /// What it does, in a sentence.
+    /// Its effect, in a sentence.
     pub about: &'static str,
-    /// What its body is.
+    /// The body of its requests.
     pub request: Content,
-    /// What it answers with.
+    /// The body of its answers.
     pub answer: Content,
     /// Its parameters besides the standard ones.
     pub parameters: &'static [Parameter],
@@ -74,7 +74,7 @@ pub struct Contract {
 /// A body.
 #[derive(Debug)]
 pub enum Content {
-    /// None is looked at.
+    /// No body is looked at.
     None,
     /// One message in JSON.
     Message(MessageType),
@@ -97,7 +97,7 @@ pub struct MessageType {
 pub struct Parameter {
     /// Its name.
     pub name: &'static str,
-    /// What it can be.
+    /// Its schema.
     pub schema: fn() -> RefOr<Schema>,
 }
 
@@ -108,17 +108,17 @@ impl MessageType {
 }
 
 impl Contract {
-    /// The contract of a method.
+    /// Finds the contract of a method.
     #[must_use]
     pub fn of(id: &str) -> Option<&'static Self> {
         CONTRACTS.iter().find(|contract| contract.id == id)
     }
 
-    /// Holds the parameters of a request against it: the method's own, and the part of the answer that
-    /// is asked for. Before the method does anything: afterwards it would be too late to refuse.
+    /// Checks the parameters of a request: the method's own, and the requested part of the answer. This is
+    /// done before the method does anything: afterwards it would be too late to refuse.
     ///
     /// # Errors
-    /// A parameter that nobody knows, or a field that the answer cannot have.
+    /// If a parameter is unknown, or the answer cannot have a field.
     pub(super) fn check(&self, own: &Own, standard: &Standard) -> Result<(), Status> {
         own.only(|name| self.parameters.iter().any(|parameter| parameter.name == name))?;
         match &self.answer {
@@ -170,7 +170,7 @@ macro_rules! contracts {
     };
 }
 
-/// Every method, in the order of the table of routes. A stream stands as `["text/csv"]`, nothing as `()`.
+/// Every method, in the order of the table of routes. A stream is written as `["text/csv"]`, nothing as `()`.
 pub static CONTRACTS: &[Contract] = contracts![
     /// Makes a customer that this partner works for.
     "partners.customers.create": CreateCustomerRequest -> Company, or 409;

@@ -1,4 +1,4 @@
-//! What customers and their EMMs call: `/v1/customers`.
+//! The methods of customers and their EMMs: `/v1/customers`.
 
 use super::{
     call::{Answer, Call, no_such},
@@ -42,7 +42,7 @@ use unbox_common::{
 
 /// The largest page of companies.
 const MAX_CUSTOMERS: i64 = 100;
-/// Devices of a page if none are asked for, and at most.
+/// The devices of a page: the default, and the maximum.
 const DEVICES: (i64, i64) = (5000, 10_000);
 /// Devices that are read at once: each may have 64 KiB of metadata.
 const PART_DEVICES: u32 = 100;
@@ -69,7 +69,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
     call.answer(&Written(&CustomerListCustomersResponse { customers, next_page_token }))
 }
 
-/// `customers.terms.accept`, which is Unbox's own.
+/// `customers.terms.accept`, a method of Unbox's own.
 pub(super) async fn accept_terms(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let company = call.services().set_terms(&call.actor, call.company()?, Terms::Accepted).await?;
@@ -194,7 +194,7 @@ pub(super) async fn delete_configuration(mut call: Call) -> Answer {
     call.answer(&Written(&Empty {}))
 }
 
-/// The configuration that the path names, and its customer.
+/// Finds the configuration that the path names, and its customer.
 async fn named(call: &Call) -> Result<(Configuration, Company), Status> {
     let customer = call.company()?;
     let id: ConfigurationId = call.id(1, "configuration")?;
@@ -205,7 +205,7 @@ async fn named(call: &Call) -> Result<(Configuration, Company), Status> {
     Ok((found, call.services().company(&call.actor, customer).await?))
 }
 
-/// The document that a message asks for. The DPC comes from the catalogue, unless it is `kept`.
+/// Builds the document from a message. The DPC comes from the catalogue, unless it is `kept`.
 async fn document(call: &Call, asked: &Message, kept: Option<&Dpc>) -> Result<String, Status> {
     let mut dpc = match kept {
         Some(kept) => kept.clone(),
@@ -266,7 +266,7 @@ async fn catalogue_dpc(call: &Call, path: &str) -> Result<Dpc, Status> {
     }
 }
 
-/// A service names fields in its own words; a message has others.
+/// Renames a field in an error: services have their own names, messages have others.
 fn named_field(error: ServiceError) -> Status {
     match error {
         ServiceError::Invalid { field: "name", rule } => Status::invalid_field("configurationName", rule),

@@ -1,9 +1,9 @@
-//! What became of claimed devices, and what their owners do about them:
+//! The enrollments of claimed devices, and their owners' decisions about them:
 //! `/v1/customers/{customer}/enrollments`.
 //!
-//! `devices` is taken: in the Partner API it means claims, and its ids are theirs. An enrollment is
-//! there for each claim whose device has asked, or that its owner has decided something about; its id
-//! is the one that grants, certificates and logs name.
+//! The name `devices` is taken: in the Partner API it means claims, with claim ids. There is an
+//! enrollment for each claim whose device has asked, or whose owner has decided something about it; its
+//! id is the one in grants, certificates and logs.
 
 use super::{
     call::{Answer, Call, no_such},
@@ -163,7 +163,7 @@ pub(super) async fn create_reset_ticket(mut call: Call) -> Answer {
     call.answer(&Written(&minted))
 }
 
-/// The key that is decided about: the one that is named, or the only one that waits.
+/// Returns the key to decide about: the one that is named, or the only one that waits.
 async fn decision(call: &mut Call) -> Result<(DeviceId, Sha256), Status> {
     call.no_more_parameters()?;
     let asked: EnrollmentDecisionRequest = call.message()?;
@@ -184,13 +184,13 @@ async fn decision(call: &mut Call) -> Result<(DeviceId, Sha256), Status> {
     }
 }
 
-/// A device that the path's customer has, with everything that belongs to it.
+/// Finds a device of the path's customer, with everything that belongs to it.
 async fn found(call: &Call, id: DeviceId) -> Result<DeviceView, Status> {
     let view = call.services().device(&call.actor, id).await.map_err(refused)?;
     if view.device.customer == call.company()? { Ok(view) } else { Err(no_such("enrollment")) }
 }
 
-/// The device that a request means, if it is known.
+/// Finds the device that a request means, if it is known.
 async fn known(call: &Call, enrollment: &str, device: Option<&DeviceReference>) -> Result<DeviceId, Status> {
     match meant(call, enrollment, device).await? {
         Meant::Enrollment(id) => Ok(id),
@@ -201,7 +201,7 @@ async fn known(call: &Call, enrollment: &str, device: Option<&DeviceReference>) 
     }
 }
 
-/// The same for what can be done before a device was ever seen: it is known from then on.
+/// Does the same for methods that work before a device was ever seen: it becomes known.
 async fn made_known(
     call: &Call,
     enrollment: &str,
@@ -247,7 +247,7 @@ async fn meant(call: &Call, enrollment: &str, device: Option<&DeviceReference>) 
     }
 }
 
-/// A service calls it a device; here that is a claim.
+/// Renames the thing in an error: services say device, which means a claim here.
 fn refused(error: ServiceError) -> Status {
     match error {
         ServiceError::NotFound { what: "device", .. } => no_such("enrollment"),
@@ -287,7 +287,7 @@ fn state_named(word: &str) -> Result<StateName, Status> {
     })
 }
 
-/// Answers with one device, whole.
+/// Answers with one whole device.
 async fn shown(call: &Call, id: DeviceId) -> Answer {
     let DeviceView { device, requests, reports, .. } = found(call, id).await?;
     let whole = Enrollment {
@@ -391,7 +391,7 @@ fn report(of: &StoredReport) -> EnrollmentReport {
     }
 }
 
-/// `may_see` says of which entries it may be told who did it.
+/// Makes the message of an event; `may_see` says whether the reader may know an entry's actor.
 fn event(of: DeviceEvent, may_see: impl Fn(&Entry) -> bool) -> EnrollmentEvent {
     match of.kind {
         EventKind::Noted(entry) => EnrollmentEvent {
@@ -414,7 +414,7 @@ fn event(of: DeviceEvent, may_see: impl Fn(&Entry) -> bool) -> EnrollmentEvent {
     }
 }
 
-/// The wire name of a progress type.
+/// Returns the wire name of a progress type.
 fn progress(of: Progress) -> String {
     serde_json::to_value(of).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }

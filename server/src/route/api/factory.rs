@@ -1,5 +1,5 @@
-//! What organisations see of their factories: the records that test stations made, which an
-//! administrator deletes again, and what a device is given there to trust this server by.
+//! Organisations' view of their factories: the records of test stations, which an administrator can
+//! delete, and the bundle by which devices there come to trust this server.
 
 use super::{
     call::{Answer, Call},

@@ -1,4 +1,4 @@
-//! From the identifiers of a message to what claims register, and to the claim that is meant.
+//! From the identifiers of a message to the sets that claims register, and to the claim that is meant.
 
 use super::{
     message::common::{DeviceIdentifier, DeviceType, Target},
@@ -17,7 +17,8 @@ use unbox_common::{
     models::Models,
 };
 
-/// What a claim registers of these identifiers, of a device that was made on this day: any one of the sets, whole.
+/// Returns the sets that a claim registers for these identifiers, of a device that was made on this day: a
+/// device must match any one of them as a whole.
 ///
 /// # Errors
 /// The rule that an identifier breaks, or all of them together.
@@ -58,7 +59,7 @@ pub(super) fn sets(
     }
 }
 
-/// The claim that a message means; `within` is the path of its device.
+/// Returns the claim that a message means; `within` is the path of its device.
 ///
 /// # Errors
 /// The rule that an identifier breaks.
@@ -72,7 +73,7 @@ pub(super) fn target(of: Target<'_>, within: &str) -> Result<ClaimTarget, Status
     })
 }
 
-/// What a claim registers, as a message.
+/// Returns the identifiers that a claim registers, as a message.
 pub(super) fn message(claim: &Claim) -> DeviceIdentifier {
     let mut identifiers: Vec<&Identifier> =
         claim.sets.usable().iter().flat_map(IdentifierSet::members).collect();

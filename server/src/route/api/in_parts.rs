@@ -1,5 +1,5 @@
-//! An answer with a list that may be long: read and sent a part at a time, so that a part is all that is in
-//! memory, however slowly a client reads.
+//! An answer with a possibly long list: read and sent part by part, so that only one part is in memory,
+//! however slowly a client reads.
 
 use super::{
     call::{Answer, Call, Reply},
@@ -11,26 +11,26 @@ use serde::Serialize;
 use serde_json::Value;
 use std::{future::ready, sync::Arc};
 
-/// What a part takes in memory: rows, messages and text.
+/// The memory for a part: rows, messages and text.
 const PART_BYTES: usize = 512 * 1024;
 
 /// A list and the answer around it.
 pub(super) trait ListInParts: Send + 'static {
-    /// An item as it is written.
+    /// An item in its written form.
     type Item: Serialize + Send + Sync;
-    /// Where in the answer the list is.
+    /// The path of the list within the answer.
     const PATH: &'static [&'static str];
     /// Whether the rest of the answer is known only once every item was read.
     const READ_FOR_REST: bool;
 
-    /// The next items; none at the end.
+    /// Reads the next items; none at the end.
     fn next(&mut self) -> impl Future<Output = Result<Vec<Self::Item>, Status>> + Send;
 
-    /// The answer without its list. What is before the list in the order of names never changes.
+    /// Returns the answer without its list. The part before the list, in the order of names, never changes.
     fn rest(&self) -> Result<Value, Status>;
 }
 
-/// Answers with a list in parts. What goes wrong with the first part is still an answer of its own.
+/// Answers with a list in parts. An error in the first part can still be an answer of its own.
 pub(super) async fn answer<L: ListInParts>(call: Call, mut list: L) -> Answer {
     let whole = |rest: &Value| answer::respond(rest, call.standard()).map(Reply::Whole);
     let Some(form) = LongList::asked_for(L::PATH, call.standard()) else {
@@ -50,7 +50,7 @@ pub(super) async fn answer<L: ListInParts>(call: Call, mut list: L) -> Answer {
     let part = memory.with(part);
     tokio::spawn(async move {
         if sending.outgoing.send(part, ready(())).await.is_ok() {
-            // Nobody is left to tell; the body ends as one that was cut off.
+            // There is nobody left to tell; the body ends as one that was cut off.
             let _ = sending.rest(list).await;
         }
     });
