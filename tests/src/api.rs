@@ -1,4 +1,4 @@
-//! The management API as its clients reach it: the real server's sandbox, started as anybody would.
+//! The management API as its clients reach it: the real server's sandbox, started as a user would.
 
 use crate::{
     binaries,
@@ -29,14 +29,14 @@ pub struct ApiSandbox {
     keys: PathBuf,
     data: PathBuf,
     client: Client,
-    /// What it wrote for its clients.
+    /// The environment that it wrote for its clients.
     pub environment: Environment,
 }
 
-/// `env.json`.
+/// The contents of `env.json`.
 #[derive(Debug, Deserialize)]
 pub struct Environment {
-    /// Where it is, without a slash at the end.
+    /// Its address, without a slash at the end.
     pub base_url: String,
     /// The reseller.
     pub partner_id: String,
@@ -50,10 +50,10 @@ pub struct Environment {
     pub api_keys: BTreeMap<String, String>,
 }
 
-/// What is sent.
+/// The body of a request.
 #[derive(Debug)]
 pub enum Body<'a> {
-    /// Nothing.
+    /// An empty body.
     Nothing,
     /// A message.
     Message(&'a Value),
@@ -82,7 +82,7 @@ impl ApiSandbox {
     /// Starts one on a free port; its files are in `folder`.
     ///
     /// # Errors
-    /// What it complained about.
+    /// The server's complaint.
     pub fn start(folder: &Path) -> Result<Self> {
         let (keys, data) = (folder.join("keys"), folder.join("data"));
         fs::create_dir_all(&data).context("make a directory for the sandbox")?;
@@ -97,26 +97,26 @@ impl ApiSandbox {
             Ok(fs::read(keys.join("env.json")).ok())
         })?;
         let environment = serde_json::from_slice(&written).context("parse env.json")?;
-        // The client wants one even for plain HTTP. Somebody may have chosen it before.
+        // The client wants one even for plain HTTP. It may have been installed before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         #[expect(clippy::disallowed_methods, reason = "a client of the management API, and no agent")]
         let client = Client::builder().timeout(CALL_LIMIT).build().context("make an HTTP client")?;
         Ok(Self { process, keys, data, client, environment })
     }
 
-    /// Where the key files are.
+    /// Returns the directory of the key files.
     #[must_use]
     pub fn keys(&self) -> &Path {
         &self.keys
     }
 
-    /// The server's process id.
+    /// Returns the server's process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// What it has printed so far.
+    /// Returns its output so far.
     #[must_use]
     pub fn output(&self) -> String {
         self.process.output()
@@ -125,7 +125,7 @@ impl ApiSandbox {
     /// Ends it as its user would. No data is left behind.
     ///
     /// # Errors
-    /// If it fails, or leaves some.
+    /// If it fails, or leaves data behind.
     pub fn stop(mut self) -> Result<()> {
         let ended = self.process.terminate(STOP_LIMIT)?;
         ensure!(ended.success(), "the sandbox failed: {}", self.process.output());
@@ -137,7 +137,7 @@ impl ApiSandbox {
     /// Calls a method as one of the principals, and reads its answer whole.
     ///
     /// # Errors
-    /// If there is no answer, or it says no.
+    /// If there is no answer, or it is a refusal.
     pub async fn call(&self, principal: &str, method: Method, path: &str, body: Body<'_>) -> Result<Vec<u8>> {
         let key =
             self.environment.api_keys.get(principal).with_context(|| format!("no key of {principal}"))?;
@@ -154,10 +154,10 @@ impl ApiSandbox {
         Ok(body)
     }
 
-    /// The same for a message, and an answer that is parsed.
+    /// Does the same for a message, and parses the answer.
     ///
     /// # Errors
-    /// The same.
+    /// As [`Self::call`].
     pub async fn post(&self, principal: &str, path: &str, message: &Value) -> Result<Value> {
         let answer = self.call(principal, Method::POST, path, Body::Message(message)).await?;
         serde_json::from_slice(&answer).context("parse the answer")

@@ -1,4 +1,4 @@
-//! The kinds of machine that packages and guests are made for, by the names that others give them.
+//! The kinds of machine that packages and guests are made for, under the names of other projects.
 
 /// A kind of machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -10,14 +10,14 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// The machine that we run on.
+    /// The machine of this process.
     #[cfg(target_arch = "x86_64")]
     pub const HERE: Self = Self::Amd64;
-    /// The machine that we run on.
+    /// The machine of this process.
     #[cfg(target_arch = "aarch64")]
     pub const HERE: Self = Self::Arm64;
 
-    /// As Debian names it.
+    /// Returns Debian's name.
     #[must_use]
     pub const fn debian(self) -> &'static str {
         match self {
@@ -26,7 +26,7 @@ impl Architecture {
         }
     }
 
-    /// As Rust names the processor.
+    /// Returns Rust's name of the processor.
     #[must_use]
     pub const fn processor(self) -> &'static str {
         match self {
@@ -35,13 +35,13 @@ impl Architecture {
         }
     }
 
-    /// As Rust names it as a target.
+    /// Returns Rust's name of the target.
     #[must_use]
     pub fn target(self) -> String {
         format!("{}-unknown-linux-gnu", self.processor())
     }
 
-    /// As GNU names it: its folder of libraries, and how the names of its compiler and linker begin.
+    /// Returns GNU's name: that of its library folder, and the prefix of its compiler and linker.
     #[must_use]
     pub fn gnu(self) -> String {
         format!("{}-linux-gnu", self.processor())

@@ -1,4 +1,4 @@
-//! Where the programs under test are: built beside the harness, or built now.
+//! The programs under test: built beside the harness, or built now.
 
 use crate::process::{command, forget_cargo, run};
 use anyhow::{Context as _, Result};
@@ -8,13 +8,13 @@ use std::{
     sync::OnceLock,
 };
 
-/// The workspace's root.
+/// Returns the workspace's root.
 #[must_use]
 pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."))
 }
 
-/// The agent.
+/// Returns the agent's path.
 ///
 /// # Errors
 /// If it cannot be built.
@@ -22,7 +22,7 @@ pub fn agent() -> Result<PathBuf> {
     built("unbox-agent")
 }
 
-/// The server.
+/// Returns the server's path.
 ///
 /// # Errors
 /// If it cannot be built.
@@ -30,7 +30,7 @@ pub fn server() -> Result<PathBuf> {
     built("unbox-server")
 }
 
-/// The small DPC of the demo and the tests.
+/// Returns the path of the small DPC of the demo and the tests.
 ///
 /// # Errors
 /// If it cannot be built.
@@ -53,7 +53,7 @@ fn build() -> Result<PathBuf> {
         own.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).context("find the profile")?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = folder.parent().context("find the target directory")?;
-    // With the same features as the harness itself: with others, all dependencies are built twice.
+    // With the same features as the harness itself: with others, all dependencies would be built twice.
     let mut build = if own.parent().is_some_and(|folder| folder.ends_with("deps")) {
         command(cargo, &["test", "--quiet", "--workspace", "--tests", "--bins", "--no-run"])
     } else {

@@ -1,7 +1,7 @@
 //! A TCP relay that misbehaves from a seed: it cuts, stalls, drips and corrupts.
 //!
-//! It stands between real clients and a real server. TLS must notice whatever it changes, and
-//! both sides must get over whatever it breaks.
+//! It stands between real clients and a real server. TLS must notice every change, and both sides must
+//! recover from every break.
 
 use crate::seed::Seed;
 use anyhow::{Context as _, Result};
@@ -22,34 +22,34 @@ use tokio::{
 /// The longest that a connection may live.
 const CONNECTION_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What happens to one connection, after this many bytes from the server.
+/// The fate of one connection, after this many bytes from the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mischief {
-    /// Nothing.
+    /// The connection is left alone.
     None,
-    /// It ends in the middle.
+    /// The connection ends in the middle.
     Cut,
-    /// One byte is not what it was.
+    /// One byte is changed.
     Corrupt,
-    /// Nothing more comes for a while.
+    /// The connection stalls for a while.
     Stall,
-    /// It goes on a few bytes at a time.
+    /// The connection continues a few bytes at a time.
     Drip,
-    /// It is never even answered.
+    /// The connection is not even answered.
     Refuse,
 }
 
 /// A running relay; it ends with the runtime that it runs in.
 #[derive(Debug, Clone)]
 pub struct Chaos {
-    /// Where clients connect to.
+    /// The address for clients.
     pub address: SocketAddr,
     calm: Arc<AtomicBool>,
     harmed: Arc<AtomicUsize>,
 }
 
 impl Chaos {
-    /// Relays to `server`, and harms about half of the connections until told to calm down.
+    /// Relays to `server`, and harms about half of the connections until [`Self::calm_down`].
     ///
     /// # Errors
     /// If there is no free port.
@@ -61,12 +61,12 @@ impl Chaos {
         Ok(chaos)
     }
 
-    /// From now on it only relays.
+    /// Only relays from now on.
     pub fn calm_down(&self) {
         self.calm.store(true, Ordering::Relaxed);
     }
 
-    /// How many connections it has harmed.
+    /// Returns the number of connections that it has harmed.
     #[must_use]
     pub fn harmed(&self) -> usize {
         self.harmed.load(Ordering::Relaxed)

@@ -1,23 +1,22 @@
-//! The harness's stopwatch and calendar: what is timed here is shown, and never decides whether a test
-//! passes.
+//! The harness's stopwatch and calendar: its times are shown, and never decide whether a test passes.
 
 use anyhow::{Context as _, Result};
 use std::time::{Duration, Instant, SystemTime};
 use time::{OffsetDateTime, format_description::well_known::Iso8601};
 
-/// Runs from when it was started.
+/// A stopwatch that runs from its start.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {
-    /// Starts one.
+    /// Starts a stopwatch.
     #[must_use]
     pub fn start() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the harness's one reading of the clock")]
         Self(Instant::now())
     }
 
-    /// How long it has run.
+    /// Returns the time since its start.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         #[expect(clippy::disallowed_methods, reason = "the harness's one reading of the clock")]
@@ -25,10 +24,10 @@ impl Stopwatch {
     }
 }
 
-/// Today's date (UTC), as `2026-11-21`.
+/// Returns today's date (UTC), as `2026-11-21`.
 ///
 /// # Errors
-/// If the year cannot be written.
+/// If the date cannot be formatted.
 pub fn today() -> Result<String> {
     #[expect(clippy::disallowed_methods, reason = "the harness's one reading of the calendar")]
     let now = OffsetDateTime::from(SystemTime::now());

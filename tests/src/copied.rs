@@ -1,4 +1,4 @@
-//! What somebody holds who copied a device's disk: its key and its certificate.
+//! The identity in a copied disk: the device's key and its certificate.
 
 use crate::fleet::{Answer, Connection, FleetImage};
 use anyhow::{Context as _, Result};
@@ -9,7 +9,7 @@ use unbox_common::{
     protocol::latest::{CHECK_IN_PATH, CheckIn},
 };
 
-/// The identity of an enrolled device, as it lay in its exchange.
+/// The identity of an enrolled device, as it lies in the agent's exchange directory.
 #[derive(Debug)]
 pub struct CopiedIdentity {
     enrolled: Enrolled,
@@ -17,10 +17,10 @@ pub struct CopiedIdentity {
 }
 
 impl CopiedIdentity {
-    /// From the contents of `enrollment.json` and `device.key`.
+    /// Reads the contents of `enrollment.json` and `device.key`.
     ///
     /// # Errors
-    /// If they are not what the agent writes.
+    /// If they are not in the agent's form.
     pub fn read(enrollment: &str, key: &str) -> Result<Self> {
         Ok(Self {
             enrolled: serde_json::from_str(enrollment).context("parse the enrollment")?,
@@ -31,7 +31,7 @@ impl CopiedIdentity {
     /// Checks in as that device.
     ///
     /// # Errors
-    /// What broke the exchange; a refusal is an answer.
+    /// The fault that broke the exchange; a refusal is an answer.
     pub async fn check_in(&self, image: &FleetImage) -> Result<Answer> {
         let check_in = CheckIn {
             generation: self.enrolled.generation,

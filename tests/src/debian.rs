@@ -1,5 +1,5 @@
-//! Debian's archive: what guests and compilers are made of, for any kind of machine, fetched and unpacked
-//! without touching what is installed here.
+//! Debian's archive: the packages of guests and compilers, for any kind of machine, fetched and unpacked
+//! without touching the installed system.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::host::Program;
 
-/// Everything comes from the release that we build for.
+/// The release that everything comes from, and that the packages are built for.
 pub(crate) const SUITE: &str = "bookworm";
 
-/// Which archive is asked: `UNBOX_DEBIAN_MIRROR`, or mmdebstrap's own choice, with its updates.
+/// Returns the archive to use: `UNBOX_DEBIAN_MIRROR`, or mmdebstrap's own choice, with its updates.
 pub(crate) fn mirror() -> Option<String> {
     std::env::var("UNBOX_DEBIAN_MIRROR").ok()
 }
@@ -24,8 +24,8 @@ pub(crate) struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// A run that makes what mmdebstrap calls `variant`, for these kinds of machine as Debian names them.
-    /// What it downloads beside that goes into `folder`.
+    /// Prepares a run that makes mmdebstrap's `variant`, for these kinds of machine in Debian's names.
+    /// Further downloads go into `folder`.
     pub(crate) fn new(variant: &str, architectures: &str, folder: &Path) -> Self {
         let program = Program::as_root("env")
             .arg(format!("FOLDER={}", folder.display()))
@@ -37,13 +37,13 @@ impl Bootstrap {
         Self { program }
     }
 
-    /// Adds packages, and what they depend on.
+    /// Adds packages with their dependencies.
     pub(crate) fn include(self, packages: &[impl AsRef<str>]) -> Self {
         let names: Vec<&str> = packages.iter().map(AsRef::as_ref).collect();
         self.option("include", &names.join(","))
     }
 
-    /// Runs commands that download packages into the folder, by the apt of the run, at this stage of it.
+    /// Runs commands at this stage of the run that download packages into the folder, by the run's own apt.
     pub(crate) fn download(self, stage: &str, commands: &str) -> Self {
         let here = "export APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\"; cd \"$FOLDER\"";
         self.option(&format!("{stage}-hook"), &format!("{here}\n{commands}"))
@@ -54,13 +54,13 @@ impl Bootstrap {
         Self { program: self.program.arg(format!("--{name}={value}")) }
     }
 
-    /// Makes it, as a tar file or, with [`NOTHING`], for its hooks alone.
+    /// Runs it, to make a tar file or, with [`NOTHING`], only for its hooks.
     pub(crate) fn make(self, output: &Path) -> Result<()> {
         self.program.arg(SUITE).arg(output).args(mirror()).run()
     }
 }
 
-/// The output of a run that is made for its hooks.
+/// The output of a run that serves only its hooks.
 pub(crate) const NOTHING: &str = "/dev/null";
 
 /// Unpacks packages below `to`.
@@ -71,14 +71,14 @@ pub(crate) fn unpack(packages: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What is in a folder.
+/// Lists the entries of a folder.
 pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = || format!("cannot read {}", folder.display());
     let listed = fs::read_dir(folder).with_context(failed)?;
     listed.map(|entry| entry.map(|entry| entry.path()).with_context(failed)).collect()
 }
 
-/// The one entry of a folder whose name begins like this.
+/// Returns the one entry of a folder whose name begins like this.
 pub(crate) fn entry(folder: &Path, name: &str) -> Result<PathBuf> {
     let is_it = |path: &PathBuf| path.file_name().is_some_and(|it| it.to_string_lossy().starts_with(name));
     let Some(found) = entries(folder)?.into_iter().find(is_it) else {

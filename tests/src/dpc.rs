@@ -41,7 +41,7 @@ pub fn write_tar(program: &Path, out: impl Write, padding_bytes: usize) -> Resul
     tar.finish().context("finish the archive")
 }
 
-/// Bytes that do not compress, the same every time.
+/// Returns incompressible bytes, the same every time.
 fn ballast(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let next = |_| {

@@ -1,4 +1,4 @@
-//! The tools of this machine that images and packages are made with, and the locks and time limits that go with them.
+//! The host's tools for making images and packages, and the locks and time limits around them.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
@@ -14,10 +14,10 @@ use crate::binaries::workspace;
 use crate::clock::Stopwatch;
 use crate::process::{self, Running};
 
-/// How much of a failed program's output its error quotes.
+/// The number of bytes of a failed program's output that its error quotes.
 const QUOTED_BYTES: usize = 3000;
 
-/// How long a wait sleeps between two looks.
+/// The pause between two looks of a wait.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// A program to run to its end, within a bounded time.
@@ -42,14 +42,15 @@ impl Program {
         }
     }
 
-    /// The cargo that runs us, or the one on the `PATH`, free of what it told us about ourselves.
+    /// Returns the cargo that runs this program, or the one on the `PATH`, without its variables about the
+    /// present run.
     #[must_use]
     pub fn cargo() -> Self {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         Self { is_cargo: true, ..Self::new(cargo) }
     }
 
-    /// The same as [`Program::new`], run by root: through `sudo -n` unless we are root.
+    /// Does the same as [`Program::new`], as root: through `sudo -n` if need be.
     pub fn as_root(name: impl AsRef<OsStr>) -> Self {
         if nix::unistd::geteuid().is_root() {
             Self::new(name)
@@ -86,14 +87,14 @@ impl Program {
         self
     }
 
-    /// Sets how long the program may run before it is killed.
+    /// Sets the time after which the program is killed.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Runs the program, and returns what it printed on its standard output.
+    /// Runs the program, and returns its standard output.
     pub fn read(self) -> Result<String> {
         let ended = process::run(self.command())?;
         if ended.status.success() {
@@ -103,7 +104,7 @@ impl Program {
         bail!("{}: {}\n{}", self.describe("failed"), ended.status, tail(said.as_bytes(), QUOTED_BYTES))
     }
 
-    /// Runs the program; what it printed is shown only when it fails.
+    /// Runs the program; its output is shown only when it fails.
     pub fn run(self) -> Result<()> {
         self.read().map(drop)
     }
@@ -159,7 +160,7 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).with_context(|| format!("cannot move {} to {}", from.display(), to.display()))
 }
 
-/// Removes a file or a directory with what is in it; nothing there is fine.
+/// Removes a file, or a directory with its contents; a missing one is fine.
 pub fn remove(path: &Path) -> Result<()> {
     let gone = match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path),
@@ -169,14 +170,14 @@ pub fn remove(path: &Path) -> Result<()> {
     gone.with_context(|| format!("cannot remove {}", path.display()))
 }
 
-/// Holds a lock among all processes for as long as the returned file lives.
+/// Takes a lock among all processes, and holds it as long as the returned file lives.
 pub fn lock(path: &Path) -> Result<File> {
     let file = lock_file(path)?;
     file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
     Ok(file)
 }
 
-/// The same as [`lock`], but `None` at once if another holds it.
+/// Does the same as [`lock`], but returns `None` at once if another process holds it.
 pub fn try_lock(path: &Path) -> Result<Option<File>> {
     let file = lock_file(path)?;
     match file.try_lock() {
@@ -196,14 +197,14 @@ fn lock_file(path: &Path) -> Result<File> {
     File::options().create(true).append(true).open(path).with_context(failed)
 }
 
-/// Where build products go: `CARGO_TARGET_DIR`, or `target/` of the workspace.
+/// Returns the directory of build products: `CARGO_TARGET_DIR`, or `target/` of the workspace.
 #[must_use]
 pub fn target_directory() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| workspace().join("target"), |set| workspace().join(set))
 }
 
-/// The last `limit` bytes of a text, from the start of a line.
+/// Returns the last `limit` bytes of a text, from the start of a line.
 #[must_use]
 pub fn tail(bytes: &[u8], limit: usize) -> String {
     let kept = bytes.get(bytes.len().saturating_sub(limit)..).unwrap_or(bytes);
@@ -222,19 +223,19 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// The moment that lies `limit` ahead.
+    /// Makes a deadline that lies `limit` ahead.
     #[must_use]
     pub fn after(limit: Duration) -> Self {
         Self { started: Stopwatch::start(), limit }
     }
 
-    /// What is left until then; nothing once it has passed.
+    /// Returns the time that is left; zero once it has passed.
     #[must_use]
     pub fn left(self) -> Duration {
         self.limit.saturating_sub(self.started.elapsed())
     }
 
-    /// Rests before another look at a condition; `false` once the deadline has passed.
+    /// Pauses before another look at a condition; `false` once the deadline has passed.
     #[must_use]
     pub fn rest(self) -> bool {
         let left = self.left();

@@ -1,4 +1,4 @@
-//! The harness's one place that starts programs. Whatever it starts ends with the test.
+//! The harness's one place that starts programs. All of them end with the test.
 
 use anyhow::{Context as _, Result, bail};
 use nix::{
@@ -18,22 +18,22 @@ use std::{
 /// A program that has ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// How.
+    /// Its exit status.
     pub status: ExitStatus,
-    /// What it printed.
+    /// Its standard output.
     pub stdout: String,
-    /// What it complained about.
+    /// Its standard error.
     pub stderr: String,
 }
 
-/// A program that runs, and is killed when this is dropped.
+/// A running program, which is killed when this is dropped.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
     output: PathBuf,
 }
 
-/// A program to start, with its arguments; the environment is kept but for `RUST_LOG`.
+/// Prepares a program with its arguments; the environment is kept except for `RUST_LOG`.
 pub fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
     #[expect(clippy::disallowed_methods, reason = "the harness's one place that starts programs")]
     let mut command = Command::new(program);
@@ -41,8 +41,8 @@ pub fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
     command
 }
 
-/// Takes away what cargo tells a test about itself. It would make the build scripts of an inner cargo run
-/// again, and rebuild all that follows from them.
+/// Removes cargo's variables about the running test. They would make the build scripts of an inner cargo run
+/// again, and rebuild everything that depends on them.
 pub fn forget_cargo(command: &mut Command) {
     const ABOUT_US: [&str; 5] =
         ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
@@ -56,7 +56,7 @@ pub fn forget_cargo(command: &mut Command) {
 /// Runs a program to its end.
 ///
 /// # Errors
-/// If it cannot be started; how it ended is in the result.
+/// If it cannot be started; its exit status is in the result.
 pub fn run(mut command: Command) -> Result<Ended> {
     let output = command.output().with_context(|| format!("start {}", command.get_program().display()))?;
     Ok(Ended {
@@ -67,10 +67,10 @@ pub fn run(mut command: Command) -> Result<Ended> {
 }
 
 impl Ended {
-    /// What it printed, if it ended well.
+    /// Returns its standard output, if it succeeded.
     ///
     /// # Errors
-    /// Its exit status and what it complained about.
+    /// Its exit status and its standard error.
     pub fn success(self) -> Result<String> {
         if self.status.success() {
             Ok(self.stdout)
@@ -98,21 +98,21 @@ impl Running {
         self.child.id()
     }
 
-    /// What it has printed so far.
+    /// Returns its output so far.
     #[must_use]
     pub fn output(&self) -> String {
         std::fs::read(&self.output)
             .map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Whether it still runs.
+    /// Whether it is still running.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Ends it at once, as a power cut would (SIGKILL).
     pub fn kill(&mut self) {
-        // It may have ended by itself, which is as good.
+        // It may have ended by itself, which is just as good.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -143,10 +143,10 @@ impl Drop for Running {
     }
 }
 
-/// Asks until there is an answer.
+/// Polls until there is an answer.
 ///
 /// # Errors
-/// If `ask` fails, or there is none within `limit`.
+/// If `ask` fails, or there is no answer within `limit`.
 pub fn wait_for<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let started = crate::clock::Stopwatch::start();
     loop {

@@ -1,7 +1,7 @@
 //! A device without a machine: a root directory with firmware, trust and configuration in it.
 //!
-//! The real agent runs in it with `--root`. What it installs is real; what a sandbox cannot have
-//! (a kernel of its own, systemd) the agent says itself.
+//! The real agent runs in it with `--root`, and its installations are real; it reports by itself the parts
+//! that a sandbox cannot have (a kernel of its own, systemd).
 
 mod preload;
 
@@ -24,7 +24,7 @@ use unbox_common::digest::Sha256;
 /// Ample time from power-on to managed on a busy machine.
 const MANAGED_LIMIT: Duration = Duration::from_mins(2);
 
-/// What the firmware of a sandbox shows.
+/// The firmware of a sandbox.
 #[derive(Debug, Clone)]
 pub struct Firmware {
     /// SMBIOS system manufacturer.
@@ -36,7 +36,7 @@ pub struct Firmware {
 }
 
 impl Firmware {
-    /// A maker, a model and a serial number.
+    /// Makes a firmware with a maker, a model and a serial number.
     #[must_use]
     pub fn new(manufacturer: &str, model: &str, serial: &str) -> Self {
         Self { manufacturer: manufacturer.to_owned(), model: model.to_owned(), serial: serial.to_owned() }
@@ -50,7 +50,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Makes a device out of an empty directory: as it leaves the factory.
+    /// Makes a device in its factory state out of an empty directory.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -79,7 +79,7 @@ impl Sandbox {
         &self.root
     }
 
-    /// A path of the device, as this machine sees it.
+    /// Returns a path of the device, as this machine sees it.
     #[must_use]
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
@@ -96,12 +96,12 @@ impl Sandbox {
     /// Reads a text file of the device.
     ///
     /// # Errors
-    /// If it is not there.
+    /// If it does not exist.
     pub fn read(&self, path: &str) -> Result<String> {
         std::fs::read_to_string(self.path(path)).with_context(|| format!("read {path} of the sandbox"))
     }
 
-    /// Wipes what a factory reset wipes: everything but the firmware and the image.
+    /// Removes everything that a factory reset removes: all but the firmware and the image.
     ///
     /// # Errors
     /// If it cannot be removed.
@@ -115,7 +115,7 @@ impl Sandbox {
         Ok(())
     }
 
-    /// The agent, ready to be started in this sandbox.
+    /// Returns the agent, ready to be started in this sandbox.
     ///
     /// # Errors
     /// If it cannot be built.
@@ -125,18 +125,18 @@ impl Sandbox {
         Ok(agent)
     }
 
-    /// The agent in a sandbox whose clock is wrong, or whose power is cut.
+    /// Returns the agent in a sandbox whose clock is wrong, or whose power is cut.
     ///
     /// # Errors
-    /// If the agent, or what troubles it, cannot be built.
+    /// If the agent, or the library for the trouble, cannot be built.
     pub fn agent_in(&self, trouble: &Trouble<'_>, arguments: &[&str]) -> Result<Command> {
         trouble.befall(self.agent(arguments)?)
     }
 
-    /// Switches the device on and waits until it is managed; what the agent said.
+    /// Switches the device on and waits until it is managed; returns the agent's output.
     ///
     /// # Errors
-    /// If it ended otherwise, with what it said.
+    /// If it ended otherwise, with its output.
     pub fn power_on(&self, log: &Path) -> Result<String> {
         let mut agent = Running::start(self.agent(&["run", "--once"])?, log)?;
         let status = agent.wait(MANAGED_LIMIT)?;
@@ -144,10 +144,10 @@ impl Sandbox {
         Ok(agent.output())
     }
 
-    /// Has the device ask for news at once, as its units do when somebody asks for that; what the agent said.
+    /// Checks in at once, as the device's units do on request; returns the agent's output.
     ///
     /// # Errors
-    /// If it ended otherwise, with what it said.
+    /// If it ended otherwise, with its output.
     pub fn check_in(&self) -> Result<String> {
         self.run_agent(&["stage", "identity"])?.success()?;
         self.run_agent(&["check-in"])?.success()
@@ -161,7 +161,7 @@ impl Sandbox {
         run(self.agent(arguments)?)
     }
 
-    /// What `status --json` says.
+    /// Returns the output of `status --json`.
     ///
     /// # Errors
     /// If it is not JSON.
@@ -170,10 +170,10 @@ impl Sandbox {
         serde_json::from_str(&ended.stdout).with_context(|| format!("parse the status: {ended:?}"))
     }
 
-    /// What the agent said last, as a program reads it; nothing before its first word.
+    /// Returns the agent's latest status, as programs read it; `None` before the first one.
     ///
     /// # Errors
-    /// If the file is not what the agent writes.
+    /// If the file is not in the agent's form.
     pub fn said(&self) -> Result<Option<StatusFile>> {
         match std::fs::read(self.path("/run/unbox/status.json")) {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).context("parse the status file"),
@@ -181,7 +181,7 @@ impl Sandbox {
         }
     }
 
-    /// Removes what the agent said last, so that what it says next can be waited for.
+    /// Removes the agent's latest status, so that a test can wait for the next one.
     ///
     /// # Errors
     /// If it cannot be removed.
@@ -194,15 +194,15 @@ impl Sandbox {
         }
     }
 
-    /// The short name of the failure that the agent said last.
+    /// Returns the short name of the failure in the agent's latest status.
     ///
     /// # Errors
-    /// If the status file is not what the agent writes.
+    /// If the status file is not in the agent's form.
     pub fn failure(&self) -> Result<Option<String>> {
         Ok(self.said()?.and_then(|said| said.kind))
     }
 
-    /// The version of the payload that is in force, as the ledger keeps it.
+    /// Returns the version of the payload in force, from the ledger.
     ///
     /// # Errors
     /// If the ledger is not JSON.
@@ -212,11 +212,11 @@ impl Sandbox {
         Ok(ledger.pointer("/phase/installed/version").and_then(Value::as_u64))
     }
 
-    /// Every file below the root with the digest of its content, but for Unbox's own state: to
-    /// compare what the device is before and after.
+    /// Returns every file below the root with the digest of its content, except Unbox's own state: to compare
+    /// the device before and after.
     ///
     /// # Errors
-    /// If something cannot be read.
+    /// If a file cannot be read.
     pub fn snapshot(&self) -> Result<Vec<(PathBuf, String)>> {
         let mut found = Vec::new();
         let mut folders = vec![self.root.clone()];
@@ -229,7 +229,7 @@ impl Sandbox {
                     continue;
                 }
                 if kind.is_dir() {
-                    // The way to Unbox's own state is Unbox's own.
+                    // The directories that lead to Unbox's own state belong to Unbox, too.
                     if !["var", "var/lib"].iter().any(|way| shown == Path::new(way)) {
                         found.push((shown, "directory".to_owned()));
                     }

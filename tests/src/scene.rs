@@ -1,4 +1,4 @@
-//! What most tests and the demo start from: a server with a reseller, a customer and a DPC.
+//! The starting point of most tests and the demo: a server with a reseller, a customer and a DPC.
 
 use crate::{binaries, dpc, files, process::Running, server::TestServer};
 use anyhow::{Context as _, Result, ensure};
@@ -24,18 +24,18 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// A server in `folder`, with a reseller and a customer who has no configuration yet.
+    /// Makes a server in `folder`, with a reseller and a customer who has no configuration yet.
     ///
     /// # Errors
-    /// What the server complained about.
+    /// The server's complaint.
     pub fn set(folder: &Path) -> Result<Self> {
         Self::set_with(folder, &[])
     }
 
-    /// The same, with settings other than the defaults: names and values as in `server.toml`.
+    /// Does the same, with settings other than the defaults: names and values as in `server.toml`.
     ///
     /// # Errors
-    /// What the server complained about.
+    /// The server's complaint.
     pub fn set_with(folder: &Path, settings: &[(&str, &str)]) -> Result<Self> {
         let server = TestServer::start_with(&folder.join("server"), settings)?;
         server.admin(&["reseller", "create", RESELLER])?;
@@ -52,7 +52,7 @@ impl Scene {
         self.dpc(&binaries::demo_dpc()?, version, padding_bytes)
     }
 
-    /// The same with another program in it.
+    /// Does the same with another program in it.
     ///
     /// # Errors
     /// If it cannot be packed or uploaded.
@@ -75,7 +75,7 @@ impl Scene {
     /// Uploads a file and returns the `artifact` part of a configuration.
     ///
     /// # Errors
-    /// What the server complained about.
+    /// The server's complaint.
     pub fn upload(&self, file: &Path) -> Result<Value> {
         let path = file.to_str().context("a path that is text")?;
         let added = self.server.admin_json(&["artifact", "add", path])?;
@@ -85,7 +85,7 @@ impl Scene {
     /// Makes, or changes, the customer's default configuration.
     ///
     /// # Errors
-    /// What the server complained about.
+    /// The server's complaint.
     pub fn configure(&self, dpc: Option<&Value>, policy: &Value) -> Result<()> {
         let mut document = json!({
             "policy": policy,
@@ -131,7 +131,7 @@ impl Scene {
     /// Imports claims for the customer.
     ///
     /// # Errors
-    /// What the server complained about.
+    /// The server's complaint.
     pub fn claim(&self, csv: &str, more: &[&str]) -> Result<String> {
         let path = self.folder.join("claims.csv");
         files::write(&path, csv.as_bytes())?;
@@ -140,7 +140,7 @@ impl Scene {
         self.server.admin(&[&import, more].concat())
     }
 
-    /// Starts an import of claims, and does not wait for it.
+    /// Starts an import of claims, without waiting for it.
     ///
     /// # Errors
     /// If it cannot be started.
@@ -156,7 +156,7 @@ impl Scene {
     /// Makes a pre-provisioning token.
     ///
     /// # Errors
-    /// What the server complained about.
+    /// The server's complaint.
     pub fn token(&self) -> Result<String> {
         let made = self.server.admin_json(&["token", "create", "--customer", CUSTOMER])?;
         made.get("token")
@@ -165,15 +165,15 @@ impl Scene {
             .context("a token in what was printed")
     }
 
-    /// Every device that the server knows.
+    /// Returns every device that the server knows.
     ///
     /// # Errors
-    /// What the server complained about.
+    /// The server's complaint.
     pub fn devices(&self) -> Result<Vec<Value>> {
         let listed = self.server.admin_json(&["device", "list"])?;
         listed.get("devices").and_then(Value::as_array).cloned().context("devices in what was printed")
     }
-    /// The one device that the server knows.
+    /// Returns the one device that the server knows.
     ///
     /// # Errors
     /// If it knows none, or more than one.
@@ -183,10 +183,10 @@ impl Scene {
         devices.pop().context("one device")
     }
 
-    /// What the audit trail holds of one kind, such as `granted`, newest first.
+    /// Returns the entries of one kind in the audit trail, such as `granted`, newest first.
     ///
     /// # Errors
-    /// What the server complained about.
+    /// The server's complaint.
     pub fn audit(&self, action: &str) -> Result<Vec<Value>> {
         let listed = self.server.admin_json(&["audit", "--action", action, "--limit", "1000"])?;
         listed.get("entries").and_then(Value::as_array).cloned().context("entries in what was printed")

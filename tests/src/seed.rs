@@ -1,4 +1,4 @@
-//! Reproducible randomness for the harness: a seed that is printed replays the test.
+//! Reproducible randomness for the harness: the printed seed replays the test.
 
 use std::env;
 
@@ -7,7 +7,7 @@ use std::env;
 pub struct Seed(u64);
 
 impl Seed {
-    /// The seed of `UNBOX_SEED`, or `default`. Printed, so that a failure can be replayed.
+    /// Reads the seed from `UNBOX_SEED`, or takes `default`, and prints it, so that a failure can be replayed.
     #[must_use]
     pub fn from_environment(default: u64) -> Self {
         let seed = env::var("UNBOX_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(default);
@@ -18,7 +18,7 @@ impl Seed {
     /// A generator that starts at `seed`.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        // Zero would stay zero.
+        // A zero would stay zero.
         Self((seed ^ 0x9e37_79b9_7f4a_7c15) | 1)
     }
 
@@ -29,7 +29,7 @@ impl Seed {
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) % bound.max(1)
     }
-    /// So many bytes, each as likely as any other.
+    /// Draws this many bytes, each as likely as any other.
     pub fn bytes(&mut self, length: u64) -> Vec<u8> {
         (0..length).map(|_| u8::try_from(self.below(256)).unwrap_or_default()).collect()
     }

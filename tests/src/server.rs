@@ -23,12 +23,12 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// The name in the server's certificate.
 pub const NAME: &str = "localhost";
 
-/// A server that runs, and dies with the test.
+/// A running server, which dies with the test.
 #[derive(Debug)]
 pub struct TestServer {
     dir: PathBuf,
     process: Running,
-    /// Where it listens for devices.
+    /// The address on which it listens for devices.
     pub address: SocketAddr,
 }
 
@@ -41,15 +41,15 @@ impl TestServer {
     /// Initialises a server in `dir` and starts it on a free port of the loopback.
     ///
     /// # Errors
-    /// What `init` or `serve` complained about.
+    /// The complaint of `init` or `serve`.
     pub fn start(dir: &Path) -> Result<Self> {
         Self::start_with(dir, &[])
     }
 
-    /// The same, with settings other than the defaults: names and values as in `server.toml`.
+    /// Does the same, with settings other than the defaults: names and values as in `server.toml`.
     ///
     /// # Errors
-    /// What `init` or `serve` complained about.
+    /// The complaint of `init` or `serve`.
     pub fn start_with(dir: &Path, settings: &[(&str, &str)]) -> Result<Self> {
         let names = ["--name", NAME, "--name", "127.0.0.1", "--name", vm::SERVER_NAME];
         run(cli(dir, &[&["init"], &names[..]].concat())?)?.success().context("initialise the server")?;
@@ -58,7 +58,7 @@ impl TestServer {
         Ok(Self { dir: dir.to_owned(), process, address })
     }
 
-    /// What a device's configuration names.
+    /// Returns the address for a device's configuration.
     #[must_use]
     pub fn url(&self) -> String {
         format!("https://{NAME}:{}", self.address.port())
@@ -79,14 +79,14 @@ impl TestServer {
     /// Runs an administrator's command.
     ///
     /// # Errors
-    /// What it complained about.
+    /// The command's complaint.
     pub fn admin(&self, arguments: &[&str]) -> Result<String> {
         run(cli(&self.dir, arguments)?)?
             .success()
             .with_context(|| format!("unbox-server {}", arguments.join(" ")))
     }
 
-    /// An administrator's command, to be started.
+    /// Returns an administrator's command, to be started.
     ///
     /// # Errors
     /// If the server cannot be built.
@@ -97,21 +97,21 @@ impl TestServer {
     /// Runs an administrator's command with `--json`.
     ///
     /// # Errors
-    /// What it complained about, or what it printed instead of JSON.
+    /// The command's complaint, or its output if that is not JSON.
     pub fn admin_json(&self, arguments: &[&str]) -> Result<Value> {
         let printed = self.admin(&[arguments, &["--json"]].concat())?;
         serde_json::from_str(&printed).with_context(|| format!("parse what it printed: {printed}"))
     }
 
-    /// Ends it as a power cut would.
+    /// Kills it, as a power cut would.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Ends it as an administrator would.
+    /// Stops it, as an administrator would.
     ///
     /// # Errors
-    /// If it does not end, or not well.
+    /// If it does not end, or not successfully.
     pub fn stop(&mut self) -> Result<()> {
         let status = self.process.terminate(STOP_LIMIT)?;
         if status.success() {
@@ -124,14 +124,14 @@ impl TestServer {
     /// Starts it again, at the same address.
     ///
     /// # Errors
-    /// What `serve` complained about.
+    /// The complaint of `serve`.
     pub fn start_again(&mut self) -> Result<()> {
         let (process, address) = serve(&self.dir, &self.address.to_string())?;
         (self.process, self.address) = (process, address);
         Ok(())
     }
 
-    /// What it has logged so far.
+    /// Returns its log so far.
     #[must_use]
     pub fn log(&self) -> String {
         self.process.output()

@@ -1,5 +1,5 @@
-//! Simulated TPMs, each with certificates from a manufacturer of its own: what a device has soldered on,
-//! and what outlives its disk.
+//! Simulated TPMs, each with certificates from a manufacturer of its own: soldered onto the device, they
+//! outlive its disk.
 
 use crate::{
     files,
@@ -15,13 +15,13 @@ use std::{
 /// Ample time for the simulation to open its socket.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Somebody who makes TPMs, and certifies their endorsement keys.
+/// A manufacturer of TPMs, which certifies their endorsement keys.
 #[derive(Debug)]
 pub struct Manufacturer {
     folder: PathBuf,
 }
 
-/// By which key a TPM is certified.
+/// The endorsement key of a TPM that is certified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certified {
     /// RSA-2048, and P-384 beside it.
@@ -32,7 +32,7 @@ pub enum Certified {
     Not,
 }
 
-/// One TPM: its state on the disk, and perhaps a process that simulates it.
+/// One TPM: its state on the disk, and a process that simulates it while it is on.
 #[derive(Debug)]
 pub struct SimulatedTpm {
     state: PathBuf,
@@ -40,7 +40,7 @@ pub struct SimulatedTpm {
 }
 
 impl Manufacturer {
-    /// A manufacturer whose root was never seen before.
+    /// Makes a manufacturer whose root was never seen before.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -66,7 +66,7 @@ impl Manufacturer {
     /// Makes a TPM.
     ///
     /// # Errors
-    /// What the tool complained about.
+    /// The tool's complaint.
     pub fn make(&self, state: &Path, certified: Certified) -> Result<SimulatedTpm> {
         std::fs::create_dir_all(state).with_context(|| format!("make {}", state.display()))?;
         let tool = Program::new("swtpm_setup")
@@ -76,7 +76,7 @@ impl Manufacturer {
             .arg(state);
         match certified {
             Certified::Rsa => tool.args(["--create-ek-cert", "--vmid", "device"]),
-            // A key of RSA-3072 has its certificate elsewhere, where nobody of us looks.
+            // The certificate of an RSA-3072 key lies elsewhere, where the agent does not look.
             Certified::P384 => tool.args(["--create-ek-cert", "--rsa-keysize", "3072", "--vmid", "device"]),
             Certified::Not => tool,
         }
@@ -84,10 +84,10 @@ impl Manufacturer {
         Ok(SimulatedTpm { state: state.to_owned(), running: None })
     }
 
-    /// The root and the authority below it, in a folder that a server can be told of.
+    /// Returns a folder with the root and the authority below it, for the server's settings.
     ///
     /// # Errors
-    /// If there are none yet: the first TPM brings them.
+    /// If there are none yet: the first TPM creates them.
     pub fn roots(&self) -> Result<PathBuf> {
         let folder = self.folder.join("roots");
         for name in ["issuercert.pem", "swtpm-localca-rootca-cert.pem"] {
@@ -121,7 +121,7 @@ impl SimulatedTpm {
         self.start(socket, |path| format!("--ctrl type=unixio,path={path}"))
     }
 
-    /// Switches it off: what is in its non-volatile memory stays.
+    /// Switches it off: its non-volatile memory stays.
     pub fn switch_off(&mut self) {
         self.running = None;
     }

@@ -1,4 +1,4 @@
-//! `GET /artifacts/sha256/<hex>`: bytes that any cache may keep for ever, in ranges.
+//! `GET /artifacts/sha256/<hex>`: bytes that any cache may keep without end, in ranges.
 
 use super::{App, problem::plain_problem};
 use crate::log::chain;
@@ -14,7 +14,7 @@ use unbox_common::digest::Sha256;
 
 /// The pause of a device whose artifact is not here, in seconds: another server may have it.
 const RETRY_AFTER_S: u32 = 15;
-/// What is under a digest never changes.
+/// The caching of artifacts: the bytes of a digest never change.
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
 /// `GET` and `HEAD`.
@@ -49,9 +49,8 @@ pub(super) async fn artifact(
     }
 }
 
-/// The answer for bytes that are not here. A digest that is registered has its bytes somewhere, in the
-/// directory of another server or in a backup: the device tries again, and nobody has to change its
-/// configuration.
+/// Answers for bytes that are not here. The bytes of a registered digest exist somewhere, in the directory
+/// of another server or in a backup: the device tries again, and its configuration need not change.
 async fn missing(app: &App, digest: Sha256) -> Response {
     match app.services.is_artifact_registered(digest).await {
         Ok(false) => plain_problem(StatusCode::NOT_FOUND, "There is no such artifact."),
@@ -72,7 +71,7 @@ fn later(detail: &str) -> Response {
     response
 }
 
-/// The digest is the one validator: dates of files mean nothing, and a range continues only a
+/// Makes the digest the only validator: dates of files mean nothing, and a range continues only a
 /// download of the same digest.
 fn only_by_digest(headers: &mut HeaderMap, etag: &HeaderValue) {
     if headers.contains_key(header::IF_RANGE) && !names(headers, &header::IF_RANGE, etag) {

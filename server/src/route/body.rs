@@ -1,5 +1,5 @@
-//! Reads the body of a message: of the right type, no larger than it may be, in time; packed by gzip or as
-//! it is (RFC 9110, section 8.4).
+//! Reads the body of a message: of the right type, within its size and time limits; compressed by gzip or
+//! plain (RFC 9110, section 8.4).
 
 use super::{
     App,
@@ -23,17 +23,17 @@ use std::{
 use tokio::time::{Instant, timeout};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-/// What a byte of JSON takes in memory, with the message that is made of it.
+/// The memory for a byte of JSON, together with the message that is made of it.
 const JSON_FACTOR: usize = 4;
 
-/// A body in memory, which is held for it.
+/// A body in memory, with the reservation for it.
 pub(super) struct WholeBody {
     bytes: Bytes,
     memory: Reservation,
 }
 
 impl WholeBody {
-    /// The bytes, and the memory to hold for as long as they are there.
+    /// Returns the bytes, and the memory to hold for as long as they exist.
     pub(super) fn into_parts(self) -> (Bytes, Reservation) {
         (self.bytes, self.memory)
     }
@@ -80,7 +80,7 @@ async fn read_typed(
     read_whole(app, holders, request, limit, JSON_FACTOR).await
 }
 
-/// Reads a whole JSON body of at most `limit` bytes; there may be none, and then its type does not count.
+/// Reads a whole JSON body of at most `limit` bytes; it may be empty, and then its type does not matter.
 pub(super) async fn read_optional(
     app: &App,
     holders: Holders,
@@ -102,7 +102,7 @@ pub(super) async fn read_bytes(
     read_whole(app, holders, request, limit, 1).await
 }
 
-/// That a body of another type was expected.
+/// Makes the refusal of a body of the wrong type.
 pub(super) fn wrong_type(expected: &str) -> RouteError {
     RouteError::Message(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -110,7 +110,7 @@ pub(super) fn wrong_type(expected: &str) -> RouteError {
     )
 }
 
-/// That a body is larger than it may be.
+/// Makes the refusal of a body that is too large.
 pub(super) fn too_large(limit: usize) -> RouteError {
     RouteError::Message(
         StatusCode::PAYLOAD_TOO_LARGE,
@@ -118,8 +118,8 @@ pub(super) fn too_large(limit: usize) -> RouteError {
     )
 }
 
-/// Lets the rest of a body pass by that nobody reads. Whether that was all of it: at most `limit` bytes, in
-/// the time of a request.
+/// Discards the rest of a body that nobody reads. Returns whether that was all of it: at most `limit` bytes,
+/// within the time of a request.
 pub(super) async fn discard(app: &App, body: Body, limit: usize) -> bool {
     let mut parts = Limited::new(body, limit).into_data_stream();
     let passed = async {
@@ -133,8 +133,8 @@ pub(super) async fn discard(app: &App, body: Body, limit: usize) -> bool {
     timeout(app.request_timeout, passed).await.unwrap_or(false)
 }
 
-/// Holds the head of a body that is read item by item against its type and limit; there may be none. Whether
-/// it is packed by gzip.
+/// Checks the head of a body that is read item by item, by type and limit; the body may be empty. Returns
+/// whether it is compressed by gzip.
 pub(super) fn check_items(headers: &HeaderMap, body: &Body, limit: usize) -> Result<bool, RouteError> {
     if announced(headers).is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
@@ -147,10 +147,10 @@ pub(super) fn check_items(headers: &HeaderMap, body: &Body, limit: usize) -> Res
     }
 }
 
-/// The bytes of a body of any length, for a thread that may block; called within the runtime.
+/// Returns a reader of a body of any length, for a thread that may block; called within the runtime.
 ///
-/// Whoever sends may pause for as long as a request may take, and has to bring the least rate on the
-/// whole; a longer pause, or an end before the announced length, is an error of the read.
+/// The sender may pause for as long as a request may take, and has to keep the least rate on the whole; a
+/// longer pause, or an end before the announced length, is an error of the read.
 pub(super) fn blocking_reader(app: &App, body: Body) -> impl Read + Send + use<> {
     let pause = app.request_timeout;
     let rate = LeastRate::new(app.least_bytes_per_s, pause);
@@ -169,8 +169,8 @@ pub(super) fn blocking_reader(app: &App, body: Body) -> impl Read + Send + use<>
     SyncIoBridge::new(StreamReader::new(Box::pin(stream::unfold((body.into_data_stream(), rate), next))))
 }
 
-/// How much has to arrive. Only the time counts in which the server waits for it, and each period for
-/// itself: who was fast before may not be slow for hours.
+/// The least rate of an upload. It counts only the time in which the server waits for bytes, and each
+/// period by itself: a fast start is no credit for hours of slowness.
 struct LeastRate {
     bytes_per_s: u32,
     period: Duration,
@@ -183,7 +183,7 @@ impl LeastRate {
         Self { bytes_per_s, period, waited: Duration::ZERO, bytes: 0 }
     }
 
-    /// Counts a part that took this long to arrive.
+    /// Counts a part that took this long to arrive, and returns whether the rate is kept.
     fn is_kept(&mut self, waited: Duration, bytes: usize) -> bool {
         self.waited += waited;
         self.bytes += bytes as u64;
@@ -208,7 +208,7 @@ async fn read_whole(
     read_parts(app, holders, (&head.headers, body), limit, factor).await
 }
 
-/// The same for a request that is taken apart already.
+/// Does the same for a request in parts.
 pub(super) async fn read_parts(
     app: &App,
     holders: Holders,
@@ -220,7 +220,7 @@ pub(super) async fn read_parts(
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
     }
-    // Memory that is never written to is not taken: what is announced costs nothing before it arrives.
+    // Memory that is never written to costs nothing: an announced length is free until bytes arrive.
     let bytes = Vec::with_capacity(announced.and_then(|length| length.try_into().ok()).unwrap_or(0));
     let gathered = Gathered { bytes, memory: app.memory.open(holders), limit, factor };
     let mut gathered = Unpacked::of(Coding::of(headers)?, gathered);
@@ -243,7 +243,7 @@ pub(super) async fn read_parts(
     Ok(WholeBody { bytes: bytes.into(), memory })
 }
 
-/// A body as far as it has arrived, within its limit and with its memory.
+/// The part of a body that has arrived, within its limit and with its memory.
 struct Gathered {
     bytes: Vec<u8>,
     memory: Reservation,
@@ -251,7 +251,7 @@ struct Gathered {
     factor: usize,
 }
 
-/// Why no more of a body is gathered.
+/// The reason why no more of a body is gathered.
 #[derive(Debug, thiserror::Error)]
 enum Full {
     #[error("the body has more bytes than it may have")]
@@ -276,7 +276,7 @@ impl Write for Gathered {
     }
 }
 
-/// Takes a body as it arrives, and gathers it as it is.
+/// Gathers an arriving body, decompressed.
 enum Unpacked {
     Plain(Gathered),
     /// Nothing has arrived: a message without a body may come with the header of one.
@@ -329,7 +329,7 @@ fn not_gathered(error: io::Error, limit: usize) -> RouteError {
 const NOT_GZIP: &str = "The message is not what Content-Encoding says. Pack all of it by gzip, or send it as it \
      is and without that header.";
 
-/// How a body is packed.
+/// The compression of a body.
 #[derive(Clone, Copy)]
 enum Coding {
     Identity,
@@ -358,7 +358,7 @@ fn unsupported(text: &str) -> RouteError {
     RouteError::Message(StatusCode::UNSUPPORTED_MEDIA_TYPE, text.to_owned())
 }
 
-/// Refuses a stream of bytes that is packed: how much it holds would be known too late.
+/// Refuses a compressed stream of bytes: its real size would be known too late.
 pub(super) fn expect_plain(headers: &HeaderMap) -> Result<(), RouteError> {
     match Coding::of(headers) {
         Ok(Coding::Identity) => Ok(()),
@@ -375,7 +375,7 @@ pub(super) fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
         .is_some_and(|value| essence(value) == media_type)
 }
 
-/// How long a body is, if its head says it.
+/// Returns the length of a body, if its head has it.
 pub(super) fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

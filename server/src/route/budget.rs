@@ -1,10 +1,9 @@
-//! What requests take of something that there is only so much of, shared fairly among those who ask:
-//! bytes of memory, and places for files that pass.
+//! The shares of requests in limited resources: bytes of memory, and places for passing files.
 //!
-//! Whoever asks may hold as much as is still free: alone half of all, beside one other a third, and
-//! a newcomer always finds some. Somebody who is known counts for their company, so that further
-//! accounts and addresses give no further share; and for their address, so that further companies
-//! do not either.
+//! Each holder may hold as much as is still free: alone half of all, beside one other a third, and
+//! a newcomer always finds some. A known caller counts for their company, so that further accounts
+//! and addresses give no further share; and for their address, so that further companies do not
+//! either.
 
 use super::AddressKey;
 use axum::body::Bytes;
@@ -16,7 +15,7 @@ use std::{
 use tokio::{sync::Notify, time::timeout};
 use unbox_common::ids::{AccountId, CompanyId};
 
-/// Somebody for whom memory is held.
+/// A holder of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Holder {
     /// Everybody behind one address.
@@ -27,23 +26,23 @@ pub(super) enum Holder {
     Account(AccountId),
 }
 
-/// For whom a request holds memory: by address, and by name once that is known.
+/// The holders of a request's memory: its address, and its name once that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Holders {
     pub(super) address: Option<AddressKey>,
     pub(super) known: Option<Holder>,
 }
 
-/// Why nothing is given.
+/// The reason why nothing is granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoneFree {
-    /// Whoever asks holds their share.
+    /// The holder has its share already.
     Share,
-    /// Everybody together holds all of it.
+    /// All holders together have all of it.
     All,
 }
 
-/// All that there is.
+/// A limited resource.
 pub(super) struct Budget {
     total_bytes: usize,
     held: Mutex<Held>,
@@ -56,7 +55,7 @@ struct Held {
     by_holder: HashMap<Holder, usize>,
 }
 
-/// Memory that is held; free again when it is dropped.
+/// A part of the budget; it is free again when dropped.
 pub(super) struct Reservation {
     budget: Arc<Budget>,
     holders: Holders,
@@ -64,7 +63,7 @@ pub(super) struct Reservation {
 }
 
 impl Holders {
-    /// The same for whoever is known, wherever they ask from.
+    /// Returns the known holder alone, whatever the address.
     pub(super) const fn by_name(self) -> Self {
         Self { address: None, known: self.known }
     }
@@ -79,19 +78,19 @@ impl Budget {
         Arc::new(Self { total_bytes, held: Mutex::default(), freed: Notify::new() })
     }
 
-    /// Holds nothing yet.
+    /// Opens a reservation that holds nothing yet.
     pub(super) fn open(self: &Arc<Self>, holders: Holders) -> Reservation {
         Reservation { budget: self.clone(), holders, bytes: 0 }
     }
 
-    /// Holds memory at once, or not at all.
+    /// Reserves memory at once, or not at all.
     pub(super) fn reserve(self: &Arc<Self>, holders: Holders, bytes: usize) -> Result<Reservation, NoneFree> {
         let mut reservation = self.open(holders);
         reservation.grow(bytes)?;
         Ok(reservation)
     }
 
-    /// Holds memory as soon as there is some, or says after `patience` why there was none.
+    /// Reserves memory as soon as there is some, or returns after `patience` why there was none.
     pub(super) async fn wait(
         self: &Arc<Self>,
         holders: Holders,
@@ -101,7 +100,7 @@ impl Budget {
         let mut missing = NoneFree::All;
         let wait = async {
             loop {
-                // Listens before it looks, so that nothing that is freed in between is missed.
+                // It listens before it looks, so that nothing that is freed in between is missed.
                 let mut freed = std::pin::pin!(self.freed.notified());
                 freed.as_mut().enable();
                 match self.reserve(holders, bytes) {
@@ -115,7 +114,7 @@ impl Budget {
         waited.map_err(|_| missing)
     }
 
-    /// Bytes that are held now, for the metrics.
+    /// Returns the bytes that are held now, for the metrics.
     pub(super) fn held_bytes(&self) -> usize {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).bytes
     }
@@ -131,7 +130,7 @@ impl Held {
 }
 
 impl Reservation {
-    /// Holds more.
+    /// Reserves more memory.
     pub(super) fn grow(&mut self, bytes: usize) -> Result<(), NoneFree> {
         let mut held = self.budget.held.lock().unwrap_or_else(PoisonError::into_inner);
         let together = held.bytes.saturating_add(bytes);
@@ -146,20 +145,20 @@ impl Reservation {
         Ok(())
     }
 
-    /// For the same holders, nothing yet.
+    /// Opens another reservation for the same holders, empty.
     pub(super) fn another(&self) -> Self {
         self.budget.open(self.holders)
     }
 
-    /// Holds at least so many bytes, whether or not they are free: for an answer that is there
-    /// already, and must not be lost.
+    /// Reserves at least this many bytes, even if they are not free: for an answer that exists already, and
+    /// must not be lost.
     pub(super) fn cover(&mut self, bytes: usize) {
         let more = bytes.saturating_sub(self.bytes);
         self.budget.held.lock().unwrap_or_else(PoisonError::into_inner).add(self.holders, more);
         self.bytes += more;
     }
 
-    /// The bytes, which hold this memory until nobody needs them any more.
+    /// Returns the bytes, which hold this memory until they are dropped.
     pub(super) fn with(mut self, bytes: Vec<u8>) -> Bytes {
         self.cover(bytes.len());
         Bytes::from_owner(HeldBytes { bytes, _memory: self })
@@ -179,7 +178,7 @@ impl AsRef<[u8]> for HeldBytes {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        // Nothing is freed, so nobody is woken: least of all whoever just found nothing.
+        // Nothing is freed, so nobody is woken: least of all the one who just found nothing.
         if self.bytes == 0 {
             return;
         }

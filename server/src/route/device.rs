@@ -1,4 +1,4 @@
-//! The four messages of devices. Who asks is checked before what they ask is read.
+//! The four messages of devices. The sender is checked before the message is read.
 
 use super::{
     App, Peer, address_key, body, holders,
@@ -41,7 +41,7 @@ async fn challenge(app: &App, peer: &Peer, request: Request) -> Result<Challenge
     admitted(app, answer_unless_guessed(app, peer, hello)).await
 }
 
-/// Answers a hello, unless its address has guessed at identifiers too often and shows nothing else.
+/// Answers a hello, unless its address has guessed too many identifiers and shows nothing else.
 async fn answer_unless_guessed(app: &App, peer: &Peer, hello: HelloRequest) -> Result<Challenge, RouteError> {
     let heard = app.services.hear(hello).await?;
     let (from, now) = (address_key(peer), app.started.elapsed());
@@ -80,8 +80,8 @@ async fn grant(app: &App, peer: &Peer, request: Request) -> Result<Grant, RouteE
     admitted(app, grant_unless_too_often(app, &body, origin)).await
 }
 
-/// Enrolls a device, unless it does so too often. Its key is counted, which it has proven by then: nobody
-/// else uses it up.
+/// Enrolls a device, unless it does so too often. Its proven key is counted, so that nobody else uses up
+/// its quota.
 async fn grant_unless_too_often(app: &App, body: &[u8], origin: Origin) -> Result<Grant, RouteError> {
     let proof = app.services.read_prove(body, origin)?;
     app.by_device.check(proof.key()).map_err(RouteError::TooMany)?;
@@ -118,7 +118,7 @@ async fn news(app: &App, peer: &Peer, request: Request) -> Result<News, RouteErr
     admitted(app, app.services.check_in_from(who, Some(address_key(peer)), check_in)).await
 }
 
-/// The device that the client certificate names, unless it asks too often.
+/// Returns the device that the client certificate names, unless it asks too often.
 fn enrolled(app: &App, peer: &Peer) -> Result<DeviceIdentityCert, RouteError> {
     let known = certificate(peer).ok_or(RouteError::NoCertificate)?;
     app.by_device.check(known.device).map_err(RouteError::TooMany)?;
@@ -140,8 +140,8 @@ async fn message<T: DeserializeOwned>(
     serde_json::from_slice(&body).map_err(|error| RouteError::malformed(&error))
 }
 
-/// Runs a service if there is room for it. Only a message that has arrived whole takes a place,
-/// so that slow senders cannot keep others out.
+/// Runs a service if there is room for it. Only a completely received message takes a place, so that slow
+/// senders cannot keep others out.
 async fn admitted<T, E: Into<RouteError>>(
     app: &App,
     service: impl Future<Output = Result<T, E>>,

@@ -1,5 +1,5 @@
-//! For whom a proxy asks: its address stands on the connection, the client's in a header. Only proxies that
-//! the settings name are believed, and only the header that they write.
+//! The client behind a proxy: the proxy's address is that of the connection, the client's is in a header.
+//! Only proxies that the settings name are trusted, and only the header that they write.
 
 use super::{App, Peer};
 use crate::config::{Proxies, ProxyHeader};
@@ -25,8 +25,8 @@ pub(super) async fn know_client(State(app): State<Arc<App>>, mut request: Reques
     next.run(request).await
 }
 
-/// The client behind a proxy: the last address that no trusted proxy has. Whatever is before it was written
-/// by somebody for whom nobody vouches.
+/// Returns the client behind a proxy: the last address that is not a trusted proxy's. Nobody vouches for
+/// the addresses before it.
 fn client(peer: IpAddr, headers: &HeaderMap, proxies: &Proxies) -> Option<IpAddr> {
     if !proxies.trust(peer) {
         return None;
@@ -55,7 +55,7 @@ const fn name(header: ProxyHeader) -> &'static str {
     }
 }
 
-/// The node for which an element asks (RFC 7239, section 5.2).
+/// Returns the client's node of an element (RFC 7239, section 5.2).
 fn forwarded_for(element: &str) -> Option<&str> {
     element.split(';').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
@@ -63,7 +63,7 @@ fn forwarded_for(element: &str) -> Option<&str> {
     })
 }
 
-/// The address of a node, which may have a port; an IPv6 address then stands in brackets.
+/// Returns the address of a node, which may have a port; an IPv6 address then stands in brackets.
 fn address(node: &str) -> Option<IpAddr> {
     let node = node.trim().trim_matches('"');
     let parsed = node.parse().or_else(|_| node.parse::<SocketAddr>().map(|with_port| with_port.ip()));
@@ -81,7 +81,7 @@ mod tests {
         for line in lines {
             headers.append(name(header), line.parse().unwrap());
         }
-        // Another header than the one that the proxy writes says nothing.
+        // Headers other than the one that the proxy writes are ignored.
         for other in ["x-forwarded-for", "forwarded", "x-real-ip"] {
             if other != name(header) {
                 headers.append(other, "for=203.0.113.66".parse().unwrap());

@@ -1,8 +1,8 @@
-//! How many identifiers that no claim names one address may ask about: against enumeration.
+//! A limit on the unclaimed identifiers that one address may ask about: against enumeration.
 //!
-//! Only guesses that missed cost something, and the same one again costs nothing for a day: a thousand
-//! claimed devices behind one address are not counted, and devices that wait to be claimed are counted
-//! once each. Whoever guesses too often waits, and nobody at another address does.
+//! Only guesses that missed cost something, and repeating one costs nothing for a day: a thousand
+//! claimed devices behind one address are not counted, and devices that wait for their claim are counted
+//! once each. An address that guesses too often has to wait, and no other address does.
 
 use crate::{config::HourlyRate, domain::network::Network, service::Guess};
 use std::{
@@ -11,18 +11,18 @@ use std::{
     time::Duration,
 };
 
-/// Budgets and remembered guesses fall into so many cells each, which bounds the memory whatever an
-/// attacker sends: 1 MiB each, and only what is touched. Which keys share a cell is secret.
+/// The cells of budgets and of remembered guesses, which bound the memory whatever an attacker sends: 1 MiB
+/// each, and only as far as it is touched. Which keys share a cell is secret.
 const CELLS: usize = 1 << 17;
-/// The cells that a guess may be remembered in: with one alone, two devices of a school would make the
+/// The cells that a guess may be remembered in: with a single one, two devices of a school could make the
 /// server forget each other.
 const WAYS: usize = 4;
-/// The half of a cell that holds a second.
+/// The half of a cell that holds the time in seconds.
 const SECONDS: u64 = 0xffff_ffff;
-/// How long a guess is remembered.
+/// The time for which a guess is remembered.
 const REMEMBERED_S: u64 = 24 * 3600;
-/// The wider networks that share a budget, in bits, and how many times it is that of one subscriber.
-/// Providers hand out networks of these sizes, and whoever has one must not have it 65,536 times.
+/// The wider networks that share a budget: their prefix in bits, and the multiple of one subscriber's
+/// budget. Providers hand out networks of these sizes, and the owner of one must not get it 65,536 times.
 const WIDER: [(u32, u64); 2] = [(56, 4), (48, 16)];
 
 /// The guesses of all addresses.
@@ -33,9 +33,9 @@ pub(super) struct Guesses {
 }
 
 struct Book {
-    /// For each budget, the time at which it is whole again, in ms (GCRA).
+    /// The time at which each budget is whole again, in ms (GCRA).
     whole_at_ms: Vec<u64>,
-    /// For each guess, the upper half of its hash, and the second of its last count.
+    /// The upper half of each guess's hash, and the second of its last count.
     remembered: Vec<u64>,
 }
 
@@ -45,8 +45,8 @@ impl Guesses {
         Self { rate, hasher: RandomState::new(), book }
     }
 
-    /// The time until whoever is there may have an answer that depends on these guesses, which hit;
-    /// `None` if that is now. Having it, they may have it again: a device is not held up in between.
+    /// Returns the time until the client may get an answer that depends on these guesses, which hit; `None`
+    /// if that is now. They are remembered then, so that a device is not held up between its messages.
     pub(super) fn wait(&self, from: Network, guesses: &[Guess], now: Duration) -> Option<Duration> {
         if self.rate.burst == 0 {
             return None;
@@ -61,8 +61,8 @@ impl Guesses {
         longest
     }
 
-    /// The same for guesses that missed, which are counted. Where another guess of the same hello is
-    /// held back, those that are not are counted all the same: that they missed could be seen.
+    /// Does the same for guesses that missed, which are counted. If another guess of the same hello has to
+    /// wait, the others are counted all the same: the answer could reveal that they missed.
     pub(super) fn count(&self, from: Network, guesses: &[Guess], now: Duration) -> Option<Duration> {
         if self.rate.burst == 0 {
             return None;
@@ -86,7 +86,7 @@ impl Guesses {
         let now_ms = millis(now);
         let waits = self.budgets(from, guess).filter_map(|(cell, burst, pause_ms)| {
             let whole_at = book.whole_at_ms.get(cell).copied().unwrap_or_default();
-            // The last of the burst is spent when one more would not be whole within the time of all.
+            // The burst is used up if one more guess would not be whole again within a full burst's time.
             let wait_ms = (whole_at + pause_ms).saturating_sub(now_ms + burst * pause_ms);
             (wait_ms > 0).then(|| Duration::from_millis(wait_ms))
         });
@@ -110,14 +110,14 @@ impl Guesses {
     fn remember(&self, book: &mut Book, from: Network, guess: &Guess, now: Duration) {
         let (set, mark) = self.mark(from, guess);
         let ways = book.remembered.get_mut(set..set + WAYS).unwrap_or_default();
-        // Its own place if it has one, else an empty one, else that of the oldest.
+        // Its own place if it has one, else an empty one, else the oldest one.
         let place = ways.iter_mut().min_by_key(|was| (**was >> 32 != mark, **was != 0, **was & SECONDS));
         if let Some(place) = place {
             *place = (mark << 32) | (now.as_secs() & SECONDS);
         }
     }
 
-    /// The budgets that a guess is taken from: cell, burst, and the pause that each guess costs, in ms.
+    /// Returns the budgets of a guess: cell, burst, and the pause that each guess costs, in ms.
     fn budgets(&self, from: Network, guess: &Guess) -> impl Iterator<Item = (usize, u64, u64)> {
         let wider = WIDER.into_iter().filter_map(move |(bits, times)| Some((from.wider(bits)?, bits, times)));
         let all = std::iter::once((from.address(), 64, 1)).chain(wider);
@@ -128,7 +128,7 @@ impl Guesses {
         })
     }
 
-    /// The first of the cells in which a guess may be remembered, and what is kept of it there.
+    /// Returns the first of the cells in which a guess may be remembered, and the mark that is stored there.
     fn mark(&self, from: Network, guess: &Guess) -> (usize, u64) {
         let (cell, hash) = self.cell((from, guess));
         (cell / WAYS * WAYS, (hash >> 32).max(1))
@@ -136,7 +136,7 @@ impl Guesses {
 
     fn cell(&self, key: impl Hash) -> (usize, u64) {
         let hash = self.hasher.hash_one(key);
-        // The lower bits choose the cell; it is the upper half that tells keys of one cell apart.
+        // The lower bits choose the cell; the upper half tells keys of one cell apart.
         (usize::try_from(hash % CELLS as u64).unwrap_or_default(), hash)
     }
 }
@@ -165,7 +165,7 @@ mod tests {
         matching::IdentifierSet,
     };
 
-    /// The limits of a server whose settings say nothing about them.
+    /// The limits of a server whose settings do not set them.
     const DEFAULT: HourlyRate = HourlyRate { burst: 500, per_hour: 60 };
 
     fn network(address: &str) -> Network {
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!((book.whole_at_ms.len(), book.remembered.len()), (CELLS, CELLS));
     }
 
-    /// A number from 0 to `below`, out of a row that is the same in every run (splitmix64).
+    /// Returns a number from 0 to `below`, from a sequence that is the same in every run (splitmix64).
     fn random(state: &mut u64, below: u64) -> u64 {
         *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = *state;
@@ -295,7 +295,8 @@ mod tests {
         (z ^ (z >> 31)) % below
     }
 
-    /// The most that one hello may say about one serial number, by somebody who knows maker and model.
+    /// Returns the identity of a hello that reveals most about one serial number, if maker and model are
+    /// known.
     fn widest(number: u64) -> HardwareIdentity {
         use IdentifierKind::{BoardSerial, ChassisSerial, MacAddress, Manufacturer, Model, SerialNumber};
         let serial = format!("PF{number:06}");

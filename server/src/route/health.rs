@@ -1,4 +1,4 @@
-//! Whether the server lives, whether it can work, and what it counts.
+//! The server's health, its readiness, and its metrics.
 
 use super::{App, metrics::Measured, problem::plain_problem};
 use crate::files;
@@ -12,7 +12,7 @@ use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
-/// How long the database may take to answer.
+/// The time limit for the database's answer.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 /// The text format that Prometheus reads, version 1.0.
 const METRICS_TYPE: HeaderValue =

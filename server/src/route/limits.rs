@@ -1,4 +1,4 @@
-//! How often one address, one series of identifiers, or one account may ask.
+//! The rate of requests of one address, one series of identifiers, or one account.
 
 pub use crate::domain::network::Network as AddressKey;
 
@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-/// Keys fall into so many cells, which bounds the memory whatever an attacker sends: about 4 MiB.
+/// The number of cells for keys, which bounds the memory whatever an attacker sends: about 4 MiB.
 /// Two keys in one cell share its limit; which ones do is secret and differs at every start.
 const CELLS: u64 = 1 << 17;
 
@@ -43,7 +43,7 @@ impl<C: Clock + Clone> Limiter<C> {
         Self::with_quota(quota, clock)
     }
 
-    /// A limiter of this quota; without one there is no limit.
+    /// Makes a limiter of this quota; `None` means no limit.
     pub(super) fn with_quota(quota: Option<Quota>, clock: C) -> Self {
         let cells = quota.map(|quota| RateLimiter::dashmap_with_clock(quota, clock.clone()));
         Self { cells, hasher: RandomState::new(), clock }
@@ -59,7 +59,7 @@ impl<C: Clock + Clone> Limiter<C> {
         cells.check_key(&cell).map_err(|until| until.wait_time_from(self.clock.now()))
     }
 
-    /// Forgets every key that is as good as new.
+    /// Forgets every key whose quota is whole again.
     pub(super) fn sweep(&self) {
         if let Some(cells) = &self.cells {
             cells.retain_recent();

@@ -1,4 +1,4 @@
-//! What the server counts, as Prometheus reads it.
+//! The server's counters, in the form that Prometheus reads.
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -31,7 +31,7 @@ pub struct Metrics {
     certificate_end: Gauge,
 }
 
-/// What is measured when somebody asks.
+/// Values that are measured at each scrape.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Measured {
     /// Writes that wait for the database.
@@ -136,7 +136,7 @@ impl Metrics {
         );
     }
 
-    /// Everything in text, with what is measured now.
+    /// Returns all metrics as text, together with the present measurements.
     pub(super) fn encoded(&self, now: &Measured) -> Result<String, fmt::Error> {
         self.waiting_writes.set(i64::try_from(now.waiting_writes).unwrap_or(i64::MAX));
         self.memory.set(i64::try_from(now.memory_bytes).unwrap_or(i64::MAX));
@@ -161,35 +161,35 @@ impl Metrics {
         self.enrollments.get_or_create(&EnrollmentLabel { generation }).inc();
     }
 
-    /// A connection was opened; it counts until the guard is dropped.
+    /// Counts an open connection until the guard is dropped.
     #[must_use]
     pub fn connection(&self) -> Counted {
         Counted::new(&self.connections)
     }
 
-    /// A message is worked on; it counts until the guard is dropped.
+    /// Counts a message in progress until the guard is dropped.
     #[must_use]
     pub(super) fn in_progress(&self) -> Counted {
         Counted::new(&self.in_progress)
     }
 
-    /// A connection ended before TLS was set up.
+    /// Counts a connection that ended before TLS was set up.
     pub fn handshake_failed(&self) {
         self.handshake_failures.inc();
     }
 
-    /// The server's certificate ends at `end`.
+    /// Sets the end of the server's certificate.
     pub fn certificate_ends(&self, end: Timestamp) {
         self.certificate_end.set(i64::try_from(end.as_secs()).unwrap_or(i64::MAX));
     }
 
-    /// A connection was closed because there were too many.
+    /// Counts a connection that was closed because there were too many.
     pub fn connection_refused(&self) {
         self.connections_refused.inc();
     }
 }
 
-/// One of those that a gauge counts.
+/// One unit of a gauge, until it is dropped.
 #[derive(Debug)]
 pub struct Counted(Gauge);
 

@@ -1,12 +1,12 @@
-//! HTTP: from a request to a service and back. Nothing is decided here but who may ask, how
-//! much, and how an answer looks.
+//! HTTP: from a request to a service and back. This layer decides only about access, rates, and the form
+//! of an answer.
 //!
-//! * [`device_router`] is what devices and the management API's clients reach over TLS; [`api_router`]
-//!   that API alone, for a proxy; [`plain_router`] the part of it that needs
-//!   no secrecy (health, artifacts), for a load balancer; [`metrics_router`] what a scraper reads.
+//! * [`device_router`] serves devices and the management API's clients over TLS; [`api_router`] that API
+//!   alone, for a proxy; [`plain_router`] the part that needs no secrecy (health, artifacts), for a load
+//!   balancer; [`metrics_router`] the metrics, for a scraper.
 //! * A request passes `record.rs` (one log line, metrics), then its handler: `device.rs`,
-//!   `artifact.rs`, `health.rs`. What goes wrong is a [`problem::RouteError`], and becomes an
-//!   answer in `problem.rs` and nowhere else.
+//!   `artifact.rs`, `health.rs`. Any error is a [`problem::RouteError`], and becomes an answer in
+//!   `problem.rs` and nowhere else.
 //! * [`api`] is the management API; its errors have a form of their own, in `api/wire/status.rs`.
 //!
 //! To add a message of devices: its path and type in `unbox_common::protocol`, its handler in
@@ -55,11 +55,11 @@ use unbox_common::{
     protocol::latest::{ARTIFACT_PATH, CHECK_IN_PATH, HELLO_PATH, PROVE_PATH, REPORT_PATH},
 };
 
-/// Imports, exports and uploads that run at the same time: each may take a thread and a batch of rows.
+/// The most imports, exports and uploads at the same time: each may take a thread and a batch of rows.
 /// A company has at most as many as are left for the others.
 const MAX_STREAMS: usize = 32;
 
-/// What every handler shares.
+/// The state that every handler shares.
 pub struct App {
     services: Services,
     entropy: Arc<dyn Entropy>,
@@ -74,7 +74,7 @@ pub struct App {
     by_device: Limiter,
     guesses: Guesses,
     started: Instant,
-    /// Of accounts.
+    /// The quotas of accounts.
     quota: ApiQuota,
     page_tokens: PageTokens,
 }
@@ -103,7 +103,7 @@ impl App {
         })
     }
 
-    /// Counters of this server.
+    /// Returns the counters of this server.
     #[must_use]
     pub const fn metrics(&self) -> &Metrics {
         &self.metrics
@@ -117,7 +117,7 @@ impl App {
         self.quota.check(account, quota_user)
     }
 
-    /// How long a request waits for memory that others hold.
+    /// Returns the longest time that a request waits for memory that others hold.
     fn memory_patience(&self) -> Duration {
         self.request_timeout / 2
     }
@@ -129,8 +129,8 @@ impl App {
         self.quota.sweep();
     }
 
-    /// A number of seconds from `from` to `to`, different for every caller, so that those who
-    /// are sent away together do not come back together.
+    /// Draws a number of seconds from `from` to `to`, so that clients that are sent away together do not come
+    /// back together.
     fn jittered_seconds(&self, from: u32, to: u32) -> u32 {
         let mut bytes = [0; 4];
         // Without randomness everybody gets the longest pause: that is safe, too.
@@ -141,7 +141,7 @@ impl App {
     }
 }
 
-/// What devices reach, over TLS.
+/// Returns the routes of devices, over TLS.
 pub fn device_router(app: Arc<App>) -> Router {
     let messages = Router::new()
         .route(HELLO_PATH, post(device::hello))
@@ -151,17 +151,17 @@ pub fn device_router(app: Arc<App>) -> Router {
     finished_with_api(messages.merge(management()).merge(public()), app)
 }
 
-/// The management API, for this machine or for a proxy that speaks TLS.
+/// Returns the management API, for this machine or for a proxy with TLS.
 pub fn api_router(app: Arc<App>) -> Router {
     finished_with_api(management().merge(public()), app)
 }
 
-/// What needs no secrecy and asks for no certificate.
+/// Returns the routes that need neither secrecy nor a certificate.
 pub fn plain_router(app: Arc<App>) -> Router {
     finished(public(), app)
 }
 
-/// Metrics, for a scraper; on addresses that nothing else is served on.
+/// Returns the metrics, for a scraper; on addresses that serve nothing else.
 pub fn metrics_router(app: Arc<App>) -> Router {
     finished(Router::new().route("/metrics", get(health::metrics)), app)
 }
@@ -189,8 +189,8 @@ fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// The same for routes among which the management API is: with its batches, and with paths in which
-/// the slashes of a name are encoded, which no route matches before they are plain.
+/// Does the same for routes that include the management API: with its batches, and with paths in which the
+/// slashes of a name are encoded, which no route matches until they are decoded.
 fn finished_with_api(router: Router<Arc<App>>, app: Arc<App>) -> Router {
     let plain = finished(router.clone(), app.clone());
     let (in_batch, batched) = (plain.clone(), app.clone());
@@ -208,12 +208,12 @@ fn finished_with_api(router: Router<Arc<App>>, app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// For whom memory is held as long as it is not known who asks.
+/// Returns the holders of memory for a request whose sender is not known yet.
 fn holders(peer: &Peer) -> Holders {
     Holders { address: Some(address_key(peer)), known: None }
 }
 
-/// The key by which requests of one address are counted.
+/// Returns the key by which requests of one address are counted.
 fn address_key(peer: &Peer) -> AddressKey {
     AddressKey::of(peer.address.ip())
 }

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection.
+//! The other end of a connection.
 
 use crate::keys::DeviceCertificate;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 pub struct Peer {
     /// Its address.
     pub address: SocketAddr,
-    /// What its client certificate says; nothing if it showed none.
+    /// The device in its client certificate; `None` if it showed none.
     pub device: Option<DeviceCertificate>,
     /// Whether the connection came in without TLS, on an address meant for operators.
     pub plain: bool,

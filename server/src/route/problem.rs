@@ -1,7 +1,7 @@
-//! The one place that turns what went wrong into an answer: problem documents (RFC 9457).
+//! The one place that turns an error into an answer: problem documents (RFC 9457).
 //!
-//! A device's message is refused with a kind from the closed set, so that the device knows what
-//! to do; everything else gets a problem document without one.
+//! A device's message is refused with a kind from the closed set, so that the device knows how to
+//! react; everything else gets a problem document without one.
 
 use super::{App, api, budget::NoneFree};
 use crate::{log::chain, service::ServiceError};
@@ -17,25 +17,25 @@ use unbox_common::{
     refusal::RefusalKind,
 };
 
-/// How long those wait who came at a busy moment, in seconds.
+/// The range of the pause after a busy moment, in seconds.
 const BUSY_PAUSE_S: (u32, u32) = (2, 15);
-/// How much longer than necessary those wait who asked too often, in seconds: a thousand devices
-/// that are sent away together come back over this time.
+/// The time over which devices come back that asked too often, beyond the necessary pause, in seconds: a
+/// thousand devices that are sent away together do not return together.
 const LIMIT_SPREAD_S: u32 = 60;
-/// Why a request was not done.
+/// The reason why a request was not done.
 #[derive(Debug)]
 pub(super) enum RouteError {
-    /// The service said no, or failed.
+    /// The service refused, or failed.
     Service(ServiceError),
-    /// The message is none: its form, size or type is wrong.
+    /// The message is invalid in form, size or type.
     Message(StatusCode, String),
-    /// The message took longer to arrive than it may.
+    /// The message took too long to arrive.
     Slow,
     /// A message that only an enrolled device may send.
     NoCertificate,
-    /// More than this address, or this series of identifiers, may ask.
+    /// More requests than this address, or this series of identifiers, may make.
     TooMany(Duration),
-    /// More than the server takes on at once.
+    /// More requests than the server handles at once.
     Busy,
     /// No memory is left for this.
     NoMemory(NoneFree),
@@ -54,7 +54,8 @@ impl From<ServiceError> for RouteError {
 }
 
 impl RouteError {
-    /// A message that cannot be read, and where. The parser's own words might repeat a secret.
+    /// Makes the refusal of a malformed message, with the place. The parser's own words might repeat a
+    /// secret.
     pub(super) fn malformed(error: &serde_json::Error) -> Self {
         let (line, column) = (error.line(), error.column());
         let detail = format!("The message cannot be read at line {line}, column {column}.");
@@ -87,13 +88,13 @@ impl RouteError {
             Self::Service(error @ ServiceError::QuotaExceeded(_)) => {
                 with_status(StatusCode::TOO_MANY_REQUESTS, error.to_string())
             }
-            // Whatever failed in here, the device can only come back; the log has the cause.
+            // Whatever failed inside, the device can only come back; the log has the cause.
             Self::Service(error) => {
                 tracing::error!(error = chain(&error), "a request failed in the server");
                 busy()
             }
             Self::Message(status, detail) => with_status(status, detail),
-            // A slow network is no reason to give up: the same message may arrive the next time.
+            // A slow network is no reason to stop: the same message may arrive the next time.
             Self::Slow => Problem {
                 status: StatusCode::REQUEST_TIMEOUT.as_u16(),
                 ..busy().detail("The message took too long to arrive.")
@@ -110,12 +111,12 @@ impl RouteError {
     }
 }
 
-/// A message outside of the protocol: no kind says more, so the status does.
+/// Makes the problem of a message outside of the protocol: no kind fits, so the status has to do.
 fn with_status(status: StatusCode, detail: String) -> Problem {
     Problem { status: status.as_u16(), ..Problem::new(RefusalKind::UnsupportedProtocol).detail(detail) }
 }
 
-/// The answer to a device's message.
+/// Answers a device's message.
 pub(super) fn answer<T: Serialize>(app: &App, result: Result<T, RouteError>) -> Response {
     let answered = result.map_err(|error| error.into_problem(app));
     let mut response = match &answered {
@@ -134,7 +135,7 @@ pub(super) fn answer<T: Serialize>(app: &App, result: Result<T, RouteError>) -> 
     response
 }
 
-/// A problem document outside of the device protocol (RFC 9457, section 4.2.1).
+/// Answers with a problem document outside of the device protocol (RFC 9457, section 4.2.1).
 pub(super) fn plain_problem(status: StatusCode, detail: &str) -> Response {
     let problem = serde_json::json!({
         "type": "about:blank",
@@ -147,12 +148,12 @@ pub(super) fn plain_problem(status: StatusCode, detail: &str) -> Response {
     response
 }
 
-/// Nothing is at this path.
+/// Answers for a path that does not exist.
 pub(super) async fn no_such_path(request: Request) -> Response {
     outside(&request, StatusCode::NOT_FOUND, "There is nothing at this path.")
 }
 
-/// The path takes another method; the router adds which.
+/// Answers for a path with another method; the router adds the right one.
 pub(super) async fn no_such_method(request: Request) -> Response {
     outside(&request, StatusCode::METHOD_NOT_ALLOWED, "This path takes another method.")
 }

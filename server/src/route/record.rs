@@ -15,7 +15,7 @@ use unbox_common::{
     refusal::RefusalKind,
 };
 
-/// The device that an answer is about, where the connection does not say it.
+/// The device that an answer is about, if the connection does not show it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Subject {
     /// The device.
@@ -24,10 +24,10 @@ pub(super) struct Subject {
     pub(super) generation: Generation,
 }
 
-/// What stands for every path that is none: a scanner must not fill the metrics.
+/// The label of all unknown paths: a scanner must not fill the metrics.
 const NO_ROUTE: &str = "none";
 
-/// Passes a request on, and writes down how it went. Never a body, a token or an identifier.
+/// Passes a request on, and logs the outcome. Never a body, a token or an identifier.
 pub(super) async fn record(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
@@ -63,7 +63,7 @@ pub(super) async fn record(State(app): State<Arc<App>>, request: Request, next: 
     response
 }
 
-/// The size of the answer's body, if it is known: a file is streamed, and its length announced.
+/// Returns the size of the answer's body, if it is known: a file is streamed, with its length announced.
 fn bytes(response: &Response) -> Option<u64> {
     let announced = response.headers().get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());

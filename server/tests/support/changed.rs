@@ -1,10 +1,10 @@
-//! Backups that somebody changed, and that are whole all the same.
+//! Backups that were changed and still look whole.
 
 use serde_json::{Value, json};
 use std::{fs, io::Write as _, path::Path};
 use unbox_common::digest::Sha256;
 
-/// Changes the lines of a backup, and gives it the end that fits them.
+/// Changes the lines of a backup, and gives it a matching end.
 pub(crate) fn change(backup: &Path, change: impl FnOnce(&mut Vec<String>)) {
     let text = fs::read_to_string(backup).unwrap();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();

@@ -1,4 +1,4 @@
-//! A database for one test, empty but for its schema, and a look at all that is in it.
+//! A database for one test, empty but for its schema, and a snapshot of its contents.
 
 use super::postgres::Cluster;
 use sqlx::{AnyConnection, AssertSqlSafe, Column as _, Connection as _, Row as _, any::AnyRow};
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tempfile::TempDir;
 use unbox_server::store::Store;
 
-/// Everything that a refusal must leave as it was. The audit trail is not in it: it says that
+/// The tables that a refusal must leave unchanged. The audit trail is not among them: it records that
 /// somebody was refused.
 const TABLES: [&str; 23] = [
     "companies",
@@ -38,7 +38,7 @@ const TABLES: [&str; 23] = [
 pub struct TestDatabase {
     pub url: String,
     pub store: Store,
-    /// Where an SQLite file and artifacts lie; removed with the test.
+    /// The directory of an SQLite file and of artifacts; removed with the test.
     pub directory: TempDir,
 }
 
@@ -55,17 +55,17 @@ impl TestDatabase {
         Self { store: Store::create(&url).await.unwrap(), url, directory }
     }
 
-    /// A connection beside the store, for what the store itself never does.
+    /// Opens a connection beside the store, for statements that the store never runs.
     pub async fn connection(&self) -> AnyConnection {
         AnyConnection::connect(&self.url).await.unwrap()
     }
 
-    /// Runs one statement that the store itself never would.
+    /// Runs one statement that the store never would.
     pub async fn tamper(&self, statement: &'static str) {
         sqlx::query(statement).execute(&mut self.connection().await).await.unwrap();
     }
 
-    /// Every row of every table but the audit trail.
+    /// Returns every row of every table but the audit trail.
     pub async fn snapshot(&self) -> BTreeMap<&'static str, Vec<String>> {
         let mut connection = self.connection().await;
         let mut all = BTreeMap::new();
@@ -96,7 +96,7 @@ fn text(row: &AnyRow) -> String {
         .join(" ")
 }
 
-/// Runs every test against SQLite, and against PostgreSQL where that may be started.
+/// Runs every test on SQLite, and on PostgreSQL where that can be started.
 macro_rules! battery {
     ($($test:ident),+ $(,)?) => {
         mod sqlite {

@@ -37,7 +37,7 @@ pub struct TestDevice {
 }
 
 impl TestDevice {
-    /// A Lenovo of this serial number, with a key of its own.
+    /// Makes a Lenovo with this serial number and a key of its own.
     pub fn new(serial: &str) -> Self {
         let (pair, document, random) = new_key();
         let identity = [
@@ -59,7 +59,7 @@ impl TestDevice {
         }
     }
 
-    /// The same hardware after its disk was wiped: a new key.
+    /// Returns the same hardware after its disk was wiped: with a new key.
     pub fn wiped(&self) -> Self {
         let (pair, document, random) = new_key();
         let (identity, proofs) = (self.identity.clone(), self.proofs.clone());
@@ -67,7 +67,7 @@ impl TestDevice {
         Self { pair, document, random, identity, proofs, token, reset_ticket: None, enrollment: None }
     }
 
-    /// Another device with the same key, as on a copied disk.
+    /// Returns another device with the same key, as on a copied disk.
     pub fn same_key(&self) -> Self {
         let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
         let random = self.random.clone();
@@ -115,7 +115,7 @@ impl TestDevice {
         FixedBytes(self.pair.sign(&self.random, message).unwrap().as_ref().try_into().unwrap())
     }
 
-    /// The proof that answers a challenge of exactly this hello.
+    /// Signs the proof for a challenge of exactly this hello.
     pub fn prove_bytes(&self, hello: &[u8], challenge: &Challenge) -> Vec<u8> {
         let Challenge { ticket, nonce, proof, .. } = challenge;
         let signed = transcript(Sha256::of(hello), ticket.as_ref(), nonce, *proof);
@@ -129,20 +129,20 @@ impl TestDevice {
         .unwrap()
     }
 
-    /// The same device, which shows this of its enrollment.
+    /// Returns the same device, which shows this prior enrollment.
     pub fn showing(mut self, enrollment: Option<PriorEnrollment>) -> Self {
         self.enrollment = enrollment;
         self
     }
 
-    /// Shows the certificate of this grant from now on, and that its payload was installed.
+    /// Shows the certificate of this grant from now on, and its payload as installed.
     pub fn remember(&mut self, grant: &Grant) {
         let certificate = grant.certificate_chain[0].clone();
         let payload: Payload = serde_json::from_slice(grant.payload.envelope().payload.as_ref()).unwrap();
         self.enrollment = Some(PriorEnrollment { certificate, payload_version: Some(payload.version) });
     }
 
-    /// The whole handshake.
+    /// Runs the whole handshake.
     pub async fn enroll(&self, services: &Services) -> Result<Grant, ServiceError> {
         let hello = self.hello_bytes();
         let challenge = services.hello(&hello).await?;
@@ -159,14 +159,14 @@ fn new_key() -> (EcdsaKeyPair, Vec<u8>, SystemRandom) {
     (pair, document.as_ref().to_vec(), random)
 }
 
-/// The certificate of a grant.
+/// Returns the identity in the certificate of a grant.
 pub fn certificate(grant: &Grant) -> DeviceIdentityCert {
     // The authority of every world's signer.
     let issuer = Sha256::of(&[1]);
     DeviceIdentityCert { device: grant.device_id, generation: grant.generation, issuer }
 }
 
-/// A report of these sequence numbers.
+/// Makes a report of these sequence numbers.
 pub fn report(generation: Generation, sequences: &[u64], outcome: Option<Outcome>) -> Report {
     let entry = |sequence: &u64| ReportEntry {
         sequence: *sequence,
@@ -177,7 +177,7 @@ pub fn report(generation: Generation, sequences: &[u64], outcome: Option<Outcome
     Report { generation, entries: sequences.iter().map(entry).collect(), outcome }
 }
 
-/// A check-in of a healthy device.
+/// Makes a check-in of a healthy device.
 pub fn check_in(generation: Generation, installed: Option<Installed>) -> CheckIn {
     CheckIn {
         generation,

@@ -1,4 +1,4 @@
-//! What the tests of the store and of the services share.
+//! The shared helpers of the tests of the store and of the services.
 
 #[macro_use]
 mod database;

@@ -1,5 +1,5 @@
-//! A private PostgreSQL for one test program: its own cluster, reached through a socket in its
-//! own directory, never as root, gone when the program ends, however it ends.
+//! A private PostgreSQL for one test program: its own cluster, reached through a socket in its own
+//! directory, never as root, gone when the program ends, in whatever way.
 
 use std::{
     fs,
@@ -13,14 +13,14 @@ use std::{
     time::Duration,
 };
 
-/// Who owns the cluster, because `initdb` refuses root.
+/// The owner of the cluster, because `initdb` refuses root.
 pub const USER: &str = "postgres";
 const BINARIES: &str = "/usr/lib/postgresql";
 
-/// Starts the server, does what it is told line by line until the other end of its standard input is
-/// closed (by the end of the test program), stops the server, and removes everything. `$1` is the
-/// directory, `$2` where the programs are, `$3` whether a commit waits for the disk, the rest is how to
-/// run one as the cluster's user.
+/// Starts the server, obeys commands line by line until the other end of its standard input is closed (by
+/// the end of the test program), stops the server, and removes everything. `$1` is the directory, `$2` the
+/// directory of the programs, `$3` whether a commit waits for the disk; the rest is the prefix that runs a
+/// program as the cluster's user.
 const KEEPER: &str = r#"
 directory=$1; binaries=$2; commit=$3; shift 3
 start() {
@@ -53,13 +53,13 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The cluster, started by whoever asks first.
+    /// Returns the cluster of this program, started by the first caller.
     pub fn shared() -> &'static Self {
         static CLUSTER: OnceLock<Cluster> = OnceLock::new();
         CLUSTER.get_or_init(|| Self::start_new("off"))
     }
 
-    /// A cluster of one test, which may stop it.
+    /// Starts a cluster for one test, which may stop it.
     pub fn own() -> Self {
         Self::start_new("on")
     }
@@ -96,23 +96,23 @@ impl Cluster {
         cluster
     }
 
-    /// Ends it as a crash would.
+    /// Ends the cluster as a crash would.
     pub fn kill(&mut self) {
         self.order("QUIT");
     }
 
-    /// Ends it as an administrator would.
+    /// Ends the cluster as an administrator would.
     pub fn stop(&mut self) {
         self.order("INT");
     }
 
-    /// Starts it again.
+    /// Starts the cluster again.
     pub fn start(&mut self) {
         self.order("start");
         self.wait_until_up();
     }
 
-    /// Starts it as a standby, which can only be read.
+    /// Starts the cluster as a standby, which can only be read.
     pub fn start_as_standby(&mut self) {
         self.order("standby");
         self.wait_until_up();
@@ -136,14 +136,14 @@ impl Cluster {
         panic!("PostgreSQL did not {order}");
     }
 
-    /// The URL of a new, empty database.
+    /// Makes a new, empty database, and returns its URL.
     pub async fn database(&self) -> String {
         let number = self.databases.fetch_add(1, Ordering::SeqCst);
         self.run(&format!("CREATE DATABASE test{number}")).await;
         self.url(&format!("test{number}"))
     }
 
-    /// Runs a statement of the cluster's administrator.
+    /// Runs a statement as the cluster's administrator.
     pub async fn run(&self, statement: &str) {
         use sqlx::{Connection as _, Executor as _};
         sqlx::any::install_default_drivers();
@@ -181,7 +181,7 @@ fn newest_binaries() -> PathBuf {
     versions.pop().unwrap_or_else(|| panic!("no PostgreSQL below {BINARIES}: apt-get install postgresql"))
 }
 
-/// How to run a program as the owner of the cluster; gives `directory` to that user, too.
+/// Returns the prefix that runs a program as the owner of the cluster; gives `directory` to that user, too.
 fn as_user(directory: &Path) -> Vec<String> {
     let id = command("id").arg("-u").output().unwrap();
     if id.stdout != b"0\n" {
@@ -206,7 +206,7 @@ fn run(as_user: &[String], program: &Path) -> Command {
 fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     #[expect(clippy::disallowed_methods, reason = "the one place of these tests that runs programs")]
     let mut command = Command::new(program);
-    // A directory that the cluster's user may enter, whatever the test program's is.
+    // A directory that the cluster's user may enter, even if the test program's is not.
     command.current_dir("/").env("LC_ALL", "C");
     command
 }

@@ -1,4 +1,4 @@
-//! A program that signs in: what it signs, well or badly.
+//! A program that signs in: its assertions, good and bad.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{
@@ -16,23 +16,23 @@ pub(crate) const PUBLIC_KEY: &str = include_str!("service-account.pub.pem");
 pub(crate) struct TestKey(RsaKeyPair);
 
 impl TestKey {
-    /// The key whose public half is [`PUBLIC_KEY`].
+    /// Returns the key whose public half is [`PUBLIC_KEY`].
     pub(crate) fn own() -> Self {
         Self::read(include_str!("service-account.pem"))
     }
 
-    /// A key that no server knows.
+    /// Returns a key that no server knows.
     pub(crate) fn strangers() -> Self {
         Self::read(include_str!("strangers-account.pem"))
     }
 
-    /// A key out of a key file.
+    /// Reads a key from a key file.
     pub(crate) fn read(pkcs8_pem: &str) -> Self {
         let der = pem::parse(pkcs8_pem).unwrap();
         Self(RsaKeyPair::from_pkcs8(der.contents()).unwrap())
     }
 
-    /// What Google's client libraries sign.
+    /// Returns the claims that Google's client libraries sign.
     pub(crate) fn claims(issuer: &str, now: Timestamp) -> Value {
         let now = now.as_secs();
         json!({
@@ -40,12 +40,12 @@ impl TestKey {
         })
     }
 
-    /// A good assertion.
+    /// Signs a good assertion.
     pub(crate) fn assertion(&self, key: &str, claims: &Value) -> String {
         self.sign(&json!({"alg": "RS256", "typ": "JWT", "kid": key}), claims)
     }
 
-    /// Signed as the header says, as far as that can be.
+    /// Signs as the header says, as far as possible.
     pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", part(header), part(claims));
@@ -53,7 +53,7 @@ impl TestKey {
         match header["alg"].as_str() {
             Some("none") => signature.clear(),
             Some("HS256") => {
-                // The classic: the public key, taken for a shared secret.
+                // The classic attack: the public key, taken for a shared secret.
                 let secret = hmac::Key::new(hmac::HMAC_SHA256, PUBLIC_KEY.as_bytes());
                 signature = hmac::sign(&secret, message.as_bytes()).as_ref().to_vec();
             }

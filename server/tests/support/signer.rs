@@ -1,4 +1,4 @@
-//! Keys for tests: real signatures over payloads, and certificates that only say who they are for.
+//! Keys for tests: real signatures over payloads, and certificates that only name their device.
 
 use unbox_common::{
     bytes::Bytes,
@@ -9,7 +9,7 @@ use unbox_common::{
 };
 use unbox_server::service::{CertifiedEnrollment, Signer, SignerError, TrustBundle};
 
-/// Seals with a tag that only the same secret makes; nothing is encrypted.
+/// A signer whose seal is a tag that only the same secret makes; nothing is encrypted.
 pub struct TestSigner {
     secret: u8,
 }
@@ -23,7 +23,7 @@ impl TestSigner {
         SigningKey::from_seed(&[self.secret; 32])
     }
 
-    /// What devices would trust.
+    /// Returns the keys that devices would trust.
     pub fn trusted(&self) -> KeySet {
         KeySet::new(1, [self.payload_key().public()]).unwrap()
     }

@@ -1,11 +1,11 @@
-//! A TPM as it introduces itself. It does not exist: it answers no challenge.
+//! A TPM's introduction. The TPM itself does not exist: it answers no challenge.
 
 use unbox_common::{attestation::KeyRole, bytes::Bytes, protocol::latest::TpmIntroduction};
 use unbox_server::tpm::EndorsementCertificate;
 
 const CERTIFICATE: &[u8] = include_bytes!("../fixtures/tpm/rsa-2048.der");
 
-/// The introduction of a TPM that `fixtures/tpm/issuer.pem` vouches for.
+/// Returns the introduction of a TPM that `fixtures/tpm/issuer.pem` vouches for.
 pub(crate) fn introduction() -> TpmIntroduction {
     let certificate = EndorsementCertificate::parse(CERTIFICATE).unwrap();
     TpmIntroduction {

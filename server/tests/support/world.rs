@@ -1,4 +1,4 @@
-//! A server with one customer and one configuration, and the shortest ways to what tests need.
+//! A server with one customer and one configuration, and shortcuts for tests.
 
 use super::{TestDatabase, TestSigner};
 use std::{io::Cursor, sync::Arc};
@@ -27,7 +27,7 @@ use unbox_server::{
 pub const MINIMAL_DOCUMENT: &str =
     r#"{"contact":{"contact_email":"it@acme.example","contact_phone":"+41 44 000 00 00"}}"#;
 
-/// When every test begins.
+/// The time at which every test begins.
 pub const START: Timestamp = Timestamp(1_795_219_200_000);
 
 /// A server with one customer.
@@ -42,7 +42,7 @@ pub struct World {
 }
 
 impl World {
-    /// Acme, whose claims get the configuration Kiosk unless they say otherwise.
+    /// Makes a world with Acme, whose claims get the configuration Kiosk unless they name another.
     pub async fn new(db: TestDatabase) -> Self {
         let clock = Arc::new(FakeClock::at(START));
         let signer = Arc::new(TestSigner::new(1));
@@ -60,19 +60,19 @@ impl World {
         Self { db, services, clock, signer, by, customer, configuration }
     }
 
-    /// Another server of the same database.
+    /// Starts another server on the same database.
     pub fn another_server(&self, seed: u64) -> Services {
         self.server_of(seed, self.services.settings().clone())
     }
 
-    /// The same with other settings.
+    /// Does the same with other settings.
     pub fn server_with(&self, seed: u64, change: impl FnOnce(&mut Settings)) -> Services {
         let mut settings = self.services.settings().clone();
         change(&mut settings);
         self.server_of(seed, settings)
     }
 
-    /// Another server of the same database that has its artifacts elsewhere.
+    /// Starts another server on the same database, with another directory of artifacts.
     pub fn server_with_artifacts_in(&self, name: &str) -> Services {
         let artifact_directory = self.db.directory.path().join(name);
         self.server_of(9, Settings { artifact_directory, ..self.services.settings().clone() })
@@ -92,7 +92,7 @@ impl World {
             .id
     }
 
-    /// A claim for Acme on the Lenovo of this serial number.
+    /// Claims the Lenovo with this serial number for Acme.
     pub async fn claim(&self, serial: &str, proof: ProofKind) -> Claim {
         self.claim_for(self.customer, serial, proof).await.unwrap()
     }
@@ -116,7 +116,7 @@ impl World {
     }
 }
 
-/// A claim on the Lenovo of this serial number.
+/// Makes a claim on the Lenovo with this serial number.
 pub fn new_claim(customer: CompanyId, serial: &str, proof: ProofKind) -> NewClaim {
     NewClaim {
         customer,
@@ -130,7 +130,7 @@ pub fn new_claim(customer: CompanyId, serial: &str, proof: ProofKind) -> NewClai
     }
 }
 
-/// The set that claims the Lenovo of this serial number.
+/// Returns the set that claims the Lenovo with this serial number.
 pub fn serial_set(serial: &str) -> IdentifierSet {
     let members = [
         (IdentifierKind::SerialNumber, serial),
@@ -140,7 +140,7 @@ pub fn serial_set(serial: &str) -> IdentifierSet {
     IdentifierSet::new(members.map(|(kind, value)| Identifier::parse(kind, value).unwrap())).unwrap()
 }
 
-/// The document of a refusal; anything else fails the test.
+/// Returns the document of a refusal; any other result fails the test.
 #[track_caller]
 pub fn refusal<T>(result: Result<T, ServiceError>, kind: RefusalKind) -> Problem {
     match result {

@@ -1,4 +1,4 @@
-//! The real agent, started again and again on devices that are new.
+//! The real agent, started again and again on new devices.
 
 use super::{
     Size, median,
@@ -67,14 +67,14 @@ pub(super) fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
     ])
 }
 
-/// When the agent had done a stage, by its own stopwatch.
+/// Returns the time at which the agent had finished a stage, by its own stopwatch.
 pub(super) fn after(said: &StatusFile, stage: &str) -> Result<Duration> {
     let done = said.stages.iter().find(|one| one.stage == stage);
     let done = done.with_context(|| format!("the agent has not done `{stage}`: {}", said.headline))?;
     Ok(Duration::from_micros(done.done_after_us))
 }
 
-/// A start that only prints the version.
+/// Measures a start that only prints the version.
 pub(super) fn bare_start(size: &Size) -> Result<Duration> {
     let each = (0..size.agents).map(|_| {
         let started = Stopwatch::start();

@@ -1,4 +1,4 @@
-//! The management API among a million claims: what a reseller waits for.
+//! The management API among a million claims: a reseller's waiting times.
 
 use super::{
     Size, median,
@@ -19,9 +19,9 @@ use sqlx::{
 use std::{fmt::Write as _, path::Path, time::Duration};
 use tokio::time::sleep;
 
-/// Devices of a page, the most that there are.
+/// Devices of a page, the maximum.
 const PAGE: usize = 100;
-/// How often an operation is asked for.
+/// The pause between two looks at an operation.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Fills a sandbox with claims from a file, then claims and looks for devices as resellers do.
@@ -40,7 +40,7 @@ pub(super) async fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// `partners.devices.import` of a file in the portal's form, with its result for each row.
+/// Measures `partners.devices.import` of a file in the portal's form, with the result of each row.
 async fn from_a_file(sandbox: &ApiSandbox, size: &Size, claims: &str, floor: &Floor) -> Result<Row> {
     let mut file = "modemtype,modemid,serial,model,manufacturer,profiletype,owner\n".to_owned();
     let owner = &sandbox.environment.customer_id;
@@ -71,7 +71,7 @@ fn contains(line: &[u8], word: &[u8]) -> bool {
     line.windows(word.len()).any(|part| part == word)
 }
 
-/// `partners.devices.claim`, call after call on one connection.
+/// Measures `partners.devices.claim`, call after call on one connection.
 async fn one_by_one(sandbox: &ApiSandbox, size: &Size, claims: &str, floor: &Floor) -> Result<Row> {
     let path = format!("/v1/partners/{}/devices:claim", sandbox.environment.partner_id);
     let mut times = Vec::with_capacity(size.samples);
@@ -92,7 +92,7 @@ async fn one_by_one(sandbox: &ApiSandbox, size: &Size, claims: &str, floor: &Flo
         )))
 }
 
-/// `partners.devices.findByOwner`: the first page and the last one.
+/// Measures `partners.devices.findByOwner`: the first page and the last one.
 async fn pages(sandbox: &ApiSandbox, size: &Size, claims: &str, floor: &Floor) -> Result<Vec<Row>> {
     let last = (size.claims / PAGE).max(1);
     let mut token = String::new();
@@ -137,7 +137,7 @@ async fn page(sandbox: &ApiSandbox, token: &str) -> Result<(Duration, String)> {
     Ok((started.elapsed(), next.to_owned()))
 }
 
-/// `partners.devices.claimAsync`, from the request to the end of the operation.
+/// Measures `partners.devices.claimAsync`, from the request to the end of the operation.
 async fn many_at_once(sandbox: &ApiSandbox, size: &Size, floor: &Floor) -> Result<Row> {
     let devices = size.claims.min(100_000);
     let claims: Vec<Value> = (0..devices).map(|number| claim(sandbox, "ALL", number)).collect();
@@ -182,13 +182,13 @@ fn claim(sandbox: &ApiSandbox, series: &str, number: usize) -> Value {
     })
 }
 
-/// What the database itself takes: one table, one index, the same durability.
+/// The cost of the database alone: one table, one index, the same durability.
 struct Floor {
     insert: Duration,
     insert_99: Duration,
-    /// [`PAGE`] rows by their key.
+    /// The time to read [`PAGE`] rows by their key.
     look_up: Duration,
-    /// One of many in a transaction.
+    /// The time for one of many rows in a transaction.
     per_row: Duration,
 }
 
@@ -247,7 +247,7 @@ async fn insert(database: &mut SqliteConnection, serial: String) -> Result<()> {
     Ok(())
 }
 
-/// So many of a hundred are no more than this.
+/// Returns the time that this many of a hundred do not exceed.
 fn percentile(mut times: Vec<Duration>, of_hundred: usize) -> Duration {
     times.sort_unstable();
     times

@@ -1,4 +1,4 @@
-//! A million claims: how fast they are imported, and what a device then waits for.
+//! A million claims: the speed of their import, and a device's waiting time afterwards.
 
 use super::{
     Size, median,
@@ -68,7 +68,7 @@ pub(super) async fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
     ])
 }
 
-/// The median of hellos, one after the other on one connection, spread over the fleet.
+/// Returns the median of hellos, one after the other on one connection, spread over the fleet.
 async fn hellos(image: &FleetImage, fleet: &Fleet, size: &Size) -> Result<Duration> {
     let mut times = Vec::new();
     let mut connection = image.connect().await?;

@@ -1,4 +1,4 @@
-//! A fleet that powers on: enrollments per second, latencies, and what one costs the server.
+//! A fleet that powers on: enrollments per second, latencies, and the server's cost of one.
 
 use super::{
     Size,

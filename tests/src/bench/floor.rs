@@ -1,4 +1,4 @@
-//! The floor: what the unavoidable parts of an enrollment cost on this machine, in this run.
+//! The floor: the cost of the unavoidable parts of an enrollment on this machine, in this run.
 
 use super::shake::Shake;
 use crate::clock::Stopwatch;
@@ -13,7 +13,7 @@ use ring::{
 use std::{fs::OpenOptions, io::Write as _, path::Path, time::Duration};
 use unbox_common::trust::SigningKey;
 
-/// CPU that an enrollment cannot do without, each figure the median of many.
+/// The CPU time that no enrollment can avoid, each figure the median of many.
 #[derive(Debug, Clone, Copy)]
 pub struct Floor {
     /// TLS 1.3, P-256 certificates, no resumption: the server's half and the client's.
@@ -30,7 +30,7 @@ pub struct Floor {
     pub ed25519_verify: Duration,
 }
 
-/// What each side of a handshake spends.
+/// The cost of a handshake for each side.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Halves {
     /// The server.
@@ -40,7 +40,7 @@ pub struct Halves {
 }
 
 impl Floor {
-    /// Measures all of it, everything `times` times: 500 take about a second.
+    /// Measures everything `times` times: 500 take about a second.
     ///
     /// # Errors
     /// If a key cannot be made.
@@ -67,14 +67,15 @@ impl Floor {
         })
     }
 
-    /// The server's: a handshake for hello and prove, one with the new certificate for the report,
-    /// the transcript, the certificate, the payload.
+    /// Returns the server's floor: a handshake for hello and prove, one with the new certificate for the
+    /// report, the transcript, the certificate, the payload.
     #[must_use]
     pub fn of_server(&self) -> Duration {
         self.tls.server + self.mutual_tls.server + self.p256_verify + self.p256_sign + self.ed25519_sign
     }
 
-    /// The device's: the other halves of the handshakes, the transcript, the payload's signature.
+    /// Returns the device's floor: the other halves of the handshakes, the transcript, the payload's
+    /// signature.
     #[must_use]
     pub fn of_device(&self) -> Duration {
         self.tls.client + self.mutual_tls.client + self.p256_sign + self.ed25519_verify
@@ -90,7 +91,7 @@ fn median(times: usize, mut work: impl FnMut() -> bool) -> Duration {
     super::median(each.collect())
 }
 
-/// One small append and `fdatasync`, to the disk that the database is on; wall clock.
+/// Measures one small append and `fdatasync`, to the disk that the database is on; wall clock.
 ///
 /// # Errors
 /// If the disk cannot be written.

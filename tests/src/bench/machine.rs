@@ -1,13 +1,13 @@
-//! Where and when something was measured: without that, a figure says nothing.
+//! The circumstances of a measurement: without them, a figure means nothing.
 
 use crate::clock;
 use anyhow::{Context as _, Result};
 use std::{fs, path::Path};
 
-/// Processor, memory, kernel, file system, what else was running, and the date.
+/// Describes processor, memory, kernel, file system, load, and the date.
 ///
 /// # Errors
-/// If the kernel does not tell.
+/// If the kernel does not provide them.
 pub(super) fn circumstances(directory: &Path, how: &str) -> Result<String> {
     let read = |path: &str| fs::read_to_string(path).with_context(|| format!("read {path}"));
     let processor =
@@ -33,7 +33,7 @@ fn field(text: &str, name: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// The type of the file system that a directory is on: of the deepest mount above it.
+/// Returns the type of the file system that a directory is on: that of the deepest mount above it.
 fn file_system(mounts: &str, directory: &Path) -> String {
     let mounted = mounts.lines().filter_map(|line| {
         let mut words = line.split(' ').skip(1);

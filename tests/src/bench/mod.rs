@@ -1,8 +1,8 @@
-//! The benchmark: what Unbox costs, beside the floor of the same run.
+//! The benchmark: the cost of Unbox, beside the floor of the same run.
 //!
 //! Other programs disturb every figure, so each is the median of rounds, and its floor is measured
 //! in the same rounds: the ratio of the two says more than either. To add a figure: a [`report::Row`]
-//! with its target and its floor, from the file that already starts what it needs.
+//! with its target and its floor, from the file that already starts the programs it needs.
 
 mod agent;
 mod api;
@@ -29,16 +29,16 @@ use std::{
     time::Duration,
 };
 
-/// How much is measured.
+/// The size of a measurement.
 #[derive(Debug, Clone)]
 pub struct Size {
     /// Devices that power on in each round.
     pub devices: usize,
-    /// Devices in the middle of something at the same time.
+    /// Devices that are busy at the same time.
     pub at_once: usize,
-    /// Rounds that count, of everything that is measured in rounds.
+    /// Rounds that count, of every part that is measured in rounds.
     pub rounds: usize,
-    /// How often what takes microseconds is repeated.
+    /// The repetitions of anything that takes microseconds.
     pub samples: usize,
     /// Claims of the import.
     pub claims: usize,
@@ -50,11 +50,11 @@ pub struct Size {
     pub units: usize,
     /// Sizes of payloads, in MiB.
     pub payloads: Vec<usize>,
-    /// The agent that is measured.
+    /// The agent to measure.
     pub agent: PathBuf,
-    /// How all this was built, in a few words.
+    /// The way in which all this was built, in a few words.
     pub how: String,
-    /// The parts of it, in their order.
+    /// The parts to measure, in their order.
     pub parts: Vec<Part>,
 }
 
@@ -76,7 +76,7 @@ pub enum Part {
 }
 
 impl Size {
-    /// What the README shows: some minutes. The agent is built in the profile for devices.
+    /// Returns the size of the README's figures: some minutes. The agent is built in the profile for devices.
     ///
     /// # Errors
     /// If the agent cannot be built.
@@ -97,7 +97,7 @@ impl Size {
         })
     }
 
-    /// A few seconds, and figures that say nothing: whether the benchmark works.
+    /// Returns a size of a few seconds, with meaningless figures: a check that the benchmark works.
     ///
     /// # Errors
     /// If the agent cannot be built.
@@ -119,7 +119,7 @@ impl Size {
     }
 }
 
-/// Measures everything, in directories below `folder`; `say` is told what comes next.
+/// Measures everything, in directories below `folder`; `say` gets each next step.
 ///
 /// # Errors
 /// If something did not work, never because it was slow.
@@ -162,7 +162,7 @@ pub fn run(size: &Size, folder: &Path, say: &mut dyn FnMut(&str)) -> Result<Repo
     Ok(Report { circumstances, rows })
 }
 
-/// Builds the agent in the profile for devices: small, and gone at once if it panics.
+/// Builds the agent in the profile for devices: small, and without unwinding of panics.
 fn device_agent() -> Result<PathBuf> {
     let folder = binaries::agent()?;
     let target = folder.ancestors().nth(2).context("find the target directory")?;
@@ -176,7 +176,7 @@ fn device_agent() -> Result<PathBuf> {
     Ok(target.join("device").join("unbox-agent"))
 }
 
-/// Half of them are no more than this.
+/// Returns the time that half of them do not exceed.
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The real agent installs artifacts; beside it, `curl | sha256sum` of the same bytes.
+//! Installations of artifacts by the real agent; beside them, `curl | sha256sum` of the same bytes.
 
 use super::{
     Size,
@@ -23,11 +23,11 @@ const LIMIT: Duration = Duration::from_mins(2);
 
 /// One installation.
 struct Installed {
-    /// From the grant to the artifact on the disk, checked and durable.
+    /// The time from the grant to the artifact on the disk, checked and durable.
     fetch: Duration,
-    /// From the agent's start to managed.
+    /// The time from the agent's start to managed.
     all: Duration,
-    /// The most memory of the agent, in MiB.
+    /// The agent's peak memory, in MiB.
     peak: f64,
 }
 
@@ -109,7 +109,7 @@ fn rows(mebibytes: usize, floors: &[Duration], installed: &[Installed], growth: 
     );
     let named = |what: &str| format!("{mebibytes} MiB payload: {what}");
     let small = mebibytes < 8;
-    // A small one is a matter of round trips: what it takes is said, and no ratio asked.
+    // A small one is a matter of round trips: its time is reported, without a ratio.
     let throughput = Row::new(named("throughput"), ratio, Unit::OfTheFloor).beside(beside);
     let mut rows = vec![
         if small { throughput } else { throughput.at_least(0.8) },

@@ -1,12 +1,12 @@
-//! What was measured, as a table for people and as JSON for programs.
+//! The measurements, as a table for people and as JSON for programs.
 
 use serde::Serialize;
 use std::fmt;
 
-/// Everything that one run measured.
+/// All measurements of one run.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Where and when, in one sentence.
+    /// The circumstances, in one sentence.
     pub circumstances: String,
     /// The figures.
     pub rows: Vec<Row>,
@@ -15,12 +15,12 @@ pub struct Report {
 /// One figure.
 #[derive(Debug, Serialize)]
 pub struct Row {
-    /// What was measured.
+    /// The name of the figure.
     pub what: String,
-    /// How much of it.
+    /// The measured value.
     #[serde(flatten)]
     pub measured: Quantity,
-    /// What it is to be.
+    /// The target.
     pub target: Option<Target>,
     /// The floor or the peer of the same run, in words.
     pub beside: String,
@@ -47,7 +47,7 @@ pub enum Unit {
     /// Seconds.
     #[serde(rename = "s")]
     Secs,
-    /// So many each second.
+    /// A rate per second.
     #[serde(rename = "/s")]
     PerSecond,
     /// Mebibytes.
@@ -56,12 +56,12 @@ pub enum Unit {
     /// Megabytes.
     #[serde(rename = "MB")]
     Megabytes,
-    /// A share of something.
+    /// A ratio to something else.
     #[serde(rename = "of the floor")]
     OfTheFloor,
 }
 
-/// What a figure is to be, in its own unit.
+/// The target of a figure, in its own unit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
@@ -72,7 +72,7 @@ pub enum Target {
 }
 
 impl Row {
-    /// A figure without a target.
+    /// Makes a figure without a target.
     pub(super) fn new(what: impl Into<String>, value: f64, unit: Unit) -> Self {
         Self { what: what.into(), measured: Quantity { value, unit }, target: None, beside: String::new() }
     }
@@ -92,7 +92,7 @@ impl Row {
         self
     }
 
-    /// Whether it is what it is to be; `None` if nothing was asked.
+    /// Whether it reached its target; `None` without one.
     #[must_use]
     pub fn reached(&self) -> Option<bool> {
         self.target.map(|target| match target {
@@ -133,7 +133,7 @@ impl fmt::Display for Quantity {
     }
 }
 
-/// With two places where that says something.
+/// Formats with two decimal places, where they matter.
 fn significant(value: f64) -> String {
     let places = match value {
         value if value.fract() == 0.0 => 0,
@@ -144,7 +144,7 @@ fn significant(value: f64) -> String {
     format!("{value:.places$}")
 }
 
-/// With a comma between thousands.
+/// Formats with commas between thousands.
 pub(super) fn grouped(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
@@ -158,7 +158,7 @@ pub(super) fn grouped(value: f64) -> String {
 }
 
 impl fmt::Display for Report {
-    /// The report in Markdown.
+    /// Formats the report in Markdown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n", self.circumstances)?;
         writeln!(f, "| what | measured | target | floor or peer, same run |\n|---|---|---|---|")?;

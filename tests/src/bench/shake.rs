@@ -1,4 +1,4 @@
-//! A TLS handshake in memory, each half timed by itself: no socket, no scheduler, no neighbour.
+//! A TLS handshake in memory, each half timed by itself: no socket, no scheduler, no other process.
 
 use super::floor::Halves;
 use crate::clock::Stopwatch;
@@ -14,7 +14,7 @@ use rustls::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// Both sides, ready to shake hands.
+/// Both sides, ready for handshakes.
 pub(super) struct Shake {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
@@ -22,8 +22,8 @@ pub(super) struct Shake {
 }
 
 impl Shake {
-    /// As Unbox's server does it: one authority above each certificate, P-256, no session kept, and
-    /// the cipher suite that it prefers; with a client certificate if `mutual`.
+    /// Sets both sides up like Unbox's server: one authority above each certificate, P-256, no session kept,
+    /// and the server's preferred cipher suite; with a client certificate if `mutual`.
     pub(super) fn new(mutual: bool) -> Result<Self> {
         let provider = Arc::new(CryptoProvider {
             cipher_suites: vec![ring::cipher_suite::TLS13_AES_128_GCM_SHA256],
@@ -61,7 +61,7 @@ impl Shake {
         Ok(Self { client: Arc::new(client), server: Arc::new(server), name })
     }
 
-    /// The medians of many handshakes.
+    /// Returns the medians of many handshakes.
     pub(super) fn halves(&self, times: usize) -> Result<Halves> {
         let (mut server, mut client) = (Vec::new(), Vec::new());
         for _ in 0..times.max(1) {
@@ -96,7 +96,7 @@ fn timed<T>(spent: &mut Duration, work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// What a side says when it is told this.
+/// Returns the bytes that a side sends in answer to these.
 fn said<D>(
     side: &mut impl std::ops::DerefMut<Target = rustls::ConnectionCommon<D>>,
     mut told: &[u8],

@@ -76,7 +76,7 @@ pub(super) fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
     ])
 }
 
-/// A machine as `identity --capture` leaves it, and its label.
+/// Writes a machine as `identity --capture` leaves it, and its label.
 fn capture(units: &Path, number: usize) -> Result<()> {
     let root = units.join(format!("unit-{number:06}"));
     let serial = serial(number);
@@ -102,7 +102,7 @@ fn capture(units: &Path, number: usize) -> Result<()> {
     Ok(())
 }
 
-/// A new file, of many: none of them has to survive a power cut.
+/// Writes a new file, one of many: none of them has to survive a power cut.
 fn put(path: &Path, text: &str) -> Result<()> {
     let mut file = fs::File::create_new(path).context("make a file of a machine")?;
     file.write_all(text.as_bytes()).context("write a file of a machine")
@@ -126,7 +126,7 @@ fn rows(count: usize) -> String {
     csv
 }
 
-/// The floor: every file below, read once.
+/// Reads every file below once: the floor.
 fn read_bare(folder: &Path) -> Result<u64> {
     let (mut bytes, mut folders) = (0, vec![PathBuf::from(folder)]);
     while let Some(folder) = folders.pop() {

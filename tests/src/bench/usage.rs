@@ -1,4 +1,4 @@
-//! What a process has used so far, as the kernel accounts it (proc(5)).
+//! The resources that a process has used so far, by the kernel's accounting (proc(5)).
 
 use anyhow::{Context as _, Result};
 use std::{fs, time::Duration};
@@ -15,13 +15,13 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Reads it for a process that runs.
+    /// Reads the usage of a running process.
     ///
     /// # Errors
     /// If there is no such process.
     pub fn of(process: u32) -> Result<Self> {
-        // schedstat counts nanoseconds, where stat counts ticks of 10 ms. It forgets threads that
-        // have ended, of which the server has none while it is measured.
+        // schedstat counts nanoseconds, where stat counts ticks of 10 ms. It forgets threads that have
+        // ended; the server has none of those while it is measured.
         let mut cpu = Duration::ZERO;
         for task in fs::read_dir(format!("/proc/{process}/task")).context("list the threads")? {
             let path = task.context("list the threads")?.path().join("schedstat");
@@ -37,13 +37,13 @@ impl Usage {
         Ok(Self { cpu, resident_kib: field("VmRSS:"), peak_kib: field("VmHWM:") })
     }
 
-    /// Resident memory now, in MiB.
+    /// Returns the resident memory now, in MiB.
     #[must_use]
     pub fn resident_mib(&self) -> f64 {
         f64::from(self.resident_kib) / 1024.0
     }
 
-    /// The most resident memory so far, in MiB.
+    /// Returns the peak resident memory so far, in MiB.
     #[must_use]
     pub fn peak_mib(&self) -> f64 {
         f64::from(self.peak_kib) / 1024.0

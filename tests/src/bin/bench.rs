@@ -7,13 +7,13 @@ use unbox_tests::bench::{self, Part, Size};
 
 /// Measures Unbox beside the floor of the same machine and run; prints Markdown.
 ///
-/// Ends well also if a target was missed: a machine that is busy proves nothing.
+/// Succeeds even if a target was missed: a busy machine proves nothing.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Only see whether everything works, in a few seconds.
+    /// Only check that everything works, in a few seconds.
     #[arg(long)]
     quick: bool,
     /// Only this part; may be given again.
@@ -22,7 +22,7 @@ struct Arguments {
     /// Devices that power on in each round.
     #[arg(long)]
     devices: Option<usize>,
-    /// Devices in the middle of something at the same time.
+    /// Devices that are busy at the same time.
     #[arg(long)]
     at_once: Option<usize>,
     /// Rounds, of which the median is shown.
@@ -31,7 +31,7 @@ struct Arguments {
     /// Claims of the import.
     #[arg(long)]
     claims: Option<usize>,
-    /// Where to work: on the disk that is to be measured. A temporary directory if absent.
+    /// The working directory, on the disk to measure. A temporary directory if absent.
     #[arg(long)]
     directory: Option<PathBuf>,
 }
@@ -53,7 +53,7 @@ fn main() -> Result<()> {
     let folder = arguments.directory.unwrap_or_else(std::env::temp_dir);
     let folder = tempfile::tempdir_in(folder).context("make a directory")?;
     let report = bench::run(&size, folder.path(), &mut |what| {
-        // Nobody may be watching.
+        // The terminal may be gone.
         let _ = writeln!(std::io::stderr(), "measuring: {what}");
     })?;
     let text = if arguments.json {

@@ -1,4 +1,4 @@
-//! A device policy controller as small as one can be: it shows the extras it was handed, and stays.
+//! A minimal device policy controller: it prints the extras that it got, and keeps running.
 //!
 //! A real one would now fetch its own policy from its own server.
 

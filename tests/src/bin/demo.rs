@@ -23,12 +23,12 @@ const LIMIT: Duration = Duration::from_mins(1);
 /// Takes one device from power-on to managed in a temporary directory, and shows each stage.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Leave server, database and device where they are, to look at them.
+    /// Leave server, database and device in place, for a look at them.
     #[arg(long)]
     keep: bool,
 }
 
-/// Each stage, and what it does.
+/// The stages, each with its task.
 const STAGES: [(&str, &str); 6] = [
     ("boot", "read configuration and trust anchors"),
     ("identity", "read serial number, maker, model, MAC addresses"),
@@ -53,7 +53,7 @@ fn main() -> Result<()> {
     say(&ended?)
 }
 
-/// The whole play; its last line.
+/// Runs the whole demo, and returns its last line.
 fn play(folder: &Path) -> Result<String> {
     let started = Stopwatch::start();
     let mut scene = Scene::set(folder)?;
@@ -136,7 +136,7 @@ fn show_device(scene: &Scene, device: &Sandbox) -> Result<Value> {
     Ok(shown)
 }
 
-/// A field as a person reads it.
+/// Returns a field in the form that a person reads.
 fn text_of(shown: &Value, field: &str) -> String {
     shown.get(field).map_or_else(String::new, |value| value.to_string().trim_matches('"').to_owned())
 }

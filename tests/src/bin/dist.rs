@@ -1,5 +1,5 @@
-//! `cargo dist`: makes what is shipped, for this kind of machine or another, into `target/dist/`, and says how large
-//! it is.
+//! `cargo dist`: makes the products, for this kind of machine or another, in `target/dist/`, and prints their
+//! sizes.
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum as _};
@@ -17,11 +17,11 @@ struct Arguments {
     /// Make these only; may be given more than once.
     #[arg(long, value_enum)]
     only: Vec<Product>,
-    /// Make it for this kind of machine. For another than ours, the compiler comes from Debian's archive, and
-    /// the linker from a package that has to be installed, such as gcc-aarch64-linux-gnu.
+    /// Make it for this kind of machine. For a foreign one, the compiler comes from Debian's archive, and the
+    /// linker from a package that has to be installed, such as gcc-aarch64-linux-gnu.
     #[arg(long, value_enum, default_value_t = Architecture::HERE)]
     machine: Architecture,
-    /// Do not optimise. For tests alone: what comes of it is ten times as large.
+    /// Do not optimise. For tests alone: the result is ten times as large.
     #[arg(long)]
     quick: bool,
 }

@@ -1,8 +1,8 @@
-//! Makes the SMBIOS tables of the fixtures in `agent/tests/fixtures/qemu` anew: each folder holds the arguments of a
-//! machine, and beside them what QEMU makes of them.
+//! Makes the SMBIOS tables of the fixtures in `agent/tests/fixtures/qemu` anew: each folder holds the
+//! arguments of a machine, and beside them QEMU's tables for it.
 //!
 //! To add one: a folder with a file `arguments`, one argument of QEMU a line; this program; and
-//! `UNBOX_ACCEPT=1 cargo test -p unbox-agent --test qemu_fixtures`, whose `expected` is then for you to read.
+//! `UNBOX_ACCEPT=1 cargo test -p unbox-agent --test qemu_fixtures`, whose `expected` you then have to read.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Makes the images that the virtual machine scenarios start from, unless they are there already.
+//! Makes the images that the virtual machine scenarios start from, unless they exist already.
 
 use anyhow::Result;
 use unbox_tests::{clock::Stopwatch, vm::Image};

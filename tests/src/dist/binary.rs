@@ -1,4 +1,4 @@
-//! Builds the programs that are shipped, each in its profile, and finds out which libraries they need.
+//! Builds the shipped programs, each in its profile, and finds out which libraries they need.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,16 +9,16 @@ use super::{Build, Release, compiler};
 use crate::binaries::workspace;
 use crate::host::{self, Program};
 
-/// How a program gets its libraries.
+/// The way in which a program gets its libraries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Linkage {
-    /// From the system it is installed on.
+    /// From the installed system.
     Dynamic,
-    /// It brings them. Names are then resolved without glibc, whose resolver would load shared modules.
+    /// From itself. Names are then resolved without glibc, whose resolver would load shared modules.
     Static,
 }
 
-/// Builds the program `package` as it is shipped, and returns where it is.
+/// Builds the program `package` in its shipped form, and returns its path.
 pub(super) fn build(release: Release, package: &str, linkage: Linkage) -> Result<PathBuf> {
     let target = release.machine.target();
     let profile = match release.build {
@@ -56,7 +56,7 @@ pub(super) fn build(release: Release, package: &str, linkage: Linkage) -> Result
     Ok(host::target_directory().join(target).join(profile).join(package))
 }
 
-/// Panics name source files: without the directories of whoever built them.
+/// Removes the builder's directories from the names of source files, which panics contain.
 fn remapped_paths() -> Result<Vec<String>> {
     let cargo_home = match std::env::var_os("CARGO_HOME") {
         Some(home) => PathBuf::from(home),
@@ -66,18 +66,18 @@ fn remapped_paths() -> Result<Vec<String>> {
     Ok(vec![remap(&cargo_home, "/cargo"), remap(workspace(), "/unbox")])
 }
 
-/// The packages that a dynamic program needs, as Debian's `Depends` says it.
+/// Returns the packages that a dynamic program needs, in the form of Debian's `Depends`.
 pub(super) fn dependencies(release: Release, program: &Path) -> Result<String> {
     packages(&headers(release, program)?)
         .with_context(|| format!("cannot tell what {} depends on", program.display()))
 }
 
-/// What a program says of itself to the loader, as `objdump -p` shows it.
+/// Returns the program's headers for the loader, as `objdump -p` prints them.
 pub(super) fn headers(release: Release, program: &Path) -> Result<String> {
     Program::new(format!("{}-objdump", release.machine.gnu())).arg("-p").arg(program).read()
 }
 
-/// Reads `objdump -p`: which libraries are needed, and the newest version of their symbols.
+/// Reads the output of `objdump -p`: the needed libraries, and the newest version of their symbols.
 fn packages(headers: &str) -> Result<String> {
     let needed: Vec<&str> =
         headers.lines().filter_map(|line| line.trim().strip_prefix("NEEDED")).map(str::trim).collect();
@@ -101,13 +101,13 @@ fn packages(headers: &str) -> Result<String> {
     Ok(packages.join(", "))
 }
 
-/// The highest version among the symbols of one library: `GLIBC_2.34` gives `2.34`.
+/// Returns the highest version among the symbols of one library: `GLIBC_2.34` gives `2.34`.
 fn newest(headers: &str, prefix: &str) -> Result<String> {
     let numbers =
         |version: &str| -> Option<Vec<u32>> { version.split('.').map(|n| n.parse().ok()).collect() };
     let versions = headers.split_whitespace().filter_map(|word| numbers(word.strip_prefix(prefix)?));
     let newest = versions.max().with_context(|| format!("no version {prefix}*"))?;
-    // GCC_4.2.0 is what libgcc-s1 (>= 4.2) provides.
+    // The package libgcc-s1 (>= 4.2) provides GCC_4.2.0.
     let significant: Vec<String> = newest.iter().take(2).map(u32::to_string).collect();
     Ok(significant.join("."))
 }

@@ -1,5 +1,5 @@
-//! The compiler for machines of another kind than this one: Debian's, because its standard library comes for
-//! every kind. It lies below the target directory; nothing of it is installed.
+//! The compiler for foreign machines: Debian's, because its standard library exists for every kind. It lies
+//! below the target directory; nothing is installed.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,20 +10,20 @@ use crate::architecture::Architecture;
 use crate::debian::{self, Bootstrap};
 use crate::host::{self, Program};
 
-/// Downloads the compiler with the libraries that it needs here, and the standard library for `$TARGET`. It is
-/// the compiler that Debian keeps recent in a stable release, for browsers.
+/// Downloads the compiler with the libraries that it needs here, and the standard library for `$TARGET`. It
+/// is the compiler that Debian keeps recent in a stable release, for browsers.
 const DOWNLOAD: &str = r#"
 libraries=$(apt-cache depends --recurse --important libstd-rust-web-dev | grep '^[a-z]' | sort -u)
 apt-get -q download rustc-web $libraries "libstd-rust-web-dev:$TARGET"
 "#;
 
-/// Starts the compiler with its own libraries, which the linker that it starts must not see.
+/// Starts the compiler with its own libraries, which must stay hidden from the linker that it starts.
 const RUSTC: &str = r#"#!/bin/sh
 here=$(dirname "$0")
 exec @LOADER@ --library-path "$here/usr/lib/@GNU@" "$here/usr/bin/rustc" --sysroot "$here/usr" "$@"
 "#;
 
-/// What cargo has to be told so that it builds for `target` from here, if `target` is another machine than this.
+/// Returns cargo's settings for a build for `target` from here; none if this machine is of that kind.
 pub(super) fn settings(target: Architecture) -> Result<Vec<(String, OsString)>> {
     if target == Architecture::HERE {
         return Ok(Vec::new());

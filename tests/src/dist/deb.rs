@@ -10,7 +10,7 @@ use super::tree::{Tree, gzip};
 use super::{Product, Release, VERSION, path};
 use crate::host::{self, Program};
 
-/// What differs between our packages.
+/// The differences between the packages.
 struct Package {
     product: Product,
     name: &'static str,
@@ -103,7 +103,7 @@ impl Package {
     }
 }
 
-/// What `dpkg --verify` compares with.
+/// Returns the checksums for `dpkg --verify`.
 fn checksums(root: &Path) -> Result<String> {
     let listing =
         Program::new("find").args([".", "-type", "f", "-printf", "%P\n"]).current_dir(root).read()?;
@@ -112,7 +112,7 @@ fn checksums(root: &Path) -> Result<String> {
     Program::new("md5sum").args(files).current_dir(root).read()
 }
 
-/// `target/dist`, made if need be.
+/// Returns `target/dist`, and makes it if need be.
 pub(super) fn output_directory() -> Result<PathBuf> {
     let directory = host::target_directory().join("dist");
     fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;

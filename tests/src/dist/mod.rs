@@ -1,7 +1,7 @@
-//! What we ship, made from this workspace into `target/dist/`: two Debian packages and a static tarball.
+//! The products, made from this workspace into `target/dist/`: two Debian packages and a static tarball.
 //!
-//! The same sources and the same date give the same bytes: contents are listed and sorted here, their times are
-//! [`Release::epoch`], and the programs name no directory of the machine that built them.
+//! The same sources and the same date give the same bytes: contents are listed and sorted here, their times
+//! are [`Release::epoch`], and the programs name no directory of the machine that built them.
 
 mod binary;
 mod compiler;
@@ -20,7 +20,7 @@ use crate::host::{self, Program};
 /// The workspace's version, which every product carries.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Something that is shipped.
+/// A product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Product {
     /// The agent's Debian package.
@@ -31,28 +31,28 @@ pub enum Product {
     Static,
 }
 
-/// How much time goes into the programs.
+/// The effort of building the programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Build {
-    /// As shipped.
+    /// As in the shipped products.
     Optimised,
-    /// As soon as possible, for tests of what is in a product and whether it starts.
+    /// As fast as possible, for tests of a product's contents and start.
     Quick,
 }
 
-/// What is made at one time from one state of the workspace, for one kind of machine.
+/// The products of one state of the workspace, at one time, for one kind of machine.
 #[derive(Debug, Clone, Copy)]
 pub struct Release {
     /// The machine that it is for.
     machine: Architecture,
-    /// How the programs are built.
+    /// The way in which the programs are built.
     build: Build,
     /// The date that everything in it carries, in seconds since 1970.
     epoch: u64,
 }
 
 impl Release {
-    /// The release that this workspace holds, dated by `SOURCE_DATE_EPOCH` or by its last commit.
+    /// Returns the release of this workspace, dated by `SOURCE_DATE_EPOCH` or by its last commit.
     pub fn of_workspace(machine: Architecture, build: Build) -> Result<Self> {
         let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
             Ok(epoch) => epoch,
@@ -66,7 +66,7 @@ impl Release {
         Ok(Self { machine, build, epoch })
     }
 
-    /// Makes one product, and returns where it is.
+    /// Makes one product, and returns its path.
     pub fn make(self, product: Product) -> Result<PathBuf> {
         match product {
             Product::Deb => deb::agent(self),
@@ -77,7 +77,7 @@ impl Release {
     }
 }
 
-/// Where a product for a machine is, or will be once it was made.
+/// Returns the path of a product for a machine, even before it is made.
 #[must_use]
 pub fn path(product: Product, machine: Architecture) -> PathBuf {
     host::target_directory().join("dist").join(file_name(product, machine))

@@ -1,4 +1,4 @@
-//! A tree of files to ship: collected in memory, then written with one owner, one date and the modes it says.
+//! A tree of files to ship: collected in memory, then written with one owner, one date and fixed modes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
@@ -24,7 +24,7 @@ impl Tree {
         self.files.insert(path.to_owned(), (bytes.into(), mode));
     }
 
-    /// Adds a file that anybody may read, from the workspace.
+    /// Adds a file of the workspace, readable by everybody.
     pub(super) fn copy(&mut self, path: &str, from: &str) -> Result<()> {
         let bytes = fs::read(workspace().join(from)).with_context(|| format!("cannot read {from}"))?;
         self.add(path, bytes, 0o644);
@@ -48,7 +48,7 @@ impl Tree {
         self.directories.push(path.to_owned());
     }
 
-    /// How much room it takes once it is installed, in KiB.
+    /// Returns the room that it takes once it is installed, in KiB.
     pub(super) fn kibibytes(&self) -> usize {
         self.files.values().map(|(bytes, _)| bytes.len().div_ceil(1024)).sum()
     }
@@ -66,7 +66,7 @@ impl Tree {
     }
 }
 
-/// Dates everything below `path`, and gives directories the mode that our umask may have withheld.
+/// Dates everything below `path`, and sets the modes of directories, which the umask may have reduced.
 fn settle(path: &Path, date: SystemTime) -> Result<()> {
     let found = fs::symlink_metadata(path)?;
     if found.is_dir() {

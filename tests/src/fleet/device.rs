@@ -31,10 +31,10 @@ use unbox_common::{
     trust::{DevicePublicKey, Signed, SigningRoot, Verified},
 };
 
-/// What every device of a fleet has in its image.
+/// The contents of every device image of a fleet.
 #[derive(Debug, Clone)]
 pub struct FleetImage {
-    /// Where the server listens.
+    /// The server's address.
     pub address: SocketAddr,
     /// The name in its certificate.
     pub name: String,
@@ -73,12 +73,12 @@ pub struct Granted {
     pub version: u64,
 }
 
-/// How one enrollment went.
+/// The outcome of one enrollment.
 #[derive(Debug)]
 pub struct Enrolled {
     /// The grant, verified.
     pub grant: Grant,
-    /// Times that the server asked to come back later, and the device did.
+    /// The number of times that the server asked to come back later, and the device did.
     pub told_to_wait: u32,
 }
 
@@ -103,7 +103,7 @@ impl FleetImage {
         Connection::open(self.address, &self.name, Arc::clone(&self.tls)).await
     }
 
-    /// How a device with this certificate connects.
+    /// Returns the TLS configuration of a device with this certificate.
     ///
     /// # Errors
     /// If the certificate does not fit the key.
@@ -117,7 +117,7 @@ impl FleetImage {
 }
 
 impl SimulatedDevice {
-    /// A device with a serial number, and a key of its own.
+    /// Makes a device with a serial number, and a key of its own.
     ///
     /// # Errors
     /// If no key can be made.
@@ -145,11 +145,11 @@ impl SimulatedDevice {
         self
     }
 
-    /// Goes from power-on to managed: hello, prove, checks, report. A server that asks for time
-    /// is given it; any other refusal ends it.
+    /// Goes from power-on to managed: hello, prove, checks, report. It waits if the server asks for time; any
+    /// other refusal ends it.
     ///
     /// # Errors
-    /// The refusal, or what the server did wrong.
+    /// The refusal, or the server's mistake.
     pub async fn enroll(&self, image: &FleetImage) -> Result<Enrolled> {
         let mut told_to_wait = 0;
         let Granted { grant, version } = loop {
@@ -174,10 +174,10 @@ impl SimulatedDevice {
         Ok(Enrolled { grant, told_to_wait })
     }
 
-    /// The two round trips; the inner error is the server's refusal.
+    /// Makes the two round trips; the inner error is the server's refusal.
     ///
     /// # Errors
-    /// What broke the exchange.
+    /// The fault that broke the exchange.
     pub async fn handshake(&self, image: &FleetImage) -> Result<Result<Granted, Answer>> {
         let mut connection = image.connect().await?;
         let Challenged { hello, nonce, challenge } = match self.hello(image, &mut connection).await? {
@@ -191,10 +191,10 @@ impl SimulatedDevice {
         }
     }
 
-    /// The first round trip; the inner error is the server's refusal.
+    /// Makes the first round trip; the inner error is the server's refusal.
     ///
     /// # Errors
-    /// What broke the exchange.
+    /// The fault that broke the exchange.
     pub async fn hello(
         &self,
         image: &FleetImage,
@@ -207,10 +207,10 @@ impl SimulatedDevice {
         Ok(answered.map(|challenge| Challenged { hello, nonce, challenge }))
     }
 
-    /// One check-in; the inner error is the server's refusal.
+    /// Checks in once; the inner error is the server's refusal.
     ///
     /// # Errors
-    /// What broke the exchange.
+    /// The fault that broke the exchange.
     pub async fn check_in(&self, image: &FleetImage, grant: &Grant) -> Result<Result<News, Answer>> {
         let check_in = CheckIn {
             generation: grant.generation,
@@ -225,7 +225,7 @@ impl SimulatedDevice {
         self.managed(image, grant, CHECK_IN_PATH, &check_in).await
     }
 
-    /// Posts something over mutual TLS with the certificate of a grant.
+    /// Posts a message over mutual TLS with the certificate of a grant.
     async fn managed<T: DeserializeOwned>(
         &self,
         image: &FleetImage,
@@ -272,7 +272,7 @@ impl SimulatedDevice {
         Ok(FixedBytes(nonce))
     }
 
-    /// The checks of a real device.
+    /// Makes the checks of a real device.
     fn check(&self, image: &FleetImage, grant: Grant, nonce: Nonce) -> Result<Granted> {
         let payload = grant.payload.verify(&image.root.payload_keys).context("verify the payload")?;
         let version = payload.version;

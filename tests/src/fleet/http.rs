@@ -1,4 +1,4 @@
-//! One HTTP/1.1 connection over TLS 1.3: as little client as a load generator can have.
+//! One HTTP/1.1 connection over TLS 1.3: a minimal client, for a load generator.
 
 use anyhow::{Context as _, Result, bail};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -25,7 +25,7 @@ const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer that is read.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
-/// An answer: status, when to come back, body.
+/// An answer: status, pause before the next try, body.
 #[derive(Debug)]
 pub struct Answer {
     /// HTTP status.
@@ -43,7 +43,7 @@ pub struct Connection {
     host: String,
 }
 
-/// Whom the devices of a fleet trust: read once, because a fleet connects thousands of times.
+/// The TLS anchors of a fleet: read once, because a fleet connects thousands of times.
 #[derive(Debug, Clone)]
 pub struct Anchors {
     roots: Arc<RootCertStore>,
@@ -64,7 +64,7 @@ impl Anchors {
         Ok(Self { roots: Arc::new(roots), provider })
     }
 
-    /// How somebody connects, with a certificate or without. No session is kept.
+    /// Returns a TLS configuration, with a client certificate or without. No session is kept.
     ///
     /// # Errors
     /// If the certificate does not fit its key.

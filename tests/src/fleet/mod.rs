@@ -17,12 +17,12 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// What a fleet looks like; device `n` has the serial number `{prefix}{n:07}`.
+/// The description of a fleet; device `n` has the serial number `{prefix}{n:07}`.
 #[derive(Debug, Clone)]
 pub struct Fleet {
-    /// How many devices.
+    /// The number of devices.
     pub devices: usize,
-    /// How many are in the middle of something at the same time.
+    /// The number of devices that are busy at the same time.
     pub at_once: usize,
     /// Start of each serial number.
     pub prefix: String,
@@ -32,29 +32,29 @@ pub struct Fleet {
     pub model: String,
 }
 
-/// How a fleet's power-on went.
+/// The outcome of a fleet's power-on.
 #[derive(Debug, Default)]
 pub struct FleetOutcome {
     /// Time of each enrollment that succeeded, from connect to acknowledged report, sorted.
     pub latencies: Vec<Duration>,
     /// Device ids that were granted; as many as latencies if none was granted twice.
     pub devices: BTreeSet<i64>,
-    /// Times that a device was told to come back later, and did.
+    /// The number of times that a device was told to come back later, and did.
     pub told_to_wait: u32,
-    /// Why devices failed, one text each.
+    /// The reasons of failures, one text each.
     pub failures: Vec<String>,
-    /// From the first start to the last end.
+    /// The time from the first start to the last end.
     pub elapsed: Duration,
 }
 
 impl Fleet {
-    /// The serial number of device `n`.
+    /// Returns the serial number of device `n`.
     #[must_use]
     pub fn serial(&self, n: usize) -> String {
         format!("{}{n:07}", self.prefix)
     }
 
-    /// A claims file for the whole fleet.
+    /// Writes a claims file for the whole fleet.
     #[must_use]
     pub fn claims_csv(&self) -> String {
         let mut csv = String::from("serial_number,manufacturer,model\n");
@@ -113,7 +113,7 @@ async fn enroll_in_turn(
 }
 
 impl FleetOutcome {
-    /// The latency that `percent` of the enrollments stayed below.
+    /// Returns the latency that `percent` of the enrollments stayed below.
     #[must_use]
     pub fn percentile(&self, percent: usize) -> Duration {
         let at = (self.latencies.len() * percent / 100).min(self.latencies.len().saturating_sub(1));

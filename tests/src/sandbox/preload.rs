@@ -1,4 +1,4 @@
-//! Builds what is preloaded into an agent whose clock is wrong, or whose power is cut at a chosen write.
+//! Builds the preloaded library of an agent whose clock is wrong, or whose power is cut at a chosen write.
 
 use crate::host::{self, Program};
 use anyhow::{Context as _, Result};
@@ -11,19 +11,19 @@ use std::{
 
 const SOURCE: &str = "src/sandbox/preload.c";
 
-/// What a sandbox is to suffer.
+/// The trouble of a sandbox.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Trouble<'a> {
-    /// How far its clock is from this machine's, in seconds.
+    /// The offset of its clock from this machine's, in seconds.
     pub clock_offset_s: i64,
-    /// Its power is cut just before its so many-th change of a file or folder; 0 for never.
+    /// The number of the change to a file or folder before which its power is cut; 0 for never.
     pub cut_before_change: u64,
     /// A file that gets one byte for each such change.
     pub count_changes_in: Option<&'a Path>,
 }
 
 impl Trouble<'_> {
-    /// Lets a program suffer it.
+    /// Preloads the trouble into a program.
     ///
     /// # Errors
     /// If there is no C compiler.
@@ -38,7 +38,7 @@ impl Trouble<'_> {
     }
 }
 
-/// What is preloaded; built once for each process.
+/// Returns the preloaded library; built once for each process.
 fn library() -> Result<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let library = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
@@ -50,7 +50,7 @@ fn build() -> Result<PathBuf> {
     let folder = own.parent().context("find the test's folder")?;
     let library = folder.join("unbox-preload.so");
     let _lock = host::lock(&folder.join("unbox-preload.lock"))?;
-    // Another test may be running with it: it is replaced, and never written to.
+    // Another test may be using it: it is replaced, and never overwritten.
     let new = folder.join("unbox-preload.so.new");
     Program::new("cc")
         .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-Wno-unused-result", "-o"])

@@ -1,4 +1,4 @@
-//! The main board of a virtual machine: what QEMU simulates, and how its firmware tells the guest about it.
+//! The main board of a virtual machine: the simulation by QEMU, and the firmware's tables for the guest.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::device_tree::DeviceTree;
 use super::smbios::{Smbios, escaped, oem_string};
 use crate::architecture::Architecture;
 
-/// A board, with what its firmware says about it.
+/// A board, with its firmware's tables.
 #[derive(Debug, Clone)]
 pub(super) enum Board {
     /// A PC, with SMBIOS tables.
@@ -15,16 +15,16 @@ pub(super) enum Board {
     Arm(DeviceTree),
 }
 
-/// What differs between boards of the two kinds.
+/// The differences between the two kinds of boards.
 #[derive(Debug)]
 pub(super) struct Kind {
     /// QEMU's program, the machine and its processor.
     pub(super) qemu: &'static str,
-    /// The serial port that the kernel writes to, as it names it.
+    /// The kernel's name of the serial port that it writes to.
     pub(super) console: &'static str,
-    /// The serial port of the shell, as the guest names it.
+    /// The guest's name of the shell's serial port.
     pub(super) shell: &'static str,
-    /// What makes that port of the character device `shell`.
+    /// The arguments that connect that port to the character device `shell`.
     pub(super) shell_device: [&'static str; 2],
     /// The TPM that can be soldered on.
     pub(super) tpm: &'static str,
@@ -39,7 +39,7 @@ const PC: Kind = Kind {
 };
 
 const ARM: Kind = Kind {
-    // A newer processor signs its pointers, which takes QEMU twice the time for everything.
+    // A newer processor signs its pointers, which makes everything in QEMU take twice the time.
     qemu: "qemu-system-aarch64 -machine virt,accel=tcg -cpu cortex-a72",
     console: "ttyAMA0",
     shell: "/dev/ttyS0",
@@ -49,7 +49,7 @@ const ARM: Kind = Kind {
 };
 
 impl Board {
-    /// A board for this kind of machine that nobody put a name on.
+    /// Makes a board for this kind of machine, without a maker's data.
     pub(super) fn of(machine: Architecture) -> Self {
         match machine {
             Architecture::Amd64 => Self::Pc(Box::default()),
@@ -64,7 +64,7 @@ impl Board {
         }
     }
 
-    /// The arguments that give QEMU's board its identity; that of [`Board::Arm`] is in a file.
+    /// Returns the arguments that give QEMU's board its identity; that of [`Board::Arm`] is in a file.
     pub(super) fn identity(&self, device_tree: &Path) -> Vec<String> {
         match self {
             Self::Pc(smbios) => smbios.arguments(),
@@ -72,7 +72,7 @@ impl Board {
         }
     }
 
-    /// The arguments that hand systemd a credential where it looks for them on such a board.
+    /// Returns the arguments that hand a credential to systemd, in the place for such a board.
     pub(super) fn credential(&self, name: &str, value: &str) -> [String; 2] {
         match self {
             Self::Pc(_) => oem_string(&format!("io.systemd.credential:{name}={value}")),

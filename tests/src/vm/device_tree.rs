@@ -1,4 +1,4 @@
-//! The device tree of a virtual machine: what a board says about itself where there are no SMBIOS tables.
+//! The device tree of a virtual machine: the identity of a board without SMBIOS tables.
 
 use std::path::Path;
 
@@ -7,10 +7,11 @@ use anyhow::Result;
 use super::smbios::escaped;
 use crate::host::{self, Program};
 
-/// What the root node says (Devicetree Specification 0.4, section 2.3). What is empty stays as QEMU has it.
+/// The properties of the root node (Devicetree Specification 0.4, section 2.3). Empty ones keep QEMU's own
+/// values.
 #[derive(Debug, Clone, Default)]
 pub struct DeviceTree {
-    /// `compatible`: what the board is called, `maker,board`, the most specific name first.
+    /// `compatible`: the names of the board, `maker,board`, the most specific one first.
     pub compatible: Vec<String>,
     /// `model`.
     pub model: Vec<String>,
@@ -19,7 +20,7 @@ pub struct DeviceTree {
 }
 
 impl DeviceTree {
-    /// A board of a maker, as its label says it.
+    /// Makes a board of a maker, in the words of its label.
     #[must_use]
     pub fn labelled(compatible: &str, model: &str, serial_number: &str) -> Self {
         Self {
@@ -29,7 +30,8 @@ impl DeviceTree {
         }
     }
 
-    /// Writes the tree of this hardware, a command line of QEMU, to `blob`: its own, with these words at the root.
+    /// Writes the tree of this hardware, a command line of QEMU, to `blob`: QEMU's own, with these properties
+    /// at the root.
     pub(super) fn write(&self, hardware: &[String], blob: &Path) -> Result<()> {
         let dump = format!("dumpdtb={}", escaped(&blob.to_string_lossy()));
         host::remove(blob)?;

@@ -1,4 +1,4 @@
-//! The disk of one machine: what left the factory, and what the machine has written since.
+//! The disk of one machine: its factory state, and the machine's writes since.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// A new disk in `directory`: the image, with these files added.
+    /// Makes a new disk in `directory`: the image, with these files added.
     pub(super) fn new(image: &Image, files: &[FactoryFile], directory: &Path) -> Result<Self> {
         let overlay = directory.join("disk.qcow2");
         let factory = if files.is_empty() {
@@ -46,7 +46,7 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Forgets everything that the machine has written.
+    /// Discards everything that the machine has written.
     pub(super) fn reset(&self) -> Result<()> {
         host::remove(&self.overlay)?;
         Program::new("qemu-img")
@@ -56,12 +56,12 @@ impl Disk {
             .run()
     }
 
-    /// What QEMU opens.
+    /// Returns the file that QEMU opens.
     pub(super) fn path(&self) -> &Path {
         &self.overlay
     }
 
-    /// Gives back the room; the machine must be off.
+    /// Releases the room; the machine must be off.
     pub(super) fn discard(&self) -> Result<()> {
         host::remove(&self.overlay)?;
         if self.factory.parent() == self.overlay.parent() {
@@ -78,7 +78,7 @@ fn inject(disk: &Path, file: &FactoryFile, scratch: &Path) -> Result<()> {
     let (content, script, found) = (scratch.join("content"), scratch.join("script"), scratch.join("found"));
     host::write(&content, &file.bytes, 0o600)?;
     host::write(&script, commands(file, &content).as_bytes(), 0o600)?;
-    // debugfs reports no failure by its exit status, and complains of directories that exist: look for ourselves.
+    // debugfs reports no failure by its exit status, and complains of existing directories: check the result.
     Program::new("debugfs").arg("-w").arg("-f").arg(&script).arg(disk).run()?;
     let dump = format!("dump \"{path}\" \"{}\"", found.display());
     Program::new("debugfs").arg("-R").arg(dump).arg(disk).run()?;

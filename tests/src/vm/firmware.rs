@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::host::{self, Deadline};
 
-/// How long QEMU may take to start, or to answer.
+/// The time limit for QEMU's start, and for its answers.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// The ports of `fw_cfg` on a PC (QEMU's `docs/specs/fw_cfg`), and the key of its list of files.
@@ -24,14 +24,14 @@ const FILES: u16 = 0x19;
 /// The tables of one machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SmbiosTables {
-    /// The entry point, before the firmware writes into it where the table lies.
+    /// The entry point, before the firmware writes the table's address into it.
     pub entry_point: Vec<u8>,
     /// The table.
     pub table: Vec<u8>,
 }
 
 impl SmbiosTables {
-    /// What QEMU makes of these arguments.
+    /// Returns the tables that QEMU makes for these arguments.
     pub fn of(arguments: &[OsString]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("unbox-fw-").tempdir()?;
         let socket = folder.path().join("qtest");
@@ -89,11 +89,11 @@ impl FwCfg {
         Ok(Self { stream, answers })
     }
 
-    /// The first bytes of an item.
+    /// Reads the first bytes of an item.
     fn bytes(&mut self, key: u16, length: usize) -> Result<Vec<u8>> {
         let select = format!("outw {SELECTOR:#x} {key:#x}\n");
         let commands = select + &format!("inb {NEXT_BYTE:#x}\n").repeat(length);
-        // Asked and answered at the same time: neither side keeps all of it.
+        // Asking and reading go on at the same time: neither side buffers everything.
         let mut asking = self.stream.try_clone()?;
         thread::scope(|scope| {
             let asked = scope.spawn(move || asking.write_all(commands.as_bytes()));
@@ -104,7 +104,7 @@ impl FwCfg {
         })
     }
 
-    /// `OK`, or `OK 0x002a`.
+    /// Reads an answer: `OK`, or `OK 0x002a`.
     fn answer(&mut self) -> Result<u8> {
         let mut line = String::new();
         self.answers.read_line(&mut line).context("QEMU did not answer")?;
@@ -114,7 +114,7 @@ impl FwCfg {
     }
 }
 
-/// The arguments in a file, one a line. They may be no text.
+/// Returns the arguments in a file, one a line. They need not be text.
 #[must_use]
 pub fn arguments_in(file: &[u8]) -> Vec<OsString> {
     let lines = file.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());

@@ -1,4 +1,5 @@
-//! Disk images that machines start from: Debian, the guest's set-up, and the packages under test, installed for real.
+//! Disk images that machines start from: Debian, the guest's set-up, and the packages under test, installed
+//! for real.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,14 +13,15 @@ use crate::architecture::Architecture;
 use crate::dist::{self, Product};
 use crate::host::{self, Program};
 
-/// The address at which a guest reaches what [`Machine::guest_forward`](super::Machine::guest_forward) forwards.
+/// The address at which a guest reaches the ports that
+/// [`Machine::guest_forward`](super::Machine::guest_forward) forwards.
 pub const SERVER_ADDRESS: &str = "10.0.2.100";
 
 /// A name for [`SERVER_ADDRESS`] that every guest knows.
 pub const SERVER_NAME: &str = "server.test";
 
-/// Modules that a QEMU guest needs, as far as its kernel has them as modules; the drivers of disk, ext4 and DMI
-/// are built in, and that of a PC's TPM.
+/// Modules that a QEMU guest needs, as far as its kernel has them as modules; the drivers of disk, ext4, DMI
+/// and a PC's TPM are built in.
 const MODULES: &[&str] = &[
     "virtio",
     "virtio_ring",
@@ -60,7 +62,7 @@ const MODULES: &[&str] = &[
     "vpd-sysfs",
 ];
 
-/// The guest's own set-up: where it goes, what it holds, and its mode.
+/// The guest's own set-up: paths, contents and modes.
 const GUEST_FILES: &[(&str, &str, u32)] = &[
     ("etc/fstab", "/dev/nvme0n1 / ext4 rw,noatime 0 1\n", 0o644),
     ("etc/hostname", "device\n", 0o644),
@@ -86,10 +88,10 @@ const MASKED: &[&str] = &[
     "systemd-pstore.service",
 ];
 
-/// Room for what a test installs; the file is sparse.
+/// Room for a test's installations; the file is sparse.
 const SIZE: &str = "1G";
 
-/// Raise this when the way in which an image is put together changes.
+/// The version of the way in which images are put together: raise it with every change.
 const RECIPE: &str = "2";
 
 /// A bootable disk, shared by all machines and never written to.
@@ -109,7 +111,7 @@ impl Image {
         Self::with_packages("base", &[])
     }
 
-    /// The same guest for boards of ARM: plain, because it is there that its packages can be installed.
+    /// Makes the same guest for boards of ARM: plain, because packages can only be installed on the board.
     pub fn arm() -> Result<Self> {
         Self::made("arm", Architecture::Arm64, &[])
     }
@@ -150,12 +152,12 @@ impl Image {
     }
 }
 
-/// Where images, logs and disks live.
+/// Returns the directory of images, logs and disks.
 pub(super) fn cache_directory() -> PathBuf {
     host::target_directory().join("vm")
 }
 
-/// A short name for content: equal parts, equal key.
+/// Returns a short name for content: equal parts give equal keys.
 pub(super) fn content_key<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> String {
     let mut digest = Digest::new(&SHA256);
     for part in parts {
@@ -183,7 +185,7 @@ fn build(rootfs: &Rootfs, packages: &[&Path], disk: &Path) -> Result<()> {
     let root = work.path().join("root");
     fs::create_dir(&root)?;
     let filled = fill(rootfs, packages, &root, work.path()).and_then(|()| pack(&root, disk));
-    // Its files belong to root, who may not be us.
+    // Its files belong to root, and this process may run as another user.
     let cleaned = Program::as_root("rm").arg("-rf").arg(&root).run();
     filled.and(cleaned)
 }
@@ -225,7 +227,7 @@ fn add_modules(from: &Path, additions: &Path) -> Result<String> {
     Ok(version)
 }
 
-/// Installs packages as an image builder does: in a chroot with `/proc`, and no system manager running.
+/// Installs packages like an image builder: in a chroot with `/proc`, and without a running system manager.
 fn install(packages: &[&Path], root: &Path) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
@@ -248,7 +250,7 @@ fn install(packages: &[&Path], root: &Path) -> Result<()> {
     Program::as_root("chroot").arg(root).arg("rm").args(&names).run()
 }
 
-/// Makes an ext4 image of what is below `root`, without mounting anything.
+/// Makes an ext4 image of everything below `root`, without mounting anything.
 fn pack(root: &Path, disk: &Path) -> Result<()> {
     let new = disk.with_extension("new");
     host::remove(&new)?;

@@ -1,4 +1,4 @@
-//! A virtual machine in its box: what it is made of, before it is switched on.
+//! A virtual machine in its box: its hardware, before it is switched on.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub struct Machine {
     qemu_arguments: Vec<String>,
 }
 
-/// Where QEMU finds what belongs to one boot of a machine.
+/// The files and sockets of one boot of a machine.
 #[derive(Debug)]
 pub(super) struct Wiring<'a> {
     pub(super) disk: &'a Path,
@@ -42,7 +42,7 @@ pub(super) struct Wiring<'a> {
 }
 
 impl Machine {
-    /// A machine with this image on its disk, no identity and no way out of its network.
+    /// Makes a machine with this image on its disk, no identity, and no way out of its network.
     #[must_use]
     pub fn new(image: &Image) -> Self {
         Self {
@@ -67,14 +67,14 @@ impl Machine {
         self
     }
 
-    /// Gives it an identity, as PCs have it.
+    /// Gives it an identity in the form of PCs.
     #[must_use]
     pub fn smbios(mut self, smbios: Smbios) -> Self {
         self.board = Board::Pc(Box::new(smbios));
         self
     }
 
-    /// Gives it an identity, as boards of ARM have it.
+    /// Gives it an identity in the form of ARM boards.
     #[must_use]
     pub fn device_tree(mut self, tree: DeviceTree) -> Self {
         self.board = Board::Arm(tree);
@@ -128,7 +128,7 @@ impl Machine {
         self
     }
 
-    /// Solders on the TPM whose simulation listens at this socket, whichever one that is at each boot.
+    /// Solders on the TPM whose simulation listens at this socket, whichever one does at each boot.
     #[must_use]
     pub fn tpm(mut self, socket: &Path) -> Self {
         self.tpm = Some(socket.to_owned());
@@ -151,7 +151,7 @@ impl Machine {
 
     /// Takes the machine out of its box and switches it on.
     ///
-    /// It dies with the thread that starts it, however that ends.
+    /// It dies with the thread that starts it, no matter how that ends.
     pub fn start(self) -> Result<Vm> {
         Vm::new(self)
     }
@@ -164,7 +164,7 @@ impl Machine {
         }
     }
 
-    /// The whole command line of one boot.
+    /// Returns the whole command line of one boot.
     pub(super) fn command_line(&self, wiring: &Wiring<'_>) -> Vec<String> {
         let mut line = self.hardware();
         line.extend(words(
@@ -174,7 +174,7 @@ impl Machine {
         let mut add = |option: &str, value: String| line.extend([option.to_owned(), value]);
         add("-kernel", self.image.kernel.to_string_lossy().into_owned());
         add("-append", self.kernel_line());
-        // writeback, because it honours the guest's flushes: what was synced survives the power cut, and no more.
+        // writeback, because it honours the guest's flushes: synced data survives the power cut, and no more.
         add(
             "-drive",
             format!("if=none,id=disk,file={},format=qcow2,cache=writeback,discard=unmap", path(wiring.disk)),
@@ -199,7 +199,7 @@ impl Machine {
         line
     }
 
-    /// QEMU's program with what is soldered on: what a device tree describes.
+    /// Returns QEMU's program with the soldered hardware: the part that a device tree describes.
     fn hardware(&self) -> Vec<String> {
         let kind = self.board.kind();
         let mut line = words(kind.qemu);
@@ -214,8 +214,8 @@ impl Machine {
     }
 
     fn kernel_line(&self) -> String {
-        // One request at a time: of a batch, as when ext4 replays its journal, QEMU 7.2 may overlook some, and
-        // such a boot stands still.
+        // One request at a time: of a batch, as when ext4 replays its journal, QEMU 7.2 may lose some, and
+        // such a boot hangs.
         let kind = self.board.kind();
         let mut line = format!(
             "root=/dev/nvme0n1 nvme.io_queue_depth=2 rw console={} panic=-1 quiet backdoor={}",
@@ -228,7 +228,7 @@ impl Machine {
         line
     }
 
-    /// User-mode networking that reaches the forwarded ports only: `restrict` shuts off everything else.
+    /// Returns user-mode networking that reaches the forwarded ports only: `restrict` blocks everything else.
     fn network(&self) -> String {
         let mut network = "user,id=cable,restrict=on".to_owned();
         for (port, to) in &self.forwards {
@@ -238,7 +238,7 @@ impl Machine {
     }
 }
 
-/// One program per connection: QEMU's own `guestfwd` to a socket carries a single connection only.
+/// Returns one program per connection: QEMU's own `guestfwd` to a socket carries a single connection only.
 fn forward(port: u16, to: SocketAddr) -> String {
     let family = if to.is_ipv4() { "TCP4" } else { "TCP6" };
     format!(",guestfwd=tcp:{SERVER_ADDRESS}:{port}-cmd:socat - {family}:{to}")

@@ -50,5 +50,5 @@ use std::time::Duration;
 /// Ample time for a boot to the shell: without hardware virtualisation six to fourteen seconds are usual.
 pub const BOOT: Duration = Duration::from_mins(2);
 
-/// Ample time for what a running guest does within a second or two.
+/// Ample time for anything that a running guest does within a second or two.
 pub const SOON: Duration = Duration::from_mins(1);

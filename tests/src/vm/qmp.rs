@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-/// How long QEMU may take to answer.
+/// The time limit for QEMU's answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// Sends one command, and returns its answer.
@@ -16,7 +16,7 @@ pub(super) fn execute(socket: &Path, command: &str, arguments: &Value) -> Result
     let mut stream = UnixStream::connect(socket).context("QEMU's control channel is closed")?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
     let mut answers = BufReader::new(stream.try_clone()?);
-    // The first line is QEMU's greeting; it takes no command before its capabilities are settled.
+    // The first line is QEMU's greeting; it takes no other command before capabilities are negotiated.
     read_line(&mut answers)?;
     ask(&mut stream, &mut answers, "qmp_capabilities", &json!({}))?;
     ask(&mut stream, &mut answers, command, arguments)

@@ -1,8 +1,8 @@
 //! The Debian that a virtual machine starts from: a root file system as a tar file, and a kernel.
 //!
-//! One of another kind of machine than this is set up here all the same: what Debian's scripts make of a
-//! package is the same on every kind. Its programs take the place of ours at the end, so that nothing has
-//! to be emulated; dpkg would take minutes.
+//! A foreign one is set up here all the same: the results of Debian's scripts are the same on every kind of
+//! machine. Its programs replace the native ones at the end, so that nothing has to be emulated; dpkg would
+//! take minutes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::debian::{self, Bootstrap};
 use crate::host::{self, Program};
 use crate::vm::image::{cache_directory, content_key};
 
-/// What the guest has besides Debian's essential packages: what the agent depends on, and a network.
+/// The guest's packages besides Debian's essential ones: the agent's dependencies, and a network.
 const PACKAGES: &[&str] = &[
     "ca-certificates",
     "dbus",
@@ -27,21 +27,21 @@ const PACKAGES: &[&str] = &[
     "udev",
 ];
 
-/// What is not worth its room in the image.
+/// Files that are not worth their room in the image.
 const LEFT_OUT: &[&str] = &["/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*"];
 
 /// Fetches the newest kernel from the archive that the root file system came from. It is never
-/// installed: its scripts would build an initrd, which our guest does not need.
+/// installed: its scripts would build an initrd, which the guest does not need.
 const FETCH_KERNEL: &str = r"
 apt-get -q download $(apt-cache depends linux-image-cloud-@MACHINE@ | sed -n 's/.*Depends: \(linux-image-[^ ]*\).*/\1/p' | head -n1)
 ";
 
-/// Links that the programs of another kind of machine are unpacked through, as they are here.
+/// Links that foreign programs are unpacked through, as on this machine.
 const MERGED_USR: &str =
     r#"for name in bin lib sbin; do mkdir -p "$1/usr/$name"; ln -s "usr/$name" "$1/$name"; done"#;
 
-/// Puts the programs and libraries of another kind of machine, `$2` in Debian's words and `$4` in GNU's, from
-/// the tar file `$6` in the place of ours below `$1`, and has dpkg know.
+/// Puts foreign programs and libraries, of the machine `$2` in Debian's words and `$4` in GNU's, from the tar
+/// file `$6` in the place of the native ones below `$1`, and informs dpkg.
 const EXCHANGE: &str = r#"set -e; cd "$1"
 rm -rf lib64 usr/lib64 "usr/lib/$5" etc/ld.so.cache
 tar --numeric-owner --keep-directory-symlink -xpf "$6" ./usr
@@ -55,20 +55,20 @@ for file in info/*:"$3".*; do mv "$file" "${file%%:*}:$2.${file##*.}"; done
 /// A root file system and the kernel that belongs to it, both in the cache.
 #[derive(Debug, Clone)]
 pub(super) struct Rootfs {
-    /// Identifies the content.
+    /// The key of the content.
     pub(super) key: String,
     /// The kind of machine that it boots.
     pub(super) machine: Architecture,
-    /// The root file system, for machines of the kind that this is.
+    /// The root file system, for machines of this host's kind.
     pub(super) tar: PathBuf,
-    /// The files of the same packages for `machine`, if that is of another kind.
+    /// The files of the same packages for `machine`, if that is foreign.
     programs: Option<PathBuf>,
     /// The unpacked kernel package: `boot/vmlinuz-*` and `lib/modules/*`.
     kernel: PathBuf,
 }
 
 impl Rootfs {
-    /// Finds it in the cache, or makes it: half a minute, and needs the Debian archive.
+    /// Finds it in the cache, or makes it: that takes half a minute and the Debian archive.
     ///
     /// `UNBOX_DEBIAN_MIRROR` names another archive than mmdebstrap's own choice.
     pub(super) fn cached(machine: Architecture) -> Result<Self> {
@@ -100,7 +100,7 @@ impl Rootfs {
         Ok(rootfs)
     }
 
-    /// An empty folder for the kernel's package.
+    /// Makes an empty folder for the kernel's package.
     fn downloads(&self) -> Result<PathBuf> {
         let folder = self.kernel.with_extension("new");
         host::remove(&folder)?;
@@ -123,7 +123,7 @@ impl Rootfs {
         host::remove(&work)
     }
 
-    /// The names of the packages that are in it.
+    /// Returns the names of its packages.
     fn packages(&self) -> Result<Vec<String>> {
         let status = Program::new("tar").arg("-xOf").arg(&self.tar).arg("./var/lib/dpkg/status").read()?;
         let names = status.lines().filter_map(|line| line.strip_prefix("Package: "));
@@ -132,7 +132,7 @@ impl Rootfs {
         Ok(names)
     }
 
-    /// Turns what was set up below `root` into what boots the machine, as the last thing that is done there.
+    /// Turns the system below `root` into the one that boots the machine; nothing may follow after that.
     pub(super) fn exchange_programs(&self, root: &Path) -> Result<()> {
         let Some(programs) = &self.programs else {
             return Ok(());

@@ -19,10 +19,10 @@ use super::smbios::Smbios;
 use crate::host::{self, Deadline, tail};
 use crate::process::Running;
 
-/// How long a command may take unless the test says otherwise: far longer than any does.
+/// The time limit of a command unless the test sets another: far longer than any command takes.
 const COMMAND_LIMIT: Duration = Duration::from_secs(90);
 
-/// How much of the console an error quotes.
+/// The number of bytes of the console that an error quotes.
 const QUOTED_BYTES: usize = 2500;
 
 /// A machine that has been started at least once.
@@ -32,13 +32,13 @@ pub struct Vm {
     disk: Disk,
     /// Logs and disk, kept until the next run of the same test.
     directory: PathBuf,
-    /// Holds the directory against another machine of the same name.
+    /// The lock on the directory, against another machine of the same name.
     _lock: File,
-    /// Sockets, whose paths have to be short.
+    /// The directory of sockets, whose paths have to be short.
     sockets: TempDir,
     power: Option<Power>,
     boots: u32,
-    /// Whether an error came from this machine: then its disk stays for whoever looks into it.
+    /// Whether an error came from this machine: its disk is then kept for the investigation.
     failed: Cell<bool>,
 }
 
@@ -75,7 +75,7 @@ impl Vm {
         Ok(vm)
     }
 
-    /// Switches the machine on again, with what is on its disk.
+    /// Switches the machine on again, with the state of its disk.
     pub fn start_again(&mut self) -> Result<()> {
         if self.power.is_some() {
             bail!("the machine is on already");
@@ -115,13 +115,13 @@ impl Vm {
         self.shell_within(command, COMMAND_LIMIT)
     }
 
-    /// Runs a command in the guest that may take this long.
+    /// Runs a command in the guest, with this time limit.
     pub fn shell_within(&mut self, command: &str, limit: Duration) -> Result<Output> {
         let output = self.power()?.shell.run(command, limit);
         output.map_err(|error| self.explain(error))
     }
 
-    /// Runs a command in the guest that has to succeed, and returns what it printed.
+    /// Runs a command in the guest that has to succeed, and returns its output.
     pub fn succeed(&mut self, command: &str) -> Result<String> {
         let output = self.shell(command)?;
         if output.success() {
@@ -130,7 +130,7 @@ impl Vm {
         Err(self.explain(anyhow!("`{command}` exited with {}:\n{}", output.status, output.text)))
     }
 
-    /// Runs a command again and again until it succeeds, and returns what it printed then.
+    /// Runs a command again and again until it succeeds, and returns its last output.
     pub fn wait_until(&mut self, command: &str, limit: Duration) -> Result<String> {
         let deadline = Deadline::after(limit);
         loop {
@@ -167,22 +167,22 @@ impl Vm {
         }
     }
 
-    /// What the console has shown since the machine was last switched on.
+    /// Returns the console's output since the machine was last switched on.
     pub fn console(&self) -> Result<String> {
         let path = self.log("console");
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(String::from_utf8_lossy(&bytes).replace('\r', ""))
     }
 
-    /// Cuts the power, this instant. What was not yet on the disk is lost.
+    /// Cuts the power, this instant. Anything that is not on the disk yet is lost.
     pub fn cut_power(&mut self) {
         if let Some(mut power) = self.power.take() {
             power.qemu.kill();
         }
     }
 
-    /// Cuts the power after this long: for a moment that a seed chose. Where it is to be a certain step,
-    /// let the step say something on the console, [`wait_console`](Self::wait_console), and cut then.
+    /// Cuts the power after this long: for a moment that a seed chose. For a certain step, let the step print
+    /// something to the console, [`wait_console`](Self::wait_console), and cut then.
     pub fn cut_power_after(&mut self, delay: Duration) {
         thread::sleep(delay);
         self.cut_power();
@@ -200,7 +200,7 @@ impl Vm {
         Ok(())
     }
 
-    /// Cuts the power and gives the machine the disk that it left the factory with; it stays off.
+    /// Cuts the power and returns the disk to its factory state; the machine stays off.
     pub fn factory_reset(&mut self) -> Result<()> {
         self.cut_power();
         self.disk.reset()
@@ -241,7 +241,7 @@ impl Vm {
         self.directory.join(format!("{kind}-{}.log", self.boots))
     }
 
-    /// Adds what the console showed last to an error.
+    /// Adds the console's last output to an error.
     fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         self.failed.set(true);
         let console = self.console().unwrap_or_default();
@@ -258,14 +258,14 @@ impl Vm {
 impl Drop for Vm {
     fn drop(&mut self) {
         self.cut_power();
-        // The next run clears away what a failed one leaves.
+        // The next run clears away the leftovers of a failed one.
         if !thread::panicking() && !self.failed.get() {
             let _ = self.disk.discard();
         }
     }
 }
 
-/// Where the machine of this name in the current test keeps its logs and disk.
+/// Returns the directory of logs and disk of the machine with this name in the current test.
 fn run_directory(name: &str) -> PathBuf {
     let test = thread::current().name().unwrap_or("main").replace("::", "-");
     cache_directory().join("run").join(test).join(Path::new(name))

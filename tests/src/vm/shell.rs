@@ -9,10 +9,10 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::host::{Deadline, tail};
 
-/// What the guest's end says once it listens.
+/// The greeting of the guest's end once it listens.
 const GREETING: &str = "BACKDOOR-READY\n";
 
-/// How long QEMU may take to open its end of the line.
+/// The time limit for QEMU to open its end of the line.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 /// The answer to a command.
@@ -20,7 +20,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 pub struct Output {
     /// The exit status; more than 128 for a signal.
     pub status: i32,
-    /// What the command printed on standard output and standard error, as they came.
+    /// The command's standard output and standard error, interleaved.
     pub text: String,
 }
 
@@ -37,7 +37,7 @@ impl Output {
 pub(super) struct Line(UnixListener);
 
 impl Line {
-    /// Listens on a new socket: QEMU connects to us, so that not a byte is lost.
+    /// Listens on a new socket: QEMU connects to it, so that not a byte is lost.
     pub(super) fn listen(socket: &Path) -> Result<Self> {
         let listener =
             UnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
@@ -95,7 +95,7 @@ impl Shell {
         Ok(Output { status, text: text.replace('\r', "").trim_end_matches('\n').to_owned() })
     }
 
-    /// Reads up to and past `mark`, and returns what stood before it.
+    /// Reads up to and past `mark`, and returns the text before it.
     fn read_past(&mut self, mark: &str, limit: Duration) -> Result<String> {
         let deadline = Deadline::after(limit);
         let mut searched = 0;
@@ -112,7 +112,7 @@ impl Shell {
         }
     }
 
-    /// Waits for more bytes; zero says that the time is over.
+    /// Waits for more bytes; returns zero when the time is over.
     fn receive(&mut self, left: Duration) -> Result<usize> {
         if left.is_zero() {
             return Ok(0);
@@ -139,7 +139,7 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// A shell whose other end is the test.
+    /// Makes a shell whose other end is the test.
     fn pair() -> (Shell, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         (Shell { stream: ours, unread: Vec::new(), commands: 0 }, theirs)

@@ -1,8 +1,8 @@
-//! The hardware identity of a virtual machine: what its firmware says about it, as QEMU arguments.
+//! The hardware identity of a virtual machine: its firmware's SMBIOS tables, as QEMU arguments.
 
 use std::fmt::Write as _;
 
-/// What the SMBIOS tables of a machine say. A field that is `None` keeps QEMU's own value.
+/// The contents of a machine's SMBIOS tables. A field that is `None` keeps QEMU's own value.
 #[derive(Debug, Clone, Default)]
 #[expect(missing_docs, reason = "the fields are named as in the SMBIOS specification, tables 1, 2 and 3")]
 pub struct Smbios {
@@ -25,7 +25,8 @@ pub struct Smbios {
 }
 
 impl Smbios {
-    /// A machine of a maker, as its label says it: the set of identifiers that most claims register.
+    /// Makes a machine of a maker, in the words of its label: the set of identifiers that most claims
+    /// register.
     #[must_use]
     pub fn labelled(manufacturer: &str, product: &str, serial: &str) -> Self {
         Self {
@@ -36,7 +37,7 @@ impl Smbios {
         }
     }
 
-    /// The same machine after a repair: another main board, with the serial number of the old one
+    /// Returns the same machine after a repair: with another main board that has the old serial number
     /// programmed into it, as makers' service does.
     #[must_use]
     pub fn with_board(mut self, serial: &str, uuid: &str) -> Self {
@@ -45,8 +46,8 @@ impl Smbios {
         self
     }
 
-    /// A board that left the factory without anybody's name on it: every field a placeholder that
-    /// is met in the field.
+    /// Makes a board that left the factory without a maker's data: every value is a placeholder that occurs in
+    /// practice.
     #[must_use]
     pub fn placeholders() -> Self {
         let some = |text: &str| Some(text.to_owned());
@@ -65,7 +66,7 @@ impl Smbios {
         }
     }
 
-    /// The arguments that give a QEMU machine this identity.
+    /// Returns the arguments that give a QEMU machine this identity.
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
         let system = [
@@ -99,13 +100,13 @@ impl Smbios {
     }
 }
 
-/// The arguments that add one free string to table 11, where systemd looks for credentials, too.
+/// Returns the arguments that add one free string to table 11, where systemd also looks for credentials.
 #[must_use]
 pub(super) fn oem_string(string: &str) -> [String; 2] {
     ["-smbios".to_owned(), format!("type=11,value={}", escaped(string))]
 }
 
-/// A value in QEMU's option syntax, where a comma that is meant is written twice.
+/// Escapes a value for QEMU's option syntax, where a literal comma is written twice.
 #[must_use]
 pub(super) fn escaped(value: &str) -> String {
     value.replace(',', ",,")

@@ -1,7 +1,7 @@
 //! Removable disks for virtual machines: made here, plugged in and pulled out while the machine runs.
 //!
-//! To the guest, such a disk is what a USB stick is, a removable SCSI disk with one partition. (Debian's kernel for
-//! virtual machines has no USB at all.)
+//! To the guest, such a disk is like a USB stick, a removable SCSI disk with one partition. (Debian's kernel
+//! for virtual machines has no USB at all.)
 
 use std::io::{Cursor, Write as _};
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::machine::Machine;
 use super::running::Vm;
 use crate::host;
 
-/// Where the one partition begins, in sectors: what every tool takes.
+/// The first sector of the one partition: the usual one.
 const FIRST_SECTOR: u32 = 2048;
 const SECTORS: u32 = 8192;
 const SECTOR: usize = 512;
@@ -37,7 +37,7 @@ pub fn make_stick(path: &Path, label: &str, files: &[(&str, &[u8])]) -> Result<(
     host::write(path, &disk, 0o600)
 }
 
-/// A master boot record with the one partition, of the type "FAT16, by its sectors".
+/// Returns a master boot record with one partition, of the type "FAT16, by its sectors".
 fn table() -> Vec<u8> {
     let mut sector = vec![0; 446];
     sector.extend([0, 0xfe, 0xff, 0xff, 0x0e, 0xfe, 0xff, 0xff]);

@@ -9,16 +9,16 @@ use super::machine::Machine;
 use super::smbios::escaped;
 use crate::host;
 
-/// Tells Linux where the table is (`guest/coreboot-table.asl`).
+/// The ACPI table that tells Linux where the table is (`guest/coreboot-table.asl`).
 const ACPI_TABLE: &[u8] = include_bytes!("guest/coreboot-table.aml");
 
-/// Where the table lies in the machine's memory, as [`ACPI_TABLE`] says.
+/// The address of the table in the machine's memory, as in [`ACPI_TABLE`].
 const BASE: u64 = 0x1e00_0000;
 
-/// Its room, which the guest must leave alone.
+/// The size of its memory, which the guest must leave alone.
 const ROOM: usize = 0x1_0000;
 
-/// Where the partitions lie behind it.
+/// The offset of the partitions behind it.
 const PARTITIONS_AT: usize = 0x1000;
 
 /// `LB_TAG_VPD`, the entry of coreboot's table that points at them.
@@ -49,7 +49,7 @@ impl Machine {
     }
 }
 
-/// A partition in version 2.0 of the format: its entries, and the end mark.
+/// Returns a partition in version 2.0 of the format: its entries, and the end mark.
 fn partition(entries: &[(&str, &str)]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for (key, value) in entries {
@@ -64,7 +64,7 @@ fn partition(entries: &[(&str, &str)]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The memory at [`BASE`]: coreboot's header with its one entry, and the partitions.
+/// Returns the memory at [`BASE`]: coreboot's header with its one entry, and the partitions.
 fn image(read_only: &[u8], read_write: &[u8]) -> Result<Vec<u8>> {
     let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
     let mut entry = words(&[TAG_VPD, 16]);
@@ -81,7 +81,7 @@ fn image(read_only: &[u8], read_write: &[u8]) -> Result<Vec<u8>> {
     Ok(memory)
 }
 
-/// The checksum of the Internet (RFC 1071), which coreboot uses.
+/// Computes the checksum of the Internet (RFC 1071), which coreboot uses.
 fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 = bytes
         .chunks(2)

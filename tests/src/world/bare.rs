@@ -1,4 +1,4 @@
-//! A listener that does not even speak TLS: what a test does with each connection is all that happens.
+//! A listener that does not even speak TLS: the test alone decides about each connection.
 
 use anyhow::{Context as _, Result};
 use std::{
@@ -10,10 +10,10 @@ use std::{
     thread::JoinHandle,
 };
 
-/// A running listener; dropped, it stops.
+/// A running listener, which stops when dropped.
 #[derive(Debug)]
 pub struct Bare {
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,

@@ -22,17 +22,17 @@ pub const SERVER_NAME: &str = "localhost";
 pub struct Keys {
     tls_ca: CertifiedIssuer<'static, KeyPair>,
     device_ca: CertifiedIssuer<'static, KeyPair>,
-    /// Signs payloads, and is trusted for it.
+    /// The key that signs payloads, and is trusted for it.
     pub payload_key: SigningKey,
-    /// Signs the next root.
+    /// The key that signs the next root.
     pub root_key: SigningKey,
-    /// Signs too, but nobody trusts it.
+    /// A key that signs, too, but that nobody trusts.
     pub strangers_key: SigningKey,
     now: Timestamp,
 }
 
 impl Keys {
-    /// Makes all of them.
+    /// Makes all keys.
     ///
     /// # Errors
     /// If a certificate cannot be made.
@@ -47,7 +47,7 @@ impl Keys {
         })
     }
 
-    /// The root that images carry.
+    /// Returns the root that images carry.
     ///
     /// # Errors
     /// Never with these keys.
@@ -78,7 +78,7 @@ impl Keys {
         sign(document, &[&self.payload_key]).context("sign the payload")
     }
 
-    /// Signs with a key that nobody trusts: `payload`, as an attacker would.
+    /// Signs `payload` with a key that nobody trusts, as an attacker would.
     ///
     /// # Errors
     /// If it cannot be serialised.
@@ -86,7 +86,7 @@ impl Keys {
         sign(payload, &[&self.strangers_key]).context("sign the payload")
     }
 
-    /// Signs this text as if it were a document: with the stolen key, but without the types.
+    /// Signs this text as if it were a document: with the trusted key, but outside of the types.
     #[must_use]
     pub fn sign_text<T: Signable>(&self, text: &str) -> Envelope {
         let kind = T::PAYLOAD_TYPE;
@@ -99,7 +99,7 @@ impl Keys {
         }
     }
 
-    /// The server's certificate chain and key, PEM, valid for [`SERVER_NAME`] and 127.0.0.1.
+    /// Makes the server's certificate chain and key, PEM, valid for [`SERVER_NAME`] and 127.0.0.1.
     ///
     /// # Errors
     /// If it cannot be made.
@@ -112,13 +112,13 @@ impl Keys {
         Ok((format!("{}{}", certificate.pem(), self.tls_ca.pem()), key.serialize_pem()))
     }
 
-    /// The CA that device certificates come from, PEM.
+    /// Returns the CA that device certificates come from, PEM.
     #[must_use]
     pub fn device_ca_pem(&self) -> String {
         self.device_ca.pem()
     }
 
-    /// A certificate for a device's key, DER, with its issuer.
+    /// Issues a certificate for a device's key, DER, with its issuer.
     ///
     /// # Errors
     /// If it cannot be made.

@@ -1,7 +1,7 @@
-//! A server that a test holds in its hand: it knows every key, and answers what it is told to.
+//! A server that the test controls completely: it knows every key, and gives the answers that it is told.
 //!
-//! [`World::honest`] gives the reply that a good server would; a test changes it into an attack.
-//! What the agent then does is what counts.
+//! [`World::honest`] gives the reply that a good server would; a test changes it into an attack, and checks
+//! the agent's reaction.
 
 mod bare;
 mod keys;
@@ -33,20 +33,20 @@ use unbox_common::{
 /// The device that this world enrolls.
 pub const DEVICE: i64 = 4211;
 
-/// Everything that the server knows.
+/// The whole knowledge of the server.
 #[derive(Debug)]
 pub struct World {
     /// All keys, those of the image's trust bundle among them.
     pub keys: Keys,
     /// The payload that a grant carries; key, nonce and generation are filled in.
     pub payload: Payload,
-    /// When managed devices come back, in seconds.
+    /// The time until managed devices come back, in seconds.
     pub check_in_after_s: u32,
     artifacts: BTreeMap<Sha256, Vec<u8>>,
     seen: Mutex<Seen>,
 }
 
-/// What the device has said so far.
+/// The device's messages so far.
 #[derive(Debug, Default)]
 struct Seen {
     hello: Option<Hello>,
@@ -58,7 +58,7 @@ struct Seen {
 }
 
 impl World {
-    /// A world whose configuration is empty.
+    /// Makes a world whose configuration is empty.
     ///
     /// # Errors
     /// If keys cannot be made.
@@ -85,7 +85,7 @@ impl World {
         })
     }
 
-    /// Puts bytes where artifacts are served from.
+    /// Adds bytes to the artifacts that are served.
     pub fn add_artifact(&mut self, bytes: Vec<u8>) -> Artifact {
         let artifact = Artifact { sha256: Sha256::of(&bytes), size: bytes.len() as u64, url: None };
         self.artifacts.insert(artifact.sha256, bytes);
@@ -115,13 +115,13 @@ impl World {
         self.keys.write_bundle(folder)
     }
 
-    /// What a good server answers.
+    /// Returns the reply of a good server.
     #[must_use]
     pub fn honest(&self, request: &Request) -> Reply {
         self.try_honest(request).unwrap_or_else(|error| Reply::text(500, format!("{error:#}")))
     }
 
-    /// The grant that a good server answers with, to be changed into something else.
+    /// Returns the grant of a good server, to be changed into something else.
     ///
     /// # Errors
     /// If the device has not said hello.
@@ -141,25 +141,25 @@ impl World {
         })
     }
 
-    /// How often the device has said hello.
+    /// Returns the number of hellos from the device.
     #[must_use]
     pub fn hellos(&self) -> u64 {
         self.seen.lock().map(|seen| seen.hellos).unwrap_or_default()
     }
 
-    /// How many requests were for something that a good server does not have.
+    /// Returns the number of requests for things that a good server does not have.
     #[must_use]
     pub fn strays(&self) -> u64 {
         self.seen.lock().map(|seen| seen.strays).unwrap_or_default()
     }
 
-    /// Every report that has arrived.
+    /// Returns every report that has arrived.
     #[must_use]
     pub fn reports(&self) -> Vec<Report> {
         self.seen.lock().map(|seen| seen.reports.clone()).unwrap_or_default()
     }
 
-    /// Every check-in that has arrived.
+    /// Returns every check-in that has arrived.
     #[must_use]
     pub fn check_ins(&self) -> Vec<CheckIn> {
         self.seen.lock().map(|seen| seen.check_ins.clone()).unwrap_or_default()
@@ -196,7 +196,7 @@ impl World {
         })
     }
 
-    /// The answer to the latest check-in, with a newer payload or none.
+    /// Returns the answer to the latest check-in, with a newer payload or none.
     ///
     /// # Errors
     /// If the payload cannot be signed.

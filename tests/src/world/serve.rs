@@ -1,4 +1,4 @@
-//! Serves replies that are chosen by a function, over real TLS 1.3, on a thread of its own.
+//! Serves replies that a function chooses, over real TLS 1.3, on a thread of its own.
 
 use super::keys::Keys;
 use anyhow::{Context as _, Result};
@@ -30,7 +30,7 @@ use unbox_common::protocol::problem::{self, Problem};
 /// The largest request that is read.
 const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
-/// A request, as far as a test cares.
+/// The parts of a request that tests look at.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Its path.
@@ -41,7 +41,7 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-/// What goes back.
+/// A reply.
 #[derive(Debug, Clone)]
 pub enum Reply {
     /// Status, content type, extra headers, body.
@@ -50,7 +50,7 @@ pub enum Reply {
         status: u16,
         /// `Content-Type`.
         content_type: &'static str,
-        /// More headers.
+        /// Further headers.
         headers: Vec<(&'static str, String)>,
         /// The body.
         body: Vec<u8>,
@@ -59,21 +59,21 @@ pub enum Reply {
     Endless(Vec<u8>),
     /// This body, one byte a second.
     Drip(Vec<u8>),
-    /// Nothing, for this long; then an empty answer.
+    /// Silence for this long; then an empty answer.
     Silence(Duration),
     /// The first bytes of this body; then the connection breaks.
     Broken(Vec<u8>),
 }
 
 impl Reply {
-    /// A good answer.
+    /// Makes a good answer.
     #[must_use]
     pub fn json(message: &impl Serialize) -> Self {
         let body = serde_json::to_vec(message).unwrap_or_default();
         Self::Whole { status: 200, content_type: "application/json", headers: Vec::new(), body }
     }
 
-    /// A refusal.
+    /// Makes a refusal.
     #[must_use]
     pub fn problem(problem: &Problem) -> Self {
         let body = serde_json::to_vec(problem).unwrap_or_default();
@@ -82,20 +82,20 @@ impl Reply {
         Self::Whole { status: problem.status, content_type: problem::CONTENT_TYPE, headers, body }
     }
 
-    /// An answer that no protocol knows.
+    /// Makes an answer outside of every protocol.
     #[must_use]
     pub fn text(status: u16, text: String) -> Self {
         Self::Whole { status, content_type: "text/plain", headers: Vec::new(), body: text.into_bytes() }
     }
 
-    /// A redirect.
+    /// Makes a redirect.
     #[must_use]
     pub fn redirect(location: &str) -> Self {
         let headers = vec![("location", location.to_owned())];
         Self::Whole { status: 307, content_type: "text/plain", headers, body: Vec::new() }
     }
 
-    /// An artifact, whole or from an offset (RFC 9110, section 14).
+    /// Makes the answer for an artifact, whole or from an offset (RFC 9110, section 14).
     #[must_use]
     pub fn artifact(bytes: Option<&Vec<u8>>, request: &Request) -> Self {
         let Some(bytes) = bytes else { return Self::text(404, "no such artifact".to_owned()) };
@@ -148,10 +148,10 @@ where
     ([("content-type", "application/json")], Body::from_stream(stream)).into_response()
 }
 
-/// A running server; dropped, it stops.
+/// A running server, which stops when dropped.
 #[derive(Debug)]
 pub struct Served {
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
     handle: Handle<SocketAddr>,
     thread: Option<JoinHandle<()>>,

@@ -1,18 +1,19 @@
 //! The management API: the Android Device Provisioning Partner API, and Unbox's own resources in
 //! the same style.
 //!
-//! * [`routes`]: every method on one screen, with who may call it; [`contract`]: what each takes and
-//!   answers, by which `openapi.rs` describes the API;
-//! * `call.rs`: the way of a call, to its handler and back; `access.rs`: who may make it;
+//! * [`routes`]: every method on one screen, with its access; [`contract`]: the messages of each, by which
+//!   `openapi.rs` describes the API;
+//! * `call.rs`: the way of a call, to its handler and back; `access.rs`: the right to make it;
 //! * `partner/`, `customer.rs`, `operation.rs`, `organisation/`: the handlers, one for each side;
-//!   `station.rs`: what factories' test stations call, `factory.rs`: what becomes of that; `artifact.rs`, `enrollment.rs`: those of customers' resources that are Unbox's own;
+//!   `station.rs`: the methods of factories' test stations, `factory.rs`: the records that they leave;
+//!   `artifact.rs`, `enrollment.rs`: the customers' resources that are Unbox's own;
 //!   `batch.rs`: many calls in one request; `batched_items.rs`: many devices in one call; `in_parts.rs`:
 //!   lists that may be long;
 //! * `claims_file.rs`: methods whose body or answer is a CSV file, in `outgoing.rs` and `spool.rs`;
 //! * [`message`]: the requests and answers themselves, one file for each family; `view.rs` and
-//!   `identifier.rs` stand between them and what services know;
-//! * [`wire`]: the forms that all of its requests and answers share; nothing in it knows a device;
-//! * `token.rs`: where programs sign in; `quota.rs`: how often each may ask.
+//!   `identifier.rs` translate between them and the services' types;
+//! * [`wire`]: the forms that all requests and answers share; nothing in it knows a device;
+//! * `token.rs`: the sign-in of programs; `quota.rs`: the rate of each account's requests.
 //!
 //! To add a method: its row in the table, its contract, its messages, its handler, and a test for each
 //! refusal; then `unbox-server openapi --out server/openapi.json`.
@@ -69,7 +70,7 @@ pub(super) fn router() -> Router<Arc<App>> {
     let mut methods: BTreeMap<String, Vec<Verb>> = BTreeMap::new();
     for route in ROUTES {
         let method = Method { route, contract: Contract::of(route.id) };
-        // A segment of a route is a variable or a text: a verb behind a variable is read here.
+        // A segment of a route is a variable or a text: a verb behind a variable is split off here.
         let (path, verb) = match route.path.split_once("}:") {
             Some((path, verb)) => (format!("{path}}}"), Some(verb)),
             None => (route.path.to_owned(), None),
@@ -139,7 +140,7 @@ pub(super) async fn description() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
 }
 
-/// Makes the path of a request plain: some clients encode the slashes of a name that stands in it.
+/// Decodes the path of a request: some clients encode the slashes of a name that stands in it.
 pub(super) fn plain_path(mut request: Request) -> Result<Request, Box<Response>> {
     let path = request.uri().path();
     if !is_path(path) {
@@ -157,12 +158,12 @@ pub(super) fn plain_path(mut request: Request) -> Result<Request, Box<Response>>
     Ok(request)
 }
 
-/// Whether a path is this API's.
+/// Whether a path belongs to this API.
 pub(super) fn is_path(path: &str) -> bool {
     path.starts_with("/v1/") || path.starts_with("/upload/v1/")
 }
 
-/// What stands below `/v1` and is no method: in the form of this API.
+/// Answers for a path below `/v1` that is not a method: in the form of this API.
 pub(super) fn no_such_method(http: StatusCode, detail: &str) -> Response {
     let code = if http == StatusCode::NOT_FOUND { Code::NotFound } else { Code::Unimplemented };
     let status = Status::new(code, detail).answered_as(http.as_u16());

@@ -1,8 +1,8 @@
 //! The API's description (`OpenAPI` 3.1): the table of routes with the contract of each method, and the
-//! two addresses that are no methods.
+//! two addresses that are not methods.
 //!
 //! `unbox-server openapi` prints it, `GET /openapi.json` serves it, and `server/openapi.json` is the copy
-//! that a test holds against this file.
+//! that a test compares with this file.
 
 use super::{
     access::{Access, Side},
@@ -16,7 +16,7 @@ use super::{
 use crate::domain::access::AccessScope;
 use serde_json::{Map, Value, json};
 
-/// Refusals that every method can give: HTTP status, and what it means.
+/// Refusals that every method can give: HTTP status, and meaning.
 const REFUSALS: &[(u16, &str)] = &[
     (400, "The request cannot be used; the details name each field and the rule that it broke."),
     (401, "Nobody is signed in: show an access token or an API key."),
@@ -33,12 +33,12 @@ const OF_BODIES: &[(u16, &str)] = &[
     (415, "The body is of another media type."),
     (504, "The body took too long to arrive."),
 ];
-/// Refusals that only some methods know.
+/// Refusals that only some methods give.
 const OF_SOME: &[(u16, &str)] = &[(409, "Something else has that name, or somebody else that device.")];
-/// The one answer that says neither yes nor no.
+/// The one answer that is neither success nor refusal.
 const UNFINISHED: (u16, &str) = (308, "The upload goes on; `Range` says what is there of it.");
 
-/// The whole document.
+/// Builds the whole document.
 #[must_use]
 pub fn document() -> Value {
     let mut paths: Map<String, Value> = Map::new();
@@ -71,7 +71,7 @@ pub fn document() -> Value {
     })
 }
 
-/// The same as text, as it is checked in and served.
+/// Returns the document as text, in the form that is checked in and served.
 #[must_use]
 pub fn text() -> String {
     format!("{:#}\n", document())
@@ -98,7 +98,7 @@ fn method(route: &Route, contract: &Contract) -> Value {
     method
 }
 
-/// Any of the scopes that open a side, as a token or behind an API key.
+/// Lists the scopes that open a side, as a token or behind an API key; any one is enough.
 fn security(side: Side) -> Vec<Value> {
     let scopes = side.scopes().iter().map(|scope| json!({ "oauth2": [scope.name()] }));
     scopes.chain(["accessToken", "apiKey", "apiKeyInQuery"].map(|name| json!({ name: [] }))).collect()
@@ -134,7 +134,7 @@ fn content(content: &Content) -> Value {
     }
 }
 
-/// Who may call a method, in a sentence.
+/// Describes the callers of a method, in a sentence.
 fn callers(access: Access) -> String {
     let who = match access.side {
         Side::Partner => "Resellers and vendors, each for itself",
@@ -149,7 +149,7 @@ fn callers(access: Access) -> String {
     format!("For: {who}. Least role: {}.", access.role)
 }
 
-/// The names of the variable segments of a path.
+/// Returns the names of the variable segments of a path.
 fn variables(path: &str) -> impl Iterator<Item = &str> {
     path.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
 }
@@ -286,7 +286,7 @@ fn batch() -> Value {
     })
 }
 
-/// Every schema that the document refers to.
+/// Returns every schema that the document refers to.
 fn schemas() -> Map<String, Value> {
     let mut schemas = Schemas::new();
     ErrorDocument::referenced(&mut schemas);
@@ -345,7 +345,7 @@ mod tests {
     use super::*;
     use std::{collections::BTreeSet, path::Path};
 
-    /// Every reference in a document.
+    /// Collects every reference in a document.
     fn references(value: &Value, found: &mut BTreeSet<String>) {
         match value {
             Value::Object(fields) => {
@@ -375,7 +375,7 @@ mod tests {
         let document = document();
         let mut found = BTreeSet::new();
         references(&document, &mut found);
-        // They travel in a `google.protobuf.Any`, which tells its type by a field and not by its schema.
+        // They travel in a `google.protobuf.Any`, whose type is named by a field and not by its schema.
         for kind in ["Metadata", "Response"] {
             found.insert(format!("#/components/schemas/DevicesLongRunningOperation{kind}"));
         }

@@ -27,9 +27,9 @@ use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 use unbox_common::ids::OperationId;
 
-/// Items that are read at once, at most.
+/// The most items to read at once.
 const PART_ITEMS: u32 = 500;
-/// The name of what an operation comes to.
+/// The type name of an operation's result.
 const RESPONSE: &str =
     "type.googleapis.com/google.android.device.provisioning.v1.DevicesLongRunningOperationResponse";
 
@@ -75,8 +75,8 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     call.answer(&Written(&Empty {}))
 }
 
-/// An operation that has ended, with what became of each device. What was asked is echoed as it was kept: a
-/// hundred thousand messages need not be read only to be written again.
+/// An operation that has ended, with the result of each device. The request is echoed as it was stored: a
+/// hundred thousand messages need not be parsed only to be written again.
 struct Ended {
     services: Services,
     by: Actor,
@@ -107,7 +107,7 @@ impl ListInParts for Ended {
     }
 }
 
-/// An operation, as far as it has come.
+/// Writes an operation as a message, with its progress so far.
 pub(super) fn message(operation: &Operation) -> Message {
     let ended = operation.done_at.is_some();
     let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);

@@ -5,7 +5,7 @@ use futures_util::stream;
 use std::{io, time::Duration};
 use tokio::{sync::mpsc, time::timeout};
 
-/// Where the parts of a body go.
+/// The sender of a body's parts.
 pub(super) struct Outgoing {
     parts: mpsc::Sender<Part>,
     pause: Duration,
@@ -16,17 +16,17 @@ enum Part {
     End,
 }
 
-/// The client is gone, or takes nothing any more.
+/// The error if the client is gone, or takes nothing any more.
 #[derive(Debug)]
 pub(super) struct Gone;
 
-/// A body and where to write it. The client may pause for so long before it takes the next part.
+/// Makes a body and its sender. The client may pause for this long before it takes the next part.
 pub(super) fn outgoing(pause: Duration) -> (Outgoing, Body) {
     let (parts, receiver) = mpsc::channel(1);
     let next = async |mut receiver: mpsc::Receiver<Part>| match receiver.recv().await {
         Some(Part::Bytes(bytes)) => Some((Ok(bytes), receiver)),
         Some(Part::End) => None,
-        // So that nobody takes a part for the whole.
+        // Otherwise a part could be taken for the whole.
         None => Some((Err(io::Error::other("the answer could not be finished")), receiver)),
     };
     (Outgoing { parts, pause }, Body::from_stream(stream::unfold(receiver, next)))
@@ -43,9 +43,9 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Says that this was all. A body that is dropped without it is an error on the client's side.
+    /// Marks the end of the body. A body that is dropped without it is an error on the client's side.
     pub(super) async fn end(self) {
-        // If the client is gone, nobody is left to tell.
+        // If the client is gone, there is nobody left to tell.
         let _ = timeout(self.pause, self.parts.send(Part::End)).await;
     }
 }

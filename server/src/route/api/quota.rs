@@ -1,4 +1,4 @@
-//! How often one account may ask, and each of the people that a program asks for.
+//! The rate of requests of one account, and of each person that a program acts for.
 
 use crate::route::limits::Limiter;
 use governor::{
@@ -8,10 +8,10 @@ use governor::{
 use std::{num::NonZeroU32, time::Duration};
 use unbox_common::ids::AccountId;
 
-/// The time in which an account may ask as often as the settings say. It may do so at once, and then
-/// again as time passes.
+/// The period of an account's quota. The whole quota may be used at once, and is then refilled as time
+/// passes.
 const PERIOD: Duration = Duration::from_secs(100);
-/// For how many people a program may ask as often: `quotaUser` is whatever the client writes.
+/// The quota of a program as a whole, in quotas of one user: `quotaUser` is whatever the client writes.
 const USERS_PER_ACCOUNT: u32 = 10;
 
 /// The quotas of all accounts.
@@ -21,7 +21,7 @@ pub(crate) struct ApiQuota<C: Clock = MonotonicClock> {
 }
 
 impl ApiQuota {
-    /// So many queries in 100 seconds; 0 for no limit.
+    /// Makes quotas of this many queries in 100 seconds; 0 for no limit.
     pub(crate) fn new(queries_per_100s: u32) -> Self {
         Self::with_clock(queries_per_100s, &MonotonicClock)
     }

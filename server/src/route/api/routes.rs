@@ -1,7 +1,7 @@
-//! The table of routes: every method of the management API on one screen, with who may call it.
+//! The table of routes: every method of the management API on one screen, with its access.
 //!
-//! From this table follow the router, the check of who may call what, and the test that walks every
-//! method as everybody who may not.
+//! The router, the check of access, and the test that calls every method with every account that must not,
+//! all follow from this table.
 
 use super::{
     access::{Access, Side},
@@ -16,28 +16,28 @@ use futures_util::future::BoxFuture;
 
 /// One method of the API.
 pub struct Route {
-    /// Its name, as the API's description has it.
+    /// Its name, as in the API's description.
     pub id: &'static str,
     /// Its HTTP method.
     pub method: Method,
     /// Its path; variable segments are in braces.
     pub path: &'static str,
-    /// Who may call it.
+    /// The requirements for its caller.
     pub access: Access,
-    /// The largest body, in bytes; what streams is held to a limit by its handler.
+    /// The largest body, in bytes; handlers limit their streams themselves.
     pub limit: usize,
     pub(super) handler: Handler,
 }
 
-/// What a method does with a call.
+/// The handler of a method, by the form of its body and answer.
 #[derive(Clone, Copy)]
 pub(super) enum Handler {
-    /// It gets one message whole, and answers with one.
+    /// A handler that gets one whole message, and answers with one.
     Message(fn(Call) -> BoxFuture<'static, Answer>),
-    /// It reads one long list as it arrives, item by item, and answers with a message.
+    /// A handler that reads one long list as it arrives, item by item, and answers with a message.
     Items(fn(Call, Body) -> BoxFuture<'static, Answer>),
-    /// It gets the body as it arrives, or answers with one of any length, and takes its time. The
-    /// call's [`place`](Call::place) is to be kept until all of that has passed.
+    /// A handler that gets the body as it arrives, or answers with one of any length, and takes its time. It
+    /// must keep the call's [`place`](Call::place) until all of that has passed.
     Stream(fn(Call, Body) -> BoxFuture<'static, Result<Response, Status>>),
 }
 
@@ -133,7 +133,7 @@ pub static ROUTES: &[Route] = routes![
     "customers.factoryRecords.delete"   DELETE "/v1/customers/{customer}/factoryRecords/{factoryRecord}" Customer Admin MAX_BODY_BYTES => factory::delete;
     "customers.trustBundle.get"         GET  "/v1/customers/{customer}/trustBundle"                     Customer Viewer + Station MAX_BODY_BYTES => factory::trust_bundle;
 
-    // Organisations, whoever they are.
+    // Organisations of any kind.
     "organisations.list"                              GET    "/v1/organisations"                                                                   AnyOrganisation Viewer MAX_BODY_BYTES => organisation::list;
     "organisations.create"                            POST   "/v1/organisations"                                                                   Operator Owner  MAX_BODY_BYTES => organisation::create;
     "organisations.get"                               GET    "/v1/organisations/{organisation}"                                                    AnyOrganisation Viewer MAX_BODY_BYTES => organisation::get;

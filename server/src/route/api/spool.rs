@@ -1,5 +1,5 @@
-//! What waits for a client that does not read yet: a little in memory, the rest in a file without a
-//! name, so that neither the writer waits nor the memory grows.
+//! Bytes that wait for a client which does not read yet: a little in memory, the rest in a nameless file,
+//! so that neither the writer waits nor the memory grows.
 
 use crate::files;
 use axum::body::Bytes;
@@ -18,18 +18,18 @@ use tokio::{
     sync::{Mutex, Notify},
 };
 
-/// What waits in memory, in bytes.
+/// The most bytes that wait in memory.
 const MAX_MEMORY_BYTES: usize = 512 * 1024;
-/// What is read of the file at once, in bytes.
+/// The bytes that are read from the file at once.
 const PART_BYTES: u64 = 64 * 1024;
 
-/// Where bytes are put.
+/// The writing end of a spool.
 pub(super) struct SpoolWriter(Arc<Shared>);
 
-/// Where they are taken.
+/// The reading end of a spool.
 pub(super) struct SpoolReader(Arc<Shared>);
 
-/// A spool; its file, if it needs one, is on the disk of this directory.
+/// Makes a spool; its file, if it needs one, is on the disk of this directory.
 pub(super) fn spool(directory: PathBuf) -> (SpoolWriter, SpoolReader) {
     let shared = Arc::new(Shared {
         directory,
@@ -45,13 +45,13 @@ struct Shared {
     directory: PathBuf,
     waiting: Mutex<Waiting>,
     more: Notify,
-    /// Nobody writes any more.
+    /// Whether the writer is gone.
     ended: AtomicBool,
-    /// Nobody reads any more.
+    /// Whether the reader is gone.
     unread: AtomicBool,
 }
 
-/// What was written and not read yet: first what is in memory, then what is in the file.
+/// Bytes that are written and not read yet: first those in memory, then those in the file.
 #[derive(Default)]
 struct Waiting {
     memory: VecDeque<Bytes>,
@@ -62,10 +62,10 @@ struct Waiting {
 }
 
 impl SpoolWriter {
-    /// Puts bytes behind those that wait. It never waits for the reader.
+    /// Appends bytes. It never waits for the reader.
     ///
     /// # Errors
-    /// [`io::ErrorKind::BrokenPipe`] if nobody reads any more, or the file could not be written.
+    /// [`io::ErrorKind::BrokenPipe`] if the reader is gone, or the file could not be written.
     pub(super) async fn write(&self, bytes: Vec<u8>) -> io::Result<()> {
         if self.0.unread.load(Ordering::Acquire) {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -102,10 +102,10 @@ impl Drop for SpoolWriter {
 }
 
 impl SpoolReader {
-    /// The next bytes; `None` when all were read and nobody writes any more.
+    /// Returns the next bytes; `None` once all were read and the writer is gone.
     pub(super) async fn next(&mut self) -> io::Result<Option<Bytes>> {
         loop {
-            // Asked first: what was written before the end is found below.
+            // Loaded first: anything written before the end is then found below.
             let ended = self.0.ended.load(Ordering::Acquire);
             if let Some(bytes) = self.0.waiting.lock().await.take().await? {
                 return Ok(Some(bytes));
@@ -141,7 +141,7 @@ impl Waiting {
         }
         self.read += read as u64;
         if self.read == self.written {
-            // Everything was read: the space is given back, and memory is used again.
+            // Everything was read: the file's space is released, and memory is used again.
             file.set_len(0).await?;
             (self.read, self.written) = (0, 0);
         }

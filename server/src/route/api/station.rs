@@ -1,4 +1,4 @@
-//! What test stations of factories call, for a reseller or a customer: devices are looked up and
+//! The methods of factories' test stations, for a reseller or a customer: devices are looked up and
 //! registered before they are shipped.
 
 use super::{
@@ -44,7 +44,7 @@ pub(super) async fn register(mut call: Call) -> Answer {
     call.answer(&Written(&RegisterDevicesResponse { results }))
 }
 
-/// The devices of a request, each held against the rules by itself.
+/// Parses the devices of a request, and checks each against the rules by itself.
 fn identities(devices: &[BuiltDevice]) -> Result<Vec<Result<HardwareIdentity, String>>, Status> {
     if devices.is_empty() || devices.len() > MAX_STATION_DEVICES {
         let rule = format!("Expected 1 to {MAX_STATION_DEVICES} devices.");
@@ -57,7 +57,7 @@ fn identity(device: &BuiltDevice) -> Result<HardwareIdentity, String> {
     let parse = |one: &HardwareIdentifier| -> Result<Observed, String> {
         let kind: IdentifierKind = one.kind.parse().map_err(|error: UnknownKind| format!("{error}."))?;
         let identifier = Identifier::parse(kind, &one.value).map_err(|error| format!("{error}."))?;
-        // Only the device knows where it read it; nothing here is decided by that.
+        // Only the device knows the real source; nothing here depends on it.
         Ok(Observed { identifier, source: Source::Derived })
     };
     let observed: Vec<Observed> = device.identifiers.iter().map(parse).collect::<Result<_, _>>()?;
@@ -107,7 +107,7 @@ fn refused(problem: String) -> DeviceRegistration {
     DeviceRegistration { state: RegistrationState::Refused, problem, ..DeviceRegistration::default() }
 }
 
-/// An identifier as these methods name it.
+/// Writes an identifier in the form of these methods.
 pub(super) fn hardware_identifier(identifier: &Identifier) -> HardwareIdentifier {
     HardwareIdentifier { kind: identifier.kind().name().to_owned(), value: identifier.value().to_owned() }
 }

@@ -1,4 +1,4 @@
-//! `POST /token`: an access token for what a service account signed (RFC 6749, section 3.2).
+//! `POST /token`: an access token in exchange for a service account's assertion (RFC 6749, section 3.2).
 
 use crate::{
     log::chain,
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 /// The largest form that is read, in bytes.
 const MAX_FORM_BYTES: usize = 64 * 1024;
-/// When a client may ask again that came at a busy moment, in seconds.
+/// The range of the pause before the next try at a busy moment, in seconds.
 const BUSY_PAUSE_S: (u32, u32) = (2, 15);
 
 /// `POST /token`
@@ -35,9 +35,9 @@ pub(crate) async fn token(
 }
 
 enum Refused {
-    /// Before the request was understood.
+    /// Refused before the request was understood.
     Route(RouteError),
-    /// By the grant.
+    /// Refused by the grant.
     OAuth(OAuthError),
 }
 
@@ -47,7 +47,7 @@ async fn exchanged(app: &App, peer: &Peer, request: Request) -> Result<TokenAnsw
     let _place = app.requests.try_acquire().map_err(|_| RouteError::Busy)?;
     let exchange = async {
         let sign_in = app.services.verify_assertion(TokenRequest::parse(&form)?).await?;
-        // From here on it is known who asks, and each token is a row for an hour.
+        // From here on the caller is known, and each token is a row for an hour.
         app.count_query(sign_in.account(), None).map_err(RouteError::TooMany)?;
         Ok(app.services.issue_token(sign_in).await?)
     };
@@ -67,7 +67,7 @@ impl From<OAuthError> for Refused {
 }
 
 impl Refused {
-    /// An error in the form of RFC 6749, section 5.2, whatever went wrong.
+    /// Answers with any error in the form of RFC 6749, section 5.2.
     fn into_response(self, app: &App) -> Response {
         let invalid = OAuthRefusal::InvalidRequest.name();
         let busy = "The server is busy. Try again in a moment.".to_owned();

@@ -1,4 +1,4 @@
-//! What is known, as messages say it.
+//! Devices, companies, configurations and DPCs, as messages.
 
 use super::{
     identifier,
@@ -23,14 +23,14 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// A claimed device, as its reseller sees it.
+/// Writes a claimed device as its reseller sees it.
 pub(super) fn partner_device(claim: &Claim, partner: CompanyId, now: Timestamp) -> Device {
     let name = PartnerDeviceName { partner, device: claim.id }.to_string();
     Device { name, ..device(claim, now) }
 }
 
-/// The same, as its customer sees it: also which configuration it gets.
-/// Who registered it is not for everybody.
+/// Writes a claimed device as its customer sees it: with its configuration, and with its reseller for those
+/// who may know it.
 pub(super) fn customer_device(
     claim: &Claim,
     default: Option<ConfigurationId>,
@@ -79,7 +79,7 @@ fn device(claim: &Claim, now: Timestamp) -> Device {
     }
 }
 
-/// A company; `seen_by` is who asks, by whose path it is named.
+/// Writes a company; `seen_by` is the caller whose path names it.
 pub(super) fn company(company: &Company, seen_by: SeenBy) -> company::Company {
     let name = match (seen_by, company.kind) {
         (SeenBy::Partner(partner), CompanyKind::Customer) => {
@@ -108,18 +108,18 @@ pub(super) fn company(company: &Company, seen_by: SeenBy) -> company::Company {
     }
 }
 
-/// By whose path a company is named.
+/// The path that names a company.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum SeenBy {
-    /// A reseller's.
+    /// The path of a reseller.
     Partner(CompanyId),
-    /// A reseller's, for a vendor of its own.
+    /// The path of a reseller, for one of its vendors.
     Vendor(CompanyId, CompanyId),
-    /// The company's own.
+    /// The company's own path.
     Itself,
 }
 
-/// A configuration. `default` is its customer's default.
+/// Writes a configuration; `default` is its customer's default.
 pub(super) fn configuration(of: &Configuration, customer: &Company) -> configuration::Configuration {
     let document = &of.document;
     let dpc = document.dpc.as_ref();
@@ -144,7 +144,7 @@ pub(super) fn configuration(of: &Configuration, customer: &Company) -> configura
     }
 }
 
-/// A DPC of the catalogue, as a customer names it.
+/// Writes a DPC of the catalogue, as a customer names it.
 pub(super) fn dpc(of: &CatalogueDpc, customer: CompanyId) -> Dpc {
     let name = of.dpc.name.to_string();
     Dpc {

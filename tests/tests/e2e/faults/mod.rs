@@ -1,4 +1,4 @@
-//! Faults of the device itself: each ends in a state that has a name, without a loop and without a loss.
+//! Faults of the device itself: each ends in a named state, without a loop and without a loss.
 
 mod full_disk;
 mod half_written_ledger;
@@ -18,13 +18,13 @@ use unbox_tests::{
     scene::Scene,
 };
 
-/// Ample time for what an agent does within seconds.
+/// Ample time for anything that an agent does within seconds.
 const LIMIT: Duration = Duration::from_mins(2);
 
 /// The claim of the one device.
 const CLAIMS: &str = "serial_number,manufacturer,model\nAC-0009,Acme,Gateway 3\n";
 
-/// A server with a small DPC and a policy, and the claim of the one device.
+/// Makes a server with a small DPC and a policy, and the claim of the one device.
 fn scene(folder: &Path) -> Result<Scene> {
     let scene = Scene::set(folder)?;
     let policy = serde_json::json!([
@@ -35,13 +35,13 @@ fn scene(folder: &Path) -> Result<Scene> {
     Ok(scene)
 }
 
-/// The device in the claims, as the factory ships it for this server.
+/// Makes the device in the claims, in its factory state for this server.
 fn device(scene: &Scene, folder: &Path) -> Result<Sandbox> {
     let firmware = Firmware::new("Acme", "Gateway 3", "AC-0009");
     Sandbox::unpack(folder, &firmware, &scene.server.url(), &scene.server.bundle())
 }
 
-/// Runs the agent for one try that cannot succeed: its exit code and what it said.
+/// Runs the agent for one try that cannot succeed, and returns its exit code and its output.
 fn fails(agent: std::process::Command, log: &Path) -> Result<(Option<i32>, String)> {
     let mut agent = Running::start(agent, log)?;
     let ended = agent.wait(LIMIT)?;
@@ -54,7 +54,7 @@ fn fails(agent: std::process::Command, log: &Path) -> Result<(Option<i32>, Strin
 struct Mounted(PathBuf);
 
 impl Mounted {
-    /// A file system in memory that holds so much, such as `12m`.
+    /// Mounts a file system in memory of this size, such as `12m`.
     fn small(at: &Path, size: &str) -> Result<Self> {
         std::fs::create_dir_all(at).with_context(|| format!("make {}", at.display()))?;
         let options = format!("size={size},mode=0777");
@@ -62,7 +62,7 @@ impl Mounted {
         Ok(Self(at.to_owned()))
     }
 
-    /// What is there already, mounted over itself.
+    /// Mounts an existing directory over itself.
     fn itself(at: &Path) -> Result<Self> {
         Program::as_root("mount").arg("--bind").arg(at).arg(at).run()?;
         Ok(Self(at.to_owned()))
@@ -76,7 +76,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // A test that failed has said so already.
+        // A test that failed has reported that already.
         let _ = Program::as_root("umount").arg("--lazy").arg(&self.0).run();
     }
 }

@@ -24,19 +24,19 @@ use unbox_tests::{
     scene::Scene,
 };
 
-/// Ample time for what a device or a server does within seconds.
+/// Ample time for anything that a device or a server does within seconds.
 const LIMIT: Duration = Duration::from_mins(2);
 
 /// The claim of the one device.
 const CLAIMS: &str = "serial_number,manufacturer,model\nAC-0007,Acme,Gateway 3\n";
 
-/// The device in the claims, as the factory ships it for this server.
+/// Makes the device in the claims, in its factory state for this server.
 fn device(scene: &Scene, folder: &Path) -> Result<Sandbox> {
     let firmware = Firmware::new("Acme", "Gateway 3", "AC-0007");
     Sandbox::unpack(folder, &firmware, &scene.server.url(), &scene.server.bundle())
 }
 
-/// A policy of one file, and of what a sandbox can have beside it.
+/// Returns a policy of one file, and of items that a sandbox supports.
 fn policy(motd: &str) -> Value {
     json!([
         {"type": "file", "path": "/etc/motd", "content": {"text": motd}},

@@ -1,4 +1,4 @@
-//! Attacks on the device: one file each. The agent names what is wrong, and nothing changes.
+//! Attacks on the device: one file each. The agent names the fault, and nothing changes.
 //!
 //! To add one: a file here that changes the honest world's reply, and its `mod` line.
 
@@ -32,12 +32,12 @@ use unbox_tests::{
 /// Ample time for one exchange on a busy machine.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// A world that is to be attacked.
+/// Makes a world for an attack.
 fn world() -> Result<World> {
     World::new(SystemClock.now())
 }
 
-/// Switches a device on in this world, waits until it says `kind`, and checks that it is untouched.
+/// Switches a device on in this world, waits until it reports `kind`, and checks that it is untouched.
 fn is_refused(
     kind: &str,
     world: World,
@@ -61,7 +61,7 @@ fn is_refused(
     Ok(())
 }
 
-/// A device whose image belongs to this world.
+/// Makes a device whose image belongs to this world.
 fn device_of(world: &World, served: &Served, folder: &Path) -> Result<Sandbox> {
     let bundle = folder.join("bundle");
     world.write_bundle(&bundle)?;
@@ -90,7 +90,7 @@ fn with_payload(change: impl Fn(&mut Payload)) -> impl Fn(&World, &Request) -> R
     })
 }
 
-/// A policy item that needs this artifact.
+/// Returns a policy item that needs this artifact.
 fn file_from(artifact: &Artifact) -> Result<PolicyItem> {
     Ok(serde_json::from_value(serde_json::json!({
         "type": "file", "path": "/etc/from-artifact", "content": {"artifact": artifact},

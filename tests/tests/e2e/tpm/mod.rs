@@ -16,7 +16,7 @@ use unbox_tests::{
 /// The claim of the one device.
 const CLAIMS: &str = "serial_number,manufacturer,model\nAC-0007,Acme,Gateway 3\n";
 
-/// A manufacturer and one TPM of it, reachable at `socket`.
+/// Makes a manufacturer and one of its TPMs, reachable at `socket`.
 fn manufactured(folder: &Path, certified: Certified, socket: &Path) -> Result<(Manufacturer, SimulatedTpm)> {
     let manufacturer = Manufacturer::new(&folder.join("maker"))?;
     let mut tpm = manufacturer.make(&folder.join("tpm"), certified)?;
@@ -24,7 +24,7 @@ fn manufactured(folder: &Path, certified: Certified, socket: &Path) -> Result<(M
     Ok((manufacturer, tpm))
 }
 
-/// The device in the claims, as the factory ships it for this server.
+/// Makes the device in the claims, in its factory state for this server.
 fn device(scene: &Scene, folder: &Path) -> Result<Sandbox> {
     let firmware = Firmware::new("Acme", "Gateway 3", "AC-0007");
     Sandbox::unpack(folder, &firmware, &scene.server.url(), &scene.server.bundle())

@@ -1,7 +1,8 @@
-//! Holds the messages against golden files: the published schemas field by field, and the JSON of
+//! Checks the messages against golden files: the published schemas field by field, and the JSON of
 //! each message in both directions.
 //!
-//! Where this API is milder than its description: `deviceId` and `deviceIdentifier` are each
+//! This API is milder than its description in two ways: `deviceId` and `deviceIdentifier` are each
+//! "required" there, while either is enough; and a claim of a batch may come without metadata.
 //! "required" there, where either is enough; and a claim of a batch may come without metadata.
 
 use super::{
@@ -20,7 +21,7 @@ const SCHEMAS: &str = include_str!("../../../../tests/golden_api/schemas.txt");
 const REQUESTS: &str = include_str!("../../../../tests/golden_api/requests.json");
 const ANSWERS: &str = include_str!("../../../../tests/golden_api/answers.json");
 
-/// Something for every message: the 43 published ones and Unbox's own.
+/// One entry for each message: the 43 published ones and Unbox's own.
 type Each<F> = [(&'static str, F); 86];
 
 /// Takes `$call` with every message as `M`, by its name.
@@ -94,7 +95,7 @@ fn every_published_field_is_there_and_no_other() {
     assert!(missing.is_empty() && others.is_empty(), "missing {missing:#?}, others {others:#?}");
 }
 
-/// A property in the notation of the golden file.
+/// Formats a property in the notation of the golden file.
 fn shape(property: &Value, schemas: &BTreeMap<String, Value>) -> String {
     if let Some(name) = property["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
         return match schemas[name]["enum"].as_array() {

@@ -1,5 +1,5 @@
 //! Requests and answers of the management API: the schemas of the Android Device Provisioning
-//! Partner API, field by field, and what Unbox adds to them.
+//! Partner API, field by field, and Unbox's additions.
 //!
 //! Each is a table for [`wire::message`](super::wire::message). Fields that are Unbox's own are
 //! optional and say so; clients of that API never see a difference.
@@ -30,7 +30,7 @@ use super::wire::{
     status::ErrorDocument,
 };
 
-/// The schema of every message and enum, by its name.
+/// Returns the schema of every message and enum, by its name.
 #[must_use]
 pub fn schemas() -> Schemas {
     macro_rules! all {

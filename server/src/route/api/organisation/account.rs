@@ -1,4 +1,4 @@
-//! `/v1/organisations/{organisation}/users` and `/serviceAccounts`: who may use the API for it.
+//! `/v1/organisations/{organisation}/users` and `/serviceAccounts`: the users of the API for an organisation.
 
 use super::{mask, named_field, page_request, some, stays, view};
 use crate::{
@@ -150,7 +150,7 @@ async fn delete(mut call: Call, kind: AccountKind) -> Answer {
     call.answer(&Written(&Empty {}))
 }
 
-/// The account that the path names.
+/// Finds the account that the path names.
 pub(super) async fn named(call: &Call, kind: AccountKind) -> Result<Account, Status> {
     let what = match kind {
         AccountKind::User => "user",
@@ -160,7 +160,7 @@ pub(super) async fn named(call: &Call, kind: AccountKind) -> Result<Account, Sta
     of_organisation(call, id, kind).await?.ok_or_else(|| no_such(what))
 }
 
-/// An account of the path's organisation and of this kind.
+/// Finds an account of the path's organisation and of this kind.
 pub(super) async fn of_organisation(
     call: &Call,
     id: AccountId,

@@ -1,4 +1,4 @@
-//! `/v1/organisations/{organisation}/auditEntries`: what was done to its things, and by its people.
+//! `/v1/organisations/{organisation}/auditEntries`: everything done to its things, and by its people.
 
 use super::{page_request, view};
 use crate::{
@@ -21,7 +21,7 @@ use serde_json::Value;
 use std::{error::Error, fmt::Display, future::ready, io};
 use unbox_common::{ids::CompanyId, timestamp::Timestamp};
 
-/// The columns of an export, by the names that messages have for them.
+/// The columns of an export, under their names in messages.
 const COLUMNS: [&str; 9] = [
     "firstTime",
     "lastTime",
@@ -58,13 +58,13 @@ pub(in crate::route::api) async fn export(mut call: Call, _body: Body) -> Result
     };
     let export =
         Export { services: call.services().clone(), by: call.actor.clone(), filter, organisation, alt };
-    // The first page before the answer begins: a failure is then an answer of its own.
+    // The first page is read before the answer begins: a failure is then an answer of its own.
     let first = export.page(None).await?;
     let (outgoing, answer) = outgoing(call.app.request_timeout);
     let place = call.place.take();
     tokio::spawn(async move {
         let _place = place;
-        // If the client is gone, nobody is left to tell.
+        // If the client is gone, there is nobody left to tell.
         let _ = export.send(first, outgoing).await;
     });
     let name = format!("attachment; filename=\"audit-{organisation}.{ending}\"");
@@ -72,7 +72,7 @@ pub(in crate::route::api) async fn export(mut call: Call, _body: Body) -> Result
     Ok((headers, answer).into_response())
 }
 
-/// An export on its way: a page of it is in memory, never more.
+/// An export in progress: never more than a page of it is in memory.
 struct Export {
     services: Services,
     by: Actor,
@@ -82,7 +82,7 @@ struct Export {
 }
 
 impl Export {
-    /// Sends page after page. An answer that is not ended shows that it was cut off.
+    /// Sends page after page. A missing end shows that the answer was cut off.
     async fn send(self, first: Page<Entry>, outgoing: Outgoing) -> Result<(), Gone> {
         let (mut page, mut is_first) = (first, true);
         loop {
@@ -101,7 +101,7 @@ impl Export {
         self.services.list_audit(&self.by, self.filter.clone(), request).await
     }
 
-    /// The lines of a page; those of the first begin with the names of the columns, if they have any.
+    /// Formats the lines of a page; the first page begins with the names of the columns, if there are any.
     fn lines(&self, entries: Vec<Entry>, is_first: bool) -> io::Result<Bytes> {
         let entries = entries.into_iter().map(|entry| view::audit_entry(self.organisation, entry));
         let mut lines = Vec::new();
@@ -132,7 +132,7 @@ fn cut_off(error: &(impl Error + 'static)) -> Gone {
     Gone
 }
 
-/// The cells of a line. None begins as a formula of a spreadsheet does: all are words of this server, or
+/// Formats the cells of a line. None begins like a spreadsheet formula: all are words of this server, or
 /// begin with one.
 fn cells(of: AuditEntry) -> [String; COLUMNS.len()] {
     let time = |at: Option<Timestamp>| at.map(timestamp::format).unwrap_or_default();
@@ -149,7 +149,7 @@ fn cells(of: AuditEntry) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// Which entries are asked for. Of the organisation's own, whoever asks.
+/// Returns the requested filter; it selects entries of the path's organisation only.
 fn filter(call: &mut Call) -> Result<AuditFilter, Status> {
     Ok(AuditFilter {
         customer: None,

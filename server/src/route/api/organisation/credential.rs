@@ -1,5 +1,5 @@
-//! What accounts of an organisation sign in with: keys of service accounts, and API keys. Secrets are
-//! answered once, by the method that makes them.
+//! The keys that accounts of an organisation sign in with: keys of service accounts, and API keys. Secrets
+//! are answered once, by the method that makes them.
 
 use super::{
     account::{named, of_organisation},
@@ -35,7 +35,7 @@ use unbox_common::{
 };
 use url::{Host, Url};
 
-/// `organisations.serviceAccounts.keys.list`. An account has few of them: there are no pages.
+/// `organisations.serviceAccounts.keys.list`. An account has few keys: there are no pages.
 pub(in crate::route::api) async fn list_keys(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let account = named(&call, AccountKind::ServiceAccount).await?;
@@ -177,7 +177,7 @@ fn with_file(key: KeyMessage, file: &ServiceAccountKeyFile) -> Result<KeyMessage
     Ok(KeyMessage { private_key_data: Secret::new(to_base64(json.expose().as_bytes())), ..key })
 }
 
-/// A key of this service account.
+/// Finds a key of this service account.
 async fn key_of(call: &Call, account: AccountId, id: &str) -> Result<Option<ServiceAccountKey>, Status> {
     let Ok(id) = id.parse::<KeyId>() else { return Ok(None) };
     match call.services().service_account_key(&call.actor, &id).await {
@@ -187,7 +187,7 @@ async fn key_of(call: &Call, account: AccountId, id: &str) -> Result<Option<Serv
     }
 }
 
-/// An API key of the path's organisation.
+/// Finds an API key of the path's organisation.
 async fn api_key_named(call: &Call, id: ApiKeyId) -> Result<Option<ApiKey>, Status> {
     let organisation = call.company()?;
     match call.services().api_key(&call.actor, id).await {
@@ -197,7 +197,7 @@ async fn api_key_named(call: &Call, id: ApiKeyId) -> Result<Option<ApiKey>, Stat
     }
 }
 
-/// The account of the path's organisation that a message names.
+/// Finds the account of the path's organisation that a message names.
 async fn account_named(call: &Call, name: &str) -> Result<AccountId, Status> {
     let user = name.parse().map(|name: UserName| (name.organisation, name.user, AccountKind::User));
     let program = name.parse().map(|name: ServiceAccountName| {
@@ -214,7 +214,8 @@ async fn account_named(call: &Call, name: &str) -> Result<AccountId, Status> {
     }
 }
 
-/// Where clients reach this server: as they say, or as this request did, or as the settings say.
+/// Returns the address of this server for its clients: as given, as this request used it, or as in the
+/// settings.
 fn base(call: &Call, given: &str) -> Result<Url, Status> {
     if !given.is_empty() {
         return base_url(given).map_err(|rule| Status::invalid_field("baseUrl", rule));
@@ -230,8 +231,8 @@ fn base(call: &Call, given: &str) -> Result<Url, Status> {
     })
 }
 
-/// The URL of a server that was reached as `host`, perhaps with a port. Without TLS it is one on this very
-/// machine, or a proxy in front of it that speaks TLS.
+/// Builds the URL of a server that was reached as `host`, with or without a port. Without TLS, the client
+/// is on this very machine, or a proxy in front of it speaks TLS.
 fn reached_at(host: &str, plain: bool) -> Option<Url> {
     let bracketed = host.parse::<std::net::Ipv6Addr>().map(|address| format!("[{address}]"));
     let host = bracketed.unwrap_or_else(|_| host.to_owned());

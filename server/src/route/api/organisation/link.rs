@@ -1,4 +1,4 @@
-//! `/v1/organisations/{organisation}/links`: who works for a customer. That is the customer's decision.
+//! `/v1/organisations/{organisation}/links`: the companies that work for a customer, by its own decision.
 
 use super::{page_request, view};
 use crate::{
@@ -33,7 +33,7 @@ pub(in crate::route::api) async fn list(mut call: Call) -> Answer {
     call.answer(&Written(&ListLinksResponse { links, next_page_token }))
 }
 
-/// `organisations.links.create`. Once more changes nothing.
+/// `organisations.links.create`. Repeating it changes nothing.
 pub(in crate::route::api) async fn create(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: Message = call.message()?;
@@ -51,7 +51,7 @@ pub(in crate::route::api) async fn create(mut call: Call) -> Answer {
     call.answer(&Written(&view::link(&of, &link)))
 }
 
-/// `organisations.links.delete`. Claims stay, and are the customer's alone from then on.
+/// `organisations.links.delete`. Claims stay, and belong to the customer alone from then on.
 pub(in crate::route::api) async fn delete(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let other: CompanyId = call.id(1, "link")?;
@@ -62,7 +62,7 @@ pub(in crate::route::api) async fn delete(mut call: Call) -> Answer {
     call.answer(&Written(&Empty {}))
 }
 
-/// The organisation of the path, if whoever asks decides about its links.
+/// Returns the organisation of the path, if the caller may decide about its links.
 async fn decider(call: &Call) -> Result<Company, Status> {
     let of = call.services().company(&call.actor, call.company()?).await?;
     if of.kind == CompanyKind::Customer || call.actor.scope() == Scope::Operator {
@@ -72,7 +72,7 @@ async fn decider(call: &Call) -> Result<Company, Status> {
     Err(Status::new(Code::PermissionDenied, text))
 }
 
-/// Who works, and for whom.
+/// Returns the company that works, and the customer that it works for.
 fn ends(of: &Company, other: CompanyId) -> (CompanyId, CompanyId) {
     if of.kind == CompanyKind::Customer { (other, of.id) } else { (of.id, other) }
 }
@@ -85,7 +85,7 @@ fn expected(of: &Company) -> &'static str {
     }
 }
 
-/// The link with this other one: the list is by its id, so that it is the first behind the one before.
+/// Finds the link with another company: the list is ordered by its id, so the link follows the id before.
 async fn linked_with(call: &Call, of: &Company, other: CompanyId) -> Result<Option<Link>, Status> {
     let before = (other.get() - 1).to_string();
     let request = PageRequest { size: Some(1), after: Some(before) };

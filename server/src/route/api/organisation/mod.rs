@@ -1,7 +1,7 @@
-//! `/v1/organisations`: what an organisation keeps about itself, and the operator about all of them.
+//! `/v1/organisations`: an organisation's view of itself, and the operator's of all of them.
 //!
-//! Here the organisations; in `link.rs` who works for whom, in `account.rs` and `credential.rs` who signs in
-//! and with what, in `audit.rs` who did what. `view.rs` says what is known in messages.
+//! This file holds the organisations; `link.rs` their links, `account.rs` and `credential.rs` accounts and
+//! keys, `audit.rs` the audit trail. `view.rs` turns all of them into messages.
 
 pub(super) mod account;
 pub(super) mod audit;
@@ -27,7 +27,7 @@ use crate::{
 use serde::Serialize;
 use unbox_common::ids::CompanyId;
 
-/// Rows of a page if none are asked for, and at most.
+/// The rows of a page: the default, and the maximum.
 const ROWS: (i64, i64) = (100, 1000);
 
 /// `organisations.list`
@@ -115,7 +115,7 @@ pub(in crate::route::api) async fn patch(mut call: Call) -> Answer {
     answer_named(&call, &changed, mask.contains("displayName")).await
 }
 
-/// An organisation; with a new name, what is to be said about that.
+/// Answers with an organisation; with a new name, also with the warning about it.
 async fn answer_named(call: &Call, company: &Company, is_new: bool) -> Answer {
     let alike = if is_new { call.services().lookalikes(&call.actor, company).await? } else { None };
     let organisation = Message { warnings: alike.into_iter().collect(), ..view::organisation(company) };
@@ -129,7 +129,7 @@ pub(in crate::route::api) async fn delete(mut call: Call) -> Answer {
     call.answer(&Written(&Empty {}))
 }
 
-/// A service names fields in its own words; a message has others.
+/// Renames a field in an error: services have their own names, messages have others.
 fn named_field(error: ServiceError) -> Status {
     match error {
         ServiceError::Invalid { field, rule } => {
@@ -153,14 +153,14 @@ fn named_field(error: ServiceError) -> Status {
     }
 }
 
-/// The mask of a patch, which is all that it may have beside its message.
+/// Takes the mask of a patch, its only parameter.
 fn mask<T: super::wire::message::Message>(call: &mut Call) -> Result<FieldMask, Status> {
     let mask = call.own.text("updateMask")?.unwrap_or_default();
     call.no_more_parameters()?;
     FieldMask::parse::<T>(&mask).map_err(|violation| Status::invalid(vec![violation]))
 }
 
-/// A field that never changes may be sent as it is.
+/// Refuses to change a field that never changes; sending its present value is fine.
 fn stays(field: &'static str, is_the_same: bool) -> Result<(), Status> {
     if is_the_same {
         return Ok(());
@@ -172,7 +172,7 @@ fn some(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// The page that is asked for of this list, whose own parameters have been taken.
+/// Reads the page parameters of this list, whose own parameters have been taken.
 async fn page_request(call: &mut Call, list: &(impl Serialize + Sync)) -> Result<PageRequest, Status> {
     let size = call.own.integer("pageSize")?.unwrap_or(ROWS.0);
     let token = call.own.text("pageToken")?.unwrap_or_default();
@@ -186,7 +186,7 @@ async fn page_request(call: &mut Call, list: &(impl Serialize + Sync)) -> Result
     Ok(PageRequest { size, after })
 }
 
-/// The organisation's own path, as a resource of another one names it.
+/// Returns the organisation's own path, as resources of others name it.
 fn resource(organisation: CompanyId) -> String {
     super::wire::name::OrganisationName { organisation }.to_string()
 }

@@ -1,4 +1,4 @@
-//! What is known about organisations, as messages say it.
+//! Organisations and what belongs to them, as messages.
 
 use super::resource;
 use crate::{
@@ -28,7 +28,7 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// An organisation.
+/// Writes an organisation as a message.
 pub(super) fn organisation(of: &Company) -> organisation::Organisation {
     organisation::Organisation {
         name: resource(of.id),
@@ -59,12 +59,12 @@ const fn kind(of: CompanyKind) -> OrganisationKind {
     }
 }
 
-/// The kind that a message names, if it names one.
+/// Returns the kind that a message names, if it names one.
 pub(super) fn company_kind(of: OrganisationKind) -> Option<CompanyKind> {
     CompanyKind::ALL.iter().copied().find(|one| kind(*one) == of)
 }
 
-/// A link, seen from `of`.
+/// Writes a link as a message, seen from `of`.
 pub(super) fn link(of: &Company, link: &Link) -> organisation::Link {
     organisation::Link {
         name: LinkName { organisation: of.id, link: link.other.id }.to_string(),
@@ -75,7 +75,7 @@ pub(super) fn link(of: &Company, link: &Link) -> organisation::Link {
     }
 }
 
-/// A person.
+/// Writes a person as a message.
 pub(super) fn user(of: &Account) -> account::User {
     account::User {
         name: account_name(of.company, of.kind, of.id),
@@ -89,7 +89,7 @@ pub(super) fn user(of: &Account) -> account::User {
     }
 }
 
-/// A program.
+/// Writes a program as a message.
 pub(super) fn service_account(of: &Account) -> account::ServiceAccount {
     account::ServiceAccount {
         name: account_name(of.company, of.kind, of.id),
@@ -116,7 +116,7 @@ const fn state(of: &Account) -> AccountState {
     if of.disabled_at.is_some() { AccountState::Disabled } else { AccountState::Active }
 }
 
-/// The operator's accounts belong to no organisation, and are named nowhere here.
+/// Returns the name of an account; the operator's accounts belong to no organisation, and have none here.
 fn account_name(company: Option<CompanyId>, kind: AccountKind, id: AccountId) -> String {
     let Some(organisation) = company else { return String::new() };
     match kind {
@@ -125,7 +125,7 @@ fn account_name(company: Option<CompanyId>, kind: AccountKind, id: AccountId) ->
     }
 }
 
-/// A key of a service account: never its private half.
+/// Writes a key of a service account as a message, without its private half.
 pub(super) fn key(of: &Account, key: &ServiceAccountKey, now: Timestamp) -> account::ServiceAccountKey {
     let name = of.company.zip(key.id.to_string().parse().ok()).map(|(organisation, key)| {
         ServiceAccountKeyName { organisation, service_account: of.id, key }.to_string()
@@ -141,7 +141,7 @@ pub(super) fn key(of: &Account, key: &ServiceAccountKey, now: Timestamp) -> acco
     }
 }
 
-/// An API key: never its secret.
+/// Writes an API key as a message, without its secret.
 pub(super) fn api_key(organisation: CompanyId, key: &ApiKey, now: Timestamp) -> account::ApiKey {
     account::ApiKey {
         name: ApiKeyName { organisation, api_key: key.id }.to_string(),
@@ -166,7 +166,7 @@ fn key_state(revoked_at: Option<Timestamp>, expires_at: Option<Timestamp>, now: 
     }
 }
 
-/// An entry of this organisation's audit trail.
+/// Writes an entry of this organisation's audit trail as a message.
 pub(super) fn audit_entry(organisation: CompanyId, of: Entry) -> AuditEntry {
     let name = AuditEntryName { organisation, audit_entry: of.id.unsigned_abs() };
     AuditEntry {

@@ -1,4 +1,4 @@
-//! What a partner asks to be done with one device: as work, or why it cannot be done.
+//! A partner's request about one device: turned into work, or refused with the reason.
 
 use super::super::{
     call::Call,
@@ -27,10 +27,10 @@ use unbox_common::{ids::CompanyId, protocol::latest::ProofKind};
 
 /// The longest temporary release in days.
 const MAX_VACATION_DAYS: i32 = 1825;
-/// The same.
+/// The longest temporary release.
 const MAX_VACATION: Duration = Duration::from_hours(24 * 1825);
 
-/// Why one device cannot be dealt with: as an answer, or as a line of a batch.
+/// The reason why a request about one device is refused: for an answer, or for a line of a batch.
 pub(super) struct Refused {
     item: ItemStatus,
     pub(super) status: Status,
@@ -50,7 +50,7 @@ impl Refused {
     }
 }
 
-/// What is wrong with a device's identifiers.
+/// A status about a device's identifiers.
 impl From<Status> for Refused {
     fn from(status: Status) -> Self {
         Self { item: ItemStatus::InvalidDeviceIdentifier, status }
@@ -89,7 +89,7 @@ impl Owners {
         Ok(found)
     }
 
-    /// The claim that is asked for, or why there can be none.
+    /// Returns the requested claim, or the reason why it is not possible.
     pub(super) async fn claim(
         &mut self,
         call: &Call,
@@ -118,7 +118,7 @@ impl Owners {
         Ok(new_claim(call, customer, &asked))
     }
 
-    /// A token is asked for by ChromeOS devices, and by no others.
+    /// Checks the token, which ChromeOS devices need, and no others.
     async fn check_token(
         &mut self,
         call: &Call,
@@ -169,7 +169,7 @@ fn new_claim(call: &Call, customer: CompanyId, asked: &PartnerClaim) -> Result<N
     let metadata = Metadata::default().updated(&asked.device_metadata.entries).map_err(|error| {
         Refused::new(ItemStatus::OtherError, Reason::InvalidParameter, "deviceMetadata", &error.to_string())
     })?;
-    // What is no day is a note like any other; `doctor` says so.
+    // A text that is not a day is a note like any other; `doctor` reports it.
     let manufactured = metadata.manufactured().unwrap_or_default();
     let models = &call.services().settings().models;
     let sets = identifier::sets(models, &asked.device_identifier, "deviceIdentifier", manufactured)?;
@@ -186,7 +186,7 @@ fn new_claim(call: &Call, customer: CompanyId, asked: &PartnerClaim) -> Result<N
     })
 }
 
-/// What an unclaim asks for.
+/// Returns the work that an unclaim asks for.
 pub(super) fn release(call: &Call, asked: &PartnerUnclaim) -> Result<Work, Refused> {
     check_section(asked.section_type)?;
     let target = identifier::target(asked.target()?, "")?;
@@ -216,7 +216,7 @@ pub(super) fn release(call: &Call, asked: &PartnerUnclaim) -> Result<Work, Refus
     }
 }
 
-/// What a claim is refused with.
+/// Turns the error of a claim into a status.
 pub(super) fn claim_refused(error: ServiceError) -> Status {
     match error {
         ServiceError::Conflict(text) => {

@@ -1,4 +1,4 @@
-//! A partner claims devices, releases them, and notes something about them: one, or many in an operation.
+//! Partners' claims, releases and notes of devices: of one, or of many in an operation.
 
 use super::{
     super::{

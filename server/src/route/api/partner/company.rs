@@ -34,7 +34,7 @@ pub(in crate::route::api) async fn create_customer(mut call: Call) -> Answer {
     call.answer(&Written(&company::Company { warnings: alike.into_iter().collect(), ..created }))
 }
 
-/// Addresses that accounts can have.
+/// Parses addresses that accounts can have.
 fn emails(field: &str, given: &[String]) -> Result<Vec<Email>, Status> {
     let parse = |(at, text): (usize, &String)| {
         text.parse()
@@ -106,7 +106,7 @@ async fn companies(call: &mut Call, list: &str, filter: CompanyFilter) -> Result
     companies_as(call, list, filter, &actor).await
 }
 
-/// A page of companies. Without a page size, everything that a page may hold.
+/// Answers with a page of companies. Without a page size, it holds as many as a page may.
 async fn companies_as(
     call: &mut Call,
     list: &str,

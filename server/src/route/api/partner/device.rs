@@ -1,4 +1,4 @@
-//! A partner looks for the devices that it has claimed.
+//! Partners' searches for the devices that they have claimed.
 
 use super::{
     super::{
@@ -91,7 +91,7 @@ pub(in crate::route::api) async fn find_by_owner(mut call: Call) -> Answer {
     call.answer(&Written(&FindDevicesByOwnerResponse { devices, next_page_token, total_size }))
 }
 
-/// `partners.devices.getSimLockState`. Nothing here is ever locked to a network.
+/// `partners.devices.getSimLockState`. No device here is ever locked to a network.
 pub(in crate::route::api) async fn sim_lock_state(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked = call.message::<GetDeviceSimLockStateRequest>()?;

@@ -1,7 +1,7 @@
-//! What resellers and vendors call: `/v1/partners/{partner}`.
+//! The methods of resellers and vendors: `/v1/partners/{partner}`.
 //!
-//! `company.rs` has their customers and vendors, `claim.rs` what they do with devices, `device.rs` how
-//! they find them; `asked.rs` turns the request about one device into work.
+//! `company.rs` has their customers and vendors, `claim.rs` their actions on devices, `device.rs` their
+//! searches; `asked.rs` turns a request about one device into work.
 
 mod asked;
 mod claim;
@@ -18,7 +18,7 @@ use super::wire::{
 };
 use crate::service::ServiceError;
 
-/// What a request about one device is refused with.
+/// Turns the error of a request about one device into a status.
 pub(super) fn device_refused(error: ServiceError) -> Status {
     match error {
         error @ ServiceError::NotFound { what: "device" | "claim", .. } => {

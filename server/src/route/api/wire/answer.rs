@@ -1,4 +1,4 @@
-//! Writes an answer: the parts that were asked for, in the form that was asked for.
+//! Writes answers: the requested parts, in the requested form.
 
 use super::{
     query::Standard,
@@ -9,7 +9,7 @@ use serde::Serialize;
 /// The media type of every answer but that of a batch.
 pub const CONTENT_TYPE: &str = "application/json; charset=UTF-8";
 
-/// The body of an answer that says yes.
+/// Writes the body of a successful answer.
 ///
 /// # Errors
 /// [`Code::Internal`] if the value has no JSON form, which none of this API's messages lacks.
@@ -22,7 +22,7 @@ pub fn respond(value: &impl Serialize, standard: &Standard) -> Result<Vec<u8>, S
     written(&value, standard.pretty)
 }
 
-/// The body of an answer that says no; never cut by `fields`.
+/// Writes the body of a refusal; `fields` never cuts it.
 #[must_use]
 pub fn refuse(status: &Status, standard: &Standard) -> Vec<u8> {
     let document = status.document(standard.format);

@@ -1,5 +1,5 @@
-//! Decodes the message of a request: JSON of a known form, or a [`Status`] that says where it is
-//! not. What was sent is never repeated, because it may hold a token.
+//! Decodes the message of a request: JSON of a known form, or a [`Status`] that says where it is wrong.
+//! Errors never repeat the request's text, because it may hold a token.
 
 use super::{
     detail::{Detail, FieldViolation},
@@ -11,7 +11,7 @@ use super::{
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-/// Decodes a message of at most `limit` bytes, and holds it against its table. Nothing at all is
+/// Decodes a message of at most `limit` bytes, and checks it against its table. An empty body counts as
 /// `{}`. The depth of JSON is limited by its parser, to 128.
 ///
 /// # Errors
@@ -22,7 +22,7 @@ pub fn decode<T: Message>(body: &[u8], limit: usize) -> Result<T, Status> {
     Ok(message)
 }
 
-/// Decodes the message of a PATCH: of what it lacks, only the fields of its mask are missed.
+/// Decodes the message of a PATCH: of missing fields, only those of its mask are an error.
 ///
 /// # Errors
 /// As [`decode`].
@@ -33,7 +33,7 @@ pub fn decode_patch<T: Message>(body: &[u8], limit: usize, mask: &FieldMask) -> 
     if violations.is_empty() { Ok(message) } else { Err(Status::invalid(violations)) }
 }
 
-/// That a request is larger than it may be.
+/// Makes the refusal of a request that is too large.
 pub(super) fn too_large(limit: usize) -> Status {
     let message = format!("Request payload size exceeds the limit: {limit} bytes.");
     Status::new(Code::InvalidArgument, message).answered_as(413)
@@ -51,8 +51,8 @@ fn read<T: Message>(body: &[u8], limit: usize) -> Result<T, Status> {
     from_json(text, "").map(|Read(message)| message)
 }
 
-/// Reads JSON that stands at this path of the request, a second time if it is wrong: only then it
-/// matters where.
+/// Reads the JSON at this path of the request; if it is wrong, a second time: only then the place of the
+/// mistake matters.
 pub(super) fn from_json<T: DeserializeOwned>(text: &str, at: &str) -> Result<T, Status> {
     serde_json::from_str(text).map_err(|plain| {
         let mut json = serde_json::Deserializer::from_str(text);
@@ -66,13 +66,13 @@ pub(super) fn from_json<T: DeserializeOwned>(text: &str, at: &str) -> Result<T, 
                 };
                 refused(&path, error.inner())
             }
-            // The value itself is good, so it is what follows it that is not.
+            // The value itself is good, so the mistake is in the text behind it.
             Ok(_) => refused(at, &plain),
         }
     })
 }
 
-/// Says what is wrong with JSON, and where; an empty path is the whole.
+/// Makes the refusal of wrong JSON, with the place; an empty path is the whole.
 pub(super) fn refused(path: &str, error: &serde_json::Error) -> Status {
     let (line, column) = (error.line(), error.column());
     let text = error.to_string();
@@ -102,7 +102,7 @@ pub(super) fn refused(path: &str, error: &serde_json::Error) -> Status {
     Status::invalid_field(path, rule(text))
 }
 
-/// The rule in serde's words, without what was found instead.
+/// Returns the rule in serde's words, without the offending value.
 fn rule(text: &str) -> String {
     match text.rsplit_once(", expected ") {
         Some((_, expected)) if text.starts_with("invalid ") => format!("Expected {expected}."),
@@ -110,12 +110,12 @@ fn rule(text: &str) -> String {
     }
 }
 
-/// The field that serde's words are about.
+/// Returns the field that serde's words are about.
 fn named<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     text.strip_prefix(prefix)?.split_once('`').map(|(name, _)| name)
 }
 
-/// The path of the object that a field is in; the parser may have added its name already.
+/// Returns the path of the object that a field is in; the parser may have added the field's name already.
 fn parent<'a>(path: &'a str, name: &str) -> &'a str {
     path.strip_suffix(name).map_or(path, |outer| outer.strip_suffix('.').unwrap_or(outer))
 }

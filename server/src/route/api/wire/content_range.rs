@@ -1,23 +1,23 @@
-//! `Content-Range` of an upload in parts (RFC 9110, section 14.4): which bytes of the whole a request
-//! carries, or none of them, because it only asks how many have arrived.
+//! `Content-Range` of an upload in parts (RFC 9110, section 14.4): the bytes that a request carries, or the
+//! question how many have arrived.
 
 use super::status::Status;
 
-/// Which bytes of the whole a request carries.
+/// The bytes that a request carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContentRange {
-    /// From the first to the last; the size of the whole, if it is known.
+    /// The bytes from the first to the last; the size of the whole, if it is known.
     Bytes {
-        /// The first.
+        /// The offset of the first byte.
         first: u64,
-        /// How many.
+        /// The number of bytes.
         length: u64,
-        /// How many the whole has.
+        /// The size of the whole.
         total: Option<u64>,
     },
-    /// None: how many have arrived?
+    /// No bytes: the question how many have arrived.
     Question {
-        /// How many the whole has, if it is known.
+        /// The size of the whole, if it is known.
         total: Option<u64>,
     },
 }
@@ -26,7 +26,7 @@ impl ContentRange {
     /// Reads the header: `bytes 0-99/1000`, `bytes 0-99/*`, `bytes */1000` or `bytes */*`.
     ///
     /// # Errors
-    /// Anything else, and ranges that are none.
+    /// The rule that the header breaks.
     pub fn parse(text: &str) -> Result<Self, Status> {
         Self::read(text).ok_or_else(|| {
             Status::invalid_field(

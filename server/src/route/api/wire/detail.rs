@@ -1,4 +1,4 @@
-//! More about an error, for programs (`google/rpc/error_details.proto`).
+//! Details of an error, for programs (`google/rpc/error_details.proto`).
 
 use super::{duration, enums::wire_enum, form::Form as _};
 use serde::{Serialize, Serializer};
@@ -68,12 +68,12 @@ pub struct FieldViolation {
 }
 
 impl FieldViolation {
-    /// A field, and the rule that it broke.
+    /// Makes a violation of a field.
     pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self { field: field.into(), description: description.into() }
     }
 
-    /// Puts what the field is in before its path.
+    /// Prepends the path of the enclosing field.
     pub fn nest(&mut self, outer: &str) {
         let joined = outer.is_empty() || self.field.is_empty() || self.field.starts_with('[');
         let dot = if joined { "" } else { "." };
@@ -84,13 +84,13 @@ impl FieldViolation {
 /// One quota that is used up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct QuotaViolation {
-    /// Whose quota, such as `user:42`.
+    /// The owner of the quota, such as `user:42`.
     pub subject: String,
-    /// Which quota, as a sentence.
+    /// The quota, as a sentence.
     pub description: String,
 }
 
-/// More about an error, for programs (`google/rpc/error_details.proto`).
+/// Details of an error, for programs (`google/rpc/error_details.proto`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "@type")]
 pub enum Detail {
@@ -100,14 +100,14 @@ pub enum Detail {
         /// Each of them.
         field_violations: Vec<FieldViolation>,
     },
-    /// Why, in a word.
+    /// The reason, in a word.
     #[serde(rename = "type.googleapis.com/google.rpc.ErrorInfo")]
     ErrorInfo {
         /// The word.
         reason: Reason,
-        /// Whose word it is: [`DOMAIN`].
+        /// The service that defines the word: [`DOMAIN`].
         domain: &'static str,
-        /// What else is known, such as the device's name.
+        /// Further facts, such as the device's name.
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
         metadata: BTreeMap<String, String>,
     },
@@ -117,10 +117,10 @@ pub enum Detail {
         /// Each of them.
         violations: Vec<QuotaViolation>,
     },
-    /// When to ask again.
+    /// The time of the next try.
     #[serde(rename = "type.googleapis.com/google.rpc.RetryInfo", rename_all = "camelCase")]
     RetryInfo {
-        /// After how long.
+        /// The pause before it.
         #[serde(serialize_with = "in_seconds")]
         retry_delay: Duration,
     },
@@ -137,7 +137,7 @@ pub enum Detail {
 }
 
 impl Detail {
-    /// The JSON object, behind the name of its type.
+    /// Returns the JSON object that stands behind the name of its type.
     #[must_use]
     pub fn object(&self) -> Map<String, Value> {
         match serde_json::to_value(self) {

@@ -9,16 +9,16 @@ use utoipa::openapi::{RefOr, Schema};
 /// The longest span of `google.protobuf.Duration`: 10,000 years, in seconds.
 pub const MAX_DURATION_S: u64 = 315_576_000_000;
 
-/// Why a text is no span of time.
+/// The reason why a text is not a span of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDuration {
     /// Not decimal seconds.
     #[error("Expected a duration in seconds, such as \"3600s\" or \"1.5s\".")]
     Format,
-    /// Before its own beginning.
+    /// A negative span.
     #[error("Expected a duration that is not negative.")]
     Negative,
-    /// Longer than any.
+    /// Longer than [`MAX_DURATION_S`].
     #[error("Expected a duration of at most {MAX_DURATION_S} seconds.")]
     TooLong,
 }
@@ -26,7 +26,7 @@ pub enum InvalidDuration {
 /// Reads a span of time.
 ///
 /// # Errors
-/// [`InvalidDuration`] with what is wrong with it.
+/// [`InvalidDuration`] with the problem.
 pub fn parse(text: &str) -> Result<Duration, InvalidDuration> {
     let number = text.strip_suffix('s').ok_or(InvalidDuration::Format)?;
     let (negative, number) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));

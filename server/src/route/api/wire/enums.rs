@@ -6,15 +6,15 @@ use serde::{
 };
 use std::{fmt, marker::PhantomData};
 
-/// An enum whose variants have a wire name and a number. The one numbered 0 is absence.
+/// An enum whose variants have a wire name and a number. Number 0 means absence.
 pub trait WireEnum: Copy + 'static {
     /// Every variant, in the order of their numbers.
     const ALL: &'static [Self];
 
-    /// The wire name.
+    /// Returns the wire name.
     fn name(self) -> &'static str;
 
-    /// The number in the protocol buffer.
+    /// Returns the number in the protocol buffer.
     fn number(self) -> i32;
 }
 
@@ -84,7 +84,7 @@ pub(in crate::route::api) use wire_enum;
 /// Reads a variant by its name or its number.
 ///
 /// # Errors
-/// Whatever else it is; the names that could have been, and never what was sent.
+/// For any other value; it lists the names that are allowed, and never the one that was sent.
 pub fn read<'de, T: WireEnum, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     deserializer.deserialize_any(Words(PhantomData))
 }

@@ -1,4 +1,4 @@
-//! Field masks: which fields a PATCH changes (`google.protobuf.FieldMask`).
+//! Field masks: the fields that a PATCH changes (`google.protobuf.FieldMask`).
 
 use super::{
     detail::FieldViolation,
@@ -14,11 +14,11 @@ const MAX_MASK_BYTES: usize = 4096;
 pub struct FieldMask(BTreeSet<&'static str>);
 
 impl FieldMask {
-    /// Reads the parameter `updateMask`: names apart by commas, in either spelling; `*` is all.
+    /// Reads the parameter `updateMask`: names separated by commas, in either spelling; `*` is all.
     ///
     /// # Errors
-    /// Names that are none of the message's fields, or of fields that only the server sets; and a
-    /// mask without any.
+    /// If a name is not a field of the message, or a field that only the server sets; or if the mask is
+    /// empty.
     pub fn parse<T: Message>(mask: &str) -> Result<Self, FieldViolation> {
         let refused = |rule: String| Err(FieldViolation::new("updateMask", rule));
         if mask.trim().is_empty() || mask.len() > MAX_MASK_BYTES {
@@ -52,7 +52,7 @@ impl FieldMask {
         self.0.contains(field)
     }
 
-    /// The JSON names, in the order of the alphabet.
+    /// Returns the JSON names, in alphabetical order.
     pub fn iter(&self) -> impl Iterator<Item = &'static str> {
         self.0.iter().copied()
     }

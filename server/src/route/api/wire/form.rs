@@ -1,7 +1,7 @@
-//! How Rust types look in `ProtoJSON`: what a single value may be, and how a message holds it.
+//! Rust types in `ProtoJSON`: the forms of a single value, and those of a message's field.
 //!
-//! A [`Form`] is one value; a [`Field`] is what a message has of it: one with a default, perhaps
-//! one, a list or a map. `null` and absence are the same, and neither is ever written.
+//! A [`Form`] is one value; a [`Field`] is a message's use of it: a value with a default, an optional one,
+//! a list or a map. `null` and absence are the same, and neither is ever written.
 
 use super::{detail::FieldViolation, message::FieldName};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap as _};
@@ -18,31 +18,31 @@ pub type Schemas = Vec<(String, RefOr<Schema>)>;
 
 /// One value in `ProtoJSON`.
 pub trait Form: Sized {
-    /// Reads the value; `null` is none.
+    /// Reads the value; `null` is not one.
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
 
     /// Writes the value.
     fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
 
-    /// How the `OpenAPI` document describes it.
+    /// Returns its description for the `OpenAPI` document.
     fn schema() -> RefOr<Schema>;
 
     /// Adds the schemas that [`Form::schema`] only refers to.
     fn referenced(_schemas: &mut Schemas) {}
 
-    /// The fields of a message; `None` for everything else.
+    /// Returns the fields of a message; `None` for everything else.
     #[must_use]
     fn below() -> Option<&'static [FieldName]> {
         None
     }
 
-    /// Forgets what a client cannot set, and notes what is missing; only messages have either.
+    /// Clears fields that a client cannot set, and notes missing ones; only messages have either.
     fn received(&mut self, _violations: &mut Vec<FieldViolation>) {}
 }
 
-/// What a message holds under one name.
+/// The value of a message's field.
 pub trait Field: Default {
-    /// Reads the value; `null` is absence.
+    /// Reads the value; `null` means absence.
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
 
     /// Writes the value.
@@ -51,19 +51,19 @@ pub trait Field: Default {
     /// Whether there is nothing to write.
     fn is_absent(&self) -> bool;
 
-    /// How the `OpenAPI` document describes it.
+    /// Returns its description for the `OpenAPI` document.
     fn schema() -> RefOr<Schema>;
 
     /// Adds the schemas that [`Field::schema`] only refers to.
     fn referenced(schemas: &mut Schemas);
 
-    /// The fields of the message that it holds; `None` for everything else.
+    /// Returns the fields of the message that it holds; `None` for everything else.
     #[must_use]
     fn below() -> Option<&'static [FieldName]> {
         None
     }
 
-    /// Forgets what a client cannot set, and notes what is missing.
+    /// Clears fields that a client cannot set, and notes missing ones.
     fn received(&mut self, violations: &mut Vec<FieldViolation>);
 }
 
@@ -246,7 +246,7 @@ impl Form for String {
     }
 }
 
-/// A secret travels as itself; an empty one is none.
+/// A secret travels in the clear; an empty one counts as absent.
 impl Form for Secret {
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::deserialize(deserializer)
@@ -326,7 +326,7 @@ impl Form for PolicyItem {
     }
 }
 
-/// The schema of a text in some format.
+/// Returns the schema of a text in some format.
 #[must_use]
 pub fn string(format: &str) -> Object {
     ObjectBuilder::new()

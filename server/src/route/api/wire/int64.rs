@@ -1,4 +1,4 @@
-//! 64-bit integers, ids above all: a string on the wire, because JavaScript would round a number;
+//! 64-bit integers, mostly ids: a string on the wire, because JavaScript would round a number;
 //! a number is accepted, too.
 
 use super::form::{Form, string};

@@ -1,4 +1,4 @@
-//! Reads a request that is one long list, item by item: however long it is, one item is in memory.
+//! Reads a request that is one long list, item by item: never more than one item is in memory.
 
 use super::{
     body::{from_json, refused, too_large},
@@ -15,22 +15,22 @@ use std::{
     marker::PhantomData,
 };
 
-/// How much a request with a long list may have.
+/// The limits of a request with a long list.
 #[derive(Debug, Clone, Copy)]
 pub struct ItemLimits {
-    /// Bytes of the whole.
+    /// The most bytes of the whole.
     pub bytes: usize,
-    /// Items.
+    /// The most items.
     pub items: usize,
-    /// Bytes of one item, with the blanks before it.
+    /// The most bytes of one item, with the blanks before it.
     pub item_bytes: usize,
 }
 
-/// Reads the message `T`, whose only field is a list of `I`, and hands over each item as soon as it
-/// is read. The body may be wrong behind an item that was handed over.
+/// Reads the message `T`, whose only field is a list of `I`, and passes each item on as soon as it
+/// is read. The rest of the body may still turn out to be wrong.
 ///
 /// # Errors
-/// What [`decode`](super::body::decode) says of such a body, or the first error of `each`.
+/// The error of [`decode`](super::body::decode) for such a body, or the first error of `each`.
 pub fn read_items<T: Message, I: Form>(
     body: impl Read,
     limits: ItemLimits,
@@ -53,7 +53,7 @@ pub fn read_items<T: Message, I: Form>(
     }
 }
 
-/// A list without items is one that is missing.
+/// Treats a list without items like a missing one.
 fn required<T: Message>() -> Result<(), Status> {
     T::default().check().map_err(Status::invalid)
 }
@@ -95,7 +95,7 @@ struct List<'a, I, F> {
     each: F,
     read: usize,
     inside: bool,
-    /// What `each` said, which no error of the parser can carry.
+    /// The error of `each`, which no error of the parser can carry.
     stopped: Option<Status>,
     of: PhantomData<I>,
 }
@@ -153,7 +153,7 @@ impl<'de, I: Form, F: FnMut(I) -> Result<(), Status>> Visitor<'de> for &mut List
     }
 }
 
-/// How much was read.
+/// The number of bytes read so far, and their limits.
 struct Meter {
     limits: ItemLimits,
     of_all: Cell<usize>,
@@ -177,7 +177,7 @@ impl Meter {
         if is_over { Err(ErrorKind::FileTooLarge.into()) } else { Ok(()) }
     }
 
-    /// Why no more was read, in the item after `read` others.
+    /// Makes the refusal for a body that was cut off, in the item after `read` others.
     fn cut_off(&self, name: &str, read: usize, error: &serde_json::Error) -> Status {
         if self.of_all.get() > self.limits.bytes {
             return too_large(self.limits.bytes);

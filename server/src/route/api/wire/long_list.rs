@@ -1,16 +1,16 @@
 //! Writes an answer with one long list while its items are read: the same bytes as if it were written
-//! whole, in the parts and form that were asked for.
+//! whole, in the requested parts and form.
 
 use super::{partial::Below, query::Standard, status::Status};
 use serde::Serialize;
 use serde_json::Value;
 
-/// Stands for the items in the text of the whole; no text of this API is called so.
+/// The placeholder for the items in the text of the whole; no text of this API equals it.
 const ITEMS: &str = "\u{e000}items\u{e000}";
 /// The indentation of a level.
 const INDENT: &str = "  ";
 
-/// A list inside of an answer, as far as it was asked for.
+/// A list inside of an answer, with the parts of it that were requested.
 #[derive(Debug, Clone)]
 pub struct LongList {
     path: &'static [&'static str],
@@ -20,7 +20,7 @@ pub struct LongList {
 }
 
 impl LongList {
-    /// The list at this path of an answer; `None` if it was not asked for.
+    /// Finds the list at this path of an answer; `None` if it was not requested.
     #[must_use]
     pub fn asked_for(path: &'static [&'static str], standard: &Standard) -> Option<Self> {
         let below = match &standard.fields {
@@ -30,7 +30,7 @@ impl LongList {
         Some(Self { path, below, standard: standard.clone(), is_first: true })
     }
 
-    /// The text before the items; `rest` is the answer without its list.
+    /// Returns the text before the items; `rest` is the answer without its list.
     ///
     /// # Errors
     /// [`Code::Internal`](super::status::Code::Internal) if the answer has no place for the list.
@@ -38,7 +38,7 @@ impl LongList {
         Ok(self.around(rest)?.0.into())
     }
 
-    /// The text behind them.
+    /// Returns the text behind the items.
     ///
     /// # Errors
     /// As [`Self::before`].

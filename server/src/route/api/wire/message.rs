@@ -1,8 +1,8 @@
 //! Messages: JSON objects with a fixed set of fields, declared like a table.
 //!
 //! Each row of [`message!`] is a field: its Rust name (which is also its `snake_case` name on the
-//! wire), its type, its JSON name, and its roles as the API's description gives them. From the
-//! table follow the decoder, the encoder, the check of what a client sent, and the schema.
+//! wire), its type, its JSON name, and its roles as in the API's description. The decoder, the encoder,
+//! the check of a client's message, and the schema all follow from the table.
 
 use super::{
     detail::FieldViolation,
@@ -19,29 +19,29 @@ use utoipa::openapi::{
     schema::{AdditionalProperties, Object},
 };
 
-/// What a field is besides its type.
+/// The roles of a field, besides its type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Role(u8);
 
 impl Role {
-    /// Nothing more.
+    /// No role.
     pub const PLAIN: Self = Self(0);
-    /// A request without it is refused.
+    /// A field that a request must have.
     pub const REQUIRED: Self = Self(1);
-    /// The server alone sets it: what a client sends is passed over.
+    /// A field that only the server sets: a client's value is ignored.
     pub const OUTPUT: Self = Self(2);
-    /// A client sets it and never reads it.
+    /// A field that a client sets and never reads.
     pub const INPUT: Self = Self(4);
-    /// Its items are judged one by one, so that a bad one does not refuse the others.
+    /// A list whose items are judged one by one, so that a bad one does not refuse the others.
     pub const ITEMWISE: Self = Self(8);
 
-    /// Both roles.
+    /// Combines both roles.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether `other` is among them.
+    /// Whether it includes the role `other`.
     #[must_use]
     pub const fn is(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -68,10 +68,10 @@ pub trait Message: Form + Default {
     /// Its fields.
     const FIELDS: &'static [FieldName];
 
-    /// Holds a received message against its table: forgets what a client cannot set.
+    /// Checks a received message against its table, and clears the fields that a client cannot set.
     ///
     /// # Errors
-    /// What is missing, field by field.
+    /// The missing fields, one by one.
     fn check(&mut self) -> Result<(), Vec<FieldViolation>> {
         let mut violations = Vec::new();
         self.received(&mut violations);
@@ -223,7 +223,7 @@ macro_rules! message {
 
 pub(in crate::route::api) use message;
 
-/// Reads a key of an object: the JSON name of the field that it names.
+/// The key of an object as it is read: the JSON name of a field.
 pub struct KnownField(pub &'static [FieldName]);
 
 impl<'de> DeserializeSeed<'de> for KnownField {
@@ -247,7 +247,7 @@ impl Visitor<'_> for KnownField {
     }
 }
 
-/// Writes one field, if there is anything that a client may read.
+/// Writes one field, if it has anything that a client may read.
 ///
 /// # Errors
 /// The serializer's own.
@@ -263,7 +263,7 @@ pub fn write_field<T: Field, M: SerializeMap>(
     map.serialize_entry(name, &WrittenField(field))
 }
 
-/// Holds one received field against its role.
+/// Checks one received field against its role.
 pub fn received<T: Field>(field: &mut T, name: &str, role: Role, violations: &mut Vec<FieldViolation>) {
     if role.is(Role::OUTPUT) {
         *field = T::default();
@@ -280,7 +280,7 @@ pub fn received<T: Field>(field: &mut T, name: &str, role: Role, violations: &mu
     }
 }
 
-/// The schema of a message without its fields.
+/// Makes the schema of a message without its fields.
 #[must_use]
 pub fn object(about: &str) -> Object {
     let mut object = Object::new();
@@ -314,7 +314,7 @@ pub fn describe(object: &mut Object, name: &str, role: Role, mut schema: RefOr<S
     object.properties.insert(name.to_owned(), schema);
 }
 
-/// The schema of a message itself.
+/// Makes the schema of a message itself.
 #[must_use]
 pub fn own_schema<T: Message>() -> RefOr<Schema> {
     let mut schemas = Schemas::new();

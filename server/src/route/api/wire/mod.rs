@@ -1,11 +1,11 @@
 //! The forms of a JSON API in Google's style: pure functions between bytes and types.
 //!
-//! The way of a request: [`name::normalised_path`] makes its path plain, [`query`] takes its
-//! parameters apart ([`query::Standard::check_fields`] before anything is done), [`body`] decodes its message, [`page_token`] and [`field_mask`] what those
-//! carry. The way back: [`answer`] writes a message, with [`partial`] leaving out what nobody asked
-//! for, or a [`status`]. Lists that may be long are read by [`items`] and written by [`long_list`], an item
-//! at a time. [`batch`] does both for many requests at once. Whatever cannot be read is
-//! a [`status::Status`] that names the field and the rule.
+//! The way of a request: [`name::normalised_path`] decodes its path, [`query`] splits its parameters
+//! ([`query::Standard::check_fields`] before anything is done), [`body`] decodes its message, [`page_token`]
+//! and [`field_mask`] two of its fields. The way back: [`answer`] writes a message, from which [`partial`]
+//! leaves out the parts that nobody asked for, or a [`status`]. Lists that may be long are read by [`items`]
+//! and written by [`long_list`], an item at a time. [`batch`] does both for many requests at once. Anything
+//! that cannot be read becomes a [`status::Status`] that names the field and the rule.
 //!
 //! To add a type that a field of a message can hold: its [`form::Form`], in a file of its own.
 

@@ -18,17 +18,17 @@ pub const MAX_PATH_BYTES: usize = 2048;
 /// The longest segment that is not a number, in bytes.
 const MAX_SEGMENT_BYTES: usize = 128;
 
-/// The text is not a name of this kind of resource.
+/// The error for a text that is not a name of this kind of resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Expected a resource name of the form {0}.")]
 pub struct NotAName(pub &'static str);
 
-/// The last part of a name that is not a number: what a DPC is called.
+/// The last part of a name that is not a number: a DPC's name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Segment(String);
 
 impl Segment {
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -157,17 +157,17 @@ name!(
     "customers" customer: CompanyId, "artifacts" artifact: Sha256
 );
 name!(
-    /// What became of a claim: the device itself.
+    /// The enrollment of a claimed device.
     EnrollmentName, "customers/{customer}/enrollments/{enrollment}",
     "customers" customer: CompanyId, "enrollments" enrollment: DeviceId
 );
 name!(
-    /// What a reseller's test stations registered of a device.
+    /// A reseller's factory record of a device.
     PartnerFactoryRecordName, "partners/{partner}/factoryRecords/{factoryRecord}",
     "partners" partner: CompanyId, "factoryRecords" record: FactoryRecordId
 );
 name!(
-    /// What a customer's test stations registered of a device.
+    /// A customer's factory record of a device.
     CustomerFactoryRecordName, "customers/{customer}/factoryRecords/{factoryRecord}",
     "customers" customer: CompanyId, "factoryRecords" record: FactoryRecordId
 );
@@ -177,11 +177,11 @@ name!(
 );
 
 name!(
-    /// An organisation: whatever kind of company it is.
+    /// An organisation: a company of any kind.
     OrganisationName, "organisations/{organisation}", "organisations" organisation: CompanyId
 );
 name!(
-    /// That an organisation works for another one.
+    /// A link: one organisation works for another.
     LinkName, "organisations/{organisation}/links/{link}",
     "organisations" organisation: CompanyId, "links" link: CompanyId
 );
@@ -211,12 +211,12 @@ name!(
     "organisations" organisation: CompanyId, "auditEntries" audit_entry: u64
 );
 
-/// A request's path in its plain form: clients may percent-encode the `/` and `:` of a name that
-/// stands in it. What comes out can be routed and needs no decoding any more.
+/// Normalises a request's path: clients may percent-encode the `/` and `:` of a name that stands in it.
+/// The result can be routed and needs no further decoding.
 ///
 /// # Errors
-/// Anything that two readers might understand differently: what is encoded twice, `.` and `..`,
-/// empty segments, characters that no path of this API has.
+/// For anything that two readers might understand differently: double encoding, `.` and `..`, empty
+/// segments, characters that no path of this API has.
 pub fn normalised_path(path: &str) -> Result<Cow<'_, str>, Status> {
     let refused = || Status::invalid_field("path", "The path is not one of this API. Check its encoding.");
     if path.len() > MAX_PATH_BYTES {
@@ -224,7 +224,7 @@ pub fn normalised_path(path: &str) -> Result<Cow<'_, str>, Status> {
     }
     let plain = percent_decode_str(path).decode_utf8().map_err(|_| refused())?;
     let segments = plain.strip_prefix('/').ok_or_else(refused)?;
-    // A `%` that is left was encoded twice, or followed by no digits.
+    // A remaining `%` was encoded twice, or is not followed by digits.
     let known = |char: char| char.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/".contains(char);
     let good = |segment: &str| !matches!(segment, "" | "." | "..");
     let clean = segments.chars().all(known) && (segments.is_empty() || segments.split('/').all(good));

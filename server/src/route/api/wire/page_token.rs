@@ -1,5 +1,5 @@
-//! Page tokens: where a list goes on, sealed, so that a client can neither make one up nor use it
-//! for another list.
+//! Page tokens: the place at which a list continues, sealed, so that a client can neither make one up nor
+//! use it for another list.
 
 use super::{detail::Reason, status::Status};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -9,11 +9,11 @@ use unbox_common::digest::Sha256;
 
 /// Bytes of the tag behind every token.
 const TAG_BYTES: usize = 32;
-/// The longest token that is looked at, in characters; ours have about 200.
+/// The longest token that is looked at, in characters; valid ones have about 200.
 const MAX_TOKEN_CHARS: usize = 512;
 /// The form of the tokens made here.
 const VERSION: u8 = 1;
-/// Binds the key to this purpose.
+/// The purpose that the key is bound to.
 const PURPOSE: &[u8] = b"unbox page token v1";
 
 /// Makes and opens page tokens.
@@ -28,16 +28,16 @@ struct Notes {
 }
 
 impl PageTokens {
-    /// Tokens under a secret that all servers share.
+    /// Makes page tokens under a secret that all servers share.
     #[must_use]
     pub fn new(secret: &[u8; 32]) -> Self {
-        // A key of its own, so that the same secret may serve other purposes.
+        // A derived key, so that the same secret may serve other purposes.
         let own = sign(&Key::new(HMAC_SHA256, secret), PURPOSE);
         Self(Key::new(HMAC_SHA256, own.as_ref()))
     }
 
-    /// A token for the page after the row with this key. `filter` is whatever decides which rows
-    /// the list has: the method, who asks, and what for.
+    /// Makes a token for the page after the row with this key. `filter` is everything that determines the
+    /// rows of the list: the method, the caller, and the parameters.
     pub fn issue(&self, filter: &impl Serialize, after: i64) -> Result<String, Status> {
         let notes = Notes { v: VERSION, key: after, filter: digest(filter)? };
         let mut token = serde_json::to_vec(&notes).map_err(|_| Status::internal())?;
@@ -46,7 +46,8 @@ impl PageTokens {
         Ok(URL_SAFE_NO_PAD.encode(token))
     }
 
-    /// The key of the row after which the page starts; from the start, if the token is empty.
+    /// Returns the key of the row after which the page starts; `None` if the token is empty, for the first
+    /// page.
     ///
     /// # Errors
     /// [`Reason::InvalidPageToken`] for a token that was not issued here for this very list.

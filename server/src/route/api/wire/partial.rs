@@ -1,4 +1,4 @@
-//! Partial answers: the parameter `fields` names what to keep, such as `a,b(c,d/e),f/*`.
+//! Partial answers: the parameter `fields` names the parts to keep, such as `a,b(c,d/e),f/*`.
 
 use super::message::{FieldName, Message};
 use serde_json::Value;
@@ -6,26 +6,26 @@ use std::collections::BTreeMap;
 
 /// The longest selector, in bytes.
 pub const MAX_SELECTOR_BYTES: usize = 2048;
-/// How deep a selector may reach; no message of this API is that deep.
+/// The greatest depth of a selector; no message of this API is that deep.
 pub const MAX_SELECTOR_DEPTH: usize = 16;
 
-/// What to keep of an answer.
+/// The parts of an answer to keep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selector(Level);
 
-/// The names of one level, each with what to keep below it; nothing below is everything.
+/// The names of one level, each with the part of it to keep.
 pub type Level = BTreeMap<String, Kept>;
 
-/// What to keep of a field.
+/// The part of a field to keep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kept {
-    /// All of it.
+    /// The whole field.
     All,
-    /// What this level names.
+    /// The parts that this level names.
     Some(Level),
 }
 
-/// Why a text selects nothing.
+/// The reason why a text is not a selector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSelector {
     /// Longer than [`MAX_SELECTOR_BYTES`].
@@ -34,7 +34,7 @@ pub enum InvalidSelector {
     /// Deeper than [`MAX_SELECTOR_DEPTH`].
     #[error("Expected a selector of at most {MAX_SELECTOR_DEPTH} levels.")]
     TooDeep,
-    /// Not in its form, from this byte on.
+    /// Malformed, from this byte on.
     #[error("Expected names apart by commas, such as a,b(c,d/e),f/*; it is wrong from character {0} on.")]
     Format(usize),
 }
@@ -43,7 +43,7 @@ impl Selector {
     /// Reads the parameter.
     ///
     /// # Errors
-    /// [`InvalidSelector`] with what is wrong with it.
+    /// [`InvalidSelector`] with the problem.
     pub fn parse(text: &str) -> Result<Self, InvalidSelector> {
         if text.len() > MAX_SELECTOR_BYTES {
             return Err(InvalidSelector::TooLong);
@@ -53,8 +53,8 @@ impl Selector {
         if parser.at < text.len() { Err(parser.wrong()) } else { Ok(Self(level)) }
     }
 
-    /// Holds the selector against the message that it is to be applied to, before anything is done:
-    /// a name that is none of its fields is a mistake, and not an empty answer.
+    /// Checks the selector against the message that it will be applied to, before anything is done: a name
+    /// that is not a field of it is a mistake, and not an empty answer.
     ///
     /// # Errors
     /// The path of the first such name.
@@ -62,12 +62,12 @@ impl Selector {
         check(&self.0, T::FIELDS)
     }
 
-    /// Removes from `value` whatever was not asked for. Lists are gone through item by item.
+    /// Removes everything from `value` that was not asked for. Lists are filtered item by item.
     pub fn apply(&self, value: &mut Value) {
         keep(value, &[&self.0]);
     }
 
-    /// What to keep below this path; `None` if nothing of it was asked for.
+    /// Returns the parts to keep below this path; `None` if nothing of it was asked for.
     #[must_use]
     pub fn below(&self, path: &[&str]) -> Option<Below> {
         let mut levels = vec![&self.0];
@@ -86,17 +86,17 @@ impl Selector {
     }
 }
 
-/// What to keep of the items of a list.
+/// The parts to keep of the items of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Below {
-    /// Everything.
+    /// Whole items.
     All,
-    /// What any of these names.
+    /// The parts that any of these levels names.
     Some(Vec<Level>),
 }
 
 impl Below {
-    /// Removes from an item whatever was not asked for.
+    /// Removes everything from an item that was not asked for.
     pub fn apply(&self, item: &mut Value) {
         if let Self::Some(levels) = self {
             keep(item, &levels.iter().collect::<Vec<_>>());
@@ -110,7 +110,7 @@ fn check(level: &Level, fields: &[FieldName]) -> Result<(), String> {
         if named.is_empty() {
             return Err(name.clone());
         }
-        // Below `*` each field has its own names; below a map or a text there are none to know.
+        // Below `*` each field has its own names; below a map or a text there are none to check.
         if let (Kept::Some(below), [field]) = (kept, named.as_slice())
             && let Some(fields) = (field.below)()
         {
@@ -132,7 +132,7 @@ fn keep(value: &mut Value, levels: &[&Level]) {
                     Kept::Some(level) => below.push(level),
                 }
             }
-            // Nothing is below a single value, so nothing of it was asked for.
+            // A single value has nothing below it, so nothing of it was asked for.
             let has_below = match &*value {
                 Value::Object(_) => true,
                 Value::Array(items) => items.iter().all(|item| item.is_object() || item.is_array()),
@@ -213,7 +213,7 @@ impl Parser<'_> {
     }
 }
 
-/// Both: everything, if either is everything.
+/// Merges both: the whole field, if either keeps it whole.
 fn merge(known: &mut Kept, more: Kept) {
     match (known, more) {
         (Kept::Some(known), Kept::Some(more)) => {

@@ -1,7 +1,7 @@
-//! The parameters of a request: those that every method takes, and the method's own.
+//! The parameters of a request: those of every method, and the method's own.
 //!
-//! A method takes its own by name from [`Own`], and closes with [`Own::finish`], which refuses
-//! whatever is left. Secrets among them leave here as [`Secret`]s, and no error repeats a value.
+//! A method takes its own by name from [`Own`], and closes with [`Own::finish`], which refuses any that
+//! are left. Secrets among them leave here as [`Secret`]s, and no error repeats a value.
 
 use super::{
     detail::{Detail, FieldViolation},
@@ -18,20 +18,20 @@ pub const MAX_QUERY_BYTES: usize = 16 * 1024;
 /// The most parameters.
 const MAX_PARAMETERS: usize = 100;
 
-/// What every method of this API takes.
+/// The parameters of every method of this API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standard {
     /// The form of the answer, if one was named: `alt`.
     pub alt: Option<Alt>,
-    /// Which parts of the answer to send: `fields`. Everything, if absent.
+    /// The parts of the answer to send: `fields`. Everything, if absent.
     pub fields: Option<Selector>,
     /// Whether the answer is indented: `prettyPrint`.
     pub pretty: bool,
     /// The form of errors: `$.xgafv`.
     pub format: FormatVersion,
-    /// How bytes are uploaded: `uploadType`.
+    /// The way in which bytes are uploaded: `uploadType`.
     pub upload_type: Option<String>,
-    /// Whose quota this counts against, in the client's words: `quotaUser`.
+    /// The user whose quota this counts against, in the client's words: `quotaUser`.
     pub quota_user: Option<String>,
     /// An API key: `key`.
     pub key: Option<Secret>,
@@ -55,15 +55,15 @@ impl Alt {
 }
 
 impl Standard {
-    /// Most answers are JSON, and nothing else.
+    /// Refuses every form but JSON, for most answers.
     ///
     /// # Errors
-    /// Another form was asked for.
+    /// If another form was asked for.
     pub fn only_json(&self) -> Result<(), Status> {
         if self.alt == Some(Alt::Csv) { Err(Alt::refused()) } else { Ok(()) }
     }
 
-    /// Holds `fields` against the message of the answer. A method calls it before it does anything:
+    /// Checks `fields` against the message of the answer. A method calls it before it does anything:
     /// afterwards it would be too late to refuse.
     ///
     /// # Errors
@@ -95,17 +95,17 @@ impl Default for Standard {
 /// The parameters of one request.
 #[derive(Debug)]
 pub struct Query {
-    /// What every method takes.
+    /// The parameters of every method.
     pub standard: Standard,
-    /// The rest.
+    /// The method's own parameters.
     pub own: Own,
 }
 
-/// The parameters that only the method knows.
+/// The parameters of one method.
 #[derive(Debug)]
 pub struct Own(Vec<Parameter>);
 
-/// A parameter as it came, decoded. Not printed: its value may be a secret under a wrong name.
+/// A parameter as it came, decoded. It is not printable: its value may be a secret under a wrong name.
 struct Parameter {
     name: String,
     value: String,
@@ -118,7 +118,7 @@ impl std::fmt::Debug for Parameter {
 }
 
 impl Query {
-    /// Takes the query of a request apart: what stands after `?`.
+    /// Splits the query of a request: the text behind `?`.
     ///
     /// # Errors
     /// [`Code::InvalidArgument`] for the first parameter that cannot be read.
@@ -141,55 +141,55 @@ impl Query {
 }
 
 impl Own {
-    /// None at all.
+    /// Makes an empty query.
     #[must_use]
     pub const fn none() -> Self {
         Self(Vec::new())
     }
 
-    /// Takes a text out. `name` is the JSON name; the `snake_case` one is taken as well.
+    /// Takes a text. `name` is the JSON name; the `snake_case` one is accepted as well.
     ///
     /// # Errors
-    /// The parameter is there more than once.
+    /// If the parameter is there more than once.
     pub fn text(&mut self, name: &'static str) -> Result<Option<String>, Status> {
         self.take(name, |found| camel_case(found) == name)
     }
 
-    /// Takes an integer out.
+    /// Takes an integer.
     ///
     /// # Errors
-    /// It is none, or there more than once.
+    /// If it is not one, or there more than once.
     pub fn integer(&mut self, name: &'static str) -> Result<Option<i64>, Status> {
         let refused = || Status::invalid_field(name, "Expected an integer in decimal digits.");
         self.text(name)?.map(|text| int64::parse(&text).ok_or_else(refused)).transpose()
     }
 
-    /// Takes a flag out.
+    /// Takes a flag.
     ///
     /// # Errors
-    /// It is neither `true` nor `false`, or there more than once.
+    /// If it is neither `true` nor `false`, or there more than once.
     pub fn flag(&mut self, name: &'static str) -> Result<Option<bool>, Status> {
         self.text(name)?.map(|text| flag(name, &text)).transpose()
     }
 
-    /// Takes every value of a parameter out that may be repeated, in their order.
+    /// Takes every value of a parameter that may be repeated, in their order.
     #[must_use]
     pub fn texts(&mut self, name: &str) -> Vec<String> {
         self.0.extract_if(.., |one| camel_case(&one.name) == name).map(|one| one.value).collect()
     }
 
-    /// Nothing more is taken.
+    /// Refuses all parameters that are left.
     ///
     /// # Errors
-    /// Parameters are left: nobody knows them.
+    /// If there are any: they are unknown.
     pub fn finish(self) -> Result<(), Status> {
         self.only(|_| false)
     }
 
-    /// Nothing else is taken than what is known by its JSON name.
+    /// Refuses all parameters but those with a known JSON name.
     ///
     /// # Errors
-    /// There are others: nobody knows them.
+    /// If there are others: they are unknown.
     pub fn only(&self, known: impl Fn(&str) -> bool) -> Result<(), Status> {
         let unknown = |one: &&Parameter| !known(&camel_case(&one.name));
         let refused = |one: &Parameter| {
@@ -210,7 +210,7 @@ impl Own {
             .with(Detail::BadRequest { field_violations: violations }))
     }
 
-    /// A parameter of every method, or its alias with `$`.
+    /// Takes a parameter of every method, or its alias with `$`.
     fn standard(&mut self, name: &'static str) -> Result<Option<String>, Status> {
         self.take(name, |found| found == name || found.strip_prefix('$') == Some(name))
     }
@@ -238,7 +238,7 @@ impl Own {
         }
     }
 
-    /// Answers are never a script.
+    /// Refuses the parameters of JSONP: answers are never a script.
     fn no_script(&mut self) -> Result<(), Status> {
         if self.standard("callback")?.is_some_and(|callback| !callback.is_empty()) {
             return Err(Status::invalid_field(
@@ -291,7 +291,7 @@ fn decoded(query: &str) -> Result<Vec<Parameter>, Status> {
     }
 }
 
-/// Decodes a form's text. `None` if a `%` is not followed by two digits, or the whole is no UTF-8.
+/// Decodes a form's text. `None` if a `%` is not followed by two digits, or the whole is not UTF-8.
 fn percent_decoded(text: &str) -> Option<String> {
     let well_formed = |rest: &str| {
         rest.as_bytes().first_chunk::<2>().is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))

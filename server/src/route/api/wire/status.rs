@@ -1,5 +1,4 @@
-//! `google.rpc.Status`: how this API says no. What went wrong in a service becomes one here, and
-//! nowhere else.
+//! `google.rpc.Status`: the refusals of this API. Errors of services become one here, and nowhere else.
 
 use super::{
     detail::{DOMAIN, Detail, FieldViolation, QuotaViolation, Reason},
@@ -11,12 +10,12 @@ use serde_json::{Map, Value};
 use std::time::Duration;
 use unbox_common::refusal::RefusalKind;
 
-/// When to ask again if the server was busy.
+/// The pause before the next try if the server was busy.
 const BUSY_PAUSE: Duration = Duration::from_secs(2);
-/// When to ask again if the database is out of order.
+/// The pause before the next try if the database is out of order.
 const OUTAGE_PAUSE: Duration = Duration::from_secs(10);
 
-/// When to ask again if a company has all that it may have.
+/// The pause before the next try if a company has used up its share.
 const QUOTA_PAUSE: Duration = Duration::from_secs(10);
 
 /// The codes of an error (`google.rpc.Code`).
@@ -45,7 +44,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// Number, name and HTTP status, as `google/rpc/code.proto` gives them.
+    /// Returns number, name and HTTP status, as in `google/rpc/code.proto`.
     const fn row(self) -> (i32, &'static str, u16) {
         match self {
             Self::Cancelled => (1, "CANCELLED", 499),
@@ -89,7 +88,7 @@ impl Code {
 /// The form of errors that a client asks for: by `X-GOOG-API-FORMAT-VERSION` or `$.xgafv`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum FormatVersion {
-    /// As ever.
+    /// The original form.
     #[default]
     V1,
     /// With the details of the terms of service.
@@ -97,17 +96,17 @@ pub enum FormatVersion {
 }
 
 impl FormatVersion {
-    /// The header that carries it.
+    /// The header with the version.
     pub const HEADER: &'static str = "x-goog-api-format-version";
 
-    /// The version that a request's headers ask for; anything that is none asks for nothing.
+    /// Returns the version that a request's headers ask for; an unknown one counts as absent.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         let asked = headers.get(Self::HEADER).and_then(|value| value.to_str().ok());
         asked.and_then(Self::parse).unwrap_or_default()
     }
 
-    /// Reads a version. `None` if there is no such.
+    /// Reads a version. `None` if there is no such version.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text {
@@ -118,7 +117,7 @@ impl FormatVersion {
     }
 }
 
-/// Why a request was not done.
+/// A refusal: the reason why a request was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     code: Code,
@@ -128,12 +127,12 @@ pub struct Status {
 }
 
 impl Status {
-    /// A code, and what happened and what to do, for people.
+    /// Makes a refusal with a code, and an explanation and remedy for people.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, http: code.http(), message: message.into(), details: Vec::new() }
     }
 
-    /// Fields that cannot be used.
+    /// Makes the refusal of fields that cannot be used.
     #[must_use]
     pub fn invalid(violations: Vec<FieldViolation>) -> Self {
         let named = violations.iter().take(3).map(|one| match one.field.as_str() {
@@ -147,12 +146,12 @@ impl Status {
         Self::new(Code::InvalidArgument, message).with(Detail::BadRequest { field_violations: violations })
     }
 
-    /// One field that cannot be used, and the rule that it broke.
+    /// Makes the refusal of one field that cannot be used, with the rule that it broke.
     pub fn invalid_field(field: impl Into<String>, rule: impl Into<String>) -> Self {
         Self::invalid(vec![FieldViolation::new(field, rule)])
     }
 
-    /// The customer has to accept the terms of service first.
+    /// Makes the refusal for a customer that has to accept the terms of service first.
     #[must_use]
     pub fn terms_not_accepted() -> Self {
         Self::new(
@@ -162,7 +161,7 @@ impl Status {
         .with(Detail::TosError { latest_tos_accepted: false })
     }
 
-    /// A quota is used up until `retry`.
+    /// Makes the refusal for a quota that is used up until `retry`.
     pub fn quota_exceeded(
         subject: impl Into<String>,
         description: impl Into<String>,
@@ -174,14 +173,14 @@ impl Status {
             .with(Detail::RetryInfo { retry_delay: retry })
     }
 
-    /// The server cannot take this now.
+    /// Makes the refusal of a server that is busy.
     #[must_use]
     pub fn busy() -> Self {
         Self::new(Code::Unavailable, "The server is busy. Try again in a moment.")
             .with(Detail::RetryInfo { retry_delay: BUSY_PAUSE })
     }
 
-    /// The server failed; the cause is in its log and is nobody else's business.
+    /// Makes the refusal for an internal failure; the cause is only for the server's log.
     #[must_use]
     pub fn internal() -> Self {
         Self::new(Code::Internal, "The server failed. Try again; if it fails again, ask its operator.")
@@ -194,13 +193,13 @@ impl Status {
         self
     }
 
-    /// Adds why, in a word.
+    /// Adds the reason, in a word.
     #[must_use]
     pub fn because(self, reason: Reason) -> Self {
         self.because_of(reason, std::iter::empty::<(String, String)>())
     }
 
-    /// Adds why, in a word, and what belongs to it.
+    /// Adds the reason, in a word, and its details.
     #[must_use]
     pub fn because_of<K: Into<String>, V: Into<String>>(
         self,
@@ -211,7 +210,7 @@ impl Status {
         self.with(Detail::ErrorInfo { reason, domain: DOMAIN, metadata })
     }
 
-    /// Another HTTP status than the code's, where HTTP has its own word: 405, 413 or 415.
+    /// Sets another HTTP status than the code's, where HTTP has a more precise one: 405, 413 or 415.
     #[must_use]
     pub const fn answered_as(mut self, http: u16) -> Self {
         self.http = http;
@@ -230,19 +229,19 @@ impl Status {
         self.http
     }
 
-    /// What happened and what to do, for people.
+    /// Returns the explanation and remedy, for people.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// More about it, for programs.
+    /// Returns the details, for programs.
     #[must_use]
     pub fn details(&self) -> &[Detail] {
         &self.details
     }
 
-    /// Why, in a word; [`Reason::UnknownError`] if nobody said.
+    /// Returns the reason, in a word; [`Reason::UnknownError`] if there is none.
     #[must_use]
     pub fn reason(&self) -> Reason {
         let said = self.details.iter().find_map(|detail| match detail {
@@ -252,7 +251,7 @@ impl Status {
         said.unwrap_or(Reason::UnknownError)
     }
 
-    /// When to ask again: the header `Retry-After`.
+    /// Returns the pause before the next try: the header `Retry-After`.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.details.iter().find_map(|detail| match detail {
@@ -261,7 +260,7 @@ impl Status {
         })
     }
 
-    /// The body of the answer.
+    /// Returns the body of the answer.
     #[must_use]
     pub fn document(&self, format: FormatVersion) -> ErrorDocument {
         let shown =

@@ -12,7 +12,7 @@ pub const MAX_TIMESTAMP: Timestamp = Timestamp(253_402_300_799_999);
 /// The longest text that is looked at: nine decimal places and an offset, and some room.
 const MAX_TEXT_BYTES: usize = 48;
 
-/// Reads a point in time, to the millisecond below. `None` if it is no RFC 3339, or before 1970.
+/// Reads a point in time, rounded down to the millisecond. `None` if it is not RFC 3339, or before 1970.
 #[must_use]
 pub fn parse(text: &str) -> Option<Timestamp> {
     if text.len() > MAX_TEXT_BYTES {
@@ -21,8 +21,8 @@ pub fn parse(text: &str) -> Option<Timestamp> {
     Timestamp::parse_rfc3339(text).filter(|moment| *moment <= MAX_TIMESTAMP)
 }
 
-/// Writes a point in time in UTC, with milliseconds only if it has any. Later than the year 9999
-/// is written as its end.
+/// Writes a point in time in UTC, with milliseconds only if it has any. Times after the year 9999 are
+/// written as its end.
 #[must_use]
 pub fn format(moment: Timestamp) -> String {
     let millis = moment.min(MAX_TIMESTAMP).0;

@@ -1,7 +1,7 @@
-//! The agent against a server that misbehaves: one file each. It is bounded in time and memory, says by
-//! name what is wrong, changes nothing, and goes on by itself as soon as the server is honest.
+//! The agent against a server that misbehaves: one file each. The agent is bounded in time and memory, names
+//! the fault, changes nothing, and continues by itself as soon as the server is honest.
 //!
-//! To add one: a file here that says what each message is answered with, and its `mod` line.
+//! To add one: a file here with the answer to each message, and its `mod` line.
 
 mod after_the_installation;
 mod any_mischief;
@@ -35,7 +35,7 @@ use unbox_tests::{
     world::{Reply, Request, SERVER_NAME, Served, World},
 };
 
-/// Ample time for everything that an agent does of itself within a minute, on a busy machine.
+/// Ample time for everything that an agent does by itself within a minute, on a busy machine.
 const LIMIT: Duration = Duration::from_mins(4);
 
 /// The most memory that an agent may ever hold, whatever a server sends. A build with debug assertions
@@ -44,16 +44,16 @@ const MAX_PEAK_KIB: u32 = 64 * 1024;
 
 /// The messages that may be answered badly, in their order.
 const MESSAGES: [&str; 3] = [HELLO_PATH, PROVE_PATH, REPORT_PATH];
-/// How many of them come before anything is installed.
+/// The number of messages before anything is installed.
 const BEFORE_INSTALLATION: usize = 2;
 
-/// A device that is switched on where the server misbehaves.
+/// A switched-on device whose server misbehaves.
 struct Ordeal {
     world: Arc<World>,
     served: Served,
     device: Sandbox,
     before: Vec<(PathBuf, String)>,
-    /// Which message is answered badly; past the end of [`MESSAGES`], none.
+    /// The index of the message that is answered badly; past the end of [`MESSAGES`], none.
     at: Arc<AtomicUsize>,
     agent: Running,
     since: Stopwatch,
@@ -66,12 +66,12 @@ impl Ordeal {
         Self::begin_at(0, None, misbehave)
     }
 
-    /// The same, but the device is first sent to another address.
+    /// Does the same, but first sends the device to another address.
     fn begin_elsewhere(url: String) -> Result<Self> {
         Self::begin_at(MESSAGES.len(), Some(url), World::honest)
     }
 
-    /// The same, from this message on, and perhaps at another address.
+    /// Does the same, from this message on, and optionally at another address.
     fn begin_at(
         turn: usize,
         url: Option<String>,
@@ -101,7 +101,7 @@ impl Ordeal {
         Ok(Self { world, served, device, before, at, agent, since, _folder: folder })
     }
 
-    /// Misbehaves at each message in turn, and waits each time until the device says that it is `kind`.
+    /// Misbehaves at each message in turn, and waits each time until the device reports `kind`.
     fn is_named_at_each_message(&mut self, kind: &str) -> Result<()> {
         for turn in 0..BEFORE_INSTALLATION {
             self.at.store(turn, Ordering::Relaxed);
@@ -111,7 +111,7 @@ impl Ordeal {
         Ok(())
     }
 
-    /// Waits until the device says `kind`, and checks that it is bounded and unchanged.
+    /// Waits until the device reports `kind`, and checks that it is bounded and unchanged.
     fn is_named(&mut self, kind: &str) -> Result<()> {
         wait_for(LIMIT, &format!("the device to say {kind}"), || {
             Ok(self.device.failure()?.is_some_and(|said| said == kind).then_some(()))
@@ -140,7 +140,7 @@ impl Ordeal {
         Ok(())
     }
 
-    /// From now on the server is honest; the device gets over it by itself.
+    /// Makes the server honest, and checks that the device recovers by itself.
     fn ends_well(mut self) -> Result<()> {
         self.at.store(MESSAGES.len(), Ordering::Relaxed);
         let url = format!("https://{SERVER_NAME}:{}", self.served.address.port());

@@ -1,4 +1,4 @@
-//! Takes a batch apart. Lines may end in `\n` alone, because Google's Python client writes them so.
+//! Parses a batch. Lines may end in `\n` alone, because Google's Python client writes them like that.
 
 use super::{BatchedRequest, ContentId, MAX_BATCH_BYTES, MAX_BATCH_PARTS};
 use crate::route::api::wire::{
@@ -17,7 +17,7 @@ const MAX_CONTENT_ID_BYTES: usize = 256;
 /// The longest boundary (RFC 2046, section 5.1.1).
 const MAX_BOUNDARY_BYTES: usize = 70;
 
-/// Takes a batch apart. `content_type` is the header of the whole.
+/// Parses a batch. `content_type` is the header of the whole.
 ///
 /// # Errors
 /// [`Code::InvalidArgument`], with the number of the part that cannot be read. Nothing of the batch
@@ -45,7 +45,7 @@ fn refused(rule: &str) -> Status {
     Status::new(Code::InvalidArgument, rule)
 }
 
-/// The boundary in `multipart/mixed; boundary="..."`.
+/// Returns the boundary in `multipart/mixed; boundary="..."`.
 fn boundary(content_type: &str) -> Option<String> {
     let (essence, parameters) = content_type.split_once(';')?;
     if !essence.trim().eq_ignore_ascii_case("multipart/mixed") {
@@ -66,7 +66,7 @@ fn boundary(content_type: &str) -> Option<String> {
     good.then(|| value.to_owned())
 }
 
-/// The parts between the boundary's lines. What is before the first and after the last is nothing.
+/// Splits off the parts between the boundary's lines. Text before the first and after the last is ignored.
 fn split(boundary: &str, body: &Bytes) -> Result<Vec<Bytes>, Status> {
     let mut parts = Vec::new();
     let mut begun: Option<usize> = None;
@@ -98,7 +98,7 @@ fn split(boundary: &str, body: &Bytes) -> Result<Vec<Bytes>, Status> {
     Err(refused("The batch ends before its closing boundary."))
 }
 
-/// The line end before a boundary belongs to the boundary.
+/// Removes the line end before a boundary, which belongs to the boundary.
 fn without_line_end(part: &Bytes) -> Bytes {
     let kept = part.strip_suffix(b"\n").map_or(&**part, |rest| rest.strip_suffix(b"\r").unwrap_or(rest));
     part.slice_ref(kept)
@@ -157,7 +157,7 @@ fn read_request(bytes: &Bytes) -> Result<Request<Bytes>, &'static str> {
     Ok(request)
 }
 
-/// What follows the head: as much as its length says, or all of it.
+/// Returns the body behind the head: as much as its length says, or all of it.
 fn read_body(rest: Bytes, headers: &HeaderMap) -> Result<Bytes, &'static str> {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         return Err("A request in a batch has no Transfer-Encoding.");
@@ -193,7 +193,7 @@ fn header_map(lines: &[httparse::Header<'_>]) -> Result<HeaderMap, &'static str>
 mod tests {
     use super::*;
 
-    /// A request, and no end.
+    /// A request, without an end.
     const OPEN: &str = "--==b==\nContent-Type: application/http\n\nGET / HTTP/1.1\n\n";
     const TYPE: &str = "multipart/mixed; boundary=\"==b==\"";
 
@@ -201,7 +201,7 @@ mod tests {
         parse(TYPE, &Bytes::from(text.to_owned())).map_err(|status| status.message().to_owned())
     }
 
-    /// As google-api-python-client 2.202.0 wrote it.
+    /// A batch as google-api-python-client 2.202.0 wrote it.
     const PYTHON: &str = include_str!("../../../../../tests/golden_api/python_batch.txt");
     const PYTHON_TYPE: &str = "multipart/mixed; boundary=\"===============7022500454162308191==\"";
 

@@ -3,26 +3,26 @@
 use super::ContentId;
 use axum::http::{header, response::Parts};
 
-/// Writes the answers of a batch one after the other. What is between them is random: no answer has it.
+/// Writes the answers of a batch one after the other. The separator is random, so no answer contains it.
 #[derive(Debug)]
 pub struct BatchWriter {
     boundary: String,
 }
 
 impl BatchWriter {
-    /// A writer that separates answers by this.
+    /// Makes a writer with this separator.
     #[must_use]
     pub fn new(random: [u8; 16]) -> Self {
         Self { boundary: format!("batch_{:032x}", u128::from_be_bytes(random)) }
     }
 
-    /// The Content-Type of the whole.
+    /// Returns the Content-Type of the whole.
     #[must_use]
     pub fn content_type(&self) -> String {
         format!("multipart/mixed; boundary={}", self.boundary)
     }
 
-    /// What is before the body of an answer, which has this many bytes if that is known.
+    /// Returns the head of an answer's part; the body has `length` bytes, if that is known.
     #[must_use]
     pub fn head(&self, id: Option<&ContentId>, response: &Parts, length: Option<u64>) -> Vec<u8> {
         let mut head = format!("--{}\r\nContent-Type: application/http\r\n", self.boundary).into_bytes();
@@ -47,13 +47,13 @@ impl BatchWriter {
         head
     }
 
-    /// What is behind the body of an answer.
+    /// Returns the end of an answer's part.
     #[must_use]
     pub const fn tail(&self) -> &'static [u8] {
         b"\r\n"
     }
 
-    /// What is behind all answers.
+    /// Returns the end of the whole batch.
     #[must_use]
     pub fn end(&self) -> Vec<u8> {
         format!("--{}--\r\n", self.boundary).into_bytes()
@@ -61,7 +61,7 @@ impl BatchWriter {
 }
 
 impl ContentId {
-    /// The name of the answer: `<response-...>`.
+    /// Returns the name of the answer: `<response-...>`.
     fn of_response(&self) -> String {
         match self.0.strip_prefix('<') {
             Some(rest) => format!("<response-{rest}"),
