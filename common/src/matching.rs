@@ -69,7 +69,7 @@ impl IdentifierSet {
         }
     }
 
-    /// The members, ordered by kind and value.
+    /// Returns the members, ordered by kind and value.
     #[must_use]
     pub fn members(&self) -> &[Identifier] {
         &self.members
@@ -81,7 +81,7 @@ impl IdentifierSet {
         self.rank
     }
 
-    /// The identifier to look this set up by: the strongest, which few devices share.
+    /// Returns the identifier to look this set up by: the strongest, which few devices share.
     #[must_use]
     pub fn lookup_key(&self) -> Option<&Identifier> {
         self.members.iter().find(|one| one.kind().rank() == Some(self.rank))
@@ -99,7 +99,7 @@ impl IdentifierSet {
     }
 }
 
-/// The identifiers of a device by which a store looks up claims that might match it.
+/// Returns the identifiers of a device by which a store looks up claims that might match it.
 pub fn lookup_keys(identity: &HardwareIdentity) -> impl Iterator<Item = &Identifier> {
     identity.observed().iter().map(|one| &one.identifier).filter(|one| one.kind().rank().is_some())
 }
@@ -346,13 +346,13 @@ mod tests {
         }
     }
 
-    /// The claim with a device that enrolled at this time and showed this, with another key.
+    /// Binds a claim to a device that enrolled at this time and showed this, with another key.
     fn bound(claim: RegisteredClaim, since: u64, identity: &HardwareIdentity) -> RegisteredClaim {
         let identity = Some(identity.clone());
         RegisteredClaim { bound: Some(Bound { since: Timestamp(since), has_key: false, identity }), ..claim }
     }
 
-    /// A word for the outcome, with the claims that it names.
+    /// Returns a word for the outcome, with the claims that it names.
     fn outcome(of: Match) -> String {
         let ids = |reasons: &[Reason]| {
             reasons.iter().map(|one| one.claim.to_string()).collect::<Vec<_>>().join(" ")
@@ -448,7 +448,7 @@ mod tests {
         assert!(matches!(match_claims(&identity(&other), &claims), Match::None { .. }), "its serial must be");
     }
 
-    /// One set of each rank that a device can show all together, strongest first.
+    /// Returns one set of each rank that a device can show all together, strongest first.
     fn of_each_rank() -> (HardwareIdentity, Vec<IdentifierSet>) {
         let key = Sha256::of(b"device key").to_string();
         let ranked: [&[(IdentifierKind, &str)]; 6] = [

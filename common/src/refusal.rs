@@ -54,7 +54,7 @@ pub enum Disposition {
 }
 
 impl Disposition {
-    /// The shortest and the longest pause before the next try; `None` if there is none.
+    /// Returns the shortest and the longest pause before the next try; `None` if there is none.
     #[must_use]
     pub const fn pause(self) -> Option<(Duration, Duration)> {
         match self {
@@ -105,7 +105,7 @@ impl RefusalKind {
         }
     }
 
-    /// HTTP status of the answer (RFC 9110, section 15).
+    /// Returns the HTTP status of the answer (RFC 9110, section 15).
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -173,7 +173,7 @@ impl RefusalKind {
         }
     }
 
-    /// The wire name.
+    /// Returns the wire name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -237,13 +237,13 @@ impl Backup {
         Ok(Self { path: path.to_owned(), summary: Summary { head, rows, files } })
     }
 
-    /// Its contents, counted.
+    /// Returns the counts of its contents.
     #[must_use]
     pub const fn summary(&self) -> &Summary {
         &self.summary
     }
 
-    /// The settings file in it, if there is one.
+    /// Returns the settings file in it, if there is one.
     ///
     /// # Errors
     /// If the file cannot be read any more.

@@ -31,7 +31,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// A program found on the `PATH`, with ten minutes to finish.
+    /// Makes a program found on the `PATH`, with ten minutes to finish.
     pub fn new(name: impl AsRef<OsStr>) -> Self {
         Self {
             argv: vec![name.as_ref().to_owned()],

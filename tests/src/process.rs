@@ -92,7 +92,7 @@ impl Running {
         Ok(Self { child, output: output.to_owned() })
     }
 
-    /// Its process id.
+    /// Returns its process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()

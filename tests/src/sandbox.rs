@@ -73,7 +73,7 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// The sandbox's root directory.
+    /// Returns the sandbox's root directory.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root

@@ -7,7 +7,8 @@ use std::env;
 pub struct Seed(u64);
 
 impl Seed {
-    /// Reads the seed from `UNBOX_SEED`, or takes `default`, and prints it, so that a failure can be replayed.
+    /// Reads the seed from `UNBOX_SEED`, or takes `default`, and prints it, so that a failure can be
+    /// replayed.
     #[must_use]
     pub fn from_environment(default: u64) -> Self {
         let seed = env::var("UNBOX_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(default);
@@ -15,14 +16,14 @@ impl Seed {
         Self::new(seed)
     }
 
-    /// A generator that starts at `seed`.
+    /// Makes a generator that starts at `seed`.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         // A zero would stay zero.
         Self((seed ^ 0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// A number below `bound`; zero if `bound` is.
+    /// Draws a number below `bound`; zero if `bound` is zero.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

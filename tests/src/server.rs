@@ -64,13 +64,13 @@ impl TestServer {
         format!("https://{NAME}:{}", self.address.port())
     }
 
-    /// The trust bundle for device images.
+    /// Returns the trust bundle for device images.
     #[must_use]
     pub fn bundle(&self) -> PathBuf {
         self.dir.join("trust")
     }
 
-    /// The server's process id.
+    /// Returns the server's process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.process.id()

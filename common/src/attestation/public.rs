@@ -89,13 +89,13 @@ impl TpmPublic {
         Ok(Self { area: area.to_vec(), key })
     }
 
-    /// The public area itself.
+    /// Returns the public area itself.
     #[must_use]
     pub fn area(&self) -> &[u8] {
         &self.area
     }
 
-    /// The key.
+    /// Returns the key.
     #[must_use]
     pub const fn key(&self) -> &DevicePublicKey {
         &self.key

@@ -25,7 +25,7 @@ pub const IDENTIFIER_COLUMNS: [&str; 8] = [
 /// The other columns of Unbox's own form.
 const CLAIM_COLUMNS: [&str; 5] = ["manufacture_date", "customer", "configuration", "proof", "order"];
 
-/// The columns of Unbox's own form.
+/// Returns the columns of Unbox's own form.
 pub fn own_columns() -> impl Iterator<Item = &'static str> {
     LABEL_COLUMNS.into_iter().chain(IDENTIFIER_COLUMNS).chain(CLAIM_COLUMNS)
 }
@@ -176,7 +176,7 @@ impl Header {
         Ok(header)
     }
 
-    /// The columns in their order, each with the name that it has.
+    /// Returns the columns in their order, each with the name that it has.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'static str, Column)> {
         self.0.iter().copied()
@@ -203,7 +203,7 @@ impl Header {
     }
 }
 
-/// Every column that a file may have.
+/// Returns every column that a file may have.
 pub fn known_columns() -> impl Iterator<Item = &'static str> {
     own_columns().chain(PORTAL_COLUMNS).chain(NOTE_COLUMNS)
 }

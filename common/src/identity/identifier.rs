@@ -95,13 +95,13 @@ impl Identifier {
         if placeholder { Err(Rule::Placeholder) } else { Ok(value) }
     }
 
-    /// The kind.
+    /// Returns the kind.
     #[must_use]
     pub const fn kind(&self) -> IdentifierKind {
         self.kind
     }
 
-    /// The value in its canonical form.
+    /// Returns the value in its canonical form.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value

@@ -153,7 +153,7 @@ impl IdentifierKind {
         }
     }
 
-    /// The wire name.
+    /// Returns the wire name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

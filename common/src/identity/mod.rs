@@ -141,7 +141,7 @@ impl HardwareIdentity {
         &self.observed
     }
 
-    /// All identifiers of one kind.
+    /// Returns all identifiers of one kind.
     pub fn of_kind(&self, kind: IdentifierKind) -> impl Iterator<Item = &Identifier> {
         self.observed.iter().map(|one| &one.identifier).filter(move |one| one.kind() == kind)
     }

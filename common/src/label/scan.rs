@@ -167,7 +167,7 @@ impl Scan {
         self.symbology
     }
 
-    /// Every field, in the order of the code.
+    /// Returns every field, in the order of the code.
     #[must_use]
     pub fn fields(&self) -> &[Field] {
         &self.fields

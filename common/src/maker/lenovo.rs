@@ -56,7 +56,7 @@ impl MachineString {
         }
     }
 
-    /// Machine type and model.
+    /// Returns machine type and model.
     #[must_use]
     pub fn mtm(&self) -> &str {
         &self.mtm
@@ -126,7 +126,7 @@ impl OriginString {
         self.origin
     }
 
-    /// Its MAC address.
+    /// Returns its MAC address.
     #[must_use]
     pub const fn mac(&self) -> &Identifier {
         &self.mac

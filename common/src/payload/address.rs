@@ -40,7 +40,7 @@ pub enum InvalidArtifactUrl {
 }
 
 impl ArtifactUrl {
-    /// The URL.
+    /// Returns the URL.
     #[must_use]
     pub const fn url(&self) -> &Url {
         &self.0

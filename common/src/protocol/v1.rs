@@ -49,7 +49,7 @@ impl ProofKind {
     /// Every kind, in rising strength.
     pub const ALL: [Self; 4] = [Self::Identifiers, Self::Token, Self::RegisteredKey, Self::Tpm];
 
-    /// The wire name.
+    /// Returns the wire name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

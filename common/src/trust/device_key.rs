@@ -27,7 +27,7 @@ pub struct DevicePublicKey(Bytes);
 pub struct NotADeviceKey;
 
 impl DevicePublicKey {
-    /// The key whose uncompressed point (65 bytes, `0x04` first) is `point`.
+    /// Makes the key whose uncompressed point (65 bytes, `0x04` first) is `point`.
     ///
     /// # Errors
     /// [`NotADeviceKey`] for any other length or form.
@@ -35,19 +35,19 @@ impl DevicePublicKey {
         Self::try_from(Bytes([&SPKI_PREFIX, point].concat()))
     }
 
-    /// DER `SubjectPublicKeyInfo`.
+    /// Returns the DER `SubjectPublicKeyInfo`.
     #[must_use]
     pub fn spki(&self) -> &[u8] {
         self.0.as_ref()
     }
 
-    /// The uncompressed point, 65 bytes, as certificates and signature checks want it.
+    /// Returns the uncompressed point, 65 bytes, as certificates and signature checks need it.
     #[must_use]
     pub fn point(&self) -> &[u8] {
         self.spki().get(SPKI_PREFIX.len()..).unwrap_or_default()
     }
 
-    /// The name under which claims and devices know this key: SHA-256 of the SPKI.
+    /// Returns the name under which claims and devices know this key: SHA-256 of the SPKI.
     #[must_use]
     pub fn digest(&self) -> Sha256 {
         Sha256::of(self.spki())

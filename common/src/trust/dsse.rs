@@ -115,7 +115,7 @@ impl<T: Signable> Signed<T> {
         Self { envelope, document: PhantomData }
     }
 
-    /// The envelope, to be passed on or stored.
+    /// Returns the envelope, to be passed on or stored.
     #[must_use]
     pub const fn envelope(&self) -> &Envelope {
         &self.envelope
@@ -158,7 +158,7 @@ impl<T: Signable> Signed<T> {
 }
 
 impl<T> Verified<T> {
-    /// The keys that signed it.
+    /// Returns the keys that signed it.
     #[must_use]
     pub const fn signers(&self) -> &BTreeSet<KeyId> {
         &self.signers

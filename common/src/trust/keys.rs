@@ -22,7 +22,7 @@ pub type KeyId = Sha256;
 pub struct PublicKey(pub FixedBytes<32>);
 
 impl PublicKey {
-    /// The key's name.
+    /// Returns the key's name.
     #[must_use]
     pub fn id(&self) -> KeyId {
         Sha256::of(self.0.as_ref())
@@ -96,7 +96,7 @@ impl KeySet {
         self.keys.get(id)
     }
 
-    /// All keys, ordered by name.
+    /// Returns all keys, ordered by name.
     pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
         self.keys.values()
     }
@@ -154,7 +154,7 @@ impl SigningKey {
         &self.pkcs8
     }
 
-    /// The public half.
+    /// Returns the public half.
     #[must_use]
     pub fn public(&self) -> PublicKey {
         let mut bytes = [0; 32];

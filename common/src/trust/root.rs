@@ -39,7 +39,7 @@ pub struct TlsAnchors(Vec<Bytes>);
 pub struct InvalidTlsAnchors;
 
 impl TlsAnchors {
-    /// The certificates, oldest first.
+    /// Returns the certificates, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.0.iter().map(AsRef::as_ref)
     }

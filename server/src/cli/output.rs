@@ -22,7 +22,7 @@ pub(super) trait Row: Serialize {
     /// The heads of the columns.
     const HEADS: &'static [&'static str];
 
-    /// The cells, as many as there are heads.
+    /// Returns the cells, as many as there are heads.
     fn cells(&self) -> Vec<String>;
 }
 

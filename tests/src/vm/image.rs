@@ -106,7 +106,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// A plain Debian guest, without the agent.
+    /// Makes a plain Debian guest, without the agent.
     pub fn base() -> Result<Self> {
         Self::with_packages("base", &[])
     }
@@ -116,17 +116,18 @@ impl Image {
         Self::made("arm", Architecture::Arm64, &[])
     }
 
-    /// The guest with `unbox-agent` installed from the package that `cargo dist` built.
+    /// Makes the guest with `unbox-agent` installed from the package that `cargo dist` built.
     pub fn agent() -> Result<Self> {
         Self::with_packages("agent", &[&dist::path(Product::Deb, Architecture::HERE)])
     }
 
-    /// The guest with `unbox-server` installed from the package that `cargo dist` built.
+    /// Makes the guest with `unbox-server` installed from the package that `cargo dist` built.
     pub fn server() -> Result<Self> {
         Self::with_packages("server", &[&dist::path(Product::Server, Architecture::HERE)])
     }
 
-    /// The guest with these Debian packages installed. Images of the same `name` replace each other in the cache.
+    /// Makes the guest with these Debian packages installed. Images of the same `name` replace each other in
+    /// the cache.
     pub fn with_packages(name: &str, packages: &[&Path]) -> Result<Self> {
         Self::made(name, Architecture::HERE, packages)
     }

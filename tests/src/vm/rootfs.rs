@@ -146,12 +146,12 @@ impl Rootfs {
             .run()
     }
 
-    /// The kernel's image.
+    /// Returns the kernel's image.
     pub(super) fn vmlinuz(&self) -> Result<PathBuf> {
         debian::entry(&self.kernel.join("boot"), "vmlinuz-")
     }
 
-    /// The kernel's modules: a directory named after its version.
+    /// Returns the kernel's modules: a directory named after its version.
     pub(super) fn modules(&self) -> Result<PathBuf> {
         debian::entry(&self.kernel.join("lib/modules"), "")
     }

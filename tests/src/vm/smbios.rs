@@ -46,8 +46,8 @@ impl Smbios {
         self
     }
 
-    /// Makes a board that left the factory without a maker's data: every value is a placeholder that occurs in
-    /// practice.
+    /// Makes a board that left the factory without a maker's data: every value is a placeholder that occurs
+    /// in practice.
     #[must_use]
     pub fn placeholders() -> Self {
         let some = |text: &str| Some(text.to_owned());

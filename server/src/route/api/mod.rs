@@ -65,7 +65,7 @@ use wire::{
     status::{Code, Status},
 };
 
-/// The methods of the table.
+/// Routes the methods of the table.
 pub(super) fn router() -> Router<Arc<App>> {
     let mut methods: BTreeMap<String, Vec<Verb>> = BTreeMap::new();
     for route in ROUTES {

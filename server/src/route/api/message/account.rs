@@ -1,5 +1,5 @@
-//! Who may use the API for an organisation, and what they sign in with. Secrets are answered once, when
-//! they are made.
+//! The accounts of an organisation's API users, and their keys. Secrets are answered once, when they are
+//! made.
 
 use crate::route::api::wire::{enums::wire_enum, message::message};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Artifacts of customers: what devices download. Unbox's own.
+//! Artifacts of customers: files that devices download. Unbox's own.
 
 use crate::route::api::wire::message::message;
 use unbox_common::timestamp::Timestamp;

@@ -1,4 +1,4 @@
-//! The audit trail: who did what to which thing, and when.
+//! The audit trail: actions, with their actors, subjects and times.
 
 use crate::route::api::wire::message::message;
 use serde_json::{Map, Value};

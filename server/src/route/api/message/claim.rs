@@ -1,4 +1,4 @@
-//! What resellers ask: to claim, to release, to note something about devices, one or many at once.
+//! Resellers' requests: to claim, to release, to note something about devices, one or many at once.
 
 use super::{
     common::{DeviceIdentifier, DeviceMetadata, SectionType, names_a_device},

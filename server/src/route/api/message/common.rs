@@ -1,4 +1,4 @@
-//! What several families of messages share: which device is meant, and what for.
+//! The messages that several families share: the device that is meant, and the purpose of a claim.
 
 use crate::route::api::wire::{detail::FieldViolation, enums::wire_enum, message::message};
 use std::collections::BTreeMap;
@@ -90,20 +90,20 @@ message! {
     pub struct Empty {}
 }
 
-/// Which device a request means.
+/// The device that a request means.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Target<'a> {
-    /// The one of this id.
+    /// The device with this id.
     Id(ClaimId),
-    /// The one with these identifiers.
+    /// The device with these identifiers.
     Identifier(&'a DeviceIdentifier),
 }
 
 impl<'a> Target<'a> {
-    /// Takes the one that a message names.
+    /// Takes the id or the identifier of a message.
     ///
     /// # Errors
-    /// Neither is there, or both: they might mean two devices.
+    /// If neither is there, or both: they might mean two devices.
     pub fn of(id: Option<ClaimId>, identifier: Option<&'a DeviceIdentifier>) -> Result<Self, FieldViolation> {
         match (id, identifier) {
             (Some(id), None) => Ok(Self::Id(id)),
@@ -118,14 +118,14 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Messages that name a device by its id or its identifier.
+/// Implements `target` for messages that name a device by its id or its identifier.
 macro_rules! names_a_device {
     ($($message:ty),+) => {
         $(impl $message {
-            /// The device that is meant.
+            /// Returns the device that is meant.
             ///
             /// # Errors
-            /// Neither id nor identifier is there, or both.
+            /// If neither id nor identifier is there, or both.
             pub fn target(
                 &self,
             ) -> Result<$crate::route::api::message::common::Target<'_>, $crate::route::api::wire::detail::FieldViolation> {

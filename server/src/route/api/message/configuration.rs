@@ -1,4 +1,4 @@
-//! Configurations: what a customer's devices become.
+//! Configurations: the setup of a customer's devices.
 
 use crate::route::api::wire::{enums::wire_enum, message::message};
 use std::time::Duration;
@@ -72,7 +72,7 @@ impl From<payload::Setup> for Setup {
     }
 }
 
-/// Parts of a second do not count; longer than any device waits is the longest.
+/// Drops parts of a second, and cuts a time that is too long for a device to the longest.
 impl From<&Setup> for payload::Setup {
     fn from(setup: &Setup) -> Self {
         let seconds = setup.hold_for.unwrap_or_default().as_secs();

@@ -1,4 +1,4 @@
-//! What customers ask about their own configurations and devices.
+//! Customers' requests about their own configurations and devices.
 
 use super::{
     common::DeviceReference, company::Company, configuration::Configuration, device::Device, dpc::Dpc,

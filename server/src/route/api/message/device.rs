@@ -1,4 +1,4 @@
-//! Devices: what is known about them, and how they are found.
+//! Devices: the known facts about them, and searches for them.
 
 use super::common::{DeviceIdentifier, DeviceMetadata, SectionType};
 use crate::route::api::wire::{enums::wire_enum, message::message};

@@ -1,4 +1,4 @@
-//! Enrollments: what became of a claimed device, and what its owner does about it. Unbox's own.
+//! Enrollments: the state of claimed devices, and their owners' decisions. Unbox's own.
 
 use super::common::{DeviceIdentifier, DeviceReference};
 use crate::route::api::wire::{enums::wire_enum, message::message};

@@ -3,7 +3,6 @@
 //!
 //! This API is milder than its description in two ways: `deviceId` and `deviceIdentifier` are each
 //! "required" there, while either is enough; and a claim of a batch may come without metadata.
-//! "required" there, where either is enough; and a claim of a batch may come without metadata.
 
 use super::{
     account::*, artifact::*, audit::*, claim::*, common::*, company::*, configuration::*, customer::*,

@@ -1,4 +1,4 @@
-//! What a message calls a device, as identifiers that passed their rules, and back.
+//! The identifiers of a message, turned into identifiers that passed their rules, and back.
 
 use super::common::{DeviceIdentifier, DeviceType};
 use crate::route::api::wire::{
@@ -7,7 +7,7 @@ use crate::route::api::wire::{
 };
 use unbox_common::identity::{Identifier, IdentifierKind as Kind};
 
-/// Where a message holds an identifier.
+/// The field of a message that holds an identifier.
 type Place = fn(&mut DeviceIdentifier) -> &mut String;
 
 /// JSON name, kind and place of each field.
@@ -32,10 +32,10 @@ const FIELDS: [(&str, Kind, Place); 15] = [
 ];
 
 impl DeviceIdentifier {
-    /// Every identifier that is there, held against the rules of its kind.
+    /// Parses every identifier, and checks it against the rules of its kind.
     ///
     /// # Errors
-    /// Each field that broke a rule, below the path `within`, and the reason for the first.
+    /// All fields that broke a rule, below the path `within`, and the reason for the first.
     pub fn identifiers(&self, within: &str) -> Result<Vec<Identifier>, Status> {
         let (mut identifiers, mut violations, mut reason) = (Vec::new(), Vec::new(), None);
         let mut message = self.clone();
@@ -70,7 +70,7 @@ impl DeviceIdentifier {
         }
     }
 
-    /// A message that names these identifiers. A device with more of a kind than a message has
+    /// Makes a message of these identifiers. A device with more of a kind than a message has
     /// fields for shows the first ones; a SKU has no field.
     #[must_use]
     pub fn of<'a>(identifiers: impl IntoIterator<Item = &'a Identifier>) -> Self {
@@ -88,7 +88,7 @@ impl DeviceIdentifier {
     }
 }
 
-/// The word for an identifier that broke a rule. Kinds that this API does not know have none of
+/// Returns the reason for an identifier that broke a rule. Kinds that this API does not know have none of
 /// their own.
 const fn reason_of(kind: Kind) -> Reason {
     match kind {

@@ -1,4 +1,4 @@
-//! Long-running operations: how far they are, and what became of each device.
+//! Long-running operations: their progress, and the result of each device.
 
 use super::claim::{PartnerClaim, PartnerUnclaim, UpdateMetadataArguments};
 use crate::route::api::wire::{
@@ -153,7 +153,7 @@ message! {
     }
 }
 
-/// How far an operation is, behind the type of its message (`google.protobuf.Any`).
+/// The progress of an operation, behind the type of its message (`google.protobuf.Any`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "@type")]
 pub enum OperationMetadata {
@@ -164,7 +164,7 @@ pub enum OperationMetadata {
     Devices(DevicesLongRunningOperationMetadata),
 }
 
-/// What came of an operation, behind the type of its message (`google.protobuf.Any`).
+/// The result of an operation, behind the type of its message (`google.protobuf.Any`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "@type")]
 pub enum OperationResponse {

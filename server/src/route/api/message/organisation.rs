@@ -1,4 +1,4 @@
-//! Organisations, and which works for which. Unbox's own, as everything below `/v1/organisations`.
+//! Organisations, and the links between them. Unbox's own, like everything below `/v1/organisations`.
 
 use super::company::TermsStatus;
 use crate::route::api::wire::{enums::wire_enum, message::message, name::OrganisationName};

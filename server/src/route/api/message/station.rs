@@ -1,4 +1,4 @@
-//! What test stations of factories say and ask of the devices before them. All of it is Unbox's own.
+//! The requests of factories' test stations about the devices in front of them. All of it is Unbox's own.
 
 use crate::route::api::wire::{enums::wire_enum, message::message};
 use unbox_common::{

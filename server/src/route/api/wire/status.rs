@@ -66,19 +66,19 @@ impl Code {
         }
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn number(self) -> i32 {
         self.row().0
     }
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.row().1
     }
 
-    /// The HTTP status.
+    /// Returns the HTTP status.
     #[must_use]
     pub const fn http(self) -> u16 {
         self.row().2
@@ -217,13 +217,13 @@ impl Status {
         self
     }
 
-    /// The code.
+    /// Returns the code.
     #[must_use]
     pub const fn code(&self) -> Code {
         self.code
     }
 
-    /// The HTTP status of the answer.
+    /// Returns the HTTP status of the answer.
     #[must_use]
     pub const fn http(&self) -> u16 {
         self.http
