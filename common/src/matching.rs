@@ -269,7 +269,7 @@ pub struct ReplacedPart {
     pub now: Vec<String>,
 }
 
-/// A known device of which parts were replaced: its own state, not a new device.
+/// A known device with replaced parts: a state of its own, not a new device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HardwareChange {
     /// The changes. Never empty.
@@ -496,7 +496,7 @@ mod tests {
                 let late = claim(2, 8, vec![others.clone()]);
                 let found = match_claims(&device, &[late.clone(), early.clone()]);
                 assert_eq!(outcome(found), "claim 1 against 2", "{:?} {:?}", own.rank(), others.rank());
-                // Also by a part that was built in since.
+                // The same with a part that was built in since.
                 let before: Vec<_> = device
                     .observed()
                     .iter()
@@ -522,7 +522,7 @@ mod tests {
             let found = match_claims(&laptop, &[owners.clone(), other]);
             assert_eq!(outcome(found), "ambiguous 1 2", "{since} {enrolled:?}");
         }
-        // The owner's device came later still, and is bound: by then nobody knows.
+        // The owner's device came later still, and is bound: by then nobody can tell.
         let both = [bound(owners, 1200, &laptop), bound(by_mac, 1100, &pretended)];
         assert_eq!(outcome(match_claims(&laptop, &both)), "ambiguous 1 2");
     }

@@ -82,7 +82,7 @@ impl ApiSandbox {
     /// Starts one on a free port; its files are in `folder`.
     ///
     /// # Errors
-    /// The server's complaint.
+    /// The server's error output.
     pub fn start(folder: &Path) -> Result<Self> {
         let (keys, data) = (folder.join("keys"), folder.join("data"));
         fs::create_dir_all(&data).context("make a directory for the sandbox")?;

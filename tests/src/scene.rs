@@ -27,7 +27,7 @@ impl Scene {
     /// Makes a server in `folder`, with a reseller and a customer who has no configuration yet.
     ///
     /// # Errors
-    /// The server's complaint.
+    /// The server's error output.
     pub fn set(folder: &Path) -> Result<Self> {
         Self::set_with(folder, &[])
     }
@@ -35,7 +35,7 @@ impl Scene {
     /// Does the same, with settings other than the defaults: names and values as in `server.toml`.
     ///
     /// # Errors
-    /// The server's complaint.
+    /// The server's error output.
     pub fn set_with(folder: &Path, settings: &[(&str, &str)]) -> Result<Self> {
         let server = TestServer::start_with(&folder.join("server"), settings)?;
         server.admin(&["reseller", "create", RESELLER])?;
@@ -75,7 +75,7 @@ impl Scene {
     /// Uploads a file and returns the `artifact` part of a configuration.
     ///
     /// # Errors
-    /// The server's complaint.
+    /// The server's error output.
     pub fn upload(&self, file: &Path) -> Result<Value> {
         let path = file.to_str().context("a path that is text")?;
         let added = self.server.admin_json(&["artifact", "add", path])?;
@@ -85,7 +85,7 @@ impl Scene {
     /// Makes, or changes, the customer's default configuration.
     ///
     /// # Errors
-    /// The server's complaint.
+    /// The server's error output.
     pub fn configure(&self, dpc: Option<&Value>, policy: &Value) -> Result<()> {
         let mut document = json!({
             "policy": policy,
@@ -131,7 +131,7 @@ impl Scene {
     /// Imports claims for the customer.
     ///
     /// # Errors
-    /// The server's complaint.
+    /// The server's error output.
     pub fn claim(&self, csv: &str, more: &[&str]) -> Result<String> {
         let path = self.folder.join("claims.csv");
         files::write(&path, csv.as_bytes())?;
@@ -156,7 +156,7 @@ impl Scene {
     /// Makes a pre-provisioning token.
     ///
     /// # Errors
-    /// The server's complaint.
+    /// The server's error output.
     pub fn token(&self) -> Result<String> {
         let made = self.server.admin_json(&["token", "create", "--customer", CUSTOMER])?;
         made.get("token")
@@ -168,7 +168,7 @@ impl Scene {
     /// Returns every device that the server knows.
     ///
     /// # Errors
-    /// The server's complaint.
+    /// The server's error output.
     pub fn devices(&self) -> Result<Vec<Value>> {
         let listed = self.server.admin_json(&["device", "list"])?;
         listed.get("devices").and_then(Value::as_array).cloned().context("devices in what was printed")
@@ -186,7 +186,7 @@ impl Scene {
     /// Returns the entries of one kind in the audit trail, such as `granted`, newest first.
     ///
     /// # Errors
-    /// The server's complaint.
+    /// The server's error output.
     pub fn audit(&self, action: &str) -> Result<Vec<Value>> {
         let listed = self.server.admin_json(&["audit", "--action", action, "--limit", "1000"])?;
         listed.get("entries").and_then(Value::as_array).cloned().context("entries in what was printed")

@@ -41,7 +41,7 @@ impl TestServer {
     /// Initialises a server in `dir` and starts it on a free port of the loopback.
     ///
     /// # Errors
-    /// The complaint of `init` or `serve`.
+    /// The error output of `init` or `serve`.
     pub fn start(dir: &Path) -> Result<Self> {
         Self::start_with(dir, &[])
     }
@@ -49,7 +49,7 @@ impl TestServer {
     /// Does the same, with settings other than the defaults: names and values as in `server.toml`.
     ///
     /// # Errors
-    /// The complaint of `init` or `serve`.
+    /// The error output of `init` or `serve`.
     pub fn start_with(dir: &Path, settings: &[(&str, &str)]) -> Result<Self> {
         let names = ["--name", NAME, "--name", "127.0.0.1", "--name", vm::SERVER_NAME];
         run(cli(dir, &[&["init"], &names[..]].concat())?)?.success().context("initialise the server")?;
@@ -79,7 +79,7 @@ impl TestServer {
     /// Runs an administrator's command.
     ///
     /// # Errors
-    /// The command's complaint.
+    /// The command's error output.
     pub fn admin(&self, arguments: &[&str]) -> Result<String> {
         run(cli(&self.dir, arguments)?)?
             .success()
@@ -97,7 +97,7 @@ impl TestServer {
     /// Runs an administrator's command with `--json`.
     ///
     /// # Errors
-    /// The command's complaint, or its output if that is not JSON.
+    /// The command's error output, or its output if that is not JSON.
     pub fn admin_json(&self, arguments: &[&str]) -> Result<Value> {
         let printed = self.admin(&[arguments, &["--json"]].concat())?;
         serde_json::from_str(&printed).with_context(|| format!("parse what it printed: {printed}"))
@@ -124,7 +124,7 @@ impl TestServer {
     /// Starts it again, at the same address.
     ///
     /// # Errors
-    /// The complaint of `serve`.
+    /// The error output of `serve`.
     pub fn start_again(&mut self) -> Result<()> {
         let (process, address) = serve(&self.dir, &self.address.to_string())?;
         (self.process, self.address) = (process, address);

@@ -66,7 +66,7 @@ impl Manufacturer {
     /// Makes a TPM.
     ///
     /// # Errors
-    /// The tool's complaint.
+    /// The tool's error output.
     pub fn make(&self, state: &Path, certified: Certified) -> Result<SimulatedTpm> {
         std::fs::create_dir_all(state).with_context(|| format!("make {}", state.display()))?;
         let tool = Program::new("swtpm_setup")

@@ -80,7 +80,7 @@ pub fn verify_certification(
 ) -> Result<(), NotAttested> {
     let mut about = signed(by, statement, signature, CERTIFY, bound_to)?;
     let name = about.sized().ok_or(NotAttested::Form)?;
-    // The qualified name follows: where in the TPM's hierarchy the key stands.
+    // The qualified name follows: the key's place in the TPM's hierarchy.
     last(about)?;
     if name == key.name() { Ok(()) } else { Err(NotAttested::OtherKey) }
 }

@@ -214,7 +214,7 @@ pub fn known_names() -> String {
     known_columns().collect::<Vec<_>>().join(", ")
 }
 
-/// Characters by which spreadsheets take a cell for a formula, also in their full width.
+/// Characters that make spreadsheets take a cell for a formula, also in full width.
 const FORMULA: [char; 8] = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
 
 /// Returns the cell in a form that no spreadsheet takes for a formula: with an apostrophe in front where

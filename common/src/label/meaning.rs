@@ -1,4 +1,4 @@
-//! From a field to its meaning for a device: every possible reading.
+//! From a field to its meaning for a device, or to every possible one.
 
 use super::{
     Field, FieldName,
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Every possible reading, the likeliest first.
+/// Every possible meaning, the likeliest first.
 type Ways = Vec<Vec<Identifier>>;
 
 /// Returns what a field says about a device; `None` if it is about something else.

@@ -3,8 +3,8 @@
 //!
 //! A scanner sends one text for each code. The form of the code shows what it holds: ANSI data
 //! identifiers (`S`, `23S`), GS1 application identifiers, an ISO/IEC 15434 envelope, words
-//! (`SN: PF0ABCDE`), or nothing at all. An ambiguous text yields every reading, without a guess: the
-//! comparison picks the reading that agrees with the machine.
+//! (`SN: PF0ABCDE`), or nothing at all. An ambiguous text yields every possible meaning, without a
+//! guess: the comparison picks the one that agrees with the machine.
 //!
 //! To add a form of code: a reader of its own that makes [`Field`]s, its place in [`parse`], and its
 //! rows in the tests. To add an identifier to a form: a row in that reader's table.

@@ -68,11 +68,11 @@ pub enum FieldName {
 pub struct Reading {
     /// The field, by its index in [`Scan::fields`].
     pub field: usize,
-    /// Every possible reading, the likeliest first; all identifiers of one reading belong together. A single
-    /// reading is what the field says; between several, the machine decides. A reading without identifiers
-    /// means that the field may be about something else, such as a part number.
+    /// Every possible meaning, the likeliest first; all identifiers of one meaning belong together. A single
+    /// meaning is certain; between several, the machine decides. A meaning without identifiers says that
+    /// the field may be about something else, such as a part number.
     pub ways: Vec<Vec<Identifier>>,
-    /// The rule that the field broke, if it has no possible reading.
+    /// The rule that the field broke, if it has no possible meaning.
     pub refused: Option<InvalidIdentifier>,
 }
 

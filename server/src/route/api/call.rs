@@ -111,7 +111,7 @@ impl Call {
         self.id(0, "company")
     }
 
-    /// Parses the message of the request. The method's own parameters have to be taken before.
+    /// Parses the message of the request. The method's own parameters must be taken first.
     pub(super) fn message<T: Message>(&self) -> Result<T, Status> {
         debug_assert!(self.contract.is_none_or(|contract| contract.request.is::<T>()), "{}", T::NAME);
         decode(&self.body, self.limit)

@@ -103,7 +103,7 @@ pub enum Detail {
     /// The reason, in a word.
     #[serde(rename = "type.googleapis.com/google.rpc.ErrorInfo")]
     ErrorInfo {
-        /// The word.
+        /// The reason.
         reason: Reason,
         /// The service that defines the word: [`DOMAIN`].
         domain: &'static str,
