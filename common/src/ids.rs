@@ -1,4 +1,4 @@
-//! Names given by the server: opaque to devices, `int64` inside the server.
+//! Ids that the server assigns: opaque to devices, `int64` inside the server.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};

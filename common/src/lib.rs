@@ -17,7 +17,7 @@
 //! * [`payload`]: the software and settings to install;
 //! * [`protected`]: the parts of a device that no policy reaches, or only an explicitly privileged one;
 //! * [`text`]: the characters that may be shown to people;
-//! * [`trust`]: the keys and signatures that make all of this believable;
+//! * [`trust`]: the keys that may sign it, and the verification of their signatures;
 //! * [`attestation`]: a TPM's statements about its keys, and their verification.
 
 pub mod attestation;

@@ -2,8 +2,8 @@
 //!
 //! Each file below `cli/` is one kind of thing with its commands; `context.rs` opens the settings,
 //! keys and database that they need, `output.rs` writes their answers: a table for people, one JSON
-//! document with `--json`. To add a command: a variant in the enum of its thing, its service method,
-//! its place in the test of the help text.
+//! document with `--json`. To add a command: a variant in the enum of its thing, and its service
+//! method; a test below checks that it has a help text.
 
 mod account;
 mod artifact;

@@ -301,7 +301,7 @@ pub fn nameless(directory: &Path) -> Result<File, FilesError> {
     tempfile::tempfile_in(directory).map_err(write_error(directory))
 }
 
-/// Does the same, in memory as long as the file has at most this many bytes.
+/// Makes a nameless file that stays in memory until it has more than this many bytes.
 #[must_use]
 pub fn spooled(directory: &Path, memory_bytes: usize) -> SpooledTempFile {
     tempfile::spooled_tempfile_in(memory_bytes, directory)

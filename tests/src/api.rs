@@ -154,7 +154,7 @@ impl ApiSandbox {
         Ok(body)
     }
 
-    /// Does the same for a message, and parses the answer.
+    /// Posts a message, and parses the answer.
     ///
     /// # Errors
     /// As [`Self::call`].

@@ -50,7 +50,7 @@ impl Program {
         Self { is_cargo: true, ..Self::new(cargo) }
     }
 
-    /// Does the same as [`Program::new`], as root: through `sudo -n` if need be.
+    /// Prepares a program to run as root, with [`Program::new`] or through `sudo -n`.
     pub fn as_root(name: impl AsRef<OsStr>) -> Self {
         if nix::unistd::geteuid().is_root() {
             Self::new(name)
@@ -177,7 +177,7 @@ pub fn lock(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Does the same as [`lock`], but returns `None` at once if another process holds it.
+/// Takes a [`lock`], or returns `None` at once if another process holds it.
 pub fn try_lock(path: &Path) -> Result<Option<File>> {
     let file = lock_file(path)?;
     match file.try_lock() {

@@ -32,7 +32,7 @@ impl Scene {
         Self::set_with(folder, &[])
     }
 
-    /// Does the same, with settings other than the defaults: names and values as in `server.toml`.
+    /// Makes such a server with settings other than the defaults: names and values as in `server.toml`.
     ///
     /// # Errors
     /// The server's error output.
@@ -52,7 +52,7 @@ impl Scene {
         self.dpc(&binaries::demo_dpc()?, version, padding_bytes)
     }
 
-    /// Does the same with another program in it.
+    /// Uploads a DPC with another program in it, as [`Self::demo_dpc`] does.
     ///
     /// # Errors
     /// If it cannot be packed or uploaded.

@@ -46,7 +46,7 @@ impl TestServer {
         Self::start_with(dir, &[])
     }
 
-    /// Does the same, with settings other than the defaults: names and values as in `server.toml`.
+    /// Starts a new server with settings other than the defaults: names and values as in `server.toml`.
     ///
     /// # Errors
     /// The error output of `init` or `serve`.

@@ -36,7 +36,7 @@ pub(super) fn of(field: &Field) -> Option<Result<Ways, InvalidIdentifier>> {
     }
 }
 
-/// Does the same for a field that only resembles its form: the whole scan may also be a bare value.
+/// Returns the meanings of a field that only resembles its form: the whole scan may also be a bare value.
 pub(super) fn of_lookalike(
     field: &Field,
     whole: &str,

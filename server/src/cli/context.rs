@@ -56,7 +56,7 @@ impl Opened {
         Self::over(settings, Store::open(settings.database.expose())).await
     }
 
-    /// Does the same, and makes the database if there is none.
+    /// Opens a server, and makes its database if there is none.
     pub(super) async fn create_with(settings: &Settings) -> anyhow::Result<Self> {
         Self::over(settings, Store::create(settings.database.expose())).await
     }

@@ -208,7 +208,7 @@ async fn read_whole(
     read_parts(app, holders, (&head.headers, body), limit, factor).await
 }
 
-/// Does the same for a request in parts.
+/// Reads the whole body of a request that is split already, as [`read_whole`].
 pub(super) async fn read_parts(
     app: &App,
     holders: Holders,

@@ -61,8 +61,8 @@ impl Guesses {
         longest
     }
 
-    /// Does the same for guesses that missed, which are counted. If another guess of the same hello has to
-    /// wait, the others are counted all the same: the answer could reveal that they missed.
+    /// Counts guesses that missed, and returns the time until the client may get an answer. If one guess of
+    /// a hello has to wait, the others still count: the answer could reveal that they missed.
     pub(super) fn count(&self, from: Network, guesses: &[Guess], now: Duration) -> Option<Duration> {
         if self.rate.burst == 0 {
             return None;

@@ -10,7 +10,7 @@
 //! * [`api`] is the management API; its errors have a form of their own, in `api/wire/status.rs`.
 //!
 //! To add a message of devices: its path and type in `unbox_common::protocol`, its handler in
-//! `device.rs`, its service method, and a test for each refusal below `tests/device/`.
+//! `device.rs`, its service method, and a test for each refusal below `tests/http/device/`.
 
 pub mod api;
 mod artifact;
@@ -189,8 +189,8 @@ fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Does the same for routes that include the management API: with its batches, and with paths in which the
-/// slashes of a name are encoded, which no route matches until they are decoded.
+/// Finishes routes that include the management API: with its batches, and with paths in which the slashes
+/// of a name are encoded, which no route matches until they are decoded.
 fn finished_with_api(router: Router<Arc<App>>, app: Arc<App>) -> Router {
     let plain = finished(router.clone(), app.clone());
     let (in_batch, batched) = (plain.clone(), app.clone());

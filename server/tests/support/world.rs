@@ -65,7 +65,7 @@ impl World {
         self.server_of(seed, self.services.settings().clone())
     }
 
-    /// Does the same with other settings.
+    /// Starts another server on the same database, with other settings.
     pub fn server_with(&self, seed: u64, change: impl FnOnce(&mut Settings)) -> Services {
         let mut settings = self.services.settings().clone();
         change(&mut settings);

@@ -100,14 +100,16 @@ impl Machine {
         ])
     }
 
-    /// Lets the guest reach `to` on this host at `port` of [`SERVER_NAME`](super::SERVER_NAME), and nothing else.
+    /// Lets the guest reach `to` on this host at `port` of [`SERVER_NAME`](super::SERVER_NAME), and nothing
+    /// else.
     #[must_use]
     pub fn guest_forward(mut self, port: u16, to: SocketAddr) -> Self {
         self.forwards.push((port, to));
         self
     }
 
-    /// Puts a file into the factory's image, so that it also survives a factory reset; its directories are made.
+    /// Puts a file into the factory's image, so that it survives a factory reset, too; its directories are
+    /// made.
     #[must_use]
     pub fn file(mut self, path: &str, bytes: impl Into<Vec<u8>>, mode: u32) -> Self {
         self.files.push(FactoryFile { path: path.to_owned(), bytes: bytes.into(), mode });

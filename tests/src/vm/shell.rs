@@ -81,7 +81,7 @@ impl Shell {
     pub(super) fn run(&mut self, command: &str, limit: Duration) -> Result<Output> {
         self.commands += 1;
         let token = format!("--{}-{}--", std::process::id(), self.commands);
-        // The markers are printed from two pieces, so that an echo of the command is not taken for its answer.
+        // The markers are printed from two pieces, so that an echo of the command is no answer.
         let framed = format!(
             "printf '%s%s\\n' '{token}' begin; (\n{command}\n) </dev/null; printf '\\n%s%s%s\\n' '{token}' end= $?\n"
         );

@@ -201,7 +201,7 @@ async fn known(call: &Call, enrollment: &str, device: Option<&DeviceReference>) 
     }
 }
 
-/// Does the same for methods that work before a device was ever seen: it becomes known.
+/// Finds the device for a method that works before it was ever seen, and records it if need be.
 async fn made_known(
     call: &Call,
     enrollment: &str,

@@ -246,7 +246,7 @@ impl Form for String {
     }
 }
 
-/// A secret travels in the clear; an empty one counts as absent.
+/// A secret is written as itself; an empty one counts as absent.
 impl Form for Secret {
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::deserialize(deserializer)

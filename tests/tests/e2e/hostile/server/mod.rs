@@ -66,12 +66,12 @@ impl Ordeal {
         Self::begin_at(0, None, misbehave)
     }
 
-    /// Does the same, but first sends the device to another address.
+    /// Switches a device on whose first server is at another address.
     fn begin_elsewhere(url: String) -> Result<Self> {
         Self::begin_at(MESSAGES.len(), Some(url), World::honest)
     }
 
-    /// Does the same, from this message on, and optionally at another address.
+    /// Switches a device on, with misbehaviour from this message on, and optionally another address.
     fn begin_at(
         turn: usize,
         url: Option<String>,
