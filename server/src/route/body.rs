@@ -208,7 +208,7 @@ async fn read_whole(
     read_parts(app, holders, (&head.headers, body), limit, factor).await
 }
 
-/// Reads the whole body of a request that is split already, as [`read_whole`].
+/// Reads the whole body of a request that is split already, as `read_whole` does.
 pub(super) async fn read_parts(
     app: &App,
     holders: Holders,
