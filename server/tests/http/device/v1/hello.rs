@@ -8,12 +8,16 @@ use futures_util::{StreamExt as _, stream};
 use reqwest::{Client, StatusCode};
 use std::future::ready;
 use unbox_common::{
+    bytes::Bytes,
     digest::Sha256,
     identity::{IdentifierKind, RawIdentifier},
-    protocol::latest::{Challenge, HELLO_PATH, Hello, ProofKind},
+    protocol::latest::{Challenge, HELLO_PATH, Hello, ProofKind, TpmIntroduction},
     refusal::RefusalKind,
 };
-use unbox_server::service::{ImportDefaults, NewToken};
+use unbox_server::{
+    service::{ImportDefaults, NewToken},
+    tpm::EndorsementCertificate,
+};
 
 #[tokio::test]
 async fn a_claimed_device_is_challenged_and_nothing_is_stored() {
@@ -190,6 +194,28 @@ async fn a_device_whose_tpm_its_claim_registers_is_not_kept_waiting() {
     assert_eq!(unknown.status(), StatusCode::TOO_MANY_REQUESTS);
     let known = Hello { tpm: Some(introduction), ..hello };
     assert_eq!(server.post(&client, HELLO_PATH, &known).await.status(), StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endorsement_key_off_its_curve_is_refused_and_never_a_fault_of_the_server() {
+    let server = TestServer::start().await;
+    let device = TestDevice::new("PF0AB009");
+    let introduction = introduction_off_curve();
+    let key = Sha256::of(introduction.endorsement_key.as_ref()).to_string();
+    server.claim_tpm(&device, &key).await;
+    let hello = Hello { proofs: vec![ProofKind::Tpm], tpm: Some(introduction), ..device.hello() };
+    let refused = server.post(&server.stranger(), HELLO_PATH, &hello).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert_eq!(problem(refused).await.kind, RefusalKind::ProofRequired);
+}
+
+/// An introduction whose key, on P-384, is no point of that curve.
+fn introduction_off_curve() -> TpmIntroduction {
+    let certificate = include_bytes!("../../../fixtures/tpm/p-384.der");
+    let certificate = EndorsementCertificate::parse(certificate).unwrap();
+    let mut key = certificate.public_key().to_vec();
+    *key.last_mut().unwrap() ^= 1;
+    TpmIntroduction { endorsement_key: Bytes(key), certificates: Vec::new(), ..tpm::introduction() }
 }
 
 /// With the limits of a server whose settings say nothing about them.
