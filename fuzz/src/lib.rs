@@ -40,7 +40,7 @@ pub mod tpm {
         /// The server's own look-up, without its map.
         pub(super) fn named(&self, subject: &[u8]) -> impl Iterator<Item = &[u8]> {
             let issued_as =
-                |der: &&[u8]| certificate::read(der).is_ok_and(|it| it.subject().as_raw() == subject);
+                move |der: &&[u8]| certificate::read(der).is_ok_and(|it| it.subject().as_raw() == subject);
             self.0.iter().map(Vec::as_slice).filter(issued_as)
         }
     }

@@ -294,9 +294,12 @@ mod tests {
     #[test]
     fn a_root_does_not_name_more_anchors_than_it_can() {
         let (_dir, layout) = founded();
+        let first = anchors(&layout).remove(0);
         for _ in 1..4 {
             rotate(&layout, &names(), None, NOW, &SystemEntropy::new()).unwrap();
+            assert!(is_accepted_by(&layout, &first), "a device that was switched off all the time");
         }
+        assert!(anchors(&layout).iter().all(|anchor| is_accepted_by(&layout, anchor)));
         let before = (anchors(&layout), fs::read(layout.tls_ca()).unwrap());
         let refused = rotate(&layout, &names(), None, NOW, &SystemEntropy::new());
         assert!(matches!(refused, Err(KeyError::Anchors(_))), "{refused:?}");

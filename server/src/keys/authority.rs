@@ -24,6 +24,9 @@ pub const AUTHORITY_LIFETIME: Duration = Duration::from_hours(20 * 365 * 24);
 pub const SERVER_LIFETIME: Duration = Duration::from_hours(397 * 24);
 /// The number of random bytes in a serial number; RFC 5280, section 4.1.2.2, allows 20.
 const SERIAL_BYTES: usize = 16;
+/// The authorities that may follow one another before the first is retired: a signing root names one anchor
+/// more than that.
+const SUCCESSORS: u8 = 3;
 
 /// The random part of a certificate's serial number.
 pub(super) type Serial = [u8; SERIAL_BYTES];
@@ -52,8 +55,9 @@ pub enum AuthorityError {
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
-    /// Its certificate by the authority before it, for devices that trust only that one so far.
-    by_former: Option<CertificateDer<'static>>,
+    /// Its certificate by the authority before it, that one's by the one before, and so on: they lead to
+    /// the anchors that devices have trusted so far.
+    by_former: Vec<CertificateDer<'static>>,
 }
 
 /// A private key and its certificate, as one PEM text, so that they are always replaced together.
@@ -83,7 +87,7 @@ impl Authority {
         let [own, by_former] = serials.map(|serial| authority_params(name, now, serial));
         let own = own?.self_signed(&key).map_err(AuthorityError::Certificate)?;
         let by_former = by_former?.signed_by(&key, &self.issuer).map_err(AuthorityError::Certificate)?;
-        Ok(joined(&key, &format!("{}{}", own.pem(), by_former.pem())))
+        Ok(joined(&key, &format!("{}{}{}", own.pem(), by_former.pem(), to_pem(&self.by_former))))
     }
 
     /// Reads an authority from its PEM text.
@@ -92,7 +96,7 @@ impl Authority {
         let mut certificates = CertificateDer::pem_slice_iter(pem);
         let mut next = || certificates.next().transpose().map_err(|_| AuthorityError::NotAnAuthority);
         let certificate = next()?.ok_or(AuthorityError::NotAnAuthority)?;
-        let by_former = next()?;
+        let by_former = std::iter::from_fn(|| next().transpose()).collect::<Result<_, _>>()?;
         let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256)
             .map_err(AuthorityError::Certificate)?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(AuthorityError::Certificate)?;
@@ -112,7 +116,7 @@ impl Authority {
 
     /// Returns the key and the certificate, without the one by the previous authority.
     pub(super) fn without_former(&self) -> KeyAndCertificate {
-        joined(self.issuer.key(), &to_pem(&self.certificate))
+        joined(self.issuer.key(), &to_pem(std::slice::from_ref(&self.certificate)))
     }
 
     /// Issues a new key and certificate for the server itself, with the certificates that lead to the
@@ -130,8 +134,7 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate().map_err(AuthorityError::Certificate)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(AuthorityError::Certificate)?;
-        let by_former = self.by_former.as_ref().map(|der| to_pem(der)).unwrap_or_default();
-        Ok(joined(&key, &format!("{}{by_former}", certificate.pem())))
+        Ok(joined(&key, &format!("{}{}", certificate.pem(), to_pem(&self.by_former))))
     }
 
     /// Issues a certificate for a device's key: one device, one generation, client authentication only.
@@ -187,7 +190,7 @@ fn authority_params(
     serial: &Serial,
 ) -> Result<CertificateParams, AuthorityError> {
     let mut params = template(name, now, AUTHORITY_LIFETIME, serial)?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(SUCCESSORS));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)
 }
@@ -239,8 +242,9 @@ fn subject_name(name: &str) -> Result<SanType, AuthorityError> {
     }
 }
 
-fn to_pem(certificate: &CertificateDer<'_>) -> String {
-    pem::encode(&pem::Pem::new("CERTIFICATE", certificate.as_ref()))
+fn to_pem(certificates: &[CertificateDer<'_>]) -> String {
+    let blocks: Vec<_> = certificates.iter().map(|der| pem::Pem::new("CERTIFICATE", der.as_ref())).collect();
+    pem::encode_many(&blocks)
 }
 
 fn joined(key: &KeyPair, certificate: &str) -> KeyAndCertificate {

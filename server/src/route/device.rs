@@ -49,9 +49,11 @@ async fn answer_unless_guessed(app: &App, peer: &Peer, hello: HelloRequest) -> R
         let waits = app.guesses.count(from, &heard.guesses, now);
         return waits.map_or(heard.answer.map_err(Into::into), |wait| Err(RouteError::TooMany(wait)));
     }
-    match app.guesses.wait(from, &heard.guesses, now) {
+    match app.guesses.wait(from, &heard.deciding, now) {
         Some(wait) if !app.services.has_more_than_identifiers(&heard, certificate(peer)).await? => {
-            Err(RouteError::TooMany(wait))
+            // Neither the pause nor what counts from now on may tell it from a miss.
+            let longest = app.guesses.count(from, &heard.guesses, now);
+            Err(RouteError::TooMany(longest.unwrap_or(wait)))
         }
         _ => Ok(heard.answer?),
     }

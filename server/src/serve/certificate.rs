@@ -116,7 +116,8 @@ impl Caretaker {
 
     pub(super) async fn watch(self: Arc<Self>) -> io::Result<()> {
         let mut every = interval(LOOK_EVERY);
-        let mut in_use = None;
+        // The one that the server has started with.
+        let mut in_use = keys::certificate(self.settings.certificate.clone()).ok().map(|one| one.not_after);
         loop {
             every.tick().await;
             match self.look(in_use).await {

@@ -71,8 +71,9 @@ pub struct Heard {
     pub answer: Result<Challenge, ServiceError>,
     /// Whether a claim matched: guessing must not yield an answer that reveals this.
     pub is_claimed: bool,
-    /// The guesses to count if the device showed nothing but identifiers: those by which a claim matched,
-    /// or all that were looked up in vain.
+    /// The guesses by which a claim matched; all of them where none did.
+    pub deciding: Vec<Guess>,
+    /// All guesses of this hello, whether they matched or not.
     pub guesses: Vec<Guess>,
     claim: Option<ClaimId>,
     key: Sha256,
@@ -131,13 +132,13 @@ impl Services {
             }
             Sighted::None => (refuse(RefusalKind::NotClaimed), None, None),
         };
-        let guesses = match &by {
-            Some(reason) => Guess::by(&hello.identity, reason),
-            None => Guess::all(&hello.identity),
-        };
+        let guesses = Guess::all(&hello.identity);
+        let deciding =
+            by.as_ref().map_or_else(|| guesses.clone(), |reason| Guess::by(&hello.identity, reason));
         Ok(Heard {
             answer,
             is_claimed: by.is_some(),
+            deciding,
             guesses,
             claim,
             key: hello.message.device_key.digest(),

@@ -110,6 +110,31 @@ async fn an_address_that_guesses_waits_and_nobody_else_does() {
 }
 
 #[tokio::test]
+async fn nothing_that_follows_tells_a_hit_that_was_held_back_from_a_miss() {
+    let server = TestServer::with("[limits]\nseries_burst = 2\nseries_per_hour = 1").await;
+    let claimed = TestDevice::new("PF0AB009");
+    server.claim(&claimed).await;
+    let attacker = server.stranger();
+    let ask = async |serial: &str, makers: &[&str]| {
+        let mut hello = TestDevice::new(serial).hello();
+        let own = hello.identity.iter().position(|one| one.kind == IdentifierKind::Manufacturer).unwrap();
+        let own = hello.identity.remove(own);
+        hello
+            .identity
+            .extend(makers.iter().map(|&maker| RawIdentifier { value: maker.to_owned(), ..own.clone() }));
+        server.post(&attacker, HELLO_PATH, &hello).await.status().as_u16()
+    };
+    for serial in ["PF0AB001", "PF0AB002"] {
+        ask(serial, &["LENOVO"]).await;
+    }
+    for serial in ["PF0AB009", "PF0AB008"] {
+        assert_eq!(ask(serial, &["LENOVO", "Invented"]).await, 429, "{serial}");
+    }
+    ask("PF0AB003", &["Invented"]).await;
+    assert_eq!(ask("PF0AB009", &["Invented"]).await, ask("PF0AB008", &["Invented"]).await);
+}
+
+#[tokio::test]
 async fn a_device_with_a_token_of_its_owner_is_not_kept_waiting() {
     let server = TestServer::with("[limits]\nseries_burst = 1\nseries_per_hour = 1").await;
     let device = TestDevice::new("PF0AB009");
@@ -205,7 +230,7 @@ async fn an_endorsement_key_off_its_curve_is_refused_and_never_a_fault_of_the_se
     server.claim_tpm(&device, &key).await;
     let hello = Hello { proofs: vec![ProofKind::Tpm], tpm: Some(introduction), ..device.hello() };
     let refused = server.post(&server.stranger(), HELLO_PATH, &hello).await;
-    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(problem(refused).await.kind, RefusalKind::ProofRequired);
 }
 
