@@ -46,9 +46,11 @@ fn find_unit(unit_file: &str, settings: &[&str], is_wanted: impl Fn(&str) -> boo
     let assignments = lines.iter().filter_map(|line| line.split_once('='));
     let mut values = assignments.filter(|(key, _)| settings.contains(&key.trim())).map(|(_, value)| value);
     values.find_map(|value| {
-        // Quotes may stand anywhere in a word, and no unit's name contains one.
+        // Quotes may stand anywhere in a word, and no unit's name contains one. Some settings take a
+        // backslash away.
         let value = value.replace(['"', '\''], "");
-        value.split_whitespace().find(|unit| is_wanted(unit)).map(str::to_owned)
+        let is_wanted = |unit: &&str| is_wanted(unit) || is_wanted(&unit.replace('\\', ""));
+        value.split_whitespace().find(is_wanted).map(str::to_owned)
     })
 }
 
@@ -105,6 +107,7 @@ mod tests {
             ("[Install]\nAlias=unbox-install.service\n", Some("unbox-install.service")),
             ("[Install]\nAlso = a.service unbox.target\n", Some("unbox.target")),
             ("[Unit]\nConflicts=unbox-report.timer\n", Some("unbox-report.timer")),
+            ("[Install]\nAlso=unbo\\x.target\n", Some("unbo\\x.target")),
             ("[Unit]\nAfter=unbox.target\nWants=unbox.target\n", None),
             ("[Install]\nAlias=acme.service\n", None),
         ] {

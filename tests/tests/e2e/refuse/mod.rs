@@ -30,7 +30,7 @@ use unbox_tests::{
 };
 
 /// Ample time for one exchange on a busy machine.
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_mins(3);
 
 /// Makes a world for an attack.
 fn world() -> Result<World> {
