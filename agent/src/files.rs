@@ -203,6 +203,21 @@ pub fn remove(path: &Path) -> Result<(), FilesError> {
     Entry::of(path)?.remove()
 }
 
+/// Checks that a place that a person chose for a file is free, or holds a regular file. A directory, a device
+/// or a link there is somebody's, and must not be replaced.
+///
+/// # Errors
+/// [`FilesError::Blocked`] if it holds anything else.
+pub fn check_place(path: &Path) -> Result<(), FilesError> {
+    match path.symlink_metadata() {
+        Ok(found) if !found.is_file() => Err(FilesError::Blocked {
+            path: path.to_owned(),
+            why: "it exists and is not a regular file; name another",
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Opens a file to append to, such as an artifact during its download, and returns its length.
 ///
 /// Anything in its place that is not a file is moved away. Appended bytes are durable only after
@@ -261,6 +276,23 @@ mod tests {
         remove(&path).unwrap();
         remove(&path).unwrap();
         assert_eq!(read(&path, 3).unwrap(), None);
+    }
+
+    #[test]
+    fn a_place_that_holds_anything_but_a_file_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let [file, link, free] = ["file", "link", "free"].map(|name| directory.path().join(name));
+        replace(&file, b"own", PUBLIC_FILE).unwrap();
+        symlink(&file, &link).unwrap();
+        for (place, is_good) in [
+            (file.as_path(), true),
+            (&free, true),
+            (&link, false),
+            (directory.path(), false),
+            (Path::new("/dev/null"), false),
+        ] {
+            assert_eq!(check_place(place).is_ok(), is_good, "{}", place.display());
+        }
     }
 
     #[test]

@@ -52,6 +52,9 @@ fn written(label: &Label, roots: &[PathBuf]) -> anyhow::Result<()> {
         .context("could not start the runtime")?;
     let identity = runtime.block_on(identity::io::survey(&layout)).identity()?;
     let unit = UnitLabel::of(&identity)?;
+    for path in label.svg.iter().chain(&label.zpl) {
+        files::check_place(path)?;
+    }
     if let Some(path) = &label.svg {
         files::replace(path, unit.svg()?.as_bytes(), files::PUBLIC_FILE)?;
     }

@@ -136,6 +136,7 @@ impl Shift {
     /// # Errors
     /// [`ShiftError`].
     pub fn open(log: &Path) -> Result<Self, ShiftError> {
+        files::check_place(log)?;
         let (file, length) = files::open_growing(log, files::PRIVATE_FILE)?;
         file.try_lock().map_err(|_| ShiftError::InUse(log.to_owned()))?;
         if length == 0 {
