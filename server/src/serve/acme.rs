@@ -139,6 +139,13 @@ async fn order(
     Ok(Zeroizing::new(format!("{}{chain}", *key)))
 }
 
+/// An account, and the authority that it is with.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct KeptAccount {
+    directory: url::Url,
+    credentials: AccountCredentials,
+}
+
 /// Returns the account with the authority: the stored one, or a new one.
 async fn account(acme: &Acme, layout: &Layout) -> Result<Account, AcmeError> {
     let builder = match &acme.root {
@@ -147,16 +154,20 @@ async fn account(acme: &Acme, layout: &Layout) -> Result<Account, AcmeError> {
     };
     let path = layout.acme_account();
     if let Some(kept) = files::read(&path, MAX_ACCOUNT_BYTES)?.map(Zeroizing::new) {
-        let kept: AccountCredentials =
-            serde_json::from_slice(&kept).map_err(|source| AcmeError::Account { path, source })?;
-        return Ok(builder.from_credentials(kept).await?);
+        let kept: KeptAccount = serde_json::from_slice(&kept)
+            .map_err(|source| AcmeError::Account { path: path.clone(), source })?;
+        // An account is good with its own authority only.
+        if kept.directory == acme.directory {
+            return Ok(builder.from_credentials(kept.credentials).await?);
+        }
     }
     let contact: Vec<_> = acme.contact.iter().map(String::as_str).collect();
     let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
     let (account, credentials) = builder.create(&new, acme.directory.to_string(), None).await?;
-    let json = serde_json::to_vec(&credentials)
-        .map_err(|source| AcmeError::Account { path: path.clone(), source })?;
-    files::write_new(&path, &Zeroizing::new(json), PRIVATE_FILE)?;
+    let kept = KeptAccount { directory: acme.directory.clone(), credentials };
+    let json =
+        serde_json::to_vec(&kept).map_err(|source| AcmeError::Account { path: path.clone(), source })?;
+    files::replace(&path, &Zeroizing::new(json), PRIVATE_FILE)?;
     Ok(account)
 }
 
