@@ -517,6 +517,11 @@ mod tests {
         let followed = followed.successor(&keyring.roots_after(2)[0]).unwrap();
         assert!(before.verify(&followed.payload_keys).is_err());
         assert!(!layout.payload_key(1).exists() && layout.payload_key(2).exists());
+        // As a power cut between the new root and the removal leaves it.
+        let entropy = SystemEntropy::new();
+        io::make_signing_key(&layout.payload_key(1), &entropy).unwrap();
+        assert_eq!(rotate::retire_payload_keys(&layout, None).unwrap().version, 3);
+        assert!(!layout.payload_key(1).exists());
         let again = rotate::retire_payload_keys(&layout, None);
         assert!(matches!(again, Err(KeyError::NothingToRetire)));
     }

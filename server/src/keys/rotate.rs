@@ -51,16 +51,21 @@ pub fn rotate_payload_key(
 pub fn retire_payload_keys(layout: &Layout, root_key: Option<&Path>) -> Result<Rotated, KeyError> {
     let chain = load_roots(layout)?;
     let trusted = &chain.latest().payload_keys;
-    if trusted.keys().count() < 2 {
+    let mut keys = payload_keys(layout)?;
+    let is_trusted = |(_, key): &(PathBuf, SigningKey)| trusted.key(&key.public().id()).is_some();
+    // One behind the newest that is trusted is of a rotation that was interrupted.
+    keys.truncate(keys.iter().rposition(is_trusted).map_or(0, |at| at + 1));
+    let (path, key) = keys.pop().ok_or_else(|| KeyError::NoPayloadKey(layout.keys()))?;
+    let version = if trusted.keys().count() > 1 {
+        let signer = root_signer(layout, &chain, root_key)?;
+        extend(layout, &chain, Change::RetireOtherPayloadKeys(key.public()), &[&signer])?
+    } else if keys.is_empty() {
         return Err(KeyError::NothingToRetire);
-    }
-    let signer = root_signer(layout, &chain, root_key)?;
-    let mut present = payload_keys(layout)?;
-    present.retain(|(_, key)| trusted.key(&key.public().id()).is_some());
-    let (path, key) = present.pop().ok_or_else(|| KeyError::NoPayloadKey(layout.keys()))?;
-    let change = Change::RetireOtherPayloadKeys(key.public());
-    let version = extend(layout, &chain, change, &[&signer])?;
-    for (old, _) in present {
+    } else {
+        // A power cut has left private keys that nobody believes any more.
+        chain.latest().version
+    };
+    for (old, _) in keys {
         files::remove(&old)?;
     }
     Ok(Rotated { version, key: key.public().id(), path })
