@@ -48,9 +48,14 @@ fn the_work_of_reading_a_scan_grows_with_its_length() {
             let times = (length - begin.len() - end.len()) / part.len();
             [begin, &part.repeat(times), end].concat()
         };
-        let (small, large) = (shortest(&of_length(SMALL)), shortest(&of_length(LARGE)));
-        // Eight times as long: work that grew with the square of the length would take 64 times as long.
-        let most = small.max(Duration::from_micros(1)) * 30;
-        assert!(large <= most, "{begin:?} {part:?}: {small:?} for 1 KiB, {large:?} for 8 KiB");
+        let (mut small, mut large) = (Duration::MAX, Duration::MAX);
+        // Eight times as long: work that grew with the square of the length would take 64 times as long, however
+        // often it is measured. On a busy machine, it takes some tries to be left alone.
+        let is_linear = (0..50).any(|_| {
+            small = small.min(shortest(&of_length(SMALL)));
+            large = large.min(shortest(&of_length(LARGE)));
+            large <= small.max(Duration::from_micros(1)) * 30
+        });
+        assert!(is_linear, "{begin:?} {part:?}: {small:?} for 1 KiB, {large:?} for 8 KiB");
     }
 }
