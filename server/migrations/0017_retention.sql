@@ -4,3 +4,4 @@ CREATE INDEX factory_records_by_claim ON factory_records (claim_id) WHERE claim_
 
 -- Room that operations take, about: what was asked, and what becomes of it.
 ALTER TABLE operations ADD COLUMN bytes BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX operations_room ON operations (company_id, bytes);

@@ -5,8 +5,9 @@
 
 use super::{
     Authority, Change, KeyError, Layout, RootChain,
+    authority::to_pem,
     init::{TLS_CA, authority_name, make_server_certificate},
-    io::{authority_error, load_authority, load_roots, random, required},
+    io::{authority_error, certificates, load_authority, load_roots, random},
     rotate::{extend, root_signer},
     survey::{CertificateSummary, summary},
 };
@@ -18,7 +19,7 @@ use rustls::{
     RootCertStore,
     client::verify_server_cert_signed_by_trust_anchor,
     crypto::ring,
-    pki_types::{CertificateDer, UnixTime, pem::PemObject as _},
+    pki_types::{CertificateDer, UnixTime},
     server::ParsedCertificate,
 };
 use std::{path::Path, time::Duration};
@@ -176,16 +177,9 @@ fn set(
     let named = TlsAnchors::try_from(named).map_err(KeyError::Anchors)?;
     let signer = root_signer(layout, chain, root_key)?;
     let version = extend(layout, chain, Change::SetTlsAnchors(named), &[&signer])?;
-    let blocks: Vec<_> = anchors.iter().map(|der| pem::Pem::new("CERTIFICATE", der.as_ref())).collect();
-    files::replace(&path, pem::encode_many(&blocks).as_bytes(), PUBLIC_FILE)?;
+    files::replace(&path, to_pem(anchors).as_bytes(), PUBLIC_FILE)?;
     let anchors = anchors.iter().map(|der| summary(der, path.clone())).collect::<Result<_, _>>()?;
     Ok(Anchored { version, anchors })
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, KeyError> {
-    CertificateDer::pem_slice_iter(&required(file)?)
-        .collect::<Result<_, _>>()
-        .map_err(|_| KeyError::Malformed { path: file.to_owned(), expected: "certificates in PEM" })
 }
 
 /// Returns the public key of a certificate, DER.

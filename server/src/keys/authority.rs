@@ -242,7 +242,8 @@ fn subject_name(name: &str) -> Result<SanType, AuthorityError> {
     }
 }
 
-fn to_pem(certificates: &[CertificateDer<'_>]) -> String {
+/// Returns certificates as one text in PEM.
+pub(super) fn to_pem(certificates: &[CertificateDer<'_>]) -> String {
     let blocks: Vec<_> = certificates.iter().map(|der| pem::Pem::new("CERTIFICATE", der.as_ref())).collect();
     pem::encode_many(&blocks)
 }

@@ -39,16 +39,20 @@ pub struct Identity {
 /// [`KeyError`] naming the file.
 pub fn server_identity(certificate: &Path, key: &Path) -> Result<Identity, KeyError> {
     let malformed = |path: &Path, expected| KeyError::Malformed { path: path.to_owned(), expected };
-    let pem = required(certificate)?;
-    let chain = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| malformed(certificate, "certificates in PEM"))?;
+    let chain = certificates(certificate)?;
     if chain.is_empty() {
         return Err(malformed(certificate, "certificates in PEM"));
     }
     let key_der =
         PrivateKeyDer::from_pem_slice(&private(key)?).map_err(|_| malformed(key, "a private key in PEM"))?;
     Ok(Identity { chain, key: key_der })
+}
+
+/// Reads the certificates in a PEM file.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, KeyError> {
+    CertificateDer::pem_slice_iter(&required(path)?)
+        .collect::<Result<_, _>>()
+        .map_err(|_| KeyError::Malformed { path: path.to_owned(), expected: "certificates in PEM" })
 }
 
 pub(super) fn load(layout: &Layout) -> Result<Loaded, KeyError> {

@@ -2,6 +2,7 @@
 
 use super::{
     Change, KeyError, Layout, RootChain, SigningKey,
+    authority::to_pem,
     init::{DEVICE_CA, make_authority, make_server_certificate},
     io::{
         former_device_cas, load_authority, load_roots, load_signing_key, make_signing_key, payload_keys,
@@ -115,8 +116,7 @@ pub fn rotate_device_ca(layout: &Layout, now: Timestamp, entropy: &dyn Entropy) 
     if !former.contains(present.certificate()) {
         former.push(present.certificate().clone());
     }
-    let blocks: Vec<_> = former.iter().map(|der| pem::Pem::new("CERTIFICATE", der.as_ref())).collect();
-    files::replace(&layout.former_device_cas(), pem::encode_many(&blocks).as_bytes(), PUBLIC_FILE)?;
+    files::replace(&layout.former_device_cas(), to_pem(&former).as_bytes(), PUBLIC_FILE)?;
     let path = layout.device_ca();
     Ok(files::replace(&path, make_authority(&path, DEVICE_CA, now, entropy)?.as_bytes(), PRIVATE_FILE)?)
 }

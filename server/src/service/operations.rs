@@ -30,7 +30,6 @@ use tokio::sync::Mutex;
 use unbox_common::{
     ids::{ClaimId, CompanyId, ConfigurationId, OperationId},
     protocol::latest::ProofKind,
-    timestamp::Timestamp,
 };
 
 /// The number of items in one transaction; devices that enroll at the same time wait for one at most.
@@ -121,9 +120,11 @@ impl Services {
     /// Keeps a company's operations within its share of the disk by deleting early those that ended first.
     async fn make_room_for_operation(&self, tx: &mut Tx, company: CompanyId) -> Result<(), ServiceError> {
         let share = self.settings().operations_bytes;
-        let sizes = tx.operation_sizes(company).await?;
-        let mut held: u64 = sizes.iter().map(|(_, bytes, _)| bytes).sum();
-        for (id, bytes, has_ended) in sizes {
+        let mut held = tx.operation_bytes(company).await?;
+        if held <= share {
+            return Ok(());
+        }
+        for (id, bytes, has_ended) in tx.operation_sizes(company).await? {
             if held > share && has_ended {
                 tx.delete_operation(id).await?;
                 held -= bytes;
@@ -270,9 +271,7 @@ impl Services {
 
     /// Deletes operations that ended longer ago than the settings keep them, and returns their number.
     pub async fn forget_operations(&self) -> Result<u64, ServiceError> {
-        let now = self.now();
-        let kept = u64::try_from(self.settings().operations_kept.as_millis()).unwrap_or(u64::MAX);
-        let before = Timestamp(now.0.saturating_sub(kept));
+        let before = self.before(self.settings().operations_kept);
         let mut forgotten = 0;
         loop {
             let ended =

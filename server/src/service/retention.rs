@@ -18,7 +18,7 @@ const CLAIMS_AT_ONCE: u32 = 100;
 const DEVICES_AT_ONCE: u32 = 500;
 
 impl Services {
-    fn before(&self, kept: Duration) -> Timestamp {
+    pub(super) fn before(&self, kept: Duration) -> Timestamp {
         let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
         Timestamp(self.now().0.saturating_sub(kept))
     }

@@ -202,6 +202,18 @@ impl Tx {
         one_row(OPERATION, done.rows_affected())
     }
 
+    /// Returns the size of all operations of a company, in bytes.
+    pub async fn operation_bytes(&mut self, of: CompanyId) -> Result<u64, StoreError> {
+        let row = sqlx::query(
+            "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) AS n FROM operations WHERE company_id = $1",
+        )
+        .bind(of.get())
+        .fetch_one(self.connection())
+        .await
+        .map_err(failed("add up the room of operations"))?;
+        Fields::of(&row, "operations", "n").count("n")
+    }
+
     /// Returns the operations of a company, oldest first, each with its size in bytes and whether it has
     /// ended.
     pub async fn operation_sizes(
