@@ -28,6 +28,7 @@ use std::{
         unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 use unbox_common::path::UnsafePath;
 
@@ -257,6 +258,19 @@ pub fn publish(growing: &Path, path: &Path) -> Result<(), FilesError> {
     to.make_way()?;
     let from = growing.file_name().unwrap_or_default();
     to.take(from)
+}
+
+/// Sets the time of a file's last change to now; one that is gone stays gone.
+pub fn touch(path: &Path) -> Result<(), FilesError> {
+    let touched = OpenOptions::new()
+        .write(true)
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+        .open(path)
+        .and_then(|file| file.set_modified(SystemTime::now()));
+    match touched {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        touched => touched.map_err(|source| FilesError::Write { path: path.to_owned(), source }),
+    }
 }
 
 #[cfg(test)]

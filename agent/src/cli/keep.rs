@@ -9,6 +9,7 @@ use super::{
 use crate::{
     boot::BootContext,
     failure::{Failure, Misbehaviour, Rejection, TransportError},
+    files,
     handshake::{self, CertificateChain, DeviceKey},
     ledger::{self, Ledger},
     payload,
@@ -103,7 +104,10 @@ pub(super) async fn round(
         None => Ok(Told::EnrollAgain),
     };
     match told {
-        Ok(Told::Rest(pause)) => unfinished.map_or(Ok(Kept::Rest(pause)), Err),
+        Ok(Told::Rest(pause)) => {
+            remind_installer(&context)?;
+            unfinished.map_or(Ok(Kept::Rest(pause)), Err)
+        }
         Ok(Told::Install(grant, nonce)) => {
             take_in(session, &context, &key, &grant, nonce).await?;
             Ok(Kept::Granted)
@@ -115,6 +119,17 @@ pub(super) async fn round(
             Ok(Kept::Granted)
         }
     }
+}
+
+/// Touches a grant that the installer has not dealt with, which wakes it: systemd notices no change of the
+/// file until the installer's process has ended, and a grant may arrive just before that.
+fn remind_installer(context: &BootContext) -> Result<(), Failure> {
+    let path = context.layout.grant();
+    let Some(stored) = payload::io::read_grant(&path).ok().flatten() else { return Ok(()) };
+    if report::io::outcome(&context.layout)?.is_none_or(|last| last.grant != stored.digest) {
+        files::touch(&path)?;
+    }
+    Ok(())
 }
 
 /// The server's answer to a report and check-in.

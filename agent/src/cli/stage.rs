@@ -117,6 +117,8 @@ pub(super) async fn install(session: &mut Session) -> Result<Exit, Exit> {
 pub(super) async fn report(session: &mut Session, when: When) -> Result<Exit, Exit> {
     let _lock = match session.lock_exchange() {
         Ok(Some(lock)) => lock,
+        // A unit's round is done by the other process; a person's question to the server is not.
+        Ok(None) if when == When::AtOnce => return stopped(session, &DeviceFault::Busy.into()),
         Ok(None) => return Ok(at_rest(session, "Another process of the agent is at work.")),
         Err(fault) => return stopped(session, &fault.into()),
     };

@@ -677,6 +677,12 @@ async fn two_processes_do_not_work_on_one_exchange() {
     assert_eq!(world.stage("identity").await, Exit::Done);
     let held = world.session().lock_exchange().unwrap().unwrap();
     assert_eq!(world.stage("handshake").await, Exit::Done);
+    assert_eq!(world.stage("report").await, Exit::Done);
+    assert_eq!(
+        world.stage("check-in").await,
+        Exit::TryAgain,
+        "who asks by hand is told that nothing was asked"
+    );
     assert_eq!(world.run().await, Exit::TryAgain);
     assert!(world.scene().hellos.is_empty());
     drop(held);
@@ -761,6 +767,26 @@ async fn who_asks_by_hand_need_not_wait_until_a_check_in_is_due() {
     assert_eq!(world.stage("check-in").await, Exit::Done);
     assert_eq!(world.stage("install").await, Exit::Done);
     assert_eq!((world.scene().check_ins.len(), world.installed_version()), (before + 1, Some(60)));
+}
+
+#[tokio::test]
+async fn an_installer_that_missed_a_grant_is_woken_again() {
+    let world = World::new();
+    assert_eq!(world.run().await, Exit::Done);
+    world.scene().version = 60;
+    world.scene().sends_payload = true;
+    assert_eq!(world.stage("check-in").await, Exit::Done);
+    let grant = world.layout.grant();
+    let changed = || grant.metadata().unwrap().modified().unwrap();
+    let handed_over = changed();
+    world.scene().sends_payload = false;
+    assert_eq!(world.stage("report").await, Exit::Done);
+    assert!(changed() > handed_over);
+    assert_eq!(world.stage("install").await, Exit::Done);
+    assert_eq!(world.installed_version(), Some(60));
+    let dealt_with = changed();
+    assert_eq!(world.stage("report").await, Exit::Done);
+    assert_eq!(changed(), dealt_with);
 }
 
 #[test]
