@@ -3,9 +3,10 @@
 use std::{env, io, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 use unbox_agent::{
-    cli::{self, Args, Exit},
+    cli::{self, Args},
     clock::Stopwatch,
     console::chain,
+    exit::Exit,
     station::screen,
 };
 

@@ -1,10 +1,10 @@
 //! `factory register`: the last step in a factory, and the options for a station's access to its server.
 
-use super::exit::Exit;
 use crate::{
     boot::Layout,
     console::chain,
     entropy::Entropy,
+    exit::Exit,
     identity,
     station::{
         Verdict,

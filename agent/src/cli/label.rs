@@ -1,9 +1,9 @@
 //! `label`: a picture of a unit's label, or printer commands for it.
 
-use super::exit::Exit;
 use crate::{
     boot::Layout,
     console::chain,
+    exit::Exit,
     files, identity,
     station::{Verdict, print::UnitLabel},
 };

@@ -1,37 +1,23 @@
 //! The command line: the stages of each command, and the exit status of the process.
 
-mod enroll;
-mod exit;
 mod factory;
-mod keep;
 mod label;
-mod ready;
-mod reset;
-mod run;
-mod session;
-mod settle;
 mod show;
-mod stage;
+mod sources;
 mod station;
-mod take_in;
-#[cfg(test)]
-mod tests;
 mod verify;
-mod witnesses;
-
-pub use exit::Exit;
 
 use crate::{
     boot::{Layout, StartingPoint},
     clock::Stopwatch,
     console::Console,
+    driver::{Reset, Session, When, reset, run_all, stages},
+    exit::{self, Exit},
     models,
     station::Verdict,
 };
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
-use keep::When;
-use session::Session;
 use std::{
     ffi::OsString,
     io::{self, IsTerminal as _, Write as _},
@@ -240,19 +226,19 @@ fn only(roots: &[PathBuf]) -> anyhow::Result<&Path> {
 
 async fn command(session: &mut Session, command: DeviceCommand) -> anyhow::Result<Exit> {
     let ended = match command {
-        DeviceCommand::Run { once, .. } => run::run(session, once).await,
-        DeviceCommand::Stage { name: Stage::Identity, .. } => stage::identity(session).await,
-        DeviceCommand::Stage { name: Stage::Handshake, .. } => stage::handshake(session).await,
-        DeviceCommand::Stage { name: Stage::Install, .. } => stage::install(session).await,
-        DeviceCommand::Stage { name: Stage::Report, .. } => stage::report(session, When::Due).await,
-        DeviceCommand::Medium { folder } => stage::medium(&folder),
-        DeviceCommand::CheckIn => stage::report(session, When::AtOnce).await,
+        DeviceCommand::Run { once, .. } => run_all(session, once).await,
+        DeviceCommand::Stage { name: Stage::Identity, .. } => stages::identity(session).await,
+        DeviceCommand::Stage { name: Stage::Handshake, .. } => stages::handshake(session).await,
+        DeviceCommand::Stage { name: Stage::Install, .. } => stages::install(session).await,
+        DeviceCommand::Stage { name: Stage::Report, .. } => stages::report(session, When::Due).await,
+        DeviceCommand::Medium { folder } => stages::medium(&folder),
+        DeviceCommand::CheckIn => stages::report(session, When::AtOnce).await,
         DeviceCommand::Reset { ticket_file, forget_newer, yes } => {
             let mut confirm = |what: &str| yes || is_confirmed(what);
             let forget_newer: Option<&mut dyn FnMut(&str) -> bool> =
                 if forget_newer { Some(&mut confirm) } else { None };
             let ticket_file = ticket_file.as_deref();
-            reset::reset(session, reset::Reset { ticket_file, forget_newer }).await
+            reset(session, Reset { ticket_file, forget_newer }).await
         }
         DeviceCommand::Identity { json, capture, models } => {
             let models = models::read(models.as_deref())?;
@@ -263,4 +249,17 @@ async fn command(session: &mut Session, command: DeviceCommand) -> anyhow::Resul
         }
     };
     Ok(ended.unwrap_or_else(|exit| exit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_is_taken_in_full() {
+        let args = Args::try_parse_from(["unbox-agent", "--root", "some/where", "status"]).unwrap();
+        assert_eq!(args.roots[0], std::env::current_dir().unwrap().join("some/where"));
+        let args = Args::try_parse_from(["unbox-agent", "status"]).unwrap();
+        assert!(Layout::new(&args.roots[0]).is_running_system());
+    }
 }

@@ -1,9 +1,10 @@
 //! `identity` and `status`: the identifiers of this device, and its progress.
 
-use super::{exit::Exit, session::Session};
 use crate::{
     boot::{self, Found, Layout, StartingPoint},
     console::{StatusFile, chain, plain},
+    driver::Session,
+    exit::Exit,
     files, identity,
     ledger::{self, io::LedgerError},
     report,
@@ -57,7 +58,7 @@ struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<ledger::Refused>,
     /// The settings from before the device was switched on.
-    told: Told,
+    told: Answer,
     /// The last console message of the privileged side.
     #[serde(skip_serializing_if = "Option::is_none")]
     installer: Option<StatusFile>,
@@ -68,7 +69,7 @@ struct Status {
 
 /// The settings of a device and their sources; the token itself is never shown.
 #[derive(Debug, Default, Serialize)]
-struct Told {
+struct Answer {
     /// The server's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<String>,
@@ -124,7 +125,7 @@ pub(super) fn status(from: &StartingPoint, json: bool) -> io::Result<Exit> {
 }
 
 /// Returns the settings that a stage would start with.
-fn told(from: &StartingPoint, layout: &Layout) -> Told {
+fn told(from: &StartingPoint, layout: &Layout) -> Answer {
     let credentials = from.credentials.clone().or_else(|| Some(layout.below(MACHINE_CREDENTIALS)));
     let (settings, media) = match boot::io::told(&StartingPoint { credentials, ..from.clone() }) {
         Ok((settings, media)) => (Ok(settings), media),
@@ -139,14 +140,14 @@ fn told(from: &StartingPoint, layout: &Layout) -> Told {
     });
     let media = media.collect();
     match settings {
-        Ok(settings) => Told {
+        Ok(settings) => Answer {
             server: settings.server.as_ref().map(ToString::to_string),
             server_from: settings.server.map(|server| server.origin.to_string()),
             token_from: settings.token.map(|token| token.origin.to_string()),
             problem: None,
             media,
         },
-        Err(error) => Told { problem: Some(chain(&error)), media, ..Told::default() },
+        Err(error) => Answer { problem: Some(chain(&error)), media, ..Answer::default() },
     }
 }
 
@@ -187,7 +188,7 @@ fn shown(status: &Status) -> String {
     lines.join("\n")
 }
 
-fn told_in_words(told: &Told) -> Vec<String> {
+fn told_in_words(told: &Answer) -> Vec<String> {
     let mut lines = Vec::new();
     if let (Some(server), Some(from)) = (&told.server, &told.server_from) {
         lines.push(format!("Server: {}, from {}", plain(server, 512), plain(from, 512)));

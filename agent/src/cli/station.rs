@@ -1,9 +1,10 @@
 //! `station`: tests units throughout a shift, one per scan.
 
-use super::{exit::Exit, witnesses::Witnesses};
+use super::sources::Sources;
 use crate::{
     clock,
     console::chain,
+    exit::Exit,
     station::{
         Verdict,
         bench::{Bench, Equipment, Place, Server, Standing},
@@ -59,7 +60,7 @@ pub(super) struct Station {
     #[arg(long)]
     lines: bool,
     #[command(flatten)]
-    witnesses: Witnesses,
+    sources: Sources,
 }
 
 /// Runs the command; a failure is printed, and has an exit code of its own.
@@ -82,8 +83,8 @@ fn worked(station: &Station, roots: &[PathBuf]) -> anyhow::Result<()> {
     let root = super::only(roots)?.to_owned();
     let equipment = Equipment {
         place: station.units.clone().map_or(Place::Root(root), Place::Units),
-        reference: station.witnesses.reference()?,
-        office: station.witnesses.office()?,
+        reference: station.sources.reference()?,
+        office: station.sources.office()?,
         printer: station.printer.clone().map(Printer::new),
     };
     let bench = Bench::new(equipment, Shift::open(&station.log)?, runtime);

@@ -1,8 +1,9 @@
 //! `verify`: compares units with label, order and claim, for scripts and test stations.
 
-use super::{exit::Exit, witnesses::Witnesses};
+use super::sources::Sources;
 use crate::{
     console::chain,
+    exit::Exit,
     files::{self, Attributes, Entry},
     station::{
         Verdict,
@@ -52,7 +53,7 @@ pub(super) struct Verify {
     #[arg(long)]
     scan: bool,
     #[command(flatten)]
-    witnesses: Witnesses,
+    sources: Sources,
     /// Print one JSON document per line: each unit, then the run.
     #[arg(long)]
     json: bool,
@@ -75,8 +76,8 @@ pub(super) fn run(verify: &Verify, roots: &[PathBuf]) -> Exit {
 
 fn checked(verify: &Verify, roots: &[PathBuf]) -> anyhow::Result<Verdict> {
     let units = units(verify, roots)?;
-    let reference = verify.witnesses.reference()?;
-    let mut office = verify.witnesses.office()?;
+    let reference = verify.sources.reference()?;
+    let mut office = verify.sources.office()?;
     let registry = office.as_mut().map(|office| office as &mut dyn Registry);
     let tell = Tell { json: verify.json };
     let summary = match &verify.junit {

@@ -6,11 +6,12 @@ mod foreign;
 mod machine;
 mod pace;
 
-use super::{Args, exit::Exit, keep, keep::When, reset, run, session::Session, stage};
+use super::{reset, round, round::When, run, session::Session, stages};
 use crate::{
     boot::{Layout, StartingPoint, trust_fixtures::signed_root},
     clock::{self, Stopwatch, Waits},
     console::{Console, tests::Paper},
+    exit::Exit,
     files,
     handshake::certificate_of_spki,
     identity,
@@ -19,7 +20,6 @@ use crate::{
     report::OutcomeFile,
     test_server::{Reply, Request, TestServer},
 };
-use clap::Parser as _;
 use damage::{OBSTACLES, put_in_the_way};
 use serde_json::{Value, json};
 use std::{
@@ -329,11 +329,11 @@ impl World {
     async fn stage(&self, name: &str) -> Exit {
         let session = &mut self.session();
         let ended = match name {
-            "identity" => stage::identity(session).await,
-            "handshake" => stage::handshake(session).await,
-            "install" => stage::install(session).await,
-            "check-in" => stage::report(session, When::AtOnce).await,
-            _ => stage::report(session, When::Due).await,
+            "identity" => stages::identity(session).await,
+            "handshake" => stages::handshake(session).await,
+            "install" => stages::install(session).await,
+            "check-in" => stages::report(session, When::AtOnce).await,
+            _ => stages::report(session, When::Due).await,
         };
         ended.unwrap_or_else(|exit| exit)
     }
@@ -350,7 +350,7 @@ impl World {
     async fn reset_by(&self, how: reset::Reset<'_>) -> Exit {
         let clock = Jumping { passed: Mutex::default(), limit: Duration::from_hours(1) };
         let mut session = self.session_by(Some(1), Arc::new(clock));
-        reset::reset(&mut session, how).await.unwrap_or_else(|exit| exit)
+        reset(&mut session, how).await.unwrap_or_else(|exit| exit)
     }
 
     /// Plugs in a medium with this reader's result.
@@ -789,14 +789,6 @@ async fn an_installer_that_missed_a_grant_is_woken_again() {
     assert_eq!(changed(), dealt_with);
 }
 
-#[test]
-fn a_root_is_taken_in_full() {
-    let args = Args::try_parse_from(["unbox-agent", "--root", "some/where", "status"]).unwrap();
-    assert_eq!(args.roots[0], std::env::current_dir().unwrap().join("some/where"));
-    let args = Args::try_parse_from(["unbox-agent", "status"]).unwrap();
-    assert!(Layout::new(&args.roots[0]).is_running_system());
-}
-
 #[tokio::test]
 async fn a_reset_waits_for_whoever_is_at_work() {
     let world = World::new();
@@ -810,7 +802,7 @@ async fn a_reset_waits_for_whoever_is_at_work() {
     };
     let mut session = world.session();
     let how = reset::Reset { ticket_file: None, forget_newer: None };
-    let (ended, ()) = tokio::join!(reset::reset(&mut session, how), somebody);
+    let (ended, ()) = tokio::join!(reset(&mut session, how), somebody);
     assert_eq!(ended, Ok(Exit::Done));
     assert_eq!(world.phase(), "unenrolled");
 }
@@ -832,7 +824,7 @@ async fn a_device_that_waits_for_a_token_goes_on_when_a_medium_with_one_is_plugg
         assert!(!world.layout.grant().exists() && world.ledger_bytes().is_none());
         world.plug_in("sdb1", &json!({"token": "ppt_1"}));
     };
-    let (ended, ()) = tokio::join!(keep::until_granted(&mut session, &identity), somebody);
+    let (ended, ()) = tokio::join!(round::until_granted(&mut session, &identity), somebody);
     assert_eq!(ended, Ok(()));
     let said = world.paper.text();
     assert!(said.contains("Found a pre-provisioning token on the removable medium sdb1."), "{said}");

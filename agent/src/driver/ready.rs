@@ -11,12 +11,12 @@ use std::{path::Path, time::Duration};
 use unbox_common::{path::SafePath, payload::UnitName};
 
 /// The device's system, and the callback to run before its first unit is started.
-pub(super) struct SaysReady {
+pub(super) struct ReadyBeforeUnits {
     device: Box<dyn System>,
     ready: Option<fn()>,
 }
 
-impl SaysReady {
+impl ReadyBeforeUnits {
     pub(super) fn new(device: Box<dyn System>, ready: fn()) -> Self {
         Self { device, ready: Some(ready) }
     }
@@ -28,7 +28,7 @@ impl SaysReady {
     }
 }
 
-impl System for SaysReady {
+impl System for ReadyBeforeUnits {
     fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError> {
         if matches!(change.resource, Resource::UnitActivity(_)) {
             self.say();

@@ -1,15 +1,15 @@
 //! `run`: all stages in one process, with the same code, for targets too small for units.
 
 use super::{
-    enroll,
-    exit::Exit,
-    keep::{self, Kept, When},
+    apply::{Applied, Applier},
+    round::{self, RoundEnd, When},
     session::Session,
-    settle::{Settled, Settling},
-    stage::stopped,
+    stages::stop,
+    state::NetworkState,
 };
 use crate::{
     console::{Situation, chain},
+    exit::Exit,
     failure::{DeviceFault, Failure},
     files, identity,
     ledger::{Ledger, Phase},
@@ -26,17 +26,17 @@ const LONGEST_REST: Duration = Duration::from_mins(10);
 ///
 /// As with the units, the server is asked at once when the process begins, and after that when a check-in
 /// is due: the result of an installation is no reason to ask again.
-pub(super) async fn run(session: &mut Session, once: bool) -> Result<Exit, Exit> {
+pub(crate) async fn run(session: &mut Session, once: bool) -> Result<Exit, Exit> {
     session.console.ready();
     session.console.done("boot");
     let _lock = match session.lock_exchange() {
         Ok(Some(lock)) => lock,
-        Ok(None) => return stopped(session, &DeviceFault::Busy.into()),
-        Err(fault) => return stopped(session, &fault.into()),
+        Ok(None) => return stop(session, &DeviceFault::Busy.into()),
+        Err(fault) => return stop(session, &fault.into()),
     };
     let identity = match survey(session).await {
         Ok(identity) => identity,
-        Err(failure) => return stopped(session, &failure),
+        Err(failure) => return stop(session, &failure),
     };
     session.console.done("identity");
     let mut when = When::AtOnce;
@@ -65,49 +65,50 @@ enum Turn {
 /// Performs one turn: install a pending grant, or enroll, and report.
 async fn turn(session: &mut Session, identity: &HardwareIdentity, when: When) -> Result<Turn, Failure> {
     session.own_key(identity)?;
-    let (looked, ledger) = {
-        let mut settling = Settling::begin(session, Some(identity), || {})?;
-        (settling.look(), settling.ledger().clone())
+    let (applied, ledger) = {
+        let mut applier = Applier::begin(session, Some(identity), || {})?;
+        (applier.apply_grant(), applier.ledger().clone())
     };
-    note_refusal(session, &looked, &ledger);
-    if !enroll::is_settled(session)? {
-        looked?;
-        keep::once(session, identity).await?;
+    note_refusal(session, &applied, &ledger);
+    let context = session.context()?;
+    if !NetworkState::read(session, &context)?.0.needs_no_handshake() {
+        applied?;
+        round::ask_for_grant(session, identity).await?;
         return Ok(Turn::Again);
     }
     // The server is told the result in any case, and may offer something else.
     let is_managed = ledger.installed().is_some() && ledger.failed().is_none();
     let when = if is_managed { When::Due } else { when };
-    let kept = keep::round(session, when, async |_| Ok(identity.clone())).await?;
+    let ended = round::perform(session, when, async |_| Ok(identity.clone())).await?;
     let passing = ledger.failed().is_some_and(|failed| failed.disposition == Disposition::Retry);
-    let exit = match looked {
-        Ok(Settled::NotManaged) if passing => return Err(DeviceFault::RolledBack.into()),
+    let exit = match applied {
+        Ok(Applied::NotManaged) if passing => return Err(DeviceFault::RolledBack.into()),
         Err(failure) if failure.disposition() == Disposition::Retry => return Err(failure),
         Err(failure) => Exit::of(&failure),
         Ok(_) if is_managed => Exit::Done,
         Ok(_) => Exit::Administrator,
     };
-    match kept {
-        Kept::Granted => Ok(Turn::Again),
-        Kept::Rest(pause) => {
+    match ended {
+        RoundEnd::Granted => Ok(Turn::Again),
+        RoundEnd::Rest(pause) => {
             session.console.done("report");
-            say_how_it_is(session, &ledger)?;
+            say_result(session, &ledger)?;
             Ok(Turn::Rest { pause, exit })
         }
-        Kept::NotEnrolled => Ok(Turn::Rest { pause: LONGEST_REST, exit: Exit::Administrator }),
+        RoundEnd::NotEnrolled => Ok(Turn::Rest { pause: LONGEST_REST, exit: Exit::Administrator }),
     }
 }
 
 /// Prints at once why nothing was installed, even if the server cannot be told, and counts the try.
 /// Temporary failures are counted and printed by the retry instead.
-fn note_refusal(session: &mut Session, looked: &Result<Settled, Failure>, ledger: &Ledger) {
-    match looked {
+fn note_refusal(session: &mut Session, applied: &Result<Applied, Failure>, ledger: &Ledger) {
+    match applied {
         Err(failure) if failure.disposition() != Disposition::Retry => {
             session.tries.fail();
             let (kind, detail) = (failure.kind(), chain(failure));
             session.console.say(Situation::Rejected { kind, detail: &detail });
         }
-        Ok(Settled::NotManaged)
+        Ok(Applied::NotManaged)
             if ledger.failed().is_some_and(|failed| failed.disposition != Disposition::Retry) =>
         {
             session.tries.fail();
@@ -117,7 +118,7 @@ fn note_refusal(session: &mut Session, looked: &Result<Settled, Failure>, ledger
 }
 
 /// Leaves the final status of this device on the console.
-fn say_how_it_is(session: &mut Session, ledger: &Ledger) -> Result<(), Failure> {
+fn say_result(session: &mut Session, ledger: &Ledger) -> Result<(), Failure> {
     match (&ledger.phase, report::io::outcome(&session.layout)?) {
         (Phase::Managed { enrollment, .. }, _) => session.console.say(Situation::Managed {
             device: enrollment.device,

@@ -29,7 +29,7 @@ use unbox_common::{
 };
 
 /// Takes in a grant that just arrived: stores it if it is valid, tells the server if it is not.
-pub(super) async fn take_in(
+pub(super) async fn accept_grant(
     session: &mut Session,
     context: &BootContext,
     key: &DeviceKey,
@@ -42,14 +42,14 @@ pub(super) async fn take_in(
     match accept(grant, &context.trust, &ledger, requester, Session::now(&context)) {
         Ok(payload) => {
             payload::io::store_grant(&context.layout.pending_grant(), grant)?;
-            finish(session, &context, key, grant, &payload).await
+            fetch_and_hand_over(session, &context, key, grant, &payload).await
         }
         Err(rejection) => Err(rejected(session, &context, key, grant, rejection).await?),
     }
 }
 
 /// Resumes a grant that was stored before a power cut; `None` if none is still valid.
-pub(super) async fn go_on(
+pub(super) async fn resume(
     session: &mut Session,
     context: &BootContext,
     key: &DeviceKey,
@@ -62,7 +62,7 @@ pub(super) async fn go_on(
         Err(fault) => return Err(fault.into()),
     };
     if let Some((grant, payload)) = kept {
-        return finish(session, context, key, &grant, &payload).await.map(Some);
+        return fetch_and_hand_over(session, context, key, &grant, &payload).await.map(Some);
     }
     files::discard(&path)?;
     Ok(None)
@@ -84,7 +84,7 @@ fn still_good(
 }
 
 /// Fetches the payload's artifacts, and hands the grant to the installer.
-async fn finish(
+async fn fetch_and_hand_over(
     session: &mut Session,
     context: &BootContext,
     key: &DeviceKey,
@@ -139,7 +139,7 @@ async fn fetch(
 }
 
 /// Fetches artifacts again that the installer found missing or damaged on the disk.
-pub(super) async fn mend(context: &BootContext, key: &DeviceKey) -> Result<(), Failure> {
+pub(super) async fn replace_damaged(context: &BootContext, key: &DeviceKey) -> Result<(), Failure> {
     let Some(last) = report::io::outcome(&context.layout)? else {
         return Ok(());
     };

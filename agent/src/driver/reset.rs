@@ -1,9 +1,10 @@
 //! `reset`: returns the device to its state before enrollment, so that it enrolls again.
 
-use super::{exit::Exit, session::Session, settle::Settling, stage::stopped};
+use super::{apply::Applier, session::Session, stages::stop};
 use crate::{
     boot::{BootError, Layout, parse_token},
     console::Situation,
+    exit::Exit,
     failure::{DeviceFault, Failure},
     files::{self, Attributes, Entry, FilesError, Owner},
     handshake::key_file::{self, make_exchange},
@@ -26,18 +27,18 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// The options of a reset.
-pub(super) struct Reset<'a> {
+pub(crate) struct Reset<'a> {
     /// A file with the administrator's one-time ticket.
-    pub(super) ticket_file: Option<&'a Path>,
+    pub(crate) ticket_file: Option<&'a Path>,
     /// Asks for consent to discard a newer agent's records, given a description of the loss; `None` if
     /// they must be kept.
-    pub(super) forget_newer: Option<&'a mut dyn FnMut(&str) -> bool>,
+    pub(crate) forget_newer: Option<&'a mut dyn FnMut(&str) -> bool>,
 }
 
 /// Checks that the device can enroll again, then removes the installed payload and forgets the
 /// enrollment. With a reset ticket, the device's key is forgotten too, and the ticket, which allows a new
 /// key, is stored for the next handshake. An unusable key is forgotten in any case.
-pub(super) async fn reset(session: &mut Session, how: Reset<'_>) -> Result<Exit, Exit> {
+pub(crate) async fn reset(session: &mut Session, how: Reset<'_>) -> Result<Exit, Exit> {
     let ended = match validated(session, how.ticket_file) {
         Ok(ticket) => forget(session, ticket.as_ref(), how.forget_newer).await,
         Err(failure) => Err(failure),
@@ -48,7 +49,7 @@ pub(super) async fn reset(session: &mut Session, how: Reset<'_>) -> Result<Exit,
             session.console.say(Situation::AtRest { why });
             Ok(Exit::Done)
         }
-        Err(failure) => stopped(session, &failure),
+        Err(failure) => stop(session, &failure),
     }
 }
 
@@ -87,7 +88,7 @@ async fn forget(
     }
     let is_unusable = key_file::is_unusable(&layout, &session.entropy);
     let identity = identity::io::take_over(&layout).ok();
-    Settling::begin(session, identity.as_ref(), || {})?.reset()?;
+    Applier::begin(session, identity.as_ref(), || {})?.reset()?;
     if ticket.is_some() || is_unusable {
         files::discard(&layout.device_key())?;
     }

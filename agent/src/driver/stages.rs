@@ -1,15 +1,15 @@
 //! The four stages as run by units, each with the fewest rights possible.
 
 use super::{
-    enroll,
-    exit::Exit,
-    keep::{self, Kept, When},
+    apply::{Applied, Applier},
+    round::{self, RoundEnd, When},
     session::Session,
-    settle::{Settled, Settling},
+    state::NetworkState,
 };
 use crate::{
     boot::{self, Found},
     console::{Situation, chain},
+    exit::Exit,
     failure::{DeviceFault, Failure},
     files::{self, FilesError},
     identity, ledger,
@@ -19,16 +19,16 @@ use std::{io, os::fd::AsFd as _, path::Path};
 use unbox_common::{identity::HardwareIdentity, refusal::Disposition};
 
 /// Runs `stage identity`: as root, without a network.
-pub(super) async fn identity(session: &mut Session) -> Result<Exit, Exit> {
+pub(crate) async fn identity(session: &mut Session) -> Result<Exit, Exit> {
     let survey = identity::io::survey(&session.layout).await;
     let handed_over = identity::io::hand_over(&session.layout, &survey)
         .and_then(|()| survey.identity().map_err(identity::io::SurveyError::from));
     match handed_over {
         Ok(identity) => match mark_machine(session, &identity) {
             Ok(()) => Ok(Exit::Done),
-            Err(fault) => stopped(session, &fault.into()),
+            Err(fault) => stop(session, &fault.into()),
         },
-        Err(error) => stopped(session, &DeviceFault::from(error).into()),
+        Err(error) => stop(session, &DeviceFault::from(error).into()),
     }
 }
 
@@ -46,7 +46,7 @@ fn mark_machine(session: &Session, identity: &HardwareIdentity) -> Result<(), De
 }
 
 /// Runs `medium`: without a network, without root, and with access to nothing but the medium itself.
-pub(super) fn medium(folder: &Path) -> Result<Exit, Exit> {
+pub(crate) fn medium(folder: &Path) -> Result<Exit, Exit> {
     let handed_on = io::stdin()
         .as_fd()
         .try_clone_to_owned()
@@ -64,73 +64,76 @@ pub(super) fn medium(folder: &Path) -> Result<Exit, Exit> {
 }
 
 /// Runs `stage handshake`: with the network, without root. Ends when there is a grant.
-pub(super) async fn handshake(session: &mut Session) -> Result<Exit, Exit> {
+pub(crate) async fn handshake(session: &mut Session) -> Result<Exit, Exit> {
     session.console.ready();
     let _lock = match session.lock_exchange() {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(at_rest(session, "Another process of the agent is at work.")),
-        Err(fault) => return stopped(session, &fault.into()),
+        Err(fault) => return stop(session, &fault.into()),
     };
     if let Err(failure) = own_key(session) {
-        return stopped(session, &failure);
+        return stop(session, &failure);
     }
-    match enroll::is_settled(session) {
-        Ok(true) => return Ok(at_rest(session, "This device is enrolled, or about to be.")),
-        Ok(false) => {}
-        Err(failure) => return stopped(session, &failure),
+    let state = session.context().and_then(|context| NetworkState::read(session, &context));
+    match state {
+        Ok((state, _)) if state.needs_no_handshake() => {
+            return Ok(at_rest(session, "This device is enrolled, or about to be."));
+        }
+        Ok(_) => {}
+        Err(failure) => return stop(session, &failure),
     }
     let identity = match take_over(session) {
         Ok(identity) => identity,
-        Err(failure) => return stopped(session, &failure),
+        Err(failure) => return stop(session, &failure),
     };
-    keep::until_granted(session, &identity).await?;
+    round::until_granted(session, &identity).await?;
     Ok(Exit::Done)
 }
 
 /// Runs `stage install`: as root, without a network. Ends when the grant is dealt with.
-pub(super) async fn install(session: &mut Session) -> Result<Exit, Exit> {
+pub(crate) async fn install(session: &mut Session) -> Result<Exit, Exit> {
     loop {
         let identity = identity::io::take_over(&session.layout).ok();
-        let settled = Settling::begin(session, identity.as_ref(), ready).and_then(|mut settling| {
+        let settled = Applier::begin(session, identity.as_ref(), ready).and_then(|mut applier| {
             // Interrupted work is complete now: nothing on the disk is half done.
             ready();
-            let settled = settling.look()?;
-            Ok((settled, settling.ledger().failed().map(|failed| failed.disposition)))
+            let settled = applier.apply_grant()?;
+            Ok((settled, applier.ledger().failed().map(|failed| failed.disposition)))
         });
         match settled {
             // A newer grant may have arrived in the meantime, and no other process would be notified.
-            Ok((Settled::Managed, _)) => session.tries.succeed(),
-            Ok((Settled::Nothing, _)) => return Ok(Exit::Done),
-            Ok((Settled::NotManaged, Some(Disposition::Retry))) => {
+            Ok((Applied::Managed, _)) => session.tries.succeed(),
+            Ok((Applied::Nothing, _)) => return Ok(Exit::Done),
+            Ok((Applied::NotManaged, Some(Disposition::Retry))) => {
                 session.again(&DeviceFault::RolledBack.into(), None).await?;
             }
-            Ok((Settled::NotManaged, _)) => return Ok(Exit::Administrator),
+            Ok((Applied::NotManaged, _)) => return Ok(Exit::Administrator),
             Err(failure) if failure.disposition() == Disposition::Retry => {
                 session.again(&failure, None).await?;
             }
-            Err(failure) => return stopped(session, &failure),
+            Err(failure) => return stop(session, &failure),
         }
     }
 }
 
 /// Runs `stage report` and `check-in`: with the network, without root. Performs one round.
-pub(super) async fn report(session: &mut Session, when: When) -> Result<Exit, Exit> {
+pub(crate) async fn report(session: &mut Session, when: When) -> Result<Exit, Exit> {
     let _lock = match session.lock_exchange() {
         Ok(Some(lock)) => lock,
         // A unit's round is done by the other process; a person's question to the server is not.
-        Ok(None) if when == When::AtOnce => return stopped(session, &DeviceFault::Busy.into()),
+        Ok(None) if when == When::AtOnce => return stop(session, &DeviceFault::Busy.into()),
         Ok(None) => return Ok(at_rest(session, "Another process of the agent is at work.")),
-        Err(fault) => return stopped(session, &fault.into()),
+        Err(fault) => return stop(session, &fault.into()),
     };
     if let Err(failure) = own_key(session) {
-        return stopped(session, &failure);
+        return stop(session, &failure);
     }
-    match keep::round(session, when, async |session| take_over(session)).await {
-        Ok(Kept::NotEnrolled) => Ok(at_rest(session, "This device is not enrolled yet.")),
+    match round::perform(session, when, async |session| take_over(session)).await {
+        Ok(RoundEnd::NotEnrolled) => Ok(at_rest(session, "This device is not enrolled yet.")),
         // A person who ran the command wants to see the result.
-        Ok(Kept::Rest(_)) if when == When::AtOnce => Ok(at_rest(session, "The server has nothing new.")),
-        Ok(Kept::Rest(_) | Kept::Granted) => Ok(Exit::Done),
-        Err(failure) => stopped(session, &failure),
+        Ok(RoundEnd::Rest(_)) if when == When::AtOnce => Ok(at_rest(session, "The server has nothing new.")),
+        Ok(RoundEnd::Rest(_) | RoundEnd::Granted) => Ok(Exit::Done),
+        Err(failure) => stop(session, &failure),
     }
 }
 
@@ -151,7 +154,7 @@ fn at_rest(session: &mut Session, why: &str) -> Exit {
     Exit::Done
 }
 
-pub(super) fn stopped(session: &mut Session, failure: &Failure) -> Result<Exit, Exit> {
+pub(super) fn stop(session: &mut Session, failure: &Failure) -> Result<Exit, Exit> {
     session.console.say(Situation::Stopped { failure, identity: None });
     Err(Exit::of(failure))
 }

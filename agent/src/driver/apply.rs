@@ -37,7 +37,7 @@ use unbox_common::{
 
 /// The result of a look at the exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Settled {
+pub(super) enum Applied {
     /// There is no grant, or it was dealt with before.
     Nothing,
     /// The payload is installed and healthy.
@@ -47,7 +47,7 @@ pub(super) enum Settled {
 }
 
 /// The privileged side at work.
-pub(super) struct Settling<'a> {
+pub(super) struct Applier<'a> {
     layout: Layout,
     console: &'a mut Console,
     entropy: &'a Entropy,
@@ -58,7 +58,7 @@ pub(super) struct Settling<'a> {
     machine: Option<Machine>,
 }
 
-impl<'a> Settling<'a> {
+impl<'a> Applier<'a> {
     /// Opens the ledger, and completes work that a power cut interrupted.
     pub(super) fn begin(
         session: &'a mut Session,
@@ -82,8 +82,8 @@ impl<'a> Settling<'a> {
             }
         }
         let system = install::open_system(layout.root())?;
-        let system: Box<dyn System> = Box::new(super::ready::SaysReady::new(system, ready));
-        let mut settling = Self {
+        let system: Box<dyn System> = Box::new(super::ready::ReadyBeforeUnits::new(system, ready));
+        let mut applier = Self {
             layout,
             console: &mut session.console,
             entropy: &session.entropy,
@@ -92,9 +92,9 @@ impl<'a> Settling<'a> {
             entries: Vec::new(),
             machine: identity.map(Machine::of),
         };
-        settling.resume()?;
-        settling.check_machine()?;
-        Ok(settling)
+        applier.resume()?;
+        applier.check_machine()?;
+        Ok(applier)
     }
 
     /// Drops an enrollment that belongs to another machine, with the grant that led to it. The installed
@@ -127,7 +127,7 @@ impl<'a> Settling<'a> {
     }
 
     /// Reads the grant in the exchange, and deals with it.
-    pub(super) fn look(&mut self) -> Result<Settled, Failure> {
+    pub(super) fn apply_grant(&mut self) -> Result<Applied, Failure> {
         let stored = match payload::io::read_grant(&self.layout.grant()) {
             Err(DeviceFault::Damaged { .. }) => {
                 // A damaged grant cannot be installed; the network side asks for another.
@@ -139,23 +139,23 @@ impl<'a> Settling<'a> {
             stored => stored?,
         };
         let Some(StoredGrant { grant, digest }) = stored else {
-            return Ok(Settled::Nothing);
+            return Ok(Applied::Nothing);
         };
         let last = report::io::outcome(&self.layout)?;
         if last.is_some_and(|last| last.grant == digest && is_final(&last, &self.ledger)) {
-            return Ok(Settled::Nothing);
+            return Ok(Applied::Nothing);
         }
         let Some(requester) = self.requester()? else {
             // Without the key, the enrollment from this grant is unusable.
             files::discard(&self.layout.grant())?;
             let so = "The device makes another, and asks the server for another grant.";
             self.console.say(Situation::StateDamaged { what: "The key of this device", so });
-            return Ok(Settled::Nothing);
+            return Ok(Applied::Nothing);
         };
         let trust = self.keep_roots(&grant)?;
         let time = TrustedTime::weigh(clock::system(), clock::built(), self.ledger.verified_time);
         match accept(&grant, &trust, &self.ledger, requester, time.now) {
-            Ok(payload) if self.ledger.has_settled(grant.generation, payload.version) => Ok(Settled::Nothing),
+            Ok(payload) if self.ledger.has_settled(grant.generation, payload.version) => Ok(Applied::Nothing),
             Ok(payload) => self.install(&grant, digest, &payload),
             Err(rejection) => {
                 let rejection = Failure::from(rejection);
@@ -231,7 +231,7 @@ impl<'a> Settling<'a> {
         grant: &Grant,
         digest: Sha256,
         payload: &AcceptedPayload,
-    ) -> Result<Settled, Failure> {
+    ) -> Result<Applied, Failure> {
         let enrollment =
             Enrollment { device: grant.device_id, generation: grant.generation, owner: grant.owner.clone() };
         self.note(Progress::BootstrapInitiated, None);
@@ -276,7 +276,7 @@ impl<'a> Settling<'a> {
         version: u64,
         grant: Sha256,
         outcome: InstallOutcome,
-    ) -> Result<Settled, Failure> {
+    ) -> Result<Applied, Failure> {
         match outcome {
             InstallOutcome::Managed { version } => {
                 let state = self.layout.state();
@@ -293,7 +293,7 @@ impl<'a> Settling<'a> {
                     generation: enrollment.generation,
                     owner: &enrollment.owner,
                 });
-                Ok(Settled::Managed)
+                Ok(Applied::Managed)
             }
             InstallOutcome::RolledBack { failure, .. } => {
                 let install::Failure { kind, detail, disposition } = failure;
@@ -302,13 +302,13 @@ impl<'a> Settling<'a> {
                 self.tell(enrollment.generation, grant, outcome, disposition == Disposition::Retry)?;
                 self.console.say(Situation::RolledBack { kind: &kind, detail: &detail });
                 self.write(Event::RolledBack { kind, detail, disposition })?;
-                Ok(Settled::NotManaged)
+                Ok(Applied::NotManaged)
             }
             // A reset that was interrupted, and is complete now.
             InstallOutcome::Removed => {
                 self.write(Event::ResetBegun)?;
                 self.finish_reset()?;
-                Ok(Settled::Nothing)
+                Ok(Applied::Nothing)
             }
         }
     }

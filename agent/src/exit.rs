@@ -24,7 +24,7 @@ pub enum Exit {
 }
 
 /// The section of `--help` about exit codes. Code 2, usage, is the argument parser's.
-pub(super) const HELP: &str = "Exit codes:
+pub(crate) const HELP: &str = "Exit codes:
   0  done; after `run --once`: managed
   1  failed, and tried again by itself
   2  wrong usage

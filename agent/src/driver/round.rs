@@ -1,13 +1,14 @@
 //! The network side of an enrolled device: report, check in when it is due, and act on the news.
 
 use super::{
-    enroll::{afresh, valid_enrollment},
-    exit::Exit,
+    enroll::enroll_anew,
+    fetch::{accept_grant, follow_roots, readable_ledger, replace_damaged, resume},
     session::Session,
-    take_in::{follow_roots, go_on, mend, readable_ledger, take_in},
+    state::NetworkState,
 };
 use crate::{
     boot::BootContext,
+    exit::Exit,
     failure::{Failure, Misbehaviour, Rejection, TransportError},
     files,
     handshake::{self, CertificateChain, DeviceKey},
@@ -26,7 +27,7 @@ use unbox_common::{
 
 /// The time of a round's check-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum When {
+pub(crate) enum When {
     /// At the time that the server set.
     Due,
     /// In this round: somebody may have power-cycled the device to see it succeed.
@@ -35,7 +36,7 @@ pub(super) enum When {
 
 /// The result of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(super) enum RoundEnd {
     /// This device has no enrollment.
     NotEnrolled,
     /// Everything is reported; the next check-in is due after this time.
@@ -47,7 +48,7 @@ pub(super) enum Kept {
 /// Tries until there is a complete grant, or until trying again cannot help.
 pub(super) async fn until_granted(session: &mut Session, identity: &HardwareIdentity) -> Result<(), Exit> {
     loop {
-        match once(session, identity).await {
+        match ask_for_grant(session, identity).await {
             Ok(()) => {
                 session.tries.succeed();
                 return Ok(());
@@ -59,64 +60,64 @@ pub(super) async fn until_granted(session: &mut Session, identity: &HardwareIden
 
 /// Tries once. An enrolled device that could install nothing yet needs another grant; one with a payload
 /// in force needs none.
-pub(super) async fn once(session: &mut Session, identity: &HardwareIdentity) -> Result<(), Failure> {
-    match round(session, When::AtOnce, async |_| Ok(identity.clone())).await? {
-        Kept::Granted => Ok(()),
-        Kept::Rest(_)
+pub(super) async fn ask_for_grant(session: &mut Session, identity: &HardwareIdentity) -> Result<(), Failure> {
+    match perform(session, When::AtOnce, async |_| Ok(identity.clone())).await? {
+        RoundEnd::Granted => Ok(()),
+        RoundEnd::Rest(_)
             if ledger::io::read(&session.layout).is_ok_and(|ledger| ledger.installed().is_some()) =>
         {
             Ok(())
         }
-        Kept::Rest(_) => {
+        RoundEnd::Rest(_) => {
             let refused = report::io::enrolled(&session.layout)?.and_then(|enrolled| enrolled.refused);
             let why = refused.map(|one| format!(": {one}")).unwrap_or_default();
             Err(Rejection::Nothing(why).into())
         }
-        Kept::NotEnrolled => {
+        RoundEnd::NotEnrolled => {
             let context = session.context()?;
             let key = handshake::key_file::device_key(&context.layout, &session.entropy)?;
-            afresh(session, &context, identity, &key).await
+            enroll_anew(session, &context, identity, &key).await
         }
     }
 }
 
 /// Performs one round. `identity` is called only if the device has to enroll again.
-pub(super) async fn round(
+pub(super) async fn perform(
     session: &mut Session,
     when: When,
     identity: impl AsyncFnOnce(&Session) -> Result<HardwareIdentity, Failure>,
-) -> Result<Kept, Failure> {
+) -> Result<RoundEnd, Failure> {
     session.pacer.before_round().await;
     let context = session.context()?;
     let key = handshake::key_file::device_key(&context.layout, &session.entropy)?;
     // A fetch that a power cut interrupted comes first. If it fails, the check-in may bring something
     // else.
-    let unfinished = match go_on(session, &context, &key).await {
-        Ok(Some(())) => return Ok(Kept::Granted),
-        Ok(None) => mend(&context, &key).await.err(),
+    let unfinished = match resume(session, &context, &key).await {
+        Ok(Some(())) => return Ok(RoundEnd::Granted),
+        Ok(None) => replace_damaged(&context, &key).await.err(),
         Err(failure) => Some(failure),
     };
-    if report::io::enrolled(&context.layout)?.is_none() {
-        return unfinished.map_or(Ok(Kept::NotEnrolled), Err);
-    }
-    let told = match usable_enrollment(session, &context)? {
-        Some(enrolled) => converse(session, &context, &key, enrolled, when).await,
-        None => Ok(Told::EnrollAgain),
-    };
-    match told {
-        Ok(Told::Rest(pause)) => {
-            remind_installer(&context)?;
-            unfinished.map_or(Ok(Kept::Rest(pause)), Err)
+    let answer = match NetworkState::read(session, &context)? {
+        (NetworkState::Unenrolled, _) | (_, None) => {
+            return unfinished.map_or(Ok(RoundEnd::NotEnrolled), Err);
         }
-        Ok(Told::Install(grant, nonce)) => {
-            take_in(session, &context, &key, &grant, nonce).await?;
-            Ok(Kept::Granted)
+        (NetworkState::Expired, _) => Ok(Answer::EnrollAgain),
+        (_, Some(enrolled)) => converse(session, &context, &key, enrolled, when).await,
+    };
+    match answer {
+        Ok(Answer::Rest(pause)) => {
+            remind_installer(&context)?;
+            unfinished.map_or(Ok(RoundEnd::Rest(pause)), Err)
+        }
+        Ok(Answer::Install(grant, nonce)) => {
+            accept_grant(session, &context, &key, &grant, nonce).await?;
+            Ok(RoundEnd::Granted)
         }
         Err(failure) if !is_over(&failure) => Err(failure),
-        Ok(Told::EnrollAgain) | Err(_) => {
+        Ok(Answer::EnrollAgain) | Err(_) => {
             let identity = identity(session).await?;
-            afresh(session, &context, &identity, &key).await?;
-            Ok(Kept::Granted)
+            enroll_anew(session, &context, &identity, &key).await?;
+            Ok(RoundEnd::Granted)
         }
     }
 }
@@ -133,7 +134,7 @@ fn remind_installer(context: &BootContext) -> Result<(), Failure> {
 }
 
 /// The server's answer to a report and check-in.
-enum Told {
+enum Answer {
     /// Nothing new; the next check-in is due after this time.
     Rest(Duration),
     /// A newer payload, in answer to this nonce.
@@ -152,15 +153,6 @@ fn is_over(failure: &Failure) -> bool {
     }
 }
 
-/// Returns the enrollment, unless its certificate expired while the device was off, or the device's own
-/// records are damaged.
-fn usable_enrollment(session: &Session, context: &BootContext) -> Result<Option<Enrolled>, Failure> {
-    match ledger::io::read(&context.layout) {
-        Err(error) if error.is_damaged() => Ok(None),
-        _ => valid_enrollment(session, context),
-    }
-}
-
 /// Sends pending reports, and checks in when it is time.
 async fn converse(
     session: &Session,
@@ -168,7 +160,7 @@ async fn converse(
     key: &DeviceKey,
     enrolled: Enrolled,
     when: When,
-) -> Result<Told, Failure> {
+) -> Result<Answer, Failure> {
     let layout = &context.layout;
     let now = Session::now(context);
     let ledger = readable_ledger(context)?;
@@ -179,7 +171,7 @@ async fn converse(
         When::Due => enrolled.until_check_in(session.system_clock(), enrolled.jitter(), is_managed),
     };
     if queue.next().is_none() && !pause.is_zero() {
-        return Ok(Told::Rest(pause));
+        return Ok(Answer::Rest(pause));
     }
     let certificate = CertificateChain::parse(&enrolled.certificate_chain, key.public())
         .map_err(|_| Misbehaviour::WrongCertificate)?;
@@ -187,7 +179,7 @@ async fn converse(
     let server = context.server()?;
     report::io::deliver(layout, server, &client, &mut queue).await?;
     if !pause.is_zero() {
-        return Ok(Told::Rest(pause));
+        return Ok(Answer::Rest(pause));
     }
     let standing = Standing {
         enrolled: &enrolled,
@@ -202,10 +194,10 @@ async fn converse(
     follow_roots(context, &news.roots)?;
     Ok(match what_next(&news, &enrolled) {
         WhatNext::Rest => {
-            Told::Rest(enrolled.until_check_in(session.system_clock(), enrolled.jitter(), is_managed))
+            Answer::Rest(enrolled.until_check_in(session.system_clock(), enrolled.jitter(), is_managed))
         }
-        WhatNext::Install(grant) => Told::Install(grant, nonce),
-        WhatNext::EnrollAgain => Told::EnrollAgain,
+        WhatNext::Install(grant) => Answer::Install(grant, nonce),
+        WhatNext::EnrollAgain => Answer::EnrollAgain,
     })
 }
 

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 /// Every source about a unit apart from its label.
 #[derive(Debug, Clone, Args)]
-pub(super) struct Witnesses {
+pub(super) struct Sources {
     /// The order: a file with the columns of a claims file.
     #[arg(long, value_name = "CSV")]
     expect: Option<PathBuf>,
@@ -28,7 +28,7 @@ pub(super) struct Witnesses {
     office: Office,
 }
 
-impl Witnesses {
+impl Sources {
     /// Opens the sources that are files.
     ///
     /// # Errors

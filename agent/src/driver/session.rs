@@ -1,11 +1,11 @@
 //! The context shared by all commands, and the wait before a retry.
 
-use super::exit::Exit;
 use crate::{
     boot::{self, BootContext, Layout, Medium, StartingPoint},
     clock::{self, Waits},
     console::{Console, Situation},
     entropy::Entropy,
+    exit::Exit,
     failure::{DeviceFault, Failure},
     files::{self, FilesError},
     handshake::{
@@ -23,9 +23,9 @@ use unbox_common::identity::HardwareIdentity;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The state of one agent process.
-pub(super) struct Session {
-    pub(super) from: StartingPoint,
-    pub(super) layout: Layout,
+pub(crate) struct Session {
+    pub(crate) from: StartingPoint,
+    pub(crate) layout: Layout,
     pub(super) console: Console,
     pub(super) entropy: Entropy,
     pub(super) tries: Tries,
@@ -36,7 +36,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(
+    pub(crate) fn new(
         from: StartingPoint,
         console: Console,
         attempts: Option<u32>,

@@ -1,0 +1,149 @@
+//! The progress of the network side, as the files in the exchange show it.
+//!
+//! ```text
+//!              a grant arrives        its artifacts are here       the installer installs
+//! Unenrolled -----------------> Fetching ---------------> HandedOver ---------------> Enrolled
+//!     ^  |                         ^ ^                        |                         |  |
+//!     |  '-- reset, other machine  | |                        | it cannot               |  |
+//!     |                            | '---- Unserved <---------'                         |  |
+//!     |                            |  a newer grant                                     |  |
+//!     |                            '----------------------------------------------------'  |
+//!     '------------ a new enrollment <---- Expired <------- certificate or ledger lost ----'
+//! ```
+
+use super::{fetch::readable_ledger, session::Session};
+use crate::{
+    boot::BootContext,
+    failure::Failure,
+    handshake::{self, CertificateChain},
+    ledger, payload,
+    report::{self, Enrolled},
+};
+
+/// The progress of the network side of this device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NetworkState {
+    /// There is no enrollment.
+    Unenrolled,
+    /// A grant was accepted, and some of its artifacts are not here yet.
+    Fetching,
+    /// The enrollment is unusable, because its certificate ran out or the device's records were damaged:
+    /// the device enrolls again.
+    Expired,
+    /// The device is enrolled, and has neither a grant to install nor anything installed.
+    Unserved,
+    /// The installer has a grant, and nothing is installed yet.
+    HandedOver,
+    /// The device is enrolled, and something is installed.
+    Enrolled,
+}
+
+/// The files that the state follows from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Found {
+    /// The certificate in the enrollment's file is valid; `None` without such a file.
+    certificate_is_valid: Option<bool>,
+    ledger_is_damaged: bool,
+    grant_is_pending: bool,
+    grant_is_handed_over: bool,
+    is_installed: bool,
+}
+
+impl Found {
+    const fn state(self) -> NetworkState {
+        match self {
+            Self { grant_is_pending: true, .. } => NetworkState::Fetching,
+            Self { certificate_is_valid: None, .. } => NetworkState::Unenrolled,
+            Self { certificate_is_valid: Some(false), .. } | Self { ledger_is_damaged: true, .. } => {
+                NetworkState::Expired
+            }
+            Self { is_installed: true, .. } => NetworkState::Enrolled,
+            Self { grant_is_handed_over: true, .. } => NetworkState::HandedOver,
+            Self { .. } => NetworkState::Unserved,
+        }
+    }
+}
+
+impl NetworkState {
+    /// Reads the state from the disk, with the enrollment if there is one.
+    ///
+    /// # Errors
+    /// [`Failure`] if a file cannot be read.
+    pub(super) fn read(
+        session: &Session,
+        context: &BootContext,
+    ) -> Result<(Self, Option<Enrolled>), Failure> {
+        let layout = &context.layout;
+        let enrolled = report::io::enrolled(layout)?;
+        let certificate_is_valid = match &enrolled {
+            Some(enrolled) => {
+                let key = handshake::key_file::device_key(layout, &session.entropy)?;
+                let certificate = CertificateChain::parse(&enrolled.certificate_chain, key.public());
+                Some(certificate.is_ok_and(|chain| chain.is_valid(context.time().now)))
+            }
+            None => None,
+        };
+        let found = Found {
+            certificate_is_valid,
+            ledger_is_damaged: ledger::io::read(layout).is_err_and(|error| error.is_damaged()),
+            grant_is_pending: layout.pending_grant().exists(),
+            grant_is_handed_over: payload::io::read_grant(&layout.grant()).is_ok_and(|grant| grant.is_some()),
+            is_installed: readable_ledger(context)?.installed().is_some(),
+        };
+        Ok((found.state(), enrolled))
+    }
+
+    /// Whether nothing is left to enroll: the installer has its grant or has dealt with it. One that it
+    /// refused is replaced by a check-in.
+    pub(super) const fn needs_no_handshake(self) -> bool {
+        matches!(self, Self::HandedOver | Self::Enrolled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every combination of the files.
+    fn all() -> impl Iterator<Item = Found> {
+        (0..48_u8).map(|number| Found {
+            certificate_is_valid: [None, Some(false), Some(true)][usize::from(number / 16)],
+            ledger_is_damaged: number & 1 != 0,
+            grant_is_pending: number & 2 != 0,
+            grant_is_handed_over: number & 4 != 0,
+            is_installed: number & 8 != 0,
+        })
+    }
+
+    #[test]
+    fn a_grant_that_lacks_artifacts_is_fetched_before_anything_else() {
+        for found in all() {
+            assert_eq!(found.state() == NetworkState::Fetching, found.grant_is_pending, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_valid_enrollment_with_sound_records_is_used() {
+        for found in all().filter(|found| !found.grant_is_pending) {
+            let is_used = found.certificate_is_valid == Some(true) && !found.ledger_is_damaged;
+            let expected = match found.certificate_is_valid {
+                None => NetworkState::Unenrolled,
+                Some(_) if !is_used => NetworkState::Expired,
+                Some(_) if found.is_installed => NetworkState::Enrolled,
+                Some(_) if found.grant_is_handed_over => NetworkState::HandedOver,
+                Some(_) => NetworkState::Unserved,
+            };
+            assert_eq!(found.state(), expected, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_handshake_is_needed_until_the_installer_has_its_grant() {
+        for found in all() {
+            let has_grant = found.grant_is_handed_over || found.is_installed;
+            let is_enrolled = found.certificate_is_valid == Some(true) && !found.ledger_is_damaged;
+            let expected = has_grant && is_enrolled && !found.grant_is_pending;
+            assert_eq!(found.state().needs_no_handshake(), expected, "{found:?}");
+        }
+    }
+}
