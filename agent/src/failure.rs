@@ -569,6 +569,7 @@ fn storage_kind(error: Option<&io::Error>) -> &'static str {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+    use unbox_common::timestamp::Timestamp;
 
     #[test]
     fn a_full_disk_is_told_from_other_trouble() {
@@ -576,6 +577,14 @@ mod tests {
         assert_eq!(artifact(io::ErrorKind::StorageFull).kind(), "disk_full");
         assert_eq!(artifact(io::ErrorKind::ReadOnlyFilesystem).kind(), "storage_failed");
         assert!(artifact(io::ErrorKind::StorageFull).advice().contains("full"));
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_is_waited_for_in_short_steps() {
+        let judged = PayloadRejected::FromTheFuture { issued: Timestamp(2_000), now: Timestamp(1_000) };
+        let failure = Failure::from(Rejection::Judged(judged));
+        assert_eq!((failure.kind(), failure.disposition()), ("clock_skew", Disposition::Retry));
+        assert_eq!(failure.longest_pause(), Duration::from_secs(30));
     }
 
     #[test]

@@ -69,6 +69,8 @@ struct Scene {
     host: Option<String>,
     /// The lifetime of certificates.
     certified_for: Duration,
+    /// The time by which the server's clock is ahead of the device's.
+    ahead: Duration,
     /// The refusal sent in answer to every message.
     refusal: Option<Problem>,
     /// The required token.
@@ -101,6 +103,7 @@ impl Default for Scene {
             has_artifacts: true,
             host: None,
             certified_for: Duration::from_hours(24 * 90),
+            ahead: Duration::ZERO,
             refusal: None,
             token: None,
             commands: Vec::new(),
@@ -185,7 +188,7 @@ impl Scene {
 
     fn grant(&self, nonce: Nonce) -> Value {
         let key = &self.hello.as_ref().unwrap().device_key;
-        let now = clock::system().max(clock::built());
+        let now = clock::system().max(clock::built()).after(self.ahead);
         let certificate =
             certificate_of_spki(key, now.before(Duration::from_hours(1)), now.after(self.certified_for));
         let mut grant = fixtures::grant(&self.payload(nonce), self.signer);
@@ -206,6 +209,7 @@ impl Scene {
             device: DeviceId::new(self.device).unwrap(),
             generation: Generation(self.generation),
             key_digest: self.hello.as_ref().unwrap().device_key.digest(),
+            issued_at: clock::system().after(self.ahead),
             nonce,
             ..payload
         }
@@ -603,6 +607,16 @@ async fn a_certificate_is_renewed_and_one_that_ran_out_enrolls_again() {
     files::replace(&path, enrolled.to_string().as_bytes(), 0o600).unwrap();
     assert_eq!(world.run().await, Exit::Done);
     assert_eq!((world.scene().hellos.len(), world.phase()), (2, "managed"));
+}
+
+#[tokio::test]
+async fn a_device_whose_clock_is_days_behind_is_managed_at_once() {
+    let world = World::new();
+    world.scene().ahead = Duration::from_hours(24 * 3);
+    assert_eq!(world.run().await, Exit::Done, "{}", world.paper.text());
+    assert_eq!((world.scene().hellos.len(), world.phase()), (1, "managed"));
+    assert_eq!(world.run().await, Exit::Done);
+    assert_eq!((world.scene().hellos.len(), world.phase()), (1, "managed"), "its enrollment is still good");
 }
 
 #[tokio::test]
