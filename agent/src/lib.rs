@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Each stage consists of its contract (`mod.rs`), pure files, and one `io.rs`. Shared modules are beside
-//! them: the ledger, the clock, randomness, files, programs, and the console. The [`station`] is not a
-//! stage; it tests devices before they are shipped.
+//! them: the ledger, the clock, randomness, files, programs, and the console. The driver runs the stages,
+//! alone or all in one process. The [`station`] is not a stage; it tests devices before they are shipped.
 
 pub mod boot;
 pub mod cli;
