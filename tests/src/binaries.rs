@@ -1,7 +1,7 @@
 //! The programs under test: built beside the harness, or built now.
 
 use crate::process::{command, forget_cargo, run};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use std::{
     env,
     path::{Path, PathBuf},
@@ -54,17 +54,26 @@ fn build() -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = folder.parent().context("find the target directory")?;
     // With the same features as the harness itself: with others, all dependencies would be built twice.
-    let mut build = if own.parent().is_some_and(|folder| folder.ends_with("deps")) {
+    let is_test = own.parent().is_some_and(|folder| folder.ends_with("deps"));
+    let mut build = if is_test {
         command(cargo, &["test", "--quiet", "--workspace", "--tests", "--bins", "--no-run"])
     } else {
         let packages = ["--package=unbox-agent", "--package=unbox-server", "--package=unbox-tests"];
-        command(cargo, &[&["build", "--quiet", "--bins"][..], &packages].concat())
+        let programs = ["--bin=unbox-agent", "--bin=unbox-server", "--bin=demo-dpc"];
+        command(cargo, &[&["build"][..], &packages, &programs].concat())
     };
-    if folder.ends_with("release") {
-        build.arg("--release");
+    let profile = folder.file_name().context("find the profile")?;
+    if profile != "debug" {
+        build.arg("--profile").arg(profile);
     }
     forget_cargo(&mut build);
     build.current_dir(workspace()).env("CARGO_TARGET_DIR", target);
-    run(build)?.success().context("build the programs under test")?;
+    if is_test {
+        run(build)?.success().context("build the programs under test")?;
+    } else {
+        // Somebody waits for it, and sees how far it is.
+        let ended = build.status().context("start cargo")?;
+        ensure!(ended.success(), "the programs could not be built: {ended}");
+    }
     Ok(folder.to_owned())
 }
