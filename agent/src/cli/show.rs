@@ -3,7 +3,7 @@
 use super::{exit::Exit, session::Session};
 use crate::{
     boot::{self, Found, Layout, StartingPoint},
-    console::{StatusFile, chain, plain},
+    console::{StatusFile, chain, escape_json, plain},
     files, identity,
     ledger::{self, io::LedgerError},
     report,
@@ -203,7 +203,6 @@ fn told_in_words(told: &Told) -> Vec<String> {
 }
 
 fn print_json(document: &impl Serialize) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, document)?;
-    out.write_all(b"\n")
+    let json = escape_json(&serde_json::to_string_pretty(document)?);
+    writeln!(io::stdout(), "{json}")
 }
