@@ -4,6 +4,7 @@ use super::{
     enroll::{afresh, valid_enrollment},
     exit::Exit,
     session::Session,
+    stage::stopped,
     take_in::{follow_roots, go_on, mend, readable_ledger, take_in},
 };
 use crate::{
@@ -51,6 +52,7 @@ pub(super) async fn until_granted(session: &mut Session, identity: &HardwareIden
                 session.tries.succeed();
                 return Ok(());
             }
+            Err(failure) if failure.needs_a_new_process() => return stopped(session, &failure).map(drop),
             Err(failure) => session.again(&failure, Some(identity)).await?,
         }
     }
