@@ -6,7 +6,7 @@
 
 mod text;
 
-pub use text::{chain, plain};
+pub use text::{chain, escape_json, plain};
 
 use crate::{
     boot::{Found, Medium},

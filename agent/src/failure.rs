@@ -246,6 +246,9 @@ pub enum DeviceFault {
     /// The user did not confirm.
     #[error("nothing was changed, because nobody confirmed it: add --yes to go on without being asked")]
     NotConfirmed,
+    /// Something else is in the place of the network side's folder.
+    #[error("{} is no directory: `unbox-agent reset` puts it aside, and the device enrolls again", .0.display())]
+    NoExchange(PathBuf),
     /// A file of the network side is damaged; it will be rewritten.
     #[error("{what} is damaged")]
     Damaged {
@@ -339,6 +342,12 @@ impl Failure {
     pub fn asks_for_a_token(&self) -> bool {
         let Self::Refused(refusal) = self else { return false };
         self.is_about_the_token() || refusal.problem.kind == RefusalKind::ProofRequired
+    }
+
+    /// Whether only another process may succeed: units are given the TPM's device when they start.
+    #[must_use]
+    pub const fn needs_a_new_process(&self) -> bool {
+        matches!(self, Self::Device(DeviceFault::Key(KeyError::Tpm(TpmError::Absent))))
     }
 
     /// Returns the advice for a person in front of the device.
@@ -470,7 +479,7 @@ impl DeviceFault {
             Self::DiskFull { .. } => "disk_full",
             Self::Install(error) => error.kind(),
             Self::Transition(_) => "ledger_transition",
-            Self::Damaged { .. } => "state_damaged",
+            Self::NoExchange(_) | Self::Damaged { .. } => "state_damaged",
             Self::Busy => "busy_here",
             Self::NotOwner(_) => "not_owner",
             Self::RolledBack => "rolled_back",
@@ -508,6 +517,7 @@ impl DeviceFault {
             | Self::Handover(_)
             | Self::Artifact(_)
             | Self::Ledger(_)
+            | Self::NoExchange(_)
             | Self::Damaged { .. } => Disposition::WaitForAdministrator,
             Self::Survey(_)
             | Self::Client(_)
@@ -547,6 +557,10 @@ impl DeviceFault {
             Self::Key(KeyError::Tpm(TpmError::OtherTpm)) => {
                 "This disk belongs to another device, or this device's board was replaced. If it is to be enrolled as \
                  it is, reset it with `unbox-agent reset`."
+            }
+            Self::Key(KeyError::Tpm(TpmError::Absent)) => {
+                "The TPM that holds the key of this device is not there. The device tries again by itself. If the TPM is \
+                 gone for good, have a new key made with `unbox-agent reset`."
             }
             Self::Key(KeyError::Tpm(_) | KeyError::NoTpm) => {
                 "The TPM of this device does not work as it should. Look at the firmware's settings, or tell your IT \

@@ -137,6 +137,17 @@ pub fn make_directory(path: &Path, mode: u32) -> Result<(), FilesError> {
         .map_err(|source| FilesError::Write { path: path.to_owned(), source })
 }
 
+/// Moves whatever is in the place of one of the agent's own directories aside, and returns whether there was
+/// anything. A directory and a link to one stay.
+pub fn free_directory(path: &Path) -> Result<bool, FilesError> {
+    if path.is_dir() || path.symlink_metadata().is_err() {
+        return Ok(false);
+    }
+    let aside = set_aside(path, DAMAGED)?;
+    tracing::error!(moved_to = %aside.display(), "something else was in the place of a directory");
+    Ok(true)
+}
+
 /// Opens a directory from which others are reached; links on the path are followed.
 fn open_directory(path: &Path) -> Result<OwnedFd, FilesError> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -154,7 +165,10 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
         OpenOptions::new().read(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()).open(path);
     match opened {
         Ok(file) => read_all(file, path, limit).map(Some),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // In the place of a directory above it may be something else ([`free_directory`]).
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         Err(error) => Err(failed(error)),
     }
 }

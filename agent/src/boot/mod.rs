@@ -20,7 +20,7 @@ mod trust;
 pub use io::BootError;
 pub use layout::Layout;
 pub use medium::{Found, Medium};
-pub use settings::{Fragment, Inputs, InvalidSettings, Origin, Server, Settings, Token};
+pub use settings::{Fragment, Inputs, InvalidFragment, InvalidSettings, Origin, Server, Settings, Token};
 
 pub use token::NotUsed;
 pub(crate) use token::parse_token;

@@ -27,6 +27,46 @@ pub struct Fragment {
     pub tpm: Option<TpmUse>,
 }
 
+/// The settings that a configuration file may hold.
+const SETTINGS: [&str; 5] = ["server", "token_file", "token_folder", "proxy", "tpm"];
+
+/// The form of a configuration file.
+const ONE_A_LINE: &str = "one setting on each line, each once, in the form name = \"value\"";
+
+/// The reason why a configuration file is invalid. Nothing of its text is quoted but the name of a setting: a
+/// token or a password may stand in the wrong place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}{}: expected {expected}", setting.map(|name| format!(", `{name}`")).unwrap_or_default())]
+pub struct InvalidFragment {
+    line: usize,
+    setting: Option<&'static str>,
+    expected: String,
+}
+
+impl Fragment {
+    /// Parses a configuration file.
+    ///
+    /// # Errors
+    /// [`InvalidFragment`], naming the line.
+    pub fn parse(text: &[u8]) -> Result<Self, InvalidFragment> {
+        toml::from_slice(text).map_err(|error| {
+            let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or(text);
+            let line = before.split(|byte| *byte == b'\n').count();
+            let text = text.split(|byte| *byte == b'\n').nth(line - 1).unwrap_or_default();
+            let name = text.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+            // About a value, which it quotes, the parser ends with the form that it expected.
+            let is_about_a_value =
+                ["unknown ", "invalid type"].iter().any(|it| error.message().starts_with(it));
+            let expected = error.message().rsplit_once("expected ").filter(|_| is_about_a_value);
+            InvalidFragment {
+                line,
+                setting: SETTINGS.into_iter().find(|setting| setting.as_bytes() == name),
+                expected: expected.map_or(ONE_A_LINE, |(_, expected)| expected).to_owned(),
+            }
+        })
+    }
+}
+
 /// The source of a value, named as on the console.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -56,7 +96,7 @@ impl fmt::Display for Origin {
 pub struct Inputs {
     server: Option<(String, Origin)>,
     token: Option<Token>,
-    token_file: Option<PathBuf>,
+    token_file: Option<(PathBuf, Origin)>,
     token_folder: Option<PathBuf>,
     proxy: Option<(String, Origin)>,
 }
@@ -74,16 +114,17 @@ impl Inputs {
             // A token and a token file are two ways to give the same setting, so the stronger source's
             // wins.
             if merged.token.is_none() && merged.token_file.is_none() {
+                merged.token_file = fragment.token_file.map(|path| (path, origin.clone()));
                 merged.token = fragment.token.map(|secret| Token { secret, origin });
-                merged.token_file = fragment.token_file;
             }
         }
         merged
     }
 
-    /// Returns the file to read the token from, if no source gave the token itself.
+    /// Returns the file to read the token from and the source that names it, if no source gave the token
+    /// itself.
     #[must_use]
-    pub fn token_file(&self) -> Option<&PathBuf> {
+    pub fn token_file(&self) -> Option<&(PathBuf, Origin)> {
         match self.token {
             Some(_) => None,
             None => self.token_file.as_ref(),
@@ -127,23 +168,17 @@ pub struct Server {
     pub origin: Origin,
 }
 
-/// The reason why a value is invalid.
+/// The reason why a value is invalid. The value is not quoted: it may hold a token or a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSettings {
     /// The server's address is invalid.
-    #[error(
-        "the server address {value:?} in {origin} cannot be used: expected a form like https://enroll.example.com"
-    )]
+    #[error("`server` in {origin} cannot be used: expected a form like https://enroll.example.com")]
     Server {
-        /// The value found, cut to 128 characters.
-        value: String,
         /// The source of the value.
         origin: Origin,
     },
     /// The proxy's address is invalid.
-    #[error(
-        "the proxy address in {origin} cannot be used: expected a form like http://proxy.example.com:3128"
-    )]
+    #[error("`proxy` in {origin} cannot be used: expected a form like http://proxy.example.com:3128")]
     Proxy {
         /// The source of the value.
         origin: Origin,
@@ -161,7 +196,7 @@ impl Settings {
     /// device's owner, a stick by anyone who stands in front of it.
     ///
     /// # Errors
-    /// [`InvalidSettings`], naming the value and its source.
+    /// [`InvalidSettings`], naming the setting and its source.
     pub fn parse(
         inputs: Inputs,
         token_file: Option<Token>,
@@ -211,7 +246,7 @@ impl Server {
         };
         match Url::parse(value.trim()) {
             Ok(url) if plain(&url) => Ok(Self { url, origin }),
-            _ => Err(InvalidSettings::Server { value: value.chars().take(128).collect(), origin }),
+            _ => Err(InvalidSettings::Server { origin }),
         }
     }
 
@@ -269,7 +304,7 @@ mod tests {
             (local, file("/etc/unbox/agent.toml")),
             (image, file("/usr/lib/unbox/agent.toml")),
         ]);
-        assert_eq!(inputs.token_file(), Some(&"/etc/unbox/token".into()));
+        assert_eq!(inputs.token_file(), Some(&("/etc/unbox/token".into(), file("/etc/unbox/agent.toml"))));
         let settings =
             Settings::parse(inputs, Some(token("stronger\n", file("/etc/unbox/token"))), None).unwrap();
         let server = settings.server.unwrap();
@@ -316,7 +351,8 @@ mod tests {
             "https://enroll.example.com/?x=1",
             "file:///etc/passwd",
         ] {
-            assert!(Server::parse(bad, Origin::KernelCommandLine).is_err(), "{bad:?}");
+            let refused = Server::parse(bad, Origin::KernelCommandLine).unwrap_err().to_string();
+            assert!(!refused.contains("secret"), "{refused}");
         }
         for good in ["https://enroll.example.com", "https://[::1]:8443", " https://192.0.2.7:9000/\n"] {
             assert!(Server::parse(good, Origin::KernelCommandLine).is_ok(), "{good:?}");
@@ -324,8 +360,30 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_word_in_a_file_is_refused() {
-        assert!(toml::from_str::<Fragment>("sever = \"https://x.example\"").is_err());
-        assert!(toml::from_str::<Fragment>("token = \"ppt\"").is_err());
+    fn a_mistyped_file_is_refused_by_line_and_setting_and_nothing_in_it_is_quoted() {
+        let names = "one of `server`, `token_file`, `token_folder`, `proxy`, `tpm`";
+        for (text, error) in [
+            ("sever = \"https://x.example\"", format!("line 1: expected {names}")),
+            ("tpm = \"auto\"\ntoken = \"hunter2\"", format!("line 2: expected {names}")),
+            ("hunter2 = 1", format!("line 1: expected {names}")),
+            ("\n\nproxy = http://u:hunter2@proxy", format!("line 3, `proxy`: expected {ONE_A_LINE}")),
+            ("proxy = [\"http://u:hunter2@proxy\"]", "line 1, `proxy`: expected a string".to_owned()),
+            (
+                "tpm = \"hunter2, expected x\"",
+                "line 1, `tpm`: expected one of `auto`, `never`, `required`".to_owned(),
+            ),
+            ("token_file = \"hunter2\nx", format!("line 2: expected {ONE_A_LINE}")),
+            ("hunter2==\n", format!("line 1: expected {ONE_A_LINE}")),
+            ("[hunter2", format!("line 1: expected {ONE_A_LINE}")),
+            ("token_file = \"\\hunter2\"", format!("line 1, `token_file`: expected {ONE_A_LINE}")),
+            (
+                "server = \"hunter2\"\nserver = \"hunter2\"",
+                format!("line 2, `server`: expected {ONE_A_LINE}"),
+            ),
+        ] {
+            let found = Fragment::parse(text.as_bytes()).unwrap_err().to_string();
+            assert_eq!(found, error, "{text:?}");
+        }
+        assert!(Fragment::parse(b"server = \"\xff\"").is_err());
     }
 }

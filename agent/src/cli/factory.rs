@@ -10,6 +10,7 @@ use crate::{
         Verdict,
         factory::{Bundle, FactoryError, Outcome, prepare, register},
         office::{self, KEY_CREDENTIAL, OfficeSettings},
+        report::json_line,
     },
 };
 use anyhow::Context as _;
@@ -107,8 +108,8 @@ fn registered(asked: &Office, roots: &[PathBuf], json: bool) -> anyhow::Result<V
     let outcome = register(&office, device)?;
     let mut out = io::stdout().lock();
     if json {
-        serde_json::to_writer(&mut out, &outcome).context("could not print what became of it")?;
-        out.write_all(b"\n")?;
+        let line = json_line(&outcome).context("could not print what became of it")?;
+        out.write_all(line.as_bytes())?;
     } else {
         out.write_all(told(&outcome).as_bytes())?;
     }

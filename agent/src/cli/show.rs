@@ -2,7 +2,7 @@
 
 use crate::{
     boot::{self, Found, Layout, StartingPoint},
-    console::{StatusFile, chain, plain},
+    console::{StatusFile, chain, escape_json, plain},
     driver::Session,
     exit::Exit,
     files, identity,
@@ -204,7 +204,6 @@ fn told_in_words(told: &Answer) -> Vec<String> {
 }
 
 fn print_json(document: &impl Serialize) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, document)?;
-    out.write_all(b"\n")
+    let json = escape_json(&serde_json::to_string_pretty(document)?);
+    writeln!(io::stdout(), "{json}")
 }

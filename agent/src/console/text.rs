@@ -1,5 +1,6 @@
 //! Text for a terminal, from any author.
 
+use std::fmt::Write as _;
 use unbox_common::text::is_invisible;
 
 /// Formats an error with its causes, on one line.
@@ -37,6 +38,24 @@ pub fn plain(text: &str, limit: usize) -> String {
     shown
 }
 
+/// Escapes what [`plain`] takes out, in a JSON text: such characters stand only within strings (RFC 8259,
+/// section 7), apart from line ends between values.
+#[must_use]
+pub fn escape_json(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for char in json.chars() {
+        if char != '\n' && is_invisible(char) {
+            for unit in char.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(char);
+        }
+    }
+    escaped
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +76,15 @@ mod tests {
         assert_eq!(plain("one two three", 7), "one two");
         assert_eq!(plain("äää", 3), "ä");
         assert_eq!(plain("aaaa bbbb", 6), "aaaa b");
+    }
+
+    #[test]
+    fn json_reads_the_same_and_holds_nothing_that_a_terminal_obeys() {
+        for text in ["a\u{202e}fdp\u{7f}\u{9b}", "\u{e0041} 🙂 é\n\t\"\\", "\u{feff}"] {
+            let json = serde_json::to_string_pretty(&[text]).unwrap();
+            let escaped = escape_json(&json);
+            assert!(!escaped.chars().any(|char| char != '\n' && is_invisible(char)), "{escaped:?}");
+            assert_eq!(serde_json::from_str::<[String; 1]>(&escaped).unwrap(), [text]);
+        }
     }
 }

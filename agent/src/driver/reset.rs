@@ -79,6 +79,7 @@ async fn forget(
     forget_newer: Option<&mut dyn FnMut(&str) -> bool>,
 ) -> Result<(), Failure> {
     let layout = session.layout.clone();
+    files::free_directory(&layout.exchange())?;
     let _lock = wait_for_whoever_is_at_work(session).await?;
     if let Some(confirm) = forget_newer {
         give_up_newer_records(&layout, confirm)?;

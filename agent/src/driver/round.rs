@@ -4,6 +4,7 @@ use super::{
     enroll::enroll_anew,
     fetch::{accept_grant, follow_roots, readable_ledger, replace_damaged, resume},
     session::Session,
+    stages::stop,
     state::NetworkState,
 };
 use crate::{
@@ -53,6 +54,7 @@ pub(super) async fn until_granted(session: &mut Session, identity: &HardwareIden
                 session.tries.succeed();
                 return Ok(());
             }
+            Err(failure) if failure.needs_a_new_process() => return stop(session, &failure).map(drop),
             Err(failure) => session.again(&failure, Some(identity)).await?,
         }
     }

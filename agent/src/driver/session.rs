@@ -129,8 +129,11 @@ impl Session {
 
     /// Makes sure that no other process of the network side is active, and that files written to the
     /// exchange belong to its owner. The lock is held until dropped.
-    pub(super) fn lock_exchange(&self) -> Result<Option<File>, DeviceFault> {
-        make_exchange(&self.layout)?;
+    pub(super) fn lock_exchange(&mut self) -> Result<Option<File>, DeviceFault> {
+        if make_exchange(&self.layout)? {
+            let so = "The device enrolls again, with a new key.";
+            self.console.say(Situation::StateDamaged { what: "The folder of the network side", so });
+        }
         let exchange = self.layout.exchange();
         let owner =
             exchange.metadata().map_err(|source| FilesError::Read { path: exchange.clone(), source })?;

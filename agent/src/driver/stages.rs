@@ -24,7 +24,7 @@ pub(crate) async fn identity(session: &mut Session) -> Result<Exit, Exit> {
     let handed_over = identity::io::hand_over(&session.layout, &survey)
         .and_then(|()| survey.identity().map_err(identity::io::SurveyError::from));
     match handed_over {
-        Ok(identity) => match mark_machine(session, &identity) {
+        Ok(identity) => match mark_machine(session, &identity).and_then(|()| check_exchange(session)) {
             Ok(()) => Ok(Exit::Done),
             Err(fault) => stop(session, &fault.into()),
         },
@@ -41,6 +41,16 @@ fn mark_machine(session: &Session, identity: &HardwareIdentity) -> Result<(), De
         files::replace(&path, b"", files::PUBLIC_FILE)?;
     } else {
         files::discard(&path)?;
+    }
+    Ok(())
+}
+
+/// Checks that nothing else is in the place of the exchange folder. Only root could put it right, and this
+/// stage writes nothing there; systemd does not even start the others then.
+fn check_exchange(session: &Session) -> Result<(), DeviceFault> {
+    let exchange = session.layout.exchange();
+    if exchange.symlink_metadata().is_ok() && !exchange.is_dir() {
+        return Err(DeviceFault::NoExchange(exchange));
     }
     Ok(())
 }
@@ -108,7 +118,7 @@ pub(crate) async fn install(session: &mut Session) -> Result<Exit, Exit> {
                 session.again(&DeviceFault::RolledBack.into(), None).await?;
             }
             Ok((Applied::NotManaged, _)) => return Ok(Exit::Administrator),
-            Err(failure) if failure.disposition() == Disposition::Retry => {
+            Err(failure) if failure.disposition() == Disposition::Retry && !failure.needs_a_new_process() => {
                 session.again(&failure, None).await?;
             }
             Err(failure) => return stop(session, &failure),

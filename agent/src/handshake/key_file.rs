@@ -15,13 +15,16 @@ use std::{
 };
 use unbox_common::{identity::HardwareIdentity, secret::Secret, trust::DevicePublicKey};
 
-/// Makes the exchange folder, if it does not exist. Everybody may enter the folders above it.
+/// Makes the exchange folder, if it does not exist. Everybody may enter the folders above it. Returns whether
+/// something else was in its place, with which everything in it is lost.
 ///
 /// # Errors
 /// [`FilesError`].
-pub fn make_exchange(layout: &Layout) -> Result<(), FilesError> {
+pub fn make_exchange(layout: &Layout) -> Result<bool, FilesError> {
     files::make_directory(&layout.state(), files::PUBLIC_DIRECTORY)?;
-    files::make_directory(&layout.exchange(), files::PRIVATE_DIRECTORY)
+    let was_lost = files::free_directory(&layout.exchange())?;
+    files::make_directory(&layout.exchange(), files::PRIVATE_DIRECTORY)?;
+    Ok(was_lost)
 }
 
 /// Reads the device's key, or makes one: a key that the factory installed is used as it is.
@@ -192,12 +195,14 @@ fn new_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyError> {
 }
 
 /// Whether the key's file cannot be used on this device: it is damaged, not a key, readable by everybody,
-/// or for a TPM that this device does not have. A TPM that cannot be asked now may have it.
+/// or for a TPM that this device does not have. A TPM that is there and cannot be asked now may have it.
 #[must_use]
 pub fn is_unusable(layout: &Layout, entropy: &Entropy) -> bool {
     match stored_key(layout, entropy) {
         Ok(None) => false,
-        Ok(Some(key)) => key.tpm().is_some_and(|tpm| matches!(tpm.is_here(), Ok(false))),
+        Ok(Some(key)) => {
+            key.tpm().is_some_and(|tpm| matches!(tpm.is_here(), Ok(false) | Err(TpmError::Absent)))
+        }
         Err(_) => true,
     }
 }
@@ -232,6 +237,20 @@ mod tests {
                 made.map(|key| assert!(key.tpm().is_none())).map_err(|error| Failure::from(error).kind());
             assert_eq!(made, expected, "{setting} {broken}");
         }
+    }
+
+    #[test]
+    fn a_key_that_was_made_without_a_tpm_is_kept_when_one_shows_up() {
+        let root = tempfile::tempdir().unwrap();
+        let (layout, entropy) = (Layout::new(root.path()), Entropy::system());
+        let key = device_key(&layout, &entropy).unwrap();
+        std::fs::create_dir(root.path().join("dev")).unwrap();
+        std::fs::File::create_new(layout.tpm()).unwrap();
+        for again in [device_key(&layout, &entropy).unwrap(), device_key(&layout, &entropy).unwrap()] {
+            assert_eq!(again.public(), key.public());
+        }
+        assert_eq!(held_key(&layout, &entropy).unwrap().as_ref(), Some(key.public()));
+        assert!(!is_unusable(&layout, &entropy));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use unbox_common::{
     identity::{HardwareIdentity, Identifier, IdentifierKind, Observed, Rank, Source},
     matching::IdentifierSet,
     models::Models,
+    text::is_invisible,
 };
 
 /// A survey for programs.
@@ -174,7 +175,8 @@ pub fn shown(survey: &Survey, models: &Models) -> String {
             "\nThis device cannot be registered: a serial number needs manufacturer and model beside it."
         ),
     };
-    text
+    // Whatever the firmware holds: no character of it moves the cursor, or hides or reorders others.
+    text.replace(|char| char != '\n' && is_invisible(char), " ")
 }
 
 /// Writes a heading and its lines, if there are any.
@@ -309,5 +311,20 @@ mod tests {
             let row = row.as_ref().map(|(header, row)| (header.as_str(), row.as_str()));
             assert_eq!(row, expected);
         }
+    }
+
+    #[test]
+    fn what_the_firmware_holds_neither_moves_the_cursor_nor_hides_or_reorders_text() {
+        let candidates = ["AB\u{202e}12", "AB\u{1b}[2J"].map(|value| crate::identity::Candidate {
+            kind: IdentifierKind::SerialNumber,
+            value: value.to_owned(),
+            source: Source::Smbios,
+            from: format!("/sys/{value}"),
+        });
+        let mut survey = Survey::of(candidates.to_vec(), Vec::new(), Vec::new());
+        survey.facts.oem_strings = vec!["a\u{2066}b\u{9b}".to_owned()];
+        let text = shown(&survey, Models::built_in());
+        assert!(text.contains("/sys/AB 12") && text.contains("a b"), "{text}");
+        assert!(!text.chars().any(|char| char != '\n' && is_invisible(char)), "{text:?}");
     }
 }

@@ -47,8 +47,13 @@ impl Accounts {
 
     /// Whether this user's keys let somebody log in as root: the user is root, or has root's home.
     pub(crate) fn logs_in_as_root(&self, name: &UserName) -> bool {
-        let is_root_at = |home: &str| self.users.values().any(|user| user.is_root && user.home == home);
-        self.user(name).is_some_and(|user| user.is_root || is_root_at(&user.home))
+        let is_roots = |home: &str| self.root_homes().any(|of_root| of_root == home);
+        self.user(name).is_some_and(|user| user.is_root || is_roots(&user.home))
+    }
+
+    /// Returns the homes of every user that is root.
+    pub(crate) fn root_homes(&self) -> impl Iterator<Item = &str> {
+        self.users.values().filter(|user| user.is_root).map(|user| user.home.as_str())
     }
 
     /// Returns the id of a group.

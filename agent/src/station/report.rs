@@ -7,13 +7,10 @@ use super::{
     units::Summary,
     verdict::{Finding, Verdict},
 };
-use crate::console::plain;
+use crate::console::{escape_json, plain};
 use serde::Serialize;
 use std::{cmp::Reverse, fmt::Write as _};
-use unbox_common::{
-    identity::{HardwareIdentity, Identifier, IdentifierKind, RawIdentifier},
-    text::is_invisible,
-};
+use unbox_common::identity::{HardwareIdentity, Identifier, IdentifierKind, RawIdentifier};
 
 /// The most units that are named in one sentence.
 const MAX_NAMES: usize = 3;
@@ -68,19 +65,7 @@ impl<'t> RunReport<'t> {
 /// # Errors
 /// The serializer's error.
 pub fn json_line(document: &impl Serialize) -> serde_json::Result<String> {
-    let json = serde_json::to_string(document)?;
-    let mut line = String::with_capacity(json.len() + 1);
-    for char in json.chars() {
-        if is_invisible(char) {
-            // Invisible characters occur only within strings, where they may be escaped (RFC 8259,
-            // section 7).
-            for unit in char.encode_utf16(&mut [0; 2]) {
-                let _ = write!(line, "\\u{unit:04x}");
-            }
-        } else {
-            line.push(char);
-        }
-    }
+    let mut line = escape_json(&serde_json::to_string(document)?);
     line.push('\n');
     Ok(line)
 }

@@ -7,6 +7,7 @@
 
 use super::{
     check::{Looked, Tested},
+    report::json_line,
     seen::{Seen, fingerprint},
     verdict::{Judged, Reason, Verdict},
 };
@@ -265,10 +266,9 @@ impl Shift {
 
     /// Appends lines to the log, durably, and applies them.
     fn write(&mut self, lines: Vec<Line>) -> Result<(), ShiftError> {
-        let mut bytes = Vec::new();
+        let mut text = String::new();
         for line in &lines {
-            serde_json::to_writer(&mut bytes, line).map_err(ShiftError::Write)?;
-            bytes.push(b'\n');
+            text.push_str(&json_line(line).map_err(ShiftError::Write)?);
         }
         let unread = |path: &Path| {
             let path = path.to_owned();
@@ -279,8 +279,8 @@ impl Shift {
         if (there.dev(), there.ino(), there.len()) != (held.dev(), held.ino(), self.length) {
             return Err(ShiftError::Changed(self.log.clone()));
         }
-        Entry::of(&self.log)?.append(&bytes)?;
-        self.length += bytes.len() as u64;
+        Entry::of(&self.log)?.append(text.as_bytes())?;
+        self.length += text.len() as u64;
         for line in lines {
             self.take(line);
         }

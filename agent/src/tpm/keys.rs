@@ -86,7 +86,7 @@ impl TpmKey {
     /// Whether the TPM of this device holds this key.
     ///
     /// # Errors
-    /// [`TpmError`] if the TPM cannot be used.
+    /// [`TpmError`] if the TPM cannot be used, [`TpmError::Absent`] among them.
     pub fn is_here(&self) -> Result<bool, TpmError> {
         match self.with_own_key(|_, _| Ok(())) {
             Ok(()) => Ok(true),
@@ -131,7 +131,7 @@ impl TpmKey {
     }
 
     fn open(&self) -> Result<Tpm, TpmError> {
-        Tpm::open(&self.path)?.ok_or(TpmError::OtherTpm)
+        Tpm::open(&self.path)?.ok_or(TpmError::Absent)
     }
 
     fn expect_own(&self, key: &Loaded) -> Result<(), TpmError> {

@@ -76,6 +76,9 @@ pub enum TpmError {
     /// The TPM is not the one that the device's key was made in.
     #[error("the device's key is in another TPM: this disk is a copy, or the board was replaced")]
     OtherTpm,
+    /// There is no TPM, although the device's key is in one; its driver may not be loaded yet.
+    #[error("the device's key is in a TPM, and there is none")]
+    Absent,
     /// The TPM has no bank of SHA-256 measurements.
     #[error("the TPM keeps no SHA-256 measurements")]
     NoMeasurements,

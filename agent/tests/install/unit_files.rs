@@ -72,6 +72,58 @@ fn the_unit_files_of_a_package_are_searched_before_anything_changes() {
 }
 
 #[test]
+fn a_package_whose_file_becomes_a_unit_file_by_a_link_is_refused() {
+    let mut device = Device::new();
+    symlink("/etc/systemd/system", device.root().join("etc/innocent")).unwrap();
+    let policy = package(&device, "tool 1.0\netc/innocent/tool.service Conflicts=unbox.target");
+    assert_refused(&mut device, &Value::Null, &policy, "it was not searched as one");
+}
+
+#[test]
+fn a_program_in_place_of_one_of_the_systems_needs_the_word() {
+    let mut device = Device::new();
+    device.write("usr/sbin/ip", "");
+    symlink("/usr/local/sbin", device.root().join("etc/innocent")).unwrap();
+    let file = |path: &str| json!([{ "type": "file", "path": path, "content": { "text": "" } }]);
+    for path in ["/usr/local/bin/ip", "/etc/innocent/ip"] {
+        let words = "which of two programs of one name runs: add `\"privileged\": true`";
+        assert_refused(&mut device, &Value::Null, &file(path), words);
+    }
+    let payload = accept(1, &Value::Null, &file("/usr/local/bin/acme"));
+    let outcome = device.install(&payload, &FailAt::never()).unwrap();
+    assert_eq!(outcome, InstallOutcome::Managed { version: 1 });
+}
+
+#[test]
+fn keys_in_a_home_that_is_a_link_need_the_word_where_it_leads() {
+    for (link, to) in [
+        ("home/ada", "/root"),
+        ("home/ada", "../srv/toor"),
+        ("home/ada", "/usr/lib/acme"),
+        ("home", "/root/homes"),
+    ] {
+        let mut device = Device::new();
+        let accounts =
+            "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/srv/toor:/bin/sh\nada:x:9:9::/home/ada:/bin/sh\n";
+        device.write("etc/passwd", accounts);
+        for directory in ["srv/toor", "usr/lib/acme", "root/homes/ada"] {
+            fs::create_dir_all(device.root().join(directory)).unwrap();
+        }
+        fs::remove_dir_all(device.root().join(link)).unwrap();
+        symlink(to, device.root().join(link)).unwrap();
+        let item = json!({ "type": "authorized_keys", "user": "ada", "keys": ["ssh-a"] });
+        assert_refused(&mut device, &Value::Null, &json!([item]), "add `\"privileged\": true`");
+    }
+    let mut device = Device::new();
+    fs::rename(device.root().join("home"), device.root().join("srv")).unwrap();
+    symlink("srv", device.root().join("home")).unwrap();
+    let item = json!({ "type": "authorized_keys", "user": "ada", "keys": ["ssh-a"] });
+    let outcome = device.install(&accept(1, &Value::Null, &json!([item])), &FailAt::never()).unwrap();
+    assert_eq!(outcome, InstallOutcome::Managed { version: 1 });
+    assert!(fs::exists(device.root().join("srv/ada/.ssh/authorized_keys")).unwrap());
+}
+
+#[test]
 fn keys_that_log_in_as_root_need_the_word_whatever_root_is_called() {
     let mut device = Device::new();
     let accounts = "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/home/ada:/bin/sh\nops:x:9:9::/root:/bin/sh\n";

@@ -5,8 +5,8 @@ mod media;
 pub use media::take_in;
 
 use super::{
-    BootContext, Fragment, Inputs, InvalidSettings, Layout, Medium, Origin, Settings, StartingPoint, Token,
-    Trust, command_line, medium, token,
+    BootContext, Fragment, Inputs, InvalidFragment, InvalidSettings, Layout, Medium, Origin, Settings,
+    StartingPoint, Token, Trust, command_line, medium, token,
 };
 use crate::{
     files::{self, FilesError, Within},
@@ -14,7 +14,10 @@ use crate::{
     tpm::TpmUse,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 use unbox_common::{
     secret::Secret,
     trust::{RootRejected, Signed, SigningRoot},
@@ -34,20 +37,22 @@ pub enum BootError {
     #[error(transparent)]
     Read(#[from] FilesError),
     /// A configuration file is not valid.
-    #[error("{path} is not a valid configuration")]
+    #[error("{} is not a valid configuration", path.display())]
     Config {
         /// The file with the error.
         path: PathBuf,
-        /// The parser's error.
+        /// The line with the error.
         #[source]
-        source: Box<toml::de::Error>,
+        source: InvalidFragment,
     },
     /// A value in a configuration file is invalid.
     #[error(transparent)]
     Settings(#[from] InvalidSettings),
-    /// The file that should hold the token does not exist.
-    #[error("the token file {0} does not exist")]
-    NoTokenFile(PathBuf),
+    /// The file that should hold the token does not exist. Its path is not quoted: it may be the token itself.
+    #[error(
+        "`token_file` in {0} cannot be used: expected the path of a file that exists and holds the token"
+    )]
+    NoTokenFile(Origin),
     /// No source names a server.
     #[error(
         "no server is configured: set `server` in /etc/unbox/agent.toml, or unbox.server= on the kernel command line"
@@ -99,7 +104,7 @@ pub fn start(from: &StartingPoint) -> Result<BootContext, BootError> {
 pub fn told(from: &StartingPoint) -> Result<(Settings, Vec<Medium>), BootError> {
     let layout = Layout::new(&from.root);
     let inputs = inputs(from, &layout)?;
-    let token = inputs.token_file().map(|path| token_file(&layout, path)).transpose()?;
+    let token = inputs.token_file().map(|(path, from)| token_file(&layout, path, from)).transpose()?;
     let (media, medium) = plugged_in(&layout, &inputs);
     Ok((Settings::parse(inputs, token, medium)?, media))
 }
@@ -160,15 +165,18 @@ fn configuration(path: &Path) -> Result<Option<Fragment>, BootError> {
     let Some(bytes) = files::read(path, MAX_CONFIG_BYTES)? else {
         return Ok(None);
     };
-    let fragment = toml::from_slice(&bytes)
-        .map_err(|source| BootError::Config { path: path.to_owned(), source: Box::new(source) })?;
-    Ok(Some(fragment))
+    let invalid = |source| BootError::Config { path: path.to_owned(), source };
+    Fragment::parse(&bytes).map(Some).map_err(invalid)
 }
 
-fn token_file(layout: &Layout, path: &Path) -> Result<Token, BootError> {
+fn token_file(layout: &Layout, path: &Path, from: &Origin) -> Result<Token, BootError> {
     let origin = layout.below(path);
-    let bytes = Within::open(layout.root())?.read(path, token::MAX_FILE_BYTES)?;
-    let bytes = bytes.ok_or_else(|| BootError::NoTokenFile(origin.clone()))?;
+    let bytes = match Within::open(layout.root())?.read(path, token::MAX_FILE_BYTES) {
+        // A token may be longer than any name.
+        Err(error) if error.io().is_some_and(|error| error.kind() == io::ErrorKind::InvalidFilename) => None,
+        read => read?,
+    };
+    let bytes = bytes.ok_or_else(|| BootError::NoTokenFile(from.clone()))?;
     Ok(Token {
         secret: Secret::new(String::from_utf8_lossy(&bytes).into_owned()),
         origin: Origin::File(origin),
@@ -247,11 +255,15 @@ mod tests {
         symlink(folder.path(), root.join("out")).unwrap();
         let layout = Layout::new(&root);
         for path in ["/secret", "secret", "/../secret", "../../secret", "/etc/../../secret"] {
-            let token = token_file(&layout, Path::new(path)).unwrap();
+            let token = token_file(&layout, Path::new(path), &Origin::Credential).unwrap();
             assert_eq!(token.secret.expose(), "inside", "{path}");
             assert_eq!(token.origin, Origin::File(root.join("secret")), "{path}");
         }
-        assert!(matches!(token_file(&layout, Path::new("/out/secret")), Err(BootError::NoTokenFile(_))));
+        for absent in ["/out/secret", &"x".repeat(300)] {
+            let refused = token_file(&layout, Path::new(absent), &Origin::Credential).unwrap_err();
+            assert!(matches!(refused, BootError::NoTokenFile(_)), "{refused}");
+            assert!(!refused.to_string().contains(absent), "{refused}");
+        }
         for folder in ["/", "..", "/../..", "/etc/../.."] {
             let media = media::seen(&layout, Some(&folder));
             let [Medium { found: super::super::Found::Token(token), .. }] = media.as_slice() else {

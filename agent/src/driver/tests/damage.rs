@@ -80,8 +80,8 @@ pub(super) fn put_in_the_way(obstacle: &str, path: &Path) {
     }
 }
 
-/// Every file that the privileged side keeps on a managed device, below its state directory.
-const PRIVILEGED: [&str; 9] = [
+/// Every file and directory that the privileged side keeps on a managed device, below its state directory.
+const PRIVILEGED: [&str; 11] = [
     "ledger.json",
     "floor.json",
     "signing-roots.json",
@@ -91,10 +91,12 @@ const PRIVILEGED: [&str; 9] = [
     "install/installed.copy.json",
     "install/journal.jsonl",
     "install/reserve",
+    "install/blobs",
+    "install",
 ];
 
-/// Every file that the network side keeps.
-const NETWORK: [&str; 10] = [
+/// Every file and directory that the network side keeps.
+const NETWORK: [&str; 11] = [
     "exchange/device.key",
     "exchange/machine.json",
     "exchange/grant.json",
@@ -105,10 +107,11 @@ const NETWORK: [&str; 10] = [
     "exchange/signing-roots.json",
     "exchange/status.json",
     "exchange/artifacts",
+    "exchange",
 ];
 
 /// The kinds of damage.
-const DAMAGES: [&str; 5] = ["emptied", "zeros", "cut in half", "of another version", "unreadable"];
+const DAMAGES: [&str; 6] = ["emptied", "zeros", "cut in half", "of another version", "unreadable", "FIFO"];
 
 fn damage(how: &str, path: &Path) {
     let before = files::read(path, 1 << 20).ok().flatten().unwrap_or_else(|| b"{\"half\": \"a doc".to_vec());
@@ -118,7 +121,8 @@ fn damage(how: &str, path: &Path) {
         "cut in half" => before[..before.len() / 2].to_vec(),
         "of another version" => b"{\"version\": 99, \"format\": 99}\n".to_vec(),
         // Root can read every file, so an unreadable one is a directory.
-        _ => return put_in_the_way("directory", path),
+        "unreadable" => return put_in_the_way("directory", path),
+        obstacle => return put_in_the_way(obstacle, path),
     };
     files::replace(path, &bytes, 0o600).unwrap();
 }
@@ -174,6 +178,22 @@ async fn comes_back(files: &[&str]) {
             assert_eq!(world.run().await, Exit::Done, "{case}: {}", world.paper.text());
             assert_eq!((world.phase(), world.installed_version()), ("managed", Some(50)), "{case}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_stage_that_may_not_mend_the_network_sides_folder_says_what_does() {
+    for obstacle in ["FIFO", "dangling link"] {
+        let world = World::new();
+        assert_eq!(world.run().await, Exit::Done);
+        put_in_the_way(obstacle, &world.layout.exchange());
+        assert_eq!(world.stage("identity").await, Exit::Administrator, "{obstacle}");
+        let said = world.paper.text();
+        assert!(said.contains("Code: state_damaged") && said.contains("`unbox-agent reset`"), "{said}");
+        assert_eq!(world.reset(None).await, Exit::Done, "{obstacle}");
+        assert_eq!(world.stage("identity").await, Exit::Done, "{obstacle}");
+        assert_eq!(world.run().await, Exit::Done, "{obstacle}");
+        assert_eq!(world.phase(), "managed", "{obstacle}");
     }
 }
 

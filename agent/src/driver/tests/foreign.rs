@@ -46,16 +46,41 @@ async fn a_public_key_in_the_place_of_the_devices_key_proves_nothing() {
     let spki = unbox_common::bytes::to_base64(other.public().spki());
     let public = format!("-----BEGIN PUBLIC KEY-----\n{spki}\n-----END PUBLIC KEY-----\n");
     // Well-formed, but no TPM can make this key.
-    let tpm = json!({
-        "held_in": "tpm", "salt": FixedBytes([1; 32]), "device_key": Bytes(device_key_area(&other)),
-        "tpm": {"endorsement_key": "", "attestation_key": ""},
-    });
-    for claimed in [public, tpm.to_string()] {
+    for claimed in [public, in_a_tpm(&other)] {
         files::replace(&world.layout.device_key(), claimed.as_bytes(), 0o600).unwrap();
         assert_ne!(world.stage("install").await, Exit::Done, "{claimed}");
         assert_untouched(&world);
         assert!(!world.layout.outcome().exists(), "the grant was not even judged");
     }
+}
+
+#[tokio::test]
+async fn a_grant_waits_for_a_tpm_that_is_not_there_yet() {
+    let world = granted().await;
+    let key = std::fs::read(world.layout.device_key()).unwrap();
+    let made = DeviceKey::generate(&Entropy::system()).unwrap();
+    let in_tpm = in_a_tpm(&made);
+    files::replace(&world.layout.device_key(), in_tpm.as_bytes(), 0o600).unwrap();
+    for stage in ["install", "install", "handshake"] {
+        assert_eq!(world.stage(stage).await, Exit::TryAgain, "{stage}");
+        assert_untouched(&world);
+        assert!(!world.layout.outcome().exists() && world.layout.grant().exists());
+        assert_eq!(std::fs::read(world.layout.device_key()).unwrap(), in_tpm.as_bytes());
+        let said = world.paper.text();
+        assert!(said.contains("Code: tpm_failed") && said.contains("`unbox-agent reset`"), "{said}");
+    }
+    files::replace(&world.layout.device_key(), &key, 0o600).unwrap();
+    assert_eq!(world.stage("install").await, Exit::Done);
+    assert_eq!(world.phase(), "managed");
+}
+
+/// Makes the file of a key that is said to be in a TPM.
+fn in_a_tpm(key: &DeviceKey) -> String {
+    let stored = json!({
+        "held_in": "tpm", "salt": FixedBytes([1; 32]), "device_key": Bytes(device_key_area(key)),
+        "tpm": {"endorsement_key": "", "attestation_key": ""},
+    });
+    stored.to_string()
 }
 
 /// Makes the public area that a TPM would give this key, if it held it.

@@ -3,8 +3,10 @@
 
 use super::contents::Contents;
 use crate::{
-    files::Root,
-    install::{InstallError, Resource, States, package::UnitConflict, target::TargetError},
+    files::{FilesError, Root},
+    install::{
+        InstallError, Resource, States, accounts::Accounts, package::UnitConflict, target::TargetError,
+    },
 };
 use std::{
     borrow::Cow,
@@ -13,7 +15,7 @@ use std::{
 };
 use unbox_common::{
     path::SafePath,
-    payload::{FileContent, Payload, PolicyItem},
+    payload::{FileContent, Payload, PolicyItem, UserName},
     protected::{self, MAX_UNIT_FILE_BYTES, Reach},
 };
 
@@ -67,7 +69,7 @@ pub(crate) fn check(
     for item in &payload.policy {
         if let PolicyItem::File { path, content, .. } = item {
             let real = root.resolve(path).map_err(InstallError::Path)?;
-            let reach = protected::reach_of_path(real.as_str());
+            let reach = reach_of_place(root, &real);
             item.check_reach(reach).map_err(|error| InstallError::Target(error.into()))?;
             if protected::is_unit_file(real.as_str()) {
                 let text = text_of(contents, content).map_err(InstallError::Artifact)?;
@@ -76,6 +78,48 @@ pub(crate) fn check(
         }
     }
     Ok(())
+}
+
+/// Returns the reach of a real place on this device. A program in `/usr/local` runs in place of the system's
+/// own one of the same name, because every search path begins there.
+fn reach_of_place(root: &Root, place: &SafePath) -> Reach {
+    let local = ["/usr/local/bin/", "/usr/local/sbin/"];
+    let program = local.iter().find_map(|directory| place.as_str().strip_prefix(directory));
+    let is_there = |program: &str| {
+        let directories = ["usr/bin", "usr/sbin", "bin", "sbin"].map(|directory| root.path().join(directory));
+        directories.iter().any(|directory| directory.join(program).symlink_metadata().is_ok())
+    };
+    match protected::reach_of_path(place.as_str()) {
+        Reach::Open if program.is_some_and(is_there) => {
+            Reach::Privileged("which of two programs of one name runs")
+        }
+        reach => reach,
+    }
+}
+
+/// Returns which items may let somebody log in as this user, whatever links lead to the home: into root's it
+/// is a login as root, and a home among the system's places is no ordinary one.
+pub(crate) fn reach_of_login(
+    root: &Root,
+    accounts: &Accounts,
+    user: &UserName,
+) -> Result<Reach, InstallError> {
+    let real = |home: &str| -> Result<Option<SafePath>, InstallError> {
+        let inside = SafePath::parse(&format!("{home}/.ssh"));
+        let inside = root.resolve(&inside.map_err(|error| InstallError::Target(error.into()))?);
+        Ok(inside.map_err(InstallError::Path)?.parents().last())
+    };
+    let as_root = protected::reach_of_login(true);
+    let Some(account) = accounts.user(user).filter(|_| !accounts.logs_in_as_root(user)) else {
+        return Ok(as_root);
+    };
+    // A home directly at `/` has no name.
+    let Some(home) = real(&account.home)? else { return Ok(as_root) };
+    if accounts.root_homes().any(|of_root| real(of_root).is_ok_and(|of_root| of_root.as_ref() == Some(&home)))
+    {
+        return Ok(as_root);
+    }
+    Ok(protected::reach_of_path(home.as_str()))
 }
 
 /// Checks the unit file in a DPC's archive, which becomes one of the device's.
@@ -107,6 +151,11 @@ fn text_of<'a>(contents: &Contents, content: &'a FileContent) -> io::Result<Cow<
 pub(crate) fn place_of(root: &Root, own: &OwnPlaces, path: &SafePath) -> Result<SafePath, InstallError> {
     let real = root.resolve(path).map_err(InstallError::Path)?;
     own.check(&real).map_err(InstallError::Target)?;
+    if protected::is_unit_file(real.as_str()) && !protected::is_unit_file(path.as_str()) {
+        // Unit files in a package were searched by the names that they have there.
+        let why = "a link on this device makes it a unit file, and it was not searched as one";
+        return Err(InstallError::Path(FilesError::Blocked { path: path.below(root.path()), why }));
+    }
     match protected::reach_of_path(real.as_str()) {
         Reach::Never(holder) => Err(InstallError::Target(reserved(&real, holder))),
         Reach::Open | Reach::Privileged(_) => Ok(real),

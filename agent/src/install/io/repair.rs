@@ -68,6 +68,9 @@ enum Found {
 pub fn repair(state_dir: &Path) -> Result<Vec<LostRecord>, InstallError> {
     let directory = state_dir.join(DIRECTORY);
     let at = |name| directory.join(name);
+    if files::free_directory(&directory).map_err(InstallError::Store)? {
+        return Ok(vec![LostRecord::Installed]);
+    }
     if !directory.is_dir() {
         return Ok(Vec::new());
     }

@@ -43,8 +43,10 @@ impl Store {
     /// Opens the directory, making it if needed, and locks it.
     pub(crate) fn open(device: &Root, state_dir: &Path) -> Result<Self, InstallError> {
         let directory = state_dir.join(DIRECTORY);
-        files::make_directory(&directory.join(BLOBS), files::PRIVATE_DIRECTORY)
-            .map_err(InstallError::Store)?;
+        for own in [&directory, &directory.join(BLOBS)] {
+            files::free_directory(own).map_err(InstallError::Store)?;
+            files::make_directory(own, files::PRIVATE_DIRECTORY).map_err(InstallError::Store)?;
+        }
         let root = device.beside(&directory).map_err(InstallError::Store)?;
         let (lock, _) =
             files::open_growing(&directory.join(LOCK), files::PRIVATE_FILE).map_err(InstallError::Store)?;

@@ -19,7 +19,6 @@ use std::{io, path::Path};
 use unbox_common::{
     path::SafePath,
     payload::{DpcKind, FileContent, Payload, PolicyItem, UnitName},
-    protected,
     protocol::progress::Progress,
 };
 
@@ -197,7 +196,7 @@ fn check_device(system: &dyn System, payload: &Payload, accounts: &Accounts) -> 
                 }
             }
             PolicyItem::AuthorizedKeys { user, .. } => {
-                let reach = protected::reach_of_login(accounts.logs_in_as_root(user));
+                let reach = reach::reach_of_login(root, accounts, user)?;
                 item.check_reach(reach).map_err(|error| InstallError::Target(error.into()))?;
                 let home = accounts.user(user).map_or("", |account| account.home.as_str());
                 if !matches!(at(root, home)?, State::Directory { .. } | State::Symlink { .. }) {
