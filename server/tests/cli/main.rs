@@ -13,6 +13,7 @@ mod backup;
 mod changed;
 #[path = "../support/postgres.rs"]
 mod cluster;
+mod consent;
 mod faults;
 mod keys;
 mod load;
