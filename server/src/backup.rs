@@ -172,7 +172,10 @@ fn key_files(layout: &Layout) -> Result<Vec<KeyFile>, BackupError> {
             paths.push(entry.map_err(failed)?.path());
         }
     }
-    paths.retain(|path| path.is_file());
+    let is_hidden =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    // Hidden files are a lock, or were being written.
+    paths.retain(|path| path.is_file() && !is_hidden(path));
     paths.sort();
     let mut found = Vec::with_capacity(paths.len());
     for path in paths {

@@ -12,6 +12,7 @@ mod backup;
 mod claim;
 mod company;
 mod configuration;
+mod confirm;
 mod context;
 mod device;
 mod doctor;

@@ -24,6 +24,11 @@ pub const PRIVATE_DIRECTORY: u32 = 0o700;
 /// Permissions of a directory that everybody can list.
 pub const PUBLIC_DIRECTORY: u32 = 0o755;
 
+/// The start of the name of a file during writing.
+const STAGED_PREFIX: &str = ".new-";
+/// The permission bits that open a file to anyone other than its owner.
+const OTHERS: u32 = 0o077;
+
 /// The reason why a file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
@@ -43,6 +48,18 @@ pub enum FilesError {
     #[error("{} could not be read", path.display())]
     Read {
         /// The file that could not be read.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The file may not be read by the user who runs the program.
+    #[error(
+        "{} cannot be read by this user: run the command as the user that the server runs as, or as root",
+        path.display()
+    )]
+    Denied {
+        /// The file.
         path: PathBuf,
         /// The cause.
         #[source]
@@ -76,7 +93,7 @@ impl Staged {
     /// Makes an empty file that will become `path`.
     pub fn new(path: &Path, mode: u32) -> Result<Self, FilesError> {
         let file = tempfile::Builder::new()
-            .prefix(".new-")
+            .prefix(STAGED_PREFIX)
             .permissions(Permissions::from_mode(mode))
             .tempfile_in(directory_of(path))
             .map_err(write_error(path))?;
@@ -264,10 +281,20 @@ pub fn publish(part: &Path, path: &Path) -> Result<(), FilesError> {
     }
 }
 
+/// Removes the files that writers left in a directory when they were cut off. Those of writers that may still
+/// be at work are younger than `age`.
+pub fn remove_abandoned(directory: &Path, age: Duration) -> Result<(), FilesError> {
+    let names = older_than(directory, age)?;
+    names
+        .iter()
+        .filter(|name| name.starts_with(STAGED_PREFIX))
+        .try_for_each(|name| remove(&directory.join(name)))
+}
+
 /// Lists a directory's files that were last written at least this long ago; none if there is no such
 /// directory.
 pub fn older_than(directory: &Path, age: Duration) -> Result<Vec<String>, FilesError> {
-    let failed = |source| FilesError::Read { path: directory.to_owned(), source };
+    let failed = |source| read_error(directory)(source);
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -357,9 +384,19 @@ fn owner_to_be(path: &Path) -> io::Result<Option<(u32, u32)>> {
     Ok(Some((directory.uid(), directory.gid())))
 }
 
+/// Returns the permissions of a file that anyone other than its owner may use; `None` if nobody else may, or
+/// if there is no such file.
+pub fn exposure(path: &Path) -> Result<Option<u32>, FilesError> {
+    match path.metadata() {
+        Ok(file) => Ok(Some(file.permissions().mode() & 0o7777).filter(|mode| mode & OTHERS != 0)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(read_error(path)(error)),
+    }
+}
+
 /// Reads a whole file of at most `limit` bytes; `None` if there is none.
 pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
-    let failed = |source| FilesError::Read { path: path.to_owned(), source };
+    let failed = |source| read_error(path)(source);
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -374,7 +411,10 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
     }
 }
 
+/// Ends every change of a directory.
 fn sync_directory(path: &Path) -> Result<(), FilesError> {
+    #[cfg(test)]
+    cut::after_change().map_err(write_error(path))?;
     File::open(directory_of(path)).and_then(|directory| directory.sync_all()).map_err(write_error(path))
 }
 
@@ -388,6 +428,41 @@ fn directory_of(path: &Path) -> &Path {
 fn write_error(path: &Path) -> impl FnOnce(io::Error) -> FilesError + use<> {
     let path = path.to_owned();
     |source| FilesError::Write { path, source }
+}
+
+/// Returns the error for a file or a directory that could not be read.
+pub(crate) fn read_error(path: &Path) -> impl FnOnce(io::Error) -> FilesError + use<> {
+    let path = path.to_owned();
+    |source| match source.kind() {
+        io::ErrorKind::PermissionDenied => FilesError::Denied { path, source },
+        _ => FilesError::Read { path, source },
+    }
+}
+
+/// Cuts commands off between their changes, as a power cut does.
+#[cfg(test)]
+pub(crate) mod cut {
+    use std::{cell::Cell, io};
+
+    thread_local!(static LEFT: Cell<Option<u32>> = const { Cell::new(None) });
+
+    /// Runs `command`, which makes this many changes of files and fails.
+    pub(crate) fn after<T>(changes: u32, command: impl FnOnce() -> T) -> T {
+        LEFT.set(Some(changes));
+        let result = command();
+        LEFT.set(None);
+        result
+    }
+
+    pub(super) fn after_change() -> io::Result<()> {
+        match LEFT.get() {
+            Some(1) => Err(io::Error::other("cut off")),
+            left => {
+                LEFT.set(left.map(|left| left - 1));
+                Ok(())
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -470,6 +545,31 @@ mod tests {
         assert_eq!(older_than(dir.path(), Duration::from_hours(1)).unwrap(), Vec::<String>::new());
         assert_eq!(older_than(dir.path(), Duration::ZERO).unwrap(), ["new"]);
         assert_eq!(older_than(&dir.path().join("none"), Duration::ZERO).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn only_what_a_writer_left_behind_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let [left, staged, file] = [".new-left", ".new-staged", "file"].map(|name| dir.path().join(name));
+        for path in [&left, &staged, &file] {
+            replace(path, b"", PRIVATE_FILE).unwrap();
+        }
+        let age = Duration::from_mins(1);
+        for path in [&left, &file] {
+            let written = path.metadata().unwrap().modified().unwrap() - 2 * age;
+            File::options().write(true).open(path).unwrap().set_modified(written).unwrap();
+        }
+        remove_abandoned(dir.path(), age).unwrap();
+        assert!(!left.exists() && staged.exists() && file.exists());
+        remove_abandoned(&dir.path().join("none"), age).unwrap();
+    }
+
+    #[test]
+    fn a_user_who_may_not_read_a_file_is_told_who_may() {
+        let told = read_error(Path::new("key"))(io::ErrorKind::PermissionDenied.into()).to_string();
+        assert!(told.contains("as root"), "{told}");
+        let told = read_error(Path::new("key"))(io::ErrorKind::IsADirectory.into()).to_string();
+        assert!(!told.contains("as root"), "{told}");
     }
 
     #[test]

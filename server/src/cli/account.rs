@@ -4,6 +4,7 @@ mod credential;
 
 use super::{
     Exit,
+    confirm::Consent,
     context::{Opened, list},
     output::{Output, or_dash, sheet},
 };
@@ -76,6 +77,8 @@ Examples:
     Delete {
         /// Its id or e-mail address.
         account: String,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Keys of service accounts, for client libraries.
     #[command(subcommand)]
@@ -161,8 +164,9 @@ impl Account {
                 let changed = services.enable_account(by, found.id).await?;
                 output.show(&changed, &format!("Account {} is enabled.", changed.email))?;
             }
-            Self::Delete { account } => {
+            Self::Delete { account, consent } => {
                 let found = services.find_account(by, &account).await?;
+                consent.ask(&format!("This deletes account {} with all of its keys", found.email))?;
                 let deleted = services.delete_account(by, found.id).await?;
                 output.show(&deleted, &format!("Deleted account {}.", deleted.email))?;
             }

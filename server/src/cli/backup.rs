@@ -1,21 +1,18 @@
 //! `backup` and `restore`: a server's data in one file, and back.
 
-use super::{Exit, Global, output::Output};
+use super::{Exit, Global, confirm::confirm, output::Output};
 use crate::{
     backup::{self, Backup, Summary},
     clock::{Clock as _, SystemClock},
     config::Fragment,
     files::{self, PRIVATE_DIRECTORY},
-    keys::Layout,
+    keys::{KeyLock, Layout},
     store::{Occupancy, Store},
 };
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::json;
-use std::{
-    io::{self, BufRead as _, IsTerminal as _, Write as _},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 use unbox_common::secret::Secret;
 use url::Url;
 
@@ -43,7 +40,8 @@ pub(super) struct BackupCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Stop every server of the database first. What a database file held before is kept beside it, as \
-unbox.db.replaced. Rows go to the database in the server's directory, or to the one that its settings name \
+unbox.db.replaced, and as unbox.db.replaced-2 and so on if that exists already. A restore that was interrupted is \
+finished by the same command. Rows go to the database in the server's directory, or to the one that its settings name \
 already; if the settings in the backup name another, say --database.
 
 Examples:
@@ -65,10 +63,12 @@ impl BackupCommand {
         let settings = global.settings(Fragment::default())?;
         let is_there = self.file.symlink_metadata().is_ok();
         if is_there && !self.overwrite {
-            confirm(&format!("{} is there already", self.file.display()))?;
+            confirm(&format!("{} is there already", self.file.display()), "--overwrite")?;
         }
         let store = Store::open_for_backup(settings.database.expose()).await?;
         let layout = self.with_keys.then_some(&settings.layout);
+        // Keys and roots that a command is about to change would not fit together.
+        let _lock = layout.map(KeyLock::take).transpose()?;
         let written = backup::write(&store, layout, &self.file, SystemClock.now(), is_there).await;
         store.close().await;
         let summary = written?;
@@ -100,17 +100,26 @@ impl RestoreCommand {
             return show(output, summary, &replaced, true);
         }
         if !(self.overwrite || replaced.is_empty()) {
-            confirm(&format!("This replaces {}", replaced.join(", ")))?;
+            confirm(&format!("This replaces {}", replaced.join(", ")), "--overwrite")?;
         }
         files::make_directory(layout.dir(), PRIVATE_DIRECTORY)?;
         // The rows come first, because they are restored completely or not at all.
         backup.restore_rows(database.expose()).await.context("nothing was restored")?;
-        backup.restore_files(&layout).context(
+        restore_files(&backup, &layout).context(
             "the database was restored, but not all keys and settings: put right what is wrong, and run the \
              same command again",
         )?;
         show(output, summary, &replaced, false)
     }
+}
+
+fn restore_files(backup: &Backup, layout: &Layout) -> anyhow::Result<()> {
+    if backup.summary().files > 0 {
+        files::make_directory(&layout.keys(), PRIVATE_DIRECTORY)?;
+        let _lock = KeyLock::take(layout)?;
+        backup.restore_files(layout)?;
+    }
+    Ok(())
 }
 
 /// Chooses the database that the rows go to: the one in the server's directory, the one that its settings
@@ -160,17 +169,4 @@ fn show(output: &mut Output, summary: &Summary, replaced: &[String], dry: bool) 
     );
     output.show(&json!({ "backup": summary, "replaced": replaced, "dry_run": dry }), &text)?;
     Ok(Exit::Done)
-}
-
-/// Asks for confirmation at a terminal; without one, nobody can answer.
-fn confirm(matter: &str) -> anyhow::Result<()> {
-    if !io::stdin().is_terminal() {
-        bail!("{matter}: nothing was changed. Say --overwrite if that is meant");
-    }
-    let mut prompt = io::stderr();
-    write!(prompt, "{matter}. Go on? Type yes: ")?;
-    prompt.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    if answer.trim() == "yes" { Ok(()) } else { bail!("nothing was changed") }
 }

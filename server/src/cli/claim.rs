@@ -2,6 +2,7 @@
 
 use super::{
     Exit,
+    confirm::Consent,
     context::{Opened, list},
     export::Export,
     import::Import,
@@ -90,6 +91,8 @@ Examples:
     Remove {
         /// Its id.
         claim: ClaimId,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -205,7 +208,15 @@ impl Claim {
                 let changed = services.set_claim_proof(by, claim, proof.0).await?;
                 output.show(&View(changed), &format!("Claim {claim} asks for {proof} from now on."))?;
             }
-            Self::Remove { claim } => {
+            Self::Remove { claim, consent } => {
+                let ClaimView { claim: found, device, .. } = services.claim(by, claim).await?;
+                let device = device.map_or_else(
+                    || "no device of it was seen".to_owned(),
+                    |device| {
+                        format!("device {}, which is {}, is deprovisioned", device.id, device.state.name())
+                    },
+                );
+                consent.ask(&format!("This ends claim {claim} of customer {}; {device}", found.customer))?;
                 services.unclaim(by, claim).await?;
                 output.say(&format!("Ended claim {claim}."))?;
             }

@@ -2,6 +2,7 @@
 
 use super::{
     Exit,
+    confirm::Consent,
     context::{Opened, list},
     output::{Output, or_dash, sheet, warn},
 };
@@ -67,11 +68,15 @@ pub(super) enum Company {
         company: String,
         /// The customer's id or exact name.
         customer: String,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Delete one with its accounts; refused while something else belongs to it.
     Delete {
         /// Its id or exact name.
         company: String,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Give one another name.
     Rename {
@@ -124,16 +129,25 @@ impl Company {
                 services.set_works_for(by, found.id, customer.id, true).await?;
                 output.show(&found, &format!("{kind} {} works for customer {}.", found.id, customer.id))?;
             }
-            Self::Unlink { company, customer } => {
+            Self::Unlink { company, customer, consent } => {
                 let (found, customer) =
                     (services.find_company(by, kind, &company).await?, opened.customer(&customer).await?);
+                consent.ask(&format!(
+                    "This ends the work of {kind} {} ({}) for customer {} ({}), to whom alone its claims belong \
+                     from then on",
+                    found.id, found.name, customer.id, customer.name
+                ))?;
                 services.set_works_for(by, found.id, customer.id, false).await?;
                 let said =
                     format!("{kind} {} does not work for customer {} any more.", found.id, customer.id);
                 output.show(&found, &said)?;
             }
-            Self::Delete { company } => {
+            Self::Delete { company, consent } => {
                 let found = services.find_company(by, kind, &company).await?;
+                consent.ask(&format!(
+                    "This deletes {kind} {} ({}) with its accounts and their keys",
+                    found.id, found.name
+                ))?;
                 let deleted = services.delete_company(by, found.id).await?;
                 output.show(&deleted, &format!("Deleted {kind} {} ({}).", deleted.id, deleted.name))?;
             }

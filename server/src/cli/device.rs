@@ -2,6 +2,7 @@
 
 use super::{
     Exit,
+    confirm::Consent,
     context::{Opened, list},
     output::{self, Output, or_dash, sheet},
     view::View,
@@ -72,7 +73,12 @@ pub(super) enum Device {
         device: DeviceId,
     },
     /// Release a device for good.
-    Deprovision(Which),
+    Deprovision {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        consent: Consent,
+    },
     /// Ask a device to enroll again; it learns of it when it checks in.
     ReEnroll {
         /// Its id.
@@ -153,8 +159,10 @@ impl Device {
                 changed(services.disable_device(by, device, message).await?, output)?;
             }
             Self::Enable { device } => changed(services.enable_device(by, device).await?, output)?,
-            Self::Deprovision(which) => {
+            Self::Deprovision { which, consent } => {
                 let device = which.find(opened).await?;
+                let state = services.device(by, device).await?.device.state.name();
+                consent.ask(&format!("This releases device {device}, which is {state}, for good"))?;
                 changed(services.deprovision_device(by, device).await?, output)?;
             }
         }

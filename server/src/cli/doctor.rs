@@ -10,12 +10,18 @@ use crate::{
     config::{Fragment, Settings},
     disk::DiskHistory,
     files,
-    keys::{self, CertificateSummary, KeySummary, Standing, anchors},
+    keys::{self, CertificateSummary, KeyError, KeySummary, Layout, Standing, anchors},
     log,
+    serve::{ServeError, TlsError, own_certificate},
     service::{Finding, Severity},
+    store::Store,
 };
+use rustls::pki_types::CertificateDer;
 use serde::{Serialize, Serializer};
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use unbox_common::timestamp::Timestamp;
 
 /// The free space below which a disk is reported, in bytes.
@@ -36,19 +42,21 @@ pub(super) async fn run(global: &Global, output: &mut Output) -> anyhow::Result<
             format!("it shows {now}: set it, or devices refuse every certificate"),
         ));
     }
-    let faults = keys::faults(&global.layout());
-    let usable = faults.is_empty();
+    let layout = global.layout();
+    let faults = keys::faults(&layout);
     findings.extend(faults.iter().map(|fault| error("keys", "", log::chain(fault))));
-    if let Ok(summary) = keys::survey(&global.layout()) {
-        findings.extend(of_keys(&summary, now));
+    let settings = global.settings(Fragment::default());
+    let in_use = settings.as_ref().map_or(layout.server_certificate(), |one| one.presented_certificate().0);
+    if let Ok(summary) = keys::survey(&layout, &in_use) {
+        findings.extend(of_keys(&layout, &summary, now));
     }
-    match global.settings(Fragment::default()) {
+    match settings {
         Ok(settings) => {
             findings.extend(of_disk(&settings, now));
             findings.extend(of_certificate(&settings, now));
-            findings.extend(of_anchors(&settings, now));
+            findings.extend(of_secrets(&settings));
             // Without its keys the server does not run, and cannot be asked.
-            if usable {
+            if faults.iter().all(KeyError::is_harmless) {
                 findings.extend(of_database(&settings).await);
             }
         }
@@ -65,9 +73,17 @@ pub(super) async fn run(global: &Global, output: &mut Output) -> anyhow::Result<
     Ok(if worst > Some(Severity::Note) { Exit::Findings } else { Exit::Done })
 }
 
-fn of_keys(summary: &KeySummary, now: Timestamp) -> Vec<Finding> {
-    let mut findings: Vec<Finding> =
-        summary.certificates.iter().filter_map(|certificate| of_expiry(certificate, now)).collect();
+fn of_keys(layout: &Layout, summary: &KeySummary, now: Timestamp) -> Vec<Finding> {
+    let renewals = [
+        (layout.tls_ca(), "run `unbox-server key rotate-anchors`, and put trust/ into new images"),
+        (layout.device_ca(), "run `unbox-server key rotate-device-ca`"),
+    ];
+    // The server's own certificate is judged with the settings, which say where it comes from.
+    let of_authority = |certificate: &CertificateSummary| {
+        let (_, renewal) = renewals.iter().find(|(path, _)| *path == certificate.path)?;
+        of_expiry(certificate, now, renewal)
+    };
+    let mut findings: Vec<Finding> = summary.certificates.iter().filter_map(of_authority).collect();
     if summary.root_keys.iter().any(|key| key.path.is_some()) {
         findings.push(Finding {
             severity: Severity::Note,
@@ -106,48 +122,63 @@ fn of_keys(summary: &KeySummary, now: Timestamp) -> Vec<Finding> {
     findings
 }
 
-fn of_expiry(certificate: &CertificateSummary, now: Timestamp) -> Option<Finding> {
+fn of_expiry(certificate: &CertificateSummary, now: Timestamp, renewal: &str) -> Option<Finding> {
     let (subject, end) = (certificate.subject.clone(), certificate.not_after);
-    let renew = "run `unbox-server key renew-server`, or renew the authority's images in time";
     match certificate.standing(now) {
-        Standing::Ended => Some(error("certificate", &subject, format!("it ended at {end}: {renew}"))),
-        Standing::Overdue => Some(warning("certificate", &subject, format!("it ends at {end}: {renew}"))),
+        Standing::Ended => Some(error("certificate", &subject, format!("it ended at {end}: {renewal}"))),
+        Standing::Overdue => Some(warning("certificate", &subject, format!("it ends at {end}: {renewal}"))),
         Standing::Good | Standing::Due => None,
     }
 }
 
-/// Checks that the certificate carries the names that devices use.
+/// Checks the certificate that the server presents: that it can be used, that it carries the names that
+/// devices use, and that they accept it.
 fn of_certificate(settings: &Settings, now: Timestamp) -> Vec<Finding> {
-    let shown = match keys::certificate(settings.certificate.clone()) {
-        Ok(certificate) => certificate,
-        Err(broken) => return vec![error("certificate", "server", log::chain(&broken))],
+    let unusable = |chain: String| vec![error("certificate", "server", chain)];
+    let own = match own_certificate(settings) {
+        Ok(own) => own,
+        // It is among the faults of the keys already.
+        Err(TlsError::Identity(KeyError::Exposed { path, .. }))
+            if settings.layout.private_files().contains(&path) =>
+        {
+            return Vec::new();
+        }
+        Err(broken) => return unusable(log::chain(&broken)),
     };
+    let Some(leaf) = own.cert.first() else { return Vec::new() };
+    let shown = match keys::summary(leaf, settings.presented_certificate().0) {
+        Ok(shown) => shown,
+        Err(broken) => return unusable(log::chain(&broken)),
+    };
+    let renewal = settings.certificate_source().renewal();
     let missing = settings.services.names.iter().filter(|name| !shown.names.contains(name));
-    // A certificate of the own authority is checked with the keys.
-    let is_elsewhere = settings.certificate != settings.layout.server_certificate();
-    let ends = of_expiry(&shown, now).filter(|_| is_elsewhere);
     missing
         .map(|name| {
-            warning(
-                "certificate",
-                name,
-                "the server's certificate does not carry this name: run `unbox-server key renew-server`"
-                    .to_owned(),
-            )
+            let advice = format!("the server's certificate does not carry this name: {renewal}");
+            warning("certificate", name, advice)
         })
-        .chain(ends)
+        .chain(of_expiry(&shown, now, renewal))
+        .chain(of_anchors(settings, &shown, &own.cert, now))
         .collect()
 }
 
 /// Checks the certificate against the anchors: devices accept no other.
-fn of_anchors(settings: &Settings, now: Timestamp) -> Option<Finding> {
+fn of_anchors(
+    settings: &Settings,
+    shown: &CertificateSummary,
+    chain: &[CertificateDer<'static>],
+    now: Timestamp,
+) -> Option<Finding> {
+    let layout = &settings.layout;
+    if settings.acme.is_some() && matches!(anchors::name_another_authority(layout), Ok(false)) {
+        return Some(error("TLS anchors", "", ServeError::NoAcmeAnchor.to_string()));
+    }
     // A certificate that has ended is reported separately.
-    let end = keys::certificate(settings.certificate.clone()).ok()?.not_after;
-    match anchors::accepted(&settings.layout, &settings.certificate, now.min(end)) {
+    match anchors::accept(layout, chain, now.min(shown.not_after)) {
         Ok(true) => None,
         Ok(false) => Some(error(
             "TLS anchors",
-            &settings.certificate.display().to_string(),
+            &shown.path.display().to_string(),
             "devices refuse this certificate: none of their anchors leads to it; run `unbox-server key \
              rotate-anchors --anchor FILE` with its authority's, and wait until they have checked in before \
              you use it"
@@ -155,6 +186,22 @@ fn of_anchors(settings: &Settings, now: Timestamp) -> Option<Finding> {
         )),
         Err(broken) => Some(error("TLS anchors", "", log::chain(&broken))),
     }
+}
+
+/// Checks that nobody else may read the secrets outside of the directory of keys.
+fn of_secrets(settings: &Settings) -> Vec<Finding> {
+    let mut secrets = Store::files(settings.database.expose());
+    let file = settings.layout.settings();
+    if Fragment::read(&file).is_ok_and(|settings| settings.holds_password()) {
+        secrets.push(file);
+    }
+    let exposed = |path: &PathBuf| {
+        let (mode, path) = (files::exposure(path).ok().flatten()?, path.display().to_string());
+        let advice =
+            format!("it holds secrets, and others may access it (mode {mode:04o}): run `chmod 0600 {path}`");
+        Some(error("secrets", &path, advice))
+    };
+    secrets.iter().filter_map(exposed).collect()
 }
 
 fn of_disk(settings: &Settings, now: Timestamp) -> Vec<Finding> {

@@ -2,6 +2,7 @@
 
 use super::{
     Exit,
+    confirm::Consent,
     context::{Opened, list},
     output::{Output, or_dash, sheet},
     view::View,
@@ -42,6 +43,8 @@ A record stays while a device uses its key: `claim remove` or `device deprovisio
         /// Their ids.
         #[arg(required = true)]
         records: Vec<FactoryRecordId>,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -56,7 +59,12 @@ impl Factory {
                 list(output, limit, View, page).await?;
             }
             Self::Show { record } => show(services.factory_record(by, record).await?, output)?,
-            Self::Delete { records } => {
+            Self::Delete { records, consent } => {
+                let ids: Vec<_> = records.iter().map(ToString::to_string).collect();
+                consent.ask(&format!(
+                    "This deletes the factory's records {}; claims lose the keys that they have from them",
+                    ids.join(", ")
+                ))?;
                 let (mut deleted, mut kept) = (Vec::with_capacity(records.len()), None);
                 for record in records {
                     match services.delete_factory_record(by, record).await {

@@ -2,6 +2,7 @@
 
 use super::{
     Exit, Global,
+    confirm::Consent,
     output::{Output, Row},
 };
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
     entropy::SystemEntropy,
     keys::{self, anchors, rotate},
 };
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,8 @@ Example, with the root key offline:
     },
     /// Trust only the newest payload key, and remove the old ones.
     Retire {
+        #[command(flatten)]
+        ending: Ending,
         /// The present root key, if it is not in the server's directory.
         #[arg(long, value_name = "FILE")]
         root_key: Option<PathBuf>,
@@ -51,7 +54,7 @@ The old authority's private key is removed.")]
     RotateDeviceCa,
     /// End the trust in all but the present authority of device certificates.
     #[command(after_help = "A device that has no certificate of it yet enrolls again by itself.")]
-    RetireDeviceCa,
+    RetireDeviceCa(Ending),
     /// Make a new TLS authority, or trust another one; the old one stays trusted.
     #[command(after_help = "\
 Devices follow by themselves: the anchors are in a signing root that they get with their next answer.
@@ -72,6 +75,8 @@ Example, before the server's certificate comes from somebody else's authority:
     #[command(after_help = "\
 A device that has not checked in since rotate-anchors never accepts this server again, until it gets a new image.")]
     RetireAnchors {
+        #[command(flatten)]
+        ending: Ending,
         /// The present root key, if it is not in the server's directory.
         #[arg(long, value_name = "FILE")]
         root_key: Option<PathBuf>,
@@ -82,6 +87,28 @@ A device that has not checked in since rotate-anchors never accepts this server 
         #[arg(long = "name", value_name = "HOST")]
         names: Vec<String>,
     },
+}
+
+/// The end of the trust in something, which cannot be undone.
+#[derive(Debug, Args)]
+pub(super) struct Ending {
+    /// Only say what would end.
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+impl Ending {
+    /// Says the consequence, or asks for confirmation. Returns whether to go on.
+    fn confirmed(&self, consequence: &str, output: &mut Output) -> anyhow::Result<bool> {
+        if self.dry_run {
+            output.say(&format!("{consequence}. Nothing was changed."))?;
+        } else {
+            self.consent.ask(consequence)?;
+        }
+        Ok(!self.dry_run)
+    }
 }
 
 /// One line of the list.
@@ -109,14 +136,7 @@ impl Key {
         let layout = global.layout();
         let entropy = SystemEntropy::new();
         match self {
-            Self::List => {
-                let summary = keys::survey(&layout)?;
-                if output.is_json() {
-                    output.show(&summary, "")?;
-                } else {
-                    output.rows(&lines(&summary))?;
-                }
-            }
+            Self::List => list(global, output)?,
             Self::Rotate { root: false, root_key, .. } => {
                 let rotated = rotate::rotate_payload_key(&layout, root_key.as_deref(), &entropy)?;
                 output.show(
@@ -142,16 +162,7 @@ impl Key {
                     ),
                 )?;
             }
-            Self::Retire { root_key } => {
-                let retired = rotate::retire_payload_keys(&layout, root_key.as_deref())?;
-                output.show(
-                    &retired,
-                    &format!(
-                        "Only payload key {} is believed, from root version {} on. {RELOAD}",
-                        retired.key, retired.version
-                    ),
-                )?;
-            }
+            Self::Retire { ending, root_key } => retire(global, output, &ending, root_key.as_deref())?,
             Self::RotateDeviceCa => {
                 rotate::rotate_device_ca(&layout, SystemClock.now(), &entropy)?;
                 let new = keys::certificate(layout.device_ca())?;
@@ -164,18 +175,13 @@ impl Key {
                     ),
                 )?;
             }
-            Self::RetireDeviceCa => {
-                rotate::retire_device_cas(&layout)?;
-                let present = keys::certificate(layout.device_ca())?;
-                output.show(
-                    &json!(present),
-                    &format!("Only certificates of {} count. {RELOAD}", present.subject),
-                )?;
-            }
+            Self::RetireDeviceCa(ending) => retire_device_ca(global, output, &ending)?,
             Self::RotateAnchors { anchor, root_key } => {
                 rotate_anchors(global, output, anchor.as_deref(), root_key.as_deref())?;
             }
-            Self::RetireAnchors { root_key } => retire_anchors(global, output, root_key.as_deref())?,
+            Self::RetireAnchors { ending, root_key } => {
+                retire_anchors(global, output, &ending, root_key.as_deref())?;
+            }
             Self::RenewServer { names } => {
                 let names = if names.is_empty() {
                     global.settings(Fragment::default())?.services.names
@@ -192,6 +198,50 @@ impl Key {
         }
         Ok(Exit::Done)
     }
+}
+
+fn list(global: &Global, output: &mut Output) -> anyhow::Result<()> {
+    let settings = global.settings(Fragment::default())?;
+    let summary = keys::survey(&settings.layout, &settings.presented_certificate().0)?;
+    if output.is_json() { output.show(&summary, "") } else { output.rows(&lines(&summary)) }
+}
+
+fn retire(
+    global: &Global,
+    output: &mut Output,
+    ending: &Ending,
+    root_key: Option<&Path>,
+) -> anyhow::Result<()> {
+    let layout = global.layout();
+    let (kept, count) = rotate::retirable_payload_keys(&layout)?;
+    let consequence = match count {
+        0 => "This finishes a retirement of payload keys that was interrupted".to_owned(),
+        1 => format!("This ends the trust in one payload key, for good: {kept} alone is left"),
+        _ => format!("This ends the trust in {count} payload keys, for good: {kept} alone is left"),
+    };
+    if !ending.confirmed(&consequence, output)? {
+        return Ok(());
+    }
+    let retired = rotate::retire_payload_keys(&layout, root_key)?;
+    let (key, version) = (retired.key, retired.version);
+    output.show(
+        &retired,
+        &format!("Only payload key {key} is believed, from root version {version} on. {RELOAD}"),
+    )
+}
+
+fn retire_device_ca(global: &Global, output: &mut Output, ending: &Ending) -> anyhow::Result<()> {
+    let layout = global.layout();
+    let former = subjects(&rotate::retirable_device_cas(&layout)?);
+    let consequence = format!(
+        "This ends the trust in {former}, for good: devices that have no other certificate enroll again"
+    );
+    if !ending.confirmed(&consequence, output)? {
+        return Ok(());
+    }
+    rotate::retire_device_cas(&layout)?;
+    let present = keys::certificate(layout.device_ca())?;
+    output.show(&json!(present), &format!("Only certificates of {} count. {RELOAD}", present.subject))
 }
 
 fn rotate_anchors(
@@ -218,14 +268,38 @@ fn rotate_anchors(
     )
 }
 
-fn retire_anchors(global: &Global, output: &mut Output, root_key: Option<&Path>) -> anyhow::Result<()> {
+fn retire_anchors(
+    global: &Global,
+    output: &mut Output,
+    ending: &Ending,
+    root_key: Option<&Path>,
+) -> anyhow::Result<()> {
     let settings = global.settings(Fragment::default())?;
+    let former = anchors::retirable(&global.layout(), &settings.certificate, SystemClock.now())?;
+    let consequence = if former.is_empty() {
+        "This finishes a retirement of TLS anchors that was interrupted".to_owned()
+    } else {
+        format!(
+            "This ends the trust in {}, for good: a device that has not checked in since `key rotate-anchors` \
+             never accepts this server again, until it gets a new image",
+            subjects(&former)
+        )
+    };
+    if !ending.confirmed(&consequence, output)? {
+        return Ok(());
+    }
     let reached = anchors::Reached { certificate: &settings.certificate, names: &settings.services.names };
     let entropy = SystemEntropy::new();
     let anchored = anchors::retire(&global.layout(), reached, root_key, SystemClock.now(), &entropy)?;
-    let left: Vec<_> = anchored.anchors.iter().map(|anchor| anchor.subject.as_str()).collect();
-    let (left, version) = (left.join(" or "), anchored.version);
-    output.show(&anchored, &format!("Only {left} counts, from root version {version} on. {RELOAD}"))
+    let (left, version) = (subjects(&anchored.anchors), anchored.version);
+    output.show(
+        &anchored,
+        &format!("Of TLS anchors, only {left} counts, from root version {version} on. {RELOAD}"),
+    )
+}
+
+fn subjects(certificates: &[keys::CertificateSummary]) -> String {
+    certificates.iter().map(|one| one.subject.as_str()).collect::<Vec<_>>().join(" and ")
 }
 
 fn lines(summary: &keys::KeySummary) -> Vec<Line> {
@@ -246,7 +320,10 @@ fn lines(summary: &keys::KeySummary) -> Vec<Line> {
         until: certificate.not_after.to_string(),
         place: place(Some(&certificate.path)),
     };
-    let certificates = summary.certificates.iter().map(|one| certificate("certificate", one));
+    let certificates = summary.certificates.iter().map(|one| {
+        let is_in_use = one.path == summary.certificate_in_use;
+        certificate(if is_in_use { "certificate in use" } else { "certificate" }, one)
+    });
     let anchors = summary.anchors.iter().map(|one| certificate("TLS anchor", one));
     payload.chain(root).chain(certificates).chain(anchors).collect()
 }

@@ -2,6 +2,7 @@
 
 use super::{
     Exit,
+    confirm::Consent,
     context::{Opened, list},
     output::{self, Output},
 };
@@ -47,6 +48,8 @@ pub(super) enum Token {
     Revoke {
         /// Its id.
         token: TokenId,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -69,7 +72,9 @@ impl Token {
                 list(output, None, |token| token, |request| services.list_tokens(by, customer, request))
                     .await?;
             }
-            Self::Revoke { token } => {
+            Self::Revoke { token, consent } => {
+                consent
+                    .ask(&format!("This revokes token {token} for good: it enrolls no device any more"))?;
                 let revoked = services.revoke_token(by, token).await?;
                 output.show(&revoked, &format!("Revoked token {} ({}).", revoked.id, revoked.name))?;
             }

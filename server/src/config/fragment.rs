@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use unbox_common::secret::Secret;
+use url::Url;
 
 /// The largest settings file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
@@ -109,7 +110,7 @@ pub struct TlsFragment {
 #[serde(deny_unknown_fields)]
 pub struct AcmeFragment {
     /// The authority's directory, an address that begins with `https`.
-    pub directory: Option<url::Url>,
+    pub directory: Option<Url>,
     /// The contact that the authority writes to, such as `mailto:it@example.com`.
     pub contact: Option<String>,
     /// The certificate of the authority's own server, PEM, if the system does not trust it.
@@ -195,8 +196,7 @@ impl Fragment {
     /// # Errors
     /// [`ConfigError`] with the line; the line itself is not shown, because it may hold a password.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let contents =
-            files::read(path, MAX_FILE_BYTES)?.ok_or_else(|| ConfigError::Missing(path.to_owned()))?;
+        let contents = files::read(path, MAX_FILE_BYTES)?.ok_or_else(|| missing(path))?;
         Self::parse(path, &contents)
     }
 
@@ -218,6 +218,15 @@ impl Fragment {
     pub fn database_url(&self, layout: &Layout) -> Secret {
         let embedded = || Secret::new(Store::sqlite_url(&layout.database()));
         self.database.clone().unwrap_or_else(embedded)
+    }
+
+    /// Whether the database's URL has a password in it.
+    #[must_use]
+    pub fn holds_password(&self) -> bool {
+        let url = self.database.as_ref().and_then(|url| Url::parse(url.expose()).ok());
+        url.is_some_and(|url| {
+            url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password")
+        })
     }
 
     /// Merges this fragment over `below`, which fills its gaps. Only settings that the command line can have
@@ -250,5 +259,14 @@ impl Fragment {
             storage: below.storage,
             retention: below.retention,
         }
+    }
+}
+
+/// Returns the error for a settings file that is not there: in a server's directory, it was lost.
+fn missing(path: &Path) -> ConfigError {
+    if path.parent().is_some_and(|directory| Layout::new(directory).keys().exists()) {
+        ConfigError::Lost(path.to_owned())
+    } else {
+        ConfigError::Missing(path.to_owned())
     }
 }

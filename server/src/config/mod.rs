@@ -106,8 +106,11 @@ pub enum ConfigError {
     #[error(transparent)]
     Files(#[from] FilesError),
     /// There is no settings file: this is not a server's directory.
-    #[error("{} is missing: run `unbox-server init` first, or name the right --dir", _0.display())]
+    #[error("{} is missing: name the right --dir, or run `unbox-server init` first", _0.display())]
     Missing(PathBuf),
+    /// The settings file of a server is missing.
+    #[error("{} is missing, but there are other files of a server beside it: put it back from a backup", _0.display())]
+    Lost(PathBuf),
     /// The file is not TOML, or has an unknown setting.
     #[error("{}, line {line}: {message}", path.display())]
     Syntax {
@@ -139,7 +142,58 @@ pub enum ConfigError {
     },
 }
 
+/// The origin of the server's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateSource {
+    /// The server's own authority.
+    Own,
+    /// An ACME authority.
+    Acme,
+    /// An administrator, who names its files.
+    Files,
+}
+
+impl CertificateSource {
+    /// Returns the step that gives the server another certificate.
+    #[must_use]
+    pub const fn renewal(self) -> &'static str {
+        match self {
+            Self::Own => "run `unbox-server key renew-server`",
+            Self::Acme => {
+                "`unbox-server serve` asks the ACME authority for another one, and its log says why it gets none"
+            }
+            Self::Files => {
+                "have its authority issue another one, put it and its key where [tls] in server.toml says, and \
+                 reload the server"
+            }
+        }
+    }
+}
+
 impl Settings {
+    /// Returns the origin of the server's certificate.
+    #[must_use]
+    pub fn certificate_source(&self) -> CertificateSource {
+        if self.acme.is_some() {
+            CertificateSource::Acme
+        } else if self.certificate == self.layout.server_certificate() {
+            CertificateSource::Own
+        } else {
+            CertificateSource::Files
+        }
+    }
+
+    /// Returns the paths of the certificate that the server presents and of its key: those of its own
+    /// authority until an ACME authority has issued the first one.
+    #[must_use]
+    pub fn presented_certificate(&self) -> (PathBuf, PathBuf) {
+        if self.acme.is_some() && !self.certificate.exists() {
+            (self.layout.server_certificate(), self.layout.server_certificate())
+        } else {
+            (self.certificate.clone(), self.certificate_key.clone())
+        }
+    }
+
     /// Turns the merged fragments into settings, for the directory of `layout`.
     ///
     /// # Errors

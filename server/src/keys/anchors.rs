@@ -5,10 +5,13 @@
 
 use super::{
     Authority, Change, KeyError, Layout, RootChain,
-    authority::to_pem,
+    authority::{check_names, to_pem},
     init::{TLS_CA, authority_name, make_server_certificate},
-    io::{authority_error, certificates, load_authority, load_roots, random},
-    rotate::{extend, root_signer},
+    io::{
+        KeyLock, authority_error, certificates, is_published, load_authority, load_roots, publish_root,
+        random, write_root,
+    },
+    rotate::{extended, root_signer},
     survey::{CertificateSummary, summary},
 };
 use crate::{
@@ -56,18 +59,32 @@ pub fn rotate(
     now: Timestamp,
     entropy: &dyn Entropy,
 ) -> Result<Anchored, KeyError> {
-    let path = layout.tls_ca();
-    let former = load_authority(&path)?;
+    let _lock = KeyLock::take(layout)?;
+    check_names(names).map_err(KeyError::Names)?;
+    let (path, next) = (layout.tls_ca(), layout.next_tls_ca());
+    let is_begun = next.exists();
+    let new = if is_begun { load_authority(&next)? } else { successor(&path, now, entropy)? };
+    let chain = load_roots(layout)?;
+    let plan = Plan::adding(layout, chain, &[new.certificate().clone()], root_key)?;
+    let own = new.issue_server(names, now, &random(entropy)?).map_err(authority_error(&next))?;
+    // First the authority, so that the same command can go on from wherever it is cut off; it has its name
+    // once everything else is done.
+    if !is_begun {
+        files::write_new(&next, new.to_pem().as_bytes(), PRIVATE_FILE)?;
+    }
+    let anchored = plan.carry_out(layout)?;
+    files::replace(&layout.server_certificate(), own.as_bytes(), PRIVATE_FILE)?;
+    files::publish(&next, &path)?;
+    Ok(anchored)
+}
+
+/// Makes the authority that follows the one in this file.
+fn successor(path: &Path, now: Timestamp, entropy: &dyn Entropy) -> Result<Authority, KeyError> {
+    let former = load_authority(path)?;
     let name = authority_name(TLS_CA, entropy)?;
     let serials = [&random(entropy)?, &random(entropy)?];
-    let successor = former.generate_successor(&name, now, serials).map_err(authority_error(&path))?;
-    let new = Authority::from_pem(successor.as_bytes()).map_err(authority_error(&path))?;
-    // First the root: if the process stops here, devices trust an authority that does not exist, and
-    // nothing worse.
-    let anchored = add_all(layout, &[new.certificate().clone()], root_key)?;
-    files::replace(&path, successor.as_bytes(), PRIVATE_FILE)?;
-    make_server_certificate(layout, names, now, entropy)?;
-    Ok(anchored)
+    let pem = former.generate_successor(&name, now, serials).map_err(authority_error(path))?;
+    Authority::from_pem(pem.as_bytes()).map_err(authority_error(path))
 }
 
 /// Adds the certificates of a file as anchors, such as those of an authority that will issue the server's
@@ -76,7 +93,8 @@ pub fn rotate(
 /// # Errors
 /// [`KeyError`] if the file holds something else, or more than a root can name.
 pub fn add(layout: &Layout, file: &Path, root_key: Option<&Path>) -> Result<Anchored, KeyError> {
-    let new = certificates(file)?;
+    let _lock = KeyLock::take(layout)?;
+    let new = certificates(file).map_err(KeyError::about_given_path)?;
     let unusable = new.iter().any(|anchor| RootCertStore::empty().add(anchor.clone()).is_err());
     if new.is_empty() || unusable {
         return Err(KeyError::Malformed {
@@ -84,13 +102,14 @@ pub fn add(layout: &Layout, file: &Path, root_key: Option<&Path>) -> Result<Anch
             expected: "certificates of authorities in PEM",
         });
     }
-    add_all(layout, &new, root_key)
+    Plan::adding(layout, load_roots(layout)?, &new, root_key)?.carry_out(layout)
 }
 
 /// Retires all anchors except those that the server's certificate leads to by itself.
 ///
 /// # Errors
-/// [`KeyError::NotAnchored`] if there is none, and [`KeyError::NoFormerAnchor`] if all are needed.
+/// [`KeyError::NotAnchored`] if there is none, [`KeyError::NoFormerAnchor`] if all are needed, and
+/// [`KeyError::Unfinished`] after a [`rotate`] that was interrupted.
 pub fn retire(
     layout: &Layout,
     reached: Reached<'_>,
@@ -98,19 +117,9 @@ pub fn retire(
     now: Timestamp,
     entropy: &dyn Entropy,
 ) -> Result<Anchored, KeyError> {
-    let chain = load_roots(layout)?;
-    let (present, mut shown) = (present(layout, &chain)?, certificates(reached.certificate)?);
-    // The cross-certificates from a newer anchor to an older one are to be retired as well.
-    shown.retain(|shown| !present.iter().any(|anchor| public_key(anchor) == public_key(shown)));
-    let leads = |anchor: &CertificateDer<'static>| leads_to(&shown, anchor, now);
-    let kept: Vec<_> = present.iter().filter(|anchor| leads(anchor)).cloned().collect();
-    if kept.is_empty() {
-        return Err(KeyError::NotAnchored(reached.certificate.to_owned()));
-    }
-    if kept.len() == present.len() {
-        return Err(KeyError::NoFormerAnchor);
-    }
-    let anchored = set(layout, &chain, &kept, root_key)?;
+    let _lock = KeyLock::take(layout)?;
+    let Retirement { chain, kept, .. } = Retirement::plan(layout, reached.certificate, now)?;
+    let anchored = Plan::naming(layout, chain, kept, root_key)?.carry_out(layout)?;
     let path = layout.tls_ca();
     if path.exists() {
         let own = load_authority(&path)?;
@@ -122,14 +131,81 @@ pub fn retire(
     Ok(anchored)
 }
 
+/// Returns the anchors that [`retire`] retires; none if it only has to be finished.
+///
+/// # Errors
+/// Those of [`retire`].
+pub fn retirable(
+    layout: &Layout,
+    certificate: &Path,
+    now: Timestamp,
+) -> Result<Vec<CertificateSummary>, KeyError> {
+    let Retirement { retired, .. } = Retirement::plan(layout, certificate, now)?;
+    retired.iter().map(|der| summary(der, layout.trusted_anchors())).collect()
+}
+
+/// A retirement of anchors, begun or not.
+struct Retirement {
+    chain: RootChain,
+    kept: Vec<CertificateDer<'static>>,
+    retired: Vec<CertificateDer<'static>>,
+}
+
+impl Retirement {
+    fn plan(layout: &Layout, certificate: &Path, now: Timestamp) -> Result<Self, KeyError> {
+        let (chain, next) = (load_roots(layout)?, layout.next_tls_ca());
+        let (present, all) = (present(layout, &chain)?, certificates(certificate)?);
+        // The next authority's may be the only anchor that is kept, and the present one would issue the
+        // server's certificate.
+        if next.exists() && present.contains(load_authority(&next)?.certificate()) {
+            return Err(KeyError::Unfinished(next));
+        }
+        // The cross-certificates from a newer anchor to an older one are to be retired as well.
+        let is_crossing = |shown: &&_| present.iter().any(|anchor| public_key(anchor) == public_key(shown));
+        let (crossing, shown): (Vec<_>, Vec<_>) = all.iter().partition(is_crossing);
+        let shown: Vec<_> = shown.into_iter().cloned().collect();
+        let is_kept = |anchor: &CertificateDer<'static>| leads_to(&shown, anchor, now);
+        let (kept, retired): (Vec<_>, Vec<_>) = present.iter().cloned().partition(is_kept);
+        if kept.is_empty() {
+            return Err(KeyError::NotAnchored(certificate.to_owned()));
+        }
+        let is_own = certificate == layout.server_certificate() && layout.tls_ca().exists();
+        let is_done = crossing.is_empty() || !is_own;
+        if retired.is_empty() && is_done && are_published(layout, &chain, &kept)? {
+            return Err(KeyError::NoFormerAnchor);
+        }
+        Ok(Self { chain, kept, retired })
+    }
+}
+
+/// Whether nothing on this machine is behind the roots, as after a change of anchors that was interrupted.
+fn are_published(
+    layout: &Layout,
+    chain: &RootChain,
+    anchors: &[CertificateDer<'static>],
+) -> Result<bool, KeyError> {
+    let own = layout.tls_ca();
+    Ok(chain.latest().tls_anchors.is_none()
+        || (is_published(layout, chain)?
+            && certificates(&layout.trusted_anchors()).is_ok_and(|written| written == anchors)
+            && !(own.exists() && load_authority(&own)?.has_former())))
+}
+
 /// Whether devices accept the server's certificate at that time, as far as its authority is concerned.
 ///
 /// # Errors
 /// [`KeyError`] if roots, anchors or certificate cannot be read.
 pub fn accepted(layout: &Layout, certificate: &Path, at: Timestamp) -> Result<bool, KeyError> {
-    let shown = certificates(certificate)?;
+    accept(layout, &certificates(certificate)?, at)
+}
+
+/// Whether devices accept a certificate, with the others that lead to its authority, at that time.
+///
+/// # Errors
+/// [`KeyError`] if roots or anchors cannot be read.
+pub fn accept(layout: &Layout, shown: &[CertificateDer<'static>], at: Timestamp) -> Result<bool, KeyError> {
     let anchors = present(layout, &load_roots(layout)?)?;
-    Ok(anchors.iter().any(|anchor| leads_to(&shown, anchor, at)))
+    Ok(anchors.iter().any(|anchor| leads_to(shown, anchor, at)))
 }
 
 /// Whether devices accept an authority other than the server's own.
@@ -150,36 +226,59 @@ pub(super) fn present(layout: &Layout, chain: &RootChain) -> Result<Vec<Certific
     }
 }
 
-fn add_all(
-    layout: &Layout,
-    new: &[CertificateDer<'static>],
-    root_key: Option<&Path>,
-) -> Result<Anchored, KeyError> {
-    let chain = load_roots(layout)?;
-    let mut anchors = present(layout, &chain)?;
-    for anchor in new {
-        if !anchors.contains(anchor) {
-            anchors.push(anchor.clone());
-        }
-    }
-    set(layout, &chain, &anchors, root_key)
+/// The anchors to be, and the chain of roots that names them.
+struct Plan {
+    anchors: Vec<CertificateDer<'static>>,
+    chain: RootChain,
+    /// Whether the last root is yet to be written.
+    is_new: bool,
 }
 
-/// Writes the root that names these anchors, and the file with them for new images.
-fn set(
-    layout: &Layout,
-    chain: &RootChain,
-    anchors: &[CertificateDer<'static>],
-    root_key: Option<&Path>,
-) -> Result<Anchored, KeyError> {
-    let path = layout.trusted_anchors();
-    let named: Vec<Bytes> = anchors.iter().map(|der| Bytes(der.to_vec())).collect();
-    let named = TlsAnchors::try_from(named).map_err(KeyError::Anchors)?;
-    let signer = root_signer(layout, chain, root_key)?;
-    let version = extend(layout, chain, Change::SetTlsAnchors(named), &[&signer])?;
-    files::replace(&path, to_pem(anchors).as_bytes(), PUBLIC_FILE)?;
-    let anchors = anchors.iter().map(|der| summary(der, path.clone())).collect::<Result<_, _>>()?;
-    Ok(Anchored { version, anchors })
+impl Plan {
+    fn adding(
+        layout: &Layout,
+        chain: RootChain,
+        new: &[CertificateDer<'static>],
+        root_key: Option<&Path>,
+    ) -> Result<Self, KeyError> {
+        let mut anchors = present(layout, &chain)?;
+        for anchor in new {
+            if !anchors.contains(anchor) {
+                anchors.push(anchor.clone());
+            }
+        }
+        Self::naming(layout, chain, anchors, root_key)
+    }
+
+    fn naming(
+        layout: &Layout,
+        chain: RootChain,
+        anchors: Vec<CertificateDer<'static>>,
+        root_key: Option<&Path>,
+    ) -> Result<Self, KeyError> {
+        let named: Vec<Bytes> = anchors.iter().map(|der| Bytes(der.to_vec())).collect();
+        let named = TlsAnchors::try_from(named).map_err(KeyError::Anchors)?;
+        if chain.latest().tls_anchors.as_ref() == Some(&named) {
+            return Ok(Self { anchors, chain, is_new: false });
+        }
+        let signer = root_signer(layout, &chain, root_key)?;
+        let chain = extended(layout, &chain, Change::SetTlsAnchors(named), &[&signer])?;
+        Ok(Self { anchors, chain, is_new: true })
+    }
+
+    /// Writes the root, and the files for new images.
+    fn carry_out(self, layout: &Layout) -> Result<Anchored, KeyError> {
+        let Self { anchors, chain, is_new } = self;
+        if is_new {
+            write_root(layout, &chain)?;
+        } else {
+            publish_root(layout, &chain)?;
+        }
+        let path = layout.trusted_anchors();
+        files::replace(&path, to_pem(&anchors).as_bytes(), PUBLIC_FILE)?;
+        let anchors = anchors.iter().map(|der| summary(der, path.clone())).collect::<Result<_, _>>()?;
+        Ok(Anchored { version: chain.latest().version, anchors })
+    }
 }
 
 /// Returns the public key of a certificate, DER.

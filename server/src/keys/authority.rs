@@ -114,6 +114,17 @@ impl Authority {
             .map_or(Sha256([0; 32]), |(_, certificate)| Sha256::of(certificate.subject().as_raw()))
     }
 
+    /// Whether it has a certificate by a previous authority.
+    pub(super) const fn has_former(&self) -> bool {
+        !self.by_former.is_empty()
+    }
+
+    /// Returns the key and the certificates, the authority's own first.
+    pub(super) fn to_pem(&self) -> KeyAndCertificate {
+        let own = to_pem(std::slice::from_ref(&self.certificate));
+        joined(self.issuer.key(), &format!("{own}{}", to_pem(&self.by_former)))
+    }
+
     /// Returns the key and the certificate, without the one by the previous authority.
     pub(super) fn without_former(&self) -> KeyAndCertificate {
         joined(self.issuer.key(), &to_pem(std::slice::from_ref(&self.certificate)))

@@ -5,14 +5,14 @@ use super::{
 };
 use crate::{
     entropy::Entropy,
-    files::{self, FilesError, PRIVATE_FILE, PUBLIC_FILE},
+    files::{self, FilesError, Lock, PRIVATE_FILE, PUBLIC_FILE},
     service::TrustBundle,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
+    fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use unbox_common::{
     bytes::{from_base64, to_base64},
@@ -22,8 +22,43 @@ use zeroize::Zeroizing;
 
 /// The largest key, certificate chain or root that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
-/// The permission bits that open a file to anyone other than its owner.
-const OTHERS: u32 = 0o077;
+/// The age from which a file during writing belongs to nobody: keys are written in an instant.
+const ABANDONED: Duration = Duration::from_mins(1);
+
+/// The right to change keys and roots, which one command has at a time.
+#[derive(Debug)]
+pub struct KeyLock {
+    path: PathBuf,
+    _lock: Lock,
+}
+
+impl KeyLock {
+    /// Takes the lock, and removes what commands that were cut off have left behind.
+    ///
+    /// # Errors
+    /// [`KeyError::Busy`] if another command has it, and [`KeyError::Missing`] if there are no keys.
+    pub fn take(layout: &Layout) -> Result<Self, KeyError> {
+        if !layout.keys().exists() {
+            return Err(missing(&layout.keys()));
+        }
+        let path = layout.key_lock();
+        let lock = match Lock::take(&path) {
+            Err(FilesError::InUse(_)) => return Err(KeyError::Busy(layout.keys())),
+            taken => taken?,
+        };
+        for directory in [layout.keys(), layout.roots(), layout.trust()] {
+            files::remove_abandoned(&directory, ABANDONED)?;
+        }
+        Ok(Self { path, _lock: lock })
+    }
+}
+
+impl Drop for KeyLock {
+    fn drop(&mut self) {
+        // A file that stays is not locked, and harmless.
+        let _ = files::remove(&self.path);
+    }
+}
 
 /// The server's own TLS key and certificate chain.
 pub struct Identity {
@@ -57,6 +92,8 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 
 pub(super) fn load(layout: &Layout) -> Result<Loaded, KeyError> {
     let roots = load_roots(layout)?;
+    layout.private_files().iter().try_for_each(|path| private_file(path))?;
+    root_key_files(layout)?.iter().try_for_each(|(_, path)| private_file(path))?;
     let (_, payload_key) = payload_keys(layout)?
         .into_iter()
         .rev()
@@ -91,27 +128,40 @@ pub(super) fn authority_error(path: &Path) -> impl FnOnce(AuthorityError) -> Key
 
 /// Returns all private payload keys on this machine, oldest first.
 pub(super) fn payload_keys(layout: &Layout) -> Result<Vec<(PathBuf, SigningKey)>, KeyError> {
-    numbered_keys(&layout.keys(), "payload-")
+    signing_keys(numbered(&layout.keys(), "payload-", ".pem")?)
 }
 
 /// Returns all private root keys on this machine, oldest first.
 pub(super) fn root_keys(layout: &Layout) -> Result<Vec<(PathBuf, SigningKey)>, KeyError> {
-    numbered_keys(&layout.keys(), "root-")
+    signing_keys(root_key_files(layout)?)
 }
 
-fn numbered_keys(dir: &Path, prefix: &str) -> Result<Vec<(PathBuf, SigningKey)>, KeyError> {
-    let unreadable = |source| FilesError::Read { path: dir.to_owned(), source };
+fn root_key_files(layout: &Layout) -> Result<Vec<(u64, PathBuf)>, KeyError> {
+    numbered(&layout.keys(), "root-", ".pem")
+}
+
+fn signing_keys(files: Vec<(u64, PathBuf)>) -> Result<Vec<(PathBuf, SigningKey)>, KeyError> {
+    files.into_iter().map(|(_, path)| Ok((path.clone(), load_signing_key(&path)?))).collect()
+}
+
+/// Lists the files of a directory that have a number in their names, in its order.
+fn numbered(dir: &Path, prefix: &str, suffix: &str) -> Result<Vec<(u64, PathBuf)>, KeyError> {
+    let unreadable = |source| files::read_error(dir)(source);
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(unreadable)?,
+    };
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir).map_err(unreadable)? {
+    for entry in entries {
         let path = entry.map_err(unreadable)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let number = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(".pem"));
+        let number = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix));
         if let Some(number) = number.and_then(|number| number.parse::<u64>().ok()) {
             found.push((number, path));
         }
     }
     found.sort();
-    found.into_iter().map(|(_, path)| Ok((path.clone(), load_signing_key(&path)?))).collect()
+    Ok(found)
 }
 
 pub(super) fn load_signing_key(path: &Path) -> Result<SigningKey, KeyError> {
@@ -121,19 +171,34 @@ pub(super) fn load_signing_key(path: &Path) -> Result<SigningKey, KeyError> {
     SigningKey::from_pkcs8(der.secret_pkcs8_der()).map_err(|_| malformed())
 }
 
+/// Reads every root. One that is missing is no end of the chain: the next change would fork it, and devices
+/// that have followed the true one would follow no more.
 pub(super) fn load_roots(layout: &Layout) -> Result<RootChain, KeyError> {
+    // It is read before the chain, because a change writes it after.
+    let for_images = version_for_images(layout);
+    let present = numbered(&layout.roots(), "", ".json")?;
+    let newest = present.last().map_or(0, |(version, _)| *version).max(for_images);
+    if newest == 0 {
+        return Err(missing(&layout.root(1)));
+    }
     let mut roots: Vec<Signed<SigningRoot>> = Vec::new();
-    for version in 1.. {
+    for version in 1..=newest {
         let path = layout.root(version);
-        let Some(json) = files::read(&path, MAX_FILE_BYTES)? else { break };
+        let Some(json) = files::read(&path, MAX_FILE_BYTES)? else {
+            return Err(KeyError::RootMissing { path, newest });
+        };
         let root = serde_json::from_slice(&json)
             .map_err(|_| KeyError::Malformed { path, expected: "a signed signing root" })?;
         roots.push(root);
     }
-    if roots.is_empty() {
-        return Err(KeyError::Missing(layout.root(1)));
-    }
     RootChain::accept(roots).map_err(|source| KeyError::Roots { path: layout.roots(), source })
+}
+
+/// Returns the version of the root for images; 0 if there is none that can be read.
+fn version_for_images(layout: &Layout) -> u64 {
+    let json = files::read(&layout.trusted_root(), MAX_FILE_BYTES).ok().flatten();
+    let root: Option<Signed<SigningRoot>> = json.and_then(|json| serde_json::from_slice(&json).ok());
+    root.and_then(|root| SigningRoot::from_image(&root).ok()).map_or(0, |root| root.version)
 }
 
 pub(super) fn load_ticket_key(path: &Path) -> Result<TicketKey, KeyError> {
@@ -168,7 +233,24 @@ pub(super) fn write_root(layout: &Layout, chain: &RootChain) -> Result<(), KeyEr
     let Some(root) = chain.latest_signed() else { return Ok(()) };
     let json = root_json(root)?;
     files::write_new(&layout.root(chain.latest().version), json.as_bytes(), PUBLIC_FILE)?;
-    Ok(files::replace(&layout.trusted_root(), json.as_bytes(), PUBLIC_FILE)?)
+    publish_root(layout, chain).map(drop)
+}
+
+/// Gives new images the newest root. Returns whether they had another one, as after a change of keys that was
+/// interrupted.
+pub(super) fn publish_root(layout: &Layout, chain: &RootChain) -> Result<bool, KeyError> {
+    let is_behind = !is_published(layout, chain)?;
+    if is_behind {
+        let newest = required(&layout.root(chain.latest().version))?;
+        files::replace(&layout.trusted_root(), &newest, PUBLIC_FILE)?;
+    }
+    Ok(is_behind)
+}
+
+/// Whether new images get the newest root.
+pub(super) fn is_published(layout: &Layout, chain: &RootChain) -> Result<bool, KeyError> {
+    let newest = required(&layout.root(chain.latest().version))?;
+    Ok(files::read(&layout.trusted_root(), MAX_FILE_BYTES)?.is_some_and(|trusted| trusted == *newest))
 }
 
 /// Returns a root in its file format.
@@ -181,8 +263,7 @@ fn root_json(root: &Signed<SigningRoot>) -> Result<String, KeyError> {
 /// Returns the files that new images trust: the anchors as stored, and the roots in force.
 pub(super) fn trust_bundle(layout: &Layout, chain: &RootChain, known: u64) -> Result<TrustBundle, KeyError> {
     let path = layout.trusted_anchors();
-    let anchors = files::read(&path, MAX_FILE_BYTES)?.ok_or_else(|| KeyError::Missing(path.clone()))?;
-    let anchors = String::from_utf8(anchors)
+    let anchors = String::from_utf8(required(&path)?.to_vec())
         .map_err(|_| KeyError::Malformed { path, expected: "certificates in PEM" })?;
     let newest = chain.latest_signed().map(root_json).transpose()?;
     Ok(TrustBundle {
@@ -201,13 +282,23 @@ pub(super) fn random<const N: usize>(entropy: &dyn Entropy) -> Result<[u8; N], K
 
 /// Reads a file that must exist.
 pub(super) fn required(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    files::read(path, MAX_FILE_BYTES)?.map(Zeroizing::new).ok_or_else(|| KeyError::Missing(path.to_owned()))
+    files::read(path, MAX_FILE_BYTES)?.map(Zeroizing::new).ok_or_else(|| missing(path))
+}
+
+/// Returns the error for a file of a server that is not there: with others beside it, it was lost.
+fn missing(path: &Path) -> KeyError {
+    let beside = path.parent().and_then(|directory| fs::read_dir(directory).ok());
+    if beside.is_some_and(|mut entries| entries.next().is_some()) {
+        KeyError::Lost(path.to_owned())
+    } else {
+        KeyError::Missing(path.to_owned())
+    }
 }
 
 /// Reads a file that must exist, and that nobody else may read.
 fn private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let contents = required(path)?;
-    hidden(path, "0600")?;
+    private_file(path)?;
     Ok(contents)
 }
 
@@ -216,14 +307,14 @@ pub(super) fn private_directory(path: &Path) -> Result<(), KeyError> {
     hidden(path, "0700")
 }
 
+/// Checks that nobody else may access a private file, if it exists.
+pub(super) fn private_file(path: &Path) -> Result<(), KeyError> {
+    hidden(path, "0600")
+}
+
 fn hidden(path: &Path, expected: &'static str) -> Result<(), KeyError> {
-    let mode = fs::metadata(path)
-        .map_err(|source| FilesError::Read { path: path.to_owned(), source })?
-        .permissions()
-        .mode();
-    if mode & OTHERS == 0 {
-        Ok(())
-    } else {
-        Err(KeyError::Exposed { path: path.to_owned(), mode: mode & 0o7777, expected })
+    match files::exposure(path)? {
+        None => Ok(()),
+        Some(mode) => Err(KeyError::Exposed { path: path.to_owned(), mode, expected }),
     }
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 /// disk.json           the fill level of the disks, day by day
 /// keys/               private, 0700
 ///   tls-ca.pem        the authority that devices' images trust for TLS: key and certificate
+///   tls-ca-next.pem   the one that follows, until `key rotate-anchors` is through
 ///   server.pem        the server's own TLS key and certificate
 ///   device-ca.pem     the authority of device certificates: key and certificate
 ///   payload-N.pem     the key that signs payloads since root version N
@@ -87,6 +88,34 @@ impl Layout {
     #[must_use]
     pub fn tls_ca(&self) -> PathBuf {
         self.keys().join("tls-ca.pem")
+    }
+
+    /// Returns the path of the authority that follows it, during `key rotate-anchors`.
+    #[must_use]
+    pub fn next_tls_ca(&self) -> PathBuf {
+        self.keys().join("tls-ca-next.pem")
+    }
+
+    /// Returns the path of the lock of the commands that change keys, which exists as long as one of them
+    /// runs.
+    #[must_use]
+    pub fn key_lock(&self) -> PathBuf {
+        self.keys().join(".lock")
+    }
+
+    /// Returns the paths of the private files with a fixed name, which need not exist.
+    #[must_use]
+    pub fn private_files(&self) -> [PathBuf; 8] {
+        [
+            self.tls_ca(),
+            self.next_tls_ca(),
+            self.server_certificate(),
+            self.acme_certificate(),
+            self.next_acme_certificate(),
+            self.acme_account(),
+            self.device_ca(),
+            self.ticket_key(),
+        ]
     }
 
     /// Returns the path of the server's TLS key and certificate.

@@ -11,6 +11,8 @@ pub mod anchors;
 mod authority;
 mod device_certificate;
 mod init;
+#[cfg(test)]
+mod interrupted;
 mod io;
 mod layout;
 mod root_chain;
@@ -21,10 +23,12 @@ mod ticket;
 pub use authority::{AUTHORITY_LIFETIME, AuthorityError, BACKDATED, SERVER_LIFETIME};
 pub use device_certificate::{DeviceCertificate, NotADeviceCertificate};
 pub use init::{Founding, initialise};
-pub use io::{Identity, server_identity};
+pub use io::{Identity, KeyLock, server_identity};
 pub use layout::Layout;
 pub use root_chain::{Change, RootChainError};
-pub use survey::{CertificateSummary, KeySummary, Standing, TrustedKey, certificate, faults, survey};
+pub use survey::{
+    CertificateSummary, KeySummary, Standing, TrustedKey, certificate, faults, summary, survey,
+};
 
 use crate::{
     entropy::{Entropy, EntropyError},
@@ -58,9 +62,40 @@ pub enum KeyError {
         _0.display()
     )]
     Occupied(PathBuf),
-    /// A required file is missing.
-    #[error("{} is missing: run `unbox-server init` first, or restore it from a backup", _0.display())]
+    /// There is no server in the directory.
+    #[error("{} is missing: name the right --dir, or run `unbox-server init` first", _0.display())]
     Missing(PathBuf),
+    /// A file is missing from the directory of a server.
+    #[error(
+        "{} is missing, but there are other files beside it: put it back from a backup, or from where it is \
+         kept offline",
+        _0.display()
+    )]
+    Lost(PathBuf),
+    /// There is no file at a path that a person gave.
+    #[error("there is no file {}: correct the path in the settings or on the command line", _0.display())]
+    NoFile(PathBuf),
+    /// A root before the newest one is missing.
+    #[error(
+        "{} is missing, but there is root version {newest}: put it back from a backup. Nothing was changed; \
+         devices can only follow roots of which none is missing",
+        path.display()
+    )]
+    RootMissing {
+        /// The file.
+        path: PathBuf,
+        /// The version of the newest root.
+        newest: u64,
+    },
+    /// Another command changes keys.
+    #[error("another command is changing the keys in {}: wait for its end, and run this one again", _0.display())]
+    Busy(PathBuf),
+    /// A rotation of the TLS authority was interrupted.
+    #[error(
+        "{} is of a `key rotate-anchors` that was interrupted: run that command again first, which finishes it",
+        _0.display()
+    )]
+    Unfinished(PathBuf),
     /// A private file is readable by others.
     #[error("{0} can be read by others (mode {mode:04o}): run `chmod {expected} {0}`, and rotate the key", path.display())]
     Exposed {
@@ -252,6 +287,23 @@ impl Signer for Keyring {
     }
 }
 
+impl KeyError {
+    /// Whether the server runs all the same.
+    #[must_use]
+    pub const fn is_harmless(&self) -> bool {
+        matches!(self, Self::Outdated { .. } | Self::Unfinished(_))
+    }
+
+    /// Returns the error with the advice for a file whose path a person gave.
+    #[must_use]
+    pub fn about_given_path(self) -> Self {
+        match self {
+            Self::Missing(path) | Self::Lost(path) => Self::NoFile(path),
+            other => other,
+        }
+    }
+}
+
 impl From<KeyError> for SignerError {
     fn from(error: KeyError) -> Self {
         Self(Box::new(error))
@@ -261,7 +313,10 @@ impl From<KeyError> for SignerError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entropy::{SeededEntropy, SystemEntropy};
+    use crate::{
+        entropy::{SeededEntropy, SystemEntropy},
+        files,
+    };
     use rcgen::KeyPair;
     use rustls::{
         RootCertStore,
@@ -365,10 +420,18 @@ mod tests {
     #[test]
     fn a_key_that_others_can_read_is_refused() {
         let (_dir, layout) = founded();
-        for path in [layout.device_ca(), layout.payload_key(1), layout.ticket_key()] {
+        let mut private = layout.private_files().to_vec();
+        private.retain(|path| path.exists());
+        private.extend([layout.payload_key(1), layout.root_key(1), layout.acme_account()]);
+        files::write_new(&layout.acme_account(), b"{}", files::PRIVATE_FILE).unwrap();
+        for path in private {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
             let refused = io::load(&layout).err();
             assert!(matches!(refused, Some(KeyError::Exposed { mode: 0o640, .. })), "{refused:?}");
+            let faults = faults(&layout);
+            let is_told =
+                |fault: &KeyError| matches!(fault, KeyError::Exposed { path: told, .. } if *told == path);
+            assert!(faults.len() == 1 && faults.iter().all(is_told), "{faults:?}");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
         }
         assert!(io::load(&layout).is_ok());
@@ -549,7 +612,7 @@ mod tests {
         let by_old = rotate::rotate_payload_key(&layout, Some(&offline), &entropy);
         assert!(matches!(by_old, Err(KeyError::NoRootKey(_))), "{by_old:?}");
         assert_eq!(rotate::rotate_payload_key(&layout, Some(&new), &entropy).unwrap().version, 3);
-        let summary = survey(&layout).unwrap();
+        let summary = survey(&layout, &layout.server_certificate()).unwrap();
         assert_eq!((summary.root_version, summary.payload_keys.len()), (3, 2));
         assert_eq!(summary.root_keys[0].path, None);
     }
@@ -560,7 +623,7 @@ mod tests {
         let keyring = keyring(&layout);
         let ticket = keyring.seal_ticket(b"notes").unwrap();
         fs::remove_file(layout.ticket_key()).unwrap();
-        assert!(matches!(keyring.reload(), Err(KeyError::Missing(_))));
+        assert!(matches!(keyring.reload(), Err(KeyError::Lost(_))));
         assert_eq!(keyring.open_ticket(&ticket).unwrap(), b"notes");
         assert_eq!(keyring.open_ticket(b"none of ours"), None);
     }

@@ -3,13 +3,14 @@
 use super::{
     KeyError, Layout, RootChain, anchors,
     io::{
-        load_authority, load_roots, load_ticket_key, payload_keys, private_directory, required, root_keys,
-        server_identity,
+        is_published, load_authority, load_roots, load_ticket_key, payload_keys, private_directory,
+        private_file, required, root_keys,
     },
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde::Serialize;
 use std::{
+    iter,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -28,7 +29,9 @@ pub struct KeySummary {
     pub payload_keys: Vec<TrustedKey>,
     /// The keys whose roots devices trust.
     pub root_keys: Vec<TrustedKey>,
-    /// The authorities, and the server's own certificate.
+    /// The path of the certificate that the server presents.
+    pub certificate_in_use: PathBuf,
+    /// The certificates of the server, the one in use first, and of its authorities.
     pub certificates: Vec<CertificateSummary>,
     /// TLS anchors of devices, oldest first.
     pub anchors: Vec<CertificateSummary>,
@@ -93,21 +96,23 @@ impl CertificateSummary {
     }
 }
 
-/// Reads the public side of every key.
+/// Reads the public side of every key; `in_use` is the certificate that the server presents.
 ///
 /// # Errors
 /// [`KeyError`] naming the first file that is missing, exposed or malformed.
-pub fn survey(layout: &Layout) -> Result<KeySummary, KeyError> {
+pub fn survey(layout: &Layout, in_use: &Path) -> Result<KeySummary, KeyError> {
     let chain = load_roots(layout)?;
     let root = chain.latest();
-    let certificates = [layout.server_certificate(), layout.tls_ca(), layout.device_ca()]
-        .into_iter()
+    let others = [layout.server_certificate(), layout.tls_ca(), layout.device_ca()];
+    let certificates = iter::once(in_use.to_owned())
+        .chain(others.into_iter().filter(|path| path != in_use))
         // The TLS authority may have been taken off the machine, with its certificate.
         .filter(|path| path.exists())
         .map(certificate)
         .collect::<Result<_, _>>()?;
     Ok(KeySummary {
         root_version: root.version,
+        certificate_in_use: in_use.to_owned(),
         payload_keys: trusted(&root.payload_keys, &payload_keys(layout)?),
         root_keys: trusted(&root.root_keys, &root_keys(layout)?),
         certificates,
@@ -121,9 +126,12 @@ pub fn survey(layout: &Layout) -> Result<KeySummary, KeyError> {
 /// Returns all faults of a server's files, each of which is checked by itself.
 #[must_use]
 pub fn faults(layout: &Layout) -> Vec<KeyError> {
-    let own = layout.server_certificate();
     let roots = load_roots(layout);
     let trusted = roots.as_ref().map_or(Ok(()), |chain| newest_is_trusted(layout, chain));
+    let next = layout.next_tls_ca();
+    let finished = if next.exists() { Err(KeyError::Unfinished(next)) } else { Ok(()) };
+    let read_above = [layout.device_ca(), layout.ticket_key()];
+    let others = layout.private_files().into_iter().filter(|path| !read_above.contains(path));
     [
         private_directory(&layout.keys()),
         roots.map(drop),
@@ -131,10 +139,11 @@ pub fn faults(layout: &Layout) -> Vec<KeyError> {
         root_keys(layout).map(drop),
         load_authority(&layout.device_ca()).map(drop),
         load_ticket_key(&layout.ticket_key()).map(drop),
-        server_identity(&own, &own).map(drop),
         trusted,
+        finished,
     ]
     .into_iter()
+    .chain(others.map(|path| private_file(&path)))
     .filter_map(Result::err)
     .collect()
 }
@@ -142,11 +151,7 @@ pub fn faults(layout: &Layout) -> Vec<KeyError> {
 /// Checks that new images get the newest root, because an interrupted rotation may have left an older one.
 fn newest_is_trusted(layout: &Layout, chain: &RootChain) -> Result<(), KeyError> {
     let (trusted, newest) = (layout.trusted_root(), layout.root(chain.latest().version));
-    if required(&trusted)? == required(&newest)? {
-        Ok(())
-    } else {
-        Err(KeyError::Outdated { trusted, newest })
-    }
+    if is_published(layout, chain)? { Ok(()) } else { Err(KeyError::Outdated { trusted, newest }) }
 }
 
 /// Returns the certificate in a PEM file.
@@ -159,7 +164,10 @@ pub fn certificate(path: PathBuf) -> Result<CertificateSummary, KeyError> {
 }
 
 /// Summarises a certificate from a file, which may hold others, too.
-pub(super) fn summary(der: &CertificateDer<'_>, path: PathBuf) -> Result<CertificateSummary, KeyError> {
+///
+/// # Errors
+/// [`KeyError`] if it is none.
+pub fn summary(der: &CertificateDer<'_>, path: PathBuf) -> Result<CertificateSummary, KeyError> {
     let malformed = || not_a_certificate(&path);
     let (_, parsed) = X509Certificate::from_der(der).map_err(|_| malformed())?;
     let alternative = parsed.subject_alternative_name().map_err(|_| malformed())?;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{Acme, Settings},
+    config::{Acme, CertificateSource, Settings},
     entropy::Entropy,
     files,
     keys::{self, CertificateSummary, KeyError, Keyring, Standing, anchors, rotate},
@@ -66,11 +66,15 @@ pub(super) fn prepare(settings: &Settings, now: Timestamp, entropy: &dyn Entropy
     if settings.acme.is_some() {
         return prepare_acme(settings, now);
     }
+    if settings.certificate_source() == CertificateSource::Files {
+        tls::own_certificate(settings)?;
+    }
     let in_use = renewed(settings, now, entropy)?;
     if in_use.standing(now) == Standing::Ended && !settings.allow_expired_certificate {
         return Err(ServeError::CertificateEnded {
             path: settings.certificate.clone(),
             end: in_use.not_after,
+            renewal: settings.certificate_source().renewal(),
         });
     }
     Ok(())

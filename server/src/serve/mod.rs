@@ -13,7 +13,7 @@ mod signals;
 mod tls;
 
 pub use signals::{HangUp, Signals, run};
-pub use tls::TlsError;
+pub use tls::{TlsError, own_certificate};
 
 use crate::{
     clock::Clock,
@@ -63,9 +63,8 @@ pub enum ServeError {
     Tls(#[from] TlsError),
     /// The server's certificate has expired.
     #[error(
-        "the server's certificate in {} ended at {end}, and devices refuse it: run `unbox-server key \
-         renew-server`, or get a new one from its authority. To start all the same, say \
-         --allow-expired-certificate",
+        "the server's certificate in {} ended at {end}, and devices refuse it: {renewal}. To start all the \
+         same, say --allow-expired-certificate",
         path.display()
     )]
     CertificateEnded {
@@ -73,6 +72,8 @@ pub enum ServeError {
         path: PathBuf,
         /// The end of its validity.
         end: Timestamp,
+        /// The step that gives the server another one.
+        renewal: &'static str,
     },
     /// Devices would refuse certificates of an ACME authority.
     #[error(

@@ -2,7 +2,7 @@
 
 use super::acme::{self, Answers, Shown};
 use crate::{
-    config::Settings,
+    config::{CertificateSource, Settings},
     keys::{self, KeyError, Keyring},
 };
 use rustls::{
@@ -20,7 +20,7 @@ use rustls::{
     sign::CertifiedKey,
     version::TLS13,
 };
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 /// The cipher suites in the server's order. Processors have instructions for SHA-256 and rarely for
 /// SHA-384, with which a handshake costs the server about a tenth more.
@@ -33,9 +33,17 @@ pub enum TlsError {
     /// The server's certificate or key is missing or malformed.
     #[error(transparent)]
     Identity(#[from] KeyError),
-    /// The server's key does not belong to its certificate.
-    #[error("the server's certificate cannot be used: run `unbox-server key renew-server`")]
-    Certificate(#[source] rustls::Error),
+    /// The server's key does not belong to its certificate, or is too weak.
+    #[error("the certificate in {} cannot be used with its key: {renewal}", path.display())]
+    Certificate {
+        /// The path of the certificate.
+        path: PathBuf,
+        /// The step that gives the server another one.
+        renewal: &'static str,
+        /// The cause.
+        #[source]
+        source: rustls::Error,
+    },
     /// The device authority's certificate cannot be trusted.
     #[error("the device authority's certificate cannot be used")]
     DeviceAuthority(#[source] rustls::Error),
@@ -45,6 +53,21 @@ pub enum TlsError {
     /// The cryptography library of this build lacks TLS 1.3.
     #[error("TLS 1.3 is not available")]
     Version(#[source] rustls::Error),
+}
+
+/// Reads the certificate that the server presents, and its key.
+///
+/// # Errors
+/// [`TlsError::Identity`] naming the file, and [`TlsError::Certificate`] if the two cannot be used.
+pub fn own_certificate(settings: &Settings) -> Result<CertifiedKey, TlsError> {
+    let source = settings.certificate_source();
+    let (path, key) = settings.presented_certificate();
+    let own = keys::server_identity(&path, &key).map_err(|error| match source {
+        CertificateSource::Files => error.about_given_path(),
+        CertificateSource::Own | CertificateSource::Acme => error,
+    })?;
+    CertifiedKey::from_der(own.chain, own.key, &ring::default_provider())
+        .map_err(|error| TlsError::Certificate { path, renewal: source.renewal(), source: error })
 }
 
 /// Returns the server's side of a TLS handshake.
@@ -70,9 +93,7 @@ pub(super) fn server_config(
         .allow_unauthenticated()
         .build()
         .map_err(TlsError::Verifier)?;
-    let own = keys::server_identity(&settings.certificate, &settings.certificate_key)?;
-    let own = CertifiedKey::from_der(own.chain, own.key, &provider).map_err(TlsError::Certificate)?;
-    let shown = Shown { own: own.into(), answers: answers.clone() };
+    let shown = Shown { own: own_certificate(settings)?.into(), answers: answers.clone() };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .map_err(TlsError::Version)?

@@ -13,13 +13,16 @@ use super::{
 };
 use crate::files::{self, FilesError, PRIVATE_FILE};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
-use std::path::{Path, PathBuf};
+use std::{
+    iter,
+    path::{Path, PathBuf},
+};
 
 /// The maximum number of values in one INSERT: SQLite accepts 32,766, PostgreSQL 65,535.
 const INSERT_VALUES: usize = 4000;
 /// The suffix of the new file of an SQLite database, while it is filled.
 const NEW_SUFFIX: &str = ".restoring";
-/// The suffix of the old file.
+/// The suffix of the old file; a number follows if there is one already.
 const OLD_SUFFIX: &str = ".replaced";
 
 /// The present contents of the place that a backup is to be restored to.
@@ -66,6 +69,16 @@ impl Store {
         }
     }
 
+    /// Returns the files of an SQLite database that exist, and those of the databases that it has replaced.
+    #[must_use]
+    pub fn files(url: &str) -> Vec<PathBuf> {
+        let Some(path) = sqlite_path(url).ok().flatten() else { return Vec::new() };
+        let exist =
+            |place: &PathBuf| with_log(place).into_iter().filter(|file| file.exists()).collect::<Vec<_>>();
+        let replaced = replaced(&path).map(|place| exist(&place)).take_while(|files| !files.is_empty());
+        exist(&path).into_iter().chain(replaced.flatten()).collect()
+    }
+
     /// Replaces the database of this URL with these rows, which have the schema of this version.
     ///
     /// # Errors
@@ -101,16 +114,35 @@ impl Store {
 /// Moves the old database away first, together with its write-ahead log: SQLite would apply that log to any
 /// other file at the same path.
 fn replace(path: &Path, new: &Path) -> Result<(), FilesError> {
-    let old = beside(path, OLD_SUFFIX);
-    for file in with_log(&old) {
-        files::remove(&file)?;
-    }
+    let old = place_for_old(path);
     for (from, to) in with_log(path).into_iter().zip(with_log(&old)) {
         if from.exists() {
             files::publish(&from, &to)?;
         }
     }
     files::publish(new, path)
+}
+
+/// Chooses the place for the old database, where nothing is yet. After a restore that was interrupted only its
+/// log may be left, which belongs beside the database that was moved then.
+fn place_for_old(path: &Path) -> PathBuf {
+    let taken: Vec<PathBuf> =
+        replaced(path).take_while(|place| with_log(place).iter().any(|file| file.exists())).collect();
+    let goes_beside = |place: &&PathBuf| {
+        !path.exists()
+            && with_log(path).iter().zip(with_log(place)).all(|(from, to)| !(from.exists() && to.exists()))
+    };
+    let is_torn = with_log(path).iter().any(|file| file.exists());
+    match taken.last().filter(|_| is_torn).filter(goes_beside) {
+        Some(last) => last.clone(),
+        None => replaced(path).nth(taken.len()).unwrap_or_else(|| beside(path, OLD_SUFFIX)),
+    }
+}
+
+/// Returns the places for replaced databases, the first one first.
+fn replaced(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let later = (2_u64..).map(|number| beside(path, &format!("{OLD_SUFFIX}-{number}")));
+    iter::once(beside(path, OLD_SUFFIX)).chain(later)
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -268,4 +300,74 @@ async fn flush(
     });
     sql.query().execute(&mut *connection).await.map_err(failed("restore rows"))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::cut;
+    use std::fs;
+    use tempfile::TempDir;
+
+    const CONTENTS: [(&str, &[u8]); 4] = [
+        ("db", b"the old database"),
+        ("db-wal", b"its log"),
+        ("db-shm", b"the index of its log"),
+        ("db.restoring", b"the new database"),
+    ];
+
+    fn to_be_replaced() -> (TempDir, PathBuf, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, contents) in CONTENTS {
+            files::replace(&dir.path().join(name), contents, PRIVATE_FILE).unwrap();
+        }
+        let (path, new) = (dir.path().join("db"), dir.path().join("db.restoring"));
+        (dir, path, new)
+    }
+
+    fn names(dir: &TempDir) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(dir).unwrap().map(|one| one.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_replacement_goes_on_wherever_it_was_cut_off() {
+        for changes in 1..=4 {
+            let (dir, path, new) = to_be_replaced();
+            cut::after(changes, || replace(&path, &new)).unwrap_err();
+            if changes < 4 {
+                assert!(!path.exists(), "never one with the log of another");
+                files::replace(&new, b"the new database", PRIVATE_FILE).unwrap();
+                replace(&path, &new).unwrap();
+            }
+            assert_eq!(names(&dir), ["db", "db.replaced", "db.replaced-shm", "db.replaced-wal"], "{changes}");
+            assert_eq!(fs::read(&path).unwrap(), b"the new database");
+            assert_eq!(fs::read(dir.path().join("db.replaced")).unwrap(), b"the old database");
+            assert_eq!(fs::read(dir.path().join("db.replaced-wal")).unwrap(), b"its log");
+        }
+    }
+
+    #[test]
+    fn a_database_that_was_replaced_earlier_is_kept() {
+        let (dir, path, new) = to_be_replaced();
+        for number in 1..=3_u8 {
+            files::replace(&new, &[number], PRIVATE_FILE).unwrap();
+            replace(&path, &new).unwrap();
+        }
+        let kept = ["db.replaced", "db.replaced-2", "db.replaced-3"]
+            .map(|name| fs::read(dir.path().join(name)).unwrap());
+        assert_eq!(kept, [b"the old database".to_vec(), vec![1], vec![2]]);
+        assert_eq!(fs::read(&path).unwrap(), [3]);
+        // A log without any database is no earlier one's.
+        fs::remove_file(&path).unwrap();
+        files::replace(&dir.path().join("db-wal"), b"another log", PRIVATE_FILE).unwrap();
+        files::replace(&dir.path().join("db.replaced-3-wal"), b"its own log", PRIVATE_FILE).unwrap();
+        files::replace(&new, &[4], PRIVATE_FILE).unwrap();
+        replace(&path, &new).unwrap();
+        assert_eq!(fs::read(dir.path().join("db.replaced-4-wal")).unwrap(), b"another log");
+        assert_eq!(fs::read(dir.path().join("db.replaced-3-wal")).unwrap(), b"its own log");
+        assert_eq!(Store::files(&Store::sqlite_url(&path)).len(), 8);
+    }
 }

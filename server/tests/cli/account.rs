@@ -46,7 +46,7 @@ fn an_account_is_created_listed_changed_and_deleted() {
     assert_eq!(ids(&["account", "list", "--company", "Acme AG"]), 2);
     admin.json(&["emm", "create", "Gone"]);
     admin.json(&["account", "create", "--company", "Gone", "--service-account", "robot", "--role", "owner"]);
-    assert_eq!(admin.json(&["emm", "delete", "Gone"])["name"], "Gone");
+    assert_eq!(admin.json(&["emm", "delete", "Gone", "--yes"])["name"], "Gone");
     assert_eq!(ids(&["account", "list"]), 4, "its account went along");
     let changed = admin.json(&["account", "set-role", "it@acme.example", "owner"]);
     assert_eq!(changed["role"], "owner");
@@ -56,7 +56,7 @@ fn an_account_is_created_listed_changed_and_deleted() {
     assert!(shown.contains("Ada") && shown.contains("owner"), "{shown}");
     let listed = text(&admin.run(&["account", "list"]));
     assert!(listed.starts_with("ID ") && listed.contains("it@acme.example"), "{listed}");
-    admin.json(&["account", "delete", "it@acme.example"]);
+    admin.json(&["account", "delete", "it@acme.example", "--yes"]);
     assert_eq!(ids(&["account", "list"]), 3);
 }
 
@@ -91,7 +91,7 @@ fn what_cannot_be_done_with_accounts_says_what_to_do_next() {
         (vec!["emm", "delete", "Nobody"], 1, "List what there is"),
         (vec!["account", "show", "nobody@acme.example"], 1, "List what there is"),
         (vec!["account", "set-role", owner.as_str(), "viewer"], 1, "Make somebody else an owner first"),
-        (vec!["account", "delete", owner.as_str()], 1, "Make somebody else an owner first"),
+        (vec!["account", "delete", owner.as_str(), "--yes"], 1, "Make somebody else an owner first"),
         (vec!["account", "key", "create", owner.as_str()], 2, "--out"),
         (
             vec!["account", "key", "create", owner.as_str(), "--out", out, "--base-url", "http://x.example"],
@@ -104,7 +104,7 @@ fn what_cannot_be_done_with_accounts_says_what_to_do_next() {
             "could not be opened",
         ),
         (vec!["account", "key", "revoke", "17"], 2, "40 lower-case"),
-        (vec!["account", "api-key", "revoke", "17"], 1, "List what there is"),
+        (vec!["account", "api-key", "revoke", "17", "--yes"], 1, "List what there is"),
     ] {
         let told = admin.refused(&arguments, exit);
         assert!(told.contains(expected), "{arguments:?}: {told}");
@@ -134,7 +134,7 @@ fn a_key_file_is_private_and_complete() {
     let listed = admin.json(&["account", "key", "list", &account]);
     assert_eq!(listed["keys"].as_array().map(Vec::len), Some(2));
     let id = taken["id"].as_str().unwrap();
-    assert!(admin.json(&["account", "key", "revoke", id])["revoked_at"].is_u64());
+    assert!(admin.json(&["account", "key", "revoke", id, "--yes"])["revoked_at"].is_u64());
     let (newer, rotated) = (admin.dir.path().join("newer.json"), file["private_key_id"].as_str().unwrap());
     let rotate = ["account", "key", "rotate", rotated, "--out", newer.to_str().unwrap()];
     let output = admin.run(&rotate);
@@ -199,7 +199,7 @@ fn an_api_key_is_shown_once_or_kept_in_a_private_file() {
     let keys = listed["api_keys"].as_array().unwrap();
     assert_eq!(keys.len(), 2);
     let newer = keys[1]["id"].as_str().unwrap();
-    assert!(admin.json(&["account", "api-key", "revoke", newer])["revoked_at"].is_u64());
+    assert!(admin.json(&["account", "api-key", "revoke", newer, "--yes"])["revoked_at"].is_u64());
     let shown = text(&admin.run(&["audit", "--json"])) + &listed.to_string();
     assert!(!shown.contains(&secret[12..]) && !shown.contains(&kept[12..60]), "{shown}");
 }

@@ -78,7 +78,15 @@ fn nothing_is_overwritten_without_a_word() {
     assert_eq!(admin.json(&["customer", "list"])["companies"].as_array().map(Vec::len), Some(2));
     admin.json(&["restore", "--overwrite", path]);
     assert_eq!(admin.json(&["customer", "list"])["companies"].as_array().map(Vec::len), Some(1));
-    assert!(admin.path("unbox.db.replaced").exists(), "the old one is kept");
+    let replaced = fs::read(admin.path("unbox.db.replaced")).unwrap();
+    admin.json(&["customer", "create", "Later still"]);
+    admin.json(&["restore", "--overwrite", path]);
+    assert_eq!(fs::read(admin.path("unbox.db.replaced")).unwrap(), replaced, "the old one is kept");
+    assert!(admin.path("unbox.db.replaced-2").exists());
+    // As a kill between the two renames leaves it.
+    fs::remove_file(admin.path("unbox.db")).unwrap();
+    admin.json(&["restore", path]);
+    assert_eq!(admin.json(&["customer", "list"])["companies"].as_array().map(Vec::len), Some(1));
     let other = admin.dir.path().join("other");
     fs::copy("/etc/hostname", &other).unwrap();
     let told = admin.refused(&["restore", "--overwrite", other.to_str().unwrap()], 1);

@@ -3,6 +3,7 @@
 
 use crate::{
     cli::{
+        confirm::Consent,
         context::{Opened, list, read_document},
         output::{self, Output},
     },
@@ -73,6 +74,8 @@ Example:
     Revoke {
         /// Its id.
         key: KeyId,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -113,6 +116,8 @@ Example:
     Revoke {
         /// Its id.
         key: ApiKeyId,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -189,7 +194,10 @@ impl Key {
                 let page = |request| services.list_service_account_keys(by, account.id, request);
                 list(output, None, |key| key, page).await
             }
-            Self::Revoke { key } => {
+            Self::Revoke { key, consent } => {
+                consent.ask(&format!(
+                    "This revokes key {key} for good, and every access token that it was exchanged for"
+                ))?;
                 let revoked = services.revoke_service_account_key(by, &key).await?;
                 output.show(&revoked, &format!("Revoked key {}.", revoked.id))
             }
@@ -219,7 +227,8 @@ impl ApiKey {
                 let (key, secret) = services.rotate_api_key(by, key, overlap).await?;
                 output.secret(&key, ("API key", &secret), out.as_deref())
             }
-            Self::Revoke { key } => {
+            Self::Revoke { key, consent } => {
+                consent.ask(&format!("This revokes API key {key} for good: it opens nothing any more"))?;
                 let revoked = services.revoke_api_key(by, key).await?;
                 output.show(&revoked, &format!("Revoked API key {} ({}).", revoked.id, revoked.name))
             }

@@ -49,7 +49,7 @@ fn an_acme_authority_issues_the_servers_certificate_and_devices_stay() -> Result
     device.check_in()?;
 
     // Now nobody else has to be believed any more.
-    let anchored = scene.server.admin_json(&["key", "retire-anchors"])?;
+    let anchored = scene.server.admin_json(&["key", "retire-anchors", "--yes"])?;
     assert_eq!(anchored["anchors"].as_array().map(Vec::len), Some(1));
     assert!(anchored.to_string().contains("Pebble Root CA"), "{anchored}");
     scene.server.stop()?;

@@ -56,7 +56,7 @@ fn a_device_of_two_owners_waits_until_one_claim_is_ended_and_then_stays_with_its
         "{text}"
     );
 
-    scene.server.admin(&["claim", "remove", &other])?;
+    scene.server.admin(&["claim", "remove", &other, "--yes"])?;
     assert!(agent.wait(LIMIT)?.success(), "{}", agent.output());
     assert_eq!(fresh.read("/etc/motd")?, "mine\n");
 

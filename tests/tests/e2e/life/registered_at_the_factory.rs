@@ -126,11 +126,11 @@ fn a_record_is_taken_back_once_no_device_uses_its_key() -> Result<()> {
     assert!(shown.contains(&format!("claim with its key: {claim}")) && shown.contains(key), "{shown}");
 
     unit.power_on(&folder.path().join("unit.log"))?;
-    let refused = scene.server.admin(&["factory", "delete", record]).unwrap_err();
+    let refused = scene.server.admin(&["factory", "delete", record, "--yes"]).unwrap_err();
     assert!(format!("{refused:#}").contains(&format!("The device of claim {claim} enrolled")), "{refused:#}");
     assert_eq!(found(key)?, 1);
-    scene.server.admin(&["claim", "remove", claim])?;
-    let deleted = scene.server.admin_json(&["factory", "delete", record])?;
+    scene.server.admin(&["claim", "remove", claim, "--yes"])?;
+    let deleted = scene.server.admin_json(&["factory", "delete", record, "--yes"])?;
     assert_eq!(deleted.pointer("/deleted/0/claim"), Some(&Value::Null), "{deleted}");
     assert_eq!(found(key)?, 0);
 
@@ -138,7 +138,7 @@ fn a_record_is_taken_back_once_no_device_uses_its_key() -> Result<()> {
     let (code, made) = station.register(&twin)?;
     assert_eq!((code, &made["state"]), (Some(0), &Value::from("REGISTERED")), "{made}");
     let record = made.get("recordId").and_then(Value::as_str).context("the record")?;
-    let deleted = scene.server.admin(&["factory", "delete", record])?;
+    let deleted = scene.server.admin(&["factory", "delete", record, "--yes"])?;
     assert_eq!(deleted, format!("Deleted record {record}.\n"));
     Ok(())
 }

@@ -36,7 +36,7 @@ fn devices_follow_to_a_new_tls_authority_and_the_old_one_ends() -> Result<()> {
     let doctor = scene.server.admin_json(&["doctor"])?;
     assert!(doctor.to_string().contains("retire-anchors"), "{doctor}");
 
-    scene.server.admin(&["key", "retire-anchors"])?;
+    scene.server.admin(&["key", "retire-anchors", "--yes"])?;
     restart(&mut scene)?;
     follows.check_in()?;
     never_on.check_in()?;
