@@ -5,10 +5,10 @@ use std::{
     fmt::Write as _,
     io::{Cursor, Read},
 };
-use unbox_common::protocol::latest::ProofKind;
+use unbox_common::{ids::CompanyId, protocol::latest::ProofKind};
 use unbox_server::{
-    domain::audit::Action,
-    service::{ImportDefaults, ImportSummary, RowOutcome, RowResult, ServiceError},
+    domain::{audit::Action, company::CompanyKind},
+    service::{ImportDefaults, ImportSummary, NewCompany, RowOutcome, RowResult, ServiceError},
     store::{AuditFilter, ClaimFilter, PageRequest},
 };
 
@@ -71,6 +71,29 @@ async fn each_row_has_its_result_and_good_ones_are_claims(db: TestDatabase) {
     let claim = world.services.claim(&world.by, second).await.unwrap().claim;
     assert_eq!((claim.configuration, claim.proof), (Some(office), ProofKind::Token));
     TestDevice::new("SN000001").enroll(&world.services).await.unwrap();
+}
+
+async fn an_import_for_a_reseller_without_a_link_says_whose_devices_it_does_not_see(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    let bolt = world.other_customer("Bolt").await;
+    let boxes = NewCompany::named(CompanyKind::Reseller, "Boxes");
+    let boxes = services.create_company(by, boxes).await.unwrap().id;
+    services.set_works_for(by, boxes, bolt, true).await.unwrap();
+    let unseen = async |reseller: Option<CompanyId>, serial: &str| {
+        let file =
+            format!("{HEADER}{serial}1,Lenovo,20QES0XX00,Acme,,,\n{serial}2,Lenovo,20QES0XX00,Bolt,,,\n");
+        let defaults = ImportDefaults { reseller, ..ImportDefaults::default() };
+        let csv = Cursor::new(file.into_bytes());
+        let mut import = services.open_import(by, defaults, csv).await.unwrap();
+        while import.next_results().await.unwrap().is_some() {}
+        assert_eq!(import.summary().imported, 2);
+        import.unlinked().collect::<Vec<_>>()
+    };
+    assert_eq!(unseen(Some(boxes), "SN00A").await, [world.customer]);
+    assert_eq!(unseen(None, "SN00B").await, []);
+    services.set_works_for(by, boxes, world.customer, true).await.unwrap();
+    assert_eq!(unseen(Some(boxes), "SN00C").await, []);
 }
 
 async fn a_file_imported_again_changes_nothing(db: TestDatabase) {
@@ -166,6 +189,7 @@ async fn more_rows_than_a_batch_are_all_there(db: TestDatabase) {
 }
 
 battery!(
+    an_import_for_a_reseller_without_a_link_says_whose_devices_it_does_not_see,
     each_row_has_its_result_and_good_ones_are_claims,
     a_file_imported_again_changes_nothing,
     a_claim_of_another_customer_is_not_told_apart,
