@@ -73,6 +73,29 @@ async fn each_row_has_its_result_and_good_ones_are_claims(db: TestDatabase) {
     TestDevice::new("SN000001").enroll(&world.services).await.unwrap();
 }
 
+async fn a_cell_with_a_nul_is_refused_by_its_column(db: TestDatabase) {
+    let world = World::new(db).await;
+    let before = world.db.snapshot().await;
+    for (names, cells) in [
+        (HEADER.trim(), ["SN000001", "Lenovo", "20QES0XX00", "Acme", "1", "token", "PO 1"].as_slice()),
+        (
+            "serial,manufacturer,model,owner,profiletype,devicemetadata,manufacture_date",
+            &["SN000001", "Lenovo", "20QES0XX00", "Acme", "ZERO_TOUCH", "", "2026-11-21"],
+        ),
+        ("modemtype,modemid,profiletype,profileid", &["IMEI", "123456789012347", "ZERO_TOUCH", "Office"]),
+    ] {
+        for (at, name) in names.split(',').enumerate() {
+            let mut cells: Vec<String> = cells.iter().map(|cell| (*cell).to_owned()).collect();
+            cells[at].insert(0, '\0');
+            let (summary, rows) = world.import(&format!("{names}\n{}\n", cells.join(","))).await;
+            assert_eq!(summary.unwrap().invalid, 1, "{name}: {rows:?}");
+            let rule = "has the character U+0000, which no text has";
+            assert_eq!(invalid(&rows[0]), (2, Some(at + 1), name, rule));
+        }
+    }
+    assert_eq!(world.db.snapshot().await, before);
+}
+
 async fn an_import_for_a_reseller_without_a_link_says_whose_devices_it_does_not_see(db: TestDatabase) {
     let world = World::new(db).await;
     let (services, by) = (&world.services, &world.by);
@@ -189,6 +212,7 @@ async fn more_rows_than_a_batch_are_all_there(db: TestDatabase) {
 }
 
 battery!(
+    a_cell_with_a_nul_is_refused_by_its_column,
     an_import_for_a_reseller_without_a_link_says_whose_devices_it_does_not_see,
     each_row_has_its_result_and_good_ones_are_claims,
     a_file_imported_again_changes_nothing,
