@@ -270,6 +270,30 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_no_rows_is_refused() {
+        fn limited(command: &clap::Command, path: &[&str], found: &mut Vec<Vec<String>>) {
+            let path = [path, &[command.get_name()]].concat();
+            if command.get_arguments().any(|argument| argument.get_id() == "limit") {
+                found.push(path.iter().map(|name| (*name).to_owned()).collect());
+            }
+            command.get_subcommands().for_each(|below| limited(below, &path, found));
+        }
+        let mut found = Vec::new();
+        limited(&Cli::command(), &[], &mut found);
+        assert!(found.len() >= 5, "{found:?}");
+        for command in found {
+            let with = |limit: &str| {
+                let own = ["--limit".to_owned(), limit.to_owned()];
+                Cli::try_parse_from([command.clone(), own.to_vec()].concat())
+            };
+            let refused = with("0").err().unwrap().to_string();
+            assert!(refused.contains("--limit") && refused.contains("1.."), "{command:?}: {refused}");
+            let taken = with("1").err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(!taken.contains("invalid value"), "{command:?}: {taken}");
+        }
+    }
+
+    #[test]
     fn every_command_and_option_has_a_help_text() {
         fn check(command: &clap::Command) {
             assert!(command.get_about().is_some(), "{}", command.get_name());

@@ -174,10 +174,13 @@ impl<'r> Cells<'r> {
     /// Returns the content of the cell at this index, without white space and apostrophe around it.
     ///
     /// # Errors
-    /// [`BadCell`] if it is not text.
+    /// [`BadCell`] if it is not text, or has U+0000, which not every database stores.
     pub fn cell(&self, index: usize) -> Result<&str, BadCell> {
         let bytes = self.record.get(index).unwrap_or_default();
         let text = std::str::from_utf8(bytes).map_err(|_| self.bad(index, "is not UTF-8".to_owned()))?;
+        if text.contains('\0') {
+            return Err(self.bad(index, "has the character U+0000, which no text has".to_owned()));
+        }
         Ok(plain_value(text.trim()))
     }
 

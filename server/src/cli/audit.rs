@@ -9,7 +9,7 @@ use crate::{
     domain::audit::{Action, Subject},
     store::AuditFilter,
 };
-use clap::Args;
+use clap::{Args, value_parser};
 use unbox_common::timestamp::Timestamp;
 
 /// Shows the audit trail, newest first.
@@ -35,7 +35,7 @@ pub(super) struct Audit {
     #[arg(long)]
     actor: Option<String>,
     /// The most entries to show.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u64).range(1..))]
     limit: u64,
 }
 

@@ -15,7 +15,7 @@ use crate::{
     store::ClaimFilter,
 };
 use anyhow::{Context as _, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject as _};
 use serde_json::json;
 use std::{fmt, path::Path, str::FromStr};
@@ -65,7 +65,7 @@ Examples:
         #[arg(long)]
         released: bool,
         /// The most claims to show.
-        #[arg(long)]
+        #[arg(long, value_parser = value_parser!(u64).range(1..))]
         limit: Option<u64>,
     },
     /// Show one with its device and history.

@@ -16,7 +16,7 @@ use crate::{
     store::{AuditFilter, DeviceFilter},
 };
 use anyhow::bail;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use unbox_common::{
@@ -37,7 +37,7 @@ pub(super) enum Device {
         #[arg(long)]
         state: Option<StateName>,
         /// The most devices to show.
-        #[arg(long)]
+        #[arg(long, value_parser = value_parser!(u64).range(1..))]
         limit: Option<u64>,
     },
     /// Show one with its requests and reports.
@@ -50,7 +50,7 @@ pub(super) enum Device {
         /// Its id.
         device: DeviceId,
         /// The most events to show.
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = value_parser!(u64).range(1..))]
         limit: u64,
     },
     /// List keys and changed hardware that wait for approval.

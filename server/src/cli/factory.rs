@@ -11,7 +11,7 @@ use crate::{
     domain::{claim::lookup_texts, factory::FactoryRecord},
     store::FactoryFilter,
 };
-use clap::Subcommand;
+use clap::{Subcommand, value_parser};
 use serde_json::json;
 use unbox_common::ids::{ClaimId, FactoryRecordId};
 
@@ -27,7 +27,7 @@ pub(super) enum Factory {
         #[arg(long)]
         identifier: Option<String>,
         /// The most records to show.
-        #[arg(long)]
+        #[arg(long, value_parser = value_parser!(u64).range(1..))]
         limit: Option<u64>,
     },
     /// Show one.

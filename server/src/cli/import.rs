@@ -1,6 +1,11 @@
 //! `claim import`, `import` for short: claims from a CSV file, with a result for each row.
 
-use super::{Exit, claim::Proof, context::Opened, output::Output};
+use super::{
+    Exit,
+    claim::Proof,
+    context::Opened,
+    output::{Output, warn},
+};
 use crate::{
     files::{PRIVATE_FILE, Staged},
     service::{ImportDefaults, RowOutcome, RowResult},
@@ -16,6 +21,8 @@ use unbox_common::claims_file::{PORTAL_COLUMNS, own_columns};
 
 /// Rows between two lines of progress on a terminal.
 const PROGRESS_ROWS: u64 = 10_000;
+
+const STOPPED: &str = "the import stopped; rows before are claimed, and the same file can be imported again";
 
 /// Claims devices from a CSV file: a header, then one row for each device.
 #[derive(Debug, Args)]
@@ -68,12 +75,21 @@ impl Import {
             Box::new(opened.with_context(|| format!("{} could not be opened", self.file.display()))?)
         };
         let mut told = Told::new(self.results.as_deref())?;
-        let summary =
-            opened.services.import_claims(&opened.by, defaults, csv, |row| told.tell(&row)).await.context(
-                "the import stopped; rows before are claimed, and the same file can be imported again",
-            )?;
+        let reseller = defaults.reseller;
+        let mut import = opened.services.open_import(&opened.by, defaults, csv).await.context(STOPPED)?;
+        while let Some(rows) = import.next_results().await.context(STOPPED)? {
+            rows.iter().for_each(|row| told.tell(row));
+        }
         told.finish()?;
+        let summary = import.summary();
         output.show(&summary, &summary.to_string())?;
+        for customer in import.unlinked() {
+            let reseller = reseller.map(|id| id.to_string()).unwrap_or_default();
+            warn(&format!(
+                "Reseller {reseller} does not work for customer {customer}, and does not see these devices. To \
+                 let it: unbox-server reseller link {reseller} {customer}"
+            ))?;
+        }
         Ok(if summary.failed() > 0 { Exit::Findings } else { Exit::Done })
     }
 }

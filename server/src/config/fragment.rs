@@ -169,6 +169,8 @@ pub struct LimitsFragment {
     pub(super) memory_mib: Option<u64>,
     pub(super) least_bytes_per_s: Option<u64>,
     pub(super) operations_per_company: Option<u64>,
+    pub(super) configurations_per_customer: Option<u64>,
+    pub(super) accounts_per_company: Option<u64>,
     pub(super) header_timeout_s: Option<u64>,
     pub(super) request_timeout_s: Option<u64>,
     pub(super) shutdown_timeout_s: Option<u64>,

@@ -6,6 +6,7 @@
 
 mod address;
 mod fragment;
+mod given;
 mod limits;
 mod models;
 mod proxies;
@@ -199,21 +200,19 @@ impl Settings {
     /// # Errors
     /// [`ConfigError::Value`] with the first setting that cannot be used.
     pub fn parse(merged: Fragment, layout: Layout) -> Result<Self, ConfigError> {
+        given::check(&merged)?;
         let database = merged.database_url(&layout);
         let listen = match merged.listen {
             Some(listen) => listen,
             None => DEFAULT_LISTEN.parse().into_iter().collect(),
         };
-        let names = merged.names.unwrap_or_default();
         if listen.is_empty() {
             return Err(value("listen", "at least one address such as \"[::]:443\""));
         }
-        let url = match merged.url {
-            Some(url) => Some(server_url(&url).map_err(|expected| value("url", expected))?),
-            None => url_of(&names, &listen),
-        };
+        let url = merged.url.map(|url| server_url(&url).map_err(|expected| value("url", expected)));
+        let url = url.transpose()?;
         let below = |path: PathBuf| layout.dir().join(path);
-        let acme = parse_acme(merged.acme, &names, below)?;
+        let acme = parse_acme(merged.acme, merged.names.as_deref().unwrap_or_default(), below)?;
         let (certificate, certificate_key) = match (merged.tls.certificate, merged.tls.key) {
             (None, None) if acme.is_some() => (layout.acme_certificate(), layout.acme_certificate()),
             (None, None) => (layout.server_certificate(), layout.server_certificate()),
@@ -240,18 +239,18 @@ impl Settings {
                 "the addresses of the balancer, because `proxy_protocol` is set",
             ));
         }
+        let names = given::names(merged.names)?;
         let mut services = service::Settings {
+            url: url.or_else(|| url_of(&names, &listen)),
             names,
-            url,
             audit_directory: layout.dir().join("audit"),
             ..service::Settings::new(artifacts)
         };
         if let Some(models) = merged.models {
             services.models = read_models(below(models))?;
         }
-        let operations = merged.limits.operations_per_company;
         let services =
-            parse_services(services, &merged.devices, operations, &merged.retention, &merged.storage)?;
+            parse_services(services, &merged.devices, &merged.limits, &merged.retention, &merged.storage)?;
         Ok(Self {
             listen,
             listen_metrics: merged.listen_metrics.unwrap_or_else(default_metrics),
@@ -311,10 +310,11 @@ fn parse_acme(
 fn parse_services(
     default: service::Settings,
     devices: &DevicesFragment,
-    operations: Option<u64>,
+    limits: &LimitsFragment,
     retention: &RetentionFragment,
     storage: &StorageFragment,
 ) -> Result<service::Settings, ConfigError> {
+    let count = |field, given, default| number(field, given, default, 1..=100_000).map(u64::from);
     Ok(service::Settings {
         ticket_lifetime: span("devices.challenge_s", devices.challenge_s, default.ticket_lifetime, 5..=3600)?,
         payload_lifetime: days("devices.payload_days", devices.payload_days, default.payload_lifetime)?,
@@ -340,7 +340,19 @@ fn parse_services(
             default.retry_waiting_s,
             1..=86_400,
         )?,
-        unfinished_operations: number("limits.operations_per_company", operations, 50, 1..=10_000)?.into(),
+        unfinished_operations: number(
+            "limits.operations_per_company",
+            limits.operations_per_company,
+            50,
+            1..=10_000,
+        )?
+        .into(),
+        configurations: count(
+            "limits.configurations_per_customer",
+            limits.configurations_per_customer,
+            1000,
+        )?,
+        accounts: count("limits.accounts_per_company", limits.accounts_per_company, 1000)?,
         reports_kept: days("retention.reports_days", retention.reports, default.reports_kept)?,
         claims_kept: days("retention.claims_days", retention.claims, default.claims_kept)?,
         audit_kept: retention
@@ -446,7 +458,7 @@ mod tests {
             ("trusted_proxies = [\"proxy.example.com\"]", "trusted_proxies"),
             ("proxy_protocol = true", "trusted_proxies"),
         ] {
-            let refused = parse(text).unwrap_err();
+            let refused = parse(&format!("names = [\"a\"]\n{text}")).unwrap_err();
             assert!(
                 matches!(refused, ConfigError::Value { field: found, .. } if found == field),
                 "{refused}"
@@ -461,6 +473,7 @@ mod tests {
     fn the_command_line_wins_over_the_file() {
         let file = Fragment {
             listen: Some(vec!["[::]:1".parse().unwrap()]),
+            names: Some(vec!["enroll.example.com".to_owned()]),
             database: Some(Secret::new("sqlite::memory:".to_owned())),
             ..Fragment::default()
         };
@@ -472,7 +485,7 @@ mod tests {
 
     #[test]
     fn a_database_password_is_not_shown() {
-        let settings = parse("database = \"postgres://u:hunter2@db/unbox\"").unwrap();
+        let settings = parse("names = [\"a\"]\ndatabase = \"postgres://u:hunter2@db/unbox\"").unwrap();
         assert!(!format!("{settings:?}").contains("hunter2"));
     }
 }

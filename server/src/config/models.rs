@@ -26,7 +26,7 @@ mod tests {
     fn further_models_are_read_and_a_mistake_in_them_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("models.csv");
-        let settings = format!("models = {:?}", path.display().to_string());
+        let settings = format!("names = [\"a\"]\nmodels = {:?}", path.display().to_string());
         assert!(matches!(parse(&settings), Err(ConfigError::NoModels(_))));
         for (row, says) in [
             ("Chromebook Acme 1,Acme,,serial,", None),

@@ -148,6 +148,9 @@ listen = [{listen}]
 #api_queries_per_100s = 1000
 # Operations of one reseller or vendor that are not finished.
 #operations_per_company = 50
+# Configurations of one customer, and accounts of one organisation.
+#configurations_per_customer = 1000
+#accounts_per_company = 1000
 
 # How long the server keeps what is over, before it deletes it by itself.
 [retention]

@@ -182,7 +182,11 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_that_are_tested_here() {
-        let settings = Settings::parse(Fragment::default(), Layout::new("/srv/unbox")).unwrap();
+        let settings = Settings::parse(
+            Fragment { names: Some(vec!["localhost".to_owned()]), ..Fragment::default() },
+            Layout::new("/srv/unbox"),
+        )
+        .unwrap();
         assert_eq!(settings.limits.series, DEFAULT);
     }
 

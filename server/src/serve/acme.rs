@@ -20,9 +20,11 @@ use rustls::{
 use std::{
     collections::BTreeMap,
     net::IpAddr,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use url::Url;
 use zeroize::Zeroizing;
 
 /// The protocol of the authority's challenge (RFC 8737, section 4).
@@ -142,7 +144,7 @@ async fn order(
 /// An account, and the authority that it is with.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct KeptAccount {
-    directory: url::Url,
+    directory: Url,
     credentials: AccountCredentials,
 }
 
@@ -153,13 +155,8 @@ async fn account(acme: &Acme, layout: &Layout) -> Result<Account, AcmeError> {
         None => Account::builder()?,
     };
     let path = layout.acme_account();
-    if let Some(kept) = files::read(&path, MAX_ACCOUNT_BYTES)?.map(Zeroizing::new) {
-        let kept: KeptAccount = serde_json::from_slice(&kept)
-            .map_err(|source| AcmeError::Account { path: path.clone(), source })?;
-        // An account is good with its own authority only.
-        if kept.directory == acme.directory {
-            return Ok(builder.from_credentials(kept.credentials).await?);
-        }
+    if let Some(credentials) = kept_account(&acme.directory, &path)? {
+        return Ok(builder.from_credentials(credentials).await?);
     }
     let contact: Vec<_> = acme.contact.iter().map(String::as_str).collect();
     let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
@@ -169,6 +166,14 @@ async fn account(acme: &Acme, layout: &Layout) -> Result<Account, AcmeError> {
         serde_json::to_vec(&kept).map_err(|source| AcmeError::Account { path: path.clone(), source })?;
     files::replace(&path, &Zeroizing::new(json), PRIVATE_FILE)?;
     Ok(account)
+}
+
+/// Returns the stored account, if there is one with this authority: it is worth nothing to any other.
+fn kept_account(directory: &Url, path: &Path) -> Result<Option<AccountCredentials>, AcmeError> {
+    let Some(kept) = files::read(path, MAX_ACCOUNT_BYTES)?.map(Zeroizing::new) else { return Ok(None) };
+    let kept: KeptAccount = serde_json::from_slice(&kept)
+        .map_err(|source| AcmeError::Account { path: path.to_owned(), source })?;
+    Ok((kept.directory == *directory).then_some(kept.credentials))
 }
 
 /// Makes the certificate that answers a challenge: it names the server and holds the digest (RFC 8737,
@@ -181,4 +186,31 @@ fn answer(name: String, digest: &[u8]) -> Result<CertifiedKey, AcmeError> {
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let key = any_ecdsa_type(&key).map_err(AcmeError::Show)?;
     Ok(CertifiedKey::new(vec![certificate.into()], key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_account_is_used_with_its_own_authority_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("acme-account.json");
+        let [own, other]: [Url; 2] =
+            ["https://a.example/dir", "https://b.example/dir"].map(|url| url.parse().unwrap());
+        assert!(kept_account(&own, &path).unwrap().is_none(), "there is none yet");
+        let credentials = json!({"id": "https://a.example/1", "key_pkcs8": "AAAA", "directory": own});
+        let kept = json!({"directory": own, "credentials": credentials}).to_string();
+        files::replace(&path, kept.as_bytes(), PRIVATE_FILE).unwrap();
+        assert!(kept_account(&own, &path).unwrap().is_some());
+        assert!(kept_account(&other, &path).unwrap().is_none(), "the settings name another authority");
+        assert_eq!(files::read(&path, MAX_ACCOUNT_BYTES).unwrap().unwrap(), kept.as_bytes());
+        files::replace(&path, b"{}", PRIVATE_FILE).unwrap();
+        let refused = kept_account(&own, &path).err().unwrap().to_string();
+        assert!(
+            refused.ends_with("does not hold an ACME account: remove it, and another is made"),
+            "{refused}"
+        );
+    }
 }

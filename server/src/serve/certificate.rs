@@ -203,6 +203,7 @@ mod tests {
     };
     use std::fs;
     use tempfile::TempDir;
+    use tokio::time::{sleep, timeout};
 
     const START: Timestamp = Timestamp::from_secs(1_800_000_000);
     const DAY: Duration = Duration::from_hours(24);
@@ -239,6 +240,26 @@ mod tests {
         assert_eq!(second, clock.now().after(SERVER_LIFETIME));
         assert!(!Arc::ptr_eq(&in_use, &server.caretaker.tls.get_inner()), "new connections get it");
         assert_eq!(keys::certificate(settings.certificate.clone()).unwrap().names, ["localhost"]);
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn what_the_first_look_renews_is_shown_without_a_restart() {
+        let (_dir, settings) = founded().await;
+        let clock = Arc::new(FakeClock::at(START));
+        let server = started(&settings, &clock).await.unwrap();
+        let first = server.caretaker.tls.get_inner();
+        clock.advance(SERVER_LIFETIME.saturating_sub(59 * DAY));
+        let watch = tokio::spawn(server.caretaker.clone().watch());
+        let reloaded = async {
+            while Arc::ptr_eq(&first, &server.caretaker.tls.get_inner()) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_mins(1), reloaded).await.unwrap();
+        watch.abort();
+        let renewed = keys::certificate(settings.certificate.clone()).unwrap();
+        assert_eq!(renewed.not_after, clock.now().after(SERVER_LIFETIME));
         server.stop().await;
     }
 

@@ -172,6 +172,15 @@ impl Services {
         by: &Actor,
         account: &Account,
     ) -> Result<(), ServiceError> {
+        if let Some(company) = account.company {
+            tx.lock_company(company).await?;
+            let most = self.settings().accounts;
+            if tx.count_accounts(company).await? >= most {
+                return Err(ServiceError::Conflict(format!(
+                    "This organisation has {most} accounts, which is the most. Delete one first."
+                )));
+            }
+        }
         if !tx.insert_account(account).await? {
             return Err(ServiceError::AlreadyExists(format!(
                 "There is an account {} already. Change that one, or choose another.",

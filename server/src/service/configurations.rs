@@ -72,7 +72,14 @@ impl Services {
                 let (services, by, mut new) = (services.clone(), by.clone(), configuration.clone());
                 Box::pin(async move {
                     customer_of(tx, &by, customer).await?;
+                    // This also locks the customer, so that nobody else adds one meanwhile.
                     new.updated_at = tx.next_version(customer, now).await?;
+                    let most = services.settings().configurations;
+                    if tx.count_configurations(customer).await? >= most {
+                        return Err(ServiceError::Conflict(format!(
+                            "This customer has {most} configurations, which is the most. Delete one that nothing uses first."
+                        )));
+                    }
                     check_artifacts(tx, &new).await?;
                     if !tx.insert_configuration(&new).await? {
                         return Err(name_taken("configuration", &new.name));

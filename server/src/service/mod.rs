@@ -126,6 +126,10 @@ pub struct Settings {
     pub retry_busy_s: u32,
     /// The maximum number of unfinished operations of a company.
     pub unfinished_operations: u64,
+    /// The maximum number of configurations of a customer.
+    pub configurations: u64,
+    /// The maximum number of accounts of a company.
+    pub accounts: u64,
     /// The maximum number of bytes of operations of a reseller or vendor.
     pub operations_bytes: u64,
     /// The time for which operations are kept after their end.
@@ -178,6 +182,8 @@ impl Settings {
             retry_waiting_s: 30,
             retry_busy_s: 5,
             unfinished_operations: 50,
+            configurations: 1000,
+            accounts: 1000,
             operations_bytes: 1 << 30,
             operations_kept: Duration::from_hours(30 * 24),
             tpm_roots: TpmRoots::default(),

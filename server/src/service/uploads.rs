@@ -32,7 +32,6 @@ use unbox_common::{
     digest::Sha256,
     ids::{CompanyId, UploadId},
     payload::MAX_ARTIFACT_BYTES,
-    timestamp::Timestamp,
 };
 
 /// The maximum number of unfinished uploads of one customer.
@@ -360,10 +359,8 @@ impl Services {
     ///
     /// Returns the number of deleted uploads.
     pub async fn sweep_uploads(&self) -> Result<u64, ServiceError> {
-        let now = self.now();
-        let kept = u64::try_from(UPLOAD_KEPT.as_millis()).unwrap_or(u64::MAX);
-        let oldest = Timestamp(now.0.saturating_sub(kept));
-        let abandoned = self.0.store.reader().await?.uploads_untouched_since(oldest).await?;
+        let before = self.before(UPLOAD_KEPT);
+        let abandoned = self.0.store.reader().await?.uploads_untouched_since(before).await?;
         for upload in &abandoned {
             self.forget_upload(upload.id, self.part(&upload.id.to_string())).await?;
         }

@@ -99,6 +99,16 @@ impl Reader {
         Ok(page.page(accounts, |one: &Account| one.id))
     }
 
+    /// Counts the accounts of a company.
+    pub async fn count_accounts(&mut self, company: CompanyId) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT COUNT(*) AS held FROM accounts WHERE company_id = $1")
+            .bind(company.get())
+            .fetch_one(self.connection())
+            .await
+            .map_err(failed("count accounts"))?;
+        Fields::of(&row, "accounts", "held").count("held")
+    }
+
     /// Counts the other active owners of an account's company.
     pub async fn other_owners(&mut self, account: &Account) -> Result<u64, StoreError> {
         let mut sql = self

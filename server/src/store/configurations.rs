@@ -83,6 +83,16 @@ impl Reader {
         Ok(page.page(configurations, |one: &Configuration| one.id))
     }
 
+    /// Counts a customer's configurations.
+    pub async fn count_configurations(&mut self, customer: CompanyId) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT COUNT(*) AS held FROM configurations WHERE customer_id = $1")
+            .bind(customer.get())
+            .fetch_one(self.connection())
+            .await
+            .map_err(failed("count configurations"))?;
+        Fields::of(&row, "configurations", "held").count("held")
+    }
+
     /// Returns a use of a configuration; `None` if it may be deleted.
     pub async fn configuration_use(&mut self, id: ConfigurationId) -> Result<Option<Use>, StoreError> {
         let row = sqlx::query(

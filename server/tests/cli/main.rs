@@ -407,6 +407,10 @@ fn an_export_is_a_private_file_that_can_be_imported_again() {
     assert_eq!(mode(&copy), 0o600);
     assert!(fs::read_to_string(&copy).unwrap().contains(",'=PF1,"));
     assert_eq!(admin.json(&["claim", "import", path, "--reseller", "Boxes"])["already_claimed"], 1);
+    let warned = error(&admin.run(&["claim", "import", path, "--reseller", "Boxes"]));
+    assert!(warned.contains("does not see these devices") && warned.contains("reseller link"), "{warned}");
+    admin.json(&["reseller", "link", "Boxes", "Acme AG"]);
+    assert_eq!(error(&admin.run(&["claim", "import", path, "--reseller", "Boxes"])), "");
     assert_eq!(admin.json(&["claim", "export"])["claims"][0]["serial"], "=PF1");
     assert_eq!(code(&admin.run(&["claim", "export", "--customer", "Acme AG", "--output", path])), 0);
     assert!(admin.refused(&["claim", "import", path], 1).contains("Say whose"));

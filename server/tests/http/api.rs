@@ -8,6 +8,7 @@ mod factory_records;
 mod former_reseller;
 mod places;
 mod stations;
+mod texts;
 
 use crate::support::{TestDevice, TestServer};
 use reqwest::{Method, Response};

@@ -331,6 +331,36 @@ async fn credentials_that_could_not_be_used_are_refused(db: TestDatabase) {
     services.rotate_api_key(by, full[0].id, Duration::ZERO).await.unwrap();
 }
 
+async fn an_organisation_has_a_bounded_number_of_accounts(db: TestDatabase) {
+    const MOST: usize = 3;
+    let world = World::new(db).await;
+    let services = world.server_with(9, |settings| settings.accounts = MOST as u64);
+    let new = |at: usize| program(Some(world.customer), &format!("robot-{at}"), Role::Viewer);
+    for at in 0..MOST {
+        services.create_account(&world.by, new(at)).await.unwrap();
+    }
+    let boxes = NewCompany::named(CompanyKind::Reseller, "Boxes");
+    let boxes = services.create_company(&world.by, boxes).await.unwrap().id;
+    let before = world.db.snapshot().await;
+    let refused = "This organisation has 3 accounts, which is the most. Delete one first.";
+    conflict(services.create_account(&world.by, new(MOST)).await, refused);
+    let people = |what: &str, count: usize| {
+        (0..count).map(|at| format!("{what}-{at}@bolt.example").parse().unwrap()).collect::<Vec<_>>()
+    };
+    let bolt = || NewCompany::named(CompanyKind::Customer, "Bolt");
+    let reseller = Actor::of_reseller("boxes", boxes);
+    let (owners, admins) = (people("owner", MOST), people("admin", 1));
+    conflict(services.create_customer(&reseller, bolt(), owners.clone(), admins).await, "which is the most");
+    assert_eq!(world.db.snapshot().await, before);
+    services.create_customer(&reseller, bolt(), owners, Vec::new()).await.unwrap();
+    services.create_account(&world.by, program(None, "the-operators-own", Role::Viewer)).await.unwrap();
+    let listed =
+        services.list_accounts(&world.by, AccountsOf::Company(world.customer), None, PageRequest::default());
+    let first = listed.await.unwrap().items[0].id;
+    services.delete_account(&world.by, first).await.unwrap();
+    services.create_account(&world.by, new(MOST)).await.unwrap();
+}
+
 async fn a_key_file_is_what_client_libraries_read(db: TestDatabase) {
     let world = World::new(db).await;
     let (services, by) = (&world.services, &world.by);
@@ -375,5 +405,6 @@ battery!(
     a_company_neither_sees_nor_changes_accounts_of_others,
     an_api_key_is_shown_once_and_rotated_with_an_overlap,
     credentials_that_could_not_be_used_are_refused,
+    an_organisation_has_a_bounded_number_of_accounts,
     a_key_file_is_what_client_libraries_read,
 );

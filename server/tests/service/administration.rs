@@ -45,6 +45,26 @@ fn invalid<T>(result: Result<T, ServiceError>, field: &str, says: &str) {
     }
 }
 
+async fn a_customer_has_a_bounded_number_of_configurations(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (world.server_with(9, |settings| settings.configurations = 3), &world.by);
+    let create = async |customer, name: &str| {
+        services.create_configuration(by, customer, name, MINIMAL_DOCUMENT).await
+    };
+    // One more is there already, and others are of another customer.
+    let first = create(world.customer, "First").await.unwrap().id;
+    create(world.customer, "Second").await.unwrap();
+    create(world.other_customer("Bolt").await, "Third").await.unwrap();
+    let before = world.db.snapshot().await;
+    conflict(
+        create(world.customer, "Third").await,
+        "This customer has 3 configurations, which is the most. Delete one that nothing uses first.",
+    );
+    assert_eq!(world.db.snapshot().await, before);
+    services.delete_configuration(by, first).await.unwrap();
+    create(world.customer, "Third").await.unwrap();
+}
+
 async fn a_company_goes_with_its_accounts_unless_something_belongs_to_it(db: TestDatabase) {
     let world = World::new(db).await;
     let (services, by) = (&world.services, &world.by);
@@ -388,6 +408,7 @@ async fn a_page_that_was_made_up_is_invalid(db: TestDatabase) {
 }
 
 battery!(
+    a_customer_has_a_bounded_number_of_configurations,
     a_company_goes_with_its_accounts_unless_something_belongs_to_it,
     a_company_changes_what_is_its_own_to_say,
     companies_are_found_by_name_or_id,

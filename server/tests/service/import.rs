@@ -5,10 +5,10 @@ use std::{
     fmt::Write as _,
     io::{Cursor, Read},
 };
-use unbox_common::protocol::latest::ProofKind;
+use unbox_common::{ids::CompanyId, protocol::latest::ProofKind};
 use unbox_server::{
-    domain::audit::Action,
-    service::{ImportDefaults, ImportSummary, RowOutcome, RowResult, ServiceError},
+    domain::{audit::Action, company::CompanyKind},
+    service::{ImportDefaults, ImportSummary, NewCompany, RowOutcome, RowResult, ServiceError},
     store::{AuditFilter, ClaimFilter, PageRequest},
 };
 
@@ -71,6 +71,52 @@ async fn each_row_has_its_result_and_good_ones_are_claims(db: TestDatabase) {
     let claim = world.services.claim(&world.by, second).await.unwrap().claim;
     assert_eq!((claim.configuration, claim.proof), (Some(office), ProofKind::Token));
     TestDevice::new("SN000001").enroll(&world.services).await.unwrap();
+}
+
+async fn a_cell_with_a_nul_is_refused_by_its_column(db: TestDatabase) {
+    let world = World::new(db).await;
+    let before = world.db.snapshot().await;
+    for (names, cells) in [
+        (HEADER.trim(), ["SN000001", "Lenovo", "20QES0XX00", "Acme", "1", "token", "PO 1"].as_slice()),
+        (
+            "serial,manufacturer,model,owner,profiletype,devicemetadata,manufacture_date",
+            &["SN000001", "Lenovo", "20QES0XX00", "Acme", "ZERO_TOUCH", "", "2026-11-21"],
+        ),
+        ("modemtype,modemid,profiletype,profileid", &["IMEI", "123456789012347", "ZERO_TOUCH", "Office"]),
+    ] {
+        for (at, name) in names.split(',').enumerate() {
+            let mut cells: Vec<String> = cells.iter().map(|cell| (*cell).to_owned()).collect();
+            cells[at].insert(0, '\0');
+            let (summary, rows) = world.import(&format!("{names}\n{}\n", cells.join(","))).await;
+            assert_eq!(summary.unwrap().invalid, 1, "{name}: {rows:?}");
+            let rule = "has the character U+0000, which no text has";
+            assert_eq!(invalid(&rows[0]), (2, Some(at + 1), name, rule));
+        }
+    }
+    assert_eq!(world.db.snapshot().await, before);
+}
+
+async fn an_import_for_a_reseller_without_a_link_says_whose_devices_it_does_not_see(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    let bolt = world.other_customer("Bolt").await;
+    let boxes = NewCompany::named(CompanyKind::Reseller, "Boxes");
+    let boxes = services.create_company(by, boxes).await.unwrap().id;
+    services.set_works_for(by, boxes, bolt, true).await.unwrap();
+    let unseen = async |reseller: Option<CompanyId>, serial: &str| {
+        let file =
+            format!("{HEADER}{serial}1,Lenovo,20QES0XX00,Acme,,,\n{serial}2,Lenovo,20QES0XX00,Bolt,,,\n");
+        let defaults = ImportDefaults { reseller, ..ImportDefaults::default() };
+        let csv = Cursor::new(file.into_bytes());
+        let mut import = services.open_import(by, defaults, csv).await.unwrap();
+        while import.next_results().await.unwrap().is_some() {}
+        assert_eq!(import.summary().imported, 2);
+        import.unlinked().collect::<Vec<_>>()
+    };
+    assert_eq!(unseen(Some(boxes), "SN00A").await, [world.customer]);
+    assert_eq!(unseen(None, "SN00B").await, []);
+    services.set_works_for(by, boxes, world.customer, true).await.unwrap();
+    assert_eq!(unseen(Some(boxes), "SN00C").await, []);
 }
 
 async fn a_file_imported_again_changes_nothing(db: TestDatabase) {
@@ -166,6 +212,8 @@ async fn more_rows_than_a_batch_are_all_there(db: TestDatabase) {
 }
 
 battery!(
+    a_cell_with_a_nul_is_refused_by_its_column,
+    an_import_for_a_reseller_without_a_link_says_whose_devices_it_does_not_see,
     each_row_has_its_result_and_good_ones_are_claims,
     a_file_imported_again_changes_nothing,
     a_claim_of_another_customer_is_not_told_apart,

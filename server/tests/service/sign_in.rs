@@ -215,6 +215,7 @@ async fn what_is_not_signed_as_it_must_be_gets_nothing(db: TestDatabase) {
         ("another account's key", TestKey::own().assertion(other.key.id.as_str(), &claims)),
         ("no key at all", TestKey::own().assertion("x' OR 1=1", &claims)),
         ("an unknown account", robot.with(&json!({"iss": "robot@1.unbox.invalid"}))),
+        ("no account's name", robot.with(&json!({"iss": "robot\0@1.unbox.invalid"}))),
         ("a person", robot.with(&json!({"iss": "it@acme.example"}))),
         ("claims of another account", tampered),
         ("another algorithm's signature", {

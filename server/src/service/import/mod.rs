@@ -24,7 +24,11 @@ use crate::domain::{
 use apply::Wish;
 use parties::{Found, Parties};
 use rows::{ReadRow, Row, Rows};
-use std::{collections::BTreeMap, io::Read, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read,
+    sync::Arc,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -62,6 +66,8 @@ pub struct Import {
     batches: mpsc::Receiver<Vec<ReadRow>>,
     reading: Option<JoinHandle<Result<(), UnusableFile>>>,
     summary: ImportSummary,
+    /// The customers of the rows so far, and whether the reseller works for them.
+    linked: BTreeMap<CompanyId, bool>,
 }
 
 /// The kind of work on rows.
@@ -125,7 +131,8 @@ impl Services {
         };
         let work = work(by, &defaults, &header)?;
         let (services, by, summary) = (self.clone(), by.clone(), ImportSummary::default());
-        Ok(Import { services, by, defaults, work, batches, reading: Some(reading), summary })
+        let (reading, linked) = (Some(reading), BTreeMap::new());
+        Ok(Import { services, by, defaults, work, batches, reading, summary, linked })
     }
 
     async fn check_defaults(&self, by: &Actor, defaults: &ImportDefaults) -> Result<(), ServiceError> {
@@ -178,7 +185,26 @@ impl Import {
         self.summary
     }
 
-    async fn claim(&self, batch: Vec<ReadRow>) -> Result<BTreeMap<u64, RowOutcome>, ServiceError> {
+    /// Returns the customers of rows whose devices the reseller does not see, because it does not work for
+    /// them. Only the operator can import such rows.
+    pub fn unlinked(&self) -> impl Iterator<Item = CompanyId> {
+        self.linked.iter().filter(|(_, is_linked)| !**is_linked).map(|(customer, _)| *customer)
+    }
+
+    async fn note_links(&mut self, customers: BTreeSet<CompanyId>) -> Result<(), ServiceError> {
+        let (Scope::Operator, Some(reseller)) = (self.by.scope(), self.defaults.reseller) else {
+            return Ok(());
+        };
+        for customer in customers {
+            if !self.linked.contains_key(&customer) {
+                let mut reader = self.services.0.store.reader().await?;
+                self.linked.insert(customer, reader.works_for(reseller, customer).await?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn claim(&mut self, batch: Vec<ReadRow>) -> Result<BTreeMap<u64, RowOutcome>, ServiceError> {
         let Self { services, by, defaults, .. } = self;
         let mut parties = Parties::new(services, by, defaults);
         let (mut results, mut claims) = (BTreeMap::new(), Vec::with_capacity(batch.len()));
@@ -192,7 +218,9 @@ impl Import {
                 Err(outcome) => drop(results.insert(line, outcome)),
             }
         }
+        let customers = claims.iter().map(|(_, claim)| claim.customer).collect();
         results.extend(services.claim_batch(by, claims).await?);
+        self.note_links(customers).await?;
         Ok(results)
     }
 

@@ -10,40 +10,40 @@ use unbox_common::{
 };
 
 wire_enum! {
-    /// What an account may do with what its organisation may see.
+    /// The role of an account: its power over the things that its organisation may see.
     pub enum Role {
-        /// Nothing was said.
+        /// Not specified.
         Unspecified = 0 "ROLE_UNSPECIFIED",
         /// Look.
         Viewer = 1 "ROLE_VIEWER",
-        /// Change everything but accounts and what they sign in with.
+        /// Change everything but accounts and their credentials.
         Admin = 2 "ROLE_ADMIN",
         /// Everything.
         Owner = 3 "ROLE_OWNER",
-        /// Look devices up, register them and see what was registered, as a factory's test station does,
+        /// Look devices up, register them and see registrations, as a factory's test station does,
         /// and nothing else.
         Station = 4 "ROLE_STATION",
     }
 }
 
 wire_enum! {
-    /// Whether an account can sign in.
+    /// The state of an account.
     pub enum AccountState {
-        /// Nothing was said.
+        /// Not specified.
         Unspecified = 0 "ACCOUNT_STATE_UNSPECIFIED",
-        /// It can.
+        /// It can sign in.
         Active = 1 "ACCOUNT_STATE_ACTIVE",
-        /// It cannot: whatever it signs in with opens nothing.
+        /// It cannot sign in: its credentials open nothing.
         Disabled = 2 "ACCOUNT_STATE_DISABLED",
     }
 }
 
 wire_enum! {
-    /// Whether a key opens anything.
+    /// The state of a key.
     pub enum KeyState {
-        /// Nothing was said.
+        /// Not specified.
         Unspecified = 0 "KEY_STATE_UNSPECIFIED",
-        /// It does, unless its account is disabled.
+        /// It is good, unless its account is disabled.
         Active = 1 "KEY_STATE_ACTIVE",
         /// Its time is over.
         Expired = 2 "KEY_STATE_EXPIRED",
@@ -61,15 +61,15 @@ message! {
         user_id: Option<AccountId> = "userId", OUTPUT;
         /// The person's e-mail address. It never changes.
         email: String = "email", REQUIRED;
-        /// What people call them; the e-mail address if absent.
+        /// The name that people use; the e-mail address if absent.
         display_name: String = "displayName";
-        /// What they may do.
+        /// The role of the person.
         role: Role = "role", REQUIRED;
-        /// Whether they can sign in. A new user can.
+        /// The state of the account. A new user can sign in.
         state: AccountState = "state";
-        /// When it was created.
+        /// The time of its creation.
         create_time: Option<Timestamp> = "createTime", OUTPUT;
-        /// Since when it is disabled.
+        /// The time from which it is disabled.
         disable_time: Option<Timestamp> = "disableTime", OUTPUT;
     }
 }
@@ -79,7 +79,7 @@ message! {
     pub struct ListUsersResponse {
         /// The people.
         users: Vec<User> = "users";
-        /// Where the next page starts; absent on the last one.
+        /// The start of the next page; absent on the last one.
         next_page_token: String = "nextPageToken";
     }
 }
@@ -91,18 +91,18 @@ message! {
         name: String = "name", OUTPUT;
         /// Its id.
         service_account_id: Option<AccountId> = "serviceAccountId", OUTPUT;
-        /// What it is called: lower-case letters, digits and hyphens. It becomes part of its address, and
+        /// Its name: lower-case letters, digits and hyphens. It becomes part of its address, and
         /// never changes.
         display_name: String = "displayName", REQUIRED;
         /// The address by which it signs in.
         email: String = "email", OUTPUT;
-        /// What it may do.
+        /// The role of the program.
         role: Role = "role", REQUIRED;
-        /// Whether it can sign in. A new one can.
+        /// The state of the account. A new one can sign in.
         state: AccountState = "state";
-        /// When it was created.
+        /// The time of its creation.
         create_time: Option<Timestamp> = "createTime", OUTPUT;
-        /// Since when it is disabled.
+        /// The time from which it is disabled.
         disable_time: Option<Timestamp> = "disableTime", OUTPUT;
     }
 }
@@ -112,7 +112,7 @@ message! {
     pub struct ListServiceAccountsResponse {
         /// The programs.
         service_accounts: Vec<ServiceAccount> = "serviceAccounts";
-        /// Where the next page starts; absent on the last one.
+        /// The start of the next page; absent on the last one.
         next_page_token: String = "nextPageToken";
     }
 }
@@ -122,23 +122,23 @@ message! {
     pub struct ServiceAccountKey {
         /// Its name: `organisations/{organisation}/serviceAccounts/{serviceAccount}/keys/{key}`.
         name: String = "name", OUTPUT;
-        /// Its id, `kid` in what it signs.
+        /// Its id, `kid` in the assertions that it signs.
         key_id: String = "keyId", OUTPUT;
         /// The public half of a key that its owner made, PEM. Without it the server makes a key.
         public_key: String = "publicKey", INPUT;
-        /// Where clients reach this server, such as `https://enroll.example.com`, for `token_uri` of the
-        /// key file. If absent, where this request did.
+        /// The address of this server for clients, such as `https://enroll.example.com`, for `token_uri` of the
+        /// key file. If absent, the address that this request was sent to.
         base_url: String = "baseUrl", INPUT;
         /// The key file that Google's client libraries read: JSON, base64. It is answered once, when the
         /// server made the key.
         private_key_data: Secret = "privateKeyData", OUTPUT;
-        /// Whether it opens anything.
+        /// The state of the key.
         state: KeyState = "state", OUTPUT;
-        /// When it was made, or handed in.
+        /// The time when it was made, or handed in.
         create_time: Option<Timestamp> = "createTime", OUTPUT;
-        /// From when on it is worthless; never if absent.
+        /// The time of its expiry; never if absent.
         expire_time: Option<Timestamp> = "expireTime";
-        /// When it was revoked.
+        /// The time of its revocation.
         revoke_time: Option<Timestamp> = "revokeTime", OUTPUT;
     }
 }
@@ -156,10 +156,10 @@ message! {
     pub struct RotateServiceAccountKeyRequest {
         /// The key that is replaced: its `keyId`.
         key_id: String = "keyId", REQUIRED;
-        /// How long it stays good, for programs to change over: at most 30 days. Without it, it is revoked
-        /// at once.
+        /// The time for which the old key stays good, for programs to change over: at most 30 days. Without
+        /// it, that key is revoked at once.
         overlap: Option<Duration> = "overlap";
-        /// Where clients reach this server; if absent, where this request did.
+        /// The address of this server for clients; if absent, the one that this request was sent to.
         base_url: String = "baseUrl";
     }
 }
@@ -171,24 +171,24 @@ message! {
         name: String = "name", OUTPUT;
         /// Its id.
         api_key_id: Option<ApiKeyId> = "apiKeyId", OUTPUT;
-        /// Who signs in with it: `organisations/{organisation}/users/{user}` or
+        /// The account that signs in with it: `organisations/{organisation}/users/{user}` or
         /// `organisations/{organisation}/serviceAccounts/{serviceAccount}`.
         account: String = "account", REQUIRED;
-        /// What people call it.
+        /// The name that people use.
         display_name: String = "displayName", REQUIRED;
         /// The first characters of the secret, to tell keys apart.
         key_prefix: String = "keyPrefix", OUTPUT;
         /// The secret. It is answered once, when the key is made.
         key_string: Secret = "keyString", OUTPUT;
-        /// Whether it opens anything.
+        /// The state of the key.
         state: KeyState = "state", OUTPUT;
-        /// When it was created.
+        /// The time of its creation.
         create_time: Option<Timestamp> = "createTime", OUTPUT;
-        /// From when on it is worthless; never if absent.
+        /// The time of its expiry; never if absent.
         expire_time: Option<Timestamp> = "expireTime";
-        /// When it was revoked.
+        /// The time of its revocation.
         revoke_time: Option<Timestamp> = "revokeTime", OUTPUT;
-        /// When it was used last, to the hour.
+        /// The time of its last use, to the hour.
         last_use_time: Option<Timestamp> = "lastUseTime", OUTPUT;
     }
 }
@@ -198,7 +198,7 @@ message! {
     pub struct ListApiKeysResponse {
         /// The keys.
         api_keys: Vec<ApiKey> = "apiKeys";
-        /// Where the next page starts; absent on the last one.
+        /// The start of the next page; absent on the last one.
         next_page_token: String = "nextPageToken";
     }
 }
@@ -208,8 +208,8 @@ message! {
     pub struct RotateApiKeyRequest {
         /// The key that is replaced.
         api_key_id: Option<ApiKeyId> = "apiKeyId", REQUIRED;
-        /// How long it stays good, for programs to change over: at most 30 days. Without it, it is revoked
-        /// at once.
+        /// The time for which the old key stays good, for programs to change over: at most 30 days. Without
+        /// it, that key is revoked at once.
         overlap: Option<Duration> = "overlap";
     }
 }

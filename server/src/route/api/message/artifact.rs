@@ -8,15 +8,15 @@ message! {
     pub struct Artifact {
         /// Its name: `customers/{customer}/artifacts/{sha256}`.
         name: String = "name", OUTPUT;
-        /// What people call it, usually the name of a file.
+        /// The name that people use, usually that of a file.
         artifact_name: String = "artifactName";
         /// SHA-256 of the bytes, 64 hexadecimal digits. In an upload: the one that is expected.
         sha256: String = "sha256";
-        /// How many bytes they are.
+        /// The number of its bytes.
         size_bytes: i64 = "sizeBytes", OUTPUT;
         /// Whether it is the operator's, for all customers.
         shared: bool = "shared", OUTPUT;
-        /// When it was registered.
+        /// The time of its registration.
         create_time: Option<Timestamp> = "createTime", OUTPUT;
     }
 }
@@ -26,7 +26,7 @@ message! {
     pub struct ListArtifactsResponse {
         /// The artifacts.
         artifacts: Vec<Artifact> = "artifacts";
-        /// Where the next page starts; absent on the last one.
+        /// The start of the next page; absent on the last one.
         next_page_token: String = "nextPageToken";
     }
 }

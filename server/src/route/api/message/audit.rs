@@ -5,25 +5,25 @@ use serde_json::{Map, Value};
 use unbox_common::timestamp::Timestamp;
 
 message! {
-    /// One thing that somebody did; what can happen without end is counted, an hour to an entry.
+    /// One action. Actions that can happen without end are counted, an hour to an entry.
     pub struct AuditEntry {
         /// Its name: `organisations/{organisation}/auditEntries/{auditEntry}`.
         name: String = "name", OUTPUT;
-        /// When it happened, the first time if it stands for several.
+        /// The time of the action, or of the first if the entry stands for several.
         first_time: Option<Timestamp> = "firstTime", OUTPUT;
-        /// When it happened last.
+        /// The time of the last one.
         last_time: Option<Timestamp> = "lastTime", OUTPUT;
-        /// How often it happened.
+        /// The number of times.
         count: i64 = "count", OUTPUT;
-        /// Who did it, such as `account 42 order-system`.
+        /// The actor, such as `account 42 order-system`.
         actor: String = "actor", OUTPUT;
-        /// To which organisation they belong; absent for the operator and for devices.
+        /// The organisation of the actor; absent for the operator and for devices.
         actor_organisation: String = "actorOrganisation", OUTPUT;
-        /// What was done, such as `claimed`.
+        /// The action, such as `claimed`.
         action: String = "action", OUTPUT;
-        /// To what, such as `device 42`.
+        /// The subject, such as `device 42`.
         subject: String = "subject", OUTPUT;
-        /// Whose thing that is.
+        /// The organisation that owns the subject.
         organisation: String = "organisation", OUTPUT;
         /// More about it; of the last time if it stands for several.
         detail: Map<String, Value> = "detail", OUTPUT;
@@ -35,7 +35,7 @@ message! {
     pub struct ListAuditEntriesResponse {
         /// The entries.
         audit_entries: Vec<AuditEntry> = "auditEntries";
-        /// Where the next page starts; absent on the last one.
+        /// The start of the next page; absent on the last one.
         next_page_token: String = "nextPageToken";
     }
 }

@@ -17,15 +17,15 @@ pub const MAX_BATCH_DEVICES: usize = 100_000;
 message! {
     /// One claim of a batch.
     pub struct PartnerClaim {
-        /// Which device.
+        /// The device.
         device_identifier: DeviceIdentifier = "deviceIdentifier", REQUIRED;
-        /// What for.
+        /// The section that it is claimed for.
         section_type: SectionType = "sectionType", REQUIRED;
         /// The customer that gets it.
         customer_id: Option<CompanyId> = "customerId";
         /// The customer that gets it, by its Google Workspace id.
         google_workspace_customer_id: String = "googleWorkspaceCustomerId";
-        /// What to note about it.
+        /// The notes about it.
         device_metadata: DeviceMetadata = "deviceMetadata";
         /// The configuration that it gets; the customer's default if absent.
         configuration_id: Option<ConfigurationId> = "configurationId";
@@ -41,15 +41,15 @@ message! {
 message! {
     /// Claims one device for a customer.
     pub struct ClaimDeviceRequest {
-        /// Which device.
+        /// The device.
         device_identifier: DeviceIdentifier = "deviceIdentifier", REQUIRED;
-        /// What for.
+        /// The section that it is claimed for.
         section_type: SectionType = "sectionType", REQUIRED;
         /// The customer that gets it.
         customer_id: Option<CompanyId> = "customerId";
         /// The customer that gets it, by its Google Workspace id.
         google_workspace_customer_id: String = "googleWorkspaceCustomerId";
-        /// What to note about it.
+        /// The notes about it.
         device_metadata: DeviceMetadata = "deviceMetadata";
         /// The configuration that it gets; the customer's default if absent.
         configuration_id: Option<ConfigurationId> = "configurationId";
@@ -104,11 +104,11 @@ message! {
         device_id: Option<ClaimId> = "deviceId";
         /// The device's identifier; or its id.
         device_identifier: Option<DeviceIdentifier> = "deviceIdentifier";
-        /// What it was claimed for.
+        /// The section that it was claimed for.
         section_type: SectionType = "sectionType", REQUIRED;
-        /// After how many days of 24 hours it comes back.
+        /// The number of days of 24 hours after which it comes back.
         vacation_mode_days: i32 = "vacationModeDays";
-        /// When it comes back.
+        /// The time at which it comes back.
         vacation_mode_expire_time: Option<Timestamp> = "vacationModeExpireTime";
     }
 }
@@ -120,11 +120,11 @@ message! {
         device_id: Option<ClaimId> = "deviceId";
         /// The device's identifier; or its id.
         device_identifier: Option<DeviceIdentifier> = "deviceIdentifier";
-        /// What it was claimed for.
+        /// The section that it was claimed for.
         section_type: SectionType = "sectionType", REQUIRED;
-        /// After how many days of 24 hours it comes back.
+        /// The number of days of 24 hours after which it comes back.
         vacation_mode_days: i32 = "vacationModeDays";
-        /// When it comes back.
+        /// The time at which it comes back.
         vacation_mode_expire_time: Option<Timestamp> = "vacationModeExpireTime";
     }
 }
@@ -157,7 +157,7 @@ message! {
         device_id: Option<ClaimId> = "deviceId";
         /// The device's identifier; or its id.
         device_identifier: Option<DeviceIdentifier> = "deviceIdentifier";
-        /// What to note.
+        /// The notes.
         device_metadata: DeviceMetadata = "deviceMetadata", REQUIRED;
     }
 }
@@ -173,7 +173,7 @@ message! {
 message! {
     /// Notes something about one device.
     pub struct UpdateDeviceMetadataRequest {
-        /// What to note.
+        /// The notes.
         device_metadata: DeviceMetadata = "deviceMetadata", REQUIRED;
     }
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use unbox_common::ids::ClaimId;
 
 wire_enum! {
-    /// What a device is claimed for.
+    /// The section that a device is claimed for.
     pub enum SectionType {
-        /// Nothing was said.
+        /// Not specified.
         Unspecified = 0 "SECTION_TYPE_UNSPECIFIED",
         /// To be locked to a network.
         SimLock = 1 "SECTION_TYPE_SIM_LOCK",
@@ -19,7 +19,7 @@ wire_enum! {
 wire_enum! {
     /// The family of systems that a device runs.
     pub enum DeviceType {
-        /// Nothing was said.
+        /// Not specified.
         Unspecified = 0 "DEVICE_TYPE_UNSPECIFIED",
         /// Android.
         Android = 1 "DEVICE_TYPE_ANDROID",
@@ -29,7 +29,7 @@ wire_enum! {
 }
 
 message! {
-    /// What a device is called by its maker. A claim needs enough of it to tell one device from all
+    /// The names that its maker gave a device. A claim needs enough of them to tell one device from all
     /// others.
     pub struct DeviceIdentifier {
         /// IMEI of the first modem.
@@ -68,7 +68,7 @@ message! {
 }
 
 message! {
-    /// What the reseller notes about a device, such as its order number.
+    /// The reseller's notes about a device, such as its order number.
     pub struct DeviceMetadata {
         /// Free texts by their names. An empty text deletes the entry.
         entries: BTreeMap<String, String> = "entries";

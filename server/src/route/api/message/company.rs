@@ -4,15 +4,15 @@ use crate::route::api::wire::{enums::wire_enum, message::message};
 use unbox_common::{ids::CompanyId, secret::Secret};
 
 wire_enum! {
-    /// Whether a customer has accepted the terms of service.
+    /// The standing of a customer with the terms of service.
     pub enum TermsStatus {
-        /// Nothing was said.
+        /// Not specified.
         Unspecified = 0 "TERMS_STATUS_UNSPECIFIED",
-        /// Not yet.
+        /// Not accepted yet.
         NotAccepted = 1 "TERMS_STATUS_NOT_ACCEPTED",
-        /// The latest ones.
+        /// The latest terms are accepted.
         Accepted = 2 "TERMS_STATUS_ACCEPTED",
-        /// Older ones.
+        /// Only older terms are accepted.
         Stale = 3 "TERMS_STATUS_STALE",
     }
 }
@@ -24,13 +24,13 @@ message! {
         name: String = "name", OUTPUT;
         /// Its id.
         company_id: Option<CompanyId> = "companyId", OUTPUT;
-        /// What people call it. It cannot be changed later.
+        /// The name that people use. It cannot be changed later.
         company_name: String = "companyName", REQUIRED;
-        /// Whether it has accepted the terms of service.
+        /// Its standing with the terms of service.
         terms_status: TermsStatus = "termsStatus", OUTPUT;
-        /// Who may also administer it: e-mail addresses.
+        /// The people who may also administer it: e-mail addresses.
         admin_emails: Vec<String> = "adminEmails";
-        /// Who owns its account: e-mail addresses.
+        /// The people who own its account: e-mail addresses.
         owner_emails: Vec<String> = "ownerEmails", REQUIRED, INPUT;
         /// The language of the e-mail that welcomes it (BCP 47).
         language_code: String = "languageCode", INPUT;
@@ -38,7 +38,7 @@ message! {
         skip_welcome_email: bool = "skipWelcomeEmail", INPUT;
         /// Its Google Workspace account, if it has one.
         google_workspace_account: Option<GoogleWorkspaceAccount> = "googleWorkspaceAccount", OUTPUT;
-        /// Unbox's own: what to look into, in the answer to a new company: that its name looks like another's.
+        /// Unbox's own: warnings, in the answer to a new company, that its name looks like another's.
         warnings: Vec<String> = "warnings", OUTPUT;
     }
 }
@@ -48,7 +48,7 @@ message! {
     pub struct GoogleWorkspaceAccount {
         /// Its id there.
         customer_id: String = "customerId", REQUIRED;
-        /// What proves that a device is expected there.
+        /// The proof that a device is expected there.
         pre_provisioning_tokens: Vec<Secret> = "preProvisioningTokens", OUTPUT;
     }
 }
@@ -66,9 +66,9 @@ message! {
     pub struct ListCustomersResponse {
         /// The customers.
         customers: Vec<Company> = "customers";
-        /// Where the next page starts; absent on the last one.
+        /// The start of the next page; absent on the last one.
         next_page_token: String = "nextPageToken";
-        /// How many there are in all.
+        /// The total number.
         total_size: i32 = "totalSize";
     }
 }
@@ -78,9 +78,9 @@ message! {
     pub struct ListVendorsResponse {
         /// The vendors.
         vendors: Vec<Company> = "vendors";
-        /// Where the next page starts; absent on the last one.
+        /// The start of the next page; absent on the last one.
         next_page_token: String = "nextPageToken";
-        /// How many there are in all.
+        /// The total number.
         total_size: i32 = "totalSize";
     }
 }
@@ -90,9 +90,9 @@ message! {
     pub struct ListVendorCustomersResponse {
         /// The customers.
         customers: Vec<Company> = "customers";
-        /// Where the next page starts; absent on the last one.
+        /// The start of the next page; absent on the last one.
         next_page_token: String = "nextPageToken";
-        /// How many there are in all.
+        /// The total number.
         total_size: i32 = "totalSize";
     }
 }

@@ -8,51 +8,51 @@ use unbox_common::{
 };
 
 message! {
-    /// What devices that get it become, and whom their users may ask.
+    /// The set-up of the devices that get it, and the contact of their users.
     pub struct Configuration {
         /// Its name: `customers/{customer}/configurations/{configuration}`.
         name: String = "name", OUTPUT;
         /// Its id.
         configuration_id: Option<ConfigurationId> = "configurationId", OUTPUT;
-        /// What the customer calls it.
+        /// The customer's name for it.
         configuration_name: String = "configurationName", REQUIRED;
         /// The company, as the device shows it.
         company_name: String = "companyName", REQUIRED;
-        /// Whom to write to.
+        /// The e-mail address of the contact.
         contact_email: String = "contactEmail", REQUIRED;
-        /// Whom to call.
+        /// The telephone number of the contact.
         contact_phone: String = "contactPhone", REQUIRED;
-        /// What else the device shows.
+        /// A further text that the device shows.
         custom_message: String = "customMessage";
         /// The DPC: `customers/{customer}/dpcs/{dpc}`.
         dpc_resource_path: String = "dpcResourcePath", REQUIRED;
-        /// What the DPC is given at its first start: the text of a JSON object.
+        /// The input of the DPC at its first start: the text of a JSON object.
         dpc_extras: String = "dpcExtras";
-        /// Whether devices get it that were given no other.
+        /// Whether it is the default, for devices that were given no other.
         is_default: Option<bool> = "isDefault", REQUIRED;
-        /// How long a device may be used before it enrolls, from 0 to 6 hours.
+        /// The time for which a device may be used before it enrolls, from 0 to 6 hours.
         forced_reset_time: Option<Duration> = "forcedResetTime";
-        /// Unbox's own: what the device itself is to be like.
+        /// Unbox's own: the policy of the device itself.
         policy: Vec<PolicyItem> = "policy";
-        /// Unbox's own: how first set-up behaves.
+        /// Unbox's own: the behaviour of first set-up.
         setup: Option<Setup> = "setup";
     }
 }
 
 message! {
-    /// How first set-up behaves until everything is installed.
+    /// The behaviour of first set-up until everything is installed.
     pub struct Setup {
-        /// How long the login prompt may be held back, in whole seconds.
+        /// The longest time for which the login prompt is held back, in whole seconds.
         hold_for: Option<Duration> = "holdFor";
-        /// What happens when there is no network.
+        /// The behaviour without a network.
         without_network: WithoutNetwork = "withoutNetwork";
     }
 }
 
 wire_enum! {
-    /// What a device does that finds no network at set-up.
+    /// The behaviour of a device that finds no network at set-up.
     pub enum WithoutNetwork {
-        /// Nothing was said: set-up goes on.
+        /// Not specified: set-up goes on.
         Unspecified = 0 "WITHOUT_NETWORK_UNSPECIFIED",
         /// Set-up goes on; enrollment follows when there is a network.
         Continue = 1 "WITHOUT_NETWORK_CONTINUE",

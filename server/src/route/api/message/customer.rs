@@ -44,7 +44,7 @@ message! {
     pub struct CustomerListCustomersResponse {
         /// The customers.
         customers: Vec<Company> = "customers";
-        /// Where the next page starts; absent on the last one.
+        /// The start of the next page; absent on the last one.
         next_page_token: String = "nextPageToken";
     }
 }
@@ -54,7 +54,7 @@ message! {
     pub struct CustomerListDevicesResponse {
         /// The devices.
         devices: Vec<Device> = "devices";
-        /// Where the next page starts; absent on the last one.
+        /// The start of the next page; absent on the last one.
         next_page_token: String = "nextPageToken";
     }
 }

@@ -18,15 +18,15 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// Whether a device is locked to a network.
+    /// The lock of a device to a network.
     pub enum SimLockState {
         /// Nothing is known.
         Unspecified = 0 "SIM_LOCK_STATE_UNSPECIFIED",
-        /// It is not.
+        /// It is not locked.
         Unlocked = 1 "UNLOCKED",
-        /// By whoever asks.
+        /// It is locked by the partner that asks.
         LockedToPartner = 2 "LOCKED_TO_PARTNER",
-        /// By somebody else.
+        /// It is locked by another partner.
         LockedToOtherPartner = 3 "LOCKED_TO_OTHER_PARTNER",
     }
 }
@@ -38,13 +38,13 @@ message! {
         name: String = "name", OUTPUT;
         /// Its id.
         device_id: Option<ClaimId> = "deviceId", OUTPUT;
-        /// What its maker calls it.
+        /// The names that its maker gave it.
         device_identifier: Option<DeviceIdentifier> = "deviceIdentifier";
         /// Its configuration: `customers/{customer}/configurations/{configuration}`.
         configuration: String = "configuration";
-        /// Who has claimed it, and what for.
+        /// The claims on it.
         claims: Vec<DeviceClaim> = "claims", OUTPUT;
-        /// What the reseller notes about it.
+        /// The reseller's notes about it.
         device_metadata: Option<DeviceMetadata> = "deviceMetadata";
         /// Unbox's own: the last time that it matched claims of other owners, too; absent if it did not,
         /// or has enrolled since without that.
@@ -56,7 +56,7 @@ message! {
     /// A device that claims of several owners name. Until all but one are ended, it enrolls only with
     /// the one that it has enrolled with before.
     pub struct DeviceCollision {
-        /// When it showed itself last.
+        /// The last time that it showed itself.
         time: Option<Timestamp> = "time";
         /// The identifiers by which it matched this claim, such as `serial_number PF0ABCDE`.
         identifiers: Vec<String> = "identifiers";
@@ -72,25 +72,25 @@ message! {
         owner_company_id: Option<CompanyId> = "ownerCompanyId";
         /// The reseller that claimed it.
         reseller_id: Option<CompanyId> = "resellerId";
-        /// What for.
+        /// The section that it is claimed for.
         section_type: SectionType = "sectionType", OUTPUT;
         /// An additional service.
         additional_service: AdditionalService = "additionalService";
         /// The Google Workspace account that owns it.
         google_workspace_customer_id: String = "googleWorkspaceCustomerId";
-        /// Since when it is released for a time; present only then.
+        /// The start of its temporary release; present only during one.
         vacation_mode_start_time: Option<Timestamp> = "vacationModeStartTime";
-        /// Until when it is released for a time; present only then.
+        /// The end of its temporary release; present only during one.
         vacation_mode_expire_time: Option<Timestamp> = "vacationModeExpireTime";
     }
 }
 
 message! {
-    /// Finds devices by what their maker calls them.
+    /// Finds devices by the names that their maker gave them.
     pub struct FindDevicesByDeviceIdentifierRequest {
         /// The identifiers to look for.
         device_identifier: DeviceIdentifier = "deviceIdentifier", REQUIRED;
-        /// How many to answer with, from 1 to 100.
+        /// The most devices in the answer, from 1 to 100.
         limit: i64 = "limit", REQUIRED;
         /// The nextPageToken of the page before.
         page_token: String = "pageToken";
@@ -102,9 +102,9 @@ message! {
     pub struct FindDevicesByDeviceIdentifierResponse {
         /// The devices.
         devices: Vec<Device> = "devices";
-        /// Where the next page starts; absent on the last one.
+        /// The start of the next page; absent on the last one.
         next_page_token: String = "nextPageToken";
-        /// How many there are in all.
+        /// The total number.
         total_size: i32 = "totalSize";
     }
 }
@@ -116,9 +116,9 @@ message! {
         customer_id: Vec<CompanyId> = "customerId";
         /// The Google Workspace accounts.
         google_workspace_customer_id: Vec<String> = "googleWorkspaceCustomerId";
-        /// What they were claimed for.
+        /// The section that they were claimed for.
         section_type: SectionType = "sectionType", REQUIRED;
-        /// How many to answer with, from 1 to 100.
+        /// The most devices in the answer, from 1 to 100.
         limit: i64 = "limit", REQUIRED;
         /// The nextPageToken of the page before.
         page_token: String = "pageToken";
@@ -130,9 +130,9 @@ message! {
     pub struct FindDevicesByOwnerResponse {
         /// The devices.
         devices: Vec<Device> = "devices";
-        /// Where the next page starts; absent on the last one.
+        /// The start of the next page; absent on the last one.
         next_page_token: String = "nextPageToken";
-        /// How many there are in all.
+        /// The total number.
         total_size: i32 = "totalSize";
     }
 }
@@ -140,15 +140,15 @@ message! {
 message! {
     /// Asks whether a device is locked to a network.
     pub struct GetDeviceSimLockStateRequest {
-        /// Which device.
+        /// The device.
         device_identifier: DeviceIdentifier = "deviceIdentifier", REQUIRED;
     }
 }
 
 message! {
-    /// Whether a device is locked to a network.
+    /// The lock of a device to a network.
     pub struct GetDeviceSimLockStateResponse {
-        /// Whether, and to whom.
+        /// The state of the lock.
         sim_lock_state: SimLockState = "simLockState";
     }
 }

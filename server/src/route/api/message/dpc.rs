@@ -7,9 +7,9 @@ message! {
     pub struct Dpc {
         /// Its name: `customers/{customer}/dpcs/{dpc}`. The last part is the same for every customer.
         name: String = "name", OUTPUT;
-        /// What people call it.
+        /// The name that people use.
         dpc_name: String = "dpcName", OUTPUT;
-        /// What its package is called.
+        /// The name of its package.
         package_name: String = "packageName", OUTPUT;
     }
 }

@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 use unbox_common::{ids::DeviceId, secret::Secret, timestamp::Timestamp};
 
 wire_enum! {
-    /// How far a device is.
+    /// The state of a device.
     pub enum EnrollmentState {
-        /// Nothing was said.
+        /// Not specified.
         Unspecified = 0 "ENROLLMENT_STATE_UNSPECIFIED",
         /// Known, and never enrolled.
         Claimed = 1 "CLAIMED",
@@ -28,9 +28,9 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// How an installation ended.
+    /// The result of an installation.
     pub enum InstallResult {
-        /// Nothing was said.
+        /// Not specified.
         Unspecified = 0 "INSTALL_RESULT_UNSPECIFIED",
         /// Installed and healthy.
         Managed = 1 "MANAGED",
@@ -42,53 +42,53 @@ wire_enum! {
 }
 
 message! {
-    /// What became of one claimed device.
+    /// The enrollment of one claimed device.
     pub struct Enrollment {
         /// Its name: `customers/{customer}/enrollments/{enrollment}`.
         name: String = "name", OUTPUT;
-        /// Its id: the device's own, which also its certificates name.
+        /// Its id: the device's own, which its certificates name, too.
         enrollment_id: Option<DeviceId> = "enrollmentId", OUTPUT;
         /// The claim that it enrolls by: `customers/{customer}/devices/{device}`.
         device: String = "device", OUTPUT;
-        /// How far it is.
+        /// Its state.
         state: EnrollmentState = "state", OUTPUT;
-        /// Since when.
+        /// The time from which it has been in this state.
         state_time: Option<Timestamp> = "stateTime", OUTPUT;
-        /// What whoever holds it reads, while it is disabled.
+        /// The message to the person who holds it, while it is disabled.
         message: String = "message", OUTPUT;
-        /// What it showed when it was granted last.
+        /// The identifiers that it showed at its last grant.
         device_identifier: Option<DeviceIdentifier> = "deviceIdentifier", OUTPUT;
-        /// How often it was granted; every grant is a generation.
+        /// The number of grants; each is a generation.
         generation: i64 = "generation", OUTPUT;
         /// The generation that was complete last.
         active_generation: i64 = "activeGeneration", OUTPUT;
         /// SHA-256 of the key of the latest generation, 64 hexadecimal digits.
         key_digest: String = "keyDigest", OUTPUT;
-        /// Since when it is asked to enroll again; until it has.
+        /// The time at which it was asked to enroll again; absent once it has.
         reenroll_request_time: Option<Timestamp> = "reenrollRequestTime", OUTPUT;
-        /// When it was known first.
+        /// The time when it was first known.
         create_time: Option<Timestamp> = "createTime", OUTPUT;
-        /// When it was heard last.
+        /// The time when it was last heard.
         last_seen_time: Option<Timestamp> = "lastSeenTime", OUTPUT;
         /// The version of its agent.
         agent_version: String = "agentVersion", OUTPUT;
         /// Whether its DPC passes its health check.
         healthy: Option<bool> = "healthy", OUTPUT;
-        /// What it runs.
+        /// The payload that it runs.
         installed: Option<InstalledPayload> = "installed", OUTPUT;
         /// The payload that failed there.
         failed_version: i64 = "failedVersion", OUTPUT;
-        /// How the last installation ended.
+        /// The result of the last installation.
         outcome: Option<InstallOutcome> = "outcome", OUTPUT;
-        /// What waits for approval, or was approved and not used yet; not in lists.
+        /// Requests that wait for approval, or were approved and not used yet; not in lists.
         approval_requests: Vec<ApprovalRequest> = "approvalRequests", OUTPUT;
-        /// What it reported last; not in lists.
+        /// Its last reports; not in lists.
         last_report: Option<EnrollmentReport> = "lastReport", OUTPUT;
     }
 }
 
 message! {
-    /// What a device runs.
+    /// The payload that a device runs.
     pub struct InstalledPayload {
         /// The configuration: `customers/{customer}/configurations/{configuration}`.
         configuration: String = "configuration";
@@ -102,9 +102,9 @@ message! {
 }
 
 message! {
-    /// How an installation ended.
+    /// The result of an installation.
     pub struct InstallOutcome {
-        /// How.
+        /// The kind of result.
         result: InstallResult = "result";
         /// The version of the payload.
         version: i64 = "version";
@@ -120,21 +120,21 @@ message! {
     pub struct ApprovalRequest {
         /// SHA-256 of the key, 64 hexadecimal digits.
         key_digest: String = "keyDigest";
-        /// What was shown with it.
+        /// The identifiers that were shown with it.
         device_identifier: Option<DeviceIdentifier> = "deviceIdentifier";
-        /// What is not as it was when the device enrolled last.
+        /// The parts that have changed since the device last enrolled.
         replaced_parts: Vec<ReplacedPart> = "replacedParts";
-        /// When it was asked first.
+        /// The time of the first request.
         first_time: Option<Timestamp> = "firstTime";
-        /// When it was asked last.
+        /// The time of the last request.
         last_time: Option<Timestamp> = "lastTime";
-        /// How often it was asked.
+        /// The number of requests.
         count: i64 = "count";
-        /// When it was approved.
+        /// The time of the approval.
         approve_time: Option<Timestamp> = "approveTime";
         /// The network that it was asked from last: an IPv4 address, or an IPv6 network of 64 bits.
         source_network: String = "sourceNetwork";
-        /// What ties whoever asked to the device, beside its identifiers: `proof` (its own key,
+        /// The tie of the requester to the device, beside its identifiers: `proof` (its own key,
         /// certificate or TPM), `network` (the one from which its own key was last heard) or `none`.
         tie: String = "tie";
     }
@@ -145,25 +145,25 @@ message! {
     pub struct ReplacedPart {
         /// The kind of identifier that changed, such as `board_serial`.
         kind: String = "kind";
-        /// What it was when the device enrolled last.
+        /// The part when the device last enrolled.
         was: Vec<String> = "was";
-        /// What it is now; nothing if it is gone.
+        /// The part now; nothing if it is gone.
         now: Vec<String> = "now";
     }
 }
 
 message! {
-    /// What a device reported.
+    /// One report of a device.
     pub struct EnrollmentReport {
         /// Its generation.
         generation: i64 = "generation";
         /// Its place among the reports of the generation.
         sequence: i64 = "sequence";
-        /// What was going on: a progress type of RFC 8572, such as `bootstrap-complete`.
+        /// The progress: a type of RFC 8572, such as `bootstrap-complete`.
         progress: String = "progress";
         /// More about it.
         detail: String = "detail";
-        /// When it happened, by the device's own clock.
+        /// The time by the device's own clock.
         time: Option<Timestamp> = "time";
     }
 }
@@ -171,19 +171,19 @@ message! {
 message! {
     /// Something that happened to a device: an entry of the audit trail, or a report of its own.
     pub struct EnrollmentEvent {
-        /// When it happened, the first time if it stands for several.
+        /// The time of the action, or of the first if the entry stands for several.
         time: Option<Timestamp> = "time";
-        /// When it happened last.
+        /// The time of the last one.
         last_time: Option<Timestamp> = "lastTime";
-        /// How often.
+        /// The number of times.
         count: i64 = "count";
-        /// What was done, such as `granted` or `request_approved`; nothing for a report.
+        /// The action, such as `granted` or `request_approved`; nothing for a report.
         action: String = "action";
-        /// Who did it. EMMs are told of devices and of their own people.
+        /// The actor. EMMs are told of devices and of their own people.
         actor: String = "actor";
         /// More about it.
         detail: Option<Map<String, Value>> = "detail";
-        /// What the device reported.
+        /// The device's report.
         report: Option<EnrollmentReport> = "report";
     }
 }
@@ -193,19 +193,19 @@ message! {
     pub struct ListEnrollmentsResponse {
         /// The enrollments.
         enrollments: Vec<Enrollment> = "enrollments";
-        /// Where the next page starts; absent on the last one.
+        /// The start of the next page; absent on the last one.
         next_page_token: String = "nextPageToken";
-        /// How many there are in all.
+        /// The total number.
         total_size: i32 = "totalSize";
     }
 }
 
 message! {
-    /// What happened to a device.
+    /// The history of a device.
     pub struct ListEnrollmentHistoryResponse {
-        /// What happened, the newest first.
+        /// Its events, the newest first.
         events: Vec<EnrollmentEvent> = "events";
-        /// Where the next page starts; absent on the last one.
+        /// The start of the next page; absent on the last one.
         next_page_token: String = "nextPageToken";
     }
 }
@@ -213,7 +213,7 @@ message! {
 message! {
     /// Does something about one device.
     pub struct EnrollmentRequest {
-        /// Which: `customers/{customer}/enrollments/{enrollment}`.
+        /// Its name: `customers/{customer}/enrollments/{enrollment}`.
         enrollment: String = "enrollment";
         /// Or by its claim.
         device: Option<DeviceReference> = "device";
@@ -223,7 +223,7 @@ message! {
 message! {
     /// Approves or refuses a key, and the hardware that it was shown with.
     pub struct EnrollmentDecisionRequest {
-        /// Which: `customers/{customer}/enrollments/{enrollment}`.
+        /// Its name: `customers/{customer}/enrollments/{enrollment}`.
         enrollment: String = "enrollment";
         /// Or by its claim.
         device: Option<DeviceReference> = "device";
@@ -235,11 +235,11 @@ message! {
 message! {
     /// Disables a device, also before it was ever seen.
     pub struct DisableEnrollmentRequest {
-        /// Which: `customers/{customer}/enrollments/{enrollment}`.
+        /// Its name: `customers/{customer}/enrollments/{enrollment}`.
         enrollment: String = "enrollment";
         /// Or by its claim.
         device: Option<DeviceReference> = "device";
-        /// What whoever holds it is to read.
+        /// The message to the person who holds it.
         message: String = "message";
     }
 }
@@ -249,7 +249,7 @@ message! {
     pub struct CreateResetTicketResponse {
         /// The ticket. It is not shown again.
         reset_ticket: Option<Secret> = "resetTicket";
-        /// Until when it is good.
+        /// The time of its expiry.
         expire_time: Option<Timestamp> = "expireTime";
     }
 }

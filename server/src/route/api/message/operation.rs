@@ -14,9 +14,9 @@ use unbox_common::ids::ClaimId;
 use utoipa::openapi::{RefOr, Schema, schema::ObjectBuilder};
 
 wire_enum! {
-    /// How far a batch is.
+    /// The progress of a batch.
     pub enum ProcessingStatus {
-        /// Nothing was said.
+        /// Not specified.
         Unspecified = 0 "BATCH_PROCESS_STATUS_UNSPECIFIED",
         /// It waits.
         Pending = 1 "BATCH_PROCESS_PENDING",
@@ -28,17 +28,17 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// What became of one device of a batch.
+    /// The result of one device of a batch.
     pub enum SingleDeviceStatus {
-        /// Nothing was said.
+        /// Not specified.
         Unspecified = 0 "SINGLE_DEVICE_STATUS_UNSPECIFIED",
-        /// It failed, and nobody knows why.
+        /// It failed for an unknown reason.
         UnknownError = 1 "SINGLE_DEVICE_STATUS_UNKNOWN_ERROR",
         /// It failed for another reason than those below.
         OtherError = 2 "SINGLE_DEVICE_STATUS_OTHER_ERROR",
         /// It was done.
         Success = 3 "SINGLE_DEVICE_STATUS_SUCCESS",
-        /// Whoever asked may not do this.
+        /// The caller may not do this.
         PermissionDenied = 4 "SINGLE_DEVICE_STATUS_PERMISSION_DENIED",
         /// The identifiers name no device.
         InvalidDeviceIdentifier = 5 "SINGLE_DEVICE_STATUS_INVALID_DEVICE_IDENTIFIER",
@@ -60,13 +60,13 @@ message! {
     pub struct Operation {
         /// Its name: `operations/{operation}`.
         name: String = "name";
-        /// How far it is.
+        /// Its progress.
         metadata: Option<OperationMetadata> = "metadata";
         /// Whether it has ended.
         done: bool = "done";
-        /// That it was cancelled; what failed is told device by device.
+        /// Its cancellation; failures are told device by device.
         error: Option<Status> = "error";
-        /// What came of it, once it has ended.
+        /// Its result, once it has ended.
         response: Option<OperationResponse> = "response";
     }
 }
@@ -74,19 +74,19 @@ message! {
 message! {
     /// A page of operations.
     pub struct ListOperationsResponse {
-        /// The operations, without what came of them.
+        /// The operations, without their results.
         operations: Vec<Operation> = "operations";
-        /// Where the next page starts; absent on the last one.
+        /// The start of the next page; absent on the last one.
         next_page_token: String = "nextPageToken";
     }
 }
 
 message! {
-    /// Why something failed (google.rpc.Status).
+    /// The reason for a failure (google.rpc.Status).
     pub struct Status {
         /// The number of its google.rpc.Code.
         code: i32 = "code";
-        /// What happened, for people.
+        /// The failure, for people.
         message: String = "message";
         /// More about it, for programs.
         details: Vec<Map<String, Value>> = "details";
@@ -104,11 +104,11 @@ impl From<&status::Status> for Status {
 }
 
 message! {
-    /// How far a batch of devices is.
+    /// The progress of a batch of devices.
     pub struct DevicesLongRunningOperationMetadata {
-        /// How many devices it has.
+        /// The number of its devices.
         devices_count: i32 = "devicesCount";
-        /// How far it is.
+        /// The progress.
         processing_status: ProcessingStatus = "processingStatus";
         /// The same in per cent; 100 does not mean that it has ended.
         progress: i32 = "progress";
@@ -116,39 +116,39 @@ message! {
 }
 
 message! {
-    /// What came of a batch of devices.
+    /// The result of a batch of devices.
     pub struct DevicesLongRunningOperationResponse {
-        /// What became of each, in the order of the request.
+        /// The result of each device, in the order of the request.
         per_device_status: Vec<OperationPerDevice> = "perDeviceStatus";
-        /// For how many it was done.
+        /// The number of devices that it was done for.
         success_count: i32 = "successCount";
     }
 }
 
 message! {
-    /// One device of a batch: what was asked, and what became of it.
+    /// One device of a batch: the request and its result.
     pub struct OperationPerDevice {
-        /// What was asked, of a batch of claims.
+        /// The request, of a batch of claims.
         claim: Option<PartnerClaim> = "claim";
-        /// What was asked, of a batch of releases.
+        /// The request, of a batch of releases.
         unclaim: Option<PartnerUnclaim> = "unclaim";
-        /// What was asked, of a batch of notes.
+        /// The request, of a batch of notes.
         update_metadata: Option<UpdateMetadataArguments> = "updateMetadata";
-        /// What became of it.
+        /// Its result.
         result: Option<PerDeviceStatusInBatch> = "result";
     }
 }
 
 message! {
-    /// What became of one device of a batch.
+    /// The result of one device of a batch.
     pub struct PerDeviceStatusInBatch {
         /// The device, if it was done.
         device_id: Option<ClaimId> = "deviceId";
         /// In a word.
         status: SingleDeviceStatus = "status";
-        /// Why it failed, in a word that programs compare.
+        /// The reason of the failure, in a word that programs compare.
         error_identifier: String = "errorIdentifier";
-        /// Why it failed, for people.
+        /// The reason of the failure, for people.
         error_message: String = "errorMessage";
     }
 }

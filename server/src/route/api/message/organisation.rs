@@ -5,9 +5,9 @@ use crate::route::api::wire::{enums::wire_enum, message::message, name::Organisa
 use unbox_common::{ids::CompanyId, timestamp::Timestamp};
 
 wire_enum! {
-    /// What an organisation is to this server.
+    /// The kind of an organisation.
     pub enum OrganisationKind {
-        /// Nothing was said.
+        /// Not specified.
         Unspecified = 0 "ORGANISATION_KIND_UNSPECIFIED",
         /// It owns devices.
         Customer = 1 "ORGANISATION_KIND_CUSTOMER",
@@ -21,19 +21,19 @@ wire_enum! {
 }
 
 message! {
-    /// An organisation: the customer that owns devices, or whoever works for customers.
+    /// An organisation: a customer that owns devices, or one that works for customers.
     pub struct Organisation {
         /// Its name: `organisations/{organisation}`.
         name: String = "name", OUTPUT;
-        /// Its id, which is also that of its partner or customer.
+        /// Its id, also that of its partner or customer.
         organisation_id: Option<CompanyId> = "organisationId", OUTPUT;
-        /// What it is here. It never changes.
+        /// Its kind. It never changes.
         kind: OrganisationKind = "kind", REQUIRED;
-        /// What people call it; unique among organisations of its kind.
+        /// The name that people use; unique among organisations of its kind.
         display_name: String = "displayName", REQUIRED;
         /// The reseller of a vendor; the operator's to say.
         parent: Option<OrganisationName> = "parent";
-        /// Whether a customer has accepted the terms of service. Itself it can only accept them.
+        /// The standing of a customer with the terms of service. Itself it can only accept them.
         terms_status: TermsStatus = "termsStatus";
         /// The language of its people (BCP 47).
         language_code: String = "languageCode";
@@ -44,9 +44,9 @@ message! {
         /// Whether the test stations of factories may register device keys for claims of this customer that
         /// are there already. A new customer does not allow it.
         factory_keys_allowed: bool = "factoryKeysAllowed";
-        /// What to look into, in the answer to a new name: that it looks like another organisation's.
+        /// Warnings, in the answer to a new name, that it looks like another organisation's.
         warnings: Vec<String> = "warnings", OUTPUT;
-        /// When it was created.
+        /// The time of its creation.
         create_time: Option<Timestamp> = "createTime", OUTPUT;
     }
 }
@@ -56,33 +56,33 @@ message! {
     pub struct ListOrganisationsResponse {
         /// The organisations.
         organisations: Vec<Organisation> = "organisations";
-        /// Where the next page starts; absent on the last one.
+        /// The start of the next page; absent on the last one.
         next_page_token: String = "nextPageToken";
     }
 }
 
 message! {
-    /// That a reseller, vendor or EMM works for a customer, seen from one of the two.
+    /// A link: a reseller, vendor or EMM works for a customer, seen from one of the two.
     pub struct Link {
         /// Its name: `organisations/{organisation}/links/{the other one's id}`.
         name: String = "name", OUTPUT;
         /// The other one: `organisations/{organisation}`.
         organisation: Option<OrganisationName> = "organisation", REQUIRED;
-        /// What people call it.
+        /// The name that people use.
         display_name: String = "displayName", OUTPUT;
-        /// What it is here.
+        /// Its kind.
         kind: OrganisationKind = "kind", OUTPUT;
-        /// Since when.
+        /// The time from which it has worked for the other.
         create_time: Option<Timestamp> = "createTime", OUTPUT;
     }
 }
 
 message! {
-    /// Who works for a customer, or for whom an organisation of another kind works.
+    /// The organisations that work for a customer, or the customers that another organisation works for.
     pub struct ListLinksResponse {
         /// The links.
         links: Vec<Link> = "links";
-        /// Where the next page starts; absent on the last one.
+        /// The start of the next page; absent on the last one.
         next_page_token: String = "nextPageToken";
     }
 }

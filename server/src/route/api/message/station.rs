@@ -7,9 +7,9 @@ use unbox_common::{
 };
 
 wire_enum! {
-    /// Whose a device is, as far as its organisation may see.
+    /// The standing of a device with the claims that its organisation may see.
     pub enum DeviceStanding {
-        /// Nothing was said.
+        /// Not specified.
         Unspecified = 0 "DEVICE_STANDING_UNSPECIFIED",
         /// No claim names any part of it.
         NotClaimed = 1 "NOT_CLAIMED",
@@ -25,13 +25,13 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// What became of a device that was to be registered.
+    /// The result for a device that was to be registered.
     pub enum RegistrationState {
-        /// Nothing was said.
+        /// Not specified.
         Unspecified = 0 "REGISTRATION_STATE_UNSPECIFIED",
         /// It is on record now.
         Registered = 1 "REGISTERED",
-        /// It was on record, and is with what it shows now.
+        /// It was on record, and the record now has the identifiers that it shows.
         Updated = 2 "UPDATED",
         /// It was on record like this; nothing changed.
         AlreadyRegistered = 3 "ALREADY_REGISTERED",
@@ -67,7 +67,7 @@ message! {
 }
 
 message! {
-    /// What is known about devices.
+    /// The answers about devices.
     pub struct CheckDevicesResponse {
         /// One for each device, in their order.
         results: Vec<DeviceCheck> = "results";
@@ -75,9 +75,9 @@ message! {
 }
 
 message! {
-    /// What is known about one device.
+    /// The answer about one device.
     pub struct DeviceCheck {
-        /// Whose it is.
+        /// Its standing.
         standing: DeviceStanding = "standing";
         /// The claim.
         device_id: Option<ClaimId> = "deviceId";
@@ -85,13 +85,13 @@ message! {
         owner_company_id: Option<CompanyId> = "ownerCompanyId";
         /// The identifiers that decided.
         matched: Vec<HardwareIdentifier> = "matched";
-        /// What the claim names and the device does not show.
+        /// The identifiers that the claim names and the device does not show.
         missing: Vec<HardwareIdentifier> = "missing";
         /// The record, if a station registered this device.
         record_id: Option<FactoryRecordId> = "recordId";
         /// The kind of identifier by which it contradicts another device that a station registered.
         duplicate: String = "duplicate";
-        /// What is wrong.
+        /// The problem.
         problem: String = "problem";
     }
 }
@@ -105,7 +105,7 @@ message! {
 }
 
 message! {
-    /// What became of devices that were to be registered.
+    /// The results for devices that were to be registered.
     pub struct RegisterDevicesResponse {
         /// One for each device, in their order.
         results: Vec<DeviceRegistration> = "results";
@@ -113,21 +113,21 @@ message! {
 }
 
 message! {
-    /// What became of one of them.
+    /// The result for one of them.
     pub struct DeviceRegistration {
-        /// What became of it.
+        /// The result.
         state: RegistrationState = "state";
         /// The record.
         record_id: Option<FactoryRecordId> = "recordId";
         /// The claim that has the device's key, if there is one.
         device_id: Option<ClaimId> = "deviceId";
-        /// What is wrong, and what to do; of a device on record, why the claim on it did not get its key.
+        /// The problem and its remedy; of a device on record, the reason why the claim did not get its key.
         problem: String = "problem";
     }
 }
 
 message! {
-    /// What test stations registered of a device.
+    /// The record of a device that test stations registered.
     pub struct FactoryRecord {
         /// Its name: `partners/{partner}/factoryRecords/{factoryRecord}`, or the same below `customers`.
         name: String = "name";
@@ -137,23 +137,23 @@ message! {
         identifiers: Vec<HardwareIdentifier> = "identifiers";
         /// The claim that got the device's key from this record.
         device_id: Option<ClaimId> = "deviceId";
-        /// When it was registered first.
+        /// The time of its first registration.
         create_time: Option<Timestamp> = "createTime";
     }
 }
 
 message! {
-    /// What an organisation's test stations registered.
+    /// The records of an organisation's test stations.
     pub struct ListFactoryRecordsResponse {
         /// The records, oldest first.
         factory_records: Vec<FactoryRecord> = "factoryRecords";
-        /// Where the next page starts; absent on the last one.
+        /// The start of the next page; absent on the last one.
         next_page_token: String = "nextPageToken";
     }
 }
 
 message! {
-    /// What a device needs to trust this server: the files that images get.
+    /// The files with which a device comes to trust this server: those that images get.
     pub struct TrustBundle {
         /// `anchors.pem`: the TLS authorities, byte for byte.
         anchors: String = "anchors";

@@ -10,6 +10,7 @@ use super::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
+use serde_path_to_error::{Path, Segment};
 
 /// Decodes a message of at most `limit` bytes, and checks it against its table. An empty body counts as
 /// `{}`. The depth of JSON is limited by its parser, to 128.
@@ -58,9 +59,9 @@ pub(super) fn from_json<T: DeserializeOwned>(text: &str, at: &str) -> Result<T, 
         let mut json = serde_json::Deserializer::from_str(text);
         match serde_path_to_error::deserialize::<_, T>(&mut json) {
             Err(error) => {
-                let below = error.path().to_string();
+                let below = path(error.path());
                 let path = match (at, below.as_str()) {
-                    (_, ".") => at.to_owned(),
+                    (_, "") => at.to_owned(),
                     ("", _) => below,
                     _ => format!("{at}.{below}"),
                 };
@@ -70,6 +71,18 @@ pub(super) fn from_json<T: DeserializeOwned>(text: &str, at: &str) -> Result<T, 
             Ok(_) => refused(at, &plain),
         }
     })
+}
+
+/// Writes the path of a mistake. The keys of a map are the client's own, and may be of any length.
+fn path(path: &Path) -> String {
+    let mut text = String::new();
+    for segment in path {
+        if !(text.is_empty() || matches!(segment, Segment::Seq { .. })) {
+            text.push('.');
+        }
+        text.push_str(&shown(&segment.to_string()));
+    }
+    text
 }
 
 /// Makes the refusal of wrong JSON, with the place; an empty path is the whole.
@@ -83,7 +96,8 @@ pub(super) fn refused(path: &str, error: &serde_json::Error) -> Status {
         return Status::new(Code::InvalidArgument, message);
     }
     if let Some(name) = named(text, "unknown field `") {
-        let (outer, name) = (parent(path, name), shown(name));
+        let name = shown(name);
+        let outer = parent(path, &name);
         let at = if outer.is_empty() { String::new() } else { format!(" at '{outer}'") };
         let rule = format!("Invalid JSON payload received. Unknown name \"{name}\"{at}: Cannot find field.");
         let violation = FieldViolation::new(outer, rule.clone());
@@ -94,8 +108,10 @@ pub(super) fn refused(path: &str, error: &serde_json::Error) -> Status {
         [("duplicate field `", "The field is given twice."), ("missing field `", "A value is required.")]
     {
         if let Some(name) = named(text, prefix) {
-            let mut violation = FieldViolation::new(shown(name), rule);
-            violation.nest(parent(path, name));
+            let name = shown(name);
+            let outer = parent(path, &name);
+            let mut violation = FieldViolation::new(name.as_str(), rule);
+            violation.nest(outer);
             return Status::invalid(vec![violation]);
         }
     }
@@ -279,6 +295,12 @@ mod tests {
                 "policy[0]",
                 "Invalid JSON payload received. Unknown name \"also\" at 'policy[0]': Cannot find field.",
             ),
+            (r#"{"name":"a\u0000"}"#, "name", "name: Expected a text without the character U+0000."),
+            (
+                r#"{"oneInner":{"wholeNumber":1,"entries":{"a":"\u0000"}}}"#,
+                "oneInner.entries",
+                "oneInner.entries: Expected a text without the character U+0000.",
+            ),
             (r#"["a"]"#, "", "Expected an object."),
             ("5", "", "Expected an object."),
             ("null", "", "Expected an object."),
@@ -289,6 +311,20 @@ mod tests {
             ),
         ] {
             assert_eq!(decoded(json), Err((field.to_owned(), message.to_owned())), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_long_key_is_named_by_its_beginning() {
+        let long = "k".repeat(2000);
+        for (json, field) in [
+            (format!(r#"{{"oneInner":{{"entries":{{"{long}":5}}}}}}"#), "oneInner.entries."),
+            (format!(r#"{{"oneInner":{{"{long}":5}}}}"#), "oneInner"),
+            (format!(r#"{{"policy":[{{"type":"hostname","name":"a","{long}":1}}]}}"#), "policy[0]"),
+        ] {
+            let (found, message) = decoded(&json).unwrap_err();
+            assert!(found.starts_with(field) && found.len() <= field.len() + 64, "{found}");
+            assert!(message.len() < 300 && !message.contains(&long[..65]), "{message}");
         }
     }
 

@@ -13,6 +13,10 @@ use utoipa::openapi::{
     schema::{Array, KnownFormat, Object, ObjectBuilder, SchemaFormat, SchemaType, Type},
 };
 
+/// The rule of every text of a request. PostgreSQL stores no U+0000, and SQLite would: refused here, it is
+/// refused by both, and before any statement.
+pub const NO_NUL: &str = "Expected a text without the character U+0000.";
+
 /// Schemas of the document by their names, as utoipa collects them.
 pub type Schemas = Vec<(String, RefOr<Schema>)>;
 
@@ -172,7 +176,9 @@ impl<T: Form> Field for Vec<T> {
 /// A map of texts. Its keys are the client's own and are left as they are.
 impl Field for BTreeMap<String, String> {
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Option::deserialize(deserializer).map(Option::unwrap_or_default)
+        let entries: Self = Option::deserialize(deserializer)?.unwrap_or_default();
+        let storable = |(key, value): (&String, &String)| !key.contains('\0') && !value.contains('\0');
+        if entries.iter().all(storable) { Ok(entries) } else { Err(D::Error::custom(NO_NUL)) }
     }
 
     fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -232,9 +238,11 @@ impl<T: Field> Serialize for WrittenField<'_, T> {
     }
 }
 
+/// Any text without U+0000.
 impl Form for String {
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::deserialize(deserializer)
+        let text = Self::deserialize(deserializer)?;
+        if text.contains('\0') { Err(D::Error::custom(NO_NUL)) } else { Ok(text) }
     }
 
     fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -249,7 +257,7 @@ impl Form for String {
 /// A secret is written as itself; an empty one counts as absent.
 impl Form for Secret {
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::deserialize(deserializer)
+        <String as Form>::read(deserializer).map(Self::new)
     }
 
     fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

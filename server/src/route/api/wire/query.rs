@@ -5,6 +5,7 @@
 
 use super::{
     detail::{Detail, FieldViolation},
+    form::NO_NUL,
     int64,
     message::Message,
     partial::Selector,
@@ -285,9 +286,12 @@ fn decoded(query: &str) -> Result<Vec<Parameter>, Status> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         Some(Parameter { name: percent_decoded(name)?, value: percent_decoded(value)? })
     };
-    match pairs.iter().map(parameter).collect() {
-        Some(parameters) => Ok(parameters),
-        None => refused("The query is not percent-encoded UTF-8."),
+    let Some(parameters) = pairs.iter().map(parameter).collect::<Option<Vec<_>>>() else {
+        return refused("The query is not percent-encoded UTF-8.");
+    };
+    match parameters.iter().find(|one| one.value.contains('\0')) {
+        Some(one) => Err(Status::invalid_field(shown(&one.name), NO_NUL)),
+        None => Ok(parameters),
     }
 }
 
@@ -389,6 +393,7 @@ mod tests {
                 "Invalid JSON payload received. Unknown name \"foo\": Cannot bind query parameter. \
                  Field 'foo' could not be found in request message.",
             ),
+            ("page_token=hunter2%00", "page_token: Expected a text without the character U+0000."),
             ("alt=hunter2", "alt: Expected json: there is no other form of answers."),
             ("alt=csv", "alt: Expected json: there is no other form of answers."),
             ("alt=media", "alt: Expected json: there is no other form of answers."),
