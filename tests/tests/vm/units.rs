@@ -35,7 +35,7 @@ fn a_fresh_device_reads_its_identity_and_says_what_is_missing() -> Result<()> {
 #[ignore = "needs QEMU: run tests/run"]
 fn an_enrolled_device_boots_without_shaking_hands() -> Result<()> {
     let machine = Machine::new(&Image::agent()?).file("/var/lib/unbox/enrolled", "", 0o644);
-    let mut vm = stand_in::installing(machine, "exit 1").start()?;
+    let mut vm = stand_in::installing(machine, "exit 3").start()?;
     vm.wait_ready(BOOT)?;
     assert_eq!(vm.succeed("systemctl is-system-running --wait")?, "running");
     for unit in ["unbox-handshake", "unbox-install", "unbox-resume", "unbox-report"] {
@@ -80,7 +80,7 @@ fn what_is_half_installed_is_not_started_until_it_is_whole() -> Result<()> {
 #[ignore = "needs QEMU: run tests/run"]
 fn a_boot_goes_on_when_an_interrupted_installation_cannot() -> Result<()> {
     let machine = Machine::new(&Image::agent()?).file("/var/lib/unbox/install/journal.jsonl", "{}\n", 0o600);
-    let mut vm = stand_in::installing(machine, "exit 1").start()?;
+    let mut vm = stand_in::installing(machine, "exit 3").start()?;
     vm.wait_ready(BOOT)?;
     vm.wait_until("systemctl is-active --quiet multi-user.target", SOON)?;
     assert_eq!(vm.shell("systemctl is-active unbox-install unbox-resume")?.text, "failed\nfailed");
