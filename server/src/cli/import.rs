@@ -78,7 +78,9 @@ impl Import {
         let reseller = defaults.reseller;
         let mut import = opened.services.open_import(&opened.by, defaults, csv).await.context(STOPPED)?;
         while let Some(rows) = import.next_results().await.context(STOPPED)? {
-            rows.iter().for_each(|row| told.tell(row));
+            for row in &rows {
+                told.tell(row);
+            }
         }
         told.finish()?;
         let summary = import.summary();
