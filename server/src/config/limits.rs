@@ -36,7 +36,7 @@ pub struct Limits {
     pub device_burst: u32,
     /// The reports and check-ins that one device may send each minute after that.
     pub device_per_minute: u32,
-    /// Queries of one account in 100 seconds, and of each of its users; 0 for no limit.
+    /// Queries of one account in 100 seconds; 0 for no limit.
     pub api_queries_per_100s: u32,
 }
 

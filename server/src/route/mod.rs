@@ -109,12 +109,12 @@ impl App {
         &self.metrics
     }
 
-    /// Counts one query of an account, for one of its users if it names one.
+    /// Counts one query of an account.
     ///
     /// # Errors
     /// The time until the next one is allowed.
-    pub fn count_query(&self, account: AccountId, quota_user: Option<&str>) -> Result<(), Duration> {
-        self.quota.check(account, quota_user)
+    pub fn count_query(&self, account: AccountId) -> Result<(), Duration> {
+        self.quota.check(account)
     }
 
     /// Returns the longest time that a request waits for memory that others hold.
