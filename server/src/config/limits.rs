@@ -10,9 +10,10 @@ use std::{num::NonZeroU32, time::Duration};
 /// The limits of the server's load, at once and from one side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections.
+    /// Open connections of devices; those of other listeners, about half as many, come on top.
     pub connections: usize,
-    /// Open connections from one address; one reseller's warehouse may sit behind it.
+    /// Open connections from one address; one reseller's warehouse may sit behind it. Two thirds of
+    /// them may be without a request so far.
     pub connections_per_address: usize,
     /// Device messages that are handled at the same time.
     pub requests: usize,
@@ -36,7 +37,7 @@ pub struct Limits {
     pub device_burst: u32,
     /// The reports and check-ins that one device may send each minute after that.
     pub device_per_minute: u32,
-    /// Queries of one account in 100 seconds, and of each of its users; 0 for no limit.
+    /// Queries of one account in 100 seconds; 0 for no limit.
     pub api_queries_per_100s: u32,
 }
 
@@ -73,11 +74,11 @@ impl Limits {
         let rate = |field, value, default| number(field, value, default, 0..=1_000_000);
         let time = |field, value, secs| span(field, value, Duration::from_secs(secs), 1..=600);
         Ok(Self {
-            connections: count("limits.connections", from.connections, 8192)?,
+            connections: count("limits.connections", from.connections, 2048)?,
             connections_per_address: count(
                 "limits.connections_per_address",
                 from.connections_per_address,
-                2048,
+                1536,
             )?,
             requests: count("limits.requests", from.requests, 1024)?,
             memory_bytes: number("limits.memory_mib", from.memory_mib, 96, 64..=65_536)

@@ -116,15 +116,18 @@ listen = [{listen}]
 #roots = \"/etc/ssl/tpm-roots\"
 
 [limits]
-# Open connections in all, and from one address (IPv6: one /64).
-#connections = 8192
-#connections_per_address = 2048
+# Open connections of devices in all, and from one address or its network (IPv4: /24; IPv6: /64, /56,
+# /48); two thirds of those may be without a request so far. Where all are taken, the one that has waited
+# longest without a request is closed. Each may take 50 KiB of memory.
+#connections = 2048
+#connections_per_address = 1536
 # Device messages at the same time; more are told to come back.
 #requests = 1024
 # Whoever sends a file more slowly than this, in bytes a second, is sent away. 0: no limit.
 #least_bytes_per_s = 1024
 # Memory for the bodies of requests and for answers, all together. Nobody gets more of it than is left
-# for the others; who finds none is told to come back. MemoryMax= of the unit has to be higher.
+# for the others; who finds none is told to come back. Small messages do not need it: each connection has 12 KiB
+# of its own. MemoryMax= of the unit has to be higher.
 #memory_mib = 96
 # Time for TLS and the head of a request, for the whole request, and for requests to finish
 # when the server stops.

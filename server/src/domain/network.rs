@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
 
@@ -11,6 +11,9 @@ use std::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Network(IpAddr);
+
+/// A wider network than a subscriber's: its first address, and its length in bits.
+pub type Enclosing = (IpAddr, u32);
 
 /// The text names no network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +44,19 @@ impl Network {
             IpAddr::V4(_) => None,
             IpAddr::V6(v6) => Some(first_bits(v6, bits)),
         }
+    }
+
+    /// Returns the wider networks that one party may have all to itself, and the multiple of one subscriber's
+    /// share of memory that each of them may hold.
+    pub fn enclosing(self) -> impl Iterator<Item = (Enclosing, usize)> {
+        let networks = match self.0 {
+            IpAddr::V4(v4) => {
+                let [a, b, c, _] = v4.octets();
+                [Some(((Ipv4Addr::new(a, b, c, 0).into(), 24), 2)), None]
+            }
+            IpAddr::V6(v6) => [Some(((first_bits(v6, 56), 56), 2)), Some(((first_bits(v6, 48), 48), 3))],
+        };
+        networks.into_iter().flatten()
     }
 }
 
@@ -105,5 +121,20 @@ mod tests {
             assert_eq!((wider(56).as_deref(), wider(48).as_deref()), (of_56, of_48));
         }
         assert_eq!("example.com".parse::<Network>(), Err(NotANetwork));
+    }
+
+    #[test]
+    fn a_network_shares_with_those_that_may_be_of_the_same_party() {
+        for (address, expected) in [
+            ("192.0.2.7", vec![("192.0.2.0", 24, 2)]),
+            ("2001:db8:1:2345::1", vec![("2001:db8:1:2300::", 56, 2), ("2001:db8:1::", 48, 3)]),
+        ] {
+            let enclosing = Network::of(address.parse().unwrap()).enclosing();
+            let found: Vec<_> =
+                enclosing.map(|((first, bits), times)| (first.to_string(), bits, times)).collect();
+            let found: Vec<_> =
+                found.iter().map(|(first, bits, times)| (first.as_str(), *bits, *times)).collect();
+            assert_eq!(found, expected);
+        }
     }
 }

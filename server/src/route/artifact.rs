@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use std::{io, sync::Arc};
+use tokio::fs;
 use tower_http::services::ServeFile;
 use unbox_common::digest::Sha256;
 
@@ -16,6 +17,10 @@ use unbox_common::digest::Sha256;
 const RETRY_AFTER_S: u32 = 15;
 /// The caching of artifacts: the bytes of a digest never change.
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+/// The range of all bytes.
+const WHOLE: HeaderValue = HeaderValue::from_static("bytes=0-");
+/// The number of bytes of an artifact that are in memory for one client.
+const PART_BYTES: usize = 16 * 1024;
 
 /// `GET` and `HEAD`.
 pub(super) async fn artifact(
@@ -31,7 +36,13 @@ pub(super) async fn artifact(
     };
     let cached = names(request.headers(), &header::IF_NONE_MATCH, &etag);
     only_by_digest(request.headers_mut(), &etag);
-    let mut file = ServeFile::new(app.services.artifact_path(digest)).ignore_multi_range_requests(true);
+    let path = app.services.artifact_path(digest);
+    if let Some(last) = last_bytes(request.headers())
+        && fs::metadata(&path).await.is_ok_and(|file| file.len() < last)
+    {
+        request.headers_mut().insert(header::RANGE, WHOLE);
+    }
+    let mut file = ServeFile::new(path).ignore_multi_range_requests(true).with_buf_chunk_size(PART_BYTES);
     let served = match file.try_call(request).await {
         Ok(served) => served.map(Body::new),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return missing(&app, digest).await,
@@ -86,6 +97,12 @@ fn only_by_digest(headers: &mut HeaderMap, etag: &HeaderValue) {
     ] {
         headers.remove(dated);
     }
+}
+
+/// Returns the length of a suffix that is asked for. One that is longer than the bytes means all of them
+/// (RFC 9110, section 14.1.2).
+fn last_bytes(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::RANGE)?.to_str().ok()?.trim().strip_prefix("bytes=-")?.parse().ok()
 }
 
 fn names(headers: &HeaderMap, header: &header::HeaderName, etag: &HeaderValue) -> bool {

@@ -1,11 +1,15 @@
 //! The shares of requests in limited resources: bytes of memory, and places for passing files.
 //!
-//! Each holder may hold as much as is still free: alone half of all, beside one other a third, and
-//! a newcomer always finds some. A known caller counts for their company, so that further accounts
-//! and addresses give no further share; and for their address, so that further companies do not
-//! either.
+//! Each holder may hold as much as is still free: alone half of all, beside one other a third. A known
+//! caller counts for their company, so that further accounts and addresses give no further share; and for
+//! their address and its wider networks, so that further companies and neighbouring addresses do not either.
+//!
+//! Many holders together could leave next to nothing. There is therefore a reserve for the first bytes of as
+//! many reservations as there are connections, which is all that a device's handshake needs: nobody's share
+//! counts there.
 
 use super::AddressKey;
+use crate::domain::network::Enclosing;
 use axum::body::Bytes;
 use std::{
     collections::HashMap,
@@ -17,9 +21,11 @@ use unbox_common::ids::{AccountId, CompanyId};
 
 /// A holder of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Holder {
+pub(crate) enum Holder {
     /// Everybody behind one address.
     Address(AddressKey),
+    /// Everybody in a network that is wider than a subscriber's.
+    Network(Enclosing),
     /// A company, with all of its accounts.
     Company(CompanyId),
     /// An account of the operator.
@@ -28,14 +34,14 @@ pub(super) enum Holder {
 
 /// The holders of a request's memory: its address, and its name once that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Holders {
-    pub(super) address: Option<AddressKey>,
-    pub(super) known: Option<Holder>,
+pub(crate) struct Holders {
+    pub(crate) address: Option<AddressKey>,
+    pub(crate) known: Option<Holder>,
 }
 
 /// The reason why nothing is granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoneFree {
+pub(crate) enum NoneFree {
     /// The holder has its share already.
     Share,
     /// All holders together have all of it.
@@ -43,23 +49,30 @@ pub(super) enum NoneFree {
 }
 
 /// A limited resource.
-pub(super) struct Budget {
-    total_bytes: usize,
+pub(crate) struct Budget {
+    /// The part that holders share.
+    shared_bytes: usize,
+    /// The part for the first bytes of each reservation.
+    reserve_bytes: usize,
+    /// The number of a reservation's first bytes that come from the reserve.
+    first_bytes: usize,
     held: Mutex<Held>,
     freed: Notify,
 }
 
 #[derive(Default)]
 struct Held {
-    bytes: usize,
+    shared_bytes: usize,
+    reserve_bytes: usize,
     by_holder: HashMap<Holder, usize>,
 }
 
 /// A part of the budget; it is free again when dropped.
-pub(super) struct Reservation {
+pub(crate) struct Reservation {
     budget: Arc<Budget>,
     holders: Holders,
-    bytes: usize,
+    shared_bytes: usize,
+    reserve_bytes: usize,
 }
 
 impl Holders {
@@ -68,19 +81,34 @@ impl Holders {
         Self { address: None, known: self.known }
     }
 
-    fn each(self) -> impl Iterator<Item = Holder> {
-        [self.address.map(Holder::Address), self.known].into_iter().flatten()
+    /// Returns each holder, and the multiple of one holder's share that it may have.
+    fn each(self) -> impl Iterator<Item = (Holder, usize)> {
+        let wider = self.address.into_iter().flat_map(AddressKey::enclosing);
+        let wider = wider.map(|(network, times)| (Holder::Network(network), times));
+        [self.address.map(Holder::Address), self.known].into_iter().flatten().map(|one| (one, 1)).chain(wider)
     }
 }
 
 impl Budget {
-    pub(super) fn new(total_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { total_bytes, held: Mutex::default(), freed: Notify::new() })
+    /// Makes a budget that holders share.
+    pub(crate) fn new(shared_bytes: usize) -> Arc<Self> {
+        Self::with_reserve(shared_bytes, 0, 0)
+    }
+
+    /// Makes a budget that has, beside what holders share, the first bytes of this many reservations at once.
+    pub(super) fn with_reserve(shared_bytes: usize, first_bytes: usize, reservations: usize) -> Arc<Self> {
+        Arc::new(Self {
+            shared_bytes,
+            reserve_bytes: first_bytes.saturating_mul(reservations),
+            first_bytes,
+            held: Mutex::default(),
+            freed: Notify::new(),
+        })
     }
 
     /// Opens a reservation that holds nothing yet.
     pub(super) fn open(self: &Arc<Self>, holders: Holders) -> Reservation {
-        Reservation { budget: self.clone(), holders, bytes: 0 }
+        Reservation { budget: self.clone(), holders, shared_bytes: 0, reserve_bytes: 0 }
     }
 
     /// Reserves memory at once, or not at all.
@@ -91,7 +119,7 @@ impl Budget {
     }
 
     /// Reserves memory as soon as there is some, or returns after `patience` why there was none.
-    pub(super) async fn wait(
+    pub(crate) async fn wait(
         self: &Arc<Self>,
         holders: Holders,
         bytes: usize,
@@ -116,14 +144,15 @@ impl Budget {
 
     /// Returns the bytes that are held now, for the metrics.
     pub(super) fn held_bytes(&self) -> usize {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).bytes
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.shared_bytes.saturating_add(held.reserve_bytes)
     }
 }
 
 impl Held {
     fn add(&mut self, holders: Holders, bytes: usize) {
-        self.bytes = self.bytes.saturating_add(bytes);
-        for holder in holders.each() {
+        self.shared_bytes = self.shared_bytes.saturating_add(bytes);
+        for (holder, _) in holders.each() {
             *self.by_holder.entry(holder).or_default() += bytes;
         }
     }
@@ -132,16 +161,30 @@ impl Held {
 impl Reservation {
     /// Reserves more memory.
     pub(super) fn grow(&mut self, bytes: usize) -> Result<(), NoneFree> {
-        let mut held = self.budget.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let together = held.bytes.saturating_add(bytes);
-        let free = self.budget.total_bytes.checked_sub(together).ok_or(NoneFree::All)?;
-        let own = |holder| held.by_holder.get(&holder).copied().unwrap_or_default();
-        if self.holders.each().any(|holder| own(holder).saturating_add(bytes) > free) {
-            return Err(NoneFree::Share);
+        let budget = &self.budget;
+        let mut held = budget.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let from_reserve = budget
+            .first_bytes
+            .saturating_sub(self.reserve_bytes)
+            .min(budget.reserve_bytes.saturating_sub(held.reserve_bytes))
+            .min(bytes);
+        let shared = bytes - from_reserve;
+        if shared > 0 {
+            let together = held.shared_bytes.saturating_add(shared);
+            let free = budget.shared_bytes.checked_sub(together).ok_or(NoneFree::All)?;
+            let has_share = |(holder, times): (Holder, usize)| {
+                let own = held.by_holder.get(&holder).copied().unwrap_or_default();
+                own.saturating_add(shared) <= free.saturating_mul(times)
+            };
+            if !self.holders.each().all(has_share) {
+                return Err(NoneFree::Share);
+            }
+            held.add(self.holders, shared);
         }
-        held.add(self.holders, bytes);
+        held.reserve_bytes += from_reserve;
         drop(held);
-        self.bytes += bytes;
+        self.shared_bytes += shared;
+        self.reserve_bytes += from_reserve;
         Ok(())
     }
 
@@ -153,9 +196,11 @@ impl Reservation {
     /// Reserves at least this many bytes, even if they are not free: for an answer that exists already, and
     /// must not be lost.
     pub(super) fn cover(&mut self, bytes: usize) {
-        let more = bytes.saturating_sub(self.bytes);
-        self.budget.held.lock().unwrap_or_else(PoisonError::into_inner).add(self.holders, more);
-        self.bytes += more;
+        let more = bytes.saturating_sub(self.shared_bytes + self.reserve_bytes);
+        if more > 0 && self.grow(more).is_err() {
+            self.budget.held.lock().unwrap_or_else(PoisonError::into_inner).add(self.holders, more);
+            self.shared_bytes += more;
+        }
     }
 
     /// Returns the bytes, which hold this memory until they are dropped.
@@ -179,14 +224,15 @@ impl AsRef<[u8]> for HeldBytes {
 impl Drop for Reservation {
     fn drop(&mut self) {
         // Nothing is freed, so nobody is woken: least of all the one who just found nothing.
-        if self.bytes == 0 {
+        if self.shared_bytes + self.reserve_bytes == 0 {
             return;
         }
         let mut held = self.budget.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.bytes = held.bytes.saturating_sub(self.bytes);
-        for holder in self.holders.each() {
+        held.reserve_bytes = held.reserve_bytes.saturating_sub(self.reserve_bytes);
+        held.shared_bytes = held.shared_bytes.saturating_sub(self.shared_bytes);
+        for (holder, _) in self.holders.each() {
             match held.by_holder.get_mut(&holder) {
-                Some(own) if *own > self.bytes => *own -= self.bytes,
+                Some(own) if *own > self.shared_bytes => *own -= self.shared_bytes,
                 _ => drop(held.by_holder.remove(&holder)),
             }
         }
@@ -213,10 +259,10 @@ mod tests {
         let first: Vec<_> = std::iter::from_fn(|| budget.reserve(at("192.0.2.1"), 10).ok()).collect();
         assert_eq!(first.len(), 6);
         assert_eq!(budget.reserve(at("192.0.2.1"), 10).err(), Some(NoneFree::Share));
-        let second: Vec<_> = std::iter::from_fn(|| budget.reserve(at("192.0.2.2"), 10).ok()).collect();
+        let second: Vec<_> = std::iter::from_fn(|| budget.reserve(at("198.51.100.2"), 10).ok()).collect();
         assert_eq!(second.len(), 3);
-        assert!(budget.reserve(at("192.0.2.3"), 10).is_ok());
-        assert_eq!(budget.reserve(at("192.0.2.3"), 200).err(), Some(NoneFree::All));
+        assert!(budget.reserve(at("203.0.113.3"), 10).is_ok());
+        assert_eq!(budget.reserve(at("203.0.113.3"), 200).err(), Some(NoneFree::All));
         drop((first, second));
         assert_eq!(budget.held_bytes(), 0);
         assert!(budget.held.lock().unwrap().by_holder.is_empty());
@@ -232,7 +278,50 @@ mod tests {
         let companies = (1..=20).map(|id| company(id, "192.0.2.1"));
         let held: Vec<_> = companies.filter_map(|holders| budget.reserve(holders, 10).ok()).collect();
         assert_eq!(held.len(), 6);
-        assert!(budget.reserve(company(21, "192.0.2.2"), 10).is_ok(), "others are not kept out");
+        assert!(budget.reserve(company(21, "198.51.100.2"), 10).is_ok(), "others are not kept out");
+    }
+
+    #[test]
+    fn neighbouring_addresses_share_and_leave_some_for_the_next_network() {
+        for (network, expected) in [("192.0.2.", 80), ("2001:db8:1:2300::", 60), ("2001:db8:1:23", 80)] {
+            let budget = Budget::new(120);
+            let mut held = Vec::new();
+            for number in 1..=99 {
+                let address = match network {
+                    "2001:db8:1:23" => format!("{network}{number:02}::1"),
+                    _ => format!("{network}{number}"),
+                };
+                held.extend(std::iter::from_fn(|| budget.reserve(at(&address), 1).ok()));
+            }
+            assert_eq!(budget.held_bytes(), expected, "{network}");
+            assert!(budget.reserve(at("198.51.100.2"), 10).is_ok());
+        }
+        let budget = Budget::new(120);
+        let addresses = (0..4096).map(|part| at(&format!("2001:db8:1:{:x}::1", part * 16)));
+        let held: Vec<_> = addresses.filter_map(|holders| budget.reserve(holders, 1).ok()).collect();
+        assert_eq!(held.len(), 90, "a /48 leaves a quarter");
+    }
+
+    #[test]
+    fn a_small_message_gets_its_memory_whatever_others_hold() {
+        let budget = Budget::with_reserve(120, 10, 20);
+        let mut held = Vec::new();
+        for network in 0..16 {
+            let mut all = budget.open(at(&format!("198.51.{network}.1")));
+            while all.grow(1).is_ok() {}
+            held.push(all);
+        }
+        for holders in [at("198.51.0.1"), at("192.0.2.1"), company(7, "192.0.2.1")] {
+            let mut small = budget.open(holders);
+            assert_eq!([small.grow(6), small.grow(4)], [Ok(()); 2]);
+            let before = budget.held_bytes();
+            assert_eq!(small.grow(1), Err(NoneFree::Share), "more than the first bytes is shared");
+            assert_eq!(budget.held_bytes(), before);
+            held.push(small);
+        }
+        drop(held);
+        assert_eq!(budget.held_bytes(), 0);
+        assert!(budget.held.lock().unwrap().by_holder.is_empty());
     }
 
     #[test]

@@ -15,8 +15,8 @@ use axum::{
     response::Response,
 };
 use serde::de::DeserializeOwned;
-use std::{future::Future, sync::Arc};
-use tokio::time::timeout;
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep_until, timeout};
 use unbox_common::{
     ids::Generation,
     protocol::{
@@ -24,6 +24,9 @@ use unbox_common::{
         limits::{MAX_CHECK_IN_BYTES, MAX_HELLO_BYTES, MAX_PROVE_BYTES, MAX_REPORT_BYTES},
     },
 };
+
+/// The time of an answer to a hello that is held back, or a multiple of it.
+const HELD_BACK_STEP: Duration = Duration::from_millis(100);
 
 /// `POST /device/v1/hello`
 pub(super) async fn hello(
@@ -38,7 +41,18 @@ async fn challenge(app: &App, peer: &Peer, request: Request) -> Result<Challenge
     app.by_address.check(address_key(peer)).map_err(RouteError::TooMany)?;
     let body = body::read(app, holders(peer), request, MAX_HELLO_BYTES).await?;
     let hello = app.services.read_hello(&body)?;
-    admitted(app, answer_unless_guessed(app, peer, hello)).await
+    let began = Instant::now();
+    let answer = admitted(app, answer_unless_guessed(app, peer, hello)).await;
+    if let Err(RouteError::TooMany(_)) = answer {
+        sleep_until(began + whole_steps(began.elapsed())).await;
+    }
+    answer
+}
+
+/// Returns the time that an answer takes which is held back: a hit, which reads more than a miss, must not be
+/// told from one by its time.
+fn whole_steps(took: Duration) -> Duration {
+    HELD_BACK_STEP * u32::try_from(took.as_nanos() / HELD_BACK_STEP.as_nanos() + 1).unwrap_or(1)
 }
 
 /// Answers a hello, unless its address has guessed too many identifiers and shows nothing else.
@@ -152,4 +166,17 @@ async fn admitted<T, E: Into<RouteError>>(
     let _counted = app.metrics.in_progress();
     let answered = timeout(app.request_timeout, service).await.map_err(|_| RouteError::Busy)?;
     answered.map_err(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_that_are_held_back_take_the_same_time_whatever_was_read() {
+        for (took_us, expected_ms) in [(0, 100), (700, 100), (1_000, 100), (99_999, 100), (100_001, 200)] {
+            let steps = whole_steps(Duration::from_micros(took_us));
+            assert_eq!(steps, Duration::from_millis(expected_ms), "{took_us}");
+        }
+    }
 }

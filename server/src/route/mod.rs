@@ -26,6 +26,7 @@ mod peer;
 mod problem;
 mod record;
 
+pub(crate) use budget::{Budget, Holders, Reservation};
 pub use limits::AddressKey;
 pub use metrics::{Counted, Metrics};
 pub use peer::Peer;
@@ -42,7 +43,6 @@ use axum::{
     response::IntoResponse as _,
     routing::{get, post},
 };
-use budget::{Budget, Holders};
 use governor::clock::MonotonicClock;
 use guesses::Guesses;
 use limits::Limiter;
@@ -58,6 +58,10 @@ use unbox_common::{
 /// The most imports, exports and uploads at the same time: each may take a thread and a batch of rows.
 /// A company has at most as many as are left for the others.
 const MAX_STREAMS: usize = 32;
+
+/// The memory that a message gets even where others hold all that is shared: 3 KiB of JSON, with the message
+/// that is made of it.
+const FIRST_BYTES: usize = 12 * 1024;
 
 /// The state that every handler shares.
 pub struct App {
@@ -90,7 +94,7 @@ impl App {
             entropy,
             metrics: Metrics::new(),
             requests: Semaphore::new(limits.requests),
-            memory: Budget::new(limits.memory_bytes),
+            memory: Budget::with_reserve(limits.memory_bytes, FIRST_BYTES, limits.connections),
             streams: Budget::new(MAX_STREAMS),
             least_bytes_per_s: limits.least_bytes_per_s,
             proxies: limits.proxies.clone(),
@@ -109,12 +113,12 @@ impl App {
         &self.metrics
     }
 
-    /// Counts one query of an account, for one of its users if it names one.
+    /// Counts one query of an account.
     ///
     /// # Errors
     /// The time until the next one is allowed.
-    pub fn count_query(&self, account: AccountId, quota_user: Option<&str>) -> Result<(), Duration> {
-        self.quota.check(account, quota_user)
+    pub fn count_query(&self, account: AccountId) -> Result<(), Duration> {
+        self.quota.check(account)
     }
 
     /// Returns the longest time that a request waits for memory that others hold.

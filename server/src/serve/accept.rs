@@ -2,15 +2,21 @@
 
 use super::{
     acme,
-    connections::{Connections, Place},
+    connections::{Connections, Place, UnderWay},
     proxied::client_address,
+    stream::Stream,
 };
 use crate::{
     config::{Limits, Proxies},
     keys::DeviceCertificate,
-    route::{App, Counted, Peer},
+    route::{App, Peer},
 };
-use axum::{Extension, Router, middleware::AddExtension};
+use axum::{
+    BoxError, Router,
+    body::{Body, Bytes, HttpBody},
+    http::Request,
+    response::Response,
+};
 use axum_server::{
     accept::Accept,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
@@ -19,23 +25,64 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, ready},
 };
+use http_body_util::BodyExt as _;
 use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     time::timeout,
 };
 use tokio_rustls::server::TlsStream;
-use tower::Layer as _;
+use tower::Service;
+
+/// The most bytes of an answer that are encrypted and wait for a client that reads slowly.
+const ENCRYPTED_BYTES: usize = 16 * 1024;
 
 /// A router that knows its peer, for as long as the connection lasts.
-type Answering = AddExtension<AddExtension<Router, Peer>, Held>;
-
-/// The resources that are returned when a connection ends.
 #[derive(Clone)]
-pub(super) struct Held {
-    _held: Arc<(Place, Counted)>,
+pub(super) struct Answering {
+    router: Router,
+    peer: Peer,
+    place: Arc<Place>,
+}
+
+impl<B> Service<Request<B>> for Answering
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<B>>::poll_ready(&mut self.router, cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let under_way = self.place.begin();
+        request.extensions_mut().insert(self.peer);
+        let answered = self.router.call(request);
+        async move { Ok(until_sent(answered.await?, under_way)) }.boxed()
+    }
+}
+
+/// Keeps the request under way until all of its answer is sent.
+fn until_sent(answer: Response, under_way: UnderWay) -> Response {
+    answer.map(|body| {
+        Body::new(body.map_err(move |error| {
+            let _ = &under_way;
+            error
+        }))
+    })
 }
 
 /// The accept loop's interface to a door.
@@ -92,23 +139,22 @@ impl Doorway {
     }
 
     /// Admits a connection, if there is a place for it.
-    fn enter(&self, stream: &TcpStream) -> io::Result<Place> {
-        let place = self.connections.admit().ok_or_else(|| self.refused())?;
-        stream.set_nodelay(true)?;
+    fn enter(&self, tcp: TcpStream) -> io::Result<(Stream, Place)> {
+        let address = tcp.peer_addr()?.ip();
+        let place = self.connections.admit(self.counted(address)).ok_or_else(|| self.refused())?;
+        tcp.set_nodelay(true)?;
         // A client that stops reading its answer is disconnected after this time (tcp(7)).
         let stall = u32::try_from(self.stall_timeout.as_millis()).unwrap_or(u32::MAX);
-        setsockopt(stream, TcpUserTimeout, &stall)?;
-        Ok(place)
+        setsockopt(&tcp, TcpUserTimeout, &stall)?;
+        let mut stream = Stream::new(tcp, &place, self.app.metrics().connection());
+        stream.set_address(self.counted(address));
+        Ok((stream, place))
     }
 
-    /// Counts a connection under its address, unless that is a trusted proxy's, which connects for many.
-    fn of(&self, place: Place, address: SocketAddr) -> io::Result<Held> {
-        let place = if self.proxies.trust(address.ip()) {
-            place
-        } else {
-            place.of(address.ip()).ok_or_else(|| self.refused())?
-        };
-        Ok(Held { _held: Arc::new((place, self.app.metrics().connection())) })
+    /// Returns the address that a connection counts for; none if it is a trusted proxy's, which connects for
+    /// many.
+    fn counted(&self, address: IpAddr) -> Option<IpAddr> {
+        (!self.proxies.trust(address)).then_some(address)
     }
 
     fn refused(&self) -> io::Error {
@@ -118,31 +164,32 @@ impl Doorway {
 }
 
 impl Accept<TcpStream, Router> for Doorway {
-    type Stream = TcpStream;
+    type Stream = Stream;
     type Service = Answering;
-    type Future = BoxFuture<'static, io::Result<(TcpStream, Answering)>>;
+    type Future = BoxFuture<'static, io::Result<(Stream, Answering)>>;
 
-    fn accept(&self, stream: TcpStream, router: Router) -> Self::Future {
+    fn accept(&self, tcp: TcpStream, router: Router) -> Self::Future {
         let entered = || {
-            let place = self.enter(&stream)?;
-            let address = stream.peer_addr()?;
-            Ok((Peer { address, device: None, plain: true }, self.of(place, address)?))
+            let peer = Peer { address: tcp.peer_addr()?, device: None, plain: true };
+            let (stream, place) = self.enter(tcp)?;
+            Ok((stream, Answering { router, peer, place: Arc::new(place) }))
         };
-        let entered: io::Result<_> = entered();
-        ready(entered.map(|(peer, held)| (stream, answering(router, peer, held)))).boxed()
+        ready(entered()).boxed()
     }
 }
 
 impl Accept<TcpStream, Router> for TlsDoor {
-    type Stream = TlsStream<TcpStream>;
+    type Stream = TlsStream<Stream>;
     type Service = Answering;
     type Future = BoxFuture<'static, io::Result<(Self::Stream, Answering)>>;
 
-    fn accept(&self, stream: TcpStream, router: Router) -> Self::Future {
-        let entered = self.doorway.enter(&stream);
+    fn accept(&self, tcp: TcpStream, router: Router) -> Self::Future {
+        let address = tcp.peer_addr();
+        let entered = self.doorway.enter(tcp);
         let door = self.clone();
         async move {
-            let accepted = door.handshake(stream, router, entered?).await;
+            let (stream, place) = entered?;
+            let accepted = door.handshake(stream, address?, router, place).await;
             accepted.inspect_err(|error| {
                 door.doorway.app.metrics().handshake_failed();
                 tracing::debug!(%error, "no TLS connection");
@@ -155,32 +202,36 @@ impl Accept<TcpStream, Router> for TlsDoor {
 impl TlsDoor {
     async fn handshake(
         &self,
-        mut stream: TcpStream,
+        mut stream: Stream,
+        mut address: SocketAddr,
         router: Router,
         place: Place,
-    ) -> io::Result<(TlsStream<TcpStream>, Answering)> {
-        let mut address = stream.peer_addr()?;
+    ) -> io::Result<(TlsStream<Stream>, Answering)> {
         if self.proxied && self.doorway.proxies.trust(address.ip()) {
             let told = timeout(self.doorway.handshake_timeout, client_address(&mut stream)).await??;
             address = told.unwrap_or(address);
+            if let Some(client) = self.doorway.counted(address.ip()) {
+                if !place.assign(client) {
+                    return Err(self.doorway.refused());
+                }
+                stream.set_address(Some(client));
+            }
         }
-        let held = self.doorway.of(place, address)?;
-        let (stream, router) = self.tls.accept(stream, router).await?;
-        if stream.get_ref().1.alpn_protocol() == Some(acme::PROTOCOL) {
+        let (mut stream, router) = self.tls.accept(stream, router).await?;
+        let (_, connection) = stream.get_mut();
+        connection.set_buffer_limit(Some(ENCRYPTED_BYTES));
+        if connection.alpn_protocol() == Some(acme::PROTOCOL) {
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "an ACME authority has its answer"));
         }
         let device = named_device(&stream);
-        Ok((stream, answering(router, Peer { address, device, plain: false }, held)))
+        let peer = Peer { address, device, plain: false };
+        Ok((stream, Answering { router, peer, place: Arc::new(place) }))
     }
 }
 
 /// Returns the device that a verified certificate names. A certificate of our authority that names none
 /// counts as no certificate: the device is told to enroll again.
-fn named_device(stream: &TlsStream<TcpStream>) -> Option<DeviceCertificate> {
+fn named_device(stream: &TlsStream<Stream>) -> Option<DeviceCertificate> {
     let (_, connection) = stream.get_ref();
     connection.peer_certificates()?.first().and_then(|leaf| DeviceCertificate::parse(leaf).ok())
-}
-
-fn answering(router: Router, peer: Peer, held: Held) -> Answering {
-    Extension(held).layer(Extension(peer).layer(router))
 }

@@ -1,76 +1,281 @@
-//! The limits on connections, in all and from one address.
+//! The limits on connections: in all, from one address, and from its wider networks.
+//!
+//! Where all places are taken, a new connection gets that of the one that has waited longest without a request
+//! under way. Before its first request, a connection counts against a smaller limit, too: it has cost its
+//! client nothing until then.
 
-use crate::{config::Limits, route::AddressKey};
+use crate::{
+    config::Limits,
+    domain::network::{Enclosing, Network},
+    route::Budget,
+};
+use futures_util::task::AtomicWaker;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::Context,
 };
 
-/// The open connections.
+/// The memory for the buffers of connections that receive much at once.
+const BUFFERS_BYTES: usize = 24 * 1024 * 1024;
+
+/// The connections of each kind of listener: a flood at one of them does not reach the others.
+pub(super) struct Listeners {
+    pub(super) devices: Arc<Connections>,
+    pub(super) plain: Arc<Connections>,
+    pub(super) metrics: Arc<Connections>,
+    pub(super) api: Arc<Connections>,
+}
+
+/// The open connections of listeners of one kind.
 pub(super) struct Connections {
     most: usize,
     most_per_address: usize,
+    buffers: Arc<Budget>,
     open: Mutex<Open>,
 }
 
 #[derive(Default)]
 struct Open {
     total: usize,
-    by_address: HashMap<AddressKey, usize>,
+    by_network: HashMap<Enclosing, Count>,
+    /// The connections without a request under way, in the order in which they began to wait.
+    waiting: BTreeMap<u64, Arc<Link>>,
+    next_turn: u64,
+}
+
+/// The connections of one network.
+#[derive(Default)]
+struct Count {
+    all: usize,
+    before_a_request: usize,
+}
+
+/// The link between a place and the stream of its connection.
+#[derive(Default)]
+pub(super) struct Link {
+    ended: AtomicBool,
+    waker: AtomicWaker,
+    /// The number of bytes that have arrived since the last request began.
+    received_bytes: AtomicUsize,
 }
 
 /// The place of one connection, released on drop.
 pub(super) struct Place {
     connections: Arc<Connections>,
-    address: Option<AddressKey>,
+    link: Arc<Link>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    address: Option<Network>,
+    is_before_a_request: bool,
+    /// Its turn, while it waits.
+    turn: Option<u64>,
+}
+
+/// A request under way, until it is dropped: no other connection gets its place.
+pub(super) struct UnderWay(Arc<Place>);
+
+impl Listeners {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let buffers = Budget::new(BUFFERS_BYTES);
+        let part = |part: usize| {
+            Arc::new(Connections {
+                most: (limits.connections / part).max(1),
+                most_per_address: limits.connections_per_address,
+                buffers: buffers.clone(),
+                open: Mutex::default(),
+            })
+        };
+        Self { devices: part(1), plain: part(4), metrics: part(32), api: part(4) }
+    }
 }
 
 impl Connections {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self {
-            most: limits.connections,
-            most_per_address: limits.connections_per_address,
-            open: Mutex::default(),
+    /// Returns the memory for the buffers of connections.
+    pub(super) const fn buffers(&self) -> &Arc<Budget> {
+        &self.buffers
+    }
+
+    /// Takes a place for one more connection; `None` if its address has used up its share, or if every other
+    /// connection has a request under way. Without an address it counts for nobody until [`Place::assign`].
+    pub(super) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Place> {
+        let address = address.map(Network::of);
+        let mut open = self.open();
+        if address.is_some_and(|address| !self.has_share(&open, address)) {
+            return None;
+        }
+        if open.total < self.most {
+            open.total += 1;
+        } else {
+            let (_, longest) = open.waiting.pop_first()?;
+            longest.end();
+        }
+        if let Some(address) = address {
+            open.add(address);
+        }
+        let link = Arc::default();
+        let turn = Some(open.wait(&link));
+        drop(open);
+        let state = State { address, is_before_a_request: true, turn };
+        Some(Place { connections: self.clone(), link, state: Mutex::new(state) })
+    }
+
+    fn has_share(&self, open: &Open, address: Network) -> bool {
+        let (most, silent) = (self.most_per_address, (self.most_per_address * 2).div_ceil(3));
+        networks(address).all(|network| {
+            let own = open.by_network.get(&network);
+            own.is_none_or(|own| own.all < most && own.before_a_request < silent)
+        })
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn wait(&mut self, link: &Arc<Link>) -> u64 {
+        let turn = self.next_turn;
+        self.next_turn += 1;
+        self.waiting.insert(turn, link.clone());
+        turn
+    }
+
+    fn add(&mut self, address: Network) {
+        for network in networks(address) {
+            let own = self.by_network.entry(network).or_default();
+            own.all += 1;
+            own.before_a_request += 1;
         }
     }
 
-    /// Takes a place for one more connection; `None` if all are taken.
-    pub(super) fn admit(self: &Arc<Self>) -> Option<Place> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.total >= self.most {
-            return None;
+    /// Counts the first request of a connection.
+    fn begin(&mut self, address: Network) {
+        for network in networks(address) {
+            if let Some(own) = self.by_network.get_mut(&network) {
+                own.before_a_request = own.before_a_request.saturating_sub(1);
+            }
         }
-        open.total += 1;
-        drop(open);
-        Some(Place { connections: self.clone(), address: None })
+    }
+
+    fn remove(&mut self, address: Network) {
+        for network in networks(address) {
+            match self.by_network.get_mut(&network) {
+                Some(own) if own.all > 1 => own.all -= 1,
+                _ => drop(self.by_network.remove(&network)),
+            }
+        }
+    }
+}
+
+/// Returns the networks that a connection counts for. Each has the share of one address: that is most of all
+/// connections already, so that a school may sit behind it.
+fn networks(address: Network) -> impl Iterator<Item = Enclosing> {
+    std::iter::once((address.address(), 128)).chain(address.enclosing().map(|(network, _)| network))
+}
+
+impl Link {
+    fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Whether another connection has got the place.
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Tells whether another connection has got the place, and wakes the task when one gets it.
+    pub(super) fn poll_ended(&self, cx: &Context<'_>) -> bool {
+        self.waker.register(cx.waker());
+        self.is_ended()
+    }
+
+    pub(super) fn received_bytes(&self) -> usize {
+        self.received_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn receive(&self, bytes: usize) {
+        self.received_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
 impl Place {
-    /// Assigns the place to an address, once that is known; `None` if the address has used up its share.
-    pub(super) fn of(mut self, address: IpAddr) -> Option<Self> {
-        let address = AddressKey::of(address);
-        let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = open.by_address.entry(address).or_default();
-        let room = *own < self.connections.most_per_address;
-        if room {
-            *own += 1;
+    pub(super) const fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    /// Returns the memory for the buffers of this connection and others.
+    pub(super) fn buffers(&self) -> &Arc<Budget> {
+        self.connections.buffers()
+    }
+
+    /// Assigns the place to an address that became known later. Returns whether the address has a share left.
+    pub(super) fn assign(&self, address: IpAddr) -> bool {
+        let address = Network::of(address);
+        let mut open = self.connections.open();
+        let has_share = self.connections.has_share(&open, address);
+        if has_share {
+            open.add(address);
+            self.state().address = Some(address);
         }
-        drop(open);
-        self.address = room.then_some(address);
-        room.then_some(self)
+        has_share
+    }
+
+    /// Notes that the head of a request has arrived.
+    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
+        self.link.received_bytes.store(0, Ordering::Relaxed);
+        let mut open = self.connections.open();
+        let mut state = self.state();
+        if let Some(turn) = state.turn.take() {
+            open.waiting.remove(&turn);
+        }
+        if std::mem::take(&mut state.is_before_a_request)
+            && let Some(address) = state.address
+        {
+            open.begin(address);
+        }
+        UnderWay(self.clone())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let Self(place) = self;
+        if !place.link.is_ended() {
+            let turn = place.connections.open().wait(&place.link);
+            place.state().turn = Some(turn);
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.total = open.total.saturating_sub(1);
-        let Some(address) = self.address else { return };
-        match open.by_address.get_mut(&address) {
-            Some(own) if *own > 1 => *own -= 1,
-            _ => drop(open.by_address.remove(&address)),
+        let mut open = self.connections.open();
+        let state = std::mem::take(&mut *self.state());
+        if let Some(turn) = state.turn {
+            open.waiting.remove(&turn);
+        }
+        // Of a connection that was ended, another one has the place already.
+        if !self.link.is_ended() {
+            open.total = open.total.saturating_sub(1);
+        }
+        if let Some(address) = state.address {
+            if state.is_before_a_request {
+                open.begin(address);
+            }
+            open.remove(address);
         }
     }
 }
@@ -79,18 +284,90 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    fn connections(most: usize, most_per_address: usize) -> Arc<Connections> {
+        let (buffers, open) = (Budget::new(0), Mutex::default());
+        Arc::new(Connections { most, most_per_address, buffers, open })
+    }
+
+    fn admit(connections: &Arc<Connections>, address: &str) -> Option<Arc<Place>> {
+        connections.admit(Some(address.parse().unwrap())).map(Arc::new)
+    }
+
     #[test]
     fn places_are_counted_in_all_and_by_address_and_given_back() {
-        let connections = Arc::new(Connections { most: 3, most_per_address: 2, open: Mutex::default() });
-        let admit = |text: &str| connections.admit()?.of(text.parse().unwrap());
+        let connections = connections(3, 2);
+        let admit = |address| {
+            let place = admit(&connections, address)?;
+            Some((place.begin(), place))
+        };
         let (first, second) = (admit("192.0.2.1").unwrap(), admit("192.0.2.1").unwrap());
         assert!(admit("192.0.2.1").is_none(), "one address has its share");
-        let other = admit("192.0.2.2").unwrap();
-        assert!(admit("192.0.2.3").is_none(), "all places are taken");
+        let other = admit("198.51.100.2").unwrap();
+        assert!(admit("203.0.113.3").is_none(), "all places are taken");
         drop(first);
         let third = admit("192.0.2.1").unwrap();
         drop((second, third, other));
-        let open = connections.open.lock().unwrap();
-        assert_eq!((open.total, open.by_address.len()), (0, 0));
+        let open = connections.open();
+        assert_eq!((open.total, open.by_network.len(), open.waiting.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_new_connection_gets_the_place_of_the_one_that_waits_longest() {
+        let connections = connections(3, 10);
+        let places: Vec<_> =
+            ["192.0.2.1", "198.51.100.1", "203.0.113.1"].map(|at| admit(&connections, at).unwrap()).into();
+        let busy = places[0].begin();
+        let answered = places[1].begin();
+        drop(answered);
+        let ended = || places.iter().map(|place| place.link.is_ended()).collect::<Vec<_>>();
+        let new = admit(&connections, "192.0.2.7").unwrap();
+        assert_eq!(ended(), [false, false, true], "it has never asked");
+        let newer = admit(&connections, "192.0.2.8").unwrap();
+        assert_eq!(ended(), [false, true, true], "it has its answer");
+        let (_new, _newer) = (new.begin(), newer.begin());
+        assert!(admit(&connections, "192.0.2.9").is_none(), "requests under way are not ended");
+        drop(places);
+        assert_eq!(connections.open().total, 3, "the places of those that were ended are taken");
+        drop(busy);
+        assert_eq!(connections.open().total, 2);
+    }
+
+    #[test]
+    fn an_address_that_asks_for_nothing_gets_a_part_of_its_share() {
+        let connections = connections(100, 10);
+        let silent: Vec<_> = std::iter::from_fn(|| admit(&connections, "192.0.2.1")).collect();
+        assert_eq!(silent.len(), 7);
+        let _under_way: Vec<_> = silent.iter().map(Place::begin).collect();
+        let more: Vec<_> = std::iter::from_fn(|| admit(&connections, "192.0.2.1")).collect();
+        assert_eq!(more.len(), 3);
+    }
+
+    #[test]
+    fn neighbouring_addresses_share_their_places() {
+        let networks: [&dyn Fn(u8) -> String; 4] = [
+            &|number| format!("192.0.2.{number}"),
+            &|number| format!("2001:db8:1:2300::{number}"),
+            &|number| format!("2001:db8:1:23{number}::1"),
+            &|number| format!("2001:db8:1:{number}00::1"),
+        ];
+        for network in networks {
+            let connections = connections(1000, 9);
+            let held: Vec<_> = (10..99).filter_map(|at| admit(&connections, &network(at))).collect();
+            assert_eq!(held.len(), 6, "{}", network(10));
+            assert!(admit(&connections, "198.51.100.1").is_some());
+        }
+    }
+
+    #[test]
+    fn an_address_that_becomes_known_later_counts_from_then_on() {
+        let connections = connections(3, 1);
+        let (first, second) = (connections.admit(None).unwrap(), connections.admit(None).unwrap());
+        let address = "192.0.2.1".parse().unwrap();
+        assert!(first.assign(address));
+        assert!(!second.assign(address));
+        drop(second);
+        assert!(admit(&connections, "192.0.2.1").is_none());
+        drop(first);
+        assert!(admit(&connections, "192.0.2.1").is_some());
     }
 }

@@ -1,8 +1,8 @@
 //! The running server: listens, presents its certificate, and stops without losing a request.
 //!
 //! `tls.rs` decides who may connect, `certificate.rs` keeps the certificate valid and `acme.rs` obtains it
-//! from others, `accept.rs` handles new connections, `connections.rs` limits their number, `signals.rs`
-//! receives the requests to stop; this file puts them together.
+//! from others, `accept.rs` handles new connections, `connections.rs` limits their number and `stream.rs` their
+//! memory, `signals.rs` receives the requests to stop; this file puts them together.
 
 mod accept;
 mod acme;
@@ -10,6 +10,7 @@ mod certificate;
 mod connections;
 mod proxied;
 mod signals;
+mod stream;
 mod tls;
 
 pub use signals::{HangUp, Signals, run};
@@ -31,7 +32,7 @@ use accept::Doorway;
 use axum::Router;
 use axum_server::{Handle, tls_rustls::RustlsConfig};
 use certificate::Caretaker;
-use connections::Connections;
+use connections::Listeners;
 use hyper_util::rt::TokioTimer;
 use serde::Serialize;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -46,7 +47,7 @@ use unbox_common::timestamp::Timestamp;
 /// at once.
 const BACKLOG: u32 = 4096;
 /// The number of bytes of a request's head, and of a chunk of an answer, that one connection may hold.
-const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
+const CONNECTION_BUFFER_BYTES: usize = 32 * 1024;
 /// The interval at which idle clients are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// The interval at which abandoned uploads are deleted.
@@ -184,33 +185,41 @@ impl Server {
             settings,
             _lock: lock,
         };
-        let connections = Arc::new(Connections::new(&server.settings.limits));
-        let doorway = Doorway::new(connections, app.clone(), &server.settings.limits);
-        for address in server.settings.listen.clone() {
-            let door = doorway.with_tls(tls.clone(), server.settings.proxy_protocol);
-            let bound = server.listen(address, door, route::device_router(app.clone()))?;
-            server.addresses.addresses.push(bound);
+        server.listen_everywhere(&tls, &app)?;
+        Ok(server)
+    }
+
+    fn listen_everywhere(&mut self, tls: &RustlsConfig, app: &Arc<App>) -> Result<(), ServeError> {
+        let settings = self.settings.clone();
+        let places = Listeners::new(&settings.limits);
+        let doorway = |places| Doorway::new(places, app.clone(), &settings.limits);
+        let door = doorway(places.devices).with_tls(tls.clone(), settings.proxy_protocol);
+        for address in settings.listen {
+            let bound = self.listen(address, door.clone(), route::device_router(app.clone()))?;
+            self.addresses.addresses.push(bound);
         }
-        for address in server.settings.listen_plain.clone() {
-            let door = doorway.clone();
-            let bound = server.listen(address, door, route::plain_router(app.clone()))?;
-            server.addresses.plain_addresses.push(bound);
+        let door = doorway(places.plain);
+        for address in settings.listen_plain {
+            let bound = self.listen(address, door.clone(), route::plain_router(app.clone()))?;
+            self.addresses.plain_addresses.push(bound);
         }
-        let may_be_missing = server.settings.listen_metrics == default_metrics();
-        for address in server.settings.listen_metrics.clone() {
-            match server.listen(address, doorway.clone(), route::metrics_router(app.clone())) {
-                Ok(bound) => server.addresses.metrics_addresses.push(bound),
+        let may_be_missing = settings.listen_metrics == default_metrics();
+        let door = doorway(places.metrics);
+        for address in settings.listen_metrics {
+            match self.listen(address, door.clone(), route::metrics_router(app.clone())) {
+                Ok(bound) => self.addresses.metrics_addresses.push(bound),
                 Err(error) if may_be_missing => {
                     tracing::warn!(error = chain(&error), "there are no metrics: set `listen_metrics`");
                 }
                 Err(error) => return Err(error),
             }
         }
-        for address in server.settings.listen_api.clone() {
-            let bound = server.listen(address, doorway.clone(), route::api_router(app.clone()))?;
-            server.addresses.api_addresses.push(bound);
+        let door = doorway(places.api);
+        for address in settings.listen_api {
+            let bound = self.listen(address, door.clone(), route::api_router(app.clone()))?;
+            self.addresses.api_addresses.push(bound);
         }
-        Ok(server)
+        Ok(())
     }
 
     fn listen<A: accept::Door>(

@@ -1,15 +1,26 @@
 //! The program under requests that are made to exhaust its memory.
 
 use super::{Admin, Serving};
+use nix::sys::{
+    resource::{Resource, getrlimit, setrlimit},
+    socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket},
+};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
 use serde_json::Value;
 use std::{
     fmt::Write as _,
     fs,
-    io::{Read as _, Write as _},
-    net::TcpStream,
+    io::{Read, Write as _},
+    net::{SocketAddrV4, TcpStream},
+    os::fd::AsRawFd as _,
+    sync::Arc,
     thread,
     time::Duration,
 };
+use unbox_server::{files, keys::Layout};
 
 /// The most memory that the server may have had in use at any time, in KiB.
 const MAX_RESIDENT_KIB: u64 = 256 * 1024;
@@ -43,7 +54,7 @@ impl World {
                 writeln!(file, "PF{at:06},LENOVO,20QES0XX00,{customer},\"{notes}\"").unwrap();
             }
             let path = admin.path("claims.csv");
-            unbox_server::files::write_new(&path, file.as_bytes(), 0o600).unwrap();
+            files::write_new(&path, file.as_bytes(), 0o600).unwrap();
             admin.json(&["import", path.to_str().unwrap()]);
         }
         let serving = admin.serve_with(&["--listen-api", "127.0.0.1:0"]);
@@ -69,16 +80,16 @@ impl World {
         })
     }
 
-    fn peak_resident_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.serving.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-        line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-
     fn assert_light(&self, attack: &str) {
-        let peak = self.peak_resident_kib();
+        let peak = peak_resident_kib(&self.serving);
         assert!(peak < MAX_RESIDENT_KIB, "{attack}: {} MiB", peak / 1024);
     }
+}
+
+fn peak_resident_kib(serving: &Serving) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", serving.child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// The start of an answer, and how often a text was in all of it.
@@ -88,7 +99,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn read(stream: &mut TcpStream) -> Self {
+    fn read(stream: &mut impl Read) -> Self {
         const PART: &[u8] = b"HTTP/1.1 200";
         let (mut start, mut parts, mut buffer, mut kept) = (Vec::new(), 0, vec![0; 64 * 1024], Vec::new());
         while let Ok(read @ 1..) = stream.read(&mut buffer) {
@@ -131,6 +142,96 @@ fn api_key(admin: &Admin, company: &str, role: &str) -> String {
 fn notes(entries: usize) -> String {
     let entries = (0..entries).map(|at| (format!("note{at}"), "x".repeat(500).into()));
     Value::Object(entries.collect()).to_string()
+}
+
+/// Connects from an address in the network of this number.
+fn connect_from(network: u8, to: SocketAddrV4) -> TcpStream {
+    let stream = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(stream.as_raw_fd(), &SockaddrIn::new(127, 1, network, 1, 0)).unwrap();
+    connect(stream.as_raw_fd(), &SockaddrIn::from(to)).unwrap();
+    let stream = TcpStream::from(stream);
+    stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    stream
+}
+
+/// Sends most of a ClientHello that claims to have 61,440 bytes.
+fn half_a_handshake(network: u8, server: SocketAddrV4) -> TcpStream {
+    let mut stream = connect_from(network, server);
+    let mut hello = vec![1, 0, 0xf0, 0];
+    hello.resize(60_000, 3);
+    for record in hello.chunks(16 * 1024) {
+        let length = u16::try_from(record.len()).unwrap().to_be_bytes();
+        // The server may have closed it, or read no more for now.
+        let _ = stream.write_all(&[&[22, 3, 1], &length[..], record].concat());
+    }
+    stream
+}
+
+/// Sends most of the head of a request over TLS; `None` if the server did not take the connection.
+fn half_a_head(
+    network: u8,
+    server: SocketAddrV4,
+    tls: &Arc<ClientConfig>,
+    bytes: usize,
+) -> Option<StreamOwned<ClientConnection, TcpStream>> {
+    let stream = connect_from(network, server);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let tls = ClientConnection::new(tls.clone(), ServerName::try_from("localhost").unwrap()).unwrap();
+    let mut stream = StreamOwned::new(tls, stream);
+    let head = format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-long: {}", "x".repeat(bytes));
+    let (start, rest) = head.as_bytes().split_at(head.len().min(7 * 1024));
+    stream.write_all(start).ok()?;
+    let _ = stream.write_all(rest);
+    Some(stream)
+}
+
+#[test]
+fn thousands_of_unfinished_handshakes_and_requests_hold_little_memory() {
+    const EACH: usize = 4000;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    assert!(most > EACH as u64 + 1000, "needs more open files than {most}: raise the limit (ulimit -Hn)");
+    let admin = Admin::founded();
+    let settings = fs::read_to_string(admin.path("server.toml")).unwrap();
+    let patient = settings.replace("#header_timeout_s = 15", "header_timeout_s = 300");
+    files::replace(&admin.path("server.toml"), patient.as_bytes(), files::PRIVATE_FILE).unwrap();
+    let serving = admin.serve();
+    let server: SocketAddrV4 = serving.ready["addresses"][0].as_str().unwrap().parse().unwrap();
+    let mut roots = RootCertStore::empty();
+    let anchors = fs::read(Layout::new(admin.path("")).trusted_anchors()).unwrap();
+    roots.add(CertificateDer::from_pem_slice(&anchors).unwrap()).unwrap();
+    let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let tls = Arc::new(tls);
+    let network = |at: usize| u8::try_from(at % 100).unwrap();
+    let is_well = |attack: &str| {
+        let peak = peak_resident_kib(&serving);
+        assert!(peak < MAX_RESIDENT_KIB, "{attack}: {} MiB", peak / 1024);
+        println!("{attack}: {} MiB", peak / 1024);
+        let mut fresh = half_a_head(200, server, &tls, 10).unwrap();
+        fresh.write_all(b"\r\nconnection: close\r\n\r\n").unwrap();
+        assert_eq!(Answer::read(&mut fresh).status(), 200, "{attack}");
+    };
+    let held = side_by_side(EACH, |at| half_a_handshake(network(at), server));
+    is_well("unfinished handshakes");
+    drop(held);
+    let held = side_by_side(EACH, |at| half_a_head(network(at), server, &tls, 30 * 1024));
+    is_well("unfinished requests");
+    drop(held);
+}
+
+/// Does the same these many times, by several threads.
+fn side_by_side<T: Send>(times: usize, one: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    const THREADS: usize = 8;
+    thread::scope(|scope| {
+        let one = &one;
+        let start = |first| scope.spawn(move || (first..times).step_by(THREADS).map(one).collect::<Vec<_>>());
+        let threads: Vec<_> = (0..THREADS).map(start).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    })
 }
 
 #[test]

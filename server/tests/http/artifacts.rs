@@ -24,6 +24,8 @@ async fn an_artifact_comes_whole_or_in_ranges_and_may_be_kept_for_ever() {
         (vec![("range", "bytes=0-9")], 206, Some("bytes 0-9/36"), &BYTES[..10]),
         (vec![("range", "bytes=30-")], 206, Some("bytes 30-35/36"), &BYTES[30..]),
         (vec![("range", "bytes=-1")], 206, Some("bytes 35-35/36"), &BYTES[35..]),
+        (vec![("range", "bytes=-36")], 206, Some("bytes 0-35/36"), BYTES),
+        (vec![("range", "bytes=-99999")], 206, Some("bytes 0-35/36"), BYTES),
         // A download goes on where it stopped, if it is of the same bytes.
         (
             vec![("range", "bytes=10-"), ("if-range", etag.as_str())],
@@ -75,7 +77,7 @@ async fn a_range_outside_of_the_bytes_is_refused() {
     let server = TestServer::start().await;
     let digest = server.artifact(BYTES).await;
     let (client, url) = (server.stranger(), server.at(&format!("/artifacts/sha256/{digest}")));
-    for range in ["bytes=36-", "bytes=9-3"] {
+    for range in ["bytes=36-", "bytes=9-3", "bytes=-0"] {
         let answer = get(&client, &url, &[("range", range)]).await;
         assert_eq!((answer.status, answer.header("content-range")), (416, Some("bytes */36")), "{range}");
     }

@@ -75,7 +75,7 @@ async fn behind_a_balancer_the_client_counts_and_not_the_balancer() {
     .await;
     let header = |address: &str| format!("PROXY TCP4 {address} 198.51.100.1 12345 8443\r\n").into_bytes();
     let mut first = server.connect_after(&header("192.0.2.1")).await.unwrap();
-    let _second = server.connect_after(&header("192.0.2.2")).await.unwrap();
+    let _second = server.connect_after(&header("198.51.100.2")).await.unwrap();
     assert!(server.connect_after(&header("192.0.2.1")).await.is_err(), "it has one already");
     assert!(server.try_connect().await.is_err(), "nobody comes without the balancer");
     first.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
@@ -128,12 +128,55 @@ async fn without_trusted_proxies_a_header_changes_nothing() {
 
 #[tokio::test]
 async fn one_address_may_hold_so_many_connections() {
-    let server = TestServer::with("[limits]\nconnections_per_address = 2").await;
+    let server = TestServer::with("[limits]\nconnections_per_address = 3").await;
+    // Two thirds of its share, because none of them asks for anything.
     let first = server.connect().await;
     let _second = server.connect().await;
     assert!(server.try_connect().await.is_err(), "the third is closed at once");
     drop(first);
     timeout(PATIENCE, async { while server.try_connect().await.is_err() {} }).await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_keep_nobody_out() {
+    let server = TestServer::with("[limits]\nconnections = 32\nconnections_per_address = 8").await;
+    let plain = server.plain_at("").trim_start_matches("http://").parse().unwrap();
+    let metrics = server.metrics_at().trim_start_matches("http://").replace("/metrics", "").parse().unwrap();
+    let mut silent = Vec::new();
+    for network in 1..=60 {
+        for address in [server.address(), plain, metrics] {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(([127, 1, network, 1], 0).into()).unwrap();
+            silent.push(socket.connect(address).await.unwrap());
+        }
+    }
+    for url in [server.at("/healthz"), server.plain_at("/healthz"), server.metrics_at()] {
+        let answer = timeout(PATIENCE, server.stranger().get(&url).send()).await.unwrap().unwrap();
+        assert_eq!(answer.status().as_u16(), 200, "{url}");
+    }
+    drop(silent);
+}
+
+#[tokio::test]
+async fn the_refusal_of_a_body_that_nobody_reads_arrives() {
+    let server = TestServer::start().await;
+    let rest = vec![b'x'; 4 * 1024 * 1024];
+    for (path, length, expected) in [
+        (HELLO_PATH, 50_000_000, "HTTP/1.1 413"),
+        ("/v1/partners/1/devices:claim", 4 * 1024 * 1024, "HTTP/1.1 401"),
+    ] {
+        let mut stream = server.connect().await;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // A simple client that listens only once it has sent all that it has.
+        stream.write_all(&rest).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
+        assert!(String::from_utf8_lossy(&answer).starts_with(expected), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -294,8 +294,7 @@ async fn answered(
     let batched = head.extensions.get::<Batched>().is_some();
     let principal = authenticated(&app, peer.as_ref(), &head.headers, &standard).await?;
     let holders = holders(peer.as_ref(), Some(&principal));
-    let quota_user = standard.quota_user.as_deref();
-    app.count_query(principal.account, quota_user).map_err(|wait| {
+    app.count_query(principal.account).map_err(|wait| {
         let subject = format!("account:{}", principal.account);
         Status::quota_exceeded(subject, "This account asked more often than it may.", wait)
     })?;

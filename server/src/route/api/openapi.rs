@@ -173,7 +173,7 @@ fn standard_parameters() -> Map<String, Value> {
     [
         ("fields", json!({ "type": "string" }), "Which parts of the answer to send, such as `a,b(c,d/e)`."),
         ("prettyPrint", json!({ "type": "boolean", "default": true }), "Whether the answer is indented."),
-        ("quotaUser", json!({ "type": "string" }), "Whose quota this counts against, in the caller's words."),
+        ("quotaUser", json!({ "type": "string" }), "Passed over: a quota is the account's."),
         (
             "alt",
             json!({ "type": "string", "enum": ["json", "csv"] }),

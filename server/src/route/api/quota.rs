@@ -1,4 +1,5 @@
-//! The rate of requests of one account, and of each person that a program acts for.
+//! The rate of requests of one account. `quotaUser`, by which a client names one of its own users, is whatever
+//! the client writes, and gives nothing more.
 
 use crate::route::limits::Limiter;
 use governor::{
@@ -11,12 +12,9 @@ use unbox_common::ids::AccountId;
 /// The period of an account's quota. The whole quota may be used at once, and is then refilled as time
 /// passes.
 const PERIOD: Duration = Duration::from_secs(100);
-/// The quota of a program as a whole, in quotas of one user: `quotaUser` is whatever the client writes.
-const USERS_PER_ACCOUNT: u32 = 10;
 
 /// The quotas of all accounts.
 pub(crate) struct ApiQuota<C: Clock = MonotonicClock> {
-    by_user: Limiter<C>,
     by_account: Limiter<C>,
 }
 
@@ -29,22 +27,19 @@ impl ApiQuota {
 
 impl<C: Clock + Clone> ApiQuota<C> {
     fn with_clock(queries: u32, clock: &C) -> Self {
-        let limiter = |queries| Limiter::with_quota(quota(queries), clock.clone());
-        Self { by_user: limiter(queries), by_account: limiter(queries.saturating_mul(USERS_PER_ACCOUNT)) }
+        Self { by_account: Limiter::with_quota(quota(queries), clock.clone()) }
     }
 
-    /// Counts one query of an account, for one of its users if it names one.
+    /// Counts one query of an account.
     ///
     /// # Errors
     /// The time until the next one is allowed, for `Retry-After`.
-    pub(crate) fn check(&self, account: AccountId, quota_user: Option<&str>) -> Result<(), Duration> {
-        self.by_user.check((account, quota_user.unwrap_or_default()))?;
+    pub(crate) fn check(&self, account: AccountId) -> Result<(), Duration> {
         self.by_account.check(account)
     }
 
     /// Forgets accounts that have not asked for a while.
     pub(crate) fn sweep(&self) {
-        self.by_user.sweep();
         self.by_account.sweep();
     }
 }
@@ -67,10 +62,10 @@ mod tests {
     fn an_account_asks_a_thousand_times_in_a_hundred_seconds() {
         let clock = FakeRelativeClock::default();
         let quota = ApiQuota::with_clock(1000, &clock);
-        let allowed = |of| (0..2000).filter(|_| quota.check(account(of), None).is_ok()).count();
+        let allowed = |of| (0..2000).filter(|_| quota.check(account(of)).is_ok()).count();
         assert_eq!(allowed(1), 1000);
-        assert_eq!(quota.check(account(1), None), Err(Duration::from_millis(100)));
-        assert_eq!(quota.check(account(2), None), Ok(()), "another account is not touched");
+        assert_eq!(quota.check(account(1)), Err(Duration::from_millis(100)));
+        assert_eq!(quota.check(account(2)), Ok(()), "another account is not touched");
         clock.advance(Duration::from_secs(1));
         assert_eq!(allowed(1), 10);
         clock.advance(PERIOD);
@@ -78,20 +73,8 @@ mod tests {
     }
 
     #[test]
-    fn users_of_a_program_are_counted_apart_but_cannot_be_made_up_without_end() {
-        let clock = FakeRelativeClock::default();
-        let quota = ApiQuota::with_clock(5, &clock);
-        let allowed = |user: &str| (0..20).filter(|_| quota.check(account(1), Some(user)).is_ok()).count();
-        assert_eq!((allowed("a"), allowed("b")), (5, 5));
-        let more: usize = (0..50).map(|number| allowed(&format!("user {number}"))).sum();
-        assert_eq!(more, 5 * USERS_PER_ACCOUNT as usize - 10);
-        clock.advance(PERIOD);
-        assert_eq!(allowed("a"), 5);
-    }
-
-    #[test]
     fn no_quota_means_no_limit() {
         let quota = ApiQuota::with_clock(0, &FakeRelativeClock::default());
-        assert!((0..10_000).all(|_| quota.check(account(1), None).is_ok()));
+        assert!((0..10_000).all(|_| quota.check(account(1)).is_ok()));
     }
 }

@@ -48,7 +48,7 @@ async fn exchanged(app: &App, peer: &Peer, request: Request) -> Result<TokenAnsw
     let exchange = async {
         let sign_in = app.services.verify_assertion(TokenRequest::parse(&form)?).await?;
         // From here on the caller is known, and each token is a row for an hour.
-        app.count_query(sign_in.account(), None).map_err(RouteError::TooMany)?;
+        app.count_query(sign_in.account()).map_err(RouteError::TooMany)?;
         Ok(app.services.issue_token(sign_in).await?)
     };
     timeout(app.request_timeout, exchange).await.map_err(|_| RouteError::Busy)?

@@ -75,3 +75,17 @@ async fn an_upload_that_trickles_is_ended_and_nothing_of_it_is_kept() {
     let (_, listed) = api.call("customer", Method::GET, &api.customer_path("artifacts"), Value::Null).await;
     assert_eq!(listed, json!({}));
 }
+
+#[tokio::test]
+async fn an_account_has_one_quota_whomever_it_says_it_asks_for() {
+    let api = Api::with("[limits]\napi_queries_per_100s = 2").await;
+    let mut statuses = Vec::new();
+    for user in ["a", "b", "c", "d"] {
+        let path = format!("{}?quotaUser={user}", api.customer_path("devices"));
+        let answer = api.send("customer", Method::GET, &path, Value::Null).await;
+        statuses.push(answer.status().as_u16());
+    }
+    assert_eq!(statuses, [200, 200, 429, 429]);
+    let path = api.partner_path("customers");
+    assert_eq!(api.send("partner", Method::GET, &path, Value::Null).await.status().as_u16(), 200);
+}

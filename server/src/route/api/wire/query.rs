@@ -32,8 +32,6 @@ pub struct Standard {
     pub format: FormatVersion,
     /// The way in which bytes are uploaded: `uploadType`.
     pub upload_type: Option<String>,
-    /// The user whose quota this counts against, in the client's words: `quotaUser`.
-    pub quota_user: Option<String>,
     /// An API key: `key`.
     pub key: Option<Secret>,
     /// A bearer token: `access_token` or `oauth_token`.
@@ -86,7 +84,6 @@ impl Default for Standard {
             pretty: true,
             format: FormatVersion::default(),
             upload_type: None,
-            quota_user: None,
             key: None,
             token: None,
         }
@@ -131,11 +128,12 @@ impl Query {
             pretty: own.standard("prettyPrint")?.map_or(Ok(true), |text| flag("prettyPrint", &text))?,
             format: own.format()?,
             upload_type: own.standard("uploadType")?,
-            quota_user: own.standard("quotaUser")?,
             key: own.standard("key")?.map(Secret::new),
             token: own.token()?.map(Secret::new),
         };
         own.no_script()?;
+        // A quota is the account's, whoever of its users asks.
+        own.standard("quotaUser")?;
         own.standard("upload_protocol")?;
         Ok(Self { standard, own })
     }
@@ -349,7 +347,6 @@ mod tests {
         let standard = &query.standard;
         assert!(!standard.pretty);
         assert_eq!(standard.format, FormatVersion::V2);
-        assert_eq!(standard.quota_user.as_deref(), Some("a b"));
         assert_eq!(standard.key.as_ref().map(Secret::expose), Some("s3cret"));
         assert_eq!(standard.fields, Some(Selector::parse("a(b)").unwrap()));
         assert!(!format!("{query:?}").contains("s3cret"));

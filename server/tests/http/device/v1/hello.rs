@@ -6,7 +6,10 @@ use crate::{
 };
 use futures_util::{StreamExt as _, stream};
 use reqwest::{Client, StatusCode};
-use std::future::ready;
+use std::{
+    future::ready,
+    time::{Duration, Instant},
+};
 use unbox_common::{
     bytes::Bytes,
     digest::Sha256,
@@ -128,7 +131,9 @@ async fn nothing_that_follows_tells_a_hit_that_was_held_back_from_a_miss() {
         ask(serial, &["LENOVO"]).await;
     }
     for serial in ["PF0AB009", "PF0AB008"] {
+        let began = Instant::now();
         assert_eq!(ask(serial, &["LENOVO", "Invented"]).await, 429, "{serial}");
+        assert!(began.elapsed() >= Duration::from_millis(100), "{serial}: the time of the look-up is hidden");
     }
     ask("PF0AB003", &["Invented"]).await;
     assert_eq!(ask("PF0AB009", &["Invented"]).await, ask("PF0AB008", &["Invented"]).await);
