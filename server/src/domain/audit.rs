@@ -23,13 +23,13 @@ words! {
         CompanyDeleted = "company_deleted",
         /// A customer accepted the terms of service, or there are new ones.
         TermsSet = "terms_set",
-        /// A reseller, vendor or EMM works for a customer from now on.
-        CompanyLinked = "company_linked",
         /// A reseller, vendor or EMM was linked to a customer.
-        CompanyUnlinked = "company_unlinked",
+        CompanyLinked = "company_linked",
         /// Such a link ended.
-        DefaultConfigurationSet = "default_configuration_set",
+        CompanyUnlinked = "company_unlinked",
         /// The default configuration of a customer was changed or removed.
+        DefaultConfigurationSet = "default_configuration_set",
+        /// A configuration was created.
         ConfigurationCreated = "configuration_created",
         /// A configuration was changed.
         ConfigurationUpdated = "configuration_updated",
