@@ -354,7 +354,7 @@ fn twenty_slow_readers_of_a_large_operation_hold_little_memory() {
     world.assert_light("twenty slow readers");
     for answer in answers {
         assert_eq!(answer.status(), 200, "{}", answer.start);
-        let is_whole = answer.end.contains(&format!("\"successCount\":{devices}"));
+        let is_whole = answer.end.contains(&format!("\"successCount\": {devices}\n"));
         assert!(is_whole && answer.end.ends_with("\r\n0\r\n\r\n"), "{}", answer.end);
     }
 }

@@ -140,9 +140,9 @@ impl TestServer {
 
     /// Stops it and starts it again, when this clock says.
     pub(crate) async fn start_again(self, clock: Arc<dyn Clock>) -> Self {
-        let Self { server, layout, customer, configuration, operator, _dir } = self;
+        let Self { server, layout, customer, configuration, operator, _dir: dir } = self;
         server.stop().await;
-        Self { server: started(&layout, clock).await, layout, customer, configuration, operator, _dir }
+        Self { server: started(&layout, clock).await, layout, customer, configuration, operator, _dir: dir }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
