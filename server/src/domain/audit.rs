@@ -23,7 +23,7 @@ words! {
         CompanyDeleted = "company_deleted",
         /// A customer accepted the terms of service, or there are new ones.
         TermsSet = "terms_set",
-        /// A reseller, vendor or EMM works for a customer from now on.
+        /// A reseller, vendor or EMM was linked to a customer.
         CompanyLinked = "company_linked",
         /// Such a link ended.
         CompanyUnlinked = "company_unlinked",

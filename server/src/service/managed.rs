@@ -207,12 +207,17 @@ impl Services {
         last.failed_version = said.failed_version;
         tx.save_device_together(facts.device.clone());
         draw_above(tx, &mut facts, said, now).await?;
-        if said.renew_certificate {
+        if self.renews_certificate(who, said) {
             let detail = json!({"generation": who.generation});
             let event = device_event(now, Action::CertificateRenewed, who.device, &facts.device, detail);
             tx.append(self.0.ids.next(now), event);
         }
         Ok(Ok(Box::new(facts)))
+    }
+
+    /// Whether the answer brings a new certificate: the device asks for one, or has an older authority's.
+    fn renews_certificate(&self, who: DeviceIdentityCert, said: &CheckIn) -> bool {
+        said.renew_certificate || who.issuer != self.0.signer.certificate_issuer()
     }
 
     async fn news(
@@ -234,7 +239,7 @@ impl Services {
         };
         let enrollment = facts.device.enrollment(who.generation);
         if let Some(Enrollment { key, generation }) = enrollment
-            && (said.renew_certificate || who.issuer != signer.certificate_issuer())
+            && self.renews_certificate(who, said)
         {
             news.certificate_chain = signer.issue_certificate(
                 &CertifiedEnrollment {

@@ -144,6 +144,8 @@ pub enum Outage {
     Unreachable,
     /// It has no room left.
     Full,
+    /// Its disk reports errors, or its file system was made read-only because of them.
+    Failing,
     /// It is read-only: a read-only file, or a standby.
     ReadOnly,
     /// Its files are damaged.
@@ -158,6 +160,10 @@ impl Outage {
             Self::Unreachable => "The database cannot be reached at the moment. Try again in a moment.",
             Self::Full => {
                 "The database's disk is full. Try again when the operator of this server has made room."
+            }
+            Self::Failing => {
+                "The database's disk reports errors. Try again when the operator of this server has repaired it: the \
+                 log of the system says what is wrong with it."
             }
             Self::ReadOnly => {
                 "The database can only be read at the moment. Try again when the operator of this server has made it \
@@ -259,7 +265,8 @@ impl Meaning {
             (5 | 6, _) => Self::Busy,
             (13, _) | (_, SHARED_MEMORY_CANNOT_GROW) => Self::Outage(Outage::Full),
             (8, _) => Self::Outage(Outage::ReadOnly),
-            (10 | 14, _) => Self::Outage(Outage::Unreachable),
+            (10, _) => Self::Outage(Outage::Failing),
+            (14, _) => Self::Outage(Outage::Unreachable),
             (11 | 26, _) => Self::Outage(Outage::Damaged),
             _ => Self::Other,
         }
@@ -331,7 +338,8 @@ mod tests {
             ("13", Outage::Full),
             ("4874", Outage::Full),
             ("1032", Outage::ReadOnly),
-            ("778", Outage::Unreachable),
+            ("778", Outage::Failing),
+            ("1034", Outage::Failing),
             ("14", Outage::Unreachable),
             ("267", Outage::Damaged),
             ("26", Outage::Damaged),
@@ -356,6 +364,7 @@ mod tests {
     #[test]
     fn only_what_a_restart_or_a_failover_explains_is_waited_out() {
         assert!(Outage::Unreachable.is_passing() && Outage::ReadOnly.is_passing());
-        assert!(!Outage::Full.is_passing() && !Outage::Damaged.is_passing());
+        let lasting = [Outage::Full, Outage::Failing, Outage::Damaged];
+        assert!(lasting.iter().all(|outage| !outage.is_passing()));
     }
 }

@@ -14,6 +14,7 @@ mod changed;
 #[path = "../support/postgres.rs"]
 mod cluster;
 mod consent;
+mod doctor;
 mod faults;
 mod keys;
 mod load;
@@ -65,6 +66,16 @@ impl Admin {
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join("server").join(name)
+    }
+
+    /// Uncomments a line of the settings, with another value.
+    fn set(&self, name: &str, value: &str) {
+        let path = self.path("server.toml");
+        let settings = fs::read_to_string(&path).unwrap();
+        let start = format!("#{name} = ");
+        let line = settings.lines().find(|line| line.starts_with(&start)).unwrap();
+        let changed = settings.replace(line, &format!("{name} = {value}"));
+        unbox_server::files::replace(&path, changed.as_bytes(), 0o600).unwrap();
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

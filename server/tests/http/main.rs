@@ -11,6 +11,7 @@ mod health;
 mod log;
 mod organisations;
 mod packed;
+mod retention;
 #[path = "../support/service_account.rs"]
 mod service_account;
 mod support;

@@ -40,7 +40,7 @@ use unbox_common::{
     trust::DevicePublicKey,
 };
 use unbox_server::{
-    clock::{Clock as _, SystemClock},
+    clock::{Clock, SystemClock},
     config::{Fragment, Settings},
     domain::{
         account::Account,
@@ -96,10 +96,8 @@ impl TestServer {
                       listen_metrics = [\"127.0.0.1:0\"]\nlisten_api = [\"127.0.0.1:0\"]\n";
         files::write_new(&layout.settings(), format!("{listen}{settings}").as_bytes(), files::PRIVATE_FILE)
             .unwrap();
-        let settings = Settings::parse(Fragment::read(&layout.settings()).unwrap(), layout.clone()).unwrap();
-        Store::create(settings.database.expose()).await.unwrap().close().await;
-        let server =
-            Server::start(settings, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await.unwrap();
+        Store::create(&Store::sqlite_url(&layout.database())).await.unwrap().close().await;
+        let server = started(&layout, Arc::new(SystemClock)).await;
         let operator = Actor::operator("test");
         let services = server.services();
         let customer = services
@@ -138,6 +136,13 @@ impl TestServer {
 
     pub(crate) async fn stop(self) {
         self.server.stop().await;
+    }
+
+    /// Stops it and starts it again, when this clock says.
+    pub(crate) async fn start_again(self, clock: Arc<dyn Clock>) -> Self {
+        let Self { server, layout, customer, configuration, operator, _dir: dir } = self;
+        server.stop().await;
+        Self { server: started(&layout, clock).await, layout, customer, configuration, operator, _dir: dir }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -204,10 +209,13 @@ impl TestServer {
         }
     }
 
+    pub(crate) async fn metrics(&self) -> String {
+        self.stranger().get(self.metrics_at()).send().await.unwrap().text().await.unwrap()
+    }
+
     /// Whether this line is in the metrics.
     pub(crate) async fn counts(&self, line: &str) -> bool {
-        let metrics = self.stranger().get(self.metrics_at()).send().await.unwrap().text().await.unwrap();
-        metrics.lines().any(|one| one == line)
+        self.metrics().await.lines().any(|one| one == line)
     }
 
     /// A TLS connection, for requests that no client library would send.
@@ -379,6 +387,11 @@ impl TestServer {
             credentials_and_links,
         }
     }
+}
+
+async fn started(layout: &Layout, clock: Arc<dyn Clock>) -> Server {
+    let settings = Settings::parse(Fragment::read(&layout.settings()).unwrap(), layout.clone()).unwrap();
+    Server::start(settings, clock, Arc::new(SystemEntropy::new())).await.unwrap()
 }
 
 /// A certificate chain and its key.

@@ -10,7 +10,10 @@ use unbox_common::{
     refusal::RefusalKind,
 };
 use unbox_server::{
-    domain::audit::{Action, Subject},
+    domain::{
+        actor::Actor,
+        audit::{Action, Subject},
+    },
     service::NewClaim,
     store::{AuditFilter, PageRequest},
 };
@@ -20,8 +23,13 @@ const SECOND: &str = "PF0ZZZZZ";
 
 /// What the audit trail holds of one kind, by its subject.
 async fn told(world: &World, action: Action) -> Vec<(Subject, serde_json::Value)> {
+    told_to(world, &world.by, action).await
+}
+
+/// What somebody sees of it.
+async fn told_to(world: &World, by: &Actor, action: Action) -> Vec<(Subject, serde_json::Value)> {
     let filter = AuditFilter { action: Some(action), ..AuditFilter::default() };
-    let page = world.services.list_audit(&world.by, filter, PageRequest::default()).await.unwrap();
+    let page = world.services.list_audit(by, filter, PageRequest::default()).await.unwrap();
     page.items.into_iter().map(|entry| (entry.subject, entry.detail)).collect()
 }
 
@@ -77,6 +85,13 @@ async fn the_second_machine_with_a_key_waits_and_both_owners_are_told(db: TestDa
     assert_eq!(asked[0].1["copied_key"], true);
     let waiting = world.services.list_requests(&world.by).await.unwrap();
     assert_eq!((waiting.len(), waiting[0].customer), (1, other));
+    // Each owner's administrator is told of its own device, and sees nothing about the other's.
+    let owners = [Actor::of_customer("it", world.customer), Actor::of_customer("it", other)];
+    let [ours, theirs] = &owners;
+    assert_eq!(told_to(&world, ours, Action::KeyCopied).await, copied);
+    assert_eq!(told_to(&world, theirs, Action::ApprovalRequested).await, asked);
+    assert_eq!(told_to(&world, ours, Action::ApprovalRequested).await, []);
+    assert_eq!(told_to(&world, theirs, Action::KeyCopied).await, []);
 
     // With a key of its own it is the other owner's, and the first device goes on.
     let own = copy.wiped().enroll(&world.services).await.unwrap();

@@ -13,10 +13,11 @@ mod renewed_certificate;
 mod replaced_anchors;
 mod replaced_authority;
 mod restored_database;
+mod rotated_device_authority;
 mod station_without_a_server;
 mod switched_on_again;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
 use unbox_tests::{
@@ -34,6 +35,13 @@ const CLAIMS: &str = "serial_number,manufacturer,model\nAC-0007,Acme,Gateway 3\n
 fn device(scene: &Scene, folder: &Path) -> Result<Sandbox> {
     let firmware = Firmware::new("Acme", "Gateway 3", "AC-0007");
     Sandbox::unpack(folder, &firmware, &scene.server.url(), &scene.server.bundle())
+}
+
+/// Returns the device's certificate, as the network side keeps it.
+fn certificate(device: &Sandbox) -> Result<String> {
+    let enrollment: Value = serde_json::from_str(&device.read("/var/lib/unbox/exchange/enrollment.json")?)?;
+    let certificate = enrollment.pointer("/certificate_chain/0").and_then(Value::as_str);
+    certificate.map(ToOwned::to_owned).context("a certificate in the enrollment")
 }
 
 /// Returns a policy of one file, and of items that a sandbox supports.

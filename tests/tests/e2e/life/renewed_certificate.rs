@@ -1,8 +1,7 @@
 //! A device whose certificate nears its end.
 
-use super::{CLAIMS, LIMIT, device, policy};
-use anyhow::{Context as _, Result};
-use serde_json::Value;
+use super::{CLAIMS, LIMIT, certificate, device, policy};
+use anyhow::Result;
 use tokio::runtime::Runtime;
 use unbox_tests::{
     copied::CopiedIdentity,
@@ -48,11 +47,4 @@ fn a_certificate_is_renewed_before_it_runs_out_and_the_enrollment_stays() -> Res
 
 fn own_key(device: &Sandbox) -> Result<String> {
     device.read("/var/lib/unbox/exchange/device.key")
-}
-
-/// The device's certificate, as the network side keeps it.
-fn certificate(device: &Sandbox) -> Result<String> {
-    let enrollment: Value = serde_json::from_str(&device.read("/var/lib/unbox/exchange/enrollment.json")?)?;
-    let certificate = enrollment.pointer("/certificate_chain/0").and_then(Value::as_str);
-    certificate.map(ToOwned::to_owned).context("a certificate in the enrollment")
 }

@@ -468,6 +468,7 @@ mod tests {
             (FilesError::Elsewhere("part".into()).into(), 503, Code::Unavailable),
             (outage(Outage::Unreachable), 503, Code::Unavailable),
             (outage(Outage::Full), 503, Code::Unavailable),
+            (outage(Outage::Failing), 503, Code::Unavailable),
             (outage(Outage::ReadOnly), 503, Code::Unavailable),
             (outage(Outage::Damaged), 503, Code::Unavailable),
             (full(ErrorKind::StorageFull), 503, Code::Unavailable),

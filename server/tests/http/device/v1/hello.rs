@@ -6,6 +6,7 @@ use crate::{
 };
 use futures_util::{StreamExt as _, stream};
 use reqwest::{Client, StatusCode};
+use sqlx::{Connection as _, SqliteConnection};
 use std::{
     future::ready,
     time::{Duration, Instant},
@@ -13,12 +14,13 @@ use std::{
 use unbox_common::{
     bytes::Bytes,
     digest::Sha256,
-    identity::{IdentifierKind, RawIdentifier},
+    identity::{IdentifierKind, RawIdentifier, Source},
     protocol::latest::{Challenge, HELLO_PATH, Hello, ProofKind, TpmIntroduction},
     refusal::RefusalKind,
 };
 use unbox_server::{
     service::{ImportDefaults, NewToken},
+    store::Store,
     tpm::EndorsementCertificate,
 };
 
@@ -224,6 +226,43 @@ async fn a_device_whose_tpm_its_claim_registers_is_not_kept_waiting() {
     assert_eq!(unknown.status(), StatusCode::TOO_MANY_REQUESTS);
     let known = Hello { tpm: Some(introduction), ..hello };
     assert_eq!(server.post(&client, HELLO_PATH, &known).await.status(), StatusCode::OK);
+}
+
+/// Notes a TPM among the identifiers by which the one device of this server enrolled.
+async fn bind_tpm(server: &TestServer, key: String) {
+    let url = Store::sqlite_url(&server.layout().database());
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let shown: String =
+        sqlx::query_scalar("SELECT identity FROM devices").fetch_one(&mut connection).await.unwrap();
+    let mut shown: Vec<RawIdentifier> = serde_json::from_str(&shown).unwrap();
+    shown.push(RawIdentifier { kind: IdentifierKind::TpmKey, value: key, source: Source::Tpm });
+    let update = sqlx::query("UPDATE devices SET identity = $1").bind(serde_json::to_string(&shown).unwrap());
+    assert_eq!(update.execute(&mut connection).await.unwrap().rows_affected(), 1);
+}
+
+#[tokio::test]
+async fn a_device_whose_tpm_enrolled_before_is_not_kept_waiting() {
+    let server = TestServer::with(&with_tpm_roots("[limits]\nseries_burst = 1\nseries_per_hour = 1")).await;
+    let enrolled = server.enrolled_elsewhere("PF0AB009").await;
+    let (services, by) = (server.services(), &server.operator);
+    let claim = services.device(by, enrolled.id).await.unwrap().device.claim;
+    services.set_claim_proof(by, claim, ProofKind::Tpm).await.unwrap();
+    let client = server.stranger();
+    for serial in ["PF0AB001", "PF0AB002"] {
+        server.post(&client, HELLO_PATH, &TestDevice::new(serial).hello()).await;
+    }
+    let introduction = tpm::introduction();
+    let key = Sha256::of(introduction.endorsement_key.as_ref()).to_string();
+    // Its disk was wiped: its key is a new one.
+    let wiped = TestDevice::new("PF0AB009").hello();
+    let hello = Hello { proofs: vec![ProofKind::Tpm], tpm: Some(introduction), ..wiped };
+    let unknown = server.post(&client, HELLO_PATH, &hello).await;
+    assert_eq!(unknown.status(), StatusCode::TOO_MANY_REQUESTS, "its claim registers no TPM");
+    bind_tpm(&server, key).await;
+    assert_eq!(server.post(&client, HELLO_PATH, &hello).await.status(), StatusCode::OK);
+    let without = Hello { tpm: None, ..hello };
+    let refused = server.post(&client, HELLO_PATH, &without).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
 }
 
 #[tokio::test(flavor = "multi_thread")]
