@@ -102,8 +102,10 @@ const UNNAMEABLE: &[Group] = &[
 ];
 
 /// Paths that the installer itself writes to, and no policy item or package does.
-const RESERVED: &[Group] =
-    &[("Unbox's DPCs", &["/opt/unbox"]), ("the package system", &["/var/lib/dpkg", "/etc/alternatives"])];
+const RESERVED: &[Group] = &[
+    ("Unbox's DPCs", &["/opt/unbox"]),
+    ("the package system", &["/var/lib/dpkg", "/etc/alternatives", "/etc/dpkg/dpkg.cfg*"]),
+];
 
 /// Paths that give power over the whole device.
 const PRIVILEGED: &[Group] = &[
@@ -454,6 +456,7 @@ mod tests {
             "/lib/confexts/e.raw",
             "/etc/credstore.encrypted/unbox.token",
             "/opt/unbox/dpc/acme/current",
+            "/etc/dpkg/dpkg.cfg.d/x",
             "/var/lib/dpkg/status",
         ] {
             assert!(matches!(reach_of_path(path), Reach::Never(_)), "{path}");
@@ -483,7 +486,7 @@ mod tests {
             "/etc/systemd/system.conf.d/x.conf",
             "/etc/systemd/system-generators/x",
             "/etc/systemd/system/systemd-udevd.service.d/x.conf",
-            "/etc/dpkg/dpkg.cfg.d/x",
+            "/etc/dpkg/origins/x",
             "/etc/apt/apt.conf.d/99x",
             "/etc/tmpfiles.d/x.conf",
             "/usr/bin/dpkg",
