@@ -12,7 +12,7 @@ use crate::{
     boot::{Found, Medium},
     clock::{ClockSkew, Stopwatch},
     failure::{self, Failure},
-    files,
+    files, install,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -174,10 +174,7 @@ impl Situation<'_> {
             Self::RolledBack { kind, detail } => Message {
                 kind: Some(shown(kind)),
                 more: vec![format!("Reason: {}", shown(detail))],
-                ..said(
-                    "rolled_back",
-                    "The installation did not succeed; the device is as it was. Its administrator has been told.".to_owned(),
-                )
+                ..said("rolled_back", rolled_back(detail).to_owned())
             },
             Self::Rejected { kind, detail } => Message {
                 kind: Some(shown(kind)),
@@ -241,6 +238,14 @@ fn to_read_out(identity: &HardwareIdentity) -> Option<String> {
         .map(ToString::to_string)
         .collect();
     (!identifying.is_empty()).then(|| format!("This device: {}", identifying.join(", ")))
+}
+
+fn rolled_back(detail: &str) -> &'static str {
+    if install::was_taken_back(detail) {
+        "The installation did not succeed; the device is as it was. Its administrator has been told."
+    } else {
+        "The installation did not succeed, and not everything could be taken back. Its administrator has been told."
+    }
 }
 
 /// Formats the download's progress, in steps that do not fill a console: a message is printed when it
@@ -418,6 +423,13 @@ pub(crate) mod tests {
             contact_phone: String::new(),
             message: Some("Welcome.\r\n\u{202e}Sign in.".to_owned()),
         }
+    }
+
+    #[test]
+    fn a_rollback_that_is_not_complete_does_not_say_that_the_device_is_as_it_was() {
+        assert!(rolled_back("the DPC is not healthy").contains("as it was"));
+        let left = rolled_back("the DPC is not healthy; not taken back: package tool could not be changed");
+        assert!(left.contains("not everything could be taken back") && !left.contains("as it was"), "{left}");
     }
 
     #[test]

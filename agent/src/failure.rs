@@ -372,6 +372,10 @@ impl Failure {
 /// The longest pause while the clock is the only obstacle.
 const CLOCK_SKEW_PAUSE: Duration = Duration::from_secs(30);
 
+/// The way on from the records of a newer agent.
+const NEWER: &str = "A newer version of the agent wrote this device's records. Install that version again, or give \
+                     the records up with `unbox-agent reset --forget-newer`.";
+
 /// The advice about a payload that this device will not install.
 pub(crate) const UNINSTALLABLE: &str = "What the server offers cannot be installed on this device. An administrator has to look \
     at the configuration.";
@@ -534,16 +538,14 @@ impl DeviceFault {
         match self {
             Self::Survey(SurveyError::Identity(_)) => RefusalKind::InvalidIdentifier.advice(),
             Self::Install(error) if error.fault() == Fault::Payload => UNINSTALLABLE,
+            Self::Install(error) if error.is_newer() => NEWER,
             _ if matches!(self.kind(), "disk_full" | "no_space") => {
                 "The disk of this device is full. Free some space; it tries again by itself."
             }
             Self::Busy | Self::Install(InstallError::Busy) => {
                 "Another process of the agent is at work on this device. Wait until it is done."
             }
-            Self::Ledger(error) | Self::Boot(BootError::Ledger(error)) if error.is_newer() => {
-                "A newer version of the agent wrote this device's records. Install that version again, or give the \
-                 records up with `unbox-agent reset --forget-newer`."
-            }
+            Self::Ledger(error) | Self::Boot(BootError::Ledger(error)) if error.is_newer() => NEWER,
             Self::NotConfirmed => "Nothing was changed.",
             Self::Key(
                 KeyError::NotAKey(_) | KeyError::Exposed(_) | KeyError::Damaged(_) | KeyError::Unreadable(_),

@@ -132,6 +132,13 @@ impl Program {
         self
     }
 
+    /// Lets the program read its standard input from a file; it is empty otherwise.
+    #[must_use]
+    pub fn input(mut self, input: impl Into<Stdio>) -> Self {
+        self.command.stdin(input);
+        self
+    }
+
     /// Runs the program to its end. After `limit`, it and all its child processes are stopped.
     ///
     /// # Errors

@@ -178,6 +178,7 @@ mod tests {
             "/lib/confexts/e.raw",
             "/etc/credstore.encrypted/unbox.token",
             "/opt/unbox/dpc/acme/current",
+            "/etc/dpkg/dpkg.cfg.d/x",
             "/var/lib/dpkg/status",
         ] {
             assert!(matches!(reach_of_path(path), Reach::Never(_)), "{path}");
@@ -207,7 +208,7 @@ mod tests {
             "/etc/systemd/system.conf.d/x.conf",
             "/etc/systemd/system-generators/x",
             "/etc/systemd/system/systemd-udevd.service.d/x.conf",
-            "/etc/dpkg/dpkg.cfg.d/x",
+            "/etc/dpkg/origins/x",
             "/etc/apt/apt.conf.d/99x",
             "/etc/tmpfiles.d/x.conf",
             "/usr/bin/dpkg",

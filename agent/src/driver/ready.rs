@@ -7,7 +7,7 @@ use crate::{
     files::Root,
     install::{Change, Packages, Reload, Resource, State, System, SystemError, UnitReport},
 };
-use std::{path::Path, time::Duration};
+use std::{path::PathBuf, time::Duration};
 use unbox_common::{path::SafePath, payload::UnitName};
 
 /// The device's system, and the callback to run before its first unit is started.
@@ -29,11 +29,11 @@ impl ReadyBeforeUnits {
 }
 
 impl System for ReadyBeforeUnits {
-    fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError> {
+    fn change(&mut self, change: &Change, debs: &[PathBuf]) -> Result<(), SystemError> {
         if matches!(change.resource, Resource::UnitActivity(_)) {
             self.say();
         }
-        self.device.change(change, deb)
+        self.device.change(change, debs)
     }
 
     fn check(&mut self, program: &SafePath, arguments: &[String], limit: Duration) -> Option<String> {

@@ -262,6 +262,16 @@ impl InstallError {
         Failure { kind: self.kind().to_owned(), detail, disposition: self.disposition() }
     }
 
+    /// Whether nothing was begun because there is too little room.
+    pub(super) fn is_for_want_of_room(&self) -> bool {
+        self.reason() == Reason::NoSpace
+    }
+
+    /// Whether a newer agent wrote the records of what is installed.
+    pub(crate) const fn is_newer(&self) -> bool {
+        matches!(self, Self::Journal(UnusableDocument::TooNew(_)) | Self::Record(UnusableDocument::TooNew(_)))
+    }
+
     /// Whether somebody else has put an obstacle in a managed path.
     pub(super) fn is_in_the_way(&self) -> bool {
         matches!(

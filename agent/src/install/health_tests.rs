@@ -5,7 +5,7 @@ use crate::{
     files::Root,
     install::{Change, Packages, Reload, State},
 };
-use std::path::Path;
+use std::path::PathBuf;
 use unbox_common::path::SafePath;
 
 /// The states of unit and check, second by second; the last one stays.
@@ -34,7 +34,7 @@ impl System for Scripted {
     fn look(&self, _resource: &Resource) -> Result<State, SystemError> {
         unreachable!()
     }
-    fn change(&mut self, _change: &Change, _deb: Option<&Path>) -> Result<(), SystemError> {
+    fn change(&mut self, _change: &Change, _debs: &[PathBuf]) -> Result<(), SystemError> {
         unreachable!()
     }
     fn packages(&self) -> &dyn Packages {

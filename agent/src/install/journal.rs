@@ -11,7 +11,7 @@
 //! ```
 
 use super::{
-    Failure,
+    Failure, States,
     plan::Plan,
     record::{Record, UnusableDocument, check_format},
 };
@@ -31,6 +31,9 @@ pub(crate) struct Head {
     pub(crate) plan: Plan,
     /// The record to install once the plan is done; nothing if everything is removed.
     pub(crate) record: Option<Record>,
+    /// Whether it is a removal that had no room for a way back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) one_way: bool,
 }
 
 /// Every other line.
@@ -73,7 +76,13 @@ pub(crate) struct Journal {
 
 impl Head {
     pub(crate) const fn new(plan: Plan, record: Option<Record>) -> Self {
-        Self { format: FORMAT, plan, record }
+        Self { format: FORMAT, plan, record, one_way: false }
+    }
+
+    /// Makes the head of a removal without a way back.
+    pub(crate) fn one_way(plan: Plan) -> Self {
+        let plan = Plan { put_back: States::new(), guards: Vec::new(), ..plan };
+        Self { one_way: true, ..Self::new(plan, None) }
     }
 }
 

@@ -6,10 +6,12 @@
 //! start completes one of the two.
 
 mod accounts;
+mod choices;
 mod error;
 mod health;
 mod io;
 mod journal;
+mod order;
 mod package;
 mod plan;
 mod record;
@@ -18,11 +20,12 @@ mod target;
 mod transaction;
 mod turn;
 
+pub use choices::{Choices, Diversion, Made};
 pub use error::{Fault, InstallError};
 pub use health::{Clock, Health};
 pub use io::repair::{LostRecord, newer_records, repair};
 pub use io::{ArchiveError, ArtifactError, Packages, Reload, System, SystemError, UnitPhase, UnitReport};
-pub use package::{Choices, Diversion, PackageFile, UnitConflict};
+pub use package::{PackageFile, Relations, UnitConflict};
 pub use plan::PlanError;
 pub use record::UnusableDocument;
 pub use resource::{Change, Resource, State, States};
@@ -80,11 +83,11 @@ pub enum InstallOutcome {
         /// The payload's version.
         version: u64,
     },
-    /// Everything is as it was.
+    /// Everything is as it was, if the rollback is complete.
     RolledBack {
         /// The version of the payload that was not installed; `None` if it was a reset.
         version: Option<u64>,
-        /// The reason.
+        /// The reason, and anything that could not be rolled back.
         failure: Failure,
     },
     /// Everything that was managed is as it was before the first payload.
@@ -100,6 +103,15 @@ pub struct Failure {
     pub detail: String,
     /// The disposition, which decides whether the same payload is tried again.
     pub disposition: Disposition,
+}
+
+/// Words before the part that could not be rolled back.
+const NOT_TAKEN_BACK: &str = "not taken back: ";
+
+/// Whether everything was rolled back, by the detail of the failure.
+#[must_use]
+pub fn was_taken_back(detail: &str) -> bool {
+    !detail.contains(NOT_TAKEN_BACK)
 }
 
 impl Installer<'_> {
@@ -130,7 +142,13 @@ impl Installer<'_> {
         let record = store.record()?;
         let contents = store.contents(None)?;
         let head = self.prepare_removal(&store, &contents, record.as_ref());
-        self.begin(&store, contents, record.as_ref(), head)
+        match self.begin(&store, contents, record.as_ref(), head) {
+            Err(error) if error.is_for_want_of_room() => {
+                tracing::warn!(%error, "there is no room for a way back, so the removal goes on without one");
+                self.remove_one_way(&store, record.as_ref())
+            }
+            ended => ended,
+        }
     }
 
     /// Completes an interrupted installation; `None` if there is none. Called at every start, before
@@ -192,14 +210,13 @@ impl Installer<'_> {
         let blobs = store.blobs_on(self.system.root());
         let Survey { target, tree_bytes, packages } =
             survey::survey(&*self.system, contents, &blobs, payload, record, self.progress)?;
-        let observed = survey::observe(&*self.system, &target, record)?;
+        let observed = self.observe(&target, record)?;
         let states = plan::settle(&target, &observed, record).map_err(InstallError::Target)?;
         let (mut plan, baseline) = plan::plan(&observed, record, &states).map_err(InstallError::Plan)?;
         self.wait_for_packages(&plan)?;
         let system = &*self.system;
         let replaced = packages::foresee(system, contents, &mut plan, &states, record, &packages)?;
-        let package_bytes = packages.values().map(|file| file.installed_bytes).fold(0, u64::saturating_add);
-        Needs::of(&plan, system.root().path(), store.path(), tree_bytes, package_bytes).check()?;
+        Needs::of(&plan, system.root().path(), store.path(), tree_bytes, &packages).check()?;
         keep_what_is_there(system.root(), contents, &plan, &baseline)?;
         let record = Record::new(payload, target.extras, states, baseline).with_replaced(replaced);
         Ok(Head::new(plan, Some(record)))
@@ -211,25 +228,64 @@ impl Installer<'_> {
         contents: &Contents,
         record: Option<&Record>,
     ) -> Result<Head, InstallError> {
-        let mut observed = survey::observe(&*self.system, &Target::default(), record)?;
+        let plan = self.plan_removal(contents, record)?;
+        let root = self.system.root();
+        Needs::of(&plan, root.path(), store.path(), 0, &PackageFiles::new()).check()?;
+        keep_what_is_there(root, contents, &plan, &States::new())?;
+        Ok(Head::new(plan, None))
+    }
+
+    fn plan_removal(&mut self, contents: &Contents, record: Option<&Record>) -> Result<Plan, InstallError> {
+        let mut observed = self.observe(&Target::default(), record)?;
         io::repair::leave_what_is_lost(&mut observed, record, contents);
         let none = States::new();
-        let (mut plan, baseline) = plan::plan(&observed, record, &none).map_err(InstallError::Plan)?;
+        let (mut plan, _) = plan::plan(&observed, record, &none).map_err(InstallError::Plan)?;
         self.wait_for_packages(&plan)?;
-        let system = &*self.system;
-        packages::foresee(system, contents, &mut plan, &none, record, &PackageFiles::new())?;
-        Needs::of(&plan, system.root().path(), store.path(), 0, 0).check()?;
-        keep_what_is_there(system.root(), contents, &plan, &baseline)?;
-        Ok(Head::new(plan, None))
+        packages::foresee(&*self.system, contents, &mut plan, &none, record, &PackageFiles::new())?;
+        Ok(plan)
+    }
+
+    /// Removes everything without a way back, because there is no room for one.
+    fn remove_one_way(
+        &mut self,
+        store: &Store,
+        record: Option<&Record>,
+    ) -> Result<InstallOutcome, InstallError> {
+        let contents = store.contents(None)?;
+        let head = Head::one_way(self.plan_removal(&contents, record)?);
+        let written = line(&head).map_err(InstallError::Serialise)?;
+        if store.begin(&written).is_err() {
+            // Only a way back would need the rest.
+            let needed = record.map(Record::blobs_for_reset).unwrap_or_default();
+            contents.keep_only(&needed).map_err(InstallError::Store)?;
+            store.begin(&written)?;
+        }
+        self.transaction(store, contents, Journal::begin(head)).run()
+    }
+
+    /// Returns the current state of everything that is or will be managed. A package that an interruption
+    /// left half configured is completed before, because nothing could be said about its way back.
+    fn observe(&mut self, target: &Target, record: Option<&Record>) -> Result<States, InstallError> {
+        let observed = survey::observe(&*self.system, target, record)?;
+        if !observed.values().any(|state| matches!(state, State::Partial(_))) {
+            return Ok(observed);
+        }
+        self.wait_for_holder()?;
+        self.system.packages().complete().map_err(InstallError::Package)?;
+        survey::observe(&*self.system, target, record)
     }
 
     /// Waits until no other program works on packages, if the plan changes any. After a first boot that
     /// may take minutes, and nothing has to be stopped or rolled back for it.
     fn wait_for_packages(&mut self, plan: &Plan) -> Result<(), InstallError> {
-        if !plan.changes().chain(&plan.cleanup).any(|change| matches!(change.resource, Resource::Package(_)))
-        {
-            return Ok(());
+        let mut changes = plan.changes().chain(&plan.cleanup);
+        if changes.any(|change| matches!(change.resource, Resource::Package(_))) {
+            self.wait_for_holder()?;
         }
+        Ok(())
+    }
+
+    fn wait_for_holder(&mut self) -> Result<(), InstallError> {
         let mut turn = Turn::new(self.clock);
         loop {
             let holder = self.system.packages().holder().map_err(InstallError::Package)?;
@@ -253,6 +309,7 @@ impl Installer<'_> {
             // Both directions need room even if somebody fills the disk meanwhile: for the restored
             // files, or for the record, which is part of the journal.
             let room = io::room::kept_bytes(&head.plan).saturating_add(written.len() as u64);
+            let room = room.saturating_add(io::room::database_bytes(&head.plan, self.system.root().path()));
             store.set_aside(room.saturating_add(ROOM_FOR_LINES_BYTES))?;
             store.begin(&written)?;
             Ok(head)

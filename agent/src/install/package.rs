@@ -5,7 +5,7 @@
 //! then.
 
 use super::TargetError;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use unbox_common::{
     path::{RelativePath, SafePath},
     protected::{self, Reach},
@@ -22,12 +22,25 @@ pub struct PackageFile {
     pub is_lasting: bool,
     /// Its size on disk, in bytes: the sum of its files, or the declared size if that is larger.
     pub installed_bytes: u64,
+    /// The size of its scripts and control files, which the package system keeps, in bytes.
+    pub control_bytes: u64,
+    /// Its relations to other packages.
+    pub relations: Relations,
     /// A unit file in it that affects a unit of Unbox, if there is one.
     pub conflict: Option<UnitConflict>,
     /// Its files and links.
     pub files: BTreeSet<RelativePath>,
     /// Its directories.
     pub directories: BTreeSet<RelativePath>,
+}
+
+/// The packages that a package needs, and the names that it stands for (deb-control(5)).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Relations {
+    /// The names in `Depends` and `Pre-Depends`, alternatives included.
+    pub needs: BTreeSet<String>,
+    /// The names in `Provides`.
+    pub provides: BTreeSet<String>,
 }
 
 /// A unit file that affects not only its own unit, but also one that has to stay as it is.
@@ -58,28 +71,18 @@ impl UnitConflict {
     }
 }
 
-/// A diversion (dpkg-divert(1)): other packages' files at this place are moved elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-pub struct Diversion {
-    /// The diverted place.
-    pub from: String,
-    /// The new place for other packages' files.
-    pub to: String,
-    /// The package whose file stays at the diverted place; a local diversion if absent.
-    pub package: Option<String>,
-}
-
-/// The state that packages share, about files that are in none of their lists.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub struct Choices {
-    /// The diversions.
-    pub diversions: BTreeSet<Diversion>,
-    /// Modes and owners set by the administrator (dpkg-statoverride(1)), in dpkg's own format.
-    pub overrides: String,
-    /// Alternatives (update-alternatives(1)) in their own format, by name.
-    pub alternatives: BTreeMap<String, String>,
-    /// The links of `/etc/alternatives`, with their targets.
-    pub links: BTreeMap<String, String>,
+impl Relations {
+    /// Parses the fields.
+    pub(crate) fn parse(needs: &str, provides: &str) -> Self {
+        let names = |field: &str| {
+            let each = field.split([',', '|']).map(|relation| {
+                let name = relation.trim().split([' ', '\t', '\n', '(', ':', '[', '<']).next();
+                name.unwrap_or_default().to_owned()
+            });
+            each.filter(|name| !name.is_empty()).collect()
+        };
+        Self { needs: names(needs), provides: names(provides) }
+    }
 }
 
 impl PackageFile {

@@ -7,12 +7,13 @@
 use super::{
     Change, Resource, State, States,
     io::Reload,
+    order::Ranks,
     record::Record,
     resource::{Phase, states_as_list, within},
     target::{Setting, Target, put},
 };
 use serde::{Deserialize, Serialize};
-use unbox_common::payload::UnitName;
+use unbox_common::payload::{PackageName, UnitName};
 
 /// All changes of an installation, in order, with everything needed to roll them back.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -27,6 +28,9 @@ pub(crate) struct Plan {
     /// rollback, because they may have overwritten it, moved it away or left something there.
     #[serde(default, with = "states_as_list", skip_serializing_if = "States::is_empty")]
     pub(crate) put_back: States,
+    /// The order of its packages.
+    #[serde(default, skip_serializing_if = "Ranks::is_empty")]
+    pub(crate) ranks: Ranks,
 }
 
 /// One step, which can be repeated safely.
@@ -108,12 +112,12 @@ pub(crate) fn plan(
     }
     let is_removal = |change: &mut Change| change.phase() >= Phase::RemoveTree;
     cleanup.extend(changes.extract_if(.., is_removal));
-    in_order(&mut cleanup);
+    in_order(&mut cleanup, &Ranks::new());
     let (guards, held): (Vec<_>, Vec<_>) = left_open(&changes, observed)
         .into_iter()
         .partition(|change| is_masked_by(&changes, &change.resource));
     changes.extend(held);
-    Ok((Plan { steps: steps(changes), cleanup, guards, put_back: States::new() }, baseline))
+    Ok((Plan { steps: steps(changes, &Ranks::new()), cleanup, guards, ..Plan::default() }, baseline))
 }
 
 /// Completes unit settings: values that the payload leaves open stay as they were before any payload.
@@ -153,6 +157,35 @@ impl Plan {
         })
     }
 
+    /// Adds changes, and puts the packages into an order.
+    pub(crate) fn arrange(&mut self, more: impl IntoIterator<Item = Change>, ranks: Ranks) {
+        let changes = self.changes().cloned().chain(more).collect();
+        self.steps = steps(changes, &ranks);
+        in_order(&mut self.cleanup, &ranks);
+        self.ranks = ranks;
+    }
+
+    /// Returns the changes of packages that need this one and are needed by it: none of them can be
+    /// installed before the others.
+    pub(crate) fn installed_with(&self, name: &PackageName) -> impl Iterator<Item = &Change> {
+        let rank = self.ranks.get(name);
+        self.changes().filter(move |change| match &change.resource {
+            Resource::Package(other) => other != name && rank.is_some() && self.ranks.get(other) == rank,
+            _ => false,
+        })
+    }
+
+    /// Returns the number of steps that are begun together with the step at a position.
+    pub(crate) fn reach_of(&self, position: usize) -> usize {
+        let Some(Step::Change(Change { resource: Resource::Package(name), .. })) = self.steps.get(position)
+        else {
+            return position + 1;
+        };
+        let others: Vec<&Change> = self.installed_with(name).collect();
+        let is_of_them = |step: &Step| matches!(step, Step::Change(change) if others.contains(&change));
+        self.steps.iter().rposition(is_of_them).map_or(position, |last| last.max(position)) + 1
+    }
+
     /// Returns the steps of the rollback, after the first `reached` steps were begun.
     ///
     /// Changes on disk are rolled back as far as they were begun. Volatile resources are restored in any
@@ -169,7 +202,7 @@ impl Plan {
         let only_seen =
             self.guards.iter().chain(&self.cleanup).filter(|change| change.resource.is_volatile());
         changes.extend(only_seen.map(Change::undone));
-        let mut back = steps(changes);
+        let mut back = steps(changes, &self.ranks);
         if let Some(last) = back.iter().rposition(Step::is_of_package) {
             back.splice(last + 1..=last, self.put_back());
         }
@@ -186,7 +219,7 @@ impl Plan {
         };
         let (choices, mut paths): (Vec<_>, Vec<_>) =
             self.put_back.iter().map(change).partition(|change| change.resource == Resource::Choices);
-        in_order(&mut paths);
+        in_order(&mut paths, &self.ranks);
         choices.into_iter().chain(paths).map(Step::Change).collect()
     }
 }
@@ -279,8 +312,8 @@ fn is_masked_by(changes: &[Change], activity: &Resource) -> bool {
     })
 }
 
-fn steps(mut changes: Vec<Change>) -> Vec<Step> {
-    in_order(&mut changes);
+fn steps(mut changes: Vec<Change>, ranks: &Ranks) -> Vec<Step> {
+    in_order(&mut changes, ranks);
     let mut reloads: Vec<Reload> = changes.iter().filter_map(read_by).collect();
     reloads.sort_unstable();
     reloads.dedup();
@@ -290,13 +323,19 @@ fn steps(mut changes: Vec<Change>) -> Vec<Step> {
     first.chain(reloads.into_iter().map(Step::Reload)).chain(later.into_iter().map(Step::Change)).collect()
 }
 
-fn in_order(changes: &mut [Change]) {
+fn in_order(changes: &mut [Change], ranks: &Ranks) {
+    let place = |change: &Change| match &change.resource {
+        Resource::Package(name) => ranks.get(name).copied().unwrap_or_default(),
+        // After every package.
+        _ => usize::MAX,
+    };
     changes.sort_by(|one, other| {
         let phase = one.phase();
-        phase.cmp(&other.phase()).then_with(|| match phase {
-            // Paths sort outermost first.
-            Phase::RemoveDirectory => other.resource.cmp(&one.resource),
-            _ => one.resource.cmp(&other.resource),
+        let by_place = place(one).cmp(&place(other)).then_with(|| one.resource.cmp(&other.resource));
+        phase.cmp(&other.phase()).then(match phase {
+            // Paths sort outermost first, and packages after those that they need.
+            Phase::RemoveDirectory | Phase::RemovePackage => by_place.reverse(),
+            _ => by_place,
         })
     });
 }

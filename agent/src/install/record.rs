@@ -3,7 +3,7 @@
 //! Both are in one document, because they change together: it is replaced atomically, and only after the
 //! health check has passed.
 
-use super::{States, resource::states_as_list};
+use super::{States, choices::Made, resource::states_as_list};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use unbox_common::{
@@ -13,7 +13,7 @@ use unbox_common::{
     protocol::latest,
 };
 
-use super::State;
+use super::{Resource, State};
 
 /// The version of the document that this agent writes.
 const FORMAT: u32 = 1;
@@ -43,6 +43,10 @@ pub(crate) struct Record {
     /// Unmanaged files that each managed package replaced.
     #[serde(default, skip_serializing_if = "Replaced::is_empty")]
     pub(crate) replaced: Replaced,
+    /// The changes that its packages, and those of earlier payloads, have made to diversions, overridden
+    /// modes and alternatives.
+    #[serde(default, skip_serializing_if = "Made::is_empty")]
+    pub(crate) made: Made,
 }
 
 /// The replaced states, by package.
@@ -73,6 +77,20 @@ struct Formatted {
     format: u32,
 }
 
+const fn deb_of(state: &State) -> Option<Sha256> {
+    match state {
+        State::Installed { deb, .. } => *deb,
+        _ => None,
+    }
+}
+
+const fn file_of(state: &State) -> Option<Sha256> {
+    match state {
+        State::File { digest, .. } => Some(*digest),
+        _ => None,
+    }
+}
+
 pub(crate) fn check_format(document: &[u8]) -> Result<(), UnusableDocument> {
     let Formatted { format } = serde_json::from_slice(document).map_err(UnusableDocument::Unreadable)?;
     if format == FORMAT { Ok(()) } else { Err(UnusableDocument::TooNew(format)) }
@@ -94,6 +112,7 @@ impl Record {
             target,
             baseline,
             replaced: Replaced::new(),
+            made: Made::default(),
         }
     }
 
@@ -109,18 +128,20 @@ impl Record {
 
     /// Returns every blob needed while this is installed: for the rollback, and for the DPC to read.
     pub(crate) fn blobs(&self) -> BTreeSet<Sha256> {
-        let deb = |state: &State| match state {
-            State::Installed { deb, .. } => *deb,
-            _ => None,
-        };
-        let file = |state: &State| match state {
-            State::File { digest, .. } => Some(*digest),
-            _ => None,
-        };
-        let debs = self.target.values().filter_map(deb);
-        let before = self.baseline.values().filter_map(|state| deb(state).or_else(|| file(state)));
-        let replaced = self.replaced.values().flat_map(|replaced| replaced.0.values()).filter_map(file);
-        debs.chain(before).chain(replaced).chain(self.extras).collect()
+        let debs = self.target.values().filter_map(deb_of);
+        self.blobs_for_reset().into_iter().chain(debs).chain(self.extras).collect()
+    }
+
+    /// Returns every blob needed to restore the state before the first payload.
+    pub(crate) fn blobs_for_reset(&self) -> BTreeSet<Sha256> {
+        let before = self.baseline.values().filter_map(|state| deb_of(state).or_else(|| file_of(state)));
+        let replaced = self.replaced.values().flat_map(|replaced| replaced.0.values()).filter_map(file_of);
+        before.chain(replaced).collect()
+    }
+
+    /// Whether it has packages.
+    pub(crate) fn has_packages(&self) -> bool {
+        self.target.keys().any(|resource| matches!(resource, Resource::Package(_)))
     }
 
     /// Returns the description that a device sends when it checks in.

@@ -5,7 +5,7 @@
 //! To add a resource: a variant of [`Resource`] with its states in [`State`], its place in
 //! [`Change::phase`], its reading and changing in `io/mod.rs`, and a row in the tests.
 
-use super::Choices;
+use super::{Choices, choices::Made};
 use crate::files::Owner;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
@@ -91,6 +91,8 @@ pub enum State {
     Partial(String),
     /// These diversions, overridden modes and alternatives.
     Choices(Box<Choices>),
+    /// Any diversions, overridden modes and alternatives without these changes. Only intended, never found.
+    ChoicesWithout(Box<Made>),
     /// The value of a kernel parameter or the host name.
     Value(String),
     /// The setting of a unit.
@@ -165,6 +167,7 @@ impl State {
         match (self, found) {
             (Self::Installed { version, .. }, Self::Installed { version: other, .. }) => version == other,
             (Self::Active { .. }, Self::Active { .. }) => true,
+            (Self::ChoicesWithout(made), Self::Choices(found)) => made.undone(found) == **found,
             // The kernel separates list items by tabs, people by blanks.
             (Self::Value(value), Self::Value(other)) => value.split_whitespace().eq(other.split_whitespace()),
             _ => self == found,
@@ -238,6 +241,7 @@ impl fmt::Display for State {
                 let Choices { diversions, alternatives, .. } = &**choices;
                 write!(f, "{} diversions and {} alternatives", diversions.len(), alternatives.len())
             }
+            Self::ChoicesWithout(_) => f.write_str("as before the packages"),
             Self::Value(value) => write!(f, "{value:?}"),
             Self::Setting { enabled, masked } => {
                 let enabled = if *enabled { "enabled" } else { "disabled" };

@@ -16,9 +16,12 @@
 //! After a power cut, Forward begins again at the first step. That is safe, because a step does nothing
 //! if its resource is already right, and necessary, because a reboot loses everything that only the
 //! running kernel knew.
+//!
+//! A removal on a full disk has no copies to go back to: it only goes forward, until everything is removed.
 
 use super::{
-    Change, Clock, Failure, InstallError, InstallOutcome, Resource, State, System, SystemError, health,
+    Change, Clock, Failure, InstallError, InstallOutcome, Made, NOT_TAKEN_BACK, Resource, State, System,
+    SystemError, health,
     io::{
         contents::Contents,
         paths,
@@ -26,9 +29,11 @@ use super::{
         survey::{self, Hears},
     },
     journal::{Direction, Entry, Journal},
-    plan::Step,
+    plan::{Plan, Step},
+    record::Record,
     turn::Turn,
 };
+use std::path::PathBuf;
 use unbox_common::{payload::HealthCheck, protocol::progress::Progress};
 
 /// The number of times that a transaction resumes before it is rolled back: a DPC that crashes the whole
@@ -48,7 +53,7 @@ pub(super) struct Transaction<'a> {
 impl Transaction<'_> {
     /// Resumes after the agent was restarted in the middle.
     pub(super) fn resume(mut self) -> Result<InstallOutcome, InstallError> {
-        if self.journal.direction == Direction::Forward {
+        if self.journal.direction == Direction::Forward && !self.journal.head.one_way {
             let resumed = self.journal.resumed;
             if resumed >= MAX_RESUMES {
                 self.turn_back(&InstallError::Interrupted(resumed))?;
@@ -61,7 +66,9 @@ impl Transaction<'_> {
 
     /// Runs the transaction to its end.
     pub(super) fn run(mut self) -> Result<InstallOutcome, InstallError> {
+        let is_one_way = self.journal.head.one_way;
         if self.journal.direction == Direction::Forward
+            && !is_one_way
             && let Err(error) = self.forward().and_then(|()| self.log(&Entry::Committed))
         {
             self.turn_back(&error)?;
@@ -69,6 +76,7 @@ impl Transaction<'_> {
         let ended = match self.journal.direction.clone() {
             Direction::Committed => self.finish(),
             Direction::Back(failure) => self.back(failure),
+            Direction::Forward if is_one_way => self.remove_one_way(),
             Direction::Forward => Err(InstallError::Unfinished(None)),
         };
         ended.map_err(|error| match error {
@@ -85,7 +93,7 @@ impl Transaction<'_> {
             if self.is_done(step)? {
                 continue;
             }
-            let reached = position + 1;
+            let reached = self.journal.head.plan.reach_of(position);
             if reached > self.journal.reached {
                 self.log(&Entry::Begin(reached))?;
             }
@@ -107,8 +115,11 @@ impl Transaction<'_> {
 
     /// Completes a final transaction. All of this can be repeated.
     fn finish(&mut self) -> Result<InstallOutcome, InstallError> {
-        let head = self.journal.head.clone();
+        let mut head = self.journal.head.clone();
         self.store.release()?;
+        if let Some(record) = &mut head.record {
+            record.made = self.made(record, &head.plan)?;
+        }
         self.store.set_record(head.record.as_ref())?;
         for change in head.plan.cleanup {
             let step = Step::Change(change);
@@ -123,25 +134,61 @@ impl Transaction<'_> {
             .map_or(InstallOutcome::Removed, |record| InstallOutcome::Managed { version: record.version }))
     }
 
+    /// Returns the choices that the packages in force have made, as far as that is known.
+    fn made(&self, record: &Record, plan: &Plan) -> Result<Made, InstallError> {
+        if !record.has_packages() {
+            return Ok(Made::default());
+        }
+        let earlier = self.store.record()?.map(|earlier| earlier.made).unwrap_or_default();
+        let Some(State::Choices(before)) = plan.put_back.get(&Resource::Choices) else { return Ok(earlier) };
+        match survey::look(self.system, &Resource::Choices)? {
+            State::Choices(now) => Ok(earlier.then(Made::between(before, &now))),
+            _ => Ok(earlier),
+        }
+    }
+
+    /// Completes a removal that cannot be rolled back. A failed step does not stop the rest, because that
+    /// frees room; what has failed even then is tried again at the next start.
+    fn remove_one_way(&mut self) -> Result<InstallOutcome, InstallError> {
+        let plan = self.journal.head.plan.clone();
+        let needed = self.store.record()?.map(|record| record.blobs_for_reset()).unwrap_or_default();
+        self.contents.keep_only(&needed).map_err(InstallError::Store)?;
+        if self.bring_all_about(&plan.steps).is_err() {
+            for change in &plan.cleanup {
+                // It is tried once more at the end.
+                let _ = self.bring_about(&Step::Change(change.clone()));
+            }
+            self.bring_all_about(&plan.steps)?;
+        }
+        self.finish()
+    }
+
+    /// Performs steps as far as possible, and returns the first error that must not be passed over.
+    fn bring_all_about(&mut self, steps: &[Step]) -> Result<(), InstallError> {
+        let mut first_error = None;
+        for step in steps {
+            let Err(error) = self.bring_about(step) else { continue };
+            if may_be_passed_over(step, &error) {
+                (self.hears)(Progress::ConfigWarning, Some(error.failure().detail));
+            } else {
+                first_error.get_or_insert(error);
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
     /// Rolls everything back. A failed step does not stop the rest.
     fn back(&mut self, mut failure: Failure) -> Result<InstallOutcome, InstallError> {
         (self.hears)(Progress::ConfigError, Some(failure.detail.clone()));
         self.store.release()?;
-        let mut first_error = None;
+        let (mut left, mut first_error) = (Vec::new(), None);
         for step in self.journal.head.plan.way_back(self.journal.reached) {
             let Err(error) = self.take_back(&step) else { continue };
-            if step.is_of_package() && error.is_of_program() {
-                // No package, whatever its scripts do, may prevent a device from ever being configured
-                // again.
-                let left = error.failure().detail;
-                (self.hears)(Progress::ConfigWarning, Some(left.clone()));
-                failure.detail = format!("{}; not taken back: {left}", failure.detail);
-            } else if error.is_in_the_way()
-                || matches!(&step, Step::Change(change) if change.resource.is_volatile())
-            {
-                // A unit that no longer starts must not stop the rollback of files, and a user who puts a
-                // link in the right place must not stop the whole device.
-                (self.hears)(Progress::ConfigWarning, Some(error.failure().detail));
+            // No package, whatever its scripts do, may prevent a device from ever being configured again.
+            if step.is_of_package() && error.is_of_program() || may_be_passed_over(&step, &error) {
+                let detail = error.failure().detail;
+                (self.hears)(Progress::ConfigWarning, Some(detail.clone()));
+                left.push(detail);
             } else {
                 first_error.get_or_insert(error);
             }
@@ -151,6 +198,9 @@ impl Transaction<'_> {
         }
         self.tidy()?;
         let version = self.journal.head.record.as_ref().map(|record| record.version);
+        if !left.is_empty() {
+            failure.detail = format!("{}; {NOT_TAKEN_BACK}{}", failure.detail, left.join("; "));
+        }
         Ok(InstallOutcome::RolledBack { version, failure })
     }
 
@@ -251,13 +301,26 @@ impl Transaction<'_> {
                 paths::change_tree(self.system.root(), dpc, *digest, after, &self.contents)
             }
             _ => {
-                let deb = match after {
-                    State::Installed { deb, .. } => deb.map(|deb| self.contents.blob_path(deb)),
-                    _ => None,
-                };
-                self.system.change(change, deb.as_deref())
+                let debs = self.debs_for(change);
+                self.system.change(change, &debs)
             }
         }
+    }
+
+    /// Returns the files of a package to install, and of those that can be installed only with it.
+    fn debs_for(&self, change: &Change) -> Vec<PathBuf> {
+        let (Resource::Package(name), State::Installed { deb: Some(deb), .. }) =
+            (&change.resource, &change.after)
+        else {
+            return Vec::new();
+        };
+        let is_back = matches!(self.journal.direction, Direction::Back(_));
+        let others = self.journal.head.plan.installed_with(name);
+        let others = others.filter_map(|other| match if is_back { &other.before } else { &other.after } {
+            State::Installed { deb, .. } => *deb,
+            _ => None,
+        });
+        std::iter::once(*deb).chain(others).map(|deb| self.contents.blob_path(deb)).collect()
     }
 
     /// Verifies a change, because programs may report success without effect.
@@ -279,6 +342,12 @@ impl Transaction<'_> {
         let found = format!("{found}{hint}");
         Err(failed(resource, SystemError::NoEffect { wanted: after.to_string(), found }))
     }
+}
+
+/// Whether a failed step of a removal or rollback must not stop the device: a unit that no longer starts,
+/// or a user's link in the right place.
+fn may_be_passed_over(step: &Step, error: &InstallError) -> bool {
+    error.is_in_the_way() || matches!(step, Step::Change(change) if change.resource.is_volatile())
 }
 
 fn failed(resource: &Resource, source: SystemError) -> InstallError {

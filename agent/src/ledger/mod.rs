@@ -109,7 +109,7 @@ pub enum Phase {
         /// The installed payload.
         installed: Installed,
     },
-    /// The last installation was rolled back; the device is exactly as it was before.
+    /// The last installation was rolled back; the report says if anything could not be.
     RolledBack {
         /// The enrollment.
         enrollment: Enrollment,

@@ -202,7 +202,10 @@ fn a_disk_that_fills_up_at_any_instant_leaves_everything_as_it_was() {
                     assert!(device.looks_like(&new), "{act:?} full at {at}");
                     continue;
                 }
-                Err(error) => error.kind().to_owned(),
+                Err(error) => {
+                    assert!(act != Act::Remove, "a reset is refused, full at {at}: {error}");
+                    error.kind().to_owned()
+                }
             };
             assert!(
                 ["no_space", "unhealthy", "program_failed"].contains(&kind.as_str()),

@@ -20,7 +20,7 @@ use unbox_agent::{
     files::{Operation, Root},
     install::{
         Change, Choices, Clock, Diversion, InstallError, InstallOutcome, Installer, PackageFile, Packages,
-        Reload, Resource, State, System, SystemError, UnitConflict, UnitPhase, UnitReport,
+        Relations, Reload, Resource, State, System, SystemError, UnitConflict, UnitPhase, UnitReport,
     },
     programs::ProgramError,
 };
@@ -434,7 +434,16 @@ impl Packages for Model<'_> {
             files,
             directories,
             is_lasting: false,
+            ..PackageFile::default()
         })
+    }
+
+    fn complete(&self) -> Result<(), SystemError> {
+        Ok(())
+    }
+
+    fn relations_of(&self, _name: &PackageName) -> Result<Relations, SystemError> {
+        Ok(Relations::default())
     }
 
     fn paths_of(&self, name: &PackageName) -> Result<Vec<String>, SystemError> {
@@ -502,13 +511,13 @@ impl System for Model<'_> {
         })
     }
 
-    fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError> {
+    fn change(&mut self, change: &Change, debs: &[PathBuf]) -> Result<(), SystemError> {
         match (&change.resource, &change.after) {
             (Resource::Package(name), State::Installed { version, .. }) => {
                 if let Some(holder) = self.holder()? {
                     return Err(SystemError::PackagesBusy(holder));
                 }
-                let held = Deb::read(deb.unwrap());
+                let held = Deb::read(&debs[0]);
                 let wanted = (name.as_str(), version.as_str());
                 assert_eq!((held.name.as_str(), held.version.as_str()), wanted, "another package is kept");
                 return self.set_package(name.as_str(), Some(&held));
@@ -516,6 +525,11 @@ impl System for Model<'_> {
             (Resource::Choices, State::Choices(choices)) => {
                 self.cut()?;
                 self.set_choices(choices);
+                return self.cut();
+            }
+            (Resource::Choices, State::ChoicesWithout(made)) => {
+                self.cut()?;
+                self.set_choices(&made.undone(&self.device.durable.choices.clone()));
                 return self.cut();
             }
             (Resource::Package(name), State::Absent) => return self.set_package(name.as_str(), None),

@@ -8,6 +8,7 @@
     reason = "what a test needs and does not get ends it, in helpers as well; what it prepares need not be atomic"
 )]
 
+mod aftermath;
 mod cuts;
 mod device;
 mod faults;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -24,19 +24,20 @@ use unbox_agent::{
 use unbox_common::{path::SafePath, payload::UnitName};
 
 /// A package as no tool would build it, if need be.
-struct Deb<'a> {
-    name: &'a str,
-    version: &'a str,
-    control: &'a str,
-    scripts: &'a [(&'a str, &'a str)],
-    entries: &'a [Entry<'a>],
+pub(crate) struct Deb<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) control: &'a str,
+    pub(crate) scripts: &'a [(&'a str, &'a str)],
+    pub(crate) entries: &'a [Entry<'a>],
 }
 
-const TOOL: Deb<'_> = Deb { name: "tool", version: "1.0", control: "", scripts: &[], entries: &[] };
+pub(crate) const TOOL: Deb<'_> =
+    Deb { name: "tool", version: "1.0", control: "", scripts: &[], entries: &[] };
 
 impl Deb<'_> {
     /// Writes deb(5): an archive of ar(1) with three members.
-    fn build(&self) -> Vec<u8> {
+    pub(crate) fn build(&self) -> Vec<u8> {
         let Self { name, version, control, scripts, entries } = self;
         let control = format!(
             "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <n@example.org>\n\
@@ -78,18 +79,18 @@ impl Deb<'_> {
         deb
     }
 
-    fn item(&self, sandbox: &Sandbox) -> Value {
+    pub(crate) fn item(&self, sandbox: &Sandbox) -> Value {
         let artifact = sandbox.artifacts.add(&self.build());
         json!({ "type": "package", "name": self.name, "version": self.version, "artifact": artifact })
     }
 }
 
-fn install(sandbox: &Sandbox, policy: &Value) -> Result<InstallOutcome, InstallError> {
+pub(crate) fn install(sandbox: &Sandbox, policy: &Value) -> Result<InstallOutcome, InstallError> {
     sandbox.install(sandbox.open().as_mut(), &accept(1, &Value::Null, policy))
 }
 
 /// A policy that makes it through every step and then fails.
-fn failing(sandbox: &Sandbox, item: &Value) -> InstallOutcome {
+pub(crate) fn failing(sandbox: &Sandbox, item: &Value) -> InstallOutcome {
     let unit =
         "[Service]\nExecStart=/opt/unbox/dpc/acme/current/bin/dpc\n[Install]\nWantedBy=multi-user.target\n";
     let archive =
@@ -104,12 +105,12 @@ fn failing(sandbox: &Sandbox, item: &Value) -> InstallOutcome {
     outcome
 }
 
-fn reset(sandbox: &Sandbox) {
+pub(crate) fn reset(sandbox: &Sandbox) {
     assert_eq!(sandbox.uninstall(sandbox.open().as_mut()), InstallOutcome::Removed);
 }
 
 #[track_caller]
-fn assert_rolled_back(outcome: &InstallOutcome, kind: &str) {
+pub(crate) fn assert_rolled_back(outcome: &InstallOutcome, kind: &str) {
     assert!(
         matches!(outcome, InstallOutcome::RolledBack { failure, .. } if failure.kind == kind),
         "{outcome:?}"
@@ -117,7 +118,7 @@ fn assert_rolled_back(outcome: &InstallOutcome, kind: &str) {
 }
 
 /// A device with a few things that no package owns.
-fn furnished() -> Sandbox {
+pub(crate) fn furnished() -> Sandbox {
     let sandbox = with_package_database();
     for (path, text) in
         [("etc/motd", "factory\n"), ("srv/data/db", "years of work\n"), ("etc/tool.conf", "mine\n")]
@@ -132,7 +133,7 @@ fn furnished() -> Sandbox {
     sandbox
 }
 
-const OVERWRITES: Deb<'_> = Deb {
+pub(crate) const OVERWRITES: Deb<'_> = Deb {
     entries: &[
         file("./etc/motd", 0o644, b"tool\n"),
         file("./srv/data/db", 0o644, b"\n"),
@@ -195,6 +196,8 @@ fn a_package_that_must_not_be_installed_is_refused_before_anything_changes() {
     let unit = [file("./lib/systemd/system/unbox-install.service", 0o644, b"")];
     let through = [link(EntryType::Symlink, "./srv/way", "/etc"), file("./srv/way/unbox/x", 0o644, b"")];
     let plain = [file("./usr/bin/tool", 0o755, b"")];
+    let settings = [file("./etc/dpkg/dpkg.cfg.d/tool", 0o644, b"path-exclude=/usr/*\n")];
+    let twice = [file("./usr/bin/tool", 0o755, b"one"), file("./usr/bin/tool", 0o755, b"two")];
     let with = |control, entries| Deb { control, entries, ..TOOL };
     for (deb, kind, words) in [
         (
@@ -214,7 +217,9 @@ fn a_package_that_must_not_be_installed_is_refused_before_anything_changes() {
         (with("", &fifo), "package_refused", "a FIFO"),
         (with("", &trust), "path_refused", "belongs to Unbox"),
         (with("", &unit), "path_refused", "belongs to Unbox"),
-        (with("", &through), "payload_contradictory", "/srv/way/unbox/x inside it"),
+        (with("", &settings), "path_refused", "belongs to the package system"),
+        (with("", &twice), "package_refused", "usr/bin/tool is in the archive twice"),
+        (with("", &through), "package_refused", "srv/way is in the archive twice"),
         (
             Deb { name: "unbox-agent", version: "9", ..with("", &plain) },
             "package_refused",
@@ -255,9 +260,9 @@ impl System for Mains {
         self.sandbox.look(resource)
     }
 
-    fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError> {
+    fn change(&mut self, change: &Change, debs: &[PathBuf]) -> Result<(), SystemError> {
         self.cut()?;
-        self.sandbox.change(change, deb)?;
+        self.sandbox.change(change, debs)?;
         self.cut()
     }
 
@@ -336,12 +341,13 @@ fn a_lock_of_dpkg_is_waited_for() {
 }
 
 /// Gives a root what a maintainer script needs: a shell, and the libraries that it is linked with.
-fn with_a_shell(sandbox: &Sandbox) {
+pub(crate) fn with_a_shell(sandbox: &Sandbox) {
     let listed = std::process::Command::new("ldd").arg("/bin/dash").output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     let libraries = listed.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned);
     let programs = ["/bin/sh", "/bin/rm", "/bin/kill"].map(str::to_owned);
-    let tools = ["/usr/bin/dpkg-divert", "/usr/bin/update-alternatives"].map(str::to_owned);
+    let tools = ["/usr/bin/dpkg-divert", "/usr/bin/dpkg-statoverride", "/usr/bin/update-alternatives"]
+        .map(str::to_owned);
     let more = std::process::Command::new("ldd").args(&tools).arg("/bin/rm").output().unwrap();
     let more = String::from_utf8(more.stdout).unwrap();
     let more: Vec<String> = more

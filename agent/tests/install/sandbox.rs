@@ -32,13 +32,35 @@ pub(crate) struct Sandbox {
 
 impl Sandbox {
     fn new() -> Self {
+        Self::prepared(|_| ())
+    }
+
+    /// Makes one whose root is a file system of its own.
+    pub(crate) fn mounted(mount: impl FnOnce(&Path)) -> Self {
+        let sandbox = Self::prepared(mount);
+        sandbox.make_package_database();
+        sandbox
+    }
+
+    fn prepared(prepare: impl FnOnce(&Path)) -> Self {
         let home = tempfile::tempdir().unwrap();
         let root = home.path().join("root");
+        fs::create_dir(&root).unwrap();
+        prepare(&root);
         for directory in ["etc/systemd/system", "var/lib/unbox", "usr/bin", "opt"] {
             fs::create_dir_all(root.join(directory)).unwrap();
         }
         fs::write(root.join("etc/hostname"), "factory\n").unwrap();
         Self { root, artifacts: Artifacts::new(home.path().join("artifacts")), _home: home }
+    }
+
+    fn make_package_database(&self) {
+        for directory in ["info", "updates", "triggers", "alternatives"] {
+            fs::create_dir_all(self.root.join("var/lib/dpkg").join(directory)).unwrap();
+        }
+        fs::write(self.root.join("var/lib/dpkg/status"), "").unwrap();
+        // dpkg removes directories that are empty after a purge.
+        fs::create_dir_all(self.root.join("usr/share/other")).unwrap();
     }
 
     fn with<T>(&self, system: &mut dyn System, act: impl FnOnce(&mut Installer<'_>) -> T) -> T {
@@ -223,12 +245,7 @@ fn package(sandbox: &Sandbox, name: &str, version: &str, fails: bool) -> Value {
 
 pub(crate) fn with_package_database() -> Sandbox {
     let sandbox = Sandbox::new();
-    for directory in ["info", "updates", "triggers", "alternatives"] {
-        fs::create_dir_all(sandbox.root.join("var/lib/dpkg").join(directory)).unwrap();
-    }
-    fs::write(sandbox.root.join("var/lib/dpkg/status"), "").unwrap();
-    // dpkg removes directories that are empty after a purge.
-    fs::create_dir_all(sandbox.root.join("usr/share/other")).unwrap();
+    sandbox.make_package_database();
     sandbox
 }
 

@@ -85,8 +85,10 @@ const UNNAMEABLE: &[Group] = &[
 ];
 
 /// Paths that the installer itself writes to, and no policy item or package does.
-const RESERVED: &[Group] =
-    &[("Unbox's DPCs", &["/opt/unbox"]), ("the package system", &["/var/lib/dpkg", "/etc/alternatives"])];
+const RESERVED: &[Group] = &[
+    ("Unbox's DPCs", &["/opt/unbox"]),
+    ("the package system", &["/var/lib/dpkg", "/etc/alternatives", "/etc/dpkg/dpkg.cfg*"]),
+];
 
 /// Paths that give power over the whole device.
 ///

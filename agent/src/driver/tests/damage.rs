@@ -198,6 +198,24 @@ async fn a_stage_that_may_not_mend_the_network_sides_folder_says_what_does() {
 }
 
 #[tokio::test]
+async fn a_reset_names_the_way_on_from_a_newer_record_of_what_is_installed() {
+    for name in ["installed.json", "journal.jsonl"] {
+        let world = World::new();
+        assert_eq!(world.run().await, Exit::Done);
+        let path = world.layout.state().join("install").join(name);
+        files::replace(&path, b"{\"format\":9}\n", 0o600).unwrap();
+        assert_eq!(world.reset(None).await, Exit::Administrator);
+        let said = world.paper.text();
+        assert!(said.contains("`unbox-agent reset --forget-newer`"), "{name}: {said}");
+        assert!(world.artifact_is_installed() && world.layout.enrollment().exists(), "{name}");
+        let mut confirm = |_: &str| true;
+        let how = reset::Reset { ticket_file: None, forget_newer: Some(&mut confirm) };
+        assert_eq!(world.reset_by(how).await, Exit::Done, "{name}");
+        assert_eq!(world.phase(), "unenrolled", "{name}");
+    }
+}
+
+#[tokio::test]
 async fn the_records_of_a_newer_agent_are_given_up_only_when_somebody_says_so() {
     let world = World::new();
     assert_eq!(world.run().await, Exit::Done);

@@ -6,6 +6,7 @@
 use crate::files::NewTree;
 use flate2::bufread::MultiGzDecoder;
 use std::{
+    collections::BTreeMap,
     io::{self, BufRead, BufReader, Read},
     path::Path,
 };
@@ -69,6 +70,12 @@ pub enum ArchiveError {
         /// The type of the entry.
         what: &'static str,
     },
+    /// Two entries have one name, or one is below another that is no directory.
+    #[error("{path} is in the archive twice, or below something that is no directory")]
+    Twice {
+        /// The later entry.
+        path: RelativePath,
+    },
     /// The archive exceeds a limit.
     #[error("the archive holds more than {limit} {what}")]
     TooLarge {
@@ -103,8 +110,12 @@ pub(crate) fn inspect(
     limits: Limits,
     unit: Option<&str>,
 ) -> Result<Inspected, ArchiveError> {
-    let mut found = UnitFinder { unit, text: None };
-    let (entries, bytes) = walk(stream, limits, &mut found)?;
+    let mut found = Survey { unit, text: None, directories: BTreeMap::new(), twice: None };
+    let walked = walk(stream, limits, &mut found);
+    if let Some(path) = found.twice {
+        return Err(ArchiveError::Twice { path });
+    }
+    let (entries, bytes) = walked?;
     Ok(Inspected { entries, bytes, unit: found.text })
 }
 
@@ -346,18 +357,44 @@ impl Sink for Unpacking<'_> {
     }
 }
 
-/// A sink that unpacks nothing, but keeps the unit file.
-struct UnitFinder<'a> {
+/// A sink that unpacks nothing, but keeps the unit file, and finds entries that could not be unpacked.
+struct Survey<'a> {
     unit: Option<&'a str>,
     text: Option<Vec<u8>>,
+    /// Every path so far, with whether it is a directory.
+    directories: BTreeMap<String, bool>,
+    /// The first entry that another one is in the way of.
+    twice: Option<RelativePath>,
 }
 
-impl Sink for UnitFinder<'_> {
-    fn directory(&mut self, _path: &RelativePath, _mode: u32) -> io::Result<()> {
-        Ok(())
+impl Survey<'_> {
+    fn note(&mut self, path: &RelativePath, is_directory: bool) -> io::Result<()> {
+        let parents = path.as_str().match_indices('/').filter_map(|(at, _)| path.as_str().get(..at));
+        for parent in parents {
+            if !*self.directories.entry(parent.to_owned()).or_insert(true) {
+                return self.refuse(path);
+            }
+        }
+        match self.directories.insert(path.as_str().to_owned(), is_directory) {
+            None => Ok(()),
+            Some(true) if is_directory => Ok(()),
+            Some(_) => self.refuse(path),
+        }
+    }
+
+    fn refuse(&mut self, path: &RelativePath) -> io::Result<()> {
+        self.twice = Some(path.clone());
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+}
+
+impl Sink for Survey<'_> {
+    fn directory(&mut self, path: &RelativePath, _mode: u32) -> io::Result<()> {
+        self.note(path, true)
     }
 
     fn file(&mut self, path: &RelativePath, _mode: u32, contents: &mut dyn Read) -> io::Result<()> {
+        self.note(path, false)?;
         let path = Path::new(path.as_str());
         let places = [Path::new(""), Path::new("lib/systemd/system"), Path::new("usr/lib/systemd/system")];
         let wanted = |unit: &str| places.iter().any(|place| path == place.join(unit));
@@ -372,8 +409,8 @@ impl Sink for UnitFinder<'_> {
         Ok(())
     }
 
-    fn symlink(&mut self, _path: &RelativePath, _target: &str) -> io::Result<()> {
-        Ok(())
+    fn symlink(&mut self, path: &RelativePath, _target: &str) -> io::Result<()> {
+        self.note(path, false)
     }
 }
 

@@ -4,7 +4,7 @@
 use super::{SystemError, dpkg::Dpkg};
 use crate::{
     files::{self, Entry, FilesError},
-    install::{Choices, package::Diversion},
+    install::{Choices, Diversion},
 };
 use std::{io, path::Path, time::Duration};
 

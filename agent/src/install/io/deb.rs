@@ -2,10 +2,10 @@
 
 use super::{
     SystemError,
-    archive::{ArchiveError, Item, LIMITS, Visitor, walk_tar},
+    archive::{ArchiveError, Item, LIMITS, Limits, Visitor, walk_tar},
 };
 use crate::{
-    install::package::{PackageFile, UnitConflict},
+    install::package::{PackageFile, Relations, UnitConflict},
     programs::{Finished, Program, ProgramError},
 };
 use std::{collections::BTreeSet, io::Read, path::Path, time::Duration};
@@ -22,19 +22,34 @@ const LIST_LIMIT: Duration = Duration::from_mins(15);
 /// Allowance on disk for each file apart from its bytes.
 const ENTRY_BYTES: u64 = 4096;
 
+/// The limits of scripts and control files: dpkg unpacks them whole to read a single field.
+const CONTROL_LIMITS: Limits = Limits { entries: 4096, bytes: 64 * 1024 * 1024 };
+
 /// Reads a whole package file.
 pub(super) fn describe(deb: &Path) -> Result<PackageFile, SystemError> {
+    let control_bytes = walk("--ctrl-tarfile", deb, CONTROL_LIMITS, &mut Uninteresting)?;
     let fields = Program::new("dpkg-deb")
         .arg("--field")
         .arg(deb)
         .args(["Package", "Version", "Installed-Size", "Essential", "Protected", "Important"])
+        .args(["Depends", "Pre-Depends", "Provides"])
         .succeed(FIELDS_LIMIT)?;
     let mut package = package_file(&String::from_utf8_lossy(&fields.stdout));
     let mut listing = Listing::default();
+    let unpacked = walk("--fsys-tarfile", deb, LIMITS, &mut listing)?;
+    package.installed_bytes = package.installed_bytes.max(unpacked);
+    package.control_bytes = control_bytes;
+    (package.files, package.directories) = (listing.files, listing.directories);
+    package.conflict = listing.conflict;
+    Ok(package)
+}
+
+/// Reads one of the two archives in a package file, and returns its size on disk.
+fn walk(archive: &str, deb: &Path, limits: Limits, visitor: &mut dyn Visitor) -> Result<u64, SystemError> {
     let (finished, walked) = Program::new("dpkg-deb")
-        .arg("--fsys-tarfile")
+        .arg(archive)
         .arg(deb)
-        .run_into(LIST_LIMIT, |tar| walk_tar(tar, LIMITS, &mut listing))?;
+        .run_into(LIST_LIMIT, |tar| walk_tar(tar, limits, visitor))?;
     // A refused name is a better message than the broken pipe that follows from it.
     let (entries, bytes) = match walked {
         Err(ArchiveError::Unreadable(_)) if !finished.status.success() => return Err(failed(&finished)),
@@ -43,11 +58,16 @@ pub(super) fn describe(deb: &Path) -> Result<PackageFile, SystemError> {
     if !finished.status.success() {
         return Err(failed(&finished));
     }
-    let unpacked = bytes.saturating_add(entries.saturating_mul(ENTRY_BYTES));
-    package.installed_bytes = package.installed_bytes.max(unpacked);
-    (package.files, package.directories) = (listing.files, listing.directories);
-    package.conflict = listing.conflict;
-    Ok(package)
+    Ok(bytes.saturating_add(entries.saturating_mul(ENTRY_BYTES)))
+}
+
+/// A visitor of entries that only count.
+struct Uninteresting;
+
+impl Visitor for Uninteresting {
+    fn visit(&mut self, _item: Item<'_>) -> Result<(), ArchiveError> {
+        Ok(())
+    }
 }
 
 fn failed(finished: &Finished) -> SystemError {
@@ -57,9 +77,13 @@ fn failed(finished: &Finished) -> SystemError {
 
 fn package_file(control: &str) -> PackageFile {
     let field = |name: &str| {
-        let value = control.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        value.unwrap_or_default().trim().to_owned()
+        let mut lines = control.lines();
+        let first = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let folded = lines.take_while(|line| line.starts_with([' ', '\t']));
+        let value: Vec<&str> = first.into_iter().chain(folded).collect();
+        value.join("\n").trim().to_owned()
     };
+    let needs = format!("{}, {}", field("Depends"), field("Pre-Depends"));
     // In KiB (Debian Policy, section 5.6.20).
     let kib: u64 = field("Installed-Size").parse().unwrap_or(0);
     // `Important` is the former name of `Protected` (deb-control(5)).
@@ -70,6 +94,7 @@ fn package_file(control: &str) -> PackageFile {
         version: field("Version"),
         is_lasting,
         installed_bytes: kib.saturating_mul(1024),
+        relations: Relations::parse(&needs, &field("Provides")),
         ..PackageFile::default()
     }
 }
@@ -114,6 +139,7 @@ impl Visitor for Listing {
             self.search(&path, &place, &mut item)?;
         }
         let what = match item.kind {
+            EntryType::Directory if self.files.contains(&path) => return Err(ArchiveError::Twice { path }),
             EntryType::Directory => {
                 self.directories.insert(path);
                 return Ok(());
@@ -122,6 +148,9 @@ impl Visitor for Listing {
                 "set-id"
             }
             EntryType::Regular | EntryType::Continuous | EntryType::Link | EntryType::Symlink => {
+                if self.files.contains(&path) || self.directories.contains(&path) {
+                    return Err(ArchiveError::Twice { path });
+                }
                 self.files.insert(path);
                 return Ok(());
             }
@@ -146,6 +175,10 @@ mod tests {
         assert_eq!((file.name.as_str(), file.version.as_str()), ("dpc", "1.0"));
         assert_eq!((file.installed_bytes, file.is_lasting), (3072, false));
         assert_eq!(package_file("").installed_bytes, 0);
+        let folded =
+            package_file("Depends: one (>= 1),\n two | three:any\nPre-Depends: four\nProvides: five\n");
+        let relations = Relations::parse("one, two, three, four", "five");
+        assert_eq!(folded.relations, relations);
         for lasting in ["Essential: yes", "Protected: yes", "Important: Yes"] {
             assert!(package_file(&format!("Package: a\n{lasting}\n")).is_lasting, "{lasting}");
         }
@@ -185,6 +218,18 @@ mod tests {
                 None => assert!((1 << 20..(1 << 20) + 8 * ENTRY_BYTES).contains(&found), "{found}"),
             }
         }
+    }
+
+    #[test]
+    fn scripts_and_control_files_count_and_are_bounded() {
+        let templates = vec![b'#'; 1024 * 1024];
+        let (_build, deb) = build(0, &[("DEBIAN/templates", &templates)], None);
+        let found = describe(&deb).unwrap();
+        assert!((1 << 20..(1 << 20) + 4 * ENTRY_BYTES).contains(&found.control_bytes), "{found:?}");
+        assert!(found.installed_bytes < 1 << 20, "{found:?}");
+        let small = Limits { bytes: 1024, ..CONTROL_LIMITS };
+        let refused = walk("--ctrl-tarfile", &deb, small, &mut Uninteresting).unwrap_err();
+        assert!(matches!(&refused, SystemError::Archive(ArchiveError::TooLarge { .. })), "{refused:?}");
     }
 
     #[test]

@@ -1,10 +1,16 @@
 //! Debian packages, through `dpkg`: never a dialogue, never a script of our own.
 
-use super::{Packages, SystemError, choices, deb};
+use super::{
+    Packages, SystemError, choices, deb, paths,
+    settings::{self, Settings},
+};
 use crate::{
     files::{self, FilesError},
-    install::{Choices, State, package::PackageFile},
-    programs::{Program, ProgramError},
+    install::{
+        Choices, Resource, State,
+        package::{PackageFile, Relations},
+    },
+    programs::{Finished, Program, ProgramError},
 };
 use nix::{
     fcntl::{FcntlArg, fcntl},
@@ -14,7 +20,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsString,
     fs::File,
-    io::Read as _,
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -25,6 +31,8 @@ const CHANGE_LIMIT: Duration = Duration::from_mins(15);
 const QUERY_LIMIT: Duration = Duration::from_mins(1);
 /// The most paths in one query: the answer has to fit into the stored part of a program's output.
 const PATHS_AT_ONCE: usize = 64;
+/// dpkg's exit code if it could not begin or go on at all; a package that fails has another (dpkg(1)).
+const FATAL: i32 = 2;
 /// The files locked by every program that works on packages (dpkg's front ends, its database).
 const LOCKS: [&str; 2] = ["lock-frontend", "lock"];
 
@@ -44,29 +52,32 @@ impl Dpkg {
     }
 
     pub(super) fn look(&self, name: &PackageName) -> Result<State, SystemError> {
-        let finished = self
-            .program("dpkg-query")?
-            .arg("--showformat=${db:Status-Abbrev}\t${Version}\n")
-            .args(["--show", name.as_str()])
-            .run(QUERY_LIMIT)?;
-        let text = String::from_utf8_lossy(&finished.stdout);
-        state_of(name, &text)
+        let format = "${db:Status-Abbrev}\t${Version}\n";
+        state_of(name, &self.show(format, Some(name))?)
+    }
+
+    /// Queries one package, or all of them. There is no answer about a package that dpkg does not know.
+    fn show(&self, format: &str, name: Option<&PackageName>) -> Result<String, SystemError> {
+        let query = self.program("dpkg-query")?.arg(format!("--showformat={format}")).arg("--show");
+        let finished = query.args(name.map(PackageName::as_str)).run(QUERY_LIMIT)?;
+        Ok(String::from_utf8_lossy(&finished.stdout).into_owned())
     }
 
     pub(super) fn change(
         &self,
         name: &PackageName,
         after: &State,
-        deb: Option<&Path>,
+        debs: &[PathBuf],
     ) -> Result<(), SystemError> {
-        if let State::Partial(_) = self.look(name)? {
-            // An interrupted dpkg may have left other packages half configured. Whether they can be
-            // repaired must not decide about this one.
-            let _ = self.dpkg()?.args(["--configure", "--pending"]).run(CHANGE_LIMIT)?;
-        }
-        match (after, deb) {
-            (State::Installed { .. }, Some(deb)) => finish(self.dpkg()?.arg("--install").arg(deb)),
-            (State::Absent, _) => self.purge(name).and_then(|()| choices::forget(self, name.as_str())),
+        self.complete()?;
+        match (after, debs) {
+            (State::Installed { .. }, [_, ..]) => self.install(name, debs),
+            (State::Absent, _) => {
+                let settings = Settings::read(self)?;
+                let purged = self.purge(name);
+                settings.restore(self)?;
+                purged.and_then(|()| choices::forget(self, name.as_str()))
+            }
             _ => Err(SystemError::Unsupported {
                 what: format!("package {name} as {after}"),
                 why: "there is no package file for it".to_owned(),
@@ -75,18 +86,68 @@ impl Dpkg {
     }
 
     /// Restores diversions, overridden modes and alternatives.
-    pub(super) fn set_choices(&self, after: &Choices) -> Result<(), SystemError> {
-        choices::restore(self, after)
+    pub(super) fn set_choices(&self, after: &State) -> Result<(), SystemError> {
+        match after {
+            State::Choices(choices) => choices::restore(self, choices),
+            State::ChoicesWithout(made) => choices::restore(self, &made.undone(&choices::read(self)?)),
+            _ => Err(paths::mismatch(&Resource::Choices, after)),
+        }
+    }
+
+    /// Installs a package, together with those that need it and that it needs.
+    fn install(&self, name: &PackageName, debs: &[PathBuf]) -> Result<(), SystemError> {
+        let is_held = self.show("${db:Status-Abbrev}", Some(name))?.starts_with('h');
+        let settings = Settings::read(self)?;
+        let installed = finish(self.dpkg()?.arg("--install").args(debs));
+        if settings.restore(self)? {
+            return Err(SystemError::Unsupported {
+                what: format!("package {name}"),
+                why: "its scripts changed the settings of dpkg, which were put back".to_owned(),
+            });
+        }
+        match &installed {
+            // dpkg installs a package on hold if it is asked to, and forgets that it was on hold.
+            Ok(()) if is_held => self.hold(name)?,
+            Err(SystemError::Program(_)) if self.look(name)? == State::Absent => {
+                // dpkg still notes that it was to be installed. That note does no harm if it stays.
+                let _ = self.purge(name);
+            }
+            _ => (),
+        }
+        installed
+    }
+
+    fn hold(&self, name: &PackageName) -> Result<(), SystemError> {
+        let failed = |source| FilesError::Write { path: self.database(), source };
+        let (selections, mut writer) = io::pipe().map_err(failed)?;
+        writeln!(writer, "{name} hold").map_err(failed)?;
+        drop(writer);
+        finish(self.dpkg()?.arg("--set-selections").input(selections))
     }
 
     /// Removes a package with its configuration. If it resists, it is removed without its scripts: it
     /// must block neither the next configuration nor a reset.
     fn purge(&self, name: &PackageName) -> Result<(), SystemError> {
-        let purge = |more: &[&str]| {
+        let purge = |more: &[&str]| loop {
             let dpkg = self.dpkg()?.arg("--force-remove-reinstreq").args(more);
-            finish(dpkg.args(["--purge", name.as_str()]))
+            match finish(dpkg.args(["--purge", name.as_str()])) {
+                Err(SystemError::Program(ProgramError::Failed { complaint, .. }))
+                    if let Some(path) = settings::broken(&complaint) =>
+                {
+                    let aside = files::set_aside(&path, files::DAMAGED)?;
+                    tracing::error!(moved_to = %aside.display(), complaint, "dpkg cannot read its settings");
+                }
+                done => return done,
+            }
         };
-        let resisted = match purge(&[]) {
+        let mut purged = purge(&[]);
+        if let Err(SystemError::Program(ProgramError::Failed { complaint, .. })) = &purged
+            && complaint.contains("dependency problems")
+        {
+            // Packages that need each other, or one that somebody else has installed and that needs this one.
+            purged = purge(&["--force-depends"]);
+        }
+        let resisted = match purged {
             Err(SystemError::Program(
                 error @ (ProgramError::Failed { .. } | ProgramError::TooSlow { .. }),
             )) => error,
@@ -144,6 +205,21 @@ impl Packages for Dpkg {
         deb::describe(deb)
     }
 
+    fn complete(&self) -> Result<(), SystemError> {
+        let listed = self.show("${db:Status-Abbrev}\n", None)?;
+        if listed.lines().any(is_unfinished) {
+            // Whether they can be completed must not decide about another package.
+            let _ = self.dpkg()?.args(["--configure", "--pending"]).run(CHANGE_LIMIT)?;
+        }
+        Ok(())
+    }
+
+    fn relations_of(&self, name: &PackageName) -> Result<Relations, SystemError> {
+        let fields = self.show("${Depends}, ${Pre-Depends}\n${Provides}\n", Some(name))?;
+        let (needs, provides) = fields.split_once('\n').unwrap_or_default();
+        Ok(Relations::parse(needs, provides))
+    }
+
     fn paths_of(&self, name: &PackageName) -> Result<Vec<String>, SystemError> {
         let (_, paths) = self.program("dpkg-query")?.args(["--listfiles", name.as_str()]).run_into(
             QUERY_LIMIT,
@@ -172,7 +248,19 @@ impl Packages for Dpkg {
     }
 
     fn rehearse(&self, debs: &[PathBuf]) -> Result<BTreeSet<String>, SystemError> {
-        let finished = self.dpkg()?.args(["--simulate", "--install"]).args(debs).succeed(CHANGE_LIMIT)?;
+        let simulate = |more: &[&str]| -> Result<Finished, SystemError> {
+            let dpkg = self.dpkg()?.args(more).args(["--simulate", "--install"]);
+            Ok(dpkg.args(debs).succeed(CHANGE_LIMIT)?)
+        };
+        let finished = match simulate(&[]) {
+            // A rehearsal installs nothing, so it does not find what another of these packages brings.
+            Err(SystemError::Program(ProgramError::Failed { complaint, .. }))
+                if debs.len() > 1 && complaint.contains("pre-dependency problem") =>
+            {
+                simulate(&["--force-depends"])
+            }
+            simulated => simulated,
+        }?;
         Ok(removed_by(&String::from_utf8_lossy(&finished.stderr)))
     }
 
@@ -204,15 +292,32 @@ impl Packages for Dpkg {
 const MAX_LIST_BYTES: u64 = 16 * 1024 * 1024;
 
 fn finish(dpkg: Program) -> Result<(), SystemError> {
-    match dpkg.succeed(CHANGE_LIMIT) {
-        Ok(_) => Ok(()),
-        Err(ProgramError::Failed { complaint, .. }) if complaint.contains("locked by another process") => {
-            let pid = complaint.split("with pid ").nth(1).unwrap_or_default();
-            let digits = pid.split(|char: char| !char.is_ascii_digit()).next().unwrap_or_default();
-            Err(SystemError::PackagesBusy(process_name(digits.parse().unwrap_or_default())))
-        }
-        Err(error) => Err(error.into()),
+    let finished = dpkg.run(CHANGE_LIMIT)?;
+    if finished.status.success() {
+        return Ok(());
     }
+    let stderr = String::from_utf8_lossy(&finished.stderr);
+    if let Some(pid) = holder_in(finished.status.code(), &stderr) {
+        return Err(SystemError::PackagesBusy(process_name(pid)));
+    }
+    let complaint = finished.complaint();
+    Err(ProgramError::Failed { program: "dpkg".to_owned(), status: finished.status, complaint }.into())
+}
+
+/// Returns the process that dpkg says it gave way to, 0 if it does not name it. Only dpkg's own last word
+/// counts: the scripts of packages write to the same output.
+fn holder_in(code: Option<i32>, stderr: &str) -> Option<i32> {
+    let last = stderr.lines().filter_map(|line| line.strip_prefix("dpkg: error: ")).next_back();
+    let last = last.filter(|_| code == Some(FATAL))?;
+    let (_, pid) = last.split_once("locked by another process")?;
+    let pid = pid.trim().strip_prefix("with pid ").unwrap_or_default();
+    Some(pid.trim_end_matches(':').parse().unwrap_or_default())
+}
+
+/// Whether `${db:Status-Abbrev}` is that of a package that only has to be configured or whose triggers
+/// have to run.
+fn is_unfinished(status: &str) -> bool {
+    matches!(status.chars().nth(1), Some('U' | 'F' | 'W' | 't'))
 }
 
 /// Describes a process for people: its name, if readable, and its id.
@@ -324,6 +429,28 @@ mod tests {
         assert_eq!(names_of("/usr/bin/ls"), ["/bin/ls", "/usr/bin/ls"]);
         assert_eq!(names_of("/usr/binary"), ["/usr/binary"]);
         assert_eq!(literal("/usr/bin/[a*"), "/usr/bin/\\[a\\*");
+    }
+
+    #[test]
+    fn only_dpkgs_own_last_word_is_about_its_lock() {
+        let own = "dpkg: error: dpkg frontend lock was locked by another process with pid 7\n";
+        let note = format!("{own}Note: removing the lock file is always wrong\n");
+        let older = "dpkg: error: dpkg status database is locked by another process\n";
+        let script = format!("{own}dpkg: error processing package tool (--install):\n");
+        let other = format!("{own}dpkg: error: unable to write: No space left on device\n");
+        for (code, stderr, expected) in [
+            (2, own, Some(7)),
+            (2, &note, Some(7)),
+            (2, older, Some(0)),
+            (1, own, None),
+            (1, &script, None),
+            (2, &other, None),
+            (2, "tool: locked by another process with pid 7\n", None),
+        ] {
+            assert_eq!(holder_in(Some(code), stderr), expected, "{code} {stderr}");
+        }
+        let unfinished = ["iU ", "iF ", "iW ", "it ", "ii ", "iH ", "rc ", "un "].map(is_unfinished);
+        assert_eq!(unfinished, [true, true, true, true, false, false, false, false]);
     }
 
     #[test]

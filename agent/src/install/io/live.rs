@@ -12,7 +12,7 @@ use crate::{
     install::{Change, Resource, State},
     programs::{Program, code_of},
 };
-use std::{path::Path, time::Duration};
+use std::{path::PathBuf, time::Duration};
 use unbox_common::{path::SafePath, payload::UnitName};
 
 /// Time limit for reading every certificate.
@@ -58,10 +58,10 @@ impl System for Live {
         }
     }
 
-    fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError> {
+    fn change(&mut self, change: &Change, debs: &[PathBuf]) -> Result<(), SystemError> {
         match (&change.resource, &change.after) {
-            (Resource::Package(name), after) => self.dpkg.change(name, after, deb),
-            (Resource::Choices, State::Choices(choices)) => self.dpkg.set_choices(choices),
+            (Resource::Package(name), after) => self.dpkg.change(name, after, debs),
+            (Resource::Choices, after) => self.dpkg.set_choices(after),
             (Resource::Sysctl(key), State::Value(value)) => self.kernel.write(key.as_str(), value),
             (Resource::RunningHostname, State::Value(name)) => self.kernel.write(kernel::HOSTNAME, name),
             (Resource::UnitSetting(unit), after) => self.systemctl.set(unit, &change.before, after),

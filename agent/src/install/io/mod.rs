@@ -13,6 +13,7 @@ pub(super) mod reach;
 pub(super) mod repair;
 pub(super) mod room;
 pub(super) mod sandbox;
+mod settings;
 pub(super) mod store;
 pub(super) mod survey;
 mod systemctl;
@@ -21,7 +22,10 @@ mod unit_file;
 pub use archive::ArchiveError;
 pub use contents::ArtifactError;
 
-use super::{Change, Choices, Resource, State, package::PackageFile};
+use super::{
+    Change, Choices, Resource, State,
+    package::{PackageFile, Relations},
+};
 use crate::{
     files::{FilesError, Root},
     programs::ProgramError,
@@ -48,9 +52,9 @@ pub trait System {
     /// Returns the current state of anything but files and trees.
     fn look(&self, resource: &Resource) -> Result<State, SystemError>;
 
-    /// Changes anything but files and trees; succeeds if the state is already right. `deb` is the path of
-    /// the package to install.
-    fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError>;
+    /// Changes anything but files and trees; succeeds if the state is already right. `debs` are the files
+    /// of the package to install and of those that have to be installed together with it.
+    fn change(&mut self, change: &Change, debs: &[PathBuf]) -> Result<(), SystemError>;
 
     /// Returns its package system.
     fn packages(&self) -> &dyn Packages;
@@ -72,6 +76,12 @@ pub trait System {
 pub trait Packages {
     /// Reads a package file.
     fn describe(&self, deb: &Path) -> Result<PackageFile, SystemError>;
+
+    /// Completes packages that an interruption left half configured, as far as possible.
+    fn complete(&self) -> Result<(), SystemError>;
+
+    /// Returns the relations of an installed package.
+    fn relations_of(&self, name: &PackageName) -> Result<Relations, SystemError>;
 
     /// Returns every path of an installed package, including directories, as the package names them.
     fn paths_of(&self, name: &PackageName) -> Result<Vec<String>, SystemError>;

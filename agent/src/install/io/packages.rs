@@ -11,12 +11,17 @@ use super::{
 use crate::files::Status;
 use crate::install::{
     Change, InstallError, Resource, State, States,
-    package::{Diversion, PackageFile, check_nesting, leftovers},
+    choices::Diversion,
+    order::{Ranks, ranks},
+    package::{PackageFile, Relations, check_nesting, leftovers},
     plan::Plan,
     record::{Record, Replaced},
     target::TargetError,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 use unbox_common::{
     digest::Sha256,
     path::{RelativePath, SafePath},
@@ -75,22 +80,19 @@ pub(crate) fn foresee(
     let mut replaced = installed.map(|record| record.replaced.clone()).unwrap_or_default();
     replaced.retain(|name, _| is_kept(name));
     let changes = package_changes(plan);
+    let undone = undone_choices(system, states, installed)?;
     if changes.is_empty() {
+        plan.arrange(undone, Ranks::new());
         return Ok(replaced);
     }
     rehearse(system.packages(), contents, &changes)?;
     let places = Places::of(system)?;
     let managed = managed_paths(plan);
-    let mut concerned = BTreeSet::new();
+    let (mut concerned, mut relations) = (BTreeSet::new(), BTreeMap::new());
     for (name, before, after) in &changes {
         let had = places.of_installed(system.packages(), name, before)?;
-        let brings = match after {
-            State::Installed { deb: Some(deb), .. } => match files.get(deb) {
-                Some(file) => places.of_package(file)?,
-                None => places.of_package(&described(system.packages(), contents, *deb)?)?,
-            },
-            _ => BTreeSet::new(),
-        };
+        let (brings, relation) = places.of_change(contents, name, after, files)?;
+        relations.insert(name.clone(), relation);
         let fresh: BTreeSet<&SafePath> = brings.difference(&had).collect();
         refuse_strangers_files(system, name, &fresh, states, installed)?;
         if is_kept(name) {
@@ -113,7 +115,24 @@ pub(crate) fn foresee(
         return Err(unfit(&names.join(", "), why));
     }
     note_what_is_there(system, plan, &concerned, &managed)?;
+    plan.arrange(undone, ranks(&relations));
     Ok(replaced)
+}
+
+/// Returns the change that undoes the choices made by packages of earlier payloads, once there is no
+/// package any more. As long as there is one, they may be its own.
+fn undone_choices(
+    system: &dyn System,
+    states: &States,
+    installed: Option<&Record>,
+) -> Result<Option<Change>, InstallError> {
+    let made = installed.map(|record| record.made.clone()).unwrap_or_default();
+    if made.is_empty() || states.keys().any(|resource| matches!(resource, Resource::Package(_))) {
+        return Ok(None);
+    }
+    let before = survey::look(system, &Resource::Choices)?;
+    let after = State::ChoicesWithout(Box::new(made));
+    Ok(Some(Change { resource: Resource::Choices, before, after }))
 }
 
 /// Returns the content of a place before any payload, which is not the current one if an earlier payload
@@ -247,6 +266,26 @@ impl<'a> Places<'a> {
         let choices = system.packages().choices().map_err(InstallError::Package)?;
         let diverted = choices.diversions.into_iter().map(|diversion| (diversion.from.clone(), diversion));
         Ok(Self { system, own: OwnPlaces::find(system.root()), diverted: diverted.collect() })
+    }
+
+    /// Returns the places that a package will have, and its relations: those of the version to install, or
+    /// of the one to remove.
+    fn of_change(
+        &self,
+        contents: &Contents,
+        name: &PackageName,
+        after: &State,
+        files: &PackageFiles,
+    ) -> Result<(BTreeSet<SafePath>, Relations), InstallError> {
+        let packages = self.system.packages();
+        let State::Installed { deb: Some(deb), .. } = after else {
+            return Ok((BTreeSet::new(), packages.relations_of(name).map_err(InstallError::Package)?));
+        };
+        let file = match files.get(deb) {
+            Some(file) => Cow::Borrowed(file),
+            None => Cow::Owned(described(packages, contents, *deb)?),
+        };
+        Ok((self.of_package(&file)?, file.relations.clone()))
     }
 
     /// Returns the places of a package file, each of which must be allowed.

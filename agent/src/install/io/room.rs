@@ -1,8 +1,9 @@
 //! The check for enough room, for an installation and its rollback, before it begins.
 
+use super::packages::PackageFiles;
 use crate::install::{
     InstallError, Resource, State,
-    plan::Plan,
+    plan::{Plan, Step},
     resource::{DPC_DIRECTORY, Phase},
 };
 use nix::sys::statvfs::statvfs;
@@ -15,6 +16,8 @@ use std::{
 
 /// Room to leave free on every file system that is written to, in bytes.
 const MARGIN_BYTES: u64 = 4 * 1024 * 1024;
+/// Directory of the package system's database.
+const DATABASE: &str = "var/lib/dpkg";
 
 /// The room needed, by place.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,8 +25,17 @@ pub(crate) struct Needs(Vec<(PathBuf, u64)>);
 
 impl Needs {
     /// Computes the room for a plan, including copies of the files that it replaces.
-    pub(crate) fn of(plan: &Plan, root: &Path, store: &Path, tree_bytes: u64, package_bytes: u64) -> Self {
+    pub(crate) fn of(
+        plan: &Plan,
+        root: &Path,
+        store: &Path,
+        tree_bytes: u64,
+        packages: &PackageFiles,
+    ) -> Self {
         let mut needs = Self(vec![(store.to_owned(), kept_bytes(plan).saturating_mul(2))]);
+        let database_bytes = database_bytes(plan, root);
+        needs.0.push((store.to_owned(), database_bytes));
+        needs.0.push((root.join(DATABASE), database_bytes));
         for change in plan.changes() {
             match (&change.resource, &change.after) {
                 (Resource::Path(path), State::File { size, .. }) => {
@@ -36,7 +48,10 @@ impl Needs {
             }
         }
         if plan.changes().any(|change| change.phase() == Phase::Package) {
-            needs.0.push((root.join("usr"), package_bytes));
+            for package in packages.values() {
+                needs.0.push((root.join("usr"), package.installed_bytes));
+                needs.0.push((root.join(DATABASE), package.control_bytes));
+            }
         }
         needs
     }
@@ -68,6 +83,16 @@ pub(crate) fn kept_bytes(plan: &Plan) -> u64 {
     };
     let changing = plan.changes().map(|change| &change.before);
     changing.chain(plan.put_back.values()).map(size).fold(0, u64::saturating_add)
+}
+
+/// Returns the room to rewrite the package system's database, if the plan changes any package.
+pub(crate) fn database_bytes(plan: &Plan, root: &Path) -> u64 {
+    if !plan.steps.iter().any(Step::is_of_package) {
+        return 0;
+    }
+    let status = root.join(DATABASE).join("status");
+    // The new file is written beside the old one.
+    status.metadata().map_or(0, |metadata| metadata.len().saturating_mul(2))
 }
 
 /// Returns the nearest existing directory, and its file system.

@@ -162,10 +162,10 @@ impl System for Sandbox {
         }
     }
 
-    fn change(&mut self, change: &Change, deb: Option<&Path>) -> Result<(), SystemError> {
+    fn change(&mut self, change: &Change, debs: &[PathBuf]) -> Result<(), SystemError> {
         match (&change.resource, &change.after) {
-            (Resource::Package(name), after) => self.dpkg.change(name, after, deb),
-            (Resource::Choices, State::Choices(choices)) => self.dpkg.set_choices(choices),
+            (Resource::Package(name), after) => self.dpkg.change(name, after, debs),
+            (Resource::Choices, after) => self.dpkg.set_choices(after),
             (Resource::UnitSetting(unit), after) => self.systemctl.set(unit, &change.before, after),
             (Resource::UnitActivity(unit), State::Active { .. }) => self.start(unit),
             (Resource::UnitActivity(unit), State::Inactive) => {
