@@ -17,7 +17,8 @@ pub use within::Within;
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, OFlag, openat},
-    sys::stat::Mode,
+    sys::stat::{Mode, futimens},
+    sys::time::TimeSpec,
 };
 use serde::de::DeserializeOwned;
 use std::{
@@ -28,7 +29,6 @@ use std::{
         unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 use unbox_common::path::UnsafePath;
 
@@ -280,7 +280,7 @@ pub fn touch(path: &Path) -> Result<(), FilesError> {
         .write(true)
         .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
         .open(path)
-        .and_then(|file| file.set_modified(SystemTime::now()));
+        .and_then(|file| Ok(futimens(&file, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW)?));
     match touched {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         touched => touched.map_err(|source| FilesError::Write { path: path.to_owned(), source }),

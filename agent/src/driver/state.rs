@@ -44,21 +44,29 @@ struct Found {
     /// The certificate in the enrollment's file is valid; `None` without such a file.
     certificate_is_valid: Option<bool>,
     ledger_is_damaged: bool,
-    grant_is_pending: bool,
-    grant_is_handed_over: bool,
+    grant: Option<Grant>,
     is_installed: bool,
+}
+
+/// The grant in the exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Grant {
+    /// Some of its artifacts are missing.
+    Pending,
+    /// It is with the installer.
+    HandedOver,
 }
 
 impl Found {
     const fn state(self) -> NetworkState {
         match self {
-            Self { grant_is_pending: true, .. } => NetworkState::Fetching,
+            Self { grant: Some(Grant::Pending), .. } => NetworkState::Fetching,
             Self { certificate_is_valid: None, .. } => NetworkState::Unenrolled,
             Self { certificate_is_valid: Some(false), .. } | Self { ledger_is_damaged: true, .. } => {
                 NetworkState::Expired
             }
             Self { is_installed: true, .. } => NetworkState::Enrolled,
-            Self { grant_is_handed_over: true, .. } => NetworkState::HandedOver,
+            Self { grant: Some(Grant::HandedOver), .. } => NetworkState::HandedOver,
             Self { .. } => NetworkState::Unserved,
         }
     }
@@ -83,11 +91,16 @@ impl NetworkState {
             }
             None => None,
         };
+        let is_handed_over = || payload::io::read_grant(&layout.grant()).is_ok_and(|grant| grant.is_some());
+        let grant = if layout.pending_grant().exists() {
+            Some(Grant::Pending)
+        } else {
+            is_handed_over().then_some(Grant::HandedOver)
+        };
         let found = Found {
             certificate_is_valid,
             ledger_is_damaged: ledger::io::read(layout).is_err_and(|error| error.is_damaged()),
-            grant_is_pending: layout.pending_grant().exists(),
-            grant_is_handed_over: payload::io::read_grant(&layout.grant()).is_ok_and(|grant| grant.is_some()),
+            grant,
             is_installed: readable_ledger(context)?.installed().is_some(),
         };
         Ok((found.state(), enrolled))
@@ -106,31 +119,34 @@ mod tests {
 
     /// Every combination of the files.
     fn all() -> impl Iterator<Item = Found> {
-        (0..48_u8).map(|number| Found {
-            certificate_is_valid: [None, Some(false), Some(true)][usize::from(number / 16)],
+        (0..36_u8).map(|number| Found {
+            certificate_is_valid: [None, Some(false), Some(true)][usize::from(number / 12)],
             ledger_is_damaged: number & 1 != 0,
-            grant_is_pending: number & 2 != 0,
-            grant_is_handed_over: number & 4 != 0,
-            is_installed: number & 8 != 0,
+            grant: [None, Some(Grant::Pending), Some(Grant::HandedOver)][usize::from(number % 12 / 4)],
+            is_installed: number & 2 != 0,
         })
     }
 
     #[test]
     fn a_grant_that_lacks_artifacts_is_fetched_before_anything_else() {
         for found in all() {
-            assert_eq!(found.state() == NetworkState::Fetching, found.grant_is_pending, "{found:?}");
+            assert_eq!(
+                found.state() == NetworkState::Fetching,
+                found.grant == Some(Grant::Pending),
+                "{found:?}"
+            );
         }
     }
 
     #[test]
     fn only_a_valid_enrollment_with_sound_records_is_used() {
-        for found in all().filter(|found| !found.grant_is_pending) {
+        for found in all().filter(|found| found.grant != Some(Grant::Pending)) {
             let is_used = found.certificate_is_valid == Some(true) && !found.ledger_is_damaged;
             let expected = match found.certificate_is_valid {
                 None => NetworkState::Unenrolled,
                 Some(_) if !is_used => NetworkState::Expired,
                 Some(_) if found.is_installed => NetworkState::Enrolled,
-                Some(_) if found.grant_is_handed_over => NetworkState::HandedOver,
+                Some(_) if found.grant == Some(Grant::HandedOver) => NetworkState::HandedOver,
                 Some(_) => NetworkState::Unserved,
             };
             assert_eq!(found.state(), expected, "{found:?}");
@@ -140,9 +156,9 @@ mod tests {
     #[test]
     fn a_handshake_is_needed_until_the_installer_has_its_grant() {
         for found in all() {
-            let has_grant = found.grant_is_handed_over || found.is_installed;
             let is_enrolled = found.certificate_is_valid == Some(true) && !found.ledger_is_damaged;
-            let expected = has_grant && is_enrolled && !found.grant_is_pending;
+            let has_grant = found.grant == Some(Grant::HandedOver) || found.is_installed;
+            let expected = is_enrolled && has_grant && found.grant != Some(Grant::Pending);
             assert_eq!(found.state().needs_no_handshake(), expected, "{found:?}");
         }
     }

@@ -141,13 +141,10 @@ impl AsyncWrite for Stream {
     /// time is over.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let lingers = match &mut this.lingers {
-            Some(lingers) => lingers,
-            None => {
-                ready!(Pin::new(&mut this.tcp).poll_shutdown(cx))?;
-                this.lingers.insert(Box::pin(sleep(LINGER)))
-            }
-        };
+        if this.lingers.is_none() {
+            ready!(Pin::new(&mut this.tcp).poll_shutdown(cx))?;
+        }
+        let lingers = this.lingers.get_or_insert_with(|| Box::pin(sleep(LINGER)));
         let mut rest = [0; 4096];
         loop {
             if this.link.poll_ended(cx) || lingers.poll_unpin(cx).is_ready() {

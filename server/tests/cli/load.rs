@@ -48,7 +48,9 @@ impl World {
     /// The same, with settings other than the defaults.
     fn with(devices: usize, settings: &[(&str, &str)]) -> Self {
         let admin = Admin::founded();
-        settings.iter().for_each(|(name, value)| admin.set(name, value));
+        for (name, value) in settings {
+            admin.set(name, value);
+        }
         let id = |made: Value| made["id"].as_str().unwrap().to_owned();
         let customer = id(admin.json(&["customer", "create", "Acme AG"]));
         let partner = id(admin.json(&["reseller", "create", "Boxes"]));
@@ -300,7 +302,7 @@ fn connect_from(network: u8, to: SocketAddrV4) -> TcpStream {
     stream
 }
 
-/// Sends most of a ClientHello that claims to have 61,440 bytes.
+/// Sends most of a `ClientHello` that claims to have 61,440 bytes.
 fn half_a_handshake(network: u8, server: SocketAddrV4) -> TcpStream {
     let mut stream = connect_from(network, server);
     let mut hello = vec![1, 0, 0xf0, 0];
@@ -448,7 +450,7 @@ fn twenty_slow_readers_of_a_large_operation_hold_little_memory() {
         })
     };
     let answers: Vec<Answer> = thread::scope(|scope| {
-        let readers: Vec<_> = (0..READERS).map(|_| scope.spawn(&read)).collect();
+        let readers: Vec<_> = (0..READERS).map(|_| scope.spawn(read)).collect();
         readers.into_iter().map(|one| one.join().unwrap()).collect()
     });
     world.assert_light("twenty slow readers");

@@ -326,7 +326,7 @@ async fn messages_beyond_the_memory_are_told_to_come_back_and_the_others_are_ans
         "POST {PROVE_PATH} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
          content-type: application/json\r\ncontent-length: {MAX_PROVE_BYTES}\r\n\r\n"
     );
-    let unfinished = [head.as_bytes(), &[b' '; MAX_PROVE_BYTES - 1]].concat();
+    let unfinished = [head.as_bytes(), &vec![b' '; MAX_PROVE_BYTES - 1]].concat();
     let mut senders = Vec::new();
     for number in 0..SENDERS {
         let from = format!("PROXY TCP4 198.51.{}.{} 198.51.100.1 12345 8443\r\n", number / 200, number % 200);

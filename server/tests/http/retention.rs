@@ -23,7 +23,7 @@ use unbox_server::{
     store::Store,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Longer than anything is kept by the settings below, and than an upload waits for its next bytes.
 const LATER: Duration = Duration::from_hours(10 * 24);
 

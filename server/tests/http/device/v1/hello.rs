@@ -7,10 +7,8 @@ use crate::{
 use futures_util::{StreamExt as _, stream};
 use reqwest::{Client, StatusCode};
 use sqlx::{Connection as _, SqliteConnection};
-use std::{
-    future::ready,
-    time::{Duration, Instant},
-};
+use std::{future::ready, time::Duration};
+use tokio::time::Instant;
 use unbox_common::{
     bytes::Bytes,
     digest::Sha256,
