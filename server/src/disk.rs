@@ -37,11 +37,11 @@ impl DiskHistory {
     }
 
     /// Measures the disks of these directories, and keeps the result if the last one is a day old. A disk
-    /// that cannot be measured is left out.
+    /// that cannot be measured is left out. Returns the history.
     ///
     /// # Errors
     /// [`FilesError`].
-    pub fn look(file: &Path, directories: &[&Path], now: Timestamp) -> Result<(), FilesError> {
+    pub fn look(file: &Path, directories: &[&Path], now: Timestamp) -> Result<Self, FilesError> {
         let before = Self::read(file)?;
         let mut history = before.clone();
         history.0.retain(|known, _| directories.contains(&known.as_path()));
@@ -50,11 +50,10 @@ impl DiskHistory {
                 history.add(directory, Look { at: now, free_bytes });
             }
         }
-        if history == before {
-            return Ok(());
+        if history != before {
+            files::replace(file, &serde_json::to_vec(&history).unwrap_or_default(), PRIVATE_FILE)?;
         }
-        let json = serde_json::to_vec(&history).unwrap_or_default();
-        files::replace(file, &json, PRIVATE_FILE)
+        Ok(history)
     }
 
     fn add(&mut self, directory: &Path, look: Look) {

@@ -19,7 +19,8 @@ use std::{
 With --customer alone it is a customer's file, in which profileid 0 is the default configuration; \
 without it a reseller's, with the owner of each device. Either can be imported again. A cell that a \
 spreadsheet would take for a formula begins with an apostrophe, which an import takes away. The \
-columns deviceid, claimtime, vacationmodestarttime and vacationmodeexpiretime are for reading only.
+columns deviceid, claimtime, vacationmodestarttime and vacationmodeexpiretime are for reading only. \
+The file is not of one moment: each claim is in it as it is when it is read.
 
 Examples:
   unbox-server claim export --reseller Boxes --output boxes.csv

@@ -26,6 +26,7 @@ pub struct Metrics {
     waiting_writes: Gauge,
     memory: Gauge,
     disk_free: Gauge,
+    disk_full: Gauge,
     handshake_failures: Counter,
     connections_refused: Counter,
     certificate_end: Gauge,
@@ -79,6 +80,7 @@ impl Metrics {
             waiting_writes: Gauge::default(),
             memory: Gauge::default(),
             disk_free: Gauge::default(),
+            disk_full: Gauge::default(),
             handshake_failures: Counter::default(),
             connections_refused: Counter::default(),
             certificate_end: Gauge::default(),
@@ -118,6 +120,11 @@ impl Metrics {
             "Free bytes of the disk that uploads are written to",
             Unit::Bytes,
             self.disk_free.clone(),
+        );
+        registry.register(
+            "disk_full_timestamp_seconds",
+            "When uploads will find no room, at the pace of the last days",
+            self.disk_full.clone(),
         );
         registry.register(
             "tls_handshake_failures",
@@ -183,6 +190,11 @@ impl Metrics {
         self.certificate_end.set(i64::try_from(end.as_secs()).unwrap_or(i64::MAX));
     }
 
+    /// Stores the time at which uploads will find no room; `None` if the disk does not fill.
+    pub fn disk_is_full(&self, at: Option<Timestamp>) {
+        self.disk_full.set(at.map_or(0, |at| i64::try_from(at.as_secs()).unwrap_or(i64::MAX)));
+    }
+
     /// Counts a connection that was closed because there were too many.
     pub fn connection_refused(&self) {
         self.connections_refused.inc();
@@ -217,6 +229,7 @@ mod tests {
         metrics.refused(RefusalKind::NotClaimed);
         metrics.enrolled(true);
         metrics.certificate_ends(Timestamp(1_800_000_000_000));
+        metrics.disk_is_full(Some(Timestamp(1_900_000_000_000)));
         let open = metrics.connection();
         let text =
             metrics.encoded(&Measured { waiting_writes: 3, memory_bytes: 4096, disk_free_bytes: 7 }).unwrap();
@@ -230,6 +243,7 @@ mod tests {
             "unbox_waiting_writes 3",
             "unbox_request_memory_bytes 4096",
             "unbox_disk_free_bytes 7",
+            "unbox_disk_full_timestamp_seconds 1900000000",
             "unbox_build_info{version=\"",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");

@@ -173,7 +173,7 @@ impl Server {
         let mut listeners = JoinSet::new();
         let sweeper = listeners.spawn(sweep(app.clone()));
         let worker = listeners.spawn(work(services.clone()));
-        let tidier = listeners.spawn(tidy(services.clone(), settings.layout.clone()));
+        let tidier = listeners.spawn(tidy(app.clone(), services.clone(), settings.layout.clone()));
         let watch = listeners.spawn(caretaker.clone().watch());
         let mut server = Self {
             addresses: Addresses::default(),
@@ -321,7 +321,8 @@ async fn work(services: Services) -> io::Result<()> {
     Ok(())
 }
 
-async fn tidy(services: Services, layout: Layout) -> io::Result<()> {
+async fn tidy(app: Arc<App>, services: Services, layout: Layout) -> io::Result<()> {
+    let settings = services.settings();
     let mut every = interval(TIDY_EVERY);
     loop {
         every.tick().await;
@@ -330,9 +331,13 @@ async fn tidy(services: Services, layout: Layout) -> io::Result<()> {
         done("claims that ended long ago were forgotten", services.forget_claims().await);
         done("old entries of the audit trail were moved to files", services.archive_audit().await);
         done("operations that ended long ago were forgotten", services.forget_operations().await);
-        let directories = [layout.dir(), &services.settings().artifact_directory];
-        if let Err(error) = DiskHistory::look(&layout.disk_history(), &directories, services.now()) {
-            tracing::warn!(error = chain(&error), "how full the disks are could not be noted");
+        let directories = [layout.dir(), &settings.artifact_directory];
+        match DiskHistory::look(&layout.disk_history(), &directories, services.now()) {
+            Ok(history) => {
+                let full = history.full_at(&settings.artifact_directory, settings.reserved_bytes);
+                app.metrics().disk_is_full(full);
+            }
+            Err(error) => tracing::warn!(error = chain(&error), "the free space could not be recorded"),
         }
     }
 }

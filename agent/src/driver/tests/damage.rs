@@ -61,7 +61,12 @@ async fn nothing_that_the_network_side_does_keeps_root_from_a_reset() {
     // A lock that is never released.
     let world = World::new();
     assert_eq!(world.run().await, Exit::Done);
+    world.scene().version = 60;
+    world.scene().sends_payload = true;
+    assert_eq!(world.stage("check-in").await, Exit::Done);
     let _held = world.session().lock_exchange().unwrap().unwrap();
+    assert_eq!(world.stage("install").await, Exit::Done);
+    assert_eq!(world.installed_version(), Some(60));
     assert_eq!(world.reset(None).await, Exit::Done);
     assert_eq!((world.phase(), world.artifact_is_installed()), ("unenrolled", false));
 }
