@@ -137,7 +137,7 @@ impl Email {
     ///
     /// # Errors
     /// [`InvalidEmail`] unless it is a service account's address or a person's.
-    pub fn stored(text: &str) -> Result<Self, InvalidEmail> {
+    pub fn from_stored(text: &str) -> Result<Self, InvalidEmail> {
         if text.ends_with(SERVICE_DOMAIN) { Ok(Self(text.to_owned())) } else { text.parse() }
     }
 

@@ -33,8 +33,8 @@ mod refusal;
 #[cfg(test)]
 mod fixture;
 
-pub use hardware::{Pending, registered};
-pub use proof::{TokenEvidence, TpmEvidence, is_own_tpm, other_tpm};
+pub use hardware::{Pending, registered_identifiers};
+pub use proof::{TokenEvidence, TpmEvidence, is_own_tpm, refuse_other_tpm};
 pub use refusal::{Found, Refusal, refuse_early};
 
 use super::{
@@ -44,7 +44,7 @@ use super::{
     words::words,
 };
 use hardware::unapproved_parts;
-use proof::prove;
+use proof::check_proof;
 use refusal::{claim_refusal, state_refusal};
 use unbox_common::{
     digest::Sha256,
@@ -145,10 +145,10 @@ pub fn decide(asked: &Admission<'_>) -> Decision {
     if let Some(refusal) = claim_refusal(asked.now, asked.claim, asked.terms) {
         return Decision::Refuse(refusal);
     }
-    if let Some(generation) = asked.device.and_then(|device| repeated(device, asked)) {
+    if let Some(generation) = asked.device.and_then(|device| repeated_generation(device, asked)) {
         return Decision::Admit { generation, why: Why::Repeated };
     }
-    let new_key = match prove(asked) {
+    let new_key = match check_proof(asked) {
         Ok(why) => why,
         Err(refusal) => return Decision::Refuse(refusal),
     };
@@ -156,7 +156,7 @@ pub fn decide(asked: &Admission<'_>) -> Decision {
     if !asked.configured {
         return Decision::Refuse(Refusal::of(RefusalKind::NotClaimed));
     }
-    let new_key = new_key.filter(|why| *why != Why::Token || !is_kept(asked));
+    let new_key = new_key.filter(|why| *why != Why::Token || !is_protected_and_bound(asked));
     let known = asked.device.map_or(Generation(0), Device::generation);
     let certified = asked.certified.filter(|certified| *certified > known);
     let why = if asked.device.is_some_and(|device| device.knows_key(asked.key)) {
@@ -164,11 +164,11 @@ pub fn decide(asked: &Admission<'_>) -> Decision {
     } else if certified.is_some() {
         Some(Why::Certified)
     } else {
-        new_key.or_else(|| allowed_as_new_key(asked))
+        new_key.or_else(|| new_key_reason(asked))
     };
     let replaced = unapproved_parts(asked);
     // Once approved, the key belongs to this device.
-    let copied_key = asked.copied_key && why != Some(Why::KnownKey) && approved(asked).is_none();
+    let copied_key = asked.copied_key && why != Some(Why::KnownKey) && approved_request(asked).is_none();
     match why {
         Some(why) if replaced.is_empty() && !copied_key => {
             Decision::Admit { generation: certified.unwrap_or(known).next(), why }
@@ -178,14 +178,14 @@ pub fn decide(asked: &Admission<'_>) -> Decision {
 }
 
 /// Returns the generation that was granted to this very handshake with the same key.
-fn repeated(device: &Device, asked: &Admission<'_>) -> Option<Generation> {
+fn repeated_generation(device: &Device, asked: &Admission<'_>) -> Option<Generation> {
     let latest = device.latest.as_ref()?;
     let same = device.latest_ticket == Some(asked.ticket) && latest.key.digest() == asked.key;
     same.then_some(latest.generation)
 }
 
 /// Whether this is a protected device that enrolled before.
-fn is_kept(asked: &Admission<'_>) -> bool {
+fn is_protected_and_bound(asked: &Admission<'_>) -> bool {
     asked.claim.protected && is_bound(asked)
 }
 
@@ -193,10 +193,10 @@ fn is_bound(asked: &Admission<'_>) -> bool {
     asked.device.is_some_and(|device| device.latest.is_some())
 }
 
-fn allowed_as_new_key(asked: &Admission<'_>) -> Option<Why> {
+fn new_key_reason(asked: &Admission<'_>) -> Option<Why> {
     if asked.evidence.reset_ticket {
         Some(Why::ResetTicket)
-    } else if approved(asked).is_some() {
+    } else if approved_request(asked).is_some() {
         Some(Why::Approved)
     } else if !is_bound(asked) && asked.now < asked.claim.activation_ends_at {
         Some(Why::FirstKey)
@@ -205,7 +205,7 @@ fn allowed_as_new_key(asked: &Admission<'_>) -> Option<Why> {
     }
 }
 
-fn approved<'a>(asked: &Admission<'a>) -> Option<&'a ApprovalRequest> {
+fn approved_request<'a>(asked: &Admission<'a>) -> Option<&'a ApprovalRequest> {
     asked.evidence.request.filter(|request| request.approved_at.is_some() && request.key == asked.key)
 }
 

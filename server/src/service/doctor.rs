@@ -210,7 +210,7 @@ fn check_identifiers(claim: &Claim, models: &Models, found: &mut Findings) {
         );
         found.add(Severity::Warning, unusable_check(set.reason()), subject(), advice);
     }
-    let manufactured = claim.metadata.manufactured().unwrap_or_else(|invalid| {
+    let manufactured = claim.metadata.manufacture_date().unwrap_or_else(|invalid| {
         let advice =
             format!("Its {MANUFACTURE_DATE} names no day: {invalid}. Change it in the claim's metadata.");
         found.add(Severity::Note, "claim_manufacture_date", subject(), advice);
@@ -264,7 +264,7 @@ fn check_claim(
         }
         _ => {}
     }
-    if claim.proof != ProofKind::Tpm && !claim.sets.usable().is_empty() && claim.registered().sets.is_empty()
+    if claim.proof != ProofKind::Tpm && !claim.sets.usable().is_empty() && claim.registered_claim().sets.is_empty()
     {
         let advice = "It registers nothing but a TPM, and asks for another proof, so that its device is never found. \
                       Set its proof to tpm.";

@@ -34,7 +34,7 @@ impl Services {
 
 impl ItemSpool {
     fn new(directory: PathBuf) -> Self {
-        let lines = BufReader::new(files::spooled(&directory, MAX_MEMORY_BYTES));
+        let lines = BufReader::new(files::spooled_file(&directory, MAX_MEMORY_BYTES));
         Self { lines, directory, items: 0, bytes: 0 }
     }
 

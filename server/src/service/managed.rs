@@ -62,15 +62,15 @@ impl Services {
         report: Report,
     ) -> Result<Acknowledged, ServiceError> {
         if report.generation != who.generation {
-            return Err(self.refuse(Refusal::said(RefusalKind::UnsupportedProtocol, OTHER_GENERATION)));
+            return Err(self.refuse(Refusal::with_detail(RefusalKind::UnsupportedProtocol, OTHER_GENERATION)));
         }
         if report.entries.len() > MAX_REPORT_ENTRIES {
-            return Err(self.refuse(Refusal::said(RefusalKind::UnsupportedProtocol, TOO_MANY_ENTRIES)));
+            return Err(self.refuse(Refusal::with_detail(RefusalKind::UnsupportedProtocol, TOO_MANY_ENTRIES)));
         }
         // Entries that the database cannot count could not be recognised as duplicates.
         let countable = |sequence: u64| sequence > 0 && i64::try_from(sequence).is_ok();
         if !report.entries.iter().all(|entry| countable(entry.sequence)) {
-            return Err(self.refuse(Refusal::said(RefusalKind::UnsupportedProtocol, NO_SEQUENCE)));
+            return Err(self.refuse(Refusal::with_detail(RefusalKind::UnsupportedProtocol, NO_SEQUENCE)));
         }
         let now = self.now();
         let report = Arc::new(plain(report));
@@ -168,7 +168,7 @@ impl Services {
         check_in: CheckIn,
     ) -> Result<News, ServiceError> {
         if check_in.generation != who.generation {
-            return Err(self.refuse(Refusal::said(RefusalKind::UnsupportedProtocol, OTHER_GENERATION)));
+            return Err(self.refuse(Refusal::with_detail(RefusalKind::UnsupportedProtocol, OTHER_GENERATION)));
         }
         check_agent_version(&check_in.agent_version)?;
         let now = self.now();
@@ -284,12 +284,12 @@ impl Services {
         // A device that is unknown to this database enrolled with another one, or with a later state of
         // this one: it can only enroll again.
         let Some(facts) = tx.managed_facts(who.device, who.generation).await? else {
-            return Ok(Err(Refusal::said(RefusalKind::ProofRequired, SUPERSEDED)));
+            return Ok(Err(Refusal::with_detail(RefusalKind::ProofRequired, SUPERSEDED)));
         };
         let refusal = match facts.device.state.refusal() {
             Some((kind, message)) => Refusal { kind, message: message.map(str::to_owned), detail: None },
             None if facts.device.enrollment(who.generation).is_some() => return Ok(Ok(facts)),
-            None => Refusal::said(RefusalKind::ProofRequired, SUPERSEDED),
+            None => Refusal::with_detail(RefusalKind::ProofRequired, SUPERSEDED),
         };
         let detail = json!({"generation": who.generation});
         let event =
@@ -323,7 +323,7 @@ async fn draw_above(
 ) -> Result<(), ServiceError> {
     let ManagedFacts { claim, assigned: Some(assigned), .. } = facts else { return Ok(()) };
     let runs = said.installed.as_ref().map(|installed| installed.version);
-    if let Some(at) = runs.and_then(|runs| assigned.overtaken_by(runs, now)) {
+    if let Some(at) = runs.and_then(|runs| assigned.version_above(runs, now)) {
         let at = tx.next_version(claim.customer, at).await?;
         tx.set_claim_configuration(claim.id, claim.configuration, at).await?;
         assigned.assigned_at = at;

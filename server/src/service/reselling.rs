@@ -3,7 +3,7 @@
 use super::{
     ServiceError, Services,
     claiming::{CROWDED, Taken},
-    claims::{NO_REGISTERED_KEY, NewClaim, OTHER_OWNER, check_parties, in_force},
+    claims::{NO_REGISTERED_KEY, NewClaim, OTHER_OWNER, check_parties, claim_in_force},
 };
 use crate::{
     domain::{
@@ -77,7 +77,7 @@ impl Services {
         id: ClaimId,
         new: Claim,
     ) -> Result<Claim, ServiceError> {
-        let mut claim = in_force(tx, by, id).await?;
+        let mut claim = claim_in_force(tx, by, id).await?;
         if new.configuration.is_some() && new.configuration != claim.configuration {
             let at = tx.next_version(claim.customer, self.now()).await?;
             tx.set_claim_configuration(id, new.configuration, at).await?;
@@ -177,7 +177,7 @@ impl Services {
             }
             ends_at => ends_at.map(|ends_at| Vacation { started_at: now, ends_at }),
         };
-        let claim = in_force(tx, by, id).await?;
+        let claim = claim_in_force(tx, by, id).await?;
         self.write_vacation(tx, by, &claim, vacation).await?;
         Ok(Claim { vacation, ..claim })
     }
@@ -206,7 +206,7 @@ impl Services {
         id: ClaimId,
         changes: &BTreeMap<String, String>,
     ) -> Result<Claim, ServiceError> {
-        let claim = in_force(tx, by, id).await?;
+        let claim = claim_in_force(tx, by, id).await?;
         let metadata = updated(&claim.metadata, changes)?;
         self.write_metadata(tx, by, &claim, &metadata).await?;
         Ok(Claim { metadata, ..claim })
@@ -247,7 +247,7 @@ const SEVERAL: &str =
     "More than one device has these identifiers. Name it by its device id, or give more of them.";
 
 fn updated(metadata: &Metadata, changes: &BTreeMap<String, String>) -> Result<Metadata, ServiceError> {
-    metadata.updated(changes).map_err(|error| ServiceError::invalid("device_metadata", error))
+    metadata.with_changes(changes).map_err(|error| ServiceError::invalid("device_metadata", error))
 }
 
 /// Returns the one claim that the target refers to.

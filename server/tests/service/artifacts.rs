@@ -27,7 +27,7 @@ fn acme(world: &World) -> Actor {
 }
 
 fn bytes_for(customer: Option<CompanyId>, bytes: &'static [u8]) -> ArtifactUpload<Cursor<&'static [u8]>> {
-    ArtifactUpload { customer, ..ArtifactUpload::shared("app.tar", Cursor::new(bytes)) }
+    ArtifactUpload { customer, ..ArtifactUpload::for_all_customers("app.tar", Cursor::new(bytes)) }
 }
 
 async fn add(world: &World, customer: Option<CompanyId>, bytes: &'static [u8]) -> Artifact {
@@ -174,7 +174,7 @@ async fn bytes_that_are_not_what_was_expected_leave_nothing(db: TestDatabase) {
     let cut =
         ArtifactUpload { customer: None, name: "x".to_owned(), expected: None, bytes: cut_after(BYTES) };
     refused(world.services.add_artifact(&world.by, cut).await, "Send them again");
-    let nameless = ArtifactUpload::shared(" ", Cursor::new(BYTES));
+    let nameless = ArtifactUpload::for_all_customers(" ", Cursor::new(BYTES));
     refused(world.services.add_artifact(&world.by, nameless).await, "name: expected one line");
     assert_eq!(world.db.snapshot().await, before);
     let parts = world.services.settings().artifact_directory.join(".parts");

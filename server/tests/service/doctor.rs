@@ -31,7 +31,7 @@ async fn what_will_go_wrong_is_told_with_what_to_do(db: TestDatabase) {
     let new =
         NewToken { customer: world.customer, name: "Image".to_owned(), configuration: None, expires_at };
     let (token, _) = services.create_token(by, new).await.unwrap();
-    let upload = ArtifactUpload::shared("dpc.tar", Cursor::new(b"dpc"));
+    let upload = ArtifactUpload::for_all_customers("dpc.tar", Cursor::new(b"dpc"));
     let artifact = services.add_artifact(by, upload).await.unwrap();
     std::fs::remove_file(services.artifact_path(artifact.sha256)).unwrap();
     world.clock.advance(Duration::from_hours(1));
@@ -153,7 +153,7 @@ async fn companies_whose_names_look_alike_are_warned_of(db: TestDatabase) {
     let world = World::new(db).await;
     let (services, by) = (&world.services, &world.by);
     let create =
-        async |kind, name: &str| services.create_company(by, NewCompany::named(kind, name)).await.unwrap();
+        async |kind, name: &str| services.create_company(by, NewCompany::new(kind, name)).await.unwrap();
     let boxes = create(CompanyKind::Reseller, "Boxes").await;
     let bolt = create(CompanyKind::Customer, "Bolt").await;
     assert_eq!(services.lookalikes(by, &bolt).await.unwrap(), None);
@@ -161,7 +161,7 @@ async fn companies_whose_names_look_alike_are_warned_of(db: TestDatabase) {
 
     // A letter of Cyrillic, by a reseller that does not see whom it imitates.
     let reseller = Actor::of_reseller("Boxes", boxes.id);
-    let new = NewCompany::named(CompanyKind::Customer, "\u{410}cme");
+    let new = NewCompany::new(CompanyKind::Customer, "\u{410}cme");
     let fake = services.create_company(&reseller, new).await.unwrap();
     let told = services.lookalikes(by, &fake).await.unwrap().unwrap();
     assert!(told.contains(&format!("customer \"Acme\" ({})", world.customer)), "{told}");

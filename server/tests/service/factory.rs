@@ -134,7 +134,7 @@ async fn a_key_that_a_claim_named_itself_is_its_own(db: TestDatabase) {
 
 async fn records_are_their_own_organisations_alone(db: TestDatabase) {
     let world = World::new(db).await;
-    let new = NewCompany::named(CompanyKind::Reseller, "Boxes");
+    let new = NewCompany::new(CompanyKind::Reseller, "Boxes");
     let boxes = world.services.create_company(&world.by, new).await.unwrap().id;
     let mut devices = Vec::new();
     for number in 0..3 {
@@ -183,7 +183,7 @@ async fn records_are_their_own_organisations_alone(db: TestDatabase) {
 
 async fn an_organisation_stays_with_its_records_and_goes_without_them(db: TestDatabase) {
     let world = World::new(db).await;
-    let new = NewCompany::named(CompanyKind::Reseller, "Boxes");
+    let new = NewCompany::new(CompanyKind::Reseller, "Boxes");
     let boxes = world.services.create_company(&world.by, new).await.unwrap().id;
     let by = Actor::of_reseller("bench 4", boxes);
     let became = world.services.register_built(&by, vec![shown(&TestDevice::new(SERIAL))]).await.unwrap();
@@ -347,14 +347,14 @@ async fn a_station_binds_no_key_to_a_claim_whose_device_has_enrolled(db: TestDat
 async fn nobody_else_lets_factories_register_keys(db: TestDatabase) {
     let world = World::new(db).await;
     let services = &world.services;
-    let boxes = NewCompany::named(CompanyKind::Reseller, "Boxes");
+    let boxes = NewCompany::new(CompanyKind::Reseller, "Boxes");
     let boxes = services.create_company(&world.by, boxes).await.unwrap().id;
     services.set_works_for(&world.by, boxes, world.customer, true).await.unwrap();
-    let emm = services.create_company(&world.by, NewCompany::named(CompanyKind::Emm, "Fleet")).await.unwrap();
+    let emm = services.create_company(&world.by, NewCompany::new(CompanyKind::Emm, "Fleet")).await.unwrap();
     let before = world.db.snapshot().await;
     for stranger in [
         Actor::of_reseller("Boxes", boxes),
-        Actor::of_customer("Fleet", world.customer).belonging_to(Some(emm.id)),
+        Actor::of_customer("Fleet", world.customer).with_company(Some(emm.id)),
         Actor::of_customer("Bolt", boxes),
     ] {
         let refused = services.set_factory_keys(&stranger, world.customer, true).await;

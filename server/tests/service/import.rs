@@ -100,7 +100,7 @@ async fn an_import_for_a_reseller_without_a_link_says_whose_devices_it_does_not_
     let world = World::new(db).await;
     let (services, by) = (&world.services, &world.by);
     let bolt = world.other_customer("Bolt").await;
-    let boxes = NewCompany::named(CompanyKind::Reseller, "Boxes");
+    let boxes = NewCompany::new(CompanyKind::Reseller, "Boxes");
     let boxes = services.create_company(by, boxes).await.unwrap().id;
     services.set_works_for(by, boxes, bolt, true).await.unwrap();
     let unseen = async |reseller: Option<CompanyId>, serial: &str| {

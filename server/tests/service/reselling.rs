@@ -24,7 +24,7 @@ const SERIAL: &str = "PF0ABCDE";
 
 /// A reseller that works for Acme.
 async fn reseller(world: &World, name: &str) -> Actor {
-    let new = NewCompany::named(CompanyKind::Reseller, name);
+    let new = NewCompany::new(CompanyKind::Reseller, name);
     let id = world.services.create_company(&world.by, new).await.unwrap().id;
     world.services.set_works_for(&world.by, id, world.customer, true).await.unwrap();
     Actor::of_reseller(name, id)
@@ -54,7 +54,7 @@ async fn a_claim_that_is_made_again_is_the_same_claim(db: TestDatabase) {
     let boxes = reseller(&world, "Boxes").await;
     let first = world.services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap();
     world.services.set_vacation(&boxes, first.id, Some(START.after(Duration::from_hours(48)))).await.unwrap();
-    let said = Metadata::default().updated(&metadata(&[("ordernumber", "A1")])).unwrap();
+    let said = Metadata::default().with_changes(&metadata(&[("ordernumber", "A1")])).unwrap();
     let again = NewClaim {
         metadata: said.clone(),
         configuration: Some(world.configuration),
@@ -119,7 +119,7 @@ async fn a_reseller_neither_sees_nor_changes_what_is_not_its_own(db: TestDatabas
     gone(services.set_works_for(&boxes, own_id(&boxes), world.customer, false).await.unwrap_err());
     gone(services.set_works_for(&boxes, own_id(&boxes), bolt, true).await.unwrap_err());
     forbidden(
-        services.create_company(&boxes, NewCompany::named(CompanyKind::Reseller, "X")).await.unwrap_err(),
+        services.create_company(&boxes, NewCompany::new(CompanyKind::Reseller, "X")).await.unwrap_err(),
     );
     gone(services.configuration(&boxes, world.configuration).await.unwrap_err());
     gone(services.set_default_configuration(&boxes, world.customer, None).await.unwrap_err());
@@ -143,7 +143,7 @@ async fn a_customer_that_a_reseller_created_gets_nothing_before_it_accepts_the_t
     let world = World::new(db).await;
     let services = &world.services;
     let boxes = reseller(&world, "Boxes").await;
-    let new = NewCompany::named(CompanyKind::Customer, "Cog");
+    let new = NewCompany::new(CompanyKind::Customer, "Cog");
     let cog = services.create_company(&boxes, new).await.unwrap();
     assert_eq!(cog.terms, Terms::NotAccepted);
     let customer = Actor::of_customer("cog's admin", cog.id);
@@ -263,7 +263,7 @@ async fn a_former_reseller_has_no_power_over_its_former_customers_claims(db: Tes
     assert_eq!(world.db.snapshot().await, before);
 
     // For a customer of its own it is refused like everybody else.
-    let cog = services.create_company(&boxes, NewCompany::named(CompanyKind::Customer, "Cog")).await.unwrap();
+    let cog = services.create_company(&boxes, NewCompany::new(CompanyKind::Customer, "Cog")).await.unwrap();
     let new = NewClaim { customer: cog.id, ..claim_by(&boxes, &world, SERIAL) };
     let taken = services.register_device(&boxes, new).await.unwrap_err();
     assert!(matches!(taken, ServiceError::Conflict(_)), "{taken:?}");
@@ -316,7 +316,7 @@ async fn the_vendors_of_a_reseller_go_with_it(db: TestDatabase) {
     let world = World::new(db).await;
     let services = &world.services;
     let boxes = reseller(&world, "Boxes").await;
-    let bits = NewCompany { parent: Some(own_id(&boxes)), ..NewCompany::named(CompanyKind::Vendor, "Bits") };
+    let bits = NewCompany { parent: Some(own_id(&boxes)), ..NewCompany::new(CompanyKind::Vendor, "Bits") };
     let bits = services.create_company(&world.by, bits).await.unwrap().id;
     let vendor = Actor::of_reseller("Bits", bits);
     let works =

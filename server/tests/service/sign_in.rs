@@ -167,7 +167,7 @@ async fn scopes_are_those_of_the_companys_kind(db: TestDatabase) {
 }
 
 async fn company(world: &World, kind: CompanyKind) -> CompanyId {
-    world.services.create_company(&world.by, NewCompany::named(kind, "Other")).await.unwrap().id
+    world.services.create_company(&world.by, NewCompany::new(kind, "Other")).await.unwrap().id
 }
 
 async fn only_those_who_work_for_a_customer_act_for_it(db: TestDatabase) {

@@ -1,6 +1,6 @@
 //! Rule 5: parts that changed since the device last enrolled, and requests that wait for an administrator.
 
-use super::{Admission, approved, proof::tpm_of};
+use super::{Admission, approved_request, proof::tpm_of};
 use crate::domain::{
     claim::Claim,
     device::{Device, DeviceState},
@@ -37,9 +37,9 @@ impl Pending {
     pub fn state_after(&self, device: &Device, now: Timestamp) -> DeviceState {
         let state = device.state.clone();
         let next = if !self.unknown_key {
-            state.hardware_changed(now)
+            state.hold_for_changed_hardware(now)
         } else if device.latest.is_none() {
-            state.held(now)
+            state.hold(now)
         } else {
             Ok(state)
         };
@@ -56,10 +56,10 @@ pub(super) fn unapproved_parts(asked: &Admission<'_>) -> Vec<ReplacedPart> {
     let replaced = match asked.device.and_then(|device| device.identity.as_ref()) {
         Some(last) => replaced_since(last),
         // A key that was registered for one machine may have been copied to another.
-        None if asked.rank == Rank::Key => contradictions(asked.identity, &registered(asked.claim)),
+        None if asked.rank == Rank::Key => contradictions(asked.identity, &registered_identifiers(asked.claim)),
         None => Vec::new(),
     };
-    match approved(asked) {
+    match approved_request(asked) {
         Some(request) if replaced_since(&request.identity).is_empty() => Vec::new(),
         _ => replaced,
     }
@@ -67,7 +67,7 @@ pub(super) fn unapproved_parts(asked: &Admission<'_>) -> Vec<ReplacedPart> {
 
 /// Returns the identifiers of all sets of a claim, without maker and model, whose spelling varies.
 #[must_use]
-pub fn registered(claim: &Claim) -> Vec<&Identifier> {
+pub fn registered_identifiers(claim: &Claim) -> Vec<&Identifier> {
     let all = claim.sets.usable().iter().flat_map(IdentifierSet::members);
     all.filter(|one| one.kind().rank().is_some()).collect()
 }
@@ -155,8 +155,8 @@ mod tests {
             HardwareIdentity::new(observed).unwrap()
         };
         let claim = claim(ProofKind::RegisteredKey);
-        assert_eq!(contradictions(&shown("S1"), &registered(&claim)), []);
-        let [part] = <[_; 1]>::try_from(contradictions(&shown("S2"), &registered(&claim))).unwrap();
+        assert_eq!(contradictions(&shown("S1"), &registered_identifiers(&claim)), []);
+        let [part] = <[_; 1]>::try_from(contradictions(&shown("S2"), &registered_identifiers(&claim))).unwrap();
         assert_eq!(
             (part.kind, part.was, part.now),
             (IdentifierKind::SerialNumber, vec!["S1".to_owned()], vec!["S2".to_owned()])

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     domain::{
         actor::Scope,
-        admission::{Found, Refusal, is_own_tpm, refuse_early, registered},
+        admission::{Found, Refusal, is_own_tpm, refuse_early, registered_identifiers},
         audit::{Action, Event, Subject},
         claim::{Claim, Collision, Sought},
         device::Device,
@@ -241,7 +241,7 @@ impl Services {
         let mut reader = self.0.store.reader().await?;
         let sought = Sought::of(&hello.identity);
         let mut candidates = reader.claims_found_by(&sought).await?;
-        let mut known: Vec<_> = candidates.iter().map(|one| one.claim.registered()).collect();
+        let mut known: Vec<_> = candidates.iter().map(|one| one.claim.registered_claim()).collect();
         if known.len() > 1 {
             // Earlier enrollments matter only if there are several claims.
             let ids: Vec<ClaimId> = known.iter().map(|one| one.claim).collect();
@@ -249,7 +249,7 @@ impl Services {
             let key = hello.message.device_key.digest();
             for one in &mut known {
                 let device = devices.iter().find(|device| device.claim == one.claim);
-                one.bound = device.and_then(|device| device.bound(key));
+                one.bound = device.and_then(|device| device.bound_state(key));
             }
         }
         let reason = match match_claims(&hello.identity, &known) {
@@ -265,7 +265,7 @@ impl Services {
             }
             Match::None { .. } => {
                 let near = reader.claims_near(&sought.lookups).await?;
-                let near: Vec<_> = near.iter().map(Claim::registered).collect();
+                let near: Vec<_> = near.iter().map(Claim::registered_claim).collect();
                 self.note_unclaimed(now, match_claims(&hello.identity, &near));
                 return Ok(Sighted::None);
             }
@@ -343,13 +343,13 @@ fn kinds_of<'r>(reasons: impl Iterator<Item = &'r Reason>) -> BTreeSet<Identifie
 /// and that has a claim of its own, is matched to its own.
 fn by_hardware(identity: &HardwareIdentity, candidates: &[ClaimCandidate], by_key: Reason) -> Reason {
     let contradicted = candidates.iter().any(|one| {
-        one.claim.id == by_key.claim && !contradictions(identity, &registered(&one.claim)).is_empty()
+        one.claim.id == by_key.claim && !contradictions(identity, &registered_identifiers(&one.claim)).is_empty()
     });
     if by_key.rank != Rank::Key || !contradicted {
         return by_key;
     }
     let others = candidates.iter().filter(|one| one.claim.id != by_key.claim);
-    match match_claims(identity, &others.map(|one| one.claim.registered()).collect::<Vec<_>>()) {
+    match match_claims(identity, &others.map(|one| one.claim.registered_claim()).collect::<Vec<_>>()) {
         Match::Claim(own) | Match::Contested { reason: own, .. } => own,
         _ => by_key,
     }

@@ -3,7 +3,7 @@
 
 use super::{super::ServiceError, Proof};
 use crate::{
-    domain::{actor::Scope, admission::registered, device::Device},
+    domain::{actor::Scope, admission::registered_identifiers, device::Device},
     store::{EnrollmentFacts, OtherHolder, Tx},
 };
 use unbox_common::{
@@ -49,7 +49,7 @@ pub(super) async fn copied_from(
     let differing = holders.into_iter().filter_map(|holder| {
         let last = holder.device.as_ref().and_then(|device| device.identity.as_ref());
         let seen = last.into_iter().flat_map(HardwareIdentity::observed).map(|one| &one.identifier);
-        let known: Vec<_> = registered(&holder.claim).into_iter().chain(seen).collect();
+        let known: Vec<_> = registered_identifiers(&holder.claim).into_iter().chain(seen).collect();
         let differs = contradictions(&proof.identity, &known);
         (!differs.is_empty()).then_some((holder, differs))
     });

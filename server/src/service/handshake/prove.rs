@@ -100,21 +100,21 @@ impl Services {
             self.note_refusal(now, subject, None, &refusal, json!({}));
             self.refuse(refusal)
         };
-        let strange = || refuse(Subject::Unknown, Refusal::said(RefusalKind::ClockSkew, STRANGE));
+        let strange = || refuse(Subject::Unknown, Refusal::with_detail(RefusalKind::ClockSkew, STRANGE));
         let plain = self.0.signer.open_ticket(sealed).ok_or_else(strange)?;
         let notes = Notes::from_bytes(&plain).ok_or_else(strange)?;
         let identity = notes.identity().ok_or_else(strange)?;
         if !notes.is_in_time(now, self.settings().ticket_lifetime) {
-            let late = Refusal::said(RefusalKind::ClockSkew, LATE);
+            let late = Refusal::with_detail(RefusalKind::ClockSkew, LATE);
             return Err(refuse(Subject::Claim(notes.claim), late));
         }
         let signed = transcript(notes.hello, sealed, &notes.server_nonce, notes.proof);
         if !notes.key.verifies(&signed, &message.signature) {
-            let wrong = Refusal::said(RefusalKind::ProofRequired, WRONG);
+            let wrong = Refusal::with_detail(RefusalKind::ProofRequired, WRONG);
             return Err(refuse(Subject::Claim(notes.claim), wrong));
         }
         let tpm = check_answer(&notes, message, &signed).map_err(|why| {
-            refuse(Subject::Claim(notes.claim), Refusal::said(RefusalKind::ProofRequired, why))
+            refuse(Subject::Claim(notes.claim), Refusal::with_detail(RefusalKind::ProofRequired, why))
         })?;
         let shown = ShownSecrets {
             key: notes.key.digest(),
@@ -193,7 +193,7 @@ impl Services {
         let EnrollmentFacts { claim, device, token, .. } = facts;
         let mut device =
             device.unwrap_or_else(|| Device::new(self.0.ids.device(now), claim.id, claim.customer, now));
-        device.state = device.state.granted(granted.generation, now)?;
+        device.state = device.state.grant(granted.generation, now)?;
         device.latest = Some(Enrollment { generation: granted.generation, key: proof.notes.key.clone() });
         device.latest_ticket = Some(proof.ticket);
         device.bound_at = device.bound_at.or(Some(now));
@@ -273,7 +273,7 @@ impl Services {
         let event = device_event(now, Action::ApprovalRequested, device.id, &device, detail);
         tx.append(self.0.ids.next(now), event);
         Ok(Outcome::Refused(if pending.copied_key {
-            Refusal::said(pending.kind(), COPIED_KEY)
+            Refusal::with_detail(pending.kind(), COPIED_KEY)
         } else {
             Refusal::of(pending.kind())
         }))
@@ -284,7 +284,7 @@ impl Services {
         for (OtherHolder { claim, device }, differs) in copies {
             let subject =
                 device.as_ref().map_or(Subject::Claim(claim.id), |device| Subject::Device(device.id));
-            let refusal = Refusal::said(RefusalKind::PendingApproval, COPIED_KEY);
+            let refusal = Refusal::with_detail(RefusalKind::PendingApproval, COPIED_KEY);
             let mut event =
                 refusal_event(now, subject, Some(claim.customer), &refusal, json!({"differs": differs}));
             event.action = Action::KeyCopied;
@@ -370,7 +370,7 @@ impl Proof {
     /// device that this server enrolled before can have reached any.
     fn overtaken(&self, assigned: &Assigned, why: Why) -> Option<Timestamp> {
         let reached = self.notes.payload_version.filter(|_| matches!(why, Why::KnownKey | Why::Certified))?;
-        assigned.overtaken_by(reached, self.now)
+        assigned.version_above(reached, self.now)
     }
 
     fn token_evidence(&self, facts: &EnrollmentFacts) -> TokenEvidence {

@@ -103,11 +103,11 @@ fn read(cells: &Cells<'_>, purpose: Purpose, models: &Models) -> Result<Row, Row
     }
     if let Some(day) = manufactured {
         let entry = [(MANUFACTURE_DATE.to_owned(), day)];
-        let added = metadata.updated(entry.iter().map(|(key, value)| (key, value)));
+        let added = metadata.with_changes(entry.iter().map(|(key, value)| (key, value)));
         metadata = added.map_err(|error| whole(is_not(&error)))?;
     }
     if !applies {
-        let manufactured = metadata.manufactured().unwrap_or_default();
+        let manufactured = metadata.manufacture_date().unwrap_or_default();
         check_chrome_os(models, cells.header(), &identifiers, manufactured)?;
     }
     let sets = registered_sets(identifiers).map_err(|error| identifies_nothing(&error))?;
@@ -174,7 +174,7 @@ fn known_proofs() -> String {
 fn read_metadata(cell: &str) -> Result<Metadata, String> {
     let entries: BTreeMap<String, String> = serde_json::from_str(cell)
         .map_err(|_| r#"is not a JSON object of texts, such as {"ordernumber": "PO 1"}"#.to_owned())?;
-    Metadata::default().updated(&entries).map_err(|error| is_not(&error))
+    Metadata::default().with_changes(&entries).map_err(|error| is_not(&error))
 }
 
 #[cfg(test)]

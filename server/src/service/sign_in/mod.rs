@@ -183,7 +183,7 @@ impl Services {
 fn granted(asked: Option<String>, principal: &Principal) -> Result<AccessScopes, OAuthError> {
     let known = asked.unwrap_or_default().parse::<AccessScopes>();
     let known = known.map_err(|_| OAuthRefusal::InvalidScope.because("A scope is not known here."))?;
-    known.within(principal.scopes.clone()).ok_or_else(|| {
+    known.restrict_to(principal.scopes.clone()).ok_or_else(|| {
         OAuthRefusal::InvalidScope.because("An account of this kind of organisation may not have this scope.")
     })
 }

@@ -139,7 +139,7 @@ async fn a_key_that_a_device_uses_keeps_its_record_until_the_claim_has_ended() {
 #[tokio::test]
 async fn an_organisation_with_records_says_so_when_it_is_to_be_deleted() {
     let api = Api::start().await;
-    let new = NewCompany { parent: Some(api.partner), ..NewCompany::named(CompanyKind::Vendor, "Bytes") };
+    let new = NewCompany { parent: Some(api.partner), ..NewCompany::new(CompanyKind::Vendor, "Bytes") };
     let vendor = api.server.services().create_company(&api.server.operator, new).await.unwrap().id;
     let by = unbox_server::domain::actor::Actor::of_reseller("bench", vendor);
     let raw = TestDevice::new("PF0ABCDE").hello().identity;

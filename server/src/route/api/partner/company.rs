@@ -23,7 +23,7 @@ pub(in crate::route::api) async fn create_customer(mut call: Call) -> Answer {
     let asked = call.message::<CreateCustomerRequest>()?.customer;
     let new = NewCompany {
         language: (!asked.language_code.is_empty()).then(|| asked.language_code.clone()),
-        ..NewCompany::named(CompanyKind::Customer, &asked.company_name)
+        ..NewCompany::new(CompanyKind::Customer, &asked.company_name)
     };
     let owners = emails("customer.ownerEmails", &asked.owner_emails)?;
     let admins = emails("customer.adminEmails", &asked.admin_emails)?;
