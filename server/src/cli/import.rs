@@ -92,7 +92,7 @@ impl Import {
                  let it: unbox-server reseller link {reseller} {customer}"
             ))?;
         }
-        Ok(if summary.failed() > 0 { Exit::Findings } else { Exit::Done })
+        Ok(if summary.failed_rows() > 0 { Exit::Findings } else { Exit::Done })
     }
 }
 

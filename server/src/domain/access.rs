@@ -3,14 +3,14 @@
 use super::{
     account::Role,
     actor::Actor,
+    closed_set::closed_set,
     company::CompanyKind,
     name::{Name, UnknownWord},
-    words::words,
 };
 use std::{collections::BTreeSet, fmt, str::FromStr};
 use unbox_common::ids::{AccountId, CompanyId};
 
-words! {
+closed_set! {
     /// A part of the API that a token opens (RFC 6749, section 3.3), named as clients of the Android Device
     /// Provisioning Partner API request it.
     pub enum AccessScope {

@@ -39,9 +39,9 @@ pub use refusal::{Found, Refusal, refuse_early};
 
 use super::{
     claim::Claim,
+    closed_set::closed_set,
     company::Terms,
     device::{ApprovalRequest, Device},
-    words::words,
 };
 use hardware::unapproved_parts;
 use proof::check_proof;
@@ -112,7 +112,7 @@ pub enum Decision {
     Refuse(Refusal),
 }
 
-words! {
+closed_set! {
     /// The reason for an enrollment.
     pub enum Why {
         /// The first key inside the activation window.

@@ -13,7 +13,7 @@
 //! A state changes only on proof or by an administrator. Somebody who merely shows a device's identifiers
 //! leaves an [`ApprovalRequest`] and does not change the state.
 
-use super::{configuration::MAX_MESSAGE_CHARS, name::is_plain_text, network::Network, words::words};
+use super::{closed_set::closed_set, configuration::MAX_MESSAGE_CHARS, name::is_plain_text, network::Network};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use unbox_common::{
@@ -27,7 +27,7 @@ use unbox_common::{
     trust::DevicePublicKey,
 };
 
-words! {
+closed_set! {
     /// The name of a device's state.
     pub enum StateName {
         /// Registered, but never enrolled.
@@ -395,7 +395,7 @@ pub struct ApprovalRequest {
     pub tie: Tie,
 }
 
-words! {
+closed_set! {
     /// The link between the sender of an unknown key and a device, weakest first.
     pub enum Tie {
         /// Only identifiers, which are printed on the box.

@@ -4,7 +4,7 @@
 //! Bytes arrive in a file of their own below [`PARTS`], and are renamed to their digest in the transaction
 //! that registers them. Under the same lock, the last owner to delete them removes the file.
 
-use super::{ServiceError, Services, companies::customer_of, room::Room};
+use super::{ServiceError, Services, companies::customer_of, quota::DiskSpace};
 use crate::{
     domain::{
         actor::{Actor, Scope},
@@ -69,14 +69,14 @@ impl Services {
         let name: Name = name.parse().map_err(|error| ServiceError::invalid("name", error))?;
         check_owner(by, customer)?;
         let part = self.part_path(&format!("{IN_ONE_GO}{}", self.0.ids.next(self.now())));
-        let mut room = self.room(customer).await?;
+        let mut space = self.disk_space(customer).await?;
         let written = spawn_blocking(move || {
             let part = Discarded(part);
-            let received = receive(&part.0, 0, MAX_ARTIFACT_BYTES, bytes, &mut room)?;
-            // The bytes need their room until they are registered.
-            Ok::<_, FilesError>((part, received, room))
+            let received = receive(&part.0, 0, MAX_ARTIFACT_BYTES, bytes, &mut space)?;
+            // The bytes need their disk space until they are registered.
+            Ok::<_, FilesError>((part, received, space))
         });
-        let (part, received, room) = written.await.map_err(|_| ServiceError::Busy)??;
+        let (part, received, space) = written.await.map_err(|_| ServiceError::Busy)??;
         match received.end {
             End::Whole => {}
             End::NoRoom(why) => return Err(*why),
@@ -87,9 +87,9 @@ impl Services {
         let new = self.new_artifact(customer, name, received.sha256, received.length);
         let id = new.id;
         let registered = self.register(by, new, part.0.clone(), None).await?;
-        // Bytes that were registered before need no further room.
+        // Bytes that were registered before need no further disk space.
         if registered.id == id {
-            room.settle();
+            space.commit();
         }
         Ok(registered)
     }
@@ -352,7 +352,7 @@ pub(super) fn receive(
     at: u64,
     limit: u64,
     mut bytes: impl Read,
-    room: &mut Room,
+    space: &mut DiskSpace,
 ) -> Result<Received, FilesError> {
     if let Some(directory) = path.parent() {
         files::make_directory(directory, PUBLIC_DIRECTORY)?;
@@ -369,7 +369,7 @@ pub(super) fn receive(
             Ok(read) => buffer.get(..read).unwrap_or_default(),
             Err(_) => break End::Cut,
         };
-        if let Err(why) = room.take(read.len() as u64) {
+        if let Err(why) = space.reserve(read.len() as u64) {
             break End::NoRoom(Box::new(why));
         }
         added += read.len() as u64;

@@ -2,9 +2,9 @@
 
 use super::{
     ServiceError, Services,
-    claiming::{CROWDED, Taken},
     companies::visible_customer,
     configurations::check_configuration,
+    register_claims::{CROWDED, ClaimOutcome},
 };
 use crate::{
     domain::{
@@ -71,16 +71,16 @@ impl Services {
                 let (services, by, claim) = (services.clone(), by.clone(), claim.clone());
                 Box::pin(async move {
                     check_parties(tx, &by, &claim).await?;
-                    let id = match services.take_claim(tx, &claim).await? {
-                        Taken::New(id) => id,
-                        Taken::Already { claim, .. } => {
+                    let id = match services.add_claim(tx, &claim).await? {
+                        ClaimOutcome::New(id) => id,
+                        ClaimOutcome::Already { claim, .. } => {
                             return Err(ServiceError::Conflict(format!(
                                 "Claim {claim} has this device already."
                             )));
                         }
-                        Taken::OtherOwner => return Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
-                        Taken::Crowded => return Err(ServiceError::Conflict(CROWDED.to_owned())),
-                        Taken::NoKey => return Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)),
+                        ClaimOutcome::OtherOwner => return Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
+                        ClaimOutcome::Crowded => return Err(ServiceError::Conflict(CROWDED.to_owned())),
+                        ClaimOutcome::NoKey => return Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)),
                     };
                     services.note_claimed(tx, &by, &claim, id);
                     Ok(Claim { id, ..claim })

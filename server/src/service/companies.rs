@@ -1,7 +1,7 @@
 //! Companies: creating and finding customers, and the companies that work for them. Changes are in
 //! `company_changes.rs`, links between companies in `links.rs`.
 
-use super::{NewAccount, NewHolder, ServiceError, Services, lookalikes::note_lookalikes};
+use super::{NewAccount, NewHolder, ServiceError, Services, confusable_names::add_confusable_names};
 use crate::{
     domain::{
         access::Principal,
@@ -249,7 +249,7 @@ async fn created_detail(
     detail.insert("kind".to_owned(), json!(company.kind));
     detail.insert("name".to_owned(), json!(company.name));
     detail.insert("creator".to_owned(), json!(creator));
-    note_lookalikes(tx, company, detail).await
+    add_confusable_names(tx, company, detail).await
 }
 
 /// Checks that the fields of a company are consistent.

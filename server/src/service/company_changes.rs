@@ -3,7 +3,7 @@
 use super::{
     ServiceError, Services,
     companies::{check_company, check_parent, name_taken_error},
-    lookalikes::note_lookalikes,
+    confusable_names::add_confusable_names,
 };
 use crate::{
     domain::{
@@ -170,7 +170,7 @@ impl Services {
             let mut detail = Map::new();
             detail.insert("was".to_owned(), json!(was.name));
             detail.insert("name".to_owned(), json!(after.name));
-            Some(note_lookalikes(tx, after, detail).await?)
+            Some(add_confusable_names(tx, after, detail).await?)
         };
         let mut note = |action, detail| {
             self.note(tx, by, action, Subject::Company(was.id), Some(was.id), detail);

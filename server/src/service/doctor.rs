@@ -1,6 +1,6 @@
 //! Checks of stored data, which find problems before a device runs into them.
 
-use super::{ServiceError, Services, Settings, lookalikes::check_names};
+use super::{ServiceError, Services, Settings, confusable_names::check_confusable_names};
 use crate::{
     domain::{
         actor::Actor,
@@ -65,7 +65,7 @@ impl Services {
         self.check_tokens(&mut reader, by.scope(), &mut found).await?;
         if by.scope() == Scope::Operator {
             self.check_artifacts(&mut reader, &mut found).await?;
-            check_names(&mut reader, &mut found).await?;
+            check_confusable_names(&mut reader, &mut found).await?;
             drop(reader);
             self.check_database(&mut found).await?;
             for problem in self.0.store.integrity().await? {

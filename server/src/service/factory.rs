@@ -75,7 +75,7 @@ impl Services {
     ///
     /// # Errors
     /// Returns errors of the request as a whole; each device has its own result.
-    pub async fn register_built(
+    pub async fn register_factory_devices(
         &self,
         by: &Actor,
         devices: Vec<HardwareIdentity>,
@@ -237,7 +237,7 @@ impl Services {
     }
 
     /// Returns the known facts about devices, within the actor's organisation.
-    pub async fn look_up_built(
+    pub async fn look_up_factory_devices(
         &self,
         by: &Actor,
         devices: &[HardwareIdentity],

@@ -18,11 +18,11 @@
 mod accounts;
 mod artifacts;
 mod audit;
-mod claiming;
 mod claims;
 mod companies;
 mod company_changes;
 mod configurations;
+mod confusable_names;
 mod credentials;
 mod devices;
 mod doctor;
@@ -37,14 +37,14 @@ mod item_results;
 mod item_spool;
 mod key_file;
 mod links;
-mod lookalikes;
 mod managed;
 mod operations;
-mod patience;
+mod quota;
 mod readiness;
-mod reselling;
+mod register_claims;
+mod reseller_claims;
 mod retention;
-mod room;
+mod retry;
 mod sign_in;
 mod signer;
 mod tokens;
@@ -72,7 +72,7 @@ pub use import::{Import, ImportDefaults, ImportSummary, RowOutcome, RowResult};
 pub use item_spool::ItemSpool;
 pub use key_file::{ServiceAccountKeyFile, base_url};
 pub use managed::DeviceIdentityCert;
-pub use reselling::ResellerClaims;
+pub use reseller_claims::ResellerClaims;
 pub use sign_in::{OAuthError, OAuthRefusal, SignIn, TokenAnswer, TokenRequest};
 pub use signer::{CertifiedEnrollment, Signer, SignerError, TrustBundle};
 pub use tokens::NewToken;
@@ -212,8 +212,8 @@ struct Parts {
     key_making: tokio::sync::Mutex<()>,
     /// The turns of requests that work on uploads.
     turns: uploads::Turns,
-    /// The room taken by arriving uploads.
-    arriving: room::Arriving,
+    /// The open streams of bytes, by customer.
+    open_streams: quota::OpenStreams,
     readiness: readiness::Readiness,
 }
 
@@ -247,7 +247,7 @@ impl Services {
             operation_waits,
             key_making,
             turns: uploads::Turns::default(),
-            arriving: room::Arriving::default(),
+            open_streams: quota::OpenStreams::default(),
             readiness: readiness::Readiness::default(),
         })))
     }

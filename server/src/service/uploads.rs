@@ -7,7 +7,7 @@ use super::{
     ServiceError, Services,
     artifacts::{End, IN_ONE_GO, Received, check_digest, digest, receive, run_blocking, too_large_error},
     companies::customer_of,
-    room::Room,
+    quota::DiskSpace,
 };
 use crate::{
     domain::{
@@ -97,7 +97,7 @@ impl UploadTurn {
     }
 
     /// Waits until another request takes over, which then waits for this one to end.
-    pub fn taken_over(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub fn wait_for_takeover(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut later = self.later.clone();
         async move {
             // Without a sender, no request can take over.
@@ -142,7 +142,7 @@ impl Services {
         if new.size.is_some_and(|size| size > MAX_ARTIFACT_BYTES) {
             return Err(too_large_error());
         }
-        self.room(Some(new.customer)).await?.check(new.size.unwrap_or_default())?;
+        self.disk_space(Some(new.customer)).await?.check(new.size.unwrap_or_default())?;
         let now = self.now();
         let upload = Upload {
             id: self.0.ids.upload(now),
@@ -244,7 +244,7 @@ impl Services {
             return Ok(UploadProgress::Open(upload.received));
         }
         let from_start = upload.received == 0;
-        let (received, room) = self.write_part(turn, &upload, part, bytes).await?;
+        let (received, space) = self.write_part(turn, &upload, part, bytes).await?;
         if matches!(received.end, End::TooLong) {
             return Err(match (upload.size, part.length) {
                 (None, None) => too_large_error(),
@@ -257,7 +257,7 @@ impl Services {
             upload.size = upload.size.or(Some(upload.received));
         }
         self.save_upload(&upload).await?;
-        room.settle();
+        space.commit();
         if let End::NoRoom(why) = received.end {
             return Err(*why);
         }
@@ -274,25 +274,25 @@ impl Services {
         upload: &Upload,
         part: UploadPart,
         bytes: R,
-    ) -> Result<(Received, Room), ServiceError> {
+    ) -> Result<(Received, DiskSpace), ServiceError> {
         let (path, at) = (self.part_path(&upload.id.to_string()), upload.received);
         let known = at - part.from;
         let rest = upload.size.unwrap_or(MAX_ARTIFACT_BYTES) - at;
         let limit = part.length.map_or(rest, |length| length.saturating_sub(known).min(rest));
         let later = turn.later.clone();
-        let mut room = self.room(Some(upload.customer)).await?;
+        let mut space = self.disk_space(Some(upload.customer)).await?;
         run_blocking(move || {
             let mut bytes = Interrupted { bytes, later };
             // A client may send bytes again that are already here.
             let skipped = io::copy(&mut (&mut bytes).take(known), &mut io::sink());
             let received = if skipped.is_ok_and(|skipped| skipped == known) {
-                receive(&path, at, limit, bytes, &mut room)?
+                receive(&path, at, limit, bytes, &mut space)?
             } else {
-                let nothing = receive(&path, at, 0, io::empty(), &mut room)?;
+                let nothing = receive(&path, at, 0, io::empty(), &mut space)?;
                 Received { end: End::Cut, ..nothing }
             };
-            // The bytes need their room until they are saved.
-            Ok((received, room))
+            // The bytes need their disk space until they are saved.
+            Ok((received, space))
         })
         .await
     }

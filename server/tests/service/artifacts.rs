@@ -365,7 +365,7 @@ async fn who_comes_back_takes_the_upload_from_a_connection_that_hangs(db: TestDa
     let (services, ann) = (&world.services, acme(&world));
     let id = start(&world, Some(36), None).await;
     let turn = services.upload_turn(&ann, world.customer, id).await.unwrap();
-    let taken_over = turn.taken_over();
+    let taken_over = turn.wait_for_takeover();
     let hanging = async {
         taken_over.await;
         // What the route does: the stream of the connection ends.

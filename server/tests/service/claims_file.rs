@@ -160,7 +160,7 @@ async fn a_customers_file_applies_configurations_to_its_own_devices(db: TestData
     let expected =
         ["applied", "applied", "already_applied", "applied", "not_found", "not_found", "invalid", "invalid"];
     assert_eq!(statuses(&rows), expected, "{rows:?}");
-    assert_eq!((summary.as_ref().unwrap().applied, summary.unwrap().failed()), (3, 4));
+    assert_eq!((summary.as_ref().unwrap().applied, summary.unwrap().failed_rows()), (3, 4));
     assert_eq!(problem(&rows[6]), "The profileid is no configuration of this customer.");
     assert_eq!(
         problem(&rows[7]),

@@ -100,7 +100,7 @@ async fn a_reseller_neither_sees_nor_changes_what_is_not_its_own(db: TestDatabas
     gone(services.set_vacation(&crates, claim.id, None).await.unwrap_err());
     gone(services.update_metadata(&crates, claim.id, BTreeMap::new()).await.unwrap_err());
     gone(services.set_claim_configuration(&crates, claim.id, None).await.unwrap_err());
-    let found = services.claim_meant(&crates, &ClaimTarget::Identifiers(serial(SERIAL))).await;
+    let found = services.resolve_claim_target(&crates, &ClaimTarget::Identifiers(serial(SERIAL))).await;
     gone(found.unwrap_err());
     let again = services.register_device(&crates, claim_by(&crates, &world, SERIAL)).await.unwrap_err();
     assert!(matches!(again, ServiceError::Conflict(_)), "{again:?}");
@@ -196,7 +196,7 @@ async fn a_device_is_meant_by_id_or_by_identifiers_that_only_it_has(db: TestData
     let boxes = reseller(&world, "Boxes").await;
     let claim = services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap();
     let meant =
-        async |identifiers| services.claim_meant(&boxes, &ClaimTarget::Identifiers(identifiers)).await;
+        async |identifiers| services.resolve_claim_target(&boxes, &ClaimTarget::Identifiers(identifiers)).await;
     assert_eq!(meant(serial("pf0abcde")).await.unwrap(), claim.id);
     let mut other_model = serial(SERIAL);
     other_model.push(Identifier::parse(IdentifierKind::Model, "Another").unwrap());
@@ -240,7 +240,7 @@ async fn a_former_reseller_has_no_power_over_its_former_customers_claims(db: Tes
 
     gone(services.claim(&boxes, claim.id).await.unwrap_err());
     gone(services.claim_in_force(&boxes, claim.id).await.unwrap_err());
-    gone(services.claim_meant(&boxes, &ClaimTarget::Identifiers(serial(SERIAL))).await.unwrap_err());
+    gone(services.resolve_claim_target(&boxes, &ClaimTarget::Identifiers(serial(SERIAL))).await.unwrap_err());
     gone(services.unclaim(&boxes, claim.id).await.unwrap_err());
     let later = Some(START.after(Duration::from_hours(24)));
     for until in [None, later] {
@@ -251,7 +251,7 @@ async fn a_former_reseller_has_no_power_over_its_former_customers_claims(db: Tes
     gone(services.set_claim_proof(&boxes, claim.id, ProofKind::Token).await.unwrap_err());
     gone(services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap_err());
     gone(services.register_device(&boxes, claim_by(&boxes, &world, "OTHER123")).await.unwrap_err());
-    assert!(services.claims_identified(&boxes, &serial(SERIAL)).await.unwrap().is_empty());
+    assert!(services.claims_by_identifiers(&boxes, &serial(SERIAL)).await.unwrap().is_empty());
     for customers in [&[][..], &[world.customer]] {
         let found = services.claims_of_reseller(&boxes, customers, None, 10).await.unwrap();
         assert_eq!((found.claims.len(), found.total), (0, 0));

@@ -411,7 +411,7 @@ async fn meant(call: &Call, device: &DeviceReference) -> Result<ClaimId, Status>
     };
     let target = device.target().map_err(nested)?;
     let target = identifier::target(target, "device")?;
-    call.services().claim_meant(&call.actor, &target).await.map_err(device_refused)
+    call.services().resolve_claim_target(&call.actor, &target).await.map_err(device_refused)
 }
 
 /// `customers.dpcs.list`

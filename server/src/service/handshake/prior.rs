@@ -36,7 +36,7 @@ pub(super) async fn certified_device(
 
 /// Returns the other devices that the key belongs to, each with the parts in which this hardware differs. A
 /// machine that two claims register is no copy of itself.
-pub(super) async fn copied_from(
+pub(super) async fn find_copied_holders(
     tx: &mut Tx,
     proof: &Proof,
     facts: &EnrollmentFacts,
@@ -57,7 +57,7 @@ pub(super) async fn copied_from(
 }
 
 /// Returns the facts with the certified device in place of the one that never enrolled.
-pub(super) async fn known_again(
+pub(super) async fn with_certified_device(
     tx: &mut Tx,
     facts: EnrollmentFacts,
     certified: Option<(Device, Generation)>,

@@ -8,7 +8,7 @@ use super::{
         CertifiedEnrollment, DeviceIdentityCert, ServiceError, Services,
         audit::{device_event, refusal_event},
     },
-    prior::{certified_device, copied_from, known_again},
+    prior::{certified_device, find_copied_holders, with_certified_device},
     read_message,
     ticket::Notes,
     tpm::check_answer,
@@ -132,10 +132,10 @@ impl Services {
         let Some(facts) = tx.enrollment_facts(proof.notes.claim, shown, proof.now).await? else {
             return Ok(Outcome::Refused(Refusal::of(RefusalKind::NotClaimed)));
         };
-        let token = facts.token.filter(|one| proof.standing(one) == TokenStanding::Valid);
-        let given = given(&facts, token.as_ref());
+        let token = facts.token.filter(|one| proof.token_standing(one) == TokenStanding::Valid);
+        let given = granted_configuration(&facts, token.as_ref());
         let certified = certified_device(tx, proof, &facts).await?;
-        let copies = copied_from(tx, proof, &facts).await?;
+        let copies = find_copied_holders(tx, proof, &facts).await?;
         let decision = decide(&Admission {
             now: proof.now,
             claim: &facts.claim,
@@ -157,14 +157,14 @@ impl Services {
         });
         match (decision, given) {
             (Decision::Admit { generation, why }, Some(given)) => {
-                let facts = known_again(tx, facts, certified).await?;
+                let facts = with_certified_device(tx, facts, certified).await?;
                 let granted = Granted::new(&facts, generation, given);
                 self.admit(tx, proof, facts, granted, why).await
             }
             (Decision::Admit { .. }, None) => Ok(Outcome::Refused(Refusal::of(RefusalKind::NotClaimed))),
             (Decision::Pend(pending), _) => {
                 if pending.copied_key {
-                    self.tell_of_copies(tx, proof.now, &copies);
+                    self.note_copies(tx, proof.now, &copies);
                 }
                 self.hold(tx, proof, facts, &pending).await
             }
@@ -210,7 +210,7 @@ impl Services {
         if claim.collision.as_ref().is_some_and(|one| one.at < proof.notes.issued_at) {
             tx.set_collision(claim.id, None).await?;
         }
-        let overtaken = proof.overtaken(&granted.assigned, why);
+        let overtaken = proof.version_to_draw(&granted.assigned, why);
         if granted.by_token || overtaken.is_some() {
             let own =
                 if granted.by_token { Some(granted.assigned.configuration) } else { claim.configuration };
@@ -260,7 +260,7 @@ impl Services {
             count: 1,
             approved_at: None,
             source: proof.origin.network,
-            tie: proof.tie(&claim, &device),
+            tie: proof.strongest_tie(&claim, &device),
         })
         .await?;
         let detail = json!({
@@ -280,7 +280,7 @@ impl Services {
     }
 
     /// Tells the owners of a key's devices that other hardware showed the key.
-    fn tell_of_copies(&self, tx: &mut Tx, now: Timestamp, copies: &[(OtherHolder, Vec<ReplacedPart>)]) {
+    fn note_copies(&self, tx: &mut Tx, now: Timestamp, copies: &[(OtherHolder, Vec<ReplacedPart>)]) {
         for (OtherHolder { claim, device }, differs) in copies {
             let subject =
                 device.as_ref().map_or(Subject::Claim(claim.id), |device| Subject::Device(device.id));
@@ -350,7 +350,7 @@ impl Proof {
     }
 
     /// Returns the strongest link to this device beside the identifiers that matched.
-    fn tie(&self, claim: &Claim, device: &Device) -> Tie {
+    fn strongest_tie(&self, claim: &Claim, device: &Device) -> Tie {
         let by_certificate = self.origin.certificate.is_some_and(|one| one.device == device.id);
         let by_tpm = self.tpm.as_ref().is_some_and(|tpm| is_own_tpm(claim, Some(device), tpm.key));
         if by_certificate || by_tpm || device.knows_key(self.shown.key) {
@@ -362,20 +362,20 @@ impl Proof {
         }
     }
 
-    fn standing(&self, token: &TokenFacts) -> TokenStanding {
+    fn token_standing(&self, token: &TokenFacts) -> TokenStanding {
         standing(token.expires_at, token.revoked_at, self.now)
     }
 
     /// Returns the version to draw for a device that has reached a higher one than it would get. Only a
     /// device that this server enrolled before can have reached any.
-    fn overtaken(&self, assigned: &Assigned, why: Why) -> Option<Timestamp> {
+    fn version_to_draw(&self, assigned: &Assigned, why: Why) -> Option<Timestamp> {
         let reached = self.notes.payload_version.filter(|_| matches!(why, Why::KnownKey | Why::Certified))?;
         assigned.version_above(reached, self.now)
     }
 
     fn token_evidence(&self, facts: &EnrollmentFacts) -> TokenEvidence {
         match (&facts.token, self.sent_token) {
-            (Some(token), _) => TokenEvidence::Known(self.standing(token)),
+            (Some(token), _) => TokenEvidence::Known(self.token_standing(token)),
             (None, true) => TokenEvidence::Unknown,
             (None, false) => TokenEvidence::None,
         }
@@ -420,7 +420,7 @@ struct Given {
 }
 
 /// Returns the claim's own configuration, or the token's, or the customer's default.
-fn given(facts: &EnrollmentFacts, token: Option<&TokenFacts>) -> Option<Given> {
+fn granted_configuration(facts: &EnrollmentFacts, token: Option<&TokenFacts>) -> Option<Given> {
     let claim = &facts.claim;
     let asked_for_token = claim.configuration.is_none() && claim.proof == ProofKind::Token;
     let brought = token.filter(|_| asked_for_token).and_then(|token| token.configuration);

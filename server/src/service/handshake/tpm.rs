@@ -52,7 +52,7 @@ impl Services {
         if claim.proof != ProofKind::Tpm {
             return Ok(Ok(Sealed::default()));
         }
-        let (introduction, rooted) = match self.introduced(claim, hello, now) {
+        let (introduction, rooted) = match self.check_introduction(claim, hello, now) {
             Ok(introduced) => introduced,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -75,7 +75,7 @@ impl Services {
     }
 
     /// Returns the TPM that introduced itself, and whether a manufacturer vouches for it.
-    fn introduced(
+    fn check_introduction(
         &self,
         claim: &Claim,
         hello: &HelloRequest,
@@ -91,7 +91,7 @@ impl Services {
             return Err(Refusal::with_detail(RefusalKind::ProofRequired, NO_VOUCHER));
         }
         if !roots.is_empty() {
-            Introduction::vouched_for(from, roots, now).map_err(strange)?;
+            Introduction::check_voucher(from, roots, now).map_err(strange)?;
         }
         match refuse_other_tpm(claim, introduction.digest) {
             Some(refusal) => Err(refusal),

@@ -40,7 +40,7 @@ pub(in crate::route::api) async fn find_by_identifier(mut call: Call) -> Answer 
     let partner = call.company()?;
     let list = ("by identifier", partner, wanted.iter().map(ToString::to_string).collect::<Vec<_>>());
     let after = call.app.page_tokens.open(&list, &asked.page_token)?.unwrap_or_default();
-    let found = call.services().claims_identified(&call.actor, &wanted).await.map_err(device_refused)?;
+    let found = call.services().claims_by_identifiers(&call.actor, &wanted).await.map_err(device_refused)?;
     let now = call.services().present();
     let rest: Vec<_> = found.iter().filter(|claim| claim.id.get() > after).collect();
     let devices: Vec<_> =
@@ -96,7 +96,7 @@ pub(in crate::route::api) async fn sim_lock_state(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked = call.message::<GetDeviceSimLockStateRequest>()?;
     let wanted = asked.device_identifier.identifiers("deviceIdentifier")?;
-    if call.services().claims_identified(&call.actor, &wanted).await.map_err(device_refused)?.is_empty() {
+    if call.services().claims_by_identifiers(&call.actor, &wanted).await.map_err(device_refused)?.is_empty() {
         return Err(device_refused(ServiceError::not_found("device", "with these identifiers")));
     }
     call.answer(&Written(&GetDeviceSimLockStateResponse { sim_lock_state: SimLockState::Unlocked }))

@@ -11,7 +11,7 @@ const MAX_PAUSE_TOTAL: Duration = Duration::from_mins(2);
 
 /// Repeats `work` for as long as a restart or an overload of the database explains its failure. Doing it
 /// twice must have the same effect as doing it once: a lost connection may or may not have committed.
-pub(super) async fn patiently<T, W>(work: impl FnMut() -> W) -> Result<T, ServiceError>
+pub(super) async fn retry_during_outage<T, W>(work: impl FnMut() -> W) -> Result<T, ServiceError>
 where
     W: Future<Output = Result<T, ServiceError>>,
 {
