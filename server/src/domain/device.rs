@@ -425,7 +425,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(100);
 
-    fn all() -> Vec<DeviceState> {
+    fn every_state() -> Vec<DeviceState> {
         let generation = Generation(1);
         let managed = DeviceState::Managed { generation, since: NOW };
         vec![
@@ -485,7 +485,7 @@ mod tests {
             ("enabled", DeviceState::enable),
             ("deprovisioned", |state| state.deprovision(NOW)),
         ];
-        let table: Vec<String> = all()
+        let table: Vec<String> = every_state()
             .into_iter()
             .map(|from| {
                 let to = steps.map(|(step, take)| match take(from.clone()) {
@@ -514,7 +514,7 @@ deprovisioned: granted -> no, completed -> no, held -> no, hardware_changed -> n
 
     #[test]
     fn a_state_comes_back_as_it_was() {
-        for state in all().into_iter().filter(|state| state.refusal().is_none()) {
+        for state in every_state().into_iter().filter(|state| state.refusal().is_none()) {
             let disabled = state.clone().disable(Some("first".to_owned()), NOW).unwrap();
             let again = disabled.disable(Some("second".to_owned()), Timestamp(200)).unwrap();
             assert_eq!(again.refusal(), Some((RefusalKind::Disabled, Some("second"))));
@@ -527,7 +527,7 @@ deprovisioned: granted -> no, completed -> no, held -> no, hardware_changed -> n
 
     #[test]
     fn a_state_survives_storage() {
-        for state in all() {
+        for state in every_state() {
             let json = serde_json::to_string(&state).unwrap();
             assert!(json.contains(state.name().name()), "{json}");
             assert_eq!(serde_json::from_str::<DeviceState>(&json).unwrap(), state);

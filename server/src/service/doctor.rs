@@ -164,7 +164,7 @@ async fn check_claims(
     settings: &Settings,
     found: &mut Findings,
 ) -> Result<(), ServiceError> {
-    let customers = customers(reader, scope).await?;
+    let customers = customers_by_id(reader, scope).await?;
     let mut after = None;
     loop {
         let page = whole_page(after);
@@ -181,7 +181,7 @@ async fn check_claims(
 }
 
 /// Returns the customers' names, and whether each has a default configuration.
-async fn customers(
+async fn customers_by_id(
     reader: &mut Reader,
     scope: Scope,
 ) -> Result<HashMap<CompanyId, (Name, bool)>, ServiceError> {

@@ -271,7 +271,7 @@ impl Services {
 
     /// Returns the present time, as services see it.
     #[must_use]
-    pub fn present(&self) -> Timestamp {
+    pub fn current_time(&self) -> Timestamp {
         self.now()
     }
 

@@ -92,7 +92,7 @@ pub struct UploadTurn {
 impl UploadTurn {
     /// Returns the number of bytes on disk.
     #[must_use]
-    pub fn received(&self) -> u64 {
+    pub fn received_bytes(&self) -> u64 {
         self.upload.received
     }
 

@@ -283,7 +283,7 @@ async fn two_servers_with_one_directory_work_on_an_upload_one_after_the_other(db
     };
     let (worked, waited) = tokio::join!(working, waiting);
     assert_eq!(worked.unwrap(), UploadProgress::Open(10));
-    assert_eq!(waited.unwrap().received(), 10, "it sees what the other server wrote meanwhile");
+    assert_eq!(waited.unwrap().received_bytes(), 10, "it sees what the other server wrote meanwhile");
 }
 
 async fn an_upload_of_unknown_size_ends_with_its_bytes(db: TestDatabase) {
@@ -375,7 +375,7 @@ async fn who_comes_back_takes_the_upload_from_a_connection_that_hangs(db: TestDa
     };
     let (hung, back) = tokio::join!(hanging, services.upload_turn(&ann, world.customer, id));
     assert_eq!(hung.unwrap(), UploadProgress::Open(0));
-    assert_eq!(back.unwrap().received(), 0);
+    assert_eq!(back.unwrap().received_bytes(), 0);
 }
 
 battery!(

@@ -111,7 +111,7 @@ async fn an_import_for_a_reseller_without_a_link_says_whose_devices_it_does_not_
         let mut import = services.open_import(by, defaults, csv).await.unwrap();
         while import.next_results().await.unwrap().is_some() {}
         assert_eq!(import.summary().imported, 2);
-        import.unlinked().collect::<Vec<_>>()
+        import.unlinked_customers().collect::<Vec<_>>()
     };
     assert_eq!(unseen(Some(boxes), "SN00A").await, [world.customer]);
     assert_eq!(unseen(None, "SN00B").await, []);

@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn changed_hardware_waits_whatever_was_proven() {
         let changed =
-            |proof, key| Asked { board: "BOARD2", token: VALID, ..Asked::new(proof, Some(known()), key) };
+            |proof, key| Asked { board: "BOARD2", token: VALID, ..Asked::new(proof, Some(known_device()), key) };
         for proof in [Identifiers, Token] {
             for key in [1, 9] {
                 assert_eq!(changed(proof, key).outcome(), "pend hardware_changed", "{proof} {key}");
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn another_tpm_waits_for_exactly_its_approval() {
         let with = |board, tpm| identity(board).with(tpm_key(tpm), Source::Tpm).unwrap();
-        let device = Device { identity: Some(with(BOARD, 0xaa)), ..known() };
+        let device = Device { identity: Some(with(BOARD, 0xaa)), ..known_device() };
         for (approved, reset_ticket, expected) in [
             (None, false, "pend hardware_changed"),
             (Some(0xbb), false, "admit 5 approved"),
@@ -191,9 +191,9 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(states(known(), 9, BOARD), StateName::Enrolling);
-        assert_eq!(states(known(), 9, "BOARD2"), StateName::Enrolling);
-        assert_eq!(states(known(), 1, "BOARD2"), StateName::HardwareChanged);
-        assert_eq!(states(unseen(), 9, BOARD), StateName::PendingApproval);
+        assert_eq!(states(known_device(), 9, BOARD), StateName::Enrolling);
+        assert_eq!(states(known_device(), 9, "BOARD2"), StateName::Enrolling);
+        assert_eq!(states(known_device(), 1, "BOARD2"), StateName::HardwareChanged);
+        assert_eq!(states(unseen_device(), 9, BOARD), StateName::PendingApproval);
     }
 }

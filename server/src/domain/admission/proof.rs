@@ -125,9 +125,9 @@ mod tests {
         // A device that enrolled before with the TPM 0xaa.
         let bound = || {
             let identity = identity(BOARD).with(tpm_key(0xaa), Source::Tpm).unwrap();
-            Some(Device { identity: Some(identity), ..known() })
+            Some(Device { identity: Some(identity), ..known_device() })
         };
-        let unbound = || Some(known());
+        let unbound = || Some(known_device());
         for (device, key, tpm, registered, now, expected) in [
             (None, 9, None, &[][..], 0, "refuse proof_required"),
             (None, 9, Some(0xaa), &[], 1999, "admit 1 first_key"),

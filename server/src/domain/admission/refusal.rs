@@ -99,10 +99,10 @@ mod tests {
 
     #[test]
     fn a_state_that_refuses_comes_before_every_proof() {
-        let disabled = known().state.disable(Some("Lost".to_owned()), NOW).unwrap();
+        let disabled = known_device().state.disable(Some("Lost".to_owned()), NOW).unwrap();
         let deprovisioned = DeviceState::Deprovisioned { since: NOW };
         for (state, expected) in [(disabled, "refuse disabled"), (deprovisioned, "refuse deprovisioned")] {
-            let device = Device { state, ..known() };
+            let device = Device { state, ..known_device() };
             let asked = Asked {
                 ticket: b"ticket 4",
                 reset_ticket: true,

@@ -74,7 +74,7 @@ impl Services {
         Ok(Ok(Sealed { notes: Some(notes), credential: Some(credential) }))
     }
 
-    /// Returns the TPM that introduced itself, and whether a manufacturer vouches for it.
+    /// Checks how the TPM introduced itself, and returns it and whether a manufacturer vouches for it.
     fn check_introduction(
         &self,
         claim: &Claim,

@@ -187,7 +187,7 @@ impl Import {
 
     /// Returns the customers of rows whose devices the reseller does not see, because it does not work for
     /// them. Only the operator can import such rows.
-    pub fn unlinked(&self) -> impl Iterator<Item = CompanyId> {
+    pub fn unlinked_customers(&self) -> impl Iterator<Item = CompanyId> {
         self.linked.iter().filter(|(_, is_linked)| !**is_linked).map(|(customer, _)| *customer)
     }
 

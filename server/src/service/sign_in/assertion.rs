@@ -176,15 +176,15 @@ mod tests {
 
     const PRIVATE_KEY: &str = include_str!("../../../tests/support/service-account.pem");
 
-    fn public(key: &RsaPrivateKey) -> Vec<u8> {
+    fn public_key_der(key: &RsaPrivateKey) -> Vec<u8> {
         key.to_public_key().to_public_key_der().unwrap().into_vec()
     }
 
-    fn own() -> RsaPrivateKey {
+    fn own_key() -> RsaPrivateKey {
         rsa::pkcs8::DecodePrivateKey::from_pkcs8_pem(PRIVATE_KEY).unwrap()
     }
 
-    fn signed() -> String {
+    fn signed_assertion() -> String {
         let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
         let claims = r#"{"iss":"robot@7.unbox.invalid","aud":"a","iat":1,"exp":2}"#;
         let message = format!("{}.{}", part(r#"{"alg":"RS256"}"#), part(claims));
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn no_character_of_an_assertion_can_be_changed() {
-        let (text, key) = (signed(), public(&own()));
+        let (text, key) = (signed_assertion(), public_key_der(&own_key()));
         let verified = |text: &str| Assertion::read(text).ok()?.verify(&key);
         assert_eq!(verified(&text).unwrap().iss, "robot@7.unbox.invalid");
         for (at, was) in text.char_indices() {
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_is_no_key_verifies_nothing() {
-        let (text, key) = (signed(), own());
+        let (text, key) = (signed_assertion(), own_key());
         let small = RsaPrivateKey::from_components(
             rsa::BigUint::from(3233_u32),
             rsa::BigUint::from(17_u32),
@@ -223,7 +223,7 @@ mod tests {
         .unwrap();
         assert_eq!(small.n().bits(), 12);
         let assertion = Assertion::read(&text).unwrap();
-        for bad in [Vec::new(), vec![0x30; 300], public(&key).split_off(24), public(&small)] {
+        for bad in [Vec::new(), vec![0x30; 300], public_key_der(&key).split_off(24), public_key_der(&small)] {
             assert_eq!(assertion.verify(&bad), None);
         }
     }

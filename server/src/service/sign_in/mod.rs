@@ -161,7 +161,7 @@ impl Services {
         Ok(answer)
     }
 
-    /// Returns the signer of a request, and the signed contents.
+    /// Verifies the signature of a request, and returns its signer and contents.
     async fn verify_signer(
         &self,
         request: &TokenRequest,

@@ -192,7 +192,7 @@ pub(super) fn release(call: &Call, asked: &PartnerUnclaim) -> Result<Work, Refus
     let target = identifier::target(asked.target()?, "")?;
     let wrong =
         |field, rule| Err(Refused::new(ItemStatus::OtherError, Reason::InvalidParameter, field, rule));
-    let now = call.services().present();
+    let now = call.services().current_time();
     let until = match (asked.vacation_mode_days, asked.vacation_mode_expire_time) {
         (0, until) => until,
         (days, None) if (1..=MAX_VACATION_DAYS).contains(&days) => {
