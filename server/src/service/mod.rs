@@ -5,7 +5,7 @@
 //! [`crate::store`], and answers only when they are on disk.
 //!
 //! * devices: [`Services::hello`], [`Services::prove`] (`handshake/`), [`Services::report`],
-//!   [`Services::check_in`] (`managed.rs`);
+//!   [`Services::check_in`] (`managed_devices.rs`);
 //! * administrators: one file for each kind of object, each method with an
 //!   [`Actor`](crate::domain::actor::Actor) that the audit trail names and whose scope the store
 //!   applies;
@@ -37,7 +37,7 @@ mod item_results;
 mod item_spool;
 mod key_file;
 mod links;
-mod managed;
+mod managed_devices;
 mod operations;
 mod quota;
 mod readiness;
@@ -71,7 +71,7 @@ pub use handshake::{Guess, Heard, HelloRequest, Origin, Proof};
 pub use import::{Import, ImportDefaults, ImportSummary, RowOutcome, RowResult};
 pub use item_spool::ItemSpool;
 pub use key_file::{ServiceAccountKeyFile, base_url};
-pub use managed::DeviceIdentityCert;
+pub use managed_devices::DeviceIdentityCert;
 pub use reseller_claims::ResellerClaims;
 pub use sign_in::{OAuthError, OAuthRefusal, SignIn, TokenAnswer, TokenRequest};
 pub use signer::{CertifiedEnrollment, Signer, SignerError, TrustBundle};

@@ -115,7 +115,7 @@ impl Services {
         self.examine_hello(hello).await?.answer
     }
 
-    /// Does the same as [`Self::challenge`], for a caller who may withhold the answer.
+    /// Examines a hello as [`Self::challenge`] does, for a caller who may withhold the answer.
     ///
     /// # Errors
     /// Returns failures of the server; a refusal is an answer.

@@ -4,7 +4,7 @@
 
 mod guess;
 mod hello;
-mod prior;
+mod prior_facts;
 mod prove;
 mod ticket;
 mod tpm;

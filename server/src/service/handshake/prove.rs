@@ -8,7 +8,7 @@ use super::{
         CertifiedEnrollment, DeviceIdentityCert, ServiceError, Services,
         audit::{device_event, refusal_event},
     },
-    prior::{certified_device, find_copied_holders, with_certified_device},
+    prior_facts::{certified_device, find_copied_holders, with_certified_device},
     read_message,
     ticket::Notes,
     tpm::check_answer,
