@@ -70,7 +70,7 @@ struct Global {
     json: bool,
     /// The database, in place of the one in the settings. It may hold a password, so rather set
     /// the variable than type it.
-    #[arg(long, global = true, env = "UNBOX_DATABASE", hide_env_values = true, value_parser = secret)]
+    #[arg(long, global = true, env = "UNBOX_DATABASE", hide_env_values = true, value_parser = parse_secret)]
     database: Option<Secret>,
 }
 
@@ -198,11 +198,11 @@ impl Cli {
                 runtime(&mut Builder::new_multi_thread())?.block_on(command.run(output))
             }
             // A command does one thing: a second thread would only cost time to start.
-            Command::Init(command) => one_thread()?.block_on(command.run(&global, &mut output)),
-            Command::Doctor => one_thread()?.block_on(doctor::run(&global, &mut output)),
-            Command::Backup(command) => one_thread()?.block_on(command.run(&global, &mut output)),
-            Command::Restore(command) => one_thread()?.block_on(command.run(&global, &mut output)),
-            Command::Administration(command) => one_thread()?.block_on(async {
+            Command::Init(command) => single_threaded_runtime()?.block_on(command.run(&global, &mut output)),
+            Command::Doctor => single_threaded_runtime()?.block_on(doctor::run(&global, &mut output)),
+            Command::Backup(command) => single_threaded_runtime()?.block_on(command.run(&global, &mut output)),
+            Command::Restore(command) => single_threaded_runtime()?.block_on(command.run(&global, &mut output)),
+            Command::Administration(command) => single_threaded_runtime()?.block_on(async {
                 let opened = command.open(&global).await?;
                 let exit = command.run(&opened, &mut output).await;
                 opened.services.close().await;
@@ -247,7 +247,7 @@ impl Administration {
     }
 }
 
-fn one_thread() -> anyhow::Result<Runtime> {
+fn single_threaded_runtime() -> anyhow::Result<Runtime> {
     runtime(&mut Builder::new_current_thread())
 }
 
@@ -256,7 +256,7 @@ fn runtime(builder: &mut Builder) -> anyhow::Result<Runtime> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "clap wants a parser that may fail")]
-fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+fn parse_secret(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(Secret::new(text.to_owned()))
 }
 
@@ -271,15 +271,15 @@ mod tests {
 
     #[test]
     fn a_list_of_no_rows_is_refused() {
-        fn limited(command: &clap::Command, path: &[&str], found: &mut Vec<Vec<String>>) {
+        fn collect_limited_commands(command: &clap::Command, path: &[&str], found: &mut Vec<Vec<String>>) {
             let path = [path, &[command.get_name()]].concat();
             if command.get_arguments().any(|argument| argument.get_id() == "limit") {
                 found.push(path.iter().map(|name| (*name).to_owned()).collect());
             }
-            command.get_subcommands().for_each(|below| limited(below, &path, found));
+            command.get_subcommands().for_each(|below| collect_limited_commands(below, &path, found));
         }
         let mut found = Vec::new();
-        limited(&Cli::command(), &[], &mut found);
+        collect_limited_commands(&Cli::command(), &[], &mut found);
         assert!(found.len() >= 5, "{found:?}");
         for command in found {
             let with = |limit: &str| {

@@ -104,27 +104,27 @@ impl Staged {
     /// new one.
     pub fn replace(self) -> Result<(), FilesError> {
         let path = self.path.clone();
-        self.finished()?.persist(&path).map_err(|error| write_error(&path)(error.error))?;
+        self.into_finished_file()?.persist(&path).map_err(|error| write_error(&path)(error.error))?;
         sync_directory(&path)
     }
 
     /// Moves the file to its path, where nothing may exist yet.
     pub fn create(self) -> Result<(), FilesError> {
         let path = self.path.clone();
-        self.finished()?.persist_noclobber(&path).map_err(|error| match error.error.kind() {
+        self.into_finished_file()?.persist_noclobber(&path).map_err(|error| match error.error.kind() {
             io::ErrorKind::AlreadyExists => FilesError::Exists(path.clone()),
             _ => write_error(&path)(error.error),
         })?;
         sync_directory(&path)
     }
 
-    fn with(mut self, contents: &mut impl Read) -> Result<Self, FilesError> {
+    fn write_contents(mut self, contents: &mut impl Read) -> Result<Self, FilesError> {
         io::copy(contents, &mut self.file).map_err(write_error(&self.path))?;
         Ok(self)
     }
 
     /// Returns the file with its contents on disk.
-    fn finished(self) -> Result<NamedTempFile, FilesError> {
+    fn into_finished_file(self) -> Result<NamedTempFile, FilesError> {
         finish(self.file.as_file(), &self.path, self.mode)?;
         Ok(self.file)
     }
@@ -134,7 +134,7 @@ impl Staged {
 fn finish(file: &File, path: &Path, mode: u32) -> Result<(), FilesError> {
     // The umask may have removed permissions that a public file needs.
     file.set_permissions(Permissions::from_mode(mode))
-        .and_then(|()| match owner_to_be(path)? {
+        .and_then(|()| match intended_owner(path)? {
             Some((user, group)) => fchown(file, Some(user), Some(group)),
             None => Ok(()),
         })
@@ -284,7 +284,7 @@ pub fn publish(part: &Path, path: &Path) -> Result<(), FilesError> {
 /// Removes the files that writers left in a directory when they were cut off. Those of writers that may still
 /// be at work are younger than `age`.
 pub fn remove_abandoned(directory: &Path, age: Duration) -> Result<(), FilesError> {
-    let names = older_than(directory, age)?;
+    let names = list_older_than(directory, age)?;
     names
         .iter()
         .filter(|name| name.starts_with(STAGED_PREFIX))
@@ -293,7 +293,7 @@ pub fn remove_abandoned(directory: &Path, age: Duration) -> Result<(), FilesErro
 
 /// Lists a directory's files that were last written at least this long ago; none if there is no such
 /// directory.
-pub fn older_than(directory: &Path, age: Duration) -> Result<Vec<String>, FilesError> {
+pub fn list_older_than(directory: &Path, age: Duration) -> Result<Vec<String>, FilesError> {
     let failed = |source| read_error(directory)(source);
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -315,22 +315,22 @@ pub fn older_than(directory: &Path, age: Duration) -> Result<Vec<String>, FilesE
 /// # Errors
 /// [`FilesError::Exists`] if it does; then nothing has changed.
 pub fn write_new(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError> {
-    Staged::new(path, mode)?.with(&mut &*contents)?.create()
+    Staged::new(path, mode)?.write_contents(&mut &*contents)?.create()
 }
 
 /// Writes a file, in place of the one that may be there.
 pub fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError> {
-    Staged::new(path, mode)?.with(&mut &*contents)?.replace()
+    Staged::new(path, mode)?.write_contents(&mut &*contents)?.replace()
 }
 
 /// Makes an empty file without a name, on the disk of this directory: it never leaves anything behind.
-pub fn nameless(directory: &Path) -> Result<File, FilesError> {
+pub fn unnamed_file(directory: &Path) -> Result<File, FilesError> {
     tempfile::tempfile_in(directory).map_err(write_error(directory))
 }
 
 /// Makes a nameless file that stays in memory until it has more than this many bytes.
 #[must_use]
-pub fn spooled(directory: &Path, memory_bytes: usize) -> SpooledTempFile {
+pub fn spooled_file(directory: &Path, memory_bytes: usize) -> SpooledTempFile {
     tempfile::spooled_tempfile_in(memory_bytes, directory)
 }
 
@@ -369,14 +369,14 @@ pub fn make_directory(path: &Path, mode: u32) -> Result<(), FilesError> {
 
 /// Gives a file that root has made to the owner of its directory.
 fn give_to_owner(path: &Path) -> io::Result<()> {
-    match owner_to_be(path)? {
+    match intended_owner(path)? {
         Some((user, group)) => chown(path, Some(user), Some(group)),
         None => Ok(()),
     }
 }
 
 /// Returns the owner of a file that root writes at this path; `None` for other users.
-fn owner_to_be(path: &Path) -> io::Result<Option<(u32, u32)>> {
+fn intended_owner(path: &Path) -> io::Result<Option<(u32, u32)>> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(None);
     }
@@ -386,7 +386,7 @@ fn owner_to_be(path: &Path) -> io::Result<Option<(u32, u32)>> {
 
 /// Returns the permissions of a file that anyone other than its owner may use; `None` if nobody else may, or
 /// if there is no such file.
-pub fn exposure(path: &Path) -> Result<Option<u32>, FilesError> {
+pub fn mode_open_to_others(path: &Path) -> Result<Option<u32>, FilesError> {
     match path.metadata() {
         Ok(file) => Ok(Some(file.permissions().mode() & 0o7777).filter(|mode| mode & OTHERS != 0)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -414,7 +414,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
 /// Ends every change of a directory.
 fn sync_directory(path: &Path) -> Result<(), FilesError> {
     #[cfg(test)]
-    cut::after_change().map_err(write_error(path))?;
+    cut::fail_if_cut().map_err(write_error(path))?;
     File::open(directory_of(path)).and_then(|directory| directory.sync_all()).map_err(write_error(path))
 }
 
@@ -447,14 +447,14 @@ pub(crate) mod cut {
     thread_local!(static LEFT: Cell<Option<u32>> = const { Cell::new(None) });
 
     /// Runs `command`, which makes this many changes of files and fails.
-    pub(crate) fn after<T>(changes: u32, command: impl FnOnce() -> T) -> T {
+    pub(crate) fn fail_after<T>(changes: u32, command: impl FnOnce() -> T) -> T {
         LEFT.set(Some(changes));
         let result = command();
         LEFT.set(None);
         result
     }
 
-    pub(super) fn after_change() -> io::Result<()> {
+    pub(super) fn fail_if_cut() -> io::Result<()> {
         match LEFT.get() {
             Some(1) => Err(io::Error::other("cut off")),
             left => {
@@ -542,9 +542,9 @@ mod tests {
     fn only_old_files_are_found() {
         let dir = tempfile::tempdir().unwrap();
         replace(&dir.path().join("new"), b"", PUBLIC_FILE).unwrap();
-        assert_eq!(older_than(dir.path(), Duration::from_hours(1)).unwrap(), Vec::<String>::new());
-        assert_eq!(older_than(dir.path(), Duration::ZERO).unwrap(), ["new"]);
-        assert_eq!(older_than(&dir.path().join("none"), Duration::ZERO).unwrap(), Vec::<String>::new());
+        assert_eq!(list_older_than(dir.path(), Duration::from_hours(1)).unwrap(), Vec::<String>::new());
+        assert_eq!(list_older_than(dir.path(), Duration::ZERO).unwrap(), ["new"]);
+        assert_eq!(list_older_than(&dir.path().join("none"), Duration::ZERO).unwrap(), Vec::<String>::new());
     }
 
     #[test]

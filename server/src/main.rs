@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     match cli.run() {
         Ok(exit) => exit.into(),
         // The reader of the output, such as `head`, has seen enough.
-        Err(error) if broken_pipe(&error) => Exit::Done.into(),
+        Err(error) if is_broken_pipe(&error) => Exit::Done.into(),
         Err(error) => {
             // If standard error is gone, too, there is nobody left to tell.
             let _ = writeln!(std::io::stderr(), "unbox-server: {error:#}");
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn broken_pipe(error: &anyhow::Error) -> bool {
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>())

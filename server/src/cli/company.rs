@@ -163,7 +163,7 @@ impl Company {
 }
 
 async fn warn_of_lookalikes(opened: &Opened, company: &company::Company) -> anyhow::Result<()> {
-    match opened.services.lookalikes(&opened.by, company).await? {
+    match opened.services.confusable_name_warning(&opened.by, company).await? {
         Some(warning) => warn(&warning),
         None => Ok(()),
     }

@@ -196,7 +196,7 @@ fn of_secrets(settings: &Settings) -> Vec<Finding> {
         secrets.push(file);
     }
     let exposed = |path: &PathBuf| {
-        let (mode, path) = (files::exposure(path).ok().flatten()?, path.display().to_string());
+        let (mode, path) = (files::mode_open_to_others(path).ok().flatten()?, path.display().to_string());
         let advice =
             format!("it holds secrets, and others may access it (mode {mode:04o}): run `chmod 0600 {path}`");
         Some(error("secrets", &path, advice))

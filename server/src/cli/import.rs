@@ -85,14 +85,14 @@ impl Import {
         told.finish()?;
         let summary = import.summary();
         output.show(&summary, &summary.to_string())?;
-        for customer in import.unlinked() {
+        for customer in import.unlinked_customers() {
             let reseller = reseller.map(|id| id.to_string()).unwrap_or_default();
             warn(&format!(
                 "Reseller {reseller} does not work for customer {customer}, and does not see these devices. To \
                  let it: unbox-server reseller link {reseller} {customer}"
             ))?;
         }
-        Ok(if summary.failed() > 0 { Exit::Findings } else { Exit::Done })
+        Ok(if summary.failed_rows() > 0 { Exit::Findings } else { Exit::Done })
     }
 }
 

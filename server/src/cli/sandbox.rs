@@ -235,11 +235,11 @@ fn make_room(out: &Path) -> anyhow::Result<()> {
 
 async fn companies(services: &Services, by: &Actor) -> anyhow::Result<Companies> {
     let create = async |new| services.create_company(by, new).await.map(|company| company.id);
-    let reseller = create(NewCompany::named(CompanyKind::Reseller, "Sandbox Reseller")).await?;
-    let vendor = NewCompany::named(CompanyKind::Vendor, "Sandbox Vendor");
+    let reseller = create(NewCompany::new(CompanyKind::Reseller, "Sandbox Reseller")).await?;
+    let vendor = NewCompany::new(CompanyKind::Vendor, "Sandbox Vendor");
     let vendor = create(NewCompany { parent: Some(reseller), ..vendor }).await?;
-    let customer = create(NewCompany::named(CompanyKind::Customer, "Sandbox Customer")).await?;
-    let emm = create(NewCompany::named(CompanyKind::Emm, "Sandbox EMM")).await?;
+    let customer = create(NewCompany::new(CompanyKind::Customer, "Sandbox Customer")).await?;
+    let emm = create(NewCompany::new(CompanyKind::Emm, "Sandbox EMM")).await?;
     for company in [reseller, vendor, emm] {
         services.set_works_for(by, company, customer, true).await?;
     }
@@ -250,7 +250,7 @@ async fn companies(services: &Services, by: &Actor) -> anyhow::Result<Companies>
 async fn dpc(services: &Services, by: &Actor) -> anyhow::Result<String> {
     let archive = archive()?;
     let size = archive.len();
-    let upload = ArtifactUpload::shared("kiosk-1.0.0.tar", Cursor::new(archive));
+    let upload = ArtifactUpload::for_all_customers("kiosk-1.0.0.tar", Cursor::new(archive));
     let artifact = services.add_artifact(by, upload).await?;
     for (name, title) in [("kiosk", "Kiosk"), ("kiosk-staging", "Kiosk, staging")] {
         let description = json!({

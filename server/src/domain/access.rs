@@ -3,14 +3,14 @@
 use super::{
     account::Role,
     actor::Actor,
+    closed_set::closed_set,
     company::CompanyKind,
     name::{Name, UnknownWord},
-    words::words,
 };
 use std::{collections::BTreeSet, fmt, str::FromStr};
 use unbox_common::ids::{AccountId, CompanyId};
 
-words! {
+closed_set! {
     /// A part of the API that a token opens (RFC 6749, section 3.3), named as clients of the Android Device
     /// Provisioning Partner API request it.
     pub enum AccessScope {
@@ -61,7 +61,7 @@ impl AccessScopes {
     /// Returns the scopes granted to an account that may have `allowed`: all of `allowed` if none were
     /// requested, and `None` if more were requested than allowed.
     #[must_use]
-    pub fn within(self, allowed: Self) -> Option<Self> {
+    pub fn restrict_to(self, allowed: Self) -> Option<Self> {
         if self.0.is_empty() { Some(allowed) } else { self.0.is_subset(&allowed.0).then_some(self) }
     }
 }
@@ -118,7 +118,7 @@ impl Principal {
     pub fn actor_for(&self, customer: CompanyId) -> Actor {
         Actor::of_customer(&self.signature(), customer)
             .with_role(self.role)
-            .belonging_to(self.company())
+            .with_company(self.company())
             .with_account(self.account)
     }
 
@@ -150,11 +150,11 @@ mod tests {
     fn an_account_gets_what_its_company_may_have_and_no_more() {
         let (reseller, customer) =
             (AccessScopes::of(Some(CompanyKind::Reseller)), AccessScopes::of(Some(CompanyKind::Customer)));
-        assert_eq!(scopes("").within(reseller.clone()), Some(reseller.clone()));
-        assert_eq!(reseller.clone().within(reseller.clone()), Some(reseller.clone()));
-        assert_eq!(reseller.clone().within(customer), None);
-        assert_eq!(scopes(BOTH).within(reseller.clone()), None);
-        assert_eq!(reseller.clone().within(AccessScopes::of(None)), Some(reseller));
+        assert_eq!(scopes("").restrict_to(reseller.clone()), Some(reseller.clone()));
+        assert_eq!(reseller.clone().restrict_to(reseller.clone()), Some(reseller.clone()));
+        assert_eq!(reseller.clone().restrict_to(customer), None);
+        assert_eq!(scopes(BOTH).restrict_to(reseller.clone()), None);
+        assert_eq!(reseller.clone().restrict_to(AccessScopes::of(None)), Some(reseller));
     }
 
     #[test]

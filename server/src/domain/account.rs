@@ -1,6 +1,6 @@
 //! Accounts: the people and programs of a company, and what each may do.
 
-use super::{name::Name, words::words};
+use super::{closed_set::closed_set, name::Name};
 use serde::{Serialize, Serializer};
 use std::{fmt, str::FromStr};
 use unbox_common::{
@@ -17,7 +17,7 @@ const MAX_SERVICE_NAME_BYTES: usize = MAX_LOCAL_BYTES - 1;
 /// The domain of service accounts' addresses; mail never arrives there (RFC 2606, section 2).
 const SERVICE_DOMAIN: &str = "unbox.invalid";
 
-words! {
+closed_set! {
     /// The kind of account.
     pub enum AccountKind {
         /// A person.
@@ -27,7 +27,7 @@ words! {
     }
 }
 
-words! {
+closed_set! {
     /// The role of an account. Each role includes those before it.
     pub enum Role {
         /// The role of a factory's test station: it looks devices up, registers them and reads
@@ -137,7 +137,7 @@ impl Email {
     ///
     /// # Errors
     /// [`InvalidEmail`] unless it is a service account's address or a person's.
-    pub fn stored(text: &str) -> Result<Self, InvalidEmail> {
+    pub fn from_stored(text: &str) -> Result<Self, InvalidEmail> {
         if text.ends_with(SERVICE_DOMAIN) { Ok(Self(text.to_owned())) } else { text.parse() }
     }
 

@@ -90,7 +90,7 @@ impl Actor {
 
     /// Returns the same actor as a member of this company: an EMM acts for customers that are not its own.
     #[must_use]
-    pub fn belonging_to(self, company: Option<CompanyId>) -> Self {
+    pub fn with_company(self, company: Option<CompanyId>) -> Self {
         Self { company, ..self }
     }
 

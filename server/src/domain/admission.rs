@@ -33,18 +33,18 @@ mod refusal;
 #[cfg(test)]
 mod fixture;
 
-pub use hardware::{Pending, registered};
-pub use proof::{TokenEvidence, TpmEvidence, is_own_tpm, other_tpm};
+pub use hardware::{Pending, registered_identifiers};
+pub use proof::{TokenEvidence, TpmEvidence, is_own_tpm, refuse_other_tpm};
 pub use refusal::{Found, Refusal, refuse_early};
 
 use super::{
     claim::Claim,
+    closed_set::closed_set,
     company::Terms,
     device::{ApprovalRequest, Device},
-    words::words,
 };
 use hardware::unapproved_parts;
-use proof::prove;
+use proof::check_proof;
 use refusal::{claim_refusal, state_refusal};
 use unbox_common::{
     digest::Sha256,
@@ -112,7 +112,7 @@ pub enum Decision {
     Refuse(Refusal),
 }
 
-words! {
+closed_set! {
     /// The reason for an enrollment.
     pub enum Why {
         /// The first key inside the activation window.
@@ -145,10 +145,10 @@ pub fn decide(asked: &Admission<'_>) -> Decision {
     if let Some(refusal) = claim_refusal(asked.now, asked.claim, asked.terms) {
         return Decision::Refuse(refusal);
     }
-    if let Some(generation) = asked.device.and_then(|device| repeated(device, asked)) {
+    if let Some(generation) = asked.device.and_then(|device| repeated_generation(device, asked)) {
         return Decision::Admit { generation, why: Why::Repeated };
     }
-    let new_key = match prove(asked) {
+    let new_key = match check_proof(asked) {
         Ok(why) => why,
         Err(refusal) => return Decision::Refuse(refusal),
     };
@@ -156,7 +156,7 @@ pub fn decide(asked: &Admission<'_>) -> Decision {
     if !asked.configured {
         return Decision::Refuse(Refusal::of(RefusalKind::NotClaimed));
     }
-    let new_key = new_key.filter(|why| *why != Why::Token || !is_kept(asked));
+    let new_key = new_key.filter(|why| *why != Why::Token || !is_protected_and_bound(asked));
     let known = asked.device.map_or(Generation(0), Device::generation);
     let certified = asked.certified.filter(|certified| *certified > known);
     let why = if asked.device.is_some_and(|device| device.knows_key(asked.key)) {
@@ -164,11 +164,11 @@ pub fn decide(asked: &Admission<'_>) -> Decision {
     } else if certified.is_some() {
         Some(Why::Certified)
     } else {
-        new_key.or_else(|| allowed_as_new_key(asked))
+        new_key.or_else(|| new_key_reason(asked))
     };
     let replaced = unapproved_parts(asked);
     // Once approved, the key belongs to this device.
-    let copied_key = asked.copied_key && why != Some(Why::KnownKey) && approved(asked).is_none();
+    let copied_key = asked.copied_key && why != Some(Why::KnownKey) && approved_request(asked).is_none();
     match why {
         Some(why) if replaced.is_empty() && !copied_key => {
             Decision::Admit { generation: certified.unwrap_or(known).next(), why }
@@ -178,14 +178,14 @@ pub fn decide(asked: &Admission<'_>) -> Decision {
 }
 
 /// Returns the generation that was granted to this very handshake with the same key.
-fn repeated(device: &Device, asked: &Admission<'_>) -> Option<Generation> {
+fn repeated_generation(device: &Device, asked: &Admission<'_>) -> Option<Generation> {
     let latest = device.latest.as_ref()?;
     let same = device.latest_ticket == Some(asked.ticket) && latest.key.digest() == asked.key;
     same.then_some(latest.generation)
 }
 
 /// Whether this is a protected device that enrolled before.
-fn is_kept(asked: &Admission<'_>) -> bool {
+fn is_protected_and_bound(asked: &Admission<'_>) -> bool {
     asked.claim.protected && is_bound(asked)
 }
 
@@ -193,10 +193,10 @@ fn is_bound(asked: &Admission<'_>) -> bool {
     asked.device.is_some_and(|device| device.latest.is_some())
 }
 
-fn allowed_as_new_key(asked: &Admission<'_>) -> Option<Why> {
+fn new_key_reason(asked: &Admission<'_>) -> Option<Why> {
     if asked.evidence.reset_ticket {
         Some(Why::ResetTicket)
-    } else if approved(asked).is_some() {
+    } else if approved_request(asked).is_some() {
         Some(Why::Approved)
     } else if !is_bound(asked) && asked.now < asked.claim.activation_ends_at {
         Some(Why::FirstKey)
@@ -205,7 +205,7 @@ fn allowed_as_new_key(asked: &Admission<'_>) -> Option<Why> {
     }
 }
 
-fn approved<'a>(asked: &Admission<'a>) -> Option<&'a ApprovalRequest> {
+fn approved_request<'a>(asked: &Admission<'a>) -> Option<&'a ApprovalRequest> {
     asked.evidence.request.filter(|request| request.approved_at.is_some() && request.key == asked.key)
 }
 
@@ -220,9 +220,9 @@ mod tests {
         for (now, device, expected) in [
             (0, None, "admit 1 first_key"),
             (1999, None, "admit 1 first_key"),
-            (1999, Some(unseen()), "admit 1 first_key"),
+            (1999, Some(unseen_device()), "admit 1 first_key"),
             (2000, None, "pend pending_approval"),
-            (9999, Some(unseen()), "pend pending_approval"),
+            (9999, Some(unseen_device()), "pend pending_approval"),
         ] {
             let asked = Asked { now: Timestamp(now), ..Asked::new(Identifiers, device, 9) };
             assert_eq!(asked.outcome(), expected, "{now}");
@@ -254,7 +254,7 @@ mod tests {
             (RegisteredKey, 9, "token", "refuse proof_required"),
             (Tpm, 1, "token", "refuse proof_required"),
         ] {
-            let mut asked = Asked::new(proof, Some(known()), key);
+            let mut asked = Asked::new(proof, Some(known_device()), key);
             match evidence {
                 "token" => asked.token = VALID,
                 "unknown token" => asked.token = TokenEvidence::Unknown,
@@ -275,10 +275,10 @@ mod tests {
         let approved = || Some(request(&key(9), BOARD, Some(NOW)));
         for (device, key, reset_ticket, request, expected) in [
             (None, 9, false, None, "admit 1 token"),
-            (Some(known()), 1, false, None, "admit 5 known_key"),
-            (Some(known()), 9, false, None, "pend pending_approval"),
-            (Some(known()), 9, true, None, "admit 5 reset_ticket"),
-            (Some(known()), 9, false, approved(), "admit 5 approved"),
+            (Some(known_device()), 1, false, None, "admit 5 known_key"),
+            (Some(known_device()), 9, false, None, "pend pending_approval"),
+            (Some(known_device()), 9, true, None, "admit 5 reset_ticket"),
+            (Some(known_device()), 9, false, approved(), "admit 5 approved"),
         ] {
             let asked = Asked {
                 protected: true,
@@ -294,13 +294,13 @@ mod tests {
     #[test]
     fn a_certificate_of_a_later_enrollment_is_gone_on_from_and_an_earlier_one_is_worth_nothing() {
         for (device, key, certified, now, expected) in [
-            (Some(known()), 9, 7, 0, "admit 8 certified"),
-            (Some(known()), 9, 5, 9999, "admit 6 certified"),
-            (Some(known()), 9, 4, 0, "pend pending_approval"),
-            (Some(known()), 9, 1, 0, "pend pending_approval"),
-            (Some(known()), 1, 7, 0, "admit 8 known_key"),
-            (Some(known()), 1, 3, 0, "admit 5 known_key"),
-            (Some(unseen()), 9, 3, 9999, "admit 4 certified"),
+            (Some(known_device()), 9, 7, 0, "admit 8 certified"),
+            (Some(known_device()), 9, 5, 9999, "admit 6 certified"),
+            (Some(known_device()), 9, 4, 0, "pend pending_approval"),
+            (Some(known_device()), 9, 1, 0, "pend pending_approval"),
+            (Some(known_device()), 1, 7, 0, "admit 8 known_key"),
+            (Some(known_device()), 1, 3, 0, "admit 5 known_key"),
+            (Some(unseen_device()), 9, 3, 9999, "admit 4 certified"),
         ] {
             let certified = Some(Generation(certified));
             let asked = Asked { certified, now: Timestamp(now), ..Asked::new(Identifiers, device, key) };
@@ -309,10 +309,10 @@ mod tests {
         let certified = Some(Generation(7));
         for (proof, expected) in [(Token, "refuse proof_required"), (RegisteredKey, "refuse proof_required")]
         {
-            let asked = Asked { certified, ..Asked::new(proof, Some(known()), 9) };
+            let asked = Asked { certified, ..Asked::new(proof, Some(known_device()), 9) };
             assert_eq!(asked.outcome(), expected, "it takes the place of no proof: {proof}");
         }
-        let changed = Asked { certified, board: "BOARD2", ..Asked::new(Identifiers, Some(known()), 9) };
+        let changed = Asked { certified, board: "BOARD2", ..Asked::new(Identifiers, Some(known_device()), 9) };
         assert_eq!(changed.outcome(), "pend hardware_changed");
     }
 
@@ -321,10 +321,10 @@ mod tests {
         for (device, proof, key, reset_ticket, approved, expected) in [
             (None, Identifiers, 9, false, false, "pend pending_approval"),
             (None, RegisteredKey, 1, false, false, "pend pending_approval"),
-            (Some(known()), Token, 9, false, false, "pend pending_approval"),
-            (Some(known()), Identifiers, 9, true, false, "pend pending_approval"),
-            (Some(known()), Identifiers, 9, false, true, "admit 5 approved"),
-            (Some(known()), Identifiers, 1, false, false, "admit 5 known_key"),
+            (Some(known_device()), Token, 9, false, false, "pend pending_approval"),
+            (Some(known_device()), Identifiers, 9, true, false, "pend pending_approval"),
+            (Some(known_device()), Identifiers, 9, false, true, "admit 5 approved"),
+            (Some(known_device()), Identifiers, 1, false, false, "admit 5 known_key"),
         ] {
             let request = approved.then(|| request(&self::key(key), BOARD, Some(NOW)));
             let asked = Asked {
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn the_same_handshake_is_granted_once() {
-        let same = |key| Asked { ticket: b"ticket 4", ..Asked::new(Identifiers, Some(known()), key) };
+        let same = |key| Asked { ticket: b"ticket 4", ..Asked::new(Identifiers, Some(known_device()), key) };
         assert_eq!(same(2).outcome(), "admit 4 repeated");
         assert_eq!(same(1).outcome(), "admit 5 known_key", "another key that borrows the ticket");
         // A grant is repeated even if the token expired in between.

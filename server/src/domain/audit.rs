@@ -1,6 +1,6 @@
 //! The audit trail: records of who did what, to which object, and when.
 
-use super::words::words;
+use super::closed_set::closed_set;
 use serde::Serialize;
 use serde_json::Value;
 use std::{fmt, str::FromStr};
@@ -10,7 +10,7 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-words! {
+closed_set! {
     /// An action in the audit trail.
     pub enum Action {
         /// A company was created.

@@ -75,7 +75,7 @@ impl Claim {
     /// Returns the claim as matching sees it. A TPM's key, which anybody can name, counts only if the TPM
     /// will have to prove itself.
     #[must_use]
-    pub fn registered(&self) -> RegisteredClaim {
+    pub fn registered_claim(&self) -> RegisteredClaim {
         let needs_tpm =
             |set: &IdentifierSet| set.members().iter().any(|one| one.kind() == IdentifierKind::TpmKey);
         let asks_tpm = self.proof == ProofKind::Tpm;
@@ -169,7 +169,7 @@ impl Metadata {
     ///
     /// # Errors
     /// [`InvalidDate`] if the entry is not a valid day.
-    pub fn manufactured(&self) -> Result<Option<Date>, InvalidDate> {
+    pub fn manufacture_date(&self) -> Result<Option<Date>, InvalidDate> {
         self.0.get(MANUFACTURE_DATE).map(|day| day.parse()).transpose()
     }
 
@@ -177,7 +177,7 @@ impl Metadata {
     ///
     /// # Errors
     /// [`InvalidMetadata`]; no change is made in that case.
-    pub fn updated<'e>(
+    pub fn with_changes<'e>(
         &self,
         changes: impl IntoIterator<Item = (&'e String, &'e String)>,
     ) -> Result<Self, InvalidMetadata> {
@@ -249,7 +249,7 @@ impl ClaimSets {
 
     /// Returns these sets plus one more.
     #[must_use]
-    pub fn with(&self, set: IdentifierSet) -> Self {
+    pub fn with_set(&self, set: IdentifierSet) -> Self {
         let mut sets = self.clone();
         sets.usable.push(set);
         sets
@@ -426,7 +426,7 @@ mod tests {
         let change = |from: &Metadata, entries: &[(&str, &str)]| {
             let entries: BTreeMap<String, String> =
                 entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-            from.updated(&entries)
+            from.with_changes(&entries)
         };
         let first = change(&Metadata::default(), &[("ordernumber", "A1"), ("phonenumber", "+41")]).unwrap();
         let second = change(&first, &[("ordernumber", "A2"), ("phonenumber", "")]).unwrap();

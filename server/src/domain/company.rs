@@ -1,12 +1,12 @@
 //! Companies: the customers that own devices, and the resellers that registered them.
 
-use super::{name::Name, words::words};
+use super::{closed_set::closed_set, name::Name};
 use unbox_common::{
     ids::{CompanyId, ConfigurationId},
     timestamp::Timestamp,
 };
 
-words! {
+closed_set! {
     /// The kind of a company.
     pub enum CompanyKind {
         /// A company that owns devices.
@@ -28,7 +28,7 @@ impl CompanyKind {
     }
 }
 
-words! {
+closed_set! {
     /// The acceptance of the terms of service by a customer; its devices are granted nothing before.
     pub enum Terms {
         /// No terms were accepted yet.

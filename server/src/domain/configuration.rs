@@ -239,7 +239,7 @@ impl Assigned {
     /// Returns a new version if the device has `reached` a higher one already, because the database was
     /// restored or a clock was fast.
     #[must_use]
-    pub fn overtaken_by(&self, reached: u64, now: Timestamp) -> Option<Timestamp> {
+    pub fn version_above(&self, reached: u64, now: Timestamp) -> Option<Timestamp> {
         let is_possible = reached <= now.after(MAX_VERSION_AHEAD).0;
         (reached > self.version() && is_possible).then(|| now.max(Timestamp(reached.saturating_add(1))))
     }
@@ -312,7 +312,7 @@ mod tests {
             (u64::MAX, 100, None),
             (Timestamp(100).after(MAX_VERSION_AHEAD).0 + 1, 100, None),
         ] {
-            let drawn = assigned.overtaken_by(reached, Timestamp(now));
+            let drawn = assigned.version_above(reached, Timestamp(now));
             assert_eq!(drawn, expected.map(Timestamp), "{reached} at {now}");
         }
     }

@@ -117,7 +117,7 @@ impl CredentialKind {
 impl ApiKey {
     /// Returns the part of a secret that is stored and shown.
     #[must_use]
-    pub fn shown(secret: &Secret) -> String {
+    pub fn stored_prefix(secret: &Secret) -> String {
         secret.expose().chars().take(SHOWN_CHARS).collect()
     }
 
@@ -189,7 +189,7 @@ mod tests {
         ] {
             assert_eq!(CredentialKind::of(&secret(text)), kind, "{text}");
         }
-        assert_eq!(ApiKey::shown(&secret("uak_0123456789abcdef")), "uak_01234567");
+        assert_eq!(ApiKey::stored_prefix(&secret("uak_0123456789abcdef")), "uak_01234567");
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! A state changes only on proof or by an administrator. Somebody who merely shows a device's identifiers
 //! leaves an [`ApprovalRequest`] and does not change the state.
 
-use super::{configuration::MAX_MESSAGE_CHARS, name::is_plain_text, network::Network, words::words};
+use super::{closed_set::closed_set, configuration::MAX_MESSAGE_CHARS, name::is_plain_text, network::Network};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use unbox_common::{
@@ -27,7 +27,7 @@ use unbox_common::{
     trust::DevicePublicKey,
 };
 
-words! {
+closed_set! {
     /// The name of a device's state.
     pub enum StateName {
         /// Registered, but never enrolled.
@@ -121,24 +121,24 @@ impl DeviceState {
         }
     }
 
-    fn illegal<T>(&self, attempted: &'static str) -> Result<T, IllegalTransition> {
+    fn illegal_transition<T>(&self, attempted: &'static str) -> Result<T, IllegalTransition> {
         Err(IllegalTransition { from: self.name(), attempted })
     }
 
     /// Returns the state after a grant.
-    pub fn granted(self, generation: Generation, now: Timestamp) -> Result<Self, IllegalTransition> {
+    pub fn grant(self, generation: Generation, now: Timestamp) -> Result<Self, IllegalTransition> {
         match self {
             Self::Claimed
             | Self::Enrolling { .. }
             | Self::Managed { .. }
             | Self::PendingApproval { .. }
             | Self::HardwareChanged { .. } => Ok(Self::Enrolling { generation, since: now }),
-            Self::Disabled { .. } | Self::Deprovisioned { .. } => self.illegal("enrolled"),
+            Self::Disabled { .. } | Self::Deprovisioned { .. } => self.illegal_transition("enrolled"),
         }
     }
 
     /// Returns the state after the enrollment of this generation is complete.
-    pub fn completed(self, generation: Generation, now: Timestamp) -> Result<Self, IllegalTransition> {
+    pub fn complete(self, generation: Generation, now: Timestamp) -> Result<Self, IllegalTransition> {
         match self {
             Self::Enrolling { generation: own, .. } if own == generation => {
                 Ok(Self::Managed { generation, since: now })
@@ -146,35 +146,35 @@ impl DeviceState {
             Self::Managed { generation: own, .. } if own == generation => Ok(self),
             // The enrollment that was under way when the change was seen continues.
             Self::HardwareChanged { since, was } => {
-                Ok(Self::HardwareChanged { since, was: Box::new(was.completed(generation, now)?) })
+                Ok(Self::HardwareChanged { since, was: Box::new(was.complete(generation, now)?) })
             }
-            _ => self.illegal("managed by this generation"),
+            _ => self.illegal_transition("managed by this generation"),
         }
     }
 
     /// Returns the state of a device that first asks after its activation window.
-    pub fn held(self, now: Timestamp) -> Result<Self, IllegalTransition> {
+    pub fn hold(self, now: Timestamp) -> Result<Self, IllegalTransition> {
         match self {
             Self::Claimed => Ok(Self::PendingApproval { since: now }),
             Self::PendingApproval { .. } => Ok(self),
-            _ => self.illegal("held for approval"),
+            _ => self.illegal_transition("held for approval"),
         }
     }
 
     /// Returns the state of a device that, proven by its key, shows other parts than before.
-    pub fn hardware_changed(self, now: Timestamp) -> Result<Self, IllegalTransition> {
+    pub fn hold_for_changed_hardware(self, now: Timestamp) -> Result<Self, IllegalTransition> {
         match self {
             Self::Enrolling { .. } | Self::Managed { .. } => {
                 Ok(Self::HardwareChanged { since: now, was: Box::new(self) })
             }
             Self::HardwareChanged { .. } => Ok(self),
-            _ => self.illegal("held for changed hardware"),
+            _ => self.illegal_transition("held for changed hardware"),
         }
     }
 
     /// Returns the state after an administrator refused what the device waited for.
     #[must_use]
-    pub fn refused(self) -> Self {
+    pub fn refuse(self) -> Self {
         match self {
             Self::PendingApproval { .. } => Self::Claimed,
             Self::HardwareChanged { was, .. } => *was,
@@ -183,26 +183,26 @@ impl DeviceState {
     }
 
     /// Returns the state after the owner disabled the device or changed the message.
-    pub fn disabled(self, message: Option<String>, now: Timestamp) -> Result<Self, IllegalTransition> {
+    pub fn disable(self, message: Option<String>, now: Timestamp) -> Result<Self, IllegalTransition> {
         match self {
-            Self::Deprovisioned { .. } => self.illegal("disabled"),
+            Self::Deprovisioned { .. } => self.illegal_transition("disabled"),
             Self::Disabled { since, was, .. } => Ok(Self::Disabled { since, message, was }),
             other => Ok(Self::Disabled { since: now, message, was: Box::new(other) }),
         }
     }
 
     /// Returns the state after the owner enabled the device again.
-    pub fn enabled(self) -> Result<Self, IllegalTransition> {
+    pub fn enable(self) -> Result<Self, IllegalTransition> {
         match self {
             Self::Disabled { was, .. } => Ok(*was),
-            _ => self.illegal("enabled"),
+            _ => self.illegal_transition("enabled"),
         }
     }
 
     /// Returns the state after the owner released the device permanently.
-    pub fn deprovisioned(self, now: Timestamp) -> Result<Self, IllegalTransition> {
+    pub fn deprovision(self, now: Timestamp) -> Result<Self, IllegalTransition> {
         match self {
-            Self::Deprovisioned { .. } => self.illegal("deprovisioned"),
+            Self::Deprovisioned { .. } => self.illegal_transition("deprovisioned"),
             _ => Ok(Self::Deprovisioned { since: now }),
         }
     }
@@ -337,7 +337,7 @@ impl Device {
     /// Returns the device as matching sees it when a request comes with this key; `None` before its first
     /// enrollment.
     #[must_use]
-    pub fn bound(&self, key: Sha256) -> Option<Bound> {
+    pub fn bound_state(&self, key: Sha256) -> Option<Bound> {
         let since = self.bound_at?;
         Some(Bound { since, has_key: self.knows_key(key), identity: self.identity.clone() })
     }
@@ -346,9 +346,9 @@ impl Device {
     ///
     /// # Errors
     /// [`IllegalTransition`] if it never enrolled, or is disabled or deprovisioned.
-    pub fn ask_to_enroll_again(&mut self, now: Timestamp) -> Result<(), IllegalTransition> {
+    pub fn request_re_enrollment(&mut self, now: Timestamp) -> Result<(), IllegalTransition> {
         if self.latest.is_none() || self.state.refusal().is_some() {
-            return self.state.illegal("asked to enroll again");
+            return self.state.illegal_transition("asked to enroll again");
         }
         self.re_enroll_requested_at = Some(now);
         Ok(())
@@ -360,7 +360,7 @@ impl Device {
     /// [`IllegalTransition`] unless `generation` is the one that the device is enrolling with or
     /// is managed by.
     pub fn complete(&mut self, generation: Generation, now: Timestamp) -> Result<(), IllegalTransition> {
-        self.state = self.state.clone().completed(generation, now)?;
+        self.state = self.state.clone().complete(generation, now)?;
         self.active.clone_from(&self.latest);
         self.re_enroll_requested_at = None;
         Ok(())
@@ -395,7 +395,7 @@ pub struct ApprovalRequest {
     pub tie: Tie,
 }
 
-words! {
+closed_set! {
     /// The link between the sender of an unknown key and a device, weakest first.
     pub enum Tie {
         /// Only identifiers, which are printed on the box.
@@ -411,7 +411,7 @@ words! {
 /// last made longest ago from the network that asks with the most keys. So strangers at one address
 /// displace each other, and never the device's own requests.
 #[must_use]
-pub fn least_credible(requests: &[ApprovalRequest]) -> Option<&ApprovalRequest> {
+pub fn least_credible_request(requests: &[ApprovalRequest]) -> Option<&ApprovalRequest> {
     let from_there = |one: &ApprovalRequest| {
         requests.iter().filter(|other| (other.tie, other.source) == (one.tie, one.source)).count()
     };
@@ -425,7 +425,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(100);
 
-    fn all() -> Vec<DeviceState> {
+    fn every_state() -> Vec<DeviceState> {
         let generation = Generation(1);
         let managed = DeviceState::Managed { generation, since: NOW };
         vec![
@@ -466,26 +466,26 @@ mod tests {
         ];
         let names = ["second of many", "first of many", "elsewhere", "third of many", "school", "tpm"];
         for name in names {
-            let key = least_credible(&requests).unwrap().key;
+            let key = least_credible_request(&requests).unwrap().key;
             assert_eq!(key, Sha256::of(name.as_bytes()), "{name}");
             requests.retain(|one| one.key != key);
         }
-        assert_eq!(least_credible(&requests), None);
+        assert_eq!(least_credible_request(&requests), None);
     }
 
     #[test]
     fn every_transition_is_in_the_table() {
         type Step = fn(DeviceState) -> Result<DeviceState, IllegalTransition>;
         let steps: [(&str, Step); 7] = [
-            ("granted", |state| state.granted(Generation(2), NOW)),
-            ("completed", |state| state.completed(Generation(1), NOW)),
-            ("held", |state| state.held(NOW)),
-            ("hardware_changed", |state| state.hardware_changed(NOW)),
-            ("disabled", |state| state.disabled(None, NOW)),
-            ("enabled", DeviceState::enabled),
-            ("deprovisioned", |state| state.deprovisioned(NOW)),
+            ("granted", |state| state.grant(Generation(2), NOW)),
+            ("completed", |state| state.complete(Generation(1), NOW)),
+            ("held", |state| state.hold(NOW)),
+            ("hardware_changed", |state| state.hold_for_changed_hardware(NOW)),
+            ("disabled", |state| state.disable(None, NOW)),
+            ("enabled", DeviceState::enable),
+            ("deprovisioned", |state| state.deprovision(NOW)),
         ];
-        let table: Vec<String> = all()
+        let table: Vec<String> = every_state()
             .into_iter()
             .map(|from| {
                 let to = steps.map(|(step, take)| match take(from.clone()) {
@@ -514,20 +514,20 @@ deprovisioned: granted -> no, completed -> no, held -> no, hardware_changed -> n
 
     #[test]
     fn a_state_comes_back_as_it_was() {
-        for state in all().into_iter().filter(|state| state.refusal().is_none()) {
-            let disabled = state.clone().disabled(Some("first".to_owned()), NOW).unwrap();
-            let again = disabled.disabled(Some("second".to_owned()), Timestamp(200)).unwrap();
+        for state in every_state().into_iter().filter(|state| state.refusal().is_none()) {
+            let disabled = state.clone().disable(Some("first".to_owned()), NOW).unwrap();
+            let again = disabled.disable(Some("second".to_owned()), Timestamp(200)).unwrap();
             assert_eq!(again.refusal(), Some((RefusalKind::Disabled, Some("second"))));
-            assert_eq!(again.enabled().unwrap(), state);
+            assert_eq!(again.enable().unwrap(), state);
         }
         let managed = DeviceState::Managed { generation: Generation(1), since: NOW };
-        assert_eq!(managed.clone().hardware_changed(NOW).unwrap().refused(), managed);
-        assert_eq!(DeviceState::PendingApproval { since: NOW }.refused(), DeviceState::Claimed);
+        assert_eq!(managed.clone().hold_for_changed_hardware(NOW).unwrap().refuse(), managed);
+        assert_eq!(DeviceState::PendingApproval { since: NOW }.refuse(), DeviceState::Claimed);
     }
 
     #[test]
     fn a_state_survives_storage() {
-        for state in all() {
+        for state in every_state() {
             let json = serde_json::to_string(&state).unwrap();
             assert!(json.contains(state.name().name()), "{json}");
             assert_eq!(serde_json::from_str::<DeviceState>(&json).unwrap(), state);
@@ -538,7 +538,7 @@ deprovisioned: granted -> no, completed -> no, held -> no, hardware_changed -> n
     fn another_generation_cannot_complete_an_enrollment() {
         let enrolling = DeviceState::Enrolling { generation: Generation(2), since: NOW };
         for generation in [1, 3] {
-            assert!(enrolling.clone().completed(Generation(generation), NOW).is_err());
+            assert!(enrolling.clone().complete(Generation(generation), NOW).is_err());
         }
     }
 }

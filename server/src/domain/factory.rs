@@ -69,7 +69,7 @@ impl FactoryRecord {
     #[must_use]
     pub fn relation(&self, shown: &HardwareIdentity) -> Relation {
         let own = &self.identity;
-        if !lookup(own).any(|one| shown.shows(one) && is_same(own, shown, one)) {
+        if !distinguishing_identifiers(own).any(|one| shown.shows(one) && is_same(own, shown, one)) {
             return Relation::Other;
         }
         let first = |identity: &HardwareIdentity, kind| identity.of_kind(kind).next().cloned();
@@ -83,7 +83,7 @@ impl FactoryRecord {
     /// Returns the record after the device was shown again: the identifiers that it shows now, and its
     /// earlier keys where it shows none.
     #[must_use]
-    pub fn shown_again(&self, shown: &HardwareIdentity) -> Self {
+    pub fn with_latest_identity(&self, shown: &HardwareIdentity) -> Self {
         let mut identity = shown.clone();
         for kind in [IdentifierKind::DeviceKey, IdentifierKind::TpmKey] {
             let kept = self.identity.observed().iter().find(|one| one.identifier.kind() == kind);
@@ -108,7 +108,7 @@ impl FactoryRecord {
     #[must_use]
     pub fn key_for(&self, claim: &Claim) -> Option<IdentifierSet> {
         let key = self.identity.of_kind(IdentifierKind::DeviceKey).next()?;
-        let of_this = matches!(match_claims(&self.identity, &[claim.registered()]), Match::Claim(_));
+        let of_this = matches!(match_claims(&self.identity, &[claim.registered_claim()]), Match::Claim(_));
         let own = claim.reseller == Some(self.company) || claim.customer == self.company;
         if !of_this || !own || claim.sets.registered_keys().next().is_some() {
             return None;
@@ -128,7 +128,7 @@ impl FactoryRecord {
     /// A unit that was returned or scrapped must not leave behind a valid key; a working device must not be
     /// locked out, at its next factory reset, by somebody who tidies up.
     #[must_use]
-    pub fn withdrawn_from(&self, claim: &Claim, device: Option<&Device>) -> Withdrawal {
+    pub fn withdraw_from(&self, claim: &Claim, device: Option<&Device>) -> Withdrawal {
         let Some(key) = self.key().filter(|_| self.claim == Some(claim.id)) else {
             return Withdrawal::Nothing;
         };
@@ -148,10 +148,10 @@ impl FactoryRecord {
 /// Returns the texts by which a device's records, and claims on it, are found.
 #[must_use]
 pub fn lookup_keys(identity: &HardwareIdentity) -> BTreeSet<String> {
-    lookup(identity).map(lookup_text).collect()
+    distinguishing_identifiers(identity).map(lookup_text).collect()
 }
 
-fn lookup(identity: &HardwareIdentity) -> impl Iterator<Item = &Identifier> {
+fn distinguishing_identifiers(identity: &HardwareIdentity) -> impl Iterator<Item = &Identifier> {
     identity.observed().iter().map(|one| &one.identifier).filter(|one| one.kind().rank().is_some())
 }
 
@@ -276,7 +276,7 @@ mod tests {
             (of(1), &claim(&[&both]), None, &Withdrawal::Nothing),
             (of(1), &claim(&[&mac, &[(DeviceKey, &other)]]), Some(&bound(1)), &Withdrawal::Nothing),
         ] {
-            assert_eq!(&record.withdrawn_from(claim, device), expected, "{:?} {device:?}", claim.sets);
+            assert_eq!(&record.withdraw_from(claim, device), expected, "{:?} {device:?}", claim.sets);
         }
     }
 
@@ -284,7 +284,7 @@ mod tests {
     fn a_device_that_is_shown_again_keeps_its_key_and_gets_its_new_board() {
         let key = Sha256::of(b"a").to_string();
         let known = record(&[(MacAddress, MAC), (BoardSerial, "B1"), (DeviceKey, &key)]);
-        let again = known.shown_again(&identity(&[(MacAddress, MAC), (BoardSerial, "B2")]));
+        let again = known.with_latest_identity(&identity(&[(MacAddress, MAC), (BoardSerial, "B2")]));
         assert_eq!(again.identity, identity(&[(MacAddress, MAC), (BoardSerial, "B2"), (DeviceKey, &key)]));
     }
 }

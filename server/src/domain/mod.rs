@@ -3,7 +3,7 @@
 //! Nothing here reads a clock, a database or a socket: services pass in what the rules need. The heart is
 //! [`admission`], which decides who is admitted, who waits and who is refused.
 
-mod words;
+mod closed_set;
 
 pub mod access;
 pub mod account;

@@ -39,7 +39,7 @@ impl Network {
     /// Returns the enclosing network of `bits` bits, because providers hand out networks of 48 and 56 bits;
     /// `None` for IPv4, where a subscriber has one address.
     #[must_use]
-    pub fn wider(self, bits: u32) -> Option<IpAddr> {
+    pub fn enclosing_network(self, bits: u32) -> Option<IpAddr> {
         match self.0 {
             IpAddr::V4(_) => None,
             IpAddr::V6(v6) => Some(first_bits(v6, bits)),
@@ -48,7 +48,7 @@ impl Network {
 
     /// Returns the wider networks that one party may have all to itself, and the multiple of one subscriber's
     /// share of memory that each of them may hold.
-    pub fn enclosing(self) -> impl Iterator<Item = (Enclosing, usize)> {
+    pub fn enclosing_networks(self) -> impl Iterator<Item = (Enclosing, usize)> {
         let networks = match self.0 {
             IpAddr::V4(v4) => {
                 let [a, b, c, _] = v4.octets();
@@ -117,7 +117,7 @@ mod tests {
             let network = Network::of(address.parse().unwrap());
             assert_eq!(network.to_string(), text);
             assert_eq!(text.parse(), Ok(network));
-            let wider = |bits| network.wider(bits).map(|address| address.to_string());
+            let wider = |bits| network.enclosing_network(bits).map(|address| address.to_string());
             assert_eq!((wider(56).as_deref(), wider(48).as_deref()), (of_56, of_48));
         }
         assert_eq!("example.com".parse::<Network>(), Err(NotANetwork));
@@ -129,7 +129,7 @@ mod tests {
             ("192.0.2.7", vec![("192.0.2.0", 24, 2)]),
             ("2001:db8:1:2345::1", vec![("2001:db8:1:2300::", 56, 2), ("2001:db8:1::", 48, 3)]),
         ] {
-            let enclosing = Network::of(address.parse().unwrap()).enclosing();
+            let enclosing = Network::of(address.parse().unwrap()).enclosing_networks();
             let found: Vec<_> =
                 enclosing.map(|((first, bits), times)| (first.to_string(), bits, times)).collect();
             let found: Vec<_> =

@@ -2,7 +2,7 @@
 
 use super::{
     claim::{ClaimSets, ClaimTarget, Metadata},
-    words::words,
+    closed_set::closed_set,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, HashMap};
@@ -14,7 +14,7 @@ use unbox_common::{
 /// The maximum number of devices of one operation.
 pub const MAX_ITEMS: usize = 100_000;
 
-words! {
+closed_set! {
     /// The action of an operation on each of its devices.
     pub enum OperationKind {
         /// Claiming devices.
@@ -133,7 +133,7 @@ fn read_sets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ClaimSets, D:
     ClaimSets::from_text(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
-words! {
+closed_set! {
     /// The status of one device of an operation, named as in the Android Device Provisioning Partner API
     /// (`PerDeviceStatusInBatch.status`), without the common prefix.
     pub enum ItemStatus {

@@ -103,12 +103,12 @@ fn cut_everywhere(before: &[Command], command: Command, check: impl Fn(&Layout))
     };
     let is_whole = |changes: &u32| {
         let (_dir, layout) = prepared();
-        cut::after(*changes, || command(&layout)).is_ok()
+        cut::fail_after(*changes, || command(&layout)).is_ok()
     };
     let changes = (1..=10).find(is_whole).unwrap() - 1;
     for cut_after in 1..changes {
         let (_dir, layout) = prepared();
-        cut::after(cut_after, || command(&layout)).unwrap_err();
+        cut::fail_after(cut_after, || command(&layout)).unwrap_err();
         command(&layout).unwrap_or_else(|error| panic!("cut off after {cut_after}: {error}"));
         let faults = faults(&layout);
         assert!(faults.is_empty(), "cut off after {cut_after}: {faults:?}");
@@ -189,7 +189,7 @@ fn anchors_are_rotated_and_retired_once_wherever_that_is_cut_off() {
 fn no_anchor_is_retired_while_their_rotation_is_unfinished() {
     for changes in 2..6 {
         let (_dir, layout) = founded();
-        cut::after(changes, || rotate_anchors(&layout)).unwrap_err();
+        cut::fail_after(changes, || rotate_anchors(&layout)).unwrap_err();
         let before = tree(&layout);
         assert!(matches!(retire_anchors(&layout), Err(KeyError::Unfinished(_))), "{changes}");
         assert_eq!(tree(&layout), before);

@@ -313,7 +313,7 @@ pub(super) fn private_file(path: &Path) -> Result<(), KeyError> {
 }
 
 fn hidden(path: &Path, expected: &'static str) -> Result<(), KeyError> {
-    match files::exposure(path)? {
+    match files::mode_open_to_others(path)? {
         None => Ok(()),
         Some(mode) => Err(KeyError::Exposed { path: path.to_owned(), mode, expected }),
     }

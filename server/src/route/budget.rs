@@ -83,7 +83,7 @@ impl Holders {
 
     /// Returns each holder, and the multiple of one holder's share that it may have.
     fn each(self) -> impl Iterator<Item = (Holder, usize)> {
-        let wider = self.address.into_iter().flat_map(AddressKey::enclosing);
+        let wider = self.address.into_iter().flat_map(AddressKey::enclosing_networks);
         let wider = wider.map(|(network, times)| (Holder::Network(network), times));
         [self.address.map(Holder::Address), self.known].into_iter().flatten().map(|one| (one, 1)).chain(wider)
     }

@@ -57,7 +57,7 @@ fn whole_steps(took: Duration) -> Duration {
 
 /// Answers a hello, unless its address has guessed too many identifiers and shows nothing else.
 async fn answer_unless_guessed(app: &App, peer: &Peer, hello: HelloRequest) -> Result<Challenge, RouteError> {
-    let heard = app.services.hear(hello).await?;
+    let heard = app.services.examine_hello(hello).await?;
     let (from, now) = (address_key(peer), app.started.elapsed());
     if !heard.is_claimed {
         let waits = app.guesses.count(from, &heard.guesses, now);

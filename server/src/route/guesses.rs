@@ -119,7 +119,7 @@ impl Guesses {
 
     /// Returns the budgets of a guess: cell, burst, and the pause that each guess costs, in ms.
     fn budgets(&self, from: Network, guess: &Guess) -> impl Iterator<Item = (usize, u64, u64)> {
-        let wider = WIDER.into_iter().filter_map(move |(bits, times)| Some((from.wider(bits)?, bits, times)));
+        let wider = WIDER.into_iter().filter_map(move |(bits, times)| Some((from.enclosing_network(bits)?, bits, times)));
         let all = std::iter::once((from.address(), 64, 1)).chain(wider);
         all.map(move |(network, bits, times)| {
             let pause_ms = 3_600_000 / (u64::from(self.rate.per_hour) * times);

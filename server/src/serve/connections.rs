@@ -178,7 +178,7 @@ impl Open {
 /// Returns the networks that a connection counts for. Each has the share of one address: that is most of all
 /// connections already, so that a school may sit behind it.
 fn networks(address: Network) -> impl Iterator<Item = Enclosing> {
-    std::iter::once((address.address(), 128)).chain(address.enclosing().map(|(network, _)| network))
+    std::iter::once((address.address(), 128)).chain(address.enclosing_networks().map(|(network, _)| network))
 }
 
 impl Link {

@@ -3,7 +3,7 @@
 //! Each company manages its own accounts. Nobody can give an account more power than they have themselves,
 //! and a company keeps at least one active owner.
 
-use super::{ServiceError, Services, companies::shown};
+use super::{ServiceError, Services, companies::quote_name};
 use crate::{
     domain::{
         account::{Account, AccountKind, Email, Role},
@@ -58,7 +58,7 @@ pub struct AccountChange {
 impl Services {
     /// Creates an account.
     pub async fn create_account(&self, by: &Actor, new: NewAccount) -> Result<Account, ServiceError> {
-        may_manage(by, new.role)?;
+        check_may_manage(by, new.role)?;
         if by.scope() != Scope::Operator && new.company.is_none() {
             return Err(ServiceError::OperatorOnly);
         }
@@ -96,7 +96,7 @@ impl Services {
     /// Finds an account by its id.
     pub async fn account(&self, by: &Actor, id: AccountId) -> Result<Account, ServiceError> {
         let found = self.0.store.reader().await?.account(by.scope(), id).await?;
-        found.ok_or_else(|| no_account(id))
+        found.ok_or_else(|| account_not_found(id))
     }
 
     /// Finds an account by its e-mail address or by its id.
@@ -114,7 +114,7 @@ impl Services {
             (None, _, Ok(id)) => reader.account(by.scope(), id).await?,
             (None, _, Err(_)) => None,
         };
-        found.ok_or_else(|| ServiceError::not_found("account", shown(id_or_email)))
+        found.ok_or_else(|| ServiceError::not_found("account", quote_name(id_or_email)))
     }
 
     /// Changes an account's name or role, disables it or enables it again. Unchanged fields have no effect.
@@ -125,7 +125,7 @@ impl Services {
         change: AccountChange,
     ) -> Result<Account, ServiceError> {
         let now = self.now();
-        let name: Option<Name> = change.name.as_deref().map(parsed_name).transpose()?;
+        let name: Option<Name> = change.name.as_deref().map(parse_name).transpose()?;
         let to = move |was: &Account| {
             let renamed = name.as_ref().is_some_and(|name| *name != was.name);
             if renamed && was.kind == AccountKind::ServiceAccount {
@@ -201,13 +201,13 @@ impl Services {
                 let email: Email = email.parse().map_err(|error| ServiceError::invalid("email", error))?;
                 // An address may be longer than a name.
                 let short = || email.as_str().chars().take(crate::domain::name::MAX_NAME_CHARS).collect();
-                let name = parsed_name(&name.unwrap_or_else(short))?;
+                let name = parse_name(&name.unwrap_or_else(short))?;
                 (AccountKind::User, name, email)
             }
             NewHolder::ServiceAccount { name } => {
                 let email = Email::of_service_account(&name, new.company)
                     .map_err(|error| ServiceError::invalid("name", error))?;
-                (AccountKind::ServiceAccount, parsed_name(&name)?, email)
+                (AccountKind::ServiceAccount, parse_name(&name)?, email)
             }
         };
         check_role(kind, new.role)?;
@@ -242,7 +242,7 @@ impl Services {
                         return Ok(was);
                     }
                     if let Some(after) = &after {
-                        may_manage(&by, after.role)?;
+                        check_may_manage(&by, after.role)?;
                         check_role(after.kind, after.role)?;
                     }
                     if was.leaves_no_owner(after.as_ref(), tx.other_owners(&was).await?) {
@@ -289,8 +289,8 @@ fn actions(was: &Account, after: Option<&Account>) -> Vec<Action> {
 /// Returns an account that the actor may see and change, locked until the transaction ends.
 pub(super) async fn managed_account(tx: &mut Tx, by: &Actor, id: AccountId) -> Result<Account, ServiceError> {
     tx.lock_account(id).await?;
-    let account = tx.account(by.scope(), id).await?.ok_or_else(|| no_account(id))?;
-    may_manage(by, account.role)?;
+    let account = tx.account(by.scope(), id).await?.ok_or_else(|| account_not_found(id))?;
+    check_may_manage(by, account.role)?;
     Ok(account)
 }
 
@@ -306,14 +306,14 @@ fn check_role(kind: AccountKind, role: Role) -> Result<(), ServiceError> {
 }
 
 /// Checks that the actor may change accounts of this role.
-pub(super) fn may_manage(by: &Actor, role: Role) -> Result<(), ServiceError> {
+pub(super) fn check_may_manage(by: &Actor, role: Role) -> Result<(), ServiceError> {
     if by.role().may_manage(role) { Ok(()) } else { Err(ServiceError::RoleTooLow(role.max(Role::Admin))) }
 }
 
-fn no_account(id: AccountId) -> ServiceError {
+fn account_not_found(id: AccountId) -> ServiceError {
     ServiceError::not_found("account", id)
 }
 
-fn parsed_name(text: &str) -> Result<Name, ServiceError> {
+fn parse_name(text: &str) -> Result<Name, ServiceError> {
     text.parse().map_err(|error| ServiceError::invalid("name", error))
 }

@@ -4,7 +4,7 @@
 //! Bytes arrive in a file of their own below [`PARTS`], and are renamed to their digest in the transaction
 //! that registers them. Under the same lock, the last owner to delete them removes the file.
 
-use super::{ServiceError, Services, companies::customer_of, room::Room};
+use super::{ServiceError, Services, companies::customer_of, quota::DiskSpace};
 use crate::{
     domain::{
         actor::{Actor, Scope},
@@ -49,7 +49,7 @@ pub struct ArtifactUpload<R> {
 
 impl<R> ArtifactUpload<R> {
     /// Returns the upload of an artifact for all customers, with no expected digest.
-    pub fn shared(name: &str, bytes: R) -> Self {
+    pub fn for_all_customers(name: &str, bytes: R) -> Self {
         Self { customer: None, name: name.to_owned(), expected: None, bytes }
     }
 }
@@ -68,28 +68,28 @@ impl Services {
         let ArtifactUpload { customer, name, expected, bytes } = upload;
         let name: Name = name.parse().map_err(|error| ServiceError::invalid("name", error))?;
         check_owner(by, customer)?;
-        let part = self.part(&format!("{IN_ONE_GO}{}", self.0.ids.next(self.now())));
-        let mut room = self.room(customer).await?;
+        let part = self.part_path(&format!("{IN_ONE_GO}{}", self.0.ids.next(self.now())));
+        let mut space = self.disk_space(customer).await?;
         let written = spawn_blocking(move || {
             let part = Discarded(part);
-            let received = receive(&part.0, 0, MAX_ARTIFACT_BYTES, bytes, &mut room)?;
-            // The bytes need their room until they are registered.
-            Ok::<_, FilesError>((part, received, room))
+            let received = receive(&part.0, 0, MAX_ARTIFACT_BYTES, bytes, &mut space)?;
+            // The bytes need their disk space until they are registered.
+            Ok::<_, FilesError>((part, received, space))
         });
-        let (part, received, room) = written.await.map_err(|_| ServiceError::Busy)??;
+        let (part, received, space) = written.await.map_err(|_| ServiceError::Busy)??;
         match received.end {
             End::Whole => {}
             End::NoRoom(why) => return Err(*why),
             End::Cut => return Err(ServiceError::invalid("", CUT)),
-            End::TooLong => return Err(too_large()),
+            End::TooLong => return Err(too_large_error()),
         }
         check_digest(expected, received.sha256)?;
         let new = self.new_artifact(customer, name, received.sha256, received.length);
         let id = new.id;
         let registered = self.register(by, new, part.0.clone(), None).await?;
-        // Bytes that were registered before need no further room.
+        // Bytes that were registered before need no further disk space.
         if registered.id == id {
-            room.settle();
+            space.commit();
         }
         Ok(registered)
     }
@@ -131,7 +131,7 @@ impl Services {
                             services.check_quota(tx, customer, new.size).await?;
                         }
                     }
-                    blocking(move || files::publish(&part, &path)).await?;
+                    run_blocking(move || files::publish(&part, &path)).await?;
                     services.note_artifact(tx, &by, new, upload).await
                 })
             })
@@ -214,7 +214,7 @@ impl Services {
                     }
                     let uses = tx.artifact_uses(&was).await?;
                     if !uses.is_empty() {
-                        return Err(in_use(&uses));
+                        return Err(in_use_error(&uses));
                     }
                     let was_last = tx.delete_artifact(&was).await?;
                     let detail = json!({"name": was.name});
@@ -240,7 +240,7 @@ impl Services {
                     if tx.artifact_is_registered(sha256).await? {
                         return Ok(());
                     }
-                    blocking(move || files::remove(&path)).await
+                    run_blocking(move || files::remove(&path)).await
                 })
             })
             .await
@@ -258,7 +258,7 @@ impl Services {
     }
 
     /// Returns the path of bytes that are not yet an artifact.
-    pub(super) fn part(&self, name: &str) -> PathBuf {
+    pub(super) fn part_path(&self, name: &str) -> PathBuf {
         self.settings().artifact_directory.join(PARTS).join(name)
     }
 }
@@ -273,7 +273,7 @@ fn check_owner(by: &Actor, customer: Option<CompanyId>) -> Result<(), ServiceErr
     }
 }
 
-fn in_use(by: &[ArtifactUse]) -> ServiceError {
+fn in_use_error(by: &[ArtifactUse]) -> ServiceError {
     let name = |one: &ArtifactUse| match one {
         ArtifactUse::Configuration(id, name) => format!("configuration {id} \"{name}\""),
         ArtifactUse::Dpc(name) => format!("DPC {name} of the catalogue"),
@@ -290,7 +290,7 @@ fn in_use(by: &[ArtifactUse]) -> ServiceError {
 pub(super) const CUT: &str = "expected bytes up to the end that was announced. Send them again";
 
 /// Returns the error for more bytes than an artifact may have.
-pub(super) fn too_large() -> ServiceError {
+pub(super) fn too_large_error() -> ServiceError {
     ServiceError::TooLarge(MAX_ARTIFACT_BYTES)
 }
 
@@ -306,7 +306,7 @@ pub(super) fn check_digest(expected: Option<Sha256>, found: Sha256) -> Result<()
 }
 
 /// Runs blocking work on another thread.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(super) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, FilesError> + Send + 'static,
 ) -> Result<T, ServiceError> {
     Ok(spawn_blocking(work).await.map_err(|_| ServiceError::Busy)??)
@@ -352,7 +352,7 @@ pub(super) fn receive(
     at: u64,
     limit: u64,
     mut bytes: impl Read,
-    room: &mut Room,
+    space: &mut DiskSpace,
 ) -> Result<Received, FilesError> {
     if let Some(directory) = path.parent() {
         files::make_directory(directory, PUBLIC_DIRECTORY)?;
@@ -369,7 +369,7 @@ pub(super) fn receive(
             Ok(read) => buffer.get(..read).unwrap_or_default(),
             Err(_) => break End::Cut,
         };
-        if let Err(why) = room.take(read.len() as u64) {
+        if let Err(why) = space.reserve(read.len() as u64) {
             break End::NoRoom(Box::new(why));
         }
         added += read.len() as u64;

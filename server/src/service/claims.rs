@@ -2,9 +2,9 @@
 
 use super::{
     ServiceError, Services,
-    claiming::{CROWDED, Taken},
-    companies::customer_seen,
+    companies::visible_customer,
     configurations::check_configuration,
+    register_claims::{CROWDED, ClaimOutcome},
 };
 use crate::{
     domain::{
@@ -71,16 +71,16 @@ impl Services {
                 let (services, by, claim) = (services.clone(), by.clone(), claim.clone());
                 Box::pin(async move {
                     check_parties(tx, &by, &claim).await?;
-                    let id = match services.take_claim(tx, &claim).await? {
-                        Taken::New(id) => id,
-                        Taken::Already { claim, .. } => {
+                    let id = match services.add_claim(tx, &claim).await? {
+                        ClaimOutcome::New(id) => id,
+                        ClaimOutcome::Already { claim, .. } => {
                             return Err(ServiceError::Conflict(format!(
                                 "Claim {claim} has this device already."
                             )));
                         }
-                        Taken::OtherOwner => return Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
-                        Taken::Crowded => return Err(ServiceError::Conflict(CROWDED.to_owned())),
-                        Taken::NoKey => return Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)),
+                        ClaimOutcome::OtherOwner => return Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
+                        ClaimOutcome::Crowded => return Err(ServiceError::Conflict(CROWDED.to_owned())),
+                        ClaimOutcome::NoKey => return Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)),
                     };
                     services.note_claimed(tx, &by, &claim, id);
                     Ok(Claim { id, ..claim })
@@ -191,10 +191,10 @@ impl Services {
 
     pub(super) async fn end_claim(&self, tx: &mut Tx, by: &Actor, id: ClaimId) -> Result<(), ServiceError> {
         let now = self.now();
-        let claim = in_force(tx, by, id).await?;
+        let claim = claim_in_force(tx, by, id).await?;
         tx.release_claim(&claim, now).await?;
         if let Some(mut device) = tx.device_of_claim(id).await?
-            && let Ok(state) = device.state.clone().deprovisioned(now)
+            && let Ok(state) = device.state.clone().deprovision(now)
         {
             device.state = state;
             tx.save_device(&device).await?;
@@ -217,7 +217,7 @@ impl Services {
             .write(move |tx| {
                 let (services, by) = (services.clone(), by.clone());
                 Box::pin(async move {
-                    let claim = in_force(tx, &by, id).await?;
+                    let claim = claim_in_force(tx, &by, id).await?;
                     check_configuration(tx, claim.customer, configuration).await?;
                     let at = tx.next_version(claim.customer, now).await?;
                     tx.set_claim_configuration(id, configuration, at).await?;
@@ -249,7 +249,7 @@ impl Services {
             .write(move |tx| {
                 let (services, by) = (services.clone(), by.clone());
                 Box::pin(async move {
-                    let claim = in_force(tx, &by, id).await?;
+                    let claim = claim_in_force(tx, &by, id).await?;
                     if proof == ProofKind::RegisteredKey && claim.sets.registered_keys().next().is_none() {
                         return Err(ServiceError::invalid("proof", NO_REGISTERED_KEY));
                     }
@@ -289,7 +289,7 @@ fn check_sets(new: &NewClaim) -> Result<(), ServiceError> {
 
 /// Checks that customer, reseller and configuration exist and belong together.
 pub(super) async fn check_parties(tx: &mut Tx, by: &Actor, claim: &Claim) -> Result<(), ServiceError> {
-    customer_seen(tx, by, claim.customer).await?;
+    visible_customer(tx, by, claim.customer).await?;
     check_configuration(tx, claim.customer, claim.configuration).await?;
     let reseller = match claim.reseller {
         Some(id) => {
@@ -305,7 +305,7 @@ pub(super) async fn check_parties(tx: &mut Tx, by: &Actor, claim: &Claim) -> Res
 }
 
 /// Returns a claim that is in force, locked until the transaction ends.
-pub(super) async fn in_force(tx: &mut Tx, by: &Actor, id: ClaimId) -> Result<Claim, ServiceError> {
+pub(super) async fn claim_in_force(tx: &mut Tx, by: &Actor, id: ClaimId) -> Result<Claim, ServiceError> {
     tx.lock_claim(id).await?;
     let found = tx.claim(by.scope(), id).await?.filter(|claim| claim.released_at.is_none());
     found.ok_or_else(|| ServiceError::not_found("claim", id))

@@ -1,7 +1,7 @@
 //! Companies: creating and finding customers, and the companies that work for them. Changes are in
 //! `company_changes.rs`, links between companies in `links.rs`.
 
-use super::{NewAccount, NewHolder, ServiceError, Services, lookalikes::note_lookalikes};
+use super::{NewAccount, NewHolder, ServiceError, Services, confusable_names::add_confusable_names};
 use crate::{
     domain::{
         access::Principal,
@@ -43,7 +43,7 @@ pub struct NewCompany {
 impl NewCompany {
     /// Returns a company with nothing but a kind and a name.
     #[must_use]
-    pub fn named(kind: CompanyKind, name: &str) -> Self {
+    pub fn new(kind: CompanyKind, name: &str) -> Self {
         Self {
             kind,
             name: name.to_owned(),
@@ -73,7 +73,7 @@ impl Services {
                 Box::pin(async move {
                     check_parent(tx, &by, &company).await?;
                     if !tx.insert_company(&company).await? {
-                        return Err(name_taken(company.kind.name(), &company.name));
+                        return Err(name_taken_error(company.kind.name(), &company.name));
                     }
                     if let Some(creator) = creator {
                         tx.link_companies(creator, company.id, company.created_at).await?;
@@ -122,7 +122,7 @@ impl Services {
                 let (company, accounts) = (company.clone(), accounts.clone());
                 Box::pin(async move {
                     if !tx.insert_company(&company).await? {
-                        return Err(name_taken(company.kind.name(), &company.name));
+                        return Err(name_taken_error(company.kind.name(), &company.name));
                     }
                     tx.link_companies(creator, company.id, company.created_at).await?;
                     for account in &accounts {
@@ -195,7 +195,7 @@ impl Services {
             factory_keys: false,
             created_at: now,
         };
-        check(&company)?;
+        check_company(&company)?;
         Ok(company)
     }
 
@@ -235,7 +235,7 @@ impl Services {
             Ok(id) => reader.company(by.scope(), id).await?.filter(|company| company.kind == kind),
             Err(_) => None,
         };
-        found.ok_or_else(|| ServiceError::not_found(kind.name(), shown(id_or_name)))
+        found.ok_or_else(|| ServiceError::not_found(kind.name(), quote_name(id_or_name)))
     }
 }
 
@@ -249,11 +249,11 @@ async fn created_detail(
     detail.insert("kind".to_owned(), json!(company.kind));
     detail.insert("name".to_owned(), json!(company.name));
     detail.insert("creator".to_owned(), json!(creator));
-    note_lookalikes(tx, company, detail).await
+    add_confusable_names(tx, company, detail).await
 }
 
 /// Checks that the fields of a company are consistent.
-pub(super) fn check(company: &Company) -> Result<(), ServiceError> {
+pub(super) fn check_company(company: &Company) -> Result<(), ServiceError> {
     if (company.kind == CompanyKind::Vendor) != company.parent.is_some() {
         return Err(ServiceError::invalid("parent", "a vendor has a reseller, and nobody else does"));
     }
@@ -293,24 +293,24 @@ pub(super) async fn check_parent(tx: &mut Tx, by: &Actor, company: &Company) -> 
 /// Returns a customer that the actor may act for.
 pub(super) async fn customer_of(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
     if by.scope().covers(id) {
-        customer_seen(tx, by, id).await
+        visible_customer(tx, by, id).await
     } else {
         Err(ServiceError::not_found("customer", id))
     }
 }
 
 /// Returns a customer that the actor may act for, or register devices for.
-pub(super) async fn customer_seen(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
+pub(super) async fn visible_customer(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
     let found = tx.company(by.scope(), id).await?.filter(|company| company.kind == CompanyKind::Customer);
     found.ok_or_else(|| ServiceError::not_found("customer", id))
 }
 
 /// Returns the error for a name that is in use.
-pub(super) fn name_taken(what: &'static str, name: &Name) -> ServiceError {
+pub(super) fn name_taken_error(what: &'static str, name: &Name) -> ServiceError {
     ServiceError::AlreadyExists(format!("There is a {what} named {name:?} already. Choose another name."))
 }
 
 /// Quotes a name for use in an error.
-pub(super) fn shown(name: &str) -> String {
+pub(super) fn quote_name(name: &str) -> String {
     format!("{:?}", name.chars().take(64).collect::<String>())
 }

@@ -2,8 +2,8 @@
 
 use super::{
     ServiceError, Services,
-    companies::{check, check_parent, name_taken},
-    lookalikes::note_lookalikes,
+    companies::{check_company, check_parent, name_taken_error},
+    confusable_names::add_confusable_names,
 };
 use crate::{
     domain::{
@@ -75,7 +75,7 @@ impl Services {
                         return Ok(was);
                     }
                     if !tx.update_company(&after).await? {
-                        return Err(taken(tx, &after).await?);
+                        return Err(conflict_error(tx, &after).await?);
                     }
                     services.note_changes(tx, &by, &was, &after).await?;
                     Ok(after)
@@ -170,7 +170,7 @@ impl Services {
             let mut detail = Map::new();
             detail.insert("was".to_owned(), json!(was.name));
             detail.insert("name".to_owned(), json!(after.name));
-            Some(note_lookalikes(tx, after, detail).await?)
+            Some(add_confusable_names(tx, after, detail).await?)
         };
         let mut note = |action, detail| {
             self.note(tx, by, action, Subject::Company(was.id), Some(was.id), detail);
@@ -225,14 +225,14 @@ fn check_change(by: &Actor, was: &Company, after: &Company) -> Result<(), Servic
     if by.scope() != Scope::Operator && (terms_undone || entitlements(after) != entitlements(was)) {
         return Err(ServiceError::OperatorOnly);
     }
-    check(after)
+    check_company(after)
 }
 
 /// Returns an error that names the conflict: the name or the Workspace account.
-async fn taken(tx: &mut Tx, company: &Company) -> Result<ServiceError, ServiceError> {
+async fn conflict_error(tx: &mut Tx, company: &Company) -> Result<ServiceError, ServiceError> {
     let named = tx.company_named(Scope::Operator, company.kind, company.name.as_str()).await?;
     if named.is_some_and(|other| other.id != company.id) {
-        return Ok(name_taken(company.kind.name(), &company.name));
+        return Ok(name_taken_error(company.kind.name(), &company.name));
     }
     let text = "Another company has this Google Workspace account already. Name one that is its own.";
     Ok(ServiceError::AlreadyExists(text.to_owned()))

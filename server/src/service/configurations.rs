@@ -2,7 +2,7 @@
 
 use super::{
     ServiceError, Services,
-    companies::{customer_of, name_taken, shown},
+    companies::{customer_of, name_taken_error, quote_name},
 };
 use crate::{
     domain::{
@@ -82,7 +82,7 @@ impl Services {
                     }
                     check_artifacts(tx, &new).await?;
                     if !tx.insert_configuration(&new).await? {
-                        return Err(name_taken("configuration", &new.name));
+                        return Err(name_taken_error("configuration", &new.name));
                     }
                     if default {
                         services.make_default(tx, &by, customer, Some(new.id)).await?;
@@ -132,7 +132,7 @@ impl Services {
         customer: CompanyId,
         id_or_name: &str,
     ) -> Result<Configuration, ServiceError> {
-        let missing = || ServiceError::not_found("configuration", shown(id_or_name));
+        let missing = || ServiceError::not_found("configuration", quote_name(id_or_name));
         if !by.scope().covers(customer) {
             return Err(missing());
         }
@@ -165,14 +165,14 @@ impl Services {
                 let (services, by, name, document) =
                     (services.clone(), by.clone(), name.clone(), document.clone());
                 Box::pin(async move {
-                    let was = found(tx, &by, id).await?;
+                    let was = configuration_in_scope(tx, &by, id).await?;
                     let mut new = was.clone();
                     new.name = name.unwrap_or(new.name);
                     new.document = document.unwrap_or(new.document);
                     new.updated_at = tx.next_version(was.customer, now).await?;
                     check_artifacts(tx, &new).await?;
                     if !tx.update_configuration(&new).await? {
-                        return Err(name_taken("configuration", &new.name));
+                        return Err(name_taken_error("configuration", &new.name));
                     }
                     let customer = customer_of(tx, &by, new.customer).await?;
                     match (default, customer.default_configuration == Some(id)) {
@@ -209,9 +209,9 @@ impl Services {
             .write(move |tx| {
                 let (services, by) = (services.clone(), by.clone());
                 Box::pin(async move {
-                    let was = found(tx, &by, id).await?;
+                    let was = configuration_in_scope(tx, &by, id).await?;
                     if let Some(used) = tx.configuration_use(id).await? {
-                        return Err(in_use(used));
+                        return Err(in_use_error(used));
                     }
                     tx.delete_configuration(id).await?;
                     let detail = json!({"name": was.name});
@@ -311,7 +311,7 @@ fn parse_document(document: &str) -> Result<Document, ServiceError> {
     Document::parse(document).map_err(|error| ServiceError::invalid("document", error))
 }
 
-async fn found(tx: &mut Tx, by: &Actor, id: ConfigurationId) -> Result<Configuration, ServiceError> {
+async fn configuration_in_scope(tx: &mut Tx, by: &Actor, id: ConfigurationId) -> Result<Configuration, ServiceError> {
     tx.configuration(by.scope(), id).await?.ok_or_else(|| ServiceError::not_found("configuration", id))
 }
 
@@ -361,7 +361,7 @@ pub(super) async fn check_artifact(
     Err(ServiceError::invalid(field, rule))
 }
 
-fn in_use(by: Use) -> ServiceError {
+fn in_use_error(by: Use) -> ServiceError {
     let what = match by {
         Use::Claim => "a claim uses it. Give its claims another configuration first",
         Use::Token => "a token uses it. Revoke its tokens first",

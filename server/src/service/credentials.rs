@@ -2,7 +2,7 @@
 
 use super::{
     ServiceError, Services,
-    accounts::{managed_account, may_manage},
+    accounts::{check_may_manage, managed_account},
     key_file::{KeyPair, ServiceAccountKeyFile, public_key},
 };
 use crate::{
@@ -46,7 +46,7 @@ impl Services {
     pub async fn create_api_key(&self, by: &Actor, new: NewApiKey) -> Result<(ApiKey, Secret), ServiceError> {
         let name: Name = new.name.parse().map_err(|error| ServiceError::invalid("name", error))?;
         let now = self.now();
-        in_time(new.expires_at, now)?;
+        check_expiry(new.expires_at, now)?;
         let holder = self.account(by, new.account).await?;
         let (key, secret, digest) =
             self.api_key_of((holder.id, holder.kind, holder.company), name, new.expires_at)?;
@@ -58,9 +58,9 @@ impl Services {
                 let (services, by, key) = (services.clone(), by.clone(), key.clone());
                 Box::pin(async move {
                     let account = managed_account(tx, &by, key.account).await?;
-                    room_for_another(tx.count_api_keys(account.id, now).await?, "API keys")?;
+                    check_credential_limit(tx.count_api_keys(account.id, now).await?, "API keys")?;
                     tx.insert_api_key(&key, digest).await?;
-                    services.note_credential(tx, &by, Action::ApiKeyCreated, &account, named(&key));
+                    services.note_credential(tx, &by, Action::ApiKeyCreated, &account, api_key_detail(&key));
                     Ok::<_, ServiceError>(key)
                 })
             })
@@ -84,7 +84,7 @@ impl Services {
     /// Finds an API key by its id.
     pub async fn api_key(&self, by: &Actor, id: ApiKeyId) -> Result<ApiKey, ServiceError> {
         let found = self.0.store.reader().await?.api_key(by.scope(), id).await?;
-        found.ok_or_else(|| no_api_key(id))
+        found.ok_or_else(|| api_key_not_found(id))
     }
 
     /// Replaces an API key with a new one of the same name and lifetime. The old one stays valid for
@@ -109,11 +109,11 @@ impl Services {
                 let (services, by, new) = (services.clone(), by.clone(), new.clone());
                 Box::pin(async move {
                     let (account, old) = managed_api_key(tx, &by, id).await?;
-                    in_force(old.revoked_at, old.expires_at, now)?;
+                    check_in_force(old.revoked_at, old.expires_at, now)?;
                     // The old key makes room for the new one, unless both are valid for a while.
                     let others = tx.count_api_keys(account.id, now).await?;
-                    room_for_another(others.saturating_sub(overlap.is_zero().into()), "API keys")?;
-                    let (expires_at, revoked_at) = end(old.expires_at, now, overlap);
+                    check_credential_limit(others.saturating_sub(overlap.is_zero().into()), "API keys")?;
+                    let (expires_at, revoked_at) = replaced_key_end(old.expires_at, now, overlap);
                     tx.end_api_key(&ApiKey { expires_at, revoked_at, ..old }).await?;
                     tx.insert_api_key(&new, digest).await?;
                     let detail = json!({"key": new.id, "name": new.name, "expires_at": new.expires_at, "replaces": id});
@@ -140,7 +140,7 @@ impl Services {
                     }
                     let key = ApiKey { revoked_at: Some(now), ..key };
                     tx.end_api_key(&key).await?;
-                    services.note_credential(tx, &by, Action::ApiKeyRevoked, &account, named(&key));
+                    services.note_credential(tx, &by, Action::ApiKeyRevoked, &account, api_key_detail(&key));
                     Ok(key)
                 })
             })
@@ -157,10 +157,10 @@ impl Services {
         expires_at: Option<Timestamp>,
     ) -> Result<(ServiceAccountKey, ServiceAccountKeyFile), ServiceError> {
         let now = self.now();
-        in_time(expires_at, now)?;
+        check_expiry(expires_at, now)?;
         let holder = self.key_holder(by, account).await?;
         let in_force = self.0.store.reader().await?.count_service_account_keys(account, now).await?;
-        room_for_another(in_force, "keys")?;
+        check_credential_limit(in_force, "keys")?;
         let pair = self.key_pair().await?;
         let key = self.add_key(by, account, pair.public.clone(), expires_at, "made").await?;
         let file = ServiceAccountKeyFile::new(&holder, &key.id, pair.private, base_url);
@@ -179,7 +179,7 @@ impl Services {
         check_overlap(overlap)?;
         let now = self.now();
         let old = self.service_account_key(by, id).await?;
-        in_force(old.revoked_at, old.expires_at, now)?;
+        check_in_force(old.revoked_at, old.expires_at, now)?;
         let holder = self.key_holder(by, old.account).await?;
         let expires_at = old.expires_at.map(|end| now.after(end.since(old.created_at)));
         let pair = self.key_pair().await?;
@@ -192,10 +192,10 @@ impl Services {
                 let (services, by, id, new) = (services.clone(), by.clone(), id.clone(), new.clone());
                 Box::pin(async move {
                     let (account, old) = managed_key(tx, &by, &id).await?;
-                    in_force(old.revoked_at, old.expires_at, now)?;
+                    check_in_force(old.revoked_at, old.expires_at, now)?;
                     let others = tx.count_service_account_keys(account.id, now).await?;
-                    room_for_another(others.saturating_sub(overlap.is_zero().into()), "keys")?;
-                    let (expires_at, revoked_at) = end(old.expires_at, now, overlap);
+                    check_credential_limit(others.saturating_sub(overlap.is_zero().into()), "keys")?;
+                    let (expires_at, revoked_at) = replaced_key_end(old.expires_at, now, overlap);
                     tx.end_service_account_key(&ServiceAccountKey { expires_at, revoked_at, ..old }).await?;
                     tx.insert_service_account_key(&new).await?;
                     let detail = json!({"key": new.id, "expires_at": new.expires_at, "replaces": id});
@@ -216,15 +216,15 @@ impl Services {
         id: &KeyId,
     ) -> Result<ServiceAccountKey, ServiceError> {
         let found = self.0.store.reader().await?.service_account_key(by.scope(), id).await?;
-        found.ok_or_else(|| no_key(id))
+        found.ok_or_else(|| key_not_found(id))
     }
 
     /// Returns the service account that a key is to be made for. This early check saves work; the binding
     /// check happens when the key is stored.
     async fn key_holder(&self, by: &Actor, account: AccountId) -> Result<Account, ServiceError> {
         let holder = self.account(by, account).await?;
-        may_manage(by, holder.role)?;
-        signs_in_by_key(&holder)?;
+        check_may_manage(by, holder.role)?;
+        check_signs_in_by_key(&holder)?;
         Ok(holder)
     }
 
@@ -296,7 +296,7 @@ impl Services {
         origin: &'static str,
     ) -> Result<ServiceAccountKey, ServiceError> {
         let now = self.now();
-        in_time(expires_at, now)?;
+        check_expiry(expires_at, now)?;
         let key = self.key_of(account, public_key, expires_at)?;
         let (services, by) = (self.clone(), by.clone());
         self.0
@@ -305,8 +305,8 @@ impl Services {
                 let (services, by, key) = (services.clone(), by.clone(), key.clone());
                 Box::pin(async move {
                     let account = managed_account(tx, &by, account).await?;
-                    signs_in_by_key(&account)?;
-                    room_for_another(tx.count_service_account_keys(account.id, now).await?, "keys")?;
+                    check_signs_in_by_key(&account)?;
+                    check_credential_limit(tx.count_service_account_keys(account.id, now).await?, "keys")?;
                     tx.insert_service_account_key(&key).await?;
                     let detail = json!({"key": key.id, "origin": origin, "expires_at": key.expires_at});
                     let action = Action::ServiceAccountKeyCreated;
@@ -344,7 +344,7 @@ impl Services {
             account_kind,
             company,
             name,
-            prefix: ApiKey::shown(&secret),
+            prefix: ApiKey::stored_prefix(&secret),
             created_at: now,
             expires_at,
             revoked_at: None,
@@ -367,10 +367,10 @@ impl Services {
 
 /// Returns an API key that the actor may revoke, and its account, locked until the transaction ends.
 async fn managed_api_key(tx: &mut Tx, by: &Actor, id: ApiKeyId) -> Result<(Account, ApiKey), ServiceError> {
-    let key = tx.api_key(by.scope(), id).await?.ok_or_else(|| no_api_key(id))?;
+    let key = tx.api_key(by.scope(), id).await?.ok_or_else(|| api_key_not_found(id))?;
     let account = managed_account(tx, by, key.account).await?;
     // Read again: the previous holder of the lock may have revoked it.
-    let key = tx.api_key(by.scope(), id).await?.ok_or_else(|| no_api_key(id))?;
+    let key = tx.api_key(by.scope(), id).await?.ok_or_else(|| api_key_not_found(id))?;
     Ok((account, key))
 }
 
@@ -380,19 +380,19 @@ async fn managed_key(
     by: &Actor,
     id: &KeyId,
 ) -> Result<(Account, ServiceAccountKey), ServiceError> {
-    let key = tx.service_account_key(by.scope(), id).await?.ok_or_else(|| no_key(id))?;
+    let key = tx.service_account_key(by.scope(), id).await?.ok_or_else(|| key_not_found(id))?;
     let account = managed_account(tx, by, key.account).await?;
-    let key = tx.service_account_key(by.scope(), id).await?.ok_or_else(|| no_key(id))?;
+    let key = tx.service_account_key(by.scope(), id).await?.ok_or_else(|| key_not_found(id))?;
     Ok((account, key))
 }
 
-fn named(key: &ApiKey) -> serde_json::Value {
+fn api_key_detail(key: &ApiKey) -> serde_json::Value {
     json!({"key": key.id, "name": key.name, "expires_at": key.expires_at})
 }
 
 /// Returns the new expiry and the revocation time of a key that is replaced now and was valid until
 /// `expires_at`.
-fn end(
+fn replaced_key_end(
     expires_at: Option<Timestamp>,
     now: Timestamp,
     overlap: Duration,
@@ -411,7 +411,7 @@ fn check_overlap(overlap: Duration) -> Result<(), ServiceError> {
     Ok(())
 }
 
-fn in_force(
+fn check_in_force(
     revoked_at: Option<Timestamp>,
     expires_at: Option<Timestamp>,
     now: Timestamp,
@@ -422,14 +422,14 @@ fn in_force(
     Ok(())
 }
 
-fn in_time(expires_at: Option<Timestamp>, now: Timestamp) -> Result<(), ServiceError> {
+fn check_expiry(expires_at: Option<Timestamp>, now: Timestamp) -> Result<(), ServiceError> {
     if expires_at.is_some_and(|end| end <= now) {
         return Err(ServiceError::invalid("expires_at", "expected a time to come"));
     }
     Ok(())
 }
 
-fn room_for_another(in_force: u64, what: &str) -> Result<(), ServiceError> {
+fn check_credential_limit(in_force: u64, what: &str) -> Result<(), ServiceError> {
     if in_force < MAX_CREDENTIALS {
         return Ok(());
     }
@@ -438,7 +438,7 @@ fn room_for_another(in_force: u64, what: &str) -> Result<(), ServiceError> {
     )))
 }
 
-fn signs_in_by_key(account: &Account) -> Result<(), ServiceError> {
+fn check_signs_in_by_key(account: &Account) -> Result<(), ServiceError> {
     if account.kind == AccountKind::ServiceAccount {
         return Ok(());
     }
@@ -446,10 +446,10 @@ fn signs_in_by_key(account: &Account) -> Result<(), ServiceError> {
     Err(ServiceError::Conflict(advice.to_owned()))
 }
 
-fn no_key(id: &KeyId) -> ServiceError {
+fn key_not_found(id: &KeyId) -> ServiceError {
     ServiceError::not_found("key", id)
 }
 
-fn no_api_key(id: ApiKeyId) -> ServiceError {
+fn api_key_not_found(id: ApiKeyId) -> ServiceError {
     ServiceError::not_found("API key", id)
 }

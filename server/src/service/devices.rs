@@ -159,8 +159,8 @@ impl Services {
             .write(move |tx| {
                 let (services, by) = (services.clone(), by.clone());
                 Box::pin(async move {
-                    let device = found(tx, &by, id).await?;
-                    let request = requested(tx, id, key).await?;
+                    let device = device_for_update(tx, &by, id).await?;
+                    let request = approval_request(tx, id, key).await?;
                     tx.approve_request(id, key, now).await?;
                     let detail = json!({"key": key, "replaced": request.replaced});
                     services.note_device(tx, &by, Action::RequestApproved, &device, detail);
@@ -178,11 +178,11 @@ impl Services {
             .write(move |tx| {
                 let (services, by) = (services.clone(), by.clone());
                 Box::pin(async move {
-                    let mut device = found(tx, &by, id).await?;
-                    let request = requested(tx, id, key).await?;
+                    let mut device = device_for_update(tx, &by, id).await?;
+                    let request = approval_request(tx, id, key).await?;
                     tx.delete_request(id, key).await?;
                     if tx.requests(by.scope(), Some(id), 1).await?.is_empty() {
-                        device.state = device.state.refused();
+                        device.state = device.state.refuse();
                         tx.save_device(&device).await?;
                     }
                     let detail = json!({"key": key, "replaced": request.replaced});
@@ -204,7 +204,7 @@ impl Services {
         let now = self.now();
         let detail = json!({"message": message});
         self.change_device(by, id, Action::DeviceDisabled, detail, move |device| {
-            device.state = device.state.clone().disabled(message.clone(), now)?;
+            device.state = device.state.clone().disable(message.clone(), now)?;
             Ok(())
         })
         .await
@@ -213,7 +213,7 @@ impl Services {
     /// Enables a device again, in its previous state.
     pub async fn enable_device(&self, by: &Actor, id: DeviceId) -> Result<Device, ServiceError> {
         self.change_device(by, id, Action::DeviceEnabled, json!({}), |device| {
-            device.state = device.state.clone().enabled()?;
+            device.state = device.state.clone().enable()?;
             Ok(())
         })
         .await
@@ -223,7 +223,7 @@ impl Services {
     pub async fn deprovision_device(&self, by: &Actor, id: DeviceId) -> Result<Device, ServiceError> {
         let now = self.now();
         self.change_device(by, id, Action::DeviceDeprovisioned, json!({}), move |device| {
-            device.state = device.state.clone().deprovisioned(now)?;
+            device.state = device.state.clone().deprovision(now)?;
             Ok(())
         })
         .await
@@ -233,7 +233,7 @@ impl Services {
     pub async fn request_re_enrollment(&self, by: &Actor, id: DeviceId) -> Result<Device, ServiceError> {
         let now = self.now();
         self.change_device(by, id, Action::ReEnrollmentRequested, json!({}), move |device| {
-            device.ask_to_enroll_again(now)
+            device.request_re_enrollment(now)
         })
         .await
     }
@@ -260,7 +260,7 @@ impl Services {
             .write(move |tx| {
                 let (services, by) = (services.clone(), by.clone());
                 Box::pin(async move {
-                    let device = found(tx, &by, id).await?;
+                    let device = device_for_update(tx, &by, id).await?;
                     tx.insert_reset_ticket(ticket).await?;
                     let detail = json!({"expires_at": expires_at});
                     services.note_device(tx, &by, Action::ResetTicketMinted, &device, detail);
@@ -290,7 +290,7 @@ impl Services {
                 let (services, by, change, detail) =
                     (services.clone(), by.clone(), change.clone(), detail.clone());
                 Box::pin(async move {
-                    let mut device = found(tx, &by, id).await?;
+                    let mut device = device_for_update(tx, &by, id).await?;
                     change(&mut device)?;
                     tx.save_device(&device).await?;
                     services.note_device(tx, &by, action, &device, detail);
@@ -305,10 +305,10 @@ impl Services {
     }
 }
 
-async fn found(tx: &mut Tx, by: &Actor, id: DeviceId) -> Result<Device, ServiceError> {
+async fn device_for_update(tx: &mut Tx, by: &Actor, id: DeviceId) -> Result<Device, ServiceError> {
     tx.device_for_update(by.scope(), id).await?.ok_or_else(|| ServiceError::not_found("device", id))
 }
 
-async fn requested(tx: &mut Tx, id: DeviceId, key: Sha256) -> Result<ApprovalRequest, ServiceError> {
+async fn approval_request(tx: &mut Tx, id: DeviceId, key: Sha256) -> Result<ApprovalRequest, ServiceError> {
     tx.request(id, key).await?.ok_or_else(|| ServiceError::not_found("request with key", key))
 }

@@ -1,6 +1,6 @@
 //! Checks of stored data, which find problems before a device runs into them.
 
-use super::{ServiceError, Services, Settings, lookalikes::check_names};
+use super::{ServiceError, Services, Settings, confusable_names::check_confusable_names};
 use crate::{
     domain::{
         actor::Actor,
@@ -65,7 +65,7 @@ impl Services {
         self.check_tokens(&mut reader, by.scope(), &mut found).await?;
         if by.scope() == Scope::Operator {
             self.check_artifacts(&mut reader, &mut found).await?;
-            check_names(&mut reader, &mut found).await?;
+            check_confusable_names(&mut reader, &mut found).await?;
             drop(reader);
             self.check_database(&mut found).await?;
             for problem in self.0.store.integrity().await? {
@@ -164,7 +164,7 @@ async fn check_claims(
     settings: &Settings,
     found: &mut Findings,
 ) -> Result<(), ServiceError> {
-    let customers = customers(reader, scope).await?;
+    let customers = customers_by_id(reader, scope).await?;
     let mut after = None;
     loop {
         let page = whole_page(after);
@@ -181,7 +181,7 @@ async fn check_claims(
 }
 
 /// Returns the customers' names, and whether each has a default configuration.
-async fn customers(
+async fn customers_by_id(
     reader: &mut Reader,
     scope: Scope,
 ) -> Result<HashMap<CompanyId, (Name, bool)>, ServiceError> {
@@ -210,7 +210,7 @@ fn check_identifiers(claim: &Claim, models: &Models, found: &mut Findings) {
         );
         found.add(Severity::Warning, unusable_check(set.reason()), subject(), advice);
     }
-    let manufactured = claim.metadata.manufactured().unwrap_or_else(|invalid| {
+    let manufactured = claim.metadata.manufacture_date().unwrap_or_else(|invalid| {
         let advice =
             format!("Its {MANUFACTURE_DATE} names no day: {invalid}. Change it in the claim's metadata.");
         found.add(Severity::Note, "claim_manufacture_date", subject(), advice);
@@ -264,7 +264,7 @@ fn check_claim(
         }
         _ => {}
     }
-    if claim.proof != ProofKind::Tpm && !claim.sets.usable().is_empty() && claim.registered().sets.is_empty()
+    if claim.proof != ProofKind::Tpm && !claim.sets.usable().is_empty() && claim.registered_claim().sets.is_empty()
     {
         let advice = "It registers nothing but a TPM, and asks for another proof, so that its device is never found. \
                       Set its proof to tpm.";

@@ -22,7 +22,7 @@ impl Services {
         title: Option<&str>,
         description: &str,
     ) -> Result<CatalogueDpc, ServiceError> {
-        operator_only(by)?;
+        check_operator(by)?;
         let dpc = dpc::parse(description).map_err(|error| ServiceError::invalid("dpc", error))?;
         let title: Option<Name> =
             title.map(str::parse).transpose().map_err(|error| ServiceError::invalid("title", error))?;
@@ -58,14 +58,14 @@ impl Services {
 
     /// Finds a DPC by its name.
     pub async fn dpc(&self, name: &str) -> Result<CatalogueDpc, ServiceError> {
-        let missing = || ServiceError::not_found("DPC", super::companies::shown(name));
+        let missing = || ServiceError::not_found("DPC", super::companies::quote_name(name));
         let name: DpcName = name.parse().map_err(|_| missing())?;
         self.0.store.reader().await?.dpc(&name).await?.ok_or_else(missing)
     }
 
     /// Removes a DPC from the catalogue. Configurations that were made from it keep it.
     pub async fn delete_dpc(&self, by: &Actor, name: &str) -> Result<(), ServiceError> {
-        operator_only(by)?;
+        check_operator(by)?;
         let found = self.dpc(name).await?;
         let (services, by) = (self.clone(), by.clone());
         self.0
@@ -84,6 +84,6 @@ impl Services {
     }
 }
 
-fn operator_only(by: &Actor) -> Result<(), ServiceError> {
+fn check_operator(by: &Actor) -> Result<(), ServiceError> {
     if by.scope() == Scope::Operator { Ok(()) } else { Err(ServiceError::OperatorOnly) }
 }

@@ -107,12 +107,12 @@ impl ServiceError {
 
     /// Returns a refusal with nothing but its kind.
     #[must_use]
-    pub fn refused(kind: RefusalKind) -> Self {
+    pub fn refusal(kind: RefusalKind) -> Self {
         Problem::new(kind).into()
     }
 
     /// Returns a refusal with an explanation.
-    pub fn refused_because(kind: RefusalKind, detail: impl Into<String>) -> Self {
+    pub fn refusal_with_detail(kind: RefusalKind, detail: impl Into<String>) -> Self {
         Problem::new(kind).detail(detail).into()
     }
 

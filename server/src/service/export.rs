@@ -4,7 +4,7 @@
 //! An export is not a snapshot: it shows each claim as it is when its page is read. A snapshot would make
 //! the database hold its old state for as long as a client takes to read.
 
-use super::{ServiceError, Services, patience::patiently};
+use super::{ServiceError, Services, retry::retry_during_outage};
 use crate::{
     domain::{
         actor::{Actor, Scope},
@@ -115,7 +115,7 @@ impl ClaimExport {
     /// # Errors
     /// [`ServiceError::Unauthenticated`] once the actor may no longer see the claims.
     pub async fn next_rows(&mut self) -> Result<Option<Vec<ExportedClaim>>, ServiceError> {
-        let (claims, next) = patiently(|| self.read_page()).await?;
+        let (claims, next) = retry_during_outage(|| self.read_page()).await?;
         self.next = next;
         if claims.is_empty() {
             self.next = Next::End;

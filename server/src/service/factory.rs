@@ -75,7 +75,7 @@ impl Services {
     ///
     /// # Errors
     /// Returns errors of the request as a whole; each device has its own result.
-    pub async fn register_built(
+    pub async fn register_factory_devices(
         &self,
         by: &Actor,
         devices: Vec<HardwareIdentity>,
@@ -135,16 +135,16 @@ impl Services {
             match record.relation(&identity) {
                 Relation::Other => {}
                 Relation::Same => known.push(record),
-                Relation::Contradicts(kind) => return Ok(Registration::Refused(contradicted(kind))),
+                Relation::Contradicts(kind) => return Ok(Registration::Refused(contradiction_text(kind))),
             }
         }
         let claims = tx.claims_with(by.scope(), &keys).await?;
         let (mut known, was) = match known.as_slice() {
             [] => (self.new_record(by, company, identity), None),
-            [one] => (one.shown_again(&identity), Some(one.clone())),
+            [one] => (one.with_latest_identity(&identity), Some(one.clone())),
             _ => return Ok(Registration::Refused(TWO_RECORDS.to_owned())),
         };
-        let claim = match the_claim(&known, &claims) {
+        let claim = match single_claim(&known, &claims) {
             Ok(claim) => claim,
             Err(problem) => return Ok(Registration::Refused(problem.to_owned())),
         };
@@ -226,7 +226,7 @@ impl Services {
         let given = |claim: &Claim| {
             let keys = claim.sets.lookup_keys();
             let able = |record| with_key(claim, record).map(|claim| WithKey { claim, from: Some(record.id) });
-            let mut able = records.found_by(&keys).filter_map(able);
+            let mut able = records.find(&keys).filter_map(able);
             // If a claim fits two records, neither is trusted.
             match (able.next(), able.next()) {
                 (Some(only), None) => only,
@@ -237,7 +237,7 @@ impl Services {
     }
 
     /// Returns the known facts about devices, within the actor's organisation.
-    pub async fn look_up_built(
+    pub async fn look_up_factory_devices(
         &self,
         by: &Actor,
         devices: &[HardwareIdentity],
@@ -252,7 +252,7 @@ impl Services {
             claim.sets.lookup_keys().into_iter().chain(claim.sets.search_keys()).collect()
         });
         let records = ByKey::new(records, FactoryRecord::lookup_keys);
-        Ok(devices.iter().map(|device| standing(device, &claims, &records)).collect())
+        Ok(devices.iter().map(|device| device_standing(device, &claims, &records)).collect())
     }
 }
 
@@ -291,28 +291,28 @@ impl<T> ByKey<T> {
         Self { all, places }
     }
 
-    fn found_by(&self, keys: &BTreeSet<String>) -> impl Iterator<Item = &T> + use<'_, T> {
+    fn find(&self, keys: &BTreeSet<String>) -> impl Iterator<Item = &T> + use<'_, T> {
         let found: BTreeSet<usize> =
             keys.iter().filter_map(|key| self.places.get(key)).flatten().copied().collect();
         found.into_iter().filter_map(|at| self.all.get(at))
     }
 }
 
-fn standing(
+fn device_standing(
     device: &HardwareIdentity,
     claims: &ByKey<Claim>,
     records: &ByKey<FactoryRecord>,
 ) -> DeviceStanding {
     let (mut record, mut duplicate) = (None, None);
-    for one in records.found_by(&lookup_keys(device)) {
+    for one in records.find(&lookup_keys(device)) {
         match one.relation(device) {
             Relation::Other => {}
             Relation::Same => record = Some(one.id),
             Relation::Contradicts(kind) => duplicate = Some(kind),
         }
     }
-    let candidates: Vec<&Claim> = claims.found_by(&lookup_keys(device)).collect();
-    let registered: Vec<_> = candidates.iter().map(|claim| claim.registered()).collect();
+    let candidates: Vec<&Claim> = claims.find(&lookup_keys(device)).collect();
+    let registered: Vec<_> = candidates.iter().map(|claim| claim.registered_claim()).collect();
     let sets = |reason: &Reason| -> Vec<IdentifierSet> {
         let claim = registered.iter().find(|one| one.claim == reason.claim);
         claim.map(|one| one.sets.clone()).unwrap_or_default()
@@ -322,7 +322,7 @@ fn standing(
         Match::Claim(reason) | Match::Contested { reason, .. } => {
             let whole = sets(&reason)
                 .into_iter()
-                .find(|set| set.rank() == reason.rank && set.members().iter().all(|one| names(&reason, one)));
+                .find(|set| set.rank() == reason.rank && set.members().iter().all(|one| reason_names(&reason, one)));
             let members = whole.map(|set| set.members().to_vec()).unwrap_or_default();
             Claimed::By(reason, members)
         }
@@ -340,13 +340,13 @@ fn standing(
     DeviceStanding { claimed, record, duplicate }
 }
 
-fn names(reason: &Reason, member: &Identifier) -> bool {
+fn reason_names(reason: &Reason, member: &Identifier) -> bool {
     reason.identifiers.iter().any(|one| *one == member.to_string())
 }
 
 /// Returns the claim on this device, if exactly one customer has one.
-fn the_claim<'c>(record: &FactoryRecord, claims: &'c [Claim]) -> Result<Option<&'c Claim>, &'static str> {
-    let registered: Vec<_> = claims.iter().map(Claim::registered).collect();
+fn single_claim<'c>(record: &FactoryRecord, claims: &'c [Claim]) -> Result<Option<&'c Claim>, &'static str> {
+    let registered: Vec<_> = claims.iter().map(Claim::registered_claim).collect();
     let Match::Claim(reason) = match_claims(&record.identity, &registered) else { return Ok(None) };
     let claim = claims.iter().find(|claim| claim.id == reason.claim);
     let own = |kind| record.identity.of_kind(kind).next().map(|key: &Identifier| key.value().to_owned());
@@ -364,7 +364,7 @@ fn the_claim<'c>(record: &FactoryRecord, claims: &'c [Claim]) -> Result<Option<&
 
 fn with_key(claim: &Claim, record: &FactoryRecord) -> Option<Claim> {
     let key = record.key_for(claim)?;
-    let sets: ClaimSets = claim.sets.with(key);
+    let sets: ClaimSets = claim.sets.with_set(key);
     (sets.usable().len() <= MAX_SETS).then(|| Claim { sets, ..claim.clone() })
 }
 
@@ -386,7 +386,7 @@ const ANOTHER_KEY: &str = "The claim on this device has another device key alrea
 const TOO_MANY_SETS: &str = "The claim on this device can take no further identifiers. Ask the reseller to \
      claim it again.";
 
-fn contradicted(kind: IdentifierKind) -> String {
+fn contradiction_text(kind: IdentifierKind) -> String {
     format!(
         "Another device on record shares identifiers with it, and has another {kind}. Put it aside, and look \
          for the part, or the key, that belongs to another device."

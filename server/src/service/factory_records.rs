@@ -30,7 +30,7 @@ impl Services {
         id: FactoryRecordId,
     ) -> Result<FactoryRecord, ServiceError> {
         let found = self.0.store.reader().await?.factory_record(by.scope(), id).await?;
-        found.ok_or_else(|| no_record(id))
+        found.ok_or_else(|| record_not_found(id))
     }
 
     /// Deletes a record. The claim that received its key loses that key, and is returned.
@@ -59,7 +59,7 @@ impl Services {
         by: &Actor,
         id: FactoryRecordId,
     ) -> Result<Option<ClaimId>, ServiceError> {
-        let record = held(tx, by, id).await?;
+        let record = record_for_update(tx, by, id).await?;
         let claim = match record.claim {
             Some(claim) => self.withdraw_key(tx, by, &record, claim).await?,
             None => None,
@@ -84,7 +84,7 @@ impl Services {
         let found = tx.claim(Scope::Operator, claim).await?;
         let Some(was) = found.filter(|claim| claim.released_at.is_none()) else { return Ok(None) };
         let device = tx.device_of_claim(claim).await?;
-        match record.withdrawn_from(&was, device.as_ref()) {
+        match record.withdraw_from(&was, device.as_ref()) {
             Withdrawal::Nothing => Ok(None),
             Withdrawal::InUse => Err(ServiceError::Conflict(format!(
                 "The device of claim {claim} enrolled with the key of this record. End the claim, or \
@@ -103,12 +103,12 @@ impl Services {
 
 /// Returns a record, locked until the transaction ends: nobody registers it again, and no claim gets its
 /// key.
-async fn held(tx: &mut Tx, by: &Actor, id: FactoryRecordId) -> Result<FactoryRecord, ServiceError> {
-    let mut record = tx.factory_record(by.scope(), id).await?.ok_or_else(|| no_record(id))?;
+async fn record_for_update(tx: &mut Tx, by: &Actor, id: FactoryRecordId) -> Result<FactoryRecord, ServiceError> {
+    let mut record = tx.factory_record(by.scope(), id).await?.ok_or_else(|| record_not_found(id))?;
     loop {
         let keys: Vec<String> = record.lookup_keys().into_iter().collect();
         tx.hold_keys(&keys).await?;
-        let now = tx.factory_record(by.scope(), id).await?.ok_or_else(|| no_record(id))?;
+        let now = tx.factory_record(by.scope(), id).await?.ok_or_else(|| record_not_found(id))?;
         if now.lookup_keys().into_iter().eq(keys) {
             return Ok(now);
         }
@@ -117,6 +117,6 @@ async fn held(tx: &mut Tx, by: &Actor, id: FactoryRecordId) -> Result<FactoryRec
     }
 }
 
-fn no_record(id: FactoryRecordId) -> ServiceError {
+fn record_not_found(id: FactoryRecordId) -> ServiceError {
     ServiceError::not_found("factory record", id)
 }

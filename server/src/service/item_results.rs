@@ -11,21 +11,21 @@ const ACCOUNT_ENDED: &str = "The account that asked for this was disabled or del
      another account.";
 
 /// Returns the result for the devices left over when the requesting account lost its rights.
-pub(super) fn account_ended() -> ItemResult {
+pub(super) fn account_ended_result() -> ItemResult {
     ItemResult::failure(ItemStatus::PermissionDenied, AUTHORIZATION_FAIL, ACCOUNT_ENDED)
 }
 
-pub(super) fn not_yours(message: &str) -> ItemResult {
+pub(super) fn not_yours_result(message: &str) -> ItemResult {
     ItemResult::failure(ItemStatus::SectionNotYours, "DEVICE_ALREADY_EXISTS", message)
 }
 
-pub(super) fn as_result(outcome: Result<ClaimId, ServiceError>) -> Result<ItemResult, ServiceError> {
-    outcome.map(ItemResult::success).or_else(refusal)
+pub(super) fn item_result(outcome: Result<ClaimId, ServiceError>) -> Result<ItemResult, ServiceError> {
+    outcome.map(ItemResult::success).or_else(refusal_result)
 }
 
 /// Turns an error into an item's result if it concerns that item only; every other error undoes the whole
 /// part, which is tried again. An item is checked completely before it writes anything.
-pub(super) fn refusal(error: ServiceError) -> Result<ItemResult, ServiceError> {
+pub(super) fn refusal_result(error: ServiceError) -> Result<ItemResult, ServiceError> {
     let (status, name) = match &error {
         ServiceError::NotFound { what: "device" | "claim", .. } => {
             (ItemStatus::InvalidDeviceIdentifier, "INVALID_DEVICE_ID")

@@ -34,7 +34,7 @@ impl Services {
 
 impl ItemSpool {
     fn new(directory: PathBuf) -> Self {
-        let lines = BufReader::new(files::spooled(&directory, MAX_MEMORY_BYTES));
+        let lines = BufReader::new(files::spooled_file(&directory, MAX_MEMORY_BYTES));
         Self { lines, directory, items: 0, bytes: 0 }
     }
 
@@ -43,10 +43,10 @@ impl ItemSpool {
     /// # Errors
     /// [`ServiceError::NoRoom`] if the disk is full.
     pub fn push(&mut self, item: &Item) -> Result<(), ServiceError> {
-        let work = serde_json::to_string(&item.work).map_err(|error| self.failed(error.into()))?;
+        let work = serde_json::to_string(&item.work).map_err(|error| self.write_error(error.into()))?;
         let lines = format!("{}\n{work}\n", item.echo);
         let written = self.lines.get_mut().write_all(lines.as_bytes());
-        written.map_err(|error| self.failed(error))?;
+        written.map_err(|error| self.write_error(error))?;
         self.items += 1;
         self.bytes += lines.len() as u64;
         Ok(())
@@ -72,7 +72,7 @@ impl ItemSpool {
 
     /// Goes back to the first item.
     pub(super) fn rewind(&mut self) -> Result<(), ServiceError> {
-        self.lines.rewind().map_err(|error| self.failed(error))
+        self.lines.rewind().map_err(|error| self.write_error(error))
     }
 
     /// Returns the next items, at most this many and not many more than this many bytes; an empty list at
@@ -80,20 +80,20 @@ impl ItemSpool {
     pub(super) fn next(&mut self, items: usize, bytes: usize) -> Result<Vec<QueuedItem>, ServiceError> {
         let (mut part, mut size) = (Vec::new(), 0);
         while part.len() < items && size < bytes {
-            let (Some(echo), Some(work)) = (self.line()?, self.line()?) else { break };
+            let (Some(echo), Some(work)) = (self.read_line()?, self.read_line()?) else { break };
             size += echo.len() + work.len();
             part.push(QueuedItem { echo, work });
         }
         Ok(part)
     }
 
-    fn line(&mut self) -> Result<Option<String>, ServiceError> {
+    fn read_line(&mut self) -> Result<Option<String>, ServiceError> {
         let mut line = String::new();
-        self.lines.read_line(&mut line).map_err(|error| self.failed(error))?;
+        self.lines.read_line(&mut line).map_err(|error| self.write_error(error))?;
         Ok(line.strip_suffix('\n').map(str::to_owned))
     }
 
-    fn failed(&self, source: io::Error) -> ServiceError {
+    fn write_error(&self, source: io::Error) -> ServiceError {
         FilesError::Write { path: self.directory.clone(), source }.into()
     }
 }

@@ -5,7 +5,7 @@
 //! [`crate::store`], and answers only when they are on disk.
 //!
 //! * devices: [`Services::hello`], [`Services::prove`] (`handshake/`), [`Services::report`],
-//!   [`Services::check_in`] (`managed.rs`);
+//!   [`Services::check_in`] (`managed_devices.rs`);
 //! * administrators: one file for each kind of object, each method with an
 //!   [`Actor`](crate::domain::actor::Actor) that the audit trail names and whose scope the store
 //!   applies;
@@ -18,11 +18,11 @@
 mod accounts;
 mod artifacts;
 mod audit;
-mod claiming;
 mod claims;
 mod companies;
 mod company_changes;
 mod configurations;
+mod confusable_names;
 mod credentials;
 mod devices;
 mod doctor;
@@ -37,14 +37,14 @@ mod item_results;
 mod item_spool;
 mod key_file;
 mod links;
-mod lookalikes;
-mod managed;
+mod managed_devices;
 mod operations;
-mod patience;
+mod quota;
 mod readiness;
-mod reselling;
+mod register_claims;
+mod reseller_claims;
 mod retention;
-mod room;
+mod retry;
 mod sign_in;
 mod signer;
 mod tokens;
@@ -71,8 +71,8 @@ pub use handshake::{Guess, Heard, HelloRequest, Origin, Proof};
 pub use import::{Import, ImportDefaults, ImportSummary, RowOutcome, RowResult};
 pub use item_spool::ItemSpool;
 pub use key_file::{ServiceAccountKeyFile, base_url};
-pub use managed::DeviceIdentityCert;
-pub use reselling::ResellerClaims;
+pub use managed_devices::DeviceIdentityCert;
+pub use reseller_claims::ResellerClaims;
 pub use sign_in::{OAuthError, OAuthRefusal, SignIn, TokenAnswer, TokenRequest};
 pub use signer::{CertifiedEnrollment, Signer, SignerError, TrustBundle};
 pub use tokens::NewToken;
@@ -212,8 +212,8 @@ struct Parts {
     key_making: tokio::sync::Mutex<()>,
     /// The turns of requests that work on uploads.
     turns: uploads::Turns,
-    /// The room taken by arriving uploads.
-    arriving: room::Arriving,
+    /// The open streams of bytes, by customer.
+    open_streams: quota::OpenStreams,
     readiness: readiness::Readiness,
 }
 
@@ -247,7 +247,7 @@ impl Services {
             operation_waits,
             key_making,
             turns: uploads::Turns::default(),
-            arriving: room::Arriving::default(),
+            open_streams: quota::OpenStreams::default(),
             readiness: readiness::Readiness::default(),
         })))
     }
@@ -271,7 +271,7 @@ impl Services {
 
     /// Returns the present time, as services see it.
     #[must_use]
-    pub fn present(&self) -> Timestamp {
+    pub fn current_time(&self) -> Timestamp {
         self.now()
     }
 

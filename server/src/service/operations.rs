@@ -6,10 +6,10 @@
 
 use super::{
     ItemSpool, ServiceError, Services,
-    claiming::{CROWDED, Taken},
     claims::{NO_REGISTERED_KEY, NewClaim, OTHER_OWNER, check_parties},
-    item_results::{account_ended, as_result, not_yours, refusal},
-    reselling::{OTHER_RESELLER, meant},
+    item_results::{account_ended_result, item_result, not_yours_result, refusal_result},
+    register_claims::{CROWDED, ClaimOutcome},
+    reseller_claims::{OTHER_RESELLER, resolve_target},
 };
 use crate::{
     domain::{
@@ -294,8 +294,8 @@ impl Services {
             return Ok(false);
         };
         let work = tx.operation_work(&operation, PART_ITEMS, PART_BYTES).await?;
-        if !may_go_on(tx, &operation).await? {
-            let refused = vec![account_ended(); work.len()];
+        if !may_continue(tx, &operation).await? {
+            let refused = vec![account_ended_result(); work.len()];
             tx.save_results(&operation, &refused, self.now()).await?;
             return Ok(true);
         }
@@ -335,21 +335,21 @@ impl Services {
             }
         }
         let asked: Vec<Claim> = claims.iter().map(|(_, claim)| claim.clone()).collect();
-        let taken = self.take_claims(tx, &asked).await?;
+        let taken = self.add_claims(tx, &asked).await?;
         let mut fresh: Vec<ClaimId> = Vec::new();
         for ((position, claim), became) in claims.into_iter().zip(taken) {
             let result = match became {
-                Taken::New(id) => {
+                ClaimOutcome::New(id) => {
                     fresh.push(id);
                     ItemResult::success(id)
                 }
-                Taken::Already { claim: id, reseller } if reseller == claim.reseller => {
-                    as_result(self.register_again(tx, by, id, claim).await.map(|claim| claim.id))?
+                ClaimOutcome::Already { claim: id, reseller } if reseller == claim.reseller => {
+                    item_result(self.register_again(tx, by, id, claim).await.map(|claim| claim.id))?
                 }
-                Taken::Already { .. } => not_yours(OTHER_RESELLER),
-                Taken::OtherOwner => not_yours(OTHER_OWNER),
-                Taken::Crowded => not_yours(CROWDED),
-                Taken::NoKey => as_result(Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)))?,
+                ClaimOutcome::Already { .. } => not_yours_result(OTHER_RESELLER),
+                ClaimOutcome::OtherOwner => not_yours_result(OTHER_OWNER),
+                ClaimOutcome::Crowded => not_yours_result(CROWDED),
+                ClaimOutcome::NoKey => item_result(Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)))?,
             };
             if let Some(slot) = results.get_mut(position) {
                 *slot = Some(result);
@@ -397,13 +397,13 @@ impl Services {
         };
         let claim = match self.new_claim(by, new) {
             Ok(claim) => claim,
-            Err(error) => return Ok(Err(refusal(error)?)),
+            Err(error) => return Ok(Err(refusal_result(error)?)),
         };
         let asked = (customer, configuration, protected);
         if let Entry::Vacant(unknown) = parties.0.entry(asked) {
             unknown.insert(match check_parties(tx, by, &claim).await {
                 Ok(()) => None,
-                Err(error) => Some(refusal(error)?),
+                Err(error) => Some(refusal_result(error)?),
             });
         }
         let checked = parties.0.get(&asked).cloned().flatten();
@@ -418,11 +418,11 @@ impl Services {
                 _ => ItemResult::failure(ItemStatus::OtherError, "INVALID_OPERATION", "It is a claim."),
             });
         };
-        let id = match meant(tx, by, target).await {
+        let id = match resolve_target(tx, by, target).await {
             Ok(id) => id,
-            Err(error) => return refusal(error),
+            Err(error) => return refusal_result(error),
         };
-        as_result(match work {
+        item_result(match work {
             Work::Unclaim { until: Some(until), .. } => {
                 self.release_until(tx, by, id, Some(until)).await.map(|_| id)
             }
@@ -435,7 +435,7 @@ impl Services {
 }
 
 /// Whether the requesting account may still do what the rest of the operation requires.
-async fn may_go_on(tx: &mut Tx, operation: &Operation) -> Result<bool, ServiceError> {
+async fn may_continue(tx: &mut Tx, operation: &Operation) -> Result<bool, ServiceError> {
     let Some(id) = operation.account else { return Ok(true) };
     let account = tx.account(Scope::Operator, id).await?;
     Ok(account.is_some_and(|account| account.may_change_for(operation.company)))

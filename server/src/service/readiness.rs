@@ -17,7 +17,7 @@ impl Services {
     ///
     /// # Errors
     /// The reason, for people.
-    pub async fn ready(&self) -> Result<(), String> {
+    pub async fn check_readiness(&self) -> Result<(), String> {
         let mut latest = self.0.readiness.0.lock().await;
         let now = self.now();
         if let Some((at, outcome)) = &*latest

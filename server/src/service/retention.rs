@@ -18,14 +18,14 @@ const CLAIMS_AT_ONCE: u32 = 100;
 const DEVICES_AT_ONCE: u32 = 500;
 
 impl Services {
-    pub(super) fn before(&self, kept: Duration) -> Timestamp {
+    pub(super) fn cutoff(&self, kept: Duration) -> Timestamp {
         let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
         Timestamp(self.now().0.saturating_sub(kept))
     }
 
     /// Deletes reports older than the settings keep them, and returns the number of entries.
     pub async fn forget_reports(&self) -> Result<u64, ServiceError> {
-        let before = self.before(self.settings().reports_kept);
+        let before = self.cutoff(self.settings().reports_kept);
         let (mut after, mut forgotten): (Option<DeviceId>, u64) = (None, 0);
         while let Some(until) = self.0.store.reader().await?.device_some_after(after, DEVICES_AT_ONCE).await?
         {
@@ -43,7 +43,7 @@ impl Services {
     /// Deletes claims that ended longer ago than the settings keep them, with their devices, and returns
     /// their number.
     pub async fn forget_claims(&self) -> Result<u64, ServiceError> {
-        let (before, mut forgotten) = (self.before(self.settings().claims_kept), 0);
+        let (before, mut forgotten) = (self.cutoff(self.settings().claims_kept), 0);
         loop {
             let ended = self.0.store.reader().await?.claims_ended_before(before, CLAIMS_AT_ONCE).await?;
             if ended.is_empty() {
@@ -62,7 +62,7 @@ impl Services {
     /// power cut it may be there twice, with the same id.
     pub async fn archive_audit(&self) -> Result<u64, ServiceError> {
         let Some(kept) = self.settings().audit_kept else { return Ok(0) };
-        let (before, mut moved) = (self.before(kept), 0);
+        let (before, mut moved) = (self.cutoff(kept), 0);
         loop {
             let entries = self.0.store.reader().await?.audit_before(before, ENTRIES_AT_ONCE).await?;
             if entries.is_empty() {
@@ -72,7 +72,7 @@ impl Services {
             let directory = self.settings().audit_directory.clone();
             let written = spawn_blocking(move || {
                 files::make_directory(&directory, PRIVATE_DIRECTORY)?;
-                for (day, lines) in by_day(&entries) {
+                for (day, lines) in group_by_day(&entries) {
                     files::append(
                         &directory.join(format!("audit-{day}.ndjson")),
                         lines.as_bytes(),
@@ -93,7 +93,7 @@ impl Services {
 }
 
 /// Returns lines of JSON by the day of the first event, such as `2026-11-21`.
-fn by_day(entries: &[Entry]) -> std::collections::BTreeMap<String, String> {
+fn group_by_day(entries: &[Entry]) -> std::collections::BTreeMap<String, String> {
     let mut days: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
     for entry in entries {
         let day = entry.at.to_string().chars().take(10).collect();

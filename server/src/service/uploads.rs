@@ -5,9 +5,9 @@
 
 use super::{
     ServiceError, Services,
-    artifacts::{End, IN_ONE_GO, Received, blocking, check_digest, digest, receive, too_large},
+    artifacts::{End, IN_ONE_GO, Received, check_digest, digest, receive, run_blocking, too_large_error},
     companies::customer_of,
-    room::Room,
+    quota::DiskSpace,
 };
 use crate::{
     domain::{
@@ -92,12 +92,12 @@ pub struct UploadTurn {
 impl UploadTurn {
     /// Returns the number of bytes on disk.
     #[must_use]
-    pub fn received(&self) -> u64 {
+    pub fn received_bytes(&self) -> u64 {
         self.upload.received
     }
 
     /// Waits until another request takes over, which then waits for this one to end.
-    pub fn taken_over(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub fn wait_for_takeover(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut later = self.later.clone();
         async move {
             // Without a sender, no request can take over.
@@ -140,9 +140,9 @@ impl Services {
     pub async fn start_upload(&self, by: &Actor, new: NewUpload) -> Result<Upload, ServiceError> {
         let name: Name = new.name.parse().map_err(|error| ServiceError::invalid("name", error))?;
         if new.size.is_some_and(|size| size > MAX_ARTIFACT_BYTES) {
-            return Err(too_large());
+            return Err(too_large_error());
         }
-        self.room(Some(new.customer)).await?.check(new.size.unwrap_or_default())?;
+        self.disk_space(Some(new.customer)).await?.check(new.size.unwrap_or_default())?;
         let now = self.now();
         let upload = Upload {
             id: self.0.ids.upload(now),
@@ -195,8 +195,8 @@ impl Services {
 
     /// Waits until no other process works on the upload.
     async fn upload_lock(&self, id: UploadId) -> Result<Lock, ServiceError> {
-        let (directory, path) = (self.part(""), self.lock_path(id));
-        blocking(move || files::make_directory(&directory, PUBLIC_DIRECTORY)).await?;
+        let (directory, path) = (self.part_path(""), self.lock_path(id));
+        run_blocking(move || files::make_directory(&directory, PUBLIC_DIRECTORY)).await?;
         loop {
             match Lock::take(&path) {
                 Err(FilesError::InUse(_)) => sleep(TURN_POLL).await,
@@ -206,7 +206,7 @@ impl Services {
     }
 
     fn lock_path(&self, id: UploadId) -> PathBuf {
-        self.part(&format!("{id}{LOCK_SUFFIX}"))
+        self.part_path(&format!("{id}{LOCK_SUFFIX}"))
     }
 
     /// Adds bytes to an upload, and registers the artifact when it is complete. Runs to its end even if the
@@ -244,10 +244,10 @@ impl Services {
             return Ok(UploadProgress::Open(upload.received));
         }
         let from_start = upload.received == 0;
-        let (received, room) = self.write_part(turn, &upload, part, bytes).await?;
+        let (received, space) = self.write_part(turn, &upload, part, bytes).await?;
         if matches!(received.end, End::TooLong) {
             return Err(match (upload.size, part.length) {
-                (None, None) => too_large(),
+                (None, None) => too_large_error(),
                 _ => ServiceError::invalid("content_range", "expected no more bytes than were announced"),
             });
         }
@@ -257,7 +257,7 @@ impl Services {
             upload.size = upload.size.or(Some(upload.received));
         }
         self.save_upload(&upload).await?;
-        room.settle();
+        space.commit();
         if let End::NoRoom(why) = received.end {
             return Err(*why);
         }
@@ -274,25 +274,25 @@ impl Services {
         upload: &Upload,
         part: UploadPart,
         bytes: R,
-    ) -> Result<(Received, Room), ServiceError> {
-        let (path, at) = (self.part(&upload.id.to_string()), upload.received);
+    ) -> Result<(Received, DiskSpace), ServiceError> {
+        let (path, at) = (self.part_path(&upload.id.to_string()), upload.received);
         let known = at - part.from;
         let rest = upload.size.unwrap_or(MAX_ARTIFACT_BYTES) - at;
         let limit = part.length.map_or(rest, |length| length.saturating_sub(known).min(rest));
         let later = turn.later.clone();
-        let mut room = self.room(Some(upload.customer)).await?;
-        blocking(move || {
+        let mut space = self.disk_space(Some(upload.customer)).await?;
+        run_blocking(move || {
             let mut bytes = Interrupted { bytes, later };
             // A client may send bytes again that are already here.
             let skipped = io::copy(&mut (&mut bytes).take(known), &mut io::sink());
             let received = if skipped.is_ok_and(|skipped| skipped == known) {
-                receive(&path, at, limit, bytes, &mut room)?
+                receive(&path, at, limit, bytes, &mut space)?
             } else {
-                let nothing = receive(&path, at, 0, io::empty(), &mut room)?;
+                let nothing = receive(&path, at, 0, io::empty(), &mut space)?;
                 Received { end: End::Cut, ..nothing }
             };
-            // The bytes need their room until they are saved.
-            Ok((received, room))
+            // The bytes need their disk space until they are saved.
+            Ok((received, space))
         })
         .await
     }
@@ -322,12 +322,12 @@ impl Services {
         upload: &Upload,
         known: Option<Sha256>,
     ) -> Result<UploadProgress, ServiceError> {
-        let (path, length) = (self.part(&upload.id.to_string()), upload.received);
+        let (path, length) = (self.part_path(&upload.id.to_string()), upload.received);
         let sha256 = if let Some(known) = known {
             known
         } else {
             let path = path.clone();
-            blocking(move || digest(&path, length)).await?
+            run_blocking(move || digest(&path, length)).await?
         };
         if let Err(error) = check_digest(upload.expected, sha256) {
             self.forget_upload(upload.id, path).await?;
@@ -336,14 +336,14 @@ impl Services {
         let new = self.new_artifact(Some(upload.customer), upload.name.clone(), sha256, length);
         let registered = self.register(by, new, path, Some(upload.id)).await?;
         let lock = self.lock_path(upload.id);
-        blocking(move || files::remove(&lock)).await?;
+        run_blocking(move || files::remove(&lock)).await?;
         Ok(UploadProgress::Done(Box::new(registered)))
     }
 
     /// Cancels an unfinished upload. A finished one is merely forgotten; its artifact stays.
     pub async fn cancel_upload(&self, turn: UploadTurn) -> Result<(), ServiceError> {
         let id = turn.upload.id;
-        self.forget_upload(id, self.part(&id.to_string())).await
+        self.forget_upload(id, self.part_path(&id.to_string())).await
     }
 
     async fn forget_upload(&self, id: UploadId, part: PathBuf) -> Result<(), ServiceError> {
@@ -352,7 +352,7 @@ impl Services {
             .write(move |tx| Box::pin(async move { Ok::<_, ServiceError>(tx.delete_upload(id).await?) }))
             .await?;
         let lock = self.lock_path(id);
-        blocking(move || files::remove(&part).and_then(|()| files::remove(&lock))).await
+        run_blocking(move || files::remove(&part).and_then(|()| files::remove(&lock))).await
     }
 
     /// Deletes abandoned uploads, and parts without an upload. Called from time to time.
@@ -362,17 +362,17 @@ impl Services {
         let before = self.before(UPLOAD_KEPT);
         let abandoned = self.0.store.reader().await?.uploads_untouched_since(before).await?;
         for upload in &abandoned {
-            self.forget_upload(upload.id, self.part(&upload.id.to_string())).await?;
+            self.forget_upload(upload.id, self.part_path(&upload.id.to_string())).await?;
         }
-        let directory = self.part("");
-        for name in blocking(move || files::older_than(&directory, LEFT_BEHIND)).await? {
+        let directory = self.part_path("");
+        for name in run_blocking(move || files::list_older_than(&directory, LEFT_BEHIND)).await? {
             let belongs = match name.trim_end_matches(LOCK_SUFFIX).parse::<UploadId>() {
                 Ok(id) => self.0.store.reader().await?.upload(Scope::Operator, id).await?.is_some(),
                 Err(_) => !name.starts_with(IN_ONE_GO),
             };
             if !belongs {
-                let part = self.part(&name);
-                blocking(move || files::remove(&part)).await?;
+                let part = self.part_path(&name);
+                run_blocking(move || files::remove(&part)).await?;
             }
         }
         Ok(abandoned.len() as u64)
@@ -389,7 +389,7 @@ fn agreed_size(upload: &Upload, part: UploadPart) -> Result<Option<u64>, Service
         (size, total) => size.or(total),
     };
     if size.is_some_and(|size| size > MAX_ARTIFACT_BYTES) {
-        return Err(too_large());
+        return Err(too_large_error());
     }
     let end = part.length.map_or(part.from, |length| part.from.saturating_add(length));
     if size.is_some_and(|size| size < upload.received.max(end)) {

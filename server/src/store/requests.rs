@@ -8,7 +8,7 @@ use super::{
 };
 use crate::domain::{
     actor::Scope,
-    device::{ApprovalRequest, least_credible},
+    device::{ApprovalRequest, least_credible_request},
 };
 use sqlx::any::AnyRow;
 use unbox_common::{
@@ -110,7 +110,7 @@ impl Tx {
         let noted = self.requests(Scope::Operator, Some(asked.device), u32::MAX).await?;
         let mut waiting: Vec<_> = noted.into_iter().filter(|one| one.approved_at.is_none()).collect();
         while waiting.len() > REQUESTS_KEPT
-            && let Some(key) = least_credible(&waiting).map(|one| one.key)
+            && let Some(key) = least_credible_request(&waiting).map(|one| one.key)
         {
             self.delete_request(asked.device, key).await?;
             waiting.retain(|one| one.key != key);

@@ -336,7 +336,7 @@ mod tests {
     fn a_replacement_goes_on_wherever_it_was_cut_off() {
         for changes in 1..=4 {
             let (dir, path, new) = to_be_replaced();
-            cut::after(changes, || replace(&path, &new)).unwrap_err();
+            cut::fail_after(changes, || replace(&path, &new)).unwrap_err();
             if changes < 4 {
                 assert!(!path.exists(), "never one with the log of another");
                 files::replace(&new, b"the new database", PRIVATE_FILE).unwrap();

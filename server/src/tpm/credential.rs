@@ -101,19 +101,19 @@ impl EndorsementKey {
     ) -> Result<TpmCredential, SealError> {
         let (hash, seed, encrypted) = match &self.0 {
             Kind::Rsa(key) => {
-                let (seed, encrypted) = for_rsa(key, entropy)?;
+                let (seed, encrypted) = encrypt_seed_for_rsa(key, entropy)?;
                 (Hash::Sha256, seed, encrypted)
             }
             Kind::P256(point) => {
-                let (seed, encrypted) = for_point(point, &agreement::ECDH_P256, Hash::Sha256)?;
+                let (seed, encrypted) = agree_on_seed(point, &agreement::ECDH_P256, Hash::Sha256)?;
                 (Hash::Sha256, seed, encrypted)
             }
             Kind::P384(point) => {
-                let (seed, encrypted) = for_point(point, &agreement::ECDH_P384, Hash::Sha384)?;
+                let (seed, encrypted) = agree_on_seed(point, &agreement::ECDH_P384, Hash::Sha384)?;
                 (Hash::Sha384, seed, encrypted)
             }
         };
-        let credential = Bytes(sealed(hash, &seed, &attestation.name(), secret)?);
+        let credential = Bytes(seal_secret(hash, &seed, &attestation.name(), secret)?);
         Ok(TpmCredential { credential, seed: Bytes(encrypted) })
     }
 }
@@ -168,7 +168,7 @@ impl Hash {
 }
 
 /// Draws a seed, and encrypts it with RSAES-OAEP (part 1, annex B.4).
-fn for_rsa(key: &RsaPublicKey, entropy: &dyn Entropy) -> Result<(Vec<u8>, Vec<u8>), EntropyError> {
+fn encrypt_seed_for_rsa(key: &RsaPublicKey, entropy: &dyn Entropy) -> Result<(Vec<u8>, Vec<u8>), EntropyError> {
     let (mut seed, mut randomness) = ([0; 32], [0; 32]);
     entropy.fill(&mut seed)?;
     entropy.fill(&mut randomness)?;
@@ -181,7 +181,7 @@ fn for_rsa(key: &RsaPublicKey, entropy: &dyn Entropy) -> Result<(Vec<u8>, Vec<u8
 }
 
 /// Derives a seed that both sides can compute; this side's key is used once (part 1, annex C.6.1).
-fn for_point(
+fn agree_on_seed(
     point: &[u8],
     curve: &'static agreement::Algorithm,
     hash: Hash,
@@ -201,12 +201,12 @@ fn for_point(
         hash.digest(&[&1_u32.to_be_bytes(), shared, IDENTITY, &x, &their_x])
     });
     // With a fresh key of our own, agreement fails only for a point that is not on the curve.
-    Ok((seed.map_err(|_| SealError::OffCurve)?, [sized(&x), sized(&y)].concat()))
+    Ok((seed.map_err(|_| SealError::OffCurve)?, [with_length_prefix(&x), with_length_prefix(&y)].concat()))
 }
 
 /// Returns integrity and ciphertext of a secret (`TPMS_ID_OBJECT`; part 1, sections 24.4 and 24.5).
-fn sealed(hash: Hash, seed: &[u8], name: &[u8], secret: &[u8]) -> Result<Vec<u8>, EntropyError> {
-    let mut text = sized(secret);
+fn seal_secret(hash: Hash, seed: &[u8], name: &[u8], secret: &[u8]) -> Result<Vec<u8>, EntropyError> {
+    let mut text = with_length_prefix(secret);
     let no_iv = [0; 16];
     match hash {
         Hash::Sha256 => {
@@ -218,7 +218,7 @@ fn sealed(hash: Hash, seed: &[u8], name: &[u8], secret: &[u8]) -> Result<Vec<u8>
     }
     let key = hash.kdf_a(seed, INTEGRITY, &[], hash.bits());
     let integrity = hash.hmac_of(&key, &[&text, name]);
-    Ok([sized(&integrity), text].concat())
+    Ok([with_length_prefix(&integrity), text].concat())
 }
 
 /// Encrypts with AES in CFB mode, in place.
@@ -234,7 +234,7 @@ where
 }
 
 /// Returns a `TPM2B`.
-fn sized(bytes: &[u8]) -> Vec<u8> {
+fn with_length_prefix(bytes: &[u8]) -> Vec<u8> {
     [&u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes()[..], bytes].concat()
 }
 
@@ -276,11 +276,11 @@ mod tests {
 
     #[test]
     fn what_was_sealed_depends_on_seed_name_and_secret() {
-        let base = sealed(Hash::Sha256, &[1; 32], &[2; 34], &[3; 32]).unwrap();
+        let base = seal_secret(Hash::Sha256, &[1; 32], &[2; 34], &[3; 32]).unwrap();
         for other in [
-            sealed(Hash::Sha256, &[0; 32], &[2; 34], &[3; 32]).unwrap(),
-            sealed(Hash::Sha256, &[1; 32], &[0; 34], &[3; 32]).unwrap(),
-            sealed(Hash::Sha256, &[1; 32], &[2; 34], &[0; 32]).unwrap(),
+            seal_secret(Hash::Sha256, &[0; 32], &[2; 34], &[3; 32]).unwrap(),
+            seal_secret(Hash::Sha256, &[1; 32], &[0; 34], &[3; 32]).unwrap(),
+            seal_secret(Hash::Sha256, &[1; 32], &[2; 34], &[0; 32]).unwrap(),
         ] {
             assert_ne!(base, other);
         }

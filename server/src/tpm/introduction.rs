@@ -63,7 +63,7 @@ impl Introduction {
     ///
     /// # Errors
     /// [`NotIntroduced`].
-    pub fn vouched_for(
+    pub fn check_voucher(
         from: &TpmIntroduction,
         roots: &TpmRoots,
         now: Timestamp,

@@ -44,7 +44,7 @@ pub(super) fn trace(
     if !own.validity().is_valid_at(now) {
         return Err(Untraceable::OutsideItsTime);
     }
-    Search { issuers, roots, now }.climb(&mut vec![own])
+    Search { issuers, roots, now }.continue_path(&mut vec![own])
 }
 
 struct Search<'s> {
@@ -57,7 +57,7 @@ impl<'s> Search<'s> {
     /// Continues from the last certificate of `path`. Several issuers may have the right name, such as an
     /// authority's old and new certificate: each is tried. No certificate is used twice, so that the search
     /// ends.
-    fn climb(&self, path: &mut Vec<&'s X509Certificate<'s>>) -> Result<(), Untraceable> {
+    fn continue_path(&self, path: &mut Vec<&'s X509Certificate<'s>>) -> Result<(), Untraceable> {
         let Some(last) = path.last().copied() else { return Err(Untraceable::UnknownRoot) };
         let mut reason = Untraceable::UnknownRoot;
         let mut note = |why| {
@@ -65,7 +65,7 @@ impl<'s> Search<'s> {
                 reason = why;
             }
         };
-        for root in self.roots.named(last.issuer().as_raw()) {
+        for root in self.roots.with_subject(last.issuer().as_raw()) {
             match read(root).map_err(Untraceable::from).and_then(|root| self.check(&root, path)) {
                 Ok(()) => return Ok(()),
                 Err(why) => note(why),
@@ -77,7 +77,7 @@ impl<'s> Search<'s> {
             }
             let climbed = self.check(issuer, path).and_then(|()| {
                 path.push(issuer);
-                let climbed = self.climb(path);
+                let climbed = self.continue_path(path);
                 path.pop();
                 climbed
             });
@@ -224,7 +224,7 @@ mod tests {
         }
     }
 
-    fn endorsed() -> CertificateParams {
+    fn endorsement_params() -> CertificateParams {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::OrganizationName, "Acme TPMs");
@@ -234,7 +234,7 @@ mod tests {
         params
     }
 
-    fn traced(own: &[u8], issuers: &[Vec<u8>], roots: &[Vec<u8>]) -> Result<(), Untraceable> {
+    fn trace_to_root(own: &[u8], issuers: &[Vec<u8>], roots: &[Vec<u8>]) -> Result<(), Untraceable> {
         let issuers: Vec<Bytes> = issuers.iter().cloned().map(Bytes).collect();
         let roots = TpmRoots::new(roots.to_vec()).unwrap();
         EndorsementCertificate::parse(own)?.trace(&issuers, &roots, NOW)
@@ -248,7 +248,7 @@ mod tests {
             }
         };
         let middle = Authority::new("middle");
-        let own = middle.endorse(&endorsed());
+        let own = middle.endorse(&endorsement_params());
         for (root, expected) in [
             (Authority::new("root"), Ok(())),
             (Authority::new("root").with(depth(1)), Ok(())),
@@ -259,18 +259,18 @@ mod tests {
             ),
             (Authority::new("root").with(|root| root.is_ca = IsCa::ExplicitNoCa), Err(Forbidden)),
         ] {
-            assert_eq!(traced(&own, &[root.issue(&middle)], &[root.root()]), expected);
+            assert_eq!(trace_to_root(&own, &[root.issue(&middle)], &[root.root()]), expected);
         }
         let short = Authority::new("short").with(depth(0));
         assert_eq!(
-            traced(&short.endorse(&endorsed()), &[], &[short.root()]),
+            trace_to_root(&short.endorse(&endorsement_params()), &[], &[short.root()]),
             Ok(()),
             "no authority below it"
         );
         let root = Authority::new("root");
         let chain = [root.issue(&short), short.issue(&middle)];
         assert_eq!(
-            traced(&own, &chain, &[root.root()]),
+            trace_to_root(&own, &chain, &[root.root()]),
             Err(Forbidden),
             "an authority in between has limits too"
         );
@@ -280,7 +280,7 @@ mod tests {
     fn of_several_issuers_with_one_name_the_right_one_is_found() {
         let root = Authority::new("root");
         let (middle, namesake) = (Authority::new("middle"), Authority::new("middle"));
-        let own = middle.endorse(&endorsed());
+        let own = middle.endorse(&endorsement_params());
         let expired = |authority: &Authority, by: &Authority| {
             let params = authority.params.clone();
             let key = KeyPair::from_pem(&authority.key.serialize_pem()).unwrap();
@@ -293,13 +293,13 @@ mod tests {
             [[&other, &old, &cross, &good], [&good, &cross, &old, &other], [&cross, &other, &good, &old]]
         {
             let sent: Vec<_> = order.into_iter().cloned().collect();
-            assert_eq!(traced(&own, &sent, &[stranger.root(), root.root()]), Ok(()));
-            assert_eq!(traced(&own, &sent, &[root.root()]), Ok(()));
+            assert_eq!(trace_to_root(&own, &sent, &[stranger.root(), root.root()]), Ok(()));
+            assert_eq!(trace_to_root(&own, &sent, &[root.root()]), Ok(()));
         }
-        assert_eq!(traced(&own, std::slice::from_ref(&old), &[root.root()]), Err(OutsideItsTime));
-        assert_eq!(traced(&own, std::slice::from_ref(&other), &[root.root()]), Err(UnknownRoot));
+        assert_eq!(trace_to_root(&own, std::slice::from_ref(&old), &[root.root()]), Err(OutsideItsTime));
+        assert_eq!(trace_to_root(&own, std::slice::from_ref(&other), &[root.root()]), Err(UnknownRoot));
         // The same holds for configured ones, where an old and a new certificate are often side by side.
-        assert_eq!(traced(&own, &[], &[other, old, good]), Ok(()));
+        assert_eq!(trace_to_root(&own, &[], &[other, old, good]), Ok(()));
     }
 
     #[test]
@@ -320,22 +320,22 @@ mod tests {
                     Some(NameConstraints { permitted_subtrees: permitted, excluded_subtrees: excluded });
             })
         };
-        let mut named = endorsed();
+        let mut named = endorsement_params();
         named.subject_alt_names = vec![SanType::DnsName("tpm.example.com".try_into().unwrap())];
         for (root, own, expected) in [
-            (limited(vec![acme()], vec![]), endorsed(), Ok(())),
-            (limited(vec![other(), acme()], vec![]), endorsed(), Ok(())),
-            (limited(vec![other()], vec![]), endorsed(), Err(Forbidden)),
-            (limited(vec![], vec![acme()]), endorsed(), Err(Forbidden)),
-            (limited(vec![], vec![other()]), endorsed(), Ok(())),
-            (limited(vec![dns()], vec![]), endorsed(), Ok(())),
+            (limited(vec![acme()], vec![]), endorsement_params(), Ok(())),
+            (limited(vec![other(), acme()], vec![]), endorsement_params(), Ok(())),
+            (limited(vec![other()], vec![]), endorsement_params(), Err(Forbidden)),
+            (limited(vec![], vec![acme()]), endorsement_params(), Err(Forbidden)),
+            (limited(vec![], vec![other()]), endorsement_params(), Ok(())),
+            (limited(vec![dns()], vec![]), endorsement_params(), Ok(())),
             (limited(vec![dns()], vec![]), named.clone(), Err(Forbidden)),
             (limited(vec![], vec![dns()]), named, Err(Forbidden)),
         ] {
-            assert_eq!(traced(&root.endorse(&own), &[], &[root.root()]), expected);
+            assert_eq!(trace_to_root(&root.endorse(&own), &[], &[root.root()]), expected);
             let middle = Authority::new("middle")
                 .with(|middle| middle.distinguished_name = own.distinguished_name.clone());
-            let below = traced(&middle.endorse(&own), &[root.issue(&middle)], &[root.root()]);
+            let below = trace_to_root(&middle.endorse(&own), &[root.issue(&middle)], &[root.root()]);
             assert_eq!(below, expected, "also over an authority in between");
         }
     }
@@ -343,10 +343,10 @@ mod tests {
     #[test]
     fn a_key_that_opens_nothing_is_no_endorsement_key() {
         let root = Authority::new("root");
-        let mut signs = endorsed();
+        let mut signs = endorsement_params();
         signs.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         assert!(EndorsementCertificate::parse(&root.endorse(&signs)).is_err());
-        let mut strange = endorsed();
+        let mut strange = endorsement_params();
         let mut critical = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 1], vec![5, 0]);
         critical.set_criticality(true);
         strange.custom_extensions = vec![critical];
@@ -357,6 +357,6 @@ mod tests {
     fn a_signature_with_sha_1_is_refused() {
         const ROOT: &[u8] = include_bytes!("../../tests/fixtures/tpm/sha1-root.der");
         const OWN: &[u8] = include_bytes!("../../tests/fixtures/tpm/sha1.der");
-        assert_eq!(traced(OWN, &[], &[ROOT.to_vec()]), Err(Signature));
+        assert_eq!(trace_to_root(OWN, &[], &[ROOT.to_vec()]), Err(Signature));
     }
 }

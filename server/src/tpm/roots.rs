@@ -86,7 +86,7 @@ impl TpmRoots {
     }
 
     /// Returns the certificates whose subject has this encoding, DER.
-    pub(super) fn named(&self, subject: &[u8]) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn with_subject(&self, subject: &[u8]) -> impl Iterator<Item = &[u8]> {
         self.0.get(subject).into_iter().flatten().map(Vec::as_slice)
     }
 }

@@ -45,12 +45,12 @@ impl Api {
         let server = TestServer::with(settings).await;
         let by = &server.operator;
         let create = async |new| server.services().create_company(by, new).await.unwrap().id;
-        let partner = create(NewCompany::named(CompanyKind::Reseller, "Boxes")).await;
-        let other = create(NewCompany::named(CompanyKind::Reseller, "Crates")).await;
-        let vendor = NewCompany::named(CompanyKind::Vendor, "Bits");
+        let partner = create(NewCompany::new(CompanyKind::Reseller, "Boxes")).await;
+        let other = create(NewCompany::new(CompanyKind::Reseller, "Crates")).await;
+        let vendor = NewCompany::new(CompanyKind::Vendor, "Bits");
         let vendor = create(NewCompany { parent: Some(partner), ..vendor }).await;
-        let emm = create(NewCompany::named(CompanyKind::Emm, "Fleet")).await;
-        let stranger = create(NewCompany::named(CompanyKind::Customer, "Bolt")).await;
+        let emm = create(NewCompany::new(CompanyKind::Emm, "Fleet")).await;
+        let stranger = create(NewCompany::new(CompanyKind::Customer, "Bolt")).await;
         let customer = server.customer();
         for company in [partner, other, vendor, emm] {
             server.services().set_works_for(by, company, customer, true).await.unwrap();

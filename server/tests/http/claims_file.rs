@@ -85,7 +85,7 @@ async fn what_was_exported_is_imported_again() {
 #[tokio::test]
 async fn a_file_that_cannot_be_used_is_refused_and_changes_nothing() {
     let api = Api::start().await;
-    let stranger = NewCompany::named(CompanyKind::Customer, "Stranger");
+    let stranger = NewCompany::new(CompanyKind::Customer, "Stranger");
     let stranger = api.server.services().create_company(&api.server.operator, stranger).await.unwrap().id;
     let (partner, customer) = (api.partner_path("devices:import"), api.customer_path("devices:import"));
     let row = format!("{HEADER},,SN1,Gateway 3,Acme,ZERO_TOUCH,{stranger}\n");

@@ -42,7 +42,7 @@ async fn rows<const N: usize>(server: &TestServer, tables: [&str; N]) -> [i64; N
 /// Carries out an operation of one device, to its end.
 async fn finish_operation(server: &TestServer) {
     let (services, by) = (server.services(), &server.operator);
-    let reseller = NewCompany::named(CompanyKind::Reseller, "Boxes");
+    let reseller = NewCompany::new(CompanyKind::Reseller, "Boxes");
     let boxes = Actor::of_reseller("Boxes", services.create_company(by, reseller).await.unwrap().id);
     let mut spool = services.item_spool().unwrap();
     let refused = ItemResult::failure(ItemStatus::InvalidSectionType, "INVALID_SECTION_TYPE", "Not here.");

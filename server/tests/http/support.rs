@@ -101,7 +101,7 @@ impl TestServer {
         let operator = Actor::operator("test");
         let services = server.services();
         let customer = services
-            .create_company(&operator, NewCompany::named(CompanyKind::Customer, "Acme AG"))
+            .create_company(&operator, NewCompany::new(CompanyKind::Customer, "Acme AG"))
             .await
             .unwrap()
             .id;
@@ -284,7 +284,7 @@ impl TestServer {
     }
 
     pub(crate) async fn artifact(&self, bytes: &'static [u8]) -> Sha256 {
-        let upload = ArtifactUpload::shared("test", bytes);
+        let upload = ArtifactUpload::for_all_customers("test", bytes);
         self.services().add_artifact(&self.operator, upload).await.unwrap().sha256
     }
 

@@ -27,7 +27,7 @@ impl World {
     async fn with(settings: &str) -> Self {
         let server = TestServer::with(settings).await;
         let (services, by) = (server.services(), &server.operator);
-        let new = NewCompany::named(CompanyKind::Reseller, "Resale");
+        let new = NewCompany::new(CompanyKind::Reseller, "Resale");
         let company = Some(services.create_company(by, new).await.unwrap().id);
         let holder = NewHolder::ServiceAccount { name: "order-system".to_owned() };
         let account = NewAccount { company, holder, role: Role::Admin };

@@ -214,7 +214,7 @@ async fn a_company_neither_sees_nor_changes_accounts_of_others(db: TestDatabase)
     let (services, by) = (&world.services, &world.by);
     let bolt = world.other_customer("Bolt").await;
     let reseller =
-        services.create_company(by, NewCompany::named(CompanyKind::Reseller, "Resale")).await.unwrap().id;
+        services.create_company(by, NewCompany::new(CompanyKind::Reseller, "Resale")).await.unwrap().id;
     let robot =
         services.create_account(by, program(Some(world.customer), "robot", Role::Viewer)).await.unwrap();
     let operators = services.create_account(by, program(None, "robot", Role::Viewer)).await.unwrap();
@@ -339,7 +339,7 @@ async fn an_organisation_has_a_bounded_number_of_accounts(db: TestDatabase) {
     for at in 0..MOST {
         services.create_account(&world.by, new(at)).await.unwrap();
     }
-    let boxes = NewCompany::named(CompanyKind::Reseller, "Boxes");
+    let boxes = NewCompany::new(CompanyKind::Reseller, "Boxes");
     let boxes = services.create_company(&world.by, boxes).await.unwrap().id;
     let before = world.db.snapshot().await;
     let refused = "This organisation has 3 accounts, which is the most. Delete one first.";
@@ -347,7 +347,7 @@ async fn an_organisation_has_a_bounded_number_of_accounts(db: TestDatabase) {
     let people = |what: &str, count: usize| {
         (0..count).map(|at| format!("{what}-{at}@bolt.example").parse().unwrap()).collect::<Vec<_>>()
     };
-    let bolt = || NewCompany::named(CompanyKind::Customer, "Bolt");
+    let bolt = || NewCompany::new(CompanyKind::Customer, "Bolt");
     let reseller = Actor::of_reseller("boxes", boxes);
     let (owners, admins) = (people("owner", MOST), people("admin", 1));
     conflict(services.create_customer(&reseller, bolt(), owners.clone(), admins).await, "which is the most");

@@ -70,7 +70,7 @@ async fn a_company_goes_with_its_accounts_unless_something_belongs_to_it(db: Tes
     let (services, by) = (&world.services, &world.by);
     let create = async |new| services.create_company(by, new).await.unwrap().id;
     let before = world.db.snapshot().await;
-    let reseller = create(NewCompany::named(CompanyKind::Reseller, "Boxes")).await;
+    let reseller = create(NewCompany::new(CompanyKind::Reseller, "Boxes")).await;
     let holder = NewHolder::ServiceAccount { name: "robot".to_owned() };
     let account = NewAccount { company: Some(reseller), holder, role: Role::Owner };
     let account = services.create_account(by, account).await.unwrap().id;
@@ -79,7 +79,7 @@ async fn a_company_goes_with_its_accounts_unless_something_belongs_to_it(db: Tes
     services.set_works_for(by, reseller, world.customer, true).await.unwrap();
     let claim =
         NewClaim { reseller: Some(reseller), ..new_claim(world.customer, "PF0ABCDE", ProofKind::Token) };
-    let vendor = NewCompany::named(CompanyKind::Vendor, "Bits");
+    let vendor = NewCompany::new(CompanyKind::Vendor, "Bits");
     let vendor = create(NewCompany { parent: Some(reseller), ..vendor }).await;
     conflict(services.delete_company(by, reseller).await, "Boxes still has vendors.");
     let stranger = Actor::of_customer("it", world.customer);
@@ -89,7 +89,7 @@ async fn a_company_goes_with_its_accounts_unless_something_belongs_to_it(db: Tes
     not_found(services.delete_company(by, reseller).await);
     assert_eq!(world.db.snapshot().await, before, "with its account, its key and its link");
 
-    let other = create(NewCompany::named(CompanyKind::Reseller, "Boxes")).await;
+    let other = create(NewCompany::new(CompanyKind::Reseller, "Boxes")).await;
     services.set_works_for(by, other, world.customer, true).await.unwrap();
     let claim = services.create_claim(by, NewClaim { reseller: Some(other), ..claim }).await.unwrap();
     services.unclaim(by, claim.id).await.unwrap();
@@ -100,7 +100,7 @@ async fn a_company_goes_with_its_accounts_unless_something_belongs_to_it(db: Tes
     );
 
     world.db.tamper("CREATE TABLE later (company_id BIGINT REFERENCES companies (id))").await;
-    let later = create(NewCompany::named(CompanyKind::Emm, "Later")).await;
+    let later = create(NewCompany::new(CompanyKind::Emm, "Later")).await;
     world.db.tamper("INSERT INTO later SELECT id FROM companies WHERE kind = 'emm'").await;
     conflict(services.delete_company(by, later).await, "Something still belongs to Later");
     assert_eq!(services.company(by, later).await.unwrap().name.as_str(), "Later");
@@ -162,9 +162,9 @@ async fn companies_are_found_by_name_or_id(db: TestDatabase) {
     }
     not_found(services.find_company(by, CompanyKind::Reseller, "Acme").await);
     not_found(services.find_company(by, CompanyKind::Reseller, &world.customer.to_string()).await);
-    conflict(services.create_company(by, NewCompany::named(CompanyKind::Customer, "Acme")).await, "already");
+    conflict(services.create_company(by, NewCompany::new(CompanyKind::Customer, "Acme")).await, "already");
     invalid(
-        services.create_company(by, NewCompany::named(CompanyKind::Customer, "a\nb")).await,
+        services.create_company(by, NewCompany::new(CompanyKind::Customer, "a\nb")).await,
         "name",
         "one line",
     );
@@ -211,7 +211,7 @@ async fn a_configuration_that_no_device_could_install_is_refused(db: TestDatabas
     );
     invalid(create(&with_dpc).await, "document", "is not on this server");
     assert_eq!(world.db.snapshot().await, before);
-    let upload = |bytes: &'static [u8]| ArtifactUpload::shared("dpc.tar", Cursor::new(bytes));
+    let upload = |bytes: &'static [u8]| ArtifactUpload::for_all_customers("dpc.tar", Cursor::new(bytes));
     let artifact = world.services.add_artifact(&world.by, upload(b"the dpc")).await.unwrap();
     assert_eq!((artifact.sha256, artifact.size), (digest, 7));
     assert_eq!(std::fs::read(world.services.artifact_path(digest)).unwrap(), b"the dpc");
@@ -309,7 +309,7 @@ async fn a_tenant_neither_sees_nor_changes_what_is_not_its_own(db: TestDatabase)
     not_found(services.find_company(&stranger, CompanyKind::Customer, "Acme").await);
     not_found(services.rename_company(&stranger, world.customer, "Bolt 2").await);
     assert!(matches!(
-        services.create_company(&stranger, NewCompany::named(CompanyKind::Customer, "Cog")).await,
+        services.create_company(&stranger, NewCompany::new(CompanyKind::Customer, "Cog")).await,
         Err(ServiceError::OperatorOnly)
     ));
     not_found(services.configuration(&stranger, world.configuration).await);

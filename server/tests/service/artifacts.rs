@@ -27,7 +27,7 @@ fn acme(world: &World) -> Actor {
 }
 
 fn bytes_for(customer: Option<CompanyId>, bytes: &'static [u8]) -> ArtifactUpload<Cursor<&'static [u8]>> {
-    ArtifactUpload { customer, ..ArtifactUpload::shared("app.tar", Cursor::new(bytes)) }
+    ArtifactUpload { customer, ..ArtifactUpload::for_all_customers("app.tar", Cursor::new(bytes)) }
 }
 
 async fn add(world: &World, customer: Option<CompanyId>, bytes: &'static [u8]) -> Artifact {
@@ -174,7 +174,7 @@ async fn bytes_that_are_not_what_was_expected_leave_nothing(db: TestDatabase) {
     let cut =
         ArtifactUpload { customer: None, name: "x".to_owned(), expected: None, bytes: cut_after(BYTES) };
     refused(world.services.add_artifact(&world.by, cut).await, "Send them again");
-    let nameless = ArtifactUpload::shared(" ", Cursor::new(BYTES));
+    let nameless = ArtifactUpload::for_all_customers(" ", Cursor::new(BYTES));
     refused(world.services.add_artifact(&world.by, nameless).await, "name: expected one line");
     assert_eq!(world.db.snapshot().await, before);
     let parts = world.services.settings().artifact_directory.join(".parts");
@@ -283,7 +283,7 @@ async fn two_servers_with_one_directory_work_on_an_upload_one_after_the_other(db
     };
     let (worked, waited) = tokio::join!(working, waiting);
     assert_eq!(worked.unwrap(), UploadProgress::Open(10));
-    assert_eq!(waited.unwrap().received(), 10, "it sees what the other server wrote meanwhile");
+    assert_eq!(waited.unwrap().received_bytes(), 10, "it sees what the other server wrote meanwhile");
 }
 
 async fn an_upload_of_unknown_size_ends_with_its_bytes(db: TestDatabase) {
@@ -365,7 +365,7 @@ async fn who_comes_back_takes_the_upload_from_a_connection_that_hangs(db: TestDa
     let (services, ann) = (&world.services, acme(&world));
     let id = start(&world, Some(36), None).await;
     let turn = services.upload_turn(&ann, world.customer, id).await.unwrap();
-    let taken_over = turn.taken_over();
+    let taken_over = turn.wait_for_takeover();
     let hanging = async {
         taken_over.await;
         // What the route does: the stream of the connection ends.
@@ -375,7 +375,7 @@ async fn who_comes_back_takes_the_upload_from_a_connection_that_hangs(db: TestDa
     };
     let (hung, back) = tokio::join!(hanging, services.upload_turn(&ann, world.customer, id));
     assert_eq!(hung.unwrap(), UploadProgress::Open(0));
-    assert_eq!(back.unwrap().received(), 0);
+    assert_eq!(back.unwrap().received_bytes(), 0);
 }
 
 battery!(

@@ -41,7 +41,7 @@ impl Trade {
         let bolt = world.other_customer("Bolt").await;
         let mut actors = Vec::new();
         for name in ["Boxes", "Crates"] {
-            let new = NewCompany::named(CompanyKind::Reseller, name);
+            let new = NewCompany::new(CompanyKind::Reseller, name);
             let reseller = world.services.create_company(&world.by, new).await.unwrap().id;
             world.services.set_works_for(&world.by, reseller, world.customer, true).await.unwrap();
             actors.push(Actor::of_reseller(name, reseller));
@@ -160,7 +160,7 @@ async fn a_customers_file_applies_configurations_to_its_own_devices(db: TestData
     let expected =
         ["applied", "applied", "already_applied", "applied", "not_found", "not_found", "invalid", "invalid"];
     assert_eq!(statuses(&rows), expected, "{rows:?}");
-    assert_eq!((summary.as_ref().unwrap().applied, summary.unwrap().failed()), (3, 4));
+    assert_eq!((summary.as_ref().unwrap().applied, summary.unwrap().failed_rows()), (3, 4));
     assert_eq!(problem(&rows[6]), "The profileid is no configuration of this customer.");
     assert_eq!(
         problem(&rows[7]),
@@ -303,8 +303,8 @@ async fn an_export_has_every_claim_of_its_own_and_no_other(db: TestDatabase) {
 async fn long_work_ends_with_the_right_to_it(db: TestDatabase) {
     let world = World::new(db).await;
     let services = &world.services;
-    let emm = services.create_company(&world.by, NewCompany::named(CompanyKind::Emm, "Fleet")).await.unwrap();
-    let boxes = NewCompany::named(CompanyKind::Reseller, "Boxes");
+    let emm = services.create_company(&world.by, NewCompany::new(CompanyKind::Emm, "Fleet")).await.unwrap();
+    let boxes = NewCompany::new(CompanyKind::Reseller, "Boxes");
     let boxes = services.create_company(&world.by, boxes).await.unwrap();
     for company in [emm.id, boxes.id] {
         services.set_works_for(&world.by, company, world.customer, true).await.unwrap();
@@ -330,7 +330,7 @@ async fn long_work_ends_with_the_right_to_it(db: TestDatabase) {
 
     let fleet = Actor::of_customer("fleet", world.customer)
         .with_role(Role::Admin)
-        .belonging_to(Some(emm.id))
+        .with_company(Some(emm.id))
         .with_account(of_emm);
     let mut export = services.export_claims(&fleet, ClaimsForm::Customer, ClaimFilter::default());
     assert_eq!(export.next_rows().await.unwrap().unwrap().len(), 1000);

@@ -240,7 +240,7 @@ async fn whoever_comes_near_a_claim_is_told_to_its_owner(db: TestDatabase) {
 async fn a_reseller_sees_the_collisions_of_what_it_claimed(db: TestDatabase) {
     let world = World::new(db).await;
     let bolt = world.other_customer("Bolt").await;
-    let new = NewCompany::named(CompanyKind::Reseller, "Dealer");
+    let new = NewCompany::new(CompanyKind::Reseller, "Dealer");
     let dealer = world.services.create_company(&world.by, new).await.unwrap().id;
     let new = NewClaim {
         reseller: Some(dealer),

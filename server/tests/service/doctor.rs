@@ -31,7 +31,7 @@ async fn what_will_go_wrong_is_told_with_what_to_do(db: TestDatabase) {
     let new =
         NewToken { customer: world.customer, name: "Image".to_owned(), configuration: None, expires_at };
     let (token, _) = services.create_token(by, new).await.unwrap();
-    let upload = ArtifactUpload::shared("dpc.tar", Cursor::new(b"dpc"));
+    let upload = ArtifactUpload::for_all_customers("dpc.tar", Cursor::new(b"dpc"));
     let artifact = services.add_artifact(by, upload).await.unwrap();
     std::fs::remove_file(services.artifact_path(artifact.sha256)).unwrap();
     world.clock.advance(Duration::from_hours(1));
@@ -153,28 +153,28 @@ async fn companies_whose_names_look_alike_are_warned_of(db: TestDatabase) {
     let world = World::new(db).await;
     let (services, by) = (&world.services, &world.by);
     let create =
-        async |kind, name: &str| services.create_company(by, NewCompany::named(kind, name)).await.unwrap();
+        async |kind, name: &str| services.create_company(by, NewCompany::new(kind, name)).await.unwrap();
     let boxes = create(CompanyKind::Reseller, "Boxes").await;
     let bolt = create(CompanyKind::Customer, "Bolt").await;
-    assert_eq!(services.lookalikes(by, &bolt).await.unwrap(), None);
+    assert_eq!(services.confusable_name_warning(by, &bolt).await.unwrap(), None);
     assert_eq!(services.doctor(by).await.unwrap(), []);
 
     // A letter of Cyrillic, by a reseller that does not see whom it imitates.
     let reseller = Actor::of_reseller("Boxes", boxes.id);
-    let new = NewCompany::named(CompanyKind::Customer, "\u{410}cme");
+    let new = NewCompany::new(CompanyKind::Customer, "\u{410}cme");
     let fake = services.create_company(&reseller, new).await.unwrap();
-    let told = services.lookalikes(by, &fake).await.unwrap().unwrap();
+    let told = services.confusable_name_warning(by, &fake).await.unwrap().unwrap();
     assert!(told.contains(&format!("customer \"Acme\" ({})", world.customer)), "{told}");
-    let told = services.lookalikes(&reseller, &fake).await.unwrap().unwrap();
+    let told = services.confusable_name_warning(&reseller, &fake).await.unwrap().unwrap();
     assert!(told.contains("1 that your organisation does not see") && !told.contains("\"Acme\""), "{told}");
     let filter = |action| AuditFilter { action: Some(action), ..AuditFilter::default() };
     let created = services.list_audit(by, filter(Action::CompanyCreated), PageRequest::default()).await;
     assert_eq!(created.unwrap().items[0].detail["looks_like"], serde_json::json!([world.customer]));
 
     let renamed = services.rename_company(by, bolt.id, "B0lt").await.unwrap();
-    assert_eq!(services.lookalikes(by, &renamed).await.unwrap(), None, "it looks like its own former name");
+    assert_eq!(services.confusable_name_warning(by, &renamed).await.unwrap(), None, "it looks like its own former name");
     let renamed = services.rename_company(by, bolt.id, "BOXES").await.unwrap();
-    assert!(services.lookalikes(by, &renamed).await.unwrap().unwrap().contains("reseller \"Boxes\""));
+    assert!(services.confusable_name_warning(by, &renamed).await.unwrap().unwrap().contains("reseller \"Boxes\""));
     let noted = services.list_audit(by, filter(Action::CompanyRenamed), PageRequest::default()).await;
     assert_eq!(noted.unwrap().items[0].detail["looks_like"], serde_json::json!([boxes.id]));
     let found = services.doctor(by).await.unwrap();

@@ -40,7 +40,7 @@ fn station(world: &World) -> Actor {
 }
 
 async fn register(world: &World, device: &TestDevice) -> Registered {
-    let became = world.services.register_built(&station(world), vec![shown(device)]).await.unwrap();
+    let became = world.services.register_factory_devices(&station(world), vec![shown(device)]).await.unwrap();
     match became.into_iter().next().unwrap() {
         Registration::New(known) | Registration::Updated(known) | Registration::Already(known) => known,
         Registration::Refused(problem) => panic!("{problem}"),
@@ -134,7 +134,7 @@ async fn a_key_that_a_claim_named_itself_is_its_own(db: TestDatabase) {
 
 async fn records_are_their_own_organisations_alone(db: TestDatabase) {
     let world = World::new(db).await;
-    let new = NewCompany::named(CompanyKind::Reseller, "Boxes");
+    let new = NewCompany::new(CompanyKind::Reseller, "Boxes");
     let boxes = world.services.create_company(&world.by, new).await.unwrap().id;
     let mut devices = Vec::new();
     for number in 0..3 {
@@ -183,10 +183,10 @@ async fn records_are_their_own_organisations_alone(db: TestDatabase) {
 
 async fn an_organisation_stays_with_its_records_and_goes_without_them(db: TestDatabase) {
     let world = World::new(db).await;
-    let new = NewCompany::named(CompanyKind::Reseller, "Boxes");
+    let new = NewCompany::new(CompanyKind::Reseller, "Boxes");
     let boxes = world.services.create_company(&world.by, new).await.unwrap().id;
     let by = Actor::of_reseller("bench 4", boxes);
-    let became = world.services.register_built(&by, vec![shown(&TestDevice::new(SERIAL))]).await.unwrap();
+    let became = world.services.register_factory_devices(&by, vec![shown(&TestDevice::new(SERIAL))]).await.unwrap();
     let Registration::New(known) = became[0] else { panic!("{became:?}") };
     let before = world.db.snapshot().await;
     match world.services.delete_company(&world.by, boxes).await {
@@ -227,7 +227,7 @@ async fn a_claim_that_ends_beside_a_registration_spoils_no_other_device(db: Test
     ended.notified().await;
     let devices = vec![shown(&TestDevice::new(SERIAL)), shown(&other)];
     let (services, by) = (world.services.clone(), station(&world));
-    let registering = tokio::spawn(async move { services.register_built(&by, devices).await });
+    let registering = tokio::spawn(async move { services.register_factory_devices(&by, devices).await });
     somebody_waits(&world.db).await;
     go_on.notify_one();
     ending.await.unwrap().unwrap();
@@ -290,7 +290,7 @@ async fn a_record_that_is_deleted_beside_a_registration_is_there_whole_or_not_at
         let (other, by) = (world.another_server(round + 2), station(&world));
         let (deleted, registered) = tokio::join!(
             world.services.delete_factory_record(&world.by, record),
-            other.register_built(&by, vec![shown(&device)])
+            other.register_factory_devices(&by, vec![shown(&device)])
         );
         assert_eq!(deleted.unwrap(), Some(claim));
         assert!(!matches!(registered.unwrap()[0], Registration::Refused(_)));
@@ -347,14 +347,14 @@ async fn a_station_binds_no_key_to_a_claim_whose_device_has_enrolled(db: TestDat
 async fn nobody_else_lets_factories_register_keys(db: TestDatabase) {
     let world = World::new(db).await;
     let services = &world.services;
-    let boxes = NewCompany::named(CompanyKind::Reseller, "Boxes");
+    let boxes = NewCompany::new(CompanyKind::Reseller, "Boxes");
     let boxes = services.create_company(&world.by, boxes).await.unwrap().id;
     services.set_works_for(&world.by, boxes, world.customer, true).await.unwrap();
-    let emm = services.create_company(&world.by, NewCompany::named(CompanyKind::Emm, "Fleet")).await.unwrap();
+    let emm = services.create_company(&world.by, NewCompany::new(CompanyKind::Emm, "Fleet")).await.unwrap();
     let before = world.db.snapshot().await;
     for stranger in [
         Actor::of_reseller("Boxes", boxes),
-        Actor::of_customer("Fleet", world.customer).belonging_to(Some(emm.id)),
+        Actor::of_customer("Fleet", world.customer).with_company(Some(emm.id)),
         Actor::of_customer("Bolt", boxes),
     ] {
         let refused = services.set_factory_keys(&stranger, world.customer, true).await;

@@ -100,7 +100,7 @@ async fn an_import_for_a_reseller_without_a_link_says_whose_devices_it_does_not_
     let world = World::new(db).await;
     let (services, by) = (&world.services, &world.by);
     let bolt = world.other_customer("Bolt").await;
-    let boxes = NewCompany::named(CompanyKind::Reseller, "Boxes");
+    let boxes = NewCompany::new(CompanyKind::Reseller, "Boxes");
     let boxes = services.create_company(by, boxes).await.unwrap().id;
     services.set_works_for(by, boxes, bolt, true).await.unwrap();
     let unseen = async |reseller: Option<CompanyId>, serial: &str| {
@@ -111,7 +111,7 @@ async fn an_import_for_a_reseller_without_a_link_says_whose_devices_it_does_not_
         let mut import = services.open_import(by, defaults, csv).await.unwrap();
         while import.next_results().await.unwrap().is_some() {}
         assert_eq!(import.summary().imported, 2);
-        import.unlinked().collect::<Vec<_>>()
+        import.unlinked_customers().collect::<Vec<_>>()
     };
     assert_eq!(unseen(Some(boxes), "SN00A").await, [world.customer]);
     assert_eq!(unseen(None, "SN00B").await, []);

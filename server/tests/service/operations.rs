@@ -20,7 +20,7 @@ use unbox_server::{
 };
 
 async fn reseller(world: &World, name: &str) -> Actor {
-    let new = NewCompany::named(CompanyKind::Reseller, name);
+    let new = NewCompany::new(CompanyKind::Reseller, name);
     let id = world.services.create_company(&world.by, new).await.unwrap().id;
     world.services.set_works_for(&world.by, id, world.customer, true).await.unwrap();
     Actor::of_reseller(name, id)

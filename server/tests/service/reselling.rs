@@ -24,7 +24,7 @@ const SERIAL: &str = "PF0ABCDE";
 
 /// A reseller that works for Acme.
 async fn reseller(world: &World, name: &str) -> Actor {
-    let new = NewCompany::named(CompanyKind::Reseller, name);
+    let new = NewCompany::new(CompanyKind::Reseller, name);
     let id = world.services.create_company(&world.by, new).await.unwrap().id;
     world.services.set_works_for(&world.by, id, world.customer, true).await.unwrap();
     Actor::of_reseller(name, id)
@@ -54,7 +54,7 @@ async fn a_claim_that_is_made_again_is_the_same_claim(db: TestDatabase) {
     let boxes = reseller(&world, "Boxes").await;
     let first = world.services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap();
     world.services.set_vacation(&boxes, first.id, Some(START.after(Duration::from_hours(48)))).await.unwrap();
-    let said = Metadata::default().updated(&metadata(&[("ordernumber", "A1")])).unwrap();
+    let said = Metadata::default().with_changes(&metadata(&[("ordernumber", "A1")])).unwrap();
     let again = NewClaim {
         metadata: said.clone(),
         configuration: Some(world.configuration),
@@ -100,7 +100,7 @@ async fn a_reseller_neither_sees_nor_changes_what_is_not_its_own(db: TestDatabas
     gone(services.set_vacation(&crates, claim.id, None).await.unwrap_err());
     gone(services.update_metadata(&crates, claim.id, BTreeMap::new()).await.unwrap_err());
     gone(services.set_claim_configuration(&crates, claim.id, None).await.unwrap_err());
-    let found = services.claim_meant(&crates, &ClaimTarget::Identifiers(serial(SERIAL))).await;
+    let found = services.resolve_claim_target(&crates, &ClaimTarget::Identifiers(serial(SERIAL))).await;
     gone(found.unwrap_err());
     let again = services.register_device(&crates, claim_by(&crates, &world, SERIAL)).await.unwrap_err();
     assert!(matches!(again, ServiceError::Conflict(_)), "{again:?}");
@@ -119,7 +119,7 @@ async fn a_reseller_neither_sees_nor_changes_what_is_not_its_own(db: TestDatabas
     gone(services.set_works_for(&boxes, own_id(&boxes), world.customer, false).await.unwrap_err());
     gone(services.set_works_for(&boxes, own_id(&boxes), bolt, true).await.unwrap_err());
     forbidden(
-        services.create_company(&boxes, NewCompany::named(CompanyKind::Reseller, "X")).await.unwrap_err(),
+        services.create_company(&boxes, NewCompany::new(CompanyKind::Reseller, "X")).await.unwrap_err(),
     );
     gone(services.configuration(&boxes, world.configuration).await.unwrap_err());
     gone(services.set_default_configuration(&boxes, world.customer, None).await.unwrap_err());
@@ -143,7 +143,7 @@ async fn a_customer_that_a_reseller_created_gets_nothing_before_it_accepts_the_t
     let world = World::new(db).await;
     let services = &world.services;
     let boxes = reseller(&world, "Boxes").await;
-    let new = NewCompany::named(CompanyKind::Customer, "Cog");
+    let new = NewCompany::new(CompanyKind::Customer, "Cog");
     let cog = services.create_company(&boxes, new).await.unwrap();
     assert_eq!(cog.terms, Terms::NotAccepted);
     let customer = Actor::of_customer("cog's admin", cog.id);
@@ -196,7 +196,7 @@ async fn a_device_is_meant_by_id_or_by_identifiers_that_only_it_has(db: TestData
     let boxes = reseller(&world, "Boxes").await;
     let claim = services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap();
     let meant =
-        async |identifiers| services.claim_meant(&boxes, &ClaimTarget::Identifiers(identifiers)).await;
+        async |identifiers| services.resolve_claim_target(&boxes, &ClaimTarget::Identifiers(identifiers)).await;
     assert_eq!(meant(serial("pf0abcde")).await.unwrap(), claim.id);
     let mut other_model = serial(SERIAL);
     other_model.push(Identifier::parse(IdentifierKind::Model, "Another").unwrap());
@@ -240,7 +240,7 @@ async fn a_former_reseller_has_no_power_over_its_former_customers_claims(db: Tes
 
     gone(services.claim(&boxes, claim.id).await.unwrap_err());
     gone(services.claim_in_force(&boxes, claim.id).await.unwrap_err());
-    gone(services.claim_meant(&boxes, &ClaimTarget::Identifiers(serial(SERIAL))).await.unwrap_err());
+    gone(services.resolve_claim_target(&boxes, &ClaimTarget::Identifiers(serial(SERIAL))).await.unwrap_err());
     gone(services.unclaim(&boxes, claim.id).await.unwrap_err());
     let later = Some(START.after(Duration::from_hours(24)));
     for until in [None, later] {
@@ -251,7 +251,7 @@ async fn a_former_reseller_has_no_power_over_its_former_customers_claims(db: Tes
     gone(services.set_claim_proof(&boxes, claim.id, ProofKind::Token).await.unwrap_err());
     gone(services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap_err());
     gone(services.register_device(&boxes, claim_by(&boxes, &world, "OTHER123")).await.unwrap_err());
-    assert!(services.claims_identified(&boxes, &serial(SERIAL)).await.unwrap().is_empty());
+    assert!(services.claims_by_identifiers(&boxes, &serial(SERIAL)).await.unwrap().is_empty());
     for customers in [&[][..], &[world.customer]] {
         let found = services.claims_of_reseller(&boxes, customers, None, 10).await.unwrap();
         assert_eq!((found.claims.len(), found.total), (0, 0));
@@ -263,7 +263,7 @@ async fn a_former_reseller_has_no_power_over_its_former_customers_claims(db: Tes
     assert_eq!(world.db.snapshot().await, before);
 
     // For a customer of its own it is refused like everybody else.
-    let cog = services.create_company(&boxes, NewCompany::named(CompanyKind::Customer, "Cog")).await.unwrap();
+    let cog = services.create_company(&boxes, NewCompany::new(CompanyKind::Customer, "Cog")).await.unwrap();
     let new = NewClaim { customer: cog.id, ..claim_by(&boxes, &world, SERIAL) };
     let taken = services.register_device(&boxes, new).await.unwrap_err();
     assert!(matches!(taken, ServiceError::Conflict(_)), "{taken:?}");
@@ -316,7 +316,7 @@ async fn the_vendors_of_a_reseller_go_with_it(db: TestDatabase) {
     let world = World::new(db).await;
     let services = &world.services;
     let boxes = reseller(&world, "Boxes").await;
-    let bits = NewCompany { parent: Some(own_id(&boxes)), ..NewCompany::named(CompanyKind::Vendor, "Bits") };
+    let bits = NewCompany { parent: Some(own_id(&boxes)), ..NewCompany::new(CompanyKind::Vendor, "Bits") };
     let bits = services.create_company(&world.by, bits).await.unwrap().id;
     let vendor = Actor::of_reseller("Bits", bits);
     let works =

@@ -94,7 +94,7 @@ async fn strangers_who_asked_in_between_take_nothing_from_the_device(db: TestDat
 async fn a_certificate_counts_only_for_its_key_its_owner_and_its_server(db: TestDatabase) {
     let (device, before) = veteran(2).await;
     let world = World::new(db).await;
-    let other = NewCompany::named(CompanyKind::Customer, "Other");
+    let other = NewCompany::new(CompanyKind::Customer, "Other");
     let other = world.services.create_company(&world.by, other).await.unwrap().id;
     let configuration =
         world.services.create_configuration(&world.by, other, "Theirs", MINIMAL_DOCUMENT).await.unwrap();

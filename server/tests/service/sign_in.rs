@@ -167,7 +167,7 @@ async fn scopes_are_those_of_the_companys_kind(db: TestDatabase) {
 }
 
 async fn company(world: &World, kind: CompanyKind) -> CompanyId {
-    world.services.create_company(&world.by, NewCompany::named(kind, "Other")).await.unwrap().id
+    world.services.create_company(&world.by, NewCompany::new(kind, "Other")).await.unwrap().id
 }
 
 async fn only_those_who_work_for_a_customer_act_for_it(db: TestDatabase) {
@@ -186,7 +186,7 @@ async fn only_those_who_work_for_a_customer_act_for_it(db: TestDatabase) {
     let acting = async || {
         let mut acting = Vec::new();
         for principal in &principals {
-            let actor = services.acting_for(principal, world.customer).await;
+            let actor = services.actor_for_customer(principal, world.customer).await;
             let refused = |error| matches!(error, ServiceError::NotFound { .. });
             acting.push(actor.map(|actor| actor.scope()).map_err(refused));
         }
@@ -196,7 +196,7 @@ async fn only_those_who_work_for_a_customer_act_for_it(db: TestDatabase) {
     assert_eq!(acting().await, [yes, yes, no, no, no]);
     services.set_works_for(&world.by, emm, world.customer, true).await.unwrap();
     assert_eq!(acting().await, [yes, yes, no, yes, no]);
-    assert!(services.acting_for(&principals[0], emm).await.is_err(), "that is no customer");
+    assert!(services.actor_for_customer(&principals[0], emm).await.is_err(), "that is no customer");
 }
 
 async fn what_is_not_signed_as_it_must_be_gets_nothing(db: TestDatabase) {

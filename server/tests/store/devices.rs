@@ -73,7 +73,7 @@ async fn a_device_comes_back_as_it_was_saved(db: TestDatabase) {
     assert_eq!(read().await.as_ref(), Some(&device));
     device.complete(Generation(2), NOW).unwrap();
     device.last_said = LastSaid::default();
-    device.state = device.state.disabled(Some("lost, call us".to_owned()), NOW).unwrap();
+    device.state = device.state.disable(Some("lost, call us".to_owned()), NOW).unwrap();
     save(&db, device.clone()).await;
     assert_eq!(read().await, Some(device.clone()));
 

@@ -76,7 +76,7 @@ async fn a_claim_that_got_a_key_is_found_by_it_and_within_its_scope(db: TestData
     add_claims(&db, vec![was.clone(), claim(6, "PF0ABCDF")]).await;
     let key = Sha256::of(b"key").to_string();
     let set = IdentifierSet::new([Identifier::parse(IdentifierKind::DeviceKey, &key).unwrap()]).unwrap();
-    let now = Claim { sets: was.sets.with(set), ..was.clone() };
+    let now = Claim { sets: was.sets.with_set(set), ..was.clone() };
     let (before, after) = (was, now.clone());
     db.store
         .write(move |tx: &mut Tx| {
@@ -112,7 +112,7 @@ async fn a_record_from_before_claims_were_noted_knows_the_claim_of_its_organisat
     };
     let with_key = |id, of: &[u8]| {
         let bare = claim(id, &format!("PF0ABC{id:02}"));
-        Claim { sets: bare.sets.with(IdentifierSet::new([key(of)]).unwrap()), ..bare }
+        Claim { sets: bare.sets.with_set(IdentifierSet::new([key(of)]).unwrap()), ..bare }
     };
     add_claims(&db, vec![with_key(5, b"one"), with_key(6, b"two")]).await;
     let built = |id, company, of: &[u8]| {

@@ -53,7 +53,7 @@ impl World {
             Services::new(db.store.clone(), signer.clone(), clock.clone(), entropy, settings).unwrap();
         let by = Actor::operator("test");
         let customer =
-            services.create_company(&by, NewCompany::named(CompanyKind::Customer, "Acme")).await.unwrap().id;
+            services.create_company(&by, NewCompany::new(CompanyKind::Customer, "Acme")).await.unwrap().id;
         let configuration =
             services.create_configuration(&by, customer, "Kiosk", MINIMAL_DOCUMENT).await.unwrap().id;
         services.set_default_configuration(&by, customer, Some(configuration)).await.unwrap();
@@ -86,7 +86,7 @@ impl World {
 
     pub async fn other_customer(&self, name: &str) -> CompanyId {
         self.services
-            .create_company(&self.by, NewCompany::named(CompanyKind::Customer, name))
+            .create_company(&self.by, NewCompany::new(CompanyKind::Customer, name))
             .await
             .unwrap()
             .id

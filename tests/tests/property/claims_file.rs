@@ -40,7 +40,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         let settings = Settings::new(dir.path().to_owned());
         let services =
             Services::new(store, Arc::new(signer), Arc::new(SystemClock), entropy, settings).unwrap();
-        let acme = NewCompany::named(CompanyKind::Customer, "Acme");
+        let acme = NewCompany::new(CompanyKind::Customer, "Acme");
         let customer = services.create_company(&operator, acme).await.unwrap().id;
         (services, ImportDefaults { customer: Some(customer), ..ImportDefaults::default() })
     });

@@ -76,19 +76,19 @@ pub(super) fn claim(proof: ProofKind) -> Claim {
     }
 }
 
-pub(super) fn unseen() -> Device {
+pub(super) fn unseen_device() -> Device {
     Device::new(DeviceId::new(1).unwrap(), ClaimId::new(1).unwrap(), CompanyId::new(1).unwrap(), NOW)
 }
 
 /// Returns a device that is managed as generation 3 with key 1, and enrolling as generation 4 with key 2.
-pub(super) fn known() -> Device {
+pub(super) fn known_device() -> Device {
     Device {
         state: DeviceState::Enrolling { generation: Generation(4), since: NOW },
         active: Some(Enrollment { generation: Generation(3), key: key(1) }),
         latest: Some(Enrollment { generation: Generation(4), key: key(2) }),
         latest_ticket: Some(Sha256::of(b"ticket 4")),
         identity: Some(identity(BOARD)),
-        ..unseen()
+        ..unseen_device()
     }
 }
 

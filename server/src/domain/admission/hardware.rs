@@ -1,6 +1,6 @@
 //! Rule 5: parts that changed since the device last enrolled, and requests that wait for an administrator.
 
-use super::{Admission, approved, proof::tpm_of};
+use super::{Admission, approved_request, proof::tpm_of};
 use crate::domain::{
     claim::Claim,
     device::{Device, DeviceState},
@@ -37,9 +37,9 @@ impl Pending {
     pub fn state_after(&self, device: &Device, now: Timestamp) -> DeviceState {
         let state = device.state.clone();
         let next = if !self.unknown_key {
-            state.hardware_changed(now)
+            state.hold_for_changed_hardware(now)
         } else if device.latest.is_none() {
-            state.held(now)
+            state.hold(now)
         } else {
             Ok(state)
         };
@@ -56,10 +56,10 @@ pub(super) fn unapproved_parts(asked: &Admission<'_>) -> Vec<ReplacedPart> {
     let replaced = match asked.device.and_then(|device| device.identity.as_ref()) {
         Some(last) => replaced_since(last),
         // A key that was registered for one machine may have been copied to another.
-        None if asked.rank == Rank::Key => contradictions(asked.identity, &registered(asked.claim)),
+        None if asked.rank == Rank::Key => contradictions(asked.identity, &registered_identifiers(asked.claim)),
         None => Vec::new(),
     };
-    match approved(asked) {
+    match approved_request(asked) {
         Some(request) if replaced_since(&request.identity).is_empty() => Vec::new(),
         _ => replaced,
     }
@@ -67,7 +67,7 @@ pub(super) fn unapproved_parts(asked: &Admission<'_>) -> Vec<ReplacedPart> {
 
 /// Returns the identifiers of all sets of a claim, without maker and model, whose spelling varies.
 #[must_use]
-pub fn registered(claim: &Claim) -> Vec<&Identifier> {
+pub fn registered_identifiers(claim: &Claim) -> Vec<&Identifier> {
     let all = claim.sets.usable().iter().flat_map(IdentifierSet::members);
     all.filter(|one| one.kind().rank().is_some()).collect()
 }
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn changed_hardware_waits_whatever_was_proven() {
         let changed =
-            |proof, key| Asked { board: "BOARD2", token: VALID, ..Asked::new(proof, Some(known()), key) };
+            |proof, key| Asked { board: "BOARD2", token: VALID, ..Asked::new(proof, Some(known_device()), key) };
         for proof in [Identifiers, Token] {
             for key in [1, 9] {
                 assert_eq!(changed(proof, key).outcome(), "pend hardware_changed", "{proof} {key}");
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn another_tpm_waits_for_exactly_its_approval() {
         let with = |board, tpm| identity(board).with(tpm_key(tpm), Source::Tpm).unwrap();
-        let device = Device { identity: Some(with(BOARD, 0xaa)), ..known() };
+        let device = Device { identity: Some(with(BOARD, 0xaa)), ..known_device() };
         for (approved, reset_ticket, expected) in [
             (None, false, "pend hardware_changed"),
             (Some(0xbb), false, "admit 5 approved"),
@@ -155,8 +155,8 @@ mod tests {
             HardwareIdentity::new(observed).unwrap()
         };
         let claim = claim(ProofKind::RegisteredKey);
-        assert_eq!(contradictions(&shown("S1"), &registered(&claim)), []);
-        let [part] = <[_; 1]>::try_from(contradictions(&shown("S2"), &registered(&claim))).unwrap();
+        assert_eq!(contradictions(&shown("S1"), &registered_identifiers(&claim)), []);
+        let [part] = <[_; 1]>::try_from(contradictions(&shown("S2"), &registered_identifiers(&claim))).unwrap();
         assert_eq!(
             (part.kind, part.was, part.now),
             (IdentifierKind::SerialNumber, vec!["S1".to_owned()], vec!["S2".to_owned()])
@@ -191,9 +191,9 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(states(known(), 9, BOARD), StateName::Enrolling);
-        assert_eq!(states(known(), 9, "BOARD2"), StateName::Enrolling);
-        assert_eq!(states(known(), 1, "BOARD2"), StateName::HardwareChanged);
-        assert_eq!(states(unseen(), 9, BOARD), StateName::PendingApproval);
+        assert_eq!(states(known_device(), 9, BOARD), StateName::Enrolling);
+        assert_eq!(states(known_device(), 9, "BOARD2"), StateName::Enrolling);
+        assert_eq!(states(known_device(), 1, "BOARD2"), StateName::HardwareChanged);
+        assert_eq!(states(unseen_device(), 9, BOARD), StateName::PendingApproval);
     }
 }

@@ -43,30 +43,30 @@ const TOKEN_REVOKED: &str = "The pre-provisioning token was revoked.";
 const NOT_THE_REGISTERED_KEY: &str = "The device's key is not the one that was registered for it.";
 
 /// Checks the evidence against the claim's policy. Proof beyond the identifiers also vouches for a new key.
-pub(super) fn prove(asked: &Admission<'_>) -> Result<Option<Why>, Refusal> {
+pub(super) fn check_proof(asked: &Admission<'_>) -> Result<Option<Why>, Refusal> {
     match asked.claim.proof {
         ProofKind::Identifiers => Ok(None),
         ProofKind::Token => match asked.evidence.token {
             TokenEvidence::Known(TokenStanding::Valid) => Ok(Some(Why::Token)),
             TokenEvidence::Known(TokenStanding::Expired) => {
-                Err(Refusal::said(RefusalKind::RevokedToken, TOKEN_EXPIRED))
+                Err(Refusal::with_detail(RefusalKind::RevokedToken, TOKEN_EXPIRED))
             }
             TokenEvidence::Known(TokenStanding::Revoked) => {
-                Err(Refusal::said(RefusalKind::RevokedToken, TOKEN_REVOKED))
+                Err(Refusal::with_detail(RefusalKind::RevokedToken, TOKEN_REVOKED))
             }
             TokenEvidence::Unknown => Err(Refusal::of(RefusalKind::InvalidToken)),
-            TokenEvidence::None => Err(Refusal::said(RefusalKind::ProofRequired, NO_TOKEN)),
+            TokenEvidence::None => Err(Refusal::with_detail(RefusalKind::ProofRequired, NO_TOKEN)),
         },
         ProofKind::RegisteredKey => {
             if asked.claim.sets.registered_keys().any(|key| key == asked.key) {
                 Ok(Some(Why::RegisteredKey))
             } else {
-                Err(Refusal::said(RefusalKind::ProofRequired, NOT_THE_REGISTERED_KEY))
+                Err(Refusal::with_detail(RefusalKind::ProofRequired, NOT_THE_REGISTERED_KEY))
             }
         }
         ProofKind::Tpm => match asked.evidence.tpm {
-            None => Err(Refusal::said(RefusalKind::ProofRequired, NO_TPM)),
-            Some(tpm) => match other_tpm(asked.claim, tpm.key) {
+            None => Err(Refusal::with_detail(RefusalKind::ProofRequired, NO_TPM)),
+            Some(tpm) => match refuse_other_tpm(asked.claim, tpm.key) {
                 Some(refusal) => Err(refusal),
                 None => Ok(is_own_tpm(asked.claim, asked.device, tpm.key).then_some(Why::Tpm)),
             },
@@ -76,11 +76,11 @@ pub(super) fn prove(asked: &Admission<'_>) -> Result<Option<Why>, Refusal> {
 
 /// Refuses a TPM that the claim does not register, if it registers any.
 #[must_use]
-pub fn other_tpm(claim: &Claim, shown: Sha256) -> Option<Refusal> {
+pub fn refuse_other_tpm(claim: &Claim, shown: Sha256) -> Option<Refusal> {
     let mut registered = claim.sets.registered_tpm_keys().peekable();
     registered.peek()?;
     let is_registered = registered.any(|key| key == shown);
-    (!is_registered).then(|| Refusal::said(RefusalKind::HardwareChanged, OTHER_TPM))
+    (!is_registered).then(|| Refusal::with_detail(RefusalKind::HardwareChanged, OTHER_TPM))
 }
 
 /// Whether the TPM with this endorsement key is known to be this device's: registered, or bound before.
@@ -125,9 +125,9 @@ mod tests {
         // A device that enrolled before with the TPM 0xaa.
         let bound = || {
             let identity = identity(BOARD).with(tpm_key(0xaa), Source::Tpm).unwrap();
-            Some(Device { identity: Some(identity), ..known() })
+            Some(Device { identity: Some(identity), ..known_device() })
         };
-        let unbound = || Some(known());
+        let unbound = || Some(known_device());
         for (device, key, tpm, registered, now, expected) in [
             (None, 9, None, &[][..], 0, "refuse proof_required"),
             (None, 9, Some(0xaa), &[], 1999, "admit 1 first_key"),

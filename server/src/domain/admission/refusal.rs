@@ -26,13 +26,13 @@ impl Refusal {
 
     /// Returns a refusal with a fixed explanation.
     #[must_use]
-    pub const fn said(kind: RefusalKind, detail: &'static str) -> Self {
+    pub const fn with_detail(kind: RefusalKind, detail: &'static str) -> Self {
         Self { kind, message: None, detail: Some(Cow::Borrowed(detail)) }
     }
 
     /// Returns a refusal with an explanation composed at run time.
     #[must_use]
-    pub const fn told(kind: RefusalKind, detail: String) -> Self {
+    pub const fn with_owned_detail(kind: RefusalKind, detail: String) -> Self {
         Self { kind, message: None, detail: Some(Cow::Owned(detail)) }
     }
 }
@@ -66,9 +66,9 @@ pub fn refuse_early(now: Timestamp, found: &Found<'_>, offered: &[ProofKind]) ->
     }
     match claim.proof {
         ProofKind::Tpm if !offered.contains(&ProofKind::Tpm) => {
-            Some(Refusal::said(RefusalKind::ProofRequired, NO_TPM))
+            Some(Refusal::with_detail(RefusalKind::ProofRequired, NO_TPM))
         }
-        proof if !offered.contains(&proof) => Some(Refusal::said(RefusalKind::ProofRequired, NOT_OFFERED)),
+        proof if !offered.contains(&proof) => Some(Refusal::with_detail(RefusalKind::ProofRequired, NOT_OFFERED)),
         _ => None,
     }
 }
@@ -99,10 +99,10 @@ mod tests {
 
     #[test]
     fn a_state_that_refuses_comes_before_every_proof() {
-        let disabled = known().state.disabled(Some("Lost".to_owned()), NOW).unwrap();
+        let disabled = known_device().state.disable(Some("Lost".to_owned()), NOW).unwrap();
         let deprovisioned = DeviceState::Deprovisioned { since: NOW };
         for (state, expected) in [(disabled, "refuse disabled"), (deprovisioned, "refuse deprovisioned")] {
-            let device = Device { state, ..known() };
+            let device = Device { state, ..known_device() };
             let asked = Asked {
                 ticket: b"ticket 4",
                 reset_ticket: true,
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn hello_is_refused_only_for_what_no_proof_changes() {
         let all = ProofKind::ALL;
-        let disabled = DeviceState::Claimed.disabled(None, NOW).unwrap();
+        let disabled = DeviceState::Claimed.disable(None, NOW).unwrap();
         for (proof, state, configured, offered, expected) in [
             (Identifiers, None, true, &all[..], None),
             (Identifiers, Some(&disabled), true, &all[..], Some(RefusalKind::Disabled)),

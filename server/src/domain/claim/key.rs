@@ -25,7 +25,7 @@ impl ClaimKey {
         let strongest = set.lookup_key()?;
         let member = |kind| set.members().iter().find(|one| one.kind() == kind);
         let named = match (member(IdentifierKind::Manufacturer), member(IdentifierKind::Model)) {
-            (Some(maker), Some(model)) if strongest.kind().needs_maker_and_model() => named(maker, model),
+            (Some(maker), Some(model)) if strongest.kind().needs_maker_and_model() => fold_maker_and_model(maker, model),
             _ => String::new(),
         };
         Some(Self { lookup: lookup_text(strongest), named })
@@ -55,7 +55,7 @@ impl Sought {
     pub fn of(identity: &HardwareIdentity) -> Self {
         let makers = || identity.of_kind(IdentifierKind::Manufacturer);
         let models = || identity.of_kind(IdentifierKind::Model);
-        let pairs = makers().flat_map(|maker| models().map(move |model| named(maker, model)));
+        let pairs = makers().flat_map(|maker| models().map(move |model| fold_maker_and_model(maker, model)));
         Self {
             lookups: lookup_keys(identity).map(lookup_text).collect(),
             named: std::iter::once(String::new()).chain(pairs).collect(),
@@ -64,7 +64,7 @@ impl Sought {
 }
 
 /// Folds both names like [`Identifier::same_as`].
-fn named(maker: &Identifier, model: &Identifier) -> String {
+fn fold_maker_and_model(maker: &Identifier, model: &Identifier) -> String {
     format!("{}/{}", fold_manufacturer(maker.value()), fold_name(model.value()))
 }
 

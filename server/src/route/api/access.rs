@@ -96,7 +96,7 @@ pub(super) async fn actor(
         (Side::Operator, _) => Err(forbidden(&ServiceError::OperatorOnly.to_string())),
         (Side::Organisation, Some(named)) => organisation_actor(services, principal, named).await,
         (side, Some(customer)) => {
-            let actor = services.acting_for(principal, customer).await?;
+            let actor = services.actor_for_customer(principal, customer).await?;
             if side == Side::Customer {
                 let company = services.company(&actor, customer).await?;
                 if company.terms != Terms::Accepted {

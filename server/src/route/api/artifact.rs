@@ -146,10 +146,10 @@ pub(super) async fn continue_upload(mut call: Call, body: Body) -> Result<Respon
             UploadPart { from: first, length: Some(length), total }
         }
         Some(ContentRange::Question { total }) => {
-            UploadPart { from: turn.received(), length: Some(0), total }
+            UploadPart { from: turn.received_bytes(), length: Some(0), total }
         }
     };
-    let body = Body::from_stream(body.into_data_stream().take_until(turn.taken_over()));
+    let body = Body::from_stream(body.into_data_stream().take_until(turn.wait_for_takeover()));
     let bytes = call.reader(body)?;
     let bytes = Placed { _place: call.place.take(), bytes };
     match call.services().continue_upload(&call.actor, turn, part, bytes).await? {

@@ -303,7 +303,7 @@ pub(super) async fn list_devices(mut call: Call) -> Answer {
         by: call.actor.clone(),
         customer,
         default,
-        now: call.services().present(),
+        now: call.services().current_time(),
         sees_resellers: call.sees_resellers(),
         wanted: size,
         after,
@@ -359,7 +359,7 @@ pub(super) async fn device(mut call: Call) -> Answer {
     let id: ClaimId = call.id(1, "device")?;
     let claim = call.services().claim_in_force(&call.actor, id).await.map_err(device_refused)?;
     let default = call.services().company(&call.actor, call.company()?).await?.default_configuration;
-    let (now, sees_resellers) = (call.services().present(), call.sees_resellers());
+    let (now, sees_resellers) = (call.services().current_time(), call.sees_resellers());
     call.answer(&Written(&view::customer_device(&claim, default, now, sees_resellers)))
 }
 
@@ -411,7 +411,7 @@ async fn meant(call: &Call, device: &DeviceReference) -> Result<ClaimId, Status>
     };
     let target = device.target().map_err(nested)?;
     let target = identifier::target(target, "device")?;
-    call.services().claim_meant(&call.actor, &target).await.map_err(device_refused)
+    call.services().resolve_claim_target(&call.actor, &target).await.map_err(device_refused)
 }
 
 /// `customers.dpcs.list`

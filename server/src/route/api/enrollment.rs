@@ -229,7 +229,7 @@ async fn meant(call: &Call, enrollment: &str, device: Option<&DeviceReference>) 
                 Status::invalid(vec![violation])
             })?;
             let target = identifier::target(target, "device")?;
-            let claim = call.services().claim_meant(&call.actor, &target).await.map_err(device_refused)?;
+            let claim = call.services().resolve_claim_target(&call.actor, &target).await.map_err(device_refused)?;
             call.services().claim_in_force(&call.actor, claim).await.map_err(device_refused)?;
             Ok(Meant::Claim(claim))
         }

@@ -77,7 +77,7 @@ impl SpoolWriter {
             waiting.memory_bytes = in_memory;
         } else {
             if waiting.file.is_none() {
-                let file = files::nameless(&self.0.directory).map_err(io::Error::other)?;
+                let file = files::unnamed_file(&self.0.directory).map_err(io::Error::other)?;
                 waiting.file = Some(File::from_std(file));
             }
             let at = waiting.written;

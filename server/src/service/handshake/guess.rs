@@ -25,7 +25,7 @@ impl Guess {
     }
 
     /// Returns the identifiers by which a claim matched.
-    pub(super) fn by(identity: &HardwareIdentity, reason: &Reason) -> Vec<Self> {
+    pub(super) fn from_reason(identity: &HardwareIdentity, reason: &Reason) -> Vec<Self> {
         let decided = |one: &&Identifier| {
             one.kind().rank() == Some(reason.rank) && reason.identifiers.contains(&lookup_text(one))
         };
@@ -88,7 +88,7 @@ mod tests {
         let by = |rank, identifiers: &[&str]| {
             let identifiers = identifiers.iter().map(|&text| text.to_owned()).collect();
             let (claim, owner) = (ClaimId::new(1).unwrap(), CompanyId::new(1).unwrap());
-            text(Guess::by(&identity, &Reason { claim, owner, rank, identifiers }))
+            text(Guess::from_reason(&identity, &Reason { claim, owner, rank, identifiers }))
         };
         assert_eq!(by(Rank::Serial, &["serial_number PF0ABCDE", "manufacturer Lenovo"]), serial);
         assert_eq!(by(Rank::MacAddress, &["mac_address 00:16:3e:00:00:02"]), rest[3..]);

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     domain::{
         actor::Scope,
-        admission::{Found, Refusal, is_own_tpm, refuse_early, registered},
+        admission::{Found, Refusal, is_own_tpm, refuse_early, registered_identifiers},
         audit::{Action, Event, Subject},
         claim::{Claim, Collision, Sought},
         device::Device,
@@ -55,11 +55,11 @@ impl HelloRequest {
         let message: Hello = read_message(body, MAX_HELLO_BYTES)?;
         if message.protocol != PROTOCOL_VERSION {
             let detail = format!("This server speaks version {PROTOCOL_VERSION} of the protocol.");
-            return Err(ServiceError::refused_because(RefusalKind::UnsupportedProtocol, detail));
+            return Err(ServiceError::refusal_with_detail(RefusalKind::UnsupportedProtocol, detail));
         }
         check_agent_version(&message.agent_version)?;
         let identity = identity_of(&message)
-            .map_err(|problem| ServiceError::refused_because(RefusalKind::InvalidIdentifier, problem))?;
+            .map_err(|problem| ServiceError::refusal_with_detail(RefusalKind::InvalidIdentifier, problem))?;
         Ok(Self { digest: Sha256::of(body), identity, message })
     }
 }
@@ -112,14 +112,14 @@ impl Services {
     /// # Errors
     /// A refusal. An unknown device and one whose claim gives it no configuration get the same bytes.
     pub async fn challenge(&self, hello: HelloRequest) -> Result<Challenge, ServiceError> {
-        self.hear(hello).await?.answer
+        self.examine_hello(hello).await?.answer
     }
 
-    /// Does the same as [`Self::challenge`], for a caller who may withhold the answer.
+    /// Examines a hello as [`Self::challenge`] does, for a caller who may withhold the answer.
     ///
     /// # Errors
     /// Returns failures of the server; a refusal is an answer.
-    pub async fn hear(&self, hello: HelloRequest) -> Result<Heard, ServiceError> {
+    pub async fn examine_hello(&self, hello: HelloRequest) -> Result<Heard, ServiceError> {
         let now = self.now();
         let refuse = |kind| Err(self.refuse(Refusal::of(kind)));
         let (answer, by, claim) = match self.find_claim(now, &hello).await? {
@@ -134,7 +134,7 @@ impl Services {
         };
         let guesses = Guess::all(&hello.identity);
         let deciding =
-            by.as_ref().map_or_else(|| guesses.clone(), |reason| Guess::by(&hello.identity, reason));
+            by.as_ref().map_or_else(|| guesses.clone(), |reason| Guess::from_reason(&hello.identity, reason));
         Ok(Heard {
             answer,
             is_claimed: by.is_some(),
@@ -212,20 +212,20 @@ impl Services {
         };
         let server_nonce = entropy::nonce(&*self.0.entropy)?;
         let proof = found.claim.proof;
-        let prior = self.certified_before(&hello.message);
+        let prior = self.attested_enrollment(&hello.message);
         let given =
             Challenged { server_nonce, proof, claim: reason.claim, rank: reason.rank, tpm, prior, now };
         let ticket = self.0.signer.seal_ticket(&Notes::new(hello, given).to_bytes())?;
         if ticket.len() > MAX_TICKET_BYTES {
             let detail = "The identifiers are too long to be taken together.";
-            return Err(ServiceError::refused_because(RefusalKind::InvalidIdentifier, detail));
+            return Err(ServiceError::refusal_with_detail(RefusalKind::InvalidIdentifier, detail));
         }
         Ok(Challenge { ticket: ticket.into(), nonce: server_nonce, proof, tpm: credential })
     }
 
     /// Returns the enrollment that the hello's certificate attests, if this server issued it for the
     /// hello's key.
-    fn certified_before(&self, hello: &Hello) -> Option<PriorNotes> {
+    fn attested_enrollment(&self, hello: &Hello) -> Option<PriorNotes> {
         let shown = hello.enrollment.as_ref()?.certificate.as_ref();
         let certified = Some(shown)
             .filter(|der| der.len() <= MAX_PRIOR_CERTIFICATE_BYTES)
@@ -241,7 +241,7 @@ impl Services {
         let mut reader = self.0.store.reader().await?;
         let sought = Sought::of(&hello.identity);
         let mut candidates = reader.claims_found_by(&sought).await?;
-        let mut known: Vec<_> = candidates.iter().map(|one| one.claim.registered()).collect();
+        let mut known: Vec<_> = candidates.iter().map(|one| one.claim.registered_claim()).collect();
         if known.len() > 1 {
             // Earlier enrollments matter only if there are several claims.
             let ids: Vec<ClaimId> = known.iter().map(|one| one.claim).collect();
@@ -249,11 +249,11 @@ impl Services {
             let key = hello.message.device_key.digest();
             for one in &mut known {
                 let device = devices.iter().find(|device| device.claim == one.claim);
-                one.bound = device.and_then(|device| device.bound(key));
+                one.bound = device.and_then(|device| device.bound_state(key));
             }
         }
         let reason = match match_claims(&hello.identity, &known) {
-            Match::Claim(reason) => by_hardware(&hello.identity, &candidates, reason),
+            Match::Claim(reason) => match_by_hardware(&hello.identity, &candidates, reason),
             Match::Contested { reason, others } => {
                 let sides: Vec<Reason> = [reason.clone()].into_iter().chain(others).collect();
                 self.note_collision(now, Action::ClaimContested, &sides);
@@ -265,7 +265,7 @@ impl Services {
             }
             Match::None { .. } => {
                 let near = reader.claims_near(&sought.lookups).await?;
-                let near: Vec<_> = near.iter().map(Claim::registered).collect();
+                let near: Vec<_> = near.iter().map(Claim::registered_claim).collect();
                 self.note_unclaimed(now, match_claims(&hello.identity, &near));
                 return Ok(Sighted::None);
             }
@@ -341,15 +341,15 @@ fn kinds_of<'r>(reasons: impl Iterator<Item = &'r Reason>) -> BTreeSet<Identifie
 /// Returns the claim that the hardware belongs to. A key that was copied with a disk or an image matches
 /// the claim that it was registered for; a machine that shows other identifiers than that claim registers,
 /// and that has a claim of its own, is matched to its own.
-fn by_hardware(identity: &HardwareIdentity, candidates: &[ClaimCandidate], by_key: Reason) -> Reason {
+fn match_by_hardware(identity: &HardwareIdentity, candidates: &[ClaimCandidate], by_key: Reason) -> Reason {
     let contradicted = candidates.iter().any(|one| {
-        one.claim.id == by_key.claim && !contradictions(identity, &registered(&one.claim)).is_empty()
+        one.claim.id == by_key.claim && !contradictions(identity, &registered_identifiers(&one.claim)).is_empty()
     });
     if by_key.rank != Rank::Key || !contradicted {
         return by_key;
     }
     let others = candidates.iter().filter(|one| one.claim.id != by_key.claim);
-    match match_claims(identity, &others.map(|one| one.claim.registered()).collect::<Vec<_>>()) {
+    match match_claims(identity, &others.map(|one| one.claim.registered_claim()).collect::<Vec<_>>()) {
         Match::Claim(own) | Match::Contested { reason: own, .. } => own,
         _ => by_key,
     }

@@ -4,7 +4,7 @@
 
 mod guess;
 mod hello;
-mod prior;
+mod prior_facts;
 mod prove;
 mod ticket;
 mod tpm;
@@ -20,7 +20,7 @@ use unbox_common::{protocol::limits::MAX_AGENT_VERSION_BYTES, refusal::RefusalKi
 /// Parses a message of at most `limit` bytes.
 pub(super) fn read_message<T: DeserializeOwned>(body: &[u8], limit: usize) -> Result<T, ServiceError> {
     let unsupported =
-        |detail: String| Err(ServiceError::refused_because(RefusalKind::UnsupportedProtocol, detail));
+        |detail: String| Err(ServiceError::refusal_with_detail(RefusalKind::UnsupportedProtocol, detail));
     if body.len() > limit {
         return unsupported(format!("The message is larger than {limit} bytes."));
     }
@@ -42,6 +42,6 @@ pub(super) fn check_agent_version(version: &str) -> Result<(), ServiceError> {
     } else {
         let detail =
             format!("The agent's version is not {MAX_AGENT_VERSION_BYTES} printable characters or less.");
-        Err(ServiceError::refused_because(RefusalKind::UnsupportedProtocol, detail))
+        Err(ServiceError::refusal_with_detail(RefusalKind::UnsupportedProtocol, detail))
     }
 }

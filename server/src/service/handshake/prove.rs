@@ -8,7 +8,7 @@ use super::{
         CertifiedEnrollment, DeviceIdentityCert, ServiceError, Services,
         audit::{device_event, refusal_event},
     },
-    prior::{certified_device, copied_from, known_again},
+    prior_facts::{certified_device, find_copied_holders, with_certified_device},
     read_message,
     ticket::Notes,
     tpm::check_answer,
@@ -100,21 +100,21 @@ impl Services {
             self.note_refusal(now, subject, None, &refusal, json!({}));
             self.refuse(refusal)
         };
-        let strange = || refuse(Subject::Unknown, Refusal::said(RefusalKind::ClockSkew, STRANGE));
+        let strange = || refuse(Subject::Unknown, Refusal::with_detail(RefusalKind::ClockSkew, STRANGE));
         let plain = self.0.signer.open_ticket(sealed).ok_or_else(strange)?;
         let notes = Notes::from_bytes(&plain).ok_or_else(strange)?;
         let identity = notes.identity().ok_or_else(strange)?;
         if !notes.is_in_time(now, self.settings().ticket_lifetime) {
-            let late = Refusal::said(RefusalKind::ClockSkew, LATE);
+            let late = Refusal::with_detail(RefusalKind::ClockSkew, LATE);
             return Err(refuse(Subject::Claim(notes.claim), late));
         }
         let signed = transcript(notes.hello, sealed, &notes.server_nonce, notes.proof);
         if !notes.key.verifies(&signed, &message.signature) {
-            let wrong = Refusal::said(RefusalKind::ProofRequired, WRONG);
+            let wrong = Refusal::with_detail(RefusalKind::ProofRequired, WRONG);
             return Err(refuse(Subject::Claim(notes.claim), wrong));
         }
         let tpm = check_answer(&notes, message, &signed).map_err(|why| {
-            refuse(Subject::Claim(notes.claim), Refusal::said(RefusalKind::ProofRequired, why))
+            refuse(Subject::Claim(notes.claim), Refusal::with_detail(RefusalKind::ProofRequired, why))
         })?;
         let shown = ShownSecrets {
             key: notes.key.digest(),
@@ -132,10 +132,10 @@ impl Services {
         let Some(facts) = tx.enrollment_facts(proof.notes.claim, shown, proof.now).await? else {
             return Ok(Outcome::Refused(Refusal::of(RefusalKind::NotClaimed)));
         };
-        let token = facts.token.filter(|one| proof.standing(one) == TokenStanding::Valid);
-        let given = given(&facts, token.as_ref());
+        let token = facts.token.filter(|one| proof.token_standing(one) == TokenStanding::Valid);
+        let given = granted_configuration(&facts, token.as_ref());
         let certified = certified_device(tx, proof, &facts).await?;
-        let copies = copied_from(tx, proof, &facts).await?;
+        let copies = find_copied_holders(tx, proof, &facts).await?;
         let decision = decide(&Admission {
             now: proof.now,
             claim: &facts.claim,
@@ -157,14 +157,14 @@ impl Services {
         });
         match (decision, given) {
             (Decision::Admit { generation, why }, Some(given)) => {
-                let facts = known_again(tx, facts, certified).await?;
+                let facts = with_certified_device(tx, facts, certified).await?;
                 let granted = Granted::new(&facts, generation, given);
                 self.admit(tx, proof, facts, granted, why).await
             }
             (Decision::Admit { .. }, None) => Ok(Outcome::Refused(Refusal::of(RefusalKind::NotClaimed))),
             (Decision::Pend(pending), _) => {
                 if pending.copied_key {
-                    self.tell_of_copies(tx, proof.now, &copies);
+                    self.note_copies(tx, proof.now, &copies);
                 }
                 self.hold(tx, proof, facts, &pending).await
             }
@@ -193,7 +193,7 @@ impl Services {
         let EnrollmentFacts { claim, device, token, .. } = facts;
         let mut device =
             device.unwrap_or_else(|| Device::new(self.0.ids.device(now), claim.id, claim.customer, now));
-        device.state = device.state.granted(granted.generation, now)?;
+        device.state = device.state.grant(granted.generation, now)?;
         device.latest = Some(Enrollment { generation: granted.generation, key: proof.notes.key.clone() });
         device.latest_ticket = Some(proof.ticket);
         device.bound_at = device.bound_at.or(Some(now));
@@ -210,7 +210,7 @@ impl Services {
         if claim.collision.as_ref().is_some_and(|one| one.at < proof.notes.issued_at) {
             tx.set_collision(claim.id, None).await?;
         }
-        let overtaken = proof.overtaken(&granted.assigned, why);
+        let overtaken = proof.version_to_draw(&granted.assigned, why);
         if granted.by_token || overtaken.is_some() {
             let own =
                 if granted.by_token { Some(granted.assigned.configuration) } else { claim.configuration };
@@ -260,7 +260,7 @@ impl Services {
             count: 1,
             approved_at: None,
             source: proof.origin.network,
-            tie: proof.tie(&claim, &device),
+            tie: proof.strongest_tie(&claim, &device),
         })
         .await?;
         let detail = json!({
@@ -273,18 +273,18 @@ impl Services {
         let event = device_event(now, Action::ApprovalRequested, device.id, &device, detail);
         tx.append(self.0.ids.next(now), event);
         Ok(Outcome::Refused(if pending.copied_key {
-            Refusal::said(pending.kind(), COPIED_KEY)
+            Refusal::with_detail(pending.kind(), COPIED_KEY)
         } else {
             Refusal::of(pending.kind())
         }))
     }
 
     /// Tells the owners of a key's devices that other hardware showed the key.
-    fn tell_of_copies(&self, tx: &mut Tx, now: Timestamp, copies: &[(OtherHolder, Vec<ReplacedPart>)]) {
+    fn note_copies(&self, tx: &mut Tx, now: Timestamp, copies: &[(OtherHolder, Vec<ReplacedPart>)]) {
         for (OtherHolder { claim, device }, differs) in copies {
             let subject =
                 device.as_ref().map_or(Subject::Claim(claim.id), |device| Subject::Device(device.id));
-            let refusal = Refusal::said(RefusalKind::PendingApproval, COPIED_KEY);
+            let refusal = Refusal::with_detail(RefusalKind::PendingApproval, COPIED_KEY);
             let mut event =
                 refusal_event(now, subject, Some(claim.customer), &refusal, json!({"differs": differs}));
             event.action = Action::KeyCopied;
@@ -350,7 +350,7 @@ impl Proof {
     }
 
     /// Returns the strongest link to this device beside the identifiers that matched.
-    fn tie(&self, claim: &Claim, device: &Device) -> Tie {
+    fn strongest_tie(&self, claim: &Claim, device: &Device) -> Tie {
         let by_certificate = self.origin.certificate.is_some_and(|one| one.device == device.id);
         let by_tpm = self.tpm.as_ref().is_some_and(|tpm| is_own_tpm(claim, Some(device), tpm.key));
         if by_certificate || by_tpm || device.knows_key(self.shown.key) {
@@ -362,20 +362,20 @@ impl Proof {
         }
     }
 
-    fn standing(&self, token: &TokenFacts) -> TokenStanding {
+    fn token_standing(&self, token: &TokenFacts) -> TokenStanding {
         standing(token.expires_at, token.revoked_at, self.now)
     }
 
     /// Returns the version to draw for a device that has reached a higher one than it would get. Only a
     /// device that this server enrolled before can have reached any.
-    fn overtaken(&self, assigned: &Assigned, why: Why) -> Option<Timestamp> {
+    fn version_to_draw(&self, assigned: &Assigned, why: Why) -> Option<Timestamp> {
         let reached = self.notes.payload_version.filter(|_| matches!(why, Why::KnownKey | Why::Certified))?;
-        assigned.overtaken_by(reached, self.now)
+        assigned.version_above(reached, self.now)
     }
 
     fn token_evidence(&self, facts: &EnrollmentFacts) -> TokenEvidence {
         match (&facts.token, self.sent_token) {
-            (Some(token), _) => TokenEvidence::Known(self.standing(token)),
+            (Some(token), _) => TokenEvidence::Known(self.token_standing(token)),
             (None, true) => TokenEvidence::Unknown,
             (None, false) => TokenEvidence::None,
         }
@@ -420,7 +420,7 @@ struct Given {
 }
 
 /// Returns the claim's own configuration, or the token's, or the customer's default.
-fn given(facts: &EnrollmentFacts, token: Option<&TokenFacts>) -> Option<Given> {
+fn granted_configuration(facts: &EnrollmentFacts, token: Option<&TokenFacts>) -> Option<Given> {
     let claim = &facts.claim;
     let asked_for_token = claim.configuration.is_none() && claim.proof == ProofKind::Token;
     let brought = token.filter(|_| asked_for_token).and_then(|token| token.configuration);

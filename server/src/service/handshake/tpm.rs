@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     domain::{
-        admission::{Refusal, TpmEvidence, other_tpm},
+        admission::{Refusal, TpmEvidence, refuse_other_tpm},
         claim::Claim,
     },
     entropy,
@@ -52,7 +52,7 @@ impl Services {
         if claim.proof != ProofKind::Tpm {
             return Ok(Ok(Sealed::default()));
         }
-        let (introduction, rooted) = match self.introduced(claim, hello, now) {
+        let (introduction, rooted) = match self.check_introduction(claim, hello, now) {
             Ok(introduced) => introduced,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -61,7 +61,7 @@ impl Services {
         let credential = match endorsement.seal(&attestation, &secret.0, &*self.0.entropy) {
             Ok(credential) => credential,
             Err(off_curve @ SealError::OffCurve) => {
-                return Ok(Err(Refusal::told(RefusalKind::ProofRequired, format!("{off_curve}."))));
+                return Ok(Err(Refusal::with_owned_detail(RefusalKind::ProofRequired, format!("{off_curve}."))));
             }
             Err(SealError::Entropy(error)) => return Err(error.into()),
         };
@@ -74,26 +74,26 @@ impl Services {
         Ok(Ok(Sealed { notes: Some(notes), credential: Some(credential) }))
     }
 
-    /// Returns the TPM that introduced itself, and whether a manufacturer vouches for it.
-    fn introduced(
+    /// Checks how the TPM introduced itself, and returns it and whether a manufacturer vouches for it.
+    fn check_introduction(
         &self,
         claim: &Claim,
         hello: &HelloRequest,
         now: Timestamp,
     ) -> Result<(Introduction, bool), Refusal> {
         let Some(from) = &hello.message.tpm else {
-            return Err(Refusal::said(RefusalKind::ProofRequired, NOT_INTRODUCED));
+            return Err(Refusal::with_detail(RefusalKind::ProofRequired, NOT_INTRODUCED));
         };
-        let strange = |error: NotIntroduced| Refusal::told(RefusalKind::ProofRequired, format!("{error}."));
+        let strange = |error: NotIntroduced| Refusal::with_owned_detail(RefusalKind::ProofRequired, format!("{error}."));
         let introduction = Introduction::read(from).map_err(strange)?;
         let roots = &self.settings().tpm_roots;
         if roots.is_empty() && claim.sets.registered_tpm_keys().next().is_none() {
-            return Err(Refusal::said(RefusalKind::ProofRequired, NO_VOUCHER));
+            return Err(Refusal::with_detail(RefusalKind::ProofRequired, NO_VOUCHER));
         }
         if !roots.is_empty() {
-            Introduction::vouched_for(from, roots, now).map_err(strange)?;
+            Introduction::check_voucher(from, roots, now).map_err(strange)?;
         }
-        match other_tpm(claim, introduction.digest) {
+        match refuse_other_tpm(claim, introduction.digest) {
             Some(refusal) => Err(refusal),
             None => Ok((introduction, !roots.is_empty())),
         }

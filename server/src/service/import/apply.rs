@@ -7,7 +7,7 @@ use crate::{
         audit::{Action, Subject},
         claim::{Claim, lookup_text},
     },
-    service::{ServiceError, Services, patience::patiently},
+    service::{ServiceError, Services, retry::retry_during_outage},
     store::Tx,
 };
 use serde_json::json;
@@ -60,7 +60,7 @@ impl Services {
         }
         let (lines, wishes): (Vec<u64>, Vec<Wish>) = wishes.into_iter().unzip();
         let (services, by, wishes) = (self.clone(), by.clone(), Arc::new(wishes));
-        let outcomes = patiently(|| {
+        let outcomes = retry_during_outage(|| {
             let (services, by, wishes) = (services.clone(), by.clone(), Arc::clone(&wishes));
             self.0.store.write(move |tx| {
                 let (services, by, wishes) = (services.clone(), by.clone(), Arc::clone(&wishes));

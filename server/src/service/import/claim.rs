@@ -14,9 +14,9 @@ use crate::{
     },
     service::{
         ServiceError, Services,
-        claiming::Taken,
         claims::{NO_REGISTERED_KEY, UNDRAWN},
-        patience::patiently,
+        register_claims::ClaimOutcome,
+        retry::retry_during_outage,
     },
     store::Tx,
 };
@@ -28,7 +28,7 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 
-/// The rule broken by a row whose device is [`Taken::Crowded`].
+/// The rule broken by a row whose device is [`ClaimOutcome::Crowded`].
 const CROWDED_ROW: &str =
     "name one that many other claims name, too: give an identifier that no other device has";
 
@@ -82,7 +82,7 @@ impl Services {
         }
         let (lines, claims): (Vec<u64>, Vec<Claim>) = claims.into_iter().unzip();
         let (services, by, claims) = (self.clone(), by.clone(), Arc::new(claims));
-        let outcomes = patiently(|| {
+        let outcomes = retry_during_outage(|| {
             let (services, by, claims) = (services.clone(), by.clone(), Arc::clone(&claims));
             self.0.store.write(move |tx| {
                 let (services, by, claims) = (services.clone(), by.clone(), Arc::clone(&claims));
@@ -98,25 +98,25 @@ impl Services {
         by: &Actor,
         claims: &[Claim],
     ) -> Result<Vec<RowOutcome>, ServiceError> {
-        let taken = self.take_claims(tx, claims).await?;
+        let taken = self.add_claims(tx, claims).await?;
         let mut outcomes = Vec::with_capacity(claims.len());
         let mut fresh: BTreeMap<CompanyId, Vec<ClaimId>> = BTreeMap::new();
         for (claim, became) in claims.iter().zip(taken) {
             outcomes.push(match became {
-                Taken::New(id) => {
+                ClaimOutcome::New(id) => {
                     fresh.entry(claim.customer).or_default().push(id);
                     RowOutcome::Imported(id)
                 }
                 // A reseller does not learn the id of a claim that somebody else registered.
-                Taken::Already { reseller, .. }
+                ClaimOutcome::Already { reseller, .. }
                     if matches!(by.scope(), Scope::Reseller(_)) && reseller != claim.reseller =>
                 {
                     RowOutcome::OtherReseller
                 }
-                Taken::Already { claim, .. } => RowOutcome::AlreadyClaimed(claim),
-                Taken::OtherOwner => RowOutcome::Conflict,
-                Taken::Crowded => RowOutcome::invalid(None, "identifiers", CROWDED_ROW),
-                Taken::NoKey => {
+                ClaimOutcome::Already { claim, .. } => RowOutcome::AlreadyClaimed(claim),
+                ClaimOutcome::OtherOwner => RowOutcome::Conflict,
+                ClaimOutcome::Crowded => RowOutcome::invalid(None, "identifiers", CROWDED_ROW),
+                ClaimOutcome::NoKey => {
                     RowOutcome::invalid(None, "proof", format!("cannot be met: {NO_REGISTERED_KEY}"))
                 }
             });

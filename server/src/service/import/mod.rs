@@ -16,7 +16,7 @@ mod rows;
 
 pub use outcome::{ImportSummary, RowOutcome, RowResult};
 
-use super::{ServiceError, Services, patience::patiently, reselling::OTHER_RESELLER};
+use super::{ServiceError, Services, reseller_claims::OTHER_RESELLER, retry::retry_during_outage};
 use crate::domain::{
     actor::{Actor, Scope},
     company::CompanyKind,
@@ -127,7 +127,7 @@ impl Services {
             }
         });
         let Ok(header) = header.await else {
-            return Err(read_to_the_end(reading).await.err().unwrap_or(ServiceError::Busy));
+            return Err(finish_reading(reading).await.err().unwrap_or(ServiceError::Busy));
         };
         let work = work(by, &defaults, &header)?;
         let (services, by, summary) = (self.clone(), by.clone(), ImportSummary::default());
@@ -164,11 +164,11 @@ impl Import {
     pub async fn next_results(&mut self) -> Result<Option<Vec<RowResult>>, ServiceError> {
         let Some(batch) = self.batches.recv().await else {
             return match self.reading.take() {
-                Some(reading) => read_to_the_end(reading).await.map(|()| None),
+                Some(reading) => finish_reading(reading).await.map(|()| None),
                 None => Ok(None),
             };
         };
-        patiently(|| self.services.check_still_acts(&self.by)).await?;
+        retry_during_outage(|| self.services.check_still_acts(&self.by)).await?;
         let results = match self.work {
             Work::Claim => self.claim(batch).await?,
             Work::Apply(customer) => self.apply(customer, batch).await?,
@@ -187,7 +187,7 @@ impl Import {
 
     /// Returns the customers of rows whose devices the reseller does not see, because it does not work for
     /// them. Only the operator can import such rows.
-    pub fn unlinked(&self) -> impl Iterator<Item = CompanyId> {
+    pub fn unlinked_customers(&self) -> impl Iterator<Item = CompanyId> {
         self.linked.iter().filter(|(_, is_linked)| !**is_linked).map(|(customer, _)| *customer)
     }
 
@@ -272,7 +272,7 @@ const RESELLERS_FILE: &str = "expected a customer's file, with the column profil
     devices are claimed by a reseller";
 const WHOSE_FILE: &str = "it has the column profileid and no owner: that is a customer's file. Say whose";
 
-async fn read_to_the_end(reading: JoinHandle<Result<(), UnusableFile>>) -> Result<(), ServiceError> {
+async fn finish_reading(reading: JoinHandle<Result<(), UnusableFile>>) -> Result<(), ServiceError> {
     match reading.await {
         Ok(read) => read.map_err(|error| ServiceError::invalid("file", error)),
         Err(_) => Err(ServiceError::Busy),

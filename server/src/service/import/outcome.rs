@@ -130,7 +130,7 @@ impl ImportSummary {
 
     /// Returns the number of rows that failed.
     #[must_use]
-    pub const fn failed(&self) -> u64 {
+    pub const fn failed_rows(&self) -> u64 {
         self.conflicts + self.not_found + self.invalid
     }
 }

@@ -6,7 +6,7 @@ use crate::{
         actor::{Actor, Scope},
         company::CompanyKind,
     },
-    service::{ServiceError, Services, patience::patiently},
+    service::{ServiceError, Services, retry::retry_during_outage},
 };
 use std::collections::HashMap;
 use unbox_common::ids::{CompanyId, ConfigurationId};
@@ -40,7 +40,7 @@ impl<'i> Parties<'i> {
         let found = if let Some(known) = self.customers.get(&named.name) {
             *known
         } else {
-            let found = patiently(|| self.find_customer(&named.name)).await?;
+            let found = retry_during_outage(|| self.find_customer(&named.name)).await?;
             self.customers.insert(named.name.clone(), found);
             found
         };
@@ -77,7 +77,7 @@ impl<'i> Parties<'i> {
         let found = if let Some(known) = self.configurations.get(&key) {
             *known
         } else {
-            let found = patiently(|| self.find_configuration(customer, &key.1)).await?;
+            let found = retry_during_outage(|| self.find_configuration(customer, &key.1)).await?;
             self.configurations.insert(key, found);
             found
         };

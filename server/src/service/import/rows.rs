@@ -91,8 +91,8 @@ fn read(cells: &Cells<'_>, purpose: Purpose, models: &Models) -> Result<Row, Row
             _ if cell.is_empty() => {}
             Column::Customer => customer = named(),
             Column::Configuration => configuration = named(),
-            Column::Proof => proof = Some(proof_named(cell).ok_or_else(|| wrong(&known_proofs()))?),
-            Column::Order => order = Some(cell.parse::<Name>().map_err(|error| wrong(&is_not(&error)))?),
+            Column::Proof => proof = Some(parse_proof(cell).ok_or_else(|| wrong(&known_proofs()))?),
+            Column::Order => order = Some(cell.parse::<Name>().map_err(|error| wrong(&storage_rule(&error)))?),
             Column::ManufactureDate => {
                 cell.parse::<Date>().map_err(|error| wrong(&format!("names no day: {error}")))?;
                 manufactured = Some(cell.to_owned());
@@ -103,16 +103,16 @@ fn read(cells: &Cells<'_>, purpose: Purpose, models: &Models) -> Result<Row, Row
     }
     if let Some(day) = manufactured {
         let entry = [(MANUFACTURE_DATE.to_owned(), day)];
-        let added = metadata.updated(entry.iter().map(|(key, value)| (key, value)));
-        metadata = added.map_err(|error| whole(is_not(&error)))?;
+        let added = metadata.with_changes(entry.iter().map(|(key, value)| (key, value)));
+        metadata = added.map_err(|error| invalid_row(storage_rule(&error)))?;
     }
     if !applies {
-        let manufactured = metadata.manufactured().unwrap_or_default();
+        let manufactured = metadata.manufacture_date().unwrap_or_default();
         check_chrome_os(models, cells.header(), &identifiers, manufactured)?;
     }
-    let sets = registered_sets(identifiers).map_err(|error| identifies_nothing(&error))?;
+    let sets = registered_sets(identifiers).map_err(|error| unidentified_row(&error))?;
     if sets.is_empty() {
-        return Err(identifies_nothing(&InvalidSet::NothingIdentifying));
+        return Err(unidentified_row(&InvalidSet::NothingIdentifying));
     }
     Ok(Row { sets, customer, configuration, proof, order, metadata })
 }
@@ -128,16 +128,16 @@ fn check_chrome_os(
     chromeos::check(models, &Unit { manufactured, ..unit }).map_err(|invalid| {
         let (column, name) = match invalid.part {
             Part::Manufactured => (Column::ManufactureDate, MANUFACTURE_DATE),
-            Part::SerialNumber => of_kind(IdentifierKind::SerialNumber),
-            Part::Model => of_kind(IdentifierKind::Model),
-            Part::CertifiedId => of_kind(IdentifierKind::CertifiedDeviceId),
+            Part::SerialNumber => column_of_kind(IdentifierKind::SerialNumber),
+            Part::Model => column_of_kind(IdentifierKind::Model),
+            Part::CertifiedId => column_of_kind(IdentifierKind::CertifiedDeviceId),
         };
         let rule = format!("is not that of a ChromeOS device. {}", invalid.rule);
         RowOutcome::invalid(header.position(column).map(|at| at + 1), name, rule)
     })
 }
 
-const fn of_kind(kind: IdentifierKind) -> (Column, &'static str) {
+const fn column_of_kind(kind: IdentifierKind) -> (Column, &'static str) {
     (Column::Identifier(kind), kind.name())
 }
 
@@ -150,19 +150,19 @@ impl From<BadCell> for RowOutcome {
     }
 }
 
-fn whole(rule: String) -> RowOutcome {
+fn invalid_row(rule: String) -> RowOutcome {
     RowOutcome::invalid(None, "row", rule)
 }
 
-fn identifies_nothing(error: &InvalidSet) -> RowOutcome {
-    whole(format!("names no device: {error}"))
+fn unidentified_row(error: &InvalidSet) -> RowOutcome {
+    invalid_row(format!("names no device: {error}"))
 }
 
-fn is_not(rule: &impl std::fmt::Display) -> String {
+fn storage_rule(rule: &impl std::fmt::Display) -> String {
     format!("cannot be kept: {rule}")
 }
 
-fn proof_named(name: &str) -> Option<ProofKind> {
+fn parse_proof(name: &str) -> Option<ProofKind> {
     ProofKind::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name))
 }
 
@@ -174,7 +174,7 @@ fn known_proofs() -> String {
 fn read_metadata(cell: &str) -> Result<Metadata, String> {
     let entries: BTreeMap<String, String> = serde_json::from_str(cell)
         .map_err(|_| r#"is not a JSON object of texts, such as {"ordernumber": "PO 1"}"#.to_owned())?;
-    Metadata::default().updated(&entries).map_err(|error| is_not(&error))
+    Metadata::default().with_changes(&entries).map_err(|error| storage_rule(&error))
 }
 
 #[cfg(test)]

@@ -58,25 +58,25 @@ impl<'a> Assertion<'a> {
     /// Reads the alleged signer and key.
     pub(super) fn read(text: &'a str) -> Result<Self, OAuthError> {
         let malformed =
-            || InvalidGrant.because("The assertion is no JSON web token with iss, aud, iat and exp.");
+            || InvalidGrant.with_description("The assertion is no JSON web token with iss, aud, iat and exp.");
         if text.len() > MAX_ASSERTION_BYTES {
-            return Err(InvalidGrant.because("The assertion is larger than 16 KiB."));
+            return Err(InvalidGrant.with_description("The assertion is larger than 16 KiB."));
         }
         let header = jsonwebtoken::decode_header(text).map_err(|error| match error.kind() {
             // An algorithm that the library does not know, such as `none`.
-            ErrorKind::Json(_) => InvalidGrant.because("The assertion must be signed with RS256."),
+            ErrorKind::Json(_) => InvalidGrant.with_description("The assertion must be signed with RS256."),
             _ => malformed(),
         })?;
         if header.alg != Algorithm::RS256 || header.crit.is_some() {
-            return Err(InvalidGrant.because("The assertion must be signed with RS256, without extensions."));
+            return Err(InvalidGrant.with_description("The assertion must be signed with RS256, without extensions."));
         }
         let key = header.kid.as_deref().filter(|id| !id.is_empty()).map(str::parse).transpose();
-        let key = key.map_err(|_| unknown())?;
+        let key = key.map_err(|_| unknown_signer())?;
         let claims =
             jsonwebtoken::dangerous::insecure_decode_claims::<Claims>(text).map_err(|_| malformed())?;
         // No account has such a name, and not every database takes one to look for it.
         if claims.iss.contains('\0') {
-            return Err(unknown());
+            return Err(unknown_signer());
         }
         Ok(Self { text, key, issuer: claims.iss })
     }
@@ -98,40 +98,40 @@ impl<'a> Assertion<'a> {
 
 impl Claims {
     /// Checks that they are meant for this server, at this time.
-    pub(super) fn judge(&self, server: &Settings, now: Timestamp) -> Result<(), OAuthError> {
+    pub(super) fn check(&self, server: &Settings, now: Timestamp) -> Result<(), OAuthError> {
         let (from, until) = (Timestamp::from_secs(self.iat), Timestamp::from_secs(self.exp));
         if until <= from || until.since(from) > MAX_LIFETIME {
-            return Err(InvalidGrant.because("The assertion must expire within an hour after it was signed."));
+            return Err(InvalidGrant.with_description("The assertion must expire within an hour after it was signed."));
         }
         if from > now.after(MAX_SKEW) || until <= now.before(MAX_SKEW) {
             return Err(
-                InvalidGrant.because("The assertion is not good now. Check the clock of this machine.")
+                InvalidGrant.with_description("The assertion is not good now. Check the clock of this machine.")
             );
         }
         if self.sub.as_ref().is_some_and(|sub| *sub != self.iss) {
-            return Err(InvalidGrant.because("A service account cannot act for somebody else (sub)."));
+            return Err(InvalidGrant.with_description("A service account cannot act for somebody else (sub)."));
         }
         let audiences = match &self.aud {
             Audience::One(one) => std::slice::from_ref(one),
             Audience::Several(several) => several,
         };
-        if audiences.iter().any(|audience| is_ours(audience, server)) {
+        if audiences.iter().any(|audience| is_own_audience(audience, server)) {
             Ok(())
         } else {
-            Err(InvalidGrant.because("The assertion is for another server (aud)."))
+            Err(InvalidGrant.with_description("The assertion is for another server (aud)."))
         }
     }
 }
 
 /// Returns the same error for an unknown account, an unknown, expired or revoked key, and a wrong
 /// signature.
-pub(super) fn unknown() -> OAuthError {
-    InvalidGrant.because("The service account or its key is not known here, or the signature is wrong.")
+pub(super) fn unknown_signer() -> OAuthError {
+    InvalidGrant.with_description("The service account or its key is not known here, or the signature is wrong.")
 }
 
 /// Whether this is a URL of this server's token endpoint. Any port is accepted: a proxy in front may use
 /// another one than this server.
-fn is_ours(audience: &str, server: &Settings) -> bool {
+fn is_own_audience(audience: &str, server: &Settings) -> bool {
     if audience == GOOGLE_AUDIENCE {
         return true;
     }
@@ -176,15 +176,15 @@ mod tests {
 
     const PRIVATE_KEY: &str = include_str!("../../../tests/support/service-account.pem");
 
-    fn public(key: &RsaPrivateKey) -> Vec<u8> {
+    fn public_key_der(key: &RsaPrivateKey) -> Vec<u8> {
         key.to_public_key().to_public_key_der().unwrap().into_vec()
     }
 
-    fn own() -> RsaPrivateKey {
+    fn own_key() -> RsaPrivateKey {
         rsa::pkcs8::DecodePrivateKey::from_pkcs8_pem(PRIVATE_KEY).unwrap()
     }
 
-    fn signed() -> String {
+    fn signed_assertion() -> String {
         let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
         let claims = r#"{"iss":"robot@7.unbox.invalid","aud":"a","iat":1,"exp":2}"#;
         let message = format!("{}.{}", part(r#"{"alg":"RS256"}"#), part(claims));
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn no_character_of_an_assertion_can_be_changed() {
-        let (text, key) = (signed(), public(&own()));
+        let (text, key) = (signed_assertion(), public_key_der(&own_key()));
         let verified = |text: &str| Assertion::read(text).ok()?.verify(&key);
         assert_eq!(verified(&text).unwrap().iss, "robot@7.unbox.invalid");
         for (at, was) in text.char_indices() {
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_is_no_key_verifies_nothing() {
-        let (text, key) = (signed(), own());
+        let (text, key) = (signed_assertion(), own_key());
         let small = RsaPrivateKey::from_components(
             rsa::BigUint::from(3233_u32),
             rsa::BigUint::from(17_u32),
@@ -223,7 +223,7 @@ mod tests {
         .unwrap();
         assert_eq!(small.n().bits(), 12);
         let assertion = Assertion::read(&text).unwrap();
-        for bad in [Vec::new(), vec![0x30; 300], public(&key).split_off(24), public(&small)] {
+        for bad in [Vec::new(), vec![0x30; 300], public_key_der(&key).split_off(24), public_key_der(&small)] {
             assert_eq!(assertion.verify(&bad), None);
         }
     }

@@ -83,7 +83,7 @@ impl Services {
     ///
     /// # Errors
     /// [`ServiceError::NotFound`] for everybody else, whether or not the customer exists.
-    pub async fn acting_for(
+    pub async fn actor_for_customer(
         &self,
         principal: &Principal,
         customer: CompanyId,
@@ -129,9 +129,9 @@ impl Services {
     /// [`OAuthError::Refused`] with the code of RFC 6749.
     pub async fn verify_assertion(&self, request: TokenRequest) -> Result<SignIn, OAuthError> {
         let now = self.now();
-        let (by, claims) = self.verified(&request, now).await?;
-        claims.judge(self.settings(), now)?;
-        let scopes = granted(claims.scope.or(request.scope), &by.principal)?;
+        let (by, claims) = self.verify_signer(&request, now).await?;
+        claims.check(self.settings(), now)?;
+        let scopes = grant_scopes(claims.scope.or(request.scope), &by.principal)?;
         Ok(SignIn { by, scopes, at: now })
     }
 
@@ -144,7 +144,7 @@ impl Services {
         let secret = entropy::credential_text(&*self.0.entropy, ACCESS_TOKEN_PREFIX)?;
         let digest = Sha256::of(secret.expose().as_bytes());
         let answer = TokenAnswer::new(secret, expires_at.since(at).as_secs(), &scopes);
-        let event = signed_in(&principal, &key, at);
+        let event = sign_in_event(&principal, &key, at);
         let token = AccessToken { digest, key: key.id, scopes, created_at: at, expires_at };
         let ids = Arc::clone(&self.0.ids);
         self.0
@@ -161,8 +161,8 @@ impl Services {
         Ok(answer)
     }
 
-    /// Returns the signer of a request, and the signed contents.
-    async fn verified(
+    /// Verifies the signature of a request, and returns its signer and contents.
+    async fn verify_signer(
         &self,
         request: &TokenRequest,
         now: Timestamp,
@@ -175,20 +175,20 @@ impl Services {
             let claims = assertion.verify(candidate.key.public_key.as_ref())?;
             Some((candidate, claims))
         });
-        verified.ok_or_else(assertion::unknown)
+        verified.ok_or_else(assertion::unknown_signer)
     }
 }
 
 /// Returns the scopes that the account gets of those that it requested.
-fn granted(asked: Option<String>, principal: &Principal) -> Result<AccessScopes, OAuthError> {
+fn grant_scopes(asked: Option<String>, principal: &Principal) -> Result<AccessScopes, OAuthError> {
     let known = asked.unwrap_or_default().parse::<AccessScopes>();
-    let known = known.map_err(|_| OAuthRefusal::InvalidScope.because("A scope is not known here."))?;
-    known.within(principal.scopes.clone()).ok_or_else(|| {
-        OAuthRefusal::InvalidScope.because("An account of this kind of organisation may not have this scope.")
+    let known = known.map_err(|_| OAuthRefusal::InvalidScope.with_description("A scope is not known here."))?;
+    known.restrict_to(principal.scopes.clone()).ok_or_else(|| {
+        OAuthRefusal::InvalidScope.with_description("An account of this kind of organisation may not have this scope.")
     })
 }
 
-fn signed_in(principal: &Principal, key: &ServiceAccountKey, now: Timestamp) -> Event {
+fn sign_in_event(principal: &Principal, key: &ServiceAccountKey, now: Timestamp) -> Event {
     Event {
         at: now,
         actor: principal.actor().name().to_owned(),

@@ -74,7 +74,7 @@ impl OAuthRefusal {
     }
 
     /// Returns a refusal with this code and an explanation.
-    pub(super) const fn because(self, description: &'static str) -> OAuthError {
+    pub(super) const fn with_description(self, description: &'static str) -> OAuthError {
         OAuthError::Refused { refusal: self, description }
     }
 }
@@ -107,23 +107,23 @@ impl TokenRequest {
                 _ => continue,
             };
             if place.replace(value).is_some() {
-                return Err(OAuthRefusal::InvalidRequest.because("A parameter is given twice."));
+                return Err(OAuthRefusal::InvalidRequest.with_description("A parameter is given twice."));
             }
         }
         match grant_type.as_deref() {
             None | Some("") => {
-                return Err(OAuthRefusal::InvalidRequest.because("The parameter grant_type is missing."));
+                return Err(OAuthRefusal::InvalidRequest.with_description("The parameter grant_type is missing."));
             }
             Some(JWT_BEARER) => {}
             Some(_) => {
-                return Err(OAuthRefusal::UnsupportedGrantType.because(
+                return Err(OAuthRefusal::UnsupportedGrantType.with_description(
                     "Only urn:ietf:params:oauth:grant-type:jwt-bearer is taken, signed by the key of a service account.",
                 ));
             }
         }
         let assertion = assertion.filter(|text| !text.is_empty());
         let assertion = assertion
-            .ok_or_else(|| OAuthRefusal::InvalidRequest.because("The parameter assertion is missing."))?;
+            .ok_or_else(|| OAuthRefusal::InvalidRequest.with_description("The parameter assertion is missing."))?;
         Ok(Self { assertion: Secret::new(assertion.into_owned()), scope: scope.map(Cow::into_owned) })
     }
 }

@@ -48,14 +48,14 @@ fn a_tpm_of_each_kind_opens_what_was_sealed_for_it_and_vouches_for_the_key() -> 
         let introduction = Introduction::read(from)?;
         if certified == Certified::Not {
             assert_eq!(
-                Introduction::vouched_for(from, &TpmRoots::default(), now()),
+                Introduction::check_voucher(from, &TpmRoots::default(), now()),
                 Err(NotIntroduced::NoCertificate)
             );
         } else {
             let roots = TpmRoots::load(&manufacturer.roots()?)?;
-            Introduction::vouched_for(from, &roots, now())?;
+            Introduction::check_voucher(from, &roots, now())?;
             let unknown = NotIntroduced::Untraceable(Untraceable::UnknownRoot);
-            assert_eq!(Introduction::vouched_for(from, &TpmRoots::default(), now()), Err(unknown));
+            assert_eq!(Introduction::check_voucher(from, &TpmRoots::default(), now()), Err(unknown));
         }
         let challenge =
             introduction.endorsement.seal(&introduction.attestation, &[9; 32], &SystemEntropy::new())?;

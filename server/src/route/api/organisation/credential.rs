@@ -43,7 +43,7 @@ pub(in crate::route::api) async fn list_keys(mut call: Call) -> Answer {
     loop {
         let request = PageRequest { size: Some(MAX_ROWS), after };
         let page = call.services().list_service_account_keys(&call.actor, account.id, request).await?;
-        let now = call.services().present();
+        let now = call.services().current_time();
         keys.extend(page.items.iter().map(|key| view::key(&account, key, now)));
         after = page.next;
         if after.is_none() {
@@ -59,7 +59,7 @@ pub(in crate::route::api) async fn create_key(mut call: Call) -> Answer {
     let asked: KeyMessage = call.message()?;
     let account = named(&call, AccountKind::ServiceAccount).await?;
     let services = call.services();
-    let now = services.present();
+    let now = services.current_time();
     let Some(public_key) = some(asked.public_key) else {
         let base_url = base(&call, &asked.base_url)?;
         let made = services
@@ -93,7 +93,7 @@ pub(in crate::route::api) async fn rotate_key(mut call: Call) -> Answer {
         .rotate_service_account_key(&call.actor, &old.id, &base_url, asked.overlap.unwrap_or_default())
         .await
         .map_err(named_field)?;
-    let key = view::key(&account, &made.0, services.present());
+    let key = view::key(&account, &made.0, services.current_time());
     call.answer(&Written(&with_file(key, &made.1)?))
 }
 
@@ -118,7 +118,7 @@ pub(in crate::route::api) async fn list_api_keys(mut call: Call) -> Answer {
         None => KeysOf::Company(organisation),
     };
     let page = call.services().list_api_keys(&call.actor, of, request).await?;
-    let now = call.services().present();
+    let now = call.services().current_time();
     let api_keys = page.items.iter().map(|key| view::api_key(organisation, key, now)).collect();
     let next_page_token = call.next_page(&list, page.next.as_deref())?;
     call.answer(&Written(&ListApiKeysResponse { api_keys, next_page_token }))
@@ -138,7 +138,7 @@ pub(in crate::route::api) async fn create_api_key(mut call: Call) -> Answer {
 pub(in crate::route::api) async fn api_key(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let key = api_key_named(&call, call.id(1, "API key")?).await?.ok_or_else(|| no_such("API key"))?;
-    let now = call.services().present();
+    let now = call.services().current_time();
     call.answer(&Written(&view::api_key(call.company()?, &key, now)))
 }
 
@@ -167,7 +167,7 @@ pub(in crate::route::api) async fn delete_api_key(mut call: Call) -> Answer {
 }
 
 fn answer_with_secret(call: &Call, key: &ApiKey, secret: Secret) -> Answer {
-    let now = call.services().present();
+    let now = call.services().current_time();
     let message = view::api_key(call.company()?, key, now);
     call.answer(&Written(&ApiKeyMessage { key_string: secret, ..message }))
 }

@@ -166,11 +166,11 @@ fn new_claim(call: &Call, customer: CompanyId, asked: &PartnerClaim) -> Result<N
             rule,
         ));
     }
-    let metadata = Metadata::default().updated(&asked.device_metadata.entries).map_err(|error| {
+    let metadata = Metadata::default().with_changes(&asked.device_metadata.entries).map_err(|error| {
         Refused::new(ItemStatus::OtherError, Reason::InvalidParameter, "deviceMetadata", &error.to_string())
     })?;
     // A text that is not a day is a note like any other; `doctor` reports it.
-    let manufactured = metadata.manufactured().unwrap_or_default();
+    let manufactured = metadata.manufacture_date().unwrap_or_default();
     let models = &call.services().settings().models;
     let sets = identifier::sets(models, &asked.device_identifier, "deviceIdentifier", manufactured)?;
     let reseller = call.company().ok();
@@ -192,7 +192,7 @@ pub(super) fn release(call: &Call, asked: &PartnerUnclaim) -> Result<Work, Refus
     let target = identifier::target(asked.target()?, "")?;
     let wrong =
         |field, rule| Err(Refused::new(ItemStatus::OtherError, Reason::InvalidParameter, field, rule));
-    let now = call.services().present();
+    let now = call.services().current_time();
     let until = match (asked.vacation_mode_days, asked.vacation_mode_expire_time) {
         (0, until) => until,
         (days, None) if (1..=MAX_VACATION_DAYS).contains(&days) => {

@@ -75,7 +75,7 @@ pub(in crate::route::api) async fn unclaim(mut call: Call) -> Answer {
     let asked = PartnerUnclaim::from(call.message::<UnclaimDeviceRequest>()?);
     match release(&call, &asked).map_err(|refused| refused.status)? {
         Work::Unclaim { target, until } => {
-            let id = call.services().claim_meant(&call.actor, &target).await.map_err(device_refused)?;
+            let id = call.services().resolve_claim_target(&call.actor, &target).await.map_err(device_refused)?;
             match until {
                 Some(until) => drop(
                     call.services()

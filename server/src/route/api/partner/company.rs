@@ -23,13 +23,13 @@ pub(in crate::route::api) async fn create_customer(mut call: Call) -> Answer {
     let asked = call.message::<CreateCustomerRequest>()?.customer;
     let new = NewCompany {
         language: (!asked.language_code.is_empty()).then(|| asked.language_code.clone()),
-        ..NewCompany::named(CompanyKind::Customer, &asked.company_name)
+        ..NewCompany::new(CompanyKind::Customer, &asked.company_name)
     };
     let owners = emails("customer.ownerEmails", &asked.owner_emails)?;
     let admins = emails("customer.adminEmails", &asked.admin_emails)?;
     let created =
         call.services().create_customer(&call.actor, new, owners, admins).await.map_err(named_field)?;
-    let alike = call.services().lookalikes(&call.actor, &created).await?;
+    let alike = call.services().confusable_name_warning(&call.actor, &created).await?;
     let created = view::company(&created, SeenBy::Partner(call.company()?));
     call.answer(&Written(&company::Company { warnings: alike.into_iter().collect(), ..created }))
 }

@@ -62,18 +62,18 @@ impl Services {
         report: Report,
     ) -> Result<Acknowledged, ServiceError> {
         if report.generation != who.generation {
-            return Err(self.refuse(Refusal::said(RefusalKind::UnsupportedProtocol, OTHER_GENERATION)));
+            return Err(self.refuse(Refusal::with_detail(RefusalKind::UnsupportedProtocol, OTHER_GENERATION)));
         }
         if report.entries.len() > MAX_REPORT_ENTRIES {
-            return Err(self.refuse(Refusal::said(RefusalKind::UnsupportedProtocol, TOO_MANY_ENTRIES)));
+            return Err(self.refuse(Refusal::with_detail(RefusalKind::UnsupportedProtocol, TOO_MANY_ENTRIES)));
         }
         // Entries that the database cannot count could not be recognised as duplicates.
         let countable = |sequence: u64| sequence > 0 && i64::try_from(sequence).is_ok();
         if !report.entries.iter().all(|entry| countable(entry.sequence)) {
-            return Err(self.refuse(Refusal::said(RefusalKind::UnsupportedProtocol, NO_SEQUENCE)));
+            return Err(self.refuse(Refusal::with_detail(RefusalKind::UnsupportedProtocol, NO_SEQUENCE)));
         }
         let now = self.now();
-        let report = Arc::new(plain(report));
+        let report = Arc::new(sanitize_report(report));
         let services = self.clone();
         let sequence = self
             .0
@@ -116,7 +116,7 @@ impl Services {
             tx.settle_request(who.device, active.key.digest()).await?;
         }
         let detail = json!({
-            "kind": report.outcome.as_ref().map_or("progress", outcome_word),
+            "kind": report.outcome.as_ref().map_or("progress", outcome_name),
             "generation": who.generation,
             "progress": fresh.last().map(|entry| entry.progress),
             "outcome": report.outcome,
@@ -168,7 +168,7 @@ impl Services {
         check_in: CheckIn,
     ) -> Result<News, ServiceError> {
         if check_in.generation != who.generation {
-            return Err(self.refuse(Refusal::said(RefusalKind::UnsupportedProtocol, OTHER_GENERATION)));
+            return Err(self.refuse(Refusal::with_detail(RefusalKind::UnsupportedProtocol, OTHER_GENERATION)));
         }
         check_agent_version(&check_in.agent_version)?;
         let now = self.now();
@@ -206,7 +206,7 @@ impl Services {
         last.installed.clone_from(&said.installed);
         last.failed_version = said.failed_version;
         tx.save_device_together(facts.device.clone());
-        draw_above(tx, &mut facts, said, now).await?;
+        draw_later_version(tx, &mut facts, said, now).await?;
         if self.renews_certificate(who, said) {
             let detail = json!({"generation": who.generation});
             let event = device_event(now, Action::CertificateRenewed, who.device, &facts.device, detail);
@@ -235,7 +235,7 @@ impl Services {
             payload: None,
             roots: signer.roots_after(said.root_version),
             certificate_chain: Vec::new(),
-            owner: nobody(&facts.customer_name),
+            owner: owner_without_contact(&facts.customer_name),
         };
         let enrollment = facts.device.enrollment(who.generation);
         if let Some(Enrollment { key, generation }) = enrollment
@@ -264,7 +264,7 @@ impl Services {
         // A device that is about to enroll again gets its payload with the new grant.
         if let Some(Enrollment { key, generation }) = enrollment
             && news.commands.is_empty()
-            && is_news(said, assignment.version())
+            && is_new_version(said, assignment.version())
         {
             let (generation, key_digest) = (*generation, key.digest());
             let to = Recipient { device: who.device, generation, key_digest, nonce: said.nonce };
@@ -284,12 +284,12 @@ impl Services {
         // A device that is unknown to this database enrolled with another one, or with a later state of
         // this one: it can only enroll again.
         let Some(facts) = tx.managed_facts(who.device, who.generation).await? else {
-            return Ok(Err(Refusal::said(RefusalKind::ProofRequired, SUPERSEDED)));
+            return Ok(Err(Refusal::with_detail(RefusalKind::ProofRequired, SUPERSEDED)));
         };
         let refusal = match facts.device.state.refusal() {
             Some((kind, message)) => Refusal { kind, message: message.map(str::to_owned), detail: None },
             None if facts.device.enrollment(who.generation).is_some() => return Ok(Ok(facts)),
-            None => Refusal::said(RefusalKind::ProofRequired, SUPERSEDED),
+            None => Refusal::with_detail(RefusalKind::ProofRequired, SUPERSEDED),
         };
         let detail = json!({"generation": who.generation});
         let event =
@@ -315,7 +315,7 @@ fn take_outcome(device: &mut Device, generation: Generation, outcome: &Outcome, 
 
 /// Draws a version above the one that the device runs, if its assignment has a lower one, which the device
 /// would always refuse.
-async fn draw_above(
+async fn draw_later_version(
     tx: &mut Tx,
     facts: &mut ManagedFacts,
     said: &CheckIn,
@@ -323,7 +323,7 @@ async fn draw_above(
 ) -> Result<(), ServiceError> {
     let ManagedFacts { claim, assigned: Some(assigned), .. } = facts else { return Ok(()) };
     let runs = said.installed.as_ref().map(|installed| installed.version);
-    if let Some(at) = runs.and_then(|runs| assigned.overtaken_by(runs, now)) {
+    if let Some(at) = runs.and_then(|runs| assigned.version_above(runs, now)) {
         let at = tx.next_version(claim.customer, at).await?;
         tx.set_claim_configuration(claim.id, claim.configuration, at).await?;
         assigned.assigned_at = at;
@@ -333,7 +333,7 @@ async fn draw_above(
 }
 
 /// Returns the kind of an outcome for the audit trail.
-fn outcome_word(outcome: &Outcome) -> &'static str {
+fn outcome_name(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Managed { .. } => "managed",
         Outcome::RolledBack { .. } => "rolled_back",
@@ -342,13 +342,13 @@ fn outcome_word(outcome: &Outcome) -> &'static str {
 }
 
 /// Whether a payload of this version is worth sending.
-fn is_news(said: &CheckIn, version: u64) -> bool {
+fn is_new_version(said: &CheckIn, version: u64) -> bool {
     let newer = said.installed.as_ref().is_none_or(|installed| installed.version < version);
     newer && said.failed_version != Some(version)
 }
 
 /// Returns the owner of a device whose configuration was removed: the customer, without contact.
-fn nobody(customer: &Name) -> Owner {
+fn owner_without_contact(customer: &Name) -> Owner {
     Owner {
         company: customer.to_string(),
         contact_email: String::new(),
@@ -359,20 +359,20 @@ fn nobody(customer: &Name) -> Owner {
 
 /// Returns the report with texts that can be stored and shown anywhere: truncated, and without control
 /// characters.
-fn plain(mut report: Report) -> Report {
+fn sanitize_report(mut report: Report) -> Report {
     for entry in &mut report.entries {
-        entry.detail = entry.detail.take().map(|text| plain_text(&text, MAX_DETAIL_BYTES));
+        entry.detail = entry.detail.take().map(|text| sanitize_text(&text, MAX_DETAIL_BYTES));
     }
     if let Some(Outcome::RolledBack { kind, detail, .. } | Outcome::Rejected { kind, detail, .. }) =
         &mut report.outcome
     {
-        *kind = plain_text(kind, MAX_KIND_BYTES);
-        *detail = plain_text(detail, MAX_DETAIL_BYTES);
+        *kind = sanitize_text(kind, MAX_KIND_BYTES);
+        *detail = sanitize_text(detail, MAX_DETAIL_BYTES);
     }
     report
 }
 
-fn plain_text(text: &str, max_bytes: usize) -> String {
+fn sanitize_text(text: &str, max_bytes: usize) -> String {
     let mut plain: String =
         text.chars().map(|char| if is_readable(char) { char } else { ' ' }).take(max_bytes).collect();
     while plain.len() > max_bytes {
@@ -387,8 +387,8 @@ mod tests {
 
     #[test]
     fn texts_of_devices_are_cut_and_cleaned() {
-        assert_eq!(plain_text("a\0b\u{1b}[31m\n", 64), "a b [31m ");
-        assert_eq!(plain_text("unit\u{202e}txt", 64), "unit txt");
-        assert_eq!(plain_text(&"\u{e9}".repeat(40), 33), "\u{e9}".repeat(16));
+        assert_eq!(sanitize_text("a\0b\u{1b}[31m\n", 64), "a b [31m ");
+        assert_eq!(sanitize_text("unit\u{202e}txt", 64), "unit txt");
+        assert_eq!(sanitize_text(&"\u{e9}".repeat(40), 33), "\u{e9}".repeat(16));
     }
 }

@@ -11,7 +11,7 @@ const MAX_PAUSE_TOTAL: Duration = Duration::from_mins(2);
 
 /// Repeats `work` for as long as a restart or an overload of the database explains its failure. Doing it
 /// twice must have the same effect as doing it once: a lost connection may or may not have committed.
-pub(super) async fn patiently<T, W>(work: impl FnMut() -> W) -> Result<T, ServiceError>
+pub(super) async fn retry_during_outage<T, W>(work: impl FnMut() -> W) -> Result<T, ServiceError>
 where
     W: Future<Output = Result<T, ServiceError>>,
 {
@@ -51,7 +51,7 @@ mod tests {
     use crate::store::{Outage, StoreError};
 
     /// Counts the tries of work that fails for this reason this many times.
-    async fn tries(outage: Outage, failures: usize) -> (usize, bool) {
+    async fn count_tries(outage: Outage, failures: usize) -> (usize, bool) {
         let mut tries = 0;
         let outcome = repeat([Duration::ZERO; 9].into_iter(), || {
             tries += 1;
@@ -70,12 +70,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_restart_is_waited_out_and_nothing_else() {
-        assert_eq!(tries(Outage::Unreachable, 0).await, (1, true));
-        assert_eq!(tries(Outage::Unreachable, 9).await, (10, true));
-        assert_eq!(tries(Outage::ReadOnly, 1).await, (2, true));
-        assert_eq!(tries(Outage::Unreachable, 10).await, (10, false), "not without an end");
-        assert_eq!(tries(Outage::Full, 1).await, (1, false));
-        assert_eq!(tries(Outage::Damaged, 1).await, (1, false));
+        assert_eq!(count_tries(Outage::Unreachable, 0).await, (1, true));
+        assert_eq!(count_tries(Outage::Unreachable, 9).await, (10, true));
+        assert_eq!(count_tries(Outage::ReadOnly, 1).await, (2, true));
+        assert_eq!(count_tries(Outage::Unreachable, 10).await, (10, false), "not without an end");
+        assert_eq!(count_tries(Outage::Full, 1).await, (1, false));
+        assert_eq!(count_tries(Outage::Damaged, 1).await, (1, false));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::{super::ServiceError, Proof};
 use crate::{
-    domain::{actor::Scope, admission::registered, device::Device},
+    domain::{actor::Scope, admission::registered_identifiers, device::Device},
     store::{EnrollmentFacts, OtherHolder, Tx},
 };
 use unbox_common::{
@@ -36,7 +36,7 @@ pub(super) async fn certified_device(
 
 /// Returns the other devices that the key belongs to, each with the parts in which this hardware differs. A
 /// machine that two claims register is no copy of itself.
-pub(super) async fn copied_from(
+pub(super) async fn find_copied_holders(
     tx: &mut Tx,
     proof: &Proof,
     facts: &EnrollmentFacts,
@@ -49,7 +49,7 @@ pub(super) async fn copied_from(
     let differing = holders.into_iter().filter_map(|holder| {
         let last = holder.device.as_ref().and_then(|device| device.identity.as_ref());
         let seen = last.into_iter().flat_map(HardwareIdentity::observed).map(|one| &one.identifier);
-        let known: Vec<_> = registered(&holder.claim).into_iter().chain(seen).collect();
+        let known: Vec<_> = registered_identifiers(&holder.claim).into_iter().chain(seen).collect();
         let differs = contradictions(&proof.identity, &known);
         (!differs.is_empty()).then_some((holder, differs))
     });
@@ -57,7 +57,7 @@ pub(super) async fn copied_from(
 }
 
 /// Returns the facts with the certified device in place of the one that never enrolled.
-pub(super) async fn known_again(
+pub(super) async fn with_certified_device(
     tx: &mut Tx,
     facts: EnrollmentFacts,
     certified: Option<(Device, Generation)>,

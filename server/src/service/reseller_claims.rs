@@ -2,8 +2,8 @@
 
 use super::{
     ServiceError, Services,
-    claiming::{CROWDED, Taken},
-    claims::{NO_REGISTERED_KEY, NewClaim, OTHER_OWNER, check_parties, in_force},
+    claims::{NO_REGISTERED_KEY, NewClaim, OTHER_OWNER, check_parties, claim_in_force},
+    register_claims::{CROWDED, ClaimOutcome},
 };
 use crate::{
     domain::{
@@ -51,18 +51,18 @@ impl Services {
                 let (services, by, claim) = (services.clone(), by.clone(), claim.clone());
                 Box::pin(async move {
                     check_parties(tx, &by, &claim).await?;
-                    match services.take_claim(tx, &claim).await? {
-                        Taken::New(id) => {
+                    match services.add_claim(tx, &claim).await? {
+                        ClaimOutcome::New(id) => {
                             services.note_claimed(tx, &by, &claim, id);
                             Ok(Claim { id, ..claim })
                         }
-                        Taken::Already { claim: id, reseller } if reseller == claim.reseller => {
+                        ClaimOutcome::Already { claim: id, reseller } if reseller == claim.reseller => {
                             services.register_again(tx, &by, id, claim).await
                         }
-                        Taken::Already { .. } => Err(ServiceError::Conflict(OTHER_RESELLER.to_owned())),
-                        Taken::OtherOwner => Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
-                        Taken::Crowded => Err(ServiceError::Conflict(CROWDED.to_owned())),
-                        Taken::NoKey => Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)),
+                        ClaimOutcome::Already { .. } => Err(ServiceError::Conflict(OTHER_RESELLER.to_owned())),
+                        ClaimOutcome::OtherOwner => Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
+                        ClaimOutcome::Crowded => Err(ServiceError::Conflict(CROWDED.to_owned())),
+                        ClaimOutcome::NoKey => Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)),
                     }
                 })
             })
@@ -77,7 +77,7 @@ impl Services {
         id: ClaimId,
         new: Claim,
     ) -> Result<Claim, ServiceError> {
-        let mut claim = in_force(tx, by, id).await?;
+        let mut claim = claim_in_force(tx, by, id).await?;
         if new.configuration.is_some() && new.configuration != claim.configuration {
             let at = tx.next_version(claim.customer, self.now()).await?;
             tx.set_claim_configuration(id, new.configuration, at).await?;
@@ -86,7 +86,7 @@ impl Services {
             self.note(tx, by, action, subject, Some(claim.customer), detail);
             (claim.configuration, claim.configured_at) = (new.configuration, at);
         }
-        let metadata = updated(&claim.metadata, new.metadata.entries())?;
+        let metadata = apply_changes(&claim.metadata, new.metadata.entries())?;
         if metadata != claim.metadata {
             self.write_metadata(tx, by, &claim, &metadata).await?;
             claim.metadata = metadata;
@@ -132,17 +132,17 @@ impl Services {
 
     /// Returns the claims in force, within the actor's scope, that register all these identifiers; oldest
     /// first, up to a sensible limit.
-    pub async fn claims_identified(
+    pub async fn claims_by_identifiers(
         &self,
         by: &Actor,
         identifiers: &[Identifier],
     ) -> Result<Vec<Claim>, ServiceError> {
-        identified(&mut self.0.store.reader().await?, by, identifiers).await
+        find_by_identifiers(&mut self.0.store.reader().await?, by, identifiers).await
     }
 
     /// Returns the one claim that the target refers to.
-    pub async fn claim_meant(&self, by: &Actor, target: &ClaimTarget) -> Result<ClaimId, ServiceError> {
-        meant(&mut self.0.store.reader().await?, by, target).await
+    pub async fn resolve_claim_target(&self, by: &Actor, target: &ClaimTarget) -> Result<ClaimId, ServiceError> {
+        resolve_target(&mut self.0.store.reader().await?, by, target).await
     }
 
     /// Releases a claim until `ends_at`, or ends the release.
@@ -177,7 +177,7 @@ impl Services {
             }
             ends_at => ends_at.map(|ends_at| Vacation { started_at: now, ends_at }),
         };
-        let claim = in_force(tx, by, id).await?;
+        let claim = claim_in_force(tx, by, id).await?;
         self.write_vacation(tx, by, &claim, vacation).await?;
         Ok(Claim { vacation, ..claim })
     }
@@ -206,8 +206,8 @@ impl Services {
         id: ClaimId,
         changes: &BTreeMap<String, String>,
     ) -> Result<Claim, ServiceError> {
-        let claim = in_force(tx, by, id).await?;
-        let metadata = updated(&claim.metadata, changes)?;
+        let claim = claim_in_force(tx, by, id).await?;
+        let metadata = apply_changes(&claim.metadata, changes)?;
         self.write_metadata(tx, by, &claim, &metadata).await?;
         Ok(Claim { metadata, ..claim })
     }
@@ -246,12 +246,12 @@ pub(super) const OTHER_RESELLER: &str = "Somebody else has registered this devic
 const SEVERAL: &str =
     "More than one device has these identifiers. Name it by its device id, or give more of them.";
 
-fn updated(metadata: &Metadata, changes: &BTreeMap<String, String>) -> Result<Metadata, ServiceError> {
-    metadata.updated(changes).map_err(|error| ServiceError::invalid("device_metadata", error))
+fn apply_changes(metadata: &Metadata, changes: &BTreeMap<String, String>) -> Result<Metadata, ServiceError> {
+    metadata.with_changes(changes).map_err(|error| ServiceError::invalid("device_metadata", error))
 }
 
 /// Returns the one claim that the target refers to.
-pub(super) async fn meant(
+pub(super) async fn resolve_target(
     reader: &mut Reader,
     by: &Actor,
     target: &ClaimTarget,
@@ -260,7 +260,7 @@ pub(super) async fn meant(
         ClaimTarget::Id(id) => return Ok(*id),
         ClaimTarget::Identifiers(identifiers) => identifiers,
     };
-    match identified(reader, by, identifiers).await?.as_slice() {
+    match find_by_identifiers(reader, by, identifiers).await?.as_slice() {
         [one] => Ok(one.id),
         [] => Err(ServiceError::not_found("device", "with these identifiers")),
         _ => Err(ServiceError::Conflict(SEVERAL.to_owned())),
@@ -268,7 +268,7 @@ pub(super) async fn meant(
 }
 
 /// Returns claims in force that register all these identifiers.
-async fn identified(
+async fn find_by_identifiers(
     reader: &mut Reader,
     by: &Actor,
     identifiers: &[Identifier],

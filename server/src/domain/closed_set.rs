@@ -1,7 +1,7 @@
 //! Enums whose variants are words in the database, on the command line and in the audit trail.
 
 /// Declares such an enum with `ALL`, `name`, `Display`, `FromStr` and serde, all based on the word.
-macro_rules! words {
+macro_rules! closed_set {
     ($(#[$doc:meta])* pub enum $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -42,4 +42,4 @@ macro_rules! words {
     };
 }
 
-pub(super) use words;
+pub(super) use closed_set;

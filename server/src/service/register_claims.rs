@@ -15,7 +15,7 @@ use unbox_common::{
 
 /// The result of adding a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(super) enum ClaimOutcome {
     /// The claim is now in force under this id.
     New(ClaimId),
     /// The same customer already has this device, by this claim; nothing changed.
@@ -34,24 +34,24 @@ pub(super) enum Taken {
     NoKey,
 }
 
-/// The explanation for a device that is [`Taken::Crowded`].
+/// The explanation for a device that is [`ClaimOutcome::Crowded`].
 pub(super) const CROWDED: &str = "Many other claims name the same identifier and differ in the rest. Claim the device \
      by an identifier that no other device has.";
 
 impl Services {
-    /// Adds one claim, as [`Self::take_claims`] does.
-    pub(super) async fn take_claim(&self, tx: &mut Tx, claim: &Claim) -> Result<Taken, ServiceError> {
-        let taken = self.take_claims(tx, std::slice::from_ref(claim)).await?;
+    /// Adds one claim, as [`Self::add_claims`] does.
+    pub(super) async fn add_claim(&self, tx: &mut Tx, claim: &Claim) -> Result<ClaimOutcome, ServiceError> {
+        let taken = self.add_claims(tx, std::slice::from_ref(claim)).await?;
         taken.first().copied().ok_or(ServiceError::Busy)
     }
 
     /// Adds the claims whose devices are unclaimed, and returns the result of each, in order. The ids are
     /// drawn here.
-    pub(super) async fn take_claims(
+    pub(super) async fn add_claims(
         &self,
         tx: &mut Tx,
         claims: &[Claim],
-    ) -> Result<Vec<Taken>, ServiceError> {
+    ) -> Result<Vec<ClaimOutcome>, ServiceError> {
         let keys = |claims: &[Claim]| -> Vec<String> {
             claims.iter().flat_map(|claim| claim.sets.lookup_keys()).collect()
         };
@@ -72,28 +72,28 @@ impl Services {
         let (mut fresh, mut taken) = (Vec::new(), Vec::with_capacity(claims.len()));
         for (claim, id) in claims.iter().zip(first_id..) {
             let id = ClaimId::new(id).map_err(|error| ServiceError::invalid("id", error))?;
-            let became = match present(claim, &held) {
-                Present::OfAnother => Taken::OtherOwner,
-                Present::OfTheSame(holder) => {
-                    Taken::Already { claim: holder.claim, reseller: holder.reseller }
+            let became = match find_holder(claim, &held) {
+                Holding::OfAnother => ClaimOutcome::OtherOwner,
+                Holding::OfTheSame(holder) => {
+                    ClaimOutcome::Already { claim: holder.claim, reseller: holder.reseller }
                 }
-                Present::Crowd => Taken::Crowded,
-                Present::Nobody if lacks_key(claim) => Taken::NoKey,
-                Present::Nobody => {
+                Holding::Crowd => ClaimOutcome::Crowded,
+                Holding::Nobody if lacks_key(claim) => ClaimOutcome::NoKey,
+                Holding::Nobody => {
                     for key in claim.sets.lookup_keys() {
                         let (customer, reseller, sets) = (claim.customer, claim.reseller, claim.sets.clone());
                         let holder = KeyHolder { key: key.clone(), claim: id, customer, reseller, sets };
                         held.entry(key).or_default().push(holder);
                     }
                     fresh.push(Claim { id, ..claim.clone() });
-                    Taken::New(id)
+                    ClaimOutcome::New(id)
                 }
             };
             taken.push(became);
         }
         tx.insert_claims(&fresh).await?;
         let given = from.into_iter().zip(&taken).filter_map(|one| match one {
-            (Some(record), Taken::New(claim)) => Some((record, *claim)),
+            (Some(record), ClaimOutcome::New(claim)) => Some((record, *claim)),
             _ => None,
         });
         tx.note_keys_given(&given.collect::<Vec<_>>()).await?;
@@ -105,7 +105,7 @@ fn lacks_key(claim: &Claim) -> bool {
     claim.proof == ProofKind::RegisteredKey && claim.sets.registered_keys().next().is_none()
 }
 
-enum Present<'h> {
+enum Holding<'h> {
     Nobody,
     OfTheSame(&'h KeyHolder),
     OfAnother,
@@ -113,8 +113,8 @@ enum Present<'h> {
 }
 
 /// Returns the present holder of this claim's device. One set that another customer holds is enough.
-fn present<'h>(claim: &Claim, held: &'h HashMap<String, Vec<KeyHolder>>) -> Present<'h> {
-    let mut found = Present::Nobody;
+fn find_holder<'h>(claim: &Claim, held: &'h HashMap<String, Vec<KeyHolder>>) -> Holding<'h> {
+    let mut found = Holding::Nobody;
     let mut is_crowded = false;
     for set in claim.sets.usable() {
         let key = set.lookup_key().map(lookup_text).unwrap_or_default();
@@ -122,14 +122,14 @@ fn present<'h>(claim: &Claim, held: &'h HashMap<String, Vec<KeyHolder>>) -> Pres
         is_crowded |= is_full(set, by, held.get(&key).map_or(&[], Vec::as_slice));
         for holder in held.get(&key).into_iter().flatten().filter(|holder| holds(holder, set)) {
             if holder.customer != claim.customer {
-                return Present::OfAnother;
+                return Holding::OfAnother;
             }
-            if matches!(found, Present::Nobody) {
-                found = Present::OfTheSame(holder);
+            if matches!(found, Holding::Nobody) {
+                found = Holding::OfTheSame(holder);
             }
         }
     }
-    if is_crowded && matches!(found, Present::Nobody) { Present::Crowd } else { found }
+    if is_crowded && matches!(found, Holding::Nobody) { Holding::Crowd } else { found }
 }
 
 /// Whether the key of this set leads to as many claims as one hello should examine, or as one company may

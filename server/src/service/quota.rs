@@ -18,7 +18,7 @@ const LOOK_EVERY_BYTES: u64 = 4 * 1024 * 1024;
 const MIB: u64 = 1024 * 1024;
 
 /// The open streams of each customer.
-pub(super) type Arriving = Arc<Mutex<HashMap<CompanyId, Streams>>>;
+pub(super) type OpenStreams = Arc<Mutex<HashMap<CompanyId, Streams>>>;
 
 /// The open streams of one customer.
 #[derive(Debug, Default)]
@@ -31,8 +31,8 @@ pub(super) struct Streams {
 }
 
 /// The disk space for one stream of bytes.
-pub(super) struct Room {
-    arriving: Arriving,
+pub(super) struct DiskSpace {
+    arriving: OpenStreams,
     customer: Option<CompanyId>,
     /// The bytes in the database when the stream began.
     stored: u64,
@@ -47,18 +47,18 @@ pub(super) struct Room {
 }
 
 impl Services {
-    /// Opens room for bytes of a customer, or of the operator, who has no quota.
-    pub(super) async fn room(&self, customer: Option<CompanyId>) -> Result<Room, ServiceError> {
+    /// Returns the disk space for bytes of a customer, or of the operator, who has no quota.
+    pub(super) async fn disk_space(&self, customer: Option<CompanyId>) -> Result<DiskSpace, ServiceError> {
         let settings = self.settings();
         let (quota, reserve) = (settings.company_bytes, settings.reserved_bytes);
         let directory = settings.artifact_directory.clone();
         // Opened before the database is read, so that bytes that others settle meanwhile may count twice,
         // but are never missed.
-        let mut room = Room::open(Arc::clone(&self.0.arriving), customer, quota, reserve, directory);
+        let mut space = DiskSpace::open(Arc::clone(&self.0.open_streams), customer, quota, reserve, directory);
         if let Some(customer) = customer {
-            room.stored = self.0.store.reader().await?.stored_bytes(customer).await?;
+            space.stored = self.0.store.reader().await?.stored_bytes(customer).await?;
         }
-        Ok(room)
+        Ok(space)
     }
 
     /// Checks that a customer may have this many bytes more, in the transaction that registers them,
@@ -71,19 +71,19 @@ impl Services {
     ) -> Result<(), ServiceError> {
         let quota = self.settings().company_bytes;
         let stored = tx.stored_bytes(customer).await?;
-        if stored.saturating_add(more) > quota { Err(over(quota)) } else { Ok(()) }
+        if stored.saturating_add(more) > quota { Err(quota_exceeded(quota)) } else { Ok(()) }
     }
 }
 
-impl Room {
+impl DiskSpace {
     fn open(
-        arriving: Arriving,
+        arriving: OpenStreams,
         customer: Option<CompanyId>,
         quota: u64,
         reserve: u64,
         directory: PathBuf,
     ) -> Self {
-        let mut room = Self {
+        let mut space = Self {
             arriving,
             customer,
             stored: 0,
@@ -95,25 +95,25 @@ impl Room {
             taken: 0,
             unseen: LOOK_EVERY_BYTES,
         };
-        room.settled = room.change_streams(|streams| {
+        space.settled = space.change_streams(|streams| {
             streams.open += 1;
             streams.settled
         });
-        room
+        space
     }
 
-    /// Takes room for bytes that are about to be written.
-    pub(super) fn take(&mut self, bytes: u64) -> Result<(), ServiceError> {
+    /// Reserves space for bytes that are about to be written.
+    pub(super) fn reserve(&mut self, bytes: u64) -> Result<(), ServiceError> {
         let (stored, settled, quota) = (self.stored, self.settled, self.quota);
-        let has_room = self.customer.is_none()
+        let has_space = self.customer.is_none()
             || self.change_streams(|streams| {
                 let others = streams.arriving.saturating_add(streams.settled.saturating_sub(settled));
                 let fits = stored.saturating_add(others).saturating_add(bytes) <= quota;
                 streams.arriving += if fits { bytes } else { 0 };
                 fits
             });
-        if !has_room {
-            return Err(over(quota));
+        if !has_space {
+            return Err(quota_exceeded(quota));
         }
         self.taken += bytes;
         self.unseen += bytes;
@@ -125,7 +125,7 @@ impl Room {
     }
 
     /// Ends a stream whose bytes are now in the database.
-    pub(super) fn settle(self) {
+    pub(super) fn commit(self) {
         let taken = self.taken;
         self.change_streams(|streams| streams.settled += taken);
     }
@@ -133,7 +133,7 @@ impl Room {
     /// Checks that this many bytes would fit if they came now.
     pub(super) fn check(&self, bytes: u64) -> Result<(), ServiceError> {
         if self.customer.is_some() && self.stored.saturating_add(bytes) > self.quota {
-            return Err(over(self.quota));
+            return Err(quota_exceeded(self.quota));
         }
         self.leave_reserve(bytes)
     }
@@ -160,7 +160,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for DiskSpace {
     fn drop(&mut self) {
         let taken = self.taken;
         let open = self.change_streams(|streams| {
@@ -178,7 +178,7 @@ impl Drop for Room {
     }
 }
 
-fn over(quota: u64) -> ServiceError {
+fn quota_exceeded(quota: u64) -> ServiceError {
     ServiceError::QuotaExceeded(format!(
         "A customer may have {} MiB of artifacts and uploads. Delete some that nothing uses.",
         quota / MIB
@@ -193,49 +193,49 @@ mod tests {
     };
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    fn room(arriving: &Arriving, id: i64, quota: u64, reserve: u64) -> Room {
+    fn disk_space(arriving: &OpenStreams, id: i64, quota: u64, reserve: u64) -> DiskSpace {
         let customer = Some(CompanyId::new(id).unwrap());
-        with_stored(Room::open(Arc::clone(arriving), customer, quota, reserve, std::env::temp_dir()), 10)
+        with_stored(DiskSpace::open(Arc::clone(arriving), customer, quota, reserve, std::env::temp_dir()), 10)
     }
 
-    fn with_stored(mut room: Room, stored: u64) -> Room {
-        room.stored = stored;
-        room
+    fn with_stored(mut space: DiskSpace, stored: u64) -> DiskSpace {
+        space.stored = stored;
+        space
     }
 
     #[test]
     fn streams_of_one_company_share_its_quota() {
-        let arriving = Arriving::default();
-        let (mut one, mut two) = (room(&arriving, 7, 100, 0), room(&arriving, 7, 100, 0));
-        assert!(one.take(60).is_ok() && two.take(30).is_ok());
-        assert!(matches!(two.take(1), Err(ServiceError::QuotaExceeded(_))));
-        assert!(room(&arriving, 8, 100, 0).take(90).is_ok(), "another company has its own");
+        let arriving = OpenStreams::default();
+        let (mut one, mut two) = (disk_space(&arriving, 7, 100, 0), disk_space(&arriving, 7, 100, 0));
+        assert!(one.reserve(60).is_ok() && two.reserve(30).is_ok());
+        assert!(matches!(two.reserve(1), Err(ServiceError::QuotaExceeded(_))));
+        assert!(disk_space(&arriving, 8, 100, 0).reserve(90).is_ok(), "another company has its own");
         drop(one);
-        assert!(two.take(60).is_ok());
+        assert!(two.reserve(60).is_ok());
         drop(two);
         assert!(arriving.lock().unwrap().is_empty());
     }
 
     #[test]
     fn a_stream_that_ended_counts_for_those_that_began_before_and_once_for_others() {
-        let arriving = Arriving::default();
-        let (mut one, mut two) = (room(&arriving, 7, 100, 0), room(&arriving, 7, 100, 0));
-        assert!(one.take(60).is_ok());
-        one.settle();
-        assert!(matches!(two.take(31), Err(ServiceError::QuotaExceeded(_))));
-        assert!(two.take(20).is_ok());
+        let arriving = OpenStreams::default();
+        let (mut one, mut two) = (disk_space(&arriving, 7, 100, 0), disk_space(&arriving, 7, 100, 0));
+        assert!(one.reserve(60).is_ok());
+        one.commit();
+        assert!(matches!(two.reserve(31), Err(ServiceError::QuotaExceeded(_))));
+        assert!(two.reserve(20).is_ok());
         // It finds the bytes of the first in the database.
-        let mut later = with_stored(room(&arriving, 7, 100, 0), 70);
-        assert!(later.take(10).is_ok());
-        assert!(later.take(1).is_err() && two.take(1).is_err());
+        let mut later = with_stored(disk_space(&arriving, 7, 100, 0), 70);
+        assert!(later.reserve(10).is_ok());
+        assert!(later.reserve(1).is_err() && two.reserve(1).is_err());
         drop((two, later));
         assert!(arriving.lock().unwrap().is_empty());
     }
 
     #[test]
     fn the_reserve_is_nobody_s() {
-        let arriving = Arriving::default();
-        let refused = room(&arriving, 7, u64::MAX, u64::MAX / 2).take(1);
+        let arriving = OpenStreams::default();
+        let refused = disk_space(&arriving, 7, u64::MAX, u64::MAX / 2).reserve(1);
         assert!(matches!(refused, Err(ServiceError::NoRoom(_))), "{refused:?}");
     }
 
@@ -243,11 +243,11 @@ mod tests {
     fn a_stream_ends_at_the_next_look_when_the_disk_fills_up_meanwhile() {
         static FREE: AtomicU64 = AtomicU64::new(100 * MIB);
         let directory = tempfile::tempdir().unwrap();
-        let mut room = room(&Arriving::default(), 7, u64::MAX, MIB);
+        let mut space = disk_space(&OpenStreams::default(), 7, u64::MAX, MIB);
         // Somebody else fills it right after the first look.
-        room.free_bytes = |_| Ok(FREE.swap(0, Ordering::SeqCst));
+        space.free_bytes = |_| Ok(FREE.swap(0, Ordering::SeqCst));
         let received =
-            receive(&directory.path().join("part"), 0, u64::MAX, io::repeat(0), &mut room).unwrap();
+            receive(&directory.path().join("part"), 0, u64::MAX, io::repeat(0), &mut space).unwrap();
         assert!(matches!(&received.end, End::NoRoom(why) if matches!(**why, ServiceError::NoRoom(_))));
         assert!((1..=LOOK_EVERY_BYTES).contains(&received.length), "{}", received.length);
     }
