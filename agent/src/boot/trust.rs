@@ -35,7 +35,7 @@ impl Trust {
     ///
     /// A root that does not follow is skipped: everything it would have allowed stays refused.
     #[must_use]
-    pub fn advanced(mut self, next: &[Signed<SigningRoot>]) -> Self {
+    pub fn with_newer_roots(mut self, next: &[Signed<SigningRoot>]) -> Self {
         for next in next {
             if let Ok(successor) = self.root.successor(next) {
                 self.root = successor;
@@ -98,19 +98,19 @@ pub(crate) mod tests {
     fn anchors_are_those_of_the_newest_root_that_names_any() {
         let (image, old, new) = (certificate("image"), certificate("old"), certificate("new"));
         let image = Trust { anchors: vec![image], ..trust() };
-        let both = image.clone().advanced(&[signed_root_with(2, &[&old, &new])]);
+        let both = image.clone().with_newer_roots(&[signed_root_with(2, &[&old, &new])]);
         assert_eq!(both.anchors, [old, new.clone()]);
-        let later = both.clone().advanced(&[signed_root(3)]);
+        let later = both.clone().with_newer_roots(&[signed_root(3)]);
         assert_eq!(later.anchors, both.anchors, "it says nothing about them");
         let new_only = [new.clone()];
-        assert_eq!(both.advanced(&[signed_root_with(3, &[&new])]).anchors, new_only);
-        let unusable = image.clone().advanced(&[signed_root_with(2, &[b"no certificate"])]);
+        assert_eq!(both.with_newer_roots(&[signed_root_with(3, &[&new])]).anchors, new_only);
+        let unusable = image.clone().with_newer_roots(&[signed_root_with(2, &[b"no certificate"])]);
         assert_eq!(
             (unusable.root.version, &unusable.anchors),
             (2, &image.anchors),
             "it keeps a way to its server"
         );
-        let in_part = image.clone().advanced(&[signed_root_with(2, &[b"no certificate", &new])]);
+        let in_part = image.clone().with_newer_roots(&[signed_root_with(2, &[b"no certificate", &new])]);
         assert_eq!(in_part.anchors, new_only);
         let root = SigningRoot::from_image(&signed_root_with(1, &[&new])).unwrap();
         assert_eq!(Trust::of_image(image.anchors, root, PathBuf::new()).anchors, [new]);
@@ -134,20 +134,20 @@ pub(crate) mod tests {
     #[test]
     fn roots_are_followed_step_by_step() {
         let chain = [signed_root(2), signed_root(3)];
-        let after = trust().advanced(&chain);
+        let after = trust().with_newer_roots(&chain);
         assert_eq!((after.root.version, after.chain.as_slice()), (3, &chain[..]));
     }
 
     #[test]
     fn a_newer_image_takes_only_what_is_newer_than_itself() {
         let newer_image = Trust { root: SigningRoot::from_image(&signed_root(2)).unwrap(), ..trust() };
-        let after = newer_image.advanced(&[signed_root(2), signed_root(3)]);
+        let after = newer_image.with_newer_roots(&[signed_root(2), signed_root(3)]);
         assert_eq!((after.root.version, after.chain), (3, vec![signed_root(3)]));
     }
 
     #[test]
     fn a_root_that_skips_a_version_is_passed_over() {
-        let after = trust().advanced(&[signed_root(3)]);
+        let after = trust().with_newer_roots(&[signed_root(3)]);
         assert_eq!((after.root.version, after.chain.len()), (1, 0));
     }
 }

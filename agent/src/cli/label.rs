@@ -51,7 +51,7 @@ fn written(label: &Label, roots: &[PathBuf]) -> anyhow::Result<()> {
         .build()
         .context("could not start the runtime")?;
     let identity = runtime.block_on(identity::io::survey(&layout)).identity()?;
-    let unit = UnitLabel::of(&identity)?;
+    let unit = UnitLabel::new(&identity)?;
     for path in label.svg.iter().chain(&label.zpl) {
         files::check_place(path)?;
     }

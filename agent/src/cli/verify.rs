@@ -8,7 +8,7 @@ use crate::{
     station::{
         Verdict,
         check::Tested,
-        io::{OrderFile, Reference, Unit, read_labels, units_below},
+        io::{OrderFile, Reference, Unit, read_labels, list_units},
         junit::Junit,
         order::OrderIndex,
         report::{RunReport, UnitReport, json_line, run_text, unit_text},
@@ -77,8 +77,8 @@ pub(super) fn run(verify: &Verify, roots: &[PathBuf]) -> Exit {
 fn checked(verify: &Verify, roots: &[PathBuf]) -> anyhow::Result<Verdict> {
     let units = units(verify, roots)?;
     let reference = verify.sources.reference()?;
-    let mut office = verify.sources.office()?;
-    let registry = office.as_mut().map(|office| office as &mut dyn Registry);
+    let mut server = verify.sources.server()?;
+    let registry = server.as_mut().map(|server| server as &mut dyn Registry);
     let tell = Tell { json: verify.json };
     let summary = match &verify.junit {
         None => tested(&units, &reference, registry, &tell, None)?,
@@ -92,7 +92,7 @@ fn checked(verify: &Verify, roots: &[PathBuf]) -> anyhow::Result<Verdict> {
 
 fn units(verify: &Verify, roots: &[PathBuf]) -> Result<Vec<Unit>, anyhow::Error> {
     if let Some(folder) = &verify.units {
-        return Ok(units_below(folder)?);
+        return Ok(list_units(folder)?);
     }
     let mut labels: Vec<Vec<u8>> = verify.labels.iter().map(|label| label.clone().into_bytes()).collect();
     if verify.scan {
@@ -119,7 +119,7 @@ fn tested(
     let mut out = BufWriter::new(io::stdout().lock());
     let summary = test_all(units, reference, registry, |unit| {
         tell.unit(&mut out, unit)?;
-        junit.as_deref_mut().map_or(Ok(()), |junit| junit.unit(unit))
+        junit.as_deref_mut().map_or(Ok(()), |junit| junit.write_unit(unit))
     })?;
     out.flush()?;
     Ok(summary)
@@ -147,7 +147,7 @@ struct Tell {
 }
 
 impl Tell {
-    fn unit(&self, out: &mut impl Write, unit: &Tested) -> io::Result<()> {
+    fn unit(&self, out: &mut impl Write, unit: &TestedUnit) -> io::Result<()> {
         if self.json { line(out, &UnitReport::from(unit)) } else { out.write_all(unit_text(unit).as_bytes()) }
     }
 

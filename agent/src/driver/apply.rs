@@ -338,7 +338,7 @@ impl<'a> Applier<'a> {
     /// Stores the signing roots that led to the one in force, including those from the network side,
     /// which are signed like all others.
     fn keep_roots(&self, grant: &Grant) -> Result<Trust, Failure> {
-        let trust = boot::io::trust(&self.layout)?.advanced(&grant.roots);
+        let trust = boot::io::trust(&self.layout)?.with_newer_roots(&grant.roots);
         if !trust.chain.is_empty() {
             handover::write(&self.layout, &self.layout.signing_roots(), &trust.chain)?;
         }

@@ -231,7 +231,7 @@ fn image_root(path: &Path) -> Result<unbox_common::trust::Verified<SigningRoot>,
 fn follow(layout: &Layout, mut trust: Trust) -> Result<Trust, BootError> {
     for path in [layout.signing_roots(), layout.fetched_roots()] {
         let kept: Option<Vec<Signed<SigningRoot>>> = files::read_json(&path, MAX_STORED_ROOTS_BYTES)?;
-        trust = trust.advanced(&kept.unwrap_or_default());
+        trust = trust.with_newer_roots(&kept.unwrap_or_default());
     }
     Ok(trust)
 }
