@@ -70,7 +70,7 @@ fn owner(layout: &Layout) -> Result<Option<Owner>, FilesError> {
         return Ok(None);
     }
     // Parsed here and not by libc: a static build must not load name service modules.
-    let groups = files::read(&layout.below("/etc/group"), MAX_GROUPS_BYTES)?.unwrap_or_default();
+    let groups = files::read(&layout.path("/etc/group"), MAX_GROUPS_BYTES)?.unwrap_or_default();
     let gid = group_id(&String::from_utf8_lossy(&groups));
     Ok(gid.map(|gid| Owner { uid: 0, gid }))
 }

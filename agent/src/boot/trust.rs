@@ -21,13 +21,13 @@ pub struct Trust {
 impl Trust {
     /// Starts from the image's trust. Its root may name anchors other than those in the folder.
     #[must_use]
-    pub fn of_image(
+    pub fn from_image(
         anchors: Vec<CertificateDer<'static>>,
         root: Verified<SigningRoot>,
         folder: PathBuf,
     ) -> Self {
         let mut trust = Self { anchors, root, chain: Vec::new(), folder };
-        trust.take_anchors();
+        trust.adopt_anchors();
         trust
     }
 
@@ -39,7 +39,7 @@ impl Trust {
         for next in next {
             if let Ok(successor) = self.root.successor(next) {
                 self.root = successor;
-                self.take_anchors();
+                self.adopt_anchors();
                 self.chain.push(next.clone());
             }
         }
@@ -48,7 +48,7 @@ impl Trust {
 
     /// Adopts the anchors that the root names. Unusable ones are skipped; if none is usable, the previous
     /// anchors stay.
-    fn take_anchors(&mut self) {
+    fn adopt_anchors(&mut self) {
         let Some(named) = &self.root.tls_anchors else { return };
         let usable = |anchor: &CertificateDer<'_>| RootCertStore::empty().add(anchor.clone()).is_ok();
         let named = named.iter().map(|der| CertificateDer::from(der.to_vec()));
@@ -113,7 +113,7 @@ pub(crate) mod tests {
         let in_part = image.clone().with_newer_roots(&[signed_root_with(2, &[b"no certificate", &new])]);
         assert_eq!(in_part.anchors, new_only);
         let root = SigningRoot::from_image(&signed_root_with(1, &[&new])).unwrap();
-        assert_eq!(Trust::of_image(image.anchors, root, PathBuf::new()).anchors, [new]);
+        assert_eq!(Trust::from_image(image.anchors, root, PathBuf::new()).anchors, [new]);
     }
 
     /// Returns the key that signs payloads under root `version`.

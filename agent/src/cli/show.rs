@@ -35,9 +35,9 @@ pub(super) async fn identity(
         None => identity::io::survey(&session.layout).await,
     };
     let printed = if json {
-        print_json(&identity::Shown::new(&survey, models))
+        print_json(&identity::SurveyReport::new(&survey, models))
     } else {
-        io::stdout().write_all(identity::shown(&survey, models).as_bytes())
+        io::stdout().write_all(identity::survey_text(&survey, models).as_bytes())
     };
     printed.context("could not print the identity")?;
     Ok(if survey.identity().is_ok() { Exit::Done } else { Exit::Fatal })
@@ -126,8 +126,8 @@ pub(super) fn status(from: &StartingPoint, json: bool) -> io::Result<Exit> {
 
 /// Returns the settings that a stage would start with.
 fn told(from: &StartingPoint, layout: &Layout) -> Answer {
-    let credentials = from.credentials.clone().or_else(|| Some(layout.below(MACHINE_CREDENTIALS)));
-    let (settings, media) = match boot::io::told(&StartingPoint { credentials, ..from.clone() }) {
+    let credentials = from.credentials.clone().or_else(|| Some(layout.path(MACHINE_CREDENTIALS)));
+    let (settings, media) = match boot::io::read_settings(&StartingPoint { credentials, ..from.clone() }) {
         Ok((settings, media)) => (Ok(settings), media),
         Err(error) => (Err(error), boot::io::media(from).0),
     };

@@ -61,7 +61,7 @@ pub(crate) fn medium(folder: &Path) -> Result<Exit, Exit> {
         .as_fd()
         .try_clone_to_owned()
         .map_err(|source| FilesError::Read { path: "/dev/stdin".into(), source })
-        .and_then(|volume| boot::io::take_in(volume.into(), folder));
+        .and_then(|volume| boot::io::read_medium(volume.into(), folder));
     match handed_on {
         Ok(Found::Token(_)) => tracing::info!("a token was found"),
         Ok(Found::NotUsed(why)) => tracing::warn!(why, "the medium is not used"),

@@ -393,7 +393,7 @@ mod tests {
                 ..ClientSettings::of(&context)
             };
             let client = Client::new(&settings).unwrap();
-            let to = context.server().unwrap().at("/device/v1/check-in");
+            let to = context.server().unwrap().endpoint("/device/v1/check-in");
             let failed = client.post(to, Vec::new(), 1).await.unwrap_err();
             assert_eq!(failed.kind(), "tls_failed");
         }

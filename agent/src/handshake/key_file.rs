@@ -166,7 +166,7 @@ pub fn held_key(layout: &Layout, entropy: &Entropy) -> Result<Option<DevicePubli
         Err(error) => return Err(error),
     };
     match key.tpm() {
-        Some(tpm) if !tpm.is_here()? => Err(TpmError::OtherTpm.into()),
+        Some(tpm) if !tpm.is_in_this_tpm()? => Err(TpmError::OtherTpm.into()),
         _ => Ok(Some(key.public().clone())),
     }
 }
@@ -201,7 +201,7 @@ pub fn is_unusable(layout: &Layout, entropy: &Entropy) -> bool {
     match stored_key(layout, entropy) {
         Ok(None) => false,
         Ok(Some(key)) => {
-            key.tpm().is_some_and(|tpm| matches!(tpm.is_here(), Ok(false) | Err(TpmError::Absent)))
+            key.tpm().is_some_and(|tpm| matches!(tpm.is_in_this_tpm(), Ok(false) | Err(TpmError::Absent)))
         }
         Err(_) => true,
     }

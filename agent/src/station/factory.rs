@@ -8,7 +8,7 @@
 
 use super::server_client::{ServerClient, ServerClientError, Registration};
 use crate::{
-    boot::{BootError, Layout, Trust, io::trust_in},
+    boot::{BootError, Layout, Trust, io::read_trust},
     entropy::Entropy,
     files::{self, FilesError},
     handshake::{
@@ -99,7 +99,7 @@ impl Bundle {
             let path = folder.join(name);
             files::read(&path, MAX_BUNDLE_FILE_BYTES)?.ok_or(FactoryError::NoBundle(path))
         };
-        let trust = trust_in(folder)?;
+        let trust = read_trust(folder)?;
         Ok(Self { trust, anchors: file(ANCHORS)?, root: file(ROOT)? })
     }
 
@@ -183,7 +183,7 @@ mod tests {
             source: Source::Network,
             from: "eth0".to_owned(),
         };
-        Survey::of(vec![candidate], Vec::new(), Vec::new())
+        Survey::from_candidates(vec![candidate], Vec::new(), Vec::new())
     }
 
     /// Returns the version of the root as the device reads it.

@@ -10,7 +10,7 @@ use super::{
     wording::kind_name,
 };
 use crate::{
-    boot::{BootError, Trust, io::trust_in},
+    boot::{BootError, Trust, io::read_trust},
     clock::{self, TrustedTime},
     console::{chain, plain},
     failure::{DeviceFault, Failure},
@@ -214,7 +214,7 @@ impl ServerClient {
         let in_credentials = credentials.map(|folder| folder.join(KEY_CREDENTIAL));
         let key_file = key_file.clone().or(in_credentials).ok_or(ServerClientError::NoKey)?;
         let key = api_key(&key_file)?;
-        let trust: Trust = trust_in(trust)?;
+        let trust: Trust = read_trust(trust)?;
         let time = TrustedTime::weigh(clock::system(), clock::built(), None);
         let patience = Patience::default();
         let client = Client::new(&ClientSettings {
