@@ -76,7 +76,7 @@ impl Waits for Stopwatch {
 
 /// Returns the build date of this agent, a lower bound of the current time.
 #[must_use]
-pub fn built() -> Timestamp {
+pub fn build_date() -> Timestamp {
     option_env!("SOURCE_DATE_EPOCH")
         .and_then(|epoch| epoch.parse().ok())
         .map_or(RELEASED, Timestamp::from_secs)
@@ -85,7 +85,7 @@ pub fn built() -> Timestamp {
 /// Returns the latest time that is believed from any source, be it this device's clock or a signature.
 #[must_use]
 pub fn horizon() -> Timestamp {
-    built().after(MAX_AHEAD)
+    build_date().after(MAX_AHEAD)
 }
 
 /// The time that certificates and payloads are judged against.

@@ -83,7 +83,7 @@ pub(super) enum Factory {
 /// Runs the command; a failure is printed, and has an exit code of its own.
 pub(super) fn run(factory: &Factory, roots: &[PathBuf]) -> Exit {
     let Factory::Register { server, json } = factory;
-    match registered(server, roots, *json) {
+    match register_device(server, roots, *json) {
         Ok(verdict) => Exit::Verdict(verdict),
         Err(error) => {
             // Standard error may be closed, and the exit code carries the result anyway.
@@ -93,8 +93,8 @@ pub(super) fn run(factory: &Factory, roots: &[PathBuf]) -> Exit {
     }
 }
 
-fn registered(asked: &ServerOptions, roots: &[PathBuf], json: bool) -> anyhow::Result<Verdict> {
-    let root = super::only(roots)?;
+fn register_device(asked: &ServerOptions, roots: &[PathBuf], json: bool) -> anyhow::Result<Verdict> {
+    let root = super::single_root(roots)?;
     let server = asked.open()?;
     let layout = Layout::new(root);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -111,12 +111,12 @@ fn registered(asked: &ServerOptions, roots: &[PathBuf], json: bool) -> anyhow::R
         let line = json_line(&outcome).context("could not print what became of it")?;
         out.write_all(line.as_bytes())?;
     } else {
-        out.write_all(told(&outcome).as_bytes())?;
+        out.write_all(outcome_text(&outcome).as_bytes())?;
     }
     Ok(if outcome.registration.is_on_record() { Verdict::Pass } else { Verdict::Fail })
 }
 
-fn told(outcome: &Outcome) -> String {
+fn outcome_text(outcome: &Outcome) -> String {
     let Outcome { device_key, registration } = outcome;
     let claim = registration.device_id.as_ref().map(|id| format!(" Claim {id} has its key."));
     match registration.state.as_str() {

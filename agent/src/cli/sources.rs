@@ -42,7 +42,7 @@ impl Sources {
     ///
     /// # Errors
     /// If it cannot be used.
-    pub(super) fn server(&self) -> anyhow::Result<Option<server_client::ServerClient>> {
+    pub(super) fn server_client(&self) -> anyhow::Result<Option<server_client::ServerClient>> {
         self.online.then(|| self.server.open()).transpose()
     }
 }

@@ -65,7 +65,7 @@ pub(super) struct Station {
 
 /// Runs the command; a failure is printed, and has an exit code of its own.
 pub(super) fn run(station: &Station, roots: &[PathBuf]) -> Exit {
-    match worked(station, roots) {
+    match run_shift(station, roots) {
         Ok(()) => Exit::Done,
         Err(error) => {
             // Standard error may be closed, and the exit code carries the result anyway.
@@ -75,29 +75,29 @@ pub(super) fn run(station: &Station, roots: &[PathBuf]) -> Exit {
     }
 }
 
-fn worked(station: &Station, roots: &[PathBuf]) -> anyhow::Result<()> {
+fn run_shift(station: &Station, roots: &[PathBuf]) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("could not start the runtime")?;
-    let root = super::only(roots)?.to_owned();
+    let root = super::single_root(roots)?.to_owned();
     let equipment = Equipment {
         place: station.units.clone().map_or(Place::Root(root), Place::Units),
         reference: station.sources.reference()?,
-        server: station.sources.server()?,
+        server: station.sources.server_client()?,
         printer: station.printer.clone().map(Printer::new),
     };
     let test_station = TestStation::new(equipment, Shift::open(&station.log)?, runtime);
     if !station.lines && screen::io::is_possible() {
-        return on_screen(test_station, &station.log);
+        return run_on_screen(test_station, &station.log);
     }
-    in_lines(test_station, BufReader::new(io::stdin()), io::stdout().lock())
+    run_line_by_line(test_station, BufReader::new(io::stdin()), io::stdout().lock())
 }
 
 /// A test that a power cut interrupted was never shown.
 const TORN: &str = "The last test before the power was cut was not finished: test that unit again.";
 
-fn on_screen(test_station: TestStation, log: &Path) -> anyhow::Result<()> {
+fn run_on_screen(test_station: TestStation, log: &Path) -> anyhow::Result<()> {
     let name = log.file_name().unwrap_or_default().to_string_lossy();
     let mut state = ScreenState::new(&name, test_station.status(), clock::system());
     state.notice = test_station.was_interrupted().then(|| TORN.to_owned());
@@ -107,7 +107,7 @@ fn on_screen(test_station: TestStation, log: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn in_lines(
+fn run_line_by_line(
     mut test_station: TestStation,
     scanner: impl BufRead + Send + 'static,
     mut out: impl Write,
@@ -116,13 +116,13 @@ fn in_lines(
         writeln!(out, "{TORN}")?;
     }
     process_queue(&mut test_station, &mut out)?;
-    writeln!(out, "{}", status(&test_station))?;
+    writeln!(out, "{}", status_text(&test_station))?;
     // The scanner has a thread of its own, so that a silent scanner does not keep the server from being
     // asked.
-    let (tell, scans) = mpsc::sync_channel(1);
+    let (sender, scans) = mpsc::sync_channel(1);
     thread::Builder::new()
         .name("scanner".to_owned())
-        .spawn(move || read_scans(scanner, &tell))
+        .spawn(move || read_scans(scanner, &sender))
         .context("a thread could not be started")?;
     let mut last = None;
     loop {
@@ -130,7 +130,7 @@ fn in_lines(
             Ok(scan) => scan?,
             Err(RecvTimeoutError::Timeout) => {
                 if process_queue(&mut test_station, &mut out)? {
-                    writeln!(out, "{}", status(&test_station))?;
+                    writeln!(out, "{}", status_text(&test_station))?;
                     out.flush()?;
                 }
                 continue;
@@ -140,7 +140,7 @@ fn in_lines(
         match scan.trim_ascii() {
             b"" => continue,
             b"quit" => return Ok(()),
-            b"print" => print(&test_station, last.as_ref(), &mut out)?,
+            b"print" => print_label(&test_station, last.as_ref(), &mut out)?,
             scan => {
                 let tested = test_station.test(scan)?;
                 write!(out, "{}", unit_text(&tested))?;
@@ -148,16 +148,16 @@ fn in_lines(
                 process_queue(&mut test_station, &mut out)?;
             }
         }
-        writeln!(out, "{}", status(&test_station))?;
+        writeln!(out, "{}", status_text(&test_station))?;
         out.flush()?;
     }
 }
 
 /// Reads scans until there are no more, or until the receiver is gone.
-fn read_scans(mut scanner: impl BufRead, tell: &SyncSender<Result<Vec<u8>, StationError>>) {
+fn read_scans(mut scanner: impl BufRead, sender: &SyncSender<Result<Vec<u8>, StationError>>) {
     while let Some(scan) = read_scan(&mut scanner).transpose() {
         let failed = scan.is_err();
-        if tell.send(scan).is_err() || failed {
+        if sender.send(scan).is_err() || failed {
             return;
         }
     }
@@ -186,7 +186,7 @@ fn process_queue(test_station: &mut TestStation, out: &mut impl Write) -> anyhow
     Ok(changed)
 }
 
-fn print(test_station: &TestStation, unit: Option<&TestedUnit>, out: &mut impl Write) -> io::Result<()> {
+fn print_label(test_station: &TestStation, unit: Option<&TestedUnit>, out: &mut impl Write) -> io::Result<()> {
     let Some(unit) = unit else {
         return writeln!(out, "No label: there is no unit yet. Scan one.");
     };
@@ -197,7 +197,7 @@ fn print(test_station: &TestStation, unit: Option<&TestedUnit>, out: &mut impl W
 }
 
 /// Formats the shift's counts on one line.
-fn status(test_station: &TestStation) -> String {
+fn status_text(test_station: &TestStation) -> String {
     let StationStatus { tally, server } = test_station.status();
     let waiting = match server {
         Server::Unasked => String::new(),

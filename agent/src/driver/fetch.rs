@@ -112,7 +112,7 @@ async fn fetch_and_hand_over(
     let keep: Vec<&Payload> = before.iter().chain([&**payload]).collect();
     // Leftovers take room but do no harm; they can be removed next time.
     let _ = payload::io::clean(layout, &keep);
-    session.console.done("payload");
+    session.console.record_stage("payload");
     session.console.say(Situation::Fetched);
     Ok(())
 }

@@ -219,7 +219,7 @@ mod tests {
             (OLD_HELLO, "tls_failed"),
             (b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n", "tls_failed"),
         ] {
-            assert_eq!(kind_of(&TestServer::without_tls(bytes)).await, expected, "{bytes:?}");
+            assert_eq!(kind_of(&TestServer::start_without_tls(bytes)).await, expected, "{bytes:?}");
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     failure::{Failure, Misbehaviour},
     files::{self, FilesError},
     handshake::client::Client,
-    programs::{Program, code_of},
+    programs::{Program, exit_code},
 };
 use serde::Serialize;
 use std::{path::Path, time::Duration};
@@ -136,7 +136,7 @@ pub fn unit_is_well(layout: &Layout, unit: Option<&UnitName>) -> bool {
     };
     let asked =
         Program::new("systemctl").args(["is-active", "--quiet", "--", unit.as_str()]).run(UNIT_STATE_LIMIT);
-    asked.map_or(true, |finished| !UNIT_IS_DOWN.contains(&code_of(finished.status)))
+    asked.map_or(true, |finished| !UNIT_IS_DOWN.contains(&exit_code(finished.status)))
 }
 
 #[cfg(test)]

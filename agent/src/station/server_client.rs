@@ -215,7 +215,7 @@ impl ServerClient {
         let key_file = key_file.clone().or(in_credentials).ok_or(ServerClientError::NoKey)?;
         let key = api_key(&key_file)?;
         let trust: Trust = read_trust(trust)?;
-        let time = TrustedTime::weigh(clock::system(), clock::built(), None);
+        let time = TrustedTime::weigh(clock::system(), clock::build_date(), None);
         let patience = Patience::default();
         let client = Client::new(&ClientSettings {
             trust: &trust,

@@ -141,7 +141,7 @@ impl Shift {
         let (file, length) = files::open_growing(log, files::PRIVATE_FILE)?;
         file.try_lock().map_err(|_| ShiftError::InUse(log.to_owned()))?;
         if length == 0 {
-            Entry::of(log)?.keep_name()?;
+            Entry::from_path(log)?.keep_name()?;
         }
         let mut shift = Self {
             log: log.to_owned(),
@@ -163,7 +163,7 @@ impl Shift {
         }
         if !torn.is_empty() {
             files::replace(&torn_path(log), torn, files::PRIVATE_FILE)?;
-            Entry::of(log)?.cut(whole as u64)?;
+            Entry::from_path(log)?.truncate(whole as u64)?;
             shift.torn = !NO_TESTS.iter().any(|begin| torn.starts_with(begin));
         }
         shift.length = whole as u64;
@@ -279,7 +279,7 @@ impl Shift {
         if (there.dev(), there.ino(), there.len()) != (held.dev(), held.ino(), self.length) {
             return Err(ShiftError::Changed(self.log.clone()));
         }
-        Entry::of(&self.log)?.append(text.as_bytes())?;
+        Entry::from_path(&self.log)?.append(text.as_bytes())?;
         self.length += text.len() as u64;
         for line in lines {
             self.apply(line);
@@ -501,7 +501,7 @@ mod tests {
             fs::remove_file(&log).unwrap();
             files::replace(&log, bytes, files::PRIVATE_FILE).unwrap();
         };
-        let cut = |bytes: &[u8]| Entry::of(&log).unwrap().cut(bytes.len() as u64 / 2).unwrap();
+        let cut = |bytes: &[u8]| Entry::from_path(&log).unwrap().truncate(bytes.len() as u64 / 2).unwrap();
         let longer = |_: &[u8]| {
             let mut file = fs::OpenOptions::new().append(true).open(&log).unwrap();
             file.write_all(b"{\"line\":\"tes").unwrap();

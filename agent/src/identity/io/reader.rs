@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
         match within.read(&file, limit) {
             Ok(None) => {
                 let above = file.ancestors().skip(1).filter(|folder| *folder != Path::new(""));
-                self.absent.extend(above.take_while(|folder| !within.has(folder)).last().map(Path::to_owned));
+                self.absent.extend(above.take_while(|folder| !within.exists(folder)).last().map(Path::to_owned));
                 None
             }
             Ok(Some(bytes)) => {
