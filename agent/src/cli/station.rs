@@ -8,7 +8,7 @@ use crate::{
     station::{
         Verdict,
         test_station::{TestStation, Equipment, Place, Server, StationStatus},
-        check::Tested,
+        check::TestedUnit,
         io::{StationError, read_scan},
         printer::Printer,
         report::{late_answers_text, tally_text, unit_text},

@@ -7,7 +7,7 @@ use crate::{
     files::{self, Attributes, Entry},
     station::{
         Verdict,
-        check::Tested,
+        check::TestedUnit,
         io::{OrderFile, Reference, Unit, read_labels, list_units},
         junit::Junit,
         order::OrderIndex,

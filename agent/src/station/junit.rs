@@ -3,7 +3,7 @@
 //! A unit that fails or needs attention is a failure, and one that could not be checked an error. The top
 //! element has the counts, and is rewritten when they are known.
 
-use super::{check::Tested, units::Summary, verdict::Verdict};
+use super::{check::TestedUnit, units::Summary, verdict::Verdict};
 use std::io::{self, Seek, SeekFrom, Write};
 
 /// Room for the top element, so that its numbers can be filled in: white space in it has no meaning.

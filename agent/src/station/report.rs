@@ -1,7 +1,7 @@
 //! The output about units and runs, for people and programs.
 
 use super::{
-    check::Tested,
+    check::TestedUnit,
     order::OrderIndex,
     shift::Tally,
     units::Summary,

@@ -13,7 +13,7 @@ use crate::{
     console::plain,
     station::{
         test_station::Server,
-        check::Tested,
+        check::TestedUnit,
         report::{serial, tally_text},
         verdict::Verdict,
     },

@@ -142,7 +142,7 @@ mod tests {
 
     /// Formats keys as text: `^` for Clear, `$` for Enter, `<` for Backspace, `!` for Stop, and capitals
     /// for the rest.
-    fn typed(reads: &[&[u8]]) -> Vec<u8> {
+    fn decode_line(reads: &[&[u8]]) -> Vec<u8> {
         let mut keyboard = Keyboard::default();
         let keys = reads.iter().flat_map(|read| keyboard.decode(read));
         keys.map(|key| match key {
@@ -182,10 +182,10 @@ mod tests {
             (&[b"A\x1b[\rB"], b"A^$B"),
             (&[b"A\x1b\x1b\x1bB"], b"A^^^B"),
         ] {
-            assert_eq!(typed(reads), expected, "{reads:?}");
+            assert_eq!(decode_line(reads), expected, "{reads:?}");
         }
         let endless = [b"\x1b[".as_slice(), &[b'1'; 2 * MAX_SEQUENCE_BYTES], b"\r"].concat();
-        assert!(typed(&[&endless]).ends_with(b"1$"), "Enter is never lost in a sequence");
+        assert!(decode_line(&[&endless]).ends_with(b"1$"), "Enter is never lost in a sequence");
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use crate::{
     console::plain,
     station::{
         test_station::{QueueResult, Server, StationStatus, unit_name},
-        check::Tested,
+        check::TestedUnit,
         report::late_answers_text,
         shift::Tally,
         verdict::Verdict,
