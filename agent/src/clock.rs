@@ -153,14 +153,14 @@ mod tests {
 
     const BUILT: Timestamp = Timestamp::from_secs(1_793_491_200);
 
-    fn at(text: &str) -> Timestamp {
+    fn timestamp(text: &str) -> Timestamp {
         Timestamp::parse_rfc3339(text).unwrap()
     }
 
     #[test]
     fn the_latest_believable_time_counts() {
-        let (before, after) = (at("2001-01-01T00:00:00Z"), at("2040-01-01T00:00:00Z"));
-        let (now, told) = (at("2027-03-01T00:00:00Z"), at("2027-02-01T00:00:00Z"));
+        let (before, after) = (timestamp("2001-01-01T00:00:00Z"), timestamp("2040-01-01T00:00:00Z"));
+        let (now, told) = (timestamp("2027-03-01T00:00:00Z"), timestamp("2027-02-01T00:00:00Z"));
         for (system, verified, expected, skewed) in [
             (now, None, now, false),
             (now, Some(told), now, false),
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_wrong_clock_says_what_to_do() {
-        let skew = TrustedTime::weigh(at("2001-01-01T00:00:00Z"), BUILT, None).skew.unwrap();
+        let skew = TrustedTime::weigh(timestamp("2001-01-01T00:00:00Z"), BUILT, None).skew.unwrap();
         assert_eq!(
             skew.to_string(),
             "The clock of this device says 2001-01-01T00:00:00Z, but 2026-11-01T00:00:00Z has passed already. Set \

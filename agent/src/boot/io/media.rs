@@ -99,7 +99,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-    fn found(result: Result<&str, NotUsed>) -> Found {
+    fn medium_result(result: Result<&str, NotUsed>) -> Found {
         Found::from(result.map(|text| Secret::new(text.to_owned())))
     }
 
@@ -113,7 +113,7 @@ mod tests {
         let stick = root.path().join("stick");
         files::replace(&stick, b"no volume", files::PRIVATE_FILE).unwrap();
         let handed = read_medium(File::open(&stick).unwrap(), &folder).unwrap();
-        assert_eq!(handed, found(Err(NotUsed::NotFat)));
+        assert_eq!(handed, medium_result(Err(NotUsed::NotFat)));
         let mode = folder.join(FOUND).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);
         assert_eq!(present_media(&layout, None::<&str>.as_ref()), [Medium { name: "sdb1".to_owned(), found: handed }]);
@@ -134,7 +134,7 @@ mod tests {
         let reasons: Vec<_> = media.into_iter().map(|one| one.found).collect();
         assert_eq!(
             reasons,
-            [found(Err(NotUsed::Unreadable("damaged".to_owned()))), found(Err(NotUsed::TooLarge))]
+            [medium_result(Err(NotUsed::Unreadable("damaged".to_owned()))), medium_result(Err(NotUsed::TooLarge))]
         );
     }
 
@@ -158,16 +158,16 @@ mod tests {
             (b"\0\x01\x02", Err(NotUsed::NotAToken)),
         ] {
             files::replace(&file, content, files::PUBLIC_FILE).unwrap();
-            assert_eq!(look(), Some(found(expected)));
+            assert_eq!(look(), Some(medium_result(expected)));
         }
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
-        assert_eq!(look(), Some(found(Err(NotUsed::NotAFile))));
+        assert_eq!(look(), Some(medium_result(Err(NotUsed::NotAFile))));
         fs::remove_dir(&file).unwrap();
         symlink("/etc/hostname", &file).unwrap();
-        assert_eq!(look(), Some(found(Err(NotUsed::NotAFile))));
+        assert_eq!(look(), Some(medium_result(Err(NotUsed::NotAFile))));
         fs::remove_file(&file).unwrap();
         files::replace(&folder.join("unbox-token.txt"), b"ppt_2", files::PUBLIC_FILE).unwrap();
-        assert_eq!(look(), Some(found(Ok("ppt_2"))));
+        assert_eq!(look(), Some(medium_result(Ok("ppt_2"))));
     }
 }
