@@ -76,7 +76,7 @@ impl Waits for Stopwatch {
 
 /// Returns the build date of this agent, a lower bound of the current time.
 #[must_use]
-pub fn built() -> Timestamp {
+pub fn build_date() -> Timestamp {
     option_env!("SOURCE_DATE_EPOCH")
         .and_then(|epoch| epoch.parse().ok())
         .map_or(RELEASED, Timestamp::from_secs)
@@ -85,7 +85,7 @@ pub fn built() -> Timestamp {
 /// Returns the latest time that is believed from any source, be it this device's clock or a signature.
 #[must_use]
 pub fn horizon() -> Timestamp {
-    built().after(MAX_AHEAD)
+    build_date().after(MAX_AHEAD)
 }
 
 /// The time that certificates and payloads are judged against.
@@ -153,14 +153,14 @@ mod tests {
 
     const BUILT: Timestamp = Timestamp::from_secs(1_793_491_200);
 
-    fn at(text: &str) -> Timestamp {
+    fn timestamp(text: &str) -> Timestamp {
         Timestamp::parse_rfc3339(text).unwrap()
     }
 
     #[test]
     fn the_latest_believable_time_counts() {
-        let (before, after) = (at("2001-01-01T00:00:00Z"), at("2040-01-01T00:00:00Z"));
-        let (now, told) = (at("2027-03-01T00:00:00Z"), at("2027-02-01T00:00:00Z"));
+        let (before, after) = (timestamp("2001-01-01T00:00:00Z"), timestamp("2040-01-01T00:00:00Z"));
+        let (now, told) = (timestamp("2027-03-01T00:00:00Z"), timestamp("2027-02-01T00:00:00Z"));
         for (system, verified, expected, skewed) in [
             (now, None, now, false),
             (now, Some(told), now, false),
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_wrong_clock_says_what_to_do() {
-        let skew = TrustedTime::weigh(at("2001-01-01T00:00:00Z"), BUILT, None).skew.unwrap();
+        let skew = TrustedTime::weigh(timestamp("2001-01-01T00:00:00Z"), BUILT, None).skew.unwrap();
         assert_eq!(
             skew.to_string(),
             "The clock of this device says 2001-01-01T00:00:00Z, but 2026-11-01T00:00:00Z has passed already. Set \

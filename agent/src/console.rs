@@ -143,42 +143,42 @@ impl Situation<'_> {
             },
             Self::Medium(Medium { name, found: Found::Token(_) }) => said(
                 "medium",
-                format!("Found a pre-provisioning token on the removable medium {}. Leave it in.", shown(name)),
+                format!("Found a pre-provisioning token on the removable medium {}. Leave it in.", make_printable(name)),
             ),
             Self::Medium(Medium { name, found: Found::NotUsed(why) }) => {
-                said("medium", format!("The removable medium {} is not used: {}.", shown(name), shown(why)))
+                said("medium", format!("The removable medium {} is not used: {}.", make_printable(name), make_printable(why)))
             }
             Self::Contacting { server } => {
-                said("contacting", format!("Contacting {}.", shown(server)))
+                said("contacting", format!("Contacting {}.", make_printable(server)))
             }
             Self::Granted { owner } => Message {
-                more: contact(owner),
-                ..said("granted", format!("This device belongs to {}.", shown(&owner.company)))
+                more: contact_lines(owner),
+                ..said("granted", format!("This device belongs to {}.", make_printable(&owner.company)))
             },
-            Self::Fetching { received, total } => said("fetching", fetching(received, total)),
+            Self::Fetching { received, total } => said("fetching", download_progress(received, total)),
             Self::Fetched => said("fetched", "Everything is here. The installation follows.".to_owned()),
             Self::Installing { configuration } => {
-                said("installing", format!("Installing {}.", shown(configuration)))
+                said("installing", format!("Installing {}.", make_printable(configuration)))
             }
             Self::Managed {
                 device,
                 generation,
                 owner,
             } => Message {
-                more: contact(owner),
+                more: contact_lines(owner),
                 ..said(
                     "managed",
-                    format!("This device is managed by {} (device {device}, generation {generation}).", shown(&owner.company)),
+                    format!("This device is managed by {} (device {device}, generation {generation}).", make_printable(&owner.company)),
                 )
             },
             Self::RolledBack { kind, detail } => Message {
-                kind: Some(shown(kind)),
-                more: vec![format!("Reason: {}", shown(detail))],
-                ..said("rolled_back", rolled_back(detail).to_owned())
+                kind: Some(make_printable(kind)),
+                more: vec![format!("Reason: {}", make_printable(detail))],
+                ..said("rolled_back", rollback_text(detail).to_owned())
             },
             Self::Rejected { kind, detail } => Message {
-                kind: Some(shown(kind)),
-                more: vec![format!("Reason: {}", shown(detail)), format!("Code: {}", shown(kind))],
+                kind: Some(make_printable(kind)),
+                more: vec![format!("Reason: {}", make_printable(detail)), format!("Code: {}", make_printable(kind))],
                 ..said("rejected", failure::UNINSTALLABLE.to_owned())
             },
             Self::LedgerDamaged => Message {
@@ -206,29 +206,29 @@ impl Situation<'_> {
                 pause,
                 identity,
             } => {
-                let mut message = failed("waiting", failure, identity);
+                let mut message = failure_message("waiting", failure, identity);
                 message.more.push(format!("Next try in {} s.", pause.as_secs().max(1)));
                 message
             }
-            Self::Stopped { failure, identity } => failed("stopped", failure, identity),
-            Self::AtRest { why } => said("at_rest", shown(why)),
+            Self::Stopped { failure, identity } => failure_message("stopped", failure, identity),
+            Self::AtRest { why } => said("at_rest", make_printable(why)),
         }
     }
 }
 
-fn failed(state: &'static str, failure: &Failure, identity: Option<&HardwareIdentity>) -> Message {
-    let mut more = vec![shown(&chain(failure))];
+fn failure_message(state: &'static str, failure: &Failure, identity: Option<&HardwareIdentity>) -> Message {
+    let mut more = vec![make_printable(&chain(failure))];
     if let Failure::Refused(refusal) = failure {
         let own = [&refusal.problem.detail, &refusal.problem.message];
-        more.extend(own.into_iter().flatten().map(|text| shown(text)));
+        more.extend(own.into_iter().flatten().map(|text| make_printable(text)));
     }
-    more.extend(identity.and_then(to_read_out));
+    more.extend(identity.and_then(identifiers_to_read_out));
     more.push(format!("Code: {}", failure.kind()));
     Message { state, kind: Some(failure.kind().to_owned()), headline: failure.advice().to_owned(), more }
 }
 
 /// Returns the identifiers that an administrator asks for on the telephone.
-fn to_read_out(identity: &HardwareIdentity) -> Option<String> {
+fn identifiers_to_read_out(identity: &HardwareIdentity) -> Option<String> {
     let identifying: Vec<String> = identity
         .observed()
         .iter()
@@ -240,7 +240,7 @@ fn to_read_out(identity: &HardwareIdentity) -> Option<String> {
     (!identifying.is_empty()).then(|| format!("This device: {}", identifying.join(", ")))
 }
 
-fn rolled_back(detail: &str) -> &'static str {
+fn rollback_text(detail: &str) -> &'static str {
     if install::was_taken_back(detail) {
         "The installation did not succeed; the device is as it was. Its administrator has been told."
     } else {
@@ -250,28 +250,28 @@ fn rolled_back(detail: &str) -> &'static str {
 
 /// Formats the download's progress, in steps that do not fill a console: a message is printed when it
 /// changes.
-fn fetching(received: u64, total: u64) -> String {
+fn download_progress(received: u64, total: u64) -> String {
     const LARGE_BYTES: u64 = 64 << 20;
     let step = if total < LARGE_BYTES { 25 } else { 10 };
     let percent = received.saturating_mul(100) / total.max(1) / step * step;
     format!("Fetching: {percent} % of {} MiB.", (total >> 20).max(1))
 }
 
-fn contact(owner: &Owner) -> Vec<String> {
+fn contact_lines(owner: &Owner) -> Vec<String> {
     let reach: Vec<String> = [&owner.contact_email, &owner.contact_phone]
         .into_iter()
         .filter(|text| !text.is_empty())
-        .map(|text| shown(text))
+        .map(|text| make_printable(text))
         .collect();
     let mut lines = Vec::new();
     if !reach.is_empty() {
         lines.push(format!("Contact: {}", reach.join(", ")));
     }
-    lines.extend(owner.message.as_ref().map(|message| shown(message)));
+    lines.extend(owner.message.as_ref().map(|message| make_printable(message)));
     lines
 }
 
-fn shown(text: &str) -> String {
+fn make_printable(text: &str) -> String {
     plain(text, MAX_SHOWN_BYTES)
 }
 
@@ -319,7 +319,7 @@ impl Console {
     }
 
     /// Records that a stage is done; for a repeated stage, the latest time counts.
-    pub fn done(&mut self, stage: &str) {
+    pub fn record_stage(&mut self, stage: &str) {
         let elapsed = self.stopwatch.elapsed().as_micros();
         let done_after_us = u64::try_from(elapsed).unwrap_or(u64::MAX);
         self.stages.retain(|one| one.stage != stage);
@@ -349,7 +349,7 @@ impl Console {
     }
 
     /// Tells systemd that the process is ready.
-    pub fn ready(&self) {
+    pub fn notify_ready(&self) {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 
@@ -427,8 +427,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_rollback_that_is_not_complete_does_not_say_that_the_device_is_as_it_was() {
-        assert!(rolled_back("the DPC is not healthy").contains("as it was"));
-        let left = rolled_back("the DPC is not healthy; not taken back: package tool could not be changed");
+        assert!(rollback_text("the DPC is not healthy").contains("as it was"));
+        let left = rollback_text("the DPC is not healthy; not taken back: package tool could not be changed");
         assert!(left.contains("not everything could be taken back") && !left.contains("as it was"), "{left}");
     }
 
@@ -470,11 +470,11 @@ pub(crate) mod tests {
     fn a_download_of_any_size_fills_no_console() {
         for (total, lines) in [(4_u64 << 20, 5), (64 << 20, 11), (64 << 30, 11)] {
             let said: BTreeSet<String> =
-                (0..=1000).map(|part| fetching(total * part / 1000, total)).collect();
+                (0..=1000).map(|part| download_progress(total * part / 1000, total)).collect();
             assert_eq!(said.len(), lines, "{said:?}");
         }
-        assert_eq!(fetching(4 << 20, 4 << 20), "Fetching: 100 % of 4 MiB.");
-        assert_eq!(fetching(0, 0), "Fetching: 0 % of 1 MiB.");
+        assert_eq!(download_progress(4 << 20, 4 << 20), "Fetching: 100 % of 4 MiB.");
+        assert_eq!(download_progress(0, 0), "Fetching: 0 % of 1 MiB.");
     }
 
     #[test]
@@ -488,7 +488,7 @@ pub(crate) mod tests {
             let pause = Duration::from_secs(seconds);
             console.say(Situation::Waiting { failure: &failure, pause, identity: None });
         }
-        console.done("handshake");
+        console.record_stage("handshake");
         console.say(Situation::Fetched);
         console.say(Situation::Fetched);
         assert_eq!(

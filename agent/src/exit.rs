@@ -35,7 +35,7 @@ pub(crate) const HELP: &str = "Exit codes:
 impl Exit {
     /// Returns the exit status of a process that gives up on this failure.
     #[must_use]
-    pub fn of(failure: &Failure) -> Self {
+    pub fn from_failure(failure: &Failure) -> Self {
         match failure.disposition() {
             _ if failure.kind() == "ledger_damaged" => Self::Damaged,
             Disposition::Retry => Self::TryAgain,
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn the_exit_code_says_who_has_to_do_something() {
         let refused = |kind| {
-            Exit::of(&Failure::from(Refusal { problem: Problem::new(kind).into(), retry_after: None }))
+            Exit::from_failure(&Failure::from(Refusal { problem: Problem::new(kind).into(), retry_after: None }))
         };
         assert_eq!(refused(RefusalKind::Busy), Exit::TryAgain);
         assert_eq!(refused(RefusalKind::NotClaimed), Exit::Administrator);
@@ -79,6 +79,6 @@ mod tests {
             path: "ledger.json".into(),
             source: LedgerUnreadable::Damaged(String::new()),
         };
-        assert_eq!(Exit::of(&DeviceFault::from(damaged).into()), Exit::Damaged);
+        assert_eq!(Exit::from_failure(&DeviceFault::from(damaged).into()), Exit::Damaged);
     }
 }

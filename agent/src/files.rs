@@ -123,9 +123,9 @@ impl FilesError {
 ///
 /// There must be no two concurrent writers of one path.
 pub fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError> {
-    let entry = Entry::of(path)?;
+    let entry = Entry::from_path(path)?;
     entry.make_way()?;
-    entry.write(Attributes::of_mode(mode), |file| io::Write::write_all(file, contents))
+    entry.write(Attributes::with_mode(mode), |file| io::Write::write_all(file, contents))
 }
 
 /// Makes a directory and its missing parents. An existing one keeps its permissions.
@@ -198,7 +198,7 @@ fn read_all(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, FilesError> 
 
 /// Removes whatever has this name; succeeds if nothing does.
 pub fn discard(path: &Path) -> Result<(), FilesError> {
-    Entry::of(path)?.discard()
+    Entry::from_path(path)?.discard()
 }
 
 /// Renames a file by appending this extension, replacing any file with the new name. Returns the new
@@ -207,15 +207,15 @@ pub fn set_aside(path: &Path, ending: &str) -> Result<PathBuf, FilesError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(ending);
     let aside = path.with_file_name(name);
-    let entry = Entry::of(&aside)?;
+    let entry = Entry::from_path(&aside)?;
     entry.discard()?;
-    entry.take(path.file_name().unwrap_or_default())?;
+    entry.replace_with(path.file_name().unwrap_or_default())?;
     Ok(aside)
 }
 
 /// Removes a file durably; succeeds if it does not exist.
 pub fn remove(path: &Path) -> Result<(), FilesError> {
-    Entry::of(path)?.remove()
+    Entry::from_path(path)?.remove()
 }
 
 /// Checks that a place that a person chose for a file is free, or holds a regular file. A directory, a device
@@ -268,10 +268,10 @@ pub fn open_growing(path: &Path, mode: u32) -> Result<(File, u64), FilesError> {
 pub fn publish(growing: &Path, path: &Path) -> Result<(), FilesError> {
     let failed = |source| FilesError::Write { path: growing.to_owned(), source };
     File::open(growing).and_then(|file| file.sync_all()).map_err(failed)?;
-    let to = Entry::of(path)?;
+    let to = Entry::from_path(path)?;
     to.make_way()?;
     let from = growing.file_name().unwrap_or_default();
-    to.take(from)
+    to.replace_with(from)
 }
 
 /// Sets the time of a file's last change to now; one that is gone stays gone.
@@ -328,7 +328,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         replace(&path, b"old", PUBLIC_FILE).unwrap();
-        let failed = Entry::of(&path).unwrap().write(Attributes::of_mode(PUBLIC_FILE), |file| {
+        let failed = Entry::from_path(&path).unwrap().write(Attributes::with_mode(PUBLIC_FILE), |file| {
             io::Write::write_all(file, b"half")?;
             Err(io::Error::other("no more"))
         });
@@ -370,7 +370,7 @@ mod tests {
             discard(&path).unwrap();
             assert!(path.symlink_metadata().is_err(), "{kind}");
             // Also in place of the staging name of a new file.
-            let staged = at(Entry::of(&path).unwrap().staged_name().to_str().unwrap());
+            let staged = at(Entry::from_path(&path).unwrap().staged_name().to_str().unwrap());
             for way in [&path, &staged] {
                 put(kind, way);
                 replace(&path, b"new", PRIVATE_FILE).unwrap_or_else(|error| panic!("{kind}: {error:?}"));

@@ -38,7 +38,7 @@ pub fn write(layout: &Layout, path: &Path, document: &impl Serialize) -> Result<
     let attributes = attributes(layout)?;
     let mut json = serde_json::to_vec_pretty(document).map_err(HandoverError::Document)?;
     json.push(b'\n');
-    let entry = Entry::of(path)?;
+    let entry = Entry::from_path(path)?;
     if matches!(entry.status()?, Status::Directory(_)) {
         entry.discard()?;
     }
@@ -53,7 +53,7 @@ pub fn write(layout: &Layout, path: &Path, document: &impl Serialize) -> Result<
 /// [`FilesError`] if the file cannot be examined.
 pub fn is_readable_by_its_reader(layout: &Layout, path: &Path) -> Result<bool, FilesError> {
     let expected = attributes(layout)?;
-    Ok(match Entry::of(path)?.status()? {
+    Ok(match Entry::from_path(path)?.status()? {
         Status::File(found, _) => {
             found.mode == expected.mode && (expected.owner.is_none() || found.owner == expected.owner)
         }
@@ -70,7 +70,7 @@ fn owner(layout: &Layout) -> Result<Option<Owner>, FilesError> {
         return Ok(None);
     }
     // Parsed here and not by libc: a static build must not load name service modules.
-    let groups = files::read(&layout.below("/etc/group"), MAX_GROUPS_BYTES)?.unwrap_or_default();
+    let groups = files::read(&layout.path("/etc/group"), MAX_GROUPS_BYTES)?.unwrap_or_default();
     let gid = group_id(&String::from_utf8_lossy(&groups));
     Ok(gid.map(|gid| Owner { uid: 0, gid }))
 }

@@ -23,7 +23,7 @@ pub struct Machine {
 impl Machine {
     /// Records the machine with this identity.
     #[must_use]
-    pub fn of(identity: &HardwareIdentity) -> Self {
+    pub fn from_identity(identity: &HardwareIdentity) -> Self {
         Self { identity: identity.to_raw() }
     }
 

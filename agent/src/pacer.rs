@@ -21,8 +21,8 @@ impl Pacer {
     }
 
     /// Waits until a whole round may begin.
-    pub async fn before_round(&self) {
-        let pause = self.pace().until_round(self.waits.monotonic());
+    pub async fn wait_for_round(&self) {
+        let pause = self.pace().wait_before_round(self.waits.monotonic());
         if !pause.is_zero() {
             tracing::debug!(?pause, "the next round waits for its pace");
             self.waits.wait(pause).await;
@@ -30,17 +30,17 @@ impl Pacer {
     }
 
     /// Waits until one message may be sent, and counts it.
-    pub(crate) async fn before_message(&self) {
-        let pause = self.pace().until_message(self.waits.monotonic());
+    pub(crate) async fn wait_for_message(&self) {
+        let pause = self.pace().wait_before_message(self.waits.monotonic());
         if !pause.is_zero() {
             self.waits.wait(pause).await;
         }
-        self.pace().sent(self.waits.monotonic());
+        self.pace().count(self.waits.monotonic());
     }
 
     /// Uncounts the last message, which did not reach the server.
-    pub(crate) fn unsent(&self) {
-        self.pace().unsent();
+    pub(crate) fn uncount(&self) {
+        self.pace().uncount();
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace> {

@@ -251,7 +251,7 @@ impl Running {
     ///
     /// # Errors
     /// [`ProgramError::Wait`].
-    pub fn ended(&mut self) -> Result<Option<ExitStatus>, ProgramError> {
+    pub fn exit_status(&mut self) -> Result<Option<ExitStatus>, ProgramError> {
         self.child.try_wait().map_err(|source| ProgramError::Wait { program: self.name.clone(), source })
     }
 
@@ -273,7 +273,7 @@ impl Drop for Running {
 
 /// Waits for the end without reaping, so that the process id stays the child's until `wait`.
 fn wait_until_exit(child: &Child, limit: Duration) -> io::Result<bool> {
-    let pid = pid_of(child);
+    let pid = pid(child);
     let (ended, end) = mpsc::sync_channel(1);
     thread::Builder::new().name("wait".to_owned()).spawn(move || {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
@@ -295,7 +295,7 @@ fn wait_until_exit(child: &Child, limit: Duration) -> io::Result<bool> {
 
 /// Stops a process group: by SIGTERM first, then by SIGKILL.
 fn end(child: &Child) {
-    let group = pid_of(child);
+    let group = pid(child);
     // If the group is gone already, nothing is left to do.
     let _ = killpg(group, Signal::SIGTERM);
     if !matches!(wait_until_exit(child, GRACE), Ok(true)) {
@@ -303,7 +303,7 @@ fn end(child: &Child) {
     }
 }
 
-fn pid_of(child: &Child) -> Pid {
+fn pid(child: &Child) -> Pid {
     // Linux process ids are at most 2^22 (proc(5), "pid_max").
     Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX))
 }
@@ -334,7 +334,7 @@ fn collect(stream: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
 
 /// Returns the exit code; for a program ended by a signal, as in a shell, 128 + signal.
 #[must_use]
-pub fn code_of(status: ExitStatus) -> i32 {
+pub fn exit_code(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
 }
 
@@ -352,7 +352,7 @@ mod tests {
     fn output_and_failure_are_told_apart() {
         let finished = shell("echo out; echo err >&2; exit 3").run(LONG).unwrap();
         assert_eq!(finished.stdout, b"out\n");
-        assert_eq!(code_of(finished.status), 3);
+        assert_eq!(exit_code(finished.status), 3);
         let failed = shell("printf 'first\\n\\n\\033[1msecond' >&2; exit 3").succeed(LONG).unwrap_err();
         assert_eq!(failed.to_string(), "sh failed (exit status: 3): first;  [1msecond");
         let missing = Program::new("/nowhere/program").run(LONG);
@@ -387,7 +387,7 @@ mod tests {
             shell(script).run_into(limit, |output| io::copy(output, &mut io::sink()).unwrap())
         };
         let (finished, bytes) = count("head -c 1000000 /dev/zero; echo why >&2; exit 3", LONG).unwrap();
-        assert_eq!((bytes, code_of(finished.status), finished.complaint().as_str()), (1_000_000, 3, "why"));
+        assert_eq!((bytes, exit_code(finished.status), finished.complaint().as_str()), (1_000_000, 3, "why"));
         let (_, read) = shell("yes").run_into(LONG, |output| output.read(&mut [0; 2]).unwrap()).unwrap();
         assert_eq!(read, 2, "a program whose output nobody reads any more ends");
         let slow = count("sleep 1000", Duration::from_millis(100));
@@ -404,8 +404,8 @@ mod tests {
     fn a_program_in_the_background_ends_when_dropped() {
         let output = tempfile::tempfile().unwrap();
         let mut running = Program::new("sleep").arg("1000").start(&output).unwrap();
-        assert_eq!(running.ended().unwrap(), None);
+        assert_eq!(running.exit_status().unwrap(), None);
         running.stop();
-        assert!(running.ended().unwrap().is_some());
+        assert!(running.exit_status().unwrap().is_some());
     }
 }

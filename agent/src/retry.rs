@@ -53,18 +53,18 @@ pub struct Pace {
 impl Pace {
     /// Returns the wait before a round may begin.
     #[must_use]
-    pub fn until_round(&self, now: Duration) -> Duration {
-        self.until_below(MAX_MESSAGES - MESSAGES_OF_A_ROUND + 1, now)
+    pub fn wait_before_round(&self, now: Duration) -> Duration {
+        self.wait_until_below(MAX_MESSAGES - MESSAGES_OF_A_ROUND + 1, now)
     }
 
     /// Returns the wait before a single message.
     #[must_use]
-    pub fn until_message(&self, now: Duration) -> Duration {
-        self.until_below(MAX_MESSAGES, now)
+    pub fn wait_before_message(&self, now: Duration) -> Duration {
+        self.wait_until_below(MAX_MESSAGES, now)
     }
 
     /// Counts a message that is about to be sent.
-    pub fn sent(&mut self, now: Duration) {
+    pub fn count(&mut self, now: Duration) {
         self.sent.push_back(now);
         while self.sent.len() > MAX_MESSAGES {
             self.sent.pop_front();
@@ -72,12 +72,12 @@ impl Pace {
     }
 
     /// Uncounts the last message, which did not reach the server.
-    pub fn unsent(&mut self) {
+    pub fn uncount(&mut self) {
         self.sent.pop_back();
     }
 
     /// Returns the time until fewer than `limit` messages are within the window.
-    fn until_below(&self, limit: usize, now: Duration) -> Duration {
+    fn wait_until_below(&self, limit: usize, now: Duration) -> Duration {
         let counts = self.sent.len().checked_sub(limit).and_then(|at| self.sent.get(at));
         counts.map_or(Duration::ZERO, |oldest| (*oldest + WINDOW).saturating_sub(now))
     }
@@ -178,15 +178,15 @@ mod tests {
     fn an_enrollment_that_succeeds_never_waits_for_its_pace() {
         let mut pace = Pace::default();
         for _ in 0..2 {
-            assert_eq!(pace.until_round(SECOND), Duration::ZERO, "hello and prove, then report");
-            assert_eq!(pace.until_message(SECOND), Duration::ZERO);
-            pace.sent(SECOND);
+            assert_eq!(pace.wait_before_round(SECOND), Duration::ZERO, "hello and prove, then report");
+            assert_eq!(pace.wait_before_message(SECOND), Duration::ZERO);
+            pace.count(SECOND);
         }
-        assert_eq!(pace.until_round(SECOND), Duration::ZERO);
-        pace.sent(SECOND);
-        assert_eq!(pace.until_round(3 * SECOND), 58 * SECOND);
-        pace.unsent();
-        assert_eq!(pace.until_round(3 * SECOND), Duration::ZERO);
+        assert_eq!(pace.wait_before_round(SECOND), Duration::ZERO);
+        pace.count(SECOND);
+        assert_eq!(pace.wait_before_round(3 * SECOND), 58 * SECOND);
+        pace.uncount();
+        assert_eq!(pace.wait_before_round(3 * SECOND), Duration::ZERO);
     }
 
     proptest! {
@@ -197,10 +197,10 @@ mod tests {
             let (mut pace, mut now, mut sent) = (Pace::default(), Duration::ZERO, Vec::new());
             for (pause_ms, messages) in rounds {
                 now += Duration::from_millis(pause_ms);
-                now += pace.until_round(now);
+                now += pace.wait_before_round(now);
                 for _ in 0..messages {
-                    now += pace.until_message(now);
-                    pace.sent(now);
+                    now += pace.wait_before_message(now);
+                    pace.count(now);
                     sent.push(now);
                 }
             }

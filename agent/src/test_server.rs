@@ -102,7 +102,7 @@ impl Reply {
 impl TestServer {
     /// Starts a server that speaks TLS 1.3 with a certificate of its own.
     pub(crate) fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        let (config, anchor) = certified();
+        let (config, anchor) = make_tls_config();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (log, answer) = (Arc::clone(&requests), Arc::new(answer));
         let (port, connections) = listen(move |stream| {
@@ -113,8 +113,8 @@ impl TestServer {
     }
 
     /// Starts a server that answers every connection with these bytes and without TLS.
-    pub(crate) fn without_tls(bytes: &'static [u8]) -> Self {
-        let (_, anchor) = certified();
+    pub(crate) fn start_without_tls(bytes: &'static [u8]) -> Self {
+        let (_, anchor) = make_tls_config();
         let (port, connections) = listen(move |mut stream| {
             let mut hello = [0; 1024];
             let _ = stream.read(&mut hello)?;
@@ -176,7 +176,7 @@ impl TestServer {
     }
 }
 
-fn certified() -> (Arc<ServerConfig>, CertificateDer<'static>) {
+fn make_tls_config() -> (Arc<ServerConfig>, CertificateDer<'static>) {
     let pair = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let from = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(CERTIFIED_FROM.as_secs());

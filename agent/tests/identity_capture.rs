@@ -12,9 +12,9 @@ use unbox_agent::{
     boot::Layout,
     files,
     identity::{
-        Shown, State,
+        SurveyReport, State,
         io::{CaptureError, capture, survey},
-        shown,
+        survey_text,
     },
 };
 use unbox_common::models::Models;
@@ -28,8 +28,8 @@ fn fixtures() -> impl Iterator<Item = PathBuf> {
 async fn said(root: &Path) -> (String, String) {
     let survey = survey(&Layout::new(root)).await;
     (
-        shown(&survey, Models::built_in()),
-        serde_json::to_string_pretty(&Shown::new(&survey, Models::built_in())).unwrap(),
+        survey_text(&survey, Models::built_in()),
+        serde_json::to_string_pretty(&SurveyReport::new(&survey, Models::built_in())).unwrap(),
     )
 }
 
@@ -104,8 +104,8 @@ async fn a_captured_machine_shows_the_same() {
 async fn this_machine_captured_shows_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let own = capture(&Layout::new("/"), folder.path()).await.unwrap();
-    let json = serde_json::to_string_pretty(&Shown::new(&own, Models::built_in())).unwrap();
-    assert_eq!(said(folder.path()).await, (shown(&own, Models::built_in()), json));
+    let json = serde_json::to_string_pretty(&SurveyReport::new(&own, Models::built_in())).unwrap();
+    assert_eq!(said(folder.path()).await, (survey_text(&own, Models::built_in()), json));
 }
 
 #[tokio::test]

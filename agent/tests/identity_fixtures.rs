@@ -6,7 +6,7 @@
 use std::{io::Write as _, path::Path};
 use unbox_agent::{
     boot::Layout,
-    identity::{Place, Shown, State, Survey, Verdict, io::survey, registration_row, warnings},
+    identity::{Place, SurveyReport, State, Survey, Verdict, io::survey, registration_row, warnings},
 };
 use unbox_common::models::Models;
 
@@ -218,7 +218,7 @@ fn unreadable_of(fixture: &str) -> &'static [&'static str] {
 async fn every_machine_shows_what_its_maker_wrote_and_nothing_else() {
     for machine in MACHINES {
         let survey = surveyed(machine.fixture).await;
-        let shown = Shown::new(&survey, Models::built_in());
+        let shown = SurveyReport::new(&survey, Models::built_in());
         let identifiers: Vec<_> =
             shown.identifiers.iter().map(|one| format!("{} {}", one.kind, one.value)).collect();
         assert_eq!(identifiers, machine.identifiers, "{}", machine.fixture);
@@ -259,12 +259,12 @@ async fn what_somebody_should_know_is_said() {
 
 #[tokio::test]
 async fn a_chromebase_is_judged_by_its_day_of_manufacture() {
-    let shown = Shown::new(&surveyed("chromebase-attested").await, Models::built_in());
+    let shown = SurveyReport::new(&surveyed("chromebase-attested").await, Models::built_in());
     let judged = shown.eligibility.unwrap();
     assert_eq!(judged.verdict, Verdict::Eligible, "{judged:?}");
     assert_eq!(judged.register.len(), 3, "{judged:?}");
     assert_eq!(shown.register, Some(judged.register), "that is what to register");
-    assert!(Shown::new(&surveyed("dell-latitude").await, Models::built_in()).eligibility.is_none());
+    assert!(SurveyReport::new(&surveyed("dell-latitude").await, Models::built_in()).eligibility.is_none());
 }
 
 #[tokio::test]

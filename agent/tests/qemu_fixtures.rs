@@ -9,14 +9,14 @@ use std::{fmt::Write as _, fs, path::Path};
 use unbox_agent::{
     boot::Layout,
     files,
-    identity::{Shown, io::survey, registration_row},
+    identity::{SurveyReport, io::survey, registration_row},
 };
 use unbox_common::models::Models;
 
 /// What a survey says, one thing a line. What cannot be shown as it is, is escaped.
 async fn said_of(machine: &Path) -> String {
     let survey = survey(&Layout::new(machine)).await;
-    let shown = Shown::new(&survey, Models::built_in());
+    let shown = SurveyReport::new(&survey, Models::built_in());
     let mut said = String::new();
     let mut line = |what: &str, text: &str| {
         let visible = text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'");

@@ -5,10 +5,10 @@
 use libfuzzer_sys::fuzz_target;
 use std::io::Cursor;
 use unbox_common::protocol::limits::MAX_TOKEN_BYTES;
-use unbox_fuzz::boot::fat::token_on;
+use unbox_fuzz::boot::fat::read_token;
 
 fuzz_target!(|volume: &[u8]| {
-    match token_on(Cursor::new(volume)) {
+    match read_token(Cursor::new(volume)) {
         Ok(token) => {
             let token = token.expose();
             assert!((1..=MAX_TOKEN_BYTES).contains(&token.len()), "a token is not as long as a file");

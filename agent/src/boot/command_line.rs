@@ -10,15 +10,15 @@ pub(super) fn fragment(line: &str) -> Fragment {
     for word in line.split_ascii_whitespace() {
         let word = word.trim_matches('"');
         match word.split_once('=') {
-            Some(("unbox.server", value)) => fragment.server = Some(unquoted(value)),
-            Some(("unbox.token", value)) => fragment.token = Some(Secret::new(unquoted(value))),
+            Some(("unbox.server", value)) => fragment.server = Some(unquote(value)),
+            Some(("unbox.token", value)) => fragment.token = Some(Secret::new(unquote(value))),
             _ => {}
         }
     }
     fragment
 }
 
-fn unquoted(value: &str) -> String {
+fn unquote(value: &str) -> String {
     value.trim_matches('"').to_owned()
 }
 

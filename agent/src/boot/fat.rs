@@ -3,7 +3,7 @@
 //!
 //! The parser is our own because the library that fits trusts the sizes that a volume claims for itself.
 
-use super::token::{FILES, MAX_FILE_BYTES, NotUsed, token_in};
+use super::token::{FILES, MAX_FILE_BYTES, NotUsed, parse_token_file};
 use std::io::{self, Read, Seek, SeekFrom};
 use unbox_common::secret::Secret;
 
@@ -25,9 +25,9 @@ const DELETED: u8 = 0xe5;
 ///
 /// # Errors
 /// [`NotUsed`], worded for the person who plugged it in.
-pub fn token_on(volume: impl Read + Seek) -> Result<Secret, NotUsed> {
+pub fn read_token(volume: impl Read + Seek) -> Result<Secret, NotUsed> {
     let mut volume = Volume::open(volume)?;
-    let folder = volume.first_folder().map_err(|error| NotUsed::unreadable(&error))?;
+    let folder = volume.read_first_folder().map_err(|error| NotUsed::from_read_error(&error))?;
     let places = |entry: &Entry| FILES.iter().position(|file| entry.name.eq_ignore_ascii_case(file));
     // If both files exist, the first in the list wins.
     let found = entries(&folder).into_iter().filter_map(|entry| Some((places(&entry)?, entry)));
@@ -38,7 +38,7 @@ pub fn token_on(volume: impl Read + Seek) -> Result<Secret, NotUsed> {
     if file.size > MAX_FILE_BYTES {
         return Err(NotUsed::TooLarge);
     }
-    token_in(&volume.chain(file.cluster, file.size).map_err(|error| NotUsed::unreadable(&error))?)
+    parse_token_file(&volume.read_chain(file.cluster, file.size).map_err(|error| NotUsed::from_read_error(&error))?)
 }
 
 /// A volume, with the geometry from its first sector, in bytes.
@@ -66,14 +66,14 @@ impl<T: Read + Seek> Volume<T> {
     fn open(mut disk: T) -> Result<Self, NotUsed> {
         let mut first = [0; SECTOR_BYTES];
         match disk.seek(SeekFrom::Start(0)).and_then(|_| disk.read_exact(&mut first)) {
-            Ok(()) => Self::of(disk, &first).ok_or(NotUsed::NotFat),
+            Ok(()) => Self::parse(disk, &first).ok_or(NotUsed::NotFat),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(NotUsed::NotFat),
-            Err(error) => Err(NotUsed::unreadable(&error)),
+            Err(error) => Err(NotUsed::from_read_error(&error)),
         }
     }
 
     /// Parses the first sector; `None` if it is not that of a FAT volume.
-    fn of(disk: T, first: &[u8; SECTOR_BYTES]) -> Option<Self> {
+    fn parse(disk: T, first: &[u8; SECTOR_BYTES]) -> Option<Self> {
         let (word, long) = (|at| number(first, at, 2), |at| number(first, at, 4));
         let (sector, per_cluster, fats) = (word(11), number(first, 13, 1), number(first, 16, 1));
         let is_fat = word(510) == 0xaa55
@@ -109,27 +109,27 @@ impl<T: Read + Seek> Volume<T> {
         })
     }
 
-    fn first_folder(&mut self) -> io::Result<Vec<u8>> {
+    fn read_first_folder(&mut self) -> io::Result<Vec<u8>> {
         match (self.kind, self.folder) {
-            (Kind::Fat32, _) => self.chain(self.folder_cluster, MAX_FOLDER_BYTES),
+            (Kind::Fat32, _) => self.read_chain(self.folder_cluster, MAX_FOLDER_BYTES),
             (_, (at, bytes)) => self.read(at, bytes),
         }
     }
 
     /// Reads a cluster and the clusters chained after it, up to `limit` bytes.
-    fn chain(&mut self, mut cluster: u64, limit: u64) -> io::Result<Vec<u8>> {
+    fn read_chain(&mut self, mut cluster: u64, limit: u64) -> io::Result<Vec<u8>> {
         let (mut bytes, mut left) = (Vec::new(), limit);
         while left > 0 && (2..self.clusters.saturating_add(2)).contains(&cluster) {
             let wanted = left.min(self.cluster_bytes);
             bytes.extend(self.read(self.data_at + (cluster - 2) * self.cluster_bytes, wanted)?);
             left -= wanted;
-            cluster = self.following(cluster)?;
+            cluster = self.next_cluster(cluster)?;
         }
         Ok(bytes)
     }
 
     /// Returns the next cluster of the chain. An end mark is larger than any cluster's number.
-    fn following(&mut self, cluster: u64) -> io::Result<u64> {
+    fn next_cluster(&mut self, cluster: u64) -> io::Result<u64> {
         let (at, bytes) = match self.kind {
             Kind::Fat12 => (cluster + cluster / 2, 2),
             Kind::Fat16 => (cluster * 2, 2),
@@ -223,7 +223,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<String, NotUsed> {
-        token_on(Cursor::new(bytes)).map(|token| token.expose().to_owned())
+        read_token(Cursor::new(bytes)).map(|token| token.expose().to_owned())
     }
 
     #[test]

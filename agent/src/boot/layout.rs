@@ -30,7 +30,7 @@ impl Layout {
 
     /// Returns an absolute path below the root. As in a system's root, `..` leads no higher.
     #[must_use]
-    pub fn below(&self, path: impl AsRef<Path>) -> PathBuf {
+    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         let mut inside = PathBuf::new();
         for part in path.as_ref().components() {
             match part {
@@ -47,25 +47,25 @@ impl Layout {
     /// Returns the configuration file of this device's administrator.
     #[must_use]
     pub fn local_config(&self) -> PathBuf {
-        self.below("/etc/unbox/agent.toml")
+        self.path("/etc/unbox/agent.toml")
     }
 
     /// Returns the configuration file of the image.
     #[must_use]
     pub fn image_config(&self) -> PathBuf {
-        self.below("/usr/lib/unbox/agent.toml")
+        self.path("/usr/lib/unbox/agent.toml")
     }
 
     /// Returns the folders for TLS anchors and signing root; the first one that holds anchors wins.
     #[must_use]
     pub fn trust(&self) -> [PathBuf; 2] {
-        [self.below("/etc/unbox/trust"), self.below("/usr/lib/unbox/trust")]
+        [self.path("/etc/unbox/trust"), self.path("/usr/lib/unbox/trust")]
     }
 
     /// Returns the folder of the privileged side's durable state.
     #[must_use]
     pub fn state(&self) -> PathBuf {
-        self.below("/var/lib/unbox")
+        self.path("/var/lib/unbox")
     }
 
     /// Returns the ledger's file, which only the privileged side writes.
@@ -133,7 +133,7 @@ impl Layout {
     /// simulated TPM.
     #[must_use]
     pub fn tpm(&self) -> PathBuf {
-        self.below("/dev/tpmrm0")
+        self.path("/dev/tpmrm0")
     }
 
     /// Returns the file of a grant that still lacks some of its artifacts.
@@ -181,7 +181,7 @@ impl Layout {
     /// Returns the folder for volatile state, gone after a reboot.
     #[must_use]
     pub fn runtime(&self) -> PathBuf {
-        self.below("/run/unbox")
+        self.path("/run/unbox")
     }
 
     /// Returns the folder of results from removable media, with a folder for each that is plugged in.

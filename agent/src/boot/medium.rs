@@ -34,7 +34,7 @@ impl From<Result<Secret, NotUsed>> for Found {
 }
 
 /// Returns the token of the media. If media disagree, none is used: the reason replaces their tokens.
-pub(super) fn token_of(media: &mut [Medium]) -> Option<Token> {
+pub(super) fn choose_token(media: &mut [Medium]) -> Option<Token> {
     const DISAGREE: &str = "another medium holds another token: leave only one of them in";
     let mut tokens = media.iter().filter_map(|medium| match &medium.found {
         Found::Token(token) => Some((medium, token)),
@@ -68,7 +68,7 @@ mod tests {
             (vec![medium("sda1", Ok("ppt_1")), medium("sdb1", Ok("ppt_2"))], None),
         ] {
             let mut seen = media.clone();
-            let token = token_of(&mut seen);
+            let token = choose_token(&mut seen);
             assert_eq!(token.map(|one| one.origin), expected.map(|name| Origin::Medium(name.to_owned())));
             let tokens =
                 |media: &[Medium]| media.iter().filter(|one| matches!(one.found, Found::Token(_))).count();

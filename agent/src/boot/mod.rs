@@ -58,7 +58,7 @@ impl BootContext {
     /// Returns the time to judge by, now.
     #[must_use]
     pub fn time(&self) -> TrustedTime {
-        TrustedTime::weigh(crate::clock::system(), crate::clock::built(), self.verified_time)
+        TrustedTime::weigh(crate::clock::system(), crate::clock::build_date(), self.verified_time)
     }
 }
 

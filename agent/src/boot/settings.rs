@@ -252,7 +252,7 @@ impl Server {
 
     /// Returns the URL of one of the server's paths, such as `/device/v1/hello`.
     #[must_use]
-    pub fn at(&self, path: &str) -> Url {
+    pub fn endpoint(&self, path: &str) -> Url {
         let mut url = self.url.clone();
         url.set_path(path);
         url
@@ -310,7 +310,7 @@ mod tests {
         let server = settings.server.unwrap();
         assert_eq!(server.to_string(), "https://first.example");
         assert_eq!(server.origin, Origin::Credential);
-        assert_eq!(server.at("/device/v1/hello").as_str(), "https://first.example/device/v1/hello");
+        assert_eq!(server.endpoint("/device/v1/hello").as_str(), "https://first.example/device/v1/hello");
         assert_eq!(settings.token, Some(token("stronger", file("/etc/unbox/token"))));
         assert_eq!(settings.proxy.unwrap().as_str(), "http://proxy:3128/");
     }

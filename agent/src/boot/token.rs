@@ -34,7 +34,7 @@ pub enum NotUsed {
 impl NotUsed {
     /// Wraps the reason of a failed read.
     #[must_use]
-    pub fn unreadable(error: &std::io::Error) -> Self {
+    pub fn from_read_error(error: &std::io::Error) -> Self {
         Self::Unreadable(error.to_string())
     }
 }
@@ -50,7 +50,7 @@ pub(crate) fn parse_token(token: &Secret) -> Option<Secret> {
 ///
 /// # Errors
 /// [`NotUsed::TooLarge`] and [`NotUsed::NotAToken`].
-pub(super) fn token_in(bytes: &[u8]) -> Result<Secret, NotUsed> {
+pub(super) fn parse_token_file(bytes: &[u8]) -> Result<Secret, NotUsed> {
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(NotUsed::TooLarge);
     }
@@ -77,8 +77,8 @@ mod tests {
     #[test]
     fn the_end_of_a_line_belongs_to_no_token_and_costs_it_no_room() {
         let longest = "x".repeat(MAX_TOKEN_BYTES);
-        assert!(token_in(format!("{longest}\r\n").as_bytes()).is_ok());
-        assert_eq!(token_in(format!("{longest}\r\n\n").as_bytes()), Err(NotUsed::TooLarge));
-        assert_eq!(token_in(format!("{longest}x\n").as_bytes()), Err(NotUsed::NotAToken));
+        assert!(parse_token_file(format!("{longest}\r\n").as_bytes()).is_ok());
+        assert_eq!(parse_token_file(format!("{longest}\r\n\n").as_bytes()), Err(NotUsed::TooLarge));
+        assert_eq!(parse_token_file(format!("{longest}x\n").as_bytes()), Err(NotUsed::NotAToken));
     }
 }

@@ -21,13 +21,13 @@ pub struct Trust {
 impl Trust {
     /// Starts from the image's trust. Its root may name anchors other than those in the folder.
     #[must_use]
-    pub fn of_image(
+    pub fn from_image(
         anchors: Vec<CertificateDer<'static>>,
         root: Verified<SigningRoot>,
         folder: PathBuf,
     ) -> Self {
         let mut trust = Self { anchors, root, chain: Vec::new(), folder };
-        trust.take_anchors();
+        trust.adopt_anchors();
         trust
     }
 
@@ -35,11 +35,11 @@ impl Trust {
     ///
     /// A root that does not follow is skipped: everything it would have allowed stays refused.
     #[must_use]
-    pub fn advanced(mut self, next: &[Signed<SigningRoot>]) -> Self {
+    pub fn with_newer_roots(mut self, next: &[Signed<SigningRoot>]) -> Self {
         for next in next {
             if let Ok(successor) = self.root.successor(next) {
                 self.root = successor;
-                self.take_anchors();
+                self.adopt_anchors();
                 self.chain.push(next.clone());
             }
         }
@@ -48,7 +48,7 @@ impl Trust {
 
     /// Adopts the anchors that the root names. Unusable ones are skipped; if none is usable, the previous
     /// anchors stay.
-    fn take_anchors(&mut self) {
+    fn adopt_anchors(&mut self) {
         let Some(named) = &self.root.tls_anchors else { return };
         let usable = |anchor: &CertificateDer<'_>| RootCertStore::empty().add(anchor.clone()).is_ok();
         let named = named.iter().map(|der| CertificateDer::from(der.to_vec()));
@@ -98,22 +98,22 @@ pub(crate) mod tests {
     fn anchors_are_those_of_the_newest_root_that_names_any() {
         let (image, old, new) = (certificate("image"), certificate("old"), certificate("new"));
         let image = Trust { anchors: vec![image], ..trust() };
-        let both = image.clone().advanced(&[signed_root_with(2, &[&old, &new])]);
+        let both = image.clone().with_newer_roots(&[signed_root_with(2, &[&old, &new])]);
         assert_eq!(both.anchors, [old, new.clone()]);
-        let later = both.clone().advanced(&[signed_root(3)]);
+        let later = both.clone().with_newer_roots(&[signed_root(3)]);
         assert_eq!(later.anchors, both.anchors, "it says nothing about them");
         let new_only = [new.clone()];
-        assert_eq!(both.advanced(&[signed_root_with(3, &[&new])]).anchors, new_only);
-        let unusable = image.clone().advanced(&[signed_root_with(2, &[b"no certificate"])]);
+        assert_eq!(both.with_newer_roots(&[signed_root_with(3, &[&new])]).anchors, new_only);
+        let unusable = image.clone().with_newer_roots(&[signed_root_with(2, &[b"no certificate"])]);
         assert_eq!(
             (unusable.root.version, &unusable.anchors),
             (2, &image.anchors),
             "it keeps a way to its server"
         );
-        let in_part = image.clone().advanced(&[signed_root_with(2, &[b"no certificate", &new])]);
+        let in_part = image.clone().with_newer_roots(&[signed_root_with(2, &[b"no certificate", &new])]);
         assert_eq!(in_part.anchors, new_only);
         let root = SigningRoot::from_image(&signed_root_with(1, &[&new])).unwrap();
-        assert_eq!(Trust::of_image(image.anchors, root, PathBuf::new()).anchors, [new]);
+        assert_eq!(Trust::from_image(image.anchors, root, PathBuf::new()).anchors, [new]);
     }
 
     /// Returns the key that signs payloads under root `version`.
@@ -134,20 +134,20 @@ pub(crate) mod tests {
     #[test]
     fn roots_are_followed_step_by_step() {
         let chain = [signed_root(2), signed_root(3)];
-        let after = trust().advanced(&chain);
+        let after = trust().with_newer_roots(&chain);
         assert_eq!((after.root.version, after.chain.as_slice()), (3, &chain[..]));
     }
 
     #[test]
     fn a_newer_image_takes_only_what_is_newer_than_itself() {
         let newer_image = Trust { root: SigningRoot::from_image(&signed_root(2)).unwrap(), ..trust() };
-        let after = newer_image.advanced(&[signed_root(2), signed_root(3)]);
+        let after = newer_image.with_newer_roots(&[signed_root(2), signed_root(3)]);
         assert_eq!((after.root.version, after.chain), (3, vec![signed_root(3)]));
     }
 
     #[test]
     fn a_root_that_skips_a_version_is_passed_over() {
-        let after = trust().advanced(&[signed_root(3)]);
+        let after = trust().with_newer_roots(&[signed_root(3)]);
         assert_eq!((after.root.version, after.chain.len()), (1, 0));
     }
 }

@@ -9,8 +9,8 @@ use crate::{
     station::{
         Verdict,
         factory::{Bundle, FactoryError, Outcome, prepare, register},
-        office::{self, KEY_CREDENTIAL, OfficeSettings},
         report::json_line,
+        server_client::{self, KEY_CREDENTIAL, ServerClientSettings},
     },
 };
 use anyhow::Context as _;
@@ -32,7 +32,7 @@ Started again after a power cut, it goes on where it was: the key that is there 
 
 /// The server's address, and the station's account on it.
 #[derive(Debug, Clone, Args)]
-pub(super) struct Office {
+pub(super) struct ServerOptions {
     /// The server's address, such as <https://enroll.example.com>.
     #[arg(long, value_name = "URL", requires = "organisation")]
     server: Option<Url>,
@@ -48,20 +48,20 @@ pub(super) struct Office {
     trust: PathBuf,
 }
 
-impl Office {
+impl ServerOptions {
     /// Connects to the server named by the options.
     ///
     /// # Errors
     /// If no server is named, or if it cannot be used.
-    pub(super) fn open(&self) -> anyhow::Result<office::Office> {
-        let settings = OfficeSettings {
+    pub(super) fn open(&self) -> anyhow::Result<server_client::ServerClient> {
+        let settings = ServerClientSettings {
             server: self.server.clone().context("which server? name it with --server")?,
             organisation: self.organisation.clone().context("whose station? name it with --organisation")?,
             key_file: self.key_file.clone(),
             trust: self.trust.clone(),
         };
         let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        office::Office::open(&settings, credentials.as_deref())
+        server_client::ServerClient::open(&settings, credentials.as_deref())
             .with_context(|| format!("the server cannot be asked (key file or credential {KEY_CREDENTIAL})"))
     }
 }
@@ -73,7 +73,7 @@ pub(super) enum Factory {
     #[command(after_help = HELP)]
     Register {
         #[command(flatten)]
-        office: Office,
+        server: ServerOptions,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -82,8 +82,8 @@ pub(super) enum Factory {
 
 /// Runs the command; a failure is printed, and has an exit code of its own.
 pub(super) fn run(factory: &Factory, roots: &[PathBuf]) -> Exit {
-    let Factory::Register { office, json } = factory;
-    match registered(office, roots, *json) {
+    let Factory::Register { server, json } = factory;
+    match register_device(server, roots, *json) {
         Ok(verdict) => Exit::Verdict(verdict),
         Err(error) => {
             // Standard error may be closed, and the exit code carries the result anyway.
@@ -93,9 +93,9 @@ pub(super) fn run(factory: &Factory, roots: &[PathBuf]) -> Exit {
     }
 }
 
-fn registered(asked: &Office, roots: &[PathBuf], json: bool) -> anyhow::Result<Verdict> {
-    let root = super::only(roots)?;
-    let office = asked.open()?;
+fn register_device(asked: &ServerOptions, roots: &[PathBuf], json: bool) -> anyhow::Result<Verdict> {
+    let root = super::single_root(roots)?;
+    let server = asked.open()?;
     let layout = Layout::new(root);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -103,20 +103,20 @@ fn registered(asked: &Office, roots: &[PathBuf], json: bool) -> anyhow::Result<V
         .context("could not start the runtime")?;
     let survey = runtime.block_on(identity::io::survey(&layout));
     let bundle = Bundle::read(&asked.trust)?;
-    let newer = office.roots_after(bundle.root_version()).map_err(FactoryError::from)?;
-    let device = prepare(&layout, &survey, &bundle.advanced(&newer)?, &Entropy::system())?;
-    let outcome = register(&office, device)?;
+    let newer = server.roots_after(bundle.root_version()).map_err(FactoryError::from)?;
+    let device = prepare(&layout, &survey, &bundle.with_newer_roots(&newer)?, &Entropy::system())?;
+    let outcome = register(&server, device)?;
     let mut out = io::stdout().lock();
     if json {
         let line = json_line(&outcome).context("could not print what became of it")?;
         out.write_all(line.as_bytes())?;
     } else {
-        out.write_all(told(&outcome).as_bytes())?;
+        out.write_all(outcome_text(&outcome).as_bytes())?;
     }
     Ok(if outcome.registration.is_on_record() { Verdict::Pass } else { Verdict::Fail })
 }
 
-fn told(outcome: &Outcome) -> String {
+fn outcome_text(outcome: &Outcome) -> String {
     let Outcome { device_key, registration } = outcome;
     let claim = registration.device_id.as_ref().map(|id| format!(" Claim {id} has its key."));
     match registration.state.as_str() {

@@ -34,7 +34,7 @@ pub(super) struct Label {
 
 /// Runs the command; a failure is printed, and has an exit code of its own.
 pub(super) fn run(label: &Label, roots: &[PathBuf]) -> Exit {
-    match written(label, roots) {
+    match write_label(label, roots) {
         Ok(()) => Exit::Done,
         Err(error) => {
             // Standard error may be closed, and the exit code carries the result anyway.
@@ -44,14 +44,14 @@ pub(super) fn run(label: &Label, roots: &[PathBuf]) -> Exit {
     }
 }
 
-fn written(label: &Label, roots: &[PathBuf]) -> anyhow::Result<()> {
-    let layout = Layout::new(super::only(roots)?);
+fn write_label(label: &Label, roots: &[PathBuf]) -> anyhow::Result<()> {
+    let layout = Layout::new(super::single_root(roots)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("could not start the runtime")?;
     let identity = runtime.block_on(identity::io::survey(&layout)).identity()?;
-    let unit = UnitLabel::of(&identity)?;
+    let unit = UnitLabel::new(&identity)?;
     for path in label.svg.iter().chain(&label.zpl) {
         files::check_place(path)?;
     }

@@ -31,7 +31,7 @@ use std::{
 #[command(next_help_heading = "For every command")]
 pub struct Args {
     /// The root directory of the device; anything but / is a sandbox. `verify` takes several.
-    #[arg(long = "root", global = true, default_value = "/", value_name = "DIR", value_parser = root)]
+    #[arg(long = "root", global = true, default_value = "/", value_name = "DIR", value_parser = parse_root)]
     roots: Vec<PathBuf>,
     /// A file to read instead of /etc/unbox/agent.toml.
     #[arg(long, global = true, value_name = "FILE")]
@@ -137,7 +137,7 @@ enum Stage {
 
 /// Makes a root directory absolute: it is passed to other programs and to links, which resolve it
 /// elsewhere.
-fn root(text: &str) -> io::Result<PathBuf> {
+fn parse_root(text: &str) -> io::Result<PathBuf> {
     std::path::absolute(text)
 }
 
@@ -179,7 +179,7 @@ pub fn run(args: Args, stopwatch: Stopwatch) -> anyhow::Result<Exit> {
         }
         Command::Station(StationCommand::Label(label)) => return Ok(label::run(&label, &args.roots)),
     };
-    let root = only(&args.roots)?.to_owned();
+    let root = single_root(&args.roots)?.to_owned();
     let from = StartingPoint {
         root,
         config: args.config,
@@ -202,7 +202,7 @@ pub fn run(args: Args, stopwatch: Stopwatch) -> anyhow::Result<Exit> {
         .enable_all()
         .build()
         .context("could not start the runtime")?;
-    runtime.block_on(command(&mut session, asked))
+    runtime.block_on(run_command(&mut session, asked))
 }
 
 /// Asks on the terminal; without one, the answer is no.
@@ -217,14 +217,14 @@ fn is_confirmed(what: &str) -> bool {
 }
 
 /// Returns the single device that most commands need.
-fn only(roots: &[PathBuf]) -> anyhow::Result<&Path> {
+fn single_root(roots: &[PathBuf]) -> anyhow::Result<&Path> {
     match roots {
         [root] => Ok(root),
         _ => anyhow::bail!("this command is about one device: name one --root"),
     }
 }
 
-async fn command(session: &mut Session, command: DeviceCommand) -> anyhow::Result<Exit> {
+async fn run_command(session: &mut Session, command: DeviceCommand) -> anyhow::Result<Exit> {
     let ended = match command {
         DeviceCommand::Run { once, .. } => run_all(session, once).await,
         DeviceCommand::Stage { name: Stage::Identity, .. } => stages::identity(session).await,
@@ -242,10 +242,10 @@ async fn command(session: &mut Session, command: DeviceCommand) -> anyhow::Resul
         }
         DeviceCommand::Identity { json, capture, models } => {
             let models = models::read(models.as_deref())?;
-            return show::identity(session, json, capture.as_deref(), &models).await;
+            return show::print_identity(session, json, capture.as_deref(), &models).await;
         }
         DeviceCommand::Status { json } => {
-            return show::status(&session.from, json).context("could not print the status");
+            return show::print_status(&session.from, json).context("could not print the status");
         }
     };
     Ok(ended.unwrap_or_else(|exit| exit))

@@ -21,7 +21,7 @@ use unbox_common::models::Models;
 const MAX_STATUS_BYTES: u64 = 64 * 1024;
 
 /// Prints the identifiers, the refused ones, and the row to register.
-pub(super) async fn identity(
+pub(super) async fn print_identity(
     session: &Session,
     json: bool,
     folder: Option<&Path>,
@@ -35,9 +35,9 @@ pub(super) async fn identity(
         None => identity::io::survey(&session.layout).await,
     };
     let printed = if json {
-        print_json(&identity::Shown::new(&survey, models))
+        print_json(&identity::SurveyReport::new(&survey, models))
     } else {
-        io::stdout().write_all(identity::shown(&survey, models).as_bytes())
+        io::stdout().write_all(identity::survey_text(&survey, models).as_bytes())
     };
     printed.context("could not print the identity")?;
     Ok(if survey.identity().is_ok() { Exit::Done } else { Exit::Fatal })
@@ -58,7 +58,7 @@ struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<ledger::Refused>,
     /// The settings from before the device was switched on.
-    told: Answer,
+    told: EffectiveSettings,
     /// The last console message of the privileged side.
     #[serde(skip_serializing_if = "Option::is_none")]
     installer: Option<StatusFile>,
@@ -69,7 +69,7 @@ struct Status {
 
 /// The settings of a device and their sources; the token itself is never shown.
 #[derive(Debug, Default, Serialize)]
-struct Answer {
+struct EffectiveSettings {
     /// The server's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<String>,
@@ -98,7 +98,7 @@ struct ShownMedium {
 }
 
 /// Prints the progress of this device.
-pub(super) fn status(from: &StartingPoint, json: bool) -> io::Result<Exit> {
+pub(super) fn print_status(from: &StartingPoint, json: bool) -> io::Result<Exit> {
     let layout = &Layout::new(&from.root);
     let (ledger, problem) = match ledger::io::read(layout) {
         Ok(ledger) => (Some(ledger), None),
@@ -109,14 +109,14 @@ pub(super) fn status(from: &StartingPoint, json: bool) -> io::Result<Exit> {
         phase: ledger.as_ref().map_or(unreadable, |ledger| ledger.phase.name()).to_owned(),
         ledger,
         refused: report::io::enrolled(layout).ok().flatten().and_then(|enrolled| enrolled.refused),
-        told: told(from, layout),
-        installer: last_said(&layout.status()),
-        network: last_said(&layout.network_status()),
+        told: effective_settings(from, layout),
+        installer: read_status_file(&layout.status()),
+        network: read_status_file(&layout.network_status()),
     };
     if json {
         print_json(&status)?;
     } else {
-        io::stdout().write_all(shown(&status).as_bytes())?;
+        io::stdout().write_all(status_text(&status).as_bytes())?;
         if let Some(problem) = &problem {
             writeln!(io::stdout(), "Problem: {}", plain(&chain(problem), 512))?;
         }
@@ -125,9 +125,9 @@ pub(super) fn status(from: &StartingPoint, json: bool) -> io::Result<Exit> {
 }
 
 /// Returns the settings that a stage would start with.
-fn told(from: &StartingPoint, layout: &Layout) -> Answer {
-    let credentials = from.credentials.clone().or_else(|| Some(layout.below(MACHINE_CREDENTIALS)));
-    let (settings, media) = match boot::io::told(&StartingPoint { credentials, ..from.clone() }) {
+fn effective_settings(from: &StartingPoint, layout: &Layout) -> EffectiveSettings {
+    let credentials = from.credentials.clone().or_else(|| Some(layout.path(MACHINE_CREDENTIALS)));
+    let (settings, media) = match boot::io::read_settings(&StartingPoint { credentials, ..from.clone() }) {
         Ok((settings, media)) => (Ok(settings), media),
         Err(error) => (Err(error), boot::io::media(from).0),
     };
@@ -140,29 +140,29 @@ fn told(from: &StartingPoint, layout: &Layout) -> Answer {
     });
     let media = media.collect();
     match settings {
-        Ok(settings) => Answer {
+        Ok(settings) => EffectiveSettings {
             server: settings.server.as_ref().map(ToString::to_string),
             server_from: settings.server.map(|server| server.origin.to_string()),
             token_from: settings.token.map(|token| token.origin.to_string()),
             problem: None,
             media,
         },
-        Err(error) => Answer { problem: Some(chain(&error)), media, ..Answer::default() },
+        Err(error) => EffectiveSettings { problem: Some(chain(&error)), media, ..EffectiveSettings::default() },
     }
 }
 
-fn last_said(path: &Path) -> Option<StatusFile> {
+fn read_status_file(path: &Path) -> Option<StatusFile> {
     let bytes = files::read(path, MAX_STATUS_BYTES).ok()??;
     serde_json::from_slice(&bytes).ok()
 }
 
-fn shown(status: &Status) -> String {
+fn status_text(status: &Status) -> String {
     let mut lines = vec![format!("Phase: {}", status.phase)];
     if let Some(own) = status.ledger.as_ref().and_then(ledger::Ledger::enrollment) {
         lines.push(format!("Device: {}, generation {}", own.device, own.generation));
         lines.push(format!("Owner: {}", plain(&own.owner.company, 512)));
     }
-    lines.extend(told_in_words(&status.told));
+    lines.extend(settings_lines(&status.told));
     if let Some(installed) = status.ledger.as_ref().and_then(ledger::Ledger::installed) {
         let dpc = installed.dpc.as_ref().map_or_else(String::new, |dpc| {
             format!(", {} {}", plain(&dpc.name, 128), plain(&dpc.version.to_string(), 128))
@@ -188,7 +188,7 @@ fn shown(status: &Status) -> String {
     lines.join("\n")
 }
 
-fn told_in_words(told: &Answer) -> Vec<String> {
+fn settings_lines(told: &EffectiveSettings) -> Vec<String> {
     let mut lines = Vec::new();
     if let (Some(server), Some(from)) = (&told.server, &told.server_from) {
         lines.push(format!("Server: {}, from {}", plain(server, 512), plain(from, 512)));

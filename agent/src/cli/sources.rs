@@ -1,11 +1,11 @@
 //! The sources that units are checked against, as options of `verify` and `station`.
 
-use super::factory::Office;
+use super::factory::ServerOptions;
 use crate::{
     models,
     station::{
         io::{OrderFile, Reference},
-        office,
+        server_client,
     },
 };
 use clap::Args;
@@ -25,7 +25,7 @@ pub(super) struct Sources {
     #[arg(long, requires = "server")]
     online: bool,
     #[command(flatten)]
-    office: Office,
+    server: ServerOptions,
 }
 
 impl Sources {
@@ -42,7 +42,7 @@ impl Sources {
     ///
     /// # Errors
     /// If it cannot be used.
-    pub(super) fn office(&self) -> anyhow::Result<Option<office::Office>> {
-        self.online.then(|| self.office.open()).transpose()
+    pub(super) fn server_client(&self) -> anyhow::Result<Option<server_client::ServerClient>> {
+        self.online.then(|| self.server.open()).transpose()
     }
 }

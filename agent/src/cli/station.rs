@@ -7,12 +7,12 @@ use crate::{
     exit::Exit,
     station::{
         Verdict,
-        bench::{Bench, Equipment, Place, Server, Standing},
-        check::Tested,
-        io::{StationError, next_scan},
+        test_station::{TestStation, Equipment, Place, Server, StationStatus},
+        check::TestedUnit,
+        io::{StationError, read_scan},
         printer::Printer,
-        report::{again_text, tally_text, unit_text},
-        screen::{self, desk::Desk},
+        report::{late_answers_text, tally_text, unit_text},
+        screen::{self, state::ScreenState},
         shift::Shift,
     },
 };
@@ -65,7 +65,7 @@ pub(super) struct Station {
 
 /// Runs the command; a failure is printed, and has an exit code of its own.
 pub(super) fn run(station: &Station, roots: &[PathBuf]) -> Exit {
-    match worked(station, roots) {
+    match run_shift(station, roots) {
         Ok(()) => Exit::Done,
         Err(error) => {
             // Standard error may be closed, and the exit code carries the result anyway.
@@ -75,62 +75,62 @@ pub(super) fn run(station: &Station, roots: &[PathBuf]) -> Exit {
     }
 }
 
-fn worked(station: &Station, roots: &[PathBuf]) -> anyhow::Result<()> {
+fn run_shift(station: &Station, roots: &[PathBuf]) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("could not start the runtime")?;
-    let root = super::only(roots)?.to_owned();
+    let root = super::single_root(roots)?.to_owned();
     let equipment = Equipment {
         place: station.units.clone().map_or(Place::Root(root), Place::Units),
         reference: station.sources.reference()?,
-        office: station.sources.office()?,
+        server: station.sources.server_client()?,
         printer: station.printer.clone().map(Printer::new),
     };
-    let bench = Bench::new(equipment, Shift::open(&station.log)?, runtime);
+    let test_station = TestStation::new(equipment, Shift::open(&station.log)?, runtime);
     if !station.lines && screen::io::is_possible() {
-        return on_screen(bench, &station.log);
+        return run_on_screen(test_station, &station.log);
     }
-    in_lines(bench, BufReader::new(io::stdin()), io::stdout().lock())
+    run_line_by_line(test_station, BufReader::new(io::stdin()), io::stdout().lock())
 }
 
 /// A test that a power cut interrupted was never shown.
 const TORN: &str = "The last test before the power was cut was not finished: test that unit again.";
 
-fn on_screen(bench: Bench, log: &Path) -> anyhow::Result<()> {
+fn run_on_screen(test_station: TestStation, log: &Path) -> anyhow::Result<()> {
     let name = log.file_name().unwrap_or_default().to_string_lossy();
-    let mut desk = Desk::new(&name, bench.standing(), clock::system());
-    desk.notice = bench.was_torn().then(|| TORN.to_owned());
-    let tally = screen::io::run(bench, desk)?;
+    let mut state = ScreenState::new(&name, test_station.status(), clock::system());
+    state.notice = test_station.was_interrupted().then(|| TORN.to_owned());
+    let tally = screen::io::run(test_station, state)?;
     // If the terminal is gone, nobody reads it.
     let _ = writeln!(io::stdout(), "-- {}.", tally_text(&tally));
     Ok(())
 }
 
-fn in_lines(
-    mut bench: Bench,
+fn run_line_by_line(
+    mut test_station: TestStation,
     scanner: impl BufRead + Send + 'static,
     mut out: impl Write,
 ) -> anyhow::Result<()> {
-    if bench.was_torn() {
+    if test_station.was_interrupted() {
         writeln!(out, "{TORN}")?;
     }
-    catch_up(&mut bench, &mut out)?;
-    writeln!(out, "{}", standing(&bench))?;
+    process_queue(&mut test_station, &mut out)?;
+    writeln!(out, "{}", status_text(&test_station))?;
     // The scanner has a thread of its own, so that a silent scanner does not keep the server from being
     // asked.
-    let (tell, scans) = mpsc::sync_channel(1);
+    let (sender, scans) = mpsc::sync_channel(1);
     thread::Builder::new()
         .name("scanner".to_owned())
-        .spawn(move || read_scans(scanner, &tell))
+        .spawn(move || read_scans(scanner, &sender))
         .context("a thread could not be started")?;
     let mut last = None;
     loop {
-        let scan = match scans.recv_timeout(bench.due().unwrap_or(Duration::MAX)) {
+        let scan = match scans.recv_timeout(test_station.time_until_due().unwrap_or(Duration::MAX)) {
             Ok(scan) => scan?,
             Err(RecvTimeoutError::Timeout) => {
-                if catch_up(&mut bench, &mut out)? {
-                    writeln!(out, "{}", standing(&bench))?;
+                if process_queue(&mut test_station, &mut out)? {
+                    writeln!(out, "{}", status_text(&test_station))?;
                     out.flush()?;
                 }
                 continue;
@@ -140,24 +140,24 @@ fn in_lines(
         match scan.trim_ascii() {
             b"" => continue,
             b"quit" => return Ok(()),
-            b"print" => print(&bench, last.as_ref(), &mut out)?,
+            b"print" => print_label(&test_station, last.as_ref(), &mut out)?,
             scan => {
-                let tested = bench.test(scan)?;
+                let tested = test_station.test(scan)?;
                 write!(out, "{}", unit_text(&tested))?;
                 last = Some(tested);
-                catch_up(&mut bench, &mut out)?;
+                process_queue(&mut test_station, &mut out)?;
             }
         }
-        writeln!(out, "{}", standing(&bench))?;
+        writeln!(out, "{}", status_text(&test_station))?;
         out.flush()?;
     }
 }
 
 /// Reads scans until there are no more, or until the receiver is gone.
-fn read_scans(mut scanner: impl BufRead, tell: &SyncSender<Result<Vec<u8>, StationError>>) {
-    while let Some(scan) = next_scan(&mut scanner).transpose() {
+fn read_scans(mut scanner: impl BufRead, sender: &SyncSender<Result<Vec<u8>, StationError>>) {
+    while let Some(scan) = read_scan(&mut scanner).transpose() {
         let failed = scan.is_err();
-        if tell.send(scan).is_err() || failed {
+        if sender.send(scan).is_err() || failed {
             return;
         }
     }
@@ -165,11 +165,11 @@ fn read_scans(mut scanner: impl BufRead, tell: &SyncSender<Result<Vec<u8>, Stati
 
 /// Processes the units that wait for the server, as far as it can be reached. Returns whether anything
 /// changed.
-fn catch_up(bench: &mut Bench, out: &mut impl Write) -> anyhow::Result<bool> {
+fn process_queue(test_station: &mut TestStation, out: &mut impl Write) -> anyhow::Result<bool> {
     let mut changed = false;
-    while bench.due() == Some(Duration::ZERO) {
-        let caught = bench.catch_up()?;
-        if let Some(text) = again_text(&caught.judged) {
+    while test_station.time_until_due() == Some(Duration::ZERO) {
+        let caught = test_station.process_queue()?;
+        if let Some(text) = late_answers_text(&caught.judged) {
             writeln!(out, "{text}")?;
         }
         for unit in &caught.judged {
@@ -178,7 +178,7 @@ fn catch_up(bench: &mut Bench, out: &mut impl Write) -> anyhow::Result<bool> {
         for problem in &caught.refused {
             writeln!(out, "  The server refused a unit. {problem}")?;
         }
-        match bench.standing().server {
+        match test_station.status().server {
             Server::Away { reason, .. } => tracing::warn!("{reason}"),
             _ => changed = true,
         }
@@ -186,19 +186,19 @@ fn catch_up(bench: &mut Bench, out: &mut impl Write) -> anyhow::Result<bool> {
     Ok(changed)
 }
 
-fn print(bench: &Bench, unit: Option<&Tested>, out: &mut impl Write) -> io::Result<()> {
+fn print_label(test_station: &TestStation, unit: Option<&TestedUnit>, out: &mut impl Write) -> io::Result<()> {
     let Some(unit) = unit else {
         return writeln!(out, "No label: there is no unit yet. Scan one.");
     };
-    match bench.print(unit.identity.as_ref()) {
+    match test_station.print(unit.identity.as_ref()) {
         Ok(()) => writeln!(out, "The label of {} is printed.", unit.name),
         Err(error) => writeln!(out, "No label of {}: {}.", unit.name, chain(&error)),
     }
 }
 
 /// Formats the shift's counts on one line.
-fn standing(bench: &Bench) -> String {
-    let Standing { tally, server } = bench.standing();
+fn status_text(test_station: &TestStation) -> String {
+    let StationStatus { tally, server } = test_station.status();
     let waiting = match server {
         Server::Unasked => String::new(),
         _ => format!(", {} to be uploaded", tally.pending),

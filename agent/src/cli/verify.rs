@@ -7,8 +7,8 @@ use crate::{
     files::{self, Attributes, Entry},
     station::{
         Verdict,
-        check::Tested,
-        io::{OrderFile, Reference, Unit, read_labels, units_below},
+        check::TestedUnit,
+        io::{OrderFile, Reference, Unit, read_labels, list_units},
         junit::Junit,
         order::OrderIndex,
         report::{RunReport, UnitReport, json_line, run_text, unit_text},
@@ -64,7 +64,7 @@ pub(super) struct Verify {
 
 /// Runs the command; a failure to check is printed, and has an exit code of its own.
 pub(super) fn run(verify: &Verify, roots: &[PathBuf]) -> Exit {
-    match checked(verify, roots) {
+    match verify_units(verify, roots) {
         Ok(verdict) => Exit::Verdict(verdict),
         Err(error) => {
             // Standard error may be closed, and the exit code carries the result anyway.
@@ -74,25 +74,25 @@ pub(super) fn run(verify: &Verify, roots: &[PathBuf]) -> Exit {
     }
 }
 
-fn checked(verify: &Verify, roots: &[PathBuf]) -> anyhow::Result<Verdict> {
+fn verify_units(verify: &Verify, roots: &[PathBuf]) -> anyhow::Result<Verdict> {
     let units = units(verify, roots)?;
     let reference = verify.sources.reference()?;
-    let mut office = verify.sources.office()?;
-    let registry = office.as_mut().map(|office| office as &mut dyn Registry);
-    let tell = Tell { json: verify.json };
+    let mut server = verify.sources.server_client()?;
+    let registry = server.as_mut().map(|server| server as &mut dyn Registry);
+    let output = Output { json: verify.json };
     let summary = match &verify.junit {
-        None => tested(&units, &reference, registry, &tell, None)?,
-        Some(path) => with_junit(path, |junit| tested(&units, &reference, registry, &tell, Some(junit)))?,
+        None => test_units(&units, &reference, registry, &output, None)?,
+        Some(path) => with_junit(path, |junit| test_units(&units, &reference, registry, &output, Some(junit)))?,
     };
     let index = reference.order.as_ref().map(OrderFile::index);
-    tell.run(&summary, index)?;
+    output.write_run(&summary, index)?;
     let bad_rows = index.is_some_and(|index| index.problems().1 > 0);
     Ok(summary.worst().max(if bad_rows { Verdict::NeedsAttention } else { Verdict::Pass }))
 }
 
 fn units(verify: &Verify, roots: &[PathBuf]) -> Result<Vec<Unit>, anyhow::Error> {
     if let Some(folder) = &verify.units {
-        return Ok(units_below(folder)?);
+        return Ok(list_units(folder)?);
     }
     let mut labels: Vec<Vec<u8>> = verify.labels.iter().map(|label| label.clone().into_bytes()).collect();
     if verify.scan {
@@ -101,25 +101,25 @@ fn units(verify: &Verify, roots: &[PathBuf]) -> Result<Vec<Unit>, anyhow::Error>
     if roots.len() > 1 && !labels.is_empty() {
         anyhow::bail!("labels are those of one unit: name one --root with them");
     }
-    let unit = |root: &PathBuf| Unit { name: name_of(root), root: root.clone(), labels: labels.clone() };
+    let unit = |root: &PathBuf| Unit { name: unit_name(root), root: root.clone(), labels: labels.clone() };
     Ok(roots.iter().map(unit).collect())
 }
 
-fn name_of(root: &Path) -> String {
+fn unit_name(root: &Path) -> String {
     if root == Path::new("/") { "this machine".to_owned() } else { root.display().to_string() }
 }
 
-fn tested(
+fn test_units(
     units: &[Unit],
     reference: &Reference,
     registry: Option<&mut dyn Registry>,
-    tell: &Tell,
+    output: &Output,
     mut junit: Option<&mut Junit<&mut File>>,
 ) -> io::Result<Summary> {
     let mut out = BufWriter::new(io::stdout().lock());
     let summary = test_all(units, reference, registry, |unit| {
-        tell.unit(&mut out, unit)?;
-        junit.as_deref_mut().map_or(Ok(()), |junit| junit.unit(unit))
+        output.write_unit(&mut out, unit)?;
+        junit.as_deref_mut().map_or(Ok(()), |junit| junit.write_unit(unit))
     })?;
     out.flush()?;
     Ok(summary)
@@ -131,8 +131,8 @@ fn with_junit(
     test: impl FnOnce(&mut Junit<&mut File>) -> io::Result<Summary>,
 ) -> anyhow::Result<Summary> {
     let mut summary = Summary::default();
-    Entry::of(path)?
-        .write(Attributes::of_mode(files::PUBLIC_FILE), |file| {
+    Entry::from_path(path)?
+        .write(Attributes::with_mode(files::PUBLIC_FILE), |file| {
             let mut junit = Junit::begin(file)?;
             summary = test(&mut junit)?;
             junit.end(&summary)
@@ -142,19 +142,19 @@ fn with_junit(
 }
 
 /// The form of the output: text or JSON.
-struct Tell {
+struct Output {
     json: bool,
 }
 
-impl Tell {
-    fn unit(&self, out: &mut impl Write, unit: &Tested) -> io::Result<()> {
-        if self.json { line(out, &UnitReport::from(unit)) } else { out.write_all(unit_text(unit).as_bytes()) }
+impl Output {
+    fn write_unit(&self, out: &mut impl Write, unit: &TestedUnit) -> io::Result<()> {
+        if self.json { write_json(out, &UnitReport::from(unit)) } else { out.write_all(unit_text(unit).as_bytes()) }
     }
 
-    fn run(&self, summary: &Summary, order: Option<&OrderIndex>) -> io::Result<()> {
+    fn write_run(&self, summary: &Summary, order: Option<&OrderIndex>) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if self.json {
-            line(&mut out, &RunReport::new(summary, order))
+            write_json(&mut out, &RunReport::new(summary, order))
         } else if summary.units > 1 || order.is_some_and(|order| order.problems().1 > 0) {
             out.write_all(run_text(summary, order).as_bytes())
         } else {
@@ -163,6 +163,6 @@ impl Tell {
     }
 }
 
-fn line(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
+fn write_json(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
     out.write_all(json_line(document)?.as_bytes())
 }

@@ -90,7 +90,7 @@ impl<'a> Applier<'a> {
             system,
             ledger: opened.ledger,
             entries: Vec::new(),
-            machine: identity.map(Machine::of),
+            machine: identity.map(Machine::from_identity),
         };
         applier.resume()?;
         applier.check_machine()?;
@@ -153,7 +153,7 @@ impl<'a> Applier<'a> {
             return Ok(Applied::Nothing);
         };
         let trust = self.keep_roots(&grant)?;
-        let time = TrustedTime::weigh(clock::system(), clock::built(), self.ledger.verified_time);
+        let time = TrustedTime::weigh(clock::system(), clock::build_date(), self.ledger.verified_time);
         match accept(&grant, &trust, &self.ledger, requester, time.now) {
             Ok(payload) if self.ledger.has_settled(grant.generation, payload.version) => Ok(Applied::Nothing),
             Ok(payload) => self.install(&grant, digest, &payload),
@@ -287,7 +287,7 @@ impl<'a> Applier<'a> {
                 self.tell(enrollment.generation, grant, Outcome::Managed { version }, false)?;
                 self.write(Event::Committed { installed })?;
                 self.mark()?;
-                self.console.done("install");
+                self.console.record_stage("install");
                 self.console.say(Situation::Managed {
                     device: enrollment.device,
                     generation: enrollment.generation,
@@ -338,7 +338,7 @@ impl<'a> Applier<'a> {
     /// Stores the signing roots that led to the one in force, including those from the network side,
     /// which are signed like all others.
     fn keep_roots(&self, grant: &Grant) -> Result<Trust, Failure> {
-        let trust = boot::io::trust(&self.layout)?.advanced(&grant.roots);
+        let trust = boot::io::trust(&self.layout)?.with_newer_roots(&grant.roots);
         if !trust.chain.is_empty() {
             handover::write(&self.layout, &self.layout.signing_roots(), &trust.chain)?;
         }
@@ -382,7 +382,7 @@ impl<'a> Applier<'a> {
     }
 
     fn note(&mut self, progress: Progress, detail: Option<String>) {
-        self.entries.push(Noted { at: clock::system().max(clock::built()), progress, detail });
+        self.entries.push(Noted { at: clock::system().max(clock::build_date()), progress, detail });
     }
 
     fn installer<T>(
@@ -391,7 +391,7 @@ impl<'a> Applier<'a> {
     ) -> Result<T, Failure> {
         let entries = &mut self.entries;
         let mut progress = |progress, detail| {
-            entries.push(Noted { at: clock::system().max(clock::built()), progress, detail });
+            entries.push(Noted { at: clock::system().max(clock::build_date()), progress, detail });
         };
         let mut waits = Waits(Stopwatch::start());
         let mut installer = Installer {

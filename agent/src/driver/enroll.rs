@@ -33,7 +33,7 @@ pub(super) async fn enroll_anew(
         (tried, _) => tried?,
     };
     handshake::key_file::note_machine(&context.layout, identity)?;
-    session.console.done("handshake");
+    session.console.record_stage("handshake");
     accept_grant(session, context, key, granted.grant(), granted.nonce()).await
 }
 

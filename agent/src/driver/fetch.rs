@@ -112,7 +112,7 @@ async fn fetch_and_hand_over(
     let keep: Vec<&Payload> = before.iter().chain([&**payload]).collect();
     // Leftovers take room but do no harm; they can be removed next time.
     let _ = payload::io::clean(layout, &keep);
-    session.console.done("payload");
+    session.console.record_stage("payload");
     session.console.say(Situation::Fetched);
     Ok(())
 }
@@ -168,7 +168,7 @@ pub(super) fn follow_roots(
 ) -> Result<BootContext, Failure> {
     let mut context = context.clone();
     let before = context.trust.chain.len();
-    context.trust = context.trust.advanced(roots);
+    context.trust = context.trust.with_newer_roots(roots);
     if context.trust.chain.len() > before {
         let path = context.layout.fetched_roots();
         let json = serde_json::to_vec(&context.trust.chain)

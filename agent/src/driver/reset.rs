@@ -138,7 +138,7 @@ async fn wait_for_whoever_is_at_work(session: &mut Session) -> Result<Option<Fil
     }
     let mut waited = Duration::ZERO;
     loop {
-        let lock = match Entry::of(&path)?.open() {
+        let lock = match Entry::from_path(&path)?.open() {
             // Not a regular file, so nobody can hold a lock on it.
             Err(error) if error.is_not_a_document() => return Ok(None),
             opened => opened?,
@@ -169,7 +169,7 @@ fn keep_ticket(layout: &Layout, ticket: &Secret) -> Result<(), Failure> {
     let owner = exchange.metadata().map_err(|source| FilesError::Read { path: exchange, source })?;
     let owner = Some(Owner { uid: owner.uid(), gid: owner.gid() });
     let attributes = Attributes { mode: files::PRIVATE_FILE, owner };
-    let entry = Entry::of(&layout.reset_ticket())?;
+    let entry = Entry::from_path(&layout.reset_ticket())?;
     entry.discard()?;
     entry.write(attributes, |file| file.write_all(ticket.expose().as_bytes()))?;
     Ok(())

@@ -89,7 +89,7 @@ pub(super) async fn perform(
     when: When,
     identity: impl AsyncFnOnce(&Session) -> Result<HardwareIdentity, Failure>,
 ) -> Result<RoundEnd, Failure> {
-    session.pacer.before_round().await;
+    session.pacer.wait_for_round().await;
     let context = session.context()?;
     let key = handshake::key_file::device_key(&context.layout, &session.entropy)?;
     // A fetch that a power cut interrupted comes first. If it fails, the check-in may bring something

@@ -27,8 +27,8 @@ const LONGEST_REST: Duration = Duration::from_mins(10);
 /// As with the units, the server is asked at once when the process begins, and after that when a check-in
 /// is due: the result of an installation is no reason to ask again.
 pub(crate) async fn run(session: &mut Session, once: bool) -> Result<Exit, Exit> {
-    session.console.ready();
-    session.console.done("boot");
+    session.console.notify_ready();
+    session.console.record_stage("boot");
     let _lock = match session.lock_exchange() {
         Ok(Some(lock)) => lock,
         Ok(None) => return stop(session, &DeviceFault::Busy.into()),
@@ -38,7 +38,7 @@ pub(crate) async fn run(session: &mut Session, once: bool) -> Result<Exit, Exit>
         Ok(identity) => identity,
         Err(failure) => return stop(session, &failure),
     };
-    session.console.done("identity");
+    session.console.record_stage("identity");
     let mut when = When::AtOnce;
     loop {
         match turn(session, &identity, when).await {
@@ -84,14 +84,14 @@ async fn turn(session: &mut Session, identity: &HardwareIdentity, when: When) ->
     let exit = match applied {
         Ok(Applied::NotManaged) if passing => return Err(DeviceFault::RolledBack.into()),
         Err(failure) if failure.disposition() == Disposition::Retry => return Err(failure),
-        Err(failure) => Exit::of(&failure),
+        Err(failure) => Exit::from_failure(&failure),
         Ok(_) if is_managed => Exit::Done,
         Ok(_) => Exit::Administrator,
     };
     match ended {
         RoundEnd::Granted => Ok(Turn::Again),
         RoundEnd::Rest(pause) => {
-            session.console.done("report");
+            session.console.record_stage("report");
             say_result(session, &ledger)?;
             Ok(Turn::Rest { pause, exit })
         }

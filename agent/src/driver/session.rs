@@ -89,7 +89,7 @@ impl Session {
             }
             _ => {
                 self.console.say(Situation::Stopped { failure, identity });
-                Err(Exit::of(failure))
+                Err(Exit::from_failure(failure))
             }
         }
     }
@@ -164,6 +164,6 @@ impl Session {
 
     /// Returns the time for reports.
     pub(super) fn now(context: &BootContext) -> unbox_common::timestamp::Timestamp {
-        context.time().now.max(clock::built())
+        context.time().now.max(clock::build_date())
     }
 }

@@ -37,7 +37,7 @@ pub(crate) async fn identity(session: &mut Session) -> Result<Exit, Exit> {
 fn mark_machine(session: &Session, identity: &HardwareIdentity) -> Result<(), DeviceFault> {
     let path = session.layout.other_machine_marker();
     let enrolled = ledger::io::read(&session.layout).ok().and_then(|ledger| ledger.machine);
-    if enrolled.is_some_and(|machine| machine.is_other_than(&Machine::of(identity))) {
+    if enrolled.is_some_and(|machine| machine.is_other_than(&Machine::from_identity(identity))) {
         files::replace(&path, b"", files::PUBLIC_FILE)?;
     } else {
         files::discard(&path)?;
@@ -61,7 +61,7 @@ pub(crate) fn medium(folder: &Path) -> Result<Exit, Exit> {
         .as_fd()
         .try_clone_to_owned()
         .map_err(|source| FilesError::Read { path: "/dev/stdin".into(), source })
-        .and_then(|volume| boot::io::take_in(volume.into(), folder));
+        .and_then(|volume| boot::io::read_medium(volume.into(), folder));
     match handed_on {
         Ok(Found::Token(_)) => tracing::info!("a token was found"),
         Ok(Found::NotUsed(why)) => tracing::warn!(why, "the medium is not used"),
@@ -75,7 +75,7 @@ pub(crate) fn medium(folder: &Path) -> Result<Exit, Exit> {
 
 /// Runs `stage handshake`: with the network, without root. Ends when there is a grant.
 pub(crate) async fn handshake(session: &mut Session) -> Result<Exit, Exit> {
-    session.console.ready();
+    session.console.notify_ready();
     let _lock = match session.lock_exchange() {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(at_rest(session, "Another process of the agent is at work.")),
@@ -166,7 +166,7 @@ fn at_rest(session: &mut Session, why: &str) -> Exit {
 
 pub(super) fn stop(session: &mut Session, failure: &Failure) -> Result<Exit, Exit> {
     session.console.say(Situation::Stopped { failure, identity: None });
-    Err(Exit::of(failure))
+    Err(Exit::from_failure(failure))
 }
 
 /// Tells systemd that the boot need not wait any longer.

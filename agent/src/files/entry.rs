@@ -81,7 +81,7 @@ pub trait Faults: Send + Sync {
     ///
     /// # Errors
     /// The error that the operation fails with.
-    fn before(&self, operation: Operation) -> io::Result<()>;
+    fn check(&self, operation: Operation) -> io::Result<()>;
 }
 
 /// A hook that lets every operation take place.
@@ -89,7 +89,7 @@ pub trait Faults: Send + Sync {
 pub struct NoFaults;
 
 impl Faults for NoFaults {
-    fn before(&self, _operation: Operation) -> io::Result<()> {
+    fn check(&self, _operation: Operation) -> io::Result<()> {
         Ok(())
     }
 }
@@ -105,7 +105,7 @@ pub struct Entry {
 impl Attributes {
     /// Returns attributes with these permissions, owned by the agent's user.
     #[must_use]
-    pub const fn of_mode(mode: u32) -> Self {
+    pub const fn with_mode(mode: u32) -> Self {
         Self { mode, owner: None }
     }
 }
@@ -113,7 +113,7 @@ impl Attributes {
 impl Entry {
     /// Opens the directory of a plain path; links on the path are followed, one in the last component is
     /// not.
-    pub fn of(path: &Path) -> Result<Self, FilesError> {
+    pub fn from_path(path: &Path) -> Result<Self, FilesError> {
         let parent = match path.parent() {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
@@ -143,15 +143,15 @@ impl Entry {
     /// Returns the kind of object that exists now.
     pub fn status(&self) -> Result<Status, FilesError> {
         match self.stat(&self.name) {
-            Ok(stat) => Ok(status_of(&stat)),
+            Ok(stat) => Ok(to_status(&stat)),
             Err(Errno::ENOENT) => Ok(Status::Absent),
-            Err(errno) => Err(self.unreadable(errno.into())),
+            Err(errno) => Err(self.read_error(errno.into())),
         }
     }
 
     /// Returns the target of the symbolic link.
     pub fn link_target(&self) -> Result<OsString, FilesError> {
-        readlinkat(&*self.directory, self.name.as_os_str()).map_err(|errno| self.unreadable(errno.into()))
+        readlinkat(&*self.directory, self.name.as_os_str()).map_err(|errno| self.read_error(errno.into()))
     }
 
     /// Opens the regular file for reading; `None` if it does not exist.
@@ -162,13 +162,13 @@ impl Entry {
                 let file = File::from(fd);
                 match file.metadata() {
                     Ok(metadata) if metadata.is_file() => Ok(Some(file)),
-                    Ok(_) => Err(self.blocked("it is not a regular file")),
-                    Err(source) => Err(self.unreadable(source)),
+                    Ok(_) => Err(self.blocked_error("it is not a regular file")),
+                    Err(source) => Err(self.read_error(source)),
                 }
             }
             Err(Errno::ENOENT) => Ok(None),
-            Err(Errno::ELOOP) => Err(self.blocked("it is a symbolic link")),
-            Err(errno) => Err(self.unreadable(errno.into())),
+            Err(Errno::ELOOP) => Err(self.blocked_error("it is a symbolic link")),
+            Err(errno) => Err(self.read_error(errno.into())),
         }
     }
 
@@ -188,23 +188,23 @@ impl Entry {
         self.clear()?;
         let new_name = self.staged_name();
         let write = || {
-            self.faults.before(Operation::Create)?;
+            self.faults.check(Operation::Create)?;
             let flags =
                 OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let owner_only = Mode::S_IRUSR | Mode::S_IWUSR;
             let mut file = File::from(openat(&*self.directory, new_name.as_os_str(), flags, owner_only)?);
             contents(&mut file)?;
             set_attributes(&file, attributes)?;
-            self.faults.before(Operation::Sync)?;
+            self.faults.check(Operation::Sync)?;
             file.sync_all()
         };
-        self.published(write(), &new_name)
+        self.publish_staged(write(), &new_name)
     }
 
     /// Appends bytes to the file, durably. If that fails, the file keeps its length.
     pub fn append(&self, bytes: &[u8]) -> Result<(), FilesError> {
         let append = || {
-            self.faults.before(Operation::Append)?;
+            self.faults.check(Operation::Append)?;
             let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let mut file = File::from(openat(&*self.directory, self.name.as_os_str(), flags, Mode::empty())?);
             let length = file.metadata()?.len();
@@ -214,65 +214,65 @@ impl Entry {
             }
             appended
         };
-        append().map_err(|source| self.unwritable(source))
+        append().map_err(|source| self.write_error(source))
     }
 
     /// Makes the name of a new file durable.
     pub fn keep_name(&self) -> Result<(), FilesError> {
-        self.sync_directory().map_err(|source| self.unwritable(source))
+        self.sync_directory().map_err(|source| self.write_error(source))
     }
 
     /// Truncates the file to `length` bytes, durably.
-    pub fn cut(&self, length: u64) -> Result<(), FilesError> {
+    pub fn truncate(&self, length: u64) -> Result<(), FilesError> {
         let cut = || {
-            self.faults.before(Operation::Append)?;
+            self.faults.check(Operation::Append)?;
             let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let file = File::from(openat(&*self.directory, self.name.as_os_str(), flags, Mode::empty())?);
             file.set_len(length)?;
             file.sync_data()
         };
-        cut().map_err(|source| self.unwritable(source))
+        cut().map_err(|source| self.write_error(source))
     }
 
     /// Makes a file that only reserves room on the disk.
     pub fn set_aside(&self, bytes: u64) -> Result<(), FilesError> {
-        self.write(Attributes::of_mode(super::PRIVATE_FILE), |file| {
+        self.write(Attributes::with_mode(super::PRIVATE_FILE), |file| {
             let bytes = i64::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
             posix_fallocate(&*file, 0, bytes.max(1)).map_err(io::Error::from)
         })
     }
 
     /// Makes a symbolic link atomically, replacing an existing file or link.
-    pub fn symlink(&self, target: &OsStr) -> Result<(), FilesError> {
+    pub fn make_symlink(&self, target: &OsStr) -> Result<(), FilesError> {
         self.clear()?;
         let staged = self.staged_name();
         let link = || {
-            self.faults.before(Operation::Symlink)?;
+            self.faults.check(Operation::Symlink)?;
             symlinkat(target, &*self.directory, staged.as_os_str()).map_err(io::Error::from)
         };
-        self.published(link(), &staged)
+        self.publish_staged(link(), &staged)
     }
 
     /// Renames the file `from` of the same directory to this name.
-    pub(super) fn take(&self, from: &OsStr) -> Result<(), FilesError> {
-        self.rename_from(from).map_err(|source| self.unwritable(source))
+    pub(super) fn replace_with(&self, from: &OsStr) -> Result<(), FilesError> {
+        self.rename_from(from).map_err(|source| self.write_error(source))
     }
 
     /// Makes the directory, or sets the attributes of an existing one.
     pub fn make_directory(&self, attributes: Attributes) -> Result<(), FilesError> {
         let make = || {
-            self.faults.before(Operation::MakeDirectory)?;
+            self.faults.check(Operation::MakeDirectory)?;
             match mkdirat(&*self.directory, self.name.as_os_str(), Mode::S_IRWXU) {
                 Ok(()) | Err(Errno::EEXIST) => (),
                 Err(errno) => return Err(errno.into()),
             }
-            self.faults.before(Operation::Attributes)?;
+            self.faults.check(Operation::Attributes)?;
             let made = self.open_directory()?;
             set_attributes(&made, attributes)?;
             fsync(&made)?;
             self.sync_directory()
         };
-        make().map_err(|source| self.unwritable(source))
+        make().map_err(|source| self.write_error(source))
     }
 
     /// Removes the object, durably: a file, a link or an empty directory.
@@ -286,25 +286,25 @@ impl Entry {
             Status::File(..) | Status::Symlink | Status::Special => UnlinkatFlags::NoRemoveDir,
         };
         let remove = || {
-            self.faults.before(Operation::Remove)?;
+            self.faults.check(Operation::Remove)?;
             match unlinkat(&*self.directory, self.name.as_os_str(), flag) {
                 Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EBUSY) => self.sync_directory(),
                 Err(errno) => Err(errno.into()),
             }
         };
-        remove().map_err(|source| self.unwritable(source))
+        remove().map_err(|source| self.write_error(source))
     }
 
     /// Removes the staging file that an interrupted write left behind.
     pub fn clear(&self) -> Result<(), FilesError> {
-        self.put_away(&self.staged_name())
+        self.remove_or_rename(&self.staged_name())
     }
 
     /// Removes whatever has this name. A directory that is not empty is renamed instead, so that its size
     /// does not matter.
     pub fn discard(&self) -> Result<(), FilesError> {
         self.clear()?;
-        self.put_away(&self.name)
+        self.remove_or_rename(&self.name)
     }
 
     /// Discards the object, unless a file can replace it.
@@ -315,13 +315,13 @@ impl Entry {
         }
     }
 
-    fn put_away(&self, name: &OsStr) -> Result<(), FilesError> {
+    fn remove_or_rename(&self, name: &OsStr) -> Result<(), FilesError> {
         if self.stat(name).is_err() {
             return Ok(());
         }
         let remove = |flag| unlinkat(&*self.directory, name, flag);
-        let put_away = || {
-            self.faults.before(Operation::Remove)?;
+        let remove_or_rename = || {
+            self.faults.check(Operation::Remove)?;
             match remove(UnlinkatFlags::NoRemoveDir) {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(Errno::EISDIR) => match remove(UnlinkatFlags::RemoveDir) {
@@ -332,7 +332,7 @@ impl Entry {
             }
             self.sync_directory()
         };
-        put_away().map_err(|source| self.unwritable(source))
+        remove_or_rename().map_err(|source| self.write_error(source))
     }
 
     /// Renames to an unguessable name, so that the owner of the directory cannot take it beforehand.
@@ -343,26 +343,26 @@ impl Entry {
     }
 
     /// Renames the staged file, or removes it if staging failed.
-    fn published(&self, staging: io::Result<()>, staged: &OsStr) -> Result<(), FilesError> {
-        let published = staging.and_then(|()| self.rename_from(staged));
-        published.map_err(|source| {
-            if self.faults.before(Operation::Remove).is_ok() {
+    fn publish_staged(&self, staging: io::Result<()>, staged: &OsStr) -> Result<(), FilesError> {
+        let result = staging.and_then(|()| self.rename_from(staged));
+        result.map_err(|source| {
+            if self.faults.check(Operation::Remove).is_ok() {
                 // The first failure is the one to report; the next write clears the leftovers.
                 let _ = unlinkat(&*self.directory, staged, UnlinkatFlags::NoRemoveDir);
             }
-            self.unwritable(source)
+            self.write_error(source)
         })
     }
 
     /// Renames the object to its staging name, which hides it atomically until it is cleared.
     pub(super) fn hide(&self) -> io::Result<()> {
-        self.faults.before(Operation::Rename)?;
+        self.faults.check(Operation::Rename)?;
         renameat(&*self.directory, self.name.as_os_str(), &*self.directory, self.staged_name().as_os_str())?;
         self.sync_directory()
     }
 
-    pub(super) fn before(&self, operation: Operation) -> io::Result<()> {
-        self.faults.before(operation)
+    pub(super) fn check(&self, operation: Operation) -> io::Result<()> {
+        self.faults.check(operation)
     }
 
     pub(super) fn directory(&self) -> &OwnedFd {
@@ -370,13 +370,13 @@ impl Entry {
     }
 
     pub(super) fn rename_from(&self, from: &OsStr) -> io::Result<()> {
-        self.faults.before(Operation::Rename)?;
+        self.faults.check(Operation::Rename)?;
         renameat(&*self.directory, from, &*self.directory, self.name.as_os_str())?;
         self.sync_directory()
     }
 
     pub(super) fn sync_directory(&self) -> io::Result<()> {
-        self.faults.before(Operation::SyncDirectory)?;
+        self.faults.check(Operation::SyncDirectory)?;
         fsync(&*self.directory).map_err(io::Error::from)
     }
 
@@ -396,20 +396,20 @@ impl Entry {
         OsString::from(format!(".unbox-{}", digest.get(..16).unwrap_or_default()))
     }
 
-    fn blocked(&self, why: &'static str) -> FilesError {
+    fn blocked_error(&self, why: &'static str) -> FilesError {
         FilesError::Blocked { path: self.path.clone(), why }
     }
 
-    fn unreadable(&self, source: io::Error) -> FilesError {
+    fn read_error(&self, source: io::Error) -> FilesError {
         FilesError::Read { path: self.path.clone(), source }
     }
 
-    pub(super) fn unwritable(&self, source: io::Error) -> FilesError {
+    pub(super) fn write_error(&self, source: io::Error) -> FilesError {
         FilesError::Write { path: self.path.clone(), source }
     }
 }
 
-fn status_of(stat: &FileStat) -> Status {
+fn to_status(stat: &FileStat) -> Status {
     let attributes =
         Attributes { mode: stat.st_mode & 0o7777, owner: Some(Owner { uid: stat.st_uid, gid: stat.st_gid }) };
     match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {

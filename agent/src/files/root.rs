@@ -38,7 +38,7 @@ impl Root {
     }
 
     /// Opens another directory, with the same fault hook.
-    pub fn beside(&self, path: &Path) -> Result<Self, FilesError> {
+    pub fn open_other(&self, path: &Path) -> Result<Self, FilesError> {
         Ok(Self::open(path)?.with_faults(Arc::clone(&self.faults)))
     }
 
@@ -55,8 +55,8 @@ impl Root {
     }
 
     /// Calls the fault hook, for changes not made through an [`Entry`].
-    pub fn before(&self, operation: Operation) -> io::Result<()> {
-        self.faults.before(operation)
+    pub fn check(&self, operation: Operation) -> io::Result<()> {
+        self.faults.check(operation)
     }
 
     /// Returns the entry of a name directly below the root.
@@ -101,7 +101,7 @@ impl Root {
         }
         let mut resolved = String::new();
         for part in walk.passed.iter().map(|(name, _)| name).chain(&walk.left) {
-            let part = part.to_str().ok_or_else(|| walk.blocked("a name on the way is not UTF-8"))?;
+            let part = part.to_str().ok_or_else(|| walk.blocked_error("a name on the way is not UTF-8"))?;
             resolved.push('/');
             resolved.push_str(part);
         }
@@ -152,36 +152,36 @@ impl<'a> Walk<'a> {
         let here = self.passed.last().map_or(&self.root.directory, |(_, directory)| directory);
         let stat = match fstatat(&**here, part, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
-            Err(Errno::ENOENT) => return self.missing(part),
-            Err(errno) => return Err(self.unreadable(errno)),
+            Err(Errno::ENOENT) => return self.finish_missing(part),
+            Err(errno) => return Err(self.read_error(errno)),
         };
         if !is_safe_transition(self.owner, stat.st_uid) {
-            return Err(self.blocked("an ordinary user's directory or link leads to it"));
+            return Err(self.blocked_error("an ordinary user's directory or link leads to it"));
         }
         self.owner = Some(stat.st_uid);
         if last {
-            return self.missing(part);
+            return self.finish_missing(part);
         }
         match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
             SFlag::S_IFDIR => {
                 let next = openat(&**here, part, DIRECTORY, Mode::empty())
-                    .map_err(|errno| self.unreadable(errno))?;
+                    .map_err(|errno| self.read_error(errno))?;
                 self.passed.push((part.to_owned(), Arc::new(next)));
                 Ok(Step::Taken)
             }
             SFlag::S_IFLNK => {
-                let target = readlinkat(&**here, part).map_err(|errno| self.unreadable(errno))?;
+                let target = readlinkat(&**here, part).map_err(|errno| self.read_error(errno))?;
                 self.follow(&target)?;
                 Ok(Step::Taken)
             }
-            _ => Err(self.blocked("a file is where a directory should be")),
+            _ => Err(self.blocked_error("a file is where a directory should be")),
         }
     }
 
     fn follow(&mut self, target: &OsStr) -> Result<(), FilesError> {
         self.links += 1;
         if self.links > MAX_LINKS {
-            return Err(self.blocked("too many symbolic links"));
+            return Err(self.blocked_error("too many symbolic links"));
         }
         if target.as_bytes().starts_with(b"/") {
             self.passed.clear();
@@ -194,20 +194,20 @@ impl<'a> Walk<'a> {
     }
 
     /// Handles a missing component: the rest of the path is taken literally.
-    fn missing(&mut self, part: &OsStr) -> Result<Step, FilesError> {
+    fn finish_missing(&mut self, part: &OsStr) -> Result<Step, FilesError> {
         self.left.push_front(part.to_owned());
         let odd = |part: &OsString| matches!(part.as_bytes(), b"" | b"." | b"..");
         if self.left.iter().any(odd) {
-            return Err(self.blocked("a symbolic link on the way leads nowhere"));
+            return Err(self.blocked_error("a symbolic link on the way leads nowhere"));
         }
         Ok(Step::Missing)
     }
 
-    fn blocked(&self, why: &'static str) -> FilesError {
+    fn blocked_error(&self, why: &'static str) -> FilesError {
         FilesError::Blocked { path: self.shown.clone(), why }
     }
 
-    fn unreadable(&self, errno: Errno) -> FilesError {
+    fn read_error(&self, errno: Errno) -> FilesError {
         FilesError::Read { path: self.shown.clone(), source: errno.into() }
     }
 }

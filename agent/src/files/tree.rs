@@ -35,25 +35,25 @@ impl<'a> NewTree<'a> {
     pub fn begin(entry: &'a Entry, owner: Option<Owner>) -> Result<Self, FilesError> {
         clear(entry)?;
         let begin = || {
-            entry.before(Operation::MakeDirectory)?;
+            entry.check(Operation::MakeDirectory)?;
             let staged = entry.staged_name();
             mkdirat(entry.directory(), staged.as_os_str(), Mode::S_IRWXU)?;
             openat(entry.directory(), staged.as_os_str(), DIRECTORY, Mode::empty()).map_err(io::Error::from)
         };
-        let top = begin().map_err(|source| entry.unwritable(source))?;
+        let top = begin().map_err(|source| entry.write_error(source))?;
         Ok(Self { entry, top, owner })
     }
 
     /// Makes a directory and its parents.
-    pub fn directory(&self, path: &RelativePath, mode: u32) -> io::Result<()> {
-        self.entry.before(Operation::MakeDirectory)?;
+    pub fn make_directory(&self, path: &RelativePath, mode: u32) -> io::Result<()> {
+        self.entry.check(Operation::MakeDirectory)?;
         let directory = self.enter(path.as_str().split('/'))?;
         set_attributes(&directory, self.attributes(mode))
     }
 
     /// Writes a regular file that must not exist yet.
-    pub fn file(&self, path: &RelativePath, mode: u32, contents: &mut impl Read) -> io::Result<()> {
-        self.entry.before(Operation::Create)?;
+    pub fn write_file(&self, path: &RelativePath, mode: u32, contents: &mut impl Read) -> io::Result<()> {
+        self.entry.check(Operation::Create)?;
         let (parent, name) = self.parent(path)?;
         let private = Mode::S_IRUSR | Mode::S_IWUSR;
         let mut file = File::from(openat(&parent, name, NEW_FILE, private)?);
@@ -62,8 +62,8 @@ impl<'a> NewTree<'a> {
     }
 
     /// Makes a symbolic link that must not exist yet.
-    pub fn symlink(&self, path: &RelativePath, target: &str) -> io::Result<()> {
-        self.entry.before(Operation::Symlink)?;
+    pub fn make_symlink(&self, path: &RelativePath, target: &str) -> io::Result<()> {
+        self.entry.check(Operation::Symlink)?;
         let (parent, name) = self.parent(path)?;
         symlinkat(target, &parent, name).map_err(io::Error::from)
     }
@@ -72,11 +72,11 @@ impl<'a> NewTree<'a> {
     pub fn publish(self) -> Result<(), FilesError> {
         let publish = || {
             set_attributes(&self.top, self.attributes(super::PUBLIC_DIRECTORY))?;
-            self.entry.before(Operation::Sync)?;
+            self.entry.check(Operation::Sync)?;
             syncfs(&self.top)?;
             self.entry.rename_from(&self.entry.staged_name())
         };
-        publish().map_err(|source| self.entry.unwritable(source))
+        publish().map_err(|source| self.entry.write_error(source))
     }
 
     fn parent<'p>(&self, path: &'p RelativePath) -> io::Result<(OwnedFd, &'p str)> {
@@ -112,7 +112,7 @@ impl<'a> NewTree<'a> {
 pub fn remove(entry: &Entry) -> Result<(), FilesError> {
     clear(entry)?;
     if matches!(entry.status()?, Status::Directory(_)) {
-        entry.hide().map_err(|source| entry.unwritable(source))?;
+        entry.hide().map_err(|source| entry.write_error(source))?;
         clear(entry)?;
     }
     Ok(())
@@ -125,11 +125,11 @@ pub fn clear(entry: &Entry) -> Result<(), FilesError> {
         if staged.symlink_metadata().is_err() {
             return Ok(());
         }
-        entry.before(Operation::Remove)?;
+        entry.check(Operation::Remove)?;
         std::fs::remove_dir_all(&staged)?;
         entry.sync_directory()
     };
-    remove().map_err(|source| entry.unwritable(source))
+    remove().map_err(|source| entry.write_error(source))
 }
 
 #[cfg(test)]
@@ -148,11 +148,11 @@ mod tests {
     #[test]
     fn a_tree_appears_whole_and_goes_whole() {
         let directory = tempfile::tempdir().unwrap();
-        let entry = Entry::of(&directory.path().join("tree")).unwrap();
+        let entry = Entry::from_path(&directory.path().join("tree")).unwrap();
         let tree = NewTree::begin(&entry, None).unwrap();
-        tree.file(&path("bin/dpc"), 0o755, &mut &b"#!"[..]).unwrap();
-        tree.directory(&path("bin"), 0o750).unwrap();
-        tree.symlink(&path("dpc"), "bin/dpc").unwrap();
+        tree.write_file(&path("bin/dpc"), 0o755, &mut &b"#!"[..]).unwrap();
+        tree.make_directory(&path("bin"), 0o750).unwrap();
+        tree.make_symlink(&path("dpc"), "bin/dpc").unwrap();
         assert!(!directory.path().join("tree").exists());
         tree.publish().unwrap();
         assert_eq!(std::fs::read(directory.path().join("tree/dpc")).unwrap(), b"#!");
@@ -164,9 +164,9 @@ mod tests {
     #[test]
     fn an_abandoned_tree_is_cleared_by_the_next() {
         let directory = tempfile::tempdir().unwrap();
-        let entry = Entry::of(&directory.path().join("tree")).unwrap();
+        let entry = Entry::from_path(&directory.path().join("tree")).unwrap();
         let first = NewTree::begin(&entry, None).unwrap();
-        first.file(&path("old"), 0o644, &mut &b""[..]).unwrap();
+        first.write_file(&path("old"), 0o644, &mut &b""[..]).unwrap();
         drop(first);
         NewTree::begin(&entry, None).unwrap().publish().unwrap();
         assert_eq!(names(&directory.path().join("tree")), 0);
@@ -175,13 +175,13 @@ mod tests {
     #[test]
     fn nothing_is_written_through_a_link_or_twice() {
         let directory = tempfile::tempdir().unwrap();
-        let entry = Entry::of(&directory.path().join("tree")).unwrap();
+        let entry = Entry::from_path(&directory.path().join("tree")).unwrap();
         let tree = NewTree::begin(&entry, None).unwrap();
-        tree.symlink(&path("link"), "/etc").unwrap();
-        assert!(tree.file(&path("link/passwd"), 0o644, &mut &b""[..]).is_err());
-        assert!(tree.file(&path("link"), 0o644, &mut &b""[..]).is_err());
-        tree.file(&path("a"), 0o644, &mut &b""[..]).unwrap();
-        assert!(tree.file(&path("a"), 0o644, &mut &b""[..]).is_err());
-        assert!(tree.file(&path("a/b"), 0o644, &mut &b""[..]).is_err());
+        tree.make_symlink(&path("link"), "/etc").unwrap();
+        assert!(tree.write_file(&path("link/passwd"), 0o644, &mut &b""[..]).is_err());
+        assert!(tree.write_file(&path("link"), 0o644, &mut &b""[..]).is_err());
+        tree.write_file(&path("a"), 0o644, &mut &b""[..]).unwrap();
+        assert!(tree.write_file(&path("a"), 0o644, &mut &b""[..]).is_err());
+        assert!(tree.write_file(&path("a/b"), 0o644, &mut &b""[..]).is_err());
     }
 }

@@ -40,7 +40,7 @@ impl Within {
     pub fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
         let shown = self.path.join(path.strip_prefix("/").unwrap_or(path));
         // Without O_NONBLOCK, a FIFO in place of the file would block the agent indefinitely.
-        match self.opened(path, OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK) {
+        match self.open_path(path, OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK) {
             Ok(file) => read_all(File::from(file), &shown, limit).map(Some),
             Err(Errno::ENOENT) => Ok(None),
             Err(errno) => Err(FilesError::Read { path: shown, source: errno.into() }),
@@ -49,8 +49,8 @@ impl Within {
 
     /// Whether such a folder or file exists, or an obstacle keeps us from finding out.
     #[must_use]
-    pub fn has(&self, path: &Path) -> bool {
-        !matches!(self.opened(path, OFlag::O_PATH), Err(Errno::ENOENT))
+    pub fn exists(&self, path: &Path) -> bool {
+        !matches!(self.open_path(path, OFlag::O_PATH), Err(Errno::ENOENT))
     }
 
     /// Returns up to `most` names in a folder, sorted; none if the folder does not exist.
@@ -58,7 +58,7 @@ impl Within {
     /// # Errors
     /// If the folder exists but cannot be listed.
     pub fn names(&self, folder: &Path, most: usize) -> io::Result<Vec<String>> {
-        let opened = match self.opened(folder, OFlag::O_DIRECTORY) {
+        let opened = match self.open_path(folder, OFlag::O_DIRECTORY) {
             Ok(opened) => opened,
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(Vec::new()),
             Err(errno) => return Err(errno.into()),
@@ -75,7 +75,7 @@ impl Within {
     /// own root they resolve like that anyway, and that is the root our units read: systemd makes the
     /// kernel return ENOSYS for openat2 in any unit with `RestrictSUIDSGID=`, because seccomp filters
     /// cannot inspect its arguments.
-    fn opened(&self, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
+    fn open_path(&self, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | flags;
         if self.path == Path::new("/") {
             let below = path.strip_prefix("/").unwrap_or(path);
@@ -128,7 +128,7 @@ mod tests {
         for (path, there) in
             [("/etc", true), ("/inside", true), ("/round", true), ("/up", false), ("/a/b", false)]
         {
-            assert_eq!(unit.has(path.as_ref()), there, "{path}");
+            assert_eq!(unit.exists(path.as_ref()), there, "{path}");
         }
         assert_eq!(unit.names("/inside".as_ref(), 8).unwrap(), ["linked", "serial"]);
         assert_eq!(unit.names("/inside".as_ref(), 1).unwrap().len(), 1);

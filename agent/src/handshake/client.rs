@@ -142,7 +142,7 @@ impl Client {
     /// [`Failure`], by the party at fault.
     pub async fn post(&self, to: Url, message: Vec<u8>, limit: usize) -> Result<Vec<u8>, Failure> {
         if let Some(pacer) = &self.pacer {
-            pacer.before_message().await;
+            pacer.wait_for_message().await;
         }
         let sent = self
             .http
@@ -156,7 +156,7 @@ impl Client {
         if let (Some(pacer), Err(error)) = (&self.pacer, &sent)
             && error.is_connect()
         {
-            pacer.unsent();
+            pacer.uncount();
         }
         let response = accepted(sent.map_err(|error| self.failed(error))?).await?;
         if response.status() != StatusCode::OK {
@@ -385,7 +385,7 @@ mod tests {
             b"\x15\x03\x03\x00\x02\x02\x2d",
             b"\x15\x03\x03\x00\x02\x02\x31",
         ] {
-            let server = TestServer::without_tls(alert);
+            let server = TestServer::start_without_tls(alert);
             let context = server.context(Layout::new("/"));
             let settings = ClientSettings {
                 time: TrustedTime { now: NOW, skew: None },
@@ -393,7 +393,7 @@ mod tests {
                 ..ClientSettings::of(&context)
             };
             let client = Client::new(&settings).unwrap();
-            let to = context.server().unwrap().at("/device/v1/check-in");
+            let to = context.server().unwrap().endpoint("/device/v1/check-in");
             let failed = client.post(to, Vec::new(), 1).await.unwrap_err();
             assert_eq!(failed.kind(), "tls_failed");
         }

@@ -52,7 +52,7 @@ pub async fn enroll(
     };
     let unsendable = |source| Misbehaviour::Unreadable { what: "own message", source };
     let (hello, next) = start.hello().map_err(unsendable)?;
-    let challenge = client.post(server.at(HELLO_PATH), hello, MAX_CHALLENGE_BYTES).await?;
+    let challenge = client.post(server.endpoint(HELLO_PATH), hello, MAX_CHALLENGE_BYTES).await?;
     let prove = next.handle(&challenge)?;
     let signature = key.sign(prove.transcript(), entropy)?;
     let evidence = match (key.tpm(), prove.credential()) {
@@ -62,7 +62,7 @@ pub async fn enroll(
         _ => None,
     };
     let (prove, next) = prove.signed(signature, evidence).map_err(unsendable)?;
-    let grant = client.post(server.at(PROVE_PATH), prove, MAX_GRANT_BYTES).await?;
+    let grant = client.post(server.endpoint(PROVE_PATH), prove, MAX_GRANT_BYTES).await?;
     Ok(next.handle(&grant)?)
 }
 
@@ -219,7 +219,7 @@ mod tests {
             (OLD_HELLO, "tls_failed"),
             (b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n", "tls_failed"),
         ] {
-            assert_eq!(kind_of(&TestServer::without_tls(bytes)).await, expected, "{bytes:?}");
+            assert_eq!(kind_of(&TestServer::start_without_tls(bytes)).await, expected, "{bytes:?}");
         }
     }
 

@@ -157,7 +157,7 @@ impl DeviceKey {
                 .map_err(|_| KeyError::Sign(NoEntropy)),
             // Checked before TLS begins: a signature that fails during the handshake shows only as "no
             // connection".
-            Held::InTpm(key) if key.is_here()? => Ok(Arc::new(TlsKey(Arc::clone(key)))),
+            Held::InTpm(key) if key.is_in_this_tpm()? => Ok(Arc::new(TlsKey(Arc::clone(key)))),
             Held::InTpm(_) => Err(TpmError::OtherTpm.into()),
         }
     }

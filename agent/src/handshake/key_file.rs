@@ -52,7 +52,7 @@ pub fn device_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyEr
     let owner = exchange.metadata().map_err(|source| FilesError::Read { path: exchange, source })?;
     let owner = Some(Owner { uid: owner.uid(), gid: owner.gid() });
     let attributes = Attributes { mode: files::PRIVATE_FILE, owner };
-    Entry::of(&layout.device_key())?.write(attributes, |file| file.write_all(text.expose().as_bytes()))?;
+    Entry::from_path(&layout.device_key())?.write(attributes, |file| file.write_all(text.expose().as_bytes()))?;
     Ok(key)
 }
 
@@ -66,7 +66,7 @@ pub fn device_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyEr
 pub fn bind_to_machine(layout: &Layout, identity: &HardwareIdentity) -> Result<bool, FilesError> {
     make_exchange(layout)?;
     let known = machine(layout)?;
-    let is_other = known.as_ref().is_some_and(|machine| machine.is_other_than(&Machine::of(identity)));
+    let is_other = known.as_ref().is_some_and(|machine| machine.is_other_than(&Machine::from_identity(identity)));
     if is_other {
         // The key goes last, apart from its machine: until it is gone, a power cut does not change the
         // verdict.
@@ -101,12 +101,12 @@ pub fn machine(layout: &Layout) -> Result<Option<Machine>, FilesError> {
 /// [`FilesError`].
 pub fn note_machine(layout: &Layout, identity: &HardwareIdentity) -> Result<(), FilesError> {
     let path = layout.machine();
-    let json = serde_json::to_vec(&Machine::of(identity))
+    let json = serde_json::to_vec(&Machine::from_identity(identity))
         .map_err(|error| FilesError::Write { path: path.clone(), source: error.into() })?;
     let exchange = layout.exchange();
     let owner = exchange.metadata().map_err(|source| FilesError::Read { path: exchange, source })?;
     let owner = Some(Owner { uid: owner.uid(), gid: owner.gid() });
-    let entry = Entry::of(&path)?;
+    let entry = Entry::from_path(&path)?;
     if !matches!(entry.status()?, Status::Absent | Status::File(..)) {
         entry.discard()?;
     }
@@ -126,7 +126,7 @@ fn stored_key(layout: &Layout, entropy: &Entropy) -> Result<Option<DeviceKey>, K
         Err(error) => return Err(error.into()),
     };
     let text = Secret::new(String::from_utf8_lossy(&text).into_owned());
-    if let Status::File(attributes, _) = Entry::of(&path)?.status()?
+    if let Status::File(attributes, _) = Entry::from_path(&path)?.status()?
         && attributes.mode & 0o007 != 0
     {
         return Err(KeyError::Exposed(path));
@@ -166,7 +166,7 @@ pub fn held_key(layout: &Layout, entropy: &Entropy) -> Result<Option<DevicePubli
         Err(error) => return Err(error),
     };
     match key.tpm() {
-        Some(tpm) if !tpm.is_here()? => Err(TpmError::OtherTpm.into()),
+        Some(tpm) if !tpm.is_in_this_tpm()? => Err(TpmError::OtherTpm.into()),
         _ => Ok(Some(key.public().clone())),
     }
 }
@@ -201,7 +201,7 @@ pub fn is_unusable(layout: &Layout, entropy: &Entropy) -> bool {
     match stored_key(layout, entropy) {
         Ok(None) => false,
         Ok(Some(key)) => {
-            key.tpm().is_some_and(|tpm| matches!(tpm.is_here(), Ok(false) | Err(TpmError::Absent)))
+            key.tpm().is_some_and(|tpm| matches!(tpm.is_in_this_tpm(), Ok(false) | Err(TpmError::Absent)))
         }
         Err(_) => true,
     }

@@ -100,7 +100,7 @@ mod tests {
             candidate(IdentifierKind::Model, model),
         ];
         let facts = Facts { manufactured: manufactured.map(str::to_owned), ..Facts::default() };
-        Survey { facts, ..Survey::of(candidates, Vec::new(), Vec::new()) }
+        Survey { facts, ..Survey::from_candidates(candidates, Vec::new(), Vec::new()) }
     }
 
     #[test]

@@ -21,8 +21,8 @@ pub mod vpd;
 mod warning;
 
 pub use eligible::{Eligible, Verdict, eligibility};
-pub use show::{Shown, ShownIdentifier, ShownRefusal, registration_row, shown};
-pub use source::{Looked, Place, State, Unreadable};
+pub use show::{SurveyReport, ReportedIdentifier, ReportedRefusal, registration_row, survey_text};
+pub use source::{PlaceResult, Place, State, Unreadable};
 pub use warning::{rank, warnings};
 
 use serde::{Deserialize, Serialize};
@@ -76,7 +76,7 @@ pub enum RefusedBecause {
 
 /// A value and its source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Said {
+pub struct SourcedValue {
     /// The value; empty if there is none.
     pub value: String,
     /// The file.
@@ -89,9 +89,9 @@ pub struct Disagreement {
     /// The field or key.
     pub what: String,
     /// The value that is used.
-    pub counts: Said,
+    pub counts: SourcedValue,
     /// The value from the other place.
-    pub other: Said,
+    pub other: SourcedValue,
 }
 
 /// Facts about the machine that are not identifiers.
@@ -118,7 +118,7 @@ pub struct Survey {
     /// Sources that could not be read.
     pub unreadable: Vec<Unreadable>,
     /// Every place that was examined.
-    pub looked: Vec<Looked>,
+    pub looked: Vec<PlaceResult>,
     /// Pairs of places that disagree.
     pub disagreements: Vec<Disagreement>,
     /// Other facts about the machine.
@@ -128,7 +128,7 @@ pub struct Survey {
 impl Survey {
     /// Checks candidates against the rules; they come in the order of their sources, strongest first.
     #[must_use]
-    pub fn of(candidates: Vec<Candidate>, mut refused: Vec<Refused>, unreadable: Vec<Unreadable>) -> Self {
+    pub fn from_candidates(candidates: Vec<Candidate>, mut refused: Vec<Refused>, unreadable: Vec<Unreadable>) -> Self {
         let mut accepted: Vec<(Observed, String)> = Vec::new();
         for candidate in candidates {
             let because = match candidate.parse() {
@@ -187,7 +187,7 @@ impl fmt::Display for RefusedBecause {
     }
 }
 
-impl Said {
+impl SourcedValue {
     /// Whether both values are the same, apart from white space and case.
     fn agrees_with(&self, other: &Self) -> bool {
         self.value.trim().eq_ignore_ascii_case(other.value.trim())
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_listed_with_its_rule() {
-        let survey = Survey::of(
+        let survey = Survey::from_candidates(
             vec![
                 candidate(IdentifierKind::SerialNumber, "Default string", Source::Smbios),
                 candidate(IdentifierKind::MacAddress, "00:16:3e:00:00:01", Source::Network),
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn the_stronger_source_wins_and_the_other_is_shown() {
-        let survey = Survey::of(
+        let survey = Survey::from_candidates(
             vec![
                 candidate(IdentifierKind::SerialNumber, "AAA111", Source::Smbios),
                 candidate(IdentifierKind::SerialNumber, "aaa111", Source::Vpd),
@@ -295,7 +295,7 @@ mod tests {
         candidates.extend((10..15).map(|n| candidate(Imei, &format!("490154203237{n}"), Source::Modem)));
         candidates.extend((10..17).map(|n| candidate(Model, &format!("Name {n}"), Source::Smbios)));
         candidates.extend((10..17).map(|n| candidate(Manufacturer, &format!("Maker {n}"), Source::Smbios)));
-        let survey = Survey::of(candidates, Vec::new(), Vec::new());
+        let survey = Survey::from_candidates(candidates, Vec::new(), Vec::new());
         let identity = survey.identity().unwrap();
         for (kind, most) in [(SerialNumber, 1), (MacAddress, 16), (Imei, 2), (Model, 4), (Manufacturer, 4)] {
             assert_eq!(identity.of_kind(kind).count(), most, "{kind}");

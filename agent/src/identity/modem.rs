@@ -22,7 +22,7 @@ pub(super) struct Modem {
 
 /// Sorts modems into identifiers and refused ones: a removable stick identifies itself and not the
 /// device.
-pub(super) fn sorted(modems: Vec<(Modem, Behind)>) -> (Vec<Candidate>, Vec<Refused>) {
+pub(super) fn classify(modems: Vec<(Modem, Behind)>) -> (Vec<Candidate>, Vec<Refused>) {
     let (mut candidates, mut refused) = (Vec::new(), Vec::new());
     for (modem, behind) in modems {
         let Modem { object, imei, meid, .. } = modem;
@@ -58,7 +58,7 @@ mod tests {
             imei: Some(imei.to_owned()),
             meid: Some(meid.to_owned()),
         };
-        let (candidates, refused) = sorted(vec![
+        let (candidates, refused) = classify(vec![
             (modem("/0", "490154203237518", ""), Behind::Usb),
             (modem("/1", "", "A1000000123456"), Behind::Hardware),
             (modem("/2", "490154203237518", ""), Behind::Removable),

@@ -49,7 +49,7 @@ pub(super) enum Behind {
 ///
 /// A PC's firmware says for each port whether something is built in there; an unmarked device on a PC is
 /// an adapter. A board with a device tree has no such table, and its own Ethernet may be on USB.
-pub(super) fn behind(device: &str, removable: &[String], is_pc: bool) -> Behind {
+pub(super) fn classify_hardware(device: &str, removable: &[String], is_pc: bool) -> Behind {
     if device.starts_with("/sys/devices/virtual/") {
         return Behind::Software;
     }
@@ -65,7 +65,7 @@ pub(super) fn behind(device: &str, removable: &[String], is_pc: bool) -> Behind 
 }
 
 /// Sorts interfaces into identifiers and refused ones; software interfaces are neither.
-pub(super) fn sorted(interfaces: Vec<Interface>) -> (Vec<Candidate>, Vec<Refused>) {
+pub(super) fn classify(interfaces: Vec<Interface>) -> (Vec<Candidate>, Vec<Refused>) {
     let (mut candidates, mut refused) = (Vec::new(), Vec::new());
     for Interface { name, permanent, behind, is_random } in interfaces {
         let Some(value) = permanent.filter(|_| behind != Behind::Software) else {
@@ -110,7 +110,7 @@ mod tests {
             Interface { behind: Behind::Usb, ..physical("usb0") },
             Interface { permanent: None, ..physical("can0") },
         ];
-        let (candidates, refused) = sorted(interfaces);
+        let (candidates, refused) = classify(interfaces);
         let names: Vec<_> = candidates.iter().map(|one| one.from.as_str()).collect();
         assert_eq!(names, ["eth0"]);
         let refused: Vec<_> =
@@ -133,8 +133,8 @@ mod tests {
             behind: Behind::Hardware,
             ..Interface::default()
         };
-        let found = sorted((0..40).map(interface).collect());
-        assert_eq!(sorted((0..40).rev().map(interface).collect()), found);
+        let found = classify((0..40).map(interface).collect());
+        assert_eq!(classify((0..40).rev().map(interface).collect()), found);
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
             ("/sys/devices/virtual/mac80211_hwsim/hwsim0", &[], true, Behind::Software),
         ] {
             let removable: Vec<String> = removable.iter().map(|word| (*word).to_owned()).collect();
-            assert_eq!(behind(device, &removable, is_pc), expected, "{device} {removable:?} {is_pc}");
+            assert_eq!(classify_hardware(device, &removable, is_pc), expected, "{device} {removable:?} {is_pc}");
         }
     }
 }

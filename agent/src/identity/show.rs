@@ -2,7 +2,7 @@
 //! row to register.
 
 use super::{
-    Disagreement, Eligible, Facts, Looked, Refused, State, Survey, Unreadable, Verdict, eligibility, rank,
+    Disagreement, Eligible, Facts, PlaceResult, Refused, State, Survey, Unreadable, Verdict, eligibility, rank,
     warnings,
 };
 use crate::console::plain;
@@ -20,15 +20,15 @@ use unbox_common::{
 
 /// A survey for programs.
 #[derive(Debug, Serialize)]
-pub struct Shown {
+pub struct SurveyReport {
     /// Every identifier, ordered by kind.
-    pub identifiers: Vec<ShownIdentifier>,
+    pub identifiers: Vec<ReportedIdentifier>,
     /// Every value that was not accepted.
-    pub refused: Vec<ShownRefusal>,
+    pub refused: Vec<ReportedRefusal>,
     /// Every file or interface that could not be read.
     pub unreadable: Vec<Unreadable>,
     /// Every place that was examined, with the result.
-    pub sources: Vec<Looked>,
+    pub sources: Vec<PlaceResult>,
     /// Pairs of places that disagree.
     pub disagreements: Vec<Disagreement>,
     /// Other facts about the machine.
@@ -52,7 +52,7 @@ pub struct Shown {
 
 /// One identifier of a survey.
 #[derive(Debug, Serialize)]
-pub struct ShownIdentifier {
+pub struct ReportedIdentifier {
     /// Its kind.
     pub kind: IdentifierKind,
     /// Its value.
@@ -69,7 +69,7 @@ pub struct ShownIdentifier {
 
 /// One value that was not accepted.
 #[derive(Debug, Serialize)]
-pub struct ShownRefusal {
+pub struct ReportedRefusal {
     /// The kind of identifier that it would have been.
     pub kind: IdentifierKind,
     /// The value, cut to 64 characters.
@@ -80,7 +80,7 @@ pub struct ShownRefusal {
     pub because: String,
 }
 
-impl Shown {
+impl SurveyReport {
     /// Makes the form for programs, judging eligibility by this table of models.
     #[must_use]
     pub fn new(survey: &Survey, models: &Models) -> Self {
@@ -92,14 +92,14 @@ impl Shown {
         all.sort();
         let judged = eligibility(survey, models);
         Self {
-            identifiers: all.into_iter().map(|(one, from)| ShownIdentifier::of(one, from)).collect(),
-            refused: survey.refused.iter().map(ShownRefusal::of).collect(),
+            identifiers: all.into_iter().map(|(one, from)| ReportedIdentifier::new(one, from)).collect(),
+            refused: survey.refused.iter().map(ReportedRefusal::new).collect(),
             unreadable: survey.unreadable.clone(),
             sources: survey.looked.clone(),
             disagreements: survey.disagreements.clone(),
             facts: survey.facts.clone(),
             warnings: warnings(survey),
-            register: identity.as_ref().ok().and_then(|identity| to_register(identity, judged.as_ref())),
+            register: identity.as_ref().ok().and_then(|identity| recommended_set(identity, judged.as_ref())),
             eligibility: judged,
             rank: identity.as_ref().ok().and_then(rank),
             problem: identity.err().map(|error| error.to_string()),
@@ -107,8 +107,8 @@ impl Shown {
     }
 }
 
-impl ShownIdentifier {
-    fn of(observed: &Observed, from: Option<String>) -> Self {
+impl ReportedIdentifier {
+    fn new(observed: &Observed, from: Option<String>) -> Self {
         let kind = observed.identifier.kind();
         Self {
             kind,
@@ -120,8 +120,8 @@ impl ShownIdentifier {
     }
 }
 
-impl ShownRefusal {
-    fn of(refused: &Refused) -> Self {
+impl ReportedRefusal {
+    fn new(refused: &Refused) -> Self {
         Self {
             kind: refused.candidate.kind,
             value: refused.candidate.value.chars().take(64).collect(),
@@ -134,8 +134,8 @@ impl ShownRefusal {
 /// Formats the survey as text, ending with the row to register, or with the reason why this device cannot
 /// be registered.
 #[must_use]
-pub fn shown(survey: &Survey, models: &Models) -> String {
-    let shown = Shown::new(survey, models);
+pub fn survey_text(survey: &Survey, models: &Models) -> String {
+    let shown = SurveyReport::new(survey, models);
     let mut text = String::new();
     for one in &shown.identifiers {
         let rank = one.rank.map_or("name", rank_name);
@@ -146,9 +146,9 @@ pub fn shown(survey: &Survey, models: &Models) -> String {
     for (name, fact) in facts(survey) {
         let _ = writeln!(text, "{name:<20} {}", plain(fact, 64));
     }
-    section(&mut text, "Not used", survey.refused.iter());
-    section(&mut text, "Warnings", shown.warnings.iter());
-    section(
+    write_section(&mut text, "Not used", survey.refused.iter());
+    write_section(&mut text, "Warnings", shown.warnings.iter());
+    write_section(
         &mut text,
         "Sources that were not simply read",
         survey.looked.iter().filter(|looked| looked.state != State::Read),
@@ -165,7 +165,7 @@ pub fn shown(survey: &Survey, models: &Models) -> String {
     if let Some(rank) = shown.rank {
         let _ = writeln!(text, "\nThe strongest claim on this machine is by {}.", rank_name(rank));
     }
-    let _ = match (&shown.problem, shown.register.as_ref().map(row_of)) {
+    let _ = match (&shown.problem, shown.register.as_ref().map(header_and_row)) {
         (Some(problem), _) => writeln!(text, "\nThis device cannot be registered: {problem}."),
         (None, Some((header, row))) => {
             writeln!(text, "\nRegister this at the reseller:\n  {header}\n  {row}")
@@ -180,7 +180,7 @@ pub fn shown(survey: &Survey, models: &Models) -> String {
 }
 
 /// Writes a heading and its lines, if there are any.
-fn section(text: &mut String, heading: &str, lines: impl Iterator<Item = impl Display>) {
+fn write_section(text: &mut String, heading: &str, lines: impl Iterator<Item = impl Display>) {
     let mut lines = lines.peekable();
     if lines.peek().is_some() {
         let _ = writeln!(text, "\n{heading}:");
@@ -216,20 +216,20 @@ const fn rank_name(rank: Rank) -> &'static str {
 /// `None` if its only identifier is a serial number without maker and model.
 #[must_use]
 pub fn registration_row(identity: &HardwareIdentity) -> Option<(String, String)> {
-    registration(identity).as_ref().map(row_of)
+    strongest_set(identity).as_ref().map(header_and_row)
 }
 
-fn row_of(set: &BTreeMap<IdentifierKind, String>) -> (String, String) {
+fn header_and_row(set: &BTreeMap<IdentifierKind, String>) -> (String, String) {
     let joined = |cells: Vec<String>| cells.join(",");
     (
         joined(set.keys().map(|kind| kind.name().to_owned()).collect()),
-        joined(set.values().map(|value| cell(value)).collect()),
+        joined(set.values().map(|value| csv_cell(value)).collect()),
     )
 }
 
 /// Returns the identifiers that make the device eligible by its certified device ID; otherwise the
 /// strongest set available.
-fn to_register(
+fn recommended_set(
     identity: &HardwareIdentity,
     judged: Option<&Eligible>,
 ) -> Option<BTreeMap<IdentifierKind, String>> {
@@ -237,11 +237,11 @@ fn to_register(
         judged.verdict == Verdict::Eligible
             && judged.register.contains_key(&IdentifierKind::CertifiedDeviceId)
     });
-    certified.map(|judged| judged.register.clone()).or_else(|| registration(identity))
+    certified.map(|judged| judged.register.clone()).or_else(|| strongest_set(identity))
 }
 
 /// Returns the strongest set of identifiers that a claim can register for this device.
-fn registration(identity: &HardwareIdentity) -> Option<BTreeMap<IdentifierKind, String>> {
+fn strongest_set(identity: &HardwareIdentity) -> Option<BTreeMap<IdentifierKind, String>> {
     let first = |kind| identity.of_kind(kind).next();
     let named = first(IdentifierKind::Manufacturer).zip(first(IdentifierKind::Model));
     let strongest = [
@@ -268,7 +268,7 @@ fn registration(identity: &HardwareIdentity) -> Option<BTreeMap<IdentifierKind, 
 }
 
 /// Formats one cell of a CSV file (RFC 4180, section 2).
-fn cell(value: &str) -> String {
+fn csv_cell(value: &str) -> String {
     if value.contains([',', '"']) { format!("\"{}\"", value.replace('"', "\"\"")) } else { value.to_owned() }
 }
 
@@ -321,9 +321,9 @@ mod tests {
             source: Source::Smbios,
             from: format!("/sys/{value}"),
         });
-        let mut survey = Survey::of(candidates.to_vec(), Vec::new(), Vec::new());
+        let mut survey = Survey::from_candidates(candidates.to_vec(), Vec::new(), Vec::new());
         survey.facts.oem_strings = vec!["a\u{2066}b\u{9b}".to_owned()];
-        let text = shown(&survey, Models::built_in());
+        let text = survey_text(&survey, Models::built_in());
         assert!(text.contains("/sys/AB 12") && text.contains("a b"), "{text}");
         assert!(!text.chars().any(|char| char != '\n' && is_invisible(char)), "{text:?}");
     }

@@ -47,7 +47,7 @@ pub enum State {
 
 /// One place, with the result of reading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Looked {
+pub struct PlaceResult {
     /// The place.
     pub place: Place,
     /// The result.
@@ -101,10 +101,10 @@ impl State {
     }
 }
 
-impl Looked {
+impl PlaceResult {
     /// Summarises a look from the number of files or answers found, the errors, and the reason to give if
     /// there were neither.
-    pub(super) fn of(place: Place, found: usize, troubles: &[Unreadable], absent: &str) -> Self {
+    pub(super) fn new(place: Place, found: usize, troubles: &[Unreadable], absent: &str) -> Self {
         let told = |one: &Unreadable| {
             let name = one.from.rsplit_once('/').map_or(one.from.as_str(), |(_, name)| name);
             format!("{name}: {}", one.reason)
@@ -119,7 +119,7 @@ impl Looked {
     }
 }
 
-impl fmt::Display for Looked {
+impl fmt::Display for PlaceResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<20} {:<14}", self.place.name(), self.state.name())?;
         self.reason.as_deref().map_or(Ok(()), |reason| f.write_str(reason))
@@ -145,7 +145,7 @@ mod tests {
             (3, vec![denied.clone()], State::NotPermitted, Some("product_serial: Permission denied")),
             (0, vec![broken.clone(), denied], State::Failed, Some("netlink: closed, and 1 more")),
         ] {
-            let looked = Looked::of(Place::Network, found, &troubles, "none here");
+            let looked = PlaceResult::new(Place::Network, found, &troubles, "none here");
             assert_eq!((looked.state, looked.reason.as_deref()), (state, reason));
         }
     }

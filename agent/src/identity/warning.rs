@@ -9,7 +9,7 @@ use unbox_common::identity::{HardwareIdentity, IdentifierKind, Rank, Rule};
 pub fn warnings(survey: &Survey) -> Vec<String> {
     let mut warnings = Vec::new();
     warnings.extend(survey.identity().as_ref().ok().and_then(weakness));
-    warnings.extend(placeholders(survey));
+    warnings.extend(placeholder_warning(survey));
     let contradicted = survey.refused.iter().filter(|one| one.because == RefusedBecause::Contradicted);
     warnings.extend(survey.disagreements.iter().map(|one| format!("Two places disagree: {one}.")));
     let shown = |from: &str| survey.disagreements.iter().any(|one| one.other.from == from);
@@ -37,7 +37,7 @@ fn weakness(identity: &HardwareIdentity) -> Option<String> {
         Rank::Uuid => "a UUID, which a new main board or a change in the firmware's set-up replaces",
         Rank::MacAddress => "MAC addresses, which go with the network card or the main board",
         Rank::Modem => "the number of its modem, which goes with the modem",
-        Rank::Serial if only_of_a_part(identity) => "the serial number of a part, which goes with that part",
+        Rank::Serial if has_only_part_serials(identity) => "the serial number of a part, which goes with that part",
         Rank::Key | Rank::CertifiedDeviceId | Rank::Serial => return None,
     };
     Some(format!(
@@ -46,13 +46,13 @@ fn weakness(identity: &HardwareIdentity) -> Option<String> {
     ))
 }
 
-fn only_of_a_part(identity: &HardwareIdentity) -> bool {
+fn has_only_part_serials(identity: &HardwareIdentity) -> bool {
     let whole = [IdentifierKind::SerialNumber, IdentifierKind::ServiceTag];
     whole.iter().all(|kind| identity.of_kind(*kind).next().is_none())
 }
 
 /// Returns a warning about identifiers that the manufacturer left out.
-fn placeholders(survey: &Survey) -> Option<String> {
+fn placeholder_warning(survey: &Survey) -> Option<String> {
     let refused = survey.refused.iter().filter(|one| {
         matches!(one.because, RefusedBecause::Rule(Rule::Placeholder)) && one.candidate.kind.rank().is_some()
     });
@@ -68,7 +68,7 @@ fn placeholders(survey: &Survey) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{Candidate, Disagreement, Said};
+    use crate::identity::{Candidate, Disagreement, SourcedValue};
     use unbox_common::identity::Source;
 
     fn survey(identifiers: &[(IdentifierKind, &str)]) -> Survey {
@@ -78,7 +78,7 @@ mod tests {
             source: Source::Smbios,
             from: format!("{kind}"),
         });
-        Survey::of(candidates.collect(), Vec::new(), Vec::new())
+        Survey::from_candidates(candidates.collect(), Vec::new(), Vec::new())
     }
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
         let mut survey =
             survey(&[(IdentifierKind::SerialNumber, "AAA111"), (IdentifierKind::SerialNumber, "BBB222")]);
         assert_eq!(warnings(&survey).iter().filter(|one| one.contains("disagree")).count(), 1);
-        let said = |value: &str, from: &str| Said { value: value.to_owned(), from: from.to_owned() };
+        let said = |value: &str, from: &str| SourcedValue { value: value.to_owned(), from: from.to_owned() };
         survey.disagreements.push(Disagreement {
             what: "product_serial".to_owned(),
             counts: said("AAA111", "tables"),

@@ -23,7 +23,7 @@ pub struct Requester {
 ///
 /// It is judged at `now`, or at the time of its signature if that is later.
 ///
-/// `trust` has followed the roots in the grant ([`Trust::advanced`]). `requester` sent the request that
+/// `trust` has followed the roots in the grant ([`Trust::with_newer_roots`]). `requester` sent the request that
 /// the grant answers.
 ///
 /// # Errors
@@ -147,7 +147,7 @@ pub(crate) mod tests {
     }
 
     fn kind(grant: &Grant, ledger: &Ledger) -> &'static str {
-        let rejected = accept(grant, &trust().advanced(&grant.roots), ledger, requester(), NOW).unwrap_err();
+        let rejected = accept(grant, &trust().with_newer_roots(&grant.roots), ledger, requester(), NOW).unwrap_err();
         crate::failure::Failure::from(rejected).kind()
     }
 
@@ -227,7 +227,7 @@ pub(crate) mod tests {
         let year = std::time::Duration::from_hours(365 * 24);
         for (years, expected) in [(0, None), (3, None), (9, None), (11, Some("clock_skew"))] {
             let mut signed = payload(50, &[]);
-            signed.issued_at = clock::built().after(year * years);
+            signed.issued_at = clock::build_date().after(year * years);
             let judged = accept(&grant(&signed, 1), &trust(), &Ledger::new(), requester(), NOW);
             let refused = judged.map_err(|rejected| crate::failure::Failure::from(rejected).kind()).err();
             assert_eq!(refused, expected, "{years} years after the build");
@@ -242,7 +242,7 @@ pub(crate) mod tests {
         let mut rotated = grant(&payload(50, &[]), 2);
         assert_eq!(kind(&rotated, &Ledger::new()), "payload_untrusted");
         rotated.roots = vec![signed_root(2)];
-        let trust = trust().advanced(&rotated.roots);
+        let trust = trust().with_newer_roots(&rotated.roots);
         assert!(accept(&rotated, &trust, &Ledger::new(), requester(), NOW).is_ok());
         // The old key is no longer trusted.
         let mut by_old_key = grant(&payload(50, &[]), 1);

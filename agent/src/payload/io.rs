@@ -149,7 +149,7 @@ struct Source {
 
 impl Source {
     fn of(server: &Server, artifact: &Artifact) -> Self {
-        let own = server.at(&format!("{ARTIFACT_PATH}/{}", artifact.sha256));
+        let own = server.endpoint(&format!("{ARTIFACT_PATH}/{}", artifact.sha256));
         match &artifact.url {
             None => Self { url: own, is_server: true },
             Some(named) => Self { url: named.url().clone(), is_server: named.url().origin() == own.origin() },
@@ -580,7 +580,7 @@ mod tests {
         let reply = Reply::with("410 Gone", &[("content-type", problem::CONTENT_TYPE)], &problem);
         let (host, device) = (reply.clone(), Device::at(move |_| reply.clone()));
         let elsewhere = TestServer::start(move |_| host.clone());
-        let place = elsewhere.context(device.layout.clone()).server().unwrap().at("/dpc.tar");
+        let place = elsewhere.context(device.layout.clone()).server().unwrap().endpoint("/dpc.tar");
         let artifact = artifact_of(b"x");
         let refused = device.fetch(&artifact).await.unwrap_err();
         assert_eq!(refused.disposition(), Disposition::Fatal, "the server itself may say so");

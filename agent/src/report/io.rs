@@ -9,7 +9,7 @@ use crate::{
     failure::{Failure, Misbehaviour},
     files::{self, FilesError},
     handshake::client::Client,
-    programs::{Program, code_of},
+    programs::{Program, exit_code},
 };
 use serde::Serialize;
 use std::{path::Path, time::Duration};
@@ -96,7 +96,7 @@ pub async fn deliver(
 ) -> Result<(), Failure> {
     while let Some(report) = queue.next() {
         let message = serde_json::to_vec(&report).map_err(unsendable)?;
-        let answer = client.post(server.at(REPORT_PATH), message, MAX_CHECK_IN_BYTES).await?;
+        let answer = client.post(server.endpoint(REPORT_PATH), message, MAX_CHECK_IN_BYTES).await?;
         let answer: Acknowledged = crate::handshake::read("acknowledgement", &answer)?;
         queue.acknowledge(&report, &answer);
         if queue.next().as_ref() == Some(&report) {
@@ -119,7 +119,7 @@ pub async fn ask(
     now: Timestamp,
 ) -> Result<News, Failure> {
     let message = serde_json::to_vec(&check_in(standing, nonce, now)).map_err(unsendable)?;
-    let answer = client.post(server.at(CHECK_IN_PATH), message, MAX_GRANT_BYTES).await?;
+    let answer = client.post(server.endpoint(CHECK_IN_PATH), message, MAX_GRANT_BYTES).await?;
     Ok(crate::handshake::read("news", &answer)?)
 }
 
@@ -136,7 +136,7 @@ pub fn unit_is_well(layout: &Layout, unit: Option<&UnitName>) -> bool {
     };
     let asked =
         Program::new("systemctl").args(["is-active", "--quiet", "--", unit.as_str()]).run(UNIT_STATE_LIMIT);
-    asked.map_or(true, |finished| !UNIT_IS_DOWN.contains(&code_of(finished.status)))
+    asked.map_or(true, |finished| !UNIT_IS_DOWN.contains(&exit_code(finished.status)))
 }
 
 #[cfg(test)]

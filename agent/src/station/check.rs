@@ -4,9 +4,9 @@ use super::{
     label,
     machine::Machine,
     order::{Ordered, Row},
-    seen::Seen,
-    verdict::{Finding, Judged, Reason, Verdict, Witness},
-    verify::{Expected, Said, verify},
+    duplicates::IdentifierIndex,
+    verdict::{Finding, Judgement, Reason, Verdict, Witness},
+    verify::{Expected, Statement, verify},
 };
 use crate::{
     console::{chain, plain},
@@ -26,7 +26,7 @@ const MAX_PROBLEM_BYTES: usize = 1024;
 
 /// A surveyed unit, before it is compared with the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Looked {
+pub struct SurveyedUnit {
     #[serde(flatten)]
     machine: Machine,
     #[serde(flatten)]
@@ -48,16 +48,16 @@ struct Unasked {
 
 /// A tested unit.
 #[derive(Debug, Clone)]
-pub struct Tested {
+pub struct TestedUnit {
     /// Its name for people: that of its directory, or the scan.
     pub name: String,
     /// Its verdict with the reasons.
-    pub judged: Judged,
+    pub judged: Judgement,
     /// Its identity, if it could be read.
     pub identity: Option<HardwareIdentity>,
 }
 
-impl Looked {
+impl SurveyedUnit {
     /// Takes in the survey of the machine and the text of its labels.
     #[must_use]
     pub fn new(survey: &Survey, labels: &[Vec<u8>]) -> Self {
@@ -78,7 +78,7 @@ impl Looked {
 
     /// Makes a unit that cannot be surveyed.
     #[must_use]
-    pub fn unusable(problem: &str, action: &str) -> Self {
+    pub fn new_unusable(problem: &str, action: &str) -> Self {
         let mut looked = Self::new(&Survey::default(), &[]);
         let finding = Finding::new(
             Reason::UnitUnusable,
@@ -98,12 +98,12 @@ impl Looked {
 
     /// Returns the same unit with its identity, which the log stores separately.
     #[must_use]
-    pub fn of_identity(self, identity: HardwareIdentity) -> Self {
+    pub fn with_identity(self, identity: HardwareIdentity) -> Self {
         Self { machine: Machine { identity: Some(identity), ..self.machine }, ..self }
     }
 
     /// Records that the server could not be asked about the unit, with reason and advice.
-    pub fn unasked(&mut self, reason: &str, action: &'static str) {
+    pub fn mark_unasked(&mut self, reason: &str, action: &'static str) {
         self.unasked = Some(Unasked { reason: reason.to_owned(), action });
     }
 
@@ -115,16 +115,16 @@ impl Looked {
 
     /// Takes in the order's answer; a unit ordered by a certified device ID is checked against the table
     /// of models.
-    pub fn ordered(&mut self, answer: Result<Ordered, impl Error>, models: &Models) {
+    pub fn add_order(&mut self, answer: Result<Ordered, impl Error>, models: &Models) {
         match answer {
             Ok(Ordered::Row(Row { line, identifiers, listed })) => {
                 let all = [identifiers.as_slice(), &listed].concat();
-                self.expected.findings.extend(not_eligible(&all, line, self.manufactured, models));
-                let said = |one| Said::plainly(Witness::Order { line }, one);
+                self.expected.findings.extend(check_eligibility(&all, line, self.manufactured, models));
+                let said = |one| Statement::with_one_meaning(Witness::Order { line }, one);
                 self.expected.said.extend(identifiers.into_iter().map(said));
             }
-            Ok(Ordered::Several(lines)) => self.expected.findings.push(twice(&lines)),
-            Ok(Ordered::None) => self.expected.findings.push(self.not_in_order()),
+            Ok(Ordered::Several(lines)) => self.expected.findings.push(twice_in_order_finding(&lines)),
+            Ok(Ordered::None) => self.expected.findings.push(self.not_in_order_finding()),
             Err(error) => self.expected.findings.push(Finding::new(
                 Reason::OrderUnreadable,
                 Verdict::CouldNotCheck,
@@ -134,7 +134,7 @@ impl Looked {
         }
     }
 
-    fn not_in_order(&self) -> Finding {
+    fn not_in_order_finding(&self) -> Finding {
         let row = self.identity().and_then(registration_row);
         let action = match row {
             Some((header, row)) => {
@@ -147,37 +147,37 @@ impl Looked {
     }
 
     /// Adds a finding about the unit.
-    pub fn found(&mut self, finding: Finding) {
+    pub fn add_finding(&mut self, finding: Finding) {
         self.expected.findings.push(finding);
     }
 
     /// Takes in the identifiers from the server's claim.
-    pub fn claimed(&mut self, said: impl IntoIterator<Item = Identifier>) {
-        self.expected.said.extend(said.into_iter().map(|one| Said::plainly(Witness::Claim, one)));
+    pub fn add_claim(&mut self, said: impl IntoIterator<Item = Identifier>) {
+        self.expected.said.extend(said.into_iter().map(|one| Statement::with_one_meaning(Witness::Claim, one)));
     }
 
     /// Compares the unit with those before it. `number` distinguishes this unit from the others, and
     /// `named` returns the name of the unit with a given number.
-    pub fn compare(&mut self, seen: &Seen, number: u32, named: impl Fn(u32) -> String) {
+    pub fn compare(&mut self, index: &IdentifierIndex, number: u32, named: impl Fn(u32) -> String) {
         if let Some(identity) = self.identity() {
-            let repeated = seen.repeated(identity, number).into_iter();
-            let findings = repeated.map(|(other, one)| super::seen::duplicate(&named(other), &one));
+            let repeated = index.find_duplicates(identity, number).into_iter();
+            let findings = repeated.map(|(other, one)| super::duplicates::duplicate_finding(&named(other), &one));
             self.expected.findings.extend(findings.collect::<Vec<_>>());
         }
     }
 
     /// Computes the verdict.
     #[must_use]
-    pub fn judged(mut self, name: String) -> Tested {
-        self.expected.findings.extend(self.unasked.map(unavailable));
+    pub fn judge(mut self, name: String) -> TestedUnit {
+        self.expected.findings.extend(self.unasked.map(server_unavailable_finding));
         let unusable = self.expected.findings.iter().any(|one| one.reason == Reason::UnitUnusable);
         let judged =
-            if unusable { Judged::by(self.expected.findings) } else { verify(&self.machine, self.expected) };
-        Tested { name, judged, identity: self.machine.identity }
+            if unusable { Judgement::from_findings(self.expected.findings) } else { verify(&self.machine, self.expected) };
+        TestedUnit { name, judged, identity: self.machine.identity }
     }
 }
 
-impl Tested {
+impl TestedUnit {
     /// Returns its identifiers, in their wire format.
     #[must_use]
     pub fn identifiers(&self) -> Vec<RawIdentifier> {
@@ -185,13 +185,13 @@ impl Tested {
     }
 }
 
-fn unavailable(Unasked { reason, action }: Unasked) -> Finding {
+fn server_unavailable_finding(Unasked { reason, action }: Unasked) -> Finding {
     let problem = format!("The server could not be asked: {reason}.");
     Finding::new(Reason::ServerUnavailable, Verdict::CouldNotCheck, problem, action)
 }
 
 /// Checks a certified device ID in a row against the table of models.
-fn not_eligible(
+fn check_eligibility(
     row: &[Identifier],
     line: u64,
     manufactured: Option<Date>,
@@ -212,7 +212,7 @@ fn not_eligible(
     Some(finding)
 }
 
-fn twice(lines: &[u64]) -> Finding {
+fn twice_in_order_finding(lines: &[u64]) -> Finding {
     let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
     Finding::new(
         Reason::TwiceInOrder,
@@ -239,9 +239,9 @@ mod tests {
             (Ok(Ordered::None), Verdict::Fail, Some(Reason::NotInOrder)),
             (Err(UnusableFile::NoHeader), Verdict::CouldNotCheck, Some(Reason::OrderUnreadable)),
         ] {
-            let mut looked = Looked::new(&gateway("S1"), &[]);
-            looked.ordered(answer, Models::built_in());
-            let tested = looked.judged("a".to_owned());
+            let mut looked = SurveyedUnit::new(&gateway("S1"), &[]);
+            looked.add_order(answer, Models::built_in());
+            let tested = looked.judge("a".to_owned());
             assert_eq!(tested.judged.verdict, verdict);
             assert_eq!(tested.judged.findings.first().map(|finding| finding.reason), reason);
         }
@@ -249,8 +249,8 @@ mod tests {
 
     #[test]
     fn a_unit_that_cannot_be_looked_at_moves_no_cursor() {
-        let tested = Looked::unusable("/a\u{1b}[2J\u{9b}\u{202e} holds no machine.", "Name another.");
-        let problem = tested.judged(String::new()).judged.findings.remove(0).problem;
+        let tested = SurveyedUnit::new_unusable("/a\u{1b}[2J\u{9b}\u{202e} holds no machine.", "Name another.");
+        let problem = tested.judge(String::new()).judged.findings.remove(0).problem;
         assert_eq!(problem, "/a [2J holds no machine.");
     }
 
@@ -262,7 +262,7 @@ mod tests {
             [("Chromebook Acer Spin 311 (R722T)", None), ("Gateway 3", Some(Verdict::NeedsAttention))]
         {
             let row = [of(SerialNumber, "NXABC"), of(Model, model), of(CertifiedDeviceId, "NXABC")];
-            let found = not_eligible(&row, 3, None, Models::built_in());
+            let found = check_eligibility(&row, 3, None, Models::built_in());
             assert_eq!(found.map(|one| one.verdict), verdict, "{model}");
         }
         let wrong = [
@@ -270,22 +270,22 @@ mod tests {
             of(Model, "Chromebook Acer Spin 311 (R722T)"),
             of(CertifiedDeviceId, "NXABD"),
         ];
-        let found = not_eligible(&wrong, 3, None, Models::built_in()).unwrap();
+        let found = check_eligibility(&wrong, 3, None, Models::built_in()).unwrap();
         assert_eq!(found.verdict, Verdict::Fail);
         assert!(found.expected.iter().any(|one| one.contains("NXABC")), "{found:?}");
     }
 
     #[test]
     fn a_unit_that_is_not_in_the_order_says_which_row_is_missing() {
-        let mut looked = Looked::new(&gateway("S1"), &[]);
-        looked.ordered(Ok::<_, UnusableFile>(Ordered::None), Models::built_in());
-        let action = looked.judged(String::new()).judged.findings.remove(0).action;
+        let mut looked = SurveyedUnit::new(&gateway("S1"), &[]);
+        looked.add_order(Ok::<_, UnusableFile>(Ordered::None), Models::built_in());
+        let action = looked.judge(String::new()).judged.findings.remove(0).action;
         assert!(action.ends_with("serial_number,manufacturer,model: S1,Acme,G3"), "{action}");
     }
 
     #[test]
     fn a_unit_that_cannot_be_looked_at_is_said_to_be_so_and_nothing_else() {
-        let tested = Looked::unusable("No such directory.", "Name another.").judged(String::new());
+        let tested = SurveyedUnit::new_unusable("No such directory.", "Name another.").judge(String::new());
         assert_eq!((tested.judged.verdict, tested.judged.findings.len()), (Verdict::CouldNotCheck, 1));
     }
 }

@@ -6,9 +6,9 @@
 //! A device follows newer signing roots by itself when it enrolls and when it checks in. An old folder
 //! costs it extra steps, and a very old one several tries; so it gets the newest root here.
 
-use super::office::{Office, OfficeError, Registration};
+use super::server_client::{ServerClient, ServerClientError, Registration};
 use crate::{
-    boot::{BootError, Layout, Trust, io::trust_in},
+    boot::{BootError, Layout, Trust, io::read_trust},
     entropy::Entropy,
     files::{self, FilesError},
     handshake::{
@@ -61,7 +61,7 @@ pub enum FactoryError {
     Files(#[from] FilesError),
     /// The server could not be asked, or refused the request as a whole.
     #[error(transparent)]
-    Office(#[from] OfficeError),
+    Server(#[from] ServerClientError),
 }
 
 /// The trust bundle of a device, by which it verifies the server.
@@ -99,7 +99,7 @@ impl Bundle {
             let path = folder.join(name);
             files::read(&path, MAX_BUNDLE_FILE_BYTES)?.ok_or(FactoryError::NoBundle(path))
         };
-        let trust = trust_in(folder)?;
+        let trust = read_trust(folder)?;
         Ok(Self { trust, anchors: file(ANCHORS)?, root: file(ROOT)? })
     }
 
@@ -115,8 +115,8 @@ impl Bundle {
     ///
     /// # Errors
     /// [`FactoryError::OtherRoots`] if one does not follow: a device could not follow it either.
-    pub fn advanced(self, newer: &[Signed<SigningRoot>]) -> Result<Self, FactoryError> {
-        let trust = self.trust.advanced(newer);
+    pub fn with_newer_roots(self, newer: &[Signed<SigningRoot>]) -> Result<Self, FactoryError> {
+        let trust = self.trust.with_newer_roots(newer);
         if trust.chain.len() < newer.len() {
             return Err(FactoryError::OtherRoots(trust.folder.join(ROOT)));
         }
@@ -157,9 +157,9 @@ pub fn prepare(
 /// Registers a prepared device. Repeating it changes nothing.
 ///
 /// # Errors
-/// [`FactoryError::Office`].
-pub fn register(office: &Office, device: Prepared) -> Result<Outcome, FactoryError> {
-    let results = office.register(std::slice::from_ref(&device.identity))?;
+/// [`FactoryError::Server`].
+pub fn register(server: &ServerClient, device: Prepared) -> Result<Outcome, FactoryError> {
+    let results = server.register(std::slice::from_ref(&device.identity))?;
     Ok(Outcome { device_key: device.key, registration: results.into_iter().next().unwrap_or_default() })
 }
 
@@ -183,7 +183,7 @@ mod tests {
             source: Source::Network,
             from: "eth0".to_owned(),
         };
-        Survey::of(vec![candidate], Vec::new(), Vec::new())
+        Survey::from_candidates(vec![candidate], Vec::new(), Vec::new())
     }
 
     /// Returns the version of the root as the device reads it.
@@ -230,12 +230,12 @@ mod tests {
         let old = || Bundle::read(trust.path()).unwrap();
         assert_eq!(old().root_version(), 1);
         for other in [&[signed_root(3)][..], &[signed_root(2), signed_root(4)], &[signed_root(1)]] {
-            let refused = old().advanced(other).err();
+            let refused = old().with_newer_roots(other).err();
             assert!(matches!(refused, Some(FactoryError::OtherRoots(_))), "{refused:?}");
         }
         let before = files::read(&trust.path().join("root.json"), 1 << 20).unwrap();
         for (newer, version) in [(vec![], 1), (vec![signed_root(2), signed_root(3)], 3)] {
-            let bundle = old().advanced(&newer).unwrap();
+            let bundle = old().with_newer_roots(&newer).unwrap();
             prepare(&layout, &survey(), &bundle, &Entropy::system()).unwrap();
             assert_eq!(root_version(&layout), version);
         }

@@ -11,7 +11,7 @@ pub(super) fn survey(of: &[(IdentifierKind, &str)]) -> Survey {
         source: Source::Smbios,
         from: "dmi".to_owned(),
     };
-    Survey::of(of.iter().map(candidate).collect(), Vec::new(), Vec::new())
+    Survey::from_candidates(of.iter().map(candidate).collect(), Vec::new(), Vec::new())
 }
 
 /// Returns the survey of a machine of a known make with this serial number.

@@ -1,7 +1,7 @@
 //! The files of a test station: captured machines, their labels, and the order.
 
 use super::{
-    check::Looked,
+    check::SurveyedUnit,
     order::{OrderIndex, Ordered},
 };
 use crate::{
@@ -176,7 +176,7 @@ impl Read for From<'_> {
 ///
 /// # Errors
 /// [`StationError::List`] and [`StationError::NoUnits`].
-pub fn units_below(folder: &Path) -> Result<Vec<Unit>, StationError> {
+pub fn list_units(folder: &Path) -> Result<Vec<Unit>, StationError> {
     let failed = |source| StationError::List { path: folder.to_owned(), source };
     let mut units = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
@@ -191,32 +191,32 @@ pub fn units_below(folder: &Path) -> Result<Vec<Unit>, StationError> {
 }
 
 /// Surveys a unit: its hardware, its labels, and its row of the order.
-pub async fn look(unit: &Unit, reference: &Reference) -> Looked {
+pub async fn survey_unit(unit: &Unit, reference: &Reference) -> SurveyedUnit {
     const CAPTURE: &str = "Name a directory that `unbox-agent identity --capture` made.";
     let layout = Layout::new(&unit.root);
     let holds_machine = ["sys", "proc", "unbox"].iter().any(|name| unit.root.join(name).is_dir());
     if !holds_machine {
-        return Looked::unusable(&format!("{} holds no machine.", unit.root.display()), CAPTURE);
+        return SurveyedUnit::new_unusable(&format!("{} holds no machine.", unit.root.display()), CAPTURE);
     }
     let mut labels = unit.labels.clone();
     if !layout.is_running_system() {
-        match labels_in(&unit.root.join(LABELS_FILE)) {
+        match read_labels_file(&unit.root.join(LABELS_FILE)) {
             Ok(more) => labels.extend(more),
             Err(error) => {
                 let problem = format!("{LABELS_FILE} beside the machine cannot be used: {error}.");
-                return Looked::unusable(&problem, "Scan its labels again.");
+                return SurveyedUnit::new_unusable(&problem, "Scan its labels again.");
             }
         }
     }
-    let mut looked = Looked::new(&identity::io::survey(&layout).await, &labels);
+    let mut looked = SurveyedUnit::new(&identity::io::survey(&layout).await, &labels);
     if let (Some(order), Some(identity)) = (&reference.order, looked.identity()) {
         let answer = order.find(identity);
-        looked.ordered(answer, &reference.models);
+        looked.add_order(answer, &reference.models);
     }
     looked
 }
 
-fn labels_in(path: &Path) -> Result<Vec<Vec<u8>>, StationError> {
+fn read_labels_file(path: &Path) -> Result<Vec<Vec<u8>>, StationError> {
     let limit = (MAX_LABELS * (MAX_SCAN_BYTES + 2)) as u64;
     match files::read(path, limit)? {
         Some(bytes) => read_labels(bytes.as_slice()),
@@ -247,7 +247,7 @@ pub fn read_labels(from: impl Read) -> Result<Vec<Vec<u8>>, StationError> {
 ///
 /// # Errors
 /// [`StationError::Labels`].
-pub fn next_scan(from: &mut impl BufRead) -> Result<Option<Vec<u8>>, StationError> {
+pub fn read_scan(from: &mut impl BufRead) -> Result<Option<Vec<u8>>, StationError> {
     read_line(from).map_err(StationError::Labels)
 }
 
@@ -277,8 +277,8 @@ mod tests {
         let long = vec![b'A'; MAX_SCAN_BYTES + 1];
         assert!(matches!(read_labels(long.as_slice()), Err(StationError::TooManyLabels)));
         let mut scanner = &[&long[..], &long, b"\nB\n"].concat()[..];
-        assert!(next_scan(&mut scanner).unwrap().unwrap().len() > MAX_SCAN_BYTES);
-        assert_eq!(next_scan(&mut scanner).unwrap(), Some(b"B".to_vec()), "its rest is no scan");
+        assert!(read_scan(&mut scanner).unwrap().unwrap().len() > MAX_SCAN_BYTES);
+        assert_eq!(read_scan(&mut scanner).unwrap(), Some(b"B".to_vec()), "its rest is no scan");
         let many = "A\n".repeat(MAX_LABELS + 1);
         assert!(matches!(read_labels(many.as_bytes()), Err(StationError::TooManyLabels)));
     }
@@ -313,21 +313,21 @@ mod tests {
     #[test]
     fn units_are_the_directories_by_name() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(units_below(folder.path()), Err(StationError::NoUnits(_))));
+        assert!(matches!(list_units(folder.path()), Err(StationError::NoUnits(_))));
         for name in ["b", "a"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         files::replace(&folder.path().join("orders.csv"), b"", files::PUBLIC_FILE).unwrap();
-        let names: Vec<_> = units_below(folder.path()).unwrap().into_iter().map(|unit| unit.name).collect();
+        let names: Vec<_> = list_units(folder.path()).unwrap().into_iter().map(|unit| unit.name).collect();
         assert_eq!(names, ["a", "b"]);
-        assert!(matches!(units_below(&folder.path().join("c")), Err(StationError::List { .. })));
+        assert!(matches!(list_units(&folder.path().join("c")), Err(StationError::List { .. })));
     }
 
     #[tokio::test]
     async fn a_directory_without_a_machine_is_not_called_a_bad_machine() {
         let folder = tempfile::tempdir().unwrap();
         let unit = Unit { name: "a".to_owned(), root: folder.path().to_owned(), labels: Vec::new() };
-        let tested = look(&unit, &Reference::default()).await.judged(unit.name.clone());
+        let tested = survey_unit(&unit, &Reference::default()).await.judge(unit.name.clone());
         assert_eq!(tested.judged.verdict, super::super::Verdict::CouldNotCheck);
     }
 }

@@ -3,7 +3,7 @@
 //! A unit that fails or needs attention is a failure, and one that could not be checked an error. The top
 //! element has the counts, and is rewritten when they are known.
 
-use super::{check::Tested, units::Summary, verdict::Verdict};
+use super::{check::TestedUnit, units::Summary, verdict::Verdict};
 use std::io::{self, Seek, SeekFrom, Write};
 
 /// Room for the top element, so that its numbers can be filled in: white space in it has no meaning.
@@ -28,8 +28,8 @@ impl<W: Write + Seek> Junit<W> {
     ///
     /// # Errors
     /// The writer's error.
-    pub fn unit(&mut self, tested: &Tested) -> io::Result<()> {
-        let name = escaped(&tested.name);
+    pub fn write_unit(&mut self, tested: &TestedUnit) -> io::Result<()> {
+        let name = escape(&tested.name);
         let case = format!("  <testcase classname=\"unbox.verify\" name=\"{name}\"");
         let Some(first) = tested.judged.findings.first() else {
             return writeln!(self.to, "{case}/>");
@@ -40,10 +40,10 @@ impl<W: Write + Seek> Junit<W> {
             Verdict::Fail | Verdict::NeedsAttention => "failure",
         };
         let reason = first.reason.name();
-        let (message, verdict) = (escaped(&first.problem), tested.judged.verdict.words());
+        let (message, verdict) = (escape(&first.problem), tested.judged.verdict.text());
         writeln!(self.to, "{case}>\n    <{element} type=\"{reason}\" message=\"{verdict}: {message}\">")?;
         for finding in &tested.judged.findings {
-            writeln!(self.to, "{}", escaped(&finding.to_string()))?;
+            writeln!(self.to, "{}", escape(&finding.to_string()))?;
         }
         writeln!(self.to, "    </{element}>\n  </testcase>")
     }
@@ -73,7 +73,7 @@ fn head(summary: &Summary) -> String {
 }
 
 /// Escapes text for XML (XML 1.0, sections 2.2 and 2.4).
-fn escaped(text: &str) -> String {
+fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {
         match char {
@@ -91,22 +91,22 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::station::{Finding, Judged, Reason};
+    use crate::station::{Finding, Judgement, Reason};
     use std::io::Cursor;
 
     #[test]
     fn a_report_counts_and_escapes() {
         let unit = |name: &str, verdict| {
             let finding = Finding::new(Reason::Different, verdict, "\"a\" is <b>.", "Do & tell.");
-            let judged = if verdict == Verdict::Pass { Judged::default() } else { Judged::by(vec![finding]) };
-            Tested { name: name.to_owned(), judged, identity: None }
+            let judged = if verdict == Verdict::Pass { Judgement::default() } else { Judgement::from_findings(vec![finding]) };
+            TestedUnit { name: name.to_owned(), judged, identity: None }
         };
         let mut file = Cursor::new(Vec::new());
         let mut junit = Junit::begin(&mut file).unwrap();
         for (name, verdict) in
             [("a<\u{1b}", Verdict::Pass), ("b", Verdict::Fail), ("c", Verdict::CouldNotCheck)]
         {
-            junit.unit(&unit(name, verdict)).unwrap();
+            junit.write_unit(&unit(name, verdict)).unwrap();
         }
         let summary = Summary {
             units: 3,

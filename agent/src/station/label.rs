@@ -1,7 +1,7 @@
 //! The meaning of a scanned label, and the finding about an unreadable one.
 
 use super::verdict::{Finding, Reason, Verdict, Witness};
-use super::verify::Said;
+use super::verify::Statement;
 use unbox_common::{date::Date, label};
 
 const SCAN_AGAIN: &str =
@@ -11,7 +11,7 @@ const SCAN_AGAIN: &str =
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
     /// The identifiers on it, with their possible meanings.
-    pub said: Vec<Said>,
+    pub said: Vec<Statement>,
     /// The day of manufacture, if the label has it.
     pub manufactured: Option<Date>,
 }
@@ -31,15 +31,15 @@ pub fn read(scan: &[u8], number: usize) -> Result<Label, Box<Finding>> {
         label::parse(scan).map_err(|error| unreadable(format!("The label could not be read: {error}.")))?;
     let readings = scan.identifiers();
     if let Some(refused) = readings.iter().find_map(|reading| reading.refused.as_ref()) {
-        let (kind, rule) = (super::words::words(refused.kind), &refused.rule);
+        let (kind, rule) = (super::wording::kind_name(refused.kind), &refused.rule);
         return Err(unreadable(format!("The {kind} {:?} on {witness} {rule}.", refused.value)));
     }
-    let said: Vec<Said> = readings
+    let said: Vec<Statement> = readings
         .iter()
         .filter(|reading| !reading.ways.is_empty())
-        .map(|reading| Said { witness: witness.clone(), ways: reading.ways.clone() })
+        .map(|reading| Statement { witness: witness.clone(), ways: reading.ways.clone() })
         .collect();
-    let names = |one: &Said| one.ways.iter().flatten().any(|one| one.kind().rank().is_some());
+    let names = |one: &Statement| one.ways.iter().flatten().any(|one| one.kind().rank().is_some());
     if said.iter().any(names) {
         Ok(Label { said, manufactured: scan.manufactured() })
     } else {

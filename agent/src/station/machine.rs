@@ -1,7 +1,7 @@
 //! The part of a survey that a verdict depends on: small enough to be logged until the server can be
 //! asked.
 
-use super::words::shown;
+use super::wording::make_printable;
 use crate::identity::{RefusedBecause, State, Survey, Unreadable};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ impl From<&Survey> for Machine {
         for one in &survey.refused {
             let blank = matches!(one.because, RefusedBecause::Rule(Rule::Placeholder | Rule::Empty));
             if blank && !one.candidate.value.trim().is_empty() {
-                placeholders.entry(one.candidate.kind).or_insert_with(|| shown(&one.candidate.value));
+                placeholders.entry(one.candidate.kind).or_insert_with(|| make_printable(&one.candidate.value));
             }
         }
         let unread =

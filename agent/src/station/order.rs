@@ -106,23 +106,23 @@ impl OrderIndex {
         while let Some(cells) = records.next_row()? {
             index.rows += 1;
             let place = Place { line: cells.line(), offset };
-            index.take(&cells, place, &mut names);
+            index.add_row(&cells, place, &mut names);
             offset = records.offset();
         }
         index.keys.sort_unstable();
-        index.find_doubles();
+        index.find_duplicates();
         Ok(index)
     }
 
-    fn take(&mut self, cells: &Cells<'_>, place: Place, names: &mut Names) {
+    fn add_row(&mut self, cells: &Cells<'_>, place: Place, names: &mut Names) {
         let identifiers = match cells.identifiers() {
             Ok(identifiers) => identifiers,
             Err(bad) => {
                 let (column, field) = (bad.column, bad.field.to_owned());
-                return self.problem(RowProblem { line: place.line, column, field, rule: bad.rule });
+                return self.add_problem(RowProblem { line: place.line, column, field, rule: bad.rule });
             }
         };
-        let names = names.of(&identifiers);
+        let names = names.hash_names(&identifiers);
         let before = self.keys.len();
         for one in identifiers.iter().filter(|one| one.kind().rank().is_some()) {
             let names = if one.kind().needs_maker_and_model() { names } else { 0 };
@@ -130,12 +130,12 @@ impl OrderIndex {
         }
         if self.keys.len() == before {
             let (field, rule) = ("row".to_owned(), "names no device".to_owned());
-            self.problem(RowProblem { line: place.line, column: None, field, rule });
+            self.add_problem(RowProblem { line: place.line, column: None, field, rule });
         }
     }
 
     /// Finds rows that name the same device: keys are sorted, so they are adjacent.
-    fn find_doubles(&mut self) {
+    fn find_duplicates(&mut self) {
         let mut doubles = BTreeSet::new();
         for pair in self.keys.windows(2) {
             if let [first, second] = pair
@@ -147,11 +147,11 @@ impl OrderIndex {
         }
         for (line, first) in doubles {
             let rule = format!("names the same device as line {first}");
-            self.problem(RowProblem { line, column: None, field: "row".to_owned(), rule });
+            self.add_problem(RowProblem { line, column: None, field: "row".to_owned(), rule });
         }
     }
 
-    fn problem(&mut self, problem: RowProblem) {
+    fn add_problem(&mut self, problem: RowProblem) {
         self.problem_count += 1;
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(problem);
@@ -233,12 +233,12 @@ struct Names {
 }
 
 impl Names {
-    fn of(&mut self, identifiers: &[Identifier]) -> u64 {
+    fn hash_names(&mut self, identifiers: &[Identifier]) -> u64 {
         let of = |kind| identifiers.iter().find(|one| one.kind() == kind).map_or("", Identifier::value);
         let written = [of(IdentifierKind::Manufacturer), of(IdentifierKind::Model)];
         if self.written.as_ref().is_none_or(|before| *before != written) {
             let [maker, model] = written;
-            self.folded = hashed(&(fold_manufacturer(maker), fold_name(model)));
+            self.folded = hash_value(&(fold_manufacturer(maker), fold_name(model)));
             self.written = Some(written.map(str::to_owned));
         }
         self.folded
@@ -246,10 +246,10 @@ impl Names {
 }
 
 fn digest(identifier: &Identifier) -> u64 {
-    hashed(&(identifier.kind(), identifier.value()))
+    hash_value(&(identifier.kind(), identifier.value()))
 }
 
-fn hashed(value: &impl std::hash::Hash) -> u64 {
+fn hash_value(value: &impl std::hash::Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()

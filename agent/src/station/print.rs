@@ -11,7 +11,7 @@ use unbox_common::{
     label::{code_128, qr_code},
 };
 
-use super::words::words;
+use super::wording::kind_name;
 
 /// The label's size in millimetres.
 const WIDTH_MM: f64 = 76.0;
@@ -74,10 +74,10 @@ impl UnitLabel {
     ///
     /// # Errors
     /// [`PrintError::Nothing`].
-    pub fn of(identity: &HardwareIdentity) -> Result<Self, PrintError> {
+    pub fn new(identity: &HardwareIdentity) -> Result<Self, PrintError> {
         let first = |kind| identity.of_kind(kind).next();
         let bar = |one: &Identifier| {
-            let caption = format!("{}: {}", words(one.kind()), one.value());
+            let caption = format!("{}: {}", kind_name(one.kind()), one.value());
             Some(Bar { caption, value: one.value().to_owned(), text: code_128(one)? })
         };
         // The serial number of a Dell is its service tag, so it is printed only once.
@@ -113,14 +113,14 @@ impl UnitLabel {
         );
         let heading_y = MARGIN_MM + 2.4;
         // Writing to a String cannot fail.
-        let _ = writeln!(svg, "<text x=\"{MARGIN_MM}\" y=\"{heading_y}\">{}</text>", xml(&self.heading));
+        let _ = writeln!(svg, "<text x=\"{MARGIN_MM}\" y=\"{heading_y}\">{}</text>", escape_xml(&self.heading));
         let qr_at = (WIDTH_MM - MARGIN_MM - QR_MM, MARGIN_MM + 3.0);
         let _ = writeln!(svg, "<path d=\"{}\"/>", qr_path(&self.qr, qr_at)?);
-        for (bar, top) in self.bars.iter().zip(tops()) {
+        for (bar, top) in self.bars.iter().zip(bar_tops()) {
             let _ = writeln!(svg, "<path d=\"{}\"/>", bar_path(bar, top)?);
             let caption_y = top + BAR_MM + 2.6;
             let _ =
-                writeln!(svg, "<text x=\"{MARGIN_MM}\" y=\"{caption_y:.2}\">{}</text>", xml(&bar.caption));
+                writeln!(svg, "<text x=\"{MARGIN_MM}\" y=\"{caption_y:.2}\">{}</text>", escape_xml(&bar.caption));
         }
         svg.push_str("</svg>\n");
         Ok(svg)
@@ -132,16 +132,16 @@ impl UnitLabel {
         let dots = |mm: f64| (mm * DOTS_PER_MM).round();
         let mut zpl = format!("^XA\n^CI28\n^PW{}\n^LL{}\n", dots(WIDTH_MM), dots(HEIGHT_MM));
         let left = dots(MARGIN_MM);
-        let _ = writeln!(zpl, "^FO{left},{}^A0N,22,22^FH^FD{}^FS", dots(MARGIN_MM), field(&self.heading));
-        for (bar, top) in self.bars.iter().zip(tops()) {
+        let _ = writeln!(zpl, "^FO{left},{}^A0N,22,22^FH^FD{}^FS", dots(MARGIN_MM), escape_zpl(&self.heading));
+        for (bar, top) in self.bars.iter().zip(bar_tops()) {
             let (top, height) = (dots(top), dots(BAR_MM));
-            let _ = writeln!(zpl, "^FO{left},{top}^BY2^BCN,{height},N,N,N,A^FH^FD{}^FS", field(&bar.text));
+            let _ = writeln!(zpl, "^FO{left},{top}^BY2^BCN,{height},N,N,N,A^FH^FD{}^FS", escape_zpl(&bar.text));
             let below = top + height + 4.0;
-            let _ = writeln!(zpl, "^FO{left},{below}^A0N,20,20^FH^FD{}^FS", field(&bar.caption));
+            let _ = writeln!(zpl, "^FO{left},{below}^A0N,20,20^FH^FD{}^FS", escape_zpl(&bar.caption));
         }
         let qr_left = dots(WIDTH_MM - MARGIN_MM - QR_MM);
         let _ =
-            writeln!(zpl, "^FO{qr_left},{}^BQN,2,4^FH^FDMA,{}^FS", dots(MARGIN_MM + 3.0), field(&self.qr));
+            writeln!(zpl, "^FO{qr_left},{}^BQN,2,4^FH^FDMA,{}^FS", dots(MARGIN_MM + 3.0), escape_zpl(&self.qr));
         zpl.push_str("^XZ\n");
         zpl
     }
@@ -151,7 +151,7 @@ impl UnitLabel {
 const BAR_MM: f64 = 6.0;
 
 /// Returns the top of each bar code, in millimetres.
-fn tops() -> impl Iterator<Item = f64> {
+fn bar_tops() -> impl Iterator<Item = f64> {
     (0..u8::MAX).map(|at| MARGIN_MM + 4.0 + f64::from(at) * (BAR_MM + 4.2))
 }
 
@@ -159,17 +159,17 @@ fn tops() -> impl Iterator<Item = f64> {
 fn qr_path(text: &str, (left, top): (f64, f64)) -> Result<String, PrintError> {
     let code = QrCode::with_error_correction_level(text, EcLevel::M).map_err(|_| PrintError::TooMuch)?;
     let width = code.width();
-    let module = QR_MM / modules(width + 2 * QR_QUIET);
+    let module = QR_MM / to_float(width + 2 * QR_QUIET);
     let mut path = String::new();
     for (row, colors) in code.to_colors().chunks(width).enumerate() {
-        let y = top + modules(row + QR_QUIET) * module;
-        for (from, length) in runs(colors.iter().map(|color| *color == Color::Dark)) {
-            let x = left + modules(from + QR_QUIET) * module;
+        let y = top + to_float(row + QR_QUIET) * module;
+        for (from, length) in dark_runs(colors.iter().map(|color| *color == Color::Dark)) {
+            let x = left + to_float(from + QR_QUIET) * module;
             let _ = write!(
                 path,
                 "M{x:.3} {y:.3}h{:.3}v{module:.3}h-{:.3}z",
-                modules(length) * module,
-                modules(length) * module
+                to_float(length) * module,
+                to_float(length) * module
             );
         }
     }
@@ -183,20 +183,20 @@ fn bar_path(bar: &Bar, top: f64) -> Result<String, PrintError> {
     let code = Code128::new(format!("\u{181}{}", bar.text)).map_err(|_| does_not_fit())?;
     let bars = code.encode();
     let room = WIDTH_MM - 3.0 * MARGIN_MM - QR_MM;
-    let module = (room / modules(bars.len() + BAR_QUIET)).min(0.33);
+    let module = (room / to_float(bars.len() + BAR_QUIET)).min(0.33);
     if module < NARROWEST_BAR_MM {
         return Err(does_not_fit());
     }
     let mut path = String::new();
-    for (from, length) in runs(bars.iter().map(|bar| *bar == 1)) {
-        let (x, width) = (MARGIN_MM + modules(from) * module, modules(length) * module);
+    for (from, length) in dark_runs(bars.iter().map(|bar| *bar == 1)) {
+        let (x, width) = (MARGIN_MM + to_float(from) * module, to_float(length) * module);
         let _ = write!(path, "M{x:.3} {top:.3}h{width:.3}v{BAR_MM}h-{width:.3}z");
     }
     Ok(path)
 }
 
 /// Returns the runs of dark modules: the start of each, and its length.
-fn runs(modules: impl Iterator<Item = bool>) -> Vec<(usize, usize)> {
+fn dark_runs(modules: impl Iterator<Item = bool>) -> Vec<(usize, usize)> {
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for (at, _) in modules.enumerate().filter(|(_, dark)| *dark) {
         match runs.last_mut() {
@@ -208,16 +208,16 @@ fn runs(modules: impl Iterator<Item = bool>) -> Vec<(usize, usize)> {
 }
 
 /// Converts a number of modules, far below the largest integer that a float holds exactly.
-fn modules(count: usize) -> f64 {
+fn to_float(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-fn xml(text: &str) -> String {
+fn escape_xml(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// Escapes a field of ZPL: command and escape characters become hexadecimal.
-fn field(text: &str) -> String {
+fn escape_zpl(text: &str) -> String {
     text.chars().fold(String::new(), |mut field, char| {
         let _ = match char {
             '^' | '~' | '_' | '\\' | '\n' => write!(field, "_{:02X}", u32::from(char)),
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn what_is_printed_is_what_is_read_back() {
         let unit = unit();
-        let label = UnitLabel::of(&unit).unwrap();
+        let label = UnitLabel::new(&unit).unwrap();
         for text in label.bars.iter().map(|bar| &bar.text).chain([&label.qr]) {
             let scan = label::parse(text.as_bytes()).unwrap();
             let fits = scan.identifiers().iter().any(|reading| {
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_scanner_reads_the_qr_code_of_the_picture() {
-        let label = UnitLabel::of(&unit()).unwrap();
+        let label = UnitLabel::new(&unit()).unwrap();
         let code = QrCode::with_error_correction_level(&label.qr, EcLevel::M).unwrap();
         let (width, colors) = (code.width(), code.to_colors());
         let scale = 4;
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_picture_is_xml_with_a_code_for_each_identifier() {
-        let svg = UnitLabel::of(&unit()).unwrap().svg().unwrap();
+        let svg = UnitLabel::new(&unit()).unwrap().svg().unwrap();
         assert_eq!(svg.matches("<path").count(), 3);
         assert!(svg.contains("Acme &amp; Sons &lt;Ltd&gt; Gate^way_3"), "{svg}");
         assert!(svg.contains("serial number: PF0ABCDE"), "{svg}");
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn no_value_is_a_command_to_the_printer() {
-        let zpl = UnitLabel::of(&unit()).unwrap().zpl();
+        let zpl = UnitLabel::new(&unit()).unwrap().zpl();
         assert!(zpl.contains("Gate_5Eway_5F3") && !zpl.contains("Gate^way"), "{zpl}");
         assert!(zpl.starts_with("^XA\n") && zpl.ends_with("^XZ\n"), "{zpl}");
         assert!(zpl.contains("^FDSPF0ABCDE^FS"), "{zpl}");
@@ -313,8 +313,8 @@ mod tests {
     fn what_does_not_fit_is_refused_and_not_cut() {
         let long = "A".repeat(79) + "B";
         let wide = identity(&[(SerialNumber, &long), (Manufacturer, "Acme"), (Model, "G3")]);
-        assert_eq!(UnitLabel::of(&wide).unwrap().svg(), Err(PrintError::DoesNotFit("value")));
+        assert_eq!(UnitLabel::new(&wide).unwrap().svg(), Err(PrintError::DoesNotFit("value")));
         let nothing = identity(&[(IdentifierKind::BoardSerial, "B1")]);
-        assert_eq!(UnitLabel::of(&nothing), Err(PrintError::Nothing));
+        assert_eq!(UnitLabel::new(&nothing), Err(PrintError::Nothing));
     }
 }

@@ -1,7 +1,7 @@
 //! The output of labels: on a printer's device, or in a folder that a spooler empties.
 
 use super::print::{PrintError, UnitLabel};
-use super::seen::fingerprint;
+use super::duplicates::fingerprint;
 use crate::{
     clock::Stopwatch,
     files::{self, FilesError},
@@ -69,7 +69,7 @@ impl Printer {
     /// # Errors
     /// [`PrinterError`].
     pub fn print(&self, identity: &HardwareIdentity) -> Result<(), PrinterError> {
-        let label = UnitLabel::of(identity)?;
+        let label = UnitLabel::new(identity)?;
         if self.0.is_dir() {
             let name = file_name(&label, identity);
             let svg = label.svg()?;
@@ -161,7 +161,7 @@ mod tests {
         printer.print(&unit()).unwrap();
         let mut zpl = String::new();
         paper.read_to_string(&mut zpl).unwrap();
-        assert_eq!(zpl, UnitLabel::of(&unit()).unwrap().zpl());
+        assert_eq!(zpl, UnitLabel::new(&unit()).unwrap().zpl());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The output about units and runs, for people and programs.
 
 use super::{
-    check::Tested,
+    check::TestedUnit,
     order::OrderIndex,
     shift::Tally,
     units::Summary,
@@ -40,8 +40,8 @@ pub struct RunReport<'t> {
     pub order_problem_count: u64,
 }
 
-impl<'t> From<&'t Tested> for UnitReport<'t> {
-    fn from(tested: &'t Tested) -> Self {
+impl<'t> From<&'t TestedUnit> for UnitReport<'t> {
+    fn from(tested: &'t TestedUnit) -> Self {
         Self {
             unit: &tested.name,
             verdict: tested.judged.verdict,
@@ -72,9 +72,9 @@ pub fn json_line(document: &impl Serialize) -> serde_json::Result<String> {
 
 /// Formats a unit for people: one line, and two for each reason.
 #[must_use]
-pub fn unit_text(tested: &Tested) -> String {
+pub fn unit_text(tested: &TestedUnit) -> String {
     let called = tested.identity.as_ref().and_then(serial).map(Identifier::value).unwrap_or_default();
-    let verdict = tested.judged.verdict.words();
+    let verdict = tested.judged.verdict.text();
     let name = plain(&tested.name, usize::MAX);
     let mut text = format!("{verdict:<16} {name}  {called}").trim_end().to_owned();
     text.push('\n');
@@ -103,7 +103,7 @@ pub fn run_text(summary: &Summary, order: Option<&OrderIndex>) -> String {
     let counts: Vec<String> = Verdict::ALL
         .into_iter()
         .filter(|verdict| summary.count(*verdict) > 0)
-        .map(|verdict| format!("{} {}", summary.count(verdict), verdict.words().to_lowercase()))
+        .map(|verdict| format!("{} {}", summary.count(verdict), verdict.text().to_lowercase()))
         .collect();
     let _ = writeln!(
         text,
@@ -119,15 +119,15 @@ pub fn run_text(summary: &Summary, order: Option<&OrderIndex>) -> String {
 /// Formats the server's late answers about units that had waited for it, as one sentence; `None` without
 /// units.
 #[must_use]
-pub fn again_text(units: &[Tested]) -> Option<String> {
-    let verdict = |unit: &&Tested| unit.judged.verdict;
+pub fn late_answers_text(units: &[TestedUnit]) -> Option<String> {
+    let verdict = |unit: &&TestedUnit| unit.judged.verdict;
     let counts: Vec<String> = Verdict::ALL
         .into_iter()
-        .map(|one| (units.iter().filter(|unit| verdict(unit) == one).count(), one.words().to_lowercase()))
+        .map(|one| (units.iter().filter(|unit| verdict(unit) == one).count(), one.text().to_lowercase()))
         .filter(|(count, _)| *count > 0)
         .map(|(count, words)| format!("{count} {words}"))
         .collect();
-    let mut bad: Vec<&Tested> = units.iter().filter(|unit| verdict(unit) != Verdict::Pass).collect();
+    let mut bad: Vec<&TestedUnit> = units.iter().filter(|unit| verdict(unit) != Verdict::Pass).collect();
     bad.sort_by_key(|unit| Reverse(unit.judged.verdict));
     let names: Vec<&str> = bad.iter().take(MAX_NAMES).map(|unit| unit.name.as_str()).collect();
     let more = bad.len().saturating_sub(MAX_NAMES);
@@ -143,7 +143,7 @@ pub fn again_text(units: &[Tested]) -> Option<String> {
 #[must_use]
 pub fn tally_text(tally: &Tally) -> String {
     let of = |verdict| tally.counts.get(&verdict).copied().unwrap_or_default();
-    let words = |verdict: Verdict| format!("{} {}", of(verdict), verdict.words().to_lowercase());
+    let words = |verdict: Verdict| format!("{} {}", of(verdict), verdict.text().to_lowercase());
     Verdict::ALL.map(words).join(", ")
 }
 
@@ -159,14 +159,14 @@ pub fn serial(identity: &HardwareIdentity) -> Option<&Identifier> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::station::{Judged, Reason};
+    use crate::station::{Judgement, Reason};
 
     #[test]
     fn a_unit_reads_well() {
         let finding =
             Finding::new(Reason::NotInOrder, Verdict::Fail, "It is\u{9b}not in the order.", "Put it aside.");
         let tested =
-            Tested { name: "bench\u{1b} 4".to_owned(), judged: Judged::by(vec![finding]), identity: None };
+            TestedUnit { name: "bench\u{1b} 4".to_owned(), judged: Judgement::from_findings(vec![finding]), identity: None };
         assert_eq!(
             unit_text(&tested),
             "FAIL             bench 4\n  It is not in the order.\n    Put it aside.\n"

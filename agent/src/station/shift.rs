@@ -6,10 +6,10 @@
 //! file of its own.
 
 use super::{
-    check::{Looked, Tested},
+    check::{SurveyedUnit, TestedUnit},
     report::json_line,
-    seen::{Seen, fingerprint},
-    verdict::{Judged, Reason, Verdict},
+    duplicates::{IdentifierIndex, fingerprint},
+    verdict::{Judgement, Reason, Verdict},
 };
 use crate::files::{self, Entry, FilesError};
 use serde::{Deserialize, Serialize};
@@ -66,11 +66,11 @@ enum Line {
         at: Timestamp,
         unit: String,
         #[serde(flatten)]
-        judged: Judged,
+        judged: Judgement,
         identity: Vec<RawIdentifier>,
         /// The data for judging the unit once the server can be asked.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        waiting: Option<Box<Looked>>,
+        waiting: Option<Box<SurveyedUnit>>,
     },
     /// The server was asked about a unit that had waited for it, and this is its current verdict.
     AskedAgain {
@@ -78,7 +78,7 @@ enum Line {
         at: Timestamp,
         unit: String,
         #[serde(flatten)]
-        judged: Judged,
+        judged: Judgement,
     },
     /// The server has registered these units.
     Uploaded { at: Timestamp, numbers: Vec<u32> },
@@ -92,9 +92,9 @@ pub struct Shift {
     file: File,
     /// Its length, in bytes.
     length: u64,
-    units: Vec<Known>,
+    units: Vec<ShiftUnit>,
     numbers: HashMap<String, u32>,
-    seen: Seen,
+    index: IdentifierIndex,
     torn: bool,
     began: Option<Timestamp>,
 }
@@ -114,7 +114,7 @@ pub struct Tally {
 
 /// A unit of this shift.
 #[derive(Debug, Clone)]
-struct Known {
+struct ShiftUnit {
     name: String,
     verdict: Verdict,
     duplicate: bool,
@@ -126,7 +126,7 @@ struct Known {
 enum Queued {
     Nothing,
     /// Ask for its claim; the registration follows from the answer.
-    ToAsk(Box<Looked>),
+    ToAsk(Box<SurveyedUnit>),
     /// Register this identity.
     ToRegister(Box<HardwareIdentity>),
 }
@@ -141,7 +141,7 @@ impl Shift {
         let (file, length) = files::open_growing(log, files::PRIVATE_FILE)?;
         file.try_lock().map_err(|_| ShiftError::InUse(log.to_owned()))?;
         if length == 0 {
-            Entry::of(log)?.keep_name()?;
+            Entry::from_path(log)?.keep_name()?;
         }
         let mut shift = Self {
             log: log.to_owned(),
@@ -149,7 +149,7 @@ impl Shift {
             length: 0,
             units: Vec::new(),
             numbers: HashMap::new(),
-            seen: Seen::default(),
+            index: IdentifierIndex::default(),
             torn: false,
             began: None,
         };
@@ -159,11 +159,11 @@ impl Shift {
         for (number, line) in (1..).zip(lines.split_inclusive(|byte| *byte == b'\n')) {
             let line = serde_json::from_slice(line)
                 .map_err(|_| ShiftError::Damaged { path: log.to_owned(), line: number })?;
-            shift.take(line);
+            shift.apply(line);
         }
         if !torn.is_empty() {
-            files::replace(&beside(log), torn, files::PRIVATE_FILE)?;
-            Entry::of(log)?.cut(whole as u64)?;
+            files::replace(&torn_path(log), torn, files::PRIVATE_FILE)?;
+            Entry::from_path(log)?.truncate(whole as u64)?;
             shift.torn = !NO_TESTS.iter().any(|begin| torn.starts_with(begin));
         }
         shift.length = whole as u64;
@@ -172,7 +172,7 @@ impl Shift {
 
     /// Whether the last line was an unfinished test, and was moved aside.
     #[must_use]
-    pub const fn was_torn(&self) -> bool {
+    pub const fn was_interrupted(&self) -> bool {
         self.torn
     }
 
@@ -192,7 +192,7 @@ impl Shift {
     ///
     /// # Errors
     /// [`ShiftError`]; the unit then counts as not tested.
-    pub fn test(&mut self, name: String, mut unit: Looked, at: Timestamp) -> Result<Tested, ShiftError> {
+    pub fn test(&mut self, name: String, mut unit: SurveyedUnit, at: Timestamp) -> Result<TestedUnit, ShiftError> {
         let next = u32::try_from(self.units.len()).unwrap_or(u32::MAX);
         let again = unit.identity().and_then(|identity| self.numbers.get(&fingerprint(identity)));
         let number = again.copied().unwrap_or(next);
@@ -200,16 +200,16 @@ impl Shift {
             let known = usize::try_from(other).ok().and_then(|at| self.units.get(at));
             known.map_or_else(String::new, |known| known.name.clone())
         };
-        unit.compare(&self.seen, number, named);
+        unit.compare(&self.index, number, named);
         let waiting = unit.is_unasked().then(|| unit.clone());
-        let tested = unit.judged(name);
+        let tested = unit.judge(name);
         let line = Line::Tested {
             number,
             at,
             unit: tested.name.clone(),
             judged: tested.judged.clone(),
             identity: tested.identifiers(),
-            waiting: waiting.filter(|_| is_worth_knowing(&tested.judged)).map(Box::new),
+            waiting: waiting.filter(|_| is_worth_registering(&tested.judged)).map(Box::new),
         };
         self.write(vec![line])?;
         Ok(tested)
@@ -217,9 +217,9 @@ impl Shift {
 
     /// Returns units to ask the server about, oldest first, with their numbers.
     #[must_use]
-    pub fn to_ask(&self, most: usize) -> Vec<(u32, Looked)> {
+    pub fn units_to_ask(&self, most: usize) -> Vec<(u32, SurveyedUnit)> {
         let waiting = (0..).zip(&self.units).filter_map(|(number, unit)| match &unit.queued {
-            Queued::ToAsk(looked) => Some((number, Looked::clone(looked))),
+            Queued::ToAsk(looked) => Some((number, SurveyedUnit::clone(looked))),
             _ => None,
         });
         waiting.take(most).collect()
@@ -229,15 +229,15 @@ impl Shift {
     ///
     /// # Errors
     /// [`ShiftError`]; the server is then asked again.
-    pub fn asked_again(
+    pub fn record_answers(
         &mut self,
-        units: Vec<(u32, Looked)>,
+        units: Vec<(u32, SurveyedUnit)>,
         at: Timestamp,
-    ) -> Result<Vec<Tested>, ShiftError> {
+    ) -> Result<Vec<TestedUnit>, ShiftError> {
         let (mut lines, mut all) = (Vec::new(), Vec::new());
         for (number, looked) in units {
             let Some(known) = self.unit(number) else { continue };
-            let tested = looked.judged(known.name.clone());
+            let tested = looked.judge(known.name.clone());
             let (unit, judged) = (tested.name.clone(), tested.judged.clone());
             lines.push(Line::AskedAgain { number, at, unit, judged });
             all.push(tested);
@@ -248,7 +248,7 @@ impl Shift {
 
     /// Returns units for the server to register, oldest first, with their numbers.
     #[must_use]
-    pub fn to_register(&self, most: usize) -> Vec<(u32, HardwareIdentity)> {
+    pub fn units_to_register(&self, most: usize) -> Vec<(u32, HardwareIdentity)> {
         let waiting = (0..).zip(&self.units).filter_map(|(number, unit)| match &unit.queued {
             Queued::ToRegister(identity) => Some((number, HardwareIdentity::clone(identity))),
             _ => None,
@@ -260,7 +260,7 @@ impl Shift {
     ///
     /// # Errors
     /// [`ShiftError`]; they are then uploaded again, which changes nothing there.
-    pub fn uploaded(&mut self, numbers: Vec<u32>, at: Timestamp) -> Result<(), ShiftError> {
+    pub fn record_upload(&mut self, numbers: Vec<u32>, at: Timestamp) -> Result<(), ShiftError> {
         self.write(vec![Line::Uploaded { at, numbers }])
     }
 
@@ -279,16 +279,16 @@ impl Shift {
         if (there.dev(), there.ino(), there.len()) != (held.dev(), held.ino(), self.length) {
             return Err(ShiftError::Changed(self.log.clone()));
         }
-        Entry::of(&self.log)?.append(text.as_bytes())?;
+        Entry::from_path(&self.log)?.append(text.as_bytes())?;
         self.length += text.len() as u64;
         for line in lines {
-            self.take(line);
+            self.apply(line);
         }
         Ok(())
     }
 
     /// Applies a line, whether it was written just now or before the power was cut.
-    fn take(&mut self, line: Line) {
+    fn apply(&mut self, line: Line) {
         match line {
             Line::Uploaded { numbers, .. } => {
                 for number in numbers {
@@ -303,17 +303,17 @@ impl Shift {
                         Queued::ToAsk(looked) => looked.identity().cloned(),
                         _ => None,
                     };
-                    *unit = Known::new(std::mem::take(&mut unit.name), &judged, identity, None);
+                    *unit = ShiftUnit::new(std::mem::take(&mut unit.name), &judged, identity, None);
                 }
             }
             Line::Tested { number, at, unit, judged, identity, waiting } => {
                 self.began = self.began.or(Some(at));
                 let identity = HardwareIdentity::from_raw(&identity).ok();
                 if let Some(identity) = &identity {
-                    self.seen.note(identity, number);
+                    self.index.record(identity, number);
                     self.numbers.insert(fingerprint(identity), number);
                 }
-                let known = Known::new(unit, &judged, identity, waiting.map(|looked| *looked));
+                let known = ShiftUnit::new(unit, &judged, identity, waiting.map(|looked| *looked));
                 match self.unit(number) {
                     Some(unit) => *unit = known,
                     None => self.units.push(known),
@@ -322,22 +322,22 @@ impl Shift {
         }
     }
 
-    fn unit(&mut self, number: u32) -> Option<&mut Known> {
+    fn unit(&mut self, number: u32) -> Option<&mut ShiftUnit> {
         usize::try_from(number).ok().and_then(|at| self.units.get_mut(at))
     }
 }
 
-impl Known {
+impl ShiftUnit {
     fn new(
         name: String,
-        judged: &Judged,
+        judged: &Judgement,
         identity: Option<HardwareIdentity>,
-        waiting: Option<Looked>,
+        waiting: Option<SurveyedUnit>,
     ) -> Self {
-        let queued = match identity.filter(|_| is_worth_knowing(judged)) {
+        let queued = match identity.filter(|_| is_worth_registering(judged)) {
             None => Queued::Nothing,
             Some(identity) => match waiting {
-                Some(looked) => Queued::ToAsk(Box::new(looked.of_identity(identity))),
+                Some(looked) => Queued::ToAsk(Box::new(looked.with_identity(identity))),
                 None => Queued::ToRegister(Box::new(identity)),
             },
         };
@@ -348,13 +348,13 @@ impl Known {
 
 /// Whether the unit is worth registering: one that fails will get another identity. A server that could
 /// not be asked is not the unit's fault; the unit then waits.
-fn is_worth_knowing(judged: &Judged) -> bool {
+fn is_worth_registering(judged: &Judgement) -> bool {
     let own = judged.findings.iter().filter(|one| one.reason != Reason::ServerUnavailable);
     own.fold(Verdict::Pass, |worst, one| worst.max(one.verdict)) <= Verdict::NeedsAttention
 }
 
 /// Returns the path for an unfinished line.
-fn beside(log: &Path) -> PathBuf {
+fn torn_path(log: &Path) -> PathBuf {
     let mut name = OsString::from(log);
     name.push(".torn");
     PathBuf::from(name)
@@ -369,11 +369,11 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
-    fn unit(serial: &str, mac: &str, labels: &[&str]) -> Looked {
+    fn unit(serial: &str, mac: &str, labels: &[&str]) -> SurveyedUnit {
         use IdentifierKind::{MacAddress, Manufacturer, Model, SerialNumber};
         let of = [(SerialNumber, serial), (Manufacturer, "Acme"), (Model, "G3"), (MacAddress, mac)];
         let labels: Vec<Vec<u8>> = labels.iter().map(|label| label.as_bytes().to_vec()).collect();
-        Looked::new(&survey(&of), &labels)
+        SurveyedUnit::new(&survey(&of), &labels)
     }
 
     fn counts(shift: &Shift) -> Vec<(Verdict, usize)> {
@@ -389,7 +389,7 @@ mod tests {
         let mut shift = Shift::open(&log).unwrap();
         let first = shift.test("a".to_owned(), unit("AB12CD1", MAC[0], &["AB12CD9"]), NOW).unwrap();
         assert_eq!(first.judged.verdict, Verdict::Fail, "another label");
-        assert!(shift.to_register(9).is_empty());
+        assert!(shift.units_to_register(9).is_empty());
         shift.test("a".to_owned(), unit("AB12CD1", MAC[0], &["AB12CD1"]), NOW).unwrap();
         assert_eq!(counts(&shift), [(Verdict::Pass, 1)], "the last test of a unit counts");
         drop(shift);
@@ -407,8 +407,8 @@ mod tests {
         assert_eq!(Shift::open(&log).unwrap().tally(), tally);
     }
 
-    fn away(mut unit: Looked) -> Looked {
-        unit.unasked("no route", "Wait.");
+    fn mark_away(mut unit: SurveyedUnit) -> SurveyedUnit {
+        unit.mark_unasked("no route", "Wait.");
         unit
     }
 
@@ -421,14 +421,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("day.jsonl");
         let mut shift = Shift::open(&log).unwrap();
-        shift.test("a".to_owned(), away(unit("AB12CD1", MAC[0], &[])), NOW).unwrap();
-        shift.test("b".to_owned(), away(unit("AB12CD2", MAC[1], &["AB12CD9"])), NOW).unwrap();
+        shift.test("a".to_owned(), mark_away(unit("AB12CD1", MAC[0], &[])), NOW).unwrap();
+        shift.test("b".to_owned(), mark_away(unit("AB12CD2", MAC[1], &["AB12CD9"])), NOW).unwrap();
         assert_eq!(counts(&shift), [(Verdict::CouldNotCheck, 1), (Verdict::Fail, 1)]);
         assert_eq!(shift.tally().pending, 1);
         drop(shift);
         let shift = Shift::open(&log).unwrap();
-        assert_eq!(numbers(&shift.to_ask(9)), [0]);
-        assert!(shift.to_register(9).is_empty(), "what the server says of it is not known yet");
+        assert_eq!(numbers(&shift.units_to_ask(9)), [0]);
+        assert!(shift.units_to_register(9).is_empty(), "what the server says of it is not known yet");
     }
 
     #[test]
@@ -445,36 +445,36 @@ mod tests {
         let units = [
             (unit("AB12CD1", MAC[0], &["AB12CD1"]), claimed(SerialNumber, "AB12CD1")),
             (unit("AB12CD2", MAC[1], &[]), claimed(SerialNumber, "AB12CD9")),
-            (Looked::new(&survey(&blank), &[]), claimed(MacAddress, "00:16:3e:00:00:09")),
-            (Looked::new(&survey(&blank[1..]), &[]), claimed(SerialNumber, "AB12CD3")),
+            (SurveyedUnit::new(&survey(&blank), &[]), claimed(MacAddress, "00:16:3e:00:00:09")),
+            (SurveyedUnit::new(&survey(&blank[1..]), &[]), claimed(SerialNumber, "AB12CD3")),
         ];
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("day.jsonl");
         let mut shift = Shift::open(&log).unwrap();
         for (at, (unit, _)) in units.iter().enumerate().take(3) {
-            shift.test(format!("u{at}"), away(unit.clone()), NOW).unwrap();
+            shift.test(format!("u{at}"), mark_away(unit.clone()), NOW).unwrap();
         }
         assert_eq!(counts(&shift), [(Verdict::CouldNotCheck, 3)]);
         drop(shift);
         // The same after a power cut, which leaves a torn last line to be cut off and moved aside.
         let whole = fs::read(&log).unwrap();
         let mut shift = Shift::open(&log).unwrap();
-        let mut waiting = shift.to_ask(9);
+        let mut waiting = shift.units_to_ask(9);
         assert_eq!(numbers(&waiting), [0, 1, 2]);
         let mut at_once = Vec::new();
         for ((_, looked), (unit, said)) in waiting.iter_mut().zip(&units) {
-            looked.claimed([said.clone()]);
+            looked.add_claim([said.clone()]);
             let mut unit = unit.clone();
-            unit.claimed([said.clone()]);
-            at_once.push(unit.judged(String::new()).judged);
+            unit.add_claim([said.clone()]);
+            at_once.push(unit.judge(String::new()).judged);
         }
-        let again = shift.asked_again(waiting, Timestamp(NOW.0 + 1)).unwrap();
+        let again = shift.record_answers(waiting, Timestamp(NOW.0 + 1)).unwrap();
         assert_eq!(again.iter().map(|one| one.judged.clone()).collect::<Vec<_>>(), at_once);
         assert_eq!(again.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["u0", "u1", "u2"]);
         let tally = shift.tally();
         assert_eq!(tally.counts, [(Verdict::Pass, 2), (Verdict::Fail, 1)].into());
-        assert_eq!((numbers(&shift.to_register(9)), tally.pending), (vec![0, 2], 2));
-        assert!(shift.to_ask(9).is_empty());
+        assert_eq!((numbers(&shift.units_to_register(9)), tally.pending), (vec![0, 2], 2));
+        assert!(shift.units_to_ask(9).is_empty());
         assert!(fs::read(&log).unwrap().starts_with(&whole), "nothing in the log was changed");
         drop(shift);
         assert_eq!(Shift::open(&log).unwrap().tally(), tally);
@@ -501,7 +501,7 @@ mod tests {
             fs::remove_file(&log).unwrap();
             files::replace(&log, bytes, files::PRIVATE_FILE).unwrap();
         };
-        let cut = |bytes: &[u8]| Entry::of(&log).unwrap().cut(bytes.len() as u64 / 2).unwrap();
+        let cut = |bytes: &[u8]| Entry::from_path(&log).unwrap().truncate(bytes.len() as u64 / 2).unwrap();
         let longer = |_: &[u8]| {
             let mut file = fs::OpenOptions::new().append(true).open(&log).unwrap();
             file.write_all(b"{\"line\":\"tes").unwrap();
@@ -526,11 +526,11 @@ mod tests {
         for (name, serial, mac) in [("a", "AB12CD1", MAC[0]), ("b", "AB12CD2", MAC[1])] {
             shift.test(name.to_owned(), unit(serial, mac, &[]), NOW).unwrap();
         }
-        shift.uploaded(vec![0], NOW).unwrap();
+        shift.record_upload(vec![0], NOW).unwrap();
         drop(shift);
         let shift = Shift::open(&log).unwrap();
-        assert_eq!(numbers(&shift.to_register(9)), [1]);
-        assert_eq!(shift.to_register(0), []);
+        assert_eq!(numbers(&shift.units_to_register(9)), [1]);
+        assert_eq!(shift.units_to_register(0), []);
     }
 
     #[test]
@@ -547,7 +547,7 @@ mod tests {
         for cut in one.len() + 1..two.len() {
             files::replace(&log, &two[..cut], files::PRIVATE_FILE).unwrap();
             let shift = Shift::open(&log).unwrap();
-            assert!(shift.was_torn());
+            assert!(shift.was_interrupted());
             assert_eq!((counts(&shift), fs::read(&log).unwrap()), (vec![(Verdict::Pass, 1)], one.clone()));
             assert_eq!(fs::read(folder.path().join("day.jsonl.torn")).unwrap(), two[one.len()..cut]);
         }
@@ -569,7 +569,7 @@ mod tests {
             drop(shift);
             let whole = fs::read(&log).unwrap();
             fs::OpenOptions::new().append(true).open(&log).unwrap().write_all(torn.as_bytes()).unwrap();
-            assert_eq!(Shift::open(&log).unwrap().was_torn(), test, "{torn}");
+            assert_eq!(Shift::open(&log).unwrap().was_interrupted(), test, "{torn}");
             assert_eq!(fs::read(&log).unwrap(), whole);
         }
     }

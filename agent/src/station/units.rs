@@ -4,9 +4,9 @@
 //! duplicates.
 
 use super::{
-    check::{Looked, Tested},
-    io::{Reference, Unit, look},
-    seen::Seen,
+    check::{SurveyedUnit, TestedUnit},
+    io::{Reference, Unit, survey_unit},
+    duplicates::IdentifierIndex,
     verdict::Verdict,
 };
 use crate::clock::Stopwatch;
@@ -48,7 +48,7 @@ impl Summary {
         self.verdicts.get(&verdict).copied().unwrap_or_default()
     }
 
-    fn took(self, time: Duration) -> Self {
+    fn with_time(self, time: Duration) -> Self {
         let seconds = time.as_secs_f64();
         let units = u32::try_from(self.units).unwrap_or(u32::MAX);
         Self { seconds, units_per_second: f64::from(units) / seconds.max(1e-9), ..self }
@@ -58,7 +58,7 @@ impl Summary {
 /// A further source about units: the server, if it is asked.
 pub trait Registry {
     /// Adds its answers to each of these units.
-    fn ask(&mut self, units: &mut [Looked]);
+    fn ask(&mut self, units: &mut [SurveyedUnit]);
 }
 
 /// Tests every unit, and passes each to `sink`, in order.
@@ -69,28 +69,28 @@ pub fn test_all(
     units: &[Unit],
     reference: &Reference,
     mut registry: Option<&mut dyn Registry>,
-    mut sink: impl FnMut(&Tested) -> io::Result<()>,
+    mut sink: impl FnMut(&TestedUnit) -> io::Result<()>,
 ) -> io::Result<Summary> {
     let stopwatch = Stopwatch::start();
     let mut summary = Summary::default();
-    let mut seen = Seen::default();
+    let mut index = IdentifierIndex::default();
     let named = |number: u32| {
         let unit = usize::try_from(number).ok().and_then(|at| units.get(at));
         unit.map_or_else(String::new, |unit| unit.name.clone())
     };
     let mut numbers = 0_u32..;
     thread::scope(|scope| {
-        let mut in_order = looked_at(units, reference, scope);
+        let mut in_order = survey_all(units, reference, scope);
         for part in units.chunks(PART) {
-            let mut looked = in_order.by_ref().take(part.len()).collect::<io::Result<Vec<Looked>>>()?;
+            let mut looked = in_order.by_ref().take(part.len()).collect::<io::Result<Vec<SurveyedUnit>>>()?;
             if let Some(registry) = registry.as_deref_mut() {
                 registry.ask(&mut looked);
             }
             for ((unit, mut looked), number) in part.iter().zip(looked).zip(&mut numbers) {
-                looked.compare(&seen, number, named);
-                let tested = looked.judged(unit.name.clone());
+                looked.compare(&index, number, named);
+                let tested = looked.judge(unit.name.clone());
                 if let Some(identity) = &tested.identity {
-                    seen.note(identity, number);
+                    index.record(identity, number);
                 }
                 summary.units += 1;
                 *summary.verdicts.entry(tested.judged.verdict).or_default() += 1;
@@ -99,22 +99,22 @@ pub fn test_all(
         }
         Ok(())
     })
-    .map(|()| summary.took(stopwatch.elapsed()))
+    .map(|()| summary.with_time(stopwatch.elapsed()))
 }
 
 /// Surveys all units, and returns them in order. There is a thread for each core; with n threads, each
 /// takes every n-th unit, and gets no further ahead than half a part.
-fn looked_at<'s>(
+fn survey_all<'s>(
     units: &'s [Unit],
     reference: &'s Reference,
     scope: &'s Scope<'s, '_>,
-) -> impl Iterator<Item = io::Result<Looked>> {
+) -> impl Iterator<Item = io::Result<SurveyedUnit>> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(units.len().max(1));
-    let workers: Vec<Receiver<io::Result<Looked>>> = (0..threads)
+    let workers: Vec<Receiver<io::Result<SurveyedUnit>>> = (0..threads)
         .map(|first| {
-            let (tell, told) = mpsc::sync_channel(PART / 2);
-            scope.spawn(move || look_at_each(units.iter().skip(first).step_by(threads), reference, &tell));
-            told
+            let (sender, receiver) = mpsc::sync_channel(PART / 2);
+            scope.spawn(move || survey_each(units.iter().skip(first).step_by(threads), reference, &sender));
+            receiver
         })
         .collect();
     (0..units.len()).map(move |at| {
@@ -125,21 +125,21 @@ fn looked_at<'s>(
 }
 
 /// Surveys some units until they end, or until the receiver is gone.
-fn look_at_each<'u>(
+fn survey_each<'u>(
     units: impl Iterator<Item = &'u Unit>,
     reference: &Reference,
-    tell: &SyncSender<io::Result<Looked>>,
+    sender: &SyncSender<io::Result<SurveyedUnit>>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             // If the receiver is gone, it needs no reason.
-            let _ = tell.send(Err(error));
+            let _ = sender.send(Err(error));
             return;
         }
     };
     for unit in units {
-        if tell.send(Ok(runtime.block_on(look(unit, reference)))).is_err() {
+        if sender.send(Ok(runtime.block_on(survey_unit(unit, reference)))).is_err() {
             return;
         }
     }
@@ -151,7 +151,7 @@ mod tests {
     use crate::files;
     use std::path::Path;
 
-    fn captured(folder: &Path, name: &str, serial: &str) {
+    fn write_unit(folder: &Path, name: &str, serial: &str) {
         let id = folder.join(name).join("sys/class/dmi/id");
         files::make_directory(&id, files::PUBLIC_DIRECTORY).unwrap();
         for (field, value) in
@@ -165,12 +165,12 @@ mod tests {
     fn every_unit_is_told_in_order_with_what_is_wrong_with_it() {
         let folder = tempfile::tempdir().unwrap();
         for number in 0..PART + 3 {
-            captured(folder.path(), &format!("u{number:04}"), &format!("S{number:04}"));
+            write_unit(folder.path(), &format!("u{number:04}"), &format!("S{number:04}"));
         }
-        captured(folder.path(), "u0007", "None");
+        write_unit(folder.path(), "u0007", "None");
         // The last one is in another part than the unit whose number it has.
-        captured(folder.path(), &format!("u{:04}", PART + 2), "S0001");
-        let units = super::super::io::units_below(folder.path()).unwrap();
+        write_unit(folder.path(), &format!("u{:04}", PART + 2), "S0001");
+        let units = super::super::io::list_units(folder.path()).unwrap();
         let mut told = Vec::new();
         let summary = test_all(&units, &Reference::default(), None, |tested| {
             told.push((tested.name.clone(), tested.judged.clone()));

@@ -25,7 +25,7 @@ impl Verdict {
 
     /// Returns the words for a worker.
     #[must_use]
-    pub const fn words(self) -> &'static str {
+    pub const fn text(self) -> &'static str {
         match self {
             Self::Pass => "PASS",
             Self::NeedsAttention => "NEEDS ATTENTION",
@@ -181,17 +181,17 @@ impl fmt::Display for Finding {
 
 /// The result of one unit.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Judged {
+pub struct Judgement {
     /// The verdict: the worst of the reasons.
     pub verdict: Verdict,
     /// Every reason, worst first.
     pub findings: Vec<Finding>,
 }
 
-impl Judged {
+impl Judgement {
     /// Takes the worst of these reasons as the verdict.
     #[must_use]
-    pub fn by(mut findings: Vec<Finding>) -> Self {
+    pub fn from_findings(mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.verdict));
         let verdict = findings.first().map_or(Verdict::Pass, |finding| finding.verdict);
         Self { verdict, findings }
@@ -206,7 +206,7 @@ mod tests {
     fn the_worst_reason_is_the_verdict_and_comes_first() {
         let of = |verdicts: &[Verdict]| {
             let all = verdicts.iter().map(|verdict| Finding::new(Reason::Different, *verdict, "a", "b"));
-            Judged::by(all.collect())
+            Judgement::from_findings(all.collect())
         };
         assert_eq!(of(&[]).verdict, Verdict::Pass);
         let judged = of(&[Verdict::NeedsAttention, Verdict::Fail, Verdict::CouldNotCheck]);

@@ -2,8 +2,8 @@
 
 use super::{
     machine::Machine,
-    verdict::{Finding, Judged, Reason, Verdict, Witness},
-    words::{hint, sentence, shown, words},
+    verdict::{Finding, Judgement, Reason, Verdict, Witness},
+    wording::{describe_difference, kind_name, make_printable, sentence_start},
 };
 use crate::identity::{State, Unreadable, registration_row};
 use serde::{Deserialize, Serialize};
@@ -11,8 +11,8 @@ use unbox_common::identity::{HardwareIdentity, Identifier, IdentifierKind};
 
 /// One statement of a source about a unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "SaidInLog", into = "SaidInLog")]
-pub struct Said {
+#[serde(from = "LoggedStatement", into = "LoggedStatement")]
+pub struct Statement {
     /// The source.
     pub witness: Witness,
     /// Its possible meanings: a bare number on a label may have several, and one that fits is enough. All
@@ -23,7 +23,7 @@ pub struct Said {
 
 /// The same in the format of the log.
 #[derive(Serialize, Deserialize)]
-struct SaidInLog {
+struct LoggedStatement {
     witness: Witness,
     ways: Vec<Vec<(IdentifierKind, String)>>,
 }
@@ -33,7 +33,7 @@ struct SaidInLog {
 pub struct Expected {
     /// The statements of labels, order and claim.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub said: Vec<Said>,
+    pub said: Vec<Statement>,
     /// Faults found before: an unreadable label, an order without the unit, another unit with the same
     /// identifier.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -42,7 +42,7 @@ pub struct Expected {
 
 /// Checks a machine against everything that was said about it.
 #[must_use]
-pub fn verify(machine: &Machine, expected: Expected) -> Judged {
+pub fn verify(machine: &Machine, expected: Expected) -> Judgement {
     let Expected { said, mut findings } = expected;
     let identity = machine.identity.as_ref();
     let (mut identified, mut labelled, mut doubtful) = (false, false, None);
@@ -55,33 +55,33 @@ pub fn verify(machine: &Machine, expected: Expected) -> Judged {
                 labelled |= ranked && matches!(one.witness, Witness::Label { .. });
             }
             Some(_) if one.ways.iter().any(Vec::is_empty) => doubtful = doubtful.or(Some(one)),
-            _ => findings.extend(mismatches(machine, one)),
+            _ => findings.extend(find_mismatches(machine, one)),
         }
     }
     // A number that may be a part's counts against a unit only if no label identifies the unit.
-    findings.extend(doubtful.filter(|_| !labelled).map(perhaps_of_a_part));
+    findings.extend(doubtful.filter(|_| !labelled).map(part_number_finding));
     match identity {
-        None => findings.push(nothing_identifying(machine)),
+        None => findings.push(no_identity_finding(machine)),
         Some(identity) if registration_row(identity).is_none() => findings.push(Finding::new(
             Reason::NoIdentity,
             Verdict::Fail,
             "The serial number has no manufacturer and model beside it, so this unit cannot be registered.",
             "Have manufacturer and model programmed into the firmware.",
         )),
-        Some(identity) if !identified => findings.extend(placeholders(machine, identity)),
+        Some(identity) if !identified => findings.extend(placeholder_findings(machine, identity)),
         Some(_) => {}
     }
-    Judged::by(findings)
+    Judgement::from_findings(findings)
 }
 
 /// Makes the finding about a machine without an identity, which may only be due to an unreadable source.
-fn nothing_identifying(machine: &Machine) -> Finding {
+fn no_identity_finding(machine: &Machine) -> Finding {
     if let Some(unread) = &machine.unread {
         return Finding::new(
             Reason::Unreadable,
             Verdict::CouldNotCheck,
-            format!("{} could not be read: {}.", shown(&unread.from), shown(&unread.reason)),
-            read_again(unread),
+            format!("{} could not be read: {}.", make_printable(&unread.from), make_printable(&unread.reason)),
+            unread_advice(unread),
         );
     }
     Finding::new(
@@ -92,17 +92,17 @@ fn nothing_identifying(machine: &Machine) -> Finding {
     )
 }
 
-impl From<Said> for SaidInLog {
-    fn from(said: Said) -> Self {
+impl From<Statement> for LoggedStatement {
+    fn from(said: Statement) -> Self {
         let way =
             |way: &Vec<Identifier>| way.iter().map(|one| (one.kind(), one.value().to_owned())).collect();
         Self { ways: said.ways.iter().map(way).collect(), witness: said.witness }
     }
 }
 
-impl From<SaidInLog> for Said {
+impl From<LoggedStatement> for Statement {
     /// Drops meanings that the current rules refuse.
-    fn from(said: SaidInLog) -> Self {
+    fn from(said: LoggedStatement) -> Self {
         let way = |way: Vec<(IdentifierKind, String)>| {
             way.iter().map(|(kind, value)| Identifier::parse(*kind, value).ok()).collect()
         };
@@ -110,10 +110,10 @@ impl From<SaidInLog> for Said {
     }
 }
 
-impl Said {
+impl Statement {
     /// Makes a statement with a single meaning.
     #[must_use]
-    pub fn plainly(witness: Witness, identifier: Identifier) -> Self {
+    pub fn with_one_meaning(witness: Witness, identifier: Identifier) -> Self {
         Self { witness, ways: vec![vec![identifier]] }
     }
 
@@ -124,7 +124,7 @@ impl Said {
 
 /// Returns everything in the likeliest meaning that the machine does not show. The likeliest meaning is
 /// the one that the machine shows most of, or at least something of the same kinds.
-fn mismatches(machine: &Machine, said: &Said) -> Vec<Finding> {
+fn find_mismatches(machine: &Machine, said: &Statement) -> Vec<Finding> {
     let identity = machine.identity.as_ref();
     let agreement = |way: &&Vec<Identifier>| {
         let shows = |one: &&Identifier| identity.is_some_and(|identity| identity.shows(one));
@@ -137,17 +137,17 @@ fn mismatches(machine: &Machine, said: &Said) -> Vec<Finding> {
     let meant = said.ways.iter().rev().max_by_key(agreement);
     let missing = meant.into_iter().flatten();
     let missing = missing.filter(|one| !identity.is_some_and(|identity| identity.shows(one)));
-    missing.map(|one| mismatch(machine, &said.witness, one)).collect()
+    missing.map(|one| mismatch_finding(machine, &said.witness, one)).collect()
 }
 
-fn perhaps_of_a_part(said: &Said) -> Finding {
+fn part_number_finding(said: &Statement) -> Finding {
     let value = said.ways.iter().flatten().next().map_or("", Identifier::value);
     let mut finding = Finding::new(
         Reason::LabelUnreadable,
         Verdict::NeedsAttention,
         format!(
             "The machine shows no {} of {}, which may be the number of a part.",
-            shown(value),
+            make_printable(value),
             said.witness
         ),
         "Scan the code of the unit's serial number or service tag.",
@@ -156,7 +156,7 @@ fn perhaps_of_a_part(said: &Said) -> Finding {
     finding
 }
 
-fn mismatch(machine: &Machine, witness: &Witness, meant: &Identifier) -> Finding {
+fn mismatch_finding(machine: &Machine, witness: &Witness, meant: &Identifier) -> Finding {
     let kind = meant.kind();
     let shows: Vec<String> = machine
         .identity
@@ -164,31 +164,31 @@ fn mismatch(machine: &Machine, witness: &Witness, meant: &Identifier) -> Finding
         .flat_map(|identity| identity.of_kind(kind))
         .map(|one| one.value().to_owned())
         .collect();
-    let name = words(kind);
+    let name = kind_name(kind);
     let (reason, verdict, problem, action) = if let Some(own) = shows.first() {
         let problem = format!(
             "The {name} is {} in the machine and {} on {witness}{}.",
-            shown(own),
-            shown(meant.value()),
-            hint(own, meant.value())
+            make_printable(own),
+            make_printable(meant.value()),
+            describe_difference(own, meant.value())
         );
-        (Reason::Different, Verdict::Fail, problem, correct(witness))
+        (Reason::Different, Verdict::Fail, problem, mismatch_advice(witness))
     } else if let Some(value) = machine.placeholders.get(&kind) {
         let problem = format!(
             "{} says {name} {}, and the machine holds the placeholder {value:?}.",
-            sentence(witness),
-            shown(meant.value())
+            sentence_start(witness),
+            make_printable(meant.value())
         );
         (Reason::Placeholder, Verdict::Fail, problem, "Program it into the firmware, and check again.")
     } else if let Some(unread) = &machine.unread {
         let problem = format!(
             "The {name} of the machine was not found, and {} could not be read: {}.",
-            shown(&unread.from),
-            shown(&unread.reason)
+            make_printable(&unread.from),
+            make_printable(&unread.reason)
         );
-        (Reason::Unreadable, Verdict::CouldNotCheck, problem, read_again(unread))
+        (Reason::Unreadable, Verdict::CouldNotCheck, problem, unread_advice(unread))
     } else {
-        let problem = format!("The machine shows no {name}; {witness} says {}.", shown(meant.value()));
+        let problem = format!("The machine shows no {name}; {witness} says {}.", make_printable(meant.value()));
         (Reason::Missing, Verdict::Fail, problem, "Look whether the part is there, and program it if it is.")
     };
     Finding {
@@ -203,7 +203,7 @@ fn mismatch(machine: &Machine, witness: &Witness, meant: &Identifier) -> Finding
     }
 }
 
-const fn read_again(unread: &Unreadable) -> &'static str {
+const fn unread_advice(unread: &Unreadable) -> &'static str {
     match unread.state {
         State::NotPermitted => "Run the check as root.",
         _ => "Check it again; if that does not help, look at the machine.",
@@ -211,7 +211,7 @@ const fn read_again(unread: &Unreadable) -> &'static str {
 }
 
 /// Returns the advice about a differing value, by source.
-const fn correct(witness: &Witness) -> &'static str {
+const fn mismatch_advice(witness: &Witness) -> &'static str {
     match witness {
         Witness::Label { .. } => {
             "Look whether the label belongs to this unit, and print a new one if it does."
@@ -227,7 +227,7 @@ const fn correct(witness: &Witness) -> &'static str {
 
 /// Returns findings about placeholders in place of the usual identifiers. They matter only while no
 /// better identifier was recognised.
-fn placeholders(machine: &Machine, identity: &HardwareIdentity) -> Vec<Finding> {
+fn placeholder_findings(machine: &Machine, identity: &HardwareIdentity) -> Vec<Finding> {
     let missing = |kind: &IdentifierKind| identity.of_kind(*kind).next().is_none();
     let usual = [IdentifierKind::SerialNumber, IdentifierKind::SystemUuid];
     let of_kind = |kind: IdentifierKind| {
@@ -235,7 +235,7 @@ fn placeholders(machine: &Machine, identity: &HardwareIdentity) -> Vec<Finding> 
         let mut finding = Finding::new(
             Reason::Placeholder,
             Verdict::NeedsAttention,
-            format!("The {} is the placeholder {value:?}.", words(kind)),
+            format!("The {} is the placeholder {value:?}.", kind_name(kind)),
             "Program it into the firmware, or register this unit by what `unbox-agent identity` names.",
         );
         finding.kind = Some(kind);
@@ -263,30 +263,30 @@ mod tests {
         (MacAddress, "00:16:3e:00:00:01"),
     ];
 
-    fn said(witness: &Witness, readings: &[(IdentifierKind, &str)]) -> Said {
+    fn statement(witness: &Witness, readings: &[(IdentifierKind, &str)]) -> Statement {
         let parse = |(kind, value): &(IdentifierKind, &str)| Identifier::parse(*kind, value).unwrap();
-        Said { witness: witness.clone(), ways: readings.iter().map(|one| vec![parse(one)]).collect() }
+        Statement { witness: witness.clone(), ways: readings.iter().map(|one| vec![parse(one)]).collect() }
     }
 
     fn unreadable(from: &str, reason: &str) -> Unreadable {
         Unreadable { from: from.to_owned(), state: State::NotPermitted, reason: reason.to_owned() }
     }
 
-    fn judged(machine: &Survey, said: Vec<Said>) -> Judged {
+    fn judge(machine: &Survey, said: Vec<Statement>) -> Judgement {
         verify(&Machine::from(machine), Expected { said, findings: Vec::new() })
     }
 
     #[test]
     fn a_unit_that_is_what_everybody_says_passes() {
         let all = vec![
-            said(&LABEL, &[(SerialNumber, "pf0abcde")]),
-            said(&ORDER, &[(Manufacturer, "Lenovo")]),
-            said(&ORDER, &[(MacAddress, "00163E000001")]),
+            statement(&LABEL, &[(SerialNumber, "pf0abcde")]),
+            statement(&ORDER, &[(Manufacturer, "Lenovo")]),
+            statement(&ORDER, &[(MacAddress, "00163E000001")]),
             // A bare number may be any of these; one that fits is enough.
-            said(&LABEL, &[(ChassisSerial, "L1HF123"), (BoardSerial, "L1HF123")]),
+            statement(&LABEL, &[(ChassisSerial, "L1HF123"), (BoardSerial, "L1HF123")]),
         ];
-        assert_eq!(judged(&machine(UNIT), all), Judged::default());
-        assert_eq!(judged(&machine(UNIT), vec![]), Judged::default());
+        assert_eq!(judge(&machine(UNIT), all), Judgement::default());
+        assert_eq!(judge(&machine(UNIT), vec![]), Judgement::default());
     }
 
     #[test]
@@ -298,14 +298,14 @@ mod tests {
         for (machine, said, reason, verdict, problem) in [
             (
                 machine(UNIT),
-                said(&LABEL, &[(SerialNumber, "PF0ABCDF")]),
+                statement(&LABEL, &[(SerialNumber, "PF0ABCDF")]),
                 Reason::Different,
                 Fail,
                 "The serial number is PF0ABCDE in the machine and PF0ABCDF on the label.",
             ),
             (
                 machine(UNIT),
-                said(&LABEL, &[(SerialNumber, "PF0ABCD")]),
+                statement(&LABEL, &[(SerialNumber, "PF0ABCD")]),
                 Reason::Different,
                 Fail,
                 "The serial number is PF0ABCDE in the machine and PF0ABCD on the label, where characters are \
@@ -313,7 +313,7 @@ mod tests {
             ),
             (
                 machine(UNIT),
-                said(&ORDER, &[(SerialNumber, "PFOABCDE")]),
+                statement(&ORDER, &[(SerialNumber, "PFOABCDE")]),
                 Reason::Different,
                 Fail,
                 "The serial number is PF0ABCDE in the machine and PFOABCDE on line 7 of the order, which only \
@@ -321,21 +321,21 @@ mod tests {
             ),
             (
                 machine(UNIT),
-                said(&Witness::Claim, &[(SystemUuid, "4c4c4544-0058-4b10-8039-b7c04f513133")]),
+                statement(&Witness::Claim, &[(SystemUuid, "4c4c4544-0058-4b10-8039-b7c04f513133")]),
                 Reason::Missing,
                 Fail,
                 "The machine shows no UUID; the claim says 4c4c4544-0058-4b10-8039-b7c04f513133.",
             ),
             (
                 blank,
-                said(&LABEL, &[(SerialNumber, "PF0ABCDE")]),
+                statement(&LABEL, &[(SerialNumber, "PF0ABCDE")]),
                 Reason::Placeholder,
                 Fail,
                 "The label says serial number PF0ABCDE, and the machine holds the placeholder \"Default string\".",
             ),
             (
                 guarded,
-                said(&LABEL, &[(SerialNumber, "PF0ABCDE")]),
+                statement(&LABEL, &[(SerialNumber, "PF0ABCDE")]),
                 Reason::Unreadable,
                 CouldNotCheck,
                 "The serial number of the machine was not found, and /sys/serial could not be read: Permission \
@@ -343,13 +343,13 @@ mod tests {
             ),
             (
                 machine(UNIT),
-                said(&LABEL, &[(ServiceTag, "7XK9Q13"), (SerialNumber, "7XK9Q13")]),
+                statement(&LABEL, &[(ServiceTag, "7XK9Q13"), (SerialNumber, "7XK9Q13")]),
                 Reason::Different,
                 Fail,
                 "The serial number is PF0ABCDE in the machine and 7XK9Q13 on the label.",
             ),
         ] {
-            let judged = judged(&machine, vec![said]);
+            let judged = judge(&machine, vec![said]);
             let finding = judged.findings.iter().find(|finding| finding.reason == reason).unwrap();
             assert_eq!((judged.verdict, finding.problem.as_str()), (verdict, problem));
             assert!(finding.action.ends_with('.') && finding.witness.is_some());
@@ -359,48 +359,48 @@ mod tests {
     #[test]
     fn a_number_that_may_be_that_of_a_part_counts_only_where_no_label_names_the_unit() {
         let part = || {
-            let mut part = said(&LABEL, &[(SerialNumber, "5B20Z12345")]);
+            let mut part = statement(&LABEL, &[(SerialNumber, "5B20Z12345")]);
             part.ways.push(Vec::new());
             part
         };
-        let alone = judged(&machine(UNIT), vec![part()]);
+        let alone = judge(&machine(UNIT), vec![part()]);
         assert_eq!(
             (alone.verdict, alone.findings[0].reason),
             (Verdict::NeedsAttention, Reason::LabelUnreadable)
         );
-        let named = said(&Witness::Label { number: 2 }, &[(SerialNumber, "PF0ABCDE")]);
-        assert_eq!(judged(&machine(UNIT), vec![part(), named]).verdict, Verdict::Pass);
-        let wrong = said(&Witness::Label { number: 2 }, &[(SerialNumber, "PF0ABCDF")]);
-        assert_eq!(judged(&machine(UNIT), vec![part(), wrong]).verdict, Verdict::Fail);
+        let named = statement(&Witness::Label { number: 2 }, &[(SerialNumber, "PF0ABCDE")]);
+        assert_eq!(judge(&machine(UNIT), vec![part(), named]).verdict, Verdict::Pass);
+        let wrong = statement(&Witness::Label { number: 2 }, &[(SerialNumber, "PF0ABCDF")]);
+        assert_eq!(judge(&machine(UNIT), vec![part(), wrong]).verdict, Verdict::Fail);
     }
 
     #[test]
     fn a_unit_without_an_identity_fails_and_one_that_nobody_could_read_does_not() {
         let blank = machine(&[(SerialNumber, "To Be Filled By O.E.M."), (Manufacturer, "Acme")]);
-        assert_eq!(judged(&blank, vec![]).verdict, Verdict::Fail);
+        assert_eq!(judge(&blank, vec![]).verdict, Verdict::Fail);
         let nameless = machine(&[(SerialNumber, "S1")]);
-        let judged_nameless = judged(&nameless, vec![]);
+        let judged_nameless = judge(&nameless, vec![]);
         assert_eq!(judged_nameless.findings[0].reason, Reason::NoIdentity);
         let guarded = Survey { unreadable: vec![unreadable("a", "b")], ..Survey::default() };
-        assert_eq!(judged(&guarded, vec![]).verdict, Verdict::CouldNotCheck);
+        assert_eq!(judge(&guarded, vec![]).verdict, Verdict::CouldNotCheck);
     }
 
     #[test]
     fn a_placeholder_needs_attention_unless_something_better_was_recognised() {
         let white_box = machine(&[(SerialNumber, "Default string"), (MacAddress, "00:16:3e:00:00:01")]);
-        let alone = judged(&white_box, vec![]);
+        let alone = judge(&white_box, vec![]);
         assert_eq!((alone.verdict, alone.findings.len()), (Verdict::NeedsAttention, 1));
-        let ordered = vec![said(&ORDER, &[(MacAddress, "00:16:3e:00:00:01")])];
-        assert_eq!(judged(&white_box, ordered).verdict, Verdict::Pass);
-        let by_name = vec![said(&ORDER, &[(Manufacturer, "Acme")])];
-        assert_eq!(judged(&white_box, by_name).verdict, Verdict::Fail, "a name identifies nothing");
+        let ordered = vec![statement(&ORDER, &[(MacAddress, "00:16:3e:00:00:01")])];
+        assert_eq!(judge(&white_box, ordered).verdict, Verdict::Pass);
+        let by_name = vec![statement(&ORDER, &[(Manufacturer, "Acme")])];
+        assert_eq!(judge(&white_box, by_name).verdict, Verdict::Fail, "a name identifies nothing");
     }
 
     #[test]
     fn nothing_that_a_machine_or_a_label_says_moves_a_cursor() {
         let mut hostile = Survey::default();
         hostile.unreadable.push(unreadable("\u{1b}[2J", "\r\n"));
-        let finding = judged(&hostile, vec![]).findings.remove(0);
+        let finding = judge(&hostile, vec![]).findings.remove(0);
         assert!(!finding.to_string().contains(char::is_control), "{finding}");
     }
 }

@@ -95,14 +95,14 @@ impl Tpm {
         let unwritable = || TpmError::Unwritable(TpmCc::CreatePrimary);
         let (inner, _) = TpmtPublic::unmarshal(template).map_err(|_| unwritable())?;
         let command = TpmCreatePrimaryCommand {
-            handles: [fixed(TpmRh::Endorsement)],
+            handles: [reserved_handle(TpmRh::Endorsement)],
             in_sensitive: Tpm2bSensitiveCreate::default(),
             in_public: Tpm2bPublic { inner },
             outside_info: TpmBuffer::default(),
             creation_pcr: TpmlPcrSelection::default(),
         };
         let made: TpmCreatePrimaryResponse = self.call(&command, &[empty_password()])?;
-        let area = bytes_of(&made.out_public.inner, TpmCc::CreatePrimary)?;
+        let area = to_bytes(&made.out_public.inner, TpmCc::CreatePrimary)?;
         let [handle] = made.handles;
         Ok(Loaded { handle, area })
     }
@@ -116,7 +116,7 @@ impl Tpm {
     pub(super) fn sign(&mut self, key: &Loaded, digest: Sha256) -> Result<DeviceKeySignature, TpmError> {
         let command = TpmSignCommand {
             handles: [key.handle],
-            digest: sized(&digest.0, TpmCc::Sign)?,
+            digest: to_buffer(&digest.0, TpmCc::Sign)?,
             in_scheme: keys_own_scheme(),
             // The digest was not made by this TPM, and the key does not require that.
             validation: TpmtTkHashcheck {
@@ -126,30 +126,30 @@ impl Tpm {
             },
         };
         let signed: TpmSignResponse = self.call(&command, &[empty_password()])?;
-        signature(&signed.signature, TpmCc::Sign)
+        parse_signature(&signed.signature, TpmCc::Sign)
     }
 
     /// Certifies another key with the attestation key.
     pub(super) fn certify(&mut self, key: &Loaded, by: &Loaded, data: Sha256) -> Result<Attested, TpmError> {
         let command = TpmCertifyCommand {
             handles: [key.handle, by.handle],
-            qualifying_data: sized(&data.0, TpmCc::Certify)?,
+            qualifying_data: to_buffer(&data.0, TpmCc::Certify)?,
             in_scheme: keys_own_scheme(),
         };
         let said: TpmCertifyResponse = self.call(&command, &[empty_password(), empty_password()])?;
-        attested(&said.certify_info.inner, &said.signature, TpmCc::Certify)
+        parse_attested(&said.certify_info.inner, &said.signature, TpmCc::Certify)
     }
 
     /// Quotes the measurements with the attestation key.
     pub(super) fn quote(&mut self, by: &Loaded, data: Sha256) -> Result<Attested, TpmError> {
         let command = TpmQuoteCommand {
             handles: [by.handle],
-            qualifying_data: sized(&data.0, TpmCc::Quote)?,
+            qualifying_data: to_buffer(&data.0, TpmCc::Quote)?,
             in_scheme: keys_own_scheme(),
             pcr_select: quoted_pcrs(TpmCc::Quote)?,
         };
         let said: TpmQuoteResponse = self.call(&command, &[empty_password()])?;
-        attested(&said.quoted.inner, &said.signature, TpmCc::Quote)
+        parse_attested(&said.quoted.inner, &said.signature, TpmCc::Quote)
     }
 
     /// Reads the measurements themselves.
@@ -205,7 +205,7 @@ impl Tpm {
         let command = TpmActivateCredentialCommand {
             handles: [attestation.handle, endorsement.handle],
             credential_blob,
-            secret: sized(seed, cc)?,
+            secret: to_buffer(seed, cc)?,
         };
         let session = match allowed_by {
             Authorisation::Empty => None,
@@ -227,9 +227,9 @@ impl Tpm {
     /// Opens a policy session that satisfies the policy of the default endorsement keys.
     fn endorsement_session(&mut self) -> Result<Handle, TpmError> {
         let command = TpmStartAuthSessionCommand {
-            handles: [fixed(TpmRh::Null), fixed(TpmRh::Null)],
+            handles: [reserved_handle(TpmRh::Null), reserved_handle(TpmRh::Null)],
             // No session key is derived from it: the session only carries the authorisation.
-            nonce_caller: sized(&[0; 16], TpmCc::StartAuthSession)?,
+            nonce_caller: to_buffer(&[0; 16], TpmCc::StartAuthSession)?,
             encrypted_salt: TpmBuffer::default(),
             session_type: TpmSe::Policy,
             symmetric: TpmtSymDef {
@@ -242,7 +242,7 @@ impl Tpm {
         let started: TpmStartAuthSessionResponse = self.call(&command, &[])?;
         let [session] = started.handles;
         let command = TpmPolicySecretCommand {
-            handles: [fixed(TpmRh::Endorsement), session],
+            handles: [reserved_handle(TpmRh::Endorsement), session],
             nonce_tpm: TpmBuffer::default(),
             cp_hash_a: TpmBuffer::default(),
             policy_ref: TpmBuffer::default(),
@@ -289,12 +289,12 @@ impl Tpm {
     }
 }
 
-fn fixed(handle: TpmRh) -> Handle {
+fn reserved_handle(handle: TpmRh) -> Handle {
     Handle::from(handle as u32)
 }
 
 fn empty_password() -> TpmsAuthCommand {
-    TpmsAuthCommand { session_handle: fixed(TpmRh::Pw), ..Default::default() }
+    TpmsAuthCommand { session_handle: reserved_handle(TpmRh::Pw), ..Default::default() }
 }
 
 /// Returns the scheme that the key was made with.
@@ -311,11 +311,11 @@ fn quoted_pcrs(cc: TpmCc) -> Result<TpmlPcrSelection, TpmError> {
     Ok(selection)
 }
 
-fn attested(statement: &TpmsAttest, signed: &TpmtSignature, cc: TpmCc) -> Result<Attested, TpmError> {
-    Ok(Attested { statement: Bytes(bytes_of(statement, cc)?), signature: signature(signed, cc)? })
+fn parse_attested(statement: &TpmsAttest, signed: &TpmtSignature, cc: TpmCc) -> Result<Attested, TpmError> {
+    Ok(Attested { statement: Bytes(to_bytes(statement, cc)?), signature: parse_signature(signed, cc)? })
 }
 
-fn signature(signed: &TpmtSignature, cc: TpmCc) -> Result<DeviceKeySignature, TpmError> {
+fn parse_signature(signed: &TpmtSignature, cc: TpmCc) -> Result<DeviceKeySignature, TpmError> {
     let TpmuSignature::Ecdsa(signed) = &signed.signature else {
         return Err(TpmError::Unreadable(cc));
     };
@@ -331,11 +331,11 @@ fn signature(signed: &TpmtSignature, cc: TpmCc) -> Result<DeviceKeySignature, Tp
     Ok(FixedBytes(both))
 }
 
-fn sized<const CAPACITY: usize>(bytes: &[u8], cc: TpmCc) -> Result<TpmBuffer<CAPACITY>, TpmError> {
+fn to_buffer<const CAPACITY: usize>(bytes: &[u8], cc: TpmCc) -> Result<TpmBuffer<CAPACITY>, TpmError> {
     TpmBuffer::try_from(bytes).map_err(|_| TpmError::Unwritable(cc))
 }
 
-fn bytes_of(value: &impl TpmMarshal, cc: TpmCc) -> Result<Vec<u8>, TpmError> {
+fn to_bytes(value: &impl TpmMarshal, cc: TpmCc) -> Result<Vec<u8>, TpmError> {
     let mut buffer = [0; MAX_COMMAND_BYTES];
     let mut writer = TpmWriter::new(&mut buffer);
     value.marshal(&mut writer).map_err(|_| TpmError::Unreadable(cc))?;

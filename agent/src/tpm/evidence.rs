@@ -14,7 +14,7 @@ use unbox_common::{
 };
 
 /// The endorsement key and the attestation key of a TPM.
-pub(super) struct Introduced {
+pub(super) struct TpmIdentity {
     pub(super) endorsement: Endorsement,
     pub(super) attestation_key: Bytes,
 }
@@ -24,7 +24,7 @@ pub(super) struct Introduced {
 /// # Errors
 /// [`TpmError`].
 pub fn introduce(tpm: &mut Tpm) -> Result<TpmIntroduction, TpmError> {
-    let Introduced { endorsement, attestation_key } = introduced(tpm)?;
+    let TpmIdentity { endorsement, attestation_key } = read_identity(tpm)?;
     Ok(TpmIntroduction {
         endorsement_key: endorsement.key,
         certificates: endorsement.certificates,
@@ -32,10 +32,10 @@ pub fn introduce(tpm: &mut Tpm) -> Result<TpmIntroduction, TpmError> {
     })
 }
 
-pub(super) fn introduced(tpm: &mut Tpm) -> Result<Introduced, TpmError> {
+pub(super) fn read_identity(tpm: &mut Tpm) -> Result<TpmIdentity, TpmError> {
     let endorsement = endorsement(tpm)?;
     let attestation_key = with_attestation_key(tpm, |_, key| Ok(Bytes(key.area.clone())))?;
-    Ok(Introduced { endorsement, attestation_key })
+    Ok(TpmIdentity { endorsement, attestation_key })
 }
 
 /// Calls `work` with the attestation key. It is the same key each time, made from the TPM's seed without
@@ -70,7 +70,7 @@ pub(super) fn activate(
 }
 
 /// Certifies the device's key and quotes the measurements with the attestation key.
-pub(super) fn vouch(
+pub(super) fn certify_and_quote(
     tpm: &mut Tpm,
     device_key: &Loaded,
     secret: Secret,

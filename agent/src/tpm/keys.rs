@@ -3,7 +3,7 @@
 use super::{
     Tpm, TpmError,
     call::Loaded,
-    evidence::{self, Introduced},
+    evidence::{self, TpmIdentity},
 };
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ impl TpmKey {
     /// [`TpmError`].
     pub fn make(tpm: &mut Tpm, path: &Path, salt: Nonce) -> Result<Self, TpmError> {
         let introduction = super::introduce(tpm)?;
-        let made = tpm.with_key(&KeyRole::Device.template(salt.as_ref()), |_, key| parsed(key))?;
+        let made = tpm.with_key(&KeyRole::Device.template(salt.as_ref()), |_, key| parse_public(key))?;
         let stored = Stored { salt, device_key: Bytes(made.area().to_vec()), tpm: introduction };
         Ok(Self { path: path.to_owned(), stored, public: made.key().clone() })
     }
@@ -87,7 +87,7 @@ impl TpmKey {
     ///
     /// # Errors
     /// [`TpmError`] if the TPM cannot be used, [`TpmError::Absent`] among them.
-    pub fn is_here(&self) -> Result<bool, TpmError> {
+    pub fn is_in_this_tpm(&self) -> Result<bool, TpmError> {
         match self.with_own_key(|_, _| Ok(())) {
             Ok(()) => Ok(true),
             Err(TpmError::OtherTpm) => Ok(false),
@@ -110,12 +110,12 @@ impl TpmKey {
     pub fn answer(&self, challenge: &TpmCredential, transcript: &[u8]) -> Result<TpmEvidence, TpmError> {
         let bound_to = Sha256::of(transcript);
         let mut tpm = self.open()?;
-        let Introduced { endorsement, .. } = evidence::introduced(&mut tpm)?;
+        let TpmIdentity { endorsement, .. } = evidence::read_identity(&mut tpm)?;
         let secret = evidence::activate(&mut tpm, &endorsement, challenge)?;
         let template = KeyRole::Device.template(self.stored.salt.as_ref());
         tpm.with_key(&template, |tpm, key| {
             self.expect_own(key)?;
-            evidence::vouch(tpm, key, secret, bound_to)
+            evidence::certify_and_quote(tpm, key, secret, bound_to)
         })
     }
 
@@ -135,10 +135,10 @@ impl TpmKey {
     }
 
     fn expect_own(&self, key: &Loaded) -> Result<(), TpmError> {
-        if parsed(key)?.area() == self.stored.device_key.as_ref() { Ok(()) } else { Err(TpmError::OtherTpm) }
+        if parse_public(key)?.area() == self.stored.device_key.as_ref() { Ok(()) } else { Err(TpmError::OtherTpm) }
     }
 }
 
-fn parsed(key: &Loaded) -> Result<TpmPublic, TpmError> {
+fn parse_public(key: &Loaded) -> Result<TpmPublic, TpmError> {
     Ok(TpmPublic::parse(&key.area, KeyRole::Device)?)
 }

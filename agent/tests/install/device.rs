@@ -308,7 +308,7 @@ impl Model<'_> {
     /// Loses power, if that is due: possible before and after every durable change.
     fn cut(&self) -> Result<(), SystemError> {
         self.root
-            .before(Operation::Attributes)
+            .check(Operation::Attributes)
             .map_err(|source| SystemError::Kernel { what: "anything".to_owned(), source })
     }
 

@@ -65,7 +65,7 @@ impl fmt::Debug for FailAt {
 }
 
 impl Faults for FailAt {
-    fn before(&self, operation: Operation) -> io::Result<()> {
+    fn check(&self, operation: Operation) -> io::Result<()> {
         let count = self.count.fetch_add(1, Ordering::SeqCst);
         if let Some(act) = self.meanwhile.as_ref().filter(|_| count == self.at) {
             act();

@@ -243,7 +243,7 @@ struct Mains {
 impl Mains {
     fn cut(&self) -> Result<(), SystemError> {
         let what = || "anything".to_owned();
-        self.root.before(Operation::Attributes).map_err(|source| SystemError::Kernel { what: what(), source })
+        self.root.check(Operation::Attributes).map_err(|source| SystemError::Kernel { what: what(), source })
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     boot::{
         Found, Layout, Medium, NotUsed, fat,
-        token::{FILES, MAX_FILE_BYTES, token_in},
+        token::{FILES, MAX_FILE_BYTES, parse_token_file},
     },
     files::{self, FilesError, Within},
 };
@@ -29,8 +29,8 @@ const MAX_MEDIA: usize = 16;
 ///
 /// # Errors
 /// [`FilesError`] if the result cannot be written; a fault of the medium is part of the result.
-pub fn take_in(volume: File, folder: &Path) -> Result<Found, FilesError> {
-    let found = Found::from(fat::token_on(io::BufReader::new(volume)));
+pub fn read_medium(volume: File, folder: &Path) -> Result<Found, FilesError> {
+    let found = Found::from(fat::read_token(io::BufReader::new(volume)));
     let path = folder.join(FOUND);
     let json = serde_json::to_vec(&found)
         .map_err(|error| FilesError::Write { path: path.clone(), source: error.into() })?;
@@ -39,13 +39,13 @@ pub fn take_in(volume: File, folder: &Path) -> Result<Found, FilesError> {
 }
 
 /// Returns the media that are present: those that a reader reported, and the one mounted at `folder`.
-pub(super) fn seen(layout: &Layout, folder: Option<&impl AsRef<Path>>) -> Vec<Medium> {
-    let mut media = read_by_others(&layout.media());
-    media.extend(folder.and_then(|folder| mounted(layout, folder.as_ref())));
+pub(super) fn present_media(layout: &Layout, folder: Option<&impl AsRef<Path>>) -> Vec<Medium> {
+    let mut media = reported_media(&layout.media());
+    media.extend(folder.and_then(|folder| mounted_medium(layout, folder.as_ref())));
     media
 }
 
-fn read_by_others(folder: &Path) -> Vec<Medium> {
+fn reported_media(folder: &Path) -> Vec<Medium> {
     let medium = |name: String, found| Medium { name, found };
     let mut names: Vec<String> = match fs::read_dir(folder) {
         Ok(entries) => {
@@ -54,7 +54,7 @@ fn read_by_others(folder: &Path) -> Vec<Medium> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => {
             let name = folder.display().to_string();
-            return vec![medium(name, Found::from(Err(NotUsed::unreadable(&error))))];
+            return vec![medium(name, Found::from(Err(NotUsed::from_read_error(&error))))];
         }
     };
     names.sort();
@@ -66,23 +66,23 @@ fn read_by_others(folder: &Path) -> Vec<Medium> {
                 serde_json::from_slice(&bytes?).map_err(|_| NotUsed::Unreadable("damaged".to_owned()));
             Some(medium(name, found.unwrap_or_else(|why| Found::from(Err(why)))))
         }
-        Err(error) => Some(medium(name, Found::from(Err(not_used(&error))))),
+        Err(error) => Some(medium(name, Found::from(Err(reason_not_used(&error))))),
     };
     names.into_iter().filter_map(found).collect()
 }
 
 /// Reads the medium mounted at a folder; `None` if there is no token file, as when nothing is mounted.
-fn mounted(layout: &Layout, folder: &Path) -> Option<Medium> {
+fn mounted_medium(layout: &Layout, folder: &Path) -> Option<Medium> {
     let root = Within::open(layout.root()).ok()?;
     let read = |file| match root.read(&folder.join(file), MAX_FILE_BYTES) {
-        Ok(bytes) => bytes.map(|bytes| token_in(&bytes)),
-        Err(error) => Some(Err(not_used(&error))),
+        Ok(bytes) => bytes.map(|bytes| parse_token_file(&bytes)),
+        Err(error) => Some(Err(reason_not_used(&error))),
     };
     let found: Result<Secret, NotUsed> = FILES.into_iter().find_map(read)?;
     Some(Medium { name: folder.display().to_string(), found: found.into() })
 }
 
-fn not_used(error: &FilesError) -> NotUsed {
+fn reason_not_used(error: &FilesError) -> NotUsed {
     match error {
         FilesError::TooLarge { .. } => NotUsed::TooLarge,
         FilesError::Blocked { .. } => NotUsed::NotAFile,
@@ -90,7 +90,7 @@ fn not_used(error: &FilesError) -> NotUsed {
         FilesError::Read { source, .. } if source.raw_os_error() == Some(Errno::ELOOP as i32) => {
             NotUsed::NotAFile
         }
-        other => other.io().map_or(NotUsed::NotAFile, NotUsed::unreadable),
+        other => other.io().map_or(NotUsed::NotAFile, NotUsed::from_read_error),
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-    fn found(result: Result<&str, NotUsed>) -> Found {
+    fn medium_result(result: Result<&str, NotUsed>) -> Found {
         Found::from(result.map(|text| Secret::new(text.to_owned())))
     }
 
@@ -109,16 +109,16 @@ mod tests {
         let layout = Layout::new(root.path());
         let folder = layout.media().join("sdb1");
         files::make_directory(&folder, files::PRIVATE_DIRECTORY).unwrap();
-        assert_eq!(seen(&layout, None::<&str>.as_ref()), [], "a reader is at work");
+        assert_eq!(present_media(&layout, None::<&str>.as_ref()), [], "a reader is at work");
         let stick = root.path().join("stick");
         files::replace(&stick, b"no volume", files::PRIVATE_FILE).unwrap();
-        let handed = take_in(File::open(&stick).unwrap(), &folder).unwrap();
-        assert_eq!(handed, found(Err(NotUsed::NotFat)));
+        let handed = read_medium(File::open(&stick).unwrap(), &folder).unwrap();
+        assert_eq!(handed, medium_result(Err(NotUsed::NotFat)));
         let mode = folder.join(FOUND).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);
-        assert_eq!(seen(&layout, None::<&str>.as_ref()), [Medium { name: "sdb1".to_owned(), found: handed }]);
+        assert_eq!(present_media(&layout, None::<&str>.as_ref()), [Medium { name: "sdb1".to_owned(), found: handed }]);
         fs::remove_dir_all(&folder).unwrap();
-        assert_eq!(seen(&layout, None::<&str>.as_ref()), []);
+        assert_eq!(present_media(&layout, None::<&str>.as_ref()), []);
     }
 
     #[test]
@@ -130,11 +130,11 @@ mod tests {
             files::make_directory(&folder, files::PRIVATE_DIRECTORY).unwrap();
             files::replace(&folder.join(FOUND), bytes, files::PRIVATE_FILE).unwrap();
         }
-        let media = seen(&layout, None::<&str>.as_ref());
+        let media = present_media(&layout, None::<&str>.as_ref());
         let reasons: Vec<_> = media.into_iter().map(|one| one.found).collect();
         assert_eq!(
             reasons,
-            [found(Err(NotUsed::Unreadable("damaged".to_owned()))), found(Err(NotUsed::TooLarge))]
+            [medium_result(Err(NotUsed::Unreadable("damaged".to_owned()))), medium_result(Err(NotUsed::TooLarge))]
         );
     }
 
@@ -143,7 +143,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let layout = Layout::new(root.path());
         let look = || {
-            let mut media = seen(&layout, Some(&"/media/stick"));
+            let mut media = present_media(&layout, Some(&"/media/stick"));
             assert!(media.len() <= 1);
             media.pop().map(|one| one.found)
         };
@@ -158,16 +158,16 @@ mod tests {
             (b"\0\x01\x02", Err(NotUsed::NotAToken)),
         ] {
             files::replace(&file, content, files::PUBLIC_FILE).unwrap();
-            assert_eq!(look(), Some(found(expected)));
+            assert_eq!(look(), Some(medium_result(expected)));
         }
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
-        assert_eq!(look(), Some(found(Err(NotUsed::NotAFile))));
+        assert_eq!(look(), Some(medium_result(Err(NotUsed::NotAFile))));
         fs::remove_dir(&file).unwrap();
         symlink("/etc/hostname", &file).unwrap();
-        assert_eq!(look(), Some(found(Err(NotUsed::NotAFile))));
+        assert_eq!(look(), Some(medium_result(Err(NotUsed::NotAFile))));
         fs::remove_file(&file).unwrap();
         files::replace(&folder.join("unbox-token.txt"), b"ppt_2", files::PUBLIC_FILE).unwrap();
-        assert_eq!(look(), Some(found(Ok("ppt_2"))));
+        assert_eq!(look(), Some(medium_result(Ok("ppt_2"))));
     }
 }

@@ -2,7 +2,7 @@
 
 mod media;
 
-pub use media::take_in;
+pub use media::read_medium;
 
 use super::{
     BootContext, Fragment, Inputs, InvalidFragment, InvalidSettings, Layout, Medium, Origin, Settings,
@@ -91,7 +91,7 @@ pub enum BootError {
 /// [`BootError`]. A damaged ledger is not an error: the time then comes from the floor.
 pub fn start(from: &StartingPoint) -> Result<BootContext, BootError> {
     let layout = Layout::new(&from.root);
-    let (settings, _) = told(from)?;
+    let (settings, _) = read_settings(from)?;
     let trust = trust(&layout)?;
     let verified_time = ledger::io::verified_time(&layout)?;
     Ok(BootContext { layout, settings, trust, verified_time })
@@ -101,11 +101,11 @@ pub fn start(from: &StartingPoint) -> Result<BootContext, BootError> {
 ///
 /// # Errors
 /// [`BootError`]; an unusable medium is not an error.
-pub fn told(from: &StartingPoint) -> Result<(Settings, Vec<Medium>), BootError> {
+pub fn read_settings(from: &StartingPoint) -> Result<(Settings, Vec<Medium>), BootError> {
     let layout = Layout::new(&from.root);
     let inputs = inputs(from, &layout)?;
     let token = inputs.token_file().map(|(path, from)| token_file(&layout, path, from)).transpose()?;
-    let (media, medium) = plugged_in(&layout, &inputs);
+    let (media, medium) = media_and_token(&layout, &inputs);
     Ok((Settings::parse(inputs, token, medium)?, media))
 }
 
@@ -115,12 +115,12 @@ pub fn told(from: &StartingPoint) -> Result<(Settings, Vec<Medium>), BootError> 
 pub fn media(from: &StartingPoint) -> (Vec<Medium>, Option<Token>) {
     let layout = Layout::new(&from.root);
     let inputs = inputs(from, &layout).unwrap_or_default();
-    plugged_in(&layout, &inputs)
+    media_and_token(&layout, &inputs)
 }
 
-fn plugged_in(layout: &Layout, inputs: &Inputs) -> (Vec<Medium>, Option<Token>) {
-    let mut media = media::seen(layout, inputs.token_folder());
-    let token = medium::token_of(&mut media);
+fn media_and_token(layout: &Layout, inputs: &Inputs) -> (Vec<Medium>, Option<Token>) {
+    let mut media = media::present_media(layout, inputs.token_folder());
+    let token = medium::choose_token(&mut media);
     (media, token)
 }
 
@@ -130,7 +130,7 @@ fn inputs(from: &StartingPoint, layout: &Layout) -> Result<Inputs, BootError> {
     if let Some(folder) = &from.credentials {
         fragments.push((credentials(folder)?, Origin::Credential));
     }
-    if let Some(line) = files::read(&layout.below("/proc/cmdline"), MAX_COMMAND_LINE_BYTES)? {
+    if let Some(line) = files::read(&layout.path("/proc/cmdline"), MAX_COMMAND_LINE_BYTES)? {
         let line = String::from_utf8_lossy(&line);
         fragments.push((command_line::fragment(&line), Origin::KernelCommandLine));
     }
@@ -170,7 +170,7 @@ fn configuration(path: &Path) -> Result<Option<Fragment>, BootError> {
 }
 
 fn token_file(layout: &Layout, path: &Path, from: &Origin) -> Result<Token, BootError> {
-    let origin = layout.below(path);
+    let origin = layout.path(path);
     let bytes = match Within::open(layout.root())?.read(path, token::MAX_FILE_BYTES) {
         // A token may be longer than any name.
         Err(error) if error.io().is_some_and(|error| error.kind() == io::ErrorKind::InvalidFilename) => None,
@@ -189,9 +189,9 @@ fn token_file(layout: &Layout, path: &Path, from: &Origin) -> Result<Token, Boot
 /// [`BootError`] if there are none, or if they are damaged.
 pub fn trust(layout: &Layout) -> Result<Trust, BootError> {
     for folder in layout.trust() {
-        match trust_in(&folder) {
+        match read_trust(&folder) {
             Err(BootError::NoTrust) => {}
-            found => return follow(layout, found?),
+            found => return follow_stored_roots(layout, found?),
         }
     }
     Err(BootError::NoTrust)
@@ -201,14 +201,14 @@ pub fn trust(layout: &Layout) -> Result<Trust, BootError> {
 ///
 /// # Errors
 /// [`BootError::NoTrust`] if there are no anchors, and others if they are damaged.
-pub fn trust_in(folder: &Path) -> Result<Trust, BootError> {
+pub fn read_trust(folder: &Path) -> Result<Trust, BootError> {
     let path = folder.join("anchors.pem");
     let pem = files::read(&path, MAX_ANCHORS_BYTES)?.ok_or(BootError::NoTrust)?;
-    let anchors = anchors(&path, &pem)?;
-    Ok(Trust::of_image(anchors, image_root(&folder.join("root.json"))?, folder.to_owned()))
+    let anchors = parse_anchors(&path, &pem)?;
+    Ok(Trust::from_image(anchors, image_root(&folder.join("root.json"))?, folder.to_owned()))
 }
 
-fn anchors(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BootError> {
+fn parse_anchors(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BootError> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match read {
         Ok(anchors) if !anchors.is_empty() => Ok(anchors),
@@ -228,10 +228,10 @@ fn image_root(path: &Path) -> Result<unbox_common::trust::Verified<SigningRoot>,
 /// Follows the newer roots that either side stored. It does not matter which side: each root is signed by
 /// the one before it. A damaged file counts as empty: an older root is then in force, and the server
 /// sends the newer ones again.
-fn follow(layout: &Layout, mut trust: Trust) -> Result<Trust, BootError> {
+fn follow_stored_roots(layout: &Layout, mut trust: Trust) -> Result<Trust, BootError> {
     for path in [layout.signing_roots(), layout.fetched_roots()] {
         let kept: Option<Vec<Signed<SigningRoot>>> = files::read_json(&path, MAX_STORED_ROOTS_BYTES)?;
-        trust = trust.advanced(&kept.unwrap_or_default());
+        trust = trust.with_newer_roots(&kept.unwrap_or_default());
     }
     Ok(trust)
 }
@@ -265,12 +265,12 @@ mod tests {
             assert!(!refused.to_string().contains(absent), "{refused}");
         }
         for folder in ["/", "..", "/../..", "/etc/../.."] {
-            let media = media::seen(&layout, Some(&folder));
+            let media = media::present_media(&layout, Some(&folder));
             let [Medium { found: super::super::Found::Token(token), .. }] = media.as_slice() else {
                 panic!("{folder}: {media:?}");
             };
             assert_eq!(token.expose(), "within", "{folder}");
         }
-        assert_eq!(media::seen(&layout, Some(&"/out")), []);
+        assert_eq!(media::present_media(&layout, Some(&"/out")), []);
     }
 }

@@ -188,7 +188,7 @@ impl Scene {
 
     fn grant(&self, nonce: Nonce) -> Value {
         let key = &self.hello.as_ref().unwrap().device_key;
-        let now = clock::system().max(clock::built()).after(self.ahead);
+        let now = clock::system().max(clock::build_date()).after(self.ahead);
         let certificate =
             certificate_of_spki(key, now.before(Duration::from_hours(1)), now.after(self.certified_for));
         let mut grant = fixtures::grant(&self.payload(nonce), self.signer);
@@ -601,7 +601,7 @@ async fn a_certificate_is_renewed_and_one_that_ran_out_enrolls_again() {
     let path = world.layout.enrollment();
     let mut enrolled: Value = serde_json::from_slice(&files::read(&path, 1 << 20).unwrap().unwrap()).unwrap();
     let key = world.scene().hellos[0].device_key.clone();
-    let long_ago = clock::built().before(Duration::from_hours(48));
+    let long_ago = clock::build_date().before(Duration::from_hours(48));
     let expired = certificate_of_spki(&key, long_ago, long_ago.after(Duration::from_hours(24)));
     enrolled["certificate_chain"] = json!([expired]);
     files::replace(&path, enrolled.to_string().as_bytes(), 0o600).unwrap();

@@ -1,7 +1,7 @@
 //! A captured machine in a folder: the content of its sources, so that a survey elsewhere gives the same
 //! result, but without secrets.
 
-use super::look;
+use super::examine;
 use crate::{
     boot::Layout,
     clock,
@@ -100,12 +100,12 @@ struct Manifest {
 /// [`CaptureError`].
 pub async fn capture(layout: &Layout, folder: &Path) -> Result<Survey, CaptureError> {
     make_room(folder)?;
-    let look = look(layout).await;
-    let release = files::read(&layout.below("/proc/sys/kernel/osrelease"), MAX_RELEASE_BYTES);
+    let examination = examine(layout).await;
+    let release = files::read(&layout.path("/proc/sys/kernel/osrelease"), MAX_RELEASE_BYTES);
     let kernel = release.ok().flatten().map(|text| String::from_utf8_lossy(&text).trim().to_owned());
-    let record = look.record.without_secrets();
+    let record = examination.record.without_secrets();
     let unreadable =
-        look.survey.unreadable.iter().filter(|one| !record.files.contains_key(&one.from)).cloned().collect();
+        examination.survey.unreadable.iter().filter(|one| !record.files.contains_key(&one.from)).cloned().collect();
     let manifest = Manifest {
         format: FORMAT,
         agent: env!("CARGO_PKG_VERSION").to_owned(),
@@ -114,12 +114,12 @@ pub async fn capture(layout: &Layout, folder: &Path) -> Result<Survey, CaptureEr
         unreadable,
     };
     record.write(folder, &manifest)?;
-    Ok(look.survey)
+    Ok(examination.survey)
 }
 
 impl Record {
     /// Reads the record of a captured machine; `None` if the root is not a capture.
-    pub(super) fn of(layout: &Layout) -> Option<Self> {
+    pub(super) fn read(layout: &Layout) -> Option<Self> {
         if layout.is_running_system() {
             return None;
         }
@@ -149,7 +149,7 @@ impl Record {
     }
 
     /// Returns the error that occurred here when the machine was captured.
-    pub(super) fn unreadable(&self, from: &str) -> Option<Unreadable> {
+    pub(super) fn failure_at(&self, from: &str) -> Option<Unreadable> {
         self.unreadable.iter().find(|one| one.from == from).cloned()
     }
 
@@ -175,7 +175,7 @@ impl Record {
         for section in vpd::SECTIONS {
             let path = vpd::partition_file(section);
             let bytes = self.files.remove(&path);
-            let kept = bytes.and_then(|bytes| Some(Partition::parse(&bytes).ok()?.only(&wanted)));
+            let kept = bytes.and_then(|bytes| Some(Partition::parse(&bytes).ok()?.encode_only(&wanted)));
             self.files.extend(kept.map(|kept| (path, kept)));
         }
         self
@@ -236,6 +236,6 @@ fn json(document: &impl Serialize) -> Vec<u8> {
 fn read_back<T: DeserializeOwned>(layout: &Layout, path: &str) -> Result<Option<T>, Unreadable> {
     let invalid = |reason: String| Unreadable { from: path.to_owned(), state: State::Invalid, reason };
     let bytes =
-        files::read(&layout.below(path), MAX_RECORD_BYTES).map_err(|error| invalid(error.to_string()))?;
+        files::read(&layout.path(path), MAX_RECORD_BYTES).map_err(|error| invalid(error.to_string()))?;
     bytes.map(|bytes| serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))).transpose()
 }

@@ -65,17 +65,17 @@ pub enum SurveyError {
 
 /// Surveys the machine below `layout`'s root.
 pub async fn survey(layout: &Layout) -> Survey {
-    look(layout).await.survey
+    examine(layout).await.survey
 }
 
 /// A survey, with its raw input.
-struct Look {
+struct Examination {
     survey: Survey,
     record: Record,
 }
 
-async fn look(layout: &Layout) -> Look {
-    let captured = Record::of(layout);
+async fn examine(layout: &Layout) -> Examination {
+    let captured = Record::read(layout);
     let answered = match (&captured, layout.is_running_system()) {
         (Some(record), _) => record.interfaces.clone().map(Ok),
         (None, true) => Some(netlink::interfaces().await),
@@ -83,16 +83,16 @@ async fn look(layout: &Layout) -> Look {
     };
     let mut reader = Reader::new(layout.root(), captured);
     let mut gathered = Gathered::default();
-    gathered.firmware(&mut reader);
-    let tpm = gathered.tpm(&mut reader, layout);
-    gathered.network(&mut reader, answered.as_ref());
-    let modems = gathered.modems(&mut reader, layout.is_running_system()).await;
+    gathered.read_firmware(&mut reader);
+    let tpm = gathered.read_tpm(&mut reader, layout);
+    gathered.read_network(&mut reader, answered.as_ref());
+    let modems = gathered.read_modems(&mut reader, layout.is_running_system()).await;
     let Reader { unreadable, looked, files, links, .. } = reader;
     let Gathered { candidates, refused, disagreements, facts } = gathered;
-    let survey = Survey { looked, disagreements, facts, ..Survey::of(candidates, refused, unreadable) };
+    let survey = Survey { looked, disagreements, facts, ..Survey::from_candidates(candidates, refused, unreadable) };
     let interfaces = answered.and_then(Result::ok);
     let record = Record { interfaces, modems, tpm, files, links, ..Record::default() };
-    Look { survey, record }
+    Examination { survey, record }
 }
 
 /// Hands a survey to the network side: `/run/unbox/identity.json`.
@@ -125,33 +125,33 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn firmware(&mut self, reader: &mut Reader<'_>) {
-        let tables = reader.look(Place::SmbiosTables, "the firmware of this machine has none", smbios_tables);
-        let copy = reader.look(Place::SmbiosFields, "the kernel of this machine has none", smbios_fields);
+    fn read_firmware(&mut self, reader: &mut Reader<'_>) {
+        let tables = reader.examine(Place::SmbiosTables, "the firmware of this machine has none", smbios_tables);
+        let copy = reader.examine(Place::SmbiosFields, "the kernel of this machine has none", smbios_fields);
         let has_smbios = !tables.fields.is_empty() || !copy.is_empty();
-        let (candidates, disagreements) = smbios::merged(&tables, &copy);
+        let (candidates, disagreements) = smbios::merge(&tables, &copy);
         self.candidates.extend(candidates);
         self.disagreements.extend(disagreements);
         self.facts.oem_strings = tables.oem_strings;
 
-        let tree = reader.look(Place::DeviceTree, "this machine has no device tree", device_tree);
+        let tree = reader.examine(Place::DeviceTree, "this machine has no device tree", device_tree);
         self.candidates.extend(tree);
 
-        let pairs = reader.look(Place::Vpd, "this machine has none", vital_product_data);
-        self.candidates.extend(vpd::chosen(&pairs));
+        let pairs = reader.examine(Place::Vpd, "this machine has none", vital_product_data);
+        self.candidates.extend(vpd::select(&pairs));
         self.facts.manufactured = vpd::fact(&pairs, vpd::Holds::Manufactured);
         self.facts.brand_code = vpd::fact(&pairs, vpd::Holds::BrandCode);
         let differing =
-            reader.look(Place::VpdPartition, "this machine has none", |reader| partitions(reader, &pairs));
+            reader.examine(Place::VpdPartition, "this machine has none", |reader| compare_partitions(reader, &pairs));
         self.disagreements.extend(differing);
 
         // On a PC, the kernel takes long to produce this file, and it holds no serial number.
         let without = if has_smbios { "only boards without SMBIOS are asked" } else { "it shows none" };
-        let serial = reader.look(Place::Cpu, without, |reader| {
+        let serial = reader.examine(Place::Cpu, without, |reader| {
             let cpuinfo = if has_smbios { None } else { reader.bytes(cpu::CPUINFO, cpu::MAX_CPUINFO_BYTES) };
             let serial = cpu::serial(&cpuinfo?);
             // Every machine has the file, so only a serial number counts as found.
-            reader.found_only(serial.iter().count());
+            reader.set_found(serial.iter().count());
             serial
         });
         self.candidates.extend(serial);
@@ -159,11 +159,11 @@ impl Gathered {
 
     /// Reads the TPM, unless the settings exclude it. Returns the digest of its endorsement key for a
     /// capture.
-    fn tpm(&mut self, reader: &mut Reader<'_>, layout: &Layout) -> Option<Sha256> {
-        let key = reader.look(Place::Tpm, "this machine shows none", |reader| {
+    fn read_tpm(&mut self, reader: &mut Reader<'_>, layout: &Layout) -> Option<Sha256> {
+        let key = reader.examine(Place::Tpm, "this machine shows none", |reader| {
             let key = match &reader.captured {
                 Some(record) => {
-                    let noted = record.unreadable(TPM);
+                    let noted = record.failure_at(TPM);
                     let key = record.tpm;
                     reader.unreadable.extend(noted);
                     key
@@ -176,38 +176,38 @@ impl Gathered {
                 }
                 None => endorsement_key(reader, layout),
             };
-            reader.found(key.iter().count());
+            reader.count_found(key.iter().count());
             key
         });
         self.candidates.extend(key.map(|key| tpm::candidate(key, TPM.to_owned())));
         key
     }
 
-    fn network(&mut self, reader: &mut Reader<'_>, answered: Option<&Result<Vec<Link>, rtnetlink::Error>>) {
+    fn read_network(&mut self, reader: &mut Reader<'_>, answered: Option<&Result<Vec<Link>, rtnetlink::Error>>) {
         let is_pc = is_pc(&self.candidates);
         let interfaces =
-            reader.look(Place::Network, "this machine has no interface", |reader| match answered {
+            reader.examine(Place::Network, "this machine has no interface", |reader| match answered {
                 Some(Ok(links)) => {
-                    reader.found(links.len());
-                    links.iter().map(|link| of_link(reader, link, is_pc)).collect()
+                    reader.count_found(links.len());
+                    links.iter().map(|link| read_interface(reader, link, is_pc)).collect()
                 }
                 Some(Err(error)) => {
-                    reader.note(NETLINK, State::Failed, error);
-                    in_sysfs(reader, is_pc)
+                    reader.record_failure(NETLINK, State::Failed, error);
+                    read_sysfs_interfaces(reader, is_pc)
                 }
                 None => {
-                    let noted = reader.captured.as_ref().and_then(|record| record.unreadable(NETLINK));
+                    let noted = reader.captured.as_ref().and_then(|record| record.failure_at(NETLINK));
                     reader.unreadable.extend(noted);
-                    in_sysfs(reader, is_pc)
+                    read_sysfs_interfaces(reader, is_pc)
                 }
             });
-        let (addresses, refused) = network::sorted(interfaces);
+        let (addresses, refused) = network::classify(interfaces);
         self.candidates.extend(addresses);
         self.refused.extend(refused);
     }
 
     /// Reads the modems. Returns their answers for a capture.
-    async fn modems(
+    async fn read_modems(
         &mut self,
         reader: &mut Reader<'_>,
         is_running_system: bool,
@@ -216,21 +216,21 @@ impl Gathered {
         let told = reader.captured.as_ref().map(|record| record.modems.clone());
         let answered = match told {
             Some(modems) => modems.map(Ok),
-            None if !modems::is_there(reader) => None,
-            None if is_running_system => Some(modems::ask().await),
+            None if !modems::has_modem(reader) => None,
+            None if is_running_system => Some(modems::query().await),
             None => Some(Err((State::Failed, "ModemManager runs on the machine itself".to_owned()))),
         };
-        let modems = reader.look(Place::Modem, "this machine shows none", |reader| match answered {
+        let modems = reader.examine(Place::Modem, "this machine shows none", |reader| match answered {
             Some(Ok(modems)) => {
-                reader.found(modems.len());
+                reader.count_found(modems.len());
                 Some(modems)
             }
             Some(Err((state, reason))) => {
-                reader.note(MODEM_MANAGER, state, &reason);
+                reader.record_failure(MODEM_MANAGER, state, &reason);
                 None
             }
             None => {
-                let noted = reader.captured.as_ref().and_then(|record| record.unreadable(MODEM_MANAGER));
+                let noted = reader.captured.as_ref().and_then(|record| record.failure_at(MODEM_MANAGER));
                 reader.unreadable.extend(noted);
                 None
             }
@@ -238,10 +238,10 @@ impl Gathered {
         let known = modems.clone().unwrap_or_default();
         let placed = known.into_iter().map(|modem| {
             let behind =
-                modem.device.as_deref().map_or(Behind::Hardware, |device| behind(reader, device, is_pc));
+                modem.device.as_deref().map_or(Behind::Hardware, |device| classify_device(reader, device, is_pc));
             (modem, behind)
         });
-        let (numbers, refused) = modem::sorted(placed.collect());
+        let (numbers, refused) = modem::classify(placed.collect());
         self.candidates.extend(numbers);
         self.refused.extend(refused);
         modems
@@ -256,7 +256,7 @@ fn endorsement_key(reader: &mut Reader<'_>, layout: &Layout) -> Option<Sha256> {
             let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
             let is_denied = cause.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
             let state = if is_denied { State::NotPermitted } else { State::Failed };
-            reader.note(TPM, state, &chain(&error));
+            reader.record_failure(TPM, state, &chain(&error));
             None
         },
         |endorsement| endorsement.map(|one| one.digest()),
@@ -276,9 +276,9 @@ fn smbios_tables(reader: &mut Reader<'_>) -> Tables {
     };
     let tables = Tables::parse(&entry_point, &table);
     match &tables {
-        None => reader.note(smbios::ENTRY_POINT, State::Invalid, &"it is no entry point of SMBIOS"),
+        None => reader.record_failure(smbios::ENTRY_POINT, State::Invalid, &"it is no entry point of SMBIOS"),
         Some(tables) if tables.is_cut_short => {
-            reader.note(smbios::TABLE, State::Invalid, &"a structure in it has no end");
+            reader.record_failure(smbios::TABLE, State::Invalid, &"a structure in it has no end");
         }
         Some(_) => {}
     }
@@ -326,14 +326,14 @@ fn vital_product_data(reader: &mut Reader<'_>) -> Vec<Pair> {
     pairs
 }
 
-fn partitions(reader: &mut Reader<'_>, pairs: &[Pair]) -> Vec<Disagreement> {
+fn compare_partitions(reader: &mut Reader<'_>, pairs: &[Pair]) -> Vec<Disagreement> {
     let mut differing = Vec::new();
     for section in vpd::SECTIONS {
         let path = vpd::partition_file(section);
         let Some(bytes) = reader.bytes(&path, vpd::MAX_PARTITION_BYTES) else { continue };
         match Partition::parse(&bytes) {
-            Ok(partition) => differing.extend(vpd::compared(section, pairs, &partition)),
-            Err(invalid) => reader.note(&path, State::Invalid, &invalid),
+            Ok(partition) => differing.extend(vpd::compare(section, pairs, &partition)),
+            Err(invalid) => reader.record_failure(&path, State::Invalid, &invalid),
         }
     }
     differing
@@ -341,7 +341,7 @@ fn partitions(reader: &mut Reader<'_>, pairs: &[Pair]) -> Vec<Disagreement> {
 
 /// Returns the interfaces of a machine without netlink: an address counts if the kernel marks it as
 /// permanent.
-fn in_sysfs(reader: &mut Reader<'_>, is_pc: bool) -> Vec<Interface> {
+fn read_sysfs_interfaces(reader: &mut Reader<'_>, is_pc: bool) -> Vec<Interface> {
     let mut interfaces = Vec::new();
     for name in reader.names("/sys/class/net") {
         let field = |field: &str| format!("/sys/class/net/{name}/{field}");
@@ -352,13 +352,13 @@ fn in_sysfs(reader: &mut Reader<'_>, is_pc: bool) -> Vec<Interface> {
         let own = [ADDRESS_PERMANENT, ADDRESS_RANDOM].map(Some).contains(&assigned.as_deref());
         let address = reader.text(&field("address"));
         let permanent = address.filter(|_| own);
-        interfaces.push(of_link(reader, &Link { name, permanent, kind: None }, is_pc));
+        interfaces.push(read_interface(reader, &Link { name, permanent, kind: None }, is_pc));
     }
     interfaces
 }
 
 /// Returns the information of sysfs about the hardware behind a link.
-fn of_link(reader: &mut Reader<'_>, link: &Link, is_pc: bool) -> Interface {
+fn read_interface(reader: &mut Reader<'_>, link: &Link, is_pc: bool) -> Interface {
     let name = link.name.clone();
     let software = Interface { name: name.clone(), ..Interface::default() };
     if link.kind.is_some() || name.contains('/') {
@@ -372,21 +372,21 @@ fn of_link(reader: &mut Reader<'_>, link: &Link, is_pc: bool) -> Interface {
         return software;
     }
     let assigned = reader.text(&format!("/sys/class/net/{name}/addr_assign_type"));
-    let behind = behind(reader, &device, is_pc);
+    let behind = classify_device(reader, &device, is_pc);
     let is_random = assigned.as_deref() == Some(ADDRESS_RANDOM);
     Interface { name, permanent: link.permanent.clone(), behind, is_random }
 }
 
 /// Classifies the hardware at a path of `/sys/devices`: any device on the way up may be marked as
 /// removable.
-fn behind(reader: &mut Reader<'_>, device: &str, is_pc: bool) -> Behind {
+fn classify_device(reader: &mut Reader<'_>, device: &str, is_pc: bool) -> Behind {
     let mut removable = Vec::new();
     let mut folder = device;
     while let Some((above, _)) = folder.rsplit_once('/').filter(|_| folder.len() > "/sys/devices".len()) {
         removable.extend(reader.text(&format!("{folder}/removable")));
         folder = above;
     }
-    network::behind(device, &removable, is_pc)
+    network::classify_hardware(device, &removable, is_pc)
 }
 
 #[cfg(test)]

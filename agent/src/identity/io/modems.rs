@@ -28,19 +28,19 @@ const MODEM: &str = "org.freedesktop.ModemManager1.Modem";
 type Objects = HashMap<OwnedObjectPath, HashMap<String, HashMap<String, OwnedValue>>>;
 
 /// Whether the kernel knows a modem. Most machines have none, and then D-Bus is not used.
-pub(super) fn is_there(reader: &mut Reader<'_>) -> bool {
+pub(super) fn has_modem(reader: &mut Reader<'_>) -> bool {
     let usb = reader.names("/sys/class/usbmisc").iter().any(|name| name.starts_with("cdc-wdm"));
     usb || !reader.names("/sys/class/wwan").is_empty()
 }
 
 /// Queries all modems; otherwise returns the state and reason of the failure.
-pub(super) async fn ask() -> Result<Vec<Modem>, (State, String)> {
+pub(super) async fn query() -> Result<Vec<Modem>, (State, String)> {
     let builder = Builder::system().map_err(|error| (State::Failed, error.to_string()))?;
-    ask_within(builder, LIMIT).await
+    query_within(builder, LIMIT).await
 }
 
-async fn ask_within(builder: Builder<'_>, limit: Duration) -> Result<Vec<Modem>, (State, String)> {
-    match tokio::time::timeout(limit, over(builder)).await {
+async fn query_within(builder: Builder<'_>, limit: Duration) -> Result<Vec<Modem>, (State, String)> {
+    match tokio::time::timeout(limit, query_bus(builder)).await {
         Ok(Ok(Some(modems))) => Ok(modems),
         Ok(Ok(None)) => Err((State::Absent, "ModemManager is not installed".to_owned())),
         Ok(Err(error)) => Err((State::Failed, error.to_string())),
@@ -53,7 +53,7 @@ async fn ask_within(builder: Builder<'_>, limit: Duration) -> Result<Vec<Modem>,
 }
 
 /// Queries over a connection; `None` if the service is neither running nor activatable.
-async fn over(builder: Builder<'_>) -> Result<Option<Vec<Modem>>, zbus::Error> {
+async fn query_bus(builder: Builder<'_>) -> Result<Option<Vec<Modem>>, zbus::Error> {
     let connection = builder.build().await?;
     let bus = fdo::DBusProxy::new(&connection).await?;
     let running = bus.name_has_owner(BusName::WellKnown(SERVICE)).await?;
@@ -177,7 +177,7 @@ mod tests {
 
     const NAME: &str = "org.freedesktop.ModemManager1";
 
-    async fn asked(
+    async fn query_fake(
         running: &[&'static str],
         activatable: &[&'static str],
         hangs: bool,
@@ -186,28 +186,28 @@ mod tests {
         let own = Bus { client: ":1.7", running: running.to_vec(), activatable: activatable.to_vec() };
         let (address, serving) = bus(&folder, own, Manager { hangs });
         let limit = if hangs { Duration::from_millis(200) } else { Duration::from_secs(20) };
-        let answer = ask_within(Builder::address(address.as_str()).unwrap(), limit).await;
+        let answer = query_within(Builder::address(address.as_str()).unwrap(), limit).await;
         serving.abort();
         answer
     }
 
     #[tokio::test]
     async fn what_modem_manager_knows_is_taken() {
-        let modems = asked(&[NAME], &[], false).await.unwrap();
+        let modems = query_fake(&[NAME], &[], false).await.unwrap();
         assert_eq!(modems.len(), 3);
         assert_eq!(modems[0].imei.as_deref(), Some("490154203237518"));
         assert_eq!(modems[0].device.as_deref(), Some("/sys/devices/pci0000:00/0000:00:14.0"));
         assert_eq!(modems[1].meid.as_deref(), Some("A1000000123456"));
         assert_eq!((&modems[2].imei, &modems[2].meid), (&None, &None));
-        assert_eq!(asked(&[], &[NAME], false).await.unwrap(), modems, "one that is started when it is asked");
+        assert_eq!(query_fake(&[], &[NAME], false).await.unwrap(), modems, "one that is started when it is asked");
     }
 
     #[tokio::test]
     async fn nobody_to_ask_is_said_and_so_is_one_who_does_not_answer() {
         let others = ["org.freedesktop.hostname1"];
-        assert_eq!(asked(&others, &others, false).await.unwrap_err().0, State::Absent);
-        assert_eq!(asked(&[NAME], &[], true).await.unwrap_err().0, State::TimedOut);
+        assert_eq!(query_fake(&others, &others, false).await.unwrap_err().0, State::Absent);
+        assert_eq!(query_fake(&[NAME], &[], true).await.unwrap_err().0, State::TimedOut);
         let nowhere = Builder::address("unix:path=/nowhere/at/all").unwrap();
-        assert_eq!(ask_within(nowhere, LIMIT).await.unwrap_err().0, State::Failed);
+        assert_eq!(query_within(nowhere, LIMIT).await.unwrap_err().0, State::Failed);
     }
 }

@@ -13,12 +13,12 @@ pub(super) async fn interfaces() -> Result<Vec<Link>, rtnetlink::Error> {
     let connection = tokio::spawn(connection);
     let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
     connection.abort();
-    let mut links: Vec<Link> = links.iter().take(MAX_ENTRIES).filter_map(of).collect();
+    let mut links: Vec<Link> = links.iter().take(MAX_ENTRIES).filter_map(parse_link).collect();
     links.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(links)
 }
 
-fn of(message: &LinkMessage) -> Option<Link> {
+fn parse_link(message: &LinkMessage) -> Option<Link> {
     if message.header.link_layer_type != LinkLayerType::Ether {
         return None;
     }

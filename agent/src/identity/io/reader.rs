@@ -3,7 +3,7 @@
 use super::capture::Record;
 use crate::{
     files::{FilesError, Within},
-    identity::{Looked, Place, State, Unreadable},
+    identity::{PlaceResult, Place, State, Unreadable},
 };
 use std::{
     cell::OnceCell,
@@ -19,7 +19,7 @@ pub(super) const MAX_FIELD_BYTES: u64 = 4096;
 /// firmware.
 pub(super) const MAX_ENTRIES: usize = 1024;
 
-/// One look at a machine.
+/// The reader of one machine.
 pub(super) struct Reader<'a> {
     root: &'a Path,
     /// The directory below which everything is read; `None` if the root does not exist.
@@ -31,7 +31,7 @@ pub(super) struct Reader<'a> {
     /// The record, if this root is a captured machine.
     pub(super) captured: Option<Record>,
     pub(super) unreadable: Vec<Unreadable>,
-    pub(super) looked: Vec<Looked>,
+    pub(super) looked: Vec<PlaceResult>,
     /// The number of files and answers found in the current place.
     found: usize,
     /// The files read, by path.
@@ -57,34 +57,34 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a place, and records the result; `absent` is the reason to give if nothing is found.
-    pub(super) fn look<T>(&mut self, place: Place, absent: &str, read: impl FnOnce(&mut Self) -> T) -> T {
+    pub(super) fn examine<T>(&mut self, place: Place, absent: &str, read: impl FnOnce(&mut Self) -> T) -> T {
         let troubles = self.unreadable.len();
         self.found = 0;
         let result = read(self);
         let mine = self.unreadable.get(troubles..).unwrap_or_default();
-        self.looked.push(Looked::of(place, self.found, mine, absent));
+        self.looked.push(PlaceResult::new(place, self.found, mine, absent));
         result
     }
 
     /// Counts answers that are not files.
-    pub(super) const fn found(&mut self, answers: usize) {
+    pub(super) const fn count_found(&mut self, answers: usize) {
         self.found += answers;
     }
 
     /// Counts these answers alone, and not the files that were searched for them.
-    pub(super) const fn found_only(&mut self, answers: usize) {
+    pub(super) const fn set_found(&mut self, answers: usize) {
         self.found = answers;
     }
 
     /// Records a failure to read or parse something.
-    pub(super) fn note(&mut self, from: &str, state: State, reason: &dyn ToString) {
+    pub(super) fn record_failure(&mut self, from: &str, state: State, reason: &dyn ToString) {
         let reason = reason.to_string();
         self.unreadable.push(Unreadable { from: from.to_owned(), state, reason });
     }
 
     /// Reads a whole file of at most `limit` bytes.
     pub(super) fn bytes(&mut self, path: &str, limit: u64) -> Option<Vec<u8>> {
-        if let Some(noted) = self.captured.as_ref().and_then(|record| record.unreadable(path)) {
+        if let Some(noted) = self.captured.as_ref().and_then(|record| record.failure_at(path)) {
             self.unreadable.push(noted);
             return None;
         }
@@ -92,7 +92,7 @@ impl<'a> Reader<'a> {
             self.found += 1;
             return Some(bytes.clone());
         }
-        let file = plain(path);
+        let file = relative_path(path);
         if self.absent.iter().any(|folder| file.starts_with(folder)) {
             return None;
         }
@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
         match within.read(&file, limit) {
             Ok(None) => {
                 let above = file.ancestors().skip(1).filter(|folder| *folder != Path::new(""));
-                self.absent.extend(above.take_while(|folder| !within.has(folder)).last().map(Path::to_owned));
+                self.absent.extend(above.take_while(|folder| !within.exists(folder)).last().map(Path::to_owned));
                 None
             }
             Ok(Some(bytes)) => {
@@ -111,9 +111,9 @@ impl<'a> Reader<'a> {
             Err(error) => {
                 let state = match error {
                     FilesError::TooLarge { .. } | FilesError::Blocked { .. } => State::Invalid,
-                    ref other => state_of(other.io()),
+                    ref other => error_state(other.io()),
                 };
-                self.note(path, state, &reason_of(&error));
+                self.record_failure(path, state, &error_reason(&error));
                 None
             }
         }
@@ -129,7 +129,7 @@ impl<'a> Reader<'a> {
     pub(super) fn link(&mut self, path: &str) -> Option<String> {
         let told = self.captured.as_ref().and_then(|record| record.links.get(path)).cloned();
         let target = told.or_else(|| {
-            let link = self.root.join(plain(path));
+            let link = self.root.join(relative_path(path));
             // Cheaper than resolving the whole path of a missing link.
             link.symlink_metadata().ok()?;
             let root =
@@ -142,11 +142,11 @@ impl<'a> Reader<'a> {
 
     /// Returns the names in a folder, sorted; none if the folder does not exist.
     pub(super) fn names(&mut self, folder: &str) -> Vec<String> {
-        match self.within.as_ref().map(|within| within.names(&plain(folder), MAX_ENTRIES)) {
+        match self.within.as_ref().map(|within| within.names(&relative_path(folder), MAX_ENTRIES)) {
             None => Vec::new(),
             Some(Ok(names)) => names,
             Some(Err(error)) => {
-                self.note(folder, state_of(Some(&error)), &error);
+                self.record_failure(folder, error_state(Some(&error)), &error);
                 Vec::new()
             }
         }
@@ -155,11 +155,11 @@ impl<'a> Reader<'a> {
 
 /// Makes a path relative to the root. It is a constant, or built from a name reported by the machine,
 /// which is a single component.
-fn plain(path: &str) -> PathBuf {
+fn relative_path(path: &str) -> PathBuf {
     Path::new(path).components().filter(|part| matches!(part, Component::Normal(_))).collect()
 }
 
-fn state_of(error: Option<&io::Error>) -> State {
+fn error_state(error: Option<&io::Error>) -> State {
     match error.map(io::Error::kind) {
         Some(io::ErrorKind::PermissionDenied) => State::NotPermitted,
         _ => State::Failed,
@@ -167,7 +167,7 @@ fn state_of(error: Option<&io::Error>) -> State {
 }
 
 /// Returns the operating system's message, or the fault of the file itself.
-fn reason_of(error: &FilesError) -> String {
+fn error_reason(error: &FilesError) -> String {
     match error {
         FilesError::TooLarge { limit, .. } => format!("it is larger than {limit} bytes"),
         FilesError::Blocked { why, .. } => (*why).to_owned(),

@@ -11,7 +11,7 @@ mod table;
 pub use scrub::without_secrets;
 pub use table::{Field, MAX_TABLE_BYTES, Tables};
 
-use super::{Candidate, Disagreement, Said};
+use super::{Candidate, Disagreement, SourcedValue};
 use unbox_common::identity::{IdentifierKind, Source, fold_manufacturer};
 
 /// Paths of the table, and of the entry point that describes it.
@@ -38,20 +38,20 @@ pub(super) const FIELDS: &[(&str, IdentifierKind)] = &[
 ];
 
 /// Merges both sources, field by field, and returns their differences.
-pub(super) fn merged(
+pub(super) fn merge(
     tables: &Tables,
     copy: &[(&'static str, String)],
 ) -> (Vec<Candidate>, Vec<Disagreement>) {
     let (mut read, mut disagreements) = (Vec::new(), Vec::new());
     for (name, kind) in FIELDS {
-        let written = tables.fields.iter().find(|field| field.name == *name).map(|field| Said {
+        let written = tables.fields.iter().find(|field| field.name == *name).map(|field| SourcedValue {
             value: field.value.clone(),
             from: format!("{TABLE} type {}", field.structure),
         });
         let copied = copy
             .iter()
             .find(|(field, _)| field == name)
-            .map(|(_, value)| Said { value: value.clone(), from: format!("{FOLDER}/{name}") });
+            .map(|(_, value)| SourcedValue { value: value.clone(), from: format!("{FOLDER}/{name}") });
         let (first, second) = match (written, copied) {
             (Some(written), Some(copied)) if written.agrees_with(&copied) => (Some(written), None),
             (Some(written), Some(copied)) => {
@@ -65,16 +65,16 @@ pub(super) fn merged(
             one => one,
         };
         read.extend([first, second].into_iter().flatten().map(|said| {
-            let Said { value, from } = said;
+            let SourcedValue { value, from } = said;
             (*name, Candidate { kind: *kind, value, source: Source::Smbios, from })
         }));
     }
-    (chosen(read), disagreements)
+    (select(read), disagreements)
 }
 
 /// Drops values that do not describe *this* system: the board's names if the system has its own, and
 /// `product_version` unless the manufacturer puts a name there.
-fn chosen(read: Vec<(&'static str, Candidate)>) -> Vec<Candidate> {
+fn select(read: Vec<(&'static str, Candidate)>) -> Vec<Candidate> {
     let usable = |field: &str| {
         read.iter().filter(|(name, _)| *name == field).find(|(_, candidate)| candidate.parse().is_ok())
     };
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn where_both_say_the_same_it_is_said_once() {
         let (candidates, disagreements) =
-            merged(&tables(&[("product_serial", "7XK9Q13 ")]), &copy(&[("product_serial", "7xk9q13")]));
+            merge(&tables(&[("product_serial", "7XK9Q13 ")]), &copy(&[("product_serial", "7xk9q13")]));
         assert_eq!(candidates.len(), 1);
         assert_eq!(candidates[0].from, "/sys/firmware/dmi/tables/DMI type 1");
         assert_eq!(disagreements, []);
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn where_they_differ_the_tables_come_first_and_it_is_said() {
         let (candidates, disagreements) =
-            merged(&tables(&[("product_serial", "AAA111")]), &copy(&[("product_serial", "BBB222")]));
+            merge(&tables(&[("product_serial", "AAA111")]), &copy(&[("product_serial", "BBB222")]));
         let values: Vec<_> = candidates.iter().map(|one| one.value.as_str()).collect();
         assert_eq!(values, ["AAA111", "BBB222"]);
         assert_eq!(
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn without_tables_the_copy_stands_in() {
         let (candidates, disagreements) =
-            merged(&Tables::default(), &copy(&[("product_serial", "BBB222"), ("board_name", "X1")]));
+            merge(&Tables::default(), &copy(&[("product_serial", "BBB222"), ("board_name", "X1")]));
         assert_eq!(candidates.len(), 2);
         assert_eq!(candidates[0].from, "/sys/class/dmi/id/product_serial");
         assert_eq!(disagreements, []);
@@ -140,10 +140,10 @@ mod tests {
     #[test]
     fn the_boards_names_count_only_where_the_system_has_none() {
         let named = [("sys_vendor", "Dell Inc."), ("product_name", "R650"), ("board_name", "0PYXKY")];
-        let (candidates, _) = merged(&tables(&named), &[]);
+        let (candidates, _) = merge(&tables(&named), &[]);
         assert_eq!(candidates.len(), 2);
         let unnamed = [("sys_vendor", "System manufacturer"), ("product_name", "R650"), ("board_name", "X1")];
-        let (candidates, _) = merged(&tables(&unnamed), &[]);
+        let (candidates, _) = merge(&tables(&unnamed), &[]);
         assert_eq!(candidates.len(), 3);
     }
 }

@@ -7,7 +7,7 @@ use super::table::{END_OF_TABLE, OEM_STRINGS, Structures, is_secret};
 #[must_use]
 pub fn without_secrets(entry_point: &[u8], table: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let mut kept = Vec::with_capacity(table.len());
-    let mut structures = Structures::of(table);
+    let mut structures = Structures::new(table);
     for structure in &mut structures {
         if structure.kind != OEM_STRINGS {
             kept.extend_from_slice(structure.formatted);
@@ -36,12 +36,12 @@ pub fn without_secrets(entry_point: &[u8], table: &[u8]) -> (Vec<u8>, Vec<u8>) {
         kept.extend(structures.rest.iter().take(6));
     }
     let entry_point =
-        if kept.len() == table.len() { entry_point.to_vec() } else { resized(entry_point, kept.len()) };
+        if kept.len() == table.len() { entry_point.to_vec() } else { resize_entry_point(entry_point, kept.len()) };
     (entry_point, kept)
 }
 
 /// Returns the entry point of a table with this length (DSP0134, 5.2.1 and 5.2.2).
-fn resized(entry_point: &[u8], length: usize) -> Vec<u8> {
+fn resize_entry_point(entry_point: &[u8], length: usize) -> Vec<u8> {
     let mut bytes = entry_point.to_vec();
     if bytes.starts_with(b"_SM3_") {
         put(&mut bytes, 0x0c, &u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());

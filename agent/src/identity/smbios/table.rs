@@ -41,26 +41,26 @@ impl Tables {
     /// Parses the tables; `None` if the entry point is not that of SMBIOS.
     #[must_use]
     pub fn parse(entry_point: &[u8], table: &[u8]) -> Option<Self> {
-        let version = Version::of(entry_point)?;
+        let version = Version::parse(entry_point)?;
         let mut tables = Self::default();
         let mut seen = [false; 4];
-        let mut structures = Structures::of(table);
+        let mut structures = Structures::new(table);
         for structure in &mut structures {
             if structure.kind == OEM_STRINGS {
-                tables.take_strings(&structure);
+                tables.add_strings(&structure);
             }
             // Blade servers describe more than one board; the first is the one that we run on.
             match seen.get_mut(usize::from(structure.kind)) {
                 Some(seen) if !*seen => *seen = true,
                 _ => continue,
             }
-            tables.take_fields(&structure, version);
+            tables.add_fields(&structure, version);
         }
         tables.is_cut_short = structures.is_cut_short();
         Some(tables)
     }
 
-    fn take_fields(&mut self, structure: &Structure<'_>, version: Version) {
+    fn add_fields(&mut self, structure: &Structure<'_>, version: Version) {
         let named: &[(&'static str, usize)] = match structure.kind {
             1 => &[
                 ("sys_vendor", 0x04),
@@ -79,7 +79,7 @@ impl Tables {
         self.fields.extend(fields.map(|(name, value)| Field { name, structure: structure.kind, value }));
     }
 
-    fn take_strings(&mut self, structure: &Structure<'_>) {
+    fn add_strings(&mut self, structure: &Structure<'_>) {
         let free = structure.strings().filter(|text| !is_secret(text));
         let room = MAX_OEM_STRINGS.saturating_sub(self.oem_strings.len());
         self.oem_strings.extend(free.take(room).map(|text| String::from_utf8_lossy(text).into_owned()));
@@ -102,7 +102,7 @@ struct Version(u8, u8);
 
 impl Version {
     /// Reads the version from the entry point: `_SM_` (32 bit) or `_SM3_` (64 bit).
-    fn of(entry_point: &[u8]) -> Option<Self> {
+    fn parse(entry_point: &[u8]) -> Option<Self> {
         let at = |offset: usize| entry_point.get(offset).copied();
         if entry_point.starts_with(b"_SM3_") {
             Some(Self(at(7)?, at(8)?))
@@ -129,7 +129,7 @@ pub(super) struct Structure<'a> {
 }
 
 impl<'a> Structures<'a> {
-    pub(super) const fn of(table: &'a [u8]) -> Self {
+    pub(super) const fn new(table: &'a [u8]) -> Self {
         Self { rest: table }
     }
 
@@ -269,7 +269,7 @@ pub(super) mod tests {
     #[test]
     fn a_table_that_is_cut_short_says_so_and_keeps_what_stands_before() {
         let whole = dell();
-        let mut walk = Structures::of(&whole);
+        let mut walk = Structures::new(&whole);
         let mut ends: Vec<usize> = Vec::new();
         while walk.next().is_some() {
             ends.push(whole.len() - walk.rest.len());

@@ -8,7 +8,7 @@ mod partition;
 
 pub use partition::{InvalidPartition, MAX_PARTITION_BYTES, Partition};
 
-use super::{Candidate, Disagreement, Said};
+use super::{Candidate, Disagreement, SourcedValue};
 use unbox_common::identity::{IdentifierKind, Source};
 
 /// The kernel's folder of the sections.
@@ -62,7 +62,7 @@ impl Pair {
     }
 
     /// Returns the file of this key.
-    fn from(&self) -> String {
+    fn file(&self) -> String {
         format!("{FOLDER}/{}/{}", self.section, self.key.name)
     }
 
@@ -70,13 +70,13 @@ impl Pair {
         let Holds::Identifier(kind) = self.key.holds else { return None };
         // A certified ID that anybody can rewrite certifies nothing.
         let believed = kind != IdentifierKind::CertifiedDeviceId || self.section == "ro";
-        let (value, from) = (self.value.clone(), self.from());
+        let (value, from) = (self.value.clone(), self.file());
         believed.then_some(Candidate { kind, value, source: Source::Vpd, from })
     }
 }
 
 /// Returns the identifiers, without those that a stronger section already has.
-pub(super) fn chosen(read: &[Pair]) -> Vec<Candidate> {
+pub(super) fn select(read: &[Pair]) -> Vec<Candidate> {
     let mut kept: Vec<Candidate> = Vec::new();
     for candidate in read.iter().filter_map(Pair::candidate) {
         let said = kept.iter().any(|other| other.kind == candidate.kind && other.parse().is_ok());
@@ -97,9 +97,9 @@ pub(super) fn fact(read: &[Pair], holds: Holds) -> Option<String> {
 }
 
 /// Returns the differences between a section's files and its partition.
-pub(super) fn compared(section: &'static str, read: &[Pair], partition: &Partition<'_>) -> Vec<Disagreement> {
+pub(super) fn compare(section: &'static str, read: &[Pair], partition: &Partition<'_>) -> Vec<Disagreement> {
     let differing = KEYS.iter().filter_map(|key| {
-        let file = Said {
+        let file = SourcedValue {
             value: read
                 .iter()
                 .find(|pair| pair.section == section && pair.key == *key)
@@ -107,7 +107,7 @@ pub(super) fn compared(section: &'static str, read: &[Pair], partition: &Partiti
                 .unwrap_or_default(),
             from: format!("{FOLDER}/{section}/{}", key.name),
         };
-        let flash = Said {
+        let flash = SourcedValue {
             value: partition.value(key.name).map(text).unwrap_or_default(),
             from: partition_file(section),
         };
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_read_write_section_stands_in_only_for_what_is_missing() {
-        let kept = chosen(&[
+        let kept = select(&[
             pair("serial_number", "ro", "5CD1234ABC"),
             pair("mlb_serial_number", "ro", "none"),
             pair("serial_number", "rw", "SPOOFED"),
@@ -152,8 +152,8 @@ mod tests {
 
     #[test]
     fn what_the_maker_certifies_is_believed_from_the_read_only_section_alone() {
-        assert_eq!(chosen(&[pair("attested_device_id", "rw", "5CD1234ABC")]), []);
-        let kept = chosen(&[pair("attested_device_id", "ro", "5CD1234ABC")]);
+        assert_eq!(select(&[pair("attested_device_id", "rw", "5CD1234ABC")]), []);
+        let kept = select(&[pair("attested_device_id", "ro", "5CD1234ABC")]);
         assert_eq!(kept[0].kind, IdentifierKind::CertifiedDeviceId);
     }
 
@@ -175,9 +175,9 @@ mod tests {
             partition::tests::partition(&[("serial_number", "5CD1234ABC"), ("mfg_date", "2023-04-17")]);
         let partition = Partition::parse(&flash).unwrap();
         let same = [pair("serial_number", "ro", "5CD1234ABC"), pair("mfg_date", "ro", "2023-04-17")];
-        assert_eq!(compared("ro", &same, &partition), []);
+        assert_eq!(compare("ro", &same, &partition), []);
         let other = [pair("serial_number", "ro", "SPOOFED")];
-        let found: Vec<_> = compared("ro", &other, &partition).iter().map(|one| one.what.clone()).collect();
+        let found: Vec<_> = compare("ro", &other, &partition).iter().map(|one| one.what.clone()).collect();
         assert_eq!(found, ["serial_number", "mfg_date"]);
     }
 }

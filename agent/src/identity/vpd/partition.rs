@@ -79,7 +79,7 @@ impl<'a> Partition<'a> {
 
     /// Encodes a partition with only these keys, for a capture: other keys may be secrets.
     #[must_use]
-    pub fn only(&self, keys: &[&str]) -> Vec<u8> {
+    pub fn encode_only(&self, keys: &[&str]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (key, value) in &self.entries {
             if keys.iter().any(|wanted| wanted.as_bytes() == *key) {
@@ -129,7 +129,7 @@ pub(super) mod tests {
     pub(crate) fn partition(entries: &[(&str, &str)]) -> Vec<u8> {
         let entries: Vec<_> = entries.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes())).collect();
         let keys: Vec<_> = entries.iter().map(|(key, _)| std::str::from_utf8(key).unwrap()).collect();
-        Partition { entries: entries.clone() }.only(&keys)
+        Partition { entries: entries.clone() }.encode_only(&keys)
     }
 
     #[test]
@@ -173,7 +173,7 @@ pub(super) mod tests {
     #[test]
     fn only_what_is_asked_for_is_kept() {
         let bytes = partition(&[("serial_number", "5CD1"), ("stable_device_secret_DO_NOT_SHARE", "sesame")]);
-        let kept = Partition::parse(&bytes).unwrap().only(&["serial_number"]);
+        let kept = Partition::parse(&bytes).unwrap().encode_only(&["serial_number"]);
         assert_eq!(kept, partition(&[("serial_number", "5CD1")]));
     }
 

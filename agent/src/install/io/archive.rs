@@ -345,15 +345,15 @@ struct Unpacking<'a>(&'a NewTree<'a>);
 
 impl Sink for Unpacking<'_> {
     fn directory(&mut self, path: &RelativePath, mode: u32) -> io::Result<()> {
-        self.0.directory(path, mode)
+        self.0.make_directory(path, mode)
     }
 
     fn file(&mut self, path: &RelativePath, mode: u32, mut contents: &mut dyn Read) -> io::Result<()> {
-        self.0.file(path, mode, &mut contents)
+        self.0.write_file(path, mode, &mut contents)
     }
 
     fn symlink(&mut self, path: &RelativePath, target: &str) -> io::Result<()> {
-        self.0.symlink(path, target)
+        self.0.make_symlink(path, target)
     }
 }
 
@@ -515,7 +515,7 @@ mod tests {
             tar.append_data(&mut header, "./bin/dpc", &b"x"[..]).unwrap();
         });
         let directory = tempfile::tempdir().unwrap();
-        let entry = crate::files::Entry::of(&directory.path().join("tree")).unwrap();
+        let entry = crate::files::Entry::from_path(&directory.path().join("tree")).unwrap();
         let tree = NewTree::begin(&entry, None).unwrap();
         unpack(&archive[..], LIMITS, &tree).unwrap();
         tree.publish().unwrap();

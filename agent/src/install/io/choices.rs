@@ -38,7 +38,7 @@ pub(super) fn read(dpkg: &Dpkg) -> Result<Choices, SystemError> {
     }
     let folder = dpkg.path(LINKS);
     for name in names(&folder)? {
-        if let Ok(target) = Entry::of(&folder.join(&name))?.link_target() {
+        if let Ok(target) = Entry::from_path(&folder.join(&name))?.link_target() {
             choices.links.insert(name, target.to_string_lossy().into_owned());
         }
     }
@@ -52,7 +52,7 @@ pub(super) fn restore(dpkg: &Dpkg, after: &Choices) -> Result<(), SystemError> {
         if divert(dpkg, made, &["--rename", "--remove"]).is_err() {
             // The file in its place belongs to no package any more, and blocks the one that was moved.
             let place = dpkg.path(made.from.trim_start_matches('/'));
-            Entry::of(&place)?.remove()?;
+            Entry::from_path(&place)?.remove()?;
             divert(dpkg, made, &["--rename", "--remove"])?;
         }
     }
@@ -92,10 +92,10 @@ fn restore_alternatives(dpkg: &Dpkg, now: &Choices, after: &Choices) -> Result<(
     let directory = dpkg.path(LINKS);
     let links = read(dpkg)?.links;
     for name in links.keys().filter(|name| !after.links.contains_key(*name)) {
-        Entry::of(&directory.join(name))?.remove()?;
+        Entry::from_path(&directory.join(name))?.remove()?;
     }
     for (name, target) in after.links.iter().filter(|(name, target)| links.get(*name) != Some(target)) {
-        Entry::of(&directory.join(name))?.symlink(target.as_ref())?;
+        Entry::from_path(&directory.join(name))?.make_symlink(target.as_ref())?;
     }
     Ok(())
 }

@@ -81,7 +81,7 @@ impl Contents {
         }
         let missing = ArtifactError::Missing(digest).into();
         let Some(ArtifactDir(directory)) = &self.artifacts else { return Err(missing) };
-        match Entry::of(&directory.join(digest.to_string())).and_then(|entry| entry.open()) {
+        match Entry::from_path(&directory.join(digest.to_string())).and_then(|entry| entry.open()) {
             Ok(found) => found.ok_or(missing),
             // A link or a FIFO in place of the artifact.
             Err(FilesError::Blocked { .. }) => Err(ArtifactError::Changed(digest).into()),
@@ -106,7 +106,7 @@ impl Contents {
         if self.has(digest)? {
             return Ok(());
         }
-        self.blob(digest).write(Attributes::of_mode(files::PRIVATE_FILE), |file| {
+        self.blob(digest).write(Attributes::with_mode(files::PRIVATE_FILE), |file| {
             io::copy(&mut Checked::new(stream, digest, size), file).map(drop)
         })
     }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     files::Root,
     install::{Change, Resource, State},
-    programs::{Program, code_of},
+    programs::{Program, exit_code},
 };
 use std::{path::PathBuf, time::Duration};
 use unbox_common::{path::SafePath, payload::UnitName};
@@ -102,7 +102,7 @@ impl System for Live {
 pub(super) fn run_check(program: Program, limit: Duration) -> Option<String> {
     match program.run(limit) {
         Ok(finished) if finished.status.success() => None,
-        Ok(finished) => Some(format!("exit code {} {}", code_of(finished.status), finished.complaint())),
+        Ok(finished) => Some(format!("exit code {} {}", exit_code(finished.status), finished.complaint())),
         Err(error) => Some(error.to_string()),
     }
 }

@@ -68,7 +68,7 @@ pub(crate) fn change(
                 io::copy(&mut contents.open(*digest, *size)?, file).map(drop)
             })?;
         }
-        State::Symlink { target } => entry.symlink(target.as_ref())?,
+        State::Symlink { target } => entry.make_symlink(target.as_ref())?,
         State::Directory { mode, owner } => {
             entry.make_directory(Attributes { mode: *mode, owner: Some(*owner) })?;
         }

@@ -193,7 +193,7 @@ impl System for Sandbox {
             let invocation = String::new();
             return Ok(UnitReport { phase: UnitPhase::Inactive, restarts: 0, invocation });
         };
-        let phase = match run.process.ended()? {
+        let phase = match run.process.exit_status()? {
             None => UnitPhase::Active,
             Some(status) if status.success() && run.remains => UnitPhase::Active,
             Some(status) if status.success() => UnitPhase::Inactive,

@@ -46,7 +46,7 @@ impl Settings {
             return Ok(false);
         }
         for path in now.0.keys().filter(|path| !self.0.contains_key(*path)) {
-            Entry::of(path)?.discard()?;
+            Entry::from_path(path)?.discard()?;
         }
         for (path, content) in &self.0 {
             if let Some(content) = content.as_ref().filter(|_| now.0.get(path) != Some(content)) {

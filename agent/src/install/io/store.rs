@@ -47,7 +47,7 @@ impl Store {
             files::free_directory(own).map_err(InstallError::Store)?;
             files::make_directory(own, files::PRIVATE_DIRECTORY).map_err(InstallError::Store)?;
         }
-        let root = device.beside(&directory).map_err(InstallError::Store)?;
+        let root = device.open_other(&directory).map_err(InstallError::Store)?;
         let (lock, _) =
             files::open_growing(&directory.join(LOCK), files::PRIVATE_FILE).map_err(InstallError::Store)?;
         match lock.try_lock() {
@@ -69,7 +69,7 @@ impl Store {
     }
 
     pub(crate) fn contents(&self, artifacts: Option<&ArtifactDir>) -> Result<Contents, InstallError> {
-        let blobs = self.root.beside(&self.root.path().join(BLOBS)).map_err(InstallError::Store)?;
+        let blobs = self.root.open_other(&self.root.path().join(BLOBS)).map_err(InstallError::Store)?;
         Ok(Contents::new(blobs, artifacts.cloned()))
     }
 
@@ -90,7 +90,7 @@ impl Store {
         };
         let document = line(record).map_err(InstallError::Serialise)?;
         for entry in [copy, entry] {
-            let written = entry.write(files::Attributes::of_mode(files::PRIVATE_FILE), |file| {
+            let written = entry.write(files::Attributes::with_mode(files::PRIVATE_FILE), |file| {
                 std::io::Write::write_all(file, &document)
             });
             written.map_err(InstallError::Store)?;
@@ -106,7 +106,7 @@ impl Store {
         };
         let journal = Journal::parse(&bytes).map_err(InstallError::Journal)?;
         if journal.durable_bytes < bytes.len() {
-            entry.cut(journal.durable_bytes as u64).map_err(InstallError::Store)?;
+            entry.truncate(journal.durable_bytes as u64).map_err(InstallError::Store)?;
         }
         Ok(Some(journal))
     }
@@ -115,7 +115,7 @@ impl Store {
     pub(crate) fn begin(&self, head: &[u8]) -> Result<(), InstallError> {
         self.root
             .name(JOURNAL)
-            .write(files::Attributes::of_mode(files::PRIVATE_FILE), |file| {
+            .write(files::Attributes::with_mode(files::PRIVATE_FILE), |file| {
                 std::io::Write::write_all(file, head)
             })
             .map_err(InstallError::Store)

@@ -1,19 +1,19 @@
-//! The desk drawn as cells of a terminal: a pure function, made for 80x24 down to 40x12, and usable at
+//! The screen's state drawn as cells of a terminal: a pure function, made for 80x24 down to 40x12, and usable at
 //! any size.
 //!
 //! The verdict fills most of the screen with its colour, and is always there in words, too. All text from
 //! outside is made safe for a terminal, and truncated text is marked.
 
 use super::{
-    desk::{Desk, View},
+    state::{ScreenState, View},
     letters::{self, Size},
-    rows::{Rows, shortened, tail, width, wrapped},
+    rows::{Rows, shorten, tail, width, wrap},
 };
 use crate::{
     console::plain,
     station::{
-        bench::Server,
-        check::Tested,
+        test_station::Server,
+        check::TestedUnit,
         report::{serial, tally_text},
         verdict::Verdict,
     },
@@ -46,57 +46,57 @@ pub struct Look {
     pub colour: bool,
 }
 
-/// Draws the desk, and returns the visible part of the text about the unit.
-pub fn draw(desk: &Desk, look: Look, area: Rect, buffer: &mut Buffer) -> View {
+/// Draws the screen, and returns the visible part of the text about the unit.
+pub fn draw(state: &ScreenState, look: Look, area: Rect, buffer: &mut Buffer) -> View {
     let full = area.height >= FULL_ROWS;
     let bold = Style::new().add_modifier(Modifier::BOLD);
     let mut rest = Rows { area, buffer };
     if area.height >= TITLE_ROWS {
-        rest.top(1).bar(&title(desk, full));
+        rest.take_top(1).write_title(&title(state, full));
     }
     if area.height >= HELP_ROWS {
-        rest.bottom(1).words(&help(desk, area.width), Style::new().add_modifier(Modifier::DIM));
+        rest.take_bottom(1).write_line(&help(state, area.width), Style::new().add_modifier(Modifier::DIM));
     }
-    let notice = notice(desk, area.width);
+    let notice = notice(state, area.width);
     if area.height > 3 || (area.height > 1 && notice.is_empty()) {
-        let typed = format!("Next unit: {}_", tail(&desk.line.shown(256), area.width.saturating_sub(13)));
-        rest.bottom(1).words(&typed, bold);
+        let typed = format!("Next unit: {}_", tail(&state.line.visible_end(256), area.width.saturating_sub(13)));
+        rest.take_bottom(1).write_line(&typed, bold);
     }
     let most = if full { NOTICE_ROWS } else { 1 + usize::from(area.height >= COUNT_ROWS) };
-    rest.paragraph(&notice, usize::from(full), most, bold);
-    if full && desk.server != Server::Unasked {
-        rest.bottom(1).words(&server(desk), Style::new());
+    rest.write_paragraph(&notice, usize::from(full), most, bold);
+    if full && state.server != Server::Unasked {
+        rest.take_bottom(1).write_line(&server_line(state), Style::new());
     }
     if area.height >= COUNT_ROWS {
-        rest.paragraph(&wrapped(&counts(desk), area.width.into()), 1, NOTICE_ROWS, Style::new());
+        rest.write_paragraph(&wrap(&counts(state), area.width.into()), 1, NOTICE_ROWS, Style::new());
     }
     if full {
-        earlier(desk, rest.bottom(EARLIER_ROWS));
+        draw_earlier(state, rest.take_bottom(EARLIER_ROWS));
     }
-    stage(desk, look, full, rest)
+    draw_result(state, look, full, rest)
 }
 
 /// Draws the earlier units, as far as there is room; the selected one is among them.
-fn earlier(desk: &Desk, mut rows: Rows<'_>) {
-    let past = desk.selected.unwrap_or(0).saturating_sub(usize::from(EARLIER_ROWS) - 1);
-    for (at, unit) in desk.earlier.iter().enumerate().skip(past).take(EARLIER_ROWS.into()) {
-        let text = format!("{:<16} {}", unit.judged.verdict.words(), shortened(&unit.name, MAX_NAME_BYTES));
-        let selected = desk.selected == Some(at);
+fn draw_earlier(state: &ScreenState, mut rows: Rows<'_>) {
+    let past = state.selected.unwrap_or(0).saturating_sub(usize::from(EARLIER_ROWS) - 1);
+    for (at, unit) in state.earlier.iter().enumerate().skip(past).take(EARLIER_ROWS.into()) {
+        let text = format!("{:<16} {}", unit.judged.verdict.text(), shorten(&unit.name, MAX_NAME_BYTES));
+        let selected = state.selected == Some(at);
         let style = if selected { Modifier::REVERSED } else { Modifier::DIM };
-        rows.top(1).words(&text, Style::new().add_modifier(style));
+        rows.take_top(1).write_line(&text, Style::new().add_modifier(style));
     }
 }
 
 /// Draws the large part: the result of the unit, or the action that the station waits for.
-fn stage(desk: &Desk, look: Look, full: bool, mut rest: Rows<'_>) -> View {
-    let (word, name, style) = match (desk.shown(), &desk.testing) {
+fn draw_result(state: &ScreenState, look: Look, full: bool, mut rest: Rows<'_>) -> View {
+    let (word, name, style) = match (state.displayed_unit(), &state.testing) {
         (Some(unit), _) => {
             let verdict = unit.judged.verdict;
-            let earlier = if desk.selected.is_some() { "  (an earlier unit)" } else { "" };
-            (verdict.words(), named(unit) + earlier, colours(verdict, look))
+            let earlier = if state.selected.is_some() { "  (an earlier unit)" } else { "" };
+            (verdict.text(), unit_title(unit) + earlier, colours(verdict, look))
         }
         (None, Some((name, since))) => {
-            let seconds = desk.now.since(*since).as_secs();
+            let seconds = state.now.since(*since).as_secs();
             let for_long = if seconds > 1 { format!("  {seconds} s") } else { String::new() };
             ("TESTING", format!("{name}{for_long}"), Style::new())
         }
@@ -104,7 +104,7 @@ fn stage(desk: &Desk, look: Look, full: bool, mut rest: Rows<'_>) -> View {
     };
     rest.fill(style);
     let bold = style.add_modifier(Modifier::BOLD);
-    let lines = desk.shown().map(|unit| reasons(unit, style, rest.width())).unwrap_or_default();
+    let lines = state.displayed_unit().map(|unit| reason_lines(unit, style, rest.width())).unwrap_or_default();
     let sizes = [Size::Large, Size::Small].into_iter();
     // Large letters matter less than a line about a fault.
     let size = sizes.map(|size| (size, letters::rows(word, size))).find(|(size, rows)| {
@@ -112,45 +112,45 @@ fn stage(desk: &Desk, look: Look, full: bool, mut rest: Rows<'_>) -> View {
         full && fits && rows.first().is_some_and(|row| width(row) + 2 <= rest.width())
     });
     if let Some((_, rows)) = size {
-        rest.top(1);
+        rest.take_top(1);
         for row in rows {
-            rest.top(1).centred(&row, bold);
+            rest.take_top(1).write_centred(&row, bold);
         }
-        rest.top(1);
+        rest.take_top(1);
     }
     // The large letters are blocks: a screen reader or a search needs the word itself.
     let room = usize::from(rest.area.height.saturating_sub(1));
     let unseen =
         if room < 2 && room < lines.len() { format!("  ({} lines)", lines.len()) } else { String::new() };
-    rest.top(1).centred(&format!("{word}{unseen}  {name}"), bold);
-    page(desk, &lines, rest, bold)
+    rest.take_top(1).write_centred(&format!("{word}{unseen}  {name}"), bold);
+    draw_page(state, &lines, rest, bold)
 }
 
 /// Formats the faults of a unit, with advice about each, in lines.
-fn reasons(unit: &Tested, style: Style, columns: usize) -> Vec<(String, Style)> {
+fn reason_lines(unit: &TestedUnit, style: Style, columns: usize) -> Vec<(String, Style)> {
     let room = columns.saturating_sub(2);
     let mut lines = Vec::new();
     for finding in &unit.judged.findings {
-        let problem = wrapped(&plain(&finding.problem, usize::MAX), room);
+        let problem = wrap(&plain(&finding.problem, usize::MAX), room);
         lines.extend(problem.into_iter().map(|line| (line, style.add_modifier(Modifier::BOLD))));
         let action = format!("> {}", plain(&finding.action, usize::MAX));
-        lines.extend(wrapped(&action, room).into_iter().map(|line| (line, style)));
+        lines.extend(wrap(&action, room).into_iter().map(|line| (line, style)));
     }
     lines
 }
 
 /// Draws as many of these lines as fit, and their position if there are more.
-fn page(desk: &Desk, lines: &[(String, Style)], mut rest: Rows<'_>, style: Style) -> View {
+fn draw_page(state: &ScreenState, lines: &[(String, Style)], mut rest: Rows<'_>, style: Style) -> View {
     let room = usize::from(rest.area.height);
     let says_where = room > 1 && lines.len() > room;
     let view = View { rows: if says_where { room - 1 } else { room }, lines: lines.len() };
-    let from = desk.scroll.min(view.lines.saturating_sub(view.rows));
+    let from = state.scroll.min(view.lines.saturating_sub(view.rows));
     for (line, style) in lines.iter().skip(from).take(view.rows) {
-        rest.top(1).words(line, *style);
+        rest.take_top(1).write_line(line, *style);
     }
     if says_where {
         let text = format!("Lines {} to {} of {}: PgUp, PgDn", from + 1, from + view.rows, view.lines);
-        rest.top(1).words(&text, style.add_modifier(Modifier::UNDERLINED));
+        rest.take_top(1).write_line(&text, style.add_modifier(Modifier::UNDERLINED));
     }
     view
 }
@@ -166,78 +166,78 @@ fn colours(verdict: Verdict, look: Look) -> Style {
 }
 
 /// Returns the name of a unit, and its number if that is different.
-fn named(unit: &Tested) -> String {
-    let name = shortened(&unit.name, MAX_NAME_BYTES);
+fn unit_title(unit: &TestedUnit) -> String {
+    let name = shorten(&unit.name, MAX_NAME_BYTES);
     let number = unit.identity.as_ref().and_then(serial).map(Identifier::value).unwrap_or_default();
-    let number = shortened(number, MAX_NAME_BYTES);
+    let number = shorten(number, MAX_NAME_BYTES);
     if number.is_empty() || number.eq_ignore_ascii_case(&name) { name } else { format!("{name}  {number}") }
 }
 
-fn title(desk: &Desk, full: bool) -> [String; 2] {
-    let clock = clock(desk.clock());
-    let server = match &desk.server {
+fn title(state: &ScreenState, full: bool) -> [String; 2] {
+    let clock = format_clock(state.shift_duration());
+    let server = match &state.server {
         Server::Unasked => String::new(),
-        Server::Unknown | Server::Reached => format!("Queue {}  ", desk.tally.pending),
-        Server::Away { .. } => format!("OFFLINE  Queue {}  ", desk.tally.pending),
+        Server::Unknown | Server::Reached => format!("Queue {}  ", state.tally.pending),
+        Server::Away { .. } => format!("OFFLINE  Queue {}  ", state.tally.pending),
     };
     if full {
-        [format!("Unbox test station  {}", desk.log), format!("Shift {clock}")]
+        [format!("Unbox test station  {}", state.log), format!("Shift {clock}")]
     } else {
         ["Unbox".to_owned(), format!("{server}Shift {clock}")]
     }
 }
 
-fn clock(time: Duration) -> String {
+fn format_clock(time: Duration) -> String {
     let seconds = time.as_secs();
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-fn counts(desk: &Desk) -> String {
-    let duplicates = desk.tally.duplicates;
+fn counts(state: &ScreenState) -> String {
+    let duplicates = state.tally.duplicates;
     let word = if duplicates == 1 { "duplicate" } else { "duplicates" };
-    format!("{}, {duplicates} {word}", tally_text(&desk.tally))
+    format!("{}, {duplicates} {word}", tally_text(&state.tally))
 }
 
-fn server(desk: &Desk) -> String {
-    let waiting = match desk.tally.pending {
+fn server_line(state: &ScreenState) -> String {
+    let waiting = match state.tally.pending {
         0 => "nothing waits for upload".to_owned(),
         1 => "1 unit waits for upload".to_owned(),
         many => format!("{many} units wait for upload"),
     };
-    match &desk.server {
+    match &state.server {
         Server::Unasked | Server::Unknown => format!("Server: not asked yet, {waiting}."),
         Server::Reached => format!("Server: online, {waiting}."),
         Server::Away { since, reason } => {
-            let away = clock(desk.now.since(*since));
+            let away = format_clock(state.now.since(*since));
             format!("Server: OFFLINE for {away}, {waiting}. {reason}")
         }
     }
 }
 
 /// Returns the message to read before the next scan, in lines.
-fn notice(desk: &Desk, columns: u16) -> Vec<String> {
-    let text = urgent(desk).unwrap_or_default();
-    if text.is_empty() { Vec::new() } else { wrapped(&text, columns.saturating_sub(2).into()) }
+fn notice(state: &ScreenState, columns: u16) -> Vec<String> {
+    let text = notice_text(state).unwrap_or_default();
+    if text.is_empty() { Vec::new() } else { wrap(&text, columns.saturating_sub(2).into()) }
 }
 
-fn urgent(desk: &Desk) -> Option<String> {
-    if desk.ending {
-        let untested = desk.waiting.len() + usize::from(desk.testing.is_some());
+fn notice_text(state: &ScreenState) -> Option<String> {
+    if state.ending {
+        let untested = state.waiting.len() + usize::from(state.testing.is_some());
         let untested =
             if untested == 0 { String::new() } else { format!(" {untested} scans are not tested yet.") };
         return Some(format!("End the shift? Ctrl-C ends it, a scan goes on.{untested}"));
     }
-    let waiting = match desk.waiting.len() {
+    let waiting = match state.waiting.len() {
         0 => None,
         1 => Some("1 scan waits.".to_owned()),
         many => Some(format!("{many} scans wait.")),
     };
-    desk.notice.clone().or(waiting)
+    state.notice.clone().or(waiting)
 }
 
-fn help(desk: &Desk, width: u16) -> String {
-    let ends = if desk.ending { "Ctrl-C again: end" } else { "Ctrl-C: end" };
-    let escape = if desk.selected.is_some() { "Esc: back" } else { "Esc: clear" };
+fn help(state: &ScreenState, width: u16) -> String {
+    let ends = if state.ending { "Ctrl-C again: end" } else { "Ctrl-C: end" };
+    let escape = if state.selected.is_some() { "Esc: back" } else { "Esc: clear" };
     let long = format!("Enter: next unit  Up, Down: units  F2: label  {escape}  {ends}");
     let short = format!("{escape}  F2: label  {ends}");
     let fits = |text: &String| text.len() <= usize::from(width).saturating_sub(1);
@@ -248,10 +248,10 @@ fn help(desk: &Desk, width: u16) -> String {
 mod tests {
     use super::*;
     use crate::station::{
-        Finding, Judged, Reason,
-        bench::Standing,
+        Finding, Judgement, Reason,
+        test_station::StationStatus,
         screen::{
-            desk::{Event, Next},
+            state::{Event, Next},
             keys::Keyboard,
             rows::MORE,
         },
@@ -262,20 +262,20 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
     const COLOUR: Look = Look { colour: true };
 
-    fn desk() -> Desk {
+    fn state() -> ScreenState {
         let counts = [(Verdict::Pass, 1200), (Verdict::Fail, 12), (Verdict::NeedsAttention, 3)].into();
         let tally = Tally { counts, duplicates: 1, pending: 2, began: Some(NOW) };
-        let standing = Standing { tally, server: Server::Reached };
-        Desk::new("day.jsonl", standing, NOW.after(Duration::from_secs(3723)))
+        let status = StationStatus { tally, server: Server::Reached };
+        ScreenState::new("day.jsonl", status, NOW.after(Duration::from_secs(3723)))
     }
 
-    fn typed(desk: &mut Desk, text: &str) {
-        for key in Keyboard::default().keys(text.as_bytes()) {
-            desk.handle(Event::Key(key));
+    fn type_text(state: &mut ScreenState, text: &str) {
+        for key in Keyboard::default().decode(text.as_bytes()) {
+            state.handle(Event::Key(key));
         }
     }
 
-    fn judged(desk: &mut Desk, name: &str, verdict: Verdict) {
+    fn judge(state: &mut ScreenState, name: &str, verdict: Verdict) {
         let finding = Finding::new(
             Reason::Different,
             verdict,
@@ -284,23 +284,23 @@ mod tests {
             "Look whether the label belongs to this unit, and print a new one if it does.",
         );
         let findings = if verdict == Verdict::Pass { vec![] } else { vec![finding] };
-        let tested = Tested { name: name.to_owned(), judged: Judged::by(findings), identity: None };
-        tell(desk, tested);
+        let tested = TestedUnit { name: name.to_owned(), judged: Judgement::from_findings(findings), identity: None };
+        finish_test(state, tested);
     }
 
-    fn tell(desk: &mut Desk, tested: Tested) -> Next {
-        let standing = Standing { tally: desk.tally.clone(), server: desk.server.clone() };
-        desk.handle(Event::Tested(Box::new(tested), standing))
+    fn finish_test(state: &mut ScreenState, tested: TestedUnit) -> Next {
+        let status = StationStatus { tally: state.tally.clone(), server: state.server.clone() };
+        state.handle(Event::Tested(Box::new(tested), status))
     }
 
-    fn drawn(desk: &Desk, look: Look, width: u16, height: u16) -> Buffer {
-        viewed(&mut desk.clone(), look, width, height)
+    fn draw_copy(state: &ScreenState, look: Look, width: u16, height: u16) -> Buffer {
+        draw_at(&mut state.clone(), look, width, height)
     }
 
-    fn viewed(desk: &mut Desk, look: Look, width: u16, height: u16) -> Buffer {
+    fn draw_at(state: &mut ScreenState, look: Look, width: u16, height: u16) -> Buffer {
         let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
-        let view = draw(desk, look, buffer.area, &mut buffer);
-        desk.viewed(view);
+        let view = draw(state, look, buffer.area, &mut buffer);
+        state.set_view(view);
         buffer
     }
 
@@ -315,11 +315,11 @@ mod tests {
 
     #[test]
     fn a_failed_unit_on_a_small_screen() {
-        let mut desk = desk();
-        judged(&mut desk, "PF0ABCD", Verdict::Fail);
-        typed(&mut desk, "PF0");
+        let mut state = state();
+        judge(&mut state, "PF0ABCD", Verdict::Fail);
+        type_text(&mut state, "PF0");
         assert_eq!(
-            text(&drawn(&desk, COLOUR, 40, 12)),
+            text(&draw_copy(&state, COLOUR, 40, 12)),
             " Unbox           Queue 2  Shift 1:02:03
              FAIL  PF0ABCD
  The serial number is PF0ABCDE in the
@@ -338,12 +338,12 @@ mod tests {
 
     #[test]
     fn a_failed_unit_on_a_usual_screen() {
-        let mut desk = desk();
-        judged(&mut desk, "PF0ABCDF", Verdict::Pass);
-        typed(&mut desk, "PF0ABCD\r");
-        judged(&mut desk, "PF0ABCD", Verdict::Fail);
+        let mut state = state();
+        judge(&mut state, "PF0ABCDF", Verdict::Pass);
+        type_text(&mut state, "PF0ABCD\r");
+        judge(&mut state, "PF0ABCD", Verdict::Fail);
         assert_eq!(
-            text(&drawn(&desk, COLOUR, 80, 24)),
+            text(&draw_copy(&state, COLOUR, 80, 24)),
             " Unbox test station  day.jsonl                                    Shift 1:02:03
 
                          ██████    ██    ██████  ██
@@ -377,10 +377,10 @@ mod tests {
         for verdict in Verdict::ALL {
             for (width, height) in [(80, 24), (40, 12), (132, 43), (64, 20)] {
                 for look in [COLOUR, Look { colour: false }] {
-                    let mut desk = desk();
-                    judged(&mut desk, "PF0ABCD", verdict);
-                    let buffer = drawn(&desk, look, width, height);
-                    assert!(text(&buffer).contains(&format!("{}  PF0ABCD", verdict.words())));
+                    let mut state = state();
+                    judge(&mut state, "PF0ABCD", verdict);
+                    let buffer = draw_copy(&state, look, width, height);
+                    assert!(text(&buffer).contains(&format!("{}  PF0ABCD", verdict.text())));
                     let coloured = buffer.content.iter().any(|cell| cell.bg != Color::Reset);
                     assert_eq!(coloured, look.colour);
                 }
@@ -391,9 +391,9 @@ mod tests {
     #[test]
     fn colours_tell_pass_fail_and_attention_apart() {
         let ground = |verdict| {
-            let mut desk = desk();
-            judged(&mut desk, "A", verdict);
-            let buffer = drawn(&desk, COLOUR, 80, 24);
+            let mut state = state();
+            judge(&mut state, "A", verdict);
+            let buffer = draw_copy(&state, COLOUR, 80, 24);
             let cells = buffer.content.iter().filter(|cell| cell.bg == colours(verdict, COLOUR).bg.unwrap());
             assert!(cells.count() > 80 * 9, "the colour fills a large part of the screen");
             colours(verdict, COLOUR).bg
@@ -406,32 +406,32 @@ mod tests {
     #[test]
     fn what_needs_somebody_is_said_in_every_size() {
         for (width, height) in [(80, 24), (40, 12)] {
-            let shows = |desk: &Desk, words: &str| {
-                let text = text(&drawn(desk, COLOUR, width, height));
+            let shows = |state: &ScreenState, words: &str| {
+                let text = text(&draw_copy(state, COLOUR, width, height));
                 assert!(text.contains(words), "{words}: {text}");
             };
-            let mut desk = desk();
-            shows(&desk, "READY  Scan a unit.");
-            typed(&mut desk, "A\rB\rC\r");
-            shows(&desk, "TESTING  A");
-            shows(&desk, "2 scans wait.");
-            typed(&mut desk, "\u{3}");
-            shows(&desk, "End the shift? Ctrl-C ends it");
+            let mut state = state();
+            shows(&state, "READY  Scan a unit.");
+            type_text(&mut state, "A\rB\rC\r");
+            shows(&state, "TESTING  A");
+            shows(&state, "2 scans wait.");
+            type_text(&mut state, "\u{3}");
+            shows(&state, "End the shift? Ctrl-C ends it");
             let away = Finding::new(Reason::ServerUnavailable, Verdict::CouldNotCheck, "Away.", "Wait.");
-            let tested = Tested { name: "A".to_owned(), judged: Judged::by(vec![away]), identity: None };
-            assert!(matches!(tell(&mut desk, tested), Next::Test(_)));
-            desk.server = Server::Away { since: NOW, reason: "Away.".to_owned() };
-            shows(&desk, "OFFLINE");
+            let tested = TestedUnit { name: "A".to_owned(), judged: Judgement::from_findings(vec![away]), identity: None };
+            assert!(matches!(finish_test(&mut state, tested), Next::Test(_)));
+            state.server = Server::Away { since: NOW, reason: "Away.".to_owned() };
+            shows(&state, "OFFLINE");
         }
     }
 
     /// Makes a unit with more faults than fit on any usual terminal.
-    fn long(desk: &mut Desk) -> Vec<String> {
+    fn add_long_unit(state: &mut ScreenState) -> Vec<String> {
         let words: Vec<String> = (0..60).map(|number| format!("word{number:03}")).collect();
         let parts = words.chunks(6).map(|part| part.join(" "));
         let finding = |text: String| Finding::new(Reason::Different, Verdict::Fail, text, "Look.");
-        let judged = Judged::by(parts.map(finding).collect());
-        tell(desk, Tested { name: "U".to_owned(), judged, identity: None });
+        let judged = Judgement::from_findings(parts.map(finding).collect());
+        finish_test(state, TestedUnit { name: "U".to_owned(), judged, identity: None });
         words
     }
 
@@ -439,10 +439,10 @@ mod tests {
     fn nothing_of_a_finding_is_lost_without_a_sign_and_all_of_it_can_be_read() {
         for width in 12..=100 {
             for height in 1..=30 {
-                let mut desk = desk();
-                let mut unread = long(&mut desk);
+                let mut state = state();
+                let mut unread = add_long_unit(&mut state);
                 for page in 0.. {
-                    let text = text(&viewed(&mut desk, COLOUR, width, height));
+                    let text = text(&draw_at(&mut state, COLOUR, width, height));
                     let before = unread.len();
                     unread.retain(|word| !text.contains(word.as_str()));
                     let sign = text.contains("Lines ") || text.contains("lines)") || text.contains(MORE);
@@ -452,7 +452,7 @@ mod tests {
                         break;
                     }
                     assert!(page < 200, "{width}x{height}: {unread:?} never comes; {text}");
-                    typed(&mut desk, "\u{1b}[6~");
+                    type_text(&mut state, "\u{1b}[6~");
                 }
             }
         }
@@ -460,28 +460,28 @@ mod tests {
 
     #[test]
     fn a_long_text_says_which_lines_of_it_are_shown() {
-        let mut desk = desk();
-        long(&mut desk);
-        let shows = |desk: &mut Desk, words: &str| {
-            let text = text(&viewed(desk, COLOUR, 40, 12));
+        let mut state = state();
+        add_long_unit(&mut state);
+        let shows = |state: &mut ScreenState, words: &str| {
+            let text = text(&draw_at(state, COLOUR, 40, 12));
             assert!(text.contains(words), "{words}: {text}");
         };
-        shows(&mut desk, "Lines 1 to 5 of 30: PgUp, PgDn");
-        typed(&mut desk, "\u{1b}[6~");
-        shows(&mut desk, "Lines 6 to 10 of 30: PgUp, PgDn");
-        typed(&mut desk, &"\u{1b}[6~".repeat(9));
-        shows(&mut desk, "Lines 26 to 30 of 30: PgUp, PgDn");
+        shows(&mut state, "Lines 1 to 5 of 30: PgUp, PgDn");
+        type_text(&mut state, "\u{1b}[6~");
+        shows(&mut state, "Lines 6 to 10 of 30: PgUp, PgDn");
+        type_text(&mut state, &"\u{1b}[6~".repeat(9));
+        shows(&mut state, "Lines 26 to 30 of 30: PgUp, PgDn");
     }
 
     #[test]
     fn an_earlier_unit_is_called_one_and_stands_out_in_the_list() {
-        let mut desk = desk();
+        let mut state = state();
         for name in ["A", "B", "C", "D", "E", "F", "G"] {
-            typed(&mut desk, &format!("{name}\r"));
-            judged(&mut desk, name, Verdict::Pass);
+            type_text(&mut state, &format!("{name}\r"));
+            judge(&mut state, name, Verdict::Pass);
         }
-        typed(&mut desk, &"\u{1b}[B".repeat(6));
-        let buffer = drawn(&desk, COLOUR, 80, 24);
+        type_text(&mut state, &"\u{1b}[B".repeat(6));
+        let buffer = draw_copy(&state, COLOUR, 80, 24);
         assert!(text(&buffer).contains("PASS  A  (an earlier unit)"), "{}", text(&buffer));
         let reversed: Vec<_> = buffer
             .content
@@ -495,22 +495,22 @@ mod tests {
 
     #[test]
     fn what_is_cut_says_so() {
-        let mut desk = desk();
-        desk.notice = Some("word ".repeat(200));
-        desk.server = Server::Away { since: NOW, reason: "word ".repeat(200) };
-        let text = text(&drawn(&desk, COLOUR, 80, 24));
+        let mut state = state();
+        state.notice = Some("word ".repeat(200));
+        state.server = Server::Away { since: NOW, reason: "word ".repeat(200) };
+        let text = text(&draw_copy(&state, COLOUR, 80, 24));
         assert_eq!(text.matches(MORE).count(), 2, "{text}");
     }
 
     #[test]
     fn nothing_hostile_reaches_the_terminal_and_no_size_is_too_small() {
-        let mut desk = desk();
-        judged(&mut desk, "\u{1b}[2J\u{202e}A\u{9b}31m", Verdict::Fail);
-        typed(&mut desk, "x\u{7}\u{1d}y\u{1b}]0;z");
-        desk.notice = Some("\u{20ac}".repeat(500));
+        let mut state = state();
+        judge(&mut state, "\u{1b}[2J\u{202e}A\u{9b}31m", Verdict::Fail);
+        type_text(&mut state, "x\u{7}\u{1d}y\u{1b}]0;z");
+        state.notice = Some("\u{20ac}".repeat(500));
         for width in 0..90 {
             for height in 0..26 {
-                let text = text(&drawn(&desk, COLOUR, width, height));
+                let text = text(&draw_copy(&state, COLOUR, width, height));
                 let hostile = |char: char| (char.is_control() && char != '\n') || char == '\u{202e}';
                 assert!(!text.contains(hostile), "{text:?}");
             }

@@ -5,7 +5,7 @@
 //! for anything.
 
 use super::{
-    desk::{Desk, Event, Next, View},
+    state::{ScreenState, Event, Next, View},
     draw::{Look, draw},
     keys::Keyboard,
 };
@@ -13,7 +13,7 @@ use crate::{
     clock,
     console::chain,
     station::{
-        bench::Bench,
+        test_station::TestStation,
         shift::{ShiftError, Tally},
     },
 };
@@ -87,7 +87,7 @@ pub fn covers_errors() -> bool {
 
 /// Reads the terminal's capabilities from the environment.
 #[must_use]
-pub fn look() -> Look {
+pub fn terminal_look() -> Look {
     // https://no-color.org: any value counts, as long as it is not empty.
     Look { colour: env::var_os("NO_COLOR").is_none_or(|text| text.is_empty()) }
 }
@@ -106,7 +106,7 @@ impl Screen {
     pub fn open(look: Look) -> io::Result<Self> {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
-            leave();
+            restore_terminal();
             before(panic);
         }));
         enable_raw_mode()?;
@@ -116,32 +116,32 @@ impl Screen {
         match taken {
             Ok(terminal) => Ok(Self { terminal, look }),
             Err(error) => {
-                leave();
+                restore_terminal();
                 Err(error)
             }
         }
     }
 
-    /// Draws the desk, at the current size of the terminal.
+    /// Draws the screen, at the current size of the terminal.
     ///
     /// # Errors
     /// If the terminal is gone.
-    pub fn show(&mut self, desk: &mut Desk) -> io::Result<()> {
+    pub fn show(&mut self, state: &mut ScreenState) -> io::Result<()> {
         let mut view = View::default();
-        self.terminal.draw(|frame| view = draw(desk, self.look, frame.area(), frame.buffer_mut()))?;
-        desk.viewed(view);
+        self.terminal.draw(|frame| view = draw(state, self.look, frame.area(), frame.buffer_mut()))?;
+        state.set_view(view);
         Ok(())
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        leave();
+        restore_terminal();
     }
 }
 
 /// Restores the terminal, once.
-fn leave() {
+fn restore_terminal() {
     if UP.swap(false, Ordering::Relaxed) {
         // If the terminal is gone, nothing can be restored.
         let _ = execute!(io::stdout(), LeaveAlternateScreen, cursor::Show);
@@ -150,11 +150,11 @@ fn leave() {
 }
 
 /// Messages to the drawing thread.
-enum Told {
+enum Message {
     Read(Vec<u8>),
     /// The terminal is gone.
     HungUp,
-    Desk(Event),
+    Event(Event),
     Failed(ShiftError),
 }
 
@@ -169,24 +169,24 @@ enum Task {
 ///
 /// # Errors
 /// [`ScreenError`]; the terminal is restored first.
-pub fn run(bench: Bench, mut desk: Desk) -> Result<Tally, ScreenError> {
+pub fn run(station: TestStation, mut state: ScreenState) -> Result<Tally, ScreenError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(ScreenError::Signals)?;
-    let (tell, told) = mpsc::channel(MAX_EVENTS);
+    let (sender, messages) = mpsc::channel(MAX_EVENTS);
     let (tasks, to_do) = std_mpsc::channel();
     // Before the screen takes the terminal, so that no signal leaves it in that state.
     let signals = {
         let _in_runtime = runtime.enter();
         Signals::new().map_err(ScreenError::Signals)?
     };
-    let screen = Screen::open(look()).map_err(ScreenError::Terminal)?;
-    let keys = tell.clone();
+    let screen = Screen::open(terminal_look()).map_err(ScreenError::Terminal)?;
+    let keys = sender.clone();
     let spawn = |name: &str| thread::Builder::new().name(name.to_owned());
     spawn("keys").spawn(move || read_keys(&keys)).map_err(ScreenError::Thread)?;
-    let worker = spawn("bench").spawn(move || work(bench, &to_do, &tell)).map_err(ScreenError::Thread)?;
-    let threads = Threads { told, tasks, worker };
-    runtime.block_on(shown(screen, &mut desk, signals, threads))?;
-    Ok(desk.tally)
+    let worker = spawn("station").spawn(move || run_tasks(station, &to_do, &sender)).map_err(ScreenError::Thread)?;
+    let threads = Threads { messages, tasks, worker };
+    runtime.block_on(handle_events(screen, &mut state, signals, threads))?;
+    Ok(state.tally)
 }
 
 /// The signals that are handled.
@@ -210,14 +210,14 @@ impl Signals {
 
 /// The other threads, as seen by the drawing thread.
 struct Threads {
-    told: mpsc::Receiver<Told>,
+    messages: mpsc::Receiver<Message>,
     tasks: std_mpsc::Sender<Task>,
     worker: JoinHandle<()>,
 }
 
-async fn shown(
+async fn handle_events(
     mut screen: Screen,
-    desk: &mut Desk,
+    state: &mut ScreenState,
     mut signals: Signals,
     mut threads: Threads,
 ) -> Result<(), ScreenError> {
@@ -230,21 +230,21 @@ async fn shown(
             _ = signals.hang_up.recv() => return Ok(()),
             _ = signals.resize.recv() => Vec::new(),
             _ = tick.tick() => {
-                if threads.worker.is_finished() && threads.told.is_empty() {
+                if threads.worker.is_finished() && threads.messages.is_empty() {
                     return Err(ScreenError::Gone);
                 }
                 Vec::new()
             }
-            told = threads.told.recv() => match told {
-                Some(Told::Read(bytes)) => keyboard.keys(&bytes).into_iter().map(Event::Key).collect(),
-                Some(Told::Desk(event)) => vec![event],
-                Some(Told::HungUp) => return Ok(()),
-                Some(Told::Failed(error)) => return Err(error.into()),
+            message = threads.messages.recv() => match message {
+                Some(Message::Read(bytes)) => keyboard.decode(&bytes).into_iter().map(Event::Key).collect(),
+                Some(Message::Event(event)) => vec![event],
+                Some(Message::HungUp) => return Ok(()),
+                Some(Message::Failed(error)) => return Err(error.into()),
                 None => return Err(ScreenError::Gone),
             },
         };
         for event in iter::once(Event::Tick(clock::system())).chain(events) {
-            let task = match desk.handle(event) {
+            let task = match state.handle(event) {
                 Next::Draw => continue,
                 Next::Test(scan) => Task::Test(scan),
                 Next::Print(name, identity) => Task::Print(name, identity),
@@ -252,22 +252,22 @@ async fn shown(
             };
             threads.tasks.send(task).map_err(|_| ScreenError::Gone)?;
         }
-        screen.show(desk).map_err(ScreenError::Terminal)?;
+        screen.show(state).map_err(ScreenError::Terminal)?;
     }
 }
 
 /// Reads keys until the terminal or the screen is gone.
-fn read_keys(tell: &mpsc::Sender<Told>) {
+fn read_keys(sender: &mpsc::Sender<Message>) {
     let mut bytes = [0; READ_BYTES];
     let mut terminal = io::stdin().lock();
     loop {
-        let told = match terminal.read(&mut bytes) {
+        let message = match terminal.read(&mut bytes) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Ok(read) if read > 0 => Told::Read(bytes.get(..read).unwrap_or_default().to_vec()),
-            _ => Told::HungUp,
+            Ok(read) if read > 0 => Message::Read(bytes.get(..read).unwrap_or_default().to_vec()),
+            _ => Message::HungUp,
         };
-        let last = matches!(told, Told::HungUp);
-        if tell.blocking_send(told).is_err() || last {
+        let last = matches!(message, Message::HungUp);
+        if sender.blocking_send(message).is_err() || last {
             return;
         }
     }
@@ -275,35 +275,35 @@ fn read_keys(tell: &mpsc::Sender<Told>) {
 
 /// Tests scanned units, prints labels, and meanwhile processes the queue for the server, until the screen
 /// is gone.
-fn work(mut bench: Bench, tasks: &std_mpsc::Receiver<Task>, tell: &mpsc::Sender<Told>) {
+fn run_tasks(mut station: TestStation, tasks: &std_mpsc::Receiver<Task>, sender: &mpsc::Sender<Message>) {
     loop {
-        let told = match tasks.recv_timeout(bench.due().unwrap_or(Duration::MAX)) {
+        let message = match tasks.recv_timeout(station.time_until_due().unwrap_or(Duration::MAX)) {
             Err(std_mpsc::RecvTimeoutError::Disconnected) => return,
             Err(std_mpsc::RecvTimeoutError::Timeout) => {
-                bench.catch_up().map(|caught| Event::CaughtUp(caught, bench.standing()))
+                station.process_queue().map(|caught| Event::QueueProcessed(caught, station.status()))
             }
             Ok(Task::Test(scan)) => {
-                bench.test(&scan).map(|tested| Event::Tested(Box::new(tested), bench.standing()))
+                station.test(&scan).map(|tested| Event::Tested(Box::new(tested), station.status()))
             }
             Ok(Task::Print(name, identity)) => {
-                let printed = bench.print(identity.as_deref());
+                let printed = station.print(identity.as_deref());
                 Ok(Event::Printed(name, printed.err().map(|error| chain(&error))))
             }
         };
-        if say(told, tell).is_err() {
+        if send_result(message, sender).is_err() {
             return;
         }
     }
 }
 
 /// The screen is gone.
-struct Over;
+struct ScreenGone;
 
-fn say(event: Result<Event, ShiftError>, tell: &mpsc::Sender<Told>) -> Result<(), Over> {
-    let (told, over) = match event {
-        Ok(event) => (Told::Desk(event), false),
-        Err(error) => (Told::Failed(error), true),
+fn send_result(event: Result<Event, ShiftError>, sender: &mpsc::Sender<Message>) -> Result<(), ScreenGone> {
+    let (message, over) = match event {
+        Ok(event) => (Message::Event(event), false),
+        Err(error) => (Message::Failed(error), true),
     };
-    let sent = tell.blocking_send(told);
-    if over || sent.is_err() { Err(Over) } else { Ok(()) }
+    let sent = sender.blocking_send(message);
+    if over || sent.is_err() { Err(ScreenGone) } else { Ok(()) }
 }

@@ -52,10 +52,10 @@ enum State {
 
 impl Keyboard {
     /// Decodes the keys of one read. An Escape at the end of a read is the key itself.
-    pub fn keys(&mut self, bytes: &[u8]) -> Vec<Key> {
+    pub fn decode(&mut self, bytes: &[u8]) -> Vec<Key> {
         let mut keys = Vec::with_capacity(bytes.len());
         for byte in bytes {
-            self.take(*byte, &mut keys);
+            self.decode_byte(*byte, &mut keys);
         }
         if matches!(self.0, State::Escape) {
             self.0 = State::Plain;
@@ -64,21 +64,21 @@ impl Keyboard {
         keys
     }
 
-    fn take(&mut self, byte: u8, keys: &mut Vec<Key>) {
+    fn decode_byte(&mut self, byte: u8, keys: &mut Vec<Key>) {
         let state = std::mem::take(&mut self.0);
         self.0 = match (state, byte) {
             (State::Escape, b'[') => State::Sequence(0, Some(0)),
             (State::Escape, b'O') => State::Function,
             (State::Sequence(0, _), b'[') => State::Console,
             (State::Sequence(length, number), 0x20..=0x3f) if length < MAX_SEQUENCE_BYTES => {
-                State::Sequence(length + 1, number.and_then(|number| with_digit(number, byte)))
+                State::Sequence(length + 1, number.and_then(|number| append_digit(number, byte)))
             }
             (State::Sequence(_, number), 0x40..=0x7e) => {
-                keys.extend(number.and_then(|number| special(number, byte)));
+                keys.extend(number.and_then(|number| special_key(number, byte)));
                 State::Plain
             }
             (State::Function, 0x40..=0x7e) => {
-                keys.extend(function(byte));
+                keys.extend(function_key(byte));
                 State::Plain
             }
             (State::Console, 0x40..=0x7e) => {
@@ -87,19 +87,19 @@ impl Keyboard {
             }
             (State::Plain, 0x1b) => State::Escape,
             (State::Plain, _) => {
-                keys.push(plain(byte));
+                keys.push(plain_key(byte));
                 State::Plain
             }
             // No terminal sends this: the line so far is discarded, and the byte is taken literally.
             _ => {
                 keys.push(Key::Clear);
-                return self.take(byte, keys);
+                return self.decode_byte(byte, keys);
             }
         };
     }
 }
 
-const fn plain(byte: u8) -> Key {
+const fn plain_key(byte: u8) -> Key {
     match byte {
         b'\r' | b'\n' => Key::Enter,
         0x08 | 0x7f => Key::Backspace,
@@ -108,13 +108,13 @@ const fn plain(byte: u8) -> Key {
     }
 }
 
-fn with_digit(number: u16, byte: u8) -> Option<u16> {
+fn append_digit(number: u16, byte: u8) -> Option<u16> {
     let digit = char::from(byte).to_digit(10)?;
     number.checked_mul(10)?.checked_add(digit.try_into().ok()?)
 }
 
 /// Decodes `Escape [ number byte`, with 0 for no number, as sent by xterm and similar terminals.
-const fn special(number: u16, byte: u8) -> Option<Key> {
+const fn special_key(number: u16, byte: u8) -> Option<Key> {
     match (number, byte) {
         (0, b'A') => Some(Key::Newer),
         (0, b'B') => Some(Key::Older),
@@ -126,7 +126,7 @@ const fn special(number: u16, byte: u8) -> Option<Key> {
 }
 
 /// Decodes `Escape O byte`: function keys, and arrows if a program left them in that mode.
-const fn function(byte: u8) -> Option<Key> {
+const fn function_key(byte: u8) -> Option<Key> {
     match byte {
         b'A' => Some(Key::Newer),
         b'B' => Some(Key::Older),
@@ -142,9 +142,9 @@ mod tests {
 
     /// Formats keys as text: `^` for Clear, `$` for Enter, `<` for Backspace, `!` for Stop, and capitals
     /// for the rest.
-    fn typed(reads: &[&[u8]]) -> Vec<u8> {
+    fn decode_line(reads: &[&[u8]]) -> Vec<u8> {
         let mut keyboard = Keyboard::default();
-        let keys = reads.iter().flat_map(|read| keyboard.keys(read));
+        let keys = reads.iter().flat_map(|read| keyboard.decode(read));
         keys.map(|key| match key {
             Key::Byte(byte) => byte,
             Key::Enter => b'$',
@@ -182,10 +182,10 @@ mod tests {
             (&[b"A\x1b[\rB"], b"A^$B"),
             (&[b"A\x1b\x1b\x1bB"], b"A^^^B"),
         ] {
-            assert_eq!(typed(reads), expected, "{reads:?}");
+            assert_eq!(decode_line(reads), expected, "{reads:?}");
         }
         let endless = [b"\x1b[".as_slice(), &[b'1'; 2 * MAX_SEQUENCE_BYTES], b"\r"].concat();
-        assert!(typed(&[&endless]).ends_with(b"1$"), "Enter is never lost in a sequence");
+        assert!(decode_line(&[&endless]).ends_with(b"1$"), "Enter is never lost in a sequence");
     }
 
     proptest! {
@@ -193,9 +193,9 @@ mod tests {
         #[test]
         fn no_bytes_leave_the_keyboard_in_a_state_that_eats_the_next_scan(bytes: Vec<u8>) {
             let mut keyboard = Keyboard::default();
-            keyboard.keys(&bytes);
-            keyboard.keys(b"\r");
-            let keys = keyboard.keys(b"PF0ABCDE\r");
+            keyboard.decode(&bytes);
+            keyboard.decode(b"\r");
+            let keys = keyboard.decode(b"PF0ABCDE\r");
             let line: Vec<Key> = b"PF0ABCDE".iter().copied().map(Key::Byte).chain([Key::Enter]).collect();
             prop_assert_eq!(keys, line);
         }

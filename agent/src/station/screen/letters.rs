@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn every_verdict_has_its_letters() {
-        let words = Verdict::ALL.map(Verdict::words);
+        let words = Verdict::ALL.map(Verdict::text);
         for char in words.iter().chain(&["READY", "TESTING"]).flat_map(|word| word.chars()) {
             assert_eq!(letter(char).1 == [0; 5], char == ' ', "{char}");
         }

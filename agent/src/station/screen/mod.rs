@@ -1,12 +1,12 @@
 //! The full-screen form of the station, for its worker and scanner.
 //!
 //! * [`keys`]: decodes keys from the bytes of a scanner or a keyboard;
-//! * [`desk`]: the state of the screen, and its reaction to keys, results and the clock;
-//! * [`draw`]: the desk as cells of a terminal, a pure function; [`letters`]: its large words; `rows`:
+//! * [`state`]: the state of the screen, and its reaction to keys, results and the clock;
+//! * [`draw`]: the state as cells of a terminal, a pure function; [`letters`]: its large words; `rows`:
 //!   layout and fitting of text;
 //! * [`io`]: the terminal, the thread that tests, and the signals.
 
-pub mod desk;
+pub mod state;
 pub mod draw;
 pub mod io;
 pub mod keys;

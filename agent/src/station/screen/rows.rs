@@ -23,7 +23,7 @@ impl Rows<'_> {
     }
 
     /// Takes the next rows from the top, as many as are left.
-    pub(super) fn top(&mut self, rows: u16) -> Rows<'_> {
+    pub(super) fn take_top(&mut self, rows: u16) -> Rows<'_> {
         let height = rows.min(self.area.height);
         let area = Rect { height, ..self.area };
         self.area = Rect { y: self.area.y + height, height: self.area.height - height, ..self.area };
@@ -31,7 +31,7 @@ impl Rows<'_> {
     }
 
     /// Takes the next rows from the bottom, as many as are left.
-    pub(super) fn bottom(&mut self, rows: u16) -> Rows<'_> {
+    pub(super) fn take_bottom(&mut self, rows: u16) -> Rows<'_> {
         let height = rows.min(self.area.height);
         self.area.height -= height;
         let area = Rect { y: self.area.y + self.area.height, height, ..self.area };
@@ -40,12 +40,12 @@ impl Rows<'_> {
 
     /// Writes the first `most` of these lines at the bottom, in at least `least` rows; if lines are left
     /// out, the last one is marked.
-    pub(super) fn paragraph(&mut self, lines: &[String], least: usize, most: usize, style: Style) {
+    pub(super) fn write_paragraph(&mut self, lines: &[String], least: usize, most: usize, style: Style) {
         let shown = lines.len().min(most);
-        let mut rows = self.bottom(shown.max(least).try_into().unwrap_or(u16::MAX));
+        let mut rows = self.take_bottom(shown.max(least).try_into().unwrap_or(u16::MAX));
         for (at, line) in lines.iter().take(shown).enumerate() {
             let cut = at + 1 == shown && shown < lines.len();
-            rows.top(1).words(&if cut { format!("{line} {MORE}") } else { line.clone() }, style);
+            rows.take_top(1).write_line(&if cut { format!("{line} {MORE}") } else { line.clone() }, style);
         }
     }
 
@@ -53,25 +53,25 @@ impl Rows<'_> {
         self.buffer.set_style(self.area, style);
     }
 
-    pub(super) fn words(self, text: &str, style: Style) {
-        self.at(1, text, style);
+    pub(super) fn write_line(self, text: &str, style: Style) {
+        self.write_at(1, text, style);
     }
 
-    pub(super) fn centred(self, text: &str, style: Style) {
+    pub(super) fn write_centred(self, text: &str, style: Style) {
         let gap = self.width().saturating_sub(width(text)) / 2;
-        self.at(gap.try_into().unwrap_or(0), text, style);
+        self.write_at(gap.try_into().unwrap_or(0), text, style);
     }
 
-    pub(super) fn bar(mut self, [left, right]: &[String; 2]) {
+    pub(super) fn write_title(mut self, [left, right]: &[String; 2]) {
         let style = Style::new().add_modifier(Modifier::REVERSED);
         self.fill(style);
         let end = self.width().saturating_sub(width(right) + 1).try_into().unwrap_or(0);
         let Self { area, buffer } = self;
-        Rows { area, buffer: &mut *buffer }.words(left, style);
-        Rows { area, buffer }.at(end, right, style);
+        Rows { area, buffer: &mut *buffer }.write_line(left, style);
+        Rows { area, buffer }.write_at(end, right, style);
     }
 
-    fn at(self, column: u16, text: &str, style: Style) {
+    fn write_at(self, column: u16, text: &str, style: Style) {
         if self.area.height > 0 && column < self.area.width {
             let room = usize::from(self.area.width - column);
             let (text, room) = match room.checked_sub(MORE.len()) {
@@ -89,7 +89,7 @@ pub(super) fn width(text: &str) -> usize {
 }
 
 /// Makes an outside name safe for a terminal; a truncated one is marked.
-pub(super) fn shortened(name: &str, most_bytes: usize) -> String {
+pub(super) fn shorten(name: &str, most_bytes: usize) -> String {
     let (whole, cut) = (plain(name, usize::MAX), plain(name, most_bytes));
     if cut.len() < whole.len() { cut + MORE } else { whole }
 }
@@ -108,7 +108,7 @@ pub(super) fn tail(text: &str, columns: u16) -> &str {
 }
 
 /// Wraps a text into lines of `columns`, between words if possible.
-pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let mut word = word;
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_cut_says_so() {
-        assert_eq!((shortened("abcdef", 4), shortened("abcd", 4)), ("abcd...".to_owned(), "abcd".to_owned()));
+        assert_eq!((shorten("abcdef", 4), shorten("abcd", 4)), ("abcd...".to_owned(), "abcd".to_owned()));
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
             ("", 5, vec![""]),
             ("a b", 0, vec!["a", "b", ""]),
         ] {
-            assert_eq!(wrapped(text, columns), expected, "{text}");
+            assert_eq!(wrap(text, columns), expected, "{text}");
         }
         assert_eq!((tail("abc東", 3), tail("ab", 0)), ("c東", ""));
     }

@@ -34,7 +34,7 @@ fn a_tpm_of_each_kind_opens_what_was_sealed_for_it_and_vouches_for_the_key() -> 
         let mut tpm = Tpm::open(&path)?.context("a TPM")?;
         let key = TpmKey::make(&mut tpm, &path, FixedBytes([7; 32]))?;
         drop(tpm);
-        assert!(key.is_here()?);
+        assert!(key.is_in_this_tpm()?);
         let signature = key.sign(b"transcript")?;
         assert!(key.public().verifies(b"transcript", &signature));
 
@@ -101,7 +101,7 @@ fn a_key_is_worth_nothing_in_another_tpm() -> Result<()> {
     own.switch_off();
     let mut another = manufacturer.make(&folder.path().join("another"), Certified::Rsa)?;
     another.serve(&path)?;
-    assert!(!key.is_here()?);
+    assert!(!key.is_in_this_tpm()?);
     assert!(matches!(key.sign(b"x"), Err(TpmError::OtherTpm)));
     assert!(
         matches!(key.answer(&challenge, b"x"), Err(TpmError::Refused { .. })),
@@ -110,7 +110,7 @@ fn a_key_is_worth_nothing_in_another_tpm() -> Result<()> {
 
     another.switch_off();
     own.serve(&path)?;
-    assert!(key.is_here()?, "switched off and on, it is the same key");
+    assert!(key.is_in_this_tpm()?, "switched off and on, it is the same key");
     let _: &Manufacturer = &manufacturer;
     Ok(())
 }
@@ -126,7 +126,7 @@ fn a_cleared_tpm_makes_the_same_key_again() -> Result<()> {
     drop(tpm);
 
     clear(&path)?;
-    assert!(key.is_here()?, "the key that was made before is still to be had");
+    assert!(key.is_in_this_tpm()?, "the key that was made before is still to be had");
     let again = TpmKey::make(&mut Tpm::open(&path)?.context("a TPM")?, &path, FixedBytes([7; 32]))?;
     assert_eq!(again.public(), key.public());
     assert!(key.public().verifies(b"transcript", &key.sign(b"transcript")?));

@@ -3,7 +3,7 @@
 //! Each takes a few bytes, whatever its length, so that a shift of thousands of units fits.
 
 use super::verdict::{Finding, Reason, Verdict};
-use super::words::words;
+use super::wording::kind_name;
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -15,14 +15,14 @@ use unbox_common::{
 
 /// The number of the first unit that showed an identifier, by the identifier's digest.
 #[derive(Debug, Clone, Default)]
-pub struct Seen(HashMap<u64, u32>);
+pub struct IdentifierIndex(HashMap<u64, u32>);
 
-impl Seen {
+impl IdentifierIndex {
     /// Returns the identifiers of unit `number` that another unit showed before, each with that unit's
     /// number.
     #[must_use]
-    pub fn repeated(&self, identity: &HardwareIdentity, number: u32) -> Vec<(u32, Identifier)> {
-        let others = distinct(identity).filter_map(|identifier| {
+    pub fn find_duplicates(&self, identity: &HardwareIdentity, number: u32) -> Vec<(u32, Identifier)> {
+        let others = distinguishing_identifiers(identity).filter_map(|identifier| {
             let other = self.0.get(&digest(identity, identifier)).filter(|other| **other != number)?;
             Some((*other, identifier.clone()))
         });
@@ -30,8 +30,8 @@ impl Seen {
     }
 
     /// Records the identifiers of unit `number`; the first unit to show an identifier keeps it.
-    pub fn note(&mut self, identity: &HardwareIdentity, number: u32) {
-        for identifier in distinct(identity) {
+    pub fn record(&mut self, identity: &HardwareIdentity, number: u32) {
+        for identifier in distinguishing_identifiers(identity) {
             self.0.entry(digest(identity, identifier)).or_insert(number);
         }
     }
@@ -39,12 +39,12 @@ impl Seen {
 
 /// Makes the finding about one identifier that two units show; `other` is the name of the first one.
 #[must_use]
-pub fn duplicate(other: &str, identifier: &Identifier) -> Finding {
+pub fn duplicate_finding(other: &str, identifier: &Identifier) -> Finding {
     let kind = identifier.kind();
     let mut finding = Finding::new(
         Reason::Duplicate,
         Verdict::Fail,
-        format!("The {} {} was shown by {other} already.", words(kind), identifier.value()),
+        format!("The {} {} was shown by {other} already.", kind_name(kind), identifier.value()),
         "Put both units aside: one of them has the wrong identifier, or was tested twice.",
     );
     finding.kind = Some(kind);
@@ -56,18 +56,18 @@ pub fn duplicate(other: &str, identifier: &Identifier) -> Finding {
 /// identifiers.
 #[must_use]
 pub fn fingerprint(identity: &HardwareIdentity) -> String {
-    let all: Vec<String> = distinct(identity).map(|one| named(identity, one)).collect();
+    let all: Vec<String> = distinguishing_identifiers(identity).map(|one| unique_form(identity, one)).collect();
     Sha256::of(all.join("\n").as_bytes()).to_string()
 }
 
-fn distinct(identity: &HardwareIdentity) -> impl Iterator<Item = &Identifier> {
+fn distinguishing_identifiers(identity: &HardwareIdentity) -> impl Iterator<Item = &Identifier> {
     let all = identity.observed().iter().map(|one| &one.identifier);
     // A service tag only repeats the serial number.
     all.filter(|one| one.kind().rank().is_some() && one.kind() != IdentifierKind::ServiceTag)
 }
 
 /// Formats an identifier uniquely: serial numbers are unique only within one maker's model.
-fn named(identity: &HardwareIdentity, identifier: &Identifier) -> String {
+fn unique_form(identity: &HardwareIdentity, identifier: &Identifier) -> String {
     let mut text = identifier.to_string();
     if identifier.kind().needs_maker_and_model() {
         let first = |kind| identity.of_kind(kind).next().map(Identifier::value).unwrap_or_default();
@@ -79,7 +79,7 @@ fn named(identity: &HardwareIdentity, identifier: &Identifier) -> String {
 
 fn digest(identity: &HardwareIdentity, identifier: &Identifier) -> u64 {
     let mut hasher = DefaultHasher::new();
-    named(identity, identifier).hash(&mut hasher);
+    unique_form(identity, identifier).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -100,18 +100,18 @@ mod tests {
 
     #[test]
     fn two_units_never_show_the_same() {
-        let mut seen = Seen::default();
+        let mut index = IdentifierIndex::default();
         let first = unit("S1", "Acme", "00:16:3e:00:00:01");
-        seen.note(&first, 1);
-        assert_eq!(seen.repeated(&first, 1), [], "the same unit once more is no other unit");
+        index.record(&first, 1);
+        assert_eq!(index.find_duplicates(&first, 1), [], "the same unit once more is no other unit");
         let other = unit("S1", "Other", "00:16:3e:00:00:02");
-        assert_eq!(seen.repeated(&other, 2), [], "another maker's number");
-        seen.note(&other, 2);
-        let again = seen.repeated(&unit("S3", "Acme", "00:16:3e:00:00:01"), 3);
+        assert_eq!(index.find_duplicates(&other, 2), [], "another maker's number");
+        index.record(&other, 2);
+        let again = index.find_duplicates(&unit("S3", "Acme", "00:16:3e:00:00:01"), 3);
         assert_eq!(again.len(), 1);
         assert_eq!((again[0].0, again[0].1.kind()), (1, MacAddress));
         assert_eq!(
-            duplicate("unit a", &again[0].1).problem,
+            duplicate_finding("unit a", &again[0].1).problem,
             "The MAC address 00:16:3e:00:00:01 was shown by unit a already."
         );
     }

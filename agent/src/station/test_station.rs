@@ -1,9 +1,9 @@
 //! A test station at work: from a scan to a verdict on the disk, and on to the server.
 
 use super::{
-    check::{Looked, Tested},
-    io::{Reference, Unit, look},
-    office::{self, Office, OfficeError},
+    check::{SurveyedUnit, TestedUnit},
+    io::{Reference, Unit, survey_unit},
+    server_client::{self, ServerClient, ServerClientError},
     printer::{Printer, PrinterError},
     shift::{Shift, ShiftError, Tally},
 };
@@ -41,13 +41,13 @@ pub struct Equipment {
     /// The reference that they are checked against.
     pub reference: Reference,
     /// The server, if it is asked.
-    pub office: Option<Office>,
+    pub server: Option<ServerClient>,
     /// The printer of labels, if there is one.
     pub printer: Option<Printer>,
 }
 
 /// One station at work.
-pub struct Bench {
+pub struct TestStation {
     equipment: Equipment,
     shift: Shift,
     /// The runtime for queries of modems.
@@ -77,7 +77,7 @@ pub enum Server {
 
 /// The state of a station.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct StationStatus {
     /// The counts of the shift.
     pub tally: Tally,
     /// The state of the server.
@@ -86,18 +86,18 @@ pub struct Standing {
 
 /// The result of processing the queue.
 #[derive(Debug, Clone, Default)]
-pub struct CaughtUp {
+pub struct QueueResult {
     /// Units that had waited for the server, with their current verdicts.
-    pub judged: Vec<Tested>,
+    pub judged: Vec<TestedUnit>,
     /// Registrations that the server refused, one sentence for each unit.
     pub refused: Vec<String>,
 }
 
-impl Bench {
+impl TestStation {
     /// Makes a station that continues a shift.
     #[must_use]
     pub const fn new(equipment: Equipment, shift: Shift, runtime: tokio::runtime::Runtime) -> Self {
-        let server = if equipment.office.is_some() { Server::Unknown } else { Server::Unasked };
+        let server = if equipment.server.is_some() { Server::Unknown } else { Server::Unasked };
         Self { equipment, shift, runtime, server, away: None }
     }
 
@@ -105,57 +105,57 @@ impl Bench {
     ///
     /// # Errors
     /// [`ShiftError`]; the unit then counts as not tested.
-    pub fn test(&mut self, scan: &[u8]) -> Result<Tested, ShiftError> {
-        let name = name_of(scan);
-        let mut looked = match self.place(scan) {
+    pub fn test(&mut self, scan: &[u8]) -> Result<TestedUnit, ShiftError> {
+        let name = unit_name(scan);
+        let mut looked = match self.find_unit(scan) {
             Some(root) => {
                 let unit = Unit { name: name.clone(), root, labels: vec![scan.to_vec()] };
-                self.runtime.block_on(look(&unit, &self.equipment.reference))
+                self.runtime.block_on(survey_unit(&unit, &self.equipment.reference))
             }
-            None => Looked::unusable(
+            None => SurveyedUnit::new_unusable(
                 "This scan names no unit of the bench.",
                 "Scan the code that the unit was captured under.",
             ),
         };
-        self.ask(&mut looked);
+        self.ask_server(&mut looked);
         self.shift.test(name, looked, clock::system())
     }
 
     /// Returns the directory for a scan: named like the scan, or like a value in the label.
-    fn place(&self, scan: &[u8]) -> Option<PathBuf> {
+    fn find_unit(&self, scan: &[u8]) -> Option<PathBuf> {
         let folder = match &self.equipment.place {
             Place::Root(root) => return Some(root.clone()),
             Place::Units(folder) => folder,
         };
         let scanned = std::str::from_utf8(scan).ok()?;
-        unit_in(folder, scanned).or_else(|| {
+        unit_folder(folder, scanned).or_else(|| {
             let label = label::parse(scan).ok()?;
             let readings = label.identifiers();
             let mut identifiers = readings.iter().flat_map(|reading| reading.ways.iter().flatten());
-            identifiers.find_map(|identifier| unit_in(folder, identifier.value()))
+            identifiers.find_map(|identifier| unit_folder(folder, identifier.value()))
         })
     }
 
     /// Asks the server about a unit; after a recent failure, it is not asked again for each unit.
-    fn ask(&mut self, unit: &mut Looked) {
-        let (Some(office), Some(_)) = (&self.equipment.office, unit.identity()) else { return };
+    fn ask_server(&mut self, unit: &mut SurveyedUnit) {
+        let (Some(server), Some(_)) = (&self.equipment.server, unit.identity()) else { return };
         let just_now = self.away.as_ref().is_some_and(|since| since.elapsed() < ASK_AGAIN);
-        let answer = (!just_now).then(|| office.check(iter::once(&mut *unit)));
+        let answer = (!just_now).then(|| server.check(iter::once(&mut *unit)));
         match (answer, &self.server) {
-            (None, Server::Away { reason, .. }) => unit.unasked(reason, WAIT),
+            (None, Server::Away { reason, .. }) => unit.mark_unasked(reason, WAIT),
             (Some(Err(error)), _) => {
-                unit.unasked(&error.reason(), WAIT);
-                self.is_away(&error);
+                unit.mark_unasked(&error.reason(), WAIT);
+                self.mark_unreachable(&error);
             }
-            _ => self.is_there(),
+            _ => self.mark_reached(),
         }
     }
 
     /// Returns the time until the queue is due, which holds units to ask the server about or to register.
     /// `None` if it is empty.
     #[must_use]
-    pub fn due(&self) -> Option<Duration> {
-        let wanted = self.equipment.office.is_some() && self.shift.tally().pending > 0;
+    pub fn time_until_due(&self) -> Option<Duration> {
+        let wanted = self.equipment.server.is_some() && self.shift.tally().pending > 0;
         let wait =
             self.away.as_ref().map_or(Duration::ZERO, |since| ASK_AGAIN.saturating_sub(since.elapsed()));
         wanted.then_some(wait)
@@ -166,46 +166,46 @@ impl Bench {
     ///
     /// # Errors
     /// [`ShiftError`]; the units are then sent once more, which changes nothing at the server.
-    pub fn catch_up(&mut self) -> Result<CaughtUp, ShiftError> {
-        let mut caught = CaughtUp::default();
-        match self.try_to(&mut caught) {
+    pub fn process_queue(&mut self) -> Result<QueueResult, ShiftError> {
+        let mut caught = QueueResult::default();
+        match self.try_process_queue(&mut caught) {
             Ok(()) => Ok(caught),
-            Err(CatchUpError::Shift(error)) => Err(error),
-            Err(CatchUpError::Office(error)) => {
-                self.is_away(&error);
+            Err(QueueError::Shift(error)) => Err(error),
+            Err(QueueError::Server(error)) => {
+                self.mark_unreachable(&error);
                 Ok(caught)
             }
         }
     }
 
-    fn try_to(&mut self, caught: &mut CaughtUp) -> Result<(), CatchUpError> {
-        let Some(office) = &self.equipment.office else { return Ok(()) };
-        let mut waiting = self.shift.to_ask(office::MAX_DEVICES);
+    fn try_process_queue(&mut self, caught: &mut QueueResult) -> Result<(), QueueError> {
+        let Some(server) = &self.equipment.server else { return Ok(()) };
+        let mut waiting = self.shift.units_to_ask(server_client::MAX_DEVICES);
         if !waiting.is_empty() {
-            office.check(waiting.iter_mut().map(|(_, unit)| unit))?;
-            caught.judged = self.shift.asked_again(waiting, clock::system())?;
+            server.check(waiting.iter_mut().map(|(_, unit)| unit))?;
+            caught.judged = self.shift.record_answers(waiting, clock::system())?;
         }
         let (numbers, units): (Vec<_>, Vec<_>) =
-            self.shift.to_register(office::MAX_DEVICES).into_iter().unzip();
+            self.shift.units_to_register(server_client::MAX_DEVICES).into_iter().unzip();
         if !units.is_empty() {
-            let results = office.register(&units)?;
-            self.shift.uploaded(numbers, clock::system())?;
+            let results = server.register(&units)?;
+            self.shift.record_upload(numbers, clock::system())?;
             let refused = results.into_iter().filter(|one| !one.is_on_record());
             caught.refused = refused.map(|one| one.problem).collect();
         }
         if !(caught.judged.is_empty() && units.is_empty()) {
-            self.is_there();
+            self.mark_reached();
         }
         Ok(())
     }
 
-    fn is_there(&mut self) {
+    fn mark_reached(&mut self) {
         self.away = None;
         self.server = Server::Reached;
     }
 
     /// Marks the server as away, since the first failed attempt.
-    fn is_away(&mut self, error: &OfficeError) {
+    fn mark_unreachable(&mut self, error: &ServerClientError) {
         let since = if let Server::Away { since, .. } = &self.server { *since } else { clock::system() };
         self.away = Some(Stopwatch::start());
         self.server = Server::Away { since, reason: error.reason() };
@@ -222,28 +222,28 @@ impl Bench {
 
     /// Returns the state of the station.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        Standing { tally: self.shift.tally(), server: self.server.clone() }
+    pub fn status(&self) -> StationStatus {
+        StationStatus { tally: self.shift.tally(), server: self.server.clone() }
     }
 
     /// Whether the last test was interrupted by a power cut, and has to be repeated.
     #[must_use]
-    pub const fn was_torn(&self) -> bool {
-        self.shift.was_torn()
+    pub const fn was_interrupted(&self) -> bool {
+        self.shift.was_interrupted()
     }
 }
 
 /// The reason why the queue was not processed.
 #[derive(Debug, thiserror::Error)]
-enum CatchUpError {
+enum QueueError {
     #[error(transparent)]
     Shift(#[from] ShiftError),
     #[error(transparent)]
-    Office(#[from] OfficeError),
+    Server(#[from] ServerClientError),
 }
 
 /// Returns the directory of a unit, whose name cannot lead out of the folder.
-fn unit_in(folder: &Path, name: &str) -> Option<PathBuf> {
+fn unit_folder(folder: &Path, name: &str) -> Option<PathBuf> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let good = name.bytes().all(plain) && !name.is_empty() && !name.starts_with('.');
     Some(folder.join(name)).filter(|root| good && root.is_dir())
@@ -251,7 +251,7 @@ fn unit_in(folder: &Path, name: &str) -> Option<PathBuf> {
 
 /// Returns a unit's name for people, safe for a terminal.
 #[must_use]
-pub fn name_of(scan: &[u8]) -> String {
+pub fn unit_name(scan: &[u8]) -> String {
     plain(&String::from_utf8_lossy(scan), MAX_NAME_BYTES)
 }
 
@@ -266,14 +266,14 @@ mod tests {
         let equipment = Equipment {
             place: Place::Units(folder.path().join("units")),
             reference: Reference::default(),
-            office: None,
+            server: None,
             printer: None,
         };
         let shift = Shift::open(&folder.path().join("day.jsonl")).unwrap();
-        let bench =
-            Bench::new(equipment, shift, tokio::runtime::Builder::new_current_thread().build().unwrap());
+        let station =
+            TestStation::new(equipment, shift, tokio::runtime::Builder::new_current_thread().build().unwrap());
         for label in ["AB12CD1", "ab12cd1", "SAB12CD1", "S/N: AB12CD1", "Service Tag: AB12CD1"] {
-            assert!(bench.place(label.as_bytes()).is_some(), "{label}");
+            assert!(station.find_unit(label.as_bytes()).is_some(), "{label}");
         }
         for hostile in [
             "",
@@ -287,14 +287,14 @@ mod tests {
             "AB12CD1/sys",
             "\u{1b}[2J",
         ] {
-            assert_eq!(bench.place(hostile.as_bytes()), None, "{hostile:?}");
+            assert_eq!(station.find_unit(hostile.as_bytes()), None, "{hostile:?}");
         }
-        assert_eq!(bench.place(b"\xff"), None);
+        assert_eq!(station.find_unit(b"\xff"), None);
     }
 
     #[test]
     fn a_name_moves_no_cursor_and_has_an_end() {
-        assert_eq!(name_of(b"A\x1b[2J\x07\r\nB\xff"), "A [2J B\u{fffd}");
-        assert_eq!(name_of(&[b'A'; 8192]).len(), MAX_NAME_BYTES);
+        assert_eq!(unit_name(b"A\x1b[2J\x07\r\nB\xff"), "A [2J B\u{fffd}");
+        assert_eq!(unit_name(&[b'A'; 8192]).len(), MAX_NAME_BYTES);
     }
 }

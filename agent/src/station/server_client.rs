@@ -4,13 +4,13 @@
 //! only text that is safe for a terminal is taken from it.
 
 use super::{
-    check::Looked,
+    check::SurveyedUnit,
     units::Registry,
     verdict::{Finding, Reason, Verdict},
-    words::words,
+    wording::kind_name,
 };
 use crate::{
-    boot::{BootError, Trust, io::trust_in},
+    boot::{BootError, Trust, io::read_trust},
     clock::{self, TrustedTime},
     console::{chain, plain},
     failure::{DeviceFault, Failure},
@@ -47,7 +47,7 @@ const TEST_AGAIN: &str = "Check the network and the station's account, and test 
 
 /// The server's address, and the station's account on it.
 #[derive(Debug, Clone)]
-pub struct OfficeSettings {
+pub struct ServerClientSettings {
     /// The server's address.
     pub server: Url,
     /// The organisation: `partners/7` or `customers/12`.
@@ -60,7 +60,7 @@ pub struct OfficeSettings {
 
 /// The reason why the server cannot be asked.
 #[derive(Debug, thiserror::Error)]
-pub enum OfficeError {
+pub enum ServerClientError {
     /// The server's address is invalid.
     #[error("the server's address {0} cannot be used: expected a form like https://enroll.example.com")]
     Address(Url),
@@ -103,7 +103,7 @@ pub enum OfficeError {
 }
 
 /// A connection to the server for a station.
-pub struct Office {
+pub struct ServerClient {
     client: Client,
     server: Url,
     organisation: String,
@@ -188,7 +188,7 @@ impl Registration {
     }
 }
 
-impl OfficeError {
+impl ServerClientError {
     /// Formats the whole reason, safe for a terminal.
     #[must_use]
     pub fn reason(&self) -> String {
@@ -196,26 +196,26 @@ impl OfficeError {
     }
 }
 
-impl Office {
+impl ServerClient {
     /// Reads key and trust, and builds the client; nothing is sent yet.
     ///
     /// # Errors
-    /// [`OfficeError`].
-    pub fn open(settings: &OfficeSettings, credentials: Option<&Path>) -> Result<Self, OfficeError> {
-        let OfficeSettings { server, organisation, key_file, trust } = settings;
+    /// [`ServerClientError`].
+    pub fn open(settings: &ServerClientSettings, credentials: Option<&Path>) -> Result<Self, ServerClientError> {
+        let ServerClientSettings { server, organisation, key_file, trust } = settings;
         let plain = server.scheme() == "https" && server.query().is_none() && server.fragment().is_none();
         if !plain || server.cannot_be_a_base() || !server.username().is_empty() {
-            return Err(OfficeError::Address(server.clone()));
+            return Err(ServerClientError::Address(server.clone()));
         }
         let number = organisation.strip_prefix("partners/").or(organisation.strip_prefix("customers/"));
         if number.is_none_or(|number| number.parse::<CompanyId>().is_err()) {
-            return Err(OfficeError::Organisation(organisation.clone()));
+            return Err(ServerClientError::Organisation(organisation.clone()));
         }
         let in_credentials = credentials.map(|folder| folder.join(KEY_CREDENTIAL));
-        let key_file = key_file.clone().or(in_credentials).ok_or(OfficeError::NoKey)?;
+        let key_file = key_file.clone().or(in_credentials).ok_or(ServerClientError::NoKey)?;
         let key = api_key(&key_file)?;
-        let trust: Trust = trust_in(trust)?;
-        let time = TrustedTime::weigh(clock::system(), clock::built(), None);
+        let trust: Trust = read_trust(trust)?;
+        let time = TrustedTime::weigh(clock::system(), clock::build_date(), None);
         let patience = Patience::default();
         let client = Client::new(&ClientSettings {
             trust: &trust,
@@ -228,28 +228,28 @@ impl Office {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(OfficeError::Runtime)?;
+            .map_err(ServerClientError::Runtime)?;
         Ok(Self { client, server: server.clone(), organisation: organisation.clone(), key, runtime })
     }
 
     /// Asks about the claims of all units that have an identity, and adds the answers to them.
     ///
     /// # Errors
-    /// [`OfficeError`]; then no answer is added.
-    pub fn check<'u>(&self, units: impl IntoIterator<Item = &'u mut Looked>) -> Result<(), OfficeError> {
+    /// [`ServerClientError`]; then no answer is added.
+    pub fn check<'u>(&self, units: impl IntoIterator<Item = &'u mut SurveyedUnit>) -> Result<(), ServerClientError> {
         let known = units.into_iter().filter_map(|unit| Some((unit.identity()?.clone(), unit)));
-        let (devices, units): (Vec<HardwareIdentity>, Vec<&mut Looked>) = known.unzip();
-        let standings: Vec<Standing> = self.ask("check", &devices)?;
-        units.into_iter().zip(&standings).for_each(|(unit, standing)| standing.tell(unit));
+        let (devices, units): (Vec<HardwareIdentity>, Vec<&mut SurveyedUnit>) = known.unzip();
+        let standings: Vec<Standing> = self.query("check", &devices)?;
+        units.into_iter().zip(&standings).for_each(|(unit, standing)| standing.apply_to(unit));
         Ok(())
     }
 
     /// Registers devices; repeating it changes nothing. Returns the results in their order.
     ///
     /// # Errors
-    /// [`OfficeError`]; it is then unknown whether they are registered, and a repetition finds out.
-    pub fn register(&self, devices: &[HardwareIdentity]) -> Result<Vec<Registration>, OfficeError> {
-        let mut results: Vec<Registration> = self.ask("register", devices)?;
+    /// [`ServerClientError`]; it is then unknown whether they are registered, and a repetition finds out.
+    pub fn register(&self, devices: &[HardwareIdentity]) -> Result<Vec<Registration>, ServerClientError> {
+        let mut results: Vec<Registration> = self.query("register", devices)?;
         for one in &mut results {
             one.problem = plain(&one.problem, MAX_PROBLEM_BYTES);
         }
@@ -260,45 +260,45 @@ impl Office {
     /// yet.
     ///
     /// # Errors
-    /// [`OfficeError`].
-    pub fn roots_after(&self, known: u64) -> Result<Vec<Signed<SigningRoot>>, OfficeError> {
+    /// [`ServerClientError`].
+    pub fn roots_after(&self, known: u64) -> Result<Vec<Signed<SigningRoot>>, ServerClientError> {
         let method = format!("trustBundle?knownRootVersion={known}");
         let answer = self.runtime.block_on(self.call(&method, None))?;
         let read =
             |bundle: TrustBundle| bundle.newer_roots.iter().map(|one| serde_json::from_str(one)).collect();
         let roots: Result<_, serde_json::Error> = serde_json::from_slice(&answer).and_then(read);
-        roots.map_err(|_| OfficeError::Answer("cannot be read"))
+        roots.map_err(|_| ServerClientError::Answer("cannot be read"))
     }
 
-    fn ask<T: DeserializeOwned>(
+    fn query<T: DeserializeOwned>(
         &self,
         method: &str,
         devices: &[HardwareIdentity],
-    ) -> Result<Vec<T>, OfficeError> {
+    ) -> Result<Vec<T>, ServerClientError> {
         let mut results = Vec::with_capacity(devices.len());
         for part in devices.chunks(MAX_DEVICES) {
-            let answer = self.runtime.block_on(self.ask_part(method, part))?;
+            let answer = self.runtime.block_on(self.query_part(method, part))?;
             let Results { results: part_results } = serde_json::from_slice::<Results<T>>(&answer)
-                .map_err(|_| OfficeError::Answer("cannot be read"))?;
+                .map_err(|_| ServerClientError::Answer("cannot be read"))?;
             if part_results.len() != part.len() {
-                return Err(OfficeError::Answer("leaves devices out"));
+                return Err(ServerClientError::Answer("leaves devices out"));
             }
             results.extend(part_results);
         }
         Ok(results)
     }
 
-    async fn ask_part(&self, method: &str, devices: &[HardwareIdentity]) -> Result<Vec<u8>, OfficeError> {
+    async fn query_part(&self, method: &str, devices: &[HardwareIdentity]) -> Result<Vec<u8>, ServerClientError> {
         let devices = devices.iter().map(device).collect();
-        let message = serde_json::to_vec(&Devices { devices }).map_err(OfficeError::Request)?;
+        let message = serde_json::to_vec(&Devices { devices }).map_err(ServerClientError::Request)?;
         self.call(&format!("devices:{method}"), Some(message)).await
     }
 
     /// Calls a method of the organisation.
-    async fn call(&self, method: &str, message: Option<Vec<u8>>) -> Result<Vec<u8>, OfficeError> {
-        let asked = |failure| OfficeError::Asked(Box::new(failure));
+    async fn call(&self, method: &str, message: Option<Vec<u8>>) -> Result<Vec<u8>, ServerClientError> {
+        let asked = |failure| ServerClientError::Asked(Box::new(failure));
         let path = format!("v1/{}/{method}", self.organisation);
-        let to = self.server.join(&path).map_err(|_| OfficeError::Address(self.server.clone()))?;
+        let to = self.server.join(&path).map_err(|_| ServerClientError::Address(self.server.clone()))?;
         let (status, answer) =
             self.client.call(to, &self.key, message, MAX_ANSWER_BYTES).await.map_err(asked)?;
         if (200..300).contains(&status) {
@@ -306,16 +306,16 @@ impl Office {
         }
         let said = serde_json::from_slice::<Refused>(&answer).ok();
         let said = said.map_or_else(|| format!("status {status}"), |refused| refused.error.message);
-        Err(OfficeError::Refused(plain(said.trim_end_matches('.'), MAX_PROBLEM_BYTES)))
+        Err(ServerClientError::Refused(plain(said.trim_end_matches('.'), MAX_PROBLEM_BYTES)))
     }
 }
 
-impl Registry for Office {
-    fn ask(&mut self, units: &mut [Looked]) {
+impl Registry for ServerClient {
+    fn ask(&mut self, units: &mut [SurveyedUnit]) {
         if let Err(error) = self.check(&mut *units) {
             let reason = error.reason();
             let known = units.iter_mut().filter(|unit| unit.identity().is_some());
-            known.for_each(|unit| unit.unasked(&reason, TEST_AGAIN));
+            known.for_each(|unit| unit.mark_unasked(&reason, TEST_AGAIN));
         }
     }
 }
@@ -328,37 +328,37 @@ impl Standing {
     }
 
     /// Adds the server's answer to a unit.
-    fn tell(&self, unit: &mut Looked) {
+    fn apply_to(&self, unit: &mut SurveyedUnit) {
         let finding = |reason, verdict, problem: &str, action: &str| {
             Finding::new(reason, verdict, plain(problem, MAX_PROBLEM_BYTES), action)
         };
         match self.word.as_str() {
-            "CLAIMED" => unit.claimed(identifiers(&self.matched)),
+            "CLAIMED" => unit.add_claim(identifiers(&self.matched)),
             "DIFFERS" => {
                 let missing: Vec<Identifier> = identifiers(&self.missing).collect();
                 if missing.is_empty() {
-                    unit.found(finding(
+                    unit.add_finding(finding(
                         Reason::ClaimDiffers,
                         Verdict::Fail,
                         "A claim names parts of this unit, and others that it does not show.",
                         "Have the reseller correct the claim.",
                     ));
                 }
-                unit.claimed(missing);
+                unit.add_claim(missing);
             }
-            "NOT_CLAIMED" => unit.found(finding(
+            "NOT_CLAIMED" => unit.add_finding(finding(
                 Reason::NotClaimed,
                 Verdict::NeedsAttention,
                 "Nobody has claimed this unit.",
                 "Have it claimed before it is shipped, or it will not enroll.",
             )),
-            "AMBIGUOUS" => unit.found(finding(
+            "AMBIGUOUS" => unit.add_finding(finding(
                 Reason::Ambiguous,
                 Verdict::Fail,
                 "Several customers have claimed this unit.",
                 "Have all but one of the claims ended.",
             )),
-            _ => unit.found(finding(
+            _ => unit.add_finding(finding(
                 Reason::ServerUnavailable,
                 Verdict::CouldNotCheck,
                 &format!("The server cannot tell whose this unit is. {}", self.problem),
@@ -368,10 +368,10 @@ impl Standing {
         if let Ok(kind) = self.duplicate.parse::<IdentifierKind>() {
             let problem = format!(
                 "Another unit was registered that shares parts with this one, and has another {}.",
-                words(kind)
+                kind_name(kind)
             );
             let action = "Put it aside, and look for the part that belongs to another unit.";
-            unit.found(finding(Reason::Duplicate, Verdict::Fail, &problem, action));
+            unit.add_finding(finding(Reason::Duplicate, Verdict::Fail, &problem, action));
         }
     }
 }
@@ -390,19 +390,19 @@ fn device(identity: &HardwareIdentity) -> Device {
 }
 
 /// Reads an API key that only its owner can read.
-fn api_key(path: &Path) -> Result<Secret, OfficeError> {
-    let bytes = files::read(path, MAX_KEY_FILE_BYTES)?.ok_or(OfficeError::NoKey)?;
+fn api_key(path: &Path) -> Result<Secret, ServerClientError> {
+    let bytes = files::read(path, MAX_KEY_FILE_BYTES)?.ok_or(ServerClientError::NoKey)?;
     let text = Secret::new(String::from_utf8_lossy(&bytes).into_owned());
     let mode = fs::symlink_metadata(path)
         .map_err(|source| FilesError::Read { path: path.to_owned(), source })?
         .permissions()
         .mode();
     if mode & 0o007 != 0 {
-        return Err(OfficeError::Exposed(path.to_owned()));
+        return Err(ServerClientError::Exposed(path.to_owned()));
     }
     let key = text.expose().trim();
     let good = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
-    good.then(|| Secret::new(key.to_owned())).ok_or_else(|| OfficeError::NotAKey(path.to_owned()))
+    good.then(|| Secret::new(key.to_owned())).ok_or_else(|| ServerClientError::NotAKey(path.to_owned()))
 }
 
 #[cfg(test)]
@@ -429,9 +429,9 @@ mod tests {
             (r#"{"standing":"CLAIMED","duplicate":"board_serial"}"#, Verdict::Fail, Some(Reason::Duplicate)),
             (r#"{"standing":"\u001b[2J"}"#, Verdict::CouldNotCheck, Some(Reason::ServerUnavailable)),
         ] {
-            let mut unit = Looked::new(&gateway("S1"), &[]);
-            serde_json::from_str::<Standing>(json).unwrap().tell(&mut unit);
-            let judged = unit.judged(String::new()).judged;
+            let mut unit = SurveyedUnit::new(&gateway("S1"), &[]);
+            serde_json::from_str::<Standing>(json).unwrap().apply_to(&mut unit);
+            let judged = unit.judge(String::new()).judged;
             assert_eq!(judged.verdict, verdict, "{json}");
             assert_eq!(judged.findings.first().map(|one| one.reason), reason, "{json}");
         }
@@ -442,24 +442,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let key = folder.path().join("key");
         files::replace(&key, b"unbox_key\n", files::PUBLIC_FILE).unwrap();
-        let settings = |server: &str, organisation: &str, key_file: Option<&Path>| OfficeSettings {
+        let settings = |server: &str, organisation: &str, key_file: Option<&Path>| ServerClientSettings {
             server: server.parse().unwrap(),
             organisation: organisation.to_owned(),
             key_file: key_file.map(Path::to_owned),
             trust: folder.path().to_owned(),
         };
         let (good, of) = ("https://enroll.example.com", "partners/7");
-        let open = |settings: &OfficeSettings| Office::open(settings, None).err().unwrap();
-        assert!(matches!(open(&settings("http://a.example", of, None)), OfficeError::Address(_)));
-        assert!(matches!(open(&settings("https://u@a.example", of, None)), OfficeError::Address(_)));
+        let open = |settings: &ServerClientSettings| ServerClient::open(settings, None).err().unwrap();
+        assert!(matches!(open(&settings("http://a.example", of, None)), ServerClientError::Address(_)));
+        assert!(matches!(open(&settings("https://u@a.example", of, None)), ServerClientError::Address(_)));
         for organisation in ["partners/", "partners/7/../8", "operators/1", "7"] {
-            assert!(matches!(open(&settings(good, organisation, None)), OfficeError::Organisation(_)));
+            assert!(matches!(open(&settings(good, organisation, None)), ServerClientError::Organisation(_)));
         }
-        assert!(matches!(open(&settings(good, of, None)), OfficeError::NoKey));
-        assert!(matches!(open(&settings(good, of, Some(&key))), OfficeError::Exposed(_)));
+        assert!(matches!(open(&settings(good, of, None)), ServerClientError::NoKey));
+        assert!(matches!(open(&settings(good, of, Some(&key))), ServerClientError::Exposed(_)));
         files::replace(&key, b"two words\n", files::PRIVATE_FILE).unwrap();
-        assert!(matches!(open(&settings(good, of, Some(&key))), OfficeError::NotAKey(_)));
+        assert!(matches!(open(&settings(good, of, Some(&key))), ServerClientError::NotAKey(_)));
         files::replace(&key, b"unbox_key\n", files::PRIVATE_FILE).unwrap();
-        assert!(matches!(open(&settings(good, of, Some(&key))), OfficeError::Trust(_)));
+        assert!(matches!(open(&settings(good, of, Some(&key))), ServerClientError::Trust(_)));
     }
 }

@@ -8,9 +8,9 @@ use super::keys::Key;
 use crate::{
     console::plain,
     station::{
-        bench::{CaughtUp, Server, Standing, name_of},
-        check::Tested,
-        report::again_text,
+        test_station::{QueueResult, Server, StationStatus, unit_name},
+        check::TestedUnit,
+        report::late_answers_text,
         shift::Tally,
         verdict::Verdict,
     },
@@ -27,9 +27,9 @@ const MAX_PROBLEM_BYTES: usize = 512;
 /// The time after which an unfinished line is no longer a scan.
 const LINE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The state of the station as shown on its screen.
+/// The state of the screen: the shift, the units, and the line being typed.
 #[derive(Debug, Clone)]
-pub struct Desk {
+pub struct ScreenState {
     /// The name of the log.
     pub log: String,
     /// The current time.
@@ -45,9 +45,9 @@ pub struct Desk {
     /// The scans waiting to be tested.
     pub waiting: VecDeque<Vec<u8>>,
     /// The last tested unit.
-    pub last: Option<Tested>,
+    pub last: Option<TestedUnit>,
     /// The units before it, the latest first.
-    pub earlier: VecDeque<Tested>,
+    pub earlier: VecDeque<TestedUnit>,
     /// Index of the earlier unit on display.
     pub selected: Option<usize>,
     /// The number of lines scrolled past in a long text.
@@ -77,15 +77,15 @@ pub struct Line {
     changed: Timestamp,
 }
 
-/// An event for the desk.
+/// An event that changes the state.
 #[derive(Debug)]
 pub enum Event {
     /// A key was pressed.
     Key(Key),
     /// The unit was tested, and the result is on the disk.
-    Tested(Box<Tested>, Standing),
+    Tested(Box<TestedUnit>, StationStatus),
     /// The queue for the server was processed.
-    CaughtUp(CaughtUp, Standing),
+    QueueProcessed(QueueResult, StationStatus),
     /// A label was printed, or not: the unit's name, and the reason for a failure.
     Printed(String, Option<String>),
     /// The clock advanced.
@@ -105,15 +105,15 @@ pub enum Next {
     End,
 }
 
-impl Desk {
-    /// Makes the desk at the beginning of a shift, or in the middle of a resumed one.
+impl ScreenState {
+    /// Makes the screen's state at the beginning of a shift, or in the middle of a resumed one.
     #[must_use]
-    pub fn new(log: &str, standing: Standing, now: Timestamp) -> Self {
+    pub fn new(log: &str, status: StationStatus, now: Timestamp) -> Self {
         Self {
             log: plain(log, 64),
             now,
-            tally: standing.tally,
-            server: standing.server,
+            tally: status.tally,
+            server: status.server,
             line: Line::default(),
             testing: None,
             waiting: VecDeque::new(),
@@ -130,9 +130,9 @@ impl Desk {
     /// Handles an event, and returns the next action.
     pub fn handle(&mut self, event: Event) -> Next {
         match event {
-            Event::Key(key) => return self.key(key),
-            Event::Tested(tested, standing) => return self.tested(*tested, standing),
-            Event::CaughtUp(caught, standing) => self.caught_up(caught, standing),
+            Event::Key(key) => return self.handle_key(key),
+            Event::Tested(tested, status) => return self.handle_result(*tested, status),
+            Event::QueueProcessed(caught, status) => self.handle_queue_result(caught, status),
             Event::Printed(name, problem) => {
                 self.notice = Some(match problem {
                     None => format!("The label of {name} is printed."),
@@ -152,13 +152,13 @@ impl Desk {
 
     /// Returns the time since the beginning of the shift.
     #[must_use]
-    pub fn clock(&self) -> Duration {
+    pub fn shift_duration(&self) -> Duration {
         self.tally.began.map_or(Duration::ZERO, |began| self.now.since(began))
     }
 
     /// Returns the unit on display, if none is being tested.
     #[must_use]
-    pub fn shown(&self) -> Option<&Tested> {
+    pub fn displayed_unit(&self) -> Option<&TestedUnit> {
         match self.selected {
             Some(at) => self.earlier.get(at),
             None => self.last.as_ref().filter(|_| self.testing.is_none()),
@@ -166,12 +166,12 @@ impl Desk {
     }
 
     /// Records the visible part of the text about the unit.
-    pub fn viewed(&mut self, view: View) {
+    pub fn set_view(&mut self, view: View) {
         self.view = view;
-        self.scroll = self.scroll.min(view.last());
+        self.scroll = self.scroll.min(view.last_page_start());
     }
 
-    fn key(&mut self, key: Key) -> Next {
+    fn handle_key(&mut self, key: Key) -> Next {
         let asked = std::mem::take(&mut self.ending);
         self.line.changed = self.now;
         match key {
@@ -192,9 +192,9 @@ impl Desk {
             }
             Key::Older => {}
             Key::PageUp => self.scroll = self.scroll.saturating_sub(self.view.rows.max(1)),
-            Key::PageDown => self.scroll = (self.scroll + self.view.rows.max(1)).min(self.view.last()),
-            Key::Print => return self.print(),
-            Key::Stop => return self.end(asked),
+            Key::PageDown => self.scroll = (self.scroll + self.view.rows.max(1)).min(self.view.last_page_start()),
+            Key::Print => return self.print_label(),
+            Key::Stop => return self.request_end(asked),
             Key::Enter => {
                 let line = std::mem::take(&mut self.line);
                 match line.bytes.trim_ascii() {
@@ -204,16 +204,16 @@ impl Desk {
                     }
                     // An extra Enter neither requests the end nor cancels the question.
                     b"" => self.ending = asked,
-                    b"quit" => return self.end(asked),
-                    b"print" => return self.print(),
-                    scan => return self.scanned(scan.to_vec()),
+                    b"quit" => return self.request_end(asked),
+                    b"print" => return self.print_label(),
+                    scan => return self.handle_scan(scan.to_vec()),
                 }
             }
         }
         Next::Draw
     }
 
-    fn end(&mut self, asked: bool) -> Next {
+    fn request_end(&mut self, asked: bool) -> Next {
         self.line = Line::default();
         self.ending = true;
         if asked { Next::End } else { Next::Draw }
@@ -226,8 +226,8 @@ impl Desk {
         }
     }
 
-    fn print(&mut self) -> Next {
-        let Some(unit) = self.shown() else {
+    fn print_label(&mut self) -> Next {
+        let Some(unit) = self.displayed_unit() else {
             self.notice = Some("No label: there is no unit yet. Scan one.".to_owned());
             return Next::Draw;
         };
@@ -236,50 +236,50 @@ impl Desk {
         Next::Print(name, identity)
     }
 
-    fn scanned(&mut self, scan: Vec<u8>) -> Next {
+    fn handle_scan(&mut self, scan: Vec<u8>) -> Next {
         self.notice = None;
         if self.testing.is_none() {
-            return self.begin(scan);
+            return self.begin_test(scan);
         }
         if self.waiting.len() < MAX_WAITING {
             self.waiting.push_back(scan);
         } else {
-            let text = format!("Refused: {MAX_WAITING} scans wait. Scan {} again later.", name_of(&scan));
+            let text = format!("Refused: {MAX_WAITING} scans wait. Scan {} again later.", unit_name(&scan));
             self.notice = Some(text);
         }
         Next::Draw
     }
 
     /// Starts a test, and clears the last verdict, so that it is not taken for the new unit's.
-    fn begin(&mut self, scan: Vec<u8>) -> Next {
+    fn begin_test(&mut self, scan: Vec<u8>) -> Next {
         self.select(None);
         self.scroll = 0;
         if let Some(last) = self.last.take() {
             self.earlier.push_front(last);
             self.earlier.truncate(MAX_EARLIER);
         }
-        self.testing = Some((name_of(&scan), self.now));
+        self.testing = Some((unit_name(&scan), self.now));
         Next::Test(scan)
     }
 
-    fn tested(&mut self, tested: Tested, standing: Standing) -> Next {
-        self.take(standing);
+    fn handle_result(&mut self, tested: TestedUnit, status: StationStatus) -> Next {
+        self.set_status(status);
         self.testing = None;
         self.select(None);
         self.scroll = 0;
         self.last = Some(tested);
-        self.waiting.pop_front().map_or(Next::Draw, |scan| self.begin(scan))
+        self.waiting.pop_front().map_or(Next::Draw, |scan| self.begin_test(scan))
     }
 
-    fn caught_up(&mut self, caught: CaughtUp, standing: Standing) {
-        self.take(standing);
-        let judged = again_text(&caught.judged);
+    fn handle_queue_result(&mut self, caught: QueueResult, status: StationStatus) {
+        self.set_status(status);
+        let judged = late_answers_text(&caught.judged);
         let refused = caught.refused.first().map(|problem| {
             let more = caught.refused.len() - 1;
             let more = if more == 0 { String::new() } else { format!(" And {more} more.") };
             format!("The server refused a unit. {problem}{more}")
         });
-        caught.judged.into_iter().for_each(|unit| self.judged_again(unit));
+        caught.judged.into_iter().for_each(|unit| self.update_verdict(unit));
         let news: Vec<String> = judged.into_iter().chain(refused).collect();
         if !news.is_empty() {
             self.notice = Some(news.join(" "));
@@ -288,9 +288,9 @@ impl Desk {
 
     /// Updates the verdict wherever the unit is on display; a unit that is not, and did not pass, is
     /// added to the list.
-    fn judged_again(&mut self, unit: Tested) {
+    fn update_verdict(&mut self, unit: TestedUnit) {
         let known = self.last.iter_mut().chain(&mut self.earlier);
-        let same: Vec<&mut Tested> =
+        let same: Vec<&mut TestedUnit> =
             known.filter(|one| one.identity.is_some() && one.identity == unit.identity).collect();
         if same.is_empty() && unit.judged.verdict != Verdict::Pass {
             self.earlier.push_front(unit);
@@ -303,15 +303,15 @@ impl Desk {
         }
     }
 
-    fn take(&mut self, standing: Standing) {
-        self.tally = standing.tally;
-        self.server = standing.server;
+    fn set_status(&mut self, status: StationStatus) {
+        self.tally = status.tally;
+        self.server = status.server;
     }
 }
 
 impl View {
     /// Returns the first line of the last page.
-    const fn last(self) -> usize {
+    const fn last_page_start(self) -> usize {
         self.lines.saturating_sub(self.rows)
     }
 }
@@ -325,7 +325,7 @@ impl Line {
 
     /// Returns the end of the line, safe for a terminal.
     #[must_use]
-    pub fn shown(&self, most_bytes: usize) -> String {
+    pub fn visible_end(&self, most_bytes: usize) -> String {
         let from = self.bytes.len().saturating_sub(most_bytes);
         plain(&String::from_utf8_lossy(self.bytes.get(from..).unwrap_or_default()), most_bytes)
     }
@@ -346,31 +346,31 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::station::{Finding, Judged, Reason, fixture::gateway};
+    use crate::station::{Finding, Judgement, Reason, fixture::gateway};
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
-    fn desk() -> Desk {
-        Desk::new("day.jsonl", standing(Server::Unknown), NOW)
+    fn state() -> ScreenState {
+        ScreenState::new("day.jsonl", status(Server::Unknown), NOW)
     }
 
-    fn standing(server: Server) -> Standing {
-        Standing { tally: Tally::default(), server }
+    fn status(server: Server) -> StationStatus {
+        StationStatus { tally: Tally::default(), server }
     }
 
-    fn typed(desk: &mut Desk, text: &[u8]) -> Vec<Next> {
-        let keys = super::super::keys::Keyboard::default().keys(text);
-        let all = keys.into_iter().map(|key| desk.handle(Event::Key(key)));
+    fn type_text(state: &mut ScreenState, text: &[u8]) -> Vec<Next> {
+        let keys = super::super::keys::Keyboard::default().decode(text);
+        let all = keys.into_iter().map(|key| state.handle(Event::Key(key)));
         all.filter(|next| *next != Next::Draw).collect()
     }
 
-    fn tested(name: &str, findings: Vec<Finding>) -> Event {
-        Event::Tested(Box::new(unit(name, findings)), standing(Server::Reached))
+    fn test_result(name: &str, findings: Vec<Finding>) -> Event {
+        Event::Tested(Box::new(unit(name, findings)), status(Server::Reached))
     }
 
-    fn unit(name: &str, findings: Vec<Finding>) -> Tested {
+    fn unit(name: &str, findings: Vec<Finding>) -> TestedUnit {
         let identity = gateway(name).identity().ok();
-        Tested { name: name.to_owned(), judged: Judged::by(findings), identity }
+        TestedUnit { name: name.to_owned(), judged: Judgement::from_findings(findings), identity }
     }
 
     fn finding(verdict: Verdict) -> Finding {
@@ -383,62 +383,62 @@ mod tests {
 
     #[test]
     fn scans_are_tested_one_after_the_other_and_none_becomes_a_part_of_another() {
-        let mut desk = desk();
-        assert_eq!(typed(&mut desk, b"A\r\n\r\nB\rC\rhalf"), [test("A")]);
-        assert_eq!((desk.waiting.len(), desk.line.shown(9)), (2, "half".to_owned()));
-        assert_eq!(desk.handle(tested("A", vec![])), test("B"));
-        assert_eq!(desk.testing.as_ref().unwrap().0, "B");
-        assert!(desk.last.is_none(), "the verdict of A is not shown while B is tested");
-        assert_eq!((desk.earlier.len(), desk.earlier[0].name.as_str()), (1, "A"));
-        assert_eq!(desk.handle(tested("B", vec![])), test("C"));
-        assert_eq!(desk.handle(tested("C", vec![])), Next::Draw);
-        assert_eq!(desk.last.as_ref().unwrap().name, "C");
-        assert_eq!(typed(&mut desk, b" way \r"), [test("half way")]);
+        let mut state = state();
+        assert_eq!(type_text(&mut state, b"A\r\n\r\nB\rC\rhalf"), [test("A")]);
+        assert_eq!((state.waiting.len(), state.line.visible_end(9)), (2, "half".to_owned()));
+        assert_eq!(state.handle(test_result("A", vec![])), test("B"));
+        assert_eq!(state.testing.as_ref().unwrap().0, "B");
+        assert!(state.last.is_none(), "the verdict of A is not shown while B is tested");
+        assert_eq!((state.earlier.len(), state.earlier[0].name.as_str()), (1, "A"));
+        assert_eq!(state.handle(test_result("B", vec![])), test("C"));
+        assert_eq!(state.handle(test_result("C", vec![])), Next::Draw);
+        assert_eq!(state.last.as_ref().unwrap().name, "C");
+        assert_eq!(type_text(&mut state, b" way \r"), [test("half way")]);
     }
 
     #[test]
     fn a_scan_too_many_is_refused_in_words_and_the_others_stay() {
-        let mut desk = desk();
-        assert_eq!(typed(&mut desk, b"A\r"), [test("A")]);
+        let mut state = state();
+        assert_eq!(type_text(&mut state, b"A\r"), [test("A")]);
         for _ in 0..MAX_WAITING {
-            typed(&mut desk, b"B\r");
+            type_text(&mut state, b"B\r");
         }
-        assert_eq!(desk.notice, None);
-        typed(&mut desk, b"X\x1d\x9b9\r");
-        assert_eq!(desk.notice.as_deref(), Some("Refused: 8 scans wait. Scan X \u{fffd}9 again later."));
-        assert_eq!(desk.waiting.len(), MAX_WAITING);
+        assert_eq!(state.notice, None);
+        type_text(&mut state, b"X\x1d\x9b9\r");
+        assert_eq!(state.notice.as_deref(), Some("Refused: 8 scans wait. Scan X \u{fffd}9 again later."));
+        assert_eq!(state.waiting.len(), MAX_WAITING);
     }
 
     #[test]
     fn a_line_longer_than_any_label_is_refused_whole() {
-        let mut desk = desk();
+        let mut state = state();
         let long = [&[b'A'; MAX_SCAN_BYTES + 1], b"\r".as_slice()].concat();
-        assert_eq!(typed(&mut desk, &long), []);
-        assert!(desk.notice.as_ref().unwrap().starts_with("Refused: longer than any label."));
-        assert_eq!(typed(&mut desk, b"B\r"), [test("B")]);
-        assert_eq!(desk.notice, None);
+        assert_eq!(type_text(&mut state, &long), []);
+        assert!(state.notice.as_ref().unwrap().starts_with("Refused: longer than any label."));
+        assert_eq!(type_text(&mut state, b"B\r"), [test("B")]);
+        assert_eq!(state.notice, None);
     }
 
     #[test]
     fn a_line_that_nobody_finishes_is_no_beginning_of_the_next_scan() {
-        let mut desk = desk();
-        typed(&mut desk, b"half");
-        desk.handle(Event::Tick(NOW.after(Duration::from_secs(19))));
-        assert_eq!(desk.line.shown(9), "half");
-        desk.handle(Event::Tick(NOW.after(Duration::from_secs(20))));
-        assert!(desk.line.is_empty() && desk.notice.is_some());
-        assert_eq!(typed(&mut desk, b"B\r"), [test("B")]);
+        let mut state = state();
+        type_text(&mut state, b"half");
+        state.handle(Event::Tick(NOW.after(Duration::from_secs(19))));
+        assert_eq!(state.line.visible_end(9), "half");
+        state.handle(Event::Tick(NOW.after(Duration::from_secs(20))));
+        assert!(state.line.is_empty() && state.notice.is_some());
+        assert_eq!(type_text(&mut state, b"B\r"), [test("B")]);
     }
 
     #[test]
     fn what_is_typed_can_be_taken_back() {
-        let mut desk = desk();
-        typed(&mut desk, "aü\u{7f}\u{7f}b".as_bytes());
-        assert_eq!(desk.line.shown(9), "b");
-        typed(&mut desk, b"\x1b");
-        assert!(desk.line.is_empty());
-        typed(&mut desk, b"\x7f");
-        assert!(desk.line.is_empty());
+        let mut state = state();
+        type_text(&mut state, "aü\u{7f}\u{7f}b".as_bytes());
+        assert_eq!(state.line.visible_end(9), "b");
+        type_text(&mut state, b"\x1b");
+        assert!(state.line.is_empty());
+        type_text(&mut state, b"\x7f");
+        assert!(state.line.is_empty());
     }
 
     #[test]
@@ -452,20 +452,20 @@ mod tests {
             (b"\x03\x1b\x03", false),
             (b"\x03A\r\x03", false),
         ] {
-            let mut desk = desk();
-            let ended = typed(&mut desk, keys).contains(&Next::End);
+            let mut state = state();
+            let ended = type_text(&mut state, keys).contains(&Next::End);
             assert_eq!(ended, ends, "{keys:?}");
         }
     }
 
     #[test]
     fn units_that_were_tested_before_are_looked_at_until_the_next_scan() {
-        let mut desk = desk();
+        let mut state = state();
         for name in ["A1", "B1", "C1"] {
-            typed(&mut desk, format!("{name}\r").as_bytes());
-            desk.handle(tested(name, vec![]));
+            type_text(&mut state, format!("{name}\r").as_bytes());
+            state.handle(test_result(name, vec![]));
         }
-        let shows = |desk: &Desk| desk.shown().map(|unit| unit.name.clone()).unwrap_or_default();
+        let shows = |state: &ScreenState| state.displayed_unit().map(|unit| unit.name.clone()).unwrap_or_default();
         for (keys, unit) in [
             (b"".as_slice(), "C1"),
             (b"\x1b[B", "B1"),
@@ -474,61 +474,61 @@ mod tests {
             (b"\x1b[A\x1b[A", "C1"),
             (b"\x1b[B\x1b", "C1"),
         ] {
-            typed(&mut desk, keys);
-            assert_eq!(shows(&desk), unit, "{keys:?}");
+            type_text(&mut state, keys);
+            assert_eq!(shows(&state), unit, "{keys:?}");
         }
-        typed(&mut desk, b"\x1b[Bx\x1b");
-        assert_eq!(shows(&desk), "B1", "the first Escape clears the line");
-        typed(&mut desk, b"D1\r\x1b[B");
-        assert!(desk.shown().is_none(), "while a unit is tested, no verdict is shown");
-        desk.handle(tested("D1", vec![]));
-        assert_eq!(shows(&desk), "D1");
+        type_text(&mut state, b"\x1b[Bx\x1b");
+        assert_eq!(shows(&state), "B1", "the first Escape clears the line");
+        type_text(&mut state, b"D1\r\x1b[B");
+        assert!(state.displayed_unit().is_none(), "while a unit is tested, no verdict is shown");
+        state.handle(test_result("D1", vec![]));
+        assert_eq!(shows(&state), "D1");
     }
 
     #[test]
     fn the_label_of_the_unit_that_is_shown_is_printed() {
-        let mut desk = desk();
-        assert_eq!(typed(&mut desk, b"\x1bOQ"), []);
-        assert!(desk.notice.as_ref().unwrap().starts_with("No label: there is no unit yet"));
+        let mut state = state();
+        assert_eq!(type_text(&mut state, b"\x1bOQ"), []);
+        assert!(state.notice.as_ref().unwrap().starts_with("No label: there is no unit yet"));
         for name in ["A1", "B1"] {
-            typed(&mut desk, format!("{name}\r").as_bytes());
-            desk.handle(tested(name, vec![]));
+            type_text(&mut state, format!("{name}\r").as_bytes());
+            state.handle(test_result(name, vec![]));
         }
         let label = |name: &str| Next::Print(name.to_owned(), gateway(name).identity().ok().map(Box::new));
-        assert_eq!(typed(&mut desk, b"\x1bOQ"), [label("B1")]);
-        assert_eq!(typed(&mut desk, b"\x1b[Bprint\r"), [label("A1")]);
-        desk.handle(Event::Printed("A1".to_owned(), None));
-        assert_eq!(desk.notice.as_deref(), Some("The label of A1 is printed."));
-        desk.handle(Event::Printed("A1".to_owned(), Some("out of\u{1b}paper".to_owned())));
-        assert_eq!(desk.notice.as_deref(), Some("No label of A1: out of paper."));
+        assert_eq!(type_text(&mut state, b"\x1bOQ"), [label("B1")]);
+        assert_eq!(type_text(&mut state, b"\x1b[Bprint\r"), [label("A1")]);
+        state.handle(Event::Printed("A1".to_owned(), None));
+        assert_eq!(state.notice.as_deref(), Some("The label of A1 is printed."));
+        state.handle(Event::Printed("A1".to_owned(), Some("out of\u{1b}paper".to_owned())));
+        assert_eq!(state.notice.as_deref(), Some("No label of A1: out of paper."));
     }
 
     #[test]
     fn a_long_text_is_gone_through_page_by_page_and_never_past_its_end() {
-        let mut desk = desk();
-        desk.handle(tested("A1", vec![]));
-        desk.viewed(View { rows: 4, lines: 10 });
+        let mut state = state();
+        state.handle(test_result("A1", vec![]));
+        state.set_view(View { rows: 4, lines: 10 });
         for (keys, scroll) in
             [(b"\x1b[6~".as_slice(), 4), (b"\x1b[6~\x1b[6~", 6), (b"\x1b[5~", 2), (b"\x1b[5~", 0)]
         {
-            typed(&mut desk, keys);
-            assert_eq!(desk.scroll, scroll, "{keys:?}");
+            type_text(&mut state, keys);
+            assert_eq!(state.scroll, scroll, "{keys:?}");
         }
-        typed(&mut desk, b"\x1b[6~\x1b[6~");
-        desk.viewed(View { rows: 9, lines: 10 });
-        assert_eq!(desk.scroll, 1, "the window grew");
-        typed(&mut desk, b"B1\r");
-        assert_eq!(desk.scroll, 0);
+        type_text(&mut state, b"\x1b[6~\x1b[6~");
+        state.set_view(View { rows: 9, lines: 10 });
+        assert_eq!(state.scroll, 1, "the window grew");
+        type_text(&mut state, b"B1\r");
+        assert_eq!(state.scroll, 0);
     }
 
     #[test]
     fn what_the_server_says_when_it_is_back_is_the_verdict_wherever_the_unit_is_shown() {
-        let mut desk = desk();
-        let away =
+        let mut state = state();
+        let server_away =
             || vec![Finding::new(Reason::ServerUnavailable, Verdict::CouldNotCheck, "No network.", "Wait.")];
         for name in ["A1", "B1"] {
-            typed(&mut desk, format!("{name}\r").as_bytes());
-            desk.handle(tested(name, away()));
+            type_text(&mut state, format!("{name}\r").as_bytes());
+            state.handle(test_result(name, server_away()));
         }
         let judged = vec![
             unit("A1", vec![finding(Verdict::Fail)]),
@@ -537,18 +537,18 @@ mod tests {
             unit("D1", vec![]),
         ];
         let refused = vec!["Its key is another.".to_owned(), "b".to_owned()];
-        desk.handle(Event::CaughtUp(CaughtUp { judged, refused }, standing(Server::Reached)));
-        assert_eq!(desk.shown().map(|unit| unit.judged.verdict), Some(Verdict::Pass));
-        let listed: Vec<_> = desk.earlier.iter().map(|one| (one.name.as_str(), one.judged.verdict)).collect();
+        state.handle(Event::QueueProcessed(QueueResult { judged, refused }, status(Server::Reached)));
+        assert_eq!(state.displayed_unit().map(|unit| unit.judged.verdict), Some(Verdict::Pass));
+        let listed: Vec<_> = state.earlier.iter().map(|one| (one.name.as_str(), one.judged.verdict)).collect();
         assert_eq!(listed, [("C1", Verdict::NeedsAttention), ("A1", Verdict::Fail)]);
         assert_eq!(
-            desk.notice.as_deref(),
+            state.notice.as_deref(),
             Some(
                 "The server was asked again about 4 units: 2 pass, 1 needs attention, 1 fail (A1, C1). The \
                  server refused a unit. Its key is another. And 1 more."
             )
         );
-        desk.handle(Event::CaughtUp(CaughtUp::default(), standing(Server::Reached)));
-        assert!(desk.notice.is_some(), "nothing new takes no notice away");
+        state.handle(Event::QueueProcessed(QueueResult::default(), status(Server::Reached)));
+        assert!(state.notice.is_some(), "nothing new takes no notice away");
     }
 }
