@@ -108,7 +108,7 @@ pub(super) fn status(from: &StartingPoint, json: bool) -> io::Result<Exit> {
     let status = Status {
         phase: ledger.as_ref().map_or(unreadable, |ledger| ledger.phase.name()).to_owned(),
         ledger,
-        refused: report::io::enrolled(layout).ok().flatten().and_then(|enrolled| enrolled.refused),
+        refused: report::io::read_enrolled(layout).ok().flatten().and_then(|enrolled| enrolled.refused),
         told: told(from, layout),
         installer: last_said(&layout.status()),
         network: last_said(&layout.network_status()),

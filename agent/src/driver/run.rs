@@ -41,16 +41,16 @@ pub(crate) async fn run(session: &mut Session, once: bool) -> Result<Exit, Exit>
     session.console.done("identity");
     let mut when = When::AtOnce;
     loop {
-        match turn(session, &identity, when).await {
+        match take_turn(session, &identity, when).await {
             Ok(Turn::Again) => when = When::Due,
             Ok(Turn::Rest { exit, .. }) if once => return Ok(exit),
             Ok(Turn::Rest { exit, .. }) if session.tries.are_used_up() => return Err(exit),
             Ok(Turn::Rest { pause, .. }) => {
                 when = When::Due;
                 session.tries.succeed();
-                session.rest(pause.min(LONGEST_REST)).await;
+                session.sleep(pause.min(LONGEST_REST)).await;
             }
-            Err(failure) => session.again(&failure, Some(&identity)).await?,
+            Err(failure) => session.wait_for_retry(&failure, Some(&identity)).await?,
         }
     }
 }
@@ -63,8 +63,8 @@ enum Turn {
 }
 
 /// Performs one turn: install a pending grant, or enroll, and report.
-async fn turn(session: &mut Session, identity: &HardwareIdentity, when: When) -> Result<Turn, Failure> {
-    session.own_key(identity)?;
+async fn take_turn(session: &mut Session, identity: &HardwareIdentity, when: When) -> Result<Turn, Failure> {
+    session.bind_key(identity)?;
     let (applied, ledger) = {
         let mut applier = Applier::begin(session, Some(identity), || {})?;
         (applier.apply_grant(), applier.ledger().clone())
@@ -92,7 +92,7 @@ async fn turn(session: &mut Session, identity: &HardwareIdentity, when: When) ->
         RoundEnd::Granted => Ok(Turn::Again),
         RoundEnd::Rest(pause) => {
             session.console.done("report");
-            say_result(session, &ledger)?;
+            print_result(session, &ledger)?;
             Ok(Turn::Rest { pause, exit })
         }
         RoundEnd::NotEnrolled => Ok(Turn::Rest { pause: LONGEST_REST, exit: Exit::Administrator }),
@@ -118,8 +118,8 @@ fn note_refusal(session: &mut Session, applied: &Result<Applied, Failure>, ledge
 }
 
 /// Leaves the final status of this device on the console.
-fn say_result(session: &mut Session, ledger: &Ledger) -> Result<(), Failure> {
-    match (&ledger.phase, report::io::outcome(&session.layout)?) {
+fn print_result(session: &mut Session, ledger: &Ledger) -> Result<(), Failure> {
+    match (&ledger.phase, report::io::read_outcome(&session.layout)?) {
         (Phase::Managed { enrollment, .. }, _) => session.console.say(Situation::Managed {
             device: enrollment.device,
             generation: enrollment.generation,

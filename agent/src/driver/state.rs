@@ -82,7 +82,7 @@ impl NetworkState {
         context: &BootContext,
     ) -> Result<(Self, Option<Enrolled>), Failure> {
         let layout = &context.layout;
-        let enrolled = report::io::enrolled(layout)?;
+        let enrolled = report::io::read_enrolled(layout)?;
         let certificate_is_valid = match &enrolled {
             Some(enrolled) => {
                 let key = handshake::key_file::device_key(layout, &session.entropy)?;

@@ -78,12 +78,12 @@ impl CertificateChain {
 
     /// Whether less than a third of its lifetime is left.
     #[must_use]
-    pub fn wants_renewal(&self, now: Timestamp) -> bool {
+    pub fn needs_renewal(&self, now: Timestamp) -> bool {
         let life = self.not_after.since(self.not_before);
         self.not_after.since(now) < life / 3
     }
 
-    pub(super) fn for_tls(&self) -> Vec<CertificateDer<'static>> {
+    pub(super) fn tls_chain(&self) -> Vec<CertificateDer<'static>> {
         self.chain.iter().map(|certificate| CertificateDer::from(certificate.0.clone())).collect()
     }
 }
@@ -148,7 +148,7 @@ pub(crate) mod tests {
             [(0, false, true), (59, false, true), (61, true, true), (90, true, false)]
         {
             let now = FROM.after(days * day);
-            assert_eq!((chain.wants_renewal(now), chain.is_valid(now)), (renews, valid), "day {days}");
+            assert_eq!((chain.needs_renewal(now), chain.is_valid(now)), (renews, valid), "day {days}");
         }
     }
 }

@@ -61,7 +61,7 @@ pub async fn enroll(
         }
         _ => None,
     };
-    let (prove, next) = prove.signed(signature, evidence).map_err(unsendable)?;
+    let (prove, next) = prove.into_message(signature, evidence).map_err(unsendable)?;
     let grant = client.post(server.at(PROVE_PATH), prove, MAX_GRANT_BYTES).await?;
     Ok(next.handle(&grant)?)
 }

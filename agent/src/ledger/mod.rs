@@ -165,16 +165,16 @@ impl Ledger {
     /// Returns the ledger of a new device.
     #[must_use]
     pub const fn new() -> Self {
-        Self::unenrolled(Cause::New, None)
+        Self::with_cause(Cause::New, None)
     }
 
     /// Returns the ledger that replaces a damaged one: above the stored floor, if there is one.
     #[must_use]
     pub const fn after_damage(floor: Option<Floor>) -> Self {
-        Self::unenrolled(Cause::LedgerDamaged, floor)
+        Self::with_cause(Cause::LedgerDamaged, floor)
     }
 
-    const fn unenrolled(cause: Cause, floor: Option<Floor>) -> Self {
+    const fn with_cause(cause: Cause, floor: Option<Floor>) -> Self {
         let verified_time = match &floor {
             Some(floor) => Some(floor.verified_time),
             None => None,

@@ -68,7 +68,7 @@ impl Ledger {
                 | Phase::RolledBack { .. },
                 Event::Accepted { enrollment, version, grant, issued_at },
             ) => {
-                let floor = Floor::raised(self.floor, enrollment.device, enrollment.generation, issued_at);
+                let floor = Floor::raise(self.floor, enrollment.device, enrollment.generation, issued_at);
                 let phase = Phase::Installing { enrollment, version, grant, installed: before };
                 (phase, Some(floor), None)
             }

@@ -39,13 +39,13 @@ pub fn check_in(standing: &Standing<'_>, nonce: Nonce, now: Timestamp) -> CheckI
         healthy: standing.healthy,
         nonce,
         root_version: standing.root_version,
-        renew_certificate: standing.certificate.wants_renewal(now),
+        renew_certificate: standing.certificate.needs_renewal(now),
     }
 }
 
 /// The device's reaction to the news, apart from storing owner and time of the next check-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WhatNext {
+pub enum NextAction {
     /// Do nothing until the next check-in.
     Rest,
     /// Enroll again, from the first message on.
@@ -56,13 +56,13 @@ pub enum WhatNext {
 
 /// Decides on the news. A request to enroll again comes first: it brings its own payload.
 #[must_use]
-pub fn what_next(news: &News, enrolled: &Enrolled) -> WhatNext {
+pub fn next_action(news: &News, enrolled: &Enrolled) -> NextAction {
     if news.commands.contains(&Command::ReEnroll) {
-        return WhatNext::EnrollAgain;
+        return NextAction::EnrollAgain;
     }
     match &news.payload {
-        None => WhatNext::Rest,
-        Some(payload) => WhatNext::Install(Box::new(Grant {
+        None => NextAction::Rest,
+        Some(payload) => NextAction::Install(Box::new(Grant {
             device_id: enrolled.device_id,
             generation: enrolled.generation,
             certificate_chain: enrolled.certificate_chain.clone(),
@@ -90,7 +90,7 @@ mod tests {
 
     fn enrolled() -> Enrolled {
         let grant = include_str!("../../../common/tests/golden/v1/grant.json");
-        Enrolled::by(&serde_json::from_str(grant).unwrap(), NOW)
+        Enrolled::from_grant(&serde_json::from_str(grant).unwrap(), NOW)
     }
 
     fn news() -> News {
@@ -100,15 +100,15 @@ mod tests {
     #[test]
     fn enrolling_again_comes_before_a_payload() {
         let mut news = news();
-        assert_eq!(what_next(&news, &enrolled()), WhatNext::EnrollAgain);
+        assert_eq!(next_action(&news, &enrolled()), NextAction::EnrollAgain);
         news.commands = vec![Command::Unknown];
-        let WhatNext::Install(grant) = what_next(&news, &enrolled()) else {
+        let NextAction::Install(grant) = next_action(&news, &enrolled()) else {
             panic!("there is a payload");
         };
         assert_eq!((grant.device_id, grant.generation), (enrolled().device_id, enrolled().generation));
         assert_eq!(Some(grant.payload), news.payload);
         news.payload = None;
-        assert_eq!(what_next(&news, &enrolled()), WhatNext::Rest);
+        assert_eq!(next_action(&news, &enrolled()), NextAction::Rest);
     }
 
     #[test]

@@ -838,7 +838,7 @@ async fn a_device_that_waits_for_a_token_goes_on_when_a_medium_with_one_is_plugg
         assert!(!world.layout.grant().exists() && world.ledger_bytes().is_none());
         world.plug_in("sdb1", &json!({"token": "ppt_1"}));
     };
-    let (ended, ()) = tokio::join!(round::until_granted(&mut session, &identity), somebody);
+    let (ended, ()) = tokio::join!(round::retry_until_granted(&mut session, &identity), somebody);
     assert_eq!(ended, Ok(()));
     let said = world.paper.text();
     assert!(said.contains("Found a pre-provisioning token on the removable medium sdb1."), "{said}");
