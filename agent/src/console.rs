@@ -241,7 +241,7 @@ fn to_read_out(identity: &HardwareIdentity) -> Option<String> {
 }
 
 fn rolled_back(detail: &str) -> &'static str {
-    if install::was_taken_back(detail) {
+    if install::is_rolled_back(detail) {
         "The installation did not succeed; the device is as it was. Its administrator has been told."
     } else {
         "The installation did not succeed, and not everything could be taken back. Its administrator has been told."

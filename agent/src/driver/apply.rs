@@ -214,7 +214,7 @@ impl<'a> Applier<'a> {
                 // Either the installation ended before the ledger could record it, or it never began. In
                 // the second case, the grant is dealt with again.
                 let state = self.layout.state();
-                let installed = install::installed(&state)?;
+                let installed = install::installed_payload(&state)?;
                 if installed.is_some_and(|installed| installed.version == version) {
                     let outcome = InstallOutcome::Managed { version };
                     self.conclude(&enrollment, version, grant, outcome)?;
@@ -280,7 +280,7 @@ impl<'a> Applier<'a> {
         match outcome {
             InstallOutcome::Managed { version } => {
                 let state = self.layout.state();
-                let installed = install::installed(&state)?;
+                let installed = install::installed_payload(&state)?;
                 let installed =
                     installed.ok_or(DeviceFault::Damaged { what: "the record of what is installed" })?;
                 self.record_progress(Progress::BootstrapComplete, None);

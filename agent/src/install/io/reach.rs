@@ -49,7 +49,7 @@ impl OwnPlaces {
     /// Refuses a path inside one of them.
     pub(crate) fn check(&self, path: &SafePath) -> Result<(), TargetError> {
         let is_own = self.0.iter().any(|place| Path::new(path.as_str()).starts_with(place));
-        if is_own { Err(reserved(path, "Unbox")) } else { Ok(()) }
+        if is_own { Err(reserved_error(path, "Unbox")) } else { Ok(()) }
     }
 }
 
@@ -157,11 +157,11 @@ pub(crate) fn place_of(root: &Root, own: &OwnPlaces, path: &SafePath) -> Result<
         return Err(InstallError::Path(FilesError::Blocked { path: path.below(root.path()), why }));
     }
     match protected::reach_of_path(real.as_str()) {
-        Reach::Never(holder) => Err(InstallError::Target(reserved(&real, holder))),
+        Reach::Never(holder) => Err(InstallError::Target(reserved_error(&real, holder))),
         Reach::Open | Reach::Privileged(_) => Ok(real),
     }
 }
 
-fn reserved(path: &SafePath, holder: &'static str) -> TargetError {
+fn reserved_error(path: &SafePath, holder: &'static str) -> TargetError {
     TargetError::Reserved { what: path.to_string(), holder }
 }
