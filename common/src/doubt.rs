@@ -73,7 +73,7 @@ impl Doubt {
 /// Finds everything that is odd about a set, given what makers certify, and the day of manufacture if it is
 /// known.
 #[must_use]
-pub fn doubts(set: &IdentifierSet, models: &Models, manufactured: Option<Date>) -> Vec<Doubt> {
+pub fn find_doubts(set: &IdentifierSet, models: &Models, manufactured: Option<Date>) -> Vec<Doubt> {
     let of = |kind| {
         let first = set.members().iter().find(|one| one.kind() == kind);
         first.map(Identifier::value).unwrap_or_default()
@@ -113,7 +113,7 @@ mod tests {
     fn checks_made(of: &[(IdentifierKind, &str)], made: Option<&str>) -> Vec<(&'static str, bool)> {
         let made = made.map(|day| day.parse().unwrap());
         let members = of.iter().map(|(kind, value)| Identifier::parse(*kind, value).unwrap());
-        let found = doubts(&IdentifierSet::new(members).unwrap(), Models::built_in(), made);
+        let found = find_doubts(&IdentifierSet::new(members).unwrap(), Models::built_in(), made);
         for doubt in &found {
             assert!(doubt.to_string().ends_with('.') && doubt.advice().ends_with('.'), "{doubt}");
         }

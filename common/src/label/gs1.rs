@@ -30,7 +30,7 @@ pub(super) fn read(text: &str) -> Option<Vec<Field>> {
 
 /// Reads a text that may be an element string, from a scanner that does not name the kind of code: only
 /// one that begins with a GTIN is believed.
-pub(super) fn read_unsaid(text: &str) -> Option<Vec<Field>> {
+pub(super) fn read_unmarked(text: &str) -> Option<Vec<Field>> {
     if text.trim_start_matches(GS).starts_with("01") { read(text) } else { None }
 }
 

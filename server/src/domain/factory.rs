@@ -88,7 +88,7 @@ impl FactoryRecord {
         for kind in [IdentifierKind::DeviceKey, IdentifierKind::TpmKey] {
             let kept = self.identity.observed().iter().find(|one| one.identifier.kind() == kind);
             if let Some(kept) = kept.filter(|_| shown.of_kind(kind).next().is_none())
-                && let Ok(with_key) = identity.with(kept.identifier.clone(), kept.source)
+                && let Ok(with_key) = identity.with_identifier(kept.identifier.clone(), kept.source)
             {
                 identity = with_key;
             }

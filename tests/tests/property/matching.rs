@@ -136,7 +136,7 @@ proptest! {
         let mut richer = identity.clone();
         for identifier in more {
             // A second serial number is another device's.
-            richer = richer.with(identifier, Source::Smbios).unwrap_or(richer);
+            richer = richer.with_identifier(identifier, Source::Smbios).unwrap_or(richer);
         }
         let matched = |identity: &HardwareIdentity| !matches!(match_claims(identity, &claims), Match::None { .. });
         prop_assert!(!matched(&identity) || matched(&richer));

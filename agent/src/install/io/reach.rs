@@ -154,7 +154,7 @@ pub(crate) fn place_of(root: &Root, own: &OwnPlaces, path: &SafePath) -> Result<
     if protected::is_unit_file(real.as_str()) && !protected::is_unit_file(path.as_str()) {
         // Unit files in a package were searched by the names that they have there.
         let why = "a link on this device makes it a unit file, and it was not searched as one";
-        return Err(InstallError::Path(FilesError::Blocked { path: path.below(root.path()), why }));
+        return Err(InstallError::Path(FilesError::Blocked { path: path.to_path(root.path()), why }));
     }
     match protected::reach_of_path(real.as_str()) {
         Reach::Never(holder) => Err(InstallError::Target(reserved_error(&real, holder))),

@@ -39,7 +39,7 @@ impl Needs {
         for change in plan.changes() {
             match (&change.resource, &change.after) {
                 (Resource::Path(path), State::File { size, .. }) => {
-                    needs.0.push((path.below(root), *size));
+                    needs.0.push((path.to_path(root), *size));
                 }
                 _ if change.phase() == Phase::Unpack => {
                     needs.0.push((root.join(DPC_DIRECTORY.trim_start_matches('/')), tree_bytes));

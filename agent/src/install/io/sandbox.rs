@@ -119,7 +119,7 @@ impl Sandbox {
 
     /// Returns the real path of a program in the sandbox, if no link leads out of it.
     fn resolve_program(&self, program: &SafePath) -> Result<PathBuf, SystemError> {
-        let path = program.below(self.root.path());
+        let path = program.to_path(self.root.path());
         let failed = |source| FilesError::Read { path: path.clone(), source };
         let real = path.canonicalize().map_err(failed)?;
         let root = self.root.path().canonicalize().map_err(failed)?;
