@@ -377,7 +377,7 @@ mod tests {
     #[tokio::test]
     async fn an_alert_before_tls_is_done_is_no_verdict_on_the_certificate() {
         let key = DeviceKey::generate(&Entropy::system()).unwrap();
-        let own = [certificate_of(&key, CERTIFIED_FROM, NOW.after(Duration::from_hours(1)))];
+        let own = [certificate_of(&key, CERTIFIED_FROM, NOW.plus(Duration::from_hours(1)))];
         let chain = CertificateChain::parse(&own, key.public()).unwrap();
         // unknown_ca, certificate_expired, access_denied: anybody on the path could send them.
         for alert in [

@@ -146,7 +146,7 @@ mod tests {
             let layout = Layout::new(root.path());
             let entropy = Entropy::system();
             let key = device_key(&layout, &entropy).unwrap();
-            let issued = certificate(&key, CERTIFIED_FROM, NOW.after(Duration::from_hours(1)));
+            let issued = certificate(&key, CERTIFIED_FROM, NOW.plus(Duration::from_hours(1)));
             let server = honest(move |_| issued.clone());
             let context = server.context(layout);
             let client = TestServer::client(&context, NOW);

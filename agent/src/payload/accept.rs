@@ -227,7 +227,7 @@ pub(crate) mod tests {
         let year = std::time::Duration::from_hours(365 * 24);
         for (years, expected) in [(0, None), (3, None), (9, None), (11, Some("clock_skew"))] {
             let mut signed = payload(50, &[]);
-            signed.issued_at = clock::built().after(year * years);
+            signed.issued_at = clock::built().plus(year * years);
             let judged = accept(&grant(&signed, 1), &trust(), &Ledger::new(), requester(), NOW);
             let refused = judged.map_err(|rejected| crate::failure::Failure::from(rejected).kind()).err();
             assert_eq!(refused, expected, "{years} years after the build");

@@ -117,7 +117,7 @@ mod tests {
         let ledger = Ledger::parse(ledger).unwrap();
         let key = DeviceKey::generate(&Entropy::system()).unwrap();
         let day = Duration::from_hours(24);
-        let chain = [certificate_of(&key, NOW, NOW.after(90 * day))];
+        let chain = [certificate_of(&key, NOW, NOW.plus(90 * day))];
         let certificate = CertificateChain::parse(&chain, key.public()).unwrap();
         let standing = Standing {
             enrolled: &enrolled(),
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(message.failed_version, Some(1_795_219_200_001));
         assert_eq!(message.installed.unwrap().version, 1_795_219_200_000);
         assert!(!message.renew_certificate);
-        assert!(check_in(&standing, nonce, NOW.after(70 * day)).renew_certificate);
+        assert!(check_in(&standing, nonce, NOW.plus(70 * day)).renew_certificate);
         for (agent_version, expected) in [(AGENT_VERSION, 1_795_219_200_002), ("0.0.9", 1_795_219_200_001)] {
             let refused = Refused {
                 generation: enrolled().generation,

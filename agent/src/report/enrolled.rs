@@ -67,11 +67,11 @@ impl Enrolled {
     pub fn check_in_delay(&self, now: Timestamp, jitter: u8, is_managed: bool) -> Duration {
         let longest = if is_managed { LONGEST_CHECK_IN } else { LONGEST_UNMANAGED };
         let after = Duration::from_secs(self.check_in_after_s.into()).clamp(SHORTEST_CHECK_IN, longest);
-        let due = self.heard_at.after(after + after / 10 * u32::from(jitter) / 256);
-        if now.after(CLOCK_TOLERANCE) < self.heard_at {
+        let due = self.heard_at.plus(after + after / 10 * u32::from(jitter) / 256);
+        if now.plus(CLOCK_TOLERANCE) < self.heard_at {
             return Duration::ZERO;
         }
-        due.since(now)
+        due.duration_since(now)
     }
 
     /// Returns the number for [`Self::check_in_delay`], constant for one device.
@@ -95,14 +95,14 @@ mod tests {
         let minutes = |count| Duration::from_mins(count);
         for (after_s, now, jitter, expected) in [
             (3600, heard, 0, minutes(60)),
-            (3600, heard.after(minutes(59)), 0, minutes(1)),
-            (3600, heard.after(minutes(61)), 0, Duration::ZERO),
-            (3600, heard.after(minutes(61)), 128, minutes(2)),
+            (3600, heard.plus(minutes(59)), 0, minutes(1)),
+            (3600, heard.plus(minutes(61)), 0, Duration::ZERO),
+            (3600, heard.plus(minutes(61)), 128, minutes(2)),
             (0, heard, 0, SHORTEST_CHECK_IN),
             (u32::MAX, heard, 0, LONGEST_CHECK_IN),
             // The clock was set back, by a little and by a lot.
-            (3600, heard.before(minutes(1)), 0, minutes(61)),
-            (3600, heard.before(minutes(10)), 0, Duration::ZERO),
+            (3600, heard.minus(minutes(1)), 0, minutes(61)),
+            (3600, heard.minus(minutes(10)), 0, Duration::ZERO),
         ] {
             enrolled.check_in_after_s = after_s;
             assert_eq!(enrolled.check_in_delay(now, jitter, true), expected, "{after_s} s, {now}, {jitter}");

@@ -188,9 +188,9 @@ impl Scene {
 
     fn grant(&self, nonce: Nonce) -> Value {
         let key = &self.hello.as_ref().unwrap().device_key;
-        let now = clock::system().max(clock::built()).after(self.ahead);
+        let now = clock::system().max(clock::built()).plus(self.ahead);
         let certificate =
-            certificate_of_spki(key, now.before(Duration::from_hours(1)), now.after(self.certified_for));
+            certificate_of_spki(key, now.minus(Duration::from_hours(1)), now.plus(self.certified_for));
         let mut grant = fixtures::grant(&self.payload(nonce), self.signer);
         grant.roots = (2..=self.roots).map(signed_root).collect();
         grant.certificate_chain = vec![certificate];
@@ -209,7 +209,7 @@ impl Scene {
             device: DeviceId::new(self.device).unwrap(),
             generation: Generation(self.generation),
             key_digest: self.hello.as_ref().unwrap().device_key.digest(),
-            issued_at: clock::system().after(self.ahead),
+            issued_at: clock::system().plus(self.ahead),
             nonce,
             ..payload
         }
@@ -237,7 +237,7 @@ impl Waits for Jumping {
     }
 
     fn system(&self) -> Timestamp {
-        clock::system().after(self.monotonic())
+        clock::system().plus(self.monotonic())
     }
 
     fn wait(&self, pause: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -601,8 +601,8 @@ async fn a_certificate_is_renewed_and_one_that_ran_out_enrolls_again() {
     let path = world.layout.enrollment();
     let mut enrolled: Value = serde_json::from_slice(&files::read(&path, 1 << 20).unwrap().unwrap()).unwrap();
     let key = world.scene().hellos[0].device_key.clone();
-    let long_ago = clock::built().before(Duration::from_hours(48));
-    let expired = certificate_of_spki(&key, long_ago, long_ago.after(Duration::from_hours(24)));
+    let long_ago = clock::built().minus(Duration::from_hours(48));
+    let expired = certificate_of_spki(&key, long_ago, long_ago.plus(Duration::from_hours(24)));
     enrolled["certificate_chain"] = json!([expired]);
     files::replace(&path, enrolled.to_string().as_bytes(), 0o600).unwrap();
     assert_eq!(world.run().await, Exit::Done);

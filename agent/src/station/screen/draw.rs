@@ -96,7 +96,7 @@ fn stage(desk: &Desk, look: Look, full: bool, mut rest: Rows<'_>) -> View {
             (verdict.words(), named(unit) + earlier, colours(verdict, look))
         }
         (None, Some((name, since))) => {
-            let seconds = desk.now.since(*since).as_secs();
+            let seconds = desk.now.duration_since(*since).as_secs();
             let for_long = if seconds > 1 { format!("  {seconds} s") } else { String::new() };
             ("TESTING", format!("{name}{for_long}"), Style::new())
         }
@@ -208,7 +208,7 @@ fn server(desk: &Desk) -> String {
         Server::Unasked | Server::Unknown => format!("Server: not asked yet, {waiting}."),
         Server::Reached => format!("Server: online, {waiting}."),
         Server::Away { since, reason } => {
-            let away = clock(desk.now.since(*since));
+            let away = clock(desk.now.duration_since(*since));
             format!("Server: OFFLINE for {away}, {waiting}. {reason}")
         }
     }
@@ -266,7 +266,7 @@ mod tests {
         let counts = [(Verdict::Pass, 1200), (Verdict::Fail, 12), (Verdict::NeedsAttention, 3)].into();
         let tally = Tally { counts, duplicates: 1, pending: 2, began: Some(NOW) };
         let standing = Standing { tally, server: Server::Reached };
-        Desk::new("day.jsonl", standing, NOW.after(Duration::from_secs(3723)))
+        Desk::new("day.jsonl", standing, NOW.plus(Duration::from_secs(3723)))
     }
 
     fn typed(desk: &mut Desk, text: &str) {
