@@ -93,7 +93,7 @@ pub fn find_doubts(set: &IdentifierSet, models: &Models, manufactured: Option<Da
     if serial.is_empty() {
         return Vec::new();
     }
-    let is_whole = || models.find(of(IdentifierKind::Model)).is_some_and(Model::serial_is_whole_string);
+    let is_whole = || models.find(of(IdentifierKind::Model)).is_some_and(Model::has_whole_string_serial);
     let tag = of(IdentifierKind::ServiceTag);
     let two_tags = !tag.is_empty() && tag != serial && fold_manufacturer(maker) == "dell";
     let doubt = serial_doubt(maker, serial).filter(|_| !is_whole()).map(Doubt::Serial);

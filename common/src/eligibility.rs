@@ -347,7 +347,7 @@ fn judge_certified_id(model: &Model, unit: &Unit<'_>, serial: Option<&str>) -> J
     let form = model.certified_id;
     let given = unit.certified_device_id.trim();
     let made = match form {
-        _ if model.serial_is_whole_string() => serial.map(str::to_owned),
+        _ if model.has_whole_string_serial() => serial.map(str::to_owned),
         CertifiedId::Serial | CertifiedId::DellServiceTag => serial.map(str::to_owned),
         CertifiedId::LenovoMtmSerial => serial
             .and_then(|serial| MachineString::new(unit.machine_type_model.trim(), serial).ok())
@@ -373,7 +373,7 @@ fn broken_rule(model: &Model, unit: &Unit<'_>, serial: Option<&str>, id: &str) -
     let other_form = Some(Reason::CertifiedIdForm(form));
     let is_serial = serial.is_none_or(|serial| serial == id);
     match form {
-        _ if model.serial_is_whole_string() => match id.parse::<MachineString>() {
+        _ if model.has_whole_string_serial() => match id.parse::<MachineString>() {
             Ok(_) if is_serial => None,
             Ok(_) => Some(Reason::OtherUnit("serial number")),
             Err(_) => other_form,

@@ -163,13 +163,13 @@ fn shown(status: &Status) -> String {
         lines.push(format!("Owner: {}", plain(&own.owner.company, 512)));
     }
     lines.extend(told_in_words(&status.told));
-    if let Some(installed) = status.ledger.as_ref().and_then(ledger::Ledger::installed) {
+    if let Some(installed) = status.ledger.as_ref().and_then(ledger::Ledger::installed_payload) {
         let dpc = installed.dpc.as_ref().map_or_else(String::new, |dpc| {
             format!(", {} {}", plain(&dpc.name, 128), plain(&dpc.version.to_string(), 128))
         });
         lines.push(format!("Installed: version {}{dpc}", installed.version));
     }
-    if let Some(failed) = status.ledger.as_ref().and_then(ledger::Ledger::failed) {
+    if let Some(failed) = status.ledger.as_ref().and_then(ledger::Ledger::failed_payload) {
         let reason = plain(&format!("{}: {}", failed.kind, failed.detail), 512);
         lines.push(format!("Failed: version {}, {reason}", failed.version));
     }

@@ -74,10 +74,10 @@ impl<'a> Applier<'a> {
         }
         for lost in install::repair(&layout.state())? {
             session.console.say(Situation::StateDamaged { what: lost.name(), so: lost.consequence() });
-            if lost == LostRecord::Installed && opened.ledger.installed().is_some() {
+            if lost == LostRecord::Installed && opened.ledger.installed_payload().is_some() {
                 // A payload that the ledger records as in force can no longer be rolled back: it is
                 // installed again.
-                opened.ledger = Ledger::after_damage(opened.ledger.floor);
+                opened.ledger = Ledger::new_after_damage(opened.ledger.floor);
                 ledger::io::write(&layout, &opened.ledger)?;
             }
         }
@@ -348,7 +348,7 @@ impl<'a> Applier<'a> {
     /// Brings the marker in line with the ledger.
     fn update_marker(&self) -> Result<(), Failure> {
         let path = self.layout.enrolled_marker();
-        let marked = match (self.ledger.enrollment(), self.ledger.installed()) {
+        let marked = match (self.ledger.enrollment(), self.ledger.installed_payload()) {
             (Some(own), Some(_)) => {
                 let text = format!("device {}, generation {}\n", own.device, own.generation);
                 files::replace(&path, text.as_bytes(), files::PUBLIC_FILE)

@@ -183,7 +183,7 @@ pub(super) fn follow_roots(
 /// and one from another machine's disk as marked as such.
 pub(super) fn readable_ledger(context: &BootContext) -> Result<Ledger, Failure> {
     let ledger = match ledger::io::read(&context.layout) {
-        Err(error) if error.is_damaged() => return Ok(Ledger::after_damage(None)),
+        Err(error) if error.is_damaged() => return Ok(Ledger::new_after_damage(None)),
         read => read.map_err(|error: LedgerError| DeviceFault::from(error))?,
     };
     let own = handshake::key_file::machine(&context.layout)?;

@@ -66,7 +66,7 @@ pub(super) async fn ask_for_grant(session: &mut Session, identity: &HardwareIden
     match perform(session, When::AtOnce, async |_| Ok(identity.clone())).await? {
         RoundEnd::Granted => Ok(()),
         RoundEnd::Rest(_)
-            if ledger::io::read(&session.layout).is_ok_and(|ledger| ledger.installed().is_some()) =>
+            if ledger::io::read(&session.layout).is_ok_and(|ledger| ledger.installed_payload().is_some()) =>
         {
             Ok(())
         }
@@ -166,7 +166,7 @@ async fn report_and_check_in(
     let layout = &context.layout;
     let now = Session::now(context);
     let ledger = readable_ledger(context)?;
-    let is_managed = ledger.installed().is_some();
+    let is_managed = ledger.installed_payload().is_some();
     let mut queue = report::io::read_queue(layout, enrolled.generation)?;
     let pause = match when {
         When::AtOnce => Duration::ZERO,
@@ -228,7 +228,7 @@ fn store_news(
 
 /// Whether the installed payload is healthy as far as the network side can see: its unit is active.
 fn is_healthy(context: &BootContext, ledger: &Ledger) -> bool {
-    let Some(installed) = ledger.installed() else {
+    let Some(installed) = ledger.installed_payload() else {
         return true;
     };
     let stored = payload::io::read_grant(&context.layout.grant()).ok().flatten();

@@ -77,10 +77,10 @@ async fn take_turn(session: &mut Session, identity: &HardwareIdentity, when: Whe
         return Ok(Turn::Again);
     }
     // The server is told the result in any case, and may offer something else.
-    let is_managed = ledger.installed().is_some() && ledger.failed().is_none();
+    let is_managed = ledger.installed_payload().is_some() && ledger.failed_payload().is_none();
     let when = if is_managed { When::Due } else { when };
     let ended = round::perform(session, when, async |_| Ok(identity.clone())).await?;
-    let passing = ledger.failed().is_some_and(|failed| failed.disposition == Disposition::Retry);
+    let passing = ledger.failed_payload().is_some_and(|failed| failed.disposition == Disposition::Retry);
     let exit = match applied {
         Ok(Applied::NotManaged) if passing => return Err(DeviceFault::RolledBack.into()),
         Err(failure) if failure.disposition() == Disposition::Retry => return Err(failure),
@@ -109,7 +109,7 @@ fn note_refusal(session: &mut Session, applied: &Result<Applied, Failure>, ledge
             session.console.say(Situation::Rejected { kind, detail: &detail });
         }
         Ok(Applied::NotManaged)
-            if ledger.failed().is_some_and(|failed| failed.disposition != Disposition::Retry) =>
+            if ledger.failed_payload().is_some_and(|failed| failed.disposition != Disposition::Retry) =>
         {
             session.tries.fail();
         }

@@ -108,7 +108,7 @@ pub(crate) async fn install(session: &mut Session) -> Result<Exit, Exit> {
             // Interrupted work is complete now: nothing on the disk is half done.
             notify_ready();
             let settled = applier.apply_grant()?;
-            Ok((settled, applier.ledger().failed().map(|failed| failed.disposition)))
+            Ok((settled, applier.ledger().failed_payload().map(|failed| failed.disposition)))
         });
         match settled {
             // A newer grant may have arrived in the meantime, and no other process would be notified.

@@ -101,7 +101,7 @@ impl NetworkState {
             certificate_is_valid,
             ledger_is_damaged: ledger::io::read(layout).is_err_and(|error| error.is_damaged()),
             grant,
-            is_installed: readable_ledger(context)?.installed().is_some(),
+            is_installed: readable_ledger(context)?.installed_payload().is_some(),
         };
         Ok((found.state(), enrolled))
     }

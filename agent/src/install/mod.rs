@@ -370,5 +370,5 @@ pub fn open_system(root: &Path) -> Result<Box<dyn System>, InstallError> {
 
 /// Returns the installed payload; `None` before the first payload and after a reset.
 pub fn installed_payload(state_dir: &Path) -> Result<Option<latest::Installed>, InstallError> {
-    Ok(read_record(state_dir)?.map(|record| record.installed()))
+    Ok(read_record(state_dir)?.map(|record| record.to_installed()))
 }

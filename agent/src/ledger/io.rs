@@ -103,7 +103,7 @@ pub fn open(layout: &Layout) -> Result<Opened, LedgerError> {
         }
         Err(LedgerError::Unreadable { path, source: LedgerUnreadable::Damaged(_) }) => {
             let aside = files::set_aside(&path, files::DAMAGED)?;
-            let ledger = Ledger::after_damage(floor(layout)?);
+            let ledger = Ledger::new_after_damage(floor(layout)?);
             write(layout, &ledger)?;
             Ok(Opened { ledger, damaged: Some(aside) })
         }

@@ -202,7 +202,7 @@ pub(crate) mod tests {
         let mut earlier = payload(60, &[]);
         earlier.generation = Generation(1);
         assert_eq!(kind(&grant(&earlier, 1), &reset), "payload_wrong_generation");
-        let damaged = Ledger::after_damage(managed(50).floor);
+        let damaged = Ledger::new_after_damage(managed(50).floor);
         assert_eq!(kind(&grant(&payload(49, &[]), 1), &damaged), "payload_older");
     }
 

@@ -22,7 +22,7 @@ impl Incoming {
     }
 
     /// Returns the number of bytes received.
-    pub(super) const fn received(&self) -> u64 {
+    pub(super) const fn received_bytes(&self) -> u64 {
         self.received
     }
 

@@ -203,7 +203,7 @@ async fn fetch(
         return Ok(());
     }
     let growing = Growing::open(&part, artifact).await?;
-    let resumed = growing.incoming.received() > 0;
+    let resumed = growing.incoming.received_bytes() > 0;
     let tried = download(client, source, artifact, growing, progress).await;
     let tried = match tried {
         // The bytes kept from an earlier try were wrong: fetch once more, from the beginning.
@@ -297,7 +297,7 @@ async fn download(
     if growing.incoming.is_complete() {
         return Ok(growing.incoming.finish()?);
     }
-    let from = growing.incoming.received();
+    let from = growing.incoming.received_bytes();
     let response = match source.open(client, artifact, from).await {
         Err(error) if status_of(&error) == Some(StatusCode::NOT_FOUND.as_u16()) => {
             return Err(Rejection::ArtifactMissing(artifact.sha256).into());

@@ -34,7 +34,7 @@ pub fn check_in(standing: &Standing<'_>, nonce: Nonce, now: Timestamp) -> CheckI
     CheckIn {
         generation: standing.enrolled.generation,
         agent_version: AGENT_VERSION.to_owned(),
-        installed: standing.ledger.installed().cloned(),
+        installed: standing.ledger.installed_payload().cloned(),
         failed_version: standing.ledger.unwanted_version().max(refused_here),
         healthy: standing.healthy,
         nonce,

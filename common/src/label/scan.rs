@@ -181,7 +181,7 @@ impl Scan {
 
     /// Returns the day of manufacture, if the code holds it.
     #[must_use]
-    pub const fn manufactured(&self) -> Option<Date> {
+    pub const fn manufacture_date(&self) -> Option<Date> {
         self.manufactured
     }
 }

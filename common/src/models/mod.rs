@@ -119,7 +119,7 @@ impl Models {
 impl Model {
     /// Whether the serial number itself is the whole `1S` string.
     #[must_use]
-    pub fn serial_is_whole_string(&self) -> bool {
+    pub fn has_whole_string_serial(&self) -> bool {
         self.footnote == Some(Footnote::SerialIsWholeString)
     }
 

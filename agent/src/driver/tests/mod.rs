@@ -395,7 +395,7 @@ impl World {
     }
 
     fn installed_version(&self) -> Option<u64> {
-        ledger::io::read(&self.layout).unwrap().installed().map(|installed| installed.version)
+        ledger::io::read(&self.layout).unwrap().installed_payload().map(|installed| installed.version)
     }
 
     fn artifact_is_installed(&self) -> bool {
