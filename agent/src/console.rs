@@ -230,7 +230,7 @@ fn failed(state: &'static str, failure: &Failure, identity: Option<&HardwareIden
 /// Returns the identifiers that an administrator asks for on the telephone.
 fn to_read_out(identity: &HardwareIdentity) -> Option<String> {
     let identifying: Vec<String> = identity
-        .observed()
+        .observations()
         .iter()
         .map(|one| &one.identifier)
         .filter(|one| one.kind().rank().is_some() || one.kind() == IdentifierKind::Model)

@@ -77,7 +77,7 @@ mod tests {
     }
 
     fn contradicting(before: &HardwareIdentity, now: &HardwareIdentity) -> Vec<IdentifierKind> {
-        let known: Vec<&Identifier> = before.observed().iter().map(|one| &one.identifier).collect();
+        let known: Vec<&Identifier> = before.observations().iter().map(|one| &one.identifier).collect();
         contradictions(now, &known).into_iter().map(|part| part.kind).collect()
     }
 

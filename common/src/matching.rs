@@ -101,7 +101,7 @@ impl IdentifierSet {
 
 /// Returns the identifiers of a device by which a store looks up claims that might match it.
 pub fn lookup_keys(identity: &HardwareIdentity) -> impl Iterator<Item = &Identifier> {
-    identity.observed().iter().map(|one| &one.identifier).filter(|one| one.kind().rank().is_some())
+    identity.observations().iter().map(|one| &one.identifier).filter(|one| one.kind().rank().is_some())
 }
 
 /// A claim as matching sees it.
@@ -236,7 +236,7 @@ fn is_same_machine(now: &HardwareIdentity, enrolled: &HardwareIdentity) -> bool 
     if has_same || has_other {
         return has_same;
     }
-    let parts = || enrolled.observed().iter().map(|one| &one.identifier).filter(|one| identifies(one.kind()));
+    let parts = || enrolled.observations().iter().map(|one| &one.identifier).filter(|one| identifies(one.kind()));
     parts().next().is_some() && parts().all(|one| now.shows(one))
 }
 
@@ -498,7 +498,7 @@ mod tests {
                 assert_eq!(outcome(found), "claim 1 against 2", "{:?} {:?}", own.rank(), others.rank());
                 // The same with a part that was built in since.
                 let before: Vec<_> = device
-                    .observed()
+                    .observations()
                     .iter()
                     .filter(|one| !others.members().contains(&one.identifier) || own == others)
                     .cloned()

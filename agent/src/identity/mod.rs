@@ -264,7 +264,7 @@ mod tests {
             survey.refused[0].to_string(),
             "serial_number \"Default string\" from Smbios is a placeholder that the maker never replaced"
         );
-        assert_eq!(survey.identity().unwrap().observed().len(), 1);
+        assert_eq!(survey.identity().unwrap().observations().len(), 1);
     }
 
     #[test]

@@ -202,7 +202,7 @@ impl OrderIndex {
 
     fn candidates(&self, identity: &HardwareIdentity) -> BTreeSet<Place> {
         let mut places = BTreeSet::new();
-        for one in identity.observed().iter().map(|one| &one.identifier) {
+        for one in identity.observations().iter().map(|one| &one.identifier) {
             if one.kind().rank().is_none() {
                 continue;
             }

@@ -137,7 +137,7 @@ impl HardwareIdentity {
 
     /// Returns all observed identifiers, ordered by kind and value.
     #[must_use]
-    pub fn observed(&self) -> &[Observed] {
+    pub fn observations(&self) -> &[Observed] {
         &self.observed
     }
 

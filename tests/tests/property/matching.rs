@@ -119,7 +119,7 @@ proptest! {
             }
             // Nothing but a key that is not in the machine: no part of it says which machine it is.
             other => {
-                let keys_alone = identity.observed().iter().all(|one| {
+                let keys_alone = identity.observations().iter().all(|one| {
                     one.identifier.kind().rank().is_none_or(|rank| rank == Rank::Key)
                 });
                 prop_assert!(keys_alone, "{:?}", other);
