@@ -25,7 +25,7 @@ pub fn system() -> Timestamp {
     let now = SystemTime::now();
     // A clock before 1970 reads as 1970: both are before the build date, so both count as skewed.
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(0).after(since)
+    Timestamp(0).plus(since)
 }
 
 /// A stopwatch on the monotonic clock.
@@ -85,7 +85,7 @@ pub fn build_date() -> Timestamp {
 /// Returns the latest time that is believed from any source, be it this device's clock or a signature.
 #[must_use]
 pub fn horizon() -> Timestamp {
-    build_date().after(MAX_AHEAD)
+    build_date().plus(MAX_AHEAD)
 }
 
 /// The time that certificates and payloads are judged against.
@@ -121,7 +121,7 @@ impl TrustedTime {
     #[must_use]
     pub fn weigh(system: Timestamp, built: Timestamp, verified: Option<Timestamp>) -> Self {
         let floor = verified.map_or(built, |verified| verified.max(built));
-        if system.since(built) > MAX_AHEAD {
+        if system.duration_since(built) > MAX_AHEAD {
             return Self { now: floor, skew: Some(ClockSkew::Ahead { system }) };
         }
         // A verified time may run a little ahead of this clock; that alone does not make the clock wrong.

@@ -230,7 +230,7 @@ fn failure_message(state: &'static str, failure: &Failure, identity: Option<&Har
 /// Returns the identifiers that an administrator asks for on the telephone.
 fn identifiers_to_read_out(identity: &HardwareIdentity) -> Option<String> {
     let identifying: Vec<String> = identity
-        .observed()
+        .observations()
         .iter()
         .map(|one| &one.identifier)
         .filter(|one| one.kind().rank().is_some() || one.kind() == IdentifierKind::Model)
@@ -241,7 +241,7 @@ fn identifiers_to_read_out(identity: &HardwareIdentity) -> Option<String> {
 }
 
 fn rollback_text(detail: &str) -> &'static str {
-    if install::was_taken_back(detail) {
+    if install::is_rolled_back(detail) {
         "The installation did not succeed; the device is as it was. Its administrator has been told."
     } else {
         "The installation did not succeed, and not everything could be taken back. Its administrator has been told."

@@ -32,7 +32,7 @@ impl Machine {
     pub fn is_other_than(&self, now: &Self) -> bool {
         let read = |machine: &Self| HardwareIdentity::from_raw(&machine.identity);
         let (Ok(before), Ok(now)) = (read(self), read(now)) else { return false };
-        let known: Vec<_> = before.observed().iter().map(|one| &one.identifier).collect();
+        let known: Vec<_> = before.observations().iter().map(|one| &one.identifier).collect();
         !contradictions(&now, &known).is_empty()
     }
 }

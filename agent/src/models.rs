@@ -36,7 +36,7 @@ pub fn read(further: Option<&Path>) -> Result<Models, ModelsError> {
     let table = files::read(path, MAX_TABLE_BYTES)?.ok_or_else(|| ModelsError::Absent(path.to_owned()))?;
     let further = Models::parse(&table);
     let further = further.map_err(|source| ModelsError::Invalid { path: path.to_owned(), source })?;
-    Ok(Models::built_in().and(&further))
+    Ok(Models::built_in().merge(&further))
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ impl Doubt {
 /// Finds everything that is odd about a set, given what makers certify, and the day of manufacture if it is
 /// known.
 #[must_use]
-pub fn doubts(set: &IdentifierSet, models: &Models, manufactured: Option<Date>) -> Vec<Doubt> {
+pub fn find_doubts(set: &IdentifierSet, models: &Models, manufactured: Option<Date>) -> Vec<Doubt> {
     let of = |kind| {
         let first = set.members().iter().find(|one| one.kind() == kind);
         first.map(Identifier::value).unwrap_or_default()
@@ -93,7 +93,7 @@ pub fn doubts(set: &IdentifierSet, models: &Models, manufactured: Option<Date>) 
     if serial.is_empty() {
         return Vec::new();
     }
-    let is_whole = || models.find(of(IdentifierKind::Model)).is_some_and(Model::serial_is_whole_string);
+    let is_whole = || models.find(of(IdentifierKind::Model)).is_some_and(Model::has_whole_string_serial);
     let tag = of(IdentifierKind::ServiceTag);
     let two_tags = !tag.is_empty() && tag != serial && fold_manufacturer(maker) == "dell";
     let doubt = serial_doubt(maker, serial).filter(|_| !is_whole()).map(Doubt::Serial);
@@ -113,7 +113,7 @@ mod tests {
     fn checks_made(of: &[(IdentifierKind, &str)], made: Option<&str>) -> Vec<(&'static str, bool)> {
         let made = made.map(|day| day.parse().unwrap());
         let members = of.iter().map(|(kind, value)| Identifier::parse(*kind, value).unwrap());
-        let found = doubts(&IdentifierSet::new(members).unwrap(), Models::built_in(), made);
+        let found = find_doubts(&IdentifierSet::new(members).unwrap(), Models::built_in(), made);
         for doubt in &found {
             assert!(doubt.to_string().ends_with('.') && doubt.advice().ends_with('.'), "{doubt}");
         }

@@ -222,7 +222,7 @@ impl Eligibility {
         register
     }
 
-    fn not(reason: Reason, register: Vec<Identifier>) -> Self {
+    fn from_reason(reason: Reason, register: Vec<Identifier>) -> Self {
         if reason.is_missing() {
             Self::Unknown { reason, register }
         } else {
@@ -235,28 +235,28 @@ impl Eligibility {
 #[must_use]
 pub fn judge(models: &Models, unit: &Unit<'_>) -> Eligibility {
     if unit.model.trim().is_empty() {
-        return Eligibility::not(Reason::NoModel, Vec::new());
+        return Eligibility::from_reason(Reason::NoModel, Vec::new());
     }
     let Some(model) = models.find(unit.model) else {
-        return Eligibility::not(Reason::UnknownModel, Vec::new());
+        return Eligibility::from_reason(Reason::UnknownModel, Vec::new());
     };
     let made_when = match (model.manufactured_from, unit.manufactured) {
         (Some(first), Some(made)) if made < first => {
-            return Eligibility::not(Reason::MadeTooEarly { made, first }, Vec::new());
+            return Eligibility::from_reason(Reason::MadeTooEarly { made, first }, Vec::new());
         }
         (Some(first), None) => Some(Reason::MadeWhen(first)),
         _ => None,
     };
     let mut found = Found { register: vec![], wrong: None };
-    let serial = found.take(serial(model, unit));
-    let certified = found.take(certified_id(model, unit, serial.as_deref()));
-    found.keep(IdentifierKind::SerialNumber, serial.as_deref());
-    found.keep(IdentifierKind::Model, Some(&name(model, unit)));
-    found.keep(IdentifierKind::CertifiedDeviceId, certified.as_deref());
+    let serial = found.record(judge_serial(model, unit));
+    let certified = found.record(judge_certified_id(model, unit, serial.as_deref()));
+    found.register(IdentifierKind::SerialNumber, serial.as_deref());
+    found.register(IdentifierKind::Model, Some(&name(model, unit)));
+    found.register(IdentifierKind::CertifiedDeviceId, certified.as_deref());
     match found.wrong.or(made_when) {
         // A unit that cannot be registered at all is not corrected.
-        Some(Reason::ShortLabel) => Eligibility::not(Reason::ShortLabel, Vec::new()),
-        Some(reason) => Eligibility::not(reason, found.register),
+        Some(Reason::ShortLabel) => Eligibility::from_reason(Reason::ShortLabel, Vec::new()),
+        Some(reason) => Eligibility::from_reason(reason, found.register),
         None => Eligibility::Eligible { register: found.register },
     }
 }
@@ -284,7 +284,7 @@ struct Found {
 }
 
 impl Found {
-    fn take(&mut self, judged: Judged) -> Option<String> {
+    fn record(&mut self, judged: Judged) -> Option<String> {
         let before = self.wrong.as_ref();
         if let Some(reason) = judged.wrong
             && before.is_none_or(|before| before.is_missing() && !reason.is_missing())
@@ -294,7 +294,7 @@ impl Found {
         judged.value
     }
 
-    fn keep(&mut self, kind: IdentifierKind, value: Option<&str>) {
+    fn register(&mut self, kind: IdentifierKind, value: Option<&str>) {
         self.register.extend(value.and_then(|value| Identifier::parse(kind, value).ok()));
     }
 }
@@ -305,7 +305,7 @@ fn name(model: &Model, unit: &Unit<'_>) -> String {
     model.names().find(|name| fold_name(name) == asked).unwrap_or_else(|| model.name.clone())
 }
 
-fn serial(model: &Model, unit: &Unit<'_>) -> Judged {
+fn judge_serial(model: &Model, unit: &Unit<'_>) -> Judged {
     if unit.serial_number.trim().is_empty() {
         return Judged::wrong(Reason::NoSerial, None);
     }
@@ -343,11 +343,11 @@ fn whole_string(unit: &Unit<'_>, end: &str) -> Option<String> {
 }
 
 /// Judges the certified device ID; `serial` is correct or corrected.
-fn certified_id(model: &Model, unit: &Unit<'_>, serial: Option<&str>) -> Judged {
+fn judge_certified_id(model: &Model, unit: &Unit<'_>, serial: Option<&str>) -> Judged {
     let form = model.certified_id;
     let given = unit.certified_device_id.trim();
     let made = match form {
-        _ if model.serial_is_whole_string() => serial.map(str::to_owned),
+        _ if model.has_whole_string_serial() => serial.map(str::to_owned),
         CertifiedId::Serial | CertifiedId::DellServiceTag => serial.map(str::to_owned),
         CertifiedId::LenovoMtmSerial => serial
             .and_then(|serial| MachineString::new(unit.machine_type_model.trim(), serial).ok())
@@ -361,19 +361,19 @@ fn certified_id(model: &Model, unit: &Unit<'_>, serial: Option<&str>) -> Judged 
     let Ok(given) = Identifier::parse(IdentifierKind::CertifiedDeviceId, given) else {
         return Judged::wrong(Reason::CertifiedIdForm(form), made);
     };
-    match broken(model, unit, serial, given.value()) {
+    match broken_rule(model, unit, serial, given.value()) {
         Some(reason) => Judged::wrong(reason, made),
         None => Judged::right(given.value().to_owned()),
     }
 }
 
 /// Returns the rule that a certified device ID, given in capitals, breaks.
-fn broken(model: &Model, unit: &Unit<'_>, serial: Option<&str>, id: &str) -> Option<Reason> {
+fn broken_rule(model: &Model, unit: &Unit<'_>, serial: Option<&str>, id: &str) -> Option<Reason> {
     let form = model.certified_id;
     let other_form = Some(Reason::CertifiedIdForm(form));
     let is_serial = serial.is_none_or(|serial| serial == id);
     match form {
-        _ if model.serial_is_whole_string() => match id.parse::<MachineString>() {
+        _ if model.has_whole_string_serial() => match id.parse::<MachineString>() {
             Ok(_) if is_serial => None,
             Ok(_) => Some(Reason::OtherUnit("serial number")),
             Err(_) => other_form,

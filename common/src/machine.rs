@@ -40,7 +40,7 @@ pub fn contradictions(shown: &HardwareIdentity, known: &[&Identifier]) -> Vec<Re
     if compared.iter().any(|(_, agrees)| *agrees) {
         return Vec::new();
     }
-    compared.into_iter().map(|(kind, _)| replaced(shown, known, kind)).collect()
+    compared.into_iter().map(|(kind, _)| replaced_part(shown, known, kind)).collect()
 }
 
 /// Whether both have an identifier of this kind in common; `None` if one of them has none at all.
@@ -53,7 +53,7 @@ fn agree(shown: &HardwareIdentity, known: &[&Identifier], kind: IdentifierKind) 
     Some(same_maker && before.any(|one| shown.shows(one)))
 }
 
-fn replaced(shown: &HardwareIdentity, known: &[&Identifier], kind: IdentifierKind) -> ReplacedPart {
+fn replaced_part(shown: &HardwareIdentity, known: &[&Identifier], kind: IdentifierKind) -> ReplacedPart {
     let was: BTreeSet<String> = of_kind(known, kind).map(|one| one.value().to_owned()).collect();
     let now = shown.of_kind(kind).map(|one| one.value().to_owned()).collect();
     ReplacedPart { kind, was: was.into_iter().collect(), now }
@@ -77,7 +77,7 @@ mod tests {
     }
 
     fn contradicting(before: &HardwareIdentity, now: &HardwareIdentity) -> Vec<IdentifierKind> {
-        let known: Vec<&Identifier> = before.observed().iter().map(|one| &one.identifier).collect();
+        let known: Vec<&Identifier> = before.observations().iter().map(|one| &one.identifier).collect();
         contradictions(now, &known).into_iter().map(|part| part.kind).collect()
     }
 

@@ -51,7 +51,7 @@ impl IdentifierSet {
         let members: Vec<Identifier> = members.into_iter().collect();
         for of_kind in members.chunk_by(|a, b| a.kind() == b.kind()) {
             if let [first, ..] = of_kind
-                && of_kind.len() > first.kind().most()
+                && of_kind.len() > first.kind().max_values()
             {
                 return Err(InvalidSet::Contradiction(first.kind()));
             }
@@ -88,20 +88,20 @@ impl IdentifierSet {
     }
 
     fn matches(&self, identity: &HardwareIdentity) -> bool {
-        self.members.iter().filter(|one| !self.merely_names(one)).all(|one| identity.shows(one))
+        self.members.iter().filter(|one| !self.is_product_name(one)).all(|one| identity.shows(one))
     }
 
     /// Whether a member is only a name of the product and need not be shown: beside an identifier that the
     /// maker certifies, maker and model come from a price list, which the device's firmware does not know.
     #[must_use]
-    pub fn merely_names(&self, member: &Identifier) -> bool {
+    pub fn is_product_name(&self, member: &Identifier) -> bool {
         self.rank == Rank::CertifiedDeviceId && member.kind().rank().is_none()
     }
 }
 
 /// Returns the identifiers of a device by which a store looks up claims that might match it.
 pub fn lookup_keys(identity: &HardwareIdentity) -> impl Iterator<Item = &Identifier> {
-    identity.observed().iter().map(|one| &one.identifier).filter(|one| one.kind().rank().is_some())
+    identity.observations().iter().map(|one| &one.identifier).filter(|one| one.kind().rank().is_some())
 }
 
 /// A claim as matching sees it.
@@ -179,7 +179,7 @@ pub fn match_claims(identity: &HardwareIdentity, claims: &[RegisteredClaim]) -> 
     whole.sort_by_key(|one| (one.reason.rank, one.reason.claim));
     let of_key: Vec<&Whole<'_>> = whole.iter().filter(|one| one.has_key()).collect();
     let bound: Vec<&Whole<'_>> = if of_key.is_empty() {
-        whole.iter().filter(|one| one.keeps(identity, &whole)).collect()
+        whole.iter().filter(|one| one.is_enrolled_device(identity, &whole)).collect()
     } else {
         of_key
     };
@@ -212,7 +212,7 @@ impl Whole<'_> {
 
     /// Whether the device is the one that enrolled by this claim, before any other owner's claim was
     /// registered.
-    fn keeps(&self, identity: &HardwareIdentity, whole: &[Whole<'_>]) -> bool {
+    fn is_enrolled_device(&self, identity: &HardwareIdentity, whole: &[Whole<'_>]) -> bool {
         let Some(Bound { since, identity: Some(enrolled), .. }) = &self.claim.bound else { return false };
         let mut others = whole.iter().filter(|one| one.claim.owner != self.claim.owner);
         is_same_machine(identity, enrolled) && others.all(|one| *since < one.claim.registered_at)
@@ -225,7 +225,7 @@ impl Whole<'_> {
 fn is_same_machine(now: &HardwareIdentity, enrolled: &HardwareIdentity) -> bool {
     let identifies = |kind: IdentifierKind| kind.rank().is_some_and(|rank| rank != Rank::Key);
     let (mut has_same, mut has_other) = (false, false);
-    for kind in IdentifierKind::ALL.into_iter().filter(|kind| identifies(*kind) && kind.most() == 1) {
+    for kind in IdentifierKind::ALL.into_iter().filter(|kind| identifies(*kind) && kind.max_values() == 1) {
         match (now.of_kind(kind).next(), enrolled.of_kind(kind).next()) {
             (None, None) => {}
             (Some(now), Some(then)) if now == then => has_same = true,
@@ -236,7 +236,7 @@ fn is_same_machine(now: &HardwareIdentity, enrolled: &HardwareIdentity) -> bool 
     if has_same || has_other {
         return has_same;
     }
-    let parts = || enrolled.observed().iter().map(|one| &one.identifier).filter(|one| identifies(one.kind()));
+    let parts = || enrolled.observations().iter().map(|one| &one.identifier).filter(|one| identifies(one.kind()));
     parts().next().is_some() && parts().all(|one| now.shows(one))
 }
 
@@ -498,7 +498,7 @@ mod tests {
                 assert_eq!(outcome(found), "claim 1 against 2", "{:?} {:?}", own.rank(), others.rank());
                 // The same with a part that was built in since.
                 let before: Vec<_> = device
-                    .observed()
+                    .observations()
                     .iter()
                     .filter(|one| !others.members().contains(&one.identifier) || own == others)
                     .cloned()

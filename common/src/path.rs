@@ -49,10 +49,10 @@ fn check_parts(path: &str, parts: &str) -> Result<(), UnsafePath> {
         return Err(UnsafePath::TooLong);
     }
     let bad = |part: &str| part.is_empty() || part == "." || part == ".." || part.chars().any(is_invisible);
-    if parts.split('/').any(bad) { Err(UnsafePath::BadPart(shown(path))) } else { Ok(()) }
+    if parts.split('/').any(bad) { Err(UnsafePath::BadPart(excerpt(path))) } else { Ok(()) }
 }
 
-fn shown(path: &str) -> String {
+fn excerpt(path: &str) -> String {
     path.chars().take(128).collect()
 }
 
@@ -63,11 +63,11 @@ impl SafePath {
     /// [`UnsafePath`], naming the problem.
     pub fn parse(path: &str) -> Result<Self, UnsafePath> {
         let Some(parts) = path.strip_prefix('/') else {
-            return Err(UnsafePath::NotAbsolute(shown(path)));
+            return Err(UnsafePath::NotAbsolute(excerpt(path)));
         };
         check_parts(path, parts)?;
         match holder_of_path(path) {
-            Some(holder) => Err(UnsafePath::Forbidden { path: shown(path), holder }),
+            Some(holder) => Err(UnsafePath::Forbidden { path: excerpt(path), holder }),
             None => Ok(Self(path.to_owned())),
         }
     }
@@ -80,7 +80,7 @@ impl SafePath {
 
     /// Returns the path below `root`. The caller has to resolve symbolic links on the way.
     #[must_use]
-    pub fn below(&self, root: &Path) -> PathBuf {
+    pub fn to_path(&self, root: &Path) -> PathBuf {
         root.join(self.0.trim_start_matches('/'))
     }
 
@@ -98,7 +98,7 @@ impl RelativePath {
     /// [`UnsafePath`], naming the problem.
     pub fn parse(path: &str) -> Result<Self, UnsafePath> {
         if path.starts_with('/') {
-            return Err(UnsafePath::NotRelative(shown(path)));
+            return Err(UnsafePath::NotRelative(excerpt(path)));
         }
         let path = path.strip_prefix("./").unwrap_or(path).trim_end_matches('/');
         check_parts(path, path)?;
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(RelativePath::parse("./bin/dpc").unwrap().as_str(), "bin/dpc");
         assert_eq!(RelativePath::parse("lib/").unwrap().as_str(), "lib");
         assert_eq!(
-            SafePath::parse("/etc/motd").unwrap().below(Path::new("/tmp/r")),
+            SafePath::parse("/etc/motd").unwrap().to_path(Path::new("/tmp/r")),
             Path::new("/tmp/r/etc/motd")
         );
         let parents: Vec<_> =

@@ -24,19 +24,19 @@ impl Timestamp {
 
     /// Returns this point plus `span`; the last representable point if that is too late.
     #[must_use]
-    pub fn after(self, span: Duration) -> Self {
+    pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 
     /// Returns this point minus `span`; the epoch if that is too early.
     #[must_use]
-    pub fn before(self, span: Duration) -> Self {
+    pub fn minus(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 
     /// Returns the time from `earlier` to this point; zero if this point is not later.
     #[must_use]
-    pub const fn since(self, earlier: Self) -> Duration {
+    pub const fn duration_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
@@ -76,8 +76,8 @@ mod tests {
     #[test]
     fn arithmetic_never_wraps() {
         let hour = Duration::from_hours(1);
-        assert_eq!(Timestamp(0).before(hour), Timestamp(0));
-        assert_eq!(Timestamp(u64::MAX).after(hour), Timestamp(u64::MAX));
-        assert_eq!(Timestamp(5).since(Timestamp(9)), Duration::ZERO);
+        assert_eq!(Timestamp(0).minus(hour), Timestamp(0));
+        assert_eq!(Timestamp(u64::MAX).plus(hour), Timestamp(u64::MAX));
+        assert_eq!(Timestamp(5).duration_since(Timestamp(9)), Duration::ZERO);
     }
 }

@@ -295,7 +295,7 @@ fn a_model_that_no_table_has_is_unknown_until_a_table_has_it() {
         Eligibility::Unknown { reason: Reason::UnknownModel, register: vec![] }
     );
     let csv = "model,brand,manufactured_from,certified_id,footnote\nChromebook Acme 1,Acme,,serial,\n";
-    let more = built_in.and(&Models::parse(csv.as_bytes()).unwrap());
+    let more = built_in.merge(&Models::parse(csv.as_bytes()).unwrap());
     assert_eq!(
         found(&more, "Chromebook Acme 1"),
         Eligibility::Eligible { register: registered("Chromebook Acme 1", SERIAL, SERIAL) }

@@ -20,7 +20,7 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         #[expect(clippy::disallowed_methods, reason = "this is the clock module")]
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp(0).after(since_epoch)
+        Timestamp(0).plus(since_epoch)
     }
 }
 
@@ -42,7 +42,7 @@ impl FakeClock {
 
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
-        self.set(self.now().after(by));
+        self.set(self.now().plus(by));
     }
 }
 

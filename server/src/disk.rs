@@ -60,7 +60,7 @@ impl DiskHistory {
         let looks = self.0.entry(directory.to_owned()).or_default();
         // A clock that was set back starts over.
         looks.retain(|before| before.at <= look.at);
-        if looks.back().is_none_or(|last| last.at.after(DAY) <= look.at) {
+        if looks.back().is_none_or(|last| last.at.plus(DAY) <= look.at) {
             looks.push_back(look);
         }
         while looks.len() > DAYS {
@@ -89,7 +89,7 @@ mod tests {
     const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     fn days(count: u32) -> Timestamp {
-        START.after(DAY * count)
+        START.plus(DAY * count)
     }
 
     fn history(looks: &[(u32, u64)]) -> DiskHistory {
@@ -120,7 +120,7 @@ mod tests {
     fn there_is_one_look_for_each_day_and_the_oldest_go() {
         let mut long = history(&[]);
         for hour in 0..40 * 24 {
-            let at = START.after(Duration::from_hours(hour));
+            let at = START.plus(Duration::from_hours(hour));
             long.add(Path::new("/srv"), Look { at, free_bytes: 10_000 - hour });
         }
         let looks = &long.0[Path::new("/srv")];
@@ -136,7 +136,7 @@ mod tests {
         DiskHistory::look(&file, &[here, Path::new("/does/not/exist")], START).unwrap();
         let first = DiskHistory::read(&file).unwrap();
         assert_eq!(first.0.keys().collect::<Vec<_>>(), [here]);
-        DiskHistory::look(&file, &[here], START.after(DAY / 2)).unwrap();
+        DiskHistory::look(&file, &[here], START.plus(DAY / 2)).unwrap();
         assert_eq!(DiskHistory::read(&file).unwrap(), first);
         DiskHistory::look(&file, &[here], days(1)).unwrap();
         assert_eq!(DiskHistory::read(&file).unwrap().0[here].len(), 2);

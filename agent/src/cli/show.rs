@@ -108,7 +108,7 @@ pub(super) fn print_status(from: &StartingPoint, json: bool) -> io::Result<Exit>
     let status = Status {
         phase: ledger.as_ref().map_or(unreadable, |ledger| ledger.phase.name()).to_owned(),
         ledger,
-        refused: report::io::enrolled(layout).ok().flatten().and_then(|enrolled| enrolled.refused),
+        refused: report::io::read_enrolled(layout).ok().flatten().and_then(|enrolled| enrolled.refused),
         told: effective_settings(from, layout),
         installer: read_status_file(&layout.status()),
         network: read_status_file(&layout.network_status()),
@@ -163,13 +163,13 @@ fn status_text(status: &Status) -> String {
         lines.push(format!("Owner: {}", plain(&own.owner.company, 512)));
     }
     lines.extend(settings_lines(&status.told));
-    if let Some(installed) = status.ledger.as_ref().and_then(ledger::Ledger::installed) {
+    if let Some(installed) = status.ledger.as_ref().and_then(ledger::Ledger::installed_payload) {
         let dpc = installed.dpc.as_ref().map_or_else(String::new, |dpc| {
             format!(", {} {}", plain(&dpc.name, 128), plain(&dpc.version.to_string(), 128))
         });
         lines.push(format!("Installed: version {}{dpc}", installed.version));
     }
-    if let Some(failed) = status.ledger.as_ref().and_then(ledger::Ledger::failed) {
+    if let Some(failed) = status.ledger.as_ref().and_then(ledger::Ledger::failed_payload) {
         let reason = plain(&format!("{}: {}", failed.kind, failed.detail), 512);
         lines.push(format!("Failed: version {}, {reason}", failed.version));
     }

@@ -74,10 +74,10 @@ impl<'a> Applier<'a> {
         }
         for lost in install::repair(&layout.state())? {
             session.console.say(Situation::StateDamaged { what: lost.name(), so: lost.consequence() });
-            if lost == LostRecord::Installed && opened.ledger.installed().is_some() {
+            if lost == LostRecord::Installed && opened.ledger.installed_payload().is_some() {
                 // A payload that the ledger records as in force can no longer be rolled back: it is
                 // installed again.
-                opened.ledger = Ledger::after_damage(opened.ledger.floor);
+                opened.ledger = Ledger::new_after_damage(opened.ledger.floor);
                 ledger::io::write(&layout, &opened.ledger)?;
             }
         }
@@ -111,8 +111,8 @@ impl<'a> Applier<'a> {
             if is_its {
                 files::discard(&self.layout.grant())?;
             }
-            self.write(Event::MachineChanged)?;
-            self.mark()?;
+            self.record_event(Event::MachineChanged)?;
+            self.update_marker()?;
         } else if !is_other && self.ledger.machine.is_none() && self.ledger.enrollment().is_some() {
             // The enrollment was made by an older agent, which did not record the machine.
             self.ledger.machine.clone_from(&self.machine);
@@ -141,7 +141,7 @@ impl<'a> Applier<'a> {
         let Some(StoredGrant { grant, digest }) = stored else {
             return Ok(Applied::Nothing);
         };
-        let last = report::io::outcome(&self.layout)?;
+        let last = report::io::read_outcome(&self.layout)?;
         if last.is_some_and(|last| last.grant == digest && is_final(&last, &self.ledger)) {
             return Ok(Applied::Nothing);
         }
@@ -152,7 +152,7 @@ impl<'a> Applier<'a> {
             self.console.say(Situation::StateDamaged { what: "The key of this device", so });
             return Ok(Applied::Nothing);
         };
-        let trust = self.keep_roots(&grant)?;
+        let trust = self.store_roots(&grant)?;
         let time = TrustedTime::weigh(clock::system(), clock::build_date(), self.ledger.verified_time);
         match accept(&grant, &trust, &self.ledger, requester, time.now) {
             Ok(payload) if self.ledger.has_settled(grant.generation, payload.version) => Ok(Applied::Nothing),
@@ -171,14 +171,14 @@ impl<'a> Applier<'a> {
         if self.ledger.enrollment().is_some() {
             return Ok(Some(Requester { key_digest: None, nonce: None }));
         }
-        let key = key_file::held_key(&self.layout, self.entropy).map_err(DeviceFault::from)?;
+        let key = key_file::public_key(&self.layout, self.entropy).map_err(DeviceFault::from)?;
         Ok(key.map(|key| Requester { key_digest: Some(key.digest()), nonce: None }))
     }
 
     /// Removes everything that was installed, and forgets the enrollment; the floor stays.
     pub(super) fn reset(&mut self) -> Result<(), Failure> {
         files::remove(&self.layout.enrolled_marker())?;
-        self.write(Event::ResetBegun)?;
+        self.record_event(Event::ResetBegun)?;
         self.finish_reset()
     }
 
@@ -187,7 +187,7 @@ impl<'a> Applier<'a> {
             clippy::redundant_closure_for_method_calls,
             reason = "the method's own lifetime is not general enough"
         )]
-        let outcome = self.installer(|installer| installer.uninstall())?;
+        let outcome = self.with_installer(|installer| installer.uninstall())?;
         if let InstallOutcome::RolledBack { failure, .. } = outcome {
             return Err(DeviceFault::ResetFailed { detail: failure.detail }.into());
         }
@@ -199,13 +199,13 @@ impl<'a> Applier<'a> {
                 files::discard(&path)?;
             }
         }
-        self.write(Event::ResetDone)
+        self.record_event(Event::ResetDone)
     }
 
     /// Completes interrupted work, and repeats the final steps that were not reached.
     fn resume(&mut self) -> Result<(), Failure> {
         let artifacts = ArtifactDir(self.layout.artifacts());
-        let resumed = self.installer(|installer| installer.resume(&artifacts))?;
+        let resumed = self.with_installer(|installer| installer.resume(&artifacts))?;
         match (resumed, self.ledger.phase.clone()) {
             (Some(outcome), Phase::Installing { enrollment, version, grant, .. }) => {
                 self.conclude(&enrollment, version, grant, outcome)?;
@@ -214,7 +214,7 @@ impl<'a> Applier<'a> {
                 // Either the installation ended before the ledger could record it, or it never began. In
                 // the second case, the grant is dealt with again.
                 let state = self.layout.state();
-                let installed = install::installed(&state)?;
+                let installed = install::installed_payload(&state)?;
                 if installed.is_some_and(|installed| installed.version == version) {
                     let outcome = InstallOutcome::Managed { version };
                     self.conclude(&enrollment, version, grant, outcome)?;
@@ -223,7 +223,7 @@ impl<'a> Applier<'a> {
             (_, Phase::Resetting) => self.finish_reset()?,
             _ => {}
         }
-        self.mark()
+        self.update_marker()
     }
 
     fn install(
@@ -234,10 +234,10 @@ impl<'a> Applier<'a> {
     ) -> Result<Applied, Failure> {
         let enrollment =
             Enrollment { device: grant.device_id, generation: grant.generation, owner: grant.owner.clone() };
-        self.note(Progress::BootstrapInitiated, None);
-        self.note(Progress::ParsingComplete, Some(payload.configuration.name.clone()));
+        self.record_progress(Progress::BootstrapInitiated, None);
+        self.record_progress(Progress::ParsingComplete, Some(payload.configuration.name.clone()));
         let before = self.ledger.clone();
-        self.write(Event::Accepted {
+        self.record_event(Event::Accepted {
             enrollment: enrollment.clone(),
             version: payload.version,
             grant: digest,
@@ -245,7 +245,7 @@ impl<'a> Applier<'a> {
         })?;
         self.console.say(Situation::Installing { configuration: &payload.configuration.name });
         let artifacts = ArtifactDir(self.layout.artifacts());
-        match self.installer(|installer| installer.install(payload, &artifacts)) {
+        match self.with_installer(|installer| installer.install(payload, &artifacts)) {
             Ok(outcome) => self.conclude(&enrollment, payload.version, digest, outcome),
             Err(Failure::Device(DeviceFault::Install(error)))
                 if !matches!(error, InstallError::Unfinished(_)) =>
@@ -280,13 +280,13 @@ impl<'a> Applier<'a> {
         match outcome {
             InstallOutcome::Managed { version } => {
                 let state = self.layout.state();
-                let installed = install::installed(&state)?;
+                let installed = install::installed_payload(&state)?;
                 let installed =
                     installed.ok_or(DeviceFault::Damaged { what: "the record of what is installed" })?;
-                self.note(Progress::BootstrapComplete, None);
-                self.tell(enrollment.generation, grant, Outcome::Managed { version }, false)?;
-                self.write(Event::Committed { installed })?;
-                self.mark()?;
+                self.record_progress(Progress::BootstrapComplete, None);
+                self.write_outcome(enrollment.generation, grant, Outcome::Managed { version }, false)?;
+                self.record_event(Event::Committed { installed })?;
+                self.update_marker()?;
                 self.console.record_stage("install");
                 self.console.say(Situation::Managed {
                     device: enrollment.device,
@@ -297,16 +297,16 @@ impl<'a> Applier<'a> {
             }
             InstallOutcome::RolledBack { failure, .. } => {
                 let install::Failure { kind, detail, disposition } = failure;
-                self.note(Progress::BootstrapError, Some(detail.clone()));
+                self.record_progress(Progress::BootstrapError, Some(detail.clone()));
                 let outcome = Outcome::RolledBack { version, kind: kind.clone(), detail: detail.clone() };
-                self.tell(enrollment.generation, grant, outcome, disposition == Disposition::Retry)?;
+                self.write_outcome(enrollment.generation, grant, outcome, disposition == Disposition::Retry)?;
                 self.console.say(Situation::RolledBack { kind: &kind, detail: &detail });
-                self.write(Event::RolledBack { kind, detail, disposition })?;
+                self.record_event(Event::RolledBack { kind, detail, disposition })?;
                 Ok(Applied::NotManaged)
             }
             // A reset that was interrupted, and is complete now.
             InstallOutcome::Removed => {
-                self.write(Event::ResetBegun)?;
+                self.record_event(Event::ResetBegun)?;
                 self.finish_reset()?;
                 Ok(Applied::Nothing)
             }
@@ -322,7 +322,7 @@ impl<'a> Applier<'a> {
     ) -> Result<(), Failure> {
         let kind = failure.kind();
         // Report it once, however often it is tried.
-        let said = report::io::outcome(&self.layout)?.is_some_and(|said| {
+        let said = report::io::read_outcome(&self.layout)?.is_some_and(|said| {
             said.grant == grant
                 && matches!(&said.outcome, Outcome::Rejected { kind: before, .. } if before == kind)
         });
@@ -330,14 +330,14 @@ impl<'a> Applier<'a> {
             return Ok(());
         }
         let detail = chain(failure);
-        self.note(Progress::ConfigError, Some(detail.clone()));
+        self.record_progress(Progress::ConfigError, Some(detail.clone()));
         let outcome = Outcome::Rejected { version, kind: kind.to_owned(), detail };
-        self.tell(generation, grant, outcome, failure.disposition() == Disposition::Retry)
+        self.write_outcome(generation, grant, outcome, failure.disposition() == Disposition::Retry)
     }
 
     /// Stores the signing roots that led to the one in force, including those from the network side,
     /// which are signed like all others.
-    fn keep_roots(&self, grant: &Grant) -> Result<Trust, Failure> {
+    fn store_roots(&self, grant: &Grant) -> Result<Trust, Failure> {
         let trust = boot::io::trust(&self.layout)?.with_newer_roots(&grant.roots);
         if !trust.chain.is_empty() {
             handover::write(&self.layout, &self.layout.signing_roots(), &trust.chain)?;
@@ -346,9 +346,9 @@ impl<'a> Applier<'a> {
     }
 
     /// Brings the marker in line with the ledger.
-    fn mark(&self) -> Result<(), Failure> {
+    fn update_marker(&self) -> Result<(), Failure> {
         let path = self.layout.enrolled_marker();
-        let marked = match (self.ledger.enrollment(), self.ledger.installed()) {
+        let marked = match (self.ledger.enrollment(), self.ledger.installed_payload()) {
             (Some(own), Some(_)) => {
                 let text = format!("device {}, generation {}\n", own.device, own.generation);
                 files::replace(&path, text.as_bytes(), files::PUBLIC_FILE)
@@ -358,7 +358,7 @@ impl<'a> Applier<'a> {
         Ok(marked?)
     }
 
-    fn tell(
+    fn write_outcome(
         &mut self,
         generation: Generation,
         grant: Sha256,
@@ -370,7 +370,7 @@ impl<'a> Applier<'a> {
         Ok(handover::write(&self.layout, &self.layout.outcome(), &file)?)
     }
 
-    fn write(&mut self, event: Event) -> Result<(), Failure> {
+    fn record_event(&mut self, event: Event) -> Result<(), Failure> {
         let is_of_this_machine = matches!(event, Event::Accepted { .. } | Event::MachineChanged);
         let mut next = self.ledger.clone().handle(event)?;
         if is_of_this_machine && self.machine.is_some() {
@@ -381,11 +381,11 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    fn note(&mut self, progress: Progress, detail: Option<String>) {
+    fn record_progress(&mut self, progress: Progress, detail: Option<String>) {
         self.entries.push(Noted { at: clock::system().max(clock::build_date()), progress, detail });
     }
 
-    fn installer<T>(
+    fn with_installer<T>(
         &mut self,
         work: impl FnOnce(&mut Installer<'_>) -> Result<T, InstallError>,
     ) -> Result<T, Failure> {

@@ -32,7 +32,7 @@ pub(super) async fn enroll_anew(
         (Err(failure), Some(spare)) if failure.is_about_the_token() => enroll(Some(spare)).await?,
         (tried, _) => tried?,
     };
-    handshake::key_file::note_machine(&context.layout, identity)?;
+    handshake::key_file::store_machine(&context.layout, identity)?;
     session.console.record_stage("handshake");
     accept_grant(session, context, key, granted.grant(), granted.nonce()).await
 }
@@ -40,7 +40,7 @@ pub(super) async fn enroll_anew(
 /// Returns the progress of this device, in case the server lost it: the certificate proves it to any
 /// server with the same keys, even after it expired.
 fn prior_enrollment(context: &BootContext) -> Result<Option<PriorEnrollment>, Failure> {
-    let Some(enrolled) = report::io::enrolled(&context.layout)? else { return Ok(None) };
+    let Some(enrolled) = report::io::read_enrolled(&context.layout)? else { return Ok(None) };
     let payload_version = readable_ledger(context)?.floor.and_then(|floor| floor.payload_version);
     let certificate = enrolled.certificate_chain.into_iter().next();
     Ok(certificate.map(|certificate| PriorEnrollment { certificate, payload_version }))

@@ -44,7 +44,7 @@ pub(super) async fn accept_grant(
             payload::io::store_grant(&context.layout.pending_grant(), grant)?;
             fetch_and_hand_over(session, &context, key, grant, &payload).await
         }
-        Err(rejection) => Err(rejected(session, &context, key, grant, rejection).await?),
+        Err(rejection) => Err(report_rejection(session, &context, key, grant, rejection).await?),
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) async fn resume(
     let path = context.layout.pending_grant();
     let kept = match payload::io::read_grant(&path) {
         Ok(None) => return Ok(None),
-        Ok(Some(kept)) => still_good(context, key, kept.grant)?,
+        Ok(Some(kept)) => revalidate(context, key, kept.grant)?,
         Err(DeviceFault::Damaged { .. }) => None,
         Err(fault) => return Err(fault.into()),
     };
@@ -68,7 +68,7 @@ pub(super) async fn resume(
     Ok(None)
 }
 
-fn still_good(
+fn revalidate(
     context: &BootContext,
     key: &DeviceKey,
     grant: Grant,
@@ -93,12 +93,12 @@ async fn fetch_and_hand_over(
 ) -> Result<(), Failure> {
     let layout = &context.layout;
     let (pending, handed_over) = (layout.pending_grant(), layout.grant());
-    report::io::store_enrolled(layout, &Enrolled::by(grant, session.system_clock()))?;
+    report::io::store_enrolled(layout, &Enrolled::from_grant(grant, session.system_clock()))?;
     session.console.say(Situation::Granted { owner: &grant.owner });
     match fetch(context, payload, Some(&mut session.console)).await {
         Err(Failure::Rejected(rejection)) => {
             files::discard(&pending)?;
-            return Err(rejected(session, context, key, grant, rejection).await?);
+            return Err(report_rejection(session, context, key, grant, rejection).await?);
         }
         fetched => fetched?,
     }
@@ -140,7 +140,7 @@ async fn fetch(
 
 /// Fetches artifacts again that the installer found missing or damaged on the disk.
 pub(super) async fn replace_damaged(context: &BootContext, key: &DeviceKey) -> Result<(), Failure> {
-    let Some(last) = report::io::outcome(&context.layout)? else {
+    let Some(last) = report::io::read_outcome(&context.layout)? else {
         return Ok(());
     };
     let is_broken = match &last.outcome {
@@ -183,7 +183,7 @@ pub(super) fn follow_roots(
 /// and one from another machine's disk as marked as such.
 pub(super) fn readable_ledger(context: &BootContext) -> Result<Ledger, Failure> {
     let ledger = match ledger::io::read(&context.layout) {
-        Err(error) if error.is_damaged() => return Ok(Ledger::after_damage(None)),
+        Err(error) if error.is_damaged() => return Ok(Ledger::new_after_damage(None)),
         read => read.map_err(|error: LedgerError| DeviceFault::from(error))?,
     };
     let own = handshake::key_file::machine(&context.layout)?;
@@ -198,7 +198,7 @@ pub(super) fn readable_ledger(context: &BootContext) -> Result<Ledger, Failure> 
 }
 
 /// Tells the server that its offer is rejected here, and returns the rejection.
-async fn rejected(
+async fn report_rejection(
     session: &Session,
     context: &BootContext,
     key: &DeviceKey,
@@ -218,11 +218,11 @@ async fn rejected(
         detail: detail.clone(),
         agent_version: AGENT_VERSION.to_owned(),
     });
-    let enrolled = Enrolled { refused, ..Enrolled::by(grant, session.system_clock()) };
+    let enrolled = Enrolled { refused, ..Enrolled::from_grant(grant, session.system_clock()) };
     report::io::store_enrolled(layout, &enrolled)?;
-    let mut queue = report::io::queue(layout, enrolled.generation)?;
-    queue.note(Noted { at, progress: Progress::ParsingError, detail: Some(detail.clone()) });
-    queue.conclude(Outcome::Rejected { version, kind: rejection.kind().to_owned(), detail });
+    let mut queue = report::io::read_queue(layout, enrolled.generation)?;
+    queue.add_entry(Noted { at, progress: Progress::ParsingError, detail: Some(detail.clone()) });
+    queue.set_outcome(Outcome::Rejected { version, kind: rejection.kind().to_owned(), detail });
     report::io::store_queue(layout, &queue)?;
     let Ok(certificate) = CertificateChain::parse(&enrolled.certificate_chain, key.public()) else {
         return Ok(rejection);

@@ -21,7 +21,7 @@ impl ReadyBeforeUnits {
         Self { device, ready: Some(ready) }
     }
 
-    fn say(&mut self) {
+    fn notify_ready(&mut self) {
         if let Some(ready) = self.ready.take() {
             ready();
         }
@@ -31,13 +31,13 @@ impl ReadyBeforeUnits {
 impl System for ReadyBeforeUnits {
     fn change(&mut self, change: &Change, debs: &[PathBuf]) -> Result<(), SystemError> {
         if matches!(change.resource, Resource::UnitActivity(_)) {
-            self.say();
+            self.notify_ready();
         }
         self.device.change(change, debs)
     }
 
     fn check(&mut self, program: &SafePath, arguments: &[String], limit: Duration) -> Option<String> {
-        self.say();
+        self.notify_ready();
         self.device.check(program, arguments, limit)
     }
 

@@ -39,7 +39,7 @@ pub(crate) struct Reset<'a> {
 /// enrollment. With a reset ticket, the device's key is forgotten too, and the ticket, which allows a new
 /// key, is stored for the next handshake. An unusable key is forgotten in any case.
 pub(crate) async fn reset(session: &mut Session, how: Reset<'_>) -> Result<Exit, Exit> {
-    let ended = match validated(session, how.ticket_file) {
+    let ended = match validate(session, how.ticket_file) {
         Ok(ticket) => forget(session, ticket.as_ref(), how.forget_newer).await,
         Err(failure) => Err(failure),
     };
@@ -53,8 +53,8 @@ pub(crate) async fn reset(session: &mut Session, how: Reset<'_>) -> Result<Exit,
     }
 }
 
-/// Checks first, so that nothing is removed from a device that could not enroll again.
-fn validated(session: &mut Session, ticket_file: Option<&Path>) -> Result<Option<Secret>, Failure> {
+/// Checks that the device could enroll again, before anything is removed, and returns the ticket.
+fn validate(session: &mut Session, ticket_file: Option<&Path>) -> Result<Option<Secret>, Failure> {
     let context = session.context()?;
     let may_come_by_credential = context.layout.is_running_system();
     if context.settings.server.is_none() && !may_come_by_credential {
@@ -80,12 +80,12 @@ async fn forget(
 ) -> Result<(), Failure> {
     let layout = session.layout.clone();
     files::free_directory(&layout.exchange())?;
-    let _lock = wait_for_whoever_is_at_work(session).await?;
+    let _lock = wait_for_exchange_lock(session).await?;
     if let Some(confirm) = forget_newer {
-        give_up_newer_records(&layout, confirm)?;
+        set_newer_records_aside(&layout, confirm)?;
     }
     if let Some(ticket) = ticket {
-        keep_ticket(&layout, ticket)?;
+        store_ticket(&layout, ticket)?;
     }
     let is_unusable = key_file::is_unusable(&layout, &session.entropy);
     let identity = identity::io::take_over(&layout).ok();
@@ -97,7 +97,7 @@ async fn forget(
 }
 
 /// Moves a newer agent's records aside, if there are any and `confirm` agrees.
-fn give_up_newer_records(layout: &Layout, confirm: &mut dyn FnMut(&str) -> bool) -> Result<(), Failure> {
+fn set_newer_records_aside(layout: &Layout, confirm: &mut dyn FnMut(&str) -> bool) -> Result<(), Failure> {
     let mut newer = install::newer_records(&layout.state())?;
     if ledger::io::read(layout).is_err_and(|error| error.is_newer()) {
         newer.push(layout.ledger());
@@ -105,7 +105,7 @@ fn give_up_newer_records(layout: &Layout, confirm: &mut dyn FnMut(&str) -> bool)
     if newer.is_empty() {
         return Ok(());
     }
-    if !confirm(&what_goes(layout, &newer)) {
+    if !confirm(&describe_loss(layout, &newer)) {
         return Err(DeviceFault::NotConfirmed.into());
     }
     for path in newer {
@@ -114,7 +114,7 @@ fn give_up_newer_records(layout: &Layout, confirm: &mut dyn FnMut(&str) -> bool)
     Ok(())
 }
 
-fn what_goes(layout: &Layout, newer: &[PathBuf]) -> String {
+fn describe_loss(layout: &Layout, newer: &[PathBuf]) -> String {
     let names: Vec<String> = newer.iter().map(|path| path.display().to_string()).collect();
     let installed = if newer.iter().any(|path| path.starts_with(layout.state().join("install"))) {
         "What it installed stays on this device as it is, and nothing can take it away later."
@@ -131,7 +131,7 @@ fn what_goes(layout: &Layout, newer: &[PathBuf]) -> String {
 
 /// Takes the lock of the exchange, if it exists, and waits for its holder, but not indefinitely: the
 /// lock's owner is another user, who might never release it.
-async fn wait_for_whoever_is_at_work(session: &mut Session) -> Result<Option<File>, Failure> {
+async fn wait_for_exchange_lock(session: &mut Session) -> Result<Option<File>, Failure> {
     let path = session.layout.exchange_lock();
     if !session.layout.exchange().is_dir() {
         return Ok(None);
@@ -155,7 +155,7 @@ async fn wait_for_whoever_is_at_work(session: &mut Session) -> Result<Option<Fil
             Some(Err(_)) => {
                 let why = "Another process of the agent is at work. The reset waits for it.";
                 session.console.say(Situation::AtRest { why });
-                session.rest(LOOK_EVERY).await;
+                session.sleep(LOOK_EVERY).await;
                 waited += LOOK_EVERY;
             }
         }
@@ -163,7 +163,7 @@ async fn wait_for_whoever_is_at_work(session: &mut Session) -> Result<Option<Fil
 }
 
 /// Stores the ticket for the network side, with the owner of the exchange.
-fn keep_ticket(layout: &Layout, ticket: &Secret) -> Result<(), Failure> {
+fn store_ticket(layout: &Layout, ticket: &Secret) -> Result<(), Failure> {
     make_exchange(layout)?;
     let exchange = layout.exchange();
     let owner = exchange.metadata().map_err(|source| FilesError::Read { path: exchange, source })?;

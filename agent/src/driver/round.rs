@@ -15,7 +15,7 @@ use crate::{
     handshake::{self, CertificateChain, DeviceKey},
     ledger::{self, Ledger},
     payload,
-    report::{self, Enrolled, Standing, WhatNext, what_next},
+    report::{self, Enrolled, NextAction, Standing, next_action},
 };
 use std::time::Duration;
 use unbox_common::{
@@ -47,7 +47,7 @@ pub(super) enum RoundEnd {
 }
 
 /// Tries until there is a complete grant, or until trying again cannot help.
-pub(super) async fn until_granted(session: &mut Session, identity: &HardwareIdentity) -> Result<(), Exit> {
+pub(super) async fn retry_until_granted(session: &mut Session, identity: &HardwareIdentity) -> Result<(), Exit> {
     loop {
         match ask_for_grant(session, identity).await {
             Ok(()) => {
@@ -55,7 +55,7 @@ pub(super) async fn until_granted(session: &mut Session, identity: &HardwareIden
                 return Ok(());
             }
             Err(failure) if failure.needs_a_new_process() => return stop(session, &failure).map(drop),
-            Err(failure) => session.again(&failure, Some(identity)).await?,
+            Err(failure) => session.wait_for_retry(&failure, Some(identity)).await?,
         }
     }
 }
@@ -66,12 +66,12 @@ pub(super) async fn ask_for_grant(session: &mut Session, identity: &HardwareIden
     match perform(session, When::AtOnce, async |_| Ok(identity.clone())).await? {
         RoundEnd::Granted => Ok(()),
         RoundEnd::Rest(_)
-            if ledger::io::read(&session.layout).is_ok_and(|ledger| ledger.installed().is_some()) =>
+            if ledger::io::read(&session.layout).is_ok_and(|ledger| ledger.installed_payload().is_some()) =>
         {
             Ok(())
         }
         RoundEnd::Rest(_) => {
-            let refused = report::io::enrolled(&session.layout)?.and_then(|enrolled| enrolled.refused);
+            let refused = report::io::read_enrolled(&session.layout)?.and_then(|enrolled| enrolled.refused);
             let why = refused.map(|one| format!(": {one}")).unwrap_or_default();
             Err(Rejection::Nothing(why).into())
         }
@@ -104,7 +104,7 @@ pub(super) async fn perform(
             return unfinished.map_or(Ok(RoundEnd::NotEnrolled), Err);
         }
         (NetworkState::Expired, _) => Ok(Answer::EnrollAgain),
-        (_, Some(enrolled)) => converse(session, &context, &key, enrolled, when).await,
+        (_, Some(enrolled)) => report_and_check_in(session, &context, &key, enrolled, when).await,
     };
     match answer {
         Ok(Answer::Rest(pause)) => {
@@ -115,7 +115,7 @@ pub(super) async fn perform(
             accept_grant(session, &context, &key, &grant, nonce).await?;
             Ok(RoundEnd::Granted)
         }
-        Err(failure) if !is_over(&failure) => Err(failure),
+        Err(failure) if !ends_enrollment(&failure) => Err(failure),
         Ok(Answer::EnrollAgain) | Err(_) => {
             let identity = identity(session).await?;
             enroll_anew(session, &context, &identity, &key).await?;
@@ -129,7 +129,7 @@ pub(super) async fn perform(
 fn remind_installer(context: &BootContext) -> Result<(), Failure> {
     let path = context.layout.grant();
     let Some(stored) = payload::io::read_grant(&path).ok().flatten() else { return Ok(()) };
-    if report::io::outcome(&context.layout)?.is_none_or(|last| last.grant != stored.digest) {
+    if report::io::read_outcome(&context.layout)?.is_none_or(|last| last.grant != stored.digest) {
         files::touch(&path)?;
     }
     Ok(())
@@ -147,7 +147,7 @@ enum Answer {
 
 /// Whether the server says that this enrollment is over: a newer one replaced it, as on a disk restored
 /// from a copy, or another authority issues certificates now. The key is known, and may enroll again.
-fn is_over(failure: &Failure) -> bool {
+fn ends_enrollment(failure: &Failure) -> bool {
     match failure {
         Failure::Refused(refusal) => refusal.problem.kind == RefusalKind::ProofRequired,
         Failure::Transport(error) => matches!(error, TransportError::CertificateRefused(_)),
@@ -156,7 +156,7 @@ fn is_over(failure: &Failure) -> bool {
 }
 
 /// Sends pending reports, and checks in when it is time.
-async fn converse(
+async fn report_and_check_in(
     session: &Session,
     context: &BootContext,
     key: &DeviceKey,
@@ -166,11 +166,11 @@ async fn converse(
     let layout = &context.layout;
     let now = Session::now(context);
     let ledger = readable_ledger(context)?;
-    let is_managed = ledger.installed().is_some();
-    let mut queue = report::io::queue(layout, enrolled.generation)?;
+    let is_managed = ledger.installed_payload().is_some();
+    let mut queue = report::io::read_queue(layout, enrolled.generation)?;
     let pause = match when {
         When::AtOnce => Duration::ZERO,
-        When::Due => enrolled.until_check_in(session.system_clock(), enrolled.jitter(), is_managed),
+        When::Due => enrolled.check_in_delay(session.system_clock(), enrolled.jitter(), is_managed),
     };
     if queue.next().is_none() && !pause.is_zero() {
         return Ok(Answer::Rest(pause));
@@ -191,20 +191,20 @@ async fn converse(
         root_version: context.trust.root.version,
     };
     let nonce = session.entropy.nonce()?;
-    let news = report::io::ask(server, &client, &standing, nonce, now).await?;
-    let enrolled = remember(session, context, enrolled, &news, key)?;
+    let news = report::io::send_check_in(server, &client, &standing, nonce, now).await?;
+    let enrolled = store_news(session, context, enrolled, &news, key)?;
     follow_roots(context, &news.roots)?;
-    Ok(match what_next(&news, &enrolled) {
-        WhatNext::Rest => {
-            Answer::Rest(enrolled.until_check_in(session.system_clock(), enrolled.jitter(), is_managed))
+    Ok(match next_action(&news, &enrolled) {
+        NextAction::Rest => {
+            Answer::Rest(enrolled.check_in_delay(session.system_clock(), enrolled.jitter(), is_managed))
         }
-        WhatNext::Install(grant) => Answer::Install(grant, nonce),
-        WhatNext::EnrollAgain => Answer::EnrollAgain,
+        NextAction::Install(grant) => Answer::Install(grant, nonce),
+        NextAction::EnrollAgain => Answer::EnrollAgain,
     })
 }
 
 /// Stores the news about the enrollment itself, the new certificate first of all.
-fn remember(
+fn store_news(
     session: &Session,
     context: &BootContext,
     enrolled: Enrolled,
@@ -228,7 +228,7 @@ fn remember(
 
 /// Whether the installed payload is healthy as far as the network side can see: its unit is active.
 fn is_healthy(context: &BootContext, ledger: &Ledger) -> bool {
-    let Some(installed) = ledger.installed() else {
+    let Some(installed) = ledger.installed_payload() else {
         return true;
     };
     let stored = payload::io::read_grant(&context.layout.grant()).ok().flatten();
@@ -236,5 +236,5 @@ fn is_healthy(context: &BootContext, ledger: &Ledger) -> bool {
         .and_then(|stored| stored.grant.payload.verify(&context.trust.root.payload_keys).ok())
         .filter(|payload| payload.version == installed.version)
         .and_then(|payload| payload.dpc.as_ref().and_then(|dpc| dpc.unit.clone()));
-    report::io::unit_is_well(&context.layout, unit.as_ref())
+    report::io::is_unit_healthy(&context.layout, unit.as_ref())
 }

@@ -41,16 +41,16 @@ pub(crate) async fn run(session: &mut Session, once: bool) -> Result<Exit, Exit>
     session.console.record_stage("identity");
     let mut when = When::AtOnce;
     loop {
-        match turn(session, &identity, when).await {
+        match take_turn(session, &identity, when).await {
             Ok(Turn::Again) => when = When::Due,
             Ok(Turn::Rest { exit, .. }) if once => return Ok(exit),
             Ok(Turn::Rest { exit, .. }) if session.tries.are_used_up() => return Err(exit),
             Ok(Turn::Rest { pause, .. }) => {
                 when = When::Due;
                 session.tries.succeed();
-                session.rest(pause.min(LONGEST_REST)).await;
+                session.sleep(pause.min(LONGEST_REST)).await;
             }
-            Err(failure) => session.again(&failure, Some(&identity)).await?,
+            Err(failure) => session.wait_for_retry(&failure, Some(&identity)).await?,
         }
     }
 }
@@ -63,8 +63,8 @@ enum Turn {
 }
 
 /// Performs one turn: install a pending grant, or enroll, and report.
-async fn turn(session: &mut Session, identity: &HardwareIdentity, when: When) -> Result<Turn, Failure> {
-    session.own_key(identity)?;
+async fn take_turn(session: &mut Session, identity: &HardwareIdentity, when: When) -> Result<Turn, Failure> {
+    session.bind_key(identity)?;
     let (applied, ledger) = {
         let mut applier = Applier::begin(session, Some(identity), || {})?;
         (applier.apply_grant(), applier.ledger().clone())
@@ -77,10 +77,10 @@ async fn turn(session: &mut Session, identity: &HardwareIdentity, when: When) ->
         return Ok(Turn::Again);
     }
     // The server is told the result in any case, and may offer something else.
-    let is_managed = ledger.installed().is_some() && ledger.failed().is_none();
+    let is_managed = ledger.installed_payload().is_some() && ledger.failed_payload().is_none();
     let when = if is_managed { When::Due } else { when };
     let ended = round::perform(session, when, async |_| Ok(identity.clone())).await?;
-    let passing = ledger.failed().is_some_and(|failed| failed.disposition == Disposition::Retry);
+    let passing = ledger.failed_payload().is_some_and(|failed| failed.disposition == Disposition::Retry);
     let exit = match applied {
         Ok(Applied::NotManaged) if passing => return Err(DeviceFault::RolledBack.into()),
         Err(failure) if failure.disposition() == Disposition::Retry => return Err(failure),
@@ -92,7 +92,7 @@ async fn turn(session: &mut Session, identity: &HardwareIdentity, when: When) ->
         RoundEnd::Granted => Ok(Turn::Again),
         RoundEnd::Rest(pause) => {
             session.console.record_stage("report");
-            say_result(session, &ledger)?;
+            print_result(session, &ledger)?;
             Ok(Turn::Rest { pause, exit })
         }
         RoundEnd::NotEnrolled => Ok(Turn::Rest { pause: LONGEST_REST, exit: Exit::Administrator }),
@@ -109,7 +109,7 @@ fn note_refusal(session: &mut Session, applied: &Result<Applied, Failure>, ledge
             session.console.say(Situation::Rejected { kind, detail: &detail });
         }
         Ok(Applied::NotManaged)
-            if ledger.failed().is_some_and(|failed| failed.disposition != Disposition::Retry) =>
+            if ledger.failed_payload().is_some_and(|failed| failed.disposition != Disposition::Retry) =>
         {
             session.tries.fail();
         }
@@ -118,8 +118,8 @@ fn note_refusal(session: &mut Session, applied: &Result<Applied, Failure>, ledge
 }
 
 /// Leaves the final status of this device on the console.
-fn say_result(session: &mut Session, ledger: &Ledger) -> Result<(), Failure> {
-    match (&ledger.phase, report::io::outcome(&session.layout)?) {
+fn print_result(session: &mut Session, ledger: &Ledger) -> Result<(), Failure> {
+    match (&ledger.phase, report::io::read_outcome(&session.layout)?) {
         (Phase::Managed { enrollment, .. }, _) => session.console.say(Situation::Managed {
             device: enrollment.device,
             generation: enrollment.generation,

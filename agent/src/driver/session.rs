@@ -65,7 +65,7 @@ impl Session {
     }
 
     /// Handles a failed try: waits until the next one, or gives up with an exit status.
-    pub(super) async fn again(
+    pub(super) async fn wait_for_retry(
         &mut self,
         failure: &Failure,
         identity: Option<&HardwareIdentity>,
@@ -75,7 +75,7 @@ impl Session {
         let pause = retry::pause(failure.disposition(), self.tries.failures(), random, failure.hint())
             .map(|pause| pause.min(failure.longest_pause()));
         if failure.asks_for_a_token() {
-            self.note_media(boot::io::media(&self.from).0);
+            self.print_new_media(boot::io::media(&self.from).0);
         }
         match pause {
             Some(pause) if !self.tries.are_used_up() => {
@@ -83,7 +83,7 @@ impl Session {
                 if failure.asks_for_a_token() {
                     self.wait_for_medium(pause).await;
                 } else {
-                    self.rest(pause).await;
+                    self.sleep(pause).await;
                 }
                 Ok(())
             }
@@ -99,10 +99,10 @@ impl Session {
         let (mut left, (_, before)) = (pause, boot::io::media(&self.from));
         while !left.is_zero() {
             let step = left.min(LOOK_EVERY);
-            self.rest(step).await;
+            self.sleep(step).await;
             left = left.saturating_sub(step);
             let (media, token) = boot::io::media(&self.from);
-            self.note_media(media);
+            self.print_new_media(media);
             if token.is_some() && token != before {
                 return;
             }
@@ -110,7 +110,7 @@ impl Session {
     }
 
     /// Prints the result of each new medium.
-    fn note_media(&mut self, media: Vec<Medium>) {
+    fn print_new_media(&mut self, media: Vec<Medium>) {
         for medium in media.iter().filter(|one| !self.media.contains(one)) {
             self.console.say(Situation::Medium(medium));
         }
@@ -145,7 +145,7 @@ impl Session {
     }
 
     /// Makes sure that key and enrollment belong to this machine before they are used.
-    pub(super) fn own_key(&mut self, identity: &HardwareIdentity) -> Result<(), Failure> {
+    pub(super) fn bind_key(&mut self, identity: &HardwareIdentity) -> Result<(), Failure> {
         if key_file::bind_to_machine(&self.layout, identity)? {
             self.console.say(Situation::OtherMachine);
         }
@@ -158,7 +158,7 @@ impl Session {
     }
 
     /// Sleeps for `pause`.
-    pub(super) async fn rest(&self, pause: Duration) {
+    pub(super) async fn sleep(&self, pause: Duration) {
         self.waits.wait(pause).await;
     }
 

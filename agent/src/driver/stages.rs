@@ -78,25 +78,25 @@ pub(crate) async fn handshake(session: &mut Session) -> Result<Exit, Exit> {
     session.console.notify_ready();
     let _lock = match session.lock_exchange() {
         Ok(Some(lock)) => lock,
-        Ok(None) => return Ok(at_rest(session, "Another process of the agent is at work.")),
+        Ok(None) => return Ok(exit_at_rest(session, "Another process of the agent is at work.")),
         Err(fault) => return stop(session, &fault.into()),
     };
-    if let Err(failure) = own_key(session) {
+    if let Err(failure) = bind_key(session) {
         return stop(session, &failure);
     }
     let state = session.context().and_then(|context| NetworkState::read(session, &context));
     match state {
         Ok((state, _)) if state.needs_no_handshake() => {
-            return Ok(at_rest(session, "This device is enrolled, or about to be."));
+            return Ok(exit_at_rest(session, "This device is enrolled, or about to be."));
         }
         Ok(_) => {}
         Err(failure) => return stop(session, &failure),
     }
-    let identity = match take_over(session) {
+    let identity = match read_identity(session) {
         Ok(identity) => identity,
         Err(failure) => return stop(session, &failure),
     };
-    round::until_granted(session, &identity).await?;
+    round::retry_until_granted(session, &identity).await?;
     Ok(Exit::Done)
 }
 
@@ -104,22 +104,22 @@ pub(crate) async fn handshake(session: &mut Session) -> Result<Exit, Exit> {
 pub(crate) async fn install(session: &mut Session) -> Result<Exit, Exit> {
     loop {
         let identity = identity::io::take_over(&session.layout).ok();
-        let settled = Applier::begin(session, identity.as_ref(), ready).and_then(|mut applier| {
+        let settled = Applier::begin(session, identity.as_ref(), notify_ready).and_then(|mut applier| {
             // Interrupted work is complete now: nothing on the disk is half done.
-            ready();
+            notify_ready();
             let settled = applier.apply_grant()?;
-            Ok((settled, applier.ledger().failed().map(|failed| failed.disposition)))
+            Ok((settled, applier.ledger().failed_payload().map(|failed| failed.disposition)))
         });
         match settled {
             // A newer grant may have arrived in the meantime, and no other process would be notified.
             Ok((Applied::Managed, _)) => session.tries.succeed(),
             Ok((Applied::Nothing, _)) => return Ok(Exit::Done),
             Ok((Applied::NotManaged, Some(Disposition::Retry))) => {
-                session.again(&DeviceFault::RolledBack.into(), None).await?;
+                session.wait_for_retry(&DeviceFault::RolledBack.into(), None).await?;
             }
             Ok((Applied::NotManaged, _)) => return Ok(Exit::Administrator),
             Err(failure) if failure.disposition() == Disposition::Retry && !failure.needs_a_new_process() => {
-                session.again(&failure, None).await?;
+                session.wait_for_retry(&failure, None).await?;
             }
             Err(failure) => return stop(session, &failure),
         }
@@ -132,34 +132,34 @@ pub(crate) async fn report(session: &mut Session, when: When) -> Result<Exit, Ex
         Ok(Some(lock)) => lock,
         // A unit's round is done by the other process; a person's question to the server is not.
         Ok(None) if when == When::AtOnce => return stop(session, &DeviceFault::Busy.into()),
-        Ok(None) => return Ok(at_rest(session, "Another process of the agent is at work.")),
+        Ok(None) => return Ok(exit_at_rest(session, "Another process of the agent is at work.")),
         Err(fault) => return stop(session, &fault.into()),
     };
-    if let Err(failure) = own_key(session) {
+    if let Err(failure) = bind_key(session) {
         return stop(session, &failure);
     }
-    match round::perform(session, when, async |session| take_over(session)).await {
-        Ok(RoundEnd::NotEnrolled) => Ok(at_rest(session, "This device is not enrolled yet.")),
+    match round::perform(session, when, async |session| read_identity(session)).await {
+        Ok(RoundEnd::NotEnrolled) => Ok(exit_at_rest(session, "This device is not enrolled yet.")),
         // A person who ran the command wants to see the result.
-        Ok(RoundEnd::Rest(_)) if when == When::AtOnce => Ok(at_rest(session, "The server has nothing new.")),
+        Ok(RoundEnd::Rest(_)) if when == When::AtOnce => Ok(exit_at_rest(session, "The server has nothing new.")),
         Ok(RoundEnd::Rest(_) | RoundEnd::Granted) => Ok(Exit::Done),
         Err(failure) => stop(session, &failure),
     }
 }
 
 /// Binds the key to the machine. A missing identity is ignored: the next stage that needs one reports it.
-fn own_key(session: &mut Session) -> Result<(), Failure> {
+fn bind_key(session: &mut Session) -> Result<(), Failure> {
     match identity::io::take_over(&session.layout) {
-        Ok(identity) => session.own_key(&identity),
+        Ok(identity) => session.bind_key(&identity),
         Err(_) => Ok(()),
     }
 }
 
-fn take_over(session: &Session) -> Result<HardwareIdentity, Failure> {
+fn read_identity(session: &Session) -> Result<HardwareIdentity, Failure> {
     Ok(identity::io::take_over(&session.layout)?)
 }
 
-fn at_rest(session: &mut Session, why: &str) -> Exit {
+fn exit_at_rest(session: &mut Session, why: &str) -> Exit {
     session.console.say(Situation::AtRest { why });
     Exit::Done
 }
@@ -170,7 +170,7 @@ pub(super) fn stop(session: &mut Session, failure: &Failure) -> Result<Exit, Exi
 }
 
 /// Tells systemd that the boot need not wait any longer.
-fn ready() {
+fn notify_ready() {
     // Without systemd, nothing waits.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }

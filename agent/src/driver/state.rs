@@ -82,7 +82,7 @@ impl NetworkState {
         context: &BootContext,
     ) -> Result<(Self, Option<Enrolled>), Failure> {
         let layout = &context.layout;
-        let enrolled = report::io::enrolled(layout)?;
+        let enrolled = report::io::read_enrolled(layout)?;
         let certificate_is_valid = match &enrolled {
             Some(enrolled) => {
                 let key = handshake::key_file::device_key(layout, &session.entropy)?;
@@ -101,7 +101,7 @@ impl NetworkState {
             certificate_is_valid,
             ledger_is_damaged: ledger::io::read(layout).is_err_and(|error| error.is_damaged()),
             grant,
-            is_installed: readable_ledger(context)?.installed().is_some(),
+            is_installed: readable_ledger(context)?.installed_payload().is_some(),
         };
         Ok((found.state(), enrolled))
     }

@@ -71,7 +71,7 @@ impl Root {
     /// No link is followed: a path is [resolved](Self::resolve) once, while planning, and a link put in
     /// its way afterwards is refused here.
     pub fn entry(&self, path: &SafePath) -> Result<Option<Entry>, FilesError> {
-        let shown = path.below(&self.path);
+        let shown = path.to_path(&self.path);
         let (parents, name) = path.as_str().rsplit_once('/').unwrap_or_default();
         let mut directory = Arc::clone(&self.directory);
         for part in parents.split('/').skip(1) {
@@ -131,7 +131,7 @@ impl<'a> Walk<'a> {
     fn new(root: &'a Root, path: &SafePath) -> Self {
         Self {
             root,
-            shown: path.below(&root.path),
+            shown: path.to_path(&root.path),
             passed: Vec::new(),
             left: path.as_str().split('/').skip(1).map(OsString::from).collect(),
             owner: None,

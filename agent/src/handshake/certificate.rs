@@ -78,12 +78,12 @@ impl CertificateChain {
 
     /// Whether less than a third of its lifetime is left.
     #[must_use]
-    pub fn wants_renewal(&self, now: Timestamp) -> bool {
-        let life = self.not_after.since(self.not_before);
-        self.not_after.since(now) < life / 3
+    pub fn needs_renewal(&self, now: Timestamp) -> bool {
+        let life = self.not_after.duration_since(self.not_before);
+        self.not_after.duration_since(now) < life / 3
     }
 
-    pub(super) fn for_tls(&self) -> Vec<CertificateDer<'static>> {
+    pub(super) fn tls_chain(&self) -> Vec<CertificateDer<'static>> {
         self.chain.iter().map(|certificate| CertificateDer::from(certificate.0.clone())).collect()
     }
 }
@@ -122,7 +122,7 @@ pub(crate) mod tests {
     fn a_chain_is_for_this_device_or_none() {
         let entropy = Entropy::system();
         let (own, other) = (DeviceKey::generate(&entropy).unwrap(), DeviceKey::generate(&entropy).unwrap());
-        let until = FROM.after(Duration::from_hours(24 * 90));
+        let until = FROM.plus(Duration::from_hours(24 * 90));
         let certificate = certificate(&own, FROM, until);
         let chain = [certificate.clone()];
         let parsed = CertificateChain::parse(&chain, own.public()).unwrap();
@@ -142,13 +142,13 @@ pub(crate) mod tests {
     fn a_certificate_is_renewed_in_the_last_third_of_its_life() {
         let day = Duration::from_hours(24);
         let key = DeviceKey::generate(&Entropy::system()).unwrap();
-        let chain = [certificate(&key, FROM, FROM.after(90 * day))];
+        let chain = [certificate(&key, FROM, FROM.plus(90 * day))];
         let chain = CertificateChain::parse(&chain, key.public()).unwrap();
         for (days, renews, valid) in
             [(0, false, true), (59, false, true), (61, true, true), (90, true, false)]
         {
-            let now = FROM.after(days * day);
-            assert_eq!((chain.wants_renewal(now), chain.is_valid(now)), (renews, valid), "day {days}");
+            let now = FROM.plus(days * day);
+            assert_eq!((chain.needs_renewal(now), chain.is_valid(now)), (renews, valid), "day {days}");
         }
     }
 }

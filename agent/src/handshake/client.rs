@@ -111,7 +111,7 @@ impl Client {
     /// # Errors
     /// [`DeviceFault`] if anchors, certificate or key are unusable.
     pub fn new(settings: &ClientSettings<'_>) -> Result<Self, DeviceFault> {
-        let tls = tls(settings)?;
+        let tls = tls_config(settings)?;
         #[expect(clippy::disallowed_methods, reason = "this is the one place that builds an HTTP client")]
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
@@ -158,24 +158,24 @@ impl Client {
         {
             pacer.uncount();
         }
-        let response = accepted(sent.map_err(|error| self.failed(error))?).await?;
+        let response = check_status(sent.map_err(|error| self.classify(error))?).await?;
         if response.status() != StatusCode::OK {
-            return Err(unexpected(&response).into());
+            return Err(unexpected_status(&response).into());
         }
         expect_type(&response, JSON)?;
-        body(response, limit).await
+        read_body(response, limit).await
     }
 
     /// Classifies a failed request. In TLS 1.3, the handshake ends for the client before the server has
     /// checked the client's certificate (RFC 8446, section 4.4.2), so the server's verdict arrives as an
     /// alert instead of an answer. An earlier alert is not encrypted, and could come from anybody.
-    fn failed(&self, error: reqwest::Error) -> TransportError {
+    fn classify(&self, error: reqwest::Error) -> TransportError {
         let verdict = tls_cause(&error).filter(|_| self.certified && !error.is_connect());
         match verdict {
             Some(cause @ rustls::Error::AlertReceived(alert)) if is_about_a_certificate(alert) => {
                 TransportError::CertificateRefused(cause)
             }
-            _ => transport(error),
+            _ => transport_error(error),
         }
     }
 
@@ -201,13 +201,13 @@ impl Client {
             .timeout(self.patience.message)
             .send()
             .await
-            .map_err(transport)?;
+            .map_err(transport_error)?;
         let status = response.status();
         if status.is_redirection() {
             return Err(Misbehaviour::Redirected(status.as_u16()).into());
         }
         expect_type(&response, JSON)?;
-        Ok((status.as_u16(), body(response, limit).await?))
+        Ok((status.as_u16(), read_body(response, limit).await?))
     }
 
     /// Requests an artifact of `size` bytes, starting at byte `from`. The answer's status is 200
@@ -221,15 +221,15 @@ impl Client {
         if from > 0 {
             request = request.header(RANGE, format!("bytes={from}-"));
         }
-        let response = accepted(request.send().await.map_err(transport)?).await?;
+        let response = check_status(request.send().await.map_err(transport_error)?).await?;
         match response.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
-            _ => Err(unexpected(&response).into()),
+            _ => Err(unexpected_status(&response).into()),
         }
     }
 }
 
-fn tls(settings: &ClientSettings<'_>) -> Result<ClientConfig, DeviceFault> {
+fn tls_config(settings: &ClientSettings<'_>) -> Result<ClientConfig, DeviceFault> {
     let mut roots = RootCertStore::empty();
     for anchor in &settings.trust.anchors {
         roots.add(anchor.clone()).map_err(DeviceFault::Anchors)?;
@@ -242,7 +242,7 @@ fn tls(settings: &ClientSettings<'_>) -> Result<ClientConfig, DeviceFault> {
         .with_root_certificates(roots);
     Ok(match settings.certificate {
         Some((chain, key)) => {
-            let certified = CertifiedKey::new(chain.for_tls(), key.for_tls()?);
+            let certified = CertifiedKey::new(chain.tls_chain(), key.tls_key()?);
             builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
         }
         None => builder.with_no_client_auth(),
@@ -250,7 +250,7 @@ fn tls(settings: &ClientSettings<'_>) -> Result<ClientConfig, DeviceFault> {
 }
 
 /// Turns a refusal, a redirect and anything else that is not an answer into a failure.
-async fn accepted(response: Response) -> Result<Response, Failure> {
+async fn check_status(response: Response) -> Result<Response, Failure> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);
@@ -258,12 +258,12 @@ async fn accepted(response: Response) -> Result<Response, Failure> {
     if status.is_redirection() {
         return Err(Misbehaviour::Redirected(status.as_u16()).into());
     }
-    let nothing_to_read = unexpected(&response);
+    let nothing_to_read = unexpected_status(&response);
     if expect_type(&response, problem::CONTENT_TYPE).is_err() {
         return Err(nothing_to_read.into());
     }
     let header = retry_after(response.headers());
-    let document = body(response, MAX_PROBLEM_BYTES).await?;
+    let document = read_body(response, MAX_PROBLEM_BYTES).await?;
     let Ok(problem) = serde_json::from_slice::<problem::Problem>(&document) else {
         return Err(nothing_to_read.into());
     };
@@ -271,7 +271,7 @@ async fn accepted(response: Response) -> Result<Response, Failure> {
     Err(Refusal { problem: Box::new(problem), retry_after: told.max(header) }.into())
 }
 
-fn unexpected(response: &Response) -> Misbehaviour {
+fn unexpected_status(response: &Response) -> Misbehaviour {
     Misbehaviour::UnexpectedStatus {
         status: response.status().as_u16(),
         retry_after: retry_after(response.headers()),
@@ -299,9 +299,9 @@ fn expect_type(response: &Response, expected: &'static str) -> Result<(), Misbeh
 }
 
 /// Reads a body of at most `limit` bytes, and stops at the first chunk beyond it.
-async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> {
+async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(transport)? {
+    while let Some(chunk) = response.chunk().await.map_err(transport_error)? {
         if bytes.len() + chunk.len() > limit {
             return Err(Misbehaviour::TooLarge { limit }.into());
         }
@@ -331,7 +331,7 @@ const fn is_about_a_certificate(alert: AlertDescription) -> bool {
 }
 
 /// Classifies the client's transport error.
-pub(crate) fn transport(error: reqwest::Error) -> TransportError {
+pub(crate) fn transport_error(error: reqwest::Error) -> TransportError {
     use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
     match tls_cause(&error) {
         Some(rustls::Error::InvalidCertificate(
@@ -377,7 +377,7 @@ mod tests {
     #[tokio::test]
     async fn an_alert_before_tls_is_done_is_no_verdict_on_the_certificate() {
         let key = DeviceKey::generate(&Entropy::system()).unwrap();
-        let own = [certificate_of(&key, CERTIFIED_FROM, NOW.after(Duration::from_hours(1)))];
+        let own = [certificate_of(&key, CERTIFIED_FROM, NOW.plus(Duration::from_hours(1)))];
         let chain = CertificateChain::parse(&own, key.public()).unwrap();
         // unknown_ca, certificate_expired, access_denied: anybody on the path could send them.
         for alert in [

@@ -145,7 +145,7 @@ impl Prove {
     ///
     /// # Errors
     /// An error of `serde_json`, which does not occur for a message without maps and floats.
-    pub fn signed(
+    pub fn into_message(
         self,
         signature: DeviceKeySignature,
         tpm: Option<TpmEvidence>,
@@ -249,7 +249,7 @@ mod tests {
             ProofKind::ALL.into_iter().find(|kind| kind.name() == proof).unwrap(),
         );
         assert!(key.public().verifies(&expected, &signature));
-        let (message, next) = prove.signed(signature, None).unwrap();
+        let (message, next) = prove.into_message(signature, None).unwrap();
         (key, serde_json::from_slice(&message).unwrap(), next)
     }
 

@@ -61,7 +61,7 @@ pub async fn enroll(
         }
         _ => None,
     };
-    let (prove, next) = prove.signed(signature, evidence).map_err(unsendable)?;
+    let (prove, next) = prove.into_message(signature, evidence).map_err(unsendable)?;
     let grant = client.post(server.endpoint(PROVE_PATH), prove, MAX_GRANT_BYTES).await?;
     Ok(next.handle(&grant)?)
 }
@@ -146,7 +146,7 @@ mod tests {
             let layout = Layout::new(root.path());
             let entropy = Entropy::system();
             let key = device_key(&layout, &entropy).unwrap();
-            let issued = certificate(&key, CERTIFIED_FROM, NOW.after(Duration::from_hours(1)));
+            let issued = certificate(&key, CERTIFIED_FROM, NOW.plus(Duration::from_hours(1)));
             let server = honest(move |_| issued.clone());
             let context = server.context(layout);
             let client = TestServer::client(&context, NOW);

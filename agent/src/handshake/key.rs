@@ -108,7 +108,7 @@ impl DeviceKey {
     }
 
     /// Wraps a key in the TPM of this device.
-    pub(super) fn in_tpm(key: TpmKey) -> Self {
+    pub(super) fn from_tpm(key: TpmKey) -> Self {
         Self { public: key.public().clone(), held: Held::InTpm(Arc::new(key)) }
     }
 
@@ -151,7 +151,7 @@ impl DeviceKey {
     ///
     /// # Errors
     /// [`KeyError::Tpm`] if the TPM cannot remake it.
-    pub(super) fn for_tls(&self) -> Result<Arc<dyn SigningKey>, KeyError> {
+    pub(super) fn tls_key(&self) -> Result<Arc<dyn SigningKey>, KeyError> {
         match &self.held {
             Held::Here(key) => any_ecdsa_type(&PrivateKeyDer::Pkcs8(key.pkcs8.clone_key()))
                 .map_err(|_| KeyError::Sign(NoEntropy)),

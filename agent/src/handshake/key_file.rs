@@ -82,7 +82,7 @@ pub fn bind_to_machine(layout: &Layout, identity: &HardwareIdentity) -> Result<b
         }
     }
     if is_other || known.is_none() {
-        note_machine(layout, identity)?;
+        store_machine(layout, identity)?;
     }
     Ok(is_other)
 }
@@ -99,7 +99,7 @@ pub fn machine(layout: &Layout) -> Result<Option<Machine>, FilesError> {
 ///
 /// # Errors
 /// [`FilesError`].
-pub fn note_machine(layout: &Layout, identity: &HardwareIdentity) -> Result<(), FilesError> {
+pub fn store_machine(layout: &Layout, identity: &HardwareIdentity) -> Result<(), FilesError> {
     let path = layout.machine();
     let json = serde_json::to_vec(&Machine::from_identity(identity))
         .map_err(|error| FilesError::Write { path: path.clone(), source: error.into() })?;
@@ -133,7 +133,7 @@ fn stored_key(layout: &Layout, entropy: &Entropy) -> Result<Option<DeviceKey>, K
     }
     let text = text.expose().as_bytes();
     let read = match text {
-        [b'{', ..] => TpmKey::from_file(text, &layout.tpm()).map(DeviceKey::in_tpm).ok(),
+        [b'{', ..] => TpmKey::from_file(text, &layout.tpm()).map(DeviceKey::from_tpm).ok(),
         _ => DeviceKey::from_pem(text, entropy).ok(),
     };
     match read {
@@ -159,7 +159,7 @@ fn is_whole(text: &[u8]) -> bool {
 ///
 /// # Errors
 /// [`KeyError`], except for damaged files.
-pub fn held_key(layout: &Layout, entropy: &Entropy) -> Result<Option<DevicePublicKey>, KeyError> {
+pub fn public_key(layout: &Layout, entropy: &Entropy) -> Result<Option<DevicePublicKey>, KeyError> {
     let key = match stored_key(layout, entropy) {
         Ok(Some(key)) => key,
         Ok(None) | Err(KeyError::Damaged(_)) => return Ok(None),
@@ -182,7 +182,7 @@ fn new_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyError> {
     let opened =
         Tpm::open(&path).and_then(|tpm| tpm.map(|mut tpm| TpmKey::make(&mut tpm, &path, salt)).transpose());
     match (opened, tpm_use) {
-        (Ok(Some(key)), _) => Ok(DeviceKey::in_tpm(key)),
+        (Ok(Some(key)), _) => Ok(DeviceKey::from_tpm(key)),
         (Ok(None), TpmUse::Required) => Err(KeyError::NoTpm),
         (Err(error), TpmUse::Required) => Err(error.into()),
         (Ok(None), _) => DeviceKey::generate(entropy),
@@ -249,7 +249,7 @@ mod tests {
         for again in [device_key(&layout, &entropy).unwrap(), device_key(&layout, &entropy).unwrap()] {
             assert_eq!(again.public(), key.public());
         }
-        assert_eq!(held_key(&layout, &entropy).unwrap().as_ref(), Some(key.public()));
+        assert_eq!(public_key(&layout, &entropy).unwrap().as_ref(), Some(key.public()));
         assert!(!is_unusable(&layout, &entropy));
     }
 

@@ -125,7 +125,7 @@ mod tests {
         let new = survey("Gateway 3", None, Source::Vpd);
         assert_eq!(eligibility(&new, built_in).unwrap().verdict, Verdict::Unknown);
         let table = "model,brand,manufactured_from,certified_id,footnote\nGateway 3,Acme,,serial,\n";
-        let further = built_in.and(&Models::parse(table.as_bytes()).unwrap());
+        let further = built_in.merge(&Models::parse(table.as_bytes()).unwrap());
         assert_eq!(eligibility(&new, &further).unwrap().verdict, Verdict::Eligible);
     }
 }

@@ -135,7 +135,7 @@ impl Survey {
                 Err(InvalidIdentifier { rule, .. }) => RefusedBecause::Rule(rule),
                 Ok(identifier) if accepted.iter().any(|(one, _)| one.identifier == identifier) => continue,
                 Ok(identifier) if is_complete(&accepted, identifier.kind()) => {
-                    match identifier.kind().most_shown() {
+                    match identifier.kind().max_shown_values() {
                         1 => RefusedBecause::Contradicted,
                         most => RefusedBecause::TooMany(most),
                     }
@@ -163,7 +163,7 @@ impl Survey {
 
 /// Whether the maximum of shown identifiers of this kind is reached.
 fn is_complete(accepted: &[(Observed, String)], kind: IdentifierKind) -> bool {
-    accepted.iter().filter(|(one, _)| one.identifier.kind() == kind).count() >= kind.most_shown()
+    accepted.iter().filter(|(one, _)| one.identifier.kind() == kind).count() >= kind.max_shown_values()
 }
 
 impl Candidate {
@@ -264,7 +264,7 @@ mod tests {
             survey.refused[0].to_string(),
             "serial_number \"Default string\" from Smbios is a placeholder that the maker never replaced"
         );
-        assert_eq!(survey.identity().unwrap().observed().len(), 1);
+        assert_eq!(survey.identity().unwrap().observations().len(), 1);
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl SurveyReport {
     #[must_use]
     pub fn new(survey: &Survey, models: &Models) -> Self {
         let identity = survey.identity();
-        let derived = identity.iter().flat_map(HardwareIdentity::observed);
+        let derived = identity.iter().flat_map(HardwareIdentity::observations);
         let derived = derived.filter(|one| one.source == Source::Derived).map(|one| (one, None));
         let read = survey.accepted.iter().map(|(one, from)| (one, Some(from.clone())));
         let mut all: Vec<_> = read.chain(derived).collect();

@@ -27,7 +27,7 @@ pub fn rank(identity: &HardwareIdentity) -> Option<Rank> {
     let named = [IdentifierKind::Manufacturer, IdentifierKind::Model]
         .iter()
         .all(|kind| identity.of_kind(*kind).next().is_some());
-    let kinds = identity.observed().iter().map(|one| one.identifier.kind());
+    let kinds = identity.observations().iter().map(|one| one.identifier.kind());
     kinds.filter(|kind| named || !kind.needs_maker_and_model()).filter_map(IdentifierKind::rank).min()
 }
 

@@ -53,7 +53,7 @@ impl Choices {
         diversions.chain(overrides).chain(alternatives).chain(links).collect()
     }
 
-    fn of_entries(entries: BTreeMap<String, String>) -> Self {
+    fn from_entries(entries: BTreeMap<String, String>) -> Self {
         let mut choices = Self::default();
         for (key, value) in entries {
             match (key.split_once(' '), value.split_once('\n')) {
@@ -84,7 +84,7 @@ impl Choices {
 impl Made {
     /// Returns the changes from one state to another.
     #[must_use]
-    pub fn between(before: &Choices, after: &Choices) -> Self {
+    pub fn difference(before: &Choices, after: &Choices) -> Self {
         let (before, after) = (before.entries(), after.entries());
         let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
         let values = |key: &String| (before.get(key).cloned(), after.get(key).cloned());
@@ -94,7 +94,7 @@ impl Made {
 
     /// Returns these changes together with later ones.
     #[must_use]
-    pub fn then(mut self, later: Self) -> Self {
+    pub fn merge(mut self, later: Self) -> Self {
         for (key, (before, after)) in later.0 {
             let first = self.0.remove(&key).map_or(before, |(first, _)| first);
             if first != after {
@@ -106,7 +106,7 @@ impl Made {
 
     /// Returns the choices without these changes. A choice that somebody else has changed since stays.
     #[must_use]
-    pub fn undone(&self, now: &Choices) -> Choices {
+    pub fn revert(&self, now: &Choices) -> Choices {
         let mut entries = now.entries();
         let mut changed = false;
         for (key, (before, after)) in &self.0 {
@@ -119,7 +119,7 @@ impl Made {
                 None => entries.remove(key),
             };
         }
-        if changed { Choices::of_entries(entries) } else { now.clone() }
+        if changed { Choices::from_entries(entries) } else { now.clone() }
     }
 
     /// Whether nothing was changed.
@@ -148,17 +148,17 @@ mod tests {
     fn changes_are_undone_but_those_of_others_stay() {
         let before = choices(&["/etc/a"], "root root 0600 /etc/a b\n", "/bin/ed");
         let after = choices(&["/etc/a", "/etc/b"], "root root 0640 /etc/a b\nu g 1 /c\n", "/bin/tool");
-        let made = Made::between(&before, &after);
-        assert_eq!(made.undone(&after), before);
-        assert_eq!(made.undone(&before), before);
+        let made = Made::difference(&before, &after);
+        assert_eq!(made.revert(&after), before);
+        assert_eq!(made.revert(&before), before);
         // Meanwhile, somebody diverts another file and chooses another editor.
         let now = choices(&["/etc/a", "/etc/b", "/etc/c"], &after.overrides, "/bin/vi");
         let expected = choices(&["/etc/a", "/etc/c"], &before.overrides, "/bin/vi");
-        assert_eq!(made.undone(&now), expected);
+        assert_eq!(made.revert(&now), expected);
         // A second payload changes some of it again.
         let later = choices(&["/etc/a", "/etc/c"], &before.overrides, "/bin/nano");
-        let both = made.then(Made::between(&now, &later));
-        assert_eq!(both.undone(&later), choices(&["/etc/a", "/etc/c"], &before.overrides, "/bin/ed"));
-        assert!(Made::between(&now, &now).is_empty());
+        let both = made.merge(Made::difference(&now, &later));
+        assert_eq!(both.revert(&later), choices(&["/etc/a", "/etc/c"], &before.overrides, "/bin/ed"));
+        assert!(Made::difference(&now, &now).is_empty());
     }
 }

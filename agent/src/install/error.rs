@@ -157,8 +157,8 @@ impl Reason {
         }
     }
 
-    fn of_io(error: &io::Error) -> Self {
-        if let Some(artifact) = ArtifactError::within(error) {
+    fn from_io(error: &io::Error) -> Self {
+        if let Some(artifact) = ArtifactError::find_in(error) {
             return match artifact {
                 ArtifactError::Missing(_) => Self::ArtifactMissing,
                 ArtifactError::Changed(_) => Self::ArtifactChanged,
@@ -172,31 +172,31 @@ impl Reason {
         }
     }
 
-    fn of_files(error: &FilesError) -> Self {
+    fn from_files(error: &FilesError) -> Self {
         match error {
-            FilesError::Read { source, .. } | FilesError::Write { source, .. } => Self::of_io(source),
+            FilesError::Read { source, .. } | FilesError::Write { source, .. } => Self::from_io(source),
             FilesError::TooLarge { .. } => Self::FileFailed,
             FilesError::Blocked { .. } | FilesError::Forbidden { .. } => Self::PathRefused,
         }
     }
 
-    fn of_archive(error: &ArchiveError) -> Self {
+    fn from_archive(error: &ArchiveError) -> Self {
         match error {
-            ArchiveError::Write { source, .. } => match Self::of_io(source) {
+            ArchiveError::Write { source, .. } => match Self::from_io(source) {
                 Self::FileFailed => Self::ArchiveRefused,
                 reason => reason,
             },
-            ArchiveError::Unreadable(source) if ArtifactError::within(source).is_some() => {
-                Self::of_io(source)
+            ArchiveError::Unreadable(source) if ArtifactError::find_in(source).is_some() => {
+                Self::from_io(source)
             }
             _ => Self::ArchiveRefused,
         }
     }
 
-    fn of_system(error: &SystemError) -> Self {
+    fn from_system(error: &SystemError) -> Self {
         match error {
-            SystemError::Files(error) => Self::of_files(error),
-            SystemError::Archive(error) => Self::of_archive(error),
+            SystemError::Files(error) => Self::from_files(error),
+            SystemError::Archive(error) => Self::from_archive(error),
             SystemError::Program(ProgramError::TooSlow { .. } | ProgramError::Failed { .. }) => {
                 Self::ProgramFailed
             }
@@ -208,7 +208,7 @@ impl Reason {
         }
     }
 
-    fn of_target(error: &TargetError) -> Self {
+    fn from_target(error: &TargetError) -> Self {
         match error {
             TargetError::NoUser(_)
             | TargetError::NoGroup(_)
@@ -263,7 +263,7 @@ impl InstallError {
     }
 
     /// Whether nothing was begun because there is too little room.
-    pub(super) fn is_for_want_of_room(&self) -> bool {
+    pub(super) fn is_out_of_space(&self) -> bool {
         self.reason() == Reason::NoSpace
     }
 
@@ -273,7 +273,7 @@ impl InstallError {
     }
 
     /// Whether somebody else has put an obstacle in a managed path.
-    pub(super) fn is_in_the_way(&self) -> bool {
+    pub(super) fn is_obstruction(&self) -> bool {
         matches!(
             self,
             Self::Look { source: SystemError::Files(FilesError::Blocked { .. }), .. }
@@ -282,7 +282,7 @@ impl InstallError {
     }
 
     /// Whether a program failed, timed out or had no effect.
-    pub(super) const fn is_of_program(&self) -> bool {
+    pub(super) const fn is_program_failure(&self) -> bool {
         use ProgramError::{Failed, TooSlow};
         matches!(
             self,
@@ -298,17 +298,17 @@ impl InstallError {
             Self::Busy => Reason::Busy,
             Self::Unfinished(_) => Reason::Unfinished,
             Self::Serialise(_) | Self::Journal(_) | Self::Record(_) => Reason::StateUnusable,
-            Self::Store(error) | Self::Keep(error) | Self::Path(error) => Reason::of_files(error),
-            Self::Artifact(error) | Self::Room(error) => Reason::of_io(error),
-            Self::Archive(error) => Reason::of_archive(error),
-            Self::Package(error) => match Reason::of_system(error) {
+            Self::Store(error) | Self::Keep(error) | Self::Path(error) => Reason::from_files(error),
+            Self::Artifact(error) | Self::Room(error) => Reason::from_io(error),
+            Self::Archive(error) => Reason::from_archive(error),
+            Self::Package(error) => match Reason::from_system(error) {
                 Reason::ProgramFailed | Reason::ArchiveRefused => Reason::PackageRefused,
                 reason => reason,
             },
-            Self::Target(error) => Reason::of_target(error),
+            Self::Target(error) => Reason::from_target(error),
             Self::Plan(PlanError::NoWayBack(_)) => Reason::NoWayBack,
             Self::Plan(PlanError::InTheWay(_)) => Reason::PathRefused,
-            Self::Look { source, .. } | Self::Step { source, .. } => Reason::of_system(source),
+            Self::Look { source, .. } | Self::Step { source, .. } => Reason::from_system(source),
             Self::NoRoom { .. } => Reason::NoSpace,
             Self::Unhealthy(_) => Reason::Unhealthy,
             Self::Interrupted(_) => Reason::Interrupted,

@@ -44,14 +44,14 @@ pub(super) fn wait(
         HealthCheck::UnitActive { stable_for_s, .. } => {
             let unit = unit.ok_or_else(|| InstallError::Unhealthy("it has no unit".to_owned()))?;
             let stable_for = Duration::from_secs((*stable_for_s).into());
-            waiting.for_unit(system, unit, stable_for)
+            waiting.wait_for_unit(system, unit, stable_for)
         }
         HealthCheck::Command { program, arguments, .. } => loop {
-            let Some(complaint) = system.check(program, arguments, waiting.left()) else {
+            let Some(complaint) = system.check(program, arguments, waiting.remaining()) else {
                 return Ok(());
             };
             // A check that is stopped before it had a fair chance would hide the real complaint.
-            if !waiting.pause(CHECK_PAUSE) || waiting.left() < CHECK_PAUSE {
+            if !waiting.pause(CHECK_PAUSE) || waiting.remaining() < CHECK_PAUSE {
                 return Err(InstallError::Unhealthy(format!("{program}: {complaint}")));
             }
         },
@@ -59,7 +59,7 @@ pub(super) fn wait(
 }
 
 /// Checks once, without waiting.
-pub(super) fn now(
+pub(super) fn check_once(
     system: &mut dyn System,
     unit: Option<&UnitName>,
     check: &HealthCheck,
@@ -94,18 +94,18 @@ struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    fn left(&self) -> Duration {
+    fn remaining(&self) -> Duration {
         self.end.saturating_sub(self.clock.monotonic())
     }
 
     /// Waits, but not beyond the deadline; `false` if that has passed.
     fn pause(&mut self, span: Duration) -> bool {
-        let left = self.left();
+        let left = self.remaining();
         self.clock.sleep(span.min(left));
         !left.is_zero()
     }
 
-    fn for_unit(
+    fn wait_for_unit(
         &mut self,
         system: &mut dyn System,
         unit: &UnitName,

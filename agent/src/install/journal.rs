@@ -80,7 +80,7 @@ impl Head {
     }
 
     /// Makes the head of a removal without a way back.
-    pub(crate) fn one_way(plan: Plan) -> Self {
+    pub(crate) fn one_way_removal(plan: Plan) -> Self {
         let plan = Plan { put_back: States::new(), guards: Vec::new(), ..plan };
         Self { one_way: true, ..Self::new(plan, None) }
     }
@@ -102,14 +102,14 @@ impl Journal {
         read.durable_bytes = head.len();
         // A line without its end was not durable: the action it announces has not begun.
         for line in lines.take_while(|line| line.ends_with(b"\n")) {
-            read.take(&serde_json::from_slice(line).map_err(UnusableDocument::Unreadable)?);
+            read.apply(&serde_json::from_slice(line).map_err(UnusableDocument::Unreadable)?);
             read.durable_bytes += line.len();
         }
         Ok(read)
     }
 
     /// Applies an entry to the state of the transaction.
-    pub(crate) fn take(&mut self, entry: &Entry) {
+    pub(crate) fn apply(&mut self, entry: &Entry) {
         match entry {
             Entry::Begin(step) => self.reached = self.reached.max(*step),
             Entry::Resumed => self.resumed += 1,

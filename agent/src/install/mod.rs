@@ -36,7 +36,7 @@ use io::{
     contents::Contents,
     packages::{self, PackageFiles},
     room::Needs,
-    store::{Store, installed as installed_record},
+    store::{Store, read_record},
     survey::{self, Survey},
 };
 use journal::{Head, Journal, line};
@@ -110,7 +110,7 @@ const NOT_TAKEN_BACK: &str = "not taken back: ";
 
 /// Whether everything was rolled back, by the detail of the failure.
 #[must_use]
-pub fn was_taken_back(detail: &str) -> bool {
+pub fn is_rolled_back(detail: &str) -> bool {
     !detail.contains(NOT_TAKEN_BACK)
 }
 
@@ -143,7 +143,7 @@ impl Installer<'_> {
         let contents = store.contents(None)?;
         let head = self.prepare_removal(&store, &contents, record.as_ref());
         match self.begin(&store, contents, record.as_ref(), head) {
-            Err(error) if error.is_for_want_of_room() => {
+            Err(error) if error.is_out_of_space() => {
                 tracing::warn!(%error, "there is no room for a way back, so the removal goes on without one");
                 self.remove_one_way(&store, record.as_ref())
             }
@@ -163,14 +163,14 @@ impl Installer<'_> {
             return self.transaction(&store, contents, journal).resume().map(Some);
         }
         // Leftovers of an installation that was prepared, but never begun.
-        tidy(&store, &contents, store.record()?.as_ref())?;
+        clean_up(&store, &contents, store.record()?.as_ref())?;
         Ok(None)
     }
 
     /// Returns the managed resources that no longer match the payload: `before` is the state found,
     /// `after` the intended one.
     pub fn drift(&self) -> Result<Vec<Change>, InstallError> {
-        let Some(record) = installed_record(self.state_dir)? else {
+        let Some(record) = read_record(self.state_dir)? else {
             return Ok(Vec::new());
         };
         let mut drift = Vec::new();
@@ -184,9 +184,9 @@ impl Installer<'_> {
     }
 
     /// Runs the installed payload's health check once, without waiting for it to pass.
-    pub fn health_now(&mut self) -> Result<Health, InstallError> {
-        match installed_record(self.state_dir)? {
-            Some(record) => health::now(self.system, record.unit.as_ref(), &record.health),
+    pub fn check_health(&mut self) -> Result<Health, InstallError> {
+        match read_record(self.state_dir)? {
+            Some(record) => health::check_once(self.system, record.unit.as_ref(), &record.health),
             None => Ok(Health::Healthy),
         }
     }
@@ -211,13 +211,13 @@ impl Installer<'_> {
         let Survey { target, tree_bytes, packages } =
             survey::survey(&*self.system, contents, &blobs, payload, record, self.progress)?;
         let observed = self.observe(&target, record)?;
-        let states = plan::settle(&target, &observed, record).map_err(InstallError::Target)?;
+        let states = plan::complete_settings(&target, &observed, record).map_err(InstallError::Target)?;
         let (mut plan, baseline) = plan::plan(&observed, record, &states).map_err(InstallError::Plan)?;
         self.wait_for_packages(&plan)?;
         let system = &*self.system;
-        let replaced = packages::foresee(system, contents, &mut plan, &states, record, &packages)?;
+        let replaced = packages::predict_effects(system, contents, &mut plan, &states, record, &packages)?;
         Needs::of(&plan, system.root().path(), store.path(), tree_bytes, &packages).check()?;
-        keep_what_is_there(system.root(), contents, &plan, &baseline)?;
+        keep_originals(system.root(), contents, &plan, &baseline)?;
         let record = Record::new(payload, target.extras, states, baseline).with_replaced(replaced);
         Ok(Head::new(plan, Some(record)))
     }
@@ -231,17 +231,17 @@ impl Installer<'_> {
         let plan = self.plan_removal(contents, record)?;
         let root = self.system.root();
         Needs::of(&plan, root.path(), store.path(), 0, &PackageFiles::new()).check()?;
-        keep_what_is_there(root, contents, &plan, &States::new())?;
+        keep_originals(root, contents, &plan, &States::new())?;
         Ok(Head::new(plan, None))
     }
 
     fn plan_removal(&mut self, contents: &Contents, record: Option<&Record>) -> Result<Plan, InstallError> {
         let mut observed = self.observe(&Target::default(), record)?;
-        io::repair::leave_what_is_lost(&mut observed, record, contents);
+        io::repair::drop_lost_resources(&mut observed, record, contents);
         let none = States::new();
         let (mut plan, _) = plan::plan(&observed, record, &none).map_err(InstallError::Plan)?;
         self.wait_for_packages(&plan)?;
-        packages::foresee(&*self.system, contents, &mut plan, &none, record, &PackageFiles::new())?;
+        packages::predict_effects(&*self.system, contents, &mut plan, &none, record, &PackageFiles::new())?;
         Ok(plan)
     }
 
@@ -252,7 +252,7 @@ impl Installer<'_> {
         record: Option<&Record>,
     ) -> Result<InstallOutcome, InstallError> {
         let contents = store.contents(None)?;
-        let head = Head::one_way(self.plan_removal(&contents, record)?);
+        let head = Head::one_way_removal(self.plan_removal(&contents, record)?);
         let written = line(&head).map_err(InstallError::Serialise)?;
         if store.begin(&written).is_err() {
             // Only a way back would need the rest.
@@ -319,7 +319,7 @@ impl Installer<'_> {
             Err(error) => {
                 // Nothing has begun, so its copies are not needed. If they cannot be removed now, the
                 // next start does it.
-                let _ = store.end().and_then(|()| tidy(store, &contents, record));
+                let _ = store.end().and_then(|()| clean_up(store, &contents, record));
                 Err(error)
             }
         }
@@ -336,7 +336,7 @@ impl Installer<'_> {
 }
 
 /// Copies every file that is about to change.
-fn keep_what_is_there(
+fn keep_originals(
     root: &Root,
     contents: &Contents,
     plan: &Plan,
@@ -351,7 +351,7 @@ fn keep_what_is_there(
     Ok(())
 }
 
-fn tidy(store: &Store, contents: &Contents, record: Option<&Record>) -> Result<(), InstallError> {
+fn clean_up(store: &Store, contents: &Contents, record: Option<&Record>) -> Result<(), InstallError> {
     let needed = record.map(Record::blobs).unwrap_or_default();
     contents.keep_only(&needed).map_err(InstallError::Store)?;
     store.release()
@@ -369,6 +369,6 @@ pub fn open_system(root: &Path) -> Result<Box<dyn System>, InstallError> {
 }
 
 /// Returns the installed payload; `None` before the first payload and after a reset.
-pub fn installed(state_dir: &Path) -> Result<Option<latest::Installed>, InstallError> {
-    Ok(installed_record(state_dir)?.map(|record| record.installed()))
+pub fn installed_payload(state_dir: &Path) -> Result<Option<latest::Installed>, InstallError> {
+    Ok(read_record(state_dir)?.map(|record| record.to_installed()))
 }

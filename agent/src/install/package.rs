@@ -64,7 +64,7 @@ impl UnitConflict {
 
     /// Checks a link among unit files, which gives a unit another name.
     #[must_use]
-    pub fn of_link(file: &str, target: &str) -> Option<Self> {
+    pub fn from_link(file: &str, target: &str) -> Option<Self> {
         let unit = target.rsplit('/').next().unwrap_or_default();
         let is_own = matches!(protected::reach_of_unit(unit), Reach::Never(_));
         is_own.then(|| Self { file: file.to_owned(), unit: unit.to_owned() })
@@ -174,7 +174,7 @@ mod tests {
             ("b.service", false),
             ("/dev/null", false),
         ] {
-            assert_eq!(UnitConflict::of_link("a.service", target).is_some(), is_refused, "{target}");
+            assert_eq!(UnitConflict::from_link("a.service", target).is_some(), is_refused, "{target}");
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
     io::Reload,
     order::Ranks,
     record::Record,
-    resource::{Phase, states_as_list, within},
+    resource::{Phase, is_within, states_as_list},
     target::{Setting, Target, put},
 };
 use serde::{Deserialize, Serialize};
@@ -65,12 +65,12 @@ pub(crate) fn plan(
     let mut baseline = States::new();
     let mut changes = Vec::new();
     for (resource, after) in target {
-        let before = present(resource, observed, [known, target]);
+        let before = current_state(resource, observed, [known, target]);
         let pristine = old_baseline.get(resource).unwrap_or(&before).clone();
         baseline.insert(resource.clone(), pristine);
         changes.extend(change(resource, before, after)?);
     }
-    for unit in target.keys().filter_map(set_unit) {
+    for unit in target.keys().filter_map(unit_of_setting) {
         // A unit's setting decides whether it runs after a boot, so the baseline includes its activity.
         let activity = Resource::UnitActivity(unit.clone());
         if !target.contains_key(&activity) {
@@ -83,7 +83,7 @@ pub(crate) fn plan(
         if baseline.contains_key(resource) || !observed.contains_key(resource) {
             continue;
         }
-        let before = present(resource, observed, [known, old_baseline]);
+        let before = current_state(resource, observed, [known, old_baseline]);
         match change(resource, before, pristine) {
             // A unit that no longer starts must not block the removal of a payload.
             Ok(Some(change)) if change.phase() == Phase::Start => cleanup.push(change),
@@ -112,8 +112,8 @@ pub(crate) fn plan(
     }
     let is_removal = |change: &mut Change| change.phase() >= Phase::RemoveTree;
     cleanup.extend(changes.extract_if(.., is_removal));
-    in_order(&mut cleanup, &Ranks::new());
-    let (guards, held): (Vec<_>, Vec<_>) = left_open(&changes, observed)
+    sort_changes(&mut cleanup, &Ranks::new());
+    let (guards, held): (Vec<_>, Vec<_>) = unchanged_activities(&changes, observed)
         .into_iter()
         .partition(|change| is_masked_by(&changes, &change.resource));
     changes.extend(held);
@@ -121,7 +121,7 @@ pub(crate) fn plan(
 }
 
 /// Completes unit settings: values that the payload leaves open stay as they were before any payload.
-pub(crate) fn settle(
+pub(crate) fn complete_settings(
     target: &Target,
     observed: &States,
     installed: Option<&Record>,
@@ -143,7 +143,7 @@ pub(crate) fn settle(
 
 impl Step {
     /// Whether the step changes a package.
-    pub(crate) const fn is_of_package(&self) -> bool {
+    pub(crate) const fn is_package_change(&self) -> bool {
         matches!(self, Self::Change(Change { resource: Resource::Package(_), .. }))
     }
 }
@@ -161,13 +161,13 @@ impl Plan {
     pub(crate) fn arrange(&mut self, more: impl IntoIterator<Item = Change>, ranks: Ranks) {
         let changes = self.changes().cloned().chain(more).collect();
         self.steps = steps(changes, &ranks);
-        in_order(&mut self.cleanup, &ranks);
+        sort_changes(&mut self.cleanup, &ranks);
         self.ranks = ranks;
     }
 
     /// Returns the changes of packages that need this one and are needed by it: none of them can be
     /// installed before the others.
-    pub(crate) fn installed_with(&self, name: &PackageName) -> impl Iterator<Item = &Change> {
+    pub(crate) fn mutual_dependencies(&self, name: &PackageName) -> impl Iterator<Item = &Change> {
         let rank = self.ranks.get(name);
         self.changes().filter(move |change| match &change.resource {
             Resource::Package(other) => other != name && rank.is_some() && self.ranks.get(other) == rank,
@@ -181,7 +181,7 @@ impl Plan {
         else {
             return position + 1;
         };
-        let others: Vec<&Change> = self.installed_with(name).collect();
+        let others: Vec<&Change> = self.mutual_dependencies(name).collect();
         let is_of_them = |step: &Step| matches!(step, Step::Change(change) if others.contains(&change));
         self.steps.iter().rposition(is_of_them).map_or(position, |last| last.max(position)) + 1
     }
@@ -190,28 +190,28 @@ impl Plan {
     ///
     /// Changes on disk are rolled back as far as they were begun. Volatile resources are restored in any
     /// case: a boot may have applied steps that had not begun.
-    pub(crate) fn way_back(&self, reached: usize) -> Vec<Step> {
+    pub(crate) fn rollback_steps(&self, reached: usize) -> Vec<Step> {
         let mut changes: Vec<Change> = Vec::new();
         for (position, step) in self.steps.iter().enumerate() {
             if let Step::Change(change) = step
                 && (position < reached || change.resource.is_volatile())
             {
-                changes.push(change.undone());
+                changes.push(change.inverse());
             }
         }
         let only_seen =
             self.guards.iter().chain(&self.cleanup).filter(|change| change.resource.is_volatile());
-        changes.extend(only_seen.map(Change::undone));
+        changes.extend(only_seen.map(Change::inverse));
         let mut back = steps(changes, &self.ranks);
-        if let Some(last) = back.iter().rposition(Step::is_of_package) {
-            back.splice(last + 1..=last, self.put_back());
+        if let Some(last) = back.iter().rposition(Step::is_package_change) {
+            back.splice(last + 1..=last, self.restore_steps());
         }
         back
     }
 
     /// Returns the steps that restore the places of packages: diversions first, because they move files,
     /// then directories, then their content.
-    fn put_back(&self) -> Vec<Step> {
+    fn restore_steps(&self) -> Vec<Step> {
         let change = |(resource, state): (&Resource, &State)| Change {
             resource: resource.clone(),
             before: state.clone(),
@@ -219,13 +219,13 @@ impl Plan {
         };
         let (choices, mut paths): (Vec<_>, Vec<_>) =
             self.put_back.iter().map(change).partition(|change| change.resource == Resource::Choices);
-        in_order(&mut paths, &self.ranks);
+        sort_changes(&mut paths, &self.ranks);
         choices.into_iter().chain(paths).map(Step::Change).collect()
     }
 }
 
 /// Returns the state of a resource, completed with facts that the device itself does not record.
-fn present(resource: &Resource, observed: &States, known: [&States; 2]) -> State {
+fn current_state(resource: &Resource, observed: &States, known: [&States; 2]) -> State {
     let found = observed.get(resource).unwrap_or(&State::Absent);
     let mut known = known.into_iter().map(|states| states.get(resource).filter(|state| state.matches(found)));
     let told = match found {
@@ -280,7 +280,7 @@ fn is_same_package(one: &State, other: &State) -> bool {
     }
 }
 
-const fn set_unit(resource: &Resource) -> Option<&UnitName> {
+const fn unit_of_setting(resource: &Resource) -> Option<&UnitName> {
     match resource {
         Resource::UnitSetting(unit) => Some(unit),
         _ => None,
@@ -289,8 +289,8 @@ const fn set_unit(resource: &Resource) -> Option<&UnitName> {
 
 /// Returns the activities of units whose setting changes but whose activity does not: they keep their
 /// current state, whatever a boot in between does.
-fn left_open(changes: &[Change], observed: &States) -> Vec<Change> {
-    let settings = changes.iter().filter_map(|change| set_unit(&change.resource));
+fn unchanged_activities(changes: &[Change], observed: &States) -> Vec<Change> {
+    let settings = changes.iter().filter_map(|change| unit_of_setting(&change.resource));
     let activities = settings.cloned().map(Resource::UnitActivity);
     let left_open = activities.filter(|activity| !changes.iter().any(|change| change.resource == *activity));
     left_open
@@ -313,8 +313,8 @@ fn is_masked_by(changes: &[Change], activity: &Resource) -> bool {
 }
 
 fn steps(mut changes: Vec<Change>, ranks: &Ranks) -> Vec<Step> {
-    in_order(&mut changes, ranks);
-    let mut reloads: Vec<Reload> = changes.iter().filter_map(read_by).collect();
+    sort_changes(&mut changes, ranks);
+    let mut reloads: Vec<Reload> = changes.iter().filter_map(reader_of).collect();
     reloads.sort_unstable();
     reloads.dedup();
     let read_at = changes.partition_point(|change| change.phase() < Phase::Reload);
@@ -323,7 +323,7 @@ fn steps(mut changes: Vec<Change>, ranks: &Ranks) -> Vec<Step> {
     first.chain(reloads.into_iter().map(Step::Reload)).chain(later.into_iter().map(Step::Change)).collect()
 }
 
-fn in_order(changes: &mut [Change], ranks: &Ranks) {
+fn sort_changes(changes: &mut [Change], ranks: &Ranks) {
     let place = |change: &Change| match &change.resource {
         Resource::Package(name) => ranks.get(name).copied().unwrap_or_default(),
         // After every package.
@@ -341,7 +341,7 @@ fn in_order(changes: &mut [Change], ranks: &Ranks) {
 }
 
 /// Returns the reader to notify of a change.
-fn read_by(change: &Change) -> Option<Reload> {
+fn reader_of(change: &Change) -> Option<Reload> {
     const UNITS: [&str; 4] = [
         "/etc/systemd/system",
         "/usr/lib/systemd/system",
@@ -350,8 +350,8 @@ fn read_by(change: &Change) -> Option<Reload> {
     ];
     match &change.resource {
         Resource::Package(_) => Some(Reload::Units),
-        Resource::Path(path) if UNITS.iter().any(|tree| within(path, tree)) => Some(Reload::Units),
-        Resource::Path(path) if within(path, "/usr/local/share/ca-certificates") => {
+        Resource::Path(path) if UNITS.iter().any(|tree| is_within(path, tree)) => Some(Reload::Units),
+        Resource::Path(path) if is_within(path, "/usr/local/share/ca-certificates") => {
             Some(Reload::CaCertificates)
         }
         _ => None,

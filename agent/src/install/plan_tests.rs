@@ -69,7 +69,7 @@ impl Device {
     fn plan(&self, dpc: &Value, policy: &Value) -> Result<(Plan, Record), PlanError> {
         let target = asks(dpc, policy).unwrap();
         let observed = self.observe(&target);
-        let states = settle(&target, &observed, self.installed.as_ref()).unwrap();
+        let states = complete_settings(&target, &observed, self.installed.as_ref()).unwrap();
         let (plan, baseline) = plan(&observed, self.installed.as_ref(), &states)?;
         let record = Record::new(&payload(dpc, policy), target.extras, states, baseline);
         Ok((plan, record))
@@ -248,7 +248,7 @@ fn the_way_back_is_the_way_there_swapped() {
         ]
     );
     device.take(&plan.steps);
-    let back = plan.way_back(plan.steps.len());
+    let back = plan.rollback_steps(plan.steps.len());
     let order = told(&Plan { steps: back.clone(), ..Plan::default() });
     assert_eq!(
         order,
@@ -275,7 +275,7 @@ fn what_was_not_begun_is_not_taken_back_but_what_a_boot_may_have_done_is() {
     let device = Device::with([(Resource::RunningHostname, State::Value("factory".to_owned()))]);
     let (plan, _) = device.plan(&Value::Null, &policy).unwrap();
     assert_eq!(told(&plan).iter().position(|step| step.starts_with("/etc/a")), Some(1));
-    let back = Plan { steps: plan.way_back(2), ..Plan::default() };
+    let back = Plan { steps: plan.rollback_steps(2), ..Plan::default() };
     assert_eq!(
         told(&back),
         ["activity of unit x.service -> inactive", "/etc/a -> absent", "running host name -> \"factory\"",]
@@ -291,7 +291,7 @@ fn a_unit_that_is_masked_runs_again_after_the_way_back() {
     ]);
     let (plan, _) = device.plan(&Value::Null, &policy).unwrap();
     assert_eq!(told(&plan), ["setting of unit x.service -> enabled, masked"]);
-    let back = Plan { steps: plan.way_back(1), ..Plan::default() };
+    let back = Plan { steps: plan.rollback_steps(1), ..Plan::default() };
     assert_eq!(told(&back), ["setting of unit x.service -> enabled", "activity of unit x.service -> active"]);
 }
 

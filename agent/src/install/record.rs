@@ -145,7 +145,7 @@ impl Record {
     }
 
     /// Returns the description that a device sends when it checks in.
-    pub(crate) fn installed(&self) -> latest::Installed {
+    pub(crate) fn to_installed(&self) -> latest::Installed {
         latest::Installed { configuration: self.configuration, version: self.version, dpc: self.dpc.clone() }
     }
 }

@@ -167,7 +167,7 @@ impl State {
         match (self, found) {
             (Self::Installed { version, .. }, Self::Installed { version: other, .. }) => version == other,
             (Self::Active { .. }, Self::Active { .. }) => true,
-            (Self::ChoicesWithout(made), Self::Choices(found)) => made.undone(found) == **found,
+            (Self::ChoicesWithout(made), Self::Choices(found)) => made.revert(found) == **found,
             // The kernel separates list items by tabs, people by blanks.
             (Self::Value(value), Self::Value(other)) => value.split_whitespace().eq(other.split_whitespace()),
             _ => self == found,
@@ -178,7 +178,7 @@ impl State {
 impl Change {
     /// Returns the change that undoes this one.
     #[must_use]
-    pub fn undone(&self) -> Self {
+    pub fn inverse(&self) -> Self {
         Self { resource: self.resource.clone(), before: self.after.clone(), after: self.before.clone() }
     }
 
@@ -254,7 +254,7 @@ impl fmt::Display for State {
 }
 
 /// Whether a path is a tree's top, or inside it.
-pub(crate) fn within(path: &SafePath, tree: &str) -> bool {
+pub(crate) fn is_within(path: &SafePath, tree: &str) -> bool {
     path.as_str().strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 

@@ -129,31 +129,31 @@ pub enum TargetError {
 
 /// Computes the target of a payload.
 pub(crate) fn target(payload: &Payload, means: &Means<'_>) -> Result<Target, TargetError> {
-    let mut building = Building { payload, means, target: Target::default(), sysctls: BTreeMap::new() };
+    let mut builder = TargetBuilder { payload, means, target: Target::default(), sysctls: BTreeMap::new() };
     for item in &payload.policy {
-        building.item(item)?;
+        builder.add_item(item)?;
     }
-    building.sysctl_file()?;
+    builder.add_sysctl_file()?;
     if let Some(dpc) = &payload.dpc {
-        building.dpc(dpc)?;
+        builder.add_dpc(dpc)?;
     }
-    Ok(building.target)
+    Ok(builder.target)
 }
 
-struct Building<'a> {
+struct TargetBuilder<'a> {
     payload: &'a Payload,
     means: &'a Means<'a>,
     target: Target,
     sysctls: BTreeMap<&'a SysctlKey, &'a SysctlValue>,
 }
 
-impl<'a> Building<'a> {
-    fn item(&mut self, item: &'a PolicyItem) -> Result<(), TargetError> {
+impl<'a> TargetBuilder<'a> {
+    fn add_item(&mut self, item: &'a PolicyItem) -> Result<(), TargetError> {
         match item {
             PolicyItem::File { path, content, mode, owner, group, .. } => {
                 let (digest, size) = match content {
-                    FileContent::Text(text) => self.text(text.as_bytes()),
-                    FileContent::Base64(bytes) => self.text(bytes.as_ref()),
+                    FileContent::Text(text) => self.add_text(text.as_bytes()),
+                    FileContent::Base64(bytes) => self.add_text(bytes.as_ref()),
                     FileContent::Artifact(artifact) => (artifact.sha256, artifact.size),
                 };
                 let mode = mode.map_or(0o644, unbox_common::payload::FileMode::bits);
@@ -164,7 +164,7 @@ impl<'a> Building<'a> {
                 let starts = *enabled == Some(true) || *active == Some(true);
                 // A masked unit cannot start, so a unit that is to start must be unmasked.
                 let masked = if *masked { Some(true) } else { starts.then_some(false) };
-                self.setting(name, Setting { enabled: *enabled, masked })?;
+                self.add_setting(name, Setting { enabled: *enabled, masked })?;
                 let activity = match active {
                     Some(true) => State::Active { of: self.unit_item(name) },
                     Some(false) => State::Inactive,
@@ -177,18 +177,18 @@ impl<'a> Building<'a> {
                 self.put(Resource::Sysctl(key.clone()), State::Value(value.to_string()))
             }
             PolicyItem::Hostname { name } => {
-                self.file("/etc/hostname", format!("{name}\n").as_bytes(), 0o644)?;
+                self.add_file("/etc/hostname", format!("{name}\n").as_bytes(), 0o644)?;
                 self.put(Resource::RunningHostname, State::Value(name.to_string()))
             }
             PolicyItem::TimeZone { zone } => {
                 let target = format!("/usr/share/zoneinfo/{zone}");
                 self.put(Resource::Path(SafePath::parse("/etc/localtime")?), State::Symlink { target })?;
-                self.file("/etc/timezone", format!("{zone}\n").as_bytes(), 0o644)
+                self.add_file("/etc/timezone", format!("{zone}\n").as_bytes(), 0o644)
             }
             PolicyItem::CaCertificate { name, pem } => {
-                self.file(&format!("{CA_DIRECTORY}/unbox-{name}.crt"), pem.as_bytes(), 0o644)
+                self.add_file(&format!("{CA_DIRECTORY}/unbox-{name}.crt"), pem.as_bytes(), 0o644)
             }
-            PolicyItem::AuthorizedKeys { user, keys, .. } => self.authorized_keys(user, keys),
+            PolicyItem::AuthorizedKeys { user, keys, .. } => self.add_authorized_keys(user, keys),
             PolicyItem::Package { name, version, artifact } => {
                 let deb = Some(artifact.sha256);
                 let state = State::Installed { version: version.clone(), deb };
@@ -211,7 +211,7 @@ impl<'a> Building<'a> {
         })
     }
 
-    fn authorized_keys(&mut self, user: &UserName, keys: &[String]) -> Result<(), TargetError> {
+    fn add_authorized_keys(&mut self, user: &UserName, keys: &[String]) -> Result<(), TargetError> {
         let account = self.means.accounts.user(user);
         let account = account.ok_or_else(|| TargetError::NoUser(user.clone()))?;
         let directory = SafePath::parse(&format!("{}/.ssh", account.home))
@@ -219,12 +219,12 @@ impl<'a> Building<'a> {
         let file = SafePath::parse(&format!("{directory}/authorized_keys"))?;
         let owner = account.owner;
         let text: String = keys.iter().flat_map(|key| [key.trim(), "\n"]).collect();
-        let (digest, size) = self.text(text.as_bytes());
+        let (digest, size) = self.add_text(text.as_bytes());
         self.put(Resource::Path(directory), State::Directory { mode: 0o700, owner })?;
         self.put(Resource::Path(file), State::File { digest, size, mode: 0o600, owner })
     }
 
-    fn sysctl_file(&mut self) -> Result<(), TargetError> {
+    fn add_sysctl_file(&mut self) -> Result<(), TargetError> {
         if self.sysctls.is_empty() {
             return Ok(());
         }
@@ -233,10 +233,10 @@ impl<'a> Building<'a> {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{key} = {value}");
         }
-        self.file(SYSCTL_FILE, text.as_bytes(), 0o644)
+        self.add_file(SYSCTL_FILE, text.as_bytes(), 0o644)
     }
 
-    fn dpc(&mut self, dpc: &Dpc) -> Result<(), TargetError> {
+    fn add_dpc(&mut self, dpc: &Dpc) -> Result<(), TargetError> {
         let mut origin = Hasher::new();
         origin.update(&dpc.artifact.sha256.0);
         match dpc.kind {
@@ -248,7 +248,7 @@ impl<'a> Building<'a> {
                 if let Some(unit) = &dpc.unit {
                     let text = self.means.unit_file;
                     let text = text.ok_or_else(|| TargetError::NoUnitFile(unit.clone()))?;
-                    self.file(&format!("{UNIT_DIRECTORY}/{unit}"), text, 0o644)?;
+                    self.add_file(&format!("{UNIT_DIRECTORY}/{unit}"), text, 0o644)?;
                 }
             }
             DpcKind::Deb => {
@@ -261,16 +261,16 @@ impl<'a> Building<'a> {
             let service = dpc.unit.as_ref().and_then(service_of);
             let service = service.ok_or(TargetError::ExtrasWithoutService)?;
             let extras = serde_json::Value::Object(dpc.extras.clone()).to_string();
-            let (digest, _) = self.text(extras.as_bytes());
+            let (digest, _) = self.add_text(extras.as_bytes());
             self.target.extras = Some(digest);
             let drop_in =
                 format!("[Service]\nLoadCredential={EXTRAS_CREDENTIAL}:{}/{digest}\n", self.means.blobs);
-            self.file(&format!("{UNIT_DIRECTORY}/{service}.d/50-unbox.conf"), drop_in.as_bytes(), 0o644)?;
+            self.add_file(&format!("{UNIT_DIRECTORY}/{service}.d/50-unbox.conf"), drop_in.as_bytes(), 0o644)?;
             origin.update(drop_in.as_bytes());
         }
         match (&dpc.unit, &dpc.health) {
             (Some(unit), _) => {
-                self.setting(unit, Setting { enabled: Some(true), masked: Some(false) })?;
+                self.add_setting(unit, Setting { enabled: Some(true), masked: Some(false) })?;
                 let of = Some(origin.finish());
                 self.put(Resource::UnitActivity(unit.clone()), State::Active { of })
             }
@@ -279,13 +279,13 @@ impl<'a> Building<'a> {
         }
     }
 
-    fn file(&mut self, path: &str, bytes: &[u8], mode: u32) -> Result<(), TargetError> {
-        let (digest, size) = self.text(bytes);
+    fn add_file(&mut self, path: &str, bytes: &[u8], mode: u32) -> Result<(), TargetError> {
+        let (digest, size) = self.add_text(bytes);
         let owner = self.means.accounts.root();
         self.put(Resource::Path(SafePath::parse(path)?), State::File { digest, size, mode, owner })
     }
 
-    fn text(&mut self, bytes: &[u8]) -> (Sha256, u64) {
+    fn add_text(&mut self, bytes: &[u8]) -> (Sha256, u64) {
         let digest = Sha256::of(bytes);
         self.target.texts.entry(digest).or_insert_with(|| bytes.to_vec());
         (digest, bytes.len() as u64)
@@ -308,7 +308,7 @@ impl<'a> Building<'a> {
         Ok(Owner { uid, gid })
     }
 
-    fn setting(&mut self, unit: &UnitName, setting: Setting) -> Result<(), TargetError> {
+    fn add_setting(&mut self, unit: &UnitName, setting: Setting) -> Result<(), TargetError> {
         if setting == (Setting { enabled: None, masked: None }) {
             return Ok(());
         }

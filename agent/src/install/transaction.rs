@@ -56,9 +56,9 @@ impl Transaction<'_> {
         if self.journal.direction == Direction::Forward && !self.journal.head.one_way {
             let resumed = self.journal.resumed;
             if resumed >= MAX_RESUMES {
-                self.turn_back(&InstallError::Interrupted(resumed))?;
+                self.begin_rollback(&InstallError::Interrupted(resumed))?;
             } else if let Err(error) = self.log(&Entry::Resumed) {
-                self.turn_back(&error)?;
+                self.begin_rollback(&error)?;
             }
         }
         self.run()
@@ -69,13 +69,13 @@ impl Transaction<'_> {
         let is_one_way = self.journal.head.one_way;
         if self.journal.direction == Direction::Forward
             && !is_one_way
-            && let Err(error) = self.forward().and_then(|()| self.log(&Entry::Committed))
+            && let Err(error) = self.run_forward().and_then(|()| self.log(&Entry::Committed))
         {
-            self.turn_back(&error)?;
+            self.begin_rollback(&error)?;
         }
         let ended = match self.journal.direction.clone() {
             Direction::Committed => self.finish(),
-            Direction::Back(failure) => self.back(failure),
+            Direction::Back(failure) => self.roll_back(failure),
             Direction::Forward if is_one_way => self.remove_one_way(),
             Direction::Forward => Err(InstallError::Unfinished(None)),
         };
@@ -85,7 +85,7 @@ impl Transaction<'_> {
         })
     }
 
-    fn forward(&mut self) -> Result<(), InstallError> {
+    fn run_forward(&mut self) -> Result<(), InstallError> {
         let steps = self.journal.head.plan.steps.clone();
         (self.hears)(Progress::ConfigInitiated, Some(format!("{} steps", steps.len())));
         for (position, step) in steps.iter().enumerate() {
@@ -97,7 +97,7 @@ impl Transaction<'_> {
             if reached > self.journal.reached {
                 self.log(&Entry::Begin(reached))?;
             }
-            self.take(step)?;
+            self.execute(step)?;
         }
         (self.hears)(Progress::ConfigComplete, None);
         let record = self.journal.head.record.as_ref();
@@ -118,31 +118,31 @@ impl Transaction<'_> {
         let mut head = self.journal.head.clone();
         self.store.release()?;
         if let Some(record) = &mut head.record {
-            record.made = self.made(record, &head.plan)?;
+            record.made = self.choices_made(record, &head.plan)?;
         }
         self.store.set_record(head.record.as_ref())?;
         for change in head.plan.cleanup {
             let step = Step::Change(change);
-            if let Err(error) = self.bring_about(&step) {
+            if let Err(error) = self.perform(&step) {
                 // Nothing needs it any more, so leaving it does no harm.
                 (self.hears)(Progress::ConfigWarning, Some(error.failure().detail));
             }
         }
-        self.tidy()?;
+        self.clean_up()?;
         Ok(head
             .record
             .map_or(InstallOutcome::Removed, |record| InstallOutcome::Managed { version: record.version }))
     }
 
     /// Returns the choices that the packages in force have made, as far as that is known.
-    fn made(&self, record: &Record, plan: &Plan) -> Result<Made, InstallError> {
+    fn choices_made(&self, record: &Record, plan: &Plan) -> Result<Made, InstallError> {
         if !record.has_packages() {
             return Ok(Made::default());
         }
         let earlier = self.store.record()?.map(|earlier| earlier.made).unwrap_or_default();
         let Some(State::Choices(before)) = plan.put_back.get(&Resource::Choices) else { return Ok(earlier) };
         match survey::look(self.system, &Resource::Choices)? {
-            State::Choices(now) => Ok(earlier.then(Made::between(before, &now))),
+            State::Choices(now) => Ok(earlier.merge(Made::difference(before, &now))),
             _ => Ok(earlier),
         }
     }
@@ -153,22 +153,22 @@ impl Transaction<'_> {
         let plan = self.journal.head.plan.clone();
         let needed = self.store.record()?.map(|record| record.blobs_for_reset()).unwrap_or_default();
         self.contents.keep_only(&needed).map_err(InstallError::Store)?;
-        if self.bring_all_about(&plan.steps).is_err() {
+        if self.perform_all(&plan.steps).is_err() {
             for change in &plan.cleanup {
                 // It is tried once more at the end.
-                let _ = self.bring_about(&Step::Change(change.clone()));
+                let _ = self.perform(&Step::Change(change.clone()));
             }
-            self.bring_all_about(&plan.steps)?;
+            self.perform_all(&plan.steps)?;
         }
         self.finish()
     }
 
     /// Performs steps as far as possible, and returns the first error that must not be passed over.
-    fn bring_all_about(&mut self, steps: &[Step]) -> Result<(), InstallError> {
+    fn perform_all(&mut self, steps: &[Step]) -> Result<(), InstallError> {
         let mut first_error = None;
         for step in steps {
-            let Err(error) = self.bring_about(step) else { continue };
-            if may_be_passed_over(step, &error) {
+            let Err(error) = self.perform(step) else { continue };
+            if is_ignorable(step, &error) {
                 (self.hears)(Progress::ConfigWarning, Some(error.failure().detail));
             } else {
                 first_error.get_or_insert(error);
@@ -178,14 +178,14 @@ impl Transaction<'_> {
     }
 
     /// Rolls everything back. A failed step does not stop the rest.
-    fn back(&mut self, mut failure: Failure) -> Result<InstallOutcome, InstallError> {
+    fn roll_back(&mut self, mut failure: Failure) -> Result<InstallOutcome, InstallError> {
         (self.hears)(Progress::ConfigError, Some(failure.detail.clone()));
         self.store.release()?;
         let (mut left, mut first_error) = (Vec::new(), None);
-        for step in self.journal.head.plan.way_back(self.journal.reached) {
-            let Err(error) = self.take_back(&step) else { continue };
+        for step in self.journal.head.plan.rollback_steps(self.journal.reached) {
+            let Err(error) = self.roll_back_step(&step) else { continue };
             // No package, whatever its scripts do, may prevent a device from ever being configured again.
-            if step.is_of_package() && error.is_of_program() || may_be_passed_over(&step, &error) {
+            if step.is_package_change() && error.is_program_failure() || is_ignorable(&step, &error) {
                 let detail = error.failure().detail;
                 (self.hears)(Progress::ConfigWarning, Some(detail.clone()));
                 left.push(detail);
@@ -196,7 +196,7 @@ impl Transaction<'_> {
         if let Some(error) = first_error {
             return Err(error);
         }
-        self.tidy()?;
+        self.clean_up()?;
         let version = self.journal.head.record.as_ref().map(|record| record.version);
         if !left.is_empty() {
             failure.detail = format!("{}; {NOT_TAKEN_BACK}{}", failure.detail, left.join("; "));
@@ -205,32 +205,32 @@ impl Transaction<'_> {
     }
 
     /// Rolls a step back. A package whose own scripts prevent that is removed first.
-    fn take_back(&mut self, step: &Step) -> Result<(), InstallError> {
-        let tried = self.bring_about(step);
+    fn roll_back_step(&mut self, step: &Step) -> Result<(), InstallError> {
+        let tried = self.perform(step);
         let (Err(error), Step::Change(change)) = (&tried, step) else { return tried };
-        if !error.is_of_program() || !matches!(change.after, State::Installed { .. }) {
+        if !error.is_program_failure() || !matches!(change.after, State::Installed { .. }) {
             return tried;
         }
         let removal = Change { after: State::Absent, ..change.clone() };
-        self.bring_about(&Step::Change(removal))?;
-        self.bring_about(step)
+        self.perform(&Step::Change(removal))?;
+        self.perform(step)
     }
 
     /// Performs a step if there is anything to do.
-    fn bring_about(&mut self, step: &Step) -> Result<(), InstallError> {
+    fn perform(&mut self, step: &Step) -> Result<(), InstallError> {
         self.clear(step)?;
-        if self.is_done(step)? { Ok(()) } else { self.take(step) }
+        if self.is_done(step)? { Ok(()) } else { self.execute(step) }
     }
 
     /// Removes everything that the installed payload does not need, and finally the journal.
-    fn tidy(&mut self) -> Result<(), InstallError> {
+    fn clean_up(&mut self) -> Result<(), InstallError> {
         let needed = self.store.record()?.map(|record| record.blobs()).unwrap_or_default();
         self.contents.keep_only(&needed).map_err(InstallError::Store)?;
         self.store.release()?;
         self.store.end()
     }
 
-    fn turn_back(&mut self, error: &InstallError) -> Result<(), InstallError> {
+    fn begin_rollback(&mut self, error: &InstallError) -> Result<(), InstallError> {
         // On a full disk, even this line needs room.
         let logged = self.store.release().and_then(|()| self.log(&Entry::Back(error.failure())));
         logged.map_err(|error| InstallError::Unfinished(Some(Box::new(error))))
@@ -238,7 +238,7 @@ impl Transaction<'_> {
 
     fn log(&mut self, entry: &Entry) -> Result<(), InstallError> {
         self.store.append(entry)?;
-        self.journal.take(entry);
+        self.journal.apply(entry);
         Ok(())
     }
 
@@ -246,7 +246,7 @@ impl Transaction<'_> {
     fn clear(&self, step: &Step) -> Result<(), InstallError> {
         let Step::Change(change) = step else { return Ok(()) };
         paths::clear(self.system.root(), &change.resource)
-            .map_err(|source| failed(&change.resource, source.into()))
+            .map_err(|source| step_error(&change.resource, source.into()))
     }
 
     /// Whether a step has nothing to do.
@@ -265,21 +265,21 @@ impl Transaction<'_> {
         }
     }
 
-    fn take(&mut self, step: &Step) -> Result<(), InstallError> {
+    fn execute(&mut self, step: &Step) -> Result<(), InstallError> {
         match step {
             Step::Reload(what) => self
                 .system
                 .reload(*what)
                 .map_err(|source| InstallError::Step { step: what.name().to_owned(), source }),
             Step::Change(change) => {
-                self.change_in_turn(change).map_err(|source| failed(&change.resource, source))?;
+                self.change_when_unlocked(change).map_err(|source| step_error(&change.resource, source))?;
                 self.check(change)
             }
         }
     }
 
     /// Makes a change, and waits while another program is working on the packages.
-    fn change_in_turn(&mut self, change: &Change) -> Result<(), SystemError> {
+    fn change_when_unlocked(&mut self, change: &Change) -> Result<(), SystemError> {
         let mut turn = Turn::new(self.clock);
         loop {
             match self.change(change) {
@@ -315,7 +315,7 @@ impl Transaction<'_> {
             return Vec::new();
         };
         let is_back = matches!(self.journal.direction, Direction::Back(_));
-        let others = self.journal.head.plan.installed_with(name);
+        let others = self.journal.head.plan.mutual_dependencies(name);
         let others = others.filter_map(|other| match if is_back { &other.before } else { &other.after } {
             State::Installed { deb, .. } => *deb,
             _ => None,
@@ -340,16 +340,16 @@ impl Transaction<'_> {
             _ => "",
         };
         let found = format!("{found}{hint}");
-        Err(failed(resource, SystemError::NoEffect { wanted: after.to_string(), found }))
+        Err(step_error(resource, SystemError::NoEffect { wanted: after.to_string(), found }))
     }
 }
 
 /// Whether a failed step of a removal or rollback must not stop the device: a unit that no longer starts,
 /// or a user's link in the right place.
-fn may_be_passed_over(step: &Step, error: &InstallError) -> bool {
-    error.is_in_the_way() || matches!(step, Step::Change(change) if change.resource.is_volatile())
+fn is_ignorable(step: &Step, error: &InstallError) -> bool {
+    error.is_obstruction() || matches!(step, Step::Change(change) if change.resource.is_volatile())
 }
 
-fn failed(resource: &Resource, source: SystemError) -> InstallError {
+fn step_error(resource: &Resource, source: SystemError) -> InstallError {
     InstallError::Step { step: resource.to_string(), source }
 }

@@ -52,7 +52,7 @@ impl Floor {
 
     /// Returns the floor after a grant of this enrollment was accepted at `now`.
     #[must_use]
-    pub fn raised(floor: Option<Self>, device: DeviceId, generation: Generation, now: Timestamp) -> Self {
+    pub fn raise(floor: Option<Self>, device: DeviceId, generation: Generation, now: Timestamp) -> Self {
         let own = floor.filter(|floor| floor.device == device);
         Self {
             device,
@@ -86,17 +86,17 @@ mod tests {
 
     #[test]
     fn a_floor_never_falls() {
-        let floor = Floor::raised(Some(FLOOR()), device(7), Generation(2), Timestamp(900));
+        let floor = Floor::raise(Some(FLOOR()), device(7), Generation(2), Timestamp(900));
         assert_eq!(floor, FLOOR());
         assert_eq!(floor.with_payload(49), FLOOR());
-        let risen = Floor::raised(Some(FLOOR()), device(7), Generation(4), Timestamp(1100));
+        let risen = Floor::raise(Some(FLOOR()), device(7), Generation(4), Timestamp(1100));
         assert_eq!(risen.generation, Generation(4));
         assert_eq!(risen.with_payload(51).payload_version, Some(51));
     }
 
     #[test]
     fn another_device_id_has_its_own_numbers_but_time_goes_on() {
-        let other = Floor::raised(Some(FLOOR()), device(8), Generation(1), Timestamp(900));
+        let other = Floor::raise(Some(FLOOR()), device(8), Generation(1), Timestamp(900));
         assert_eq!(
             (other.generation, other.payload_version, other.verified_time),
             (Generation(1), None, Timestamp(1000))

@@ -73,13 +73,13 @@ pub struct Opened {
 pub fn read(layout: &Layout) -> Result<Ledger, LedgerError> {
     let path = layout.ledger();
     let parsed = match files::read(&path, MAX_LEDGER_BYTES) {
-        Ok(None) => return Ok(Ledger::new().above(floor(layout)?)),
+        Ok(None) => return Ok(Ledger::new().raise_to(floor(layout)?)),
         Ok(Some(bytes)) => Ledger::parse(&bytes),
         Err(error) if error.is_not_a_document() => Err(LedgerUnreadable::Damaged(error.to_string())),
         Err(error) => return Err(error.into()),
     };
     match parsed {
-        Ok(ledger) => Ok(ledger.above(floor(layout)?)),
+        Ok(ledger) => Ok(ledger.raise_to(floor(layout)?)),
         Err(source) => Err(LedgerError::Unreadable { path, source }),
     }
 }
@@ -103,7 +103,7 @@ pub fn open(layout: &Layout) -> Result<Opened, LedgerError> {
         }
         Err(LedgerError::Unreadable { path, source: LedgerUnreadable::Damaged(_) }) => {
             let aside = files::set_aside(&path, files::DAMAGED)?;
-            let ledger = Ledger::after_damage(floor(layout)?);
+            let ledger = Ledger::new_after_damage(floor(layout)?);
             write(layout, &ledger)?;
             Ok(Opened { ledger, damaged: Some(aside) })
         }
@@ -144,10 +144,10 @@ fn floor(layout: &Layout) -> Result<Option<Floor>, FilesError> {
 impl Ledger {
     /// Raises this ledger to a floor that was written before it, and drops the refusal of another agent
     /// version.
-    fn above(mut self, kept: Option<Floor>) -> Self {
+    fn raise_to(mut self, kept: Option<Floor>) -> Self {
         self.floor = match (self.floor, kept) {
             (Some(own), Some(kept)) if own.device == kept.device => {
-                let raised = Floor::raised(Some(own), kept.device, kept.generation, kept.verified_time);
+                let raised = Floor::raise(Some(own), kept.device, kept.generation, kept.verified_time);
                 Some(kept.payload_version.map_or(raised, |version| raised.with_payload(version)))
             }
             (own, kept) => kept.or(own),

@@ -165,16 +165,16 @@ impl Ledger {
     /// Returns the ledger of a new device.
     #[must_use]
     pub const fn new() -> Self {
-        Self::unenrolled(Cause::New, None)
+        Self::with_cause(Cause::New, None)
     }
 
     /// Returns the ledger that replaces a damaged one: above the stored floor, if there is one.
     #[must_use]
-    pub const fn after_damage(floor: Option<Floor>) -> Self {
-        Self::unenrolled(Cause::LedgerDamaged, floor)
+    pub const fn new_after_damage(floor: Option<Floor>) -> Self {
+        Self::with_cause(Cause::LedgerDamaged, floor)
     }
 
-    const fn unenrolled(cause: Cause, floor: Option<Floor>) -> Self {
+    const fn with_cause(cause: Cause, floor: Option<Floor>) -> Self {
         let verified_time = match &floor {
             Some(floor) => Some(floor.verified_time),
             None => None,
@@ -202,7 +202,7 @@ impl Ledger {
 
     /// Returns the payload in force.
     #[must_use]
-    pub const fn installed(&self) -> Option<&Installed> {
+    pub const fn installed_payload(&self) -> Option<&Installed> {
         match &self.phase {
             Phase::Unenrolled { .. } | Phase::Resetting => None,
             Phase::Managed { installed, .. } => Some(installed),
@@ -212,7 +212,7 @@ impl Ledger {
 
     /// Returns the failed payload version, if the last installation failed.
     #[must_use]
-    pub const fn failed(&self) -> Option<&Failed> {
+    pub const fn failed_payload(&self) -> Option<&Failed> {
         match &self.phase {
             Phase::RolledBack { failed, .. } => Some(failed),
             _ => None,
@@ -233,7 +233,7 @@ impl Ledger {
     #[must_use]
     pub fn unwanted_version(&self) -> Option<u64> {
         let refused = self.refused.as_ref().map(|refused| refused.version);
-        self.failed().map(|failed| failed.version).max(refused)
+        self.failed_payload().map(|failed| failed.version).max(refused)
     }
 
     /// Whether this payload has been dealt with: it is in force, or it failed or was refused here and
@@ -347,18 +347,18 @@ mod tests {
     #[test]
     fn only_the_same_payload_of_the_same_enrollment_has_been_settled() {
         let managed = Ledger::parse(GOLDEN[2].1.as_bytes()).unwrap();
-        let installed = managed.installed().unwrap().version;
+        let installed = managed.installed_payload().unwrap().version;
         assert!(managed.has_settled(Generation(1), installed));
         assert!(!managed.has_settled(Generation(1), installed + 1));
         assert!(!managed.has_settled(Generation(2), installed));
         let rolled_back = Ledger::parse(GOLDEN[3].1.as_bytes()).unwrap();
-        let failed = rolled_back.failed().unwrap().version;
+        let failed = rolled_back.failed_payload().unwrap().version;
         assert!(rolled_back.has_settled(Generation(1), failed));
-        assert!(!rolled_back.has_settled(Generation(1), rolled_back.installed().unwrap().version));
+        assert!(!rolled_back.has_settled(Generation(1), rolled_back.installed_payload().unwrap().version));
         let refused = Ledger::parse(GOLDEN[5].1.as_bytes()).unwrap();
         let version = refused.refused.as_ref().unwrap().version;
         assert!(refused.has_settled(Generation(1), version) && !refused.has_settled(Generation(2), version));
-        assert!(refused.has_settled(Generation(1), refused.installed().unwrap().version));
+        assert!(refused.has_settled(Generation(1), refused.installed_payload().unwrap().version));
         assert_eq!(refused.unwanted_version(), Some(version));
     }
 }

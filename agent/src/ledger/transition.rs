@@ -59,7 +59,7 @@ impl Ledger {
     /// [`IllegalTransition`] if the event does not fit the phase.
     pub fn handle(self, event: Event) -> Result<Self, IllegalTransition> {
         let illegal = IllegalTransition { from: self.phase.name(), attempted: event.name() };
-        let before = self.installed().cloned();
+        let before = self.installed_payload().cloned();
         let (phase, floor, refused) = match (self.phase, event) {
             (
                 Phase::Unenrolled { .. }
@@ -68,7 +68,7 @@ impl Ledger {
                 | Phase::RolledBack { .. },
                 Event::Accepted { enrollment, version, grant, issued_at },
             ) => {
-                let floor = Floor::raised(self.floor, enrollment.device, enrollment.generation, issued_at);
+                let floor = Floor::raise(self.floor, enrollment.device, enrollment.generation, issued_at);
                 let phase = Phase::Installing { enrollment, version, grant, installed: before };
                 (phase, Some(floor), None)
             }
@@ -251,13 +251,13 @@ mod tests {
     #[test]
     fn what_was_in_force_stays_in_force_until_the_next_is_committed() {
         let ledger = after([accepted(1, 50), committed(50), accepted(1, 60)]).unwrap();
-        assert_eq!(ledger.installed(), Some(&installed(50)));
+        assert_eq!(ledger.installed_payload(), Some(&installed(50)));
         let undone = ledger.clone().handle(rolled_back()).unwrap();
-        assert_eq!(undone.installed(), Some(&installed(50)));
-        assert_eq!(undone.failed().map(|failed| failed.version), Some(60));
+        assert_eq!(undone.installed_payload(), Some(&installed(50)));
+        assert_eq!(undone.failed_payload().map(|failed| failed.version), Some(60));
         assert_eq!(undone.floor.unwrap().payload_version, Some(50));
         let done = ledger.handle(committed(60)).unwrap();
-        assert_eq!(done.installed(), Some(&installed(60)));
+        assert_eq!(done.installed_payload(), Some(&installed(60)));
         assert_eq!(done.floor.unwrap().payload_version, Some(60));
     }
 
@@ -276,7 +276,7 @@ mod tests {
     fn a_reset_forgets_everything_but_the_floor() {
         let ledger = after([accepted(3, 50), committed(50), Event::ResetBegun, Event::ResetDone]).unwrap();
         assert_eq!(ledger.enrollment(), None);
-        assert_eq!(ledger.installed(), None);
+        assert_eq!(ledger.installed_payload(), None);
         let floor = ledger.floor.unwrap();
         assert_eq!((floor.generation, floor.payload_version), (Generation(3), Some(50)));
         assert_eq!(ledger.verified_time, Some(Timestamp(1050)));

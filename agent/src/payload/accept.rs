@@ -202,7 +202,7 @@ pub(crate) mod tests {
         let mut earlier = payload(60, &[]);
         earlier.generation = Generation(1);
         assert_eq!(kind(&grant(&earlier, 1), &reset), "payload_wrong_generation");
-        let damaged = Ledger::after_damage(managed(50).floor);
+        let damaged = Ledger::new_after_damage(managed(50).floor);
         assert_eq!(kind(&grant(&payload(49, &[]), 1), &damaged), "payload_older");
     }
 
@@ -227,7 +227,7 @@ pub(crate) mod tests {
         let year = std::time::Duration::from_hours(365 * 24);
         for (years, expected) in [(0, None), (3, None), (9, None), (11, Some("clock_skew"))] {
             let mut signed = payload(50, &[]);
-            signed.issued_at = clock::build_date().after(year * years);
+            signed.issued_at = clock::build_date().plus(year * years);
             let judged = accept(&grant(&signed, 1), &trust(), &Ledger::new(), requester(), NOW);
             let refused = judged.map_err(|rejected| crate::failure::Failure::from(rejected).kind()).err();
             assert_eq!(refused, expected, "{years} years after the build");

@@ -22,7 +22,7 @@ impl Incoming {
     }
 
     /// Returns the number of bytes received.
-    pub(super) const fn received(&self) -> u64 {
+    pub(super) const fn received_bytes(&self) -> u64 {
         self.received
     }
 
@@ -32,13 +32,13 @@ impl Incoming {
     }
 
     /// Discards the bytes received.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.received = 0;
         self.hasher = Hasher::new();
     }
 
     /// Takes the next bytes; one byte too many is refused before it is stored.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), Rejection> {
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Rejection> {
         let received = self.received.saturating_add(bytes.len() as u64);
         if received > self.size {
             return Err(self.wrong_size());
@@ -63,7 +63,7 @@ impl Incoming {
 
     /// Checks the headers of an answer before its first byte is read. `from` is the requested offset;
     /// returns the actual one: `from`, or the beginning.
-    pub(super) fn starts_at(&self, from: u64, answer: Announced<'_>) -> Result<u64, AnswerError> {
+    pub(super) fn check_start(&self, from: u64, answer: Announced<'_>) -> Result<u64, AnswerError> {
         let start = match answer {
             Announced { is_part: false, .. } => 0,
             Announced { content_range: Some(range), .. }
@@ -114,7 +114,7 @@ mod tests {
     fn only_the_announced_bytes_are_the_artifact() {
         let take = |chunks: &[&[u8]]| {
             let mut incoming = Incoming::new(&artifact(b"0123456789"));
-            chunks.iter().try_for_each(|chunk| incoming.take(chunk))?;
+            chunks.iter().try_for_each(|chunk| incoming.push(chunk))?;
             incoming.finish()
         };
         assert!(take(&[b"01234", b"", b"56789"]).is_ok());
@@ -128,7 +128,7 @@ mod tests {
         let incoming = Incoming::new(&artifact(b"0123456789"));
         let at = |from, is_part, content_range, length| {
             let answer = Announced { is_part, content_range, length };
-            incoming.starts_at(from, answer).ok()
+            incoming.check_start(from, answer).ok()
         };
         assert_eq!(at(4, true, Some("bytes 4-9/10"), Some(6)), Some(4));
         assert_eq!(at(4, false, None, Some(10)), Some(0), "the server sends it whole");

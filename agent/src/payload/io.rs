@@ -9,7 +9,7 @@ use crate::{
     boot::{Layout, Server},
     failure::{DeviceFault, Failure, Misbehaviour, Rejection, TransportError},
     files::{self, FilesError},
-    handshake::client::{Client, transport},
+    handshake::client::{Client, transport_error},
 };
 use reqwest::{
     Response, StatusCode,
@@ -61,7 +61,7 @@ pub async fn fetch_all(
     files::make_directory(&folder, files::PRIVATE_DIRECTORY)?;
     let artifacts = payload.artifacts();
     let total: u64 = artifacts.iter().map(|artifact| artifact.size).sum();
-    expect_room(&folder, &artifacts)?;
+    check_room(&folder, &artifacts)?;
     let mut done = 0;
     for artifact in artifacts {
         let source = Source::of(server, artifact);
@@ -136,7 +136,7 @@ pub fn clean(layout: &Layout, keep: &[&Payload]) -> Result<(), FilesError> {
 /// The extension of an incomplete artifact.
 const PART: &str = ".part";
 
-fn part(folder: &Path, artifact: &Artifact) -> PathBuf {
+fn part_path(folder: &Path, artifact: &Artifact) -> PathBuf {
     folder.join(format!("{}{PART}", artifact.sha256))
 }
 
@@ -170,11 +170,11 @@ impl Source {
 }
 
 /// Fails before the first byte is fetched, if there is no room for the last one.
-fn expect_room(folder: &Path, artifacts: &[&Artifact]) -> Result<(), DeviceFault> {
+fn check_room(folder: &Path, artifacts: &[&Artifact]) -> Result<(), DeviceFault> {
     let missing = artifacts.iter().map(|artifact| {
         let length = |path: PathBuf| path.metadata().map_or(0, |metadata| metadata.len());
         let there = length(folder.join(artifact.sha256.to_string()));
-        let there = there.max(length(part(folder, artifact)));
+        let there = there.max(length(part_path(folder, artifact)));
         artifact.size.saturating_sub(there)
     });
     let missing: u64 = missing.sum();
@@ -198,19 +198,19 @@ async fn fetch(
     artifact: &Artifact,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<(), Failure> {
-    let (whole, part) = (folder.join(artifact.sha256.to_string()), part(folder, artifact));
-    if is_there(&whole, artifact).await? {
+    let (whole, part) = (folder.join(artifact.sha256.to_string()), part_path(folder, artifact));
+    if is_present(&whole, artifact).await? {
         return Ok(());
     }
     let growing = Growing::open(&part, artifact).await?;
-    let resumed = growing.incoming.received() > 0;
-    let tried = grow(client, source, artifact, growing, progress).await;
+    let resumed = growing.incoming.received_bytes() > 0;
+    let tried = download(client, source, artifact, growing, progress).await;
     let tried = match tried {
         // The bytes kept from an earlier try were wrong: fetch once more, from the beginning.
         Err(Failure::Rejected(Rejection::ArtifactDigest { .. })) if resumed => {
             files::remove(&part)?;
             let growing = Growing::open(&part, artifact).await?;
-            grow(client, source, artifact, growing, progress).await
+            download(client, source, artifact, growing, progress).await
         }
         tried => tried,
     };
@@ -219,11 +219,11 @@ async fn fetch(
     }
     tried?;
     let publish = move || files::publish(&part, &whole);
-    Ok(blocking(publish).await??)
+    Ok(run_blocking(publish).await??)
 }
 
 /// Whether a complete file is the artifact. A wrong one is removed: the disk has damaged it.
-async fn is_there(path: &Path, artifact: &Artifact) -> Result<bool, DeviceFault> {
+async fn is_present(path: &Path, artifact: &Artifact) -> Result<bool, DeviceFault> {
     if !path.exists() {
         return Ok(false);
     }
@@ -245,11 +245,11 @@ impl Growing {
     /// Opens the file and hashes its content; a file longer than the artifact is started over.
     async fn open(path: &Path, artifact: &Artifact) -> Result<Self, DeviceFault> {
         let (path, artifact) = (path.to_owned(), artifact.clone());
-        blocking(move || -> Result<Self, DeviceFault> {
+        run_blocking(move || -> Result<Self, DeviceFault> {
             let (file, length) = files::open_growing(&path, files::PRIVATE_FILE)?;
             let mut growing = Self { file, incoming: Incoming::new(&artifact) };
             if length > artifact.size {
-                growing.begin_anew().map_err(DeviceFault::Artifact)?;
+                growing.restart().map_err(DeviceFault::Artifact)?;
             } else if length > 0 {
                 growing.hash(&path, length).map_err(DeviceFault::Artifact)?;
             }
@@ -269,25 +269,25 @@ impl Growing {
                 return Ok(());
             }
             // The length was checked: it does not exceed the artifact's.
-            self.incoming.take(bytes).map_err(io::Error::other)?;
+            self.incoming.push(bytes).map_err(io::Error::other)?;
         }
     }
 
     /// Checks and stores the next bytes.
     fn store(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.incoming.take(bytes)?;
+        self.incoming.push(bytes)?;
         self.file.write_all(bytes).map_err(|error| DeviceFault::Artifact(error).into())
     }
 
     /// Discards the bytes received.
-    fn begin_anew(&mut self) -> io::Result<()> {
-        self.incoming.forget();
+    fn restart(&mut self) -> io::Result<()> {
+        self.incoming.reset();
         self.file.set_len(0)
     }
 }
 
 /// Reads the missing bytes off the network while a thread hashes and stores them.
-async fn grow(
+async fn download(
     client: &Client,
     source: &Source,
     artifact: &Artifact,
@@ -297,7 +297,7 @@ async fn grow(
     if growing.incoming.is_complete() {
         return Ok(growing.incoming.finish()?);
     }
-    let from = growing.incoming.received();
+    let from = growing.incoming.received_bytes();
     let response = match source.open(client, artifact, from).await {
         Err(error) if status_of(&error) == Some(StatusCode::NOT_FOUND.as_u16()) => {
             return Err(Rejection::ArtifactMissing(artifact.sha256).into());
@@ -309,7 +309,7 @@ async fn grow(
     };
     let start = start_of(&response, &growing.incoming, from)?;
     if start == 0 && from > 0 {
-        growing.begin_anew().map_err(DeviceFault::Artifact)?;
+        growing.restart().map_err(DeviceFault::Artifact)?;
     }
     let (buffers, mut arriving) = mpsc::channel::<Vec<u8>>(BUFFERS);
     let stored = task::spawn_blocking(move || -> Result<Growing, Failure> {
@@ -321,7 +321,7 @@ async fn grow(
     let received = receive(response, &buffers, start, progress).await;
     drop(buffers);
     // A failure to store also explains why receiving stopped, so it comes first.
-    let growing = stored.await.map_err(|_| worker_failed())??;
+    let growing = stored.await.map_err(|_| worker_error())??;
     received?;
     Ok(growing.incoming.finish()?)
 }
@@ -339,7 +339,7 @@ async fn receive(
         match response.chunk().await {
             Ok(Some(chunk)) => buffer.extend_from_slice(&chunk),
             Ok(None) => break Ok(()),
-            Err(error) => break Err(transport(error)),
+            Err(error) => break Err(transport_error(error)),
         }
         if buffer.len() >= BUFFER_BYTES / 2 {
             received += buffer.len() as u64;
@@ -364,7 +364,7 @@ fn start_of(response: &Response, incoming: &Incoming, from: u64) -> Result<u64, 
         content_range: content_range.map(HeaderValue::to_str).and_then(Result::ok),
         length: response.content_length(),
     };
-    incoming.starts_at(from, answer).map_err(|error| match error {
+    incoming.check_start(from, answer).map_err(|error| match error {
         AnswerError::Misbehaved(error) => error.into(),
         AnswerError::Rejected(error) => error.into(),
     })
@@ -379,11 +379,11 @@ const fn status_of(error: &Failure) -> Option<u16> {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, DeviceFault> {
-    task::spawn_blocking(work).await.map_err(|_| worker_failed())
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, DeviceFault> {
+    task::spawn_blocking(work).await.map_err(|_| worker_error())
 }
 
-fn worker_failed() -> DeviceFault {
+fn worker_error() -> DeviceFault {
     DeviceFault::Artifact(io::Error::other("the thread that stores artifacts ended"))
 }
 
@@ -500,7 +500,7 @@ mod tests {
         let slow = device.fetch(&artifact).await.unwrap_err();
         assert_eq!((slow.kind(), slow.disposition()), ("timed_out", Disposition::Retry));
         assert_eq!(device.stored(&artifact), None);
-        let kept = part(&device.layout.artifacts(), &artifact).metadata().unwrap().len();
+        let kept = part_path(&device.layout.artifacts(), &artifact).metadata().unwrap().len();
         assert!((begun as u64..4000).contains(&kept), "{kept}");
         device.fetch(&artifact).await.unwrap();
         assert_eq!(device.stored(&artifact), Some(vec![b'x'; 4000]));
@@ -512,7 +512,7 @@ mod tests {
         let (whole, artifact) = (bytes(), artifact_of(&bytes()));
         let device = Device::at(move |_| Reply::with("200 OK", &[], &whole));
         files::make_directory(&device.layout.artifacts(), 0o700).unwrap();
-        files::replace(&part(&device.layout.artifacts(), &artifact), &bytes()[..999], 0o600).unwrap();
+        files::replace(&part_path(&device.layout.artifacts(), &artifact), &bytes()[..999], 0o600).unwrap();
         device.fetch(&artifact).await.unwrap();
         assert_eq!(device.stored(&artifact), Some(bytes()));
     }
@@ -524,7 +524,7 @@ mod tests {
             let whole = bytes();
             let device = Device::at(move |request| honest(request, &whole));
             files::make_directory(&device.layout.artifacts(), 0o700).unwrap();
-            files::replace(&part(&device.layout.artifacts(), &artifact), &kept, 0o600).unwrap();
+            files::replace(&part_path(&device.layout.artifacts(), &artifact), &kept, 0o600).unwrap();
             device.fetch(&artifact).await.unwrap();
             assert_eq!(device.stored(&artifact), Some(bytes()));
         }
@@ -559,7 +559,7 @@ mod tests {
             let refused = device.fetch(&artifact).await.unwrap_err();
             assert_eq!(refused.kind(), expected);
             assert_eq!(device.stored(&artifact), None);
-            let left = part(&device.layout.artifacts(), &artifact).metadata().map_or(0, |left| left.len());
+            let left = part_path(&device.layout.artifacts(), &artifact).metadata().map_or(0, |left| left.len());
             assert_eq!(left, 0, "{expected}");
         }
     }
@@ -602,12 +602,12 @@ mod tests {
         let (kept, old) = (artifact_of(b"kept"), artifact_of(b"old"));
         for artifact in [&kept, &old] {
             files::replace(&layout.artifact(artifact.sha256), b"", 0o600).unwrap();
-            files::replace(&part(&layout.artifacts(), artifact), b"", 0o600).unwrap();
+            files::replace(&part_path(&layout.artifacts(), artifact), b"", 0o600).unwrap();
         }
         clean(&layout, &[&payload(1, std::slice::from_ref(&kept))]).unwrap();
         let mut left: Vec<_> =
             layout.artifacts().read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
         left.sort();
-        assert_eq!(left, [layout.artifact(kept.sha256), part(&layout.artifacts(), &kept)]);
+        assert_eq!(left, [layout.artifact(kept.sha256), part_path(&layout.artifacts(), &kept)]);
     }
 }

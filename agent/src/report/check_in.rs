@@ -34,18 +34,18 @@ pub fn check_in(standing: &Standing<'_>, nonce: Nonce, now: Timestamp) -> CheckI
     CheckIn {
         generation: standing.enrolled.generation,
         agent_version: AGENT_VERSION.to_owned(),
-        installed: standing.ledger.installed().cloned(),
+        installed: standing.ledger.installed_payload().cloned(),
         failed_version: standing.ledger.unwanted_version().max(refused_here),
         healthy: standing.healthy,
         nonce,
         root_version: standing.root_version,
-        renew_certificate: standing.certificate.wants_renewal(now),
+        renew_certificate: standing.certificate.needs_renewal(now),
     }
 }
 
 /// The device's reaction to the news, apart from storing owner and time of the next check-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WhatNext {
+pub enum NextAction {
     /// Do nothing until the next check-in.
     Rest,
     /// Enroll again, from the first message on.
@@ -56,13 +56,13 @@ pub enum WhatNext {
 
 /// Decides on the news. A request to enroll again comes first: it brings its own payload.
 #[must_use]
-pub fn what_next(news: &News, enrolled: &Enrolled) -> WhatNext {
+pub fn next_action(news: &News, enrolled: &Enrolled) -> NextAction {
     if news.commands.contains(&Command::ReEnroll) {
-        return WhatNext::EnrollAgain;
+        return NextAction::EnrollAgain;
     }
     match &news.payload {
-        None => WhatNext::Rest,
-        Some(payload) => WhatNext::Install(Box::new(Grant {
+        None => NextAction::Rest,
+        Some(payload) => NextAction::Install(Box::new(Grant {
             device_id: enrolled.device_id,
             generation: enrolled.generation,
             certificate_chain: enrolled.certificate_chain.clone(),
@@ -90,7 +90,7 @@ mod tests {
 
     fn enrolled() -> Enrolled {
         let grant = include_str!("../../../common/tests/golden/v1/grant.json");
-        Enrolled::by(&serde_json::from_str(grant).unwrap(), NOW)
+        Enrolled::from_grant(&serde_json::from_str(grant).unwrap(), NOW)
     }
 
     fn news() -> News {
@@ -100,15 +100,15 @@ mod tests {
     #[test]
     fn enrolling_again_comes_before_a_payload() {
         let mut news = news();
-        assert_eq!(what_next(&news, &enrolled()), WhatNext::EnrollAgain);
+        assert_eq!(next_action(&news, &enrolled()), NextAction::EnrollAgain);
         news.commands = vec![Command::Unknown];
-        let WhatNext::Install(grant) = what_next(&news, &enrolled()) else {
+        let NextAction::Install(grant) = next_action(&news, &enrolled()) else {
             panic!("there is a payload");
         };
         assert_eq!((grant.device_id, grant.generation), (enrolled().device_id, enrolled().generation));
         assert_eq!(Some(grant.payload), news.payload);
         news.payload = None;
-        assert_eq!(what_next(&news, &enrolled()), WhatNext::Rest);
+        assert_eq!(next_action(&news, &enrolled()), NextAction::Rest);
     }
 
     #[test]
@@ -117,7 +117,7 @@ mod tests {
         let ledger = Ledger::parse(ledger).unwrap();
         let key = DeviceKey::generate(&Entropy::system()).unwrap();
         let day = Duration::from_hours(24);
-        let chain = [certificate_of(&key, NOW, NOW.after(90 * day))];
+        let chain = [certificate_of(&key, NOW, NOW.plus(90 * day))];
         let certificate = CertificateChain::parse(&chain, key.public()).unwrap();
         let standing = Standing {
             enrolled: &enrolled(),
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(message.failed_version, Some(1_795_219_200_001));
         assert_eq!(message.installed.unwrap().version, 1_795_219_200_000);
         assert!(!message.renew_certificate);
-        assert!(check_in(&standing, nonce, NOW.after(70 * day)).renew_certificate);
+        assert!(check_in(&standing, nonce, NOW.plus(70 * day)).renew_certificate);
         for (agent_version, expected) in [(AGENT_VERSION, 1_795_219_200_002), ("0.0.9", 1_795_219_200_001)] {
             let refused = Refused {
                 generation: enrolled().generation,

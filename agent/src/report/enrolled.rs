@@ -47,7 +47,7 @@ pub struct Enrolled {
 impl Enrolled {
     /// Takes the enrollment from a grant.
     #[must_use]
-    pub fn by(grant: &Grant, now: Timestamp) -> Self {
+    pub fn from_grant(grant: &Grant, now: Timestamp) -> Self {
         Self {
             device_id: grant.device_id,
             generation: grant.generation,
@@ -64,17 +64,17 @@ impl Enrolled {
     /// `jitter` is this device's own number, so that devices that enrolled in the same second do not keep
     /// checking in in the same second. It adds up to a tenth.
     #[must_use]
-    pub fn until_check_in(&self, now: Timestamp, jitter: u8, is_managed: bool) -> Duration {
+    pub fn check_in_delay(&self, now: Timestamp, jitter: u8, is_managed: bool) -> Duration {
         let longest = if is_managed { LONGEST_CHECK_IN } else { LONGEST_UNMANAGED };
         let after = Duration::from_secs(self.check_in_after_s.into()).clamp(SHORTEST_CHECK_IN, longest);
-        let due = self.heard_at.after(after + after / 10 * u32::from(jitter) / 256);
-        if now.after(CLOCK_TOLERANCE) < self.heard_at {
+        let due = self.heard_at.plus(after + after / 10 * u32::from(jitter) / 256);
+        if now.plus(CLOCK_TOLERANCE) < self.heard_at {
             return Duration::ZERO;
         }
-        due.since(now)
+        due.duration_since(now)
     }
 
-    /// Returns the number for [`Self::until_check_in`], constant for one device.
+    /// Returns the number for [`Self::check_in_delay`], constant for one device.
     #[must_use]
     pub fn jitter(&self) -> u8 {
         let [first, ..] = unbox_common::digest::Sha256::of(&self.device_id.get().to_be_bytes()).0;
@@ -91,23 +91,23 @@ mod tests {
         let grant = include_str!("../../../common/tests/golden/v1/grant.json");
         let grant: Grant = serde_json::from_str(grant).unwrap();
         let heard = Timestamp::from_secs(1_795_219_200);
-        let mut enrolled = Enrolled::by(&grant, heard);
+        let mut enrolled = Enrolled::from_grant(&grant, heard);
         let minutes = |count| Duration::from_mins(count);
         for (after_s, now, jitter, expected) in [
             (3600, heard, 0, minutes(60)),
-            (3600, heard.after(minutes(59)), 0, minutes(1)),
-            (3600, heard.after(minutes(61)), 0, Duration::ZERO),
-            (3600, heard.after(minutes(61)), 128, minutes(2)),
+            (3600, heard.plus(minutes(59)), 0, minutes(1)),
+            (3600, heard.plus(minutes(61)), 0, Duration::ZERO),
+            (3600, heard.plus(minutes(61)), 128, minutes(2)),
             (0, heard, 0, SHORTEST_CHECK_IN),
             (u32::MAX, heard, 0, LONGEST_CHECK_IN),
             // The clock was set back, by a little and by a lot.
-            (3600, heard.before(minutes(1)), 0, minutes(61)),
-            (3600, heard.before(minutes(10)), 0, Duration::ZERO),
+            (3600, heard.minus(minutes(1)), 0, minutes(61)),
+            (3600, heard.minus(minutes(10)), 0, Duration::ZERO),
         ] {
             enrolled.check_in_after_s = after_s;
-            assert_eq!(enrolled.until_check_in(now, jitter, true), expected, "{after_s} s, {now}, {jitter}");
+            assert_eq!(enrolled.check_in_delay(now, jitter, true), expected, "{after_s} s, {now}, {jitter}");
         }
         enrolled.check_in_after_s = 24 * 3600;
-        assert_eq!(enrolled.until_check_in(heard, 0, false), LONGEST_UNMANAGED);
+        assert_eq!(enrolled.check_in_delay(heard, 0, false), LONGEST_UNMANAGED);
     }
 }

@@ -36,7 +36,7 @@ const UNIT_IS_DOWN: [i32; 2] = [3, 4];
 ///
 /// # Errors
 /// [`FilesError`].
-pub fn enrolled(layout: &Layout) -> Result<Option<Enrolled>, FilesError> {
+pub fn read_enrolled(layout: &Layout) -> Result<Option<Enrolled>, FilesError> {
     files::read_json(&layout.enrollment(), MAX_ENROLLED_BYTES)
 }
 
@@ -53,10 +53,10 @@ pub fn store_enrolled(layout: &Layout, enrolled: &Enrolled) -> Result<(), FilesE
 ///
 /// # Errors
 /// [`FilesError`].
-pub fn queue(layout: &Layout, generation: Generation) -> Result<Queue, FilesError> {
+pub fn read_queue(layout: &Layout, generation: Generation) -> Result<Queue, FilesError> {
     let queue: Option<Queue> = files::read_json(&layout.queue(), MAX_QUEUE_BYTES)?;
-    let mut queue = queue.map_or_else(|| Queue::new(generation), |queue| queue.of(generation));
-    if outcome(layout)?.is_some_and(|outcome| queue.take(&outcome)) {
+    let mut queue = queue.map_or_else(|| Queue::new(generation), |queue| queue.for_generation(generation));
+    if read_outcome(layout)?.is_some_and(|outcome| queue.add_outcome(&outcome)) {
         store_queue(layout, &queue)?;
     }
     Ok(queue)
@@ -66,7 +66,7 @@ pub fn queue(layout: &Layout, generation: Generation) -> Result<Queue, FilesErro
 ///
 /// # Errors
 /// [`FilesError`].
-pub fn outcome(layout: &Layout) -> Result<Option<OutcomeFile>, FilesError> {
+pub fn read_outcome(layout: &Layout) -> Result<Option<OutcomeFile>, FilesError> {
     files::read_json(&layout.outcome(), MAX_OUTCOME_BYTES)
 }
 
@@ -95,7 +95,7 @@ pub async fn deliver(
     queue: &mut Queue,
 ) -> Result<(), Failure> {
     while let Some(report) = queue.next() {
-        let message = serde_json::to_vec(&report).map_err(unsendable)?;
+        let message = serde_json::to_vec(&report).map_err(unsendable_error)?;
         let answer = client.post(server.endpoint(REPORT_PATH), message, MAX_CHECK_IN_BYTES).await?;
         let answer: Acknowledged = crate::handshake::read("acknowledgement", &answer)?;
         queue.acknowledge(&report, &answer);
@@ -111,26 +111,26 @@ pub async fn deliver(
 ///
 /// # Errors
 /// [`Failure`].
-pub async fn ask(
+pub async fn send_check_in(
     server: &Server,
     client: &Client,
     standing: &Standing<'_>,
     nonce: Nonce,
     now: Timestamp,
 ) -> Result<News, Failure> {
-    let message = serde_json::to_vec(&check_in(standing, nonce, now)).map_err(unsendable)?;
+    let message = serde_json::to_vec(&check_in(standing, nonce, now)).map_err(unsendable_error)?;
     let answer = client.post(server.endpoint(CHECK_IN_PATH), message, MAX_GRANT_BYTES).await?;
     Ok(crate::handshake::read("news", &answer)?)
 }
 
-fn unsendable(source: serde_json::Error) -> Misbehaviour {
+fn unsendable_error(source: serde_json::Error) -> Misbehaviour {
     Misbehaviour::Unreadable { what: "own message", source }
 }
 
 /// Whether the installed payload's unit is active now. `true` if that is unknown: in a sandbox, and
 /// without a unit.
 #[must_use]
-pub fn unit_is_well(layout: &Layout, unit: Option<&UnitName>) -> bool {
+pub fn is_unit_healthy(layout: &Layout, unit: Option<&UnitName>) -> bool {
     let Some(unit) = unit.filter(|_| layout.is_running_system()) else {
         return true;
     };
@@ -180,8 +180,8 @@ mod tests {
             files::replace(&layout.queue(), damage, 0o600).unwrap();
             files::replace(&layout.enrollment(), damage, 0o600).unwrap();
             files::replace(&layout.outcome(), damage, 0o640).unwrap();
-            assert_eq!(queue(&layout, Generation(3)).unwrap(), Queue::new(Generation(3)));
-            assert_eq!(enrolled(&layout).unwrap(), None);
+            assert_eq!(read_queue(&layout, Generation(3)).unwrap(), Queue::new(Generation(3)));
+            assert_eq!(read_enrolled(&layout).unwrap(), None);
         }
     }
 
@@ -197,7 +197,7 @@ mod tests {
         let context = server.context(layout.clone());
         let client = TestServer::client(&context, NOW);
         for _ in 0..2 {
-            let mut queue = queue(&layout, Generation(1)).unwrap();
+            let mut queue = read_queue(&layout, Generation(1)).unwrap();
             deliver(&layout, context.server().unwrap(), &client, &mut queue).await.unwrap();
         }
         let [request] = <[_; 1]>::try_from(server.requests()).unwrap();
@@ -212,7 +212,7 @@ mod tests {
         let server = TestServer::start(|_| Reply::json(&json!({"sequence": 0, "server_time": 5})));
         let context = server.context(layout.clone());
         let client = TestServer::client(&context, NOW);
-        let mut queue = queue(&layout, Generation(1)).unwrap();
+        let mut queue = read_queue(&layout, Generation(1)).unwrap();
         let failed = deliver(&layout, context.server().unwrap(), &client, &mut queue).await.unwrap_err();
         assert_eq!(failed.kind(), "not_acknowledged");
         assert_eq!(server.requests().len(), 1);

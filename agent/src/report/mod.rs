@@ -13,7 +13,7 @@ pub mod io;
 mod outcome;
 mod queue;
 
-pub use check_in::{Standing, WhatNext, check_in, what_next};
+pub use check_in::{NextAction, Standing, check_in, next_action};
 pub use enrolled::Enrolled;
 pub use outcome::{Noted, OutcomeFile};
 pub use queue::Queue;

@@ -44,12 +44,12 @@ impl Queue {
     /// Returns this queue, if it belongs to `generation`; otherwise a new one, because the server no
     /// longer accepts reports of an older generation.
     #[must_use]
-    pub fn of(self, generation: Generation) -> Self {
+    pub fn for_generation(self, generation: Generation) -> Self {
         if self.generation == generation { self } else { Self::new(generation) }
     }
 
     /// Adds one progress entry.
-    pub fn note(&mut self, noted: Noted) {
+    pub fn add_entry(&mut self, noted: Noted) {
         self.last_sequence += 1;
         self.entries.push(ReportEntry {
             sequence: self.last_sequence,
@@ -63,21 +63,21 @@ impl Queue {
 
     /// Adds the outcome of an installation, once. Returns whether it was added: the outcome of another
     /// generation, or one that was added before, is ignored.
-    pub fn take(&mut self, file: &OutcomeFile) -> bool {
+    pub fn add_outcome(&mut self, file: &OutcomeFile) -> bool {
         let digest = file.digest();
         if file.generation != self.generation || self.taken == Some(digest) {
             return false;
         }
         for noted in &file.entries {
-            self.note(noted.clone());
+            self.add_entry(noted.clone());
         }
-        self.conclude(file.outcome.clone());
+        self.set_outcome(file.outcome.clone());
         self.taken = Some(digest);
         true
     }
 
     /// Sets the outcome.
-    pub fn conclude(&mut self, outcome: Outcome) {
+    pub fn set_outcome(&mut self, outcome: Outcome) {
         let short = |text: String| plain(&text, MAX_DETAIL_BYTES);
         self.outcome = Some(match outcome {
             Outcome::Managed { version } => Outcome::Managed { version },
@@ -160,34 +160,34 @@ mod tests {
     fn an_outcome_is_taken_once_and_sent_until_acknowledged() {
         let mut queue = Queue::new(Generation(1));
         assert_eq!(queue.next(), None);
-        assert!(queue.take(&outcome_file(b"one")));
-        assert!(!queue.take(&outcome_file(b"one")));
+        assert!(queue.add_outcome(&outcome_file(b"one")));
+        assert!(!queue.add_outcome(&outcome_file(b"one")));
         let report = queue.next().unwrap();
         assert_eq!(report.entries.len(), 2);
         assert!(report.outcome.is_some());
         assert_eq!(queue.next(), Some(report.clone()), "sent again until acknowledged");
         queue.acknowledge(&report, &answer(2));
         assert_eq!(queue.next(), None);
-        assert!(queue.take(&outcome_file(b"two")));
+        assert!(queue.add_outcome(&outcome_file(b"two")));
         assert_eq!(queue.next().unwrap().entries[0].sequence, 3);
     }
 
     #[test]
     fn another_generation_starts_anew() {
         let mut queue = Queue::new(Generation(1));
-        queue.note(noted("x"));
-        let mut queue = queue.of(Generation(2));
+        queue.add_entry(noted("x"));
+        let mut queue = queue.for_generation(Generation(2));
         assert_eq!(queue, Queue::new(Generation(2)));
-        assert!(!queue.take(&outcome_file(b"one")), "an outcome of generation 1");
+        assert!(!queue.add_outcome(&outcome_file(b"one")), "an outcome of generation 1");
     }
 
     #[test]
     fn a_long_story_is_told_in_parts_that_fit() {
         let mut queue = Queue::new(Generation(1));
         for _ in 0..300 {
-            queue.note(noted(&"\"quoted\" ".repeat(200)));
+            queue.add_entry(noted(&"\"quoted\" ".repeat(200)));
         }
-        queue.conclude(Outcome::Rejected {
+        queue.set_outcome(Outcome::Rejected {
             version: None,
             kind: "k".repeat(5000),
             detail: "\u{1b}[2Jdetail".repeat(5000),
@@ -207,8 +207,8 @@ mod tests {
     #[test]
     fn a_lost_queue_goes_on_above_what_the_server_has() {
         let mut queue = Queue::new(Generation(1));
-        queue.note(noted("after the loss"));
-        queue.conclude(Outcome::Managed { version: 1 });
+        queue.add_entry(noted("after the loss"));
+        queue.set_outcome(Outcome::Managed { version: 1 });
         let report = queue.next().unwrap();
         queue.acknowledge(&report, &answer(9));
         let again = queue.next().unwrap();
@@ -222,7 +222,7 @@ mod tests {
     fn a_crowd_of_entries_keeps_the_newest() {
         let mut queue = Queue::new(Generation(1));
         for n in 0..2000 {
-            queue.note(noted(&n.to_string()));
+            queue.add_entry(noted(&n.to_string()));
         }
         assert_eq!(queue.entries.len(), MAX_WAITING);
         assert_eq!(queue.entries.last().unwrap().sequence, 2000);
@@ -243,7 +243,7 @@ mod tests {
                     // Something happens, and is on disk before anything else.
                     0 => {
                         said += 1;
-                        queue.note(noted(&said.to_string()));
+                        queue.add_entry(noted(&said.to_string()));
                         disk = queue;
                     }
                     // A report; the answer is lost in steps 2 and 3.

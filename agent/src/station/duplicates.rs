@@ -61,7 +61,7 @@ pub fn fingerprint(identity: &HardwareIdentity) -> String {
 }
 
 fn distinguishing_identifiers(identity: &HardwareIdentity) -> impl Iterator<Item = &Identifier> {
-    let all = identity.observed().iter().map(|one| &one.identifier);
+    let all = identity.observations().iter().map(|one| &one.identifier);
     // A service tag only repeats the serial number.
     all.filter(|one| one.kind().rank().is_some() && one.kind() != IdentifierKind::ServiceTag)
 }

@@ -151,7 +151,7 @@ pub fn prepare(
         }
     }
     let identifier = Identifier::parse(IdentifierKind::DeviceKey, &key)?;
-    Ok(Prepared { identity: identity.with(identifier, Source::Key)?, key })
+    Ok(Prepared { identity: identity.with_identifier(identifier, Source::Key)?, key })
 }
 
 /// Registers a prepared device. Repeating it changes nothing.

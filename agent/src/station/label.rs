@@ -41,7 +41,7 @@ pub fn read(scan: &[u8], number: usize) -> Result<Label, Box<Finding>> {
         .collect();
     let names = |one: &Statement| one.ways.iter().flatten().any(|one| one.kind().rank().is_some());
     if said.iter().any(names) {
-        Ok(Label { said, manufactured: scan.manufactured() })
+        Ok(Label { said, manufactured: scan.manufacture_date() })
     } else {
         Err(unreadable("The label names no unit: it may be that of a part, or of the box.".to_owned()))
     }

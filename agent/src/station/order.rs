@@ -202,7 +202,7 @@ impl OrderIndex {
 
     fn candidates(&self, identity: &HardwareIdentity) -> BTreeSet<Place> {
         let mut places = BTreeSet::new();
-        for one in identity.observed().iter().map(|one| &one.identifier) {
+        for one in identity.observations().iter().map(|one| &one.identifier) {
             if one.kind().rank().is_none() {
                 continue;
             }
@@ -219,7 +219,7 @@ impl OrderIndex {
 impl Row {
     fn new(line: u64, identifiers: Vec<Identifier>) -> Self {
         let set = IdentifierSet::new(identifiers.iter().cloned()).ok();
-        let merely_names = |one: &Identifier| set.as_ref().is_some_and(|set| set.merely_names(one));
+        let merely_names = |one: &Identifier| set.as_ref().is_some_and(|set| set.is_product_name(one));
         let (listed, identifiers): (Vec<_>, Vec<_>) = identifiers.into_iter().partition(merely_names);
         Self { line, identifiers, listed }
     }

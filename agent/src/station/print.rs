@@ -90,7 +90,7 @@ impl UnitLabel {
         let names = [IdentifierKind::Manufacturer, IdentifierKind::Model].into_iter().filter_map(first);
         let heading = names.map(Identifier::value).collect::<Vec<_>>().join(" ");
         let keys = [IdentifierKind::DeviceKey, IdentifierKind::TpmKey];
-        let all = identity.observed().iter().map(|one| &one.identifier);
+        let all = identity.observations().iter().map(|one| &one.identifier);
         let qr = qr_code(all.filter(|one| !keys.contains(&one.kind())));
         Ok(Self { heading, bars, qr })
     }

@@ -152,7 +152,7 @@ pub fn tally_text(tally: &Tally) -> String {
 pub fn serial(identity: &HardwareIdentity) -> Option<&Identifier> {
     let by_kind = |kind| identity.of_kind(kind).next();
     by_kind(IdentifierKind::SerialNumber).or_else(|| {
-        identity.observed().iter().map(|one| &one.identifier).find(|one| one.kind().rank().is_some())
+        identity.observations().iter().map(|one| &one.identifier).find(|one| one.kind().rank().is_some())
     })
 }
 

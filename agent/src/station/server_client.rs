@@ -386,7 +386,7 @@ fn identifiers(named: &[Named]) -> impl Iterator<Item = Identifier> {
 fn device(identity: &HardwareIdentity) -> Device {
     let named =
         |one: &Identifier| Named { kind: one.kind().name().to_owned(), value: one.value().to_owned() };
-    Device { identifiers: identity.observed().iter().map(|one| named(&one.identifier)).collect() }
+    Device { identifiers: identity.observations().iter().map(|one| named(&one.identifier)).collect() }
 }
 
 /// Reads an API key that only its owner can read.

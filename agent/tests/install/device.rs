@@ -529,7 +529,7 @@ impl System for Model<'_> {
             }
             (Resource::Choices, State::ChoicesWithout(made)) => {
                 self.cut()?;
-                self.set_choices(&made.undone(&self.device.durable.choices.clone()));
+                self.set_choices(&made.revert(&self.device.durable.choices.clone()));
                 return self.cut();
             }
             (Resource::Package(name), State::Absent) => return self.set_package(name.as_str(), None),

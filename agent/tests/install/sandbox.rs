@@ -100,7 +100,7 @@ impl Sandbox {
             clippy::redundant_closure_for_method_calls,
             reason = "the method's own lifetime is not general enough"
         )]
-        self.with(system, |installer| installer.health_now()).unwrap()
+        self.with(system, |installer| installer.check_health()).unwrap()
     }
 
     pub(crate) fn open(&self) -> Box<dyn System> {

@@ -125,7 +125,7 @@ fn read(area: &[u8]) -> Option<(u32, DevicePublicKey)> {
     let mut point = vec![0x04];
     for _ in 0..2 {
         // Some TPMs leave out leading zeros.
-        let coordinate = reader.sized()?;
+        let coordinate = reader.read_sized()?;
         let missing = COORDINATE_BYTES.checked_sub(coordinate.len())?;
         point.extend(std::iter::repeat_n(0, missing));
         point.extend_from_slice(coordinate);

@@ -20,7 +20,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a `TPM2B`: 16 bits of length, then as many bytes.
-    pub(super) fn sized(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn read_sized(&mut self) -> Option<&'a [u8]> {
         let length = self.take(2)?.first_chunk::<2>().copied().map(u16::from_be_bytes)?;
         self.take(length.into())
     }

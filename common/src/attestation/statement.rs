@@ -57,9 +57,9 @@ pub fn verify_quote(
     bound_to: Qualification,
     pcrs: &[FixedBytes<32>; QUOTED_PCRS],
 ) -> Result<(), NotAttested> {
-    let mut about = signed(by, statement, signature, QUOTE, bound_to)?;
+    let mut about = check_signed(by, statement, signature, QUOTE, bound_to)?;
     about.expect(&SELECTION).ok_or(NotAttested::Form)?;
-    let digest = last(about)?;
+    let digest = read_last(about)?;
     let mut measured = Hasher::new();
     for pcr in pcrs {
         measured.update(pcr.as_ref());
@@ -78,15 +78,15 @@ pub fn verify_certification(
     bound_to: Qualification,
     key: &TpmPublic,
 ) -> Result<(), NotAttested> {
-    let mut about = signed(by, statement, signature, CERTIFY, bound_to)?;
-    let name = about.sized().ok_or(NotAttested::Form)?;
+    let mut about = check_signed(by, statement, signature, CERTIFY, bound_to)?;
+    let name = about.read_sized().ok_or(NotAttested::Form)?;
     // The qualified name follows: the key's place in the TPM's hierarchy.
-    last(about)?;
+    read_last(about)?;
     if name == key.name() { Ok(()) } else { Err(NotAttested::OtherKey) }
 }
 
 /// Checks signature and binding of a statement of this kind, and returns a reader of its subject.
-fn signed<'a>(
+fn check_signed<'a>(
     by: &TpmPublic,
     statement: &'a [u8],
     signature: &DeviceKeySignature,
@@ -108,15 +108,15 @@ fn signed<'a>(
 fn read_head<'a>(reader: &mut Reader<'a>, kind: [u8; 2]) -> Option<&'a [u8]> {
     reader.expect(&MAGIC)?;
     reader.expect(&kind)?;
-    let _qualified_signer = reader.sized()?;
-    let extra = reader.sized()?;
+    let _qualified_signer = reader.read_sized()?;
+    let extra = reader.read_sized()?;
     reader.take(CLOCK_AND_FIRMWARE_BYTES)?;
     Some(extra)
 }
 
 /// Reads the last byte string of a statement.
-fn last(mut reader: Reader<'_>) -> Result<&[u8], NotAttested> {
-    reader.sized().filter(|_| reader.is_at_end()).ok_or(NotAttested::Form)
+fn read_last(mut reader: Reader<'_>) -> Result<&[u8], NotAttested> {
+    reader.read_sized().filter(|_| reader.is_at_end()).ok_or(NotAttested::Form)
 }
 
 #[cfg(test)]
@@ -221,7 +221,7 @@ mod tests {
             let bytes = [&good[..from], &bytes[..]].concat();
             let mut reader = Reader::new(&bytes);
             if read_head(&mut reader, QUOTE).is_some() {
-                let _ = last(reader);
+                let _ = read_last(reader);
             }
         }
     }

@@ -79,7 +79,7 @@ pub enum Column {
 }
 
 impl Column {
-    fn named(name: &str) -> Option<Self> {
+    fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "modemtype" => Self::ModemType(1),
             "modemtype2" => Self::ModemType(2),
@@ -122,14 +122,14 @@ pub enum InvalidHeader {
         name: String,
     },
     /// Two columns mean the same thing.
-    #[error("{}", same(.0, .1))]
+    #[error("{}", describe_duplicate(.0, .1))]
     DoubleColumn(&'static str, &'static str),
     /// A column means nothing without another one.
     #[error("the column {0} needs another one beside it for {1}")]
     Unpaired(&'static str, &'static str),
 }
 
-fn same(one: &str, other: &str) -> String {
+fn describe_duplicate(one: &str, other: &str) -> String {
     if one == other {
         format!("the column {one} is there twice")
     } else {
@@ -152,7 +152,7 @@ impl Header {
             let name = name.trim_start_matches('\u{feff}').trim();
             let mut all = known_columns();
             let known = all.find(|known| known.eq_ignore_ascii_case(name));
-            let Some((known, column)) = known.and_then(|known| Some((known, Column::named(known)?))) else {
+            let Some((known, column)) = known.and_then(|known| Some((known, Column::from_name(known)?))) else {
                 return Err(InvalidHeader::UnknownColumn { name: name.chars().take(64).collect() });
             };
             let same = |(other, meaning): &(&str, Column)| {
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn every_name_stands_for_something() {
         for name in known_columns() {
-            assert!(Column::named(name).is_some(), "{name}");
+            assert!(Column::from_name(name).is_some(), "{name}");
         }
     }
 

@@ -177,9 +177,9 @@ impl<'r> Cells<'r> {
     /// [`BadCell`] if it is not text, or has U+0000, which not every database stores.
     pub fn cell(&self, index: usize) -> Result<&str, BadCell> {
         let bytes = self.record.get(index).unwrap_or_default();
-        let text = std::str::from_utf8(bytes).map_err(|_| self.bad(index, "is not UTF-8".to_owned()))?;
+        let text = std::str::from_utf8(bytes).map_err(|_| self.bad_cell(index, "is not UTF-8".to_owned()))?;
         if text.contains('\0') {
-            return Err(self.bad(index, "has the character U+0000, which no text has".to_owned()));
+            return Err(self.bad_cell(index, "has the character U+0000, which no text has".to_owned()));
         }
         Ok(plain_value(text.trim()))
     }
@@ -209,7 +209,7 @@ impl<'r> Cells<'r> {
                 Column::ModemType(modem) => {
                     let id = self.header.position(Column::ModemId(modem)).unwrap_or(index);
                     if !self.cell(index)?.is_empty() && self.cell(id)?.is_empty() {
-                        return Err(self.bad(index, "is given, and its number is not".to_owned()));
+                        return Err(self.bad_cell(index, "is given, and its number is not".to_owned()));
                     }
                 }
                 Column::ModemId(modem) => {
@@ -225,7 +225,7 @@ impl<'r> Cells<'r> {
     }
 
     fn identifier(&self, index: usize, kind: IdentifierKind, text: &str) -> Result<Identifier, BadCell> {
-        Identifier::parse(kind, text).map_err(|error| self.bad(index, error.rule.to_string()))
+        Identifier::parse(kind, text).map_err(|error| self.bad_cell(index, error.rule.to_string()))
     }
 
     /// Returns the kind of the modem's number.
@@ -234,11 +234,11 @@ impl<'r> Cells<'r> {
         match self.cell(at)? {
             text if text.eq_ignore_ascii_case("IMEI") => Ok(IdentifierKind::Imei),
             text if text.eq_ignore_ascii_case("MEID") => Ok(IdentifierKind::Meid),
-            _ => Err(self.bad(at, "is not one of: IMEI, MEID".to_owned())),
+            _ => Err(self.bad_cell(at, "is not one of: IMEI, MEID".to_owned())),
         }
     }
 
-    fn bad(&self, index: usize, rule: String) -> BadCell {
+    fn bad_cell(&self, index: usize, rule: String) -> BadCell {
         let field = self.header.iter().nth(index).map_or("row", |(field, _)| field);
         BadCell { column: Some(index + 1), field, rule }
     }

@@ -75,7 +75,7 @@ fn uuid(value: &str) -> Result<String, Rule> {
 /// Normalises an IMEI: 15 digits, the last of them the check digit (3GPP TS 23.003, section 6.2), which
 /// is added if it is missing.
 fn imei(value: &str) -> Result<String, Rule> {
-    let digits = without_separators(value);
+    let digits = remove_separators(value);
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Rule::Format { expected: "an IMEI of 15 digits" });
     }
@@ -108,7 +108,7 @@ fn meid(value: &str) -> Result<String, Rule> {
     const EXPECTED: Rule =
         Rule::Format { expected: "a MEID of 14 hexadecimal digits, or of 18 decimal ones" };
     const CHECK: Rule = Rule::Format { expected: "a MEID whose last digit is its check digit" };
-    let digits = without_separators(value).to_ascii_uppercase();
+    let digits = remove_separators(value).to_ascii_uppercase();
     let radix = if digits.len() >= 18 || digits.bytes().all(|byte| byte.is_ascii_digit()) { 10 } else { 16 };
     if !digits.chars().all(|char| char.is_digit(radix)) {
         return Err(EXPECTED);
@@ -141,7 +141,7 @@ fn meid(value: &str) -> Result<String, Rule> {
 }
 
 /// Removes the separators that people put between groups of digits.
-fn without_separators(value: &str) -> String {
+fn remove_separators(value: &str) -> String {
     value.chars().filter(|char| !matches!(char, ' ' | '-' | '/' | '.')).collect()
 }
 
@@ -163,11 +163,11 @@ fn key_digest(value: &str) -> Result<String, Rule> {
 }
 
 /// Returns the canonical spelling of a name: composed characters (Unicode NFC), single spaces.
-pub(super) fn composed(name: &str) -> String {
-    single_spaced(&ComposingNormalizerBorrowed::new_nfc().normalize(name))
+pub(super) fn compose(name: &str) -> String {
+    collapse_spaces(&ComposingNormalizerBorrowed::new_nfc().normalize(name))
 }
 
-fn single_spaced(value: &str) -> String {
+fn collapse_spaces(value: &str) -> String {
     value.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -226,7 +226,7 @@ pub fn fold_name(name: &str) -> String {
     let small = name.to_lowercase();
     let letters = DecomposingNormalizerBorrowed::new_nfd().normalize(&small);
     let plain: String = letters.chars().filter(|char| !matches!(char, '\u{300}'..='\u{36f}')).collect();
-    single_spaced(&plain)
+    collapse_spaces(&plain)
 }
 
 #[cfg(test)]

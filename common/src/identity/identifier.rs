@@ -76,7 +76,7 @@ impl Identifier {
             return Err(Rule::TooLong);
         }
         // People name makers and models in their own letters; nothing else has any but ASCII.
-        let value = if kind.is_name() { formats::composed(value) } else { value.to_owned() };
+        let value = if kind.is_name() { formats::compose(value) } else { value.to_owned() };
         if value.len() > MAX_IDENTIFIER_BYTES {
             return Err(Rule::TooLong);
         }

@@ -135,7 +135,7 @@ impl IdentifierKind {
     /// Returns the most values of this kind that one device has: some network interfaces, two modems, and one
     /// of everything else.
     #[must_use]
-    pub const fn most(self) -> usize {
+    pub const fn max_values(self) -> usize {
         match self {
             Self::MacAddress => MAX_MAC_ADDRESSES,
             Self::Imei | Self::Meid => 2,
@@ -146,10 +146,10 @@ impl IdentifierKind {
     /// Returns the most values of this kind that one device may show: as many as it has, and a few names
     /// more, because firmware calls a machine by its type, its marketing name and the name of its board.
     #[must_use]
-    pub const fn most_shown(self) -> usize {
+    pub const fn max_shown_values(self) -> usize {
         match self {
             Self::Manufacturer | Self::Model => MAX_NAMES,
-            other => other.most(),
+            other => other.max_values(),
         }
     }
 

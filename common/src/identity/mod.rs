@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// The most identifiers that one list may hold, before the limits of each kind
-/// ([`IdentifierKind::most_shown`]) are applied.
+/// ([`IdentifierKind::max_shown_values`]) are applied.
 pub const MAX_IDENTIFIERS: usize = 64;
 
 /// One identifier as it travels: not yet checked against any rule.
@@ -92,7 +92,7 @@ impl HardwareIdentity {
         observed.dedup_by(|later, first| later.identifier == first.identifier);
         for of_kind in observed.chunk_by(|a, b| a.identifier.kind() == b.identifier.kind()) {
             if let [first, ..] = of_kind
-                && of_kind.len() > first.identifier.kind().most_shown()
+                && of_kind.len() > first.identifier.kind().max_shown_values()
             {
                 return Err(IdentityError::TooManyOf(first.identifier.kind()));
             }
@@ -137,7 +137,7 @@ impl HardwareIdentity {
 
     /// Returns all observed identifiers, ordered by kind and value.
     #[must_use]
-    pub fn observed(&self) -> &[Observed] {
+    pub fn observations(&self) -> &[Observed] {
         &self.observed
     }
 
@@ -156,7 +156,7 @@ impl HardwareIdentity {
     ///
     /// # Errors
     /// [`IdentityError::TooMany`] and [`IdentityError::TooManyOf`].
-    pub fn with(&self, identifier: Identifier, source: Source) -> Result<Self, IdentityError> {
+    pub fn with_identifier(&self, identifier: Identifier, source: Source) -> Result<Self, IdentityError> {
         Self::new(self.observed.iter().cloned().chain([Observed { identifier, source }]))
     }
 }

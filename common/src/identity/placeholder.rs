@@ -180,29 +180,29 @@ pub(super) fn is_placeholder(kind: IdentifierKind, folded: &str) -> bool {
         | IdentifierKind::CertifiedDeviceId => {
             SERIALS.contains(&folded)
                 || folded.starts_with(SERIAL_BEGINS)
-                || one_character_repeated(folded)
-                || counts_up(folded)
+                || is_repeated_character(folded)
+                || is_sequence(folded)
         }
         IdentifierKind::Manufacturer | IdentifierKind::Model | IdentifierKind::Sku => {
             NAMES.contains(&folded) || folded.starts_with(NAME_BEGINS)
         }
-        IdentifierKind::SystemUuid => uuid_is_placeholder(folded),
+        IdentifierKind::SystemUuid => is_placeholder_uuid(folded),
         IdentifierKind::Imei | IdentifierKind::Meid | IdentifierKind::TpmKey => {
-            one_character_repeated(folded)
+            is_repeated_character(folded)
         }
         IdentifierKind::MacAddress => MACS.contains(&folded),
         IdentifierKind::DeviceKey => false,
     }
 }
 
-fn one_character_repeated(text: &str) -> bool {
+fn is_repeated_character(text: &str) -> bool {
     let mut chars = text.chars();
     let first = chars.next();
     chars.all(|other| Some(other) == first)
 }
 
 /// Whether each digit is one more than the one before it, with 0 after 9.
-fn counts_up(text: &str) -> bool {
+fn is_sequence(text: &str) -> bool {
     BEFORE_COUNTING.iter().filter_map(|prefix| text.strip_prefix(prefix)).any(|digits| {
         let next = |digit: u8| if digit == b'9' { b'0' } else { digit + 1 };
         let mut pairs = digits.as_bytes().windows(2);
@@ -212,10 +212,10 @@ fn counts_up(text: &str) -> bool {
     })
 }
 
-fn uuid_is_placeholder(canonical: &str) -> bool {
+fn is_placeholder_uuid(canonical: &str) -> bool {
     let digits: String = canonical.chars().filter(|char| *char != '-').collect();
     let pair = digits.get(..2).unwrap_or_default();
-    one_character_repeated(&digits)
+    is_repeated_character(&digits)
         || digits == pair.repeat(16)
         || UUIDS.contains(&digits.as_str())
         || digits.starts_with("fefefefe")

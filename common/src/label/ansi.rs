@@ -68,7 +68,7 @@ pub(super) fn read(element: &str) -> Option<Field> {
 
 /// Reads a text that does not say that it begins with a data identifier: only the known ones, before a
 /// value without spaces.
-pub(super) fn read_unsaid(text: &str) -> Option<Vec<Field>> {
+pub(super) fn read_unmarked(text: &str) -> Option<Vec<Field>> {
     let field = read(text)?;
     let FieldName::DataIdentifier(identifier) = &field.name else { return None };
     let known = KNOWN.iter().any(|(name, _)| name == identifier);

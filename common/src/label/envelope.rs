@@ -19,16 +19,16 @@ pub(super) fn read(inside: &str) -> Result<Vec<Field>, InvalidScan> {
             // GS1 application identifiers.
             "05" => fields.extend(gs1::read(elements).ok_or(InvalidScan::Gs1)?),
             // ANSI data identifiers.
-            "06" => of_elements(elements, ansi::read, &mut fields)?,
+            "06" => read_elements(elements, ansi::read, &mut fields)?,
             // Text element identifiers: three letters, a space and the value (ATA Spec 2000).
-            "12" => of_elements(elements, text_element, &mut fields)?,
+            "12" => read_elements(elements, text_element, &mut fields)?,
             _ => return Err(InvalidScan::Envelope),
         }
     }
     if fields.is_empty() { Err(InvalidScan::Envelope) } else { Ok(fields) }
 }
 
-fn of_elements(
+fn read_elements(
     elements: &str,
     read: fn(&str) -> Option<Field>,
     to: &mut Vec<Field>,

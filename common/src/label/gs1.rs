@@ -30,7 +30,7 @@ pub(super) fn read(text: &str) -> Option<Vec<Field>> {
 
 /// Reads a text that may be an element string, from a scanner that does not name the kind of code: only
 /// one that begins with a GTIN is believed.
-pub(super) fn read_unsaid(text: &str) -> Option<Vec<Field>> {
+pub(super) fn read_unmarked(text: &str) -> Option<Vec<Field>> {
     if text.trim_start_matches(GS).starts_with("01") { read(text) } else { None }
 }
 
@@ -111,11 +111,11 @@ fn element(identifier: &str, value: &str) -> Option<Field> {
     };
     let checked = matches!(identifier, "00" | "01" | "02" | "03") || identifier.starts_with("41");
     let name = FieldName::ApplicationIdentifier(identifier.to_owned());
-    (right && (!checked || check_digit_is_right(value))).then(|| Field { name, value: value.to_owned() })
+    (right && (!checked || has_valid_check_digit(value))).then(|| Field { name, value: value.to_owned() })
 }
 
 /// Whether the check digit is right: weights 3 and 1 from the right (section 7.9.1).
-fn check_digit_is_right(digits: &str) -> bool {
+fn has_valid_check_digit(digits: &str) -> bool {
     let weighted = digits.bytes().rev().zip([1, 3].into_iter().cycle());
     let sum: u32 = weighted.map(|(digit, weight)| u32::from(digit.wrapping_sub(b'0')) * weight).sum();
     sum.is_multiple_of(10)

@@ -15,37 +15,37 @@ use crate::{
 };
 
 /// Every possible meaning, the likeliest first.
-type Ways = Vec<Vec<Identifier>>;
+type Alternatives = Vec<Vec<Identifier>>;
 
 /// Returns what a field says about a device; `None` if it is about something else.
-pub(super) fn of(field: &Field) -> Option<Result<Ways, InvalidIdentifier>> {
+pub(super) fn interpret(field: &Field) -> Option<Result<Alternatives, InvalidIdentifier>> {
     let value = field.value.as_str();
     match &field.name {
-        FieldName::Bare => Some(bare(value)),
+        FieldName::Bare => Some(parse_bare(value)),
         FieldName::Word(word) if words::is_express_service_code(word) => {
             let tag = dell::service_tag(value);
-            Some(named(IdentifierKind::ServiceTag, tag.as_deref().unwrap_or(value)))
+            Some(parse_named(IdentifierKind::ServiceTag, tag.as_deref().unwrap_or(value)))
         }
-        FieldName::Word(word) => words::kind(word).map(|kind| named(kind, value)),
+        FieldName::Word(word) => words::kind(word).map(|kind| parse_named(kind, value)),
         FieldName::ApplicationIdentifier(identifier) => match identifier.as_str() {
-            "21" => Some(serial(value)),
-            "8002" => Some(modem(value)),
+            "21" => Some(parse_serial(value)),
+            "8002" => Some(parse_modem(value)),
             _ => None,
         },
-        FieldName::DataIdentifier(identifier) => behind_data_identifier(ansi::meaning(identifier), value),
+        FieldName::DataIdentifier(identifier) => interpret_data_identifier(ansi::meaning(identifier), value),
     }
 }
 
 /// Returns the meanings of a field that only resembles its form: the whole scan may also be a bare value.
-pub(super) fn of_lookalike(
+pub(super) fn interpret_lookalike(
     field: &Field,
     whole: &str,
     alone: bool,
-) -> Option<Result<Ways, InvalidIdentifier>> {
-    match (of(field), bare(whole)) {
+) -> Option<Result<Alternatives, InvalidIdentifier>> {
+    match (interpret(field), parse_bare(whole)) {
         (None, Ok(ways)) if alone => Some(Ok([vec![vec![]], ways].concat())),
         (None, _) => None,
-        (Some(Ok(ways)), Ok(also)) => Some(Ok(without_doubles([ways, also].concat()))),
+        (Some(Ok(ways)), Ok(also)) => Some(Ok(deduplicate([ways, also].concat()))),
         (Some(Ok(ways)), Err(_)) | (Some(Err(_)), Ok(ways)) => Some(Ok(ways)),
         (Some(Err(refused)), Err(_)) => Some(Err(refused)),
     }
@@ -56,43 +56,43 @@ pub(super) fn day_of_manufacture(field: &Field) -> Option<Date> {
     let value = field.value.as_str();
     match &field.name {
         // YYMMDD; no device that runs Linux was made in the century before.
-        FieldName::ApplicationIdentifier(identifier) if identifier == "11" => digits(&format!("20{value}")),
+        FieldName::ApplicationIdentifier(identifier) if identifier == "11" => parse_day(&format!("20{value}")),
         FieldName::DataIdentifier(identifier) if ansi::meaning(identifier) == Meaning::MadeOn => {
-            digits(value)
+            parse_day(value)
         }
-        FieldName::Word(word) if words::is_made_on(word) => value.parse().ok().or_else(|| digits(value)),
+        FieldName::Word(word) if words::is_manufacture_date(word) => value.parse().ok().or_else(|| parse_day(value)),
         _ => None,
     }
 }
 
 /// Reads `YYYYMMDD`.
-fn digits(value: &str) -> Option<Date> {
+fn parse_day(value: &str) -> Option<Date> {
     let (year, rest) = value.split_at_checked(4)?;
     let (month, day) = rest.split_at_checked(2)?;
     format!("{year}-{month}-{day}").parse().ok()
 }
 
-fn behind_data_identifier(meaning: Meaning, value: &str) -> Option<Result<Ways, InvalidIdentifier>> {
+fn interpret_data_identifier(meaning: Meaning, value: &str) -> Option<Result<Alternatives, InvalidIdentifier>> {
     match meaning {
-        Meaning::Serial => Some(serial(value)),
-        Meaning::CageAndSerial => value.split_at_checked(5).map(|(_, end)| serial(end)),
-        Meaning::LenovoString => of_lenovo(&format!("1S{value}")).map(Ok),
-        Meaning::Modem => Some(modem(value)),
-        Meaning::MacAddress => Some(named(IdentifierKind::MacAddress, value)),
+        Meaning::Serial => Some(parse_serial(value)),
+        Meaning::CageAndSerial => value.split_at_checked(5).map(|(_, end)| parse_serial(end)),
+        Meaning::LenovoString => parse_lenovo(&format!("1S{value}")).map(Ok),
+        Meaning::Modem => Some(parse_modem(value)),
+        Meaning::MacAddress => Some(parse_named(IdentifierKind::MacAddress, value)),
         Meaning::MadeOn | Meaning::Nothing => None,
     }
 }
 
-fn named(kind: IdentifierKind, value: &str) -> Result<Ways, InvalidIdentifier> {
+fn parse_named(kind: IdentifierKind, value: &str) -> Result<Alternatives, InvalidIdentifier> {
     if kind == IdentifierKind::SerialNumber {
-        return serial(value);
+        return parse_serial(value);
     }
     Identifier::parse(kind, value).map(|identifier| vec![vec![identifier]])
 }
 
 /// Reads a serial number, or the string that Lenovo prints in its place.
-fn serial(value: &str) -> Result<Ways, InvalidIdentifier> {
-    of_lenovo(value).map_or_else(
+fn parse_serial(value: &str) -> Result<Alternatives, InvalidIdentifier> {
+    parse_lenovo(value).map_or_else(
         || Identifier::parse(IdentifierKind::SerialNumber, value).map(|serial| vec![vec![serial]]),
         Ok,
     )
@@ -100,7 +100,7 @@ fn serial(value: &str) -> Result<Ways, InvalidIdentifier> {
 
 /// Reads the rest of a `1S` string: its end is the serial number, except on models whose serial number
 /// is the whole of it.
-fn of_lenovo(value: &str) -> Option<Ways> {
+fn parse_lenovo(value: &str) -> Option<Alternatives> {
     use IdentifierKind::{CertifiedDeviceId, Manufacturer, Model, SerialNumber};
     let value = value.trim();
     let of = |kinds: &[(IdentifierKind, &str)]| -> Option<Vec<Identifier>> {
@@ -119,7 +119,7 @@ fn of_lenovo(value: &str) -> Option<Ways> {
 }
 
 /// Reads the number of a modem: 14 digits and a check digit are an IMEI; letters make it a MEID.
-fn modem(value: &str) -> Result<Ways, InvalidIdentifier> {
+fn parse_modem(value: &str) -> Result<Alternatives, InvalidIdentifier> {
     let imei = Identifier::parse(IdentifierKind::Imei, value);
     let meid = Identifier::parse(IdentifierKind::Meid, value);
     match (imei, meid) {
@@ -129,17 +129,17 @@ fn modem(value: &str) -> Result<Ways, InvalidIdentifier> {
 }
 
 /// Reads a value without a name. Its form shows what it may be other than a serial number.
-fn bare(value: &str) -> Result<Ways, InvalidIdentifier> {
+fn parse_bare(value: &str) -> Result<Alternatives, InvalidIdentifier> {
     use IdentifierKind::{Imei, MacAddress, Meid, SerialNumber, ServiceTag, SystemUuid};
-    if let Some(ways) = of_lenovo(value) {
+    if let Some(ways) = parse_lenovo(value) {
         return Ok(ways);
     }
     let hexadecimal = value.bytes().all(|byte| byte.is_ascii_hexdigit());
     let decimal = value.bytes().all(|byte| byte.is_ascii_digit());
     // A value with the separators of one kind is of that kind.
-    match grouped(value).as_slice() {
-        [2, 2, 2, 2, 2, 2] => return named(MacAddress, value),
-        [8, 4, 4, 4, 12] => return named(SystemUuid, value),
+    match group_lengths(value).as_slice() {
+        [2, 2, 2, 2, 2, 2] => return parse_named(MacAddress, value),
+        [8, 4, 4, 4, 12] => return parse_named(SystemUuid, value),
         _ => {}
     }
     let serial = Identifier::parse(SerialNumber, value)?;
@@ -164,7 +164,7 @@ fn bare(value: &str) -> Result<Ways, InvalidIdentifier> {
 }
 
 /// Returns the lengths of the groups of hexadecimal digits, if the value consists of those alone.
-fn grouped(value: &str) -> Vec<usize> {
+fn group_lengths(value: &str) -> Vec<usize> {
     let separator = if value.contains(':') { ':' } else { '-' };
     let group = |group: &str| {
         let digits = group.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -173,8 +173,8 @@ fn grouped(value: &str) -> Vec<usize> {
     value.split(separator).map(group).collect::<Option<_>>().unwrap_or_default()
 }
 
-fn without_doubles(ways: Ways) -> Ways {
-    let mut kept: Ways = Vec::with_capacity(ways.len());
+fn deduplicate(ways: Alternatives) -> Alternatives {
+    let mut kept: Alternatives = Vec::with_capacity(ways.len());
     for way in ways {
         if !kept.contains(&way) {
             kept.push(way);

@@ -42,7 +42,7 @@ pub fn parse(scan: &[u8]) -> Result<Scan, InvalidScan> {
     if !text.chars().all(is_on_labels) {
         return Err(InvalidScan::NotPrintable);
     }
-    let (symbology, text) = Symbology::take(text);
+    let (symbology, text) = Symbology::split_off(text);
     let text = text.trim_matches(|char: char| char.is_whitespace() || char == '\0');
     if text.is_empty() {
         return Err(InvalidScan::Empty);
@@ -74,7 +74,7 @@ fn fields(symbology: Option<Symbology>, text: &str) -> Result<(Syntax, Vec<Field
         return Ok((Syntax::Said, fields));
     }
     // Without a marker, a code of these forms may also be an ordinary text that resembles one.
-    let looks = gs1::read_unsaid(text).or_else(|| ansi::read_unsaid(text));
+    let looks = gs1::read_unmarked(text).or_else(|| ansi::read_unmarked(text));
     Ok(looks.map_or_else(|| (Syntax::Bare, vec![Field::bare(text)]), |fields| (Syntax::LooksLike, fields)))
 }
 

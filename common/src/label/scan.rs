@@ -109,7 +109,7 @@ pub(super) enum Syntax {
 
 impl Symbology {
     /// Takes the symbology identifier off a text, if there is one: `]`, a letter and a digit.
-    pub(super) fn take(text: &str) -> (Option<Self>, &str) {
+    pub(super) fn split_off(text: &str) -> (Option<Self>, &str) {
         let mut chars = text.chars();
         let (Some(']'), Some(code), Some(modifier)) = (chars.next(), chars.next(), chars.next()) else {
             return (None, text);
@@ -149,8 +149,8 @@ impl Scan {
     pub(super) fn new(symbology: Option<Symbology>, syntax: Syntax, text: &str, fields: Vec<Field>) -> Self {
         let whole = (syntax == Syntax::LooksLike).then_some(text);
         let read = |field| match whole {
-            Some(whole) => meaning::of_lookalike(field, whole, fields.len() == 1),
-            None => meaning::of(field),
+            Some(whole) => meaning::interpret_lookalike(field, whole, fields.len() == 1),
+            None => meaning::interpret(field),
         };
         let readings = fields
             .iter()
@@ -181,7 +181,7 @@ impl Scan {
 
     /// Returns the day of manufacture, if the code holds it.
     #[must_use]
-    pub const fn manufactured(&self) -> Option<Date> {
+    pub const fn manufacture_date(&self) -> Option<Date> {
         self.manufactured
     }
 }

@@ -280,7 +280,7 @@ fn the_day_of_manufacture_is_read_where_a_code_says_it() {
         ("16D20260131", Date::new(2026, 1, 31)),
         ("PF0ABCDE", None),
     ] {
-        assert_eq!(parse(scan.as_bytes()).unwrap().manufactured(), day, "{scan:?}");
+        assert_eq!(parse(scan.as_bytes()).unwrap().manufacture_date(), day, "{scan:?}");
     }
 }
 

@@ -50,31 +50,31 @@ const EXPRESS_SERVICE_CODE: [&str; 3] = ["expressservicecode", "expresscode", "e
 
 /// Returns the kind that a word stands for.
 pub(super) fn kind(word: &str) -> Option<IdentifierKind> {
-    let word = folded(word);
-    let of_wire_name = || IdentifierKind::ALL.into_iter().find(|kind| folded(kind.name()) == word);
+    let word = fold(word);
+    let of_wire_name = || IdentifierKind::ALL.into_iter().find(|kind| fold(kind.name()) == word);
     KNOWN.iter().find(|(known, _)| *known == word).map(|(_, kind)| *kind).or_else(of_wire_name)
 }
 
 /// Whether a word announces the day of manufacture.
-pub(super) fn is_made_on(word: &str) -> bool {
-    MADE_ON.contains(&folded(word).as_str())
+pub(super) fn is_manufacture_date(word: &str) -> bool {
+    MADE_ON.contains(&fold(word).as_str())
 }
 
 /// Whether a word announces an express service code, which is a service tag in other digits.
 pub(super) fn is_express_service_code(word: &str) -> bool {
-    EXPRESS_SERVICE_CODE.contains(&folded(word).as_str())
+    EXPRESS_SERVICE_CODE.contains(&fold(word).as_str())
 }
 
-fn folded(word: &str) -> String {
+fn fold(word: &str) -> String {
     word.chars().filter(char::is_ascii_alphanumeric).map(|char| char.to_ascii_lowercase()).collect()
 }
 
 /// Reads a code that names its fields. `None` if it does not.
 pub(super) fn read(text: &str) -> Option<Vec<Field>> {
     let pairs = match text.chars().next()? {
-        '{' => of_json(text)?,
-        _ if text.starts_with("http://") || text.starts_with("https://") => of_url(text)?,
-        _ => of_pairs(text)?,
+        '{' => parse_json(text)?,
+        _ if text.starts_with("http://") || text.starts_with("https://") => parse_url(text)?,
+        _ => parse_pairs(text)?,
     };
     let fields = pairs.into_iter().map(|(word, value)| Field { name: FieldName::Word(word), value });
     let fields: Vec<Field> = fields.collect();
@@ -89,33 +89,33 @@ pub(super) const BETWEEN: [char; 4] = ['\n', ';', ',', '|'];
 type Pairs = Vec<(String, String)>;
 
 /// Splits a text at the first of these separators that leaves nothing but pairs; or reads one pair.
-fn of_pairs(text: &str) -> Option<Pairs> {
+fn parse_pairs(text: &str) -> Option<Pairs> {
     let apart = |between: char| -> Option<Pairs> {
         let parts = text.split(between).map(str::trim).filter(|part| !part.is_empty());
-        parts.map(pair).collect()
+        parts.map(parse_pair).collect()
     };
     let separators = BETWEEN.into_iter().filter(|between| text.contains(*between));
     separators.into_iter().find_map(apart).or_else(|| {
         let one_line = !text.contains('\n');
-        pair(text).filter(|_| one_line).map(|pair| vec![pair])
+        parse_pair(text).filter(|_| one_line).map(|pair| vec![pair])
     })
 }
 
 /// Reads `name: value` or `name=value`.
-fn pair(part: &str) -> Option<(String, String)> {
+fn parse_pair(part: &str) -> Option<(String, String)> {
     let (word, value) = part.split_once([':', '='])?;
     let (word, value) = (word.trim(), value.trim());
-    (!folded(word).is_empty() && !value.is_empty()).then(|| (word.to_owned(), value.to_owned()))
+    (!fold(word).is_empty() && !value.is_empty()).then(|| (word.to_owned(), value.to_owned()))
 }
 
 /// Reads a flat object; members that are not texts are ignored.
-fn of_json(text: &str) -> Option<Pairs> {
+fn parse_json(text: &str) -> Option<Pairs> {
     let object: Map<String, Value> = serde_json::from_str(text).ok()?;
     let text = |(word, value): (String, Value)| value.as_str().map(|text| (word, text.trim().to_owned()));
     Some(object.into_iter().filter_map(text).filter(|(_, value)| !value.is_empty()).collect())
 }
 
-fn of_url(text: &str) -> Option<Pairs> {
+fn parse_url(text: &str) -> Option<Pairs> {
     let url = Url::parse(text).ok()?;
     let pairs = url.query_pairs().map(|(word, value)| (word.into_owned(), value.trim().to_owned()));
     Some(pairs.filter(|(_, value)| !value.is_empty()).collect())

@@ -79,7 +79,7 @@ impl FromStr for MachineString {
     type Err = NotLenovo;
 
     fn from_str(text: &str) -> Result<Self, NotLenovo> {
-        let rest = without_prefix(text).ok_or(MACHINE)?;
+        let rest = strip_1s(text).ok_or(MACHINE)?;
         // No two of the four sums are equal, so the length alone says where the serial number begins.
         let mtm = match rest.len() {
             14 | 15 => 7,
@@ -137,7 +137,7 @@ impl FromStr for OriginString {
     type Err = NotLenovo;
 
     fn from_str(text: &str) -> Result<Self, NotLenovo> {
-        let rest = without_prefix(text).ok_or(ORIGIN)?;
+        let rest = strip_1s(text).ok_or(ORIGIN)?;
         let (code, mac) = rest.split_at_checked(4).ok_or(ORIGIN)?;
         let origin = Origin::ALL.into_iter().find(|origin| origin.code().eq_ignore_ascii_case(code));
         // The string has no separators, even where a MAC address may have them.
@@ -152,7 +152,7 @@ impl fmt::Display for OriginString {
     }
 }
 
-fn without_prefix(text: &str) -> Option<&str> {
+fn strip_1s(text: &str) -> Option<&str> {
     let (prefix, rest) = text.split_at_checked(PREFIX.len())?;
     prefix.eq_ignore_ascii_case(PREFIX).then_some(rest)
 }

@@ -2,7 +2,7 @@
 //!
 //! The built-in table is `data/chromeos-models.csv`: the models of Google's help page for zero-touch
 //! enrollment of ChromeOS devices, under its names. A new model is a new row: there, or in a table of
-//! the same form that an installation loads beside it ([`Models::and`]). [`crate::eligibility`] applies a
+//! the same form that an installation loads beside it ([`Models::merge`]). [`crate::eligibility`] applies a
 //! row to one unit.
 
 mod table;
@@ -90,7 +90,7 @@ impl Models {
 
     /// Merges this table with a further one; if both have a name, the row of the further one counts.
     #[must_use]
-    pub fn and(&self, further: &Self) -> Self {
+    pub fn merge(&self, further: &Self) -> Self {
         let kept = self.rows.iter().filter(|row| further.find(&row.name).is_none());
         let mut both = Self::default();
         kept.chain(&further.rows).for_each(|row| both.insert(row.clone()));
@@ -119,7 +119,7 @@ impl Models {
 impl Model {
     /// Whether the serial number itself is the whole `1S` string.
     #[must_use]
-    pub fn serial_is_whole_string(&self) -> bool {
+    pub fn has_whole_string_serial(&self) -> bool {
         self.footnote == Some(Footnote::SerialIsWholeString)
     }
 
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_further_table_adds_models_and_changes_them() {
         let both = table("A,Acme,,serial,\nB,Acme,,serial,4\nC,Acme,,serial,")
-            .and(&table("D,Acme,,serial,\nb,Acme,2026-01-01,asus_certified_id,"));
+            .merge(&table("D,Acme,,serial,\nb,Acme,2026-01-01,asus_certified_id,"));
         assert_eq!(both.iter().map(|model| model.name.as_str()).collect::<Vec<_>>(), ["A", "C", "D", "b"]);
         assert_eq!(both.find("B").unwrap().certified_id, CertifiedId::AsusToken);
         assert_eq!(both.find("B (15w)"), None, "the row that counts has one name");

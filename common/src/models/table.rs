@@ -75,7 +75,7 @@ pub(super) fn read(csv: &[u8]) -> Result<Models, InvalidTable> {
         let line = row.position().map_or(line, csv::Position::line);
         let cell = |at: usize| row.get(at).unwrap_or_default();
         let wrong =
-            |column, at, expected| InvalidTable::Cell { line, column, value: cut(cell(at)), expected };
+            |column, at, expected| InvalidTable::Cell { line, column, value: truncate(cell(at)), expected };
         let row = Model {
             name: name_of(cell(model)).map_err(|expected| wrong("model", model, expected))?,
             brand: name_of(cell(brand)).map_err(|expected| wrong("brand", brand, expected))?,
@@ -87,7 +87,7 @@ pub(super) fn read(csv: &[u8]) -> Result<Models, InvalidTable> {
                 .map_err(|expected| wrong("footnote", footnote, expected))?,
         };
         if row.names().any(|name| models.by_name.contains_key(&fold_name(&name))) {
-            return Err(InvalidTable::Twice { line, name: cut(&row.name) });
+            return Err(InvalidTable::Twice { line, name: truncate(&row.name) });
         }
         models.insert(row);
     }
@@ -182,7 +182,7 @@ fn footnote_of(cell: &str) -> Result<Option<Footnote>, &'static str> {
     }
 }
 
-fn cut(value: &str) -> String {
+fn truncate(value: &str) -> String {
     value.chars().take(64).collect()
 }
 

@@ -69,7 +69,7 @@ macro_rules! name {
 
 /// Whether `text` has 1 to `max` bytes, starts with a letter or digit, and otherwise contains only
 /// letters, digits and `extra`.
-fn made_of(text: &str, max: usize, extra: &str) -> bool {
+fn is_made_of(text: &str, max: usize, extra: &str) -> bool {
     text.len() <= max
         && text.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
         && text.chars().all(|char| char.is_ascii_alphanumeric() || extra.contains(char))
@@ -93,7 +93,7 @@ name!(
     /// A version, for people.
     VersionText,
     "a version: 1 to 64 of letters, digits, `.`, `+`, `-`, `~`, `:` and `_`",
-    |text| made_of(text, 64, ".+-~:_")
+    |text| is_made_of(text, 64, ".+-~:_")
 );
 name!(
     /// A systemd unit (systemd.unit(5)); a template only with its instance.
@@ -101,14 +101,14 @@ name!(
     "a systemd unit name such as `dpc.service`",
     |text| {
         let stem = UNIT_SUFFIXES.iter().find_map(|suffix| text.strip_suffix(suffix));
-        stem.is_some_and(|stem| made_of(stem, 200, ":-_.@\\") && !stem.ends_with('@'))
+        stem.is_some_and(|stem| is_made_of(stem, 200, ":-_.@\\") && !stem.ends_with('@'))
     }
 );
 name!(
     /// A kernel parameter as sysctl(8) names it, with dots.
     SysctlKey,
     "a sysctl key such as `net.ipv4.ip_forward`",
-    |text| made_of(text, 128, "._-/*:") && text.contains('.') && !text.contains("..") && !text.contains(['/', '*'])
+    |text| is_made_of(text, 128, "._-/*:") && text.contains('.') && !text.contains("..") && !text.contains(['/', '*'])
 );
 name!(
     /// The value of a kernel parameter: one line.
@@ -121,7 +121,7 @@ name!(
     Hostname,
     "a host name: at most 64 of letters, digits and `-`, in labels apart by dots",
     |text| {
-        let label = |part: &str| made_of(part, 63, "-") && !part.ends_with('-');
+        let label = |part: &str| is_made_of(part, 63, "-") && !part.ends_with('-');
         text.len() <= 64 && text.split('.').all(label)
     }
 );
@@ -129,13 +129,13 @@ name!(
     /// A time zone of the tz database, such as `Europe/Zurich`.
     TimeZone,
     "a time zone such as `Europe/Zurich`",
-    |text| text.len() <= 64 && text.split('/').all(|part| made_of(part, 32, "_-+"))
+    |text| text.len() <= 64 && text.split('/').all(|part| is_made_of(part, 32, "_-+"))
 );
 name!(
     /// A certificate's file name, without ending.
     CertificateName,
     "a certificate name: 1 to 64 of letters, digits, `-`, `_` and `.`",
-    |text| made_of(text, 64, "-_.")
+    |text| is_made_of(text, 64, "-_.")
 );
 name!(
     /// A user or group (useradd(8)).
@@ -149,7 +149,7 @@ name!(
 );
 
 fn is_package_name(text: &str) -> bool {
-    text.len() >= 2 && made_of(text, 64, "+-.") && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+    text.len() >= 2 && is_made_of(text, 64, "+-.") && !text.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 /// Permission bits of a file, octal in text: `"0644"`. No set-id, no sticky bit.

@@ -364,13 +364,13 @@ const PRIVILEGED: &[Group] = &[
 /// Returns the owner of a path that a payload cannot even name; `None` for every other path.
 #[must_use]
 pub fn holder_of_path(path: &str) -> Option<&'static str> {
-    group_of(&canonical(path), UNNAMEABLE)
+    group_of(&canonical_path(path), UNNAMEABLE)
 }
 
 /// Returns which policies reach a path.
 #[must_use]
 pub fn reach_of_path(path: &str) -> Reach {
-    let path = canonical(path);
+    let path = canonical_path(path);
     if let Some(holder) = group_of(&path, UNNAMEABLE).or_else(|| group_of(&path, RESERVED)) {
         return Reach::Never(holder);
     }
@@ -392,14 +392,14 @@ pub const fn unit_directories() -> &'static [&'static str] {
 /// Whether systemd reads a unit or a drop-in from this path.
 #[must_use]
 pub fn is_unit_file(path: &str) -> bool {
-    let path = canonical(path);
+    let path = canonical_path(path);
     UNIT_DIRECTORIES
         .iter()
         .any(|directory| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/')))
 }
 
 /// Returns the path with its first directories as a merged `/usr` names them.
-fn canonical(path: &str) -> String {
+fn canonical_path(path: &str) -> String {
     let below =
         |alias: &str| path.strip_prefix(alias).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     let renamed = ALIASES.iter().find_map(|(alias, name)| Some(format!("{name}{}", below(alias)?)));

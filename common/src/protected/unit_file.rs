@@ -79,14 +79,14 @@ fn physical_lines(text: &str) -> Vec<&str> {
     let (mut lines, mut rest) = (Vec::new(), text);
     while let Some((line, end)) = rest.find(LINE_ENDS).map(|at| rest.split_at(at)) {
         lines.push(line);
-        rest = after_line_end(end);
+        rest = skip_line_end(end);
     }
     lines.push(rest);
     lines
 }
 
 /// Returns the text behind one end of a line: `\r\n` is one, `\n\n` are two.
-fn after_line_end(text: &str) -> &str {
+fn skip_line_end(text: &str) -> &str {
     let mut seen = String::new();
     for (at, character) in text.char_indices() {
         if !LINE_ENDS.contains(&character) || seen.contains(character) || seen == "\0" {

@@ -237,7 +237,7 @@ fn show(view: DeviceView, output: &mut Output) -> anyhow::Result<()> {
         )
     });
     let identifiers = device.identity.as_ref().map(|identity| {
-        identity.observed().iter().map(|one| one.identifier.to_string()).collect::<Vec<_>>().join(", ")
+        identity.observations().iter().map(|one| one.identifier.to_string()).collect::<Vec<_>>().join(", ")
     });
     let text = sheet(&[
         ("device", device.id.to_string()),

@@ -208,7 +208,7 @@ fn of_disk(settings: &Settings, now: Timestamp) -> Vec<Finding> {
     let history = DiskHistory::read(&settings.layout.disk_history()).unwrap_or_default();
     let reserve = LEAST_FREE_BYTES.max(settings.services.reserved_bytes);
     let forecast = |path: &Path| {
-        let full = history.full_at(path, reserve).filter(|full| *full < now.after(FORECAST))?;
+        let full = history.full_at(path, reserve).filter(|full| *full < now.plus(FORECAST))?;
         let advice = format!("as it fills, uploads are refused from {full} on: make room before");
         Some(warning("disk", &path.display().to_string(), advice))
     };

@@ -100,7 +100,7 @@ fn told(deleted: &[(FactoryRecordId, Option<ClaimId>)], output: &mut Output) -> 
 }
 
 fn show(record: FactoryRecord, output: &mut Output) -> anyhow::Result<()> {
-    let identifiers = record.identity.observed().iter().map(|one| one.identifier.to_string());
+    let identifiers = record.identity.observations().iter().map(|one| one.identifier.to_string());
     let text = sheet(&[
         ("record", record.id.to_string()),
         ("company", record.company.to_string()),

@@ -62,7 +62,7 @@ impl Token {
                 let customer = opened.customer(&customer).await?.id;
                 let configuration = opened.configuration_id(configuration.as_deref(), Some(customer)).await?;
                 let expires_at =
-                    expires_in_days.map(|days| SystemClock.now().after(Duration::from_hours(24 * days)));
+                    expires_in_days.map(|days| SystemClock.now().plus(Duration::from_hours(24 * days)));
                 let new = NewToken { customer, name, configuration, expires_at };
                 let (token, secret) = services.create_token(by, new).await?;
                 output.secret(&token, ("token", &secret), file.as_deref())?;

@@ -197,7 +197,7 @@ impl Row for View<FactoryRecord> {
             record.created_at.to_string(),
             record
                 .identity
-                .observed()
+                .observations()
                 .iter()
                 .map(|one| one.identifier.to_string())
                 .collect::<Vec<_>>()

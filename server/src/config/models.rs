@@ -12,7 +12,7 @@ const MAX_MODELS_BYTES: u64 = 4 * 1024 * 1024;
 pub(super) fn read_models(path: PathBuf) -> Result<Arc<Models>, ConfigError> {
     let Some(table) = files::read(&path, MAX_MODELS_BYTES)? else { return Err(ConfigError::NoModels(path)) };
     match Models::parse(&table) {
-        Ok(further) => Ok(Arc::new(Models::built_in().and(&further))),
+        Ok(further) => Ok(Arc::new(Models::built_in().merge(&further))),
         Err(source) => Err(ConfigError::Models { path, source }),
     }
 }

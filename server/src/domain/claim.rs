@@ -375,9 +375,9 @@ pub fn lookup_texts(value: &str) -> Vec<String> {
 #[must_use]
 pub fn overlap(one: &IdentifierSet, other: &IdentifierSet) -> bool {
     let contradicts = |a: &Identifier| {
-        a.kind().most() == 1 && other.members().iter().any(|b| a.kind() == b.kind() && !a.same_as(b))
+        a.kind().max_values() == 1 && other.members().iter().any(|b| a.kind() == b.kind() && !a.same_as(b))
     };
-    let shown = |member: &&Identifier| !one.merely_names(member);
+    let shown = |member: &&Identifier| !one.is_product_name(member);
     one.lookup_key() == other.lookup_key() && !one.members().iter().filter(shown).any(contradicts)
 }
 

@@ -240,7 +240,7 @@ impl Assigned {
     /// restored or a clock was fast.
     #[must_use]
     pub fn version_above(&self, reached: u64, now: Timestamp) -> Option<Timestamp> {
-        let is_possible = reached <= now.after(MAX_VERSION_AHEAD).0;
+        let is_possible = reached <= now.plus(MAX_VERSION_AHEAD).0;
         (reached > self.version() && is_possible).then(|| now.max(Timestamp(reached.saturating_add(1))))
     }
 }
@@ -284,7 +284,7 @@ impl Assignment {
             nonce: to.nonce,
             version: self.version(),
             issued_at: now,
-            expires_at: now.after(lifetime),
+            expires_at: now.plus(lifetime),
             configuration: ConfigurationRef { id: *id, name: name.to_string() },
             dpc: document.dpc.clone(),
             policy: document.policy.clone(),
@@ -310,7 +310,7 @@ mod tests {
             (61, 100, Some(100)),
             (61, 5, Some(62)),
             (u64::MAX, 100, None),
-            (Timestamp(100).after(MAX_VERSION_AHEAD).0 + 1, 100, None),
+            (Timestamp(100).plus(MAX_VERSION_AHEAD).0 + 1, 100, None),
         ] {
             let drawn = assigned.version_above(reached, Timestamp(now));
             assert_eq!(drawn, expected.map(Timestamp), "{reached} at {now}");

@@ -124,7 +124,7 @@ impl ApiKey {
     /// Whether the last use is recent enough that a use at `now` need not be recorded.
     #[must_use]
     pub fn is_use_noted(last_used_at: Option<Timestamp>, now: Timestamp) -> bool {
-        last_used_at.is_some_and(|last| now.since(last) < NOTE_USE_EVERY)
+        last_used_at.is_some_and(|last| now.duration_since(last) < NOTE_USE_EVERY)
     }
 }
 
@@ -196,10 +196,10 @@ mod tests {
     fn use_is_noted_once_an_hour() {
         let (now, hour) = (Timestamp(10_000_000), NOTE_USE_EVERY);
         for (last, noted) in
-            [(None, false), (Some(now.before(hour)), false), (Some(now.before(hour / 2)), true)]
+            [(None, false), (Some(now.minus(hour)), false), (Some(now.minus(hour / 2)), true)]
         {
             assert_eq!(ApiKey::is_use_noted(last, now), noted, "{last:?}");
         }
-        assert!(ApiKey::is_use_noted(Some(now.after(hour)), now), "the clock ran backwards");
+        assert!(ApiKey::is_use_noted(Some(now.plus(hour)), now), "the clock ran backwards");
     }
 }

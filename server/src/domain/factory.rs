@@ -86,9 +86,9 @@ impl FactoryRecord {
     pub fn with_latest_identity(&self, shown: &HardwareIdentity) -> Self {
         let mut identity = shown.clone();
         for kind in [IdentifierKind::DeviceKey, IdentifierKind::TpmKey] {
-            let kept = self.identity.observed().iter().find(|one| one.identifier.kind() == kind);
+            let kept = self.identity.observations().iter().find(|one| one.identifier.kind() == kind);
             if let Some(kept) = kept.filter(|_| shown.of_kind(kind).next().is_none())
-                && let Ok(with_key) = identity.with(kept.identifier.clone(), kept.source)
+                && let Ok(with_key) = identity.with_identifier(kept.identifier.clone(), kept.source)
             {
                 identity = with_key;
             }
@@ -152,7 +152,7 @@ pub fn lookup_keys(identity: &HardwareIdentity) -> BTreeSet<String> {
 }
 
 fn distinguishing_identifiers(identity: &HardwareIdentity) -> impl Iterator<Item = &Identifier> {
-    identity.observed().iter().map(|one| &one.identifier).filter(|one| one.kind().rank().is_some())
+    identity.observations().iter().map(|one| &one.identifier).filter(|one| one.kind().rank().is_some())
 }
 
 /// Whether this identifier, which both show, makes them the same device: a serial number is unique only

@@ -215,8 +215,8 @@ fn template(
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
-    params.not_before = date(now.before(BACKDATED))?;
-    params.not_after = date(now.after(lifetime))?;
+    params.not_before = date(now.minus(BACKDATED))?;
+    params.not_after = date(now.plus(lifetime))?;
     params.use_authority_key_identifier_extension = true;
     // Positive (first bit 0) and without leading zeros (second bit 1), so that it is always 16 bytes.
     let mut serial = *serial;

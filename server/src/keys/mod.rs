@@ -449,10 +449,10 @@ mod tests {
         let at = |now: Timestamp| UnixTime::since_unix_epoch(Duration::from_millis(now.0));
         let own = verifier(&layout);
         for (now, valid) in [
-            (NOW.before(BACKDATED), true),
-            (NOW.before(BACKDATED + Duration::from_secs(1)), false),
-            (NOW.after(DEVICE_LIFETIME), true),
-            (NOW.after(DEVICE_LIFETIME + Duration::from_secs(1)), false),
+            (NOW.minus(BACKDATED), true),
+            (NOW.minus(BACKDATED + Duration::from_secs(1)), false),
+            (NOW.plus(DEVICE_LIFETIME), true),
+            (NOW.plus(DEVICE_LIFETIME + Duration::from_secs(1)), false),
         ] {
             assert_eq!(own.verify_client_cert(&leaf, &authority, at(now)).is_ok(), valid, "{now}");
         }
@@ -464,7 +464,7 @@ mod tests {
                 generation: enrollment.generation,
                 owner: enrollment.owner,
                 issuer: keyring(&layout).certificate_issuer(),
-                not_after: NOW.after(DEVICE_LIFETIME)
+                not_after: NOW.plus(DEVICE_LIFETIME)
             })
         );
         assert!(leaf.windows(65).any(|window| window == enrollment.key.point()));
@@ -514,7 +514,7 @@ mod tests {
         let (_other_dir, other) = founded();
         let keyring = keyring(&layout);
         let enrollment = enrollment();
-        let chain = keyring.issue_certificate(&enrollment, NOW.before(DEVICE_LIFETIME * 3)).unwrap();
+        let chain = keyring.issue_certificate(&enrollment, NOW.minus(DEVICE_LIFETIME * 3)).unwrap();
         let leaf = chain[0].as_ref();
         assert_eq!(keyring.read_certificate(leaf), Some(enrollment), "also after its end");
         assert_eq!(self::keyring(&other).read_certificate(leaf), None);
@@ -633,13 +633,13 @@ mod tests {
         let (_dir, layout) = founded();
         let before = certificate(layout.server_certificate()).unwrap();
         assert_eq!(before.names, ["enroll.example.com", "192.0.2.7", "2001:db8::7"]);
-        assert_eq!(before.not_after, NOW.after(SERVER_LIFETIME));
-        let later = NOW.after(Duration::from_hours(24 * 300));
+        assert_eq!(before.not_after, NOW.plus(SERVER_LIFETIME));
+        let later = NOW.plus(Duration::from_hours(24 * 300));
         rotate::renew_server(&layout, &["localhost".to_owned()], later, &SystemEntropy::new()).unwrap();
         let after = certificate(layout.server_certificate()).unwrap();
         assert_eq!(
             (after.names, after.not_after),
-            (vec!["localhost".to_owned()], later.after(SERVER_LIFETIME))
+            (vec!["localhost".to_owned()], later.plus(SERVER_LIFETIME))
         );
         assert_eq!(layout.server_certificate().metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }

@@ -86,9 +86,9 @@ impl CertificateSummary {
         let renewal = RENEWAL.min(life / 3);
         if self.not_after <= now {
             Standing::Ended
-        } else if self.not_after.before(renewal / 2) <= now {
+        } else if self.not_after.minus(renewal / 2) <= now {
             Standing::Overdue
-        } else if self.not_after.before(renewal) <= now {
+        } else if self.not_after.minus(renewal) <= now {
             Standing::Due
         } else {
             Standing::Good
@@ -215,7 +215,7 @@ mod tests {
                 path: PathBuf::new(),
                 subject: String::new(),
                 names: Vec::new(),
-                not_before: end.before(days(life)),
+                not_before: end.minus(days(life)),
                 not_after: end,
             };
             certificate.standing(left)
@@ -234,7 +234,7 @@ mod tests {
             (6, days(3), Standing::Good),
             (6, days(2), Standing::Due),
         ] {
-            assert_eq!(standing(life, end.before(left)), expected, "{life} days, {left:?} left");
+            assert_eq!(standing(life, end.minus(left)), expected, "{life} days, {left:?} left");
         }
     }
 }

@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(server.caretaker.look(Some(first)).await.unwrap(), first, "it is too early");
         clock.advance(2 * DAY);
         let second = server.caretaker.look(Some(first)).await.unwrap();
-        assert_eq!(second, clock.now().after(SERVER_LIFETIME));
+        assert_eq!(second, clock.now().plus(SERVER_LIFETIME));
         assert!(!Arc::ptr_eq(&in_use, &server.caretaker.tls.get_inner()), "new connections get it");
         assert_eq!(keys::certificate(settings.certificate.clone()).unwrap().names, ["localhost"]);
         server.stop().await;
@@ -259,14 +259,14 @@ mod tests {
         timeout(Duration::from_mins(1), reloaded).await.unwrap();
         watch.abort();
         let renewed = keys::certificate(settings.certificate.clone()).unwrap();
-        assert_eq!(renewed.not_after, clock.now().after(SERVER_LIFETIME));
+        assert_eq!(renewed.not_after, clock.now().plus(SERVER_LIFETIME));
         server.stop().await;
     }
 
     #[tokio::test]
     async fn a_server_starts_with_a_certificate_that_devices_accept_or_says_why_not() {
         let (_dir, mut settings) = founded().await;
-        let clock = Arc::new(FakeClock::at(START.after(SERVER_LIFETIME)));
+        let clock = Arc::new(FakeClock::at(START.plus(SERVER_LIFETIME)));
         // Its authority's key is stored elsewhere.
         let (here, elsewhere) = (settings.layout.tls_ca(), settings.layout.dir().join("elsewhere.pem"));
         #[expect(clippy::disallowed_methods, reason = "an accident, and not ours")]
@@ -283,6 +283,6 @@ mod tests {
         fs::rename(&elsewhere, &here).unwrap();
         started(&settings, &clock).await.unwrap().stop().await;
         let renewed = keys::certificate(settings.certificate.clone()).unwrap();
-        assert_eq!(renewed.not_after, clock.now().after(SERVER_LIFETIME));
+        assert_eq!(renewed.not_after, clock.now().plus(SERVER_LIFETIME));
     }
 }

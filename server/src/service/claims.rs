@@ -112,7 +112,7 @@ impl Services {
             configuration: new.configuration,
             configured_at: Timestamp::default(),
             proof: new.proof,
-            activation_ends_at: now.after(self.settings().activation_window),
+            activation_ends_at: now.plus(self.settings().activation_window),
             sets: ClaimSets::new(new.sets),
             order,
             metadata: new.metadata,

@@ -98,7 +98,7 @@ impl Services {
         check_overlap(overlap)?;
         let old = self.api_key(by, id).await?;
         let now = self.now();
-        let expires_at = old.expires_at.map(|end| now.after(end.since(old.created_at)));
+        let expires_at = old.expires_at.map(|end| now.plus(end.duration_since(old.created_at)));
         let holder = (old.account, old.account_kind, old.company);
         let (new, secret, digest) = self.api_key_of(holder, old.name, expires_at)?;
         let (services, by) = (self.clone(), by.clone());
@@ -181,7 +181,7 @@ impl Services {
         let old = self.service_account_key(by, id).await?;
         check_in_force(old.revoked_at, old.expires_at, now)?;
         let holder = self.key_holder(by, old.account).await?;
-        let expires_at = old.expires_at.map(|end| now.after(end.since(old.created_at)));
+        let expires_at = old.expires_at.map(|end| now.plus(end.duration_since(old.created_at)));
         let pair = self.key_pair().await?;
         let new = self.key_of(holder.id, pair.public.clone(), expires_at)?;
         let (services, by, id) = (self.clone(), by.clone(), id.clone());
@@ -400,7 +400,7 @@ fn replaced_key_end(
     if overlap.is_zero() {
         return (expires_at, Some(now));
     }
-    let end = now.after(overlap);
+    let end = now.plus(overlap);
     (Some(expires_at.map_or(end, |sooner| sooner.min(end))), None)
 }
 

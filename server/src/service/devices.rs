@@ -247,7 +247,7 @@ impl Services {
     ) -> Result<(Secret, Timestamp), ServiceError> {
         let secret = entropy::token_text(&*self.0.entropy, RESET_TICKET_PREFIX)?;
         let now = self.now();
-        let expires_at = now.after(self.settings().reset_ticket_lifetime);
+        let expires_at = now.plus(self.settings().reset_ticket_lifetime);
         let ticket = ResetTicket {
             digest: Sha256::of(secret.expose().as_bytes()),
             device: id,

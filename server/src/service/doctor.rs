@@ -14,7 +14,7 @@ use crate::{
 };
 use std::{collections::HashMap, fs};
 use unbox_common::{
-    doubt::doubts,
+    doubt::find_doubts,
     identity::{InvalidIdentifier, Rule},
     ids::CompanyId,
     models::Models,
@@ -216,7 +216,7 @@ fn check_identifiers(claim: &Claim, models: &Models, found: &mut Findings) {
         found.add(Severity::Note, "claim_manufacture_date", subject(), advice);
         None
     });
-    for doubt in claim.sets.usable().iter().flat_map(|set| doubts(set, models, manufactured)) {
+    for doubt in claim.sets.usable().iter().flat_map(|set| find_doubts(set, models, manufactured)) {
         let (severity, then) = if doubt.is_certain() {
             (Severity::Warning, " End the claim and import it so.")
         } else {

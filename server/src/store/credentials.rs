@@ -338,7 +338,7 @@ impl Tx {
         )
         .bind(id.get())
         .bind(millis(now))
-        .bind(millis(now.before(NOTE_USE_EVERY)))
+        .bind(millis(now.minus(NOTE_USE_EVERY)))
         .execute(self.connection())
         .await
         .map_err(failed("note the use of an API key"))?;

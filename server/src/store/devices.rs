@@ -137,7 +137,7 @@ pub(super) fn identity(
     let mut accepted: Vec<RawIdentifier> = Vec::with_capacity(raw.len());
     for one in raw {
         let of_kind = accepted.iter().filter(|other| other.kind == one.kind).count();
-        if of_kind < one.kind.most_shown() && Identifier::parse(one.kind, &one.value).is_ok() {
+        if of_kind < one.kind.max_shown_values() && Identifier::parse(one.kind, &one.value).is_ok() {
             accepted.push(one);
         }
     }

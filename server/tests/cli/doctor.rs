@@ -30,8 +30,8 @@ fn a_disk_that_will_soon_be_full_is_told_with_the_day() {
     let measured = |free_gib: [u64; 2]| {
         let [first, last] = free_gib.map(|free| free * GIB);
         let looks = json!([
-            {"at": now.before(DAY * 2), "free_bytes": first},
-            {"at": now.before(DAY), "free_bytes": last},
+            {"at": now.minus(DAY * 2), "free_bytes": first},
+            {"at": now.minus(DAY), "free_bytes": last},
         ]);
         let history = json!({ (layout.dir().to_str().unwrap()): looks }).to_string();
         files::replace(&layout.disk_history(), history.as_bytes(), files::PRIVATE_FILE).unwrap();
@@ -41,7 +41,7 @@ fn a_disk_that_will_soon_be_full_is_told_with_the_day() {
     assert_eq!(measured([300, 299]), [[""; 3]; 0], "it lasts for most of a year");
     assert_eq!(measured([299, 300]), [[""; 3]; 0]);
     // 199 GiB are left beside the reserve, at 100 GiB a day.
-    let full = now.before(DAY).after(DAY * 199 / 100);
+    let full = now.minus(DAY).plus(DAY * 199 / 100);
     let advice = format!("as it fills, uploads are refused from {full} on: make room before");
     let about = layout.dir().display().to_string();
     assert_eq!(measured([300, 200]), [["warning".to_owned(), about, advice]]);
@@ -52,7 +52,7 @@ fn a_certificate_that_nobody_renews_is_told_by_doctor_and_in_the_log() {
     let admin = Admin::founded();
     assert_eq!(found(&admin, "certificate"), [[""; 3]; 0]);
     let layout = Layout::new(admin.path(""));
-    let issued = SystemClock.now().before(SERVER_LIFETIME).after(DAY * 20);
+    let issued = SystemClock.now().minus(SERVER_LIFETIME).plus(DAY * 20);
     rotate::renew_server(&layout, &["localhost".to_owned()], issued, &SystemEntropy::new()).unwrap();
     // Its authority's key is kept elsewhere.
     fs::remove_file(layout.tls_ca()).unwrap();

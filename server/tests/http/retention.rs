@@ -79,7 +79,7 @@ async fn what_was_kept_long_enough_goes_without_anybody_asking() {
     assert_eq!([claims, reports, operations, uploads], [2, 1, 1, 1]);
     assert!(audited > 5, "{audited}");
 
-    let later = FakeClock::at(TestServer::now().after(LATER));
+    let later = FakeClock::at(TestServer::now().plus(LATER));
     let server = server.start_again(Arc::new(later)).await;
     let tidied = async {
         // The claim that has not ended stays.

@@ -255,7 +255,7 @@ async fn an_api_key_is_shown_once_and_rotated_with_an_overlap(db: TestDatabase) 
     let (services, by) = (&world.services, &world.by);
     let robot =
         services.create_account(by, program(Some(world.customer), "robot", Role::Viewer)).await.unwrap();
-    let new = NewApiKey { expires_at: Some(START.after(HOUR * 48)), ..api_key(&robot) };
+    let new = NewApiKey { expires_at: Some(START.plus(HOUR * 48)), ..api_key(&robot) };
     let (first, secret) = services.create_api_key(by, new).await.unwrap();
     assert!(secret.expose().starts_with(&first.prefix) && secret.expose().len() == 4 + 64);
     let opens = async |secret: &Secret| services.authenticate(secret).await.is_ok();
@@ -263,7 +263,7 @@ async fn an_api_key_is_shown_once_and_rotated_with_an_overlap(db: TestDatabase) 
 
     world.clock.advance(HOUR);
     let (second, newer) = services.rotate_api_key(by, first.id, HOUR).await.unwrap();
-    assert_eq!(second.expires_at, Some(START.after(HOUR * 49)));
+    assert_eq!(second.expires_at, Some(START.plus(HOUR * 49)));
     assert_eq!(second.name, first.name);
     assert!(opens(&secret).await && opens(&newer).await);
     world.clock.advance(HOUR);

@@ -269,7 +269,7 @@ async fn a_device_is_claimed_once(db: TestDatabase) {
     let world = World::new(db).await;
     let bolt = world.other_customer("Bolt").await;
     let first = world.claim("PF0ABCDE", ProofKind::Identifiers).await;
-    assert_eq!(first.activation_ends_at, START.after(Duration::from_hours(90 * 24)));
+    assert_eq!(first.activation_ends_at, START.plus(Duration::from_hours(90 * 24)));
     conflict(world.claim_for(world.customer, "pf0abcde", ProofKind::Token).await, &first.id.to_string());
     let foreign = world.claim_for(bolt, "PF0ABCDE", ProofKind::Identifiers).await;
     conflict(foreign, "Another customer");

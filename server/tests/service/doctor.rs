@@ -27,7 +27,7 @@ async fn what_will_go_wrong_is_told_with_what_to_do(db: TestDatabase) {
     let bolt = world.other_customer("Bolt").await;
     let bare = world.claim_for(bolt, "PF0ABCDF", ProofKind::Identifiers).await.unwrap();
     let expires_at =
-        Some(world.services.settings().ticket_lifetime).map(|span| crate::support::START.after(span));
+        Some(world.services.settings().ticket_lifetime).map(|span| crate::support::START.plus(span));
     let new =
         NewToken { customer: world.customer, name: "Image".to_owned(), configuration: None, expires_at };
     let (token, _) = services.create_token(by, new).await.unwrap();

@@ -37,7 +37,7 @@ async fn identifiers_are_enough_inside_the_window(db: TestDatabase) {
     assert_eq!((payload.device, payload.generation), (grant.device_id, grant.generation));
     assert_eq!(payload.nonce, FixedBytes([7; 32]), "the nonce of this hello");
     assert_eq!((payload.version, payload.issued_at), (START.0 + 1, START));
-    assert_eq!(payload.expires_at, START.after(world.services.settings().payload_lifetime));
+    assert_eq!(payload.expires_at, START.plus(world.services.settings().payload_lifetime));
     assert_eq!(payload.configuration.id, world.configuration);
 
     let shown = world.services.device(&world.by, grant.device_id).await.unwrap();

@@ -30,7 +30,7 @@ fn shown(device: &TestDevice) -> HardwareIdentity {
     let key = device.key().digest().to_string();
     HardwareIdentity::from_raw(&device.hello().identity)
         .unwrap()
-        .with(Identifier::parse(IdentifierKind::DeviceKey, &key).unwrap(), Source::Key)
+        .with_identifier(Identifier::parse(IdentifierKind::DeviceKey, &key).unwrap(), Source::Key)
         .unwrap()
 }
 

@@ -103,7 +103,7 @@ async fn managed_completes_the_generation(db: TestDatabase) {
     world.services.report(certificate(&grant), report(Generation(1), &[3], DONE)).await.unwrap();
     let device = stored(&world, grant.device_id).await;
     assert_eq!(device.last_said.failed_version, None);
-    let since = START.after(Duration::from_secs(9));
+    let since = START.plus(Duration::from_secs(9));
     assert_eq!(device.state, DeviceState::Managed { generation: Generation(1), since });
     assert_eq!(device.active, device.latest);
 }

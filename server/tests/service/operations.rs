@@ -142,7 +142,7 @@ async fn claims_are_ended_released_and_written_beside(db: TestDatabase) {
         item(Work::UpdateMetadata { target: by_serial("NOBODYS1"), changes: BTreeMap::new() }),
     ];
     let update = start(&world, &boxes, OperationKind::UpdateMetadata, updates).await.unwrap();
-    let until = Some(START.after(Duration::from_hours(24)));
+    let until = Some(START.plus(Duration::from_hours(24)));
     let unclaims = vec![
         item(Work::Unclaim { target: by_serial("SERIAL00001"), until: None }),
         item(Work::Unclaim { target: by_serial("SERIAL00001"), until: None }),
@@ -346,7 +346,7 @@ async fn what_waits_when_the_link_ends_is_refused_item_by_item(db: TestDatabase)
     start(&world, &boxes, OperationKind::Claim, claims).await.unwrap();
     while services.work_once().await.unwrap() {}
     let made = services.claims_of_reseller(&boxes, &[], None, 10).await.unwrap().claims;
-    let until = Some(START.after(Duration::from_hours(24)));
+    let until = Some(START.plus(Duration::from_hours(24)));
     let changes = BTreeMap::from([("ordernumber".to_owned(), "A1".to_owned())]);
     let claims = [serials[0].as_str(), "SERIAL99999"];
     let claims = claims.iter().map(|serial| claim_item(world.customer, serial)).collect();

@@ -118,7 +118,7 @@ async fn tokens_that_are_worth_nothing_are_refused_by_kind(db: TestDatabase) {
     let (_, foreign) = make(bolt, None).await;
     let (revoked_token, revoked) = make(world.customer, None).await;
     world.services.revoke_token(&world.by, revoked_token.id).await.unwrap();
-    let (_, expired) = make(world.customer, Some(START.after(Duration::from_mins(1)))).await;
+    let (_, expired) = make(world.customer, Some(START.plus(Duration::from_mins(1)))).await;
     world.clock.advance(Duration::from_mins(1));
     let mut device = TestDevice::new(SERIAL);
     for (secret, kind) in [
@@ -253,7 +253,7 @@ async fn a_ticket_is_good_for_two_minutes_and_here_only(db: TestDatabase) {
     let mut challenge = world.services.hello(&hello).await.unwrap();
     let prove = device.prove_bytes(&hello, &challenge);
     let before = world.db.snapshot().await;
-    for now in [START.after(Duration::from_mins(2)), START.before(Duration::from_secs(31))] {
+    for now in [START.plus(Duration::from_mins(2)), START.minus(Duration::from_secs(31))] {
         world.clock.set(now);
         refusal(world.services.prove(&prove).await, RefusalKind::ClockSkew);
     }
@@ -263,7 +263,7 @@ async fn a_ticket_is_good_for_two_minutes_and_here_only(db: TestDatabase) {
     let tampered = device.prove_bytes(&hello, &challenge);
     refusal(world.services.prove(&tampered).await, RefusalKind::ClockSkew);
     assert_eq!(world.db.snapshot().await, before);
-    world.clock.set(START.after(Duration::from_secs(119)));
+    world.clock.set(START.plus(Duration::from_secs(119)));
     world.services.prove(&prove).await.unwrap();
 }
 

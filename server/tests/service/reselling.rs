@@ -53,7 +53,7 @@ async fn a_claim_that_is_made_again_is_the_same_claim(db: TestDatabase) {
     let world = World::new(db).await;
     let boxes = reseller(&world, "Boxes").await;
     let first = world.services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap();
-    world.services.set_vacation(&boxes, first.id, Some(START.after(Duration::from_hours(48)))).await.unwrap();
+    world.services.set_vacation(&boxes, first.id, Some(START.plus(Duration::from_hours(48)))).await.unwrap();
     let said = Metadata::default().with_changes(&metadata(&[("ordernumber", "A1")])).unwrap();
     let again = NewClaim {
         metadata: said.clone(),
@@ -170,7 +170,7 @@ async fn a_claim_on_vacation_enrolls_nothing_and_comes_back_by_itself(db: TestDa
     let services = &world.services;
     let boxes = reseller(&world, "Boxes").await;
     let claim = services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap();
-    let end = START.after(Duration::from_hours(24));
+    let end = START.plus(Duration::from_hours(24));
     services.set_vacation(&boxes, claim.id, Some(end)).await.unwrap();
     let device = TestDevice::new(SERIAL);
     let before = world.db.snapshot().await;
@@ -180,7 +180,7 @@ async fn a_claim_on_vacation_enrolls_nothing_and_comes_back_by_itself(db: TestDa
     let bolt = world.other_customer("Bolt").await;
     let taken = new_claim(bolt, SERIAL, ProofKind::Identifiers);
     assert!(matches!(services.create_claim(&world.by, taken).await, Err(ServiceError::Conflict(_))));
-    for wrong in [START, START.after(Duration::from_hours(24 * 366 * 6))] {
+    for wrong in [START, START.plus(Duration::from_hours(24 * 366 * 6))] {
         let refused = services.set_vacation(&boxes, claim.id, Some(wrong)).await.unwrap_err();
         assert!(matches!(refused, ServiceError::Invalid { .. }), "{refused:?}");
     }
@@ -242,7 +242,7 @@ async fn a_former_reseller_has_no_power_over_its_former_customers_claims(db: Tes
     gone(services.claim_in_force(&boxes, claim.id).await.unwrap_err());
     gone(services.resolve_claim_target(&boxes, &ClaimTarget::Identifiers(serial(SERIAL))).await.unwrap_err());
     gone(services.unclaim(&boxes, claim.id).await.unwrap_err());
-    let later = Some(START.after(Duration::from_hours(24)));
+    let later = Some(START.plus(Duration::from_hours(24)));
     for until in [None, later] {
         gone(services.set_vacation(&boxes, claim.id, until).await.unwrap_err());
     }
@@ -296,7 +296,7 @@ async fn temporary_releases_end_with_the_link(db: TestDatabase) {
     let world = World::new(db).await;
     let services = &world.services;
     let (boxes, crates) = (reseller(&world, "Boxes").await, reseller(&world, "Crates").await);
-    let until = Some(START.after(Duration::from_hours(24 * 365)));
+    let until = Some(START.plus(Duration::from_hours(24 * 365)));
     let mut ids = Vec::new();
     for (by, name) in [(&boxes, SERIAL), (&crates, "PF0ABCDF")] {
         let claim = services.register_device(by, claim_by(by, &world, name)).await.unwrap();

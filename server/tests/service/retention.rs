@@ -142,7 +142,7 @@ async fn reports_are_forgotten_when_they_are_old(db: TestDatabase) {
     world.services.report(who, report(Generation(1), &[1, 2], None)).await.unwrap();
     world.clock.advance(DAY);
     world.services.report(who, report(Generation(1), &[3], None)).await.unwrap();
-    world.clock.set(START.after(world.services.settings().reports_kept));
+    world.clock.set(START.plus(world.services.settings().reports_kept));
     assert_eq!(world.services.forget_reports().await.unwrap(), 0, "to the day");
     world.clock.advance(DAY / 2);
     assert_eq!(world.services.forget_reports().await.unwrap(), 2);

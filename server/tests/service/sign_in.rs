@@ -314,7 +314,7 @@ async fn a_token_ends_no_later_than_its_key(db: TestDatabase) {
     let (services, by) = (&world.services, &world.by);
     let robot = Robot::of(&world, Some(world.customer)).await;
     services.revoke_service_account_key(by, &robot.key.id).await.unwrap();
-    let end = START.after(MINUTE);
+    let end = START.plus(MINUTE);
     let key = services.add_service_account_key(by, robot.account.id, PUBLIC_KEY, Some(end)).await.unwrap();
     let answer =
         exchange(services, &TestKey::own().assertion(key.id.as_str(), &robot.claims())).await.unwrap();
@@ -332,7 +332,7 @@ async fn whatever_is_wrong_with_a_secret_the_answer_is_the_same(db: TestDatabase
     let new = |hours| NewApiKey {
         account: robot.account.id,
         name: "export".to_owned(),
-        expires_at: Some(START.after(HOUR * hours)),
+        expires_at: Some(START.plus(HOUR * hours)),
     };
     let (_, expired) = services.create_api_key(by, new(1)).await.unwrap();
     let (key, revoked) = services.create_api_key(by, new(5)).await.unwrap();
@@ -387,7 +387,7 @@ async fn the_use_of_an_api_key_is_written_down_and_not_each_time(db: TestDatabas
     };
     assert_eq!(last_used().await, None);
     for (wait, expected) in
-        [(Duration::ZERO, START), (MINUTE * 59, START), (MINUTE * 2, START.after(MINUTE * 61))]
+        [(Duration::ZERO, START), (MINUTE * 59, START), (MINUTE * 2, START.plus(MINUTE * 61))]
     {
         world.clock.advance(wait);
         let principal = services.authenticate(&secret).await.unwrap();

@@ -49,7 +49,7 @@ fn api_key(id: i64, account: i64) -> ApiKey {
         name: "export".parse().unwrap(),
         prefix: "uak_01234567".to_owned(),
         created_at: NOW,
-        expires_at: Some(NOW.after(NOTE_USE_EVERY * 10)),
+        expires_at: Some(NOW.plus(NOTE_USE_EVERY * 10)),
         revoked_at: None,
         last_used_at: None,
     }
@@ -226,7 +226,7 @@ async fn the_use_of_an_api_key_is_noted_once_an_hour(db: TestDatabase) {
     let id = ApiKeyId::new(100).unwrap();
     add_api_key(&db, api_key(100, 10), Sha256::of(b"a")).await;
     let half = NOTE_USE_EVERY / 2;
-    for (at, noted) in [(NOW, NOW), (NOW.after(half), NOW), (NOW.after(half * 2), NOW.after(half * 2))] {
+    for (at, noted) in [(NOW, NOW), (NOW.plus(half), NOW), (NOW.plus(half * 2), NOW.plus(half * 2))] {
         db.store
             .write(move |tx: &mut Tx| Box::pin(async move { tx.note_api_key_use(id, at).await }))
             .await

@@ -153,7 +153,7 @@ fn lifetime(mut params: CertificateParams, now: Timestamp) -> Result<Certificate
     let moment = |time: Timestamp| {
         time::OffsetDateTime::from_unix_timestamp(i64::try_from(time.as_secs())?).context("write a time")
     };
-    params.not_before = moment(now.before(day * 2))?;
-    params.not_after = moment(now.after(day * 365))?;
+    params.not_before = moment(now.minus(day * 2))?;
+    params.not_after = moment(now.plus(day * 365))?;
     Ok(params)
 }

@@ -119,7 +119,7 @@ proptest! {
             }
             // Nothing but a key that is not in the machine: no part of it says which machine it is.
             other => {
-                let keys_alone = identity.observed().iter().all(|one| {
+                let keys_alone = identity.observations().iter().all(|one| {
                     one.identifier.kind().rank().is_none_or(|rank| rank == Rank::Key)
                 });
                 prop_assert!(keys_alone, "{:?}", other);
@@ -136,7 +136,7 @@ proptest! {
         let mut richer = identity.clone();
         for identifier in more {
             // A second serial number is another device's.
-            richer = richer.with(identifier, Source::Smbios).unwrap_or(richer);
+            richer = richer.with_identifier(identifier, Source::Smbios).unwrap_or(richer);
         }
         let matched = |identity: &HardwareIdentity| !matches!(match_claims(identity, &claims), Match::None { .. });
         prop_assert!(!matched(&identity) || matched(&richer));

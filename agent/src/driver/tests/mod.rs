@@ -188,9 +188,9 @@ impl Scene {
 
     fn grant(&self, nonce: Nonce) -> Value {
         let key = &self.hello.as_ref().unwrap().device_key;
-        let now = clock::system().max(clock::build_date()).after(self.ahead);
+        let now = clock::system().max(clock::build_date()).plus(self.ahead);
         let certificate =
-            certificate_of_spki(key, now.before(Duration::from_hours(1)), now.after(self.certified_for));
+            certificate_of_spki(key, now.minus(Duration::from_hours(1)), now.plus(self.certified_for));
         let mut grant = fixtures::grant(&self.payload(nonce), self.signer);
         grant.roots = (2..=self.roots).map(signed_root).collect();
         grant.certificate_chain = vec![certificate];
@@ -209,7 +209,7 @@ impl Scene {
             device: DeviceId::new(self.device).unwrap(),
             generation: Generation(self.generation),
             key_digest: self.hello.as_ref().unwrap().device_key.digest(),
-            issued_at: clock::system().after(self.ahead),
+            issued_at: clock::system().plus(self.ahead),
             nonce,
             ..payload
         }
@@ -237,7 +237,7 @@ impl Waits for Jumping {
     }
 
     fn system(&self) -> Timestamp {
-        clock::system().after(self.monotonic())
+        clock::system().plus(self.monotonic())
     }
 
     fn wait(&self, pause: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -395,7 +395,7 @@ impl World {
     }
 
     fn installed_version(&self) -> Option<u64> {
-        ledger::io::read(&self.layout).unwrap().installed().map(|installed| installed.version)
+        ledger::io::read(&self.layout).unwrap().installed_payload().map(|installed| installed.version)
     }
 
     fn artifact_is_installed(&self) -> bool {
@@ -601,8 +601,8 @@ async fn a_certificate_is_renewed_and_one_that_ran_out_enrolls_again() {
     let path = world.layout.enrollment();
     let mut enrolled: Value = serde_json::from_slice(&files::read(&path, 1 << 20).unwrap().unwrap()).unwrap();
     let key = world.scene().hellos[0].device_key.clone();
-    let long_ago = clock::build_date().before(Duration::from_hours(48));
-    let expired = certificate_of_spki(&key, long_ago, long_ago.after(Duration::from_hours(24)));
+    let long_ago = clock::build_date().minus(Duration::from_hours(48));
+    let expired = certificate_of_spki(&key, long_ago, long_ago.plus(Duration::from_hours(24)));
     enrolled["certificate_chain"] = json!([expired]);
     files::replace(&path, enrolled.to_string().as_bytes(), 0o600).unwrap();
     assert_eq!(world.run().await, Exit::Done);
@@ -838,7 +838,7 @@ async fn a_device_that_waits_for_a_token_goes_on_when_a_medium_with_one_is_plugg
         assert!(!world.layout.grant().exists() && world.ledger_bytes().is_none());
         world.plug_in("sdb1", &json!({"token": "ppt_1"}));
     };
-    let (ended, ()) = tokio::join!(round::until_granted(&mut session, &identity), somebody);
+    let (ended, ()) = tokio::join!(round::retry_until_granted(&mut session, &identity), somebody);
     assert_eq!(ended, Ok(()));
     let said = world.paper.text();
     assert!(said.contains("Found a pre-provisioning token on the removable medium sdb1."), "{said}");

@@ -97,9 +97,9 @@ pub enum ArchiveError {
 
 /// The receiver of entries. The paths are safe, the modes are plain, the links stay inside.
 trait Sink {
-    fn directory(&mut self, path: &RelativePath, mode: u32) -> io::Result<()>;
-    fn file(&mut self, path: &RelativePath, mode: u32, contents: &mut dyn Read) -> io::Result<()>;
-    fn symlink(&mut self, path: &RelativePath, target: &str) -> io::Result<()>;
+    fn add_directory(&mut self, path: &RelativePath, mode: u32) -> io::Result<()>;
+    fn add_file(&mut self, path: &RelativePath, mode: u32, contents: &mut dyn Read) -> io::Result<()>;
+    fn add_symlink(&mut self, path: &RelativePath, target: &str) -> io::Result<()>;
 }
 
 /// Reads a whole archive without unpacking it.
@@ -133,7 +133,7 @@ fn walk(stream: impl Read, limits: Limits, sink: &mut dyn Sink) -> Result<(u64, 
         let mut gzip = MultiGzDecoder::new(stream);
         let counted = walk_tar(&mut gzip, limits, &mut visitor)?;
         let mut rest = gzip.into_inner();
-        to_the_end(&mut rest)?;
+        read_to_end(&mut rest)?;
         Ok(counted)
     } else {
         walk_tar(&mut stream, limits, &mut visitor)
@@ -190,7 +190,7 @@ fn walk_capped(
         if bytes > limits.bytes {
             return Err(ArchiveError::TooLarge { what: "bytes", limit: limits.bytes });
         }
-        if extended.take(&mut entry)? {
+        if extended.read_extension(&mut entry)? {
             continue;
         }
         let Extended { path, link } = std::mem::take(&mut extended);
@@ -204,11 +204,11 @@ fn walk_capped(
         visitor.visit(Item { name, kind, mode, link, size, contents: &mut entry })?;
     }
     // The digest is known only at the end of the stream, after the padding.
-    to_the_end(stream)?;
+    read_to_end(stream)?;
     Ok((entries, bytes))
 }
 
-fn to_the_end(stream: &mut (impl Read + ?Sized)) -> Result<(), ArchiveError> {
+fn read_to_end(stream: &mut (impl Read + ?Sized)) -> Result<(), ArchiveError> {
     io::copy(stream, &mut io::sink()).map(drop).map_err(ArchiveError::Unreadable)
 }
 
@@ -217,11 +217,11 @@ struct Plain<'a>(&'a mut dyn Sink);
 
 impl Visitor for Plain<'_> {
     fn visit(&mut self, item: Item<'_>) -> Result<(), ArchiveError> {
-        pass_on(item, self.0)
+        forward(item, self.0)
     }
 }
 
-fn pass_on(item: Item<'_>, sink: &mut dyn Sink) -> Result<(), ArchiveError> {
+fn forward(item: Item<'_>, sink: &mut dyn Sink) -> Result<(), ArchiveError> {
     let Item { name, kind, mode, link, size, contents } = item;
     let path = RelativePath::parse(&name).map_err(ArchiveError::Name)?;
     let forbidden = |what| Err(ArchiveError::Forbidden { path: path.clone(), what });
@@ -230,12 +230,12 @@ fn pass_on(item: Item<'_>, sink: &mut dyn Sink) -> Result<(), ArchiveError> {
     }
     let failed = |source| ArchiveError::Write { path: path.clone(), source };
     match kind {
-        EntryType::Directory => sink.directory(&path, mode & 0o755 | 0o700).map_err(failed),
+        EntryType::Directory => sink.add_directory(&path, mode & 0o755 | 0o700).map_err(failed),
         EntryType::Regular if name.ends_with('/') => forbidden("a file with the name of a directory"),
         EntryType::Regular => {
             let mut contents = Counted { inner: contents, read: 0 };
-            sink.file(&path, mode & 0o755, &mut contents).map_err(failed)?;
-            to_the_end(&mut contents)?;
+            sink.add_file(&path, mode & 0o755, &mut contents).map_err(failed)?;
+            read_to_end(&mut contents)?;
             if contents.read == size {
                 Ok(())
             } else {
@@ -244,10 +244,10 @@ fn pass_on(item: Item<'_>, sink: &mut dyn Sink) -> Result<(), ArchiveError> {
         }
         EntryType::Symlink => {
             let target = text(link)?;
-            if !stays_inside(&path, &target) {
+            if !is_inside(&path, &target) {
                 return Err(ArchiveError::Link { path });
             }
-            sink.symlink(&path, &target).map_err(failed)
+            sink.add_symlink(&path, &target).map_err(failed)
         }
         EntryType::Link => forbidden("a hard link"),
         EntryType::Char | EntryType::Block => forbidden("a device"),
@@ -259,7 +259,7 @@ fn pass_on(item: Item<'_>, sink: &mut dyn Sink) -> Result<(), ArchiveError> {
 
 /// Whether a link at `path` points into the tree: upwards only at its beginning, and not above the top.
 /// `..` after a name could climb out of another link, so it is not allowed there.
-fn stays_inside(path: &RelativePath, target: &str) -> bool {
+fn is_inside(path: &RelativePath, target: &str) -> bool {
     let depth = path.as_str().split('/').count() - 1;
     let mut parts = target.split('/').filter(|part| !matches!(*part, "" | ".")).peekable();
     let mut up = 0;
@@ -286,7 +286,7 @@ struct Extended {
 
 impl Extended {
     /// Takes an entry that only extends the next one; `false` if it is an entry of its own.
-    fn take(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<bool, ArchiveError> {
+    fn read_extension(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<bool, ArchiveError> {
         let kind = entry.header().entry_type();
         let extends = kind.is_gnu_longname() || kind.is_gnu_longlink();
         if !extends && !kind.is_pax_local_extensions() && !kind.is_pax_global_extensions() {
@@ -344,15 +344,15 @@ impl<R: Read> Read for Counted<R> {
 struct Unpacking<'a>(&'a NewTree<'a>);
 
 impl Sink for Unpacking<'_> {
-    fn directory(&mut self, path: &RelativePath, mode: u32) -> io::Result<()> {
+    fn add_directory(&mut self, path: &RelativePath, mode: u32) -> io::Result<()> {
         self.0.make_directory(path, mode)
     }
 
-    fn file(&mut self, path: &RelativePath, mode: u32, mut contents: &mut dyn Read) -> io::Result<()> {
+    fn add_file(&mut self, path: &RelativePath, mode: u32, mut contents: &mut dyn Read) -> io::Result<()> {
         self.0.write_file(path, mode, &mut contents)
     }
 
-    fn symlink(&mut self, path: &RelativePath, target: &str) -> io::Result<()> {
+    fn add_symlink(&mut self, path: &RelativePath, target: &str) -> io::Result<()> {
         self.0.make_symlink(path, target)
     }
 }
@@ -368,7 +368,7 @@ struct Survey<'a> {
 }
 
 impl Survey<'_> {
-    fn note(&mut self, path: &RelativePath, is_directory: bool) -> io::Result<()> {
+    fn record_path(&mut self, path: &RelativePath, is_directory: bool) -> io::Result<()> {
         let parents = path.as_str().match_indices('/').filter_map(|(at, _)| path.as_str().get(..at));
         for parent in parents {
             if !*self.directories.entry(parent.to_owned()).or_insert(true) {
@@ -389,12 +389,12 @@ impl Survey<'_> {
 }
 
 impl Sink for Survey<'_> {
-    fn directory(&mut self, path: &RelativePath, _mode: u32) -> io::Result<()> {
-        self.note(path, true)
+    fn add_directory(&mut self, path: &RelativePath, _mode: u32) -> io::Result<()> {
+        self.record_path(path, true)
     }
 
-    fn file(&mut self, path: &RelativePath, _mode: u32, contents: &mut dyn Read) -> io::Result<()> {
-        self.note(path, false)?;
+    fn add_file(&mut self, path: &RelativePath, _mode: u32, contents: &mut dyn Read) -> io::Result<()> {
+        self.record_path(path, false)?;
         let path = Path::new(path.as_str());
         let places = [Path::new(""), Path::new("lib/systemd/system"), Path::new("usr/lib/systemd/system")];
         let wanted = |unit: &str| places.iter().any(|place| path == place.join(unit));
@@ -409,8 +409,8 @@ impl Sink for Survey<'_> {
         Ok(())
     }
 
-    fn symlink(&mut self, path: &RelativePath, _target: &str) -> io::Result<()> {
-        self.note(path, false)
+    fn add_symlink(&mut self, path: &RelativePath, _target: &str) -> io::Result<()> {
+        self.record_path(path, false)
     }
 }
 
@@ -540,7 +540,7 @@ mod tests {
             ("a", "", false),
             ("a", "b\nc", false),
         ] {
-            assert_eq!(stays_inside(&path(link), target), inside, "{link} -> {target:?}");
+            assert_eq!(is_inside(&path(link), target), inside, "{link} -> {target:?}");
         }
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn restore(dpkg: &Dpkg, after: &Choices) -> Result<(), SystemError> {
 }
 
 /// Removes the diversions that a package has left behind.
-pub(super) fn forget(dpkg: &Dpkg, package: &str) -> Result<(), SystemError> {
+pub(super) fn remove_diversions(dpkg: &Dpkg, package: &str) -> Result<(), SystemError> {
     let now = read(dpkg)?;
     let is_left = |diversion: &&Diversion| diversion.package.as_deref() == Some(package);
     if !now.diversions.iter().any(|diversion| is_left(&diversion)) {

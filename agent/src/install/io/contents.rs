@@ -43,7 +43,7 @@ pub(crate) struct Checked<R> {
 
 impl ArtifactError {
     /// Extracts this error from an I/O error.
-    pub(crate) fn within(error: &io::Error) -> Option<Self> {
+    pub(crate) fn find_in(error: &io::Error) -> Option<Self> {
         error.get_ref().and_then(|inner| inner.downcast_ref()).copied()
     }
 }
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(check(b"", b"").unwrap(), 0);
         for wrong in [&b"wrong"[..], b"righ", b"rightt", b""] {
             let error = check(wrong, b"right").unwrap_err();
-            assert!(matches!(ArtifactError::within(&error), Some(ArtifactError::Changed(_))), "{wrong:?}");
+            assert!(matches!(ArtifactError::find_in(&error), Some(ArtifactError::Changed(_))), "{wrong:?}");
         }
     }
 
@@ -209,7 +209,7 @@ mod tests {
         contents.keep_only(&BTreeSet::from([digest])).unwrap();
         assert_eq!(blobs.read_dir().unwrap().count(), 1);
         assert!(matches!(
-            ArtifactError::within(&contents.open(Sha256::of(b"gone"), 4).err().unwrap()),
+            ArtifactError::find_in(&contents.open(Sha256::of(b"gone"), 4).err().unwrap()),
             Some(ArtifactError::Missing(_))
         ));
     }

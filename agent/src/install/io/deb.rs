@@ -52,11 +52,11 @@ fn walk(archive: &str, deb: &Path, limits: Limits, visitor: &mut dyn Visitor) ->
         .run_into(LIST_LIMIT, |tar| walk_tar(tar, limits, visitor))?;
     // A refused name is a better message than the broken pipe that follows from it.
     let (entries, bytes) = match walked {
-        Err(ArchiveError::Unreadable(_)) if !finished.status.success() => return Err(failed(&finished)),
+        Err(ArchiveError::Unreadable(_)) if !finished.status.success() => return Err(program_error(&finished)),
         walked => walked?,
     };
     if !finished.status.success() {
-        return Err(failed(&finished));
+        return Err(program_error(&finished));
     }
     Ok(bytes.saturating_add(entries.saturating_mul(ENTRY_BYTES)))
 }
@@ -70,7 +70,7 @@ impl Visitor for Uninteresting {
     }
 }
 
-fn failed(finished: &Finished) -> SystemError {
+fn program_error(finished: &Finished) -> SystemError {
     let complaint = finished.complaint();
     ProgramError::Failed { program: "dpkg-deb".to_owned(), status: finished.status, complaint }.into()
 }
@@ -122,7 +122,7 @@ impl Listing {
                 }
                 UnitConflict::find(place, &text)
             }
-            EntryType::Symlink => UnitConflict::of_link(place, &String::from_utf8_lossy(&item.link)),
+            EntryType::Symlink => UnitConflict::from_link(place, &String::from_utf8_lossy(&item.link)),
             EntryType::Link => return forbidden("a hard link among unit files"),
             _ => None,
         };

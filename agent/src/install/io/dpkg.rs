@@ -47,13 +47,13 @@ impl Dpkg {
         Self { root: None }
     }
 
-    pub(super) const fn below(root: PathBuf) -> Self {
+    pub(super) const fn with_root(root: PathBuf) -> Self {
         Self { root: Some(root) }
     }
 
     pub(super) fn look(&self, name: &PackageName) -> Result<State, SystemError> {
         let format = "${db:Status-Abbrev}\t${Version}\n";
-        state_of(name, &self.show(format, Some(name))?)
+        parse_state(name, &self.show(format, Some(name))?)
     }
 
     /// Queries one package, or all of them. There is no answer about a package that dpkg does not know.
@@ -76,7 +76,7 @@ impl Dpkg {
                 let settings = Settings::read(self)?;
                 let purged = self.purge(name);
                 settings.restore(self)?;
-                purged.and_then(|()| choices::forget(self, name.as_str()))
+                purged.and_then(|()| choices::remove_diversions(self, name.as_str()))
             }
             _ => Err(SystemError::Unsupported {
                 what: format!("package {name} as {after}"),
@@ -89,7 +89,7 @@ impl Dpkg {
     pub(super) fn set_choices(&self, after: &State) -> Result<(), SystemError> {
         match after {
             State::Choices(choices) => choices::restore(self, choices),
-            State::ChoicesWithout(made) => choices::restore(self, &made.undone(&choices::read(self)?)),
+            State::ChoicesWithout(made) => choices::restore(self, &made.revert(&choices::read(self)?)),
             _ => Err(paths::mismatch(&Resource::Choices, after)),
         }
     }
@@ -132,7 +132,7 @@ impl Dpkg {
             let dpkg = self.dpkg()?.arg("--force-remove-reinstreq").args(more);
             match finish(dpkg.args(["--purge", name.as_str()])) {
                 Err(SystemError::Program(ProgramError::Failed { complaint, .. }))
-                    if let Some(path) = settings::broken(&complaint) =>
+                    if let Some(path) = settings::unreadable_file(&complaint) =>
                 {
                     let aside = files::set_aside(&path, files::DAMAGED)?;
                     tracing::error!(moved_to = %aside.display(), complaint, "dpkg cannot read its settings");
@@ -239,10 +239,10 @@ impl Packages for Dpkg {
         let mut owners = Vec::new();
         for files in files.chunks(PATHS_AT_ONCE) {
             let names = files.iter().flat_map(|file| names_of(file.as_str()));
-            let found = self.program("dpkg-query")?.arg("--search").args(names.map(|name| literal(&name)));
+            let found = self.program("dpkg-query")?.arg("--search").args(names.map(|name| escape_pattern(&name)));
             // The program fails if a file belongs to no package; here, that is a valid answer.
             let found = found.run(QUERY_LIMIT)?;
-            owners.extend(owners_of(&String::from_utf8_lossy(&found.stdout)));
+            owners.extend(parse_owners(&String::from_utf8_lossy(&found.stdout)));
         }
         Ok(owners)
     }
@@ -261,7 +261,7 @@ impl Packages for Dpkg {
             }
             simulated => simulated,
         }?;
-        Ok(removed_by(&String::from_utf8_lossy(&finished.stderr)))
+        Ok(parse_removals(&String::from_utf8_lossy(&finished.stderr)))
     }
 
     fn choices(&self) -> Result<Choices, SystemError> {
@@ -297,7 +297,7 @@ fn finish(dpkg: Program) -> Result<(), SystemError> {
         return Ok(());
     }
     let stderr = String::from_utf8_lossy(&finished.stderr);
-    if let Some(pid) = holder_in(finished.status.code(), &stderr) {
+    if let Some(pid) = parse_holder(finished.status.code(), &stderr) {
         return Err(SystemError::PackagesBusy(process_name(pid)));
     }
     let complaint = finished.complaint();
@@ -306,7 +306,7 @@ fn finish(dpkg: Program) -> Result<(), SystemError> {
 
 /// Returns the process that dpkg says it gave way to, 0 if it does not name it. Only dpkg's own last word
 /// counts: the scripts of packages write to the same output.
-fn holder_in(code: Option<i32>, stderr: &str) -> Option<i32> {
+fn parse_holder(code: Option<i32>, stderr: &str) -> Option<i32> {
     let last = stderr.lines().filter_map(|line| line.strip_prefix("dpkg: error: ")).next_back();
     let last = last.filter(|_| code == Some(FATAL))?;
     let (_, pid) = last.split_once("locked by another process")?;
@@ -341,13 +341,13 @@ fn names_of(path: &str) -> Vec<String> {
 }
 
 /// Escapes a path, so that the search takes it literally.
-fn literal(path: &str) -> String {
+fn escape_pattern(path: &str) -> String {
     let is_special = |char: char| matches!(char, '*' | '?' | '[' | ']' | '\\');
     path.chars().flat_map(|char| is_special(char).then_some('\\').into_iter().chain([char])).collect()
 }
 
 /// Parses the search's output: `package, package:arch: /path`.
-fn owners_of(found: &str) -> Vec<(String, String)> {
+fn parse_owners(found: &str) -> Vec<(String, String)> {
     let lines = found.lines().filter(|line| !line.starts_with("diversion by "));
     lines
         .filter_map(|line| line.split_once(": "))
@@ -360,13 +360,13 @@ fn owners_of(found: &str) -> Vec<(String, String)> {
 }
 
 /// Parses the packages that dpkg would remove to make room for others.
-fn removed_by(simulation: &str) -> BTreeSet<String> {
+fn parse_removals(simulation: &str) -> BTreeSet<String> {
     let words = simulation.lines().filter_map(|line| line.strip_prefix("dpkg: yes, will remove "));
     words.filter_map(|rest| rest.split([' ', ':']).next()).map(str::to_owned).collect()
 }
 
 /// Parses `${db:Status-Abbrev}` (dpkg-query(1)): wanted, status, error.
-fn state_of(name: &PackageName, listed: &str) -> Result<State, SystemError> {
+fn parse_state(name: &PackageName, listed: &str) -> Result<State, SystemError> {
     let unsupported =
         |why: &str| SystemError::Unsupported { what: format!("package {name}"), why: why.to_owned() };
     let mut lines = listed.lines();
@@ -407,7 +407,7 @@ mod tests {
             ("ii \t1\nii \t1\n", None),
             ("ii \t!\n", None),
         ] {
-            assert_eq!(state_of(&name, listed).ok(), expected, "{listed:?}");
+            assert_eq!(parse_state(&name, listed).ok(), expected, "{listed:?}");
         }
     }
 
@@ -416,7 +416,7 @@ mod tests {
         let found = "coreutils: /bin/ls\nlibc6:amd64, libc6:i386: /usr/share/doc/a: b\ndiversion by dash from: /bin/sh\n";
         let owner = |package: &str, path: &str| (package.to_owned(), path.to_owned());
         assert_eq!(
-            owners_of(found),
+            parse_owners(found),
             [
                 owner("coreutils", "/bin/ls"),
                 owner("libc6", "/usr/share/doc/a: b"),
@@ -425,10 +425,10 @@ mod tests {
         );
         let words = "dpkg: considering removing unbox-agent in favour of evil ...\n\
                      dpkg: yes, will remove unbox-agent in favour of evil\ndpkg: warning: x\n";
-        assert_eq!(removed_by(words), BTreeSet::from(["unbox-agent".to_owned()]));
+        assert_eq!(parse_removals(words), BTreeSet::from(["unbox-agent".to_owned()]));
         assert_eq!(names_of("/usr/bin/ls"), ["/bin/ls", "/usr/bin/ls"]);
         assert_eq!(names_of("/usr/binary"), ["/usr/binary"]);
-        assert_eq!(literal("/usr/bin/[a*"), "/usr/bin/\\[a\\*");
+        assert_eq!(escape_pattern("/usr/bin/[a*"), "/usr/bin/\\[a\\*");
     }
 
     #[test]
@@ -447,7 +447,7 @@ mod tests {
             (2, &other, None),
             (2, "tool: locked by another process with pid 7\n", None),
         ] {
-            assert_eq!(holder_in(Some(code), stderr), expected, "{code} {stderr}");
+            assert_eq!(parse_holder(Some(code), stderr), expected, "{code} {stderr}");
         }
         let unfinished = ["iU ", "iF ", "iW ", "it ", "ii ", "iH ", "rc ", "un "].map(is_unfinished);
         assert_eq!(unfinished, [true, true, true, true, false, false, false, false]);
@@ -456,7 +456,7 @@ mod tests {
     #[test]
     fn whoever_holds_the_lock_of_the_packages_is_named() {
         let root = tempfile::tempdir().unwrap();
-        let dpkg = Dpkg::below(root.path().to_owned());
+        let dpkg = Dpkg::with_root(root.path().to_owned());
         assert_eq!(dpkg.holder().unwrap(), None);
         files::make_directory(&dpkg.database(), files::PUBLIC_DIRECTORY).unwrap();
         let lock = dpkg.database().join("lock-frontend");

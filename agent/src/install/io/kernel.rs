@@ -33,7 +33,7 @@ pub(super) struct Kernel {
 
 impl Kernel {
     pub(super) fn new() -> Self {
-        Self { is_inside: !sees_what_systemd_sees(), known: RefCell::default() }
+        Self { is_inside: !is_in_init_namespace(), known: RefCell::default() }
     }
 
     /// Reads a parameter; `None` if this kernel does not have it.
@@ -56,7 +56,7 @@ impl Kernel {
 }
 
 /// Whether this process is in the network namespace of PID 1. If that is unknown, the answer is no.
-fn sees_what_systemd_sees() -> bool {
+fn is_in_init_namespace() -> bool {
     let network = |process: &str| fs::read_link(format!("/proc/{process}/ns/net"));
     matches!((network("1"), network("self")), (Ok(one), Ok(own)) if one == own)
 }
@@ -81,7 +81,7 @@ fn write(key: &str, value: &str) -> Result<(), SystemError> {
 fn read_outside(key: &str) -> Result<Option<String>, SystemError> {
     files::make_directory(Path::new(OUTPUT_DIRECTORY), files::PUBLIC_DIRECTORY)?;
     files::remove(Path::new(OUTPUT))?;
-    let finished = outside()
+    let finished = host_program()
         .arg(format!("--property=StandardOutput=file:{OUTPUT}"))
         .args(["--", "cat"])
         .arg(path_of(key))
@@ -95,7 +95,7 @@ fn read_outside(key: &str) -> Result<Option<String>, SystemError> {
 
 fn write_outside(key: &str, value: &str) -> Result<(), SystemError> {
     let data = to_base64(format!("{value}\n").as_bytes());
-    outside()
+    host_program()
         .args(["--property=StandardInput=data", "--property=StandardOutput=null"])
         .arg(format!("--property=StandardInputData={data}"))
         .args(["--", "tee"])
@@ -106,7 +106,7 @@ fn write_outside(key: &str, value: &str) -> Result<(), SystemError> {
 
 /// Prepares a program for systemd to run, without `--wait` and `--pipe`: they need D-Bus, which is not
 /// available after a power cut until the installer is done.
-fn outside() -> Program {
+fn host_program() -> Program {
     Program::new("systemd-run").args([
         "--quiet",
         "--collect",

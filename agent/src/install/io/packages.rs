@@ -59,7 +59,7 @@ pub(crate) fn inspect(
         check_nesting(files.values()).map_err(InstallError::Target)?;
         let places = Places::of(system)?;
         for file in files.values() {
-            places.of_package(file)?;
+            places.resolve_package(file)?;
         }
     }
     Ok(files)
@@ -68,7 +68,7 @@ pub(crate) fn inspect(
 /// Determines the effect of the plan's packages on files that are not theirs, refuses forbidden effects,
 /// and adds to the plan what must be restored if it is rolled back. Returns the files that the installed
 /// packages will have replaced.
-pub(crate) fn foresee(
+pub(crate) fn predict_effects(
     system: &dyn System,
     contents: &Contents,
     plan: &mut Plan,
@@ -80,7 +80,7 @@ pub(crate) fn foresee(
     let mut replaced = installed.map(|record| record.replaced.clone()).unwrap_or_default();
     replaced.retain(|name, _| is_kept(name));
     let changes = package_changes(plan);
-    let undone = undone_choices(system, states, installed)?;
+    let undone = choice_reversal(system, states, installed)?;
     if changes.is_empty() {
         plan.arrange(undone, Ranks::new());
         return Ok(replaced);
@@ -90,15 +90,15 @@ pub(crate) fn foresee(
     let managed = managed_paths(plan);
     let (mut concerned, mut relations) = (BTreeSet::new(), BTreeMap::new());
     for (name, before, after) in &changes {
-        let had = places.of_installed(system.packages(), name, before)?;
-        let (brings, relation) = places.of_change(contents, name, after, files)?;
+        let had = places.resolve_installed(system.packages(), name, before)?;
+        let (brings, relation) = places.resolve_change(contents, name, after, files)?;
         relations.insert(name.clone(), relation);
         let fresh: BTreeSet<&SafePath> = brings.difference(&had).collect();
-        refuse_strangers_files(system, name, &fresh, states, installed)?;
+        refuse_foreign_files(system, name, &fresh, states, installed)?;
         if is_kept(name) {
             let of_package = replaced.entry(name.clone()).or_default();
             for path in fresh.into_iter().filter(|path| !managed.contains(*path)) {
-                let (resource, state) = pristine(system, path, installed)?;
+                let (resource, state) = pristine_state(system, path, installed)?;
                 if state != State::Absent {
                     of_package.0.entry(resource).or_insert(state);
                 }
@@ -112,16 +112,16 @@ pub(crate) fn foresee(
     if concerned.len() > MAX_PATHS {
         let names: Vec<&str> = changes.iter().map(|(name, ..)| name.as_str()).collect();
         let why = format!("its files are more than {MAX_PATHS}");
-        return Err(unfit(&names.join(", "), why));
+        return Err(unfit_error(&names.join(", "), why));
     }
-    note_what_is_there(system, plan, &concerned, &managed)?;
+    record_current_states(system, plan, &concerned, &managed)?;
     plan.arrange(undone, ranks(&relations));
     Ok(replaced)
 }
 
 /// Returns the change that undoes the choices made by packages of earlier payloads, once there is no
 /// package any more. As long as there is one, they may be its own.
-fn undone_choices(
+fn choice_reversal(
     system: &dyn System,
     states: &States,
     installed: Option<&Record>,
@@ -137,7 +137,7 @@ fn undone_choices(
 
 /// Returns the content of a place before any payload, which is not the current one if an earlier payload
 /// changed it.
-fn pristine(
+fn pristine_state(
     system: &dyn System,
     path: &SafePath,
     installed: Option<&Record>,
@@ -149,7 +149,7 @@ fn pristine(
 }
 
 /// Records the state of every place that the packages concern, except those that the plan itself changes.
-fn note_what_is_there(
+fn record_current_states(
     system: &dyn System,
     plan: &mut Plan,
     concerned: &BTreeSet<SafePath>,
@@ -167,7 +167,7 @@ fn note_what_is_there(
 /// Refuses to replace files of packages that the payload did not bring. dpkg itself would do so only if
 /// the package declares it (`Replaces`), and would leave the file without an owner once the package is
 /// removed.
-fn refuse_strangers_files(
+fn refuse_foreign_files(
     system: &dyn System,
     name: &PackageName,
     brings: &BTreeSet<&SafePath>,
@@ -188,7 +188,7 @@ fn refuse_strangers_files(
     };
     match owners.into_iter().find(|(owner, _)| owner != name.as_str() && !is_ours(owner)) {
         Some((owner, path)) => {
-            Err(unfit(name.as_str(), format!("it would replace {path} of package {owner}")))
+            Err(unfit_error(name.as_str(), format!("it would replace {path} of package {owner}")))
         }
         None => Ok(()),
     }
@@ -219,7 +219,7 @@ fn rehearse(
     let debs: Vec<_> = installs.iter().map(|(_, deb)| contents.blob_path(*deb)).collect();
     match packages.rehearse(&debs) {
         Ok(removed) => match removed.into_iter().find(|name| !goes(name)) {
-            Some(removed) => Err(unfit(&names, format!("it would remove package {removed}"))),
+            Some(removed) => Err(unfit_error(&names, format!("it would remove package {removed}"))),
             None => Ok(()),
         },
         // The conflict may be with a package that is removed first.
@@ -228,7 +228,7 @@ fn rehearse(
     }
 }
 
-fn described(packages: &dyn Packages, contents: &Contents, deb: Sha256) -> Result<PackageFile, InstallError> {
+fn describe(packages: &dyn Packages, contents: &Contents, deb: Sha256) -> Result<PackageFile, InstallError> {
     packages.describe(&contents.blob_path(deb)).map_err(InstallError::Package)
 }
 
@@ -250,7 +250,7 @@ fn managed_paths(plan: &Plan) -> BTreeSet<SafePath> {
     plan.changes().filter_map(path).collect()
 }
 
-fn unfit(package: &str, why: String) -> InstallError {
+fn unfit_error(package: &str, why: String) -> InstallError {
     InstallError::Target(TargetError::PackageUnfit { package: package.to_owned(), why })
 }
 
@@ -270,7 +270,7 @@ impl<'a> Places<'a> {
 
     /// Returns the places that a package will have, and its relations: those of the version to install, or
     /// of the one to remove.
-    fn of_change(
+    fn resolve_change(
         &self,
         contents: &Contents,
         name: &PackageName,
@@ -283,18 +283,18 @@ impl<'a> Places<'a> {
         };
         let file = match files.get(deb) {
             Some(file) => Cow::Borrowed(file),
-            None => Cow::Owned(described(packages, contents, *deb)?),
+            None => Cow::Owned(describe(packages, contents, *deb)?),
         };
-        Ok((self.of_package(&file)?, file.relations.clone()))
+        Ok((self.resolve_package(&file)?, file.relations.clone()))
     }
 
     /// Returns the places of a package file, each of which must be allowed.
-    fn of_package(&self, file: &PackageFile) -> Result<BTreeSet<SafePath>, InstallError> {
+    fn resolve_package(&self, file: &PackageFile) -> Result<BTreeSet<SafePath>, InstallError> {
         let mut places = BTreeSet::new();
         for path in file.files.iter().chain(&file.directories) {
-            let path = absolute(path).map_err(InstallError::Target)?;
+            let path = absolute_path(path).map_err(InstallError::Target)?;
             places.insert(place_of(self.system.root(), &self.own, &path)?);
-            if let Some(elsewhere) = self.diverted(&path) {
+            if let Some(elsewhere) = self.diversion_of(&path) {
                 places.insert(place_of(self.system.root(), &self.own, &elsewhere)?);
             }
         }
@@ -303,7 +303,7 @@ impl<'a> Places<'a> {
 
     /// Returns the places of an installed package. Paths that cannot be named or reached are left out: no
     /// payload has brought them.
-    fn of_installed(
+    fn resolve_installed(
         &self,
         packages: &dyn Packages,
         name: &PackageName,
@@ -314,7 +314,7 @@ impl<'a> Places<'a> {
         }
         let paths = packages.paths_of(name).map_err(InstallError::Package)?;
         let paths = paths.iter().filter_map(|path| SafePath::parse(path).ok());
-        let everywhere = paths.flat_map(|path| [self.diverted(&path), Some(path)]).flatten();
+        let everywhere = paths.flat_map(|path| [self.diversion_of(&path), Some(path)]).flatten();
         let places = everywhere.filter_map(|path| self.system.root().resolve(&path).ok());
         let can_be_seen = |path: &SafePath| {
             paths::status(self.system.root(), path).is_ok_and(|status| status != Status::Special)
@@ -322,11 +322,11 @@ impl<'a> Places<'a> {
         Ok(places.filter(can_be_seen).collect())
     }
 
-    fn diverted(&self, path: &SafePath) -> Option<SafePath> {
+    fn diversion_of(&self, path: &SafePath) -> Option<SafePath> {
         self.diverted.get(path.as_str()).and_then(|diversion| SafePath::parse(&diversion.to).ok())
     }
 }
 
-fn absolute(path: &RelativePath) -> Result<SafePath, TargetError> {
+fn absolute_path(path: &RelativePath) -> Result<SafePath, TargetError> {
     Ok(SafePath::parse(&format!("/{path}"))?)
 }

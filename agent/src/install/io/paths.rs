@@ -58,7 +58,7 @@ pub(crate) fn change(
         let why = "the directory that it should be in is missing";
         return match after {
             State::Absent => Ok(()),
-            _ => Err(FilesError::Blocked { path: path.below(root.path()), why }.into()),
+            _ => Err(FilesError::Blocked { path: path.to_path(root.path()), why }.into()),
         };
     };
     match after {
@@ -108,7 +108,7 @@ pub(crate) fn keep(
         None => None,
     };
     let gone = || FilesError::Blocked {
-        path: path.below(root.path()),
+        path: path.to_path(root.path()),
         why: "it went away while the installation was being prepared",
     };
     contents.keep_from(file.ok_or_else(gone)?, *digest, *size)

@@ -49,7 +49,7 @@ impl OwnPlaces {
     /// Refuses a path inside one of them.
     pub(crate) fn check(&self, path: &SafePath) -> Result<(), TargetError> {
         let is_own = self.0.iter().any(|place| Path::new(path.as_str()).starts_with(place));
-        if is_own { Err(reserved(path, "Unbox")) } else { Ok(()) }
+        if is_own { Err(reserved_error(path, "Unbox")) } else { Ok(()) }
     }
 }
 
@@ -154,14 +154,14 @@ pub(crate) fn place_of(root: &Root, own: &OwnPlaces, path: &SafePath) -> Result<
     if protected::is_unit_file(real.as_str()) && !protected::is_unit_file(path.as_str()) {
         // Unit files in a package were searched by the names that they have there.
         let why = "a link on this device makes it a unit file, and it was not searched as one";
-        return Err(InstallError::Path(FilesError::Blocked { path: path.below(root.path()), why }));
+        return Err(InstallError::Path(FilesError::Blocked { path: path.to_path(root.path()), why }));
     }
     match protected::reach_of_path(real.as_str()) {
-        Reach::Never(holder) => Err(InstallError::Target(reserved(&real, holder))),
+        Reach::Never(holder) => Err(InstallError::Target(reserved_error(&real, holder))),
         Reach::Open | Reach::Privileged(_) => Ok(real),
     }
 }
 
-fn reserved(path: &SafePath, holder: &'static str) -> TargetError {
+fn reserved_error(path: &SafePath, holder: &'static str) -> TargetError {
     TargetError::Reserved { what: path.to_string(), holder }
 }

@@ -77,7 +77,7 @@ pub fn repair(state_dir: &Path) -> Result<Vec<LostRecord>, InstallError> {
     let mut lost = Vec::new();
     let journal = look(&at(JOURNAL), MAX_JOURNAL_BYTES, |bytes| Journal::parse(bytes).map(drop))?;
     if matches!(journal, Found::Damaged) {
-        put_aside(&at(JOURNAL))?;
+        set_aside(&at(JOURNAL))?;
         lost.push(LostRecord::Journal);
     }
     let is_under_way = matches!(journal, Found::Usable(_) | Found::Newer);
@@ -88,7 +88,7 @@ pub fn repair(state_dir: &Path) -> Result<Vec<LostRecord>, InstallError> {
         (Found::Absent, Found::Usable(copy)) if !is_under_way => write(&at(RECORD), &copy)?,
         (Found::Usable(record), Found::Damaged | Found::Absent) => write(&at(COPY), &record)?,
         (Found::Damaged, _) => {
-            put_aside(&at(RECORD))?;
+            set_aside(&at(RECORD))?;
             lost.push(LostRecord::Installed);
         }
         _ => {}
@@ -117,7 +117,7 @@ pub fn newer_records(state_dir: &Path) -> Result<Vec<PathBuf>, InstallError> {
 }
 
 /// Drops resources whose baseline cannot be restored, because its copy is lost: they stay as they are.
-pub(crate) fn leave_what_is_lost(observed: &mut States, record: Option<&Record>, contents: &Contents) {
+pub(crate) fn drop_lost_resources(observed: &mut States, record: Option<&Record>, contents: &Contents) {
     let Some(record) = record else { return };
     let is_lost = |state: &State| match state {
         State::File { digest, .. } | State::Installed { deb: Some(digest), .. } => {
@@ -155,7 +155,7 @@ fn look(
     })
 }
 
-fn put_aside(path: &Path) -> Result<(), InstallError> {
+fn set_aside(path: &Path) -> Result<(), InstallError> {
     let aside = files::set_aside(path, files::DAMAGED).map_err(InstallError::Store)?;
     tracing::error!(moved_to = %aside.display(), "a record of the installation was damaged");
     Ok(())

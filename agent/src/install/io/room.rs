@@ -39,7 +39,7 @@ impl Needs {
         for change in plan.changes() {
             match (&change.resource, &change.after) {
                 (Resource::Path(path), State::File { size, .. }) => {
-                    needs.0.push((path.below(root), *size));
+                    needs.0.push((path.to_path(root), *size));
                 }
                 _ if change.phase() == Phase::Unpack => {
                     needs.0.push((root.join(DPC_DIRECTORY.trim_start_matches('/')), tree_bytes));
@@ -60,7 +60,7 @@ impl Needs {
     pub(crate) fn check(&self) -> Result<(), InstallError> {
         let mut by_device: BTreeMap<u64, (PathBuf, u64)> = BTreeMap::new();
         for (path, bytes) in &self.0 {
-            let (existing, device) = nearest(path).map_err(InstallError::Room)?;
+            let (existing, device) = nearest_directory(path).map_err(InstallError::Room)?;
             let (_, sum) = by_device.entry(device).or_insert((existing, MARGIN_BYTES));
             *sum = sum.saturating_add(*bytes);
         }
@@ -87,7 +87,7 @@ pub(crate) fn kept_bytes(plan: &Plan) -> u64 {
 
 /// Returns the room to rewrite the package system's database, if the plan changes any package.
 pub(crate) fn database_bytes(plan: &Plan, root: &Path) -> u64 {
-    if !plan.steps.iter().any(Step::is_of_package) {
+    if !plan.steps.iter().any(Step::is_package_change) {
         return 0;
     }
     let status = root.join(DATABASE).join("status");
@@ -96,7 +96,7 @@ pub(crate) fn database_bytes(plan: &Plan, root: &Path) -> u64 {
 }
 
 /// Returns the nearest existing directory, and its file system.
-fn nearest(path: &Path) -> io::Result<(PathBuf, u64)> {
+fn nearest_directory(path: &Path) -> io::Result<(PathBuf, u64)> {
     for existing in path.ancestors() {
         match fs::symlink_metadata(existing) {
             Ok(metadata) if metadata.is_dir() => return Ok((existing.to_owned(), metadata.dev())),

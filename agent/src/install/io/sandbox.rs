@@ -51,8 +51,8 @@ impl Sandbox {
         let path = root.path().to_owned();
         Self {
             root,
-            dpkg: Dpkg::below(path.clone()),
-            systemctl: Systemctl::below(path),
+            dpkg: Dpkg::with_root(path.clone()),
+            systemctl: Systemctl::with_root(path),
             running: BTreeMap::new(),
             runs: 0,
         }
@@ -63,7 +63,7 @@ impl Sandbox {
         let service = self.service(unit)?;
         let place = self.root.path().join("run/unbox").join(unit.as_str());
         files::make_directory(&place, files::PRIVATE_DIRECTORY)?;
-        let mut program = Program::new(self.inside(&service.program)?).args(&service.arguments);
+        let mut program = Program::new(self.resolve_program(&service.program)?).args(&service.arguments);
         for (name, value) in &service.environment {
             program = program.env(name, value);
         }
@@ -118,8 +118,8 @@ impl Sandbox {
     }
 
     /// Returns the real path of a program in the sandbox, if no link leads out of it.
-    fn inside(&self, program: &SafePath) -> Result<PathBuf, SystemError> {
-        let path = program.below(self.root.path());
+    fn resolve_program(&self, program: &SafePath) -> Result<PathBuf, SystemError> {
+        let path = program.to_path(self.root.path());
         let failed = |source| FilesError::Read { path: path.clone(), source };
         let real = path.canonicalize().map_err(failed)?;
         let root = self.root.path().canonicalize().map_err(failed)?;
@@ -144,7 +144,7 @@ impl System for Sandbox {
     fn covers(&self, resource: &Resource) -> bool {
         match resource {
             Resource::Sysctl(_) | Resource::RunningHostname => false,
-            Resource::UnitSetting(_) => systemctl::is_there(),
+            Resource::UnitSetting(_) => systemctl::is_available(),
             _ => true,
         }
     }
@@ -203,7 +203,7 @@ impl System for Sandbox {
     }
 
     fn check(&mut self, program: &SafePath, arguments: &[String], limit: Duration) -> Option<String> {
-        match self.inside(program) {
+        match self.resolve_program(program) {
             Ok(program) => run_check(Program::new(program).args(arguments), limit),
             Err(error) => Some(error.to_string()),
         }

@@ -61,7 +61,7 @@ impl Settings {
 }
 
 /// Returns the file of dpkg's settings that dpkg, by this complaint, could not read.
-pub(super) fn broken(complaint: &str) -> Option<PathBuf> {
+pub(super) fn unreadable_file(complaint: &str) -> Option<PathBuf> {
     let rest = complaint.strip_prefix("dpkg: error: configuration error: ")?;
     let path = Path::new(rest.split(':').next()?);
     let top = Path::new("/");
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn settings_are_put_back_as_they_were() {
         let root = tempfile::tempdir().unwrap();
-        let dpkg = Dpkg::below(root.path().to_owned());
+        let dpkg = Dpkg::with_root(root.path().to_owned());
         let none = Settings::read(&dpkg).unwrap();
         assert!(!none.restore(&dpkg).unwrap());
         let (file, other) = (dpkg.path(FILE), dpkg.path(DIRECTORY).join("other"));
@@ -94,10 +94,10 @@ mod tests {
     fn settings_that_dpkg_cannot_read_are_found_by_its_own_words() {
         let says = |path: &str| format!("dpkg: error: configuration error: {path}:1: unknown option 'x'");
         for path in ["/etc/dpkg/dpkg.cfg", "/etc/dpkg/dpkg.cfg.d/tool"] {
-            assert_eq!(broken(&says(path)), Some(PathBuf::from(path)));
+            assert_eq!(unreadable_file(&says(path)), Some(PathBuf::from(path)));
         }
-        assert_eq!(broken(&says("/etc/passwd")), None);
-        assert_eq!(broken(&says("/etc/dpkg/dpkg.cfg.d/../../passwd")), None);
-        assert_eq!(broken(&format!("tool: {}", says("/etc/dpkg/dpkg.cfg"))), None);
+        assert_eq!(unreadable_file(&says("/etc/passwd")), None);
+        assert_eq!(unreadable_file(&says("/etc/dpkg/dpkg.cfg.d/../../passwd")), None);
+        assert_eq!(unreadable_file(&format!("tool: {}", says("/etc/dpkg/dpkg.cfg"))), None);
     }
 }

@@ -142,7 +142,7 @@ impl Store {
 }
 
 /// Reads the record without taking the lock.
-pub(crate) fn installed(state_dir: &Path) -> Result<Option<Record>, InstallError> {
+pub(crate) fn read_record(state_dir: &Path) -> Result<Option<Record>, InstallError> {
     let path = state_dir.join(DIRECTORY).join(RECORD);
     let document = files::read(&path, MAX_RECORD_BYTES).map_err(InstallError::Store)?;
     document.map(|document| Record::parse(&document).map_err(InstallError::Record)).transpose()

@@ -60,9 +60,9 @@ pub(crate) fn survey(
     let means =
         Means { accounts: &accounts, unit_file: unit_file.as_deref(), blobs: &blobs.to_string_lossy() };
     let mut target = target(payload, &means).map_err(InstallError::Target)?;
-    leave_out_what_is_not_covered(system, &mut target, hears);
+    drop_uncovered(system, &mut target, hears);
     check_device(system, payload, &accounts)?;
-    target.states = at_real_places(root, &target.states)?;
+    target.states = resolve_paths(root, &target.states)?;
     add_parents(root, &mut target.states, installed, accounts.root())?;
     check_nesting(&target.states).map_err(InstallError::Target)?;
     reach::check(root, contents, payload, &target.states)?;
@@ -97,7 +97,7 @@ pub(crate) fn observe(
         match look(system, &resource) {
             Ok(state) => drop(observed.insert(resource, state)),
             // The payload no longer names it, and somebody else has put an obstacle in its place.
-            Err(error) if error.is_in_the_way() && !target.states.contains_key(&resource) => (),
+            Err(error) if error.is_obstruction() && !target.states.contains_key(&resource) => (),
             Err(error) => return Err(error),
         }
     }
@@ -160,7 +160,7 @@ fn check_files(contents: &Contents, payload: &Payload) -> Result<(), InstallErro
     Ok(())
 }
 
-fn leave_out_what_is_not_covered(system: &dyn System, target: &mut Target, hears: Hears<'_>) {
+fn drop_uncovered(system: &dyn System, target: &mut Target, hears: Hears<'_>) {
     let mut left_out = Vec::new();
     target.states.retain(|resource, _| {
         let covered = system.covers(resource);
@@ -191,7 +191,7 @@ fn check_device(system: &dyn System, payload: &Payload, accounts: &Accounts) -> 
         match item {
             PolicyItem::TimeZone { zone } => {
                 let file = format!("/usr/share/zoneinfo/{zone}");
-                if !matches!(at(root, &file)?, State::File { .. } | State::Symlink { .. }) {
+                if !matches!(state_at(root, &file)?, State::File { .. } | State::Symlink { .. }) {
                     return Err(InstallError::Target(TargetError::NoTimeZone(zone.to_string())));
                 }
             }
@@ -199,7 +199,7 @@ fn check_device(system: &dyn System, payload: &Payload, accounts: &Accounts) -> 
                 let reach = reach::reach_of_login(root, accounts, user)?;
                 item.check_reach(reach).map_err(|error| InstallError::Target(error.into()))?;
                 let home = accounts.user(user).map_or("", |account| account.home.as_str());
-                if !matches!(at(root, home)?, State::Directory { .. } | State::Symlink { .. }) {
+                if !matches!(state_at(root, home)?, State::Directory { .. } | State::Symlink { .. }) {
                     return Err(InstallError::Target(TargetError::NoHome(user.clone())));
                 }
             }
@@ -215,14 +215,14 @@ fn check_device(system: &dyn System, payload: &Payload, accounts: &Accounts) -> 
     Ok(())
 }
 
-fn at(root: &Root, path: &str) -> Result<State, InstallError> {
+fn state_at(root: &Root, path: &str) -> Result<State, InstallError> {
     let path = SafePath::parse(path).map_err(|error| InstallError::Target(error.into()))?;
     let resolved = root.resolve(&path).map_err(InstallError::Path)?;
     paths::look(root, &resolved).map_err(InstallError::Path)
 }
 
 /// Returns the same states, with links in the parents of every path resolved.
-fn at_real_places(root: &Root, states: &States) -> Result<States, InstallError> {
+fn resolve_paths(root: &Root, states: &States) -> Result<States, InstallError> {
     let mut real = States::new();
     for (resource, state) in states {
         let resource = match resource {

@@ -29,7 +29,7 @@ impl Systemctl {
         Self { root: PathBuf::from("/"), is_live: true }
     }
 
-    pub(super) const fn below(root: PathBuf) -> Self {
+    pub(super) const fn with_root(root: PathBuf) -> Self {
         Self { root, is_live: false }
     }
 
@@ -72,7 +72,7 @@ impl Systemctl {
             .program()
             .args(["show", "--property=ActiveState,NRestarts,InvocationID", "--", unit.as_str()])
             .succeed(QUERY_LIMIT)?;
-        Ok(report_of(&String::from_utf8_lossy(&finished.stdout)))
+        Ok(parse_report(&String::from_utf8_lossy(&finished.stdout)))
     }
 
     /// Starts a unit, or restarts a running one.
@@ -123,12 +123,12 @@ impl Systemctl {
 }
 
 /// Whether the host has a `systemctl` that can work on another root.
-pub(super) fn is_there() -> bool {
+pub(super) fn is_available() -> bool {
     ["/usr/bin/systemctl", "/bin/systemctl"].iter().any(|path| Path::new(path).exists())
 }
 
 /// Parses the output of `systemctl show`.
-fn report_of(shown: &str) -> UnitReport {
+fn parse_report(shown: &str) -> UnitReport {
     let property = |name: &str| {
         let value = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         value.unwrap_or_default()
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_systemd_shows_is_read_in_any_order() {
-        let report = report_of("NRestarts=3\nInvocationID=abc\nActiveState=active\n");
+        let report = parse_report("NRestarts=3\nInvocationID=abc\nActiveState=active\n");
         let expected = UnitReport { phase: UnitPhase::Active, restarts: 3, invocation: "abc".to_owned() };
         assert_eq!(report, expected);
         for (shown, phase) in [
@@ -161,7 +161,7 @@ mod tests {
             ("ActiveState=inactive", UnitPhase::Inactive),
             ("", UnitPhase::Inactive),
         ] {
-            assert_eq!(report_of(shown).phase, phase, "{shown}");
+            assert_eq!(parse_report(shown).phase, phase, "{shown}");
         }
     }
 
@@ -170,7 +170,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let wants = root.path().join("etc/systemd/system/multi-user.target.wants");
         crate::files::make_directory(&wants, 0o755).unwrap();
-        let systemctl = Systemctl::below(root.path().to_owned());
+        let systemctl = Systemctl::with_root(root.path().to_owned());
         let unit: UnitName = "a.service".parse().unwrap();
         assert!(!systemctl.is_wanted(&unit));
         std::os::unix::fs::symlink("/nowhere", wants.join("a.service")).unwrap();

@@ -45,22 +45,22 @@ pub(super) fn parse(texts: &[String]) -> Result<Service, Unsupported> {
     };
     let mut commands = all("ExecStart");
     let (program, arguments) = match (commands.next(), commands.next()) {
-        (Some(command), None) => command_of(command)?,
+        (Some(command), None) => parse_command(command)?,
         (None, _) => return Err("it has no ExecStart".to_owned()),
         (Some(_), Some(_)) => return Err("it has more than one ExecStart".to_owned()),
     };
     let mut environment = BTreeMap::new();
     for assignment in all("Environment").flat_map(str::split_whitespace) {
-        let (name, value) = plain(assignment)?.split_once('=').unwrap_or((assignment, ""));
+        let (name, value) = check_plain(assignment)?.split_once('=').unwrap_or((assignment, ""));
         environment.insert(name.to_owned(), value.to_owned());
     }
     let mut credentials = Vec::new();
     for credential in all("LoadCredential") {
         let (name, path) =
-            plain(credential)?.split_once(':').ok_or("it loads a credential without a file")?;
+            check_plain(credential)?.split_once(':').ok_or("it loads a credential without a file")?;
         credentials.push((name.to_owned(), PathBuf::from(path)));
     }
-    let state_directory = all("StateDirectory").next_back().map(plain).transpose()?;
+    let state_directory = all("StateDirectory").next_back().map(check_plain).transpose()?;
     Ok(Service {
         program,
         arguments,
@@ -71,16 +71,16 @@ pub(super) fn parse(texts: &[String]) -> Result<Service, Unsupported> {
     })
 }
 
-fn command_of(command: &str) -> Result<(SafePath, Vec<String>), Unsupported> {
+fn parse_command(command: &str) -> Result<(SafePath, Vec<String>), Unsupported> {
     // `-`: a failure is ignored (systemd.service(5)). Other prefixes change the way the command is run.
-    let mut words = plain(command.strip_prefix('-').unwrap_or(command))?.split_whitespace();
+    let mut words = check_plain(command.strip_prefix('-').unwrap_or(command))?.split_whitespace();
     let program = words.next().unwrap_or_default();
     let program = SafePath::parse(program).map_err(|error| format!("its command is not plain: {error}"))?;
     Ok((program, words.map(str::to_owned).collect()))
 }
 
 /// Returns the text, unless it has specifiers, quotes or variables, which only systemd can interpret.
-fn plain(text: &str) -> Result<&str, Unsupported> {
+fn check_plain(text: &str) -> Result<&str, Unsupported> {
     if text.contains(['%', '"', '\'', '\\', '$', ';']) {
         Err(format!("{text:?} is more than plain words"))
     } else {

@@ -96,7 +96,7 @@ fn draw_result(state: &ScreenState, look: Look, full: bool, mut rest: Rows<'_>) 
             (verdict.text(), unit_title(unit) + earlier, colours(verdict, look))
         }
         (None, Some((name, since))) => {
-            let seconds = state.now.since(*since).as_secs();
+            let seconds = state.now.duration_since(*since).as_secs();
             let for_long = if seconds > 1 { format!("  {seconds} s") } else { String::new() };
             ("TESTING", format!("{name}{for_long}"), Style::new())
         }
@@ -208,7 +208,7 @@ fn server_line(state: &ScreenState) -> String {
         Server::Unasked | Server::Unknown => format!("Server: not asked yet, {waiting}."),
         Server::Reached => format!("Server: online, {waiting}."),
         Server::Away { since, reason } => {
-            let away = format_clock(state.now.since(*since));
+            let away = format_clock(state.now.duration_since(*since));
             format!("Server: OFFLINE for {away}, {waiting}. {reason}")
         }
     }
@@ -266,7 +266,7 @@ mod tests {
         let counts = [(Verdict::Pass, 1200), (Verdict::Fail, 12), (Verdict::NeedsAttention, 3)].into();
         let tally = Tally { counts, duplicates: 1, pending: 2, began: Some(NOW) };
         let status = StationStatus { tally, server: Server::Reached };
-        ScreenState::new("day.jsonl", status, NOW.after(Duration::from_secs(3723)))
+        ScreenState::new("day.jsonl", status, NOW.plus(Duration::from_secs(3723)))
     }
 
     fn type_text(state: &mut ScreenState, text: &str) {

@@ -141,7 +141,7 @@ impl ScreenState {
             }
             Event::Tick(now) => {
                 self.now = now;
-                if !self.line.is_empty() && now.since(self.line.changed) >= LINE_TIMEOUT {
+                if !self.line.is_empty() && now.duration_since(self.line.changed) >= LINE_TIMEOUT {
                     self.line = Line::default();
                     self.notice = Some("A line that nobody finished was cleared. Scan again.".to_owned());
                 }
@@ -153,7 +153,7 @@ impl ScreenState {
     /// Returns the time since the beginning of the shift.
     #[must_use]
     pub fn shift_duration(&self) -> Duration {
-        self.tally.began.map_or(Duration::ZERO, |began| self.now.since(began))
+        self.tally.began.map_or(Duration::ZERO, |began| self.now.duration_since(began))
     }
 
     /// Returns the unit on display, if none is being tested.
@@ -423,9 +423,9 @@ mod tests {
     fn a_line_that_nobody_finishes_is_no_beginning_of_the_next_scan() {
         let mut state = state();
         type_text(&mut state, b"half");
-        state.handle(Event::Tick(NOW.after(Duration::from_secs(19))));
+        state.handle(Event::Tick(NOW.plus(Duration::from_secs(19))));
         assert_eq!(state.line.visible_end(9), "half");
-        state.handle(Event::Tick(NOW.after(Duration::from_secs(20))));
+        state.handle(Event::Tick(NOW.plus(Duration::from_secs(20))));
         assert!(state.line.is_empty() && state.notice.is_some());
         assert_eq!(type_text(&mut state, b"B\r"), [test("B")]);
     }

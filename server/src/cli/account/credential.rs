@@ -238,7 +238,7 @@ impl ApiKey {
 
 impl Lifetime {
     fn end(&self) -> Option<Timestamp> {
-        self.expires_in_days.map(|days| SystemClock.now().after(Duration::from_hours(24 * days)))
+        self.expires_in_days.map(|days| SystemClock.now().plus(Duration::from_hours(24 * days)))
     }
 }
 

@@ -170,7 +170,7 @@ impl Asked {
         let sets = self.registered.iter().map(|tpm| IdentifierSet::new([tpm_key(*tpm)]).unwrap());
         claim.sets = ClaimSets::new(claim.sets.usable().iter().cloned().chain(sets).collect());
         let identity = self.shown.clone().unwrap_or_else(|| identity(self.board));
-        let shown = self.tpm.map(|tpm| identity.clone().with(tpm_key(tpm), Source::Tpm).unwrap());
+        let shown = self.tpm.map(|tpm| identity.clone().with_identifier(tpm_key(tpm), Source::Tpm).unwrap());
         decide(&Admission {
             now: self.now,
             claim: &claim,

@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn another_tpm_waits_for_exactly_its_approval() {
-        let with = |board, tpm| identity(board).with(tpm_key(tpm), Source::Tpm).unwrap();
+        let with = |board, tpm| identity(board).with_identifier(tpm_key(tpm), Source::Tpm).unwrap();
         let device = Device { identity: Some(with(BOARD, 0xaa)), ..known_device() };
         for (approved, reset_ticket, expected) in [
             (None, false, "pend hardware_changed"),

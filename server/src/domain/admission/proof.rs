@@ -124,7 +124,7 @@ mod tests {
     fn a_tpm_stands_for_a_new_key_where_it_is_known_to_be_this_devices() {
         // A device that enrolled before with the TPM 0xaa.
         let bound = || {
-            let identity = identity(BOARD).with(tpm_key(0xaa), Source::Tpm).unwrap();
+            let identity = identity(BOARD).with_identifier(tpm_key(0xaa), Source::Tpm).unwrap();
             Some(Device { identity: Some(identity), ..known_device() })
         };
         let unbound = || Some(known_device());

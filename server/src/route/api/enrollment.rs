@@ -335,7 +335,7 @@ fn message(of: &Device) -> Enrollment {
 }
 
 fn identifiers(of: &HardwareIdentity) -> DeviceIdentifier {
-    DeviceIdentifier::of(of.observed().iter().map(|one| &one.identifier))
+    DeviceIdentifier::of(of.observations().iter().map(|one| &one.identifier))
 }
 
 fn payload(customer: CompanyId, of: &Installed) -> InstalledPayload {

@@ -79,7 +79,7 @@ fn message(call: &Call, record: &FactoryRecord) -> Message {
         record_id: Some(record.id),
         identifiers: record
             .identity
-            .observed()
+            .observations()
             .iter()
             .map(|one| hardware_identifier(&one.identifier))
             .collect(),

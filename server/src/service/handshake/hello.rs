@@ -376,6 +376,6 @@ fn identity_of(hello: &Hello) -> Result<HardwareIdentity, String> {
         raw.push(RawIdentifier { kind: IdentifierKind::TpmKey, value, source: Source::Tpm });
     }
     HardwareIdentity::from_raw(&raw)
-        .and_then(|identity| identity.with(own, Source::Key))
+        .and_then(|identity| identity.with_identifier(own, Source::Key))
         .map_err(|error| error.to_string())
 }

@@ -48,7 +48,7 @@ pub(super) async fn find_copied_holders(
     let holders = tx.key_holders(&proof.notes.key, facts.claim.id).await?;
     let differing = holders.into_iter().filter_map(|holder| {
         let last = holder.device.as_ref().and_then(|device| device.identity.as_ref());
-        let seen = last.into_iter().flat_map(HardwareIdentity::observed).map(|one| &one.identifier);
+        let seen = last.into_iter().flat_map(HardwareIdentity::observations).map(|one| &one.identifier);
         let known: Vec<_> = registered_identifiers(&holder.claim).into_iter().chain(seen).collect();
         let differs = contradictions(&proof.identity, &known);
         (!differs.is_empty()).then_some((holder, differs))

@@ -148,6 +148,6 @@ impl Notes {
 
     /// Whether the challenge may still be answered.
     pub(super) fn is_in_time(&self, now: Timestamp, lifetime: Duration) -> bool {
-        now < self.issued_at.after(lifetime) && self.issued_at <= now.after(SKEW)
+        now < self.issued_at.plus(lifetime) && self.issued_at <= now.plus(SKEW)
     }
 }

@@ -58,7 +58,7 @@ impl Services {
             configuration,
             configured_at: Timestamp::default(),
             proof,
-            activation_ends_at: now.after(self.settings().activation_window),
+            activation_ends_at: now.plus(self.settings().activation_window),
             sets: ClaimSets::new(row.sets),
             order: row.order,
             metadata: row.metadata,

@@ -100,10 +100,10 @@ impl Claims {
     /// Checks that they are meant for this server, at this time.
     pub(super) fn check(&self, server: &Settings, now: Timestamp) -> Result<(), OAuthError> {
         let (from, until) = (Timestamp::from_secs(self.iat), Timestamp::from_secs(self.exp));
-        if until <= from || until.since(from) > MAX_LIFETIME {
+        if until <= from || until.duration_since(from) > MAX_LIFETIME {
             return Err(InvalidGrant.with_description("The assertion must expire within an hour after it was signed."));
         }
-        if from > now.after(MAX_SKEW) || until <= now.before(MAX_SKEW) {
+        if from > now.plus(MAX_SKEW) || until <= now.minus(MAX_SKEW) {
             return Err(
                 InvalidGrant.with_description("The assertion is not good now. Check the clock of this machine.")
             );

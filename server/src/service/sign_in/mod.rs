@@ -139,11 +139,11 @@ impl Services {
     /// valid: Google's clients send it again when an answer was lost.
     pub async fn issue_token(&self, sign_in: SignIn) -> Result<TokenAnswer, OAuthError> {
         let SignIn { by: SigningAccount { key, principal }, scopes, at } = sign_in;
-        let end = at.after(ACCESS_TOKEN_LIFETIME);
+        let end = at.plus(ACCESS_TOKEN_LIFETIME);
         let expires_at = key.expires_at.map_or(end, |sooner| sooner.min(end));
         let secret = entropy::credential_text(&*self.0.entropy, ACCESS_TOKEN_PREFIX)?;
         let digest = Sha256::of(secret.expose().as_bytes());
-        let answer = TokenAnswer::new(secret, expires_at.since(at).as_secs(), &scopes);
+        let answer = TokenAnswer::new(secret, expires_at.duration_since(at).as_secs(), &scopes);
         let event = sign_in_event(&principal, &key, at);
         let token = AccessToken { digest, key: key.id, scopes, created_at: at, expires_at };
         let ids = Arc::clone(&self.0.ids);

@@ -197,7 +197,7 @@ pub(super) fn release(call: &Call, asked: &PartnerUnclaim) -> Result<Work, Refus
         (0, until) => until,
         (days, None) if (1..=MAX_VACATION_DAYS).contains(&days) => {
             let hours = u64::try_from(days).unwrap_or_default() * 24;
-            Some(now.after(Duration::from_hours(hours)))
+            Some(now.plus(Duration::from_hours(hours)))
         }
         (_, None) => return wrong("vacationModeDays", "Expected 1 to 1825 days."),
         _ => {
@@ -209,7 +209,7 @@ pub(super) fn release(call: &Call, asked: &PartnerUnclaim) -> Result<Work, Refus
     };
     match until {
         Some(until) if until <= now => wrong("vacationModeExpireTime", "Expected a time in the future."),
-        Some(until) if until > now.after(MAX_VACATION) => {
+        Some(until) if until > now.plus(MAX_VACATION) => {
             wrong("vacationModeExpireTime", "Expected a time at most five years from now.")
         }
         until => Ok(Work::Unclaim { target, until }),
