@@ -3,7 +3,7 @@
 use super::{
     App, Peer, address_key, body, holders,
     problem::{RouteError, answer},
-    record::Subject,
+    request_log::Subject,
 };
 use crate::{
     keys::DeviceCertificate,
@@ -60,13 +60,13 @@ async fn answer_unless_guessed(app: &App, peer: &Peer, hello: HelloRequest) -> R
     let heard = app.services.hear(hello).await?;
     let (from, now) = (address_key(peer), app.started.elapsed());
     if !heard.is_claimed {
-        let waits = app.guesses.count(from, &heard.guesses, now);
+        let waits = app.guess_limiter.count(from, &heard.guesses, now);
         return waits.map_or(heard.answer.map_err(Into::into), |wait| Err(RouteError::TooMany(wait)));
     }
-    match app.guesses.wait(from, &heard.deciding, now) {
+    match app.guess_limiter.wait(from, &heard.deciding, now) {
         Some(wait) if !app.services.has_more_than_identifiers(&heard, certificate(peer)).await? => {
             // Neither the pause nor what counts from now on may tell it from a miss.
-            let longest = app.guesses.count(from, &heard.guesses, now);
+            let longest = app.guess_limiter.count(from, &heard.guesses, now);
             Err(RouteError::TooMany(longest.unwrap_or(wait)))
         }
         _ => Ok(heard.answer?),

@@ -4,7 +4,7 @@
 //! * [`device_router`] serves devices and the management API's clients over TLS; [`api_router`] that API
 //!   alone, for a proxy; [`plain_router`] the part that needs no secrecy (health, artifacts), for a load
 //!   balancer; [`metrics_router`] the metrics, for a scraper.
-//! * A request passes `record.rs` (one log line, metrics), then its handler: `device.rs`,
+//! * A request passes `request_log.rs` (one log line, metrics), then its handler: `device.rs`,
 //!   `artifact.rs`, `health.rs`. Any error is a [`problem::RouteError`], and becomes an answer in
 //!   `problem.rs` and nowhere else.
 //! * [`api`] is the management API; its errors have a form of their own, in `api/wire/status.rs`.
@@ -18,13 +18,13 @@ mod body;
 mod budget;
 mod device;
 mod forwarded;
-mod guesses;
+mod guess_limit;
 mod health;
 mod limits;
 mod metrics;
 mod peer;
 mod problem;
-mod record;
+mod request_log;
 
 pub(crate) use budget::{Budget, Holders, Reservation};
 pub use limits::AddressKey;
@@ -44,7 +44,7 @@ use axum::{
     routing::{get, post},
 };
 use governor::clock::MonotonicClock;
-use guesses::Guesses;
+use guess_limit::GuessLimiter;
 use limits::Limiter;
 use problem::RouteError;
 use std::{sync::Arc, time::Duration};
@@ -76,7 +76,7 @@ pub struct App {
     proxies: Proxies,
     by_address: Limiter,
     by_device: Limiter,
-    guesses: Guesses,
+    guess_limiter: GuessLimiter,
     started: Instant,
     /// The quotas of accounts.
     quota: ApiQuota,
@@ -101,7 +101,7 @@ impl App {
             request_timeout: limits.request_timeout,
             by_address: Limiter::new(limits.address),
             by_device: Limiter::with_quota(limits.device_quota(), MonotonicClock),
-            guesses: Guesses::new(limits.series),
+            guess_limiter: GuessLimiter::new(limits.series),
             started: Instant::now(),
             quota: ApiQuota::new(limits.api_queries_per_100s),
         })
@@ -188,7 +188,7 @@ fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
     router
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
-        .layer(from_fn_with_state(app.clone(), record::record))
+        .layer(from_fn_with_state(app.clone(), request_log::log_request))
         .layer(from_fn_with_state(app.clone(), forwarded::know_client))
         .with_state(app)
 }
@@ -206,7 +206,7 @@ fn finished_with_api(router: Router<Arc<App>>, app: Arc<App>) -> Router {
     router
         .route("/batch", post(batch))
         .method_not_allowed_fallback(problem::no_such_method)
-        .layer(from_fn_with_state(app.clone(), record::record))
+        .layer(from_fn_with_state(app.clone(), request_log::log_request))
         .layer(from_fn_with_state(app.clone(), forwarded::know_client))
         .fallback(again)
         .with_state(app)

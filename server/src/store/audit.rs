@@ -5,7 +5,7 @@ use super::{
     error::failed,
     row::{Fields, millis},
     sql::Sql,
-    together::rows_of,
+    write_batch::rows_of,
 };
 use crate::domain::{
     actor::Scope,
@@ -142,7 +142,7 @@ impl Tx {
     /// Adds an event when the transaction is committed. If it is counted with others, their number is
     /// raised instead.
     pub fn append(&mut self, id: i64, event: Event) {
-        self.together.events.push((id, event));
+        self.batch.events.push((id, event));
     }
 
     /// Writes the added events.
@@ -150,12 +150,12 @@ impl Tx {
         let events: Vec<_> = events.into_iter().map(|(id, event)| (id, event.fold(), event)).collect();
         let mut rest = events.as_slice();
         while !rest.is_empty() {
-            let together = rest.get(..rows_together(rest)).unwrap_or(rest);
-            rest = rest.get(together.len()..).unwrap_or_default();
+            let part = rest.get(..rows_without_conflict(rest)).unwrap_or(rest);
+            rest = rest.get(part.len()..).unwrap_or_default();
             let mut sql = self.sql(
                 "INSERT INTO audit (id, happened_at, actor, company_id, action, subject, customer_id, detail, fold, times, last_at) VALUES ",
             );
-            sql.rows(together, |row, (id, fold, event)| {
+            sql.rows(part, |row, (id, fold, event)| {
                 row.bind(*id)
                     .bind(millis(event.at))
                     .bind(event.actor.clone())
@@ -180,7 +180,7 @@ impl Tx {
 
 /// Returns the number of these rows for the next statement: no two that would count in the same row
 /// (PostgreSQL: "cannot affect row a second time").
-fn rows_together(rows: &[(i64, Option<String>, Event)]) -> usize {
+fn rows_without_conflict(rows: &[(i64, Option<String>, Event)]) -> usize {
     let mut folds = BTreeSet::new();
     rows_of(rows.iter().take_while(|(_, fold, _)| fold.is_none() || folds.insert(fold)).count())
 }

@@ -11,7 +11,6 @@
 mod accounts;
 mod artifacts;
 mod audit;
-mod begun;
 mod claims;
 mod companies;
 mod configurations;
@@ -23,23 +22,24 @@ mod dump;
 mod enrollment;
 mod error;
 mod factory;
+mod limits;
 mod open;
 mod operations;
 mod page;
 #[cfg(test)]
-mod plans;
+mod query_plans;
 mod readers;
 mod readiness;
 mod reports;
 mod requests;
-mod reselling;
+mod reseller_claims;
 mod restore;
 mod row;
 mod sql;
-mod standing;
-mod together;
 mod tokens;
+mod transaction;
 mod uploads;
+mod write_batch;
 mod writer;
 
 pub use accounts::AccountsOf;
@@ -57,16 +57,15 @@ pub use dump::{Cell, Dumped};
 pub use enrollment::{EnrollmentFacts, ManagedFacts, OtherHolder, ShownSecrets, TokenFacts};
 pub use error::{JobError, Outage, StoreError};
 pub use factory::FactoryFilter;
+pub use limits::ConnectionLimit;
 pub use operations::{DoneItem, QueuedItem};
 pub use page::{MAX_ROWS, Page, PageRequest};
 pub use reports::{REPORTS_KEPT, StoredReport};
-pub use reselling::ResellerCursor;
+pub use reseller_claims::ResellerCursor;
 pub use restore::{Occupancy, Rows};
-pub use standing::ConnectionLimit;
 pub use tokens::ResetTicket;
 pub use writer::Tx;
 
-use begun::Begun;
 use dialect::Dialect;
 use error::failed;
 use futures_util::future::BoxFuture;
@@ -74,6 +73,7 @@ use readers::{Lent, Readers};
 use sql::Sql;
 use sqlx::{AnyConnection, Row as _};
 use std::{path::PathBuf, sync::Arc, time::Duration};
+use transaction::Transaction;
 use unbox_common::timestamp::Timestamp;
 use writer::{Reads, Writer};
 
@@ -128,7 +128,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of [`Self::write`].
-    pub async fn write_together<T, E, F>(&self, job: F) -> Result<T, E>
+    pub async fn write_batched<T, E, F>(&self, job: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: JobError,
@@ -197,7 +197,7 @@ pub struct Reader {
 
 enum Held {
     Lent(Lent),
-    InTransaction(Begun),
+    InTransaction(Transaction),
 }
 
 impl Reader {
@@ -209,7 +209,7 @@ impl Reader {
     fn connection(&mut self) -> &mut AnyConnection {
         match &mut self.held {
             Held::Lent(connection) => connection,
-            Held::InTransaction(begun) => begun,
+            Held::InTransaction(transaction) => transaction,
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     StoreError, Writer,
     error::{failed, is_missing_table},
     newest_version,
-    standing::ConnectionLimit,
+    limits::ConnectionLimit,
 };
 use crate::files::{self, FilesError, Lock, PRIVATE_FILE};
 use futures_util::FutureExt as _;

@@ -4,7 +4,7 @@ use super::{
     Reader, StoreError, Tx,
     error::failed,
     row::{Fields, millis, number},
-    together::NewReport,
+    write_batch::NewReport,
 };
 use sqlx::any::AnyRow;
 use unbox_common::{
@@ -153,9 +153,9 @@ impl Tx {
         };
         let new =
             |entry: &ReportEntry| NewReport { device, generation, entry: entry.clone(), received_at: now };
-        self.together.reports.extend(entries.iter().map(new));
+        self.batch.reports.extend(entries.iter().map(new));
         if newest > REPORTS_KEPT {
-            self.write_together().await?;
+            self.write_batch().await?;
             sqlx::query("DELETE FROM reports WHERE device_id = $1 AND generation = $2 AND sequence <= $3")
                 .bind(device.get())
                 .bind(number(generation.0))
