@@ -152,22 +152,22 @@ pub fn device_router(app: Arc<App>) -> Router {
         .route(PROVE_PATH, post(device::prove))
         .route(REPORT_PATH, post(device::report))
         .route(CHECK_IN_PATH, post(device::check_in));
-    finished_with_api(messages.merge(management()).merge(public()), app)
+    add_layers_and_api(messages.merge(management()).merge(public()), app)
 }
 
 /// Returns the management API, for this machine or for a proxy with TLS.
 pub fn api_router(app: Arc<App>) -> Router {
-    finished_with_api(management().merge(public()), app)
+    add_layers_and_api(management().merge(public()), app)
 }
 
 /// Returns the routes that need neither secrecy nor a certificate.
 pub fn plain_router(app: Arc<App>) -> Router {
-    finished(public(), app)
+    add_layers(public(), app)
 }
 
 /// Returns the metrics, for a scraper; on addresses that serve nothing else.
 pub fn metrics_router(app: Arc<App>) -> Router {
-    finished(Router::new().route("/metrics", get(health::metrics)), app)
+    add_layers(Router::new().route("/metrics", get(health::metrics)), app)
 }
 
 fn management() -> Router<Arc<App>> {
@@ -184,19 +184,19 @@ fn public() -> Router<Arc<App>> {
         .route("/readyz", get(health::ready))
 }
 
-fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
+fn add_layers(router: Router<Arc<App>>, app: Arc<App>) -> Router {
     router
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(from_fn_with_state(app.clone(), request_log::log_request))
-        .layer(from_fn_with_state(app.clone(), forwarded::know_client))
+        .layer(from_fn_with_state(app.clone(), forwarded::set_client_address))
         .with_state(app)
 }
 
 /// Finishes routes that include the management API: with its batches, and with paths in which the slashes
 /// of a name are encoded, which no route matches until they are decoded.
-fn finished_with_api(router: Router<Arc<App>>, app: Arc<App>) -> Router {
-    let plain = finished(router.clone(), app.clone());
+fn add_layers_and_api(router: Router<Arc<App>>, app: Arc<App>) -> Router {
+    let plain = add_layers(router.clone(), app.clone());
     let (in_batch, batched) = (plain.clone(), app.clone());
     let batch = async move |request| api::batch::answer(&batched, in_batch, request).await;
     let again = async move |request| match api::plain_path(request) {
@@ -207,7 +207,7 @@ fn finished_with_api(router: Router<Arc<App>>, app: Arc<App>) -> Router {
         .route("/batch", post(batch))
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(from_fn_with_state(app.clone(), request_log::log_request))
-        .layer(from_fn_with_state(app.clone(), forwarded::know_client))
+        .layer(from_fn_with_state(app.clone(), forwarded::set_client_address))
         .fallback(again)
         .with_state(app)
 }

@@ -39,9 +39,9 @@ pub(super) async fn log_request(State(app): State<Arc<App>>, request: Request, n
     let route = matched.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
     let status = response.status().as_u16();
     let refusal = response.extensions().get::<RefusalKind>().copied();
-    app.metrics.request(route, status, took);
+    app.metrics.count_request(route, status, took);
     if let Some(kind) = refusal {
-        app.metrics.refused(kind);
+        app.metrics.count_refusal(kind);
     }
     let certificate = peer.and_then(|peer| peer.device);
     let subject = response.extensions().get::<Subject>().copied().or_else(|| {

@@ -146,7 +146,7 @@ impl Doorway {
         // A client that stops reading its answer is disconnected after this time (tcp(7)).
         let stall = u32::try_from(self.stall_timeout.as_millis()).unwrap_or(u32::MAX);
         setsockopt(&tcp, TcpUserTimeout, &stall)?;
-        let mut stream = Stream::new(tcp, &place, self.app.metrics().connection());
+        let mut stream = Stream::new(tcp, &place, self.app.metrics().count_connection());
         stream.set_address(self.counted(address));
         Ok((stream, place))
     }
@@ -158,7 +158,7 @@ impl Doorway {
     }
 
     fn refused(&self) -> io::Error {
-        self.app.metrics().connection_refused();
+        self.app.metrics().count_refused_connection();
         io::Error::new(io::ErrorKind::ConnectionRefused, "too many connections")
     }
 }
@@ -191,7 +191,7 @@ impl Accept<TcpStream, Router> for TlsDoor {
             let (stream, place) = entered?;
             let accepted = door.handshake(stream, address?, router, place).await;
             accepted.inspect_err(|error| {
-                door.doorway.app.metrics().handshake_failed();
+                door.doorway.app.metrics().count_handshake_failure();
                 tracing::debug!(%error, "no TLS connection");
             })
         }

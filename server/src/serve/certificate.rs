@@ -145,7 +145,7 @@ impl Caretaker {
         if in_use.is_some_and(|in_use| in_use != end) {
             self.tls.reload_from_config(tls::server_config(&self.settings, &self.keyring, &self.answers)?);
         }
-        self.app.metrics().certificate_ends(end);
+        self.app.metrics().set_certificate_end(end);
         if certificate.standing(now) >= Standing::Overdue {
             let path = self.settings.certificate.display();
             tracing::warn!(%path, until = %end, "the server's certificate ends soon, and nobody has renewed it");
