@@ -113,7 +113,7 @@ impl Services {
         tx.save_device_in_batch(facts.device.clone());
         let active = facts.device.active.as_ref().filter(|_| facts.device.active != before.active);
         if let Some(active) = active.filter(|_| facts.requests) {
-            tx.settle_request(who.device, active.key.digest()).await?;
+            tx.remove_answered_request(who.device, active.key.digest()).await?;
         }
         let detail = json!({
             "kind": report.outcome.as_ref().map_or("progress", outcome_word),

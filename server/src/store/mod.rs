@@ -67,7 +67,7 @@ pub use tokens::ResetTicket;
 pub use writer::Tx;
 
 use dialect::Dialect;
-use error::failed;
+use error::statement_error;
 use futures_util::future::BoxFuture;
 use readers::{Lent, Readers};
 use sql::Sql;
@@ -149,7 +149,7 @@ impl Store {
     /// Returns the number of writes that wait for their turn.
     #[must_use]
     pub fn waiting_writes(&self) -> usize {
-        self.0.writer.waiting()
+        self.0.writer.count_waiting()
     }
 
     /// Writes a row that nobody reads, and returns when it is on disk, because only a write shows that the
@@ -164,8 +164,8 @@ impl Store {
         let row = sqlx::query("SELECT MAX(version) FROM _sqlx_migrations")
             .fetch_one(reader.connection())
             .await
-            .map_err(failed("read the schema's version"))?;
-        row.try_get(0).map_err(failed("read the schema's version"))
+            .map_err(statement_error("read the schema's version"))?;
+        row.try_get(0).map_err(statement_error("read the schema's version"))
     }
 
     /// Returns the faults that the database itself finds in its files. Reads all of them.
@@ -177,7 +177,7 @@ impl Store {
         let rows = sqlx::query(check)
             .fetch_all(reader.connection())
             .await
-            .map_err(failed("check the database's integrity"))?;
+            .map_err(statement_error("check the database's integrity"))?;
         let texts = rows.iter().filter_map(|row| row.try_get::<String, _>(0).ok());
         Ok(texts.filter(|text| text != "ok").collect())
     }

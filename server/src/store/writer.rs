@@ -11,7 +11,7 @@
 //! (`transaction.rs`); the next job starts on a new one.
 
 use super::{
-    Held, JobError, Reader, StoreError, dialect::Dialect, error::failed, transaction::Transaction, write_batch::WriteBatch,
+    Held, JobError, Reader, StoreError, dialect::Dialect, error::statement_error, transaction::Transaction, write_batch::WriteBatch,
 };
 use futures_util::future::BoxFuture;
 use sqlx::{AnyPool, Executor as _};
@@ -60,7 +60,7 @@ impl DerefMut for Tx {
 
 impl Tx {
     async fn begin(pool: &AnyPool, dialect: Dialect) -> Result<Self, StoreError> {
-        let transaction = Transaction::begin(pool, dialect).await.map_err(failed("begin a transaction"))?;
+        let transaction = Transaction::begin(pool, dialect).await.map_err(statement_error("begin a transaction"))?;
         let reader = Reader { held: Held::InTransaction(transaction), dialect };
         Ok(Self { reader, batch: WriteBatch::default() })
     }
@@ -68,7 +68,7 @@ impl Tx {
     async fn commit(mut self) -> Result<(), StoreError> {
         self.write_batch().await?;
         match self.reader.held {
-            Held::InTransaction(transaction) => transaction.commit().await.map_err(failed("commit")),
+            Held::InTransaction(transaction) => transaction.commit().await.map_err(statement_error("commit")),
             Held::Lent(_) => Ok(()),
         }
     }
@@ -171,7 +171,7 @@ impl Writer {
     }
 
     /// Returns the number of jobs that wait for their turn.
-    pub(super) fn waiting(&self) -> usize {
+    pub(super) fn count_waiting(&self) -> usize {
         match self {
             Self::Grouped(jobs) => jobs.max_capacity() - jobs.capacity(),
             Self::Direct { unawaited, .. } => MAX_UNAWAITED - unawaited.available_permits(),
@@ -320,7 +320,7 @@ impl Group {
             // Nobody asked to close: the process ends, and its runtime may be gone already.
             return;
         }
-        if let Some(statement) = self.dialect.tidy_up()
+        if let Some(statement) = self.dialect.closing_statement()
             && let Err(error) = self.pool.execute(statement).await
         {
             tracing::warn!(%error, "the database could not be tidied up; it is at the next start");

@@ -126,7 +126,7 @@ async fn note(db: &TestDatabase, asked: ApprovalRequest) {
     db.store
         .write(move |tx: &mut Tx| {
             let asked = asked.clone();
-            Box::pin(async move { tx.note_request(&asked).await })
+            Box::pin(async move { tx.save_request(&asked).await })
         })
         .await
         .unwrap();

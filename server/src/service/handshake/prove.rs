@@ -249,7 +249,7 @@ impl Services {
         if known.as_ref() != Some(&device) {
             tx.save_device(&device).await?;
         }
-        tx.note_request(&ApprovalRequest {
+        tx.save_request(&ApprovalRequest {
             device: device.id,
             customer: device.customer,
             key: proof.shown.key,
