@@ -6,9 +6,9 @@
 
 mod address;
 mod fragment;
-mod non_empty;
 mod limits;
 mod models;
+mod non_empty;
 mod proxies;
 mod template;
 mod value;

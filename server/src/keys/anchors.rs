@@ -367,12 +367,12 @@ mod tests {
         let names = names();
         let reached = |certificate| Reached { certificate, names: &names };
         let (own, others) = (layout.server_certificate(), other.server_certificate());
-        assert!(accepted(&layout, &others, NOW).unwrap());
+        assert!(devices_accept_file(&layout, &others, NOW).unwrap());
         let entropy = SystemEntropy::new();
         assert_eq!(retire(&layout, reached(&others), None, NOW, &entropy).unwrap().version, 3);
         assert_eq!(anchors(&layout), anchors(&other));
         assert_ne!(anchors(&layout), before);
-        assert!(!accepted(&layout, &own, NOW).unwrap(), "its own certificate leads nowhere now");
+        assert!(!devices_accept_file(&layout, &own, NOW).unwrap(), "its own certificate leads nowhere now");
         let refused = retire(&layout, reached(&own), None, NOW, &entropy);
         assert!(matches!(refused, Err(KeyError::NotAnchored(_))), "{refused:?}");
 
